@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "base/checksum.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+/* OpenSSL has a type with the name of one of our codes. */
+#define ERR_STATE openssl_err_state
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#undef ERR_STATE
+
+#include "base/xalloc.h"
+
+#define PIECE_BYTES (256 * 1024)
+
+uint64_t checksum_xxh3(const void *bytes, size_t n_bytes, uint64_t seed)
+{
+    return XXH3_64bits_withSeed(bytes, n_bytes, seed);
+}
+
+static void to_hex(const unsigned char digest[SHA256_BYTES],
+                   char hex[SHA256_HEX])
+{
+    static const char digits[] = "0123456789abcdef";
+
+    for (int i = 0; i < SHA256_BYTES; i++) {
+        hex[2 * i] = digits[digest[i] >> 4];
+        hex[2 * i + 1] = digits[digest[i] & 15];
+    }
+    hex[SHA256_HEX - 1] = '\0';
+}
+
+void checksum_sha256(const void *bytes, size_t n_bytes, char hex[SHA256_HEX])
+{
+    unsigned char digest[SHA256_BYTES];
+
+    if (!EVP_Digest(bytes, n_bytes, digest, NULL, EVP_sha256(), NULL))
+        BUG("libcrypto has no SHA-256");
+    to_hex(digest, hex);
+}
+
+/* Everything from fd's position to its end. */
+static int digest_fd(EVP_MD_CTX *ctx, int fd, const char *path,
+                     struct err *err)
+{
+    unsigned char *piece = xmalloc(PIECE_BYTES);
+    ssize_t n;
+
+    for (;;) {
+        n = read(fd, piece, PIECE_BYTES);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            break;
+        if (!EVP_DigestUpdate(ctx, piece, (size_t)n))
+            BUG("EVP_DigestUpdate");
+    }
+    /* free() may touch errno, which belongs to read. */
+    n = n < 0 ? err_set_errno(err, ERR_IO, errno, "%s: cannot read", path) : 0;
+    free(piece);
+    return (int)n;
+}
+
+int checksum_sha256_file(const char *path, char hex[SHA256_HEX],
+                         struct err *err)
+{
+    unsigned char digest[SHA256_BYTES];
+    EVP_MD_CTX *ctx = NULL;
+    int rc = 0;
+    int fd;
+
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return err_set_errno(err,
+                             errno == ENOENT || errno == ENOTDIR ? ERR_NOTFOUND
+                                                                 : ERR_IO,
+                             errno, "%s: cannot open", path);
+    ctx = EVP_MD_CTX_new();
+    if (!ctx || !EVP_DigestInit_ex(ctx, EVP_sha256(), NULL))
+        BUG("libcrypto has no SHA-256");
+    rc = digest_fd(ctx, fd, path, err);
+    if (rc)
+        goto out;
+    if (!EVP_DigestFinal_ex(ctx, digest, NULL))
+        BUG("EVP_DigestFinal_ex");
+    to_hex(digest, hex);
+out:
+    EVP_MD_CTX_free(ctx);
+    close(fd);
+    return rc;
+}
+
+bool checksum_equal_secret(const void *a, const void *b, size_t n_bytes)
+{
+    return CRYPTO_memcmp(a, b, n_bytes) == 0;
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * checksum.h - XXH3 for damage, SHA-256 for identity.
+ *
+ * Threads: any
+ */
+#ifndef MNEME_BASE_CHECKSUM_H
+#define MNEME_BASE_CHECKSUM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+#define SHA256_BYTES 32
+#define SHA256_HEX 65 /* with the NUL */
+
+/* XXH3, 64 bits. */
+uint64_t checksum_xxh3(const void *bytes, size_t n_bytes, uint64_t seed);
+
+void checksum_sha256(const void *bytes, size_t n_bytes, char hex[SHA256_HEX]);
+
+/* The digest of a whole file, read in pieces. ERR_IO, ERR_NOTFOUND. */
+int checksum_sha256_file(const char *path, char hex[SHA256_HEX],
+                         struct err *err);
+
+/* Compares in a time that does not depend on the content. */
+bool checksum_equal_secret(const void *a, const void *b, size_t n_bytes);
+
+#endif

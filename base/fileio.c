@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "base/fileio.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "base/xalloc.h"
+
+/* A file that does not tell its size is read in pieces of this. */
+#define PIECE_BYTES (64 * 1024)
+
+int (*fileio_fault)(const char *operation, const char *path);
+
+/* True with errno set when the test hook wants this call to fail. */
+static bool faulted(const char *operation, const char *path)
+{
+    int errnum = fileio_fault ? fileio_fault(operation, path) : 0;
+
+    if (errnum)
+        errno = errnum;
+    return errnum != 0;
+}
+
+static int open_file(const char *path, int flags, int *fd, struct err *err)
+{
+    enum err_code code;
+
+    *fd = -1;
+    if (!faulted("open", path))
+        *fd = open(path, flags | O_CLOEXEC, 0666);
+    if (*fd >= 0)
+        return 0;
+    /* What is created and cannot be is not something that was not found. */
+    code = ERR_IO;
+    if (!(flags & O_CREAT) && (errno == ENOENT || errno == ENOTDIR))
+        code = ERR_NOTFOUND;
+    return err_set_errno(err, code, errno, "%s: cannot open", path);
+}
+
+/* The next piece of fd, at most n_bytes; *n_read is 0 at the end. */
+static int read_piece(int fd, char *to, size_t n_bytes, size_t *n_read,
+                      const char *path, struct err *err)
+{
+    ssize_t n;
+
+    do
+        n = read(fd, to, n_bytes);
+    while (n < 0 && errno == EINTR);
+    if (n < 0)
+        return err_set_errno(err, ERR_IO, errno, "%s: cannot read", path);
+    *n_read = (size_t)n;
+    return 0;
+}
+
+/* To the end, or one byte over the limit, which is an error. One byte more
+ * than the expected size is asked for, so that the end shows at once. */
+static int read_limited(int fd, size_t expected_bytes, size_t limit_bytes,
+                        struct buf *out, const char *path, struct err *err)
+{
+    size_t left = limit_bytes < SIZE_MAX ? limit_bytes + 1 : SIZE_MAX;
+    size_t piece = expected_bytes ? expected_bytes + 1 : PIECE_BYTES;
+    size_t n;
+
+    for (;;) {
+        if (piece > left)
+            piece = left;
+        buf_reserve(out, piece);
+        n = 0;
+        if (read_piece(fd, out->data + out->len, piece, &n, path, err))
+            return ERR_IO;
+        if (!n)
+            return 0;
+        out->len += n;
+        left -= n;
+        if (!left)
+            return err_set(err, ERR_LIMIT,
+                           "%s: larger than the limit of %zu bytes", path,
+                           limit_bytes);
+        piece = PIECE_BYTES;
+    }
+}
+
+int fileio_read(const char *path, size_t limit_bytes, struct buf *out,
+                struct err *err)
+{
+    size_t before = out->len;
+    size_t expected = 0;
+    struct stat st;
+    int fd, rc;
+
+    rc = open_file(path, O_RDONLY, &fd, err);
+    if (rc)
+        return rc;
+    if (!fstat(fd, &st) && S_ISREG(st.st_mode))
+        expected = (size_t)st.st_size;
+    if (expected > limit_bytes)
+        rc = err_set(err, ERR_LIMIT,
+                     "%s: %zu bytes, larger than the limit of %zu bytes", path,
+                     expected, limit_bytes);
+    else
+        rc = read_limited(fd, expected, limit_bytes, out, path, err);
+    if (rc)
+        out->len = before;
+    if (out->data)
+        out->data[out->len] = '\0';
+    close(fd);
+    return rc;
+}
+
+int fileio_write_all(int fd, const void *bytes, size_t n_bytes,
+                     const char *path, struct err *err)
+{
+    const char *p = bytes;
+
+    while (n_bytes) {
+        ssize_t n = faulted("write", path) ? -1 : write(fd, p, n_bytes);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return err_set_errno(err, ERR_IO, n ? errno : EIO,
+                                 "%s: cannot write", path);
+        p += n;
+        n_bytes -= (size_t)n;
+    }
+    return 0;
+}
+
+int fileio_fsync(int fd, const char *path, struct err *err)
+{
+    if (faulted("fsync", path) || fsync(fd))
+        return err_set_errno(err, ERR_IO, errno, "%s: cannot sync", path);
+    return 0;
+}
+
+int fileio_sync_dir(const char *path, struct err *err)
+{
+    int fd, rc;
+
+    rc = open_file(path, O_RDONLY | O_DIRECTORY, &fd, err);
+    if (rc)
+        return rc;
+    rc = fileio_fsync(fd, path, err);
+    close(fd);
+    return rc;
+}
+
+int fileio_rename(const char *from, const char *to, struct err *err)
+{
+    if (faulted("rename", to) || rename(from, to))
+        return err_set_errno(err, ERR_IO, errno, "%s: cannot rename to %s",
+                             from, to);
+    return 0;
+}
+
+/* Writes, syncs and closes a file opened with these flags besides. */
+static int write_sync(const char *path, int flags, const void *bytes,
+                      size_t n_bytes, struct err *err)
+{
+    int fd, rc;
+
+    rc = open_file(path, O_WRONLY | O_CREAT | O_TRUNC | flags, &fd, err);
+    if (rc)
+        return rc;
+    rc = fileio_write_all(fd, bytes, n_bytes, path, err);
+    if (!rc)
+        rc = fileio_fsync(fd, path, err);
+    if (close(fd) && !rc)
+        rc = err_set_errno(err, ERR_IO, errno, "%s: cannot close", path);
+    return rc;
+}
+
+int fileio_write_sync(const char *path, const void *bytes, size_t n_bytes,
+                      struct err *err)
+{
+    return write_sync(path, 0, bytes, n_bytes, err);
+}
+
+/* Syncs the directory that path is in. */
+static int sync_parent(const char *path, struct err *err)
+{
+    char *copy = xstrdup(path);
+    int rc = fileio_sync_dir(dirname(copy), err);
+
+    free(copy);
+    return rc;
+}
+
+int fileio_write_atomic(const char *path, const void *bytes, size_t n_bytes,
+                        struct err *err)
+{
+    char *temporary = xasprintf("%s.tmp", path);
+    int rc;
+
+    rc = write_sync(temporary, O_NOFOLLOW, bytes, n_bytes, err);
+    if (!rc)
+        rc = fileio_rename(temporary, path, err);
+    if (rc)
+        unlink(temporary);
+    else
+        rc = sync_parent(path, err);
+    free(temporary);
+    return rc;
+}
+
+static int make_dir(const char *path, struct err *err)
+{
+    struct stat st;
+    int errnum;
+
+    if (!mkdir(path, 0700))
+        return 0;
+    errnum = errno;
+    /* Also when it may not be made: "/" of a read-only system. */
+    if (!stat(path, &st) && S_ISDIR(st.st_mode))
+        return 0;
+    if (errnum == EEXIST)
+        errnum = ENOTDIR;
+    return err_set_errno(err, ERR_IO, errnum, "%s: cannot make the directory",
+                         path);
+}
+
+int fileio_mkdirs(const char *path, struct err *err)
+{
+    char *part = xstrdup(path);
+    int rc = 0;
+
+    for (char *p = part; *p && !rc; p++) {
+        if (*p != '/' || p == part)
+            continue;
+        *p = '\0';
+        rc = make_dir(part, err);
+        *p = '/';
+    }
+    if (!rc)
+        rc = make_dir(part, err);
+    free(part);
+    return rc;
+}
+
+static int remove_entries(DIR *dir, const char *path, struct err *err)
+{
+    const struct dirent *e;
+
+    while ((errno = 0, e = readdir(dir))) {
+        if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
+            continue;
+        if (unlinkat(dirfd(dir), e->d_name, 0) && errno != ENOENT)
+            return err_set_errno(err, ERR_IO, errno, "%s/%s: cannot delete",
+                                 path, e->d_name);
+    }
+    if (errno)
+        return err_set_errno(err, ERR_IO, errno, "%s: cannot list", path);
+    return 0;
+}
+
+int fileio_remove_dir(const char *path, struct err *err)
+{
+    DIR *dir = NULL;
+    int fd, rc;
+
+    if (!fileio_exists(path))
+        return 0;
+    rc = open_file(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, &fd, err);
+    if (rc)
+        return rc;
+    dir = fdopendir(fd);
+    if (!dir) {
+        rc = err_set_errno(err, ERR_IO, errno, "%s: cannot list", path);
+        close(fd);
+        return rc;
+    }
+    rc = remove_entries(dir, path, err);
+    if (!rc && rmdir(path) && errno != ENOENT)
+        rc = err_set_errno(err, ERR_IO, errno, "%s: cannot delete", path);
+    closedir(dir);
+    return rc;
+}
+
+bool fileio_exists(const char *path)
+{
+    struct stat st;
+
+    return lstat(path, &st) == 0;
+}
+
+int fileio_free_bytes(const char *path, uint64_t *free_bytes, struct err *err)
+{
+    struct statvfs fs;
+
+    if (statvfs(path, &fs))
+        return err_set_errno(err, ERR_IO, errno,
+                             "%s: cannot tell the free space", path);
+    if (__builtin_mul_overflow((uint64_t)fs.f_bavail, (uint64_t)fs.f_frsize,
+                               free_bytes))
+        *free_bytes = UINT64_MAX;
+    return 0;
+}
+
+char *fileio_join(const char *dir, const char *name)
+{
+    size_t n = strlen(dir);
+
+    return xasprintf(n && dir[n - 1] == '/' ? "%s%s" : "%s/%s", dir, name);
+}
+
+/* Somebody else has the lock: says who. */
+static int held_by(int fd, const char *path, struct err *err)
+{
+    char text[32];
+    ssize_t n = pread(fd, text, sizeof text - 1, 0);
+    long pid;
+
+    text[n > 0 ? n : 0] = '\0';
+    pid = strtol(text, NULL, 10);
+    if (pid > 0)
+        return err_set(err, ERR_STATE, "%s: in use by process %ld", path, pid);
+    return err_set(err, ERR_STATE, "%s: in use by another process", path);
+}
+
+/* Over the old pid, and shortened after: on a full disk no new block is
+ * needed, so that serving can start. */
+static int write_pid(int fd, const char *path, struct err *err)
+{
+    char text[32];
+    int n = snprintf(text, sizeof text, "%ld\n", (long)getpid());
+    int rc;
+
+    rc = fileio_write_all(fd, text, (size_t)n, path, err);
+    if (!rc && ftruncate(fd, n))
+        rc = err_set_errno(err, ERR_IO, errno, "%s: cannot shorten", path);
+    return rc;
+}
+
+/* flock, not fcntl: it belongs to the open file, so that a library that opens
+ * and closes the same path does not drop it. */
+int fileio_lock(const char *path, int *lock_fd, struct err *err)
+{
+    int fd, rc;
+
+    rc = open_file(path, O_RDWR | O_CREAT | O_NOFOLLOW, &fd, err);
+    if (rc)
+        return rc;
+    while ((rc = flock(fd, LOCK_EX | LOCK_NB)) && errno == EINTR)
+        ;
+    if (rc && errno == EWOULDBLOCK)
+        rc = held_by(fd, path, err);
+    else if (rc)
+        rc = err_set_errno(err, ERR_IO, errno, "%s: cannot lock", path);
+    else
+        rc = write_pid(fd, path, err);
+    if (rc)
+        close(fd);
+    else
+        *lock_fd = fd;
+    return rc;
+}
+
+void fileio_unlock(int lock_fd)
+{
+    close(lock_fd);
+}

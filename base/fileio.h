@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fileio.h - files that are there whole or not at all.
+ *
+ * A file is written under a temporary name, synced, renamed, and its
+ * directory synced. A failed sync is never retried: the error is ERR_IO and
+ * the caller stops (a second fsync "succeeds" on lost data). A full disk is
+ * ERR_FULL.
+ *
+ * Every function here that writes, syncs, renames or opens first asks
+ * fileio_fault(), so that a test can make the n-th of them fail.
+ *
+ * Threads: any
+ */
+#ifndef MNEME_BASE_FILEIO_H
+#define MNEME_BASE_FILEIO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+
+/* Reads a whole file of at most limit_bytes into out (appended).
+ * ERR_NOTFOUND, ERR_LIMIT, ERR_IO. */
+int fileio_read(const char *path, size_t limit_bytes, struct buf *out,
+                struct err *err);
+
+/* Writes path so that after a crash it is the old file or the new one. The
+ * new one is "path.tmp" until then: one writer of a path at a time. */
+int fileio_write_atomic(const char *path, const void *bytes, size_t n_bytes,
+                        struct err *err);
+
+/* Creates or truncates path, writes, syncs, closes; no rename. */
+int fileio_write_sync(const char *path, const void *bytes, size_t n_bytes,
+                      struct err *err);
+
+/* All of it, or an error. */
+int fileio_write_all(int fd, const void *bytes, size_t n_bytes,
+                     const char *path, struct err *err);
+int fileio_fsync(int fd, const char *path, struct err *err);
+int fileio_sync_dir(const char *path, struct err *err); /* a directory */
+/* The caller syncs the directory. */
+int fileio_rename(const char *from, const char *to, struct err *err);
+
+/* mkdir -p, mode 0700. */
+int fileio_mkdirs(const char *path, struct err *err);
+
+/* Deletes a directory with the plain files in it (one level, as a version
+ * has), or nothing when it is not there. */
+int fileio_remove_dir(const char *path, struct err *err);
+
+bool fileio_exists(const char *path);
+
+/* Bytes free for us on the file system of path; ERR_IO. */
+int fileio_free_bytes(const char *path, uint64_t *free_bytes, struct err *err);
+
+/* "dir/name", to be freed. */
+char *fileio_join(const char *dir, const char *name);
+
+/*
+ * A lock that a second process cannot take, held until fileio_unlock or the
+ * end of the process. The file holds our pid.
+ *   *lock_fd  for fileio_unlock
+ *   returns   ERR_STATE naming the holder's pid when somebody has it
+ */
+int fileio_lock(const char *path, int *lock_fd, struct err *err);
+void fileio_unlock(int lock_fd);
+
+/* Test hook: called with "open", "write", "fsync" or "rename" and a path;
+ * a non-zero errno value makes that call fail with it. NULL: none. */
+extern int (*fileio_fault)(const char *operation, const char *path);
+
+#endif

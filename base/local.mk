@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+noinst_LIBRARIES += base/libbase.a
+base_libbase_a_SOURCES = \
+	base/buf.c base/buf.h \
+	base/checksum.c base/checksum.h \
+	base/err.c base/err.h \
+	base/fileio.c base/fileio.h \
+	base/log.c base/log.h \
+	base/rng.c base/rng.h \
+	base/tensor.c base/tensor.h \
+	base/timing.c base/timing.h \
+	base/utf8.c base/utf8.h \
+	base/xalloc.c base/xalloc.h
+
+BASE_LIBS = base/libbase.a $(CRYPTO_LIBS) $(XXHASH_LIBS)
+
+if HAVE_CMOCKA
+check_PROGRAMS += tests/test_base
+tests_test_base_SOURCES = tests/test_base.c
+tests_test_base_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_base_LDADD = $(BASE_LIBS) $(CMOCKA_LIBS)
+endif

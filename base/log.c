@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A line is put together in a buffer and given to one write(2), so that lines
+ * of several processes on one stderr do not mix; a mutex keeps threads apart
+ * when a long line needs more than one.
+ *
+ * A value may hold anything that a record held. Control characters are
+ * escaped in both formats, so that no value can end a line and forge the next
+ * one; in JSON, bytes that are not UTF-8 become U+FFFD.
+ */
+#include "config.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/timing.h"
+#include "base/utf8.h"
+
+static const char *const level_names[] = {"error", "warn", "info", "debug"};
+static atomic_int the_level = LOG_INFO;
+static atomic_int the_format = LOG_TEXT;
+static pthread_mutex_t write_mu = PTHREAD_MUTEX_INITIALIZER;
+
+void log_configure(enum log_level level, enum log_format format)
+{
+    atomic_store(&the_level, (int)level);
+    atomic_store(&the_format, (int)format);
+}
+
+enum log_level log_level(void)
+{
+    return (enum log_level)atomic_load(&the_level);
+}
+
+int log_level_parse(const char *name, enum log_level *level)
+{
+    for (int i = LOG_ERROR; i <= LOG_DEBUG; i++)
+        if (!strcmp(name, level_names[i])) {
+            *level = (enum log_level)i;
+            return 0;
+        }
+    return ERR_INVALID;
+}
+
+/* s with control characters as \n or \u001b; in JSON quotes too. */
+static void add_escaped(struct buf *line, const char *s, bool json)
+{
+    for (; *s; s++) {
+        unsigned char c = (unsigned char)*s;
+
+        if (c == '\n')
+            buf_adds(line, "\\n");
+        else if (c == '\r')
+            buf_adds(line, "\\r");
+        else if (c == '\t')
+            buf_adds(line, "\\t");
+        else if (c < 0x20 || c == 0x7f)
+            buf_addf(line, "\\u%04x", c);
+        else if (json && (c == '"' || c == '\\'))
+            buf_addf(line, "\\%c", c);
+        else
+            buf_addc(line, *s);
+    }
+}
+
+static void add_json_string(struct buf *line, const char *key, const char *s)
+{
+    struct buf text = BUF_INIT;
+
+    utf8_repair(s, strlen(s), &text);
+    buf_addf(line, "\"%s\":\"", key);
+    add_escaped(line, text.data ? text.data : "", true);
+    buf_addc(line, '"');
+    buf_release(&text);
+}
+
+static void format_text(struct buf *line, const char *ts, const char *level,
+                        const char *event, const char *fields)
+{
+    buf_addf(line, "%s %s %s", ts, level, event);
+    if (*fields)
+        buf_addc(line, ' ');
+    add_escaped(line, fields, false);
+    buf_addc(line, '\n');
+}
+
+static void format_json(struct buf *line, const char *ts, const char *level,
+                        const char *event, const char *fields)
+{
+    buf_addf(line, "{\"ts\":\"%s\",\"level\":\"%s\",", ts, level);
+    add_json_string(line, "event", event);
+    buf_addc(line, ',');
+    add_json_string(line, "fields", fields);
+    buf_adds(line, "}\n");
+}
+
+/* One write, unless stderr takes less than all. A log that cannot be written
+ * has nobody to tell. */
+static void write_line(const char *s, size_t n_bytes)
+{
+    pthread_mutex_lock(&write_mu);
+    while (n_bytes) {
+        ssize_t n = write(STDERR_FILENO, s, n_bytes);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            break;
+        s += n;
+        n_bytes -= (size_t)n;
+    }
+    pthread_mutex_unlock(&write_mu);
+}
+
+void log_line(enum log_level level, const char *event, const char *fmt, ...)
+{
+    struct buf line = BUF_INIT;
+    char ts[TIMING_ISO_MAX];
+    char *fields = NULL;
+    int saved = errno;
+    va_list ap;
+    int n;
+
+    if (level > log_level())
+        return;
+    va_start(ap, fmt);
+    n = vasprintf(&fields, fmt, ap);
+    va_end(ap);
+    if (n < 0)
+        BUG("log line %s: cannot be formatted", event);
+    timing_iso8601(timing_wall_ms(), ts);
+    if (atomic_load(&the_format) == LOG_JSON)
+        format_json(&line, ts, level_names[level], event, fields);
+    else
+        format_text(&line, ts, level_names[level], event, fields);
+    write_line(line.data, line.len);
+    buf_release(&line);
+    free(fields);
+    errno = saved;
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * log.h - levelled log lines on stderr, as text or as JSON.
+ *
+ * A line is an event name and key=value pairs:
+ *     log_info("publish", "version=%lld seconds=%.2f", n, s);
+ * prints  2026-11-24T01:02:03.456Z info publish version=7 seconds=0.12
+ * In the JSON format the pairs stay together in "fields". Whoever puts user
+ * data into a value keeps it short and free of secrets.
+ *
+ * Threads: any; a line is written whole.
+ */
+#ifndef MNEME_BASE_LOG_H
+#define MNEME_BASE_LOG_H
+
+#include "base/err.h"
+
+enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
+enum log_format { LOG_TEXT, LOG_JSON };
+
+void log_configure(enum log_level level, enum log_format format);
+enum log_level log_level(void);
+
+/* "error", "warn", "info", "debug"; ERR_INVALID for anything else. */
+int log_level_parse(const char *name, enum log_level *level);
+
+void log_line(enum log_level level, const char *event, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+#define log_error(event, ...) log_line(LOG_ERROR, event, __VA_ARGS__)
+#define log_warn(event, ...) log_line(LOG_WARN, event, __VA_ARGS__)
+#define log_info(event, ...) log_line(LOG_INFO, event, __VA_ARGS__)
+#define log_debug(event, ...) log_line(LOG_DEBUG, event, __VA_ARGS__)
+
+#endif

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * segment.h - the unit of everything: what is learned, replayed, held out and
+ * counted.
+ *
+ * A record's tokens are its text's tokens followed by the end-of-text token;
+ * they are cut into segments of at most `context` tokens. Each token is a
+ * target exactly once. The model sees, as input of a segment's first target,
+ * the token before it (end-of-text at the start of a record); positions and
+ * attention restart at each segment.
+ *
+ *     record   [E] a b c d e f g [E]        context 4
+ *     segment 0    inputs  E a b c          targets a b c d
+ *     segment 1    inputs  d e f g          targets e f g E    (ends)
+ *
+ * Bits per byte counts the text's tokens only: the end mark is trained, not
+ * counted. In an instruction pair the prompt's targets are masked: neither
+ * trained nor counted.
+ *
+ * Owner:   whoever made it; a struct segment only points
+ * Threads: any, immutable once made
+ */
+#ifndef MNEME_BASE_SEGMENT_H
+#define MNEME_BASE_SEGMENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct segment {
+    const uint16_t *tokens; /* n_tokens + 1: the input before the first
+                               target, then the targets */
+    uint32_t n_tokens;      /* targets, 1 to context; 0 for preset linear */
+    uint32_t n_masked;      /* first targets that have no loss */
+    uint32_t n_bytes;       /* UTF-8 bytes of the counted text targets */
+    bool ends;              /* the last target is the record's end-of-text */
+    int32_t domain;         /* id in the table of domains */
+    int32_t label;          /* id in the table of labels, -1 for none */
+    const char *text;       /* the text itself: preset linear only */
+    uint32_t text_bytes;
+    const float *old_logits; /* labelled replay rows: the class head's logits
+                                when the row was written, or NULL */
+    uint32_t n_old_logits;
+};
+
+/* Targets with a loss. */
+static inline uint32_t segment_counted(const struct segment *s)
+{
+    return s->n_tokens - s->n_masked;
+}
+
+/* Where a segment came from, for the ledger, `forget` and quarantine. */
+struct segment_origin {
+    int32_t partition_id; /* row of the store's table of topic partitions */
+    int64_t offset;
+    uint32_t part;      /* which segment of its record, from 0 */
+    const char *id;     /* the user's id of the record, or NULL */
+    uint64_t text_hash; /* XXH3 of the record's text */
+    int64_t time_ms;    /* event time, Unix milliseconds; 0 unknown */
+};
+
+#endif

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * timing.h - the two clocks.
+ *
+ * timing_mono_ns never goes back and decides nothing that is learned;
+ * timing_wall_ms is Unix time for people. timing_set_fake replaces both in
+ * tests.
+ *
+ * Threads: any; timing_set_fake before any other thread starts
+ */
+#ifndef MNEME_BASE_TIMING_H
+#define MNEME_BASE_TIMING_H
+
+#include <stdint.h>
+#include <time.h>
+
+int64_t timing_mono_ns(void);
+int64_t timing_mono_ms(void);
+int64_t timing_wall_ms(void);
+double timing_seconds_since(int64_t mono_ns);
+void timing_sleep_ms(int64_t ms);
+
+/* The absolute time `ms` from now for pthread_cond_timedwait
+ * (CLOCK_REALTIME condition variables). */
+struct timespec timing_deadline(int64_t ms);
+
+/* "2026-11-24T01:02:03.456Z" */
+#define TIMING_ISO_MAX 32
+void timing_iso8601(int64_t wall_ms, char out[TIMING_ISO_MAX]);
+
+/* Non-NULL: both clocks read *now_ms (milliseconds); NULL: real again. */
+void timing_set_fake(const int64_t *now_ms);
+
+#endif

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The first byte tells the length, and with E0, ED, F0 and F4 also narrows
+ * the second byte: that is where overlong forms, surrogates and what lies
+ * above U+10FFFF are refused. All other bytes are 80..BF. (RFC 3629, 4.)
+ */
+#include "config.h"
+
+#include "base/utf8.h"
+
+#include "base/buf.h"
+
+#define CUT (-1)
+#define NEVER 0
+
+static int length_by_first(unsigned char c)
+{
+    if (c < 0x80)
+        return 1;
+    if (c < 0xc2)
+        return NEVER;
+    if (c < 0xe0)
+        return 2;
+    if (c < 0xf0)
+        return 3;
+    return c < 0xf5 ? 4 : NEVER;
+}
+
+/* The length of the character at s, NEVER when these bytes cannot start one,
+ * CUT when they can and the rest is missing; n > 0. */
+static int character(const unsigned char *s, size_t n)
+{
+    unsigned char low = s[0] == 0xe0 ? 0xa0 : s[0] == 0xf0 ? 0x90 : 0x80;
+    unsigned char high = s[0] == 0xed ? 0x9f : s[0] == 0xf4 ? 0x8f : 0xbf;
+    int length = length_by_first(s[0]);
+
+    for (int i = 1; i < length; i++) {
+        if ((size_t)i == n)
+            return CUT;
+        if (s[i] < low || s[i] > high)
+            return NEVER;
+        low = 0x80;
+        high = 0xbf;
+    }
+    return length;
+}
+
+/* Bytes of s before the first that is not part of a valid character. */
+static size_t valid_prefix(const unsigned char *s, size_t n_bytes)
+{
+    size_t at = 0;
+
+    while (at < n_bytes) {
+        int length = character(s + at, n_bytes - at);
+
+        if (length <= 0)
+            break;
+        at += (size_t)length;
+    }
+    return at;
+}
+
+bool utf8_valid(const char *s, size_t n_bytes)
+{
+    return valid_prefix((const unsigned char *)s, n_bytes) == n_bytes;
+}
+
+size_t utf8_whole(const char *s, size_t n_bytes)
+{
+    const unsigned char *u = (const unsigned char *)s;
+
+    for (size_t back = 1; back <= 3 && back <= n_bytes; back++) {
+        size_t at = n_bytes - back;
+
+        if ((u[at] & 0xc0) == 0x80)
+            continue; /* not the first byte of a character: look before it */
+        return character(u + at, back) == CUT ? at : n_bytes;
+    }
+    return n_bytes;
+}
+
+void utf8_repair(const char *s, size_t n_bytes, struct buf *out)
+{
+    size_t at = 0;
+
+    while (at < n_bytes) {
+        size_t good = valid_prefix((const unsigned char *)s + at, n_bytes - at);
+
+        buf_add(out, s + at, good);
+        at += good;
+        if (at < n_bytes) {
+            buf_adds(out, "\xef\xbf\xbd");
+            at++;
+        }
+    }
+}

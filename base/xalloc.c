@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "base/xalloc.h"
+
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void *checked(void *p, size_t n_bytes)
+{
+    if (!p) {
+        fprintf(stderr, "mneme: out of memory: %zu bytes\n", n_bytes);
+        abort();
+    }
+    return p;
+}
+
+static size_t product(size_t n, size_t size)
+{
+    size_t bytes;
+
+    if (__builtin_mul_overflow(n, size, &bytes))
+        checked(NULL, SIZE_MAX);
+    return bytes;
+}
+
+void *xmalloc(size_t n_bytes)
+{
+    return checked(malloc(n_bytes ? n_bytes : 1), n_bytes);
+}
+
+void *xcalloc(size_t n, size_t size)
+{
+    return checked(calloc(n ? n : 1, size ? size : 1), product(n, size));
+}
+
+void *xrealloc(void *p, size_t n_bytes)
+{
+    return checked(realloc(p, n_bytes ? n_bytes : 1), n_bytes);
+}
+
+void *xreallocarray(void *p, size_t n, size_t size)
+{
+    return xrealloc(p, product(n, size));
+}
+
+char *xstrdup(const char *s)
+{
+    return checked(strdup(s), strlen(s) + 1);
+}
+
+char *xstrndup(const char *s, size_t n)
+{
+    return checked(strndup(s, n), n + 1);
+}
+
+void *xmemdup(const void *p, size_t n_bytes)
+{
+    void *copy = xmalloc(n_bytes);
+
+    if (n_bytes)
+        memcpy(copy, p, n_bytes);
+    return copy;
+}
+
+char *xasprintf(const char *fmt, ...)
+{
+    char *s = NULL;
+    va_list ap;
+    int n;
+
+    va_start(ap, fmt);
+    n = vasprintf(&s, fmt, ap);
+    va_end(ap);
+    return checked(n < 0 ? NULL : s, strlen(fmt));
+}
+
+void *xalloc_aligned(size_t n_bytes)
+{
+    size_t padded;
+    void *p;
+
+    if (__builtin_add_overflow(n_bytes, (size_t)63, &padded))
+        return NULL;
+    padded = padded / 64 * 64;
+    p = aligned_alloc(64, padded ? padded : 64);
+    if (p)
+        memset(p, 0, padded ? padded : 64);
+    return p;
+}
+
+float *xfloats(size_t n)
+{
+    size_t bytes = product(n, sizeof(float));
+
+    return checked(xalloc_aligned(bytes), bytes);
+}

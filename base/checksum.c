@@ -46,8 +46,7 @@ void checksum_sha256(const void *bytes, size_t n_bytes, char hex[SHA256_HEX])
 }
 
 /* Everything from fd's position to its end. */
-static int digest_fd(EVP_MD_CTX *ctx, int fd, const char *path,
-                     struct err *err)
+static int digest_fd(EVP_MD_CTX *ctx, int fd, const char *path, struct err *err)
 {
     unsigned char *piece = xmalloc(PIECE_BYTES);
     ssize_t n;
@@ -77,10 +76,9 @@ int checksum_sha256_file(const char *path, char hex[SHA256_HEX],
 
     fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return err_set_errno(err,
-                             errno == ENOENT || errno == ENOTDIR ? ERR_NOTFOUND
-                                                                 : ERR_IO,
-                             errno, "%s: cannot open", path);
+        return err_set_errno(
+            err, errno == ENOENT || errno == ENOTDIR ? ERR_NOTFOUND : ERR_IO,
+            errno, "%s: cannot open", path);
     ctx = EVP_MD_CTX_new();
     if (!ctx || !EVP_DigestInit_ex(ctx, EVP_sha256(), NULL))
         BUG("libcrypto has no SHA-256");

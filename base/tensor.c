@@ -62,8 +62,8 @@ static struct tensor *add(struct tensor_list *l, const char *name,
 }
 
 void tensor_add_borrowed(struct tensor_list *l, const char *name,
-                         enum tensor_type type, int n_dims,
-                         const size_t *shape, void *data)
+                         enum tensor_type type, int n_dims, const size_t *shape,
+                         void *data)
 {
     add(l, name, type, n_dims, shape)->data = data;
 }

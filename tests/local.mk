@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# Unit tests stand in the local.mk of the directory that they test. Here are
+# the flow tests, which run the whole daemon: `make check-flow`. They come one
+# at a time, since some of them measure.
+FLOW_TESTS =
+
+EXTRA_DIST += \
+	.ci/run \
+	tests/kafka/kafka.sh tests/kafka/pom.xml \
+	tests/run_flow.sh tests/summary.sh \
+	$(FLOW_TESTS)
+
+TEST_EXTENSIONS = .py .sh
+PY_LOG_DRIVER = $(LOG_DRIVER)
+PY_LOG_COMPILER = $(SHELL) $(top_srcdir)/tests/run_flow.sh
+SH_LOG_DRIVER = $(LOG_DRIVER)
+SH_LOG_COMPILER = $(SHELL) $(top_srcdir)/tests/run_flow.sh
+
+check-flow: all
+	@if test -n '$(FLOW_TESTS)'; then \
+	  $(MAKE) $(AM_MAKEFLAGS) -j1 check-TESTS TESTS='$(FLOW_TESTS)' \
+	    TEST_SUITE_LOG=flow-suite.log; \
+	fi
+.PHONY: check-flow

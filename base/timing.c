@@ -8,8 +8,8 @@
 
 #include "base/err.h"
 
-/* Years 0000 to 9999: what four digits can say. */
-#define ISO_FIRST_MS INT64_C(-62167219200000)
+/* Years 1000 to 9999: four digits. */
+#define ISO_FIRST_MS INT64_C(-30610224000000)
 #define ISO_LAST_MS INT64_C(253402300799999)
 
 static const int64_t *fake_ms;

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control.h - what users ask of the daemon, as numbered operations.
+ *
+ * A request is checked at once where that needs no other thread (does the
+ * version exist), given a number, carried out by the trainer (rollback rewind
+ * and skip) or the publisher (all others), and can be asked after or waited
+ * for.
+ *
+ *     QUEUED -> RUNNING -> DONE | FAILED
+ *
+ * Threads: any
+ */
+#ifndef MNEME_DAEMON_CONTROL_H
+#define MNEME_DAEMON_CONTROL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <jansson.h>
+
+#include "base/err.h"
+
+enum control_kind {
+    CONTROL_ROLLBACK_REWIND,
+    CONTROL_ROLLBACK_SKIP,
+    CONTROL_ROLLBACK_KEEP,
+    CONTROL_PIN,
+    CONTROL_UNPIN,
+    CONTROL_PROMOTE,       /* serve exactly this version */
+    CONTROL_PROMOTE_LATEST /* follow the newest that passed again */
+};
+
+enum control_state {
+    CONTROL_QUEUED,
+    CONTROL_RUNNING,
+    CONTROL_DONE,
+    CONTROL_FAILED
+};
+
+struct control_operation {
+    int64_t id;
+    enum control_kind kind;
+    int64_t version;
+    char reason[256];
+    enum control_state state;
+    struct err err; /* when FAILED */
+    int64_t asked_ms, finished_ms;
+    char detail[512]; /* what it did, one line */
+};
+
+struct control;
+
+/* wake_trainer and wake_publisher are called when one has something to do. */
+struct control *control_create(void (*wake_trainer)(void *arg),
+                               void (*wake_publisher)(void *arg), void *arg);
+void control_free(struct control *c);
+
+/* ERR_STATE when too many operations wait. *id out. */
+int control_submit(struct control *c, enum control_kind kind, int64_t version,
+                   const char *reason, int64_t *id, struct err *err);
+
+/* A copy of operation id; ERR_NOTFOUND (the last 256 are remembered). */
+int control_get(struct control *c, int64_t id, struct control_operation *op,
+                struct err *err);
+
+/* As control_get, after it has ended or timeout_ms have passed. */
+int control_wait(struct control *c, int64_t id, int64_t timeout_ms,
+                 struct control_operation *op, struct err *err);
+
+/* The next queued operation for that thread, now RUNNING; false: none. */
+bool control_take(struct control *c, bool for_trainer,
+                  struct control_operation *op);
+
+/* err NULL or code 0: DONE. */
+void control_finish(struct control *c, int64_t id, const struct err *err,
+                    const char *detail);
+
+const char *control_kind_name(enum control_kind kind);
+const char *control_state_name(enum control_state state);
+json_t *control_to_json(const struct control_operation *op);
+
+#endif

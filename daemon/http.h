@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * http.h - the HTTP server: libmicrohttpd and the limits around it.
+ *
+ * A thread a connection, a hard number of them; absolute deadlines for reading
+ * a request; bodies bounded; repeated framing headers refused; a bearer token
+ * where the configuration names a token file. Requests that compute take one
+ * of a few places, so that a burst queues here and not in the kernels; when
+ * the queue is long, 429. Endpoints are in api_*.c, one table maps paths to
+ * them.
+ *
+ * Threads: http_start and http_stop the main thread; the server's are its own
+ */
+#ifndef MNEME_DAEMON_HTTP_H
+#define MNEME_DAEMON_HTTP_H
+
+#include "base/err.h"
+#include "conf/conf.h"
+#include "daemon/control.h"
+#include "daemon/serving.h"
+#include "daemon/status.h"
+#include "store/catalog.h"
+
+/* What the endpoints work with; all of it outlives the server. */
+struct http_context {
+    const struct conf *conf;
+    struct status_board *board;
+    struct serving *serving;
+    struct catalog *catalog;
+    struct control *control;
+};
+
+struct http;
+
+/* Listens; writes data_dir/http.addr ("127.0.0.1:6636" or "unix:/path").
+ * ERR_IO names the address that is taken. */
+int http_start(const struct http_context *context, struct http **http,
+               struct err *err);
+const char *http_address(const struct http *h);
+void http_stop(struct http *h);
+
+#endif

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * serving.h - the versions that answer.
+ *
+ * One version serves: readers take a counted reference, a switch replaces the
+ * pointer (store/current.h). Others are loaded from their files when a request
+ * names them, checked against their checksums, and the few used last are kept.
+ *
+ * Threads: serving_get, serving_put any; serving_switch the publisher
+ */
+#ifndef MNEME_DAEMON_SERVING_H
+#define MNEME_DAEMON_SERVING_H
+
+#include <stdint.h>
+
+#include "base/err.h"
+#include "learner/infer.h"
+#include "store/catalog.h"
+
+struct serving;
+
+/* tokenizer and shape (NULL: preset linear) are set by serving_prepare, before
+ * the first switch: with a learned vocabulary they are not known at start. */
+struct serving *serving_create(struct catalog *catalog);
+void serving_prepare(struct serving *s, const struct model_shape *shape,
+                     const struct tokenizer *tokenizer);
+void serving_free(struct serving *s);
+
+/* Loads a version's files into something that answers; nothing is switched.
+ * ERR_CORRUPT when a checksum fails, ERR_NOTFOUND. */
+int serving_load(struct serving *s, int64_t version, struct infer **infer,
+                 struct err *err);
+
+/* Makes `infer` (now the serving's own) the one that answers. */
+void serving_switch(struct serving *s, int64_t version, struct infer *infer);
+
+/*
+ * A version to answer with: 0 is the one that serves.
+ *   *got   its number
+ *   returns NULL with ERR_STATE when none serves yet, ERR_NOTFOUND when there
+ *           is no such version, ERR_CORRUPT when its files are damaged
+ */
+const struct infer *serving_get(struct serving *s, int64_t version,
+                                int64_t *got, struct err *err);
+void serving_put(struct serving *s, const struct infer *infer);
+
+int64_t serving_version(struct serving *s); /* 0: none */
+
+#endif

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * status.h - the board on which each thread writes how it is doing, and from
+ * which /v1/status, /metrics and the log read.
+ *
+ * A plain struct behind a mutex: writers change their fields between
+ * status_lock and status_unlock, readers take a copy.
+ *
+ * Threads: any
+ */
+#ifndef MNEME_DAEMON_STATUS_H
+#define MNEME_DAEMON_STATUS_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <jansson.h>
+
+#include "daemon/source.h"
+
+#define STATUS_MAX_DOMAINS 257 /* model.max_domains, and `other` */
+
+enum status_state {
+    STATUS_STARTING, /* collecting text for the vocabulary, loading */
+    STATUS_LEARNING,
+    STATUS_WAITING,  /* for records */
+    STATUS_PAUSED,   /* reason says why */
+    STATUS_ROLLING_BACK,
+    STATUS_STOPPING
+};
+
+const char *status_state_name(enum status_state s);
+
+struct status_domain {
+    char name[64];
+    int64_t records, bytes;      /* learned */
+    double prequential;          /* bits per byte, recent mean; NaN: none */
+    double holdout;              /* bits per byte of the head; NaN: none */
+    double holdout_best;         /* lowest ever: forgetting is holdout minus it */
+    double accuracy;             /* of labelled records, recent; NaN: none */
+    int64_t replay_rows;
+};
+
+struct status {
+    enum status_state state;
+    char reason[256];
+    int64_t started_ms;
+    int64_t serving_version, head_version; /* 0: none yet */
+    bool serving_pinned;
+    int64_t step, tokens_seen, bytes_seen;
+    struct status_records {
+        int64_t consumed, learned, skipped, quarantined, holdout;
+    } records;
+    double tokens_per_second, records_per_second; /* last seconds */
+    double train_bits_per_byte, prequential_bits_per_byte; /* NaN: none yet */
+    double prequential_total; /* bits per byte over everything */
+    double accuracy;          /* labelled records, recent; NaN */
+    int64_t labels;
+    struct status_replay {
+        int64_t records, capacity, bytes;
+    } replay;
+    int64_t holdout_rows;
+    struct status_ewc {
+        double penalty, share, lambda;
+        int64_t consolidations;
+    } ewc;
+    double grad_norm, rate;
+    int64_t steps_skipped;
+    int64_t newest_record_ms;  /* event time of the newest learned record */
+    int64_t serving_record_ms; /* the same in the serving version */
+    struct status_publish {
+        int64_t count, failed;      /* publishes done, tried in vain */
+        double last_seconds;        /* the last one, whole */
+        double last_stop_seconds;   /* how long it held the trainer */
+        double interval_seconds;    /* stretched when publishing is slow */
+        int64_t passed, refused, inconclusive;
+        int64_t rollbacks;
+        char last_verdict[16];
+        char last_reason[256];
+    } publish;
+    int64_t vocabulary_bytes, vocabulary_wanted; /* while collecting */
+    int64_t flushes;
+    int64_t memory_announced;   /* bytes, said at start */
+    struct {
+        char reason[24];
+        int64_t count;
+    } quarantine[16]; /* by reason */
+    size_t n_quarantine;
+    size_t n_domains;
+    struct status_domain domains[STATUS_MAX_DOMAINS];
+};
+
+struct status_board {
+    pthread_mutex_t mutex;
+    struct status now;
+    struct source *source; /* asked for lag when the JSON is made; or NULL */
+};
+
+void status_board_init(struct status_board *b);
+void status_board_release(struct status_board *b);
+
+struct status *status_lock(struct status_board *b);
+void status_unlock(struct status_board *b);
+
+/* A copy, to be freed. */
+struct status *status_copy(struct status_board *b);
+
+/* Sets state and reason (NULL: none). */
+void status_set_state(struct status_board *b, enum status_state state,
+                      const char *reason);
+
+/* As GET /v1/status prints it (INTERFACE), and GET /v1/domains. */
+json_t *status_to_json(struct status_board *b);
+json_t *status_domains_json(struct status_board *b);
+
+/* OpenMetrics text of everything here, names begin mneme_. */
+void status_to_metrics(struct status_board *b, struct buf *out);
+
+#endif

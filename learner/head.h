@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * head.h - the class head: labels that appear as the stream brings them.
+ *
+ * Features of a text, each part of unit length:
+ *     h = [RMSNorm(mean of the final states); RMSNorm(last final state);
+ *          mean of the embeddings of its hashed word uni- and bigrams]
+ * with no Transformer (preset linear) only the last part: the model of
+ * fastText (Joulin et al. 2017), learning online.
+ *
+ * Logits are cosines between h and a row per label, times 10. New examples are
+ * trained over the classes present in the batch only (ER-ACE, Caccia et al.
+ * 2022), replayed ones over all classes seen, plus alpha times the squared
+ * distance to the logits the row was stored with (dark experience replay,
+ * Buzzega et al. 2020). A new label's row starts at the normalised mean
+ * feature of its first examples. Scores are blended with those of the nearest
+ * class mean (prototype).
+ *
+ * Rows are updated by AdaGrad (Duchi et al. 2011), sparse in the n-gram table.
+ *
+ * Owner:   the learner; an infer model has an immutable copy
+ * Threads: head_step the trainer; head_scores any, on a head nobody trains
+ */
+#ifndef MNEME_LEARNER_HEAD_H
+#define MNEME_LEARNER_HEAD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/tensor.h"
+
+struct head_options {
+    int dim;         /* C of the Transformer, 0 for preset linear */
+    int gram_dim;    /* length of an n-gram embedding */
+    int gram_slots;  /* rows of the hashed table, a power of two */
+    int max_labels;
+    float lr;
+    uint64_t seed;
+};
+
+struct head; /* fields are in head.c */
+
+/* One labelled text. */
+struct head_example {
+    const char *text;
+    size_t n_bytes;
+    const float *states;  /* [n_states][dim] final states, NULL when linear */
+    size_t n_states;
+    float *dstates;       /* out, [n_states][dim], overwritten; NULL: not wanted */
+    int32_t label;
+    bool replayed;
+    const float *old_logits; /* n_old of them, or NULL */
+    size_t n_old;
+    float *logits;        /* out, room for max_labels; NULL: not wanted */
+    float loss;           /* out: cross entropy over all classes, nats, before
+                             the update */
+    bool correct;         /* out: the right label came first, before it */
+};
+
+void head_options_default(struct head_options *o);
+
+struct head *head_create(const struct head_options *options);
+void head_free(struct head *h);
+size_t head_labels(const struct head *h); /* rows in use */
+
+/*
+ * Test, then train on a batch: fills loss, correct, logits and dstates (of the
+ * mean loss, times trunk_weight) of every example, then updates. Labels up to
+ * the largest id in the batch get rows. The result depends on the order of the
+ * examples only.
+ */
+void head_step(struct head *h, struct head_example *examples, size_t n,
+               float trunk_weight);
+
+/*
+ * Probabilities of all labels.
+ *   states  [n_states][dim]
+ *   scores  float[head_labels(h)] out, summing to 1
+ */
+void head_scores(const struct head *h, const char *text, size_t n_bytes,
+                 const float *states, size_t n_states, float *scores);
+
+/* What serves goes to `head` (head.rows, head.grams, head.prototypes: F32),
+ * what only training needs to `state` (head.accumulators..., F32 and I64). */
+void head_export(const struct head *h, struct tensor_list *head,
+                 struct tensor_list *state);
+
+/* state NULL: for serving. Shapes are taken from the tensors and checked
+ * against options where those are not 0. */
+int head_import(struct head *h, const struct tensor_list *head,
+                const struct tensor_list *state, struct err *err);
+
+#endif

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * infer.h - a version that answers: score, complete, classify.
+ *
+ * A struct infer is immutable: weights, tokenizer, class head and labels of one
+ * version. Each call brings its own working memory, taken from a small pool in
+ * the struct and given back.
+ *
+ * Owner:   the caller, who counts references around it (daemon/serving)
+ * Threads: any, at once
+ */
+#ifndef MNEME_LEARNER_INFER_H
+#define MNEME_LEARNER_INFER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/model_shape.h"
+#include "base/names.h"
+#include "base/segment.h"
+#include "base/tensor.h"
+#include "learner/tokenizer.h"
+
+struct infer; /* fields are in infer.c */
+
+/*
+ * Builds from what a version's files hold. Copies or keeps nothing of the
+ * lists but takes the numbers over into blocks of its own.
+ *   shape      NULL: preset linear
+ *   tokenizer  outlives the infer; NULL when shape is
+ *   weights    the model's tensors under their Hugging Face names
+ *   head       the class head's, may be empty
+ *   labels     copied
+ * ERR_CORRUPT when a tensor is missing, of another shape, or not finite.
+ */
+int infer_create(const struct model_shape *shape,
+                 const struct tokenizer *tokenizer,
+                 const struct tensor_list *weights,
+                 const struct tensor_list *head, const struct names *labels,
+                 struct infer **infer, struct err *err);
+void infer_free(struct infer *f);
+size_t infer_bytes(const struct infer *f); /* memory it holds */
+
+const struct tokenizer *infer_tokenizer(const struct infer *f);
+const struct model_shape *infer_shape(const struct infer *f); /* or NULL */
+const struct names *infer_labels(const struct infer *f);
+
+/* How surprised the model is by a text. */
+struct infer_score {
+    size_t n_bytes, n_tokens; /* text only */
+    double nats;              /* -ln p of the text's tokens */
+    double bits_per_byte;     /* nats / ln 2 / n_bytes; 0 for empty text */
+    double perplexity;        /* exp(nats / n_tokens) */
+    struct token_list tokens; /* with want_tokens: the text's ids */
+    float *logprobs;          /* with want_tokens: ln p of each, n_tokens */
+};
+
+void infer_score_release(struct infer_score *s);
+
+/* ERR_INVALID without a Transformer. The text is cut as records are. */
+int infer_score(const struct infer *f, const char *text, size_t n_bytes,
+                bool want_tokens, struct infer_score *score, struct err *err);
+
+/*
+ * Losses of holdout segments, for the gate.
+ *   nats    double[n] out: summed -ln p over the counted text targets (the end
+ *           mark left out, as bits per byte asks)
+ *   right   uint8_t[n] out: labelled and classified right; NULL: not wanted
+ *   stop    polled between pieces; returns ERR_AGAIN when it turns true
+ */
+int infer_segments(const struct infer *f, const struct segment *segments,
+                   size_t n, double *nats, uint8_t *right,
+                   const volatile bool *stop, struct err *err);
+
+/* Probability of every label, in the order of infer_labels. ERR_STATE while
+ * there are no labels. */
+int infer_classify(const struct infer *f, const char *text, size_t n_bytes,
+                   float *scores, struct err *err);
+
+struct infer_sampling {
+    int max_tokens;     /* 0 too */
+    float temperature;  /* 0: greedy */
+    float top_p;        /* 1: off */
+    int top_k;          /* 0: off */
+    uint64_t seed;
+    const char *const *stop; /* n_stop strings; generation ends before them */
+    size_t n_stop;
+    int n_logprobs;     /* < 0: none; else the best n besides the drawn one */
+};
+
+void infer_sampling_default(struct infer_sampling *s); /* as OpenAI's */
+
+/* Told of each token as it is decided. Return true to stop. */
+typedef bool infer_token_fn(uint16_t id, void *arg);
+
+struct infer_alternative {
+    uint16_t id;
+    float logprob;
+};
+
+struct infer_completion {
+    struct buf text;          /* whole UTF-8 characters; invalid bytes are
+                                 U+FFFD */
+    struct token_list tokens; /* generated ids (the end mark left out) */
+    float *logprobs;          /* [tokens.n], with n_logprobs >= 0 */
+    struct infer_alternative *alternatives; /* [tokens.n][n_logprobs] */
+    bool stopped;             /* a stop string or end-of-text; else length */
+};
+
+void infer_completion_release(struct infer_completion *c);
+
+/*
+ * Continues a prompt of n ids with a key/value cache. A prompt longer than the
+ * context keeps its last part; past the context the older half is dropped and
+ * the rest read again. The same prompt, sampling and version give the same
+ * bytes: draw i is rng(seed, RNG_SAMPLE, 0, i).
+ *   on_token  may be NULL
+ */
+int infer_complete(const struct infer *f, const uint16_t *prompt, size_t n,
+                   const struct infer_sampling *sampling,
+                   infer_token_fn *on_token, void *arg,
+                   struct infer_completion *completion, struct err *err);
+
+/*
+ * For `echo` with `logprobs`: ln p of each prompt id given those before it
+ * (the first after end-of-text), and the best n_alternatives at each place.
+ *   logprobs      float[n] out
+ *   alternatives  [n][n_alternatives] out; NULL with 0
+ */
+int infer_prompt_logprobs(const struct infer *f, const uint16_t *prompt,
+                          size_t n, int n_alternatives, float *logprobs,
+                          struct infer_alternative *alternatives,
+                          struct err *err);
+
+/*
+ * Mean of the final states of a text, of unit length, for embeddings.
+ *   out  float[dim]
+ */
+int infer_embed(const struct infer *f, const char *text, size_t n_bytes,
+                float *out, struct err *err);
+
+#endif

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * replay.h - the segments that are kept: which stay, which are drawn.
+ *
+ * Two tiers over one set of rows. A recent ring holds the newest segments (it
+ * lowers the prequential loss); a reservoir, balanced by domain, holds a
+ * uniform sample of each domain's past (it stops forgetting). The quota of a
+ * domain is proportional to n_d^a, with a floor; the fullest domain, measured
+ * against its quota, gives a row up (reservoir sampling: Vitter 1985,
+ * algorithm R, by domain). A row that has left both tiers is dead.
+ *
+ * The holdout is the same thing without a ring, over rows of its own.
+ *
+ * A row is one segment, immutable. The index of live rows - key, domain, last
+ * loss, last replayed step, which tiers - is in memory and goes into each
+ * version's state; rows are in SQLite, but those added since the last publish
+ * are staged in memory, where sampling sees them all the same. Row keys are a
+ * branch number and a counter: a rollback starts a new branch, so that keys
+ * are never used twice; what is sampled does not depend on them.
+ *
+ *     replay_offer -> STAGED -- replay_stage_take, replay_db_write --> STORED
+ *                       |                                               |
+ *                       +-- leaves both tiers: never written            +-- dead:
+ *                                                   deleted when no kept
+ *                                                   version has it live
+ *
+ * Owner:   the trainer owns a struct replay; rows given out are valid until
+ *          the next call that changes it
+ * Threads: trainer; replay_db_* run on the publisher with its connection
+ */
+#ifndef MNEME_REPLAY_REPLAY_H
+#define MNEME_REPLAY_REPLAY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/segment.h"
+#include "base/tensor.h"
+
+struct sqlite3;
+struct replay; /* fields are in replay.c */
+
+enum replay_kind { REPLAY_ROWS, REPLAY_HOLDOUT };
+
+struct replay_options {
+    enum replay_kind kind;
+    int64_t capacity;      /* live rows, both tiers together */
+    double recent_share;   /* of the capacity for the ring; 0 for holdout */
+    double recent_draws;   /* share of a sample drawn from the ring */
+    double quota_exponent; /* a, 0 to 1: 0 equal, 1 proportional */
+    uint64_t seed;
+};
+
+void replay_options_default(struct replay_options *o, enum replay_kind kind);
+
+/* reader: a read-only connection of the caller's thread, for stored rows; may
+ * be NULL as long as everything is staged. */
+struct replay *replay_create(const struct replay_options *options,
+                             struct sqlite3 *reader);
+void replay_free(struct replay *r);
+
+/* Offers a segment that has been learned (or held out). Copies what it keeps.
+ * nats: its loss when it was new. */
+void replay_offer(struct replay *r, const struct segment *s,
+                  const struct segment_origin *origin, double nats);
+
+/* One drawn row. */
+struct replay_draw {
+    int64_t key;
+    size_t slot; /* in the index, until the next change */
+    struct segment segment;
+};
+
+/*
+ * Draws rows for step `step` until their targets reach n_tokens (or, with
+ * tokens_are_rows, n_tokens rows: preset linear), never one twice, and fetches
+ * them. Domains get equal chances within the reservoir.
+ *   draws   *draws is r's array of *n, valid until the next call
+ * An empty buffer gives *n = 0. ERR_CORRUPT when a live row is not in the
+ * database.
+ */
+int replay_sample(struct replay *r, uint64_t step, size_t n_tokens,
+                  bool tokens_are_rows, struct replay_draw **draws, size_t *n,
+                  struct err *err);
+
+/* The same for the Fisher information: from the reservoir only, balanced by
+ * domain, another random stream. */
+int replay_sample_fisher(struct replay *r, uint64_t step, size_t n_tokens,
+                         struct replay_draw **draws, size_t *n,
+                         struct err *err);
+
+/* Notes that drawn row i was replayed at step with this loss. */
+void replay_replayed(struct replay *r, const struct replay_draw *draw,
+                     uint64_t step, double nats);
+
+int64_t replay_live(const struct replay *r);  /* rows */
+int64_t replay_bytes(const struct replay *r); /* of live rows */
+int64_t replay_staged_bytes(const struct replay *r);
+int64_t replay_live_in_domain(const struct replay *r, int32_t domain);
+
+/* --- a version: hand-over to the publisher ------------------------------ */
+
+/* What a publish writes: rows born and keys that died since the last one.
+ * Owns everything in it. */
+struct replay_changes;
+
+/*
+ * The index as tensors (prefix "replay." or "holdout."), and what has changed
+ * since the last call. The staged rows stay visible to sampling until
+ * replay_stored says that they are in the database.
+ */
+struct replay_changes *replay_take_changes(struct replay *r,
+                                           struct tensor_list *index);
+void replay_changes_free(struct replay_changes *c);
+
+/* The publish that took these changes is durable / has failed for good and
+ * its changes belong to the next one. Trainer thread. */
+void replay_stored(struct replay *r, struct replay_changes *c);
+void replay_not_stored(struct replay *r, struct replay_changes *c);
+
+/*
+ * Loads an index. Everything staged is dropped; keys continue on a new branch
+ * when new_branch (a rollback), else where they were.
+ */
+int replay_import(struct replay *r, const struct tensor_list *index,
+                  bool new_branch, struct err *err);
+
+/* --- the database, on the connection it is handed ----------------------- */
+
+/* SQL that makes the tables replay_rows and holdout_rows; for store_open. */
+extern const char *const replay_schema[];
+extern const size_t replay_schema_n;
+
+/* Inside the publish transaction: inserts born rows with born = version and
+ * marks dead keys with died = version. */
+int replay_db_write(struct sqlite3 *db, const struct replay_changes *c,
+                    int64_t version, struct err *err);
+
+/* Inside a transaction, after a rollback to `to` when `last` is the newest
+ * version number ever used: rows born after `to` die at last + 1, and rows
+ * that died after `to` live again. */
+int replay_db_rollback(struct sqlite3 *db, int64_t to, int64_t last,
+                       struct err *err);
+
+/* Inside a transaction: deletes dead rows that no version in kept[n]
+ * (ascending) has live, at most max_rows of them; *deleted out. */
+int replay_db_sweep(struct sqlite3 *db, const int64_t *kept, size_t n,
+                    int64_t max_rows, int64_t *deleted, struct err *err);
+
+/* Reads the segments of keys (for the gate). *segments: one block, free() with
+ * replay_segments_free. Domains and labels are as stored. */
+struct replay_segments {
+    struct segment *items;
+    size_t n;
+    void *memory;
+};
+int replay_db_read(struct sqlite3 *db, enum replay_kind kind,
+                   const int64_t *keys, size_t n,
+                   struct replay_segments *out, struct err *err);
+void replay_segments_free(struct replay_segments *s);
+
+/* Keys and domains of the live rows in an exported index, for drawing a gate
+ * sample: points into the list. */
+int replay_index_keys(const struct tensor_list *index, enum replay_kind kind,
+                      const int64_t **keys, const int64_t **domains,
+                      size_t *n, struct err *err);
+
+#endif

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * catalog.h - reading what the store has published.
+ *
+ * A struct catalog is one read-only connection with its prepared statements.
+ * It sees the last committed transaction, while the publisher writes the next.
+ *
+ * Owner:   what a function fills in is released by the function named there
+ * Threads: any, at once: a mutex inside; calls are short
+ */
+#ifndef MNEME_STORE_CATALOG_H
+#define MNEME_STORE_CATALOG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/model_shape.h"
+
+struct sqlite3;
+struct catalog; /* fields are in catalog.c */
+
+enum store_state {
+    STORE_PENDING,
+    STORE_PASSED,
+    STORE_FAILED,
+    STORE_INCONCLUSIVE,
+    STORE_ROLLED_BACK,
+    STORE_DAMAGED
+};
+
+const char *store_state_name(enum store_state state);
+
+/* ERR_NOTFOUND when there is no store in dir; ERR_STATE when it is newer than
+ * this program. */
+int catalog_open(const char *dir, struct catalog **catalog, struct err *err);
+void catalog_close(struct catalog *c);
+const char *catalog_dir(const struct catalog *c);
+
+/* Its connection, for another part's read-only statements (replay rows); hold
+ * the lock meanwhile. */
+struct sqlite3 *catalog_lock(struct catalog *c);
+void catalog_unlock(struct catalog *c);
+
+struct catalog_offset {
+    int32_t partition_id;
+    char *topic;
+    int32_t partition;
+    int64_t next_offset, tokens_done, last_learned;
+    uint64_t last_hash;
+};
+
+struct catalog_domain {
+    char *domain;
+    double bits_per_byte, accuracy; /* NaN: none */
+    int64_t chunks;
+};
+
+struct catalog_version {
+    int64_t version, parent, created_ms, step, tokens_seen;
+    char weights_sha256[65];
+    enum store_state state;
+    bool pinned, serving, head;
+    char *gate_json;     /* NULL while pending */
+    char *metadata_json;
+    int64_t bytes;       /* of its files */
+    struct catalog_offset *offsets;
+    size_t n_offsets;
+    struct catalog_domain *domains;
+    size_t n_domains;
+};
+
+void catalog_version_release(struct catalog_version *v);
+
+/* One version; ERR_NOTFOUND. */
+int catalog_get(struct catalog *c, int64_t version, struct catalog_version *v,
+                struct err *err);
+
+/* Versions with a number below `before` (0: from the newest), newest first, at
+ * most limit (0: all). Release each, free the array. */
+int catalog_list(struct catalog *c, int64_t before, size_t limit,
+                 struct catalog_version **versions, size_t *n,
+                 struct err *err);
+
+/* The pointers; 0: none yet. */
+struct catalog_pointers {
+    int64_t head, serving, newest; /* newest: the largest number ever used */
+    bool serving_pinned;           /* stays until `promote latest` */
+};
+int catalog_pointers(struct catalog *c, struct catalog_pointers *p,
+                     struct err *err);
+
+struct catalog_history {
+    int64_t id, from_ms, until_ms; /* until 0: still */
+    int64_t version, previous;
+    char *cause;  /* published, rollback, promote, damaged, ... */
+    char *reason;
+};
+int catalog_history(struct catalog *c, size_t limit,
+                    struct catalog_history **rows, size_t *n,
+                    struct err *err);
+void catalog_history_free(struct catalog_history *rows, size_t n);
+
+/* Every partition ever seen, with its id. */
+int catalog_partitions(struct catalog *c, struct catalog_offset **rows,
+                       size_t *n, struct err *err);
+void catalog_offsets_free(struct catalog_offset *rows, size_t n);
+
+/* Is this offset skipped for good by the control log? The ranges, all of
+ * them, for intake: partition_id, first and last offset. */
+struct catalog_range {
+    int32_t partition_id;
+    int64_t first_offset, last_offset;
+};
+int catalog_skipped(struct catalog *c, struct catalog_range **ranges,
+                    size_t *n, struct err *err);
+
+struct catalog_quarantine {
+    int64_t row, time_ms, offset;
+    char *topic;
+    int32_t partition;
+    char *reason;
+    char *bytes;
+    size_t n_bytes;
+};
+int catalog_quarantine(struct catalog *c, size_t limit,
+                       struct catalog_quarantine **rows, size_t *n,
+                       struct err *err);
+void catalog_quarantine_free(struct catalog_quarantine *rows, size_t n);
+
+/* SQLite's own integrity check and foreign keys; ERR_CORRUPT with its words. */
+int catalog_check(struct catalog *c, struct err *err);
+
+/* The ledger's totals over everything that is kept, to check the counters:
+ * records learned, held out, quarantined, skipped on the branch of `version`. */
+struct catalog_totals {
+    int64_t learned, holdout, quarantined, skipped;
+};
+int catalog_totals(struct catalog *c, int64_t version,
+                   struct catalog_totals *t, struct err *err);
+
+#endif

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * store.h - versions: published whole or not at all.
+ *
+ * A version is a directory of synced files and rows of one SQLite transaction:
+ *
+ *   WRITING   versions/.new-N       store_publish writes and syncs the files
+ *   DURABLE   versions/N            renamed, versions/ synced
+ *   PENDING   row in `versions`     the transaction: offsets, counters, replay
+ *                                   rows, ledger, quarantine
+ *   passed | failed | inconclusive  store_verdict: a second transaction, with
+ *                                   the history row and the switch of serving
+ *   rolled_back, damaged            store_mark
+ *   gone                            store_prune: the row first, then the files
+ *
+ * A row without complete files cannot exist; files without a row are swept by
+ * store_open. A pending version is gated again at start by the daemon.
+ * Numbers start at 1 and are never used twice.
+ *
+ * Only one thread - the publisher - uses a struct store: it holds the only
+ * connection that writes or checkpoints (SQLite 3.7.0 to 3.51.2 can corrupt a
+ * WAL database when two connections do). Everybody else reads through
+ * catalog.h on read-only connections. synchronous=FULL; a failed sync is
+ * ERR_IO and final.
+ *
+ * Threads: publisher
+ */
+#ifndef MNEME_STORE_STORE_H
+#define MNEME_STORE_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/model_shape.h"
+#include "base/tensor.h"
+#include "store/catalog.h"
+
+struct sqlite3;
+struct store; /* fields are in store.c */
+
+/* Statements of another part that make its tables; run in order, once each,
+ * remembered by the number of them in `schema`. */
+struct store_schema {
+    const char *part; /* "replay" */
+    const char *const *statements;
+    size_t n;
+};
+
+/*
+ * Opens or makes a data directory: takes its lock (ERR_STATE names the
+ * holder's pid), migrates, checks that it is not newer than this program
+ * (ERR_STATE), sweeps files without rows.
+ */
+int store_open(const char *dir, const struct store_schema *schemas,
+               size_t n_schemas, struct store **store, struct err *err);
+void store_close(struct store *s);
+
+struct sqlite3 *store_connection(struct store *s);
+const char *store_dir(const struct store *s);
+const char *store_id(const struct store *s); /* random, for life: 32 hex */
+
+/* Small settings that belong to the directory: shards, preset, tokenizer kind.
+ * get: *value to be freed, NULL when absent. */
+int store_setting_get(struct store *s, const char *key, char **value,
+                      struct err *err);
+int store_setting_put(struct store *s, const char *key, const char *value,
+                      struct err *err);
+
+/* --- publishing --------------------------------------------------------- */
+
+struct store_offset {
+    int32_t partition_id; /* row of `partitions` */
+    const char *topic;
+    int32_t partition;
+    int64_t next_offset;
+    int64_t tokens_done; /* of the record at next_offset */
+    int64_t last_learned; /* offset of the last learned record, -1: none */
+    uint64_t last_hash;   /* XXH3 of that record's value */
+};
+
+/* Consecutive offsets of one partition in one step. kind: 'l' learned,
+ * 's' skipped, 'h' held out, 'q' quarantined. */
+struct store_ledger_run {
+    int64_t step;
+    int32_t partition_id;
+    int64_t first_offset, last_offset;
+    int64_t count;
+    char kind;
+};
+
+struct store_quarantine_row {
+    int32_t partition_id;
+    int64_t offset;
+    int64_t time_ms;
+    const char *reason; /* not_utf8, too_long, empty, ... */
+    const void *bytes;  /* as they came, up to a cap */
+    size_t n_bytes;
+    const char *id;     /* or NULL */
+};
+
+struct store_publication {
+    int64_t parent; /* 0: none */
+    int64_t created_ms;
+    int64_t step, tokens_seen;
+    const struct model_shape *shape; /* NULL: preset linear */
+    const struct tensor_list *weights; /* NULL when linear */
+    const struct tensor_list *state;
+    const struct tensor_list *anchor; /* NULL: the parent's, hard-linked;
+                                         empty: none yet */
+    const struct tensor_list *head;
+    const char *tokenizer_json;       /* NULL when linear */
+    size_t tokenizer_json_bytes;
+    uint32_t end_of_text;
+    const char *labels_json;   /* array of strings */
+    const char *metadata_json; /* object: counters, losses by domain, kernels;
+                                  kept with the row and in state.safetensors */
+    const struct store_offset *offsets;
+    size_t n_offsets;
+    const struct store_ledger_run *ledger;
+    size_t n_ledger;
+    const struct store_quarantine_row *quarantine;
+    size_t n_quarantine;
+    /* Called inside the transaction, for the replay rows. May be NULL. */
+    int (*in_transaction)(struct sqlite3 *db, int64_t version, void *arg,
+                          struct err *err);
+    void *arg;
+};
+
+/*
+ * Publishes; *version is the new number. ERR_FULL when the disk is (nothing is
+ * left behind, try again later); ERR_IO is final.
+ */
+int store_publish(struct store *s, const struct store_publication *p,
+                  int64_t *version, struct err *err);
+
+struct store_domain_result {
+    const char *domain;
+    double bits_per_byte; /* NaN: no text */
+    double accuracy;      /* NaN: no labels */
+    int64_t chunks;
+};
+
+/*
+ * The gate has spoken: verdict, results by domain and, with serve, the switch
+ * of serving with its history row, in one transaction.
+ *   verdict    STORE_PASSED, STORE_FAILED, STORE_INCONCLUSIVE
+ *   gate_json  the numbers behind it
+ */
+int store_verdict(struct store *s, int64_t version, enum store_state verdict,
+                  const char *gate_json,
+                  const struct store_domain_result *results, size_t n_results,
+                  bool serve, const char *reason, struct err *err);
+
+/* Switches serving to a version, with a history row. pinned: stays until
+ * store_serve(..., pinned false). ERR_NOTFOUND, ERR_STATE when damaged. */
+int store_serve(struct store *s, int64_t version, bool pinned,
+                const char *reason, struct err *err);
+
+/*
+ * Rolls back the head: versions after `to` on its branch become rolled_back,
+ * the next parent is `to`. Ranges that `skip` leaves out go to the ledger as
+ * events and to the control log, which no rollback undoes. Runs
+ * in_transaction too.
+ */
+int store_rollback(struct store *s, int64_t to, const char *mode,
+                   const char *reason, const struct store_ledger_run *skipped,
+                   size_t n_skipped,
+                   int (*in_transaction)(struct sqlite3 *db, int64_t version,
+                                         void *arg, struct err *err),
+                   void *arg, struct err *err);
+
+int store_pin(struct store *s, int64_t version, bool pinned, struct err *err);
+int store_mark(struct store *s, int64_t version, enum store_state state,
+               const char *reason, struct err *err);
+
+struct store_keep {
+    int newest, hourly, daily;
+};
+
+/* Removes versions that no rule keeps: never the head, the serving one, their
+ * parents' numbers in the rows that stay, or a pinned one. in_transaction gets
+ * the connection for sweeping rows; *removed out. */
+int store_prune(struct store *s, const struct store_keep *keep,
+                int64_t now_ms,
+                int (*in_transaction)(struct sqlite3 *db,
+                                      const int64_t *kept, size_t n_kept,
+                                      void *arg, struct err *err),
+                void *arg, int *removed, struct err *err);
+
+/* --- reading a version's files ------------------------------------------ */
+
+enum store_part { STORE_WEIGHTS, STORE_STATE, STORE_ANCHOR, STORE_HEAD };
+
+/* One tensor file of a version in `dir`, checked against the checksum in its
+ * row through the catalog: ERR_CORRUPT names the file. Any thread. An absent
+ * optional part (anchor before a consolidation) gives an empty list. */
+int store_load(struct catalog *c, int64_t version, enum store_part part,
+               struct tensor_list *out, struct err *err);
+
+/* A small text file of a version: "tokenizer.json", "labels.json". */
+int store_load_text(struct catalog *c, int64_t version, const char *name,
+                    struct buf *out, struct err *err);
+
+/* Checks every file of a version against its checksum. Any thread. */
+int store_verify(struct catalog *c, int64_t version, struct err *err);
+
+#endif

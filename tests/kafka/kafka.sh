@@ -27,6 +27,7 @@
 #                                (default ~/.cache/mneme/kafka-VERSION)
 #              MNEME_KAFKA_HEAP  largest heap of the broker (default 384m)
 #              MNEME_KAFKA_WAIT  seconds to wait for it (default 60)
+#              MNEME_KAFKA_REQUIRED  not empty: 1 instead of 77
 set -u
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -42,6 +43,7 @@ fail() {
 }
 
 skip() {
+    test -z "${MNEME_KAFKA_REQUIRED:-}" || fail "$*"
     echo "kafka.sh: skipped: $*" >&2
     exit 77
 }

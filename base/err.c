@@ -46,7 +46,7 @@ int err_set_errno(struct err *err, enum err_code code, int errnum,
 int err_prefix(struct err *err, const char *fmt, ...)
 {
     char rest[ERR_MSG_MAX];
-    size_t used;
+    size_t used, room, n;
     va_list ap;
 
     if (!err)
@@ -57,8 +57,11 @@ int err_prefix(struct err *err, const char *fmt, ...)
     va_end(ap);
     used = strlen(err->msg);
     if (used + 3 < sizeof err->msg) {
-        memcpy(err->msg + used, ": ", 3);
-        strncat(err->msg, rest, sizeof err->msg - used - 3);
+        room = sizeof err->msg - used - 3;
+        n = strnlen(rest, room);
+        memcpy(err->msg + used, ": ", 2);
+        memcpy(err->msg + used + 2, rest, n);
+        err->msg[used + 2 + n] = '\0';
     }
     return err->code;
 }

@@ -83,9 +83,9 @@ void *xalloc_aligned(size_t n_bytes)
     size_t padded;
     void *p;
 
-    if (__builtin_add_overflow(n_bytes, (size_t)63, &padded))
-        return NULL;
-    padded = padded / 64 * 64;
+    if (n_bytes > PTRDIFF_MAX - 63)
+        return NULL; /* no object is larger */
+    padded = (n_bytes + 63) / 64 * 64;
     p = aligned_alloc(64, padded ? padded : 64);
     if (p)
         memset(p, 0, padded ? padded : 64);

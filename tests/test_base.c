@@ -211,7 +211,7 @@ static void test_xalloc_overflow_aborts(void **state)
 
 static void test_xalloc_of_nothing(void **state)
 {
-    void *blocks[] = {xmalloc(0),    xcalloc(0, 8),     xcalloc(8, 0),
+    void *blocks[] = {xmalloc(0),     xcalloc(0, 8),     xcalloc(8, 0),
                       xmemdup("", 0), xalloc_aligned(0), xrealloc(NULL, 0)};
 
     (void)state;
@@ -620,14 +620,17 @@ static const char *const bad_utf8[] = {
     "\xed\xa0\x80",     /* U+D800, the first surrogate */
     "\xed\xbf\xbf",     /* U+DFFF, the last */
     "\xf4\x90\x80\x80", /* U+110000 */
-    "\xf5\x80\x80\x80", "\xf8\x88\x80\x80\x80", "\xfe", "\xff",
-    "\xc3",             /* cut */
-    "\xe2\x82",         /* cut */
-    "\xf0\x9f\x8c",     /* cut */
-    "\xc3(",            /* the second byte is none */
-    "\xe2\x82(",        /* the third */
-    "\xf0\x9f\x8c(",    /* the fourth */
-    "\xc3\xc3\xa9",     /* a first byte after a first byte */
+    "\xf5\x80\x80\x80",
+    "\xf8\x88\x80\x80\x80",
+    "\xfe",
+    "\xff",
+    "\xc3",          /* cut */
+    "\xe2\x82",      /* cut */
+    "\xf0\x9f\x8c",  /* cut */
+    "\xc3(",         /* the second byte is none */
+    "\xe2\x82(",     /* the third */
+    "\xf0\x9f\x8c(", /* the fourth */
+    "\xc3\xc3\xa9",  /* a first byte after a first byte */
 };
 
 static void test_utf8_valid(void **state)
@@ -675,12 +678,12 @@ static void test_utf8_whole(void **state)
         {"\xf0\x9f", 2},
         {"\xf0\x9f\x8c", 3},
         {"\xf0\x9f\x8c\xb1", 0},
-        {"\xed\xa0", 0},             /* a surrogate: never a character */
-        {"\xe0\x9f", 0},             /* overlong: never */
-        {"\xf4\x90", 0},             /* above U+10FFFF: never */
-        {"\xc0", 0},                 /* never */
-        {"\xff", 0},                 /* never */
-        {"\x80", 0},                 /* nothing that it could belong to */
+        {"\xed\xa0", 0}, /* a surrogate: never a character */
+        {"\xe0\x9f", 0}, /* overlong: never */
+        {"\xf4\x90", 0}, /* above U+10FFFF: never */
+        {"\xc0", 0},     /* never */
+        {"\xff", 0},     /* never */
+        {"\x80", 0},     /* nothing that it could belong to */
         {"\x80\x80", 0},
         {"\xf0\x9f\x8c\xb1\x80", 0}, /* more than a character holds */
         {"\xff\xe2\x82", 2},         /* what is before does not matter */
@@ -728,8 +731,7 @@ static void test_utf8_repair(void **state)
 static void test_tensor_sizes(void **state)
 {
     struct tensor scalar = {.type = TENSOR_F64};
-    struct tensor none = {
-        .type = TENSOR_F32, .n_dims = 3, .shape = {2, 0, 5}};
+    struct tensor none = {.type = TENSOR_F32, .n_dims = 3, .shape = {2, 0, 5}};
     struct tensor some = {
         .type = TENSOR_U16, .n_dims = 4, .shape = {2, 3, 4, 5}};
 
@@ -749,18 +751,16 @@ static void test_tensor_sizes(void **state)
 
 static void count_overflow(void)
 {
-    struct tensor t = {.name = (char[]){"t"},
-                       .n_dims = 2,
-                       .shape = {SIZE_MAX / 2, 3}};
+    struct tensor t = {
+        .name = (char[]){"t"}, .n_dims = 2, .shape = {SIZE_MAX / 2, 3}};
 
     (void)tensor_count(&t);
 }
 
 static void bytes_overflow(void)
 {
-    struct tensor t = {.name = (char[]){"t"},
-                       .n_dims = 1,
-                       .shape = {SIZE_MAX / 2}};
+    struct tensor t = {
+        .name = (char[]){"t"}, .n_dims = 1, .shape = {SIZE_MAX / 2}};
 
     (void)tensor_bytes(&t);
 }
@@ -1275,12 +1275,12 @@ static void test_log_json(void **state)
     log_info("idle", "%s", "");
     out = capture_end();
     assert_string_equal(
-        out, "{\"ts\":\"2026-11-24T01:02:03.456Z\",\"level\":\"debug\","
-             "\"event\":\"skip\","
-             "\"fields\":\"id=a\\\"b\\\\c\\n\\u0001\\u007f/\xc3\xa9" FFFD
-             "\"}\n"
-             "{\"ts\":\"2026-11-24T01:02:03.456Z\",\"level\":\"info\","
-             "\"event\":\"idle\",\"fields\":\"\"}\n");
+        out,
+        "{\"ts\":\"2026-11-24T01:02:03.456Z\",\"level\":\"debug\","
+        "\"event\":\"skip\","
+        "\"fields\":\"id=a\\\"b\\\\c\\n\\u0001\\u007f/\xc3\xa9" FFFD "\"}\n"
+        "{\"ts\":\"2026-11-24T01:02:03.456Z\",\"level\":\"info\","
+        "\"event\":\"idle\",\"fields\":\"\"}\n");
     free(out);
 }
 

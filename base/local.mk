@@ -6,13 +6,16 @@ base_libbase_a_SOURCES = \
 	base/err.c base/err.h \
 	base/fileio.c base/fileio.h \
 	base/log.c base/log.h \
+	base/model_shape.h \
+	base/names.c base/names.h \
 	base/rng.c base/rng.h \
+	base/segment.h \
 	base/tensor.c base/tensor.h \
 	base/timing.c base/timing.h \
 	base/utf8.c base/utf8.h \
 	base/xalloc.c base/xalloc.h
 
-BASE_LIBS = base/libbase.a $(CRYPTO_LIBS) $(XXHASH_LIBS)
+BASE_LIBS = base/libbase.a $(CRYPTO_LIBS) $(JANSSON_LIBS) $(XXHASH_LIBS)
 
 if HAVE_CMOCKA
 check_PROGRAMS += tests/test_base

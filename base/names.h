@@ -4,6 +4,7 @@
  *
  * A name's id is its place, from 0, and never changes. The table is part of a
  * version's state, so that ids mean the same after a restart or a rollback.
+ * Names are UTF-8: whoever adds one from outside has checked it.
  *
  * Owner:   the table owns its copies
  * Threads: one at a time for a table; a copy (names_copy) for other threads
@@ -31,12 +32,14 @@ long names_find(const struct names *t, const char *name);
 /* The id of a name, added when new. */
 long names_add(struct names *t, const char *name);
 
+/* Replaces what `to` held. */
 void names_copy(struct names *to, const struct names *from);
 void names_truncate(struct names *t, size_t n); /* forget ids >= n */
 void names_release(struct names *t);
 
-/* A JSON array of strings, and back; parsing refuses duplicates and more than
- * max names (ERR_CORRUPT). */
+/* A JSON array of strings (appended to out), and back; parsing replaces what t
+ * held and refuses duplicates and more than max names (ERR_CORRUPT, t as it
+ * was). */
 void names_to_json(const struct names *t, struct buf *out);
 int names_from_json(struct names *t, const char *json, size_t n_bytes,
                     size_t max, struct err *err);

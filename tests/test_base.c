@@ -28,7 +28,10 @@
 #include "base/err.h"
 #include "base/fileio.h"
 #include "base/log.h"
+#include "base/model_shape.h"
+#include "base/names.h"
 #include "base/rng.h"
+#include "base/segment.h"
 #include "base/tensor.h"
 #include "base/timing.h"
 #include "base/utf8.h"
@@ -870,6 +873,122 @@ static void test_tensor_expect(void **state)
     tensor_list_release(&l);
 }
 
+/* --- names --------------------------------------------------------------- */
+
+static void test_names_add(void **state)
+{
+    struct names t = NAMES_INIT;
+    char name[16];
+
+    (void)state;
+    assert_int_equal(names_find(&t, "0"), -1);
+    for (int i = 0; i < 3000; i++) {
+        snprintf(name, sizeof name, "%d", i);
+        assert_int_equal(names_add(&t, name), i);
+        assert_int_equal(names_add(&t, name), i);
+    }
+    assert_int_equal(t.n, 3000);
+    for (int i = 0; i < 3000; i++) {
+        snprintf(name, sizeof name, "%d", i);
+        assert_int_equal(names_find(&t, name), i);
+        assert_string_equal(t.items[i], name);
+    }
+    assert_int_equal(names_find(&t, "3000"), -1);
+    assert_int_equal(names_find(&t, ""), -1);
+    assert_int_equal(names_add(&t, ""), 3000);
+    assert_int_equal(names_find(&t, ""), 3000);
+    names_release(&t);
+    assert_int_equal(names_find(&t, "0"), -1);
+}
+
+static void test_names_truncate(void **state)
+{
+    struct names t = NAMES_INIT, copy = NAMES_INIT;
+
+    (void)state;
+    names_truncate(&t, 0);
+    names_add(&t, "a");
+    names_add(&t, "b");
+    names_add(&t, "c");
+    names_add(&copy, "other");
+    names_copy(&copy, &t);
+    names_truncate(&t, 4);
+    assert_int_equal(t.n, 3);
+    names_truncate(&t, 1);
+    assert_int_equal(names_find(&t, "a"), 0);
+    assert_int_equal(names_find(&t, "b"), -1);
+    assert_int_equal(names_add(&t, "c"), 1);
+    assert_int_equal(names_find(&copy, "other"), -1);
+    assert_int_equal(names_find(&copy, "c"), 2);
+    names_release(&t);
+    names_release(&copy);
+}
+
+static void test_names_json(void **state)
+{
+    static const char text[] = "[\"a\",\"q\\\"\\n\",\"\xc3\xa9\",\"\"]";
+    struct names t = NAMES_INIT;
+    struct buf b = BUF_INIT;
+
+    (void)state;
+    names_to_json(&t, &b);
+    assert_string_equal(b.data, "[]");
+    assert_int_equal(names_from_json(&t, text, strlen(text), 4, NULL), 0);
+    assert_int_equal(t.n, 4);
+    assert_int_equal(names_find(&t, "q\"\n"), 1);
+    buf_clear(&b);
+    names_to_json(&t, &b);
+    assert_string_equal(b.data, text);
+    assert_int_equal(names_from_json(&t, "[\"z\"]", 5, 4, NULL), 0);
+    assert_int_equal(t.n, 1);
+    assert_int_equal(names_find(&t, "z"), 0);
+    names_release(&t);
+    buf_release(&b);
+}
+
+static void test_names_json_refuses(void **state)
+{
+    static const char *const bad[] = {
+        "",
+        "[",
+        "{}",
+        "\"a\"",
+        "[1]",
+        "[\"a\",null]",
+        "[\"a\",\"b\",\"a\"]",
+        "[\"a\",\"b\",\"c\",\"d\"]",
+        "[\"a\"] x",
+        "[\"\xff\"]",
+        "[\"a\\u0000b\"]",
+    };
+    struct names t = NAMES_INIT;
+
+    (void)state;
+    names_add(&t, "kept");
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        struct err e = ERR_INIT;
+
+        assert_int_equal(names_from_json(&t, bad[i], strlen(bad[i]), 3, &e),
+                         ERR_CORRUPT);
+        assert_true(strlen(e.msg) > 0);
+        assert_int_equal(t.n, 1);
+        assert_int_equal(names_find(&t, "kept"), 0);
+    }
+    names_release(&t);
+}
+
+/* --- segment ------------------------------------------------------------- */
+
+static void test_segment_counted(void **state)
+{
+    struct segment s = {.n_tokens = 7, .n_masked = 3};
+
+    (void)state;
+    assert_int_equal(segment_counted(&s), 4);
+    /* Token ids are kept in 16 bits. */
+    assert_true(MODEL_MAX_VOCAB - 1 <= UINT16_MAX);
+}
+
 /* --- fileio -------------------------------------------------------------- */
 
 static void test_fileio_read(void **state)
@@ -1395,6 +1514,11 @@ int main(void)
         PLAIN(test_tensor_list),
         PLAIN(test_tensor_blocks_stay),
         PLAIN(test_tensor_expect),
+        PLAIN(test_names_add),
+        PLAIN(test_names_truncate),
+        PLAIN(test_names_json),
+        PLAIN(test_names_json_refuses),
+        PLAIN(test_segment_counted),
         IN_TEMP(test_fileio_read),
         PLAIN(test_fileio_read_without_size),
         IN_TEMP(test_fileio_write_atomic),

@@ -1,0 +1,602 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The metadata of a version is one JSON object:
+ *
+ *     {"kernels", "step", "records": {...}, "tokens_seen", "bytes_seen",
+ *      "newest_record_ms", "flushes", "loss": LOSS, "train_loss": LOSS,
+ *      "labels": [name], "quarantine": {reason: count},
+ *      "domains": [{"name", "records", "bytes", "loss": LOSS, "labelled",
+ *                   "right"}]}
+ *
+ * with LOSS = [nats, bytes, recent nats, recent bytes].
+ */
+#include "config.h"
+
+#include "daemon/progress.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include "base/xalloc.h"
+
+#define FADE_RECORDS 500.0
+#define MAX_NAMES 1000000
+
+void progress_loss_add(struct progress_loss *l, double nats, double bytes)
+{
+    double keep = exp(-bytes / PROGRESS_FADE_BYTES);
+
+    l->nats += nats;
+    l->bytes += bytes;
+    l->recent_nats = l->recent_nats * keep + nats;
+    l->recent_bytes = l->recent_bytes * keep + bytes;
+}
+
+static double bits_per_byte(double nats, double bytes)
+{
+    return bytes > 0 ? nats / bytes / log(2.0) : NAN;
+}
+
+double progress_loss_recent(const struct progress_loss *l)
+{
+    return bits_per_byte(l->recent_nats, l->recent_bytes);
+}
+
+double progress_loss_total(const struct progress_loss *l)
+{
+    return bits_per_byte(l->nats, l->bytes);
+}
+
+void progress_init(struct progress *p)
+{
+    memset(p, 0, sizeof *p);
+}
+
+static void release_stage(struct progress *p)
+{
+    struct progress_stage stage;
+
+    progress_take_stage(p, &stage);
+    progress_stage_release(&stage);
+}
+
+void progress_release(struct progress *p)
+{
+    release_stage(p);
+    for (size_t i = 0; i < p->n_partitions; i++)
+        free(p->partitions[i].topic);
+    free(p->partitions);
+    free(p->by_domain);
+    free(p->by_reason);
+    names_release(&p->domains);
+    names_release(&p->labels);
+    names_release(&p->reasons);
+}
+
+int32_t progress_partition_id(struct progress *p, const char *topic,
+                              int32_t partition)
+{
+    struct progress_partition *q;
+
+    for (size_t i = 0; i < p->n_partitions; i++) {
+        q = &p->partitions[i];
+        if (q->partition == partition && strcmp(q->topic, topic) == 0)
+            return (int32_t)i;
+    }
+    XGROW(p->partitions, p->n_partitions, p->cap_partitions);
+    q = &p->partitions[p->n_partitions];
+    memset(q, 0, sizeof *q);
+    q->topic = xstrdup(topic);
+    q->partition = partition;
+    q->last_learned = -1;
+    return (int32_t)p->n_partitions++;
+}
+
+static void grow_domains(struct progress *p)
+{
+    size_t old = p->cap_domains;
+
+    if (p->domains.n <= old)
+        return;
+    p->cap_domains = 2 * p->domains.n;
+    p->by_domain = xreallocarray(p->by_domain, p->cap_domains,
+                                 sizeof *p->by_domain);
+    memset(p->by_domain + old, 0,
+           (p->cap_domains - old) * sizeof *p->by_domain);
+}
+
+int32_t progress_domain_id(struct progress *p, const char *name,
+                           size_t max_domains)
+{
+    long id = names_find(&p->domains, name);
+
+    if (id < 0)
+        id = names_add(&p->domains,
+                       p->domains.n < max_domains ? name : "other");
+    grow_domains(p);
+    return (int32_t)id;
+}
+
+static int64_t *counter_of(struct status_records *r, char kind)
+{
+    switch (kind) {
+    case 'l':
+        return &r->learned;
+    case 's':
+        return &r->skipped;
+    case 'h':
+        return &r->holdout;
+    case 'q':
+        return &r->quarantined;
+    default:
+        BUG("no such decision: %c", kind);
+    }
+}
+
+void progress_decide(struct progress *p, int64_t step, int32_t partition_id,
+                     int64_t offset, char kind)
+{
+    struct store_ledger_run *last =
+        p->n_ledger ? &p->ledger[p->n_ledger - 1] : NULL;
+
+    p->records.consumed++;
+    ++*counter_of(&p->records, kind);
+    if (last && last->step == step && last->kind == kind &&
+        last->partition_id == partition_id &&
+        last->last_offset + 1 == offset) {
+        last->last_offset = offset;
+        last->count++;
+        return;
+    }
+    XGROW(p->ledger, p->n_ledger, p->cap_ledger);
+    p->ledger[p->n_ledger++] = (struct store_ledger_run){
+        .step = step,
+        .partition_id = partition_id,
+        .first_offset = offset,
+        .last_offset = offset,
+        .count = 1,
+        .kind = kind,
+    };
+}
+
+void progress_move(struct progress *p, int32_t partition_id, int64_t offset)
+{
+    struct progress_partition *q = &p->partitions[partition_id];
+
+    q->positioned = true;
+    q->next_offset = offset + 1;
+    q->tokens_done = 0;
+}
+
+static void count_reason(struct progress *p, const char *reason)
+{
+    size_t id = (size_t)names_add(&p->reasons, reason);
+    size_t old = p->cap_reasons;
+
+    if (p->reasons.n > old) {
+        p->cap_reasons = 2 * p->reasons.n;
+        p->by_reason = xreallocarray(p->by_reason, p->cap_reasons,
+                                     sizeof *p->by_reason);
+        memset(p->by_reason + old, 0,
+               (p->cap_reasons - old) * sizeof *p->by_reason);
+    }
+    p->by_reason[id]++;
+}
+
+void progress_quarantine(struct progress *p, int32_t partition_id,
+                         int64_t offset, int64_t time_ms, const char *reason,
+                         const char *bytes, size_t n_bytes, const char *id)
+{
+    struct store_quarantine_row *row;
+
+    count_reason(p, reason);
+    if (n_bytes > PROGRESS_QUARANTINE_BYTES)
+        n_bytes = PROGRESS_QUARANTINE_BYTES;
+    if (p->quarantine_bytes + n_bytes > PROGRESS_QUARANTINE_TOTAL)
+        return;
+    p->quarantine_bytes += n_bytes + sizeof *row;
+    XGROW(p->quarantine, p->n_quarantine, p->cap_quarantine);
+    row = &p->quarantine[p->n_quarantine++];
+    *row = (struct store_quarantine_row){
+        .partition_id = partition_id,
+        .offset = offset,
+        .time_ms = time_ms,
+        .reason = xstrdup(reason),
+        .bytes = xmemdup(bytes, n_bytes),
+        .n_bytes = n_bytes,
+        .id = id ? xstrdup(id) : NULL,
+    };
+}
+
+void progress_learned(struct progress *p, int32_t domain, double nats,
+                      double bytes)
+{
+    struct progress_domain *d = &p->by_domain[domain];
+
+    d->bytes += (int64_t)bytes;
+    p->bytes_seen += (int64_t)bytes;
+    progress_loss_add(&d->loss, nats, bytes);
+    progress_loss_add(&p->loss, nats, bytes);
+}
+
+void progress_take_stage(struct progress *p, struct progress_stage *stage)
+{
+    *stage = (struct progress_stage){p->ledger, p->n_ledger, p->quarantine,
+                                     p->n_quarantine};
+    p->ledger = NULL;
+    p->quarantine = NULL;
+    p->n_ledger = p->cap_ledger = 0;
+    p->n_quarantine = p->cap_quarantine = 0;
+    p->quarantine_bytes = 0;
+}
+
+/* Puts old[n_old] before array[n]; frees old. */
+static void *prepend(void *old, size_t n_old, void *array, size_t *n,
+                     size_t *cap, size_t size)
+{
+    char *both = xreallocarray(old, n_old + *n + 1, size);
+
+    if (*n)
+        memcpy(both + n_old * size, array, *n * size);
+    free(array);
+    *n += n_old;
+    *cap = *n + 1;
+    return both;
+}
+
+void progress_return_stage(struct progress *p, struct progress_stage *stage)
+{
+    for (size_t i = 0; i < stage->n_quarantine; i++)
+        p->quarantine_bytes += stage->quarantine[i].n_bytes;
+    p->ledger = prepend(stage->ledger, stage->n_ledger, p->ledger,
+                        &p->n_ledger, &p->cap_ledger, sizeof *p->ledger);
+    p->quarantine =
+        prepend(stage->quarantine, stage->n_quarantine, p->quarantine,
+                &p->n_quarantine, &p->cap_quarantine, sizeof *p->quarantine);
+    memset(stage, 0, sizeof *stage);
+}
+
+void progress_stage_release(struct progress_stage *stage)
+{
+    for (size_t i = 0; i < stage->n_quarantine; i++) {
+        free((void *)stage->quarantine[i].reason);
+        free((void *)stage->quarantine[i].bytes);
+        free((void *)stage->quarantine[i].id);
+    }
+    free(stage->quarantine);
+    free(stage->ledger);
+    memset(stage, 0, sizeof *stage);
+}
+
+struct store_offset *progress_offsets(const struct progress *p, size_t *n)
+{
+    struct store_offset *out = xcalloc(p->n_partitions, sizeof *out);
+
+    *n = 0;
+    for (size_t i = 0; i < p->n_partitions; i++) {
+        const struct progress_partition *q = &p->partitions[i];
+
+        if (!q->positioned)
+            continue;
+        out[(*n)++] = (struct store_offset){
+            .partition_id = (int32_t)i,
+            .topic = q->topic,
+            .partition = q->partition,
+            .next_offset = q->next_offset,
+            .tokens_done = q->tokens_done,
+            .last_learned = q->last_learned,
+            .last_hash = q->last_hash,
+        };
+    }
+    return out;
+}
+
+struct source_position *progress_positions(const struct progress *p,
+                                           size_t *n)
+{
+    struct source_position *out = xcalloc(p->n_partitions, sizeof *out);
+
+    *n = 0;
+    for (size_t i = 0; i < p->n_partitions; i++) {
+        const struct progress_partition *q = &p->partitions[i];
+
+        if (!q->positioned)
+            continue;
+        out[(*n)++] = (struct source_position){
+            .topic = q->topic,
+            .partition = q->partition,
+            .next_offset = q->next_offset,
+            .last_learned = q->last_learned,
+            .last_hash = q->last_hash,
+        };
+    }
+    return out;
+}
+
+void progress_set_positions(struct progress *p,
+                            const struct catalog_offset *offsets, size_t n)
+{
+    for (size_t i = 0; i < p->n_partitions; i++)
+        p->partitions[i].positioned = false;
+    for (size_t i = 0; i < n; i++) {
+        const struct catalog_offset *o = &offsets[i];
+        int32_t id = progress_partition_id(p, o->topic, o->partition);
+        struct progress_partition *q = &p->partitions[id];
+
+        q->positioned = true;
+        q->next_offset = o->next_offset;
+        q->tokens_done = o->tokens_done;
+        q->last_learned = o->last_learned;
+        q->last_hash = o->last_hash;
+    }
+}
+
+/* --- as JSON ------------------------------------------------------------ */
+
+static json_t *loss_json(const struct progress_loss *l)
+{
+    return json_pack("[f, f, f, f]", l->nats, l->bytes, l->recent_nats,
+                     l->recent_bytes);
+}
+
+static json_t *names_json(const struct names *t)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < t->n; i++)
+        json_array_append_new(list, json_string(t->items[i]));
+    return list;
+}
+
+static json_t *domains_json(const struct progress *p)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < p->domains.n; i++) {
+        const struct progress_domain *d = &p->by_domain[i];
+
+        json_array_append_new(
+            list,
+            json_pack("{s:s, s:I, s:I, s:o, s:f, s:f}", "name",
+                      p->domains.items[i], "records", (json_int_t)d->records,
+                      "bytes", (json_int_t)d->bytes, "loss",
+                      loss_json(&d->loss), "labelled", d->recent_labelled,
+                      "right", d->recent_right));
+    }
+    return list;
+}
+
+static json_t *reasons_json(const struct progress *p)
+{
+    json_t *counts = json_object();
+
+    for (size_t i = 0; i < p->reasons.n; i++)
+        json_object_set_new(counts, p->reasons.items[i],
+                            json_integer(p->by_reason[i]));
+    return counts;
+}
+
+void progress_export(const struct progress *p, int64_t step,
+                     const char *kernels, struct buf *out)
+{
+    const struct status_records *r = &p->records;
+    json_t *root = json_pack(
+        "{s:s, s:I, s:{s:I, s:I, s:I, s:I, s:I}, s:I, s:I, s:I, s:I, s:o, "
+        "s:o, s:o, s:o, s:o}",
+        "kernels", kernels, "step", (json_int_t)step, "records", "consumed",
+        (json_int_t)r->consumed, "learned", (json_int_t)r->learned, "skipped",
+        (json_int_t)r->skipped, "quarantined", (json_int_t)r->quarantined,
+        "holdout", (json_int_t)r->holdout, "tokens_seen",
+        (json_int_t)p->tokens_seen, "bytes_seen", (json_int_t)p->bytes_seen,
+        "newest_record_ms", (json_int_t)p->newest_record_ms, "flushes",
+        (json_int_t)p->flushes, "loss", loss_json(&p->loss), "train_loss",
+        loss_json(&p->train_loss), "labels", names_json(&p->labels),
+        "domains", domains_json(p), "quarantine", reasons_json(p));
+    char *text = json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(17));
+
+    buf_adds(out, text);
+    free(text);
+    json_decref(root);
+}
+
+static int loss_from_json(const json_t *list, struct progress_loss *l)
+{
+    double *fields[] = {&l->nats, &l->bytes, &l->recent_nats,
+                        &l->recent_bytes};
+
+    if (json_array_size(list) != 4)
+        return -1;
+    for (size_t i = 0; i < 4; i++)
+        *fields[i] = json_number_value(json_array_get(list, i));
+    return 0;
+}
+
+static int names_from_list(const json_t *list, struct names *t)
+{
+    size_t i;
+    json_t *item;
+
+    if (!json_is_array(list) || json_array_size(list) > MAX_NAMES)
+        return -1;
+    json_array_foreach (list, i, item) {
+        const char *name = json_string_value(item);
+
+        if (!name || names_find(t, name) >= 0)
+            return -1;
+        names_add(t, name);
+    }
+    return 0;
+}
+
+static int domains_from_json(struct progress *p, const json_t *list)
+{
+    size_t i;
+    json_t *item;
+
+    if (!json_is_array(list) || json_array_size(list) > MAX_NAMES)
+        return -1;
+    json_array_foreach (list, i, item) {
+        struct progress_domain d = {0};
+        const char *name = NULL;
+        json_int_t records, bytes;
+        json_t *loss;
+
+        if (json_unpack(item, "{s:s, s:I, s:I, s:o, s:F, s:F}", "name", &name,
+                        "records", &records, "bytes", &bytes, "loss", &loss,
+                        "labelled", &d.recent_labelled, "right",
+                        &d.recent_right) != 0 ||
+            loss_from_json(loss, &d.loss) != 0 ||
+            names_find(&p->domains, name) >= 0)
+            return -1;
+        d.records = records;
+        d.bytes = bytes;
+        names_add(&p->domains, name);
+        grow_domains(p);
+        p->by_domain[i] = d;
+    }
+    return 0;
+}
+
+static int reasons_from_json(struct progress *p, json_t *counts)
+{
+    const char *reason;
+    json_t *count;
+
+    if (!json_is_object(counts))
+        return -1;
+    json_object_foreach (counts, reason, count) {
+        count_reason(p, reason);
+        p->by_reason[p->reasons.n - 1] = json_integer_value(count);
+    }
+    return 0;
+}
+
+static int fill_from_json(struct progress *p, json_t *root)
+{
+    json_int_t n[9];
+    json_t *loss, *train_loss, *labels, *domains, *reasons;
+
+    if (json_unpack(root,
+                    "{s:{s:I, s:I, s:I, s:I, s:I}, s:I, s:I, s:I, s:I, s:o, "
+                    "s:o, s:o, s:o, s:o}",
+                    "records", "consumed", &n[0], "learned", &n[1], "skipped",
+                    &n[2], "quarantined", &n[3], "holdout", &n[4],
+                    "tokens_seen", &n[5], "bytes_seen", &n[6],
+                    "newest_record_ms", &n[7], "flushes", &n[8], "loss",
+                    &loss, "train_loss", &train_loss, "labels", &labels,
+                    "domains", &domains, "quarantine", &reasons) != 0)
+        return -1;
+    p->records = (struct status_records){n[0], n[1], n[2], n[3], n[4]};
+    p->tokens_seen = n[5];
+    p->bytes_seen = n[6];
+    p->newest_record_ms = n[7];
+    p->flushes = n[8];
+    if (loss_from_json(loss, &p->loss) != 0 ||
+        loss_from_json(train_loss, &p->train_loss) != 0 ||
+        names_from_list(labels, &p->labels) != 0 ||
+        domains_from_json(p, domains) != 0)
+        return -1;
+    return reasons_from_json(p, reasons);
+}
+
+int progress_import(struct progress *p, const char *json, size_t n_bytes,
+                    struct err *err)
+{
+    struct progress fresh;
+    json_error_t where;
+    json_t *root = json_loadb(json, n_bytes, JSON_REJECT_DUPLICATES, &where);
+    int rc = 0;
+
+    progress_init(&fresh);
+    if (!root)
+        rc = err_set(err, ERR_CORRUPT, "version metadata: %s", where.text);
+    else if (fill_from_json(&fresh, root) != 0)
+        rc = err_set(err, ERR_CORRUPT,
+                     "version metadata: a field is missing or of another "
+                     "type");
+    json_decref(root);
+    if (rc == 0) {
+        /* The table of partitions outlives every rollback. */
+        fresh.partitions = p->partitions;
+        fresh.n_partitions = p->n_partitions;
+        fresh.cap_partitions = p->cap_partitions;
+        p->partitions = NULL;
+        p->n_partitions = 0;
+        progress_release(p);
+        *p = fresh;
+    } else {
+        progress_release(&fresh);
+    }
+    return rc;
+}
+
+/* --- for the board ------------------------------------------------------ */
+
+static void show_domains(const struct progress *p, struct status *s)
+{
+    s->n_domains = p->domains.n < STATUS_MAX_DOMAINS ? p->domains.n
+                                                     : STATUS_MAX_DOMAINS;
+    for (size_t i = 0; i < s->n_domains; i++) {
+        const struct progress_domain *d = &p->by_domain[i];
+        struct status_domain *out = &s->domains[i];
+
+        if (strncmp(out->name, p->domains.items[i],
+                    sizeof out->name - 1) != 0) {
+            *out = (struct status_domain){.holdout = NAN,
+                                          .holdout_best = NAN};
+            strncpy(out->name, p->domains.items[i], sizeof out->name - 1);
+        }
+        out->records = d->records;
+        out->bytes = d->bytes;
+        out->prequential = progress_loss_recent(&d->loss);
+        out->accuracy = d->recent_labelled > 0
+                            ? d->recent_right / d->recent_labelled
+                            : NAN;
+    }
+}
+
+static void show_reasons(const struct progress *p, struct status *s)
+{
+    size_t most = sizeof s->quarantine / sizeof s->quarantine[0];
+
+    s->n_quarantine = p->reasons.n < most ? p->reasons.n : most;
+    for (size_t i = 0; i < s->n_quarantine; i++) {
+        strncpy(s->quarantine[i].reason, p->reasons.items[i],
+                sizeof s->quarantine[i].reason - 1);
+        s->quarantine[i].count = p->by_reason[i];
+    }
+}
+
+void progress_show(const struct progress *p, struct status *s)
+{
+    double right = 0, labelled = 0;
+
+    s->records = p->records;
+    s->tokens_seen = p->tokens_seen;
+    s->bytes_seen = p->bytes_seen;
+    s->newest_record_ms = p->newest_record_ms;
+    s->flushes = p->flushes;
+    s->prequential_bits_per_byte = progress_loss_recent(&p->loss);
+    s->prequential_total = progress_loss_total(&p->loss);
+    s->train_bits_per_byte = progress_loss_recent(&p->train_loss);
+    s->labels = (int64_t)p->labels.n;
+    for (size_t i = 0; i < p->domains.n; i++) {
+        right += p->by_domain[i].recent_right;
+        labelled += p->by_domain[i].recent_labelled;
+    }
+    s->accuracy = labelled > 0 ? right / labelled : NAN;
+    show_domains(p, s);
+    show_reasons(p, s);
+}
+
+void progress_count_label(struct progress *p, int32_t domain, bool right)
+{
+    struct progress_domain *d = &p->by_domain[domain];
+    double keep = exp(-1.0 / FADE_RECORDS);
+
+    d->recent_labelled = d->recent_labelled * keep + 1;
+    d->recent_right = d->recent_right * keep + (right ? 1 : 0);
+}

@@ -50,18 +50,20 @@ struct ops {
                  size_t head_dim, int direction);
 
     /*
-     * Causal attention within one segment of t tokens.
-     *   q, k, v, out  rows of q_stride, kv_stride, kv_stride and o_stride
-     *                 floats; head h reads key/value head h / (heads /
-     *                 kv_heads)
-     *   lse           float[heads][t]: log-sum-exp of each row, kept
-     *   scratch       float[ops_attention_scratch(t, head_dim)]
+     * Causal attention of t tokens, which follow `past` others of the same
+     * segment: query i sees keys 0 to past + i.
+     *   q, out   t rows of q_stride and o_stride floats
+     *   k, v     past + t rows of kv_stride floats; head h reads key/value
+     *            head h / (heads / kv_heads)
+     *   lse      float[heads][t] out: log-sum-exp of each row of scores
+     *   scratch  float[ops_attention_scratch(past + t)]
      */
     void (*attention)(float *out, size_t o_stride, float *lse, const float *q,
                       size_t q_stride, const float *k, const float *v,
-                      size_t kv_stride, size_t t, size_t heads,
+                      size_t kv_stride, size_t t, size_t past, size_t heads,
                       size_t kv_heads, size_t head_dim, float *scratch);
-    /* dq, dk, dv have the strides of q, k, v and are overwritten. */
+    /* The way back, with past 0: the scores are computed again from lse. dq,
+     * dk, dv have the strides of q, k, v and are overwritten. */
     void (*attention_back)(float *dq, float *dk, float *dv,
                            const float *dout, const float *out,
                            size_t o_stride, const float *lse, const float *q,
@@ -89,10 +91,14 @@ extern const struct ops ops_ref;
 extern const struct ops ops_blas; /* absent --without-blas */
 extern const struct ops *const ops_fast;
 
-/* Floats of scratch that attention over t tokens needs. */
-size_t ops_attention_scratch(size_t t, size_t head_dim);
+/* Floats of scratch that attention over t tokens, there and back, needs. */
+size_t ops_attention_scratch(size_t t);
 
 /* Call once before anything else: OpenBLAS to one thread. */
 void ops_init(void);
+
+/* What the products run on: OpenBLAS's core and version, or "reference
+ * loops". */
+const char *ops_kernels(void);
 
 #endif

@@ -2,7 +2,8 @@
 #
 # Unit tests stand in the local.mk of the directory that they test. Here are
 # the flow tests, which run the whole daemon: `make check-flow`. They come one
-# at a time, since some of them measure.
+# at a time, since some of them measure. Those that need Apache Kafka have
+# `kafka` in their name: CI insists on running them.
 FLOW_TESTS =
 
 EXTRA_DIST += \

@@ -141,9 +141,9 @@ void model_backward(const struct model *m, const float *params,
  * distribution after model_forward, for the Fisher information; loss is not
  * recomputed. Draw i is rng(seed, RNG_FISHER, step, first_index + i).
  */
-void model_draw_targets(const struct model *m, struct batch *b,
-                        struct model_work *w, uint64_t seed, uint64_t step,
-                        uint64_t first_index);
+void model_draw_targets(const struct model *m, const float *params,
+                        struct batch *b, struct model_work *w, uint64_t seed,
+                        uint64_t step, uint64_t first_index);
 
 /*
  * Logits of the last token only, for generation with a key/value cache:

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a model is made of: presets, limits, and where each tensor lies.
+ *
+ * The block, in order; every tensor follows the one before it without a gap,
+ * so that q, k, v and gate, up are each one matrix to the products:
+ *
+ *     embed | layer 0: norm, q, k, v, (q_norm, k_norm), o,
+ *                      norm, gate, up, down | layer 1 ... | norm | (lm_head)
+ */
+#include "config.h"
+
+#include "learner/model.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/rng.h"
+#include "base/xalloc.h"
+#include "learner/ops.h"
+
+#define MAX_FFN_DIM (8 * MODEL_MAX_DIM)
+#define MAX_PARAMS ((size_t)1 << 31) /* 8 GiB a block, and there are several */
+#define LAYER_TENSORS 11             /* with qk_norm */
+
+static const struct {
+    const char *name;
+    int dim, layers, heads, kv_heads, head_dim, ffn_dim, context;
+} presets[] = {
+    {"nano", 96, 3, 3, 3, 32, 256, 128},
+    {"tiny", 128, 5, 4, 2, 32, 384, 256},
+    {"small", 256, 4, 4, 2, 64, 640, 256},
+    {"base", 320, 6, 5, 5, 64, 896, 256},
+    {"large", 512, 8, 8, 4, 64, 1536, 512},
+};
+
+int model_preset(const char *name, struct model_shape *shape, struct err *err)
+{
+    for (size_t i = 0; i < sizeof presets / sizeof *presets; i++) {
+        if (strcmp(name, presets[i].name) != 0)
+            continue;
+        shape->dim = presets[i].dim;
+        shape->layers = presets[i].layers;
+        shape->heads = presets[i].heads;
+        shape->kv_heads = presets[i].kv_heads;
+        shape->head_dim = presets[i].head_dim;
+        shape->ffn_dim = presets[i].ffn_dim;
+        shape->context = presets[i].context;
+        shape->norm_eps = 1e-5f;
+        shape->rope_theta = 10000.0f;
+        shape->tied = true;
+        shape->qk_norm = false;
+        return 0;
+    }
+    return err_set(err, ERR_INVALID,
+                   "no preset '%s': nano, tiny, small, base or large", name);
+}
+
+/* Floats in one layer. */
+static size_t layer_count(const struct model_shape *s)
+{
+    size_t c = (size_t)s->dim, hd = (size_t)s->head_dim;
+    size_t q = (size_t)s->heads * hd, kv = (size_t)s->kv_heads * hd;
+
+    return 2 * c + 2 * c * (q + kv) + 3 * c * (size_t)s->ffn_dim +
+           (s->qk_norm ? 2 * hd : 0);
+}
+
+/* With every field within its limit this stays far below 2^63. */
+static size_t param_count(const struct model_shape *s)
+{
+    size_t c = (size_t)s->dim, embed = (size_t)s->vocab_size * c;
+
+    return embed + (size_t)s->layers * layer_count(s) + c +
+           (s->tied ? 0 : embed);
+}
+
+static int check_range(const char *what, int value, int least, int most,
+                       struct err *err)
+{
+    if (value >= least && value <= most)
+        return 0;
+    return err_set(err, ERR_INVALID, "model shape: %s is %d, not in %d..%d",
+                   what, value, least, most);
+}
+
+static int check_floats(const struct model_shape *s, struct err *err)
+{
+    if (!(s->norm_eps > 0.0f && s->norm_eps < 1.0f))
+        return err_set(err, ERR_INVALID,
+                       "model shape: norm_eps is %g, not between 0 and 1",
+                       (double)s->norm_eps);
+    if (!(s->rope_theta >= 1.0f && isfinite(s->rope_theta)))
+        return err_set(err, ERR_INVALID,
+                       "model shape: rope_theta is %g, not 1 or more",
+                       (double)s->rope_theta);
+    return 0;
+}
+
+int model_shape_check(const struct model_shape *s, struct err *err)
+{
+    int rc;
+
+    if ((rc = check_range("vocab_size", s->vocab_size, 2, MODEL_MAX_VOCAB,
+                          err)) ||
+        (rc = check_range("dim", s->dim, 1, MODEL_MAX_DIM, err)) ||
+        (rc = check_range("layers", s->layers, 1, MODEL_MAX_LAYERS, err)) ||
+        (rc = check_range("heads", s->heads, 1, MODEL_MAX_DIM, err)) ||
+        (rc = check_range("kv_heads", s->kv_heads, 1, s->heads, err)) ||
+        (rc = check_range("head_dim", s->head_dim, 2,
+                          MODEL_MAX_DIM / s->heads, err)) ||
+        (rc = check_range("ffn_dim", s->ffn_dim, 1, MAX_FFN_DIM, err)) ||
+        (rc = check_range("context", s->context, 1, MODEL_MAX_CONTEXT, err)))
+        return rc;
+    if (s->heads % s->kv_heads != 0)
+        return err_set(err, ERR_INVALID,
+                       "model shape: kv_heads %d does not divide heads %d",
+                       s->kv_heads, s->heads);
+    if (s->head_dim % 2 != 0)
+        return err_set(err, ERR_INVALID, "model shape: head_dim %d is odd",
+                       s->head_dim);
+    if ((rc = check_floats(s, err)))
+        return rc;
+    if (param_count(s) > MAX_PARAMS)
+        return err_set(err, ERR_LIMIT,
+                       "model shape: %zu parameters, more than %zu",
+                       param_count(s), MAX_PARAMS);
+    return 0;
+}
+
+/* Puts the next tensor at the end of the block; columns 0: a vector, which is
+ * always a norm's. Returns its offset. */
+static size_t add_tensor(struct model *m, int layer, const char *name,
+                         size_t rows, size_t columns)
+{
+    struct model_tensor *t = &m->tensors[m->n_tensors++];
+
+    if (layer < 0)
+        snprintf(t->name, sizeof t->name, "%s.weight", name);
+    else
+        snprintf(t->name, sizeof t->name, "model.layers.%d.%s.weight", layer,
+                 name);
+    t->n_dims = columns ? 2 : 1;
+    t->shape[0] = rows;
+    t->shape[1] = columns;
+    t->offset = m->n_params;
+    t->count = rows * (columns ? columns : 1);
+    t->decays = columns != 0;
+    m->n_params += t->count;
+    return t->offset;
+}
+
+static void add_layer(struct model *m, int i)
+{
+    const struct model_shape *s = &m->shape;
+    struct model_layer *l = &m->layers[i];
+    size_t c = (size_t)s->dim, f = (size_t)s->ffn_dim;
+    size_t hd = (size_t)s->head_dim;
+    size_t q = (size_t)s->heads * hd, kv = (size_t)s->kv_heads * hd;
+
+    l->attn_norm = add_tensor(m, i, "input_layernorm", c, 0);
+    l->q = add_tensor(m, i, "self_attn.q_proj", q, c);
+    l->k = add_tensor(m, i, "self_attn.k_proj", kv, c);
+    l->v = add_tensor(m, i, "self_attn.v_proj", kv, c);
+    if (s->qk_norm) {
+        l->q_norm = add_tensor(m, i, "self_attn.q_norm", hd, 0);
+        l->k_norm = add_tensor(m, i, "self_attn.k_norm", hd, 0);
+    }
+    l->o = add_tensor(m, i, "self_attn.o_proj", c, q);
+    l->ffn_norm = add_tensor(m, i, "post_attention_layernorm", c, 0);
+    l->gate = add_tensor(m, i, "mlp.gate_proj", f, c);
+    l->up = add_tensor(m, i, "mlp.up_proj", f, c);
+    l->down = add_tensor(m, i, "mlp.down_proj", c, f);
+}
+
+static void lay_out(struct model *m)
+{
+    const struct model_shape *s = &m->shape;
+    size_t v = (size_t)s->vocab_size, c = (size_t)s->dim;
+
+    m->embed = add_tensor(m, -1, "model.embed_tokens", v, c);
+    for (int i = 0; i < s->layers; i++)
+        add_layer(m, i);
+    m->norm = add_tensor(m, -1, "model.norm", c, 0);
+    m->lm_head = s->tied ? m->embed : add_tensor(m, -1, "lm_head", v, c);
+    BUG_ON(m->n_params != param_count(s));
+}
+
+/* table[position][pair] = cos, sin of position * theta^(-2 pair / head_dim) */
+static float *rope_table(const struct model_shape *s)
+{
+    size_t half = (size_t)s->head_dim / 2, context = (size_t)s->context;
+    float *table = xfloats(context * half * 2);
+
+    for (size_t p = 0; p < context; p++) {
+        for (size_t j = 0; j < half; j++) {
+            double angle =
+                (double)p * pow(s->rope_theta, -(double)j / (double)half);
+
+            table[2 * (p * half + j)] = (float)cos(angle);
+            table[2 * (p * half + j) + 1] = (float)sin(angle);
+        }
+    }
+    return table;
+}
+
+int model_create(const struct model_shape *shape, struct model **model,
+                 struct err *err)
+{
+    size_t layers;
+    struct model *m;
+    int rc = model_shape_check(shape, err);
+
+    if (rc)
+        return rc;
+    layers = (size_t)shape->layers;
+    m = xcalloc(1, sizeof *m);
+    m->shape = *shape;
+    m->tensors = xcalloc(layers * LAYER_TENSORS + 3, sizeof *m->tensors);
+    m->layers = xcalloc(layers, sizeof *m->layers);
+    lay_out(m);
+    m->rope = rope_table(shape);
+    *model = m;
+    return 0;
+}
+
+void model_free(struct model *m)
+{
+    if (!m)
+        return;
+    free(m->tensors);
+    free(m->layers);
+    free(m->rope);
+    free(m);
+}
+
+static bool ends_with(const char *s, const char *end)
+{
+    size_t n = strlen(s), k = strlen(end);
+
+    return n >= k && strcmp(s + n - k, end) == 0;
+}
+
+/* An output projection adds to the residual: at zero each layer begins as the
+ * identity. */
+static bool starts_at_zero(const struct model_tensor *t)
+{
+    return ends_with(t->name, "o_proj.weight") ||
+           ends_with(t->name, "down_proj.weight");
+}
+
+void model_init_params(const struct model *m, uint64_t seed, float *params)
+{
+    for (size_t i = 0; i < m->n_tensors; i++) {
+        const struct model_tensor *t = &m->tensors[i];
+        float *x = params + t->offset;
+
+        for (size_t j = 0; j < t->count; j++) {
+            if (t->n_dims == 1)
+                x[j] = 1.0f;
+            else if (starts_at_zero(t))
+                x[j] = 0.0f;
+            else
+                x[j] = (float)(0.02 * rng_normal(seed, RNG_INIT, i, j));
+        }
+    }
+}
+
+const char *model_kernels(void)
+{
+    return ops_kernels();
+}

@@ -219,7 +219,7 @@ struct conf_log {
 
 /* --- all of it ----------------------------------------------------------- */
 
-struct conf_places; /* where each value came from; fields are in conf.c */
+struct conf_places; /* where each value came from; fields in conf_load.h */
 
 struct conf {
     char *data_dir;
@@ -238,7 +238,7 @@ void conf_free(struct conf *c);
 
 /* One thing that is wrong, ready to be printed. */
 struct conf_problem {
-    int order, line, column; /* for sorting: file first, then --set */
+    int order, line, column; /* for sorting: the file is 0, then each --set */
     char *text; /* "file:line:col: key: problem; did you mean 'x'?" */
 };
 
@@ -275,7 +275,9 @@ char *conf_find(void);
  * another. Everything that is wrong goes into problems, sorted by place.
  *   c         from conf_create(); what is not mentioned keeps its value
  *   path      NULL: no file
- *   sets      "a.b.c=value", the value as YAML; later ones win
+ *   sets      "a.b.c=value", later ones win; the value is YAML, but texts that
+ *             do not begin with a quote are taken as they stand, and so is
+ *             what follows "source.kafka.properties.NAME="
  *   check     for source.kafka.properties; NULL: any name is taken
  *   returns   0, or ERR_INVALID when problems has grown; c is then good for
  *             conf_free only
@@ -292,6 +294,10 @@ void conf_set_data_dir(struct conf *c, const char *dir);
  * freed; key is in the table. */
 char *conf_where(const struct conf *c, const char *key);
 
+/* The value of a key as it is printed: conf_text(c, "model.preset") is "small".
+ * To be freed; key is in the table, and neither a section nor properties. */
+char *conf_text(const struct conf *c, const char *key);
+
 /* Appends the whole configuration as YAML, each key with its present value;
  * it loads back to the same. Secrets are CONF_MASK, which a load refuses. */
 void conf_print(const struct conf *c, struct buf *out);
@@ -306,7 +312,8 @@ void conf_print(const struct conf *c, struct buf *out);
 size_t conf_reload_diff(const struct conf *now, const struct conf *next,
                         struct conf_strings *reloadable,
                         struct conf_strings *fixed);
-/* Gives `now` the reloadable values of `next`; the others stay. */
+/* Gives `now` the reloadable values of `next`; the others stay, and so does a
+ * token file that the present address needs. */
 void conf_reload_apply(struct conf *now, const struct conf *next);
 
 void conf_strings_add(struct conf_strings *l, const char *s); /* copies */

@@ -1,1 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
+noinst_LIBRARIES += conf/libconf.a
+conf_libconf_a_SOURCES = \
+	conf/conf.c conf/conf.h \
+	conf/conf_check.c \
+	conf/conf_doc.c conf/conf_doc.h \
+	conf/conf_load.c conf/conf_load.h \
+	conf/conf_map.c conf/conf_map.h \
+	conf/conf_yaml.c conf/conf_yaml.h
+
+CONF_LIBS = conf/libconf.a $(YAML_LIBS)
+dist_pkgdata_DATA += conf/mneme.yaml
+
+if HAVE_CMOCKA
+check_PROGRAMS += tests/test_conf
+tests_test_conf_SOURCES = tests/test_conf.c
+tests_test_conf_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_conf_LDADD = $(CONF_LIBS) $(BASE_LIBS) $(CMOCKA_LIBS)
+endif

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The public face: create and free, print, and what a reload may change. All
+ * of it goes through the table, key by key; loading is in conf_load.c.
+ */
+#include "config.h"
+
+#include "conf/conf.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/fileio.h"
+#include "base/xalloc.h"
+#include "conf/conf_load.h"
+
+struct conf *conf_create(void)
+{
+    struct conf *c = xcalloc(1, sizeof *c);
+
+    c->places = conf_places_create();
+    conf_load_defaults(c);
+    if (!conf_listen_parse(&c->http))
+        BUG("the default of http.listen is no address");
+    return c;
+}
+
+void conf_free(struct conf *c)
+{
+    if (!c)
+        return;
+    for (size_t i = 0; i < conf_map_n; i++)
+        conf_map_release(&conf_map[i], c);
+    free(c->http.listen_host);
+    conf_places_free(c->places);
+    free(c);
+}
+
+char *conf_find(void)
+{
+    static const char *const usual[] = {"./mneme.yaml",
+                                        SYSCONFDIR "/mneme/mneme.yaml"};
+    const char *named = getenv("MNEME_CONF");
+
+    if (named && *named)
+        return xstrdup(named);
+    for (size_t i = 0; i < sizeof usual / sizeof *usual; i++) {
+        if (fileio_exists(usual[i]))
+            return xstrdup(usual[i]);
+    }
+    return NULL;
+}
+
+void conf_set_data_dir(struct conf *c, const char *dir)
+{
+    free(c->data_dir);
+    c->data_dir = xstrdup(dir);
+}
+
+static const struct conf_key *row(const char *key)
+{
+    const struct conf_key *k = conf_map_find(key);
+
+    if (!k)
+        BUG("no key %s", key);
+    return k;
+}
+
+char *conf_where(const struct conf *c, const char *key)
+{
+    return conf_place_text(c->places, &c->places->at[row(key) - conf_map]);
+}
+
+char *conf_text(const struct conf *c, const char *key)
+{
+    struct buf out = BUF_INIT;
+
+    conf_map_print(row(key), c, &out);
+    return buf_detach(&out);
+}
+
+/* --- print --------------------------------------------------------------------- */
+
+static void indent(int depth, struct buf *out)
+{
+    for (int i = 0; i < depth; i++)
+        buf_adds(out, "  ");
+}
+
+/* One property a line, or {} after the key when there is none. */
+static void print_properties(const struct conf_properties *p, int depth,
+                             bool is_masked, struct buf *out)
+{
+    if (p->n == 0)
+        buf_adds(out, " {}");
+    buf_addc(out, '\n');
+    for (size_t i = 0; i < p->n; i++) {
+        indent(depth, out);
+        conf_map_print_text(p->items[i].name, out);
+        buf_adds(out, ": ");
+        conf_map_print_text(is_masked && p->items[i].is_secret
+                                ? CONF_MASK
+                                : p->items[i].value,
+                            out);
+        buf_addc(out, '\n');
+    }
+}
+
+/* What follows "key:", with the end of the line. */
+static void print_value(const struct conf_key *key, const struct conf *c,
+                        bool is_masked, struct buf *out)
+{
+    if (key->type == CONF_SECTION) {
+        buf_addc(out, '\n');
+    } else if (key->type == CONF_PROPERTIES) {
+        print_properties((const void *)((const char *)c + key->at),
+                         conf_map_depth(key->name) + 1, is_masked, out);
+    } else {
+        buf_addc(out, ' ');
+        conf_map_print(key, c, out);
+        buf_addc(out, '\n');
+    }
+}
+
+void conf_print(const struct conf *c, struct buf *out)
+{
+    for (size_t i = 0; i < conf_map_n; i++) {
+        indent(conf_map_depth(conf_map[i].name), out);
+        buf_addf(out, "%s:", conf_map_leaf(conf_map[i].name));
+        print_value(&conf_map[i], c, true, out);
+    }
+}
+
+/* --- reload --------------------------------------------------------------------- */
+
+static bool is_same(const struct conf_key *key, const struct conf *a,
+                    const struct conf *b)
+{
+    struct buf x = BUF_INIT, y = BUF_INIT;
+    bool same;
+
+    print_value(key, a, false, &x);
+    print_value(key, b, false, &y);
+    same = strcmp(x.data, y.data) == 0;
+    buf_release(&x);
+    buf_release(&y);
+    return same;
+}
+
+/* The address cannot change while it is listened on, and one that all can
+ * reach never goes without its tokens. */
+static bool can_reload(const struct conf_key *key, const struct conf *now,
+                       const struct conf *next)
+{
+    if (strcmp(key->name, "http.token_file") == 0 && !next->http.token_file)
+        return now->http.listen_local;
+    return key->is_reloadable;
+}
+
+size_t conf_reload_diff(const struct conf *now, const struct conf *next,
+                        struct conf_strings *reloadable,
+                        struct conf_strings *fixed)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < conf_map_n; i++) {
+        const struct conf_key *key = &conf_map[i];
+
+        if (key->type == CONF_SECTION || is_same(key, now, next))
+            continue;
+        conf_strings_add(can_reload(key, now, next) ? reloadable : fixed,
+                         key->name);
+        n++;
+    }
+    return n;
+}
+
+/* By way of its text, which is what the table can both write and read. The
+ * place goes along. */
+static void copy_value(const struct conf_key *key, struct conf *to,
+                       const struct conf *from)
+{
+    char *text = conf_text(from, key->name);
+    struct conf_tree tree = CONF_TREE_INIT;
+    struct buf why = BUF_INIT;
+
+    if (conf_tree_of_value(&tree, key, text) != 0 ||
+        conf_map_set(key, to, tree.root, &why) != 0)
+        BUG("%s: its printed value does not read back", key->name);
+    *conf_place_of(to, key) = from->places->at[key - conf_map];
+    buf_release(&why);
+    conf_tree_release(&tree);
+    free(text);
+}
+
+void conf_reload_apply(struct conf *now, const struct conf *next)
+{
+    for (size_t i = 0; i < conf_map_n; i++) {
+        const struct conf_key *key = &conf_map[i];
+
+        if (key->is_reloadable && can_reload(key, now, next))
+            copy_value(key, now, next);
+    }
+}

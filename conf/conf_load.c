@@ -1,0 +1,515 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How it works: the text becomes a tree (conf_yaml.c); the tree is walked
+ * along the table, and what the table takes goes into the struct. An
+ * override is a tree of one value, walked from its key. A problem is noted
+ * with its place and the walk goes on, so that the user sees all of them; a
+ * key that had one is marked, so that checks do not report what only follows
+ * from it.
+ *
+ * The walk recurses once a section: the tree is CONF_YAML_MAX_DEPTH deep at
+ * most, and only names of the table are followed.
+ */
+#include "config.h"
+
+#include "conf/conf_load.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/fileio.h"
+#include "base/utf8.h"
+#include "base/xalloc.h"
+
+#define PROPERTIES "source.kafka.properties"
+
+struct load {
+    struct conf *c;
+    struct conf_problems *problems;
+    conf_property_check *check;
+    int order; /* as in struct conf_place */
+    int shift; /* columns before the value of a --set */
+};
+
+/* --- places and problems ----------------------------------------------------- */
+
+struct conf_places *conf_places_create(void)
+{
+    struct conf_places *p =
+        xcalloc(1, sizeof *p + conf_map_n * sizeof *p->at);
+
+    for (size_t i = 0; i < conf_map_n; i++)
+        p->at[i].order = CONF_BY_DEFAULT;
+    return p;
+}
+
+void conf_places_free(struct conf_places *p)
+{
+    if (!p)
+        return;
+    free(p->file);
+    free(p);
+}
+
+struct conf_place *conf_place_of(struct conf *c, const struct conf_key *key)
+{
+    return &c->places->at[key - conf_map];
+}
+
+char *conf_place_text(const struct conf_places *p,
+                      const struct conf_place *place)
+{
+    if (place->order == CONF_BY_DEFAULT)
+        return xstrdup("default");
+    if (place->order > 0)
+        return xasprintf("--set:%d:%d", place->order, place->column);
+    return xasprintf("%s:%d:%d", p->file, place->line, place->column);
+}
+
+static void add_line(struct conf_problems *problems,
+                     const struct conf_place *place, char *text)
+{
+    struct conf_problem *x;
+
+    if (problems->n == CONF_MAX_PROBLEMS) {
+        problems->n_dropped++;
+        free(text);
+        return;
+    }
+    XGROW(problems->items, problems->n, problems->cap);
+    x = &problems->items[problems->n++];
+    x->order = place->order;
+    x->line = place->line;
+    x->column = place->column;
+    x->text = text;
+}
+
+void conf_problem_add(struct conf_problems *problems,
+                      const struct conf_places *places,
+                      const struct conf_place *place, const char *key,
+                      const char *fmt, ...)
+{
+    struct buf line = BUF_INIT;
+    char *where = conf_place_text(places, place);
+    char text[512];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    buf_addf(&line, "%s: %s%s%s", where, key, *key ? ": " : "", text);
+    free(where);
+    add_line(problems, place, buf_detach(&line));
+}
+
+void conf_problems_release(struct conf_problems *p)
+{
+    for (size_t i = 0; i < p->n; i++)
+        free(p->items[i].text);
+    free(p->items);
+    memset(p, 0, sizeof *p);
+}
+
+static int compare_problems(const void *a, const void *b)
+{
+    const struct conf_problem *x = a, *y = b;
+
+    if (x->order != y->order)
+        return x->order < y->order ? -1 : 1;
+    if (x->line != y->line)
+        return x->line < y->line ? -1 : 1;
+    if (x->column != y->column)
+        return x->column < y->column ? -1 : 1;
+    return strcmp(x->text, y->text);
+}
+
+/* --- the walk ------------------------------------------------------------------ */
+
+static struct conf_place place_at(const struct load *l, int line, int column)
+{
+    struct conf_place place = {l->order, line, column, false};
+
+    if (line == 1)
+        place.column += l->shift;
+    return place;
+}
+
+static struct conf_place place_of_value(const struct load *l,
+                                        const struct conf_node *node)
+{
+    return place_at(l, node->line, node->column);
+}
+
+/* Of the key of a node; of the root, which has none, the value's, and on a
+ * command line the beginning. */
+static struct conf_place place_of_key(const struct load *l,
+                                      const struct conf_node *node)
+{
+    struct conf_place place = {l->order, 1, 1, false};
+
+    if (node->key)
+        return place_at(l, node->key_line, node->key_column);
+    return l->order > 0 ? place : place_of_value(l, node);
+}
+
+/* A key from the user for a message: as it is, or in quotes when it is odd. */
+static char *shown(const char *path)
+{
+    struct buf out = BUF_INIT;
+    size_t n = strspn(path, "abcdefghijklmnopqrstuvwxyz"
+                            "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-");
+
+    if (path[n] == '\0' && n <= 120)
+        buf_adds(&out, path);
+    else
+        conf_map_quote(path, &out);
+    return buf_detach(&out);
+}
+
+static void complain(struct load *l, struct conf_place place, const char *path,
+                     const char *why)
+{
+    char *key = shown(path);
+
+    conf_problem_add(l->problems, l->c->places, &place, key, "%s", why);
+    free(key);
+}
+
+static void unknown_key(struct load *l, const char *path,
+                        const struct conf_node *node)
+{
+    const struct conf_key *near = conf_map_nearest(path);
+    struct buf why = BUF_INIT;
+
+    buf_adds(&why, "unknown key");
+    if (near) {
+        buf_addf(&why, "; did you mean '%s'?", near->name);
+        conf_place_of(l->c, near)->is_wrong = true;
+    }
+    complain(l, place_of_key(l, node), path, why.data);
+    buf_release(&why);
+}
+
+static void take_value(struct load *l, const struct conf_key *key,
+                       const struct conf_node *node)
+{
+    struct conf_place *place = conf_place_of(l->c, key);
+    struct buf why = BUF_INIT;
+
+    if (place->order == 0 && l->order == 0) {
+        buf_addf(&why, "given twice; first in line %d", place->line);
+        complain(l, place_of_key(l, node), key->name, why.data);
+    } else if (conf_map_set(key, l->c, node, &why) != 0) {
+        complain(l, place_of_value(l, node), key->name, why.data);
+        place->is_wrong = true;
+    } else {
+        *place = place_of_value(l, node);
+    }
+    buf_release(&why);
+}
+
+/* --- librdkafka's properties ---------------------------------------------------- */
+
+/* What mneme decides, and the reason for the user. */
+static const struct {
+    const char *name, *why;
+} owned[] = {
+    {"enable.auto.commit",
+     "mneme commits an offset after the version that accounts for it"},
+    {"auto.commit.enable",
+     "mneme commits an offset after the version that accounts for it"},
+    {"auto.commit.interval.ms",
+     "mneme commits an offset after the version that accounts for it"},
+    {"enable.auto.offset.store",
+     "mneme keeps the offsets in its versions"},
+    {"offset.store.method", "mneme keeps the offsets in its versions"},
+    {"offset.store.path", "mneme keeps the offsets in its versions"},
+    {"offset.store.sync.interval.ms",
+     "mneme keeps the offsets in its versions"},
+    {"auto.offset.reset",
+     "a silent jump is never wanted here; see source.kafka.start and "
+     "source.kafka.on_gap"},
+    {"partition.assignment.strategy",
+     "mneme takes its partitions up where its versions stand"},
+    {"enable.partition.eof", "mneme asks for the ends of partitions itself"},
+};
+
+/* "source.kafka.properties.group.id" */
+static bool is_property_path(const char *path)
+{
+    return strncmp(path, PROPERTIES ".", strlen(PROPERTIES ".")) == 0;
+}
+
+static const char *why_owned(const char *name)
+{
+    for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) {
+        if (strcmp(owned[i].name, name) == 0)
+            return owned[i].why;
+    }
+    return NULL;
+}
+
+static bool is_secret(const char *name)
+{
+    static const char *const parts[] = {"password", "secret", "token",
+                                        "key.pem",  "ssl_key",
+                                        "sasl.oauthbearer", "sasl.jaas"};
+
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        if (strstr(name, parts[i]))
+            return true;
+    }
+    return false;
+}
+
+/* The property of that name, added in its place when it is not there. */
+static struct conf_property *property_slot(struct conf_properties *p,
+                                           const char *name)
+{
+    size_t i = 0;
+
+    while (i < p->n && strcmp(p->items[i].name, name) < 0)
+        i++;
+    if (i < p->n && strcmp(p->items[i].name, name) == 0)
+        return &p->items[i];
+    p->items = xreallocarray(p->items, p->n + 1, sizeof *p->items);
+    memmove(p->items + i + 1, p->items + i, (p->n - i) * sizeof *p->items);
+    p->n++;
+    memset(&p->items[i], 0, sizeof p->items[i]);
+    p->items[i].name = xstrdup(name);
+    p->items[i].is_secret = is_secret(name);
+    return &p->items[i];
+}
+
+/* The reason that a property cannot have this value, or NULL. */
+static const char *refused_property(struct load *l, const char *name,
+                                    const struct conf_node *node, char *why,
+                                    size_t why_size)
+{
+    const char *reason = why_owned(name);
+
+    if (reason)
+        return reason;
+    if (node->kind != CONF_NODE_SCALAR || conf_node_is_null(node))
+        return "expected a value: write NAME: VALUE";
+    if (is_secret(name) && strcmp(node->text, CONF_MASK) == 0)
+        return "this is the mask of a printed configuration, not the value";
+    if (l->check && l->order != CONF_BY_DEFAULT &&
+        l->check(name, node->text, why, why_size) != 0)
+        return why;
+    return NULL;
+}
+
+static void take_property(struct load *l, const char *name,
+                          const struct conf_node *node)
+{
+    struct conf_place place = place_of_key(l, node);
+    struct conf_property *x;
+    char why[256] = "";
+    const char *reason = refused_property(l, name, node, why, sizeof why);
+    char *path;
+
+    if (reason) {
+        path = xasprintf(PROPERTIES ".%s", name);
+        complain(l, place, path, reason);
+        free(path);
+        return;
+    }
+    x = property_slot(&l->c->source.kafka.properties, name);
+    free(x->value);
+    free(x->where);
+    x->value = xstrdup(node->text);
+    x->where = conf_place_text(l->c->places, &place);
+}
+
+/* --- mappings -------------------------------------------------------------------- */
+
+static void take(struct load *l, const char *path,
+                 const struct conf_node *node);
+
+/* An earlier sibling with the same key, or NULL. */
+static const struct conf_node *twin(const struct conf_node *node)
+{
+    const struct conf_node *x;
+
+    for (x = node->up->first; x != node; x = x->next) {
+        if (strcmp(x->key, node->key) == 0)
+            return x;
+    }
+    return NULL;
+}
+
+static void take_mapping(struct load *l, const char *path,
+                         const struct conf_node *map, bool is_properties)
+{
+    const struct conf_node *node, *first;
+    struct buf child = BUF_INIT;
+    char why[64];
+
+    for (node = map->first; node; node = node->next) {
+        buf_clear(&child);
+        buf_addf(&child, "%s%s%s", path, *path ? "." : "", node->key);
+        if ((first = twin(node)) != NULL) {
+            snprintf(why, sizeof why, "given twice; first in line %d",
+                     first->key_line);
+            complain(l, place_of_key(l, node), child.data, why);
+        } else if (is_properties) {
+            take_property(l, node->key, node);
+        } else {
+            take(l, child.data, node);
+        }
+    }
+    buf_release(&child);
+}
+
+/* path is "" for the whole file. */
+static void take(struct load *l, const char *path,
+                 const struct conf_node *node)
+{
+    const struct conf_key *key = *path ? conf_map_find(path) : NULL;
+    bool is_mapping = !*path || (key && (key->type == CONF_SECTION ||
+                                         key->type == CONF_PROPERTIES));
+
+    if (is_property_path(path))
+        take_property(l, path + strlen(PROPERTIES "."), node);
+    else if (*path && !key)
+        unknown_key(l, path, node);
+    else if (!is_mapping)
+        take_value(l, key, node);
+    else if (node->kind == CONF_NODE_MAP)
+        take_mapping(l, path, node, key && key->type == CONF_PROPERTIES);
+    else if (!conf_node_is_null(node))
+        complain(l, place_of_value(l, node), path,
+                 "expected a mapping: `key: value` lines");
+}
+
+/* --- texts ------------------------------------------------------------------------- */
+
+/* A tree of one scalar that is what it says, whatever YAML makes of it. */
+static void tree_of_text(struct conf_tree *t, const char *text)
+{
+    struct conf_node *node = xcalloc(1, sizeof *node);
+
+    conf_tree_release(t);
+    node->kind = CONF_NODE_SCALAR;
+    node->line = node->column = 1;
+    node->text = xstrdup(text);
+    t->root = t->created = node;
+}
+
+int conf_tree_of_value(struct conf_tree *t, const struct conf_key *key,
+                       const char *value)
+{
+    bool is_text = !key || key->type == CONF_TEXT;
+
+    if (!is_text || *value == '"' || *value == '\'') {
+        if (conf_tree_parse(t, value, strlen(value)) != 0)
+            return ERR_INVALID;
+        if (t->root)
+            return 0;
+    }
+    tree_of_text(t, value);
+    return 0;
+}
+
+void conf_load_defaults(struct conf *c)
+{
+    struct conf_problems problems = CONF_PROBLEMS_INIT;
+    struct load l = {.c = c, .problems = &problems, .order = CONF_BY_DEFAULT};
+    struct conf_tree tree = CONF_TREE_INIT;
+
+    for (size_t i = 0; i < conf_map_n; i++) {
+        if (conf_map[i].type == CONF_SECTION)
+            continue;
+        if (conf_tree_of_value(&tree, &conf_map[i], conf_map[i].fallback) != 0)
+            BUG("%s: %s", conf_map[i].name, tree.why);
+        take(&l, conf_map[i].name, tree.root);
+        conf_tree_release(&tree);
+    }
+    if (problems.n > 0)
+        BUG("%s", problems.items[0].text);
+}
+
+/* False when not all of the file could be read: what is missing then would
+ * only mislead the checks. */
+static bool load_file(struct load *l, const char *path)
+{
+    struct conf_tree tree = CONF_TREE_INIT;
+    struct conf_place place = {0, 0, 0, false};
+    struct buf text = BUF_INIT;
+    struct err err = ERR_INIT;
+    int rc;
+
+    l->c->places->file = xstrdup(path);
+    rc = fileio_read(path, CONF_YAML_MAX_BYTES, &text, &err);
+    if (rc != 0) {
+        add_line(l->problems, &place, xstrdup(err.msg));
+        goto out;
+    }
+    rc = conf_tree_parse(&tree, text.data ? text.data : "", text.len);
+    if (rc != 0) {
+        place.line = tree.line;
+        place.column = tree.column;
+        conf_problem_add(l->problems, l->c->places, &place, "", "%s",
+                         tree.why);
+    }
+    if (tree.root && (rc == 0 || tree.root->kind == CONF_NODE_MAP))
+        take(l, "", tree.root);
+out:
+    conf_tree_release(&tree);
+    buf_release(&text);
+    return rc == 0;
+}
+
+/* "a.b.c=value" */
+static void load_set(struct load *l, const char *text)
+{
+    struct conf_tree tree = CONF_TREE_INIT;
+    struct conf_place place = {l->order, 1, 1, false};
+    const char *equals = strchr(text, '=');
+    char *path;
+    int rc = 0;
+
+    if (!equals || equals == text || !utf8_valid(text, strlen(text))) {
+        complain(l, place, text, "expected KEY=VALUE, in UTF-8");
+        return;
+    }
+    path = xstrndup(text, (size_t)(equals - text));
+    l->shift = (int)(equals - text) + 1;
+    if (is_property_path(path))
+        tree_of_text(&tree, equals + 1);
+    else
+        rc = conf_tree_of_value(&tree, conf_map_find(path), equals + 1);
+    /* to libyaml the end of a text is the next line */
+    place.column = tree.line > 1 ? (int)strlen(text) + 1
+                                 : l->shift + tree.column;
+    if (rc != 0)
+        complain(l, place, path, tree.why);
+    else
+        take(l, path, tree.root);
+    conf_tree_release(&tree);
+    free(path);
+}
+
+int conf_load(struct conf *c, const char *path, const char *const *sets,
+              size_t n_sets, conf_property_check *check,
+              struct conf_problems *problems)
+{
+    struct load l = {.c = c, .problems = problems, .check = check};
+    size_t n_before = problems->n + problems->n_dropped;
+    bool is_whole = !path || load_file(&l, path);
+
+    for (size_t i = 0; i < n_sets; i++) {
+        l.order = (int)i + 1;
+        load_set(&l, sets[i]);
+    }
+    if (is_whole)
+        conf_check(c, problems);
+    if (problems->n > 1)
+        qsort(problems->items, problems->n, sizeof *problems->items,
+              compare_problems);
+    return problems->n + problems->n_dropped > n_before ? ERR_INVALID : 0;
+}

@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "daemon/gate.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include "base/xalloc.h"
+
+#define LN2 0.69314718055994530942
+
+const char *gate_verdict_name(enum gate_verdict v)
+{
+    static const char *const names[] = {"pass", "fail", "inconclusive"};
+
+    return names[v];
+}
+
+/* --- the normal distribution -------------------------------------------- */
+
+static double tail_quantile(double q)
+{
+    static const double c[] = {-7.784894002430293e-03, -3.223964580411365e-01,
+                               -2.400758277161838e+00, -2.549732539343734e+00,
+                               4.374664141464968e+00,  2.938163982698783e+00};
+    static const double d[] = {7.784695709041462e-03, 3.224671290700398e-01,
+                               2.445134137142996e+00, 3.754408661907416e+00};
+
+    return (((((c[0] * q + c[1]) * q + c[2]) * q + c[3]) * q + c[4]) * q +
+            c[5]) /
+           ((((d[0] * q + d[1]) * q + d[2]) * q + d[3]) * q + 1);
+}
+
+static double centre_quantile(double p)
+{
+    static const double a[] = {-3.969683028665376e+01, 2.209460984245205e+02,
+                               -2.759285104469687e+02, 1.383577518672690e+02,
+                               -3.066479806614716e+01, 2.506628277459239e+00};
+    static const double b[] = {-5.447609879822406e+01, 1.615858368580409e+02,
+                               -1.556989798598866e+02, 6.680131188771972e+01,
+                               -1.328068155288572e+01};
+    double q = p - 0.5, r = q * q;
+
+    return (((((a[0] * r + a[1]) * r + a[2]) * r + a[3]) * r + a[4]) * r +
+            a[5]) *
+           q /
+           (((((b[0] * r + b[1]) * r + b[2]) * r + b[3]) * r + b[4]) * r + 1);
+}
+
+double gate_normal_quantile(double p)
+{
+    const double low = 0.02425;
+
+    if (p < low)
+        return tail_quantile(sqrt(-2 * log(p)));
+    if (p > 1 - low)
+        return -tail_quantile(sqrt(-2 * log(1 - p)));
+    return centre_quantile(p);
+}
+
+/* P(Z > x) */
+static double upper_tail(double x)
+{
+    return 0.5 * erfc(x / sqrt(2.0));
+}
+
+/* --- one test ----------------------------------------------------------- */
+
+struct test {
+    double regression, error, limit;
+    bool is_protected;
+};
+
+/* How likely the data would be if the regression were at its limit: small p
+ * speaks for "below" or for "above". */
+static double p_below(const struct test *t)
+{
+    if (t->error <= 0)
+        return t->regression < t->limit ? 0 : 1;
+    return upper_tail((t->limit - t->regression) / t->error);
+}
+
+static double p_above(const struct test *t)
+{
+    if (t->error <= 0)
+        return t->regression > t->limit ? 0 : 1;
+    return upper_tail((t->regression - t->limit) / t->error);
+}
+
+/* Ratio estimate over the chunks that `in` selects. */
+static void estimate(const struct gate_chunk *chunks, size_t n,
+                     const bool *in, struct gate_domain *d)
+{
+    double bits = 0, squares = 0, serving = 0, candidate = 0;
+
+    d->chunks = 0;
+    d->bytes = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (!in[chunks[i].domain])
+            continue;
+        d->chunks++;
+        d->bytes += chunks[i].bytes;
+        serving += chunks[i].serving_nats / LN2;
+        candidate += chunks[i].candidate_nats / LN2;
+    }
+    bits = candidate - serving;
+    d->regression = d->bytes > 0 ? bits / d->bytes : NAN;
+    d->serving = d->bytes > 0 ? serving / d->bytes : NAN;
+    d->candidate = d->bytes > 0 ? candidate / d->bytes : NAN;
+    for (size_t i = 0; i < n; i++) {
+        double r;
+
+        if (!in[chunks[i].domain])
+            continue;
+        r = (chunks[i].candidate_nats - chunks[i].serving_nats) / LN2 -
+            d->regression * chunks[i].bytes;
+        squares += r * r;
+    }
+    d->error = d->chunks > 1 ? sqrt(squares * (double)d->chunks /
+                                    (double)(d->chunks - 1)) /
+                                   d->bytes
+                             : INFINITY;
+}
+
+static void estimate_domains(const struct gate_options *o,
+                             const struct gate_chunk *chunks, size_t n,
+                             struct gate_domain *domains, size_t n_domains)
+{
+    bool *in = xcalloc(n_domains, sizeof *in);
+
+    for (size_t d = 0; d < n_domains; d++) {
+        in[d] = true;
+        estimate(chunks, n, in, &domains[d]);
+        in[d] = false;
+        domains[d].limit = o->max_regression * domains[d].serving;
+        domains[d].pooled = domains[d].chunks < o->min_chunks;
+    }
+    free(in);
+}
+
+/* Domains large enough alone, then the pool of the others. Returns how many
+ * tests there are. */
+static size_t make_tests(const struct gate_options *o,
+                         const struct gate_chunk *chunks, size_t n,
+                         const struct gate_domain *domains, size_t n_domains,
+                         struct test *tests)
+{
+    bool *in = xcalloc(n_domains, sizeof *in);
+    struct gate_domain pool = {0};
+    bool is_protected = false;
+    size_t n_tests = 0;
+
+    for (size_t d = 0; d < n_domains; d++) {
+        in[d] = domains[d].pooled && domains[d].chunks > 0;
+        is_protected |= in[d] && domains[d].is_protected;
+        if (!domains[d].pooled)
+            tests[n_tests++] = (struct test){
+                domains[d].regression, domains[d].error, domains[d].limit,
+                domains[d].is_protected};
+    }
+    estimate(chunks, n, in, &pool);
+    if (pool.chunks >= GATE_FEWEST_CHUNKS)
+        tests[n_tests++] =
+            (struct test){pool.regression, pool.error,
+                          o->max_regression * pool.serving, is_protected};
+    free(in);
+    return n_tests;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* Holm: are all (of those that must be) shown to be below the limit; is any
+ * shown to be above it? */
+static enum gate_verdict holm(const struct test *tests, size_t n,
+                              bool only_protected, double alpha)
+{
+    double *below = xcalloc(n + 1, sizeof *below);
+    double *above = xcalloc(n + 1, sizeof *above);
+    enum gate_verdict verdict = GATE_PASS;
+    size_t m = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        if (only_protected && !tests[i].is_protected)
+            continue;
+        below[m] = p_below(&tests[i]);
+        above[m++] = p_above(&tests[i]);
+    }
+    qsort(below, m, sizeof *below, by_value);
+    qsort(above, m, sizeof *above, by_value);
+    for (size_t k = 0; k < m; k++)
+        if (below[k] > alpha / (double)(m - k))
+            verdict = GATE_INCONCLUSIVE;
+    if (m && above[0] <= alpha / (double)m)
+        verdict = GATE_FAIL;
+    free(below);
+    free(above);
+    return verdict;
+}
+
+/* The mean over domains, weighted by what the stream brings. */
+static void weigh(const struct gate_options *o,
+                  const struct gate_domain *domains, size_t n,
+                  struct gate_decision *decision)
+{
+    double total = 0, mean = 0, variance = 0;
+
+    for (size_t d = 0; d < n; d++)
+        if (domains[d].chunks > 1)
+            total += domains[d].traffic;
+    for (size_t d = 0; d < n && total > 0; d++) {
+        double w = domains[d].traffic / total;
+
+        if (domains[d].chunks < 2)
+            continue;
+        mean += w * domains[d].regression;
+        variance += w * w * domains[d].error * domains[d].error;
+    }
+    decision->mean_regression = total > 0 ? mean : NAN;
+    decision->mean_bound =
+        total > 0 ? mean + gate_normal_quantile(o->confidence) *
+                               sqrt(variance)
+                  : NAN;
+}
+
+/* The domain that is farthest above its limit, for the reason. */
+static const struct gate_domain *worst(const struct gate_domain *domains,
+                                       size_t n)
+{
+    const struct gate_domain *w = NULL;
+
+    for (size_t d = 0; d < n; d++)
+        if (domains[d].chunks > 0 &&
+            (!w || domains[d].regression - domains[d].limit >
+                       w->regression - w->limit))
+            w = &domains[d];
+    return w;
+}
+
+static void explain(const struct gate_domain *domains, size_t n,
+                    size_t n_tests, struct gate_decision *decision)
+{
+    const struct gate_domain *w = worst(domains, n);
+    char *out = decision->reason;
+    size_t size = sizeof decision->reason;
+
+    if (!w || n_tests == 0) {
+        snprintf(out, size, "too few held-out segments yet (fewer than %d)",
+                 GATE_FEWEST_CHUNKS);
+        return;
+    }
+    if (decision->waived)
+        snprintf(out, size,
+                 "the mean over domains improves by %.4f bits per byte; %s "
+                 "moves by %+.4f",
+                 -decision->mean_regression, w->name, w->regression);
+    else
+        snprintf(out, size,
+                 "%s: %+.4f bits per byte (from %.4f to %.4f), limit %+.4f, "
+                 "%lld segments",
+                 w->name, w->regression, w->serving, w->candidate, w->limit,
+                 (long long)w->chunks);
+}
+
+void gate_decide(const struct gate_options *options,
+                 const struct gate_chunk *chunks, size_t n_chunks,
+                 struct gate_domain *domains, size_t n_domains,
+                 struct gate_decision *decision)
+{
+    struct test *tests = xcalloc(n_domains + 1, sizeof *tests);
+    double alpha = 1 - options->confidence;
+    size_t n_tests;
+
+    memset(decision, 0, sizeof *decision);
+    estimate_domains(options, chunks, n_chunks, domains, n_domains);
+    n_tests = make_tests(options, chunks, n_chunks, domains, n_domains, tests);
+    weigh(options, domains, n_domains, decision);
+    decision->verdict = n_tests ? holm(tests, n_tests, false, alpha)
+                                : GATE_INCONCLUSIVE;
+    if (n_tests && decision->verdict != GATE_PASS &&
+        decision->mean_bound < 0 &&
+        holm(tests, n_tests, true, alpha) == GATE_PASS) {
+        decision->verdict = GATE_PASS;
+        decision->waived = true;
+    }
+    explain(domains, n_domains, n_tests, decision);
+    free(tests);
+}
+
+static json_t *number(double x)
+{
+    return isfinite(x) ? json_real(x) : json_null();
+}
+
+void gate_to_json(const struct gate_options *options,
+                  const struct gate_domain *domains, size_t n_domains,
+                  const struct gate_decision *decision, int64_t against,
+                  struct buf *out)
+{
+    json_t *list = json_array();
+    json_t *root;
+    char *text;
+
+    for (size_t d = 0; d < n_domains; d++) {
+        const struct gate_domain *g = &domains[d];
+
+        if (g->chunks == 0)
+            continue;
+        json_array_append_new(
+            list,
+            json_pack("{s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:b, s:b}",
+                      "domain", g->name, "chunks", (json_int_t)g->chunks,
+                      "serving", number(g->serving), "candidate",
+                      number(g->candidate), "regression",
+                      number(g->regression), "error", number(g->error),
+                      "limit", number(g->limit), "protected", g->is_protected,
+                      "pooled", g->pooled));
+    }
+    root = json_pack("{s:s, s:s, s:I, s:f, s:f, s:o, s:o, s:b, s:o}",
+                     "verdict", gate_verdict_name(decision->verdict),
+                     "reason", decision->reason, "against",
+                     (json_int_t)against, "max_regression",
+                     options->max_regression, "confidence",
+                     options->confidence, "mean_regression",
+                     number(decision->mean_regression), "mean_bound",
+                     number(decision->mean_bound), "waived",
+                     decision->waived, "domains", list);
+    text = json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(8));
+    buf_adds(out, text);
+    free(text);
+    json_decref(root);
+}

@@ -1,0 +1,428 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "daemon/intake.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/checksum.h"
+#include "base/xalloc.h"
+#include "learner/cut.h"
+
+/* Fixed for ever: duplicates share a side, and so do runs with other seeds. */
+#define HOLDOUT_SALT UINT64_C(0x6d6e656d65)
+
+enum { DECIDED_HOLE = 0 }; /* besides the kinds of struct store_ledger_run */
+
+struct waiting {
+    struct record *rec;
+    char kind; /* l, h, q, s, or DECIDED_HOLE */
+    const char *reason; /* q */
+    int32_t partition_id, domain, label;
+    uint64_t text_hash;
+    struct cut cut; /* l and h */
+    size_t next;    /* segments of it that have been learned */
+};
+
+struct intake {
+    struct intake_options options;
+    struct catalog_range *skipped;
+    size_t n_skipped;
+    struct waiting *items; /* ring */
+    size_t front, n, cap;
+    size_t tokens, memory;
+    struct segment *segments; /* of the present batch */
+    struct segment_origin *origins;
+    size_t cap_batch;
+};
+
+struct intake *intake_create(const struct intake_options *options)
+{
+    struct intake *in = xcalloc(1, sizeof *in);
+
+    in->options = *options;
+    return in;
+}
+
+static struct waiting *at(const struct intake *in, size_t i)
+{
+    return &in->items[(in->front + i) % in->cap];
+}
+
+static size_t cost(const struct segment *s)
+{
+    return s->n_tokens ? s->n_tokens : 1 + s->text_bytes / 4;
+}
+
+static void drop_front(struct intake *in)
+{
+    struct waiting *w = at(in, 0);
+
+    if (w->kind == 'l')
+        for (size_t i = w->next; i < w->cut.n_segments; i++)
+            in->tokens -= cost(&w->cut.segments[i]);
+    in->memory -= record_memory(w->rec);
+    cut_release(&w->cut);
+    record_free(w->rec);
+    in->front = (in->front + 1) % in->cap;
+    in->n--;
+}
+
+void intake_clear(struct intake *in)
+{
+    while (in->n)
+        drop_front(in);
+}
+
+void intake_free(struct intake *in)
+{
+    if (!in)
+        return;
+    intake_clear(in);
+    free(in->items);
+    free(in->segments);
+    free(in->origins);
+    free(in->skipped);
+    free(in);
+}
+
+void intake_set_skipped(struct intake *in, struct catalog_range *ranges,
+                        size_t n)
+{
+    free(in->skipped);
+    in->skipped = ranges;
+    in->n_skipped = n;
+}
+
+bool intake_holds_out(const char *text, size_t n_bytes, double fraction)
+{
+    uint64_t hash = checksum_xxh3(text, n_bytes, HOLDOUT_SALT);
+
+    return (double)(hash >> 11) * 0x1p-53 < fraction;
+}
+
+size_t intake_tokens(const struct intake *in)
+{
+    return in->tokens;
+}
+
+size_t intake_memory(const struct intake *in)
+{
+    return in->memory;
+}
+
+/* --- deciding ----------------------------------------------------------- */
+
+static bool is_skipped(const struct intake *in, int32_t partition_id,
+                       int64_t offset)
+{
+    for (size_t i = 0; i < in->n_skipped; i++) {
+        const struct catalog_range *r = &in->skipped[i];
+
+        if (r->partition_id == partition_id && r->first_offset <= offset &&
+            offset <= r->last_offset)
+            return true;
+    }
+    return false;
+}
+
+static void decide_bad(struct waiting *w, const struct conf *conf,
+                       const char *reason)
+{
+    w->kind = conf->source.bad_record == CONF_BAD_RECORD_SKIP ? 's' : 'q';
+    w->reason = reason;
+}
+
+/* The label's id; false when the table is full. */
+static bool resolve_label(struct intake *in, struct waiting *w)
+{
+    struct names *labels = &in->options.progress->labels;
+
+    w->label = -1;
+    if (!w->rec->label)
+        return true;
+    w->label = (int32_t)names_find(labels, w->rec->label);
+    if (w->label < 0 &&
+        labels->n < (size_t)in->options.conf->model.max_labels)
+        w->label = (int32_t)names_add(labels, w->rec->label);
+    return w->label >= 0;
+}
+
+static void cut_waiting(struct intake *in, struct waiting *w)
+{
+    const struct record *rec = w->rec;
+
+    w->domain = progress_domain_id(
+        in->options.progress, rec->domain,
+        (size_t)in->options.conf->model.max_domains);
+    cut_record(&w->cut, in->options.tokenizer, in->options.context,
+               rec->prompt, rec->prompt_bytes, rec->text, rec->text_bytes,
+               w->domain, w->label);
+}
+
+/* A record whose first tokens are in the model already: only the rest. */
+static void resume(struct waiting *w, int64_t tokens_done)
+{
+    while (w->next < w->cut.n_segments && tokens_done > 0)
+        tokens_done -= w->cut.segments[w->next++].n_tokens;
+}
+
+static void decide_good(struct intake *in, struct waiting *w)
+{
+    const struct conf *conf = in->options.conf;
+    const struct record *rec = w->rec;
+
+    if (!in->options.tokenizer && !rec->label) {
+        decide_bad(w, conf, "no_label");
+        return;
+    }
+    if (!resolve_label(in, w)) {
+        decide_bad(w, conf, "too_many_labels");
+        return;
+    }
+    w->text_hash = checksum_xxh3(rec->text, rec->text_bytes, 0);
+    w->kind = intake_holds_out(rec->text, rec->text_bytes,
+                               conf->learner.holdout.fraction)
+                  ? 'h'
+                  : 'l';
+    cut_waiting(in, w);
+}
+
+static void decide(struct intake *in, struct waiting *w)
+{
+    const struct record *rec = w->rec;
+    const struct progress_partition *at_partition =
+        &in->options.progress->partitions[w->partition_id];
+    bool admitted = at_partition->positioned &&
+                    at_partition->next_offset == rec->offset &&
+                    at_partition->tokens_done > 0;
+
+    if (rec->kind == RECORD_HOLE) {
+        w->kind = DECIDED_HOLE;
+    } else if (is_skipped(in, w->partition_id, rec->offset)) {
+        w->kind = 's';
+    } else if (rec->reason) {
+        decide_bad(w, in->options.conf, rec->reason);
+    } else {
+        decide_good(in, w);
+        if (admitted && w->kind == 'l')
+            resume(w, at_partition->tokens_done);
+    }
+}
+
+/* --- taking effect ------------------------------------------------------ */
+
+static struct segment_origin origin_of(const struct waiting *w, size_t part)
+{
+    return (struct segment_origin){
+        .partition_id = w->partition_id,
+        .offset = w->rec->offset,
+        .part = (uint32_t)part,
+        .id = w->rec->id,
+        .text_hash = w->text_hash,
+        .time_ms = w->rec->time_ms,
+    };
+}
+
+static void hold_out(struct intake *in, const struct waiting *w)
+{
+    for (size_t i = 0; i < w->cut.n_segments; i++) {
+        struct segment_origin origin = origin_of(w, i);
+
+        replay_offer(in->options.holdout, &w->cut.segments[i], &origin, 0);
+    }
+}
+
+/* Decisions at the front that wait for no step. */
+static void settle(struct intake *in, int64_t step)
+{
+    struct progress *p = in->options.progress;
+
+    while (in->n) {
+        struct waiting *w = at(in, 0);
+        const struct record *rec = w->rec;
+
+        if (w->kind == 'l' && w->next < w->cut.n_segments)
+            break;
+        if (w->kind == 'h')
+            hold_out(in, w);
+        if (w->kind == 'q')
+            progress_quarantine(p, w->partition_id, rec->offset, rec->time_ms,
+                                w->reason, rec->value ? rec->value : "",
+                                rec->n_bytes, rec->id);
+        if (w->kind == 'h' || w->kind == 'q' || w->kind == 's')
+            progress_decide(p, step, w->partition_id, rec->offset, w->kind);
+        progress_move(p, w->partition_id, rec->offset);
+        drop_front(in);
+    }
+}
+
+/* Puts a record at the end; room is made by doubling. */
+static struct waiting *append(struct intake *in, struct record *rec)
+{
+    struct waiting *w;
+
+    if (in->n == in->cap) {
+        size_t cap = in->cap ? 2 * in->cap : 64;
+        struct waiting *items = xcalloc(cap, sizeof *items);
+
+        for (size_t i = 0; i < in->n; i++)
+            items[i] = *at(in, i);
+        free(in->items);
+        in->items = items;
+        in->front = 0;
+        in->cap = cap;
+    }
+    in->n++;
+    w = at(in, in->n - 1);
+    memset(w, 0, sizeof *w);
+    w->rec = rec;
+    w->label = -1;
+    in->memory += record_memory(rec);
+    return w;
+}
+
+int intake_add(struct intake *in, struct record *rec, int64_t step,
+               struct err *err)
+{
+    struct progress *p = in->options.progress;
+    int32_t id = progress_partition_id(p, rec->topic, rec->partition);
+    struct progress_partition *at_partition = &p->partitions[id];
+    struct waiting *w;
+    int rc = 0;
+
+    if (rec->reason &&
+        in->options.conf->source.bad_record == CONF_BAD_RECORD_STOP) {
+        rc = err_set(err, ERR_INVALID,
+                     "%s [%d] offset %lld: bad record (%s), and "
+                     "source.bad_record is stop",
+                     rec->topic, (int)rec->partition, (long long)rec->offset,
+                     rec->reason);
+        record_free(rec);
+        return rc;
+    }
+    if (!at_partition->positioned) {
+        at_partition->positioned = true;
+        at_partition->first_offset = rec->offset;
+        at_partition->next_offset = rec->offset;
+    }
+    w = append(in, rec);
+    w->partition_id = id;
+    decide(in, w);
+    if (w->kind == 'l')
+        for (size_t i = w->next; i < w->cut.n_segments; i++)
+            in->tokens += cost(&w->cut.segments[i]);
+    settle(in, step);
+    return 0;
+}
+
+/* --- a step ------------------------------------------------------------- */
+
+static void batch_push(struct intake *in, struct intake_batch *b,
+                       const struct waiting *w, size_t part)
+{
+    if (b->n == in->cap_batch) {
+        in->cap_batch = in->cap_batch ? 2 * in->cap_batch : 64;
+        in->segments = xreallocarray(in->segments, in->cap_batch,
+                                     sizeof *in->segments);
+        in->origins = xreallocarray(in->origins, in->cap_batch,
+                                    sizeof *in->origins);
+    }
+    in->segments[b->n] = w->cut.segments[part];
+    in->origins[b->n] = origin_of(w, part);
+    b->tokens += cost(&w->cut.segments[part]);
+    b->n++;
+}
+
+void intake_next_batch(struct intake *in, size_t batch_tokens,
+                       struct intake_batch *b)
+{
+    memset(b, 0, sizeof *b);
+    for (size_t i = 0; i < in->n; i++) {
+        const struct waiting *w = at(in, i);
+
+        if (w->kind != 'l')
+            continue;
+        for (size_t part = w->next; part < w->cut.n_segments; part++) {
+            if (b->n && b->tokens + cost(&w->cut.segments[part]) >
+                            batch_tokens)
+                goto full;
+            batch_push(in, b, w, part);
+        }
+    }
+full:
+    b->segments = in->segments;
+    b->origins = in->origins;
+}
+
+/* The record at the front has had `count` more of its segments learned. */
+static void advance_front(struct intake *in, size_t count, int64_t step)
+{
+    struct progress *p = in->options.progress;
+    struct waiting *w = at(in, 0);
+    struct progress_partition *q = &p->partitions[w->partition_id];
+
+    if (w->next == 0) {
+        progress_decide(p, step, w->partition_id, w->rec->offset, 'l');
+        p->by_domain[w->domain].records++;
+        if (w->rec->time_ms > p->newest_record_ms)
+            p->newest_record_ms = w->rec->time_ms;
+    }
+    q->next_offset = w->rec->offset;
+    q->last_learned = w->rec->offset;
+    q->last_hash = w->rec->value_hash;
+    for (size_t i = 0; i < count; i++) {
+        const struct segment *s = &w->cut.segments[w->next++];
+
+        q->tokens_done += s->n_tokens;
+        p->tokens_seen += (int64_t)cost(s);
+        in->tokens -= cost(s);
+    }
+}
+
+void intake_apply(struct intake *in, const struct intake_batch *b,
+                  int64_t step)
+{
+    size_t left = b->n;
+
+    while (left) {
+        struct waiting *w = at(in, 0);
+        size_t rest = w->cut.n_segments - w->next;
+        size_t count = rest < left ? rest : left;
+
+        BUG_ON(w->kind != 'l');
+        advance_front(in, count, step);
+        left -= count;
+        settle(in, step);
+    }
+}
+
+int32_t intake_restart(struct intake *in, int64_t step, int64_t *offset)
+{
+    struct record **records = xcalloc(in->n + 1, sizeof *records);
+    size_t n = in->n;
+    int32_t partial = -1;
+
+    for (size_t i = 0; i < n; i++) {
+        struct waiting *w = at(in, 0);
+
+        if (i == 0 && w->kind == 'l' && w->next > 0) {
+            partial = w->partition_id;
+            *offset = w->rec->offset;
+        } else {
+            records[i] = w->rec;
+            in->memory -= record_memory(w->rec);
+            w->rec = record_create(RECORD_HOLE);
+            in->memory += record_memory(w->rec);
+        }
+        drop_front(in);
+    }
+    if (partial >= 0)
+        progress_move(in->options.progress, partial, *offset);
+    for (size_t i = 0; i < n; i++)
+        if (records[i])
+            intake_add(in, records[i], step, NULL);
+    free(records);
+    return partial;
+}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * intake.h - records decided and waiting, in the order of the stream.
+ *
+ * Each record is decided when it comes in: learned, held out, quarantined or
+ * skipped; what is to be learned is cut into segments. A decision takes effect
+ * only when everything before it in the stream has: so the position of a
+ * version never passes over a record that a part-filled batch still holds, and
+ * a record is counted once.
+ *
+ *     intake_add -> [ record | record | record ] -> intake_batch, intake_apply
+ *                     front
+ *
+ * Invariants: (1) records leave at the front only. (2) Between two steps the
+ * front is a record to be learned, or the queue is empty. (3) What is decided
+ * depends on the record, the tables of names and the options, never on timing.
+ *
+ * Owner:   the trainer; intake owns the records it is given
+ * Threads: trainer
+ */
+#ifndef MNEME_DAEMON_INTAKE_H
+#define MNEME_DAEMON_INTAKE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/segment.h"
+#include "conf/conf.h"
+#include "daemon/progress.h"
+#include "daemon/record.h"
+#include "learner/tokenizer.h"
+#include "replay/replay.h"
+#include "store/catalog.h"
+
+struct intake; /* fields are in intake.c */
+
+struct intake_options {
+    const struct conf *conf;
+    const struct tokenizer *tokenizer; /* NULL: preset linear */
+    size_t context;                    /* targets in a segment */
+    struct progress *progress;         /* the trainer's */
+    struct replay *holdout;            /* held-out segments go there */
+};
+
+struct intake *intake_create(const struct intake_options *options);
+void intake_free(struct intake *in);
+
+/* The ranges of the control log: records in them are skipped. Takes the array
+ * over. */
+void intake_set_skipped(struct intake *in, struct catalog_range *ranges,
+                        size_t n);
+
+/* Is a record with this text held out? A function of the text alone. */
+bool intake_holds_out(const char *text, size_t n_bytes, double fraction);
+
+/*
+ * Decides a record and puts it at the end; what needs no step before it takes
+ * effect at once. step: the learner's steps so far, for the ledger.
+ * Returns 0, or ERR_INVALID for a bad record when bad_record is `stop`; the
+ * record is gone in both cases.
+ */
+int intake_add(struct intake *in, struct record *rec, int64_t step,
+               struct err *err);
+
+/* Tokens waiting to be learned; preset linear counts a quarter of a text's
+ * bytes, about the same. */
+size_t intake_tokens(const struct intake *in);
+
+/* Bytes of memory that waiting records take, about. */
+size_t intake_memory(const struct intake *in);
+
+/* The next step's fresh segments: whole ones in record order, until the next
+ * would pass batch_tokens, at least one. Arrays are intake's, valid until
+ * intake_apply. */
+struct intake_batch {
+    struct segment *segments;
+    struct segment_origin *origins;
+    size_t n;
+    size_t tokens; /* as intake_tokens counts */
+};
+void intake_next_batch(struct intake *in, size_t batch_tokens,
+                       struct intake_batch *b);
+
+/* The batch has been learned in step `step`: counts, ledger, positions; then
+ * whatever waited behind it. */
+void intake_apply(struct intake *in, const struct intake_batch *b,
+                  int64_t step);
+
+/* A rollback that does not read again: everything waiting is decided anew
+ * against the tables as they are now; the record that was learned in part, if
+ * any, is dropped. Returns its partition and offset, or -1. */
+int32_t intake_restart(struct intake *in, int64_t step, int64_t *offset);
+
+/* Drops everything that waits. */
+void intake_clear(struct intake *in);
+
+#endif

@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "daemon/learning.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/xalloc.h"
+#include "daemon/options.h"
+#include "store/store.h"
+
+int learning_open(struct learning *l, const struct conf *conf, int threads,
+                  int shards, struct err *err)
+{
+    memset(l, 0, sizeof *l);
+    l->conf = conf;
+    l->threads = threads;
+    l->shards = shards;
+    l->has_model = conf->model.preset != CONF_PRESET_LINEAR;
+    progress_init(&l->progress);
+    return catalog_open(conf->data_dir, &l->catalog, err);
+}
+
+void learning_close(struct learning *l)
+{
+    intake_free(l->intake);
+    replay_free(l->replay);
+    replay_free(l->holdout);
+    learner_free(l->learner);
+    tokenizer_free(l->tokenizer);
+    progress_release(&l->progress);
+    catalog_close(l->catalog);
+    free(l->replayed);
+    free(l->fisher);
+    free(l->nats);
+    free(l->text_nats);
+    free(l->right);
+    free(l->logits);
+    memset(l, 0, sizeof *l);
+}
+
+/* The trainer's connection for rows: its catalog is used by no other thread.
+ */
+static struct sqlite3 *reader(struct learning *l)
+{
+    struct sqlite3 *db = catalog_lock(l->catalog);
+
+    catalog_unlock(l->catalog);
+    return db;
+}
+
+static void make_replay(struct learning *l)
+{
+    struct replay_options options;
+    struct intake_options intake = {
+        .conf = l->conf,
+        .tokenizer = l->tokenizer,
+        .context = l->has_model ? (size_t)l->shape.context : 0,
+        .progress = &l->progress,
+    };
+
+    options_replay(l->conf, REPLAY_ROWS, &options);
+    l->replay = replay_create(&options, reader(l));
+    options_replay(l->conf, REPLAY_HOLDOUT, &options);
+    l->holdout = replay_create(&options, reader(l));
+    intake.holdout = l->holdout;
+    l->intake = intake_create(&intake);
+}
+
+int learning_prepare(struct learning *l, struct tokenizer *tokenizer,
+                     struct err *err)
+{
+    struct learner_options options;
+    int rc;
+
+    l->tokenizer = tokenizer;
+    if (l->has_model) {
+        rc = options_shape(l->conf, tokenizer_vocab_size(tokenizer),
+                           &l->shape, err);
+        if (rc)
+            return rc;
+    }
+    options_learner(l->conf, l->has_model ? &l->shape : NULL, tokenizer,
+                    l->threads, l->shards, &options);
+    rc = learner_create(&options, &l->learner, err);
+    if (rc == 0)
+        make_replay(l);
+    return rc;
+}
+
+/* --- a version's state -------------------------------------------------- */
+
+struct loaded {
+    struct tensor_list weights, state, anchor, head;
+    struct catalog_version row;
+};
+
+static void loaded_release(struct loaded *v)
+{
+    tensor_list_release(&v->weights);
+    tensor_list_release(&v->state);
+    tensor_list_release(&v->anchor);
+    tensor_list_release(&v->head);
+    catalog_version_release(&v->row);
+}
+
+static int load_files(struct learning *l, int64_t version, struct loaded *v,
+                      struct err *err)
+{
+    int rc = catalog_get(l->catalog, version, &v->row, err);
+
+    if (rc == 0 && l->has_model)
+        rc = store_load(l->catalog, version, STORE_WEIGHTS, &v->weights, err);
+    if (rc == 0)
+        rc = store_load(l->catalog, version, STORE_STATE, &v->state, err);
+    if (rc == 0)
+        rc = store_load(l->catalog, version, STORE_ANCHOR, &v->anchor, err);
+    if (rc == 0)
+        rc = store_load(l->catalog, version, STORE_HEAD, &v->head, err);
+    return rc;
+}
+
+/* Ids of partitions are the store's: known before anything is counted. */
+static int load_partitions(struct learning *l, struct err *err)
+{
+    struct catalog_offset *rows = NULL;
+    size_t n = 0;
+    int rc = catalog_partitions(l->catalog, &rows, &n, err);
+
+    for (size_t i = 0; rc == 0 && i < n; i++)
+        if (progress_partition_id(&l->progress, rows[i].topic,
+                                  rows[i].partition) != rows[i].partition_id)
+            rc = err_set(err, ERR_CORRUPT,
+                         "mneme.db: the table of partitions has a hole");
+    catalog_offsets_free(rows, n);
+    return rc;
+}
+
+static int load_skipped(struct learning *l, struct err *err)
+{
+    struct catalog_range *ranges = NULL;
+    size_t n = 0;
+    int rc = catalog_skipped(l->catalog, &ranges, &n, err);
+
+    if (rc == 0)
+        intake_set_skipped(l->intake, ranges, n);
+    return rc;
+}
+
+int learning_load(struct learning *l, int64_t version, int64_t new_branch,
+                  struct err *err)
+{
+    struct loaded v = {0};
+    int rc = load_files(l, version, &v, err);
+
+    if (rc == 0)
+        rc = load_partitions(l, err);
+    if (rc == 0)
+        rc = learner_import(l->learner, l->has_model ? &v.weights : NULL,
+                            &v.state, &v.anchor, &v.head, err);
+    if (rc == 0)
+        rc = replay_import(l->replay, &v.state, new_branch, err);
+    if (rc == 0)
+        rc = replay_import(l->holdout, &v.state, new_branch, err);
+    if (rc == 0)
+        rc = progress_import(&l->progress, v.row.metadata_json,
+                             strlen(v.row.metadata_json), err);
+    if (rc == 0) {
+        progress_set_positions(&l->progress, v.row.offsets, v.row.n_offsets);
+        rc = load_skipped(l, err);
+    }
+    l->anchor_generation = 0;
+    loaded_release(&v);
+    return rc;
+}
+
+struct snapshot *learning_snapshot(struct learning *l)
+{
+    return snapshot_take(l->learner, l->replay, l->holdout, &l->progress,
+                         &l->anchor_generation);
+}
+
+/* --- a step ------------------------------------------------------------- */
+
+bool learning_ready(const struct learning *l)
+{
+    return intake_tokens(l->intake) >=
+           (size_t)l->conf->learner.batch_tokens;
+}
+
+static void copy_draws(const struct replay_draw *draws, size_t n,
+                       struct segment **segments, size_t *cap)
+{
+    if (n > *cap) {
+        *cap = 2 * n;
+        *segments = xreallocarray(*segments, *cap, sizeof **segments);
+    }
+    for (size_t i = 0; i < n; i++)
+        (*segments)[i] = draws[i].segment;
+}
+
+static void make_room(struct learning *l, size_t n_fresh, size_t n_all)
+{
+    size_t labels = (size_t)l->conf->model.max_labels;
+
+    if (n_all > l->cap_nats) {
+        l->cap_nats = 2 * n_all;
+        l->nats = xreallocarray(l->nats, l->cap_nats, sizeof *l->nats);
+        l->text_nats =
+            xreallocarray(l->text_nats, l->cap_nats, sizeof *l->text_nats);
+    }
+    if (n_fresh > l->cap_right) {
+        l->cap_right = 2 * n_fresh;
+        l->right = xreallocarray(l->right, l->cap_right, sizeof *l->right);
+        l->logits = xreallocarray(l->logits, l->cap_right * labels,
+                                  sizeof *l->logits);
+    }
+}
+
+static size_t replay_wanted(const struct learning *l,
+                            const struct intake_batch *b)
+{
+    const struct conf_replay *r = &l->conf->learner.replay;
+    size_t unit = l->has_model ? b->tokens : b->n;
+
+    return r->enabled ? (size_t)llround(r->ratio * (double)unit) : 0;
+}
+
+static size_t targets(const struct segment *s, size_t n)
+{
+    size_t sum = 0;
+
+    for (size_t i = 0; i < n; i++)
+        sum += s[i].n_tokens;
+    return sum;
+}
+
+/* Counts a learned batch by domain and label. */
+static void count_batch(struct learning *l, const struct intake_batch *b,
+                        size_t n_replayed)
+{
+    for (size_t i = 0; i < b->n; i++) {
+        const struct segment *s = &b->segments[i];
+
+        progress_learned(&l->progress, s->domain, l->text_nats[i],
+                         l->has_model ? s->n_bytes : s->text_bytes);
+        progress_loss_add(&l->progress.train_loss, l->text_nats[i],
+                          s->n_bytes);
+        if (s->label >= 0)
+            progress_count_label(&l->progress, s->domain, l->right[i]);
+    }
+    for (size_t i = 0; i < n_replayed; i++)
+        progress_loss_add(&l->progress.train_loss, l->text_nats[b->n + i],
+                          l->replayed[i].n_bytes);
+}
+
+static void keep_batch(struct learning *l, const struct intake_batch *b)
+{
+    size_t labels = l->progress.labels.n;
+    size_t stride = (size_t)l->conf->model.max_labels;
+
+    if (!l->conf->learner.replay.enabled)
+        return;
+    for (size_t i = 0; i < b->n; i++) {
+        struct segment s = b->segments[i];
+
+        if (s.label >= 0) {
+            s.old_logits = l->logits + i * stride;
+            s.n_old_logits = (uint32_t)labels;
+        }
+        replay_offer(l->replay, &s, &b->origins[i], l->nats[i]);
+    }
+}
+
+int learning_step(struct learning *l, struct learning_step_result *result,
+                  struct err *err)
+{
+    struct replay_draw *draws = NULL, *fisher = NULL;
+    struct intake_batch b;
+    struct learner_step_input in = {0};
+    uint64_t step = (uint64_t)learner_steps(l->learner);
+    size_t n_draws = 0, n_fisher = 0;
+    int rc;
+
+    memset(result, 0, sizeof *result);
+    intake_next_batch(l->intake, (size_t)l->conf->learner.batch_tokens, &b);
+    BUG_ON(b.n == 0);
+    rc = replay_sample_fisher(l->replay, step,
+                              learner_fisher_wants(l->learner, b.tokens),
+                              &fisher, &n_fisher, err);
+    if (rc)
+        return rc;
+    copy_draws(fisher, n_fisher, &l->fisher, &l->cap_fisher);
+    rc = replay_sample(l->replay, step, replay_wanted(l, &b), !l->has_model,
+                       &draws, &n_draws, err);
+    if (rc)
+        return rc;
+    copy_draws(draws, n_draws, &l->replayed, &l->cap_replayed);
+    make_room(l, b.n, b.n + n_draws);
+    in = (struct learner_step_input){b.segments, b.n,       l->replayed,
+                                     n_draws,    l->fisher, n_fisher};
+    result->step.nats = l->nats;
+    result->step.text_nats = l->text_nats;
+    result->step.right = l->right;
+    result->step.logits = l->logits;
+    result->fresh_tokens = b.tokens;
+    result->replayed_tokens = targets(l->replayed, n_draws);
+    rc = learner_step(l->learner, &in, &result->step, err);
+    if (rc)
+        return rc;
+    for (size_t i = 0; i < n_draws; i++)
+        replay_replayed(l->replay, &draws[i], step, l->nats[b.n + i]);
+    count_batch(l, &b, n_draws);
+    keep_batch(l, &b);
+    intake_apply(l->intake, &b, learner_steps(l->learner));
+    return 0;
+}

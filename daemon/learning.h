@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * learning.h - the live state: learner, replay, holdout, progress and intake,
+ * and one step over all of them.
+ *
+ * Everything that a version is, in memory. The tokenizer comes first
+ * (learning_prepare); then the state is new (learning_begin) or a version's
+ * (learning_load).
+ *
+ * Owner:   the trainer
+ * Threads: trainer; before it starts, main
+ */
+#ifndef MNEME_DAEMON_LEARNING_H
+#define MNEME_DAEMON_LEARNING_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "conf/conf.h"
+#include "daemon/intake.h"
+#include "daemon/progress.h"
+#include "daemon/snapshot.h"
+#include "learner/learner.h"
+#include "replay/replay.h"
+#include "store/catalog.h"
+
+struct learning {
+    const struct conf *conf;
+    struct catalog *catalog; /* its own, for rows and versions */
+    int threads, shards;
+    bool has_model; /* false: preset linear */
+    struct model_shape shape;
+    struct tokenizer *tokenizer; /* NULL until prepared, or linear */
+    struct learner *learner;     /* NULL until prepared */
+    struct replay *replay, *holdout;
+    struct progress progress;
+    struct intake *intake;
+    int64_t anchor_generation; /* of the head version's file; 0: write it */
+    /* Working room of a step: */
+    struct segment *replayed, *fisher;
+    size_t cap_replayed, cap_fisher;
+    double *nats, *text_nats;
+    size_t cap_nats;
+    uint8_t *right;
+    float *logits;
+    size_t cap_right;
+};
+
+/* Opens a catalog of its own on data_dir. */
+int learning_open(struct learning *l, const struct conf *conf, int threads,
+                  int shards, struct err *err);
+void learning_close(struct learning *l);
+
+/* The tokenizer is known (taken over; NULL for preset linear): makes the
+ * model and all that hangs on it, with weights at birth. */
+int learning_prepare(struct learning *l, struct tokenizer *tokenizer,
+                     struct err *err);
+
+/* Becomes a version. new_branch 0: a restart, which goes on where it was;
+ * else the number of a new branch of row keys. Positions are the version's.
+ * ERR_CORRUPT: nothing has changed. */
+int learning_load(struct learning *l, int64_t version, int64_t new_branch,
+                  struct err *err);
+
+/* What a step did, for the board. */
+struct learning_step_result {
+    struct learner_step_output step;
+    size_t fresh_tokens, replayed_tokens;
+};
+
+/*
+ * One step over the next batch: samples replay, scores, learns, counts, offers
+ * what was new to replay. ERR_DIVERGED: a weight is not finite, go back to a
+ * version. ERR_CORRUPT: a replay row is damaged.
+ */
+int learning_step(struct learning *l, struct learning_step_result *result,
+                  struct err *err);
+
+/* Is there a whole batch to learn from? */
+bool learning_ready(const struct learning *l);
+
+struct snapshot *learning_snapshot(struct learning *l);
+
+#endif

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "daemon/options.h"
+
+#include <sched.h>
+#include <string.h>
+
+#include "learner/model.h"
+
+static const char *preset_name(enum conf_preset preset)
+{
+    static const char *const names[] = {"nano", "tiny",   "small", "base",
+                                        "large", "custom", "linear"};
+
+    return names[preset];
+}
+
+int options_shape(const struct conf *conf, int vocab_size,
+                  struct model_shape *shape, struct err *err)
+{
+    const struct conf_model *m = &conf->model;
+    int rc;
+
+    if (m->preset == CONF_PRESET_CUSTOM) {
+        rc = model_preset("small", shape, err);
+        if (rc)
+            return rc;
+        shape->dim = (int)m->dim;
+        shape->layers = (int)m->layers;
+        shape->heads = (int)m->heads;
+        shape->kv_heads = (int)m->kv_heads;
+        shape->head_dim = (int)(m->dim / m->heads);
+        shape->ffn_dim = (int)m->ffn_dim;
+        shape->context = (int)m->context;
+    } else {
+        rc = model_preset(preset_name(m->preset), shape, err);
+        if (rc)
+            return rc;
+    }
+    shape->vocab_size = vocab_size;
+    shape->qk_norm = m->qk_norm;
+    return model_shape_check(shape, err);
+}
+
+static enum ewc_when consolidate_when(enum conf_consolidate_kind kind)
+{
+    return kind == CONF_CONSOLIDATE_OFF     ? EWC_OFF
+           : kind == CONF_CONSOLIDATE_EVERY ? EWC_EVERY
+                                            : EWC_AUTO;
+}
+
+void options_learner(const struct conf *conf, const struct model_shape *shape,
+                     const struct tokenizer *tokenizer, int threads,
+                     int shards, struct learner_options *out)
+{
+    const struct conf_learner *l = &conf->learner;
+
+    learner_options_default(out);
+    out->shape = shape;
+    out->tokenizer = tokenizer;
+    out->threads = threads;
+    out->shards = shards;
+    out->seed = (uint64_t)l->seed;
+    out->optim.lr = (float)l->optimizer.lr;
+    out->optim.warmup_steps = (int)l->optimizer.warmup_steps;
+    out->optim.weight_decay = (float)l->optimizer.weight_decay;
+    out->optim.clip_norm = (float)l->optimizer.clip_norm;
+    out->ewc.enabled = l->ewc.enabled;
+    out->ewc.lambda = (float)l->ewc.lambda;
+    out->ewc.decay = (float)l->ewc.decay;
+    out->ewc.consolidate = consolidate_when(l->ewc.consolidate.kind);
+    out->ewc.every_steps = l->ewc.consolidate.every_steps;
+    out->head.max_labels = (int)conf->model.max_labels;
+    out->head.seed = (uint64_t)l->seed;
+}
+
+void options_replay(const struct conf *conf, enum replay_kind kind,
+                    struct replay_options *out)
+{
+    const struct conf_learner *l = &conf->learner;
+
+    replay_options_default(out, kind);
+    out->seed = (uint64_t)l->seed;
+    out->capacity = kind == REPLAY_HOLDOUT ? l->holdout.capacity
+                                           : l->replay.capacity;
+    if (l->replay.balance == CONF_BALANCE_NONE)
+        out->quota_exponent = 1;
+}
+
+int options_cores(void)
+{
+    cpu_set_t set;
+
+    if (sched_getaffinity(0, sizeof set, &set) != 0)
+        return 1;
+    return CPU_COUNT(&set) > 0 ? CPU_COUNT(&set) : 1;
+}
+
+size_t options_step_tokens(const struct conf *conf)
+{
+    const struct conf_learner *l = &conf->learner;
+    double replayed = l->replay.enabled
+                          ? (l->replay.adaptive ? 4.0 : l->replay.ratio)
+                          : 0;
+
+    return (size_t)((double)l->batch_tokens * (1 + replayed)) + 1024;
+}
+
+size_t options_memory(const struct conf *conf,
+                      const struct learner_options *learner)
+{
+    size_t tokens = options_step_tokens(conf);
+    size_t row = 128; /* of an index */
+    size_t context = learner->shape ? (size_t)learner->shape->context : 64;
+    size_t staged = (size_t)(conf->publish.every_tokens
+                                 ? conf->publish.every_tokens
+                                 : 1000000);
+    size_t fixed = (size_t)96 << 20; /* code, SQLite, librdkafka, HTTP */
+    size_t block = 0;
+
+    if (learner->shape) {
+        struct model *m = NULL;
+
+        if (model_create(learner->shape, &m, NULL) == 0)
+            block = m->n_params * sizeof(float);
+        model_free(m);
+    }
+    /* A snapshot holds weights, two moments, Fisher and anchor; the served
+     * version, the candidate and up to three asked for by number one each. */
+    return learner_bytes(learner, tokens) + (5 + 5) * block +
+           (size_t)(conf->learner.replay.capacity +
+                    conf->learner.holdout.capacity) *
+               row +
+           staged * (2 + 160 / (context ? context : 1)) +
+           OPTIONS_QUEUE_BYTES + fixed;
+}

@@ -1,0 +1,590 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One loop: a snapshot to publish, a rollback to write, operations from users,
+ * in that order; asleep otherwise. `busy` is true from publisher_submit until
+ * the gate has spoken about that version, and the outcome of the durable part
+ * can be collected before that.
+ */
+#include "config.h"
+
+#include "daemon/publisher.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/timing.h"
+#include "base/xalloc.h"
+#include "daemon/judge.h"
+
+struct rollback_request {
+    int64_t to;
+    const char *mode, *reason;
+    const struct store_ledger_run *skipped;
+    size_t n_skipped;
+    struct err *err;
+    int rc;
+};
+
+struct publisher {
+    struct publisher_options options;
+    const struct model_shape *shape;
+    const struct tokenizer *tokenizer;
+    struct buf tokenizer_json;
+    struct judge *judge;
+    pthread_t thread;
+    bool started;
+
+    pthread_mutex_t mutex; /* guards all below */
+    pthread_cond_t work;   /* for the publisher */
+    pthread_cond_t done;   /* for the trainer */
+    bool stopping, woken;
+    bool busy;
+    struct snapshot *submitted;
+    struct rollback_request *rollback;
+    bool have_outcome;
+    struct snapshot *outcome_snapshot;
+    int64_t outcome_version;
+    struct err outcome_err;
+};
+
+struct publisher *publisher_create(const struct publisher_options *options)
+{
+    struct publisher *p = xcalloc(1, sizeof *p);
+
+    p->options = *options;
+    p->judge = judge_create(options->conf, options->catalog,
+                            options->serving);
+    pthread_mutex_init(&p->mutex, NULL);
+    pthread_cond_init(&p->work, NULL);
+    pthread_cond_init(&p->done, NULL);
+    return p;
+}
+
+void publisher_prepare(struct publisher *p, const struct model_shape *shape,
+                       const struct tokenizer *tokenizer)
+{
+    p->shape = shape;
+    p->tokenizer = tokenizer;
+    buf_clear(&p->tokenizer_json);
+    if (tokenizer)
+        tokenizer_to_json(tokenizer, &p->tokenizer_json);
+}
+
+void publisher_free(struct publisher *p)
+{
+    if (!p)
+        return;
+    BUG_ON(p->started);
+    snapshot_free(p->submitted);
+    snapshot_free(p->outcome_snapshot);
+    judge_free(p->judge);
+    buf_release(&p->tokenizer_json);
+    pthread_cond_destroy(&p->work);
+    pthread_cond_destroy(&p->done);
+    pthread_mutex_destroy(&p->mutex);
+    free(p);
+}
+
+/* --- the trainer's side ------------------------------------------------- */
+
+void publisher_wake(struct publisher *p)
+{
+    pthread_mutex_lock(&p->mutex);
+    p->woken = true;
+    pthread_cond_signal(&p->work);
+    pthread_mutex_unlock(&p->mutex);
+}
+
+bool publisher_busy(struct publisher *p)
+{
+    bool busy;
+
+    pthread_mutex_lock(&p->mutex);
+    busy = p->busy || p->have_outcome;
+    pthread_mutex_unlock(&p->mutex);
+    return busy;
+}
+
+void publisher_submit(struct publisher *p, struct snapshot *s)
+{
+    pthread_mutex_lock(&p->mutex);
+    BUG_ON(p->busy || p->have_outcome);
+    p->busy = true;
+    p->submitted = s;
+    pthread_cond_signal(&p->work);
+    pthread_mutex_unlock(&p->mutex);
+}
+
+bool publisher_collect(struct publisher *p, struct snapshot **s,
+                       int64_t *version, struct err *err)
+{
+    bool have;
+
+    pthread_mutex_lock(&p->mutex);
+    have = p->have_outcome;
+    if (have) {
+        *s = p->outcome_snapshot;
+        *version = p->outcome_version;
+        *err = p->outcome_err;
+        p->outcome_snapshot = NULL;
+        p->have_outcome = false;
+    }
+    pthread_mutex_unlock(&p->mutex);
+    return have;
+}
+
+void publisher_wait(struct publisher *p)
+{
+    pthread_mutex_lock(&p->mutex);
+    while (p->busy)
+        pthread_cond_wait(&p->done, &p->mutex);
+    pthread_mutex_unlock(&p->mutex);
+}
+
+int publisher_rollback(struct publisher *p, int64_t to, const char *mode,
+                       const char *reason,
+                       const struct store_ledger_run *skipped,
+                       size_t n_skipped, struct err *err)
+{
+    struct rollback_request request = {to,        mode, reason, skipped,
+                                       n_skipped, err,  0};
+
+    pthread_mutex_lock(&p->mutex);
+    p->rollback = &request;
+    pthread_cond_signal(&p->work);
+    while (p->rollback)
+        pthread_cond_wait(&p->done, &p->mutex);
+    pthread_mutex_unlock(&p->mutex);
+    return request.rc;
+}
+
+/* --- publishing --------------------------------------------------------- */
+
+static int write_replay(struct sqlite3 *db, int64_t version, void *arg,
+                        struct err *err)
+{
+    const struct snapshot *s = arg;
+    int rc = replay_db_write(db, s->replay_changes, version, err);
+
+    return rc ? rc : replay_db_write(db, s->holdout_changes, version, err);
+}
+
+static int store_snapshot(struct publisher *p, struct snapshot *s,
+                          int64_t *version, struct err *err)
+{
+    struct catalog_pointers pointers;
+    struct store_publication publication = {
+        .created_ms = s->created_ms,
+        .step = s->step,
+        .tokens_seen = s->tokens_seen,
+        .shape = p->shape,
+        .weights = p->shape ? &s->weights : NULL,
+        .state = &s->state,
+        .anchor = s->anchor_unchanged ? NULL : &s->anchor,
+        .head = &s->head,
+        .tokenizer_json = p->tokenizer ? p->tokenizer_json.data : NULL,
+        .tokenizer_json_bytes = p->tokenizer_json.len,
+        .end_of_text = p->tokenizer ? tokenizer_end_of_text(p->tokenizer) : 0,
+        .labels_json = s->labels_json.data,
+        .metadata_json = s->metadata.data,
+        .offsets = s->offsets,
+        .n_offsets = s->n_offsets,
+        .ledger = s->stage.ledger,
+        .n_ledger = s->stage.n_ledger,
+        .quarantine = s->stage.quarantine,
+        .n_quarantine = s->stage.n_quarantine,
+        .in_transaction = write_replay,
+        .arg = s,
+    };
+    int rc = catalog_pointers(p->options.catalog, &pointers, err);
+
+    if (rc)
+        return rc;
+    publication.parent = pointers.head;
+    return store_publish(p->options.store, &publication, version, err);
+}
+
+/* The positions of a durable version, for the group's committed offsets. */
+static void tell_source(struct publisher *p, const struct snapshot *s)
+{
+    struct source_position *positions =
+        xcalloc(s->n_offsets, sizeof *positions);
+
+    for (size_t i = 0; i < s->n_offsets; i++)
+        positions[i] = (struct source_position){
+            .topic = s->offsets[i].topic,
+            .partition = s->offsets[i].partition,
+            .next_offset = s->offsets[i].next_offset,
+            .last_learned = s->offsets[i].last_learned,
+            .last_hash = s->offsets[i].last_hash,
+        };
+    source_published(p->options.source, positions, s->n_offsets);
+    free(positions);
+}
+
+static void show_pointers(struct publisher *p)
+{
+    struct catalog_pointers pointers;
+    struct status *s;
+
+    if (catalog_pointers(p->options.catalog, &pointers, NULL) != 0)
+        return;
+    s = status_lock(p->options.board);
+    s->head_version = pointers.head;
+    s->serving_version = pointers.serving;
+    s->serving_pinned = pointers.serving_pinned;
+    status_unlock(p->options.board);
+}
+
+static void show_verdict(struct publisher *p, const struct judgement *j,
+                         const char *verdict, int64_t newest_record_ms)
+{
+    struct status *s = status_lock(p->options.board);
+
+    snprintf(s->publish.last_verdict, sizeof s->publish.last_verdict, "%s",
+             verdict);
+    snprintf(s->publish.last_reason, sizeof s->publish.last_reason, "%s",
+             j->reason);
+    s->publish.passed += j->verdict == STORE_PASSED;
+    s->publish.refused += j->verdict == STORE_FAILED;
+    s->publish.inconclusive += j->verdict == STORE_INCONCLUSIVE;
+    if (j->verdict == STORE_PASSED)
+        s->serving_record_ms = newest_record_ms;
+    for (size_t i = 0; i < j->n_results; i++) {
+        const struct store_domain_result *r = &j->results[i];
+
+        for (size_t d = 0; d < s->n_domains; d++) {
+            struct status_domain *out = &s->domains[d];
+
+            if (strncmp(out->name, r->domain, sizeof out->name - 1) != 0)
+                continue;
+            out->holdout = r->bits_per_byte;
+            if (!(out->holdout_best <= r->bits_per_byte))
+                out->holdout_best = r->bits_per_byte;
+        }
+    }
+    status_unlock(p->options.board);
+}
+
+/*
+ * Loads a pending version, asks the judge, writes the verdict and switches.
+ * newest_record_ms goes to the board.
+ */
+static int judge_version(struct publisher *p, int64_t version,
+                         int64_t newest_record_ms, struct err *err)
+{
+    struct catalog_pointers pointers;
+    struct judgement j = {0};
+    struct infer *candidate = NULL;
+    bool serve;
+    int rc = catalog_pointers(p->options.catalog, &pointers, err);
+
+    if (rc)
+        return rc;
+    rc = serving_load(p->options.serving, version, &candidate, err);
+    if (rc)
+        return rc;
+    rc = judge_candidate(p->judge, version, candidate, &j, err);
+    if (rc)
+        goto out;
+    serve = j.verdict == STORE_PASSED && !pointers.serving_pinned;
+    rc = store_verdict(p->options.store, version, j.verdict, j.gate_json.data,
+                       j.results, j.n_results, serve, j.reason, err);
+    if (rc)
+        goto out;
+    if (serve) {
+        serving_switch(p->options.serving, version, candidate);
+        candidate = NULL;
+    }
+    log_info("gate", "version=%lld verdict=%s serving=%lld reason=\"%s\"",
+             (long long)version, store_state_name(j.verdict),
+             (long long)(serve ? version : pointers.serving), j.reason);
+    show_verdict(p, &j, store_state_name(j.verdict), newest_record_ms);
+out:
+    show_pointers(p);
+    judgement_release(&j);
+    infer_free(candidate);
+    return rc;
+}
+
+static int sweep_replay(struct sqlite3 *db, const int64_t *kept,
+                        size_t n_kept, void *arg, struct err *err)
+{
+    int64_t deleted;
+
+    (void)arg;
+    return replay_db_sweep(db, kept, n_kept, 20000, &deleted, err);
+}
+
+static int prune(struct publisher *p, struct err *err)
+{
+    const struct conf_keep *k = &p->options.conf->publish.keep;
+    struct store_keep keep = {(int)k->newest, (int)k->hourly, (int)k->daily};
+    int removed = 0;
+    int rc = store_prune(p->options.store, &keep, timing_wall_ms(),
+                         sweep_replay, NULL, &removed, err);
+
+    if (removed)
+        log_debug("retention", "removed=%d", removed);
+    return rc;
+}
+
+/* What cannot be mended here ends the process; the rest waits for room. */
+static void handle_failure(struct publisher *p, const char *what,
+                           const struct err *err)
+{
+    struct status *s = status_lock(p->options.board);
+
+    s->publish.failed++;
+    status_unlock(p->options.board);
+    log_error(what, "%s", err->msg);
+    if (err->code != ERR_FULL)
+        p->options.on_fatal(err, p->options.arg);
+}
+
+static void give_outcome(struct publisher *p, struct snapshot *s,
+                         int64_t version, const struct err *err)
+{
+    pthread_mutex_lock(&p->mutex);
+    p->outcome_snapshot = s;
+    p->outcome_version = version;
+    p->outcome_err = *err;
+    p->have_outcome = true;
+    pthread_mutex_unlock(&p->mutex);
+    p->options.wake_trainer(p->options.arg);
+}
+
+static void publish(struct publisher *p, struct snapshot *s)
+{
+    int64_t started = timing_mono_ns(), version = 0;
+    int64_t newest_record_ms = s->newest_record_ms;
+    struct err err = ERR_INIT;
+    struct status *status;
+    double seconds;
+
+    if (store_snapshot(p, s, &version, &err) != 0) {
+        handle_failure(p, "publish", &err);
+        give_outcome(p, s, 0, &err);
+        return;
+    }
+    tell_source(p, s);
+    seconds = timing_seconds_since(started);
+    log_info("publish", "version=%lld step=%lld tokens=%lld seconds=%.3f",
+             (long long)version, (long long)s->step,
+             (long long)s->tokens_seen, seconds);
+    give_outcome(p, s, version, &err);
+    show_pointers(p);
+    if (judge_version(p, version, newest_record_ms, &err) != 0 ||
+        prune(p, &err) != 0)
+        handle_failure(p, "gate", &err);
+    status = status_lock(p->options.board);
+    status->publish.count++;
+    status->publish.last_seconds = timing_seconds_since(started);
+    status_unlock(p->options.board);
+}
+
+/* Versions whose verdict a crash cut off: the head only, older ones stay
+ * undecided. */
+static void judge_pending(struct publisher *p)
+{
+    struct catalog_pointers pointers;
+    struct catalog_version v;
+    struct err err = ERR_INIT;
+
+    if (catalog_pointers(p->options.catalog, &pointers, &err) != 0 ||
+        pointers.head == 0 ||
+        catalog_get(p->options.catalog, pointers.head, &v, &err) != 0)
+        return;
+    if (v.state == STORE_PENDING &&
+        judge_version(p, pointers.head, 0, &err) != 0)
+        handle_failure(p, "gate", &err);
+    catalog_version_release(&v);
+}
+
+/* --- operations --------------------------------------------------------- */
+
+/* Loads first, so that a damaged version never becomes the serving one. */
+static int switch_to(struct publisher *p, int64_t version, bool pinned,
+                     const char *reason, struct err *err)
+{
+    struct infer *infer = NULL;
+    int rc = serving_load(p->options.serving, version, &infer, err);
+
+    if (rc)
+        return rc;
+    rc = store_serve(p->options.store, version, pinned, reason, err);
+    if (rc) {
+        infer_free(infer);
+        return rc;
+    }
+    serving_switch(p->options.serving, version, infer);
+    show_pointers(p);
+    return 0;
+}
+
+static int rollback_rows(struct sqlite3 *db, int64_t last, void *arg,
+                         struct err *err)
+{
+    const struct rollback_request *r = arg;
+
+    return replay_db_rollback(db, r->to, last, err);
+}
+
+static void roll_back(struct publisher *p, struct rollback_request *r)
+{
+    struct infer *infer = NULL;
+    struct status *s;
+
+    r->rc = serving_load(p->options.serving, r->to, &infer, r->err);
+    if (r->rc == 0)
+        r->rc = store_rollback(p->options.store, r->to, r->mode, r->reason,
+                               r->skipped, r->n_skipped, rollback_rows, r,
+                               r->err);
+    if (r->rc == 0) {
+        serving_switch(p->options.serving, r->to, infer);
+        infer = NULL;
+        s = status_lock(p->options.board);
+        s->publish.rollbacks++;
+        status_unlock(p->options.board);
+        show_pointers(p);
+    }
+    infer_free(infer);
+}
+
+/* The newest version that passed: what `promote latest` follows. */
+static int newest_passed(struct publisher *p, int64_t *version,
+                         struct err *err)
+{
+    struct catalog_version *versions = NULL;
+    size_t n = 0;
+    int rc = catalog_list(p->options.catalog, 0, 0, &versions, &n, err);
+
+    *version = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (*version == 0 && versions[i].state == STORE_PASSED)
+            *version = versions[i].version;
+        catalog_version_release(&versions[i]);
+    }
+    free(versions);
+    if (rc == 0 && *version == 0)
+        rc = err_set(err, ERR_STATE, "no version has passed the gate yet");
+    return rc;
+}
+
+static int carry_out(struct publisher *p, const struct control_operation *op,
+                     char *detail, size_t size, struct err *err)
+{
+    const char *reason = op->reason[0] ? op->reason
+                                       : control_kind_name(op->kind);
+    int64_t version = op->version;
+    int rc;
+
+    switch (op->kind) {
+    case CONTROL_PIN:
+    case CONTROL_UNPIN:
+        rc = store_pin(p->options.store, version, op->kind == CONTROL_PIN,
+                       err);
+        snprintf(detail, size, "version %lld %s", (long long)version,
+                 op->kind == CONTROL_PIN ? "pinned" : "unpinned");
+        return rc;
+    case CONTROL_PROMOTE_LATEST:
+        rc = newest_passed(p, &version, err);
+        if (rc == 0)
+            rc = switch_to(p, version, false, reason, err);
+        snprintf(detail, size, "serving version %lld, and following again",
+                 (long long)version);
+        return rc;
+    case CONTROL_PROMOTE:
+    case CONTROL_ROLLBACK_KEEP:
+        rc = switch_to(p, version, true, reason, err);
+        snprintf(detail, size,
+                 "serving version %lld until `promote latest`",
+                 (long long)version);
+        return rc;
+    default:
+        BUG("operation %d is not the publisher's", (int)op->kind);
+    }
+}
+
+static void run_operations(struct publisher *p)
+{
+    struct control_operation op;
+
+    while (control_take(p->options.control, false, &op)) {
+        struct err err = ERR_INIT;
+        char detail[sizeof op.detail] = "";
+        int rc = carry_out(p, &op, detail, sizeof detail, &err);
+
+        if (rc)
+            log_warn("operation", "kind=%s version=%lld error=\"%s\"",
+                     control_kind_name(op.kind), (long long)op.version,
+                     err.msg);
+        else
+            log_info("operation", "kind=%s version=%lld result=\"%s\"",
+                     control_kind_name(op.kind), (long long)op.version,
+                     detail);
+        control_finish(p->options.control, op.id, rc ? &err : NULL, detail);
+    }
+}
+
+/* --- the thread --------------------------------------------------------- */
+
+static void *run(void *arg)
+{
+    struct publisher *p = arg;
+
+    judge_pending(p);
+    pthread_mutex_lock(&p->mutex);
+    for (;;) {
+        if (p->submitted) {
+            struct snapshot *s = p->submitted;
+
+            p->submitted = NULL;
+            pthread_mutex_unlock(&p->mutex);
+            publish(p, s);
+            pthread_mutex_lock(&p->mutex);
+            p->busy = false;
+            pthread_cond_broadcast(&p->done);
+        } else if (p->rollback) {
+            pthread_mutex_unlock(&p->mutex);
+            roll_back(p, p->rollback);
+            pthread_mutex_lock(&p->mutex);
+            p->rollback = NULL;
+            pthread_cond_broadcast(&p->done);
+        } else if (p->woken) {
+            p->woken = false;
+            pthread_mutex_unlock(&p->mutex);
+            run_operations(p);
+            pthread_mutex_lock(&p->mutex);
+        } else if (p->stopping) {
+            break;
+        } else {
+            pthread_cond_wait(&p->work, &p->mutex);
+        }
+    }
+    pthread_mutex_unlock(&p->mutex);
+    return NULL;
+}
+
+void publisher_start(struct publisher *p)
+{
+    if (pthread_create(&p->thread, NULL, run, p) != 0)
+        BUG("cannot start the publisher's thread");
+    p->started = true;
+}
+
+void publisher_stop(struct publisher *p)
+{
+    if (!p->started)
+        return;
+    pthread_mutex_lock(&p->mutex);
+    p->stopping = true;
+    pthread_cond_signal(&p->work);
+    pthread_mutex_unlock(&p->mutex);
+    pthread_join(p->thread, NULL);
+    p->started = false;
+}

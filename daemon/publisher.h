@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * publisher.h - the thread that writes: versions, verdicts, serving, pins,
+ * rollbacks, retention. It alone uses the struct store.
+ *
+ *     trainer  -- publisher_submit(snapshot) -->  store_publish   (PENDING)
+ *     trainer  <- publisher_collect ------------  durable, or failed
+ *                                                 load, gate, store_verdict,
+ *                                                 serving_switch, prune
+ *
+ * Threads: publisher_submit, publisher_collect, publisher_rollback the
+ *          trainer; publisher_wake any; the rest main
+ */
+#ifndef MNEME_DAEMON_PUBLISHER_H
+#define MNEME_DAEMON_PUBLISHER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "conf/conf.h"
+#include "daemon/control.h"
+#include "daemon/serving.h"
+#include "daemon/snapshot.h"
+#include "daemon/source.h"
+#include "daemon/status.h"
+#include "store/store.h"
+
+struct publisher;
+
+struct publisher_options {
+    const struct conf *conf;
+    struct store *store; /* the publisher's alone from publisher_start on */
+    struct catalog *catalog;
+    struct serving *serving;
+    struct control *control;
+    struct status_board *board;
+    struct source *source; /* told of what is durable */
+    /* Called on a failure that must end the process (a failed sync). */
+    void (*on_fatal)(const struct err *err, void *arg);
+    void (*wake_trainer)(void *arg);
+    void *arg;
+};
+
+struct publisher *publisher_create(const struct publisher_options *options);
+
+/* The model's form, before the first snapshot; NULL shape: preset linear. */
+void publisher_prepare(struct publisher *p, const struct model_shape *shape,
+                       const struct tokenizer *tokenizer);
+void publisher_start(struct publisher *p);
+
+/* Finishes what it has and ends the thread. */
+void publisher_stop(struct publisher *p);
+void publisher_free(struct publisher *p);
+
+void publisher_wake(struct publisher *p);
+
+/* Is a publish under way, or its result not yet collected? */
+bool publisher_busy(struct publisher *p);
+
+/* Takes the snapshot over; only when not busy. */
+void publisher_submit(struct publisher *p, struct snapshot *s);
+
+/*
+ * The outcome of the last submit once the files and the row are durable, or
+ * have failed. Gives the snapshot back to be let go with snapshot_stored or
+ * snapshot_not_stored.
+ *   returns  false: nothing to collect
+ *   *version the new number when err->code is 0
+ *   err      ERR_FULL: try again later
+ */
+bool publisher_collect(struct publisher *p, struct snapshot **s,
+                       int64_t *version, struct err *err);
+
+/* Waits until it is not working on a snapshot any more. */
+void publisher_wait(struct publisher *p);
+
+/* Rolls the store back, on the publisher's thread, and waits for it: head and
+ * serving become `to`. mode: "rewind" or "skip". */
+int publisher_rollback(struct publisher *p, int64_t to, const char *mode,
+                       const char *reason,
+                       const struct store_ledger_run *skipped,
+                       size_t n_skipped, struct err *err);
+
+#endif

@@ -81,7 +81,7 @@ char *conf_text(const struct conf *c, const char *key)
     return buf_detach(&out);
 }
 
-/* --- print --------------------------------------------------------------------- */
+/* --- print --------------------------------------------------------------- */
 
 static void indent(int depth, struct buf *out)
 {
@@ -100,10 +100,9 @@ static void print_properties(const struct conf_properties *p, int depth,
         indent(depth, out);
         conf_map_print_text(p->items[i].name, out);
         buf_adds(out, ": ");
-        conf_map_print_text(is_masked && p->items[i].is_secret
-                                ? CONF_MASK
-                                : p->items[i].value,
-                            out);
+        conf_map_print_text(
+            is_masked && p->items[i].is_secret ? CONF_MASK : p->items[i].value,
+            out);
         buf_addc(out, '\n');
     }
 }
@@ -133,7 +132,7 @@ void conf_print(const struct conf *c, struct buf *out)
     }
 }
 
-/* --- reload --------------------------------------------------------------------- */
+/* --- reload -------------------------------------------------------------- */
 
 static bool is_same(const struct conf_key *key, const struct conf *a,
                     const struct conf *b)

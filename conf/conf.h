@@ -31,7 +31,7 @@ struct conf_strings {
     size_t n;
 };
 
-/* --- source ------------------------------------------------------------- */
+/* --- source -------------------------------------------------------------- */
 
 enum conf_source_type {
     CONF_SOURCE_KAFKA,
@@ -89,7 +89,7 @@ struct conf_source {
     enum conf_when_behind when_behind;
 };
 
-/* --- model -------------------------------------------------------------- */
+/* --- model --------------------------------------------------------------- */
 
 enum conf_preset {
     CONF_PRESET_NANO,
@@ -113,16 +113,16 @@ struct conf_model {
     int64_t max_labels;
     bool qk_norm; /* normalise queries and keys: the Qwen3 layout */
     /* All six are 0 unless preset is custom, and then none is. */
-    int64_t dim;      /* channels */
+    int64_t dim; /* channels */
     int64_t layers;
     int64_t heads;    /* divides dim, dim / heads is even */
     int64_t kv_heads; /* divides heads */
     int64_t ffn_dim;
-    int64_t context;  /* tokens of a segment */
-    char *init;       /* NULL: random; else a model directory */
+    int64_t context; /* tokens of a segment */
+    char *init;      /* NULL: random; else a model directory */
 };
 
-/* --- learner ------------------------------------------------------------ */
+/* --- learner ------------------------------------------------------------- */
 
 enum conf_consolidate_kind {
     CONF_CONSOLIDATE_AUTO,
@@ -157,7 +157,7 @@ struct conf_replay {
 };
 
 struct conf_holdout {
-    double fraction; /* of the records; 0: none */
+    double fraction;  /* of the records; 0: none */
     int64_t capacity; /* segments */
 };
 
@@ -177,10 +177,10 @@ struct conf_learner {
 
 struct conf_gate {
     bool enabled;
-    double max_regression; /* relative bits per byte of a domain */
-    double confidence;     /* one-sided, in [0.5, 1) */
-    int64_t min_chunks;    /* holdout segments of a domain tested alone */
-    int64_t max_tokens;    /* scored by one decision */
+    double max_regression;       /* relative bits per byte of a domain */
+    double confidence;           /* one-sided, in [0.5, 1) */
+    int64_t min_chunks;          /* holdout segments of a domain tested alone */
+    int64_t max_tokens;          /* scored by one decision */
     struct conf_strings protect; /* domains that may never exceed it */
 };
 
@@ -201,8 +201,8 @@ struct conf_publish {
 enum conf_listen_kind { CONF_LISTEN_TCP, CONF_LISTEN_UNIX };
 
 struct conf_http {
-    char *listen;      /* as given */
-    char *token_file;  /* NULL: none */
+    char *listen;     /* as given */
+    char *token_file; /* NULL: none */
     int64_t max_body_bytes;
     int64_t max_connections;
     /* What listen says, taken apart. */

@@ -56,7 +56,7 @@ complain(const struct check *k, const char *key, const char *at,
                      text);
 }
 
-/* --- source -------------------------------------------------------------------- */
+/* --- source -------------------------------------------------------------- */
 
 static bool is_topic(const char *name)
 {
@@ -141,13 +141,13 @@ static void check_source(const struct check *k)
                  "standard input: source.type: stdin)");
 }
 
-/* --- model ---------------------------------------------------------------------- */
+/* --- model --------------------------------------------------------------- */
 
 static bool check_custom_given(const struct check *k)
 {
-    static const char *const keys[] = {"model.dim",      "model.layers",
-                                       "model.heads",    "model.kv_heads",
-                                       "model.ffn_dim",  "model.context"};
+    static const char *const keys[] = {"model.dim",     "model.layers",
+                                       "model.heads",   "model.kv_heads",
+                                       "model.ffn_dim", "model.context"};
     const struct conf_model *m = &k->c->model;
     const int64_t values[] = {m->dim,      m->layers,  m->heads,
                               m->kv_heads, m->ffn_dim, m->context};
@@ -201,7 +201,7 @@ static void check_model(const struct check *k)
                  "model.tokenizer: bpe needs at least %d", MIN_BPE_VOCAB);
 }
 
-/* --- learner, publish ------------------------------------------------------------ */
+/* --- learner, publish ---------------------------------------------------- */
 
 static void check_learner(const struct check *k)
 {
@@ -210,8 +210,8 @@ static void check_learner(const struct check *k)
 
     if (ewc->consolidate.kind == CONF_CONSOLIDATE_EVERY &&
         ewc->consolidate.every_steps < 1)
-        complain(k, key, key, "every:STEPS needs at least 1; to switch it "
-                              "off: off");
+        complain(k, key, key,
+                 "every:STEPS needs at least 1; to switch it off: off");
 }
 
 static void check_publish(const struct check *k)
@@ -229,7 +229,7 @@ static void check_publish(const struct check *k)
                  "publish.gate.enabled: false");
 }
 
-/* --- http --------------------------------------------------------------------------- */
+/* --- http ---------------------------------------------------------------- */
 
 static bool parse_port(const char *s, int *port)
 {
@@ -237,7 +237,7 @@ static bool parse_port(const char *s, int *port)
 
     if (n == 0 || n > 5 || s[n] != '\0')
         return false;
-    *port = atoi(s);
+    *port = (int)strtol(s, NULL, 10);
     return *port <= 65535;
 }
 
@@ -293,9 +293,9 @@ bool conf_listen_parse(struct conf_http *http)
         return false;
     if (is_v6 && colon[-1] != ']')
         return false;
-    host = is_v6 ? xstrndup(http->listen + 1,
-                            (size_t)(colon - http->listen) - 2)
-                 : xstrndup(http->listen, (size_t)(colon - http->listen));
+    host = is_v6
+               ? xstrndup(http->listen + 1, (size_t)(colon - http->listen) - 2)
+               : xstrndup(http->listen, (size_t)(colon - http->listen));
     if (!parse_host(host, is_v6, &is_local)) {
         free(host);
         return false;

@@ -9,7 +9,7 @@
 
 #define WIDTH 78
 
-/* --- filling lines ------------------------------------------------------------- */
+/* --- filling lines ------------------------------------------------------- */
 
 static size_t add_plain(const char *word, size_t n_bytes, struct buf *out)
 {
@@ -60,15 +60,15 @@ static void fill(const char *text, int depth, const char *mark,
     buf_addc(out, '\n');
 }
 
-/* --- conf/mneme.yaml ------------------------------------------------------------- */
+/* --- conf/mneme.yaml ----------------------------------------------------- */
 
 static const char preamble[] =
     "# SPDX-License-Identifier: Apache-2.0\n"
     "#\n"
     "# mneme.yaml - the configuration of mnemed. Every key is here with its\n"
     "# default, so keep only what you change: an empty file will do. See\n"
-    "# mneme.yaml(5); `mnemed -t` checks a file, `mnemed -T` prints what is in\n"
-    "# effect.\n"
+    "# mneme.yaml(5); `mnemed -t` checks a file, `mnemed -T` prints what is\n"
+    "# in effect.\n"
     "#\n"
     "# Keys marked [reload] are taken over on SIGHUP, the others at the next\n"
     "# start. This file is made from the table in conf/conf_map.c.\n";
@@ -120,7 +120,7 @@ void conf_doc_sample(struct buf *out)
     conf_free(defaults);
 }
 
-/* --- mneme.yaml(5) ----------------------------------------------------------------- */
+/* --- mneme.yaml(5) ------------------------------------------------------- */
 
 static void man_key(const struct conf_key *key, struct buf *out)
 {

@@ -34,12 +34,11 @@ struct load {
     int shift; /* columns before the value of a --set */
 };
 
-/* --- places and problems ----------------------------------------------------- */
+/* --- places and problems ------------------------------------------------- */
 
 struct conf_places *conf_places_create(void)
 {
-    struct conf_places *p =
-        xcalloc(1, sizeof *p + conf_map_n * sizeof *p->at);
+    struct conf_places *p = xcalloc(1, sizeof *p + conf_map_n * sizeof *p->at);
 
     for (size_t i = 0; i < conf_map_n; i++)
         p->at[i].order = CONF_BY_DEFAULT;
@@ -126,7 +125,7 @@ static int compare_problems(const void *a, const void *b)
     return strcmp(x->text, y->text);
 }
 
-/* --- the walk ------------------------------------------------------------------ */
+/* --- the walk ------------------------------------------------------------ */
 
 static struct conf_place place_at(const struct load *l, int line, int column)
 {
@@ -211,7 +210,7 @@ static void take_value(struct load *l, const struct conf_key *key,
     buf_release(&why);
 }
 
-/* --- librdkafka's properties ---------------------------------------------------- */
+/* --- librdkafka's properties --------------------------------------------- */
 
 /* What mneme decides, and the reason for the user. */
 static const struct {
@@ -223,8 +222,7 @@ static const struct {
      "mneme commits an offset after the version that accounts for it"},
     {"auto.commit.interval.ms",
      "mneme commits an offset after the version that accounts for it"},
-    {"enable.auto.offset.store",
-     "mneme keeps the offsets in its versions"},
+    {"enable.auto.offset.store", "mneme keeps the offsets in its versions"},
     {"offset.store.method", "mneme keeps the offsets in its versions"},
     {"offset.store.path", "mneme keeps the offsets in its versions"},
     {"offset.store.sync.interval.ms",
@@ -254,9 +252,9 @@ static const char *why_owned(const char *name)
 
 static bool is_secret(const char *name)
 {
-    static const char *const parts[] = {"password", "secret", "token",
-                                        "key.pem",  "ssl_key",
-                                        "sasl.oauthbearer", "sasl.jaas"};
+    static const char *const parts[] = {
+        "password", "secret",           "token",    "key.pem",
+        "ssl_key",  "sasl.oauthbearer", "sasl.jaas"};
 
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         if (strstr(name, parts[i]))
@@ -325,7 +323,7 @@ static void take_property(struct load *l, const char *name,
     x->where = conf_place_text(l->c->places, &place);
 }
 
-/* --- mappings -------------------------------------------------------------------- */
+/* --- mappings ------------------------------------------------------------ */
 
 static void take(struct load *l, const char *path,
                  const struct conf_node *node);
@@ -366,12 +364,12 @@ static void take_mapping(struct load *l, const char *path,
 }
 
 /* path is "" for the whole file. */
-static void take(struct load *l, const char *path,
-                 const struct conf_node *node)
+static void take(struct load *l, const char *path, const struct conf_node *node)
 {
     const struct conf_key *key = *path ? conf_map_find(path) : NULL;
-    bool is_mapping = !*path || (key && (key->type == CONF_SECTION ||
-                                         key->type == CONF_PROPERTIES));
+    bool is_mapping =
+        !*path ||
+        (key && (key->type == CONF_SECTION || key->type == CONF_PROPERTIES));
 
     if (is_property_path(path))
         take_property(l, path + strlen(PROPERTIES "."), node);
@@ -386,7 +384,7 @@ static void take(struct load *l, const char *path,
                  "expected a mapping: `key: value` lines");
 }
 
-/* --- texts ------------------------------------------------------------------------- */
+/* --- texts --------------------------------------------------------------- */
 
 /* A tree of one scalar that is what it says, whatever YAML makes of it. */
 static void tree_of_text(struct conf_tree *t, const char *text)
@@ -453,8 +451,7 @@ static bool load_file(struct load *l, const char *path)
     if (rc != 0) {
         place.line = tree.line;
         place.column = tree.column;
-        conf_problem_add(l->problems, l->c->places, &place, "", "%s",
-                         tree.why);
+        conf_problem_add(l->problems, l->c->places, &place, "", "%s", tree.why);
     }
     if (tree.root && (rc == 0 || tree.root->kind == CONF_NODE_MAP))
         take(l, "", tree.root);
@@ -484,8 +481,8 @@ static void load_set(struct load *l, const char *text)
     else
         rc = conf_tree_of_value(&tree, conf_map_find(path), equals + 1);
     /* to libyaml the end of a text is the next line */
-    place.column = tree.line > 1 ? (int)strlen(text) + 1
-                                 : l->shift + tree.column;
+    place.column =
+        tree.line > 1 ? (int)strlen(text) + 1 : l->shift + tree.column;
     if (rc != 0)
         complain(l, place, path, tree.why);
     else

@@ -14,13 +14,13 @@
 struct conf_place {
     int order; /* 0: the file; k: the k-th --set; CONF_BY_DEFAULT */
     int line, column;
-    bool is_wrong; /* a problem was reported: say nothing that follows from it */
+    bool is_wrong; /* has a problem: say nothing that follows from it */
 };
 
 #define CONF_BY_DEFAULT (-1)
 
 struct conf_places {
-    char *file;           /* NULL: none */
+    char *file;             /* NULL: none */
     struct conf_place at[]; /* conf_map_n, by row */
 };
 

@@ -19,11 +19,14 @@
 #include "base/xalloc.h"
 
 #define AT(field) .at = offsetof(struct conf, field)
-#define SECTION(path, text) {.name = path, .type = CONF_SECTION, .doc = text}
 
 #define MAX_SEED 9007199254740991.0 /* 2^53 - 1: JSON carries it exactly */
 #define MAX_TEXT_BYTES 4096
 #define MAX_STRINGS 1000
+
+/* A row reads best as it is written here. */
+/* clang-format off */
+#define SECTION(path, text) {.name = path, .type = CONF_SECTION, .doc = text}
 
 const struct conf_key conf_map[] = {
     {.name = "data_dir", .type = CONF_TEXT, AT(data_dir),
@@ -331,6 +334,7 @@ const struct conf_key conf_map[] = {
      .fallback = "text", .words = "text | json", .is_reloadable = true,
      .doc = "Text, or one JSON object a line."},
 };
+/* clang-format on */
 
 const size_t conf_map_n = sizeof conf_map / sizeof *conf_map;
 
@@ -338,7 +342,7 @@ _Static_assert(sizeof(enum conf_preset) == sizeof(int) &&
                    sizeof(enum log_level) == sizeof(int),
                "enum fields are written as int");
 
-/* --- find ------------------------------------------------------------------ */
+/* --- find ---------------------------------------------------------------- */
 
 const struct conf_key *conf_map_find(const char *name)
 {
@@ -459,8 +463,7 @@ static const char *next_word(const char *words, char word[MAX_WORD + 1])
     return strncmp(words, " | ", 3) == 0 ? words + 3 : words;
 }
 
-bool conf_map_nearest_word(const char *words, const char *word,
-                           struct buf *out)
+bool conf_map_nearest_word(const char *words, const char *word, struct buf *out)
 {
     char candidate[MAX_WORD + 1], best[MAX_WORD + 1] = "";
     int best_edits = near_enough(word) + 1;
@@ -470,20 +473,25 @@ bool conf_map_nearest_word(const char *words, const char *word,
         n = edits(word, candidate);
         if (n < best_edits) {
             best_edits = n;
-            strcpy(best, candidate);
+            memcpy(best, candidate, sizeof best);
         }
     }
     buf_adds(out, best);
     return *best != '\0';
 }
 
-/* --- describe ---------------------------------------------------------------- */
+/* --- describe ------------------------------------------------------------ */
 
-/* The fewest digits that read back as the same number. */
+/* The fewest digits that read back as the same number; whole numbers without
+ * an exponent. */
 static void print_real(double x, struct buf *out)
 {
     char text[32];
 
+    if (x == floor(x) && fabs(x) < 1e15) {
+        buf_addf(out, "%.0f", x);
+        return;
+    }
     for (int digits = 1; digits <= 17; digits++) {
         snprintf(text, sizeof text, "%.*g", digits, x);
         if (strtod(text, NULL) == x)
@@ -534,15 +542,14 @@ void conf_map_describe(const struct conf_key *key, struct buf *out)
     }
 }
 
-/* --- set --------------------------------------------------------------------- */
+/* --- set ----------------------------------------------------------------- */
 
 static void *field(const struct conf_key *key, struct conf *c)
 {
     return (char *)c + key->at;
 }
 
-static const void *field_const(const struct conf_key *key,
-                               const struct conf *c)
+static const void *field_const(const struct conf_key *key, const struct conf *c)
 {
     return (const char *)c + key->at;
 }
@@ -557,8 +564,9 @@ void conf_map_quote(const char *text, struct buf *out)
     buf_addc(out, '\'');
     for (size_t i = 0; i < whole.len; i++) {
         unsigned char ch = (unsigned char)whole.data[i];
+        bool is_control = ch < 0x20 || ch == 0x7f;
 
-        buf_addc(out, ch < 0x20 || ch == 0x7f ? '?' : (char)ch);
+        buf_addc(out, is_control ? '?' : whole.data[i]);
     }
     buf_adds(out, is_cut ? "...'" : "'");
     buf_release(&whole);
@@ -592,9 +600,9 @@ static int refuse(const struct conf_key *key, const struct conf_node *value,
 static int set_bool(const struct conf_key *key, bool *x,
                     const struct conf_node *value, struct buf *why)
 {
-    static const char *const words[] = {"true", "True", "TRUE", "yes", "on",
-                                        "false", "False", "FALSE", "no",
-                                        "off"};
+    static const char *const words[] = {"true", "True",  "TRUE",  "yes",
+                                        "on",   "false", "False", "FALSE",
+                                        "no",   "off"};
     const size_t n_words = sizeof words / sizeof *words;
 
     for (size_t i = 0; !value->is_quoted && i < n_words; i++) {
@@ -673,7 +681,8 @@ static int set_enum(const struct conf_key *key, struct conf *c,
     for (int i = 0; (words = next_word(words, word)) != NULL; i++) {
         bool has_number = matches_number(word, value->text, &number);
 
-        if (!has_number && (strchr(word, ':') || strcmp(word, value->text)))
+        if (!has_number &&
+            (strchr(word, ':') || strcmp(word, value->text) != 0))
             continue;
         *(int *)field(key, c) = i;
         if (key->number_at)
@@ -701,9 +710,9 @@ static bool is_sane_text(const struct conf_node *value)
 static int set_text(const struct conf_key *key, char **x,
                     const struct conf_node *value, struct buf *why)
 {
-    bool is_null = key->null_word && !value->is_quoted &&
-                   (conf_node_is_null(value) ||
-                    strcmp(value->text, key->null_word) == 0);
+    bool is_null =
+        key->null_word && !value->is_quoted &&
+        (conf_node_is_null(value) || strcmp(value->text, key->null_word) == 0);
 
     if (!is_null && (conf_node_is_null(value) || !is_sane_text(value)))
         return refuse(key, value, why);
@@ -762,7 +771,7 @@ int conf_map_set(const struct conf_key *key, struct conf *c,
     }
 }
 
-/* --- print ------------------------------------------------------------------- */
+/* --- print --------------------------------------------------------------- */
 
 /* Letters, digits and a few signs that never mean anything to YAML, and no
  * word that YAML reads as something else than text. */
@@ -891,7 +900,7 @@ void conf_map_print(const struct conf_key *key, const struct conf *c,
     }
 }
 
-/* --- release ------------------------------------------------------------------ */
+/* --- release ------------------------------------------------------------- */
 
 void conf_strings_add(struct conf_strings *l, const char *s)
 {

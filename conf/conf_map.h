@@ -19,13 +19,13 @@
 #include "conf/conf_yaml.h"
 
 enum conf_type {
-    CONF_SECTION, /* a mapping of the keys whose names it begins */
-    CONF_BOOL,    /* bool */
-    CONF_INT,     /* int64_t in [min, max] */
-    CONF_REAL,    /* double in [min, max] */
-    CONF_ENUM,    /* an enum; words are its names in order */
-    CONF_TEXT,    /* char *, never empty */
-    CONF_STRINGS, /* struct conf_strings */
+    CONF_SECTION,   /* a mapping of the keys whose names it begins */
+    CONF_BOOL,      /* bool */
+    CONF_INT,       /* int64_t in [min, max] */
+    CONF_REAL,      /* double in [min, max] */
+    CONF_ENUM,      /* an enum; words are its names in order */
+    CONF_TEXT,      /* char *, never empty */
+    CONF_STRINGS,   /* struct conf_strings */
     CONF_PROPERTIES /* struct conf_properties; values are taken one by one */
 };
 
@@ -56,7 +56,8 @@ const struct conf_key *conf_map_find(const char *name);
 const struct conf_key *conf_map_nearest(const char *name);
 
 /* The nearest of "a | b | c:N" to a wrong word, into out; false: none. */
-bool conf_map_nearest_word(const char *words, const char *word, struct buf *out);
+bool conf_map_nearest_word(const char *words, const char *word,
+                           struct buf *out);
 
 /* The last part of a dotted name, and how many parts come before it. */
 const char *conf_map_leaf(const char *name);

@@ -35,8 +35,7 @@ struct builder {
     bool had_document, done;
 };
 
-static int refuse(struct conf_tree *t, const yaml_mark_t *mark,
-                  const char *why)
+static int refuse(struct conf_tree *t, const yaml_mark_t *mark, const char *why)
 {
     t->line = (int)mark->line + 1;
     t->column = (int)mark->column + 1;
@@ -70,7 +69,7 @@ bool conf_node_is_null(const struct conf_node *node)
     return false;
 }
 
-/* --- events into nodes ---------------------------------------------------- */
+/* --- events into nodes --------------------------------------------------- */
 
 /* Hangs a new node below the open one. A mapping's value takes the key that
  * came before it. */
@@ -142,8 +141,8 @@ static int on_scalar(struct builder *b, const yaml_event_t *e)
 static int on_open(struct builder *b, const yaml_event_t *e)
 {
     bool is_map = e->type == YAML_MAPPING_START_EVENT;
-    const yaml_char_t *anchor = is_map ? e->data.mapping_start.anchor
-                                       : e->data.sequence_start.anchor;
+    const yaml_char_t *anchor =
+        is_map ? e->data.mapping_start.anchor : e->data.sequence_start.anchor;
     const yaml_char_t *tag =
         is_map ? e->data.mapping_start.tag : e->data.sequence_start.tag;
     struct conf_node *node;
@@ -195,7 +194,7 @@ static int on_event(struct builder *b, const yaml_event_t *e)
     }
 }
 
-/* --- libyaml --------------------------------------------------------------- */
+/* --- libyaml ------------------------------------------------------------- */
 
 /* libyaml's words are complete sentences about the syntax, without content.
  * A reader's error (not UTF-8) has a byte offset instead of a mark. */
@@ -246,7 +245,7 @@ static int parse_once(struct conf_tree *t, const char *bytes, size_t n_bytes)
     return rc;
 }
 
-/* --- a lone dash as a value ------------------------------------------------- */
+/* --- a lone dash as a value ---------------------------------------------- */
 
 /* The offset of the dash that libyaml just refused, when nothing but a comment
  * follows it on its line; else -1. */

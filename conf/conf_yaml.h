@@ -30,8 +30,8 @@ enum conf_node_kind { CONF_NODE_SCALAR, CONF_NODE_LIST, CONF_NODE_MAP };
 
 struct conf_node {
     enum conf_node_kind kind;
-    int line, column;        /* from 1; column in characters */
-    char *key;               /* in a mapping; else NULL */
+    int line, column; /* from 1; column in characters */
+    char *key;        /* in a mapping; else NULL */
     int key_line, key_column;
     char *text;              /* of a scalar */
     bool is_quoted;          /* or a block scalar: text, whatever is in it */

@@ -35,7 +35,7 @@
 static char top_srcdir[PATH_MAX];
 static char temp_dir[PATH_MAX];
 
-/* --- help -------------------------------------------------------------------- */
+/* --- help ---------------------------------------------------------------- */
 
 static int enter_temp(void **state)
 {
@@ -80,9 +80,10 @@ static char *lines(const struct conf_problems *p)
 static int check_property(const char *name, const char *value, char *why,
                           size_t why_size)
 {
-    static const char *const known[] = {"bootstrap.servers", "group.id",
-                                        "sasl.password", "sasl.username",
-                                        "client.id"};
+    static const char *const known[] = {
+        "bootstrap.servers", "group.id",       "sasl.password",
+        "sasl.username",     "sasl.mechanism", "security.protocol",
+        "client.id"};
 
     for (size_t i = 0; i < COUNT(known); i++) {
         if (strcmp(known[i], name) == 0 && strcmp(value, "bad") != 0)
@@ -102,8 +103,8 @@ static struct conf *load(const char *text, const char *const *sets,
 
     if (text)
         write_file(text, strlen(text));
-    rc = conf_load(c, text ? FILE_NAME : NULL, sets, n_sets, check_property,
-                   &p);
+    rc =
+        conf_load(c, text ? FILE_NAME : NULL, sets, n_sets, check_property, &p);
     assert_int_equal(rc, p.n ? ERR_INVALID : 0);
     *problems = lines(&p);
     conf_problems_release(&p);
@@ -141,7 +142,7 @@ static void assert_key(const struct conf *c, const char *key,
     free(text);
 }
 
-/* --- defaults and documents ------------------------------------------------------ */
+/* --- defaults and documents ---------------------------------------------- */
 
 static void defaults(void **state)
 {
@@ -183,8 +184,12 @@ static void defaults(void **state)
 
 static void empty_files(void **state)
 {
-    static const char *const texts[] = {"", "\n", "# nothing\n", "---\n...\n",
-                                        "null\n", "source:\nmodel: {}\n",
+    static const char *const texts[] = {"",
+                                        "\n",
+                                        "# nothing\n",
+                                        "---\n...\n",
+                                        "null\n",
+                                        "source:\nmodel: {}\n",
                                         "\xef\xbb\xbf# with a mark\n"};
     struct conf *fresh = conf_create();
 
@@ -269,6 +274,41 @@ static void man_page_has_the_table(void **state)
     buf_release(&keys);
 }
 
+/* The lines of an example as the reader sees them. */
+static char *example(const char *begin, const char *end)
+{
+    struct buf out = BUF_INIT;
+
+    for (const char *s = begin; s < end; s++) {
+        if (s[0] != '\\' || s[1] != '-')
+            buf_addc(&out, *s);
+    }
+    return buf_detach(&out);
+}
+
+static void man_page_examples_load(void **state)
+{
+    char *page = document("man/mneme.yaml.5", NULL);
+    const char *s = strstr(page, "\n.SH EXAMPLES\n");
+    const char *end;
+    char *text;
+    int n = 0;
+
+    (void)state;
+    assert_non_null(s);
+    while ((s = strstr(s, "\n.nf\n")) != NULL) {
+        s += strlen("\n.nf\n");
+        end = strstr(s, "\n.fi\n");
+        assert_non_null(end);
+        text = example(s, end);
+        conf_free(load_good(text));
+        free(text);
+        n++;
+    }
+    assert_int_equal(n, 4);
+    free(page);
+}
+
 static void table_is_in_order(void **state)
 {
     const char *name, *section;
@@ -289,7 +329,7 @@ static void table_is_in_order(void **state)
     }
 }
 
-/* --- what is refused --------------------------------------------------------------- */
+/* --- what is refused ----------------------------------------------------- */
 
 struct refused {
     const char *text;
@@ -368,18 +408,16 @@ static void wrong_values(void **state)
          "1, found 'nan'"},
         {"learner.ewc.lambda: 1e999\n",
          "t.yaml:1:21: learner.ewc.lambda: expected a number from 0 to "
-         "1e+09, found '1e999'"},
+         "1000000000, found '1e999'"},
         {"publish.auto_rollback: maybe\n",
          "t.yaml:1:24: publish.auto_rollback: expected true | false, found "
          "'maybe'"},
-        {"data_dir:\n",
-         "t.yaml:1:10: data_dir: expected text, found nothing"},
+        {"data_dir:\n", "t.yaml:1:10: data_dir: expected text, found nothing"},
         {"data_dir: [a]\n",
          "t.yaml:1:11: data_dir: expected text, found a list"},
         {"log: debug\n",
          "t.yaml:1:6: log: expected a mapping: `key: value` lines"},
-        {"- a\n- b\n",
-         "t.yaml:1:1: expected a mapping: `key: value` lines"},
+        {"- a\n- b\n", "t.yaml:1:1: expected a mapping: `key: value` lines"},
         {"source.kafka.topics: {a: b}\n",
          "t.yaml:1:22: source.kafka.topics: expected a list of texts, found "
          "a mapping"},
@@ -581,7 +619,7 @@ static void all_problems_at_once(void **state)
     buf_release(&text);
 }
 
-/* --- what is taken ------------------------------------------------------------------ */
+/* --- what is taken ------------------------------------------------------- */
 
 static void values(void **state)
 {
@@ -652,10 +690,8 @@ static void overrides(void **state)
     assert_key(c, "source.kafka.topics", "[a, b]");
     assert_string_equal(c->source.kafka.properties.items[0].value,
                         "h1:9092,h2:9092");
-    assert_string_equal(c->source.kafka.properties.items[0].where,
-                        "--set:2:1");
-    assert_string_equal(c->source.kafka.properties.items[2].value,
-                        "- #\"x: [");
+    assert_string_equal(c->source.kafka.properties.items[0].where, "--set:2:1");
+    assert_string_equal(c->source.kafka.properties.items[2].value, "- #\"x: [");
     assert_true(c->learner.ewc.lambda == 3);
     assert_false(c->learner.ewc.enabled);
     assert_string_equal(c->http.listen_host, "::1");
@@ -763,12 +799,10 @@ static void addresses(void **state)
         {"10.0.0.7:80", "10.0.0.7", 80, false},
         {"example.org:80", "example.org", 80, false},
     };
-    static const char *const bad[] = {"localhost",  ":80",       "[::1]",
-                                      "[::1:80",    "[]:80",     "::1:80",
-                                      "1.2.3:80",   "unix:",     "a b:80",
-                                      "h:65536",    "h:-1",      "h:",
-                                      "127.0.0.1:", "*:80",      "[x]:80",
-                                      "h:999999",   "[:80",      "256.0.0.1:1"};
+    static const char *const bad[] = {
+        "localhost",  ":80",   "[::1]",  "[::1:80",  "[]:80", "::1:80",
+        "1.2.3:80",   "unix:", "a b:80", "h:65536",  "h:-1",  "h:",
+        "127.0.0.1:", "*:80",  "[x]:80", "h:999999", "[:80",  "256.0.0.1:1"};
     struct conf *c;
     char *problems, *set;
 
@@ -814,19 +848,26 @@ static void finding_the_file(void **state)
     assert_int_equal(rename("mneme.yaml", FILE_NAME), 0);
 }
 
-/* --- printing and reloading ------------------------------------------------------------ */
+/* --- printing and reloading ---------------------------------------------- */
 
 /* What is printed loads back to the same, and prints the same. */
 static void assert_round_trip(const struct conf *c)
 {
     struct buf printed = BUF_INIT, again = BUF_INIT;
-    struct conf *back;
+    struct conf_problems p = CONF_PROBLEMS_INIT;
+    struct conf *back = conf_create();
+    char *problems;
 
     conf_print(c, &printed);
-    back = load_good(printed.data);
+    write_file(printed.data, printed.len);
+    conf_load(back, FILE_NAME, NULL, 0, NULL, &p);
+    problems = lines(&p);
+    assert_string_equal(problems, "");
     assert_int_equal(differences(c, back), 0);
     conf_print(back, &again);
     assert_string_equal(again.data, printed.data);
+    free(problems);
+    conf_problems_release(&p);
     conf_free(back);
     buf_release(&again);
     buf_release(&printed);
@@ -858,11 +899,11 @@ static void printed_loads_back(void **state)
 static void reload(void **state)
 {
     struct conf *now = load_good("log: {level: info}\n");
-    struct conf *next = load_good(
-        "log: {level: debug}\npublish: {gate: {protect: [a, b]}}\n"
-        "learner: {optimizer: {lr: 0.5}, threads: 3}\n"
-        "source.kafka.properties: {client.id: x}\n"
-        "http: {listen: \"127.0.0.1:1\", token_file: t}\n");
+    struct conf *next =
+        load_good("log: {level: debug}\npublish: {gate: {protect: [a, b]}}\n"
+                  "learner: {optimizer: {lr: 0.5}, threads: 3}\n"
+                  "source.kafka.properties: {client.id: x}\n"
+                  "http: {listen: \"127.0.0.1:1\", token_file: t}\n");
     struct conf_strings yes = {NULL, 0}, no = {NULL, 0};
 
     (void)state;
@@ -908,24 +949,24 @@ static void reload_keeps_the_tokens(void **state)
     conf_free(next);
 }
 
-/* --- mutated copies ---------------------------------------------------------------------- */
+/* --- mutated copies ------------------------------------------------------ */
 
-/* One to three edits: a byte changed, a piece cut, doubled or moved, or
+/* One or two edits: a byte changed, a piece cut, doubled or moved, or
  * something that means much to YAML put in. */
 static void mutate(struct buf *text, uint64_t seed)
 {
-    static const char *const bits[] = {"&a ", "*a", "- ", ": ", "\"", "'", "[",
-                                       "{", "}", "\n", "  ", "#", "|\n", ">\n",
-                                       "!!x ", "\\", "%", "---\n", "\xff", "?",
-                                       "99999999999999999999", "-1", "1e400"};
-    size_t n_edits = 1 + rng_below(3, seed, RNG_SAMPLE, 0, 0);
+    static const char *const bits[] = {
+        "&a ",  "*a",   "- ", ": ",    "\"",   "'",   "[",
+        "{",    "}",    "\n", "  ",    "#",    "|\n", ">\n",
+        "!!x ", "\\",   "%",  "---\n", "\xff", "?",   "99999999999999999999",
+        "-1",   "1e400"};
+    size_t n_edits = 1 + rng_below(2, seed, RNG_SAMPLE, 0, 0);
 
     for (size_t i = 1; i <= n_edits && text->len > 0; i++) {
         size_t at = rng_below(text->len, seed, RNG_SAMPLE, i, 0);
         size_t n = rng_below(40, seed, RNG_SAMPLE, i, 1);
         uint64_t kind = rng_below(4, seed, RNG_SAMPLE, i, 2);
-        const char *bit =
-            bits[rng_below(COUNT(bits), seed, RNG_SAMPLE, i, 3)];
+        const char *bit = bits[rng_below(COUNT(bits), seed, RNG_SAMPLE, i, 3)];
         char *tail = xstrndup(text->data + at, text->len - at);
         size_t n_tail = strlen(tail);
 
@@ -982,7 +1023,7 @@ static void mutated_copies(void **state)
         conf_free(c);
     }
     print_message("# %d are good\n", n_good);
-    assert_true(n_good > 20 && n_good < 580);
+    assert_true(n_good > 10 && n_good < 590);
     free(sample);
 }
 
@@ -993,6 +1034,7 @@ int main(void)
         cmocka_unit_test(empty_files),
         cmocka_unit_test(sample_is_the_defaults),
         cmocka_unit_test(man_page_has_the_table),
+        cmocka_unit_test(man_page_examples_load),
         cmocka_unit_test(table_is_in_order),
         cmocka_unit_test(wrong_keys),
         cmocka_unit_test(wrong_values),

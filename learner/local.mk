@@ -5,7 +5,7 @@ learner_liblearner_a_SOURCES = \
 	learner/model.c learner/model.h learner/model_pass.c \
 	learner/ops.h learner/ops_ref.c
 if WITH_BLAS
-learner_liblearner_a_SOURCES += learner/ops_blas.c
+learner_liblearner_a_SOURCES += learner/ops_blas.c learner/vexp.h
 endif
 
 LEARNER_LIBS = learner/liblearner.a $(BASE_LIBS) $(OPENBLAS_LIBS) \
@@ -22,3 +22,10 @@ tests_test_model_SOURCES = tests/test_model.c
 tests_test_model_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_model_LDADD = $(LEARNER_LIBS) $(CMOCKA_LIBS)
 endif
+
+# Timings: `make bench/bench_train`, and beside it in PyTorch
+# bench/compare_pytorch.py.
+EXTRA_PROGRAMS = bench/bench_train
+bench_bench_train_SOURCES = bench/bench_train.c
+bench_bench_train_LDADD = $(LEARNER_LIBS)
+EXTRA_DIST += bench/compare_pytorch.py

@@ -1,0 +1,438 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The layers' arithmetic on OpenBLAS.
+ *
+ * Products are one sgemm each. Attention goes head by head in blocks of
+ * BLOCK query rows: a block's scores are a product with the keys it may see,
+ * so that the upper half of the square is skipped but for the blocks on the
+ * diagonal; on the way back the scores are computed again.
+ *
+ * The loops in between are written for the vectoriser: `omp simd` allows the
+ * reordering of the one sum that it names, and nothing else is loosened.
+ * Those marked HOT are compiled for several processors, picked at load time.
+ * A loop inside a HOT function calls only `inline` helpers, which are forced
+ * into it: a call would not be vectorised.
+ *
+ * The summing order of every result is a function of the shapes and the
+ * processor, never of the values, the thread or the alignment.
+ */
+#include "config.h"
+
+#include "learner/ops.h"
+
+#include <cblas.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "learner/vexp.h"
+
+#ifdef HAVE_TARGET_CLONES
+#define HOT                                                                    \
+    __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3",           \
+                                 "default")))
+#else
+#define HOT
+#endif
+
+#define BLOCK 64 /* query rows of attention at a time */
+
+/* ---- products ------------------------------------------------------------ */
+
+static void product(float *c, size_t ldc, const float *a, size_t lda,
+                    CBLAS_TRANSPOSE ta, const float *b, size_t ldb,
+                    CBLAS_TRANSPOSE tb, size_t m, size_t n, size_t k,
+                    float alpha, float beta)
+{
+    cblas_sgemm(CblasRowMajor, ta, tb, (blasint)m, (blasint)n, (blasint)k,
+                alpha, a, (blasint)lda, b, (blasint)ldb, beta, c,
+                (blasint)ldc);
+}
+
+/* A single row, as in generation: sgemm would copy the whole matrix first. */
+static void row_product(float *y, const float *x, const float *w,
+                        CBLAS_TRANSPOSE t, size_t rows, size_t columns,
+                        size_t ldw, float alpha, float beta)
+{
+    cblas_sgemv(CblasRowMajor, t, (blasint)rows, (blasint)columns, alpha, w,
+                (blasint)ldw, x, 1, beta, y, 1);
+}
+
+static void linear(float *y, const float *x, const float *w, size_t n,
+                   size_t in, size_t out, int accumulate)
+{
+    float beta = accumulate ? 1.0f : 0.0f;
+
+    if (n == 1)
+        row_product(y, x, w, CblasNoTrans, out, in, in, 1.0f, beta);
+    else
+        product(y, out, x, in, CblasNoTrans, w, in, CblasTrans, n, out, in,
+                1.0f, beta);
+}
+
+static void linear_dx(float *dx, const float *dy, const float *w, size_t n,
+                      size_t in, size_t out, int accumulate)
+{
+    product(dx, in, dy, out, CblasNoTrans, w, in, CblasNoTrans, n, in, out,
+            1.0f, accumulate ? 1.0f : 0.0f);
+}
+
+static void linear_dw(float *dw, const float *dy, const float *x, size_t n,
+                      size_t in, size_t out)
+{
+    product(dw, in, dy, out, CblasTrans, x, in, CblasNoTrans, out, in, n, 1.0f,
+            1.0f);
+}
+
+/* ---- norms and positions ------------------------------------------------- */
+
+HOT static void rmsnorm(float *y, float *rstd, const float *x, const float *w,
+                        size_t n, size_t c, float eps)
+{
+    for (size_t i = 0; i < n; i++) {
+        const float *row = x + i * c;
+        float *out = y + i * c;
+        float sum = 0.0f, r;
+
+#pragma omp simd reduction(+ : sum)
+        for (size_t j = 0; j < c; j++)
+            sum += row[j] * row[j];
+        r = 1.0f / sqrtf(sum / (float)c + eps);
+        rstd[i] = r;
+#pragma omp simd
+        for (size_t j = 0; j < c; j++)
+            out[j] = row[j] * r * w[j];
+    }
+}
+
+HOT static void rmsnorm_back(float *dx, float *dw, const float *dy,
+                             const float *x, const float *w, const float *rstd,
+                             size_t n, size_t c)
+{
+    for (size_t i = 0; i < n; i++) {
+        const float *row = x + i * c, *up = dy + i * c;
+        float *down = dx + i * c;
+        float r = rstd[i], s = 0.0f;
+
+#pragma omp simd reduction(+ : s)
+        for (size_t j = 0; j < c; j++)
+            s += up[j] * w[j] * row[j];
+        s *= r * r * r / (float)c;
+#pragma omp simd
+        for (size_t j = 0; j < c; j++) {
+            down[j] += r * w[j] * up[j] - row[j] * s;
+            dw[j] += up[j] * row[j] * r;
+        }
+    }
+}
+
+HOT static void rope(float *x, size_t stride, const float *table,
+                     const uint32_t *pos, size_t n, size_t heads,
+                     size_t head_dim, int direction)
+{
+    size_t half = head_dim / 2;
+    float sign = (float)direction;
+
+    for (size_t i = 0; i < n; i++) {
+        const float *turn = table + pos[i] * head_dim;
+
+        for (size_t h = 0; h < heads; h++) {
+            float *a = x + i * stride + h * head_dim, *b = a + half;
+
+#pragma omp simd
+            for (size_t j = 0; j < half; j++) {
+                float c = turn[2 * j], s = turn[2 * j + 1] * sign;
+                float a0 = a[j], b0 = b[j];
+
+                a[j] = a0 * c - b0 * s;
+                b[j] = b0 * c + a0 * s;
+            }
+        }
+    }
+}
+
+/* ---- attention ----------------------------------------------------------- */
+
+/* Scratch: scores of a block and their gradient, BLOCK rows of as many floats
+ * as there are keys, rounded up; dout . out of the block's rows. */
+static size_t score_stride(size_t n_keys)
+{
+    return (n_keys + 15) / 16 * 16;
+}
+
+size_t ops_attention_scratch(size_t t)
+{
+    return BLOCK * (2 * score_stride(t) + 1);
+}
+
+/* Softmax of one row of n scores in place, zeros from n to `padded`. Returns
+ * log-sum-exp. */
+HOT static float softmax_row(float *row, size_t n, size_t padded)
+{
+    float max = -INFINITY, sum = 0.0f, inverse;
+
+#pragma omp simd reduction(max : max)
+    for (size_t j = 0; j < n; j++)
+        max = row[j] > max ? row[j] : max;
+#pragma omp simd reduction(+ : sum)
+    for (size_t j = 0; j < n; j++) {
+        row[j] = vexp(row[j] - max);
+        sum += row[j];
+    }
+    inverse = 1.0f / sum;
+#pragma omp simd
+    for (size_t j = 0; j < n; j++)
+        row[j] *= inverse;
+    for (size_t j = n; j < padded; j++)
+        row[j] = 0.0f;
+    return max + logf(sum);
+}
+
+/* Scores of `rows` queries with n_keys keys. */
+static void score(float *s, size_t stride, const float *q, size_t q_stride,
+                  const float *k, size_t kv_stride, size_t rows, size_t n_keys,
+                  size_t head_dim, float scale)
+{
+    if (rows == 1)
+        row_product(s, q, k, CblasNoTrans, n_keys, head_dim, kv_stride, scale,
+                    0.0f);
+    else
+        product(s, stride, q, q_stride, CblasNoTrans, k, kv_stride, CblasTrans,
+                rows, n_keys, head_dim, scale, 0.0f);
+}
+
+/* One head, rows [from, from + rows) of the queries. */
+static void attend_block(float *out, size_t o_stride, float *lse,
+                         const float *q, size_t q_stride, const float *k,
+                         const float *v, size_t kv_stride, size_t first,
+                         size_t rows, size_t head_dim, float *s)
+{
+    size_t n_keys = first + rows, stride = score_stride(n_keys);
+
+    score(s, stride, q, q_stride, k, kv_stride, rows, n_keys, head_dim,
+          1.0f / sqrtf((float)head_dim));
+    for (size_t i = 0; i < rows; i++)
+        lse[i] = softmax_row(s + i * stride, first + i + 1, n_keys);
+    if (rows == 1)
+        row_product(out, s, v, CblasTrans, n_keys, head_dim, kv_stride, 1.0f,
+                    0.0f);
+    else
+        product(out, o_stride, s, stride, CblasNoTrans, v, kv_stride,
+                CblasNoTrans, rows, head_dim, n_keys, 1.0f, 0.0f);
+}
+
+static void attention(float *out, size_t o_stride, float *lse, const float *q,
+                      size_t q_stride, const float *k, const float *v,
+                      size_t kv_stride, size_t t, size_t past, size_t heads,
+                      size_t kv_heads, size_t head_dim, float *scratch)
+{
+    for (size_t h = 0; h < heads; h++) {
+        size_t at = h * head_dim, kv = h / (heads / kv_heads) * head_dim;
+
+        for (size_t i = 0; i < t; i += BLOCK) {
+            size_t rows = t - i < BLOCK ? t - i : BLOCK;
+
+            attend_block(out + i * o_stride + at, o_stride, lse + h * t + i,
+                         q + i * q_stride + at, q_stride, k + kv, v + kv,
+                         kv_stride, past + i, rows, head_dim, scratch);
+        }
+    }
+}
+
+/* s becomes p = exp(s - lse), ds becomes p (ds - od); zeros from n on. */
+HOT static void softmax_back_row(float *s, float *ds, float lse, float od,
+                                 size_t n, size_t padded)
+{
+#pragma omp simd
+    for (size_t j = 0; j < n; j++) {
+        float p = vexp(s[j] - lse);
+
+        s[j] = p;
+        ds[j] = p * (ds[j] - od);
+    }
+    for (size_t j = n; j < padded; j++)
+        s[j] = ds[j] = 0.0f;
+}
+
+HOT static void row_dots(float *d, const float *a, const float *b,
+                         size_t stride, size_t rows, size_t width)
+{
+    for (size_t i = 0; i < rows; i++) {
+        const float *x = a + i * stride, *y = b + i * stride;
+        float sum = 0.0f;
+
+#pragma omp simd reduction(+ : sum)
+        for (size_t j = 0; j < width; j++)
+            sum += x[j] * y[j];
+        d[i] = sum;
+    }
+}
+
+/* One block of queries on the way back; dk and dv are added to. */
+struct block_back {
+    float *dq, *dk, *dv;
+    const float *dout, *out, *lse, *q, *k, *v;
+    size_t o_stride, q_stride, kv_stride;
+    size_t first, rows, head_dim;
+};
+
+static void attend_block_back(const struct block_back *b, float *scratch)
+{
+    size_t n_keys = b->first + b->rows, stride = score_stride(n_keys);
+    size_t hd = b->head_dim;
+    float *s = scratch, *ds = s + BLOCK * stride, *od = ds + BLOCK * stride;
+    float scale = 1.0f / sqrtf((float)hd);
+
+    score(s, stride, b->q, b->q_stride, b->k, b->kv_stride, b->rows, n_keys,
+          hd, scale);
+    score(ds, stride, b->dout, b->o_stride, b->v, b->kv_stride, b->rows,
+          n_keys, hd, 1.0f);
+    row_dots(od, b->dout, b->out, b->o_stride, b->rows, hd);
+    for (size_t i = 0; i < b->rows; i++)
+        softmax_back_row(s + i * stride, ds + i * stride, b->lse[i], od[i],
+                         b->first + i + 1, n_keys);
+    product(b->dv, b->kv_stride, s, stride, CblasTrans, b->dout, b->o_stride,
+            CblasNoTrans, n_keys, hd, b->rows, 1.0f, 1.0f);
+    product(b->dq, b->q_stride, ds, stride, CblasNoTrans, b->k, b->kv_stride,
+            CblasNoTrans, b->rows, hd, n_keys, scale, 0.0f);
+    product(b->dk, b->kv_stride, ds, stride, CblasTrans, b->q, b->q_stride,
+            CblasNoTrans, n_keys, hd, b->rows, scale, 1.0f);
+}
+
+static void clear_rows(float *x, size_t stride, size_t n, size_t width)
+{
+    for (size_t i = 0; i < n; i++)
+        memset(x + i * stride, 0, width * sizeof *x);
+}
+
+static void attention_back(float *dq, float *dk, float *dv, const float *dout,
+                           const float *out, size_t o_stride, const float *lse,
+                           const float *q, size_t q_stride, const float *k,
+                           const float *v, size_t kv_stride, size_t t,
+                           size_t heads, size_t kv_heads, size_t head_dim,
+                           float *scratch)
+{
+    clear_rows(dk, kv_stride, t, kv_heads * head_dim);
+    clear_rows(dv, kv_stride, t, kv_heads * head_dim);
+    for (size_t h = 0; h < heads; h++) {
+        size_t at = h * head_dim, kv = h / (heads / kv_heads) * head_dim;
+
+        for (size_t i = 0; i < t; i += BLOCK) {
+            size_t o = i * o_stride + at, row = i * q_stride + at;
+            struct block_back b = {
+                .dq = dq + row,
+                .dk = dk + kv,
+                .dv = dv + kv,
+                .dout = dout + o,
+                .out = out + o,
+                .lse = lse + h * t + i,
+                .q = q + row,
+                .k = k + kv,
+                .v = v + kv,
+                .o_stride = o_stride,
+                .q_stride = q_stride,
+                .kv_stride = kv_stride,
+                .first = i,
+                .rows = t - i < BLOCK ? t - i : BLOCK,
+                .head_dim = head_dim,
+            };
+
+            attend_block_back(&b, scratch);
+        }
+    }
+}
+
+/* ---- feed-forward and loss ----------------------------------------------- */
+
+HOT static void swiglu(float *y, const float *gu, size_t n, size_t f)
+{
+    for (size_t i = 0; i < n; i++) {
+        const float *g = gu + 2 * f * i, *u = g + f;
+        float *out = y + i * f;
+
+#pragma omp simd
+        for (size_t j = 0; j < f; j++)
+            out[j] = g[j] / (1.0f + vexp(-g[j])) * u[j];
+    }
+}
+
+HOT static void swiglu_back(float *dgu, const float *dy, const float *gu,
+                            size_t n, size_t f)
+{
+    for (size_t i = 0; i < n; i++) {
+        const float *g = gu + 2 * f * i, *u = g + f, *d = dy + i * f;
+        float *dg = dgu + 2 * f * i, *du = dg + f;
+
+#pragma omp simd
+        for (size_t j = 0; j < f; j++) {
+            float s = 1.0f / (1.0f + vexp(-g[j]));
+
+            dg[j] = d[j] * u[j] * s * (1.0f + g[j] * (1.0f - s));
+            du[j] = d[j] * g[j] * s;
+        }
+    }
+}
+
+static void cross_entropy(float *loss, float *logits, const uint16_t *target,
+                          size_t n, size_t v)
+{
+    for (size_t i = 0; i < n; i++) {
+        float *row = logits + i * v, wanted = row[target[i]];
+
+        loss[i] = softmax_row(row, v, v) - wanted;
+    }
+}
+
+HOT static void cross_entropy_back(float *probs, const uint16_t *target,
+                                   const float *weight, float scale, size_t n,
+                                   size_t v)
+{
+    for (size_t i = 0; i < n; i++) {
+        float *row = probs + i * v, factor = scale * weight[i];
+
+        row[target[i]] -= 1.0f;
+#pragma omp simd
+        for (size_t j = 0; j < v; j++)
+            row[j] *= factor;
+    }
+}
+
+const struct ops ops_blas = {
+    .name = "blas",
+    .linear = linear,
+    .linear_dx = linear_dx,
+    .linear_dw = linear_dw,
+    .rmsnorm = rmsnorm,
+    .rmsnorm_back = rmsnorm_back,
+    .rope = rope,
+    .attention = attention,
+    .attention_back = attention_back,
+    .swiglu = swiglu,
+    .swiglu_back = swiglu_back,
+    .cross_entropy = cross_entropy,
+    .cross_entropy_back = cross_entropy_back,
+};
+
+const struct ops *const ops_fast = &ops_blas;
+
+void ops_init(void)
+{
+    openblas_set_num_threads(1);
+}
+
+static char kernels[256];
+
+static void describe(void)
+{
+    snprintf(kernels, sizeof kernels, "%s: %s", openblas_get_corename(),
+             openblas_get_config());
+}
+
+const char *ops_kernels(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+    pthread_once(&once, describe);
+    return kernels;
+}

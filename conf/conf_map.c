@@ -564,9 +564,11 @@ void conf_map_quote(const char *text, struct buf *out)
     buf_addc(out, '\'');
     for (size_t i = 0; i < whole.len; i++) {
         unsigned char ch = (unsigned char)whole.data[i];
-        bool is_control = ch < 0x20 || ch == 0x7f;
 
-        buf_addc(out, is_control ? '?' : whole.data[i]);
+        if (ch < 0x20 || ch == 0x7f)
+            buf_addc(out, '?');
+        else
+            buf_addc(out, whole.data[i]);
     }
     buf_adds(out, is_cut ? "...'" : "'");
     buf_release(&whole);

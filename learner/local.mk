@@ -19,7 +19,8 @@ tests_test_ops_LDADD = $(LEARNER_LIBS) $(CMOCKA_LIBS)
 
 check_PROGRAMS += tests/test_model
 tests_test_model_SOURCES = tests/test_model.c
-tests_test_model_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_model_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS) \
+	-DTOP_SRCDIR='"$(abs_top_srcdir)"'
 tests_test_model_LDADD = $(LEARNER_LIBS) $(CMOCKA_LIBS)
 endif
 
@@ -28,4 +29,5 @@ endif
 EXTRA_PROGRAMS = bench/bench_train
 bench_bench_train_SOURCES = bench/bench_train.c
 bench_bench_train_LDADD = $(LEARNER_LIBS)
-EXTRA_DIST += bench/compare_pytorch.py
+EXTRA_DIST += bench/compare_pytorch.py \
+	tests/data/model_reference.py tests/data/model_reference.txt

@@ -45,8 +45,45 @@ void checksum_sha256(const void *bytes, size_t n_bytes, char hex[SHA256_HEX])
     to_hex(digest, hex);
 }
 
+struct checksum_stream {
+    EVP_MD_CTX *ctx;
+};
+
+struct checksum_stream *checksum_stream_create(void)
+{
+    struct checksum_stream *s = xmalloc(sizeof *s);
+
+    s->ctx = EVP_MD_CTX_new();
+    if (!s->ctx || !EVP_DigestInit_ex(s->ctx, EVP_sha256(), NULL))
+        BUG("libcrypto has no SHA-256");
+    return s;
+}
+
+void checksum_stream_add(struct checksum_stream *s, const void *bytes,
+                         size_t n_bytes)
+{
+    if (!EVP_DigestUpdate(s->ctx, bytes, n_bytes))
+        BUG("EVP_DigestUpdate");
+}
+
+void checksum_stream_finish(struct checksum_stream *s, char hex[SHA256_HEX])
+{
+    unsigned char digest[SHA256_BYTES];
+
+    if (!s)
+        return;
+    if (hex) {
+        if (!EVP_DigestFinal_ex(s->ctx, digest, NULL))
+            BUG("EVP_DigestFinal_ex");
+        to_hex(digest, hex);
+    }
+    EVP_MD_CTX_free(s->ctx);
+    free(s);
+}
+
 /* Everything from fd's position to its end. */
-static int digest_fd(EVP_MD_CTX *ctx, int fd, const char *path, struct err *err)
+static int digest_fd(struct checksum_stream *s, int fd, const char *path,
+                     struct err *err)
 {
     unsigned char *piece = xmalloc(PIECE_BYTES);
     ssize_t n;
@@ -57,8 +94,7 @@ static int digest_fd(EVP_MD_CTX *ctx, int fd, const char *path, struct err *err)
             continue;
         if (n <= 0)
             break;
-        if (!EVP_DigestUpdate(ctx, piece, (size_t)n))
-            BUG("EVP_DigestUpdate");
+        checksum_stream_add(s, piece, (size_t)n);
     }
     /* free() may touch errno, which belongs to read. */
     n = n < 0 ? err_set_errno(err, ERR_IO, errno, "%s: cannot read", path) : 0;
@@ -69,27 +105,17 @@ static int digest_fd(EVP_MD_CTX *ctx, int fd, const char *path, struct err *err)
 int checksum_sha256_file(const char *path, char hex[SHA256_HEX],
                          struct err *err)
 {
-    unsigned char digest[SHA256_BYTES];
-    EVP_MD_CTX *ctx = NULL;
-    int rc = 0;
-    int fd;
+    struct checksum_stream *s;
+    int fd, rc;
 
     fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return err_set_errno(
             err, errno == ENOENT || errno == ENOTDIR ? ERR_NOTFOUND : ERR_IO,
             errno, "%s: cannot open", path);
-    ctx = EVP_MD_CTX_new();
-    if (!ctx || !EVP_DigestInit_ex(ctx, EVP_sha256(), NULL))
-        BUG("libcrypto has no SHA-256");
-    rc = digest_fd(ctx, fd, path, err);
-    if (rc)
-        goto out;
-    if (!EVP_DigestFinal_ex(ctx, digest, NULL))
-        BUG("EVP_DigestFinal_ex");
-    to_hex(digest, hex);
-out:
-    EVP_MD_CTX_free(ctx);
+    s = checksum_stream_create();
+    rc = digest_fd(s, fd, path, err);
+    checksum_stream_finish(s, rc ? NULL : hex);
     close(fd);
     return rc;
 }

@@ -21,6 +21,14 @@ uint64_t checksum_xxh3(const void *bytes, size_t n_bytes, uint64_t seed);
 
 void checksum_sha256(const void *bytes, size_t n_bytes, char hex[SHA256_HEX]);
 
+/* A digest in pieces; finish gives it and frees the stream. hex NULL: only
+ * frees. */
+struct checksum_stream;
+struct checksum_stream *checksum_stream_create(void);
+void checksum_stream_add(struct checksum_stream *s, const void *bytes,
+                         size_t n_bytes);
+void checksum_stream_finish(struct checksum_stream *s, char hex[SHA256_HEX]);
+
 /* The digest of a whole file, read in pieces. ERR_IO, ERR_NOTFOUND. */
 int checksum_sha256_file(const char *path, char hex[SHA256_HEX],
                          struct err *err);

@@ -118,6 +118,11 @@ int fileio_read(const char *path, size_t limit_bytes, struct buf *out,
     return rc;
 }
 
+int fileio_create(const char *path, int *fd, struct err *err)
+{
+    return open_file(path, O_WRONLY | O_CREAT | O_EXCL, fd, err);
+}
+
 int fileio_write_all(int fd, const void *bytes, size_t n_bytes,
                      const char *path, struct err *err)
 {

@@ -36,6 +36,10 @@ int fileio_write_atomic(const char *path, const void *bytes, size_t n_bytes,
 int fileio_write_sync(const char *path, const void *bytes, size_t n_bytes,
                       struct err *err);
 
+/* A new file for writing; ERR_IO when there is one of that name. The caller
+ * writes, syncs and closes it. */
+int fileio_create(const char *path, int *fd, struct err *err);
+
 /* All of it, or an error. */
 int fileio_write_all(int fd, const void *bytes, size_t n_bytes,
                      const char *path, struct err *err);

@@ -1,7 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 noinst_LIBRARIES += daemon/libdaemon.a
 daemon_libdaemon_a_SOURCES = \
-	daemon/queue.c daemon/queue.h
+	daemon/lines.c daemon/lines.h \
+	daemon/queue.c daemon/queue.h \
+	daemon/record.c daemon/record.h \
+	daemon/source.c daemon/source.h daemon/source_impl.h \
+	daemon/source_file.c \
+	daemon/daemon.c daemon/daemon.h \
+	daemon/gate.c daemon/gate.h \
+	daemon/intake.c daemon/intake.h \
+	daemon/judge.c daemon/judge.h \
+	daemon/learning.c daemon/learning.h \
+	daemon/notify.c daemon/notify.h \
+	daemon/options.c daemon/options.h \
+	daemon/progress.c daemon/progress.h \
+	daemon/publisher.c daemon/publisher.h \
+	daemon/restore.c daemon/restore.h \
+	daemon/rewind.c daemon/rewind.h \
+	daemon/snapshot.c daemon/snapshot.h \
+	daemon/trainer.c daemon/trainer.h \
+	daemon/vocabulary.c daemon/vocabulary.h
 
 # Everything that mnemed links, in link order.
 DAEMON_LIBS = daemon/libdaemon.a learner/liblearner.a replay/libreplay.a \
@@ -13,3 +31,20 @@ DAEMON_LIBS = daemon/libdaemon.a learner/liblearner.a replay/libreplay.a \
 # The sources and what they stand on, without the layers that they never call.
 SOURCE_LIBS = daemon/libdaemon.a $(CONF_LIBS) $(BASE_LIBS) $(RDKAFKA_LIBS) \
 	$(JANSSON_LIBS) $(XXHASH_LIBS) $(ZSTD_LIBS) $(ZLIB_LIBS)
+
+if HAVE_CMOCKA
+check_PROGRAMS += tests/test_queue
+tests_test_queue_SOURCES = tests/test_queue.c
+tests_test_queue_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_queue_LDADD = $(SOURCE_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_record
+tests_test_record_SOURCES = tests/test_record.c
+tests_test_record_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_record_LDADD = $(SOURCE_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_source_file
+tests_test_source_file_SOURCES = tests/test_source_file.c
+tests_test_source_file_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_source_file_LDADD = $(SOURCE_LIBS) $(CMOCKA_LIBS)
+endif

@@ -40,7 +40,8 @@ struct record {
     const char *reason; /* NULL: good. Else a word of the quarantine:
                            null, empty, too_long, not_utf8, not_json, no_text,
                            bad_field */
-    char *text;         /* to learn from; with prompt: the completion */
+    char *text;         /* to learn from; with prompt: the completion. May be
+                           value itself */
     size_t text_bytes;
     char *prompt; /* or NULL */
     size_t prompt_bytes;
@@ -49,11 +50,15 @@ struct record {
     char *id;     /* or NULL */
 };
 
+/* Bytes of a label, a domain or an id; a longer one is a bad_field. */
+#define RECORD_NAME_MAX 255
+
 struct record *record_create(enum record_kind kind);
 void record_free(struct record *r);
 
 /*
- * Fills the second half from value.
+ * Fills the second half from value. A reason that is set already stays (a
+ * line that was not kept whole).
  *   domain  the Kafka header `domain`, or NULL; the topic is the last resort.
  *           A file's records fall back to the file's name without folders
  *           and endings.

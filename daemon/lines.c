@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Two buffers: `raw` holds bytes of the file on their way through a
+ * decompressor, `text` holds lines. A plain file is read straight into text.
+ *
+ *     text:  [ given | the line at hand ... | read, not looked at | room ]
+ *                    start                  scanned               end     cap
+ *
+ * Invariants: (1) there is no LF between start and scanned. (2) cap is
+ * max_bytes + TEXT_ROOM, so that a line with its end fits with room to spare;
+ * one that does not is cut and `dropping` throws the rest away.
+ */
+#include "config.h"
+
+#include "daemon/lines.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+#include <zstd.h>
+
+#include "base/xalloc.h"
+
+#define TEXT_ROOM (256 << 10)
+#define RAW_BYTES (128 << 10)
+#define PIPE_WAIT_MS 100
+
+enum packing { PLAIN, GZIP, ZSTD };
+
+struct lines {
+    int fd;
+    char *path; /* for messages */
+    struct stat st;
+    int64_t bytes_read;
+    enum packing packing;
+    z_stream gzip;
+    ZSTD_DStream *zstd;
+    bool in_member; /* of a compressed file: it must not end here */
+    unsigned char *raw;
+    size_t raw_at, raw_end;
+    char *text;
+    size_t start, scanned, end, cap, max_bytes;
+    bool dropping; /* of the line at hand, what follows */
+};
+
+static bool ends_in(const char *s, const char *ending)
+{
+    size_t n = strlen(s), m = strlen(ending);
+
+    return n > m && strcmp(s + n - m, ending) == 0;
+}
+
+static int open_packing(struct lines *l, struct err *err)
+{
+    if (ends_in(l->path, ".gz")) {
+        /* 32: with a header of gzip or of zlib */
+        if (inflateInit2(&l->gzip, 15 + 32) != Z_OK)
+            return err_set(err, ERR_NOMEM, "%s: no memory to unpack", l->path);
+        l->packing = GZIP;
+    } else if (ends_in(l->path, ".zst")) {
+        l->zstd = ZSTD_createDStream();
+        if (!l->zstd)
+            return err_set(err, ERR_NOMEM, "%s: no memory to unpack", l->path);
+        l->packing = ZSTD;
+    }
+    if (l->packing != PLAIN)
+        l->raw = xmalloc(RAW_BYTES);
+    return 0;
+}
+
+struct lines *lines_open(const char *path, size_t max_bytes, struct err *err)
+{
+    struct lines *l = xcalloc(1, sizeof *l);
+
+    l->path = xstrdup(path ? path : "standard input");
+    /* A named pipe must not make the reader wait for its writer. */
+    l->fd = path ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+                 : fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0);
+    if (l->fd < 0 || fstat(l->fd, &l->st) != 0) {
+        err_set_errno(err, ERR_IO, errno, "%s", l->path);
+        goto out;
+    }
+    if (S_ISDIR(l->st.st_mode)) {
+        err_set(err, ERR_IO, "%s: a directory; source.path names one file",
+                l->path);
+        goto out;
+    }
+    if (path && open_packing(l, err) != 0)
+        goto out;
+    l->max_bytes = max_bytes;
+    l->cap = max_bytes + TEXT_ROOM;
+    l->text = xmalloc(l->cap);
+    return l;
+out:
+    lines_close(l);
+    return NULL;
+}
+
+void lines_close(struct lines *l)
+{
+    if (!l)
+        return;
+    if (l->packing == GZIP)
+        inflateEnd(&l->gzip);
+    ZSTD_freeDStream(l->zstd);
+    if (l->fd >= 0)
+        close(l->fd);
+    free(l->raw);
+    free(l->text);
+    free(l->path);
+    free(l);
+}
+
+/* --- bytes in ------------------------------------------------------------- */
+
+/* A pipe with nothing in it is asked again, so that its reader can be
+ * stopped. Returns bytes read, ERR_END, ERR_AGAIN or ERR_IO. */
+static ssize_t read_some(struct lines *l, void *to, size_t n, struct err *err)
+{
+    ssize_t got;
+
+    if (!S_ISREG(l->st.st_mode)) {
+        struct pollfd p = {.fd = l->fd, .events = POLLIN};
+
+        if (poll(&p, 1, PIPE_WAIT_MS) <= 0)
+            return ERR_AGAIN;
+    }
+    do {
+        got = read(l->fd, to, n);
+    } while (got < 0 && errno == EINTR);
+    if (got < 0)
+        return errno == EAGAIN ? ERR_AGAIN
+                               : err_set_errno(err, ERR_IO, errno, "%s: read",
+                                               l->path);
+    l->bytes_read += got;
+    return got ? got : ERR_END;
+}
+
+/* One call of the decompressor. Returns bytes put into `to`, or ERR_CORRUPT. */
+static ssize_t inflate_some(struct lines *l, char *to, size_t n,
+                            struct err *err)
+{
+    int rc;
+
+    l->gzip.next_in = l->raw + l->raw_at;
+    l->gzip.avail_in = (uInt)(l->raw_end - l->raw_at);
+    l->gzip.next_out = (unsigned char *)to;
+    l->gzip.avail_out = (uInt)n;
+    rc = inflate(&l->gzip, Z_NO_FLUSH);
+    l->raw_at = l->raw_end - l->gzip.avail_in;
+    l->in_member = rc != Z_STREAM_END;
+    if (rc == Z_STREAM_END)
+        inflateReset(&l->gzip); /* another member may follow */
+    else if (rc != Z_OK && rc != Z_BUF_ERROR)
+        return err_set(err, ERR_CORRUPT, "%s: damaged gzip data before byte "
+                       "%lld%s%s", l->path, (long long)l->bytes_read,
+                       l->gzip.msg ? ": " : "",
+                       l->gzip.msg ? l->gzip.msg : "");
+    return (ssize_t)(n - l->gzip.avail_out);
+}
+
+static ssize_t unzstd_some(struct lines *l, char *to, size_t n,
+                           struct err *err)
+{
+    ZSTD_inBuffer in = {l->raw, l->raw_end, l->raw_at};
+    ZSTD_outBuffer out = {to, n, 0};
+    size_t rc = ZSTD_decompressStream(l->zstd, &out, &in);
+
+    l->raw_at = in.pos;
+    if (ZSTD_isError(rc))
+        return err_set(err, ERR_CORRUPT,
+                       "%s: damaged zstd data before byte %lld: %s", l->path,
+                       (long long)l->bytes_read, ZSTD_getErrorName(rc));
+    l->in_member = rc != 0;
+    return (ssize_t)out.pos;
+}
+
+/* More text into to[n]: as read_some, or ERR_CORRUPT. */
+static ssize_t fetch(struct lines *l, char *to, size_t n, struct err *err)
+{
+    ssize_t got;
+
+    if (l->packing == PLAIN)
+        return read_some(l, to, n, err);
+    for (;;) {
+        /* Output can be left in the decompressor with no input left. */
+        if (l->raw_at < l->raw_end || l->in_member) {
+            got = l->packing == GZIP ? inflate_some(l, to, n, err)
+                                     : unzstd_some(l, to, n, err);
+            if (got)
+                return got;
+        }
+        if (l->raw_at < l->raw_end)
+            continue;
+        got = read_some(l, l->raw, RAW_BYTES, err);
+        if (got < 0)
+            return got;
+        l->raw_at = 0;
+        l->raw_end = (size_t)got;
+    }
+}
+
+/* --- lines out ------------------------------------------------------------ */
+
+/* Makes room and reads. Returns 0 or fetch's error. */
+static int fill(struct lines *l, struct err *err)
+{
+    ssize_t got;
+
+    if (l->start) {
+        memmove(l->text, l->text + l->start, l->end - l->start);
+        l->end -= l->start;
+        l->scanned -= l->start;
+        l->start = 0;
+    }
+    /* One more than wanted: a CR that may belong to the line's end. */
+    if (l->end > l->max_bytes + 1) {
+        l->dropping = true;
+        l->end = l->scanned = l->max_bytes + 1;
+    }
+    got = fetch(l, l->text + l->end, l->cap - l->end, err);
+    if (got < 0)
+        return (int)got;
+    l->end += (size_t)got;
+    return 0;
+}
+
+/* text[start, stop) without its line end is the line. */
+static void give(struct lines *l, size_t stop, struct line *line)
+{
+    size_t n = stop - l->start;
+
+    line->bytes = l->text + l->start;
+    if (!l->dropping && n && line->bytes[n - 1] == '\r')
+        n--;
+    line->too_long = l->dropping || n > l->max_bytes;
+    line->n_bytes = n < l->max_bytes ? n : l->max_bytes;
+}
+
+int lines_next(struct lines *l, struct line *line, struct err *err)
+{
+    for (;;) {
+        char *lf = memchr(l->text + l->scanned, '\n', l->end - l->scanned);
+        int rc;
+
+        if (lf) {
+            size_t at = (size_t)(lf - l->text);
+
+            give(l, l->dropping ? l->start + l->max_bytes : at, line);
+            l->start = l->scanned = at + 1;
+            l->dropping = false;
+            return 0;
+        }
+        l->scanned = l->end;
+        rc = fill(l, err);
+        if (rc != 0)
+            return rc;
+    }
+}
+
+int lines_rest(struct lines *l, struct line *line, struct err *err)
+{
+    if (l->in_member)
+        return err_set(err, ERR_CORRUPT, "%s: the compressed data break off "
+                       "after byte %lld", l->path, (long long)l->bytes_read);
+    if (l->start == l->end)
+        return ERR_END;
+    give(l, l->dropping ? l->start + l->max_bytes : l->end, line);
+    l->start = l->scanned = l->end;
+    l->dropping = false;
+    return 0;
+}
+
+int lines_skip(struct lines *l, int64_t n, struct err *err)
+{
+    struct line line;
+
+    while (n-- > 0) {
+        int rc = lines_next(l, &line, err);
+
+        if (rc == ERR_END)
+            rc = lines_rest(l, &line, err);
+        if (rc != 0)
+            return rc;
+    }
+    return 0;
+}
+
+dev_t lines_device(const struct lines *l)
+{
+    return l->st.st_dev;
+}
+
+ino_t lines_inode(const struct lines *l)
+{
+    return l->st.st_ino;
+}
+
+int64_t lines_bytes_read(const struct lines *l)
+{
+    return l->bytes_read;
+}
+
+bool lines_is_regular(const struct lines *l)
+{
+    return S_ISREG(l->st.st_mode);
+}

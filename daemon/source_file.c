@@ -1,0 +1,642 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Records from a file or from standard input: a line's number is its offset,
+ * the file's generation its partition.
+ *
+ *     positioning --> reading --> ended         (the last line was pushed)
+ *          |            |  ^
+ *          |            v  | new generation     (follow: rotated, truncated)
+ *          v          at the end, waiting
+ *       stopped
+ *
+ * Is it still the same file? A path says nothing after a rotation, and inode
+ * numbers are used again; so the line that was learned last is read again and
+ * its hash compared, at start and before a seek.
+ *
+ * With `follow` a line counts once its end has been written: counted before,
+ * it would be another line after a restart.
+ *
+ * Threads: the reading thread owns f->reader and all below it; what others ask
+ * of it is in f->order, under the mutex. A seek opens and checks the new reader
+ * in the caller's thread and then hands it over, so that a failure changes
+ * nothing.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/checksum.h"
+#include "base/log.h"
+#include "base/timing.h"
+#include "base/xalloc.h"
+#include "daemon/lines.h"
+#include "daemon/source_impl.h"
+
+#define PUSH_WAIT_MS 100
+#define FOLLOW_WAIT_MS 100
+#define RETRY_WAIT_MS 1000
+#define LINES_A_TURN 256 /* between two looks at the orders */
+
+struct order {
+    bool is_set;
+    struct lines *reader; /* NULL: find the place of `position` (at start) */
+    struct source_position position; /* topic is f->path */
+    bool has_position;
+    int64_t epoch;
+};
+
+struct source_file {
+    struct source base;
+    const char *path; /* and the topic: "stdin" without a file */
+    char *domain;
+    bool is_stdin;
+    bool is_read_once; /* standard input or a named pipe */
+    pthread_t thread;
+    bool has_thread;
+
+    /* Locks: base.mutex */
+    bool stopping, paused;
+    struct order order;
+
+    /* Written by the reading thread, read by others. */
+    _Atomic int32_t partition; /* -1: not positioned yet */
+    _Atomic int64_t line;      /* the next one */
+    _Atomic bool at_end;
+
+    /* The reading thread's. */
+    struct lines *reader;
+    int64_t epoch;
+    bool idle;     /* ended or stopped: until a seek */
+    bool draining; /* rotated: the old file's last lines */
+};
+
+static struct source_file *file_of(struct source *s)
+{
+    return (struct source_file *)s;
+}
+
+static size_t max_bytes(const struct source_file *f)
+{
+    return (size_t)f->base.options.conf->source.max_record_bytes;
+}
+
+/* "/var/log/app.log.gz" -> "app" */
+static char *domain_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    const char *name = slash ? slash + 1 : path;
+    const char *dot = strchr(*name ? name + 1 : name, '.');
+
+    return dot ? xstrndup(name, (size_t)(dot - name)) : xstrdup(name);
+}
+
+/* --- finding the place -------------------------------------------------- */
+
+/* The line at hand of `l` is what was learned last? ERR_STATE: it is not. */
+static int compare_last(struct lines *l, const struct source_position *at,
+                        struct err *err)
+{
+    struct line line;
+    int rc = lines_next(l, &line, err);
+
+    if (rc == ERR_END)
+        rc = lines_rest(l, &line, err);
+    if (rc != 0)
+        return rc;
+    if (checksum_xxh3(line.bytes, line.n_bytes, 0) != at->last_hash)
+        return err_set(err, ERR_STATE,
+                       "%s: line %lld is not the one that was learned: "
+                       "another file",
+                       at->topic, (long long)at->last_learned + 1);
+    return 0;
+}
+
+/*
+ * Opens the file with the next line at at->next_offset, when it is the file
+ * that was learned from. ERR_STATE: it is not, or lines are missing.
+ */
+static int open_at(struct lines **reader, const struct source_position *at,
+                   size_t line_bytes, struct err *err)
+{
+    struct lines *l = lines_open(at->topic, line_bytes, err);
+    int64_t line = 0;
+    int rc = 0;
+
+    if (!l)
+        return ERR_IO;
+    if (at->last_learned >= 0) {
+        rc = lines_skip(l, at->last_learned, err);
+        if (rc == 0)
+            rc = compare_last(l, at, err);
+        line = at->last_learned + 1;
+    }
+    if (rc == 0 && line > at->next_offset) {
+        lines_close(l);
+        l = lines_open(at->topic, line_bytes, err);
+        if (!l)
+            return ERR_IO;
+        line = 0;
+    }
+    if (rc == 0)
+        rc = lines_skip(l, at->next_offset - line, err);
+    if (rc == ERR_END)
+        rc = err_set(err, ERR_STATE,
+                     "%s: fewer than the %lld lines that were read: another "
+                     "file, or a truncated one",
+                     at->topic, (long long)at->next_offset);
+    if (rc != 0)
+        lines_close(l);
+    else
+        *reader = l;
+    return rc;
+}
+
+/* Reads on with `reader` as that generation. */
+static void enter(struct source_file *f, struct lines *reader,
+                  int32_t partition, int64_t line)
+{
+    lines_close(f->reader);
+    f->reader = reader;
+    f->draining = false;
+    f->idle = false;
+    atomic_store(&f->line, line);
+    atomic_store(&f->at_end, false);
+    atomic_store(&f->partition, partition);
+}
+
+static void stop_reading(struct source_file *f, const char *reason)
+{
+    f->idle = true;
+    source_set_state(&f->base, SOURCE_STOPPED, "%s", reason);
+}
+
+/* The path names another file than the one that was learned from. */
+static void start_anew(struct source_file *f, int32_t partition,
+                       const struct err *why)
+{
+    const struct conf_source *conf = &f->base.options.conf->source;
+    struct err err = ERR_INIT;
+    struct lines *reader;
+
+    if (!conf->follow && conf->kafka.on_gap == CONF_ON_GAP_STOP) {
+        char reason[ERR_MSG_MAX + 128];
+
+        snprintf(reason, sizeof reason,
+                 "%s; put the file back, or set source.kafka.on_gap: skip to "
+                 "read this one from its first line",
+                 why->msg);
+        stop_reading(f, reason);
+        return;
+    }
+    reader = lines_open(f->path, max_bytes(f), &err);
+    if (!reader) {
+        stop_reading(f, err.msg);
+        return;
+    }
+    if (conf->follow)
+        log_info("rotated", "path=%s generation=%d: %s", f->path,
+                 (int)partition + 1, why->msg);
+    else
+        source_count_gap(&f->base, "%s; read from its first line", why->msg);
+    enter(f, reader, partition + 1, 0);
+}
+
+/* The first position: as stored, or the first line. Returns ERR_IO while the
+ * file cannot be opened. */
+static int find_place(struct source_file *f, const struct order *o,
+                      struct err *err)
+{
+    struct lines *l = NULL;
+    struct source_position at = o->position;
+    int rc;
+
+    if (!o->has_position || f->is_read_once) {
+        l = lines_open(f->is_stdin ? NULL : f->path, max_bytes(f), err);
+        if (!l)
+            return ERR_IO;
+        enter(f, l, o->has_position ? at.partition + 1 : 0, 0);
+        return 0;
+    }
+    rc = open_at(&l, &at, max_bytes(f), err);
+    if (rc == 0)
+        enter(f, l, at.partition, at.next_offset);
+    else if (rc == ERR_STATE)
+        start_anew(f, at.partition, err);
+    else if (rc != ERR_IO)
+        stop_reading(f, err->msg);
+    return rc == ERR_IO ? rc : 0;
+}
+
+/* --- pushing -------------------------------------------------------------- */
+
+/* Somebody wants something else of the thread. */
+static bool is_interrupted(struct source_file *f)
+{
+    bool yes;
+
+    pthread_mutex_lock(&f->base.mutex);
+    yes = f->stopping || f->order.is_set;
+    pthread_mutex_unlock(&f->base.mutex);
+    return yes;
+}
+
+/* Sleeps; an order or a stop ends it. */
+static void wait_ms(struct source_file *f, int64_t ms)
+{
+    struct timespec deadline = timing_deadline(ms);
+
+    pthread_mutex_lock(&f->base.mutex);
+    if (!f->stopping && !f->order.is_set)
+        pthread_cond_timedwait(&f->base.changed, &f->base.mutex, &deadline);
+    pthread_mutex_unlock(&f->base.mutex);
+}
+
+/* False: the record is gone, since nobody wants it any more. */
+static bool push(struct source_file *f, struct record *r)
+{
+    struct queue *q = f->base.options.queue;
+
+    r->epoch = f->epoch;
+    r->topic = f->path;
+    r->partition = atomic_load(&f->partition);
+    r->offset = atomic_load(&f->line);
+    if (queue_try_push(q, r))
+        return true;
+    while (!is_interrupted(f)) {
+        if (queue_push(q, r, PUSH_WAIT_MS))
+            return true;
+        wait_ms(f, 1); /* a closed queue does not wait */
+    }
+    record_free(r);
+    return false;
+}
+
+static bool deliver(struct source_file *f, const struct line *line)
+{
+    const struct conf_source *conf = &f->base.options.conf->source;
+    struct record *r = record_create(RECORD_DATA);
+
+    r->value = xmalloc(line->n_bytes + 1);
+    memcpy(r->value, line->bytes, line->n_bytes);
+    r->value[line->n_bytes] = '\0';
+    r->n_bytes = line->n_bytes;
+    r->value_hash = checksum_xxh3(line->bytes, line->n_bytes, 0);
+    if (line->too_long)
+        r->reason = "too_long";
+    r->topic = f->path;
+    record_parse(r, conf->format, max_bytes(f), f->domain);
+    if (!push(f, r))
+        return false;
+    atomic_fetch_add_explicit(&f->line, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&f->base.records_read, 1, memory_order_relaxed);
+    return true;
+}
+
+/* --- at the end ----------------------------------------------------------- */
+
+static void finish(struct source_file *f)
+{
+    if (!push(f, record_create(RECORD_END)))
+        return;
+    f->idle = true;
+    source_set_state(&f->base, SOURCE_ENDED, "the last line has been read");
+}
+
+/* Does the path still name what is being read? Sets draining if not. */
+static void look_for_rotation(struct source_file *f)
+{
+    struct stat st;
+
+    if (stat(f->path, &st) != 0) {
+        if (errno == ENOENT)
+            f->draining = true;
+        return;
+    }
+    f->draining = st.st_ino != lines_inode(f->reader) ||
+                  st.st_dev != lines_device(f->reader) ||
+                  st.st_size < lines_bytes_read(f->reader);
+}
+
+static void next_generation(struct source_file *f)
+{
+    int32_t partition = atomic_load(&f->partition) + 1;
+    struct err err = ERR_INIT;
+    struct lines *reader;
+
+    look_for_rotation(f);
+    if (!f->draining) { /* it was away, and it is back */
+        source_set_state(&f->base, SOURCE_RUNNING, "%s", "");
+        return;
+    }
+    reader = lines_open(f->path, max_bytes(f), &err);
+    if (!reader) { /* between its rename and its making */
+        source_set_state(&f->base, SOURCE_RETRYING, "%s", err.msg);
+        wait_ms(f, FOLLOW_WAIT_MS);
+        return;
+    }
+    enter(f, reader, partition, 0);
+    log_info("rotated", "path=%s generation=%d", f->path, (int)partition);
+    source_set_state(&f->base, SOURCE_RUNNING, "%s", "");
+}
+
+static void follow_end(struct source_file *f)
+{
+    struct err err = ERR_INIT;
+    struct line line;
+    int rc;
+
+    if (!f->draining) {
+        look_for_rotation(f);
+        if (!f->draining) /* else once more: it may have grown before */
+            wait_ms(f, FOLLOW_WAIT_MS);
+        return;
+    }
+    rc = lines_rest(f->reader, &line, &err);
+    if (rc == 0)
+        deliver(f, &line);
+    else if (rc == ERR_END)
+        next_generation(f);
+    else
+        stop_reading(f, err.msg);
+}
+
+static void reach_end(struct source_file *f)
+{
+    struct err err = ERR_INIT;
+    struct line line;
+    int rc;
+
+    atomic_store(&f->at_end, true);
+    if (f->base.options.conf->source.follow && lines_is_regular(f->reader)) {
+        follow_end(f);
+        return;
+    }
+    rc = lines_rest(f->reader, &line, &err);
+    if (rc == 0)
+        deliver(f, &line);
+    else if (rc == ERR_END)
+        finish(f);
+    else
+        stop_reading(f, err.msg);
+}
+
+/* --- the thread ------------------------------------------------------------- */
+
+static void read_lines(struct source_file *f)
+{
+    struct err err = ERR_INIT;
+    struct line line;
+
+    for (int i = 0; i < LINES_A_TURN; i++) {
+        int rc = lines_next(f->reader, &line, &err);
+
+        if (rc == ERR_END) {
+            reach_end(f);
+            return;
+        }
+        if (rc == ERR_AGAIN)
+            return;
+        if (rc != 0) {
+            stop_reading(f, err.msg);
+            return;
+        }
+        if (!deliver(f, &line))
+            return;
+        if (i == 0)
+            atomic_store(&f->at_end, false);
+    }
+}
+
+/* Waits while there is nothing to do. False: stop. */
+static bool take_order(struct source_file *f, struct order *o)
+{
+    bool go_on;
+
+    pthread_mutex_lock(&f->base.mutex);
+    while (!f->stopping && !f->order.is_set && (f->idle || f->paused))
+        pthread_cond_wait(&f->base.changed, &f->base.mutex);
+    go_on = !f->stopping;
+    if (go_on && f->order.is_set) {
+        *o = f->order;
+        memset(&f->order, 0, sizeof f->order);
+    }
+    pthread_mutex_unlock(&f->base.mutex);
+    return go_on;
+}
+
+/* Returns with o done (is_set false), or to be tried again. */
+static void carry_out(struct source_file *f, struct order *o)
+{
+    struct err err = ERR_INIT;
+
+    f->epoch = o->epoch;
+    if (o->reader) {
+        enter(f, o->reader, o->position.partition, o->position.next_offset);
+        o->reader = NULL;
+    } else if (find_place(f, o, &err) != 0) {
+        source_set_state(&f->base, SOURCE_RETRYING, "%s", err.msg);
+        wait_ms(f, RETRY_WAIT_MS);
+        return;
+    }
+    o->is_set = false;
+    if (!f->idle)
+        source_set_state(&f->base, SOURCE_RUNNING, "%s", "");
+}
+
+static void *run(void *arg)
+{
+    struct source_file *f = arg;
+    struct order o = {.is_set = false};
+
+    while (take_order(f, &o)) {
+        if (o.is_set)
+            carry_out(f, &o);
+        else
+            read_lines(f);
+    }
+    lines_close(o.reader);
+    return NULL;
+}
+
+/* --- the functions of source.h ---------------------------------------------- */
+
+/* The newest generation among the positions. */
+static bool newest_position(const struct source_file *f,
+                            const struct source_position *positions, size_t n,
+                            struct source_position *newest)
+{
+    bool found = false;
+
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(positions[i].topic, f->path) == 0 &&
+            (!found || positions[i].partition > newest->partition)) {
+            *newest = positions[i];
+            newest->topic = f->path;
+            found = true;
+        }
+    return found;
+}
+
+/* Locks: takes mutex. An order that was not taken yet is replaced. */
+static void give_order(struct source_file *f, struct order o)
+{
+    pthread_mutex_lock(&f->base.mutex);
+    lines_close(f->order.reader);
+    o.is_set = true;
+    f->order = o;
+    pthread_cond_broadcast(&f->base.changed);
+    pthread_mutex_unlock(&f->base.mutex);
+}
+
+static int file_begin(struct source *s,
+                      const struct source_position *positions, size_t n,
+                      int64_t epoch, struct err *err)
+{
+    struct source_file *f = file_of(s);
+    struct order o = {.epoch = epoch};
+    int rc;
+
+    BUG_ON(f->has_thread);
+    o.has_position = newest_position(f, positions, n, &o.position);
+    give_order(f, o);
+    rc = pthread_create(&f->thread, NULL, run, f);
+    if (rc != 0)
+        return err_set_errno(err, ERR_IO, rc, "cannot start a thread");
+    f->has_thread = true;
+    return 0;
+}
+
+/* The position to seek to: that of the generation being read. */
+static int seek_target(struct source_file *f,
+                       const struct source_position *positions, size_t n,
+                       struct source_position *at, struct err *err)
+{
+    int32_t partition = atomic_load(&f->partition);
+
+    if (f->is_read_once)
+        return err_set(err, ERR_STATE, "%s cannot be read again", f->path);
+    if (!newest_position(f, positions, n, at))
+        *at = (struct source_position){.topic = f->path, .last_learned = -1};
+    if (partition >= 0 && at->partition != partition)
+        return err_set(err, ERR_STATE,
+                       "%s: line %lld was in a file that has since been "
+                       "rotated or replaced",
+                       f->path, (long long)at->next_offset + 1);
+    return 0;
+}
+
+static int file_seek(struct source *s, const struct source_position *positions,
+                     size_t n, int64_t epoch, struct err *err)
+{
+    struct source_file *f = file_of(s);
+    struct order o = {.epoch = epoch, .has_position = true};
+    struct err why = ERR_INIT;
+    int rc = seek_target(f, positions, n, &o.position, &why);
+
+    if (rc == 0)
+        rc = open_at(&o.reader, &o.position, max_bytes(f), &why);
+    if (rc != 0)
+        return err_set(err, ERR_STATE, "%s", why.msg);
+    give_order(f, o);
+    return 0;
+}
+
+static void file_published(struct source *s,
+                           const struct source_position *positions, size_t n)
+{
+    (void)s;
+    (void)positions;
+    (void)n;
+}
+
+static void file_pause(struct source *s, bool pause)
+{
+    struct source_file *f = file_of(s);
+
+    pthread_mutex_lock(&s->mutex);
+    f->paused = pause;
+    pthread_cond_broadcast(&s->changed);
+    pthread_mutex_unlock(&s->mutex);
+}
+
+static size_t file_get_partitions(struct source *s,
+                                  struct source_partition **rows)
+{
+    struct source_file *f = file_of(s);
+    struct source_partition *row = xcalloc(1, sizeof *row);
+
+    *rows = row;
+    row->partition = atomic_load(&f->partition);
+    if (row->partition < 0)
+        return 0;
+    snprintf(row->topic, sizeof row->topic, "%s", f->path);
+    row->offset = atomic_load(&f->line);
+    row->end = atomic_load(&f->at_end) ? row->offset : -1;
+    return 1;
+}
+
+static void file_free(struct source *s)
+{
+    struct source_file *f = file_of(s);
+
+    pthread_mutex_lock(&s->mutex);
+    f->stopping = true;
+    pthread_cond_broadcast(&s->changed);
+    pthread_mutex_unlock(&s->mutex);
+    if (f->has_thread)
+        pthread_join(f->thread, NULL);
+    lines_close(f->reader);
+    lines_close(f->order.reader);
+    free(f->domain);
+    source_release(s);
+    free(f);
+}
+
+/* Can it be read, and more than once? Opened it is by the thread: a named pipe
+ * has somebody at its other end. */
+static int check_path(const char *path, bool *is_regular, struct err *err)
+{
+    struct stat st;
+
+    if (stat(path, &st) != 0 || access(path, R_OK) != 0)
+        return err_set_errno(err, ERR_IO, errno, "%s", path);
+    if (S_ISDIR(st.st_mode))
+        return err_set(err, ERR_IO,
+                       "%s: a directory; source.path names one file", path);
+    *is_regular = S_ISREG(st.st_mode);
+    return 0;
+}
+
+int source_file_create(struct source **source,
+                       const struct source_options *options, struct err *err)
+{
+    static const struct source_ops ops = {
+        .free = file_free,
+        .begin = file_begin,
+        .seek = file_seek,
+        .published = file_published,
+        .pause = file_pause,
+        .get_partitions = file_get_partitions,
+    };
+    const struct conf_source *conf = &options->conf->source;
+    bool is_stdin = conf->type == CONF_SOURCE_STDIN;
+    bool is_regular = false;
+    struct source_file *f;
+
+    if (!is_stdin && check_path(conf->path, &is_regular, err) != 0)
+        return ERR_IO;
+    f = xcalloc(1, sizeof *f);
+    source_init(&f->base, &ops, options);
+    f->is_stdin = is_stdin;
+    f->is_read_once = !is_regular;
+    f->path = is_stdin ? "stdin" : conf->path;
+    f->domain = domain_of(f->path);
+    atomic_store(&f->partition, -1);
+    *source = &f->base;
+    return 0;
+}

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What becomes of a value, by format: a table of values and verdicts. */
+#include "config.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/xalloc.h"
+#include "daemon/record.h"
+
+#define MAX_BYTES 4096
+
+static struct record *parse_bytes(enum conf_format format, const char *value,
+                                  size_t n_bytes, const char *domain)
+{
+    struct record *r = record_create(RECORD_DATA);
+
+    r->topic = "topic";
+    r->time_ms = 7;
+    if (value) {
+        r->value = xmalloc(n_bytes + 1);
+        memcpy(r->value, value, n_bytes);
+        r->value[n_bytes] = '\0';
+        r->n_bytes = n_bytes;
+    }
+    record_parse(r, format, MAX_BYTES, domain);
+    return r;
+}
+
+static struct record *parse(enum conf_format format, const char *value)
+{
+    return parse_bytes(format, value, value ? strlen(value) : 0, NULL);
+}
+
+struct verdict {
+    const char *value, *json, *automatic, *text; /* reason, or NULL: good */
+};
+
+static const struct verdict verdicts[] = {
+    {NULL, "null", "null", "null"},
+    {"", "empty", "empty", "empty"},
+    {" \t\r\n\v\f ", "empty", "empty", "empty"},
+    {"\xff\xfe", "not_utf8", "not_utf8", "not_utf8"},
+    {"{\"text\":\"\xed\xa0\x80\"}", "not_utf8", "not_utf8", "not_utf8"},
+    {"plain text", "not_json", NULL, NULL},
+    {"{not json}", "not_json", NULL, NULL},
+    {"[\"text\"]", "not_json", NULL, NULL},
+    {"\"text\"", "not_json", NULL, NULL},
+    {"{\"text\":\"a\"} b", "not_json", NULL, NULL},
+    {"{\"text\":\"a\",\"text\":\"b\"}", "not_json", NULL, NULL},
+    {"{\"text\":\"\\ud800\"}", "not_json", NULL, NULL},
+    {"{\"message\":\"a\"}", "no_text", NULL, NULL},
+    {"{\"prompt\":\"a\"}", "no_text", NULL, NULL},
+    {"{\"text\":7}", "bad_field", NULL, NULL},
+    {"{\"text\":\"\"}", "empty", "empty", NULL},
+    {"{\"text\":\" \\n\\u0020\"}", "empty", "empty", NULL},
+    {"{\"text\":\"a\",\"label\":7}", "bad_field", "bad_field", NULL},
+    {"{\"text\":\"a\",\"domain\":[]}", "bad_field", "bad_field", NULL},
+    {"{\"text\":\"a\",\"id\":{}}", "bad_field", "bad_field", NULL},
+    {"{\"text\":\"a\",\"id\":\"x\\u0000y\"}", "bad_field", "bad_field", NULL},
+    {"{\"text\":\"a\",\"ts\":\"now\"}", "bad_field", "bad_field", NULL},
+    {"{\"text\":\"a\",\"ts\":1e300}", "bad_field", "bad_field", NULL},
+    {"{\"text\":\"a\",\"label\":null,\"domain\":\"\"}", NULL, NULL, NULL},
+    {"{\"text\":\"a\",\"hash\":18446744073709551615}", NULL, NULL, NULL},
+    {" \n{\"text\":\"a\"}\n", NULL, NULL, NULL},
+    {"{\"prompt\":\"\",\"completion\":\"b\"}", NULL, NULL, NULL},
+};
+
+static void check(const struct verdict *v, enum conf_format format,
+                  const char *expected)
+{
+    struct record *r = parse(format, v->value);
+
+    if (!expected != !r->reason ||
+        (expected && strcmp(expected, r->reason) != 0))
+        fail_msg("%s as %d: %s, not %s", v->value ? v->value : "null",
+                 (int)format, r->reason ? r->reason : "good",
+                 expected ? expected : "good");
+    if (!r->reason) {
+        assert_non_null(r->text);
+        assert_true(r->text_bytes > 0);
+        assert_string_equal(r->domain, "topic");
+    }
+    record_free(r);
+}
+
+static void test_verdicts(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof verdicts / sizeof *verdicts; i++) {
+        check(&verdicts[i], CONF_FORMAT_JSON, verdicts[i].json);
+        check(&verdicts[i], CONF_FORMAT_AUTO, verdicts[i].automatic);
+        check(&verdicts[i], CONF_FORMAT_TEXT, verdicts[i].text);
+    }
+}
+
+static void test_fields(void **state)
+{
+    struct record *r = parse(
+        CONF_FORMAT_AUTO,
+        "{\"text\":\"gr\\u00fc\\u0000n \\ud83d\\ude00\",\"label\":\"l\","
+        "\"domain\":\"d\",\"id\":\"i\",\"ts\":-1.5,\"more\":[1,{}]}");
+
+    (void)state;
+    assert_null(r->reason);
+    assert_int_equal(r->text_bytes, 11);
+    assert_memory_equal(r->text, "gr\xc3\xbc\0n \xf0\x9f\x98\x80", 11);
+    assert_string_equal(r->label, "l");
+    assert_string_equal(r->domain, "d");
+    assert_string_equal(r->id, "i");
+    assert_int_equal(r->time_ms, -2);
+    assert_null(r->prompt);
+    assert_true(record_memory(r) > sizeof *r + r->n_bytes + r->text_bytes);
+    record_free(r);
+}
+
+static void test_pair(void **state)
+{
+    struct record *r = parse(CONF_FORMAT_JSON,
+                             "{\"prompt\":\"ab\",\"completion\":\"c\"}");
+
+    (void)state;
+    assert_null(r->reason);
+    assert_string_equal(r->prompt, "ab");
+    assert_int_equal(r->prompt_bytes, 2);
+    assert_string_equal(r->text, "c");
+    assert_int_equal(r->time_ms, 7);
+    record_free(r);
+}
+
+/* Field, then header, then topic. */
+static void test_domain(void **state)
+{
+    const char *with = "{\"text\":\"a\",\"domain\":\"field\"}";
+    struct record *r;
+
+    (void)state;
+    r = parse_bytes(CONF_FORMAT_AUTO, with, strlen(with), "header");
+    assert_string_equal(r->domain, "field");
+    record_free(r);
+    r = parse_bytes(CONF_FORMAT_AUTO, "a", 1, "header");
+    assert_string_equal(r->domain, "header");
+    record_free(r);
+    r = parse_bytes(CONF_FORMAT_AUTO, "a", 1, "");
+    assert_string_equal(r->domain, "topic");
+    record_free(r);
+    r = parse_bytes(CONF_FORMAT_AUTO, "a", 1, "\xff");
+    assert_string_equal(r->reason, "bad_field");
+    record_free(r);
+}
+
+static void test_lengths(void **state)
+{
+    char value[MAX_BYTES + 2], json[RECORD_NAME_MAX + 64], name[300];
+    struct record *r;
+
+    (void)state;
+    memset(value, 'a', sizeof value);
+    r = parse_bytes(CONF_FORMAT_AUTO, value, MAX_BYTES, NULL);
+    assert_null(r->reason);
+    record_free(r);
+    r = parse_bytes(CONF_FORMAT_AUTO, value, MAX_BYTES + 1, NULL);
+    assert_string_equal(r->reason, "too_long");
+    record_free(r);
+    memset(name, 'n', sizeof name);
+    for (int extra = 0; extra < 2; extra++) {
+        snprintf(json, sizeof json, "{\"text\":\"a\",\"label\":\"%.*s\"}",
+                 RECORD_NAME_MAX + extra, name);
+        r = parse(CONF_FORMAT_AUTO, json);
+        assert_int_equal(!r->reason, !extra);
+        record_free(r);
+    }
+}
+
+/* Nesting that would exhaust a recursive parser's stack is no JSON. */
+static void test_depth(void **state)
+{
+    char value[MAX_BYTES];
+    int n = snprintf(value, sizeof value, "{\"text\":\"a\",\"b\":");
+    struct record *r;
+
+    (void)state;
+    memset(value + n, '[', 1000);
+    memset(value + n + 1000, ']', 1000);
+    value[n + 2000] = '}';
+    value[n + 2001] = '\0';
+    r = parse(CONF_FORMAT_JSON, value);
+    assert_string_equal(r->reason, "not_json");
+    record_free(r);
+    r = parse(CONF_FORMAT_JSON, "{\"text\":\"[[[{{{ \\\" [[[\"}");
+    assert_null(r->reason);
+    record_free(r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_verdicts), cmocka_unit_test(test_fields),
+        cmocka_unit_test(test_pair),     cmocka_unit_test(test_domain),
+        cmocka_unit_test(test_lengths),  cmocka_unit_test(test_depth),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

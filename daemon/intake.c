@@ -201,7 +201,8 @@ static void decide(struct intake *in, struct waiting *w)
     if (rec->kind == RECORD_HOLE) {
         w->kind = DECIDED_HOLE;
     } else if (is_skipped(in, w->partition_id, rec->offset)) {
-        w->kind = 's';
+        /* An admitted one has been counted, when its first part was learned */
+        w->kind = admitted ? DECIDED_HOLE : 's';
     } else if (rec->reason) {
         decide_bad(w, in->options.conf, rec->reason);
     } else {
@@ -287,10 +288,9 @@ int intake_add(struct intake *in, struct record *rec, int64_t step,
                struct err *err)
 {
     struct progress *p = in->options.progress;
-    int32_t id = progress_partition_id(p, rec->topic, rec->partition);
-    struct progress_partition *at_partition = &p->partitions[id];
     struct waiting *w;
-    int rc = 0;
+    int32_t id;
+    int rc;
 
     if (rec->reason &&
         in->options.conf->source.bad_record == CONF_BAD_RECORD_STOP) {
@@ -302,11 +302,7 @@ int intake_add(struct intake *in, struct record *rec, int64_t step,
         record_free(rec);
         return rc;
     }
-    if (!at_partition->positioned) {
-        at_partition->positioned = true;
-        at_partition->first_offset = rec->offset;
-        at_partition->next_offset = rec->offset;
-    }
+    id = progress_begin(p, rec->topic, rec->partition, rec->offset);
     w = append(in, rec);
     w->partition_id = id;
     decide(in, w);

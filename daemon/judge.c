@@ -16,6 +16,7 @@
 #include "base/rng.h"
 #include "base/xalloc.h"
 #include "daemon/gate.h"
+#include "daemon/progress.h"
 #include "replay/replay.h"
 
 struct cached_loss {

@@ -34,6 +34,7 @@ void learning_close(struct learning *l)
     catalog_close(l->catalog);
     free(l->replayed);
     free(l->fisher);
+    free(l->fisher_tokens);
     free(l->nats);
     free(l->text_nats);
     free(l->right);
@@ -69,25 +70,37 @@ static void make_replay(struct learning *l)
     l->intake = intake_create(&intake);
 }
 
-int learning_prepare(struct learning *l, struct tokenizer *tokenizer,
-                     struct err *err)
+int learning_prepare_shape(struct learning *l, struct tokenizer *tokenizer,
+                           const struct model_shape *shape, struct err *err)
 {
     struct learner_options options;
     int rc;
 
     l->tokenizer = tokenizer;
-    if (l->has_model) {
-        rc = options_shape(l->conf, tokenizer_vocab_size(tokenizer),
-                           &l->shape, err);
-        if (rc)
-            return rc;
-    }
+    if (l->has_model)
+        l->shape = *shape;
     options_learner(l->conf, l->has_model ? &l->shape : NULL, tokenizer,
                     l->threads, l->shards, &options);
     rc = learner_create(&options, &l->learner, err);
     if (rc == 0)
         make_replay(l);
     return rc;
+}
+
+int learning_prepare(struct learning *l, struct tokenizer *tokenizer,
+                     struct err *err)
+{
+    struct model_shape shape;
+    int rc;
+
+    if (!l->has_model)
+        return learning_prepare_shape(l, NULL, NULL, err);
+    rc = options_shape(l->conf, tokenizer_vocab_size(tokenizer), &shape, err);
+    if (rc) {
+        tokenizer_free(tokenizer);
+        return rc;
+    }
+    return learning_prepare_shape(l, tokenizer, &shape, err);
 }
 
 /* --- a version's state -------------------------------------------------- */
@@ -149,7 +162,7 @@ static int load_skipped(struct learning *l, struct err *err)
     return rc;
 }
 
-int learning_load(struct learning *l, int64_t version, int64_t new_branch,
+int learning_load(struct learning *l, int64_t version, int64_t branch,
                   struct err *err)
 {
     struct loaded v = {0};
@@ -161,9 +174,9 @@ int learning_load(struct learning *l, int64_t version, int64_t new_branch,
         rc = learner_import(l->learner, l->has_model ? &v.weights : NULL,
                             &v.state, &v.anchor, &v.head, err);
     if (rc == 0)
-        rc = replay_import(l->replay, &v.state, new_branch, err);
+        rc = replay_import(l->replay, &v.state, branch, err);
     if (rc == 0)
-        rc = replay_import(l->holdout, &v.state, new_branch, err);
+        rc = replay_import(l->holdout, &v.state, branch, err);
     if (rc == 0)
         rc = progress_import(&l->progress, v.row.metadata_json,
                              strlen(v.row.metadata_json), err);
@@ -199,6 +212,31 @@ static void copy_draws(const struct replay_draw *draws, size_t n,
     }
     for (size_t i = 0; i < n; i++)
         (*segments)[i] = draws[i].segment;
+}
+
+/* The Fisher draw with tokens of its own: the next draw invalidates it. */
+static void keep_fisher(struct learning *l, const struct replay_draw *draws,
+                        size_t n)
+{
+    size_t tokens = 0, at = 0;
+
+    copy_draws(draws, n, &l->fisher, &l->cap_fisher);
+    for (size_t i = 0; i < n; i++)
+        tokens += l->fisher[i].n_tokens + 1;
+    if (tokens > l->cap_fisher_tokens) {
+        l->cap_fisher_tokens = 2 * tokens;
+        l->fisher_tokens =
+            xreallocarray(l->fisher_tokens, l->cap_fisher_tokens,
+                          sizeof *l->fisher_tokens);
+    }
+    for (size_t i = 0; i < n; i++) {
+        size_t count = l->fisher[i].n_tokens + 1;
+
+        memcpy(l->fisher_tokens + at, l->fisher[i].tokens,
+               count * sizeof *l->fisher_tokens);
+        l->fisher[i].tokens = l->fisher_tokens + at;
+        at += count;
+    }
 }
 
 static void make_room(struct learning *l, size_t n_fresh, size_t n_all)
@@ -292,7 +330,7 @@ int learning_step(struct learning *l, struct learning_step_result *result,
                               &fisher, &n_fisher, err);
     if (rc)
         return rc;
-    copy_draws(fisher, n_fisher, &l->fisher, &l->cap_fisher);
+    keep_fisher(l, fisher, n_fisher);
     rc = replay_sample(l->replay, step, replay_wanted(l, &b), !l->has_model,
                        &draws, &n_draws, err);
     if (rc)

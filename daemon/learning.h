@@ -39,6 +39,8 @@ struct learning {
     /* Working room of a step: */
     struct segment *replayed, *fisher;
     size_t cap_replayed, cap_fisher;
+    uint16_t *fisher_tokens;
+    size_t cap_fisher_tokens;
     double *nats, *text_nats;
     size_t cap_nats;
     uint8_t *right;
@@ -56,10 +58,14 @@ void learning_close(struct learning *l);
 int learning_prepare(struct learning *l, struct tokenizer *tokenizer,
                      struct err *err);
 
-/* Becomes a version. new_branch 0: a restart, which goes on where it was;
+/* The same with a shape from elsewhere: a version's, or another model's. */
+int learning_prepare_shape(struct learning *l, struct tokenizer *tokenizer,
+                           const struct model_shape *shape, struct err *err);
+
+/* Becomes a version. branch 0: a restart, which goes on where it was;
  * else the number of a new branch of row keys. Positions are the version's.
  * ERR_CORRUPT: nothing has changed. */
-int learning_load(struct learning *l, int64_t version, int64_t new_branch,
+int learning_load(struct learning *l, int64_t version, int64_t branch,
                   struct err *err);
 
 /* What a step did, for the board. */

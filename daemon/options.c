@@ -4,17 +4,9 @@
 #include "daemon/options.h"
 
 #include <sched.h>
-#include <string.h>
+#include <stdlib.h>
 
 #include "learner/model.h"
-
-static const char *preset_name(enum conf_preset preset)
-{
-    static const char *const names[] = {"nano", "tiny",   "small", "base",
-                                        "large", "custom", "linear"};
-
-    return names[preset];
-}
 
 int options_shape(const struct conf *conf, int vocab_size,
                   struct model_shape *shape, struct err *err)
@@ -34,7 +26,10 @@ int options_shape(const struct conf *conf, int vocab_size,
         shape->ffn_dim = (int)m->ffn_dim;
         shape->context = (int)m->context;
     } else {
-        rc = model_preset(preset_name(m->preset), shape, err);
+        char *preset = conf_text(conf, "model.preset");
+
+        rc = model_preset(preset, shape, err);
+        free(preset);
         if (rc)
             return rc;
     }

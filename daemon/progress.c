@@ -95,6 +95,21 @@ int32_t progress_partition_id(struct progress *p, const char *topic,
     return (int32_t)p->n_partitions++;
 }
 
+int32_t progress_begin(struct progress *p, const char *topic,
+                       int32_t partition, int64_t offset)
+{
+    int32_t id = progress_partition_id(p, topic, partition);
+    struct progress_partition *q = &p->partitions[id];
+
+    if (!q->positioned) {
+        q->positioned = true;
+        q->first_offset = q->next_offset = offset;
+        q->tokens_done = 0;
+        q->last_learned = -1;
+    }
+    return id;
+}
+
 static void grow_domains(struct progress *p)
 {
     size_t old = p->cap_domains;

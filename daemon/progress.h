@@ -85,6 +85,11 @@ void progress_release(struct progress *p);
 int32_t progress_partition_id(struct progress *p, const char *topic,
                               int32_t partition);
 
+/* The same, for a record that is the first of its partition in this store: its
+ * position begins at offset. Does nothing to one that has a position. */
+int32_t progress_begin(struct progress *p, const char *topic,
+                       int32_t partition, int64_t offset);
+
 /* The id of a domain; beyond max_domains that of "other". */
 int32_t progress_domain_id(struct progress *p, const char *name,
                            size_t max_domains);

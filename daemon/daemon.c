@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Signals are blocked in every thread and taken by sigwait in the main one;
+ * other threads that want the process to end leave a note and send it
+ * SIGTERM.
+ */
+#include "config.h"
+
+#include "daemon/daemon.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fileio.h"
+#include "base/log.h"
+#include "base/timing.h"
+#include "base/xalloc.h"
+#include "daemon/control.h"
+#include "daemon/http.h"
+#include "daemon/learning.h"
+#include "daemon/notify.h"
+#include "daemon/options.h"
+#include "daemon/publisher.h"
+#include "daemon/queue.h"
+#include "daemon/restore.h"
+#include "daemon/serving.h"
+#include "daemon/source.h"
+#include "daemon/status.h"
+#include "daemon/trainer.h"
+#include "learner/ops.h"
+#include "store/store.h"
+
+struct daemon {
+    struct conf *conf;
+    daemon_reload_fn *reload;
+    void *reload_arg;
+    pthread_t main_thread;
+
+    struct store *store;
+    struct catalog *catalog;
+    struct status_board board;
+    struct serving *serving;
+    struct control *control;
+    struct queue *queue;
+    struct source *source;
+    struct learning learning;
+    bool learning_open;
+    struct publisher *publisher;
+    struct trainer *trainer;
+    struct http *http;
+    char *pid_path;
+
+    pthread_mutex_t mutex; /* guards fatal */
+    struct err fatal;
+};
+
+/* --- what other threads ask of this one --------------------------------- */
+
+static void on_end(void *arg)
+{
+    struct daemon *d = arg;
+
+    pthread_kill(d->main_thread, SIGTERM);
+}
+
+static void on_fatal(const struct err *err, void *arg)
+{
+    struct daemon *d = arg;
+
+    pthread_mutex_lock(&d->mutex);
+    if (d->fatal.code == ERR_OK)
+        d->fatal = *err;
+    pthread_mutex_unlock(&d->mutex);
+    pthread_kill(d->main_thread, SIGTERM);
+}
+
+static void wake_trainer(void *arg)
+{
+    struct daemon *d = arg;
+
+    queue_wake(d->queue);
+}
+
+static void wake_publisher(void *arg)
+{
+    struct daemon *d = arg;
+
+    publisher_wake(d->publisher);
+}
+
+/* --- starting ----------------------------------------------------------- */
+
+static const struct store_schema *schemas(void)
+{
+    static struct store_schema replay;
+
+    replay = (struct store_schema){"replay", replay_schema, replay_schema_n};
+    return &replay;
+}
+
+static int open_store(struct daemon *d, int *shards, struct err *err)
+{
+    int threads = d->conf->learner.threads ? (int)d->conf->learner.threads
+                                           : options_cores();
+    char pid[32];
+    int rc = fileio_mkdirs(d->conf->data_dir, err);
+
+    if (rc == 0)
+        rc = store_open(d->conf->data_dir, schemas(), 1, &d->store, err);
+    if (rc)
+        return rc;
+    d->pid_path = fileio_join(d->conf->data_dir, "mnemed.pid");
+    snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
+    rc = fileio_write_atomic(d->pid_path, pid, strlen(pid), err);
+    if (rc == 0)
+        rc = restore_settings(d->store, d->conf, threads, shards, err);
+    if (rc == 0)
+        rc = catalog_open(d->conf->data_dir, &d->catalog, err);
+    return rc;
+}
+
+/* What it will use, said before it is used. */
+static void announce_memory(struct daemon *d)
+{
+    struct learner_options learner;
+    struct model_shape shape;
+    struct err err = ERR_INIT;
+    const struct model_shape *s = NULL;
+    int64_t bytes;
+
+    if (d->learning.has_model &&
+        options_shape(d->conf, (int)d->conf->model.vocab_size, &shape,
+                      &err) == 0)
+        s = &shape;
+    options_learner(d->conf, s, NULL, d->learning.threads,
+                    d->learning.shards, &learner);
+    bytes = (int64_t)options_memory(d->conf, &learner);
+    status_lock(&d->board)->memory_announced = bytes;
+    status_unlock(&d->board);
+    log_info("memory", "at_most_mib=%lld", (long long)(bytes >> 20));
+}
+
+static int open_learning(struct daemon *d, int shards, struct err *err)
+{
+    int threads = d->conf->learner.threads ? (int)d->conf->learner.threads
+                                           : options_cores();
+    const struct model_shape *shape;
+    int rc;
+
+    rc = learning_open(&d->learning, d->conf, threads, shards, err);
+    d->learning_open = true;
+    if (rc)
+        return rc;
+    announce_memory(d);
+    rc = restore_state(d->store, d->conf, &d->learning, err);
+    if (rc || !d->learning.learner)
+        return rc;
+    shape = d->learning.has_model ? &d->learning.shape : NULL;
+    serving_prepare(d->serving, shape, d->learning.tokenizer);
+    return restore_serving(d->store, d->catalog, d->serving, err);
+}
+
+static int make_source(struct daemon *d, struct err *err)
+{
+    struct source_options options = {
+        .conf = d->conf,
+        .data_dir = d->conf->data_dir,
+        .store_id = store_id(d->store),
+        .queue = d->queue,
+    };
+
+    return source_create(&options, &d->source, err);
+}
+
+static void make_publisher(struct daemon *d)
+{
+    struct publisher_options options = {
+        .conf = d->conf,
+        .store = d->store,
+        .catalog = d->catalog,
+        .serving = d->serving,
+        .control = d->control,
+        .board = &d->board,
+        .source = d->source,
+        .on_fatal = on_fatal,
+        .wake_trainer = wake_trainer,
+        .arg = d,
+    };
+
+    d->publisher = publisher_create(&options);
+    if (d->learning.learner)
+        publisher_prepare(d->publisher,
+                          d->learning.has_model ? &d->learning.shape : NULL,
+                          d->learning.tokenizer);
+}
+
+static void make_trainer(struct daemon *d)
+{
+    struct trainer_options options = {
+        .conf = d->conf,
+        .learning = &d->learning,
+        .queue = d->queue,
+        .source = d->source,
+        .publisher = d->publisher,
+        .control = d->control,
+        .serving = d->serving,
+        .board = &d->board,
+        .catalog = d->catalog,
+        .on_end = on_end,
+        .on_fatal = on_fatal,
+        .arg = d,
+    };
+
+    d->trainer = trainer_create(&options);
+}
+
+static int start_http(struct daemon *d, struct err *err)
+{
+    struct http_context context = {
+        .conf = d->conf,
+        .board = &d->board,
+        .serving = d->serving,
+        .catalog = d->catalog,
+        .control = d->control,
+    };
+    int rc = http_start(&context, &d->http, err);
+
+    if (rc == 0)
+        log_info("http", "address=%s", http_address(d->http));
+    return rc;
+}
+
+static int begin_source(struct daemon *d, struct err *err)
+{
+    size_t n = 0;
+    struct source_position *positions =
+        progress_positions(&d->learning.progress, &n);
+    int rc = source_begin(d->source, positions, n, 0, err);
+
+    free(positions);
+    return rc;
+}
+
+static int start(struct daemon *d, struct err *err)
+{
+    int shards = 1;
+    int rc = open_store(d, &shards, err);
+
+    if (rc)
+        return rc;
+    d->serving = serving_create(d->catalog);
+    rc = open_learning(d, shards, err);
+    if (rc)
+        return rc;
+    d->queue = queue_create(OPTIONS_QUEUE_RECORDS, OPTIONS_QUEUE_BYTES);
+    rc = make_source(d, err);
+    if (rc)
+        return rc;
+    d->control = control_create(wake_trainer, wake_publisher, d);
+    make_publisher(d);
+    make_trainer(d);
+    d->board.source = d->source;
+    publisher_start(d->publisher);
+    rc = start_http(d, err);
+    if (rc == 0)
+        rc = begin_source(d, err);
+    if (rc == 0)
+        trainer_start(d->trainer);
+    return rc;
+}
+
+/* --- stopping ----------------------------------------------------------- */
+
+static void stop(struct daemon *d)
+{
+    status_set_state(&d->board, STATUS_STOPPING, NULL);
+    notify_send("STOPPING=1");
+    if (d->trainer)
+        trainer_stop(d->trainer);
+    http_stop(d->http);
+    if (d->publisher)
+        publisher_stop(d->publisher);
+    d->board.source = NULL;
+    source_free(d->source);
+    trainer_free(d->trainer);
+    publisher_free(d->publisher);
+    control_free(d->control);
+    queue_free(d->queue);
+    if (d->learning_open)
+        learning_close(&d->learning);
+    serving_free(d->serving);
+    catalog_close(d->catalog);
+    store_close(d->store);
+    if (d->pid_path)
+        unlink(d->pid_path);
+    free(d->pid_path);
+}
+
+/* --- running ------------------------------------------------------------ */
+
+static void log_names(const char *event, const struct conf_strings *names)
+{
+    for (size_t i = 0; i < names->n; i++)
+        log_info(event, "key=%s", names->items[i]);
+}
+
+static void reload(struct daemon *d)
+{
+    struct conf *next = d->reload(d->reload_arg);
+    struct conf_strings changed = {0}, fixed = {0};
+
+    if (!next)
+        return;
+    conf_reload_diff(d->conf, next, &changed, &fixed);
+    trainer_reload(d->trainer, d->conf, next);
+    log_configure(d->conf->log.level, d->conf->log.format);
+    log_names("reloaded", &changed);
+    for (size_t i = 0; i < fixed.n; i++)
+        log_warn("reload", "key=%s result=\"needs a restart\"",
+                 fixed.items[i]);
+    conf_strings_release(&changed);
+    conf_strings_release(&fixed);
+    conf_free(next);
+}
+
+static void wait_for_the_end(struct daemon *d, const sigset_t *signals)
+{
+    int signal = 0;
+
+    while (sigwait(signals, &signal) == 0) {
+        if (signal != SIGHUP)
+            return;
+        reload(d);
+    }
+}
+
+static void block_signals(sigset_t *signals)
+{
+    sigemptyset(signals);
+    sigaddset(signals, SIGTERM);
+    sigaddset(signals, SIGINT);
+    sigaddset(signals, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+int daemon_run(struct conf *conf, daemon_reload_fn *reload_conf, void *arg,
+               struct err *err)
+{
+    struct daemon *d = xcalloc(1, sizeof *d);
+    sigset_t signals;
+    int rc;
+
+    d->conf = conf;
+    d->reload = reload_conf;
+    d->reload_arg = arg;
+    d->main_thread = pthread_self();
+    pthread_mutex_init(&d->mutex, NULL);
+    status_board_init(&d->board);
+    block_signals(&signals);
+    ops_init();
+    rc = start(d, err);
+    if (rc == 0) {
+        notify_send("READY=1");
+        wait_for_the_end(d, &signals);
+    }
+    stop(d);
+    if (rc == 0 && d->fatal.code != ERR_OK) {
+        *err = d->fatal;
+        rc = err->code;
+    }
+    status_board_release(&d->board);
+    pthread_mutex_destroy(&d->mutex);
+    free(d);
+    return rc;
+}

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * mnemed: options, the configuration, and the exit status.
+ */
+#include "config.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/xalloc.h"
+#include "conf/conf.h"
+#include "daemon/daemon.h"
+#include "daemon/source.h"
+
+#define EXIT_FAILED 1
+#define EXIT_USAGE 2
+
+struct arguments {
+    char *conf_path; /* NULL: no file */
+    const char *data_dir;
+    const char **sets;
+    size_t n_sets, cap_sets;
+    bool test, print, verbose;
+};
+
+static void usage(FILE *out)
+{
+    fputs("Usage: mnemed [-c FILE] [-t | -T] [--set KEY=VALUE]... "
+          "[--data-dir DIR] [-v]\n"
+          "\n"
+          "Learns from a text stream, publishes versions, serves them over "
+          "HTTP.\n"
+          "\n"
+          "  -c, --conf FILE      configuration (default: $MNEME_CONF, "
+          "./mneme.yaml,\n"
+          "                       " SYSCONFDIR "/mneme/mneme.yaml)\n"
+          "  -t, --test           test the configuration and exit\n"
+          "  -T, --print          test it and print all of it, defaults "
+          "filled in\n"
+          "      --set KEY=VALUE  override one key by its dotted path\n"
+          "      --data-dir DIR   where everything is kept (data_dir)\n"
+          "  -v, --verbose        log at level debug\n"
+          "  -V, --version        print the version and exit\n"
+          "  -h, --help           this text\n"
+          "\n"
+          "See mnemed(8) and mneme.yaml(5).\n",
+          out);
+}
+
+/* Returns -1 to go on, or the exit status. */
+static int parse_arguments(int argc, char **argv, struct arguments *a)
+{
+    enum { OPT_SET = 256, OPT_DATA_DIR };
+    static const struct option options[] = {
+        {"conf", required_argument, NULL, 'c'},
+        {"test", no_argument, NULL, 't'},
+        {"print", no_argument, NULL, 'T'},
+        {"set", required_argument, NULL, OPT_SET},
+        {"data-dir", required_argument, NULL, OPT_DATA_DIR},
+        {"verbose", no_argument, NULL, 'v'},
+        {"version", no_argument, NULL, 'V'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
+    };
+    int c;
+
+    while ((c = getopt_long(argc, argv, "c:tTvVh", options, NULL)) != -1) {
+        switch (c) {
+        case 'c':
+            free(a->conf_path);
+            a->conf_path = xstrdup(optarg);
+            break;
+        case 't':
+            a->test = true;
+            break;
+        case 'T':
+            a->test = a->print = true;
+            break;
+        case OPT_SET:
+            XGROW(a->sets, a->n_sets, a->cap_sets);
+            a->sets[a->n_sets++] = optarg;
+            break;
+        case OPT_DATA_DIR:
+            a->data_dir = optarg;
+            break;
+        case 'v':
+            a->verbose = true;
+            break;
+        case 'V':
+            puts("mnemed " PACKAGE_VERSION);
+            return 0;
+        case 'h':
+            usage(stdout);
+            return 0;
+        default:
+            usage(stderr);
+            return EXIT_USAGE;
+        }
+    }
+    if (optind < argc) {
+        fprintf(stderr, "mnemed: unexpected argument: %s\n", argv[optind]);
+        return EXIT_USAGE;
+    }
+    return -1;
+}
+
+/* A configuration from the file and the arguments, or NULL after having said
+ * everything that is wrong with it. */
+static struct conf *load(void *arg)
+{
+    const struct arguments *a = arg;
+    struct conf_problems problems = CONF_PROBLEMS_INIT;
+    struct conf *conf = conf_create();
+    int rc = conf_load(conf, a->conf_path, a->sets, a->n_sets,
+                       source_property_check, &problems);
+
+    for (size_t i = 0; i < problems.n; i++)
+        fprintf(stderr, "%s\n", problems.items[i].text);
+    if (problems.n_dropped)
+        fprintf(stderr, "and %zu more\n", problems.n_dropped);
+    conf_problems_release(&problems);
+    if (rc) {
+        conf_free(conf);
+        return NULL;
+    }
+    if (a->data_dir)
+        conf_set_data_dir(conf, a->data_dir);
+    if (a->verbose)
+        conf->log.level = LOG_DEBUG;
+    return conf;
+}
+
+static void print(const struct conf *conf)
+{
+    struct buf text = BUF_INIT;
+
+    conf_print(conf, &text);
+    fwrite(text.data, 1, text.len, stdout);
+    buf_release(&text);
+}
+
+static int run(struct conf *conf, struct arguments *a)
+{
+    struct err err = ERR_INIT;
+
+    log_configure(conf->log.level, conf->log.format);
+    log_info("start", "program=mnemed version=%s data_dir=%s",
+             PACKAGE_VERSION, conf->data_dir);
+    if (daemon_run(conf, load, a, &err) != 0) {
+        fprintf(stderr, "mnemed: %s\n", err.msg);
+        return EXIT_FAILED;
+    }
+    log_info("stop", "program=mnemed");
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    struct arguments a = {0};
+    struct conf *conf = NULL;
+    int status = parse_arguments(argc, argv, &a);
+
+    if (status >= 0)
+        goto out;
+    if (!a.conf_path)
+        a.conf_path = conf_find();
+    conf = load(&a);
+    if (!conf)
+        status = EXIT_USAGE;
+    else if (a.print)
+        print(conf);
+    else if (a.test)
+        puts("mnemed: the configuration is good");
+    if (status < 0)
+        status = a.test ? 0 : run(conf, &a);
+out:
+    conf_free(conf);
+    free(a.conf_path);
+    free(a.sets);
+    return status;
+}

@@ -1,0 +1,618 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The loop is in learn(): whatever asks for attention first (outcomes of the
+ * publisher, operations), then a step when a batch is full, else the next
+ * record, else - after a pause of flush_seconds - a step on what there is.
+ */
+#include "config.h"
+
+#include "daemon/trainer.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/timing.h"
+#include "base/xalloc.h"
+#include "daemon/rewind.h"
+#include "daemon/vocabulary.h"
+
+#define POLL_MS 100
+#define SHOW_MS 200
+#define RETRY_MS 5000                      /* a full disk */
+#define STAGED_LIMIT ((int64_t)256 << 20)  /* makes a version */
+#define PUBLISH_SHARE 0.05                 /* of the time, at most */
+
+struct trainer {
+    struct trainer_options options;
+    struct learning *l;
+    pthread_t thread;
+    bool started;
+    atomic_bool stopping;
+    pthread_mutex_t mutex; /* guards the three below */
+    pthread_cond_t reloaded;
+    struct conf *now;
+    const struct conf *next; /* NULL: nothing to reload */
+    int64_t epoch;
+    bool ended;           /* the source has no more, for now */
+    bool end_announced;   /* on_end has been called */
+    bool failed;          /* on_fatal has been called */
+    bool held;            /* the disk is full */
+    int64_t retry_ms;     /* when to try again */
+    int64_t last_record_ms;
+    int64_t last_publish_ms, published_tokens, published_step;
+    int64_t show_ms, rate_ms, rate_tokens, rate_records;
+};
+
+struct trainer *trainer_create(const struct trainer_options *options)
+{
+    struct trainer *t = xcalloc(1, sizeof *t);
+
+    t->options = *options;
+    t->l = options->learning;
+    pthread_mutex_init(&t->mutex, NULL);
+    pthread_cond_init(&t->reloaded, NULL);
+    return t;
+}
+
+void trainer_free(struct trainer *t)
+{
+    if (!t)
+        return;
+    pthread_cond_destroy(&t->reloaded);
+    pthread_mutex_destroy(&t->mutex);
+    free(t);
+}
+
+static void fatal(struct trainer *t, const struct err *err)
+{
+    log_error("trainer", "%s", err->msg);
+    t->options.on_fatal(err, t->options.arg);
+    t->failed = true;
+    t->stopping = true;
+}
+
+/* --- what is shown ------------------------------------------------------ */
+
+static void show_rates(struct trainer *t, struct status *s, int64_t now)
+{
+    const struct progress *p = &t->l->progress;
+    double seconds = (double)(now - t->rate_ms) / 1000;
+
+    if (seconds < 2)
+        return;
+    s->tokens_per_second =
+        (double)(p->tokens_seen - t->rate_tokens) / seconds;
+    s->records_per_second =
+        (double)(p->records.consumed - t->rate_records) / seconds;
+    if (s->tokens_per_second < 0) /* a rollback */
+        s->tokens_per_second = s->records_per_second = 0;
+    t->rate_ms = now;
+    t->rate_tokens = p->tokens_seen;
+    t->rate_records = p->records.consumed;
+}
+
+static void show_learner(struct trainer *t, struct status *s)
+{
+    const struct learning *l = t->l;
+    const struct ewc *ewc = learner_ewc(l->learner);
+
+    s->step = learner_steps(l->learner);
+    s->replay.records = replay_live(l->replay);
+    s->replay.capacity = l->conf->learner.replay.capacity;
+    s->replay.bytes = replay_bytes(l->replay);
+    s->holdout_rows = replay_live(l->holdout);
+    s->ewc.consolidations = ewc->consolidations;
+    s->ewc.lambda = ewc->options.lambda;
+    s->steps_skipped = learner_optim(l->learner)->skipped;
+    for (size_t i = 0; i < s->n_domains; i++)
+        s->domains[i].replay_rows =
+            replay_live_in_domain(l->replay, (int32_t)i);
+}
+
+static void show(struct trainer *t, bool now_please)
+{
+    int64_t now = timing_mono_ms();
+    struct status *s;
+
+    if (!now_please && now - t->show_ms < SHOW_MS)
+        return;
+    t->show_ms = now;
+    s = status_lock(t->options.board);
+    progress_show(&t->l->progress, s);
+    if (t->l->learner)
+        show_learner(t, s);
+    show_rates(t, s, now);
+    status_unlock(t->options.board);
+}
+
+static void show_step(struct trainer *t,
+                      const struct learning_step_result *r)
+{
+    struct status *s = status_lock(t->options.board);
+
+    s->ewc.penalty = r->step.ewc_penalty;
+    s->ewc.share = r->step.ewc_share;
+    s->grad_norm = r->step.grad_norm;
+    s->rate = r->step.rate;
+    status_unlock(t->options.board);
+    show(t, false);
+}
+
+/* learning, waiting, or why not. */
+static void show_state(struct trainer *t, bool learning)
+{
+    struct source_health health;
+
+    if (t->held) {
+        status_set_state(t->options.board, STATUS_PAUSED,
+                         "the disk is full: learning goes on when there is "
+                         "room");
+        return;
+    }
+    source_get_health(t->options.source, &health);
+    if (health.state == SOURCE_STOPPED)
+        status_set_state(t->options.board, STATUS_PAUSED, health.reason);
+    else if (learning)
+        status_set_state(t->options.board, STATUS_LEARNING, NULL);
+    else
+        status_set_state(t->options.board, STATUS_WAITING,
+                         health.state == SOURCE_RETRYING ? health.reason
+                                                         : NULL);
+}
+
+/* --- versions ----------------------------------------------------------- */
+
+static void submit(struct trainer *t)
+{
+    int64_t started = timing_mono_ns();
+    struct snapshot *snapshot = learning_snapshot(t->l);
+    struct status *s;
+
+    t->last_publish_ms = timing_mono_ms();
+    t->published_tokens = t->l->progress.tokens_seen;
+    t->published_step = learner_steps(t->l->learner);
+    s = status_lock(t->options.board);
+    s->publish.last_stop_seconds = timing_seconds_since(started);
+    status_unlock(t->options.board);
+    publisher_submit(t->options.publisher, snapshot);
+}
+
+/* The outcome of the last submit, when there is one. */
+static void collect(struct trainer *t)
+{
+    struct snapshot *s = NULL;
+    struct err err = ERR_INIT;
+    int64_t version;
+
+    if (!publisher_collect(t->options.publisher, &s, &version, &err))
+        return;
+    if (err.code == ERR_OK) {
+        snapshot_stored(s, t->l->replay, t->l->holdout);
+        if (t->held)
+            log_info("resume", "reason=\"there is room on the disk\"");
+        t->held = false;
+        return;
+    }
+    snapshot_not_stored(s, t->l->replay, t->l->holdout, &t->l->progress);
+    t->l->anchor_generation = 0;
+    t->published_step = -1;
+    t->held = err.code == ERR_FULL;
+    t->retry_ms = timing_mono_ms() + RETRY_MS;
+}
+
+/* Publishing may take only so much of the time: seconds there must be between
+ * two versions, after how long the last one took. Shown as a metric. */
+static double least_interval(struct trainer *t)
+{
+    struct status *s = status_lock(t->options.board);
+    double asked = t->options.conf->publish.every_seconds;
+    double least = s->publish.last_seconds / PUBLISH_SHARE;
+
+    s->publish.interval_seconds = asked > least ? asked : least;
+    status_unlock(t->options.board);
+    return least;
+}
+
+static bool version_due(struct trainer *t)
+{
+    const struct conf_publish *c = &t->options.conf->publish;
+    int64_t tokens = t->l->progress.tokens_seen - t->published_tokens;
+    int64_t now = timing_mono_ms();
+    double seconds = (double)(now - t->last_publish_ms) / 1000;
+
+    if (learner_steps(t->l->learner) == t->published_step ||
+        publisher_busy(t->options.publisher))
+        return false;
+    if (t->held)
+        return now >= t->retry_ms;
+    if (replay_staged_bytes(t->l->replay) > STAGED_LIMIT)
+        return true;
+    return seconds >= least_interval(t) &&
+           ((c->every_seconds > 0 && seconds >= c->every_seconds) ||
+            (c->every_tokens > 0 && tokens >= c->every_tokens));
+}
+
+/* Waits until nothing is on its way, and takes the outcome. */
+static void drain_publisher(struct trainer *t)
+{
+    publisher_wait(t->options.publisher);
+    collect(t);
+}
+
+static void publish_now(struct trainer *t)
+{
+    drain_publisher(t);
+    if (learner_steps(t->l->learner) != t->published_step) {
+        submit(t);
+        drain_publisher(t);
+    }
+}
+
+/* --- rollback ----------------------------------------------------------- */
+
+static int roll_back(struct trainer *t, const struct control_operation *op,
+                     char *detail, size_t size, struct err *err)
+{
+    struct rewind_request request = {
+        .learning = t->l,
+        .source = t->options.source,
+        .queue = t->options.queue,
+        .publisher = t->options.publisher,
+        .version = op->version,
+        .skip = op->kind == CONTROL_ROLLBACK_SKIP,
+        .reason = op->reason[0] ? op->reason : "asked for",
+        .epoch = &t->epoch,
+    };
+    int rc;
+
+    status_set_state(t->options.board, STATUS_ROLLING_BACK, NULL);
+    drain_publisher(t);
+    rc = rewind_run(&request, detail, size, err);
+    if (rc == 0) {
+        t->ended = false;
+        t->published_step = learner_steps(t->l->learner);
+        t->published_tokens = t->l->progress.tokens_seen;
+        t->rate_tokens = t->published_tokens;
+        t->rate_records = t->l->progress.records.consumed;
+        t->last_publish_ms = timing_mono_ms();
+    }
+    show(t, true);
+    return rc;
+}
+
+static void run_operations(struct trainer *t)
+{
+    struct control_operation op;
+
+    while (control_take(t->options.control, true, &op)) {
+        struct err err = ERR_INIT;
+        char detail[sizeof op.detail] = "";
+        int rc = roll_back(t, &op, detail, sizeof detail, &err);
+
+        if (rc)
+            log_warn("rollback", "version=%lld error=\"%s\"",
+                     (long long)op.version, err.msg);
+        else
+            log_info("rollback", "version=%lld %s", (long long)op.version,
+                     detail);
+        control_finish(t->options.control, op.id, rc ? &err : NULL, detail);
+        if (rc == ERR_DIVERGED)
+            fatal(t, &err);
+    }
+}
+
+/* Weights that are not finite: back to the newest version, past what did it.
+ */
+static void recover(struct trainer *t, const struct err *cause)
+{
+    struct control_operation op = {.kind = CONTROL_ROLLBACK_SKIP};
+    struct catalog_pointers pointers;
+    struct err err = ERR_INIT;
+    char detail[512];
+
+    log_error("diverged", "%s", cause->msg);
+    snprintf(op.reason, sizeof op.reason, "%s", cause->msg);
+    drain_publisher(t);
+    if (catalog_pointers(t->options.catalog, &pointers, &err) != 0) {
+        fatal(t, &err);
+        return;
+    }
+    op.version = pointers.head;
+    if (roll_back(t, &op, detail, sizeof detail, &err) != 0)
+        fatal(t, &err);
+}
+
+/* --- other settings while it runs --------------------------------------- */
+
+static void take_reload(struct trainer *t)
+{
+    pthread_mutex_lock(&t->mutex);
+    if (t->next) {
+        publisher_wait(t->options.publisher);
+        conf_reload_apply(t->now, t->next);
+        if (t->l->learner) {
+            learner_set_rate(t->l->learner,
+                             (float)t->now->learner.optimizer.lr);
+            learner_set_lambda(t->l->learner,
+                               (float)t->now->learner.ewc.lambda);
+        }
+        t->next = NULL;
+        pthread_cond_broadcast(&t->reloaded);
+    }
+    pthread_mutex_unlock(&t->mutex);
+}
+
+void trainer_reload(struct trainer *t, struct conf *now,
+                    const struct conf *next)
+{
+    pthread_mutex_lock(&t->mutex);
+    t->now = now;
+    t->next = next;
+    queue_wake(t->options.queue);
+    while (t->next && !t->stopping)
+        pthread_cond_wait(&t->reloaded, &t->mutex);
+    t->next = NULL;
+    pthread_mutex_unlock(&t->mutex);
+}
+
+/* --- records and steps -------------------------------------------------- */
+
+static void step(struct trainer *t)
+{
+    struct learning_step_result result;
+    struct err err = ERR_INIT;
+    int rc = learning_step(t->l, &result, &err);
+
+    if (rc == ERR_DIVERGED)
+        recover(t, &err);
+    else if (rc)
+        fatal(t, &err);
+    else
+        show_step(t, &result);
+    if (rc == 0 && result.step.skipped)
+        log_warn("step", "step=%lld skipped=true grad_norm=%g",
+                 (long long)learner_steps(t->l->learner),
+                 result.step.grad_norm);
+    if (rc == 0 && result.step.consolidated)
+        log_info("consolidation", "step=%lld count=%lld penalty=%g",
+                 (long long)learner_steps(t->l->learner),
+                 (long long)learner_ewc(t->l->learner)->consolidations,
+                 result.step.ewc_penalty);
+}
+
+static void take(struct trainer *t, struct record *rec)
+{
+    struct err err = ERR_INIT;
+
+    t->last_record_ms = timing_mono_ms();
+    if (rec->epoch != t->epoch) {
+        record_free(rec);
+        return;
+    }
+    if (rec->kind == RECORD_END) {
+        t->ended = true;
+        record_free(rec);
+        return;
+    }
+    t->ended = false;
+    if (intake_add(t->l->intake, rec, learner_steps(t->l->learner), &err) !=
+        0)
+        fatal(t, &err);
+}
+
+/* Is it time to learn from a part-filled batch? */
+static bool flush_due(struct trainer *t)
+{
+    double flush = t->options.conf->learner.flush_seconds;
+    double pause = (double)(timing_mono_ms() - t->last_record_ms) / 1000;
+
+    if (intake_tokens(t->l->intake) == 0 || queue_length(t->options.queue))
+        return false;
+    return t->ended || (flush > 0 && pause >= flush);
+}
+
+/* The last line is learned and in a version: tells the owner, once. */
+static void finish_end(struct trainer *t)
+{
+    if (t->end_announced || t->held)
+        return;
+    publish_now(t);
+    if (t->held)
+        return;
+    if (t->options.conf->source.at_end == CONF_AT_END_EXIT) {
+        t->end_announced = true;
+        t->options.on_end(t->options.arg);
+    }
+}
+
+/* One turn of the loop. */
+static void learn(struct trainer *t)
+{
+    struct record *rec = NULL;
+
+    collect(t);
+    take_reload(t);
+    run_operations(t);
+    if (version_due(t))
+        submit(t);
+    if (t->held) {
+        show_state(t, false);
+        timing_sleep_ms(POLL_MS);
+        return;
+    }
+    if (learning_ready(t->l)) {
+        step(t);
+        show_state(t, true);
+        return;
+    }
+    rec = queue_pop(t->options.queue, t->ended ? POLL_MS : 20);
+    if (rec) {
+        take(t, rec);
+        return;
+    }
+    if (flush_due(t)) {
+        t->l->progress.flushes += !t->ended;
+        step(t);
+    } else if (t->ended) {
+        finish_end(t);
+    }
+    if (timing_mono_ms() - t->last_record_ms > 1000)
+        show_state(t, false);
+    show(t, false);
+}
+
+/* --- the beginning ------------------------------------------------------ */
+
+static int prepare(struct trainer *t, struct tokenizer *tokenizer,
+                   struct err *err)
+{
+    int rc = learning_prepare(t->l, tokenizer, err);
+    const struct model_shape *shape = t->l->has_model ? &t->l->shape : NULL;
+
+    if (rc)
+        return rc;
+    serving_prepare(t->options.serving, shape, t->l->tokenizer);
+    publisher_prepare(t->options.publisher, shape, t->l->tokenizer);
+    return 0;
+}
+
+static void show_collecting(struct trainer *t, const struct vocabulary *v)
+{
+    struct status *s = status_lock(t->options.board);
+
+    s->vocabulary_bytes = (int64_t)v->text.len;
+    s->vocabulary_wanted = t->options.conf->model.tokenizer_bytes;
+    status_unlock(t->options.board);
+    status_set_state(t->options.board, STATUS_STARTING,
+                     "collecting text for the vocabulary");
+}
+
+/* Enough text, the end, or a pause after the first of it. */
+static bool collected(struct trainer *t, const struct vocabulary *v)
+{
+    double wait = t->options.conf->model.tokenizer_wait_seconds;
+    double pause = (double)(timing_mono_ms() - t->last_record_ms) / 1000;
+
+    return v->text.len > 0 && (t->ended || pause >= wait);
+}
+
+static void collect_vocabulary(struct trainer *t, struct vocabulary *v)
+{
+    bool enough = false;
+
+    while (!enough && !t->stopping) {
+        struct record *rec = queue_pop(t->options.queue, POLL_MS);
+
+        take_reload(t);
+        show_collecting(t, v);
+        if (!rec) {
+            enough = collected(t, v);
+        } else if (rec->kind == RECORD_END) {
+            t->ended = true;
+            record_free(rec);
+        } else {
+            t->last_record_ms = timing_mono_ms();
+            t->ended = false;
+            enough = vocabulary_add(v, rec);
+        }
+    }
+}
+
+/* The vocabulary from the stream, the model at birth, and the records that
+ * waited. */
+static int begin_with_vocabulary(struct trainer *t, struct err *err)
+{
+    struct tokenizer *tokenizer = NULL;
+    struct vocabulary v;
+    struct record **records = NULL;
+    size_t n = 0;
+    int rc = 0;
+
+    vocabulary_init(&v, t->options.conf);
+    collect_vocabulary(t, &v);
+    if (!t->stopping)
+        rc = vocabulary_learn(&v, &tokenizer, err);
+    if (rc == 0 && tokenizer) {
+        log_info("vocabulary", "size=%d bytes=%zu records=%zu",
+                 tokenizer_vocab_size(tokenizer), v.text.len, v.n);
+        rc = prepare(t, tokenizer, err);
+    }
+    if (rc == 0 && tokenizer) {
+        records = vocabulary_take(&v, &n);
+        for (size_t i = 0; i < n; i++)
+            progress_begin(&t->l->progress, records[i]->topic,
+                           records[i]->partition, records[i]->offset);
+        submit(t);
+        drain_publisher(t);
+    }
+    for (size_t i = 0; i < n; i++)
+        take(t, records[i]);
+    free(records);
+    vocabulary_release(&v);
+    return rc;
+}
+
+static int begin(struct trainer *t, struct err *err)
+{
+    struct catalog_pointers pointers;
+    int rc = catalog_pointers(t->options.catalog, &pointers, err);
+
+    t->last_record_ms = t->rate_ms = timing_mono_ms();
+    t->published_step = -1;
+    if (rc)
+        return rc;
+    if (!t->l->learner)
+        return begin_with_vocabulary(t, err);
+    t->published_tokens = t->l->progress.tokens_seen;
+    t->rate_tokens = t->l->progress.tokens_seen;
+    t->rate_records = t->l->progress.records.consumed;
+    t->last_publish_ms = timing_mono_ms();
+    if (pointers.head == 0) {
+        submit(t);
+        drain_publisher(t);
+    } else {
+        t->published_step = learner_steps(t->l->learner);
+    }
+    return 0;
+}
+
+static void *run(void *arg)
+{
+    struct trainer *t = arg;
+    struct err err = ERR_INIT;
+
+    if (begin(t, &err) != 0)
+        fatal(t, &err);
+    show_state(t, false);
+    while (!t->stopping)
+        learn(t);
+    if (t->l->learner && !t->held && !t->failed) {
+        publish_now(t);
+        show(t, true);
+    }
+    pthread_mutex_lock(&t->mutex);
+    pthread_cond_broadcast(&t->reloaded);
+    pthread_mutex_unlock(&t->mutex);
+    return NULL;
+}
+
+void trainer_start(struct trainer *t)
+{
+    if (pthread_create(&t->thread, NULL, run, t) != 0)
+        BUG("cannot start the trainer's thread");
+    t->started = true;
+}
+
+void trainer_stop(struct trainer *t)
+{
+    if (!t->started)
+        return;
+    t->stopping = true;
+    queue_wake(t->options.queue);
+    pthread_join(t->thread, NULL);
+    t->started = false;
+}

@@ -48,3 +48,7 @@ tests_test_source_file_SOURCES = tests/test_source_file.c
 tests_test_source_file_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_source_file_LDADD = $(SOURCE_LIBS) $(CMOCKA_LIBS)
 endif
+
+sbin_PROGRAMS += daemon/mnemed
+daemon_mnemed_SOURCES = daemon/main.c
+daemon_mnemed_LDADD = $(DAEMON_LIBS)

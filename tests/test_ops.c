@@ -43,14 +43,6 @@ static float *noise(size_t n)
     return x;
 }
 
-static float *copy_of(const float *x, size_t n)
-{
-    float *y = zeros(n);
-
-    memcpy(y, x, n * sizeof *y);
-    return y;
-}
-
 static int release_blocks(void **state)
 {
     (void)state;
@@ -306,6 +298,14 @@ static void ref_rope_turns(void **state)
 /* ---- BLAS against the reference ------------------------------------------ */
 
 #ifdef HAVE_OPENBLAS
+
+static float *copy_of(const float *x, size_t n)
+{
+    float *y = zeros(n);
+
+    memcpy(y, x, n * sizeof *y);
+    return y;
+}
 
 static const size_t counts[] = {1, 2, 7, 65, 129};
 

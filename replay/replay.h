@@ -18,7 +18,7 @@
  * branch number and a counter: a rollback starts a new branch, so that keys
  * are never used twice; what is sampled does not depend on them.
  *
- *     replay_offer -> STAGED -- replay_stage_take, replay_db_write --> STORED
+ *     replay_offer -> STAGED - replay_take_changes, replay_db_write -> STORED
  *                       |                                               |
  *                       +-- leaves both tiers: never written            +-- dead:
  *                                                   deleted when no kept
@@ -55,8 +55,8 @@ struct replay_options {
 
 void replay_options_default(struct replay_options *o, enum replay_kind kind);
 
-/* reader: a read-only connection of the caller's thread, for stored rows; may
- * be NULL as long as everything is staged. */
+/* reader: a read-only connection of the caller's thread, for stored rows, which
+ * outlives the buffer; may be NULL as long as everything is staged. */
 struct replay *replay_create(const struct replay_options *options,
                              struct sqlite3 *reader);
 void replay_free(struct replay *r);
@@ -108,24 +108,33 @@ struct replay_changes;
 
 /*
  * The index as tensors (prefix "replay." or "holdout."), and what has changed
- * since the last call. The staged rows stay visible to sampling until
+ * since the last call: one at a time, the next only after replay_stored or
+ * replay_not_stored. The staged rows stay visible to sampling until
  * replay_stored says that they are in the database.
  */
 struct replay_changes *replay_take_changes(struct replay *r,
                                            struct tensor_list *index);
-void replay_changes_free(struct replay_changes *c);
 
-/* The publish that took these changes is durable / has failed for good and
- * its changes belong to the next one. Trainer thread. */
+/* The publish that took these changes is durable / has failed and its changes
+ * belong to the next one. Both take c over. Trainer thread. */
 void replay_stored(struct replay *r, struct replay_changes *c);
 void replay_not_stored(struct replay *r, struct replay_changes *c);
 
+/* For changes of a buffer that is not used any more. */
+void replay_changes_free(struct replay_changes *c);
+
 /*
- * Loads an index. Everything staged is dropped; keys continue on a new branch
- * when new_branch (a rollback), else where they were.
+ * Loads an index. Everything staged is dropped; changes still taken then are
+ * the old state's, and whoever has them only hands them back.
+ *   branch   0: keys continue where they were (a restart from the newest
+ *            version); after a rollback a number above every branch of which
+ *            a row can be in the database: the newest version number ever
+ *            used + 1 (a branch is stored by a version of its number or a
+ *            later one). A key that exists makes replay_db_write fail.
+ * Rows beyond a capacity that has become smaller die.
  */
 int replay_import(struct replay *r, const struct tensor_list *index,
-                  bool new_branch, struct err *err);
+                  int64_t branch, struct err *err);
 
 /* --- the database, on the connection it is handed ----------------------- */
 
@@ -133,8 +142,12 @@ int replay_import(struct replay *r, const struct tensor_list *index,
 extern const char *const replay_schema[];
 extern const size_t replay_schema_n;
 
-/* Inside the publish transaction: inserts born rows with born = version and
- * marks dead keys with died = version. */
+/*
+ * Inside the publish transaction: inserts born rows with born = version and
+ * marks dead keys with died = version. The first write after replay_import
+ * also settles the table: rows that the index does not name die, rows that it
+ * names live, whatever rollbacks came before.
+ */
 int replay_db_write(struct sqlite3 *db, const struct replay_changes *c,
                     int64_t version, struct err *err);
 
@@ -149,12 +162,12 @@ int replay_db_rollback(struct sqlite3 *db, int64_t to, int64_t last,
 int replay_db_sweep(struct sqlite3 *db, const int64_t *kept, size_t n,
                     int64_t max_rows, int64_t *deleted, struct err *err);
 
-/* Reads the segments of keys (for the gate). *segments: one block, free() with
- * replay_segments_free. Domains and labels are as stored. */
+/* Reads the segments of keys (for the gate), in their order. ERR_CORRUPT names
+ * a key whose row is missing or damaged. Domains and labels are as stored. */
 struct replay_segments {
-    struct segment *items;
+    struct segment *items; /* [n] */
     size_t n;
-    void *memory;
+    void *memory; /* what they point to */
 };
 int replay_db_read(struct sqlite3 *db, enum replay_kind kind,
                    const int64_t *keys, size_t n,

@@ -1,0 +1,487 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How it works: struct tiers knows which rows live and which are drawn; this
+ * file keeps their content, staged in memory or in the database, and the
+ * changes between two versions.
+ *
+ * The content of a live slot is one of
+ *
+ *   STAGED   stages[slot].row, ours                 replay_offer
+ *   TAKEN    the same, owned by the changes         replay_take_changes
+ *            that a publish has taken; read by both threads, never changed
+ *   STORED   in the database alone: row is NULL     replay_stored
+ *
+ * and replay_not_stored goes from TAKEN back to STAGED. When a row dies:
+ * STAGED is freed and was never there; STORED goes to `dead`, for the next
+ * changes; TAKEN goes to `dead_if_stored`, which joins `dead` only when the
+ * publish is durable.
+ */
+#include "config.h"
+
+#include "replay/replay.h"
+
+#include <sqlite3.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/xalloc.h"
+#include "replay/replay_db.h"
+#include "replay/row.h"
+#include "replay/tiers.h"
+
+/* The learner draws labels for the Fisher information from the low indices. */
+#define FISHER_FIRST_INDEX (UINT64_C(1) << 62)
+
+struct stage {
+    struct row *row;
+    bool taken;
+};
+
+struct key_list {
+    int64_t *items;
+    size_t n, cap;
+};
+
+struct replay {
+    struct replay_options options;
+    struct sqlite3 *reader;
+    struct sqlite3_stmt *fetch; /* prepared when first needed */
+    struct tiers *tiers;
+    struct stage *stages; /* [n_stages] by slot */
+    size_t n_stages;
+    int64_t staged_bytes;         /* STAGED rows only */
+    struct replay_changes *taken; /* by a publish, or NULL */
+    struct key_list dead, dead_if_stored;
+    bool settle; /* imported, and nothing published since */
+
+    struct replay_draw *draws; /* [n_draws] of the last sample */
+    struct row **fetched;      /* [n_draws] those that came from the database */
+    size_t n_draws, cap_draws;
+};
+
+void replay_options_default(struct replay_options *o, enum replay_kind kind)
+{
+    bool holdout = kind == REPLAY_HOLDOUT;
+
+    *o = (struct replay_options){
+        .kind = kind,
+        .capacity = holdout ? 2000 : 100000,
+        .recent_share = holdout ? 0.0 : 0.25,
+        .recent_draws = holdout ? 0.0 : 0.5,
+        .quota_exponent = 0.4,
+        .seed = 42,
+    };
+}
+
+static struct tiers *make_tiers(const struct replay_options *o)
+{
+    int64_t ring = (int64_t)(o->recent_share * (double)o->capacity);
+    struct tiers_options options = {
+        .ring = ring,
+        .reservoir = o->capacity - ring,
+        .quota_exponent = o->quota_exponent,
+        .seed = o->seed,
+        .purpose = o->kind == REPLAY_HOLDOUT ? RNG_HOLDOUT : RNG_RESERVOIR,
+    };
+
+    return tiers_create(&options);
+}
+
+struct replay *replay_create(const struct replay_options *options,
+                             struct sqlite3 *reader)
+{
+    struct replay *r = xcalloc(1, sizeof *r);
+
+    BUG_ON(!(options->recent_share >= 0.0 && options->recent_share <= 1.0));
+    r->options = *options;
+    r->reader = reader;
+    r->tiers = make_tiers(options);
+    return r;
+}
+
+static void drop_draws(struct replay *r)
+{
+    for (size_t i = 0; i < r->n_draws; i++)
+        free(r->fetched[i]);
+    r->n_draws = 0;
+}
+
+/* Taken rows belong to the changes and stay. */
+static void drop_stages(struct replay *r)
+{
+    for (size_t i = 0; i < r->n_stages; i++) {
+        if (!r->stages[i].taken)
+            free(r->stages[i].row);
+        r->stages[i] = (struct stage){NULL, false};
+    }
+    r->staged_bytes = 0;
+}
+
+void replay_free(struct replay *r)
+{
+    if (!r)
+        return;
+    drop_draws(r);
+    drop_stages(r);
+    sqlite3_finalize(r->fetch);
+    tiers_free(r->tiers);
+    free(r->stages);
+    free(r->dead.items);
+    free(r->dead_if_stored.items);
+    free(r->draws);
+    free(r->fetched);
+    free(r);
+}
+
+/* --- rows come and go ----------------------------------------------------- */
+
+static void add_key(struct key_list *list, int64_t key)
+{
+    XGROW(list->items, list->n, list->cap);
+    list->items[list->n++] = key;
+}
+
+static void append_keys(struct key_list *list, const int64_t *keys, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        add_key(list, keys[i]);
+}
+
+/* A stage for every slot. */
+static void grow_stages(struct replay *r)
+{
+    size_t n = tiers_slots(r->tiers), cap = r->n_stages;
+
+    if (n <= cap)
+        return;
+    cap = cap < 64 ? 64 : cap;
+    while (cap < n)
+        cap *= 2;
+    r->stages = xreallocarray(r->stages, cap, sizeof *r->stages);
+    memset(&r->stages[r->n_stages], 0, (cap - r->n_stages) * sizeof *r->stages);
+    r->n_stages = cap;
+}
+
+static void bury(struct replay *r, uint32_t slot)
+{
+    struct stage *stage = &r->stages[slot];
+    int64_t key = tiers_entry(r->tiers, slot)->key;
+
+    if (!stage->row) {
+        add_key(&r->dead, key);
+    } else if (stage->taken) {
+        add_key(&r->dead_if_stored, key);
+    } else {
+        r->staged_bytes -= (int64_t)stage->row->n_bytes;
+        free(stage->row);
+    }
+    *stage = (struct stage){NULL, false};
+}
+
+static void bury_dead(struct replay *r)
+{
+    uint32_t slot;
+
+    while (tiers_next_dead(r->tiers, &slot))
+        bury(r, slot);
+}
+
+/* What a row takes in the database, near enough. */
+static uint32_t content_bytes(const struct segment *s)
+{
+    size_t bytes = s->tokens ? 2 * ((size_t)s->n_tokens + 1) : 0;
+
+    bytes += s->text ? s->text_bytes : 0;
+    bytes += s->old_logits ? s->n_old_logits * sizeof(float) : 0;
+    return bytes < UINT32_MAX ? (uint32_t)bytes : UINT32_MAX;
+}
+
+void replay_offer(struct replay *r, const struct segment *s,
+                  const struct segment_origin *origin, double nats)
+{
+    struct row *row;
+    uint32_t slot;
+
+    BUG_ON(s->n_tokens > UINT16_MAX || s->n_masked > s->n_tokens);
+    slot = tiers_offer(r->tiers, s->domain, (uint16_t)s->n_tokens,
+                       content_bytes(s), (float)nats);
+    grow_stages(r);
+    bury_dead(r);
+    if (slot == TIERS_NONE)
+        return;
+    row = row_copy(tiers_entry(r->tiers, slot)->key, s, origin, nats);
+    r->stages[slot] = (struct stage){row, false};
+    r->staged_bytes += (int64_t)row->n_bytes;
+}
+
+int64_t replay_live(const struct replay *r)
+{
+    return tiers_live(r->tiers);
+}
+
+int64_t replay_bytes(const struct replay *r)
+{
+    return tiers_bytes(r->tiers);
+}
+
+int64_t replay_staged_bytes(const struct replay *r)
+{
+    return r->staged_bytes + (r->taken ? r->taken->n_bytes : 0);
+}
+
+int64_t replay_live_in_domain(const struct replay *r, int32_t domain)
+{
+    return tiers_live_in_domain(r->tiers, domain);
+}
+
+/* --- sampling ------------------------------------------------------------- */
+
+/* Draws whose rows have to be read. */
+struct missing {
+    int64_t key;
+    size_t i;
+};
+
+static int compare_missing(const void *a, const void *b)
+{
+    const struct missing *x = a, *y = b;
+
+    return (x->key > y->key) - (x->key < y->key);
+}
+
+/* Room for n draws; what was fetched for the last ones is freed. */
+static void start_draws(struct replay *r, size_t n)
+{
+    drop_draws(r);
+    if (n > r->cap_draws) {
+        r->draws = xreallocarray(r->draws, n, sizeof *r->draws);
+        r->fetched = xreallocarray(r->fetched, n, sizeof *r->fetched);
+        r->cap_draws = n;
+    }
+    if (n > 0)
+        memset(r->fetched, 0, n * sizeof *r->fetched);
+    r->n_draws = n;
+}
+
+static int fetch(struct replay *r, const struct missing *m, struct err *err)
+{
+    struct replay_draw *draw = &r->draws[m->i];
+    const struct tiers_entry *e = tiers_entry(r->tiers, (uint32_t)draw->slot);
+    struct row *row;
+    int rc = replay_db_fetch(r->fetch, m->key, &row, err);
+
+    if (rc)
+        return err_prefix(err, "%s", replay_db_prefix(r->options.kind));
+    r->fetched[m->i] = row;
+    draw->segment = row->segment;
+    if (row->segment.domain == e->domain &&
+        row->segment.n_tokens == e->n_tokens)
+        return 0;
+    return err_set(err, ERR_CORRUPT,
+                   "%s: kept row %lld is not the one that the index names",
+                   replay_db_prefix(r->options.kind), (long long)m->key);
+}
+
+/* Reads by ascending key, so that neighbours share pages. */
+static int fetch_all(struct replay *r, struct missing *missing, size_t n,
+                     struct err *err)
+{
+    int rc = 0;
+
+    if (n == 0)
+        return 0;
+    BUG_ON(!r->reader);
+    if (!r->fetch)
+        rc =
+            replay_db_prepare_fetch(r->reader, r->options.kind, &r->fetch, err);
+    qsort(missing, n, sizeof *missing, compare_missing);
+    for (size_t i = 0; i < n && !rc; i++)
+        rc = fetch(r, &missing[i], err);
+    return rc;
+}
+
+static int sample(struct replay *r, const struct tiers_wish *wish,
+                  struct replay_draw **draws, size_t *n, struct err *err)
+{
+    const uint32_t *slots;
+    size_t n_drawn = tiers_draw(r->tiers, wish, &slots), n_missing = 0;
+    struct missing *missing = xmalloc((n_drawn + 1) * sizeof *missing);
+    int rc;
+
+    start_draws(r, n_drawn);
+    for (size_t i = 0; i < n_drawn; i++) {
+        const struct row *row = r->stages[slots[i]].row;
+        struct replay_draw *draw = &r->draws[i];
+
+        draw->key = tiers_entry(r->tiers, slots[i])->key;
+        draw->slot = slots[i];
+        if (row)
+            draw->segment = row->segment;
+        else
+            missing[n_missing++] = (struct missing){draw->key, i};
+    }
+    rc = fetch_all(r, missing, n_missing, err);
+    free(missing);
+    if (rc)
+        return rc;
+    *draws = r->draws;
+    *n = n_drawn;
+    return 0;
+}
+
+int replay_sample(struct replay *r, uint64_t step, size_t n_tokens,
+                  bool tokens_are_rows, struct replay_draw **draws, size_t *n,
+                  struct err *err)
+{
+    struct tiers_wish wish = {
+        .purpose = RNG_REPLAY,
+        .step = step,
+        .n = n_tokens,
+        .rows = tokens_are_rows,
+        .recent = r->options.recent_draws,
+    };
+
+    return sample(r, &wish, draws, n, err);
+}
+
+int replay_sample_fisher(struct replay *r, uint64_t step, size_t n_tokens,
+                         struct replay_draw **draws, size_t *n, struct err *err)
+{
+    struct tiers_wish wish = {
+        .purpose = RNG_FISHER,
+        .step = step,
+        .first_index = FISHER_FIRST_INDEX,
+        .n = n_tokens,
+        .reservoir_only = true,
+    };
+
+    return sample(r, &wish, draws, n, err);
+}
+
+void replay_replayed(struct replay *r, const struct replay_draw *draw,
+                     uint64_t step, double nats)
+{
+    struct tiers_entry *e = tiers_entry(r->tiers, (uint32_t)draw->slot);
+
+    BUG_ON(e->key != draw->key); /* the draw is older than a change */
+    e->last_step = (int64_t)step;
+    e->nats = (float)nats;
+}
+
+/* --- versions ------------------------------------------------------------- */
+
+struct replay_changes *replay_take_changes(struct replay *r,
+                                           struct tensor_list *index)
+{
+    struct replay_changes *c = xcalloc(1, sizeof *c);
+    size_t n;
+    uint32_t *slots;
+
+    BUG_ON(r->taken); /* the last ones are still on their way */
+    tiers_export(r->tiers, replay_db_prefix(r->options.kind), index);
+    slots = tiers_by_key(r->tiers, &n);
+    c->kind = r->options.kind;
+    c->born = xcalloc(n + 1, sizeof *c->born);
+    c->slots = slots;
+    c->settle = r->settle;
+    if (c->settle)
+        c->live = xcalloc(n + 1, sizeof *c->live);
+    for (size_t i = 0; i < n; i++) {
+        struct stage *stage = &r->stages[slots[i]];
+
+        if (c->live)
+            c->live[c->n_live++] = tiers_entry(r->tiers, slots[i])->key;
+        if (!stage->row)
+            continue;
+        stage->taken = true;
+        slots[c->n_born] = slots[i]; /* n_born <= i */
+        c->born[c->n_born++] = stage->row;
+    }
+    c->n_bytes = r->staged_bytes;
+    r->staged_bytes = 0;
+    c->dead = r->dead.items;
+    c->n_dead = r->dead.n;
+    r->dead = (struct key_list){NULL, 0, 0};
+    r->settle = false;
+    r->taken = c;
+    return c;
+}
+
+void replay_changes_free(struct replay_changes *c)
+{
+    if (!c)
+        return;
+    for (size_t i = 0; i < c->n_born; i++)
+        free(c->born[i]);
+    free(c->born);
+    free(c->slots);
+    free(c->dead);
+    free(c->live);
+    free(c);
+}
+
+void replay_stored(struct replay *r, struct replay_changes *c)
+{
+    if (c == r->taken) {
+        for (size_t i = 0; i < c->n_born; i++)
+            if (r->stages[c->slots[i]].row == c->born[i])
+                r->stages[c->slots[i]] = (struct stage){NULL, false};
+        append_keys(&r->dead, r->dead_if_stored.items, r->dead_if_stored.n);
+        r->dead_if_stored.n = 0;
+        r->taken = NULL;
+    }
+    replay_changes_free(c);
+}
+
+/* Rows that still live are ours again; c keeps those that died meanwhile. */
+static void take_back(struct replay *r, struct replay_changes *c)
+{
+    for (size_t i = 0; i < c->n_born; i++) {
+        struct stage *stage = &r->stages[c->slots[i]];
+
+        if (stage->row != c->born[i])
+            continue;
+        stage->taken = false;
+        r->staged_bytes += (int64_t)stage->row->n_bytes;
+        c->born[i] = NULL;
+    }
+}
+
+void replay_not_stored(struct replay *r, struct replay_changes *c)
+{
+    if (c == r->taken) {
+        take_back(r, c);
+        append_keys(&r->dead, c->dead, c->n_dead);
+        r->dead_if_stored.n = 0;
+        r->settle |= c->settle;
+        r->taken = NULL;
+    }
+    replay_changes_free(c);
+}
+
+int replay_import(struct replay *r, const struct tensor_list *index,
+                  int64_t branch, struct err *err)
+{
+    int rc = tiers_import(r->tiers, replay_db_prefix(r->options.kind), index,
+                          branch, err);
+
+    if (rc)
+        return rc;
+    drop_draws(r);
+    drop_stages(r);
+    r->taken = NULL;
+    r->dead.n = 0;
+    r->dead_if_stored.n = 0;
+    r->settle = true;
+    grow_stages(r);
+    bury_dead(r);
+    return 0;
+}
+
+int replay_index_keys(const struct tensor_list *index, enum replay_kind kind,
+                      const int64_t **keys, const int64_t **domains, size_t *n,
+                      struct err *err)
+{
+    return tiers_index_keys(index, replay_db_prefix(kind), keys, domains, n,
+                            err);
+}

@@ -47,6 +47,16 @@ check_PROGRAMS += tests/test_source_file
 tests_test_source_file_SOURCES = tests/test_source_file.c
 tests_test_source_file_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_source_file_LDADD = $(SOURCE_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_gate
+tests_test_gate_SOURCES = tests/test_gate.c
+tests_test_gate_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_gate_LDADD = $(SOURCE_LIBS) $(CMOCKA_LIBS) -lm
+
+check_PROGRAMS += tests/test_progress
+tests_test_progress_SOURCES = tests/test_progress.c
+tests_test_progress_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_progress_LDADD = $(SOURCE_LIBS) $(CMOCKA_LIBS) -lm
 endif
 
 sbin_PROGRAMS += daemon/mnemed

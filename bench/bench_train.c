@@ -94,8 +94,7 @@ static void update(int id)
 
         adam_m[i] = 0.9f * adam_m[i] + 0.1f * g;
         adam_v[i] = 0.95f * adam_v[i] + 0.05f * g * g;
-        params[i] -= 1e-3f * (adam_m[i] * c1 /
-                                  (sqrtf(adam_v[i] * c2) + 1e-8f) +
+        params[i] -= 1e-3f * (adam_m[i] * c1 / (sqrtf(adam_v[i] * c2) + 1e-8f) +
                               0.1f * params[i]);
     }
 }
@@ -104,8 +103,8 @@ static void one_step(struct worker *w)
 {
     memset(w->grads, 0, model->n_params * sizeof *w->grads);
     model_forward(model, params, &w->batch, w->work, w->loss);
-    model_backward(model, params, &w->batch, w->work,
-                   1.0f / (float)opt.tokens, NULL, NULL, w->grads);
+    model_backward(model, params, &w->batch, w->work, 1.0f / (float)opt.tokens,
+                   NULL, NULL, w->grads);
     pthread_barrier_wait(&barrier);
     if (opt.adamw) {
         update(w->id);
@@ -133,8 +132,8 @@ static void make_worker(struct worker *w, int id)
     for (size_t at = 0; at < share; at += s.n_tokens) {
         size_t left = share - at;
 
-        s.n_tokens = (uint32_t)(left < (size_t)opt.segment
-                                    ? left : (size_t)opt.segment);
+        s.n_tokens =
+            (uint32_t)(left < (size_t)opt.segment ? left : (size_t)opt.segment);
         for (size_t i = 0; i <= s.n_tokens; i++)
             tokens[i] = (uint16_t)(((at + i) * 7919 + (size_t)id * 31) %
                                    (size_t)opt.vocab);
@@ -185,6 +184,15 @@ static void measure(void)
            (double)workers[0].loss[0]);
 }
 
+/* A whole positive number, or 0, which no option may be. */
+static int number(const char *s)
+{
+    char *end;
+    long n = strtol(s, &end, 10);
+
+    return *s == '\0' || *end != '\0' || n < 0 || n > 1 << 24 ? 0 : (int)n;
+}
+
 static int parse(int argc, char **argv)
 {
     static const struct option longs[] = {
@@ -195,20 +203,38 @@ static int parse(int argc, char **argv)
 
     while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
         switch (c) {
-        case 'p': opt.preset = optarg; break;
-        case 'v': opt.vocab = atoi(optarg); break;
-        case 't': opt.threads = atoi(optarg); break;
-        case 'n': opt.tokens = atoi(optarg); break;
-        case 's': opt.segment = atoi(optarg); break;
-        case 'S': opt.seconds = atof(optarg); break;
-        case 'w': opt.windows = atoi(optarg); break;
-        case 'a': opt.adamw = true; break;
-        default: return -1;
+        case 'p':
+            opt.preset = optarg;
+            break;
+        case 'v':
+            opt.vocab = number(optarg);
+            break;
+        case 't':
+            opt.threads = number(optarg);
+            break;
+        case 'n':
+            opt.tokens = number(optarg);
+            break;
+        case 's':
+            opt.segment = number(optarg);
+            break;
+        case 'S':
+            opt.seconds = strtod(optarg, NULL);
+            break;
+        case 'w':
+            opt.windows = number(optarg);
+            break;
+        case 'a':
+            opt.adamw = true;
+            break;
+        default:
+            return -1;
         }
     }
     if (opt.threads < 1 || opt.threads > MAX_THREADS || opt.windows < 1 ||
-        opt.windows > MAX_WINDOWS || opt.segment < 1 ||
-        opt.tokens < opt.threads || opt.tokens % opt.threads != 0)
+        opt.windows > MAX_WINDOWS || opt.segment < 1 || opt.vocab < 1 ||
+        !(opt.seconds > 0.0) || opt.tokens < opt.threads ||
+        opt.tokens % opt.threads != 0)
         return -1;
     return 0;
 }

@@ -22,7 +22,8 @@
 #include "learner/ops.h"
 
 #define MAX_FFN_DIM (8 * MODEL_MAX_DIM)
-#define MAX_PARAMS ((size_t)1 << 31) /* 8 GiB a block, and there are several */
+#define MAX_PARAMS ((size_t)1 << 31) /* 8 GiB a block, and there are several   \
+                                      */
 #define LAYER_TENSORS 11             /* with qk_norm */
 
 static const struct {
@@ -109,8 +110,8 @@ int model_shape_check(const struct model_shape *s, struct err *err)
         (rc = check_range("layers", s->layers, 1, MODEL_MAX_LAYERS, err)) ||
         (rc = check_range("heads", s->heads, 1, MODEL_MAX_DIM, err)) ||
         (rc = check_range("kv_heads", s->kv_heads, 1, s->heads, err)) ||
-        (rc = check_range("head_dim", s->head_dim, 2,
-                          MODEL_MAX_DIM / s->heads, err)) ||
+        (rc = check_range("head_dim", s->head_dim, 2, MODEL_MAX_DIM / s->heads,
+                          err)) ||
         (rc = check_range("ffn_dim", s->ffn_dim, 1, MAX_FFN_DIM, err)) ||
         (rc = check_range("context", s->context, 1, MODEL_MAX_CONTEXT, err)))
         return rc;

@@ -51,9 +51,9 @@ struct kept {
 struct model_work {
     const struct model *m;
     struct dims d;
-    size_t cap;  /* tokens there is room for */
-    size_t n;    /* tokens of the last forward; 0: none to go back from */
-    size_t rows; /* of probs */
+    size_t cap;        /* tokens there is room for */
+    size_t n;          /* tokens of the last forward; 0: none to go back from */
+    size_t rows;       /* of probs */
     size_t chunk_from; /* first token that probs holds, or NO_CHUNK */
 
     float *forward; /* the block, and what lies in it */
@@ -341,8 +341,8 @@ static void make_probs(struct model_work *w, const float *params,
 
     if (w->chunk_from == from)
         return;
-    ops_fast->linear(w->probs, w->states + from * d->c,
-                     params + w->m->lm_head, rows, d->c, d->v, 0);
+    ops_fast->linear(w->probs, w->states + from * d->c, params + w->m->lm_head,
+                     rows, d->c, d->v, 0);
     ops_fast->cross_entropy(loss, w->probs, b->targets + from, rows, d->v);
     w->chunk_from = from;
 }
@@ -421,8 +421,8 @@ static void backward_ffn(const struct model_work *w, const float *params,
 
 /* One row of n_heads normed heads, in place. */
 static void unnorm_row(const struct model_work *w, float *dy, float *dw,
-                       const float *raw, const float *weight,
-                       const float *rstd, size_t n_heads)
+                       const float *raw, const float *weight, const float *rstd,
+                       size_t n_heads)
 {
     size_t n_bytes = n_heads * w->d.hd * sizeof *dy;
 
@@ -463,11 +463,11 @@ static void backward_scores(const struct model_work *w, const float *params,
         const float *q = k->qkv + from * d->qkv;
         float *dq = w->dqkv + from * d->qkv;
 
-        ops_fast->attention_back(
-            dq, dq + d->q, dq + d->q + d->kv, w->datt + from * d->q,
-            k->att + from * d->q, d->q, k->lse + from * d->heads, q, d->qkv,
-            q + d->q, q + d->q + d->kv, d->qkv, t, d->heads, d->kv_heads,
-            d->hd, w->scratch);
+        ops_fast->attention_back(dq, dq + d->q, dq + d->q + d->kv,
+                                 w->datt + from * d->q, k->att + from * d->q,
+                                 d->q, k->lse + from * d->heads, q, d->qkv,
+                                 q + d->q, q + d->q + d->kv, d->qkv, t,
+                                 d->heads, d->kv_heads, d->hd, w->scratch);
     }
     ops_fast->rope(w->dqkv, d->qkv, w->m->rope, w->pos, w->n,
                    d->heads + d->kv_heads, d->hd, -1);

@@ -30,8 +30,8 @@
 
 #ifdef HAVE_TARGET_CLONES
 #define HOT                                                                    \
-    __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3",           \
-                                 "default")))
+    __attribute__((                                                            \
+        target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define HOT
 #endif
@@ -46,8 +46,7 @@ static void product(float *c, size_t ldc, const float *a, size_t lda,
                     float alpha, float beta)
 {
     cblas_sgemm(CblasRowMajor, ta, tb, (blasint)m, (blasint)n, (blasint)k,
-                alpha, a, (blasint)lda, b, (blasint)ldb, beta, c,
-                (blasint)ldc);
+                alpha, a, (blasint)lda, b, (blasint)ldb, beta, c, (blasint)ldc);
 }
 
 /* A single row, as in generation: sgemm would copy the whole matrix first. */
@@ -284,10 +283,10 @@ static void attend_block_back(const struct block_back *b, float *scratch)
     float *s = scratch, *ds = s + BLOCK * stride, *od = ds + BLOCK * stride;
     float scale = 1.0f / sqrtf((float)hd);
 
-    score(s, stride, b->q, b->q_stride, b->k, b->kv_stride, b->rows, n_keys,
-          hd, scale);
-    score(ds, stride, b->dout, b->o_stride, b->v, b->kv_stride, b->rows,
-          n_keys, hd, 1.0f);
+    score(s, stride, b->q, b->q_stride, b->k, b->kv_stride, b->rows, n_keys, hd,
+          scale);
+    score(ds, stride, b->dout, b->o_stride, b->v, b->kv_stride, b->rows, n_keys,
+          hd, 1.0f);
     row_dots(od, b->dout, b->out, b->o_stride, b->rows, hd);
     for (size_t i = 0; i < b->rows; i++)
         softmax_back_row(s + i * stride, ds + i * stride, b->lse[i], od[i],

@@ -30,10 +30,18 @@ static const uint32_t lengths[] = {1, 5, 7}, masked[] = {0, 2, 0};
 /* As tests/data/model_reference.py. */
 static struct model_shape odd_shape(bool qk_norm, bool tied)
 {
-    return (struct model_shape){
-        .vocab_size = V, .dim = 12, .layers = 2, .heads = 3, .kv_heads = 1,
-        .head_dim = 6, .ffn_dim = 20, .context = 8, .norm_eps = 1e-5f,
-        .rope_theta = 10000.0f, .tied = tied, .qk_norm = qk_norm};
+    return (struct model_shape){.vocab_size = V,
+                                .dim = 12,
+                                .layers = 2,
+                                .heads = 3,
+                                .kv_heads = 1,
+                                .head_dim = 6,
+                                .ffn_dim = 20,
+                                .context = 8,
+                                .norm_eps = 1e-5f,
+                                .rope_theta = 10000.0f,
+                                .tied = tied,
+                                .qk_norm = qk_norm};
 }
 
 static void fill_batch(struct batch *b)
@@ -41,8 +49,8 @@ static void fill_batch(struct batch *b)
     uint16_t tokens[16];
 
     for (uint32_t s = 0; s < 3; s++) {
-        struct segment seg = {.tokens = tokens, .n_tokens = lengths[s],
-                              .n_masked = masked[s]};
+        struct segment seg = {
+            .tokens = tokens, .n_tokens = lengths[s], .n_masked = masked[s]};
 
         for (uint32_t i = 0; i <= lengths[s]; i++)
             tokens[i] = (uint16_t)((11 * s + 7 * i + i * i) % V);
@@ -437,10 +445,17 @@ static void add_run(struct batch *b, uint32_t n_tokens, uint32_t first)
  * and draws must be those of the two halves. */
 static void large_vocabulary_goes_in_chunks(void **state)
 {
-    struct model_shape shape = {
-        .vocab_size = 65536, .dim = 2, .layers = 1, .heads = 1, .kv_heads = 1,
-        .head_dim = 2, .ffn_dim = 2, .context = 150, .norm_eps = 1e-5f,
-        .rope_theta = 10000.0f, .tied = true};
+    struct model_shape shape = {.vocab_size = 65536,
+                                .dim = 2,
+                                .layers = 1,
+                                .heads = 1,
+                                .kv_heads = 1,
+                                .head_dim = 2,
+                                .ffn_dim = 2,
+                                .context = 150,
+                                .norm_eps = 1e-5f,
+                                .rope_theta = 10000.0f,
+                                .tied = true};
     struct batch whole = {0}, half = {0};
     struct model_work *w;
     struct model *m;
@@ -466,8 +481,7 @@ static void large_vocabulary_goes_in_chunks(void **state)
         model_forward(m, params, &half, w, apart + 150 * i);
         model_backward(m, params, &half, w, 1.0f, NULL, NULL, sum);
         model_draw_targets(m, params, &half, w, 1, 2, 150 * i);
-        assert_memory_equal(half.targets, drawn + 150 * i,
-                            150 * sizeof *drawn);
+        assert_memory_equal(half.targets, drawn + 150 * i, 150 * sizeof *drawn);
     }
     expect_near("loss", loss, apart, 300, 1e-5);
     expect_near("gradient", grads, sum, m->n_params, 1e-4);
@@ -609,8 +623,8 @@ static void tensors_fill_the_block(void **state)
         const struct model_tensor *t = &x.m->tensors[i];
 
         assert_int_equal(t->offset, at);
-        assert_int_equal(t->count, t->shape[0] *
-                                       (t->n_dims == 2 ? t->shape[1] : 1));
+        assert_int_equal(t->count,
+                         t->shape[0] * (t->n_dims == 2 ? t->shape[1] : 1));
         assert_int_equal(t->decays, t->n_dims == 2);
         at += t->count;
     }
@@ -628,8 +642,11 @@ static void presets_exist(void **state)
     static const struct {
         const char *name;
         size_t n_params; /* without the embedding */
-    } want[] = {{"nano", 332448}, {"tiny", 984448}, {"small", 2754816},
-                {"base", 7622720}, {"large", 25174528}};
+    } want[] = {{"nano", 332448},
+                {"tiny", 984448},
+                {"small", 2754816},
+                {"base", 7622720},
+                {"large", 25174528}};
     struct model_shape shape;
     struct err err = ERR_INIT;
 
@@ -658,15 +675,24 @@ static void malformed_shapes_are_refused(void **state)
         const char *says;
     } wrong[] = {
 #define F(name) offsetof(struct model_shape, name)
-        {F(vocab_size), 1, "vocab_size"}, {F(vocab_size), 65537, "vocab_size"},
-        {F(dim), 0, "dim"},               {F(dim), 8193, "dim"},
-        {F(layers), 0, "layers"},         {F(layers), 129, "layers"},
-        {F(heads), 0, "heads"},           {F(heads), 1 << 30, "heads"},
-        {F(kv_heads), 0, "kv_heads"},     {F(kv_heads), 2, "kv_heads"},
-        {F(kv_heads), 6, "kv_heads"},     {F(head_dim), 5, "head_dim"},
-        {F(head_dim), -2, "head_dim"},    {F(head_dim), 4096, "head_dim"},
-        {F(ffn_dim), 0, "ffn_dim"},       {F(ffn_dim), 65537, "ffn_dim"},
-        {F(context), 0, "context"},       {F(context), 8193, "context"},
+        {F(vocab_size), 1, "vocab_size"},
+        {F(vocab_size), 65537, "vocab_size"},
+        {F(dim), 0, "dim"},
+        {F(dim), 8193, "dim"},
+        {F(layers), 0, "layers"},
+        {F(layers), 129, "layers"},
+        {F(heads), 0, "heads"},
+        {F(heads), 1 << 30, "heads"},
+        {F(kv_heads), 0, "kv_heads"},
+        {F(kv_heads), 2, "kv_heads"},
+        {F(kv_heads), 6, "kv_heads"},
+        {F(head_dim), 5, "head_dim"},
+        {F(head_dim), -2, "head_dim"},
+        {F(head_dim), 4096, "head_dim"},
+        {F(ffn_dim), 0, "ffn_dim"},
+        {F(ffn_dim), 65537, "ffn_dim"},
+        {F(context), 0, "context"},
+        {F(context), 8193, "context"},
 #undef F
     };
     struct model_shape s = odd_shape(false, true);

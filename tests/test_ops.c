@@ -121,8 +121,8 @@ static double linear_f(void *arg)
 
 static void ref_linear_gradients(void **state)
 {
-    struct linear_case c = {3, 5, 7, noise(15), noise(35), zeros(21),
-                            noise(21)};
+    struct linear_case c = {3,         5,         7,        noise(15),
+                            noise(35), zeros(21), noise(21)};
     struct probe p = {linear_f, &c};
     float *dx = zeros(15), *dw = zeros(35);
 
@@ -149,7 +149,7 @@ static double norm_f(void *arg)
 
 static void ref_rmsnorm_gradients(void **state)
 {
-    struct norm_case c = {4, 9,         noise(36), noise(9),
+    struct norm_case c = {4,         9,        noise(36), noise(9),
                           zeros(36), zeros(4), noise(36)};
     struct probe p = {norm_f, &c};
     float *dx = zeros(36), *dw = zeros(9);
@@ -168,19 +168,26 @@ struct attention_case {
 };
 
 /* Strides wider than the rows, so that a mixed-up one shows. */
-static struct attention_case attention_case(size_t t, size_t past,
-                                            size_t heads, size_t kv_heads,
-                                            size_t hd)
+static struct attention_case attention_case(size_t t, size_t past, size_t heads,
+                                            size_t kv_heads, size_t hd)
 {
     size_t q = heads * hd + 3, kv = kv_heads * hd + 5, o = heads * hd + 1;
-    struct attention_case c = {
-        .t = t, .past = past, .heads = heads, .kv_heads = kv_heads, .hd = hd,
-        .q_stride = q, .kv_stride = kv, .o_stride = o,
-        .q = noise(t * q), .k = noise((past + t) * kv),
-        .v = noise((past + t) * kv), .out = zeros(t * o),
-        .lse = zeros(heads * t),
-        .scratch = zeros(ops_attention_scratch(past + t)),
-        .dout = noise(t * o)};
+    struct attention_case c = {.t = t,
+                               .past = past,
+                               .heads = heads,
+                               .kv_heads = kv_heads,
+                               .hd = hd,
+                               .q_stride = q,
+                               .kv_stride = kv,
+                               .o_stride = o,
+                               .q = noise(t * q),
+                               .k = noise((past + t) * kv),
+                               .v = noise((past + t) * kv),
+                               .out = zeros(t * o),
+                               .lse = zeros(heads * t),
+                               .scratch =
+                                   zeros(ops_attention_scratch(past + t)),
+                               .dout = noise(t * o)};
 
     return c;
 }
@@ -407,11 +414,11 @@ static void compare_attention(size_t t, size_t past, size_t heads,
 
 static void blas_attention(void **state)
 {
-    static const size_t cases[][5] = {
-        {1, 0, 1, 1, 2},   {1, 0, 3, 1, 6},  {2, 0, 4, 2, 10},
-        {64, 0, 2, 2, 8},  {65, 0, 3, 1, 6}, {129, 0, 4, 2, 18},
-        {129, 0, 1, 1, 1}, {1, 128, 3, 1, 6}, {7, 60, 4, 2, 10},
-        {66, 63, 2, 1, 34}};
+    static const size_t cases[][5] = {{1, 0, 1, 1, 2},   {1, 0, 3, 1, 6},
+                                      {2, 0, 4, 2, 10},  {64, 0, 2, 2, 8},
+                                      {65, 0, 3, 1, 6},  {129, 0, 4, 2, 18},
+                                      {129, 0, 1, 1, 1}, {1, 128, 3, 1, 6},
+                                      {7, 60, 4, 2, 10}, {66, 63, 2, 1, 34}};
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

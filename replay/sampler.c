@@ -33,7 +33,7 @@ int64_t sampler_bucket(int64_t n)
 void sampler_quotas(const int64_t *seen, size_t n, int64_t capacity,
                     double exponent, double *quota)
 {
-    double total = 0.0, floor_share;
+    double floor = SAMPLER_FLOOR * (1.0 - exponent), total = 0.0;
     size_t n_seen = 0;
 
     for (size_t d = 0; d < n; d++) {
@@ -46,11 +46,10 @@ void sampler_quotas(const int64_t *seen, size_t n, int64_t capacity,
     }
     if (n_seen == 0)
         return;
-    floor_share = SAMPLER_FLOOR / (double)n_seen;
     for (size_t d = 0; d < n; d++)
         if (seen[d] > 0)
-            quota[d] = (double)capacity *
-                       (floor_share + (1.0 - SAMPLER_FLOOR) * quota[d] / total);
+            quota[d] = (double)capacity * (floor / (double)n_seen +
+                                           (1.0 - floor) * quota[d] / total);
 }
 
 size_t sampler_fullest(const int64_t *held, const double *quota, size_t n)

@@ -8,7 +8,8 @@
  *
  *     capacity * (f / D + (1 - f) * w_d / sum w),   w_d = bucket(n_d)^a
  *
- * with f = SAMPLER_FLOOR, so that no domain is starved. The quota follows n_d
+ * with f = SAMPLER_FLOOR (1 - a), so that no domain is starved unless shares
+ * are to be proportional (a = 1: one reservoir for all). The quota follows n_d
  * in steps of about 6 % (sampler_bucket): it is a function of the counts alone
  * and needs no running sums, whose rounding would differ after a restart.
  *
@@ -29,7 +30,7 @@
 
 #include "base/rng.h"
 
-#define SAMPLER_FLOOR 0.25 /* of the capacity, shared equally */
+#define SAMPLER_FLOOR 0.25 /* of the capacity, shared equally when a = 0 */
 #define SAMPLER_NONE SIZE_MAX
 
 /* A sequence of draws that depends on nothing but its four words. */

@@ -1,0 +1,476 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The buffer with its database: staged, taken and stored rows give the same
+ * draws; changes that are taken are stored, or come back; what dies meanwhile
+ * is neither lost nor left over; a restart and a rollback go on.
+ */
+#include "config.h"
+
+#include <setjmp.h>
+#include <sqlite3.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "replay/replay.h"
+
+static struct sqlite3 *open_tables(void)
+{
+    struct sqlite3 *db;
+
+    assert_int_equal(sqlite3_open(":memory:", &db), SQLITE_OK);
+    for (size_t i = 0; i < replay_schema_n; i++)
+        assert_int_equal(sqlite3_exec(db, replay_schema[i], NULL, NULL, NULL),
+                         SQLITE_OK);
+    return db;
+}
+
+static struct replay *make(enum replay_kind kind, int64_t capacity,
+                           struct sqlite3 *db)
+{
+    struct replay_options o;
+
+    replay_options_default(&o, kind);
+    o.capacity = capacity;
+    return replay_create(&o, db);
+}
+
+/* Offers number i: its tokens, domain, length and id say which it is. */
+static void offer(struct replay *r, int i)
+{
+    uint16_t tokens[8];
+    struct segment s = {.tokens = tokens,
+                        .n_tokens = 1 + (uint32_t)i % 7,
+                        .n_bytes = (uint32_t)i,
+                        .domain = i % 3,
+                        .label = -1};
+    struct segment_origin o = {.offset = i, .id = i % 2 ? "odd" : NULL};
+
+    for (int t = 0; t < 8; t++)
+        tokens[t] = (uint16_t)(i + t);
+    replay_offer(r, &s, &o, i);
+}
+
+static void offer_many(struct replay *r, int first, int last)
+{
+    for (int i = first; i <= last; i++)
+        offer(r, i);
+}
+
+static void assert_is_whole(const struct segment *s)
+{
+    int i = (int)s->n_bytes;
+
+    assert_int_equal(s->n_tokens, 1 + i % 7);
+    assert_int_equal(s->domain, i % 3);
+    for (uint32_t t = 0; t <= s->n_tokens; t++)
+        assert_int_equal(s->tokens[t], (uint16_t)((uint32_t)i + t));
+}
+
+static void assert_same_draws(struct replay *a, struct replay *b,
+                              uint64_t first_step)
+{
+    for (uint64_t step = first_step; step < first_step + 40; step++) {
+        bool fisher = step % 4 == 0;
+        struct replay_draw *x, *y;
+        size_t n, m;
+
+        if (fisher) {
+            assert_int_equal(replay_sample_fisher(a, step, 30, &x, &n, NULL),
+                             0);
+            assert_int_equal(replay_sample_fisher(b, step, 30, &y, &m, NULL),
+                             0);
+        } else {
+            assert_int_equal(replay_sample(a, step, 30, false, &x, &n, NULL),
+                             0);
+            assert_int_equal(replay_sample(b, step, 30, false, &y, &m, NULL),
+                             0);
+        }
+        assert_int_equal(n, m);
+        assert_true(n >= 30 / 7);
+        for (size_t i = 0; i < n; i++) {
+            assert_is_whole(&x[i].segment);
+            assert_int_equal(x[i].segment.n_bytes, y[i].segment.n_bytes);
+            replay_replayed(a, &x[i], step, 2.0);
+            replay_replayed(b, &y[i], step, 2.0);
+        }
+        offer(a, 100000 + (int)step);
+        offer(b, 100000 + (int)step);
+    }
+}
+
+/* Publishes in a transaction of its own; the index out, or NULL. */
+static void publish(struct replay *r, struct sqlite3 *db, int64_t version,
+                    struct tensor_list *index)
+{
+    struct tensor_list own = TENSOR_LIST_INIT;
+    struct replay_changes *c = replay_take_changes(r, index ? index : &own);
+    struct err err = ERR_INIT;
+
+    if (replay_db_write(db, c, version, &err))
+        fail_msg("%s", err.msg);
+    replay_stored(r, c);
+    tensor_list_release(&own);
+}
+
+static int64_t number(struct sqlite3 *db, const char *sql)
+{
+    struct sqlite3_stmt *stmt;
+    int64_t value;
+
+    assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &stmt, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(stmt), SQLITE_ROW);
+    value = sqlite3_column_int64(stmt, 0);
+    sqlite3_finalize(stmt);
+    return value;
+}
+
+static int64_t living_rows(struct sqlite3 *db)
+{
+    return number(db, "SELECT count(*) FROM replay_rows WHERE died IS NULL");
+}
+
+static int64_t all_rows(struct sqlite3 *db)
+{
+    return number(db, "SELECT count(*) FROM replay_rows");
+}
+
+/* The living rows of the table are those of the index: each can be read. */
+static void assert_table_is_index(struct sqlite3 *db,
+                                  const struct tensor_list *index)
+{
+    const int64_t *keys, *domains;
+    struct replay_segments read;
+    size_t n;
+
+    assert_int_equal(
+        replay_index_keys(index, REPLAY_ROWS, &keys, &domains, &n, NULL), 0);
+    assert_int_equal(n, living_rows(db));
+    assert_int_equal(replay_db_read(db, REPLAY_ROWS, keys, n, &read, NULL), 0);
+    for (size_t i = 0; i < n; i++) {
+        assert_is_whole(&read.items[i]);
+        assert_int_equal(read.items[i].domain, domains[i]);
+    }
+    replay_segments_free(&read);
+}
+
+static void an_empty_buffer_draws_nothing(void **state)
+{
+    struct replay *r = make(REPLAY_ROWS, 10, NULL);
+    struct replay_draw *draws;
+    size_t n = 1;
+
+    (void)state;
+    assert_int_equal(replay_sample(r, 1, 100, false, &draws, &n, NULL), 0);
+    assert_int_equal(n, 0);
+    n = 1;
+    assert_int_equal(replay_sample_fisher(r, 1, 100, &draws, &n, NULL), 0);
+    assert_int_equal(n, 0);
+    assert_int_equal(replay_live(r), 0);
+    replay_free(r);
+    replay_free(NULL);
+}
+
+static void a_draw_larger_than_the_buffer_is_all_of_it(void **state)
+{
+    (void)state;
+    for (int64_t capacity = 1; capacity <= 9; capacity++) {
+        struct replay *r = make(REPLAY_ROWS, capacity, NULL);
+        struct replay_draw *draws;
+        size_t n;
+
+        offer_many(r, 1, 50);
+        assert_int_equal(replay_sample(r, 1, 1000, true, &draws, &n, NULL), 0);
+        assert_int_equal(n, replay_live(r));
+        assert_in_range(n, 1, capacity);
+        assert_int_equal(replay_staged_bytes(r) > 0, 1);
+        replay_free(r);
+    }
+}
+
+static void staged_and_stored_rows_are_drawn_alike(void **state)
+{
+    struct sqlite3 *db = open_tables();
+    struct replay *a = make(REPLAY_ROWS, 200, NULL);
+    struct replay *b = make(REPLAY_ROWS, 200, db);
+
+    (void)state;
+    for (int i = 1; i <= 3000; i++) {
+        offer(a, i);
+        offer(b, i);
+        if (i % 1000 == 0)
+            publish(b, db, i / 1000, NULL);
+    }
+    assert_int_equal(replay_live(a), replay_live(b));
+    assert_int_equal(replay_bytes(a), replay_bytes(b));
+    assert_int_equal(replay_staged_bytes(b), 0);
+    assert_int_equal(living_rows(db), replay_live(b));
+    assert_same_draws(a, b, 7);
+    replay_free(a);
+    replay_free(b);
+    sqlite3_close(db);
+}
+
+/* Restart: another buffer goes on from the version, bit for bit. */
+static void a_restart_goes_on(void **state)
+{
+    struct sqlite3 *db = open_tables();
+    struct replay *a = make(REPLAY_ROWS, 200, db);
+    struct replay *b = make(REPLAY_ROWS, 200, db);
+    struct tensor_list index = TENSOR_LIST_INIT, x = TENSOR_LIST_INIT,
+                       y = TENSOR_LIST_INIT;
+
+    (void)state;
+    offer_many(a, 1, 900);
+    publish(a, db, 1, NULL);
+    assert_same_draws(a, a, 1);
+    publish(a, db, 2, &index);
+    assert_table_is_index(db, &index);
+    assert_int_equal(replay_import(b, &index, 0, NULL), 0);
+    assert_same_draws(a, b, 500);
+    replay_stored(a, replay_take_changes(a, &x));
+    replay_stored(b, replay_take_changes(b, &y));
+    assert_int_equal(x.n, y.n);
+    for (size_t i = 0; i < x.n; i++) {
+        assert_int_equal(tensor_bytes(&x.items[i]), tensor_bytes(&y.items[i]));
+        assert_memory_equal(x.items[i].data, y.items[i].data,
+                            tensor_bytes(&x.items[i]));
+    }
+    tensor_list_release(&index);
+    tensor_list_release(&x);
+    tensor_list_release(&y);
+    replay_free(a);
+    replay_free(b);
+    sqlite3_close(db);
+}
+
+static void what_comes_and_goes_is_never_written(void **state)
+{
+    struct sqlite3 *db = open_tables();
+    struct replay *r = make(REPLAY_ROWS, 20, db);
+
+    (void)state;
+    offer_many(r, 1, 1000);
+    publish(r, db, 1, NULL);
+    assert_int_equal(all_rows(db), replay_live(r));
+    replay_free(r);
+    sqlite3_close(db);
+}
+
+/* Every row of a publish dies while it is on its way. */
+static void rows_that_die_in_flight(void **state)
+{
+    struct sqlite3 *db = open_tables();
+    struct replay *r = make(REPLAY_ROWS, 20, db);
+    struct tensor_list index = TENSOR_LIST_INIT, next = TENSOR_LIST_INIT;
+    struct replay_changes *c;
+
+    (void)state;
+    offer_many(r, 1, 100);
+    c = replay_take_changes(r, &index);
+    assert_true(replay_staged_bytes(r) > 0);
+    assert_same_draws(r, r, 1); /* drawn while they are taken */
+    offer_many(r, 101, 20000);
+    assert_int_equal(replay_db_write(db, c, 1, NULL), 0);
+    assert_table_is_index(db, &index);
+    replay_stored(r, c);
+    publish(r, db, 2, &next);
+    assert_table_is_index(db, &next);
+    assert_true(all_rows(db) > living_rows(db));
+    tensor_list_release(&index);
+    tensor_list_release(&next);
+    replay_free(r);
+    sqlite3_close(db);
+}
+
+/* Two publishes fail, one after another: the third writes it all. */
+static void changes_that_were_not_stored_come_back(void **state)
+{
+    struct sqlite3 *db = open_tables();
+    struct replay *r = make(REPLAY_ROWS, 60, db);
+    struct tensor_list index = TENSOR_LIST_INIT;
+    int64_t staged;
+
+    (void)state;
+    offer_many(r, 1, 100);
+    publish(r, db, 1, NULL);
+    for (int round = 1; round <= 2; round++) {
+        struct tensor_list lost = TENSOR_LIST_INIT;
+        struct replay_changes *c;
+
+        offer_many(r, 100 * round + 1, 100 * round + 30);
+        staged = replay_staged_bytes(r);
+        c = replay_take_changes(r, &lost);
+        assert_int_equal(replay_staged_bytes(r), staged);
+        offer_many(r, 100 * round + 31, 100 * round + 40);
+        replay_not_stored(r, c);
+        tensor_list_release(&lost);
+    }
+    assert_same_draws(r, r, 1);
+    publish(r, db, 2, &index);
+    assert_int_equal(replay_staged_bytes(r), 0);
+    assert_table_is_index(db, &index);
+    tensor_list_release(&index);
+    replay_free(r);
+    sqlite3_close(db);
+}
+
+/*
+ * Versions 1 to 3, back to 1, version 4 of another branch, back to 2 of the
+ * first: each time the table's living rows are the index's after the next
+ * publish, and no key is used twice.
+ */
+static void rollbacks_leave_no_row_behind(void **state)
+{
+    struct sqlite3 *db = open_tables();
+    struct replay *r = make(REPLAY_ROWS, 60, db);
+    struct tensor_list index[6] = {TENSOR_LIST_INIT};
+    const int64_t newest = 5;
+    int64_t deleted;
+
+    (void)state;
+    for (int v = 1; v <= 3; v++) {
+        offer_many(r, 100 * v, 100 * v + 49);
+        publish(r, db, v, &index[v]);
+    }
+    offer_many(r, 400, 420);
+    assert_int_equal(replay_db_rollback(db, 1, 3, NULL), 0);
+    assert_int_equal(replay_import(r, &index[1], 4, NULL), 0);
+    assert_table_is_index(db, &index[1]);
+    offer_many(r, 500, 599);
+    publish(r, db, 4, &index[4]);
+    assert_table_is_index(db, &index[4]);
+    assert_int_equal(replay_db_rollback(db, 2, 4, NULL), 0);
+    assert_int_equal(replay_import(r, &index[2], 5, NULL), 0);
+    offer_many(r, 600, 620);
+    publish(r, db, 5, &index[5]);
+    assert_table_is_index(db, &index[5]);
+    assert_int_equal(replay_db_sweep(db, &newest, 1, 1000, &deleted, NULL), 0);
+    assert_int_equal(all_rows(db), replay_live(r));
+    for (int v = 1; v <= 5; v++)
+        tensor_list_release(&index[v]);
+    replay_free(r);
+    sqlite3_close(db);
+}
+
+/* Changes on their way belong to the state before; whoever has them may hand
+ * them back either way. */
+static void import_forgets_changes_in_flight(void **state)
+{
+    struct sqlite3 *db = open_tables();
+
+    (void)state;
+    for (int stored = 0; stored <= 1; stored++) {
+        struct replay *r = make(REPLAY_ROWS, 60, db);
+        struct tensor_list index = TENSOR_LIST_INIT;
+        struct replay_changes *c;
+
+        offer_many(r, 1, 50);
+        c = replay_take_changes(r, &index);
+        assert_int_equal(replay_import(r, &index, 10 + stored, NULL), 0);
+        if (stored)
+            replay_stored(r, c);
+        else
+            replay_not_stored(r, c);
+        assert_int_equal(replay_staged_bytes(r), 0);
+        tensor_list_release(&index);
+        replay_free(r);
+    }
+    sqlite3_close(db);
+}
+
+static void a_missing_row_is_named(void **state)
+{
+    struct sqlite3 *db = open_tables();
+    struct replay *r = make(REPLAY_ROWS, 20, db);
+    struct err err = ERR_INIT;
+    struct replay_draw *draws;
+    size_t n;
+
+    (void)state;
+    offer_many(r, 1, 100);
+    publish(r, db, 1, NULL);
+    assert_int_equal(sqlite3_exec(db, "DELETE FROM replay_rows WHERE key = 100",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
+    assert_int_equal(replay_sample(r, 1, 20, true, &draws, &n, &err),
+                     ERR_CORRUPT);
+    assert_non_null(strstr(err.msg, "100 is missing"));
+    replay_free(r);
+    sqlite3_close(db);
+}
+
+static void the_holdout_has_tables_of_its_own(void **state)
+{
+    struct sqlite3 *db = open_tables();
+    struct replay *r = make(REPLAY_HOLDOUT, 30, db);
+    struct tensor_list index = TENSOR_LIST_INIT;
+    const int64_t *keys, *domains;
+    size_t n;
+
+    (void)state;
+    offer_many(r, 1, 3000);
+    assert_int_equal(replay_live(r), 30);
+    assert_int_equal(replay_live_in_domain(r, 0), 10);
+    publish(r, db, 1, &index);
+    assert_int_equal(all_rows(db), 0);
+    assert_int_equal(number(db, "SELECT count(*) FROM holdout_rows"), 30);
+    assert_int_equal(
+        replay_index_keys(&index, REPLAY_HOLDOUT, &keys, &domains, &n, NULL),
+        0);
+    assert_int_equal(n, 30);
+    assert_int_equal(
+        replay_index_keys(&index, REPLAY_ROWS, &keys, &domains, &n, NULL),
+        ERR_CORRUPT);
+    assert_int_equal(replay_import(r, &index, 0, NULL), 0);
+    assert_same_draws(r, r, 1);
+    tensor_list_release(&index);
+    replay_free(r);
+    sqlite3_close(db);
+}
+
+/* A restart with a smaller capacity: what is left over dies in the table. */
+static void a_smaller_capacity_buries_the_rest(void **state)
+{
+    struct sqlite3 *db = open_tables();
+    struct replay *a = make(REPLAY_ROWS, 100, db);
+    struct replay *b = make(REPLAY_ROWS, 10, db);
+    struct tensor_list index = TENSOR_LIST_INIT, next = TENSOR_LIST_INIT;
+
+    (void)state;
+    offer_many(a, 1, 500);
+    publish(a, db, 1, &index);
+    assert_int_equal(replay_import(b, &index, 0, NULL), 0);
+    assert_in_range(replay_live(b), 1, 10);
+    publish(b, db, 2, &next);
+    assert_table_is_index(db, &next);
+    tensor_list_release(&index);
+    tensor_list_release(&next);
+    replay_free(a);
+    replay_free(b);
+    sqlite3_close(db);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_empty_buffer_draws_nothing),
+        cmocka_unit_test(a_draw_larger_than_the_buffer_is_all_of_it),
+        cmocka_unit_test(staged_and_stored_rows_are_drawn_alike),
+        cmocka_unit_test(a_restart_goes_on),
+        cmocka_unit_test(what_comes_and_goes_is_never_written),
+        cmocka_unit_test(rows_that_die_in_flight),
+        cmocka_unit_test(changes_that_were_not_stored_come_back),
+        cmocka_unit_test(rollbacks_leave_no_row_behind),
+        cmocka_unit_test(import_forgets_changes_in_flight),
+        cmocka_unit_test(a_missing_row_is_named),
+        cmocka_unit_test(the_holdout_has_tables_of_its_own),
+        cmocka_unit_test(a_smaller_capacity_buries_the_rest),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

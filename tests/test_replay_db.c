@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Rows in SQLite: what is written is what is read, damage is found, and a row
+ * is there as long as a kept version has it, over rollbacks too.
+ */
+#include "config.h"
+
+#include <setjmp.h>
+#include <sqlite3.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/xalloc.h"
+#include "replay/replay_db.h"
+
+static int setup(void **state)
+{
+    struct sqlite3 *db;
+
+    if (sqlite3_open(":memory:", &db) != SQLITE_OK)
+        return -1;
+    for (size_t i = 0; i < replay_schema_n; i++)
+        if (sqlite3_exec(db, replay_schema[i], NULL, NULL, NULL) != SQLITE_OK)
+            return -1;
+    *state = db;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    return sqlite3_close(*state) == SQLITE_OK ? 0 : -1;
+}
+
+static void run_sql(struct sqlite3 *db, const char *sql)
+{
+    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+}
+
+static const uint16_t tokens[] = {7, 65535, 0, 258, 9};
+static const float logits[] = {0.5f, -1.0f, 3.25f};
+
+static struct row *make_row(int64_t key)
+{
+    struct segment s = {.tokens = tokens,
+                        .n_tokens = 4,
+                        .n_masked = 1,
+                        .n_bytes = 11,
+                        .ends = true,
+                        .domain = 3,
+                        .label = 2,
+                        .old_logits = logits,
+                        .n_old_logits = 3};
+    struct segment_origin o = {.partition_id = 4,
+                               .offset = INT64_MAX,
+                               .part = 2,
+                               .id = "a-17",
+                               .text_hash = UINT64_MAX,
+                               .time_ms = -5};
+
+    return row_copy(key, &s, &o, 12.5);
+}
+
+/* Writes one version: rows first to last born, the keys dead[n] dead. */
+static int write_version(struct sqlite3 *db, enum replay_kind kind,
+                         int64_t version, int64_t first, int64_t last,
+                         const int64_t *dead, size_t n_dead, struct err *err)
+{
+    struct replay_changes *c = xcalloc(1, sizeof *c);
+    int rc;
+
+    c->kind = kind;
+    c->born = xcalloc((size_t)(last - first + 2), sizeof *c->born);
+    for (int64_t key = first; key <= last; key++)
+        c->born[c->n_born++] = make_row(key);
+    if (n_dead > 0)
+        c->dead = xmemdup(dead, n_dead * sizeof *dead);
+    c->n_dead = n_dead;
+    rc = replay_db_write(db, c, version, err);
+    replay_changes_free(c);
+    return rc;
+}
+
+static int64_t number(struct sqlite3 *db, const char *sql)
+{
+    struct sqlite3_stmt *stmt;
+    int64_t value;
+
+    assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &stmt, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(stmt), SQLITE_ROW);
+    value = sqlite3_column_type(stmt, 0) == SQLITE_NULL
+                ? -1
+                : sqlite3_column_int64(stmt, 0);
+    sqlite3_finalize(stmt);
+    return value;
+}
+
+static int64_t rows(struct sqlite3 *db)
+{
+    return number(db, "SELECT count(*) FROM replay_rows");
+}
+
+static void what_is_written_is_read(void **state)
+{
+    struct sqlite3_stmt *fetch;
+    struct row *row, *expected = make_row(5);
+
+    assert_int_equal(
+        write_version(*state, REPLAY_HOLDOUT, 1, 5, 5, NULL, 0, NULL), 0);
+    assert_int_equal(
+        replay_db_prepare_fetch(*state, REPLAY_HOLDOUT, &fetch, NULL), 0);
+    assert_int_equal(replay_db_fetch(fetch, 5, &row, NULL), 0);
+    sqlite3_finalize(fetch);
+    assert_int_equal(row->segment.n_tokens, 4);
+    assert_int_equal(row->segment.n_masked, 1);
+    assert_int_equal(row->segment.n_bytes, 11);
+    assert_true(row->segment.ends);
+    assert_int_equal(row->segment.domain, 3);
+    assert_int_equal(row->segment.label, 2);
+    assert_memory_equal(row->segment.tokens, tokens, sizeof tokens);
+    assert_int_equal(row->segment.n_old_logits, 3);
+    assert_memory_equal(row->segment.old_logits, logits, sizeof logits);
+    assert_null(row->segment.text);
+    assert_string_equal(row->origin.id, "a-17");
+    assert_true(row->origin.text_hash == UINT64_MAX);
+    assert_true(row->origin.offset == INT64_MAX);
+    assert_true(row->nats == 12.5);
+    assert_true(row_checksum(row) == row_checksum(expected));
+    assert_int_equal(rows(*state), 0); /* the other table */
+    free(row);
+    free(expected);
+}
+
+/* Preset linear: text and no tokens, an id of no length, an unknown loss. */
+static void a_row_of_text_goes_round(void **state)
+{
+    struct segment s = {.text = "h\0llo", .text_bytes = 5, .label = -1};
+    struct segment_origin o = {.id = ""};
+    struct replay_changes *c = xcalloc(1, sizeof *c);
+    struct replay_segments read;
+    int64_t key = 1;
+
+    c->born = xcalloc(1, sizeof *c->born);
+    c->born[c->n_born++] = row_copy(key, &s, &o, 0.0 / 0.0);
+    assert_int_equal(replay_db_write(*state, c, 1, NULL), 0);
+    replay_changes_free(c);
+    assert_int_equal(replay_db_read(*state, REPLAY_ROWS, &key, 1, &read, NULL),
+                     0);
+    assert_int_equal(read.items[0].text_bytes, 5);
+    assert_memory_equal(read.items[0].text, "h\0llo", 5);
+    assert_int_equal(read.items[0].label, -1);
+    assert_null(read.items[0].tokens);
+    replay_segments_free(&read);
+}
+
+static void rows_are_read_in_the_order_asked_for(void **state)
+{
+    static const int64_t keys[] = {3, 1, 2, 3};
+    struct replay_segments read;
+
+    assert_int_equal(write_version(*state, REPLAY_ROWS, 1, 1, 3, NULL, 0, NULL),
+                     0);
+    run_sql(*state, "UPDATE replay_rows SET loss = 1");
+    assert_int_equal(replay_db_read(*state, REPLAY_ROWS, keys, 4, &read, NULL),
+                     0);
+    assert_int_equal(read.n, 4);
+    for (size_t i = 0; i < 4; i++)
+        assert_memory_equal(read.items[i].tokens, tokens, sizeof tokens);
+    replay_segments_free(&read);
+    assert_int_equal(replay_db_read(*state, REPLAY_ROWS, keys, 0, &read, NULL),
+                     0);
+    replay_segments_free(&read);
+}
+
+static void damage_is_found(void **state)
+{
+    static const char *const damages[] = {
+        "UPDATE replay_rows SET domain = 4",
+        "UPDATE replay_rows SET domain = -1",
+        "UPDATE replay_rows SET label = 1",
+        "UPDATE replay_rows SET n_tokens = 3",
+        "UPDATE replay_rows SET n_tokens = 70000",
+        "UPDATE replay_rows SET n_masked = 5",
+        "UPDATE replay_rows SET n_bytes = 12",
+        "UPDATE replay_rows SET ends = 0",
+        "UPDATE replay_rows SET tokens = zeroblob(10)",
+        "UPDATE replay_rows SET tokens = zeroblob(9)",
+        "UPDATE replay_rows SET tokens = NULL",
+        "UPDATE replay_rows SET text = 'x'",
+        "UPDATE replay_rows SET logits = zeroblob(12)",
+        "UPDATE replay_rows SET logits = zeroblob(11)",
+        "UPDATE replay_rows SET id = 'a-18'",
+        "UPDATE replay_rows SET record_offset = 1",
+        "UPDATE replay_rows SET checksum = 1",
+        "UPDATE replay_rows SET key = 43; "
+        "UPDATE replay_rows SET key = 42 WHERE key = 43; "
+        "UPDATE replay_rows SET part = 3",
+        "DELETE FROM replay_rows",
+    };
+    struct replay_segments read;
+    int64_t key = 42;
+
+    for (size_t i = 0; i < sizeof damages / sizeof *damages; i++) {
+        struct err err = ERR_INIT;
+
+        run_sql(*state, "DELETE FROM replay_rows");
+        assert_int_equal(
+            write_version(*state, REPLAY_ROWS, 1, 42, 42, NULL, 0, NULL), 0);
+        run_sql(*state, damages[i]);
+        if (replay_db_read(*state, REPLAY_ROWS, &key, 1, &read, &err) !=
+            ERR_CORRUPT)
+            fail_msg("not found: %s", damages[i]);
+        assert_non_null(strstr(err.msg, "42"));
+    }
+}
+
+static void a_key_is_never_used_twice(void **state)
+{
+    struct err err = ERR_INIT;
+
+    assert_int_equal(write_version(*state, REPLAY_ROWS, 1, 1, 3, NULL, 0, NULL),
+                     0);
+    assert_int_equal(write_version(*state, REPLAY_ROWS, 2, 3, 4, NULL, 0, &err),
+                     ERR_CORRUPT);
+    assert_non_null(strstr(err.msg, "row 3"));
+}
+
+static void no_tables_is_an_error(void **state)
+{
+    struct err err = ERR_INIT;
+    int64_t deleted;
+
+    run_sql(*state, "DROP TABLE holdout_rows");
+    assert_int_equal(
+        write_version(*state, REPLAY_HOLDOUT, 1, 1, 1, NULL, 0, &err), ERR_IO);
+    assert_int_equal(replay_db_rollback(*state, 1, 2, &err), ERR_IO);
+    assert_int_equal(replay_db_sweep(*state, NULL, 0, 10, &deleted, &err),
+                     ERR_IO);
+}
+
+/* --- the life of rows ----------------------------------------------------- */
+
+/* Row v * 10 is born in version v; in versions 3 and 5 the row born two
+ * before dies. */
+static void five_versions(struct sqlite3 *db)
+{
+    for (int64_t v = 1; v <= 5; v++) {
+        int64_t dead = (v - 2) * 10;
+
+        assert_int_equal(write_version(db, REPLAY_ROWS, v, v * 10, v * 10,
+                                       &dead, v == 3 || v == 5, NULL),
+                         0);
+    }
+}
+
+static int64_t died(struct sqlite3 *db, int64_t key)
+{
+    char *sql = xasprintf("SELECT died FROM replay_rows WHERE key = %lld",
+                          (long long)key);
+    int64_t value = number(db, sql);
+
+    free(sql);
+    return value;
+}
+
+static void rows_die_in_the_version_that_drops_them(void **state)
+{
+    static const int64_t keys[] = {10, 99};
+
+    five_versions(*state);
+    assert_int_equal(died(*state, 10), 3);
+    assert_int_equal(died(*state, 20), -1);
+    assert_int_equal(died(*state, 30), 5);
+    /* Once dead it stays so; a row that is gone is no error. */
+    assert_int_equal(
+        write_version(*state, REPLAY_ROWS, 6, 60, 60, keys, 2, NULL), 0);
+    assert_int_equal(died(*state, 10), 3);
+}
+
+static void rollback_brings_back_what_was_live(void **state)
+{
+    five_versions(*state);
+    assert_int_equal(replay_db_rollback(*state, 2, 5, NULL), 0);
+    assert_int_equal(died(*state, 10), -1); /* died in 3 */
+    assert_int_equal(died(*state, 20), -1);
+    assert_int_equal(died(*state, 30), 5); /* came and went */
+    assert_int_equal(died(*state, 40), 6); /* after 2 */
+    assert_int_equal(died(*state, 50), 6);
+    /* And on to a version of the branch that was left. */
+    assert_int_equal(replay_db_rollback(*state, 4, 5, NULL), 0);
+    assert_int_equal(died(*state, 30), -1);
+    assert_int_equal(died(*state, 40), -1);
+    assert_int_equal(died(*state, 50), 6);
+}
+
+static void sweep_leaves_what_a_kept_version_has(void **state)
+{
+    static const int64_t all[] = {1, 2, 3, 4, 5}, some[] = {1, 3}, newest = 5;
+    int64_t deleted;
+
+    five_versions(*state);
+    assert_int_equal(replay_db_sweep(*state, all, 5, 100, &deleted, NULL), 0);
+    assert_int_equal(deleted, 0);
+    /* 10 lived in 1 and 2, 30 in 3 and 4 */
+    assert_int_equal(replay_db_sweep(*state, some, 2, 100, &deleted, NULL), 0);
+    assert_int_equal(deleted, 0);
+    assert_int_equal(replay_db_sweep(*state, &newest, 1, 0, &deleted, NULL), 0);
+    assert_int_equal(deleted, 0);
+    assert_int_equal(replay_db_sweep(*state, &newest, 1, 1, &deleted, NULL), 0);
+    assert_int_equal(deleted, 1);
+    assert_int_equal(died(*state, 30), 5); /* the older one went first */
+    assert_int_equal(replay_db_sweep(*state, &newest, 1, 9, &deleted, NULL), 0);
+    assert_int_equal(deleted, 1);
+    assert_int_equal(rows(*state), 3);
+}
+
+static void sweep_counts_both_tables(void **state)
+{
+    static const int64_t dead[] = {1, 2, 3};
+    int64_t deleted;
+
+    for (int kind = REPLAY_ROWS; kind <= REPLAY_HOLDOUT; kind++) {
+        assert_int_equal(write_version(*state, (enum replay_kind)kind, 1, 1, 4,
+                                       NULL, 0, NULL),
+                         0);
+        assert_int_equal(write_version(*state, (enum replay_kind)kind, 2, 9, 9,
+                                       dead, 3, NULL),
+                         0);
+    }
+    assert_int_equal(replay_db_sweep(*state, NULL, 0, 4, &deleted, NULL), 0);
+    assert_int_equal(deleted, 4);
+    assert_int_equal(replay_db_sweep(*state, NULL, 0, 4, &deleted, NULL), 0);
+    assert_int_equal(deleted, 2);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(what_is_written_is_read),
+        TEST(a_row_of_text_goes_round),
+        TEST(rows_are_read_in_the_order_asked_for),
+        TEST(damage_is_found),
+        TEST(a_key_is_never_used_twice),
+        TEST(no_tables_is_an_error),
+        TEST(rows_die_in_the_version_that_drops_them),
+        TEST(rollback_brings_back_what_was_live),
+        TEST(sweep_leaves_what_a_kept_version_has),
+        TEST(sweep_counts_both_tables),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -17,14 +17,16 @@
  * optimizer's metric and implicitly, so that no lambda diverges:
  *     r = lr lambda F / (sqrt(v^) + eps);  w <- w + (a - w) r / (1 + r)
  *
- * Consolidation begins on a loss plateau or after a number of tokens
- * (ewc_decide), goes on over the next steps with at most a tenth of a step's
- * tokens, and the next one waits for it. Nothing here knows of versions: what
- * is learned must not depend on when they are made.
+ * Consolidation begins on a loss plateau - the halves of the window of last
+ * losses have nearly one mean, and it has little variance; once, until the loss
+ * has left that plateau - or after a number of tokens (ewc_decide). It goes on
+ * over the next steps with at most a tenth of a step's tokens, and the next one
+ * waits for it. Nothing here knows of versions: what is learned must not depend
+ * on when they are made.
  *
  * Use:     ewc_init; each step ewc_pull, ewc_decide; while ewc_collecting:
  *          ewc_observe for each Fisher pass, which ends by itself
- * Owner:   the learner; copies what it keeps
+ * Owner:   the learner; copies what it keeps; no blocks while not enabled
  * Threads: trainer
  */
 #ifndef MNEME_LEARNER_EWC_H
@@ -65,6 +67,7 @@ struct ewc {
     double window[EWC_WINDOW]; /* mean new-record loss of the last steps */
     int64_t n_window;          /* losses ever put there */
     bool armed;                /* a plateau may trigger */
+    double plateau;            /* mean loss of the last one, 0: none */
 };
 
 void ewc_init(struct ewc *e, const struct ewc_options *options,
@@ -95,15 +98,16 @@ bool ewc_collecting(const struct ewc *e);
 /*
  * One Fisher pass: grads is the gradient of the mean loss over n_tokens drawn
  * labels. The last pass folds F and sets the anchor to params; returns true
- * then.
+ * then. A gradient that is not finite, or absurd, does not count.
  */
 bool ewc_observe(struct ewc *e, const float *grads, size_t n_tokens,
                  const float *params);
 
 /*
  * State. ewc.fisher, ewc.anchor (F32) change only at a consolidation and go to
- * `anchor`; the rest to `state`: ewc.sum (while collecting), ewc.counters
- * (I64), ewc.window (F64).
+ * `anchor`, from the first on; the rest to `state`: ewc.sum (while
+ * collecting), ewc.counters (I64), ewc.window, ewc.plateau (F64). Either list
+ * may be NULL to export. Disabled, import keeps nothing of them.
  */
 void ewc_export(const struct ewc *e, struct tensor_list *state,
                 struct tensor_list *anchor);

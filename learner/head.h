@@ -37,6 +37,7 @@ struct head_options {
     int gram_slots;  /* rows of the hashed table, a power of two */
     int max_labels;
     float lr;
+    float replay_logits; /* alpha, of dark experience replay */
     uint64_t seed;
 };
 
@@ -53,9 +54,12 @@ struct head_example {
     bool replayed;
     const float *old_logits; /* n_old of them, or NULL */
     size_t n_old;
-    float *logits;        /* out, room for max_labels; NULL: not wanted */
-    float loss;           /* out: cross entropy over all classes, nats, before
-                             the update */
+    float *logits;        /* out, head_labels(h) of them as it is after the
+                             step, 0 for labels not seen yet; NULL: not
+                             wanted */
+    float loss;           /* out: cross entropy over all labels seen, nats,
+                             before the example was learned; of a label never
+                             seen ln of their number with it */
     bool correct;         /* out: the right label came first, before it */
 };
 
@@ -65,17 +69,21 @@ struct head *head_create(const struct head_options *options);
 void head_free(struct head *h);
 size_t head_labels(const struct head *h); /* rows in use */
 
+/* Memory it holds or will hold. */
+size_t head_bytes(const struct head_options *options);
+
 /*
- * Test, then train on a batch: fills loss, correct, logits and dstates (of the
- * mean loss, times trunk_weight) of every example, then updates. Labels up to
- * the largest id in the batch get rows. The result depends on the order of the
- * examples only.
+ * Test, then train on a batch, in pieces of a few new examples and their share
+ * of the replayed ones: fills loss, correct, logits and dstates (of the
+ * batch's mean loss, times trunk_weight) of every example of a piece, then
+ * updates. Labels up to the largest id in the batch get rows. The result
+ * depends on the order of the examples only.
  */
 void head_step(struct head *h, struct head_example *examples, size_t n,
                float trunk_weight);
 
 /*
- * Probabilities of all labels.
+ * Probabilities of all labels, 0 for one that is not seen yet.
  *   states  [n_states][dim]
  *   scores  float[head_labels(h)] out, summing to 1
  */
@@ -83,12 +91,15 @@ void head_scores(const struct head *h, const char *text, size_t n_bytes,
                  const float *states, size_t n_states, float *scores);
 
 /* What serves goes to `head` (head.rows, head.grams, head.prototypes: F32),
- * what only training needs to `state` (head.accumulators..., F32 and I64). */
+ * what only training needs to `state` (head.row_acc, head.gram_acc: F32,
+ * head.counts: I64). Before the first label both stay empty. Either may be
+ * NULL. */
 void head_export(const struct head *h, struct tensor_list *head,
                  struct tensor_list *state);
 
 /* state NULL: for serving. Shapes are taken from the tensors and checked
- * against options where those are not 0. */
+ * against options where those are not 0. An empty list is a head that has seen
+ * no label. On an error h is as it was. */
 int head_import(struct head *h, const struct tensor_list *head,
                 const struct tensor_list *state, struct err *err);
 

@@ -1,9 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 noinst_LIBRARIES += learner/liblearner.a
+learner_liblearner_a_CFLAGS = $(AM_CFLAGS) -fno-math-errno
 learner_liblearner_a_SOURCES = \
 	learner/batch.c \
+	learner/block.c learner/block.h \
+	learner/ewc.c learner/ewc.h \
+	learner/grams.c learner/grams.h \
+	learner/head.c learner/head.h learner/head_impl.h learner/head_train.c \
+	learner/hot.h \
 	learner/model.c learner/model.h learner/model_pass.c \
-	learner/ops.h learner/ops_ref.c
+	learner/ops.h learner/ops_ref.c \
+	learner/optim.c learner/optim.h \
+	learner/workers.c learner/workers.h
 if WITH_BLAS
 learner_liblearner_a_SOURCES += learner/ops_blas.c learner/vexp.h
 endif

@@ -23,7 +23,8 @@
 #include "base/err.h"
 #include "base/tensor.h"
 
-#define OPTIM_NORMS 64 /* norms remembered for the median */
+#define OPTIM_NORMS 64        /* norms remembered for the median */
+#define OPTIM_NORMS_NEEDED 32 /* before the median decides anything */
 
 struct optim_options {
     float lr;
@@ -51,6 +52,9 @@ void optim_release(struct optim *o);
 /* The rate of the next update. */
 float optim_rate(const struct optim *o);
 
+/* 1 / (1 - beta2^t) of the next update: v^ is v times that. */
+float optim_v_hat_scale(const struct optim *o);
+
 /*
  * Decides about a gradient of the given norm: returns the factor for it
  * (1, less when clipped), or 0 when the step must be skipped. Remembers the
@@ -60,12 +64,13 @@ float optim_admit(struct optim *o, double grad_norm);
 
 /*
  * One update of params[from, to).
- *   grads   float[n_params], multiplied by factor on the way
- *   decays  weight decay applies to this range: the caller goes tensor by
- *           tensor
+ *   grads    float[n_params], multiplied by factor on the way
+ *   decays   weight decay applies to this range: the caller goes tensor by
+ *            tensor
+ *   returns  the sum of squares of the displacement
  */
-void optim_apply(struct optim *o, float *params, const float *grads,
-                 float factor, size_t from, size_t to, bool decays);
+double optim_apply(struct optim *o, float *params, const float *grads,
+                   float factor, size_t from, size_t to, bool decays);
 
 /* The update is complete: counts it. */
 void optim_advance(struct optim *o);
@@ -76,6 +81,9 @@ void optim_rewarm(struct optim *o);
 /* State: tensors optim.m, optim.v (F32), optim.counters (I64), optim.norms
  * (F64). */
 void optim_export(const struct optim *o, struct tensor_list *out);
+/* What optim_import would say; changes nothing. */
+int optim_check(const struct optim *o, const struct tensor_list *in,
+                struct err *err);
 int optim_import(struct optim *o, const struct tensor_list *in,
                  struct err *err);
 

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * block.h - blocks of floats that come from files.
+ *
+ * Threads: any
+ */
+#ifndef MNEME_LEARNER_BLOCK_H
+#define MNEME_LEARNER_BLOCK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/err.h"
+#include "base/tensor.h"
+
+/* No infinity and no NaN in x[n]. */
+bool block_finite(const float *x, size_t n);
+
+/* The F32 tensor of that name with n elements (SIZE_MAX: any number), all of
+ * them finite; else ERR_CORRUPT with what is wrong. */
+int block_expect(const struct tensor_list *l, const char *name, size_t n,
+                 const struct tensor **t, struct err *err);
+
+#endif

@@ -1,0 +1,463 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The class head as it answers, and its state. How it learns is in
+ * head_train.c.
+ *
+ * Labels are appended, rows grown by doubling. The n-gram table is a function
+ * of the seed until something is learned, so it is made with the first label:
+ * a stream without labels pays nothing for it.
+ */
+#include "config.h"
+
+#include "learner/head.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/rng.h"
+#include "base/xalloc.h"
+#include "learner/block.h"
+#include "learner/head_impl.h"
+#include "learner/hot.h"
+#include "learner/ops.h"
+
+#define PROTOTYPE_SHARE 0.5f
+#define TINY 1e-12f /* a length below this is none */
+
+/* Far from the tensors of the Transformer in the same random stream. */
+#define GRAMS_STREAM (UINT64_C(1) << 32)
+
+void head_options_default(struct head_options *o)
+{
+    *o = (struct head_options){
+        .dim = 0,
+        .gram_dim = 32,
+        .gram_slots = 1 << 16,
+        .max_labels = 4096,
+        .lr = 0.1f,
+        .replay_logits = 0.1f,
+        .seed = 42,
+    };
+}
+
+static void set_shape(struct head *h, size_t dim, size_t gram_dim,
+                      size_t n_slots)
+{
+    h->dim = dim;
+    h->gram_dim = gram_dim;
+    h->d = 2 * dim + gram_dim;
+    h->n_slots = n_slots;
+}
+
+struct head *head_create(const struct head_options *options)
+{
+    struct head *h = xcalloc(1, sizeof *h);
+
+    BUG_ON(options->gram_slots & (options->gram_slots - 1));
+    h->options = *options;
+    set_shape(h, (size_t)options->dim, (size_t)options->gram_dim,
+              (size_t)options->gram_slots);
+    return h;
+}
+
+static void release(struct head *h)
+{
+    free(h->rows);
+    free(h->row_scale);
+    free(h->row_acc);
+    free(h->prototypes);
+    free(h->prototype_scale);
+    free(h->counts);
+    free(h->grams);
+    free(h->gram_acc);
+    head_work_free(h->work);
+}
+
+void head_free(struct head *h)
+{
+    if (!h)
+        return;
+    release(h);
+    free(h);
+}
+
+size_t head_labels(const struct head *h)
+{
+    return h->labels;
+}
+
+size_t head_bytes(const struct head_options *o)
+{
+    size_t d = 2 * (size_t)o->dim + (size_t)o->gram_dim;
+    size_t label = 2 * d * sizeof(float) + 3 * sizeof(float) + sizeof(int64_t);
+
+    return (size_t)o->max_labels * label +
+           (size_t)o->gram_slots * ((size_t)o->gram_dim + 1) * sizeof(float);
+}
+
+/* --- room ---------------------------------------------------------------- */
+
+/* A larger zeroed block that begins with the n floats of the old one. */
+static void grow_floats(float **block, size_t n, size_t cap)
+{
+    float *grown = xfloats(cap);
+
+    if (n)
+        memcpy(grown, *block, n * sizeof *grown);
+    free(*block);
+    *block = grown;
+}
+
+static void grow_labels(struct head *h, size_t cap)
+{
+    size_t n = h->labels, d = h->d;
+
+    grow_floats(&h->rows, n * d, cap * d);
+    grow_floats(&h->row_scale, n, cap);
+    grow_floats(&h->row_acc, n, cap);
+    grow_floats(&h->prototypes, n * d, cap * d);
+    grow_floats(&h->prototype_scale, n, cap);
+    h->counts = xreallocarray(h->counts, cap, sizeof *h->counts);
+    memset(h->counts + n, 0, (cap - n) * sizeof *h->counts);
+    h->cap = cap;
+}
+
+void head_need_labels(struct head *h, size_t n)
+{
+    size_t cap = h->cap ? h->cap : 16;
+
+    if (n <= h->labels)
+        return;
+    while (cap < n)
+        cap *= 2;
+    if (cap > h->cap)
+        grow_labels(h, cap);
+    h->labels = n;
+}
+
+void head_need_grams(struct head *h)
+{
+    size_t n = h->n_slots * h->gram_dim;
+
+    if (h->grams)
+        return;
+    h->grams = xfloats(n);
+    h->gram_acc = xfloats(h->n_slots);
+    for (size_t i = 0; i < n; i++)
+        h->grams[i] = (float)(2.0 * rng_unit(h->options.seed, RNG_INIT,
+                                             GRAMS_STREAM, i) - 1.0) *
+                      HEAD_GRAM_START;
+}
+
+/* --- features ------------------------------------------------------------ */
+
+HOT static float length(const float *x, size_t n)
+{
+    float sum = 0.0f;
+
+#pragma omp simd reduction(+ : sum)
+    for (size_t i = 0; i < n; i++)
+        sum += x[i] * x[i];
+    return sqrtf(sum);
+}
+
+/* Scales x to the length given; returns 1 / its length before. What has no
+ * length, or none that is finite, becomes zero; then 0. */
+static float normalise(float *x, size_t n, float to)
+{
+    float l = length(x, n);
+
+    if (!(l > TINY && l < INFINITY)) {
+        memset(x, 0, n * sizeof *x);
+        return 0.0f;
+    }
+    for (size_t i = 0; i < n; i++)
+        x[i] *= to / l;
+    return 1.0f / l;
+}
+
+HOT static void sum_rows(float *restrict out, const float *restrict x,
+                         size_t n, size_t c)
+{
+    for (size_t i = 0; i < n; i++) {
+#pragma omp simd
+        for (size_t j = 0; j < c; j++)
+            out[j] += x[i * c + j];
+    }
+}
+
+HOT static void sum_grams(float *restrict out, const float *restrict grams,
+                          const uint32_t *hashes, size_t n, uint32_t mask,
+                          size_t c)
+{
+    for (size_t i = 0; i < n; i++) {
+        const float *row = grams + (size_t)(hashes[i] & mask) * c;
+
+#pragma omp simd
+        for (size_t j = 0; j < c; j++)
+            out[j] += row[j];
+    }
+}
+
+void head_feature(const struct head *h, const char *text, size_t n_bytes,
+                  const float *states, size_t n_states,
+                  struct gram_list *list, struct head_feature *f, float *out)
+{
+    float part = h->dim ? 1.0f / sqrtf(HEAD_PARTS) : 1.0f;
+    float *bag = out + 2 * h->dim;
+
+    memset(out, 0, h->d * sizeof *out);
+    memset(f, 0, sizeof *f);
+    f->gram_from = list->n;
+    gram_list_add_text(list, text, n_bytes);
+    f->gram_to = list->n;
+    /* A direction needs no division by the number of things summed. */
+    if (h->dim && n_states) {
+        sum_rows(out, states, n_states, h->dim);
+        memcpy(out + h->dim, states + (n_states - 1) * h->dim,
+               h->dim * sizeof *out);
+        f->scale[0] = normalise(out, h->dim, part);
+        f->scale[1] = normalise(out + h->dim, h->dim, part);
+    }
+    if (h->grams) {
+        sum_grams(bag, h->grams, list->items + f->gram_from,
+                  f->gram_to - f->gram_from, (uint32_t)(h->n_slots - 1),
+                  h->gram_dim);
+        f->scale[2] = normalise(bag, h->gram_dim, part);
+    }
+}
+
+/* --- scores -------------------------------------------------------------- */
+
+void head_logits(const struct head *h, const float *rows, const float *scale,
+                 const float *features, size_t n, float *logits)
+{
+    ops_fast->linear(logits, features, rows, n, h->d, h->labels, 0);
+    for (size_t i = 0; i < n; i++)
+        for (size_t c = 0; c < h->labels; c++)
+            logits[i * h->labels + c] *= HEAD_SCALE * scale[c];
+}
+
+float head_softmax(const struct head *h, float *logits)
+{
+    float sum = 0.0f;
+
+    /* A cosine is 1 at most: no exponential is too large. */
+    for (size_t c = 0; c < h->labels; c++) {
+        logits[c] = h->row_scale[c] > 0.0f ? expf(logits[c]) : 0.0f;
+        sum += logits[c];
+    }
+    for (size_t c = 0; c < h->labels && sum > 0.0f; c++)
+        logits[c] /= sum;
+    return logf(sum);
+}
+
+void head_blend(const struct head *h, float *scores, const float *prototypes)
+{
+    for (size_t c = 0; c < h->labels; c++)
+        scores[c] += PROTOTYPE_SHARE * (prototypes[c] - scores[c]);
+}
+
+void head_scores(const struct head *h, const char *text, size_t n_bytes,
+                 const float *states, size_t n_states, float *scores)
+{
+    struct gram_list list = GRAM_LIST_INIT;
+    struct head_feature f;
+    float *feature, *near;
+
+    if (h->labels == 0)
+        return;
+    feature = xfloats(h->d);
+    near = xfloats(h->labels);
+    head_feature(h, text, n_bytes, states, n_states, &list, &f, feature);
+    head_logits(h, h->rows, h->row_scale, feature, 1, scores);
+    head_softmax(h, scores);
+    head_logits(h, h->prototypes, h->prototype_scale, feature, 1, near);
+    head_softmax(h, near);
+    head_blend(h, scores, near);
+    gram_list_release(&list);
+    free(feature);
+    free(near);
+}
+
+void head_rescale_row(struct head *h, size_t c)
+{
+    float l = length(h->rows + c * h->d, h->d);
+
+    h->row_scale[c] = l > TINY ? 1.0f / l : 0.0f;
+}
+
+void head_rescale_prototype(struct head *h, size_t c)
+{
+    float l = length(h->prototypes + c * h->d, h->d);
+
+    h->prototype_scale[c] = l > TINY ? 1.0f / l : 0.0f;
+}
+
+/* --- state --------------------------------------------------------------- */
+
+void head_export(const struct head *h, struct tensor_list *head,
+                 struct tensor_list *state)
+{
+    size_t rows[2] = {h->labels, h->d};
+    size_t grams[2] = {h->n_slots, h->gram_dim};
+
+    if (h->labels == 0)
+        return;
+    if (head) {
+        tensor_add_copy(head, "head.rows", TENSOR_F32, 2, rows, h->rows);
+        tensor_add_copy(head, "head.grams", TENSOR_F32, 2, grams, h->grams);
+        tensor_add_copy(head, "head.prototypes", TENSOR_F32, 2, rows,
+                        h->prototypes);
+    }
+    if (state) {
+        tensor_add_copy(state, "head.row_acc", TENSOR_F32, 1, rows,
+                        h->row_acc);
+        tensor_add_copy(state, "head.gram_acc", TENSOR_F32, 1, grams,
+                        h->gram_acc);
+        tensor_add_i64(state, "head.counts", h->counts, h->labels);
+    }
+}
+
+/* The tensors of a stored head; the last three NULL for serving. */
+struct found {
+    const struct tensor *rows, *grams, *prototypes;
+    const struct tensor *row_acc, *gram_acc, *counts;
+};
+
+/* An option of 0 is whatever is there. */
+static int check_size(const char *what, size_t there, int wanted,
+                      struct err *err)
+{
+    if (wanted == 0 || there == (size_t)wanted)
+        return 0;
+    return err_set(err, ERR_CORRUPT, "class head: %s is %zu, expected %d",
+                   what, there, wanted);
+}
+
+static int check_shapes(const struct head_options *o, const struct found *f,
+                        struct err *err)
+{
+    size_t labels, d, slots, gram_dim;
+    int rc;
+
+    if (f->rows->n_dims != 2 || f->grams->n_dims != 2)
+        return err_set(err, ERR_CORRUPT,
+                       "class head: head.rows and head.grams must have two "
+                       "dimensions");
+    labels = f->rows->shape[0];
+    d = f->rows->shape[1];
+    slots = f->grams->shape[0];
+    gram_dim = f->grams->shape[1];
+    if (labels == 0 || gram_dim == 0 || slots == 0 || (slots & (slots - 1)) ||
+        slots > (size_t)1 << 31 || d < gram_dim || (d - gram_dim) % 2)
+        return err_set(err, ERR_CORRUPT,
+                       "class head: rows of %zu with %zu n-grams of %zu do "
+                       "not fit together",
+                       d, slots, gram_dim);
+    if ((rc = check_size("gram_dim", gram_dim, o->gram_dim, err)) ||
+        (rc = check_size("gram_slots", slots, o->gram_slots, err)))
+        return rc;
+    if (o->gram_dim && (d - gram_dim) / 2 != (size_t)o->dim)
+        return err_set(err, ERR_CORRUPT, "class head: dim is %zu, expected %d",
+                       (d - gram_dim) / 2, o->dim);
+    if (o->max_labels && labels > (size_t)o->max_labels)
+        return err_set(err, ERR_LIMIT, "class head: %zu labels, more than %d",
+                       labels, o->max_labels);
+    return 0;
+}
+
+/* Sums of squares. */
+static int expect_sums(const struct tensor_list *l, const char *name,
+                       size_t n, const struct tensor **t, struct err *err)
+{
+    int rc = block_expect(l, name, n, t, err);
+
+    for (size_t i = 0; rc == 0 && i < n; i++)
+        if (((const float *)(*t)->data)[i] < 0.0f)
+            return err_set(err, ERR_CORRUPT, "tensor %s: below zero", name);
+    return rc;
+}
+
+static int check_counts(const struct tensor *t, struct err *err)
+{
+    const int64_t *counts = t->data;
+
+    for (size_t i = 0; i < tensor_count(t); i++)
+        if (counts[i] < 0)
+            return err_set(err, ERR_CORRUPT,
+                           "tensor head.counts: values out of range");
+    return 0;
+}
+
+static int find(const struct head_options *o, const struct tensor_list *head,
+                const struct tensor_list *state, struct found *f,
+                struct err *err)
+{
+    size_t labels;
+    int rc;
+
+    if ((rc = block_expect(head, "head.rows", SIZE_MAX, &f->rows, err)) ||
+        (rc = block_expect(head, "head.grams", SIZE_MAX, &f->grams, err)) ||
+        (rc = block_expect(head, "head.prototypes", tensor_count(f->rows),
+                            &f->prototypes, err)) ||
+        (rc = check_shapes(o, f, err)) || !state)
+        return rc;
+    labels = f->rows->shape[0];
+    if ((rc = expect_sums(state, "head.row_acc", labels, &f->row_acc, err)) ||
+        (rc = expect_sums(state, "head.gram_acc", f->grams->shape[0],
+                          &f->gram_acc, err)) ||
+        (rc = tensor_expect(state, "head.counts", TENSOR_I64, labels,
+                            &f->counts, err)))
+        return rc;
+    return check_counts(f->counts, err);
+}
+
+static void copy(void *to, const struct tensor *from)
+{
+    if (from)
+        memcpy(to, from->data, tensor_bytes(from));
+}
+
+static void take(struct head *h, const struct found *f)
+{
+    size_t gram_dim = f->grams->shape[1];
+
+    set_shape(h, (f->rows->shape[1] - gram_dim) / 2, gram_dim,
+              f->grams->shape[0]);
+    head_need_labels(h, f->rows->shape[0]);
+    h->grams = xfloats(h->n_slots * h->gram_dim);
+    h->gram_acc = xfloats(h->n_slots);
+    copy(h->rows, f->rows);
+    copy(h->grams, f->grams);
+    copy(h->prototypes, f->prototypes);
+    copy(h->row_acc, f->row_acc);
+    copy(h->gram_acc, f->gram_acc);
+    copy(h->counts, f->counts);
+    for (size_t c = 0; c < h->labels; c++) {
+        head_rescale_row(h, c);
+        head_rescale_prototype(h, c);
+    }
+}
+
+int head_import(struct head *h, const struct tensor_list *head,
+                const struct tensor_list *state, struct err *err)
+{
+    struct head *fresh;
+    struct found f = {0};
+    int rc;
+
+    if (head->n > 0) {
+        rc = find(&h->options, head, state, &f, err);
+        if (rc)
+            return rc;
+    }
+    fresh = head_create(&h->options);
+    if (head->n > 0)
+        take(fresh, &f);
+    release(h);
+    *h = *fresh;
+    free(fresh);
+    return 0;
+}

@@ -1,0 +1,499 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How the class head learns. A piece of a batch goes through these in order:
+ *
+ *     features, logits -> judge (test) -> introduce (rows of new labels)
+ *     -> gradients of the logits -> of features and rows -> updates
+ *
+ * With s = 10 f.w / |w| the logit of feature f and row w, and ds its gradient,
+ *     df = sum over rows of ds 10 w / |w|
+ *     dw = sum over examples of ds (10 f / |w| - s w / |w|^2)
+ * and through a part u = x / |x| of the feature
+ *     dx = (du - u (u.du)) / |x|.
+ *
+ * AdaGrad keeps one sum of squares for a row, of its whole gradient, so that a
+ * first step has the length of the rate whatever the width; the sum decays
+ * very slowly, since the stream has no end. A row of the n-gram table is
+ * stepped once for each time its n-gram occurs.
+ */
+#include "config.h"
+
+#include "learner/head.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/xalloc.h"
+#include "learner/head_impl.h"
+#include "learner/hot.h"
+#include "learner/ops.h"
+
+#define PIECE 16              /* new examples between two updates */
+#define ADAGRAD_KEEP 0.9999f
+#define PROTOTYPE_MEMORY 1000 /* examples in a prototype, about */
+
+/* Room for a piece of n examples and `labels` labels. */
+struct head_work {
+    size_t cap_examples, cap_labels;
+    struct head_example **members; /* [n] */
+    struct head_feature *parts;    /* [n] */
+    struct gram_list grams;        /* of all members */
+    float *features, *dfeatures;   /* [n][D] */
+    float *logits;                 /* [n][labels], then their gradients */
+    float *near;                   /* [n][labels] prototype logits */
+    float *drows;                  /* [labels][D] */
+    float *along;                  /* [labels] sum of ds s */
+    float *scores;                 /* [labels] */
+    uint8_t *present;              /* [labels] among the new examples */
+};
+
+void head_work_free(struct head_work *w)
+{
+    if (!w)
+        return;
+    free(w->members);
+    free(w->parts);
+    gram_list_release(&w->grams);
+    free(w->features);
+    free(w->dfeatures);
+    free(w->logits);
+    free(w->near);
+    free(w->drows);
+    free(w->along);
+    free(w->scores);
+    free(w->present);
+    free(w);
+}
+
+static struct head_work *make_work(size_t n, size_t labels, size_t d)
+{
+    struct head_work *w = xcalloc(1, sizeof *w);
+
+    w->cap_examples = n;
+    w->cap_labels = labels;
+    w->members = xcalloc(n, sizeof *w->members);
+    w->parts = xcalloc(n, sizeof *w->parts);
+    w->features = xfloats(n * d);
+    w->dfeatures = xfloats(n * d);
+    w->logits = xfloats(n * labels);
+    w->near = xfloats(n * labels);
+    w->drows = xfloats(labels * d);
+    w->along = xfloats(labels);
+    w->scores = xfloats(labels);
+    w->present = xcalloc(labels, sizeof *w->present);
+    return w;
+}
+
+static void need_work(struct head *h, size_t n, size_t labels)
+{
+    size_t cap_n = h->work ? h->work->cap_examples : 0;
+    size_t cap_labels = h->work ? h->work->cap_labels : 0;
+
+    if (n <= cap_n && labels <= cap_labels)
+        return;
+    if (n > cap_n)
+        cap_n = n + n / 2;
+    if (labels > cap_labels)
+        cap_labels = labels + labels / 2;
+    head_work_free(h->work);
+    h->work = make_work(cap_n, cap_labels, h->d);
+}
+
+static bool seen(const struct head *h, size_t c)
+{
+    return h->row_scale[c] > 0.0f;
+}
+
+/* --- test ---------------------------------------------------------------- */
+
+static void find_features(struct head *h, size_t n)
+{
+    struct head_work *w = h->work;
+
+    w->grams.n = 0;
+    for (size_t i = 0; i < n; i++) {
+        const struct head_example *e = w->members[i];
+
+        head_feature(h, e->text, e->n_bytes, e->states, e->n_states,
+                     &w->grams, &w->parts[i], w->features + i * h->d);
+    }
+}
+
+static size_t best_of(const float *scores, size_t n)
+{
+    size_t best = 0;
+
+    for (size_t c = 1; c < n; c++)
+        if (scores[c] > scores[best])
+            best = c;
+    return best;
+}
+
+/* What the head made of member i, before it learned from it. */
+static void judge(struct head *h, size_t i)
+{
+    struct head_work *w = h->work;
+    struct head_example *e = w->members[i];
+    size_t label = (size_t)e->label, n_seen = 0;
+    const float *logits = w->logits + i * h->labels;
+    float *near = w->near + i * h->labels, lse;
+
+    for (size_t c = 0; c < h->labels; c++)
+        n_seen += seen(h, c);
+    e->correct = false;
+    e->loss = logf((float)(n_seen + 1));
+    if (label >= h->labels || !seen(h, label))
+        return;
+    memcpy(w->scores, logits, h->labels * sizeof *w->scores);
+    lse = head_softmax(h, w->scores);
+    head_softmax(h, near);
+    head_blend(h, w->scores, near);
+    e->loss = lse - logits[label];
+    e->correct = best_of(w->scores, h->labels) == label;
+}
+
+static void test(struct head *h, size_t n)
+{
+    struct head_work *w = h->work;
+
+    if (h->labels > 0) {
+        head_logits(h, h->rows, h->row_scale, w->features, n, w->logits);
+        head_logits(h, h->prototypes, h->prototype_scale, w->features, n,
+                    w->near);
+    }
+    for (size_t i = 0; i < n; i++)
+        judge(h, i);
+}
+
+/* --- train --------------------------------------------------------------- */
+
+static void add_feature(struct head *h, size_t c, const float *feature)
+{
+    for (size_t j = 0; j < h->d; j++)
+        h->rows[c * h->d + j] += feature[j];
+}
+
+/* A sum of features to a row of length 1. Without any feature in the texts
+ * the label stays unseen. */
+static void finish_row(struct head *h, size_t c)
+{
+    float *row = h->rows + c * h->d;
+
+    head_rescale_row(h, c);
+    for (size_t j = 0; j < h->d; j++)
+        row[j] *= h->row_scale[c];
+    head_rescale_row(h, c);
+}
+
+/* A label that is not seen yet gets the mean feature of its members as its
+ * row. */
+static void introduce(struct head *h, size_t n)
+{
+    const struct head_work *w = h->work;
+    bool any = false;
+
+    for (size_t i = 0; i < n; i++)
+        head_need_labels(h, (size_t)w->members[i]->label + 1);
+    for (size_t i = 0; i < n; i++) {
+        size_t c = (size_t)w->members[i]->label;
+
+        if (seen(h, c))
+            continue;
+        add_feature(h, c, w->features + i * h->d);
+        any = true;
+    }
+    if (!any)
+        return;
+    for (size_t i = 0; i < n; i++) {
+        size_t c = (size_t)w->members[i]->label;
+
+        if (!seen(h, c))
+            finish_row(h, c);
+    }
+    head_logits(h, h->rows, h->row_scale, w->features, n, w->logits);
+}
+
+static void give_logits(const struct head *h, size_t i, size_t n_final)
+{
+    const struct head_work *w = h->work;
+    float *out = w->members[i]->logits;
+
+    if (!out)
+        return;
+    memcpy(out, w->logits + i * h->labels, h->labels * sizeof *out);
+    memset(out + h->labels, 0, (n_final - h->labels) * sizeof *out);
+}
+
+/* Softmax over the labels that member i is to be told from, minus the right
+ * one: to ds. */
+static void cross_entropy_back(const struct head *h, size_t i, float *ds)
+{
+    const struct head_work *w = h->work;
+    const struct head_example *e = w->members[i];
+    const float *s = w->logits + i * h->labels;
+    float sum = 0.0f;
+
+    for (size_t c = 0; c < h->labels; c++) {
+        bool in = seen(h, c) && (e->replayed || w->present[c]);
+
+        ds[c] = in ? expf(s[c]) : 0.0f;
+        sum += ds[c];
+    }
+    for (size_t c = 0; c < h->labels; c++)
+        ds[c] /= sum;
+    ds[e->label] -= 1.0f;
+}
+
+/* Adds the gradient of alpha times the mean squared distance to the logits of
+ * old. */
+static void old_logits_back(const struct head *h, size_t i, float *ds)
+{
+    const struct head_example *e = h->work->members[i];
+    const float *s = h->work->logits + i * h->labels;
+    size_t n = e->n_old < h->labels ? e->n_old : h->labels;
+    float scale;
+
+    if (!e->replayed || !e->old_logits || n == 0)
+        return;
+    scale = 2.0f * h->options.replay_logits / (float)n;
+    for (size_t c = 0; c < n; c++)
+        if (seen(h, c))
+            ds[c] += scale * (s[c] - e->old_logits[c]);
+}
+
+/* Logits of member i to 10 ds / |w|, adding up ds s. */
+static void logits_back(struct head *h, size_t i)
+{
+    struct head_work *w = h->work;
+    float *s = w->logits + i * h->labels, *ds = w->scores;
+
+    if (!seen(h, (size_t)w->members[i]->label)) {
+        memset(s, 0, h->labels * sizeof *s);
+        return;
+    }
+    cross_entropy_back(h, i, ds);
+    old_logits_back(h, i, ds);
+    for (size_t c = 0; c < h->labels; c++) {
+        w->along[c] += ds[c] * s[c];
+        s[c] = HEAD_SCALE * ds[c] * h->row_scale[c];
+    }
+}
+
+/* Through the normalisation of a part of length `part` whose raw length was
+ * 1 / scale: du becomes dx. Returns its square. */
+HOT static float part_back(const float *restrict u, float *restrict du,
+                           size_t n, float scale, float part)
+{
+    float dot = 0.0f, squares = 0.0f, factor = part * scale;
+
+#pragma omp simd reduction(+ : dot)
+    for (size_t j = 0; j < n; j++)
+        dot += u[j] * du[j];
+    dot /= part * part;
+#pragma omp simd reduction(+ : squares)
+    for (size_t j = 0; j < n; j++) {
+        du[j] = factor * (du[j] - dot * u[j]);
+        squares += du[j] * du[j];
+    }
+    return squares;
+}
+
+static void give_dstates(const struct head_example *e, size_t dim,
+                         const float *dmean, const float *dlast, float weight)
+{
+    for (size_t t = 0; t < e->n_states; t++)
+        for (size_t j = 0; j < dim; j++)
+            e->dstates[t * dim + j] = weight * dmean[j];
+    for (size_t j = 0; j < dim; j++)
+        e->dstates[(e->n_states - 1) * dim + j] += weight * dlast[j];
+}
+
+HOT static void step_grams(float *grams, float *acc, const uint32_t *hashes,
+                           size_t n, uint32_t mask, const float *g, size_t c,
+                           float squares, float rate)
+{
+    for (size_t i = 0; i < n; i++) {
+        size_t slot = hashes[i] & mask;
+        float *row = grams + slot * c, step;
+
+        acc[slot] = ADAGRAD_KEEP * acc[slot] + squares;
+        step = rate / sqrtf(acc[slot]);
+#pragma omp simd
+        for (size_t j = 0; j < c; j++)
+            row[j] -= step * g[j];
+    }
+}
+
+/* From the gradient of member i's feature to what lies below it. */
+static void feature_back(struct head *h, size_t i, float trunk_weight)
+{
+    const struct head_work *w = h->work;
+    const struct head_example *e = w->members[i];
+    const struct head_feature *f = &w->parts[i];
+    const float *u = w->features + i * h->d;
+    float *du = w->dfeatures + i * h->d, squares;
+    float part = h->dim ? 1.0f / sqrtf(HEAD_PARTS) : 1.0f;
+    size_t dim = h->dim;
+
+    if (dim && e->dstates && e->n_states) {
+        part_back(u, du, dim, f->scale[0], part);
+        part_back(u + dim, du + dim, dim, f->scale[1], part);
+        give_dstates(e, dim, du, du + dim, trunk_weight);
+    }
+    squares = part_back(u + 2 * dim, du + 2 * dim, h->gram_dim, f->scale[2],
+                        part);
+    if (squares > 0.0f && isfinite(squares))
+        step_grams(h->grams, h->gram_acc, w->grams.items + f->gram_from,
+                   f->gram_to - f->gram_from, (uint32_t)(h->n_slots - 1),
+                   du + 2 * dim, h->gram_dim, squares, h->options.lr);
+}
+
+HOT static float row_gradient(float *restrict dw, const float *restrict w,
+                              size_t n, float along)
+{
+    float squares = 0.0f;
+
+#pragma omp simd reduction(+ : squares)
+    for (size_t j = 0; j < n; j++) {
+        dw[j] -= along * w[j];
+        squares += dw[j] * dw[j];
+    }
+    return squares;
+}
+
+static void step_row(struct head *h, size_t c)
+{
+    float *dw = h->work->drows + c * h->d, *row = h->rows + c * h->d;
+    float scale = h->row_scale[c], squares, step;
+
+    if (!seen(h, c))
+        return;
+    squares = row_gradient(dw, row, h->d,
+                           h->work->along[c] * scale * scale);
+    if (!(squares > 0.0f) || !isfinite(squares))
+        return;
+    h->row_acc[c] = ADAGRAD_KEEP * h->row_acc[c] + squares;
+    step = h->options.lr / sqrtf(h->row_acc[c]);
+    for (size_t j = 0; j < h->d; j++)
+        row[j] -= step * dw[j];
+    head_rescale_row(h, c);
+}
+
+static void move_prototype(struct head *h, size_t i)
+{
+    const struct head_work *w = h->work;
+    size_t c = (size_t)w->members[i]->label;
+    float *p = h->prototypes + c * h->d, share;
+    const float *feature = w->features + i * h->d;
+
+    if (h->counts[c] < PROTOTYPE_MEMORY)
+        h->counts[c]++;
+    share = 1.0f / (float)h->counts[c];
+    for (size_t j = 0; j < h->d; j++)
+        p[j] += share * (feature[j] - p[j]);
+    head_rescale_prototype(h, c);
+}
+
+static void train(struct head *h, size_t n, float trunk_weight,
+                  size_t n_final)
+{
+    struct head_work *w = h->work;
+
+    introduce(h, n);
+    memset(w->along, 0, h->labels * sizeof *w->along);
+    memset(w->drows, 0, h->labels * h->d * sizeof *w->drows);
+    for (size_t i = 0; i < n; i++) {
+        give_logits(h, i, n_final);
+        logits_back(h, i);
+    }
+    ops_fast->linear_dx(w->dfeatures, w->logits, h->rows, n, h->d, h->labels,
+                        0);
+    ops_fast->linear_dw(w->drows, w->logits, w->features, n, h->d, h->labels);
+    for (size_t i = 0; i < n; i++) {
+        feature_back(h, i, trunk_weight);
+        move_prototype(h, i);
+    }
+    for (size_t c = 0; c < h->labels; c++)
+        step_row(h, c);
+}
+
+/* --- a batch ------------------------------------------------------------- */
+
+/* How a batch falls into pieces: piece k of n has the new examples from
+ * share(n_new, k) to share(n_new, k + 1), and the replayed ones likewise. */
+struct pieces {
+    size_t n, n_new, n_replayed;
+    size_t next_new, next_replayed; /* to be looked at, in the batch */
+};
+
+static size_t share(size_t of, size_t k, size_t n)
+{
+    return of * k / n;
+}
+
+/* The next `want` examples of a kind, from *at on. */
+static size_t gather(struct head_example *examples, bool replayed,
+                     size_t want, size_t *at, struct head_example **members)
+{
+    size_t n = 0;
+
+    while (n < want) {
+        struct head_example *e = &examples[(*at)++];
+
+        if (e->replayed == replayed)
+            members[n++] = e;
+    }
+    return n;
+}
+
+static size_t gather_piece(struct pieces *p, size_t k,
+                           struct head_example *examples,
+                           struct head_example **members)
+{
+    size_t n_new = share(p->n_new, k + 1, p->n) - share(p->n_new, k, p->n);
+    size_t n_replayed = share(p->n_replayed, k + 1, p->n) -
+                        share(p->n_replayed, k, p->n);
+    size_t n = gather(examples, false, n_new, &p->next_new, members);
+
+    return n + gather(examples, true, n_replayed, &p->next_replayed,
+                      members + n);
+}
+
+static size_t ceil_div(size_t a, size_t b)
+{
+    return (a + b - 1) / b;
+}
+
+void head_step(struct head *h, struct head_example *examples, size_t n,
+               float trunk_weight)
+{
+    struct pieces p = {0};
+    size_t n_final = h->labels, most;
+
+    if (n == 0)
+        return;
+    for (size_t i = 0; i < n; i++) {
+        BUG_ON(examples[i].label < 0 ||
+               examples[i].label >= h->options.max_labels);
+        p.n_new += !examples[i].replayed;
+        if ((size_t)examples[i].label >= n_final)
+            n_final = (size_t)examples[i].label + 1;
+    }
+    p.n_replayed = n - p.n_new;
+    p.n = ceil_div(p.n_new ? p.n_new : n, PIECE);
+    most = ceil_div(p.n_new, p.n) + ceil_div(p.n_replayed, p.n);
+    head_need_grams(h);
+    need_work(h, most, n_final);
+    memset(h->work->present, 0, n_final * sizeof *h->work->present);
+    for (size_t i = 0; i < n; i++)
+        if (!examples[i].replayed)
+            h->work->present[examples[i].label] = 1;
+    for (size_t k = 0; k < p.n; k++) {
+        size_t in_piece = gather_piece(&p, k, examples, h->work->members);
+
+        find_features(h, in_piece);
+        test(h, in_piece);
+        train(h, in_piece, trunk_weight / (float)n, n_final);
+    }
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * hot.h - loops over whole parameter blocks, compiled for several processors.
+ *
+ * A HOT function exists once for each of them and is picked at load time. With
+ * -ffp-contract=off its elementwise results are the same in all; only the
+ * order of a sum differs. (The library is compiled with -fno-math-errno: a
+ * square root that sets errno would keep its loop from being vectorised.)
+ *
+ * Threads: any
+ */
+#ifndef MNEME_LEARNER_HOT_H
+#define MNEME_LEARNER_HOT_H
+
+#ifdef HAVE_TARGET_CLONES
+#define HOT                                                                    \
+    __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3",           \
+                                 "default")))
+#else
+#define HOT
+#endif
+
+#endif

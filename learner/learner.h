@@ -89,6 +89,9 @@ struct learner_step_output {
     double ewc_penalty;   /* nats */
     double ewc_share;     /* |EWC displacement| / |optimizer displacement| */
     bool consolidated;    /* a consolidation was completed in this step */
+    size_t n_labels;      /* that the class head knows after it */
+    int64_t n_labelled;   /* examples the class head was trained on */
+    double class_loss;    /* nats, mean over those */
 };
 
 /*

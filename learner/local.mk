@@ -8,6 +8,8 @@ learner_liblearner_a_SOURCES = \
 	learner/grams.c learner/grams.h \
 	learner/head.c learner/head.h learner/head_impl.h learner/head_train.c \
 	learner/hot.h \
+	learner/learner.c learner/learner.h learner/learner_impl.h \
+	learner/learner_state.c \
 	learner/model.c learner/model.h learner/model_pass.c \
 	learner/ops.h learner/ops_ref.c \
 	learner/optim.c learner/optim.h \

@@ -4,12 +4,15 @@
 # the flow tests, which run the whole daemon: `make check-flow`. They come one
 # at a time, since some of them measure. Those that need Apache Kafka have
 # `kafka` in their name: CI insists on running them.
-FLOW_TESTS =
+FLOW_TESTS = \
+	tests/flow_file.py \
+	tests/flow_bad_input.py \
+	tests/flow_kafka.py
 
 EXTRA_DIST += \
 	.ci/run \
 	tests/kafka/kafka.sh tests/kafka/pom.xml \
-	tests/run_flow.sh tests/summary.sh \
+	tests/run_flow.sh tests/summary.sh tests/flow_util.py \
 	$(FLOW_TESTS)
 
 TEST_EXTENSIONS = .py .sh

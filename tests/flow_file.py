@@ -1,0 +1,106 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""A file becomes versions; a kill in the middle changes nothing.
+
+Three runs over the same records: uninterrupted; killed again and again; with
+another number of threads. They end with the same bytes.
+"""
+
+import os
+import random
+import time
+
+from flow_util import Daemon, Tap, add_up, mneme, records, write_lines, TMP
+
+
+def head(daemon):
+    status = daemon.status()
+    number = status["head_version"]
+    version = daemon.get(f"/v1/versions/{number}")[1]
+    return {
+        "weights": version["weights_sha256"],
+        "records": status["records"],
+        "step": version["step"],
+        "tokens": version["tokens_seen"],
+        "offsets": version["offsets"],
+    }
+
+
+def finished(daemon, n):
+    """Starts, waits until all n records are in a version, and looks at it."""
+    def done():
+        s = daemon.status()
+        v = daemon.get(f"/v1/versions/{s['head_version']}")[1]
+        return (s["records"]["consumed"] == n and v["step"] == s["step"] and
+                v["offsets"] and v["offsets"][0]["offset"] == n)
+    daemon.until(done, "everything in a version", 120)
+    result = head(daemon)
+    result["status"] = daemon.status()
+    return result
+
+
+def main():
+    tap = Tap()
+    lines = records("harbour", 500) + records("orchard", 500)
+    lines[100] = "\x00not json and not quite text"
+    lines[200] = ""
+    path = write_lines(os.path.join(TMP, "records.jsonl"), lines)
+    with open(path, "ab") as f:
+        f.write(b"\xff\xfe broken\n")
+    n = len(lines) + 1
+    settings = dict(source__type="file", source__path=path,
+                    learner__shards=2)
+
+    one = Daemon("one", **settings).start()
+    whole = finished(one, n)
+    status = whole["status"]
+    tap.ok(add_up(status), "counters add up")
+    tap.equal(status["records"]["quarantined"], 2,
+              "an empty line and a broken one are quarantined")
+    tap.ok(status["records"]["holdout"] > 10, "some records are held out")
+    tap.ok(status["loss"]["prequential_bits_per_byte"] < 4,
+           "the model has learned something")
+    tap.ok(status["serving_version"] > 1, "a later version serves")
+    code = one.stop()
+    tap.equal(code, 0, "SIGTERM: exit 0")
+    tap.equal(mneme("verify", "--all", data=one.data)[0], 0,
+              "mneme verify finds nothing")
+
+    again = one.start()
+    same = finished(again, n)
+    tap.equal(same["weights"], whole["weights"], "a restart changes nothing")
+    tap.equal(same["records"], whole["records"], "nor the counters")
+    again.stop()
+
+    rng = random.Random(5)
+    killed = Daemon("killed", **settings)
+    kills = 0
+    for _ in range(8):
+        killed.start(wait="alive")
+        time.sleep(rng.uniform(0.2, 1.5))
+        killed.kill()
+        kills += 1
+    killed.start()
+    result = finished(killed, n)
+    tap.note(f"killed {kills} times")
+    for key in ("weights", "records", "step", "tokens", "offsets"):
+        tap.equal(result[key], whole[key], f"killed: the same {key}")
+    killed.stop()
+
+    threads = Daemon("threads", **settings, learner__threads=1,
+                     publish__every_seconds=3).start()
+    result = finished(threads, n)
+    tap.equal(result["weights"], whole["weights"],
+              "one thread, other versions: the same weights")
+    threads.stop()
+
+    ends = Daemon("ends", **settings, source__at_end="exit")
+    tap.equal(ends.run(), 0, "at_end: exit ends with 0")
+    ends.start(source__at_end="serve")
+    tap.equal(head(ends)["weights"], whole["weights"],
+              "and with the same weights")
+    ends.stop()
+    tap.exit()
+
+
+main()

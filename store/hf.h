@@ -6,16 +6,16 @@
  * Without norms on queries and keys the layout is LlamaForCausalLM, with them
  * Qwen3ForCausalLM. Tensors, all float32, (rows out, columns in):
  *
- *     model.embed_tokens.weight                               (V, C)
- *     model.layers.N.input_layernorm.weight                   (C)
- *     model.layers.N.self_attn.{q,k,v}_proj.weight   (heads * head_dim, C)
- *     model.layers.N.self_attn.o_proj.weight         (C, heads * head_dim)
- *     model.layers.N.self_attn.{q,k}_norm.weight      (head_dim), Qwen3 only
- *     model.layers.N.post_attention_layernorm.weight          (C)
- *     model.layers.N.mlp.{gate,up}_proj.weight                (F, C)
- *     model.layers.N.mlp.down_proj.weight                     (C, F)
- *     model.norm.weight                                       (C)
- *     lm_head.weight                                          (V, C) unless tied
+ *     model.embed_tokens.weight                       (V, C)
+ *     model.layers.N.input_layernorm.weight           (C)
+ *     model.layers.N.self_attn.{q,k,v}_proj.weight    (heads * head_dim, C)
+ *     model.layers.N.self_attn.o_proj.weight          (C, heads * head_dim)
+ *     model.layers.N.self_attn.{q,k}_norm.weight      (head_dim), Qwen3
+ *     model.layers.N.post_attention_layernorm.weight  (C)
+ *     model.layers.N.mlp.{gate,up}_proj.weight        (F, C)
+ *     model.layers.N.mlp.down_proj.weight             (C, F)
+ *     model.norm.weight                               (C)
+ *     lm_head.weight                                  (V, C) unless tied
  *
  * Threads: any
  */

@@ -129,11 +129,18 @@ struct store_publication {
 };
 
 /*
- * Publishes; *version is the new number. ERR_FULL when the disk is (nothing is
- * left behind, try again later); ERR_IO is final.
+ * Publishes; *version is the new number, and the head. ERR_FULL when the disk
+ * is (nothing is left behind, try again later); ERR_IO is final; ERR_CORRUPT
+ * when the parent's anchor is not there to be linked: give it again.
  */
 int store_publish(struct store *s, const struct store_publication *p,
                   int64_t *version, struct err *err);
+
+/* Makes partitions known before the version that has their offsets, which
+ * ranges for store_rollback may need. ERR_INVALID when one is known by another
+ * number. */
+int store_know_partitions(struct store *s, const struct store_offset *offsets,
+                          size_t n, struct err *err);
 
 struct store_domain_result {
     const char *domain;
@@ -147,6 +154,7 @@ struct store_domain_result {
  * of serving with its history row, in one transaction.
  *   verdict    STORE_PASSED, STORE_FAILED, STORE_INCONCLUSIVE
  *   gate_json  the numbers behind it
+ * ERR_STATE when the version is not pending.
  */
 int store_verdict(struct store *s, int64_t version, enum store_state verdict,
                   const char *gate_json,
@@ -160,9 +168,15 @@ int store_serve(struct store *s, int64_t version, bool pinned,
 
 /*
  * Rolls back the head: versions after `to` on its branch become rolled_back,
- * the next parent is `to`. Ranges that `skip` leaves out go to the ledger as
- * events and to the control log, which no rollback undoes. Runs
- * in_transaction too.
+ * head and serving are `to`, and the next parent. Any kept version that is not
+ * damaged will do: one that was rolled back itself comes back with its verdict.
+ *   mode     "rewind" or "skip"
+ *   skipped  ranges that are never to be learned: they go to the control log,
+ *            which no rollback undoes. With "skip" they also begin the ledger
+ *            of the next version, as kind 's': the caller counts them as
+ *            skipped, but does not put them into its ledger again. With
+ *            "rewind" they are met when they are read again.
+ *   in_transaction  gets the newest version number ever used
  */
 int store_rollback(struct store *s, int64_t to, const char *mode,
                    const char *reason, const struct store_ledger_run *skipped,

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A few entries in an array under one mutex. An entry is freed when it has no
+ * references and is not wanted: neither the current one, nor one of the
+ * n_kept wanted ones that were used last. Whatever a call frees it first
+ * takes out of the array, and frees after the mutex.
+ *
+ * Invariants:
+ *  1. at most one wanted entry has a given version
+ *  2. an entry that is not wanted has references
+ */
+#include "config.h"
+
+#include "store/current.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "base/xalloc.h"
+
+struct entry {
+    int64_t version;
+    void *object;
+    int64_t references;
+    uint64_t used; /* when, by the counter of uses */
+    bool wanted;
+};
+
+struct current {
+    pthread_mutex_t mutex;
+    void (*free_object)(void *object);
+    size_t n_kept;
+    struct entry *entries;
+    size_t n, cap;
+    uint64_t uses;
+    int64_t version; /* of the current one; 0: none */
+};
+
+struct current *current_create(void (*free_object)(void *object),
+                               size_t n_kept)
+{
+    struct current *c = xcalloc(1, sizeof *c);
+
+    pthread_mutex_init(&c->mutex, NULL);
+    c->free_object = free_object;
+    c->n_kept = n_kept;
+    return c;
+}
+
+void current_free(struct current *c)
+{
+    if (!c)
+        return;
+    for (size_t i = 0; i < c->n; i++) {
+        if (c->entries[i].references)
+            BUG("version %lld is still in use",
+                (long long)c->entries[i].version);
+        c->free_object(c->entries[i].object);
+    }
+    free(c->entries);
+    pthread_mutex_destroy(&c->mutex);
+    free(c);
+}
+
+/* The wanted entry of a version. Locks: needs c->mutex, as all below. */
+static struct entry *find(struct current *c, int64_t version)
+{
+    for (size_t i = 0; i < c->n; i++)
+        if (c->entries[i].wanted && c->entries[i].version == version)
+            return &c->entries[i];
+    return NULL;
+}
+
+static struct entry *add(struct current *c, int64_t version, void *object)
+{
+    struct entry *e;
+
+    XGROW(c->entries, c->n, c->cap);
+    e = &c->entries[c->n++];
+    *e = (struct entry){.version = version,
+                        .object = object,
+                        .used = ++c->uses,
+                        .wanted = true};
+    return e;
+}
+
+/* The wanted entry, besides the current one, that was used longest ago, when
+ * there are more than n_kept of them. */
+static struct entry *surplus(struct current *c)
+{
+    struct entry *oldest = NULL;
+    size_t n = 0;
+
+    for (size_t i = 0; i < c->n; i++) {
+        struct entry *e = &c->entries[i];
+
+        if (!e->wanted || e->version == c->version)
+            continue;
+        n++;
+        if (!oldest || e->used < oldest->used)
+            oldest = e;
+    }
+    return n > c->n_kept ? oldest : NULL;
+}
+
+/* Takes what is to be freed out of the array; *n objects, to be freed with
+ * free_objects. */
+static void **collect(struct current *c, size_t *n)
+{
+    struct entry *e;
+    void **objects = NULL;
+    size_t kept = 0;
+
+    while ((e = surplus(c)))
+        e->wanted = false;
+    *n = 0;
+    for (size_t i = 0; i < c->n; i++) {
+        e = &c->entries[i];
+        if (e->wanted || e->references) {
+            c->entries[kept++] = *e;
+            continue;
+        }
+        objects = xreallocarray(objects, *n + 1, sizeof *objects);
+        objects[(*n)++] = e->object;
+    }
+    c->n = kept;
+    return objects;
+}
+
+/* Ends a call: collects, unlocks, frees. */
+static void leave(struct current *c)
+{
+    size_t n;
+    void **objects = collect(c, &n);
+
+    pthread_mutex_unlock(&c->mutex);
+    for (size_t i = 0; i < n; i++)
+        c->free_object(objects[i]);
+    free(objects);
+}
+
+void current_swap(struct current *c, int64_t version, void *object)
+{
+    struct entry *old;
+
+    BUG_ON(version <= 0 || !object);
+    pthread_mutex_lock(&c->mutex);
+    old = find(c, version);
+    if (old)
+        old->wanted = false;
+    add(c, version, object);
+    c->version = version;
+    leave(c);
+}
+
+const void *current_get(struct current *c, int64_t version, int64_t *got)
+{
+    const void *object = NULL;
+    struct entry *e;
+
+    pthread_mutex_lock(&c->mutex);
+    e = find(c, version ? version : c->version);
+    if (e) {
+        e->references++;
+        e->used = ++c->uses;
+        object = e->object;
+        if (got)
+            *got = e->version;
+    }
+    pthread_mutex_unlock(&c->mutex);
+    return object;
+}
+
+const void *current_keep(struct current *c, int64_t version, void *object)
+{
+    void *mine = object;
+    struct entry *e;
+
+    BUG_ON(version <= 0 || !object);
+    pthread_mutex_lock(&c->mutex);
+    e = find(c, version);
+    if (!e) {
+        e = add(c, version, object);
+        mine = NULL;
+    }
+    e->references++;
+    e->used = ++c->uses;
+    object = e->object;
+    leave(c);
+    if (mine)
+        c->free_object(mine);
+    return object;
+}
+
+void current_put(struct current *c, const void *object)
+{
+    if (!object)
+        return;
+    pthread_mutex_lock(&c->mutex);
+    for (size_t i = 0; i < c->n; i++) {
+        struct entry *e = &c->entries[i];
+
+        if (e->object != object)
+            continue;
+        BUG_ON(e->references == 0);
+        e->references--;
+        leave(c);
+        return;
+    }
+    BUG("given back, but never given out");
+}
+
+void current_drop(struct current *c, int64_t version)
+{
+    struct entry *e;
+
+    pthread_mutex_lock(&c->mutex);
+    e = version == c->version ? NULL : find(c, version);
+    if (e)
+        e->wanted = false;
+    leave(c);
+}
+
+int64_t current_version(struct current *c)
+{
+    int64_t version;
+
+    pthread_mutex_lock(&c->mutex);
+    version = c->version;
+    pthread_mutex_unlock(&c->mutex);
+    return version;
+}

@@ -1,0 +1,440 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The writer: WAL, synchronous=FULL, foreign keys, secure_delete (what `forget`
+ * removes is overwritten), and a log that stays as an empty file, so that
+ * readers can open a store on which nothing runs, even where they may not
+ * write. A migration and its user_version are one transaction.
+ */
+#include "config.h"
+
+#include "store/db.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fileio.h"
+#include "base/xalloc.h"
+#include "store/schema.h"
+
+#define BUSY_MS 10000
+
+struct cached {
+    const char *sql;
+    sqlite3_stmt *stmt;
+};
+
+struct db {
+    sqlite3 *handle;
+    char *path;
+    bool writer;
+    struct cached *cache;
+    size_t n, cap;
+};
+
+/* --- errors ------------------------------------------------------------- */
+
+static enum err_code code_of(sqlite3 *handle)
+{
+    int errnum;
+
+    switch (sqlite3_errcode(handle) & 0xff) {
+    case SQLITE_FULL:
+        return ERR_FULL;
+    case SQLITE_IOERR:
+        errnum = sqlite3_system_errno(handle);
+        return errnum == ENOSPC || errnum == EDQUOT ? ERR_FULL : ERR_IO;
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+        return ERR_CORRUPT;
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+        return ERR_STATE;
+    case SQLITE_CONSTRAINT:
+        return ERR_INVALID;
+    case SQLITE_NOMEM:
+        return ERR_NOMEM;
+    default:
+        return ERR_IO;
+    }
+}
+
+int db_error(struct db *db, const char *doing, struct err *err)
+{
+    return err_set(err, code_of(db->handle), "%s: %s: %s", db->path, doing,
+                   sqlite3_errmsg(db->handle));
+}
+
+/* --- statements --------------------------------------------------------- */
+
+sqlite3 *db_handle(struct db *db)
+{
+    return db->handle;
+}
+
+int db_exec(struct db *db, const char *sql, struct err *err)
+{
+    if (sqlite3_exec(db->handle, sql, NULL, NULL, NULL) == SQLITE_OK)
+        return 0;
+    return db_error(db, "running a statement", err);
+}
+
+int db_prepare(struct db *db, const char *sql, sqlite3_stmt **stmt,
+               struct err *err)
+{
+    struct cached *c;
+
+    for (size_t i = 0; i < db->n; i++) {
+        c = &db->cache[i];
+        if (c->sql != sql)
+            continue;
+        if (sqlite3_stmt_busy(c->stmt))
+            BUG("in use already: %s", sql);
+        *stmt = c->stmt;
+        return 0;
+    }
+    if (sqlite3_prepare_v3(db->handle, sql, -1, SQLITE_PREPARE_PERSISTENT,
+                           stmt, NULL) != SQLITE_OK)
+        return db_error(db, "preparing a statement", err);
+    XGROW(db->cache, db->n, db->cap);
+    db->cache[db->n++] = (struct cached){sql, *stmt};
+    return 0;
+}
+
+static void bind_all(sqlite3_stmt *stmt, const char *types, va_list args)
+{
+    const void *p;
+
+    for (int i = 1; types[i - 1]; i++) {
+        switch (types[i - 1]) {
+        case 'i':
+            sqlite3_bind_int64(stmt, i, va_arg(args, int64_t));
+            break;
+        case 'd':
+            sqlite3_bind_double(stmt, i, va_arg(args, double));
+            break;
+        case 't':
+            sqlite3_bind_text(stmt, i, va_arg(args, const char *), -1,
+                              SQLITE_STATIC);
+            break;
+        case 'b':
+            p = va_arg(args, const void *);
+            sqlite3_bind_blob64(stmt, i, p, va_arg(args, size_t),
+                                SQLITE_STATIC);
+            break;
+        default:
+            BUG("no such type: %s", types);
+        }
+    }
+}
+
+void db_bind(sqlite3_stmt *stmt, const char *types, ...)
+{
+    va_list args;
+
+    va_start(args, types);
+    bind_all(stmt, types, args);
+    va_end(args);
+}
+
+int db_step(struct db *db, sqlite3_stmt *stmt, struct err *err)
+{
+    switch (sqlite3_step(stmt)) {
+    case SQLITE_ROW:
+        return DB_ROW;
+    case SQLITE_DONE:
+        return 0;
+    default:
+        return db_error(db, "running a statement", err);
+    }
+}
+
+void db_done(sqlite3_stmt *stmt)
+{
+    sqlite3_reset(stmt);
+    sqlite3_clear_bindings(stmt);
+}
+
+int db_run(struct db *db, struct err *err, const char *sql, const char *types,
+           ...)
+{
+    sqlite3_stmt *stmt;
+    va_list args;
+    int rc = db_prepare(db, sql, &stmt, err);
+
+    if (rc)
+        return rc;
+    va_start(args, types);
+    bind_all(stmt, types, args);
+    va_end(args);
+    rc = db_step(db, stmt, err);
+    BUG_ON(rc == DB_ROW);
+    db_done(stmt);
+    return rc;
+}
+
+int64_t db_changes(struct db *db)
+{
+    return sqlite3_changes64(db->handle);
+}
+
+int db_number(struct db *db, struct err *err, int64_t *number,
+              const char *sql, const char *types, ...)
+{
+    sqlite3_stmt *stmt;
+    va_list args;
+    int rc = db_prepare(db, sql, &stmt, err);
+
+    if (rc)
+        return rc;
+    va_start(args, types);
+    bind_all(stmt, types, args);
+    va_end(args);
+    rc = db_step(db, stmt, err);
+    if (rc == DB_ROW) {
+        *number = sqlite3_column_int64(stmt, 0);
+        rc = 0;
+    } else if (rc == 0) {
+        rc = ERR_NOTFOUND;
+    }
+    db_done(stmt);
+    return rc;
+}
+
+char *db_text(sqlite3_stmt *stmt, int column)
+{
+    const unsigned char *text = sqlite3_column_text(stmt, column);
+
+    return text ? xstrdup((const char *)text) : NULL;
+}
+
+/* --- transactions ------------------------------------------------------- */
+
+int db_begin(struct db *db, struct err *err)
+{
+    return db_exec(db, "BEGIN IMMEDIATE", err);
+}
+
+int db_begin_read(struct db *db, struct err *err)
+{
+    return db_exec(db, "BEGIN", err);
+}
+
+int db_end(struct db *db, int rc, struct err *err)
+{
+    if (rc == 0)
+        rc = db_exec(db, "COMMIT", err);
+    /* A full disk has ended the transaction already. */
+    if (rc && !sqlite3_get_autocommit(db->handle))
+        sqlite3_exec(db->handle, "ROLLBACK", NULL, NULL, NULL);
+    return rc;
+}
+
+int db_checkpoint(struct db *db, struct err *err)
+{
+    if (sqlite3_wal_checkpoint_v2(db->handle, NULL,
+                                  SQLITE_CHECKPOINT_TRUNCATE, NULL,
+                                  NULL) == SQLITE_OK)
+        return 0;
+    return db_error(db, "emptying the log", err);
+}
+
+/* --- opening ------------------------------------------------------------ */
+
+static int pragma_number(struct db *db, const char *sql, int64_t *number,
+                         struct err *err)
+{
+    int rc = db_number(db, err, number, sql, "");
+
+    return rc == ERR_NOTFOUND ? db_error(db, sql, err) : rc;
+}
+
+/* Whose file is it, and which schema has it? 0: a new file. */
+static int read_schema(struct db *db, int64_t *schema, struct err *err)
+{
+    int64_t application = 0;
+    int64_t tables = 0;
+    int rc;
+
+    rc = pragma_number(db, "PRAGMA application_id", &application, err);
+    if (rc == 0)
+        rc = pragma_number(db, "PRAGMA user_version", schema, err);
+    if (rc == 0)
+        rc = pragma_number(db, "SELECT count(*) FROM sqlite_schema", &tables,
+                           err);
+    if (rc)
+        return rc;
+    if (tables && application != SCHEMA_APPLICATION_ID)
+        return err_set(err, ERR_STATE,
+                       "%s: a database, but not one of mneme's", db->path);
+    if (*schema > DB_SCHEMA)
+        return err_set(err, ERR_STATE,
+                       "%s: made by a newer mneme (schema %lld, this program "
+                       "knows %d): upgrade",
+                       db->path, (long long)*schema, DB_SCHEMA);
+    return 0;
+}
+
+static int migrate(struct db *db, int64_t schema, struct err *err)
+{
+    char number[96];
+    int rc = 0;
+
+    for (; schema < DB_SCHEMA && rc == 0; schema++) {
+        snprintf(number, sizeof number,
+                 "PRAGMA application_id=%d; PRAGMA user_version=%d",
+                 SCHEMA_APPLICATION_ID, (int)schema + 1);
+        rc = db_begin(db, err);
+        if (rc)
+            return rc;
+        rc = db_exec(db, schema_migrations[schema], err);
+        if (rc == 0)
+            rc = db_exec(db, number, err);
+        rc = db_end(db, rc, err);
+    }
+    return rc;
+}
+
+static int open_handle(struct db *db, int flags, struct err *err)
+{
+    int rc = sqlite3_open_v2(db->path, &db->handle,
+                             flags | SQLITE_OPEN_NOMUTEX |
+                                 SQLITE_OPEN_EXRESCODE,
+                             NULL);
+
+    if (!db->handle)
+        return err_set(err, ERR_NOMEM, "%s: no memory", db->path);
+    if (rc != SQLITE_OK)
+        return db_error(db, "cannot open", err);
+    sqlite3_busy_timeout(db->handle, BUSY_MS);
+    return 0;
+}
+
+static struct db *create(const char *path, bool writer)
+{
+    struct db *db = xcalloc(1, sizeof *db);
+
+    db->path = xstrdup(path);
+    db->writer = writer;
+    return db;
+}
+
+/* SQLite keeps another mode without an error where it cannot have this one. */
+static int set_wal(struct db *db, struct err *err)
+{
+    const char *mode;
+    sqlite3_stmt *stmt;
+    int rc = db_prepare(db, "PRAGMA journal_mode=WAL", &stmt, err);
+
+    if (rc)
+        return rc;
+    rc = db_step(db, stmt, err);
+    if (rc == DB_ROW) {
+        mode = (const char *)sqlite3_column_text(stmt, 0);
+        rc = 0;
+        if (!mode || strcmp(mode, "wal") != 0)
+            rc = err_set(err, ERR_IO,
+                         "%s: this file system has no shared memory for a "
+                         "write-ahead log; choose a local data_dir",
+                         db->path);
+    }
+    db_done(stmt);
+    return rc;
+}
+
+static int set_up_writer(struct db *db, struct err *err)
+{
+    int64_t schema = 0;
+    int keep = 1;
+    int rc;
+
+    if (sqlite3_db_readonly(db->handle, "main") == 1)
+        return err_set(err, ERR_IO, "%s: not writable", db->path);
+    rc = read_schema(db, &schema, err);
+    if (rc == 0)
+        rc = set_wal(db, err);
+    if (rc == 0)
+        rc = db_exec(db,
+                     "PRAGMA synchronous=FULL;"
+                     "PRAGMA foreign_keys=ON; PRAGMA secure_delete=ON;"
+                     "PRAGMA recursive_triggers=ON;"
+                     "PRAGMA journal_size_limit=67108864",
+                     err);
+    if (rc)
+        return rc;
+    sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_PERSIST_WAL, &keep);
+    return migrate(db, schema, err);
+}
+
+int db_open_writer(const char *path, struct db **db, struct err *err)
+{
+    struct db *d = create(path, true);
+    int rc = open_handle(d, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, err);
+
+    if (rc == 0)
+        rc = set_up_writer(d, err);
+    if (rc) {
+        db_close(d);
+        return rc;
+    }
+    *db = d;
+    return 0;
+}
+
+static int set_up_reader(struct db *db, struct err *err)
+{
+    int64_t schema = 0;
+    int rc;
+
+    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    sqlite3_wal_autocheckpoint(db->handle, 0);
+    rc = read_schema(db, &schema, err);
+    if (rc == 0 && schema == 0)
+        rc = err_set(err, ERR_NOTFOUND, "%s: no store yet", db->path);
+    if (rc == 0 && schema < DB_SCHEMA)
+        rc = err_set(err, ERR_STATE,
+                     "%s: made by an older mneme (schema %lld, this program "
+                     "knows %d): start mnemed once to convert it",
+                     db->path, (long long)schema, DB_SCHEMA);
+    return rc;
+}
+
+int db_open_reader(const char *path, struct db **db, struct err *err)
+{
+    struct db *d;
+    int rc;
+
+    if (access(path, F_OK) != 0 && (errno == ENOENT || errno == ENOTDIR))
+        return err_set(err, ERR_NOTFOUND, "%s: no store here", path);
+    d = create(path, false);
+    rc = open_handle(d, SQLITE_OPEN_READONLY, err);
+    if (rc == 0)
+        rc = set_up_reader(d, err);
+    if (rc) {
+        db_close(d);
+        return rc;
+    }
+    *db = d;
+    return 0;
+}
+
+void db_close(struct db *db)
+{
+    if (!db)
+        return;
+    for (size_t i = 0; i < db->n; i++)
+        sqlite3_finalize(db->cache[i].stmt);
+    /* Not done is not lost: the next start reads the log. */
+    if (db->writer && db->handle)
+        sqlite3_wal_checkpoint_v2(db->handle, NULL,
+                                  SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+    if (sqlite3_close(db->handle) != SQLITE_OK)
+        BUG("%s: closed with a statement in use", db->path);
+    free(db->cache);
+    free(db->path);
+    free(db);
+}

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * db.h - one SQLite connection, its schema, and all that there is to running a
+ * statement.
+ *
+ * The writer is the only connection that writes or checkpoints; a reader is
+ * opened read-only, waits rather than fails, and never checkpoints.
+ *
+ *     sqlite3_stmt *q;
+ *     rc = db_prepare(db, "SELECT a FROM t WHERE b = ?1", &q, err);
+ *     if (rc == 0) {
+ *         db_bind(q, "i", (int64_t)7);
+ *         while ((rc = db_step(db, q, err)) == DB_ROW)
+ *             ... sqlite3_column_int64(q, 0) ...
+ *         db_done(q);
+ *     }
+ *
+ * Statements are prepared once for a connection and found again by their
+ * text's address: sql is always a literal. One text is in use once at a time.
+ *
+ * Every error names the file and SQLite's words: ERR_FULL when the disk is,
+ * ERR_CORRUPT when the file is not what it should be, ERR_STATE when another
+ * process holds it, else ERR_IO.
+ *
+ * Owner:   whoever opened it
+ * Threads: one at a time for a connection
+ */
+#ifndef MNEME_STORE_DB_H
+#define MNEME_STORE_DB_H
+
+#include <sqlite3.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+/* The schema that this program knows: PRAGMA user_version. */
+#define DB_SCHEMA 1
+
+#define DB_ROW 1 /* db_step has a row */
+
+struct db;
+
+/* Makes the file when there is none, and migrates it. ERR_STATE when it is
+ * newer than this program. */
+int db_open_writer(const char *path, struct db **db, struct err *err);
+
+/* ERR_NOTFOUND when there is no store at path; ERR_STATE when it is newer. */
+int db_open_reader(const char *path, struct db **db, struct err *err);
+
+/* A writer checkpoints and truncates the log. NULL is fine. */
+void db_close(struct db *db);
+
+sqlite3 *db_handle(struct db *db);
+
+/* The error of the last call; `doing` says what it was. */
+int db_error(struct db *db, const char *doing, struct err *err);
+
+/* Any SQL text without parameters and rows: transactions, DDL. */
+int db_exec(struct db *db, const char *sql, struct err *err);
+
+int db_prepare(struct db *db, const char *sql, sqlite3_stmt **stmt,
+               struct err *err);
+
+/* One letter an argument, from ?1 on: i int64_t, d double (NaN becomes NULL), t
+ * const char * (NULL too), b const void * and size_t (NULL too). What is
+ * pointed to stays until the statement is done. */
+void db_bind(sqlite3_stmt *stmt, const char *types, ...);
+
+/* DB_ROW, 0 at the end, or an error. */
+int db_step(struct db *db, sqlite3_stmt *stmt, struct err *err);
+
+/* Ready for the next use; NULL is fine. */
+void db_done(sqlite3_stmt *stmt);
+
+/* The whole way for a statement without rows. *changes of db_changes(). */
+int db_run(struct db *db, struct err *err, const char *sql, const char *types,
+           ...);
+int64_t db_changes(struct db *db);
+
+/* The whole way for one number: the first column of the first row.
+ * ERR_NOTFOUND, without a message, when there is none. */
+int db_number(struct db *db, struct err *err, int64_t *number,
+              const char *sql, const char *types, ...);
+
+/* A transaction; db_end commits when rc is 0 and rolls back otherwise. It
+ * returns rc, or what went wrong with the commit. */
+int db_begin(struct db *db, struct err *err);
+int db_end(struct db *db, int rc, struct err *err);
+
+/* A reader's transaction: one state of the database for several statements. */
+int db_begin_read(struct db *db, struct err *err);
+
+/* Copies the log into the database and empties it. */
+int db_checkpoint(struct db *db, struct err *err);
+
+/* A text column, copied; NULL stays NULL. */
+char *db_text(sqlite3_stmt *stmt, int column);
+
+#endif

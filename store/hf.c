@@ -1,0 +1,479 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The three files are printed by hand, so that the same shape gives the same
+ * bytes. Reading knows three kinds of settings: those of struct model_shape;
+ * those that must have one value, because this model computes nothing else;
+ * and those that change no number, which are ignored.
+ */
+#include "config.h"
+
+#include "store/hf.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jansson.h>
+
+#include "base/fileio.h"
+#include "base/xalloc.h"
+#include "store/safetensors.h"
+
+#define MAX_JSON_BYTES (1u << 20)
+#define MAX_TOKENIZER_BYTES (32u << 20)
+#define MAX_WEIGHTS_BYTES ((uint64_t)64 << 30)
+
+/* --- writing ------------------------------------------------------------ */
+
+/* The shortest decimal that reads back as the same float: 1e-06, not
+ * 9.99999997e-07. */
+static void add_float(struct buf *out, float value)
+{
+    char text[32];
+
+    for (int digits = 1; digits <= 9; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, (double)value);
+        if (strtof(text, NULL) == value)
+            break;
+    }
+    buf_adds(out, text);
+    if (!strpbrk(text, ".e"))
+        buf_adds(out, ".0");
+}
+
+static void add_line(struct buf *out, const char *key, int value)
+{
+    buf_addf(out, "  \"%s\": %d,\n", key, value);
+}
+
+void hf_config_json(const struct model_shape *s, uint32_t end_of_text,
+                    struct buf *out)
+{
+    buf_addf(out, "{\n  \"architectures\": [\"%sForCausalLM\"],\n",
+             s->qk_norm ? "Qwen3" : "Llama");
+    buf_addf(out, "  \"model_type\": \"%s\",\n",
+             s->qk_norm ? "qwen3" : "llama");
+    add_line(out, "hidden_size", s->dim);
+    add_line(out, "intermediate_size", s->ffn_dim);
+    add_line(out, "num_hidden_layers", s->layers);
+    add_line(out, "num_attention_heads", s->heads);
+    add_line(out, "num_key_value_heads", s->kv_heads);
+    add_line(out, "head_dim", s->head_dim);
+    add_line(out, "max_position_embeddings", s->context);
+    add_line(out, "vocab_size", s->vocab_size);
+    buf_adds(out, "  \"rms_norm_eps\": ");
+    add_float(out, s->norm_eps);
+    buf_adds(out, ",\n  \"rope_theta\": ");
+    add_float(out, s->rope_theta);
+    buf_addf(out, ",\n  \"tie_word_embeddings\": %s,\n",
+             s->tied ? "true" : "false");
+    buf_addf(out,
+             "  \"bos_token_id\": %" PRIu32 ",\n  \"eos_token_id\": %" PRIu32
+             ",\n",
+             end_of_text, end_of_text);
+    buf_adds(out, "  \"hidden_act\": \"silu\",\n"
+                  "  \"attention_bias\": false,\n"
+                  "  \"attention_dropout\": 0.0,\n"
+                  "  \"mlp_bias\": false,\n"
+                  "  \"use_cache\": true,\n"
+                  "  \"torch_dtype\": \"float32\"\n}\n");
+}
+
+void hf_generation_config_json(uint32_t end_of_text, struct buf *out)
+{
+    buf_addf(out,
+             "{\n  \"bos_token_id\": %" PRIu32 ",\n  \"eos_token_id\": %" PRIu32
+             ",\n  \"pad_token_id\": %" PRIu32 "\n}\n",
+             end_of_text, end_of_text, end_of_text);
+}
+
+void hf_tokenizer_config_json(const struct model_shape *shape, struct buf *out)
+{
+    buf_adds(out, "{\n  \"tokenizer_class\": \"PreTrainedTokenizerFast\",\n"
+                  "  \"add_prefix_space\": false,\n"
+                  "  \"add_bos_token\": false,\n"
+                  "  \"bos_token\": \"<|endoftext|>\",\n"
+                  "  \"clean_up_tokenization_spaces\": false,\n"
+                  "  \"eos_token\": \"<|endoftext|>\",\n");
+    buf_addf(out, "  \"model_max_length\": %d\n}\n", shape->context);
+}
+
+/* --- reading config.json ------------------------------------------------ */
+
+/* A whole number from 1 to max; absent: fallback, or an error when that
+ * is 0. */
+static int get_int(const json_t *config, const char *key, int max,
+                   int fallback, int *out, struct err *err)
+{
+    const json_t *value = json_object_get(config, key);
+
+    if ((!value || json_is_null(value)) && fallback > 0) {
+        *out = fallback;
+        return 0;
+    }
+    if (!value)
+        return err_set(err, ERR_INVALID, "config.json: %s is missing", key);
+    if (!json_is_integer(value) || json_integer_value(value) < 1 ||
+        json_integer_value(value) > max)
+        return err_set(err, ERR_INVALID,
+                       "config.json: %s is not a whole number from 1 to %d",
+                       key, max);
+    *out = (int)json_integer_value(value);
+    return 0;
+}
+
+static int get_float(const json_t *config, const char *key, double fallback,
+                     float *out, struct err *err)
+{
+    const json_t *value = json_object_get(config, key);
+    double number = value && !json_is_null(value) ? json_number_value(value)
+                                                  : fallback;
+
+    if (!(number > 0) || !isfinite((float)number) || (float)number <= 0.0f)
+        return err_set(err, ERR_INVALID,
+                       "config.json: %s is not a number above 0", key);
+    *out = (float)number;
+    return 0;
+}
+
+/* The settings that would make it another model: absent, null or the one
+ * value is fine. */
+static int check_fixed(const json_t *config, struct err *err)
+{
+    static const struct {
+        const char *key, *only; /* as JSON */
+    } fixed[] = {
+        {"hidden_act", "\"silu\""},    {"attention_bias", "false"},
+        {"mlp_bias", "false"},         {"rope_scaling", "null"},
+        {"quantization_config", "null"}, {"use_sliding_window", "false"},
+        {"partial_rotary_factor", "1.0"},
+    };
+
+    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) {
+        const json_t *value = json_object_get(config, fixed[i].key);
+        json_t *only;
+        int same;
+
+        if (!value || json_is_null(value))
+            continue;
+        only = json_loads(fixed[i].only, JSON_DECODE_ANY, NULL);
+        same = json_equal(value, only);
+        json_decref(only);
+        if (!same)
+            return err_set(err, ERR_INVALID,
+                           "config.json: %s has a value that this model "
+                           "cannot have; only %s is known",
+                           fixed[i].key, fixed[i].only);
+    }
+    return 0;
+}
+
+static int get_architecture(const json_t *config, struct model_shape *s,
+                            struct err *err)
+{
+    const char *type = json_string_value(json_object_get(config,
+                                                         "model_type"));
+
+    if (!type)
+        return err_set(err, ERR_INVALID, "config.json: model_type is missing");
+    if (strcmp(type, "llama") != 0 && strcmp(type, "qwen3") != 0)
+        return err_set(err, ERR_INVALID,
+                       "config.json: model_type is %.40s; only llama and "
+                       "qwen3 are known",
+                       type);
+    s->qk_norm = strcmp(type, "qwen3") == 0;
+    s->tied = json_is_true(json_object_get(config, "tie_word_embeddings"));
+    return 0;
+}
+
+/* Newer transformers keep the rotary settings in an object of their own. */
+static int get_rope(const json_t *config, struct model_shape *s,
+                    struct err *err)
+{
+    const json_t *rope = json_object_get(config, "rope_parameters");
+    const char *type = json_string_value(json_object_get(rope, "rope_type"));
+
+    if (type && strcmp(type, "default") != 0)
+        return err_set(err, ERR_INVALID,
+                       "config.json: rope_type is %.40s; only default is "
+                       "known",
+                       type);
+    if (json_object_get(rope, "rope_theta"))
+        config = rope;
+    return get_float(config, "rope_theta", 10000.0, &s->rope_theta, err);
+}
+
+/* What transformers takes when a setting is absent. */
+static int get_sizes(const json_t *config, struct model_shape *s,
+                     struct err *err)
+{
+    int rc;
+
+    rc = get_int(config, "vocab_size", MODEL_MAX_VOCAB, 0, &s->vocab_size,
+                 err);
+    if (rc == 0)
+        rc = get_int(config, "hidden_size", MODEL_MAX_DIM, 0, &s->dim, err);
+    if (rc == 0)
+        rc = get_int(config, "intermediate_size", 8 * MODEL_MAX_DIM, 0,
+                     &s->ffn_dim, err);
+    if (rc == 0)
+        rc = get_int(config, "num_hidden_layers", MODEL_MAX_LAYERS, 0,
+                     &s->layers, err);
+    if (rc == 0)
+        rc = get_int(config, "num_attention_heads", MODEL_MAX_DIM, 0,
+                     &s->heads, err);
+    if (rc == 0)
+        rc = get_int(config, "num_key_value_heads", MODEL_MAX_DIM,
+                     s->qk_norm ? 32 : s->heads, &s->kv_heads, err);
+    if (rc == 0)
+        rc = get_int(config, "head_dim", MODEL_MAX_DIM,
+                     s->qk_norm ? 128 : s->dim / s->heads, &s->head_dim, err);
+    if (rc == 0)
+        rc = get_int(config, "max_position_embeddings", INT32_MAX,
+                     s->qk_norm ? 32768 : 2048, &s->context, err);
+    if (s->context > MODEL_MAX_CONTEXT)
+        s->context = MODEL_MAX_CONTEXT;
+    if (rc == 0)
+        rc = get_float(config, "rms_norm_eps", 1e-6, &s->norm_eps, err);
+    return rc;
+}
+
+static int check_sizes(const struct model_shape *s, struct err *err)
+{
+    if (s->heads % s->kv_heads != 0)
+        return err_set(err, ERR_INVALID,
+                       "config.json: %d query heads cannot share %d "
+                       "key/value heads",
+                       s->heads, s->kv_heads);
+    if (s->head_dim % 2 != 0)
+        return err_set(err, ERR_INVALID,
+                       "config.json: head_dim is %d; rotary positions need "
+                       "an even one",
+                       s->head_dim);
+    return 0;
+}
+
+/* eos_token_id: a number, several, or none. */
+static int get_end_of_text(const json_t *config, int vocab_size,
+                           int64_t *end_of_text, struct err *err)
+{
+    const json_t *value = json_object_get(config, "eos_token_id");
+
+    if (json_is_array(value))
+        value = json_array_get(value, 0);
+    *end_of_text = -1;
+    if (!value || json_is_null(value))
+        return 0;
+    if (!json_is_integer(value) || json_integer_value(value) < 0 ||
+        json_integer_value(value) >= vocab_size)
+        return err_set(err, ERR_INVALID,
+                       "config.json: eos_token_id is not a token's id");
+    *end_of_text = json_integer_value(value);
+    return 0;
+}
+
+int hf_parse_config(const char *json, size_t n_bytes,
+                    struct model_shape *shape, int64_t *end_of_text,
+                    struct err *err)
+{
+    struct model_shape s = {0};
+    json_error_t why;
+    json_t *config = json_loadb(json, n_bytes, JSON_REJECT_DUPLICATES, &why);
+    int rc;
+
+    if (!json_is_object(config)) {
+        rc = err_set(err, ERR_CORRUPT, "config.json: %s",
+                     config ? "not an object" : why.text);
+        goto out;
+    }
+    rc = get_architecture(config, &s, err);
+    if (rc == 0)
+        rc = check_fixed(config, err);
+    if (rc == 0)
+        rc = get_sizes(config, &s, err);
+    if (rc == 0)
+        rc = get_rope(config, &s, err);
+    if (rc == 0)
+        rc = check_sizes(&s, err);
+    if (rc == 0)
+        rc = get_end_of_text(config, s.vocab_size, end_of_text, err);
+    if (rc == 0)
+        *shape = s;
+out:
+    json_decref(config);
+    return rc;
+}
+
+/* --- the tensors -------------------------------------------------------- */
+
+/* One comparison of a list with the table; the first error stays. */
+struct check {
+    const struct tensor_list *list;
+    size_t found;
+    int rc;
+    struct err *err;
+};
+
+static const struct tensor *expect(struct check *c, const char *name, int rows,
+                                   int columns)
+{
+    const struct tensor *t;
+    int n_dims = columns ? 2 : 1;
+
+    if (c->rc)
+        return NULL;
+    t = tensor_find(c->list, name);
+    if (!t)
+        c->rc = err_set(c->err, ERR_INVALID, "tensor %s is missing", name);
+    else if (t->type != TENSOR_F32)
+        c->rc = err_set(c->err, ERR_INVALID, "tensor %s is not of floats",
+                        name);
+    else if (t->n_dims != n_dims || t->shape[0] != (size_t)rows ||
+             (columns && t->shape[1] != (size_t)columns))
+        c->rc = err_set(c->err, ERR_INVALID,
+                        columns ? "tensor %s is not (%d, %d)"
+                                : "tensor %s is not (%d)",
+                        name, rows, columns);
+    c->found++;
+    return t;
+}
+
+static void expect_layer(struct check *c, int layer, const char *name,
+                         int rows, int columns)
+{
+    char *full = xasprintf("model.layers.%d.%s.weight", layer, name);
+
+    expect(c, full, rows, columns);
+    free(full);
+}
+
+static void expect_layers(struct check *c, const struct model_shape *s)
+{
+    int q = s->heads * s->head_dim;
+    int kv = s->kv_heads * s->head_dim;
+
+    for (int i = 0; i < s->layers; i++) {
+        expect_layer(c, i, "input_layernorm", s->dim, 0);
+        expect_layer(c, i, "self_attn.q_proj", q, s->dim);
+        expect_layer(c, i, "self_attn.k_proj", kv, s->dim);
+        expect_layer(c, i, "self_attn.v_proj", kv, s->dim);
+        expect_layer(c, i, "self_attn.o_proj", s->dim, q);
+        if (s->qk_norm) {
+            expect_layer(c, i, "self_attn.q_norm", s->head_dim, 0);
+            expect_layer(c, i, "self_attn.k_norm", s->head_dim, 0);
+        }
+        expect_layer(c, i, "post_attention_layernorm", s->dim, 0);
+        expect_layer(c, i, "mlp.gate_proj", s->ffn_dim, s->dim);
+        expect_layer(c, i, "mlp.up_proj", s->ffn_dim, s->dim);
+        expect_layer(c, i, "mlp.down_proj", s->dim, s->ffn_dim);
+    }
+}
+
+/* The output matrix; some tools write the tied one a second time. */
+static void expect_output(struct check *c, const struct model_shape *s,
+                          const struct tensor *embedding)
+{
+    const struct tensor *output;
+
+    if (s->tied && !tensor_find(c->list, "lm_head.weight"))
+        return;
+    output = expect(c, "lm_head.weight", s->vocab_size, s->dim);
+    if (s->tied && c->rc == 0 &&
+        memcmp(output->data, embedding->data, tensor_bytes(output)) != 0)
+        c->rc = err_set(c->err, ERR_INVALID,
+                        "tensor lm_head.weight differs from the embedding "
+                        "that it is tied to");
+}
+
+static bool is_layer_part(const char *part, const struct model_shape *s)
+{
+    static const char *const parts[] = {
+        "input_layernorm",  "self_attn.q_proj", "self_attn.k_proj",
+        "self_attn.v_proj", "self_attn.o_proj", "post_attention_layernorm",
+        "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj",
+        "self_attn.q_norm", "self_attn.k_norm",
+    };
+    size_t n = sizeof parts / sizeof *parts - (s->qk_norm ? 0 : 2);
+
+    for (size_t i = 0; i < n; i++)
+        if (strncmp(part, parts[i], strlen(parts[i])) == 0 &&
+            strcmp(part + strlen(parts[i]), ".weight") == 0)
+            return true;
+    return false;
+}
+
+static bool is_expected(const char *name, const struct model_shape *s)
+{
+    int layer = -1;
+    int end = 0;
+
+    if (sscanf(name, "model.layers.%d.%n", &layer, &end) == 1 && end > 0)
+        return layer >= 0 && layer < s->layers && is_layer_part(name + end, s);
+    return strcmp(name, "model.embed_tokens.weight") == 0 ||
+           strcmp(name, "model.norm.weight") == 0 ||
+           strcmp(name, "lm_head.weight") == 0;
+}
+
+int hf_check_weights(const struct model_shape *shape,
+                     const struct tensor_list *weights, struct err *err)
+{
+    struct check c = {weights, 0, 0, err};
+    const struct tensor *embedding = expect(
+        &c, "model.embed_tokens.weight", shape->vocab_size, shape->dim);
+
+    expect_layers(&c, shape);
+    expect(&c, "model.norm.weight", shape->dim, 0);
+    expect_output(&c, shape, embedding);
+    if (c.rc || c.found == weights->n)
+        return c.rc;
+    for (size_t i = 0; i < weights->n; i++)
+        if (!is_expected(weights->items[i].name, shape))
+            return err_set(err, ERR_INVALID, "tensor %s is not expected",
+                           weights->items[i].name);
+    return err_set(err, ERR_INVALID, "a tensor is there twice");
+}
+
+/* --- a directory -------------------------------------------------------- */
+
+static int read_small(const char *dir, const char *name, size_t limit_bytes,
+                      struct buf *out, struct err *err)
+{
+    char *path = fileio_join(dir, name);
+    int rc = fileio_read(path, limit_bytes, out, err);
+
+    free(path);
+    return rc;
+}
+
+int hf_read_dir(const char *dir, struct model_shape *shape,
+                int64_t *end_of_text, struct tensor_list *weights,
+                struct buf *tokenizer_json, struct err *err)
+{
+    char *path = fileio_join(dir, "model.safetensors");
+    struct buf config = BUF_INIT;
+    int rc;
+
+    rc = read_small(dir, "config.json", MAX_JSON_BYTES, &config, err);
+    if (rc)
+        goto out;
+    rc = hf_parse_config(config.data, config.len, shape, end_of_text, err);
+    if (rc == 0)
+        rc = read_small(dir, "tokenizer.json", MAX_TOKENIZER_BYTES,
+                        tokenizer_json, err);
+    if (rc == 0)
+        rc = safetensors_read(path, NULL, MAX_WEIGHTS_BYTES, weights, NULL,
+                              err);
+    if (rc == 0)
+        rc = hf_check_weights(shape, weights, err);
+    if (rc && err && strncmp(err->msg, dir, strlen(dir)) != 0)
+        err_prefix(err, "%s", dir);
+    if (rc)
+        tensor_list_release(weights);
+out:
+    buf_release(&config);
+    free(path);
+    return rc;
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * retention.h - which versions stay: a pure function.
+ *
+ * Threads: any
+ */
+#ifndef MNEME_STORE_RETENTION_H
+#define MNEME_STORE_RETENTION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "store/store.h"
+
+struct retention_version {
+    int64_t version, created_ms;
+    bool protect; /* head, serving, pinned, pending */
+    bool undone;  /* rolled back, failed, damaged: only `newest` keeps it */
+    bool kept;    /* out */
+};
+
+/*
+ * Marks what is kept of versions[n], newest first: what is protected, the
+ * `newest` largest numbers, and of each of the last `hourly` hours and `daily`
+ * days (UTC, up to now_ms) the newest that is not undone.
+ *   returns  how many are not kept
+ */
+size_t retention_choose(const struct store_keep *keep, int64_t now_ms,
+                        struct retention_version *versions, size_t n);
+
+#endif

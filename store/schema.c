@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * versions.parent is the number that a version was learned from, kept or not;
+ * versions.base its nearest ancestor that is still kept, so that branches can
+ * be walked after retention. A version's ledger tells what happened since its
+ * parent; when a version between is removed, its share goes to ledger_merged
+ * of those that have it as base, one span for a partition and kind.
+ *
+ * verdict is the gate's word and stays; state is what counts now.
+ *
+ * pointers has one row. newest is the largest version number ever used.
+ *
+ * history and control_log only grow: triggers see to it.
+ */
+#include "config.h"
+
+#include "store/schema.h"
+
+#include "store/db.h"
+
+const char *const schema_migrations[DB_SCHEMA] = {
+    /* 1 */
+    "CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL)"
+    " WITHOUT ROWID;"
+
+    "CREATE TABLE schema (part TEXT PRIMARY KEY, statements INTEGER NOT NULL)"
+    " WITHOUT ROWID;"
+
+    "CREATE TABLE pointers ("
+    " one INTEGER PRIMARY KEY CHECK (one = 1),"
+    " head INTEGER NOT NULL, serving INTEGER NOT NULL,"
+    " serving_pinned INTEGER NOT NULL, newest INTEGER NOT NULL);"
+    "INSERT INTO pointers VALUES (1, 0, 0, 0, 0);"
+
+    "CREATE TABLE versions ("
+    " version INTEGER PRIMARY KEY, parent INTEGER NOT NULL,"
+    " base INTEGER NOT NULL, created_ms INTEGER NOT NULL,"
+    " step INTEGER NOT NULL, tokens_seen INTEGER NOT NULL,"
+    " weights_sha256 TEXT NOT NULL, state TEXT NOT NULL, verdict TEXT,"
+    " pinned INTEGER NOT NULL DEFAULT 0, gate TEXT, reason TEXT,"
+    " metadata TEXT, bytes INTEGER NOT NULL);"
+    "CREATE INDEX versions_base ON versions (base);"
+
+    "CREATE TABLE version_files ("
+    " version INTEGER NOT NULL REFERENCES versions ON DELETE CASCADE,"
+    " name TEXT NOT NULL, bytes INTEGER NOT NULL, sha256 TEXT NOT NULL,"
+    " PRIMARY KEY (version, name)) WITHOUT ROWID;"
+
+    "CREATE TABLE version_domains ("
+    " version INTEGER NOT NULL REFERENCES versions ON DELETE CASCADE,"
+    " domain TEXT NOT NULL, bits_per_byte REAL, accuracy REAL,"
+    " chunks INTEGER NOT NULL, PRIMARY KEY (version, domain)) WITHOUT ROWID;"
+
+    "CREATE TABLE partitions ("
+    " id INTEGER PRIMARY KEY, topic TEXT NOT NULL,"
+    " partition INTEGER NOT NULL, UNIQUE (topic, partition));"
+
+    "CREATE TABLE offsets ("
+    " version INTEGER NOT NULL REFERENCES versions ON DELETE CASCADE,"
+    " partition_id INTEGER NOT NULL REFERENCES partitions,"
+    " next_offset INTEGER NOT NULL, tokens_done INTEGER NOT NULL,"
+    " last_learned INTEGER NOT NULL, last_hash INTEGER NOT NULL,"
+    " PRIMARY KEY (version, partition_id)) WITHOUT ROWID;"
+
+    "CREATE TABLE ledger ("
+    " version INTEGER NOT NULL REFERENCES versions ON DELETE CASCADE,"
+    " seq INTEGER NOT NULL, step INTEGER NOT NULL,"
+    " partition_id INTEGER NOT NULL REFERENCES partitions,"
+    " first_offset INTEGER NOT NULL, last_offset INTEGER NOT NULL,"
+    " count INTEGER NOT NULL, kind TEXT NOT NULL,"
+    " PRIMARY KEY (version, seq)) WITHOUT ROWID;"
+
+    "CREATE TABLE ledger_merged ("
+    " version INTEGER NOT NULL REFERENCES versions ON DELETE CASCADE,"
+    " partition_id INTEGER NOT NULL REFERENCES partitions,"
+    " kind TEXT NOT NULL, first_offset INTEGER NOT NULL,"
+    " last_offset INTEGER NOT NULL, count INTEGER NOT NULL,"
+    " PRIMARY KEY (version, partition_id, kind)) WITHOUT ROWID;"
+
+    /* Skipped by a rollback: goes to the ledger of the next version. */
+    "CREATE TABLE ledger_pending ("
+    " seq INTEGER PRIMARY KEY, step INTEGER NOT NULL,"
+    " partition_id INTEGER NOT NULL REFERENCES partitions,"
+    " first_offset INTEGER NOT NULL, last_offset INTEGER NOT NULL,"
+    " count INTEGER NOT NULL);"
+
+    "CREATE TABLE quarantine ("
+    " id INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " version INTEGER NOT NULL," /* the first that knows of it */
+    " partition_id INTEGER NOT NULL REFERENCES partitions,"
+    " record_offset INTEGER NOT NULL, time_ms INTEGER NOT NULL,"
+    " reason TEXT NOT NULL, bytes BLOB NOT NULL, record_id TEXT,"
+    " UNIQUE (partition_id, record_offset));"
+    "CREATE INDEX quarantine_record ON quarantine (record_id)"
+    " WHERE record_id IS NOT NULL;"
+
+    "CREATE TABLE history ("
+    " id INTEGER PRIMARY KEY AUTOINCREMENT, from_ms INTEGER NOT NULL,"
+    " until_ms INTEGER NOT NULL," /* 0: still */
+    " version INTEGER NOT NULL, previous INTEGER NOT NULL,"
+    " cause TEXT NOT NULL, reason TEXT NOT NULL);"
+    "CREATE TRIGGER history_delete BEFORE DELETE ON history BEGIN"
+    " SELECT RAISE(ABORT, 'history only grows'); END;"
+    "CREATE TRIGGER history_update BEFORE UPDATE ON history"
+    " WHEN OLD.until_ms <> 0 OR NEW.id <> OLD.id OR"
+    " NEW.from_ms <> OLD.from_ms OR NEW.version <> OLD.version OR"
+    " NEW.previous <> OLD.previous OR NEW.cause <> OLD.cause OR"
+    " NEW.reason <> OLD.reason BEGIN"
+    " SELECT RAISE(ABORT, 'history only grows'); END;"
+
+    "CREATE TABLE control_log ("
+    " id INTEGER PRIMARY KEY AUTOINCREMENT, time_ms INTEGER NOT NULL,"
+    " kind TEXT NOT NULL," /* rollback, skip, pin, unpin */
+    " version INTEGER, partition_id INTEGER REFERENCES partitions,"
+    " first_offset INTEGER, last_offset INTEGER, reason TEXT);"
+    "CREATE INDEX control_log_kind ON control_log (kind);"
+    "CREATE TRIGGER control_log_delete BEFORE DELETE ON control_log BEGIN"
+    " SELECT RAISE(ABORT, 'the control log only grows'); END;"
+    "CREATE TRIGGER control_log_update BEFORE UPDATE ON control_log BEGIN"
+    " SELECT RAISE(ABORT, 'the control log only grows'); END;",
+};

@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What becomes of a version after it is published: each function is one
+ * transaction over the rows; no file changes.
+ *
+ * Serving changes hands in one place, serve(): it ends the history row that is
+ * open and begins the next.
+ */
+#include "config.h"
+
+#include "store/store.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/timing.h"
+#include "base/xalloc.h"
+#include "store/store_private.h"
+
+/* --- help --------------------------------------------------------------- */
+
+/* A version's state by its name, to be freed; ERR_NOTFOUND. */
+static int state_of(struct store *s, int64_t version, char **state,
+                    struct err *err)
+{
+    sqlite3_stmt *q;
+    int rc = db_prepare(s->db, "SELECT state FROM versions WHERE version = ?1",
+                        &q, err);
+
+    if (rc)
+        return rc;
+    db_bind(q, "i", version);
+    rc = db_step(s->db, q, err);
+    if (rc == DB_ROW) {
+        *state = db_text(q, 0);
+        rc = 0;
+    } else if (rc == 0) {
+        rc = err_set(err, ERR_NOTFOUND, "there is no version %lld",
+                     (long long)version);
+    }
+    db_done(q);
+    return rc;
+}
+
+static bool is_state(const char *name, enum store_state state)
+{
+    return strcmp(name, store_state_name(state)) == 0;
+}
+
+static int refuse_damaged(const char *state, int64_t version, struct err *err)
+{
+    if (is_state(state, STORE_DAMAGED))
+        return err_set(err, ERR_STATE, "version %lld is damaged",
+                       (long long)version);
+    return 0;
+}
+
+static int log_control(struct store *s, const char *kind, int64_t version,
+                       const char *reason, struct err *err)
+{
+    return db_run(s->db, err,
+                  "INSERT INTO control_log (time_ms, kind, version, reason)"
+                  " VALUES (?1, ?2, ?3, ?4)",
+                  "itit", timing_wall_ms(), kind, version, reason);
+}
+
+/* Serving goes to version, in the transaction that is under way. */
+static int serve(struct store *s, int64_t version, bool pinned,
+                 const char *cause, const char *reason, struct err *err)
+{
+    int64_t previous = 0;
+    int64_t now = timing_wall_ms();
+    int rc = db_number(s->db, err, &previous, "SELECT serving FROM pointers",
+                       "");
+
+    if (rc == 0)
+        rc = db_run(s->db, err,
+                    "UPDATE history SET until_ms = ?1 WHERE until_ms = 0",
+                    "i", now);
+    if (rc == 0)
+        rc = db_run(s->db, err,
+                    "INSERT INTO history (from_ms, until_ms, version,"
+                    " previous, cause, reason) VALUES (?1, 0, ?2, ?3, ?4, ?5)",
+                    "iiitt", now, version, previous, cause,
+                    reason ? reason : "");
+    if (rc == 0)
+        rc = db_run(s->db, err,
+                    "UPDATE pointers SET serving = ?1, serving_pinned = ?2",
+                    "ii", version, (int64_t)pinned);
+    return rc;
+}
+
+/* --- the verdict -------------------------------------------------------- */
+
+static int insert_results(struct store *s, int64_t version,
+                          const struct store_domain_result *results, size_t n,
+                          struct err *err)
+{
+    int rc = db_run(s->db, err,
+                    "DELETE FROM version_domains WHERE version = ?1", "i",
+                    version);
+
+    for (size_t i = 0; i < n && rc == 0; i++)
+        rc = db_run(s->db, err,
+                    "INSERT INTO version_domains VALUES (?1, ?2, ?3, ?4, ?5)",
+                    "itddi", version, results[i].domain,
+                    results[i].bits_per_byte, results[i].accuracy,
+                    results[i].chunks);
+    return rc;
+}
+
+static int write_verdict(struct store *s, int64_t version,
+                         enum store_state verdict, const char *gate_json,
+                         struct err *err)
+{
+    char *state = NULL;
+    int rc = state_of(s, version, &state, err);
+
+    if (rc == 0 && !is_state(state, STORE_PENDING))
+        rc = err_set(err, ERR_STATE, "version %lld is %s, not pending",
+                     (long long)version, state);
+    free(state);
+    if (rc)
+        return rc;
+    return db_run(s->db, err,
+                  "UPDATE versions SET state = ?2, verdict = ?2, gate = ?3"
+                  " WHERE version = ?1",
+                  "itt", version, store_state_name(verdict), gate_json);
+}
+
+int store_verdict(struct store *s, int64_t version, enum store_state verdict,
+                  const char *gate_json,
+                  const struct store_domain_result *results, size_t n_results,
+                  bool serve_it, const char *reason, struct err *err)
+{
+    int rc;
+
+    BUG_ON(verdict != STORE_PASSED && verdict != STORE_FAILED &&
+           verdict != STORE_INCONCLUSIVE);
+    rc = db_begin(s->db, err);
+    if (rc)
+        return rc;
+    rc = write_verdict(s, version, verdict, gate_json, err);
+    if (rc == 0)
+        rc = insert_results(s, version, results, n_results, err);
+    if (rc == 0 && serve_it)
+        rc = serve(s, version, false, "published", reason, err);
+    return db_end(s->db, rc, err);
+}
+
+/* --- serving, pins, marks ----------------------------------------------- */
+
+/* Away from a damaged version is not the same as by request. */
+static const char *cause_of(struct store *s)
+{
+    int64_t damaged = 0;
+    int rc = db_number(s->db, NULL, &damaged,
+                       "SELECT count(*) FROM versions JOIN pointers"
+                       " ON version = serving WHERE state = 'damaged'",
+                       "");
+
+    return rc == 0 && damaged ? "damaged" : "promote";
+}
+
+int store_serve(struct store *s, int64_t version, bool pinned,
+                const char *reason, struct err *err)
+{
+    char *state = NULL;
+    int rc = db_begin(s->db, err);
+
+    if (rc)
+        return rc;
+    rc = state_of(s, version, &state, err);
+    if (rc == 0)
+        rc = refuse_damaged(state, version, err);
+    if (rc == 0)
+        rc = serve(s, version, pinned, cause_of(s), reason, err);
+    free(state);
+    return db_end(s->db, rc, err);
+}
+
+int store_pin(struct store *s, int64_t version, bool pinned, struct err *err)
+{
+    char *state = NULL;
+    int rc = db_begin(s->db, err);
+
+    if (rc)
+        return rc;
+    rc = state_of(s, version, &state, err);
+    if (rc == 0)
+        rc = db_run(s->db, err,
+                    "UPDATE versions SET pinned = ?2 WHERE version = ?1", "ii",
+                    version, (int64_t)pinned);
+    if (rc == 0)
+        rc = log_control(s, pinned ? "pin" : "unpin", version, NULL, err);
+    free(state);
+    return db_end(s->db, rc, err);
+}
+
+int store_mark(struct store *s, int64_t version, enum store_state state,
+               const char *reason, struct err *err)
+{
+    char *before = NULL;
+    int rc = db_begin(s->db, err);
+
+    if (rc)
+        return rc;
+    rc = state_of(s, version, &before, err);
+    if (rc == 0)
+        rc = db_run(s->db, err,
+                    "UPDATE versions SET state = ?2, reason = ?3"
+                    " WHERE version = ?1",
+                    "itt", version, store_state_name(state), reason);
+    free(before);
+    return db_end(s->db, rc, err);
+}
+
+/* --- rolling back ------------------------------------------------------- */
+
+#define BRANCH(name, first)                                                    \
+    name " (version) AS (" first " UNION SELECT base FROM versions JOIN " name \
+         " USING (version) WHERE base > 0)"
+
+/* What only the old head's branch has is undone; what only the new one has
+ * counts again, with the verdict that it had. */
+static int mark_branches(struct store *s, int64_t to, struct err *err)
+{
+    int rc = db_run(
+        s->db, err,
+        "WITH RECURSIVE " BRANCH("old", "SELECT head FROM pointers") ", "
+        BRANCH("new", "SELECT ?1")
+        " UPDATE versions SET state = 'rolled_back', reason = NULL"
+        " WHERE state <> 'damaged' AND version IN (SELECT version FROM old)"
+        " AND version NOT IN (SELECT version FROM new)",
+        "i", to);
+
+    if (rc)
+        return rc;
+    return db_run(s->db, err,
+                  "WITH RECURSIVE " BRANCH("new", "SELECT ?1")
+                  " UPDATE versions SET state = coalesce(verdict, 'pending')"
+                  " WHERE state = 'rolled_back'"
+                  " AND version IN (SELECT version FROM new)",
+                  "i", to);
+}
+
+/* The control log has every skip for good; the ledger of the next version only
+ * those of the rollback that it comes from. */
+static int log_skipped(struct store *s, int64_t to, bool to_ledger,
+                       const struct store_ledger_run *skipped, size_t n,
+                       const char *reason, struct err *err)
+{
+    int rc = db_run(s->db, err, "DELETE FROM ledger_pending", "");
+
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        const struct store_ledger_run *r = &skipped[i];
+
+        rc = db_run(s->db, err,
+                    "INSERT INTO control_log (time_ms, kind, version,"
+                    " partition_id, first_offset, last_offset, reason)"
+                    " VALUES (?1, 'skip', ?2, ?3, ?4, ?5, ?6)",
+                    "iiiiit", timing_wall_ms(), to, (int64_t)r->partition_id,
+                    r->first_offset, r->last_offset, reason);
+        if (rc == 0 && to_ledger)
+            rc = db_run(s->db, err,
+                        "INSERT INTO ledger_pending (step, partition_id,"
+                        " first_offset, last_offset, count)"
+                        " VALUES (?1, ?2, ?3, ?4, ?5)",
+                        "iiiii", r->step, (int64_t)r->partition_id,
+                        r->first_offset, r->last_offset, r->count);
+    }
+    return rc;
+}
+
+static int log_rollback(struct store *s, int64_t to, const char *mode,
+                        const char *reason, struct err *err)
+{
+    char *text = xasprintf("%s: %s", mode, reason ? reason : "");
+    int rc = log_control(s, "rollback", to, text, err);
+
+    free(text);
+    return rc;
+}
+
+static int check_target(struct store *s, int64_t to, struct err *err)
+{
+    char *state = NULL;
+    int rc = state_of(s, to, &state, err);
+
+    if (rc == 0)
+        rc = refuse_damaged(state, to, err);
+    free(state);
+    return rc;
+}
+
+static int write_rollback(struct store *s, int64_t to, const char *mode,
+                          const char *reason,
+                          const struct store_ledger_run *skipped,
+                          size_t n_skipped, struct err *err)
+{
+    int rc = check_target(s, to, err);
+
+    if (rc == 0)
+        rc = mark_branches(s, to, err);
+    if (rc == 0)
+        rc = db_run(s->db, err, "UPDATE pointers SET head = ?1", "i", to);
+    if (rc == 0)
+        rc = serve(s, to, false, "rollback", reason, err);
+    if (rc == 0)
+        rc = log_rollback(s, to, mode, reason, err);
+    if (rc == 0)
+        rc = log_skipped(s, to, strcmp(mode, "skip") == 0, skipped, n_skipped,
+                         reason, err);
+    return rc;
+}
+
+int store_rollback(struct store *s, int64_t to, const char *mode,
+                   const char *reason, const struct store_ledger_run *skipped,
+                   size_t n_skipped,
+                   int (*in_transaction)(struct sqlite3 *db, int64_t version,
+                                         void *arg, struct err *err),
+                   void *arg, struct err *err)
+{
+    int64_t newest = 0;
+    int rc;
+
+    if (strcmp(mode, "rewind") != 0 && strcmp(mode, "skip") != 0)
+        return err_set(err, ERR_INVALID,
+                       "%.40s is no way to roll back the stream: rewind or "
+                       "skip",
+                       mode);
+    rc = db_begin(s->db, err);
+    if (rc)
+        return rc;
+    rc = write_rollback(s, to, mode, reason, skipped, n_skipped, err);
+    if (rc == 0)
+        rc = db_number(s->db, err, &newest, "SELECT newest FROM pointers",
+                       "");
+    if (rc == 0 && in_transaction)
+        rc = in_transaction(db_handle(s->db), newest, arg, err);
+    return db_end(s->db, rc, err);
+}

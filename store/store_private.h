@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * store_private.h - what store.c, store_change.c and retention.c share.
+ *
+ * Threads: publisher
+ */
+#ifndef MNEME_STORE_STORE_PRIVATE_H
+#define MNEME_STORE_STORE_PRIVATE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "store/db.h"
+#include "store/store.h"
+
+struct store {
+    char *dir;
+    struct db *db;
+    int lock_fd; /* -1: none */
+    char id[33];
+    int64_t burned; /* a number whose commit failed is not tried again */
+    bool unswept;   /* and its directory is still there */
+};
+
+#endif

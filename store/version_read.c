@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Reading a version's files, on any thread, while the publisher may be
+ * removing it: what is not as its row says is looked up once more, and a
+ * version whose row is gone by then is not damaged but not there.
+ */
+#include "config.h"
+
+#include "store/store.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/fileio.h"
+#include "store/catalog_files.h"
+#include "store/safetensors.h"
+#include "store/version_files.h"
+
+static const char *const part_names[] = {
+    [STORE_WEIGHTS] = VERSION_FILES_WEIGHTS,
+    [STORE_STATE] = VERSION_FILES_STATE,
+    [STORE_ANCHOR] = VERSION_FILES_ANCHOR,
+    [STORE_HEAD] = VERSION_FILES_HEAD,
+};
+
+/* The files of one version as its rows have them. */
+struct listing {
+    struct catalog_file *files;
+    size_t n;
+    char weights_sha256[SHA256_HEX];
+};
+
+static int list_files(struct catalog *c, int64_t version, struct listing *l,
+                      struct err *err)
+{
+    return catalog_files(c, version, &l->files, &l->n, l->weights_sha256, err);
+}
+
+static const struct catalog_file *find(const struct listing *l,
+                                       const char *name)
+{
+    for (size_t i = 0; i < l->n; i++)
+        if (strcmp(l->files[i].name, name) == 0)
+            return &l->files[i];
+    return NULL;
+}
+
+static char *path_of(struct catalog *c, int64_t version, const char *name)
+{
+    char *dir = version_files_path(catalog_dir(c), version);
+    char *path = fileio_join(dir, name);
+
+    free(dir);
+    return path;
+}
+
+/* A file that is gone or of another size is damage, unless the version itself
+ * has gone meanwhile. */
+static int explain(struct catalog *c, int64_t version, const char *path,
+                   int rc, struct err *err)
+{
+    struct listing again = {0};
+
+    if (rc == ERR_NOTFOUND || rc == ERR_LIMIT)
+        rc = err_set(err, ERR_CORRUPT, "%s: damaged: %s", path,
+                     rc == ERR_LIMIT ? "larger than it was" : "missing");
+    if (rc == ERR_CORRUPT && list_files(c, version, &again, NULL) != 0)
+        rc = err_set(err, ERR_NOTFOUND, "there is no version %lld any more",
+                     (long long)version);
+    catalog_files_free(again.files, again.n);
+    return rc;
+}
+
+int store_load(struct catalog *c, int64_t version, enum store_part part,
+               struct tensor_list *out, struct err *err)
+{
+    const char *name = part_names[part];
+    const struct catalog_file *f;
+    struct listing l = {0};
+    char *path = NULL;
+    int rc = list_files(c, version, &l, err);
+
+    if (rc)
+        goto out;
+    f = find(&l, name);
+    if (!f) {
+        if (part == STORE_STATE)
+            rc = err_set(err, ERR_CORRUPT, "version %lld has no %s",
+                         (long long)version, name);
+        goto out;
+    }
+    path = path_of(c, version, name);
+    rc = safetensors_read(path, f->sha256, (uint64_t)f->bytes, out, NULL,
+                          err);
+    if (rc)
+        rc = explain(c, version, path, rc, err);
+out:
+    catalog_files_free(l.files, l.n);
+    free(path);
+    return rc;
+}
+
+static int check_text(const char *path, const struct catalog_file *f,
+                      const struct buf *out, size_t before, struct err *err)
+{
+    char sha256[SHA256_HEX];
+
+    checksum_sha256(out->data ? out->data + before : "", out->len - before,
+                    sha256);
+    if (strcmp(sha256, f->sha256) == 0)
+        return 0;
+    return err_set(err, ERR_CORRUPT,
+                   "%s: damaged: its SHA-256 is not %.16s... any more", path,
+                   f->sha256);
+}
+
+int store_load_text(struct catalog *c, int64_t version, const char *name,
+                    struct buf *out, struct err *err)
+{
+    const struct catalog_file *f;
+    struct listing l = {0};
+    size_t before = out->len;
+    char *path = path_of(c, version, name);
+    int rc = list_files(c, version, &l, err);
+
+    if (rc)
+        goto out;
+    f = find(&l, name);
+    if (!f) {
+        rc = err_set(err, ERR_NOTFOUND, "version %lld has no %s",
+                     (long long)version, name);
+        goto out;
+    }
+    rc = fileio_read(path, (size_t)f->bytes, out, err);
+    if (rc == 0)
+        rc = check_text(path, f, out, before, err);
+    if (rc)
+        rc = explain(c, version, path, rc, err);
+out:
+    if (rc && out->data) {
+        out->len = before;
+        out->data[before] = '\0';
+    }
+    catalog_files_free(l.files, l.n);
+    free(path);
+    return rc;
+}
+
+/* --- verifying ---------------------------------------------------------- */
+
+static int verify_file(struct catalog *c, int64_t version,
+                       const struct catalog_file *f, struct err *err)
+{
+    char *path = path_of(c, version, f->name);
+    char sha256[SHA256_HEX];
+    int rc = checksum_sha256_file(path, sha256, err);
+
+    if (rc == 0 && strcmp(sha256, f->sha256) != 0)
+        rc = err_set(err, ERR_CORRUPT,
+                     "%s: damaged: its SHA-256 is not %.16s... any more", path,
+                     f->sha256);
+    if (rc)
+        rc = explain(c, version, path, rc, err);
+    free(path);
+    return rc;
+}
+
+/* The digest in the row is that of the digests in the files' rows. */
+static int verify_digest(const struct listing *l, int64_t version,
+                         struct err *err)
+{
+    struct version_files files = {0};
+    char sha256[SHA256_HEX];
+
+    for (size_t i = 0; i < l->n; i++) {
+        struct version_file *f = &files.items[files.n];
+
+        if (strcmp(l->files[i].name, VERSION_FILES_WEIGHTS) != 0 &&
+            strcmp(l->files[i].name, VERSION_FILES_HEAD) != 0)
+            continue;
+        f->name = l->files[i].name;
+        snprintf(f->sha256, sizeof f->sha256, "%s", l->files[i].sha256);
+        files.n++;
+    }
+    version_files_weights_sha256(&files, sha256);
+    if (strcmp(sha256, l->weights_sha256) == 0)
+        return 0;
+    return err_set(err, ERR_CORRUPT,
+                   "version %lld: weights_sha256 is not that of its files",
+                   (long long)version);
+}
+
+int store_verify(struct catalog *c, int64_t version, struct err *err)
+{
+    struct listing l = {0};
+    int rc = list_files(c, version, &l, err);
+
+    for (size_t i = 0; i < l.n && rc == 0; i++)
+        rc = verify_file(c, version, &l.files[i], err);
+    if (rc == 0)
+        rc = verify_digest(&l, version, err);
+    catalog_files_free(l.files, l.n);
+    return rc;
+}

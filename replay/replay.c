@@ -282,10 +282,20 @@ static int fetch(struct replay *r, const struct missing *m, struct err *err)
                    replay_db_prefix(r->options.kind), (long long)m->key);
 }
 
-/* Reads by ascending key, so that neighbours share pages. */
+static int run_sql(struct replay *r, const char *sql, struct err *err)
+{
+    if (sqlite3_exec(r->reader, sql, NULL, NULL, NULL) == SQLITE_OK)
+        return 0;
+    return err_set(err, ERR_IO, "reading kept rows: %s: %s", sql,
+                   sqlite3_errmsg(r->reader));
+}
+
+/* Reads by ascending key, so that neighbours share pages, and in one read
+ * transaction, whose locks cost a fourth of a row. */
 static int fetch_all(struct replay *r, struct missing *missing, size_t n,
                      struct err *err)
 {
+    bool own;
     int rc = 0;
 
     if (n == 0)
@@ -294,9 +304,19 @@ static int fetch_all(struct replay *r, struct missing *missing, size_t n,
     if (!r->fetch)
         rc =
             replay_db_prepare_fetch(r->reader, r->options.kind, &r->fetch, err);
+    own = n > 1 && sqlite3_get_autocommit(r->reader);
+    if (!rc && own)
+        rc = run_sql(r, "BEGIN", err);
+    if (rc)
+        return rc;
     qsort(missing, n, sizeof *missing, compare_missing);
     for (size_t i = 0; i < n && !rc; i++)
         rc = fetch(r, &missing[i], err);
+    if (own) {
+        int ended = run_sql(r, "COMMIT", rc ? NULL : err);
+
+        rc = rc ? rc : ended;
+    }
     return rc;
 }
 

@@ -126,11 +126,12 @@ void replay_changes_free(struct replay_changes *c);
 /*
  * Loads an index. Everything staged is dropped; changes still taken then are
  * the old state's, and whoever has them only hands them back.
- *   branch   0: keys continue where they were (a restart from the newest
- *            version); after a rollback a number above every branch of which
- *            a row can be in the database: the newest version number ever
- *            used + 1 (a branch is stored by a version of its number or a
- *            later one). A key that exists makes replay_db_write fail.
+ *   branch   0: keys continue where they were: only when this is the newest
+ *            version of all. Else (a rollback, and a restart after one that
+ *            nothing has been published since) a number above every branch of
+ *            which a row can be in the database: the newest version number
+ *            ever used + 1, for a branch is first stored by a version of its
+ *            number. A key that exists makes replay_db_write fail.
  * Rows beyond a capacity that has become smaller die.
  */
 int replay_import(struct replay *r, const struct tensor_list *index,

@@ -19,10 +19,10 @@
  * are never used twice; what is sampled does not depend on them.
  *
  *     replay_offer -> STAGED - replay_take_changes, replay_db_write -> STORED
- *                       |                                               |
- *                       +-- leaves both tiers: never written            +-- dead:
- *                                                   deleted when no kept
- *                                                   version has it live
+ *                       |                                              |
+ *                       +-- leaves both tiers:        leaves both: --- +
+ *                           never written             dead, and deleted when
+ *                                                     no kept version has it
  *
  * Owner:   the trainer owns a struct replay; rows given out are valid until
  *          the next call that changes it

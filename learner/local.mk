@@ -32,6 +32,16 @@ tests_test_model_SOURCES = tests/test_model.c
 tests_test_model_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS) \
 	-DTOP_SRCDIR='"$(abs_top_srcdir)"'
 tests_test_model_LDADD = $(LEARNER_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_optim
+tests_test_optim_SOURCES = tests/test_optim.c
+tests_test_optim_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_optim_LDADD = $(LEARNER_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_ewc
+tests_test_ewc_SOURCES = tests/test_ewc.c
+tests_test_ewc_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_ewc_LDADD = $(LEARNER_LIBS) $(CMOCKA_LIBS)
 endif
 
 # Timings: `make bench/bench_train`, and beside it in PyTorch

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A few entries in an array under one mutex. An entry is freed when it has no
- * references and is not wanted: neither the current one, nor one of the
- * n_kept wanted ones that were used last. Whatever a call frees it first
+ * references and is not wanted: dropped, replaced, or neither the current one
+ * nor among the n_kept idle ones that were used last. Whatever a call frees it first
  * takes out of the array, and frees after the mutex.
  *
  * Invariants:
@@ -86,7 +86,7 @@ static struct entry *add(struct current *c, int64_t version, void *object)
     return e;
 }
 
-/* The wanted entry, besides the current one, that was used longest ago, when
+/* The wanted entry, neither current nor held, that was used longest ago, when
  * there are more than n_kept of them. */
 static struct entry *surplus(struct current *c)
 {
@@ -96,7 +96,7 @@ static struct entry *surplus(struct current *c)
     for (size_t i = 0; i < c->n; i++) {
         struct entry *e = &c->entries[i];
 
-        if (!e->wanted || e->version == c->version)
+        if (!e->wanted || e->references || e->version == c->version)
             continue;
         n++;
         if (!oldest || e->used < oldest->used)
@@ -147,6 +147,9 @@ void current_swap(struct current *c, int64_t version, void *object)
 
     BUG_ON(version <= 0 || !object);
     pthread_mutex_lock(&c->mutex);
+    old = find(c, c->version);
+    if (old)
+        old->used = ++c->uses; /* `previous` is asked for most */
     old = find(c, version);
     if (old)
         old->wanted = false;

@@ -13,3 +13,15 @@ store_libstore_a_SOURCES = \
 	store/version_read.c
 
 STORE_LIBS = store/libstore.a $(BASE_LIBS) $(SQLITE_LIBS)
+
+if HAVE_CMOCKA
+check_PROGRAMS += tests/test_safetensors
+tests_test_safetensors_SOURCES = tests/test_safetensors.c
+tests_test_safetensors_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_safetensors_LDADD = $(STORE_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_current
+tests_test_current_SOURCES = tests/test_current.c
+tests_test_current_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_current_LDADD = $(STORE_LIBS) $(CMOCKA_LIBS)
+endif

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 noinst_LIBRARIES += daemon/libdaemon.a
 daemon_libdaemon_a_SOURCES = \
+	daemon/broker.c daemon/broker.h \
+	daemon/kafka_conf.c daemon/kafka_conf.h \
+	daemon/kafka_place.c daemon/kafka_place.h \
 	daemon/lines.c daemon/lines.h \
 	daemon/queue.c daemon/queue.h \
 	daemon/record.c daemon/record.h \
 	daemon/source.c daemon/source.h daemon/source_impl.h \
 	daemon/source_file.c \
+	daemon/source_kafka.c \
 	daemon/daemon.c daemon/daemon.h \
 	daemon/gate.c daemon/gate.h \
 	daemon/intake.c daemon/intake.h \
@@ -57,6 +61,10 @@ check_PROGRAMS += tests/test_progress
 tests_test_progress_SOURCES = tests/test_progress.c
 tests_test_progress_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_progress_LDADD = $(SOURCE_LIBS) $(CMOCKA_LIBS) -lm
+check_PROGRAMS += tests/test_source_kafka
+tests_test_source_kafka_SOURCES = tests/test_source_kafka.c
+tests_test_source_kafka_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_source_kafka_LDADD = $(SOURCE_LIBS) $(CMOCKA_LIBS)
 endif
 
 sbin_PROGRAMS += daemon/mnemed

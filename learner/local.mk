@@ -42,6 +42,11 @@ check_PROGRAMS += tests/test_ewc
 tests_test_ewc_SOURCES = tests/test_ewc.c
 tests_test_ewc_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_ewc_LDADD = $(LEARNER_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_head
+tests_test_head_SOURCES = tests/test_head.c
+tests_test_head_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_head_LDADD = $(LEARNER_LIBS) $(CMOCKA_LIBS)
 endif
 
 # Timings: `make bench/bench_train`, and beside it in PyTorch

@@ -47,6 +47,12 @@ check_PROGRAMS += tests/test_head
 tests_test_head_SOURCES = tests/test_head.c
 tests_test_head_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_head_LDADD = $(LEARNER_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_learner
+tests_test_learner_SOURCES = tests/test_learner.c
+tests_test_learner_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS) \
+	-DTOP_SRCDIR='"$(abs_top_srcdir)"'
+tests_test_learner_LDADD = $(LEARNER_LIBS) $(CMOCKA_LIBS)
 endif
 
 # Timings: `make bench/bench_train`, and beside it in PyTorch

@@ -201,7 +201,11 @@ static int load_head(struct store *store, struct learning *learning,
                      const struct catalog_pointers *pointers,
                      struct err *err)
 {
-    int rc = learning_load(learning, pointers->head, 0, err);
+    /* A head that is not the newest number is the target of a rollback after
+     * which nothing was published: row keys begin a branch there. */
+    int64_t branch =
+        pointers->head == pointers->newest ? 0 : pointers->newest + 1;
+    int rc = learning_load(learning, pointers->head, branch, err);
 
     if (rc != ERR_CORRUPT)
         return rc;

@@ -3,6 +3,7 @@ noinst_LIBRARIES += learner/liblearner.a
 learner_liblearner_a_CFLAGS = $(AM_CFLAGS) -fno-math-errno
 learner_liblearner_a_SOURCES = \
 	learner/batch.c \
+	learner/cut.c learner/cut.h \
 	learner/block.c learner/block.h \
 	learner/ewc.c learner/ewc.h \
 	learner/grams.c learner/grams.h \
@@ -13,6 +14,10 @@ learner_liblearner_a_SOURCES = \
 	learner/model.c learner/model.h learner/model_pass.c \
 	learner/ops.h learner/ops_ref.c \
 	learner/optim.c learner/optim.h \
+	learner/pretoken.c learner/pretoken.h \
+	learner/tokenizer.c learner/tokenizer.h learner/tokenizer_impl.h \
+	learner/tokenizer_json.c learner/tokenizer_train.c \
+	learner/unicode_classes.c learner/unicode_classes.h \
 	learner/workers.c learner/workers.h
 if WITH_BLAS
 learner_liblearner_a_SOURCES += learner/ops_blas.c learner/vexp.h
@@ -53,6 +58,11 @@ tests_test_learner_SOURCES = tests/test_learner.c
 tests_test_learner_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS) \
 	-DTOP_SRCDIR='"$(abs_top_srcdir)"'
 tests_test_learner_LDADD = $(LEARNER_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_tokenizer
+tests_test_tokenizer_SOURCES = tests/test_tokenizer.c
+tests_test_tokenizer_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_tokenizer_LDADD = $(LEARNER_LIBS) $(CMOCKA_LIBS)
 endif
 
 # Timings: `make bench/bench_train`, and beside it in PyTorch
@@ -60,5 +70,6 @@ endif
 EXTRA_PROGRAMS = bench/bench_train
 bench_bench_train_SOURCES = bench/bench_train.c
 bench_bench_train_LDADD = $(LEARNER_LIBS)
-EXTRA_DIST += bench/compare_pytorch.py \
+EXTRA_DIST += learner/unicode_classes.py tests/compat_tokenizer.py \
+	bench/compare_pytorch.py \
 	tests/data/model_reference.py tests/data/model_reference.txt

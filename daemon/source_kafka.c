@@ -1006,10 +1006,9 @@ static void close_handles(struct source_kafka *k)
     }
     if (!k->rk)
         return;
-    /* Without a broker there is nobody to say goodbye to. */
-    if (!k->is_away && k->has_thread)
+    if (k->has_thread)
         rd_kafka_consumer_close(k->rk);
-    rd_kafka_destroy_flags(k->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    rd_kafka_destroy(k->rk);
 }
 
 static void kafka_free(struct source *s)

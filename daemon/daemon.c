@@ -348,6 +348,13 @@ static void block_signals(sigset_t *signals)
     signal(SIGPIPE, SIG_IGN);
 }
 
+static const char *source_type(const struct conf *conf)
+{
+    static const char *const names[] = {"kafka", "file", "stdin"};
+
+    return names[conf->source.type];
+}
+
 int daemon_run(struct conf *conf, daemon_reload_fn *reload_conf, void *arg,
                struct err *err)
 {
@@ -361,6 +368,7 @@ int daemon_run(struct conf *conf, daemon_reload_fn *reload_conf, void *arg,
     d->main_thread = pthread_self();
     pthread_mutex_init(&d->mutex, NULL);
     status_board_init(&d->board);
+    d->board.now.source_type = source_type(conf);
     block_signals(&signals);
     ops_init();
     rc = start(d, err);

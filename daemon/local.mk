@@ -10,6 +10,7 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/source.c daemon/source.h daemon/source_impl.h \
 	daemon/source_file.c \
 	daemon/source_kafka.c \
+	daemon/control.c daemon/control.h \
 	daemon/daemon.c daemon/daemon.h \
 	daemon/gate.c daemon/gate.h \
 	daemon/intake.c daemon/intake.h \
@@ -21,7 +22,9 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/publisher.c daemon/publisher.h \
 	daemon/restore.c daemon/restore.h \
 	daemon/rewind.c daemon/rewind.h \
+	daemon/serving.c daemon/serving.h \
 	daemon/snapshot.c daemon/snapshot.h \
+	daemon/status.c daemon/status.h \
 	daemon/trainer.c daemon/trainer.h \
 	daemon/vocabulary.c daemon/vocabulary.h
 

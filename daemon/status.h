@@ -17,6 +17,7 @@
 
 #include <jansson.h>
 
+#include "base/buf.h"
 #include "daemon/source.h"
 
 #define STATUS_MAX_DOMAINS 257 /* model.max_domains, and `other` */
@@ -46,6 +47,7 @@ struct status {
     enum status_state state;
     char reason[256];
     int64_t started_ms;
+    const char *source_type; /* "kafka", "file", "stdin" */
     int64_t serving_version, head_version; /* 0: none yet */
     bool serving_pinned;
     int64_t step, tokens_seen, bytes_seen;

@@ -1,0 +1,477 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "daemon/status.h"
+
+#include <math.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/timing.h"
+#include "base/xalloc.h"
+
+const char *status_state_name(enum status_state s)
+{
+    static const char *const names[] = {"starting", "learning",
+                                        "waiting",  "paused",
+                                        "rolling_back", "stopping"};
+
+    return names[s];
+}
+
+void status_board_init(struct status_board *b)
+{
+    memset(b, 0, sizeof *b);
+    pthread_mutex_init(&b->mutex, NULL);
+    b->now.started_ms = timing_wall_ms();
+    b->now.source_type = "";
+    b->now.train_bits_per_byte = NAN;
+    b->now.prequential_bits_per_byte = NAN;
+    b->now.prequential_total = NAN;
+    b->now.accuracy = NAN;
+}
+
+void status_board_release(struct status_board *b)
+{
+    pthread_mutex_destroy(&b->mutex);
+}
+
+struct status *status_lock(struct status_board *b)
+{
+    pthread_mutex_lock(&b->mutex);
+    return &b->now;
+}
+
+void status_unlock(struct status_board *b)
+{
+    pthread_mutex_unlock(&b->mutex);
+}
+
+struct status *status_copy(struct status_board *b)
+{
+    struct status *s = xmalloc(sizeof *s);
+
+    *s = *status_lock(b);
+    status_unlock(b);
+    return s;
+}
+
+void status_set_state(struct status_board *b, enum status_state state,
+                      const char *reason)
+{
+    struct status *s = status_lock(b);
+
+    s->state = state;
+    s->reason[0] = '\0';
+    if (reason)
+        strncat(s->reason, reason, sizeof s->reason - 1);
+    status_unlock(b);
+}
+
+/* --- JSON --------------------------------------------------------------- */
+
+static json_t *number(double x)
+{
+    return isfinite(x) ? json_real(x) : json_null();
+}
+
+static json_t *text_or_null(const char *s)
+{
+    return s[0] ? json_string(s) : json_null();
+}
+
+static json_t *partitions_json(struct source *source)
+{
+    json_t *list = json_array();
+    struct source_partition *rows = NULL;
+    size_t n = source ? source_get_partitions(source, &rows) : 0;
+
+    for (size_t i = 0; i < n; i++) {
+        const struct source_partition *p = &rows[i];
+        json_t *lag = p->end >= 0 && p->end >= p->offset
+                          ? json_integer(p->end - p->offset)
+                          : json_null();
+
+        json_array_append_new(
+            list, json_pack("{s:s, s:i, s:I, s:o}", "topic", p->topic,
+                            "partition", (int)p->partition, "offset",
+                            (json_int_t)p->offset, "lag", lag));
+    }
+    free(rows);
+    return list;
+}
+
+static const char *health_name(enum source_state state)
+{
+    static const char *const names[] = {"running", "retrying", "stopped",
+                                        "ended"};
+
+    return names[state];
+}
+
+static json_t *source_json(struct status_board *b, const char *type)
+{
+    struct source_health health = {0};
+
+    if (b->source)
+        source_get_health(b->source, &health);
+    return json_pack("{s:s, s:s, s:o, s:I, s:I, s:I, s:o}", "type", type,
+                     "state", health_name(health.state), "reason",
+                     text_or_null(health.reason), "gaps",
+                     (json_int_t)health.gaps, "records_read",
+                     (json_int_t)health.records_read, "dead_lettered",
+                     (json_int_t)health.dead_lettered, "partitions",
+                     partitions_json(b->source));
+}
+
+static json_t *domain_json(const struct status_domain *d)
+{
+    return json_pack("{s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:I}",
+                     "domain", d->name, "records", (json_int_t)d->records,
+                     "bytes", (json_int_t)d->bytes,
+                     "prequential_bits_per_byte", number(d->prequential),
+                     "holdout_bits_per_byte", number(d->holdout),
+                     "holdout_best_bits_per_byte", number(d->holdout_best),
+                     "forgetting_bits_per_byte",
+                     number(d->holdout - d->holdout_best), "accuracy",
+                     number(d->accuracy), "replay_rows",
+                     (json_int_t)d->replay_rows);
+}
+
+static json_t *domains_list(const struct status *s)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < s->n_domains; i++)
+        json_array_append_new(list, domain_json(&s->domains[i]));
+    return list;
+}
+
+static json_t *quarantine_json(const struct status *s)
+{
+    json_t *counts = json_object();
+
+    for (size_t i = 0; i < s->n_quarantine; i++)
+        json_object_set_new(counts, s->quarantine[i].reason,
+                            json_integer(s->quarantine[i].count));
+    return counts;
+}
+
+static json_t *records_json(const struct status_records *r)
+{
+    return json_pack("{s:I, s:I, s:I, s:I, s:I}", "consumed",
+                     (json_int_t)r->consumed, "learned",
+                     (json_int_t)r->learned, "skipped",
+                     (json_int_t)r->skipped, "quarantined",
+                     (json_int_t)r->quarantined, "holdout",
+                     (json_int_t)r->holdout);
+}
+
+static json_t *publish_json(const struct status_publish *p)
+{
+    return json_pack(
+        "{s:I, s:I, s:f, s:f, s:f, s:I, s:I, s:I, s:I, s:o, s:o}", "count",
+        (json_int_t)p->count, "failed", (json_int_t)p->failed,
+        "last_seconds", p->last_seconds, "last_stop_seconds",
+        p->last_stop_seconds, "interval_seconds", p->interval_seconds,
+        "passed", (json_int_t)p->passed, "refused", (json_int_t)p->refused,
+        "inconclusive", (json_int_t)p->inconclusive, "rollbacks",
+        (json_int_t)p->rollbacks, "last_verdict",
+        text_or_null(p->last_verdict), "last_reason",
+        text_or_null(p->last_reason));
+}
+
+/* Seconds since the newest record that the serving version has learned from;
+ * null when it has none with a time. */
+static json_t *freshness(const struct status *s)
+{
+    if (!s->serving_record_ms)
+        return json_null();
+    return json_real((double)(timing_wall_ms() - s->serving_record_ms) /
+                     1000);
+}
+
+static void add_learning(json_t *root, const struct status *s)
+{
+    json_object_set_new(root, "records", records_json(&s->records));
+    json_object_set_new(
+        root, "loss",
+        json_pack("{s:o, s:o, s:o}", "train_bits_per_byte",
+                  number(s->train_bits_per_byte),
+                  "prequential_bits_per_byte",
+                  number(s->prequential_bits_per_byte),
+                  "prequential_total_bits_per_byte",
+                  number(s->prequential_total)));
+    json_object_set_new(root, "accuracy", number(s->accuracy));
+    json_object_set_new(root, "labels", json_integer(s->labels));
+    json_object_set_new(
+        root, "replay",
+        json_pack("{s:I, s:I, s:I}", "records",
+                  (json_int_t)s->replay.records, "capacity",
+                  (json_int_t)s->replay.capacity, "bytes",
+                  (json_int_t)s->replay.bytes));
+    json_object_set_new(root, "holdout_rows", json_integer(s->holdout_rows));
+    json_object_set_new(
+        root, "ewc",
+        json_pack("{s:f, s:f, s:I, s:f}", "penalty", s->ewc.penalty, "share",
+                  s->ewc.share, "consolidations",
+                  (json_int_t)s->ewc.consolidations, "lambda",
+                  s->ewc.lambda));
+    json_object_set_new(
+        root, "optimizer",
+        json_pack("{s:o, s:f, s:I}", "grad_norm", number(s->grad_norm),
+                  "rate", s->rate, "steps_skipped",
+                  (json_int_t)s->steps_skipped));
+    json_object_set_new(root, "flushes", json_integer(s->flushes));
+}
+
+json_t *status_to_json(struct status_board *b)
+{
+    struct status *s = status_copy(b);
+    json_t *root = json_pack(
+        "{s:s, s:o, s:I, s:I, s:b, s:I, s:I, s:I, s:f, s:f}", "state",
+        status_state_name(s->state), "reason", text_or_null(s->reason),
+        "serving_version", (json_int_t)s->serving_version, "head_version",
+        (json_int_t)s->head_version, "serving_pinned", s->serving_pinned,
+        "step", (json_int_t)s->step, "tokens_seen",
+        (json_int_t)s->tokens_seen, "bytes_seen", (json_int_t)s->bytes_seen,
+        "tokens_per_second", s->tokens_per_second, "records_per_second",
+        s->records_per_second);
+
+    add_learning(root, s);
+    json_object_set_new(root, "domains", domains_list(s));
+    json_object_set_new(root, "quarantine", quarantine_json(s));
+    json_object_set_new(root, "publish", publish_json(&s->publish));
+    json_object_set_new(root, "source", source_json(b, s->source_type));
+    json_object_set_new(root, "freshness_seconds", freshness(s));
+    json_object_set_new(
+        root, "uptime_seconds",
+        json_real((double)(timing_wall_ms() - s->started_ms) / 1000));
+    json_object_set_new(root, "memory_announced_bytes",
+                        json_integer(s->memory_announced));
+    if (s->vocabulary_wanted && s->head_version == 0)
+        json_object_set_new(
+            root, "vocabulary",
+            json_pack("{s:I, s:I}", "bytes", (json_int_t)s->vocabulary_bytes,
+                      "wanted", (json_int_t)s->vocabulary_wanted));
+    free(s);
+    return root;
+}
+
+json_t *status_domains_json(struct status_board *b)
+{
+    struct status *s = status_copy(b);
+    json_t *root = json_pack("{s:o}", "domains", domains_list(s));
+
+    free(s);
+    return root;
+}
+
+/* --- metrics ------------------------------------------------------------ */
+
+static void family(struct buf *out, const char *name, const char *type,
+                   const char *help)
+{
+    buf_addf(out, "# HELP mneme_%s %s\n# TYPE mneme_%s %s\n", name, help,
+             name, type);
+}
+
+static void value(struct buf *out, const char *name, double x)
+{
+    if (isfinite(x))
+        buf_addf(out, "mneme_%s %.10g\n", name, x);
+}
+
+static void gauge(struct buf *out, const char *name, const char *help,
+                  double x)
+{
+    family(out, name, "gauge", help);
+    value(out, name, x);
+}
+
+static void counter(struct buf *out, const char *name, const char *help,
+                    int64_t x)
+{
+    family(out, name, "counter", help);
+    buf_addf(out, "mneme_%s %lld\n", name, (long long)x);
+}
+
+static void label_value(struct buf *out, const char *s)
+{
+    for (; *s; s++) {
+        if (*s == '\n')
+            buf_adds(out, "\\n");
+        else if (*s == '"' || *s == '\\')
+            buf_addf(out, "\\%c", *s);
+        else
+            buf_addc(out, *s);
+    }
+}
+
+static void labelled(struct buf *out, const char *name, const char *label,
+                     const char *text, double x)
+{
+    if (!isfinite(x))
+        return;
+    buf_addf(out, "mneme_%s{%s=\"", name, label);
+    label_value(out, text);
+    buf_addf(out, "\"} %.10g\n", x);
+}
+
+static void record_metrics(struct buf *out, const struct status *s)
+{
+    const struct status_records *r = &s->records;
+
+    counter(out, "records_consumed_total", "Records decided.", r->consumed);
+    counter(out, "records_learned_total", "Records learned.", r->learned);
+    counter(out, "records_skipped_total", "Records skipped.", r->skipped);
+    counter(out, "records_quarantined_total", "Records quarantined.",
+            r->quarantined);
+    counter(out, "records_holdout_total", "Records held out.", r->holdout);
+    family(out, "quarantine_reasons_total", "counter",
+           "Records quarantined by reason.");
+    for (size_t i = 0; i < s->n_quarantine; i++)
+        labelled(out, "quarantine_reasons_total", "reason",
+                 s->quarantine[i].reason, (double)s->quarantine[i].count);
+}
+
+static void learner_metrics(struct buf *out, const struct status *s)
+{
+    counter(out, "steps_total", "Optimizer steps.", s->step);
+    counter(out, "steps_skipped_total", "Steps without an update.",
+            s->steps_skipped);
+    counter(out, "tokens_learned_total", "New tokens learned.",
+            s->tokens_seen);
+    counter(out, "bytes_learned_total", "Bytes of text learned.",
+            s->bytes_seen);
+    counter(out, "flushes_total", "Part-filled batches learned in a pause.",
+            s->flushes);
+    gauge(out, "tokens_per_second", "New tokens learned a second.",
+          s->tokens_per_second);
+    gauge(out, "records_per_second", "Records decided a second.",
+          s->records_per_second);
+    gauge(out, "prequential_bits_per_byte",
+          "Loss before learning, recent mean.",
+          s->prequential_bits_per_byte);
+    gauge(out, "train_bits_per_byte", "Loss of whole steps, recent mean.",
+          s->train_bits_per_byte);
+    gauge(out, "accuracy", "Labelled records told right before learning.",
+          s->accuracy);
+    gauge(out, "gradient_norm", "Before clipping.", s->grad_norm);
+    gauge(out, "learning_rate", "Of the last step.", s->rate);
+    gauge(out, "ewc_penalty", "Consolidation penalty in nats.",
+          s->ewc.penalty);
+    gauge(out, "ewc_share",
+          "Displacement by consolidation over that by the optimizer.",
+          s->ewc.share);
+    counter(out, "ewc_consolidations_total", "Consolidations completed.",
+            s->ewc.consolidations);
+    gauge(out, "replay_records", "Live replay rows.",
+          (double)s->replay.records);
+    gauge(out, "replay_capacity", "Most live replay rows.",
+          (double)s->replay.capacity);
+    gauge(out, "replay_bytes", "Bytes of live replay rows.",
+          (double)s->replay.bytes);
+}
+
+static void version_metrics(struct buf *out, const struct status *s)
+{
+    const struct status_publish *p = &s->publish;
+
+    gauge(out, "serving_version", "The version that answers.",
+          (double)s->serving_version);
+    gauge(out, "head_version", "The newest version.",
+          (double)s->head_version);
+    counter(out, "publishes_total", "Versions published by this process.",
+            p->count);
+    counter(out, "publish_failures_total", "Publishes that failed.",
+            p->failed);
+    counter(out, "rollbacks_total", "Rollbacks by this process.",
+            p->rollbacks);
+    gauge(out, "publish_seconds", "The last publish, whole.",
+          p->last_seconds);
+    gauge(out, "publish_stop_seconds",
+          "How long the last publish held the trainer.",
+          p->last_stop_seconds);
+    gauge(out, "publish_interval_seconds",
+          "Least time between two versions, stretched when slow.",
+          p->interval_seconds);
+    family(out, "gate_verdicts_total", "counter",
+           "Gate verdicts by this process.");
+    labelled(out, "gate_verdicts_total", "verdict", "pass",
+             (double)p->passed);
+    labelled(out, "gate_verdicts_total", "verdict", "fail",
+             (double)p->refused);
+    labelled(out, "gate_verdicts_total", "verdict", "inconclusive",
+             (double)p->inconclusive);
+    if (s->serving_record_ms)
+        gauge(out, "freshness_seconds",
+              "Age of the newest record in the serving version.",
+              (double)(timing_wall_ms() - s->serving_record_ms) / 1000);
+}
+
+static void domain_metrics(struct buf *out, const struct status *s)
+{
+    static const struct {
+        const char *name, *help;
+        size_t offset;
+    } gauges[] = {
+        {"domain_prequential_bits_per_byte",
+         "Loss before learning by domain, recent mean.",
+         offsetof(struct status_domain, prequential)},
+        {"domain_holdout_bits_per_byte", "Loss of the head on the holdout.",
+         offsetof(struct status_domain, holdout)},
+        {"domain_holdout_best_bits_per_byte", "The lowest it has been.",
+         offsetof(struct status_domain, holdout_best)},
+        {"domain_accuracy", "Labelled records told right.",
+         offsetof(struct status_domain, accuracy)},
+    };
+
+    for (size_t g = 0; g < sizeof gauges / sizeof *gauges; g++) {
+        family(out, gauges[g].name, "gauge", gauges[g].help);
+        for (size_t i = 0; i < s->n_domains; i++) {
+            const char *d = (const char *)&s->domains[i];
+            double x;
+
+            memcpy(&x, d + gauges[g].offset, sizeof x);
+            labelled(out, gauges[g].name, "domain", s->domains[i].name, x);
+        }
+    }
+    family(out, "domain_records_total", "counter",
+           "Records learned by domain.");
+    for (size_t i = 0; i < s->n_domains; i++)
+        labelled(out, "domain_records_total", "domain", s->domains[i].name,
+                 (double)s->domains[i].records);
+}
+
+static void source_metrics(struct buf *out, struct source *source)
+{
+    struct source_partition *rows = NULL;
+    size_t n = source ? source_get_partitions(source, &rows) : 0;
+
+    family(out, "source_lag", "gauge", "Records between us and the end.");
+    for (size_t i = 0; i < n; i++) {
+        if (rows[i].end < rows[i].offset)
+            continue;
+        buf_adds(out, "mneme_source_lag{topic=\"");
+        label_value(out, rows[i].topic);
+        buf_addf(out, "\",partition=\"%d\"} %lld\n", (int)rows[i].partition,
+                 (long long)(rows[i].end - rows[i].offset));
+    }
+    free(rows);
+}
+
+void status_to_metrics(struct status_board *b, struct buf *out)
+{
+    struct status *s = status_copy(b);
+
+    gauge(out, "up", "1 while the process runs.", 1);
+    record_metrics(out, s);
+    learner_metrics(out, s);
+    version_metrics(out, s);
+    domain_metrics(out, s);
+    source_metrics(out, b->source);
+    free(s);
+}

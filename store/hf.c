@@ -29,19 +29,21 @@
 /* --- writing ------------------------------------------------------------ */
 
 /* The shortest decimal that reads back as the same float: 1e-06, not
- * 9.99999997e-07. */
+ * 9.99999997e-07; whole numbers as 10000.0. */
 static void add_float(struct buf *out, float value)
 {
     char text[32];
 
+    if (value < 1e7f && value == floorf(value)) {
+        buf_addf(out, "%.1f", (double)value);
+        return;
+    }
     for (int digits = 1; digits <= 9; digits++) {
         snprintf(text, sizeof text, "%.*g", digits, (double)value);
         if (strtof(text, NULL) == value)
             break;
     }
     buf_adds(out, text);
-    if (!strpbrk(text, ".e"))
-        buf_adds(out, ".0");
 }
 
 static void add_line(struct buf *out, const char *key, int value)

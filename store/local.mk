@@ -12,7 +12,7 @@ store_libstore_a_SOURCES = \
 	store/version_files.c store/version_files.h \
 	store/version_read.c
 
-STORE_LIBS = store/libstore.a $(BASE_LIBS) $(SQLITE_LIBS)
+STORE_LIBS = store/libstore.a $(BASE_LIBS) $(SQLITE_LIBS) -lm
 
 if HAVE_CMOCKA
 check_PROGRAMS += tests/test_safetensors
@@ -24,4 +24,21 @@ check_PROGRAMS += tests/test_current
 tests_test_current_SOURCES = tests/test_current.c
 tests_test_current_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_current_LDADD = $(STORE_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_hf
+tests_test_hf_SOURCES = tests/test_hf.c
+tests_test_hf_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_hf_LDADD = $(STORE_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_store
+tests_test_store_SOURCES = tests/test_store.c \
+	tests/store_util.c tests/store_util.h
+tests_test_store_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_store_LDADD = $(STORE_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_catalog
+tests_test_catalog_SOURCES = tests/test_catalog.c \
+	tests/store_util.c tests/store_util.h
+tests_test_catalog_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_catalog_LDADD = $(STORE_LIBS) $(CMOCKA_LIBS)
 endif

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include <dirent.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <sqlite3.h>
+
+#include "base/fileio.h"
+#include "base/timing.h"
+#include "base/xalloc.h"
+#include "tests/store_util.h"
+
+int util_make_temp(void **state)
+{
+    const char *top = getenv("TMPDIR");
+    char *path = xasprintf("%s/mneme-store-XXXXXX", top ? top : "/tmp");
+
+    *state = mkdtemp(path);
+    return *state ? 0 : -1;
+}
+
+/* Two levels: versions/ has directories with plain files. */
+int util_remove_temp(void **state)
+{
+    char *top = fileio_join(*state, "versions");
+    const struct dirent *e;
+    DIR *dir = opendir(top);
+    int rc;
+
+    fileio_fault = NULL;
+    timing_set_fake(NULL);
+    while (dir && (e = readdir(dir))) {
+        char *path = fileio_join(top, e->d_name);
+
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+            fileio_remove_dir(path, NULL);
+        free(path);
+    }
+    if (dir)
+        closedir(dir);
+    fileio_remove_dir(top, NULL);
+    rc = fileio_remove_dir(*state, NULL);
+    free(top);
+    free(*state);
+    return rc;
+}
+
+static void add_numbers(struct tensor_list *l, const char *name, size_t n,
+                        int64_t seed)
+{
+    float *f = tensor_add_copy(l, name, TENSOR_F32, 1, &n, NULL);
+
+    for (size_t i = 0; i < n; i++)
+        f[i] = (float)seed + (float)i / 8.0f;
+}
+
+static void init_rows(struct util_version *v, int64_t seed)
+{
+    int64_t at = 100 * seed;
+
+    v->offsets[0] = (struct store_offset){
+        .partition_id = 0, .topic = "text", .partition = 0,
+        .next_offset = at + 12, .tokens_done = 3, .last_learned = at + 11,
+        .last_hash = UINT64_MAX - (uint64_t)seed};
+    v->offsets[1] = (struct store_offset){
+        .partition_id = 1, .topic = "text", .partition = 1,
+        .next_offset = at + 1, .last_learned = -1};
+    v->ledger[0] = (struct store_ledger_run){seed, 0, at, at + 9, 10, 'l'};
+    v->ledger[1] = (struct store_ledger_run){seed, 0, at + 10, at + 11, 2,
+                                             'h'};
+    v->ledger[2] = (struct store_ledger_run){seed, 1, at, at, 1, 'q'};
+    v->quarantine[0] = (struct store_quarantine_row){
+        .partition_id = 1, .offset = at, .time_ms = seed,
+        .reason = "not_utf8", .bytes = "\xff\0x", .n_bytes = 3,
+        .id = "record"};
+}
+
+void util_version_init(struct util_version *v, int64_t parent, int64_t seed)
+{
+    memset(v, 0, sizeof *v);
+    v->shape = (struct model_shape){
+        .vocab_size = 257, .dim = 8, .layers = 1, .heads = 2, .kv_heads = 1,
+        .head_dim = 4, .ffn_dim = 16, .context = 32, .norm_eps = 1e-6f,
+        .rope_theta = 10000.0f, .tied = true};
+    add_numbers(&v->weights, "model.norm.weight", 8, seed);
+    add_numbers(&v->weights, "model.embed_tokens.weight", 64, seed);
+    add_numbers(&v->state, "optim.m", 72, seed);
+    add_numbers(&v->anchor, "ewc.fisher", 72, seed);
+    add_numbers(&v->head, "head.rows", 16, seed);
+    init_rows(v, seed);
+    v->p = (struct store_publication){
+        .parent = parent, .created_ms = 1000 * seed, .step = 10 * seed,
+        .tokens_seen = 512 * seed, .shape = &v->shape, .weights = &v->weights,
+        .state = &v->state, .anchor = &v->anchor, .head = &v->head,
+        .tokenizer_json = "{\"model\":{}}", .tokenizer_json_bytes = 12,
+        .end_of_text = 256, .labels_json = "[\"spam\"]",
+        .metadata_json = "{\"kernels\":\"\xc3\xa4\"}", .offsets = v->offsets,
+        .n_offsets = 2, .ledger = v->ledger, .n_ledger = 3,
+        .quarantine = v->quarantine, .n_quarantine = 1};
+}
+
+void util_version_release(struct util_version *v)
+{
+    tensor_list_release(&v->weights);
+    tensor_list_release(&v->state);
+    tensor_list_release(&v->anchor);
+    tensor_list_release(&v->head);
+}
+
+int64_t util_publish(struct store *s, int64_t parent, int64_t seed)
+{
+    struct util_version v;
+    struct err err = ERR_INIT;
+    int64_t version = 0;
+
+    util_version_init(&v, parent, seed);
+    if (store_publish(s, &v.p, &version, &err) != 0)
+        fail_msg("%s", err.msg);
+    util_version_release(&v);
+    return version;
+}
+
+int64_t util_pass(struct store *s, int64_t seed, bool serve)
+{
+    int64_t version = util_publish(s, util_head(s), seed);
+
+    assert_int_equal(store_verdict(s, version, STORE_PASSED, "{}", NULL, 0,
+                                   serve, "better", NULL),
+                     0);
+    return version;
+}
+
+int64_t util_number(struct store *s, const char *sql)
+{
+    sqlite3_stmt *q;
+    int64_t number;
+
+    assert_int_equal(
+        sqlite3_prepare_v2(store_connection(s), sql, -1, &q, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(q), SQLITE_ROW);
+    number = sqlite3_column_int64(q, 0);
+    sqlite3_finalize(q);
+    return number;
+}
+
+int64_t util_head(struct store *s)
+{
+    return util_number(s, "SELECT head FROM pointers");
+}
+
+int util_count_dirs(const char *dir)
+{
+    char *top = fileio_join(dir, "versions");
+    DIR *d = opendir(top);
+    int n = 0;
+
+    assert_non_null(d);
+    while (readdir(d))
+        n++;
+    closedir(d);
+    free(top);
+    return n - 2;
+}
+
+void util_check_whole(const char *dir, int64_t *head, int64_t *n_versions)
+{
+    struct catalog_version *versions;
+    struct catalog_pointers pointers;
+    struct catalog *c;
+    struct store *s;
+    struct err err = ERR_INIT;
+    size_t n;
+
+    if (store_open(dir, NULL, 0, &s, &err) != 0)
+        fail_msg("%s", err.msg);
+    assert_int_equal(catalog_open(dir, &c, NULL), 0);
+    assert_int_equal(catalog_check(c, NULL), 0);
+    assert_int_equal(catalog_pointers(c, &pointers, NULL), 0);
+    assert_int_equal(catalog_list(c, 0, 0, &versions, &n, NULL), 0);
+    assert_int_equal(util_count_dirs(dir), n);
+    for (size_t i = 0; i < n; i++) {
+        if (store_verify(c, versions[i].version, &err) != 0)
+            fail_msg("%s", err.msg);
+        assert_int_equal(versions[i].n_offsets, 2);
+        catalog_version_release(&versions[i]);
+    }
+    free(versions);
+    *head = pointers.head;
+    *n_versions = (int64_t)n;
+    catalog_close(c);
+    store_close(s);
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * store_util.h - a temporary store, and versions to publish into it.
+ */
+#ifndef MNEME_TESTS_STORE_UTIL_H
+#define MNEME_TESTS_STORE_UTIL_H
+
+#include <stdint.h>
+
+#include "store/store.h"
+
+/* cmocka set-up and tear-down: *state is the path of an empty directory. */
+int util_make_temp(void **state);
+int util_remove_temp(void **state);
+
+/* A small version: everything in it is derived from `seed`. */
+struct util_version {
+    struct model_shape shape;
+    struct tensor_list weights, state, anchor, head;
+    struct store_offset offsets[2];
+    struct store_ledger_run ledger[3];
+    struct store_quarantine_row quarantine[1];
+    struct store_publication p;
+};
+
+/* Ledger: 10 learned, 2 held out, 1 quarantined, in two partitions. The
+ * anchor is its own; set v->p.anchor to NULL for the parent's. */
+void util_version_init(struct util_version *v, int64_t parent, int64_t seed);
+void util_version_release(struct util_version *v);
+
+/* Publishes such a version; fails the test otherwise. */
+int64_t util_publish(struct store *s, int64_t parent, int64_t seed);
+
+/* ... as a child of the head, passed and, with serve, serving. */
+int64_t util_pass(struct store *s, int64_t seed, bool serve);
+
+int64_t util_head(struct store *s);
+
+/* The first number of a query on the writer's connection. */
+int64_t util_number(struct store *s, const char *sql);
+
+/* How many entries versions/ has, finished and not. */
+int util_count_dirs(const char *dir);
+
+/* Every row has its directory with every file undamaged, and every directory
+ * its row. *head out. Opens the store anew. */
+void util_check_whole(const char *dir, int64_t *head, int64_t *n_versions);
+
+#endif

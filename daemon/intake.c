@@ -352,19 +352,36 @@ full:
     b->origins = in->origins;
 }
 
-/* The record at the front has had `count` more of its segments learned. */
-static void advance_front(struct intake *in, size_t count, int64_t step)
+/* The first part of a record has been decided: counts it. */
+static void decide_front(struct intake *in, const char *refused, int64_t step)
+{
+    struct progress *p = in->options.progress;
+    const struct waiting *w = at(in, 0);
+    const struct record *rec = w->rec;
+
+    progress_decide(p, step, w->partition_id, rec->offset,
+                    refused ? 'q' : 'l');
+    if (refused) {
+        progress_quarantine(p, w->partition_id, rec->offset, rec->time_ms,
+                            refused, rec->value ? rec->value : "",
+                            rec->n_bytes, rec->id);
+        return;
+    }
+    p->by_domain[w->domain].records++;
+    if (rec->time_ms > p->newest_record_ms)
+        p->newest_record_ms = rec->time_ms;
+}
+
+/* The record at the front has had `count` more of its segments in a step. */
+static void advance_front(struct intake *in, size_t count,
+                          const char *refused, int64_t step)
 {
     struct progress *p = in->options.progress;
     struct waiting *w = at(in, 0);
     struct progress_partition *q = &p->partitions[w->partition_id];
 
-    if (w->next == 0) {
-        progress_decide(p, step, w->partition_id, w->rec->offset, 'l');
-        p->by_domain[w->domain].records++;
-        if (w->rec->time_ms > p->newest_record_ms)
-            p->newest_record_ms = w->rec->time_ms;
-    }
+    if (w->next == 0)
+        decide_front(in, refused, step);
     q->next_offset = w->rec->offset;
     q->last_learned = w->rec->offset;
     q->last_hash = w->rec->value_hash;
@@ -378,7 +395,7 @@ static void advance_front(struct intake *in, size_t count, int64_t step)
 }
 
 void intake_apply(struct intake *in, const struct intake_batch *b,
-                  int64_t step)
+                  const char *refused, int64_t step)
 {
     size_t left = b->n;
 
@@ -388,7 +405,7 @@ void intake_apply(struct intake *in, const struct intake_batch *b,
         size_t count = rest < left ? rest : left;
 
         BUG_ON(w->kind != 'l');
-        advance_front(in, count, step);
+        advance_front(in, count, refused, step);
         left -= count;
         settle(in, step);
     }

@@ -83,9 +83,10 @@ void intake_next_batch(struct intake *in, size_t batch_tokens,
                        struct intake_batch *b);
 
 /* The batch has been learned in step `step`: counts, ledger, positions; then
- * whatever waited behind it. */
+ * whatever waited behind it. refused not NULL: the step made no update, and
+ * records that begin in it are quarantined for that reason. */
 void intake_apply(struct intake *in, const struct intake_batch *b,
-                  int64_t step);
+                  const char *refused, int64_t step);
 
 /* A rollback that does not read again: everything waiting is decided anew
  * against the tables as they are now; the record that was learned in part, if

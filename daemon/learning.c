@@ -348,10 +348,14 @@ int learning_step(struct learning *l, struct learning_step_result *result,
     rc = learner_step(l->learner, &in, &result->step, err);
     if (rc)
         return rc;
-    for (size_t i = 0; i < n_draws; i++)
-        replay_replayed(l->replay, &draws[i], step, l->nats[b.n + i]);
-    count_batch(l, &b, n_draws);
-    keep_batch(l, &b);
-    intake_apply(l->intake, &b, learner_steps(l->learner));
+    if (!result->step.skipped) {
+        for (size_t i = 0; i < n_draws; i++)
+            replay_replayed(l->replay, &draws[i], step, l->nats[b.n + i]);
+        count_batch(l, &b, n_draws);
+        keep_batch(l, &b);
+    }
+    intake_apply(l->intake, &b,
+                 result->step.skipped ? "step_skipped" : NULL,
+                 learner_steps(l->learner));
     return 0;
 }

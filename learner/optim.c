@@ -21,7 +21,7 @@
 #include "learner/hot.h"
 
 #define CLIP_MEDIANS 3.0
-#define SKIP_MEDIANS 10.0
+#define SKIP_MEDIANS 100.0
 
 enum { N_STEP, N_WARM_FROM, N_SKIPPED, N_NORMS, N_COUNTERS };
 

@@ -7,7 +7,7 @@
  *
  * Warm-up is linear over warmup_steps, then the rate is constant. The gradient
  * is clipped at min(clip_norm, 3 x the running median of past norms); a step
- * whose norm is not finite, or above 10 x that median once 32 norms are known,
+ * whose norm is not finite, or above 100 x that median once 32 norms are known,
  * is skipped and counted (LEARNING: "skip the step").
  *
  * Owner:   the learner; m and v are blocks like the parameters

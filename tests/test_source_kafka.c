@@ -8,6 +8,7 @@
  */
 #include "config.h"
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -62,6 +63,8 @@ struct fixture {
     struct conf_property properties[2];
     struct queue *queue;
     struct source *source;
+    struct source_position position; /* stored */
+    size_t n_positions;
     int64_t epoch;
 };
 
@@ -94,7 +97,6 @@ static void produce_numbers(const char *topic, int n_partitions, int n)
         for (int p = 0; p < n_partitions; p++)
             produce(topic, p, value, strlen(value), NULL);
     }
-    assert_int_equal(rd_kafka_flush(producer, WAIT_MS), 0);
 }
 
 static struct source_position at(const struct fixture *fx, int32_t partition,
@@ -134,15 +136,21 @@ static struct fixture *prepare(int which, int n_partitions, size_t queue_size)
     return fx;
 }
 
-static void begin(struct fixture *fx, const struct source_position *positions,
-                  size_t n)
+static void store_position(struct fixture *fx, int64_t next, const char *last)
+{
+    fx->position = at(fx, 0, next, last);
+    fx->n_positions = 1;
+}
+
+static void begin(struct fixture *fx)
 {
     struct source_options o = {.conf = &fx->conf, .data_dir = dir,
                                .store_id = "our-store", .queue = fx->queue};
     struct err err = ERR_INIT;
 
     if (source_create(&o, &fx->source, &err) != 0 ||
-        source_begin(fx->source, positions, n, fx->epoch, &err) != 0)
+        source_begin(fx->source, &fx->position, fx->n_positions, fx->epoch,
+                     &err) != 0)
         fail_msg("%s", err.msg);
 }
 
@@ -461,6 +469,7 @@ static void test_embedded(void **state)
     rd_kafka_conf_set(conf, "bootstrap.servers", address.data, NULL, 0);
     producer = rd_kafka_new(RD_KAFKA_PRODUCER, conf, NULL, 0);
     produce_numbers(fx->topic, 1, 3);
+    assert_int_equal(rd_kafka_flush(producer, WAIT_MS), 0);
     rd_kafka_destroy(producer);
     producer = saved;
     for (int64_t i = 0; i < 3; i++)
@@ -529,80 +538,66 @@ static void overflow(const struct fixture *fx)
     memset(value, 'x', sizeof value);
     for (int i = 0; i < 120; i++)
         produce(fx->topic, 0, value, sizeof value, NULL);
-    rd_kafka_flush(producer, WAIT_MS);
 }
 
-static void begin_plain(void)
+static void prepare_plain(void)
 {
     struct fixture *fx = prepare(EARLIEST, 3, 100);
-    struct source_position p;
 
     produce_numbers(fx->topic, 3, 10);
-    begin(fx, NULL, 0);
 
     fx = prepare(LATEST, 1, 100);
     fx->conf.source.kafka.start.kind = CONF_START_LATEST;
     produce_numbers(fx->topic, 1, 10);
-    begin(fx, NULL, 0);
 
     fx = prepare(STORED, 1, 100);
     produce_numbers(fx->topic, 1, 10);
-    p = at(fx, 0, 6, "5");
-    begin(fx, &p, 1);
+    store_position(fx, 6, "5");
 
     fx = prepare(SLOW, 3, 4);
     produce_numbers(fx->topic, 3, 200);
-    begin(fx, NULL, 0);
 
     fx = prepare(SEEK, 1, 100);
     produce_numbers(fx->topic, 1, 10);
-    begin(fx, NULL, 0);
 
     fx = prepare(AWAY, 1, 100);
     produce_numbers(fx->topic, 1, 10);
-    begin(fx, NULL, 0);
 }
 
-static void begin_gaps(void)
+static void prepare_gaps(void)
 {
     struct fixture *fx = prepare(GAP_STOP, 1, 100);
-    struct source_position p = at(fx, 0, 5, NULL);
 
     overflow(fx);
-    begin(fx, &p, 1);
+    store_position(fx, 5, NULL);
 
     fx = prepare(GAP_SKIP, 1, 100);
     fx->conf.source.kafka.on_gap = CONF_ON_GAP_SKIP;
     overflow(fx);
-    p = at(fx, 0, 5, NULL);
-    begin(fx, &p, 1);
+    store_position(fx, 5, NULL);
 
     fx = prepare(BEYOND, 1, 100);
     produce_numbers(fx->topic, 1, 10);
-    p = at(fx, 0, 99, NULL);
-    begin(fx, &p, 1);
+    store_position(fx, 99, NULL);
 
     for (int which = OTHER_TOPIC; which <= OTHER_SKIP; which++) {
         fx = prepare(which, 1, 100);
         if (which == OTHER_SKIP)
             fx->conf.source.kafka.on_gap = CONF_ON_GAP_SKIP;
         produce_numbers(fx->topic, 1, 10);
-        p = at(fx, 0, 5, "not the number 4");
-        begin(fx, &p, 1);
+        store_position(fx, 5, "not the number 4");
     }
 
     fx = prepare(FOREIGN, 1, 100);
     produce_numbers(fx->topic, 1, 10);
     commit_as(fx, "their-store");
-    begin(fx, NULL, 0);
 }
 
-static void begin_others(void)
+static void prepare_others(void)
 {
     struct fixture *fx = prepare(KINDS, 1, 100);
     static char embedded[] = "embedded", dead[] = "dead-letters";
     const char *json = "{\"text\":\"a\",\"label\":\"spam\"}";
-    struct source_position p;
     char large[MAX_BYTES + 1];
 
     memset(large, 'a', sizeof large);
@@ -614,13 +609,10 @@ static void begin_others(void)
     produce(fx->topic, 0, "\xff", 1, NULL);
     produce(fx->topic, 0, large, sizeof large, NULL);
     produce(fx->topic, 0, json, strlen(json), NULL);
-    rd_kafka_flush(producer, WAIT_MS);
-    begin(fx, NULL, 0);
 
     fx = prepare(EMBEDDED, 1, 100);
     fx->properties[0].value = embedded;
-    p = at(fx, 0, 700, "lost");
-    begin(fx, &p, 1);
+    store_position(fx, 700, "lost");
 }
 
 static int start_all(void **state)
@@ -638,19 +630,36 @@ static int start_all(void **state)
     if (!producer)
         return -1;
     cluster = rd_kafka_handle_mock_cluster(producer);
-    begin_plain();
-    begin_gaps();
-    begin_others();
+    prepare_plain();
+    prepare_gaps();
+    prepare_others();
+    if (rd_kafka_flush(producer, WAIT_MS) != 0)
+        return -1;
+    for (int i = 0; i < N_FIXTURES; i++)
+        begin(&fixtures[i]);
     return 0;
+}
+
+static void *close_one(void *arg)
+{
+    struct fixture *fx = arg;
+
+    source_free(fx->source);
+    queue_free(fx->queue);
+    return NULL;
 }
 
 static int stop_all(void **state)
 {
+    pthread_t threads[N_FIXTURES];
+
     (void)state;
-    for (int i = 0; i < N_FIXTURES; i++) {
-        source_free(fixtures[i].source);
-        queue_free(fixtures[i].queue);
-    }
+    /* A consumer takes a second to close: all of them at once. */
+    for (int i = 0; i < N_FIXTURES; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, close_one,
+                                        &fixtures[i]), 0);
+    for (int i = 0; i < N_FIXTURES; i++)
+        pthread_join(threads[i], NULL);
     rd_kafka_destroy(producer);
     return fileio_remove_dir(dir, NULL);
 }

@@ -32,6 +32,7 @@ tests_test_hf_LDADD = $(STORE_LIBS) $(CMOCKA_LIBS)
 
 check_PROGRAMS += tests/test_store
 tests_test_store_SOURCES = tests/test_store.c \
+	tests/fault_vfs.c tests/fault_vfs.h \
 	tests/store_util.c tests/store_util.h
 tests_test_store_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_store_LDADD = $(STORE_LIBS) $(CMOCKA_LIBS)

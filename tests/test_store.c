@@ -27,6 +27,7 @@
 #include "base/xalloc.h"
 #include "store/retention.h"
 #include "store/store.h"
+#include "tests/fault_vfs.h"
 #include "tests/store_util.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
@@ -531,6 +532,123 @@ static void test_database_full(void **state)
     assert_int_equal(head, 2);
     util_version_release(&v);
     free(large);
+}
+
+static int vfs_fault_at;
+static enum fault_vfs vfs_fault;
+static bool vfs_fault_lasts; /* until the second try */
+
+static enum fault_vfs fault_in_sqlite(void)
+{
+    int left = vfs_fault_at--;
+
+    return left == 0 || (left < 0 && vfs_fault_lasts) ? vfs_fault : FAULT_NONE;
+}
+
+/*
+ * In a child: publishes on version 1 while SQLite's n-th write, sync or
+ * truncation has a fault.
+ *   returns  0 published, 3 failed and the second try was published, 4 failed
+ *            and died then, 7 died in the fault
+ */
+static int publish_with_fault(const char *dir, int n, enum fault_vfs f,
+                              bool again)
+{
+    struct util_version v;
+    struct store *s;
+    int64_t version;
+    int status;
+    pid_t child = fork();
+
+    assert_true(child >= 0);
+    if (child == 0) {
+        if (store_open(dir, NULL, 0, &s, NULL) != 0)
+            _exit(1);
+        util_version_init(&v, 1, 2);
+        vfs_fault_at = n;
+        vfs_fault = f;
+        fault_vfs_hook = fault_in_sqlite;
+        if (store_publish(s, &v.p, &version, NULL) == 0)
+            _exit(0);
+        fault_vfs_hook = NULL;
+        if (!again)
+            _exit(4);
+        _exit(store_publish(s, &v.p, &version, NULL) == 0 ? 3 : 2);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+static void make_first(const char *dir)
+{
+    struct store *s = open_store(dir);
+
+    util_publish(s, 0, 1);
+    store_close(s);
+}
+
+/* Every write of SQLite in turn: no row without files, no files without a
+ * row, and either version 1 or what comes after it. */
+static void fail_in_sqlite(const char *dir, enum fault_vfs f, bool again)
+{
+    int64_t head, n_versions;
+    int n, rc = -1;
+
+    fault_vfs_install();
+    make_first(dir);
+    for (n = 0; rc != 0; n++) {
+        struct store *s;
+
+        rc = publish_with_fault(dir, n, f, again);
+        assert_true(rc == 0 || rc == 3 || rc == 4 || rc == 7);
+        util_check_whole(dir, &head, &n_versions);
+        if (rc == 0 || rc == 3)
+            assert_int_equal(n_versions, 2);
+        if (n_versions == 1)
+            continue;
+        assert_true(head > 1);
+        s = open_store(dir); /* back to one version for the next round */
+        assert_int_equal(store_rollback(s, 1, "rewind", "", NULL, 0, NULL,
+                                        NULL, NULL),
+                         0);
+        assert_int_equal(
+            sqlite3_exec(store_connection(s),
+                         "DELETE FROM versions WHERE version > 1;"
+                         "UPDATE pointers SET newest = 1",
+                         NULL, NULL, NULL),
+            SQLITE_OK);
+        store_close(s);
+    }
+    assert_in_range(n, 5, 500);
+}
+
+static void test_sqlite_io(void **state)
+{
+    fail_in_sqlite(*state, FAULT_IO, false);
+}
+
+static void test_sqlite_io_again(void **state)
+{
+    fail_in_sqlite(*state, FAULT_IO, true);
+}
+
+/* The log cannot be emptied either: the number is not tried again. */
+static void test_sqlite_io_lasts(void **state)
+{
+    vfs_fault_lasts = true;
+    fail_in_sqlite(*state, FAULT_IO, true);
+    vfs_fault_lasts = false;
+}
+
+static void test_sqlite_full(void **state)
+{
+    fail_in_sqlite(*state, FAULT_FULL, true);
+}
+
+static void test_sqlite_killed(void **state)
+{
+    fail_in_sqlite(*state, FAULT_DIE, false);
 }
 
 static void test_sweep(void **state)
@@ -1138,6 +1256,9 @@ int main(void)
         T(test_anchor_link),    T(test_publish_fails),
         T(test_transaction_fails), T(test_killed),
         T(test_database_full),  T(test_sweep),
+        T(test_sqlite_io),      T(test_sqlite_io_again),
+        T(test_sqlite_io_lasts), T(test_sqlite_full),
+        T(test_sqlite_killed),
         T(test_damage),         T(test_verdict),
         T(test_serve),          T(test_append_only),
         T(test_rollback),       T(test_rollback_twice),

@@ -71,11 +71,17 @@ int64_t version_files_number(const char *name, bool *unfinished)
 
 /* --- writing ------------------------------------------------------------ */
 
+/* The number of a version depends on when versions were made, what was learned
+ * does not: so that the same weights have the same digest, it is the state's
+ * file alone that carries number, parent and metadata. */
+#define PAIRS_OF_CONTENT 2
+#define PAIRS_ALL 5
+
 struct writer {
     const struct store_publication *p;
     const char *dir; /* the new one */
     struct version_files *files;
-    struct safetensors_pair lineage[5];
+    struct safetensors_pair lineage[PAIRS_ALL];
     char version[24], parent[24], step[24];
 };
 
@@ -111,8 +117,7 @@ static int write_buf(struct writer *w, const char *name, struct buf *text,
     return rc;
 }
 
-/* The lineage goes into every tensor file, the metadata only into the
- * state. */
+/* n_pairs: PAIRS_OF_CONTENT or PAIRS_ALL. */
 static int write_tensors(struct writer *w, const char *name,
                          const struct tensor_list *tensors, size_t n_pairs,
                          struct err *err)
@@ -154,7 +159,7 @@ static int write_model(struct writer *w, struct err *err)
         rc = write_text(w, "tokenizer.json", p->tokenizer_json,
                         p->tokenizer_json_bytes, err);
     if (rc == 0)
-        rc = write_tensors(w, VERSION_FILES_WEIGHTS, p->weights, 4, err);
+        rc = write_tensors(w, VERSION_FILES_WEIGHTS, p->weights, PAIRS_OF_CONTENT, err);
     return rc;
 }
 
@@ -241,7 +246,7 @@ static int write_anchor(struct writer *w, const char *data_dir,
 {
     if (w->p->anchor)
         return w->p->anchor->n ? write_tensors(w, VERSION_FILES_ANCHOR,
-                                               w->p->anchor, 4, err)
+                                               w->p->anchor, PAIRS_OF_CONTENT, err)
                                : 0;
     return anchor ? link_anchor(w, data_dir, anchor, err) : 0;
 }
@@ -255,10 +260,10 @@ static void set_lineage(struct writer *w, int64_t version)
     snprintf(w->version, sizeof w->version, "%" PRId64, version);
     snprintf(w->parent, sizeof w->parent, "%" PRId64, p->parent);
     snprintf(w->step, sizeof w->step, "%" PRId64, p->step);
-    w->lineage[0] = (struct safetensors_pair){"version", w->version};
-    w->lineage[1] = (struct safetensors_pair){"parent", w->parent};
-    w->lineage[2] = (struct safetensors_pair){"program", PROGRAM};
-    w->lineage[3] = (struct safetensors_pair){"step", w->step};
+    w->lineage[0] = (struct safetensors_pair){"program", PROGRAM};
+    w->lineage[1] = (struct safetensors_pair){"step", w->step};
+    w->lineage[2] = (struct safetensors_pair){"version", w->version};
+    w->lineage[3] = (struct safetensors_pair){"parent", w->parent};
     w->lineage[4] = (struct safetensors_pair){
         "metadata", p->metadata_json ? p->metadata_json : "{}"};
 }
@@ -280,11 +285,11 @@ static int write_files(struct writer *w, const char *data_dir,
     int rc = write_model(w, err);
 
     if (rc == 0)
-        rc = write_tensors(w, VERSION_FILES_STATE, p->state, 5, err);
+        rc = write_tensors(w, VERSION_FILES_STATE, p->state, PAIRS_ALL, err);
     if (rc == 0)
         rc = write_anchor(w, data_dir, anchor, err);
     if (rc == 0 && p->head)
-        rc = write_tensors(w, VERSION_FILES_HEAD, p->head, 4, err);
+        rc = write_tensors(w, VERSION_FILES_HEAD, p->head, PAIRS_OF_CONTENT, err);
     if (rc == 0 && p->labels_json)
         rc = write_text(w, "labels.json", p->labels_json,
                         strlen(p->labels_json), err);

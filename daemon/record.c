@@ -17,13 +17,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <jansson.h>
-
 #include "base/utf8.h"
 #include "base/xalloc.h"
-
-/* The parser recurses: nesting beyond this never reaches it. */
-#define MAX_DEPTH 64
+#include "daemon/fields.h"
 
 struct record *record_create(enum record_kind kind)
 {
@@ -70,110 +66,68 @@ static bool is_blank(const char *s, size_t n)
     return true;
 }
 
-/* Could this be an object, and one that is not nested too deep to parse? */
-static bool looks_like_object(const char *s, size_t n)
+/* --- JSON ---------------------------------------------------------------- */
+
+enum { TEXT, PROMPT, COMPLETION, LABEL, DOMAIN, ID, TS, N_FIELDS };
+
+static char *take(struct field *f, size_t *n_bytes)
 {
-    size_t depth = 0;
-    bool in_string = false;
+    char *string = f->string;
 
-    while (n && is_blank(s, 1)) {
-        s++;
-        n--;
-    }
-    if (!n || *s != '{')
-        return false;
-    for (size_t i = 0; i < n; i++) {
-        char c = s[i];
-
-        if (in_string) {
-            if (c == '\\')
-                i++;
-            else if (c == '"')
-                in_string = false;
-        } else if (c == '"') {
-            in_string = true;
-        } else if (c == '{' || c == '[') {
-            if (++depth > MAX_DEPTH)
-                return false;
-        } else if (c == '}' || c == ']') {
-            depth -= depth > 0;
-        }
-    }
-    return true;
+    f->string = NULL;
+    *n_bytes = f->n_bytes;
+    return string;
 }
 
 /* A string that is a C string of a decent length; *out stays NULL when it is
- * not given. False: it is something else. */
-static bool take_name(const json_t *object, const char *key, char **out)
+ * not given or empty. False: it is something else. */
+static bool take_name(struct field *f, char **out)
 {
-    const json_t *j = json_object_get(object, key);
     size_t n;
 
-    if (!j || json_is_null(j))
+    if (f->kind == FIELD_ABSENT)
         return true;
-    if (!json_is_string(j))
+    if (f->kind != FIELD_STRING || f->n_bytes > RECORD_NAME_MAX ||
+        strlen(f->string) != f->n_bytes)
         return false;
-    n = json_string_length(j);
-    if (n > RECORD_NAME_MAX || strlen(json_string_value(j)) != n)
-        return false;
-    if (n)
-        *out = xstrdup(json_string_value(j));
+    if (f->n_bytes)
+        *out = take(f, &n);
     return true;
 }
 
-static bool take_time(const json_t *object, int64_t *time_ms)
+static bool take_time(const struct field *f, int64_t *time_ms)
 {
-    const json_t *j = json_object_get(object, "ts");
-    double ms;
-
-    if (!j || json_is_null(j))
+    if (f->kind == FIELD_ABSENT)
         return true;
-    if (!json_is_number(j))
+    if (f->kind != FIELD_NUMBER || !(fabs(f->number) < 0x1p62))
         return false;
-    ms = json_number_value(j);
-    if (!(fabs(ms) < 0x1p62))
-        return false;
-    *time_ms = (int64_t)floor(ms);
+    *time_ms = (int64_t)floor(f->number);
     return true;
-}
-
-/* With the NULs that it may hold. */
-static char *copy_text(const json_t *j, size_t *n_bytes)
-{
-    char *copy;
-
-    *n_bytes = json_string_length(j);
-    copy = xmalloc(*n_bytes + 1);
-    memcpy(copy, json_string_value(j), *n_bytes);
-    copy[*n_bytes] = '\0';
-    return copy;
 }
 
 /* False: the object has neither `text` nor the pair. */
-static bool take_text(struct record *r, const json_t *object)
+static bool take_text(struct record *r, struct field *fields)
 {
-    const json_t *text = json_object_get(object, "text");
-    const json_t *prompt = json_object_get(object, "prompt");
-    const json_t *completion = json_object_get(object, "completion");
-
-    if (json_is_string(text)) {
-        r->text = copy_text(text, &r->text_bytes);
+    if (fields[TEXT].kind == FIELD_STRING) {
+        r->text = take(&fields[TEXT], &r->text_bytes);
         return true;
     }
-    if (!json_is_string(prompt) || !json_is_string(completion))
+    if (fields[PROMPT].kind != FIELD_STRING ||
+        fields[COMPLETION].kind != FIELD_STRING)
         return false;
-    r->text = copy_text(completion, &r->text_bytes);
-    if (json_string_length(prompt))
-        r->prompt = copy_text(prompt, &r->prompt_bytes);
+    r->text = take(&fields[COMPLETION], &r->text_bytes);
+    if (fields[PROMPT].n_bytes)
+        r->prompt = take(&fields[PROMPT], &r->prompt_bytes);
     return true;
 }
 
-static const char *take_object(struct record *r, const json_t *object,
-                               size_t max_bytes)
+static const char *take_rest(struct record *r, struct field *fields,
+                             size_t max_bytes)
 {
-    if (!take_name(object, "label", &r->label) ||
-        !take_name(object, "domain", &r->domain) ||
-        !take_name(object, "id", &r->id) || !take_time(object, &r->time_ms))
+    if (!take_name(&fields[LABEL], &r->label) ||
+        !take_name(&fields[DOMAIN], &r->domain) ||
+        !take_name(&fields[ID], &r->id) ||
+        !take_time(&fields[TS], &r->time_ms))
         return "bad_field";
     if (is_blank(r->text, r->text_bytes))
         return "empty";
@@ -182,38 +136,31 @@ static const char *take_object(struct record *r, const json_t *object,
     return NULL;
 }
 
-/* NULL when it is none. Integers are read as reals: the 64-bit unsigned number
- * of some other field must not spoil the record. */
-static json_t *load_object(const struct record *r)
-{
-    if (!looks_like_object(r->value, r->n_bytes))
-        return NULL;
-    return json_loadb(r->value, r->n_bytes,
-                      JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL |
-                          JSON_DECODE_INT_AS_REAL,
-                      NULL);
-}
-
 /* Sets r->text in any case but that of a bad record; returns its reason. */
 static const char *parse_value(struct record *r, enum conf_format format,
                                size_t max_bytes)
 {
-    json_t *object = NULL;
+    struct field fields[N_FIELDS] = {
+        [TEXT] = {.name = "text"},     [PROMPT] = {.name = "prompt"},
+        [COMPLETION] = {.name = "completion"},
+        [LABEL] = {.name = "label"},   [DOMAIN] = {.name = "domain"},
+        [ID] = {.name = "id"},         [TS] = {.name = "ts"},
+    };
     const char *reason = NULL;
+    bool is_json = format != CONF_FORMAT_TEXT &&
+                   fields_scan(r->value, r->n_bytes, fields, N_FIELDS);
 
-    if (format != CONF_FORMAT_TEXT)
-        object = load_object(r);
-    if (object && take_text(r, object)) {
-        reason = take_object(r, object, max_bytes);
+    if (is_json && take_text(r, fields)) {
+        reason = take_rest(r, fields, max_bytes);
     } else if (format == CONF_FORMAT_JSON) {
-        reason = !object                           ? "not_json"
-                 : json_object_get(object, "text") ? "bad_field"
-                                                   : "no_text";
+        reason = !is_json                            ? "not_json"
+                 : fields[TEXT].kind != FIELD_ABSENT ? "bad_field"
+                                                     : "no_text";
     } else {
         r->text = r->value;
         r->text_bytes = r->n_bytes;
     }
-    json_decref(object);
+    fields_release(fields, N_FIELDS);
     return reason;
 }
 

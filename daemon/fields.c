@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A pointer walks over the text. The NUL behind it is no part of any JSON, so
+ * that each character can be looked at without asking for the end first. What
+ * is nested is walked over with a bit for each level, not by recursion.
+ */
+#include "config.h"
+
+#include "daemon/fields.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/xalloc.h"
+
+#define MAX_DEPTH 64
+
+static const char *skip_space(const char *p)
+{
+    while (*p == ' ' || *p == '\n' || *p == '\t' || *p == '\r')
+        p++;
+    return p;
+}
+
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+static int hex_digit(char c)
+{
+    if (is_digit(c))
+        return c - '0';
+    if ((c | 32) >= 'a' && (c | 32) <= 'f')
+        return (c | 32) - 'a' + 10;
+    return -1;
+}
+
+/* Four hexadecimal digits, or -1. */
+static int32_t hex4(const char *p)
+{
+    int32_t x = 0;
+
+    for (int i = 0; i < 4; i++) {
+        int digit = hex_digit(p[i]);
+
+        if (digit < 0)
+            return -1;
+        x = x * 16 + digit;
+    }
+    return x;
+}
+
+/* The character of \uXXXX or of a pair of them; *p behind the u. -1: half a
+ * pair, or no digits. */
+static int32_t unescape(const char **p)
+{
+    int32_t high = hex4(*p), low;
+
+    if (high < 0 || (high >= 0xdc00 && high <= 0xdfff))
+        return -1;
+    *p += 4;
+    if (high < 0xd800 || high > 0xdbff)
+        return high;
+    if ((*p)[0] != '\\' || (*p)[1] != 'u')
+        return -1;
+    low = hex4(*p + 2);
+    if (low < 0xdc00 || low > 0xdfff)
+        return -1;
+    *p += 6;
+    return 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
+}
+
+static char *put_utf8(char *to, int32_t c)
+{
+    if (c < 0x80) {
+        *to++ = (char)c;
+    } else if (c < 0x800) {
+        *to++ = (char)(0xc0 | (c >> 6));
+        *to++ = (char)(0x80 | (c & 63));
+    } else if (c < 0x10000) {
+        *to++ = (char)(0xe0 | (c >> 12));
+        *to++ = (char)(0x80 | ((c >> 6) & 63));
+        *to++ = (char)(0x80 | (c & 63));
+    } else {
+        *to++ = (char)(0xf0 | (c >> 18));
+        *to++ = (char)(0x80 | ((c >> 12) & 63));
+        *to++ = (char)(0x80 | ((c >> 6) & 63));
+        *to++ = (char)(0x80 | (c & 63));
+    }
+    return to;
+}
+
+/* Behind the backslash; appends to *to when there is one. NULL: wrong. */
+static const char *take_escape(const char *p, char **to)
+{
+    static const char names[] = "\"\\/bfnrt", values[] = "\"\\/\b\f\n\r\t";
+    const char *name = *p ? strchr(names, *p) : NULL;
+    int32_t c;
+
+    if (name) {
+        c = values[name - names];
+        p++;
+    } else if (*p == 'u') {
+        p++;
+        c = unescape(&p);
+    } else {
+        return NULL;
+    }
+    if (c < 0)
+        return NULL;
+    if (*to)
+        *to = put_utf8(*to, c);
+    return p;
+}
+
+/* From behind the opening quote to behind the closing one; NULL: wrong.
+ *   to  room for as many bytes as the string takes in JSON, or NULL
+ *   n   bytes put there */
+static const char *take_string(const char *p, char *to, size_t *n)
+{
+    char *begin = to;
+
+    for (;;) {
+        const char *run = p;
+
+        while ((unsigned char)*p >= 0x20 && *p != '"' && *p != '\\')
+            p++;
+        if (to) {
+            memcpy(to, run, (size_t)(p - run));
+            to += p - run;
+        }
+        if (*p == '"')
+            break;
+        if (*p != '\\')
+            return NULL; /* a control character, or the end */
+        p = take_escape(p + 1, &to);
+        if (!p)
+            return NULL;
+    }
+    if (to)
+        *n = (size_t)(to - begin);
+    return p + 1;
+}
+
+static const char *skip_digits(const char *p)
+{
+    if (!is_digit(*p))
+        return NULL;
+    while (is_digit(*p))
+        p++;
+    return p;
+}
+
+static const char *skip_number(const char *p)
+{
+    p += *p == '-';
+    p = *p == '0' ? p + 1 : skip_digits(p);
+    if (p && *p == '.')
+        p = skip_digits(p + 1);
+    if (p && (*p == 'e' || *p == 'E')) {
+        p++;
+        p += *p == '+' || *p == '-';
+        p = skip_digits(p);
+    }
+    return p;
+}
+
+/* A string, number or word. NULL: none. */
+static const char *skip_scalar(const char *p)
+{
+    static const char *const words[] = {"true", "false", "null"};
+
+    if (*p == '"')
+        return take_string(p + 1, NULL, NULL);
+    if (*p == '-' || is_digit(*p))
+        return skip_number(p);
+    for (size_t i = 0; i < 3; i++)
+        if (strncmp(p, words[i], strlen(words[i])) == 0)
+            return p + strlen(words[i]);
+    return NULL;
+}
+
+/* A member's name and colon. */
+static const char *skip_name(const char *p)
+{
+    p = skip_space(p);
+    p = *p == '"' ? take_string(p + 1, NULL, NULL) : NULL;
+    if (!p)
+        return NULL;
+    p = skip_space(p);
+    return *p == ':' ? p + 1 : NULL;
+}
+
+/* Where the levels that are open stand: bit i of objects is level i. */
+struct nest {
+    uint64_t objects;
+    int depth;
+};
+
+static bool in_object(const struct nest *nest)
+{
+    return nest->objects >> (nest->depth - 1) & 1;
+}
+
+/* Into an object or array. *value: a value follows; not after an empty one. */
+static const char *enter(const char *p, struct nest *nest, bool *value)
+{
+    bool object = *p == '{';
+
+    p = skip_space(p + 1);
+    *value = *p != (object ? '}' : ']');
+    if (!*value)
+        return p + 1;
+    if (nest->depth == MAX_DEPTH)
+        return NULL;
+    nest->objects &= ~(UINT64_C(1) << nest->depth);
+    nest->objects |= (uint64_t)object << nest->depth++;
+    return object ? skip_name(p) : p;
+}
+
+/* After a value: out of what ends here, to the next value if there is one. */
+static const char *leave(const char *p, struct nest *nest, bool *value)
+{
+    *value = false;
+    while (nest->depth) {
+        bool object = in_object(nest);
+
+        p = skip_space(p);
+        if (*p == ',') {
+            *value = true;
+            return object ? skip_name(p + 1) : p + 1;
+        }
+        if (*p++ != (object ? '}' : ']'))
+            return NULL;
+        nest->depth--;
+    }
+    return p;
+}
+
+/* Any value, whole. NULL: wrong, or too deep. */
+static const char *skip_value(const char *p)
+{
+    struct nest nest = {0, 0};
+    bool value;
+
+    do {
+        p = skip_space(p);
+        value = false;
+        p = *p == '{' || *p == '[' ? enter(p, &nest, &value) : skip_scalar(p);
+        if (p && !value)
+            p = leave(p, &nest, &value);
+    } while (p && value);
+    return p;
+}
+
+/* The field of the name at *p, if it is one; *p goes behind the colon. */
+static bool take_name(const char **p, struct field *fields, size_t n_fields,
+                      struct field **found)
+{
+    const char *begin = skip_space(*p);
+    char name[128]; /* \u0061 and so on: six times the longest field */
+    size_t n;
+
+    *found = NULL;
+    *p = skip_name(begin);
+    if (!*p)
+        return false;
+    if ((size_t)(*p - begin) >= sizeof name)
+        return true;
+    take_string(begin + 1, name, &n);
+    for (size_t i = 0; i < n_fields; i++)
+        if (strlen(fields[i].name) == n &&
+            memcmp(fields[i].name, name, n) == 0)
+            *found = &fields[i];
+    return true;
+}
+
+static const char *take_field(const char *p, struct field *f)
+{
+    const char *begin = skip_space(p), *end = skip_value(begin);
+
+    if (!end)
+        return NULL;
+    if (*begin == '"') {
+        f->kind = FIELD_STRING;
+        f->string = xmalloc((size_t)(end - begin));
+        take_string(begin + 1, f->string, &f->n_bytes);
+        f->string[f->n_bytes] = '\0';
+    } else if (*begin == '-' || is_digit(*begin)) {
+        f->kind = FIELD_NUMBER;
+        f->number = strtod(begin, NULL);
+    } else if (*begin != 'n') {
+        f->kind = FIELD_OTHER;
+    }
+    return end;
+}
+
+/* The members of an object, from behind its brace to behind the other. */
+static const char *scan_members(const char *p, struct field *fields,
+                                size_t n_fields, uint64_t *seen)
+{
+    struct field *f;
+
+    p = skip_space(p);
+    if (*p == '}')
+        return p + 1;
+    for (;;) {
+        if (!take_name(&p, fields, n_fields, &f))
+            return NULL;
+        if (f) {
+            uint64_t bit = UINT64_C(1) << (f - fields);
+
+            if (*seen & bit)
+                return NULL;
+            *seen |= bit;
+        }
+        p = f ? take_field(p, f) : skip_value(p);
+        if (!p)
+            return NULL;
+        p = skip_space(p);
+        if (*p == '}')
+            return p + 1;
+        if (*p++ != ',')
+            return NULL;
+    }
+}
+
+bool fields_scan(const char *json, size_t n_bytes, struct field *fields,
+                 size_t n_fields)
+{
+    const char *p = skip_space(json);
+    uint64_t seen = 0;
+
+    p = *p == '{' ? scan_members(p + 1, fields, n_fields, &seen) : NULL;
+    if (p && skip_space(p) == json + n_bytes)
+        return true;
+    fields_release(fields, n_fields);
+    return false;
+}
+
+void fields_release(struct field *fields, size_t n_fields)
+{
+    for (size_t i = 0; i < n_fields; i++) {
+        free(fields[i].string);
+        fields[i].string = NULL;
+        fields[i].kind = FIELD_ABSENT;
+    }
+}

@@ -159,7 +159,8 @@ static int write_model(struct writer *w, struct err *err)
         rc = write_text(w, "tokenizer.json", p->tokenizer_json,
                         p->tokenizer_json_bytes, err);
     if (rc == 0)
-        rc = write_tensors(w, VERSION_FILES_WEIGHTS, p->weights, PAIRS_OF_CONTENT, err);
+        rc = write_tensors(w, VERSION_FILES_WEIGHTS, p->weights,
+                           PAIRS_OF_CONTENT, err);
     return rc;
 }
 
@@ -289,7 +290,8 @@ static int write_files(struct writer *w, const char *data_dir,
     if (rc == 0)
         rc = write_anchor(w, data_dir, anchor, err);
     if (rc == 0 && p->head)
-        rc = write_tensors(w, VERSION_FILES_HEAD, p->head, PAIRS_OF_CONTENT, err);
+        rc = write_tensors(w, VERSION_FILES_HEAD, p->head, PAIRS_OF_CONTENT,
+                           err);
     if (rc == 0 && p->labels_json)
         rc = write_text(w, "labels.json", p->labels_json,
                         strlen(p->labels_json), err);

@@ -2,6 +2,7 @@
 noinst_LIBRARIES += daemon/libdaemon.a
 daemon_libdaemon_a_SOURCES = \
 	daemon/broker.c daemon/broker.h \
+	daemon/fields.c daemon/fields.h \
 	daemon/kafka_conf.c daemon/kafka_conf.h \
 	daemon/kafka_place.c daemon/kafka_place.h \
 	daemon/lines.c daemon/lines.h \

@@ -158,7 +158,7 @@ static uint16_t draw_from_best(const float *logprobs, size_t v,
 {
     size_t k = s->top_k > 0 && (size_t)s->top_k < v ? (size_t)s->top_k : 0;
     float most = logprobs[sample_greedy(logprobs, v)];
-    double total = 0.0, kept, sum = 0.0;
+    double total = 0.0, share, kept, sum = 0.0;
     size_t n;
 
     heap_of(logprobs, v, items);
@@ -166,8 +166,8 @@ static uint16_t draw_from_best(const float *logprobs, size_t v,
         total = take_k(items, v, k, most, s->temperature);
     for (size_t i = 0; !k && i < v; i++)
         total += weight(logprobs[i], most, s->temperature);
-    n = cut_to_p(items, v, k, s->top_p < 1.0f ? (double)s->top_p * total : total,
-                 most, s->temperature, &kept);
+    share = s->top_p < 1.0f ? (double)s->top_p : 1.0;
+    n = cut_to_p(items, v, k, share * total, most, s->temperature, &kept);
     for (size_t i = 0; i < n; i++) {
         sum += weight(items[v - 1 - i].logprob, most, s->temperature);
         if (sum > u * kept)

@@ -9,12 +9,15 @@ learner_liblearner_a_SOURCES = \
 	learner/grams.c learner/grams.h \
 	learner/head.c learner/head.h learner/head_impl.h learner/head_train.c \
 	learner/hot.h \
+	learner/infer.c learner/infer.h learner/infer_impl.h \
+	learner/infer_generate.c learner/infer_read.c \
 	learner/learner.c learner/learner.h learner/learner_impl.h \
 	learner/learner_state.c \
 	learner/model.c learner/model.h learner/model_pass.c \
 	learner/ops.h learner/ops_ref.c \
 	learner/optim.c learner/optim.h \
 	learner/pretoken.c learner/pretoken.h \
+	learner/sample.c learner/sample.h \
 	learner/tokenizer.c learner/tokenizer.h learner/tokenizer_impl.h \
 	learner/tokenizer_json.c learner/tokenizer_train.c \
 	learner/unicode_classes.c learner/unicode_classes.h \

@@ -34,7 +34,9 @@ struct infer; /* fields are in infer.c */
  *   weights    the model's tensors under their Hugging Face names
  *   head       the class head's, may be empty
  *   labels     copied
- * ERR_CORRUPT when a tensor is missing, of another shape, or not finite.
+ * ERR_CORRUPT when a tensor is missing, of another shape, or not finite, when
+ * the tokenizer has not the model's vocabulary, or when a class of the head
+ * has no name.
  */
 int infer_create(const struct model_shape *shape,
                  const struct tokenizer *tokenizer,
@@ -44,23 +46,29 @@ int infer_create(const struct model_shape *shape,
 void infer_free(struct infer *f);
 size_t infer_bytes(const struct infer *f); /* memory it holds */
 
+/* NULL for preset linear, and then the shape is too. */
 const struct tokenizer *infer_tokenizer(const struct infer *f);
 const struct model_shape *infer_shape(const struct infer *f); /* or NULL */
 const struct names *infer_labels(const struct infer *f);
+
+/*
+ * Everything below that runs the Transformer is ERR_INVALID without one, and
+ * ERR_DIVERGED when what comes out of it is not finite.
+ */
 
 /* How surprised the model is by a text. */
 struct infer_score {
     size_t n_bytes, n_tokens; /* text only */
     double nats;              /* -ln p of the text's tokens */
     double bits_per_byte;     /* nats / ln 2 / n_bytes; 0 for empty text */
-    double perplexity;        /* exp(nats / n_tokens) */
+    double perplexity;        /* exp(nats / n_tokens); 1 for empty text */
     struct token_list tokens; /* with want_tokens: the text's ids */
     float *logprobs;          /* with want_tokens: ln p of each, n_tokens */
 };
 
 void infer_score_release(struct infer_score *s);
 
-/* ERR_INVALID without a Transformer. The text is cut as records are. */
+/* The text is cut as records are. */
 int infer_score(const struct infer *f, const char *text, size_t n_bytes,
                 bool want_tokens, struct infer_score *score, struct err *err);
 
@@ -69,14 +77,20 @@ int infer_score(const struct infer *f, const char *text, size_t n_bytes,
  *   nats    double[n] out: summed -ln p over the counted text targets (the end
  *           mark left out, as bits per byte asks)
  *   right   uint8_t[n] out: labelled and classified right; NULL: not wanted
- *   stop    polled between pieces; returns ERR_AGAIN when it turns true
+ *   stop    polled between pieces; returns ERR_AGAIN when it turns true; may
+ *           be NULL
+ * ERR_INVALID when a segment does not fit this model. For preset linear nats
+ * are 0.
  */
 int infer_segments(const struct infer *f, const struct segment *segments,
                    size_t n, double *nats, uint8_t *right,
                    const volatile bool *stop, struct err *err);
 
-/* Probability of every label, in the order of infer_labels. ERR_STATE while
- * there are no labels. */
+/*
+ * Probability of every label, the mean over the text's segments.
+ *   scores  float[infer_labels()->n] out; 0 for a label not learned yet
+ * ERR_STATE while there are no labels.
+ */
 int infer_classify(const struct infer *f, const char *text, size_t n_bytes,
                    float *scores, struct err *err);
 
@@ -88,12 +102,15 @@ struct infer_sampling {
     uint64_t seed;
     const char *const *stop; /* n_stop strings; generation ends before them */
     size_t n_stop;
-    int n_logprobs;     /* < 0: none; else the best n besides the drawn one */
+    int n_logprobs;     /* < 0: none; else that of the drawn token, and the n
+                           most likely, of which it may be one */
 };
 
 void infer_sampling_default(struct infer_sampling *s); /* as OpenAI's */
 
-/* Told of each token as it is decided. Return true to stop. */
+/* Told of each token as it is decided, but not of an end mark, nor of the
+ * token that completes a stop string: the text of one told of before may still
+ * be cut by it. Return true to stop. */
 typedef bool infer_token_fn(uint16_t id, void *arg);
 
 struct infer_alternative {
@@ -103,21 +120,29 @@ struct infer_alternative {
 
 struct infer_completion {
     struct buf text;          /* whole UTF-8 characters; invalid bytes are
-                                 U+FFFD */
-    struct token_list tokens; /* generated ids (the end mark left out) */
-    float *logprobs;          /* [tokens.n], with n_logprobs >= 0 */
-    struct infer_alternative *alternatives; /* [tokens.n][n_logprobs] */
-    bool stopped;             /* a stop string or end-of-text; else length */
+                                 U+FFFD, a last one cut short is left out */
+    struct token_list tokens; /* generated ids (the end mark left out); with a
+                                 stop string those that begin before it */
+    float *logprobs;          /* [tokens.n], with n_logprobs >= 0: ln p at
+                                 temperature 1 */
+    struct infer_alternative *alternatives; /* [tokens.n][n_logprobs], best
+                                               first */
+    bool stopped;             /* a stop string or end-of-text; else length, or
+                                 on_token's wish */
 };
 
 void infer_completion_release(struct infer_completion *c);
 
 /*
- * Continues a prompt of n ids with a key/value cache. A prompt longer than the
- * context keeps its last part; past the context the older half is dropped and
- * the rest read again. The same prompt, sampling and version give the same
- * bytes: draw i is rng(seed, RNG_SAMPLE, 0, i).
+ * Continues a prompt of n ids with a key/value cache. The model reads an
+ * end-of-text before it, unless it brings its own, so that an empty prompt
+ * begins a record. A prompt longer than the context keeps its last part; past
+ * the context the older half is dropped and the rest read again. The same
+ * prompt, sampling and version give the same bytes: draw i is
+ * rng(seed, RNG_SAMPLE, 0, i).
  *   on_token  may be NULL
+ * ERR_INVALID when an id or a setting is out of its range, or a stop string
+ * empty.
  */
 int infer_complete(const struct infer *f, const uint16_t *prompt, size_t n,
                    const struct infer_sampling *sampling,
@@ -126,7 +151,9 @@ int infer_complete(const struct infer *f, const uint16_t *prompt, size_t n,
 
 /*
  * For `echo` with `logprobs`: ln p of each prompt id given those before it
- * (the first after end-of-text), and the best n_alternatives at each place.
+ * (the first after end-of-text), and the n_alternatives most likely at each
+ * place, best first. Windows are those of a record: a text's ids have here the
+ * logprobs of infer_score, with an end-of-text before them or without.
  *   logprobs      float[n] out
  *   alternatives  [n][n_alternatives] out; NULL with 0
  */

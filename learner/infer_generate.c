@@ -247,7 +247,7 @@ static void finish_text(struct generation *g)
 {
     size_t whole = utf8_whole(g->raw.data, g->raw.len);
 
-    buf_reserve(&g->out.text, whole);
+    buf_adds(&g->out.text, ""); /* never NULL */
     utf8_repair(g->raw.data, whole, &g->out.text);
 }
 

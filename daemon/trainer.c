@@ -530,6 +530,7 @@ static int begin_with_vocabulary(struct trainer *t, struct err *err)
     struct vocabulary v;
     struct record **records = NULL;
     size_t n = 0;
+    bool ended;
     int rc = 0;
 
     vocabulary_init(&v, t->options.conf);
@@ -549,8 +550,10 @@ static int begin_with_vocabulary(struct trainer *t, struct err *err)
         submit(t);
         drain_publisher(t);
     }
+    ended = t->ended;
     for (size_t i = 0; i < n; i++)
         take(t, records[i]);
+    t->ended = ended; /* they came before the end */
     free(records);
     vocabulary_release(&v);
     return rc;

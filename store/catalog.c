@@ -25,12 +25,9 @@ struct catalog {
 };
 
 static const char *const state_names[] = {
-    [STORE_PENDING] = "pending",
-    [STORE_PASSED] = "passed",
-    [STORE_FAILED] = "failed",
-    [STORE_INCONCLUSIVE] = "inconclusive",
-    [STORE_ROLLED_BACK] = "rolled_back",
-    [STORE_DAMAGED] = "damaged",
+    [STORE_PENDING] = "pending",         [STORE_PASSED] = "passed",
+    [STORE_FAILED] = "failed",           [STORE_INCONCLUSIVE] = "inconclusive",
+    [STORE_ROLLED_BACK] = "rolled_back", [STORE_DAMAGED] = "damaged",
 };
 
 #define N_STATES (sizeof state_names / sizeof *state_names)
@@ -194,8 +191,7 @@ static int read_row(sqlite3_stmt *q, const struct catalog_pointers *p,
     v->bytes = sqlite3_column_int64(q, 10);
     v->serving = v->version == p->serving;
     v->head = v->version == p->head;
-    return parse_state((const char *)sqlite3_column_text(q, 6), &v->state,
-                       err);
+    return parse_state((const char *)sqlite3_column_text(q, 6), &v->state, err);
 }
 
 static void read_offset(sqlite3_stmt *q, struct catalog_offset *o)
@@ -292,7 +288,7 @@ static int read_versions(struct db *db, sqlite3_stmt *q,
                          struct catalog_version **versions, size_t *n,
                          struct err *err)
 {
-    struct catalog_pointers pointers;
+    struct catalog_pointers pointers = {0};
     size_t cap = 0;
     int rc = read_pointers(db, &pointers, err);
     int step = 0;
@@ -338,18 +334,17 @@ int catalog_get(struct catalog *c, int64_t version, struct catalog_version *v,
         rc = read_versions(c->db, q, &found, &n, err);
     }
     rc = leave(c, rc, err);
-    if (rc == 0 && n == 0)
+    if (rc == 0 && found)
+        *v = found[0];
+    else if (rc == 0)
         rc = err_set(err, ERR_NOTFOUND, "there is no version %lld",
                      (long long)version);
-    if (rc == 0)
-        *v = found[0];
     free(found);
     return rc;
 }
 
 int catalog_list(struct catalog *c, int64_t before, size_t limit,
-                 struct catalog_version **versions, size_t *n,
-                 struct err *err)
+                 struct catalog_version **versions, size_t *n, struct err *err)
 {
     sqlite3_stmt *q;
     int rc = enter(c, err);
@@ -372,8 +367,7 @@ int catalog_list(struct catalog *c, int64_t before, size_t limit,
 /* --- history, partitions, control log, quarantine ------------------------ */
 
 int catalog_history(struct catalog *c, size_t limit,
-                    struct catalog_history **rows, size_t *n,
-                    struct err *err)
+                    struct catalog_history **rows, size_t *n, struct err *err)
 {
     sqlite3_stmt *q;
     size_t cap = 0;
@@ -445,8 +439,8 @@ int catalog_partitions(struct catalog *c, struct catalog_offset **rows,
     return rc;
 }
 
-int catalog_skipped(struct catalog *c, struct catalog_range **ranges,
-                    size_t *n, struct err *err)
+int catalog_skipped(struct catalog *c, struct catalog_range **ranges, size_t *n,
+                    struct err *err)
 {
     sqlite3_stmt *q;
     size_t cap = 0;
@@ -464,9 +458,9 @@ int catalog_skipped(struct catalog *c, struct catalog_range **ranges,
         goto out;
     while ((rc = db_step(c->db, q, err)) == DB_ROW) {
         XGROW(*ranges, *n, cap);
-        (*ranges)[(*n)++] = (struct catalog_range){
-            sqlite3_column_int(q, 0), sqlite3_column_int64(q, 1),
-            sqlite3_column_int64(q, 2)};
+        (*ranges)[(*n)++] = (struct catalog_range){sqlite3_column_int(q, 0),
+                                                   sqlite3_column_int64(q, 1),
+                                                   sqlite3_column_int64(q, 2)};
     }
     db_done(q);
 out:
@@ -596,8 +590,7 @@ int catalog_check(struct catalog *c, struct err *err)
 
 /* --- the ledger --------------------------------------------------------- */
 
-static void add_total(struct catalog_totals *t, const char *kind,
-                      int64_t count)
+static void add_total(struct catalog_totals *t, const char *kind, int64_t count)
 {
     switch (kind ? kind[0] : '\0') {
     case 'l':
@@ -617,8 +610,8 @@ static void add_total(struct catalog_totals *t, const char *kind,
     }
 }
 
-int catalog_totals(struct catalog *c, int64_t version,
-                   struct catalog_totals *t, struct err *err)
+int catalog_totals(struct catalog *c, int64_t version, struct catalog_totals *t,
+                   struct err *err)
 {
     struct catalog_totals totals = {0};
     sqlite3_stmt *q;
@@ -634,16 +627,15 @@ int catalog_totals(struct catalog *c, int64_t version,
         rc = err_set(err, ERR_NOTFOUND, "there is no version %lld",
                      (long long)version);
     if (rc == 0)
-        rc = db_prepare(
-            c->db,
-            "WITH RECURSIVE branch (version) AS (SELECT ?1 UNION"
-            " SELECT base FROM versions JOIN branch USING (version)"
-            " WHERE base > 0)"
-            " SELECT kind, sum(count) FROM"
-            " (SELECT version, kind, count FROM ledger UNION ALL"
-            "  SELECT version, kind, count FROM ledger_merged)"
-            " JOIN branch USING (version) GROUP BY kind",
-            &q, err);
+        rc = db_prepare(c->db,
+                        "WITH RECURSIVE branch (version) AS (SELECT ?1 UNION"
+                        " SELECT base FROM versions JOIN branch USING (version)"
+                        " WHERE base > 0)"
+                        " SELECT kind, sum(count) FROM"
+                        " (SELECT version, kind, count FROM ledger UNION ALL"
+                        "  SELECT version, kind, count FROM ledger_merged)"
+                        " JOIN branch USING (version) GROUP BY kind",
+                        &q, err);
     if (rc == 0) {
         db_bind(q, "i", version);
         while ((rc = db_step(c->db, q, err)) == DB_ROW)

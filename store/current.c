@@ -2,8 +2,8 @@
 /*
  * A few entries in an array under one mutex. An entry is freed when it has no
  * references and is not wanted: dropped, replaced, or neither the current one
- * nor among the n_kept idle ones that were used last. Whatever a call frees it first
- * takes out of the array, and frees after the mutex.
+ * nor among the n_kept idle ones that were used last. Whatever a call frees it
+ * first takes out of the array, and frees after the mutex.
  *
  * Invariants:
  *  1. at most one wanted entry has a given version
@@ -38,8 +38,7 @@ struct current {
     int64_t version; /* of the current one; 0: none */
 };
 
-struct current *current_create(void (*free_object)(void *object),
-                               size_t n_kept)
+struct current *current_create(void (*free_object)(void *object), size_t n_kept)
 {
     struct current *c = xcalloc(1, sizeof *c);
 

@@ -97,8 +97,8 @@ int db_prepare(struct db *db, const char *sql, sqlite3_stmt **stmt,
         *stmt = c->stmt;
         return 0;
     }
-    if (sqlite3_prepare_v3(db->handle, sql, -1, SQLITE_PREPARE_PERSISTENT,
-                           stmt, NULL) != SQLITE_OK)
+    if (sqlite3_prepare_v3(db->handle, sql, -1, SQLITE_PREPARE_PERSISTENT, stmt,
+                           NULL) != SQLITE_OK)
         return db_error(db, "preparing a statement", err);
     XGROW(db->cache, db->n, db->cap);
     db->cache[db->n++] = (struct cached){sql, *stmt};
@@ -182,8 +182,8 @@ int64_t db_changes(struct db *db)
     return sqlite3_changes64(db->handle);
 }
 
-int db_number(struct db *db, struct err *err, int64_t *number,
-              const char *sql, const char *types, ...)
+int db_number(struct db *db, struct err *err, int64_t *number, const char *sql,
+              const char *types, ...)
 {
     sqlite3_stmt *stmt;
     va_list args;
@@ -236,9 +236,8 @@ int db_end(struct db *db, int rc, struct err *err)
 
 int db_checkpoint(struct db *db, struct err *err)
 {
-    if (sqlite3_wal_checkpoint_v2(db->handle, NULL,
-                                  SQLITE_CHECKPOINT_TRUNCATE, NULL,
-                                  NULL) == SQLITE_OK)
+    if (sqlite3_wal_checkpoint_v2(db->handle, NULL, SQLITE_CHECKPOINT_TRUNCATE,
+                                  NULL, NULL) == SQLITE_OK)
         return 0;
     return db_error(db, "emptying the log", err);
 }
@@ -269,8 +268,8 @@ static int read_schema(struct db *db, int64_t *schema, struct err *err)
     if (rc)
         return rc;
     if (tables && application != SCHEMA_APPLICATION_ID)
-        return err_set(err, ERR_STATE,
-                       "%s: a database, but not one of mneme's", db->path);
+        return err_set(err, ERR_STATE, "%s: a database, but not one of mneme's",
+                       db->path);
     if (*schema > DB_SCHEMA)
         return err_set(err, ERR_STATE,
                        "%s: made by a newer mneme (schema %lld, this program "
@@ -301,10 +300,9 @@ static int migrate(struct db *db, int64_t schema, struct err *err)
 
 static int open_handle(struct db *db, int flags, struct err *err)
 {
-    int rc = sqlite3_open_v2(db->path, &db->handle,
-                             flags | SQLITE_OPEN_NOMUTEX |
-                                 SQLITE_OPEN_EXRESCODE,
-                             NULL);
+    int rc = sqlite3_open_v2(
+        db->path, &db->handle,
+        flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
 
     if (!db->handle)
         return err_set(err, ERR_NOMEM, "%s: no memory", db->path);
@@ -430,8 +428,8 @@ void db_close(struct db *db)
         sqlite3_finalize(db->cache[i].stmt);
     /* Not done is not lost: the next start reads the log. */
     if (db->writer && db->handle)
-        sqlite3_wal_checkpoint_v2(db->handle, NULL,
-                                  SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+        sqlite3_wal_checkpoint_v2(db->handle, NULL, SQLITE_CHECKPOINT_TRUNCATE,
+                                  NULL, NULL);
     if (sqlite3_close(db->handle) != SQLITE_OK)
         BUG("%s: closed with a statement in use", db->path);
     free(db->cache);

@@ -80,8 +80,8 @@ int64_t db_changes(struct db *db);
 
 /* The whole way for one number: the first column of the first row.
  * ERR_NOTFOUND, without a message, when there is none. */
-int db_number(struct db *db, struct err *err, int64_t *number,
-              const char *sql, const char *types, ...);
+int db_number(struct db *db, struct err *err, int64_t *number, const char *sql,
+              const char *types, ...);
 
 /* A transaction; db_end commits when rc is 0 and rolls back otherwise. It
  * returns rc, or what went wrong with the commit. */

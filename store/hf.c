@@ -107,8 +107,8 @@ void hf_tokenizer_config_json(const struct model_shape *shape, struct buf *out)
 
 /* A whole number from 1 to max; absent: fallback, or an error when that
  * is 0. */
-static int get_int(const json_t *config, const char *key, int max,
-                   int fallback, int *out, struct err *err)
+static int get_int(const json_t *config, const char *key, int max, int fallback,
+                   int *out, struct err *err)
 {
     const json_t *value = json_object_get(config, key);
 
@@ -131,8 +131,8 @@ static int get_float(const json_t *config, const char *key, double fallback,
                      float *out, struct err *err)
 {
     const json_t *value = json_object_get(config, key);
-    double number = value && !json_is_null(value) ? json_number_value(value)
-                                                  : fallback;
+    double number =
+        value && !json_is_null(value) ? json_number_value(value) : fallback;
 
     if (!(number > 0) || !isfinite((float)number) || (float)number <= 0.0f)
         return err_set(err, ERR_INVALID,
@@ -148,9 +148,12 @@ static int check_fixed(const json_t *config, struct err *err)
     static const struct {
         const char *key, *only; /* as JSON */
     } fixed[] = {
-        {"hidden_act", "\"silu\""},    {"attention_bias", "false"},
-        {"mlp_bias", "false"},         {"rope_scaling", "null"},
-        {"quantization_config", "null"}, {"use_sliding_window", "false"},
+        {"hidden_act", "\"silu\""},
+        {"attention_bias", "false"},
+        {"mlp_bias", "false"},
+        {"rope_scaling", "null"},
+        {"quantization_config", "null"},
+        {"use_sliding_window", "false"},
         {"partial_rotary_factor", "1.0"},
     };
 
@@ -176,8 +179,7 @@ static int check_fixed(const json_t *config, struct err *err)
 static int get_architecture(const json_t *config, struct model_shape *s,
                             struct err *err)
 {
-    const char *type = json_string_value(json_object_get(config,
-                                                         "model_type"));
+    const char *type = json_string_value(json_object_get(config, "model_type"));
 
     if (!type)
         return err_set(err, ERR_INVALID, "config.json: model_type is missing");
@@ -214,8 +216,7 @@ static int get_sizes(const json_t *config, struct model_shape *s,
 {
     int rc;
 
-    rc = get_int(config, "vocab_size", MODEL_MAX_VOCAB, 0, &s->vocab_size,
-                 err);
+    rc = get_int(config, "vocab_size", MODEL_MAX_VOCAB, 0, &s->vocab_size, err);
     if (rc == 0)
         rc = get_int(config, "hidden_size", MODEL_MAX_DIM, 0, &s->dim, err);
     if (rc == 0)
@@ -225,8 +226,8 @@ static int get_sizes(const json_t *config, struct model_shape *s,
         rc = get_int(config, "num_hidden_layers", MODEL_MAX_LAYERS, 0,
                      &s->layers, err);
     if (rc == 0)
-        rc = get_int(config, "num_attention_heads", MODEL_MAX_DIM, 0,
-                     &s->heads, err);
+        rc = get_int(config, "num_attention_heads", MODEL_MAX_DIM, 0, &s->heads,
+                     err);
     if (rc == 0)
         rc = get_int(config, "num_key_value_heads", MODEL_MAX_DIM,
                      s->qk_norm ? 32 : s->heads, &s->kv_heads, err);
@@ -277,9 +278,8 @@ static int get_end_of_text(const json_t *config, int vocab_size,
     return 0;
 }
 
-int hf_parse_config(const char *json, size_t n_bytes,
-                    struct model_shape *shape, int64_t *end_of_text,
-                    struct err *err)
+int hf_parse_config(const char *json, size_t n_bytes, struct model_shape *shape,
+                    int64_t *end_of_text, struct err *err)
 {
     struct model_shape s = {0};
     json_error_t why;
@@ -331,8 +331,8 @@ static const struct tensor *expect(struct check *c, const char *name, int rows,
     if (!t)
         c->rc = err_set(c->err, ERR_INVALID, "tensor %s is missing", name);
     else if (t->type != TENSOR_F32)
-        c->rc = err_set(c->err, ERR_INVALID, "tensor %s is not of floats",
-                        name);
+        c->rc =
+            err_set(c->err, ERR_INVALID, "tensor %s is not of floats", name);
     else if (t->n_dims != n_dims || t->shape[0] != (size_t)rows ||
              (columns && t->shape[1] != (size_t)columns))
         c->rc = err_set(c->err, ERR_INVALID,
@@ -343,8 +343,8 @@ static const struct tensor *expect(struct check *c, const char *name, int rows,
     return t;
 }
 
-static void expect_layer(struct check *c, int layer, const char *name,
-                         int rows, int columns)
+static void expect_layer(struct check *c, int layer, const char *name, int rows,
+                         int columns)
 {
     char *full = xasprintf("model.layers.%d.%s.weight", layer, name);
 
@@ -409,11 +409,15 @@ static bool is_layer_part(const char *part, const struct model_shape *s)
 
 static bool is_expected(const char *name, const struct model_shape *s)
 {
-    int layer = -1;
-    int end = 0;
+    static const char layers[] = "model.layers.";
+    char *end;
+    long layer;
 
-    if (sscanf(name, "model.layers.%d.%n", &layer, &end) == 1 && end > 0)
-        return layer >= 0 && layer < s->layers && is_layer_part(name + end, s);
+    if (strncmp(name, layers, strlen(layers)) == 0) {
+        layer = strtol(name + strlen(layers), &end, 10);
+        return layer >= 0 && layer < s->layers && *end == '.' &&
+               is_layer_part(end + 1, s);
+    }
     return strcmp(name, "model.embed_tokens.weight") == 0 ||
            strcmp(name, "model.norm.weight") == 0 ||
            strcmp(name, "lm_head.weight") == 0;
@@ -423,8 +427,8 @@ int hf_check_weights(const struct model_shape *shape,
                      const struct tensor_list *weights, struct err *err)
 {
     struct check c = {weights, 0, 0, err};
-    const struct tensor *embedding = expect(
-        &c, "model.embed_tokens.weight", shape->vocab_size, shape->dim);
+    const struct tensor *embedding =
+        expect(&c, "model.embed_tokens.weight", shape->vocab_size, shape->dim);
 
     expect_layers(&c, shape);
     expect(&c, "model.norm.weight", shape->dim, 0);
@@ -466,8 +470,8 @@ int hf_read_dir(const char *dir, struct model_shape *shape,
         rc = read_small(dir, "tokenizer.json", MAX_TOKENIZER_BYTES,
                         tokenizer_json, err);
     if (rc == 0)
-        rc = safetensors_read(path, NULL, MAX_WEIGHTS_BYTES, weights, NULL,
-                              err);
+        rc =
+            safetensors_read(path, NULL, MAX_WEIGHTS_BYTES, weights, NULL, err);
     if (rc == 0)
         rc = hf_check_weights(shape, weights, err);
     if (rc && err && strncmp(err->msg, dir, strlen(dir)) != 0)

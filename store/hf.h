@@ -35,8 +35,7 @@
 void hf_config_json(const struct model_shape *shape, uint32_t end_of_text,
                     struct buf *out);
 void hf_generation_config_json(uint32_t end_of_text, struct buf *out);
-void hf_tokenizer_config_json(const struct model_shape *shape,
-                              struct buf *out);
+void hf_tokenizer_config_json(const struct model_shape *shape, struct buf *out);
 
 /*
  * The shape in a config.json, ours or another tool's.
@@ -47,9 +46,8 @@ void hf_tokenizer_config_json(const struct model_shape *shape,
  * have (another architecture, biases, scaled rotary positions, a vocabulary
  * above MODEL_MAX_VOCAB, ...).
  */
-int hf_parse_config(const char *json, size_t n_bytes,
-                    struct model_shape *shape, int64_t *end_of_text,
-                    struct err *err);
+int hf_parse_config(const char *json, size_t n_bytes, struct model_shape *shape,
+                    int64_t *end_of_text, struct err *err);
 
 /* Are these exactly the tensors of the table above? ERR_INVALID names the
  * first that is missing, of another shape or type, or not expected. An

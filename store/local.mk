@@ -43,3 +43,11 @@ tests_test_catalog_SOURCES = tests/test_catalog.c \
 tests_test_catalog_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_catalog_LDADD = $(STORE_LIBS) $(CMOCKA_LIBS)
 endif
+
+# Loads what it wrote with transformers, where there is one: by hand, with
+#   top_builddir=. python3 tests/compat_hf.py
+EXTRA_DIST += tests/compat_hf.py
+EXTRA_PROGRAMS += tests/write_hf
+tests_write_hf_SOURCES = tests/write_hf.c
+tests_write_hf_LDADD = $(STORE_LIBS)
+CLEANFILES += tests/write_hf

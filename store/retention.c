@@ -61,13 +61,13 @@ static int list_versions(struct store *s, struct retention_version **versions,
 {
     sqlite3_stmt *q;
     size_t cap = 0;
-    int rc = db_prepare(
-        s->db,
-        "SELECT version, created_ms, pinned OR state = 'pending' OR"
-        " version IN (head, serving),"
-        " state IN ('rolled_back', 'failed', 'damaged')"
-        " FROM versions JOIN pointers ORDER BY version DESC",
-        &q, err);
+    int rc =
+        db_prepare(s->db,
+                   "SELECT version, created_ms, pinned OR state = 'pending' OR"
+                   " version IN (head, serving),"
+                   " state IN ('rolled_back', 'failed', 'damaged')"
+                   " FROM versions JOIN pointers ORDER BY version DESC",
+                   &q, err);
 
     if (rc)
         return rc;
@@ -108,19 +108,17 @@ static int remove_row(struct store *s, int64_t version, struct err *err)
                     " WHERE version = ?1) WHERE base = ?1",
                     "i", version);
     if (rc == 0)
-        rc = db_run(s->db, err, "DELETE FROM versions WHERE version = ?1",
-                    "i", version);
+        rc = db_run(s->db, err, "DELETE FROM versions WHERE version = ?1", "i",
+                    version);
     return rc;
 }
 
 /* Rows of what goes, then the caller's part with what stays, ascending. */
-static int remove_rows(struct store *s,
-                       const struct retention_version *versions, size_t n,
-                       int (*in_transaction)(struct sqlite3 *db,
-                                             const int64_t *kept,
-                                             size_t n_kept, void *arg,
-                                             struct err *err),
-                       void *arg, struct err *err)
+static int
+remove_rows(struct store *s, const struct retention_version *versions, size_t n,
+            int (*in_transaction)(struct sqlite3 *db, const int64_t *kept,
+                                  size_t n_kept, void *arg, struct err *err),
+            void *arg, struct err *err)
 {
     int64_t *kept = xcalloc(n + 1, sizeof *kept);
     size_t n_kept = 0;
@@ -156,11 +154,10 @@ static int remove_dirs(struct store *s,
     return rc;
 }
 
-int store_prune(struct store *s, const struct store_keep *keep,
-                int64_t now_ms,
-                int (*in_transaction)(struct sqlite3 *db,
-                                      const int64_t *kept, size_t n_kept,
-                                      void *arg, struct err *err),
+int store_prune(struct store *s, const struct store_keep *keep, int64_t now_ms,
+                int (*in_transaction)(struct sqlite3 *db, const int64_t *kept,
+                                      size_t n_kept, void *arg,
+                                      struct err *err),
                 void *arg, int *removed, struct err *err)
 {
     struct retention_version *versions = NULL;
@@ -177,8 +174,7 @@ int store_prune(struct store *s, const struct store_keep *keep,
     rc = db_begin(s->db, err);
     if (rc == 0)
         rc = db_end(s->db,
-                    remove_rows(s, versions, n, in_transaction, arg, err),
-                    err);
+                    remove_rows(s, versions, n, in_transaction, arg, err), err);
     if (rc == 0)
         rc = remove_dirs(s, versions, n, err);
 out:

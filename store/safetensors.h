@@ -64,9 +64,9 @@ int safetensors_write(const char *path, const struct tensor_list *tensors,
  * ERR_CORRUPT, ERR_LIMIT (too many dimensions too), ERR_INVALID (a type that
  * is not known here), ERR_NOTFOUND, ERR_IO, ERR_NOMEM; each names the file.
  */
-int safetensors_read(const char *path, const char *sha256,
-                     uint64_t limit_bytes, struct tensor_list *out,
-                     struct buf *metadata_json, struct err *err);
+int safetensors_read(const char *path, const char *sha256, uint64_t limit_bytes,
+                     struct tensor_list *out, struct buf *metadata_json,
+                     struct err *err);
 
 /* The same from memory; `name` stands for the path in messages. */
 int safetensors_parse(const char *name, const void *bytes, size_t n_bytes,

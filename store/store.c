@@ -44,8 +44,8 @@ int store_setting_get(struct store *s, const char *key, char **value,
                       struct err *err)
 {
     sqlite3_stmt *q;
-    int rc = db_prepare(s->db, "SELECT value FROM settings WHERE key = ?1",
-                        &q, err);
+    int rc =
+        db_prepare(s->db, "SELECT value FROM settings WHERE key = ?1", &q, err);
 
     *value = NULL;
     if (rc)
@@ -284,8 +284,8 @@ static int insert_version(struct store *s, const struct store_publication *p,
                 p->tokens_seen, sha256, p->metadata_json, bytes);
     for (size_t i = 0; i < files->n && rc == 0; i++)
         rc = db_run(s->db, err,
-                    "INSERT INTO version_files VALUES (?1, ?2, ?3, ?4)",
-                    "itit", version, files->items[i].name,
+                    "INSERT INTO version_files VALUES (?1, ?2, ?3, ?4)", "itit",
+                    version, files->items[i].name,
                     (int64_t)files->items[i].bytes, files->items[i].sha256);
     return rc;
 }
@@ -310,8 +310,7 @@ static int know_partition(struct store *s, const struct store_offset *o,
         rc = err_set(err, ERR_INVALID,
                      "%s/mneme.db: partition %d of %s is known by another "
                      "number than %d",
-                     s->dir, (int)o->partition, o->topic,
-                     (int)o->partition_id);
+                     s->dir, (int)o->partition, o->topic, (int)o->partition_id);
     return rc;
 }
 
@@ -397,8 +396,7 @@ static int trim_quarantine(struct store *s, struct err *err)
 }
 
 /* A record that is read again after a rollback keeps its row. */
-static int insert_quarantine(struct store *s,
-                             const struct store_publication *p,
+static int insert_quarantine(struct store *s, const struct store_publication *p,
                              int64_t version, struct err *err)
 {
     int rc = 0;
@@ -436,9 +434,8 @@ static int write_rows(struct store *s, const struct store_publication *p,
     if (rc == 0 && p->in_transaction)
         rc = p->in_transaction(db_handle(s->db), version, p->arg, err);
     if (rc == 0)
-        rc = db_run(s->db, err,
-                    "UPDATE pointers SET head = ?1, newest = ?1", "i",
-                    version);
+        rc = db_run(s->db, err, "UPDATE pointers SET head = ?1, newest = ?1",
+                    "i", version);
     return rc;
 }
 
@@ -446,8 +443,7 @@ static int write_rows(struct store *s, const struct store_publication *p,
 
 static int next_number(struct store *s, int64_t *version, struct err *err)
 {
-    int rc = db_number(s->db, err, version, "SELECT newest FROM pointers",
-                       "");
+    int rc = db_number(s->db, err, version, "SELECT newest FROM pointers", "");
 
     if (rc == ERR_NOTFOUND)
         return err_set(err, ERR_CORRUPT,
@@ -496,9 +492,9 @@ static int check_parent(struct store *s, int64_t parent, struct err *err)
                    "SELECT count(*) FROM versions WHERE version = ?1", "i",
                    parent);
     if (rc == 0 && !there)
-        rc = err_set(err, ERR_NOTFOUND,
-                     "there is no version %lld to go on from",
-                     (long long)parent);
+        rc =
+            err_set(err, ERR_NOTFOUND, "there is no version %lld to go on from",
+                    (long long)parent);
     return rc;
 }
 

@@ -10,6 +10,7 @@
 
 #include "store/store.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,10 +20,13 @@
 
 /* --- help --------------------------------------------------------------- */
 
-/* A version's state by its name, to be freed; ERR_NOTFOUND. */
-static int state_of(struct store *s, int64_t version, char **state,
+#define STATE_MAX 16
+
+/* The name of a version's state; ERR_NOTFOUND. */
+static int state_of(struct store *s, int64_t version, char state[STATE_MAX],
                     struct err *err)
 {
+    const char *name;
     sqlite3_stmt *q;
     int rc = db_prepare(s->db, "SELECT state FROM versions WHERE version = ?1",
                         &q, err);
@@ -32,7 +36,8 @@ static int state_of(struct store *s, int64_t version, char **state,
     db_bind(q, "i", version);
     rc = db_step(s->db, q, err);
     if (rc == DB_ROW) {
-        *state = db_text(q, 0);
+        name = (const char *)sqlite3_column_text(q, 0);
+        snprintf(state, STATE_MAX, "%s", name ? name : "");
         rc = 0;
     } else if (rc == 0) {
         rc = err_set(err, ERR_NOTFOUND, "there is no version %lld",
@@ -70,13 +75,13 @@ static int serve(struct store *s, int64_t version, bool pinned,
 {
     int64_t previous = 0;
     int64_t now = timing_wall_ms();
-    int rc = db_number(s->db, err, &previous, "SELECT serving FROM pointers",
-                       "");
+    int rc =
+        db_number(s->db, err, &previous, "SELECT serving FROM pointers", "");
 
     if (rc == 0)
         rc = db_run(s->db, err,
-                    "UPDATE history SET until_ms = ?1 WHERE until_ms = 0",
-                    "i", now);
+                    "UPDATE history SET until_ms = ?1 WHERE until_ms = 0", "i",
+                    now);
     if (rc == 0)
         rc = db_run(s->db, err,
                     "INSERT INTO history (from_ms, until_ms, version,"
@@ -96,9 +101,9 @@ static int insert_results(struct store *s, int64_t version,
                           const struct store_domain_result *results, size_t n,
                           struct err *err)
 {
-    int rc = db_run(s->db, err,
-                    "DELETE FROM version_domains WHERE version = ?1", "i",
-                    version);
+    int rc =
+        db_run(s->db, err, "DELETE FROM version_domains WHERE version = ?1",
+               "i", version);
 
     for (size_t i = 0; i < n && rc == 0; i++)
         rc = db_run(s->db, err,
@@ -113,13 +118,12 @@ static int write_verdict(struct store *s, int64_t version,
                          enum store_state verdict, const char *gate_json,
                          struct err *err)
 {
-    char *state = NULL;
-    int rc = state_of(s, version, &state, err);
+    char state[STATE_MAX];
+    int rc = state_of(s, version, state, err);
 
     if (rc == 0 && !is_state(state, STORE_PENDING))
         rc = err_set(err, ERR_STATE, "version %lld is %s, not pending",
                      (long long)version, state);
-    free(state);
     if (rc)
         return rc;
     return db_run(s->db, err,
@@ -165,53 +169,50 @@ static const char *cause_of(struct store *s)
 int store_serve(struct store *s, int64_t version, bool pinned,
                 const char *reason, struct err *err)
 {
-    char *state = NULL;
+    char state[STATE_MAX];
     int rc = db_begin(s->db, err);
 
     if (rc)
         return rc;
-    rc = state_of(s, version, &state, err);
+    rc = state_of(s, version, state, err);
     if (rc == 0)
         rc = refuse_damaged(state, version, err);
     if (rc == 0)
         rc = serve(s, version, pinned, cause_of(s), reason, err);
-    free(state);
     return db_end(s->db, rc, err);
 }
 
 int store_pin(struct store *s, int64_t version, bool pinned, struct err *err)
 {
-    char *state = NULL;
+    char state[STATE_MAX];
     int rc = db_begin(s->db, err);
 
     if (rc)
         return rc;
-    rc = state_of(s, version, &state, err);
+    rc = state_of(s, version, state, err);
     if (rc == 0)
         rc = db_run(s->db, err,
                     "UPDATE versions SET pinned = ?2 WHERE version = ?1", "ii",
                     version, (int64_t)pinned);
     if (rc == 0)
         rc = log_control(s, pinned ? "pin" : "unpin", version, NULL, err);
-    free(state);
     return db_end(s->db, rc, err);
 }
 
 int store_mark(struct store *s, int64_t version, enum store_state state,
                const char *reason, struct err *err)
 {
-    char *before = NULL;
+    char before[STATE_MAX];
     int rc = db_begin(s->db, err);
 
     if (rc)
         return rc;
-    rc = state_of(s, version, &before, err);
+    rc = state_of(s, version, before, err);
     if (rc == 0)
         rc = db_run(s->db, err,
                     "UPDATE versions SET state = ?2, reason = ?3"
                     " WHERE version = ?1",
                     "itt", version, store_state_name(state), reason);
-    free(before);
     return db_end(s->db, rc, err);
 }
 
@@ -227,21 +228,40 @@ static int mark_branches(struct store *s, int64_t to, struct err *err)
 {
     int rc = db_run(
         s->db, err,
-        "WITH RECURSIVE " BRANCH("old", "SELECT head FROM pointers") ", "
-        BRANCH("new", "SELECT ?1")
-        " UPDATE versions SET state = 'rolled_back', reason = NULL"
-        " WHERE state <> 'damaged' AND version IN (SELECT version FROM old)"
-        " AND version NOT IN (SELECT version FROM new)",
+        "WITH RECURSIVE " BRANCH(
+            "old",
+            "SELECT head FROM pointers") ", " BRANCH("new",
+                                                     "SELECT ?1") " UPDATE "
+                                                                  "versions "
+                                                                  "SET state = "
+                                                                  "'rolled_"
+                                                                  "back', "
+                                                                  "reason = "
+                                                                  "NULL"
+                                                                  " WHERE "
+                                                                  "state <> "
+                                                                  "'damaged' "
+                                                                  "AND version "
+                                                                  "IN (SELECT "
+                                                                  "version "
+                                                                  "FROM old)"
+                                                                  " AND "
+                                                                  "version NOT "
+                                                                  "IN (SELECT "
+                                                                  "version "
+                                                                  "FROM new)",
         "i", to);
 
     if (rc)
         return rc;
-    return db_run(s->db, err,
-                  "WITH RECURSIVE " BRANCH("new", "SELECT ?1")
-                  " UPDATE versions SET state = coalesce(verdict, 'pending')"
-                  " WHERE state = 'rolled_back'"
-                  " AND version IN (SELECT version FROM new)",
-                  "i", to);
+    return db_run(
+        s->db, err,
+        "WITH RECURSIVE " BRANCH(
+            "new", "SELECT ?1") " UPDATE versions SET state = "
+                                "coalesce(verdict, 'pending')"
+                                " WHERE state = 'rolled_back'"
+                                " AND version IN (SELECT version FROM new)",
+        "i", to);
 }
 
 /* The control log has every skip for good; the ledger of the next version only
@@ -284,12 +304,11 @@ static int log_rollback(struct store *s, int64_t to, const char *mode,
 
 static int check_target(struct store *s, int64_t to, struct err *err)
 {
-    char *state = NULL;
-    int rc = state_of(s, to, &state, err);
+    char state[STATE_MAX];
+    int rc = state_of(s, to, state, err);
 
     if (rc == 0)
         rc = refuse_damaged(state, to, err);
-    free(state);
     return rc;
 }
 
@@ -334,8 +353,7 @@ int store_rollback(struct store *s, int64_t to, const char *mode,
         return rc;
     rc = write_rollback(s, to, mode, reason, skipped, n_skipped, err);
     if (rc == 0)
-        rc = db_number(s->db, err, &newest, "SELECT newest FROM pointers",
-                       "");
+        rc = db_number(s->db, err, &newest, "SELECT newest FROM pointers", "");
     if (rc == 0 && in_transaction)
         rc = in_transaction(db_handle(s->db), newest, arg, err);
     return db_end(s->db, rc, err);

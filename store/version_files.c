@@ -125,8 +125,8 @@ static int write_tensors(struct writer *w, const char *name,
     char *path = fileio_join(w->dir, name);
     struct safetensors_file written;
     struct version_file *f;
-    int rc = safetensors_write(path, tensors, w->lineage, n_pairs, &written,
-                               err);
+    int rc =
+        safetensors_write(path, tensors, w->lineage, n_pairs, &written, err);
 
     if (rc == 0) {
         f = add_file(w, name);
@@ -246,9 +246,10 @@ static int write_anchor(struct writer *w, const char *data_dir,
                         const struct version_file *anchor, struct err *err)
 {
     if (w->p->anchor)
-        return w->p->anchor->n ? write_tensors(w, VERSION_FILES_ANCHOR,
-                                               w->p->anchor, PAIRS_OF_CONTENT, err)
-                               : 0;
+        return w->p->anchor->n
+                   ? write_tensors(w, VERSION_FILES_ANCHOR, w->p->anchor,
+                                   PAIRS_OF_CONTENT, err)
+                   : 0;
     return anchor ? link_anchor(w, data_dir, anchor, err) : 0;
 }
 

@@ -58,8 +58,8 @@ static char *path_of(struct catalog *c, int64_t version, const char *name)
 
 /* A file that is gone or of another size is damage, unless the version itself
  * has gone meanwhile. */
-static int explain(struct catalog *c, int64_t version, const char *path,
-                   int rc, struct err *err)
+static int explain(struct catalog *c, int64_t version, const char *path, int rc,
+                   struct err *err)
 {
     struct listing again = {0};
 
@@ -92,8 +92,7 @@ int store_load(struct catalog *c, int64_t version, enum store_part part,
         goto out;
     }
     path = path_of(c, version, name);
-    rc = safetensors_read(path, f->sha256, (uint64_t)f->bytes, out, NULL,
-                          err);
+    rc = safetensors_read(path, f->sha256, (uint64_t)f->bytes, out, NULL, err);
     if (rc)
         rc = explain(c, version, path, rc, err);
 out:

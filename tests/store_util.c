@@ -65,45 +65,72 @@ static void init_rows(struct util_version *v, int64_t seed)
 {
     int64_t at = 100 * seed;
 
-    v->offsets[0] = (struct store_offset){
-        .partition_id = 0, .topic = "text", .partition = 0,
-        .next_offset = at + 12, .tokens_done = 3, .last_learned = at + 11,
-        .last_hash = UINT64_MAX - (uint64_t)seed};
-    v->offsets[1] = (struct store_offset){
-        .partition_id = 1, .topic = "text", .partition = 1,
-        .next_offset = at + 1, .last_learned = -1};
+    v->offsets[0] =
+        (struct store_offset){.partition_id = 0,
+                              .topic = "text",
+                              .partition = 0,
+                              .next_offset = at + 12,
+                              .tokens_done = 3,
+                              .last_learned = at + 11,
+                              .last_hash = UINT64_MAX - (uint64_t)seed};
+    v->offsets[1] = (struct store_offset){.partition_id = 1,
+                                          .topic = "text",
+                                          .partition = 1,
+                                          .next_offset = at + 1,
+                                          .last_learned = -1};
     v->ledger[0] = (struct store_ledger_run){seed, 0, at, at + 9, 10, 'l'};
-    v->ledger[1] = (struct store_ledger_run){seed, 0, at + 10, at + 11, 2,
-                                             'h'};
+    v->ledger[1] = (struct store_ledger_run){seed, 0, at + 10, at + 11, 2, 'h'};
     v->ledger[2] = (struct store_ledger_run){seed, 1, at, at, 1, 'q'};
-    v->quarantine[0] = (struct store_quarantine_row){
-        .partition_id = 1, .offset = at, .time_ms = seed,
-        .reason = "not_utf8", .bytes = "\xff\0x", .n_bytes = 3,
-        .id = "record"};
+    v->quarantine[0] = (struct store_quarantine_row){.partition_id = 1,
+                                                     .offset = at,
+                                                     .time_ms = seed,
+                                                     .reason = "not_utf8",
+                                                     .bytes = "\xff\0x",
+                                                     .n_bytes = 3,
+                                                     .id = "record"};
 }
 
 void util_version_init(struct util_version *v, int64_t parent, int64_t seed)
 {
     memset(v, 0, sizeof *v);
-    v->shape = (struct model_shape){
-        .vocab_size = 257, .dim = 8, .layers = 1, .heads = 2, .kv_heads = 1,
-        .head_dim = 4, .ffn_dim = 16, .context = 32, .norm_eps = 1e-6f,
-        .rope_theta = 10000.0f, .tied = true};
+    v->shape = (struct model_shape){.vocab_size = 257,
+                                    .dim = 8,
+                                    .layers = 1,
+                                    .heads = 2,
+                                    .kv_heads = 1,
+                                    .head_dim = 4,
+                                    .ffn_dim = 16,
+                                    .context = 32,
+                                    .norm_eps = 1e-6f,
+                                    .rope_theta = 10000.0f,
+                                    .tied = true};
     add_numbers(&v->weights, "model.norm.weight", 8, seed);
     add_numbers(&v->weights, "model.embed_tokens.weight", 64, seed);
     add_numbers(&v->state, "optim.m", 72, seed);
     add_numbers(&v->anchor, "ewc.fisher", 72, seed);
     add_numbers(&v->head, "head.rows", 16, seed);
     init_rows(v, seed);
-    v->p = (struct store_publication){
-        .parent = parent, .created_ms = 1000 * seed, .step = 10 * seed,
-        .tokens_seen = 512 * seed, .shape = &v->shape, .weights = &v->weights,
-        .state = &v->state, .anchor = &v->anchor, .head = &v->head,
-        .tokenizer_json = "{\"model\":{}}", .tokenizer_json_bytes = 12,
-        .end_of_text = 256, .labels_json = "[\"spam\"]",
-        .metadata_json = "{\"kernels\":\"\xc3\xa4\"}", .offsets = v->offsets,
-        .n_offsets = 2, .ledger = v->ledger, .n_ledger = 3,
-        .quarantine = v->quarantine, .n_quarantine = 1};
+    v->p = (struct store_publication){.parent = parent,
+                                      .created_ms = 1000 * seed,
+                                      .step = 10 * seed,
+                                      .tokens_seen = 512 * seed,
+                                      .shape = &v->shape,
+                                      .weights = &v->weights,
+                                      .state = &v->state,
+                                      .anchor = &v->anchor,
+                                      .head = &v->head,
+                                      .tokenizer_json = "{\"model\":{}}",
+                                      .tokenizer_json_bytes = 12,
+                                      .end_of_text = 256,
+                                      .labels_json = "[\"spam\"]",
+                                      .metadata_json =
+                                          "{\"kernels\":\"\xc3\xa4\"}",
+                                      .offsets = v->offsets,
+                                      .n_offsets = 2,
+                                      .ledger = v->ledger,
+                                      .n_ledger = 3,
+                                      .quarantine = v->quarantine,
+                                      .n_quarantine = 1};
 }
 
 void util_version_release(struct util_version *v)
@@ -142,8 +169,8 @@ int64_t util_number(struct store *s, const char *sql)
     sqlite3_stmt *q;
     int64_t number;
 
-    assert_int_equal(
-        sqlite3_prepare_v2(store_connection(s), sql, -1, &q, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(store_connection(s), sql, -1, &q, NULL),
+                     SQLITE_OK);
     assert_int_equal(sqlite3_step(q), SQLITE_ROW);
     number = sqlite3_column_int64(q, 0);
     sqlite3_finalize(q);

@@ -146,13 +146,13 @@ static void test_weights_sha256(void **state)
 
     util_publish(b.s, 0, 1);
     util_publish(b.s, 1, 2);
-    path = xasprintf("%s/versions/000001/model.safetensors",
-                     (const char *)*state);
+    path =
+        xasprintf("%s/versions/000001/model.safetensors", (const char *)*state);
     assert_int_equal(checksum_sha256_file(path, sha256, NULL), 0);
     buf_adds(&digests, sha256);
     free(path);
-    path = xasprintf("%s/versions/000001/head.safetensors",
-                     (const char *)*state);
+    path =
+        xasprintf("%s/versions/000001/head.safetensors", (const char *)*state);
     assert_int_equal(checksum_sha256_file(path, sha256, NULL), 0);
     buf_adds(&digests, sha256);
     free(path);
@@ -304,8 +304,7 @@ static void test_connection(void **state)
 
     util_publish(b.s, 0, 1);
     db = catalog_lock(b.c);
-    assert_int_equal(sqlite3_exec(db, "DELETE FROM settings", NULL, NULL,
-                                  NULL),
+    assert_int_equal(sqlite3_exec(db, "DELETE FROM settings", NULL, NULL, NULL),
                      SQLITE_READONLY);
     assert_int_equal(sqlite3_prepare_v2(db, "SELECT max(version) FROM versions",
                                         -1, &q, NULL),
@@ -338,8 +337,7 @@ static void test_offline(void **state)
         struct buf bytes = BUF_INIT;
 
         assert_int_equal(fileio_read(from, 1 << 26, &bytes, NULL), 0);
-        assert_int_equal(fileio_write_sync(to, bytes.data, bytes.len, NULL),
-                         0);
+        assert_int_equal(fileio_write_sync(to, bytes.data, bytes.len, NULL), 0);
         buf_release(&bytes);
         free(to);
         free(from);
@@ -413,15 +411,21 @@ static void test_state_names(void **state)
 
 int main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, util_make_temp,                \
-                                             util_remove_temp)
+#define T(f)                                                                   \
+    cmocka_unit_test_setup_teardown(f, util_make_temp, util_remove_temp)
     const struct CMUnitTest tests[] = {
-        T(test_empty),      T(test_version),
-        T(test_list),       T(test_weights_sha256),
-        T(test_partitions), T(test_quarantine),
-        T(test_quarantine_cap), T(test_connection),
-        T(test_offline),    T(test_check),
-        T(test_check_references), cmocka_unit_test(test_state_names),
+        T(test_empty),
+        T(test_version),
+        T(test_list),
+        T(test_weights_sha256),
+        T(test_partitions),
+        T(test_quarantine),
+        T(test_quarantine_cap),
+        T(test_connection),
+        T(test_offline),
+        T(test_check),
+        T(test_check_references),
+        cmocka_unit_test(test_state_names),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -23,9 +23,17 @@
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 static const struct model_shape llama = {
-    .vocab_size = 300, .dim = 12, .layers = 2, .heads = 4, .kv_heads = 2,
-    .head_dim = 6, .ffn_dim = 20, .context = 64, .norm_eps = 1e-6f,
-    .rope_theta = 10000.0f, .tied = true,
+    .vocab_size = 300,
+    .dim = 12,
+    .layers = 2,
+    .heads = 4,
+    .kv_heads = 2,
+    .head_dim = 6,
+    .ffn_dim = 20,
+    .context = 64,
+    .norm_eps = 1e-6f,
+    .rope_theta = 10000.0f,
+    .tied = true,
 };
 
 static struct model_shape qwen3(void)
@@ -95,8 +103,7 @@ static void assert_round_trip(const struct model_shape *s)
     int64_t eot;
 
     hf_config_json(s, 7, &out);
-    assert_int_equal(hf_parse_config(out.data, out.len, &back, &eot, NULL),
-                     0);
+    assert_int_equal(hf_parse_config(out.data, out.len, &back, &eot, NULL), 0);
     assert_int_equal(eot, 7);
     assert_int_equal(back.vocab_size, s->vocab_size);
     assert_int_equal(back.dim, s->dim);
@@ -175,8 +182,7 @@ static const struct {
     {LLAMA ",\"hidden_act\":\"gelu\"}", ERR_INVALID, "hidden_act"},
     {LLAMA ",\"attention_bias\":true}", ERR_INVALID, "attention_bias"},
     {LLAMA ",\"mlp_bias\":true}", ERR_INVALID, "mlp_bias"},
-    {LLAMA ",\"rope_scaling\":{\"factor\":8.0}}", ERR_INVALID,
-     "rope_scaling"},
+    {LLAMA ",\"rope_scaling\":{\"factor\":8.0}}", ERR_INVALID, "rope_scaling"},
     {LLAMA ",\"rope_parameters\":{\"rope_type\":\"yarn\"}}", ERR_INVALID,
      "yarn"},
     {LLAMA ",\"quantization_config\":{}}", ERR_INVALID, "quantization"},
@@ -191,8 +197,7 @@ static const struct {
     {LLAMA ",\"eos_token_id\":\"a\"}", ERR_INVALID, "eos_token_id"},
     {"{\"model_type\":\"llama\",\"vocab_size\":65537}", ERR_INVALID,
      "vocab_size"},
-    {"{\"model_type\":\"llama\",\"vocab_size\":-5}", ERR_INVALID,
-     "vocab_size"},
+    {"{\"model_type\":\"llama\",\"vocab_size\":-5}", ERR_INVALID, "vocab_size"},
     {"{\"model_type\":\"llama\",\"vocab_size\":1e3}", ERR_INVALID,
      "vocab_size"},
     {"{\"model_type\":\"llama\",\"vocab_size\":9,\"hidden_size\":99999}",
@@ -221,8 +226,7 @@ static void test_refused(void **state)
 static void add(struct tensor_list *l, const char *name, int rows, int columns)
 {
     float *f = tensor_add_copy(l, name, TENSOR_F32, columns ? 2 : 1,
-                               (size_t[]){(size_t)rows, (size_t)columns},
-                               NULL);
+                               (size_t[]){(size_t)rows, (size_t)columns}, NULL);
 
     f[0] = (float)l->n;
 }

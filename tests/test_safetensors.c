@@ -92,8 +92,7 @@ static void test_round_trip(void **state)
     uint64_t header;
 
     fill(&in);
-    assert_int_equal(
-        safetensors_write(path, &in, pairs, 2, &written, NULL), 0);
+    assert_int_equal(safetensors_write(path, &in, pairs, 2, &written, NULL), 0);
     assert_int_equal(fileio_read(path, 1 << 20, &bytes, NULL), 0);
     assert_int_equal(bytes.len, written.bytes);
     checksum_sha256(bytes.data, bytes.len, sha256);
@@ -126,8 +125,8 @@ static void test_large(void **state)
     struct tensor_list in = TENSOR_LIST_INIT;
     struct tensor_list out = TENSOR_LIST_INIT;
     struct safetensors_file a, b;
-    float *f = tensor_add_copy(&in, "f", TENSOR_F32, 2,
-                               (size_t[]){1031, 1021}, NULL);
+    float *f =
+        tensor_add_copy(&in, "f", TENSOR_F32, 2, (size_t[]){1031, 1021}, NULL);
 
     for (size_t i = 0; i < (size_t)1031 * 1021; i++)
         f[i] = (float)i * 0.5f;
@@ -162,8 +161,7 @@ static int parse(const char *header, size_t n_data, struct tensor_list *out,
 }
 
 #define T(dtype, shape, offsets)                                               \
-    "{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":" offsets   \
-    "}"
+    "{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":" offsets "}"
 
 static const struct {
     const char *header;
@@ -205,8 +203,7 @@ static const struct {
      ERR_CORRUPT},
     {"{\"a\":" T("F64", "[2305843009213693952]", "[0,0]") "}", 0, ERR_CORRUPT},
     {"{\"a\":" T("F32", "[4611686018427387904]", "[0,0]") "}", 0, ERR_CORRUPT},
-    {"{\"a\":" T("F32", "[99999999999999999999]", "[0,4]") "}", 4,
-     ERR_CORRUPT},
+    {"{\"a\":" T("F32", "[99999999999999999999]", "[0,4]") "}", 4, ERR_CORRUPT},
     {"{\"a\":" T("F32", "[1000000000000]", "[0,4]") "}", 4, ERR_CORRUPT},
     {"{\"a\":{\"dtype\":\"F32\",\"shape\":[1]}}", 4, ERR_CORRUPT},
     {"{\"a\":" T("F32", "[1]", "[0]") "}", 4, ERR_CORRUPT},
@@ -220,17 +217,18 @@ static const struct {
     {"{\"a\":" T("F32", "[]", "[0,8]") "}", 8, ERR_CORRUPT},
     /* a hole at the start, between, at the end; an overlap; one twice */
     {"{\"a\":" T("F32", "[1]", "[4,8]") "}", 8, ERR_CORRUPT},
-    {"{\"a\":" T("F32", "[1]", "[0,4]") ",\"b\":"
-     T("F32", "[1]", "[8,12]") "}", 12, ERR_CORRUPT},
+    {"{\"a\":" T("F32", "[1]", "[0,4]") ",\"b\":" T("F32", "[1]", "[8,12]") "}",
+     12, ERR_CORRUPT},
     {"{\"a\":" T("F32", "[1]", "[0,4]") "}", 5, ERR_CORRUPT},
-    {"{\"a\":" T("F32", "[2]", "[0,8]") ",\"b\":"
-     T("F32", "[2]", "[4,12]") "}", 12, ERR_CORRUPT},
-    {"{\"a\":" T("F32", "[1]", "[0,4]") ",\"b\":"
-     T("F32", "[1]", "[0,4]") "}", 4, ERR_CORRUPT},
-    {"{\"a\":" T("F32", "[1]", "[0,4]") ",\"a\":"
-     T("F32", "[1]", "[4,8]") "}", 8, ERR_CORRUPT},
+    {"{\"a\":" T("F32", "[2]", "[0,8]") ",\"b\":" T("F32", "[2]", "[4,12]") "}",
+     12, ERR_CORRUPT},
+    {"{\"a\":" T("F32", "[1]", "[0,4]") ",\"b\":" T("F32", "[1]", "[0,4]") "}",
+     4, ERR_CORRUPT},
+    {"{\"a\":" T("F32", "[1]", "[0,4]") ",\"a\":" T("F32", "[1]", "[4,8]") "}",
+     8, ERR_CORRUPT},
     {"{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[1],"
-     "\"data_offsets\":[0,4]}}", 4, ERR_CORRUPT},
+     "\"data_offsets\":[0,4]}}",
+     4, ERR_CORRUPT},
 };
 
 static void test_malformed(void **state)
@@ -285,9 +283,9 @@ static void test_header_length(void **state)
     length = SAFETENSORS_MAX_HEADER_BYTES + 1;
     large = xcalloc((size_t)length + 8, 1);
     memcpy(large, &length, sizeof length);
-    assert_int_equal(safetensors_parse("x", large, (size_t)length + 8, &out,
-                                       NULL, NULL),
-                     ERR_LIMIT);
+    assert_int_equal(
+        safetensors_parse("x", large, (size_t)length + 8, &out, NULL, NULL),
+        ERR_LIMIT);
     free(large);
 }
 
@@ -300,15 +298,18 @@ static void test_others(void **state)
     (void)state;
     assert_int_equal(parse("{}", 0, &out, NULL), 0);
     assert_int_equal(out.n, 0);
-    assert_int_equal(parse("{\"b\":" T("U8", "[2]", "[1,3]") ",\"a\":"
-                           T("U8", "[1,1]", "[0,1]") "}   ", 3, &out, NULL),
+    assert_int_equal(parse("{\"b\":" T("U8", "[2]", "[1,3]") ",\"a\":" T(
+                               "U8", "[1,1]", "[0,1]") "}   ",
+                           3, &out, NULL),
                      0);
     t = tensor_find(&out, "b");
     assert_memory_equal(t->data, "\x02\x03", 2);
     assert_memory_equal(tensor_find(&out, "a")->data, "\x01", 1);
     tensor_list_release(&out);
-    assert_int_equal(parse("{\"a\":" T("U16", "[0]", "[0,0]") ",\"b\":"
-                           T("U8", "[]", "[0,1]") "}", 1, &out, NULL), 0);
+    assert_int_equal(parse("{\"a\":" T("U16", "[0]", "[0,0]") ",\"b\":" T(
+                               "U8", "[]", "[0,1]") "}",
+                           1, &out, NULL),
+                     0);
     assert_int_equal(tensor_count(tensor_find(&out, "a")), 0);
     assert_int_equal(tensor_count(tensor_find(&out, "b")), 1);
     tensor_list_release(&out);
@@ -318,8 +319,9 @@ static void test_half(void **state)
 {
     static const uint16_t half[] = {0x3c00, 0xc000, 0x0000, 0x8000, 0x0001,
                                     0x03ff, 0x7bff, 0x7c00, 0xfc00, 0x7e00};
-    static const float wide[] = {1.0f, -2.0f, 0.0f, -0.0f, 0x1p-24f,
-                                 0x3ffp-24f, 65504.0f, INFINITY, -INFINITY};
+    static const float wide[] = {1.0f,     -2.0f,    0.0f,
+                                 -0.0f,    0x1p-24f, 0x3ffp-24f,
+                                 65504.0f, INFINITY, -INFINITY};
     static const char header[] =
         "{\"h\":{\"dtype\":\"F16\",\"shape\":[10],\"data_offsets\":[0,20]},"
         "\"b\":{\"dtype\":\"BF16\",\"shape\":[2],\"data_offsets\":[20,24]}}";
@@ -364,25 +366,25 @@ static void test_damage(void **state)
             safetensors_parse("x", bytes.data, n, &out, NULL, NULL), 0);
     for (size_t i = 0; i < bytes.len; i += 3) {
         bytes.data[i] ^= 1;
+        assert_int_equal(fileio_write_sync(path, bytes.data, bytes.len, NULL),
+                         0);
         assert_int_equal(
-            fileio_write_sync(path, bytes.data, bytes.len, NULL), 0);
-        assert_int_equal(safetensors_read(path, written.sha256, 4096, &out,
-                                          NULL, &err),
-                         ERR_CORRUPT);
+            safetensors_read(path, written.sha256, 4096, &out, NULL, &err),
+            ERR_CORRUPT);
         assert_non_null(strstr(err.msg, path));
         assert_non_null(strstr(err.msg, "damaged"));
         assert_int_equal(out.n, 0);
         bytes.data[i] ^= 1;
     }
-    assert_int_equal(safetensors_read(path, NULL, written.bytes - 1, &out,
-                                      NULL, NULL),
-                     ERR_LIMIT);
+    assert_int_equal(
+        safetensors_read(path, NULL, written.bytes - 1, &out, NULL, NULL),
+        ERR_LIMIT);
     unlink(path);
     assert_int_equal(safetensors_read(path, NULL, 99, &out, NULL, NULL),
                      ERR_NOTFOUND);
-    assert_int_equal(safetensors_read(*state, NULL, UINT64_MAX, &out, NULL,
-                                      NULL),
-                     ERR_INVALID);
+    assert_int_equal(
+        safetensors_read(*state, NULL, UINT64_MAX, &out, NULL, NULL),
+        ERR_INVALID);
     tensor_list_release(&in);
     buf_release(&bytes);
     free(path);
@@ -417,8 +419,7 @@ static void test_write_fails(void **state)
         assert_true(n < 20);
     }
     /* A file of that name is not touched. */
-    assert_int_equal(safetensors_write(path, &in, NULL, 0, NULL, NULL),
-                     ERR_IO);
+    assert_int_equal(safetensors_write(path, &in, NULL, 0, NULL, NULL), ERR_IO);
     assert_true(fileio_exists(path));
     tensor_list_release(&in);
     free(path);

@@ -134,9 +134,10 @@ static void test_not_a_store(void **state)
     assert_int_equal(fileio_write_sync(path, "", 0, NULL), 0);
     assert_int_equal(catalog_open(*state, &c, &err), ERR_NOTFOUND);
     assert_int_equal(
-        fileio_write_sync(path, "this is a text file, not a database, and it "
-                                "is long enough to have a header of its own "
-                                "that is read as one ........................",
+        fileio_write_sync(path,
+                          "this is a text file, not a database, and it "
+                          "is long enough to have a header of its own "
+                          "that is read as one ........................",
                           120, NULL),
         0);
     assert_int_equal(store_open(*state, NULL, 0, &s, &err), ERR_CORRUPT);
@@ -149,9 +150,9 @@ static void test_not_a_store(void **state)
 
 static void test_parts(void **state)
 {
-    static const char *const statements[] = {
-        "CREATE TABLE part_a (x)", "INSERT INTO part_a VALUES (1)",
-        "INSERT INTO part_a VALUES (2)"};
+    static const char *const statements[] = {"CREATE TABLE part_a (x)",
+                                             "INSERT INTO part_a VALUES (1)",
+                                             "INSERT INTO part_a VALUES (2)"};
     static const char *const broken[] = {"CREATE TABLE part_b (x)",
                                          "CREATE nonsense"};
     struct store_schema part = {"a", statements, 2};
@@ -406,8 +407,7 @@ static int refuse(struct sqlite3 *db, int64_t version, void *arg,
     return err_set(err, ERR_FULL, "no room");
 }
 
-static int die(struct sqlite3 *db, int64_t version, void *arg,
-               struct err *err)
+static int die(struct sqlite3 *db, int64_t version, void *arg, struct err *err)
 {
     (void)db;
     (void)version;
@@ -420,7 +420,8 @@ static int insert_row(struct sqlite3 *db, int64_t version, void *arg,
                       struct err *err)
 {
     char *sql = sqlite3_mprintf("CREATE TABLE IF NOT EXISTS t (x);"
-                                "INSERT INTO t VALUES (%lld)", version);
+                                "INSERT INTO t VALUES (%lld)",
+                                version);
 
     (void)arg;
     (void)err;
@@ -609,15 +610,13 @@ static void fail_in_sqlite(const char *dir, enum fault_vfs f, bool again)
             continue;
         assert_true(head > 1);
         s = open_store(dir); /* back to one version for the next round */
-        assert_int_equal(store_rollback(s, 1, "rewind", "", NULL, 0, NULL,
-                                        NULL, NULL),
-                         0);
         assert_int_equal(
-            sqlite3_exec(store_connection(s),
-                         "DELETE FROM versions WHERE version > 1;"
-                         "UPDATE pointers SET newest = 1",
-                         NULL, NULL, NULL),
-            SQLITE_OK);
+            store_rollback(s, 1, "rewind", "", NULL, 0, NULL, NULL, NULL), 0);
+        assert_int_equal(sqlite3_exec(store_connection(s),
+                                      "DELETE FROM versions WHERE version > 1;"
+                                      "UPDATE pointers SET newest = 1",
+                                      NULL, NULL, NULL),
+                         SQLITE_OK);
         store_close(s);
     }
     assert_in_range(n, 5, 500);
@@ -661,8 +660,7 @@ static void test_sweep(void **state)
     store_close(s);
     assert_int_equal(version, 1);
     for (int i = 0; i < 3; i++) {
-        static const char *const names[] = {".new-000002", "000007",
-                                            "1234567"};
+        static const char *const names[] = {".new-000002", "000007", "1234567"};
         char *path = fileio_join(top, names[i]);
         char *file = fileio_join(path, "x");
 
@@ -763,21 +761,21 @@ static void test_verdict(void **state)
     struct err err = ERR_INIT;
 
     util_publish(s, 0, 1);
-    assert_int_equal(store_verdict(s, 9, STORE_PASSED, "{}", NULL, 0, true,
-                                   "x", NULL),
-                     ERR_NOTFOUND);
-    assert_int_equal(store_verdict(s, 1, STORE_PASSED, "{\"a\":1}", results,
-                                   2, true, "first", NULL),
+    assert_int_equal(
+        store_verdict(s, 9, STORE_PASSED, "{}", NULL, 0, true, "x", NULL),
+        ERR_NOTFOUND);
+    assert_int_equal(store_verdict(s, 1, STORE_PASSED, "{\"a\":1}", results, 2,
+                                   true, "first", NULL),
                      0);
     assert_int_equal(util_number(s, "SELECT serving FROM pointers"), 1);
-    assert_int_equal(store_verdict(s, 1, STORE_FAILED, "{}", NULL, 0, false,
-                                   "x", &err),
-                     ERR_STATE);
+    assert_int_equal(
+        store_verdict(s, 1, STORE_FAILED, "{}", NULL, 0, false, "x", &err),
+        ERR_STATE);
     assert_non_null(strstr(err.msg, "passed"));
     util_publish(s, 1, 2);
-    assert_int_equal(store_verdict(s, 2, STORE_FAILED, "{}", NULL, 0, false,
-                                   "worse", NULL),
-                     0);
+    assert_int_equal(
+        store_verdict(s, 2, STORE_FAILED, "{}", NULL, 0, false, "worse", NULL),
+        0);
     assert_int_equal(util_number(s, "SELECT serving FROM pointers"), 1);
     assert_int_equal(util_number(s, "SELECT count(*) FROM history"), 1);
     store_close(s);
@@ -806,8 +804,7 @@ static void test_serve(void **state)
     assert_int_equal(store_serve(s, 2, false, NULL, NULL), 0);
     assert_int_equal(store_serve(s, 3, false, NULL, NULL), ERR_NOTFOUND);
     now = 9000;
-    assert_int_equal(store_mark(s, 2, STORE_DAMAGED, "a bit flipped", NULL),
-                     0);
+    assert_int_equal(store_mark(s, 2, STORE_DAMAGED, "a bit flipped", NULL), 0);
     assert_int_equal(store_serve(s, 2, true, NULL, NULL), ERR_STATE);
     assert_int_equal(store_serve(s, 1, false, "2 is damaged", NULL), 0);
     assert_int_equal(catalog_history(c, 0, &h, &n, NULL), 0);
@@ -892,12 +889,12 @@ static void test_rollback(void **state)
 
     for (int64_t i = 1; i <= 4; i++)
         util_pass(s, i, true);
-    assert_int_equal(store_rollback(s, 9, "skip", "", NULL, 0, NULL, NULL,
-                                    NULL),
-                     ERR_NOTFOUND);
-    assert_int_equal(store_rollback(s, 2, "sideways", "", NULL, 0, NULL, NULL,
-                                    NULL),
-                     ERR_INVALID);
+    assert_int_equal(
+        store_rollback(s, 9, "skip", "", NULL, 0, NULL, NULL, NULL),
+        ERR_NOTFOUND);
+    assert_int_equal(
+        store_rollback(s, 2, "sideways", "", NULL, 0, NULL, NULL, NULL),
+        ERR_INVALID);
     assert_int_equal(store_rollback(s, 2, "skip", "bad feed", skipped, 2,
                                     refuse, NULL, NULL),
                      ERR_FULL); /* nothing of it */
@@ -933,9 +930,9 @@ static void test_rollback(void **state)
     assert_int_equal(t.skipped, 0);
 
     /* Back to what had been rolled back: it counts again. */
-    assert_int_equal(store_rollback(s, 3, "rewind", "after all", NULL, 0,
-                                    NULL, NULL, NULL),
-                     0);
+    assert_int_equal(
+        store_rollback(s, 3, "rewind", "after all", NULL, 0, NULL, NULL, NULL),
+        0);
     assert_state(c, 3, STORE_PASSED);
     assert_state(c, 4, STORE_ROLLED_BACK);
     assert_state(c, 5, STORE_ROLLED_BACK);
@@ -947,9 +944,9 @@ static void test_rollback(void **state)
     assert_int_equal(n, 2); /* no rollback undoes a skip */
     free(ranges);
     assert_int_equal(store_mark(s, 1, STORE_DAMAGED, "", NULL), 0);
-    assert_int_equal(store_rollback(s, 1, "rewind", "", NULL, 0, NULL, NULL,
-                                    NULL),
-                     ERR_STATE);
+    assert_int_equal(
+        store_rollback(s, 1, "rewind", "", NULL, 0, NULL, NULL, NULL),
+        ERR_STATE);
     catalog_close(c);
     store_close(s);
 }
@@ -967,12 +964,10 @@ static void test_rollback_twice(void **state)
 
     for (int64_t i = 1; i <= 3; i++)
         util_pass(s, i, true);
-    assert_int_equal(store_rollback(s, 2, "skip", "", &skipped, 1, NULL, NULL,
-                                    NULL),
-                     0);
-    assert_int_equal(store_rollback(s, 1, "rewind", "", &skipped, 1, NULL,
-                                    NULL, NULL),
-                     0);
+    assert_int_equal(
+        store_rollback(s, 2, "skip", "", &skipped, 1, NULL, NULL, NULL), 0);
+    assert_int_equal(
+        store_rollback(s, 1, "rewind", "", &skipped, 1, NULL, NULL, NULL), 0);
     util_pass(s, 4, true);
     assert_int_equal(catalog_totals(c, 4, &t, NULL), 0);
     assert_int_equal(t.skipped, 0);
@@ -980,13 +975,12 @@ static void test_rollback_twice(void **state)
                                     " WHERE kind = 'skip'"),
                      2);
     /* A partition that no version knows yet. */
-    assert_int_equal(store_rollback(s, 1, "skip", "", &unknown, 1, NULL, NULL,
-                                    NULL),
-                     ERR_INVALID);
+    assert_int_equal(
+        store_rollback(s, 1, "skip", "", &unknown, 1, NULL, NULL, NULL),
+        ERR_INVALID);
     assert_int_equal(store_know_partitions(s, &later, 1, NULL), 0);
-    assert_int_equal(store_rollback(s, 1, "skip", "", &unknown, 1, NULL, NULL,
-                                    NULL),
-                     0);
+    assert_int_equal(
+        store_rollback(s, 1, "skip", "", &unknown, 1, NULL, NULL, NULL), 0);
     catalog_close(c);
     store_close(s);
 }
@@ -1062,9 +1056,8 @@ static void test_prune(void **state)
     linked.p.anchor = NULL; /* from 6, which goes */
     assert_int_equal(store_publish(s, &linked.p, &version, NULL), 0);
     assert_int_equal(store_pin(s, 5, true, NULL), 0);
-    assert_int_equal(store_prune(s, &keep, 0, note_kept, &swept, &removed,
-                                 NULL),
-                     0);
+    assert_int_equal(
+        store_prune(s, &keep, 0, note_kept, &swept, &removed, NULL), 0);
     assert_int_equal(removed, 4); /* 1, 2, 4, 6; 7 is head and pending */
     assert_int_equal(swept.n, 3);
     assert_int_equal(swept.kept[0], 3);
@@ -1089,9 +1082,8 @@ static void test_prune(void **state)
                                     " AND count = 20"),
                      1);
     /* Nothing more to remove; the sweep runs all the same. */
-    assert_int_equal(store_prune(s, &keep, 0, note_kept, &swept, &removed,
-                                 NULL),
-                     0);
+    assert_int_equal(
+        store_prune(s, &keep, 0, note_kept, &swept, &removed, NULL), 0);
     assert_int_equal(removed, 0);
     assert_int_equal(swept.calls, 2);
     assert_int_equal(catalog_check(c, NULL), 0);
@@ -1113,9 +1105,8 @@ static void test_prune_branch(void **state)
     for (int64_t i = 1; i <= 3; i++)
         util_pass(s, i, true);
     store_pin(s, 3, true, NULL);
-    assert_int_equal(store_rollback(s, 2, "rewind", "", NULL, 0, NULL, NULL,
-                                    NULL),
-                     0);
+    assert_int_equal(
+        store_rollback(s, 2, "rewind", "", NULL, 0, NULL, NULL, NULL), 0);
     util_pass(s, 4, true); /* 1 - 2 - 3, 2 - 4 */
     assert_int_equal(store_prune(s, &keep, 0, NULL, NULL, &removed, NULL), 0);
     assert_int_equal(removed, 2);
@@ -1124,9 +1115,8 @@ static void test_prune_branch(void **state)
     assert_int_equal(catalog_totals(c, 4, &t, NULL), 0);
     assert_int_equal(t.learned, 30);
     /* A branch can still be left for the other. */
-    assert_int_equal(store_rollback(s, 3, "rewind", "", NULL, 0, NULL, NULL,
-                                    NULL),
-                     0);
+    assert_int_equal(
+        store_rollback(s, 3, "rewind", "", NULL, 0, NULL, NULL, NULL), 0);
     assert_state(c, 3, STORE_PASSED);
     assert_state(c, 4, STORE_ROLLED_BACK);
     assert_int_equal(util_pass(s, 5, true), 5);
@@ -1158,9 +1148,8 @@ static void test_prune_fails(void **state)
 
     for (int64_t i = 1; i <= 3; i++)
         util_pass(s, i, true);
-    assert_int_equal(store_prune(s, &keep, 0, refuse_prune, NULL, &removed,
-                                 NULL),
-                     ERR_FULL);
+    assert_int_equal(
+        store_prune(s, &keep, 0, refuse_prune, NULL, &removed, NULL), ERR_FULL);
     assert_int_equal(removed, 0);
     assert_int_equal(util_count_dirs(*state), 3);
     /* Rows gone, directories not: the next start removes them. */
@@ -1203,8 +1192,8 @@ static void *read_on(void *arg)
         for (size_t i = 0; i < n && rc == 0; i++) {
             rc = store_verify(c, versions[i].version, &err);
             if (rc == 0)
-                rc = store_load(c, versions[i].version, STORE_WEIGHTS, &l,
-                                &err);
+                rc =
+                    store_load(c, versions[i].version, STORE_WEIGHTS, &l, &err);
             tensor_list_release(&l);
             if (rc == ERR_NOTFOUND)
                 rc = 0;
@@ -1247,24 +1236,37 @@ static void test_readers(void **state)
 
 int main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, util_make_temp,                \
-                                             util_remove_temp)
+#define T(f)                                                                   \
+    cmocka_unit_test_setup_teardown(f, util_make_temp, util_remove_temp)
     const struct CMUnitTest tests[] = {
-        T(test_open),           T(test_newer),
-        T(test_not_a_store),    T(test_parts),
-        T(test_publish),        T(test_linear),
-        T(test_anchor_link),    T(test_publish_fails),
-        T(test_transaction_fails), T(test_killed),
-        T(test_database_full),  T(test_sweep),
-        T(test_sqlite_io),      T(test_sqlite_io_again),
-        T(test_sqlite_io_lasts), T(test_sqlite_full),
+        T(test_open),
+        T(test_newer),
+        T(test_not_a_store),
+        T(test_parts),
+        T(test_publish),
+        T(test_linear),
+        T(test_anchor_link),
+        T(test_publish_fails),
+        T(test_transaction_fails),
+        T(test_killed),
+        T(test_database_full),
+        T(test_sweep),
+        T(test_sqlite_io),
+        T(test_sqlite_io_again),
+        T(test_sqlite_io_lasts),
+        T(test_sqlite_full),
         T(test_sqlite_killed),
-        T(test_damage),         T(test_verdict),
-        T(test_serve),          T(test_append_only),
-        T(test_rollback),       T(test_rollback_twice),
+        T(test_damage),
+        T(test_verdict),
+        T(test_serve),
+        T(test_append_only),
+        T(test_rollback),
+        T(test_rollback_twice),
         cmocka_unit_test(test_retention_rules),
-        T(test_prune),          T(test_prune_branch),
-        T(test_prune_fails),    T(test_readers),
+        T(test_prune),
+        T(test_prune_branch),
+        T(test_prune_fails),
+        T(test_readers),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * write_hf DIR [qwen3] - publishes one version with small random weights into
+ * the data directory DIR, for compat_hf.py: DIR/versions/000001 is what it
+ * loads.
+ */
+#include "config.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/xalloc.h"
+#include "store/store.h"
+
+static struct model_shape shape = {
+    .vocab_size = 300,
+    .dim = 24,
+    .layers = 2,
+    .heads = 4,
+    .kv_heads = 2,
+    .head_dim = 6,
+    .ffn_dim = 40,
+    .context = 64,
+    .norm_eps = 1e-6f,
+    .rope_theta = 10000.0f,
+    .tied = true,
+};
+
+/* A number in [-0.5, 0.5) that depends on its place alone. */
+static float number(size_t tensor, size_t i)
+{
+    uint32_t x = (uint32_t)(tensor * 1000003 + i) * 2654435761u;
+
+    x ^= x >> 15;
+    x *= 2246822519u;
+    x ^= x >> 13;
+    return (float)(x >> 8) / 16777216.0f - 0.5f;
+}
+
+static void add(struct tensor_list *l, const char *name, int rows, int columns)
+{
+    size_t n = (size_t)rows * (size_t)(columns ? columns : 1);
+    float *f = tensor_add_copy(l, name, TENSOR_F32, columns ? 2 : 1,
+                               (size_t[]){(size_t)rows, (size_t)columns}, NULL);
+
+    for (size_t i = 0; i < n; i++)
+        f[i] = (columns ? 0.0f : 1.0f) + number(l->n, i);
+}
+
+static void add_layer(struct tensor_list *l, int layer, const char *name,
+                      int rows, int columns)
+{
+    char *full = xasprintf("model.layers.%d.%s.weight", layer, name);
+
+    add(l, full, rows, columns);
+    free(full);
+}
+
+static void make_weights(struct tensor_list *l)
+{
+    int q = shape.heads * shape.head_dim;
+    int kv = shape.kv_heads * shape.head_dim;
+
+    add(l, "model.embed_tokens.weight", shape.vocab_size, shape.dim);
+    for (int i = 0; i < shape.layers; i++) {
+        add_layer(l, i, "input_layernorm", shape.dim, 0);
+        add_layer(l, i, "self_attn.q_proj", q, shape.dim);
+        add_layer(l, i, "self_attn.k_proj", kv, shape.dim);
+        add_layer(l, i, "self_attn.v_proj", kv, shape.dim);
+        add_layer(l, i, "self_attn.o_proj", shape.dim, q);
+        if (shape.qk_norm) {
+            add_layer(l, i, "self_attn.q_norm", shape.head_dim, 0);
+            add_layer(l, i, "self_attn.k_norm", shape.head_dim, 0);
+        }
+        add_layer(l, i, "post_attention_layernorm", shape.dim, 0);
+        add_layer(l, i, "mlp.gate_proj", shape.ffn_dim, shape.dim);
+        add_layer(l, i, "mlp.up_proj", shape.ffn_dim, shape.dim);
+        add_layer(l, i, "mlp.down_proj", shape.dim, shape.ffn_dim);
+    }
+    add(l, "model.norm.weight", shape.dim, 0);
+    if (!shape.tied)
+        add(l, "lm_head.weight", shape.vocab_size, shape.dim);
+}
+
+int main(int argc, char **argv)
+{
+    static const char tokenizer[] = "{}"; /* not what is tested here */
+    struct tensor_list weights = TENSOR_LIST_INIT;
+    struct tensor_list state = TENSOR_LIST_INIT;
+    struct store_publication p = {
+        .shape = &shape,
+        .weights = &weights,
+        .state = &state,
+        .tokenizer_json = tokenizer,
+        .tokenizer_json_bytes = sizeof tokenizer - 1,
+        .end_of_text = 256,
+    };
+    struct store *s = NULL;
+    struct err err = ERR_INIT;
+    int64_t version;
+    int rc;
+
+    if (argc < 2)
+        return 2;
+    if (argc > 2 && strcmp(argv[2], "qwen3") == 0) {
+        shape.qk_norm = true;
+        shape.tied = false;
+    }
+    make_weights(&weights);
+    rc = store_open(argv[1], NULL, 0, &s, &err);
+    if (rc == 0)
+        rc = store_publish(s, &p, &version, &err);
+    if (rc)
+        fprintf(stderr, "%s\n", err.msg);
+    store_close(s);
+    tensor_list_release(&weights);
+    tensor_list_release(&state);
+    return err_exit_status(rc);
+}

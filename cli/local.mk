@@ -1,1 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
+bin_PROGRAMS += cli/mneme
+cli_mneme_SOURCES = \
+	cli/bar.c cli/bar.h \
+	cli/client.c cli/client.h \
+	cli/cmd_ask.c \
+	cli/cmd_demo.c \
+	cli/cmd_feed.c \
+	cli/cmd_rollback.c \
+	cli/cmd_status.c \
+	cli/cmd_verify.c \
+	cli/cmd_versions.c \
+	cli/commands.h \
+	cli/demo_daemon.c cli/demo_daemon.h \
+	cli/demo_run.c cli/demo_run.h \
+	cli/demo_text.c cli/demo_text.h \
+	cli/help.c cli/help.h \
+	cli/mneme.c \
+	cli/pick.c cli/pick.h \
+	cli/producer.c cli/producer.h \
+	cli/table.c cli/table.h \
+	cli/verb.c cli/verb.h
+
+# What verify and feed need of the daemon's own parts.
+cli_mneme_LDADD = daemon/libdaemon.a $(STORE_LIBS) $(RDKAFKA_LIBS) \
+	$(JANSSON_LIBS) $(CURL_LIBS) $(ZSTD_LIBS) $(ZLIB_LIBS) -lm
+

@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * libcurl's easy interface, one handle kept for its connection.
+ */
+#include "config.h"
+
+#include "cli/client.h"
+
+#include <curl/curl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/fileio.h"
+#include "base/timing.h"
+#include "base/xalloc.h"
+#include "cli/pick.h"
+
+#define DEFAULT_ADDRESS "127.0.0.1:6636"
+#define MOST_REPLY_BYTES ((size_t)256 << 20)
+#define CONNECT_SECONDS 10L
+#define REPLY_SECONDS 300L
+#define ASK_AGAIN_MS 100
+
+struct client {
+    CURL *curl;
+    struct curl_slist *headers;
+    char *address; /* as people write it */
+    struct buf body;
+};
+
+/* --- where it is -------------------------------------------------------- */
+
+/* The first line of data_dir/http.addr; NULL when there is none. */
+static char *address_file(const char *data_dir)
+{
+    char *path = fileio_join(data_dir, "http.addr");
+    struct buf text = BUF_INIT;
+    char *address = NULL;
+
+    if (fileio_read(path, 4096, &text, NULL) == 0 && text.len) {
+        text.data[strcspn(text.data, "\r\n")] = '\0';
+        if (text.data[0])
+            address = xstrdup(text.data);
+    }
+    buf_release(&text);
+    free(path);
+    return address;
+}
+
+static int find_address(const struct verb_args *args, char **address,
+                        struct err *err)
+{
+    const char *given = verb_value(args, "addr");
+    const char *dir = verb_value(args, "data-dir");
+    const char *env = getenv("MNEME_ADDR");
+
+    if (given && !*given)
+        return err_set(err, ERR_INVALID, "--addr: an address is needed");
+    if (!given && env && *env)
+        given = env;
+    if (given) {
+        *address = xstrdup(given);
+        return 0;
+    }
+    *address = address_file(verb_data_dir(args));
+    if (!*address && dir)
+        return err_set(err, ERR_IO,
+                       "no daemon is running on %s (no http.addr there); "
+                       "start it with: mnemed --data-dir %s",
+                       dir, dir);
+    if (!*address)
+        *address = xstrdup(DEFAULT_ADDRESS);
+    return 0;
+}
+
+/* --- making one --------------------------------------------------------- */
+
+static size_t take_body(char *bytes, size_t size, size_t n, void *arg)
+{
+    struct buf *body = arg;
+
+    if (body->len + size * n > MOST_REPLY_BYTES)
+        return 0;
+    buf_add(body, bytes, size * n);
+    return size * n;
+}
+
+static void add_headers(struct client *c)
+{
+    const char *token = getenv("MNEME_TOKEN");
+
+    c->headers =
+        curl_slist_append(c->headers, "Content-Type: application/json");
+    c->headers = curl_slist_append(c->headers, "Expect:");
+    if (token && *token) {
+        char *header = xasprintf("Authorization: Bearer %s", token);
+
+        c->headers = curl_slist_append(c->headers, header);
+        free(header);
+    }
+}
+
+static void set_up(struct client *c)
+{
+    add_headers(c);
+    curl_easy_setopt(c->curl, CURLOPT_HTTPHEADER, c->headers);
+    curl_easy_setopt(c->curl, CURLOPT_WRITEFUNCTION, take_body);
+    curl_easy_setopt(c->curl, CURLOPT_WRITEDATA, &c->body);
+    curl_easy_setopt(c->curl, CURLOPT_CONNECTTIMEOUT, CONNECT_SECONDS);
+    curl_easy_setopt(c->curl, CURLOPT_TIMEOUT, REPLY_SECONDS);
+    curl_easy_setopt(c->curl, CURLOPT_NOSIGNAL, 1L);
+    /* A proxy for the world must not see what is asked of a daemon here. */
+    curl_easy_setopt(c->curl, CURLOPT_PROXY, "");
+    if (!strncmp(c->address, "unix:", 5))
+        curl_easy_setopt(c->curl, CURLOPT_UNIX_SOCKET_PATH, c->address + 5);
+}
+
+int client_open_at(const char *address, struct client **client,
+                   struct err *err)
+{
+    struct client *c;
+
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != 0)
+        return err_set(err, ERR_IO, "libcurl does not start");
+    c = xcalloc(1, sizeof *c);
+    c->address = xstrdup(address);
+    c->curl = curl_easy_init();
+    if (!c->curl) {
+        client_free(c);
+        return err_set(err, ERR_IO, "libcurl does not start");
+    }
+    set_up(c);
+    *client = c;
+    return 0;
+}
+
+int client_open(const struct verb_args *args, struct client **client,
+                struct err *err)
+{
+    char *address = NULL;
+    int rc = find_address(args, &address, err);
+
+    if (rc == 0)
+        rc = client_open_at(address, client, err);
+    free(address);
+    return rc;
+}
+
+void client_free(struct client *c)
+{
+    if (!c)
+        return;
+    if (c->curl)
+        curl_easy_cleanup(c->curl);
+    curl_slist_free_all(c->headers);
+    buf_release(&c->body);
+    free(c->address);
+    free(c);
+}
+
+const char *client_address(const struct client *c)
+{
+    return c->address;
+}
+
+/* --- asking ------------------------------------------------------------- */
+
+static char *make_url(const struct client *c, const char *path)
+{
+    if (!strncmp(c->address, "unix:", 5))
+        return xasprintf("http://localhost%s", path);
+    if (strstr(c->address, "://"))
+        return xasprintf("%s%s", c->address, path);
+    return xasprintf("http://%s%s", c->address, path);
+}
+
+static int code_of_status(long status)
+{
+    switch (status) {
+    case 400:
+    case 401:
+    case 403:
+    case 405:
+    case 413:
+        return ERR_INVALID;
+    case 404:
+        return ERR_NOTFOUND;
+    case 409:
+    case 503:
+        return ERR_STATE;
+    case 429:
+        return ERR_AGAIN;
+    default:
+        return ERR_IO;
+    }
+}
+
+static int server_error(struct client *c, long status, const json_t *reply,
+                        struct err *err)
+{
+    const char *message = pick_text(reply, "error.message");
+    const char *hint =
+        status == 401 ? " (put a token into $MNEME_TOKEN)" : "";
+
+    if (message)
+        return err_set(err, (enum err_code)code_of_status(status), "%s%s",
+                       message, hint);
+    return err_set(err, (enum err_code)code_of_status(status),
+                   "%s: the daemon answered with status %ld%s", c->address,
+                   status, hint);
+}
+
+static int perform(struct client *c, json_t **reply, struct err *err)
+{
+    json_error_t why;
+    long status = 0;
+    CURLcode code;
+    json_t *j;
+    int rc = 0;
+
+    buf_clear(&c->body);
+    code = curl_easy_perform(c->curl);
+    if (code == CURLE_COULDNT_CONNECT)
+        return err_set(err, ERR_IO,
+                       "no daemon answers at %s; is mnemed running? (--addr, "
+                       "--data-dir or $MNEME_ADDR say where)",
+                       c->address);
+    if (code != CURLE_OK)
+        return err_set(err, ERR_IO, "%s: %s", c->address,
+                       curl_easy_strerror(code));
+    curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &status);
+    j = json_loadb(c->body.data ? c->body.data : "", c->body.len,
+                   JSON_REJECT_DUPLICATES, &why);
+    if (status < 200 || status > 299)
+        rc = server_error(c, status, j, err);
+    else if (!j)
+        rc = err_set(err, ERR_IO, "%s: the answer is not JSON: %s",
+                     c->address, why.text);
+    if (rc)
+        json_decref(j);
+    else
+        *reply = j;
+    return rc;
+}
+
+int client_get(struct client *c, const char *path, json_t **reply,
+               struct err *err)
+{
+    char *url = make_url(c, path);
+    int rc;
+
+    curl_easy_setopt(c->curl, CURLOPT_URL, url);
+    curl_easy_setopt(c->curl, CURLOPT_HTTPGET, 1L);
+    rc = perform(c, reply, err);
+    free(url);
+    return rc;
+}
+
+int client_post(struct client *c, const char *path, json_t *body,
+                json_t **reply, struct err *err)
+{
+    char *url = make_url(c, path);
+    char *text = body ? json_dumps(body, JSON_COMPACT) : xstrdup("{}");
+    int rc;
+
+    json_decref(body);
+    if (!text) {
+        free(url);
+        return err_set(err, ERR_INVALID, "the text is not UTF-8");
+    }
+    curl_easy_setopt(c->curl, CURLOPT_URL, url);
+    curl_easy_setopt(c->curl, CURLOPT_POST, 1L);
+    curl_easy_setopt(c->curl, CURLOPT_POSTFIELDSIZE_LARGE,
+                     (curl_off_t)strlen(text));
+    curl_easy_setopt(c->curl, CURLOPT_COPYPOSTFIELDS, text);
+    rc = perform(c, reply, err);
+    free(text);
+    free(url);
+    return rc;
+}
+
+int client_version(struct client *c, int64_t version, json_t **reply,
+                   struct err *err)
+{
+    char path[64];
+
+    snprintf(path, sizeof path, "/v1/versions/%lld", (long long)version);
+    return client_get(c, path, reply, err);
+}
+
+/* --- operations --------------------------------------------------------- */
+
+/* 0: done. ERR_AGAIN: not yet. */
+static int operation_state(const json_t *operation, struct err *err)
+{
+    const char *state = pick_text(operation, "state");
+    const char *why = pick_text(operation, "error.message");
+
+    if (!why)
+        why = pick_text(operation, "error");
+    if (!why)
+        why = pick_text(operation, "detail");
+    if (state && !strcmp(state, "done"))
+        return 0;
+    if (state && !strcmp(state, "failed"))
+        return err_set(err, ERR_STATE, "%s",
+                       why ? why : "the daemon could not do it");
+    return err_set(err, ERR_AGAIN,
+                   "the operation still runs; see: mneme status");
+}
+
+int client_wait(struct client *c, json_t *begun, int64_t timeout_ms,
+                json_t **operation, struct err *err)
+{
+    int64_t id = pick_integer(begun, "operation",
+                              pick_integer(begun, "id", 0));
+    int64_t began = timing_mono_ms();
+    json_t *now = begun;
+    char path[64];
+    int rc;
+
+    snprintf(path, sizeof path, "/v1/operations/%lld", (long long)id);
+    while (id && (rc = operation_state(now, err)) != 0) {
+        if (rc != ERR_AGAIN || timing_mono_ms() - began > timeout_ms)
+            goto out;
+        timing_sleep_ms(ASK_AGAIN_MS);
+        json_decref(now);
+        now = NULL;
+        rc = client_get(c, path, &now, err);
+        if (rc)
+            goto out;
+    }
+    *operation = now;
+    return 0;
+out:
+    json_decref(now);
+    return rc;
+}

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * verify: the files of versions against their checksums, and the database
+ * against itself. It only reads, so that it works beside a running daemon; a
+ * version that retention removes meanwhile is not damage.
+ */
+#include "config.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <jansson.h>
+
+#include "cli/bar.h"
+#include "cli/commands.h"
+#include "cli/pick.h"
+#include "store/catalog.h"
+#include "store/store.h"
+
+struct report {
+    json_t *versions; /* [{"version", "ok", "problem"}] */
+    int64_t checked, damaged;
+    bool quiet; /* JSON comes at the end */
+};
+
+static void report_add(struct report *r, int64_t version,
+                       const struct err *problem)
+{
+    json_t *row = json_pack("{s:I, s:b}", "version", (json_int_t)version, "ok",
+                            problem == NULL);
+
+    if (problem)
+        json_object_set_new(row, "problem", json_string(problem->msg));
+    json_array_append_new(r->versions, row);
+    r->checked++;
+    r->damaged += problem != NULL;
+    if (problem && !r->quiet)
+        printf("version %" PRId64 ": DAMAGED: %s\n", version, problem->msg);
+}
+
+static bool is_still_there(struct catalog *c, int64_t version)
+{
+    struct catalog_version v;
+
+    if (catalog_get(c, version, &v, NULL) != 0)
+        return false;
+    catalog_version_release(&v);
+    return true;
+}
+
+static void check_version(struct catalog *c, int64_t version,
+                          struct report *r)
+{
+    struct err problem = ERR_INIT;
+
+    if (store_verify(c, version, &problem) == 0)
+        report_add(r, version, NULL);
+    else if (is_still_there(c, version))
+        report_add(r, version, &problem);
+}
+
+static int check_all(struct catalog *c, struct report *r, struct err *err)
+{
+    struct catalog_version *list = NULL;
+    struct bar bar;
+    size_t n = 0;
+    int rc = catalog_list(c, 0, 0, &list, &n, err);
+
+    bar_begin(&bar, "verify");
+    for (size_t i = 0; i < n; i++) {
+        bar_update(&bar, (double)i / (double)n, "version %" PRId64,
+                   list[i].version);
+        check_version(c, list[i].version, r);
+        catalog_version_release(&list[i]);
+    }
+    bar_clear(&bar);
+    free(list);
+    return rc;
+}
+
+/* N, or the newest. */
+static int check_one(struct catalog *c, const struct verb_args *args,
+                     struct report *r, struct err *err)
+{
+    struct catalog_pointers pointers;
+    struct catalog_version v;
+    int64_t version;
+    int rc;
+
+    if (args->n_words) {
+        rc = verb_version(args->words[0], &version, err);
+    } else {
+        rc = catalog_pointers(c, &pointers, err);
+        version = rc ? 0 : pointers.head;
+        if (rc == 0 && version == 0)
+            return err_set(err, ERR_NOTFOUND, "%s: no version yet",
+                           catalog_dir(c));
+    }
+    if (rc == 0)
+        rc = catalog_get(c, version, &v, err);
+    if (rc)
+        return rc;
+    catalog_version_release(&v);
+    check_version(c, version, r);
+    return 0;
+}
+
+static void print_report(const struct report *r, const struct err *store)
+{
+    if (r->quiet) {
+        json_t *root = json_pack(
+            "{s:b, s:o?, s:O}", "store_ok", store->code == ERR_OK,
+            "store_problem",
+            store->code == ERR_OK ? NULL : json_string(store->msg),
+            "versions", r->versions);
+
+        pick_print(root);
+        json_decref(root);
+        return;
+    }
+    if (store->code != ERR_OK)
+        printf("store: DAMAGED: %s\n", store->msg);
+    printf("store %s; %" PRId64 " version%s checked, %" PRId64 " damaged\n",
+           store->code == ERR_OK ? "good" : "damaged", r->checked,
+           r->checked == 1 ? "" : "s", r->damaged);
+}
+
+static int conclude(const struct report *r, const struct err *store,
+                    struct err *err)
+{
+    if (store->code != ERR_OK)
+        return err_set(err, ERR_CORRUPT, "the store: %s", store->msg);
+    if (r->damaged)
+        return err_set(err, ERR_CORRUPT,
+                       "%" PRId64 " of %" PRId64
+                       " versions are damaged; the daemon serves the newest "
+                       "good one",
+                       r->damaged, r->checked);
+    return 0;
+}
+
+int cmd_verify(const struct verb_args *args, struct err *err)
+{
+    struct report report = {.quiet = verb_has(args, "json")};
+    struct err store = ERR_INIT;
+    struct catalog *c = NULL;
+    int rc;
+
+    if (verb_has(args, "retrain"))
+        return err_set(err, ERR_INVALID, "--retrain is not in this release");
+    if (verb_has(args, "all") && args->n_words)
+        return err_set(err, ERR_INVALID, "either a version or --all");
+    rc = catalog_open(verb_data_dir(args), &c, err);
+    if (rc)
+        return rc;
+    report.versions = json_array();
+    rc = catalog_check(c, &store);
+    if (rc && rc != ERR_CORRUPT) {
+        *err = store;
+        goto out;
+    }
+    rc = verb_has(args, "all") ? check_all(c, &report, err)
+                               : check_one(c, args, &report, err);
+    if (rc)
+        goto out;
+    print_report(&report, &store);
+    rc = conclude(&report, &store, err);
+out:
+    json_decref(report.versions);
+    catalog_close(c);
+    return rc;
+}

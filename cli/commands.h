@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * commands.h - what the verbs run. Each prints what it is for on stdout and
+ * returns 0 or an error code.
+ */
+#ifndef MNEME_CLI_COMMANDS_H
+#define MNEME_CLI_COMMANDS_H
+
+#include "cli/verb.h"
+
+verb_fn cmd_status, cmd_top;                                 /* cmd_status.c */
+verb_fn cmd_versions, cmd_show, cmd_diff, cmd_history;     /* cmd_versions.c */
+verb_fn cmd_rollback, cmd_pin, cmd_unpin, cmd_promote;     /* cmd_rollback.c */
+verb_fn cmd_generate, cmd_score, cmd_classify, cmd_embed;       /* cmd_ask.c */
+verb_fn cmd_feed, cmd_verify, cmd_demo; /* a file each */
+
+#endif

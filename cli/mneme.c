@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * mneme: the table of verbs, and the way from a command line to one of them.
+ */
+#include "config.h"
+
+#include <locale.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/commands.h"
+#include "cli/help.h"
+#include "cli/verb.h"
+
+#define MANY 1000000 /* words */
+
+static verb_fn help;
+
+/* --- options of each verb ----------------------------------------------- */
+
+static const struct verb_option top_options[] = {
+    {"interval", 'n', "SECONDS", "between two looks (default 2)"},
+    {NULL, 0, NULL, NULL},
+};
+
+static const struct verb_option versions_options[] = {
+    {"limit", 'n', "N", "only the newest N (default: all)"},
+    {NULL, 0, NULL, NULL},
+};
+
+static const struct verb_option rollback_options[] = {
+    {"stream", 0, "rewind|skip|keep",
+     "what becomes of the stream (default rewind)"},
+    {"reason", 0, "TEXT", "kept in the history"},
+    {NULL, 0, NULL, NULL},
+};
+
+static const struct verb_option generate_options[] = {
+    {"version", 0, "N", "ask version N (default: the serving one)"},
+    {"max-tokens", 0, "N", "at most so many tokens (default 64)"},
+    {"temperature", 0, "X", "0: always the likeliest token (default 0.8)"},
+    {"top-p", 0, "X", "only the likeliest tokens that make up this share"},
+    {"top-k", 0, "N", "only the N likeliest tokens"},
+    {"seed", 0, "N", "the same seed gives the same text"},
+    {"stop", 0, "TEXT", "end before this text"},
+    {NULL, 0, NULL, NULL},
+};
+
+static const struct verb_option score_options[] = {
+    {"version", 0, "N", "ask version N (default: the serving one)"},
+    {"lines", 0, NULL, "each line is a text of its own"},
+    {NULL, 0, NULL, NULL},
+};
+
+static const struct verb_option classify_options[] = {
+    {"version", 0, "N", "ask version N (default: the serving one)"},
+    {"lines", 0, NULL, "each line is a text of its own"},
+    {"top-k", 0, "N", "the N likeliest labels (default 5)"},
+    {NULL, 0, NULL, NULL},
+};
+
+static const struct verb_option embed_options[] = {
+    {"version", 0, "N", "ask version N (default: the serving one)"},
+    {"lines", 0, NULL, "each line is a text of its own"},
+    {NULL, 0, NULL, NULL},
+};
+
+static const struct verb_option feed_options[] = {
+    {"topic", 't', "T", "where to (default text)"},
+    {"brokers", 'b', "HOST:PORT,...",
+     "Kafka's (default: the embedded one of the data directory, else "
+     "localhost:9092)"},
+    {"domain", 'd', "D", "sent as the header `domain` of each record"},
+    {"key", 'k', "KEY", "the key of each record"},
+    {"partition", 'p', "N", "to this partition (default: librdkafka decides)"},
+    {"rate", 'r', "N", "at most so many records a second"},
+    {"property", 'X', "NAME=VALUE",
+     "a librdkafka property, as security.protocol; may be repeated"},
+    {NULL, 0, NULL, NULL},
+};
+
+static const struct verb_option verify_options[] = {
+    {"all", 'a', NULL, "every version that is kept"},
+    {"retrain", 0, NULL, "learn it again and compare: not in this release"},
+    {NULL, 0, NULL, NULL},
+};
+
+static const struct verb_option demo_options[] = {
+    {"texts", 0, "DIR",
+     "a folder with one folder of plain text files for each domain; their "
+     "order by name, or in a file `order` (default: text of this machine)"},
+    {"minutes", 'm', "N", "how long it may take, about (default 3)"},
+    {"keep", 0, NULL, "leave the daemon running at the end"},
+    {NULL, 0, NULL, NULL},
+};
+
+static const struct verb_option help_options[] = {
+    {"man", 0, NULL, "the manual page, mneme(1)"},
+    {"completion", 0, NULL, "completion for bash"},
+    {NULL, 0, NULL, NULL},
+};
+
+/* --- the table ---------------------------------------------------------- */
+
+static const struct verb verbs[] = {
+    {"demo", NULL, 0, 0, false,
+     "Everything in one command, no broker to install.",
+     "Starts mnemed with an embedded Kafka broker on a new data directory, "
+     "feeds it one kind of text after another, shows what is learned and what "
+     "is kept, feeds garbage, rolls back, asks the model something, and ends "
+     "with a summary of what was measured. --data-dir names a directory that "
+     "does not hold a store yet (default: a new one below $TMPDIR).\n",
+     demo_options, cmd_demo},
+    {"status", NULL, 0, 0, true,
+     "One screen: stream, speed, losses by domain, the serving version.", NULL,
+     NULL, cmd_status},
+    {"top", NULL, 0, 0, false, "The same, live, until interrupted.", NULL,
+     top_options, cmd_top},
+    {"versions", NULL, 0, 0, true, "List the versions, newest first.",
+     "Losses are bits per UTF-8 byte on records that are never learned, over "
+     "all domains; GATE is what the gate said.\n",
+     versions_options, cmd_versions},
+    {"show", "N", 1, 1, true, "One version, whole.", NULL, NULL, cmd_show},
+    {"diff", "A B", 2, 2, true,
+     "Two versions, metric by metric and domain by domain.", NULL, NULL,
+     cmd_diff},
+    {"rollback", "N", 1, 1, true, "Serve version N and learn on from it.",
+     "rewind: the source goes back to N's positions and reads again. skip: it "
+     "goes on where it is, and everything learned since N is undone and never "
+     "learned again. keep: only serving goes back and stays (as promote N). "
+     "When the range can no longer be read the daemon refuses, and nothing "
+     "has changed.\n",
+     rollback_options, cmd_rollback},
+    {"pin", "N", 1, 1, true, "Keep version N for good.", NULL, NULL, cmd_pin},
+    {"unpin", "N", 1, 1, true, "Let retention decide about version N again.",
+     NULL, NULL, cmd_unpin},
+    {"promote", "N|latest", 1, 1, true,
+     "Serve exactly version N; or follow the newest that passed again.", NULL,
+     NULL, cmd_promote},
+    {"history", NULL, 0, 0, true,
+     "Which version served from when to when, and why it changed.", NULL,
+     NULL, cmd_history},
+    {"generate", "[PROMPT]", 0, 1, true, "Go on from a text.",
+     "The prompt comes from the argument or the standard input.\n",
+     generate_options, cmd_generate},
+    {"score", "[TEXT]", 0, 1, true,
+     "How surprised is it, in bits per byte?",
+     "The text comes from the argument or the standard input.\n",
+     score_options, cmd_score},
+    {"classify", "[TEXT]", 0, 1, true, "Which label does it give?",
+     "The text comes from the argument or the standard input.\n",
+     classify_options, cmd_classify},
+    {"embed", "[TEXT]", 0, 1, true, "A text as a vector.",
+     "The text comes from the argument or the standard input.\n",
+     embed_options, cmd_embed},
+    {"feed", "[FILE]...", 0, MANY, true, "Produce records to Kafka.",
+     "A line is a record. Without a FILE, or with -, they come from the "
+     "standard input; .gz and .zst are read as they are. It ends with how many "
+     "records were delivered and how many were not; exit status 1 if any was "
+     "not.\n",
+     feed_options, cmd_feed},
+    {"verify", "[N]", 0, 1, true,
+     "Check the files of a version against their checksums, and the store.",
+     "Works on the data directory, with or without a daemon; it only reads. "
+     "Without N the newest version is checked.\n",
+     verify_options, cmd_verify},
+    {"help", "[VERB]", 0, 1, false, "Tell about a verb, or all.", NULL,
+     help_options, help},
+};
+
+#define N_VERBS (sizeof verbs / sizeof verbs[0])
+
+static const struct verb *find(const char *name)
+{
+    for (size_t i = 0; i < N_VERBS; i++)
+        if (!strcmp(verbs[i].name, name))
+            return &verbs[i];
+    return NULL;
+}
+
+static int no_such_verb(const char *name, struct err *err)
+{
+    return err_set(err, ERR_INVALID, "no such verb: %s; see: mneme help",
+                   name);
+}
+
+static int help(const struct verb_args *args, struct err *err)
+{
+    const struct verb *verb;
+
+    if (verb_has(args, "man")) {
+        help_man(verbs, N_VERBS, stdout);
+    } else if (verb_has(args, "completion")) {
+        help_completion(verbs, N_VERBS, stdout);
+    } else if (args->n_words == 0) {
+        help_all(verbs, N_VERBS, stdout);
+    } else {
+        verb = find(args->words[0]);
+        if (!verb)
+            return no_such_verb(args->words[0], err);
+        help_verb(verb, stdout);
+    }
+    return 0;
+}
+
+static int run(const struct verb *verb, int argc, char **argv,
+               struct err *err)
+{
+    struct verb_args args;
+    int rc = verb_parse(verb, argc, argv, &args, err);
+
+    if (rc == 0 && verb_has(&args, "help"))
+        help_verb(verb, stdout);
+    else if (rc == 0)
+        rc = verb->run(&args, err);
+    verb_args_release(&args);
+    if (rc == 0 && (fflush(stdout) != 0 || ferror(stdout)))
+        rc = err_set(err, ERR_IO, "the standard output cannot be written");
+    return rc;
+}
+
+int main(int argc, char **argv)
+{
+    const char *name = argc > 1 ? argv[1] : NULL;
+    const struct verb *verb = name ? find(name) : NULL;
+    struct err err = ERR_INIT;
+    int rc;
+
+    setlocale(LC_CTYPE, "");
+    signal(SIGPIPE, SIG_IGN);
+    if (!name) {
+        help_all(verbs, N_VERBS, stderr);
+        return 2;
+    }
+    if (!strcmp(name, "--help") || !strcmp(name, "-h")) {
+        help_all(verbs, N_VERBS, stdout);
+        return 0;
+    }
+    if (!strcmp(name, "--version") || !strcmp(name, "-V")) {
+        puts("mneme " PACKAGE_VERSION);
+        return 0;
+    }
+    rc = verb ? run(verb, argc - 1, argv + 1, &err) : no_such_verb(name, &err);
+    if (rc && err.msg[0])
+        fprintf(stderr, "mneme%s%s: %s\n", verb ? " " : "",
+                verb ? verb->name : "", err.msg);
+    return err_exit_status(rc);
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * table.h - aligned columns of text.
+ *
+ * What a cell holds may come from anybody's records: control characters are
+ * shown as '?', so that no name can move the cursor.
+ *
+ *     struct table t;
+ *     table_init(&t, "l:NAME r:BYTES");
+ *     table_cell(&t, "%s", name);
+ *     table_cell(&t, "%lld", bytes);      a row is full: the next one begins
+ *     table_print(&t, stdout);
+ *     table_release(&t);
+ *
+ * Owner:   the caller; cells are copies
+ * Threads: one at a time
+ */
+#ifndef MNEME_CLI_TABLE_H
+#define MNEME_CLI_TABLE_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#define TABLE_MAX_COLUMNS 32
+
+struct table {
+    char align[TABLE_MAX_COLUMNS]; /* 'l' or 'r' */
+    size_t n_columns;
+    char **cells; /* the first row is the heading */
+    size_t n_cells, cap_cells;
+};
+
+/* Columns as "l:NAME r:NAME ...", left or right aligned; an underscore stands
+ * for a space. */
+void table_init(struct table *t, const char *columns);
+void table_column(struct table *t, char align, const char *name);
+void table_cell(struct table *t, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+void table_real(struct table *t, double value, int digits); /* NaN: "-" */
+void table_time(struct table *t, int64_t wall_ms);          /* local; < 0: "-" */
+void table_print(const struct table *t, FILE *out);
+void table_release(struct table *t);
+
+/* Prints text with control characters as '?', but for line feeds and tabs. */
+void table_print_text(const char *text, size_t n_bytes, FILE *out);
+
+#endif

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * getopt_long over the verb's own options and the common ones. Long options
+ * are returned as FIRST_LONG plus their place in the joined list.
+ */
+#include "config.h"
+
+#include "cli/verb.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/xalloc.h"
+
+#define FIRST_LONG 256
+#define MOST_OPTIONS 32
+
+const struct verb_option verb_common[] = {
+    {"addr", 0, "ADDRESS",
+     "where the daemon answers: HOST:PORT or unix:PATH (default: $MNEME_ADDR, "
+     "else what it wrote into its data directory, else 127.0.0.1:6636)"},
+    {"data-dir", 0, "DIR", "the daemon's data directory (default: "
+                           "./mneme-data)"},
+    {"json", 0, NULL, "print JSON instead of a table"},
+    {"help", 'h', NULL, "print this and exit"},
+    {NULL, 0, NULL, NULL},
+};
+
+/* --- getopt's form of the table ----------------------------------------- */
+
+struct joined {
+    const struct verb_option *all[MOST_OPTIONS];
+    struct option longs[MOST_OPTIONS + 1];
+    char shorts[3 * MOST_OPTIONS + 2];
+    size_t n;
+};
+
+static void join_one(struct joined *j, const struct verb_option *o)
+{
+    size_t at = strlen(j->shorts);
+
+    BUG_ON(j->n == MOST_OPTIONS);
+    j->all[j->n] = o;
+    j->longs[j->n].name = o->name;
+    j->longs[j->n].has_arg = o->value ? required_argument : no_argument;
+    j->longs[j->n].val = FIRST_LONG + (int)j->n;
+    j->n++;
+    if (o->letter) {
+        j->shorts[at++] = o->letter;
+        if (o->value)
+            j->shorts[at++] = ':';
+        j->shorts[at] = '\0';
+    }
+}
+
+static void join(const struct verb *verb, struct joined *j)
+{
+    memset(j, 0, sizeof *j);
+    strcpy(j->shorts, ":"); /* a missing value is told from a wrong option */
+    for (const struct verb_option *o = verb->options; o && o->name; o++)
+        join_one(j, o);
+    for (const struct verb_option *o = verb_common; o->name; o++)
+        if (verb->json || strcmp(o->name, "json") != 0)
+            join_one(j, o);
+}
+
+static const struct verb_option *find(const struct joined *j, int c)
+{
+    if (c >= FIRST_LONG)
+        return j->all[c - FIRST_LONG];
+    for (size_t i = 0; i < j->n; i++)
+        if (j->all[i]->letter == c)
+            return j->all[i];
+    return NULL;
+}
+
+static int wrong_option(const struct verb *verb, int c, char **argv,
+                        struct err *err)
+{
+    return err_set(err, ERR_INVALID,
+                   "%s %s; see: mneme %s --help",
+                   c == ':' ? "a value is missing after"
+                            : "no such option, or not this way:",
+                   argv[optind - 1], verb->name);
+}
+
+static int count_words(const struct verb *verb, size_t n, struct err *err)
+{
+    if (n >= verb->min_words && n <= verb->max_words)
+        return 0;
+    return err_set(err, ERR_INVALID, "too %s arguments; usage: mneme %s%s%s",
+                   n < verb->min_words ? "few" : "many", verb->name,
+                   verb->words ? " " : "", verb->words ? verb->words : "");
+}
+
+int verb_parse(const struct verb *verb, int argc, char **argv,
+               struct verb_args *args, struct err *err)
+{
+    struct joined j;
+    int c;
+
+    join(verb, &j);
+    memset(args, 0, sizeof *args);
+    args->verb = verb;
+    opterr = 0;
+    optind = 1;
+    while ((c = getopt_long(argc, argv, j.shorts, j.longs, NULL)) != -1) {
+        if (c == '?' || c == ':')
+            return wrong_option(verb, c, argv, err);
+        XGROW(args->given, args->n_given, args->cap_given);
+        args->given[args->n_given].option = find(&j, c);
+        args->given[args->n_given++].value = optarg;
+    }
+    args->words = argv + optind;
+    args->n_words = (size_t)(argc - optind);
+    if (verb_has(args, "help"))
+        return 0;
+    return count_words(verb, args->n_words, err);
+}
+
+void verb_args_release(struct verb_args *args)
+{
+    free(args->given);
+    args->given = NULL;
+}
+
+/* --- reading what was given --------------------------------------------- */
+
+static const struct verb_given *last(const struct verb_args *args,
+                                     const char *name)
+{
+    for (size_t i = args->n_given; i-- > 0;)
+        if (!strcmp(args->given[i].option->name, name))
+            return &args->given[i];
+    return NULL;
+}
+
+const char *verb_value(const struct verb_args *args, const char *name)
+{
+    const struct verb_given *g = last(args, name);
+
+    return g ? g->value : NULL;
+}
+
+bool verb_has(const struct verb_args *args, const char *name)
+{
+    return last(args, name) != NULL;
+}
+
+static int parse_integer(const char *text, int64_t least, int64_t most,
+                         int64_t *out)
+{
+    char *end;
+    long long value;
+
+    errno = 0;
+    value = strtoll(text, &end, 10);
+    if (errno || end == text || *end || value < least || value > most)
+        return -1;
+    *out = value;
+    return 0;
+}
+
+int verb_integer(const struct verb_args *args, const char *name,
+                 int64_t least, int64_t most, int64_t *out, struct err *err)
+{
+    const char *text = verb_value(args, name);
+
+    if (!text || parse_integer(text, least, most, out) == 0)
+        return 0;
+    return err_set(err, ERR_INVALID,
+                   "--%s: %s: a whole number from %lld to %lld is needed",
+                   name, text, (long long)least, (long long)most);
+}
+
+int verb_real(const struct verb_args *args, const char *name, double least,
+              double most, double *out, struct err *err)
+{
+    const char *text = verb_value(args, name);
+    char *end;
+    double value;
+
+    if (!text)
+        return 0;
+    value = strtod(text, &end);
+    if (end == text || *end || !(value >= least && value <= most))
+        return err_set(err, ERR_INVALID,
+                       "--%s: %s: a number from %g to %g is needed", name,
+                       text, least, most);
+    *out = value;
+    return 0;
+}
+
+int verb_version(const char *word, int64_t *version, struct err *err)
+{
+    if (parse_integer(word, 1, INT64_MAX, version) == 0)
+        return 0;
+    return err_set(err, ERR_INVALID,
+                   "%s: the number of a version is needed; see: mneme versions",
+                   word);
+}
+
+const char *verb_data_dir(const struct verb_args *args)
+{
+    const char *dir = verb_value(args, "data-dir");
+
+    return dir ? dir : "./mneme-data";
+}

@@ -52,7 +52,7 @@ void learner_options_default(struct learner_options *o)
                   .weight_decay = 0.1f,
                   .clip_norm = 1.0f},
         .ewc = {.enabled = true,
-                .lambda = 1.0f,
+                .lambda = 10.0f,
                 .decay = 0.95f,
                 .consolidate = EWC_AUTO},
         .class_weight = 0.1f,

@@ -62,6 +62,22 @@ tests_test_learner_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS) \
 	-DTOP_SRCDIR='"$(abs_top_srcdir)"'
 tests_test_learner_LDADD = $(LEARNER_LIBS) $(CMOCKA_LIBS)
 
+check_PROGRAMS += tests/test_forgetting
+tests_test_forgetting_SOURCES = tests/test_forgetting.c
+tests_test_forgetting_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_forgetting_LDADD = learner/liblearner.a $(REPLAY_LIBS) \
+	$(LEARNER_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_cut
+tests_test_cut_SOURCES = tests/test_cut.c
+tests_test_cut_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_cut_LDADD = $(LEARNER_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_infer
+tests_test_infer_SOURCES = tests/test_infer.c
+tests_test_infer_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_infer_LDADD = $(LEARNER_LIBS) $(CMOCKA_LIBS)
+
 check_PROGRAMS += tests/test_tokenizer
 tests_test_tokenizer_SOURCES = tests/test_tokenizer.c
 tests_test_tokenizer_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
@@ -76,3 +92,8 @@ bench_bench_train_LDADD = $(LEARNER_LIBS)
 EXTRA_DIST += learner/unicode_classes.py tests/compat_tokenizer.py \
 	bench/compare_pytorch.py \
 	tests/data/model_reference.py tests/data/model_reference.txt
+
+# What a stream teaches, and what is forgotten: `make bench/bench_learn`.
+EXTRA_PROGRAMS += bench/bench_learn
+bench_bench_learn_SOURCES = bench/bench_learn.c
+bench_bench_learn_LDADD = learner/liblearner.a $(REPLAY_LIBS) $(LEARNER_LIBS)

@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * bench_learn - how well a learner learns a stream, and what it forgets.
+ *
+ *     bench/bench_learn [--preset nano] [--vocab 0] [--lr 3e-3] [--beta1 B]
+ *                       [--beta2 B] [--decay W] [--batch 512] [--ratio 1]
+ *                       [--lambda 0] [--consolidate auto|STEPS] [--seed 42]
+ *                       [--threads 1] [--bytes 300000] [--record 2000]
+ *                       TEXTFILE...
+ *
+ * Each file is a domain, learned in one pass in the order given: its first
+ * --bytes bytes, cut at line ends into records of about --record bytes. Every
+ * twentieth record is held out. Replay is the real one, in memory.
+ *   --vocab   0: bytes; else byte-level BPE, learned from the text itself
+ *   --lambda  0: no EWC
+ * Prints the prequential bits per byte of each domain, then a line for each
+ * domain learned: bits per byte on what is held out of every domain so far.
+ */
+#include "config.h"
+
+#include <getopt.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/fileio.h"
+#include "base/timing.h"
+#include "base/xalloc.h"
+#include "learner/cut.h"
+#include "learner/learner.h"
+#include "learner/model.h"
+#include "replay/replay.h"
+
+#define MAX_DOMAINS 16
+#define HOLD_OUT 20 /* one record in this many */
+#define EVAL_TOKENS 4096
+
+static struct options {
+    const char *preset;
+    int vocab, batch, threads, record;
+    size_t n_bytes;
+    double ratio;
+    struct learner_options learner;
+} opt = {.preset = "nano",
+         .batch = 512,
+         .threads = 1,
+         .record = 2000,
+         .n_bytes = 300000,
+         .ratio = 1.0};
+
+/* One file, cut. */
+struct domain {
+    struct buf text;
+    struct cut *cuts;
+    struct segment *train, *held;
+    size_t n_cuts, n_train, n_held;
+};
+
+static struct domain domains[MAX_DOMAINS];
+static size_t n_domains;
+static struct tokenizer *tokenizer;
+static struct model_shape shape;
+static struct learner *learner;
+static struct replay *replay;
+
+static void fail(const struct err *err)
+{
+    fprintf(stderr, "bench_learn: %s\n", err->msg);
+    exit(1);
+}
+
+/* --- text ---------------------------------------------------------------- */
+
+static void read_domain(const char *path, struct domain *d)
+{
+    struct err err = ERR_INIT;
+
+    if (fileio_read(path, (size_t)1 << 30, &d->text, &err))
+        fail(&err);
+    if (d->text.len > opt.n_bytes)
+        d->text.len = opt.n_bytes;
+}
+
+/* Where the record that begins at `from` ends: after the first line end past
+ * the wanted size. */
+static size_t record_end(const struct buf *text, size_t from)
+{
+    size_t to = from + (size_t)opt.record;
+    const char *end;
+
+    if (to >= text->len)
+        return text->len;
+    end = memchr(text->data + to, '\n', text->len - to);
+    return end ? (size_t)(end + 1 - text->data) : text->len;
+}
+
+static void add_segments(struct segment **to, size_t *n, const struct cut *c)
+{
+    *to = xreallocarray(*to, *n + c->n_segments, sizeof **to);
+    memcpy(*to + *n, c->segments, c->n_segments * sizeof **to);
+    *n += c->n_segments;
+}
+
+static void cut_domain(struct domain *d, int32_t id)
+{
+    size_t cap = 0, from = 0;
+
+    while (from < d->text.len) {
+        size_t to = record_end(&d->text, from);
+        struct cut *c;
+
+        XGROW(d->cuts, d->n_cuts, cap);
+        c = &d->cuts[d->n_cuts++];
+        cut_record(c, tokenizer, (size_t)shape.context, NULL, 0,
+                   d->text.data + from, to - from, id, -1);
+        if (d->n_cuts % HOLD_OUT == 0)
+            add_segments(&d->held, &d->n_held, c);
+        else
+            add_segments(&d->train, &d->n_train, c);
+        from = to;
+    }
+}
+
+static void make_tokenizer(void)
+{
+    struct buf all = BUF_INIT;
+    struct err err = ERR_INIT;
+
+    for (size_t i = 0; i < n_domains; i++)
+        buf_add(&all, domains[i].text.data, domains[i].text.len);
+    if (opt.vocab == 0)
+        tokenizer = tokenizer_create_bytes();
+    else if (tokenizer_train(all.data, all.len, opt.vocab, NULL, NULL,
+                             &tokenizer, &err))
+        fail(&err);
+    buf_release(&all);
+}
+
+/* --- bits per byte on what is held out ----------------------------------- */
+
+static float *gather_weights(const struct model *m)
+{
+    struct tensor_list weights = TENSOR_LIST_INIT;
+    float *params = xfloats(m->n_params);
+
+    learner_export(learner, &weights, NULL, NULL, NULL, NULL);
+    for (size_t i = 0; i < m->n_tensors; i++)
+        memcpy(params + m->tensors[i].offset, weights.items[i].data,
+               m->tensors[i].count * sizeof *params);
+    tensor_list_release(&weights);
+    return params;
+}
+
+static double sum_losses(const struct segment *s, const float *loss)
+{
+    double nats = 0.0;
+
+    for (uint32_t t = s->n_masked; t + (s->ends ? 1 : 0) < s->n_tokens; t++)
+        nats += (double)loss[t];
+    return nats;
+}
+
+static double held_out_bits(const struct model *m, const float *params,
+                            struct model_work *work, const struct domain *d)
+{
+    float *loss = xfloats(EVAL_TOKENS);
+    struct batch b = {0};
+    double nats = 0.0, n_bytes = 0.0;
+
+    for (size_t i = 0; i < d->n_held; i++) {
+        batch_clear(&b);
+        batch_add(&b, &d->held[i]);
+        model_forward(m, params, &b, work, loss);
+        nats += sum_losses(&d->held[i], loss);
+        n_bytes += d->held[i].n_bytes;
+    }
+    batch_release(&b);
+    free(loss);
+    return nats / log(2) / n_bytes;
+}
+
+static void print_held_out(size_t learned)
+{
+    struct model *m;
+    struct model_work *work;
+    float *params;
+    struct err err = ERR_INIT;
+
+    if (model_create(&shape, &m, &err))
+        fail(&err);
+    work = model_work_create(m, (size_t)shape.context);
+    params = gather_weights(m);
+    printf("held out after %zu:", learned + 1);
+    for (size_t i = 0; i <= learned; i++)
+        printf(" %.4f", held_out_bits(m, params, work, &domains[i]));
+    printf("\n");
+    free(params);
+    model_work_free(work);
+    model_free(m);
+}
+
+/* --- learning ------------------------------------------------------------ */
+
+static struct segment *copy_draws(const struct replay_draw *draws, size_t n)
+{
+    struct segment *s = xcalloc(n, sizeof *s);
+
+    for (size_t i = 0; i < n; i++)
+        s[i] = draws[i].segment;
+    return s;
+}
+
+/* One step on fresh[n]; adds up nats of text. */
+static void step(const struct segment *fresh, size_t n, size_t n_tokens,
+                 double *nats)
+{
+    uint64_t number = (uint64_t)learner_steps(learner);
+    struct replay_draw *draws = NULL, *fisher = NULL;
+    size_t n_draws = 0, n_fisher = 0;
+    struct learner_step_input in = {.fresh = fresh, .n_fresh = n};
+    struct learner_step_output out = {0};
+    struct segment_origin origin = {0};
+    struct segment *replayed, *for_fisher;
+    struct err err = ERR_INIT;
+
+    if (replay_sample_fisher(replay, number,
+                             learner_fisher_wants(learner, n_tokens), &fisher,
+                             &n_fisher, &err))
+        fail(&err);
+    in.fisher = for_fisher = copy_draws(fisher, n_fisher);
+    in.n_fisher = n_fisher;
+    if (replay_sample(replay, number,
+                      (size_t)(opt.ratio * (double)n_tokens), false, &draws,
+                      &n_draws, &err))
+        fail(&err);
+    in.replayed = replayed = copy_draws(draws, n_draws);
+    in.n_replayed = n_draws;
+    out.nats = xcalloc(n + n_draws, sizeof *out.nats);
+    out.text_nats = xcalloc(n + n_draws, sizeof *out.text_nats);
+    if (learner_step(learner, &in, &out, &err))
+        fail(&err);
+    for (size_t i = 0; i < n; i++) {
+        *nats += out.text_nats[i];
+        replay_offer(replay, &fresh[i], &origin, out.nats[i]);
+    }
+    if (out.consolidated)
+        printf("consolidated at step %llu\n", (unsigned long long)number);
+    free(replayed);
+    free(for_fisher);
+    free(out.nats);
+    free(out.text_nats);
+}
+
+static void learn_domain(const struct domain *d)
+{
+    double nats = 0.0, n_bytes = 0.0;
+    int64_t began = timing_mono_ns();
+    size_t at = 0;
+
+    while (at < d->n_train) {
+        size_t n = 1, n_tokens = d->train[at].n_tokens;
+
+        while (at + n < d->n_train &&
+               n_tokens + d->train[at + n].n_tokens <= (size_t)opt.batch)
+            n_tokens += d->train[at + n++].n_tokens;
+        step(d->train + at, n, n_tokens, &nats);
+        for (size_t i = 0; i < n; i++)
+            n_bytes += d->train[at + i].n_bytes;
+        at += n;
+    }
+    printf("prequential %.4f bits per byte, %.0f bytes, %.0f bytes/s, "
+           "%lld skipped, share %.0f consolidations\n",
+           nats / log(2) / n_bytes, n_bytes,
+           n_bytes / timing_seconds_since(began),
+           (long long)learner_optim(learner)->skipped,
+           (double)learner_ewc(learner)->consolidations);
+}
+
+/* --- options ------------------------------------------------------------- */
+
+enum {
+    O_PRESET = 256, O_VOCAB, O_LR, O_BETA1, O_BETA2, O_DECAY, O_BATCH,
+    O_RATIO, O_LAMBDA, O_CONSOLIDATE, O_SEED, O_THREADS, O_BYTES, O_RECORD
+};
+
+static const struct option long_options[] = {
+    {"preset", required_argument, NULL, O_PRESET},
+    {"vocab", required_argument, NULL, O_VOCAB},
+    {"lr", required_argument, NULL, O_LR},
+    {"beta1", required_argument, NULL, O_BETA1},
+    {"beta2", required_argument, NULL, O_BETA2},
+    {"decay", required_argument, NULL, O_DECAY},
+    {"batch", required_argument, NULL, O_BATCH},
+    {"ratio", required_argument, NULL, O_RATIO},
+    {"lambda", required_argument, NULL, O_LAMBDA},
+    {"consolidate", required_argument, NULL, O_CONSOLIDATE},
+    {"seed", required_argument, NULL, O_SEED},
+    {"threads", required_argument, NULL, O_THREADS},
+    {"bytes", required_argument, NULL, O_BYTES},
+    {"record", required_argument, NULL, O_RECORD},
+    {NULL, 0, NULL, 0},
+};
+
+static void set_consolidate(struct ewc_options *e, const char *value)
+{
+    e->consolidate = strcmp(value, "auto") ? EWC_EVERY : EWC_AUTO;
+    e->every_steps = atoll(value);
+}
+
+static void set_option(int which, const char *value)
+{
+    struct learner_options *l = &opt.learner;
+
+    switch (which) {
+    case O_PRESET: opt.preset = value; break;
+    case O_VOCAB: opt.vocab = atoi(value); break;
+    case O_LR: l->optim.lr = (float)atof(value); break;
+    case O_BETA1: l->optim.beta1 = (float)atof(value); break;
+    case O_BETA2: l->optim.beta2 = (float)atof(value); break;
+    case O_DECAY: l->optim.weight_decay = (float)atof(value); break;
+    case O_BATCH: opt.batch = atoi(value); break;
+    case O_RATIO: opt.ratio = atof(value); break;
+    case O_LAMBDA:
+        l->ewc.lambda = (float)atof(value);
+        l->ewc.enabled = l->ewc.lambda > 0.0f;
+        break;
+    case O_CONSOLIDATE: set_consolidate(&l->ewc, value); break;
+    case O_SEED: l->seed = (uint64_t)atoll(value); break;
+    case O_THREADS: opt.threads = atoi(value); break;
+    case O_BYTES: opt.n_bytes = (size_t)atoll(value); break;
+    case O_RECORD: opt.record = atoi(value); break;
+    default: exit(2);
+    }
+}
+
+static void create_parts(void)
+{
+    struct replay_options rows;
+    struct err err = ERR_INIT;
+
+    if (model_preset(opt.preset, &shape, &err))
+        fail(&err);
+    shape.vocab_size = tokenizer_vocab_size(tokenizer);
+    opt.learner.shape = &shape;
+    opt.learner.tokenizer = tokenizer;
+    opt.learner.threads = opt.threads;
+    opt.learner.shards = 2;
+    if (learner_create(&opt.learner, &learner, &err))
+        fail(&err);
+    replay_options_default(&rows, REPLAY_ROWS);
+    rows.seed = opt.learner.seed;
+    replay = replay_create(&rows, NULL);
+}
+
+int main(int argc, char **argv)
+{
+    int which;
+
+    learner_options_default(&opt.learner);
+    opt.learner.ewc.enabled = false;
+    while ((which = getopt_long(argc, argv, "", long_options, NULL)) != -1)
+        set_option(which, optarg);
+    for (; optind < argc && n_domains < MAX_DOMAINS; optind++)
+        read_domain(argv[optind], &domains[n_domains++]);
+    make_tokenizer();
+    create_parts();
+    for (size_t i = 0; i < n_domains; i++)
+        cut_domain(&domains[i], (int32_t)i);
+    for (size_t i = 0; i < n_domains; i++) {
+        learn_domain(&domains[i]);
+        print_held_out(i);
+    }
+    return 0;
+}

@@ -37,6 +37,12 @@ struct http;
 int http_start(const struct http_context *context, struct http **http,
                struct err *err);
 const char *http_address(const struct http *h);
+
+/* Reads the token file that the configuration names now; on an error the
+ * tokens stay as they were. Main thread, after conf_reload_apply. */
+int http_reload(struct http *h, struct err *err);
+
+/* NULL is fine. Requests that compute are cut short; removes http.addr. */
 void http_stop(struct http *h);
 
 #endif

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * http_impl.h - what the server and its endpoints share.
+ *
+ * An endpoint reads the request with the http_get_* functions and leaves its
+ * reply with http_answer or http_fail; the server sends it. A helper that
+ * returns false has already left the error as the reply:
+ *
+ *     if (!http_get_integer(rq, "n", 1, 16, &n))
+ *         return;
+ *
+ * Errors have OpenAI's shape: {"error":{"message","type","code","param"}}.
+ *
+ * Threads: an endpoint runs in its connection's thread; a struct http_request
+ * belongs to it
+ */
+#ifndef MNEME_DAEMON_HTTP_IMPL_H
+#define MNEME_DAEMON_HTTP_IMPL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <jansson.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "daemon/http.h"
+#include "learner/infer.h"
+
+/* --- a request and its reply -------------------------------------------- */
+
+#define HTTP_MAX_ARGUMENT 128 /* bytes of a name in a path */
+
+struct MHD_Connection;
+struct http_route;
+struct http_stream;
+
+struct http_reply {
+    int status;         /* 0: none yet */
+    json_t *json;       /* or: */
+    struct buf text;
+    const char *type;   /* of text */
+    int64_t version;    /* that answered; 0: no model did */
+    int retry_seconds;  /* 0: no Retry-After */
+    const char *allow;  /* with 405 */
+    bool close;         /* the connection, after it */
+    struct http_stream *stream; /* instead of a body; see below */
+};
+
+struct http_request {
+    struct http *http;
+    const struct http_context *context;
+    struct MHD_Connection *connection;
+    const struct http_route *route;
+    char argument[HTTP_MAX_ARGUMENT]; /* what {} stands for in the path */
+    struct buf bytes;                 /* the body, as it came */
+    size_t n_dropped;                 /* body bytes not kept */
+    json_t *body;                     /* an object, perhaps empty */
+    struct http_reply reply;
+};
+
+/* Takes json over. */
+void http_answer(struct http_request *rq, int status, json_t *json);
+
+/* code: one word for programs; param: the field that is wrong, or NULL. */
+void http_fail(struct http_request *rq, int status, const char *code,
+               const char *param, const char *fmt, ...)
+    __attribute__((format(printf, 5, 6)));
+
+/* With the status that fits err's code. */
+void http_fail_err(struct http_request *rq, const struct err *err);
+
+/* Is the server going down? Long work asks now and then. */
+bool http_stopping(const struct http *h);
+
+/* --- reading a request -------------------------------------------------- */
+
+/* Parses rq->bytes into rq->body. No bytes are {}; too deep is refused before
+ * the parser recurses. */
+bool http_parse_body(struct http_request *rq);
+
+/* Fields of the body. Absent or null: *value stays as it is. */
+bool http_get_integer(struct http_request *rq, const char *key, int64_t min,
+                      int64_t max, int64_t *value);
+bool http_get_number(struct http_request *rq, const char *key, double min,
+                     double max, double *value);
+bool http_get_bool(struct http_request *rq, const char *key, bool *value);
+
+/* A string without NULs in it, the body's own. */
+bool http_get_string(struct http_request *rq, const char *key,
+                     const char **value);
+
+/* A string or an array of 1 to max strings, which may have NULs in them:
+ * *list is an array of json strings, to be released with json_decref. */
+bool http_get_strings(struct http_request *rq, const char *key, size_t max,
+                      json_t **list);
+
+/* A number in the query (?key=3). */
+bool http_query_integer(struct http_request *rq, const char *key,
+                        int64_t min, int64_t max, int64_t *value);
+
+/* A number in decimal digits and nothing else; false without a reply. */
+bool http_parse_number(const char *s, int64_t *value);
+
+/* --- the version that a request names ------------------------------------ */
+
+/* From "model" in the body; to be given back with serving_put. Sets
+ * reply.version. NULL: failed. */
+const struct infer *http_get_model(struct http_request *rq,
+                                   int64_t *version);
+
+/* The same for a name; NULL is the serving version. */
+const struct infer *http_find_model(struct http_request *rq,
+                                    const char *name, int64_t *version);
+
+/* Does it have a Transformer? Otherwise fails. */
+bool http_need_text_model(struct http_request *rq, const struct infer *f);
+
+/* --- places to compute --------------------------------------------------- */
+
+struct http_places;
+
+/* n places, and room for so many that wait for one. */
+struct http_places *http_places_create(int n, int most_waiting);
+void http_places_free(struct http_places *p);
+
+/* Waits for a place. ERR_AGAIN when too many wait already or it takes too
+ * long; ERR_STATE after http_places_close. */
+int http_places_take(struct http_places *p, struct err *err);
+void http_places_give(struct http_places *p);
+void http_places_close(struct http_places *p);
+
+/* --- tokens -------------------------------------------------------------- */
+
+enum http_scope { HTTP_OPEN, HTTP_INFER, HTTP_ADMIN };
+
+struct http_tokens;
+
+/*
+ * Reads a token file: lines `infer TOKEN` or `admin TOKEN`, empty lines and
+ * lines that begin with #. An admin token does everything.
+ *   path  NULL: no token is needed for anything
+ */
+int http_tokens_load(const char *path, struct http_tokens **tokens,
+                     struct err *err);
+void http_tokens_free(struct http_tokens *t);
+bool http_tokens_needed(const struct http_tokens *t);
+
+/* What the Authorization header (NULL: none) allows. The time it takes does
+ * not tell how much of a token was right. */
+enum http_scope http_tokens_check(const struct http_tokens *t,
+                                  const char *authorization);
+
+/* --- listening ------------------------------------------------------------ */
+
+/* A bound, listening socket for http.listen, and the address to tell. ERR_IO
+ * names an address that is taken. */
+int http_listen(const struct conf_http *conf, int *fd, char **address,
+                struct err *err);
+
+/* --- endpoints ------------------------------------------------------------ */
+
+typedef void http_endpoint(struct http_request *rq);
+
+/* api_status.c */
+http_endpoint api_status, api_domains, api_history, api_metrics, api_healthz,
+    api_readyz, api_operation, api_rollback, api_pin, api_unpin, api_promote;
+
+/* api_versions.c */
+http_endpoint api_versions, api_version;
+
+#endif

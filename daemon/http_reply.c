@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Replies, and reading fields of a request with the errors that clients of
+ * OpenAI's interface know.
+ */
+#include "config.h"
+
+#include "daemon/http_impl.h"
+
+#include <microhttpd.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/utf8.h"
+
+#define MOST_DEPTH 32 /* of JSON; what is asked here needs 4 */
+
+/* --- replies ------------------------------------------------------------- */
+
+void http_answer(struct http_request *rq, int status, json_t *json)
+{
+    json_decref(rq->reply.json);
+    rq->reply.json = json;
+    rq->reply.status = status;
+}
+
+static const char *error_type(int status)
+{
+    switch (status) {
+    case 401:
+        return "authentication_error";
+    case 403:
+        return "permission_error";
+    case 429:
+        return "rate_limit_error";
+    case 503:
+        return "unavailable_error";
+    default:
+        return "invalid_request_error";
+    }
+}
+
+void http_fail(struct http_request *rq, int status, const char *code,
+               const char *param, const char *fmt, ...)
+{
+    char message[ERR_MSG_MAX + 64];
+    struct buf text = BUF_INIT;
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(message, sizeof message, fmt, ap);
+    va_end(ap);
+    /* It may quote what the client sent, cut anywhere. */
+    utf8_repair(message, strlen(message), &text);
+    http_answer(rq, status,
+                json_pack("{s:{s:s, s:s, s:s, s:s?}}", "error", "message",
+                          text.data ? text.data : "", "type",
+                          error_type(status), "code", code, "param", param));
+    buf_release(&text);
+    if (status == 429 || status == 503)
+        rq->reply.retry_seconds = 1;
+}
+
+void http_fail_err(struct http_request *rq, const struct err *err)
+{
+    switch (err->code) {
+    case ERR_INVALID:
+    case ERR_LIMIT:
+        http_fail(rq, 400, "invalid_value", NULL, "%s", err->msg);
+        break;
+    case ERR_NOTFOUND:
+        http_fail(rq, 404, "not_found", NULL, "%s", err->msg);
+        break;
+    case ERR_STATE:
+        http_fail(rq, 409, "refused", NULL, "%s", err->msg);
+        break;
+    case ERR_CORRUPT:
+        http_fail(rq, 409, "damaged", NULL, "%s", err->msg);
+        break;
+    default: /* the machine's trouble, not the request's */
+        http_fail(rq, 503, "unavailable", NULL, "%s", err->msg);
+    }
+}
+
+/* --- the body ------------------------------------------------------------ */
+
+/* How deep brackets nest, strings left out. */
+static size_t depth_of(const char *s, size_t n)
+{
+    size_t depth = 0, most = 0;
+    bool in_string = false;
+
+    for (size_t i = 0; i < n; i++) {
+        if (in_string) {
+            if (s[i] == '\\')
+                i++;
+            else if (s[i] == '"')
+                in_string = false;
+        } else if (s[i] == '"') {
+            in_string = true;
+        } else if (s[i] == '[' || s[i] == '{') {
+            if (++depth > most)
+                most = depth;
+        } else if ((s[i] == ']' || s[i] == '}') && depth) {
+            depth--;
+        }
+    }
+    return most;
+}
+
+bool http_parse_body(struct http_request *rq)
+{
+    json_error_t why;
+
+    if (rq->bytes.len == 0) {
+        rq->body = json_object();
+        return true;
+    }
+    if (depth_of(rq->bytes.data, rq->bytes.len) > MOST_DEPTH) {
+        http_fail(rq, 400, "invalid_json", NULL,
+                  "the body is not usable JSON: it nests deeper than %d",
+                  MOST_DEPTH);
+        return false;
+    }
+    rq->body = json_loadb(rq->bytes.data, rq->bytes.len,
+                          JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &why);
+    if (!rq->body) {
+        http_fail(rq, 400, "invalid_json", NULL,
+                  "the body is not usable JSON: line %d, column %d: %s",
+                  why.line, why.column, why.text);
+        return false;
+    }
+    if (!json_is_object(rq->body)) {
+        http_fail(rq, 400, "invalid_json", NULL,
+                  "the body must be a JSON object");
+        return false;
+    }
+    return true;
+}
+
+/* NULL when absent or null. */
+static const json_t *field(const struct http_request *rq, const char *key)
+{
+    const json_t *value = json_object_get(rq->body, key);
+
+    return json_is_null(value) ? NULL : value;
+}
+
+static bool wrong(struct http_request *rq, const char *key,
+                  const char *what)
+{
+    http_fail(rq, 400, "invalid_type", key, "'%s' must be %s", key, what);
+    return false;
+}
+
+bool http_get_integer(struct http_request *rq, const char *key, int64_t min,
+                      int64_t max, int64_t *value)
+{
+    const json_t *given = field(rq, key);
+    int64_t x;
+
+    if (!given)
+        return true;
+    if (!json_is_integer(given))
+        return wrong(rq, key, "an integer");
+    x = json_integer_value(given);
+    if (x < min || x > max) {
+        http_fail(rq, 400, "invalid_value", key,
+                  "'%s' must be from %lld to %lld", key, (long long)min,
+                  (long long)max);
+        return false;
+    }
+    *value = x;
+    return true;
+}
+
+bool http_get_number(struct http_request *rq, const char *key, double min,
+                     double max, double *value)
+{
+    const json_t *given = field(rq, key);
+    double x;
+
+    if (!given)
+        return true;
+    if (!json_is_number(given))
+        return wrong(rq, key, "a number");
+    x = json_number_value(given);
+    if (!(x >= min && x <= max)) {
+        http_fail(rq, 400, "invalid_value", key,
+                  "'%s' must be from %g to %g", key, min, max);
+        return false;
+    }
+    *value = x;
+    return true;
+}
+
+bool http_get_bool(struct http_request *rq, const char *key, bool *value)
+{
+    const json_t *given = field(rq, key);
+
+    if (!given)
+        return true;
+    if (!json_is_boolean(given))
+        return wrong(rq, key, "true or false");
+    *value = json_is_true(given);
+    return true;
+}
+
+bool http_get_string(struct http_request *rq, const char *key,
+                     const char **value)
+{
+    const json_t *given = field(rq, key);
+
+    if (!given)
+        return true;
+    if (!json_is_string(given) ||
+        strlen(json_string_value(given)) != json_string_length(given))
+        return wrong(rq, key, "a string");
+    *value = json_string_value(given);
+    return true;
+}
+
+static bool are_strings(const json_t *list)
+{
+    for (size_t i = 0; i < json_array_size(list); i++)
+        if (!json_is_string(json_array_get(list, i)))
+            return false;
+    return true;
+}
+
+bool http_get_strings(struct http_request *rq, const char *key, size_t max,
+                      json_t **list)
+{
+    json_t *given = json_object_get(rq->body, key);
+
+    if (json_is_string(given)) {
+        *list = json_array();
+        json_array_append(*list, given);
+        return true;
+    }
+    if (!given || json_is_null(given)) {
+        http_fail(rq, 400, "missing_parameter", key, "'%s' is needed", key);
+        return false;
+    }
+    if (!json_is_array(given) || !are_strings(given))
+        return wrong(rq, key, "a string or an array of strings");
+    if (json_array_size(given) < 1 || json_array_size(given) > max) {
+        http_fail(rq, 400, "invalid_value", key,
+                  "'%s' must have 1 to %zu strings", key, max);
+        return false;
+    }
+    *list = json_incref(given);
+    return true;
+}
+
+/* --- the query and the path ---------------------------------------------- */
+
+bool http_parse_number(const char *s, int64_t *value)
+{
+    size_t n = strspn(s, "0123456789");
+
+    if (n == 0 || n > 18 || s[n])
+        return false;
+    *value = strtoll(s, NULL, 10);
+    return true;
+}
+
+bool http_query_integer(struct http_request *rq, const char *key,
+                        int64_t min, int64_t max, int64_t *value)
+{
+    const char *given = MHD_lookup_connection_value(
+        rq->connection, MHD_GET_ARGUMENT_KIND, key);
+    int64_t x;
+
+    if (!given)
+        return true;
+    if (!http_parse_number(given, &x) || x < min || x > max) {
+        http_fail(rq, 400, "invalid_value", key,
+                  "'%s' must be an integer from %lld to %lld", key,
+                  (long long)min, (long long)max);
+        return false;
+    }
+    *value = x;
+    return true;
+}

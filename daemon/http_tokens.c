@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "daemon/http_impl.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/fileio.h"
+#include "base/xalloc.h"
+
+#define MOST_FILE_BYTES 65536
+
+struct token {
+    enum http_scope scope;
+    char *text;
+};
+
+struct http_tokens {
+    bool needed;
+    struct token *items;
+    size_t n, cap;
+};
+
+void http_tokens_free(struct http_tokens *t)
+{
+    if (!t)
+        return;
+    for (size_t i = 0; i < t->n; i++)
+        free(t->items[i].text);
+    free(t->items);
+    free(t);
+}
+
+bool http_tokens_needed(const struct http_tokens *t)
+{
+    return t->needed;
+}
+
+/* One line, without its end. */
+static int add_line(struct http_tokens *t, char *line, const char *path,
+                    int number, struct err *err)
+{
+    char *save = NULL;
+    const char *scope = strtok_r(line, " \t\r", &save);
+    const char *text = strtok_r(NULL, " \t\r", &save);
+    bool is_admin;
+
+    if (!scope || scope[0] == '#')
+        return 0;
+    is_admin = !strcmp(scope, "admin");
+    /* The line itself is not quoted: it may be a secret. */
+    if ((!is_admin && strcmp(scope, "infer") != 0) || !text ||
+        strtok_r(NULL, " \t\r", &save))
+        return err_set(err, ERR_INVALID,
+                       "%s:%d: a line is `infer TOKEN` or `admin TOKEN`",
+                       path, number);
+    XGROW(t->items, t->n, t->cap);
+    t->items[t->n++] = (struct token){is_admin ? HTTP_ADMIN : HTTP_INFER,
+                                      xstrdup(text)};
+    return 0;
+}
+
+static int parse(struct http_tokens *t, char *text, const char *path,
+                 struct err *err)
+{
+    int number = 0, rc = 0;
+    char *line;
+
+    while (rc == 0 && (line = strsep(&text, "\n")))
+        rc = add_line(t, line, path, ++number, err);
+    if (rc == 0 && t->n == 0)
+        rc = err_set(err, ERR_INVALID,
+                     "%s: no token in it; a line is `infer TOKEN` or "
+                     "`admin TOKEN`",
+                     path);
+    return rc;
+}
+
+int http_tokens_load(const char *path, struct http_tokens **tokens,
+                     struct err *err)
+{
+    struct http_tokens *t = xcalloc(1, sizeof *t);
+    struct buf text = BUF_INIT;
+    int rc = 0;
+
+    t->needed = path != NULL;
+    if (path)
+        rc = fileio_read(path, MOST_FILE_BYTES, &text, err);
+    if (rc == 0 && path)
+        rc = parse(t, text.data ? text.data : (char[]){""}, path, err);
+    buf_release(&text);
+    if (rc) {
+        http_tokens_free(t);
+        return err_prefix(err, "http.token_file");
+    }
+    *tokens = t;
+    return 0;
+}
+
+/* As long for every difference. */
+static bool same(const char *secret, const char *given)
+{
+    size_t n = strlen(secret), n_given = strlen(given);
+    unsigned different = n != n_given;
+
+    for (size_t i = 0; i < n_given; i++)
+        different |= (unsigned char)secret[i % (n + 1)] ^
+                     (unsigned char)given[i];
+    return different == 0;
+}
+
+enum http_scope http_tokens_check(const struct http_tokens *t,
+                                  const char *authorization)
+{
+    enum http_scope scope = HTTP_OPEN;
+
+    if (!t->needed)
+        return HTTP_ADMIN;
+    if (!authorization || strncasecmp(authorization, "Bearer ", 7) != 0)
+        return HTTP_OPEN;
+    authorization += 7 + strspn(authorization + 7, " ");
+    for (size_t i = 0; i < t->n; i++)
+        if (same(t->items[i].text, authorization) &&
+            t->items[i].scope > scope)
+            scope = t->items[i].scope;
+    return scope;
+}

@@ -35,7 +35,9 @@
 #include "base/log.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
+#include "daemon/api_text.h"
 #include "daemon/http_impl.h"
+#include "daemon/http_stream.h"
 #include "daemon/options.h"
 
 #define READ_MS 30000
@@ -47,6 +49,7 @@
 #define SPARE_CONNECTIONS 16 /* beyond the limit, to say so */
 #define HEADER_BYTES 32768
 #define DRAIN_BYTES ((size_t)16 << 20) /* of a body that is refused */
+#define STREAM_BLOCK 4096
 #define NO_DEADLINE INT64_MAX
 
 struct connection {
@@ -103,6 +106,14 @@ static const struct http_route routes[] = {
     {"POST", "/v1/versions/{}/promote", api_promote, HTTP_ADMIN, 0},
     {"POST", "/v1/rollback", api_rollback, HTTP_ADMIN, 0},
     {"GET", "/v1/operations/{}", api_operation, HTTP_INFER, 0},
+    {"GET", "/v1/models", api_models, HTTP_INFER, 0},
+    {"GET", "/v1/models/{}", api_model, HTTP_INFER, 0},
+    {"POST", "/v1/score", api_score, HTTP_INFER, COMPUTES},
+    {"POST", "/v1/classify", api_classify, HTTP_INFER, COMPUTES},
+    {"POST", "/v1/embeddings", api_embeddings, HTTP_INFER, COMPUTES},
+    {"POST", "/tokenize", api_tokenize, HTTP_INFER, COMPUTES},
+    {"POST", "/detokenize", api_detokenize, HTTP_INFER, COMPUTES},
+    {"GET", "/tokenizer_info", api_tokenizer_info, HTTP_INFER, 0},
 };
 
 /* Does path fit the pattern? Then *argument holds what {} stands for. */
@@ -391,6 +402,33 @@ static struct MHD_Response *response_of(struct http_reply *reply)
     return MHD_create_response_from_buffer(n, body, MHD_RESPMEM_MUST_FREE);
 }
 
+/* Waits for what is written next; the writer ends when the daemon stops. */
+static ssize_t read_stream(void *arg, uint64_t at, char *bytes, size_t size)
+{
+    size_t n = http_stream_read(arg, bytes, size);
+
+    (void)at;
+    return n ? (ssize_t)n : MHD_CONTENT_READER_END_OF_STREAM;
+}
+
+static void free_stream(void *arg)
+{
+    http_stream_free(arg);
+}
+
+static struct MHD_Response *stream_of(struct http_reply *reply)
+{
+    struct http_stream *stream = reply->stream;
+    struct MHD_Response *r = MHD_create_response_from_callback(
+        MHD_SIZE_UNKNOWN, STREAM_BLOCK, read_stream, stream, free_stream);
+
+    reply->stream = NULL;
+    reply->type = HTTP_STREAM_TYPE;
+    if (!r)
+        http_stream_free(stream);
+    return r;
+}
+
 static void add_number(struct MHD_Response *r, const char *name, int64_t x)
 {
     char text[32];
@@ -423,10 +461,10 @@ static enum MHD_Result send_reply(struct http_request *rq)
     enum MHD_Result rc;
 
     /* json_pack gave nothing: a text in it is not UTF-8. */
-    if (!rq->reply.json && !rq->reply.type)
+    if (!rq->reply.json && !rq->reply.type && !rq->reply.stream)
         http_fail(rq, 503, "unavailable", NULL,
                   "the answer cannot be written as JSON");
-    r = response_of(&rq->reply);
+    r = rq->reply.stream ? stream_of(&rq->reply) : response_of(&rq->reply);
     if (!r)
         return MHD_NO;
     add_headers(r, &rq->reply);
@@ -487,6 +525,31 @@ static enum MHD_Result take(struct http_request *rq, const char *bytes,
     return rq->n_dropped > DRAIN_BYTES ? MHD_NO : MHD_YES;
 }
 
+static void give_place(void *arg)
+{
+    struct http *h = arg;
+
+    http_places_give(h->places);
+}
+
+/* A stream's writer keeps the place until it has returned. */
+static void compute(struct http_request *rq)
+{
+    struct http *h = rq->http;
+
+    rq->route->endpoint(rq);
+    if (!rq->reply.stream) {
+        http_places_give(h->places);
+        return;
+    }
+    if (http_stream_start(rq->reply.stream, give_place, h))
+        return;
+    http_places_give(h->places);
+    http_stream_free(rq->reply.stream);
+    rq->reply.stream = NULL;
+    http_fail(rq, 503, "unavailable", NULL, "cannot start a thread");
+}
+
 static void run_endpoint(struct http_request *rq)
 {
     struct err err = ERR_INIT;
@@ -497,8 +560,7 @@ static void run_endpoint(struct http_request *rq)
     }
     switch (http_places_take(rq->http->places, &err)) {
     case 0:
-        rq->route->endpoint(rq);
-        http_places_give(rq->http->places);
+        compute(rq);
         break;
     case ERR_AGAIN:
         http_fail(rq, 429, "overloaded", NULL, "%s", err.msg);
@@ -550,6 +612,7 @@ static void on_completed(void *arg, struct MHD_Connection *connection,
     set_deadline(arg, connection, IDLE_MS, false);
     json_decref(rq->body);
     json_decref(rq->reply.json);
+    http_stream_free(rq->reply.stream);
     buf_release(&rq->reply.text);
     buf_release(&rq->bytes);
     free(rq);

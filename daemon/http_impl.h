@@ -45,7 +45,7 @@ struct http_reply {
     int retry_seconds;  /* 0: no Retry-After */
     const char *allow;  /* with 405 */
     bool close;         /* the connection, after it */
-    struct http_stream *stream; /* instead of a body; see below */
+    struct http_stream *stream; /* instead of a body: http_stream.h */
 };
 
 struct http_request {
@@ -169,5 +169,8 @@ http_endpoint api_status, api_domains, api_history, api_metrics, api_healthz,
 
 /* api_versions.c */
 http_endpoint api_versions, api_version;
+
+/* api_models.c; for texts see api_text.h */
+http_endpoint api_models, api_model;
 
 #endif

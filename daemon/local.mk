@@ -13,13 +13,16 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/source_kafka.c \
 	daemon/control.c daemon/control.h \
 	daemon/daemon.c daemon/daemon.h \
+	daemon/api_models.c \
 	daemon/api_status.c \
+	daemon/api_text.c daemon/api_text.h \
 	daemon/api_versions.c \
 	daemon/gate.c daemon/gate.h \
 	daemon/http.c daemon/http.h daemon/http_impl.h \
 	daemon/http_listen.c \
 	daemon/http_places.c \
 	daemon/http_reply.c \
+	daemon/http_stream.c daemon/http_stream.h \
 	daemon/http_tokens.c \
 	daemon/intake.c daemon/intake.h \
 	daemon/judge.c daemon/judge.h \

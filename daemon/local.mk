@@ -13,6 +13,7 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/source_kafka.c \
 	daemon/control.c daemon/control.h \
 	daemon/daemon.c daemon/daemon.h \
+	daemon/api_completions.c \
 	daemon/api_models.c \
 	daemon/api_status.c \
 	daemon/api_text.c daemon/api_text.h \

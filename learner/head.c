@@ -33,9 +33,9 @@ void head_options_default(struct head_options *o)
     *o = (struct head_options){
         .dim = 0,
         .gram_dim = 32,
-        .gram_slots = 1 << 16,
+        .gram_slots = 1 << 17,
         .max_labels = 4096,
-        .lr = 0.1f,
+        .lr = 0.2f,
         .replay_logits = 0.1f,
         .seed = 42,
     };

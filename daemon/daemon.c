@@ -10,10 +10,7 @@
 
 #include <pthread.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "base/fileio.h"
 #include "base/log.h"
@@ -52,7 +49,6 @@ struct daemon {
     struct publisher *publisher;
     struct trainer *trainer;
     struct http *http;
-    char *pid_path;
 
     pthread_mutex_t mutex; /* guards fatal */
     struct err fatal;
@@ -106,18 +102,13 @@ static int open_store(struct daemon *d, int *shards, struct err *err)
 {
     int threads = d->conf->learner.threads ? (int)d->conf->learner.threads
                                            : options_cores();
-    char pid[32];
     int rc = fileio_mkdirs(d->conf->data_dir, err);
 
     if (rc == 0)
         rc = store_open(d->conf->data_dir, schemas(), 1, &d->store, err);
     if (rc)
         return rc;
-    d->pid_path = fileio_join(d->conf->data_dir, "mnemed.pid");
-    snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
-    rc = fileio_write_atomic(d->pid_path, pid, strlen(pid), err);
-    if (rc == 0)
-        rc = restore_settings(d->store, d->conf, threads, shards, err);
+    rc = restore_settings(d->store, d->conf, threads, shards, err);
     if (rc == 0)
         rc = catalog_open(d->conf->data_dir, &d->catalog, err);
     return rc;
@@ -264,6 +255,8 @@ static int start(struct daemon *d, struct err *err)
     make_publisher(d);
     make_trainer(d);
     d->board.source = d->source;
+    progress_show(&d->learning.progress, status_lock(&d->board));
+    status_unlock(&d->board);
     publisher_start(d->publisher);
     rc = start_http(d, err);
     if (rc == 0)
@@ -295,9 +288,6 @@ static void stop(struct daemon *d)
     serving_free(d->serving);
     catalog_close(d->catalog);
     store_close(d->store);
-    if (d->pid_path)
-        unlink(d->pid_path);
-    free(d->pid_path);
 }
 
 /* --- running ------------------------------------------------------------ */

@@ -21,10 +21,7 @@
 #include "daemon/judge.h"
 
 struct rollback_request {
-    int64_t to;
-    const char *mode, *reason;
-    const struct store_ledger_run *skipped;
-    size_t n_skipped;
+    const struct publisher_rollback *what;
     struct err *err;
     int rc;
 };
@@ -145,13 +142,11 @@ void publisher_wait(struct publisher *p)
     pthread_mutex_unlock(&p->mutex);
 }
 
-int publisher_rollback(struct publisher *p, int64_t to, const char *mode,
-                       const char *reason,
-                       const struct store_ledger_run *skipped,
-                       size_t n_skipped, struct err *err)
+int publisher_rollback(struct publisher *p,
+                       const struct publisher_rollback *what,
+                       struct err *err)
 {
-    struct rollback_request request = {to,        mode, reason, skipped,
-                                       n_skipped, err,  0};
+    struct rollback_request request = {what, err, 0};
 
     pthread_mutex_lock(&p->mutex);
     p->rollback = &request;
@@ -226,56 +221,98 @@ static void tell_source(struct publisher *p, const struct snapshot *s)
     free(positions);
 }
 
+/* Event time of the newest record that a version has learned from; 0: none. */
+static int64_t newest_record_ms(struct publisher *p, int64_t version)
+{
+    struct catalog_version v;
+    struct progress progress;
+    int64_t ms = 0;
+
+    if (version == 0 || catalog_get(p->options.catalog, version, &v, NULL))
+        return 0;
+    progress_init(&progress);
+    if (progress_import(&progress, v.metadata_json, strlen(v.metadata_json),
+                        NULL) == 0)
+        ms = progress.newest_record_ms;
+    progress_release(&progress);
+    catalog_version_release(&v);
+    return ms;
+}
+
 static void show_pointers(struct publisher *p)
 {
     struct catalog_pointers pointers;
     struct status *s;
+    int64_t ms;
 
     if (catalog_pointers(p->options.catalog, &pointers, NULL) != 0)
         return;
+    ms = newest_record_ms(p, pointers.serving);
     s = status_lock(p->options.board);
     s->head_version = pointers.head;
     s->serving_version = pointers.serving;
     s->serving_pinned = pointers.serving_pinned;
+    s->serving_record_ms = ms;
     status_unlock(p->options.board);
 }
 
-static void show_verdict(struct publisher *p, const struct judgement *j,
-                         const char *verdict, int64_t newest_record_ms)
+/* A holdout loss of the head in a domain. Locks: needs the board's. */
+static void show_holdout(struct status *s, const char *domain, double loss)
+{
+    for (size_t d = 0; d < s->n_domains; d++) {
+        struct status_domain *out = &s->domains[d];
+
+        if (strncmp(out->name, domain, sizeof out->name - 1) != 0)
+            continue;
+        out->holdout = loss;
+        if (!(out->holdout_best <= loss))
+            out->holdout_best = loss;
+    }
+}
+
+/* What the last version told, for the board of a process that has just
+ * started: the lowest loss of a domain over all versions that are kept. */
+static void show_history(struct publisher *p)
+{
+    struct catalog_version *versions = NULL;
+    struct status *s;
+    size_t n = 0;
+
+    if (catalog_list(p->options.catalog, 0, 0, &versions, &n, NULL) != 0)
+        return;
+    s = status_lock(p->options.board);
+    for (size_t i = n; i-- > 0;) {
+        for (size_t d = 0; d < versions[i].n_domains; d++)
+            show_holdout(s, versions[i].domains[d].domain,
+                         versions[i].domains[d].bits_per_byte);
+        if (versions[i].head && versions[i].state != STORE_PENDING)
+            snprintf(s->publish.last_verdict, sizeof s->publish.last_verdict,
+                     "%s", store_state_name(versions[i].state));
+        catalog_version_release(&versions[i]);
+    }
+    status_unlock(p->options.board);
+    free(versions);
+}
+
+static void show_verdict(struct publisher *p, const struct judgement *j)
 {
     struct status *s = status_lock(p->options.board);
 
     snprintf(s->publish.last_verdict, sizeof s->publish.last_verdict, "%s",
-             verdict);
+             store_state_name(j->verdict));
     snprintf(s->publish.last_reason, sizeof s->publish.last_reason, "%s",
              j->reason);
     s->publish.passed += j->verdict == STORE_PASSED;
     s->publish.refused += j->verdict == STORE_FAILED;
     s->publish.inconclusive += j->verdict == STORE_INCONCLUSIVE;
-    if (j->verdict == STORE_PASSED)
-        s->serving_record_ms = newest_record_ms;
-    for (size_t i = 0; i < j->n_results; i++) {
-        const struct store_domain_result *r = &j->results[i];
-
-        for (size_t d = 0; d < s->n_domains; d++) {
-            struct status_domain *out = &s->domains[d];
-
-            if (strncmp(out->name, r->domain, sizeof out->name - 1) != 0)
-                continue;
-            out->holdout = r->bits_per_byte;
-            if (!(out->holdout_best <= r->bits_per_byte))
-                out->holdout_best = r->bits_per_byte;
-        }
-    }
+    for (size_t i = 0; i < j->n_results; i++)
+        show_holdout(s, j->results[i].domain, j->results[i].bits_per_byte);
     status_unlock(p->options.board);
 }
 
-/*
- * Loads a pending version, asks the judge, writes the verdict and switches.
- * newest_record_ms goes to the board.
- */
+/* Loads a pending version, asks the judge, writes the verdict and switches. */
 static int judge_version(struct publisher *p, int64_t version,
-                         int64_t newest_record_ms, struct err *err)
+                         struct err *err)
 {
     struct catalog_pointers pointers;
     struct judgement j = {0};
@@ -303,7 +340,7 @@ static int judge_version(struct publisher *p, int64_t version,
     log_info("gate", "version=%lld verdict=%s serving=%lld reason=\"%s\"",
              (long long)version, store_state_name(j.verdict),
              (long long)(serve ? version : pointers.serving), j.reason);
-    show_verdict(p, &j, store_state_name(j.verdict), newest_record_ms);
+    show_verdict(p, &j);
 out:
     show_pointers(p);
     judgement_release(&j);
@@ -333,16 +370,16 @@ static int prune(struct publisher *p, struct err *err)
     return rc;
 }
 
-/* What cannot be mended here ends the process; the rest waits for room. */
+/* What cannot be mended ends the process; the rest is tried again. */
 static void handle_failure(struct publisher *p, const char *what,
-                           const struct err *err)
+                           const struct err *err, bool again)
 {
     struct status *s = status_lock(p->options.board);
 
     s->publish.failed++;
     status_unlock(p->options.board);
     log_error(what, "%s", err->msg);
-    if (err->code != ERR_FULL)
+    if (!again)
         p->options.on_fatal(err, p->options.arg);
 }
 
@@ -361,13 +398,15 @@ static void give_outcome(struct publisher *p, struct snapshot *s,
 static void publish(struct publisher *p, struct snapshot *s)
 {
     int64_t started = timing_mono_ns(), version = 0;
-    int64_t newest_record_ms = s->newest_record_ms;
     struct err err = ERR_INIT;
     struct status *status;
     double seconds;
 
     if (store_snapshot(p, s, &version, &err) != 0) {
-        handle_failure(p, "publish", &err);
+        /* An anchor that cannot be linked is written whole the next time. */
+        handle_failure(p, "publish", &err,
+                       err.code == ERR_FULL ||
+                           (err.code == ERR_CORRUPT && s->anchor_unchanged));
         give_outcome(p, s, 0, &err);
         return;
     }
@@ -378,9 +417,9 @@ static void publish(struct publisher *p, struct snapshot *s)
              (long long)s->tokens_seen, seconds);
     give_outcome(p, s, version, &err);
     show_pointers(p);
-    if (judge_version(p, version, newest_record_ms, &err) != 0 ||
+    if (judge_version(p, version, &err) != 0 ||
         prune(p, &err) != 0)
-        handle_failure(p, "gate", &err);
+        handle_failure(p, "gate", &err, err.code == ERR_FULL);
     status = status_lock(p->options.board);
     status->publish.count++;
     status->publish.last_seconds = timing_seconds_since(started);
@@ -400,8 +439,8 @@ static void judge_pending(struct publisher *p)
         catalog_get(p->options.catalog, pointers.head, &v, &err) != 0)
         return;
     if (v.state == STORE_PENDING &&
-        judge_version(p, pointers.head, 0, &err) != 0)
-        handle_failure(p, "gate", &err);
+        judge_version(p, pointers.head, &err) != 0)
+        handle_failure(p, "gate", &err, err.code == ERR_FULL);
     catalog_version_release(&v);
 }
 
@@ -429,30 +468,43 @@ static int switch_to(struct publisher *p, int64_t version, bool pinned,
 static int rollback_rows(struct sqlite3 *db, int64_t last, void *arg,
                          struct err *err)
 {
-    const struct rollback_request *r = arg;
+    const struct publisher_rollback *what = arg;
 
-    return replay_db_rollback(db, r->to, last, err);
+    return replay_db_rollback(db, what->to, last, err);
 }
 
-static void roll_back(struct publisher *p, struct rollback_request *r)
+static int write_rollback(struct publisher *p,
+                          const struct publisher_rollback *what,
+                          struct err *err)
+{
+    int rc = store_know_partitions(p->options.store, what->known,
+                                   what->n_known, err);
+
+    return rc ? rc
+              : store_rollback(p->options.store, what->to, what->mode,
+                               what->reason, what->skipped, what->n_skipped,
+                               rollback_rows, (void *)what, err);
+}
+
+static int roll_back(struct publisher *p,
+                     const struct publisher_rollback *what, struct err *err)
 {
     struct infer *infer = NULL;
     struct status *s;
+    int rc = serving_load(p->options.serving, what->to, &infer, err);
 
-    r->rc = serving_load(p->options.serving, r->to, &infer, r->err);
-    if (r->rc == 0)
-        r->rc = store_rollback(p->options.store, r->to, r->mode, r->reason,
-                               r->skipped, r->n_skipped, rollback_rows, r,
-                               r->err);
-    if (r->rc == 0) {
-        serving_switch(p->options.serving, r->to, infer);
-        infer = NULL;
-        s = status_lock(p->options.board);
-        s->publish.rollbacks++;
-        status_unlock(p->options.board);
-        show_pointers(p);
+    if (rc == 0)
+        rc = write_rollback(p, what, err);
+    if (rc) {
+        infer_free(infer);
+        return rc;
     }
-    infer_free(infer);
+    serving_switch(p->options.serving, what->to, infer);
+    s = status_lock(p->options.board);
+    s->publish.rollbacks++;
+    status_unlock(p->options.board);
+    show_pointers(p);
+    return 0;
 }
 
 /* The newest version that passed: what `promote latest` follows. */
@@ -537,6 +589,8 @@ static void *run(void *arg)
 {
     struct publisher *p = arg;
 
+    show_pointers(p);
+    show_history(p);
     judge_pending(p);
     pthread_mutex_lock(&p->mutex);
     for (;;) {
@@ -551,7 +605,8 @@ static void *run(void *arg)
             pthread_cond_broadcast(&p->done);
         } else if (p->rollback) {
             pthread_mutex_unlock(&p->mutex);
-            roll_back(p, p->rollback);
+            p->rollback->rc =
+                roll_back(p, p->rollback->what, p->rollback->err);
             pthread_mutex_lock(&p->mutex);
             p->rollback = NULL;
             pthread_cond_broadcast(&p->done);

@@ -170,7 +170,13 @@ int rewind_run(const struct rewind_request *r, char *detail, size_t size,
     struct store_ledger_run *skipped = NULL;
     struct catalog_version v;
     struct catalog_pointers pointers;
-    size_t n = 0, n_present = 0, n_skipped = 0;
+    struct store_offset *known = NULL;
+    struct publisher_rollback what = {
+        .to = r->version,
+        .mode = r->skip ? "skip" : "rewind",
+        .reason = r->reason,
+    };
+    size_t n = 0, n_present = 0;
     int64_t undone = 0;
     int rc = check_version(l->catalog, r->version, &v, err);
 
@@ -179,14 +185,14 @@ int rewind_run(const struct rewind_request *r, char *detail, size_t size,
     back = positions_of(l, &v, &n);
     present = progress_positions(&l->progress, &n_present);
     if (r->skip)
-        skipped = skipped_ranges(l, back, n, &n_skipped);
+        skipped = skipped_ranges(l, back, n, &what.n_skipped);
     else
         rc = move_source(r, back, n, err);
     if (rc)
         goto out;
-    rc = publisher_rollback(r->publisher, r->version,
-                            r->skip ? "skip" : "rewind", r->reason, skipped,
-                            n_skipped, err);
+    what.known = known = progress_offsets(&l->progress, &what.n_known);
+    what.skipped = skipped;
+    rc = publisher_rollback(r->publisher, &what, err);
     if (rc) {
         if (!r->skip && move_source(r, present, n_present, NULL) == 0)
             intake_clear(l->intake);
@@ -208,6 +214,7 @@ out:
     free(back);
     free(present);
     free(skipped);
+    free(known);
     catalog_version_release(&v);
     return rc;
 }

@@ -20,7 +20,6 @@ struct snapshot *snapshot_take(const struct learner *l,
     s->step = learner_steps(l);
     s->tokens_seen = progress->tokens_seen;
     s->created_ms = timing_wall_ms();
-    s->newest_record_ms = progress->newest_record_ms;
     learner_export(l, &s->weights, &s->state, &s->anchor, &s->head,
                    anchor_generation);
     s->anchor_unchanged = before == *anchor_generation && before > 0;

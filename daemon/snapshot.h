@@ -24,7 +24,7 @@
 #include "replay/replay.h"
 
 struct snapshot {
-    int64_t step, tokens_seen, created_ms, newest_record_ms;
+    int64_t step, tokens_seen, created_ms;
     struct tensor_list weights, state, anchor, head;
     bool anchor_unchanged; /* since the head version: its file is linked */
     struct buf metadata, labels_json;

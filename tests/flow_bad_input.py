@@ -62,7 +62,7 @@ def lines_of_all_kinds():
 
 
 def bad_records(tap):
-    path = os.path.join(TMP, "kinds")
+    path = os.path.join(TMP, "kinds.txt")
     with open(path, "wb") as f:
         f.write(lines_of_all_kinds())
     d = Daemon("kinds", source__type="file", source__path=path).start()

@@ -49,7 +49,8 @@ struct head_example {
     size_t n_bytes;
     const float *states;  /* [n_states][dim] final states, NULL when linear */
     size_t n_states;
-    float *dstates;       /* out, [n_states][dim], overwritten; NULL: not wanted */
+    float *dstates;       /* out, [n_states][dim], overwritten; NULL: not
+                             wanted */
     int32_t label;
     bool replayed;
     const float *old_logits; /* n_old of them, or NULL */

@@ -30,7 +30,8 @@ struct head {
     float *prototypes;      /* [cap][D] running mean feature of a label */
     float *prototype_scale; /* [cap] 1 / length; 0: none */
     int64_t *counts;        /* [cap] examples seen */
-    float *grams;           /* [n_slots][gram_dim]; NULL until a label is seen */
+    float *grams;           /* [n_slots][gram_dim]; NULL until a label is
+                               seen */
     float *gram_acc;        /* [n_slots] */
 
     struct head_work *work; /* of head_step; NULL until then */

@@ -44,7 +44,7 @@ void learner_options_default(struct learner_options *o)
         .threads = 1,
         .shards = 2,
         .seed = 42,
-        .optim = {.lr = 3e-3f,
+        .optim = {.lr = 1e-3f,
                   .warmup_steps = 100,
                   .beta1 = 0.9f,
                   .beta2 = 0.99f,

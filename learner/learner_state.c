@@ -97,7 +97,8 @@ static int check_weight(const struct model_tensor *m,
     if (rc)
         return rc;
     if ((*t)->n_dims != m->n_dims ||
-        memcmp((*t)->shape, m->shape, (size_t)m->n_dims * sizeof *m->shape))
+        memcmp((*t)->shape, m->shape,
+               (size_t)m->n_dims * sizeof *m->shape) != 0)
         return err_set(err, ERR_CORRUPT,
                        "tensor %s has not the shape of this model", m->name);
     return 0;

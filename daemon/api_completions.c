@@ -630,6 +630,8 @@ static void tell(struct piece *p, const char *text, size_t n,
     json_object_set_new(choice, "index", json_integer(p->index));
     if (p->j->chat && text)
         json_object_set_new(delta, "content", json_stringn(text, n));
+    if (p->j->chat && text && p->n_told == 0)
+        json_object_set_new(delta, "role", json_string("assistant"));
     if (p->j->chat)
         json_object_set(choice, "delta", delta);
     else

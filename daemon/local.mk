@@ -80,6 +80,12 @@ check_PROGRAMS += tests/test_source_kafka
 tests_test_source_kafka_SOURCES = tests/test_source_kafka.c
 tests_test_source_kafka_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_source_kafka_LDADD = $(SOURCE_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_http
+tests_test_http_SOURCES = tests/test_http.c \
+	tests/store_util.c tests/store_util.h
+tests_test_http_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_http_LDADD = $(DAEMON_LIBS) $(CMOCKA_LIBS)
 endif
 
 sbin_PROGRAMS += daemon/mnemed

@@ -63,7 +63,7 @@ def main():
         "source__kafka__properties__group.id": "flow",
         "learner__flush_seconds": "0.5",
     }
-    daemon = Daemon("kafka", **settings)
+    daemon = Daemon("daemon", **settings)
 
     # Feed, learn.
     feed(address, "a", records("harbour", 400))

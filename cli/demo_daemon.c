@@ -39,13 +39,14 @@ static char *find_program(void)
     self[n > 0 ? n : 0] = '\0';
     slash = strrchr(self, '/');
     for (size_t i = 0; slash && i < sizeof beside / sizeof *beside; i++) {
-        char *path;
+        char *path, *plain;
 
         *slash = '\0';
         path = fileio_join(self, beside[i]);
-        if (access(path, X_OK) == 0)
-            return path;
+        plain = access(path, X_OK) == 0 ? realpath(path, NULL) : NULL;
         free(path);
+        if (plain)
+            return plain;
     }
     return xstrdup("mnemed");
 }

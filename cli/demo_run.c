@@ -18,7 +18,7 @@
  * so that the window has to be larger than that.
  */
 #define WINDOW_COLLECTING 800
-#define WINDOW 60
+#define WINDOW 40
 #define LOOK_MS 50
 #define CONNECT_MS 30000
 #define STALL_MS 60000
@@ -114,6 +114,9 @@ static void describe(const struct demo_run *r, const char *domain, char *text,
                  " KB",
                  pick_integer(r->status, "vocabulary.bytes", 0) / 1000,
                  wanted / 1000);
+    else if (r->waits_for_version)
+        snprintf(text, size,
+                 "all of it learned; waiting for the version that has it");
     else if (isfinite(loss))
         snprintf(text, size,
                  "%.3f bits per byte before learning; %.0f tokens/s, version "
@@ -270,12 +273,14 @@ int demo_run_settle(struct demo_run *r, const char *domain, struct err *err)
     }
     if (rc == 0)
         rc = check_delivered(r, err);
+    r->waits_for_version = true;
     while (rc == 0 && !settled) {
         show(r, domain, 1);
         rc = wait_a_little(r, &moved_ms, err);
         if (rc == 0)
             rc = is_settled(r, &settled, err);
     }
+    r->waits_for_version = false;
     bar_clear(&r->bar);
     return rc;
 }
@@ -325,6 +330,18 @@ int demo_run_score(struct demo_run *r, char *const *texts, size_t n,
     return 0;
 }
 
+static void shuffle_once(struct demo_run *r)
+{
+    const struct demo_domain *d = &r->texts.domains[0];
+
+    for (size_t i = 0; i < d->n_kept_back && !r->shuffled[i]; i++) {
+        struct buf text = BUF_INIT;
+
+        demo_text_shuffle(d->kept_back[i], i, &text);
+        r->shuffled[i] = buf_detach(&text);
+    }
+}
+
 int demo_run_measure(struct demo_run *r, int64_t version, const char *when,
                      struct err *err)
 {
@@ -332,6 +349,7 @@ int demo_run_measure(struct demo_run *r, int64_t version, const char *when,
     int rc = check(r, err);
 
     BUG_ON(r->n_points == DEMO_RUN_POINTS);
+    shuffle_once(r);
     snprintf(p->when, sizeof p->when, "%s", when);
     p->version = version;
     for (size_t i = 0; rc == 0 && i < r->texts.n; i++) {
@@ -340,6 +358,9 @@ int demo_run_measure(struct demo_run *r, int64_t version, const char *when,
         rc = demo_run_score(r, d->kept_back, d->n_kept_back, &p->version,
                             &p->bits_per_byte[i], err);
     }
+    if (rc == 0)
+        rc = demo_run_score(r, r->shuffled, r->texts.domains[0].n_kept_back,
+                            &p->version, &p->shuffled, err);
     if (rc == 0)
         r->n_points++;
     return rc;
@@ -350,6 +371,8 @@ void demo_run_release(struct demo_run *r)
     producer_free(r->producer);
     client_free(r->client);
     json_decref(r->status);
+    for (size_t i = 0; i < DEMO_TEXT_KEPT_BACK; i++)
+        free(r->shuffled[i]);
     demo_texts_release(&r->texts);
     demo_daemon_release(&r->daemon);
 }

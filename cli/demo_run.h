@@ -30,6 +30,7 @@ struct demo_point {
     char when[64];
     int64_t version;
     double bits_per_byte[DEMO_TEXT_DOMAINS];
+    double shuffled; /* the first domain's, with its letters shuffled */
 };
 
 struct demo_run {
@@ -39,9 +40,11 @@ struct demo_run {
     struct producer *producer;
     json_t *status; /* the last look */
     int64_t sent;   /* records */
+    char *shuffled[DEMO_TEXT_KEPT_BACK]; /* of texts.domains[0].kept_back */
     struct demo_point points[DEMO_RUN_POINTS];
     size_t n_points;
     struct bar bar;
+    bool waits_for_version;
     int64_t said_ms; /* when the last line about progress was printed */
     volatile int *interrupted;
 };
@@ -71,7 +74,8 @@ int demo_run_settle(struct demo_run *r, const char *domain, struct err *err);
 int demo_run_score(struct demo_run *r, char *const *texts, size_t n,
                    int64_t *version, double *bits_per_byte, struct err *err);
 
-/* Measures a version on every domain; it becomes the next of r->points. */
+/* Measures a version (0: the serving one) on every domain; it becomes the next
+ * of r->points. */
 int demo_run_measure(struct demo_run *r, int64_t version, const char *when,
                      struct err *err);
 

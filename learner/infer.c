@@ -21,7 +21,7 @@
 #include "learner/ops.h"
 
 #define KEPT_WORKS 4     /* of a kind, while nobody uses them */
-#define KEPT_TOKENS 1024 /* a work with more room is not kept */
+#define KEPT_TOKENS 512  /* a work with more room is not kept */
 #define LEAST_TOKENS 16  /* room grows from here by doubling */
 
 struct infer_pool {

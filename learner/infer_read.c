@@ -22,7 +22,7 @@
 #include "learner/ops.h"
 #include "learner/sample.h"
 
-#define PIECE_TOKENS 1024
+#define PIECE_TOKENS 512
 #define GATE_PIECE_TOKENS 2048
 
 /* A segment that was read. */

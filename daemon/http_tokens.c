@@ -93,7 +93,8 @@ int http_tokens_load(const char *path, struct http_tokens **tokens,
     buf_release(&text);
     if (rc) {
         http_tokens_free(t);
-        return err_prefix(err, "http.token_file");
+        err_prefix(err, "http.token_file");
+        return rc;
     }
     *tokens = t;
     return 0;

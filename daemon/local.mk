@@ -86,6 +86,12 @@ tests_test_http_SOURCES = tests/test_http.c \
 	tests/store_util.c tests/store_util.h
 tests_test_http_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_http_LDADD = $(DAEMON_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_http_limits
+tests_test_http_limits_SOURCES = tests/test_http_limits.c \
+	tests/store_util.c tests/store_util.h
+tests_test_http_limits_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_http_limits_LDADD = $(DAEMON_LIBS) $(CMOCKA_LIBS)
 endif
 
 sbin_PROGRAMS += daemon/mnemed

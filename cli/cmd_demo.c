@@ -8,7 +8,7 @@
  *     3  garbage: bytes that are no text, and text with its letters shuffled
  *     4  a rollback to the version before the garbage
  *     5  questions to the model
- *     6  a summary: only of what was measured, and of what did not come out, too
+ *     6  a summary of what was measured, also where it did not come out
  */
 #include "config.h"
 
@@ -561,7 +561,8 @@ static int name_log(const struct demo_daemon *d, struct err *err)
 {
     struct err cause = *err;
 
-    return err_set(err, ERR_IO, "%.300s; mnemed's log: %s", cause.msg, d->log_path);
+    return err_set(err, ERR_IO, "%.300s; mnemed's log: %s", cause.msg,
+                   d->log_path);
 }
 
 static int tell(struct story *s, const struct verb_args *args,

@@ -22,8 +22,8 @@ double pick_real(const json_t *root, const char *path);     /* or NaN */
 int64_t pick_integer(const json_t *root, const char *path, int64_t otherwise);
 bool pick_true(const json_t *root, const char *path);
 
-/* Unix milliseconds of a time that is a number of seconds or an ISO 8601 text in
- * UTC; -1 when there is none. */
+/* Unix milliseconds of a time that is a number of seconds or an ISO 8601 text
+ * in UTC; -1 when there is none. */
 int64_t pick_time_ms(const json_t *root, const char *path);
 
 /* Prints JSON for people and programs, with a line feed. */

@@ -38,7 +38,7 @@ void table_column(struct table *t, char align, const char *name);
 void table_cell(struct table *t, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 void table_real(struct table *t, double value, int digits); /* NaN: "-" */
-void table_time(struct table *t, int64_t wall_ms);          /* local; < 0: "-" */
+void table_time(struct table *t, int64_t wall_ms); /* local; < 0: "-" */
 void table_print(const struct table *t, FILE *out);
 void table_release(struct table *t);
 

@@ -15,7 +15,7 @@
  * the reaper, shuts down those that have passed it:
  *
  *     opened, or a request line seen  ->  READ_MS to be complete
- *     answered                        ->  WRITE_MS to be taken
+ *     answered                        ->  WRITE_MS to be taken; a stream: none
  *     sent                            ->  IDLE_MS to the next request
  */
 #include "config.h"
@@ -99,6 +99,7 @@ static const struct http_route routes[] = {
     {"GET", "/v1/status", api_status, HTTP_INFER, 0},
     {"GET", "/v1/domains", api_domains, HTTP_INFER, 0},
     {"GET", "/v1/history", api_history, HTTP_INFER, 0},
+    {"GET", "/v1/events", api_events, HTTP_INFER, 0},
     {"GET", "/v1/versions", api_versions, HTTP_INFER, 0},
     {"GET", "/v1/versions/{}", api_version, HTTP_INFER, 0},
     {"POST", "/v1/versions/{}/pin", api_pin, HTTP_ADMIN, 0},
@@ -463,6 +464,7 @@ static void add_headers(struct MHD_Response *r, const struct http_reply *p)
 
 static enum MHD_Result send_reply(struct http_request *rq)
 {
+    int64_t deadline = rq->reply.stream ? NO_DEADLINE : WRITE_MS;
     struct MHD_Response *r;
     enum MHD_Result rc;
 
@@ -477,7 +479,7 @@ static enum MHD_Result send_reply(struct http_request *rq)
     /* The time that it took to compute is not the client's inactivity. */
     MHD_set_connection_option(rq->connection, MHD_CONNECTION_OPTION_TIMEOUT,
                               INACTIVE_SECONDS);
-    set_deadline(rq->http, rq->connection, WRITE_MS, false);
+    set_deadline(rq->http, rq->connection, deadline, false);
     rc = MHD_queue_response(rq->connection, (unsigned)rq->reply.status, r);
     MHD_destroy_response(r);
     return rc;
@@ -538,19 +540,17 @@ static void give_place(void *arg)
     http_places_give(h->places);
 }
 
-/* A stream's writer keeps the place until it has returned. */
-static void compute(struct http_request *rq)
+static void give_nothing(void *arg)
 {
-    struct http *h = rq->http;
+    (void)arg;
+}
 
-    rq->route->endpoint(rq);
-    if (!rq->reply.stream) {
-        http_places_give(h->places);
+/* A stream's writer begins; at its end it gives back the place that it has. */
+static void start_stream(struct http_request *rq, void (*at_end)(void *arg))
+{
+    if (http_stream_start(rq->reply.stream, at_end, rq->http))
         return;
-    }
-    if (http_stream_start(rq->reply.stream, give_place, h))
-        return;
-    http_places_give(h->places);
+    at_end(rq->http);
     http_stream_free(rq->reply.stream);
     rq->reply.stream = NULL;
     http_fail(rq, 503, "unavailable", NULL, "cannot start a thread");
@@ -558,21 +558,20 @@ static void compute(struct http_request *rq)
 
 static void run_endpoint(struct http_request *rq)
 {
+    bool computes = rq->route->flags & COMPUTES;
     struct err err = ERR_INIT;
+    int rc = computes ? http_places_take(rq->http->places, &err) : 0;
 
-    if (!(rq->route->flags & COMPUTES)) {
-        rq->route->endpoint(rq);
-        return;
-    }
-    switch (http_places_take(rq->http->places, &err)) {
-    case 0:
-        compute(rq);
-        break;
-    case ERR_AGAIN:
+    if (rc == ERR_AGAIN) {
         http_fail(rq, 429, "overloaded", NULL, "%s", err.msg);
-        break;
-    default:
+    } else if (rc) {
         http_fail(rq, 503, "stopping", NULL, "%s", err.msg);
+    } else {
+        rq->route->endpoint(rq);
+        if (rq->reply.stream)
+            start_stream(rq, computes ? give_place : give_nothing);
+        else if (computes)
+            http_places_give(rq->http->places);
     }
 }
 

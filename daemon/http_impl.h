@@ -173,4 +173,7 @@ http_endpoint api_versions, api_version;
 /* api_models.c; for texts see api_text.h */
 http_endpoint api_models, api_model;
 
+/* api_events.c */
+http_endpoint api_events;
+
 #endif

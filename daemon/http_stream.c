@@ -17,6 +17,7 @@
 #include "base/xalloc.h"
 
 #define QUIET_MS 10000
+#define MOST_WAITING ((size_t)16 << 20) /* bytes */
 #define KEEP_ALIVE ": still here\n\n"
 
 struct http_stream {
@@ -78,6 +79,8 @@ bool http_stream_text(struct http_stream *s, const char *text)
     bool deaf;
 
     pthread_mutex_lock(&s->mutex);
+    if (s->waiting.len - s->n_read > MOST_WAITING)
+        s->deaf = true;
     deaf = s->deaf;
     if (!deaf) {
         buf_adds(&s->waiting, "data: ");
@@ -96,6 +99,20 @@ bool http_stream_json(struct http_stream *s, json_t *body)
 
     free(text);
     json_decref(body);
+    return deaf;
+}
+
+bool http_stream_wait(struct http_stream *s, int64_t ms)
+{
+    struct timespec deadline = timing_deadline(ms);
+    int rc = 0;
+    bool deaf;
+
+    pthread_mutex_lock(&s->mutex);
+    while (!s->deaf && rc != ETIMEDOUT)
+        rc = pthread_cond_timedwait(&s->changed, &s->mutex, &deadline);
+    deaf = s->deaf;
+    pthread_mutex_unlock(&s->mutex);
     return deaf;
 }
 
@@ -139,6 +156,7 @@ void http_stream_free(struct http_stream *s)
         return;
     pthread_mutex_lock(&s->mutex);
     s->deaf = true;
+    pthread_cond_broadcast(&s->changed);
     pthread_mutex_unlock(&s->mutex);
     if (s->started)
         pthread_join(s->writer, NULL);

@@ -5,8 +5,8 @@
  *
  * An endpoint leaves a stream as its reply (reply.stream, with reply.status
  * 200 and reply.version); the server reads it to its end and frees it. A
- * stream is bounded by what its writer can write: the writer is never held up
- * by a slow client.
+ * writer is never held up by a slow client: one that lets too much wait is
+ * no longer told anything.
  *
  * Threads: as said at each
  */
@@ -15,6 +15,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include <jansson.h>
@@ -34,6 +35,10 @@ struct http_stream *http_stream_create(http_stream_fn *fn, void *arg,
  * fn should return. body is taken over; text has no line ends. */
 bool http_stream_json(struct http_stream *s, json_t *body);
 bool http_stream_text(struct http_stream *s, const char *text);
+
+/* Threads: the writer. Sleeps, but not on when nobody listens any more, and
+ * then returns true. */
+bool http_stream_wait(struct http_stream *s, int64_t ms);
 
 /* --- for the server ------------------------------------------------------- */
 

@@ -14,6 +14,7 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/control.c daemon/control.h \
 	daemon/daemon.c daemon/daemon.h \
 	daemon/api_completions.c \
+	daemon/api_events.c \
 	daemon/api_models.c \
 	daemon/api_status.c \
 	daemon/api_text.c daemon/api_text.h \
@@ -92,6 +93,16 @@ tests_test_http_limits_SOURCES = tests/test_http_limits.c \
 	tests/store_util.c tests/store_util.h
 tests_test_http_limits_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_http_limits_LDADD = $(DAEMON_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_control
+tests_test_control_SOURCES = tests/test_control.c
+tests_test_control_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_control_LDADD = $(SOURCE_LIBS) $(CMOCKA_LIBS) -lm
+
+check_PROGRAMS += tests/test_status
+tests_test_status_SOURCES = tests/test_status.c
+tests_test_status_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_status_LDADD = $(SOURCE_LIBS) $(CMOCKA_LIBS) -lm
 endif
 
 sbin_PROGRAMS += daemon/mnemed

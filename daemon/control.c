@@ -78,9 +78,12 @@ static bool is_trainers(enum control_kind kind)
 /* Locks: needs c->mutex */
 static struct control_operation *find(struct control *c, int64_t id)
 {
-    struct control_operation *op = &c->ring[id % REMEMBERED];
+    struct control_operation *op;
 
-    return id > 0 && op->id == id ? op : NULL;
+    if (id <= 0)
+        return NULL;
+    op = &c->ring[id % REMEMBERED];
+    return op->id == id ? op : NULL;
 }
 
 int control_submit(struct control *c, enum control_kind kind, int64_t version,
@@ -89,14 +92,14 @@ int control_submit(struct control *c, enum control_kind kind, int64_t version,
     struct control_operation *op;
 
     pthread_mutex_lock(&c->mutex);
-    if (c->waiting >= MOST_WAITING) {
+    op = &c->ring[(c->last + 1) % REMEMBERED];
+    /* One that still waits is not forgotten, however many came after it. */
+    if (c->waiting >= MOST_WAITING || (op->id && op->state < CONTROL_DONE)) {
         pthread_mutex_unlock(&c->mutex);
         return err_set(err, ERR_STATE,
-                       "%d operations are waiting already; try again later",
-                       MOST_WAITING);
+                       "too many operations are waiting; try again later");
     }
     *id = ++c->last;
-    op = &c->ring[*id % REMEMBERED];
     memset(op, 0, sizeof *op);
     op->id = *id;
     op->kind = kind;

@@ -10,6 +10,7 @@
 
 #include "base/buf.h"
 #include "base/timing.h"
+#include "base/utf8.h"
 #include "base/xalloc.h"
 
 const char *status_state_name(enum status_state s)
@@ -77,9 +78,22 @@ static json_t *number(double x)
     return isfinite(x) ? json_real(x) : json_null();
 }
 
+/* Names and reasons may have been cut inside a character, and a path may be
+ * anything. */
+static json_t *text(const char *s)
+{
+    struct buf fixed = BUF_INIT;
+    json_t *j;
+
+    utf8_repair(s, strlen(s), &fixed);
+    j = json_stringn(fixed.data ? fixed.data : "", fixed.len);
+    buf_release(&fixed);
+    return j;
+}
+
 static json_t *text_or_null(const char *s)
 {
-    return s[0] ? json_string(s) : json_null();
+    return s[0] ? text(s) : json_null();
 }
 
 static json_t *partitions_json(struct source *source)
@@ -95,7 +109,7 @@ static json_t *partitions_json(struct source *source)
                           : json_null();
 
         json_array_append_new(
-            list, json_pack("{s:s, s:i, s:I, s:o}", "topic", p->topic,
+            list, json_pack("{s:o, s:i, s:I, s:o}", "topic", text(p->topic),
                             "partition", (int)p->partition, "offset",
                             (json_int_t)p->offset, "lag", lag));
     }
@@ -128,8 +142,8 @@ static json_t *source_json(struct status_board *b, const char *type)
 
 static json_t *domain_json(const struct status_domain *d)
 {
-    return json_pack("{s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:I}",
-                     "domain", d->name, "records", (json_int_t)d->records,
+    return json_pack("{s:o, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:I}",
+                     "domain", text(d->name), "records", (json_int_t)d->records,
                      "bytes", (json_int_t)d->bytes,
                      "prequential_bits_per_byte", number(d->prequential),
                      "holdout_bits_per_byte", number(d->holdout),
@@ -215,14 +229,14 @@ static void add_learning(json_t *root, const struct status *s)
     json_object_set_new(root, "holdout_rows", json_integer(s->holdout_rows));
     json_object_set_new(
         root, "ewc",
-        json_pack("{s:f, s:f, s:I, s:f}", "penalty", s->ewc.penalty, "share",
-                  s->ewc.share, "consolidations",
+        json_pack("{s:o, s:o, s:I, s:o}", "penalty", number(s->ewc.penalty),
+                  "share", number(s->ewc.share), "consolidations",
                   (json_int_t)s->ewc.consolidations, "lambda",
-                  s->ewc.lambda));
+                  number(s->ewc.lambda)));
     json_object_set_new(
         root, "optimizer",
-        json_pack("{s:o, s:f, s:I}", "grad_norm", number(s->grad_norm),
-                  "rate", s->rate, "steps_skipped",
+        json_pack("{s:o, s:o, s:I}", "grad_norm", number(s->grad_norm),
+                  "rate", number(s->rate), "steps_skipped",
                   (json_int_t)s->steps_skipped));
     json_object_set_new(root, "flushes", json_integer(s->flushes));
 }
@@ -231,14 +245,14 @@ json_t *status_to_json(struct status_board *b)
 {
     struct status *s = status_copy(b);
     json_t *root = json_pack(
-        "{s:s, s:o, s:I, s:I, s:b, s:I, s:I, s:I, s:f, s:f}", "state",
+        "{s:s, s:o, s:I, s:I, s:b, s:I, s:I, s:I, s:o, s:o}", "state",
         status_state_name(s->state), "reason", text_or_null(s->reason),
         "serving_version", (json_int_t)s->serving_version, "head_version",
         (json_int_t)s->head_version, "serving_pinned", s->serving_pinned,
         "step", (json_int_t)s->step, "tokens_seen",
         (json_int_t)s->tokens_seen, "bytes_seen", (json_int_t)s->bytes_seen,
-        "tokens_per_second", s->tokens_per_second, "records_per_second",
-        s->records_per_second);
+        "tokens_per_second", number(s->tokens_per_second),
+        "records_per_second", number(s->records_per_second));
 
     add_learning(root, s);
     json_object_set_new(root, "domains", domains_list(s));
@@ -300,14 +314,20 @@ static void counter(struct buf *out, const char *name, const char *help,
 
 static void label_value(struct buf *out, const char *s)
 {
-    for (; *s; s++) {
-        if (*s == '\n')
+    struct buf fixed = BUF_INIT;
+
+    utf8_repair(s, strlen(s), &fixed);
+    for (size_t i = 0; i < fixed.len; i++) {
+        char c = fixed.data[i];
+
+        if (c == '\n')
             buf_adds(out, "\\n");
-        else if (*s == '"' || *s == '\\')
-            buf_addf(out, "\\%c", *s);
+        else if (c == '"' || c == '\\')
+            buf_addf(out, "\\%c", c);
         else
-            buf_addc(out, *s);
+            buf_addc(out, c);
     }
+    buf_release(&fixed);
 }
 
 static void labelled(struct buf *out, const char *name, const char *label,

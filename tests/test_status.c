@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The board as JSON and as metrics: what INTERFACE promises is there, what is
+ * not known is null or left out, and no name breaks either format.
+ */
+#include "config.h"
+
+#include "daemon/status.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/timing.h"
+#include "base/utf8.h"
+#include "base/xalloc.h"
+
+static struct status_board board;
+
+static int setup(void **state)
+{
+    (void)state;
+    status_board_init(&board);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    status_board_release(&board);
+    return 0;
+}
+
+static const json_t *at(const json_t *j, const char *path)
+{
+    char *copy = xstrdup(path), *save = NULL;
+
+    for (char *p = strtok_r(copy, ".", &save); p;
+         p = strtok_r(NULL, ".", &save))
+        j = json_object_get(j, p);
+    free(copy);
+    return j;
+}
+
+static void add_domain(const char *name, double holdout, double best)
+{
+    struct status *s = status_lock(&board);
+    struct status_domain *d = &s->domains[s->n_domains++];
+
+    strncpy(d->name, name, sizeof d->name - 1);
+    d->records = 3;
+    d->prequential = NAN;
+    d->holdout = holdout;
+    d->holdout_best = best;
+    d->accuracy = NAN;
+    status_unlock(&board);
+}
+
+static void test_promised(void **state)
+{
+    static const char *const paths[] = {
+        "state", "serving_version", "head_version", "step", "tokens_seen",
+        "records.consumed", "records.learned", "records.skipped",
+        "records.quarantined", "records.holdout", "tokens_per_second",
+        "loss.train_bits_per_byte", "loss.prequential_bits_per_byte",
+        "replay.records", "replay.capacity", "replay.bytes", "ewc.penalty",
+        "ewc.consolidations", "ewc.lambda", "source.type",
+        "source.partitions", "freshness_seconds"};
+    json_t *j = status_to_json(&board);
+
+    (void)state;
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
+        if (!at(j, paths[i]))
+            fail_msg("no %s", paths[i]);
+    assert_string_equal(json_string_value(at(j, "state")), "starting");
+    assert_true(json_is_null(at(j, "loss.train_bits_per_byte")));
+    assert_true(json_is_null(at(j, "freshness_seconds")));
+    json_decref(j);
+}
+
+static void test_values(void **state)
+{
+    static int64_t now = 1700000010000;
+    struct status *s;
+    json_t *j;
+
+    (void)state;
+    timing_set_fake(&now);
+    s = status_lock(&board);
+    s->records.consumed = 7;
+    s->train_bits_per_byte = 1.25;
+    s->serving_record_ms = now - 2500;
+    status_unlock(&board);
+    status_set_state(&board, STATUS_PAUSED, "the disk is full");
+    j = status_to_json(&board);
+    timing_set_fake(NULL);
+    assert_string_equal(json_string_value(at(j, "state")), "paused");
+    assert_string_equal(json_string_value(at(j, "reason")),
+                        "the disk is full");
+    assert_int_equal(json_integer_value(at(j, "records.consumed")), 7);
+    assert_float_equal(json_real_value(at(j, "loss.train_bits_per_byte")),
+                       1.25, 1e-9);
+    assert_float_equal(json_real_value(at(j, "freshness_seconds")), 2.5,
+                       1e-9);
+    json_decref(j);
+}
+
+static void test_domains(void **state)
+{
+    const json_t *d;
+    json_t *j;
+
+    (void)state;
+    add_domain("news", 1.5, 1.25);
+    add_domain("quote \" back \\ line \n", NAN, NAN);
+    j = status_domains_json(&board);
+    d = json_array_get(json_object_get(j, "domains"), 0);
+    assert_string_equal(json_string_value(json_object_get(d, "domain")),
+                        "news");
+    assert_int_equal(json_integer_value(json_object_get(d, "records")), 3);
+    d = json_array_get(json_object_get(j, "domains"), 1);
+    assert_string_equal(json_string_value(json_object_get(d, "domain")),
+                        "quote \" back \\ line \n");
+    json_decref(j);
+}
+
+/* Each line is a comment or `name{labels} number`, and begins with mneme_. */
+static void check_line(char *line)
+{
+    char *value = strrchr(line, ' '), *end;
+
+    if (line[0] == '#') {
+        assert_true(strncmp(line, "# HELP mneme_", 13) == 0 ||
+                    strncmp(line, "# TYPE mneme_", 13) == 0 ||
+                    strcmp(line, "# EOF") == 0);
+        return;
+    }
+    assert_true(strncmp(line, "mneme_", 6) == 0);
+    assert_non_null(value);
+    (void)strtod(value + 1, &end);
+    if (*end || end == value + 1 || strstr(value, "nan"))
+        fail_msg("no number: %s", line);
+}
+
+static void test_metrics(void **state)
+{
+    struct buf out = BUF_INIT;
+    char *save = NULL;
+
+    (void)state;
+    add_domain("news", 1.5, 1.25);
+    add_domain("quote \" back \\ line \n", NAN, NAN);
+    add_domain("cut \xe2\x82", 1, 1);
+    status_to_metrics(&board, &out);
+    assert_non_null(strstr(out.data, "\"quote \\\" back \\\\ line \\n\""));
+    assert_non_null(strstr(out.data, "{domain=\"news\"}"));
+    assert_true(utf8_valid(out.data, out.len));
+    for (char *line = strtok_r(out.data, "\n", &save); line;
+         line = strtok_r(NULL, "\n", &save))
+        check_line(line);
+    buf_release(&out);
+}
+
+/* The longest reasons stay text, whatever they are cut in. */
+static void test_long_reason(void **state)
+{
+    char reason[1000] = "";
+    json_t *j;
+
+    (void)state;
+    for (int i = 0; i < 300; i++)
+        strcat(reason, "\xe2\x82\xac");
+    status_set_state(&board, STATUS_PAUSED, reason);
+    j = status_to_json(&board);
+    assert_non_null(j);
+    assert_non_null(at(j, "source.type"));
+    assert_true(json_is_string(at(j, "reason")));
+    json_decref(j);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_promised, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_values, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_domains, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_metrics, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_long_reason, setup, teardown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -12,6 +12,7 @@
 #include "base/timing.h"
 #include "base/utf8.h"
 #include "base/xalloc.h"
+#include "daemon/dashboard.h"
 
 #define OPERATION_WAIT_MS 5000
 #define HISTORY_ROWS 1000
@@ -32,6 +33,14 @@ void api_metrics(struct http_request *rq)
 {
     status_to_metrics(rq->context->board, &rq->reply.text);
     rq->reply.type = "text/plain; version=0.0.4; charset=utf-8";
+    rq->reply.status = 200;
+}
+
+void api_dashboard(struct http_request *rq)
+{
+    for (size_t i = 0; dashboard_lines[i]; i++)
+        buf_adds(&rq->reply.text, dashboard_lines[i]);
+    rq->reply.type = "text/html; charset=utf-8";
     rq->reply.status = 200;
 }
 

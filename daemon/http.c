@@ -93,6 +93,7 @@ struct http_route {
 };
 
 static const struct http_route routes[] = {
+    {"GET", "/", api_dashboard, HTTP_OPEN, 0},
     {"GET", "/healthz", api_healthz, HTTP_OPEN, 0},
     {"GET", "/readyz", api_readyz, HTTP_OPEN, 0},
     {"GET", "/metrics", api_metrics, HTTP_INFER, 0},
@@ -449,6 +450,11 @@ static void add_headers(struct MHD_Response *r, const struct http_reply *p)
     MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, p->type);
     MHD_add_response_header(r, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
     MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
+    MHD_add_response_header(r, "Content-Security-Policy",
+                            "default-src 'none'; connect-src 'self'; "
+                            "style-src 'unsafe-inline'; "
+                            "script-src 'unsafe-inline'; "
+                            "frame-ancestors 'none'");
     if (p->version)
         add_number(r, "X-Mneme-Version", p->version);
     if (p->retry_seconds)

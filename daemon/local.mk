@@ -13,6 +13,7 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/source_kafka.c \
 	daemon/control.c daemon/control.h \
 	daemon/daemon.c daemon/daemon.h \
+	daemon/dashboard.h \
 	daemon/api_completions.c \
 	daemon/api_events.c \
 	daemon/api_models.c \
@@ -40,6 +41,15 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/status.c daemon/status.h \
 	daemon/trainer.c daemon/trainer.h \
 	daemon/vocabulary.c daemon/vocabulary.h
+
+# The dashboard is one page, built in.
+nodist_daemon_libdaemon_a_SOURCES = daemon/dashboard_lines.c
+EXTRA_DIST += daemon/dashboard.html daemon/dashboard.awk
+CLEANFILES += daemon/dashboard_lines.c
+daemon/dashboard_lines.c: daemon/dashboard.html daemon/dashboard.awk
+	$(AM_V_GEN)$(MKDIR_P) daemon && \
+	$(AWK) -v name=dashboard_lines -f $(srcdir)/daemon/dashboard.awk \
+	  $(srcdir)/daemon/dashboard.html > $@.tmp && mv $@.tmp $@
 
 # Everything that mnemed links, in link order.
 DAEMON_LIBS = daemon/libdaemon.a learner/liblearner.a replay/libreplay.a \

@@ -302,11 +302,14 @@ static void reload(struct daemon *d)
 {
     struct conf *next = d->reload(d->reload_arg);
     struct conf_strings changed = {0}, fixed = {0};
+    struct err err = ERR_INIT;
 
     if (!next)
         return;
     conf_reload_diff(d->conf, next, &changed, &fixed);
     trainer_reload(d->trainer, d->conf, next);
+    if (http_reload(d->http, &err) != 0)
+        log_warn("reload", "%s", err.msg);
     log_configure(d->conf->log.level, d->conf->log.format);
     log_names("reloaded", &changed);
     for (size_t i = 0; i < fixed.n; i++)

@@ -294,9 +294,9 @@ static void count_batch(struct learning *l, const struct intake_batch *b,
                           l->replayed[i].n_bytes);
 }
 
-static void keep_batch(struct learning *l, const struct intake_batch *b)
+static void keep_batch(struct learning *l, const struct intake_batch *b,
+                       size_t n_labels)
 {
-    size_t labels = l->progress.labels.n;
     size_t stride = (size_t)l->conf->model.max_labels;
 
     if (!l->conf->learner.replay.enabled)
@@ -306,7 +306,7 @@ static void keep_batch(struct learning *l, const struct intake_batch *b)
 
         if (s.label >= 0) {
             s.old_logits = l->logits + i * stride;
-            s.n_old_logits = (uint32_t)labels;
+            s.n_old_logits = (uint32_t)n_labels;
         }
         replay_offer(l->replay, &s, &b->origins[i], l->nats[i]);
     }
@@ -352,7 +352,7 @@ int learning_step(struct learning *l, struct learning_step_result *result,
         for (size_t i = 0; i < n_draws; i++)
             replay_replayed(l->replay, &draws[i], step, l->nats[b.n + i]);
         count_batch(l, &b, n_draws);
-        keep_batch(l, &b);
+        keep_batch(l, &b, result->step.n_labels);
     }
     intake_apply(l->intake, &b,
                  result->step.skipped ? "step_skipped" : NULL,

@@ -8,6 +8,9 @@
 
 #include "learner/model.h"
 
+/* Measured: 3e-3 is best at 96 channels, 1e-3 at 256 (bench/NOTES.md). */
+#define RATE_TIMES_WIDTH 0.28f
+
 int options_shape(const struct conf *conf, int vocab_size,
                   struct model_shape *shape, struct err *err)
 {
@@ -45,6 +48,13 @@ static enum ewc_when consolidate_when(enum conf_consolidate_kind kind)
                                             : EWC_AUTO;
 }
 
+float options_rate(const struct conf *conf, const struct model_shape *shape)
+{
+    if (conf->learner.optimizer.lr > 0 || !shape)
+        return (float)conf->learner.optimizer.lr;
+    return RATE_TIMES_WIDTH / (float)shape->dim;
+}
+
 void options_learner(const struct conf *conf, const struct model_shape *shape,
                      const struct tokenizer *tokenizer, int threads,
                      int shards, struct learner_options *out)
@@ -57,7 +67,7 @@ void options_learner(const struct conf *conf, const struct model_shape *shape,
     out->threads = threads;
     out->shards = shards;
     out->seed = (uint64_t)l->seed;
-    out->optim.lr = (float)l->optimizer.lr;
+    out->optim.lr = options_rate(conf, shape);
     out->optim.warmup_steps = (int)l->optimizer.warmup_steps;
     out->optim.weight_decay = (float)l->optimizer.weight_decay;
     out->optim.clip_norm = (float)l->optimizer.clip_norm;

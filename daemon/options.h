@@ -16,6 +16,9 @@
 int options_shape(const struct conf *conf, int vocab_size,
                   struct model_shape *shape, struct err *err);
 
+/* The learning rate: the configured one, or the one for this width. */
+float options_rate(const struct conf *conf, const struct model_shape *shape);
+
 /* shape and tokenizer NULL: preset linear. */
 void options_learner(const struct conf *conf, const struct model_shape *shape,
                      const struct tokenizer *tokenizer, int threads,

@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
+#include "daemon/options.h"
 #include "daemon/rewind.h"
 #include "daemon/vocabulary.h"
 
@@ -336,7 +337,9 @@ static void take_reload(struct trainer *t)
         conf_reload_apply(t->now, t->next);
         if (t->l->learner) {
             learner_set_rate(t->l->learner,
-                             (float)t->now->learner.optimizer.lr);
+                             options_rate(t->now, t->l->has_model
+                                                      ? &t->l->shape
+                                                      : NULL));
             learner_set_lambda(t->l->learner,
                                (float)t->now->learner.ewc.lambda);
         }

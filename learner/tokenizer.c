@@ -74,8 +74,8 @@ int tokenizer_unspell(uint32_t code_point)
 static size_t slot_of(const struct tokenizer *t, uint16_t left,
                       uint16_t right)
 {
-    uint32_t key = (uint32_t)left << 16 | right;
-    size_t slot = (key * UINT32_C(2654435769)) & (t->n_slots - 1);
+    size_t slot =
+        tokenizer_hash((uint32_t)left << 16 | right) & (t->n_slots - 1);
 
     while (t->slots[slot]) {
         const struct tokenizer_merge *m = &t->merges[t->slots[slot] - 1];

@@ -45,6 +45,14 @@ struct tokenizer *tokenizer_build(const struct tokenizer_merge *merges,
 /* Makes the hash of pairs; after merges have been set. */
 void tokenizer_index(struct tokenizer *t);
 
+/* Of a pair (left << 16 | right), for slots that are a power of two. */
+static inline uint32_t tokenizer_hash(uint32_t pair)
+{
+    uint32_t mixed = pair * UINT32_C(2654435769);
+
+    return mixed ^ mixed >> 16; /* the low bits know the left id, too */
+}
+
 /* Appends a byte as GPT-2's alphabet writes it: printable ones as they are,
  * the others as U+0100 and on. */
 void tokenizer_spell(unsigned char byte, struct buf *out);

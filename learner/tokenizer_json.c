@@ -81,16 +81,46 @@ static bool type_is(const json_t *object, const char *type)
     return is && strcmp(is, type) == 0;
 }
 
+/* Absent, null, false or empty: off. */
+static bool is_off(const json_t *value)
+{
+    const char *text = json_string_value(value);
+
+    return !value || json_is_null(value) || json_is_false(value) ||
+           (text && !*text);
+}
+
+/* What changes ids or text in ways that this tokenizer does not know. */
+static int check_extras(const json_t *root, struct err *err)
+{
+    static const char *const off_in_model[] = {
+        "dropout",       "continuing_subword_prefix",
+        "end_of_word_suffix", "byte_fallback",
+        "ignore_merges",
+    };
+    const json_t *model = json_object_get(root, "model");
+    const json_t *post = json_object_get(root, "post_processor");
+    const json_t *decoder = json_object_get(root, "decoder");
+
+    if (!is_off(json_object_get(root, "normalizer")))
+        return unfit(err, "normalizer");
+    if (!is_off(post) && !type_is(post, "ByteLevel"))
+        return unfit(err, "post_processor");
+    if (!is_off(decoder) && !type_is(decoder, "ByteLevel"))
+        return unfit(err, "decoder");
+    for (size_t i = 0; i < sizeof off_in_model / sizeof *off_in_model; i++)
+        if (!is_off(json_object_get(model, off_in_model[i])))
+            return unfit(err, off_in_model[i]);
+    return 0;
+}
+
 static int check_form(const json_t *root, struct err *err)
 {
     const json_t *pre = json_object_get(root, "pre_tokenizer");
     const json_t *steps = json_object_get(pre, "pretokenizers");
     const json_t *digits = json_array_get(steps, 0);
     const json_t *bytes = json_array_get(steps, 1);
-    const json_t *normalizer = json_object_get(root, "normalizer");
 
-    if (normalizer && !json_is_null(normalizer))
-        return unfit(err, "normalizer");
     if (!type_is(pre, "Sequence") || json_array_size(steps) != 2 ||
         !type_is(digits, "Digits") ||
         !json_is_true(json_object_get(digits, "individual_digits")) ||
@@ -100,7 +130,7 @@ static int check_form(const json_t *root, struct err *err)
         return unfit(err, "pre_tokenizer");
     if (!type_is(json_object_get(root, "model"), "BPE"))
         return unfit(err, "model");
-    return 0;
+    return check_extras(root, err);
 }
 
 /* The bytes that a piece of GPT-2's alphabet stands for; false when it has a

@@ -103,7 +103,7 @@ static void count_word(struct trainer *t, const char *bytes, size_t n)
 
 static size_t pair_slot(const struct trainer *t, uint32_t key)
 {
-    size_t slot = (key * UINT32_C(2654435769)) & (t->n_pair_slots - 1);
+    size_t slot = tokenizer_hash(key) & (t->n_pair_slots - 1);
 
     while (t->pair_slots[slot] &&
            t->pairs[t->pair_slots[slot] - 1].key != key)

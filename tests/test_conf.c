@@ -166,7 +166,7 @@ static void defaults(void **state)
     assert_int_equal(c->model.vocab_size, 4096);
     assert_null(c->model.init);
     assert_int_equal(c->learner.seed, 42);
-    assert_true(c->learner.optimizer.lr == 3.0e-3);
+    assert_true(c->learner.optimizer.lr == 0);
     assert_true(c->learner.ewc.decay == 0.95);
     assert_int_equal(c->learner.ewc.consolidate.kind, CONF_CONSOLIDATE_AUTO);
     assert_int_equal(c->learner.replay.capacity, 100000);
@@ -400,11 +400,11 @@ static void wrong_values(void **state)
         {"learner: {seed: 99999999999999999999}\n",
          "t.yaml:1:17: learner.seed: expected a whole number from 0 to "
          "9007199254740991, found '99999999999999999999'"},
-        {"learner.optimizer.lr: 0\n",
-         "t.yaml:1:23: learner.optimizer.lr: expected a number from 1e-09 to "
-         "1, found '0'"},
+        {"learner.optimizer.lr: -1\n",
+         "t.yaml:1:23: learner.optimizer.lr: expected a number from 0 to "
+         "1, found '-1'"},
         {"learner.optimizer.lr: nan\n",
-         "t.yaml:1:23: learner.optimizer.lr: expected a number from 1e-09 to "
+         "t.yaml:1:23: learner.optimizer.lr: expected a number from 0 to "
          "1, found 'nan'"},
         {"learner.ewc.lambda: 1e999\n",
          "t.yaml:1:21: learner.ewc.lambda: expected a number from 0 to "

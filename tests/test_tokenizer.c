@@ -233,6 +233,15 @@ static void test_json_refused(void **state)
     assert_int_equal(load_changed("\"content\": \"<|endoftext|>\"",
                                   "\"content\": \"<s>\""),
                      ERR_INVALID);
+    assert_int_equal(load_changed("\"ignore_merges\": false",
+                                  "\"ignore_merges\": true"),
+                     ERR_INVALID);
+    assert_int_equal(load_changed("\"dropout\": null", "\"dropout\": 0.1"),
+                     ERR_INVALID);
+    assert_int_equal(load_changed("\"post_processor\": null",
+                                  "\"post_processor\": {\"type\": "
+                                  "\"TemplateProcessing\"}"),
+                     ERR_INVALID);
     assert_int_equal(load_changed("\"!\": 33", "\"!\": 34"), ERR_CORRUPT);
     assert_int_equal(load_changed("\"!\": 33", "\"!\": -1"), ERR_CORRUPT);
     assert_int_equal(load_changed("\"!\": 33", "\"!\": \"33\""), ERR_CORRUPT);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the server limits, piece by piece: places to compute, tokens, deadlines,
- * and which operations can be asked for. Answers of versions are in
- * test_http.c; here is a store without one.
+ * The server piece by piece: places to compute, tokens, deadlines, which
+ * operations can be asked for, events. What versions answer is in
+ * test_http.c; here none serves.
  */
 #include "config.h"
 
@@ -353,6 +353,54 @@ static void test_long_reason(void **state)
     buf_release(&body);
 }
 
+/* --- pages and events ----------------------------------------------------- */
+
+static void test_dashboard(void **state)
+{
+    (void)state;
+    assert_int_equal(ask("GET", "/", NULL, ""), 200);
+    assert_int_equal(ask("POST", "/", NULL, ""), 405);
+}
+
+/* Reads until there is such a text; fails when it does not come. */
+static void await_text(int fd, struct buf *got, const char *text)
+{
+    char block[512];
+    ssize_t n;
+
+    while (!got->data || !strstr(got->data, text)) {
+        n = recv(fd, block, sizeof block, 0);
+        if (n <= 0)
+            fail_msg("no %s in: %s", text, got->data);
+        buf_add(got, block, (size_t)n);
+    }
+}
+
+/* What changes on the board is told; a stream does not hold up the end. */
+static void test_events(void **state)
+{
+    static const char request[] =
+        "GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    struct buf got = BUF_INIT;
+    int fd = dial();
+    int64_t began;
+
+    (void)state;
+    send(fd, request, sizeof request - 1, MSG_NOSIGNAL);
+    await_text(fd, &got, "text/event-stream");
+    await_text(fd, &got, "\"event\":\"step\"");
+    status_lock(&board)->head_version = 7;
+    status_unlock(&board);
+    await_text(fd, &got, "\"event\":\"publish\"");
+    await_text(fd, &got, "\"head_version\":7");
+    began = timing_mono_ms();
+    http_stop(http);
+    assert_true(timing_mono_ms() - began < 5000);
+    start();
+    close(fd);
+    buf_release(&got);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -367,6 +415,8 @@ int main(void)
         cmocka_unit_test(test_operations),
         cmocka_unit_test(test_too_many_operations),
         cmocka_unit_test(test_long_reason),
+        cmocka_unit_test(test_dashboard),
+        cmocka_unit_test(test_events),
     };
 
     return cmocka_run_group_tests(tests, open_all, close_all);

@@ -292,8 +292,8 @@ const struct conf_key conf_map[] = {
 
     {.name = "publish.auto_rollback", .type = CONF_BOOL,
      AT(publish.auto_rollback), .fallback = "true", .is_reloadable = true,
-     .doc = "Go back by itself to the last good version when the weights are "
-            "damaged or an older version is clearly better."},
+     .doc = "When a weight is not finite: go back to the newest version by "
+            "itself, and skip the records since then. false: stop."},
 
     SECTION("publish.keep", "Versions that stay, beside those that are pinned "
                             "or serving."),

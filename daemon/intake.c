@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/checksum.h"
+#include "base/rng.h"
 #include "base/xalloc.h"
 #include "learner/cut.h"
 
@@ -27,6 +28,7 @@ struct waiting {
 
 struct intake {
     struct intake_options options;
+    double share; /* of the records that are learned */
     struct catalog_range *skipped;
     size_t n_skipped;
     struct waiting *items; /* ring */
@@ -42,6 +44,7 @@ struct intake *intake_create(const struct intake_options *options)
     struct intake *in = xcalloc(1, sizeof *in);
 
     in->options = *options;
+    in->share = 1;
     return in;
 }
 
@@ -110,6 +113,11 @@ size_t intake_tokens(const struct intake *in)
 size_t intake_memory(const struct intake *in)
 {
     return in->memory;
+}
+
+void intake_set_share(struct intake *in, double share)
+{
+    in->share = share;
 }
 
 /* --- deciding ----------------------------------------------------------- */
@@ -189,6 +197,16 @@ static void decide_good(struct intake *in, struct waiting *w)
     cut_waiting(in, w);
 }
 
+/* Is it among those that are passed over to catch up? */
+static bool is_passed_over(const struct intake *in, const struct waiting *w)
+{
+    uint64_t seed = (uint64_t)in->options.conf->learner.seed;
+
+    return in->share < 1 &&
+           rng_unit(seed, RNG_BEHIND, (uint64_t)w->partition_id,
+                    (uint64_t)w->rec->offset) >= in->share;
+}
+
 static void decide(struct intake *in, struct waiting *w)
 {
     const struct record *rec = w->rec;
@@ -203,6 +221,8 @@ static void decide(struct intake *in, struct waiting *w)
     } else if (is_skipped(in, w->partition_id, rec->offset)) {
         /* An admitted one has been counted, when its first part was learned */
         w->kind = admitted ? DECIDED_HOLE : 's';
+    } else if (!admitted && is_passed_over(in, w)) {
+        w->kind = 's';
     } else if (rec->reason) {
         decide_bad(w, in->options.conf, rec->reason);
     } else {

@@ -54,6 +54,10 @@ void intake_set_skipped(struct intake *in, struct catalog_range *ranges,
 /* Is a record with this text held out? A function of the text alone. */
 bool intake_holds_out(const char *text, size_t n_bytes, double fraction);
 
+/* when_behind: sample. From now on a record is learned with this chance, drawn
+ * from its partition and offset, and counted as skipped otherwise; 1: all. */
+void intake_set_share(struct intake *in, double share);
+
 /*
  * Decides a record and puts it at the end; what needs no step before it takes
  * effect at once. step: the learner's steps so far, for the ledger.

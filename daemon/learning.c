@@ -11,6 +11,11 @@
 #include "daemon/options.h"
 #include "store/store.h"
 
+/* replay.adaptive and when_behind: sample (learning.h says how) */
+#define REPLAY_MOST 4.0
+#define REPLAY_LEAST 0.25
+#define LEAST_SHARE 0.05
+
 int learning_open(struct learning *l, const struct conf *conf, int threads,
                   int shards, struct err *err)
 {
@@ -68,6 +73,7 @@ static void make_replay(struct learning *l)
     l->holdout = replay_create(&options, reader(l));
     intake.holdout = l->holdout;
     l->intake = intake_create(&intake);
+    l->replay_ratio = l->conf->learner.replay.ratio;
 }
 
 int learning_prepare_shape(struct learning *l, struct tokenizer *tokenizer,
@@ -195,6 +201,25 @@ struct snapshot *learning_snapshot(struct learning *l)
                          &l->anchor_generation);
 }
 
+/* Between a at 0 and b at 1, on a logarithmic scale. */
+static double between(double a, double b, double at)
+{
+    return a * pow(b / a, at < 0 ? 0 : at > 1 ? 1 : at);
+}
+
+void learning_set_pressure(struct learning *l, double fill)
+{
+    const struct conf_replay *r = &l->conf->learner.replay;
+
+    l->replay_ratio = r->ratio;
+    if (r->adaptive && r->ratio > 0)
+        l->replay_ratio = fill < 0.5
+                              ? between(REPLAY_MOST, r->ratio, 2 * fill)
+                              : between(r->ratio, REPLAY_LEAST, 2 * fill - 1);
+    if (l->conf->source.when_behind == CONF_WHEN_BEHIND_SAMPLE)
+        intake_set_share(l->intake, between(1, LEAST_SHARE, 2 * fill - 1));
+}
+
 /* --- a step ------------------------------------------------------------- */
 
 bool learning_ready(const struct learning *l)
@@ -263,7 +288,7 @@ static size_t replay_wanted(const struct learning *l,
     const struct conf_replay *r = &l->conf->learner.replay;
     size_t unit = l->has_model ? b->tokens : b->n;
 
-    return r->enabled ? (size_t)llround(r->ratio * (double)unit) : 0;
+    return r->enabled ? (size_t)llround(l->replay_ratio * (double)unit) : 0;
 }
 
 static size_t targets(const struct segment *s, size_t n)

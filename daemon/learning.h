@@ -35,6 +35,7 @@ struct learning {
     struct replay *replay, *holdout;
     struct progress progress;
     struct intake *intake;
+    double replay_ratio;     /* replayed tokens for each new one, now */
     int64_t anchor_generation; /* of the head version's file; 0: write it */
     /* Working room of a step: */
     struct segment *replayed, *fisher;
@@ -81,6 +82,14 @@ struct learning_step_result {
  */
 int learning_step(struct learning *l, struct learning_step_result *result,
                   struct err *err);
+
+/*
+ * How far behind the stream we are, 0 (idle) to 1 (the queue is full): with
+ * replay.adaptive the ratio goes from 4 over the configured one, at half full,
+ * to a quarter; with when_behind: sample fewer records are learned from half
+ * full on, at least one in twenty.
+ */
+void learning_set_pressure(struct learning *l, double fill);
 
 /* Is there a whole batch to learn from? */
 bool learning_ready(const struct learning *l);

@@ -143,6 +143,17 @@ bool queue_has_room(struct queue *q)
     return room;
 }
 
+double queue_fill(struct queue *q)
+{
+    double records, bytes;
+
+    pthread_mutex_lock(&q->mutex);
+    records = (double)q->n / (double)q->max_records;
+    bytes = (double)q->bytes / (double)q->max_bytes;
+    pthread_mutex_unlock(&q->mutex);
+    return records > bytes ? records : bytes;
+}
+
 struct record *queue_pop(struct queue *q, int64_t timeout_ms)
 {
     struct timespec deadline;

@@ -34,6 +34,10 @@ bool queue_push(struct queue *q, struct record *r, int64_t timeout_ms);
 /* True when it is at most half full: time to resume. */
 bool queue_has_room(struct queue *q);
 
+/* How full it is, 0 to 1 (a single large record may pass 1): the measure of
+ * being behind. */
+double queue_fill(struct queue *q);
+
 /* The next record, or NULL after timeout_ms or a wake. */
 struct record *queue_pop(struct queue *q, int64_t timeout_ms);
 

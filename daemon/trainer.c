@@ -316,6 +316,10 @@ static void recover(struct trainer *t, const struct err *cause)
     char detail[512];
 
     log_error("diverged", "%s", cause->msg);
+    if (!t->options.conf->publish.auto_rollback) {
+        fatal(t, cause);
+        return;
+    }
     snprintf(op.reason, sizeof op.reason, "%s", cause->msg);
     drain_publisher(t);
     if (catalog_pointers(t->options.catalog, &pointers, &err) != 0) {
@@ -447,6 +451,7 @@ static void learn(struct trainer *t)
         timing_sleep_ms(POLL_MS);
         return;
     }
+    learning_set_pressure(t->l, queue_fill(t->options.queue));
     if (learning_ready(t->l)) {
         step(t);
         show_state(t, true);

@@ -34,6 +34,7 @@
 #define MOST_CHOICES 256 /* prompts times n */
 #define MOST_MESSAGES 1024
 #define MOST_TOKENS 16384 /* max_tokens */
+#define MOST_TOKENS_TOGETHER (1 << 18) /* of all choices: minutes, not hours */
 #define MOST_STOPS 4
 #define MOST_LOGPROBS 20
 #define MOST_ALTERNATIVES (1 << 18) /* of a whole answer */
@@ -295,6 +296,13 @@ static bool check_size(struct http_request *rq, const struct job *j)
         http_fail(rq, 400, "limit_exceeded", "n",
                   "%zu prompts times 'n' %lld are more than %d choices",
                   j->n_prompts, (long long)j->n, MOST_CHOICES);
+        return false;
+    }
+    if (j->n_prompts * (size_t)j->n * (size_t)j->sampling.max_tokens >
+        MOST_TOKENS_TOGETHER) {
+        http_fail(rq, 400, "limit_exceeded", "max_tokens",
+                  "'max_tokens' of all choices together are more than %d",
+                  MOST_TOKENS_TOGETHER);
         return false;
     }
     for (size_t i = 0; i < j->n_prompts; i++)

@@ -744,6 +744,8 @@ static void test_completion_refused(void **state)
         {"{\"max_tokens\":-1}", "max_tokens"},
         {"{\"max_tokens\":\"5\"}", "max_tokens"},
         {"{\"max_tokens\":1000000000}", "max_tokens"},
+        {"{\"prompt\":[\"a\",\"b\"],\"n\":16,\"max_tokens\":16384}",
+         "max_tokens"},
         {"{\"temperature\":-0.1}", "temperature"},
         {"{\"temperature\":1e9}", "temperature"},
         {"{\"top_p\":1.5}", "top_p"},

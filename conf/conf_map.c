@@ -316,9 +316,10 @@ const struct conf_key conf_map[] = {
             "directory."},
     {.name = "http.token_file", .type = CONF_TEXT, AT(http.token_file),
      .fallback = "null", .null_word = "null", .is_reloadable = true,
-     .doc = "File of tokens with the scopes infer and admin; needed to listen "
-            "on anything but loopback or a unix socket. A reload reads it "
-            "again."},
+     .doc = "File of tokens, one a line: `infer TOKEN` may read and ask, `admin "
+            "TOKEN` may also roll back, pin and promote; # begins a comment. "
+            "Needed to listen on anything but loopback or a unix socket. A "
+            "reload reads it again."},
     {.name = "http.max_body_bytes", .type = CONF_INT,
      AT(http.max_body_bytes), .fallback = "1048576", .min = 1024,
      .max = 1073741824, .doc = "A request with a longer body gets 413."},

@@ -32,6 +32,7 @@ struct publisher {
     const struct tokenizer *tokenizer;
     struct buf tokenizer_json;
     struct judge *judge;
+    bool failing; /* the last publish failed, and that has been said */
     pthread_t thread;
     bool started;
 
@@ -378,7 +379,9 @@ static void handle_failure(struct publisher *p, const char *what,
 
     s->publish.failed++;
     status_unlock(p->options.board);
-    log_error(what, "%s", err->msg);
+    if (!again || !p->failing)
+        log_error(what, "%s", err->msg);
+    p->failing = again;
     if (!again)
         p->options.on_fatal(err, p->options.arg);
 }
@@ -410,6 +413,7 @@ static void publish(struct publisher *p, struct snapshot *s)
         give_outcome(p, s, 0, &err);
         return;
     }
+    p->failing = false;
     tell_source(p, s);
     seconds = timing_seconds_since(started);
     log_info("publish", "version=%lld step=%lld tokens=%lld seconds=%.3f",

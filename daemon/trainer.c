@@ -320,7 +320,8 @@ static void recover(struct trainer *t, const struct err *cause)
         fatal(t, cause);
         return;
     }
-    snprintf(op.reason, sizeof op.reason, "%s", cause->msg);
+    snprintf(op.reason, sizeof op.reason, "%.*s",
+             (int)sizeof op.reason - 1, cause->msg);
     drain_publisher(t);
     if (catalog_pointers(t->options.catalog, &pointers, &err) != 0) {
         fatal(t, &err);

@@ -168,13 +168,15 @@ def disk_full(tap):
     """A small tmpfs: learning holds, serving goes on, and it resumes."""
     where = os.path.join(TMP, "small-disk")
     os.makedirs(where)
-    r = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs",
+    r = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs",
                         where], capture_output=True)
     if r.returncode:
         tap.ok(True, "disk full # SKIP cannot mount a tmpfs here")
         return
     path = write_lines(os.path.join(TMP, "long"), records("harbour", 20000))
-    d = Daemon("small-disk", source__type="file", source__path=path)
+    d = Daemon("small-disk", source__type="file", source__path=path,
+               publish__keep__newest=2, publish__keep__hourly=0,
+               publish__keep__daily=0)
     filler = os.path.join(where, "filler")
     try:
         d.start()

@@ -114,15 +114,16 @@ static struct learner *create(const struct learner_options *o)
 }
 
 /* Step i: six fresh segments, four that were fresh before, and four Fisher
- * passes. */
+ * passes; the corpus begins again at its end. */
 static struct learner_step_output take_step(struct learner *l, size_t i)
 {
+    size_t at = i % (corpus.n / 6);
     struct learner_step_input in = {
-        .fresh = corpus.segments + 6 * i,
+        .fresh = corpus.segments + 6 * at,
         .n_fresh = 6,
-        .replayed = corpus.segments + 3 * i,
+        .replayed = corpus.segments + 3 * at,
         .n_replayed = i ? 4 : 0,
-        .fisher = corpus.segments + 2 * i,
+        .fisher = corpus.segments + 2 * at,
         .n_fisher = 4,
     };
     struct learner_step_output out = {0};

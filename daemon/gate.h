@@ -6,8 +6,8 @@
  * difference in bits of segment i (candidate minus serving) and b_i its bytes,
  * the regression is the ratio D = sum d / sum b in bits per byte, with the
  * standard error of a ratio estimator from the residuals d_i - D b_i (Cochran
- * 1977, 6.8). Its limit is max_regression times the serving version's bits per
- * byte.
+ * 1977, 6.8), judged by Student's t with n - 1 degrees of freedom. Its limit is
+ * max_regression times the serving version's bits per byte.
  *
  *   pass          every domain's regression is below its limit at the asked
  *                 confidence, Holm's correction over domains (Holm 1979)
@@ -16,8 +16,8 @@
  *
  * Domains with fewer than min_chunks segments are pooled into one test. A
  * domain that is not protected may exceed its limit when the traffic-weighted
- * mean over all domains improves at the same confidence: a new domain must not
- * freeze serving for ever.
+ * mean over all domains, min_chunks segments in all, improves at the same
+ * confidence: a new domain must not freeze serving for ever.
  *
  * Threads: any, pure functions
  */
@@ -47,8 +47,8 @@ struct gate_options {
     int64_t min_chunks;
 };
 
-/* Segments below which even the pooled test says nothing. */
-#define GATE_FEWEST_CHUNKS 8
+/* Segments below which there is no standard error. */
+#define GATE_FEWEST_CHUNKS 2
 
 struct gate_domain {
     const char *name; /* in */
@@ -80,6 +80,9 @@ void gate_to_json(const struct gate_options *options,
                   const struct gate_domain *domains, size_t n_domains,
                   const struct gate_decision *decision, int64_t against,
                   struct buf *out);
+
+/* P(T > t) of Student's t with n degrees of freedom, n >= 1. */
+double gate_student_tail(double t, double n);
 
 /* x with P(Z < x) = p for a standard normal Z (Acklam's rational
  * approximation, relative error below 1.2e-9). 0 < p < 1. */

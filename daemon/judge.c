@@ -388,6 +388,9 @@ int judge_candidate(struct judge *j, int64_t version,
         set_verdict(out, STORE_PASSED, "the gate is off");
     else if (conf->learner.holdout.fraction <= 0)
         set_verdict(out, STORE_PASSED, "nothing is held out to compare on");
+    else if (s.segments.n < GATE_FEWEST_CHUNKS)
+        set_verdict(out, STORE_PASSED,
+                    "nothing is held out yet to compare on");
     else if (!infer_shape(candidate))
         set_verdict(out, STORE_PASSED,
                     "preset linear: accuracy is reported, not gated");

@@ -58,6 +58,27 @@ static void test_quantile(void **state)
                     1e-7);
 }
 
+static void test_student(void **state)
+{
+    /* Of the usual table: P(T > t) for degrees of freedom. */
+    static const double known[][3] = {
+        {6.313752, 1, 0.05},  {2.919986, 2, 0.05},  {1.833113, 9, 0.05},
+        {1.699127, 29, 0.05}, {31.820516, 1, 0.01}, {2.762769, 28, 0.005},
+        {0, 7, 0.5},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        double p = gate_student_tail(known[i][0], known[i][1]);
+
+        assert_true(fabs(p - known[i][2]) < 1e-7);
+        assert_true(fabs(gate_student_tail(-known[i][0], known[i][1]) -
+                         (1 - p)) < 1e-12);
+    }
+    /* Many degrees of freedom: the normal distribution. */
+    assert_true(fabs(gate_student_tail(1.6448536, 1e7) - 0.05) < 1e-6);
+}
+
 static void test_ratio_estimate(void **state)
 {
     /* Two segments by hand: d = 10 and 40 bits over 100 and 300 bytes. */
@@ -97,11 +118,14 @@ static void test_one_domain(void **state)
     assert_int_equal(one_domain(0.00, 0.05, CHUNKS), GATE_PASS);
     assert_int_equal(one_domain(0.30, 0.05, CHUNKS), GATE_FAIL);
     assert_int_equal(one_domain(0.04, 0.50, CHUNKS), GATE_INCONCLUSIVE);
-    /* Too few to say anything, however large the difference. */
+    /* One says nothing, however large the difference. */
     assert_int_equal(one_domain(-1.0, 0.0, GATE_FEWEST_CHUNKS - 1),
                      GATE_INCONCLUSIVE);
     /* A small domain is judged in the pool. */
-    assert_int_equal(one_domain(-0.5, 0.1, GATE_FEWEST_CHUNKS), GATE_PASS);
+    assert_int_equal(one_domain(-0.5, 0.1, 5), GATE_PASS);
+    assert_int_equal(one_domain(0.5, 0.1, 5), GATE_FAIL);
+    /* Two segments need a difference that is large against their spread. */
+    assert_int_equal(one_domain(-0.5, 0.5, 2), GATE_INCONCLUSIVE);
 }
 
 static void test_nothing_held_out(void **state)
@@ -199,6 +223,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_quantile),
+        cmocka_unit_test(test_student),
         cmocka_unit_test(test_ratio_estimate),
         cmocka_unit_test(test_one_domain),
         cmocka_unit_test(test_nothing_held_out),

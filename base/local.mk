@@ -5,6 +5,7 @@ base_libbase_a_SOURCES = \
 	base/checksum.c base/checksum.h \
 	base/err.c base/err.h \
 	base/fileio.c base/fileio.h \
+	base/lines.c base/lines.h \
 	base/log.c base/log.h \
 	base/model_shape.h \
 	base/names.c base/names.h \
@@ -15,11 +16,17 @@ base_libbase_a_SOURCES = \
 	base/utf8.c base/utf8.h \
 	base/xalloc.c base/xalloc.h
 
-BASE_LIBS = base/libbase.a $(CRYPTO_LIBS) $(JANSSON_LIBS) $(XXHASH_LIBS)
+BASE_LIBS = base/libbase.a $(CRYPTO_LIBS) $(JANSSON_LIBS) $(XXHASH_LIBS) \
+	$(ZSTD_LIBS) $(ZLIB_LIBS)
 
 if HAVE_CMOCKA
 check_PROGRAMS += tests/test_base
 tests_test_base_SOURCES = tests/test_base.c
 tests_test_base_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_base_LDADD = $(BASE_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_lines
+tests_test_lines_SOURCES = tests/test_lines.c
+tests_test_lines_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_lines_LDADD = $(BASE_LIBS) $(CMOCKA_LIBS)
 endif

@@ -21,13 +21,13 @@
 
 #include "base/buf.h"
 #include "base/fileio.h"
+#include "base/lines.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
 #include "cli/bar.h"
 #include "cli/commands.h"
 #include "cli/pick.h"
 #include "cli/producer.h"
-#include "daemon/lines.h"
 
 /* Kafka's own default for a message is a little less. */
 #define MOST_LINE_BYTES ((size_t)16 << 20)

@@ -21,7 +21,6 @@ cli_mneme_SOURCES = \
 	cli/table.c cli/table.h \
 	cli/verb.c cli/verb.h
 
-# What verify and feed need of the daemon's own parts.
-cli_mneme_LDADD = daemon/libdaemon.a $(STORE_LIBS) $(RDKAFKA_LIBS) \
-	$(JANSSON_LIBS) $(CURL_LIBS) $(ZSTD_LIBS) $(ZLIB_LIBS) -lm
+# verify reads a data directory without the daemon.
+cli_mneme_LDADD = $(STORE_LIBS) $(RDKAFKA_LIBS) $(JANSSON_LIBS) $(CURL_LIBS)
 

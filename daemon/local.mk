@@ -5,7 +5,6 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/fields.c daemon/fields.h \
 	daemon/kafka_conf.c daemon/kafka_conf.h \
 	daemon/kafka_place.c daemon/kafka_place.h \
-	daemon/lines.c daemon/lines.h \
 	daemon/queue.c daemon/queue.h \
 	daemon/record.c daemon/record.h \
 	daemon/source.c daemon/source.h daemon/source_impl.h \
@@ -55,12 +54,10 @@ daemon/dashboard_lines.c: daemon/dashboard.html daemon/dashboard.awk
 DAEMON_LIBS = daemon/libdaemon.a learner/liblearner.a replay/libreplay.a \
 	store/libstore.a $(CONF_LIBS) $(BASE_LIBS) $(RDKAFKA_LIBS) \
 	$(SQLITE_LIBS) $(YAML_LIBS) $(MICROHTTPD_LIBS) $(JANSSON_LIBS) \
-	$(CRYPTO_LIBS) $(XXHASH_LIBS) $(ZSTD_LIBS) $(ZLIB_LIBS) \
 	$(OPENBLAS_LIBS) -lm
 
 # The sources and what they stand on, without the layers that they never call.
-SOURCE_LIBS = daemon/libdaemon.a $(CONF_LIBS) $(BASE_LIBS) $(RDKAFKA_LIBS) \
-	$(JANSSON_LIBS) $(XXHASH_LIBS) $(ZSTD_LIBS) $(ZLIB_LIBS)
+SOURCE_LIBS = daemon/libdaemon.a $(CONF_LIBS) $(BASE_LIBS) $(RDKAFKA_LIBS)
 
 if HAVE_CMOCKA
 check_PROGRAMS += tests/test_queue

@@ -31,10 +31,10 @@
 #include <unistd.h>
 
 #include "base/checksum.h"
+#include "base/lines.h"
 #include "base/log.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
-#include "daemon/lines.h"
 #include "daemon/source_impl.h"
 
 #define PUSH_WAIT_MS 100

@@ -13,8 +13,8 @@
  * Owner:   the caller
  * Threads: one at a time
  */
-#ifndef MNEME_DAEMON_LINES_H
-#define MNEME_DAEMON_LINES_H
+#ifndef MNEME_BASE_LINES_H
+#define MNEME_BASE_LINES_H
 
 #include <stdbool.h>
 #include <stddef.h>

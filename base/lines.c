@@ -12,7 +12,7 @@
  */
 #include "config.h"
 
-#include "daemon/lines.h"
+#include "base/lines.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -41,6 +41,7 @@ struct lines {
     z_stream gzip;
     ZSTD_DStream *zstd;
     bool in_member; /* of a compressed file: it must not end here */
+    bool more_out;  /* the decompressor may hold text back */
     unsigned char *raw;
     size_t raw_at, raw_end;
     char *text;
@@ -86,8 +87,7 @@ struct lines *lines_open(const char *path, size_t max_bytes, struct err *err)
         goto out;
     }
     if (S_ISDIR(l->st.st_mode)) {
-        err_set(err, ERR_IO, "%s: a directory; source.path names one file",
-                l->path);
+        err_set(err, ERR_IO, "%s: a directory, not a file", l->path);
         goto out;
     }
     if (path && open_packing(l, err) != 0)
@@ -154,6 +154,7 @@ static ssize_t inflate_some(struct lines *l, char *to, size_t n,
     rc = inflate(&l->gzip, Z_NO_FLUSH);
     l->raw_at = l->raw_end - l->gzip.avail_in;
     l->in_member = rc != Z_STREAM_END;
+    l->more_out = l->in_member && !l->gzip.avail_out;
     if (rc == Z_STREAM_END)
         inflateReset(&l->gzip); /* another member may follow */
     else if (rc != Z_OK && rc != Z_BUF_ERROR)
@@ -177,6 +178,7 @@ static ssize_t unzstd_some(struct lines *l, char *to, size_t n,
                        "%s: damaged zstd data before byte %lld: %s", l->path,
                        (long long)l->bytes_read, ZSTD_getErrorName(rc));
     l->in_member = rc != 0;
+    l->more_out = l->in_member && out.pos == n;
     return (ssize_t)out.pos;
 }
 
@@ -188,8 +190,9 @@ static ssize_t fetch(struct lines *l, char *to, size_t n, struct err *err)
     if (l->packing == PLAIN)
         return read_some(l, to, n, err);
     for (;;) {
-        /* Output can be left in the decompressor with no input left. */
-        if (l->raw_at < l->raw_end || l->in_member) {
+        /* Only when it can get on: zstd takes 16 calls without progress for
+         * damage, and a file that is still written is asked more often. */
+        if (l->raw_at < l->raw_end || l->more_out) {
             got = l->packing == GZIP ? inflate_some(l, to, n, err)
                                      : unzstd_some(l, to, n, err);
             if (got)

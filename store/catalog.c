@@ -282,6 +282,15 @@ static int64_t limit_of(size_t limit)
     "version, parent, created_ms, step, tokens_seen, weights_sha256, state,"   \
     " pinned, gate, metadata, bytes"
 
+static void free_versions(struct catalog_version **versions, size_t *n)
+{
+    for (size_t i = 0; i < *n; i++)
+        catalog_version_release(&(*versions)[i]);
+    free(*versions);
+    *versions = NULL;
+    *n = 0;
+}
+
 /* The rows of a statement that gives VERSION_COLUMNS, then what belongs to
  * each. */
 static int read_versions(struct db *db, sqlite3_stmt *q,
@@ -307,11 +316,7 @@ static int read_versions(struct db *db, sqlite3_stmt *q,
     }
     if (rc == 0)
         return 0;
-    for (size_t i = 0; i < *n; i++)
-        catalog_version_release(&(*versions)[i]);
-    free(*versions);
-    *versions = NULL;
-    *n = 0;
+    free_versions(versions, n);
     return rc;
 }
 
@@ -334,11 +339,13 @@ int catalog_get(struct catalog *c, int64_t version, struct catalog_version *v,
         rc = read_versions(c->db, q, &found, &n, err);
     }
     rc = leave(c, rc, err);
-    if (rc == 0 && found)
-        *v = found[0];
-    else if (rc == 0)
+    if (rc == 0 && n == 0)
         rc = err_set(err, ERR_NOTFOUND, "there is no version %lld",
                      (long long)version);
+    if (rc == 0)
+        *v = found[0];
+    else
+        free_versions(&found, &n);
     free(found);
     return rc;
 }
@@ -361,7 +368,10 @@ int catalog_list(struct catalog *c, int64_t before, size_t limit,
         db_bind(q, "ii", before > 0 ? before : INT64_MAX, limit_of(limit));
         rc = read_versions(c->db, q, versions, n, err);
     }
-    return leave(c, rc, err);
+    rc = leave(c, rc, err);
+    if (rc)
+        free_versions(versions, n);
+    return rc;
 }
 
 /* --- history, partitions, control log, quarantine ------------------------ */

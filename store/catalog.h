@@ -134,7 +134,8 @@ void catalog_quarantine_free(struct catalog_quarantine *rows, size_t n);
 int catalog_check(struct catalog *c, struct err *err);
 
 /* The ledger's totals over everything that is kept, to check the counters:
- * records learned, held out, quarantined, skipped on the branch of `version`. */
+ * records learned, held out, quarantined, skipped on the branch of
+ * `version`. */
 struct catalog_totals {
     int64_t learned, holdout, quarantined, skipped;
 };

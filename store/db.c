@@ -63,7 +63,8 @@ static enum err_code code_of(sqlite3 *handle)
     }
 }
 
-int db_error(struct db *db, const char *doing, struct err *err)
+/* The error of the last call; `doing` says what it was. */
+static int last_error(struct db *db, const char *doing, struct err *err)
 {
     return err_set(err, code_of(db->handle), "%s: %s: %s", db->path, doing,
                    sqlite3_errmsg(db->handle));
@@ -80,7 +81,7 @@ int db_exec(struct db *db, const char *sql, struct err *err)
 {
     if (sqlite3_exec(db->handle, sql, NULL, NULL, NULL) == SQLITE_OK)
         return 0;
-    return db_error(db, "running a statement", err);
+    return last_error(db, "running a statement", err);
 }
 
 int db_prepare(struct db *db, const char *sql, sqlite3_stmt **stmt,
@@ -99,7 +100,7 @@ int db_prepare(struct db *db, const char *sql, sqlite3_stmt **stmt,
     }
     if (sqlite3_prepare_v3(db->handle, sql, -1, SQLITE_PREPARE_PERSISTENT, stmt,
                            NULL) != SQLITE_OK)
-        return db_error(db, "preparing a statement", err);
+        return last_error(db, "preparing a statement", err);
     XGROW(db->cache, db->n, db->cap);
     db->cache[db->n++] = (struct cached){sql, *stmt};
     return 0;
@@ -149,7 +150,7 @@ int db_step(struct db *db, sqlite3_stmt *stmt, struct err *err)
     case SQLITE_DONE:
         return 0;
     default:
-        return db_error(db, "running a statement", err);
+        return last_error(db, "running a statement", err);
     }
 }
 
@@ -239,7 +240,7 @@ int db_checkpoint(struct db *db, struct err *err)
     if (sqlite3_wal_checkpoint_v2(db->handle, NULL, SQLITE_CHECKPOINT_TRUNCATE,
                                   NULL, NULL) == SQLITE_OK)
         return 0;
-    return db_error(db, "emptying the log", err);
+    return last_error(db, "emptying the log", err);
 }
 
 /* --- opening ------------------------------------------------------------ */
@@ -249,7 +250,7 @@ static int pragma_number(struct db *db, const char *sql, int64_t *number,
 {
     int rc = db_number(db, err, number, sql, "");
 
-    return rc == ERR_NOTFOUND ? db_error(db, sql, err) : rc;
+    return rc == ERR_NOTFOUND ? last_error(db, sql, err) : rc;
 }
 
 /* Whose file is it, and which schema has it? 0: a new file. */
@@ -307,7 +308,7 @@ static int open_handle(struct db *db, int flags, struct err *err)
     if (!db->handle)
         return err_set(err, ERR_NOMEM, "%s: no memory", db->path);
     if (rc != SQLITE_OK)
-        return db_error(db, "cannot open", err);
+        return last_error(db, "cannot open", err);
     sqlite3_busy_timeout(db->handle, BUSY_MS);
     return 0;
 }

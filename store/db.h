@@ -53,9 +53,6 @@ void db_close(struct db *db);
 
 sqlite3 *db_handle(struct db *db);
 
-/* The error of the last call; `doing` says what it was. */
-int db_error(struct db *db, const char *doing, struct err *err);
-
 /* Any SQL text without parameters and rows: transactions, DDL. */
 int db_exec(struct db *db, const char *sql, struct err *err);
 

@@ -360,11 +360,12 @@ static int parse_metadata(const struct input *in, json_t *metadata,
     if (!json_is_object(metadata))
         return err_set(err, ERR_CORRUPT, "%s: " METADATA " is not an object",
                        in->name);
-    json_object_foreach(metadata, key, value) if (
-        !json_is_string(value)) return err_set(err, ERR_CORRUPT,
-                                               "%s: " METADATA
-                                               ": %s is not a string",
-                                               in->name, key);
+    json_object_foreach (metadata, key, value) {
+        if (!json_is_string(value))
+            return err_set(err, ERR_CORRUPT,
+                           "%s: " METADATA ": %s is not a string", in->name,
+                           key);
+    }
     return 0;
 }
 

@@ -218,50 +218,31 @@ int store_mark(struct store *s, int64_t version, enum store_state state,
 
 /* --- rolling back ------------------------------------------------------- */
 
+/* The versions from one on down to the first, by their bases. */
 #define BRANCH(name, first)                                                    \
-    name " (version) AS (" first " UNION SELECT base FROM versions JOIN " name \
+    name " (version) AS (" first                                               \
+         " UNION SELECT base FROM versions JOIN " name                         \
          " USING (version) WHERE base > 0)"
+
+static const char undo_sql[] =
+    "WITH RECURSIVE " BRANCH("old", "SELECT head FROM pointers") ", "
+    BRANCH("new", "SELECT ?1")
+    " UPDATE versions SET state = 'rolled_back', reason = NULL"
+    " WHERE state <> 'damaged' AND version IN (SELECT version FROM old)"
+    " AND version NOT IN (SELECT version FROM new)";
+
+static const char redo_sql[] =
+    "WITH RECURSIVE " BRANCH("new", "SELECT ?1")
+    " UPDATE versions SET state = coalesce(verdict, 'pending')"
+    " WHERE state = 'rolled_back' AND version IN (SELECT version FROM new)";
 
 /* What only the old head's branch has is undone; what only the new one has
  * counts again, with the verdict that it had. */
 static int mark_branches(struct store *s, int64_t to, struct err *err)
 {
-    int rc = db_run(
-        s->db, err,
-        "WITH RECURSIVE " BRANCH(
-            "old",
-            "SELECT head FROM pointers") ", " BRANCH("new",
-                                                     "SELECT ?1") " UPDATE "
-                                                                  "versions "
-                                                                  "SET state = "
-                                                                  "'rolled_"
-                                                                  "back', "
-                                                                  "reason = "
-                                                                  "NULL"
-                                                                  " WHERE "
-                                                                  "state <> "
-                                                                  "'damaged' "
-                                                                  "AND version "
-                                                                  "IN (SELECT "
-                                                                  "version "
-                                                                  "FROM old)"
-                                                                  " AND "
-                                                                  "version NOT "
-                                                                  "IN (SELECT "
-                                                                  "version "
-                                                                  "FROM new)",
-        "i", to);
+    int rc = db_run(s->db, err, undo_sql, "i", to);
 
-    if (rc)
-        return rc;
-    return db_run(
-        s->db, err,
-        "WITH RECURSIVE " BRANCH(
-            "new", "SELECT ?1") " UPDATE versions SET state = "
-                                "coalesce(verdict, 'pending')"
-                                " WHERE state = 'rolled_back'"
-                                " AND version IN (SELECT version FROM new)",
-        "i", to);
+    return rc ? rc : db_run(s->db, err, redo_sql, "i", to);
 }
 
 /* The control log has every skip for good; the ledger of the next version only

@@ -16,7 +16,6 @@
 #include <string.h>
 
 #include "base/xalloc.h"
-#include "learner/block.h"
 #include "learner/infer_impl.h"
 #include "learner/ops.h"
 
@@ -153,16 +152,11 @@ static int take_tensor(struct infer *f, const struct model_tensor *m,
                        const struct tensor_list *weights, struct err *err)
 {
     const struct tensor *t;
-    int rc = block_expect(weights, m->name, m->count, &t, err);
+    int rc = model_expect(m, weights, &t, err);
 
-    if (rc)
-        return rc;
-    if (t->n_dims != m->n_dims ||
-        memcmp(t->shape, m->shape, (size_t)m->n_dims * sizeof *m->shape) != 0)
-        return err_set(err, ERR_CORRUPT,
-                       "tensor %s has not the shape of this model", m->name);
-    memcpy(f->params + m->offset, t->data, m->count * sizeof *f->params);
-    return 0;
+    if (rc == 0)
+        memcpy(f->params + m->offset, t->data, m->count * sizeof *f->params);
+    return rc;
 }
 
 static int take_weights(struct infer *f, const struct model_shape *shape,

@@ -139,8 +139,4 @@ int learner_import_weights(struct learner *l,
                            const struct tensor_list *weights,
                            struct err *err);
 
-/* An immutable copy that answers with the present weights. */
-int learner_infer(const struct learner *l, const struct names *labels,
-                  struct infer **infer, struct err *err);
-
 #endif

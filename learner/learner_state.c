@@ -11,23 +11,14 @@
 #include <string.h>
 
 #include "base/xalloc.h"
-#include "learner/block.h"
 #include "learner/learner_impl.h"
 
 enum { N_STEPS, N_FISHER_CREDIT, N_COUNTERS };
 
+/* Far above what can be learned, far below where adding overflows. */
+#define COUNTER_MOST (INT64_C(1) << 60)
+
 /* --- out ----------------------------------------------------------------- */
-
-/* The weights as they are, not copies. */
-static void lend_weights(const struct learner *l, struct tensor_list *out)
-{
-    for (size_t i = 0; l->model && i < l->model->n_tensors; i++) {
-        const struct model_tensor *t = &l->model->tensors[i];
-
-        tensor_add_borrowed(out, t->name, TENSOR_F32, t->n_dims, t->shape,
-                            l->params + t->offset);
-    }
-}
 
 static void export_weights(const struct learner *l, struct tensor_list *out)
 {
@@ -71,38 +62,7 @@ void learner_export(const struct learner *l, struct tensor_list *weights,
     head_export(l->head, head, state);
 }
 
-int learner_infer(const struct learner *l, const struct names *labels,
-                  struct infer **infer, struct err *err)
-{
-    struct tensor_list weights = TENSOR_LIST_INIT, head = TENSOR_LIST_INIT;
-    int rc;
-
-    lend_weights(l, &weights);
-    head_export(l->head, &head, NULL);
-    rc = infer_create(l->options.shape, l->options.tokenizer, &weights, &head,
-                      labels, infer, err);
-    tensor_list_release(&weights);
-    tensor_list_release(&head);
-    return rc;
-}
-
 /* --- in ------------------------------------------------------------------ */
-
-static int check_weight(const struct model_tensor *m,
-                        const struct tensor_list *in, const struct tensor **t,
-                        struct err *err)
-{
-    int rc = block_expect(in, m->name, m->count, t, err);
-
-    if (rc)
-        return rc;
-    if ((*t)->n_dims != m->n_dims ||
-        memcmp((*t)->shape, m->shape,
-               (size_t)m->n_dims * sizeof *m->shape) != 0)
-        return err_set(err, ERR_CORRUPT,
-                       "tensor %s has not the shape of this model", m->name);
-    return 0;
-}
 
 static int check_weights(const struct learner *l,
                          const struct tensor_list *in, struct err *err)
@@ -115,7 +75,7 @@ static int check_weights(const struct learner *l,
     if (!in)
         return err_set(err, ERR_CORRUPT, "the model's weights are missing");
     for (size_t i = 0; rc == 0 && i < l->model->n_tensors; i++)
-        rc = check_weight(&l->model->tensors[i], in, &t, err);
+        rc = model_expect(&l->model->tensors[i], in, &t, err);
     return rc;
 }
 
@@ -139,7 +99,9 @@ static int check_counters(const struct tensor_list *state,
     if (rc)
         return rc;
     *counters = t->data;
-    if ((*counters)[N_STEPS] < 0)
+    if ((*counters)[N_STEPS] < 0 || (*counters)[N_STEPS] > COUNTER_MOST ||
+        (*counters)[N_FISHER_CREDIT] < -COUNTER_MOST ||
+        (*counters)[N_FISHER_CREDIT] > COUNTER_MOST)
         return err_set(err, ERR_CORRUPT,
                        "tensor learner.counters: values out of range");
     return 0;

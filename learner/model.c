@@ -19,11 +19,11 @@
 
 #include "base/rng.h"
 #include "base/xalloc.h"
+#include "learner/block.h"
 #include "learner/ops.h"
 
 #define MAX_FFN_DIM (8 * MODEL_MAX_DIM)
-#define MAX_PARAMS ((size_t)1 << 31) /* 8 GiB a block, and there are several   \
-                                      */
+#define MAX_PARAMS ((size_t)1 << 31) /* 8 GiB a block, of several */
 #define LAYER_TENSORS 11             /* with qk_norm */
 
 static const struct {
@@ -267,6 +267,21 @@ void model_init_params(const struct model *m, uint64_t seed, float *params)
                 x[j] = (float)(0.02 * rng_normal(seed, RNG_INIT, i, j));
         }
     }
+}
+
+int model_expect(const struct model_tensor *m, const struct tensor_list *l,
+                 const struct tensor **t, struct err *err)
+{
+    int rc = block_expect(l, m->name, m->count, t, err);
+
+    if (rc)
+        return rc;
+    if ((*t)->n_dims != m->n_dims ||
+        memcmp((*t)->shape, m->shape,
+               (size_t)m->n_dims * sizeof *m->shape) != 0)
+        return err_set(err, ERR_CORRUPT,
+                       "tensor %s has not the shape of this model", m->name);
+    return 0;
 }
 
 const char *model_kernels(void)

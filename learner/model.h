@@ -31,6 +31,7 @@
 #include "base/err.h"
 #include "base/model_shape.h"
 #include "base/segment.h"
+#include "base/tensor.h"
 
 /* One tensor of the parameter block, under its Hugging Face name. */
 struct model_tensor {
@@ -96,6 +97,11 @@ struct batch {
     uint32_t *starts;  /* [n_segments + 1] first token of each; the last is N */
     size_t cap_tokens, cap_segments;
 };
+
+/* The stored tensor of that name and shape, all of it finite; else ERR_CORRUPT
+ * with what is wrong. */
+int model_expect(const struct model_tensor *m, const struct tensor_list *l,
+                 const struct tensor **t, struct err *err);
 
 /* Room grows as needed; batch_clear keeps it. */
 void batch_add(struct batch *b, const struct segment *s);

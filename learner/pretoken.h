@@ -3,8 +3,9 @@
  * pretoken.h - where a text may be split before byte pairs are merged.
  *
  * Sequence[Digits(individual), ByteLevel(use_regex)]: each number character
- * alone; what is between them by GPT-2's pattern
- *     's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
+ * alone; what is between them by GPT-2's pattern, here in two lines:
+ *     's|'t|'re|'ve|'m|'ll|'d|
+ *      ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
  * A byte that is not part of a valid character is a character of no class.
  *
  * Threads: any, pure functions

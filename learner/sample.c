@@ -82,7 +82,8 @@ bool sample_logprobs(float *logits, size_t v)
     return true;
 }
 
-uint16_t sample_greedy(const float *logprobs, size_t v)
+/* The most likely token; v > 0. */
+static uint16_t most_likely(const float *logprobs, size_t v)
 {
     size_t best = 0;
 
@@ -101,7 +102,7 @@ static double weight(float logprob, float most, float temperature)
 static uint16_t draw_from_all(const float *logprobs, size_t v,
                               float temperature, double u)
 {
-    float most = logprobs[sample_greedy(logprobs, v)];
+    float most = logprobs[most_likely(logprobs, v)];
     double total = 0.0, sum = 0.0;
     size_t last = 0;
 
@@ -157,7 +158,7 @@ static uint16_t draw_from_best(const float *logprobs, size_t v,
                                struct infer_alternative *items)
 {
     size_t k = s->top_k > 0 && (size_t)s->top_k < v ? (size_t)s->top_k : 0;
-    float most = logprobs[sample_greedy(logprobs, v)];
+    float most = logprobs[most_likely(logprobs, v)];
     double total = 0.0, share, kept, sum = 0.0;
     size_t n;
 
@@ -183,7 +184,7 @@ uint16_t sample_draw(const float *logprobs, size_t v,
     bool all = sampling->top_k <= 0 || (size_t)sampling->top_k >= v;
 
     if (!(sampling->temperature > 0.0f) || sampling->top_k == 1)
-        return sample_greedy(logprobs, v);
+        return most_likely(logprobs, v);
     if (all && sampling->top_p >= 1.0f)
         return draw_from_all(logprobs, v, sampling->temperature, u);
     return draw_from_best(logprobs, v, sampling, u, scratch);

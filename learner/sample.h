@@ -21,9 +21,6 @@
  * infinity or a NaN. */
 bool sample_logprobs(float *logits, size_t v);
 
-/* The most likely token; v > 0. */
-uint16_t sample_greedy(const float *logprobs, size_t v);
-
 /*
  * One draw: temperature, then the top_k most likely, then of those the fewest
  * whose share of the probability reaches top_p.

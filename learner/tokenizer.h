@@ -6,9 +6,9 @@
  * encoding (Sennrich et al. 2016) with the pre-tokenizer that Hugging Face
  * writes as Sequence[Digits(individual), ByteLevel(use_regex)] and GGUF calls
  * `smollm`: each digit alone, then the GPT-2 split. The vocabulary is learned
- * once and never changes in a data directory. In both kinds ids 0 to 255 are the
- * bytes and 256 is the end-of-text token `<|endoftext|>`; merges follow from
- * 257, and ids left over are named <unused_N>, so that shapes never change.
+ * once and never changes in a data directory. In both kinds ids 0 to 255 are
+ * the bytes and 256 is the end-of-text token `<|endoftext|>`; merges follow
+ * from 257, and ids left over are named <unused_N>, so that shapes never change.
  *
  * Owner:   immutable once made
  * Threads: any

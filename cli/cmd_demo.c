@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/rng.h"
 #include "base/timing.h"
@@ -531,27 +532,40 @@ static void sum_up(const struct story *s, double seconds)
     sum_up_rollback(s);
 }
 
+/* This program as it can be called: it need not be installed. */
+static void name_self(char *out, size_t size)
+{
+    ssize_t n = readlink("/proc/self/exe", out, size - 1);
+
+    if (n <= 0)
+        n = snprintf(out, size, "mneme");
+    out[n] = '\0';
+}
+
 static void where_to_look(struct story *s, bool keep)
 {
     const struct demo_daemon *d = &s->run.daemon;
+    char self[1024];
 
     if (keep)
-        say("\nmnemed is running (stop it with: kill %ld). Look at "
-            "http://%s/v1/status",
+        say("\nmnemed is running (stop it with: kill %ld). In a browser: "
+            "http://%s/",
             (long)d->pid, client_address(s->run.client));
     else
-        say("\nmnemed has been stopped. Start it again and look at /v1/status "
-            "at the address in\n%s/http.addr:\n  %s -c %s &",
+        say("\nmnemed has been stopped. To start it again, and look at it in a "
+            "browser at the\naddress that it writes into "
+            "%s/http.addr:\n  %s -c %s &",
             d->data_dir, d->program, d->conf_path);
+    name_self(self, sizeof self);
     say("Then try:\n"
-        "  mneme status --data-dir %s\n"
-        "  mneme versions --data-dir %s\n"
-        "  mneme diff 1 %" PRId64 " --data-dir %s\n"
-        "  mneme generate \"Copyright\" --data-dir %s\n"
-        "  mneme feed --topic text --domain mine --data-dir %s FILE\n"
-        "  mneme verify --all --data-dir %s",
-        d->data_dir, d->data_dir, s->restored, d->data_dir, d->data_dir,
-        d->data_dir, d->data_dir);
+        "  M=%s; D='--data-dir %s'\n"
+        "  $M status $D\n"
+        "  $M versions $D\n"
+        "  $M diff 1 %" PRId64 " $D\n"
+        "  $M generate \"Copyright\" $D\n"
+        "  $M feed --topic text --domain mine FILE $D\n"
+        "  $M verify --all $D",
+        self, d->data_dir, s->restored);
 }
 
 /* --- all of it ---------------------------------------------------------- */

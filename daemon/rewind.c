@@ -59,16 +59,16 @@ positions_of(const struct learning *l, const struct catalog_version *v,
     return out;
 }
 
+/* Records of the epoch before stay in the queue, for the trainer to drop: it is
+ * too late to clear it, the source may have put new ones behind them. */
 static int move_source(const struct rewind_request *r,
                        const struct source_position *positions, size_t n,
                        struct err *err)
 {
     int rc = source_seek(r->source, positions, n, *r->epoch + 1, err);
 
-    if (rc == 0) {
+    if (rc == 0)
         ++*r->epoch;
-        queue_clear(r->queue);
-    }
     return rc;
 }
 

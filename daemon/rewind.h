@@ -23,13 +23,11 @@
 #include "base/err.h"
 #include "daemon/learning.h"
 #include "daemon/publisher.h"
-#include "daemon/queue.h"
 #include "daemon/source.h"
 
 struct rewind_request {
     struct learning *learning;
     struct source *source;
-    struct queue *queue;
     struct publisher *publisher;
     int64_t version;
     bool skip;

@@ -261,7 +261,6 @@ static int roll_back(struct trainer *t, const struct control_operation *op,
     struct rewind_request request = {
         .learning = t->l,
         .source = t->options.source,
-        .queue = t->options.queue,
         .publisher = t->options.publisher,
         .version = op->version,
         .skip = op->kind == CONTROL_ROLLBACK_SKIP,
@@ -274,7 +273,8 @@ static int roll_back(struct trainer *t, const struct control_operation *op,
     drain_publisher(t);
     rc = rewind_run(&request, detail, size, err);
     if (rc == 0) {
-        t->ended = false;
+        t->ended = t->ended && request.skip;
+        t->held = false; /* what could not be written is undone */
         t->published_step = learner_steps(t->l->learner);
         t->published_tokens = t->l->progress.tokens_seen;
         t->rate_tokens = t->published_tokens;
@@ -500,13 +500,16 @@ static void show_collecting(struct trainer *t, const struct vocabulary *v)
                      "collecting text for the vocabulary");
 }
 
-/* Enough text, the end, or a pause after the first of it. */
+/* The end, or a pause, after the first of it; or an end that is final. */
 static bool collected(struct trainer *t, const struct vocabulary *v)
 {
     double wait = t->options.conf->model.tokenizer_wait_seconds;
     double pause = (double)(timing_mono_ms() - t->last_record_ms) / 1000;
 
-    return v->text.len > 0 && (t->ended || pause >= wait);
+    if (v->text.len == 0)
+        return t->ended &&
+               t->options.conf->source.at_end == CONF_AT_END_EXIT;
+    return t->ended || pause >= wait;
 }
 
 static void collect_vocabulary(struct trainer *t, struct vocabulary *v)

@@ -12,7 +12,8 @@
 
 #define FILE_LIMIT ((size_t)64 << 20)
 
-/* Records that give no text (all bad, all held out) end the waiting as well. */
+/* Records that give no text (all bad, all held out) end the waiting as well,
+ * in an error. */
 #define MEMORY_LIMIT ((size_t)256 << 20)
 
 void vocabulary_init(struct vocabulary *v, const struct conf *conf)
@@ -86,13 +87,19 @@ bool vocabulary_add(struct vocabulary *v, struct record *rec)
     v->records[v->n++] = rec;
     v->memory += record_memory(rec);
     return v->text.len >= (size_t)v->conf->model.tokenizer_bytes ||
-           (v->memory >= MEMORY_LIMIT && v->text.len > 0);
+           v->memory >= MEMORY_LIMIT;
 }
 
 int vocabulary_learn(struct vocabulary *v, struct tokenizer **tokenizer,
                      struct err *err)
 {
-    return tokenizer_train(v->text.data ? v->text.data : "", v->text.len,
+    if (v->text.len == 0)
+        return err_set(err, ERR_STATE,
+                       "no text for a vocabulary in %zu records: is "
+                       "source.format right? Or set model.tokenizer: bytes, "
+                       "or model.tokenizer_from",
+                       v->n);
+    return tokenizer_train(v->text.data, v->text.len,
                            (int)v->conf->model.vocab_size, NULL, NULL,
                            tokenizer, err);
 }

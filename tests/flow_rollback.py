@@ -1,0 +1,124 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Back and forth on a file: what a rollback reads again it learns the same.
+
+And the ends that are not happy ones: a stream that cannot be read again,
+versions that cannot be written, a source without any text.
+"""
+
+import os
+import shutil
+import subprocess
+
+from flow_util import (Daemon, Tap, add_up, mneme, records, write_lines,
+                       TMP)
+
+N = 400
+
+
+def at_end(daemon, what="everything in a version"):
+    """Waits until all records are decided, and the rest is in the head."""
+    def done():
+        s = daemon.status()
+        v = daemon.get(f"/v1/versions/{s['head_version']}")[1]
+        return s["records"]["consumed"] == N and v["step"] == s["step"]
+    daemon.until(done, what, 60)
+    s = daemon.status()
+    return s, daemon.get(f"/v1/versions/{s['head_version']}")[1]
+
+
+def middle(daemon):
+    """A version from which there is something to learn again."""
+    versions = [v for v in daemon.versions()
+                if v["state"] not in ("pending", "rolled_back", "damaged")]
+    return versions[len(versions) // 2]["version"]
+
+
+def rewinding(tap, daemon):
+    status, whole = at_end(daemon)
+    for i in range(6):
+        done = daemon.operation(daemon.post(
+            "/v1/rollback", {"version": middle(daemon), "reason": "again"}))
+        tap.equal(done["state"], "done", f"rewind {i}: done")
+        again, head = at_end(daemon, f"rewind {i}: all records once more")
+        tap.equal(head["weights_sha256"], whole["weights_sha256"],
+                  f"rewind {i}: the same weights")
+        tap.equal(again["records"], status["records"],
+                  f"rewind {i}: the same counters")
+
+
+def skipping(tap, daemon):
+    target = middle(daemon)
+    kept = daemon.get(f"/v1/versions/{target}")[1]
+    daemon.operation(daemon.post(
+        "/v1/rollback", {"version": target, "stream": "skip"}))
+    status = daemon.status()
+    tap.ok(add_up(status), "skip: counters add up")
+    tap.equal(status["head_version"], target, "skip: learning from there")
+    begun = 0  # records of which it has learned at least a part
+    for at in kept["offsets"]:
+        begun = at["offset"] + (at["tokens_done"] > 0)
+    tap.equal(status["records"]["skipped"], N - begun,
+              "skip: the rest is skipped")
+    daemon.stop()
+    daemon.start()
+    daemon.until_consumed(N)
+    tap.equal(daemon.status()["records"], status["records"],
+              "skip: and after a restart still")
+
+
+def not_again(tap):
+    """stdin cannot be read again: refused, and nothing has changed."""
+    daemon = Daemon("stdin", source__type="stdin")
+    reading, writing = os.pipe()
+    env = dict(os.environ, MNEME_CONF=os.devnull)
+    daemon.process = subprocess.Popen(
+        daemon.command(), stdin=reading, stderr=open(daemon.log, "ab"),
+        env=env, cwd=daemon.dir)
+    os.close(reading)
+    os.write(writing, "".join(
+        line + "\n" for line in records("harbour", 60)).encode())
+    daemon.until_consumed(60)
+    before = daemon.status()["records"]
+    code, _, why = mneme("rollback", "1", data=daemon.data)
+    tap.equal(code, 3, "stdin: exit 3")
+    tap.ok("stdin cannot be read again" in why, "stdin: and says why")
+    tap.equal(daemon.status()["records"], before, "stdin: nothing changed")
+    os.close(writing)
+    tap.equal(daemon.stop(), 0, "stdin: stops")
+
+
+def unwritable(tap, path):
+    daemon = Daemon("unwritable", source__type="file", source__path=path,
+                    publish__every_seconds=3600).start()
+    daemon.until_consumed(20)
+    shutil.rmtree(os.path.join(daemon.data, "versions"))
+    tap.equal(daemon.stop(), 1, "versions that cannot be written: exit 1")
+    with open(daemon.log) as f:
+        tap.equal(f.read().count(" error publish"), 1, "tried once only")
+
+
+def no_text(tap):
+    empty = write_lines(os.path.join(TMP, "empty.jsonl"), [])
+    for kind, wanted in (("bpe", 1), ("bytes", 0)):
+        daemon = Daemon(f"empty-{kind}", source__type="file",
+                        source__path=empty, source__at_end="exit",
+                        model__tokenizer=kind)
+        tap.equal(daemon.run(30), wanted, f"no text, {kind}: exit {wanted}")
+
+
+def main():
+    tap = Tap()
+    path = write_lines(os.path.join(TMP, "records.jsonl"),
+                       records("harbour", N // 2) + records("orchard", N // 2))
+    daemon = Daemon("file", source__type="file", source__path=path).start()
+    rewinding(tap, daemon)
+    skipping(tap, daemon)
+    daemon.stop()
+    not_again(tap)
+    unwritable(tap, path)
+    no_text(tap)
+    tap.exit()
+
+
+main()

@@ -33,6 +33,7 @@ struct publisher {
     struct buf tokenizer_json;
     struct judge *judge;
     bool failing; /* the last publish failed, and that has been said */
+    bool dead;    /* something cannot be mended: nothing is written any more */
     pthread_t thread;
     bool started;
 
@@ -40,6 +41,7 @@ struct publisher {
     pthread_cond_t work;   /* for the publisher */
     pthread_cond_t done;   /* for the trainer */
     bool stopping, woken;
+    bool starting; /* until a version that a crash left pending is judged */
     bool busy;
     struct snapshot *submitted;
     struct rollback_request *rollback;
@@ -138,7 +140,7 @@ bool publisher_collect(struct publisher *p, struct snapshot **s,
 void publisher_wait(struct publisher *p)
 {
     pthread_mutex_lock(&p->mutex);
-    while (p->busy)
+    while (p->busy || p->starting)
         pthread_cond_wait(&p->done, &p->mutex);
     pthread_mutex_unlock(&p->mutex);
 }
@@ -382,6 +384,7 @@ static void handle_failure(struct publisher *p, const char *what,
     if (!again || !p->failing)
         log_error(what, "%s", err->msg);
     p->failing = again;
+    p->dead = p->dead || !again;
     if (!again)
         p->options.on_fatal(err, p->options.arg);
 }
@@ -405,6 +408,11 @@ static void publish(struct publisher *p, struct snapshot *s)
     struct status *status;
     double seconds;
 
+    if (p->dead) { /* "succeeding" now could be on data that is lost */
+        err_set(&err, ERR_IO, "nothing is published any more");
+        give_outcome(p, s, 0, &err);
+        return;
+    }
     if (store_snapshot(p, s, &version, &err) != 0) {
         /* An anchor that cannot be linked is written whole the next time. */
         handle_failure(p, "publish", &err,
@@ -597,6 +605,8 @@ static void *run(void *arg)
     show_history(p);
     judge_pending(p);
     pthread_mutex_lock(&p->mutex);
+    p->starting = false;
+    pthread_cond_broadcast(&p->done);
     for (;;) {
         if (p->submitted) {
             struct snapshot *s = p->submitted;
@@ -631,6 +641,7 @@ static void *run(void *arg)
 
 void publisher_start(struct publisher *p)
 {
+    p->starting = true;
     if (pthread_create(&p->thread, NULL, run, p) != 0)
         BUG("cannot start the publisher's thread");
     p->started = true;

@@ -371,6 +371,8 @@ int learning_step(struct learning *l, struct learning_step_result *result,
     result->fresh_tokens = b.tokens;
     result->replayed_tokens = targets(l->replayed, n_draws);
     rc = learner_step(l->learner, &in, &result->step, err);
+    if (rc == ERR_DIVERGED) /* what comes next skips up to the position */
+        intake_apply(l->intake, &b, "diverged", learner_steps(l->learner));
     if (rc)
         return rc;
     if (!result->step.skipped) {

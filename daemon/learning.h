@@ -65,7 +65,7 @@ int learning_prepare_shape(struct learning *l, struct tokenizer *tokenizer,
 
 /* Becomes a version. branch 0: a restart, which goes on where it was;
  * else the number of a new branch of row keys. Positions are the version's.
- * ERR_CORRUPT: nothing has changed. */
+ * On an error the state may be half of each: load another one. */
 int learning_load(struct learning *l, int64_t version, int64_t branch,
                   struct err *err);
 
@@ -78,7 +78,8 @@ struct learning_step_result {
 /*
  * One step over the next batch: samples replay, scores, learns, counts, offers
  * what was new to replay. ERR_DIVERGED: a weight is not finite, go back to a
- * version. ERR_CORRUPT: a replay row is damaged.
+ * version: the batch counts as quarantined, so that a skip passes over it.
+ * ERR_CORRUPT: a replay row is damaged.
  */
 int learning_step(struct learning *l, struct learning_step_result *result,
                   struct err *err);

@@ -11,7 +11,6 @@
 
 /* OpenSSL has a type with the name of one of our codes. */
 #define ERR_STATE openssl_err_state
-#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #undef ERR_STATE
 
@@ -118,9 +117,4 @@ int checksum_sha256_file(const char *path, char hex[SHA256_HEX],
     checksum_stream_finish(s, rc ? NULL : hex);
     close(fd);
     return rc;
-}
-
-bool checksum_equal_secret(const void *a, const void *b, size_t n_bytes)
-{
-    return CRYPTO_memcmp(a, b, n_bytes) == 0;
 }

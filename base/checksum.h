@@ -7,7 +7,6 @@
 #ifndef MNEME_BASE_CHECKSUM_H
 #define MNEME_BASE_CHECKSUM_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -32,8 +31,5 @@ void checksum_stream_finish(struct checksum_stream *s, char hex[SHA256_HEX]);
 /* The digest of a whole file, read in pieces. ERR_IO, ERR_NOTFOUND. */
 int checksum_sha256_file(const char *path, char hex[SHA256_HEX],
                          struct err *err);
-
-/* Compares in a time that does not depend on the content. */
-bool checksum_equal_secret(const void *a, const void *b, size_t n_bytes);
 
 #endif

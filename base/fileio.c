@@ -12,7 +12,6 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/xalloc.h"
@@ -298,19 +297,6 @@ bool fileio_exists(const char *path)
     struct stat st;
 
     return lstat(path, &st) == 0;
-}
-
-int fileio_free_bytes(const char *path, uint64_t *free_bytes, struct err *err)
-{
-    struct statvfs fs;
-
-    if (statvfs(path, &fs))
-        return err_set_errno(err, ERR_IO, errno,
-                             "%s: cannot tell the free space", path);
-    if (__builtin_mul_overflow((uint64_t)fs.f_bavail, (uint64_t)fs.f_frsize,
-                               free_bytes))
-        *free_bytes = UINT64_MAX;
-    return 0;
 }
 
 char *fileio_join(const char *dir, const char *name)

@@ -57,9 +57,6 @@ int fileio_remove_dir(const char *path, struct err *err);
 
 bool fileio_exists(const char *path);
 
-/* Bytes free for us on the file system of path; ERR_IO. */
-int fileio_free_bytes(const char *path, uint64_t *free_bytes, struct err *err);
-
 /* "dir/name", to be freed. */
 char *fileio_join(const char *dir, const char *name);
 

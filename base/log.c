@@ -41,16 +41,6 @@ enum log_level log_level(void)
     return (enum log_level)atomic_load(&the_level);
 }
 
-int log_level_parse(const char *name, enum log_level *level)
-{
-    for (int i = LOG_ERROR; i <= LOG_DEBUG; i++)
-        if (!strcmp(name, level_names[i])) {
-            *level = (enum log_level)i;
-            return 0;
-        }
-    return ERR_INVALID;
-}
-
 /* s with control characters as \n or \u001b; in JSON quotes too. */
 static void add_escaped(struct buf *line, const char *s, bool json)
 {

@@ -21,9 +21,6 @@ enum log_format { LOG_TEXT, LOG_JSON };
 void log_configure(enum log_level level, enum log_format format);
 enum log_level log_level(void);
 
-/* "error", "warn", "info", "debug"; ERR_INVALID for anything else. */
-int log_level_parse(const char *name, enum log_level *level);
-
 void log_line(enum log_level level, const char *event, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -2,8 +2,8 @@
 /*
  * An array of names in the order of their ids, and beside it an open hash
  * table (linear probing) of id + 1. The table has a power of two of slots, at
- * least twice as many as there are names; ids are never taken out one by one,
- * so that there are no marks for deleted ones: a truncation fills it anew.
+ * least twice as many as there are names; names are never taken out, so that
+ * there are no marks for deleted ones.
  */
 #include "config.h"
 
@@ -65,15 +65,6 @@ void names_copy(struct names *to, const struct names *from)
         names_add(&copy, from->items[id]);
     names_release(to);
     *to = copy;
-}
-
-void names_truncate(struct names *t, size_t n)
-{
-    if (n >= t->n)
-        return;
-    while (t->n > n)
-        free(t->items[--t->n]);
-    fill_slots(t, t->n_slots);
 }
 
 void names_release(struct names *t)

@@ -34,7 +34,6 @@ long names_add(struct names *t, const char *name);
 
 /* Replaces what `to` held. */
 void names_copy(struct names *to, const struct names *from);
-void names_truncate(struct names *t, size_t n); /* forget ids >= n */
 void names_release(struct names *t);
 
 /* A JSON array of strings (appended to out), and back; parsing replaces what t

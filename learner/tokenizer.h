@@ -8,7 +8,8 @@
  * `smollm`: each digit alone, then the GPT-2 split. The vocabulary is learned
  * once and never changes in a data directory. In both kinds ids 0 to 255 are
  * the bytes and 256 is the end-of-text token `<|endoftext|>`; merges follow
- * from 257, and ids left over are named <unused_N>, so that shapes never change.
+ * from 257, and ids left over are named <unused_N>, so that shapes never
+ * change.
  *
  * Owner:   immutable once made
  * Threads: any

@@ -469,6 +469,7 @@ static void a_damaged_import_changes_nothing(void **state)
     struct learner_options o = small_options();
     struct learner *a = create(&o), *b = create(&o), *same = create(&o);
     struct exported e;
+    int64_t *counters, steps;
 
     (void)state;
     for (size_t i = 0; i < 40; i++)
@@ -484,6 +485,11 @@ static void a_damaged_import_changes_nothing(void **state)
         try_damaged(b, same, &e, &e.anchor, i);
     for (size_t i = 0; i < e.head.n; i++)
         try_damaged(b, same, &e, &e.head, i);
+    counters = tensor_find(&e.state, "learner.counters")->data;
+    steps = counters[0];
+    counters[0] = INT64_MAX;
+    assert_int_equal(import_all(b, &e, NULL), ERR_CORRUPT);
+    counters[0] = steps;
     ((float *)e.weights.items[3].data)[0] = INFINITY;
     assert_int_equal(import_all(b, &e, NULL), ERR_CORRUPT);
     assert_same(b, same);

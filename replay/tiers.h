@@ -24,7 +24,7 @@
 #include "base/rng.h"
 #include "base/tensor.h"
 
-#define TIERS_MAX_DOMAINS 65536
+#define TIERS_MAX_DOMAINS 65537 /* as many as have a name, and `other` */
 #define TIERS_MAX_CAPACITY (INT64_C(1) << 30)
 #define TIERS_NONE UINT32_MAX
 

@@ -347,6 +347,24 @@ static void an_empty_index_goes_round(void **state)
     tiers_free(b);
 }
 
+/* All the names that the settings allow, and `other`. */
+static void as_many_domains_as_can_be(void **state)
+{
+    struct tensor_list index = TENSOR_LIST_INIT;
+    struct tiers *a = make(4, 4, 1), *b = make(4, 4, 1);
+
+    (void)state;
+    offer(a, 0);
+    offer(a, 65536);
+    tiers_export(a, "replay", &index);
+    assert_int_equal(tiers_import(b, "replay", &index, 0, NULL), 0);
+    assert_int_equal(tiers_live_in_domain(b, 65536), 1);
+    assert_same_draws(a, b);
+    tensor_list_release(&index);
+    tiers_free(a);
+    tiers_free(b);
+}
+
 /* What a smaller capacity leaves over is dead, and reported. */
 static void import_into_a_smaller_buffer(void **state)
 {
@@ -460,6 +478,7 @@ int main(void)
         cmocka_unit_test(domains_have_equal_chances),
         cmocka_unit_test(import_goes_on_with_the_same_draws),
         cmocka_unit_test(an_empty_index_goes_round),
+        cmocka_unit_test(as_many_domains_as_can_be),
         cmocka_unit_test(import_into_a_smaller_buffer),
         cmocka_unit_test(damaged_indices_are_refused),
         cmocka_unit_test(a_branch_has_to_be_new),

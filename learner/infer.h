@@ -12,6 +12,7 @@
 #ifndef MNEME_LEARNER_INFER_H
 #define MNEME_LEARNER_INFER_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -77,14 +78,14 @@ int infer_score(const struct infer *f, const char *text, size_t n_bytes,
  *   nats    double[n] out: summed -ln p over the counted text targets (the end
  *           mark left out, as bits per byte asks)
  *   right   uint8_t[n] out: labelled and classified right; NULL: not wanted
- *   stop    polled between pieces; returns ERR_AGAIN when it turns true; may
- *           be NULL
+ *   stop    polled between pieces; ERR_AGAIN once another thread has set it;
+ *           may be NULL
  * ERR_INVALID when a segment does not fit this model. For preset linear nats
  * are 0.
  */
 int infer_segments(const struct infer *f, const struct segment *segments,
                    size_t n, double *nats, uint8_t *right,
-                   const volatile bool *stop, struct err *err);
+                   const atomic_bool *stop, struct err *err);
 
 /*
  * Probability of every label, the mean over the text's segments.

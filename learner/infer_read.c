@@ -41,7 +41,7 @@ struct reading {
     size_t n;
     size_t piece_tokens;
     bool want_loss;
-    const volatile bool *stop; /* NULL: never */
+    const atomic_bool *stop; /* NULL: never */
     void (*visit)(const struct visit *v, void *arg);
     void *arg;
 };
@@ -106,7 +106,7 @@ static int read_all(const struct reading *r, struct err *err)
 
     for (size_t from = 0, to; rc == 0 && from < r->n; from = to) {
         to = from + 1; /* preset linear: nothing to gain from a batch */
-        if (r->stop && *r->stop) {
+        if (r->stop && atomic_load(r->stop)) {
             rc = err_set(err, ERR_AGAIN, "stopped while reading segments");
             break;
         }
@@ -325,7 +325,7 @@ static int check_segments(const struct infer *f,
 
 int infer_segments(const struct infer *f, const struct segment *segments,
                    size_t n, double *nats, uint8_t *right,
-                   const volatile bool *stop, struct err *err)
+                   const atomic_bool *stop, struct err *err)
 {
     struct gate_reading g = {.f = f, .nats = nats, .right = right};
     int rc = check_segments(f, segments, n, err);

@@ -341,7 +341,7 @@ static void test_segments_refused(void **state)
 {
     uint16_t tokens[CONTEXT + 2] = {1, 2, 300, 4};
     struct segment s = {.tokens = tokens, .n_tokens = 3, .label = -1};
-    volatile bool stop = true;
+    atomic_bool stop = true;
     double nats;
 
     (void)state;

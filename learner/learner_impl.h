@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * learner_impl.h - the insides of a learner, for learner.c and
+ * learner_impl.h - the insides of a learner, for learner.c, learner_step.c and
  * learner_state.c.
  *
  * Threads: as learner.h says

@@ -12,7 +12,7 @@ learner_liblearner_a_SOURCES = \
 	learner/infer.c learner/infer.h learner/infer_impl.h \
 	learner/infer_generate.c learner/infer_read.c \
 	learner/learner.c learner/learner.h learner/learner_impl.h \
-	learner/learner_state.c \
+	learner/learner_state.c learner/learner_step.c \
 	learner/model.c learner/model.h learner/model_pass.c \
 	learner/ops.h learner/ops_ref.c \
 	learner/optim.c learner/optim.h \

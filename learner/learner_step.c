@@ -1,0 +1,557 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A step. Marked * is done by the workers, a shard or a range at a time:
+ *
+ *       share the segments out
+ *     * forward; losses by segment
+ *       class head: test and train, gradients of the states
+ *     * backward, each shard into its own gradient
+ *     * sum the gradients in shard order, and their squares by range
+ *       norm; skip or clip
+ *     * AdamW, the pull of EWC, are the weights finite
+ *     * Fisher passes, observed in segment order
+ *
+ * Why the number of threads does not matter: which shard a segment goes to
+ * depends on the segments alone; a shard is worked on by one thread at a time
+ * and writes only its own blocks; an element of the sum is added up in shard
+ * order; sums over ranges are added up in the order of the ranges.
+ */
+#include "config.h"
+
+#include "learner/learner.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/xalloc.h"
+#include "learner/block.h"
+#include "learner/cut.h"
+#include "learner/hot.h"
+#include "learner/learner_impl.h"
+
+#define FISHER_SHARE 10 /* one token in this many, of a step */
+
+/* Draws for the Fisher information start here in the random stream: replay
+ * chooses its rows with the first of them. */
+#define FISHER_FIRST (UINT64_C(1) << 32)
+
+/* --- sharing out --------------------------------------------------------- */
+
+static void need_segments(struct learner *l, size_t n)
+{
+    if (n <= l->cap_segments)
+        return;
+    l->cap_segments = 2 * n;
+    n = l->cap_segments;
+    l->segments = xreallocarray(l->segments, n, sizeof *l->segments);
+    l->places = xreallocarray(l->places, n, sizeof *l->places);
+    l->lengths = xreallocarray(l->lengths, n, sizeof *l->lengths);
+    l->nats = xreallocarray(l->nats, n, sizeof *l->nats);
+    l->text_nats = xreallocarray(l->text_nats, n, sizeof *l->text_nats);
+}
+
+static void list_segments(struct learner *l,
+                          const struct learner_step_input *in)
+{
+    l->n_segments = in->n_fresh + in->n_replayed;
+    need_segments(l, l->n_segments);
+    l->counted = 0;
+    for (size_t i = 0; i < l->n_segments; i++) {
+        l->segments[i] = i < in->n_fresh ? &in->fresh[i]
+                                         : &in->replayed[i - in->n_fresh];
+        l->counted += segment_counted(l->segments[i]);
+    }
+}
+
+/* The longest first; equals in their order. */
+static int compare_lengths(const void *a, const void *b)
+{
+    const struct length *x = a, *y = b;
+
+    if (x->n_tokens != y->n_tokens)
+        return x->n_tokens < y->n_tokens ? 1 : -1;
+    return (x->segment > y->segment) - (x->segment < y->segment);
+}
+
+static void sort_by_length(struct learner *l)
+{
+    for (size_t i = 0; i < l->n_segments; i++)
+        l->lengths[i] = (struct length){i, l->segments[i]->n_tokens};
+    qsort(l->lengths, l->n_segments, sizeof *l->lengths, compare_lengths);
+}
+
+/* The longest remaining segment goes to the shard with the fewest tokens
+ * (Graham 1969); within a shard segments stay in their order. */
+static void share_out(struct learner *l)
+{
+    size_t n_shards = (size_t)l->options.shards;
+    size_t *load = xcalloc(n_shards, sizeof *load);
+
+    sort_by_length(l);
+    for (size_t k = 0; k < l->n_segments; k++) {
+        size_t i = l->lengths[k].segment, least = 0;
+
+        for (size_t s = 1; s < n_shards; s++)
+            if (load[s] < load[least])
+                least = s;
+        load[least] += l->segments[i]->n_tokens;
+        l->places[i].shard = least;
+    }
+    for (size_t s = 0; s < n_shards; s++)
+        batch_clear(&l->shards[s].batch);
+    for (size_t i = 0; i < l->n_segments; i++) {
+        struct batch *b = &l->shards[l->places[i].shard].batch;
+
+        l->places[i].first = b->n_tokens;
+        batch_add(b, l->segments[i]);
+    }
+    free(load);
+}
+
+/* --- forward, losses ----------------------------------------------------- */
+
+static void need_loss(struct shard *s)
+{
+    size_t n = s->batch.n_tokens;
+
+    if (n <= s->cap_tokens)
+        return;
+    s->cap_tokens = n + n / 4;
+    free(s->loss);
+    s->loss = xfloats(s->cap_tokens);
+}
+
+static void forward(void *arg, size_t shard)
+{
+    struct learner *l = arg;
+    struct shard *s = &l->shards[shard];
+
+    s->has_dstates = false;
+    if (s->batch.n_tokens == 0)
+        return;
+    need_loss(s);
+    model_forward(l->model, l->params, &s->batch, s->work, s->loss);
+}
+
+static void sum_losses(struct learner *l)
+{
+    for (size_t i = 0; i < l->n_segments; i++) {
+        const struct segment *s = l->segments[i];
+        const struct place *p = &l->places[i];
+        const float *loss = l->shards[p->shard].loss + p->first;
+        double nats = 0.0, end = 0.0;
+
+        for (size_t t = s->n_masked; t < s->n_tokens; t++)
+            nats += (double)loss[t];
+        if (s->ends && s->n_tokens > s->n_masked)
+            end = (double)loss[s->n_tokens - 1];
+        l->nats[i] = nats;
+        l->text_nats[i] = nats - end;
+    }
+}
+
+/* --- the class head ------------------------------------------------------ */
+
+static size_t count_labelled(const struct learner *l)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < l->n_segments; i++)
+        n += l->segments[i]->label >= 0;
+    return n;
+}
+
+static void need_examples(struct learner *l, size_t n)
+{
+    if (n <= l->cap_examples)
+        return;
+    l->cap_examples = 2 * n;
+    n = l->cap_examples;
+    l->examples = xreallocarray(l->examples, n, sizeof *l->examples);
+    l->owners = xreallocarray(l->owners, n, sizeof *l->owners);
+}
+
+static void need_dstates(struct shard *s, size_t dim)
+{
+    size_t n = s->batch.n_tokens * dim;
+
+    if (s->has_dstates)
+        return;
+    if (n > s->cap_dstates) {
+        s->cap_dstates = n + n / 4;
+        free(s->dstates);
+        s->dstates = xfloats(s->cap_dstates);
+    }
+    memset(s->dstates, 0, n * sizeof *s->dstates);
+    s->has_dstates = true;
+}
+
+/* The states of segment i, and room for their gradient. */
+static void point_at_states(struct learner *l, size_t i,
+                            struct head_example *e)
+{
+    const struct place *p = &l->places[i];
+    struct shard *s = &l->shards[p->shard];
+    size_t dim = (size_t)l->model->shape.dim;
+
+    need_dstates(s, dim);
+    e->states = model_states(s->work) + p->first * dim;
+    e->dstates = s->dstates + p->first * dim;
+    e->n_states = l->segments[i]->n_tokens;
+}
+
+/* Preset linear keeps the text; else it is decoded into l->text, which moves
+ * while it grows: pointers are set when all is there. */
+static void point_at_texts(struct learner *l, size_t n)
+{
+    size_t from = 0;
+
+    buf_clear(&l->text);
+    for (size_t k = 0; k < n; k++) {
+        struct head_example *e = &l->examples[k];
+        const struct segment *s = l->segments[l->owners[k]];
+
+        if (!l->model) {
+            e->text = s->text;
+            e->n_bytes = s->text_bytes;
+            continue;
+        }
+        from = l->text.len;
+        cut_text(s, l->options.tokenizer, &l->text);
+        e->n_bytes = l->text.len - from;
+    }
+    from = 0;
+    for (size_t k = 0; l->model && k < n; k++) {
+        l->examples[k].text = l->text.data ? l->text.data + from : "";
+        from += l->examples[k].n_bytes;
+    }
+}
+
+static void make_example(struct learner *l, size_t i, size_t n_fresh,
+                         const struct learner_step_output *out,
+                         struct head_example *e)
+{
+    const struct segment *s = l->segments[i];
+
+    *e = (struct head_example){
+        .label = s->label,
+        .replayed = i >= n_fresh,
+        .old_logits = s->old_logits,
+        .n_old = s->n_old_logits,
+    };
+    if (out->logits && i < n_fresh)
+        e->logits = out->logits + i * (size_t)l->options.head.max_labels;
+    if (l->model)
+        point_at_states(l, i, e);
+}
+
+/* Tests and trains the class head on the labelled segments. */
+static void step_head(struct learner *l, size_t n_fresh,
+                      struct learner_step_output *out)
+{
+    size_t n = count_labelled(l), k = 0;
+    double loss = 0.0;
+
+    if (out->right)
+        memset(out->right, 0, n_fresh * sizeof *out->right);
+    if (n == 0)
+        return;
+    need_examples(l, n);
+    for (size_t i = 0; i < l->n_segments; i++) {
+        if (l->segments[i]->label < 0)
+            continue;
+        l->owners[k] = i;
+        make_example(l, i, n_fresh, out, &l->examples[k++]);
+    }
+    point_at_texts(l, n);
+    head_step(l->head, l->examples, n, l->options.class_weight);
+    for (k = 0; k < n; k++) {
+        if (out->right && l->owners[k] < n_fresh)
+            out->right[l->owners[k]] = l->examples[k].correct;
+        loss += (double)l->examples[k].loss;
+    }
+    out->n_labelled = (int64_t)n;
+    out->class_loss = loss / (double)n;
+}
+
+/* --- backward, update ---------------------------------------------------- */
+
+static void backward(void *arg, size_t shard)
+{
+    struct learner *l = arg;
+    struct shard *s = &l->shards[shard];
+    float scale = l->counted ? 1.0f / (float)l->counted : 0.0f;
+
+    if (s->batch.n_tokens == 0)
+        return;
+    memset(s->grads, 0, l->model->n_params * sizeof *s->grads);
+    model_backward(l->model, l->params, &s->batch, s->work, scale, NULL,
+                   s->has_dstates ? s->dstates : NULL, s->grads);
+}
+
+HOT static void add(float *restrict to, const float *restrict x, size_t n)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++)
+        to[i] += x[i];
+}
+
+HOT static double sum_squares(const float *x, size_t n)
+{
+    float sum = 0.0f;
+
+#pragma omp simd reduction(+ : sum)
+    for (size_t i = 0; i < n; i++)
+        sum += x[i] * x[i];
+    return sum;
+}
+
+/* The first shard always has a segment, and its gradient becomes the sum. */
+static void sum_range(void *arg, size_t range)
+{
+    struct learner *l = arg;
+    const struct range *r = &l->ranges[range];
+    float *sum = l->shards[0].grads + r->from;
+    size_t n = r->to - r->from;
+
+    for (int s = 1; s < l->options.shards; s++)
+        if (l->shards[s].batch.n_tokens > 0)
+            add(sum, l->shards[s].grads + r->from, n);
+    l->results[range].squares = sum_squares(sum, n);
+}
+
+static void update_range(void *arg, size_t range)
+{
+    struct learner *l = arg;
+    const struct range *r = &l->ranges[range];
+    struct range_result *result = &l->results[range];
+    const struct optim *o = &l->optim;
+
+    result->penalty = result->ewc_moved = 0.0;
+    result->moved = optim_apply(&l->optim, l->params, l->shards[0].grads,
+                                l->factor, r->from, r->to, r->decays);
+    ewc_pull(&l->ewc, l->params, o->v, optim_v_hat_scale(o), o->options.eps,
+             optim_rate(o), r->from, r->to, &result->penalty,
+             &result->ewc_moved);
+    result->finite = block_finite(l->params + r->from, r->to - r->from);
+}
+
+static double grad_norm(struct learner *l)
+{
+    double squares = 0.0;
+
+    workers_run(l->workers, sum_range, l, l->n_ranges);
+    for (size_t i = 0; i < l->n_ranges; i++)
+        squares += l->results[i].squares;
+    return sqrt(squares);
+}
+
+/* Returns whether all weights are finite. */
+static bool update(struct learner *l, struct learner_step_output *out)
+{
+    double moved = 0.0, ewc_moved = 0.0;
+    bool finite = true;
+
+    workers_run(l->workers, update_range, l, l->n_ranges);
+    optim_advance(&l->optim);
+    for (size_t i = 0; i < l->n_ranges; i++) {
+        const struct range_result *r = &l->results[i];
+
+        moved += r->moved;
+        ewc_moved += r->ewc_moved;
+        out->ewc_penalty += r->penalty;
+        finite = finite && r->finite;
+    }
+    out->ewc_share = moved > 0.0 ? sqrt(ewc_moved / moved) : 0.0;
+    return finite;
+}
+
+/* --- the Fisher information ---------------------------------------------- */
+
+/* Passes of one round: shard s has segment first + s. */
+struct fisher {
+    struct learner *l;
+    const struct segment *segments;
+    size_t n;           /* in this round */
+    uint64_t first_draw; /* of this round */
+};
+
+static void fisher_pass(void *arg, size_t k)
+{
+    struct fisher *f = arg;
+    struct learner *l = f->l;
+    const struct segment *segment = &f->segments[k];
+    struct shard *s = &l->shards[k];
+    uint32_t counted = segment_counted(segment);
+
+    if (counted == 0)
+        return;
+    batch_clear(&s->batch);
+    batch_add(&s->batch, segment);
+    need_loss(s);
+    model_forward(l->model, l->params, &s->batch, s->work, s->loss);
+    model_draw_targets(l->model, l->params, &s->batch, s->work,
+                       l->options.seed, (uint64_t)l->steps,
+                       f->first_draw + k * (uint64_t)l->model->shape.context);
+    memset(s->grads, 0, l->model->n_params * sizeof *s->grads);
+    model_backward(l->model, l->params, &s->batch, s->work,
+                   1.0f / (float)counted, NULL, NULL, s->grads);
+}
+
+/* Returns whether a consolidation was completed. Segments that are left over
+ * then are not looked at. */
+static bool observe(struct fisher *f)
+{
+    struct learner *l = f->l;
+
+    for (size_t k = 0; k < f->n; k++) {
+        uint32_t counted = segment_counted(&f->segments[k]);
+
+        l->fisher_credit -= f->segments[k].n_tokens;
+        if (counted && ewc_observe(&l->ewc, l->shards[k].grads, counted,
+                                   l->params))
+            return true;
+    }
+    return false;
+}
+
+static bool collect_fisher(struct learner *l,
+                           const struct learner_step_input *in)
+{
+    size_t n_shards = (size_t)l->options.shards;
+
+    for (size_t i = 0; i < in->n_fisher; i += n_shards) {
+        struct fisher f = {
+            .l = l,
+            .segments = in->fisher + i,
+            .n = in->n_fisher - i < n_shards ? in->n_fisher - i : n_shards,
+            .first_draw = FISHER_FIRST +
+                          i * (uint64_t)l->model->shape.context,
+        };
+
+        workers_run(l->workers, fisher_pass, &f, f.n);
+        if (observe(&f))
+            return true;
+    }
+    return false;
+}
+
+/* A tenth of the tokens of the steps since the last consolidation began, less
+ * what was taken: a segment is taken when there is credit for some of it. */
+size_t learner_fisher_wants(const struct learner *l, size_t step_tokens)
+{
+    size_t most = step_tokens / FISHER_SHARE;
+
+    if (!l->model || !ewc_collecting(&l->ewc) || l->fisher_credit <= 0)
+        return 0;
+    if (most == 0)
+        most = 1;
+    return (size_t)l->fisher_credit < most ? (size_t)l->fisher_credit : most;
+}
+
+/* --- a step -------------------------------------------------------------- */
+
+/* Losses of the step and of its fresh part. */
+static double report_losses(struct learner *l, size_t n_fresh,
+                            struct learner_step_output *out)
+{
+    double all = 0.0, fresh = 0.0;
+    size_t counted = 0;
+
+    for (size_t i = 0; i < l->n_segments; i++) {
+        all += l->nats[i];
+        if (i < n_fresh) {
+            fresh += l->nats[i];
+            counted += segment_counted(l->segments[i]);
+        }
+        if (out->nats)
+            out->nats[i] = l->nats[i];
+        if (out->text_nats)
+            out->text_nats[i] = l->text_nats[i];
+    }
+    out->counted_tokens = (int64_t)l->counted;
+    out->mean_loss = l->counted ? all / (double)l->counted : 0.0;
+    return counted ? fresh / (double)counted : 0.0;
+}
+
+static void consolidate(struct learner *l,
+                        const struct learner_step_input *in, double loss,
+                        struct learner_step_output *out)
+{
+    size_t tokens = 0, fresh = 0;
+
+    for (size_t i = 0; i < l->n_segments; i++) {
+        tokens += l->segments[i]->n_tokens;
+        if (i < in->n_fresh)
+            fresh += segment_counted(l->segments[i]);
+    }
+    if (ewc_collecting(&l->ewc)) {
+        out->consolidated = collect_fisher(l, in);
+        l->fisher_credit += (int64_t)(tokens / FISHER_SHARE);
+    }
+    if (ewc_decide(&l->ewc, (int64_t)fresh, loss))
+        l->fisher_credit = (int64_t)(tokens / FISHER_SHARE);
+}
+
+static int step_model(struct learner *l, const struct learner_step_input *in,
+                      struct learner_step_output *out, struct err *err)
+{
+    size_t n_shards = (size_t)l->options.shards;
+    bool finite = true;
+    double loss;
+
+    share_out(l);
+    workers_run(l->workers, forward, l, n_shards);
+    sum_losses(l);
+    loss = report_losses(l, in->n_fresh, out);
+    step_head(l, in->n_fresh, out);
+    workers_run(l->workers, backward, l, n_shards);
+    out->grad_norm = grad_norm(l);
+    out->rate = optim_rate(&l->optim);
+    l->factor = optim_admit(&l->optim, out->grad_norm);
+    out->skipped = l->factor == 0.0f;
+    if (!out->skipped)
+        finite = update(l, out);
+    if (finite)
+        consolidate(l, in, loss, out);
+    l->steps++;
+    if (finite)
+        return 0;
+    return err_set(err, ERR_DIVERGED,
+                   "step %lld: a weight is not finite any more",
+                   (long long)l->steps);
+}
+
+/* What the caller set stays; what the step says starts at nothing. */
+static void clear_output(struct learner_step_output *out)
+{
+    *out = (struct learner_step_output){
+        .nats = out->nats,
+        .text_nats = out->text_nats,
+        .logits = out->logits,
+        .right = out->right,
+    };
+}
+
+int learner_step(struct learner *l, const struct learner_step_input *in,
+                 struct learner_step_output *out, struct err *err)
+{
+    int rc = 0;
+
+    list_segments(l, in);
+    clear_output(out);
+    if (l->n_segments == 0)
+        return 0;
+    if (l->model) {
+        rc = step_model(l, in, out, err);
+    } else {
+        memset(l->nats, 0, l->n_segments * sizeof *l->nats);
+        memset(l->text_nats, 0, l->n_segments * sizeof *l->text_nats);
+        report_losses(l, in->n_fresh, out);
+        step_head(l, in->n_fresh, out);
+        l->steps++;
+    }
+    out->n_labels = head_labels(l->head);
+    return rc;
+}

@@ -270,8 +270,10 @@ static int fetch(struct replay *r, const struct missing *m, struct err *err)
     struct row *row;
     int rc = replay_db_fetch(r->fetch, m->key, &row, err);
 
-    if (rc)
-        return err_prefix(err, "%s", replay_db_prefix(r->options.kind));
+    if (rc) {
+        err_prefix(err, "%s", replay_db_prefix(r->options.kind));
+        return rc;
+    }
     r->fetched[m->i] = row;
     draw->segment = row->segment;
     if (row->segment.domain == e->domain &&

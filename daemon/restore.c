@@ -93,7 +93,9 @@ static int begin_from_model(const struct conf *conf,
         rc = learner_import_weights(learning->learner, &weights, err);
     tensor_list_release(&weights);
     buf_release(&json);
-    return rc ? err_prefix(err, "model.init %s", conf->model.init) : 0;
+    if (rc)
+        err_prefix(err, "model.init %s", conf->model.init);
+    return rc;
 }
 
 static int begin_new(const struct conf *conf, struct learning *learning,

@@ -83,7 +83,9 @@ int serving_load(struct serving *s, int64_t version, struct infer **infer,
     tensor_list_release(&weights);
     tensor_list_release(&head);
     names_release(&labels);
-    return rc ? err_prefix(err, "version %lld", (long long)version) : 0;
+    if (rc)
+        err_prefix(err, "version %lld", (long long)version);
+    return rc;
 }
 
 void serving_switch(struct serving *s, int64_t version, struct infer *infer)

@@ -52,7 +52,9 @@ static int from_file(const struct conf *conf, struct tokenizer **tokenizer,
                              (int)conf->model.vocab_size, NULL, NULL,
                              tokenizer, err);
     buf_release(&file);
-    return rc ? err_prefix(err, "model.tokenizer_from") : 0;
+    if (rc)
+        err_prefix(err, "model.tokenizer_from");
+    return rc;
 }
 
 int vocabulary_known(const struct conf *conf, struct tokenizer **tokenizer,

@@ -1,0 +1,405 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Records go through a real intake, tokenizer (bytes: a token each) and
+ * holdout; a "step" takes a batch and applies it.
+ */
+#include "config.h"
+
+#include "daemon/intake.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/xalloc.h"
+
+#define CONTEXT 16
+
+struct world {
+    struct conf *conf;
+    struct tokenizer *tokenizer;
+    struct progress progress;
+    struct replay *holdout;
+    struct intake *in;
+    int64_t step;
+};
+
+static void begin(struct world *w)
+{
+    struct replay_options options;
+    struct intake_options intake = {
+        .conf = w->conf,
+        .tokenizer = w->tokenizer,
+        .context = CONTEXT,
+        .progress = &w->progress,
+    };
+
+    progress_init(&w->progress);
+    replay_options_default(&options, REPLAY_HOLDOUT);
+    w->holdout = intake.holdout = replay_create(&options, NULL);
+    w->in = intake_create(&intake);
+}
+
+static void end(struct world *w)
+{
+    intake_free(w->in);
+    replay_free(w->holdout);
+    progress_release(&w->progress);
+}
+
+static int setup(void **state)
+{
+    struct world *w = xcalloc(1, sizeof *w);
+
+    w->conf = conf_create();
+    w->conf->learner.holdout.fraction = 0;
+    w->tokenizer = tokenizer_create_bytes();
+    begin(w);
+    *state = w;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct world *w = *state;
+
+    end(w);
+    tokenizer_free(w->tokenizer);
+    conf_free(w->conf);
+    free(w);
+    return 0;
+}
+
+static int add_full(struct world *w, int32_t partition, int64_t offset,
+                    const char *value, struct err *err)
+{
+    struct record *rec = record_create(RECORD_DATA);
+
+    rec->topic = "text";
+    rec->partition = partition;
+    rec->offset = offset;
+    rec->value = xstrdup(value);
+    rec->n_bytes = strlen(value);
+    rec->value_hash = (uint64_t)offset + 1000;
+    record_parse(rec, CONF_FORMAT_AUTO, 65536, NULL);
+    return intake_add(w->in, rec, w->step, err);
+}
+
+static void add(struct world *w, int64_t offset, const char *value)
+{
+    struct err err = ERR_INIT;
+
+    assert_int_equal(add_full(w, 0, offset, value, &err), 0);
+}
+
+/* Learns one batch; returns its segments. */
+static size_t learn(struct world *w, size_t batch_tokens, const char *refused)
+{
+    struct intake_batch b;
+
+    intake_next_batch(w->in, batch_tokens, &b);
+    intake_apply(w->in, &b, refused, ++w->step);
+    return b.n;
+}
+
+static void check_records(const struct world *w, int64_t learned,
+                          int64_t skipped, int64_t quarantined,
+                          int64_t holdout)
+{
+    const struct status_records *r = &w->progress.records;
+
+    assert_int_equal(r->learned, learned);
+    assert_int_equal(r->skipped, skipped);
+    assert_int_equal(r->quarantined, quarantined);
+    assert_int_equal(r->holdout, holdout);
+    assert_int_equal(r->consumed, learned + skipped + quarantined + holdout);
+}
+
+static void check_position(const struct world *w, int64_t next,
+                           int64_t tokens_done)
+{
+    assert_int_equal(w->progress.partitions[0].next_offset, next);
+    assert_int_equal(w->progress.partitions[0].tokens_done, tokens_done);
+}
+
+static void set_skipped(struct world *w, int64_t first, int64_t last)
+{
+    struct catalog_range *range = xcalloc(1, sizeof *range);
+
+    range->partition_id = 0;
+    range->first_offset = first;
+    range->last_offset = last;
+    intake_set_skipped(w->in, range, 1);
+}
+
+/* --- the tests ------------------------------------------------------------ */
+
+/* A bad record behind one that waits is not counted, nor passed over. */
+static void test_in_order(void **state)
+{
+    struct world *w = *state;
+
+    add(w, 0, "abc");
+    add(w, 1, "");
+    add(w, 2, "def");
+    check_records(w, 0, 0, 0, 0);
+    check_position(w, 0, 0);
+    assert_int_equal(intake_tokens(w->in), 8); /* text and its end */
+    assert_int_equal(learn(w, 4, NULL), 1);
+    check_records(w, 1, 0, 1, 0);
+    check_position(w, 2, 0);
+    assert_int_equal(w->progress.partitions[0].last_learned, 0);
+    assert_int_equal(w->progress.partitions[0].last_hash, 1000);
+    assert_int_equal(learn(w, 100, NULL), 1);
+    check_records(w, 2, 0, 1, 0);
+    check_position(w, 3, 0);
+    assert_int_equal(intake_tokens(w->in), 0);
+    assert_int_equal(intake_memory(w->in), 0);
+}
+
+/* With nothing in front, a decision takes effect at once. */
+static void test_at_once(void **state)
+{
+    struct world *w = *state;
+
+    add(w, 7, "");
+    check_records(w, 0, 0, 1, 0);
+    check_position(w, 8, 0);
+    assert_int_equal(w->progress.n_quarantine, 1);
+    w->conf->source.bad_record = CONF_BAD_RECORD_SKIP;
+    add(w, 8, "");
+    check_records(w, 0, 1, 1, 0);
+}
+
+static void test_stop_at_a_bad_one(void **state)
+{
+    struct world *w = *state;
+    struct err err = ERR_INIT;
+
+    w->conf->source.bad_record = CONF_BAD_RECORD_STOP;
+    assert_int_equal(add_full(w, 0, 3, "", &err), ERR_INVALID);
+    assert_non_null(strstr(err.msg, "offset 3"));
+    check_records(w, 0, 0, 0, 0);
+}
+
+/* Counted when its first part is learned; its position says how far. */
+static void test_a_record_in_parts(void **state)
+{
+    struct world *w = *state;
+
+    add(w, 0, "0123456789012345678901234567890123456789"); /* 41 targets */
+    assert_int_equal(intake_tokens(w->in), 41);
+    assert_int_equal(learn(w, CONTEXT, NULL), 1);
+    check_records(w, 1, 0, 0, 0);
+    check_position(w, 0, CONTEXT);
+    assert_int_equal(learn(w, 100, NULL), 2);
+    check_records(w, 1, 0, 0, 0);
+    check_position(w, 1, 0);
+    assert_int_equal(w->progress.tokens_seen, 41);
+}
+
+/* A restart in the middle of a record goes on there, and counts it no more. */
+static void test_resume(void **state)
+{
+    struct world *w = *state;
+
+    add(w, 0, "0123456789012345678901234567890123456789");
+    learn(w, CONTEXT, NULL);
+    intake_clear(w->in);
+    assert_int_equal(intake_tokens(w->in), 0);
+    add(w, 0, "0123456789012345678901234567890123456789");
+    assert_int_equal(intake_tokens(w->in), 41 - CONTEXT);
+    learn(w, 100, NULL);
+    check_records(w, 1, 0, 0, 0);
+    check_position(w, 1, 0);
+}
+
+static void test_a_refused_step(void **state)
+{
+    struct world *w = *state;
+
+    add(w, 0, "abc");
+    add(w, 1, "def");
+    assert_int_equal(learn(w, 100, "step_skipped"), 2);
+    check_records(w, 0, 0, 2, 0);
+    check_position(w, 2, 0);
+    assert_int_equal(w->progress.n_quarantine, 2);
+    assert_string_equal(w->progress.quarantine[0].reason, "step_skipped");
+}
+
+static void test_held_out(void **state)
+{
+    struct world *w = *state;
+
+    w->conf->learner.holdout.fraction = 1;
+    add(w, 0, "0123456789012345678901234567890123456789");
+    check_records(w, 0, 0, 0, 1);
+    assert_int_equal(replay_live(w->holdout), 3);
+    check_position(w, 1, 0);
+}
+
+static void test_holdout_is_the_texts(void **state)
+{
+    size_t n = 0;
+
+    (void)state;
+    for (int i = 0; i < 10000; i++) {
+        char text[32];
+        bool yes;
+
+        snprintf(text, sizeof text, "record %d", i);
+        yes = intake_holds_out(text, strlen(text), 0.1);
+        assert_int_equal(yes, intake_holds_out(text, strlen(text), 0.1));
+        assert_true(!yes || intake_holds_out(text, strlen(text), 0.2));
+        n += yes;
+    }
+    assert_in_range(n, 900, 1100);
+}
+
+static void test_skipped_ranges(void **state)
+{
+    struct world *w = *state;
+
+    set_skipped(w, 1, 2);
+    for (int64_t i = 0; i < 4; i++)
+        add(w, i, "abc");
+    assert_int_equal(learn(w, 100, NULL), 2);
+    check_records(w, 2, 2, 0, 0);
+    check_position(w, 4, 0);
+}
+
+/* `skip`: what waits is decided anew; a record begun is dropped, not counted
+ * again. */
+static void test_restart(void **state)
+{
+    struct world *w = *state;
+    int64_t offset = -1;
+
+    add(w, 0, "0123456789012345678901234567890123456789");
+    add(w, 1, "abc");
+    add(w, 2, "def");
+    learn(w, CONTEXT, NULL);
+    set_skipped(w, 0, 1);
+    assert_int_equal(intake_restart(w->in, w->step, &offset), 0);
+    assert_int_equal(offset, 0);
+    check_records(w, 1, 1, 0, 0);
+    check_position(w, 2, 0);
+    assert_int_equal(intake_tokens(w->in), 4);
+    learn(w, 100, NULL);
+    check_records(w, 2, 1, 0, 0);
+    assert_int_equal(intake_memory(w->in), 0);
+    assert_int_equal(intake_restart(w->in, w->step, &offset), -1);
+}
+
+static void test_labels(void **state)
+{
+    struct world *w = *state;
+    struct intake_batch b;
+
+    w->conf->model.max_labels = 1;
+    add(w, 0, "{\"text\": \"abc\", \"label\": \"good\"}");
+    add(w, 1, "{\"text\": \"def\", \"label\": \"bad\"}");
+    add(w, 2, "{\"text\": \"ghi\"}");
+    intake_next_batch(w->in, 100, &b);
+    assert_int_equal(b.n, 2);
+    assert_int_equal(b.segments[0].label, 0);
+    assert_int_equal(b.segments[1].label, -1);
+    assert_int_equal(b.origins[1].offset, 2);
+    intake_apply(w->in, &b, NULL, ++w->step);
+    check_records(w, 2, 0, 1, 0);
+    assert_string_equal(w->progress.quarantine[0].reason, "too_many_labels");
+}
+
+/* Preset linear learns from labelled records only. */
+static void test_linear(void **state)
+{
+    struct world *w = *state;
+    struct tokenizer *tokenizer = w->tokenizer;
+    struct intake_batch b;
+
+    end(w);
+    w->tokenizer = NULL;
+    begin(w);
+    w->tokenizer = tokenizer;
+    add(w, 0, "{\"text\": \"0123456789\", \"label\": \"good\"}");
+    add(w, 1, "{\"text\": \"0123456789\"}");
+    intake_next_batch(w->in, 100, &b);
+    assert_int_equal(b.n, 1);
+    assert_int_equal(b.segments[0].n_tokens, 0);
+    assert_int_equal(b.tokens, intake_tokens(w->in));
+    intake_apply(w->in, &b, NULL, ++w->step);
+    check_records(w, 1, 0, 1, 0);
+    assert_string_equal(w->progress.quarantine[0].reason, "no_label");
+}
+
+/* Batches follow the order of the stream over partitions; whole segments, at
+ * least one. */
+static void test_batches(void **state)
+{
+    struct world *w = *state;
+    struct err err = ERR_INIT;
+    struct intake_batch b;
+
+    for (int64_t i = 0; i < 200; i++)
+        assert_int_equal(add_full(w, (int32_t)(i % 2), i / 2, "abcdefg",
+                                  &err), 0);
+    intake_next_batch(w->in, 1, &b);
+    assert_int_equal(b.n, 1);
+    intake_next_batch(w->in, 8 * 50 + 7, &b);
+    assert_int_equal(b.n, 50);
+    assert_int_equal(b.tokens, 400);
+    for (size_t i = 0; i < b.n; i++) {
+        assert_int_equal(b.origins[i].partition_id, i % 2);
+        assert_int_equal(b.origins[i].offset, i / 2);
+    }
+    intake_apply(w->in, &b, NULL, ++w->step);
+    assert_int_equal(w->progress.partitions[1].next_offset, 25);
+    check_records(w, 50, 0, 0, 0);
+}
+
+/* when_behind: sample: which are passed over is the records' own. */
+static void test_sampled(void **state)
+{
+    struct world *w = *state;
+    int64_t skipped;
+
+    intake_set_share(w->in, 0.5);
+    for (int64_t i = 0; i < 400; i++)
+        add(w, i, "abc");
+    while (intake_tokens(w->in))
+        learn(w, 100, NULL);
+    skipped = w->progress.records.skipped;
+    assert_in_range(skipped, 150, 250);
+    check_records(w, 400 - skipped, skipped, 0, 0);
+    check_position(w, 400, 0);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_in_order),
+        TEST(test_at_once),
+        TEST(test_stop_at_a_bad_one),
+        TEST(test_a_record_in_parts),
+        TEST(test_resume),
+        TEST(test_a_refused_step),
+        TEST(test_held_out),
+        TEST(test_holdout_is_the_texts),
+        TEST(test_skipped_ranges),
+        TEST(test_restart),
+        TEST(test_labels),
+        TEST(test_linear),
+        TEST(test_batches),
+        TEST(test_sampled),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -62,6 +62,9 @@ struct source_file {
     /* Locks: base.mutex */
     bool stopping, paused;
     struct order order;
+    struct source_position *past; /* older generations: the line after the
+                                     last one that was read */
+    size_t n_past, cap_past;
 
     /* Written by the reading thread, read by others. */
     _Atomic int32_t partition; /* -1: not positioned yet */
@@ -156,6 +159,32 @@ static int open_at(struct lines **reader, const struct source_position *at,
     return rc;
 }
 
+/* Lines of an older generation cannot be read again. */
+static void remember_past(struct source_file *f, int32_t partition,
+                          int64_t line)
+{
+    pthread_mutex_lock(&f->base.mutex);
+    XGROW(f->past, f->n_past, f->cap_past);
+    f->past[f->n_past++] = (struct source_position){
+        .topic = f->path, .partition = partition, .next_offset = line};
+    pthread_mutex_unlock(&f->base.mutex);
+}
+
+/* Locks: takes mutex. False: of that generation there are lines to read after
+ * the position. */
+static bool is_read_to_its_end(struct source_file *f,
+                               const struct source_position *at)
+{
+    bool yes = true;
+
+    pthread_mutex_lock(&f->base.mutex);
+    for (size_t i = 0; i < f->n_past; i++)
+        yes = yes && (f->past[i].partition != at->partition ||
+                      f->past[i].next_offset <= at->next_offset);
+    pthread_mutex_unlock(&f->base.mutex);
+    return yes;
+}
+
 /* Reads on with `reader` as that generation. */
 static void enter(struct source_file *f, struct lines *reader,
                   int32_t partition, int64_t line)
@@ -169,6 +198,14 @@ static void enter(struct source_file *f, struct lines *reader,
     atomic_store(&f->partition, partition);
 }
 
+/* Reads the next generation, from its first line. */
+static void enter_next(struct source_file *f, struct lines *reader,
+                       int32_t past, int64_t past_line)
+{
+    remember_past(f, past, past_line);
+    enter(f, reader, past + 1, 0);
+}
+
 static void stop_reading(struct source_file *f, const char *reason)
 {
     f->idle = true;
@@ -177,7 +214,7 @@ static void stop_reading(struct source_file *f, const char *reason)
 
 /* The path names another file than the one that was learned from. */
 static void start_anew(struct source_file *f, int32_t partition,
-                       const struct err *why)
+                       int64_t line, const struct err *why)
 {
     const struct conf_source *conf = &f->base.options.conf->source;
     struct err err = ERR_INIT;
@@ -203,7 +240,7 @@ static void start_anew(struct source_file *f, int32_t partition,
                  (int)partition + 1, why->msg);
     else
         source_count_gap(&f->base, "%s; read from its first line", why->msg);
-    enter(f, reader, partition + 1, 0);
+    enter_next(f, reader, partition, line);
 }
 
 /* The first position: as stored, or the first line. Returns ERR_IO while the
@@ -226,7 +263,7 @@ static int find_place(struct source_file *f, const struct order *o,
     if (rc == 0)
         enter(f, l, at.partition, at.next_offset);
     else if (rc == ERR_STATE)
-        start_anew(f, at.partition, err);
+        start_anew(f, at.partition, at.next_offset, err);
     else if (rc != ERR_IO)
         stop_reading(f, err->msg);
     return rc == ERR_IO ? rc : 0;
@@ -324,7 +361,7 @@ static void look_for_rotation(struct source_file *f)
 
 static void next_generation(struct source_file *f)
 {
-    int32_t partition = atomic_load(&f->partition) + 1;
+    int32_t partition = atomic_load(&f->partition);
     struct err err = ERR_INIT;
     struct lines *reader;
 
@@ -339,8 +376,8 @@ static void next_generation(struct source_file *f)
         wait_ms(f, FOLLOW_WAIT_MS);
         return;
     }
-    enter(f, reader, partition, 0);
-    log_info("rotated", "path=%s generation=%d", f->path, (int)partition);
+    enter_next(f, reader, partition, atomic_load(&f->line));
+    log_info("rotated", "path=%s generation=%d", f->path, (int)partition + 1);
     source_set_state(&f->base, SOURCE_RUNNING, "%s", "");
 }
 
@@ -503,6 +540,11 @@ static int file_begin(struct source *s,
 
     BUG_ON(f->has_thread);
     o.has_position = newest_position(f, positions, n, &o.position);
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(positions[i].topic, f->path) == 0 &&
+            positions[i].partition < o.position.partition)
+            remember_past(f, positions[i].partition,
+                          positions[i].next_offset);
     give_order(f, o);
     rc = pthread_create(&f->thread, NULL, run, f);
     if (rc != 0)
@@ -511,7 +553,17 @@ static int file_begin(struct source *s,
     return 0;
 }
 
-/* The position to seek to: that of the generation being read. */
+static int rotated_away(const struct source_file *f,
+                        const struct source_position *at, struct err *err)
+{
+    return err_set(err, ERR_STATE,
+                   "%s: line %lld was in a file that has since been rotated "
+                   "or replaced",
+                   f->path, (long long)at->next_offset + 1);
+}
+
+/* The position to seek to: that of the generation being read, with nothing
+ * left to read of the ones before. */
 static int seek_target(struct source_file *f,
                        const struct source_position *positions, size_t n,
                        struct source_position *at, struct err *err)
@@ -523,10 +575,11 @@ static int seek_target(struct source_file *f,
     if (!newest_position(f, positions, n, at))
         *at = (struct source_position){.topic = f->path, .last_learned = -1};
     if (partition >= 0 && at->partition != partition)
-        return err_set(err, ERR_STATE,
-                       "%s: line %lld was in a file that has since been "
-                       "rotated or replaced",
-                       f->path, (long long)at->next_offset + 1);
+        return rotated_away(f, at, err);
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(positions[i].topic, f->path) == 0 &&
+            !is_read_to_its_end(f, &positions[i]))
+            return rotated_away(f, &positions[i], err);
     return 0;
 }
 
@@ -592,6 +645,7 @@ static void file_free(struct source *s)
         pthread_join(f->thread, NULL);
     lines_close(f->reader);
     lines_close(f->order.reader);
+    free(f->past);
     free(f->domain);
     source_release(s);
     free(f);

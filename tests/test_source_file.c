@@ -369,6 +369,44 @@ static void test_follow(void **state)
     close_source(&fx);
 }
 
+/* A seek needs every line after the positions: those of the file that was
+ * renamed away are not there. */
+static void test_seek_over_a_rotation(void **state)
+{
+    struct fixture fx = {.epoch = 1};
+    struct source_position p[2] = {at(0, 1, "one"), at(1, 1, "new")};
+    struct err err = ERR_INIT;
+    char old[160];
+
+    (void)state;
+    put_text("log", "one\ntwo\n");
+    open_source(&fx, "log", true);
+    begin(&fx, NULL);
+    expect(&fx, 0, 0, "one");
+    expect(&fx, 0, 1, "two");
+    snprintf(old, sizeof old, "%s.1", path);
+    assert_int_equal(rename(path, old), 0);
+    put_text("log", "new\nnewer\n");
+    expect(&fx, 1, 0, "new");
+    expect(&fx, 1, 1, "newer");
+
+    assert_int_equal(source_seek(fx.source, p, 2, 2, &err), ERR_STATE);
+    assert_non_null(strstr(err.msg, "line 2 was in a file"));
+    p[0] = at(0, 2, "two");
+    fx.epoch = 2;
+    assert_int_equal(source_seek(fx.source, p, 2, 2, &err), 0);
+    expect(&fx, 1, 1, "newer");
+    close_source(&fx);
+
+    fx.epoch = 1; /* and after a restart */
+    open_source(&fx, "log", true);
+    assert_int_equal(source_begin(fx.source, p, 2, 1, NULL), 0);
+    expect(&fx, 1, 1, "newer");
+    p[0] = at(0, 1, "one");
+    assert_int_equal(source_seek(fx.source, p, 2, 2, &err), ERR_STATE);
+    close_source(&fx);
+}
+
 static void test_rotated_while_stopped(void **state)
 {
     struct fixture fx = {.epoch = 1};
@@ -532,6 +570,7 @@ int main(void)
         cmocka_unit_test(test_another_file),
         cmocka_unit_test(test_missing),
         cmocka_unit_test(test_follow),
+        cmocka_unit_test(test_seek_over_a_rotation),
         cmocka_unit_test(test_rotated_while_stopped),
         cmocka_unit_test(test_seek),
         cmocka_unit_test(test_seek_under_pressure),

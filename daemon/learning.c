@@ -307,7 +307,8 @@ static void count_batch(struct learning *l, const struct intake_batch *b,
     for (size_t i = 0; i < b->n; i++) {
         const struct segment *s = &b->segments[i];
 
-        progress_learned(&l->progress, s->domain, l->text_nats[i],
+        progress_learned(&l->progress, s->domain,
+                         l->has_model ? l->text_nats[i] : NAN,
                          l->has_model ? s->n_bytes : s->text_bytes);
         progress_loss_add(&l->progress.train_loss, l->text_nats[i],
                           s->n_bytes);

@@ -233,6 +233,8 @@ void progress_learned(struct progress *p, int32_t domain, double nats,
 
     d->bytes += (int64_t)bytes;
     p->bytes_seen += (int64_t)bytes;
+    if (isnan(nats))
+        return;
     progress_loss_add(&d->loss, nats, bytes);
     progress_loss_add(&p->loss, nats, bytes);
 }

@@ -110,7 +110,7 @@ void progress_quarantine(struct progress *p, int32_t partition_id,
                          int64_t offset, int64_t time_ms, const char *reason,
                          const char *bytes, size_t n_bytes, const char *id);
 
-/* A learned segment's loss. */
+/* A learned segment's bytes and loss; NAN: preset linear has none. */
 void progress_learned(struct progress *p, int32_t domain, double nats,
                       double bytes);
 

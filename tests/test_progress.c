@@ -155,6 +155,21 @@ static void test_export_is_exact(void **state)
     progress_release(&q);
 }
 
+/* Preset linear: bytes are counted, a loss there is none. */
+static void test_no_loss(void **state)
+{
+    struct progress p;
+
+    (void)state;
+    progress_init(&p);
+    progress_domain_id(&p, "sea", 8);
+    progress_learned(&p, 0, NAN, 5);
+    assert_int_equal(p.bytes_seen, 5);
+    assert_int_equal(p.by_domain[0].bytes, 5);
+    assert_true(isnan(progress_loss_recent(&p.loss)));
+    progress_release(&p);
+}
+
 static void test_import_refuses(void **state)
 {
     static const char *const bad[] = {"", "[]", "{}", "{\"records\": 1}"};
@@ -210,6 +225,7 @@ int main(void)
         cmocka_unit_test(test_quarantine_is_bounded),
         cmocka_unit_test(test_stage_comes_back_in_order),
         cmocka_unit_test(test_export_is_exact),
+        cmocka_unit_test(test_no_loss),
         cmocka_unit_test(test_import_refuses),
         cmocka_unit_test(test_other_domain),
         cmocka_unit_test(test_bits_per_byte),

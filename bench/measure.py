@@ -1,0 +1,501 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""measure.py - what a whole daemon does on your own text.
+
+    bench/measure.py live    --text FILE [--preset small] [--seconds 360]
+    bench/measure.py domains --domain NAME=TRAIN,HELDOUT ... [--bytes 250000]
+    bench/measure.py labels  --train FILE --test FILE [--records 1000000]
+
+FILE, TRAIN and HELDOUT are text with one record a line, or JSON Lines with a
+`text`; a name that ends in .gz is read as it is. Each command starts mnemed on
+a fresh data directory, asks it over HTTP, stops it, and prints tables in
+Markdown. --mnemed says where the program is, --set is handed to it, --keep DIR
+keeps the data directory and the log.
+
+live     learning from a file without a pause: tokens a second, how long
+         POST /v1/score of 200 bytes takes meanwhile, and memory over time
+         against what the daemon announced
+domains  one domain after another through a file that is followed: bits per
+         byte on held-out records of each domain after each, and forgetting,
+         with both protections, one, or none
+labels   preset linear: records a second, and accuracy on the test file
+
+It needs nothing but Python 3.
+"""
+import argparse
+import gzip
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+
+def read_lines(path):
+    opener = gzip.open if path.endswith('.gz') else open
+    with opener(path, 'rt', encoding='utf-8', errors='ignore') as f:
+        return [line.rstrip('\n') for line in f if line.strip()]
+
+
+def read_records(path):
+    """Each line as a dict with a text."""
+    rows = []
+    for line in read_lines(path):
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if not (isinstance(row, dict) and isinstance(row.get('text'), str)):
+            row = {'text': line}
+        rows.append(row)
+    return rows
+
+
+def write_json_lines(path, rows, mode='w'):
+    with open(path, mode, encoding='utf-8') as f:
+        for row in rows:
+            f.write(json.dumps(row, ensure_ascii=False) + '\n')
+
+
+class Daemon:
+    """mnemed on a fresh data directory, and one connection to it."""
+
+    def __init__(self, options, settings):
+        self.dir = options.keep or tempfile.mkdtemp(prefix='mneme-measure.')
+        self.keep = options.keep
+        os.makedirs(self.dir, exist_ok=True)
+        self.data = tempfile.mkdtemp(prefix='data.', dir=self.dir)
+        self.log = self.data + '.log'
+        command = [options.mnemed, '--data-dir', self.data]
+        for s in ['http.listen=127.0.0.1:0', *settings, *options.set]:
+            command += ['--set', s]
+        self.process = subprocess.Popen(
+            command, stderr=open(self.log, 'w'), stdout=subprocess.DEVNULL)
+        self.connection = None
+
+    def connect(self):
+        path = os.path.join(self.data, 'http.addr')
+        while not os.path.exists(path):
+            self.check()
+            time.sleep(0.05)
+        time.sleep(0.05)
+        host, port = open(path).read().strip().rsplit(':', 1)
+        self.connection = http.client.HTTPConnection(host, int(port), 600)
+        self.connection.connect()
+        self.connection.sock.setsockopt(
+            socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def check(self):
+        if self.process.poll() is not None:
+            raise SystemExit('mnemed ended: ' + open(self.log).read()[-2000:])
+
+    def ask(self, method, path, body=None):
+        data = None if body is None else json.dumps(body).encode()
+        for again in (True, False):
+            if not self.connection:
+                self.connect()
+            try:
+                self.connection.request(method, path, data,
+                                        {'Content-Type': 'application/json'})
+                reply = self.connection.getresponse()
+                answer = json.loads(reply.read())
+                break
+            except (OSError, http.client.HTTPException):
+                # It closes a connection on which nothing is said for long.
+                self.check()
+                self.connection = None
+                if not again:
+                    raise
+        return reply.status, answer
+
+    def post(self, path, body):
+        status, answer = self.ask('POST', path, body)
+        if status != 200:
+            raise SystemExit('%s: %d %s' % (path, status, answer))
+        return answer
+
+    def status(self):
+        return self.ask('GET', '/v1/status')[1]
+
+    def wait(self, ready, seconds=3600, every=0.2):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            s = self.status()
+            if ready(s):
+                return s
+            time.sleep(every)
+        raise SystemExit('waited too long: ' + json.dumps(s))
+
+    def memory(self):
+        """Resident now and at most, MiB."""
+        text = open('/proc/%d/status' % self.process.pid).read()
+        return [int(re.search(name + r':\s+(\d+)', text).group(1)) / 1024
+                for name in ('VmRSS', 'VmHWM')]
+
+    def cpu(self):
+        """Seconds of processor time so far."""
+        text = open('/proc/%d/stat' % self.process.pid).read()
+        user, system = text.rsplit(')', 1)[1].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf('SC_CLK_TCK')
+
+    def announced(self):
+        m = re.search(r'memory\b.*at_most_mib=(\d+)', open(self.log).read())
+        return int(m.group(1)) if m else 0
+
+    def stop(self):
+        started = time.monotonic()
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        self.process.wait()
+        seconds = time.monotonic() - started
+        if not self.keep:
+            shutil.rmtree(self.dir)
+        return seconds
+
+
+def percentile(values, p):
+    values = sorted(values)
+    return values[min(len(values) - 1, int(len(values) * p))]
+
+
+def show_latency(name, seconds):
+    ms = [1000 * s for s in seconds]
+    print('| %s | %d | %s |' % (name, len(ms), ' | '.join(
+        '%.1f' % percentile(ms, p) for p in (0.5, 0.9, 0.95, 0.99, 1.0))),
+        flush=True)
+
+
+def pieces_of_200_bytes(text):
+    data = text.encode()
+    out = []
+    for at in range(0, len(data) - 200, 200):
+        out.append(data[at:at + 200].decode(errors='ignore'))
+    return out
+
+
+def time_scores(daemon, texts, pause, until=None, count=None):
+    """Seconds of each request, and the versions that answered."""
+    seconds, versions = [], set()
+    while count is None or len(seconds) < count:
+        if until and time.monotonic() > until:
+            break
+        text = texts[len(seconds) % len(texts)]
+        started = time.perf_counter()
+        answer = daemon.post('/v1/score', {'text': text})
+        seconds.append(time.perf_counter() - started)
+        versions.add(answer['version'])
+        time.sleep(pause)
+    return seconds, versions
+
+
+def tokens_a_second(daemon, seconds):
+    """New tokens and steps a second, seconds of processor time a second."""
+    first, cpu, started = daemon.status(), daemon.cpu(), time.monotonic()
+    time.sleep(seconds)
+    last, took = daemon.status(), time.monotonic() - started
+    return ((last['tokens_seen'] - first['tokens_seen']) / took,
+            (last['step'] - first['step']) / took,
+            (daemon.cpu() - cpu) / took, last)
+
+
+class MemoryLog:
+    def __init__(self, daemon):
+        self.daemon, self.rows = daemon, []
+        self.started = time.monotonic()
+
+    def take(self):
+        now = time.monotonic() - self.started
+        if not self.rows or now - self.rows[-1][0] >= 30:
+            self.rows.append((now, *self.daemon.memory()))
+
+    def show(self):
+        announced = self.daemon.announced()
+        print('\n| seconds | resident MiB | most MiB |\n| ---: | ---: | ---: |')
+        for row in self.rows:
+            print('| %.0f | %.0f | %.0f |' % row)
+        most = self.daemon.memory()[1]
+        print('\nannounced %d MiB, most %.0f MiB: %.2f of it' %
+              (announced, most, most / announced))
+
+
+def live(options):
+    lines = read_lines(options.text)
+    work = tempfile.mkdtemp(prefix='mneme-text.')
+    path = os.path.join(work, 'lines.txt')
+    with open(path, 'w', encoding='utf-8') as f:
+        for _ in range(options.repeat):
+            f.write('\n'.join(lines) + '\n')
+    daemon = Daemon(options, [
+        'source.type=file', 'source.path=' + path,
+        'model.preset=' + options.preset])
+    memory = MemoryLog(daemon)
+    end = time.monotonic() + options.seconds
+    texts = pieces_of_200_bytes(' '.join(lines[:20000]))
+    daemon.wait(lambda s: (memory.take(), s['step'] >= 200)[1])
+    print('ready after %.1f s' % (time.monotonic() - memory.started),
+          flush=True)
+    rate, steps, cpu, s = tokens_a_second(daemon, options.window)
+    print('nobody asking: %.0f tokens/s, %.2f steps/s on %.2f cores, %.1f '
+          'tokens a record' % (rate, steps, cpu, s['tokens_seen'] /
+                               max(1, s['records']['learned'])))
+    print('publish:', json.dumps(s['publish']))
+    print('\n| requests | n | p50 ms | p90 | p95 | p99 | most |')
+    print('| --- | ---: | ---: | ---: | ---: | ---: | ---: |')
+    first, started = daemon.status(), time.monotonic()
+    seconds, versions = time_scores(daemon, texts, 0, count=options.requests)
+    busy = ((daemon.status()['tokens_seen'] - first['tokens_seen']) /
+            (time.monotonic() - started))
+    show_latency('back to back', seconds)
+    memory.take()
+    while time.monotonic() < end:
+        more, v = time_scores(daemon, texts, 0.1,
+                              until=min(end, time.monotonic() + 60))
+        versions |= v
+        show_latency('ten a second', more)
+        memory.take()
+    s = daemon.status()
+    print('\nwhile asked back to back: %.0f tokens/s; %d versions answered' %
+          (busy, len(versions)))
+    print('step %d, tokens %d, state %s, lag of serving: %d versions' % (
+        s['step'], s['tokens_seen'], s['state'],
+        s['head_version'] - s['serving_version']))
+    print('publish:', json.dumps(s['publish']))
+    memory.show()
+    print('stopped in %.1f s' % daemon.stop())
+    shutil.rmtree(work)
+
+
+PROTECTIONS = {
+    'both': [],
+    'neither': ['learner.replay.enabled=false', 'learner.ewc.enabled=false'],
+    'ewc': ['learner.replay.enabled=false'],
+    'replay': ['learner.ewc.enabled=false'],
+}
+
+
+def cut_to(rows, n_bytes):
+    out, size = [], 0
+    for row in rows:
+        if size >= n_bytes:
+            break
+        out.append(row)
+        size += len(row['text'].encode())
+    return out, size
+
+
+def score_records(daemon, rows, model):
+    bits = n_bytes = 0
+    for at in range(0, len(rows), 10):
+        answer = daemon.post('/v1/score', {
+            'text': [r['text'] for r in rows[at:at + 10]], 'model': model})
+        for r in answer['results']:
+            bits += r['bits_per_byte'] * r['bytes']
+            n_bytes += r['bytes']
+    return bits / n_bytes
+
+
+def learned_all(n_lines):
+    """Everything is decided, in a version, and the gate has spoken."""
+    seen = {'head': -1, 'since': 0}
+
+    def ready(s):
+        verdicts = (s['publish']['passed'] + s['publish']['refused'] +
+                    s['publish']['inconclusive'])
+        now = (s['head_version'], s['step'], verdicts)
+        if seen['head'] != now:
+            seen.update(head=now, since=time.monotonic())
+        return (s['records']['consumed'] >= n_lines and
+                s['state'] == 'waiting' and
+                time.monotonic() - seen['since'] > 4 and
+                s['head_step'] == s['step'])
+    return ready
+
+
+def one_sequence(options, name, domains):
+    work = tempfile.mkdtemp(prefix='mneme-text.')
+    path = os.path.join(work, 'stream.jsonl')
+    open(path, 'w').close()
+    daemon = Daemon(options, [
+        'source.type=file', 'source.path=' + path, 'source.follow=true',
+        'model.preset=' + options.preset,
+        'model.tokenizer_bytes=%d' % (options.bytes * 9 // 10),
+        'learner.seed=%d' % options.seed, *PROTECTIONS[name]])
+    table, serving, seconds, lines, lag = [], [], [], 0, 0.0
+    behind = None
+
+    def head_step(s):
+        v = daemon.ask('GET', '/v1/versions/%d' % s['head_version'])[1]
+        s['head_step'] = v.get('step', v.get('version', {}))
+        return s
+
+    for domain in domains:
+        write_json_lines(path, domain['train'], 'a')
+        lines += len(domain['train'])
+        cpu = daemon.cpu()
+        ready = learned_all(lines)
+        done = None
+        while True:
+            s = daemon.status()
+            if done is None and s['records']['consumed'] >= lines - 1:
+                done = daemon.cpu() - cpu
+            if s['head_version']:
+                if s['serving_version'] == s['head_version']:
+                    behind = None
+                elif behind is None:
+                    behind = time.monotonic()
+                else:
+                    lag = max(lag, time.monotonic() - behind)
+                if ready(head_step(s)):
+                    break
+            time.sleep(0.25)
+        seconds.append(done)
+        table.append([score_records(daemon, d['heldout'], 'mneme@latest')
+                      for d in domains])
+        serving.append([score_records(daemon, d['heldout'], 'mneme')
+                        for d in domains]
+                       if s['serving_version'] != s['head_version'] else None)
+    p = s['publish']
+    gate = [v.get('gate') for v in
+            daemon.ask('GET', '/v1/versions')[1]['versions']]
+    show_sequence(name, domains, table, serving, seconds)
+    print('\nversions %d: passed %d, failed %d, inconclusive %d; serving was '
+          'another than the newest for %.0f s at most; most memory %.0f of '
+          '%d MiB' % (s['head_version'], p['passed'], p['refused'],
+                      p['inconclusive'], lag, daemon.memory()[1],
+                      daemon.announced()))
+    if options.gates:
+        print(json.dumps(gate))
+    print('', flush=True)
+    daemon.stop()
+    shutil.rmtree(work)
+    return table, sum(seconds)
+
+
+def forgetting(table):
+    """Mean over all domains but the last of a[T][j] - min over i of a[i][j]."""
+    last = len(table) - 1
+    return sum(table[last][j] - min(row[j] for row in table[:last])
+               for j in range(last)) / last
+
+
+def backward(table):
+    """Mean over the same of a[T][j] - a[j][j]."""
+    last = len(table) - 1
+    return sum(table[last][j] - table[j][j] for j in range(last)) / last
+
+
+def show_sequence(name, domains, table, serving, seconds):
+    names = [d['name'] for d in domains]
+    print('\nprotection: %s\n' % name)
+    print('| after | %s | processor seconds |' % ' | '.join(names))
+    print('| --- |%s ---: |' % (' ---: |' * len(names)))
+    for i, row in enumerate(table):
+        print('| %s | %s | %.0f |' % (
+            names[i], ' | '.join('%.3f' % x for x in row), seconds[i]))
+        if serving[i]:
+            print('| (serving) | %s | |' % ' | '.join(
+                '%.3f' % x for x in serving[i]))
+
+
+def domains(options):
+    all_domains = []
+    for spec in options.domain:
+        name, files = spec.split('=', 1)
+        train, heldout = files.split(',')
+        rows, size = cut_to(read_records(train), options.bytes)
+        held = read_records(heldout)
+        every = max(1, len(held) // options.heldout)
+        all_domains.append({
+            'name': name,
+            'train': [{'text': r['text'], 'domain': name} for r in rows],
+            'heldout': held[::every][:options.heldout], 'bytes': size})
+    results = [(name, *one_sequence(options, name, all_domains))
+               for name in options.protection.split(',')]
+    print('| protection | mean at the end | lost since it was learned | '
+          'forgetting | processor seconds |\n| --- | ---: | ---: | ---: | ---: |')
+    for name, table, seconds in results:
+        print('| %s | %.3f | %.3f | %.3f | %.0f |' % (
+            name, sum(table[-1]) / len(table[-1]), backward(table),
+            forgetting(table), seconds))
+
+
+def labels(options):
+    rows = [r for r in read_records(options.train) if 'label' in r]
+    test = [r for r in read_records(options.test) if 'label' in r]
+    work = tempfile.mkdtemp(prefix='mneme-text.')
+    path = os.path.join(work, 'labelled.jsonl')
+    open(path, 'w').close()
+    for left in range(options.records, 0, -len(rows)):
+        write_json_lines(path, rows[:left], 'a')
+    daemon = Daemon(options, ['source.type=file', 'source.path=' + path,
+                              'model.preset=linear'])
+    started = time.monotonic()
+    # The first pass over the file's records, then all of them.
+    once = daemon.wait(
+        lambda s: s['records']['consumed'] >= len(rows), every=0.05)
+    print('%d records consumed after %.1f s' % (
+        once['records']['consumed'], time.monotonic() - started), flush=True)
+    s = daemon.wait(lambda s: s['records']['consumed'] >= options.records
+                    or time.monotonic() - started > options.seconds)
+    took = time.monotonic() - started
+    print('%d records in %.1f s on %.2f cores: %.0f records/s; told right '
+          'before learning %s; memory %.0f MiB at most of %d announced' % (
+              s['records']['consumed'], took, daemon.cpu() / took,
+              s['records']['consumed'] / took, s['accuracy'],
+              daemon.memory()[1], daemon.announced()), flush=True)
+    every = max(1, len(test) // options.rows)
+    right = n = 0
+    for r in test[::every][:options.rows]:
+        answer = daemon.post('/v1/classify', {'text': r['text'], 'top_k': 1,
+                                              'model': 'mneme@latest'})
+        right += answer['results'][0]['label'] == r['label']
+        n += 1
+    print('version %d: %d of %d right: %.3f' % (answer['version'], right, n,
+                                                right / n))
+    print('publish:', json.dumps(daemon.status()['publish']))
+    print('stopped in %.1f s' % daemon.stop())
+    shutil.rmtree(work)
+
+
+def main():
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    p.add_argument('--mnemed', default='daemon/mnemed')
+    p.add_argument('--set', action='append', default=[])
+    p.add_argument('--keep')
+    sub = p.add_subparsers(required=True)
+    c = sub.add_parser('live')
+    c.set_defaults(run=live)
+    c.add_argument('--text', required=True)
+    c.add_argument('--preset', default='small')
+    c.add_argument('--seconds', type=float, default=360)
+    c.add_argument('--window', type=float, default=60)
+    c.add_argument('--requests', type=int, default=1000)
+    c.add_argument('--repeat', type=int, default=2)
+    c = sub.add_parser('domains')
+    c.set_defaults(run=domains)
+    c.add_argument('--domain', action='append', required=True)
+    c.add_argument('--preset', default='tiny')
+    c.add_argument('--bytes', type=int, default=250000)
+    c.add_argument('--heldout', type=int, default=60)
+    c.add_argument('--seed', type=int, default=42)
+    c.add_argument('--protection', default='both,neither,ewc,replay')
+    c.add_argument('--gates', action='store_true')
+    c = sub.add_parser('labels')
+    c.set_defaults(run=labels)
+    c.add_argument('--train', required=True)
+    c.add_argument('--test', required=True)
+    c.add_argument('--records', type=int, default=1000000)
+    c.add_argument('--rows', type=int, default=500)
+    c.add_argument('--seconds', type=float, default=600)
+    options = p.parse_args()
+    options.run(options)
+
+
+if __name__ == '__main__':
+    main()

@@ -116,7 +116,7 @@ void lines_close(struct lines *l)
     free(l);
 }
 
-/* --- bytes in ------------------------------------------------------------- */
+/* --- bytes in ----------------------------------------------------------- */
 
 /* A pipe with nothing in it is asked again, so that its reader can be
  * stopped. Returns bytes read, ERR_END, ERR_AGAIN or ERR_IO. */
@@ -208,7 +208,7 @@ static ssize_t fetch(struct lines *l, char *to, size_t n, struct err *err)
     }
 }
 
-/* --- lines out ------------------------------------------------------------ */
+/* --- lines out ---------------------------------------------------------- */
 
 /* Makes room and reads. Returns 0 or fetch's error. */
 static int fill(struct lines *l, struct err *err)

@@ -72,7 +72,7 @@ static void fail(const struct err *err)
     exit(1);
 }
 
-/* --- text ---------------------------------------------------------------- */
+/* --- text --------------------------------------------------------------- */
 
 static void read_domain(const char *path, struct domain *d)
 {
@@ -139,7 +139,7 @@ static void make_tokenizer(void)
     buf_release(&all);
 }
 
-/* --- bits per byte on what is held out ----------------------------------- */
+/* --- bits per byte on what is held out ---------------------------------- */
 
 static float *gather_weights(const struct model *m)
 {
@@ -202,7 +202,7 @@ static void print_held_out(size_t learned)
     model_free(m);
 }
 
-/* --- learning ------------------------------------------------------------ */
+/* --- learning ----------------------------------------------------------- */
 
 static struct segment *copy_draws(const struct replay_draw *draws, size_t n)
 {
@@ -279,7 +279,7 @@ static void learn_domain(const struct domain *d)
            (double)learner_ewc(learner)->consolidations);
 }
 
-/* --- options ------------------------------------------------------------- */
+/* --- options ------------------------------------------------------------ */
 
 enum {
     O_PRESET = 256, O_VOCAB, O_LR, O_BETA1, O_BETA2, O_DECAY, O_BATCH,

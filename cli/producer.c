@@ -23,7 +23,7 @@ struct producer {
     char connection[256]; /* the last word about the connection */
 };
 
-/* --- callbacks, all from rd_kafka_poll and rd_kafka_flush ---------------- */
+/* --- callbacks, all from rd_kafka_poll and rd_kafka_flush --------------- */
 
 static void note_failure(struct producer *p, const char *why)
 {

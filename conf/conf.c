@@ -81,7 +81,7 @@ char *conf_text(const struct conf *c, const char *key)
     return buf_detach(&out);
 }
 
-/* --- print --------------------------------------------------------------- */
+/* --- print -------------------------------------------------------------- */
 
 static void indent(int depth, struct buf *out)
 {
@@ -132,7 +132,7 @@ void conf_print(const struct conf *c, struct buf *out)
     }
 }
 
-/* --- reload -------------------------------------------------------------- */
+/* --- reload ------------------------------------------------------------- */
 
 static bool is_same(const struct conf_key *key, const struct conf *a,
                     const struct conf *b)

@@ -31,7 +31,7 @@ struct conf_strings {
     size_t n;
 };
 
-/* --- source -------------------------------------------------------------- */
+/* --- source ------------------------------------------------------------- */
 
 enum conf_source_type {
     CONF_SOURCE_KAFKA,
@@ -89,7 +89,7 @@ struct conf_source {
     enum conf_when_behind when_behind;
 };
 
-/* --- model --------------------------------------------------------------- */
+/* --- model -------------------------------------------------------------- */
 
 enum conf_preset {
     CONF_PRESET_NANO,
@@ -122,7 +122,7 @@ struct conf_model {
     char *init;      /* NULL: random; else a model directory */
 };
 
-/* --- learner ------------------------------------------------------------- */
+/* --- learner ------------------------------------------------------------ */
 
 enum conf_consolidate_kind {
     CONF_CONSOLIDATE_AUTO,
@@ -173,7 +173,7 @@ struct conf_learner {
     struct conf_holdout holdout;
 };
 
-/* --- publish, http, log -------------------------------------------------- */
+/* --- publish, http, log ------------------------------------------------- */
 
 struct conf_gate {
     bool enabled;
@@ -217,7 +217,7 @@ struct conf_log {
     enum log_format format;
 };
 
-/* --- all of it ----------------------------------------------------------- */
+/* --- all of it ---------------------------------------------------------- */
 
 struct conf_places; /* where each value came from; fields in conf_load.h */
 

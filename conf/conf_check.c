@@ -56,7 +56,7 @@ complain(const struct check *k, const char *key, const char *at,
                      text);
 }
 
-/* --- source -------------------------------------------------------------- */
+/* --- source ------------------------------------------------------------- */
 
 static bool is_topic(const char *name)
 {
@@ -141,7 +141,7 @@ static void check_source(const struct check *k)
                  "standard input: source.type: stdin)");
 }
 
-/* --- model --------------------------------------------------------------- */
+/* --- model -------------------------------------------------------------- */
 
 static bool check_custom_given(const struct check *k)
 {
@@ -201,7 +201,7 @@ static void check_model(const struct check *k)
                  "model.tokenizer: bpe needs at least %d", MIN_BPE_VOCAB);
 }
 
-/* --- learner, publish ---------------------------------------------------- */
+/* --- learner, publish --------------------------------------------------- */
 
 static void check_learner(const struct check *k)
 {
@@ -229,7 +229,7 @@ static void check_publish(const struct check *k)
                  "publish.gate.enabled: false");
 }
 
-/* --- http ---------------------------------------------------------------- */
+/* --- http --------------------------------------------------------------- */
 
 static bool parse_port(const char *s, int *port)
 {

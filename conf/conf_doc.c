@@ -9,7 +9,7 @@
 
 #define WIDTH 78
 
-/* --- filling lines ------------------------------------------------------- */
+/* --- filling lines ------------------------------------------------------ */
 
 static size_t add_plain(const char *word, size_t n_bytes, struct buf *out)
 {
@@ -60,7 +60,7 @@ static void fill(const char *text, int depth, const char *mark,
     buf_addc(out, '\n');
 }
 
-/* --- conf/mneme.yaml ----------------------------------------------------- */
+/* --- conf/mneme.yaml ---------------------------------------------------- */
 
 static const char preamble[] =
     "# SPDX-License-Identifier: Apache-2.0\n"
@@ -120,7 +120,7 @@ void conf_doc_sample(struct buf *out)
     conf_free(defaults);
 }
 
-/* --- mneme.yaml(5) ------------------------------------------------------- */
+/* --- mneme.yaml(5) ------------------------------------------------------ */
 
 static void man_key(const struct conf_key *key, struct buf *out)
 {

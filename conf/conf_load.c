@@ -34,7 +34,7 @@ struct load {
     int shift; /* columns before the value of a --set */
 };
 
-/* --- places and problems ------------------------------------------------- */
+/* --- places and problems ------------------------------------------------ */
 
 struct conf_places *conf_places_create(void)
 {
@@ -125,7 +125,7 @@ static int compare_problems(const void *a, const void *b)
     return strcmp(x->text, y->text);
 }
 
-/* --- the walk ------------------------------------------------------------ */
+/* --- the walk ----------------------------------------------------------- */
 
 static struct conf_place place_at(const struct load *l, int line, int column)
 {
@@ -210,7 +210,7 @@ static void take_value(struct load *l, const struct conf_key *key,
     buf_release(&why);
 }
 
-/* --- librdkafka's properties --------------------------------------------- */
+/* --- librdkafka's properties -------------------------------------------- */
 
 /* What mneme decides, and the reason for the user. */
 static const struct {
@@ -323,7 +323,7 @@ static void take_property(struct load *l, const char *name,
     x->where = conf_place_text(l->c->places, &place);
 }
 
-/* --- mappings ------------------------------------------------------------ */
+/* --- mappings ----------------------------------------------------------- */
 
 static void take(struct load *l, const char *path,
                  const struct conf_node *node);
@@ -384,7 +384,7 @@ static void take(struct load *l, const char *path, const struct conf_node *node)
                  "expected a mapping: `key: value` lines");
 }
 
-/* --- texts --------------------------------------------------------------- */
+/* --- texts -------------------------------------------------------------- */
 
 /* A tree of one scalar that is what it says, whatever YAML makes of it. */
 static void tree_of_text(struct conf_tree *t, const char *text)

@@ -316,8 +316,8 @@ const struct conf_key conf_map[] = {
             "directory."},
     {.name = "http.token_file", .type = CONF_TEXT, AT(http.token_file),
      .fallback = "null", .null_word = "null", .is_reloadable = true,
-     .doc = "File of tokens, one a line: `infer TOKEN` may read and ask, `admin "
-            "TOKEN` may also roll back, pin and promote; # begins a comment. "
+     .doc = "File of tokens, one a line: `infer TOKEN` may read and ask, "
+            "`admin TOKEN` may also roll back, pin and promote; # begins a comment. "
             "Needed to listen on anything but loopback or a unix socket. A "
             "reload reads it again."},
     {.name = "http.max_body_bytes", .type = CONF_INT,
@@ -343,7 +343,7 @@ _Static_assert(sizeof(enum conf_preset) == sizeof(int) &&
                    sizeof(enum log_level) == sizeof(int),
                "enum fields are written as int");
 
-/* --- find ---------------------------------------------------------------- */
+/* --- find --------------------------------------------------------------- */
 
 const struct conf_key *conf_map_find(const char *name)
 {
@@ -481,7 +481,7 @@ bool conf_map_nearest_word(const char *words, const char *word, struct buf *out)
     return *best != '\0';
 }
 
-/* --- describe ------------------------------------------------------------ */
+/* --- describe ----------------------------------------------------------- */
 
 /* The fewest digits that read back as the same number; whole numbers without
  * an exponent. */
@@ -543,7 +543,7 @@ void conf_map_describe(const struct conf_key *key, struct buf *out)
     }
 }
 
-/* --- set ----------------------------------------------------------------- */
+/* --- set ---------------------------------------------------------------- */
 
 static void *field(const struct conf_key *key, struct conf *c)
 {
@@ -774,7 +774,7 @@ int conf_map_set(const struct conf_key *key, struct conf *c,
     }
 }
 
-/* --- print --------------------------------------------------------------- */
+/* --- print -------------------------------------------------------------- */
 
 /* Letters, digits and a few signs that never mean anything to YAML, and no
  * word that YAML reads as something else than text. */
@@ -903,7 +903,7 @@ void conf_map_print(const struct conf_key *key, const struct conf *c,
     }
 }
 
-/* --- release ------------------------------------------------------------- */
+/* --- release ------------------------------------------------------------ */
 
 void conf_strings_add(struct conf_strings *l, const char *s)
 {

@@ -69,7 +69,7 @@ bool conf_node_is_null(const struct conf_node *node)
     return false;
 }
 
-/* --- events into nodes --------------------------------------------------- */
+/* --- events into nodes -------------------------------------------------- */
 
 /* Hangs a new node below the open one. A mapping's value takes the key that
  * came before it. */
@@ -194,7 +194,7 @@ static int on_event(struct builder *b, const yaml_event_t *e)
     }
 }
 
-/* --- libyaml ------------------------------------------------------------- */
+/* --- libyaml ------------------------------------------------------------ */
 
 /* libyaml's words are complete sentences about the syntax, without content.
  * A reader's error (not UTF-8) has a byte offset instead of a mark. */
@@ -245,7 +245,7 @@ static int parse_once(struct conf_tree *t, const char *bytes, size_t n_bytes)
     return rc;
 }
 
-/* --- a lone dash as a value ---------------------------------------------- */
+/* --- a lone dash as a value --------------------------------------------- */
 
 /* The offset of the dash that libyaml just refused, when nothing but a comment
  * follows it on its line; else -1. */

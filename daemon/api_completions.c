@@ -73,7 +73,7 @@ static void job_free(void *arg)
     free(j);
 }
 
-/* --- reading: settings ---------------------------------------------------- */
+/* --- reading: settings -------------------------------------------------- */
 
 static bool read_stops(struct http_request *rq, struct job *j)
 {
@@ -174,7 +174,7 @@ static bool read_settings(struct http_request *rq, struct job *j)
     return true;
 }
 
-/* --- reading: prompts ----------------------------------------------------- */
+/* --- reading: prompts --------------------------------------------------- */
 
 static struct token_list *add_prompt(struct job *j)
 {
@@ -286,7 +286,7 @@ static bool read_messages(struct http_request *rq, struct job *j)
     return good || wrong_messages(rq);
 }
 
-/* --- reading: the whole --------------------------------------------------- */
+/* --- reading: the whole ------------------------------------------------- */
 
 static bool check_size(struct http_request *rq, const struct job *j)
 {
@@ -342,7 +342,7 @@ failed:
     return NULL;
 }
 
-/* --- generating ----------------------------------------------------------- */
+/* --- generating --------------------------------------------------------- */
 
 static uint64_t seed_of(const struct job *j, int64_t choice)
 {
@@ -408,7 +408,7 @@ static json_t *buf_json(const struct buf *b)
     return json_stringn(b->data ? b->data : "", b->len);
 }
 
-/* --- logprobs ------------------------------------------------------------- */
+/* --- logprobs ----------------------------------------------------------- */
 
 /* The legacy shape, filled token by token. */
 struct logprobs {
@@ -533,7 +533,7 @@ static int choice_logprobs(const struct job *j,
     return rc;
 }
 
-/* --- one answer ----------------------------------------------------------- */
+/* --- one answer --------------------------------------------------------- */
 
 /* Takes logprobs over. */
 static json_t *choice_json(const struct job *j,
@@ -616,7 +616,7 @@ static void answer(struct http_request *rq, struct job *j)
     http_answer(rq, 200, root);
 }
 
-/* --- a stream ------------------------------------------------------------- */
+/* --- a stream ----------------------------------------------------------- */
 
 struct piece {
     struct job *j;
@@ -775,7 +775,7 @@ static void write_stream(struct http_stream *s, void *arg)
     http_stream_text(s, "[DONE]");
 }
 
-/* --- endpoints ------------------------------------------------------------ */
+/* --- endpoints ---------------------------------------------------------- */
 
 static void complete(struct http_request *rq, bool chat)
 {

@@ -18,7 +18,7 @@
 
 #define NAME "mneme"
 
-/* --- a name to a number --------------------------------------------------- */
+/* --- a name to a number ------------------------------------------------- */
 
 static bool unknown(struct http_request *rq, const char *name)
 {
@@ -82,7 +82,7 @@ static bool resolve(struct http_request *rq, const char *name,
     return true;
 }
 
-/* --- a number to what answers --------------------------------------------- */
+/* --- a number to what answers ------------------------------------------- */
 
 static const struct infer *refuse(struct http_request *rq,
                                   const struct err *err, int64_t version)
@@ -149,7 +149,7 @@ bool http_need_text_model(struct http_request *rq, const struct infer *f)
     return false;
 }
 
-/* --- as models ------------------------------------------------------------ */
+/* --- as models ---------------------------------------------------------- */
 
 static json_t *model_json(const char *id, int64_t version,
                           int64_t created_ms)

@@ -15,9 +15,10 @@
 #include "daemon/dashboard.h"
 
 #define OPERATION_WAIT_MS 5000
+#define REFUSAL_WAIT_MS 2000 /* a rollback that cannot be is told at once */
 #define HISTORY_ROWS 1000
 
-/* --- looking -------------------------------------------------------------- */
+/* --- looking ------------------------------------------------------------ */
 
 void api_status(struct http_request *rq)
 {
@@ -113,7 +114,7 @@ void api_history(struct http_request *rq)
     http_answer(rq, 200, json_pack("{s:o}", "history", list));
 }
 
-/* --- asking for something ------------------------------------------------- */
+/* --- asking for something ----------------------------------------------- */
 
 static void answer_operation(struct http_request *rq, int status,
                              struct control_operation *op)
@@ -169,9 +170,11 @@ static bool need_version(struct http_request *rq, int64_t version,
     return true;
 }
 
-/* Hands it in and waits up to wait_ms for its end. */
+/* Hands it in and waits up to wait_ms for its end: what fails by then is the
+ * reply, what is done has status `done`, and 202 is on its way. */
 static void operate(struct http_request *rq, enum control_kind kind,
-                    int64_t version, const char *reason, int64_t wait_ms)
+                    int64_t version, const char *reason, int64_t wait_ms,
+                    int done)
 {
     struct control *control = rq->context->control;
     struct control_operation op;
@@ -184,11 +187,10 @@ static void operate(struct http_request *rq, enum control_kind kind,
     }
     if (control_wait(control, id, wait_ms, &op, &err) != 0)
         http_fail_err(rq, &err);
-    else if (wait_ms && op.state == CONTROL_FAILED)
+    else if (op.state == CONTROL_FAILED)
         http_fail_err(rq, &op.err);
     else
-        answer_operation(
-            rq, wait_ms && op.state == CONTROL_DONE ? 200 : 202, &op);
+        answer_operation(rq, op.state == CONTROL_DONE ? done : 202, &op);
 }
 
 static bool get_stream(struct http_request *rq, enum control_kind *kind)
@@ -226,7 +228,7 @@ void api_rollback(struct http_request *rq)
         http_fail(rq, 400, "missing_parameter", "version",
                   "'version' is needed: the number to go back to");
     else if (need_version(rq, version, true))
-        operate(rq, kind, version, reason, 0);
+        operate(rq, kind, version, reason, REFUSAL_WAIT_MS, 202);
 }
 
 /* POST /v1/versions/{n}/..., with the reason in an optional body. */
@@ -241,7 +243,7 @@ static void on_version(struct http_request *rq, enum control_kind kind)
         http_fail(rq, 404, "not_found", NULL, "no version %s",
                   rq->argument);
     else if (need_version(rq, version, kind == CONTROL_PROMOTE))
-        operate(rq, kind, version, reason, OPERATION_WAIT_MS);
+        operate(rq, kind, version, reason, OPERATION_WAIT_MS, 200);
 }
 
 void api_pin(struct http_request *rq)
@@ -261,5 +263,6 @@ void api_promote(struct http_request *rq)
     if (strcmp(rq->argument, "latest") != 0)
         on_version(rq, CONTROL_PROMOTE);
     else if (http_get_string(rq, "reason", &reason))
-        operate(rq, CONTROL_PROMOTE_LATEST, 0, reason, OPERATION_WAIT_MS);
+        operate(rq, CONTROL_PROMOTE_LATEST, 0, reason, OPERATION_WAIT_MS,
+                200);
 }

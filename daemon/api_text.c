@@ -45,7 +45,7 @@ json_t *api_text_real(double x)
     return isfinite(x) ? json_real(x) : json_null();
 }
 
-/* --- score ---------------------------------------------------------------- */
+/* --- score -------------------------------------------------------------- */
 
 static json_t *tokens_json(const struct infer *f, const struct infer_score *s)
 {
@@ -142,7 +142,7 @@ out:
     json_decref(texts);
 }
 
-/* --- classify ------------------------------------------------------------- */
+/* --- classify ----------------------------------------------------------- */
 
 struct ranked {
     size_t label;
@@ -233,7 +233,7 @@ out:
     json_decref(texts);
 }
 
-/* --- embeddings ----------------------------------------------------------- */
+/* --- embeddings --------------------------------------------------------- */
 
 /* Little-endian floats, as the SDKs unpack them. */
 static json_t *base64_json(const float *x, size_t n)
@@ -362,7 +362,7 @@ void api_embeddings(struct http_request *rq)
     json_decref(texts);
 }
 
-/* --- tokenizer ------------------------------------------------------------ */
+/* --- tokenizer ---------------------------------------------------------- */
 
 static json_t *ids_json(const struct token_list *ids)
 {

@@ -116,28 +116,24 @@ double gate_student_tail(double t, double n)
 
 /* --- one test ----------------------------------------------------------- */
 
-struct test {
-    double regression, error, limit;
-    double freedom; /* degrees of */
-    bool is_protected;
-};
-
 /* How likely the data would be if the regression were at its limit: small p
- * speaks for "below" or for "above". */
-static double p_below(const struct test *t)
+ * speaks for "below" or for "above". A test is a domain, or the pool of the
+ * small ones. */
+static double p_of(const struct gate_domain *d, double distance)
 {
-    if (t->error <= 0)
-        return t->regression < t->limit ? 0 : 1;
-    return gate_student_tail((t->limit - t->regression) / t->error,
-                             t->freedom);
+    if (d->error <= 0)
+        return distance > 0 ? 0 : 1;
+    return gate_student_tail(distance / d->error, (double)d->chunks - 1);
 }
 
-static double p_above(const struct test *t)
+static double p_below(const struct gate_domain *d)
 {
-    if (t->error <= 0)
-        return t->regression > t->limit ? 0 : 1;
-    return gate_student_tail((t->regression - t->limit) / t->error,
-                             t->freedom);
+    return p_of(d, d->limit - d->regression);
+}
+
+static double p_above(const struct gate_domain *d)
+{
+    return p_of(d, d->regression - d->limit);
 }
 
 /* Ratio estimate over the chunks that `in` selects. */
@@ -196,27 +192,25 @@ static void estimate_domains(const struct gate_options *o,
 static size_t make_tests(const struct gate_options *o,
                          const struct gate_chunk *chunks, size_t n,
                          const struct gate_domain *domains, size_t n_domains,
-                         struct test *tests)
+                         struct gate_domain *tests)
 {
     bool *in = xcalloc(n_domains, sizeof *in);
-    struct gate_domain pool = {0};
-    bool is_protected = false;
-    size_t n_tests = 0;
+    struct gate_domain pool = {.name = ""};
+    size_t n_tests = 0, n_pooled = 0;
 
     for (size_t d = 0; d < n_domains; d++) {
         in[d] = domains[d].pooled && domains[d].chunks > 0;
-        is_protected |= in[d] && domains[d].is_protected;
         if (!domains[d].pooled)
-            tests[n_tests++] = (struct test){
-                domains[d].regression, domains[d].error, domains[d].limit,
-                (double)domains[d].chunks - 1, domains[d].is_protected};
+            tests[n_tests++] = domains[d];
+        if (!in[d])
+            continue;
+        pool.is_protected |= domains[d].is_protected;
+        pool.name = n_pooled++ ? "small domains together" : domains[d].name;
     }
     estimate(chunks, n, in, &pool);
+    pool.limit = o->max_regression * pool.serving;
     if (pool.chunks >= GATE_FEWEST_CHUNKS)
-        tests[n_tests++] =
-            (struct test){pool.regression, pool.error,
-                          o->max_regression * pool.serving,
-                          (double)pool.chunks - 1, is_protected};
+        tests[n_tests++] = pool;
     free(in);
     return n_tests;
 }
@@ -230,7 +224,7 @@ static int by_value(const void *a, const void *b)
 
 /* Holm: are all (of those that must be) shown to be below the limit; is any
  * shown to be above it? */
-static enum gate_verdict holm(const struct test *tests, size_t n,
+static enum gate_verdict holm(const struct gate_domain *tests, size_t n,
                               bool only_protected, double alpha)
 {
     double *below = xcalloc(n + 1, sizeof *below);
@@ -281,32 +275,31 @@ static void weigh(const struct gate_options *o,
                   : NAN;
 }
 
-/* The domain that is farthest above its limit, for the reason. */
-static const struct gate_domain *worst(const struct gate_domain *domains,
+/* The test that is farthest above its limit, for the reason. */
+static const struct gate_domain *worst(const struct gate_domain *tests,
                                        size_t n)
 {
-    const struct gate_domain *w = NULL;
+    const struct gate_domain *w = &tests[0];
 
-    for (size_t d = 0; d < n; d++)
-        if (domains[d].chunks > 0 &&
-            (!w || domains[d].regression - domains[d].limit >
-                       w->regression - w->limit))
-            w = &domains[d];
+    for (size_t i = 1; i < n; i++)
+        if (tests[i].regression - tests[i].limit > w->regression - w->limit)
+            w = &tests[i];
     return w;
 }
 
-static void explain(const struct gate_domain *domains, size_t n,
-                    size_t n_tests, struct gate_decision *decision)
+static void explain(const struct gate_domain *tests, size_t n,
+                    struct gate_decision *decision)
 {
-    const struct gate_domain *w = worst(domains, n);
+    const struct gate_domain *w;
     char *out = decision->reason;
     size_t size = sizeof decision->reason;
 
-    if (!w || n_tests == 0) {
+    if (n == 0) {
         snprintf(out, size, "too few held-out segments yet (fewer than %d)",
                  GATE_FEWEST_CHUNKS);
         return;
     }
+    w = worst(tests, n);
     if (decision->waived)
         snprintf(out, size,
                  "the mean over domains improves by %.4f bits per byte; %s "
@@ -325,7 +318,7 @@ void gate_decide(const struct gate_options *options,
                  struct gate_domain *domains, size_t n_domains,
                  struct gate_decision *decision)
 {
-    struct test *tests = xcalloc(n_domains + 1, sizeof *tests);
+    struct gate_domain *tests = xcalloc(n_domains + 1, sizeof *tests);
     double alpha = 1 - options->confidence;
     size_t n_tests;
 
@@ -342,7 +335,7 @@ void gate_decide(const struct gate_options *options,
         decision->verdict = GATE_PASS;
         decision->waived = true;
     }
-    explain(domains, n_domains, n_tests, decision);
+    explain(tests, n_tests, decision);
     free(tests);
 }
 

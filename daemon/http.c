@@ -80,7 +80,7 @@ bool http_stopping(const struct http *h)
     return atomic_load(&h->stopping);
 }
 
-/* --- paths ---------------------------------------------------------------- */
+/* --- paths -------------------------------------------------------------- */
 
 enum { COMPUTES = 1 };
 
@@ -166,7 +166,7 @@ static void find_route(struct http_request *rq, const char *path,
     rq->reply.allow = allow;
 }
 
-/* --- who may ask ---------------------------------------------------------- */
+/* --- who may ask -------------------------------------------------------- */
 
 static const char *header(struct http_request *rq, const char *name)
 {
@@ -231,7 +231,7 @@ static void check_token(struct http_request *rq)
         http_fail(rq, 403, "scope", NULL, "an admin token is needed");
 }
 
-/* --- framing -------------------------------------------------------------- */
+/* --- framing ------------------------------------------------------------ */
 
 struct framing {
     int lengths, encodings;
@@ -296,7 +296,7 @@ static void check_crowd(struct http_request *rq)
     rq->reply.close = true;
 }
 
-/* --- connections and their deadlines -------------------------------------- */
+/* --- connections and their deadlines ------------------------------------ */
 
 static void set_deadline(struct http *h, struct MHD_Connection *connection,
                          int64_t ms, bool only_sooner)
@@ -388,7 +388,7 @@ static void *reap(void *arg)
     return NULL;
 }
 
-/* --- the reply ------------------------------------------------------------ */
+/* --- the reply ---------------------------------------------------------- */
 
 static struct MHD_Response *response_of(struct http_reply *reply)
 {
@@ -488,7 +488,7 @@ static enum MHD_Result send_reply(struct http_request *rq)
     return rc;
 }
 
-/* --- a request ------------------------------------------------------------ */
+/* --- a request ---------------------------------------------------------- */
 
 static struct http_request *begin(struct http *h,
                                   struct MHD_Connection *connection,
@@ -627,7 +627,7 @@ static void on_completed(void *arg, struct MHD_Connection *connection,
     *context = NULL;
 }
 
-/* --- starting and stopping ------------------------------------------------ */
+/* --- starting and stopping ---------------------------------------------- */
 
 static int start_daemon(struct http *h, int fd, struct err *err)
 {

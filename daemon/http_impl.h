@@ -103,7 +103,7 @@ bool http_query_integer(struct http_request *rq, const char *key,
 /* A number in decimal digits and nothing else; false without a reply. */
 bool http_parse_number(const char *s, int64_t *value);
 
-/* --- the version that a request names ------------------------------------ */
+/* --- the version that a request names ----------------------------------- */
 
 /* From "model" in the body; to be given back with serving_put. Sets
  * reply.version. NULL: failed. */
@@ -117,7 +117,7 @@ const struct infer *http_find_model(struct http_request *rq,
 /* Does it have a Transformer? Otherwise fails. */
 bool http_need_text_model(struct http_request *rq, const struct infer *f);
 
-/* --- places to compute --------------------------------------------------- */
+/* --- places to compute -------------------------------------------------- */
 
 struct http_places;
 
@@ -131,7 +131,7 @@ int http_places_take(struct http_places *p, struct err *err);
 void http_places_give(struct http_places *p);
 void http_places_close(struct http_places *p);
 
-/* --- tokens -------------------------------------------------------------- */
+/* --- tokens ------------------------------------------------------------- */
 
 enum http_scope { HTTP_OPEN, HTTP_INFER, HTTP_ADMIN };
 
@@ -152,14 +152,14 @@ bool http_tokens_needed(const struct http_tokens *t);
 enum http_scope http_tokens_check(const struct http_tokens *t,
                                   const char *authorization);
 
-/* --- listening ------------------------------------------------------------ */
+/* --- listening ---------------------------------------------------------- */
 
 /* A bound, listening socket for http.listen, and the address to tell. ERR_IO
  * names an address that is taken. */
 int http_listen(const struct conf_http *conf, int *fd, char **address,
                 struct err *err);
 
-/* --- endpoints ------------------------------------------------------------ */
+/* --- endpoints ---------------------------------------------------------- */
 
 typedef void http_endpoint(struct http_request *rq);
 

@@ -21,7 +21,7 @@
 
 #define BACKLOG 128
 
-/* --- unix ---------------------------------------------------------------- */
+/* --- unix --------------------------------------------------------------- */
 
 /* Does somebody listen there? */
 static bool answers(const struct sockaddr_un *a)
@@ -74,7 +74,7 @@ static int listen_unix(const char *path, int fd, struct err *err)
     return 0;
 }
 
-/* --- TCP ----------------------------------------------------------------- */
+/* --- TCP ---------------------------------------------------------------- */
 
 static int look_up(const struct conf_http *conf, struct addrinfo **found,
                    struct err *err)

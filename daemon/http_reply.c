@@ -17,7 +17,7 @@
 
 #define MOST_DEPTH 32 /* of JSON; what is asked here needs 4 */
 
-/* --- replies ------------------------------------------------------------- */
+/* --- replies ------------------------------------------------------------ */
 
 void http_answer(struct http_request *rq, int status, json_t *json)
 {
@@ -84,7 +84,7 @@ void http_fail_err(struct http_request *rq, const struct err *err)
     }
 }
 
-/* --- the body ------------------------------------------------------------ */
+/* --- the body ----------------------------------------------------------- */
 
 /* How deep brackets nest, strings left out. */
 static size_t depth_of(const char *s, size_t n)
@@ -255,7 +255,7 @@ bool http_get_strings(struct http_request *rq, const char *key, size_t max,
     return true;
 }
 
-/* --- the query and the path ---------------------------------------------- */
+/* --- the query and the path --------------------------------------------- */
 
 bool http_parse_number(const char *s, int64_t *value)
 {

@@ -49,7 +49,7 @@ struct http_stream *http_stream_create(http_stream_fn *fn, void *arg,
     return s;
 }
 
-/* --- the writer ----------------------------------------------------------- */
+/* --- the writer --------------------------------------------------------- */
 
 static void *write_all(void *arg)
 {
@@ -116,7 +116,7 @@ bool http_stream_wait(struct http_stream *s, int64_t ms)
     return deaf;
 }
 
-/* --- the reader ----------------------------------------------------------- */
+/* --- the reader --------------------------------------------------------- */
 
 /* Locks: needs s->mutex. */
 static void wait_for_bytes(struct http_stream *s)

@@ -40,7 +40,7 @@ bool http_stream_text(struct http_stream *s, const char *text);
  * then returns true. */
 bool http_stream_wait(struct http_stream *s, int64_t ms);
 
-/* --- for the server ------------------------------------------------------- */
+/* --- for the server ----------------------------------------------------- */
 
 #define HTTP_STREAM_TYPE "text/event-stream; charset=utf-8"
 

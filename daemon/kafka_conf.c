@@ -160,7 +160,7 @@ rd_kafka_t *kafka_conf_open(rd_kafka_type_t type, rd_kafka_conf_t *conf,
     return NULL;
 }
 
-/* --- for conf_load ----------------------------------------------------------- */
+/* --- for conf_load ------------------------------------------------------ */
 
 static bool is_private(const char *name)
 {

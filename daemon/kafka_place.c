@@ -88,7 +88,8 @@ static int read_one(rd_kafka_t *reader, int64_t *found, uint64_t *hash,
 
     while (timing_mono_ms() < until) {
         rd_kafka_message_t *m = rd_kafka_consumer_poll(reader, 100);
-        bool done = m && (!m->err || m->err == RD_KAFKA_RESP_ERR__PARTITION_EOF);
+        bool done =
+            m && (!m->err || m->err == RD_KAFKA_RESP_ERR__PARTITION_EOF);
 
         if (done && !m->err) {
             *found = m->offset;
@@ -169,7 +170,7 @@ int kafka_place_check(const struct kafka_place *place,
     return 0;
 }
 
-/* --- marks -------------------------------------------------------------------- */
+/* --- marks -------------------------------------------------------------- */
 
 #define MARK "mneme "
 

@@ -82,6 +82,7 @@ int learning_prepare_shape(struct learning *l, struct tokenizer *tokenizer,
     struct learner_options options;
     int rc;
 
+    tokenizer_free(l->tokenizer); /* of a try that failed */
     l->tokenizer = tokenizer;
     if (l->has_model)
         l->shape = *shape;
@@ -325,7 +326,8 @@ static void keep_batch(struct learning *l, const struct intake_batch *b,
 {
     size_t stride = (size_t)l->conf->model.max_labels;
 
-    if (!l->conf->learner.replay.enabled)
+    /* The Fisher information is of kept segments, too. */
+    if (!l->conf->learner.replay.enabled && !l->conf->learner.ewc.enabled)
         return;
     for (size_t i = 0; i < b->n; i++) {
         struct segment s = b->segments[i];

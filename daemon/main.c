@@ -5,6 +5,9 @@
 #include "config.h"
 
 #include <getopt.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -107,6 +110,19 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
     return -1;
 }
 
+/*
+ * Tensors go back to the system when they are freed: glibc would raise its
+ * threshold for that after the first large one, and keep them in pieces, in an
+ * arena for each thread (measured: 1.75 times what was announced).
+ */
+static void tame_malloc(void)
+{
+#ifdef __GLIBC__
+    mallopt(M_MMAP_THRESHOLD, 1 << 20);
+    mallopt(M_ARENA_MAX, 4);
+#endif
+}
+
 /* A configuration from the file and the arguments, or NULL after having said
  * everything that is wrong with it. */
 static struct conf *load(void *arg)
@@ -163,6 +179,7 @@ int main(int argc, char **argv)
     struct conf *conf = NULL;
     int status = parse_arguments(argc, argv, &a);
 
+    tame_malloc();
     if (status >= 0)
         goto out;
     if (!a.conf_path)

@@ -11,6 +11,8 @@
 /* Measured: 3e-3 is best at 96 channels, 1e-3 at 256 (bench/NOTES.md). */
 #define RATE_TIMES_WIDTH 0.28f
 
+#define LINEAR_STAGED_BYTES ((size_t)64 << 20)
+
 int options_shape(const struct conf *conf, int vocab_size,
                   struct model_shape *shape, struct err *err)
 {
@@ -121,6 +123,8 @@ size_t options_memory(const struct conf *conf,
     size_t staged = (size_t)(conf->publish.every_tokens
                                  ? conf->publish.every_tokens
                                  : 1000000);
+    /* Preset linear stages texts and logits until the next version. */
+    size_t linear = learner->shape ? 0 : LINEAR_STAGED_BYTES;
     size_t fixed = (size_t)96 << 20; /* code, SQLite, librdkafka, HTTP */
     size_t block = 0;
 
@@ -138,5 +142,5 @@ size_t options_memory(const struct conf *conf,
                     conf->learner.holdout.capacity) *
                row +
            staged * (2 + 160 / (context ? context : 1)) +
-           OPTIONS_QUEUE_BYTES + fixed;
+           OPTIONS_QUEUE_BYTES + linear + fixed;
 }

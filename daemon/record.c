@@ -66,7 +66,7 @@ static bool is_blank(const char *s, size_t n)
     return true;
 }
 
-/* --- JSON ---------------------------------------------------------------- */
+/* --- JSON --------------------------------------------------------------- */
 
 enum { TEXT, PROMPT, COMPLETION, LABEL, DOMAIN, ID, TS, N_FIELDS };
 

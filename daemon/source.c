@@ -65,7 +65,7 @@ void source_get_health(struct source *s, struct source_health *health)
     health->dead_lettered = atomic_load(&s->dead_lettered);
 }
 
-/* --- for the kinds --------------------------------------------------------- */
+/* --- for the kinds ------------------------------------------------------ */
 
 void source_init(struct source *s, const struct source_ops *ops,
                  const struct source_options *options)

@@ -269,7 +269,7 @@ static int find_place(struct source_file *f, const struct order *o,
     return rc == ERR_IO ? rc : 0;
 }
 
-/* --- pushing -------------------------------------------------------------- */
+/* --- pushing ------------------------------------------------------------ */
 
 /* Somebody wants something else of the thread. */
 static bool is_interrupted(struct source_file *f)
@@ -334,7 +334,7 @@ static bool deliver(struct source_file *f, const struct line *line)
     return true;
 }
 
-/* --- at the end ----------------------------------------------------------- */
+/* --- at the end --------------------------------------------------------- */
 
 static void finish(struct source_file *f)
 {
@@ -422,7 +422,7 @@ static void reach_end(struct source_file *f)
         stop_reading(f, err.msg);
 }
 
-/* --- the thread ------------------------------------------------------------- */
+/* --- the thread --------------------------------------------------------- */
 
 static void read_lines(struct source_file *f)
 {
@@ -500,7 +500,7 @@ static void *run(void *arg)
     return NULL;
 }
 
-/* --- the functions of source.h ---------------------------------------------- */
+/* --- the functions of source.h ------------------------------------------ */
 
 /* The newest generation among the positions. */
 static bool newest_position(const struct source_file *f,

@@ -122,7 +122,7 @@ static const char *servers_of(const struct source_kafka *k)
     return k->broker ? broker_address(k->broker) : given ? given : "";
 }
 
-/* --- partitions ------------------------------------------------------------- */
+/* --- partitions --------------------------------------------------------- */
 
 static struct part *find_part(struct source_kafka *k, const char *topic,
                               int32_t partition)
@@ -174,7 +174,7 @@ static bool has_positions(const struct source_kafka *k, const char *topic)
     return false;
 }
 
-/* --- halting, gaps ------------------------------------------------------------- */
+/* --- halting, gaps ------------------------------------------------------ */
 
 static void drop_assignment(struct source_kafka *k)
 {
@@ -229,7 +229,7 @@ static int meet_gap(struct source_kafka *k, struct part *part, int64_t nearest,
     return 0;
 }
 
-/* --- finding the places ---------------------------------------------------------- */
+/* --- finding the places ------------------------------------------------- */
 
 /* Somebody else's group? Takes the starts from our own marks. */
 static int read_marks(struct source_kafka *k, struct err *err)
@@ -303,7 +303,7 @@ static int place_part(struct source_kafka *k, struct part *part, bool *is_new,
     return 0;
 }
 
-/* --- commits -------------------------------------------------------------------- */
+/* --- commits ------------------------------------------------------------ */
 
 static void add_commit(rd_kafka_topic_partition_list_t *list,
                        const struct part *part, int64_t offset,
@@ -340,7 +340,7 @@ static int commit_now(struct source_kafka *k,
     return 0;
 }
 
-/* --- assigning ---------------------------------------------------------------- */
+/* --- assigning ---------------------------------------------------------- */
 
 /* Places every partition of the group's list and writes the offsets into it;
  * starts that are new are added to `starts`. */
@@ -438,7 +438,7 @@ static void on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t e,
     }
 }
 
-/* --- dead letters -------------------------------------------------------------- */
+/* --- dead letters ------------------------------------------------------- */
 
 static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *m, void *arg)
 {
@@ -504,7 +504,7 @@ static void send_dead_letter(struct source_kafka *k,
     }
 }
 
-/* --- records -------------------------------------------------------------------- */
+/* --- records ------------------------------------------------------------ */
 
 /* The header `domain`, as a string: header values are any bytes. */
 static char *domain_header(const rd_kafka_message_t *m)
@@ -625,7 +625,7 @@ static void reach_end(struct source_kafka *k, int64_t end, struct part *part)
     }
 }
 
-/* --- errors ------------------------------------------------------------------- */
+/* --- errors ------------------------------------------------------------- */
 
 /* The broker has dropped what we were about to read. */
 static void lose_offset(struct source_kafka *k, struct part *part)
@@ -712,7 +712,7 @@ static void look_for_broker(struct source_kafka *k)
         source_set_state(&k->base, SOURCE_RUNNING, "%s", "");
 }
 
-/* --- the thread ---------------------------------------------------------------- */
+/* --- the thread --------------------------------------------------------- */
 
 /* Sets the positions; partitions without one begin at their start. Those of
  * an embedded broker's earlier life mean nothing. */
@@ -819,7 +819,7 @@ static void *run(void *arg)
     return NULL;
 }
 
-/* --- the functions of source.h --------------------------------------------- */
+/* --- the functions of source.h ------------------------------------------ */
 
 static void give_order(struct source_kafka *k,
                        const struct source_position *positions, size_t n,
@@ -1034,7 +1034,7 @@ static void kafka_free(struct source *s)
     free(k);
 }
 
-/* --- creation ------------------------------------------------------------------ */
+/* --- creation ----------------------------------------------------------- */
 
 static int start_broker(struct source_kafka *k, struct err *err)
 {

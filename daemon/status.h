@@ -38,7 +38,7 @@ struct status_domain {
     int64_t records, bytes;      /* learned */
     double prequential;          /* bits per byte, recent mean; NaN: none */
     double holdout;              /* bits per byte of the head; NaN: none */
-    double holdout_best;         /* lowest ever: forgetting is holdout minus it */
+    double holdout_best; /* the lowest ever; forgetting is holdout minus it */
     double accuracy;             /* of labelled records, recent; NaN: none */
     int64_t replay_rows;
 };

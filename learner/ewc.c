@@ -67,7 +67,7 @@ void ewc_release(struct ewc *e)
     memset(e, 0, sizeof *e);
 }
 
-/* --- the pull ------------------------------------------------------------ */
+/* --- the pull ----------------------------------------------------------- */
 
 /* Adds up F (w - a)^2 and the squares of the displacement on the way. */
 HOT static void pull(float *restrict w, const float *restrict v,
@@ -108,7 +108,7 @@ void ewc_pull(const struct ewc *e, float *w, const float *v,
     *moved += (double)squares;
 }
 
-/* --- when ---------------------------------------------------------------- */
+/* --- when --------------------------------------------------------------- */
 
 struct trend {
     double mean;   /* of the window */
@@ -201,7 +201,7 @@ bool ewc_collecting(const struct ewc *e)
     return e->passes != IDLE;
 }
 
-/* --- the Fisher information ---------------------------------------------- */
+/* --- the Fisher information --------------------------------------------- */
 
 /* Neither NaN nor so large that a sum of squares could overflow. */
 HOT static bool usable(const float *g, size_t n)
@@ -256,7 +256,7 @@ bool ewc_observe(struct ewc *e, const float *grads, size_t n_tokens,
     return true;
 }
 
-/* --- state --------------------------------------------------------------- */
+/* --- state -------------------------------------------------------------- */
 
 void ewc_export(const struct ewc *e, struct tensor_list *state,
                 struct tensor_list *anchor)

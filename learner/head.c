@@ -96,7 +96,7 @@ size_t head_bytes(const struct head_options *o)
            (size_t)o->gram_slots * ((size_t)o->gram_dim + 1) * sizeof(float);
 }
 
-/* --- room ---------------------------------------------------------------- */
+/* --- room --------------------------------------------------------------- */
 
 /* A larger zeroed block that begins with the n floats of the old one. */
 static void grow_floats(float **block, size_t n, size_t cap)
@@ -150,7 +150,7 @@ void head_need_grams(struct head *h)
                       HEAD_GRAM_START;
 }
 
-/* --- features ------------------------------------------------------------ */
+/* --- features ----------------------------------------------------------- */
 
 HOT static float length(const float *x, size_t n)
 {
@@ -228,7 +228,7 @@ void head_feature(const struct head *h, const char *text, size_t n_bytes,
     }
 }
 
-/* --- scores -------------------------------------------------------------- */
+/* --- scores ------------------------------------------------------------- */
 
 void head_logits(const struct head *h, const float *rows, const float *scale,
                  const float *features, size_t n, float *logits)
@@ -295,7 +295,7 @@ void head_rescale_prototype(struct head *h, size_t c)
     h->prototype_scale[c] = l > TINY ? 1.0f / l : 0.0f;
 }
 
-/* --- state --------------------------------------------------------------- */
+/* --- state -------------------------------------------------------------- */
 
 void head_export(const struct head *h, struct tensor_list *head,
                  struct tensor_list *state)

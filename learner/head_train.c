@@ -105,7 +105,7 @@ static bool seen(const struct head *h, size_t c)
     return h->row_scale[c] > 0.0f;
 }
 
-/* --- test ---------------------------------------------------------------- */
+/* --- test --------------------------------------------------------------- */
 
 static void find_features(struct head *h, size_t n)
 {
@@ -166,7 +166,7 @@ static void test(struct head *h, size_t n)
         judge(h, i);
 }
 
-/* --- train --------------------------------------------------------------- */
+/* --- train -------------------------------------------------------------- */
 
 static void add_feature(struct head *h, size_t c, const float *feature)
 {
@@ -418,7 +418,7 @@ static void train(struct head *h, size_t n, float trunk_weight,
         step_row(h, c);
 }
 
-/* --- a batch ------------------------------------------------------------- */
+/* --- a batch ------------------------------------------------------------ */
 
 /* How a batch falls into pieces: piece k of n has the new examples from
  * share(n_new, k) to share(n_new, k + 1), and the replayed ones likewise. */

@@ -29,7 +29,7 @@ struct infer_pool {
     size_t n[INFER_N_KINDS];
 };
 
-/* --- working memory ------------------------------------------------------ */
+/* --- working memory ----------------------------------------------------- */
 
 void infer_work_need(const struct infer *f, struct infer_work *w,
                      size_t n_tokens)
@@ -146,7 +146,7 @@ static size_t pool_bytes(const struct infer *f)
     return n;
 }
 
-/* --- from a version's files ---------------------------------------------- */
+/* --- from a version's files --------------------------------------------- */
 
 static int take_tensor(struct infer *f, const struct model_tensor *m,
                        const struct tensor_list *weights, struct err *err)
@@ -278,7 +278,7 @@ const struct names *infer_labels(const struct infer *f)
     return &f->labels;
 }
 
-/* --- what can be wrong with a request ------------------------------------- */
+/* --- what can be wrong with a request ----------------------------------- */
 
 int infer_need_model(const struct infer *f, struct err *err)
 {

@@ -60,7 +60,7 @@ void infer_completion_release(struct infer_completion *c)
     memset(c, 0, sizeof *c);
 }
 
-/* --- what is asked for --------------------------------------------------- */
+/* --- what is asked for -------------------------------------------------- */
 
 static int check_stop(const struct infer_sampling *s, struct err *err)
 {
@@ -91,7 +91,7 @@ static int check_sampling(const struct infer *f,
     return check_stop(s, err);
 }
 
-/* --- through the model ---------------------------------------------------- */
+/* --- through the model -------------------------------------------------- */
 
 /* A prompt that begins with an end-of-text has brought its own. */
 static void start(struct generation *g, const uint16_t *prompt, size_t n)
@@ -140,7 +140,7 @@ static int read_history(struct generation *g, struct err *err)
     return 0;
 }
 
-/* --- what comes out ------------------------------------------------------- */
+/* --- what comes out ----------------------------------------------------- */
 
 static void keep_logprobs(struct generation *g, uint16_t id)
 {

@@ -46,7 +46,7 @@ struct reading {
     void *arg;
 };
 
-/* --- segments through the model ------------------------------------------ */
+/* --- segments through the model ----------------------------------------- */
 
 /* Fills the batch from segment `from` on; returns the first that is left. */
 static size_t fill(const struct reading *r, size_t from, struct batch *b)
@@ -137,7 +137,7 @@ static size_t text_targets(const struct segment *s)
     return s->n_tokens - (s->ends && s->n_tokens > 0);
 }
 
-/* --- scores -------------------------------------------------------------- */
+/* --- scores ------------------------------------------------------------- */
 
 static void visit_score(const struct visit *v, void *arg)
 {
@@ -201,7 +201,7 @@ void infer_score_release(struct infer_score *s)
     memset(s, 0, sizeof *s);
 }
 
-/* --- classes ------------------------------------------------------------- */
+/* --- classes ------------------------------------------------------------ */
 
 /* The class head's probabilities for a segment: [head_labels]. */
 static void score_classes(const struct infer *f, const struct visit *v,
@@ -257,7 +257,7 @@ int infer_classify(const struct infer *f, const char *text, size_t n_bytes,
     return rc;
 }
 
-/* --- the gate ------------------------------------------------------------ */
+/* --- the gate ----------------------------------------------------------- */
 
 struct gate_reading {
     const struct infer *f;
@@ -346,7 +346,7 @@ int infer_segments(const struct infer *f, const struct segment *segments,
     return rc;
 }
 
-/* --- embeddings ---------------------------------------------------------- */
+/* --- embeddings --------------------------------------------------------- */
 
 struct embedding {
     double *sum; /* [C] */
@@ -399,7 +399,7 @@ int infer_embed(const struct infer *f, const char *text, size_t n_bytes,
     return rc;
 }
 
-/* --- echo ---------------------------------------------------------------- */
+/* --- echo --------------------------------------------------------------- */
 
 struct echo {
     const struct infer *f;

@@ -37,7 +37,7 @@ void learner_options_default(struct learner_options *o)
     head_options_default(&o->head);
 }
 
-/* --- life ---------------------------------------------------------------- */
+/* --- life --------------------------------------------------------------- */
 
 static size_t count_ranges(const struct model *m)
 {
@@ -186,7 +186,7 @@ size_t learner_bytes(const struct learner_options *options,
     return n_bytes;
 }
 
-/* --- what it says, and what may change ------------------------------------ */
+/* --- what it says, and what may change ---------------------------------- */
 
 int64_t learner_steps(const struct learner *l)
 {

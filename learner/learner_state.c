@@ -18,7 +18,7 @@ enum { N_STEPS, N_FISHER_CREDIT, N_COUNTERS };
 /* Far above what can be learned, far below where adding overflows. */
 #define COUNTER_MOST (INT64_C(1) << 60)
 
-/* --- out ----------------------------------------------------------------- */
+/* --- out ---------------------------------------------------------------- */
 
 static void export_weights(const struct learner *l, struct tensor_list *out)
 {
@@ -62,7 +62,7 @@ void learner_export(const struct learner *l, struct tensor_list *weights,
     head_export(l->head, head, state);
 }
 
-/* --- in ------------------------------------------------------------------ */
+/* --- in ----------------------------------------------------------------- */
 
 static int check_weights(const struct learner *l,
                          const struct tensor_list *in, struct err *err)

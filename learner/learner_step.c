@@ -36,7 +36,7 @@
  * chooses its rows with the first of them. */
 #define FISHER_FIRST (UINT64_C(1) << 32)
 
-/* --- sharing out --------------------------------------------------------- */
+/* --- sharing out -------------------------------------------------------- */
 
 static void need_segments(struct learner *l, size_t n)
 {
@@ -109,7 +109,7 @@ static void share_out(struct learner *l)
     free(load);
 }
 
-/* --- forward, losses ----------------------------------------------------- */
+/* --- forward, losses ---------------------------------------------------- */
 
 static void need_loss(struct shard *s)
 {
@@ -151,7 +151,7 @@ static void sum_losses(struct learner *l)
     }
 }
 
-/* --- the class head ------------------------------------------------------ */
+/* --- the class head ----------------------------------------------------- */
 
 static size_t count_labelled(const struct learner *l)
 {
@@ -275,7 +275,7 @@ static void step_head(struct learner *l, size_t n_fresh,
     out->class_loss = loss / (double)n;
 }
 
-/* --- backward, update ---------------------------------------------------- */
+/* --- backward, update --------------------------------------------------- */
 
 static void backward(void *arg, size_t shard)
 {
@@ -367,7 +367,7 @@ static bool update(struct learner *l, struct learner_step_output *out)
     return finite;
 }
 
-/* --- the Fisher information ---------------------------------------------- */
+/* --- the Fisher information --------------------------------------------- */
 
 /* Passes of one round: shard s has segment first + s. */
 struct fisher {
@@ -450,7 +450,7 @@ size_t learner_fisher_wants(const struct learner *l, size_t step_tokens)
     return (size_t)l->fisher_credit < most ? (size_t)l->fisher_credit : most;
 }
 
-/* --- a step -------------------------------------------------------------- */
+/* --- a step ------------------------------------------------------------- */
 
 /* Losses of the step and of its fresh part. */
 static double report_losses(struct learner *l, size_t n_fresh,

@@ -15,7 +15,7 @@
 
 #include <math.h>
 
-/* --- a heap of tokens ----------------------------------------------------- */
+/* --- a heap of tokens --------------------------------------------------- */
 
 static bool better(const struct infer_alternative *a,
                    const struct infer_alternative *b)
@@ -61,7 +61,7 @@ static void take_best(struct infer_alternative *items, size_t n)
     items[n - 1] = best;
 }
 
-/* --- probabilities -------------------------------------------------------- */
+/* --- probabilities ------------------------------------------------------ */
 
 bool sample_logprobs(float *logits, size_t v)
 {
@@ -121,7 +121,7 @@ static uint16_t draw_from_all(const float *logprobs, size_t v,
     return (uint16_t)last;
 }
 
-/* --- the best ones -------------------------------------------------------- */
+/* --- the best ones ------------------------------------------------------ */
 
 /* The sum of the k best of the heap, which are taken. */
 static double take_k(struct infer_alternative *items, size_t v, size_t k,

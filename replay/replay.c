@@ -133,7 +133,7 @@ void replay_free(struct replay *r)
     free(r);
 }
 
-/* --- rows come and go ----------------------------------------------------- */
+/* --- rows come and go --------------------------------------------------- */
 
 static void add_key(struct key_list *list, int64_t key)
 {
@@ -234,7 +234,7 @@ int64_t replay_live_in_domain(const struct replay *r, int32_t domain)
     return tiers_live_in_domain(r->tiers, domain);
 }
 
-/* --- sampling ------------------------------------------------------------- */
+/* --- sampling ----------------------------------------------------------- */
 
 /* Draws whose rows have to be read. */
 struct missing {
@@ -390,7 +390,7 @@ void replay_replayed(struct replay *r, const struct replay_draw *draw,
     e->nats = (float)nats;
 }
 
-/* --- versions ------------------------------------------------------------- */
+/* --- versions ----------------------------------------------------------- */
 
 struct replay_changes *replay_take_changes(struct replay *r,
                                            struct tensor_list *index)

@@ -94,7 +94,7 @@ static int run(struct sqlite3_stmt *stmt, const char *doing, struct err *err)
     return 0;
 }
 
-/* --- writing -------------------------------------------------------------- */
+/* --- writing ------------------------------------------------------------ */
 
 static const char insert_sql[] =
     "INSERT INTO %s_rows (key, born, domain, label, partition_id, "
@@ -257,7 +257,7 @@ int replay_db_write(struct sqlite3 *db, const struct replay_changes *c,
     return rc;
 }
 
-/* --- the life of rows over versions --------------------------------------- */
+/* --- the life of rows over versions ------------------------------------- */
 
 static int rollback_kind(struct sqlite3 *db, enum replay_kind kind, int64_t to,
                          int64_t last, struct err *err)
@@ -345,7 +345,7 @@ int replay_db_sweep(struct sqlite3 *db, const int64_t *kept, size_t n,
     return 0;
 }
 
-/* --- reading -------------------------------------------------------------- */
+/* --- reading ------------------------------------------------------------ */
 
 static const char fetch_sql[] =
     "SELECT domain, label, partition_id, record_offset, part, id, text_hash, "

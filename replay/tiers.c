@@ -119,7 +119,7 @@ int64_t tiers_live_in_domain(const struct tiers *t, int32_t domain)
     return t->live_in[domain];
 }
 
-/* --- slots ---------------------------------------------------------------- */
+/* --- slots -------------------------------------------------------------- */
 
 static void grow_slots(struct tiers *t)
 {
@@ -173,7 +173,7 @@ bool tiers_next_dead(struct tiers *t, uint32_t *slot)
     return true;
 }
 
-/* --- the ring ------------------------------------------------------------- */
+/* --- the ring ----------------------------------------------------------- */
 
 static void ring_grow(struct tiers *t)
 {
@@ -204,7 +204,7 @@ static void ring_push(struct tiers *t, uint32_t slot)
     bury_if_dead(t, oldest);
 }
 
-/* --- the reservoir -------------------------------------------------------- */
+/* --- the reservoir ------------------------------------------------------ */
 
 static void grow_domains(struct tiers *t, size_t n)
 {
@@ -332,7 +332,7 @@ uint32_t tiers_offer(struct tiers *t, int32_t domain, uint16_t n_tokens,
     return slot;
 }
 
-/* --- drawing -------------------------------------------------------------- */
+/* --- drawing ------------------------------------------------------------ */
 
 /* What a draw has still to choose from. */
 struct pool {
@@ -431,7 +431,7 @@ size_t tiers_draw(struct tiers *t, const struct tiers_wish *wish,
     return t->n_drawn;
 }
 
-/* --- the state as tensors ------------------------------------------------- */
+/* --- the state as tensors ----------------------------------------------- */
 
 struct keyed {
     int64_t key;

@@ -374,7 +374,7 @@ int catalog_list(struct catalog *c, int64_t before, size_t limit,
     return rc;
 }
 
-/* --- history, partitions, control log, quarantine ------------------------ */
+/* --- history, partitions, control log, quarantine ----------------------- */
 
 int catalog_history(struct catalog *c, size_t limit,
                     struct catalog_history **rows, size_t *n, struct err *err)

@@ -39,7 +39,7 @@
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
-/* --- help ---------------------------------------------------------------- */
+/* --- help --------------------------------------------------------------- */
 
 /* A directory for one test; *state is its path. */
 static int make_temp(void **state)
@@ -102,7 +102,7 @@ static bool aborts(void (*f)(void))
     return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
 }
 
-/* --- err ----------------------------------------------------------------- */
+/* --- err ---------------------------------------------------------------- */
 
 static void test_err_set(void **state)
 {
@@ -185,7 +185,7 @@ static void test_bug_aborts(void **state)
     assert_false(aborts(keep_invariant));
 }
 
-/* --- xalloc -------------------------------------------------------------- */
+/* --- xalloc ------------------------------------------------------------- */
 
 static void allocate_too_much(void)
 {
@@ -270,7 +270,7 @@ static void test_xgrow(void **state)
     free(numbers);
 }
 
-/* --- buf ----------------------------------------------------------------- */
+/* --- buf ---------------------------------------------------------------- */
 
 static void test_buf_grows(void **state)
 {
@@ -347,7 +347,7 @@ static void test_buf_overflow_aborts(void **state)
     assert_true(aborts(reserve_too_much));
 }
 
-/* --- rng ----------------------------------------------------------------- */
+/* --- rng ---------------------------------------------------------------- */
 
 /* Computed by another program from the definition in rng.h. What has been
  * learned depends on them: they never change. */
@@ -455,7 +455,7 @@ static void test_rng_moments(void **state)
     assert_true(fabs(unit / N - 0.5) < 4.0 / sqrt(12.0 * N));
 }
 
-/* --- checksum ------------------------------------------------------------ */
+/* --- checksum ----------------------------------------------------------- */
 
 #define SHA_EMPTY                                                              \
     "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
@@ -509,7 +509,7 @@ static void test_checksum_xxh3(void **state)
     assert_true(checksum_xxh3("abd", 3, 0) != checksum_xxh3("abc", 3, 0));
 }
 
-/* --- timing -------------------------------------------------------------- */
+/* --- timing ------------------------------------------------------------- */
 
 static void test_timing_iso8601(void **state)
 {
@@ -584,7 +584,7 @@ static void test_timing_deadline(void **state)
     }
 }
 
-/* --- utf8 ---------------------------------------------------------------- */
+/* --- utf8 --------------------------------------------------------------- */
 
 /* By hand, from RFC 3629. */
 static const char *const good_utf8[] = {
@@ -720,7 +720,7 @@ static void test_utf8_repair(void **state)
     buf_release(&b);
 }
 
-/* --- tensor -------------------------------------------------------------- */
+/* --- tensor ------------------------------------------------------------- */
 
 static void test_tensor_sizes(void **state)
 {
@@ -864,7 +864,7 @@ static void test_tensor_expect(void **state)
     tensor_list_release(&l);
 }
 
-/* --- names --------------------------------------------------------------- */
+/* --- names -------------------------------------------------------------- */
 
 static void test_names_add(void **state)
 {
@@ -961,7 +961,7 @@ static void test_names_json_refuses(void **state)
     names_release(&t);
 }
 
-/* --- segment ------------------------------------------------------------- */
+/* --- segment ------------------------------------------------------------ */
 
 static void test_segment_counted(void **state)
 {
@@ -973,7 +973,7 @@ static void test_segment_counted(void **state)
     assert_true(MODEL_MAX_VOCAB - 1 <= UINT16_MAX);
 }
 
-/* --- fileio -------------------------------------------------------------- */
+/* --- fileio ------------------------------------------------------------- */
 
 static void test_fileio_read(void **state)
 {
@@ -1303,7 +1303,7 @@ static void test_fileio_lock_without_pid(void **state)
     free(path);
 }
 
-/* --- log ----------------------------------------------------------------- */
+/* --- log ---------------------------------------------------------------- */
 
 static int real_stderr = -1;
 static int log_pipe[2];

@@ -35,7 +35,7 @@
 static char top_srcdir[PATH_MAX];
 static char temp_dir[PATH_MAX];
 
-/* --- help ---------------------------------------------------------------- */
+/* --- help --------------------------------------------------------------- */
 
 static int enter_temp(void **state)
 {
@@ -142,7 +142,7 @@ static void assert_key(const struct conf *c, const char *key,
     free(text);
 }
 
-/* --- defaults and documents ---------------------------------------------- */
+/* --- defaults and documents --------------------------------------------- */
 
 static void defaults(void **state)
 {
@@ -329,7 +329,7 @@ static void table_is_in_order(void **state)
     }
 }
 
-/* --- what is refused ----------------------------------------------------- */
+/* --- what is refused ---------------------------------------------------- */
 
 struct refused {
     const char *text;
@@ -619,7 +619,7 @@ static void all_problems_at_once(void **state)
     buf_release(&text);
 }
 
-/* --- what is taken ------------------------------------------------------- */
+/* --- what is taken ------------------------------------------------------ */
 
 static void values(void **state)
 {
@@ -848,7 +848,7 @@ static void finding_the_file(void **state)
     assert_int_equal(rename("mneme.yaml", FILE_NAME), 0);
 }
 
-/* --- printing and reloading ---------------------------------------------- */
+/* --- printing and reloading --------------------------------------------- */
 
 /* What is printed loads back to the same, and prints the same. */
 static void assert_round_trip(const struct conf *c)
@@ -949,7 +949,7 @@ static void reload_keeps_the_tokens(void **state)
     conf_free(next);
 }
 
-/* --- mutated copies ------------------------------------------------------ */
+/* --- mutated copies ----------------------------------------------------- */
 
 /* One or two edits: a byte changed, a piece cut, doubled or moved, or
  * something that means much to YAML put in. */

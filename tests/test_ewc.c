@@ -158,7 +158,7 @@ static void a_bad_gradient_does_not_count(void **state)
     ewc_release(&e);
 }
 
-/* --- the estimate, where the Fisher information is known ------------------ */
+/* --- the estimate, where the Fisher information is known ---------------- */
 
 #define K 4  /* classes */
 #define DIM 5 /* features */
@@ -247,7 +247,7 @@ static void the_estimate_is_unbiased(void **state)
     }
 }
 
-/* --- when ----------------------------------------------------------------- */
+/* --- when --------------------------------------------------------------- */
 
 static struct ewc_options automatic(void)
 {
@@ -361,7 +361,7 @@ static void off_and_disabled_begin_nothing(void **state)
     ewc_release(&e);
 }
 
-/* --- state ---------------------------------------------------------------- */
+/* --- state -------------------------------------------------------------- */
 
 static void assert_same(const struct ewc *a, const struct ewc *b)
 {

@@ -72,7 +72,7 @@ struct domain {
 static struct tokenizer *tokenizer;
 static struct domain first, second;
 
-/* --- text ----------------------------------------------------------------- */
+/* --- text --------------------------------------------------------------- */
 
 static void add_segments(struct segment **to, size_t *n, const struct cut *c)
 {
@@ -122,7 +122,7 @@ static void free_domain(struct domain *d)
     buf_release(&d->text);
 }
 
-/* --- one run -------------------------------------------------------------- */
+/* --- one run ------------------------------------------------------------ */
 
 struct run {
     struct learner *learner;
@@ -264,7 +264,7 @@ static double held_out(const struct run *r, const struct domain *d)
     return nats / log(2) / n_bytes;
 }
 
-/* --- the comparison ------------------------------------------------------- */
+/* --- the comparison ----------------------------------------------------- */
 
 enum { NEITHER, EWC, REPLAY, BOTH, WAYS };
 

@@ -30,7 +30,7 @@ static struct head_options small_options(int dim)
     return o;
 }
 
-/* --- n-grams -------------------------------------------------------------- */
+/* --- n-grams ------------------------------------------------------------ */
 
 static size_t count_grams(const char *text, struct gram_list *l)
 {
@@ -79,7 +79,7 @@ static void grams_of_any_bytes(void **state)
     gram_list_release(&l);
 }
 
-/* --- a small world of texts ----------------------------------------------- */
+/* --- a small world of texts --------------------------------------------- */
 
 /* A text of a class: eight words, half of them of that class alone. */
 static char *make_text(int label, uint64_t i)
@@ -295,7 +295,7 @@ static void replay_keeps_old_classes(void **state)
     assert_true(with > 0.85);
 }
 
-/* --- gradients ------------------------------------------------------------ */
+/* --- gradients ---------------------------------------------------------- */
 
 #define DIM 6
 #define N_STATES 5
@@ -396,7 +396,7 @@ static void gradients_match_central_differences(void **state)
     tensor_list_release(&k.state);
 }
 
-/* --- state ---------------------------------------------------------------- */
+/* --- state -------------------------------------------------------------- */
 
 static void assert_same_tensors(const struct tensor_list *a,
                                 const struct tensor_list *b)

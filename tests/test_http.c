@@ -64,7 +64,7 @@ static struct conf *conf;
 static struct http *http;
 static int port;
 
-/* --- a store with two versions -------------------------------------------- */
+/* --- a store with two versions ------------------------------------------ */
 
 static void fill_weights(struct tensor_list *out, float **params, int seed)
 {
@@ -163,7 +163,7 @@ static void serve(int64_t version)
     serving_switch(serving, version, infer);
 }
 
-/* --- the server ----------------------------------------------------------- */
+/* --- the server --------------------------------------------------------- */
 
 /* Whoever waits is told at once. */
 static void carry_out(void *arg)
@@ -252,7 +252,7 @@ static int close_all(void **state)
     return util_remove_temp(state);
 }
 
-/* --- a client ------------------------------------------------------------- */
+/* --- a client ----------------------------------------------------------- */
 
 static int dial(void)
 {
@@ -403,7 +403,7 @@ static void check_ok(struct answer a)
     release(&a);
 }
 
-/* --- what answers --------------------------------------------------------- */
+/* --- what answers ------------------------------------------------------- */
 
 static void test_state(void **state)
 {
@@ -581,7 +581,7 @@ static void test_tokens(void **state)
     check_ok(get("/tokenizer_info"));
 }
 
-/* --- completions ---------------------------------------------------------- */
+/* --- completions -------------------------------------------------------- */
 
 static void test_completion(void **state)
 {
@@ -770,7 +770,7 @@ static void test_completion_refused(void **state)
                     bodies[i][1]);
 }
 
-/* --- operations ----------------------------------------------------------- */
+/* --- operations --------------------------------------------------------- */
 
 static void test_operations(void **state)
 {
@@ -805,7 +805,7 @@ static void test_operations(void **state)
                 400, "stream");
 }
 
-/* --- asking wrongly ------------------------------------------------------- */
+/* --- asking wrongly ----------------------------------------------------- */
 
 static void test_bad_json(void **state)
 {
@@ -973,7 +973,7 @@ static void test_hang_up(void **state)
     fail_msg("places are not given back");
 }
 
-/* --- other servers -------------------------------------------------------- */
+/* --- other servers ------------------------------------------------------ */
 
 static void test_tokens_asked(void **state)
 {

@@ -95,7 +95,7 @@ static int close_all(void **state)
     return util_remove_temp(state);
 }
 
-/* --- a client ------------------------------------------------------------- */
+/* --- a client ----------------------------------------------------------- */
 
 static int dial(void)
 {
@@ -142,7 +142,7 @@ static int ask(const char *method, const char *path, const char *token,
     return read_status(fd);
 }
 
-/* --- places --------------------------------------------------------------- */
+/* --- places ------------------------------------------------------------- */
 
 static void *take_and_give(void *arg)
 {
@@ -188,7 +188,7 @@ static void test_places_closed(void **state)
     http_places_free(p);
 }
 
-/* --- tokens --------------------------------------------------------------- */
+/* --- tokens ------------------------------------------------------------- */
 
 static int load(const char *text, struct http_tokens **tokens,
                 struct err *err)
@@ -278,7 +278,7 @@ static void test_reload(void **state)
     free(path);
 }
 
-/* --- deadlines ------------------------------------------------------------ */
+/* --- deadlines ---------------------------------------------------------- */
 
 /* A byte now and then keeps no connection. The clock is moved under the
  * server's feet, which the thread sanitizer rightly dislikes. */
@@ -306,7 +306,7 @@ static void test_slow(void **state)
 }
 #endif
 
-/* --- operations ----------------------------------------------------------- */
+/* --- operations --------------------------------------------------------- */
 
 static void test_operations(void **state)
 {
@@ -353,7 +353,7 @@ static void test_long_reason(void **state)
     buf_release(&body);
 }
 
-/* --- pages and events ----------------------------------------------------- */
+/* --- pages and events --------------------------------------------------- */
 
 static void test_dashboard(void **state)
 {

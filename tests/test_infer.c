@@ -56,7 +56,7 @@ static struct tensor_list weights, head, no_head;
 static struct names labels, no_labels;
 static struct infer *infer;
 
-/* --- what is tested ------------------------------------------------------- */
+/* --- what is tested ----------------------------------------------------- */
 
 static void randomise(float scale)
 {
@@ -139,7 +139,7 @@ static int teardown(void **state)
     return 0;
 }
 
-/* --- the model itself ----------------------------------------------------- */
+/* --- the model itself --------------------------------------------------- */
 
 /* loss[n] of a segment by itself. */
 static void forward_one(const struct segment *s, float *loss)
@@ -190,7 +190,7 @@ static double logprob(const float *logits, size_t id)
     return -log(sum);
 }
 
-/* --- scores --------------------------------------------------------------- */
+/* --- scores ------------------------------------------------------------- */
 
 static void test_score(void **state)
 {
@@ -270,7 +270,7 @@ static void test_score_long(void **state)
     free(s);
 }
 
-/* --- the gate ------------------------------------------------------------- */
+/* --- the gate ----------------------------------------------------------- */
 
 static void test_segments(void **state)
 {
@@ -360,7 +360,7 @@ static void test_segments_refused(void **state)
     assert_int_equal(infer_segments(infer, &s, 0, &nats, NULL, NULL, NULL), 0);
 }
 
-/* --- echo ----------------------------------------------------------------- */
+/* --- echo --------------------------------------------------------------- */
 
 static void prompt_of(const char *s, size_t n, struct token_list *l)
 {
@@ -435,7 +435,7 @@ static void test_echo_refused(void **state)
                      0);
 }
 
-/* --- generation ----------------------------------------------------------- */
+/* --- generation --------------------------------------------------------- */
 
 /* Greedy, with whole forward passes over the windows that infer.h describes. */
 static void greedy_slowly(const uint16_t *prompt, size_t n, size_t n_new,
@@ -642,7 +642,7 @@ static void test_draws(void **state)
     assert_true(fabs(seen / N - p) < 4.0 * sqrt(p * (1.0 - p) / N));
 }
 
-/* --- where a text ends ---------------------------------------------------- */
+/* --- where a text ends -------------------------------------------------- */
 
 /* What was generated, as bytes. */
 static void raw_of(const struct infer_completion *c, struct buf *raw)
@@ -876,7 +876,7 @@ static void test_sampling_refused(void **state)
                      ERR_INVALID);
 }
 
-/* --- classes, embeddings -------------------------------------------------- */
+/* --- classes, embeddings ------------------------------------------------ */
 
 static void test_classify(void **state)
 {
@@ -1001,7 +1001,7 @@ static void test_embed(void **state)
     model_work_free(w);
 }
 
-/* --- two at once ---------------------------------------------------------- */
+/* --- two at once -------------------------------------------------------- */
 
 struct answers {
     double nats;
@@ -1068,7 +1068,7 @@ static void test_threads(void **state)
     assert_true(infer_bytes(infer) > model->n_params * sizeof(float));
 }
 
-/* --- what is refused ------------------------------------------------------ */
+/* --- what is refused ---------------------------------------------------- */
 
 static int create(const struct tensor_list *w, const struct tensor_list *h,
                   const struct names *n, struct err *err)

@@ -138,7 +138,7 @@ static void set_skipped(struct world *w, int64_t first, int64_t last)
     intake_set_skipped(w->in, range, 1);
 }
 
-/* --- the tests ------------------------------------------------------------ */
+/* --- the tests ---------------------------------------------------------- */
 
 /* A bad record behind one that waits is not counted, nor passed over. */
 static void test_in_order(void **state)

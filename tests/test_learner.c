@@ -37,7 +37,7 @@ static const struct model_shape shape = {
     .tied = true,
 };
 
-/* --- a corpus: the licence of this program -------------------------------- */
+/* --- a corpus: the licence of this program ------------------------------ */
 
 static struct {
     struct tokenizer *tokenizer;
@@ -132,7 +132,7 @@ static struct learner_step_output take_step(struct learner *l, size_t i)
     return out;
 }
 
-/* --- comparing whole learners --------------------------------------------- */
+/* --- comparing whole learners ------------------------------------------- */
 
 struct exported {
     struct tensor_list weights, state, anchor, head;
@@ -188,7 +188,7 @@ static int import_all(struct learner *l, const struct exported *e,
                           err);
 }
 
-/* --- what is learned ------------------------------------------------------ */
+/* --- what is learned ---------------------------------------------------- */
 
 static void threads_change_nothing(void **state)
 {
@@ -343,7 +343,7 @@ static void linear_learns_labels_alone(void **state)
     learner_free(l);
 }
 
-/* --- consolidation -------------------------------------------------------- */
+/* --- consolidation ------------------------------------------------------ */
 
 static void the_penalty_begins_with_the_first_anchor(void **state)
 {
@@ -397,7 +397,7 @@ static void fisher_takes_a_tenth_of_the_tokens(void **state)
     learner_free(l);
 }
 
-/* --- state ---------------------------------------------------------------- */
+/* --- state -------------------------------------------------------------- */
 
 static void continues_as_if_never_stopped(void **state)
 {
@@ -523,7 +523,7 @@ static void starts_from_anothers_weights(void **state)
     learner_free(b);
 }
 
-/* --- trouble -------------------------------------------------------------- */
+/* --- trouble ------------------------------------------------------------ */
 
 static void says_when_weights_are_lost(void **state)
 {

@@ -242,7 +242,7 @@ static void no_tables_is_an_error(void **state)
                      ERR_IO);
 }
 
-/* --- the life of rows ----------------------------------------------------- */
+/* --- the life of rows --------------------------------------------------- */
 
 /* Row v * 10 is born in version v; in versions 3 and 5 the row born two
  * before dies. */

@@ -61,7 +61,7 @@ static int64_t held(struct tiers *t, int32_t domain)
     return n;
 }
 
-/* --- what stays ----------------------------------------------------------- */
+/* --- what stays --------------------------------------------------------- */
 
 #define BINS 10
 
@@ -225,7 +225,7 @@ static void capacity_one(void **state)
     tiers_free(reservoir);
 }
 
-/* --- what is drawn -------------------------------------------------------- */
+/* --- what is drawn ------------------------------------------------------ */
 
 static void draws_do_not_repeat(void **state)
 {
@@ -289,7 +289,7 @@ static void domains_have_equal_chances(void **state)
     tiers_free(t);
 }
 
-/* --- the state ------------------------------------------------------------ */
+/* --- the state ---------------------------------------------------------- */
 
 static void assert_same_draws(struct tiers *a, struct tiers *b)
 {

@@ -169,13 +169,6 @@ static void cut_waiting(struct intake *in, struct waiting *w)
                w->domain, w->label);
 }
 
-/* A record whose first tokens are in the model already: only the rest. */
-static void resume(struct waiting *w, int64_t tokens_done)
-{
-    while (w->next < w->cut.n_segments && tokens_done > 0)
-        tokens_done -= w->cut.segments[w->next++].n_tokens;
-}
-
 static void decide_good(struct intake *in, struct waiting *w)
 {
     const struct conf *conf = in->options.conf;
@@ -195,6 +188,23 @@ static void decide_good(struct intake *in, struct waiting *w)
                   ? 'h'
                   : 'l';
     cut_waiting(in, w);
+}
+
+/* A record whose first tokens are in the model already, and that has been
+ * counted: only its rest is left, whatever the settings say by now. */
+static void resume(struct intake *in, struct waiting *w, int64_t tokens_done)
+{
+    const struct record *rec = w->rec;
+
+    if (rec->reason || !resolve_label(in, w)) {
+        w->kind = DECIDED_HOLE;
+        return;
+    }
+    w->kind = 'l';
+    w->text_hash = checksum_xxh3(rec->text, rec->text_bytes, 0);
+    cut_waiting(in, w);
+    while (w->next < w->cut.n_segments && tokens_done > 0)
+        tokens_done -= w->cut.segments[w->next++].n_tokens;
 }
 
 /* Is it among those that are passed over to catch up? */
@@ -221,14 +231,14 @@ static void decide(struct intake *in, struct waiting *w)
     } else if (is_skipped(in, w->partition_id, rec->offset)) {
         /* An admitted one has been counted, when its first part was learned */
         w->kind = admitted ? DECIDED_HOLE : 's';
-    } else if (!admitted && is_passed_over(in, w)) {
+    } else if (admitted) {
+        resume(in, w, at_partition->tokens_done);
+    } else if (is_passed_over(in, w)) {
         w->kind = 's';
     } else if (rec->reason) {
         decide_bad(w, in->options.conf, rec->reason);
     } else {
         decide_good(in, w);
-        if (admitted && w->kind == 'l')
-            resume(w, at_partition->tokens_done);
     }
 }
 

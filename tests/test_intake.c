@@ -233,6 +233,29 @@ static void test_a_refused_step(void **state)
     assert_string_equal(w->progress.quarantine[0].reason, "step_skipped");
 }
 
+/* What was counted as learned is not held out, or refused, by other settings
+ * after a restart. */
+static void test_resume_under_other_settings(void **state)
+{
+    struct world *w = *state;
+    struct record *rec = record_create(RECORD_DATA);
+    struct err err = ERR_INIT;
+
+    add(w, 0, "0123456789012345678901234567890123456789");
+    learn(w, CONTEXT, NULL);
+    intake_clear(w->in);
+    w->conf->learner.holdout.fraction = 1;
+    add(w, 0, "0123456789012345678901234567890123456789");
+    check_records(w, 1, 0, 0, 0);
+    check_position(w, 0, CONTEXT);
+    intake_clear(w->in);
+    rec->topic = "text";
+    rec->reason = "too_large";
+    assert_int_equal(intake_add(w->in, rec, w->step, &err), 0);
+    check_records(w, 1, 0, 0, 0);
+    check_position(w, 1, 0);
+}
+
 static void test_held_out(void **state)
 {
     struct world *w = *state;
@@ -390,6 +413,7 @@ int main(void)
         TEST(test_stop_at_a_bad_one),
         TEST(test_a_record_in_parts),
         TEST(test_resume),
+        TEST(test_resume_under_other_settings),
         TEST(test_a_refused_step),
         TEST(test_held_out),
         TEST(test_holdout_is_the_texts),

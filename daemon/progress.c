@@ -396,13 +396,24 @@ static json_t *reasons_json(const struct progress *p)
     return counts;
 }
 
+/* Where each partition began, by id. */
+static json_t *first_json(const struct progress *p)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < p->n_partitions; i++)
+        json_array_append_new(list,
+                              json_integer(p->partitions[i].first_offset));
+    return list;
+}
+
 void progress_export(const struct progress *p, int64_t step,
                      const char *kernels, struct buf *out)
 {
     const struct status_records *r = &p->records;
     json_t *root = json_pack(
         "{s:s, s:I, s:{s:I, s:I, s:I, s:I, s:I}, s:I, s:I, s:I, s:I, s:o, "
-        "s:o, s:o, s:o, s:o}",
+        "s:o, s:o, s:o, s:o, s:o}",
         "kernels", kernels, "step", (json_int_t)step, "records", "consumed",
         (json_int_t)r->consumed, "learned", (json_int_t)r->learned, "skipped",
         (json_int_t)r->skipped, "quarantined", (json_int_t)r->quarantined,
@@ -411,7 +422,8 @@ void progress_export(const struct progress *p, int64_t step,
         "newest_record_ms", (json_int_t)p->newest_record_ms, "flushes",
         (json_int_t)p->flushes, "loss", loss_json(&p->loss), "train_loss",
         loss_json(&p->train_loss), "labels", names_json(&p->labels),
-        "domains", domains_json(p), "quarantine", reasons_json(p));
+        "domains", domains_json(p), "quarantine", reasons_json(p), "first",
+        first_json(p));
     char *text = json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(17));
 
     buf_adds(out, text);
@@ -491,6 +503,19 @@ static int reasons_from_json(struct progress *p, json_t *counts)
     return 0;
 }
 
+/* Of the partitions that a version knew; they do not change, so that a rollback
+ * leaves the rest. Absent in versions of early days. */
+static void first_from_json(struct progress *p, const json_t *list)
+{
+    size_t i;
+    json_t *item;
+
+    json_array_foreach (list, i, item) {
+        if (i < p->n_partitions && !p->partitions[i].positioned)
+            p->partitions[i].first_offset = json_integer_value(item);
+    }
+}
+
 static int fill_from_json(struct progress *p, json_t *root)
 {
     json_int_t n[9];
@@ -534,6 +559,8 @@ int progress_import(struct progress *p, const char *json, size_t n_bytes,
         rc = err_set(err, ERR_CORRUPT,
                      "version metadata: a field is missing or of another "
                      "type");
+    if (rc == 0)
+        first_from_json(p, json_object_get(root, "first"));
     json_decref(root);
     if (rc == 0) {
         /* The table of partitions outlives every rollback. */

@@ -139,6 +139,7 @@ static void test_export_is_exact(void **state)
     progress_init(&q);
     fill(&p);
     progress_export(&p, 1000, "loops", &first);
+    progress_partition_id(&q, "text", 0); /* the store's table comes first */
     assert_int_equal(progress_import(&q, first.data, first.len, &err), 0);
     progress_export(&q, 1000, "loops", &second);
     assert_string_equal(first.data, second.data);
@@ -168,6 +169,29 @@ static void test_no_loss(void **state)
     assert_int_equal(p.by_domain[0].bytes, 5);
     assert_true(isnan(progress_loss_recent(&p.loss)));
     progress_release(&p);
+}
+
+/* After a restart a rewind still knows where the store began. */
+static void test_first_offset_comes_back(void **state)
+{
+    struct progress p, q;
+    struct buf json = BUF_INIT;
+    struct err err = ERR_INIT;
+    struct catalog_offset at = {.topic = (char *)"text", .next_offset = 900};
+
+    (void)state;
+    progress_init(&p);
+    progress_init(&q);
+    progress_begin(&p, "text", 0, 700);
+    progress_export(&p, 1, "loops", &json);
+    progress_partition_id(&q, "text", 0);
+    assert_int_equal(progress_import(&q, json.data, json.len, &err), 0);
+    progress_set_positions(&q, &at, 1);
+    assert_int_equal(q.partitions[0].first_offset, 700);
+    assert_int_equal(q.partitions[0].next_offset, 900);
+    buf_release(&json);
+    progress_release(&p);
+    progress_release(&q);
 }
 
 static void test_import_refuses(void **state)
@@ -225,6 +249,7 @@ int main(void)
         cmocka_unit_test(test_quarantine_is_bounded),
         cmocka_unit_test(test_stage_comes_back_in_order),
         cmocka_unit_test(test_export_is_exact),
+        cmocka_unit_test(test_first_offset_comes_back),
         cmocka_unit_test(test_no_loss),
         cmocka_unit_test(test_import_refuses),
         cmocka_unit_test(test_other_domain),

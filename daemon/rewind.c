@@ -30,6 +30,15 @@ static int check_version(struct catalog *catalog, int64_t version,
 
 /* --- where the source goes ---------------------------------------------- */
 
+static const struct catalog_offset *find_offset(const struct catalog_version *v,
+                                                size_t partition_id)
+{
+    for (size_t i = 0; i < v->n_offsets; i++)
+        if (v->offsets[i].partition_id == (int32_t)partition_id)
+            return &v->offsets[i];
+    return NULL;
+}
+
 /* Positions of a version: partitions that came later begin where they first
  * began. */
 static struct source_position *
@@ -42,18 +51,18 @@ positions_of(const struct learning *l, const struct catalog_version *v,
     *n = 0;
     for (size_t i = 0; i < p->n_partitions; i++) {
         const struct progress_partition *q = &p->partitions[i];
+        const struct catalog_offset *o = find_offset(v, i);
         struct source_position *at = &out[*n];
 
-        if (!q->positioned)
+        if (!q->positioned && !o)
             continue;
         *at = (struct source_position){q->topic, q->partition,
                                        q->first_offset, -1, 0};
-        for (size_t k = 0; k < v->n_offsets; k++)
-            if (v->offsets[k].partition_id == (int32_t)i) {
-                at->next_offset = v->offsets[k].next_offset;
-                at->last_learned = v->offsets[k].last_learned;
-                at->last_hash = v->offsets[k].last_hash;
-            }
+        if (o) {
+            at->next_offset = o->next_offset;
+            at->last_learned = o->last_learned;
+            at->last_hash = o->last_hash;
+        }
         ++*n;
     }
     return out;
@@ -73,6 +82,26 @@ static int move_source(const struct rewind_request *r,
 }
 
 /* --- what `skip` leaves out --------------------------------------------- */
+
+/* A version that was rolled back may have learned what lies before us now:
+ * staying where the stream is would learn it twice. */
+static int check_not_ahead(const struct learning *l,
+                           const struct catalog_version *v, struct err *err)
+{
+    for (size_t i = 0; i < l->progress.n_partitions; i++) {
+        const struct progress_partition *q = &l->progress.partitions[i];
+        const struct catalog_offset *o = find_offset(v, i);
+
+        if (o && (!q->positioned || o->next_offset > q->next_offset ||
+                  (o->next_offset == q->next_offset &&
+                   o->tokens_done > q->tokens_done)))
+            return err_set(err, ERR_STATE,
+                           "version %lld is ahead of the stream, so that there "
+                           "is nothing to skip; rewind goes to it",
+                           (long long)v->version);
+    }
+    return 0;
+}
 
 static struct store_ledger_run *
 skipped_ranges(const struct learning *l, const struct source_position *from,
@@ -182,6 +211,10 @@ int rewind_run(const struct rewind_request *r, char *detail, size_t size,
 
     if (rc)
         return rc;
+    if (r->skip)
+        rc = check_not_ahead(l, &v, err);
+    if (rc)
+        goto out;
     back = positions_of(l, &v, &n);
     present = progress_positions(&l->progress, &n_present);
     if (r->skip)

@@ -47,6 +47,17 @@ def rewinding(tap, daemon):
                   f"rewind {i}: the same counters")
 
 
+def ahead(tap, daemon):
+    """What a version has learned already is not learned a second time."""
+    newest = daemon.status()["head_version"]
+    back = daemon.post("/v1/rollback", {"version": 1})
+    skip = daemon.post("/v1/rollback", {"version": newest, "stream": "skip"})
+    tap.equal(daemon.operation(back)["state"], "done", "ahead: went back")
+    tap.equal(skip[0], 409, "ahead: a skip to a version ahead is refused")
+    status, _ = at_end(daemon)
+    tap.ok(add_up(status), "ahead: counters add up")
+
+
 def skipping(tap, daemon):
     target = middle(daemon)
     kept = daemon.get(f"/v1/versions/{target}")[1]
@@ -113,6 +124,7 @@ def main():
                        records("harbour", N // 2) + records("orchard", N // 2))
     daemon = Daemon("file", source__type="file", source__path=path).start()
     rewinding(tap, daemon)
+    ahead(tap, daemon)
     skipping(tap, daemon)
     daemon.stop()
     not_again(tap)

@@ -409,6 +409,7 @@ static void advance_front(struct intake *in, size_t count,
     struct progress *p = in->options.progress;
     struct waiting *w = at(in, 0);
     struct progress_partition *q = &p->partitions[w->partition_id];
+    bool quarantined = refused && w->next == 0;
 
     if (w->next == 0)
         decide_front(in, refused, step);
@@ -422,6 +423,8 @@ static void advance_front(struct intake *in, size_t count,
         p->tokens_seen += (int64_t)cost(s);
         in->tokens -= cost(s);
     }
+    while (quarantined && w->next < w->cut.n_segments)
+        in->tokens -= cost(&w->cut.segments[w->next++]);
 }
 
 void intake_apply(struct intake *in, const struct intake_batch *b,

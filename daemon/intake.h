@@ -88,7 +88,8 @@ void intake_next_batch(struct intake *in, size_t batch_tokens,
 
 /* The batch has been learned in step `step`: counts, ledger, positions; then
  * whatever waited behind it. refused not NULL: the step made no update, and
- * records that begin in it are quarantined for that reason. */
+ * records that begin in it are quarantined for that reason, whole: what is left
+ * of them is not learned either. */
 void intake_apply(struct intake *in, const struct intake_batch *b,
                   const char *refused, int64_t step);
 

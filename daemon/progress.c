@@ -267,7 +267,8 @@ static void *prepend(void *old, size_t n_old, void *array, size_t *n,
 void progress_return_stage(struct progress *p, struct progress_stage *stage)
 {
     for (size_t i = 0; i < stage->n_quarantine; i++)
-        p->quarantine_bytes += stage->quarantine[i].n_bytes;
+        p->quarantine_bytes +=
+            stage->quarantine[i].n_bytes + sizeof stage->quarantine[i];
     p->ledger = prepend(stage->ledger, stage->n_ledger, p->ledger,
                         &p->n_ledger, &p->cap_ledger, sizeof *p->ledger);
     p->quarantine =

@@ -20,8 +20,12 @@
 #include "base/xalloc.h"
 #include "daemon/judge.h"
 
+#define RETRY_MS 5000 /* a verdict for which the disk had no room */
+
 struct rollback_request {
-    const struct publisher_rollback *what;
+    struct store_rollback rows;
+    const struct store_offset *known;
+    size_t n_known;
     struct err *err;
     int rc;
 };
@@ -34,6 +38,7 @@ struct publisher {
     struct judge *judge;
     bool failing; /* the last publish failed, and that has been said */
     bool dead;    /* something cannot be mended: nothing is written any more */
+    int64_t retry_ms; /* when the head is judged again; 0: it has a verdict */
     pthread_t thread;
     bool started;
 
@@ -145,12 +150,13 @@ void publisher_wait(struct publisher *p)
     pthread_mutex_unlock(&p->mutex);
 }
 
-int publisher_rollback(struct publisher *p,
-                       const struct publisher_rollback *what,
+int publisher_rollback(struct publisher *p, const struct store_rollback *rows,
+                       const struct store_offset *known, size_t n_known,
                        struct err *err)
 {
-    struct rollback_request request = {what, err, 0};
+    struct rollback_request request = {*rows, known, n_known, err, 0};
 
+    request.rows.in_transaction = replay_db_rollback;
     pthread_mutex_lock(&p->mutex);
     p->rollback = &request;
     pthread_cond_signal(&p->work);
@@ -351,12 +357,14 @@ out:
     return rc;
 }
 
+/* In the transaction that prunes: kept are the versions that stay. */
 static int sweep_replay(struct sqlite3 *db, const int64_t *kept,
                         size_t n_kept, void *arg, struct err *err)
 {
+    struct publisher *p = arg;
     int64_t deleted;
 
-    (void)arg;
+    serving_retain(p->options.serving, kept, n_kept);
     return replay_db_sweep(db, kept, n_kept, 20000, &deleted, err);
 }
 
@@ -366,7 +374,7 @@ static int prune(struct publisher *p, struct err *err)
     struct store_keep keep = {(int)k->newest, (int)k->hourly, (int)k->daily};
     int removed = 0;
     int rc = store_prune(p->options.store, &keep, timing_wall_ms(),
-                         sweep_replay, NULL, &removed, err);
+                         sweep_replay, p, &removed, err);
 
     if (removed)
         log_debug("retention", "removed=%d", removed);
@@ -401,6 +409,22 @@ static void give_outcome(struct publisher *p, struct snapshot *s,
     p->options.wake_trainer(p->options.arg);
 }
 
+/* A version that no verdict could be written for stays pending until there is
+ * room on the disk. */
+static void judge_or_retry(struct publisher *p, int64_t version)
+{
+    struct err err = ERR_INIT;
+
+    p->retry_ms = 0;
+    if (judge_version(p, version, &err) == 0) {
+        p->failing = false;
+        return;
+    }
+    handle_failure(p, "gate", &err, err.code == ERR_FULL);
+    if (err.code == ERR_FULL)
+        p->retry_ms = timing_mono_ms() + RETRY_MS;
+}
+
 static void publish(struct publisher *p, struct snapshot *s)
 {
     int64_t started = timing_mono_ns(), version = 0;
@@ -429,17 +453,17 @@ static void publish(struct publisher *p, struct snapshot *s)
              (long long)s->tokens_seen, seconds);
     give_outcome(p, s, version, &err);
     show_pointers(p);
-    if (judge_version(p, version, &err) != 0 ||
-        prune(p, &err) != 0)
-        handle_failure(p, "gate", &err, err.code == ERR_FULL);
+    judge_or_retry(p, version);
+    if (!p->retry_ms && !p->dead && prune(p, &err) != 0)
+        handle_failure(p, "retention", &err, err.code == ERR_FULL);
     status = status_lock(p->options.board);
     status->publish.count++;
     status->publish.last_seconds = timing_seconds_since(started);
     status_unlock(p->options.board);
 }
 
-/* Versions whose verdict a crash cut off: the head only, older ones stay
- * undecided. */
+/* Versions whose verdict a crash or a full disk cut off: the head only, older
+ * ones stay undecided. */
 static void judge_pending(struct publisher *p)
 {
     struct catalog_pointers pointers;
@@ -450,9 +474,9 @@ static void judge_pending(struct publisher *p)
         pointers.head == 0 ||
         catalog_get(p->options.catalog, pointers.head, &v, &err) != 0)
         return;
-    if (v.state == STORE_PENDING &&
-        judge_version(p, pointers.head, &err) != 0)
-        handle_failure(p, "gate", &err, err.code == ERR_FULL);
+    p->retry_ms = 0;
+    if (v.state == STORE_PENDING)
+        judge_or_retry(p, pointers.head);
     catalog_version_release(&v);
 }
 
@@ -477,41 +501,32 @@ static int switch_to(struct publisher *p, int64_t version, bool pinned,
     return 0;
 }
 
-static int rollback_rows(struct sqlite3 *db, int64_t last, void *arg,
-                         struct err *err)
-{
-    const struct publisher_rollback *what = arg;
-
-    return replay_db_rollback(db, what->to, last, err);
-}
-
 static int write_rollback(struct publisher *p,
-                          const struct publisher_rollback *what,
-                          struct err *err)
+                          const struct rollback_request *r)
 {
-    int rc = store_know_partitions(p->options.store, what->known,
-                                   what->n_known, err);
+    int rc = store_know_partitions(p->options.store, r->known, r->n_known,
+                                   r->err);
 
-    return rc ? rc
-              : store_rollback(p->options.store, what->to, what->mode,
-                               what->reason, what->skipped, what->n_skipped,
-                               rollback_rows, (void *)what, err);
+    return rc ? rc : store_rollback(p->options.store, &r->rows, r->err);
 }
 
-static int roll_back(struct publisher *p,
-                     const struct publisher_rollback *what, struct err *err)
+static int roll_back(struct publisher *p, const struct rollback_request *r)
 {
+    bool serve = !r->rows.keep_serving;
     struct infer *infer = NULL;
     struct status *s;
-    int rc = serving_load(p->options.serving, what->to, &infer, err);
+    int rc = 0;
 
+    if (serve)
+        rc = serving_load(p->options.serving, r->rows.to, &infer, r->err);
     if (rc == 0)
-        rc = write_rollback(p, what, err);
+        rc = write_rollback(p, r);
     if (rc) {
         infer_free(infer);
         return rc;
     }
-    serving_switch(p->options.serving, what->to, infer);
+    if (serve)
+        serving_switch(p->options.serving, r->rows.to, infer);
     s = status_lock(p->options.board);
     s->publish.rollbacks++;
     status_unlock(p->options.board);
@@ -597,6 +612,20 @@ static void run_operations(struct publisher *p)
 
 /* --- the thread --------------------------------------------------------- */
 
+/* Until there is work, or a verdict is to be tried again. Locks: needs the
+ * mutex. */
+static void sleep_until_work(struct publisher *p)
+{
+    struct timespec at;
+
+    if (!p->retry_ms) {
+        pthread_cond_wait(&p->work, &p->mutex);
+        return;
+    }
+    at = timing_deadline(p->retry_ms - timing_mono_ms());
+    pthread_cond_timedwait(&p->work, &p->mutex, &at);
+}
+
 static void *run(void *arg)
 {
     struct publisher *p = arg;
@@ -619,8 +648,7 @@ static void *run(void *arg)
             pthread_cond_broadcast(&p->done);
         } else if (p->rollback) {
             pthread_mutex_unlock(&p->mutex);
-            p->rollback->rc =
-                roll_back(p, p->rollback->what, p->rollback->err);
+            p->rollback->rc = roll_back(p, p->rollback);
             pthread_mutex_lock(&p->mutex);
             p->rollback = NULL;
             pthread_cond_broadcast(&p->done);
@@ -631,8 +659,12 @@ static void *run(void *arg)
             pthread_mutex_lock(&p->mutex);
         } else if (p->stopping) {
             break;
+        } else if (p->retry_ms && timing_mono_ms() >= p->retry_ms) {
+            pthread_mutex_unlock(&p->mutex);
+            judge_pending(p);
+            pthread_mutex_lock(&p->mutex);
         } else {
-            pthread_cond_wait(&p->work, &p->mutex);
+            sleep_until_work(p);
         }
     }
     pthread_mutex_unlock(&p->mutex);

@@ -74,21 +74,13 @@ bool publisher_collect(struct publisher *p, struct snapshot **s,
 /* Waits until it is not working on a snapshot any more. */
 void publisher_wait(struct publisher *p);
 
-/* What a rollback writes. All pointers are the caller's. */
-struct publisher_rollback {
-    int64_t to;
-    const char *mode; /* "rewind" or "skip" */
-    const char *reason;
-    const struct store_ledger_run *skipped; /* ranges that `skip` leaves out */
-    size_t n_skipped;
-    const struct store_offset *known; /* every partition, for those ranges */
-    size_t n_known;
-};
-
-/* Rolls the store back, on the publisher's thread, and waits for it: head and
- * serving become `to`. */
-int publisher_rollback(struct publisher *p,
-                       const struct publisher_rollback *what,
+/* Rolls the store back, on the publisher's thread, and waits for it; unless
+ * keep_serving the version serves when it returns.
+ *   rows   all but in_transaction, which is the publisher's
+ *   known  every partition, for the ranges of rows
+ */
+int publisher_rollback(struct publisher *p, const struct store_rollback *rows,
+                       const struct store_offset *known, size_t n_known,
                        struct err *err);
 
 #endif

@@ -151,27 +151,21 @@ static int prepare_from(const struct catalog_version *versions, size_t n,
     return rc;
 }
 
-struct older {
-    int64_t to;
-};
-
-static int rollback_rows(struct sqlite3 *db, int64_t last, void *arg,
-                         struct err *err)
-{
-    const struct older *older = arg;
-
-    return replay_db_rollback(db, older->to, last, err);
-}
-
-/* The head is damaged: the newest whole version on its branch takes over. */
+/* The head is damaged: learning goes on from the newest whole version, which
+ * the gate may have refused: what answers stays. */
 static int fall_back(struct store *store, struct learning *learning,
                      const struct catalog_version *versions, size_t n,
                      int64_t newest, struct err *err)
 {
     for (size_t i = 0; i < n; i++) {
         const struct catalog_version *v = &versions[i];
-        struct older older = {v->version};
-        char reason[128];
+        const struct store_rollback rollback = {
+            .to = v->version,
+            .mode = "rewind",
+            .reason = "a newer version is damaged",
+            .keep_serving = true,
+            .in_transaction = replay_db_rollback,
+        };
         int rc;
 
         if (v->head || v->state == STORE_DAMAGED ||
@@ -188,9 +182,7 @@ static int fall_back(struct store *store, struct learning *learning,
         }
         if (rc)
             return rc;
-        snprintf(reason, sizeof reason, "a newer version is damaged");
-        return store_rollback(store, v->version, "rewind", reason, NULL, 0,
-                              rollback_rows, &older, err);
+        return store_rollback(store, &rollback, err);
     }
     return err_set(err, ERR_CORRUPT,
                    "%s: no version is whole; `mneme verify --all` lists what "
@@ -263,6 +255,8 @@ static int serve_another(struct store *store, struct catalog *catalog,
                          "the version that served is damaged", err);
         if (rc == 0)
             serving_switch(serving, version, infer);
+        else
+            infer_free(infer);
     }
     if (rc == 0 && !infer)
         log_error("serving", "error=\"no version that passed is whole\"");

@@ -176,18 +176,23 @@ static int load_rewound(struct learning *l, int64_t version, int64_t branch,
 
 /* --- all of it ---------------------------------------------------------- */
 
+/* undone: records since the version; below 0 when it was ahead of us. */
 static void describe(const struct rewind_request *r, int64_t undone,
                      char *detail, size_t size)
 {
+    const char *who = r->keep_serving ? "learning" : "serving and learning";
+
     if (r->skip)
         snprintf(detail, size,
-                 "serving and learning from version %lld; %lld records since "
-                 "then are skipped",
-                 (long long)r->version, (long long)undone);
+                 "%s from version %lld; %lld records since then are skipped",
+                 who, (long long)r->version, (long long)undone);
+    else if (undone < 0)
+        snprintf(detail, size,
+                 "%s from version %lld, which had learned %lld records more",
+                 who, (long long)r->version, (long long)-undone);
     else
         snprintf(detail, size,
-                 "serving and learning from version %lld; %lld records are "
-                 "read again",
+                 "%s from version %lld; %lld records are read again", who,
                  (long long)r->version, (long long)undone);
 }
 
@@ -200,12 +205,13 @@ int rewind_run(const struct rewind_request *r, char *detail, size_t size,
     struct catalog_version v;
     struct catalog_pointers pointers;
     struct store_offset *known = NULL;
-    struct publisher_rollback what = {
+    struct store_rollback rows = {
         .to = r->version,
         .mode = r->skip ? "skip" : "rewind",
         .reason = r->reason,
+        .keep_serving = r->keep_serving,
     };
-    size_t n = 0, n_present = 0;
+    size_t n = 0, n_present = 0, n_known = 0;
     int64_t undone = 0;
     int rc = check_version(l->catalog, r->version, &v, err);
 
@@ -218,14 +224,14 @@ int rewind_run(const struct rewind_request *r, char *detail, size_t size,
     back = positions_of(l, &v, &n);
     present = progress_positions(&l->progress, &n_present);
     if (r->skip)
-        skipped = skipped_ranges(l, back, n, &what.n_skipped);
+        skipped = skipped_ranges(l, back, n, &rows.n_skipped);
     else
         rc = move_source(r, back, n, err);
     if (rc)
         goto out;
-    what.known = known = progress_offsets(&l->progress, &what.n_known);
-    what.skipped = skipped;
-    rc = publisher_rollback(r->publisher, &what, err);
+    known = progress_offsets(&l->progress, &n_known);
+    rows.skipped = skipped;
+    rc = publisher_rollback(r->publisher, &rows, known, n_known, err);
     if (rc) {
         if (!r->skip && move_source(r, present, n_present, NULL) == 0)
             intake_clear(l->intake);

@@ -4,8 +4,9 @@
  *
  *     check the version's row and files
  *     rewind: the source makes sure that it can read from there, and does
- *     one transaction: head and serving are N, later versions rolled back,
- *         for `skip` the range between goes into the control log
+ *     one transaction: head and serving are N (keep_serving: the head alone),
+ *         later versions rolled back, for `skip` the range between goes into
+ *         the control log
  *     learner, replay, holdout, counters become N's, on a new branch
  *
  * Until the transaction a failure leaves everything as it was (a source that
@@ -31,6 +32,7 @@ struct rewind_request {
     struct publisher *publisher;
     int64_t version;
     bool skip;
+    bool keep_serving; /* nobody asked: what answers stays */
     const char *reason;
     int64_t *epoch; /* of the source; one more when it was moved */
 };

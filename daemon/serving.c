@@ -128,6 +128,11 @@ void serving_put(struct serving *s, const struct infer *infer)
     current_put(s->current, infer);
 }
 
+void serving_retain(struct serving *s, const int64_t *versions, size_t n)
+{
+    current_retain(s->current, versions, n);
+}
+
 int64_t serving_version(struct serving *s)
 {
     int64_t version = 0;

@@ -44,6 +44,10 @@ const struct infer *serving_get(struct serving *s, int64_t version,
                                 int64_t *got, struct err *err);
 void serving_put(struct serving *s, const struct infer *infer);
 
+/* Versions that are kept (ascending); none but these and the one that serves
+ * can be asked for any more. */
+void serving_retain(struct serving *s, const int64_t *versions, size_t n);
+
 int64_t serving_version(struct serving *s); /* 0: none */
 
 #endif

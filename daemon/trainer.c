@@ -255,25 +255,23 @@ static void publish_now(struct trainer *t)
 
 /* --- rollback ----------------------------------------------------------- */
 
-static int roll_back(struct trainer *t, const struct control_operation *op,
+/* *request: what is to be done; the parts it needs are filled in here. */
+static int roll_back(struct trainer *t, struct rewind_request *request,
                      char *detail, size_t size, struct err *err)
 {
-    struct rewind_request request = {
-        .learning = t->l,
-        .source = t->options.source,
-        .publisher = t->options.publisher,
-        .version = op->version,
-        .skip = op->kind == CONTROL_ROLLBACK_SKIP,
-        .reason = op->reason[0] ? op->reason : "asked for",
-        .epoch = &t->epoch,
-    };
     int rc;
 
+    request->learning = t->l;
+    request->source = t->options.source;
+    request->publisher = t->options.publisher;
+    request->epoch = &t->epoch;
     status_set_state(t->options.board, STATUS_ROLLING_BACK, NULL);
     drain_publisher(t);
-    rc = rewind_run(&request, detail, size, err);
+    rc = rewind_run(request, detail, size, err);
     if (rc == 0) {
-        t->ended = t->ended && request.skip;
+        log_info("rollback", "version=%lld %s", (long long)request->version,
+                 detail);
+        t->ended = t->ended && request->skip;
         t->held = false; /* what could not be written is undone */
         t->published_step = learner_steps(t->l->learner);
         t->published_tokens = t->l->progress.tokens_seen;
@@ -290,27 +288,31 @@ static void run_operations(struct trainer *t)
     struct control_operation op;
 
     while (control_take(t->options.control, true, &op)) {
+        struct rewind_request request = {
+            .version = op.version,
+            .skip = op.kind == CONTROL_ROLLBACK_SKIP,
+            .reason = op.reason[0] ? op.reason : "asked for",
+        };
         struct err err = ERR_INIT;
         char detail[sizeof op.detail] = "";
-        int rc = roll_back(t, &op, detail, sizeof detail, &err);
+        int rc = roll_back(t, &request, detail, sizeof detail, &err);
 
         if (rc)
             log_warn("rollback", "version=%lld error=\"%s\"",
                      (long long)op.version, err.msg);
-        else
-            log_info("rollback", "version=%lld %s", (long long)op.version,
-                     detail);
         control_finish(t->options.control, op.id, rc ? &err : NULL, detail);
         if (rc == ERR_DIVERGED)
             fatal(t, &err);
     }
 }
 
-/* Weights that are not finite: back to the newest version, past what did it.
+/* Weights that are not finite: learning goes back to the newest version, past
+ * what did it. The gate may have refused that version, so what answers stays.
  */
 static void recover(struct trainer *t, const struct err *cause)
 {
-    struct control_operation op = {.kind = CONTROL_ROLLBACK_SKIP};
+    struct rewind_request request = {
+        .skip = true, .keep_serving = true, .reason = cause->msg};
     struct catalog_pointers pointers;
     struct err err = ERR_INIT;
     char detail[512];
@@ -320,15 +322,13 @@ static void recover(struct trainer *t, const struct err *cause)
         fatal(t, cause);
         return;
     }
-    snprintf(op.reason, sizeof op.reason, "%.*s",
-             (int)sizeof op.reason - 1, cause->msg);
     drain_publisher(t);
     if (catalog_pointers(t->options.catalog, &pointers, &err) != 0) {
         fatal(t, &err);
         return;
     }
-    op.version = pointers.head;
-    if (roll_back(t, &op, detail, sizeof detail, &err) != 0)
+    request.version = pointers.head;
+    if (roll_back(t, &request, detail, sizeof detail, &err) != 0)
         fatal(t, &err);
 }
 

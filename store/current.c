@@ -214,14 +214,24 @@ void current_put(struct current *c, const void *object)
     BUG("given back, but never given out");
 }
 
-void current_drop(struct current *c, int64_t version)
+static int compare_versions(const void *a, const void *b)
 {
-    struct entry *e;
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
 
+    return (x > y) - (x < y);
+}
+
+void current_retain(struct current *c, const int64_t *versions, size_t n)
+{
     pthread_mutex_lock(&c->mutex);
-    e = version == c->version ? NULL : find(c, version);
-    if (e)
-        e->wanted = false;
+    for (size_t i = 0; i < c->n; i++) {
+        struct entry *e = &c->entries[i];
+
+        if (e->version != c->version &&
+            (n == 0 || !bsearch(&e->version, versions, n, sizeof *versions,
+                                compare_versions)))
+            e->wanted = false;
+    }
     leave(c);
 }
 

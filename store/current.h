@@ -9,7 +9,7 @@
  * last reference to one that is no longer kept frees it.
  *
  *     loaded --current_swap--> CURRENT --swapped out--> KEPT --evicted,
- *        \                                               ^    current_drop
+ *        \                                               ^    current_retain
  *         \-------------current_keep---------------------+        |
  *                                                                 v
  *                                     freed <--last current_put-- RETIRED
@@ -56,9 +56,9 @@ const void *current_keep(struct current *c, int64_t version, void *object);
  * fine. */
 void current_put(struct current *c, const void *object);
 
-/* No longer to be found (pruned or damaged): freed at its last put. The current
- * one stays. */
-void current_drop(struct current *c, int64_t version);
+/* Only these versions (ascending) are to be found from now on, the others were
+ * pruned: freed at their last put. The current one stays. */
+void current_retain(struct current *c, const int64_t *versions, size_t n);
 
 int64_t current_version(struct current *c); /* 0: none yet */
 

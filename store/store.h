@@ -166,24 +166,32 @@ int store_verdict(struct store *s, int64_t version, enum store_state verdict,
 int store_serve(struct store *s, int64_t version, bool pinned,
                 const char *reason, struct err *err);
 
+struct store_rollback {
+    int64_t to;
+    const char *mode; /* "rewind" or "skip" */
+    const char *reason;
+    bool keep_serving; /* what answers stays: nobody asked for `to`, which the
+                          gate may have refused */
+    const struct store_ledger_run *skipped; /* never to be learned */
+    size_t n_skipped;
+    /* Inside the transaction, with the newest number ever used. May be NULL. */
+    int (*in_transaction)(struct sqlite3 *db, int64_t to, int64_t newest,
+                          struct err *err);
+};
+
 /*
  * Rolls back the head: versions after `to` on its branch become rolled_back,
- * head and serving are `to`, and the next parent. Any kept version that is not
- * damaged will do: one that was rolled back itself comes back with its verdict.
- *   mode     "rewind" or "skip"
- *   skipped  ranges that are never to be learned: they go to the control log,
- *            which no rollback undoes. With "skip" they also begin the ledger
- *            of the next version, as kind 's': the caller counts them as
- *            skipped, but does not put them into its ledger again. With
- *            "rewind" they are met when they are read again.
- *   in_transaction  gets the newest version number ever used
+ * the head is `to`, and the next parent; it serves, too, unless keep_serving.
+ * Any kept version that is not damaged will do: one that was rolled back itself
+ * comes back with its verdict.
+ *
+ * Skipped ranges go to the control log, which no rollback undoes. With "skip"
+ * they also begin the ledger of the next version, as kind 's': the caller
+ * counts them as skipped, but does not put them into its ledger again. With
+ * "rewind" they are met when they are read again.
  */
-int store_rollback(struct store *s, int64_t to, const char *mode,
-                   const char *reason, const struct store_ledger_run *skipped,
-                   size_t n_skipped,
-                   int (*in_transaction)(struct sqlite3 *db, int64_t version,
-                                         void *arg, struct err *err),
-                   void *arg, struct err *err);
+int store_rollback(struct store *s, const struct store_rollback *r,
+                   struct err *err);
 
 int store_pin(struct store *s, int64_t version, bool pinned, struct err *err);
 int store_mark(struct store *s, int64_t version, enum store_state state,

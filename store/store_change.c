@@ -247,21 +247,22 @@ static int mark_branches(struct store *s, int64_t to, struct err *err)
 
 /* The control log has every skip for good; the ledger of the next version only
  * those of the rollback that it comes from. */
-static int log_skipped(struct store *s, int64_t to, bool to_ledger,
-                       const struct store_ledger_run *skipped, size_t n,
-                       const char *reason, struct err *err)
+static int log_skipped(struct store *s, const struct store_rollback *rollback,
+                       struct err *err)
 {
+    bool to_ledger = strcmp(rollback->mode, "skip") == 0;
     int rc = db_run(s->db, err, "DELETE FROM ledger_pending", "");
 
-    for (size_t i = 0; i < n && rc == 0; i++) {
-        const struct store_ledger_run *r = &skipped[i];
+    for (size_t i = 0; i < rollback->n_skipped && rc == 0; i++) {
+        const struct store_ledger_run *r = &rollback->skipped[i];
 
         rc = db_run(s->db, err,
                     "INSERT INTO control_log (time_ms, kind, version,"
                     " partition_id, first_offset, last_offset, reason)"
                     " VALUES (?1, 'skip', ?2, ?3, ?4, ?5, ?6)",
-                    "iiiiit", timing_wall_ms(), to, (int64_t)r->partition_id,
-                    r->first_offset, r->last_offset, reason);
+                    "iiiiit", timing_wall_ms(), rollback->to,
+                    (int64_t)r->partition_id, r->first_offset, r->last_offset,
+                    rollback->reason);
         if (rc == 0 && to_ledger)
             rc = db_run(s->db, err,
                         "INSERT INTO ledger_pending (step, partition_id,"
@@ -273,11 +274,11 @@ static int log_skipped(struct store *s, int64_t to, bool to_ledger,
     return rc;
 }
 
-static int log_rollback(struct store *s, int64_t to, const char *mode,
-                        const char *reason, struct err *err)
+static int log_rollback(struct store *s, const struct store_rollback *r,
+                        struct err *err)
 {
-    char *text = xasprintf("%s: %s", mode, reason ? reason : "");
-    int rc = log_control(s, "rollback", to, text, err);
+    char *text = xasprintf("%s: %s", r->mode, r->reason ? r->reason : "");
+    int rc = log_control(s, "rollback", r->to, text, err);
 
     free(text);
     return rc;
@@ -293,49 +294,41 @@ static int check_target(struct store *s, int64_t to, struct err *err)
     return rc;
 }
 
-static int write_rollback(struct store *s, int64_t to, const char *mode,
-                          const char *reason,
-                          const struct store_ledger_run *skipped,
-                          size_t n_skipped, struct err *err)
+static int write_rollback(struct store *s, const struct store_rollback *r,
+                          struct err *err)
 {
-    int rc = check_target(s, to, err);
+    int64_t newest = 0;
+    int rc = check_target(s, r->to, err);
 
     if (rc == 0)
-        rc = mark_branches(s, to, err);
+        rc = mark_branches(s, r->to, err);
     if (rc == 0)
-        rc = db_run(s->db, err, "UPDATE pointers SET head = ?1", "i", to);
+        rc = db_run(s->db, err, "UPDATE pointers SET head = ?1", "i", r->to);
+    if (rc == 0 && !r->keep_serving)
+        rc = serve(s, r->to, false, "rollback", r->reason, err);
     if (rc == 0)
-        rc = serve(s, to, false, "rollback", reason, err);
+        rc = log_rollback(s, r, err);
     if (rc == 0)
-        rc = log_rollback(s, to, mode, reason, err);
+        rc = log_skipped(s, r, err);
     if (rc == 0)
-        rc = log_skipped(s, to, strcmp(mode, "skip") == 0, skipped, n_skipped,
-                         reason, err);
+        rc = db_number(s->db, err, &newest, "SELECT newest FROM pointers", "");
+    if (rc == 0 && r->in_transaction)
+        rc = r->in_transaction(db_handle(s->db), r->to, newest, err);
     return rc;
 }
 
-int store_rollback(struct store *s, int64_t to, const char *mode,
-                   const char *reason, const struct store_ledger_run *skipped,
-                   size_t n_skipped,
-                   int (*in_transaction)(struct sqlite3 *db, int64_t version,
-                                         void *arg, struct err *err),
-                   void *arg, struct err *err)
+int store_rollback(struct store *s, const struct store_rollback *r,
+                   struct err *err)
 {
-    int64_t newest = 0;
     int rc;
 
-    if (strcmp(mode, "rewind") != 0 && strcmp(mode, "skip") != 0)
+    if (strcmp(r->mode, "rewind") != 0 && strcmp(r->mode, "skip") != 0)
         return err_set(err, ERR_INVALID,
                        "%.40s is no way to roll back the stream: rewind or "
                        "skip",
-                       mode);
+                       r->mode);
     rc = db_begin(s->db, err);
     if (rc)
         return rc;
-    rc = write_rollback(s, to, mode, reason, skipped, n_skipped, err);
-    if (rc == 0)
-        rc = db_number(s->db, err, &newest, "SELECT newest FROM pointers", "");
-    if (rc == 0 && in_transaction)
-        rc = in_transaction(db_handle(s->db), newest, arg, err);
-    return db_end(s->db, rc, err);
+    return db_end(s->db, write_rollback(s, r, err), err);
 }

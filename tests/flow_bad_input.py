@@ -116,15 +116,23 @@ def second_daemon(tap, d):
     tap.ok(str(d.process.pid) in r.stderr, "which names the first one's pid")
 
 
-def damage(tap, d):
-    d.stop()
-    newest = sorted(os.listdir(os.path.join(d.data, "versions")))[-1]
-    path = os.path.join(d.data, "versions", newest, "model.safetensors")
+def flip_a_bit(d, version, name):
+    path = os.path.join(d.data, "versions", version, name)
     with open(path, "r+b") as f:
         f.seek(-1000, os.SEEK_END)
         byte = f.read(1)
         f.seek(-1000, os.SEEK_END)
         f.write(bytes([byte[0] ^ 1]))
+
+
+def newest_version(d):
+    return sorted(os.listdir(os.path.join(d.data, "versions")))[-1]
+
+
+def damage(tap, d):
+    d.stop()
+    newest = newest_version(d)
+    flip_a_bit(d, newest, "model.safetensors")
     code, out, err = mneme("verify", "--all", data=d.data)
     tap.equal(code, 1, "one bit flipped: mneme verify: exit 1")
     tap.ok("model.safetensors" in out + err, "and it names the file")
@@ -134,6 +142,20 @@ def damage(tap, d):
            "the previous version serves")
     d.until_consumed(69)
     tap.ok(add_up(d.status()), "and what came after it is learned again")
+
+
+def damage_behind_a_promotion(tap, d):
+    """The head goes back by itself: nobody asked for another to serve."""
+    d.operation(d.post("/v1/versions/1/promote"))
+    d.stop()
+    newest = newest_version(d)
+    flip_a_bit(d, newest, "state.safetensors")
+    d.start()
+    s = d.status()
+    tap.equal(s["serving_version"], 1, "a damaged head: the promoted serves")
+    tap.ok(s["serving_pinned"], "and stays promoted")
+    d.until_consumed(69)
+    tap.ok(add_up(d.status()), "while learning went back")
     d.stop()
 
 
@@ -214,6 +236,7 @@ def main():
     client(tap, d)
     second_daemon(tap, d)
     damage(tap, d)
+    damage_behind_a_promotion(tap, d)
     no_broker(tap)
     directories(tap)
     disk_full(tap)

@@ -100,9 +100,9 @@ static void test_kept(void **state)
     current_swap(c, 10, make(10)); /* 9 is kept, 5 goes */
     assert_null(current_get(c, 5, NULL));
     current_put(c, current_get(c, 9, NULL));
-    current_drop(c, 9);
+    current_retain(c, (int64_t[]){3, 8}, 2); /* but never without 10 */
     assert_null(current_get(c, 9, NULL));
-    current_drop(c, 10); /* not the current one */
+    current_put(c, current_get(c, 3, NULL));
     assert_int_equal(current_version(c), 10);
     current_swap(c, 3, make(3)); /* what was kept becomes current */
     assert_int_equal(alive, 2);
@@ -119,7 +119,7 @@ static void test_keep_twice(void **state)
     (void)state;
     assert_ptr_equal(a, b);
     assert_int_equal(alive, 1);
-    current_drop(c, 1);
+    current_retain(c, NULL, 0);
     current_put(c, a);
     assert_int_equal(alive, 1);
     current_put(c, b);
@@ -148,7 +148,7 @@ static void *reader(void *arg)
             abort();
         current_put(c, o);
         if (i % 64 == 0)
-            current_drop(c, want);
+            current_retain(c, &got, 1);
     }
     return NULL;
 }

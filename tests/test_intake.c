@@ -233,6 +233,31 @@ static void test_a_refused_step(void **state)
     assert_string_equal(w->progress.quarantine[0].reason, "step_skipped");
 }
 
+/* A record in quarantine is there whole; one that was learned in part goes on.
+ */
+static void test_a_refused_step_within_records(void **state)
+{
+    struct world *w = *state;
+    const char *three = "0123456789012345678901234567890123456789";
+
+    add(w, 0, three);
+    add(w, 1, "abc");
+    assert_int_equal(learn(w, CONTEXT, "step_skipped"), 1);
+    check_records(w, 0, 0, 1, 0);
+    check_position(w, 1, 0);
+    assert_int_equal(intake_tokens(w->in), 4);
+    learn(w, 100, NULL);
+    check_records(w, 1, 0, 1, 0);
+    add(w, 2, three);
+    learn(w, CONTEXT, NULL);
+    learn(w, CONTEXT, "step_skipped");
+    check_records(w, 2, 0, 1, 0);
+    check_position(w, 2, 2 * CONTEXT);
+    learn(w, CONTEXT, NULL);
+    check_records(w, 2, 0, 1, 0);
+    check_position(w, 3, 0);
+}
+
 /* What was counted as learned is not held out, or refused, by other settings
  * after a restart. */
 static void test_resume_under_other_settings(void **state)
@@ -415,6 +440,7 @@ int main(void)
         TEST(test_resume),
         TEST(test_resume_under_other_settings),
         TEST(test_a_refused_step),
+        TEST(test_a_refused_step_within_records),
         TEST(test_held_out),
         TEST(test_holdout_is_the_texts),
         TEST(test_skipped_ranges),

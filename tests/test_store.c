@@ -589,6 +589,14 @@ static void make_first(const char *dir)
     store_close(s);
 }
 
+static int rewind_to(struct store *s, int64_t version)
+{
+    const struct store_rollback r = {
+        .to = version, .mode = "rewind", .reason = ""};
+
+    return store_rollback(s, &r, NULL);
+}
+
 /* Every write of SQLite in turn: no row without files, no files without a
  * row, and either version 1 or what comes after it. */
 static void fail_in_sqlite(const char *dir, enum fault_vfs f, bool again)
@@ -610,8 +618,7 @@ static void fail_in_sqlite(const char *dir, enum fault_vfs f, bool again)
             continue;
         assert_true(head > 1);
         s = open_store(dir); /* back to one version for the next round */
-        assert_int_equal(
-            store_rollback(s, 1, "rewind", "", NULL, 0, NULL, NULL, NULL), 0);
+        assert_int_equal(rewind_to(s, 1), 0);
         assert_int_equal(sqlite3_exec(store_connection(s),
                                       "DELETE FROM versions WHERE version > 1;"
                                       "UPDATE pointers SET newest = 1",
@@ -867,13 +874,37 @@ static void assert_state(struct catalog *c, int64_t version,
     catalog_version_release(&v);
 }
 
-static int note_newest(struct sqlite3 *db, int64_t version, void *arg,
+static int64_t noted_newest;
+
+static int note_newest(struct sqlite3 *db, int64_t to, int64_t newest,
                        struct err *err)
 {
     (void)db;
+    (void)to;
     (void)err;
-    *(int64_t *)arg = version;
+    noted_newest = newest;
     return 0;
+}
+
+static int refuse_rollback(struct sqlite3 *db, int64_t to, int64_t newest,
+                           struct err *err)
+{
+    (void)db;
+    (void)to;
+    (void)newest;
+    return err_set(err, ERR_FULL, "no room");
+}
+
+static int skip_to(struct store *s, int64_t version,
+                   const struct store_ledger_run *skipped, size_t n)
+{
+    const struct store_rollback r = {.to = version,
+                                     .mode = "skip",
+                                     .reason = "bad feed",
+                                     .skipped = skipped,
+                                     .n_skipped = n};
+
+    return store_rollback(s, &r, NULL);
 }
 
 static void test_rollback(void **state)
@@ -884,27 +915,26 @@ static void test_rollback(void **state)
     struct catalog *c = open_catalog(*state);
     struct catalog_range *ranges;
     struct catalog_totals t;
-    int64_t newest = 0;
+    struct store_rollback r = {.to = 2,
+                               .mode = "sideways",
+                               .reason = "bad feed",
+                               .skipped = skipped,
+                               .n_skipped = 2};
     size_t n;
 
     for (int64_t i = 1; i <= 4; i++)
         util_pass(s, i, true);
-    assert_int_equal(
-        store_rollback(s, 9, "skip", "", NULL, 0, NULL, NULL, NULL),
-        ERR_NOTFOUND);
-    assert_int_equal(
-        store_rollback(s, 2, "sideways", "", NULL, 0, NULL, NULL, NULL),
-        ERR_INVALID);
-    assert_int_equal(store_rollback(s, 2, "skip", "bad feed", skipped, 2,
-                                    refuse, NULL, NULL),
-                     ERR_FULL); /* nothing of it */
+    assert_int_equal(skip_to(s, 9, NULL, 0), ERR_NOTFOUND);
+    assert_int_equal(store_rollback(s, &r, NULL), ERR_INVALID);
+    r.mode = "skip";
+    r.in_transaction = refuse_rollback;
+    assert_int_equal(store_rollback(s, &r, NULL), ERR_FULL); /* nothing of it */
     assert_int_equal(util_head(s), 4);
     assert_int_equal(util_number(s, "SELECT count(*) FROM control_log"), 0);
 
-    assert_int_equal(store_rollback(s, 2, "skip", "bad feed", skipped, 2,
-                                    note_newest, &newest, NULL),
-                     0);
-    assert_int_equal(newest, 4);
+    r.in_transaction = note_newest;
+    assert_int_equal(store_rollback(s, &r, NULL), 0);
+    assert_int_equal(noted_newest, 4);
     assert_int_equal(util_head(s), 2);
     assert_int_equal(util_number(s, "SELECT serving FROM pointers"), 2);
     assert_state(c, 1, STORE_PASSED);
@@ -930,9 +960,7 @@ static void test_rollback(void **state)
     assert_int_equal(t.skipped, 0);
 
     /* Back to what had been rolled back: it counts again. */
-    assert_int_equal(
-        store_rollback(s, 3, "rewind", "after all", NULL, 0, NULL, NULL, NULL),
-        0);
+    assert_int_equal(rewind_to(s, 3), 0);
     assert_state(c, 3, STORE_PASSED);
     assert_state(c, 4, STORE_ROLLED_BACK);
     assert_state(c, 5, STORE_ROLLED_BACK);
@@ -944,9 +972,36 @@ static void test_rollback(void **state)
     assert_int_equal(n, 2); /* no rollback undoes a skip */
     free(ranges);
     assert_int_equal(store_mark(s, 1, STORE_DAMAGED, "", NULL), 0);
-    assert_int_equal(
-        store_rollback(s, 1, "rewind", "", NULL, 0, NULL, NULL, NULL),
-        ERR_STATE);
+    assert_int_equal(rewind_to(s, 1), ERR_STATE);
+    catalog_close(c);
+    store_close(s);
+}
+
+/* A head that goes back by itself takes nobody along who was not asked: a
+ * refused version does not come to serve, a promoted one goes on. */
+static void test_rollback_keeps_serving(void **state)
+{
+    const struct store_rollback r = {
+        .to = 3, .mode = "rewind", .reason = "damage", .keep_serving = true};
+    struct store *s = open_store(*state);
+    struct catalog *c = open_catalog(*state);
+
+    util_pass(s, 1, true);
+    util_pass(s, 2, true);
+    util_pass(s, 3, false);
+    util_pass(s, 4, true);
+    assert_int_equal(store_serve(s, 1, true, "promoted", NULL), 0);
+    assert_int_equal(store_rollback(s, &r, NULL), 0);
+    assert_int_equal(util_head(s), 3);
+    assert_state(c, 4, STORE_ROLLED_BACK);
+    assert_int_equal(util_number(s, "SELECT serving FROM pointers"), 1);
+    assert_int_equal(util_number(s, "SELECT serving_pinned FROM pointers"), 1);
+    assert_int_equal(util_number(s, "SELECT count(*) FROM history"
+                                    " WHERE cause = 'rollback'"),
+                     0);
+    assert_int_equal(util_number(s, "SELECT count(*) FROM control_log"
+                                    " WHERE kind = 'rollback'"),
+                     1);
     catalog_close(c);
     store_close(s);
 }
@@ -958,16 +1013,19 @@ static void test_rollback_twice(void **state)
     const struct store_ledger_run skipped = {1, 0, 500, 509, 10, 's'};
     const struct store_ledger_run unknown = {1, 8, 500, 509, 10, 's'};
     const struct store_offset later = {.partition_id = 8, .topic = "later"};
+    const struct store_rollback rewind = {.to = 1,
+                                          .mode = "rewind",
+                                          .reason = "",
+                                          .skipped = &skipped,
+                                          .n_skipped = 1};
     struct store *s = open_store(*state);
     struct catalog *c = open_catalog(*state);
     struct catalog_totals t;
 
     for (int64_t i = 1; i <= 3; i++)
         util_pass(s, i, true);
-    assert_int_equal(
-        store_rollback(s, 2, "skip", "", &skipped, 1, NULL, NULL, NULL), 0);
-    assert_int_equal(
-        store_rollback(s, 1, "rewind", "", &skipped, 1, NULL, NULL, NULL), 0);
+    assert_int_equal(skip_to(s, 2, &skipped, 1), 0);
+    assert_int_equal(store_rollback(s, &rewind, NULL), 0);
     util_pass(s, 4, true);
     assert_int_equal(catalog_totals(c, 4, &t, NULL), 0);
     assert_int_equal(t.skipped, 0);
@@ -975,12 +1033,9 @@ static void test_rollback_twice(void **state)
                                     " WHERE kind = 'skip'"),
                      2);
     /* A partition that no version knows yet. */
-    assert_int_equal(
-        store_rollback(s, 1, "skip", "", &unknown, 1, NULL, NULL, NULL),
-        ERR_INVALID);
+    assert_int_equal(skip_to(s, 1, &unknown, 1), ERR_INVALID);
     assert_int_equal(store_know_partitions(s, &later, 1, NULL), 0);
-    assert_int_equal(
-        store_rollback(s, 1, "skip", "", &unknown, 1, NULL, NULL, NULL), 0);
+    assert_int_equal(skip_to(s, 1, &unknown, 1), 0);
     catalog_close(c);
     store_close(s);
 }
@@ -1105,8 +1160,7 @@ static void test_prune_branch(void **state)
     for (int64_t i = 1; i <= 3; i++)
         util_pass(s, i, true);
     store_pin(s, 3, true, NULL);
-    assert_int_equal(
-        store_rollback(s, 2, "rewind", "", NULL, 0, NULL, NULL, NULL), 0);
+    assert_int_equal(rewind_to(s, 2), 0);
     util_pass(s, 4, true); /* 1 - 2 - 3, 2 - 4 */
     assert_int_equal(store_prune(s, &keep, 0, NULL, NULL, &removed, NULL), 0);
     assert_int_equal(removed, 2);
@@ -1115,8 +1169,7 @@ static void test_prune_branch(void **state)
     assert_int_equal(catalog_totals(c, 4, &t, NULL), 0);
     assert_int_equal(t.learned, 30);
     /* A branch can still be left for the other. */
-    assert_int_equal(
-        store_rollback(s, 3, "rewind", "", NULL, 0, NULL, NULL, NULL), 0);
+    assert_int_equal(rewind_to(s, 3), 0);
     assert_state(c, 3, STORE_PASSED);
     assert_state(c, 4, STORE_ROLLED_BACK);
     assert_int_equal(util_pass(s, 5, true), 5);
@@ -1261,6 +1314,7 @@ int main(void)
         T(test_serve),
         T(test_append_only),
         T(test_rollback),
+        T(test_rollback_keeps_serving),
         T(test_rollback_twice),
         cmocka_unit_test(test_retention_rules),
         T(test_prune),

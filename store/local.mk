@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 noinst_LIBRARIES += store/libstore.a
 store_libstore_a_SOURCES = \
-	store/catalog.c store/catalog.h store/catalog_files.h \
+	store/catalog.c store/catalog.h store/catalog_private.h \
+	store/catalog_files.c store/catalog_files.h \
+	store/catalog_lists.c \
+	store/catalog_version.c \
 	store/current.c store/current.h \
 	store/db.c store/db.h \
 	store/hf.c store/hf.h \

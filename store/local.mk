@@ -10,6 +10,7 @@ store_libstore_a_SOURCES = \
 	store/hf.c store/hf.h \
 	store/retention.c store/retention.h \
 	store/safetensors.c store/safetensors.h \
+	store/safetensors_header.c store/safetensors_header.h \
 	store/schema.c store/schema.h \
 	store/store.c store/store.h store/store_change.c store/store_private.h \
 	store/version_files.c store/version_files.h \

@@ -20,10 +20,13 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/api_text.c daemon/api_text.h \
 	daemon/api_versions.c \
 	daemon/gate.c daemon/gate.h \
-	daemon/http.c daemon/http.h daemon/http_impl.h \
+	daemon/http.c daemon/http.h daemon/http_impl.h daemon/http_private.h \
+	daemon/http_admit.c \
+	daemon/http_connections.c daemon/http_connections.h \
 	daemon/http_listen.c \
 	daemon/http_places.c \
 	daemon/http_reply.c \
+	daemon/http_send.c \
 	daemon/http_stream.c daemon/http_stream.h \
 	daemon/http_tokens.c \
 	daemon/intake.c daemon/intake.h \

@@ -19,6 +19,9 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/api_status.c \
 	daemon/api_text.c daemon/api_text.h \
 	daemon/api_versions.c \
+	daemon/completion.c daemon/completion.h \
+	daemon/completion_read.c \
+	daemon/completion_stream.c \
 	daemon/gate.c daemon/gate.h \
 	daemon/http.c daemon/http.h daemon/http_impl.h daemon/http_private.h \
 	daemon/http_admit.c \

@@ -37,7 +37,8 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/learning.c daemon/learning.h \
 	daemon/notify.c daemon/notify.h \
 	daemon/options.c daemon/options.h \
-	daemon/progress.c daemon/progress.h \
+	daemon/progress.c daemon/progress.h daemon/progress_private.h \
+	daemon/progress_json.c \
 	daemon/publisher.c daemon/publisher.h \
 	daemon/restore.c daemon/restore.h \
 	daemon/rewind.c daemon/rewind.h \

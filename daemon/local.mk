@@ -19,11 +19,17 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/api_status.c \
 	daemon/api_text.c daemon/api_text.h \
 	daemon/api_versions.c \
+	daemon/completion.c daemon/completion.h \
+	daemon/completion_read.c \
+	daemon/completion_stream.c \
 	daemon/gate.c daemon/gate.h \
-	daemon/http.c daemon/http.h daemon/http_impl.h \
+	daemon/http.c daemon/http.h daemon/http_impl.h daemon/http_private.h \
+	daemon/http_admit.c \
+	daemon/http_connections.c daemon/http_connections.h \
 	daemon/http_listen.c \
 	daemon/http_places.c \
 	daemon/http_reply.c \
+	daemon/http_send.c \
 	daemon/http_stream.c daemon/http_stream.h \
 	daemon/http_tokens.c \
 	daemon/intake.c daemon/intake.h \
@@ -31,7 +37,8 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/learning.c daemon/learning.h \
 	daemon/notify.c daemon/notify.h \
 	daemon/options.c daemon/options.h \
-	daemon/progress.c daemon/progress.h \
+	daemon/progress.c daemon/progress.h daemon/progress_private.h \
+	daemon/progress_json.c \
 	daemon/publisher.c daemon/publisher.h \
 	daemon/restore.c daemon/restore.h \
 	daemon/rewind.c daemon/rewind.h \

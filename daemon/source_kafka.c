@@ -84,7 +84,7 @@ struct source_kafka {
     struct kafka_place place;
     pthread_t thread;
     bool has_thread;
-    _Atomic bool stopping, paused, has_order;
+    _Atomic bool stopping, has_order;
 
     /* Locks: base.mutex */
     struct order order;
@@ -765,7 +765,7 @@ static void take_order(struct source_kafka *k)
 
 static void apply_pause(struct source_kafka *k)
 {
-    bool want = k->n_held || atomic_load(&k->paused);
+    bool want = k->n_held > 0;
     rd_kafka_topic_partition_list_t *list = NULL;
 
     if (want == k->is_paused || k->needs_assign || k->is_halted || !k->group)
@@ -956,11 +956,6 @@ static void kafka_published(struct source *s,
     rd_kafka_topic_partition_list_destroy(list);
 }
 
-static void kafka_pause(struct source *s, bool pause)
-{
-    atomic_store(&kafka_of(s)->paused, pause);
-}
-
 /* The end that the last fetch told, or that of a partition read to it. */
 static int64_t end_of(const struct source_kafka *k, const struct part *part)
 {
@@ -1102,7 +1097,6 @@ int source_kafka_create(struct source **source,
         .begin = kafka_begin,
         .seek = kafka_seek,
         .published = kafka_published,
-        .pause = kafka_pause,
         .get_partitions = kafka_get_partitions,
     };
     struct source_kafka *k = xcalloc(1, sizeof *k);

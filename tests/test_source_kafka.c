@@ -397,11 +397,7 @@ static void test_slow_consumer(void **state)
             timing_sleep_ms(1300); /* longer than the source's patience */
     }
     assert_null(queue_pop(fx->queue, 100));
-    source_pause(fx->source, true);
-    timing_sleep_ms(150);
     produce(fx->topic, 0, "200", 3, NULL);
-    assert_null(queue_pop(fx->queue, 200));
-    source_pause(fx->source, false);
     expect_number(fx, 0, 200);
 }
 

@@ -4,6 +4,10 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/broker.c daemon/broker.h \
 	daemon/fields.c daemon/fields.h \
 	daemon/kafka_conf.c daemon/kafka_conf.h \
+	daemon/kafka_group.c daemon/kafka_group.h \
+	daemon/kafka_inbox.c daemon/kafka_inbox.h \
+	daemon/kafka_letters.c daemon/kafka_letters.h \
+	daemon/kafka_parts.c daemon/kafka_parts.h \
 	daemon/kafka_place.c daemon/kafka_place.h \
 	daemon/queue.c daemon/queue.h \
 	daemon/record.c daemon/record.h \

@@ -88,9 +88,14 @@ check_PROGRAMS += tests/test_progress
 tests_test_progress_SOURCES = tests/test_progress.c
 tests_test_progress_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_progress_LDADD = $(SOURCE_LIBS) $(CMOCKA_LIBS) -lm
+
 check_PROGRAMS += tests/test_source_kafka
-tests_test_source_kafka_SOURCES = tests/test_source_kafka.c
+tests_test_source_kafka_SOURCES = tests/test_source_kafka.c \
+	tests/test_source_kafka_util.c tests/test_source_kafka_util.h
 tests_test_source_kafka_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+# What the mock broker does not know, the program answers in its place.
+tests_test_source_kafka_LDFLAGS = $(AM_LDFLAGS) \
+	-Wl,--wrap=rd_kafka_offsets_for_times
 tests_test_source_kafka_LDADD = $(SOURCE_LIBS) $(CMOCKA_LIBS)
 
 check_PROGRAMS += tests/test_http

@@ -22,9 +22,19 @@
 
 /* --- halting, gaps ------------------------------------------------------ */
 
+/*
+ * Reads nothing. What the group gave is answered with an empty list: to NULL
+ * librdkafka goes on waiting for our answer, and no unsubscribe and no
+ * rebalance gets past that.
+ */
 static void drop_assignment(struct kafka_group *g)
 {
-    rd_kafka_assign(g->rk, NULL);
+    rd_kafka_topic_partition_list_t *none =
+        g->list ? rd_kafka_topic_partition_list_new(0) : NULL;
+
+    rd_kafka_assign(g->rk, none);
+    if (none)
+        rd_kafka_topic_partition_list_destroy(none);
     kafka_parts_set_assigned(&g->parts, NULL);
 }
 

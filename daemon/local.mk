@@ -98,6 +98,12 @@ tests_test_source_kafka_LDFLAGS = $(AM_LDFLAGS) \
 	-Wl,--wrap=rd_kafka_offsets_for_times
 tests_test_source_kafka_LDADD = $(SOURCE_LIBS) $(CMOCKA_LIBS)
 
+check_PROGRAMS += tests/test_source_kafka_group
+tests_test_source_kafka_group_SOURCES = tests/test_source_kafka_group.c \
+	tests/test_source_kafka_util.c tests/test_source_kafka_util.h
+tests_test_source_kafka_group_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_source_kafka_group_LDADD = $(SOURCE_LIBS) $(CMOCKA_LIBS)
+
 check_PROGRAMS += tests/test_http
 tests_test_http_SOURCES = tests/test_http.c \
 	tests/store_util.c tests/store_util.h

@@ -4,6 +4,10 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/broker.c daemon/broker.h \
 	daemon/fields.c daemon/fields.h \
 	daemon/kafka_conf.c daemon/kafka_conf.h \
+	daemon/kafka_group.c daemon/kafka_group.h \
+	daemon/kafka_inbox.c daemon/kafka_inbox.h \
+	daemon/kafka_letters.c daemon/kafka_letters.h \
+	daemon/kafka_parts.c daemon/kafka_parts.h \
 	daemon/kafka_place.c daemon/kafka_place.h \
 	daemon/queue.c daemon/queue.h \
 	daemon/record.c daemon/record.h \
@@ -91,10 +95,21 @@ check_PROGRAMS += tests/test_progress
 tests_test_progress_SOURCES = tests/test_progress.c
 tests_test_progress_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_progress_LDADD = $(SOURCE_LIBS) $(CMOCKA_LIBS) -lm
+
 check_PROGRAMS += tests/test_source_kafka
-tests_test_source_kafka_SOURCES = tests/test_source_kafka.c
+tests_test_source_kafka_SOURCES = tests/test_source_kafka.c \
+	tests/test_source_kafka_util.c tests/test_source_kafka_util.h
 tests_test_source_kafka_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+# What the mock broker does not know, the program answers in its place.
+tests_test_source_kafka_LDFLAGS = $(AM_LDFLAGS) \
+	-Wl,--wrap=rd_kafka_offsets_for_times
 tests_test_source_kafka_LDADD = $(SOURCE_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_source_kafka_group
+tests_test_source_kafka_group_SOURCES = tests/test_source_kafka_group.c \
+	tests/test_source_kafka_util.c tests/test_source_kafka_util.h
+tests_test_source_kafka_group_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_source_kafka_group_LDADD = $(SOURCE_LIBS) $(CMOCKA_LIBS)
 
 check_PROGRAMS += tests/test_http
 tests_test_http_SOURCES = tests/test_http.c \

@@ -18,6 +18,7 @@ cli_mneme_SOURCES = \
 	cli/mneme.c \
 	cli/pick.c cli/pick.h \
 	cli/producer.c cli/producer.h \
+	cli/program.c cli/program.h \
 	cli/table.c cli/table.h \
 	cli/verb.c cli/verb.h
 

@@ -82,7 +82,12 @@ static const struct verb_option feed_options[] = {
 
 static const struct verb_option verify_options[] = {
     {"all", 'a', NULL, "every version that is kept"},
-    {"retrain", 0, NULL, "learn it again and compare: not in this release"},
+    {"retrain", 0, NULL,
+     "learn it again from its parent and the same records, and compare bit by "
+     "bit"},
+    {"conf", 'c', "FILE",
+     "with --retrain: the daemon's configuration, for its source (default: as "
+     "mnemed finds it)"},
     {NULL, 0, NULL, NULL},
 };
 
@@ -163,7 +168,13 @@ static const struct verb verbs[] = {
     {"verify", "[N]", 0, 1, true,
      "Check the files of a version against their checksums, and the store.",
      "Works on the data directory, with or without a daemon; it only reads. "
-     "Without N the newest version is checked.\n",
+     "Without N the newest version is checked.\n"
+     "--retrain takes the version's parent, reads the records that its ledger "
+     "names again, from Kafka or the file, and learns them in the same steps "
+     "with the settings that the version keeps: weights, optimizer, Fisher "
+     "information, replay index and counters have to be the same to the last "
+     "bit. Exit status 1 when they are not, 3 when the parent or the records "
+     "are not there any more.\n",
      verify_options, cmd_verify},
     {"help", "[VERB]", 0, 1, false, "Tell about a verb, or all.", NULL,
      help_options, help},

@@ -45,6 +45,7 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/progress_json.c \
 	daemon/publisher.c daemon/publisher.h \
 	daemon/restore.c daemon/restore.h \
+	daemon/retrain.c daemon/retrain.h \
 	daemon/rewind.c daemon/rewind.h \
 	daemon/serving.c daemon/serving.h \
 	daemon/snapshot.c daemon/snapshot.h \

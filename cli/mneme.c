@@ -100,6 +100,20 @@ static const struct verb_option demo_options[] = {
     {NULL, 0, NULL, NULL},
 };
 
+static const struct verb_option bench_options[] = {
+    {"only", 0, "LIST",
+     "these parts, with commas: machine, tiny, small, medium, gpt2, "
+     "preset-nano to preset-large, replay, publish; train, score, generate, "
+     "presets; or as in the JSON, train.tiny"},
+    {"threads", 't', "N", "so many (default: one for each core)"},
+    {"text", 0, "FILE", "learn from this text (default: licences and sources "
+                        "of this machine)"},
+    {"windows", 'w', "N", "timed windows for a figure (default 5)"},
+    {"seconds", 's', "X", "length of a window (default 0.5)"},
+    {"rows", 0, "N", "that the replay buffer holds (default 20000)"},
+    {NULL, 0, NULL, NULL},
+};
+
 static const struct verb_option help_options[] = {
     {"man", 0, NULL, "the manual page, mneme(1)"},
     {"completion", 0, NULL, "completion for bash"},
@@ -176,6 +190,36 @@ static const struct verb verbs[] = {
      "bit. Exit status 1 when they are not, 3 when the parent or the records "
      "are not there any more.\n",
      verify_options, cmd_verify},
+    {"bench", NULL, 0, 0, true,
+     "How fast it learns and answers here, beside what this machine can do.",
+     "Measures the machine (multiply-adds, matrix products, memory), whole "
+     "steps of the learner on real text for four shapes that other programs "
+     "are measured with and for each preset, scoring and generation, replay "
+     "through SQLite, and a version of preset small on the disk of $TMPDIR. "
+     "Needs no daemon, and no other work on the machine while it runs: about "
+     "four minutes on two cores. A step is forward, backward, clipping, EWC "
+     "and AdamW.\n"
+     "Shapes (layers x dim, heads, vocabulary, sequences of 256 tokens): tiny "
+     "4 x 128, 4, 256, 4; small 6 x 256, 8, 256, 4; medium 6 x 384, 6, 4096, "
+     "8; gpt2 12 x 768, 12, 50257, 2. Presets: vocabulary 4096, 512 tokens in "
+     "a step, in sequences of 128.\n"
+     "GFLOP/s are the model's: 6 for each weight of a product and token, 12 "
+     "for each head, dimension and pair of tokens that attention looks at; "
+     "what is computed twice counts once.\n"
+     "With --json, for each shape or preset X: machine.fma_peak_gflops, "
+     ".sgemm_gflops, .triad_gb_per_second (all threads; with _one_thread "
+     "appended, one); train.X and presets.X: .tokens_per_second, "
+     ".model_gflops, .peak_share, .parameters, .step_tokens, .flop_per_token, "
+     ".skipped_steps, and .shares of the threads' time, together 1: "
+     ".products, .attention, .norms, .loss, .optimizer, .ewc, .gradient_sum, "
+     ".rest; score.X: .tokens_per_second, .ratio_to_training; generate.X: "
+     ".tokens_per_second (one text at a time, one thread, prompt included), "
+     ".prompt_tokens, .new_tokens; replay.rows_in_per_second, "
+     ".rows_out_per_second, .capacity_rows, .row_tokens; publish.seconds, "
+     ".stop_seconds, .longest_stop_seconds. Beside a median stand its least "
+     "and most under its key with _least and _most. left_out says which parts "
+     "are too large for this machine.\n",
+     bench_options, cmd_bench},
     {"help", "[VERB]", 0, 1, false, "Tell about a verb, or all.", NULL,
      help_options, help},
 };

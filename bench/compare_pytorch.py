@@ -275,17 +275,19 @@ def seconds_of(fn, least=0.3):
 
 
 def choose(kinds, set_kind, fn):
-    """The fastest of the kinds that work; what each took."""
-    took = {}
+    """The fastest of the kinds that work."""
+    took, problem = {}, None
     for kind in kinds:
         try:
             set_kind(kind)
             took[kind] = seconds_of(fn)
-        except (TypeError, RuntimeError, AttributeError, NotImplementedError):
-            continue
+        except Exception as e:  # what is wrong depends on the version
+            problem = e
+    if not took:
+        raise problem
     best = min(took, key=took.get)
     set_kind(best)
-    return best, took
+    return best
 
 
 def tune_training(name, compiled, threads):
@@ -297,11 +299,11 @@ def tune_training(name, compiled, threads):
     kinds = ["plain", "product"]
     if hasattr(F, "scaled_dot_product_attention"):
         kinds.insert(0, "fused")
-    attention, _ = choose(kinds, t.set_attention, t.backward)
-    optimizer, _ = choose(["fused", "foreach", "single"], t.set_optimizer,
-                          t.update)
-    used, _ = choose(sorted({threads, 1}, reverse=True),
-                     torch.set_num_threads, t.step)
+    attention = choose(kinds, t.set_attention, t.backward)
+    optimizer = choose(["fused", "foreach", "single"], t.set_optimizer,
+                       t.update)
+    used = choose(sorted({threads, 1}, reverse=True), torch.set_num_threads,
+                  t.step)
     return t.step, {
         "attention": attention, "optimizer": optimizer, "threads": used,
         "parameters": sum(p.numel() for p in t.params),
@@ -395,7 +397,7 @@ def tune_generation(name, usual, threads):
     wanted = g.ids
     g.fast()
     same = sum(a == b for a, b in zip(wanted, g.ids))
-    best, _ = choose(sorted({1, threads}), torch.set_num_threads, fn)
+    best = choose(sorted({1, threads}), torch.set_num_threads, fn)
     return fn, {"threads": best, "same_tokens": same / len(wanted),
                 "parameters": sum(p.numel() for p in g.model.parameters())}
 
@@ -471,8 +473,9 @@ class Torch:
     def read(self):
         line = self.process.stdout.readline()
         if not line:
-            problem = self.process.communicate()[1].strip().splitlines()
-            raise RuntimeError(problem[-1] if problem else "PyTorch died")
+            said = self.process.communicate()[1].strip().splitlines()
+            named = [x for x in said if "Error" in x or "Exception" in x]
+            raise RuntimeError((named or said or ["PyTorch died"])[-1])
         return json.loads(line)
 
     def window(self, seconds):
@@ -507,9 +510,10 @@ def find_blas(opt):
         if os.path.realpath(path) in used:
             taken.append(os.path.abspath(folder))
     warning = None
-    if not taken and any("pthread" in p for p in about["blas"]):
-        warning = ("PyTorch runs on OpenBLAS with threads of its own, which "
-                   "is not its fastest: apt-get install libopenblas0-openmp "
+    if not taken and any("pthread" in p or "/blas/libblas" in p
+                         for p in about["blas"]):
+        warning = ("PyTorch runs on " + about["blas"][-1] + ", which is not "
+                   "its fastest: apt-get install libopenblas0-openmp "
                    "libblis4-openmp")
     return about, taken or [None], warning
 

@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <jansson.h>
+
 #include "base/timing.h"
 #include "base/xalloc.h"
 #include "daemon/progress.h"
@@ -156,7 +158,8 @@ static int one_version(struct versions *v, struct err *err)
 {
     int64_t begin = timing_mono_ns();
     struct snapshot *s = snapshot_take(v->learner, v->replay, v->holdout,
-                                       &v->progress, &v->anchor_generation);
+                                       &v->progress, json_object(),
+                                       &v->anchor_generation);
     int rc;
 
     v->stop_seconds = timing_seconds_since(begin);

@@ -50,6 +50,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import threading
 import time
 
 # layers, dim, heads, vocabulary, sequences in a batch, new tokens
@@ -63,6 +64,7 @@ SEQUENCE = 256
 PROMPT = 16
 NICE = 5
 EPS = 1e-5
+COMPILE_SECONDS = 600  # and then torch.compile does not work here
 
 
 # --- the model in PyTorch ----------------------------------------------------
@@ -299,11 +301,15 @@ def tune_training(name, compiled, threads):
     kinds = ["plain", "product"]
     if hasattr(F, "scaled_dot_product_attention"):
         kinds.insert(0, "fused")
+    if compiled:  # each of them, and of the threads, would be compiled anew
+        kinds = kinds[:1]
     attention = choose(kinds, t.set_attention, t.backward)
     optimizer = choose(["fused", "foreach", "single"], t.set_optimizer,
                        t.update)
-    used = choose(sorted({threads, 1}, reverse=True), torch.set_num_threads,
-                  t.step)
+    used = threads
+    if not compiled:
+        used = choose(sorted({threads, 1}, reverse=True),
+                      torch.set_num_threads, t.step)
     return t.step, {
         "attention": attention, "optimizer": optimizer, "threads": used,
         "parameters": sum(p.numel() for p in t.params),
@@ -454,7 +460,8 @@ def window(fn, seconds):
 class Torch:
     """Such a process."""
 
-    def __init__(self, spec, blas_dir=None):
+    def __init__(self, spec, blas_dir=None, limit=None):
+        """Seconds that tuning may take: `limit`."""
         env = dict(os.environ, OMP_NUM_THREADS=str(spec["threads"]),
                    MALLOC_MMAP_MAX_="0", MALLOC_TRIM_THRESHOLD_=str(1 << 40),
                    MALLOC_TOP_PAD_=str(1 << 26))
@@ -468,14 +475,19 @@ class Torch:
              json.dumps(spec)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, text=True, env=env)
+        timer = threading.Timer(limit, self.process.kill) if limit else None
+        if timer:
+            timer.start()
         self.about = self.read()
+        if timer:
+            timer.cancel()
 
     def read(self):
         line = self.process.stdout.readline()
         if not line:
             said = self.process.communicate()[1].strip().splitlines()
             named = [x for x in said if "Error" in x or "Exception" in x]
-            raise RuntimeError((named or said or ["PyTorch died"])[-1])
+            raise RuntimeError((named or said or ["it was given up"])[-1])
         return json.loads(line)
 
     def window(self, seconds):
@@ -529,7 +541,7 @@ def fastest(opt, part, shape, notes):
             spec = {"part": part, "shape": shape, "threads": opt.threads,
                     "compile": compiled}
             try:
-                t = Torch(spec, folder)
+                t = Torch(spec, folder, COMPILE_SECONDS if compiled else None)
             except RuntimeError as e:
                 if not compiled:
                     raise

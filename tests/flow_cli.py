@@ -256,8 +256,8 @@ def trouble(tap, where):
           "no daemon on that data directory: exit 1")
     check(tap, run("verify", "--data-dir", TMP + "/none"), 3, ["none"],
           "verify without a store: exit 3")
-    check(tap, run("verify", "--retrain"), 2, ["not in this release"],
-          "verify --retrain: exit 2")
+    check(tap, run("verify", "--retrain", "--data-dir", TMP + "/none"), 3,
+          ["none"], "verify --retrain without a store: exit 3")
 
 
 def addresses(tap, address):

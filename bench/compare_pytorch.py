@@ -50,6 +50,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -399,6 +400,7 @@ def tune_generation(name, usual, threads):
 
     g = Generation(name)
     fn = g.usual if usual else g.fast
+    torch.set_num_threads(1)
     g.usual()
     wanted = g.ids
     g.fast()
@@ -470,11 +472,12 @@ class Torch:
         if blas_dir:
             env["LD_LIBRARY_PATH"] = blas_dir + ":" + \
                 env.get("LD_LIBRARY_PATH", "")
+        self.errors = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
             [sys.executable, os.path.abspath(__file__), "--child",
              json.dumps(spec)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, text=True, env=env)
+            stderr=self.errors, text=True, env=env)
         timer = threading.Timer(limit, self.process.kill) if limit else None
         if timer:
             timer.start()
@@ -485,7 +488,9 @@ class Torch:
     def read(self):
         line = self.process.stdout.readline()
         if not line:
-            said = self.process.communicate()[1].strip().splitlines()
+            self.process.wait()
+            self.errors.seek(0)
+            said = self.errors.read().strip().splitlines()
             named = [x for x in said if "Error" in x or "Exception" in x]
             raise RuntimeError((named or said or ["it was given up"])[-1])
         return json.loads(line)
@@ -498,7 +503,7 @@ class Torch:
     def close(self):
         self.process.stdin.close()
         self.process.stdout.close()
-        self.process.stderr.close()
+        self.errors.close()
         self.process.wait()
 
 

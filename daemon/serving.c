@@ -18,6 +18,7 @@ struct serving {
     struct current *current;
     const struct model_shape *shape; /* NULL: preset linear */
     const struct tokenizer *tokenizer;
+    struct infer_options options;
     pthread_mutex_t loading; /* one load on demand at a time */
 };
 
@@ -79,7 +80,7 @@ int serving_load(struct serving *s, int64_t version, struct infer **infer,
         rc = load_labels(s, version, &labels, err);
     if (rc == 0)
         rc = infer_create(s->shape, s->tokenizer, &weights, &head, &labels,
-                          infer, err);
+                          &s->options, infer, err);
     tensor_list_release(&weights);
     tensor_list_release(&head);
     names_release(&labels);

@@ -6,24 +6,29 @@ learner_liblearner_a_SOURCES = \
 	learner/cut.c learner/cut.h \
 	learner/block.c learner/block.h \
 	learner/ewc.c learner/ewc.h \
+	learner/frozen.c learner/frozen.h \
 	learner/grams.c learner/grams.h \
 	learner/head.c learner/head.h learner/head_impl.h learner/head_train.c \
 	learner/hot.h \
 	learner/infer.c learner/infer.h learner/infer_impl.h \
 	learner/infer_generate.c learner/infer_read.c \
+	learner/kernels.c learner/kernels.h \
+	learner/kernels_x86.c learner/kernels_x86.h \
 	learner/learner.c learner/learner.h learner/learner_impl.h \
 	learner/learner_state.c learner/learner_step.c \
 	learner/model.c learner/model.h learner/model_pass.c \
 	learner/ops.h learner/ops_ref.c \
 	learner/optim.c learner/optim.h \
+	learner/packed.c learner/packed.h \
 	learner/pretoken.c learner/pretoken.h \
 	learner/sample.c learner/sample.h \
 	learner/tokenizer.c learner/tokenizer.h learner/tokenizer_impl.h \
 	learner/tokenizer_json.c learner/tokenizer_train.c \
 	learner/unicode_classes.c learner/unicode_classes.h \
+	learner/vexp.h \
 	learner/workers.c learner/workers.h
 if WITH_BLAS
-learner_liblearner_a_SOURCES += learner/ops_blas.c learner/vexp.h
+learner_liblearner_a_SOURCES += learner/ops_blas.c
 endif
 
 LEARNER_LIBS = learner/liblearner.a $(BASE_LIBS) $(OPENBLAS_LIBS) \
@@ -92,6 +97,11 @@ bench_bench_train_LDADD = $(LEARNER_LIBS)
 EXTRA_DIST += learner/unicode_classes.py tests/compat_tokenizer.py \
 	bench/compare_pytorch.py \
 	tests/data/model_reference.py tests/data/model_reference.txt
+
+# What a version answers on one thread: `make bench/bench_serve`.
+EXTRA_PROGRAMS += bench/bench_serve
+bench_bench_serve_SOURCES = bench/bench_serve.c
+bench_bench_serve_LDADD = $(LEARNER_LIBS)
 
 # What a stream teaches, and what is forgotten: `make bench/bench_learn`.
 EXTRA_PROGRAMS += bench/bench_learn

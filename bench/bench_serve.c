@@ -6,7 +6,7 @@
  *     bench/bench_serve [--layers 6] [--dim 256] [--heads 8]
  *                       [--ffn 688] [--context 256] [--tokens 128]
  *                       [--batch 8] [--windows 7]
- *                       [--only generate,prompt,score,train]
+ *                       [--only generate,generate8,...]
  *
  * A window generates `tokens` tokens after a prompt of as many, reads a prompt
  * of the whole context, scores, or goes forward and backward through, `batch`
@@ -34,7 +34,7 @@
 static struct options {
     int layers, dim, heads, ffn, context, tokens, batch, windows;
     const char *only;
-} opt = {6, 256, 8, 688, 256, 128, 8, 7, "generate,prompt,score,train"};
+} opt = {6, 256, 8, 688, 256, 128, 8, 7, NULL};
 
 static struct model_shape shape;
 static struct model *model;
@@ -54,27 +54,43 @@ static double cpu_seconds(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-static void generate(size_t prompt, int n)
+/* When the first token was there, and the last. */
+struct told {
+    int n;
+    double first, last;
+};
+
+static bool tell(uint16_t id, void *arg)
 {
+    struct told *t = arg;
+
+    (void)id;
+    t->last = cpu_seconds();
+    if (t->n++ == 0)
+        t->first = t->last;
+    return false;
+}
+
+static struct told generate(size_t prompt, int n)
+{
+    struct told t = {0};
     struct infer_sampling s;
     struct infer_completion c;
 
     infer_sampling_default(&s);
     s.max_tokens = n;
-    if (infer_complete(infer, tokens, prompt, &s, NULL, NULL, &c, NULL))
+    if (infer_complete(infer, tokens, prompt, &s, tell, &t, &c, NULL))
         exit(1);
     infer_completion_release(&c);
+    return t;
 }
 
+/* The odd end-of-text cuts a window short. */
 static double run_generate(void)
 {
-    double all, reading, from = cpu_seconds();
+    struct told t = generate((size_t)opt.tokens, opt.tokens);
 
-    generate((size_t)opt.tokens, 1);
-    reading = cpu_seconds() - from;
-    generate((size_t)opt.tokens, opt.tokens + 1);
-    all = cpu_seconds() - from - reading;
-    return opt.tokens / (all - reading);
+    return t.n > 1 ? (t.n - 1) / (t.last - t.first) : 0.0;
 }
 
 static double run_prompt(void)
@@ -112,15 +128,30 @@ static const struct part {
     enum infer_quantize quantize;
 } parts[] = {
     {"generate", "generation, float", run_generate, INFER_FLOAT},
-    {"generate", "generation, int8", run_generate, INFER_INT8},
+    {"generate8", "generation, int8", run_generate, INFER_INT8},
     {"prompt", "prompt, float", run_prompt, INFER_FLOAT},
-    {"prompt", "prompt, int8", run_prompt, INFER_INT8},
+    {"prompt8", "prompt, int8", run_prompt, INFER_INT8},
     {"score", "scoring, float", run_score, INFER_FLOAT},
-    {"score", "scoring, int8", run_score, INFER_INT8},
+    {"score8", "scoring, int8", run_score, INFER_INT8},
     {"train", "forward and backward", run_train, INFER_FLOAT},
 };
 
 #define N_PARTS (sizeof parts / sizeof *parts)
+
+/* Is it in the comma list of --only? */
+static bool wanted(const struct part *p)
+{
+    size_t n = strlen(p->name);
+
+    if (!opt.only)
+        return true;
+    for (const char *at = opt.only; at; at = strchr(at, ',')) {
+        at += *at == ',';
+        if (strcspn(at, ",") == n && memcmp(at, p->name, n) == 0)
+            return true;
+    }
+    return false;
+}
 
 static void make_text(void)
 {
@@ -233,13 +264,13 @@ int main(int argc, char **argv)
     loss = xfloats(batch.n_tokens);
     for (int w = -1; w < opt.windows; w++) /* the first warms up */
         for (size_t i = 0; i < N_PARTS; i++)
-            if (strstr(opt.only, parts[i].name)) {
+            if (wanted(&parts[i])) {
                 infer = held[parts[i].quantize];
                 rates[i][w < 0 ? 0 : w] = parts[i].run();
             }
     n = (size_t)opt.windows;
     for (size_t i = 0; i < N_PARTS; i++) {
-        if (!strstr(opt.only, parts[i].name))
+        if (!wanted(&parts[i]))
             continue;
         qsort(rates[i], n, sizeof rates[i][0], by_value);
         printf("%-22s %9.0f tokens/s\n", parts[i].what, rates[i][n / 2]);

@@ -28,9 +28,9 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "base/xalloc.h"
+#include "learner/block.h"
 #include "learner/hot.h"
 #include "learner/ops.h"
 #include "learner/packed.h"
@@ -39,7 +39,6 @@
 #define BLOCK 48
 #define ATTEND 12
 #define HEAD_COLUMNS 1024 /* of the vocabulary at a time */
-#define HUGE_PAGE ((size_t)2 << 20)
 
 struct layer {
     float *attn_norm, *ffn_norm, *q_norm, *k_norm;
@@ -124,23 +123,6 @@ static size_t place_all(struct frozen *f, char *block)
     return used;
 }
 
-/* Zeroed. Megabytes that every token walks through are worth large pages. */
-static char *large_block(size_t n_bytes)
-{
-    size_t padded = (n_bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
-    char *p;
-
-    if (n_bytes < 2 * HUGE_PAGE)
-        return (char *)xfloats(n_bytes / sizeof(float));
-    p = aligned_alloc(HUGE_PAGE, padded);
-    BUG_ON(!p);
-#ifdef MADV_HUGEPAGE
-    (void)madvise(p, padded, MADV_HUGEPAGE);
-#endif
-    memset(p, 0, padded);
-    return p;
-}
-
 struct frozen *frozen_create(const struct model *m, bool bytes)
 {
     struct frozen *f = xcalloc(1, sizeof *f);
@@ -163,7 +145,7 @@ struct frozen *frozen_create(const struct model *m, bool bytes)
     f->context_cap = packed_columns((size_t)s->context);
     f->layers = xcalloc((size_t)s->layers, sizeof *f->layers);
     f->n_bytes = place_all(f, NULL);
-    f->block = large_block(f->n_bytes);
+    f->block = block_large(f->n_bytes);
     place_all(f, f->block);
     return f;
 }
@@ -628,7 +610,7 @@ static void need_cache(struct frozen_work *w, size_t n_spans, size_t n_floats)
     }
     if (n_floats > w->cap_cache) {
         free(w->cache);
-        w->cache = xfloats(n_floats);
+        w->cache = block_large(n_floats * sizeof *w->cache);
         w->cap_cache = n_floats;
     }
 }

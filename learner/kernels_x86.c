@@ -109,8 +109,13 @@ AVX512 INLINE void f32_tile_512(const struct tile *t, const size_t rows,
             sums[i][j] = _mm512_setzero_ps();
     for (size_t k = 0; k < t->p->in; k++) {
 #pragma GCC unroll 4
-        for (size_t j = 0; j < panels; j++)
-            v[j] = _mm512_loadu_ps(w + j * w_stride + k * PANEL);
+        for (size_t j = 0; j < panels; j++) {
+            const float *at = w + j * w_stride + k * PANEL;
+
+            v[j] = _mm512_loadu_ps(at);
+            if (rows == 1 && panels == 4)
+                _mm_prefetch((const char *)(at + 4 * w_stride), _MM_HINT_T1);
+        }
 #pragma GCC unroll 6
         for (size_t i = 0; i < rows; i++) {
             __m512 one = _mm512_set1_ps(x[i * x_stride + k]);
@@ -139,6 +144,8 @@ AVX512 void kernels_f32_avx512(const struct kernel_rows *r,
 
     for (size_t panels; t.at < p->n_panels; t.at += panels) {
         panels = p->n_panels - t.at < 4 ? p->n_panels - t.at : 4;
+        if (r->n == 1 && p->in <= 64)
+            panels = 1;
         t.i = 0;
         for (size_t rows; t.i < r->n; t.i += rows) {
             rows = rows_of_tile(r->n - t.i);

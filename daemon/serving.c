@@ -27,10 +27,14 @@ static void free_infer(void *object)
     infer_free(object);
 }
 
-struct serving *serving_create(struct catalog *catalog)
+struct serving *serving_create(struct catalog *catalog,
+                               const struct infer_options *options)
 {
     struct serving *s = xcalloc(1, sizeof *s);
 
+    infer_options_default(&s->options);
+    if (options)
+        s->options = *options;
     s->catalog = catalog;
     s->current = current_create(free_infer, KEPT);
     pthread_mutex_init(&s->loading, NULL);
@@ -51,6 +55,11 @@ void serving_free(struct serving *s)
     current_free(s->current);
     pthread_mutex_destroy(&s->loading);
     free(s);
+}
+
+const struct infer_options *serving_options(const struct serving *s)
+{
+    return &s->options;
 }
 
 static int load_labels(struct serving *s, int64_t version,

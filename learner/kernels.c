@@ -40,6 +40,16 @@ static void f32_plain(const struct kernel_rows *r,
         f32_panel(r, p, panel);
 }
 
+static void add_fours(int32_t *sums, const int8_t *w, const int8_t *q)
+{
+    int q0 = q[0], q1 = q[1], q2 = q[2], q3 = q[3];
+
+#pragma omp simd
+    for (size_t j = 0; j < PANEL; j++)
+        sums[j] += q0 * w[4 * j] + q1 * w[4 * j + 1] + q2 * w[4 * j + 2] +
+                   q3 * w[4 * j + 3];
+}
+
 static void s8_panel(const struct kernel_rows *r,
                      const struct kernel_panels *p, size_t panel)
 {
@@ -51,9 +61,7 @@ static void s8_panel(const struct kernel_rows *r,
         float y[PANEL];
 
         for (size_t k = 0; k < p->in; k += 4)
-            for (size_t j = 0; j < PANEL; j++)
-                for (size_t b = 0; b < 4; b++)
-                    sums[j] += q[k + b] * w[k * PANEL + 4 * j + b];
+            add_fours(sums, w + k * PANEL, q + k);
         for (size_t j = 0; j < PANEL; j++)
             y[j] = (float)sums[j] *
                    (r->q_scale[i] * p->w8_scale[panel * PANEL + j]);

@@ -231,7 +231,7 @@ static int open_all(void **state)
     publish(0, 1);
     publish(1, 2);
     status_board_init(&board);
-    serving = serving_create(catalog);
+    serving = serving_create(catalog, NULL);
     serving_prepare(serving, &shape, tokenizer);
     control = control_create(leave_waiting, carry_out, NULL);
     serve(2);
@@ -1068,7 +1068,7 @@ static void test_not_ready(void **state)
 
     (void)state;
     stop();
-    serving = serving_create(catalog);
+    serving = serving_create(catalog, NULL);
     serving_prepare(serving, &shape, tokenizer);
     start("127.0.0.1:0", NULL);
     check_ok(get("/healthz"));

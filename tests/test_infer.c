@@ -594,6 +594,41 @@ static void test_seeds(void **state)
     infer_completion_release(&other);
 }
 
+/* Held as int8: less memory, the same bytes each time, near the float one. */
+static void test_int8(void **state)
+{
+    struct infer_options o = {.quantize = INFER_INT8};
+    struct infer_sampling s = greedy(40);
+    struct infer_completion a, b;
+    struct infer_score float_score, score;
+    struct infer *f;
+
+    (void)state;
+    assert_int_equal(infer_create(&shape, tokenizer, &weights, &head, &labels,
+                                  &o, &f, NULL),
+                     0);
+    assert_int_equal(infer_quantized(f), INFER_INT8);
+    assert_int_equal(infer_quantized(infer), INFER_FLOAT);
+    assert_true(infer_bytes(f) < model->n_params * sizeof(float));
+    s.temperature = 1.0f;
+    s.n_logprobs = 2;
+    complete(f, "seed", &s, &a);
+    complete(f, "seed", &s, &b);
+    expect_same_ids(&a.tokens, &b.tokens);
+    assert_memory_equal(a.logprobs, b.logprobs,
+                        a.tokens.n * sizeof *a.logprobs);
+    infer_completion_release(&a);
+    infer_completion_release(&b);
+    assert_int_equal(infer_score(infer, text, sizeof text - 1, false,
+                                 &float_score, NULL),
+                     0);
+    assert_int_equal(
+        infer_score(f, text, sizeof text - 1, false, &score, NULL), 0);
+    assert_true(score.nats != float_score.nats);
+    assert_true(fabs(score.nats / float_score.nats - 1.0) < 0.02);
+    infer_free(f);
+}
+
 /* Three ways to say that only the most likely token may come. */
 static void test_same_as_greedy(void **state)
 {
@@ -1201,6 +1236,7 @@ int main(void)
         cmocka_unit_test(test_own_mark),
         cmocka_unit_test(test_logprobs),
         cmocka_unit_test(test_seeds),
+        cmocka_unit_test(test_int8),
         cmocka_unit_test(test_same_as_greedy),
         cmocka_unit_test(test_draws),
         cmocka_unit_test(test_characters),

@@ -113,6 +113,9 @@ EXTRA_DIST += learner/unicode_classes.py tests/compat_tokenizer.py \
 EXTRA_PROGRAMS += bench/bench_serve
 bench_bench_serve_SOURCES = bench/bench_serve.c
 bench_bench_serve_LDADD = $(LEARNER_LIBS)
+EXTRA_PROGRAMS += bench/bench_products
+bench_bench_products_SOURCES = bench/bench_products.c
+bench_bench_products_LDADD = $(LEARNER_LIBS)
 
 # What a stream teaches, and what is forgotten: `make bench/bench_learn`.
 EXTRA_PROGRAMS += bench/bench_learn

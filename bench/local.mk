@@ -26,6 +26,16 @@ EXTRA_PROGRAMS += bench/bench_learn
 bench_bench_learn_SOURCES = bench/bench_learn.c
 bench_bench_learn_LDADD = learner/liblearner.a $(REPLAY_LIBS) $(LEARNER_LIBS)
 
+# The products that answer, alone, by kernels: `make bench/bench_products`.
+EXTRA_PROGRAMS += bench/bench_products
+bench_bench_products_SOURCES = bench/bench_products.c
+bench_bench_products_LDADD = $(LEARNER_LIBS)
+
+# What a version answers on one thread, in turns: `make bench/bench_serve`.
+EXTRA_PROGRAMS += bench/bench_serve
+bench_bench_serve_SOURCES = bench/bench_serve.c
+bench_bench_serve_LDADD = $(LEARNER_LIBS)
+
 # The whole daemon; and beside PyTorch: by hand.
 EXTRA_DIST += bench/measure.py bench/compare_pytorch.py
 

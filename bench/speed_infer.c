@@ -68,7 +68,7 @@ static int make_infer(const struct model_shape *shape,
     if (rc)
         return rc;
     add_weights(m, tokenizer_end_of_text(tokenizer), &weights);
-    rc = infer_create(shape, tokenizer, &weights, NULL, NULL, infer, err);
+    rc = infer_create(shape, tokenizer, &weights, NULL, NULL, NULL, infer, err);
     tensor_list_release(&weights);
     model_free(m);
     return rc;

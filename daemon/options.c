@@ -82,6 +82,13 @@ void options_learner(const struct conf *conf, const struct model_shape *shape,
     out->head.seed = (uint64_t)l->seed;
 }
 
+void options_infer(const struct conf *conf, struct infer_options *out)
+{
+    infer_options_default(out);
+    if (conf->serve.quantize == CONF_QUANTIZE_INT8)
+        out->quantize = INFER_INT8;
+}
+
 void options_replay(const struct conf *conf, enum replay_kind kind,
                     struct replay_options *out)
 {

@@ -11,6 +11,7 @@
 
 #include "base/model_shape.h"
 #include "conf/conf.h"
+#include "learner/infer.h"
 #include "learner/learner.h"
 #include "replay/replay.h"
 
@@ -25,6 +26,8 @@ float options_rate(const struct conf *conf, const struct model_shape *shape);
 void options_learner(const struct conf *conf, const struct model_shape *shape,
                      const struct tokenizer *tokenizer, int threads,
                      int shards, struct learner_options *out);
+
+void options_infer(const struct conf *conf, struct infer_options *out);
 
 void options_replay(const struct conf *conf, enum replay_kind kind,
                     struct replay_options *out);

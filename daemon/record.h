@@ -6,6 +6,10 @@
  * the stateless checks. What fails gets a reason and still travels to the
  * trainer, in its place in the stream, to be counted and quarantined there.
  *
+ * A record is one block of memory, with room for what is decoded of the value
+ * behind it, and a second one for the n-grams: it is made by one thread and
+ * freed by another, where each block costs.
+ *
  * Owner:   whoever holds it; the queue hands it over
  * Threads: one at a time
  */
@@ -17,6 +21,7 @@
 #include <stdint.h>
 
 #include "conf/conf.h"
+#include "learner/grams.h"
 
 enum record_kind {
     RECORD_DATA, /* a message or a line */
@@ -33,27 +38,36 @@ struct record {
     int64_t offset;
     int64_t first_offset; /* RECORD_HOLE only */
     int64_t time_ms;      /* event time; Kafka's or 0 until parsed */
-    char *value;          /* as it came, n_bytes and a NUL; NULL for null */
+    const char *value;    /* as it came, n_bytes and a NUL; NULL for null */
     size_t n_bytes;
     uint64_t value_hash;  /* XXH3 of value */
 
     const char *reason; /* NULL: good. Else a word of the quarantine:
                            null, empty, too_long, not_utf8, not_json, no_text,
                            bad_field */
-    char *text;         /* to learn from; with prompt: the completion. May be
-                           value itself */
+    const char *text;   /* to learn from; with prompt: the completion. May lie
+                           in value: no NUL behind it */
     size_t text_bytes;
-    char *prompt; /* or NULL */
+    const char *prompt; /* or NULL; like text */
     size_t prompt_bytes;
-    char *label; /* or NULL */
-    char *domain; /* never NULL when good: field, header or topic */
-    char *id;     /* or NULL */
+    const char *label;  /* or NULL */
+    const char *domain; /* never NULL when good: field, header or topic */
+    const char *id;     /* or NULL */
+    uint32_t *grams;    /* n_grams hashes of text, or NULL: not asked for */
+    size_t n_grams;
+
+    char *room; /* for what is decoded: what is left of it */
+    size_t memory;
 };
 
 /* Bytes of a label, a domain or an id; a longer one is a bad_field. */
 #define RECORD_NAME_MAX 255
 
+/* For holes and ends: no value. */
 struct record *record_create(enum record_kind kind);
+
+/* RECORD_DATA with a copy of the value, which may be NULL. */
+struct record *record_create_data(const char *value, size_t n_bytes);
 void record_free(struct record *r);
 
 /*
@@ -62,9 +76,11 @@ void record_free(struct record *r);
  *   domain  the Kafka header `domain`, or NULL; the topic is the last resort.
  *           A file's records fall back to the file's name without folders
  *           and endings.
+ *   grams   preset linear: the caller's list to work with; else NULL
  */
 void record_parse(struct record *r, enum conf_format format,
-                  size_t max_bytes, const char *domain);
+                  size_t max_bytes, const char *domain,
+                  struct gram_list *grams);
 
 size_t record_memory(const struct record *r); /* bytes it takes */
 

@@ -82,8 +82,19 @@ void source_release(struct source *s)
 {
     free((char *)s->options.data_dir);
     free((char *)s->options.store_id);
+    gram_list_release(&s->grams);
     pthread_cond_destroy(&s->changed);
     pthread_mutex_destroy(&s->mutex);
+}
+
+void source_parse(struct source *s, struct record *r, const char *domain)
+{
+    const struct conf *conf = s->options.conf;
+    bool linear = conf->model.preset == CONF_PRESET_LINEAR;
+
+    record_parse(r, conf->source.format,
+                 (size_t)conf->source.max_record_bytes, domain,
+                 linear ? &s->grams : NULL);
 }
 
 static const char *state_name(enum source_state state)

@@ -79,15 +79,13 @@ static int teardown(void **state)
 static int add_full(struct world *w, int32_t partition, int64_t offset,
                     const char *value, struct err *err)
 {
-    struct record *rec = record_create(RECORD_DATA);
+    struct record *rec = record_create_data(value, strlen(value));
 
     rec->topic = "text";
     rec->partition = partition;
     rec->offset = offset;
-    rec->value = xstrdup(value);
-    rec->n_bytes = strlen(value);
     rec->value_hash = (uint64_t)offset + 1000;
-    record_parse(rec, CONF_FORMAT_AUTO, 65536, NULL);
+    record_parse(rec, CONF_FORMAT_AUTO, 65536, NULL, NULL);
     return intake_add(w->in, rec, w->step, err);
 }
 

@@ -18,11 +18,11 @@
 
 static struct record *numbered(int64_t offset, size_t n_bytes)
 {
-    struct record *r = record_create(RECORD_DATA);
+    char *value = xcalloc(n_bytes + 1, 1);
+    struct record *r = record_create_data(value, n_bytes);
 
+    free(value);
     r->offset = offset;
-    r->n_bytes = n_bytes;
-    r->value = xcalloc(n_bytes + 1, 1);
     return r;
 }
 

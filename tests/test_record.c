@@ -20,17 +20,11 @@
 static struct record *parse_bytes(enum conf_format format, const char *value,
                                   size_t n_bytes, const char *domain)
 {
-    struct record *r = record_create(RECORD_DATA);
+    struct record *r = record_create_data(value, n_bytes);
 
     r->topic = "topic";
     r->time_ms = 7;
-    if (value) {
-        r->value = xmalloc(n_bytes + 1);
-        memcpy(r->value, value, n_bytes);
-        r->value[n_bytes] = '\0';
-        r->n_bytes = n_bytes;
-    }
-    record_parse(r, format, MAX_BYTES, domain);
+    record_parse(r, format, MAX_BYTES, domain, NULL);
     return r;
 }
 

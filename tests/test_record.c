@@ -122,9 +122,10 @@ static void test_pair(void **state)
 
     (void)state;
     assert_null(r->reason);
-    assert_string_equal(r->prompt, "ab");
     assert_int_equal(r->prompt_bytes, 2);
-    assert_string_equal(r->text, "c");
+    assert_memory_equal(r->prompt, "ab", 2);
+    assert_int_equal(r->text_bytes, 1);
+    assert_memory_equal(r->text, "c", 1);
     assert_int_equal(r->time_ms, 7);
     record_free(r);
 }
@@ -173,6 +174,78 @@ static void test_lengths(void **state)
     }
 }
 
+/* All that can be in the room at once: every string decoded, names as long as
+ * they may be, and the topic behind a value that is no JSON after all. */
+static void test_room(void **state)
+{
+    static const char *const ends[] = {"}", ",", "\\"};
+    char topic[RECORD_NAME_MAX + 2], value[3 * 6 * RECORD_NAME_MAX + 64];
+
+    (void)state;
+    memset(topic, 't', RECORD_NAME_MAX + 1);
+    for (size_t k = 0; k < sizeof ends / sizeof *ends; k++) {
+        size_t n = (size_t)sprintf(value, "{\"text\":\"\\n");
+        struct record *r;
+
+        for (int i = 0; i < RECORD_NAME_MAX; i++)
+            value[n++] = 'x';
+        n += (size_t)sprintf(value + n, "\",\"label\":\"");
+        for (int i = 0; i < RECORD_NAME_MAX; i++)
+            value[n++] = k ? 'l' : '/';
+        n += (size_t)sprintf(value + n, "\",\"id\":\"\\/");
+        for (int i = 1; i < RECORD_NAME_MAX; i++)
+            value[n++] = 'i';
+        n += (size_t)sprintf(value + n, "\"%s", ends[k]);
+        topic[RECORD_NAME_MAX] = '\0';
+        r = record_create_data(value, n);
+        r->topic = topic;
+        record_parse(r, CONF_FORMAT_AUTO, MAX_BYTES, NULL, NULL);
+        assert_null(r->reason);
+        assert_string_equal(r->domain, topic);
+        assert_int_equal(r->label != NULL, k == 0);
+        if (k == 0)
+            assert_int_equal(strlen(r->id), RECORD_NAME_MAX);
+        else
+            assert_int_equal(r->text_bytes, n);
+        record_free(r);
+        topic[RECORD_NAME_MAX] = 't';
+        r = record_create_data(value, n);
+        topic[RECORD_NAME_MAX + 1] = '\0';
+        r->topic = topic;
+        record_parse(r, CONF_FORMAT_AUTO, MAX_BYTES, NULL, NULL);
+        assert_string_equal(r->reason, "bad_field");
+        record_free(r);
+    }
+}
+
+/* The hashes are those of the decoded text. */
+static void test_grams(void **state)
+{
+    const char *json = "{\"text\":\"one\\ttwo\",\"label\":\"l\"}";
+    struct gram_list work = GRAM_LIST_INIT, expected = GRAM_LIST_INIT;
+    struct record *r;
+
+    (void)state;
+    gram_list_add_text(&expected, "one two", 7);
+    assert_int_equal(expected.n, 3);
+    for (int again = 0; again < 2; again++) {
+        r = record_create_data(json, strlen(json));
+        record_parse(r, CONF_FORMAT_AUTO, MAX_BYTES, "d", &work);
+        assert_null(r->reason);
+        assert_int_equal(r->n_grams, expected.n);
+        assert_memory_equal(r->grams, expected.items,
+                            expected.n * sizeof *r->grams);
+        record_free(r);
+    }
+    r = record_create_data("{\"text\":7}", 10);
+    record_parse(r, CONF_FORMAT_JSON, MAX_BYTES, "d", &work);
+    assert_non_null(r->reason);
+    assert_null(r->grams);
+    record_free(r);
+    gram_list_release(&work);
+    gram_list_release(&expected);
+}
+
 /* Nesting that would exhaust a recursive parser's stack is no JSON. */
 static void test_depth(void **state)
 {
@@ -199,6 +272,7 @@ int main(void)
         cmocka_unit_test(test_verdicts), cmocka_unit_test(test_fields),
         cmocka_unit_test(test_pair),     cmocka_unit_test(test_domain),
         cmocka_unit_test(test_lengths),  cmocka_unit_test(test_depth),
+        cmocka_unit_test(test_room),     cmocka_unit_test(test_grams),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

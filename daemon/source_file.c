@@ -485,6 +485,7 @@ static void *run(void *arg)
     struct source_file *f = arg;
     struct order o = {.is_set = false};
 
+    pthread_setname_np(pthread_self(), "source");
     while (take_order(f, &o)) {
         if (o.is_set)
             carry_out(f, &o);

@@ -635,6 +635,7 @@ static void *run(void *arg)
     struct trainer *t = arg;
     struct err err = ERR_INIT;
 
+    pthread_setname_np(pthread_self(), "trainer");
     if (begin(t, &err) != 0)
         fatal(t, &err);
     show_state(t, false);

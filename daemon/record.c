@@ -7,7 +7,12 @@
  *     struct record | value NUL | room: what is decoded, and names, each NUL
  *
  * The room is as long as the value and a name: decoded strings are no longer
- * than what they are made of, and a name's NUL goes where a quote was.
+ * than what they are made of, and a name's NUL goes where a quote was. The
+ * n-grams are another piece, of the same block or the next.
+ *
+ * A block counts the pieces that are still needed. While its maker carves from
+ * it the count is too large by CARVING, so that only giving back is atomic;
+ * what was given is settled when the maker leaves it.
  *
  * With format auto a value is JSON when it parses as an object with a string
  * `text`, or with strings `prompt` and `completion`; everything else is text
@@ -19,6 +24,8 @@
 #include "daemon/record.h"
 
 #include <math.h>
+#include <stdatomic.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,14 +42,82 @@ struct record *record_create(enum record_kind kind)
     return r;
 }
 
-struct record *record_create_data(const char *value, size_t n_bytes)
+/* --- blocks ------------------------------------------------------------- */
+
+#define BLOCK_BYTES ((size_t)64 << 10)
+#define ALIGNMENT _Alignof(max_align_t)
+#define CARVING (SIZE_MAX / 2)
+
+struct record_block {
+    atomic_size_t needed;
+    size_t used, size; /* of bytes */
+    max_align_t bytes[];
+};
+
+static void give_back(struct record_block *b, size_t n)
+{
+    if (b && atomic_fetch_sub(&b->needed, n) == n)
+        free(b);
+}
+
+static void leave_block(struct record_maker *m)
+{
+    give_back(m->block, CARVING - m->given);
+    m->block = NULL;
+    m->given = 0;
+}
+
+static void next_block(struct record_maker *m, size_t at_least)
+{
+    size_t size = at_least > BLOCK_BYTES ? at_least : BLOCK_BYTES;
+    struct record_block *b = xmalloc(sizeof *b + size);
+
+    leave_block(m);
+    atomic_init(&b->needed, CARVING);
+    b->used = 0;
+    b->size = size;
+    m->block = b;
+}
+
+/* A piece of n bytes, and the block to give it back to. */
+static void *carve(struct record_maker *m, size_t n, struct record_block **of)
+{
+    char *piece;
+
+    n = (n + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    if (!m->block || m->block->size - m->block->used < n)
+        next_block(m, n);
+    piece = (char *)m->block->bytes + m->block->used;
+    m->block->used += n;
+    m->given++;
+    *of = m->block;
+    return piece;
+}
+
+void record_maker_init(struct record_maker *m, bool hashes)
+{
+    *m = (struct record_maker){.hashes = hashes, .grams = GRAM_LIST_INIT};
+}
+
+void record_maker_release(struct record_maker *m)
+{
+    leave_block(m);
+    gram_list_release(&m->grams);
+}
+
+/* --- records ------------------------------------------------------------ */
+
+struct record *record_create_data(struct record_maker *m, const char *value,
+                                  size_t n_bytes)
 {
     size_t memory = sizeof(struct record) + 2 * (n_bytes + 1) +
                     RECORD_NAME_MAX + 1;
-    struct record *r = xmalloc(memory);
+    struct record_block *block;
+    struct record *r = carve(m, memory, &block);
     char *copy = (char *)(r + 1);
 
-    *r = (struct record){.kind = RECORD_DATA, .memory = memory};
+    *r = (struct record){
+        .kind = RECORD_DATA, .memory = memory, .block = block};
     if (value) {
         memcpy(copy, value, n_bytes);
         copy[n_bytes] = '\0';
@@ -55,10 +130,15 @@ struct record *record_create_data(const char *value, size_t n_bytes)
 
 void record_free(struct record *r)
 {
+    struct record_block *block = r ? r->block : NULL;
+
     if (!r)
         return;
-    free(r->grams);
-    free(r);
+    give_back(r->grams_block, 1);
+    if (block)
+        give_back(block, 1);
+    else
+        free(r);
 }
 
 size_t record_memory(const struct record *r)
@@ -205,18 +285,26 @@ static bool fall_back(struct record *r, const char *domain)
     return true;
 }
 
-static void find_grams(struct record *r, struct gram_list *list)
+static void find_grams(struct record_maker *m, struct record *r)
 {
-    list->n = 0;
-    gram_list_add_text(list, r->text, r->text_bytes);
-    r->grams = xmemdup(list->items, list->n * sizeof *list->items);
-    r->n_grams = list->n;
-    r->memory += list->n * sizeof *list->items;
+    size_t bytes;
+    uint32_t *grams;
+
+    m->grams.n = 0;
+    gram_list_add_text(&m->grams, r->text, r->text_bytes);
+    bytes = m->grams.n * sizeof *grams;
+    if (bytes == 0)
+        return;
+    grams = carve(m, bytes, &r->grams_block);
+    memcpy(grams, m->grams.items, bytes);
+    r->grams = grams;
+    r->n_grams = m->grams.n;
+    r->memory += bytes;
 }
 
-void record_parse(struct record *r, enum conf_format format,
-                  size_t max_bytes, const char *domain,
-                  struct gram_list *grams)
+void record_parse(struct record_maker *m, struct record *r,
+                  enum conf_format format, size_t max_bytes,
+                  const char *domain)
 {
     if (!r->reason)
         r->reason = check_value(r, max_bytes);
@@ -224,6 +312,6 @@ void record_parse(struct record *r, enum conf_format format,
         r->reason = parse_value(r, format, max_bytes);
     if (!r->reason && !fall_back(r, domain))
         r->reason = "bad_field";
-    if (!r->reason && grams)
-        find_grams(r, grams);
+    if (!r->reason && m->hashes)
+        find_grams(m, r);
 }

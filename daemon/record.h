@@ -6,9 +6,9 @@
  * the stateless checks. What fails gets a reason and still travels to the
  * trainer, in its place in the stream, to be counted and quarantined there.
  *
- * A record is one block of memory, with room for what is decoded of the value
- * behind it, and a second one for the n-grams: it is made by one thread and
- * freed by another, where each block costs.
+ * Records are made by one thread and freed by another, where each malloc
+ * costs: a maker carves them, with all that they point to, from blocks of
+ * many. A block goes with the last record in it.
  *
  * Owner:   whoever holds it; the queue hands it over
  * Threads: one at a time
@@ -22,6 +22,8 @@
 
 #include "conf/conf.h"
 #include "learner/grams.h"
+
+struct record_block; /* fields are in record.c */
 
 enum record_kind {
     RECORD_DATA, /* a message or a line */
@@ -53,12 +55,24 @@ struct record {
     const char *label;  /* or NULL */
     const char *domain; /* never NULL when good: field, header or topic */
     const char *id;     /* or NULL */
-    uint32_t *grams;    /* n_grams hashes of text, or NULL: not asked for */
+    const uint32_t *grams; /* n_grams hashes of text, or NULL */
     size_t n_grams;
 
     char *room; /* for what is decoded: what is left of it */
     size_t memory;
+    struct record_block *block, *grams_block; /* where they lie, or NULL */
 };
+
+/* Makes records; one for each reading thread. */
+struct record_maker {
+    bool hashes;            /* also makes grams */
+    struct gram_list grams; /* of the record at hand */
+    struct record_block *block;
+    size_t given; /* pieces of it */
+};
+
+void record_maker_init(struct record_maker *m, bool hashes);
+void record_maker_release(struct record_maker *m); /* records live on */
 
 /* Bytes of a label, a domain or an id; a longer one is a bad_field. */
 #define RECORD_NAME_MAX 255
@@ -67,7 +81,8 @@ struct record {
 struct record *record_create(enum record_kind kind);
 
 /* RECORD_DATA with a copy of the value, which may be NULL. */
-struct record *record_create_data(const char *value, size_t n_bytes);
+struct record *record_create_data(struct record_maker *m, const char *value,
+                                  size_t n_bytes);
 void record_free(struct record *r);
 
 /*
@@ -76,11 +91,10 @@ void record_free(struct record *r);
  *   domain  the Kafka header `domain`, or NULL; the topic is the last resort.
  *           A file's records fall back to the file's name without folders
  *           and endings.
- *   grams   preset linear: the caller's list to work with; else NULL
  */
-void record_parse(struct record *r, enum conf_format format,
-                  size_t max_bytes, const char *domain,
-                  struct gram_list *grams);
+void record_parse(struct record_maker *m, struct record *r,
+                  enum conf_format format, size_t max_bytes,
+                  const char *domain);
 
 size_t record_memory(const struct record *r); /* bytes it takes */
 

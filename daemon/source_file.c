@@ -315,7 +315,8 @@ static bool push(struct source_file *f, struct record *r)
 
 static bool deliver(struct source_file *f, const struct line *line)
 {
-    struct record *r = record_create_data(line->bytes, line->n_bytes);
+    struct record *r =
+        record_create_data(&f->base.maker, line->bytes, line->n_bytes);
 
     r->value_hash = checksum_xxh3(line->bytes, line->n_bytes, 0);
     if (line->too_long)

@@ -35,7 +35,7 @@ struct source {
     char reason[256];
     int64_t gaps;
     _Atomic int64_t records_read, dead_lettered;
-    struct gram_list grams; /* the reading thread's: of the record at hand */
+    struct record_maker maker; /* the reading thread's */
 };
 
 /* One of the two, by source.type. */

@@ -528,8 +528,9 @@ static struct record *make_record(struct source_kafka *k,
 {
     const struct conf_source *conf = &k->base.options.conf->source;
     size_t max_bytes = (size_t)conf->max_record_bytes;
-    struct record *r = record_create_data(
-        m->payload, m->len < max_bytes ? m->len : max_bytes);
+    struct record *r =
+        record_create_data(&k->base.maker, m->payload,
+                           m->len < max_bytes ? m->len : max_bytes);
     char *domain = domain_header(m);
     int64_t time_ms = rd_kafka_message_timestamp(m, NULL);
 

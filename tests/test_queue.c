@@ -19,8 +19,12 @@
 static struct record *numbered(int64_t offset, size_t n_bytes)
 {
     char *value = xcalloc(n_bytes + 1, 1);
-    struct record *r = record_create_data(value, n_bytes);
+    struct record_maker m;
+    struct record *r;
 
+    record_maker_init(&m, false);
+    r = record_create_data(&m, value, n_bytes);
+    record_maker_release(&m);
     free(value);
     r->offset = offset;
     return r;

@@ -417,6 +417,8 @@ static void advance_front(struct intake *in, size_t count,
 
     if (w->next == 0)
         decide_front(in, refused, step);
+    else
+        progress_continue(p, step, w->partition_id, w->rec->offset);
     q->next_offset = w->rec->offset;
     q->last_learned = w->rec->offset;
     q->last_hash = w->rec->value_hash;

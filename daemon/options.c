@@ -100,6 +100,44 @@ void options_replay(const struct conf *conf, enum replay_kind kind,
         out->kept_bytes = (int64_t)LINEAR_KEPT_BYTES;
 }
 
+json_t *options_settings(const struct conf *conf)
+{
+    static const char *const keys[] = {
+        "source.format",
+        "source.max_record_bytes",
+        "source.bad_record",
+        "model.preset",
+        "model.max_domains",
+        "model.max_labels",
+        "learner.seed",
+        "learner.batch_tokens",
+        "learner.optimizer.lr",
+        "learner.optimizer.warmup_steps",
+        "learner.optimizer.weight_decay",
+        "learner.optimizer.clip_norm",
+        "learner.ewc.enabled",
+        "learner.ewc.lambda",
+        "learner.ewc.decay",
+        "learner.ewc.consolidate",
+        "learner.replay.enabled",
+        "learner.replay.ratio",
+        "learner.replay.adaptive",
+        "learner.replay.capacity",
+        "learner.replay.balance",
+        "learner.holdout.fraction",
+        "learner.holdout.capacity",
+    };
+    json_t *settings = json_object();
+
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        char *value = conf_text(conf, keys[i]);
+
+        json_object_set_new(settings, keys[i], json_string(value));
+        free(value);
+    }
+    return settings;
+}
+
 int options_cores(void)
 {
     cpu_set_t set;

@@ -7,6 +7,8 @@
 #ifndef MNEME_DAEMON_OPTIONS_H
 #define MNEME_DAEMON_OPTIONS_H
 
+#include <jansson.h>
+
 #include "base/model_shape.h"
 #include "conf/conf.h"
 #include "learner/learner.h"
@@ -26,6 +28,10 @@ void options_learner(const struct conf *conf, const struct model_shape *shape,
 
 void options_replay(const struct conf *conf, enum replay_kind kind,
                     struct replay_options *out);
+
+/* The settings that decide what is learned from given records, by their keys,
+ * as text: a version keeps them, so that it can be learned again. */
+json_t *options_settings(const struct conf *conf);
 
 /* Cores this process may use. */
 int options_cores(void);

@@ -339,10 +339,14 @@ static void recover(struct trainer *t, const struct err *cause)
 
 /* --- other settings while it runs --------------------------------------- */
 
+/* A version keeps the settings that it was learned with: what was learned with
+ * the old ones gets its own first. */
 static void take_reload(struct trainer *t)
 {
     pthread_mutex_lock(&t->mutex);
     if (t->next) {
+        if (t->l->learner && !t->held)
+            publish_now(t);
         publisher_wait(t->options.publisher);
         conf_reload_apply(t->now, t->next);
         if (t->l->learner) {

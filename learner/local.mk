@@ -18,6 +18,7 @@ learner_liblearner_a_SOURCES = \
 	learner/optim.c learner/optim.h \
 	learner/pretoken.c learner/pretoken.h \
 	learner/sample.c learner/sample.h \
+	learner/spent.c learner/spent.h \
 	learner/tokenizer.c learner/tokenizer.h learner/tokenizer_impl.h \
 	learner/tokenizer_json.c learner/tokenizer_train.c \
 	learner/unicode_classes.c learner/unicode_classes.h \
@@ -84,16 +85,5 @@ tests_test_tokenizer_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_tokenizer_LDADD = $(LEARNER_LIBS) $(CMOCKA_LIBS)
 endif
 
-# Timings: `make bench/bench_train`, and beside it in PyTorch
-# bench/compare_pytorch.py.
-EXTRA_PROGRAMS = bench/bench_train
-bench_bench_train_SOURCES = bench/bench_train.c
-bench_bench_train_LDADD = $(LEARNER_LIBS)
 EXTRA_DIST += learner/unicode_classes.py tests/compat_tokenizer.py \
-	bench/compare_pytorch.py \
 	tests/data/model_reference.py tests/data/model_reference.txt
-
-# What a stream teaches, and what is forgotten: `make bench/bench_learn`.
-EXTRA_PROGRAMS += bench/bench_learn
-bench_bench_learn_SOURCES = bench/bench_learn.c
-bench_bench_learn_LDADD = learner/liblearner.a $(REPLAY_LIBS) $(LEARNER_LIBS)

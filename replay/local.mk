@@ -5,7 +5,8 @@ replay_libreplay_a_SOURCES = \
 	replay/replay_db.c replay/replay_db.h \
 	replay/row.c replay/row.h \
 	replay/sampler.c replay/sampler.h \
-	replay/tiers.c replay/tiers.h
+	replay/tiers.c replay/tiers.h replay/tiers_private.h \
+	replay/tiers_state.c
 
 REPLAY_LIBS = replay/libreplay.a $(BASE_LIBS) $(SQLITE_LIBS)
 
@@ -25,8 +26,3 @@ tests_test_replay_SOURCES = tests/test_replay.c
 tests_test_replay_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_replay_LDADD = $(REPLAY_LIBS) $(CMOCKA_LIBS)
 endif
-
-# Timings: `make bench/bench_replay`.
-EXTRA_PROGRAMS += bench/bench_replay
-bench_bench_replay_SOURCES = bench/bench_replay.c
-bench_bench_replay_LDADD = $(REPLAY_LIBS)

@@ -541,3 +541,9 @@ int replay_index_keys(const struct tensor_list *index, enum replay_kind kind,
     return tiers_index_keys(index, replay_db_prefix(kind), keys, domains, n,
                             err);
 }
+
+int replay_index_branch(const struct tensor_list *index, enum replay_kind kind,
+                        int64_t *branch, struct err *err)
+{
+    return tiers_index_branch(index, replay_db_prefix(kind), branch, err);
+}

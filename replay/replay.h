@@ -184,4 +184,8 @@ int replay_index_keys(const struct tensor_list *index, enum replay_kind kind,
                       const int64_t **keys, const int64_t **domains,
                       size_t *n, struct err *err);
 
+/* The branch that an exported index was on when it was taken. */
+int replay_index_branch(const struct tensor_list *index, enum replay_kind kind,
+                        int64_t *branch, struct err *err);
+
 #endif

@@ -51,7 +51,7 @@ struct tiers_entry {
     bool recent; /* in the ring */
 };
 
-struct tiers; /* fields are in tiers.c */
+struct tiers; /* fields are in tiers_private.h */
 
 struct tiers *tiers_create(const struct tiers_options *options);
 void tiers_free(struct tiers *t);
@@ -108,5 +108,9 @@ int tiers_import(struct tiers *t, const char *prefix,
 int tiers_index_keys(const struct tensor_list *in, const char *prefix,
                      const int64_t **keys, const int64_t **domains, size_t *n,
                      struct err *err);
+
+/* The branch of an exported state. */
+int tiers_index_branch(const struct tensor_list *in, const char *prefix,
+                       int64_t *branch, struct err *err);
 
 #endif

@@ -20,7 +20,7 @@
 #include "base/model_shape.h"
 
 struct sqlite3;
-struct catalog; /* fields are in catalog.c */
+struct catalog; /* fields are in catalog_private.h */
 
 enum store_state {
     STORE_PENDING,
@@ -79,10 +79,11 @@ int catalog_get(struct catalog *c, int64_t version, struct catalog_version *v,
                 struct err *err);
 
 /* Versions with a number below `before` (0: from the newest), newest first, at
- * most limit (0: all). Release each, free the array. */
+ * most limit (0: all). */
 int catalog_list(struct catalog *c, int64_t before, size_t limit,
                  struct catalog_version **versions, size_t *n,
                  struct err *err);
+void catalog_versions_free(struct catalog_version *versions, size_t n);
 
 /* The pointers; 0: none yet. */
 struct catalog_pointers {
@@ -117,6 +118,23 @@ struct catalog_range {
 int catalog_skipped(struct catalog *c, struct catalog_range **ranges,
                     size_t *n, struct err *err);
 
+/* Consecutive offsets of one partition in one step. kind: 'l' learned,
+ * 's' skipped, 'h' held out, 'q' quarantined, each counted once; 'c': more of a
+ * record that was learned in part in an earlier step. */
+struct store_ledger_run {
+    int64_t step;
+    int32_t partition_id;
+    int64_t first_offset, last_offset;
+    int64_t count;
+    char kind;
+};
+
+/* What was decided between a version and its parent, in order; to be
+ * freed. */
+int catalog_ledger(struct catalog *c, int64_t version,
+                   struct store_ledger_run **runs, size_t *n,
+                   struct err *err);
+
 struct catalog_quarantine {
     int64_t row, time_ms, offset;
     char *topic;
@@ -129,6 +147,10 @@ int catalog_quarantine(struct catalog *c, size_t limit,
                        struct catalog_quarantine **rows, size_t *n,
                        struct err *err);
 void catalog_quarantine_free(struct catalog_quarantine *rows, size_t n);
+
+/* A setting of the store's (store_setting_put), to be freed; NULL: absent. */
+int catalog_setting(struct catalog *c, const char *key, char **value,
+                    struct err *err);
 
 /* SQLite's own integrity check and foreign keys; ERR_CORRUPT with its words. */
 int catalog_check(struct catalog *c, struct err *err);

@@ -29,6 +29,7 @@
 #define MNEME_STORE_DB_H
 
 #include <sqlite3.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -63,6 +64,7 @@ int db_prepare(struct db *db, const char *sql, sqlite3_stmt **stmt,
  * const char * (NULL too), b const void * and size_t (NULL too). What is
  * pointed to stays until the statement is done. */
 void db_bind(sqlite3_stmt *stmt, const char *types, ...);
+void db_bind_list(sqlite3_stmt *stmt, const char *types, va_list args);
 
 /* DB_ROW, 0 at the end, or an error. */
 int db_step(struct db *db, sqlite3_stmt *stmt, struct err *err);
@@ -79,6 +81,9 @@ int64_t db_changes(struct db *db);
  * ERR_NOTFOUND, without a message, when there is none. */
 int db_number(struct db *db, struct err *err, int64_t *number, const char *sql,
               const char *types, ...);
+
+/* A value of the table of settings, to be freed; NULL: absent. */
+int db_setting(struct db *db, const char *key, char **value, struct err *err);
 
 /* A transaction; db_end commits when rc is 0 and rolls back otherwise. It
  * returns rc, or what went wrong with the commit. */

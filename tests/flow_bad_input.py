@@ -5,6 +5,7 @@
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 
 from flow_util import (Daemon, MNEMED, Tap, add_up, mneme, records,
@@ -179,8 +180,9 @@ def directories(tap):
     d = Daemon("newer", source__type="file", source__path=path,
                source__at_end="exit")
     tap.equal(d.run(), 0, "a few lines")
-    subprocess.run(["sqlite3", os.path.join(d.data, "mneme.db"),
-                    "PRAGMA user_version = 999"], check=True)
+    with sqlite3.connect(os.path.join(d.data, "mneme.db")) as db:
+        db.execute("PRAGMA user_version = 999")
+    db.close()
     tap.ok(d.run() == 1 and "newer" in d.tail(), "a newer store: exit 1")
     code, _, err = mnemed(*d.command(model__preset="tiny")[1:])
     tap.equal(code, 1, "another preset: exit 1")

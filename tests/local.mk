@@ -9,6 +9,7 @@ FLOW_TESTS = \
 	tests/flow_bad_input.py \
 	tests/flow_cli.py \
 	tests/flow_rollback.py \
+	tests/flow_retrain.py \
 	tests/flow_kafka.py
 
 EXTRA_DIST += \

@@ -12,6 +12,9 @@
 #define RATE_TIMES_WIDTH 0.28f
 
 #define LINEAR_STAGED_BYTES ((size_t)64 << 20)
+/* A draw from the database costs as much as all else that is done for a short
+ * text; beside a Transformer's step it is nothing. */
+#define LINEAR_KEPT_BYTES ((size_t)96 << 20)
 
 int options_shape(const struct conf *conf, int vocab_size,
                   struct model_shape *shape, struct err *err)
@@ -100,6 +103,8 @@ void options_replay(const struct conf *conf, enum replay_kind kind,
                                            : l->replay.capacity;
     if (l->replay.balance == CONF_BALANCE_NONE)
         out->quota_exponent = 1;
+    if (kind == REPLAY_ROWS && conf->model.preset == CONF_PRESET_LINEAR)
+        out->kept_bytes = (int64_t)LINEAR_KEPT_BYTES;
 }
 
 json_t *options_settings(const struct conf *conf)
@@ -168,8 +173,10 @@ size_t options_memory(const struct conf *conf,
     size_t staged = (size_t)(conf->publish.every_tokens
                                  ? conf->publish.every_tokens
                                  : 1000000);
-    /* Preset linear stages texts and logits until the next version. */
-    size_t linear = learner->shape ? 0 : LINEAR_STAGED_BYTES;
+    /* Preset linear stages texts and logits until the next version, and keeps
+     * them at hand after it. */
+    size_t linear = learner->shape ? 0
+                                   : LINEAR_STAGED_BYTES + LINEAR_KEPT_BYTES;
     size_t fixed = (size_t)96 << 20; /* code, SQLite, librdkafka, HTTP */
     size_t block = 0;
 

@@ -630,6 +630,7 @@ static void *run(void *arg)
 {
     struct publisher *p = arg;
 
+    pthread_setname_np(pthread_self(), "publisher");
     show_pointers(p);
     show_history(p);
     judge_pending(p);

@@ -216,6 +216,8 @@ static void point_at_texts(struct learner *l, size_t n)
         if (!l->model) {
             e->text = s->text;
             e->n_bytes = s->text_bytes;
+            e->grams = s->grams;
+            e->n_grams = s->n_grams;
             continue;
         }
         from = l->text.len;

@@ -179,54 +179,13 @@ int catalog_pointers(struct catalog *c, struct catalog_pointers *p,
 
 /* --- checks ------------------------------------------------------------- */
 
-static int check_integrity(struct catalog *c, struct err *err)
-{
-    const char *words;
-    sqlite3_stmt *q;
-    int rc = db_prepare(c->db, "PRAGMA integrity_check(1)", &q, err);
-
-    if (rc)
-        return rc;
-    rc = db_step(c->db, q, err);
-    if (rc == DB_ROW) {
-        words = (const char *)sqlite3_column_text(q, 0);
-        rc = 0;
-        if (!words || strcmp(words, "ok") != 0)
-            rc = err_set(err, ERR_CORRUPT, "%s/mneme.db: %.200s", c->dir,
-                         words ? words : "no answer to integrity_check");
-    }
-    db_done(q);
-    return rc;
-}
-
-static int check_references(struct catalog *c, struct err *err)
-{
-    sqlite3_stmt *q;
-    int rc = db_prepare(c->db, "PRAGMA foreign_key_check", &q, err);
-
-    if (rc)
-        return rc;
-    rc = db_step(c->db, q, err);
-    if (rc == DB_ROW)
-        rc = err_set(err, ERR_CORRUPT,
-                     "%s/mneme.db: a row of %s refers to one of %s that is "
-                     "not there",
-                     c->dir, sqlite3_column_text(q, 0),
-                     sqlite3_column_text(q, 2));
-    db_done(q);
-    return rc;
-}
-
 int catalog_check(struct catalog *c, struct err *err)
 {
     int rc = catalog_enter(c, err);
 
     if (rc)
         return rc;
-    rc = check_integrity(c, err);
-    if (rc == 0)
-        rc = check_references(c, err);
-    return catalog_leave(c, rc, err);
+    return catalog_leave(c, db_check(c->db, err), err);
 }
 
 int catalog_setting(struct catalog *c, const char *key, char **value,

@@ -19,6 +19,7 @@
 
 #include "base/fileio.h"
 #include "base/xalloc.h"
+#include "store/pages.h"
 #include "store/schema.h"
 
 #define BUSY_MS 10000
@@ -66,7 +67,13 @@ static enum err_code code_of(sqlite3 *handle)
 /* The error of the last call; `doing` says what it was. */
 static int last_error(struct db *db, const char *doing, struct err *err)
 {
-    return err_set(err, code_of(db->handle), "%s: %s: %s", db->path, doing,
+    enum err_code code = code_of(db->handle);
+
+    if (code == ERR_CORRUPT)
+        return err_set(err, code,
+                       "%s: damaged: %s: %s; restore a backup (mneme restore)",
+                       db->path, doing, sqlite3_errmsg(db->handle));
+    return err_set(err, code, "%s: %s: %s", db->path, doing,
                    sqlite3_errmsg(db->handle));
 }
 
@@ -303,7 +310,7 @@ static int open_handle(struct db *db, int flags, struct err *err)
 {
     int rc = sqlite3_open_v2(
         db->path, &db->handle,
-        flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
+        flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, pages_vfs());
 
     if (!db->handle)
         return err_set(err, ERR_NOMEM, "%s: no memory", db->path);
@@ -345,6 +352,28 @@ static int set_wal(struct db *db, struct err *err)
     return rc;
 }
 
+static int reserved_bytes(struct db *db)
+{
+    int bytes = -1; /* asks */
+
+    sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_RESERVE_BYTES,
+                         &bytes);
+    return bytes;
+}
+
+/* Pages get room for their checksums: at once in a new file; one that was made
+ * without is written anew. */
+static int check_pages(struct db *db, struct err *err)
+{
+    int wanted = PAGES_RESERVED;
+
+    if (reserved_bytes(db) == PAGES_RESERVED)
+        return 0;
+    sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_RESERVE_BYTES,
+                         &wanted);
+    return db_exec(db, "VACUUM", err);
+}
+
 static int set_up_writer(struct db *db, struct err *err)
 {
     int64_t schema = 0;
@@ -354,6 +383,10 @@ static int set_up_writer(struct db *db, struct err *err)
     if (sqlite3_db_readonly(db->handle, "main") == 1)
         return err_set(err, ERR_IO, "%s: not writable", db->path);
     rc = read_schema(db, &schema, err);
+    if (rc == 0)
+        rc = db_exec(db, "PRAGMA synchronous=FULL", err);
+    if (rc == 0)
+        rc = check_pages(db, err);
     if (rc == 0)
         rc = set_wal(db, err);
     if (rc == 0)
@@ -421,6 +454,89 @@ int db_open_reader(const char *path, struct db **db, struct err *err)
     return 0;
 }
 
+/* --- a copy ------------------------------------------------------------- */
+
+#define COPY_PAGES 4096 /* between two reports */
+
+static int copy_pages(struct db *from, struct db *to,
+                      void (*progress)(int64_t done_bytes, int64_t of_bytes,
+                                       void *arg),
+                      void *arg, struct err *err)
+{
+    sqlite3_backup *b;
+    int64_t page = 0, all;
+    int rc = pragma_number(from, "PRAGMA page_size", &page, err);
+
+    if (rc)
+        return rc;
+    b = sqlite3_backup_init(to->handle, "main", from->handle, "main");
+    if (!b)
+        return last_error(to, "copying", err);
+    do {
+        rc = sqlite3_backup_step(b, COPY_PAGES);
+        all = sqlite3_backup_pagecount(b);
+        if (progress)
+            progress((all - sqlite3_backup_remaining(b)) * page, all * page,
+                     arg);
+    } while (rc == SQLITE_OK);
+    sqlite3_backup_finish(b);
+    if (rc == SQLITE_DONE)
+        return 0;
+    /* The copy has the code, also of what failed in reading. */
+    rc = last_error(to, "copying", err);
+    if (rc == ERR_CORRUPT)
+        err_set(err, rc, "%s: damaged: %s; restore a backup (mneme restore)",
+                from->path, sqlite3_errmsg(to->handle));
+    return rc;
+}
+
+/* What was copied says that it has a log: not this file. */
+int db_open_any(const char *path, struct db **db, struct err *err)
+{
+    struct db *d = create(path, false);
+    int rc = open_handle(d, SQLITE_OPEN_READONLY, err);
+
+    if (rc) {
+        db_close(d);
+        return rc;
+    }
+    *db = d;
+    return 0;
+}
+
+static int set_up_copy(struct db *db, struct err *err)
+{
+    return db_exec(db,
+                   "PRAGMA journal_mode=DELETE; PRAGMA synchronous=FULL;"
+                   "PRAGMA foreign_keys=ON; PRAGMA secure_delete=ON",
+                   err);
+}
+
+int db_copy(struct db *from, const char *path,
+            void (*progress)(int64_t done_bytes, int64_t of_bytes, void *arg),
+            void *arg, struct db **copy, struct err *err)
+{
+    const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
+    struct db *d = create(path, false);
+    int rc = open_handle(d, flags, err);
+
+    if (rc == 0)
+        rc = copy_pages(from, d, progress, arg, err);
+    db_close(d);
+    if (rc)
+        return rc;
+    d = create(path, false);
+    rc = open_handle(d, flags, err);
+    if (rc == 0)
+        rc = set_up_copy(d, err);
+    if (rc) {
+        db_close(d);
+        return rc;
+    }
+    *copy = d;
+    return 0;
+}
+
 void db_close(struct db *db)
 {
     if (!db)
@@ -436,6 +552,50 @@ void db_close(struct db *db)
     free(db->cache);
     free(db->path);
     free(db);
+}
+
+static int check_integrity(struct db *db, struct err *err)
+{
+    const char *words;
+    sqlite3_stmt *q;
+    int rc = db_prepare(db, "PRAGMA integrity_check(1)", &q, err);
+
+    if (rc)
+        return rc;
+    rc = db_step(db, q, err);
+    if (rc == DB_ROW) {
+        words = (const char *)sqlite3_column_text(q, 0);
+        rc = 0;
+        if (!words || strcmp(words, "ok") != 0)
+            rc = err_set(err, ERR_CORRUPT, "%s: %.200s", db->path,
+                         words ? words : "no answer to integrity_check");
+    }
+    db_done(q);
+    return rc;
+}
+
+static int check_references(struct db *db, struct err *err)
+{
+    sqlite3_stmt *q;
+    int rc = db_prepare(db, "PRAGMA foreign_key_check", &q, err);
+
+    if (rc)
+        return rc;
+    rc = db_step(db, q, err);
+    if (rc == DB_ROW)
+        rc = err_set(err, ERR_CORRUPT,
+                     "%s: a row of %s refers to one of %s that is not there",
+                     db->path, sqlite3_column_text(q, 0),
+                     sqlite3_column_text(q, 2));
+    db_done(q);
+    return rc;
+}
+
+int db_check(struct db *db, struct err *err)
+{
+    int rc = check_integrity(db, err);
+
+    return rc ? rc : check_references(db, err);
 }
 
 int db_setting(struct db *d, const char *key, char **value, struct err *err)

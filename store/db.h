@@ -49,6 +49,21 @@ int db_open_writer(const char *path, struct db **db, struct err *err);
 /* ERR_NOTFOUND when there is no store at path; ERR_STATE when it is newer. */
 int db_open_reader(const char *path, struct db **db, struct err *err);
 
+/*
+ * Copies what `from` sees in its read transaction into a new file, synced, and
+ * opens that for changes, without a log beside it.
+ *   progress  called between pieces; may be NULL
+ */
+int db_copy(struct db *from, const char *path,
+            void (*progress)(int64_t done_bytes, int64_t of_bytes, void *arg),
+            void *arg, struct db **copy, struct err *err);
+
+/* Reads a store of whatever schema: to see whether a copy is whole. */
+int db_open_any(const char *path, struct db **db, struct err *err);
+
+/* SQLite's own integrity check, and foreign keys; ERR_CORRUPT. */
+int db_check(struct db *db, struct err *err);
+
 /* A writer checkpoints and truncates the log. NULL is fine. */
 void db_close(struct db *db);
 

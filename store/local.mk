@@ -8,6 +8,7 @@ store_libstore_a_SOURCES = \
 	store/current.c store/current.h \
 	store/db.c store/db.h \
 	store/hf.c store/hf.h \
+	store/pages.c store/pages.h \
 	store/retention.c store/retention.h \
 	store/safetensors.c store/safetensors.h \
 	store/safetensors_header.c store/safetensors_header.h \

@@ -84,10 +84,10 @@ static int list_versions(struct store *s, struct retention_version **versions,
     return rc;
 }
 
-static int remove_row(struct store *s, int64_t version, struct err *err)
+int retention_remove_row(struct db *db, int64_t version, struct err *err)
 {
     int rc = db_run(
-        s->db, err,
+        db, err,
         "INSERT INTO ledger_merged SELECT heir.version, partition_id, kind,"
         " min(first_offset), max(last_offset), sum(count) FROM"
         " (SELECT partition_id, kind, first_offset, last_offset, count"
@@ -103,12 +103,12 @@ static int remove_row(struct store *s, int64_t version, struct err *err)
         "i", version);
 
     if (rc == 0)
-        rc = db_run(s->db, err,
+        rc = db_run(db, err,
                     "UPDATE versions SET base = (SELECT base FROM versions"
                     " WHERE version = ?1) WHERE base = ?1",
                     "i", version);
     if (rc == 0)
-        rc = db_run(s->db, err, "DELETE FROM versions WHERE version = ?1", "i",
+        rc = db_run(db, err, "DELETE FROM versions WHERE version = ?1", "i",
                     version);
     return rc;
 }
@@ -128,7 +128,7 @@ remove_rows(struct store *s, const struct retention_version *versions, size_t n,
         if (versions[i].kept)
             kept[n_kept++] = versions[i].version;
         else
-            rc = remove_row(s, versions[i].version, err);
+            rc = retention_remove_row(s->db, versions[i].version, err);
     }
     if (rc == 0 && in_transaction)
         rc = in_transaction(db_handle(s->db), kept, n_kept, arg, err);

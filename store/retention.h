@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * retention.h - which versions stay: a pure function.
+ * retention.h - which versions stay: a pure function; and a row that goes.
  *
  * Threads: any
  */
@@ -28,5 +28,11 @@ struct retention_version {
  */
 size_t retention_choose(const struct store_keep *keep, int64_t now_ms,
                         struct retention_version *versions, size_t n);
+
+struct db;
+
+/* In a transaction: the row of a version goes, with what hangs on it; those
+ * that have it as base take over its base and its share of the ledger. */
+int retention_remove_row(struct db *db, int64_t version, struct err *err);
 
 #endif

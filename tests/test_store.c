@@ -25,6 +25,7 @@
 #include "base/fileio.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
+#include "store/pages.h"
 #include "store/retention.h"
 #include "store/store.h"
 #include "tests/fault_vfs.h"
@@ -99,7 +100,9 @@ static void run_sql(const char *dir, const char *sql)
     char *path = fileio_join(dir, "mneme.db");
     sqlite3 *db;
 
-    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(
+        sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, pages_vfs()),
+        SQLITE_OK);
     assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
     sqlite3_close(db);
     free(path);

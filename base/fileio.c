@@ -223,7 +223,7 @@ static int make_dir(const char *path, struct err *err)
     struct stat st;
     int errnum;
 
-    if (!mkdir(path, 0700))
+    if (!faulted("mkdir", path) && !mkdir(path, 0700))
         return 0;
     errnum = errno;
     /* Also when it may not be made: "/" of a read-only system. */
@@ -253,17 +253,33 @@ int fileio_mkdirs(const char *path, struct err *err)
     return rc;
 }
 
+int fileio_unlink(const char *path, struct err *err)
+{
+    if (!faulted("unlink", path) && unlink(path) == 0)
+        return 0;
+    return err_set_errno(err, errno == ENOENT ? ERR_NOTFOUND : ERR_IO, errno,
+                         "%s: cannot delete", path);
+}
+
 static int remove_entries(DIR *dir, const char *path, struct err *err)
 {
+    struct err why = ERR_INIT; /* gone already is no error */
     const struct dirent *e;
+    int rc = 0;
 
-    while ((errno = 0, e = readdir(dir))) {
+    while (rc == 0 && (errno = 0, e = readdir(dir))) {
+        char *entry;
+
         if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
             continue;
-        if (unlinkat(dirfd(dir), e->d_name, 0) && errno != ENOENT)
-            return err_set_errno(err, ERR_IO, errno, "%s/%s: cannot delete",
-                                 path, e->d_name);
+        entry = fileio_join(path, e->d_name);
+        rc = fileio_unlink(entry, &why);
+        if (rc == ERR_NOTFOUND)
+            rc = 0;
+        free(entry);
     }
+    if (rc)
+        return err_set(err, why.code, "%s", why.msg);
     if (errno)
         return err_set_errno(err, ERR_IO, errno, "%s: cannot list", path);
     return 0;
@@ -286,7 +302,7 @@ int fileio_remove_dir(const char *path, struct err *err)
         return rc;
     }
     rc = remove_entries(dir, path, err);
-    if (!rc && rmdir(path) && errno != ENOENT)
+    if (!rc && (faulted("rmdir", path) || rmdir(path)) && errno != ENOENT)
         rc = err_set_errno(err, ERR_IO, errno, "%s: cannot delete", path);
     closedir(dir);
     return rc;

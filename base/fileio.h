@@ -7,7 +7,7 @@
  * the caller stops (a second fsync "succeeds" on lost data). A full disk is
  * ERR_FULL.
  *
- * Every function here that writes, syncs, renames or opens first asks
+ * Every function here that writes, syncs, renames, removes or opens first asks
  * fileio_fault(), so that a test can make the n-th of them fail.
  *
  * Threads: any
@@ -48,6 +48,9 @@ int fileio_sync_dir(const char *path, struct err *err); /* a directory */
 /* The caller syncs the directory. */
 int fileio_rename(const char *from, const char *to, struct err *err);
 
+/* ERR_NOTFOUND when it is not there. */
+int fileio_unlink(const char *path, struct err *err);
+
 /* mkdir -p, mode 0700. */
 int fileio_mkdirs(const char *path, struct err *err);
 
@@ -69,8 +72,8 @@ char *fileio_join(const char *dir, const char *name);
 int fileio_lock(const char *path, int *lock_fd, struct err *err);
 void fileio_unlock(int lock_fd);
 
-/* Test hook: called with "open", "write", "fsync" or "rename" and a path;
- * a non-zero errno value makes that call fail with it. NULL: none. */
+/* Test hook: called with "open", "write", "fsync", "rename", "link", "mkdir",
+ * "unlink" or "rmdir" and a path; a non-zero errno value makes that call fail with it. NULL: none. */
 extern int (*fileio_fault)(const char *operation, const char *path);
 
 #endif

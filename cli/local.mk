@@ -4,6 +4,7 @@ cli_mneme_SOURCES = \
 	cli/bar.c cli/bar.h \
 	cli/client.c cli/client.h \
 	cli/cmd_ask.c \
+	cli/cmd_backup.c \
 	cli/cmd_bench.c \
 	cli/cmd_demo.c \
 	cli/cmd_feed.c \

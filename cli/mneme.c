@@ -190,6 +190,28 @@ static const struct verb verbs[] = {
      "bit. Exit status 1 when they are not, 3 when the parent or the records "
      "are not there any more.\n",
      verify_options, cmd_verify},
+    {"backup", "DIR", 1, 1, true,
+     "Copy the data directory while the daemon learns, or without one.",
+     "The database as it is at one moment, and the files of every version that "
+     "is whole and that it names, into DIR, which is new or empty. Everything "
+     "is read against its checksum on the way. Versions that are damaged, or "
+     "that retention removes meanwhile, are left out and named; damage of the "
+     "database, of the newest version or of the one that serves is exit status "
+     "1, and then nothing is left in DIR. Only --data-dir counts, not --addr.\n"
+     "DIR/SHA256SUMS is written last: sha256sum -c checks a backup without "
+     "mneme, mneme verify --all --data-dir DIR with it. Do not start mnemed on "
+     "a backup: restore it.\n",
+     NULL, cmd_backup},
+    {"restore", "DIR", 1, 1, true,
+     "Make a data directory from a backup.",
+     "Copies the backup DIR to --data-dir, which is new or empty (exit status 3 "
+     "otherwise), every file against its checksum. mnemed started on it, with "
+     "the configuration that the backup's had, reads the stream from where the "
+     "backup's newest version was and learns what the original learned from "
+     "there. A directory whose restore did not end is refused by mnemed. With "
+     "Kafka only one of the two, the original or the restored one, may run: "
+     "they are the same member of the group.\n",
+     NULL, cmd_restore},
     {"bench", NULL, 0, 0, true,
      "How fast it learns and answers here, beside what this machine can do.",
      "Measures the machine (multiply-adds, matrix products, memory), whole "

@@ -31,6 +31,7 @@
 #include "base/fileio.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
+#include "store/backup.h"
 #include "store/store_private.h"
 #include "store/version_files.h"
 
@@ -168,6 +169,21 @@ static int make_dirs(const char *dir, struct err *err)
     return rc;
 }
 
+/* Half of a backup would be taken for a whole store, and learned on. */
+static int refuse_unfinished(const char *dir, struct err *err)
+{
+    char *path = fileio_join(dir, BACKUP_UNFINISHED);
+    int rc = 0;
+
+    if (fileio_exists(path))
+        rc = err_set(err, ERR_STATE,
+                     "%s: a backup or a restore into this directory did not "
+                     "end: delete the directory, and do that again",
+                     path);
+    free(path);
+    return rc;
+}
+
 static int take_lock(struct store *s, struct err *err)
 {
     char *path = fileio_join(s->dir, "mnemed.pid");
@@ -199,7 +215,9 @@ int store_open(const char *dir, const struct store_schema *schemas,
 
     s->dir = xstrdup(dir);
     s->lock_fd = -1;
-    rc = make_dirs(dir, err);
+    rc = refuse_unfinished(dir, err);
+    if (rc == 0)
+        rc = make_dirs(dir, err);
     if (rc == 0)
         rc = take_lock(s, err);
     if (rc == 0)

@@ -10,12 +10,13 @@ FLOW_TESTS = \
 	tests/flow_cli.py \
 	tests/flow_rollback.py \
 	tests/flow_retrain.py \
+	tests/flow_backup.py \
 	tests/flow_kafka.py
 
 EXTRA_DIST += \
 	.ci/run \
 	tests/kafka/kafka.sh tests/kafka/pom.xml \
-	tests/run_flow.sh tests/summary.sh tests/flow_util.py \
+	tests/run_flow.sh tests/summary.sh tests/flow_util.py tests/digest.py \
 	$(FLOW_TESTS)
 
 TEST_EXTENSIONS = .py .sh

@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Making a backup:
+ *
+ *   look      a read transaction: pointers, versions, their files
+ *   hold      each file opened: what retention removes from now on stays
+ *             readable. Was the head removed before that, look again
+ *   db_copy   the database, in the same transaction, which ends then
+ *   copy      each version's files, against their digests
+ *   drop      the rows of what was left out, in the copy; its integrity check
+ *   end       the list of digests, everything synced, the mark taken away
+ *
+ * The read transaction lasts as long as copying the database does: meanwhile
+ * the daemon's log cannot be emptied, and only grows.
+ */
+#include "config.h"
+
+#include "store/backup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/fileio.h"
+#include "base/xalloc.h"
+#include "store/backup_private.h"
+#include "store/db.h"
+#include "store/retention.h"
+#include "store/version_files.h"
+
+#define LOOKS 20 /* until a head stays long enough to be opened */
+
+struct item {
+    int64_t version;
+    char *name;
+    int64_t bytes;
+    char sha256[SHA256_HEX];
+    int fd; /* -1: not open */
+};
+
+struct making {
+    const char *from;
+    struct db *db;   /* of `from` */
+    struct db *made; /* the copy */
+    int64_t head, serving;
+    struct item *items; /* by version, the newest first */
+    size_t n, cap;
+    struct backup_copy copy;
+    struct backup_report *report;
+    size_t cap_left_out;
+};
+
+/* --- looking ------------------------------------------------------------ */
+
+static void leave_out(struct making *m, int64_t version)
+{
+    struct backup_report *r = m->report;
+
+    XGROW(r->left_out, r->n_left_out, m->cap_left_out);
+    r->left_out[r->n_left_out++] = version;
+}
+
+static int read_pointers(struct making *m, struct err *err)
+{
+    int rc = db_number(m->db, err, &m->head, "SELECT head FROM pointers", "");
+
+    if (rc == 0)
+        rc = db_number(m->db, err, &m->serving, "SELECT serving FROM pointers",
+                       "");
+    if (rc == ERR_NOTFOUND)
+        rc = err_set(err, ERR_CORRUPT, "%s: the row of pointers is missing",
+                     m->from);
+    return rc;
+}
+
+static void add_item(struct making *m, sqlite3_stmt *q)
+{
+    const char *sha256 = (const char *)sqlite3_column_text(q, 3);
+    struct item *item;
+
+    XGROW(m->items, m->n, m->cap);
+    item = &m->items[m->n++];
+    item->version = sqlite3_column_int64(q, 0);
+    item->name = db_text(q, 1);
+    item->bytes = sqlite3_column_int64(q, 2);
+    snprintf(item->sha256, sizeof item->sha256, "%s", sha256 ? sha256 : "");
+    item->fd = -1;
+    m->copy.total += item->bytes;
+}
+
+static int read_items(struct making *m, struct err *err)
+{
+    sqlite3_stmt *q;
+    int rc = db_prepare(m->db,
+                        "SELECT version, name, version_files.bytes, sha256"
+                        " FROM version_files JOIN versions USING (version)"
+                        " WHERE state <> 'damaged' ORDER BY version DESC",
+                        &q, err);
+
+    if (rc)
+        return rc;
+    while ((rc = db_step(m->db, q, err)) == DB_ROW)
+        add_item(m, q);
+    db_done(q);
+    return rc;
+}
+
+static int read_damaged(struct making *m, struct err *err)
+{
+    sqlite3_stmt *q;
+    int rc = db_prepare(m->db,
+                        "SELECT version FROM versions WHERE state = 'damaged'",
+                        &q, err);
+
+    if (rc)
+        return rc;
+    while ((rc = db_step(m->db, q, err)) == DB_ROW)
+        leave_out(m, sqlite3_column_int64(q, 0));
+    db_done(q);
+    return rc;
+}
+
+static void close_items(struct making *m)
+{
+    for (size_t i = 0; i < m->n; i++) {
+        if (m->items[i].fd >= 0)
+            close(m->items[i].fd);
+        free(m->items[i].name);
+    }
+    m->n = 0;
+}
+
+/* --- holding ------------------------------------------------------------ */
+
+/* Pinned versions may be many. */
+static void raise_open_files(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static char *path_of(const struct making *m, const struct item *item)
+{
+    char *dir = version_files_path(m->from, item->version);
+    char *path = fileio_join(dir, item->name);
+
+    free(dir);
+    return path;
+}
+
+static bool is_needed(const struct making *m, int64_t version)
+{
+    return version == m->head || version == m->serving;
+}
+
+/* ERR_AGAIN: a file that is needed has gone. Another that cannot be opened is
+ * met again when its turn comes. */
+static int hold(struct making *m, struct err *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < m->n && rc == 0; i++) {
+        struct item *item = &m->items[i];
+        char *path = path_of(m, item);
+
+        item->fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (item->fd < 0 && errno == ENOENT && is_needed(m, item->version))
+            rc = err_set(err, ERR_AGAIN, "%s: damaged: missing", path);
+        free(path);
+    }
+    return rc;
+}
+
+static int look_once(struct making *m, struct err *err)
+{
+    int rc = db_begin_read(m->db, err);
+
+    if (rc == 0)
+        rc = read_pointers(m, err);
+    if (rc == 0)
+        rc = read_items(m, err);
+    if (rc == 0)
+        rc = read_damaged(m, err);
+    if (rc == 0)
+        rc = hold(m, err);
+    return rc;
+}
+
+static int look(struct making *m, struct err *err)
+{
+    int rc = ERR_AGAIN;
+
+    raise_open_files();
+    for (int i = 0; i < LOOKS && rc == ERR_AGAIN; i++) {
+        close_items(m);
+        m->copy.total = 0;
+        m->report->n_left_out = 0;
+        rc = look_once(m, err);
+        if (rc)
+            db_end(m->db, rc, NULL);
+    }
+    if (rc != ERR_AGAIN)
+        return rc;
+    if (err)
+        err->code = ERR_CORRUPT; /* and the message that is there */
+    return ERR_CORRUPT;
+}
+
+/* --- copying ------------------------------------------------------------ */
+
+static void show_database(int64_t done, int64_t of, void *arg)
+{
+    struct backup_copy *c = arg;
+
+    if (c->progress)
+        c->progress(done, c->total + of, c->arg);
+}
+
+static int copy_database(struct making *m, struct err *err)
+{
+    char *path = fileio_join(m->copy.to, "mneme.db");
+    int rc = db_copy(m->db, path, show_database, &m->copy, &m->made, err);
+
+    rc = db_end(m->db, rc, err);
+    db_close(m->db);
+    m->db = NULL;
+    free(path);
+    return rc;
+}
+
+static int copy_item(struct making *m, struct item *item, struct err *err)
+{
+    char *from = path_of(m, item);
+    char *path = xasprintf("versions/%06lld/%s", (long long)item->version,
+                           item->name);
+    int rc = 0;
+
+    if (item->fd < 0)
+        item->fd = open(from, O_RDONLY | O_CLOEXEC);
+    if (item->fd < 0)
+        rc = err_set_errno(err, ERR_CORRUPT, errno, "%s: cannot open", from);
+    else
+        rc = backup_copy_file(&m->copy, item->fd, from, path, item->sha256,
+                              err);
+    if (item->fd >= 0)
+        close(item->fd);
+    item->fd = -1;
+    free(path);
+    free(from);
+    return rc;
+}
+
+/* The files from `at` on that are of one version; *next out. */
+static int copy_version(struct making *m, size_t at, size_t *next,
+                        struct err *err)
+{
+    int64_t version = m->items[at].version;
+    char *dir = version_files_path(m->copy.to, version);
+    size_t before = m->copy.n;
+    int rc = fileio_mkdirs(dir, err);
+
+    for (; at < m->n && m->items[at].version == version; at++)
+        if (rc == 0)
+            rc = copy_item(m, &m->items[at], err);
+    *next = at;
+    if (rc == 0)
+        rc = fileio_sync_dir(dir, err);
+    if (rc == ERR_CORRUPT && !is_needed(m, version)) {
+        backup_copy_cut(&m->copy, before);
+        rc = fileio_remove_dir(dir, err);
+        leave_out(m, version);
+    } else if (rc == 0) {
+        m->report->n_versions++;
+    }
+    free(dir);
+    return rc;
+}
+
+static int copy_versions(struct making *m, struct err *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < m->n && rc == 0;)
+        rc = copy_version(m, i, &i, err);
+    return rc;
+}
+
+/* --- the rows of what was left out -------------------------------------- */
+
+static int drop_rows(struct making *m, struct err *err)
+{
+    int rc;
+
+    if (m->report->n_left_out == 0)
+        return 0;
+    rc = db_begin(m->made, err);
+    if (rc)
+        return rc;
+    for (size_t i = 0; i < m->report->n_left_out && rc == 0; i++)
+        rc = retention_remove_row(m->made, m->report->left_out[i], err);
+    return db_end(m->made, rc, err);
+}
+
+static int finish_database(struct making *m, struct err *err)
+{
+    char *path = fileio_join(m->copy.to, "mneme.db");
+    char sha256[SHA256_HEX];
+    int rc = drop_rows(m, err);
+
+    if (rc == 0)
+        rc = db_check(m->made, err);
+    db_close(m->made);
+    m->made = NULL;
+    if (rc == 0)
+        rc = checksum_sha256_file(path, sha256, err);
+    if (rc == 0)
+        backup_copy_add(&m->copy, "mneme.db", sha256);
+    free(path);
+    return rc;
+}
+
+/* --- all of it ---------------------------------------------------------- */
+
+static int make(struct making *m, struct err *err)
+{
+    int rc = look(m, err);
+
+    if (rc == 0)
+        rc = copy_database(m, err);
+    if (rc == 0)
+        rc = copy_versions(m, err);
+    if (rc == 0)
+        rc = finish_database(m, err);
+    if (rc == 0)
+        rc = backup_copy_end(&m->copy, 1, err);
+    return rc;
+}
+
+static void fill_report(struct making *m)
+{
+    m->report->head = m->head;
+    m->report->serving = m->serving;
+    m->report->n_files = (int64_t)m->copy.n;
+    m->report->bytes = m->copy.done;
+}
+
+int backup_make(const char *from, const char *to, backup_progress_fn *progress,
+                void *arg, struct backup_report *report, struct err *err)
+{
+    struct making m = {.from = from, .report = report};
+    char *path = fileio_join(from, "mneme.db");
+    int rc;
+
+    *report = (struct backup_report){0};
+    m.copy = (struct backup_copy){
+        .to = to, .progress = progress, .arg = arg};
+    rc = db_open_reader(path, &m.db, err);
+    if (rc == 0)
+        rc = backup_copy_begin(&m.copy, err);
+    if (rc == 0) {
+        rc = make(&m, err);
+        db_close(m.made);
+        if (rc)
+            backup_copy_undo(&m.copy);
+        else
+            fill_report(&m);
+    }
+    db_close(m.db);
+    close_items(&m);
+    backup_copy_release(&m.copy);
+    free(m.items);
+    free(path);
+    if (rc)
+        backup_report_release(report);
+    return rc;
+}

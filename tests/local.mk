@@ -11,6 +11,7 @@ FLOW_TESTS = \
 	tests/flow_rollback.py \
 	tests/flow_retrain.py \
 	tests/flow_backup.py \
+	tests/flow_kills.py \
 	tests/flow_kafka.py
 
 EXTRA_DIST += \

@@ -10,9 +10,11 @@
 #include <string.h>
 #include <sys/mman.h>
 
+bool (*xalloc_fault)(void);
+
 static void *checked(void *p, size_t n_bytes)
 {
-    if (!p) {
+    if (!p || (xalloc_fault && xalloc_fault())) {
         fprintf(stderr, "mneme: out of memory: %zu bytes\n", n_bytes);
         abort();
     }

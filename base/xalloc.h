@@ -11,6 +11,7 @@
 #ifndef MNEME_BASE_XALLOC_H
 #define MNEME_BASE_XALLOC_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 void *xmalloc(size_t n_bytes);
@@ -28,6 +29,9 @@ void *xalloc_aligned(size_t n_bytes);
 
 /* Zeroed float[n] on a 64-byte boundary; aborts when there is none. */
 float *xfloats(size_t n);
+
+/* Test hook: true makes that allocation one that failed. NULL: none. */
+extern bool (*xalloc_fault)(void);
 
 /* Room for one more element: doubles *cap when n == *cap. */
 #define XGROW(array, n, cap)                                                   \

@@ -44,6 +44,20 @@ tests_test_store_SOURCES = tests/test_store.c \
 tests_test_store_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_store_LDADD = $(STORE_LIBS) $(CMOCKA_LIBS)
 
+check_PROGRAMS += tests/test_crash
+tests_test_crash_SOURCES = tests/test_crash.c \
+	tests/fault_vfs.c tests/fault_vfs.h \
+	tests/store_util.c tests/store_util.h
+tests_test_crash_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_crash_LDADD = $(STORE_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_faults
+tests_test_faults_SOURCES = tests/test_faults.c \
+	tests/fault_vfs.c tests/fault_vfs.h \
+	tests/store_util.c tests/store_util.h
+tests_test_faults_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_faults_LDADD = $(STORE_LIBS) $(CMOCKA_LIBS)
+
 check_PROGRAMS += tests/test_catalog
 tests_test_catalog_SOURCES = tests/test_catalog.c \
 	tests/store_util.c tests/store_util.h

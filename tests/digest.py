@@ -12,7 +12,10 @@ import sqlite3
 import struct
 
 
-def tensors(path):
+KEYS = ("replay.keys", "replay.counters", "holdout.keys", "holdout.counters")
+
+
+def tensors(path, keys=True):
     """A digest of names, types, shapes and bytes of a safetensors file."""
     if not os.path.exists(path):
         return None
@@ -22,6 +25,8 @@ def tensors(path):
     header.pop("__metadata__", None)
     total = hashlib.sha256()
     for name in sorted(header):
+        if not keys and name in KEYS:
+            continue
         begin, end = header[name]["data_offsets"]
         total.update(json.dumps([name, header[name]["dtype"],
                                  header[name]["shape"]]).encode())
@@ -29,8 +34,8 @@ def tensors(path):
     return total.hexdigest()
 
 
-def rows(db, kind):
-    """The live rows of the replay buffer or the holdout."""
+def rows(db, kind, keys=True):
+    """The live rows of the replay buffer or the holdout, and their order."""
     total = hashlib.sha256()
     n = 0
     for row in db.execute(
@@ -38,12 +43,16 @@ def rows(db, kind):
             " text_hash, n_tokens, n_masked, n_bytes, ends, tokens, text,"
             f" logits, checksum FROM {kind}_rows WHERE died IS NULL"
             " ORDER BY key"):
+        if not keys:
+            row = row[1:-1]  # the checksum is over the key, too
         total.update(repr(row).encode())
         n += 1
     return n, total.hexdigest()
 
 
-def digest(data):
+def digest(data, keys=True):
+    """keys False: row keys may differ, as after a rollback, which begins a
+    branch of them."""
     db = sqlite3.connect(f"file:{os.path.join(data, 'mneme.db')}?mode=ro",
                          uri=True)
     try:
@@ -55,14 +64,15 @@ def digest(data):
             "SELECT partition_id, next_offset, tokens_done, last_learned,"
             " last_hash FROM offsets WHERE version = ? ORDER BY partition_id",
             (head,)).fetchall()
-        kept = {kind: rows(db, kind) for kind in ("replay", "holdout")}
+        kept = {kind: rows(db, kind, keys) for kind in ("replay", "holdout")}
         quarantine = db.execute(
             "SELECT partition_id, record_offset, reason, bytes FROM quarantine"
             " ORDER BY partition_id, record_offset").fetchall()
     finally:
         db.close()
     where = os.path.join(data, "versions", f"{head:06d}")
-    found = {name: tensors(os.path.join(where, name + ".safetensors"))
+    found = {name: tensors(os.path.join(where, name + ".safetensors"),
+                           keys)
              for name in ("model", "state", "anchor", "head")}
     metadata = json.loads(metadata)
     metadata.pop("settings", None)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A file is SQLite's own behind a table of methods of ours: three of them ask
- * the hook first, the others pass the call on.
+ * the hook first, the others pass the call on; opening and deleting ask, too.
  */
 #include "config.h"
 
@@ -12,10 +12,13 @@
 #include <unistd.h>
 
 enum fault_vfs (*fault_vfs_hook)(void);
+void (*fault_vfs_watch)(enum fault_vfs_op op, const char *path,
+                        const void *bytes, int n_bytes, int64_t at);
 
 struct file {
     sqlite3_file base;
     sqlite3_file *real; /* behind this struct */
+    const char *path;   /* SQLite's, or NULL */
 };
 
 static sqlite3_vfs *system_vfs;
@@ -29,6 +32,13 @@ static sqlite3_file *real_of(sqlite3_file *f)
 #define PASS(f, method, ...)                                                   \
     (real_of(f)->pMethods->method(real_of(f), ##__VA_ARGS__))
 
+static void tell(enum fault_vfs_op op, const char *path, const void *bytes,
+                 int n_bytes, int64_t at)
+{
+    if (fault_vfs_watch)
+        fault_vfs_watch(op, path, bytes, n_bytes, at);
+}
+
 static enum fault_vfs ask(void)
 {
     return fault_vfs_hook ? fault_vfs_hook() : FAULT_NONE;
@@ -37,6 +47,7 @@ static enum fault_vfs ask(void)
 static int file_write(sqlite3_file *f, const void *bytes, int n,
                       sqlite3_int64 at)
 {
+    tell(FAULT_VFS_WRITE, ((struct file *)f)->path, bytes, n, at);
     switch (ask()) {
     case FAULT_IO:
         return SQLITE_IOERR_WRITE;
@@ -52,6 +63,7 @@ static int file_write(sqlite3_file *f, const void *bytes, int n,
 
 static int file_sync(sqlite3_file *f, int flags)
 {
+    tell(FAULT_VFS_SYNC, ((struct file *)f)->path, NULL, 0, 0);
     switch (ask()) {
     case FAULT_NONE:
         return PASS(f, xSync, flags);
@@ -64,6 +76,7 @@ static int file_sync(sqlite3_file *f, int flags)
 
 static int file_truncate(sqlite3_file *f, sqlite3_int64 size)
 {
+    tell(FAULT_VFS_TRUNCATE, ((struct file *)f)->path, NULL, 0, size);
     switch (ask()) {
     case FAULT_NONE:
         return PASS(f, xTruncate, size);
@@ -168,9 +181,34 @@ static int vfs_open(sqlite3_vfs *v, sqlite3_filename name, sqlite3_file *f,
 
     (void)v;
     file->real = (sqlite3_file *)(file + 1);
+    file->base.pMethods = NULL;
+    file->path = name;
+    tell(FAULT_VFS_OPEN, name, NULL, 0, 0);
+    switch (ask()) {
+    case FAULT_NONE:
+        break;
+    case FAULT_DIE:
+        _exit(7);
+    default:
+        return SQLITE_CANTOPEN;
+    }
     rc = system_vfs->xOpen(system_vfs, name, file->real, flags, out_flags);
     file->base.pMethods = file->real->pMethods ? &methods : NULL;
     return rc;
+}
+
+static int vfs_delete(sqlite3_vfs *v, const char *name, int sync_dir)
+{
+    (void)v;
+    tell(FAULT_VFS_DELETE, name, NULL, 0, 0);
+    switch (ask()) {
+    case FAULT_NONE:
+        return system_vfs->xDelete(system_vfs, name, sync_dir);
+    case FAULT_DIE:
+        _exit(7);
+    default:
+        return SQLITE_IOERR_DELETE;
+    }
 }
 
 void fault_vfs_install(void)
@@ -183,5 +221,6 @@ void fault_vfs_install(void)
     vfs.zName = "fault";
     vfs.szOsFile = (int)sizeof(struct file) + system_vfs->szOsFile;
     vfs.xOpen = vfs_open;
+    vfs.xDelete = vfs_delete;
     sqlite3_vfs_register(&vfs, 1);
 }

@@ -12,6 +12,7 @@ FLOW_TESTS = \
 	tests/flow_retrain.py \
 	tests/flow_backup.py \
 	tests/flow_kills.py \
+	tests/flow_flips.py \
 	tests/flow_kafka.py
 
 EXTRA_DIST += \
@@ -32,3 +33,17 @@ check-flow: all
 	    TEST_SUITE_LOG=flow-suite.log; \
 	fi
 .PHONY: check-flow
+
+# What takes hours: every place where an operation can fail, thousands of states
+# after a crash, 1,000 kills, 1,000 bits. SOAK_KILLS, SOAK_FLIPS and SOAK_SECONDS
+# (of each) bound it.
+SOAK_TESTS = tests/test_faults tests/test_crash tests/flow_kills.py \
+	tests/flow_flips.py
+
+soak: all
+	SOAK=1 SOAK_KILLS=$${SOAK_KILLS:-1000} \
+	SOAK_FLIPS=$${SOAK_FLIPS:-1000} \
+	MNEME_FLOW_SECONDS=$${MNEME_FLOW_SECONDS:-86400} \
+	$(MAKE) $(AM_MAKEFLAGS) -j1 check-TESTS TESTS='$(SOAK_TESTS)' \
+	  TEST_SUITE_LOG=soak-suite.log
+.PHONY: soak

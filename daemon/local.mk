@@ -73,6 +73,20 @@ SOURCE_LIBS = daemon/libdaemon.a learner/liblearner.a $(CONF_LIBS) \
 	$(BASE_LIBS) $(RDKAFKA_LIBS)
 
 if HAVE_CMOCKA
+check_PROGRAMS += tests/test_golden
+tests_test_golden_SOURCES = tests/test_golden.c \
+	tests/store_util.c tests/store_util.h
+tests_test_golden_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_golden_LDADD = $(DAEMON_LIBS) $(CMOCKA_LIBS)
+
+# For tests/data/make_store.sh.
+EXTRA_PROGRAMS += tests/write_store
+tests_write_store_SOURCES = tests/write_store.c \
+	tests/store_util.c tests/store_util.h
+tests_write_store_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_write_store_LDADD = $(DAEMON_LIBS) $(CMOCKA_LIBS)
+CLEANFILES += tests/write_store
+
 check_PROGRAMS += tests/test_queue
 tests_test_queue_SOURCES = tests/test_queue.c
 tests_test_queue_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
@@ -144,3 +158,6 @@ endif
 sbin_PROGRAMS += daemon/mnemed
 daemon_mnemed_SOURCES = daemon/main.c
 daemon_mnemed_LDADD = $(DAEMON_LIBS)
+
+EXTRA_DIST += tests/data/make_store.sh tests/data/store_1.tar.gz \
+	tests/data/store_1_pages.tar.gz

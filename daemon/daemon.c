@@ -108,6 +108,12 @@ static int open_store(struct daemon *d, int *shards, struct err *err)
         rc = store_open(d->conf->data_dir, schemas(), 1, &d->store, err);
     if (rc)
         return rc;
+    if (store_lost(d->store))
+        log_error("damaged",
+                  "file=%s/mneme.db-wal error=\"the last %d transactions are "
+                  "lost; going on from what was before them: pins, skips and "
+                  "rollbacks since then have to be asked for again\"",
+                  d->conf->data_dir, store_lost(d->store));
     rc = restore_settings(d->store, d->conf, threads, shards, err);
     if (rc == 0)
         rc = catalog_open(d->conf->data_dir, &d->catalog, err);

@@ -17,7 +17,8 @@ store_libstore_a_SOURCES = \
 	store/schema.c store/schema.h \
 	store/store.c store/store.h store/store_change.c store/store_private.h \
 	store/version_files.c store/version_files.h \
-	store/version_read.c
+	store/version_read.c \
+	store/wal.c store/wal.h
 
 STORE_LIBS = store/libstore.a $(BASE_LIBS) $(SQLITE_LIBS) -lm
 

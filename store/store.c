@@ -34,6 +34,7 @@
 #include "store/backup.h"
 #include "store/store_private.h"
 #include "store/version_files.h"
+#include "store/wal.h"
 
 /* What the quarantine keeps; the oldest rows go first. */
 #define QUARANTINE_ROWS 10000
@@ -198,11 +199,15 @@ static int take_lock(struct store *s, struct err *err)
 static int open_db(struct store *s, struct err *err)
 {
     char *path = fileio_join(s->dir, "mneme.db");
-    int rc = db_open_writer(path, &s->db, err);
+    char *log = fileio_join(s->dir, "mneme.db-wal");
+    int rc;
 
+    s->lost = wal_lost(log);
+    rc = db_open_writer(path, &s->db, err);
     /* The file's own entry, and the log's. */
     if (rc == 0)
         rc = fileio_sync_dir(s->dir, err);
+    free(log);
     free(path);
     return rc;
 }
@@ -250,6 +255,11 @@ void store_close(struct store *s)
     }
     free(s->dir);
     free(s);
+}
+
+int store_lost(const struct store *s)
+{
+    return s->lost;
 }
 
 struct sqlite3 *store_connection(struct store *s)

@@ -57,6 +57,10 @@ int store_open(const char *dir, const struct store_schema *schemas,
                size_t n_schemas, struct store **store, struct err *err);
 void store_close(struct store *s);
 
+/* Transactions at the end of the database's log that are damaged, so that the
+ * store is as it was before them; their versions were swept. */
+int store_lost(const struct store *s);
+
 struct sqlite3 *store_connection(struct store *s);
 const char *store_dir(const struct store *s);
 const char *store_id(const struct store *s); /* random, for life: 32 hex */

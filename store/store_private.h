@@ -21,6 +21,7 @@ struct store {
     char id[33];
     int64_t burned; /* a number whose commit failed is not tried again */
     bool unswept;   /* and its directory is still there */
+    int lost;       /* transactions of a damaged log */
 };
 
 #endif

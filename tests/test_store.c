@@ -761,6 +761,100 @@ static void test_damage(void **state)
     store_close(s);
 }
 
+static void flip_at(const char *path, size_t at)
+{
+    struct buf bytes = BUF_INIT;
+
+    assert_int_equal(fileio_read(path, 1 << 24, &bytes, NULL), 0);
+    bytes.data[at % bytes.len] ^= 4;
+    assert_int_equal(fileio_write_sync(path, bytes.data, bytes.len, NULL), 0);
+    buf_release(&bytes);
+}
+
+/* A process that publishes versions 2, 3 and 4 and is killed. */
+static void publish_and_be_killed(const char *dir)
+{
+    pid_t child = fork();
+    struct store *s;
+    int status;
+
+    assert_true(child >= 0);
+    if (child == 0) {
+        s = open_store(dir);
+        for (int64_t i = 2; i <= 4; i++)
+            util_publish(s, i - 1, i);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+/* A bit of the log: what a crash could have cut off is no damage, what had
+ * been synced is; either way what is left is whole. */
+static void test_log_damage(void **state)
+{
+    static const struct {
+        size_t at;
+        int64_t head;
+    } flips[] = {{20, 1}, {32 + 8, 1}, {500, 1}, {(size_t)-300, 3}};
+    char *log = fileio_join(*state, "mneme.db-wal");
+    int64_t head, n_versions;
+
+    make_first(*state);
+    publish_and_be_killed(*state);
+    for (size_t i = 0; i < COUNT(flips); i++) {
+        struct store *s;
+        size_t at = flips[i].at;
+        struct stat st;
+
+        assert_int_equal(stat(log, &st), 0);
+        assert_true(st.st_size > 0);
+        if (at > (size_t)st.st_size)
+            at += (size_t)st.st_size;
+        flip_at(log, at);
+        s = open_store(*state);
+        assert_int_equal(store_lost(s), flips[i].head == 1 ? 3 : 0);
+        assert_int_equal(util_head(s), flips[i].head);
+        store_close(s);
+        util_check_whole(*state, &head, &n_versions);
+        if (flips[i].head == 1)
+            publish_and_be_killed(*state);
+    }
+    free(log);
+}
+
+/* A bit of any page: an error that names the file, never another number. */
+static void test_page_damage(void **state)
+{
+    char *path = fileio_join(*state, "mneme.db");
+    struct catalog *c = NULL;
+    struct store *s = NULL;
+    struct err err = ERR_INIT;
+    struct stat st;
+
+    make_first(*state);
+    assert_int_equal(stat(path, &st), 0);
+    for (size_t at = 4096 + 77; at < (size_t)st.st_size; at += 4096) {
+        int rc;
+
+        flip_at(path, at);
+        rc = catalog_open(*state, &c, &err);
+        if (rc == 0)
+            rc = catalog_check(c, &err);
+        catalog_close(c);
+        c = NULL;
+        assert_int_equal(rc, ERR_CORRUPT);
+        assert_non_null(strstr(err.msg, "mneme.db"));
+        flip_at(path, at);
+    }
+    flip_at(path, 2000); /* page 1 */
+    assert_int_equal(store_open(*state, NULL, 0, &s, &err), ERR_CORRUPT);
+    assert_non_null(strstr(err.msg, "mneme restore"));
+    flip_at(path, 2000);
+    store_close(open_store(*state));
+    free(path);
+}
+
 /* --- verdict, serving, pins --------------------------------------------- */
 
 static void test_verdict(void **state)
@@ -1311,6 +1405,8 @@ int main(void)
         T(test_sqlite_full),
         T(test_sqlite_killed),
         T(test_damage),
+        T(test_log_damage),
+        T(test_page_damage),
         T(test_verdict),
         T(test_serve),
         T(test_append_only),

@@ -10,10 +10,12 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include <jansson.h>
 
+#include "base/xalloc.h"
 #include "cli/bar.h"
 #include "cli/commands.h"
 #include "cli/pick.h"
@@ -168,36 +170,49 @@ static int choose_version(const struct verb_args *args, int64_t *version,
     return rc;
 }
 
+/* The command line of mnemed; NULL ends it. To be freed, but not its words. */
+static char **make_argv(const struct verb_args *args, char *program,
+                        char *number)
+{
+    char **argv = xcalloc(8 + 2 * args->n_given, sizeof *argv);
+    size_t n = 0;
+
+    argv[n++] = program;
+    argv[n++] = (char *)"--retrain";
+    argv[n++] = number;
+    for (size_t i = 0; i < args->n_given; i++) {
+        const char *name = args->given[i].option->name;
+
+        if (strcmp(name, "set") && strcmp(name, "conf"))
+            continue;
+        argv[n++] = (char *)(strcmp(name, "set") ? "--conf" : "--set");
+        argv[n++] = (char *)args->given[i].value;
+    }
+    if (verb_has(args, "data-dir")) {
+        argv[n++] = (char *)"--data-dir";
+        argv[n++] = (char *)verb_data_dir(args);
+    }
+    if (verb_has(args, "json"))
+        argv[n++] = (char *)"--json";
+    return argv;
+}
+
 /* It takes a learner: mnemed has one. Returns only when that cannot be run. */
 static int retrain(const struct verb_args *args, struct err *err)
 {
-    const char *conf = verb_value(args, "conf");
-    char *program, *argv[9], number[24];
+    char *program, **argv, number[24];
     int64_t version;
-    size_t n = 0;
     int rc = choose_version(args, &version, err);
 
     if (rc)
         return rc;
     snprintf(number, sizeof number, "%" PRId64, version);
     program = program_mnemed();
-    argv[n++] = program;
-    argv[n++] = (char *)"--retrain";
-    argv[n++] = number;
-    if (verb_has(args, "data-dir")) {
-        argv[n++] = (char *)"--data-dir";
-        argv[n++] = (char *)verb_data_dir(args);
-    }
-    if (conf) {
-        argv[n++] = (char *)"-c";
-        argv[n++] = (char *)conf;
-    }
-    if (verb_has(args, "json"))
-        argv[n++] = (char *)"--json";
-    argv[n] = NULL;
+    argv = make_argv(args, program, number);
     fflush(NULL);
     execvp(program, argv);
     rc = err_set_errno(err, ERR_IO, errno, "%s", program);
+    free(argv);
     free(program);
     return rc;
 }

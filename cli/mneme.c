@@ -88,6 +88,8 @@ static const struct verb_option verify_options[] = {
     {"conf", 'c', "FILE",
      "with --retrain: the daemon's configuration, for its source (default: as "
      "mnemed finds it)"},
+    {"set", 0, "KEY=VALUE",
+     "with --retrain: override one key of it; may be repeated"},
     {NULL, 0, NULL, NULL},
 };
 

@@ -19,7 +19,9 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/api_status.c \
 	daemon/api_text.c daemon/api_text.h \
 	daemon/api_versions.c \
+	daemon/draw.c daemon/draw.h \
 	daemon/gate.c daemon/gate.h \
+	daemon/guard.c daemon/guard.h \
 	daemon/http.c daemon/http.h daemon/http_impl.h \
 	daemon/http_listen.c \
 	daemon/http_places.c \
@@ -31,11 +33,13 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/learning.c daemon/learning.h \
 	daemon/notify.c daemon/notify.h \
 	daemon/options.c daemon/options.h \
+	daemon/probe.c daemon/probe.h \
 	daemon/progress.c daemon/progress.h \
 	daemon/publisher.c daemon/publisher.h \
 	daemon/restore.c daemon/restore.h \
 	daemon/rewind.c daemon/rewind.h \
 	daemon/serving.c daemon/serving.h \
+	daemon/shadow.c daemon/shadow.h \
 	daemon/snapshot.c daemon/snapshot.h \
 	daemon/status.c daemon/status.h \
 	daemon/trainer.c daemon/trainer.h \
@@ -79,6 +83,16 @@ check_PROGRAMS += tests/test_gate
 tests_test_gate_SOURCES = tests/test_gate.c
 tests_test_gate_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_gate_LDADD = $(SOURCE_LIBS) $(CMOCKA_LIBS) -lm
+
+check_PROGRAMS += tests/test_shadow
+tests_test_shadow_SOURCES = tests/test_shadow.c
+tests_test_shadow_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_shadow_LDADD = $(SOURCE_LIBS) $(CMOCKA_LIBS) -lm
+
+check_PROGRAMS += tests/test_guard
+tests_test_guard_SOURCES = tests/test_guard.c
+tests_test_guard_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_guard_LDADD = $(SOURCE_LIBS) $(CMOCKA_LIBS) -lm
 
 check_PROGRAMS += tests/test_progress
 tests_test_progress_SOURCES = tests/test_progress.c

@@ -461,7 +461,10 @@ int catalog_skipped(struct catalog *c, struct catalog_range **ranges, size_t *n,
     pthread_mutex_lock(&c->mutex);
     rc = db_prepare(c->db,
                     "SELECT partition_id, first_offset, last_offset"
-                    " FROM control_log WHERE kind = 'skip'"
+                    " FROM control_log AS c WHERE kind IN"
+                    " ('skip', 'quarantine', 'skip_for_good') AND NOT EXISTS"
+                    " (SELECT 1 FROM control_log WHERE kind = 'release' AND"
+                    "  version = c.id)"
                     " ORDER BY partition_id, first_offset",
                     &q, err);
     if (rc)
@@ -481,6 +484,70 @@ out:
         *n = 0;
     }
     return rc;
+}
+
+static void read_skip(sqlite3_stmt *q, struct catalog_skip *row)
+{
+    *row = (struct catalog_skip){
+        .id = sqlite3_column_int64(q, 0),
+        .time_ms = sqlite3_column_int64(q, 1),
+        .kind = db_text(q, 2),
+        .version = sqlite3_column_int64(q, 3),
+        .topic = db_text(q, 4),
+        .partition = sqlite3_column_int(q, 5),
+        .range = {sqlite3_column_int(q, 6), sqlite3_column_int64(q, 7),
+                  sqlite3_column_int64(q, 8)},
+        .reason = db_text(q, 9),
+        .released_ms = sqlite3_column_int64(q, 10),
+    };
+}
+
+int catalog_ranges(struct catalog *c, struct catalog_skip **rows, size_t *n,
+                   struct err *err)
+{
+    sqlite3_stmt *q;
+    size_t cap = 0;
+    int rc;
+
+    *rows = NULL;
+    *n = 0;
+    pthread_mutex_lock(&c->mutex);
+    rc = db_prepare(c->db,
+                    "SELECT c.id, c.time_ms, c.kind, c.version, p.topic,"
+                    " p.partition, p.id, c.first_offset, c.last_offset,"
+                    " c.reason, coalesce(r.time_ms, 0)"
+                    " FROM control_log AS c"
+                    " JOIN partitions AS p ON p.id = c.partition_id"
+                    " LEFT JOIN control_log AS r ON r.kind = 'release' AND"
+                    " r.version = c.id"
+                    " WHERE c.kind IN ('skip', 'quarantine', 'skip_for_good')"
+                    " ORDER BY c.id",
+                    &q, err);
+    if (rc)
+        goto out;
+    while ((rc = db_step(c->db, q, err)) == DB_ROW) {
+        XGROW(*rows, *n, cap);
+        read_skip(q, &(*rows)[(*n)++]);
+    }
+    db_done(q);
+out:
+    pthread_mutex_unlock(&c->mutex);
+    if (rc) {
+        catalog_ranges_free(*rows, *n);
+        *rows = NULL;
+        *n = 0;
+    }
+    return rc;
+}
+
+void catalog_ranges_free(struct catalog_skip *rows, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        free(rows[i].kind);
+        free(rows[i].topic);
+        free(rows[i].reason);
+    }
+    free(rows);
 }
 
 static void read_quarantine(sqlite3_stmt *q, struct catalog_quarantine *row)

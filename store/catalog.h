@@ -95,7 +95,7 @@ int catalog_pointers(struct catalog *c, struct catalog_pointers *p,
 struct catalog_history {
     int64_t id, from_ms, until_ms; /* until 0: still */
     int64_t version, previous;
-    char *cause;  /* published, rollback, promote, damaged, ... */
+    char *cause;  /* published, rollback, auto_rollback, promote, damaged */
     char *reason;
 };
 int catalog_history(struct catalog *c, size_t limit,
@@ -116,6 +116,21 @@ struct catalog_range {
 };
 int catalog_skipped(struct catalog *c, struct catalog_range **ranges,
                     size_t *n, struct err *err);
+
+/* The same with their story, oldest first, released ones too. */
+struct catalog_skip {
+    int64_t id, time_ms;
+    char *kind;      /* skip, quarantine, skip_for_good */
+    int64_t version; /* that was gone back to */
+    char *topic;
+    int32_t partition;
+    struct catalog_range range;
+    char *reason;
+    int64_t released_ms; /* 0: not */
+};
+int catalog_ranges(struct catalog *c, struct catalog_skip **rows, size_t *n,
+                   struct err *err);
+void catalog_ranges_free(struct catalog_skip *rows, size_t n);
 
 struct catalog_quarantine {
     int64_t row, time_ms, offset;

@@ -8,7 +8,6 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include <jansson.h>
 
@@ -72,10 +71,9 @@ static int check_all(struct catalog *c, struct report *r, struct err *err)
         bar_update(&bar, (double)i / (double)n, "version %" PRId64,
                    list[i].version);
         check_version(c, list[i].version, r);
-        catalog_version_release(&list[i]);
     }
     bar_clear(&bar);
-    free(list);
+    catalog_versions_free(list, n);
     return rc;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The public face: create and free, print, and what a reload may change. All
+ * The public face: create and free, print, what a reload may change. All
  * of it goes through the table, key by key; loading is in conf_load.c.
  */
 #include "config.h"
@@ -15,6 +15,7 @@
 #include "base/fileio.h"
 #include "base/xalloc.h"
 #include "conf/conf_load.h"
+#include "conf/conf_value.h"
 
 struct conf *conf_create(void)
 {
@@ -32,7 +33,7 @@ void conf_free(struct conf *c)
     if (!c)
         return;
     for (size_t i = 0; i < conf_map_n; i++)
-        conf_map_release(&conf_map[i], c);
+        conf_value_release(&conf_map[i], c);
     free(c->http.listen_host);
     conf_places_free(c->places);
     free(c);
@@ -77,35 +78,11 @@ char *conf_text(const struct conf *c, const char *key)
 {
     struct buf out = BUF_INIT;
 
-    conf_map_print(row(key), c, &out);
+    conf_value_print(row(key), c, &out);
     return buf_detach(&out);
 }
 
 /* --- print -------------------------------------------------------------- */
-
-static void indent(int depth, struct buf *out)
-{
-    for (int i = 0; i < depth; i++)
-        buf_adds(out, "  ");
-}
-
-/* One property a line, or {} after the key when there is none. */
-static void print_properties(const struct conf_properties *p, int depth,
-                             bool is_masked, struct buf *out)
-{
-    if (p->n == 0)
-        buf_adds(out, " {}");
-    buf_addc(out, '\n');
-    for (size_t i = 0; i < p->n; i++) {
-        indent(depth, out);
-        conf_map_print_text(p->items[i].name, out);
-        buf_adds(out, ": ");
-        conf_map_print_text(
-            is_masked && p->items[i].is_secret ? CONF_MASK : p->items[i].value,
-            out);
-        buf_addc(out, '\n');
-    }
-}
 
 /* What follows "key:", with the end of the line. */
 static void print_value(const struct conf_key *key, const struct conf *c,
@@ -114,11 +91,12 @@ static void print_value(const struct conf_key *key, const struct conf *c,
     if (key->type == CONF_SECTION) {
         buf_addc(out, '\n');
     } else if (key->type == CONF_PROPERTIES) {
-        print_properties((const void *)((const char *)c + key->at),
-                         conf_map_depth(key->name) + 1, is_masked, out);
+        conf_value_print_properties((const void *)((const char *)c + key->at),
+                                    conf_map_depth(key->name) + 1, is_masked,
+                                    out);
     } else {
         buf_addc(out, ' ');
-        conf_map_print(key, c, out);
+        conf_value_print(key, c, out);
         buf_addc(out, '\n');
     }
 }
@@ -126,8 +104,8 @@ static void print_value(const struct conf_key *key, const struct conf *c,
 void conf_print(const struct conf *c, struct buf *out)
 {
     for (size_t i = 0; i < conf_map_n; i++) {
-        indent(conf_map_depth(conf_map[i].name), out);
-        buf_addf(out, "%s:", conf_map_leaf(conf_map[i].name));
+        buf_addf(out, "%*s%s:", 2 * conf_map_depth(conf_map[i].name), "",
+                 conf_map_leaf(conf_map[i].name));
         print_value(&conf_map[i], c, true, out);
     }
 }
@@ -186,7 +164,7 @@ static void copy_value(const struct conf_key *key, struct conf *to,
     struct buf why = BUF_INIT;
 
     if (conf_tree_of_value(&tree, key, text) != 0 ||
-        conf_map_set(key, to, tree.root, &why) != 0)
+        conf_value_set(key, to, tree.root, &why) != 0)
         BUG("%s: its printed value does not read back", key->name);
     *conf_place_of(to, key) = from->places->at[key - conf_map];
     buf_release(&why);
@@ -202,4 +180,21 @@ void conf_reload_apply(struct conf *now, const struct conf *next)
         if (key->is_reloadable && can_reload(key, now, next))
             copy_value(key, now, next);
     }
+}
+
+/* --- lists of texts ----------------------------------------------------- */
+
+void conf_strings_add(struct conf_strings *l, const char *s)
+{
+    l->items = xreallocarray(l->items, l->n + 1, sizeof *l->items);
+    l->items[l->n++] = xstrdup(s);
+}
+
+void conf_strings_release(struct conf_strings *l)
+{
+    for (size_t i = 0; i < l->n; i++)
+        free(l->items[i]);
+    free(l->items);
+    l->items = NULL;
+    l->n = 0;
 }

@@ -18,6 +18,7 @@
 
 #include "base/err.h"
 #include "base/xalloc.h"
+#include "conf/conf_quote.h"
 
 #define TOPIC_MAX 249 /* Kafka's limit for a name */
 #define MIN_BPE_VOCAB 300
@@ -72,7 +73,7 @@ static void refuse_topic(const struct check *k, const char *key,
 {
     struct buf shown = BUF_INIT;
 
-    conf_map_quote(name, &shown);
+    conf_quote_short(name, &shown);
     complain(k, key, key,
              "%s is no topic name: letters, digits, '.', '_' and '-', at "
              "most %d of them",
@@ -316,7 +317,7 @@ static void check_http(const struct check *k)
     if (!is_sound(k, "http.listen"))
         return;
     if (!conf_listen_parse(http)) {
-        conf_map_quote(http->listen, &shown);
+        conf_quote_short(http->listen, &shown);
         complain(k, "http.listen", "http.listen",
                  "expected HOST:PORT, [IPV6]:PORT or unix:PATH, found %s",
                  shown.data);

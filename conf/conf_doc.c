@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "conf/conf_map.h"
+#include "conf/conf_value.h"
 
 #define WIDTH 78
 
@@ -73,19 +74,6 @@ static const char preamble[] =
     "# Keys marked [reload] are taken over on SIGHUP, the others at the next\n"
     "# start. This file is made from the table in conf/conf_map.c.\n";
 
-static void sample_properties(const struct conf_properties *p, int depth,
-                              struct buf *out)
-{
-    buf_addc(out, '\n');
-    for (size_t i = 0; i < p->n; i++) {
-        buf_addf(out, "%*s", 2 * depth, "");
-        conf_map_print_text(p->items[i].name, out);
-        buf_adds(out, ": ");
-        conf_map_print_text(p->items[i].value, out);
-        buf_addc(out, '\n');
-    }
-}
-
 static void sample_key(const struct conf_key *key, const struct conf *defaults,
                        struct buf *out)
 {
@@ -96,13 +84,14 @@ static void sample_key(const struct conf_key *key, const struct conf *defaults,
     fill(key->doc, depth, "# ", add_plain, out);
     if (key->type != CONF_SECTION) {
         buf_adds(&values, "Value: ");
-        conf_map_describe(key, &values);
+        conf_value_describe(key, &values);
         buf_adds(&values, key->is_reloadable ? " [reload]" : "");
         fill(values.data, depth, "# ", add_plain, out);
     }
     buf_addf(out, "%*s%s:", 2 * depth, "", conf_map_leaf(key->name));
     if (key->type == CONF_PROPERTIES)
-        sample_properties(&defaults->source.kafka.properties, depth + 1, out);
+        conf_value_print_properties(&defaults->source.kafka.properties,
+                                    depth + 1, false, out);
     else if (key->type == CONF_SECTION)
         buf_addc(out, '\n');
     else
@@ -132,7 +121,7 @@ static void man_key(const struct conf_key *key, struct buf *out)
     fill(key->doc, 0, "", add_roff, out);
     buf_adds(out, ".br\n");
     buf_adds(&text, "Value: ");
-    conf_map_describe(key, &text);
+    conf_value_describe(key, &text);
     buf_addf(&text, ". Default: %s.", key->fallback);
     buf_adds(&text, key->is_reloadable ? " Reloadable." : "");
     fill(text.data, 0, "", add_roff, out);

@@ -23,6 +23,9 @@
 #include "base/fileio.h"
 #include "base/utf8.h"
 #include "base/xalloc.h"
+#include "conf/conf_near.h"
+#include "conf/conf_quote.h"
+#include "conf/conf_value.h"
 
 #define PROPERTIES "source.kafka.properties"
 
@@ -164,7 +167,7 @@ static char *shown(const char *path)
     if (path[n] == '\0' && n <= 120)
         buf_adds(&out, path);
     else
-        conf_map_quote(path, &out);
+        conf_quote_short(path, &out);
     return buf_detach(&out);
 }
 
@@ -180,7 +183,7 @@ static void complain(struct load *l, struct conf_place place, const char *path,
 static void unknown_key(struct load *l, const char *path,
                         const struct conf_node *node)
 {
-    const struct conf_key *near = conf_map_nearest(path);
+    const struct conf_key *near = conf_near_key(path);
     struct buf why = BUF_INIT;
 
     buf_adds(&why, "unknown key");
@@ -201,7 +204,7 @@ static void take_value(struct load *l, const struct conf_key *key,
     if (place->order == 0 && l->order == 0) {
         buf_addf(&why, "given twice; first in line %d", place->line);
         complain(l, place_of_key(l, node), key->name, why.data);
-    } else if (conf_map_set(key, l->c, node, &why) != 0) {
+    } else if (conf_value_set(key, l->c, node, &why) != 0) {
         complain(l, place_of_value(l, node), key->name, why.data);
         place->is_wrong = true;
     } else {

@@ -10,6 +10,7 @@
 
 #include "conf/conf.h"
 #include "conf/conf_map.h"
+#include "conf/conf_yaml.h"
 
 struct conf_place {
     int order; /* 0: the file; k: the k-th --set; CONF_BY_DEFAULT */

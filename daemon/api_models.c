@@ -13,7 +13,6 @@
 #include "daemon/http_impl.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define NAME "mneme"
@@ -184,11 +183,9 @@ void api_models(struct http_request *rq)
         return;
     }
     list = json_array();
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         add_version(list, &versions[i]);
-        catalog_version_release(&versions[i]);
-    }
-    free(versions);
+    catalog_versions_free(versions, n);
     http_answer(rq, 200,
                 json_pack("{s:s, s:o}", "object", "list", "data", list));
 }

@@ -7,7 +7,6 @@
 #include "daemon/http_impl.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/timing.h"
@@ -95,11 +94,9 @@ void api_versions(struct http_request *rq)
         return;
     }
     list = json_array();
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i++)
         json_array_append_new(list, version_json(&versions[i]));
-        catalog_version_release(&versions[i]);
-    }
-    free(versions);
+    catalog_versions_free(versions, n);
     http_answer(rq, 200, json_pack("{s:o}", "versions", list));
 }
 

@@ -71,9 +71,11 @@ static int by_hash(const void *a, const void *b)
     return (x->key > y->key) - (x->key < y->key);
 }
 
-/* All live holdout keys in the order in which they are taken. */
-static struct ticket *order_keys(uint64_t seed, const int64_t *keys,
-                                 const int64_t *domains, size_t n)
+/* All live holdout keys in the order in which they are taken: domains in turn,
+ * and of each what was there before and what came since. */
+static struct ticket *order_keys(const struct draw_options *o,
+                                 const int64_t *keys, const int64_t *domains,
+                                 size_t n)
 {
     struct ticket *tickets = xcalloc(n + 1, sizeof *tickets);
     int64_t *turns, most = 0;
@@ -81,13 +83,15 @@ static struct ticket *order_keys(uint64_t seed, const int64_t *keys,
     for (size_t i = 0; i < n; i++) {
         tickets[i].key = keys[i];
         tickets[i].domain = domains[i];
-        tickets[i].order = rng_u64(seed, RNG_GATE, 0, (uint64_t)keys[i]);
+        tickets[i].role.before = counter_of(keys[i]) <= o->mark;
+        tickets[i].order = rng_u64(o->seed, RNG_GATE, 0, (uint64_t)keys[i]);
         most = domains[i] > most ? domains[i] : most;
     }
     qsort(tickets, n, sizeof *tickets, by_order);
-    turns = xcalloc((size_t)most + 1, sizeof *turns);
+    turns = xcalloc(2 * (size_t)most + 2, sizeof *turns);
     for (size_t i = 0; i < n; i++)
-        tickets[i].turn = turns[tickets[i].domain]++;
+        tickets[i].turn =
+            turns[2 * tickets[i].domain + tickets[i].role.before]++;
     free(turns);
     qsort(tickets, n, sizeof *tickets, by_turn);
     return tickets;
@@ -201,7 +205,6 @@ static void hand_out(const struct ticket *t, size_t n,
         if (!role.even && !role.recent)
             continue;
         role.arrived = role.recent && counter_of(t[i].key) > o->seen;
-        role.before = counter_of(t[i].key) <= o->mark;
         out->keys[kept] = t[i].key;
         out->roles[kept] = role;
         items[kept++] = out->segments.items[t[i].row];
@@ -238,7 +241,7 @@ int draw_segments(struct catalog *catalog, int64_t version,
                                err);
     if (rc)
         goto out;
-    t = order_keys(o->seed, keys, domains, n);
+    t = order_keys(o, keys, domains, n);
     out->counted = most_counted(keys, n);
     n = preselect(t, n, even, even / 2 + 1);
     rc = read_rows(catalog, t, n, &out->segments, err);

@@ -4,9 +4,11 @@
  *
  * From the candidate's own holdout rows:
  *
- *   even     the same number from each domain as far as it goes, in an order
+ *   even     the same number from each domain as far as it goes, and in it of
+ *            what was there before the mark and what came since, in an order
  *            that is a function of (seed, key), up to max_tokens targets: two
- *            decisions in a row compare nearly the same segments
+ *            decisions in a row compare nearly the same segments, and a flood
+ *            does not crowd out what it may spoil
  *   recent   those that arrived last, up to half as many targets
  *   arrived  of these, the ones that have come since the draw before: for the
  *            shadow comparison, each once

@@ -332,16 +332,21 @@ static bool all_below(const struct gate_domain *tests, size_t n,
     return below;
 }
 
-static bool is_above(const struct gate_domain *t, double level)
+/* Few segments from before say nothing that all of them do not. */
+static bool is_above(const struct gate_options *o, const struct gate_domain *t,
+                     double level)
 {
+    const struct gate_part *b = &t->before;
+
     return p_above(t->regression, t->limit, t->error, t->chunks) <= level ||
-           p_above(t->before.regression, t->before.limit, t->before.error,
-                   t->before.chunks) <= level;
+           (b->chunks >= o->min_chunks &&
+            p_above(b->regression, b->limit, b->error, b->chunks) <= level);
 }
 
 /* Is one shown to be above its limit? The first step of Holm's procedure
  * decides that. */
-static bool any_above(const struct gate_domain *tests, size_t n,
+static bool any_above(const struct gate_options *o,
+                      const struct gate_domain *tests, size_t n,
                       struct gate_decision *d, double alpha)
 {
     const struct gate_part *r = &d->recent;
@@ -349,12 +354,13 @@ static bool any_above(const struct gate_domain *tests, size_t n,
     bool above = false;
 
     for (size_t i = 0; i < n; i++) {
-        if (!is_above(&tests[i], level))
+        if (!is_above(o, &tests[i], level))
             continue;
         above = true;
         d->protected_failed |= tests[i].is_protected;
     }
-    above |= p_above(r->regression, r->limit, r->error, r->chunks) <= level;
+    above |= r->chunks >= o->min_chunks &&
+             p_above(r->regression, r->limit, r->error, r->chunks) <= level;
     return above || (accuracy_is_down(&d->accuracy) &&
                      d->accuracy.p <= level);
 }
@@ -591,7 +597,7 @@ static enum gate_verdict decide(const struct gate_options *o,
     d->recent_worse =
         r->chunks >= o->min_chunks &&
         p_above(r->regression, 0, r->error, r->chunks) <= alpha;
-    if (any_above(tests, n, d, alpha))
+    if (any_above(o, tests, n, d, alpha))
         return GATE_FAIL;
     if (n == 0 && d->accuracy.labelled < GATE_FEWEST_CHUNKS)
         return GATE_INCONCLUSIVE;

@@ -18,7 +18,7 @@
  *             it spoils in its own domain
  *   recent    D over the segments that arrived last, all domains: a burst
  *             that unlearns the newest part of a domain is little against all
- *             of it
+ *             of it. This and the one before from min_chunks segments on
  *   accuracy  labelled segments that were right and are wrong (b), and the
  *             other way round (c): McNemar's test (1947), exact: b of b + c
  *             under a fair coin. Their difference over n has as its limit

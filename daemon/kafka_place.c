@@ -18,6 +18,13 @@
 #include "base/xalloc.h"
 #include "daemon/kafka_conf.h"
 
+const char *kafka_place_servers(const struct kafka_place *place)
+{
+    const char *given = kafka_conf_get(place->conf, "bootstrap.servers");
+
+    return place->servers ? place->servers : given ? given : "";
+}
+
 /*
  * The first offset whose record is at least that late; -1: none is. The
  * broker's two names for times, RD_KAFKA_OFFSET_BEGINNING and _END, ask for the

@@ -28,6 +28,9 @@ struct kafka_place {
     const char *servers; /* of an embedded broker, or NULL */
 };
 
+/* What messages call the broker: its address, or what the user gave. */
+const char *kafka_place_servers(const struct kafka_place *place);
+
 /* Where source.kafka.start says. anew: there are positions of other
  * partitions already, so that this one has appeared since: its beginning. */
 int kafka_place_start(const struct kafka_place *place, const char *topic,

@@ -4,6 +4,10 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/broker.c daemon/broker.h \
 	daemon/fields.c daemon/fields.h \
 	daemon/kafka_conf.c daemon/kafka_conf.h \
+	daemon/kafka_group.c daemon/kafka_group.h \
+	daemon/kafka_inbox.c daemon/kafka_inbox.h \
+	daemon/kafka_letters.c daemon/kafka_letters.h \
+	daemon/kafka_parts.c daemon/kafka_parts.h \
 	daemon/kafka_place.c daemon/kafka_place.h \
 	daemon/queue.c daemon/queue.h \
 	daemon/record.c daemon/record.h \
@@ -19,13 +23,19 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/api_status.c \
 	daemon/api_text.c daemon/api_text.h \
 	daemon/api_versions.c \
+	daemon/completion.c daemon/completion.h \
+	daemon/completion_read.c \
+	daemon/completion_stream.c \
 	daemon/draw.c daemon/draw.h \
 	daemon/gate.c daemon/gate.h \
 	daemon/guard.c daemon/guard.h \
-	daemon/http.c daemon/http.h daemon/http_impl.h \
+	daemon/http.c daemon/http.h daemon/http_impl.h daemon/http_private.h \
+	daemon/http_admit.c \
+	daemon/http_connections.c daemon/http_connections.h \
 	daemon/http_listen.c \
 	daemon/http_places.c \
 	daemon/http_reply.c \
+	daemon/http_send.c \
 	daemon/http_stream.c daemon/http_stream.h \
 	daemon/http_tokens.c \
 	daemon/intake.c daemon/intake.h \
@@ -34,7 +44,8 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/notify.c daemon/notify.h \
 	daemon/options.c daemon/options.h \
 	daemon/probe.c daemon/probe.h \
-	daemon/progress.c daemon/progress.h \
+	daemon/progress.c daemon/progress.h daemon/progress_private.h \
+	daemon/progress_json.c \
 	daemon/publisher.c daemon/publisher.h \
 	daemon/restore.c daemon/restore.h \
 	daemon/rewind.c daemon/rewind.h \
@@ -98,10 +109,21 @@ check_PROGRAMS += tests/test_progress
 tests_test_progress_SOURCES = tests/test_progress.c
 tests_test_progress_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_progress_LDADD = $(SOURCE_LIBS) $(CMOCKA_LIBS) -lm
+
 check_PROGRAMS += tests/test_source_kafka
-tests_test_source_kafka_SOURCES = tests/test_source_kafka.c
+tests_test_source_kafka_SOURCES = tests/test_source_kafka.c \
+	tests/test_source_kafka_util.c tests/test_source_kafka_util.h
 tests_test_source_kafka_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+# What the mock broker does not know, the program answers in its place.
+tests_test_source_kafka_LDFLAGS = $(AM_LDFLAGS) \
+	-Wl,--wrap=rd_kafka_offsets_for_times
 tests_test_source_kafka_LDADD = $(SOURCE_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_source_kafka_group
+tests_test_source_kafka_group_SOURCES = tests/test_source_kafka_group.c \
+	tests/test_source_kafka_util.c tests/test_source_kafka_util.h
+tests_test_source_kafka_group_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_source_kafka_group_LDADD = $(SOURCE_LIBS) $(CMOCKA_LIBS)
 
 check_PROGRAMS += tests/test_http
 tests_test_http_SOURCES = tests/test_http.c \

@@ -739,6 +739,12 @@ static int carry_out(struct publisher *p, const struct control_operation *op,
                  "serving version %lld until `promote latest`",
                  (long long)version);
         return rc;
+    case CONTROL_RELEASE:
+        snprintf(detail, size,
+                 "range %lld is learned when it is read again: `mneme "
+                 "rollback N` to a version before it reads it",
+                 (long long)version);
+        return store_release(p->options.store, version, reason, err);
     default:
         BUG("operation %d is not the publisher's", (int)op->kind);
     }

@@ -44,11 +44,6 @@ void source_published(struct source *s,
     s->ops->published(s, positions, n);
 }
 
-void source_pause(struct source *s, bool pause)
-{
-    s->ops->pause(s, pause);
-}
-
 size_t source_get_partitions(struct source *s, struct source_partition **rows)
 {
     return s->ops->get_partitions(s, rows);

@@ -95,9 +95,6 @@ int source_seek(struct source *s, const struct source_position *positions,
 void source_published(struct source *s,
                       const struct source_position *positions, size_t n);
 
-/* Stops reading for now (disk full, diverged) and goes on. */
-void source_pause(struct source *s, bool pause);
-
 void source_get_health(struct source *s, struct source_health *health);
 
 /* *rows to be freed. */

@@ -60,7 +60,7 @@ struct source_file {
     bool has_thread;
 
     /* Locks: base.mutex */
-    bool stopping, paused;
+    bool stopping;
     struct order order;
     struct source_position *past; /* older generations: the line after the
                                      last one that was read */
@@ -455,7 +455,7 @@ static bool take_order(struct source_file *f, struct order *o)
     bool go_on;
 
     pthread_mutex_lock(&f->base.mutex);
-    while (!f->stopping && !f->order.is_set && (f->idle || f->paused))
+    while (!f->stopping && !f->order.is_set && f->idle)
         pthread_cond_wait(&f->base.changed, &f->base.mutex);
     go_on = !f->stopping;
     if (go_on && f->order.is_set) {
@@ -607,16 +607,6 @@ static void file_published(struct source *s,
     (void)n;
 }
 
-static void file_pause(struct source *s, bool pause)
-{
-    struct source_file *f = file_of(s);
-
-    pthread_mutex_lock(&s->mutex);
-    f->paused = pause;
-    pthread_cond_broadcast(&s->changed);
-    pthread_mutex_unlock(&s->mutex);
-}
-
 static size_t file_get_partitions(struct source *s,
                                   struct source_partition **rows)
 {
@@ -674,7 +664,6 @@ int source_file_create(struct source **source,
         .begin = file_begin,
         .seek = file_seek,
         .published = file_published,
-        .pause = file_pause,
         .get_partitions = file_get_partitions,
     };
     const struct conf_source *conf = &options->conf->source;

@@ -21,7 +21,6 @@ struct source_ops {
                 size_t n, int64_t epoch, struct err *err);
     void (*published)(struct source *s,
                       const struct source_position *positions, size_t n);
-    void (*pause)(struct source *s, bool pause);
     size_t (*get_partitions)(struct source *s,
                              struct source_partition **rows);
 };

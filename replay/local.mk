@@ -5,7 +5,8 @@ replay_libreplay_a_SOURCES = \
 	replay/replay_db.c replay/replay_db.h \
 	replay/row.c replay/row.h \
 	replay/sampler.c replay/sampler.h \
-	replay/tiers.c replay/tiers.h
+	replay/tiers.c replay/tiers.h replay/tiers_private.h \
+	replay/tiers_state.c
 
 REPLAY_LIBS = replay/libreplay.a $(BASE_LIBS) $(SQLITE_LIBS)
 

@@ -51,7 +51,7 @@ struct tiers_entry {
     bool recent; /* in the ring */
 };
 
-struct tiers; /* fields are in tiers.c */
+struct tiers; /* fields are in tiers_private.h */
 
 struct tiers *tiers_create(const struct tiers_options *options);
 void tiers_free(struct tiers *t);

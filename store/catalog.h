@@ -20,7 +20,7 @@
 #include "base/model_shape.h"
 
 struct sqlite3;
-struct catalog; /* fields are in catalog.c */
+struct catalog; /* fields are in catalog_private.h */
 
 enum store_state {
     STORE_PENDING,
@@ -79,10 +79,11 @@ int catalog_get(struct catalog *c, int64_t version, struct catalog_version *v,
                 struct err *err);
 
 /* Versions with a number below `before` (0: from the newest), newest first, at
- * most limit (0: all). Release each, free the array. */
+ * most limit (0: all). */
 int catalog_list(struct catalog *c, int64_t before, size_t limit,
                  struct catalog_version **versions, size_t *n,
                  struct err *err);
+void catalog_versions_free(struct catalog_version *versions, size_t n);
 
 /* The pointers; 0: none yet. */
 struct catalog_pointers {

@@ -106,7 +106,7 @@ int db_prepare(struct db *db, const char *sql, sqlite3_stmt **stmt,
     return 0;
 }
 
-static void bind_all(sqlite3_stmt *stmt, const char *types, va_list args)
+void db_bind_list(sqlite3_stmt *stmt, const char *types, va_list args)
 {
     const void *p;
 
@@ -138,7 +138,7 @@ void db_bind(sqlite3_stmt *stmt, const char *types, ...)
     va_list args;
 
     va_start(args, types);
-    bind_all(stmt, types, args);
+    db_bind_list(stmt, types, args);
     va_end(args);
 }
 
@@ -170,7 +170,7 @@ int db_run(struct db *db, struct err *err, const char *sql, const char *types,
     if (rc)
         return rc;
     va_start(args, types);
-    bind_all(stmt, types, args);
+    db_bind_list(stmt, types, args);
     va_end(args);
     rc = db_step(db, stmt, err);
     BUG_ON(rc == DB_ROW);
@@ -193,7 +193,7 @@ int db_number(struct db *db, struct err *err, int64_t *number, const char *sql,
     if (rc)
         return rc;
     va_start(args, types);
-    bind_all(stmt, types, args);
+    db_bind_list(stmt, types, args);
     va_end(args);
     rc = db_step(db, stmt, err);
     if (rc == DB_ROW) {

@@ -29,6 +29,7 @@
 #define MNEME_STORE_DB_H
 
 #include <sqlite3.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -63,6 +64,7 @@ int db_prepare(struct db *db, const char *sql, sqlite3_stmt **stmt,
  * const char * (NULL too), b const void * and size_t (NULL too). What is
  * pointed to stays until the statement is done. */
 void db_bind(sqlite3_stmt *stmt, const char *types, ...);
+void db_bind_list(sqlite3_stmt *stmt, const char *types, va_list args);
 
 /* DB_ROW, 0 at the end, or an error. */
 int db_step(struct db *db, sqlite3_stmt *stmt, struct err *err);

@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 noinst_LIBRARIES += store/libstore.a
 store_libstore_a_SOURCES = \
-	store/catalog.c store/catalog.h store/catalog_files.h \
+	store/catalog.c store/catalog.h store/catalog_private.h \
+	store/catalog_files.c store/catalog_files.h \
+	store/catalog_lists.c \
+	store/catalog_version.c \
 	store/current.c store/current.h \
 	store/db.c store/db.h \
 	store/hf.c store/hf.h \
 	store/retention.c store/retention.h \
 	store/safetensors.c store/safetensors.h \
+	store/safetensors_header.c store/safetensors_header.h \
 	store/schema.c store/schema.h \
 	store/store.c store/store.h store/store_change.c store/store_private.h \
 	store/version_files.c store/version_files.h \

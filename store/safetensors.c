@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reading goes in three passes: the header's JSON into a table of spans (name,
- * type, shape, begin, end), the table sorted by begin and checked to tile the
- * data exactly, and only then memory and the data in one sweep from begin to
- * end, which is also what feeds the digest.
+ * Reading takes the header first, which is checked whole
+ * (safetensors_header.c), and only then memory and the data in one sweep from
+ * begin to end, which is also what feeds the digest.
  *
  * Numbers are little-endian in the file. So are all machines that this builds
  * on: the blocks are written and read as they lie in memory.
@@ -15,119 +14,21 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <jansson.h>
-
 #include "base/fileio.h"
 #include "base/xalloc.h"
+#include "store/safetensors_header.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
                "tensor files are little-endian");
 
-#define METADATA "__metadata__"
 #define PIECE_BYTES ((size_t)1 << 20)
 
-/* How a type of the file becomes one of ours. */
-struct kind {
-    const char *dtype;
-    size_t size; /* of an element in the file */
-    enum tensor_type type;
-    bool half; /* 16-bit floats are widened */
-};
-
-static const struct kind kinds[] = {
-    {"F32", 4, TENSOR_F32, false}, {"F64", 8, TENSOR_F64, false},
-    {"I64", 8, TENSOR_I64, false}, {"U16", 2, TENSOR_U16, false},
-    {"U8", 1, TENSOR_U8, false},   {"F16", 2, TENSOR_F32, true},
-    {"BF16", 2, TENSOR_F32, true},
-};
-
-#define N_KINDS (sizeof kinds / sizeof *kinds)
-
 /* --- writing ------------------------------------------------------------ */
-
-static void add_json_string(struct buf *out, const char *s)
-{
-    json_t *value = json_string(s);
-    char *text = value ? json_dumps(value, JSON_ENCODE_ANY) : NULL;
-
-    if (!text)
-        BUG("not UTF-8: %s", s);
-    buf_adds(out, text);
-    free(text);
-    json_decref(value);
-}
-
-static void add_metadata(struct buf *out, const struct safetensors_pair *pairs,
-                         size_t n)
-{
-    buf_adds(out, "{\"" METADATA "\":{\"format\":\"pt\"");
-    for (size_t i = 0; i < n; i++) {
-        buf_addc(out, ',');
-        add_json_string(out, pairs[i].key);
-        buf_addc(out, ':');
-        add_json_string(out, pairs[i].value);
-    }
-    buf_addc(out, '}');
-}
-
-static void add_tensor(struct buf *out, const struct tensor *t, uint64_t *end)
-{
-    uint64_t begin = *end;
-
-    /* The first kinds are in the order of enum tensor_type. */
-    BUG_ON(kinds[t->type].type != t->type || strcmp(t->name, METADATA) == 0);
-    *end += tensor_bytes(t);
-    buf_addc(out, ',');
-    add_json_string(out, t->name);
-    buf_addf(out, ":{\"dtype\":\"%s\",\"shape\":[", kinds[t->type].dtype);
-    for (int i = 0; i < t->n_dims; i++)
-        buf_addf(out, i ? ",%zu" : "%zu", t->shape[i]);
-    buf_addf(out, "],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}", begin, *end);
-}
-
-static int compare_names(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static void check_names(const struct tensor_list *l)
-{
-    char **names = xcalloc(l->n + 1, sizeof *names);
-
-    for (size_t i = 0; i < l->n; i++)
-        names[i] = l->items[i].name;
-    qsort(names, l->n, sizeof *names, compare_names);
-    for (size_t i = 1; i < l->n; i++)
-        if (strcmp(names[i - 1], names[i]) == 0)
-            BUG("two tensors are called %s", names[i]);
-    free(names);
-}
-
-/* The length, then the JSON padded so that the data is aligned. */
-static void make_header(const struct tensor_list *l,
-                        const struct safetensors_pair *metadata,
-                        size_t n_metadata, struct buf *out)
-{
-    uint64_t end = 0;
-    uint64_t length = 0;
-
-    check_names(l);
-    buf_add(out, &length, sizeof length);
-    add_metadata(out, metadata, n_metadata);
-    for (size_t i = 0; i < l->n; i++)
-        add_tensor(out, &l->items[i], &end);
-    buf_addc(out, '}');
-    while (out->len % 8)
-        buf_addc(out, ' ');
-    length = out->len - sizeof length;
-    memcpy(out->data, &length, sizeof length);
-}
 
 /* In pieces, so that the digest finds them in the cache. */
 static int write_block(int fd, const char *bytes, size_t n_bytes,
@@ -159,7 +60,7 @@ int safetensors_write(const char *path, const struct tensor_list *tensors,
     int fd = -1;
     int rc;
 
-    make_header(tensors, metadata, n_metadata, &header);
+    safetensors_header_make(tensors, metadata, n_metadata, &header);
     rc = fileio_create(path, &fd, err);
     if (rc)
         goto out;
@@ -223,213 +124,6 @@ static int take(struct input *in, void *to, size_t n_bytes, struct err *err)
     return 0;
 }
 
-/* --- the header --------------------------------------------------------- */
-
-struct span {
-    const char *name; /* points into the JSON */
-    const struct kind *kind;
-    int n_dims;
-    size_t shape[TENSOR_MAX_DIMS];
-    size_t count; /* elements */
-    uint64_t begin, end;
-    void *data; /* once it is in the list */
-};
-
-struct header {
-    json_t *root;
-    struct span *spans;
-    size_t n;
-};
-
-static void header_release(struct header *h)
-{
-    json_decref(h->root);
-    free(h->spans);
-}
-
-static int as_size(const json_t *value, uint64_t *out)
-{
-    if (!json_is_integer(value) || json_integer_value(value) < 0)
-        return -1;
-    *out = (uint64_t)json_integer_value(value);
-    return 0;
-}
-
-static int parse_dtype(const struct input *in, struct span *s,
-                       const json_t *entry, struct err *err)
-{
-    const char *dtype = json_string_value(json_object_get(entry, "dtype"));
-
-    if (!dtype)
-        return err_set(err, ERR_CORRUPT, "%s: tensor %s has no dtype", in->name,
-                       s->name);
-    for (size_t i = 0; i < N_KINDS; i++)
-        if (strcmp(kinds[i].dtype, dtype) == 0)
-            s->kind = &kinds[i];
-    if (!s->kind)
-        return err_set(err, ERR_INVALID,
-                       "%s: tensor %s is of type %.20s, which is not read here",
-                       in->name, s->name, dtype);
-    return 0;
-}
-
-static int parse_shape(const struct input *in, struct span *s,
-                       const json_t *entry, struct err *err)
-{
-    const json_t *shape = json_object_get(entry, "shape");
-    uint64_t dim;
-
-    if (!json_is_array(shape))
-        return err_set(err, ERR_CORRUPT, "%s: tensor %s has no shape", in->name,
-                       s->name);
-    if (json_array_size(shape) > TENSOR_MAX_DIMS)
-        return err_set(
-            err, ERR_LIMIT, "%s: tensor %s has %zu dimensions, more than %d",
-            in->name, s->name, json_array_size(shape), TENSOR_MAX_DIMS);
-    s->n_dims = (int)json_array_size(shape);
-    s->count = 1;
-    for (int i = 0; i < s->n_dims; i++) {
-        if (as_size(json_array_get(shape, (size_t)i), &dim) != 0)
-            return err_set(err, ERR_CORRUPT,
-                           "%s: tensor %s: a dimension is not a count",
-                           in->name, s->name);
-        s->shape[i] = (size_t)dim;
-        if (__builtin_mul_overflow(s->count, s->shape[i], &s->count))
-            return err_set(err, ERR_CORRUPT,
-                           "%s: tensor %s: the shape overflows", in->name,
-                           s->name);
-    }
-    return 0;
-}
-
-/* The offsets, and that they hold exactly what type and shape say. */
-static int parse_offsets(const struct input *in, struct span *s,
-                         const json_t *entry, uint64_t data_bytes,
-                         struct err *err)
-{
-    const json_t *offsets = json_object_get(entry, "data_offsets");
-    size_t expected;
-
-    if (json_array_size(offsets) != 2 ||
-        as_size(json_array_get(offsets, 0), &s->begin) != 0 ||
-        as_size(json_array_get(offsets, 1), &s->end) != 0)
-        return err_set(err, ERR_CORRUPT,
-                       "%s: tensor %s: data_offsets are not two counts",
-                       in->name, s->name);
-    if (s->begin > s->end || s->end > data_bytes)
-        return err_set(err, ERR_CORRUPT,
-                       "%s: tensor %s: bytes %" PRIu64 " to %" PRIu64
-                       " of %" PRIu64,
-                       in->name, s->name, s->begin, s->end, data_bytes);
-    if (__builtin_mul_overflow(s->count, s->kind->size, &expected) ||
-        expected != s->end - s->begin)
-        return err_set(err, ERR_CORRUPT,
-                       "%s: tensor %s: %" PRIu64
-                       " bytes do not fit its shape and type",
-                       in->name, s->name, s->end - s->begin);
-    return 0;
-}
-
-static int parse_entry(const struct input *in, struct header *h,
-                       const char *name, const json_t *entry,
-                       uint64_t data_bytes, struct err *err)
-{
-    struct span *s = &h->spans[h->n];
-    int rc;
-
-    s->name = name;
-    if (!json_is_object(entry))
-        return err_set(err, ERR_CORRUPT, "%s: tensor %s is not an object",
-                       in->name, name);
-    rc = parse_dtype(in, s, entry, err);
-    if (rc == 0)
-        rc = parse_shape(in, s, entry, err);
-    if (rc == 0)
-        rc = parse_offsets(in, s, entry, data_bytes, err);
-    if (rc == 0)
-        h->n++;
-    return rc;
-}
-
-static int parse_metadata(const struct input *in, json_t *metadata,
-                          struct err *err)
-{
-    const char *key;
-    json_t *value;
-
-    if (!json_is_object(metadata))
-        return err_set(err, ERR_CORRUPT, "%s: " METADATA " is not an object",
-                       in->name);
-    json_object_foreach (metadata, key, value) {
-        if (!json_is_string(value))
-            return err_set(err, ERR_CORRUPT,
-                           "%s: " METADATA ": %s is not a string", in->name,
-                           key);
-    }
-    return 0;
-}
-
-static int compare_spans(const void *a, const void *b)
-{
-    const struct span *x = a;
-    const struct span *y = b;
-
-    if (x->begin != y->begin)
-        return x->begin < y->begin ? -1 : 1;
-    if (x->end != y->end)
-        return x->end < y->end ? -1 : 1;
-    return 0;
-}
-
-/* No holes, no overlaps, nothing after the last. */
-static int check_tiling(const struct input *in, const struct header *h,
-                        uint64_t data_bytes, struct err *err)
-{
-    uint64_t at = 0;
-
-    qsort(h->spans, h->n, sizeof *h->spans, compare_spans);
-    for (size_t i = 0; i < h->n; i++) {
-        const struct span *s = &h->spans[i];
-
-        if (s->begin != at)
-            return err_set(err, ERR_CORRUPT,
-                           "%s: tensor %s begins at byte %" PRIu64
-                           ", expected at %" PRIu64,
-                           in->name, s->name, s->begin, at);
-        at = s->end;
-    }
-    if (at != data_bytes)
-        return err_set(err, ERR_CORRUPT,
-                       "%s: %" PRIu64 " bytes belong to no tensor", in->name,
-                       data_bytes - at);
-    return 0;
-}
-
-static int parse_header(const struct input *in, const char *json, size_t n,
-                        uint64_t data_bytes, struct header *h, struct err *err)
-{
-    json_error_t why;
-    const char *name;
-    json_t *entry;
-    int rc = 0;
-
-    h->root = json_loadb(json, n, JSON_REJECT_DUPLICATES, &why);
-    if (!json_is_object(h->root))
-        return err_set(err, ERR_CORRUPT, "%s: the header is not an object: %s",
-                       in->name, h->root ? "another value" : why.text);
-    h->spans = xcalloc(json_object_size(h->root) + 1, sizeof *h->spans);
-    json_object_foreach(h->root, name, entry)
-    {
-        if (strcmp(name, METADATA) == 0)
-            rc = parse_metadata(in, entry, err);
-        else
-            rc = parse_entry(in, h, name, entry, data_bytes, err);
-        if (rc)
-            return rc;
-    }
-    return check_tiling(in, h, data_bytes, err);
-}
-
 /* --- the data ----------------------------------------------------------- */
 
 static float from_half(uint16_t h)
@@ -462,7 +156,8 @@ static float from_bfloat(uint16_t b)
 }
 
 /* 16-bit floats, a piece at a time. */
-static int take_half(struct input *in, const struct span *s, struct err *err)
+static int take_half(struct input *in, const struct safetensors_span *s,
+                     struct err *err)
 {
     bool bfloat = strcmp(s->kind->dtype, "BF16") == 0;
     float *to = s->data;
@@ -483,7 +178,8 @@ static int take_half(struct input *in, const struct span *s, struct err *err)
     return rc;
 }
 
-static int take_span(struct input *in, const struct span *s, struct err *err)
+static int take_span(struct input *in, const struct safetensors_span *s,
+                     struct err *err)
 {
     char *to = s->data;
     size_t left = (size_t)(s->end - s->begin);
@@ -502,11 +198,11 @@ static int take_span(struct input *in, const struct span *s, struct err *err)
 }
 
 /* Memory for every tensor, in the order of the data. */
-static int add_tensors(const struct input *in, struct header *h,
+static int add_tensors(const struct input *in, struct safetensors_header *h,
                        struct tensor_list *out, struct err *err)
 {
     for (size_t i = 0; i < h->n; i++) {
-        struct span *s = &h->spans[i];
+        struct safetensors_span *s = &h->spans[i];
         struct tensor *t;
         size_t n_bytes = s->count * tensor_type_size(s->kind->type);
 
@@ -523,18 +219,10 @@ static int add_tensors(const struct input *in, struct header *h,
     return 0;
 }
 
-static void copy_metadata(const struct header *h, struct buf *out)
+static int read_header(struct input *in, struct safetensors_header *h,
+                       struct err *err)
 {
-    json_t *metadata = json_object_get(h->root, METADATA);
-    char *text = metadata ? json_dumps(metadata, JSON_COMPACT) : NULL;
-
-    buf_adds(out, text ? text : "{}");
-    free(text);
-}
-
-static int read_header(struct input *in, struct header *h, struct err *err)
-{
-    uint64_t length;
+    uint64_t length, data_bytes;
     char *json;
     int rc;
 
@@ -554,11 +242,12 @@ static int read_header(struct input *in, struct header *h, struct err *err)
         return err_set(err, ERR_LIMIT,
                        "%s: a header of %" PRIu64 " bytes, more than %u",
                        in->name, length, SAFETENSORS_MAX_HEADER_BYTES);
+    data_bytes = in->size - sizeof length - length;
     json = xmalloc((size_t)length + 1);
     rc = take(in, json, (size_t)length, err);
     if (rc == 0)
-        rc = parse_header(in, json, (size_t)length,
-                          in->size - sizeof length - length, h, err);
+        rc = safetensors_header_parse(in->name, json, (size_t)length,
+                                      data_bytes, h, err);
     free(json);
     return rc;
 }
@@ -566,7 +255,7 @@ static int read_header(struct input *in, struct header *h, struct err *err)
 static int read_tensors(struct input *in, struct tensor_list *out,
                         struct buf *metadata_json, struct err *err)
 {
-    struct header h = {0};
+    struct safetensors_header h = {0};
     int rc;
 
     BUG_ON(out->n != 0);
@@ -576,10 +265,10 @@ static int read_tensors(struct input *in, struct tensor_list *out,
     for (size_t i = 0; i < h.n && rc == 0; i++)
         rc = take_span(in, &h.spans[i], err);
     if (rc == 0 && metadata_json)
-        copy_metadata(&h, metadata_json);
+        safetensors_header_metadata(&h, metadata_json);
     if (rc)
         tensor_list_release(out);
-    header_release(&h);
+    safetensors_header_release(&h);
     return rc;
 }
 

@@ -216,9 +216,8 @@ void util_check_whole(const char *dir, int64_t *head, int64_t *n_versions)
         if (store_verify(c, versions[i].version, &err) != 0)
             fail_msg("%s", err.msg);
         assert_int_equal(versions[i].n_offsets, 2);
-        catalog_version_release(&versions[i]);
     }
-    free(versions);
+    catalog_versions_free(versions, n);
     *head = pointers.head;
     *n_versions = (int64_t)n;
     catalog_close(c);

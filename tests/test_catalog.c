@@ -178,9 +178,8 @@ static void assert_list(struct catalog *c, int64_t before, size_t limit,
     for (size_t i = 0; i < n; i++) {
         assert_int_equal(versions[i].version, first - (int64_t)i);
         assert_int_equal(versions[i].n_offsets, 2);
-        catalog_version_release(&versions[i]);
     }
-    free(versions);
+    catalog_versions_free(versions, n);
 }
 
 static void test_list(void **state)

@@ -27,6 +27,7 @@
 #include "conf/conf.h"
 #include "conf/conf_doc.h"
 #include "conf/conf_map.h"
+#include "conf/conf_near.h"
 #include "conf/conf_yaml.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
@@ -317,7 +318,7 @@ static void table_is_in_order(void **state)
     for (size_t i = 0; i < conf_map_n; i++) {
         name = conf_map[i].name;
         assert_ptr_equal(conf_map_find(name), &conf_map[i]);
-        assert_ptr_equal(conf_map_nearest(name), &conf_map[i]);
+        assert_ptr_equal(conf_near_key(name), &conf_map[i]);
         assert_non_null(conf_map[i].doc);
         if (conf_map_depth(name) == 0)
             continue;

@@ -496,24 +496,6 @@ static void test_seek_under_pressure(void **state)
     close_source(&fx);
 }
 
-static void test_pause(void **state)
-{
-    struct fixture fx = {.epoch = 1};
-
-    (void)state;
-    put_text("z", "one\n");
-    open_source(&fx, "z", true);
-    begin(&fx, NULL);
-    expect(&fx, 0, 0, "one");
-    source_pause(fx.source, true);
-    timing_sleep_ms(150);
-    append_text("two\n");
-    assert_null(queue_pop(fx.queue, 250));
-    source_pause(fx.source, false);
-    expect(&fx, 0, 1, "two");
-    close_source(&fx);
-}
-
 /* A pipe as standard input: read once, another partition at each start. */
 static void test_stdin(void **state)
 {
@@ -574,7 +556,6 @@ int main(void)
         cmocka_unit_test(test_rotated_while_stopped),
         cmocka_unit_test(test_seek),
         cmocka_unit_test(test_seek_under_pressure),
-        cmocka_unit_test(test_pause),
         cmocka_unit_test(test_stdin),
     };
 

@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The Kafka source against librdkafka's mock cluster, in this process.
- *
- * A new group waits three seconds for its members there, so all sources are
- * started before the first test: each test has a topic and a group of its own
- * and finds its source assigned.
+ * The Kafka source against librdkafka's mock cluster, in this process:
+ * all sources are started before the first test.
  */
 #include "config.h"
 
@@ -19,22 +16,10 @@
 
 #include <cmocka.h>
 #include <librdkafka/rdkafka.h>
-#include <librdkafka/rdkafka_mock.h>
 
-#include "base/checksum.h"
 #include "base/fileio.h"
-#include "base/log.h"
 #include "base/timing.h"
-#include "base/xalloc.h"
-#include "daemon/kafka_place.h"
-#include "daemon/source.h"
-
-#define WAIT_MS 10000
-#define MAX_BYTES 64
-
-static rd_kafka_t *producer;
-static rd_kafka_mock_cluster_t *cluster;
-static char dir[] = "/tmp/mneme-test-XXXXXX";
+#include "tests/test_source_kafka_util.h"
 
 /* --- one source each ---------------------------------------------------- */
 
@@ -51,195 +36,55 @@ enum {
     SLOW,
     SEEK,
     KINDS,
+    TIMED,
+    TIMED_LATE,
+    LATE_STOP,
+    LATE_SKIP,
     AWAY,
     EMBEDDED,
     N_FIXTURES
 };
 
-struct fixture {
-    struct conf conf;
-    char *topic_name;
-    char topic[32], group[32];
-    struct conf_property properties[2];
-    struct queue *queue;
-    struct source *source;
-    struct source_position position; /* stored */
-    size_t n_positions;
-    int64_t epoch;
-};
-
 static struct fixture fixtures[N_FIXTURES];
 
-static void produce(const char *topic, int32_t partition, const char *value,
-                    size_t n_bytes, const char *domain)
-{
-    rd_kafka_headers_t *headers = rd_kafka_headers_new(1);
-
-    if (domain)
-        rd_kafka_header_add(headers, "domain", -1, domain, -1);
-    assert_int_equal(
-        rd_kafka_producev(producer, RD_KAFKA_V_TOPIC(topic),
-                          RD_KAFKA_V_PARTITION(partition),
-                          RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
-                          RD_KAFKA_V_VALUE((void *)value, n_bytes),
-                          RD_KAFKA_V_TIMESTAMP(1234567),
-                          RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_END),
-        0);
-}
-
-/* "0", "1", ... in each partition. */
-static void produce_numbers(const char *topic, int n_partitions, int n)
-{
-    char value[16];
-
-    for (int i = 0; i < n; i++) {
-        snprintf(value, sizeof value, "%d", i);
-        for (int p = 0; p < n_partitions; p++)
-            produce(topic, p, value, strlen(value), NULL);
-    }
-}
-
-static struct source_position at(const struct fixture *fx, int32_t partition,
-                                 int64_t next, const char *last)
-{
-    return (struct source_position){
-        .topic = fx->topic,
-        .partition = partition,
-        .next_offset = next,
-        .last_learned = last ? next - 1 : -1,
-        .last_hash = last ? checksum_xxh3(last, strlen(last), 0) : 0,
-    };
-}
-
-static struct fixture *prepare(int which, int n_partitions, size_t queue_size)
+static struct fixture *prepare_one(int which, int n_partitions,
+                                   size_t queue_size)
 {
     struct fixture *fx = &fixtures[which];
-    struct conf_kafka *kafka = &fx->conf.source.kafka;
 
-    snprintf(fx->topic, sizeof fx->topic, "topic-%d", which);
-    snprintf(fx->group, sizeof fx->group, "group-%d", which);
-    fx->topic_name = fx->topic;
-    fx->conf.source.type = CONF_SOURCE_KAFKA;
-    fx->conf.source.max_record_bytes = MAX_BYTES;
-    kafka->topics = (struct conf_strings){&fx->topic_name, 1};
-    fx->properties[0] = (struct conf_property){
-        .name = "bootstrap.servers",
-        .value = (char *)rd_kafka_mock_cluster_bootstraps(cluster)};
-    fx->properties[1] =
-        (struct conf_property){.name = "group.id", .value = fx->group};
-    kafka->properties = (struct conf_properties){fx->properties, 2};
-    fx->queue = queue_create(queue_size, 1 << 20);
-    fx->epoch = 1;
+    prepare(fx, which, queue_size);
     if (which != EMBEDDED)
-        assert_int_equal(rd_kafka_mock_topic_create(cluster, fx->topic,
-                                                    n_partitions, 1), 0);
+        create_topic(fx, n_partitions);
     return fx;
 }
 
-static void store_position(struct fixture *fx, int64_t next, const char *last)
+/* --- times --------------------------------------------------------------- */
+
+#define TIME_MS 1700000000000
+
+rd_kafka_resp_err_t
+__real_rd_kafka_offsets_for_times(rd_kafka_t *rk,
+                                  rd_kafka_topic_partition_list_t *list,
+                                  int wait_ms);
+rd_kafka_resp_err_t
+__wrap_rd_kafka_offsets_for_times(rd_kafka_t *rk,
+                                  rd_kafka_topic_partition_list_t *list,
+                                  int wait_ms);
+
+/* The mock answers every time but its two ends with -1, "none is that late".
+ * For one topic a real broker's answer stands in: from TIME_MS on, offset 4. */
+rd_kafka_resp_err_t
+__wrap_rd_kafka_offsets_for_times(rd_kafka_t *rk,
+                                  rd_kafka_topic_partition_list_t *list,
+                                  int wait_ms)
 {
-    fx->position = at(fx, 0, next, last);
-    fx->n_positions = 1;
-}
-
-static void begin(struct fixture *fx)
-{
-    struct source_options o = {.conf = &fx->conf, .data_dir = dir,
-                               .store_id = "our-store", .queue = fx->queue};
-    struct err err = ERR_INIT;
-
-    if (source_create(&o, &fx->source, &err) != 0 ||
-        source_begin(fx->source, &fx->position, fx->n_positions, fx->epoch,
-                     &err) != 0)
-        fail_msg("%s", err.msg);
-}
-
-static struct record *expect(struct fixture *fx, int32_t partition,
-                             int64_t offset)
-{
-    struct record *r = queue_pop(fx->queue, WAIT_MS);
-
-    assert_non_null(r);
-    assert_int_equal(r->kind, RECORD_DATA);
-    assert_string_equal(r->topic, fx->topic);
-    assert_int_equal(r->partition, partition);
-    assert_int_equal(r->offset, offset);
-    assert_int_equal(r->epoch, fx->epoch);
-    return r;
-}
-
-static void expect_number(struct fixture *fx, int32_t partition,
-                          int64_t offset)
-{
-    struct record *r = expect(fx, partition, offset);
-
-    assert_int_equal(atoll(r->value), offset);
-    assert_null(r->reason);
-    record_free(r);
-}
-
-static void expect_state(struct fixture *fx, enum source_state state,
-                         const char *words)
-{
-    struct source_health h;
-
-    for (int i = 0; i < WAIT_MS; i += 5) {
-        source_get_health(fx->source, &h);
-        if (h.state == state)
-            break;
-        timing_sleep_ms(5);
+    if (list->cnt == 1 && list->elems[0].offset == TIME_MS &&
+        strcmp(list->elems[0].topic, fixtures[TIMED].topic) == 0) {
+        list->elems[0].offset = 4;
+        list->elems[0].err = RD_KAFKA_RESP_ERR_NO_ERROR;
+        return RD_KAFKA_RESP_ERR_NO_ERROR;
     }
-    if (h.state != state)
-        fail_msg("state %d, not %d: %s", (int)h.state, (int)state, h.reason);
-    if (!strstr(h.reason, words))
-        fail_msg("'%s' does not say '%s'", h.reason, words);
-}
-
-/* What the group has committed, by a client that is no member. */
-static int64_t committed(const struct fixture *fx, int32_t partition,
-                         char store_id[80], int64_t *start)
-{
-    rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    rd_kafka_topic_partition_list_t *list =
-        rd_kafka_topic_partition_list_new(1);
-    rd_kafka_t *rk;
-    int64_t offset;
-
-    rd_kafka_conf_set(conf, "bootstrap.servers",
-                      rd_kafka_mock_cluster_bootstraps(cluster), NULL, 0);
-    rd_kafka_conf_set(conf, "group.id", fx->group, NULL, 0);
-    rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, NULL, 0);
-    rd_kafka_topic_partition_list_add(list, fx->topic, partition);
-    assert_int_equal(rd_kafka_committed(rk, list, WAIT_MS), 0);
-    offset = list->elems[0].offset;
-    store_id[0] = '\0';
-    kafka_place_read_mark(list->elems[0].metadata,
-                          list->elems[0].metadata_size, store_id, start);
-    rd_kafka_topic_partition_list_destroy(list);
-    rd_kafka_destroy(rk);
-    return offset;
-}
-
-/* As another store's daemon would have left it. */
-static void commit_as(const struct fixture *fx, const char *store_id)
-{
-    rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    rd_kafka_topic_partition_list_t *list =
-        rd_kafka_topic_partition_list_new(1);
-    rd_kafka_topic_partition_t *row =
-        rd_kafka_topic_partition_list_add(list, fx->topic, 0);
-    rd_kafka_t *rk;
-
-    rd_kafka_conf_set(conf, "bootstrap.servers",
-                      rd_kafka_mock_cluster_bootstraps(cluster), NULL, 0);
-    rd_kafka_conf_set(conf, "group.id", fx->group, NULL, 0);
-    rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, NULL, 0);
-    row->offset = 1;
-    row->metadata = kafka_place_mark(store_id, 0);
-    row->metadata_size = strlen(row->metadata);
-    assert_int_equal(rd_kafka_commit(rk, list, 0), 0);
-    rd_kafka_topic_partition_list_destroy(list);
-    rd_kafka_destroy(rk);
+    return __real_rd_kafka_offsets_for_times(rk, list, wait_ms);
 }
 
 /* --- the tests ---------------------------------------------------------- */
@@ -301,6 +146,31 @@ static void test_latest(void **state)
     expect_number(fx, 0, 10);
 }
 
+static void test_start_at_a_time(void **state)
+{
+    struct fixture *fx = &fixtures[TIMED];
+    char store_id[80];
+    int64_t start = -1;
+
+    (void)state;
+    for (int64_t i = 4; i < 10; i++)
+        expect_number(fx, 0, i);
+    assert_int_equal(committed(fx, 0, store_id, &start), 4);
+    assert_int_equal(start, 4);
+}
+
+/* No record is that late yet: what comes from now on. */
+static void test_start_at_a_time_to_come(void **state)
+{
+    struct fixture *fx = &fixtures[TIMED_LATE];
+
+    (void)state;
+    expect_state(fx, SOURCE_RUNNING, "");
+    assert_null(queue_pop(fx->queue, 100));
+    produce(fx->topic, 0, "10", 2, NULL);
+    expect_number(fx, 0, 10);
+}
+
 static void test_stored_positions(void **state)
 {
     struct fixture *fx = &fixtures[STORED];
@@ -352,6 +222,76 @@ static void test_gap_is_skipped(void **state)
     assert_int_equal(h.state, SOURCE_RUNNING);
 }
 
+static int64_t offset_of(struct fixture *fx)
+{
+    struct source_partition *rows = NULL;
+    int64_t offset = source_get_partitions(fx->source, &rows) ? rows[0].offset
+                                                              : -1;
+
+    free(rows);
+    return offset;
+}
+
+/* While the source is paused, with four records in the queue and the others
+ * held, the broker drops what comes next. Returns how many had been taken. */
+static int64_t fall_behind(struct fixture *fx)
+{
+    int64_t next;
+
+    for (int i = 0; i < WAIT_MS && offset_of(fx) < 5; i += 10)
+        timing_sleep_ms(10);
+    timing_sleep_ms(100);
+    overflow(fx->topic);
+    assert_int_equal(rd_kafka_flush(producer, WAIT_MS), 0);
+    next = offset_of(fx);
+    assert_in_range(next, 5, 19);
+    for (int64_t i = 0; i < next; i++)
+        expect_number(fx, 0, i);
+    return next;
+}
+
+static void test_gap_in_mid_stream_stops(void **state)
+{
+    struct fixture *fx = &fixtures[LATE_STOP];
+    char words[80];
+    struct source_health h;
+    struct source_position p;
+    struct err err = ERR_INIT;
+
+    (void)state;
+    snprintf(words, sizeof words, "%s [0]: the next offset is %d, and",
+             fx->topic, (int)fall_behind(fx));
+    expect_state(fx, SOURCE_STOPPED, words);
+    expect_state(fx, SOURCE_STOPPED, "on_gap: skip");
+    assert_null(queue_pop(fx->queue, 100));
+    source_get_health(fx->source, &h);
+    assert_int_equal(h.gaps, 0);
+
+    p = at(fx, 0, 130, NULL);
+    fx->epoch = 2;
+    assert_int_equal(source_seek(fx->source, &p, 1, 2, &err), 0);
+    record_free(expect(fx, 0, 130));
+    expect_state(fx, SOURCE_RUNNING, "");
+}
+
+static void test_gap_in_mid_stream_is_skipped(void **state)
+{
+    struct fixture *fx = &fixtures[LATE_SKIP];
+    int64_t next = fall_behind(fx);
+    struct record *r = queue_pop(fx->queue, WAIT_MS);
+    struct source_health h;
+
+    (void)state;
+    assert_non_null(r);
+    assert_true(r->offset > next);
+    next = r->offset + 1;
+    record_free(r);
+    expect_in_order(fx, &next, (int)(140 - next));
+    source_get_health(fx->source, &h);
+    assert_int_equal(h.gaps, 1);
+    assert_int_equal(h.state, SOURCE_RUNNING);
+}
+
 static void test_position_beyond_the_end(void **state)
 {
     (void)state;
@@ -386,22 +326,11 @@ static void test_slow_consumer(void **state)
     int64_t next[3] = {0, 0, 0};
 
     (void)state;
-    while (next[0] + next[1] + next[2] < 600) {
-        struct record *r = queue_pop(fx->queue, WAIT_MS);
-
-        assert_non_null(r);
-        assert_int_equal(r->kind, RECORD_DATA);
-        assert_int_equal(r->offset, next[r->partition]++);
-        record_free(r);
-        if (next[0] + next[1] + next[2] == 300)
-            timing_sleep_ms(1300); /* longer than the source's patience */
-    }
+    expect_in_order(fx, next, 300);
+    timing_sleep_ms(1300); /* longer than the source's patience */
+    expect_in_order(fx, next, 300);
     assert_null(queue_pop(fx->queue, 100));
-    source_pause(fx->source, true);
-    timing_sleep_ms(150);
     produce(fx->topic, 0, "200", 3, NULL);
-    assert_null(queue_pop(fx->queue, 200));
-    source_pause(fx->source, false);
     expect_number(fx, 0, 200);
 }
 
@@ -476,7 +405,7 @@ static void test_embedded(void **state)
     address.data[strcspn(address.data, "\n")] = '\0';
     rd_kafka_conf_set(conf, "bootstrap.servers", address.data, NULL, 0);
     producer = rd_kafka_new(RD_KAFKA_PRODUCER, conf, NULL, 0);
-    produce_numbers(fx->topic, 1, 3);
+    produce_numbers(fx->topic, 1, 0, 3);
     assert_int_equal(rd_kafka_flush(producer, WAIT_MS), 0);
     rd_kafka_destroy(producer);
     producer = saved;
@@ -538,73 +467,77 @@ static void test_properties(void **state)
 
 /* --- all of them -------------------------------------------------------- */
 
-/* More than the mock keeps of a partition: the first offsets are gone. */
-static void overflow(const struct fixture *fx)
-{
-    static char value[60000];
-
-    memset(value, 'x', sizeof value);
-    for (int i = 0; i < 120; i++)
-        produce(fx->topic, 0, value, sizeof value, NULL);
-}
-
 static void prepare_plain(void)
 {
-    struct fixture *fx = prepare(EARLIEST, 3, 100);
+    struct fixture *fx = prepare_one(EARLIEST, 3, 100);
 
-    produce_numbers(fx->topic, 3, 10);
+    produce_numbers(fx->topic, 3, 0, 10);
 
-    fx = prepare(LATEST, 1, 100);
+    fx = prepare_one(LATEST, 1, 100);
     fx->conf.source.kafka.start.kind = CONF_START_LATEST;
-    produce_numbers(fx->topic, 1, 10);
+    produce_numbers(fx->topic, 1, 0, 10);
 
-    fx = prepare(STORED, 1, 100);
-    produce_numbers(fx->topic, 1, 10);
+    for (int which = TIMED; which <= TIMED_LATE; which++) {
+        fx = prepare_one(which, 1, 100);
+        fx->conf.source.kafka.start.kind = CONF_START_TIMESTAMP;
+        fx->conf.source.kafka.start.timestamp_ms = TIME_MS;
+        produce_numbers(fx->topic, 1, 0, 10);
+    }
+
+    fx = prepare_one(STORED, 1, 100);
+    produce_numbers(fx->topic, 1, 0, 10);
     store_position(fx, 6, "5");
 
-    fx = prepare(SLOW, 3, 4);
-    produce_numbers(fx->topic, 3, 200);
+    fx = prepare_one(SLOW, 3, 4);
+    produce_numbers(fx->topic, 3, 0, 200);
 
-    fx = prepare(SEEK, 1, 100);
-    produce_numbers(fx->topic, 1, 10);
+    fx = prepare_one(SEEK, 1, 100);
+    produce_numbers(fx->topic, 1, 0, 10);
 
-    fx = prepare(AWAY, 1, 100);
-    produce_numbers(fx->topic, 1, 10);
+    fx = prepare_one(AWAY, 1, 100);
+    produce_numbers(fx->topic, 1, 0, 10);
 }
 
 static void prepare_gaps(void)
 {
-    struct fixture *fx = prepare(GAP_STOP, 1, 100);
+    struct fixture *fx = prepare_one(GAP_STOP, 1, 100);
 
-    overflow(fx);
+    overflow(fx->topic);
     store_position(fx, 5, NULL);
 
-    fx = prepare(GAP_SKIP, 1, 100);
+    fx = prepare_one(GAP_SKIP, 1, 100);
     fx->conf.source.kafka.on_gap = CONF_ON_GAP_SKIP;
-    overflow(fx);
+    overflow(fx->topic);
     store_position(fx, 5, NULL);
 
-    fx = prepare(BEYOND, 1, 100);
-    produce_numbers(fx->topic, 1, 10);
+    for (int which = LATE_STOP; which <= LATE_SKIP; which++) {
+        fx = prepare_one(which, 1, 4);
+        if (which == LATE_SKIP)
+            fx->conf.source.kafka.on_gap = CONF_ON_GAP_SKIP;
+        produce_numbers(fx->topic, 1, 0, 20);
+    }
+
+    fx = prepare_one(BEYOND, 1, 100);
+    produce_numbers(fx->topic, 1, 0, 10);
     store_position(fx, 99, NULL);
 
     for (int which = OTHER_TOPIC; which <= OTHER_SKIP; which++) {
-        fx = prepare(which, 1, 100);
+        fx = prepare_one(which, 1, 100);
         if (which == OTHER_SKIP)
             fx->conf.source.kafka.on_gap = CONF_ON_GAP_SKIP;
-        produce_numbers(fx->topic, 1, 10);
+        produce_numbers(fx->topic, 1, 0, 10);
         store_position(fx, 5, "not the number 4");
     }
 
-    fx = prepare(FOREIGN, 1, 100);
-    produce_numbers(fx->topic, 1, 10);
+    fx = prepare_one(FOREIGN, 1, 100);
+    produce_numbers(fx->topic, 1, 0, 10);
     commit_as(fx, "their-store");
 }
 
 static void prepare_others(void)
 {
-    struct fixture *fx = prepare(KINDS, 1, 100);
-    static char embedded[] = "embedded", dead[] = "dead-letters";
+    struct fixture *fx = prepare_one(KINDS, 1, 100);
+    static char dead[] = "dead-letters";
     const char *json = "{\"text\":\"a\",\"label\":\"spam\"}";
     char large[MAX_BYTES + 1];
 
@@ -618,26 +551,16 @@ static void prepare_others(void)
     produce(fx->topic, 0, large, sizeof large, NULL);
     produce(fx->topic, 0, json, strlen(json), NULL);
 
-    fx = prepare(EMBEDDED, 1, 100);
-    fx->properties[0].value = embedded;
+    fx = prepare_one(EMBEDDED, 1, 100);
+    set_property(fx, "bootstrap.servers", "embedded");
     store_position(fx, 700, "lost");
 }
 
 static int start_all(void **state)
 {
-    rd_kafka_conf_t *conf = rd_kafka_conf_new();
-
     (void)state;
-    log_configure(LOG_ERROR, LOG_TEXT);
-    if (!mkdtemp(dir))
+    if (start_cluster() != 0)
         return -1;
-    rd_kafka_conf_set(conf, "test.mock.num.brokers", "1", NULL, 0);
-    rd_kafka_conf_set(conf, "linger.ms", "0", NULL, 0);
-    rd_kafka_conf_set(conf, "log_level", "0", NULL, 0);
-    producer = rd_kafka_new(RD_KAFKA_PRODUCER, conf, NULL, 0);
-    if (!producer)
-        return -1;
-    cluster = rd_kafka_handle_mock_cluster(producer);
     prepare_plain();
     prepare_gaps();
     prepare_others();
@@ -648,12 +571,9 @@ static int start_all(void **state)
     return 0;
 }
 
-static void *close_one(void *arg)
+static void *close_one(void *fx)
 {
-    struct fixture *fx = arg;
-
-    source_free(fx->source);
-    queue_free(fx->queue);
+    close_source(fx);
     return NULL;
 }
 
@@ -668,8 +588,7 @@ static int stop_all(void **state)
                                         &fixtures[i]), 0);
     for (int i = 0; i < N_FIXTURES; i++)
         pthread_join(threads[i], NULL);
-    rd_kafka_destroy(producer);
-    return fileio_remove_dir(dir, NULL);
+    return stop_cluster();
 }
 
 int main(void)
@@ -678,9 +597,13 @@ int main(void)
         cmocka_unit_test(test_properties),
         cmocka_unit_test(test_earliest_of_three_partitions),
         cmocka_unit_test(test_latest),
+        cmocka_unit_test(test_start_at_a_time),
+        cmocka_unit_test(test_start_at_a_time_to_come),
         cmocka_unit_test(test_stored_positions),
         cmocka_unit_test(test_gap_stops),
         cmocka_unit_test(test_gap_is_skipped),
+        cmocka_unit_test(test_gap_in_mid_stream_stops),
+        cmocka_unit_test(test_gap_in_mid_stream_is_skipped),
         cmocka_unit_test(test_position_beyond_the_end),
         cmocka_unit_test(test_another_topic),
         cmocka_unit_test(test_group_of_another_store),

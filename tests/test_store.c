@@ -1251,9 +1251,7 @@ static void *read_on(void *arg)
             if (rc == ERR_NOTFOUND)
                 rc = 0;
         }
-        for (size_t i = 0; i < n; i++)
-            catalog_version_release(&versions[i]);
-        free(versions);
+        catalog_versions_free(versions, n);
         if (rc)
             goto out;
         err = (struct err)ERR_INIT;

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * completion.h - one request for completions, from reading it to its answer.
+ *
+ *     completion_read.c    the request becomes a job, checked whole
+ *     api_completions.c    each choice is generated, into one answer; or
+ *     completion_stream.c  into events, on the stream's own thread
+ *     completion.c         what both of them do
+ *
+ * Choice c of a prompt is drawn from its own seed: the first from the seed that
+ * was given, whatever else is in the request. A seed that was not given is
+ * drawn and told, so that any answer can be had again.
+ *
+ * Owner:   whoever read it, or the stream it was given to
+ * Threads: one at a time
+ */
+#ifndef MNEME_DAEMON_COMPLETION_H
+#define MNEME_DAEMON_COMPLETION_H
+
+#include "daemon/api_text.h"
+#include "daemon/http_stream.h"
+
+#define COMPLETION_MOST_STOPS 4
+
+struct completion_job {
+    struct http *http;
+    struct serving *serving;
+    const struct infer *f; /* counted */
+    int64_t version, created;
+    char id[48], model[32];
+    bool chat, echo, stream, want_usage;
+    int64_t n, seed, logprobs; /* logprobs < 0: none */
+    struct token_list *prompts;
+    size_t n_prompts;
+    char *stops[COMPLETION_MOST_STOPS];
+    struct infer_sampling sampling;
+    size_t prompt_tokens, completion_tokens; /* used so far */
+};
+
+/* From a request; chat: in the shape of chat/completions. NULL: failed. */
+struct completion_job *completion_read(struct http_request *rq, bool chat);
+void completion_free(void *j); /* a job; NULL is fine */
+
+/* An http_stream_fn: generates every choice of a job into events. */
+void completion_stream(struct http_stream *s, void *j);
+
+/* How a choice of a prompt is drawn. */
+struct infer_sampling completion_sampling(const struct completion_job *j,
+                                          int64_t choice);
+
+/* Appends the text of ids as it can be written. */
+void completion_text(const struct completion_job *j,
+                     const struct token_list *ids, struct buf *out);
+
+/* ERR_AGAIN when the daemon is stopping, else 0. */
+int completion_stopping(const struct completion_job *j, struct err *err);
+
+/* What has been used so far, and what every answer and event begins with. */
+json_t *completion_usage(const struct completion_job *j);
+json_t *completion_head(const struct completion_job *j, const char *object);
+
+json_t *completion_string(const struct buf *b);
+
+#endif

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What is asked, and who may ask it: everything that can be said of a request
+ * by its headers, before a byte of its body is kept.
+ */
+#include "config.h"
+
+#include <microhttpd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "daemon/api_text.h"
+#include "daemon/http_private.h"
+
+/* --- paths -------------------------------------------------------------- */
+
+enum { QUICK, COMPUTES }; /* does it take a place? */
+
+static const struct http_route routes[] = {
+    {"GET", "/", api_dashboard, HTTP_OPEN, QUICK},
+    {"GET", "/healthz", api_healthz, HTTP_OPEN, QUICK},
+    {"GET", "/readyz", api_readyz, HTTP_OPEN, QUICK},
+    {"GET", "/metrics", api_metrics, HTTP_INFER, QUICK},
+    {"GET", "/v1/status", api_status, HTTP_INFER, QUICK},
+    {"GET", "/v1/domains", api_domains, HTTP_INFER, QUICK},
+    {"GET", "/v1/history", api_history, HTTP_INFER, QUICK},
+    {"GET", "/v1/events", api_events, HTTP_INFER, QUICK},
+    {"GET", "/v1/versions", api_versions, HTTP_INFER, QUICK},
+    {"GET", "/v1/versions/{}", api_version, HTTP_INFER, QUICK},
+    {"POST", "/v1/versions/{}/pin", api_pin, HTTP_ADMIN, QUICK},
+    {"POST", "/v1/versions/{}/unpin", api_unpin, HTTP_ADMIN, QUICK},
+    {"POST", "/v1/versions/{}/promote", api_promote, HTTP_ADMIN, QUICK},
+    {"POST", "/v1/rollback", api_rollback, HTTP_ADMIN, QUICK},
+    {"GET", "/v1/ranges", api_ranges, HTTP_INFER, QUICK},
+    {"POST", "/v1/ranges/{}/release", api_release, HTTP_ADMIN, QUICK},
+    {"GET", "/v1/operations/{}", api_operation, HTTP_INFER, QUICK},
+    {"GET", "/v1/models", api_models, HTTP_INFER, QUICK},
+    {"GET", "/v1/models/{}", api_model, HTTP_INFER, QUICK},
+    {"POST", "/v1/completions", api_completions, HTTP_INFER, COMPUTES},
+    {"POST", "/v1/chat/completions", api_chat_completions, HTTP_INFER,
+     COMPUTES},
+    {"POST", "/v1/score", api_score, HTTP_INFER, COMPUTES},
+    {"POST", "/v1/classify", api_classify, HTTP_INFER, COMPUTES},
+    {"POST", "/v1/embeddings", api_embeddings, HTTP_INFER, COMPUTES},
+    {"POST", "/tokenize", api_tokenize, HTTP_INFER, COMPUTES},
+    {"POST", "/detokenize", api_detokenize, HTTP_INFER, COMPUTES},
+    {"GET", "/tokenizer_info", api_tokenizer_info, HTTP_INFER, QUICK},
+};
+
+/* Does path fit the pattern? Then *argument holds what {} stands for. */
+static bool fits(const char *pattern, const char *path, char *argument)
+{
+    const char *hole = strstr(pattern, "{}");
+    size_t n;
+
+    if (!hole)
+        return strcmp(pattern, path) == 0;
+    n = (size_t)(hole - pattern);
+    if (strncmp(pattern, path, n) != 0)
+        return false;
+    path += n;
+    n = strcspn(path, "/");
+    if (n == 0 || n >= HTTP_MAX_ARGUMENT || strcmp(path + n, hole + 2) != 0)
+        return false;
+    memcpy(argument, path, n);
+    argument[n] = '\0';
+    return true;
+}
+
+static void find_route(struct http_request *rq, const char *path,
+                       const char *method)
+{
+    const char *allow = NULL;
+
+    if (!strcmp(method, "HEAD"))
+        method = "GET";
+    for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
+        if (!fits(routes[i].path, path, rq->argument))
+            continue;
+        allow = routes[i].method;
+        if (strcmp(method, allow) != 0)
+            continue;
+        rq->route = &routes[i];
+        return;
+    }
+    if (!allow) {
+        http_fail(rq, 404, "unknown_path", NULL, "no such path: %s", path);
+        return;
+    }
+    http_fail(rq, 405, "method_not_allowed", NULL, "%s is asked with %s", path,
+              allow);
+    rq->reply.allow = allow;
+}
+
+/* --- who may ask -------------------------------------------------------- */
+
+static const char *header(struct http_request *rq, const char *name)
+{
+    return MHD_lookup_connection_value(rq->connection, MHD_HEADER_KIND, name);
+}
+
+/* "localhost", an address, or what ends in .localhost: a name that no page on
+ * the net can make point here. */
+static bool is_local_name(const char *host)
+{
+    size_t n = host[0] == '[' ? strcspn(host, "]") : strcspn(host, ":");
+
+    if (host[0] == '[' || strspn(host, "0123456789.") == n)
+        return true;
+    return (n == 9 && !strncasecmp(host, "localhost", 9)) ||
+           (n > 10 && !strncasecmp(host + n - 10, ".localhost", 10));
+}
+
+/*
+ * Without tokens, whoever reaches the address may do everything; a browser on
+ * this machine reaches it too, on behalf of any page. Pages give themselves
+ * away by their origin, or by the name that they made point here.
+ */
+static bool check_origin(struct http_request *rq)
+{
+    const char *origin = header(rq, "Origin"), *host = header(rq, "Host");
+    const char *name = origin ? strstr(origin, "://") : NULL;
+
+    if (origin && (!name || !host || strcasecmp(name + 3, host) != 0)) {
+        http_fail(rq, 403, "foreign_origin", NULL,
+                  "a page of another origin may not ask this daemon");
+        return false;
+    }
+    if (host && rq->context->conf->http.listen_kind == CONF_LISTEN_TCP &&
+        !is_local_name(host)) {
+        http_fail(rq, 403, "foreign_host", NULL,
+                  "asked under a name that is not localhost or an address; "
+                  "set http.token_file to allow any");
+        return false;
+    }
+    return true;
+}
+
+static void check_token(struct http_request *rq)
+{
+    struct http *h = rq->http;
+    enum http_scope scope;
+    bool needed;
+
+    if (!rq->route || rq->route->scope == HTTP_OPEN)
+        return;
+    pthread_mutex_lock(&h->mutex);
+    scope = http_tokens_check(h->tokens, header(rq, "Authorization"));
+    needed = http_tokens_needed(h->tokens);
+    pthread_mutex_unlock(&h->mutex);
+    if (!needed)
+        check_origin(rq);
+    else if (scope == HTTP_OPEN)
+        http_fail(rq, 401, "invalid_token", NULL,
+                  "a token is needed: Authorization: Bearer TOKEN");
+    else if (scope < rq->route->scope)
+        http_fail(rq, 403, "scope", NULL, "an admin token is needed");
+}
+
+/* --- framing ------------------------------------------------------------ */
+
+struct framing {
+    int lengths, encodings;
+};
+
+static enum MHD_Result count_header(void *arg, enum MHD_ValueKind kind,
+                                    const char *key, const char *value)
+{
+    struct framing *f = arg;
+
+    (void)kind;
+    (void)value;
+    f->lengths += !strcasecmp(key, MHD_HTTP_HEADER_CONTENT_LENGTH);
+    f->encodings += !strcasecmp(key, MHD_HTTP_HEADER_TRANSFER_ENCODING);
+    return MHD_YES;
+}
+
+/* Two readers of the same bytes must not see two different requests. */
+static bool check_framing(struct http_request *rq)
+{
+    struct framing f = {0, 0};
+
+    MHD_get_connection_values(rq->connection, MHD_HEADER_KIND, count_header,
+                              &f);
+    if (f.lengths + f.encodings <= 1)
+        return true;
+    http_fail(rq, 400, "ambiguous_length", NULL,
+              "one Content-Length or one Transfer-Encoding, not more");
+    rq->reply.close = true;
+    return false;
+}
+
+void http_admit_too_large(struct http_request *rq)
+{
+    http_fail(rq, 413, "too_large", NULL,
+              "the body is larger than http.max_body_bytes, %lld",
+              (long long)rq->context->conf->http.max_body_bytes);
+}
+
+/* The length that the client announces, 0 when it does not. */
+static uint64_t announced(struct http_request *rq)
+{
+    const char *length = header(rq, MHD_HTTP_HEADER_CONTENT_LENGTH);
+
+    return length ? strtoull(length, NULL, 10) : 0;
+}
+
+static void check_length(struct http_request *rq)
+{
+    if (announced(rq) > (uint64_t)rq->context->conf->http.max_body_bytes)
+        http_admit_too_large(rq);
+}
+
+static void check_crowd(struct http_request *rq)
+{
+    int64_t most = rq->context->conf->http.max_connections;
+
+    if (http_connections_count(rq->http->connections) <= most)
+        return;
+    http_fail(rq, 429, "too_many_connections", NULL,
+              "more than %lld connections are open", (long long)most);
+    rq->reply.close = true;
+}
+
+/* --- the whole ---------------------------------------------------------- */
+
+void http_admit(struct http_request *rq, const char *path, const char *method)
+{
+    if (!check_framing(rq))
+        return;
+    find_route(rq, path, method);
+    check_token(rq);
+    if (!rq->reply.status)
+        check_length(rq);
+    if (!rq->reply.status)
+        check_crowd(rq);
+}
+
+bool http_admit_ends(struct http_request *rq)
+{
+    return rq->reply.status &&
+           (rq->reply.close || header(rq, MHD_HTTP_HEADER_EXPECT) ||
+            announced(rq) > HTTP_ADMIT_DRAIN_BYTES);
+}

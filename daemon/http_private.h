@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * http_private.h - what the server's own files share.
+ *
+ *     http.c              the life of a request; starting and stopping
+ *     http_admit.c        the table of paths; what is refused by its headers
+ *     http_connections.c  who is connected, and until when
+ *     http_send.c         the reply on its way
+ *
+ * Threads: a request's functions run in its connection's thread
+ */
+#ifndef MNEME_DAEMON_HTTP_PRIVATE_H
+#define MNEME_DAEMON_HTTP_PRIVATE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include <microhttpd.h>
+
+#include "daemon/http_connections.h"
+#include "daemon/http_impl.h"
+
+struct http {
+    struct http_context context;
+    struct MHD_Daemon *daemon;
+    struct http_places *places;
+    struct http_connections *connections;
+    char *address;
+    char *address_path; /* data_dir/http.addr */
+    char *socket_path;  /* of a unix socket, or NULL */
+    atomic_bool stopping;
+    pthread_mutex_t mutex; /* guards tokens */
+    struct http_tokens *tokens;
+};
+
+struct http_route {
+    const char *method;
+    const char *path; /* {} stands for one part */
+    http_endpoint *endpoint;
+    enum http_scope scope;
+    bool computes; /* takes a place to compute */
+};
+
+/* Finds the route, and checks all that the headers tell: framing, token,
+ * length, how many are connected. A refusal is left as the reply. */
+void http_admit(struct http_request *rq, const char *path, const char *method);
+
+/* Of a body that is refused so much is read, so that the client gets to see
+ * the answer instead of a reset. */
+#define HTTP_ADMIT_DRAIN_BYTES ((size_t)16 << 20)
+
+/* Refused, and not to be read to its end: the client waits for our word, its
+ * length cannot be trusted, or there is too much of it. */
+bool http_admit_ends(struct http_request *rq);
+
+/* Refuses a body for its size. */
+void http_admit_too_large(struct http_request *rq);
+
+/* Hands the reply to libmicrohttpd, as a body or as a stream of events. */
+enum MHD_Result http_send(struct http_request *rq);
+
+/* libmicrohttpd's timeout of a connection on which nothing moves. */
+#define HTTP_INACTIVE_SECONDS 30u
+
+#endif

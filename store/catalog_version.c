@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Versions: the row of each, then its offsets and its domains, and which of
+ * them the pointers name, all in one transaction.
+ */
+#include "config.h"
+
+#include "store/catalog.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "store/catalog_private.h"
+
+static const char *const state_names[] = {
+    [STORE_PENDING] = "pending",         [STORE_PASSED] = "passed",
+    [STORE_FAILED] = "failed",           [STORE_INCONCLUSIVE] = "inconclusive",
+    [STORE_ROLLED_BACK] = "rolled_back", [STORE_DAMAGED] = "damaged",
+};
+
+#define N_STATES (sizeof state_names / sizeof *state_names)
+
+const char *store_state_name(enum store_state state)
+{
+    BUG_ON((size_t)state >= N_STATES);
+    return state_names[state];
+}
+
+static int parse_state(const char *name, enum store_state *state,
+                       struct err *err)
+{
+    for (size_t i = 0; name && i < N_STATES; i++) {
+        if (strcmp(state_names[i], name) != 0)
+            continue;
+        *state = (enum store_state)i;
+        return 0;
+    }
+    return err_set(err, ERR_CORRUPT, "a version has the unknown state %.20s",
+                   name ? name : "(none)");
+}
+
+/* --- offsets ------------------------------------------------------------ */
+
+static int read_offset(sqlite3_stmt *q, void *row, struct err *err)
+{
+    struct catalog_offset *o = row;
+
+    (void)err;
+    o->partition_id = sqlite3_column_int(q, 0);
+    o->topic = db_text(q, 1);
+    o->partition = sqlite3_column_int(q, 2);
+    o->next_offset = sqlite3_column_int64(q, 3);
+    o->tokens_done = sqlite3_column_int64(q, 4);
+    o->last_learned = sqlite3_column_int64(q, 5);
+    o->last_hash = (uint64_t)sqlite3_column_int64(q, 6);
+    return 0;
+}
+
+static void release_offset(void *row)
+{
+    struct catalog_offset *o = row;
+
+    free(o->topic);
+}
+
+const struct catalog_row_type catalog_offset_rows = {
+    sizeof(struct catalog_offset), read_offset, release_offset};
+
+void catalog_offsets_free(struct catalog_offset *rows, size_t n)
+{
+    catalog_rows_free(&catalog_offset_rows, rows, n);
+}
+
+static int add_offsets(struct catalog *c, struct catalog_version *v,
+                       struct err *err)
+{
+    struct catalog_rows rows;
+    int rc =
+        catalog_rows_read(c, &catalog_offset_rows, &rows, err,
+                          "SELECT partition_id, topic, partition, next_offset,"
+                          " tokens_done, last_learned, last_hash FROM offsets"
+                          " JOIN partitions ON partitions.id = partition_id"
+                          " WHERE version = ?1 ORDER BY partition_id",
+                          "i", v->version);
+
+    v->offsets = rows.items;
+    v->n_offsets = rows.n;
+    return rc;
+}
+
+/* --- domains ------------------------------------------------------------ */
+
+static double column_number(sqlite3_stmt *q, int column)
+{
+    return sqlite3_column_type(q, column) == SQLITE_NULL
+               ? (double)NAN
+               : sqlite3_column_double(q, column);
+}
+
+static int read_domain(sqlite3_stmt *q, void *row, struct err *err)
+{
+    struct catalog_domain *d = row;
+
+    (void)err;
+    d->domain = db_text(q, 0);
+    d->bits_per_byte = column_number(q, 1);
+    d->accuracy = column_number(q, 2);
+    d->chunks = sqlite3_column_int64(q, 3);
+    return 0;
+}
+
+static void release_domain(void *row)
+{
+    struct catalog_domain *d = row;
+
+    free(d->domain);
+}
+
+static const struct catalog_row_type domain_rows = {
+    sizeof(struct catalog_domain), read_domain, release_domain};
+
+static int add_domains(struct catalog *c, struct catalog_version *v,
+                       struct err *err)
+{
+    struct catalog_rows rows;
+    int rc = catalog_rows_read(c, &domain_rows, &rows, err,
+                               "SELECT domain, bits_per_byte, accuracy, chunks"
+                               " FROM version_domains WHERE version = ?1"
+                               " ORDER BY domain",
+                               "i", v->version);
+
+    v->domains = rows.items;
+    v->n_domains = rows.n;
+    return rc;
+}
+
+/* --- versions ----------------------------------------------------------- */
+
+static int read_version(sqlite3_stmt *q, void *row, struct err *err)
+{
+    struct catalog_version *v = row;
+    const char *sha256 = (const char *)sqlite3_column_text(q, 5);
+
+    v->version = sqlite3_column_int64(q, 0);
+    v->parent = sqlite3_column_int64(q, 1);
+    v->created_ms = sqlite3_column_int64(q, 2);
+    v->step = sqlite3_column_int64(q, 3);
+    v->tokens_seen = sqlite3_column_int64(q, 4);
+    if (sha256)
+        memcpy(v->weights_sha256, sha256,
+               strnlen(sha256, sizeof v->weights_sha256 - 1));
+    v->pinned = sqlite3_column_int(q, 7) != 0;
+    v->gate_json = db_text(q, 8);
+    v->metadata_json = db_text(q, 9);
+    v->bytes = sqlite3_column_int64(q, 10);
+    return parse_state((const char *)sqlite3_column_text(q, 6), &v->state, err);
+}
+
+void catalog_version_release(struct catalog_version *v)
+{
+    free(v->gate_json);
+    free(v->metadata_json);
+    catalog_offsets_free(v->offsets, v->n_offsets);
+    catalog_rows_free(&domain_rows, v->domains, v->n_domains);
+    memset(v, 0, sizeof *v);
+}
+
+static void release_version(void *row)
+{
+    catalog_version_release(row);
+}
+
+static const struct catalog_row_type version_rows = {
+    sizeof(struct catalog_version), read_version, release_version};
+
+void catalog_versions_free(struct catalog_version *versions, size_t n)
+{
+    catalog_rows_free(&version_rows, versions, n);
+}
+
+/* What is in other tables. */
+static int complete(struct catalog *c, const struct catalog_pointers *p,
+                    struct catalog_version *v, struct err *err)
+{
+    int rc = add_offsets(c, v, err);
+
+    v->serving = v->version == p->serving;
+    v->head = v->version == p->head;
+    return rc ? rc : add_domains(c, v, err);
+}
+
+/* Those from first to last, newest first, at most limit (0: all). */
+static int read_versions(struct catalog *c, int64_t first, int64_t last,
+                         size_t limit, struct catalog_version **versions,
+                         size_t *n, struct err *err)
+{
+    struct catalog_pointers pointers = {0};
+    struct catalog_rows rows = {NULL, 0};
+    int rc = catalog_enter(c, err);
+
+    *versions = NULL;
+    *n = 0;
+    if (rc)
+        return rc;
+    rc = catalog_read_pointers(c, &pointers, err);
+    if (rc == 0)
+        rc = catalog_rows_read(
+            c, &version_rows, &rows, err,
+            "SELECT version, parent, created_ms, step, tokens_seen,"
+            " weights_sha256, state, pinned, gate, metadata, bytes"
+            " FROM versions WHERE version BETWEEN ?1 AND ?2"
+            " ORDER BY version DESC LIMIT ?3",
+            "iii", first, last, catalog_limit(limit));
+    for (size_t i = 0; i < rows.n && rc == 0; i++)
+        rc = complete(c, &pointers, (struct catalog_version *)rows.items + i,
+                      err);
+    rc = catalog_leave(c, rc, err);
+    if (rc) {
+        catalog_rows_free(&version_rows, rows.items, rows.n);
+        return rc;
+    }
+    *versions = rows.items;
+    *n = rows.n;
+    return 0;
+}
+
+int catalog_get(struct catalog *c, int64_t version, struct catalog_version *v,
+                struct err *err)
+{
+    struct catalog_version *found;
+    size_t n;
+    int rc = read_versions(c, version, version, 1, &found, &n, err);
+
+    if (rc == 0 && n == 0)
+        rc = catalog_no_version(version, err);
+    if (rc == 0)
+        *v = *found;
+    free(found);
+    return rc;
+}
+
+int catalog_list(struct catalog *c, int64_t before, size_t limit,
+                 struct catalog_version **versions, size_t *n, struct err *err)
+{
+    int64_t last = before > 0 ? before - 1 : INT64_MAX;
+
+    return read_versions(c, 0, last, limit, versions, n, err);
+}

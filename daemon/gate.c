@@ -597,7 +597,7 @@ static enum gate_verdict decide(const struct gate_options *o,
     d->recent_worse =
         r->chunks >= o->min_chunks &&
         p_above(r->regression, 0, r->error, r->chunks) <= alpha;
-    if (any_above(o, tests, n, d, alpha))
+    if (any_above(o, tests, n, d, alpha * GATE_FAIL_LEVEL))
         return GATE_FAIL;
     if (n == 0 && d->accuracy.labelled < GATE_FEWEST_CHUNKS)
         return GATE_INCONCLUSIVE;

@@ -26,7 +26,11 @@
  *             from before, where there are min_chunks
  *
  *   fail          one is shown to be above its limit: Holm's correction over
- *                 all of them (Holm 1979), at the asked confidence
+ *                 all of them (Holm 1979), at a tenth of the level that the
+ *                 confidence leaves. To withhold a version, inconclusive is
+ *                 enough; a fail is to be believed, and of a thousand versions
+ *                 each of which is compared with the luckiest one before it,
+ *                 one in twenty would be wrong
  *   pass          every domain is shown to be below its limit, Holm's
  *                 correction over domains, and no other test lies above its own
  *   inconclusive  neither; waits_for says what would decide
@@ -71,6 +75,8 @@ struct gate_options {
     int64_t min_chunks;
     bool impatient; /* a domain above its limit no longer holds it up */
 };
+
+#define GATE_FAIL_LEVEL 0.1
 
 /* Segments below which there is no standard error. */
 #define GATE_FEWEST_CHUNKS 2

@@ -313,10 +313,10 @@ def flipped(tap):
     def labelled(turn):
         def make():
             i = rng.randrange(2)
-            # a third of the words are the other language's: not too easy
-            words = (languages[i].text() + " " +
-                     languages[1 - i].text()).split()
-            text = " ".join(rng.sample(words[:24], 8))
+            # some of the words are the other language's: not too easy
+            words = (languages[i].text().split()[:5] +
+                     languages[1 - i].text().split()[:3])
+            text = " ".join(rng.sample(words, 8))
             return line(text, "labels", label="ab"[i ^ turn])
         return make
     tests = []
@@ -328,7 +328,7 @@ def flipped(tap):
                   s["serving_version"] > 1, limit(PATIENCE)),
            "labels: begun")
     _, then = accuracy(d, tests)
-    tap.note(f"labels: accuracy {1 / then:.3f}")
+    tap.ok(1 / then > 0.75, f"labels: learned (accuracy {1 / then:.3f})")
     bad(tap, d, "flipped labels", labelled(1), tests, accuracy)
     tap.equal(d.stop(), 0, "labels: stops")
 

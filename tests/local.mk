@@ -21,6 +21,7 @@ EXTRA_DIST += \
 	.ci/run \
 	tests/kafka/kafka.sh tests/kafka/pom.xml \
 	tests/run_flow.sh tests/summary.sh tests/flow_util.py \
+	bench/clean_stream.py \
 	$(FLOW_TESTS)
 
 TEST_EXTENSIONS = .py .sh

@@ -38,6 +38,9 @@ struct segment {
     int32_t label;          /* id in the table of labels, -1 for none */
     const char *text;       /* the text itself: preset linear only */
     uint32_t text_bytes;
+    uint32_t n_grams;
+    const uint32_t *grams;   /* hashes of text (learner/grams.h), or NULL: to
+                                be made from it */
     const float *old_logits; /* labelled replay rows: the class head's logits
                                 when the row was written, or NULL */
     uint32_t n_old_logits;

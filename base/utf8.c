@@ -8,6 +8,9 @@
 
 #include "base/utf8.h"
 
+#include <stdint.h>
+#include <string.h>
+
 #include "base/buf.h"
 
 #define CUT (-1)
@@ -45,13 +48,36 @@ static int character(const unsigned char *s, size_t n)
     return length;
 }
 
+/* Bytes of ASCII at the start of s, by eights. */
+static size_t ascii_prefix(const unsigned char *s, size_t n_bytes)
+{
+    size_t at = 0;
+    uint64_t eight;
+
+    while (at + sizeof eight <= n_bytes) {
+        memcpy(&eight, s + at, sizeof eight);
+        if (eight & UINT64_C(0x8080808080808080))
+            break;
+        at += sizeof eight;
+    }
+    return at;
+}
+
 /* Bytes of s before the first that is not part of a valid character. */
 static size_t valid_prefix(const unsigned char *s, size_t n_bytes)
 {
     size_t at = 0;
 
     while (at < n_bytes) {
-        int length = character(s + at, n_bytes - at);
+        int length;
+
+        if (s[at] < 0x80) {
+            size_t n = ascii_prefix(s + at, n_bytes - at);
+
+            at += n ? n : 1;
+            continue;
+        }
+        length = character(s + at, n_bytes - at);
 
         if (length <= 0)
             break;

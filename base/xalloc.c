@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static void *checked(void *p, size_t n_bytes)
 {
@@ -78,17 +79,26 @@ char *xasprintf(const char *fmt, ...)
     return checked(n < 0 ? NULL : s, strlen(fmt));
 }
 
+#define LINE 64
+#define LARGE_PAGE ((size_t)2 << 20)
+
+/* A block of several large pages begins at one and asks for them: what is read
+ * all over a table would else wait for page tables more than for memory. */
 void *xalloc_aligned(size_t n_bytes)
 {
-    size_t padded;
+    size_t alignment = n_bytes >= 4 * LARGE_PAGE ? LARGE_PAGE : LINE, padded;
     void *p;
 
-    if (n_bytes > PTRDIFF_MAX - 63)
+    if (n_bytes > PTRDIFF_MAX - LARGE_PAGE)
         return NULL; /* no object is larger */
-    padded = (n_bytes + 63) / 64 * 64;
-    p = aligned_alloc(64, padded ? padded : 64);
-    if (p)
-        memset(p, 0, padded ? padded : 64);
+    padded = n_bytes ? (n_bytes + LINE - 1) / LINE * LINE : LINE;
+    if (posix_memalign(&p, alignment, padded) != 0)
+        return NULL;
+#ifdef MADV_HUGEPAGE
+    if (alignment == LARGE_PAGE)
+        (void)madvise(p, padded, MADV_HUGEPAGE);
+#endif
+    memset(p, 0, padded);
     return p;
 }
 

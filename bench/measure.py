@@ -18,7 +18,8 @@ live     learning from a file without a pause: tokens a second, how long
 domains  one domain after another through a file that is followed: bits per
          byte on held-out records of each domain after each, and forgetting,
          with both protections, one, or none
-labels   preset linear: records a second, and accuracy on the test file
+labels   preset linear: records a second, and accuracy on the test file; from
+         a file, or with --brokers from a topic that it fills first
 
 It needs nothing but Python 3.
 """
@@ -142,6 +143,19 @@ class Daemon:
         text = open('/proc/%d/stat' % self.process.pid).read()
         user, system = text.rsplit(')', 1)[1].split()[11:13]
         return (int(user) + int(system)) / os.sysconf('SC_CLK_TCK')
+
+    def cpu_by_thread(self):
+        """The same by the names of threads: source, trainer, publisher,
+        worker; Kafka's begin with rdk. Those that have ended are left out."""
+        seconds = {}
+        folder = '/proc/%d/task' % self.process.pid
+        for task in os.listdir(folder):
+            text = open('%s/%s/stat' % (folder, task)).read()
+            name = text[text.index('(') + 1:text.rindex(')')]
+            user, system = text.rsplit(')', 1)[1].split()[11:13]
+            seconds[name] = (seconds.get(name, 0) + (int(user) + int(system)) /
+                             os.sysconf('SC_CLK_TCK'))
+        return seconds
 
     def announced(self):
         m = re.search(r'memory\b.*at_most_mib=(\d+)', open(self.log).read())
@@ -432,8 +446,16 @@ def labels(options):
     open(path, 'w').close()
     for left in range(options.records, 0, -len(rows)):
         write_json_lines(path, rows[:left], 'a')
-    daemon = Daemon(options, ['source.type=file', 'source.path=' + path,
-                              'model.preset=linear'])
+    source = ['source.type=file', 'source.path=' + path]
+    if options.brokers:
+        subprocess.run([options.mneme, 'feed', '-t', options.topic, '-b',
+                        options.brokers, path], check=True)
+        source = ['source.type=kafka',
+                  'source.kafka.topics=[%s]' % options.topic,
+                  'source.kafka.properties.bootstrap.servers=' +
+                  options.brokers,
+                  'source.kafka.properties.group.id=measure-%d' % os.getpid()]
+    daemon = Daemon(options, source + ['model.preset=linear'])
     started = time.monotonic()
     # The first pass over the file's records, then all of them.
     once = daemon.wait(
@@ -448,6 +470,10 @@ def labels(options):
               s['records']['consumed'], took, daemon.cpu() / took,
               s['records']['consumed'] / took, s['accuracy'],
               daemon.memory()[1], daemon.announced()), flush=True)
+    print('processor time for each record, us:', ', '.join(
+        '%s %.2f' % (name, 1e6 * seconds / s['records']['consumed'])
+        for name, seconds in sorted(daemon.cpu_by_thread().items())
+        if seconds >= 0.05), flush=True)
     every = max(1, len(test) // options.rows)
     right = n = 0
     for r in test[::every][:options.rows]:
@@ -493,6 +519,9 @@ def main():
     c.add_argument('--records', type=int, default=1000000)
     c.add_argument('--rows', type=int, default=500)
     c.add_argument('--seconds', type=float, default=600)
+    c.add_argument('--brokers')
+    c.add_argument('--topic', default='labels')
+    c.add_argument('--mneme', default='cli/mneme')
     options = p.parse_args()
     options.run(options)
 

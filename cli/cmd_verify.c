@@ -1,19 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * verify: the files of versions against their checksums, and the database
- * against itself. It only reads, so that it works beside a running daemon; a
+ * against itself; with --retrain, what was learned against its records. It only reads, so that it works beside a running daemon; a
  * version that retention removes meanwhile is not damage.
  */
 #include "config.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #include <jansson.h>
 
 #include "cli/bar.h"
 #include "cli/commands.h"
 #include "cli/pick.h"
+#include "cli/program.h"
 #include "store/catalog.h"
 #include "store/store.h"
 
@@ -138,6 +142,66 @@ static int conclude(const struct report *r, const struct err *store,
     return 0;
 }
 
+/* --- learning it again -------------------------------------------------- */
+
+/* The newest version that was learned from another, when none is named. */
+static int choose_version(const struct verb_args *args, int64_t *version,
+                          struct err *err)
+{
+    struct catalog_pointers pointers;
+    struct catalog *c = NULL;
+    int rc;
+
+    if (verb_has(args, "all"))
+        return err_set(err, ERR_INVALID, "--retrain takes one version");
+    if (args->n_words)
+        return verb_version(args->words[0], version, err);
+    rc = catalog_open(verb_data_dir(args), &c, err);
+    if (rc)
+        return rc;
+    rc = catalog_pointers(c, &pointers, err);
+    catalog_close(c);
+    *version = pointers.head;
+    if (rc == 0 && pointers.head == 0)
+        rc = err_set(err, ERR_NOTFOUND, "%s: no version yet",
+                     verb_data_dir(args));
+    return rc;
+}
+
+/* It takes a learner: mnemed has one. Returns only when that cannot be run. */
+static int retrain(const struct verb_args *args, struct err *err)
+{
+    const char *conf = verb_value(args, "conf");
+    char *program, *argv[9], number[24];
+    int64_t version;
+    size_t n = 0;
+    int rc = choose_version(args, &version, err);
+
+    if (rc)
+        return rc;
+    snprintf(number, sizeof number, "%" PRId64, version);
+    program = program_mnemed();
+    argv[n++] = program;
+    argv[n++] = (char *)"--retrain";
+    argv[n++] = number;
+    if (verb_has(args, "data-dir")) {
+        argv[n++] = (char *)"--data-dir";
+        argv[n++] = (char *)verb_data_dir(args);
+    }
+    if (conf) {
+        argv[n++] = (char *)"-c";
+        argv[n++] = (char *)conf;
+    }
+    if (verb_has(args, "json"))
+        argv[n++] = (char *)"--json";
+    argv[n] = NULL;
+    fflush(NULL);
+    execvp(program, argv);
+    rc = err_set_errno(err, ERR_IO, errno, "%s", program);
+    free(program);
+    return rc;
+}
+
 int cmd_verify(const struct verb_args *args, struct err *err)
 {
     struct report report = {.quiet = verb_has(args, "json")};
@@ -145,10 +209,10 @@ int cmd_verify(const struct verb_args *args, struct err *err)
     struct catalog *c = NULL;
     int rc;
 
-    if (verb_has(args, "retrain"))
-        return err_set(err, ERR_INVALID, "--retrain is not in this release");
     if (verb_has(args, "all") && args->n_words)
         return err_set(err, ERR_INVALID, "either a version or --all");
+    if (verb_has(args, "retrain"))
+        return retrain(args, err);
     rc = catalog_open(verb_data_dir(args), &c, err);
     if (rc)
         return rc;

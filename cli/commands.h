@@ -13,6 +13,6 @@ verb_fn cmd_versions, cmd_show, cmd_diff, cmd_history;     /* cmd_versions.c */
 verb_fn cmd_rollback, cmd_pin, cmd_unpin, cmd_promote,     /* cmd_rollback.c */
     cmd_ranges;
 verb_fn cmd_generate, cmd_score, cmd_classify, cmd_embed;       /* cmd_ask.c */
-verb_fn cmd_feed, cmd_verify, cmd_demo; /* a file each */
+verb_fn cmd_bench, cmd_demo, cmd_feed, cmd_verify; /* a file each */
 
 #endif

@@ -18,38 +18,11 @@
 #include "base/fileio.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
+#include "cli/program.h"
 
 #define STOP_MS 60000
 
 /* --- where things are --------------------------------------------------- */
-
-/* $MNEMED, beside this program in a build tree or an installation, or what
- * PATH has. To be freed. */
-static char *find_program(void)
-{
-    static const char *const beside[] = {"../daemon/mnemed",
-                                         "../sbin/mnemed"};
-    const char *env = getenv("MNEMED");
-    char self[PATH_MAX];
-    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-    char *slash;
-
-    if (env && *env)
-        return xstrdup(env);
-    self[n > 0 ? n : 0] = '\0';
-    slash = strrchr(self, '/');
-    for (size_t i = 0; slash && i < sizeof beside / sizeof *beside; i++) {
-        char *path, *plain;
-
-        *slash = '\0';
-        path = fileio_join(self, beside[i]);
-        plain = access(path, X_OK) == 0 ? realpath(path, NULL) : NULL;
-        free(path);
-        if (plain)
-            return plain;
-    }
-    return xstrdup("mnemed");
-}
 
 static int make_data_dir(struct demo_daemon *d, const char *given,
                          struct err *err)
@@ -120,7 +93,7 @@ int demo_daemon_start(struct demo_daemon *d, const char *data_dir,
     int rc;
 
     memset(d, 0, sizeof *d);
-    d->program = find_program();
+    d->program = program_mnemed();
     rc = make_data_dir(d, data_dir, err);
     if (rc)
         return rc;

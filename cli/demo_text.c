@@ -204,23 +204,26 @@ static int add_given(struct demo_texts *t, const char *dir, struct err *err)
 }
 
 /* What most Debian machines have. */
+static const struct {
+    const char *name, *dir, *ending;
+} found_at[] = {
+    {"licences", "/usr/share/common-licenses", NULL},
+    {"c_headers", "/usr/include", ".h"},
+    {"python", "/usr/lib/python3", ".py"},
+    {"python", "/usr/lib/python3.11", ".py"},
+    {"perl", "/usr/share/perl", ".pm"},
+    {"perl", "/usr/share/perl5", ".pm"},
+    {"shell", "/usr/lib/git-core", ".sh"},
+};
+
+#define N_PLACES (sizeof found_at / sizeof *found_at)
+
 static void add_found(struct demo_texts *t)
 {
-    static const struct {
-        const char *name, *dir, *ending;
-    } places[] = {
-        {"licences", "/usr/share/common-licenses", NULL},
-        {"c_headers", "/usr/include", ".h"},
-        {"python", "/usr/lib/python3", ".py"},
-        {"python", "/usr/lib/python3.11", ".py"},
-        {"perl", "/usr/share/perl", ".pm"},
-        {"perl", "/usr/share/perl5", ".pm"},
-        {"shell", "/usr/lib/git-core", ".sh"},
-    };
-
-    for (size_t i = 0; i < sizeof places / sizeof *places && t->n < 3; i++)
-        if (!t->n || strcmp(t->domains[t->n - 1].name, places[i].name) != 0)
-            add_domain(t, places[i].name, places[i].dir, places[i].ending);
+    for (size_t i = 0; i < N_PLACES && t->n < 3; i++)
+        if (!t->n || strcmp(t->domains[t->n - 1].name, found_at[i].name) != 0)
+            add_domain(t, found_at[i].name, found_at[i].dir,
+                       found_at[i].ending);
 }
 
 int demo_texts_load(const char *dir, struct demo_texts *texts,
@@ -248,6 +251,20 @@ void demo_texts_release(struct demo_texts *texts)
     for (size_t i = 0; i < texts->n; i++)
         domain_release(&texts->domains[i]);
     texts->n = 0;
+}
+
+void demo_text_found(size_t n_bytes, struct buf *out)
+{
+    for (size_t i = 0; i < N_PLACES && out->len < n_bytes; i++) {
+        struct demo_domain d = {0};
+
+        add_folder(&d, found_at[i].dir, found_at[i].ending);
+        for (size_t k = 0; k < d.n_records && out->len < n_bytes; k++) {
+            buf_adds(out, d.records[k]);
+            buf_addc(out, '\n');
+        }
+        domain_release(&d);
+    }
 }
 
 /* --- garbage ------------------------------------------------------------ */

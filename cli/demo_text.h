@@ -45,6 +45,10 @@ int demo_texts_load(const char *dir, struct demo_texts *texts,
                     struct err *err);
 void demo_texts_release(struct demo_texts *texts);
 
+/* Text that this machine has, one kind after another, until there are n_bytes
+ * of it; appended to out. There may be none. */
+void demo_text_found(size_t n_bytes, struct buf *out);
+
 /* The text with its ASCII letters in a random order: still UTF-8, as many of
  * each letter, no words. Appended to out. */
 void demo_text_shuffle(const char *text, uint64_t seed, struct buf *out);

@@ -4,6 +4,7 @@ cli_mneme_SOURCES = \
 	cli/bar.c cli/bar.h \
 	cli/client.c cli/client.h \
 	cli/cmd_ask.c \
+	cli/cmd_bench.c \
 	cli/cmd_demo.c \
 	cli/cmd_feed.c \
 	cli/cmd_rollback.c \
@@ -18,9 +19,10 @@ cli_mneme_SOURCES = \
 	cli/mneme.c \
 	cli/pick.c cli/pick.h \
 	cli/producer.c cli/producer.h \
+	cli/program.c cli/program.h \
 	cli/table.c cli/table.h \
 	cli/verb.c cli/verb.h
 
-# verify reads a data directory without the daemon.
-cli_mneme_LDADD = $(STORE_LIBS) $(RDKAFKA_LIBS) $(JANSSON_LIBS) $(CURL_LIBS)
+# verify reads a data directory without the daemon; bench runs its parts.
+cli_mneme_LDADD = $(BENCH_LIBS) $(JANSSON_LIBS) $(CURL_LIBS)
 

@@ -87,7 +87,12 @@ static const struct verb_option feed_options[] = {
 
 static const struct verb_option verify_options[] = {
     {"all", 'a', NULL, "every version that is kept"},
-    {"retrain", 0, NULL, "learn it again and compare: not in this release"},
+    {"retrain", 0, NULL,
+     "learn it again from its parent and the same records, and compare bit by "
+     "bit"},
+    {"conf", 'c', "FILE",
+     "with --retrain: the daemon's configuration, for its source (default: as "
+     "mnemed finds it)"},
     {NULL, 0, NULL, NULL},
 };
 
@@ -97,6 +102,20 @@ static const struct verb_option demo_options[] = {
      "order by name, or in a file `order` (default: text of this machine)"},
     {"minutes", 'm', "N", "how long it may take, about (default 3)"},
     {"keep", 0, NULL, "leave the daemon running at the end"},
+    {NULL, 0, NULL, NULL},
+};
+
+static const struct verb_option bench_options[] = {
+    {"only", 0, "LIST",
+     "these parts, with commas: machine, tiny, small, medium, gpt2, "
+     "preset-nano to preset-large, replay, publish; train, score, generate, "
+     "presets; or as in the JSON, train.tiny"},
+    {"threads", 't', "N", "so many (default: one for each core)"},
+    {"text", 0, "FILE", "learn from this text (default: licences and sources "
+                        "of this machine)"},
+    {"windows", 'w', "N", "timed windows for a figure (default 5)"},
+    {"seconds", 's', "X", "length of a window (default 0.5)"},
+    {"rows", 0, "N", "that the replay buffer holds (default 20000)"},
     {NULL, 0, NULL, NULL},
 };
 
@@ -175,8 +194,46 @@ static const struct verb verbs[] = {
     {"verify", "[N]", 0, 1, true,
      "Check the files of a version against their checksums, and the store.",
      "Works on the data directory, with or without a daemon; it only reads. "
-     "Without N the newest version is checked.\n",
+     "Without N the newest version is checked.\n"
+     "--retrain takes the version's parent, reads the records that its ledger "
+     "names again, from Kafka or the file, and learns them in the same steps "
+     "with the settings that the version keeps: weights, optimizer, Fisher "
+     "information, replay index and counters have to be the same to the last "
+     "bit. Exit status 1 when they are not, 3 when the parent or the records "
+     "are not there any more.\n",
      verify_options, cmd_verify},
+    {"bench", NULL, 0, 0, true,
+     "How fast it learns and answers here, beside what this machine can do.",
+     "Measures the machine (multiply-adds, matrix products, memory), whole "
+     "steps of the learner on real text for four shapes that other programs "
+     "are measured with and for each preset, scoring and generation, replay "
+     "through SQLite, and a version of preset small on the disk of $TMPDIR. "
+     "Needs no daemon, and no other work on the machine while it runs: about "
+     "four minutes on two cores. A step is forward, backward, clipping, EWC "
+     "and AdamW.\n"
+     "Shapes (layers x dim, heads, vocabulary, sequences of 256 tokens): tiny "
+     "4 x 128, 4, 256, 4; small 6 x 256, 8, 256, 4; medium 6 x 384, 6, 4096, "
+     "8; gpt2 12 x 768, 12, 50257, 2. Presets: vocabulary 4096, 512 tokens in "
+     "a step, in sequences of 128.\n"
+     "GFLOP/s are the model's: 6 for each weight of a product and token, 12 "
+     "for each head, dimension and pair of tokens that attention looks at; "
+     "what is computed twice counts once.\n"
+     "Keys of --json, X being a shape or a preset; beside a median stand its "
+     "least and most under its key with _least and _most:\n"
+     "machine: fma_peak_gflops, sgemm_gflops, triad_gb_per_second, of all "
+     "threads at once; with _one_thread appended, of one.\n"
+     "train.X, presets.X: tokens_per_second, model_gflops, peak_share, "
+     "parameters, step_tokens, flop_per_token, skipped_steps; shares of the "
+     "threads' time, together 1: products, attention, norms, loss, optimizer, "
+     "ewc, gradient_sum, rest.\n"
+     "score.X: tokens_per_second, ratio_to_training.\n"
+     "generate.X (one text at a time, one thread, the prompt's time included): "
+     "tokens_per_second, prompt_tokens, new_tokens.\n"
+     "replay: rows_in_per_second, rows_out_per_second, capacity_rows, "
+     "row_tokens.\n"
+     "publish: seconds, stop_seconds, longest_stop_seconds.\n"
+     "left_out: parts that are too large for this machine, and why.\n",
+     bench_options, cmd_bench},
     {"help", "[VERB]", 0, 1, false, "Tell about a verb, or all.", NULL,
      help_options, help},
 };

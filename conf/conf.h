@@ -198,6 +198,12 @@ struct conf_publish {
     struct conf_keep keep;
 };
 
+enum conf_quantize { CONF_QUANTIZE_NONE, CONF_QUANTIZE_INT8 };
+
+struct conf_serve {
+    enum conf_quantize quantize;
+};
+
 enum conf_listen_kind { CONF_LISTEN_TCP, CONF_LISTEN_UNIX };
 
 struct conf_http {
@@ -227,6 +233,7 @@ struct conf {
     struct conf_model model;
     struct conf_learner learner;
     struct conf_publish publish;
+    struct conf_serve serve;
     struct conf_http http;
     struct conf_log log;
     struct conf_places *places; /* for conf_where */

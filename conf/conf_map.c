@@ -304,6 +304,15 @@ const struct conf_key conf_map[] = {
      .fallback = "14", .min = 0, .max = 1000000, .is_reloadable = true,
      .doc = "The last one of each of so many days."},
 
+    SECTION("serve", "How versions answer."),
+    {.name = "serve.quantize", .type = CONF_ENUM, AT(serve.quantize),
+     .fallback = "none", .words = "none | int8",
+     .doc = "Weights as they are, or rounded to int8 when a version is "
+            "loaded: less memory, faster answers, and a loss in bits per "
+            "byte that is usually well below one per cent. What is learned "
+            "and the files stay in float. The gate compares versions as they "
+            "answer: both rounded."},
+
     SECTION("http", "Where questions are answered."),
     {.name = "http.listen", .type = CONF_TEXT, AT(http.listen),
      .fallback = "127.0.0.1:6636",

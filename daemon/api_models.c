@@ -150,25 +150,30 @@ bool http_need_text_model(struct http_request *rq, const struct infer *f)
 
 /* --- as models ---------------------------------------------------------- */
 
-static json_t *model_json(const char *id, int64_t version,
-                          int64_t created_ms)
+static json_t *model_json(struct http_request *rq, const char *id,
+                          int64_t version, int64_t created_ms)
 {
-    return json_pack("{s:s, s:s, s:I, s:s, s:I}", "id", id, "object",
+    bool int8 =
+        serving_options(rq->context->serving)->quantize == INFER_INT8;
+
+    return json_pack("{s:s, s:s, s:I, s:s, s:I, s:s}", "id", id, "object",
                      "model", "created", (json_int_t)(created_ms / 1000),
-                     "owned_by", NAME, "version", (json_int_t)version);
+                     "owned_by", NAME, "version", (json_int_t)version,
+                     "quantize", int8 ? "int8" : "none");
 }
 
-static void add_version(json_t *list, const struct catalog_version *v)
+static void add_version(struct http_request *rq, json_t *list,
+                        const struct catalog_version *v)
 {
     char id[48];
 
     if (v->serving)
-        json_array_insert_new(list, 0,
-                              model_json(NAME, v->version, v->created_ms));
+        json_array_insert_new(
+            list, 0, model_json(rq, NAME, v->version, v->created_ms));
     snprintf(id, sizeof id, NAME "@%lld", (long long)v->version);
     if (v->state != STORE_DAMAGED)
-        json_array_append_new(list,
-                              model_json(id, v->version, v->created_ms));
+        json_array_append_new(
+            list, model_json(rq, id, v->version, v->created_ms));
 }
 
 void api_models(struct http_request *rq)
@@ -184,7 +189,7 @@ void api_models(struct http_request *rq)
     }
     list = json_array();
     for (size_t i = 0; i < n; i++)
-        add_version(list, &versions[i]);
+        add_version(rq, list, &versions[i]);
     catalog_versions_free(versions, n);
     http_answer(rq, 200,
                 json_pack("{s:s, s:o}", "object", "list", "data", list));
@@ -208,6 +213,7 @@ void api_model(struct http_request *rq)
         refuse(rq, &err, version);
         return;
     }
-    http_answer(rq, 200, model_json(rq->argument, version, v.created_ms));
+    http_answer(rq, 200,
+                model_json(rq, rq->argument, version, v.created_ms));
     catalog_version_release(&v);
 }

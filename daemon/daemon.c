@@ -238,12 +238,14 @@ static int begin_source(struct daemon *d, struct err *err)
 
 static int start(struct daemon *d, struct err *err)
 {
+    struct infer_options infer;
     int shards = 1;
     int rc = open_store(d, &shards, err);
 
     if (rc)
         return rc;
-    d->serving = serving_create(d->catalog);
+    options_infer(d->conf, &infer);
+    d->serving = serving_create(d->catalog, &infer);
     rc = open_learning(d, shards, err);
     if (rc)
         return rc;

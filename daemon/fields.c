@@ -12,8 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/xalloc.h"
-
 #define MAX_DEPTH 64
 
 static const char *skip_space(const char *p)
@@ -277,18 +275,38 @@ static bool take_name(const char **p, struct field *fields, size_t n_fields,
     return true;
 }
 
-static const char *take_field(const char *p, struct field *f)
+/* From behind the opening quote, as take_string. */
+static const char *take_text(const char *p, struct field *f, char **room)
 {
-    const char *begin = skip_space(p), *end = skip_value(begin);
+    const char *begin = p;
 
+    while ((unsigned char)*p >= 0x20 && *p != '"' && *p != '\\')
+        p++;
+    f->kind = FIELD_STRING;
+    if (*p == '"') {
+        f->string = begin;
+        f->n_bytes = (size_t)(p - begin);
+        return p + 1;
+    }
+    p = take_string(begin, *room, &f->n_bytes);
+    if (!p)
+        return NULL;
+    f->string = *room;
+    *room += f->n_bytes;
+    *(*room)++ = '\0';
+    return p;
+}
+
+static const char *take_field(const char *p, struct field *f, char **room)
+{
+    const char *begin = skip_space(p), *end;
+
+    if (*begin == '"')
+        return take_text(begin + 1, f, room);
+    end = skip_value(begin);
     if (!end)
         return NULL;
-    if (*begin == '"') {
-        f->kind = FIELD_STRING;
-        f->string = xmalloc((size_t)(end - begin));
-        take_string(begin + 1, f->string, &f->n_bytes);
-        f->string[f->n_bytes] = '\0';
-    } else if (*begin == '-' || is_digit(*begin)) {
+    if (*begin == '-' || is_digit(*begin)) {
         f->kind = FIELD_NUMBER;
         f->number = strtod(begin, NULL);
     } else if (*begin != 'n') {
@@ -299,7 +317,8 @@ static const char *take_field(const char *p, struct field *f)
 
 /* The members of an object, from behind its brace to behind the other. */
 static const char *scan_members(const char *p, struct field *fields,
-                                size_t n_fields, uint64_t *seen)
+                                size_t n_fields, char **room,
+                                uint64_t *seen)
 {
     struct field *f;
 
@@ -316,7 +335,7 @@ static const char *scan_members(const char *p, struct field *fields,
                 return NULL;
             *seen |= bit;
         }
-        p = f ? take_field(p, f) : skip_value(p);
+        p = f ? take_field(p, f, room) : skip_value(p);
         if (!p)
             return NULL;
         p = skip_space(p);
@@ -328,23 +347,15 @@ static const char *scan_members(const char *p, struct field *fields,
 }
 
 bool fields_scan(const char *json, size_t n_bytes, struct field *fields,
-                 size_t n_fields)
+                 size_t n_fields, char **room)
 {
     const char *p = skip_space(json);
     uint64_t seen = 0;
 
-    p = *p == '{' ? scan_members(p + 1, fields, n_fields, &seen) : NULL;
+    p = *p == '{' ? scan_members(p + 1, fields, n_fields, room, &seen) : NULL;
     if (p && skip_space(p) == json + n_bytes)
         return true;
-    fields_release(fields, n_fields);
-    return false;
-}
-
-void fields_release(struct field *fields, size_t n_fields)
-{
-    for (size_t i = 0; i < n_fields; i++) {
-        free(fields[i].string);
-        fields[i].string = NULL;
+    for (size_t i = 0; i < n_fields; i++)
         fields[i].kind = FIELD_ABSENT;
-    }
+    return false;
 }

@@ -25,7 +25,9 @@ enum field_kind {
 struct field {
     const char *name; /* in */
     enum field_kind kind;
-    char *string; /* FIELD_STRING: n_bytes, with any NULs, and a NUL; free() */
+    const char *string; /* FIELD_STRING: in the JSON as it stands there, or,
+                           when it has escapes, decoded and with a NUL behind
+                           it in the caller's room */
     size_t n_bytes;
     double number; /* FIELD_NUMBER; out of range: an infinity */
 };
@@ -33,12 +35,12 @@ struct field {
 /*
  * Finds the fields in an object.
  *   json     n_bytes of UTF-8, followed by a NUL
- *   returns  false when it is no object, or when a field is there twice; no
- *            string is left then
+ *   room     *room is moved behind what was put there: strings with escapes.
+ *            Those, and copies with a NUL of all others, take n_bytes at most
+ *   returns  false when it is no object, or when a field is there twice; the
+ *            fields are absent then
  */
 bool fields_scan(const char *json, size_t n_bytes, struct field *fields,
-                 size_t n_fields);
-
-void fields_release(struct field *fields, size_t n_fields);
+                 size_t n_fields, char **room);
 
 #endif

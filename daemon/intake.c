@@ -167,6 +167,10 @@ static void cut_waiting(struct intake *in, struct waiting *w)
     cut_record(&w->cut, in->options.tokenizer, in->options.context,
                rec->prompt, rec->prompt_bytes, rec->text, rec->text_bytes,
                w->domain, w->label);
+    if (!in->options.tokenizer && rec->grams) {
+        w->cut.segments[0].grams = rec->grams;
+        w->cut.segments[0].n_grams = (uint32_t)rec->n_grams;
+    }
 }
 
 static void decide_good(struct intake *in, struct waiting *w)
@@ -413,6 +417,8 @@ static void advance_front(struct intake *in, size_t count,
 
     if (w->next == 0)
         decide_front(in, refused, step);
+    else
+        progress_continue(p, step, w->partition_id, w->rec->offset);
     q->next_offset = w->rec->offset;
     q->last_learned = w->rec->offset;
     q->last_hash = w->rec->value_hash;

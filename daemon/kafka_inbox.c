@@ -34,7 +34,9 @@ static struct record *make_record(const struct kafka_inbox *in,
 {
     const struct conf_source *conf = &in->source->options.conf->source;
     size_t max_bytes = (size_t)conf->max_record_bytes;
-    struct record *r = record_create(RECORD_DATA);
+    struct record *r =
+        record_create_data(&in->source->maker, m->payload,
+                           m->len < max_bytes ? m->len : max_bytes);
     char *domain = domain_header(m);
     int64_t time_ms = rd_kafka_message_timestamp(m, NULL);
 
@@ -44,15 +46,9 @@ static struct record *make_record(const struct kafka_inbox *in,
     r->offset = m->offset;
     r->time_ms = time_ms > 0 ? time_ms : 0;
     r->value_hash = checksum_xxh3(m->payload ? m->payload : "", m->len, 0);
-    if (m->payload) {
-        r->n_bytes = m->len < max_bytes ? m->len : max_bytes;
-        r->value = xmalloc(r->n_bytes + 1);
-        memcpy(r->value, m->payload, r->n_bytes);
-        r->value[r->n_bytes] = '\0';
-    }
     if (m->len > max_bytes)
         r->reason = "too_long";
-    record_parse(r, conf->format, max_bytes, domain);
+    source_parse(in->source, r, domain);
     free(domain);
     return r;
 }

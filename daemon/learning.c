@@ -9,6 +9,7 @@
 
 #include "base/xalloc.h"
 #include "daemon/options.h"
+#include "store/hf.h"
 #include "store/store.h"
 
 /* replay.adaptive and when_behind: sample (learning.h says how) */
@@ -110,6 +111,34 @@ int learning_prepare(struct learning *l, struct tokenizer *tokenizer,
     return learning_prepare_shape(l, tokenizer, &shape, err);
 }
 
+int learning_prepare_version(struct learning *l, int64_t version,
+                             struct err *err)
+{
+    struct buf json = BUF_INIT, config = BUF_INIT;
+    struct tokenizer *tokenizer = NULL;
+    struct model_shape shape;
+    int64_t end_of_text;
+    int rc;
+
+    if (!l->has_model)
+        return learning_prepare(l, NULL, err);
+    rc = store_load_text(l->catalog, version, "tokenizer.json", &json, err);
+    if (rc == 0)
+        rc = store_load_text(l->catalog, version, "config.json", &config, err);
+    if (rc == 0)
+        rc = tokenizer_from_json(json.data, json.len, &tokenizer, err);
+    if (rc == 0)
+        rc = hf_parse_config(config.data, config.len, &shape, &end_of_text,
+                             err);
+    if (rc == 0)
+        rc = learning_prepare_shape(l, tokenizer, &shape, err);
+    else
+        tokenizer_free(tokenizer);
+    buf_release(&json);
+    buf_release(&config);
+    return rc;
+}
+
 /* --- a version's state -------------------------------------------------- */
 
 struct loaded {
@@ -199,7 +228,7 @@ int learning_load(struct learning *l, int64_t version, int64_t branch,
 struct snapshot *learning_snapshot(struct learning *l)
 {
     return snapshot_take(l->learner, l->replay, l->holdout, &l->progress,
-                         &l->anchor_generation);
+                         options_settings(l->conf), &l->anchor_generation);
 }
 
 /* Between a at 0 and b at 1, on a logarithmic scale. */

@@ -63,6 +63,11 @@ int learning_prepare(struct learning *l, struct tokenizer *tokenizer,
 int learning_prepare_shape(struct learning *l, struct tokenizer *tokenizer,
                            const struct model_shape *shape, struct err *err);
 
+/* The same with vocabulary and shape of a stored version, whose weights are not
+ * loaded. ERR_CORRUPT, ERR_NOTFOUND. */
+int learning_prepare_version(struct learning *l, int64_t version,
+                             struct err *err);
+
 /* Becomes a version. branch 0: a restart, which goes on where it was;
  * else the number of a new branch of row keys. Positions are the version's.
  * On an error the state may be half of each: load another one. */

@@ -48,6 +48,7 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/progress_json.c \
 	daemon/publisher.c daemon/publisher.h \
 	daemon/restore.c daemon/restore.h \
+	daemon/retrain.c daemon/retrain.h \
 	daemon/rewind.c daemon/rewind.h \
 	daemon/serving.c daemon/serving.h \
 	daemon/shadow.c daemon/shadow.h \
@@ -71,8 +72,9 @@ DAEMON_LIBS = daemon/libdaemon.a learner/liblearner.a replay/libreplay.a \
 	$(SQLITE_LIBS) $(YAML_LIBS) $(MICROHTTPD_LIBS) $(JANSSON_LIBS) \
 	$(OPENBLAS_LIBS) -lm
 
-# The sources and what they stand on, without the layers that they never call.
-SOURCE_LIBS = daemon/libdaemon.a $(CONF_LIBS) $(BASE_LIBS) $(RDKAFKA_LIBS)
+# The sources and what they stand on; of the learner they call the hashing.
+SOURCE_LIBS = daemon/libdaemon.a learner/liblearner.a $(CONF_LIBS) \
+	$(BASE_LIBS) $(RDKAFKA_LIBS)
 
 if HAVE_CMOCKA
 check_PROGRAMS += tests/test_queue

@@ -16,7 +16,9 @@
 #include "base/xalloc.h"
 #include "conf/conf.h"
 #include "daemon/daemon.h"
+#include "daemon/retrain.h"
 #include "daemon/source.h"
+#include "learner/ops.h"
 
 #define EXIT_FAILED 1
 #define EXIT_USAGE 2
@@ -26,7 +28,8 @@ struct arguments {
     const char *data_dir;
     const char **sets;
     size_t n_sets, cap_sets;
-    bool test, print, verbose;
+    bool test, print, verbose, json;
+    int64_t retrain; /* a version; 0: not asked for */
 };
 
 static void usage(FILE *out)
@@ -45,6 +48,10 @@ static void usage(FILE *out)
           "filled in\n"
           "      --set KEY=VALUE  override one key by its dotted path\n"
           "      --data-dir DIR   where everything is kept (data_dir)\n"
+          "      --retrain N      learn version N again from its parent and "
+          "the same\n"
+          "                       records, compare bit by bit, and exit\n"
+          "      --json           its report as JSON\n"
           "  -v, --verbose        log at level debug\n"
           "  -V, --version        print the version and exit\n"
           "  -h, --help           this text\n"
@@ -56,18 +63,21 @@ static void usage(FILE *out)
 /* Returns -1 to go on, or the exit status. */
 static int parse_arguments(int argc, char **argv, struct arguments *a)
 {
-    enum { OPT_SET = 256, OPT_DATA_DIR };
+    enum { OPT_SET = 256, OPT_DATA_DIR, OPT_RETRAIN, OPT_JSON };
     static const struct option options[] = {
         {"conf", required_argument, NULL, 'c'},
         {"test", no_argument, NULL, 't'},
         {"print", no_argument, NULL, 'T'},
         {"set", required_argument, NULL, OPT_SET},
         {"data-dir", required_argument, NULL, OPT_DATA_DIR},
+        {"retrain", required_argument, NULL, OPT_RETRAIN},
+        {"json", no_argument, NULL, OPT_JSON},
         {"verbose", no_argument, NULL, 'v'},
         {"version", no_argument, NULL, 'V'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
+    char *end;
     int c;
 
     while ((c = getopt_long(argc, argv, "c:tTvVh", options, NULL)) != -1) {
@@ -88,6 +98,16 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
             break;
         case OPT_DATA_DIR:
             a->data_dir = optarg;
+            break;
+        case OPT_RETRAIN:
+            a->retrain = strtoll(optarg, &end, 10);
+            if (a->retrain < 1 || *end) {
+                fprintf(stderr, "mnemed: --retrain: no version: %s\n", optarg);
+                return EXIT_USAGE;
+            }
+            break;
+        case OPT_JSON:
+            a->json = true;
             break;
         case 'v':
             a->verbose = true;
@@ -173,6 +193,91 @@ static int run(struct conf *conf, struct arguments *a)
     return 0;
 }
 
+/* --- --retrain ---------------------------------------------------------- */
+
+static void print_difference(const json_t *d)
+{
+    const char *key;
+    json_t *value;
+
+    printf("  %s:", json_string_value(json_object_get(d, "what")));
+    json_object_foreach((json_t *)d, key, value)
+    {
+        if (json_is_integer(value))
+            printf(" %s %" JSON_INTEGER_FORMAT, key, json_integer_value(value));
+    }
+    putchar('\n');
+}
+
+static void print_report(const json_t *report)
+{
+    const json_t *list = json_object_get(report, "differences");
+    bool same = json_is_true(json_object_get(report, "same"));
+    json_int_t version = json_integer_value(json_object_get(report, "version"));
+    json_t *item;
+    size_t i;
+
+    printf("version %" JSON_INTEGER_FORMAT " learned again from version "
+           "%" JSON_INTEGER_FORMAT ": %" JSON_INTEGER_FORMAT " records in "
+           "%" JSON_INTEGER_FORMAT " steps\n",
+           version, json_integer_value(json_object_get(report, "parent")),
+           json_integer_value(json_object_get(report, "records")),
+           json_integer_value(json_object_get(report, "steps")));
+    json_array_foreach(json_object_get(report, "notes"), i, item)
+        printf("note: %s\n", json_string_value(item));
+    if (same)
+        printf("the same, bit for bit; weights_sha256 %s\n",
+               json_string_value(json_object_get(report, "weights_sha256")));
+    else
+        printf("NOT the same; %zu differences:\n", json_array_size(list));
+    json_array_foreach(list, i, item)
+        print_difference(item);
+}
+
+/* The configuration again, with what the version was learned with. */
+static struct conf *load_for(struct arguments *a, const char *data_dir,
+                             struct conf_strings *sets, struct err *err)
+{
+    if (retrain_settings(data_dir, a->retrain, sets, err) != 0)
+        return NULL;
+    for (size_t i = 0; i < sets->n; i++) {
+        XGROW(a->sets, a->n_sets, a->cap_sets);
+        a->sets[a->n_sets++] = sets->items[i];
+    }
+    return load(a);
+}
+
+/* Returns the exit status. */
+static int retrain(const struct conf *conf, struct arguments *a)
+{
+    struct conf_strings sets = {0};
+    struct err err = ERR_INIT;
+    struct conf *then = load_for(a, conf->data_dir, &sets, &err);
+    json_t *report = NULL;
+    int status = EXIT_USAGE;
+
+    if (then) {
+        log_configure(then->log.level, then->log.format);
+        ops_init();
+        status = err_exit_status(
+            retrain_run(then, a->retrain, &report, &err));
+    } else if (err.code != ERR_OK) {
+        status = err_exit_status(err.code);
+    }
+    if (err.code != ERR_OK)
+        fprintf(stderr, "mnemed: %s\n", err.msg);
+    if (report && a->json)
+        json_dumpf(report, stdout, JSON_INDENT(2));
+    else if (report)
+        print_report(report);
+    if (report && !json_is_true(json_object_get(report, "same")))
+        status = EXIT_FAILED;
+    json_decref(report);
+    conf_free(then);
+    conf_strings_release(&sets);
+    return status;
+}
+
 int main(int argc, char **argv)
 {
     struct arguments a = {0};
@@ -192,7 +297,9 @@ int main(int argc, char **argv)
     else if (a.test)
         puts("mnemed: the configuration is good");
     if (status < 0)
-        status = a.test ? 0 : run(conf, &a);
+        status = a.test      ? 0
+                 : a.retrain ? retrain(conf, &a)
+                             : run(conf, &a);
 out:
     conf_free(conf);
     free(a.conf_path);

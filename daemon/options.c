@@ -13,6 +13,9 @@
 
 #define HOLDOUT_RECENT 0.25
 #define LINEAR_STAGED_BYTES ((size_t)64 << 20)
+/* A draw from the database costs as much as all else that is done for a short
+ * text; beside a Transformer's step it is nothing. */
+#define LINEAR_KEPT_BYTES ((size_t)96 << 20)
 
 int options_shape(const struct conf *conf, int vocab_size,
                   struct model_shape *shape, struct err *err)
@@ -83,6 +86,13 @@ void options_learner(const struct conf *conf, const struct model_shape *shape,
     out->head.seed = (uint64_t)l->seed;
 }
 
+void options_infer(const struct conf *conf, struct infer_options *out)
+{
+    infer_options_default(out);
+    if (conf->serve.quantize == CONF_QUANTIZE_INT8)
+        out->quantize = INFER_INT8;
+}
+
 void options_replay(const struct conf *conf, enum replay_kind kind,
                     struct replay_options *out)
 {
@@ -96,6 +106,46 @@ void options_replay(const struct conf *conf, enum replay_kind kind,
         out->recent_share = HOLDOUT_RECENT;
     if (l->replay.balance == CONF_BALANCE_NONE)
         out->quota_exponent = 1;
+    if (kind == REPLAY_ROWS && conf->model.preset == CONF_PRESET_LINEAR)
+        out->kept_bytes = (int64_t)LINEAR_KEPT_BYTES;
+}
+
+json_t *options_settings(const struct conf *conf)
+{
+    static const char *const keys[] = {
+        "source.format",
+        "source.max_record_bytes",
+        "source.bad_record",
+        "model.preset",
+        "model.max_domains",
+        "model.max_labels",
+        "learner.seed",
+        "learner.batch_tokens",
+        "learner.optimizer.lr",
+        "learner.optimizer.warmup_steps",
+        "learner.optimizer.weight_decay",
+        "learner.optimizer.clip_norm",
+        "learner.ewc.enabled",
+        "learner.ewc.lambda",
+        "learner.ewc.decay",
+        "learner.ewc.consolidate",
+        "learner.replay.enabled",
+        "learner.replay.ratio",
+        "learner.replay.adaptive",
+        "learner.replay.capacity",
+        "learner.replay.balance",
+        "learner.holdout.fraction",
+        "learner.holdout.capacity",
+    };
+    json_t *settings = json_object();
+
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        char *value = conf_text(conf, keys[i]);
+
+        json_object_set_new(settings, keys[i], json_string(value));
+        free(value);
+    }
+    return settings;
 }
 
 int options_cores(void)
@@ -126,8 +176,10 @@ size_t options_memory(const struct conf *conf,
     size_t staged = (size_t)(conf->publish.every_tokens
                                  ? conf->publish.every_tokens
                                  : 1000000);
-    /* Preset linear stages texts and logits until the next version. */
-    size_t linear = learner->shape ? 0 : LINEAR_STAGED_BYTES;
+    /* Preset linear stages texts and logits until the next version, and keeps
+     * them at hand after it. */
+    size_t linear = learner->shape ? 0
+                                   : LINEAR_STAGED_BYTES + LINEAR_KEPT_BYTES;
     size_t fixed = (size_t)96 << 20; /* code, SQLite, librdkafka, HTTP */
     size_t block = 0;
 

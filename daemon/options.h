@@ -7,8 +7,11 @@
 #ifndef MNEME_DAEMON_OPTIONS_H
 #define MNEME_DAEMON_OPTIONS_H
 
+#include <jansson.h>
+
 #include "base/model_shape.h"
 #include "conf/conf.h"
+#include "learner/infer.h"
 #include "learner/learner.h"
 #include "replay/replay.h"
 
@@ -24,8 +27,14 @@ void options_learner(const struct conf *conf, const struct model_shape *shape,
                      const struct tokenizer *tokenizer, int threads,
                      int shards, struct learner_options *out);
 
+void options_infer(const struct conf *conf, struct infer_options *out);
+
 void options_replay(const struct conf *conf, enum replay_kind kind,
                     struct replay_options *out);
+
+/* The settings that decide what is learned from given records, by their keys,
+ * as text: a version keeps them, so that it can be learned again. */
+json_t *options_settings(const struct conf *conf);
 
 /* Cores this process may use. */
 int options_cores(void);

@@ -69,7 +69,8 @@ static void fail(struct probe *p, const char *what, const char *why)
 }
 
 void probe_take(const struct snapshot *s, const struct model_shape *shape,
-                const struct tokenizer *tokenizer, struct probe *p)
+                const struct tokenizer *tokenizer,
+                const struct infer_options *options, struct probe *p)
 {
     const struct tensor_list *lists[] = {&s->weights, &s->state, &s->anchor,
                                          &s->head};
@@ -89,7 +90,7 @@ void probe_take(const struct snapshot *s, const struct model_shape *shape,
     p->n_labels = s->labels.n;
     p->scores = xcalloc(PROBE_TEXTS * p->n_labels + 1, sizeof *p->scores);
     if (infer_create(shape, tokenizer, &s->weights, &s->head, &s->labels,
-                     &live, &err) != 0 ||
+                     options, &live, &err) != 0 ||
         ask(live, p->nats, p->scores, p->n_labels, &err) != 0)
         fail(p, "the live weights", err.msg);
     infer_free(live);

@@ -36,9 +36,11 @@ struct probe {
     size_t n_labels;
 };
 
-/* From the live numbers. shape and tokenizer NULL: preset linear. */
+/* From the live numbers. shape and tokenizer NULL: preset linear. options: as
+ * what is read back is held (serving_options). */
 void probe_take(const struct snapshot *s, const struct model_shape *shape,
-                const struct tokenizer *tokenizer, struct probe *p);
+                const struct tokenizer *tokenizer,
+                const struct infer_options *options, struct probe *p);
 
 /* Does what was read back give the same? ERR_CORRUPT names the difference. */
 int probe_compare(const struct probe *p, const struct infer *read_back,

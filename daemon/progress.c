@@ -142,14 +142,13 @@ static int64_t *counter_of(struct status_records *r, char kind)
     }
 }
 
-void progress_decide(struct progress *p, int64_t step, int32_t partition_id,
-                     int64_t offset, char kind)
+/* Joins the last run where it goes on from it. */
+static void add_to_ledger(struct progress *p, int64_t step,
+                          int32_t partition_id, int64_t offset, char kind)
 {
     struct store_ledger_run *last =
         p->n_ledger ? &p->ledger[p->n_ledger - 1] : NULL;
 
-    p->records.consumed++;
-    ++*counter_of(&p->records, kind);
     if (last && last->step == step && last->kind == kind &&
         last->partition_id == partition_id &&
         last->last_offset + 1 == offset) {
@@ -166,6 +165,20 @@ void progress_decide(struct progress *p, int64_t step, int32_t partition_id,
         .count = 1,
         .kind = kind,
     };
+}
+
+void progress_decide(struct progress *p, int64_t step, int32_t partition_id,
+                     int64_t offset, char kind)
+{
+    p->records.consumed++;
+    ++*counter_of(&p->records, kind);
+    add_to_ledger(p, step, partition_id, offset, kind);
+}
+
+void progress_continue(struct progress *p, int64_t step, int32_t partition_id,
+                       int64_t offset)
+{
+    add_to_ledger(p, step, partition_id, offset, 'c');
 }
 
 void progress_move(struct progress *p, int32_t partition_id, int64_t offset)

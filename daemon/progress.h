@@ -19,6 +19,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <jansson.h>
+
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/names.h"
@@ -99,6 +101,11 @@ int32_t progress_domain_id(struct progress *p, const char *name,
 void progress_decide(struct progress *p, int64_t step, int32_t partition_id,
                      int64_t offset, char kind);
 
+/* A record that was decided before went on in this step: to the ledger, as kind
+ * 'c', and counted by nobody. */
+void progress_continue(struct progress *p, int64_t step, int32_t partition_id,
+                       int64_t offset);
+
 /* Moves a position past `offset`. */
 void progress_move(struct progress *p, int32_t partition_id, int64_t offset);
 
@@ -136,10 +143,11 @@ struct source_position *progress_positions(const struct progress *p,
                                            size_t *n);
 
 /* Everything but positions, partitions and the stage, as JSON (doubles with 17
- * digits, so that they come back bit for bit), and back. progress_import
- * replaces what is there and drops the stage. */
+ * digits, so that they come back bit for bit), and back. settings: what it was
+ * learned with, taken over; NULL: not told. progress_import replaces what is
+ * there and drops the stage. */
 void progress_export(const struct progress *p, int64_t step,
-                     const char *kernels, struct buf *out);
+                     const char *kernels, json_t *settings, struct buf *out);
 int progress_import(struct progress *p, const char *json, size_t n_bytes,
                     struct err *err);
 

@@ -6,7 +6,8 @@
  *      "newest_record_ms", "flushes", "loss": LOSS, "train_loss": LOSS,
  *      "labels": [name], "quarantine": {reason: count},
  *      "domains": [{"name", "records", "bytes", "loss": LOSS, "labelled",
- *                   "right"}]}
+ *                   "right"}],
+ *      "settings": {key: text}}
  *
  * with LOSS = [nats, bytes, recent nats, recent bytes].
  */
@@ -79,12 +80,12 @@ static json_t *first_json(const struct progress *p)
 }
 
 void progress_export(const struct progress *p, int64_t step,
-                     const char *kernels, struct buf *out)
+                     const char *kernels, json_t *settings, struct buf *out)
 {
     const struct status_records *r = &p->records;
     json_t *root = json_pack(
         "{s:s, s:I, s:{s:I, s:I, s:I, s:I, s:I}, s:I, s:I, s:I, s:I, s:o, "
-        "s:o, s:o, s:o, s:o, s:o}",
+        "s:o, s:o, s:o, s:o, s:o, s:o*}",
         "kernels", kernels, "step", (json_int_t)step, "records", "consumed",
         (json_int_t)r->consumed, "learned", (json_int_t)r->learned, "skipped",
         (json_int_t)r->skipped, "quarantined", (json_int_t)r->quarantined,
@@ -93,7 +94,8 @@ void progress_export(const struct progress *p, int64_t step,
         "newest_record_ms", (json_int_t)p->newest_record_ms, "flushes",
         (json_int_t)p->flushes, "loss", loss_json(&p->loss), "train_loss",
         loss_json(&p->train_loss), "labels", names_json(&p->labels), "domains",
-        domains_json(p), "quarantine", reasons_json(p), "first", first_json(p));
+        domains_json(p), "quarantine", reasons_json(p), "first", first_json(p),
+        "settings", settings);
     char *text = json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(17));
 
     buf_adds(out, text);

@@ -577,7 +577,8 @@ static void publish(struct publisher *p, struct snapshot *s)
         return;
     }
     probe_release(&p->probe);
-    probe_take(s, p->shape, p->tokenizer, &p->probe);
+    probe_take(s, p->shape, p->tokenizer,
+               serving_options(p->options.serving), &p->probe);
     p->probed_version = 0;
     if (store_snapshot(p, s, &version, &err) != 0) {
         /* An anchor that cannot be linked is written whole the next time. */
@@ -791,6 +792,7 @@ static void *run(void *arg)
 {
     struct publisher *p = arg;
 
+    pthread_setname_np(pthread_self(), "publisher");
     show_pointers(p);
     show_history(p);
     judge_pending(p);

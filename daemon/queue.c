@@ -154,25 +154,42 @@ double queue_fill(struct queue *q)
     return records > bytes ? records : bytes;
 }
 
-struct record *queue_pop(struct queue *q, int64_t timeout_ms)
+/* Waits until there is a record. */
+static void wait_filled(struct queue *q, int64_t timeout_ms)
 {
     struct timespec deadline;
-    struct record *r = NULL;
     int rc = 0;
 
-    pthread_mutex_lock(&q->mutex);
-    if (q->n == 0 && !q->woken)
-        deadline = timing_deadline(timeout_ms);
+    if (q->n || q->woken)
+        return;
+    deadline = timing_deadline(timeout_ms);
     while (q->n == 0 && !q->woken && rc != ETIMEDOUT) {
         q->consumer_waits = true;
         rc = pthread_cond_timedwait(&q->filled, &q->mutex, &deadline);
         q->consumer_waits = false;
     }
-    if (q->n)
-        r = take(q);
-    else
+}
+
+size_t queue_pop_many(struct queue *q, struct record **records, size_t max,
+                      int64_t timeout_ms)
+{
+    size_t n = 0;
+
+    pthread_mutex_lock(&q->mutex);
+    wait_filled(q, timeout_ms);
+    if (q->n == 0)
         q->woken = false;
+    while (n < max && q->n)
+        records[n++] = take(q);
     pthread_mutex_unlock(&q->mutex);
+    return n;
+}
+
+struct record *queue_pop(struct queue *q, int64_t timeout_ms)
+{
+    struct record *r = NULL;
+
+    queue_pop_many(q, &r, 1, timeout_ms);
     return r;
 }
 

@@ -41,6 +41,11 @@ double queue_fill(struct queue *q);
 /* The next record, or NULL after timeout_ms or a wake. */
 struct record *queue_pop(struct queue *q, int64_t timeout_ms);
 
+/* The same for up to max records at once, with one lock: their number, 0 after
+ * timeout_ms or a wake. */
+size_t queue_pop_many(struct queue *q, struct record **records, size_t max,
+                      int64_t timeout_ms);
+
 /* Ends a present or the next wait in queue_pop. */
 void queue_wake(struct queue *q);
 

@@ -1,8 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A value goes through the checks from cheap to dear: null, size, blank,
- * UTF-8, and last the format. What stands as text is not copied: text is then
- * value itself.
+ * UTF-8, and last the format. What stands as text is not copied, and neither
+ * is a string of JSON without escapes: text then points into value.
+ *
+ *     struct record | value NUL | room: what is decoded, and names, each NUL
+ *
+ * The room is as long as the value and a name: decoded strings are no longer
+ * than what they are made of, and a name's NUL goes where a quote was. The
+ * n-grams are another piece, of the same block or the next.
+ *
+ * A block counts the pieces that are still needed. While its maker carves from
+ * it the count is too large by CARVING, so that only giving back is atomic;
+ * what was given is settled when the maker leaves it.
  *
  * With format auto a value is JSON when it parses as an object with a string
  * `text`, or with strings `prompt` and `completion`; everything else is text
@@ -14,6 +24,8 @@
 #include "daemon/record.h"
 
 #include <math.h>
+#include <stdatomic.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,36 +38,112 @@ struct record *record_create(enum record_kind kind)
     struct record *r = xcalloc(1, sizeof *r);
 
     r->kind = kind;
+    r->memory = sizeof *r;
+    return r;
+}
+
+/* --- blocks ------------------------------------------------------------- */
+
+#define BLOCK_BYTES ((size_t)64 << 10)
+#define ALIGNMENT _Alignof(max_align_t)
+#define CARVING (SIZE_MAX / 2)
+
+struct record_block {
+    atomic_size_t needed;
+    size_t used, size; /* of bytes */
+    max_align_t bytes[];
+};
+
+static void give_back(struct record_block *b, size_t n)
+{
+    if (b && atomic_fetch_sub(&b->needed, n) == n)
+        free(b);
+}
+
+static void leave_block(struct record_maker *m)
+{
+    give_back(m->block, CARVING - m->given);
+    m->block = NULL;
+    m->given = 0;
+}
+
+static void next_block(struct record_maker *m, size_t at_least)
+{
+    size_t size = at_least > BLOCK_BYTES ? at_least : BLOCK_BYTES;
+    struct record_block *b = xmalloc(sizeof *b + size);
+
+    leave_block(m);
+    atomic_init(&b->needed, CARVING);
+    b->used = 0;
+    b->size = size;
+    m->block = b;
+}
+
+/* A piece of n bytes, and the block to give it back to. */
+static void *carve(struct record_maker *m, size_t n, struct record_block **of)
+{
+    char *piece;
+
+    n = (n + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+    if (!m->block || m->block->size - m->block->used < n)
+        next_block(m, n);
+    piece = (char *)m->block->bytes + m->block->used;
+    m->block->used += n;
+    m->given++;
+    *of = m->block;
+    return piece;
+}
+
+void record_maker_init(struct record_maker *m, bool hashes)
+{
+    *m = (struct record_maker){.hashes = hashes, .grams = GRAM_LIST_INIT};
+}
+
+void record_maker_release(struct record_maker *m)
+{
+    leave_block(m);
+    gram_list_release(&m->grams);
+}
+
+/* --- records ------------------------------------------------------------ */
+
+struct record *record_create_data(struct record_maker *m, const char *value,
+                                  size_t n_bytes)
+{
+    size_t memory = sizeof(struct record) + 2 * (n_bytes + 1) +
+                    RECORD_NAME_MAX + 1;
+    struct record_block *block;
+    struct record *r = carve(m, memory, &block);
+    char *copy = (char *)(r + 1);
+
+    *r = (struct record){
+        .kind = RECORD_DATA, .memory = memory, .block = block};
+    if (value) {
+        memcpy(copy, value, n_bytes);
+        copy[n_bytes] = '\0';
+        r->value = copy;
+        r->n_bytes = n_bytes;
+    }
+    r->room = copy + n_bytes + 1;
     return r;
 }
 
 void record_free(struct record *r)
 {
+    struct record_block *block = r ? r->block : NULL;
+
     if (!r)
         return;
-    if (r->text != r->value)
-        free(r->text);
-    free(r->value);
-    free(r->prompt);
-    free(r->label);
-    free(r->domain);
-    free(r->id);
-    free(r);
+    give_back(r->grams_block, 1);
+    if (block)
+        give_back(block, 1);
+    else
+        free(r);
 }
 
 size_t record_memory(const struct record *r)
 {
-    size_t n = sizeof *r + r->n_bytes + r->prompt_bytes;
-
-    if (r->text != r->value)
-        n += r->text_bytes;
-    if (r->label)
-        n += strlen(r->label);
-    if (r->domain)
-        n += strlen(r->domain);
-    if (r->id)
-        n += strlen(r->id);
-    return n;
+    return r->memory;
 }
 
 static bool is_blank(const char *s, size_t n)
@@ -70,28 +158,31 @@ static bool is_blank(const char *s, size_t n)
 
 enum { TEXT, PROMPT, COMPLETION, LABEL, DOMAIN, ID, TS, N_FIELDS };
 
-static char *take(struct field *f, size_t *n_bytes)
+/* A copy with a NUL, in the room. */
+static const char *put_name(struct record *r, const char *name, size_t n)
 {
-    char *string = f->string;
+    char *to = r->room;
 
-    f->string = NULL;
-    *n_bytes = f->n_bytes;
-    return string;
+    memcpy(to, name, n);
+    to[n] = '\0';
+    r->room += n + 1;
+    return to;
 }
 
 /* A string that is a C string of a decent length; *out stays NULL when it is
  * not given or empty. False: it is something else. */
-static bool take_name(struct field *f, char **out)
+static bool take_name(struct record *r, const struct field *f,
+                      const char **out)
 {
-    size_t n;
-
     if (f->kind == FIELD_ABSENT)
         return true;
     if (f->kind != FIELD_STRING || f->n_bytes > RECORD_NAME_MAX ||
-        strlen(f->string) != f->n_bytes)
+        memchr(f->string, '\0', f->n_bytes))
         return false;
     if (f->n_bytes)
-        *out = take(f, &n);
+        *out = f->string[f->n_bytes] == '\0'
+                   ? f->string /* decoded */
+                   : put_name(r, f->string, f->n_bytes);
     return true;
 }
 
@@ -106,27 +197,30 @@ static bool take_time(const struct field *f, int64_t *time_ms)
 }
 
 /* False: the object has neither `text` nor the pair. */
-static bool take_text(struct record *r, struct field *fields)
+static bool take_text(struct record *r, const struct field *fields)
 {
-    if (fields[TEXT].kind == FIELD_STRING) {
-        r->text = take(&fields[TEXT], &r->text_bytes);
-        return true;
+    const struct field *text = &fields[TEXT], *prompt = &fields[PROMPT];
+
+    if (text->kind != FIELD_STRING) {
+        text = &fields[COMPLETION];
+        if (text->kind != FIELD_STRING || prompt->kind != FIELD_STRING)
+            return false;
+        if (prompt->n_bytes) {
+            r->prompt = prompt->string;
+            r->prompt_bytes = prompt->n_bytes;
+        }
     }
-    if (fields[PROMPT].kind != FIELD_STRING ||
-        fields[COMPLETION].kind != FIELD_STRING)
-        return false;
-    r->text = take(&fields[COMPLETION], &r->text_bytes);
-    if (fields[PROMPT].n_bytes)
-        r->prompt = take(&fields[PROMPT], &r->prompt_bytes);
+    r->text = text->string;
+    r->text_bytes = text->n_bytes;
     return true;
 }
 
-static const char *take_rest(struct record *r, struct field *fields,
+static const char *take_rest(struct record *r, const struct field *fields,
                              size_t max_bytes)
 {
-    if (!take_name(&fields[LABEL], &r->label) ||
-        !take_name(&fields[DOMAIN], &r->domain) ||
-        !take_name(&fields[ID], &r->id) ||
+    if (!take_name(r, &fields[LABEL], &r->label) ||
+        !take_name(r, &fields[DOMAIN], &r->domain) ||
+        !take_name(r, &fields[ID], &r->id) ||
         !take_time(&fields[TS], &r->time_ms))
         return "bad_field";
     if (is_blank(r->text, r->text_bytes))
@@ -148,7 +242,8 @@ static const char *parse_value(struct record *r, enum conf_format format,
     };
     const char *reason = NULL;
     bool is_json = format != CONF_FORMAT_TEXT &&
-                   fields_scan(r->value, r->n_bytes, fields, N_FIELDS);
+                   fields_scan(r->value, r->n_bytes, fields, N_FIELDS,
+                               &r->room);
 
     if (is_json && take_text(r, fields)) {
         reason = take_rest(r, fields, max_bytes);
@@ -160,7 +255,6 @@ static const char *parse_value(struct record *r, enum conf_format format,
         r->text = r->value;
         r->text_bytes = r->n_bytes;
     }
-    fields_release(fields, N_FIELDS);
     return reason;
 }
 
@@ -177,21 +271,40 @@ static const char *check_value(const struct record *r, size_t max_bytes)
     return NULL;
 }
 
-/* The header's, then the topic; false: the header is no name. */
+/* The header's, then the topic; false: it is no name. */
 static bool fall_back(struct record *r, const char *domain)
 {
-    size_t n = domain ? strlen(domain) : 0;
+    const char *name = domain && *domain ? domain : r->topic;
+    size_t n = strlen(name);
 
     if (r->domain)
         return true;
-    if (n > RECORD_NAME_MAX || !utf8_valid(domain ? domain : "", n))
+    if (n > RECORD_NAME_MAX || !utf8_valid(name, n))
         return false;
-    r->domain = xstrdup(n ? domain : r->topic);
+    r->domain = put_name(r, name, n);
     return true;
 }
 
-void record_parse(struct record *r, enum conf_format format,
-                  size_t max_bytes, const char *domain)
+static void find_grams(struct record_maker *m, struct record *r)
+{
+    size_t bytes;
+    uint32_t *grams;
+
+    m->grams.n = 0;
+    gram_list_add_text(&m->grams, r->text, r->text_bytes);
+    bytes = m->grams.n * sizeof *grams;
+    if (bytes == 0)
+        return;
+    grams = carve(m, bytes, &r->grams_block);
+    memcpy(grams, m->grams.items, bytes);
+    r->grams = grams;
+    r->n_grams = m->grams.n;
+    r->memory += bytes;
+}
+
+void record_parse(struct record_maker *m, struct record *r,
+                  enum conf_format format, size_t max_bytes,
+                  const char *domain)
 {
     if (!r->reason)
         r->reason = check_value(r, max_bytes);
@@ -199,4 +312,6 @@ void record_parse(struct record *r, enum conf_format format,
         r->reason = parse_value(r, format, max_bytes);
     if (!r->reason && !fall_back(r, domain))
         r->reason = "bad_field";
+    if (!r->reason && m->hashes)
+        find_grams(m, r);
 }

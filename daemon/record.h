@@ -6,6 +6,10 @@
  * the stateless checks. What fails gets a reason and still travels to the
  * trainer, in its place in the stream, to be counted and quarantined there.
  *
+ * Records are made by one thread and freed by another, where each malloc
+ * costs: a maker carves them, with all that they point to, from blocks of
+ * many. A block goes with the last record in it.
+ *
  * Owner:   whoever holds it; the queue hands it over
  * Threads: one at a time
  */
@@ -17,6 +21,9 @@
 #include <stdint.h>
 
 #include "conf/conf.h"
+#include "learner/grams.h"
+
+struct record_block; /* fields are in record.c */
 
 enum record_kind {
     RECORD_DATA, /* a message or a line */
@@ -33,27 +40,49 @@ struct record {
     int64_t offset;
     int64_t first_offset; /* RECORD_HOLE only */
     int64_t time_ms;      /* event time; Kafka's or 0 until parsed */
-    char *value;          /* as it came, n_bytes and a NUL; NULL for null */
+    const char *value;    /* as it came, n_bytes and a NUL; NULL for null */
     size_t n_bytes;
     uint64_t value_hash;  /* XXH3 of value */
 
     const char *reason; /* NULL: good. Else a word of the quarantine:
                            null, empty, too_long, not_utf8, not_json, no_text,
                            bad_field */
-    char *text;         /* to learn from; with prompt: the completion. May be
-                           value itself */
+    const char *text;   /* to learn from; with prompt: the completion. May lie
+                           in value: no NUL behind it */
     size_t text_bytes;
-    char *prompt; /* or NULL */
+    const char *prompt; /* or NULL; like text */
     size_t prompt_bytes;
-    char *label; /* or NULL */
-    char *domain; /* never NULL when good: field, header or topic */
-    char *id;     /* or NULL */
+    const char *label;  /* or NULL */
+    const char *domain; /* never NULL when good: field, header or topic */
+    const char *id;     /* or NULL */
+    const uint32_t *grams; /* n_grams hashes of text, or NULL */
+    size_t n_grams;
+
+    char *room; /* for what is decoded: what is left of it */
+    size_t memory;
+    struct record_block *block, *grams_block; /* where they lie, or NULL */
 };
+
+/* Makes records; one for each reading thread. */
+struct record_maker {
+    bool hashes;            /* also makes grams */
+    struct gram_list grams; /* of the record at hand */
+    struct record_block *block;
+    size_t given; /* pieces of it */
+};
+
+void record_maker_init(struct record_maker *m, bool hashes);
+void record_maker_release(struct record_maker *m); /* records live on */
 
 /* Bytes of a label, a domain or an id; a longer one is a bad_field. */
 #define RECORD_NAME_MAX 255
 
+/* For holes and ends: no value. */
 struct record *record_create(enum record_kind kind);
+
+/* RECORD_DATA with a copy of the value, which may be NULL. */
+struct record *record_create_data(struct record_maker *m, const char *value,
+                                  size_t n_bytes);
 void record_free(struct record *r);
 
 /*
@@ -63,8 +92,9 @@ void record_free(struct record *r);
  *           A file's records fall back to the file's name without folders
  *           and endings.
  */
-void record_parse(struct record *r, enum conf_format format,
-                  size_t max_bytes, const char *domain);
+void record_parse(struct record_maker *m, struct record *r,
+                  enum conf_format format, size_t max_bytes,
+                  const char *domain);
 
 size_t record_memory(const struct record *r); /* bytes it takes */
 

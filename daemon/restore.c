@@ -125,29 +125,8 @@ static int prepare_from(const struct catalog_version *versions, size_t n,
 
     if (!learning->has_model)
         return learning_prepare(learning, NULL, err);
-    for (size_t i = 0; rc != 0 && i < n; i++) {
-        struct buf json = BUF_INIT, config = BUF_INIT;
-        struct tokenizer *tokenizer = NULL;
-        struct model_shape shape;
-        int64_t end_of_text;
-
-        rc = store_load_text(learning->catalog, versions[i].version,
-                             "tokenizer.json", &json, err);
-        if (rc == 0)
-            rc = store_load_text(learning->catalog, versions[i].version,
-                                 "config.json", &config, err);
-        if (rc == 0)
-            rc = tokenizer_from_json(json.data, json.len, &tokenizer, err);
-        if (rc == 0)
-            rc = hf_parse_config(config.data, config.len, &shape,
-                                 &end_of_text, err);
-        if (rc == 0)
-            rc = learning_prepare_shape(learning, tokenizer, &shape, err);
-        else
-            tokenizer_free(tokenizer);
-        buf_release(&json);
-        buf_release(&config);
-    }
+    for (size_t i = 0; rc != 0 && i < n; i++)
+        rc = learning_prepare_version(learning, versions[i].version, err);
     return rc;
 }
 
@@ -228,9 +207,7 @@ int restore_state(struct store *store, const struct conf *conf,
         rc = prepare_from(versions, n, learning, err);
     if (rc == 0)
         rc = load_head(store, learning, versions, n, &pointers, err);
-    for (size_t i = 0; i < n; i++)
-        catalog_version_release(&versions[i]);
-    free(versions);
+    catalog_versions_free(versions, n);
     return rc;
 }
 
@@ -260,9 +237,7 @@ static int serve_another(struct store *store, struct catalog *catalog,
     }
     if (rc == 0 && !infer)
         log_error("serving", "error=\"no version that passed is whole\"");
-    for (size_t i = 0; i < n; i++)
-        catalog_version_release(&versions[i]);
-    free(versions);
+    catalog_versions_free(versions, n);
     return rc;
 }
 

@@ -18,6 +18,7 @@ struct serving {
     struct current *current;
     const struct model_shape *shape; /* NULL: preset linear */
     const struct tokenizer *tokenizer;
+    struct infer_options options;
     pthread_mutex_t loading; /* one load on demand at a time */
 };
 
@@ -26,10 +27,14 @@ static void free_infer(void *object)
     infer_free(object);
 }
 
-struct serving *serving_create(struct catalog *catalog)
+struct serving *serving_create(struct catalog *catalog,
+                               const struct infer_options *options)
 {
     struct serving *s = xcalloc(1, sizeof *s);
 
+    infer_options_default(&s->options);
+    if (options)
+        s->options = *options;
     s->catalog = catalog;
     s->current = current_create(free_infer, KEPT);
     pthread_mutex_init(&s->loading, NULL);
@@ -50,6 +55,11 @@ void serving_free(struct serving *s)
     current_free(s->current);
     pthread_mutex_destroy(&s->loading);
     free(s);
+}
+
+const struct infer_options *serving_options(const struct serving *s)
+{
+    return &s->options;
 }
 
 static int load_labels(struct serving *s, int64_t version,
@@ -79,7 +89,7 @@ int serving_load(struct serving *s, int64_t version, struct infer **infer,
         rc = load_labels(s, version, &labels, err);
     if (rc == 0)
         rc = infer_create(s->shape, s->tokenizer, &weights, &head, &labels,
-                          infer, err);
+                          &s->options, infer, err);
     tensor_list_release(&weights);
     tensor_list_release(&head);
     names_release(&labels);

@@ -19,12 +19,15 @@
 
 struct serving;
 
-/* tokenizer and shape (NULL: preset linear) are set by serving_prepare, before
+/* options: how versions are held, copied; NULL: the defaults.
+ * tokenizer and shape (NULL: preset linear) are set by serving_prepare, before
  * the first switch: with a learned vocabulary they are not known at start. */
-struct serving *serving_create(struct catalog *catalog);
+struct serving *serving_create(struct catalog *catalog,
+                               const struct infer_options *options);
 void serving_prepare(struct serving *s, const struct model_shape *shape,
                      const struct tokenizer *tokenizer);
 void serving_free(struct serving *s);
+const struct infer_options *serving_options(const struct serving *s);
 
 /* Loads a version's files into something that answers; nothing is switched.
  * ERR_CORRUPT when a checksum fails, ERR_NOTFOUND. */

@@ -11,7 +11,7 @@
 
 struct snapshot *snapshot_take(const struct learner *l,
                                struct replay *replay, struct replay *holdout,
-                               struct progress *progress,
+                               struct progress *progress, json_t *settings,
                                int64_t *anchor_generation)
 {
     struct snapshot *s = xcalloc(1, sizeof *s);
@@ -25,7 +25,8 @@ struct snapshot *snapshot_take(const struct learner *l,
     s->anchor_unchanged = before == *anchor_generation && before > 0;
     s->replay_changes = replay_take_changes(replay, &s->state);
     s->holdout_changes = replay_take_changes(holdout, &s->state);
-    progress_export(progress, s->step, model_kernels(), &s->metadata);
+    progress_export(progress, s->step, model_kernels(), settings,
+                    &s->metadata);
     names_to_json(&progress->labels, &s->labels_json);
     names_copy(&s->labels, &progress->labels);
     names_copy(&s->domains, &progress->domains);

@@ -37,12 +37,12 @@ struct snapshot {
 };
 
 /*
- * Copies. l NULL is not allowed; *anchor_generation is that of the head
- * version's anchor and is updated.
+ * Copies. l NULL is not allowed; settings as progress_export takes them;
+ * *anchor_generation is that of the head version's anchor and is updated.
  */
 struct snapshot *snapshot_take(const struct learner *l,
                                struct replay *replay, struct replay *holdout,
-                               struct progress *progress,
+                               struct progress *progress, json_t *settings,
                                int64_t *anchor_generation);
 
 /* The publish is durable / has failed: hands the staged parts back. Frees the

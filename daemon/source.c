@@ -69,6 +69,8 @@ void source_init(struct source *s, const struct source_ops *ops,
     s->options = *options;
     s->options.data_dir = xstrdup(options->data_dir ? options->data_dir : ".");
     s->options.store_id = xstrdup(options->store_id ? options->store_id : "");
+    record_maker_init(&s->maker,
+                      options->conf->model.preset == CONF_PRESET_LINEAR);
     pthread_mutex_init(&s->mutex, NULL);
     pthread_cond_init(&s->changed, NULL);
 }
@@ -77,8 +79,17 @@ void source_release(struct source *s)
 {
     free((char *)s->options.data_dir);
     free((char *)s->options.store_id);
+    record_maker_release(&s->maker);
     pthread_cond_destroy(&s->changed);
     pthread_mutex_destroy(&s->mutex);
+}
+
+void source_parse(struct source *s, struct record *r, const char *domain)
+{
+    const struct conf_source *conf = &s->options.conf->source;
+
+    record_parse(&s->maker, r, conf->format, (size_t)conf->max_record_bytes,
+                 domain);
 }
 
 static const char *state_name(enum source_state state)

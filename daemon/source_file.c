@@ -315,18 +315,14 @@ static bool push(struct source_file *f, struct record *r)
 
 static bool deliver(struct source_file *f, const struct line *line)
 {
-    const struct conf_source *conf = &f->base.options.conf->source;
-    struct record *r = record_create(RECORD_DATA);
+    struct record *r =
+        record_create_data(&f->base.maker, line->bytes, line->n_bytes);
 
-    r->value = xmalloc(line->n_bytes + 1);
-    memcpy(r->value, line->bytes, line->n_bytes);
-    r->value[line->n_bytes] = '\0';
-    r->n_bytes = line->n_bytes;
     r->value_hash = checksum_xxh3(line->bytes, line->n_bytes, 0);
     if (line->too_long)
         r->reason = "too_long";
     r->topic = f->path;
-    record_parse(r, conf->format, max_bytes(f), f->domain);
+    source_parse(&f->base, r, f->domain);
     if (!push(f, r))
         return false;
     atomic_fetch_add_explicit(&f->line, 1, memory_order_relaxed);
@@ -490,6 +486,7 @@ static void *run(void *arg)
     struct source_file *f = arg;
     struct order o = {.is_set = false};
 
+    pthread_setname_np(pthread_self(), "source");
     while (take_order(f, &o)) {
         if (o.is_set)
             carry_out(f, &o);

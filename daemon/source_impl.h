@@ -34,6 +34,7 @@ struct source {
     char reason[256];
     int64_t gaps;
     _Atomic int64_t records_read, dead_lettered;
+    struct record_maker maker; /* the reading thread's */
 };
 
 /* One of the two, by source.type. */
@@ -46,6 +47,10 @@ int source_kafka_create(struct source **source,
 void source_init(struct source *s, const struct source_ops *ops,
                  const struct source_options *options);
 void source_release(struct source *s);
+
+/* record_parse as the configuration says: on the reading thread, which has time
+ * to spare. domain as there. */
+void source_parse(struct source *s, struct record *r, const char *domain);
 
 /* Sets the state, and logs it when it is another one. Locks: takes mutex. */
 void source_set_state(struct source *s, enum source_state state,

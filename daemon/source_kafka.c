@@ -118,6 +118,7 @@ static void *run(void *arg)
 {
     struct source_kafka *k = arg;
 
+    pthread_setname_np(pthread_self(), "source");
     while (!atomic_load(&k->stopping)) {
         rd_kafka_message_t *m;
         bool is_holding;

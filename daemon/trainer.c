@@ -29,6 +29,7 @@
 #ifndef PUBLISH_SHARE /* bench/clean_stream.py wants more */
 #define PUBLISH_SHARE 0.05                 /* of the time, at most */
 #endif
+#define TAKEN_MAX 64                       /* records, with one lock */
 
 struct trainer {
     struct trainer_options options;
@@ -51,6 +52,8 @@ struct trainer {
     char parked_reason[256];
     int64_t retry_ms;     /* when to try again */
     int64_t last_record_ms;
+    struct record *taken[TAKEN_MAX]; /* from the queue, not looked at yet */
+    size_t n_taken, next_taken;
     int64_t last_publish_ms, published_tokens, published_step;
     int64_t show_ms, rate_ms, rate_tokens, rate_records;
 };
@@ -70,6 +73,8 @@ void trainer_free(struct trainer *t)
 {
     if (!t)
         return;
+    while (t->next_taken < t->n_taken)
+        record_free(t->taken[t->next_taken++]);
     pthread_cond_destroy(&t->reloaded);
     pthread_mutex_destroy(&t->mutex);
     free(t);
@@ -443,10 +448,14 @@ static void recover(struct trainer *t, const struct err *cause)
 
 /* --- other settings while it runs --------------------------------------- */
 
+/* A version keeps the settings that it was learned with: what was learned with
+ * the old ones gets its own first. */
 static void take_reload(struct trainer *t)
 {
     pthread_mutex_lock(&t->mutex);
     if (t->next) {
+        if (t->l->learner && !t->held)
+            publish_now(t);
         publisher_wait(t->options.publisher);
         conf_reload_apply(t->now, t->next);
         if (t->l->learner) {
@@ -501,11 +510,34 @@ static void step(struct trainer *t)
                  result.step.ewc_penalty);
 }
 
+static bool has_taken(const struct trainer *t)
+{
+    return t->next_taken < t->n_taken;
+}
+
+/* The next record, or NULL after timeout_ms or a wake. */
+static struct record *next_record(struct trainer *t, int64_t timeout_ms)
+{
+    if (t->next_taken == t->n_taken) {
+        t->next_taken = 0;
+        t->n_taken = queue_pop_many(t->options.queue, t->taken, TAKEN_MAX,
+                                    timeout_ms);
+    }
+    if (!has_taken(t))
+        return NULL;
+    t->last_record_ms = timing_mono_ms();
+    return t->taken[t->next_taken++];
+}
+
+static bool has_records(const struct trainer *t)
+{
+    return has_taken(t) || queue_length(t->options.queue);
+}
+
 static void take(struct trainer *t, struct record *rec)
 {
     struct err err = ERR_INIT;
 
-    t->last_record_ms = timing_mono_ms();
     if (rec->epoch != t->epoch) {
         record_free(rec);
         return;
@@ -527,7 +559,7 @@ static bool flush_due(struct trainer *t)
     double flush = t->options.conf->learner.flush_seconds;
     double pause = (double)(timing_mono_ms() - t->last_record_ms) / 1000;
 
-    if (intake_tokens(t->l->intake) == 0 || queue_length(t->options.queue))
+    if (intake_tokens(t->l->intake) == 0 || has_records(t))
         return false;
     return t->ended || (flush > 0 && pause >= flush);
 }
@@ -546,11 +578,22 @@ static void finish_end(struct trainer *t)
     }
 }
 
+/* Records up to the next full batch; false: there is none. */
+static bool take_batch(struct trainer *t)
+{
+    struct record *rec = next_record(t, t->ended ? POLL_MS : 20);
+
+    if (!rec)
+        return false;
+    take(t, rec);
+    while (!learning_ready(t->l) && !t->failed && has_taken(t))
+        take(t, next_record(t, 0));
+    return true;
+}
+
 /* One turn of the loop. */
 static void learn(struct trainer *t)
 {
-    struct record *rec = NULL;
-
     collect(t);
     take_reload(t);
     run_operations(t);
@@ -570,11 +613,8 @@ static void learn(struct trainer *t)
         show_state(t, true);
         return;
     }
-    rec = queue_pop(t->options.queue, t->ended ? POLL_MS : 20);
-    if (rec) {
-        take(t, rec);
+    if (take_batch(t))
         return;
-    }
     if (flush_due(t)) {
         t->l->progress.flushes += !t->ended;
         step(t);
@@ -629,7 +669,7 @@ static void collect_vocabulary(struct trainer *t, struct vocabulary *v)
     bool enough = false;
 
     while (!enough && !t->stopping) {
-        struct record *rec = queue_pop(t->options.queue, POLL_MS);
+        struct record *rec = next_record(t, POLL_MS);
 
         take_reload(t);
         show_collecting(t, v);
@@ -639,7 +679,6 @@ static void collect_vocabulary(struct trainer *t, struct vocabulary *v)
             t->ended = true;
             record_free(rec);
         } else {
-            t->last_record_ms = timing_mono_ms();
             t->ended = false;
             enough = vocabulary_add(v, rec);
         }
@@ -712,6 +751,7 @@ static void *run(void *arg)
     struct trainer *t = arg;
     struct err err = ERR_INIT;
 
+    pthread_setname_np(pthread_self(), "trainer");
     if (begin(t, &err) != 0)
         fatal(t, &err);
     show_state(t, false);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * block.h - blocks of floats that come from files.
+ * block.h - blocks of floats: checked when they come from files, and memory for
+ * large ones.
  *
  * Threads: any
  */
@@ -20,5 +21,10 @@ bool block_finite(const float *x, size_t n);
  * them finite; else ERR_CORRUPT with what is wrong. */
 int block_expect(const struct tensor_list *l, const char *name, size_t n,
                  const struct tensor **t, struct err *err);
+
+/* Zeroed memory, 64-byte aligned, for free(). From 2 MiB on it asks for large
+ * pages: what is walked through for every token would otherwise need more
+ * translations than the processor keeps. */
+void *block_large(size_t n_bytes);
 
 #endif

@@ -8,33 +8,29 @@
 
 #include "learner/grams.h"
 
-#include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/xalloc.h"
 
 #define FNV_BASIS UINT64_C(0xcbf29ce484222325)
 #define FNV_PRIME UINT64_C(0x100000001b3)
 
-/* What a byte does. */
-enum kind { JOINS, SPACE, ALONE, LEAD3, LEAD4 };
+/* What a byte does. Of those that join a word the number is what makes the
+ * byte a small letter. */
+enum kind { JOINS = 0, CAPITAL = 'a' - 'A', SPACE, ALONE, LEAD3, LEAD4 };
 
-static enum kind kind_of(unsigned char c)
-{
-    if (c >= 0xf0)
-        return LEAD4;
-    if (c >= 0xe0)
-        return LEAD3;
-    if (c >= 0x80 || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') ||
-        (c >= 'A' && c <= 'Z'))
-        return JOINS;
-    return c <= ' ' || c == 0x7f ? SPACE : ALONE;
-}
+static const uint8_t kinds[256] = {
+    [0 ... ' '] = SPACE,       ['!' ... '/'] = ALONE,
+    ['0' ... '9'] = JOINS,     [':' ... '@'] = ALONE,
+    ['A' ... 'Z'] = CAPITAL,   ['[' ... '`'] = ALONE,
+    ['a' ... 'z'] = JOINS,     ['{' ... '~'] = ALONE,
+    [0x7f] = SPACE,            [0x80 ... 0xdf] = JOINS,
+    [0xe0 ... 0xef] = LEAD3,   [0xf0 ... 0xff] = LEAD4,
+};
 
 static uint64_t add_byte(uint64_t hash, unsigned char c)
 {
-    if (c >= 'A' && c <= 'Z')
-        c = (unsigned char)(c + ('a' - 'A'));
     return (hash ^ c) * FNV_PRIME;
 }
 
@@ -46,47 +42,48 @@ static uint32_t mix(uint64_t x)
 }
 
 struct scan {
-    struct gram_list *out;
-    uint64_t word;   /* hash of the bytes of the present word */
+    uint32_t *out;
     uint64_t before; /* hash of the word before, 0: none */
-    bool within;     /* a word */
 };
 
-static void end_word(struct scan *s)
+static void end_word(struct scan *s, uint64_t word)
 {
-    struct gram_list *l = s->out;
-
-    if (!s->within)
-        return;
-    l->items[l->n++] = mix(s->word);
+    *s->out++ = mix(word);
     if (s->before)
-        l->items[l->n++] = mix(s->before * FNV_PRIME + s->word);
-    s->before = s->word;
-    s->word = FNV_BASIS;
-    s->within = false;
+        *s->out++ = mix(s->before * FNV_PRIME + word);
+    s->before = word;
 }
 
-static void join(struct scan *s, unsigned char c)
+/* A run of bytes that join, from p on. */
+static const unsigned char *take_word(struct scan *s, const unsigned char *p,
+                                      const unsigned char *end)
 {
-    s->word = add_byte(s->word, c);
-    s->within = true;
+    uint64_t word = FNV_BASIS;
+
+    do {
+        word = add_byte(word, (unsigned char)(*p + kinds[*p]));
+        p++;
+    } while (p < end && kinds[*p] <= CAPITAL);
+    end_word(s, word);
+    return p;
 }
 
-/* The continuation bytes of a character of n_bytes, at p; returns how many. */
-static size_t join_rest(struct scan *s, const unsigned char *p,
-                        const unsigned char *end, size_t n_bytes)
+/* A character of n_bytes, or what is there of it: a word. */
+static const unsigned char *take_alone(struct scan *s, const unsigned char *p,
+                                       const unsigned char *end,
+                                       size_t n_bytes)
 {
-    size_t n = 0;
+    uint64_t word = add_byte(FNV_BASIS, *p++);
 
-    while (n + 1 < n_bytes && p + n < end && (p[n] & 0xc0) == 0x80)
-        join(s, p[n++]);
-    return n;
+    while (--n_bytes && p < end && (*p & 0xc0) == 0x80)
+        word = add_byte(word, *p++);
+    end_word(s, word);
+    return p;
 }
 
-/* Every byte makes two hashes at most. */
-static void make_room(struct gram_list *l, size_t n_bytes)
+static void make_room(struct gram_list *l, size_t n)
 {
-    size_t need = l->n + 2 * n_bytes;
+    size_t need = l->n + n;
 
     if (need <= l->cap)
         return;
@@ -97,26 +94,32 @@ static void make_room(struct gram_list *l, size_t n_bytes)
 void gram_list_add_text(struct gram_list *l, const char *text, size_t n_bytes)
 {
     const unsigned char *p = (const unsigned char *)text, *end = p + n_bytes;
-    struct scan s = {.out = l, .word = FNV_BASIS};
+    struct scan s = {NULL, 0};
 
-    make_room(l, n_bytes);
+    make_room(l, 2 * n_bytes); /* every byte makes two hashes at most */
+    s.out = l->items + l->n;
     while (p < end) {
-        unsigned char c = *p++;
-        enum kind kind = kind_of(c);
+        enum kind kind = kinds[*p];
 
-        if (kind == JOINS) {
-            join(&s, c);
-            continue;
-        }
-        end_word(&s);
-        if (kind == SPACE)
-            continue;
-        join(&s, c);
-        if (kind != ALONE)
-            p += join_rest(&s, p, end, kind == LEAD3 ? 3 : 4);
-        end_word(&s);
+        if (kind <= CAPITAL)
+            p = take_word(&s, p, end);
+        else if (kind == SPACE)
+            p++;
+        else
+            p = take_alone(&s, p, end,
+                           kind == LEAD4   ? 4
+                           : kind == LEAD3 ? 3
+                                           : 1);
     }
-    end_word(&s);
+    l->n = (size_t)(s.out - l->items);
+}
+
+void gram_list_add(struct gram_list *l, const uint32_t *items, size_t n)
+{
+    make_room(l, n);
+    if (n)
+        memcpy(l->items + l->n, items, n * sizeof *items);
+    l->n += n;
 }
 
 void gram_list_release(struct gram_list *l)

@@ -26,6 +26,10 @@ struct gram_list {
 
 /* Appends. Never change the hash: class heads that are stored depend on it. */
 void gram_list_add_text(struct gram_list *l, const char *text, size_t n_bytes);
+
+/* Appends hashes that were made before. */
+void gram_list_add(struct gram_list *l, const uint32_t *items, size_t n);
+
 void gram_list_release(struct gram_list *l);
 
 #endif

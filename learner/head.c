@@ -187,44 +187,91 @@ HOT static void sum_rows(float *restrict out, const float *restrict x,
     }
 }
 
-HOT static void sum_grams(float *restrict out, const float *restrict grams,
-                          const uint32_t *hashes, size_t n, uint32_t mask,
-                          size_t c)
-{
-    for (size_t i = 0; i < n; i++) {
-        const float *row = grams + (size_t)(hashes[i] & mask) * c;
+/* Eight floats, at any address that floats can have. */
+typedef float lane __attribute__((vector_size(32), aligned(4), may_alias));
 
-#pragma omp simd
+#define WIDE 32  /* columns whose sums stay in registers: four lanes */
+#define L2 2     /* where they are put: more can be on their way than to L1 */
+#define AHEAD 64 /* rows on their way from memory */
+
+/*
+ * The table is larger than the caches and rows lie anywhere in it: they are
+ * asked for before they are added. (Not in a function of its own: GCC takes
+ * one that does nothing else for one that does nothing.)
+ */
+HOT static void sum_wide(float *out, const struct head *h,
+                         const uint32_t *hashes, size_t n, size_t n_known)
+{
+    lane a = {0}, b = {0}, c = {0}, d = {0}, *to = (lane *)out;
+    const float *acc = h->gram_acc; /* is stepped after the rows */
+
+    for (size_t i = 0; i < n; i++) {
+        size_t slot = head_slot(h, hashes[i]);
+        const lane *row = (const lane *)(h->grams + slot * WIDE);
+
+        if (i + AHEAD < n_known) {
+            size_t soon = head_slot(h, hashes[i + AHEAD]);
+
+            __builtin_prefetch(h->grams + soon * WIDE, 0, L2);
+            __builtin_prefetch(h->grams + soon * WIDE + WIDE / 2, 0, L2);
+            if (acc)
+                __builtin_prefetch(acc + soon, 0, L2);
+        }
+        a += row[0];
+        b += row[1];
+        c += row[2];
+        d += row[3];
+    }
+    to[0] = a;
+    to[1] = b;
+    to[2] = c;
+    to[3] = d;
+}
+
+/* Any width; the same sums. */
+static void sum_any(float *out, const struct head *h, const uint32_t *hashes,
+                    size_t n)
+{
+    size_t c = h->gram_dim;
+
+    memset(out, 0, c * sizeof *out);
+    for (size_t i = 0; i < n; i++) {
+        const float *row = h->grams + (size_t)head_slot(h, hashes[i]) * c;
+
         for (size_t j = 0; j < c; j++)
             out[j] += row[j];
     }
 }
 
-void head_feature(const struct head *h, const char *text, size_t n_bytes,
-                  const float *states, size_t n_states,
-                  struct gram_list *list, struct head_feature *f, float *out)
+void head_sum_grams(const struct head *h, const uint32_t *hashes, size_t n,
+                    size_t n_known, float *out)
+{
+    if (h->gram_dim == WIDE)
+        sum_wide(out, h, hashes, n, n_known);
+    else
+        sum_any(out, h, hashes, n);
+}
+
+void head_feature(const struct head *h, const uint32_t *hashes, size_t n,
+                  size_t n_known, const float *states, size_t n_states,
+                  float *scale, float *out)
 {
     float part = h->dim ? 1.0f / sqrtf(HEAD_PARTS) : 1.0f;
     float *bag = out + 2 * h->dim;
 
     memset(out, 0, h->d * sizeof *out);
-    memset(f, 0, sizeof *f);
-    f->gram_from = list->n;
-    gram_list_add_text(list, text, n_bytes);
-    f->gram_to = list->n;
+    memset(scale, 0, HEAD_PARTS * sizeof *scale);
     /* A direction needs no division by the number of things summed. */
     if (h->dim && n_states) {
         sum_rows(out, states, n_states, h->dim);
         memcpy(out + h->dim, states + (n_states - 1) * h->dim,
                h->dim * sizeof *out);
-        f->scale[0] = normalise(out, h->dim, part);
-        f->scale[1] = normalise(out + h->dim, h->dim, part);
+        scale[0] = normalise(out, h->dim, part);
+        scale[1] = normalise(out + h->dim, h->dim, part);
     }
     if (h->grams) {
-        sum_grams(bag, h->grams, list->items + f->gram_from,
-                  f->gram_to - f->gram_from, (uint32_t)(h->n_slots - 1),
-                  h->gram_dim);
-        f->scale[2] = normalise(bag, h->gram_dim, part);
+        head_sum_grams(h, hashes, n, n_known, bag);
+        scale[2] = normalise(bag, h->gram_dim, part);
     }
 }
 
@@ -263,14 +310,15 @@ void head_scores(const struct head *h, const char *text, size_t n_bytes,
                  const float *states, size_t n_states, float *scores)
 {
     struct gram_list list = GRAM_LIST_INIT;
-    struct head_feature f;
-    float *feature, *near;
+    float *feature, *near, scale[HEAD_PARTS];
 
     if (h->labels == 0)
         return;
     feature = xfloats(h->d);
     near = xfloats(h->labels);
-    head_feature(h, text, n_bytes, states, n_states, &list, &f, feature);
+    gram_list_add_text(&list, text, n_bytes);
+    head_feature(h, list.items, list.n, list.n, states, n_states, scale,
+                 feature);
     head_logits(h, h->rows, h->row_scale, feature, 1, scores);
     head_softmax(h, scores);
     head_logits(h, h->prototypes, h->prototype_scale, feature, 1, near);

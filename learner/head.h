@@ -47,6 +47,9 @@ struct head; /* fields are in head.c */
 struct head_example {
     const char *text;
     size_t n_bytes;
+    const uint32_t *grams; /* its hashes (learner/grams.h), or NULL: they are
+                              made from the text */
+    size_t n_grams;
     const float *states;  /* [n_states][dim] final states, NULL when linear */
     size_t n_states;
     float *dstates;       /* out, [n_states][dim], overwritten; NULL: not

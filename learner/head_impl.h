@@ -44,12 +44,20 @@ struct head_feature {
 };
 
 /*
- * The feature of a text: appends its hashes to list.
- *   out  float[D]
+ * The feature of a text with these n hashes.
+ *   n_known  of the hashes that stand there: those behind n are needed next,
+ *            and their rows are asked for from memory meanwhile
+ *   scale    float[HEAD_PARTS] out: 1 / length of each raw part, 0: empty
+ *   out      float[D]
  */
-void head_feature(const struct head *h, const char *text, size_t n_bytes,
-                  const float *states, size_t n_states,
-                  struct gram_list *list, struct head_feature *f, float *out);
+void head_feature(const struct head *h, const uint32_t *hashes, size_t n,
+                  size_t n_known, const float *states, size_t n_states,
+                  float *scale, float *out);
+
+/* The sum of the rows of the table, in the order of the hashes: float[gram_dim]
+ * out. */
+void head_sum_grams(const struct head *h, const uint32_t *hashes, size_t n,
+                    size_t n_known, float *out);
 
 /* logits[n][labels] of features[n][D] over rows, 10 times the cosine. */
 void head_logits(const struct head *h, const float *rows, const float *scale,

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "base/xalloc.h"
+#include "learner/block.h"
 #include "learner/infer_impl.h"
 #include "learner/ops.h"
 
@@ -40,9 +41,9 @@ void infer_work_need(const struct infer *f, struct infer_work *w,
         return;
     while (cap < n_tokens)
         cap *= 2;
-    model_work_free(w->model);
+    frozen_work_free(w->frozen);
     free(w->loss);
-    w->model = model_work_create(f->model, cap);
+    w->frozen = frozen_work_create(f->frozen, cap);
     w->loss = xfloats(cap);
     w->max_tokens = cap;
 }
@@ -60,13 +61,14 @@ static struct infer_work *work_create(const struct infer *f,
     w->logits = xfloats(v);
     w->scratch = xcalloc(v, sizeof *w->scratch);
     if (kind == INFER_GENERATE)
-        w->cache = xfloats(model_cache_floats(f->model));
+        w->cache = block_large(frozen_cache_floats(f->frozen) *
+                               sizeof *w->cache);
     return w;
 }
 
 static void work_free(struct infer_work *w)
 {
-    model_work_free(w->model);
+    frozen_work_free(w->frozen);
     batch_release(&w->batch);
     free(w->loss);
     free(w->logits);
@@ -75,17 +77,15 @@ static void work_free(struct infer_work *w)
     free(w);
 }
 
-/* An upper bound: it counts the way back, which is never gone. */
 static size_t work_bytes(const struct infer *f, const struct infer_work *w)
 {
     size_t v = (size_t)f->model->shape.vocab_size;
     size_t n = v * (sizeof *w->logits + sizeof *w->scratch);
 
     if (w->cache)
-        n += model_cache_floats(f->model) * sizeof *w->cache;
-    if (w->max_tokens)
-        n += model_work_bytes(f->model, w->max_tokens) +
-             w->max_tokens * sizeof *w->loss;
+        n += frozen_cache_floats(f->frozen) * sizeof *w->cache;
+    if (w->frozen)
+        n += frozen_work_bytes(w->frozen) + w->max_tokens * sizeof *w->loss;
     return n;
 }
 
@@ -155,13 +155,14 @@ static int take_tensor(struct infer *f, const struct model_tensor *m,
     int rc = model_expect(m, weights, &t, err);
 
     if (rc == 0)
-        memcpy(f->params + m->offset, t->data, m->count * sizeof *f->params);
+        frozen_take(f->frozen, m, t->data);
     return rc;
 }
 
 static int take_weights(struct infer *f, const struct model_shape *shape,
                         const struct tokenizer *tokenizer,
-                        const struct tensor_list *weights, struct err *err)
+                        const struct tensor_list *weights,
+                        enum infer_quantize quantize, struct err *err)
 {
     int rc = model_create(shape, &f->model, err);
 
@@ -173,7 +174,7 @@ static int take_weights(struct infer *f, const struct model_shape *shape,
                        tokenizer ? tokenizer_vocab_size(tokenizer) : 0,
                        shape->vocab_size);
     f->tokenizer = tokenizer;
-    f->params = xfloats(f->model->n_params);
+    f->frozen = frozen_create(f->model, quantize == INFER_INT8);
     for (size_t i = 0; rc == 0 && i < f->model->n_tensors; i++)
         rc = take_tensor(f, &f->model->tensors[i], weights, err);
     return rc;
@@ -218,20 +219,31 @@ static int take_head(struct infer *f, const struct tensor_list *head,
     return 0;
 }
 
+void infer_options_default(struct infer_options *o)
+{
+    *o = (struct infer_options){.quantize = INFER_FLOAT};
+}
+
 int infer_create(const struct model_shape *shape,
                  const struct tokenizer *tokenizer,
                  const struct tensor_list *weights,
                  const struct tensor_list *head, const struct names *labels,
-                 struct infer **infer, struct err *err)
+                 const struct infer_options *options, struct infer **infer,
+                 struct err *err)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     struct infer *f = xcalloc(1, sizeof *f);
+    struct infer_options o;
     int rc = 0;
 
     pthread_once(&once, ops_init);
+    infer_options_default(&o);
+    if (options)
+        o = *options;
+    f->options = o;
     f->pool = pool_create();
     if (shape)
-        rc = take_weights(f, shape, tokenizer, weights, err);
+        rc = take_weights(f, shape, tokenizer, weights, o.quantize, err);
     if (rc == 0)
         rc = take_head(f, head, labels, err);
     if (rc) {
@@ -249,7 +261,7 @@ void infer_free(struct infer *f)
     pool_free(f->pool);
     names_release(&f->labels);
     head_free(f->head);
-    free(f->params);
+    frozen_free(f->frozen);
     model_free(f->model);
     free(f);
 }
@@ -259,8 +271,13 @@ size_t infer_bytes(const struct infer *f)
     size_t n = sizeof *f + f->head_bytes;
 
     if (f->model)
-        n += f->model->n_params * sizeof *f->params + pool_bytes(f);
+        n += frozen_bytes(f->frozen) + pool_bytes(f);
     return n;
+}
+
+enum infer_quantize infer_quantized(const struct infer *f)
+{
+    return f->model ? f->options.quantize : INFER_FLOAT;
 }
 
 const struct tokenizer *infer_tokenizer(const struct infer *f)

@@ -27,6 +27,17 @@
 
 struct infer; /* fields are in infer.c */
 
+/* How the weights are held for answering: as they are, or those of products as
+ * int8 (learner/packed.h): a quarter of the memory, and faster. Everything
+ * below that runs the Transformer runs on what is held. */
+enum infer_quantize { INFER_FLOAT, INFER_INT8 };
+
+struct infer_options {
+    enum infer_quantize quantize;
+};
+
+void infer_options_default(struct infer_options *o);
+
 /*
  * Builds from what a version's files hold. Copies or keeps nothing of the
  * lists but takes the numbers over into blocks of its own.
@@ -35,6 +46,7 @@ struct infer; /* fields are in infer.c */
  *   weights    the model's tensors under their Hugging Face names
  *   head       the class head's, may be empty
  *   labels     copied
+ *   options    NULL: the defaults
  * ERR_CORRUPT when a tensor is missing, of another shape, or not finite, when
  * the tokenizer has not the model's vocabulary, or when a class of the head
  * has no name.
@@ -43,9 +55,11 @@ int infer_create(const struct model_shape *shape,
                  const struct tokenizer *tokenizer,
                  const struct tensor_list *weights,
                  const struct tensor_list *head, const struct names *labels,
-                 struct infer **infer, struct err *err);
+                 const struct infer_options *options, struct infer **infer,
+                 struct err *err);
 void infer_free(struct infer *f);
 size_t infer_bytes(const struct infer *f); /* memory it holds */
+enum infer_quantize infer_quantized(const struct infer *f);
 
 /* NULL for preset linear, and then the shape is too. */
 const struct tokenizer *infer_tokenizer(const struct infer *f);

@@ -131,8 +131,8 @@ static int read_history(struct generation *g, struct err *err)
         size_t left = g->history.n - g->first - g->n_read;
         size_t n = left < PROMPT_PIECE ? left : PROMPT_PIECE;
 
-        model_extend(m, g->f->params, w->cache, g->n_read, ids, n, w->model,
-                     n == left ? w->logits : NULL);
+        frozen_extend(g->f->frozen, w->cache, g->n_read, ids, n, w->frozen,
+                      n == left ? w->logits : NULL);
         g->n_read += n;
     }
     if (!sample_logprobs(w->logits, (size_t)m->shape.vocab_size))

@@ -10,6 +10,7 @@
 #ifndef MNEME_LEARNER_INFER_IMPL_H
 #define MNEME_LEARNER_INFER_IMPL_H
 
+#include "learner/frozen.h"
 #include "learner/head.h"
 #include "learner/infer.h"
 #include "learner/model.h"
@@ -21,24 +22,25 @@ enum infer_kind { INFER_READ, INFER_GENERATE, INFER_N_KINDS };
 /* Working memory of one call. For preset linear there is nothing in it. */
 struct infer_work {
     enum infer_kind kind;
-    struct model_work *model; /* NULL until infer_work_need */
-    float *loss;              /* [max_tokens] */
+    struct frozen_work *frozen; /* NULL until infer_work_need */
+    float *loss;                /* [max_tokens] */
     size_t max_tokens;
     struct batch batch;
     float *logits;                     /* [V] */
     struct infer_alternative *scratch; /* [V], of sample.h */
-    float *cache; /* model_cache_floats, for INFER_GENERATE */
+    float *cache; /* frozen_cache_floats, for INFER_GENERATE */
 };
 
 struct infer_pool; /* infer.c */
 
 struct infer {
     struct model *model; /* NULL: preset linear, and so are the next two */
-    float *params;       /* [model->n_params] */
+    struct frozen *frozen;
     const struct tokenizer *tokenizer;
     struct head *head;
     size_t head_bytes;
     struct names labels;
+    struct infer_options options;
     struct infer_pool *pool;
 };
 

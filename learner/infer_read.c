@@ -19,7 +19,6 @@
 #include "learner/block.h"
 #include "learner/cut.h"
 #include "learner/infer_impl.h"
-#include "learner/ops.h"
 #include "learner/sample.h"
 
 #define PIECE_TOKENS 512
@@ -64,16 +63,15 @@ static size_t fill(const struct reading *r, size_t from, struct batch *b)
 static int forward(const struct reading *r, struct infer_work *w,
                    struct err *err)
 {
-    const struct model *m = r->f->model;
     size_t n = w->batch.n_tokens;
     bool finite;
 
     infer_work_need(r->f, w, n);
-    model_forward(m, r->f->params, &w->batch, w->model,
-                  r->want_loss ? w->loss : NULL);
+    frozen_read(r->f->frozen, &w->batch, w->frozen,
+                r->want_loss ? w->loss : NULL);
     finite = r->want_loss ? block_finite(w->loss, n)
-                          : block_finite(model_states(w->model),
-                                         n * (size_t)m->shape.dim);
+                          : block_finite(frozen_states(w->frozen),
+                                         n * (size_t)r->f->model->shape.dim);
     return finite ? 0 : infer_not_finite(err);
 }
 
@@ -92,7 +90,7 @@ static void visit_piece(const struct reading *r, size_t from, size_t to,
         if (m) {
             size_t at = w->batch.starts[i - from];
 
-            v.states = model_states(w->model) + at * (size_t)m->shape.dim;
+            v.states = frozen_states(w->frozen) + at * (size_t)m->shape.dim;
             v.loss = r->want_loss ? w->loss + at : NULL;
         }
         r->visit(&v, r->arg);
@@ -412,11 +410,9 @@ struct echo {
 
 static void best_at(struct echo *e, const float *state, struct infer_work *w)
 {
-    const struct model *m = e->f->model;
-    size_t v = (size_t)m->shape.vocab_size;
+    size_t v = (size_t)e->f->model->shape.vocab_size;
 
-    ops_fast->linear(w->logits, state, e->f->params + m->lm_head, 1,
-                     (size_t)m->shape.dim, v, 0);
+    frozen_logits(e->f->frozen, state, w->frozen, w->logits);
     e->finite = e->finite && sample_logprobs(w->logits, v);
     if (e->finite)
         sample_best(w->logits, v, e->n_alternatives, w->scratch,

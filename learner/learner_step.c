@@ -29,6 +29,7 @@
 #include "learner/cut.h"
 #include "learner/hot.h"
 #include "learner/learner_impl.h"
+#include "learner/spent.h"
 
 #define FISHER_SHARE 10 /* one token in this many, of a step */
 
@@ -215,6 +216,8 @@ static void point_at_texts(struct learner *l, size_t n)
         if (!l->model) {
             e->text = s->text;
             e->n_bytes = s->text_bytes;
+            e->grams = s->grams;
+            e->n_grams = s->n_grams;
             continue;
         }
         from = l->text.len;
@@ -314,11 +317,13 @@ static void sum_range(void *arg, size_t range)
     const struct range *r = &l->ranges[range];
     float *sum = l->shards[0].grads + r->from;
     size_t n = r->to - r->from;
+    int64_t begin = spent_begin();
 
     for (int s = 1; s < l->options.shards; s++)
         if (l->shards[s].batch.n_tokens > 0)
             add(sum, l->shards[s].grads + r->from, n);
     l->results[range].squares = sum_squares(sum, n);
+    spent_end(SPENT_SUM, begin);
 }
 
 static void update_range(void *arg, size_t range)
@@ -327,14 +332,18 @@ static void update_range(void *arg, size_t range)
     const struct range *r = &l->ranges[range];
     struct range_result *result = &l->results[range];
     const struct optim *o = &l->optim;
+    int64_t begin = spent_begin();
 
     result->penalty = result->ewc_moved = 0.0;
     result->moved = optim_apply(&l->optim, l->params, l->shards[0].grads,
                                 l->factor, r->from, r->to, r->decays);
+    begin = spent_end(SPENT_OPTIMIZER, begin);
     ewc_pull(&l->ewc, l->params, o->v, optim_v_hat_scale(o), o->options.eps,
              optim_rate(o), r->from, r->to, &result->penalty,
              &result->ewc_moved);
+    begin = spent_end(SPENT_EWC, begin);
     result->finite = block_finite(l->params + r->from, r->to - r->from);
+    spent_end(SPENT_OPTIMIZER, begin);
 }
 
 static double grad_norm(struct learner *l)

@@ -6,24 +6,30 @@ learner_liblearner_a_SOURCES = \
 	learner/cut.c learner/cut.h \
 	learner/block.c learner/block.h \
 	learner/ewc.c learner/ewc.h \
+	learner/frozen.c learner/frozen.h \
 	learner/grams.c learner/grams.h \
 	learner/head.c learner/head.h learner/head_impl.h learner/head_train.c \
 	learner/hot.h \
 	learner/infer.c learner/infer.h learner/infer_impl.h \
 	learner/infer_generate.c learner/infer_read.c \
+	learner/kernels.c learner/kernels.h \
+	learner/kernels_x86.c learner/kernels_x86.h \
 	learner/learner.c learner/learner.h learner/learner_impl.h \
 	learner/learner_state.c learner/learner_step.c \
 	learner/model.c learner/model.h learner/model_pass.c \
 	learner/ops.h learner/ops_ref.c \
 	learner/optim.c learner/optim.h \
+	learner/packed.c learner/packed.h \
 	learner/pretoken.c learner/pretoken.h \
 	learner/sample.c learner/sample.h \
+	learner/spent.c learner/spent.h \
 	learner/tokenizer.c learner/tokenizer.h learner/tokenizer_impl.h \
 	learner/tokenizer_json.c learner/tokenizer_train.c \
 	learner/unicode_classes.c learner/unicode_classes.h \
+	learner/vexp.h \
 	learner/workers.c learner/workers.h
 if WITH_BLAS
-learner_liblearner_a_SOURCES += learner/ops_blas.c learner/vexp.h
+learner_liblearner_a_SOURCES += learner/ops_blas.c
 endif
 
 LEARNER_LIBS = learner/liblearner.a $(BASE_LIBS) $(OPENBLAS_LIBS) \
@@ -34,6 +40,17 @@ check_PROGRAMS += tests/test_ops
 tests_test_ops_SOURCES = tests/test_ops.c
 tests_test_ops_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_ops_LDADD = $(LEARNER_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_packed
+tests_test_packed_SOURCES = tests/test_packed.c
+tests_test_packed_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_packed_LDADD = $(LEARNER_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_frozen
+tests_test_frozen_SOURCES = tests/test_frozen.c
+tests_test_frozen_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS) \
+	-DTOP_SRCDIR='"$(abs_top_srcdir)"'
+tests_test_frozen_LDADD = $(LEARNER_LIBS) $(CMOCKA_LIBS)
 
 check_PROGRAMS += tests/test_model
 tests_test_model_SOURCES = tests/test_model.c
@@ -84,16 +101,5 @@ tests_test_tokenizer_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_tokenizer_LDADD = $(LEARNER_LIBS) $(CMOCKA_LIBS)
 endif
 
-# Timings: `make bench/bench_train`, and beside it in PyTorch
-# bench/compare_pytorch.py.
-EXTRA_PROGRAMS = bench/bench_train
-bench_bench_train_SOURCES = bench/bench_train.c
-bench_bench_train_LDADD = $(LEARNER_LIBS)
 EXTRA_DIST += learner/unicode_classes.py tests/compat_tokenizer.py \
-	bench/compare_pytorch.py \
 	tests/data/model_reference.py tests/data/model_reference.txt
-
-# What a stream teaches, and what is forgotten: `make bench/bench_learn`.
-EXTRA_PROGRAMS += bench/bench_learn
-bench_bench_learn_SOURCES = bench/bench_learn.c
-bench_bench_learn_LDADD = learner/liblearner.a $(REPLAY_LIBS) $(LEARNER_LIBS)

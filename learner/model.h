@@ -151,18 +151,6 @@ void model_draw_targets(const struct model *m, const float *params,
                         struct batch *b, struct model_work *w, uint64_t seed,
                         uint64_t step, uint64_t first_index);
 
-/*
- * Logits of the last token only, for generation with a key/value cache:
- * n_new tokens are appended to a cache that holds n_past.
- *   cache   model_cache_floats(m) floats, the caller's
- *   logits  float[V] out, of the last new token; may be NULL
- * n_past + n_new <= context.
- */
-size_t model_cache_floats(const struct model *m);
-void model_extend(const struct model *m, const float *params, float *cache,
-                  size_t n_past, const uint16_t *tokens, size_t n_new,
-                  struct model_work *w, float *logits);
-
 /* OpenBLAS's core and version, or "reference loops": part of a version. */
 const char *model_kernels(void);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A pass through the model: forward, backward, and the step of a generation.
+ * A pass through the model: forward and backward.
  *
  * What forward keeps, for N tokens, in one block (Q = heads, K = kv_heads
  * times head_dim):
@@ -548,7 +548,7 @@ void model_backward(const struct model *m, const float *params,
     backward_embed(w, b, grads);
 }
 
-/* ---- draws and generation ------------------------------------------------ */
+/* ---- draws --------------------------------------------------------------- */
 
 /* The token at which the sum of the probabilities passes u. Rounding may leave
  * the sum a little short of u: then the last token that can be. */
@@ -584,59 +584,4 @@ void model_draw_targets(const struct model *m, const float *params,
                 draw(w->probs + i * v, v,
                      rng_unit(seed, RNG_FISHER, step, first_index + from + i));
     }
-}
-
-/* The cache: by layer keys, then values, [context][kv] each. */
-size_t model_cache_floats(const struct model *m)
-{
-    struct dims d = dims_of(m);
-
-    return d.layers * 2 * d.context * d.kv;
-}
-
-static void extend_attention(const struct model_work *w, size_t layer,
-                             float *cache, size_t n_past, size_t n_new)
-{
-    const struct dims *d = &w->d;
-    const struct kept *k = &w->kept[layer];
-    float *keys = cache + layer * 2 * d->context * d->kv;
-    float *values = keys + d->context * d->kv;
-
-    for (size_t i = 0; i < n_new; i++) {
-        const float *row = k->qkv + i * d->qkv + d->q;
-        size_t at = (n_past + i) * d->kv;
-
-        memcpy(keys + at, row, d->kv * sizeof *row);
-        memcpy(values + at, row + d->kv, d->kv * sizeof *row);
-    }
-    ops_fast->attention(k->att, d->q, k->lse, k->qkv, d->qkv, keys, values,
-                        d->kv, n_new, n_past, d->heads, d->kv_heads, d->hd,
-                        w->scratch);
-}
-
-void model_extend(const struct model *m, const float *params, float *cache,
-                  size_t n_past, const uint16_t *tokens, size_t n_new,
-                  struct model_work *w, float *logits)
-{
-    const struct dims *d = &w->d;
-    const float *last;
-
-    BUG_ON(n_new == 0 || n_new > d->context || n_past > d->context - n_new);
-    need_room(w, m, n_new);
-    w->n = 0; /* nothing to go back from */
-    w->chunk_from = NO_CHUNK;
-    for (size_t i = 0; i < n_new; i++)
-        w->pos[i] = (uint32_t)(n_past + i);
-    embed(w, params, tokens, n_new);
-    for (size_t l = 0; l < d->layers; l++) {
-        forward_qkv(w, params, l, n_new);
-        extend_attention(w, l, cache, n_past, n_new);
-        forward_rest(w, params, l, n_new);
-    }
-    last = residual(w, 2 * d->layers) + (n_new - 1) * d->c;
-    ops_fast->rmsnorm(w->states, w->rstd, last, params + m->norm, 1, d->c,
-                      d->eps);
-    if (logits)
-        ops_fast->linear(logits, w->states, params + m->lm_head, 1, d->c, d->v,
-                         0);
 }

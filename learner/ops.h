@@ -89,7 +89,8 @@ struct ops {
 
 extern const struct ops ops_ref;
 extern const struct ops ops_blas; /* absent --without-blas */
-extern const struct ops *const ops_fast;
+extern const struct ops *ops_fast; /* set only by `mneme bench`, which times
+                                     them, while nothing runs on them */
 
 /* Floats of scratch that attention over t tokens, there and back, needs. */
 size_t ops_attention_scratch(size_t t);

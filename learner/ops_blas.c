@@ -413,7 +413,7 @@ const struct ops ops_blas = {
     .cross_entropy_back = cross_entropy_back,
 };
 
-const struct ops *const ops_fast = &ops_blas;
+const struct ops *ops_fast = &ops_blas;
 
 void ops_init(void)
 {

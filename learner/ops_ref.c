@@ -292,7 +292,7 @@ const struct ops ops_ref = {
 
 #ifndef HAVE_OPENBLAS
 
-const struct ops *const ops_fast = &ops_ref;
+const struct ops *ops_fast = &ops_ref;
 
 size_t ops_attention_scratch(size_t t)
 {

@@ -8,12 +8,19 @@
  *            0                   n                   v
  *
  * A draw without top_k and top_p needs no order and makes no heap.
+ *
+ * What is done for every token of the vocabulary is vectorised, with vexp.h's
+ * exp in single precision; sums of it are in double.
  */
 #include "config.h"
 
 #include "learner/sample.h"
 
 #include <math.h>
+
+#include "learner/block.h"
+#include "learner/hot.h"
+#include "learner/vexp.h"
 
 /* --- a heap of tokens --------------------------------------------------- */
 
@@ -63,20 +70,36 @@ static void take_best(struct infer_alternative *items, size_t n)
 
 /* --- probabilities ------------------------------------------------------ */
 
-bool sample_logprobs(float *logits, size_t v)
+HOT static float largest(const float *x, size_t v)
 {
-    float most = -INFINITY, lse;
+    float most = -INFINITY;
+
+#pragma omp simd reduction(max : most)
+    for (size_t i = 0; i < v; i++)
+        most = x[i] > most ? x[i] : most;
+    return most;
+}
+
+/* Sum of exp((x - most) / temperature). */
+HOT static double sum_exps(const float *x, size_t v, float most,
+                           float temperature)
+{
     double sum = 0.0;
 
-    for (size_t i = 0; i < v; i++) {
-        if (!isfinite(logits[i]))
-            return false;
-        if (logits[i] > most)
-            most = logits[i];
-    }
+#pragma omp simd reduction(+ : sum)
     for (size_t i = 0; i < v; i++)
-        sum += (double)expf(logits[i] - most);
-    lse = most + (float)log(sum);
+        sum += (double)vexp((x[i] - most) / temperature);
+    return sum;
+}
+
+bool sample_logprobs(float *logits, size_t v)
+{
+    float most, lse;
+
+    if (!block_finite(logits, v))
+        return false;
+    most = largest(logits, v);
+    lse = most + (float)log(sum_exps(logits, v, most, 1.0f));
     for (size_t i = 0; i < v; i++)
         logits[i] -= lse;
     return true;
@@ -96,18 +119,16 @@ static uint16_t most_likely(const float *logprobs, size_t v)
 /* What a token weighs beside the most likely one, at a temperature. */
 static double weight(float logprob, float most, float temperature)
 {
-    return exp(((double)logprob - (double)most) / (double)temperature);
+    return (double)vexp((logprob - most) / temperature);
 }
 
 static uint16_t draw_from_all(const float *logprobs, size_t v,
                               float temperature, double u)
 {
-    float most = logprobs[most_likely(logprobs, v)];
-    double total = 0.0, sum = 0.0;
+    float most = largest(logprobs, v);
+    double total = sum_exps(logprobs, v, most, temperature), sum = 0.0;
     size_t last = 0;
 
-    for (size_t i = 0; i < v; i++)
-        total += weight(logprobs[i], most, temperature);
     for (size_t i = 0; i < v; i++) {
         double w = weight(logprobs[i], most, temperature);
 
@@ -158,15 +179,15 @@ static uint16_t draw_from_best(const float *logprobs, size_t v,
                                struct infer_alternative *items)
 {
     size_t k = s->top_k > 0 && (size_t)s->top_k < v ? (size_t)s->top_k : 0;
-    float most = logprobs[most_likely(logprobs, v)];
-    double total = 0.0, share, kept, sum = 0.0;
+    float most = largest(logprobs, v);
+    double total, share, kept, sum = 0.0;
     size_t n;
 
     heap_of(logprobs, v, items);
     if (k)
         total = take_k(items, v, k, most, s->temperature);
-    for (size_t i = 0; !k && i < v; i++)
-        total += weight(logprobs[i], most, s->temperature);
+    else
+        total = sum_exps(logprobs, v, most, s->temperature);
     share = s->top_p < 1.0f ? (double)s->top_p : 1.0;
     n = cut_to_p(items, v, k, share * total, most, s->temperature, &kept);
     for (size_t i = 0; i < n; i++) {

@@ -61,6 +61,7 @@ static void *work(void *arg)
 {
     struct workers *w = arg;
 
+    pthread_setname_np(pthread_self(), "worker");
     lower_priority();
     pthread_mutex_lock(&w->mu);
     while (!w->stop) {

@@ -26,8 +26,3 @@ tests_test_replay_SOURCES = tests/test_replay.c
 tests_test_replay_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_replay_LDADD = $(REPLAY_LIBS) $(CMOCKA_LIBS)
 endif
-
-# Timings: `make bench/bench_replay`.
-EXTRA_PROGRAMS += bench/bench_replay
-bench_bench_replay_SOURCES = bench/bench_replay.c
-bench_bench_replay_LDADD = $(REPLAY_LIBS)

@@ -10,10 +10,12 @@
  *   TAKEN    the same, owned by the changes         replay_take_changes
  *            that a publish has taken; read by both threads, never changed
  *   STORED   in the database alone: row is NULL     replay_stored
+ *   KEPT     in the database, and here too: while options.kept_bytes allow,
+ *            rows stay when they are stored, and when they have been read
  *
  * and replay_not_stored goes from TAKEN back to STAGED. When a row dies:
- * STAGED is freed and was never there; STORED goes to `dead`, for the next
- * changes; TAKEN goes to `dead_if_stored`, which joins `dead` only when the
+ * STAGED is freed and was never there; STORED and KEPT go to `dead`, for the
+ * next changes; TAKEN goes to `dead_if_stored`, which joins `dead` only when the
  * publish is durable.
  */
 #include "config.h"
@@ -34,7 +36,7 @@
 
 struct stage {
     struct row *row;
-    bool taken;
+    bool taken, kept;
 };
 
 struct key_list {
@@ -50,6 +52,7 @@ struct replay {
     struct stage *stages; /* [n_stages] by slot */
     size_t n_stages;
     int64_t staged_bytes;         /* STAGED rows only */
+    int64_t kept_bytes;           /* KEPT rows */
     struct replay_changes *taken; /* by a publish, or NULL */
     struct key_list dead, dead_if_stored;
     bool settle; /* imported, and nothing published since */
@@ -112,9 +115,21 @@ static void drop_stages(struct replay *r)
     for (size_t i = 0; i < r->n_stages; i++) {
         if (!r->stages[i].taken)
             free(r->stages[i].row);
-        r->stages[i] = (struct stage){NULL, false};
+        r->stages[i] = (struct stage){NULL, false, false};
     }
-    r->staged_bytes = 0;
+    r->staged_bytes = r->kept_bytes = 0;
+}
+
+/* Room for a stored row? Then it stays in memory: the row is ours. */
+static bool keep(struct replay *r, uint32_t slot, struct row *row)
+{
+    int64_t bytes = r->kept_bytes + (int64_t)row->n_bytes;
+
+    if (bytes > r->options.kept_bytes)
+        return false;
+    r->kept_bytes = bytes;
+    r->stages[slot] = (struct stage){row, false, true};
+    return true;
 }
 
 void replay_free(struct replay *r)
@@ -169,13 +184,17 @@ static void bury(struct replay *r, uint32_t slot)
 
     if (!stage->row) {
         add_key(&r->dead, key);
+    } else if (stage->kept) {
+        add_key(&r->dead, key);
+        r->kept_bytes -= (int64_t)stage->row->n_bytes;
+        free(stage->row);
     } else if (stage->taken) {
         add_key(&r->dead_if_stored, key);
     } else {
         r->staged_bytes -= (int64_t)stage->row->n_bytes;
         free(stage->row);
     }
-    *stage = (struct stage){NULL, false};
+    *stage = (struct stage){NULL, false, false};
 }
 
 static void bury_dead(struct replay *r)
@@ -210,7 +229,7 @@ void replay_offer(struct replay *r, const struct segment *s,
     if (slot == TIERS_NONE)
         return;
     row = row_copy(tiers_entry(r->tiers, slot)->key, s, origin, nats);
-    r->stages[slot] = (struct stage){row, false};
+    r->stages[slot] = (struct stage){row, false, false};
     r->staged_bytes += (int64_t)row->n_bytes;
 }
 
@@ -274,14 +293,17 @@ static int fetch(struct replay *r, const struct missing *m, struct err *err)
         err_prefix(err, "%s", replay_db_prefix(r->options.kind));
         return rc;
     }
-    r->fetched[m->i] = row;
     draw->segment = row->segment;
-    if (row->segment.domain == e->domain &&
-        row->segment.n_tokens == e->n_tokens)
-        return 0;
-    return err_set(err, ERR_CORRUPT,
-                   "%s: kept row %lld is not the one that the index names",
-                   replay_db_prefix(r->options.kind), (long long)m->key);
+    if (row->segment.domain != e->domain ||
+        row->segment.n_tokens != e->n_tokens) {
+        free(row);
+        return err_set(err, ERR_CORRUPT,
+                       "%s: kept row %lld is not the one that the index names",
+                       replay_db_prefix(r->options.kind), (long long)m->key);
+    }
+    if (!keep(r, (uint32_t)draw->slot, row))
+        r->fetched[m->i] = row;
+    return 0;
 }
 
 static int run_sql(struct replay *r, const char *sql, struct err *err)
@@ -413,7 +435,7 @@ struct replay_changes *replay_take_changes(struct replay *r,
 
         if (c->live)
             c->live[c->n_live++] = tiers_entry(r->tiers, slots[i])->key;
-        if (!stage->row)
+        if (!stage->row || stage->kept)
             continue;
         stage->taken = true;
         slots[c->n_born] = slots[i]; /* n_born <= i */
@@ -442,12 +464,24 @@ void replay_changes_free(struct replay_changes *c)
     free(c);
 }
 
+/* A born row that still lives: it stays in memory, or is dropped with c. */
+static void settle_stored(struct replay *r, struct replay_changes *c, size_t i)
+{
+    struct stage *stage = &r->stages[c->slots[i]];
+
+    if (stage->row != c->born[i])
+        return;
+    if (keep(r, c->slots[i], c->born[i]))
+        c->born[i] = NULL;
+    else
+        *stage = (struct stage){NULL, false, false};
+}
+
 void replay_stored(struct replay *r, struct replay_changes *c)
 {
     if (c == r->taken) {
         for (size_t i = 0; i < c->n_born; i++)
-            if (r->stages[c->slots[i]].row == c->born[i])
-                r->stages[c->slots[i]] = (struct stage){NULL, false};
+            settle_stored(r, c, i);
         append_keys(&r->dead, r->dead_if_stored.items, r->dead_if_stored.n);
         r->dead_if_stored.n = 0;
         r->taken = NULL;
@@ -506,4 +540,10 @@ int replay_index_keys(const struct tensor_list *index, enum replay_kind kind,
 {
     return tiers_index_keys(index, replay_db_prefix(kind), keys, domains, n,
                             err);
+}
+
+int replay_index_branch(const struct tensor_list *index, enum replay_kind kind,
+                        int64_t *branch, struct err *err)
+{
+    return tiers_index_branch(index, replay_db_prefix(kind), branch, err);
 }

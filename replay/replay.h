@@ -14,7 +14,8 @@
  * A row is one segment, immutable. The index of live rows - key, domain, last
  * loss, last replayed step, which tiers - is in memory and goes into each
  * version's state; rows are in SQLite, but those added since the last publish
- * are staged in memory, where sampling sees them all the same. Row keys are a
+ * are staged in memory, where sampling sees them all the same, and as many of
+ * the others as options.kept_bytes hold stay there, too. Row keys are a
  * branch number and a counter: a rollback starts a new branch, so that keys
  * are never used twice; what is sampled does not depend on them.
  *
@@ -50,6 +51,8 @@ struct replay_options {
     double recent_share;   /* of the capacity for the ring; 0 for holdout */
     double recent_draws;   /* share of a sample drawn from the ring */
     double quota_exponent; /* a, 0 to 1: 0 equal, 1 proportional */
+    int64_t kept_bytes;    /* of memory, for stored rows that are at hand all
+                              the same; 0: each draw of one reads it */
     uint64_t seed;
 };
 
@@ -180,5 +183,9 @@ void replay_segments_free(struct replay_segments *s);
 int replay_index_keys(const struct tensor_list *index, enum replay_kind kind,
                       const int64_t **keys, const int64_t **domains,
                       size_t *n, struct err *err);
+
+/* The branch that an exported index was on when it was taken. */
+int replay_index_branch(const struct tensor_list *index, enum replay_kind kind,
+                        int64_t *branch, struct err *err);
 
 #endif

@@ -22,6 +22,11 @@ static size_t logit_bytes(const struct segment *s)
     return s->old_logits ? (size_t)s->n_old_logits * sizeof(float) : 0;
 }
 
+static size_t gram_bytes(const struct segment *s)
+{
+    return s->grams ? (size_t)s->n_grams * sizeof *s->grams : 0;
+}
+
 /* Copies n_bytes to *at, which it moves on; of nothing it makes NULL, as a
  * database does. */
 static void *put(char **at, const void *from, size_t n_bytes)
@@ -35,14 +40,14 @@ static void *put(char **at, const void *from, size_t n_bytes)
     return to;
 }
 
-/* Layout: struct row | logits float | tokens u16 | text | id NUL */
+/* Layout: struct row | logits float | grams u32 | tokens u16 | text | id NUL */
 struct row *row_copy(int64_t key, const struct segment *s,
                      const struct segment_origin *origin, double nats)
 {
     size_t text_bytes = s->text ? s->text_bytes : 0;
     size_t id_bytes = origin->id ? strlen(origin->id) + 1 : 0;
-    size_t n_bytes = sizeof(struct row) + logit_bytes(s) + token_bytes(s) +
-                     text_bytes + id_bytes;
+    size_t n_bytes = sizeof(struct row) + logit_bytes(s) + gram_bytes(s) +
+                     token_bytes(s) + text_bytes + id_bytes;
     struct row *row = xmalloc(n_bytes);
     char *at = (char *)(row + 1);
 
@@ -53,6 +58,7 @@ struct row *row_copy(int64_t key, const struct segment *s,
     row->n_bytes = n_bytes;
     row->segment.old_logits = put(&at, s->old_logits, logit_bytes(s));
     row->segment.n_old_logits = s->old_logits ? s->n_old_logits : 0;
+    row->segment.grams = put(&at, s->grams, gram_bytes(s));
     row->segment.tokens = put(&at, s->tokens, token_bytes(s));
     row->segment.text = put(&at, s->text, text_bytes);
     row->segment.text_bytes = (uint32_t)text_bytes;

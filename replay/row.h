@@ -25,7 +25,8 @@ struct row {
 struct row *row_copy(int64_t key, const struct segment *s,
                      const struct segment_origin *origin, double nats);
 
-/* XXH3 of everything but the loss, which nothing depends on. */
+/* XXH3 of everything but the loss, which nothing depends on, and the hashes,
+ * which follow from the text and are not stored. */
 uint64_t row_checksum(const struct row *row);
 
 #endif

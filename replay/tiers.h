@@ -109,4 +109,8 @@ int tiers_index_keys(const struct tensor_list *in, const char *prefix,
                      const int64_t **keys, const int64_t **domains, size_t *n,
                      struct err *err);
 
+/* The branch of an exported state. */
+int tiers_index_branch(const struct tensor_list *in, const char *prefix,
+                       int64_t *branch, struct err *err);
+
 #endif

@@ -323,3 +323,14 @@ int tiers_index_keys(const struct tensor_list *in, const char *prefix,
     return rc ? rc
               : find(in, prefix, "domains", TENSOR_I64, *n, domains, NULL, err);
 }
+
+int tiers_index_branch(const struct tensor_list *in, const char *prefix,
+                       int64_t *branch, struct err *err)
+{
+    const int64_t *counters;
+    int rc = find(in, prefix, "counters", TENSOR_I64, 2, &counters, NULL, err);
+
+    if (!rc)
+        *branch = counters[0];
+    return rc;
+}

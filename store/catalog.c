@@ -229,6 +229,17 @@ int catalog_check(struct catalog *c, struct err *err)
     return catalog_leave(c, rc, err);
 }
 
+int catalog_setting(struct catalog *c, const char *key, char **value,
+                    struct err *err)
+{
+    int rc;
+
+    catalog_lock(c);
+    rc = db_setting(c->db, key, value, err);
+    catalog_unlock(c);
+    return rc;
+}
+
 /* --- the ledger --------------------------------------------------------- */
 
 static void add_total(struct catalog_totals *t, const char *kind, int64_t count)

@@ -133,6 +133,23 @@ int catalog_ranges(struct catalog *c, struct catalog_skip **rows, size_t *n,
                    struct err *err);
 void catalog_ranges_free(struct catalog_skip *rows, size_t n);
 
+/* Consecutive offsets of one partition in one step. kind: 'l' learned,
+ * 's' skipped, 'h' held out, 'q' quarantined, each counted once; 'c': more of a
+ * record that was learned in part in an earlier step. */
+struct store_ledger_run {
+    int64_t step;
+    int32_t partition_id;
+    int64_t first_offset, last_offset;
+    int64_t count;
+    char kind;
+};
+
+/* What was decided between a version and its parent, in order; to be
+ * freed. */
+int catalog_ledger(struct catalog *c, int64_t version,
+                   struct store_ledger_run **runs, size_t *n,
+                   struct err *err);
+
 struct catalog_quarantine {
     int64_t row, time_ms, offset;
     char *topic;
@@ -145,6 +162,10 @@ int catalog_quarantine(struct catalog *c, size_t limit,
                        struct catalog_quarantine **rows, size_t *n,
                        struct err *err);
 void catalog_quarantine_free(struct catalog_quarantine *rows, size_t n);
+
+/* A setting of the store's (store_setting_put), to be freed; NULL: absent. */
+int catalog_setting(struct catalog *c, const char *key, char **value,
+                    struct err *err);
 
 /* SQLite's own integrity check and foreign keys; ERR_CORRUPT with its words. */
 int catalog_check(struct catalog *c, struct err *err);

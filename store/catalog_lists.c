@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The lists of one statement each: what was served when, partitions, the
- * ranges that are skipped, quarantine.
+ * ranges that are skipped, a version's ledger, quarantine.
  */
 #include "config.h"
 
@@ -177,6 +177,46 @@ int catalog_ranges(struct catalog *c, struct catalog_skip **rows, size_t *n,
 void catalog_ranges_free(struct catalog_skip *rows, size_t n)
 {
     catalog_rows_free(&skip_rows, rows, n);
+}
+
+/* --- the ledger of a version -------------------------------------------- */
+
+static int read_run(sqlite3_stmt *q, void *row, struct err *err)
+{
+    struct store_ledger_run *r = row;
+    const unsigned char *kind = sqlite3_column_text(q, 5);
+
+    (void)err;
+    *r = (struct store_ledger_run){
+        .step = sqlite3_column_int64(q, 0),
+        .partition_id = sqlite3_column_int(q, 1),
+        .first_offset = sqlite3_column_int64(q, 2),
+        .last_offset = sqlite3_column_int64(q, 3),
+        .count = sqlite3_column_int64(q, 4),
+        .kind = kind ? (char)kind[0] : '\0',
+    };
+    return 0;
+}
+
+static const struct catalog_row_type run_rows = {
+    sizeof(struct store_ledger_run), read_run, NULL};
+
+int catalog_ledger(struct catalog *c, int64_t version,
+                   struct store_ledger_run **runs, size_t *n, struct err *err)
+{
+    struct catalog_rows list;
+    int rc;
+
+    catalog_lock(c);
+    rc = catalog_rows_read(c, &run_rows, &list, err,
+                           "SELECT step, partition_id, first_offset,"
+                           " last_offset, count, kind FROM ledger"
+                           " WHERE version = ?1 ORDER BY seq",
+                           "i", version);
+    catalog_unlock(c);
+    *runs = list.items;
+    *n = list.n;
+    return rc;
 }
 
 /* --- quarantine --------------------------------------------------------- */

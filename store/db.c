@@ -437,3 +437,22 @@ void db_close(struct db *db)
     free(db->path);
     free(db);
 }
+
+int db_setting(struct db *d, const char *key, char **value, struct err *err)
+{
+    sqlite3_stmt *q;
+    int rc = db_prepare(d, "SELECT value FROM settings WHERE key = ?1", &q,
+                        err);
+
+    *value = NULL;
+    if (rc)
+        return rc;
+    db_bind(q, "t", key);
+    rc = db_step(d, q, err);
+    if (rc == DB_ROW) {
+        *value = db_text(q, 0);
+        rc = 0;
+    }
+    db_done(q);
+    return rc;
+}

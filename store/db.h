@@ -82,6 +82,9 @@ int64_t db_changes(struct db *db);
 int db_number(struct db *db, struct err *err, int64_t *number, const char *sql,
               const char *types, ...);
 
+/* A value of the table of settings, to be freed; NULL: absent. */
+int db_setting(struct db *db, const char *key, char **value, struct err *err);
+
 /* A transaction; db_end commits when rc is 0 and rolls back otherwise. It
  * returns rc, or what went wrong with the commit. */
 int db_begin(struct db *db, struct err *err);

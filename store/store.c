@@ -43,21 +43,7 @@
 int store_setting_get(struct store *s, const char *key, char **value,
                       struct err *err)
 {
-    sqlite3_stmt *q;
-    int rc =
-        db_prepare(s->db, "SELECT value FROM settings WHERE key = ?1", &q, err);
-
-    *value = NULL;
-    if (rc)
-        return rc;
-    db_bind(q, "t", key);
-    rc = db_step(s->db, q, err);
-    if (rc == DB_ROW) {
-        *value = db_text(q, 0);
-        rc = 0;
-    }
-    db_done(q);
-    return rc;
+    return db_setting(s->db, key, value, err);
 }
 
 int store_setting_put(struct store *s, const char *key, const char *value,

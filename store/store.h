@@ -80,16 +80,6 @@ struct store_offset {
     uint64_t last_hash;   /* XXH3 of that record's value */
 };
 
-/* Consecutive offsets of one partition in one step. kind: 'l' learned,
- * 's' skipped, 'h' held out, 'q' quarantined. */
-struct store_ledger_run {
-    int64_t step;
-    int32_t partition_id;
-    int64_t first_offset, last_offset;
-    int64_t count;
-    char kind;
-};
-
 struct store_quarantine_row {
     int32_t partition_id;
     int64_t offset;

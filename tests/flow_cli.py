@@ -256,8 +256,8 @@ def trouble(tap, where):
           "no daemon on that data directory: exit 1")
     check(tap, run("verify", "--data-dir", TMP + "/none"), 3, ["none"],
           "verify without a store: exit 3")
-    check(tap, run("verify", "--retrain"), 2, ["not in this release"],
-          "verify --retrain: exit 2")
+    check(tap, run("verify", "--retrain", "--data-dir", TMP + "/none"), 3,
+          ["none"], "verify --retrain without a store: exit 3")
 
 
 def addresses(tap, address):
@@ -306,6 +306,59 @@ def feed(tap):
           [str(port)], "no broker: exit 1")
 
 
+SHARES = ("products", "attention", "norms", "loss", "optimizer", "ewc",
+          "gradient_sum", "rest")
+
+
+def positive(tap, result, *paths):
+    """Every path of keys leads to a number above 0."""
+    wrong = []
+    for path in paths:
+        value = result
+        for key in path.split("."):
+            value = value.get(key, {})
+        if not isinstance(value, (int, float)) or value <= 0:
+            wrong.append(f"{path}: {value}")
+    tap.equal(wrong, [], "bench: " + paths[0] + " and so on are positive")
+
+
+def bench(tap):
+    quick = ["--seconds", "0.05"]
+    code, out, errors = run("bench", "--only", "tiny,machine", "--json",
+                            *quick)
+    got = json.loads(out) if code == 0 else {}
+    tap.equal((code, errors), (0, ""), "bench --only tiny,machine --json")
+    positive(tap, got, *(f"machine.{k}{n}" for n in ("", "_one_thread")
+                         for k in ("fma_peak_gflops", "sgemm_gflops",
+                                   "triad_gb_per_second")))
+    positive(tap, got, *(f"train.tiny.{k}" for k in (
+        "tokens_per_second", "tokens_per_second_least",
+        "tokens_per_second_most", "model_gflops", "peak_share", "parameters",
+        "flop_per_token")))
+    positive(tap, got, "score.tiny.tokens_per_second",
+             "score.tiny.ratio_to_training",
+             "generate.tiny.tokens_per_second", "generate.tiny.new_tokens")
+    shares = got.get("train", {}).get("tiny", {}).get("shares", {})
+    tap.equal(sorted(shares), sorted(SHARES), "bench: the shares")
+    tap.ok(abs(sum(shares.values()) - 1) < 1e-6, "bench: they sum to 1")
+    tap.ok("presets" not in got and "small" not in got.get("train", {}),
+           "bench: what was not asked for is absent")
+    text = os.path.join(TMP, "bench.txt")
+    with open(text, "w") as f:
+        f.write("What a line says is not what it means.\n" * 2000)
+    check(tap, run("bench", "--only", "preset-nano", "--text", text,
+                   "--threads", "1", "--windows", "2", *quick), 0,
+          ["TRAINING", "preset nano", "TIME IN PERCENT"], "bench: the tables")
+    check(tap, run("bench", "--only", "huge"), 2, ["huge"],
+          "bench: no such part: exit 2")
+    with open(text, "w") as f:
+        f.write("short\n")
+    check(tap, run("bench", "--only", "tiny", "--text", text), 2, ["--text"],
+          "bench: too little text: exit 2")
+    check(tap, run("bench", "--only", "replay", TMPDIR=TMP + "/none"), 1,
+          ["none"], "bench: nowhere to write: exit 1")
+
+
 def documents(tap):
     code, out, _ = run("help", "--man")
     page = os.path.join(os.environ.get("top_srcdir", "."), "man", "mneme.1")
@@ -315,7 +368,7 @@ def documents(tap):
     code, out, _ = run("help", "--completion")
     r = subprocess.run(["bash", "-n"], input=out.encode())
     tap.ok(code == 0 and r.returncode == 0, "the completion is bash")
-    for verb in ("demo", "feed", "rollback", "verify"):
+    for verb in ("bench", "demo", "feed", "rollback", "verify"):
         tap.ok(f"mneme {verb}" in run(verb, "--help")[1], f"{verb} --help")
 
 
@@ -331,6 +384,7 @@ def main():
     trouble(tap, where)
     addresses(tap, address)
     feed(tap)
+    bench(tap)
     documents(tap)
     tap.exit()
 

@@ -10,6 +10,7 @@ FLOW_TESTS = \
 	tests/flow_cli.py \
 	tests/flow_rollback.py \
 	tests/flow_bad_feed.py \
+	tests/flow_retrain.py \
 	tests/flow_kafka.py
 
 # What takes hours when it is to mean something: `make soak`. Each bad feed goes

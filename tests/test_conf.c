@@ -174,6 +174,7 @@ static void defaults(void **state)
     assert_true(c->publish.gate.max_regression == 0.02);
     assert_int_equal(c->publish.gate.protect.n, 0);
     assert_int_equal(c->publish.keep.daily, 14);
+    assert_int_equal(c->serve.quantize, CONF_QUANTIZE_NONE);
     assert_string_equal(c->http.listen_host, "127.0.0.1");
     assert_int_equal(c->http.listen_port, 6636);
     assert_true(c->http.listen_local);

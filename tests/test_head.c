@@ -16,6 +16,7 @@
 #include "base/xalloc.h"
 #include "learner/grams.h"
 #include "learner/head.h"
+#include "learner/head_impl.h"
 #include "learner/ops.h"
 
 static struct head_options small_options(int dim)
@@ -79,6 +80,29 @@ static void grams_of_any_bytes(void **state)
     gram_list_release(&l);
 }
 
+/* Sums in registers are those of one row after the other. */
+static void wide_sums_are_plain_sums(void **state)
+{
+    struct head_options o = small_options(0);
+    struct head *h;
+    uint32_t hashes[100];
+    float sum[32], plain[32] = {0};
+
+    (void)state;
+    o.gram_dim = 32;
+    h = head_create(&o);
+    head_need_grams(h);
+    for (size_t i = 0; i < 100; i++)
+        hashes[i] = (uint32_t)rng_u64(1, RNG_INIT, 2, i);
+    for (size_t n = 0; n <= 100; n++) {
+        head_sum_grams(h, hashes, n, 100, sum);
+        assert_memory_equal(sum, plain, sizeof sum);
+        for (size_t j = 0; n < 100 && j < 32; j++)
+            plain[j] += h->grams[(size_t)head_slot(h, hashes[n]) * 32 + j];
+    }
+    head_free(h);
+}
+
 /* --- a small world of texts --------------------------------------------- */
 
 /* A text of a class: eight words, half of them of that class alone. */
@@ -124,6 +148,34 @@ static void free_world(struct world *w)
     for (size_t i = 0; i < w->n; i++)
         free((char *)w->examples[i].text);
     free(w->examples);
+}
+
+/* An example that brings its hashes is learned like one that does not. */
+static void given_grams_are_the_texts(void **state)
+{
+    struct head_options o = small_options(0);
+    struct head *a = head_create(&o), *b = head_create(&o);
+    struct world w = make_world(60, 0, 4, 7);
+    struct gram_list lists[60] = {GRAM_LIST_INIT};
+    float x[4], y[4];
+
+    (void)state;
+    head_step(a, w.examples, w.n, 1);
+    for (size_t i = 0; i < w.n; i++) {
+        gram_list_add_text(&lists[i], w.examples[i].text,
+                           w.examples[i].n_bytes);
+        w.examples[i].grams = lists[i].items;
+        w.examples[i].n_grams = lists[i].n;
+    }
+    head_step(b, w.examples, w.n, 1);
+    head_scores(a, "a1 b2 z3", 8, NULL, 0, x);
+    head_scores(b, "a1 b2 z3", 8, NULL, 0, y);
+    assert_memory_equal(x, y, sizeof x);
+    for (size_t i = 0; i < w.n; i++)
+        gram_list_release(&lists[i]);
+    free_world(&w);
+    head_free(a);
+    head_free(b);
 }
 
 static double accuracy(const struct head *h, const struct world *w)
@@ -518,6 +570,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(grams_are_words_and_pairs),
         cmocka_unit_test(grams_of_any_bytes),
+        cmocka_unit_test(wide_sums_are_plain_sums),
+        cmocka_unit_test(given_grams_are_the_texts),
         cmocka_unit_test(learns_separable_texts),
         cmocka_unit_test(a_new_label_is_tested_before_it_is_known),
         cmocka_unit_test(texts_without_words_do_no_harm),

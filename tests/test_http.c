@@ -231,7 +231,7 @@ static int open_all(void **state)
     publish(0, 1);
     publish(1, 2);
     status_board_init(&board);
-    serving = serving_create(catalog);
+    serving = serving_create(catalog, NULL);
     serving_prepare(serving, &shape, tokenizer);
     control = control_create(leave_waiting, carry_out, NULL);
     serve(2);
@@ -459,6 +459,7 @@ static void test_models(void **state)
     (void)state;
     assert_string_equal(text_at(&a, "object"), "list");
     assert_string_equal(text_at(&a, "data.0.id"), "mneme");
+    assert_string_equal(text_at(&a, "data.0.quantize"), "none");
     release(&a);
     check_ok(get("/v1/models/mneme"));
     check_ok(get("/v1/models/mneme@1"));
@@ -1068,7 +1069,7 @@ static void test_not_ready(void **state)
 
     (void)state;
     stop();
-    serving = serving_create(catalog);
+    serving = serving_create(catalog, NULL);
     serving_prepare(serving, &shape, tokenizer);
     start("127.0.0.1:0", NULL);
     check_ok(get("/healthz"));

@@ -72,7 +72,7 @@ static int open_all(void **state)
     assert_int_equal(store_open(dir, NULL, 0, &store, NULL), 0);
     assert_int_equal(util_pass(store, 1, true), 1);
     assert_int_equal(catalog_open(dir, &catalog, NULL), 0);
-    serving = serving_create(catalog);
+    serving = serving_create(catalog, NULL);
     control = control_create(wake_nobody, wake_publisher, NULL);
     status_board_init(&board);
     conf = conf_create();

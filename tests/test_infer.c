@@ -122,8 +122,8 @@ static int setup(void **state)
     names_add(&labels, "red");
     names_add(&labels, "blue");
     names_add(&labels, "never seen");
-    return infer_create(&shape, tokenizer, &weights, &head, &labels, &infer,
-                        NULL);
+    return infer_create(&shape, tokenizer, &weights, &head, &labels, NULL,
+                        &infer, NULL);
 }
 
 static int teardown(void **state)
@@ -317,8 +317,8 @@ static void test_segments_right(void **state)
 
     (void)state;
     make_head(0, &l);
-    assert_int_equal(infer_create(NULL, NULL, NULL, &l, &labels, &linear,
-                                  NULL),
+    assert_int_equal(infer_create(NULL, NULL, NULL, &l, &labels, NULL,
+                                  &linear, NULL),
                      0);
     for (int i = 0; i < 4; i++) {
         cut_record(&c[i], NULL, 0, NULL, 0, texts[i], strlen(texts[i]), 0,
@@ -594,6 +594,41 @@ static void test_seeds(void **state)
     infer_completion_release(&other);
 }
 
+/* Held as int8: less memory, the same bytes each time, near the float one. */
+static void test_int8(void **state)
+{
+    struct infer_options o = {.quantize = INFER_INT8};
+    struct infer_sampling s = greedy(40);
+    struct infer_completion a, b;
+    struct infer_score float_score, score;
+    struct infer *f;
+
+    (void)state;
+    assert_int_equal(infer_create(&shape, tokenizer, &weights, &head, &labels,
+                                  &o, &f, NULL),
+                     0);
+    assert_int_equal(infer_quantized(f), INFER_INT8);
+    assert_int_equal(infer_quantized(infer), INFER_FLOAT);
+    assert_true(infer_bytes(f) < model->n_params * sizeof(float));
+    s.temperature = 1.0f;
+    s.n_logprobs = 2;
+    complete(f, "seed", &s, &a);
+    complete(f, "seed", &s, &b);
+    expect_same_ids(&a.tokens, &b.tokens);
+    assert_memory_equal(a.logprobs, b.logprobs,
+                        a.tokens.n * sizeof *a.logprobs);
+    infer_completion_release(&a);
+    infer_completion_release(&b);
+    assert_int_equal(infer_score(infer, text, sizeof text - 1, false,
+                                 &float_score, NULL),
+                     0);
+    assert_int_equal(
+        infer_score(f, text, sizeof text - 1, false, &score, NULL), 0);
+    assert_true(score.nats != float_score.nats);
+    assert_true(fabs(score.nats / float_score.nats - 1.0) < 0.02);
+    infer_free(f);
+}
+
 /* Three ways to say that only the most likely token may come. */
 static void test_same_as_greedy(void **state)
 {
@@ -757,8 +792,8 @@ static struct infer *make_repeater(const struct tokenizer *two)
         for (size_t j = 0; t->offset == model->lm_head && j < dim; j++)
             p[V * dim + j] = 1.0f;
     }
-    assert_int_equal(infer_create(&merged, two, &l, &no_head, &no_labels, &f,
-                                  NULL),
+    assert_int_equal(infer_create(&merged, two, &l, &no_head, &no_labels,
+                                  NULL, &f, NULL),
                      0);
     tensor_list_release(&l);
     return f;
@@ -939,7 +974,9 @@ static void test_linear(void **state)
 
     (void)state;
     make_head(0, &l);
-    assert_int_equal(infer_create(NULL, NULL, NULL, &l, &labels, &f, NULL), 0);
+    assert_int_equal(infer_create(NULL, NULL, NULL, &l, &labels, NULL, &f,
+                                  NULL),
+                     0);
     tensor_list_release(&l); /* it keeps nothing of it */
     assert_null(infer_shape(f));
     assert_true(infer_bytes(f) > 256 * 32 * sizeof(float));
@@ -964,7 +1001,7 @@ static void test_no_labels(void **state)
 
     (void)state;
     assert_int_equal(infer_create(&shape, tokenizer, &weights, &no_head,
-                                  &no_labels, &f, NULL),
+                                  &no_labels, NULL, &f, NULL),
                      0);
     assert_int_equal(infer_classify(f, "x", 1, &score, NULL), ERR_STATE);
     infer_free(f);
@@ -1074,7 +1111,7 @@ static int create(const struct tensor_list *w, const struct tensor_list *h,
                   const struct names *n, struct err *err)
 {
     struct infer *f = NULL;
-    int rc = infer_create(&shape, tokenizer, w, h, n, &f, err);
+    int rc = infer_create(&shape, tokenizer, w, h, n, NULL, &f, err);
 
     infer_free(f);
     return rc;
@@ -1142,16 +1179,16 @@ static void test_shape_refused(void **state)
     (void)state;
     other.vocab_size = V + 1; /* not the tokenizer's */
     assert_int_equal(infer_create(&other, tokenizer, &weights, &head, &labels,
-                                  &f, NULL),
+                                  NULL, &f, NULL),
                      ERR_CORRUPT);
     other = shape;
     other.heads = 3;
     assert_int_equal(infer_create(&other, tokenizer, &weights, &head, &labels,
-                                  &f, NULL),
+                                  NULL, &f, NULL),
                      ERR_CORRUPT);
     other.heads = 0;
     assert_int_equal(infer_create(&other, tokenizer, &weights, &head, &labels,
-                                  &f, NULL),
+                                  NULL, &f, NULL),
                      ERR_INVALID);
 }
 
@@ -1171,7 +1208,7 @@ static void test_not_finite(void **state)
     for (size_t j = 0; j < V * (size_t)shape.dim; j++)
         params[model->lm_head + j] *= 1e30f;
     assert_int_equal(infer_create(&shape, tokenizer, &weights, &head, &labels,
-                                  &f, NULL),
+                                  NULL, &f, NULL),
                      0);
     randomise(0.2f);
     assert_int_equal(infer_score(f, text, strlen(text), false, &score, NULL),
@@ -1199,6 +1236,7 @@ int main(void)
         cmocka_unit_test(test_own_mark),
         cmocka_unit_test(test_logprobs),
         cmocka_unit_test(test_seeds),
+        cmocka_unit_test(test_int8),
         cmocka_unit_test(test_same_as_greedy),
         cmocka_unit_test(test_draws),
         cmocka_unit_test(test_characters),

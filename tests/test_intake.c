@@ -79,16 +79,20 @@ static int teardown(void **state)
 static int add_full(struct world *w, int32_t partition, int64_t offset,
                     const char *value, struct err *err)
 {
-    struct record *rec = record_create(RECORD_DATA);
+    struct record_maker m;
+    struct record *rec;
+    int rc;
 
+    record_maker_init(&m, false);
+    rec = record_create_data(&m, value, strlen(value));
     rec->topic = "text";
     rec->partition = partition;
     rec->offset = offset;
-    rec->value = xstrdup(value);
-    rec->n_bytes = strlen(value);
     rec->value_hash = (uint64_t)offset + 1000;
-    record_parse(rec, CONF_FORMAT_AUTO, 65536, NULL);
-    return intake_add(w->in, rec, w->step, err);
+    record_parse(&m, rec, CONF_FORMAT_AUTO, 65536, NULL);
+    rc = intake_add(w->in, rec, w->step, err);
+    record_maker_release(&m);
+    return rc;
 }
 
 static void add(struct world *w, int64_t offset, const char *value)

@@ -19,6 +19,7 @@
 #include <cmocka.h>
 
 #include "base/xalloc.h"
+#include "learner/frozen.h"
 #include "learner/model.h"
 #include "learner/ops.h"
 
@@ -247,27 +248,25 @@ static void all_logits(const struct bench *x, float *logits)
                      (size_t)x->m->shape.dim, V, 0);
 }
 
-/* Each segment again with a cache: whole, and in pieces of 2, 1 and the
- * rest. */
+/* Each segment again with a cache, whole. */
 static void check_extend(const struct bench *x, const float *want)
 {
-    float *cache = xfloats(model_cache_floats(x->m)), logits[V];
+    struct frozen *f = frozen_create(x->m, false);
+    struct frozen_work *w = frozen_work_create(f, N);
+    float *cache = xfloats(frozen_cache_floats(f)), logits[V];
 
+    for (size_t i = 0; i < x->m->n_tensors; i++)
+        frozen_take(f, &x->m->tensors[i],
+                    x->params + x->m->tensors[i].offset);
     for (size_t s = 0; s < x->b.n_segments; s++) {
         size_t from = x->b.starts[s], t = x->b.starts[s + 1] - from;
-        const uint16_t *tokens = x->b.inputs + from;
 
-        model_extend(x->m, x->params, cache, 0, tokens, t, x->w, logits);
-        expect_near("whole", logits, want + (from + t - 1) * V, V, 2e-5);
-        for (size_t at = 0, n = 2; at < t; at += n, n = at == 2 ? 1 : t - at) {
-            n = n < t - at ? n : t - at;
-            model_extend(x->m, x->params, cache, at, tokens + at, n, x->w,
-                         logits);
-            expect_near("piece", logits, want + (from + at + n - 1) * V, V,
-                        2e-5);
-        }
+        frozen_extend(f, cache, 0, x->b.inputs + from, t, w, logits);
+        expect_near("extend", logits, want + (from + t - 1) * V, V, 2e-5);
     }
     free(cache);
+    frozen_work_free(w);
+    frozen_free(f);
 }
 
 /* AdamW as the reference has it, in plain loops. */

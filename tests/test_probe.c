@@ -84,13 +84,13 @@ static void test_finite(void **state)
         fill(&s.weights);
         add_floats(&s.state, "replay.nats", NAN); /* no number of the model */
         add_floats(&s.state, "optim.m", 3e38f);
-        probe_take(&s, &shape, tokenizer, &p);
+        probe_take(&s, &shape, tokenizer, NULL, &p);
         assert_true(p.finite);
         assert_true(p.nats[0] > 0);
         probe_release(&p);
         /* Weights look well, what learning goes on from does not. */
         add_floats(&s.anchor, "ewc.fisher", bad[i]);
-        probe_take(&s, &shape, tokenizer, &p);
+        probe_take(&s, &shape, tokenizer, NULL, &p);
         assert_false(p.finite);
         assert_non_null(strstr(p.problem, "ewc.fisher"));
         probe_release(&p);
@@ -107,7 +107,7 @@ static int compare_after(struct snapshot *s, const struct probe *p)
     int rc;
 
     assert_int_equal(infer_create(&shape, tokenizer, &s->weights, &no_head,
-                                  &no_labels, &f, &err),
+                                  &no_labels, NULL, &f, &err),
                      0);
     rc = probe_compare(p, f, &err);
     infer_free(f);
@@ -132,7 +132,7 @@ static void test_the_same(void **state)
 
     (void)state;
     fill(&s.weights);
-    probe_take(&s, &shape, tokenizer, &p);
+    probe_take(&s, &shape, tokenizer, NULL, &p);
     assert_true(p.finite);
     assert_int_equal(compare_after(&s, &p), 0);
     for (size_t i = 0; i < s.weights.n; i++)

@@ -138,10 +138,10 @@ static void test_export_is_exact(void **state)
     progress_init(&p);
     progress_init(&q);
     fill(&p);
-    progress_export(&p, 1000, "loops", &first);
+    progress_export(&p, 1000, "loops", NULL, &first);
     progress_partition_id(&q, "text", 0); /* the store's table comes first */
     assert_int_equal(progress_import(&q, first.data, first.len, &err), 0);
-    progress_export(&q, 1000, "loops", &second);
+    progress_export(&q, 1000, "loops", NULL, &second);
     assert_string_equal(first.data, second.data);
     assert_memory_equal(&p.loss, &q.loss, sizeof p.loss);
     check_sum(&q);
@@ -183,7 +183,7 @@ static void test_first_offset_comes_back(void **state)
     progress_init(&p);
     progress_init(&q);
     progress_begin(&p, "text", 0, 700);
-    progress_export(&p, 1, "loops", &json);
+    progress_export(&p, 1, "loops", NULL, &json);
     progress_partition_id(&q, "text", 0);
     assert_int_equal(progress_import(&q, json.data, json.len, &err), 0);
     progress_set_positions(&q, &at, 1);

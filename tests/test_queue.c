@@ -18,11 +18,15 @@
 
 static struct record *numbered(int64_t offset, size_t n_bytes)
 {
-    struct record *r = record_create(RECORD_DATA);
+    char *value = xcalloc(n_bytes + 1, 1);
+    struct record_maker m;
+    struct record *r;
 
+    record_maker_init(&m, false);
+    r = record_create_data(&m, value, n_bytes);
+    record_maker_release(&m);
+    free(value);
     r->offset = offset;
-    r->n_bytes = n_bytes;
-    r->value = xcalloc(n_bytes + 1, 1);
     return r;
 }
 
@@ -58,11 +62,11 @@ static void test_bound_in_records(void **state)
 
 static void test_bound_in_bytes(void **state)
 {
-    size_t one = sizeof(struct record) + 1000;
-    struct queue *q = queue_create(100, 2 * one);
+    struct record *first = numbered(0, 1000);
+    struct queue *q = queue_create(100, 2 * record_memory(first));
 
     (void)state;
-    push_or_free(q, numbered(0, 1000), true);
+    push_or_free(q, first, true);
     push_or_free(q, numbered(1, 1000), true);
     push_or_free(q, numbered(2, 1000), false);
     assert_false(queue_has_room(q));
@@ -71,6 +75,29 @@ static void test_bound_in_bytes(void **state)
     /* Larger than all of it: alone, or never. */
     push_or_free(q, numbered(3, 10000), true);
     push_or_free(q, numbered(4, 1), false);
+    queue_free(q);
+}
+
+static void test_pop_many(void **state)
+{
+    struct queue *q = queue_create(100, 1 << 20);
+    struct record *r[4];
+
+    (void)state;
+    assert_int_equal(queue_pop_many(q, r, 4, 0), 0);
+    for (int i = 0; i < 6; i++)
+        push_or_free(q, numbered(i, 1), true);
+    for (int64_t next = 0; next < 6;) {
+        size_t n = queue_pop_many(q, r, 4, 1000);
+
+        assert_int_equal(n, next ? 2 : 4);
+        for (size_t i = 0; i < n; i++) {
+            assert_int_equal(r[i]->offset, next++);
+            record_free(r[i]);
+        }
+    }
+    queue_wake(q);
+    assert_int_equal(queue_pop_many(q, r, 4, 5000), 0);
     queue_free(q);
 }
 
@@ -177,6 +204,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bound_in_records),
         cmocka_unit_test(test_bound_in_bytes),
+        cmocka_unit_test(test_pop_many),
         cmocka_unit_test(test_waits),
         cmocka_unit_test(test_wake),
         cmocka_unit_test(test_close),

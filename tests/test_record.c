@@ -17,20 +17,16 @@
 
 #define MAX_BYTES 4096
 
+static struct record_maker maker, hashing;
+
 static struct record *parse_bytes(enum conf_format format, const char *value,
                                   size_t n_bytes, const char *domain)
 {
-    struct record *r = record_create(RECORD_DATA);
+    struct record *r = record_create_data(&maker, value, n_bytes);
 
     r->topic = "topic";
     r->time_ms = 7;
-    if (value) {
-        r->value = xmalloc(n_bytes + 1);
-        memcpy(r->value, value, n_bytes);
-        r->value[n_bytes] = '\0';
-        r->n_bytes = n_bytes;
-    }
-    record_parse(r, format, MAX_BYTES, domain);
+    record_parse(&maker, r, format, MAX_BYTES, domain);
     return r;
 }
 
@@ -128,9 +124,10 @@ static void test_pair(void **state)
 
     (void)state;
     assert_null(r->reason);
-    assert_string_equal(r->prompt, "ab");
     assert_int_equal(r->prompt_bytes, 2);
-    assert_string_equal(r->text, "c");
+    assert_memory_equal(r->prompt, "ab", 2);
+    assert_int_equal(r->text_bytes, 1);
+    assert_memory_equal(r->text, "c", 1);
     assert_int_equal(r->time_ms, 7);
     record_free(r);
 }
@@ -179,6 +176,135 @@ static void test_lengths(void **state)
     }
 }
 
+/* All that can be in the room at once: every string decoded, names as long as
+ * they may be, and the topic behind a value that is no JSON after all. */
+static void test_room(void **state)
+{
+    static const char *const ends[] = {"}", ",", "\\"};
+    char topic[RECORD_NAME_MAX + 2], value[3 * 6 * RECORD_NAME_MAX + 64];
+
+    (void)state;
+    memset(topic, 't', RECORD_NAME_MAX + 1);
+    for (size_t k = 0; k < sizeof ends / sizeof *ends; k++) {
+        size_t n = (size_t)sprintf(value, "{\"text\":\"\\n");
+        struct record *r;
+
+        for (int i = 0; i < RECORD_NAME_MAX; i++)
+            value[n++] = 'x';
+        n += (size_t)sprintf(value + n, "\",\"label\":\"");
+        for (int i = 0; i < RECORD_NAME_MAX; i++)
+            value[n++] = k ? 'l' : '/';
+        n += (size_t)sprintf(value + n, "\",\"id\":\"\\/");
+        for (int i = 1; i < RECORD_NAME_MAX; i++)
+            value[n++] = 'i';
+        n += (size_t)sprintf(value + n, "\"%s", ends[k]);
+        topic[RECORD_NAME_MAX] = '\0';
+        r = record_create_data(&maker, value, n);
+        r->topic = topic;
+        record_parse(&maker, r, CONF_FORMAT_AUTO, MAX_BYTES, NULL);
+        assert_null(r->reason);
+        assert_string_equal(r->domain, topic);
+        assert_int_equal(r->label != NULL, k == 0);
+        if (k == 0)
+            assert_int_equal(strlen(r->id), RECORD_NAME_MAX);
+        else
+            assert_int_equal(r->text_bytes, n);
+        record_free(r);
+        topic[RECORD_NAME_MAX] = 't';
+        r = record_create_data(&maker, value, n);
+        topic[RECORD_NAME_MAX + 1] = '\0';
+        r->topic = topic;
+        record_parse(&maker, r, CONF_FORMAT_AUTO, MAX_BYTES, NULL);
+        assert_string_equal(r->reason, "bad_field");
+        record_free(r);
+    }
+}
+
+/* The hashes are those of the decoded text. */
+static void test_grams(void **state)
+{
+    const char *json = "{\"text\":\"one\\ttwo\",\"label\":\"l\"}";
+    struct gram_list expected = GRAM_LIST_INIT;
+    struct record *r;
+
+    (void)state;
+    gram_list_add_text(&expected, "one two", 7);
+    assert_int_equal(expected.n, 3);
+    for (int again = 0; again < 2; again++) {
+        r = record_create_data(&hashing, json, strlen(json));
+        record_parse(&hashing, r, CONF_FORMAT_AUTO, MAX_BYTES, "d");
+        assert_null(r->reason);
+        assert_int_equal(r->n_grams, expected.n);
+        assert_memory_equal(r->grams, expected.items,
+                            expected.n * sizeof *r->grams);
+        record_free(r);
+    }
+    r = record_create_data(&hashing, "{\"text\":7}", 10);
+    record_parse(&hashing, r, CONF_FORMAT_JSON, MAX_BYTES, "d");
+    assert_non_null(r->reason);
+    assert_null(r->grams);
+    record_free(r);
+    gram_list_release(&expected);
+}
+
+static void check_numbered(struct record *r, int i, size_t n_bytes)
+{
+    assert_null(r->reason);
+    assert_int_equal(r->n_bytes, n_bytes);
+    assert_int_equal(r->value[0], 'a' + i % 26);
+    assert_int_equal(r->value[n_bytes - 1], 'a' + i % 26);
+    assert_int_equal(r->n_grams, 1);
+    assert_string_equal(r->domain, "topic");
+    record_free(r);
+}
+
+/* Blocks follow each other, records are freed in any order, also when the
+ * maker is gone; large ones, too. */
+static void test_blocks(void **state)
+{
+    enum { N = 500 };
+    static const size_t lengths[] = {1, 300, 4000, 70000};
+    struct record_maker m;
+    struct record *held[N];
+    char *value = xmalloc(70000);
+
+    (void)state;
+    record_maker_init(&m, true);
+    for (int i = 0; i < N; i++) {
+        size_t n = lengths[i * 7 % 4];
+
+        memset(value, 'a' + i % 26, n);
+        held[i] = record_create_data(&m, value, n);
+        held[i]->topic = "topic";
+        record_parse(&m, held[i], CONF_FORMAT_TEXT, 70000, NULL);
+        if (i % 3 == 0) {
+            check_numbered(held[i], i, n);
+            held[i] = NULL;
+        }
+    }
+    record_maker_release(&m);
+    for (int i = N - 1; i >= 0; i--)
+        if (held[i])
+            check_numbered(held[i], i, lengths[i * 7 % 4]);
+    free(value);
+}
+
+static int make_makers(void **state)
+{
+    (void)state;
+    record_maker_init(&maker, false);
+    record_maker_init(&hashing, true);
+    return 0;
+}
+
+static int release_makers(void **state)
+{
+    (void)state;
+    record_maker_release(&maker);
+    record_maker_release(&hashing);
+    return 0;
+}
+
 /* Nesting that would exhaust a recursive parser's stack is no JSON. */
 static void test_depth(void **state)
 {
@@ -205,7 +331,9 @@ int main(void)
         cmocka_unit_test(test_verdicts), cmocka_unit_test(test_fields),
         cmocka_unit_test(test_pair),     cmocka_unit_test(test_domain),
         cmocka_unit_test(test_lengths),  cmocka_unit_test(test_depth),
+        cmocka_unit_test(test_room),     cmocka_unit_test(test_grams),
+        cmocka_unit_test(test_blocks),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, make_makers, release_makers);
 }

@@ -29,6 +29,30 @@ static struct sqlite3 *open_tables(void)
     return db;
 }
 
+/* Of memory for rows that are stored: what is drawn does not depend on it. */
+static int64_t kept_bytes;
+
+static int keep_none(void **state)
+{
+    (void)state;
+    kept_bytes = 0;
+    return 0;
+}
+
+static int keep_some(void **state)
+{
+    (void)state;
+    kept_bytes = 3000;
+    return 0;
+}
+
+static int keep_all(void **state)
+{
+    (void)state;
+    kept_bytes = 1 << 20;
+    return 0;
+}
+
 static struct replay *make(enum replay_kind kind, int64_t capacity,
                            struct sqlite3 *db)
 {
@@ -36,6 +60,7 @@ static struct replay *make(enum replay_kind kind, int64_t capacity,
 
     replay_options_default(&o, kind);
     o.capacity = capacity;
+    o.kept_bytes = kept_bytes;
     return replay_create(&o, db);
 }
 
@@ -406,6 +431,37 @@ static void a_missing_row_is_named(void **state)
     sqlite3_close(db);
 }
 
+/* A row that is kept, or that was read once, needs no database any more. */
+static void kept_rows_are_not_read(void **state)
+{
+    struct sqlite3 *db = open_tables();
+    struct replay *r = make(REPLAY_ROWS, 20, db);
+    struct tensor_list index = TENSOR_LIST_INIT;
+    struct replay_draw *draws;
+    size_t n;
+
+    (void)state;
+    offer_many(r, 1, 100);
+    publish(r, db, 1, &index);
+    for (int restarted = 0; restarted < 2; restarted++) {
+        assert_int_equal(replay_sample(r, 1, 20, true, &draws, &n, NULL), 0);
+        assert_int_equal(sqlite3_exec(db, "ALTER TABLE replay_rows RENAME TO x",
+                                      NULL, NULL, NULL),
+                         SQLITE_OK);
+        assert_int_equal(replay_sample(r, 2, 20, true, &draws, &n, NULL), 0);
+        assert_int_equal(n, replay_live(r));
+        for (size_t i = 0; i < n; i++)
+            assert_is_whole(&draws[i].segment);
+        assert_int_equal(sqlite3_exec(db, "ALTER TABLE x RENAME TO replay_rows",
+                                      NULL, NULL, NULL),
+                         SQLITE_OK);
+        assert_int_equal(replay_import(r, &index, 0, NULL), 0);
+    }
+    tensor_list_release(&index);
+    replay_free(r);
+    sqlite3_close(db);
+}
+
 static void the_holdout_has_tables_of_its_own(void **state)
 {
     struct sqlite3 *db = open_tables();
@@ -457,21 +513,27 @@ static void a_smaller_capacity_buries_the_rest(void **state)
     sqlite3_close(db);
 }
 
+#define WITH_ANY(test)                                                         \
+    cmocka_unit_test_setup(test, keep_none),                                   \
+        cmocka_unit_test_setup(test, keep_some),                               \
+        cmocka_unit_test_setup(test, keep_all)
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(an_empty_buffer_draws_nothing),
-        cmocka_unit_test(a_draw_larger_than_the_buffer_is_all_of_it),
-        cmocka_unit_test(staged_and_stored_rows_are_drawn_alike),
-        cmocka_unit_test(a_restart_goes_on),
-        cmocka_unit_test(what_comes_and_goes_is_never_written),
-        cmocka_unit_test(rows_that_die_in_flight),
-        cmocka_unit_test(changes_that_were_not_stored_come_back),
-        cmocka_unit_test(rollbacks_leave_no_row_behind),
-        cmocka_unit_test(import_forgets_changes_in_flight),
-        cmocka_unit_test(a_missing_row_is_named),
-        cmocka_unit_test(the_holdout_has_tables_of_its_own),
-        cmocka_unit_test(a_smaller_capacity_buries_the_rest),
+        WITH_ANY(an_empty_buffer_draws_nothing),
+        WITH_ANY(a_draw_larger_than_the_buffer_is_all_of_it),
+        WITH_ANY(staged_and_stored_rows_are_drawn_alike),
+        WITH_ANY(a_restart_goes_on),
+        WITH_ANY(what_comes_and_goes_is_never_written),
+        WITH_ANY(rows_that_die_in_flight),
+        WITH_ANY(changes_that_were_not_stored_come_back),
+        WITH_ANY(rollbacks_leave_no_row_behind),
+        WITH_ANY(import_forgets_changes_in_flight),
+        cmocka_unit_test_setup(a_missing_row_is_named, keep_none),
+        cmocka_unit_test_setup(kept_rows_are_not_read, keep_all),
+        WITH_ANY(the_holdout_has_tables_of_its_own),
+        WITH_ANY(a_smaller_capacity_buries_the_rest),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * bench_products - one pass over all products of a model of 6 layers of 256
+ * (feed-forward 688), as a version that answers has them: on every set of
+ * kernels of this processor, in float and int8, and on the training kernels
+ * (OpenBLAS), for 1, 2, 6 and 48 rows. Median of 15, by CPU time, one thread.
+ *
+ *     bench/bench_products
+ */
+#include "config.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/xalloc.h"
+#include "learner/block.h"
+#include "learner/ops.h"
+#include "learner/packed.h"
+
+#define LAYERS 6
+#define ROUNDS 15
+#define MOST 1376
+
+static const size_t dims[][2] = {{256, 768}, {256, 256}, {256, 1376},
+                                 {688, 256}};
+static const size_t rows[] = {1, 2, 6, 48};
+static struct packed packed[LAYERS][4];
+static float *x, *y, *plain;
+static void *scratch;
+
+static double cpu_seconds(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static size_t place(bool bytes, char *block)
+{
+    size_t used = 0;
+
+    for (size_t i = 0; i < LAYERS * 4; i++)
+        used += packed_place(&packed[i / 4][i % 4], dims[i % 4][0],
+                             dims[i % 4][1], bytes,
+                             block ? block + used : NULL);
+    return used;
+}
+
+static void pass_packed(size_t n)
+{
+    for (size_t i = 0; i < LAYERS * 4; i++) {
+        struct packed *p = &packed[i / 4][i % 4];
+        struct kernel_rows r = packed_input(p, x, p->in, n, scratch);
+
+        r.y = y;
+        r.y_stride = MOST;
+        packed_product(p, &r, 0, p->panels.n_panels);
+    }
+}
+
+static void pass_plain(size_t n)
+{
+    float *w = plain;
+
+    for (size_t i = 0; i < LAYERS * 4; i++) {
+        size_t in = dims[i % 4][0], out = dims[i % 4][1];
+
+        ops_fast->linear(y, x, w, n, in, out, 0);
+        w += in * out;
+    }
+}
+
+static int by_value(const void *a, const void *b)
+{
+    double p = *(const double *)a, q = *(const double *)b;
+
+    return (p > q) - (p < q);
+}
+
+static void measure(const char *name, const char *what, void (*pass)(size_t))
+{
+    double took[ROUNDS], flop = 0.0;
+
+    for (size_t i = 0; i < 4; i++)
+        flop += 2.0 * LAYERS * (double)(dims[i][0] * dims[i][1]);
+    printf("%-12s %-5s", name, what);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        for (int r = 0; r < ROUNDS; r++) {
+            double from = cpu_seconds();
+
+            pass(rows[i]);
+            took[r] = cpu_seconds() - from;
+        }
+        qsort(took, ROUNDS, sizeof *took, by_value);
+        printf(" %8.1f", flop * (double)rows[i] / took[ROUNDS / 2] * 1e-9);
+        fflush(stdout);
+    }
+    printf("\n");
+}
+
+int main(void)
+{
+    const struct kernels *k;
+
+    ops_init();
+    x = xfloats(48 * 688);
+    y = xfloats(48 * MOST);
+    scratch = xmalloc(48 * (688 + sizeof(float)));
+    for (size_t i = 0; i < 48 * 688; i++)
+        x[i] = (float)(i % 97) * 0.01f - 0.5f;
+    plain = block_large(place(false, NULL));
+    printf("%-12s %-5s %8s %8s %8s %8s  rows, GFLOP/s\n", "kernels", "", "1",
+           "2", "6", "48");
+    measure(ops_fast->name, "float", pass_plain);
+    for (int bytes = 0; bytes < 2; bytes++) {
+        void *block = block_large(place(bytes, NULL));
+
+        place(bytes, block);
+        for (size_t i = 0; (k = kernels_get(i)) != NULL; i++) {
+            packed_use(k);
+            measure(k->name, bytes ? "int8" : "float", pass_packed);
+        }
+        free(block);
+    }
+    return 0;
+}

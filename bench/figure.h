@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * figure.h - one thing measured several times: the median, and how far the
+ * others are from it.
+ *
+ * Owner:   the caller; nothing to release
+ * Threads: one at a time
+ */
+#ifndef MNEME_BENCH_FIGURE_H
+#define MNEME_BENCH_FIGURE_H
+
+#include <stddef.h>
+
+#define FIGURE_MOST 101 /* values */
+
+struct figure {
+    double values[FIGURE_MOST]; /* ascending */
+    size_t n;
+};
+
+/* Beyond FIGURE_MOST it is an error of the program. */
+void figure_add(struct figure *f, double value);
+
+/* NaN of nothing. The median of an even number is the mean of the middle
+ * two. */
+double figure_median(const struct figure *f);
+double figure_least(const struct figure *f);
+double figure_most(const struct figure *f);
+
+#endif

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# What `mneme bench` measures with, and programs of its own.
+noinst_LIBRARIES += bench/libbench.a
+bench_libbench_a_SOURCES = \
+	bench/corpus.c bench/corpus.h \
+	bench/figure.c bench/figure.h \
+	bench/parts.c bench/parts.h \
+	bench/results.c bench/results.h \
+	bench/scratch.c bench/scratch.h \
+	bench/shapes.c bench/shapes.h \
+	bench/speed.c bench/speed.h \
+	bench/speed_infer.c \
+	bench/speed_machine.c \
+	bench/speed_publish.c \
+	bench/speed_replay.c \
+	bench/speed_train.c \
+	bench/timed_ops.c bench/timed_ops.h
+
+# The daemon's snapshots and progress, without HTTP and configuration.
+BENCH_LIBS = bench/libbench.a daemon/libdaemon.a learner/liblearner.a \
+	replay/libreplay.a $(STORE_LIBS) $(RDKAFKA_LIBS) $(OPENBLAS_LIBS) -lm
+
+# What a stream teaches, and what is forgotten: `make bench/bench_learn`.
+EXTRA_PROGRAMS += bench/bench_learn
+bench_bench_learn_SOURCES = bench/bench_learn.c
+bench_bench_learn_LDADD = learner/liblearner.a $(REPLAY_LIBS) $(LEARNER_LIBS)
+
+# The products that answer, alone, by kernels: `make bench/bench_products`.
+EXTRA_PROGRAMS += bench/bench_products
+bench_bench_products_SOURCES = bench/bench_products.c
+bench_bench_products_LDADD = $(LEARNER_LIBS)
+
+# What a version answers on one thread, in turns: `make bench/bench_serve`.
+EXTRA_PROGRAMS += bench/bench_serve
+bench_bench_serve_SOURCES = bench/bench_serve.c
+bench_bench_serve_LDADD = $(LEARNER_LIBS)
+
+# The whole daemon; and beside PyTorch: by hand.
+EXTRA_DIST += bench/measure.py bench/compare_pytorch.py
+
+if HAVE_CMOCKA
+check_PROGRAMS += tests/test_speed
+tests_test_speed_SOURCES = tests/test_speed.c
+tests_test_speed_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_speed_LDADD = $(BENCH_LIBS) $(CMOCKA_LIBS)
+endif

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "bench/speed.h"
+
+#include "base/timing.h"
+
+int speed_go_on(const struct speed_options *o, double share, struct err *err)
+{
+    if (o->stop && atomic_load(o->stop))
+        return err_set(err, ERR_AGAIN, "interrupted");
+    if (o->progress)
+        o->progress(share, o->arg);
+    return 0;
+}
+
+static int run(speed_fn *fn, void *arg, long n, double *seconds,
+               struct err *err)
+{
+    int64_t begin = timing_mono_ns();
+    int rc = 0;
+
+    for (long i = 0; rc == 0 && i < n; i++)
+        rc = fn(arg, err);
+    *seconds = timing_seconds_since(begin);
+    return rc;
+}
+
+/* One call, or calls until a fifth of a window has passed: they also say how
+ * many fill one. */
+static int warm_up(const struct speed_options *o, speed_fn *fn, void *arg,
+                   long *n, struct err *err)
+{
+    int64_t begin = timing_mono_ns();
+    double took;
+    int rc;
+
+    do {
+        rc = run(fn, arg, 1, &took, err);
+    } while (rc == 0 && timing_seconds_since(begin) < o->seconds / 5.0);
+    *n = took < o->seconds ? (long)(o->seconds / (took + 1e-9)) + 1 : 1;
+    return rc;
+}
+
+int speed_windows(const struct speed_options *o, speed_fn *fn, void *arg,
+                  double work, struct figure *rate, struct err *err)
+{
+    double took;
+    long n;
+    int rc = speed_go_on(o, 0.0, err);
+
+    if (rc == 0)
+        rc = warm_up(o, fn, arg, &n, err);
+    for (size_t i = 0; rc == 0 && i < o->windows; i++) {
+        rc = speed_go_on(o, (double)(i + 1) / (double)(o->windows + 1), err);
+        if (rc == 0)
+            rc = run(fn, arg, n, &took, err);
+        if (rc == 0)
+            figure_add(rate, work * (double)n / took);
+    }
+    return rc;
+}

@@ -1,0 +1,641 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The ledger tells in which order records were decided, and in which step each
+ * of them began ('l', or 'q' when that step was refused) or went on ('c'). So
+ * before a record of step S is handed to intake, all steps before S are taken;
+ * what a step consists of then follows from the order alone, for a batch that
+ * was flushed as for a full one.
+ *
+ * Records come from the source in its own order; those of other partitions wait
+ * in a line for each partition until the ledger calls them.
+ */
+#include "config.h"
+
+#include "daemon/retrain.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/timing.h"
+#include "base/xalloc.h"
+#include "daemon/learning.h"
+#include "daemon/options.h"
+#include "daemon/queue.h"
+#include "daemon/source.h"
+#include "learner/model.h"
+#include "store/store.h"
+
+#define POLL_MS 100
+#define SILENCE_MS 30000 /* of a source that has no reason to give */
+#define SHOW_MS 2000
+
+/* Records of a partition that the ledger has not called yet. */
+struct line_of {
+    struct record **items;
+    size_t first, n, cap;
+};
+
+struct retrain {
+    const struct conf *conf;
+    struct learning learning;
+    struct queue *queue;
+    struct source *source;
+    struct catalog_version from, to;
+    struct store_ledger_run *runs;
+    size_t n_runs;
+    struct line_of *lines; /* [n_lines] by partition id */
+    size_t n_lines;
+    int64_t *fed; /* [n_lines] offset of the last record that intake got */
+    int64_t records;
+    int64_t show_ms;
+    json_t *differences, *notes;
+};
+
+/* --- what it was learned with ------------------------------------------- */
+
+static json_t *stored_settings(const struct catalog_version *v)
+{
+    json_t *root = json_loads(v->metadata_json ? v->metadata_json : "",
+                              JSON_REJECT_DUPLICATES, NULL);
+    json_t *settings = json_incref(json_object_get(root, "settings"));
+
+    json_decref(root);
+    return settings;
+}
+
+/* Another group than the daemon's, which keeps its partitions. */
+static int name_group(struct catalog *c, struct conf_strings *sets,
+                      struct err *err)
+{
+    char *id = NULL, *set;
+    int rc = catalog_setting(c, "store_id", &id, err);
+
+    if (rc)
+        return rc;
+    set = xasprintf("source.kafka.properties.group.id=" RETRAIN_GROUP "%s",
+                    id ? id : "");
+    conf_strings_add(sets, set);
+    free(set);
+    free(id);
+    return 0;
+}
+
+static int list_settings(int64_t version, json_t *settings,
+                         struct conf_strings *sets, struct err *err)
+{
+    const char *adaptive = json_string_value(
+        json_object_get(settings, "learner.replay.adaptive"));
+    const char *key;
+    json_t *value;
+
+    if (!settings)
+        return err_set(err, ERR_STATE,
+                       "version %lld does not say with which settings it was "
+                       "learned: it was made by an earlier mneme",
+                       (long long)version);
+    if (adaptive && strcmp(adaptive, "true") == 0)
+        return err_set(err, ERR_STATE,
+                       "version %lld was learned with learner.replay.adaptive, "
+                       "which depends on the time: nothing can repeat it",
+                       (long long)version);
+    json_object_foreach(settings, key, value)
+    {
+        char *set = xasprintf("%s=%s", key, json_string_value(value));
+
+        conf_strings_add(sets, set);
+        free(set);
+    }
+    return 0;
+}
+
+int retrain_settings(const char *data_dir, int64_t version,
+                     struct conf_strings *sets, struct err *err)
+{
+    struct catalog *c = NULL;
+    struct catalog_version v;
+    json_t *settings;
+    int rc = catalog_open(data_dir, &c, err);
+
+    if (rc)
+        return rc;
+    rc = catalog_get(c, version, &v, err);
+    if (rc == 0) {
+        settings = stored_settings(&v);
+        rc = list_settings(version, settings, sets, err);
+        if (rc == 0)
+            rc = name_group(c, sets, err);
+        json_decref(settings);
+        catalog_version_release(&v);
+    }
+    catalog_close(c);
+    return rc;
+}
+
+/* --- the state to begin with -------------------------------------------- */
+
+static void note(struct retrain *r, const char *text)
+{
+    json_array_append_new(r->notes, json_string(text));
+}
+
+static int load_versions(struct retrain *r, int64_t version, struct err *err)
+{
+    struct catalog *c = r->learning.catalog;
+    int rc = catalog_get(c, version, &r->to, err);
+
+    if (rc)
+        return rc;
+    if (r->to.parent == 0)
+        return err_set(err, ERR_STATE,
+                       "version %lld is the model at birth: nothing was "
+                       "learned for it",
+                       (long long)version);
+    rc = catalog_get(c, r->to.parent, &r->from, err);
+    if (rc == ERR_NOTFOUND)
+        return err_set(err, ERR_STATE,
+                       "version %lld cannot be learned again: its parent, "
+                       "version %lld, is not kept any more (publish.keep, or "
+                       "mneme pin)",
+                       (long long)version, (long long)r->to.parent);
+    return rc ? rc : catalog_ledger(c, version, &r->runs, &r->n_runs, err);
+}
+
+/* Row keys are part of the state: the branch has to be the one it had. */
+static int find_branch(struct retrain *r, int64_t *branch, struct err *err)
+{
+    struct tensor_list from = TENSOR_LIST_INIT, to = TENSOR_LIST_INIT;
+    struct catalog *c = r->learning.catalog;
+    int64_t before = 0;
+    int rc = store_load(c, r->from.version, STORE_STATE, &from, err);
+
+    if (rc == 0)
+        rc = store_load(c, r->to.version, STORE_STATE, &to, err);
+    if (rc == 0)
+        rc = replay_index_branch(&from, REPLAY_ROWS, &before, err);
+    if (rc == 0)
+        rc = replay_index_branch(&to, REPLAY_ROWS, branch, err);
+    if (rc == 0 && *branch == before)
+        *branch = 0;
+    tensor_list_release(&from);
+    tensor_list_release(&to);
+    return rc;
+}
+
+/* What was skipped then is skipped again, and nothing else: the control log may
+ * know of more by now. */
+static void skip_as_then(struct retrain *r)
+{
+    struct catalog_range *ranges = xcalloc(r->n_runs + 1, sizeof *ranges);
+    size_t n = 0;
+
+    for (size_t i = 0; i < r->n_runs; i++)
+        if (r->runs[i].kind == 's')
+            ranges[n++] = (struct catalog_range){r->runs[i].partition_id,
+                                                 r->runs[i].first_offset,
+                                                 r->runs[i].last_offset};
+    intake_set_skipped(r->learning.intake, ranges, n);
+}
+
+static int load_parent(struct retrain *r, struct err *err)
+{
+    int64_t branch = 0;
+    int rc = learning_prepare_version(&r->learning, r->from.version, err);
+
+    if (rc == 0)
+        rc = find_branch(r, &branch, err);
+    if (rc == 0)
+        rc = learning_load(&r->learning, r->from.version, branch, err);
+    if (rc)
+        return rc;
+    skip_as_then(r);
+    r->n_lines = r->learning.progress.n_partitions;
+    r->lines = xcalloc(r->n_lines + 1, sizeof *r->lines);
+    r->fed = xcalloc(r->n_lines + 1, sizeof *r->fed);
+    for (size_t i = 0; i < r->n_lines; i++)
+        r->fed[i] = -1;
+    return 0;
+}
+
+/* As many shards as the data directory has. */
+static int open_learning(struct retrain *r, struct err *err)
+{
+    struct catalog *c = NULL;
+    char *stored = NULL;
+    int shards = 1;
+    int rc = catalog_open(r->conf->data_dir, &c, err);
+
+    if (rc)
+        return rc;
+    rc = catalog_setting(c, "learner.shards", &stored, err);
+    catalog_close(c);
+    if (rc)
+        return rc;
+    if (stored)
+        shards = atoi(stored);
+    free(stored);
+    return learning_open(&r->learning, r->conf, options_cores(),
+                         shards > 0 ? shards : 1, err);
+}
+
+/* --- records ------------------------------------------------------------ */
+
+/* Where the ledger meets a partition first. */
+static int64_t first_in_ledger(const struct retrain *r, size_t partition_id)
+{
+    int64_t first = -1;
+
+    for (size_t i = 0; i < r->n_runs; i++)
+        if ((size_t)r->runs[i].partition_id == partition_id &&
+            (first < 0 || r->runs[i].first_offset < first))
+            first = r->runs[i].first_offset;
+    return first;
+}
+
+static int begin_source(struct retrain *r, struct err *err)
+{
+    const struct source_options options = {
+        .conf = r->conf,
+        .data_dir = r->conf->data_dir,
+        .store_id = "retrain", /* in a group of its own */
+        .queue = r->queue,
+    };
+    const struct progress *p = &r->learning.progress;
+    struct source_position *at = xcalloc(p->n_partitions + 1, sizeof *at);
+    size_t n = 0;
+    int rc = source_create(&options, &r->source, err);
+
+    for (size_t i = 0; i < p->n_partitions; i++) {
+        const struct progress_partition *q = &p->partitions[i];
+        int64_t first = first_in_ledger(r, i);
+
+        if (q->positioned)
+            at[n++] = (struct source_position){q->topic, q->partition,
+                                               q->next_offset, q->last_learned,
+                                               q->last_hash};
+        else if (first >= 0)
+            at[n++] = (struct source_position){q->topic, q->partition, first,
+                                               -1, 0};
+    }
+    if (rc == 0)
+        rc = source_begin(r->source, at, n, 0, err);
+    free(at);
+    return rc;
+}
+
+static void line_push(struct line_of *l, struct record *rec)
+{
+    if (l->first == l->n)
+        l->first = l->n = 0;
+    XGROW(l->items, l->n, l->cap);
+    l->items[l->n++] = rec;
+}
+
+/* Why nothing comes any more: what the source says, or that it says nothing. */
+static int check_source(struct retrain *r, int64_t silent_ms, struct err *err)
+{
+    struct source_health health;
+
+    source_get_health(r->source, &health);
+    if (health.state == SOURCE_STOPPED || health.state == SOURCE_ENDED)
+        return err_set(err, ERR_STATE, "records of version %lld are not there "
+                       "any more: %s", (long long)r->to.version,
+                       health.reason[0] ? health.reason : "the source ended");
+    if (silent_ms > SILENCE_MS)
+        return err_set(err, ERR_STATE,
+                       "records of version %lld do not come: %s",
+                       (long long)r->to.version,
+                       health.reason[0] ? health.reason : "the source is "
+                                                          "silent");
+    return 0;
+}
+
+/* Reads until a record of that partition is in its line. */
+static int read_more(struct retrain *r, size_t wanted, struct err *err)
+{
+    int64_t began = timing_mono_ms();
+    const struct line_of *l = &r->lines[wanted];
+    int rc = 0;
+
+    while (rc == 0 && l->first == l->n) {
+        struct record *rec = queue_pop(r->queue, POLL_MS);
+        size_t id;
+
+        if (!rec || rec->kind != RECORD_DATA) {
+            bool ended = rec && rec->kind == RECORD_END;
+
+            record_free(rec);
+            if (!rec || ended)
+                rc = check_source(r, timing_mono_ms() - began, err);
+            continue;
+        }
+        id = (size_t)progress_partition_id(&r->learning.progress, rec->topic,
+                                           rec->partition);
+        if (id < r->n_lines)
+            line_push(&r->lines[id], rec);
+        else
+            record_free(rec); /* a partition that is newer than the version */
+    }
+    return rc;
+}
+
+/* The record at an offset; *rec NULL when that offset holds none. */
+static int call_record(struct retrain *r, size_t id, int64_t offset,
+                       struct record **rec, struct err *err)
+{
+    struct line_of *l = &r->lines[id];
+
+    *rec = NULL;
+    for (;;) {
+        int rc = read_more(r, id, err);
+
+        if (rc)
+            return rc;
+        if (l->items[l->first]->offset > offset)
+            return 0;
+        *rec = l->items[l->first++];
+        if ((*rec)->offset == offset)
+            return 0;
+        record_free(*rec);
+        *rec = NULL;
+    }
+}
+
+/* --- steps -------------------------------------------------------------- */
+
+static void show(struct retrain *r)
+{
+    int64_t now = timing_mono_ms();
+
+    if (now - r->show_ms < SHOW_MS)
+        return;
+    r->show_ms = now;
+    log_info("retrain", "version=%lld step=%lld of=%lld",
+             (long long)r->to.version,
+             (long long)learner_steps(r->learning.learner),
+             (long long)r->to.step);
+}
+
+static int step_up_to(struct retrain *r, int64_t step, struct err *err)
+{
+    int rc = 0;
+
+    while (rc == 0 && learner_steps(r->learning.learner) < step) {
+        struct learning_step_result result;
+
+        if (intake_tokens(r->learning.intake) == 0)
+            return err_set(err, ERR_CORRUPT,
+                           "step %lld: the records are not those of the ledger",
+                           (long long)learner_steps(r->learning.learner) + 1);
+        rc = learning_step(&r->learning, &result, err);
+        show(r);
+    }
+    return rc;
+}
+
+static int feed(struct retrain *r, const struct store_ledger_run *run,
+                int64_t offset, struct err *err)
+{
+    size_t id = (size_t)run->partition_id;
+    struct record *rec;
+    int rc;
+
+    if (run->kind == 'c' && r->fed[id] >= offset)
+        return 0; /* it waits in intake for the rest of its steps */
+    rc = call_record(r, id, offset, &rec, err);
+    if (rc || !rec)
+        return rc;
+    r->fed[id] = offset;
+    r->records += run->kind != 'c';
+    return intake_add(r->learning.intake, rec,
+                      learner_steps(r->learning.learner), err);
+}
+
+static int learn_run(struct retrain *r, const struct store_ledger_run *run,
+                     struct err *err)
+{
+    bool in_step = strchr("lqc", run->kind) != NULL;
+    int rc = 0;
+
+    if (run->partition_id < 0 || (size_t)run->partition_id >= r->n_lines)
+        return err_set(err, ERR_CORRUPT, "the ledger names partition %d, which "
+                       "is not known", (int)run->partition_id);
+    if (in_step)
+        rc = step_up_to(r, run->step - 1, err);
+    for (int64_t at = run->first_offset; rc == 0 && at <= run->last_offset;
+         at++)
+        rc = feed(r, run, at, err);
+    return rc;
+}
+
+static int learn(struct retrain *r, struct err *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < r->n_runs; i++)
+        rc = learn_run(r, &r->runs[i], err);
+    return rc ? rc : step_up_to(r, r->to.step, err);
+}
+
+/* --- comparing ---------------------------------------------------------- */
+
+static void differs(struct retrain *r, const char *what, json_t *how)
+{
+    json_object_set_new(how, "what", json_string(what));
+    json_array_append_new(r->differences, how);
+}
+
+static void compare_bytes(struct retrain *r, const struct tensor *was,
+                          const struct tensor *is)
+{
+    size_t size = tensor_type_size(was->type), n = tensor_count(was);
+    size_t first = n, count = 0;
+    const char *a = was->data, *b = is->data;
+
+    for (size_t i = 0; i < n; i++) {
+        if (memcmp(a + i * size, b + i * size, size) == 0)
+            continue;
+        first = count ? first : i;
+        count++;
+    }
+    if (count)
+        differs(r, was->name,
+                json_pack("{s:I, s:I, s:I}", "elements", (json_int_t)n,
+                          "different", (json_int_t)count, "first",
+                          (json_int_t)first));
+}
+
+static void compare_lists(struct retrain *r, const struct tensor_list *was,
+                          const struct tensor_list *is)
+{
+    for (size_t i = 0; i < was->n; i++) {
+        const struct tensor *a = &was->items[i];
+        const struct tensor *b = tensor_find(is, a->name);
+
+        if (!b || a->type != b->type || tensor_count(a) != tensor_count(b))
+            differs(r, a->name,
+                    json_pack("{s:I, s:I}", "elements",
+                              (json_int_t)tensor_count(a), "now",
+                              (json_int_t)(b ? tensor_count(b) : 0)));
+        else
+            compare_bytes(r, a, b);
+    }
+    if (was->n != is->n)
+        differs(r, "tensors", json_pack("{s:I, s:I}", "elements",
+                                        (json_int_t)was->n, "now",
+                                        (json_int_t)is->n));
+}
+
+/* A part of the version's files against what was learned again. */
+static int compare_part(struct retrain *r, enum store_part part,
+                        const struct tensor_list *is, struct err *err)
+{
+    struct tensor_list was = TENSOR_LIST_INIT;
+    int rc = store_load(r->learning.catalog, r->to.version, part, &was, err);
+
+    if (rc == 0)
+        compare_lists(r, &was, is);
+    tensor_list_release(&was);
+    return rc;
+}
+
+static void compare_number(struct retrain *r, const char *what, int64_t was,
+                           int64_t is)
+{
+    if (was != is)
+        differs(r, what, json_pack("{s:I, s:I}", "was", (json_int_t)was, "is",
+                                   (json_int_t)is));
+}
+
+static int compare_counters(struct retrain *r, struct err *err)
+{
+    const struct progress *is = &r->learning.progress;
+    struct progress was;
+    int rc;
+
+    progress_init(&was);
+    rc = progress_import(&was, r->to.metadata_json,
+                         strlen(r->to.metadata_json), err);
+    if (rc == 0) {
+        compare_number(r, "records.learned", was.records.learned,
+                       is->records.learned);
+        compare_number(r, "records.holdout", was.records.holdout,
+                       is->records.holdout);
+        compare_number(r, "records.quarantined", was.records.quarantined,
+                       is->records.quarantined);
+        compare_number(r, "tokens_seen", was.tokens_seen, is->tokens_seen);
+        compare_number(r, "bytes_seen", was.bytes_seen, is->bytes_seen);
+        if (memcmp(&was.loss, &is->loss, sizeof was.loss) != 0)
+            differs(r, "prequential loss", json_object());
+    }
+    progress_release(&was);
+    return rc;
+}
+
+static int compare(struct retrain *r, struct err *err)
+{
+    struct snapshot *s;
+    int rc = 0;
+
+    r->learning.anchor_generation = 0;
+    s = learning_snapshot(&r->learning);
+    if (r->learning.has_model)
+        rc = compare_part(r, STORE_WEIGHTS, &s->weights, err);
+    if (rc == 0)
+        rc = compare_part(r, STORE_STATE, &s->state, err);
+    if (rc == 0)
+        rc = compare_part(r, STORE_ANCHOR, &s->anchor, err);
+    if (rc == 0)
+        rc = compare_part(r, STORE_HEAD, &s->head, err);
+    if (rc == 0)
+        rc = compare_counters(r, err);
+    snapshot_not_stored(s, r->learning.replay, r->learning.holdout,
+                        &r->learning.progress);
+    return rc;
+}
+
+/* --- all of it ---------------------------------------------------------- */
+
+/* Other kernels round in another way: the difference would be theirs. */
+static void compare_kernels(struct retrain *r)
+{
+    json_t *root = json_loads(r->to.metadata_json, 0, NULL);
+    const char *was = json_string_value(json_object_get(root, "kernels"));
+
+    if (was && strcmp(was, model_kernels()) != 0) {
+        char *text = xasprintf("it was learned on another kind of machine "
+                               "(%s, here %s): bits may differ for that alone",
+                               was, model_kernels());
+
+        note(r, text);
+        free(text);
+    }
+    json_decref(root);
+}
+
+static json_t *make_report(const struct retrain *r)
+{
+    return json_pack(
+        "{s:I, s:I, s:I, s:I, s:b, s:s, s:O, s:O}", "version",
+        (json_int_t)r->to.version, "parent", (json_int_t)r->to.parent,
+        "records", (json_int_t)r->records, "steps",
+        (json_int_t)(r->to.step - r->from.step), "same",
+        json_array_size(r->differences) == 0, "weights_sha256",
+        r->to.weights_sha256, "differences", r->differences, "notes",
+        r->notes);
+}
+
+static void release(struct retrain *r)
+{
+    for (size_t i = 0; i < r->n_lines; i++) {
+        for (size_t k = r->lines[i].first; k < r->lines[i].n; k++)
+            record_free(r->lines[i].items[k]);
+        free(r->lines[i].items);
+    }
+    if (r->learning.conf)
+        learning_close(&r->learning); /* its records name the source's topics */
+    source_free(r->source);
+    queue_free(r->queue);
+    free(r->lines);
+    free(r->fed);
+    free(r->runs);
+    catalog_version_release(&r->from);
+    catalog_version_release(&r->to);
+    json_decref(r->differences);
+    json_decref(r->notes);
+}
+
+int retrain_run(const struct conf *conf, int64_t version, json_t **report,
+                struct err *err)
+{
+    struct retrain r = {
+        .conf = conf,
+        .differences = json_array(),
+        .notes = json_array(),
+    };
+    int rc;
+
+    if (conf->source.type == CONF_SOURCE_STDIN)
+        rc = err_set(err, ERR_STATE, "standard input cannot be read again");
+    else
+        rc = open_learning(&r, err);
+    if (rc == 0)
+        rc = load_versions(&r, version, err);
+    if (rc == 0)
+        rc = load_parent(&r, err);
+    if (rc == 0) {
+        compare_kernels(&r);
+        r.queue = queue_create(OPTIONS_QUEUE_RECORDS, OPTIONS_QUEUE_BYTES);
+        rc = begin_source(&r, err);
+    }
+    if (rc == 0)
+        rc = learn(&r, err);
+    if (rc == 0)
+        rc = compare(&r, err);
+    if (rc == 0)
+        *report = make_report(&r);
+    release(&r);
+    return rc;
+}

@@ -1,0 +1,695 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Layer by layer, and in a layer BLOCK rows at a time:
+ *
+ *     normed -> qkv, whose keys and values go to the cache -> att, from the
+ *     cache -> residual;  normed -> gu -> act -> residual
+ *
+ * Attention runs on the kernels of the other products, the cache being two
+ * more matrices in panels for each key/value head. `cap` is its room in
+ * tokens, a multiple of PANEL:
+ *
+ *     keys    [cap / PANEL][hd][PANEL]     scores = q keys^T
+ *     values  [hd / PANEL][cap][PANEL]     out = p values, hd rounded up
+ *
+ * ATTEND rows of queries go together as long as they are of one segment; each
+ * has zero weight for the keys after its own. What lies in the cache behind
+ * the last key is never weighed.
+ *
+ * A generation's cache has such a pair for each layer. Reading a batch needs
+ * one layer's at a time, with a span for each segment.
+ *
+ * Rows have whole panels of columns wherever a product writes them.
+ */
+#include "config.h"
+
+#include "learner/frozen.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/xalloc.h"
+#include "learner/block.h"
+#include "learner/hot.h"
+#include "learner/ops.h"
+#include "learner/packed.h"
+#include "learner/vexp.h"
+
+#define BLOCK 48
+#define ATTEND 12
+#define HEAD_COLUMNS 1024 /* of the vocabulary at a time */
+
+struct layer {
+    float *attn_norm, *ffn_norm, *q_norm, *k_norm;
+    struct packed qkv, o, gu, down;
+};
+
+struct frozen {
+    const struct model *m;
+    bool bytes;
+    size_t c, v, hd, heads, kv_heads, f;
+    size_t q, kv;            /* heads * hd, kv_heads * hd */
+    size_t c_cols, hd_cols;  /* whole panels of them */
+    size_t f_cols, qkv_cols; /* f_cols: where `up` begins in a row of gu */
+    size_t context_cap;      /* the context in whole panels */
+    struct layer *layers;
+    float *norm;
+    float *embed; /* [V][C]; NULL: rows of `head` */
+    struct packed head;
+    char *block;
+    size_t n_bytes;
+};
+
+/* Tokens [from, from + n) of a pass, which follow `past` others that are in
+ * the cache; keys and values of the first layer. */
+struct span {
+    float *keys, *values;
+    size_t cap, past, from, n;
+};
+
+struct frozen_work {
+    const struct frozen *f;
+    size_t cap, cap_spans, cap_cache; /* tokens, spans, floats */
+    size_t n_floats;
+    float *x;      /* [cap][c_cols] the residual */
+    float *states; /* [cap][C] */
+    float *cache;  /* of one layer, when a batch is read */
+    struct span *spans;
+    uint32_t pos[BLOCK];
+
+    float *block; /* and in it: */
+    float *normed, *qkv, *att, *gu, *act, *rstd, *scores, *heads, *logits;
+    void *scratch;
+};
+
+/* --- weights ------------------------------------------------------------ */
+
+static float *take(char *block, size_t *used, size_t n)
+{
+    float *p = block ? (float *)(void *)(block + *used) : NULL;
+
+    *used += (n * sizeof *p + 63) / 64 * 64;
+    return p;
+}
+
+static void place(struct packed *p, const struct frozen *f, size_t in,
+                  size_t out, char *block, size_t *used)
+{
+    *used += packed_place(p, in, out, f->bytes, block ? block + *used : NULL);
+}
+
+static size_t place_all(struct frozen *f, char *block)
+{
+    const struct model_shape *s = &f->m->shape;
+    size_t used = 0;
+
+    for (int i = 0; i < s->layers; i++) {
+        struct layer *l = &f->layers[i];
+
+        place(&l->qkv, f, f->c, f->q + 2 * f->kv, block, &used);
+        place(&l->o, f, f->q, f->c, block, &used);
+        place(&l->gu, f, f->c, 2 * f->f_cols, block, &used);
+        place(&l->down, f, f->f, f->c, block, &used);
+        l->attn_norm = take(block, &used, f->c);
+        l->ffn_norm = take(block, &used, f->c);
+        l->q_norm = take(block, &used, f->hd);
+        l->k_norm = take(block, &used, f->hd);
+    }
+    f->norm = take(block, &used, f->c);
+    place(&f->head, f, f->c, f->v, block, &used);
+    if (!s->tied || f->bytes)
+        f->embed = take(block, &used, f->v * f->c);
+    return used;
+}
+
+struct frozen *frozen_create(const struct model *m, bool bytes)
+{
+    struct frozen *f = xcalloc(1, sizeof *f);
+    const struct model_shape *s = &m->shape;
+
+    f->m = m;
+    f->bytes = bytes;
+    f->c = (size_t)s->dim;
+    f->v = (size_t)s->vocab_size;
+    f->hd = (size_t)s->head_dim;
+    f->heads = (size_t)s->heads;
+    f->kv_heads = (size_t)s->kv_heads;
+    f->f = (size_t)s->ffn_dim;
+    f->q = f->heads * f->hd;
+    f->kv = f->kv_heads * f->hd;
+    f->c_cols = packed_columns(f->c);
+    f->hd_cols = packed_columns(f->hd);
+    f->f_cols = packed_columns(f->f);
+    f->qkv_cols = packed_columns(f->q + 2 * f->kv);
+    f->context_cap = packed_columns((size_t)s->context);
+    f->layers = xcalloc((size_t)s->layers, sizeof *f->layers);
+    f->n_bytes = place_all(f, NULL);
+    f->block = block_large(f->n_bytes);
+    place_all(f, f->block);
+    return f;
+}
+
+void frozen_free(struct frozen *f)
+{
+    if (!f)
+        return;
+    free(f->block);
+    free(f->layers);
+    free(f);
+}
+
+size_t frozen_bytes(const struct frozen *f)
+{
+    return sizeof *f + f->n_bytes;
+}
+
+static void copy(float *to, const float *from, size_t n)
+{
+    memcpy(to, from, n * sizeof *to);
+}
+
+static void take_of_layer(struct frozen *f, size_t i, size_t offset,
+                          const float *data)
+{
+    const struct model_layer *at = &f->m->layers[i];
+    struct layer *l = &f->layers[i];
+
+    if (offset == at->attn_norm)
+        copy(l->attn_norm, data, f->c);
+    else if (offset == at->ffn_norm)
+        copy(l->ffn_norm, data, f->c);
+    else if (f->m->shape.qk_norm && offset == at->q_norm)
+        copy(l->q_norm, data, f->hd);
+    else if (f->m->shape.qk_norm && offset == at->k_norm)
+        copy(l->k_norm, data, f->hd);
+    else if (offset == at->q)
+        packed_fill(&l->qkv, 0, data, f->q);
+    else if (offset == at->k)
+        packed_fill(&l->qkv, f->q, data, f->kv);
+    else if (offset == at->v)
+        packed_fill(&l->qkv, f->q + f->kv, data, f->kv);
+    else if (offset == at->o)
+        packed_fill(&l->o, 0, data, f->c);
+    else if (offset == at->gate)
+        packed_fill(&l->gu, 0, data, f->f);
+    else if (offset == at->up)
+        packed_fill(&l->gu, f->f_cols, data, f->f);
+    else if (offset == at->down)
+        packed_fill(&l->down, 0, data, f->c);
+}
+
+void frozen_take(struct frozen *f, const struct model_tensor *t,
+                 const float *data)
+{
+    if (t->offset == f->m->embed && f->embed)
+        copy(f->embed, data, f->v * f->c);
+    if (t->offset == f->m->lm_head)
+        packed_fill(&f->head, 0, data, f->v);
+    if (t->offset == f->m->norm)
+        copy(f->norm, data, f->c);
+    for (size_t i = 0; i < (size_t)f->m->shape.layers; i++)
+        take_of_layer(f, i, t->offset, data);
+}
+
+/* --- room --------------------------------------------------------------- */
+
+static size_t most(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+static size_t scratch_bytes(const struct frozen *f)
+{
+    const struct layer *l = f->layers;
+
+    return most(most(packed_scratch(&l->qkv, BLOCK),
+                     packed_scratch(&l->o, BLOCK)),
+                most(packed_scratch(&l->down, BLOCK),
+                     packed_scratch(&f->head, BLOCK)));
+}
+
+static size_t place_block(struct frozen_work *w, char *block)
+{
+    const struct frozen *f = w->f;
+    size_t used = 0, heads = f->heads + f->kv_heads;
+
+    w->normed = take(block, &used, BLOCK * most(f->c, f->q + f->kv));
+    w->qkv = take(block, &used, BLOCK * f->qkv_cols);
+    w->att = take(block, &used, BLOCK * f->q);
+    w->gu = take(block, &used, BLOCK * 2 * f->f_cols);
+    w->act = take(block, &used, BLOCK * f->f_cols);
+    w->rstd = take(block, &used, most(BLOCK, heads));
+    w->scores = take(block, &used, ATTEND * f->context_cap);
+    w->heads = take(block, &used, ATTEND * f->hd_cols);
+    w->logits = take(block, &used, BLOCK * HEAD_COLUMNS);
+    w->scratch = take(block, &used, scratch_bytes(f) / sizeof(float) + 1);
+    return used;
+}
+
+static void need_room(struct frozen_work *w, size_t n)
+{
+    const struct frozen *f = w->f;
+
+    if (n <= w->cap)
+        return;
+    free(w->x);
+    free(w->states);
+    w->cap = n;
+    w->x = xfloats(n * f->c_cols);
+    w->states = xfloats(n * f->c);
+}
+
+struct frozen_work *frozen_work_create(const struct frozen *f,
+                                       size_t max_tokens)
+{
+    struct frozen_work *w = xcalloc(1, sizeof *w);
+
+    w->f = f;
+    w->n_floats = place_block(w, NULL) / sizeof(float);
+    w->block = xfloats(w->n_floats);
+    place_block(w, (char *)w->block);
+    need_room(w, max_tokens);
+    return w;
+}
+
+void frozen_work_free(struct frozen_work *w)
+{
+    if (!w)
+        return;
+    free(w->x);
+    free(w->states);
+    free(w->cache);
+    free(w->spans);
+    free(w->block);
+    free(w);
+}
+
+size_t frozen_work_bytes(const struct frozen_work *w)
+{
+    size_t n = w->n_floats + w->cap * (w->f->c_cols + w->f->c) + w->cap_cache;
+
+    return sizeof *w + n * sizeof(float) + w->cap_spans * sizeof *w->spans;
+}
+
+/* --- a layer ------------------------------------------------------------ */
+
+static void product(const struct packed *p, const float *x, size_t x_stride,
+                    size_t n, float *y, size_t y_stride, bool accumulate,
+                    void *scratch)
+{
+    struct kernel_rows r = packed_input(p, x, x_stride, n, scratch);
+
+    r.y = y;
+    r.y_stride = y_stride;
+    r.accumulate = accumulate;
+    packed_product(p, &r, 0, p->panels.n_panels);
+}
+
+/* Of n rows of the residual: dense rows of C. */
+static void norm_rows(struct frozen_work *w, float *to, const float *x,
+                      const float *weight, size_t n)
+{
+    const struct frozen *f = w->f;
+    float eps = f->m->shape.norm_eps;
+
+    if (f->c == f->c_cols)
+        ops_fast->rmsnorm(to, w->rstd, x, weight, n, f->c, eps);
+    for (size_t i = 0; f->c != f->c_cols && i < n; i++)
+        ops_fast->rmsnorm(to + i * f->c, w->rstd, x + i * f->c_cols, weight, 1,
+                          f->c, eps);
+}
+
+/* Norms each head of queries and keys of a row. */
+static void norm_heads(struct frozen_work *w, const struct layer *l, float *row)
+{
+    const struct frozen *f = w->f;
+    float eps = f->m->shape.norm_eps, *raw = w->normed;
+
+    copy(raw, row, f->q + f->kv);
+    ops_fast->rmsnorm(row, w->rstd, raw, l->q_norm, f->heads, f->hd, eps);
+    ops_fast->rmsnorm(row + f->q, w->rstd, raw + f->q, l->k_norm, f->kv_heads,
+                      f->hd, eps);
+}
+
+static void make_qkv(struct frozen_work *w, const struct layer *l,
+                     const float *x, size_t n)
+{
+    const struct frozen *f = w->f;
+
+    norm_rows(w, w->normed, x, l->attn_norm, n);
+    product(&l->qkv, w->normed, f->c, n, w->qkv, f->qkv_cols, false,
+            w->scratch);
+    for (size_t i = 0; f->m->shape.qk_norm && i < n; i++)
+        norm_heads(w, l, w->qkv + i * f->qkv_cols);
+    ops_fast->rope(w->qkv, f->qkv_cols, f->m->rope, w->pos, n,
+                   f->heads + f->kv_heads, f->hd, 1);
+}
+
+/* The key and value of one token of one head, at place `at` of a cache. */
+static void keep_one(const struct frozen *f, const struct span *s, float *keys,
+                     float *values, size_t at, const float *k, const float *v)
+{
+    keys += at / PANEL * f->hd * PANEL + at % PANEL;
+    for (size_t j = 0; j < f->hd; j++)
+        keys[j * PANEL] = k[j];
+    for (size_t j = 0; j < f->hd; j += PANEL)
+        copy(values + j * s->cap + at * PANEL, v + j,
+             f->hd - j < PANEL ? f->hd - j : PANEL);
+}
+
+static size_t keys_floats(const struct frozen *f, size_t cap)
+{
+    return f->kv_heads * cap * f->hd;
+}
+
+static size_t cache_floats(const struct frozen *f, size_t cap)
+{
+    return keys_floats(f, cap) + f->kv_heads * cap * f->hd_cols;
+}
+
+/*
+ * Softmax of scale * s[0..n) without its last division: zeros from n to
+ * `padded`. Returns what is to be multiplied by.
+ */
+HOT static float weigh(float *s, size_t n, size_t padded, float scale)
+{
+    float max = -INFINITY, sum = 0.0f;
+
+#pragma omp simd reduction(max : max)
+    for (size_t j = 0; j < n; j++)
+        max = s[j] > max ? s[j] : max;
+#pragma omp simd reduction(+ : sum)
+    for (size_t j = 0; j < n; j++) {
+        s[j] = vexp((s[j] - max) * scale);
+        sum += s[j];
+    }
+    for (size_t j = n; j < padded; j++)
+        s[j] = 0.0f;
+    return 1.0f / sum;
+}
+
+/* Rows [i, i + n) of the block, of which the first is at place `at`, one head:
+ * q and out are in the block's rows. */
+static void attend(struct frozen_work *w, const float *keys,
+                   const float *values, size_t cap, const float *q, float *out,
+                   size_t at, size_t n)
+{
+    const struct frozen *f = w->f;
+    const struct kernels *k = packed_kernels();
+    size_t n_keys = at + n, stride = packed_columns(n_keys);
+    float inverse[ATTEND], scale = 1.0f / sqrtf((float)f->hd);
+    struct kernel_rows r = {w->scores, stride, q, f->qkv_cols, NULL, NULL,
+                            n,         false};
+    struct kernel_panels p = {
+        .w = keys,
+        .w_stride = f->hd * PANEL,
+        .in = f->hd,
+        .n_panels = stride / PANEL,
+    };
+
+    k->f32(&r, &p);
+    for (size_t i = 0; i < n; i++)
+        inverse[i] = weigh(w->scores + i * stride, at + i + 1, n_keys, scale);
+    r = (struct kernel_rows){w->heads, f->hd_cols, w->scores, stride,
+                             NULL,     NULL,       n,         false};
+    p.w = values;
+    p.w_stride = cap * PANEL;
+    p.in = n_keys;
+    p.n_panels = f->hd_cols / PANEL;
+    k->f32(&r, &p);
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < f->hd; j++)
+            out[i * f->q + j] = w->heads[i * f->hd_cols + j] * inverse[i];
+}
+
+/* Rows [i, i + n) of the block are of the span, the first at place `at`. */
+static void attend_span(struct frozen_work *w, const struct span *s,
+                        size_t layer, size_t i, size_t at, size_t n)
+{
+    const struct frozen *f = w->f;
+    size_t skip = layer * cache_floats(f, s->cap);
+
+    for (size_t h = 0; h < f->kv_heads; h++) {
+        float *keys = s->keys + skip + h * s->cap * f->hd;
+        float *values = s->values + skip + h * s->cap * f->hd_cols;
+        size_t group = f->heads / f->kv_heads;
+
+        for (size_t j = 0; j < n; j++) {
+            const float *k = w->qkv + (i + j) * f->qkv_cols + f->q + h * f->hd;
+
+            keep_one(f, s, keys, values, at + j, k, k + f->kv);
+        }
+        for (size_t g = h * group; g < (h + 1) * group; g++)
+            for (size_t j = 0; j < n; j += ATTEND)
+                attend(w, keys, values, s->cap,
+                       w->qkv + (i + j) * f->qkv_cols + g * f->hd,
+                       w->att + (i + j) * f->q + g * f->hd, at + j,
+                       n - j < ATTEND ? n - j : ATTEND);
+    }
+}
+
+static void finish_layer(struct frozen_work *w, const struct layer *l, float *x,
+                         size_t n)
+{
+    const struct frozen *f = w->f;
+
+    product(&l->o, w->att, f->q, n, x, f->c_cols, true, w->scratch);
+    norm_rows(w, w->normed, x, l->ffn_norm, n);
+    product(&l->gu, w->normed, f->c, n, w->gu, 2 * f->f_cols, false,
+            w->scratch);
+    ops_fast->swiglu(w->act, w->gu, n, f->f_cols);
+    product(&l->down, w->act, f->f_cols, n, x, f->c_cols, true, w->scratch);
+}
+
+/* --- a pass ------------------------------------------------------------- */
+
+static void embed(struct frozen_work *w, const uint16_t *tokens, size_t n)
+{
+    const struct frozen *f = w->f;
+
+    for (size_t i = 0; i < n; i++) {
+        float *row = w->x + i * f->c_cols;
+
+        BUG_ON(tokens[i] >= f->v);
+        if (f->embed)
+            copy(row, f->embed + tokens[i] * f->c, f->c);
+        else
+            packed_row(&f->head, tokens[i], row);
+    }
+}
+
+/* The rows of a block that are of a span. */
+struct overlap {
+    size_t from, n; /* rows of the block */
+    size_t at;      /* place of the first in the cache */
+};
+
+static struct overlap overlap_of(const struct span *s, size_t block, size_t n)
+{
+    size_t from = most(s->from, block), to = s->from + s->n;
+
+    if (to > block + n)
+        to = block + n;
+    return (struct overlap){from - block, to - from,
+                            s->past + from - s->from};
+}
+
+/* Tokens [block, block + n); *s is the span of the first, and then of the
+ * last. caches: the cache has all layers. */
+static void pass_block(struct frozen_work *w, size_t layer, size_t block,
+                       size_t n, const struct span **s, bool caches)
+{
+    const struct layer *l = &w->f->layers[layer];
+    const struct span *first = *s;
+    float *x = w->x + block * w->f->c_cols;
+
+    for (const struct span *t = first;; t++) {
+        struct overlap o = overlap_of(t, block, n);
+
+        for (size_t i = 0; i < o.n; i++)
+            w->pos[o.from + i] = (uint32_t)(o.at + i);
+        *s = t;
+        if (o.from + o.n == n)
+            break;
+    }
+    make_qkv(w, l, x, n);
+    for (const struct span *t = first; t <= *s; t++) {
+        struct overlap o = overlap_of(t, block, n);
+
+        if (o.n > 0)
+            attend_span(w, t, caches ? layer : 0, o.from, o.at, o.n);
+    }
+    finish_layer(w, l, x, n);
+}
+
+/* All layers; the residual is in x. */
+static void pass(struct frozen_work *w, const struct span *spans, size_t n,
+                 bool caches)
+{
+    for (size_t l = 0; l < (size_t)w->f->m->shape.layers; l++) {
+        const struct span *s = spans;
+
+        for (size_t i = 0; i < n; i += BLOCK) {
+            while (s->from + s->n <= i)
+                s++;
+            pass_block(w, l, i, n - i < BLOCK ? n - i : BLOCK, &s, caches);
+        }
+    }
+}
+
+/* --- losses ------------------------------------------------------------- */
+
+/* max + ln sum exp(of what came so far), in parts: *max and *sum go on. */
+HOT static void add_exps(const float *x, size_t n, float *max, float *sum)
+{
+    float most_yet = *max, add = 0.0f;
+
+#pragma omp simd reduction(max : most_yet)
+    for (size_t j = 0; j < n; j++)
+        most_yet = x[j] > most_yet ? x[j] : most_yet;
+#pragma omp simd reduction(+ : add)
+    for (size_t j = 0; j < n; j++)
+        add += vexp(x[j] - most_yet);
+    *sum = *sum * vexp(*max - most_yet) + add;
+    *max = most_yet;
+}
+
+/* n states at a time, at most BLOCK. */
+static void block_losses(struct frozen_work *w, const float *states, size_t n,
+                         const uint16_t *target, float *loss)
+{
+    const struct frozen *f = w->f;
+    struct kernel_rows r = packed_input(&f->head, states, f->c, n, w->scratch);
+    float max[BLOCK], sum[BLOCK], wanted[BLOCK];
+
+    r.y = w->logits;
+    r.y_stride = HEAD_COLUMNS;
+    for (size_t i = 0; i < n; i++) {
+        max[i] = -INFINITY;
+        sum[i] = 0.0f;
+    }
+    for (size_t v = 0; v < f->v; v += HEAD_COLUMNS) {
+        size_t cols = f->v - v < HEAD_COLUMNS ? f->v - v : HEAD_COLUMNS;
+
+        packed_product(&f->head, &r, v / PANEL, packed_columns(cols) / PANEL);
+        for (size_t i = 0; i < n; i++) {
+            const float *row = w->logits + i * HEAD_COLUMNS;
+
+            if (target[i] >= v && target[i] < v + cols)
+                wanted[i] = row[target[i] - v];
+            add_exps(row, cols, &max[i], &sum[i]);
+        }
+    }
+    for (size_t i = 0; i < n; i++)
+        loss[i] = max[i] + logf(sum[i]) - wanted[i];
+}
+
+void frozen_logits(const struct frozen *f, const float *state,
+                   struct frozen_work *w, float *logits)
+{
+    struct kernel_rows r = packed_input(&f->head, state, f->c, 1, w->scratch);
+
+    r.y = w->logits;
+    r.y_stride = HEAD_COLUMNS;
+    for (size_t v = 0; v < f->v; v += HEAD_COLUMNS) {
+        size_t cols = f->v - v < HEAD_COLUMNS ? f->v - v : HEAD_COLUMNS;
+
+        packed_product(&f->head, &r, v / PANEL, packed_columns(cols) / PANEL);
+        copy(logits + v, w->logits, cols);
+    }
+}
+
+/* --- reading a batch ---------------------------------------------------- */
+
+static void need_cache(struct frozen_work *w, size_t n_spans, size_t n_floats)
+{
+    if (n_spans > w->cap_spans) {
+        w->spans = xreallocarray(w->spans, n_spans, sizeof *w->spans);
+        w->cap_spans = n_spans;
+    }
+    if (n_floats > w->cap_cache) {
+        free(w->cache);
+        w->cache = block_large(n_floats * sizeof *w->cache);
+        w->cap_cache = n_floats;
+    }
+}
+
+/* A span for each segment, one behind the other in the cache. */
+static void make_spans(struct frozen_work *w, const struct batch *b)
+{
+    size_t used = 0;
+
+    for (size_t i = 0; i < b->n_segments; i++)
+        used += cache_floats(
+            w->f, packed_columns(b->starts[i + 1] - b->starts[i]));
+    need_cache(w, b->n_segments, used);
+    used = 0;
+    for (size_t i = 0; i < b->n_segments; i++) {
+        size_t n = b->starts[i + 1] - b->starts[i], cap = packed_columns(n);
+        float *keys = w->cache + used;
+
+        BUG_ON(cap > w->f->context_cap);
+        w->spans[i] = (struct span){keys, keys + keys_floats(w->f, cap),
+                                    cap,  0,
+                                    b->starts[i], n};
+        used += cache_floats(w->f, cap);
+    }
+}
+
+void frozen_read(const struct frozen *f, const struct batch *b,
+                 struct frozen_work *w, float *loss)
+{
+    size_t n = b->n_tokens;
+
+    BUG_ON(w->f != f);
+    for (size_t i = 0; i < n; i++)
+        BUG_ON(b->targets[i] >= f->v);
+    need_room(w, n);
+    make_spans(w, b);
+    embed(w, b->inputs, n);
+    pass(w, w->spans, n, false);
+    for (size_t i = 0; i < n; i += BLOCK) {
+        size_t rows = n - i < BLOCK ? n - i : BLOCK;
+
+        norm_rows(w, w->states + i * f->c, w->x + i * f->c_cols, f->norm,
+                  rows);
+        if (loss)
+            block_losses(w, w->states + i * f->c, rows, b->targets + i,
+                         loss + i);
+    }
+}
+
+const float *frozen_states(const struct frozen_work *w)
+{
+    return w->states;
+}
+
+/* --- generation --------------------------------------------------------- */
+
+size_t frozen_cache_floats(const struct frozen *f)
+{
+    return (size_t)f->m->shape.layers * cache_floats(f, f->context_cap);
+}
+
+void frozen_extend(const struct frozen *f, float *cache, size_t n_past,
+                   const uint16_t *tokens, size_t n_new, struct frozen_work *w,
+                   float *logits)
+{
+    size_t context = (size_t)f->m->shape.context;
+    struct span s = {.keys = cache,
+                     .values = cache + keys_floats(f, f->context_cap),
+                     .cap = f->context_cap,
+                     .past = n_past,
+                     .n = n_new};
+
+    BUG_ON(w->f != f);
+    BUG_ON(n_new == 0 || n_new > context || n_past > context - n_new);
+    need_room(w, n_new);
+    embed(w, tokens, n_new);
+    pass(w, &s, n_new, true);
+    if (!logits)
+        return;
+    norm_rows(w, w->states, w->x + (n_new - 1) * f->c_cols, f->norm, 1);
+    frozen_logits(f, w->states, w, logits);
+}

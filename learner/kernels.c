@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The plain loops, for any processor, and the choice among the others.
+ */
+#include "config.h"
+
+#include "learner/kernels.h"
+
+#include "learner/kernels_x86.h"
+
+/* --- plain -------------------------------------------------------------- */
+
+static void put(float *y, const float *sums, bool accumulate)
+{
+    for (size_t j = 0; j < PANEL; j++)
+        y[j] = accumulate ? y[j] + sums[j] : sums[j];
+}
+
+static void f32_panel(const struct kernel_rows *r,
+                      const struct kernel_panels *p, size_t panel)
+{
+    const float *w = p->w + panel * p->w_stride;
+
+    for (size_t i = 0; i < r->n; i++) {
+        const float *x = r->x + i * r->x_stride;
+        float sums[PANEL] = {0.0f};
+
+        for (size_t k = 0; k < p->in; k++)
+#pragma omp simd
+            for (size_t j = 0; j < PANEL; j++)
+                sums[j] += x[k] * w[k * PANEL + j];
+        put(r->y + i * r->y_stride + panel * PANEL, sums, r->accumulate);
+    }
+}
+
+static void f32_plain(const struct kernel_rows *r,
+                      const struct kernel_panels *p)
+{
+    for (size_t panel = 0; panel < p->n_panels; panel++)
+        f32_panel(r, p, panel);
+}
+
+static void add_fours(int32_t *sums, const int8_t *w, const int8_t *q)
+{
+    int q0 = q[0], q1 = q[1], q2 = q[2], q3 = q[3];
+
+#pragma omp simd
+    for (size_t j = 0; j < PANEL; j++)
+        sums[j] += q0 * w[4 * j] + q1 * w[4 * j + 1] + q2 * w[4 * j + 2] +
+                   q3 * w[4 * j + 3];
+}
+
+static void s8_panel(const struct kernel_rows *r,
+                     const struct kernel_panels *p, size_t panel)
+{
+    const int8_t *w = p->w8 + panel * p->in * PANEL;
+
+    for (size_t i = 0; i < r->n; i++) {
+        const int8_t *q = r->q + i * p->in;
+        int32_t sums[PANEL] = {0};
+        float y[PANEL];
+
+        for (size_t k = 0; k < p->in; k += 4)
+            add_fours(sums, w + k * PANEL, q + k);
+        for (size_t j = 0; j < PANEL; j++)
+            y[j] = (float)sums[j] *
+                   (r->q_scale[i] * p->w8_scale[panel * PANEL + j]);
+        put(r->y + i * r->y_stride + panel * PANEL, y, r->accumulate);
+    }
+}
+
+static void s8_plain(const struct kernel_rows *r, const struct kernel_panels *p)
+{
+    for (size_t panel = 0; panel < p->n_panels; panel++)
+        s8_panel(r, p, panel);
+}
+
+/* --- the choice --------------------------------------------------------- */
+
+static const struct kernels plain = {"plain", f32_plain, s8_plain};
+
+#ifdef KERNELS_X86
+
+static const struct kernels avx2 = {"avx2", kernels_f32_avx2, kernels_s8_avx2};
+static const struct kernels avx512 = {"avx512", kernels_f32_avx512,
+                                      kernels_s8_avx2};
+static const struct kernels vnni = {"avx512vnni", kernels_f32_avx512,
+                                    kernels_s8_vnni};
+
+static size_t n_sets(void)
+{
+    __builtin_cpu_init();
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma"))
+        return 1;
+    if (!__builtin_cpu_supports("avx512f"))
+        return 2;
+    return __builtin_cpu_supports("avx512vnni") ? 4 : 3;
+}
+
+static const struct kernels *const sets[] = {&plain, &avx2, &avx512, &vnni};
+
+#else
+
+static const struct kernels *const sets[] = {&plain};
+
+static size_t n_sets(void)
+{
+    return 1;
+}
+
+#endif
+
+const struct kernels *kernels_get(size_t i)
+{
+    return i < n_sets() ? sets[i] : NULL;
+}
+
+const struct kernels *kernels_best(void)
+{
+    return sets[n_sets() - 1];
+}

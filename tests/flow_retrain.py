@@ -1,0 +1,123 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Versions are learned again from their parents, and are the same.
+
+Over kills, a rewind and a skip, flushed batches, long records that several
+versions share, bad records and a change of settings; and one that is not the
+same: a version whose records were changed behind its back.
+"""
+
+import json
+import os
+import subprocess
+
+from flow_util import (Daemon, MNEME, Tap, mneme, records, write_lines, TMP)
+
+
+def retrain(daemon, version, *more):
+    """(exit status, report or None, stderr)"""
+    conf = os.path.join(daemon.dir, "mneme.yaml")
+    with open(conf, "w") as f:
+        f.write("source: {type: file, path: %s, kafka: {}}\n"
+                "learner: {batch_tokens: 512}\n" % daemon.settings["source.path"])
+    r = subprocess.run([MNEME, "verify", str(version), "--retrain", "--json",
+                        "-c", conf, "--data-dir", daemon.data, *more],
+                       capture_output=True, text=True, timeout=120)
+    try:
+        return r.returncode, json.loads(r.stdout), r.stderr
+    except ValueError:
+        return r.returncode, None, r.stderr
+
+
+def same(tap, daemon, name):
+    """Each of daemon.kept that was learned from another."""
+    for v in sorted(daemon.kept, key=lambda v: v["version"]):
+        if not v["parent"]:
+            continue
+        code, report, err = retrain(daemon, v["version"])
+        if not tap.ok(code == 0 and report and report["same"],
+                      f"{name}: version {v['version']} again"):
+            tap.note(f"exit {code}: {report} {err[-500:]}")
+
+
+
+
+def until_in_version(daemon, n):
+    def done():
+        s = daemon.status()
+        v = daemon.get(f"/v1/versions/{s['head_version']}")[1]
+        return (s["records"]["consumed"] >= n and v["step"] == s["step"] and
+                v["state"] != "pending")
+    daemon.until(done, f"{n} records in a version", 120)
+    daemon.kept = daemon.versions()
+
+
+def main():
+    tap = Tap()
+    lines = records("harbour", 300) + records("orchard", 200)
+    lines[50] = ""
+    for i in range(20, 500, 45):  # longer than a segment, some than a batch
+        lines[i] = json.dumps({"text": " ".join(
+            json.loads(x)["text"] for x in records("workshop", 12, seed=i)),
+            "domain": "workshop", "label": "long"})
+    path = write_lines(os.path.join(TMP, "lines.jsonl"), lines)
+    d = Daemon("retrain", source__type="file", source__path=path,
+               source__follow="true", learner__flush_seconds=0.2,
+               publish__every_tokens=15000, learner__shards=2)
+    d.start()
+    d.until(lambda: d.status()["records"]["consumed"] > 150, "some records")
+    d.kill()
+    d.start()
+    until_in_version(d, len(lines))
+    tap.ok(len(d.kept) > 3, f"{len(d.kept)} versions")
+    d.kept = d.kept[:2]
+    same(tap, d, "killed")
+
+    seen = d.status()["head_version"]
+    d.kept = d.versions()
+    middle = sorted(v["version"] for v in d.kept)[len(d.kept) // 2]
+    d.operation(d.post("/v1/rollback", {"version": middle}))
+    until_in_version(d, len(lines))
+    middle = sorted(v["version"] for v in d.kept)[-2]
+    d.operation(d.post("/v1/rollback", {"version": middle, "stream": "skip"}))
+    more = records("orchard", 120, start=200)
+    with open(path, "a") as f:  # a part-filled batch each time
+        f.write("".join(line + "\n" for line in more[:40]))
+    until_in_version(d, len(lines) + 40)
+    with open(path, "a") as f:
+        f.write("".join(line + "\n" for line in more[40:]))
+    until_in_version(d, len(lines) + 120)
+    d.kept = [v for v in d.kept if v["version"] > seen]
+    same(tap, d, "rolled back, flushed")
+    newest = d.status()["head_version"]
+    d.stop()
+
+    d.start(learner__batch_tokens=128, learner__ewc__lambda=3,
+            learner__threads=1)
+    with open(path, "a") as f:
+        f.write("".join(line + "\n" for line in records("harbour", 90,
+                                                        start=300)))
+    until_in_version(d, len(lines) + 210)
+    d.kept = [v for v in d.kept if v["version"] > newest]
+    tap.ok(d.kept, "versions with other settings")
+    same(tap, d, "other settings")
+    newest = d.status()["head_version"]
+    d.stop()
+
+    code, report, err = retrain(d, 1)
+    tap.ok(code == 3 and "birth" in err, "version 1 has nothing to learn")
+    code, report, err = retrain(d, 999)
+    tap.ok(code == 3 and report is None, "no such version: exit 3")
+
+    with open(path) as f:
+        text = f.read().split("\n")
+    text[-10] = json.dumps({"text": "Nobody ever said this.",
+                            "domain": "harbour"})
+    write_lines(path, text[:-1])
+    code, report, err = retrain(d, newest)
+    tap.ok(code == 1, "another record: not the same, exit 1")
+    tap.ok(report is None or report["differences"], "and it says what differs")
+    tap.exit()
+
+
+main()

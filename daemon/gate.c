@@ -461,9 +461,9 @@ static bool may_give_in(const struct gate_options *o,
 {
     double mean, bound;
 
-    if (!o->impatient || accuracy_is_down(&d->accuracy))
+    if (o->patience == GATE_PATIENT || accuracy_is_down(&d->accuracy))
         return false;
-    weigh(o, domains, n, false, &mean, &bound);
+    weigh(o, domains, n, o->patience == GATE_IMPATIENT, &mean, &bound);
     return bound < 0 && (d->recent.chunks < GATE_FEWEST_CHUNKS ||
                          recent_bound(o, &d->recent, 1) < 0);
 }
@@ -538,7 +538,7 @@ static void explain(const struct gate_options *o,
         snprintf(out, size,
                  "%sthe mean over domains improves by %.4f bits per byte; %s "
                  "moves by %+.4f",
-                 o->impatient ? "refused for long, and " : "",
+                 o->patience ? "refused for long, and " : "",
                  -d->mean_regression, w->name, w->regression);
     else if (d->verdict != GATE_PASS && accuracy_is_down(&d->accuracy))
         explain_accuracy(&d->accuracy, out, size);
@@ -690,7 +690,7 @@ json_t *gate_to_json(const struct gate_options *options,
         if (domains[i].chunks)
             json_array_append_new(list, domain_json(&domains[i]));
     return json_pack(
-        "{s:s, s:s, s:o, s:I, s:f, s:f, s:o, s:o, s:o, s:b, s:b, s:o, s:o, "
+        "{s:s, s:s, s:o, s:I, s:f, s:f, s:o, s:o, s:o, s:b, s:i, s:o, s:o, "
         "s:o}",
         "verdict", gate_verdict_name(d->verdict), "reason", d->reason,
         "waits_for", d->waits_for[0] ? json_string(d->waits_for) : json_null(),
@@ -698,7 +698,7 @@ json_t *gate_to_json(const struct gate_options *options,
         options->max_regression, "confidence", options->confidence,
         "mean_regression", number(d->mean_regression), "mean_bound",
         number(d->mean_bound), "old_regression", number(d->old_regression),
-        "waived", d->waived, "impatient", options->impatient, "recent",
+        "waived", d->waived, "patience", (int)options->patience, "recent",
         part_json(&d->recent), "accuracy", accuracy_json(&d->accuracy),
         "domains", list);
 }

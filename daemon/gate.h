@@ -38,10 +38,11 @@
  * A new domain must not freeze serving for ever. When the mean over domains,
  * weighted by traffic, improves at the confidence over min_chunks segments or
  * more, it passes though not every unprotected domain is shown to be below its
- * limit, as long as none lies above it. With `impatient`, which the
- * caller sets when many versions in a row were refused, a domain may be above
- * its limit when both the mean and the recent segments improve: then the stream
- * has changed.
+ * limit, as long as none lies above it. When many versions in a row
+ * were refused, the caller sets `patience`: then a domain may be above its limit
+ * when both the mean and the recent segments improve. In that mean a domain
+ * counts by what was there before, so that only another domain outweighs it; in
+ * the end by all of it: then the stream has changed.
  *
  * Threads: any, pure functions
  */
@@ -73,7 +74,12 @@ struct gate_options {
     double max_regression; /* relative */
     double confidence;     /* one-sided, 0.5 to 1 */
     int64_t min_chunks;
-    bool impatient; /* a domain above its limit no longer holds it up */
+    enum gate_patience {
+        GATE_PATIENT,
+        GATE_IMPATIENT, /* a domain above its limit does not hold it up when
+                           the mean improves, for what was there before */
+        GATE_RESIGNED   /* nor when it does with all that has come since */
+    } patience;
 };
 
 #define GATE_FAIL_LEVEL 0.1

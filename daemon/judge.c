@@ -506,7 +506,9 @@ static json_t *compare(struct judge *j, const struct draw *d,
         .max_regression = gate->max_regression,
         .confidence = gate->confidence,
         .min_chunks = gate->min_chunks,
-        .impatient = j->refused >= JUDGE_IMPATIENT_AFTER,
+        .patience = j->refused >= JUDGE_RESIGNED_AFTER    ? GATE_RESIGNED
+                    : j->refused >= JUDGE_IMPATIENT_AFTER ? GATE_IMPATIENT
+                                                          : GATE_PATIENT,
     };
     struct gate_chunk *chunks = make_chunks(d, candidate, older);
     struct gate_decision decision;
@@ -515,7 +517,9 @@ static json_t *compare(struct judge *j, const struct draw *d,
     gate_decide(&options, chunks, d->n, domains, n_domains, &decision);
     watch(j, chunks, d);
     look_after(j, &decision, out);
-    j->fresh_is_better = !(decision.old_regression > 0) || options.impatient;
+    /* Where the gate gave in, what was is no measure any more. */
+    j->fresh_is_better = !(decision.old_regression > 0) ||
+                         (decision.waived && options.patience);
     if (decision.accuracy.labelled && isnan(decision.old_regression))
         j->fresh_is_better = decision.accuracy.gained >=
                              decision.accuracy.lost;

@@ -18,7 +18,7 @@
 #define LN2 0.69314718055994530942
 #define CHUNKS 60
 
-static const struct gate_options options = {0.02, 0.95, 30, false};
+static const struct gate_options options = {0.02, 0.95, 30, GATE_PATIENT};
 
 /* n segments of a domain: `serving` bits per byte, the candidate `shift`
  * higher, with noise of standard deviation `noise` on the difference. */
@@ -162,7 +162,7 @@ static void test_new_domain_does_not_freeze_serving(void **state)
     struct gate_decision decision;
 
     (void)state;
-    impatient.impatient = true;
+    impatient.patience = GATE_IMPATIENT;
     /* Above the limit: not at first, but when it stays so. */
     two_domains(&options, 0.10, 0.50, false, domains, &decision);
     assert_int_equal(decision.verdict, GATE_FAIL);
@@ -193,6 +193,7 @@ static void test_what_was_there_before(void **state)
     struct gate_chunk chunks[3 * CHUNKS];
     struct gate_domain domain;
     struct gate_decision decision;
+    struct gate_options o = options;
     size_t old = 2 * CHUNKS;
 
     (void)state;
@@ -207,6 +208,13 @@ static void test_what_was_there_before(void **state)
     assert_int_equal(decision.verdict, GATE_FAIL);
     assert_non_null(strstr(decision.reason, "what was there before"));
     assert_int_equal(domain.before.chunks, old);
+    /* Impatience is for other domains; resignation for this one. */
+    o.patience = GATE_IMPATIENT;
+    gate_decide(&o, chunks, 3 * CHUNKS, &domain, 1, &decision);
+    assert_int_equal(decision.verdict, GATE_FAIL);
+    o.patience = GATE_RESIGNED;
+    gate_decide(&o, chunks, 3 * CHUNKS, &domain, 1, &decision);
+    assert_int_equal(decision.verdict, GATE_PASS);
     /* Above the limit, and not shown to be: no pass either. */
     fill(chunks, old, 0, 2.0, 0.045, 0.2);
     for (size_t i = 0; i < old; i++)
@@ -327,7 +335,7 @@ static void test_false_alarms(void **state)
 {
     /* No true change and a limit of 0: at most 0.5 % of the decisions may fail,
      * and with Holm's correction the domains count together. */
-    struct gate_options strict = {0, 0.95, 30, false};
+    struct gate_options strict = {0, 0.95, 30, GATE_PATIENT};
     struct gate_chunk chunks[4 * CHUNKS];
     int failed = 0;
 

@@ -151,7 +151,8 @@ static bool cut_run(struct store_ledger_run *run,
     return rest->count > 0;
 }
 
-/* The parts of a run that the control log does not skip yet. */
+/* The parts of a run that the control log does not skip yet; what was released
+ * and has not been read again stays released. */
 static void add_parts(const struct store_ledger_run *run,
                       const struct catalog_skip *known, size_t n_known,
                       struct store_ledger_run **parts, size_t *n, size_t *cap)
@@ -164,7 +165,7 @@ static void add_parts(const struct store_ledger_run *run,
     for (size_t i = 0; i < n_known; i++) {
         size_t before = n_queue;
 
-        if (known[i].released_ms)
+        if (known[i].read_again)
             continue;
         for (size_t k = 0; k < before; k++) {
             struct store_ledger_run rest;
@@ -184,13 +185,13 @@ static void add_parts(const struct store_ledger_run *run,
     free(queue);
 }
 
-/* Has any part of these runs been in quarantine, and been released? */
+/* Has any part of these runs been in quarantine, released, and read again? */
 static bool had_a_chance(const struct store_ledger_run *runs, size_t n,
                          const struct catalog_skip *known, size_t n_known)
 {
     for (size_t i = 0; i < n_known; i++)
         for (size_t k = 0; k < n; k++)
-            if (known[i].released_ms &&
+            if (known[i].read_again &&
                 strcmp(known[i].kind, "quarantine") == 0 &&
                 known[i].range.partition_id == runs[k].partition_id &&
                 known[i].range.first_offset <= runs[k].last_offset &&

@@ -128,6 +128,7 @@ struct catalog_skip {
     struct catalog_range range;
     char *reason;
     int64_t released_ms; /* 0: not */
+    bool read_again; /* a rewind has come after that */
 };
 int catalog_ranges(struct catalog *c, struct catalog_skip **rows, size_t *n,
                    struct err *err);

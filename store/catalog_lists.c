@@ -137,6 +137,7 @@ static int read_skip(sqlite3_stmt *q, void *row, struct err *err)
     s->partition = sqlite3_column_int(q, 8);
     s->reason = db_text(q, 9);
     s->released_ms = sqlite3_column_int64(q, 10);
+    s->read_again = sqlite3_column_int(q, 11) != 0;
     return 0;
 }
 
@@ -163,7 +164,9 @@ int catalog_ranges(struct catalog *c, struct catalog_skip **rows, size_t *n,
         c, &skip_rows, &list, err,
         "SELECT c.partition_id, c.first_offset, c.last_offset, c.id,"
         " c.time_ms, c.kind, c.version, p.topic, p.partition, c.reason,"
-        " coalesce(r.time_ms, 0) FROM control_log AS c"
+        " coalesce(r.time_ms, 0), EXISTS (SELECT 1 FROM control_log AS w"
+        "  WHERE w.kind = 'rollback' AND w.id > r.id"
+        "  AND w.reason LIKE 'rewind%') FROM control_log AS c"
         " JOIN partitions AS p ON p.id = c.partition_id"
         " LEFT JOIN control_log AS r ON r.kind = 'release'"
         " AND r.version = c.id" IS_RANGE " ORDER BY c.id",

@@ -1061,9 +1061,15 @@ static void test_ranges(void **state)
     assert_int_equal(catalog_ranges(c, &rows, &n, NULL), 0);
     assert_int_equal(n, 2);
     assert_true(rows[0].released_ms > 0);
+    assert_false(rows[0].read_again);
     id = rows[1].id;
     catalog_ranges_free(rows, n);
     assert_int_equal(store_release(s, id, "", NULL), ERR_STATE);
+    assert_int_equal(rewind_to(s, 1), 0);
+    assert_int_equal(catalog_ranges(c, &rows, &n, NULL), 0);
+    assert_true(rows[0].read_again);
+    assert_false(rows[1].read_again);
+    catalog_ranges_free(rows, n);
     catalog_close(c);
     store_close(s);
 }

@@ -60,6 +60,11 @@ static const struct verb_option classify_options[] = {
     {NULL, 0, NULL, NULL},
 };
 
+static const struct verb_option ranges_options[] = {
+    {"release", 0, "ID", "skip this range no longer"},
+    {NULL, 0, NULL, NULL},
+};
+
 static const struct verb_option embed_options[] = {
     {"version", 0, "N", "ask version N (default: the serving one)"},
     {"lines", 0, NULL, "each line is a text of its own"},
@@ -162,6 +167,13 @@ static const struct verb verbs[] = {
     {"history", NULL, 0, 0, true,
      "Which version served from when to when, and why it changed.", NULL,
      NULL, cmd_history},
+    {"ranges", NULL, 0, 0, true,
+     "What rollbacks left out of the stream, and why.",
+     "skip: an operator's rollback --stream skip. quarantine: the daemon went "
+     "back by itself. skip_for_good: it did so again, after the range had been "
+     "released. A released range is learned when it is read again, after a "
+     "rollback to a version before it.\n",
+     ranges_options, cmd_ranges},
     {"generate", "[PROMPT]", 0, 1, true, "Go on from a text.",
      "The prompt comes from the argument or the standard input.\n",
      generate_options, cmd_generate},

@@ -9,13 +9,20 @@ FLOW_TESTS = \
 	tests/flow_bad_input.py \
 	tests/flow_cli.py \
 	tests/flow_rollback.py \
+	tests/flow_bad_feed.py \
 	tests/flow_retrain.py \
 	tests/flow_kafka.py
+
+# What takes hours when it is to mean something: `make soak`. Each bad feed goes
+# on for MNEME_SOAK_MINUTES (2), and a learning rate that stays wrong goes to the
+# limit of rollbacks.
+SOAK_TESTS = tests/flow_bad_feed.py
 
 EXTRA_DIST += \
 	.ci/run \
 	tests/kafka/kafka.sh tests/kafka/pom.xml \
 	tests/run_flow.sh tests/summary.sh tests/flow_util.py \
+	bench/clean_stream.py \
 	$(FLOW_TESTS)
 
 TEST_EXTENSIONS = .py .sh
@@ -29,4 +36,10 @@ check-flow: all
 	  $(MAKE) $(AM_MAKEFLAGS) -j1 check-TESTS TESTS='$(FLOW_TESTS)' \
 	    TEST_SUITE_LOG=flow-suite.log; \
 	fi
-.PHONY: check-flow
+
+soak: all
+	@MNEME_SOAK_MINUTES=$${MNEME_SOAK_MINUTES:-2} \
+	  MNEME_FLOW_SECONDS=$${MNEME_FLOW_SECONDS:-86400} \
+	  $(MAKE) $(AM_MAKEFLAGS) -j1 check-TESTS TESTS='$(SOAK_TESTS)' \
+	    TEST_SUITE_LOG=soak-suite.log
+.PHONY: check-flow soak

@@ -51,6 +51,7 @@ struct publisher {
     bool stopping, woken;
     bool starting; /* until a version that a crash left pending is judged */
     bool busy;
+    bool judging; /* a version whose verdict is tried again */
     struct snapshot *submitted;
     struct rollback_request *rollback;
     bool have_outcome;
@@ -175,7 +176,7 @@ int64_t publisher_choices(struct publisher *p)
 void publisher_wait(struct publisher *p)
 {
     pthread_mutex_lock(&p->mutex);
-    while (p->busy || p->starting)
+    while (p->busy || p->starting || p->judging)
         pthread_cond_wait(&p->done, &p->mutex);
     pthread_mutex_unlock(&p->mutex);
 }
@@ -613,12 +614,18 @@ static void judge_pending(struct publisher *p)
     struct catalog_pointers pointers;
     struct catalog_version v;
     struct err err = ERR_INIT;
+    int rc = catalog_pointers(p->options.catalog, &pointers, &err);
 
-    if (catalog_pointers(p->options.catalog, &pointers, &err) != 0 ||
-        pointers.head == 0 ||
-        catalog_get(p->options.catalog, pointers.head, &v, &err) != 0)
-        return;
     p->retry_ms = 0;
+    if (rc == 0 && pointers.head == 0)
+        return;
+    if (rc == 0)
+        rc = catalog_get(p->options.catalog, pointers.head, &v, &err);
+    if (rc) {
+        handle_failure(p, "gate", &err, true);
+        p->retry_ms = timing_mono_ms() + RETRY_MS;
+        return;
+    }
     if (v.state == STORE_PENDING)
         judge_or_retry(p, pointers.head);
     catalog_version_release(&v);
@@ -823,9 +830,12 @@ static void *run(void *arg)
         } else if (p->stopping) {
             break;
         } else if (p->retry_ms && timing_mono_ms() >= p->retry_ms) {
+            p->judging = true;
             pthread_mutex_unlock(&p->mutex);
             judge_pending(p);
             pthread_mutex_lock(&p->mutex);
+            p->judging = false;
+            pthread_cond_broadcast(&p->done);
         } else {
             sleep_until_work(p);
         }

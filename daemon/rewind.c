@@ -11,14 +11,20 @@
 #include "learner/learner.h"
 #include "store/store.h"
 
-static int check_version(struct catalog *catalog, int64_t version,
+/* A version without a verdict is not for serving, but learning may go back to
+ * it. */
+static int check_version(struct catalog *catalog,
+                         const struct rewind_request *r,
                          struct catalog_version *v, struct err *err)
 {
+    int64_t version = r->version;
+
     int rc = catalog_get(catalog, version, v, err);
 
     if (rc)
         return rc;
-    if (v->state == STORE_PENDING || v->state == STORE_DAMAGED)
+    if ((v->state == STORE_PENDING && !r->keep_serving) ||
+        v->state == STORE_DAMAGED)
         rc = err_set(err, ERR_STATE, "version %lld is %s",
                      (long long)version, store_state_name(v->state));
     if (rc == 0)
@@ -307,7 +313,7 @@ int rewind_run(const struct rewind_request *r, char *detail, size_t size,
     };
     size_t n = 0, n_present = 0, n_known = 0;
     int64_t undone = 0;
-    int rc = check_version(l->catalog, r->version, &v, err);
+    int rc = check_version(l->catalog, r, &v, err);
 
     if (rc)
         return rc;

@@ -224,6 +224,7 @@ static void collect(struct trainer *t)
         return;
     if (err.code == ERR_OK) {
         snapshot_stored(s, t->l->replay, t->l->holdout);
+        t->l->mixed_settings = false;
         if (t->held)
             log_info("resume", "reason=\"there is room on the disk\"");
         t->held = false;
@@ -457,6 +458,8 @@ static void take_reload(struct trainer *t)
         if (t->l->learner && !t->held)
             publish_now(t);
         publisher_wait(t->options.publisher);
+        t->l->mixed_settings = t->l->learner && t->published_step !=
+                                   learner_steps(t->l->learner);
         conf_reload_apply(t->now, t->next);
         if (t->l->learner) {
             learner_set_rate(t->l->learner,

@@ -13,6 +13,7 @@ bench_libbench_a_SOURCES = \
 	bench/speed_infer.c \
 	bench/speed_machine.c \
 	bench/speed_publish.c \
+	bench/speed_quantize.c \
 	bench/speed_replay.c \
 	bench/speed_train.c \
 	bench/timed_ops.c bench/timed_ops.h

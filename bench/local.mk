@@ -32,11 +32,6 @@ EXTRA_PROGRAMS += bench/bench_products
 bench_bench_products_SOURCES = bench/bench_products.c
 bench_bench_products_LDADD = $(LEARNER_LIBS)
 
-# What a version answers on one thread, in turns: `make bench/bench_serve`.
-EXTRA_PROGRAMS += bench/bench_serve
-bench_bench_serve_SOURCES = bench/bench_serve.c
-bench_bench_serve_LDADD = $(LEARNER_LIBS)
-
 # The whole daemon; and beside PyTorch: by hand.
 EXTRA_DIST += bench/measure.py bench/compare_pytorch.py
 

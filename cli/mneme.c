@@ -110,8 +110,8 @@ static const struct verb_option demo_options[] = {
 static const struct verb_option bench_options[] = {
     {"only", 0, "LIST",
      "these parts, with commas: machine, tiny, small, medium, gpt2, "
-     "preset-nano to preset-large, replay, publish; train, score, generate, "
-     "presets; or as in the JSON, train.tiny"},
+     "preset-nano to preset-large, quantize, replay, publish; train, score, "
+     "generate, presets; or as in the JSON, train.tiny"},
     {"threads", 't', "N", "so many (default: one for each core)"},
     {"text", 0, "FILE", "learn from this text (default: licences and sources "
                         "of this machine)"},
@@ -208,10 +208,11 @@ static const struct verb verbs[] = {
      "How fast it learns and answers here, beside what this machine can do.",
      "Measures the machine (multiply-adds, matrix products, memory), whole "
      "steps of the learner on real text for four shapes that other programs "
-     "are measured with and for each preset, scoring and generation, replay "
+     "are measured with and for each preset, scoring and generation with "
+     "weights as they are and as int8, what int8 costs in loss, replay "
      "through SQLite, and a version of preset small on the disk of $TMPDIR. "
-     "Needs no daemon, and no other work on the machine while it runs: about "
-     "four minutes on two cores. A step is forward, backward, clipping, EWC "
+     "Needs no daemon, and no other work on the machine while it runs: four "
+     "to five minutes on two cores. A step is forward, backward, clipping, EWC "
      "and AdamW.\n"
      "Shapes (layers x dim, heads, vocabulary, sequences of 256 tokens): tiny "
      "4 x 128, 4, 256, 4; small 6 x 256, 8, 256, 4; medium 6 x 384, 6, 4096, "
@@ -228,9 +229,16 @@ static const struct verb verbs[] = {
      "parameters, step_tokens, flop_per_token, skipped_steps; shares of the "
      "threads' time, together 1: products, attention, norms, loss, optimizer, "
      "ewc, gradient_sum, rest.\n"
-     "score.X: tokens_per_second, ratio_to_training.\n"
+     "score.X: tokens_per_second, int8_tokens_per_second, "
+     "ratio_to_training.\n"
      "generate.X (one text at a time, one thread, the prompt's time included): "
-     "tokens_per_second, prompt_tokens, new_tokens.\n"
+     "tokens_per_second, int8_tokens_per_second, prompt_tokens, "
+     "new_tokens.\n"
+     "quantize: bits_per_byte_float and bits_per_byte_int8, of text that a "
+     "model of shape tiny, bytes as tokens, never learned from while it "
+     "learned from the rest; loss_percent, how much worse int8 is; shape, "
+     "trained_tokens, scored_chunks, scored_bytes. It learns less with "
+     "--seconds below 0.5.\n"
      "replay: rows_in_per_second, rows_out_per_second, capacity_rows, "
      "row_tokens.\n"
      "publish: seconds, stop_seconds, longest_stop_seconds.\n"

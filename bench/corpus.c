@@ -96,6 +96,17 @@ int corpus_tokenizer(struct corpus *c, int vocab,
     return rc;
 }
 
+int corpus_count(struct corpus *c, int vocab, size_t sequence, size_t *n,
+                 struct err *err)
+{
+    struct corpus_ids *ids;
+    int rc = find(c, vocab, &ids, err);
+
+    if (rc == 0)
+        *n = ids->ids.n ? (ids->ids.n - 1) / sequence : 0;
+    return rc;
+}
+
 int corpus_segments(struct corpus *c, int vocab, size_t sequence,
                     size_t first, size_t n, struct segment *segments,
                     struct err *err)

@@ -26,6 +26,11 @@ void corpus_free(struct corpus *c);
 int corpus_tokenizer(struct corpus *c, int vocab,
                      const struct tokenizer **tokenizer, struct err *err);
 
+/* How many sequences the text has before they begin anew: these share no
+ * target. */
+int corpus_count(struct corpus *c, int vocab, size_t sequence, size_t *n,
+                 struct err *err);
+
 /*
  * Sequences number first to first + n - 1, each of `sequence` targets, which
  * follow one another in the text; after its end they begin anew, at other

@@ -13,6 +13,7 @@ bench_libbench_a_SOURCES = \
 	bench/speed_infer.c \
 	bench/speed_machine.c \
 	bench/speed_publish.c \
+	bench/speed_quantize.c \
 	bench/speed_replay.c \
 	bench/speed_train.c \
 	bench/timed_ops.c bench/timed_ops.h
@@ -30,11 +31,6 @@ bench_bench_learn_LDADD = learner/liblearner.a $(REPLAY_LIBS) $(LEARNER_LIBS)
 EXTRA_PROGRAMS += bench/bench_products
 bench_bench_products_SOURCES = bench/bench_products.c
 bench_bench_products_LDADD = $(LEARNER_LIBS)
-
-# What a version answers on one thread, in turns: `make bench/bench_serve`.
-EXTRA_PROGRAMS += bench/bench_serve
-bench_bench_serve_SOURCES = bench/bench_serve.c
-bench_bench_serve_LDADD = $(LEARNER_LIBS)
 
 # The whole daemon; and beside PyTorch: by hand.
 EXTRA_DIST += bench/measure.py bench/compare_pytorch.py

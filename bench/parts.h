@@ -3,7 +3,8 @@
  * parts.h - what `mneme bench` is made of, and which of it somebody wants.
  *
  * A part is named as its place in the JSON is: machine, train.tiny,
- * score.tiny, generate.tiny, ..., presets.small, ..., replay, publish.
+ * score.tiny, generate.tiny, ..., quantize, presets.small, ..., replay,
+ * publish.
  *
  * Owner:   the caller; nothing to release
  * Threads: any
@@ -23,11 +24,16 @@ enum part_kind {
     PART_SCORE,
     PART_GENERATE,
     PART_PRESET,
+    PART_QUANTIZE,
     PART_REPLAY,
     PART_PUBLISH
 };
 
-#define PARTS_N (3 + 3 * SHAPES_N + SHAPES_PRESETS_N)
+/* The comparison shape in which int8 is compared with float: tiny, which
+ * learns something in ten seconds of two cores. */
+#define PARTS_QUANTIZE 0
+
+#define PARTS_N (4 + 3 * SHAPES_N + SHAPES_PRESETS_N)
 
 struct part {
     char name[32];

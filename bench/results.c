@@ -57,6 +57,8 @@ static int run(struct results *r, const struct part *p,
         return speed_score(o, &s, &r->score[p->index], err);
     case PART_GENERATE:
         return speed_generate(o, &s, &r->generate[p->index], err);
+    case PART_QUANTIZE:
+        return speed_quantize(o, &s, &r->quantize, err);
     default:
         return run_on_disk(r, p->kind, o, err);
     }
@@ -100,8 +102,14 @@ double results_peak_share(const struct results *r,
 
 double results_score_ratio(const struct results *r, size_t shape)
 {
-    return figure_median(&r->score[shape]) /
+    return figure_median(&r->score[shape].rate) /
            figure_median(&r->train[shape].rate);
+}
+
+double results_int8_loss(const struct results *r)
+{
+    return 100.0 * (r->quantize.int8_bits_per_byte /
+                        r->quantize.bits_per_byte - 1.0);
 }
 
 /* --- JSON --------------------------------------------------------------- */
@@ -166,11 +174,17 @@ static json_t *train_json(const struct results *r,
     return j;
 }
 
+static void put_answers(json_t *to, const struct speed_answers *a)
+{
+    put_figure(to, "tokens_per_second", &a->rate);
+    put_figure(to, "int8_tokens_per_second", &a->int8_rate);
+}
+
 static json_t *score_json(const struct results *r, size_t shape)
 {
     json_t *j = json_object();
 
-    put_figure(j, "tokens_per_second", &r->score[shape]);
+    put_answers(j, &r->score[shape]);
     put_real(j, "ratio_to_training", "", results_score_ratio(r, shape));
     return j;
 }
@@ -181,10 +195,29 @@ static json_t *generate_json(const struct results *r, size_t shape)
     struct shape s;
 
     shape_comparison(shape, &s);
-    put_figure(j, "tokens_per_second", &r->generate[shape]);
+    put_answers(j, &r->generate[shape]);
     json_object_set_new(j, "prompt_tokens", json_integer(SHAPE_PROMPT_TOKENS));
     json_object_set_new(j, "new_tokens",
                         json_integer((json_int_t)s.new_tokens));
+    return j;
+}
+
+static json_t *quantize_json(const struct results *r)
+{
+    const struct speed_quantize *q = &r->quantize;
+    json_t *j = json_object();
+
+    json_object_set_new(j, "shape",
+                        json_string(shape_comparison_name(PARTS_QUANTIZE)));
+    json_object_set_new(j, "trained_tokens",
+                        json_integer((json_int_t)q->trained_tokens));
+    put_real(j, "bits_per_byte_float", "", q->bits_per_byte);
+    put_real(j, "bits_per_byte_int8", "", q->int8_bits_per_byte);
+    put_real(j, "loss_percent", "", results_int8_loss(r));
+    json_object_set_new(j, "scored_chunks",
+                        json_integer((json_int_t)q->chunks));
+    json_object_set_new(j, "scored_bytes",
+                        json_integer((json_int_t)q->bytes));
     return j;
 }
 
@@ -222,6 +255,8 @@ static json_t *part_json(const struct results *r, const struct part *p)
         return score_json(r, p->index);
     case PART_GENERATE:
         return generate_json(r, p->index);
+    case PART_QUANTIZE:
+        return quantize_json(r);
     case PART_REPLAY:
         return replay_json(r);
     default:

@@ -19,6 +19,11 @@
  *     presets.P: as train.X
  *     score.X.tokens_per_second, .ratio_to_training (where that was measured)
  *     generate.X.tokens_per_second, .prompt_tokens, .new_tokens
+ *     score.X, generate.X.int8_tokens_per_second: with serve.quantize: int8
+ *     quantize.bits_per_byte_float, .bits_per_byte_int8: of text that the
+ *         model never learned from; .loss_percent: int8 over float, above 0
+ *         when int8 is worse; .shape, .trained_tokens, .scored_chunks,
+ *         .scored_bytes
  *     replay.rows_in_per_second, .rows_out_per_second, .capacity_rows,
  *         .row_tokens
  *     publish.seconds, .stop_seconds (a median), .longest_stop_seconds
@@ -46,7 +51,8 @@ struct results {
     struct part parts[PARTS_N];
     struct speed_machine machine;
     struct speed_train train[SHAPES_N], presets[SHAPES_PRESETS_N];
-    struct figure score[SHAPES_N], generate[SHAPES_N];
+    struct speed_answers score[SHAPES_N], generate[SHAPES_N];
+    struct speed_quantize quantize;
     struct speed_replay replay;
     struct speed_publish publish;
 };
@@ -65,6 +71,7 @@ double results_gflops(const struct speed_train *t);    /* model GFLOP/s */
 double results_peak_share(const struct results *r,     /* NaN: not known */
                           const struct speed_train *t);
 double results_score_ratio(const struct results *r, size_t shape); /* NaN */
+double results_int8_loss(const struct results *r); /* percent; NaN */
 
 json_t *results_json(const struct results *r); /* to be given back */
 

@@ -42,21 +42,40 @@ static int warm_up(const struct speed_options *o, speed_fn *fn, void *arg,
     return rc;
 }
 
+static int window(const struct speed_turn *t, long n, struct err *err)
+{
+    double took;
+    int rc = run(t->fn, t->arg, n, &took, err);
+
+    if (rc == 0)
+        figure_add(t->rate, t->work * (double)n / took);
+    return rc;
+}
+
+int speed_turns(const struct speed_options *o, const struct speed_turn *turns,
+                size_t n, struct err *err)
+{
+    size_t all = n * (o->windows + 1);
+    long calls[SPEED_TURNS];
+    int rc = 0;
+
+    BUG_ON(n > SPEED_TURNS);
+    for (size_t i = 0; rc == 0 && i < all; i++) {
+        const struct speed_turn *t = &turns[i % n];
+
+        rc = speed_go_on(o, (double)i / (double)all, err);
+        if (rc == 0 && i < n)
+            rc = warm_up(o, t->fn, t->arg, &calls[i], err);
+        else if (rc == 0)
+            rc = window(t, calls[i % n], err);
+    }
+    return rc;
+}
+
 int speed_windows(const struct speed_options *o, speed_fn *fn, void *arg,
                   double work, struct figure *rate, struct err *err)
 {
-    double took;
-    long n;
-    int rc = speed_go_on(o, 0.0, err);
+    struct speed_turn turn = {fn, arg, work, rate};
 
-    if (rc == 0)
-        rc = warm_up(o, fn, arg, &n, err);
-    for (size_t i = 0; rc == 0 && i < o->windows; i++) {
-        rc = speed_go_on(o, (double)(i + 1) / (double)(o->windows + 1), err);
-        if (rc == 0)
-            rc = run(fn, arg, n, &took, err);
-        if (rc == 0)
-            figure_add(rate, work * (double)n / took);
-    }
-    return rc;
+    return speed_turns(o, &turn, 1, err);
 }

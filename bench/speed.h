@@ -69,14 +69,38 @@ int speed_train(const struct speed_options *o, const struct shape *s,
 void speed_shares(const struct spent *spent, int threads, double seconds,
                   double shares[SPENT_PARTS + 1]);
 
-/* infer_segments of a training step's batch, its sequences shared among the
- * threads: tokens a second. A vocabulary below 257 counts as 257. */
-int speed_score(const struct speed_options *o, const struct shape *s,
-                struct figure *rate, struct err *err);
+/* Tokens a second, with weights as they are and as int8, windows in turns. A
+ * vocabulary below 257 counts as 257. */
+struct speed_answers {
+    struct figure rate, int8_rate;
+};
 
-/* infer_complete, one at a time: tokens a second. The same vocabulary. */
+/* infer_segments of a training step's batch, its sequences shared among the
+ * threads. */
+int speed_score(const struct speed_options *o, const struct shape *s,
+                struct speed_answers *a, struct err *err);
+
+/* infer_complete, one at a time. */
 int speed_generate(const struct speed_options *o, const struct shape *s,
-                   struct figure *rate, struct err *err);
+                   struct speed_answers *a, struct err *err);
+
+struct speed_quantize {
+    size_t trained_tokens;
+    size_t chunks, bytes; /* of held-out text, that were scored */
+    double bits_per_byte, int8_bits_per_byte;
+};
+
+/*
+ * What int8 costs: a model of s, with bytes as tokens, learns from sequences
+ * of the text in an order that scatters them, and is scored on others, in
+ * between, which it never learned from. The same text, options and kernels
+ * give the same figures. It learns SPEED_QUANTIZE_TOKENS, with windows of less
+ * than half a second as much less; s->batch sequences a step.
+ */
+int speed_quantize(const struct speed_options *o, const struct shape *s,
+                   struct speed_quantize *q, struct err *err);
+
+#define SPEED_QUANTIZE_TOKENS 262144
 
 struct speed_replay {
     struct figure rows_in;  /* a second: offered, written, committed */
@@ -103,7 +127,22 @@ int speed_publish(const struct speed_options *o, struct speed_publish *p,
 /* Does some work. */
 typedef int speed_fn(void *arg, struct err *err);
 
-/* Warms up, then o->windows windows; rate is `work` times calls a second. */
+/* What is timed, and where its rate goes: `work` times calls a second. */
+struct speed_turn {
+    speed_fn *fn;
+    void *arg;
+    double work;
+    struct figure *rate;
+};
+
+#define SPEED_TURNS 2 /* at most */
+
+/* Warms each of n up, then takes o->windows windows of each, in turns, so that
+ * what else the machine does meets them alike. */
+int speed_turns(const struct speed_options *o, const struct speed_turn *turns,
+                size_t n, struct err *err);
+
+/* The same of one. */
 int speed_windows(const struct speed_options *o, speed_fn *fn, void *arg,
                   double work, struct figure *rate, struct err *err);
 

@@ -18,9 +18,17 @@
 #define LEAST_VOCAB 257
 #define WEIGHT_MOST 0.035f /* uniform in +- this: deviation 0.02 */
 
+enum { FLOAT, INT8, N_KINDS };
+
+struct reader;
+
+typedef int reader_fn(struct reader *r, struct err *err);
+
+/* One of them, float or int8, is what answers. */
 struct reader {
     const struct shape *shape;
-    struct infer *infer;
+    struct infer *infer[N_KINDS], *answers;
+    reader_fn *answer;
     struct segment *segments; /* [shape->batch] */
     double *nats;             /* [shape->batch] */
     struct workers *workers;
@@ -57,10 +65,14 @@ static void add_weights(const struct model *m, uint16_t end,
     }
 }
 
-static int make_infer(const struct model_shape *shape,
-                      const struct tokenizer *tokenizer, struct infer **infer,
-                      struct err *err)
+static int make_infers(const struct model_shape *shape,
+                       const struct tokenizer *tokenizer,
+                       struct infer *infer[N_KINDS], struct err *err)
 {
+    static const struct infer_options options[N_KINDS] = {
+        [FLOAT] = {.quantize = INFER_FLOAT},
+        [INT8] = {.quantize = INFER_INT8},
+    };
     struct tensor_list weights = TENSOR_LIST_INIT;
     struct model *m;
     int rc = model_create(shape, &m, err);
@@ -68,7 +80,9 @@ static int make_infer(const struct model_shape *shape,
     if (rc)
         return rc;
     add_weights(m, tokenizer_end_of_text(tokenizer), &weights);
-    rc = infer_create(shape, tokenizer, &weights, NULL, NULL, NULL, infer, err);
+    for (int i = 0; rc == 0 && i < N_KINDS; i++)
+        rc = infer_create(shape, tokenizer, &weights, NULL, NULL, &options[i],
+                          &infer[i], err);
     tensor_list_release(&weights);
     model_free(m);
     return rc;
@@ -93,18 +107,51 @@ static int reader_init(struct reader *r, const struct speed_options *o,
         rc = corpus_segments(o->corpus, shape.vocab_size, s->sequence, 0,
                              s->batch, r->segments, err);
     if (rc == 0)
-        rc = make_infer(&shape, tokenizer, &r->infer, err);
+        rc = make_infers(&shape, tokenizer, r->infer, err);
     return rc;
 }
 
 static void reader_release(struct reader *r)
 {
     workers_free(r->workers);
-    infer_free(r->infer);
+    for (int i = 0; i < N_KINDS; i++)
+        infer_free(r->infer[i]);
     free(r->segments);
     free(r->nats);
     free(r->rcs);
     free(r->errs);
+}
+
+/* --- in turns ----------------------------------------------------------- */
+
+static int with_float(void *arg, struct err *err)
+{
+    struct reader *r = arg;
+
+    r->answers = r->infer[FLOAT];
+    return r->answer(r, err);
+}
+
+static int with_int8(void *arg, struct err *err)
+{
+    struct reader *r = arg;
+
+    r->answers = r->infer[INT8];
+    return r->answer(r, err);
+}
+
+/* `answer` makes n_tokens a call. */
+static int take_turns(const struct speed_options *o, struct reader *r,
+                      reader_fn *answer, size_t n_tokens,
+                      struct speed_answers *a, struct err *err)
+{
+    const struct speed_turn turns[] = {
+        {with_float, r, (double)n_tokens, &a->rate},
+        {with_int8, r, (double)n_tokens, &a->int8_rate},
+    };
+
+    r->answer = answer;
+    return speed_turns(o, turns, N_KINDS, err);
 }
 
 /* --- scoring ------------------------------------------------------------ */
@@ -116,15 +163,13 @@ static void score_piece(void *arg, size_t piece)
     size_t from = r->shape->batch * piece / r->n_pieces;
     size_t to = r->shape->batch * (piece + 1) / r->n_pieces;
 
-    r->rcs[piece] = infer_segments(r->infer, r->segments + from, to - from,
+    r->rcs[piece] = infer_segments(r->answers, r->segments + from, to - from,
                                    r->nats + from, NULL, NULL,
                                    &r->errs[piece]);
 }
 
-static int score(void *arg, struct err *err)
+static int score(struct reader *r, struct err *err)
 {
-    struct reader *r = arg;
-
     workers_run(r->workers, score_piece, r, r->n_pieces);
     for (size_t i = 0; i < r->n_pieces; i++)
         if (r->rcs[i]) {
@@ -135,7 +180,7 @@ static int score(void *arg, struct err *err)
 }
 
 int speed_score(const struct speed_options *o, const struct shape *s,
-                struct figure *rate, struct err *err)
+                struct speed_answers *a, struct err *err)
 {
     struct reader r;
     int rc = reader_init(&r, o, s, err);
@@ -143,17 +188,15 @@ int speed_score(const struct speed_options *o, const struct shape *s,
     if (rc == 0)
         rc = workers_create(o->threads, &r.workers, err);
     if (rc == 0)
-        rc = speed_windows(o, score, &r, (double)(s->sequence * s->batch),
-                           rate, err);
+        rc = take_turns(o, &r, score, s->sequence * s->batch, a, err);
     reader_release(&r);
     return rc;
 }
 
 /* --- generation --------------------------------------------------------- */
 
-static int generate(void *arg, struct err *err)
+static int generate(struct reader *r, struct err *err)
 {
-    struct reader *r = arg;
     struct infer_completion completion;
     struct infer_sampling sampling;
     size_t got;
@@ -162,7 +205,7 @@ static int generate(void *arg, struct err *err)
     infer_sampling_default(&sampling);
     sampling.max_tokens = (int)r->shape->new_tokens;
     sampling.temperature = 0.0f;
-    rc = infer_complete(r->infer, r->segments->tokens, SHAPE_PROMPT_TOKENS,
+    rc = infer_complete(r->answers, r->segments->tokens, SHAPE_PROMPT_TOKENS,
                         &sampling, NULL, NULL, &completion, err);
     if (rc)
         return rc;
@@ -175,13 +218,13 @@ static int generate(void *arg, struct err *err)
 }
 
 int speed_generate(const struct speed_options *o, const struct shape *s,
-                   struct figure *rate, struct err *err)
+                   struct speed_answers *a, struct err *err)
 {
     struct reader r;
     int rc = reader_init(&r, o, s, err);
 
     if (rc == 0)
-        rc = speed_windows(o, generate, &r, (double)s->new_tokens, rate, err);
+        rc = take_turns(o, &r, generate, s->new_tokens, a, err);
     reader_release(&r);
     return rc;
 }

@@ -285,22 +285,42 @@ static void print_answers(const struct results *r)
     struct table t;
     bool any = false;
 
-    table_init(&t, "l:ANSWERING r:SCORED_TOKENS/S r:TIMES_TRAINING "
-                   "r:GENERATED_TOKENS/S");
+    table_init(&t, "l:ANSWERING r:SCORED_TOKENS/S r:TIMES_TRAINING r:INT8 "
+                   "r:GENERATED_TOKENS/S r:INT8");
     for (size_t i = 0; i < SHAPES_N; i++) {
         if (!results_done(r, PART_SCORE, i) &&
             !results_done(r, PART_GENERATE, i))
             continue;
         any = true;
         table_cell(&t, "%s", shape_comparison_name(i));
-        cell(&t, figure_median(&r->score[i]));
+        cell(&t, figure_median(&r->score[i].rate));
         cell(&t, results_score_ratio(r, i));
-        cell(&t, figure_median(&r->generate[i]));
+        cell(&t, figure_median(&r->score[i].int8_rate));
+        cell(&t, figure_median(&r->generate[i].rate));
+        cell(&t, figure_median(&r->generate[i].int8_rate));
     }
     if (any)
         finish(&t);
     else
         table_release(&t);
+}
+
+static void print_quantize(const struct results *r)
+{
+    const struct speed_quantize *q = &r->quantize;
+    struct table t;
+
+    if (!results_done(r, PART_QUANTIZE, PARTS_QUANTIZE))
+        return;
+    table_init(&t, "l:WHAT_INT8_COSTS r:LEARNED_TOKENS r:SCORED_BYTES "
+                   "r:BITS/BYTE r:INT8 r:LOSS");
+    table_cell(&t, "%s", shape_comparison_name(PARTS_QUANTIZE));
+    table_cell(&t, "%zu", q->trained_tokens);
+    table_cell(&t, "%zu", q->bytes);
+    table_cell(&t, "%.4f", q->bits_per_byte);
+    table_cell(&t, "%.4f", q->int8_bits_per_byte);
+    table_cell(&t, "%+.3f %%", results_int8_loss(r));
+    finish(&t);
 }
 
 static void print_disk(const struct results *r)
@@ -330,6 +350,7 @@ static void print_tables(const struct results *r)
     print_machine(r);
     print_trainings(r);
     print_answers(r);
+    print_quantize(r);
     print_disk(r);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * rollback, pin, unpin, promote: what a hand does to versions.
+ * rollback, pin, unpin, promote: what a hand does to versions. ranges: what
+ * rollbacks left out of the stream.
  */
 #include "config.h"
 
@@ -13,6 +14,7 @@
 #include "cli/client.h"
 #include "cli/commands.h"
 #include "cli/pick.h"
+#include "cli/table.h"
 
 /* The source's answer (10 s) and the writing of a version come before. */
 #define OPERATION_MS 120000
@@ -117,4 +119,73 @@ int cmd_unpin(const struct verb_args *args, struct err *err)
 int cmd_promote(const struct verb_args *args, struct err *err)
 {
     return on_version(args, "serves", err);
+}
+
+/* --- ranges ------------------------------------------------------------- */
+
+static void print_ranges(const json_t *list)
+{
+    struct table t;
+    const json_t *row;
+    size_t i;
+
+    table_init(&t, "r:ID l:KIND l:TOPIC r:PARTITION r:FIRST r:LAST l:SINCE "
+                   "l:RELEASED l:REASON");
+    json_array_foreach(list, i, row)
+    {
+        const char *kind = pick_text(row, "kind");
+        const char *topic = pick_text(row, "topic");
+        const char *reason = pick_text(row, "reason");
+
+        table_cell(&t, "%" PRId64, pick_integer(row, "id", 0));
+        table_cell(&t, "%s", kind ? kind : "");
+        table_cell(&t, "%s", topic ? topic : "");
+        table_cell(&t, "%" PRId64, pick_integer(row, "partition", 0));
+        table_cell(&t, "%" PRId64, pick_integer(row, "first_offset", 0));
+        table_cell(&t, "%" PRId64, pick_integer(row, "last_offset", 0));
+        table_time(&t, pick_time_ms(row, "time"));
+        if (pick_text(row, "released"))
+            table_time(&t, pick_time_ms(row, "released"));
+        else
+            table_cell(&t, "-");
+        table_cell(&t, "%s", reason ? reason : "");
+    }
+    table_print(&t, stdout);
+    table_release(&t);
+}
+
+static int release_range(const struct verb_args *args, struct err *err)
+{
+    int64_t range;
+    char *path, *otherwise;
+    int rc = verb_version(verb_value(args, "release"), &range, err);
+
+    if (rc)
+        return rc;
+    path = xasprintf("/v1/ranges/%" PRId64 "/release", range);
+    otherwise = xasprintf("range %" PRId64 " is released", range);
+    rc = carry_out(args, path, NULL, otherwise, err);
+    free(otherwise);
+    free(path);
+    return rc;
+}
+
+int cmd_ranges(const struct verb_args *args, struct err *err)
+{
+    struct client *c = NULL;
+    json_t *reply = NULL;
+    int rc;
+
+    if (verb_value(args, "release"))
+        return release_range(args, err);
+    rc = client_open(args, &c, err);
+    if (rc == 0)
+        rc = client_get(c, "/v1/ranges", &reply, err);
+    if (rc == 0 && verb_has(args, "json"))
+        pick_print(reply);
+    else if (rc == 0)
+        print_ranges(pick(reply, "ranges"));
+    json_decref(reply);
+    client_free(c);
+    return rc;
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * verify: the files of versions against their checksums, and the database
- * against itself; with --retrain, what was learned against its records. It only reads, so that it works beside a running daemon; a
- * version that retention removes meanwhile is not damage.
+ * against itself; with --retrain, what was learned against its records. It
+ * only reads, so that it works beside a running daemon; a version that
+ * retention removes meanwhile is not damage.
  */
 #include "config.h"
 
@@ -10,10 +11,12 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include <jansson.h>
 
+#include "base/xalloc.h"
 #include "cli/bar.h"
 #include "cli/commands.h"
 #include "cli/pick.h"
@@ -136,68 +139,62 @@ static int conclude(const struct report *r, const struct err *store,
     if (r->damaged)
         return err_set(err, ERR_CORRUPT,
                        "%" PRId64 " of %" PRId64
-                       " versions are damaged; the daemon serves the newest "
-                       "good one",
+                       " versions are damaged; the daemon goes on from the "
+                       "newest whole one",
                        r->damaged, r->checked);
     return 0;
 }
 
 /* --- learning it again -------------------------------------------------- */
 
-/* The newest version that was learned from another, when none is named. */
-static int choose_version(const struct verb_args *args, int64_t *version,
-                          struct err *err)
+/* The command line of mnemed; NULL ends it. To be freed, but not its words. */
+static char **make_argv(const struct verb_args *args, char *program,
+                        char *number)
 {
-    struct catalog_pointers pointers;
-    struct catalog *c = NULL;
-    int rc;
+    char **argv = xcalloc(8 + 2 * args->n_given, sizeof *argv);
+    size_t n = 0;
 
-    if (verb_has(args, "all"))
-        return err_set(err, ERR_INVALID, "--retrain takes one version");
-    if (args->n_words)
-        return verb_version(args->words[0], version, err);
-    rc = catalog_open(verb_data_dir(args), &c, err);
-    if (rc)
-        return rc;
-    rc = catalog_pointers(c, &pointers, err);
-    catalog_close(c);
-    *version = pointers.head;
-    if (rc == 0 && pointers.head == 0)
-        rc = err_set(err, ERR_NOTFOUND, "%s: no version yet",
-                     verb_data_dir(args));
-    return rc;
+    argv[n++] = program;
+    argv[n++] = (char *)"--retrain";
+    argv[n++] = number;
+    for (size_t i = 0; i < args->n_given; i++) {
+        const char *name = args->given[i].option->name;
+
+        if (strcmp(name, "set") && strcmp(name, "conf"))
+            continue;
+        argv[n++] = (char *)(strcmp(name, "set") ? "--conf" : "--set");
+        argv[n++] = (char *)args->given[i].value;
+    }
+    if (verb_has(args, "data-dir")) {
+        argv[n++] = (char *)"--data-dir";
+        argv[n++] = (char *)verb_data_dir(args);
+    }
+    if (verb_has(args, "json"))
+        argv[n++] = (char *)"--json";
+    return argv;
 }
 
 /* It takes a learner: mnemed has one. Returns only when that cannot be run. */
 static int retrain(const struct verb_args *args, struct err *err)
 {
-    const char *conf = verb_value(args, "conf");
-    char *program, *argv[9], number[24];
+    char *program, **argv, number[24] = "latest";
     int64_t version;
-    size_t n = 0;
-    int rc = choose_version(args, &version, err);
+    int rc = 0;
 
+    if (verb_has(args, "all"))
+        return err_set(err, ERR_INVALID, "--retrain takes one version");
+    if (args->n_words)
+        rc = verb_version(args->words[0], &version, err);
     if (rc)
         return rc;
-    snprintf(number, sizeof number, "%" PRId64, version);
+    if (args->n_words)
+        snprintf(number, sizeof number, "%" PRId64, version);
     program = program_mnemed();
-    argv[n++] = program;
-    argv[n++] = (char *)"--retrain";
-    argv[n++] = number;
-    if (verb_has(args, "data-dir")) {
-        argv[n++] = (char *)"--data-dir";
-        argv[n++] = (char *)verb_data_dir(args);
-    }
-    if (conf) {
-        argv[n++] = (char *)"-c";
-        argv[n++] = (char *)conf;
-    }
-    if (verb_has(args, "json"))
-        argv[n++] = (char *)"--json";
-    argv[n] = NULL;
+    argv = make_argv(args, program, number);
     fflush(NULL);
     execvp(program, argv);
     rc = err_set_errno(err, ERR_IO, errno, "%s", program);
+    free(argv);
     free(program);
     return rc;
 }

@@ -181,6 +181,73 @@ static void print_field(const char *name, const char *value)
     putchar('\n');
 }
 
+/* --- what the gate saw --------------------------------------------------- */
+
+static void gate_row(struct table *t, const char *what, const json_t *part)
+{
+    if (!json_is_object(part))
+        return;
+    table_cell(t, "%s", what);
+    table_cell(t, "%" PRId64, pick_integer(part, "chunks", 0));
+    table_real(t, pick_real(part, "serving"), 4);
+    table_real(t, pick_real(part, "candidate"), 4);
+    table_real(t, pick_real(part, "regression"), 4);
+    table_real(t, pick_real(part, "error"), 4);
+    table_real(t, pick_real(part, "limit"), 4);
+}
+
+static void print_gate_labels(const json_t *gate)
+{
+    const json_t *a = pick(gate, "accuracy");
+
+    if (!json_is_object(a))
+        return;
+    printf("\nlabels: %" PRId64 " lost, %" PRId64 " gained of %" PRId64
+           ", accuracy %.3f to %.3f, McNemar p %.3g\n",
+           pick_integer(a, "lost", 0), pick_integer(a, "gained", 0),
+           pick_integer(a, "labelled", 0), pick_real(a, "serving"),
+           pick_real(a, "candidate"), pick_real(a, "p"));
+}
+
+static void print_gate_shadow(const json_t *gate)
+{
+    const json_t *s = pick(gate, "shadow");
+
+    if (!json_is_object(s) || pick_integer(s, "records", 0) == 0)
+        return;
+    printf("\nshadow: on %" PRId64 " held-out segments that came after version "
+           "%" PRId64 " the loss is %+.1f %%;\nevidence (ln) that the older "
+           "one is better %.1f, 3 %% better %.1f, enough at %.1f\n",
+           pick_integer(s, "records", 0), pick_integer(gate, "against", 0),
+           100 * pick_real(s, "difference"), pick_real(s, "evidence_better"),
+           pick_real(s, "evidence_at_once"), pick_real(s, "enough"));
+}
+
+/* Its comparison, test by test; nothing when there was none. */
+static void print_gate(const json_t *v)
+{
+    const json_t *gate = pick(v, "gate"), *d;
+    struct table t;
+    size_t i;
+
+    if (pick_integer(gate, "against", 0) == 0)
+        return;
+    table_init(&t, "l:GATE r:SEGMENTS r:OLDER r:THIS r:CHANGE r:ERROR r:LIMIT");
+    json_array_foreach(pick(gate, "domains"), i, d)
+    {
+        const char *name = pick_text(d, "domain");
+
+        gate_row(&t, name ? name : "?", d);
+        gate_row(&t, "  there before", pick(d, "before"));
+    }
+    gate_row(&t, "newest", pick(gate, "recent"));
+    putchar('\n');
+    table_print(&t, stdout);
+    table_release(&t);
+    print_gate_labels(gate);
+    print_gate_shadow(gate);
+}
+
 static void print_version(const json_t *v)
 {
     struct table t;
@@ -197,11 +264,16 @@ static void print_version(const json_t *v)
     print_field("state", pick_text(v, "state"));
     print_field("gate", pick_text(v, "gate.verdict"));
     print_field("because", pick_text(v, "gate.reason"));
+    print_field("waits for", pick_text(v, "gate.waits_for"));
+    if (pick_integer(v, "gate.against", 0))
+        printf("compared     with version %" PRId64 "\n",
+               pick_integer(v, "gate.against", 0));
     printf("step         %" PRId64 "\n", pick_integer(v, "step", 0));
     printf("tokens seen  %" PRId64 "\n", pick_integer(v, "tokens_seen", 0));
     print_field("weights", pick_text(v, "weights_sha256"));
     print_offsets(v);
     print_holdout(v);
+    print_gate(v);
 }
 
 int cmd_show(const struct verb_args *args, struct err *err)

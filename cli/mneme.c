@@ -60,6 +60,11 @@ static const struct verb_option classify_options[] = {
     {NULL, 0, NULL, NULL},
 };
 
+static const struct verb_option ranges_options[] = {
+    {"release", 0, "ID", "skip this range no longer"},
+    {NULL, 0, NULL, NULL},
+};
+
 static const struct verb_option embed_options[] = {
     {"version", 0, "N", "ask version N (default: the serving one)"},
     {"lines", 0, NULL, "each line is a text of its own"},
@@ -88,6 +93,8 @@ static const struct verb_option verify_options[] = {
     {"conf", 'c', "FILE",
      "with --retrain: the daemon's configuration, for its source (default: as "
      "mnemed finds it)"},
+    {"set", 0, "KEY=VALUE",
+     "with --retrain: override one key of it; may be repeated"},
     {NULL, 0, NULL, NULL},
 };
 
@@ -103,8 +110,8 @@ static const struct verb_option demo_options[] = {
 static const struct verb_option bench_options[] = {
     {"only", 0, "LIST",
      "these parts, with commas: machine, tiny, small, medium, gpt2, "
-     "preset-nano to preset-large, replay, publish; train, score, generate, "
-     "presets; or as in the JSON, train.tiny"},
+     "preset-nano to preset-large, quantize, replay, publish; train, score, "
+     "generate, presets; or as in the JSON, train.tiny"},
     {"threads", 't', "N", "so many (default: one for each core)"},
     {"text", 0, "FILE", "learn from this text (default: licences and sources "
                         "of this machine)"},
@@ -160,6 +167,13 @@ static const struct verb verbs[] = {
     {"history", NULL, 0, 0, true,
      "Which version served from when to when, and why it changed.", NULL,
      NULL, cmd_history},
+    {"ranges", NULL, 0, 0, true,
+     "What rollbacks left out of the stream, and why.",
+     "skip: an operator's rollback --stream skip. quarantine: the daemon went "
+     "back by itself. skip_for_good: it did so again, after the range had been "
+     "released. A released range is learned when it is read again, after a "
+     "rollback to a version before it.\n",
+     ranges_options, cmd_ranges},
     {"generate", "[PROMPT]", 0, 1, true, "Go on from a text.",
      "The prompt comes from the argument or the standard input.\n",
      generate_options, cmd_generate},
@@ -216,10 +230,11 @@ static const struct verb verbs[] = {
      "How fast it learns and answers here, beside what this machine can do.",
      "Measures the machine (multiply-adds, matrix products, memory), whole "
      "steps of the learner on real text for four shapes that other programs "
-     "are measured with and for each preset, scoring and generation, replay "
+     "are measured with and for each preset, scoring and generation with "
+     "weights as they are and as int8, what int8 costs in loss, replay "
      "through SQLite, and a version of preset small on the disk of $TMPDIR. "
-     "Needs no daemon, and no other work on the machine while it runs: about "
-     "four minutes on two cores. A step is forward, backward, clipping, EWC "
+     "Needs no daemon, and no other work on the machine while it runs: four "
+     "to five minutes on two cores. A step is forward, backward, clipping, EWC "
      "and AdamW.\n"
      "Shapes (layers x dim, heads, vocabulary, sequences of 256 tokens): tiny "
      "4 x 128, 4, 256, 4; small 6 x 256, 8, 256, 4; medium 6 x 384, 6, 4096, "
@@ -236,9 +251,16 @@ static const struct verb verbs[] = {
      "parameters, step_tokens, flop_per_token, skipped_steps; shares of the "
      "threads' time, together 1: products, attention, norms, loss, optimizer, "
      "ewc, gradient_sum, rest.\n"
-     "score.X: tokens_per_second, ratio_to_training.\n"
+     "score.X: tokens_per_second, int8_tokens_per_second, "
+     "ratio_to_training.\n"
      "generate.X (one text at a time, one thread, the prompt's time included): "
-     "tokens_per_second, prompt_tokens, new_tokens.\n"
+     "tokens_per_second, int8_tokens_per_second, prompt_tokens, "
+     "new_tokens.\n"
+     "quantize: bits_per_byte_float and bits_per_byte_int8, of text that a "
+     "model of shape tiny, bytes as tokens, never learned from while it "
+     "learned from the rest; loss_percent, how much worse int8 is; shape, "
+     "trained_tokens, scored_chunks, scored_bytes. It learns less with "
+     "--seconds below 0.5.\n"
      "replay: rows_in_per_second, rows_out_per_second, capacity_rows, "
      "row_tokens.\n"
      "publish: seconds, stop_seconds, longest_stop_seconds.\n"

@@ -262,8 +262,8 @@ const struct conf_key conf_map[] = {
     {.name = "publish.gate.max_regression", .type = CONF_REAL,
      AT(publish.gate.max_regression), .fallback = "0.02", .min = 0, .max = 1,
      .is_reloadable = true,
-     .doc = "Relative rise of a domain's bits per byte that is accepted: 0.02 "
-            "is two per cent."},
+     .doc = "Relative rise of a domain's bits per byte, or fall of the "
+            "accuracy, that is accepted: 0.02 is two per cent."},
     {.name = "publish.gate.confidence", .type = CONF_REAL,
      AT(publish.gate.confidence), .fallback = "0.95", .min = 0.5,
      .max = 0.9999, .is_reloadable = true,
@@ -271,11 +271,13 @@ const struct conf_key conf_map[] = {
     {.name = "publish.gate.min_chunks", .type = CONF_INT,
      AT(publish.gate.min_chunks), .fallback = "30", .min = 2, .max = 1000000,
      .is_reloadable = true,
-     .doc = "Domains with fewer held-out segments are tested together."},
+     .doc = "Domains with fewer held-out segments are tested together, and "
+            "further tests need as many."},
     {.name = "publish.gate.max_tokens", .type = CONF_INT,
      AT(publish.gate.max_tokens), .fallback = "16384", .min = 256,
      .max = 1000000000, .is_reloadable = true,
-     .doc = "Held-out tokens that one decision scores."},
+     .doc = "Held-out tokens that one decision scores, and at most half as "
+            "many again of those that arrived last."},
     {.name = "publish.gate.protect", .type = CONF_STRINGS,
      AT(publish.gate.protect), .fallback = "[]", .is_reloadable = true,
      .doc = "Domains that may never exceed max_regression, whatever the "
@@ -283,8 +285,11 @@ const struct conf_key conf_map[] = {
 
     {.name = "publish.auto_rollback", .type = CONF_BOOL,
      AT(publish.auto_rollback), .fallback = "true", .is_reloadable = true,
-     .doc = "When a weight is not finite: go back to the newest version by "
-            "itself, and skip the records since then. false: stop."},
+     .doc = "Go back by itself to the last good version, and skip the records "
+            "since then, when that version is better on the same new records, "
+            "or a weight is not finite; at most three times an hour, then "
+            "learning holds. false: never, and stop when a weight is not "
+            "finite."},
 
     SECTION("publish.keep", "Versions that stay, beside those that are pinned "
                             "or serving."),

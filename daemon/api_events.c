@@ -12,8 +12,10 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/timing.h"
+#include "base/utf8.h"
 #include "base/xalloc.h"
 #include "daemon/http_stream.h"
 
@@ -27,6 +29,12 @@ struct watcher {
 static json_t *number(double x)
 {
     return isfinite(x) ? json_real(x) : json_null();
+}
+
+/* A reason may have been cut inside a character. */
+static json_t *text(const char *s)
+{
+    return json_stringn(s, utf8_whole(s, strlen(s)));
 }
 
 /* Takes more over: its fields come after the event's name and time. */
@@ -58,11 +66,23 @@ static bool tell_versions(struct http_stream *s, const char *event,
                           const struct status *now)
 {
     return tell(s, event,
-                json_pack("{s:I, s:I, s:s, s:s}", "head_version",
+                json_pack("{s:I, s:I, s:s, s:o, s:o}", "head_version",
                           (json_int_t)now->head_version, "serving_version",
                           (json_int_t)now->serving_version, "verdict",
                           now->publish.last_verdict, "reason",
-                          now->publish.last_reason));
+                          text(now->publish.last_reason), "waits_for",
+                          text(now->publish.waits_for)));
+}
+
+static bool tell_rollback(struct http_stream *s, const struct status *now,
+                          bool automatic)
+{
+    return tell(s, "rollback",
+                json_pack("{s:I, s:I, s:b, s:o}", "head_version",
+                          (json_int_t)now->head_version, "serving_version",
+                          (json_int_t)now->serving_version, "automatic",
+                          automatic, "reason",
+                          text(now->publish.last_rollback)));
 }
 
 static int64_t verdicts(const struct status_publish *p)
@@ -84,7 +104,7 @@ static bool tell_changes(struct http_stream *s, const struct status *was,
     if (verdicts(p) != verdicts(q))
         deaf |= tell_versions(s, "gate", now);
     if (p->rollbacks != q->rollbacks)
-        deaf |= tell_versions(s, "rollback", now);
+        deaf |= tell_rollback(s, now, p->automatic != q->automatic);
     if (now->serving_version != was->serving_version)
         deaf |= tell_versions(s, "serving", now);
     if (now->ewc.consolidations != was->ewc.consolidations)

@@ -114,6 +114,37 @@ void api_history(struct http_request *rq)
     http_answer(rq, 200, json_pack("{s:o}", "history", list));
 }
 
+static json_t *range_json(const struct catalog_skip *r)
+{
+    return json_pack("{s:I, s:s?, s:s?, s:i, s:I, s:I, s:I, s:s?, s:o, s:o}",
+                     "id", (json_int_t)r->id, "kind", r->kind, "topic",
+                     r->topic, "partition", (int)r->partition,
+                     "first_offset", (json_int_t)r->range.first_offset,
+                     "last_offset", (json_int_t)r->range.last_offset,
+                     "version", (json_int_t)r->version, "reason", r->reason,
+                     "time", time_or_null(r->time_ms), "released",
+                     time_or_null(r->released_ms));
+}
+
+/* What rollbacks left out of the stream. */
+void api_ranges(struct http_request *rq)
+{
+    struct catalog_skip *rows = NULL;
+    struct err err = ERR_INIT;
+    size_t n = 0;
+    json_t *list;
+
+    if (catalog_ranges(rq->context->catalog, &rows, &n, &err) != 0) {
+        http_fail_err(rq, &err);
+        return;
+    }
+    list = json_array();
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(list, range_json(&rows[i]));
+    catalog_ranges_free(rows, n);
+    http_answer(rq, 200, json_pack("{s:o}", "ranges", list));
+}
+
 /* --- asking for something ----------------------------------------------- */
 
 static void answer_operation(struct http_request *rq, int status,
@@ -254,6 +285,20 @@ void api_pin(struct http_request *rq)
 void api_unpin(struct http_request *rq)
 {
     on_version(rq, CONTROL_UNPIN);
+}
+
+/* POST /v1/ranges/{id}/release */
+void api_release(struct http_request *rq)
+{
+    const char *reason = "";
+    int64_t range;
+
+    if (!http_get_string(rq, "reason", &reason))
+        return;
+    if (!http_parse_number(rq->argument, &range))
+        http_fail(rq, 404, "not_found", NULL, "no range %s", rq->argument);
+    else
+        operate(rq, CONTROL_RELEASE, range, reason, OPERATION_WAIT_MS, 200);
 }
 
 void api_promote(struct http_request *rq)

@@ -34,7 +34,7 @@ const char *control_kind_name(enum control_kind kind)
 {
     static const char *const names[] = {
         "rollback_rewind", "rollback_skip", "rollback_keep", "pin",
-        "unpin",           "promote",       "promote_latest"};
+        "unpin",           "promote",       "promote_latest", "release"};
 
     return names[kind];
 }

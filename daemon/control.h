@@ -28,7 +28,8 @@ enum control_kind {
     CONTROL_PIN,
     CONTROL_UNPIN,
     CONTROL_PROMOTE,       /* serve exactly this version */
-    CONTROL_PROMOTE_LATEST /* follow the newest that passed again */
+    CONTROL_PROMOTE_LATEST, /* follow the newest that passed again */
+    CONTROL_RELEASE /* a skipped range; its id is in `version` */
 };
 
 enum control_state {

@@ -107,6 +107,15 @@ static double incomplete_beta(double x, double a, double b)
     return 1 - front * beta_fraction(1 - x, b, a) / b;
 }
 
+double gate_coin_tail(int64_t k, int64_t n)
+{
+    /* A binomial tail is a beta function (Abramowitz, Stegun 1964, 26.5.24). */
+    if (k <= 0)
+        return 1;
+    return k > n ? 0
+                 : incomplete_beta(0.5, (double)k, (double)(n - k + 1));
+}
+
 double gate_student_tail(double t, double n)
 {
     double both = incomplete_beta(n / (n + t * t), n / 2, 0.5);
@@ -117,74 +126,115 @@ double gate_student_tail(double t, double n)
 /* --- one test ----------------------------------------------------------- */
 
 /* How likely the data would be if the regression were at its limit: small p
- * speaks for "below" or for "above". A test is a domain, or the pool of the
- * small ones. */
-static double p_of(const struct gate_domain *d, double distance)
+ * speaks for "below" or for "above". */
+static double p_of(double distance, double error, int64_t chunks)
 {
-    if (d->error <= 0)
+    if (error <= 0)
         return distance > 0 ? 0 : 1;
-    return gate_student_tail(distance / d->error, (double)d->chunks - 1);
+    return gate_student_tail(distance / error, (double)chunks - 1);
 }
 
 static double p_below(const struct gate_domain *d)
 {
-    return p_of(d, d->limit - d->regression);
+    return p_of(d->limit - d->regression, d->error, d->chunks);
 }
 
-static double p_above(const struct gate_domain *d)
+static double p_above(double regression, double limit, double error,
+                      int64_t chunks)
 {
-    return p_of(d, d->regression - d->limit);
+    return chunks < GATE_FEWEST_CHUNKS
+               ? 1
+               : p_of(regression - limit, error, chunks);
 }
 
-/* Ratio estimate over the chunks that `in` selects. */
+/* Ratio estimate over the chunks marked in `use`; bits of the older one and of
+ * the candidate out. */
 static void estimate(const struct gate_chunk *chunks, size_t n,
-                     const bool *in, struct gate_domain *d)
+                     const bool *use, struct gate_part *part, double bits[2])
 {
-    double bits = 0, squares = 0, serving = 0, candidate = 0;
+    double squares = 0;
 
-    d->chunks = 0;
-    d->bytes = 0;
+    *part = (struct gate_part){0};
+    bits[0] = bits[1] = 0;
     for (size_t i = 0; i < n; i++) {
-        if (!in[chunks[i].domain])
+        if (!use[i])
             continue;
-        d->chunks++;
-        d->bytes += chunks[i].bytes;
-        serving += chunks[i].serving_nats / LN2;
-        candidate += chunks[i].candidate_nats / LN2;
+        part->chunks++;
+        part->bytes += chunks[i].bytes;
+        bits[0] += chunks[i].serving_nats / LN2;
+        bits[1] += chunks[i].candidate_nats / LN2;
     }
-    bits = candidate - serving;
-    d->regression = d->bytes > 0 ? bits / d->bytes : NAN;
-    d->serving = d->bytes > 0 ? serving / d->bytes : NAN;
-    d->candidate = d->bytes > 0 ? candidate / d->bytes : NAN;
+    part->regression =
+        part->bytes > 0 ? (bits[1] - bits[0]) / part->bytes : NAN;
     for (size_t i = 0; i < n; i++) {
         double r;
 
-        if (!in[chunks[i].domain])
+        if (!use[i])
             continue;
         r = (chunks[i].candidate_nats - chunks[i].serving_nats) / LN2 -
-            d->regression * chunks[i].bytes;
+            part->regression * chunks[i].bytes;
         squares += r * r;
     }
-    d->error = d->chunks > 1 ? sqrt(squares * (double)d->chunks /
-                                    (double)(d->chunks - 1)) /
-                                   d->bytes
-                             : INFINITY;
+    part->error = part->chunks > 1
+                      ? sqrt(squares * (double)part->chunks /
+                             (double)(part->chunks - 1)) /
+                            part->bytes
+                      : INFINITY;
+}
+
+/* Everything about one domain, or a pool of them: in[] says which. */
+static void estimate_domain(const struct gate_options *o,
+                            const struct gate_chunk *chunks, size_t n,
+                            const bool *in, struct gate_domain *d)
+{
+    bool *use = xcalloc(n + 1, sizeof *use);
+    struct gate_part all;
+    double bits[2];
+
+    for (size_t i = 0; i < n; i++)
+        use[i] = in[chunks[i].domain] && !chunks[i].only_recent;
+    estimate(chunks, n, use, &all, bits);
+    d->chunks = all.chunks;
+    d->bytes = all.bytes;
+    d->regression = all.regression;
+    d->error = all.error;
+    d->serving = all.bytes > 0 ? bits[0] / all.bytes : NAN;
+    d->candidate = all.bytes > 0 ? bits[1] / all.bytes : NAN;
+    d->limit = o->max_regression * d->serving;
+    for (size_t i = 0; i < n; i++)
+        use[i] = use[i] && chunks[i].before;
+    estimate(chunks, n, use, &d->before, bits);
+    d->before.limit = o->max_regression * bits[0] / d->before.bytes;
+    free(use);
 }
 
 static void estimate_domains(const struct gate_options *o,
                              const struct gate_chunk *chunks, size_t n,
                              struct gate_domain *domains, size_t n_domains)
 {
-    bool *in = xcalloc(n_domains, sizeof *in);
+    bool *in = xcalloc(n_domains + 1, sizeof *in);
 
     for (size_t d = 0; d < n_domains; d++) {
         in[d] = true;
-        estimate(chunks, n, in, &domains[d]);
+        estimate_domain(o, chunks, n, in, &domains[d]);
         in[d] = false;
-        domains[d].limit = o->max_regression * domains[d].serving;
         domains[d].pooled = domains[d].chunks < o->min_chunks;
     }
     free(in);
+}
+
+static void estimate_recent(const struct gate_options *o,
+                            const struct gate_chunk *chunks, size_t n,
+                            struct gate_part *recent)
+{
+    bool *use = xcalloc(n + 1, sizeof *use);
+    double bits[2];
+
+    for (size_t i = 0; i < n; i++)
+        use[i] = chunks[i].recent;
+    estimate(chunks, n, use, recent, bits);
+    recent->limit = o->max_regression * bits[0] / recent->bytes;
+    free(use);
 }
 
 /* Domains large enough alone, then the pool of the others. Returns how many
@@ -194,7 +244,7 @@ static size_t make_tests(const struct gate_options *o,
                          const struct gate_domain *domains, size_t n_domains,
                          struct gate_domain *tests)
 {
-    bool *in = xcalloc(n_domains, sizeof *in);
+    bool *in = xcalloc(n_domains + 1, sizeof *in);
     struct gate_domain pool = {.name = ""};
     size_t n_tests = 0, n_pooled = 0;
 
@@ -207,13 +257,54 @@ static size_t make_tests(const struct gate_options *o,
         pool.is_protected |= domains[d].is_protected;
         pool.name = n_pooled++ ? "small domains together" : domains[d].name;
     }
-    estimate(chunks, n, in, &pool);
-    pool.limit = o->max_regression * pool.serving;
+    estimate_domain(o, chunks, n, in, &pool);
     if (pool.chunks >= GATE_FEWEST_CHUNKS)
         tests[n_tests++] = pool;
     free(in);
     return n_tests;
 }
+
+/* --- labels ------------------------------------------------------------- */
+
+static void count_labels(const struct gate_options *o,
+                         const struct gate_chunk *chunks, size_t n,
+                         bool only_before, struct gate_accuracy *a)
+{
+    double serving = 0, candidate = 0;
+
+    *a = (struct gate_accuracy){0};
+    for (size_t i = 0; i < n; i++) {
+        const struct gate_chunk *c = &chunks[i];
+
+        if (!c->labelled || c->only_recent || (only_before && !c->before))
+            continue;
+        a->labelled++;
+        serving += c->serving_right;
+        candidate += c->candidate_right;
+        a->lost += c->serving_right && !c->candidate_right;
+        a->gained += !c->serving_right && c->candidate_right;
+    }
+    a->serving = a->labelled ? serving / (double)a->labelled : NAN;
+    a->candidate = a->labelled ? candidate / (double)a->labelled : NAN;
+    a->limit = o->max_regression * a->serving;
+    a->p = gate_coin_tail(a->lost, a->lost + a->gained);
+}
+
+static void look_at_labels(const struct gate_options *o,
+                           const struct gate_chunk *chunks, size_t n,
+                           struct gate_accuracy *a)
+{
+    count_labels(o, chunks, n, true, a);
+    if (a->labelled < o->min_chunks)
+        count_labels(o, chunks, n, false, a);
+}
+
+static bool accuracy_is_down(const struct gate_accuracy *a)
+{
+    return a->labelled > 0 && a->serving - a->candidate > a->limit;
+}
+
+/* --- all tests together ------------------------------------------------- */
 
 static int by_value(const void *a, const void *b)
 {
@@ -222,58 +313,162 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Holm: are all (of those that must be) shown to be below the limit; is any
- * shown to be above it? */
-static enum gate_verdict holm(const struct gate_domain *tests, size_t n,
-                              bool only_protected, double alpha)
+/* Holm: is every one of the domains (of those that are protected) shown to be
+ * below its limit? */
+static bool all_below(const struct gate_domain *tests, size_t n,
+                      bool only_protected, double alpha)
 {
-    double *below = xcalloc(n + 1, sizeof *below);
-    double *above = xcalloc(n + 1, sizeof *above);
-    enum gate_verdict verdict = GATE_PASS;
+    double *p = xcalloc(n + 1, sizeof *p);
+    bool below = true;
     size_t m = 0;
 
-    for (size_t i = 0; i < n; i++) {
-        if (only_protected && !tests[i].is_protected)
-            continue;
-        below[m] = p_below(&tests[i]);
-        above[m++] = p_above(&tests[i]);
-    }
-    qsort(below, m, sizeof *below, by_value);
-    qsort(above, m, sizeof *above, by_value);
+    for (size_t i = 0; i < n; i++)
+        if (!only_protected || tests[i].is_protected)
+            p[m++] = p_below(&tests[i]);
+    qsort(p, m, sizeof *p, by_value);
     for (size_t k = 0; k < m; k++)
-        if (below[k] > alpha / (double)(m - k))
-            verdict = GATE_INCONCLUSIVE;
-    if (m && above[0] <= alpha / (double)m)
-        verdict = GATE_FAIL;
-    free(below);
-    free(above);
-    return verdict;
+        below &= p[k] <= alpha / (double)(m - k);
+    free(p);
+    return below;
 }
 
-/* The mean over domains, weighted by what the stream brings. */
+/* Few segments from before say nothing that all of them do not. */
+static bool is_above(const struct gate_options *o, const struct gate_domain *t,
+                     double level)
+{
+    const struct gate_part *b = &t->before;
+
+    return p_above(t->regression, t->limit, t->error, t->chunks) <= level ||
+           (b->chunks >= o->min_chunks &&
+            p_above(b->regression, b->limit, b->error, b->chunks) <= level);
+}
+
+/* Is one shown to be above its limit? The first step of Holm's procedure
+ * decides that. */
+static bool any_above(const struct gate_options *o,
+                      const struct gate_domain *tests, size_t n,
+                      struct gate_decision *d, double alpha)
+{
+    const struct gate_part *r = &d->recent;
+    double level = alpha / (double)(2 * n + 2);
+    bool above = false;
+
+    for (size_t i = 0; i < n; i++) {
+        if (!is_above(o, &tests[i], level))
+            continue;
+        above = true;
+        d->protected_failed |= tests[i].is_protected;
+    }
+    above |= r->chunks >= o->min_chunks &&
+             p_above(r->regression, r->limit, r->error, r->chunks) <= level;
+    return above || (accuracy_is_down(&d->accuracy) &&
+                     d->accuracy.p <= level);
+}
+
+static bool lies_above(const struct gate_options *o, const struct gate_part *p)
+{
+    return p->chunks >= o->min_chunks && p->regression > p->limit;
+}
+
+/* Not shown, but what there is to see is above a limit. */
+static bool any_held_up(const struct gate_options *o,
+                        const struct gate_domain *tests, size_t n,
+                        const struct gate_decision *d)
+{
+    for (size_t i = 0; i < n; i++)
+        if (lies_above(o, &tests[i].before))
+            return true;
+    return lies_above(o, &d->recent) || accuracy_is_down(&d->accuracy);
+}
+
+/* The regression of a domain that counts in the mean: what was there before,
+ * where that is enough to speak. */
+static void counts_as(const struct gate_options *o,
+                      const struct gate_domain *d, bool before,
+                      struct gate_part *part)
+{
+    *part = d->before;
+    if (!before || d->before.chunks < o->min_chunks)
+        *part = (struct gate_part){d->chunks, d->bytes, d->regression,
+                                   d->error, d->limit};
+}
+
+/* The mean over domains, weighted by what the stream brings, and its bound. */
 static void weigh(const struct gate_options *o,
-                  const struct gate_domain *domains, size_t n,
-                  struct gate_decision *decision)
+                  const struct gate_domain *domains, size_t n, bool before,
+                  double *mean_out, double *bound_out)
 {
     double total = 0, mean = 0, variance = 0;
 
     for (size_t d = 0; d < n; d++)
-        if (domains[d].chunks > 1)
+        if (domains[d].chunks > 1 && domains[d].bytes > 0)
             total += domains[d].traffic;
     for (size_t d = 0; d < n && total > 0; d++) {
         double w = domains[d].traffic / total;
+        struct gate_part part;
 
-        if (domains[d].chunks < 2)
+        if (domains[d].chunks < 2 || !(domains[d].bytes > 0))
             continue;
-        mean += w * domains[d].regression;
-        variance += w * w * domains[d].error * domains[d].error;
+        counts_as(o, &domains[d], before, &part);
+        mean += w * part.regression;
+        variance += w * w * part.error * part.error;
     }
-    decision->mean_regression = total > 0 ? mean : NAN;
-    decision->mean_bound =
-        total > 0 ? mean + gate_normal_quantile(o->confidence) *
-                               sqrt(variance)
-                  : NAN;
+    *mean_out = total > 0 ? mean : NAN;
+    *bound_out = total > 0 ? mean + gate_normal_quantile(o->confidence) *
+                                        sqrt(variance)
+                           : NAN;
 }
+
+/* The mean over what was there before, domains that are new left out. */
+static double weigh_old(const struct gate_domain *domains, size_t n)
+{
+    double total = 0, sum = 0;
+
+    for (size_t d = 0; d < n; d++) {
+        if (!(domains[d].before.bytes > 0))
+            continue;
+        total += domains[d].traffic;
+        sum += domains[d].traffic * domains[d].before.regression;
+    }
+    return total > 0 ? sum / total : NAN;
+}
+
+static double recent_bound(const struct gate_options *o,
+                           const struct gate_part *r, double sign)
+{
+    return r->regression +
+           sign * gate_normal_quantile(o->confidence) * r->error;
+}
+
+/* The mean improves: may that outweigh what is not shown? */
+static bool may_waive(const struct gate_options *o,
+                      const struct gate_domain *tests, size_t n,
+                      const struct gate_decision *d)
+{
+    if (!(d->mean_bound < 0) || any_held_up(o, tests, n, d) ||
+        d->verdict == GATE_FAIL)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (tests[i].regression > tests[i].limit)
+            return false;
+    return true;
+}
+
+/* Refused for long, and the stream is better served by the candidate. */
+static bool may_give_in(const struct gate_options *o,
+                        const struct gate_domain *domains, size_t n,
+                        const struct gate_decision *d)
+{
+    double mean, bound;
+
+    if (o->patience == GATE_PATIENT || accuracy_is_down(&d->accuracy))
+        return false;
+    weigh(o, domains, n, o->patience == GATE_IMPATIENT, &mean, &bound);
+    return bound < 0 && (d->recent.chunks < GATE_FEWEST_CHUNKS ||
+                         recent_bound(o, &d->recent, 1) < 0);
+}
+
+/* --- in words ----------------------------------------------------------- */
 
 /* The test that is farthest above its limit, for the reason. */
 static const struct gate_domain *worst(const struct gate_domain *tests,
@@ -287,98 +482,223 @@ static const struct gate_domain *worst(const struct gate_domain *tests,
     return w;
 }
 
-static void explain(const struct gate_domain *tests, size_t n,
-                    struct gate_decision *decision)
+/* How far a part is beyond its limit, in units of it. */
+static double excess(const struct gate_part *p)
 {
-    const struct gate_domain *w;
-    char *out = decision->reason;
-    size_t size = sizeof decision->reason;
+    return p->chunks >= GATE_FEWEST_CHUNKS && p->limit > 0
+               ? p->regression / p->limit
+               : -INFINITY;
+}
 
-    if (n == 0) {
+static void explain_part(const char *what, const char *name,
+                         const struct gate_part *p, char *out, size_t size)
+{
+    snprintf(out, size, "%s%s: %+.4f bits per byte, limit %+.4f, %lld segments",
+             name, what, p->regression, p->limit, (long long)p->chunks);
+}
+
+static void explain_accuracy(const struct gate_accuracy *a, char *out,
+                             size_t size)
+{
+    snprintf(out, size,
+             "accuracy from %.3f to %.3f: %lld labels lost, %lld gained, of "
+             "%lld",
+             a->serving, a->candidate, (long long)a->lost,
+             (long long)a->gained, (long long)a->labelled);
+}
+
+static void explain_domain(const struct gate_domain *w, char *out, size_t size)
+{
+    snprintf(out, size,
+             "%s: %+.4f bits per byte (from %.4f to %.4f), limit %+.4f, %lld "
+             "segments",
+             w->name, w->regression, w->serving, w->candidate, w->limit,
+             (long long)w->chunks);
+}
+
+/* The reason is whatever is farthest beyond its limit; when nothing is, the
+ * domain that comes nearest to it. */
+static void explain(const struct gate_options *o,
+                    const struct gate_domain *tests, size_t n,
+                    struct gate_decision *d)
+{
+    const struct gate_domain *w = n ? worst(tests, n) : NULL;
+    const struct gate_domain *old = NULL;
+    char *out = d->reason;
+    size_t size = sizeof d->reason;
+    double most = w && w->limit > 0 ? fmax(1, w->regression / w->limit) : 1;
+
+    for (size_t i = 0; i < n; i++) {
+        if (excess(&tests[i].before) <= most)
+            continue;
+        old = &tests[i];
+        most = excess(&old->before);
+    }
+    if (d->waived)
+        snprintf(out, size,
+                 "%sthe mean over domains improves by %.4f bits per byte; %s "
+                 "moves by %+.4f",
+                 o->patience ? "refused for long, and " : "",
+                 -d->mean_regression, w->name, w->regression);
+    else if (d->verdict != GATE_PASS && accuracy_is_down(&d->accuracy))
+        explain_accuracy(&d->accuracy, out, size);
+    else if (d->verdict != GATE_PASS && excess(&d->recent) > most)
+        explain_part("", "the newest segments", &d->recent, out, size);
+    else if (old)
+        explain_part(", what was there before", old->name, &old->before, out,
+                     size);
+    else if (w)
+        explain_domain(w, out, size);
+    else if (d->accuracy.labelled >= GATE_FEWEST_CHUNKS)
+        explain_accuracy(&d->accuracy, out, size);
+    else
         snprintf(out, size, "too few held-out segments yet (fewer than %d)",
                  GATE_FEWEST_CHUNKS);
-        return;
-    }
-    w = worst(tests, n);
-    if (decision->waived)
+}
+
+/* As many segments as would show it, if all went on as it is: the standard
+ * error falls with the root of their number. */
+static void say_what_it_waits_for(const struct gate_options *o,
+                  const struct gate_domain *tests, size_t n,
+                  struct gate_decision *d)
+{
+    const struct gate_domain *w = n ? worst(tests, n) : NULL;
+    char *out = d->waits_for;
+    size_t size = sizeof d->waits_for;
+    double level = 1 - (1 - o->confidence) / (double)(n ? n : 1);
+
+    if (n == 0 && d->accuracy.labelled < GATE_FEWEST_CHUNKS) {
+        snprintf(out, size, "%d held-out segments", GATE_FEWEST_CHUNKS);
+    } else if (!w || any_held_up(o, tests, n, d) ||
+               w->regression >= w->limit) {
+        snprintf(out, size, "a version that is not worse: %.160s", d->reason);
+    } else {
+        double need = gate_normal_quantile(level) * w->error /
+                      (w->limit - w->regression);
+        double chunks = (double)w->chunks * need * need;
+
         snprintf(out, size,
-                 "the mean over domains improves by %.4f bits per byte; %s "
-                 "moves by %+.4f",
-                 -decision->mean_regression, w->name, w->regression);
-    else
-        snprintf(out, size,
-                 "%s: %+.4f bits per byte (from %.4f to %.4f), limit %+.4f, "
-                 "%lld segments",
-                 w->name, w->regression, w->serving, w->candidate, w->limit,
+                 "more held-out segments of %s (about %.0f, there are %lld), "
+                 "or a clearer improvement",
+                 w->name, fmax(chunks, (double)w->chunks + 1),
                  (long long)w->chunks);
+    }
+}
+
+/* --- the decision ------------------------------------------------------- */
+
+static enum gate_verdict decide(const struct gate_options *o,
+                                const struct gate_domain *tests, size_t n,
+                                struct gate_decision *d)
+{
+    double alpha = 1 - o->confidence;
+    const struct gate_part *r = &d->recent;
+
+    d->recent_worse =
+        r->chunks >= o->min_chunks &&
+        p_above(r->regression, 0, r->error, r->chunks) <= alpha;
+    if (any_above(o, tests, n, d, alpha * GATE_FAIL_LEVEL))
+        return GATE_FAIL;
+    if (n == 0 && d->accuracy.labelled < GATE_FEWEST_CHUNKS)
+        return GATE_INCONCLUSIVE;
+    return all_below(tests, n, false, alpha) && !any_held_up(o, tests, n, d)
+               ? GATE_PASS
+               : GATE_INCONCLUSIVE;
 }
 
 void gate_decide(const struct gate_options *options,
                  const struct gate_chunk *chunks, size_t n_chunks,
                  struct gate_domain *domains, size_t n_domains,
-                 struct gate_decision *decision)
+                 struct gate_decision *d)
 {
     struct gate_domain *tests = xcalloc(n_domains + 1, sizeof *tests);
     double alpha = 1 - options->confidence;
-    size_t n_tests;
+    size_t n;
 
-    memset(decision, 0, sizeof *decision);
+    memset(d, 0, sizeof *d);
     estimate_domains(options, chunks, n_chunks, domains, n_domains);
-    n_tests = make_tests(options, chunks, n_chunks, domains, n_domains, tests);
-    weigh(options, domains, n_domains, decision);
-    decision->verdict = n_tests ? holm(tests, n_tests, false, alpha)
-                                : GATE_INCONCLUSIVE;
-    if (n_tests && decision->verdict != GATE_PASS &&
+    estimate_recent(options, chunks, n_chunks, &d->recent);
+    look_at_labels(options, chunks, n_chunks, &d->accuracy);
+    n = make_tests(options, chunks, n_chunks, domains, n_domains, tests);
+    for (size_t i = 0; i < n;) /* preset linear has no loss */
+        if (tests[i].bytes > 0)
+            i++;
+        else
+            tests[i] = tests[--n];
+    weigh(options, domains, n_domains, true, &d->mean_regression,
+          &d->mean_bound);
+    d->old_regression = weigh_old(domains, n_domains);
+    d->verdict = decide(options, tests, n, d);
+    if (n && d->verdict != GATE_PASS &&
         n_chunks >= (size_t)options->min_chunks &&
-        decision->mean_bound < 0 &&
-        holm(tests, n_tests, true, alpha) == GATE_PASS) {
-        decision->verdict = GATE_PASS;
-        decision->waived = true;
-    }
-    explain(tests, n_tests, decision);
+        all_below(tests, n, true, alpha) && !d->protected_failed)
+        d->waived = may_waive(options, tests, n, d) ||
+                    may_give_in(options, domains, n_domains, d);
+    if (d->waived)
+        d->verdict = GATE_PASS;
+    explain(options, tests, n, d);
+    if (d->verdict == GATE_INCONCLUSIVE)
+        say_what_it_waits_for(options, tests, n, d);
     free(tests);
 }
+
+/* --- as JSON ------------------------------------------------------------ */
 
 static json_t *number(double x)
 {
     return isfinite(x) ? json_real(x) : json_null();
 }
 
-void gate_to_json(const struct gate_options *options,
-                  const struct gate_domain *domains, size_t n_domains,
-                  const struct gate_decision *decision, int64_t against,
-                  struct buf *out)
+static json_t *part_json(const struct gate_part *p)
+{
+    if (p->chunks == 0)
+        return json_null();
+    return json_pack("{s:I, s:o, s:o, s:o}", "chunks", (json_int_t)p->chunks,
+                     "regression", number(p->regression), "error",
+                     number(p->error), "limit", number(p->limit));
+}
+
+static json_t *accuracy_json(const struct gate_accuracy *a)
+{
+    if (a->labelled == 0)
+        return json_null();
+    return json_pack("{s:I, s:I, s:I, s:o, s:o, s:o, s:o}", "labelled",
+                     (json_int_t)a->labelled, "lost", (json_int_t)a->lost,
+                     "gained", (json_int_t)a->gained, "serving",
+                     number(a->serving), "candidate", number(a->candidate),
+                     "limit", number(a->limit), "p", number(a->p));
+}
+
+static json_t *domain_json(const struct gate_domain *g)
+{
+    return json_pack("{s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:b, s:b, s:o}",
+                     "domain", g->name, "chunks", (json_int_t)g->chunks,
+                     "serving", number(g->serving), "candidate",
+                     number(g->candidate), "regression",
+                     number(g->regression), "error", number(g->error),
+                     "limit", number(g->limit), "protected", g->is_protected,
+                     "pooled", g->pooled, "before", part_json(&g->before));
+}
+
+json_t *gate_to_json(const struct gate_options *options,
+                     const struct gate_domain *domains, size_t n_domains,
+                     const struct gate_decision *d, int64_t against)
 {
     json_t *list = json_array();
-    json_t *root;
-    char *text;
 
-    for (size_t d = 0; d < n_domains; d++) {
-        const struct gate_domain *g = &domains[d];
-
-        if (g->chunks == 0)
-            continue;
-        json_array_append_new(
-            list,
-            json_pack("{s:s, s:I, s:o, s:o, s:o, s:o, s:o, s:b, s:b}",
-                      "domain", g->name, "chunks", (json_int_t)g->chunks,
-                      "serving", number(g->serving), "candidate",
-                      number(g->candidate), "regression",
-                      number(g->regression), "error", number(g->error),
-                      "limit", number(g->limit), "protected", g->is_protected,
-                      "pooled", g->pooled));
-    }
-    root = json_pack("{s:s, s:s, s:I, s:f, s:f, s:o, s:o, s:b, s:o}",
-                     "verdict", gate_verdict_name(decision->verdict),
-                     "reason", decision->reason, "against",
-                     (json_int_t)against, "max_regression",
-                     options->max_regression, "confidence",
-                     options->confidence, "mean_regression",
-                     number(decision->mean_regression), "mean_bound",
-                     number(decision->mean_bound), "waived",
-                     decision->waived, "domains", list);
-    text = json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(8));
-    buf_adds(out, text);
-    free(text);
-    json_decref(root);
+    for (size_t i = 0; i < n_domains; i++)
+        if (domains[i].chunks)
+            json_array_append_new(list, domain_json(&domains[i]));
+    return json_pack(
+        "{s:s, s:s, s:o, s:I, s:f, s:f, s:o, s:o, s:o, s:b, s:i, s:o, s:o, "
+        "s:o}",
+        "verdict", gate_verdict_name(d->verdict), "reason", d->reason,
+        "waits_for", d->waits_for[0] ? json_string(d->waits_for) : json_null(),
+        "against", (json_int_t)against, "max_regression",
+        options->max_regression, "confidence", options->confidence,
+        "mean_regression", number(d->mean_regression), "mean_bound",
+        number(d->mean_bound), "old_regression", number(d->old_regression),
+        "waived", d->waived, "patience", (int)options->patience, "recent",
+        part_json(&d->recent), "accuracy", accuracy_json(&d->accuracy),
+        "domains", list);
 }

@@ -2,22 +2,47 @@
 /*
  * gate.h - is a candidate version fit to serve? Paired statistics, no I/O.
  *
- * Both versions score the same holdout segments. By domain, with d_i the
- * difference in bits of segment i (candidate minus serving) and b_i its bytes,
- * the regression is the ratio D = sum d / sum b in bits per byte, with the
- * standard error of a ratio estimator from the residuals d_i - D b_i (Cochran
- * 1977, 6.8), judged by Student's t with n - 1 degrees of freedom. Its limit is
- * max_regression times the serving version's bits per byte.
+ * Both versions, the candidate and the older one that is compared with (the
+ * serving one; judge.h), score the same holdout segments. By domain, with d_i
+ * the difference in bits of segment i (candidate minus older) and b_i its
+ * bytes, the regression is the ratio D = sum d / sum b in bits per byte, with
+ * the standard error of a ratio estimator from the residuals d_i - D b_i
+ * (Cochran 1977, 6.8), judged by Student's t with n - 1 degrees of freedom. Its
+ * limit is max_regression times the older version's bits per byte. The tests:
  *
- *   pass          every domain's regression is below its limit at the asked
- *                 confidence, Holm's correction over domains (Holm 1979)
- *   fail          some domain's is above it at that confidence
- *   inconclusive  neither
+ *   domain    D of each domain; those with fewer than min_chunks segments are
+ *             pooled into one
+ *   before    D over the domain's segments that had arrived when the older
+ *             version was made. What comes in changes the holdout, too: a bad
+ *             feed that is learned improves on itself, and would outweigh what
+ *             it spoils in its own domain
+ *   recent    D over the segments that arrived last, all domains: a burst
+ *             that unlearns the newest part of a domain is little against all
+ *             of it. This and the one before from min_chunks segments on
+ *   accuracy  labelled segments that were right and are wrong (b), and the
+ *             other way round (c): McNemar's test (1947), exact: b of b + c
+ *             under a fair coin. Their difference over n has as its limit
+ *             max_regression times the older version's accuracy. Of segments
+ *             from before, where there are min_chunks
  *
- * Domains with fewer than min_chunks segments are pooled into one test. A
- * domain that is not protected may exceed its limit when the traffic-weighted
- * mean over all domains, min_chunks segments in all, improves at the same
- * confidence: a new domain must not freeze serving for ever.
+ *   fail          one is shown to be above its limit: Holm's correction over
+ *                 all of them (Holm 1979), at a tenth of the level that the
+ *                 confidence leaves. To withhold a version, inconclusive is
+ *                 enough; a fail is to be believed, and of a thousand versions
+ *                 each of which is compared with the luckiest one before it,
+ *                 one in twenty would be wrong
+ *   pass          every domain is shown to be below its limit, Holm's
+ *                 correction over domains, and no other test lies above its own
+ *   inconclusive  neither; waits_for says what would decide
+ *
+ * A new domain must not freeze serving for ever. When the mean over domains,
+ * weighted by traffic, improves at the confidence over min_chunks segments or
+ * more, it passes though not every unprotected domain is shown to be below its
+ * limit, as long as none lies above it. When many versions in a row
+ * were refused, the caller sets `patience`: then a domain may be above its limit
+ * when both the mean and the recent segments improve. In that mean a domain
+ * counts by what was there before, so that only another domain outweighs it; in
+ * the end by all of it: then the stream has changed.
  *
  * Threads: any, pure functions
  */
@@ -28,7 +53,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/buf.h"
+#include <jansson.h>
 
 enum gate_verdict { GATE_PASS, GATE_FAIL, GATE_INCONCLUSIVE };
 
@@ -37,15 +62,27 @@ const char *gate_verdict_name(enum gate_verdict v);
 /* One holdout segment under both versions. */
 struct gate_chunk {
     int32_t domain; /* 0 to n_domains - 1 */
-    double bytes;   /* counted text bytes */
+    double bytes;   /* counted text bytes; 0: preset linear */
     double candidate_nats, serving_nats;
+    bool before;      /* had arrived when the older version was made */
+    bool recent;      /* among those that arrived last */
+    bool only_recent; /* for that test alone, no part of the even sample */
+    bool labelled, candidate_right, serving_right;
 };
 
 struct gate_options {
     double max_regression; /* relative */
     double confidence;     /* one-sided, 0.5 to 1 */
     int64_t min_chunks;
+    enum gate_patience {
+        GATE_PATIENT,
+        GATE_IMPATIENT, /* a domain above its limit does not hold it up when
+                           the mean improves, for what was there before */
+        GATE_RESIGNED   /* nor when it does with all that has come since */
+    } patience;
 };
+
+#define GATE_FAIL_LEVEL 0.1
 
 /* Segments below which there is no standard error. */
 #define GATE_FEWEST_CHUNKS 2
@@ -60,6 +97,17 @@ struct gate_domain {
     double regression, error;  /* D and its standard error */
     double limit;
     bool pooled; /* judged together with the other small ones */
+    struct gate_part {
+        int64_t chunks;
+        double bytes, regression, error, limit;
+    } before; /* its segments from before */
+};
+
+struct gate_accuracy {
+    int64_t labelled;
+    int64_t lost, gained; /* b and c */
+    double serving, candidate, limit; /* NaN without labels */
+    double p; /* of McNemar's test: small speaks for "down" */
 };
 
 struct gate_decision {
@@ -67,7 +115,13 @@ struct gate_decision {
     double mean_regression; /* traffic-weighted */
     double mean_bound;      /* its upper bound at the confidence */
     bool waived;            /* passed because the mean improves */
-    char reason[256];       /* one line for people */
+    struct gate_part recent;
+    struct gate_accuracy accuracy;
+    bool recent_worse;     /* shown to be above 0 on the recent segments */
+    bool protected_failed; /* a protected domain is shown above its limit */
+    double old_regression; /* the mean over what was there before; NaN: none */
+    char reason[256];      /* one line for people */
+    char waits_for[192];   /* inconclusive: what would decide; else empty */
 };
 
 void gate_decide(const struct gate_options *options,
@@ -75,11 +129,14 @@ void gate_decide(const struct gate_options *options,
                  struct gate_domain *domains, size_t n_domains,
                  struct gate_decision *decision);
 
-/* The numbers behind a decision, as the version keeps them. */
-void gate_to_json(const struct gate_options *options,
-                  const struct gate_domain *domains, size_t n_domains,
-                  const struct gate_decision *decision, int64_t against,
-                  struct buf *out);
+/* The numbers behind a decision, as the version keeps them. against: the
+ * number of the older version. */
+json_t *gate_to_json(const struct gate_options *options,
+                     const struct gate_domain *domains, size_t n_domains,
+                     const struct gate_decision *decision, int64_t against);
+
+/* P(X >= k) of n throws of a fair coin. */
+double gate_coin_tail(int64_t k, int64_t n);
 
 /* P(T > t) of Student's t with n degrees of freedom, n >= 1. */
 double gate_student_tail(double t, double n);

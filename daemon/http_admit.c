@@ -32,6 +32,8 @@ static const struct http_route routes[] = {
     {"POST", "/v1/versions/{}/unpin", api_unpin, HTTP_ADMIN, QUICK},
     {"POST", "/v1/versions/{}/promote", api_promote, HTTP_ADMIN, QUICK},
     {"POST", "/v1/rollback", api_rollback, HTTP_ADMIN, QUICK},
+    {"GET", "/v1/ranges", api_ranges, HTTP_INFER, QUICK},
+    {"POST", "/v1/ranges/{}/release", api_release, HTTP_ADMIN, QUICK},
     {"GET", "/v1/operations/{}", api_operation, HTTP_INFER, QUICK},
     {"GET", "/v1/models", api_models, HTTP_INFER, QUICK},
     {"GET", "/v1/models/{}", api_model, HTTP_INFER, QUICK},

@@ -166,7 +166,7 @@ typedef void http_endpoint(struct http_request *rq);
 /* api_status.c */
 http_endpoint api_status, api_domains, api_history, api_metrics, api_healthz,
     api_readyz, api_operation, api_rollback, api_pin, api_unpin, api_promote,
-    api_dashboard;
+    api_dashboard, api_ranges, api_release;
 
 /* api_versions.c */
 http_endpoint api_versions, api_version;

@@ -1,8 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The draw: holdout keys are sorted by rng(seed, RNG_GATE, 0, key), and taken
- * in that order, a domain at a time in turn, until max_tokens targets are
- * there. Keys are read in pieces, since only a row knows its length.
+ * What is known of the reference, and what goes with it:
+ *
+ *     none --first candidate after a start--> the serving version's own
+ *      |         reference, from its gate JSON; else the serving version
+ *      |
+ *     set  --judge_promoted, not worse on what was before--> the candidate
+ *      |   --judge_promoted, within its limit--------------> stays
+ *      +   --something else serves (an operator, a rollback) -> that
+ *
+ * `expected` is the version that serves when nobody interfered.
  */
 #include "config.h"
 
@@ -13,24 +20,41 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/rng.h"
 #include "base/xalloc.h"
+#include "daemon/draw.h"
 #include "daemon/gate.h"
 #include "daemon/progress.h"
-#include "replay/replay.h"
+#include "daemon/shadow.h"
 
 struct cached_loss {
     int64_t key;
     double nats;
+    uint8_t right;
 };
+
+struct cache {
+    int64_t version;
+    struct cached_loss *items; /* ascending by key */
+    size_t n;
+};
+
+/* Both margins, of losses and of labels. */
+enum { ANY_MARGIN, AT_ONCE, N_MARGINS };
 
 struct judge {
     const struct conf *conf;
     struct catalog *catalog;
     struct serving *serving;
-    int64_t cached_version;
-    struct cached_loss *cache; /* ascending by key */
-    size_t n_cache;
+    int64_t reference, expected; /* 0: not known yet */
+    int64_t mark; /* holdout rows counted when the reference was made */
+    int64_t seen; /* and when the candidate before was */
+    double scale; /* of the shadow comparison; 0: not known yet */
+    struct shadow text[N_MARGINS], labels[N_MARGINS];
+    struct guard_rule rule;
+    int64_t refused; /* in a row */
+    struct cache cache, fresh; /* the reference's losses; the candidate's */
+    int64_t fresh_mark;        /* the mark, should it become the reference */
+    bool fresh_is_better;
 };
 
 struct judge *judge_create(const struct conf *conf, struct catalog *catalog,
@@ -41,6 +65,7 @@ struct judge *judge_create(const struct conf *conf, struct catalog *catalog,
     j->conf = conf;
     j->catalog = catalog;
     j->serving = serving;
+    guard_start(&j->rule);
     return j;
 }
 
@@ -48,7 +73,8 @@ void judge_free(struct judge *j)
 {
     if (!j)
         return;
-    free(j->cache);
+    free(j->cache.items);
+    free(j->fresh.items);
     free(j);
 }
 
@@ -58,36 +84,113 @@ void judgement_release(struct judgement *j)
         free(j->names[i]);
     free(j->names);
     free(j->results);
-    buf_release(&j->gate_json);
+    json_decref(j->gate);
     memset(j, 0, sizeof *j);
 }
 
-/* --- drawing ------------------------------------------------------------ */
+/* --- the reference ------------------------------------------------------ */
 
-struct ticket {
-    int64_t key;
-    int64_t domain;
-    int64_t turn; /* how many of its domain come before it */
-    uint64_t order;
-};
-
-static int by_order(const void *a, const void *b)
+static void begin_shadow(struct judge *j, int64_t mark)
 {
-    const struct ticket *x = a, *y = b;
-
-    if (x->order != y->order)
-        return x->order < y->order ? -1 : 1;
-    return (x->key > y->key) - (x->key < y->key);
+    for (int m = 0; m < N_MARGINS; m++) {
+        shadow_init(&j->text[m], m == AT_ONCE ? GUARD_AT_ONCE : 0);
+        shadow_init(&j->labels[m], m == AT_ONCE ? GUARD_AT_ONCE : 0);
+    }
+    j->mark = j->seen = mark;
+    j->scale = 0;
 }
 
-static int by_turn(const void *a, const void *b)
+static void set_reference(struct judge *j, int64_t version, int64_t mark)
 {
-    const struct ticket *x = a, *y = b;
-
-    if (x->turn != y->turn)
-        return x->turn < y->turn ? -1 : 1;
-    return by_order(a, b);
+    j->reference = version;
+    begin_shadow(j, mark);
 }
+
+/* What the gate wrote with a version that serves: its reference, and how many
+ * were refused before the head; 0 when there is none. */
+static int64_t noted(struct judge *j, int64_t version, const char *key)
+{
+    struct catalog_version v;
+    json_t *gate;
+    int64_t value = 0;
+
+    if (version == 0 || catalog_get(j->catalog, version, &v, NULL) != 0)
+        return 0;
+    gate = v.gate_json ? json_loads(v.gate_json, 0, NULL) : NULL;
+    value = json_integer_value(json_object_get(gate, key));
+    json_decref(gate);
+    catalog_version_release(&v);
+    return value;
+}
+
+static bool is_usable(struct judge *j, int64_t version)
+{
+    struct catalog_version v;
+    bool usable;
+
+    if (version == 0 || catalog_get(j->catalog, version, &v, NULL) != 0)
+        return false;
+    usable = v.state == STORE_PASSED;
+    catalog_version_release(&v);
+    return usable;
+}
+
+/* Which version a candidate is compared with, while `serving` serves. */
+static int choose_reference(struct judge *j, int64_t serving, struct err *err)
+{
+    bool starting = j->expected == 0;
+    int64_t version = starting ? noted(j, serving, "reference") : serving;
+    int64_t mark = 0;
+    int rc;
+
+    if (j->expected == serving &&
+        (j->reference == serving || is_usable(j, j->reference)))
+        return 0;
+    if (starting) {
+        struct catalog_pointers pointers;
+
+        if (catalog_pointers(j->catalog, &pointers, NULL) == 0)
+            j->refused = noted(j, pointers.newest > 1 ? pointers.newest - 1
+                                                      : 0,
+                               "refused");
+    }
+    if (version != serving && !is_usable(j, version))
+        version = serving;
+    rc = draw_mark(j->catalog, version, &mark, err);
+    if (rc)
+        return rc;
+    set_reference(j, version, mark);
+    j->expected = serving;
+    return 0;
+}
+
+static void forget_losses(struct cache *c)
+{
+    free(c->items);
+    *c = (struct cache){0};
+}
+
+void judge_promoted(struct judge *j, int64_t version)
+{
+    j->expected = version;
+    j->refused = 0;
+    if (j->reference == 0 || j->fresh_is_better) {
+        set_reference(j, version, j->fresh_mark);
+        forget_losses(&j->cache);
+        j->cache = j->fresh;
+        j->fresh = (struct cache){0};
+    }
+}
+
+void judge_went_back(struct judge *j)
+{
+    j->reference = 0; /* whatever serves now */
+    j->expected = -1;
+    j->refused = 0;
+    guard_went_back(&j->rule);
+}
+
+/* --- scoring ------------------------------------------------------------ */
 
 static int by_key(const void *a, const void *b)
 {
@@ -96,131 +199,79 @@ static int by_key(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* All live holdout keys in the order in which they are taken. */
-static struct ticket *order_keys(const struct judge *j, const int64_t *keys,
-                                 const int64_t *domains, size_t n)
+static void remember(struct cache *c, int64_t version, const struct draw *d,
+                     const double *nats, const uint8_t *right)
 {
-    struct ticket *tickets = xcalloc(n, sizeof *tickets);
-    int64_t *turns, most = 0;
-
-    for (size_t i = 0; i < n; i++) {
-        tickets[i].key = keys[i];
-        tickets[i].domain = domains[i];
-        tickets[i].order = rng_u64((uint64_t)j->conf->learner.seed, RNG_GATE,
-                                   0, (uint64_t)keys[i]);
-        most = domains[i] > most ? domains[i] : most;
-    }
-    qsort(tickets, n, sizeof *tickets, by_order);
-    turns = xcalloc((size_t)most + 1, sizeof *turns);
-    for (size_t i = 0; i < n; i++)
-        tickets[i].turn = turns[tickets[i].domain]++;
-    free(turns);
-    qsort(tickets, n, sizeof *tickets, by_turn);
-    return tickets;
+    forget_losses(c);
+    c->version = version;
+    c->items = xcalloc(d->n + 1, sizeof *c->items);
+    c->n = d->n;
+    for (size_t i = 0; i < d->n; i++)
+        c->items[i] = (struct cached_loss){d->keys[i], nats[i], right[i]};
+    qsort(c->items, c->n, sizeof *c->items, by_key);
 }
 
-/* What the judge compares on. */
-struct sample {
-    struct replay_segments segments;
-    int64_t *keys;
+static const struct cached_loss *recall(const struct judge *j, int64_t version,
+                                        int64_t key)
+{
+    const struct cache *c = &j->cache;
+
+    if (c->version != version || !c->n)
+        return NULL;
+    return bsearch(&key, c->items, c->n, sizeof *c->items, by_key);
+}
+
+/* A sample under one version. */
+struct scores {
+    double *nats;
+    uint8_t *right;
 };
 
-static size_t enough(const struct replay_segments *s, int64_t max_tokens)
+static void scores_init(struct scores *s, const struct draw *d)
 {
-    int64_t tokens = 0;
-    size_t i;
-
-    for (i = 0; i < s->n && tokens < max_tokens; i++)
-        tokens += s->items[i].n_tokens ? s->items[i].n_tokens : 16;
-    return i;
+    s->nats = xcalloc(d->n + 1, sizeof *s->nats);
+    s->right = xcalloc(d->n + 1, sizeof *s->right);
 }
 
-/*
- * Segments of the holdout, most even over domains. Rows average at least 16
- * targets or there are few of them, so max_tokens / 16 keys are enough to read.
- */
-static int draw(const struct judge *j, int64_t version, struct sample *out,
-                struct err *err)
+static void scores_release(struct scores *s)
 {
-    const struct conf_gate *gate = &j->conf->publish.gate;
-    struct tensor_list state = TENSOR_LIST_INIT;
-    struct ticket *tickets = NULL;
-    const int64_t *keys, *domains;
-    size_t n, take;
-    int rc;
-
-    rc = store_load(j->catalog, version, STORE_STATE, &state, err);
-    if (rc == 0)
-        rc = replay_index_keys(&state, REPLAY_HOLDOUT, &keys, &domains, &n,
-                               err);
-    if (rc)
-        goto out;
-    tickets = order_keys(j, keys, domains, n);
-    take = (size_t)gate->max_tokens / 16 + 1;
-    take = n < take ? n : take;
-    out->keys = xcalloc(take, sizeof *out->keys);
-    for (size_t i = 0; i < take; i++)
-        out->keys[i] = tickets[i].key;
-    rc = replay_db_read(catalog_lock(j->catalog), REPLAY_HOLDOUT, out->keys,
-                        take, &out->segments, err);
-    catalog_unlock(j->catalog);
-    if (rc == 0)
-        out->segments.n = enough(&out->segments, gate->max_tokens);
-out:
-    free(tickets);
-    tensor_list_release(&state);
-    return rc;
+    free(s->nats);
+    free(s->right);
 }
 
-/* --- scoring ------------------------------------------------------------ */
-
-static const struct cached_loss *cached(const struct judge *j, int64_t key)
+/* The reference's: known ones, and the rest computed. */
+static int score_reference(struct judge *j, const struct infer *older,
+                           const struct draw *d, struct scores *out,
+                           struct err *err)
 {
-    if (!j->n_cache)
-        return NULL;
-    return bsearch(&key, j->cache, j->n_cache, sizeof *j->cache, by_key);
-}
-
-/* Remembers a version's losses, for when it is the one that serves. */
-static void remember(struct judge *j, int64_t version,
-                     const struct sample *s, const double *nats)
-{
-    free(j->cache);
-    j->cache = xcalloc(s->segments.n, sizeof *j->cache);
-    j->n_cache = s->segments.n;
-    j->cached_version = version;
-    for (size_t i = 0; i < j->n_cache; i++)
-        j->cache[i] = (struct cached_loss){s->keys[i], nats[i]};
-    qsort(j->cache, j->n_cache, sizeof *j->cache, by_key);
-}
-
-/* The serving version's losses: known ones, and the rest computed. */
-static int serving_losses(struct judge *j, const struct infer *serving,
-                          int64_t version, const struct sample *s,
-                          double *nats, struct err *err)
-{
-    struct segment *missing = xcalloc(s->segments.n, sizeof *missing);
-    double *computed = xcalloc(s->segments.n, sizeof *computed);
-    size_t *place = xcalloc(s->segments.n, sizeof *place);
+    struct segment *missing = xcalloc(d->n + 1, sizeof *missing);
+    size_t *place = xcalloc(d->n + 1, sizeof *place);
+    struct scores computed;
     size_t n = 0;
     int rc;
 
-    for (size_t i = 0; i < s->segments.n; i++) {
-        const struct cached_loss *c =
-            j->cached_version == version ? cached(j, s->keys[i]) : NULL;
+    scores_init(&computed, d);
+    for (size_t i = 0; i < d->n; i++) {
+        const struct cached_loss *c = recall(j, j->reference, d->keys[i]);
 
         if (c) {
-            nats[i] = c->nats;
+            out->nats[i] = c->nats;
+            out->right[i] = c->right;
         } else {
             place[n] = i;
-            missing[n++] = s->segments.items[i];
+            missing[n++] = d->segments.items[i];
         }
     }
-    rc = infer_segments(serving, missing, n, computed, NULL, NULL, err);
-    for (size_t i = 0; rc == 0 && i < n; i++)
-        nats[place[i]] = computed[i];
+    rc = infer_segments(older, missing, n, computed.nats, computed.right,
+                        NULL, err);
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        out->nats[place[i]] = computed.nats[i];
+        out->right[place[i]] = computed.right[i];
+    }
+    if (rc == 0)
+        remember(&j->cache, j->reference, d, out->nats, out->right);
+    scores_release(&computed);
     free(missing);
-    free(computed);
     free(place);
     return rc;
 }
@@ -262,29 +313,29 @@ static int load_domains(struct judge *j, int64_t version,
     return 0;
 }
 
-/* What the candidate scores by domain, for the version's row. */
+/* What the candidate scores by domain on the even sample, for its row. */
 static void fill_results(const struct progress *progress,
-                         const struct sample *s, const double *nats,
-                         const uint8_t *right, struct judgement *out)
+                         const struct draw *s, const struct scores *scores,
+                         struct judgement *out)
 {
     size_t n = progress->domains.n;
 
-    out->results = xcalloc(n, sizeof *out->results);
-    out->names = xcalloc(n, sizeof *out->names);
+    out->results = xcalloc(n + 1, sizeof *out->results);
+    out->names = xcalloc(n + 1, sizeof *out->names);
     for (size_t d = 0; d < n; d++) {
         double bits = 0, bytes = 0, labelled = 0, hits = 0;
         int64_t chunks = 0;
 
-        for (size_t i = 0; i < s->segments.n; i++) {
+        for (size_t i = 0; i < s->n; i++) {
             const struct segment *seg = &s->segments.items[i];
 
-            if (seg->domain != (int32_t)d)
+            if (seg->domain != (int32_t)d || !s->roles[i].even)
                 continue;
             chunks++;
-            bits += nats[i] / log(2.0);
+            bits += scores->nats[i] / log(2.0);
             bytes += seg->n_bytes;
             labelled += seg->label >= 0;
-            hits += seg->label >= 0 && right[i];
+            hits += seg->label >= 0 && scores->right[i];
         }
         if (!chunks)
             continue;
@@ -299,22 +350,7 @@ static void fill_results(const struct progress *progress,
     }
 }
 
-static void set_verdict(struct judgement *out, enum store_state verdict,
-                        const char *reason)
-{
-    struct gate_decision d = {
-        .verdict = verdict == STORE_PASSED ? GATE_PASS : GATE_INCONCLUSIVE,
-        .mean_regression = NAN,
-        .mean_bound = NAN,
-    };
-    struct gate_options none = {0};
-
-    out->verdict = verdict;
-    snprintf(out->reason, sizeof out->reason, "%s", reason);
-    snprintf(d.reason, sizeof d.reason, "%s", reason);
-    buf_clear(&out->gate_json);
-    gate_to_json(&none, NULL, 0, &d, 0, &out->gate_json);
-}
+/* --- the verdict -------------------------------------------------------- */
 
 static enum store_state state_of(enum gate_verdict v)
 {
@@ -323,33 +359,265 @@ static enum store_state state_of(enum gate_verdict v)
                             : STORE_INCONCLUSIVE;
 }
 
-static int compare(struct judge *j, const struct infer *serving,
-                   int64_t against, const struct sample *s,
-                   const double *candidate, struct gate_domain *domains,
-                   size_t n_domains, struct judgement *out, struct err *err)
+/* A verdict without a comparison. */
+static json_t *simple_verdict(struct judgement *out, enum gate_verdict verdict,
+                              const char *reason)
+{
+    struct gate_decision d = {
+        .verdict = verdict,
+        .mean_regression = NAN,
+        .mean_bound = NAN,
+        .old_regression = NAN,
+    };
+    struct gate_options none = {0};
+
+    out->verdict = state_of(verdict);
+    snprintf(out->reason, sizeof out->reason, "%s", reason);
+    snprintf(d.reason, sizeof d.reason, "%s", reason);
+    return gate_to_json(&none, NULL, 0, &d, 0);
+}
+
+static struct gate_chunk *make_chunks(const struct draw *d,
+                                      const struct scores *candidate,
+                                      const struct scores *older)
+{
+    struct gate_chunk *chunks = xcalloc(d->n + 1, sizeof *chunks);
+
+    for (size_t i = 0; i < d->n; i++) {
+        const struct segment *s = &d->segments.items[i];
+
+        chunks[i] = (struct gate_chunk){
+            .domain = s->domain,
+            .bytes = s->n_bytes,
+            .candidate_nats = candidate->nats[i],
+            .serving_nats = older->nats[i],
+            .before = d->roles[i].before,
+            .recent = d->roles[i].recent && s->n_bytes > 0,
+            .only_recent = !d->roles[i].even,
+            .labelled = s->label >= 0,
+            .candidate_right = candidate->right[i],
+            .serving_right = older->right[i],
+        };
+    }
+    return chunks;
+}
+
+/* Bits per byte over what is not in the comparison itself, as far as there is
+ * such: the unit of a difference. */
+static double scale_of(const struct gate_chunk *chunks, const struct draw *d)
+{
+    double nats = 0, bytes = 0, all_nats = 0, all_bytes = 0;
+
+    for (size_t i = 0; i < d->n; i++) {
+        all_nats += chunks[i].serving_nats;
+        all_bytes += chunks[i].bytes;
+        if (d->roles[i].arrived)
+            continue;
+        nats += chunks[i].serving_nats;
+        bytes += chunks[i].bytes;
+    }
+    if (bytes > 0)
+        return nats / bytes / log(2.0);
+    return all_bytes > 0 ? all_nats / all_bytes / log(2.0) : 0;
+}
+
+/* Counts what has arrived since the last candidate; what had arrived when the
+ * reference was made is no part of it. */
+static void watch(struct judge *j, const struct gate_chunk *chunks,
+                  const struct draw *d)
+{
+    if (!(j->scale > 0))
+        j->scale = scale_of(chunks, d);
+    for (size_t i = 0; i < d->n; i++) {
+        const struct gate_chunk *c = &chunks[i];
+
+        if (!d->roles[i].arrived || c->before)
+            continue;
+        for (int m = 0; m < N_MARGINS; m++) {
+            shadow_add(&j->text[m], c->candidate_nats, c->serving_nats,
+                       c->bytes, j->scale);
+            if (c->labelled)
+                shadow_add_label(&j->labels[m], c->candidate_right,
+                                 c->serving_right);
+        }
+    }
+    j->seen = d->counted;
+}
+
+/* The mean of two wealths is one, so the level stays what it is. */
+static double evidence(const struct judge *j, int margin)
+{
+    return log((exp(fmin(shadow_evidence(&j->text[margin]), 400)) +
+                exp(fmin(shadow_evidence(&j->labels[margin]), 400))) /
+               2);
+}
+
+static const struct shadow *shown(const struct judge *j)
+{
+    return j->text[0].records ? &j->text[0] : &j->labels[0];
+}
+
+static json_t *number(double x)
+{
+    return isfinite(x) ? json_real(x) : json_null();
+}
+
+static json_t *shadow_json(const struct judge *j)
+{
+    const struct shadow *s = shown(j);
+
+    return json_pack("{s:I, s:o, s:o, s:o, s:f}", "records",
+                     (json_int_t)s->records, "difference",
+                     number(shadow_difference(s)), "evidence_better",
+                     number(evidence(j, ANY_MARGIN)), "evidence_at_once",
+                     number(evidence(j, AT_ONCE)), "enough",
+                     -log(GUARD_ALPHA));
+}
+
+static void look_after(struct judge *j, const struct gate_decision *d,
+                       struct judgement *out)
+{
+    struct guard_sight sight = {
+        .failed = d->verdict == GATE_FAIL,
+        .protected_failed = d->protected_failed,
+        .older_better = d->recent_worse,
+        .better = evidence(j, ANY_MARGIN),
+        .much_better = evidence(j, AT_ONCE),
+    };
+
+    out->cause = guard_look(&j->rule, &sight);
+    out->reference = j->reference;
+    out->shadow_records = shown(j)->records;
+    out->shadow_difference = shadow_difference(shown(j));
+    out->shadow_evidence = sight.much_better;
+    j->refused = d->verdict == GATE_PASS ? 0 : j->refused + 1;
+    out->refused = j->refused;
+}
+
+/* The comparison itself. */
+static json_t *compare(struct judge *j, const struct draw *d,
+                       const struct scores *candidate,
+                       const struct scores *older,
+                       struct gate_domain *domains, size_t n_domains,
+                       struct judgement *out)
 {
     const struct conf_gate *gate = &j->conf->publish.gate;
-    struct gate_options options = {gate->max_regression, gate->confidence,
-                                   gate->min_chunks};
-    struct gate_chunk *chunks = xcalloc(s->segments.n, sizeof *chunks);
-    double *nats = xcalloc(s->segments.n, sizeof *nats);
+    struct gate_options options = {
+        .max_regression = gate->max_regression,
+        .confidence = gate->confidence,
+        .min_chunks = gate->min_chunks,
+        .patience = j->refused >= JUDGE_RESIGNED_AFTER    ? GATE_RESIGNED
+                    : j->refused >= JUDGE_IMPATIENT_AFTER ? GATE_IMPATIENT
+                                                          : GATE_PATIENT,
+    };
+    struct gate_chunk *chunks = make_chunks(d, candidate, older);
     struct gate_decision decision;
-    int rc = serving_losses(j, serving, against, s, nats, err);
+    json_t *json;
 
-    for (size_t i = 0; rc == 0 && i < s->segments.n; i++)
-        chunks[i] = (struct gate_chunk){s->segments.items[i].domain,
-                                        s->segments.items[i].n_bytes,
-                                        candidate[i], nats[i]};
-    if (rc == 0) {
-        gate_decide(&options, chunks, s->segments.n, domains, n_domains,
-                    &decision);
-        gate_to_json(&options, domains, n_domains, &decision, against,
-                     &out->gate_json);
-        out->verdict = state_of(decision.verdict);
-        snprintf(out->reason, sizeof out->reason, "%s", decision.reason);
-    }
+    gate_decide(&options, chunks, d->n, domains, n_domains, &decision);
+    watch(j, chunks, d);
+    look_after(j, &decision, out);
+    /* Where the gate gave in, what was is no measure any more. */
+    j->fresh_is_better = !(decision.old_regression > 0) ||
+                         (decision.waived && options.patience);
+    if (decision.accuracy.labelled && isnan(decision.old_regression))
+        j->fresh_is_better = decision.accuracy.gained >=
+                             decision.accuracy.lost;
+    out->verdict = state_of(decision.verdict);
+    snprintf(out->reason, sizeof out->reason, "%s", decision.reason);
+    snprintf(out->waits_for, sizeof out->waits_for, "%s", decision.waits_for);
+    json = gate_to_json(&options, domains, n_domains, &decision, j->reference);
+    json_object_set_new(json, "shadow", shadow_json(j));
     free(chunks);
-    free(nats);
+    return json;
+}
+
+/* Why there is nothing to compare with; NULL: there is. */
+static const char *nothing_to_compare(const struct judge *j,
+                                      const struct infer *serving,
+                                      const struct draw *d)
+{
+    if (!serving)
+        return "the first version";
+    if (!j->conf->publish.gate.enabled)
+        return "the gate is off";
+    if (j->conf->learner.holdout.fraction <= 0)
+        return "nothing is held out to compare on";
+    if (d->n < GATE_FEWEST_CHUNKS)
+        return "nothing is held out yet to compare on";
+    return NULL;
+}
+
+/* The reference, loaded; the serving version when it cannot be. */
+static const struct infer *get_reference(struct judge *j, int64_t serving,
+                                         struct err *err)
+{
+    const struct infer *older;
+    int64_t got = 0;
+
+    if (choose_reference(j, serving, err) != 0)
+        return NULL;
+    older = serving_get(j->serving, j->reference, &got, NULL);
+    if (older)
+        return older;
+    j->expected = -1;
+    if (choose_reference(j, serving, err) != 0)
+        return NULL;
+    return serving_get(j->serving, j->reference, &got, err);
+}
+
+static int draw_for(struct judge *j, int64_t version, struct draw *d,
+                    struct err *err)
+{
+    struct draw_options options = {
+        .seed = (uint64_t)j->conf->learner.seed,
+        .max_tokens = j->conf->publish.gate.max_tokens,
+        .mark = j->reference ? j->mark : INT64_MAX,
+        .seen = j->reference ? j->seen : INT64_MAX,
+    };
+
+    return draw_segments(j->catalog, version, &options, d, err);
+}
+
+/* Everything but the life of what it uses. */
+static int judge_on(struct judge *j, int64_t version,
+                    const struct infer *candidate, const struct infer *older,
+                    const struct draw *d, struct scores scores[2],
+                    struct judgement *out, struct err *err)
+{
+    struct progress progress;
+    struct gate_domain *domains = NULL;
+    const char *why = nothing_to_compare(j, older, d);
+    json_t *json;
+    int rc;
+
+    progress_init(&progress);
+    rc = load_domains(j, version, &progress, &domains, err);
+    if (rc == 0)
+        rc = infer_segments(candidate, d->segments.items, d->n,
+                            scores[0].nats, scores[0].right, NULL, err);
+    if (rc == 0 && !why)
+        rc = score_reference(j, older, d, &scores[1], err);
+    if (rc)
+        goto out;
+    fill_results(&progress, d, &scores[0], out);
+    j->fresh_is_better = true;
+    j->fresh_mark = d->counted;
+    json = why ? simple_verdict(out, GATE_PASS, why)
+               : compare(j, d, &scores[0], &scores[1], domains,
+                         progress.domains.n, out);
+    json_object_set_new(
+        json, "reference",
+        json_integer(out->verdict == STORE_PASSED && j->fresh_is_better
+                         ? version
+                         : j->reference));
+    json_object_set_new(json, "refused", json_integer(out->refused));
+    out->gate = json;
+    if (out->verdict == STORE_PASSED)
+        remember(&j->fresh, version, d, scores[0].nats, scores[0].right);
+out:
+    progress_release(&progress);
+    free(domains);
     return rc;
 }
 
@@ -357,56 +625,46 @@ int judge_candidate(struct judge *j, int64_t version,
                     const struct infer *candidate, struct judgement *out,
                     struct err *err)
 {
-    const struct conf *conf = j->conf;
-    struct sample s = {0};
-    struct progress progress;
-    struct gate_domain *domains = NULL;
-    const struct infer *serving = NULL;
-    double *nats = NULL;
-    uint8_t *right = NULL;
-    int64_t against = 0;
-    int rc;
+    const struct infer *older = NULL;
+    struct draw d = {0};
+    struct scores scores[2];
+    int64_t serving = serving_version(j->serving);
+    int rc = 0;
 
     memset(out, 0, sizeof *out);
-    progress_init(&progress);
-    rc = draw(j, version, &s, err);
+    out->shadow_difference = out->shadow_evidence = NAN;
+    if (serving) {
+        older = get_reference(j, serving, err);
+        if (!older)
+            return err->code;
+    }
+    rc = draw_for(j, version, &d, err);
+    scores_init(&scores[0], &d);
+    scores_init(&scores[1], &d);
     if (rc == 0)
-        rc = load_domains(j, version, &progress, &domains, err);
-    if (rc)
-        goto out;
-    nats = xcalloc(s.segments.n, sizeof *nats);
-    right = xcalloc(s.segments.n, sizeof *right);
-    rc = infer_segments(candidate, s.segments.items, s.segments.n, nats,
-                        right, NULL, err);
-    if (rc)
-        goto out;
-    fill_results(&progress, &s, nats, right, out);
-    serving = serving_get(j->serving, 0, &against, NULL);
-    if (!serving)
-        set_verdict(out, STORE_PASSED, "the first version");
-    else if (!conf->publish.gate.enabled)
-        set_verdict(out, STORE_PASSED, "the gate is off");
-    else if (conf->learner.holdout.fraction <= 0)
-        set_verdict(out, STORE_PASSED, "nothing is held out to compare on");
-    else if (s.segments.n < GATE_FEWEST_CHUNKS)
-        set_verdict(out, STORE_PASSED,
-                    "nothing is held out yet to compare on");
-    else if (!infer_shape(candidate))
-        set_verdict(out, STORE_PASSED,
-                    "preset linear: accuracy is reported, not gated");
-    else
-        rc = compare(j, serving, against, &s, nats, domains,
-                     progress.domains.n, out, err);
-    if (rc == 0 && out->verdict == STORE_PASSED)
-        remember(j, version, &s, nats);
-out:
-    if (serving)
-        serving_put(j->serving, serving);
-    progress_release(&progress);
-    replay_segments_free(&s.segments);
-    free(s.keys);
-    free(domains);
-    free(nats);
-    free(right);
+        rc = judge_on(j, version, candidate, older, &d, scores, out, err);
+    if (older)
+        serving_put(j->serving, older);
+    scores_release(&scores[0]);
+    scores_release(&scores[1]);
+    draw_release(&d);
     return rc;
+}
+
+void judge_broken(struct judge *j, bool not_finite, const char *reason,
+                  struct judgement *out)
+{
+    struct guard_sight sight = {.failed = true, .not_finite = not_finite};
+    json_t *json;
+
+    judgement_release(out);
+    out->shadow_difference = out->shadow_evidence = NAN;
+    json = simple_verdict(out, GATE_FAIL, reason);
+    json_object_set_new(json, "reference", json_integer(j->reference));
+    json_object_set_new(json, "refused", json_integer(++j->refused));
+    out->gate = json;
+    out->cause = guard_look(&j->rule, &sight);
+    out->reference = j->reference ? j->reference
+                                  : serving_version(j->serving);
+    out->refused = j->refused;
 }

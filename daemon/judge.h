@@ -1,26 +1,42 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * judge.h - scores a candidate and the serving version on the holdout, and
- * asks the gate.
+ * judge.h - scores a candidate and an older version on the holdout, asks the
+ * gate, and watches whether the older one stays the better.
  *
- * The segments are drawn from the candidate's own holdout rows, the same
- * number from each domain as far as it goes, in an order that is a function of
- * (seed, key): two decisions in a row compare nearly the same segments, and the
- * serving version's losses on them are kept from one to the next.
+ * The older version - the reference - is the one that serves, or the one before
+ * it that was better: when a candidate passes with a loss that is within its
+ * limit, but above the reference's, on what was there before, it serves, and
+ * the reference stays what it was. So many small steps down are not more than
+ * one limit together. An operator's choice of what serves makes that version
+ * the reference. Its losses on the segments are kept from one decision to the
+ * next.
+ *
+ * The shadow comparison (shadow.h) is of every candidate with the reference on
+ * held-out segments that arrived after the reference was made, each counted
+ * once, by the first candidate that comes after it. It begins anew with each
+ * reference, and with each start of the process.
  *
  * Threads: publisher
  */
 #ifndef MNEME_DAEMON_JUDGE_H
 #define MNEME_DAEMON_JUDGE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
-#include "base/buf.h"
+#include <jansson.h>
+
 #include "base/err.h"
 #include "conf/conf.h"
+#include "daemon/guard.h"
 #include "daemon/serving.h"
 #include "learner/infer.h"
 #include "store/store.h"
+
+/* So many refusals in a row, and the gate lets a new domain have its way; a
+ * changed stream (gate.h). */
+#define JUDGE_IMPATIENT_AFTER 10
+#define JUDGE_RESIGNED_AFTER 50
 
 struct judge;
 
@@ -31,10 +47,18 @@ void judge_free(struct judge *j);
 struct judgement {
     enum store_state verdict; /* STORE_PASSED, _FAILED, _INCONCLUSIVE */
     char reason[256];
-    struct buf gate_json;
+    char waits_for[192]; /* when inconclusive, or refused */
+    json_t *gate; /* the numbers; the caller may add to them */
     struct store_domain_result *results; /* the candidate's, by domain */
     size_t n_results;
     char **names; /* what results point to */
+    /* What to do about the learner, and the version to go back to: */
+    enum guard_cause cause;
+    int64_t reference;
+    /* The shadow comparison: */
+    int64_t shadow_records;
+    double shadow_difference, shadow_evidence; /* relative; ln; NaN: none */
+    int64_t refused; /* in a row, this one too */
 };
 
 void judgement_release(struct judgement *j);
@@ -43,5 +67,16 @@ void judgement_release(struct judgement *j);
 int judge_candidate(struct judge *j, int64_t version,
                     const struct infer *candidate, struct judgement *out,
                     struct err *err);
+
+/* The same for one that cannot be asked: it fails, for this reason. not_finite:
+ * the learner has to go back. */
+void judge_broken(struct judge *j, bool not_finite, const char *reason,
+                  struct judgement *out);
+
+/* The candidate judged last serves now. */
+void judge_promoted(struct judge *j, int64_t version);
+
+/* The learner went back to another version. */
+void judge_went_back(struct judge *j);
 
 #endif

@@ -228,7 +228,8 @@ int learning_load(struct learning *l, int64_t version, int64_t branch,
 struct snapshot *learning_snapshot(struct learning *l)
 {
     return snapshot_take(l->learner, l->replay, l->holdout, &l->progress,
-                         options_settings(l->conf), &l->anchor_generation);
+                         l->mixed_settings ? NULL : options_settings(l->conf),
+                         &l->anchor_generation);
 }
 
 /* Between a at 0 and b at 1, on a logarithmic scale. */

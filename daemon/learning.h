@@ -37,6 +37,8 @@ struct learning {
     struct intake *intake;
     double replay_ratio;     /* replayed tokens for each new one, now */
     int64_t anchor_generation; /* of the head version's file; 0: write it */
+    bool mixed_settings; /* they changed between two versions: the next one
+                            cannot say what it was learned with */
     /* Working room of a step: */
     struct segment *replayed, *fisher;
     size_t cap_replayed, cap_fisher;

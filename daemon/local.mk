@@ -26,7 +26,9 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/completion.c daemon/completion.h \
 	daemon/completion_read.c \
 	daemon/completion_stream.c \
+	daemon/draw.c daemon/draw.h \
 	daemon/gate.c daemon/gate.h \
+	daemon/guard.c daemon/guard.h \
 	daemon/http.c daemon/http.h daemon/http_impl.h daemon/http_private.h \
 	daemon/http_admit.c \
 	daemon/http_connections.c daemon/http_connections.h \
@@ -41,6 +43,7 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/learning.c daemon/learning.h \
 	daemon/notify.c daemon/notify.h \
 	daemon/options.c daemon/options.h \
+	daemon/probe.c daemon/probe.h \
 	daemon/progress.c daemon/progress.h daemon/progress_private.h \
 	daemon/progress_json.c \
 	daemon/publisher.c daemon/publisher.h \
@@ -48,6 +51,7 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/retrain.c daemon/retrain.h \
 	daemon/rewind.c daemon/rewind.h \
 	daemon/serving.c daemon/serving.h \
+	daemon/shadow.c daemon/shadow.h \
 	daemon/snapshot.c daemon/snapshot.h \
 	daemon/status.c daemon/status.h \
 	daemon/trainer.c daemon/trainer.h \
@@ -107,6 +111,16 @@ tests_test_gate_SOURCES = tests/test_gate.c
 tests_test_gate_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_gate_LDADD = $(SOURCE_LIBS) $(CMOCKA_LIBS) -lm
 
+check_PROGRAMS += tests/test_shadow
+tests_test_shadow_SOURCES = tests/test_shadow.c
+tests_test_shadow_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_shadow_LDADD = $(SOURCE_LIBS) $(CMOCKA_LIBS) -lm
+
+check_PROGRAMS += tests/test_guard
+tests_test_guard_SOURCES = tests/test_guard.c
+tests_test_guard_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_guard_LDADD = $(SOURCE_LIBS) $(CMOCKA_LIBS) -lm
+
 check_PROGRAMS += tests/test_progress
 tests_test_progress_SOURCES = tests/test_progress.c
 tests_test_progress_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
@@ -126,6 +140,12 @@ tests_test_source_kafka_group_SOURCES = tests/test_source_kafka_group.c \
 	tests/test_source_kafka_util.c tests/test_source_kafka_util.h
 tests_test_source_kafka_group_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_source_kafka_group_LDADD = $(SOURCE_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_probe
+tests_test_probe_SOURCES = tests/test_probe.c \
+	tests/store_util.c tests/store_util.h
+tests_test_probe_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_probe_LDADD = $(DAEMON_LIBS) $(CMOCKA_LIBS)
 
 check_PROGRAMS += tests/test_http
 tests_test_http_SOURCES = tests/test_http.c \

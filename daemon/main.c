@@ -29,7 +29,8 @@ struct arguments {
     const char **sets;
     size_t n_sets, cap_sets;
     bool test, print, verbose, json;
-    int64_t retrain; /* a version; 0: not asked for */
+    bool retrains;   /* it is to learn a version again */
+    int64_t retrain; /* which; 0: the newest */
 };
 
 static void usage(FILE *out)
@@ -48,9 +49,10 @@ static void usage(FILE *out)
           "filled in\n"
           "      --set KEY=VALUE  override one key by its dotted path\n"
           "      --data-dir DIR   where everything is kept (data_dir)\n"
-          "      --retrain N      learn version N again from its parent and "
-          "the same\n"
-          "                       records, compare bit by bit, and exit\n"
+          "      --retrain N      learn version N (or: latest) again from its "
+          "parent and\n"
+          "                       the same records, compare bit by bit, and "
+          "exit\n"
           "      --json           its report as JSON\n"
           "  -v, --verbose        log at level debug\n"
           "  -V, --version        print the version and exit\n"
@@ -100,6 +102,9 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
             a->data_dir = optarg;
             break;
         case OPT_RETRAIN:
+            a->retrains = true;
+            if (strcmp(optarg, "latest") == 0)
+                break;
             a->retrain = strtoll(optarg, &end, 10);
             if (a->retrain < 1 || *end) {
                 fprintf(stderr, "mnemed: --retrain: no version: %s\n", optarg);
@@ -235,10 +240,10 @@ static void print_report(const json_t *report)
 }
 
 /* The configuration again, with what the version was learned with. */
-static struct conf *load_for(struct arguments *a, const char *data_dir,
+static struct conf *load_for(struct arguments *a, const struct conf *conf,
                              struct conf_strings *sets, struct err *err)
 {
-    if (retrain_settings(data_dir, a->retrain, sets, err) != 0)
+    if (retrain_settings(conf, &a->retrain, sets, err) != 0)
         return NULL;
     for (size_t i = 0; i < sets->n; i++) {
         XGROW(a->sets, a->n_sets, a->cap_sets);
@@ -252,7 +257,7 @@ static int retrain(const struct conf *conf, struct arguments *a)
 {
     struct conf_strings sets = {0};
     struct err err = ERR_INIT;
-    struct conf *then = load_for(a, conf->data_dir, &sets, &err);
+    struct conf *then = load_for(a, conf, &sets, &err);
     json_t *report = NULL;
     int status = EXIT_USAGE;
 
@@ -266,10 +271,12 @@ static int retrain(const struct conf *conf, struct arguments *a)
     }
     if (err.code != ERR_OK)
         fprintf(stderr, "mnemed: %s\n", err.msg);
-    if (report && a->json)
+    if (report && a->json) {
         json_dumpf(report, stdout, JSON_INDENT(2));
-    else if (report)
+        putchar('\n');
+    } else if (report) {
         print_report(report);
+    }
     if (report && !json_is_true(json_object_get(report, "same")))
         status = EXIT_FAILED;
     json_decref(report);
@@ -297,9 +304,9 @@ int main(int argc, char **argv)
     else if (a.test)
         puts("mnemed: the configuration is good");
     if (status < 0)
-        status = a.test      ? 0
-                 : a.retrain ? retrain(conf, &a)
-                             : run(conf, &a);
+        status = a.test       ? 0
+                 : a.retrains ? retrain(conf, &a)
+                              : run(conf, &a);
 out:
     conf_free(conf);
     free(a.conf_path);

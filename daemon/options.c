@@ -11,6 +11,7 @@
 /* Measured: 3e-3 is best at 96 channels, 1e-3 at 256 (bench/NOTES.md). */
 #define RATE_TIMES_WIDTH 0.28f
 
+#define HOLDOUT_RECENT 0.25
 #define LINEAR_STAGED_BYTES ((size_t)64 << 20)
 /* A draw from the database costs as much as all else that is done for a short
  * text; beside a Transformer's step it is nothing. */
@@ -101,6 +102,8 @@ void options_replay(const struct conf *conf, enum replay_kind kind,
     out->seed = (uint64_t)l->seed;
     out->capacity = kind == REPLAY_HOLDOUT ? l->holdout.capacity
                                            : l->replay.capacity;
+    if (kind == REPLAY_HOLDOUT) /* the newest stay, to be judged on */
+        out->recent_share = HOLDOUT_RECENT;
     if (l->replay.balance == CONF_BALANCE_NONE)
         out->quota_exponent = 1;
     if (kind == REPLAY_ROWS && conf->model.preset == CONF_PRESET_LINEAR)

@@ -19,6 +19,7 @@
 #include "base/timing.h"
 #include "base/xalloc.h"
 #include "daemon/judge.h"
+#include "daemon/probe.h"
 
 #define RETRY_MS 5000 /* a verdict for which the disk had no room */
 
@@ -36,6 +37,8 @@ struct publisher {
     const struct tokenizer *tokenizer;
     struct buf tokenizer_json;
     struct judge *judge;
+    struct probe probe;     /* of the snapshot that was written last */
+    int64_t probed_version; /* which became this version; 0: none */
     bool failing; /* the last publish failed, and that has been said */
     bool dead;    /* something cannot be mended: nothing is written any more */
     int64_t retry_ms; /* when the head is judged again; 0: it has a verdict */
@@ -48,12 +51,16 @@ struct publisher {
     bool stopping, woken;
     bool starting; /* until a version that a crash left pending is judged */
     bool busy;
+    bool judging; /* a version whose verdict is tried again */
     struct snapshot *submitted;
     struct rollback_request *rollback;
     bool have_outcome;
     struct snapshot *outcome_snapshot;
     int64_t outcome_version;
     struct err outcome_err;
+    bool have_wish;
+    struct publisher_wish wish;
+    int64_t choices;
 };
 
 struct publisher *publisher_create(const struct publisher_options *options)
@@ -87,6 +94,7 @@ void publisher_free(struct publisher *p)
     snapshot_free(p->submitted);
     snapshot_free(p->outcome_snapshot);
     judge_free(p->judge);
+    probe_release(&p->probe);
     buf_release(&p->tokenizer_json);
     pthread_cond_destroy(&p->work);
     pthread_cond_destroy(&p->done);
@@ -142,10 +150,33 @@ bool publisher_collect(struct publisher *p, struct snapshot **s,
     return have;
 }
 
+bool publisher_take_wish(struct publisher *p, struct publisher_wish *wish)
+{
+    bool have;
+
+    pthread_mutex_lock(&p->mutex);
+    have = p->have_wish;
+    if (have)
+        *wish = p->wish;
+    p->have_wish = false;
+    pthread_mutex_unlock(&p->mutex);
+    return have;
+}
+
+int64_t publisher_choices(struct publisher *p)
+{
+    int64_t choices;
+
+    pthread_mutex_lock(&p->mutex);
+    choices = p->choices;
+    pthread_mutex_unlock(&p->mutex);
+    return choices;
+}
+
 void publisher_wait(struct publisher *p)
 {
     pthread_mutex_lock(&p->mutex);
-    while (p->busy || p->starting)
+    while (p->busy || p->starting || p->judging)
         pthread_cond_wait(&p->done, &p->mutex);
     pthread_mutex_unlock(&p->mutex);
 }
@@ -311,12 +342,122 @@ static void show_verdict(struct publisher *p, const struct judgement *j)
              store_state_name(j->verdict));
     snprintf(s->publish.last_reason, sizeof s->publish.last_reason, "%s",
              j->reason);
+    snprintf(s->publish.waits_for, sizeof s->publish.waits_for, "%s",
+             j->waits_for);
     s->publish.passed += j->verdict == STORE_PASSED;
     s->publish.refused += j->verdict == STORE_FAILED;
     s->publish.inconclusive += j->verdict == STORE_INCONCLUSIVE;
+    s->publish.refused_in_a_row = j->refused;
+    s->publish.reference_version = j->reference;
+    s->publish.shadow_records = j->shadow_records;
+    s->publish.shadow_difference = j->shadow_difference;
+    s->publish.shadow_evidence = j->shadow_evidence;
     for (size_t i = 0; i < j->n_results; i++)
         show_holdout(s, j->results[i].domain, j->results[i].bits_per_byte);
     status_unlock(p->options.board);
+}
+
+/* --- the gate ----------------------------------------------------------- */
+
+/* It cannot be asked, whatever is wrong with it. */
+static void refuse(struct publisher *p, bool not_finite, const char *what,
+                   const char *why, struct judgement *out)
+{
+    char reason[sizeof out->reason];
+
+    snprintf(reason, sizeof reason, "%.30s: %.220s", what, why);
+    judge_broken(p->judge, not_finite, reason, out);
+}
+
+/* Is it finite, and what was live? *candidate stays NULL when it fails. */
+static int read_back(struct publisher *p, int64_t version,
+                     struct infer **candidate, struct judgement *out,
+                     struct err *err)
+{
+    const struct probe *probe =
+        p->probed_version == version ? &p->probe : NULL;
+    struct infer *infer = NULL;
+    int rc;
+
+    if (probe && !probe->finite) {
+        refuse(p, true, "not finite", probe->problem, out);
+        return 0;
+    }
+    rc = serving_load(p->options.serving, version, &infer, err);
+    if (rc == 0 && probe)
+        rc = probe_compare(probe, infer, err);
+    if (rc == 0) {
+        *candidate = infer;
+        return 0;
+    }
+    infer_free(infer);
+    if (rc != ERR_CORRUPT && rc != ERR_DIVERGED)
+        return rc;
+    refuse(p, rc == ERR_DIVERGED, "cannot be read back", err->msg, out);
+    *err = (struct err)ERR_INIT;
+    return 0;
+}
+
+/* Everything the gate asks. On 0 without a candidate it is broken. */
+static int examine(struct publisher *p, int64_t version,
+                   struct infer **candidate, struct judgement *out,
+                   struct err *err)
+{
+    int rc = read_back(p, version, candidate, out, err);
+
+    if (rc || !*candidate)
+        return rc;
+    rc = judge_candidate(p->judge, version, *candidate, out, err);
+    if (rc == ERR_DIVERGED) {
+        infer_free(*candidate);
+        *candidate = NULL;
+        refuse(p, true, "not finite", err->msg, out);
+        *err = (struct err)ERR_INIT;
+        return 0;
+    }
+    if (rc == 0 && p->probed_version == version)
+        json_object_set_new(out->gate, "read_back",
+                            json_pack("{s:b, s:i, s:b}", "finite", 1,
+                                      "probe_texts", PROBE_TEXTS, "same", 1));
+    return rc;
+}
+
+/* What the guard wants goes to the trainer, which alone can go back. */
+static void wish(struct publisher *p, int64_t version,
+                 const struct judgement *j)
+{
+    struct publisher_wish w = {.version = j->reference, .cause = j->cause};
+
+    if (j->cause == GUARD_NO_CAUSE)
+        return;
+    snprintf(w.reason, sizeof w.reason, "version %lld: %s (%.160s)",
+             (long long)version, guard_cause_text(j->cause), j->reason);
+    if (!p->options.conf->publish.auto_rollback || j->reference == 0) {
+        log_warn("guard", "version=%lld reference=%lld action=none "
+                          "reason=\"%s\"",
+                 (long long)version, (long long)j->reference, w.reason);
+        return;
+    }
+    pthread_mutex_lock(&p->mutex);
+    p->wish = w;
+    p->have_wish = true;
+    pthread_mutex_unlock(&p->mutex);
+    p->options.wake_trainer(p->options.arg);
+}
+
+static void log_verdict(int64_t version, int64_t serving,
+                        const struct judgement *j)
+{
+    log_info("gate",
+             "version=%lld verdict=%s serving=%lld reference=%lld "
+             "refused=%lld shadow_records=%lld shadow_evidence=%.2f "
+             "reason=\"%s\"%s%s%s",
+             (long long)version, store_state_name(j->verdict),
+             (long long)serving, (long long)j->reference,
+             (long long)j->refused, (long long)j->shadow_records,
+             isfinite(j->shadow_evidence) ? j->shadow_evidence : 0, j->reason,
+             j->waits_for[0] ? " waits_for=\"" : "", j->waits_for,
+             j->waits_for[0] ? "\"" : "");
 }
 
 /* Loads a pending version, asks the judge, writes the verdict and switches. */
@@ -326,32 +467,31 @@ static int judge_version(struct publisher *p, int64_t version,
     struct catalog_pointers pointers;
     struct judgement j = {0};
     struct infer *candidate = NULL;
+    char *gate = NULL;
     bool serve;
     int rc = catalog_pointers(p->options.catalog, &pointers, err);
 
-    if (rc)
-        return rc;
-    rc = serving_load(p->options.serving, version, &candidate, err);
-    if (rc)
-        return rc;
-    rc = judge_candidate(p->judge, version, candidate, &j, err);
+    if (rc == 0)
+        rc = examine(p, version, &candidate, &j, err);
     if (rc)
         goto out;
     serve = j.verdict == STORE_PASSED && !pointers.serving_pinned;
-    rc = store_verdict(p->options.store, version, j.verdict, j.gate_json.data,
-                       j.results, j.n_results, serve, j.reason, err);
+    gate = json_dumps(j.gate, JSON_COMPACT | JSON_REAL_PRECISION(8));
+    rc = store_verdict(p->options.store, version, j.verdict, gate, j.results,
+                       j.n_results, serve, j.reason, err);
     if (rc)
         goto out;
     if (serve) {
         serving_switch(p->options.serving, version, candidate);
+        judge_promoted(p->judge, version);
         candidate = NULL;
     }
-    log_info("gate", "version=%lld verdict=%s serving=%lld reason=\"%s\"",
-             (long long)version, store_state_name(j.verdict),
-             (long long)(serve ? version : pointers.serving), j.reason);
+    log_verdict(version, serve ? version : pointers.serving, &j);
     show_verdict(p, &j);
+    wish(p, version, &j);
 out:
     show_pointers(p);
+    free(gate);
     judgement_release(&j);
     infer_free(candidate);
     return rc;
@@ -437,6 +577,10 @@ static void publish(struct publisher *p, struct snapshot *s)
         give_outcome(p, s, 0, &err);
         return;
     }
+    probe_release(&p->probe);
+    probe_take(s, p->shape, p->tokenizer,
+               serving_options(p->options.serving), &p->probe);
+    p->probed_version = 0;
     if (store_snapshot(p, s, &version, &err) != 0) {
         /* An anchor that cannot be linked is written whole the next time. */
         handle_failure(p, "publish", &err,
@@ -446,6 +590,7 @@ static void publish(struct publisher *p, struct snapshot *s)
         return;
     }
     p->failing = false;
+    p->probed_version = version;
     tell_source(p, s);
     seconds = timing_seconds_since(started);
     log_info("publish", "version=%lld step=%lld tokens=%lld seconds=%.3f",
@@ -469,12 +614,18 @@ static void judge_pending(struct publisher *p)
     struct catalog_pointers pointers;
     struct catalog_version v;
     struct err err = ERR_INIT;
+    int rc = catalog_pointers(p->options.catalog, &pointers, &err);
 
-    if (catalog_pointers(p->options.catalog, &pointers, &err) != 0 ||
-        pointers.head == 0 ||
-        catalog_get(p->options.catalog, pointers.head, &v, &err) != 0)
-        return;
     p->retry_ms = 0;
+    if (rc == 0 && pointers.head == 0)
+        return;
+    if (rc == 0)
+        rc = catalog_get(p->options.catalog, pointers.head, &v, &err);
+    if (rc) {
+        handle_failure(p, "gate", &err, true);
+        p->retry_ms = timing_mono_ms() + RETRY_MS;
+        return;
+    }
     if (v.state == STORE_PENDING)
         judge_or_retry(p, pointers.head);
     catalog_version_release(&v);
@@ -497,6 +648,10 @@ static int switch_to(struct publisher *p, int64_t version, bool pinned,
         return rc;
     }
     serving_switch(p->options.serving, version, infer);
+    pthread_mutex_lock(&p->mutex);
+    p->choices++;
+    pthread_mutex_unlock(&p->mutex);
+    p->options.wake_trainer(p->options.arg);
     show_pointers(p);
     return 0;
 }
@@ -527,8 +682,16 @@ static int roll_back(struct publisher *p, const struct rollback_request *r)
     }
     if (serve)
         serving_switch(p->options.serving, r->rows.to, infer);
+    judge_went_back(p->judge);
+    pthread_mutex_lock(&p->mutex);
+    p->have_wish = false;
+    pthread_mutex_unlock(&p->mutex);
     s = status_lock(p->options.board);
     s->publish.rollbacks++;
+    s->publish.automatic += r->rows.automatic;
+    snprintf(s->publish.last_rollback, sizeof s->publish.last_rollback, "%s",
+             r->rows.reason ? r->rows.reason : "");
+    s->publish.waits_for[0] = '\0';
     status_unlock(p->options.board);
     show_pointers(p);
     return 0;
@@ -584,6 +747,12 @@ static int carry_out(struct publisher *p, const struct control_operation *op,
                  "serving version %lld until `promote latest`",
                  (long long)version);
         return rc;
+    case CONTROL_RELEASE:
+        snprintf(detail, size,
+                 "range %lld is learned when it is read again: `mneme "
+                 "rollback N` to a version before it reads it",
+                 (long long)version);
+        return store_release(p->options.store, version, reason, err);
     default:
         BUG("operation %d is not the publisher's", (int)op->kind);
     }
@@ -661,9 +830,12 @@ static void *run(void *arg)
         } else if (p->stopping) {
             break;
         } else if (p->retry_ms && timing_mono_ms() >= p->retry_ms) {
+            p->judging = true;
             pthread_mutex_unlock(&p->mutex);
             judge_pending(p);
             pthread_mutex_lock(&p->mutex);
+            p->judging = false;
+            pthread_cond_broadcast(&p->done);
         } else {
             sleep_until_work(p);
         }

@@ -7,6 +7,7 @@
  *     trainer  <- publisher_collect ------------  durable, or failed
  *                                                 load, gate, store_verdict,
  *                                                 serving_switch, prune
+ *     trainer  <- publisher_take_wish ----------  the guard: go back
  *
  * Threads: publisher_submit, publisher_collect, publisher_rollback the
  *          trainer; publisher_wake any; the rest main
@@ -19,6 +20,7 @@
 
 #include "conf/conf.h"
 #include "daemon/control.h"
+#include "daemon/guard.h"
 #include "daemon/serving.h"
 #include "daemon/snapshot.h"
 #include "daemon/source.h"
@@ -70,6 +72,19 @@ void publisher_submit(struct publisher *p, struct snapshot *s);
  */
 bool publisher_collect(struct publisher *p, struct snapshot **s,
                        int64_t *version, struct err *err);
+
+/* The learner should go back by itself (guard.h): to this version, and why. */
+struct publisher_wish {
+    int64_t version;
+    enum guard_cause cause;
+    char reason[300];
+};
+
+/* Takes the wish, if there is one. A rollback by anybody drops it. */
+bool publisher_take_wish(struct publisher *p, struct publisher_wish *wish);
+
+/* How many times an operator has chosen what serves. */
+int64_t publisher_choices(struct publisher *p);
 
 /* Waits until it is not working on a snapshot any more. */
 void publisher_wait(struct publisher *p);

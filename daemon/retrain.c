@@ -17,10 +17,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/fileio.h"
 #include "base/log.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
+#include "daemon/kafka_conf.h"
 #include "daemon/learning.h"
 #include "daemon/options.h"
 #include "daemon/queue.h"
@@ -29,7 +32,7 @@
 #include "store/store.h"
 
 #define POLL_MS 100
-#define SILENCE_MS 30000 /* of a source that has no reason to give */
+#define SILENCE_MS 60000 /* of a source that has no reason to give */
 #define SHOW_MS 2000
 
 /* Records of a partition that the ledger has not called yet. */
@@ -48,7 +51,8 @@ struct retrain {
     size_t n_runs;
     struct line_of *lines; /* [n_lines] by partition id */
     size_t n_lines;
-    int64_t *fed; /* [n_lines] offset of the last record that intake got */
+    int64_t *fed;  /* [n_lines] offset of the last record that intake got */
+    int64_t *last; /* [n_lines] last offset that the ledger calls, -1: none */
     int64_t records;
     int64_t show_ms;
     json_t *differences, *notes;
@@ -66,20 +70,53 @@ static json_t *stored_settings(const struct catalog_version *v)
     return settings;
 }
 
-/* Another group than the daemon's, which keeps its partitions. */
-static int name_group(struct catalog *c, struct conf_strings *sets,
-                      struct err *err)
+static void add_set(struct conf_strings *sets, const char *key,
+                    const char *value)
 {
-    char *id = NULL, *set;
-    int rc = catalog_setting(c, "store_id", &id, err);
+    char *set = xasprintf("%s=%s", key, value);
 
-    if (rc)
-        return rc;
-    set = xasprintf("source.kafka.properties.group.id=" RETRAIN_GROUP "%s",
-                    id ? id : "");
     conf_strings_add(sets, set);
     free(set);
-    free(id);
+}
+
+/* The broker of a daemon that runs, which alone has its records. */
+static int find_embedded(const struct conf *conf, struct conf_strings *sets,
+                         struct err *err)
+{
+    char *path = fileio_join(conf->data_dir, "kafka.addr");
+    struct buf address = BUF_INIT;
+    int rc = fileio_read(path, 4096, &address, NULL);
+
+    if (rc == 0) {
+        address.data[strcspn(address.data, "\r\n")] = '\0';
+        add_set(sets, "source.kafka.properties.bootstrap.servers",
+                address.data);
+    } else {
+        rc = err_set(err, ERR_STATE,
+                     "the embedded broker does not run: its records went with "
+                     "it");
+    }
+    buf_release(&address);
+    free(path);
+    return rc;
+}
+
+/* Another group than the daemon's, which keeps its partitions; and nothing but
+ * reading. */
+static int only_read(const struct conf *conf, struct conf_strings *sets,
+                     struct err *err)
+{
+    char *group = xasprintf("mneme-retrain-%ld-%lld", (long)getpid(),
+                            (long long)timing_wall_ms());
+
+    add_set(sets, "source.kafka.properties.group.id", group);
+    add_set(sets, "source.kafka.properties.group.instance.id", group);
+    add_set(sets, "source.kafka.dead_letter", "null");
+    add_set(sets, "source.kafka.on_gap", "stop");
+    free(group);
+    if (conf->source.type == CONF_SOURCE_KAFKA &&
+        kafka_conf_is_embedded(&conf->source.kafka))
+        return find_embedded(conf, sets, err);
     return 0;
 }
 
@@ -94,7 +131,8 @@ static int list_settings(int64_t version, json_t *settings,
     if (!settings)
         return err_set(err, ERR_STATE,
                        "version %lld does not say with which settings it was "
-                       "learned: it was made by an earlier mneme",
+                       "learned: they changed while the disk was full, or it "
+                       "was made by an earlier mneme",
                        (long long)version);
     if (adaptive && strcmp(adaptive, "true") == 0)
         return err_set(err, ERR_STATE,
@@ -102,36 +140,45 @@ static int list_settings(int64_t version, json_t *settings,
                        "which depends on the time: nothing can repeat it",
                        (long long)version);
     json_object_foreach(settings, key, value)
-    {
-        char *set = xasprintf("%s=%s", key, json_string_value(value));
-
-        conf_strings_add(sets, set);
-        free(set);
-    }
+        add_set(sets, key, json_string_value(value));
     return 0;
 }
 
-int retrain_settings(const char *data_dir, int64_t version,
+static int find_version(struct catalog *c, int64_t *version,
+                        struct catalog_version *v, struct err *err)
+{
+    struct catalog_pointers pointers;
+    int rc = catalog_pointers(c, &pointers, err);
+
+    if (rc)
+        return rc;
+    if (*version == 0)
+        *version = pointers.head;
+    if (*version == 0)
+        return err_set(err, ERR_NOTFOUND, "%s: no version yet",
+                       catalog_dir(c));
+    return catalog_get(c, *version, v, err);
+}
+
+int retrain_settings(const struct conf *conf, int64_t *version,
                      struct conf_strings *sets, struct err *err)
 {
     struct catalog *c = NULL;
     struct catalog_version v;
     json_t *settings;
-    int rc = catalog_open(data_dir, &c, err);
+    int rc = catalog_open(conf->data_dir, &c, err);
 
     if (rc)
         return rc;
-    rc = catalog_get(c, version, &v, err);
+    rc = find_version(c, version, &v, err);
     if (rc == 0) {
         settings = stored_settings(&v);
-        rc = list_settings(version, settings, sets, err);
-        if (rc == 0)
-            rc = name_group(c, sets, err);
+        rc = list_settings(*version, settings, sets, err);
         json_decref(settings);
         catalog_version_release(&v);
     }
     catalog_close(c);
-    return rc;
+    return rc ? rc : only_read(conf, sets, err);
 }
 
 /* --- the state to begin with -------------------------------------------- */
@@ -184,19 +231,25 @@ static int find_branch(struct retrain *r, int64_t *branch, struct err *err)
     return rc;
 }
 
-/* What was skipped then is skipped again, and nothing else: the control log may
- * know of more by now. */
-static void skip_as_then(struct retrain *r)
+/* Nothing is learned of what was skipped: it is not even read. */
+static bool is_read(const struct store_ledger_run *run)
 {
-    struct catalog_range *ranges = xcalloc(r->n_runs + 1, sizeof *ranges);
-    size_t n = 0;
+    return run->kind != 's';
+}
 
-    for (size_t i = 0; i < r->n_runs; i++)
-        if (r->runs[i].kind == 's')
-            ranges[n++] = (struct catalog_range){r->runs[i].partition_id,
-                                                 r->runs[i].first_offset,
-                                                 r->runs[i].last_offset};
-    intake_set_skipped(r->learning.intake, ranges, n);
+static int note_last(struct retrain *r, struct err *err)
+{
+    for (size_t i = 0; i < r->n_runs; i++) {
+        const struct store_ledger_run *run = &r->runs[i];
+
+        if (run->partition_id < 0 || (size_t)run->partition_id >= r->n_lines)
+            return err_set(err, ERR_CORRUPT,
+                           "the ledger names partition %d, which is not known",
+                           (int)run->partition_id);
+        if (is_read(run) && run->last_offset > r->last[run->partition_id])
+            r->last[run->partition_id] = run->last_offset;
+    }
+    return 0;
 }
 
 static int load_parent(struct retrain *r, struct err *err)
@@ -210,13 +263,15 @@ static int load_parent(struct retrain *r, struct err *err)
         rc = learning_load(&r->learning, r->from.version, branch, err);
     if (rc)
         return rc;
-    skip_as_then(r);
+    /* The control log may know of more skips by now than there were then. */
+    intake_set_skipped(r->learning.intake, NULL, 0);
     r->n_lines = r->learning.progress.n_partitions;
     r->lines = xcalloc(r->n_lines + 1, sizeof *r->lines);
     r->fed = xcalloc(r->n_lines + 1, sizeof *r->fed);
+    r->last = xcalloc(r->n_lines + 1, sizeof *r->last);
     for (size_t i = 0; i < r->n_lines; i++)
-        r->fed[i] = -1;
-    return 0;
+        r->fed[i] = r->last[i] = -1;
+    return note_last(r, err);
 }
 
 /* As many shards as the data directory has. */
@@ -249,7 +304,7 @@ static int64_t first_in_ledger(const struct retrain *r, size_t partition_id)
 
     for (size_t i = 0; i < r->n_runs; i++)
         if ((size_t)r->runs[i].partition_id == partition_id &&
-            (first < 0 || r->runs[i].first_offset < first))
+            is_read(&r->runs[i]) && (first < 0 || r->runs[i].first_offset < first))
             first = r->runs[i].first_offset;
     return first;
 }
@@ -259,7 +314,7 @@ static int begin_source(struct retrain *r, struct err *err)
     const struct source_options options = {
         .conf = r->conf,
         .data_dir = r->conf->data_dir,
-        .store_id = "retrain", /* in a group of its own */
+        .store_id = "retrain", /* the group is its own */
         .queue = r->queue,
     };
     const struct progress *p = &r->learning.progress;
@@ -294,12 +349,13 @@ static void line_push(struct line_of *l, struct record *rec)
 }
 
 /* Why nothing comes any more: what the source says, or that it says nothing. */
-static int check_source(struct retrain *r, int64_t silent_ms, struct err *err)
+static int check_source(struct retrain *r, bool ended, int64_t silent_ms,
+                        struct err *err)
 {
     struct source_health health;
 
     source_get_health(r->source, &health);
-    if (health.state == SOURCE_STOPPED || health.state == SOURCE_ENDED)
+    if (ended || health.state == SOURCE_STOPPED)
         return err_set(err, ERR_STATE, "records of version %lld are not there "
                        "any more: %s", (long long)r->to.version,
                        health.reason[0] ? health.reason : "the source ended");
@@ -312,31 +368,37 @@ static int check_source(struct retrain *r, int64_t silent_ms, struct err *err)
     return 0;
 }
 
+/* Into its partition's line, unless the ledger never calls it. */
+static void keep_record(struct retrain *r, struct record *rec)
+{
+    size_t id = (size_t)progress_partition_id(&r->learning.progress,
+                                              rec->topic, rec->partition);
+
+    if (id < r->n_lines && rec->offset <= r->last[id])
+        line_push(&r->lines[id], rec);
+    else
+        record_free(rec);
+}
+
 /* Reads until a record of that partition is in its line. */
 static int read_more(struct retrain *r, size_t wanted, struct err *err)
 {
-    int64_t began = timing_mono_ms();
+    int64_t heard_ms = timing_mono_ms();
     const struct line_of *l = &r->lines[wanted];
     int rc = 0;
 
     while (rc == 0 && l->first == l->n) {
         struct record *rec = queue_pop(r->queue, POLL_MS);
-        size_t id;
+        bool ended = rec && rec->kind == RECORD_END;
 
-        if (!rec || rec->kind != RECORD_DATA) {
-            bool ended = rec && rec->kind == RECORD_END;
-
-            record_free(rec);
-            if (!rec || ended)
-                rc = check_source(r, timing_mono_ms() - began, err);
+        if (rec && rec->kind == RECORD_DATA) {
+            heard_ms = timing_mono_ms();
+            keep_record(r, rec);
             continue;
         }
-        id = (size_t)progress_partition_id(&r->learning.progress, rec->topic,
-                                           rec->partition);
-        if (id < r->n_lines)
-            line_push(&r->lines[id], rec);
-        else
-            record_free(rec); /* a partition that is newer than the version */
+        record_free(rec);
+        if (!rec || ended)
+            rc = check_source(r, ended, timing_mono_ms() - heard_ms, err);
     }
     return rc;
 }
@@ -419,9 +481,8 @@ static int learn_run(struct retrain *r, const struct store_ledger_run *run,
     bool in_step = strchr("lqc", run->kind) != NULL;
     int rc = 0;
 
-    if (run->partition_id < 0 || (size_t)run->partition_id >= r->n_lines)
-        return err_set(err, ERR_CORRUPT, "the ledger names partition %d, which "
-                       "is not known", (int)run->partition_id);
+    if (!is_read(run))
+        return 0;
     if (in_step)
         rc = step_up_to(r, run->step - 1, err);
     for (int64_t at = run->first_offset; rc == 0 && at <= run->last_offset;
@@ -575,6 +636,21 @@ static void compare_kernels(struct retrain *r)
     json_decref(root);
 }
 
+/* Rows of the parent are missing: has retention taken it meanwhile? */
+static int check_kept(struct retrain *r, struct err *err)
+{
+    struct catalog_version v;
+
+    if (catalog_get(r->learning.catalog, r->from.version, &v, NULL) ==
+        ERR_NOTFOUND)
+        return err_set(err, ERR_STATE,
+                       "version %lld, the parent, was removed by retention "
+                       "meanwhile",
+                       (long long)r->from.version);
+    catalog_version_release(&v);
+    return err->code;
+}
+
 static json_t *make_report(const struct retrain *r)
 {
     return json_pack(
@@ -600,6 +676,7 @@ static void release(struct retrain *r)
     queue_free(r->queue);
     free(r->lines);
     free(r->fed);
+    free(r->last);
     free(r->runs);
     catalog_version_release(&r->from);
     catalog_version_release(&r->to);
@@ -632,6 +709,8 @@ int retrain_run(const struct conf *conf, int64_t version, json_t **report,
     }
     if (rc == 0)
         rc = learn(&r, err);
+    if (rc == ERR_CORRUPT)
+        rc = check_kept(&r, err);
     if (rc == 0)
         rc = compare(&r, err);
     if (rc == 0)

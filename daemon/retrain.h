@@ -11,8 +11,8 @@
  *            differs
  *
  * The data directory is only read, through a catalog, also while a daemon uses
- * it. Kafka is read as a consumer group of its own (RETRAIN_GROUP and the
- * store's id), so that the daemon's keeps its partitions.
+ * it. Kafka is read as a consumer group of its own, another each time, which the
+ * broker forgets by itself; nothing is sent to a dead-letter topic.
  *
  * Threads: main; it starts a source's thread and a learner's workers
  */
@@ -26,15 +26,15 @@
 #include "base/err.h"
 #include "conf/conf.h"
 
-#define RETRAIN_GROUP "mneme-retrain-"
-
 /*
- * What has to be overridden in the configuration to learn the version again:
- * texts "key=value" for conf_load.
- * ERR_NOTFOUND: no such version. ERR_STATE: it was made by a mneme that did not
- * keep its settings, or with replay.adaptive, which nothing can repeat.
+ * What has to be overridden in a configuration to learn a version of its data
+ * directory again: texts "key=value" for conf_load.
+ *   *version  0: the newest, whose number it becomes
+ * ERR_NOTFOUND: no such version. ERR_STATE: it does not say with which settings
+ * it was learned, or it was learned with replay.adaptive, which nothing can
+ * repeat, or from an embedded broker that does not run.
  */
-int retrain_settings(const char *data_dir, int64_t version,
+int retrain_settings(const struct conf *conf, int64_t *version,
                      struct conf_strings *sets, struct err *err);
 
 /*

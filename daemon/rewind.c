@@ -11,14 +11,20 @@
 #include "learner/learner.h"
 #include "store/store.h"
 
-static int check_version(struct catalog *catalog, int64_t version,
+/* A version without a verdict is not for serving, but learning may go back to
+ * it. */
+static int check_version(struct catalog *catalog,
+                         const struct rewind_request *r,
                          struct catalog_version *v, struct err *err)
 {
+    int64_t version = r->version;
+
     int rc = catalog_get(catalog, version, v, err);
 
     if (rc)
         return rc;
-    if (v->state == STORE_PENDING || v->state == STORE_DAMAGED)
+    if ((v->state == STORE_PENDING && !r->keep_serving) ||
+        v->state == STORE_DAMAGED)
         rc = err_set(err, ERR_STATE, "version %lld is %s",
                      (long long)version, store_state_name(v->state));
     if (rc == 0)
@@ -131,6 +137,99 @@ skipped_ranges(const struct learning *l, const struct source_position *from,
     return runs;
 }
 
+/* --- what goes to the control log when nobody asked ---------------------- */
+
+/* Takes what `gone` covers out of a run; what is behind it becomes a
+ * run of its own. Returns whether there is one. */
+static bool cut_run(struct store_ledger_run *run,
+                    const struct catalog_range *gone,
+                    struct store_ledger_run *rest)
+{
+    *rest = *run;
+    if (gone->partition_id != run->partition_id ||
+        gone->first_offset > run->last_offset ||
+        gone->last_offset < run->first_offset)
+        return false;
+    rest->first_offset = gone->last_offset + 1;
+    run->last_offset = gone->first_offset - 1;
+    run->count = run->last_offset - run->first_offset + 1;
+    rest->count = rest->last_offset - rest->first_offset + 1;
+    return rest->count > 0;
+}
+
+/* The parts of a run that the control log does not skip yet; what was released
+ * and has not been read again stays released. */
+static void add_parts(const struct store_ledger_run *run,
+                      const struct catalog_skip *known, size_t n_known,
+                      struct store_ledger_run **parts, size_t *n, size_t *cap)
+{
+    struct store_ledger_run *queue = NULL;
+    size_t n_queue = 0, cap_queue = 0;
+
+    XGROW(queue, n_queue, cap_queue);
+    queue[n_queue++] = *run;
+    for (size_t i = 0; i < n_known; i++) {
+        size_t before = n_queue;
+
+        if (known[i].read_again)
+            continue;
+        for (size_t k = 0; k < before; k++) {
+            struct store_ledger_run rest;
+
+            if (!cut_run(&queue[k], &known[i].range, &rest))
+                continue;
+            XGROW(queue, n_queue, cap_queue);
+            queue[n_queue++] = rest;
+        }
+    }
+    for (size_t k = 0; k < n_queue; k++) {
+        if (queue[k].last_offset < queue[k].first_offset)
+            continue;
+        XGROW(*parts, *n, *cap);
+        (*parts)[(*n)++] = queue[k];
+    }
+    free(queue);
+}
+
+/* Has any part of these runs been in quarantine, released, and read again? */
+static bool had_a_chance(const struct store_ledger_run *runs, size_t n,
+                         const struct catalog_skip *known, size_t n_known)
+{
+    for (size_t i = 0; i < n_known; i++)
+        for (size_t k = 0; k < n; k++)
+            if (known[i].read_again &&
+                strcmp(known[i].kind, "quarantine") == 0 &&
+                known[i].range.partition_id == runs[k].partition_id &&
+                known[i].range.first_offset <= runs[k].last_offset &&
+                known[i].range.last_offset >= runs[k].first_offset)
+                return true;
+    return false;
+}
+
+/* What of the skipped runs is new in the control log, and as what. */
+static int log_in_quarantine(const struct learning *l,
+                             struct store_rollback *rows,
+                             struct store_ledger_run **logged,
+                             struct err *err)
+{
+    struct catalog_skip *known = NULL;
+    size_t n_known = 0, cap = 0;
+    int rc = catalog_ranges(l->catalog, &known, &n_known, err);
+
+    if (rc)
+        return rc;
+    XGROW(*logged, 0, cap); /* never NULL: that would be all of them */
+    for (size_t i = 0; i < rows->n_skipped; i++)
+        add_parts(&rows->skipped[i], known, n_known, logged, &rows->n_logged,
+                  &cap);
+    rows->logged = *logged;
+    rows->range_kind = had_a_chance(*logged, rows->n_logged, known, n_known)
+                           ? "skip_for_good"
+                           : "quarantine";
+    catalog_ranges_free(known, n_known);
+    return 0;
+}
+
 /* After `skip`: the present position, N's counters, and what was between
  * counted as skipped. */
 static int load_skipping(struct learning *l, int64_t version, int64_t branch,
@@ -197,11 +296,11 @@ static void describe(const struct rewind_request *r, int64_t undone,
 }
 
 int rewind_run(const struct rewind_request *r, char *detail, size_t size,
-               struct err *err)
+               bool *for_good, struct err *err)
 {
     struct learning *l = r->learning;
     struct source_position *back = NULL, *present = NULL;
-    struct store_ledger_run *skipped = NULL;
+    struct store_ledger_run *skipped = NULL, *logged = NULL;
     struct catalog_version v;
     struct catalog_pointers pointers;
     struct store_offset *known = NULL;
@@ -210,10 +309,11 @@ int rewind_run(const struct rewind_request *r, char *detail, size_t size,
         .mode = r->skip ? "skip" : "rewind",
         .reason = r->reason,
         .keep_serving = r->keep_serving,
+        .automatic = r->automatic,
     };
     size_t n = 0, n_present = 0, n_known = 0;
     int64_t undone = 0;
-    int rc = check_version(l->catalog, r->version, &v, err);
+    int rc = check_version(l->catalog, r, &v, err);
 
     if (rc)
         return rc;
@@ -231,6 +331,10 @@ int rewind_run(const struct rewind_request *r, char *detail, size_t size,
         goto out;
     known = progress_offsets(&l->progress, &n_known);
     rows.skipped = skipped;
+    if (r->automatic)
+        rc = log_in_quarantine(l, &rows, &logged, err);
+    if (rc)
+        goto out;
     rc = publisher_rollback(r->publisher, &rows, known, n_known, err);
     if (rc) {
         if (!r->skip && move_source(r, present, n_present, NULL) == 0)
@@ -249,10 +353,14 @@ int rewind_run(const struct rewind_request *r, char *detail, size_t size,
         goto out;
     }
     describe(r, undone, detail, size);
+    if (for_good)
+        *for_good = rows.range_kind &&
+                    strcmp(rows.range_kind, "skip_for_good") == 0;
 out:
     free(back);
     free(present);
     free(skipped);
+    free(logged);
     free(known);
     catalog_version_release(&v);
     return rc;

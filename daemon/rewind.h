@@ -6,7 +6,7 @@
  *     rewind: the source makes sure that it can read from there, and does
  *     one transaction: head and serving are N (keep_serving: the head alone),
  *         later versions rolled back, for `skip` the range between goes into
- *         the control log
+ *         the control log: for good, or (automatic) in quarantine
  *     learner, replay, holdout, counters become N's, on a new branch
  *
  * Until the transaction a failure leaves everything as it was (a source that
@@ -32,17 +32,20 @@ struct rewind_request {
     struct publisher *publisher;
     int64_t version;
     bool skip;
-    bool keep_serving; /* nobody asked: what answers stays */
+    bool keep_serving; /* what answers stays */
+    bool automatic;    /* nobody asked: a skipped range is in quarantine, to be
+                          released; the second time it is skipped for good */
     const char *reason;
     int64_t *epoch; /* of the source; one more when it was moved */
 };
 
 /*
- * detail: one line about what it did.
+ * detail: one line about what it did. *for_good (may be NULL): a range that had
+ * been released from quarantine is skipped once more, and that is final.
  * ERR_NOTFOUND, ERR_STATE (pending, damaged, cannot be read again): nothing
  * has changed. ERR_DIVERGED: the process must end.
  */
 int rewind_run(const struct rewind_request *r, char *detail, size_t size,
-               struct err *err);
+               bool *for_good, struct err *err);
 
 #endif

@@ -183,10 +183,24 @@ static json_t *records_json(const struct status_records *r)
                      (json_int_t)r->holdout);
 }
 
+/* null: nothing to compare with yet. */
+static json_t *shadow_json(const struct status_publish *p)
+{
+    if (p->reference_version == 0)
+        return json_null();
+    return json_pack("{s:I, s:I, s:o, s:o}", "against",
+                     (json_int_t)p->reference_version, "records",
+                     (json_int_t)p->shadow_records, "difference",
+                     number(p->shadow_difference), "evidence",
+                     number(p->shadow_evidence));
+}
+
 static json_t *publish_json(const struct status_publish *p)
 {
     return json_pack(
-        "{s:I, s:I, s:f, s:f, s:f, s:I, s:I, s:I, s:I, s:o, s:o}", "count",
+        "{s:I, s:I, s:f, s:f, s:f, s:I, s:I, s:I, s:I, s:o, s:o, s:I, s:I, "
+        "s:o, s:o, s:o}",
+        "count",
         (json_int_t)p->count, "failed", (json_int_t)p->failed,
         "last_seconds", p->last_seconds, "last_stop_seconds",
         p->last_stop_seconds, "interval_seconds", p->interval_seconds,
@@ -194,7 +208,11 @@ static json_t *publish_json(const struct status_publish *p)
         "inconclusive", (json_int_t)p->inconclusive, "rollbacks",
         (json_int_t)p->rollbacks, "last_verdict",
         text_or_null(p->last_verdict), "last_reason",
-        text_or_null(p->last_reason));
+        text_or_null(p->last_reason), "automatic_rollbacks",
+        (json_int_t)p->automatic, "refused_in_a_row",
+        (json_int_t)p->refused_in_a_row, "waits_for",
+        text_or_null(p->waits_for), "last_rollback",
+        text_or_null(p->last_rollback), "shadow", shadow_json(p));
 }
 
 /* Seconds since the newest record that the serving version has learned from;
@@ -410,6 +428,22 @@ static void version_metrics(struct buf *out, const struct status *s)
             p->failed);
     counter(out, "rollbacks_total", "Rollbacks by this process.",
             p->rollbacks);
+    counter(out, "automatic_rollbacks_total",
+            "Rollbacks by the daemon itself.", p->automatic);
+    gauge(out, "gate_refused_in_a_row",
+          "Versions since one passed the gate.",
+          (double)p->refused_in_a_row);
+    gauge(out, "shadow_records",
+          "Held-out segments of the shadow comparison.",
+          (double)p->shadow_records);
+    if (p->shadow_records) {
+        gauge(out, "shadow_difference_ratio",
+              "Loss of the live version over the older one's, less 1.",
+              p->shadow_difference);
+        gauge(out, "shadow_evidence",
+              "Ln of the evidence that the older one is 3 % better.",
+              p->shadow_evidence);
+    }
     gauge(out, "publish_seconds", "The last publish, whole.",
           p->last_seconds);
     gauge(out, "publish_stop_seconds",

@@ -78,8 +78,16 @@ struct status {
         double interval_seconds;    /* stretched when publishing is slow */
         int64_t passed, refused, inconclusive;
         int64_t rollbacks;
+        int64_t automatic; /* of these, by itself */
         char last_verdict[16];
         char last_reason[256];
+        char waits_for[192];     /* after an inconclusive verdict; or "" */
+        char last_rollback[256]; /* why; "" */
+        int64_t refused_in_a_row;
+        int64_t reference_version; /* what the gate compared with; 0: none */
+        int64_t shadow_records;    /* of the shadow comparison */
+        double shadow_difference;  /* relative; above 0: the live is worse */
+        double shadow_evidence;    /* ln; from 6.9 on it goes back */
     } publish;
     int64_t vocabulary_bytes, vocabulary_wanted; /* while collecting */
     int64_t flushes;

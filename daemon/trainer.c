@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
+#include "daemon/guard.h"
 #include "daemon/options.h"
 #include "daemon/rewind.h"
 #include "daemon/vocabulary.h"
@@ -25,7 +26,9 @@
 #define SHOW_MS 200
 #define RETRY_MS 5000                      /* a full disk */
 #define STAGED_LIMIT ((int64_t)256 << 20)  /* makes a version */
+#ifndef PUBLISH_SHARE /* bench/clean_stream.py wants more */
 #define PUBLISH_SHARE 0.05                 /* of the time, at most */
+#endif
 #define TAKEN_MAX 64                       /* records, with one lock */
 
 struct trainer {
@@ -43,6 +46,10 @@ struct trainer {
     bool end_announced;   /* on_end has been called */
     bool failed;          /* on_fatal has been called */
     bool held;            /* the disk is full */
+    struct guard_limit limit; /* of rollbacks by itself */
+    bool parked;          /* it is reached: learning holds */
+    int64_t parked_choices;
+    char parked_reason[256];
     int64_t retry_ms;     /* when to try again */
     int64_t last_record_ms;
     struct record *taken[TAKEN_MAX]; /* from the queue, not looked at yet */
@@ -148,10 +155,25 @@ static void show_step(struct trainer *t,
     show(t, false);
 }
 
+/* After an inconclusive verdict, or NULL. */
+static const char *what_the_gate_waits_for(struct trainer *t, char *text,
+                                           size_t size)
+{
+    struct status *s = status_lock(t->options.board);
+
+    text[0] = '\0';
+    if (s->publish.waits_for[0])
+        snprintf(text, size, "version %lld serves; the gate waits for %.180s",
+                 (long long)s->serving_version, s->publish.waits_for);
+    status_unlock(t->options.board);
+    return text[0] ? text : NULL;
+}
+
 /* learning, waiting, or why not. */
 static void show_state(struct trainer *t, bool learning)
 {
     struct source_health health;
+    char text[256];
 
     if (t->held) {
         status_set_state(t->options.board, STATUS_PAUSED,
@@ -159,15 +181,19 @@ static void show_state(struct trainer *t, bool learning)
                          "room");
         return;
     }
+    if (t->parked) {
+        status_set_state(t->options.board, STATUS_PAUSED, t->parked_reason);
+        return;
+    }
     source_get_health(t->options.source, &health);
     if (health.state == SOURCE_STOPPED)
         status_set_state(t->options.board, STATUS_PAUSED, health.reason);
-    else if (learning)
-        status_set_state(t->options.board, STATUS_LEARNING, NULL);
     else
-        status_set_state(t->options.board, STATUS_WAITING,
-                         health.state == SOURCE_RETRYING ? health.reason
-                                                         : NULL);
+        status_set_state(t->options.board,
+                         learning ? STATUS_LEARNING : STATUS_WAITING,
+                         health.state == SOURCE_RETRYING && !learning
+                             ? health.reason
+                             : what_the_gate_waits_for(t, text, sizeof text));
 }
 
 /* --- versions ----------------------------------------------------------- */
@@ -198,6 +224,7 @@ static void collect(struct trainer *t)
         return;
     if (err.code == ERR_OK) {
         snapshot_stored(s, t->l->replay, t->l->holdout);
+        t->l->mixed_settings = false;
         if (t->held)
             log_info("resume", "reason=\"there is room on the disk\"");
         t->held = false;
@@ -260,10 +287,21 @@ static void publish_now(struct trainer *t)
 
 /* --- rollback ----------------------------------------------------------- */
 
+/* A range that an operator had released did it again. */
+static void say_for_good(const struct rewind_request *request)
+{
+    log_error("guard",
+              "version=%lld action=skip_for_good reason=\"the range had been "
+              "released from quarantine, and the daemon went back over it "
+              "again: it is never learned\"",
+              (long long)request->version);
+}
+
 /* *request: what is to be done; the parts it needs are filled in here. */
 static int roll_back(struct trainer *t, struct rewind_request *request,
                      char *detail, size_t size, struct err *err)
 {
+    bool for_good = false;
     int rc;
 
     request->learning = t->l;
@@ -272,10 +310,13 @@ static int roll_back(struct trainer *t, struct rewind_request *request,
     request->epoch = &t->epoch;
     status_set_state(t->options.board, STATUS_ROLLING_BACK, NULL);
     drain_publisher(t);
-    rc = rewind_run(request, detail, size, err);
+    rc = rewind_run(request, detail, size, &for_good, err);
     if (rc == 0) {
-        log_info("rollback", "version=%lld %s", (long long)request->version,
-                 detail);
+        log_info("rollback", "version=%lld automatic=%s %s",
+                 (long long)request->version,
+                 request->automatic ? "true" : "false", detail);
+        if (for_good)
+            say_for_good(request);
         t->ended = t->ended && request->skip;
         t->held = false; /* what could not be written is undone */
         t->published_step = learner_steps(t->l->learner);
@@ -286,6 +327,38 @@ static int roll_back(struct trainer *t, struct rewind_request *request,
     }
     show(t, true);
     return rc;
+}
+
+/* Learning holds until somebody looks: what was consumed stays consumed, and
+ * what was learned since the last version is in memory only. */
+static void park(struct trainer *t, const char *what, const char *why)
+{
+    t->parked = true;
+    t->parked_choices = publisher_choices(t->options.publisher);
+    snprintf(t->parked_reason, sizeof t->parked_reason,
+             "learning holds, because %.80s; `mneme rollback`, `mneme promote` "
+             "or a restart lets it go on",
+             what);
+    log_error("guard", "action=hold reason=\"%s\" cause=\"%s\"",
+              t->parked_reason, why);
+    show_state(t, false);
+}
+
+/* An operator has done something about it. */
+static void unpark(struct trainer *t, const char *what)
+{
+    if (!t->parked)
+        return;
+    t->parked = false;
+    t->limit = (struct guard_limit){0};
+    log_info("guard", "action=resume reason=\"%s\"", what);
+}
+
+static void look_for_choice(struct trainer *t)
+{
+    if (t->parked &&
+        publisher_choices(t->options.publisher) != t->parked_choices)
+        unpark(t, "what serves was chosen");
 }
 
 static void run_operations(struct trainer *t)
@@ -305,10 +378,53 @@ static void run_operations(struct trainer *t)
         if (rc)
             log_warn("rollback", "version=%lld error=\"%s\"",
                      (long long)op.version, err.msg);
+        else
+            unpark(t, "rolled back");
         control_finish(t->options.control, op.id, rc ? &err : NULL, detail);
         if (rc == ERR_DIVERGED)
             fatal(t, &err);
     }
+}
+
+/* By itself, past what was learned since. Serving goes with it, unless it is
+ * pinned, or `keep_serving`. Too often: learning holds where it is. */
+static void go_back(struct trainer *t, int64_t version, bool keep_serving,
+                    const char *reason)
+{
+    struct rewind_request request = {.version = version,
+                                     .skip = true,
+                                     .keep_serving = keep_serving,
+                                     .automatic = true,
+                                     .reason = reason};
+    struct catalog_pointers pointers;
+    struct err err = ERR_INIT;
+    char detail[512];
+    int rc = catalog_pointers(t->options.catalog, &pointers, &err);
+
+    if (rc == 0 && !guard_allow(&t->limit, timing_mono_ms())) {
+        park(t, "it went back by itself three times within an hour", reason);
+        return;
+    }
+    log_warn("guard", "version=%lld action=rollback reason=\"%s\"",
+             (long long)version, reason);
+    request.keep_serving |= pointers.serving_pinned;
+    if (rc == 0)
+        rc = roll_back(t, &request, detail, sizeof detail, &err);
+    if (rc == ERR_NOTFOUND || rc == ERR_STATE || rc == ERR_CORRUPT)
+        park(t, "it could not go back by itself", err.msg);
+    else if (rc)
+        fatal(t, &err);
+}
+
+/* Does the guard want to go back? */
+static bool heed(struct trainer *t)
+{
+    struct publisher_wish wish;
+
+    if (t->parked || !publisher_take_wish(t->options.publisher, &wish))
+        return false;
+    go_back(t, wish.version, false, wish.reason);
+    return true;
 }
 
 /* Weights that are not finite: learning goes back to the newest version, past
@@ -316,11 +432,8 @@ static void run_operations(struct trainer *t)
  */
 static void recover(struct trainer *t, const struct err *cause)
 {
-    struct rewind_request request = {
-        .skip = true, .keep_serving = true, .reason = cause->msg};
     struct catalog_pointers pointers;
     struct err err = ERR_INIT;
-    char detail[512];
 
     log_error("diverged", "%s", cause->msg);
     if (!t->options.conf->publish.auto_rollback) {
@@ -328,13 +441,10 @@ static void recover(struct trainer *t, const struct err *cause)
         return;
     }
     drain_publisher(t);
-    if (catalog_pointers(t->options.catalog, &pointers, &err) != 0) {
+    if (catalog_pointers(t->options.catalog, &pointers, &err) != 0)
         fatal(t, &err);
-        return;
-    }
-    request.version = pointers.head;
-    if (roll_back(t, &request, detail, sizeof detail, &err) != 0)
-        fatal(t, &err);
+    else
+        go_back(t, pointers.head, true, cause->msg);
 }
 
 /* --- other settings while it runs --------------------------------------- */
@@ -348,6 +458,8 @@ static void take_reload(struct trainer *t)
         if (t->l->learner && !t->held)
             publish_now(t);
         publisher_wait(t->options.publisher);
+        t->l->mixed_settings = t->l->learner && t->published_step !=
+                                   learner_steps(t->l->learner);
         conf_reload_apply(t->now, t->next);
         if (t->l->learner) {
             learner_set_rate(t->l->learner,
@@ -461,7 +573,7 @@ static void finish_end(struct trainer *t)
     if (t->end_announced || t->held)
         return;
     publish_now(t);
-    if (t->held)
+    if (t->held || heed(t))
         return;
     if (t->options.conf->source.at_end == CONF_AT_END_EXIT) {
         t->end_announced = true;
@@ -488,9 +600,12 @@ static void learn(struct trainer *t)
     collect(t);
     take_reload(t);
     run_operations(t);
-    if (version_due(t))
+    look_for_choice(t);
+    if (heed(t))
+        return;
+    if (!t->parked && version_due(t))
         submit(t);
-    if (t->held) {
+    if (t->held || t->parked) {
         show_state(t, false);
         timing_sleep_ms(POLL_MS);
         return;
@@ -645,7 +760,7 @@ static void *run(void *arg)
     show_state(t, false);
     while (!t->stopping)
         learn(t);
-    if (t->l->learner && !t->held && !t->failed) {
+    if (t->l->learner && !t->held && !t->parked && !t->failed) {
         publish_now(t);
         show(t, true);
     }

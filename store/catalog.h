@@ -96,7 +96,7 @@ int catalog_pointers(struct catalog *c, struct catalog_pointers *p,
 struct catalog_history {
     int64_t id, from_ms, until_ms; /* until 0: still */
     int64_t version, previous;
-    char *cause;  /* published, rollback, promote, damaged, ... */
+    char *cause;  /* published, rollback, auto_rollback, promote, damaged */
     char *reason;
 };
 int catalog_history(struct catalog *c, size_t limit,
@@ -117,6 +117,22 @@ struct catalog_range {
 };
 int catalog_skipped(struct catalog *c, struct catalog_range **ranges,
                     size_t *n, struct err *err);
+
+/* The same with their story, oldest first, released ones too. */
+struct catalog_skip {
+    int64_t id, time_ms;
+    char *kind;      /* skip, quarantine, skip_for_good */
+    int64_t version; /* that was gone back to */
+    char *topic;
+    int32_t partition;
+    struct catalog_range range;
+    char *reason;
+    int64_t released_ms; /* 0: not */
+    bool read_again; /* a rewind has come after that */
+};
+int catalog_ranges(struct catalog *c, struct catalog_skip **rows, size_t *n,
+                   struct err *err);
+void catalog_ranges_free(struct catalog_skip *rows, size_t n);
 
 /* Consecutive offsets of one partition in one step. kind: 'l' learned,
  * 's' skipped, 'h' held out, 'q' quarantined, each counted once; 'c': more of a

@@ -85,6 +85,8 @@ int catalog_partitions(struct catalog *c, struct catalog_offset **rows,
 
 /* --- what is skipped ---------------------------------------------------- */
 
+#define IS_RANGE " WHERE c.kind IN ('skip', 'quarantine', 'skip_for_good')"
+
 static int read_range(sqlite3_stmt *q, void *row, struct err *err)
 {
     struct catalog_range *r = row;
@@ -108,13 +110,76 @@ int catalog_skipped(struct catalog *c, struct catalog_range **ranges, size_t *n,
     catalog_lock(c);
     rc = catalog_rows_read(c, &range_rows, &list, err,
                            "SELECT partition_id, first_offset, last_offset"
-                           " FROM control_log WHERE kind = 'skip'"
+                           " FROM control_log AS c" IS_RANGE
+                           " AND NOT EXISTS (SELECT 1 FROM control_log"
+                           " WHERE kind = 'release' AND version = c.id)"
                            " ORDER BY partition_id, first_offset",
                            "");
     catalog_unlock(c);
     *ranges = list.items;
     *n = list.n;
     return rc;
+}
+
+static int read_skip(sqlite3_stmt *q, void *row, struct err *err)
+{
+    struct catalog_skip *s = row;
+
+    (void)err;
+    s->range = (struct catalog_range){sqlite3_column_int(q, 0),
+                                      sqlite3_column_int64(q, 1),
+                                      sqlite3_column_int64(q, 2)};
+    s->id = sqlite3_column_int64(q, 3);
+    s->time_ms = sqlite3_column_int64(q, 4);
+    s->kind = db_text(q, 5);
+    s->version = sqlite3_column_int64(q, 6);
+    s->topic = db_text(q, 7);
+    s->partition = sqlite3_column_int(q, 8);
+    s->reason = db_text(q, 9);
+    s->released_ms = sqlite3_column_int64(q, 10);
+    s->read_again = sqlite3_column_int(q, 11) != 0;
+    return 0;
+}
+
+static void release_skip(void *row)
+{
+    struct catalog_skip *s = row;
+
+    free(s->kind);
+    free(s->topic);
+    free(s->reason);
+}
+
+static const struct catalog_row_type skip_rows = {
+    sizeof(struct catalog_skip), read_skip, release_skip};
+
+int catalog_ranges(struct catalog *c, struct catalog_skip **rows, size_t *n,
+                   struct err *err)
+{
+    struct catalog_rows list;
+    int rc;
+
+    catalog_lock(c);
+    rc = catalog_rows_read(
+        c, &skip_rows, &list, err,
+        "SELECT c.partition_id, c.first_offset, c.last_offset, c.id,"
+        " c.time_ms, c.kind, c.version, p.topic, p.partition, c.reason,"
+        " coalesce(r.time_ms, 0), EXISTS (SELECT 1 FROM control_log AS w"
+        "  WHERE w.kind = 'rollback' AND w.id > r.id"
+        "  AND w.reason LIKE 'rewind%') FROM control_log AS c"
+        " JOIN partitions AS p ON p.id = c.partition_id"
+        " LEFT JOIN control_log AS r ON r.kind = 'release'"
+        " AND r.version = c.id" IS_RANGE " ORDER BY c.id",
+        "");
+    catalog_unlock(c);
+    *rows = list.items;
+    *n = list.n;
+    return rc;
+}
+
+void catalog_ranges_free(struct catalog_skip *rows, size_t n)
+{
+    catalog_rows_free(&skip_rows, rows, n);
 }
 
 /* --- the ledger of a version -------------------------------------------- */

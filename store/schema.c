@@ -110,7 +110,9 @@ const char *const schema_migrations[DB_SCHEMA] = {
 
     "CREATE TABLE control_log ("
     " id INTEGER PRIMARY KEY AUTOINCREMENT, time_ms INTEGER NOT NULL,"
-    " kind TEXT NOT NULL," /* rollback, skip, pin, unpin */
+    " kind TEXT NOT NULL," /* rollback, skip, quarantine, skip_for_good,
+                              release (version: the id of the range's row),
+                              pin, unpin */
     " version INTEGER, partition_id INTEGER REFERENCES partitions,"
     " first_offset INTEGER, last_offset INTEGER, reason TEXT);"
     "CREATE INDEX control_log_kind ON control_log (kind);"

@@ -168,6 +168,13 @@ struct store_rollback {
                           gate may have refused */
     const struct store_ledger_run *skipped; /* never to be learned */
     size_t n_skipped;
+    bool automatic; /* nobody asked: the history says auto_rollback */
+    /* What goes to the control log, and as what: "skip" when NULL, else
+     * "quarantine" or "skip_for_good". logged NULL: all of `skipped`, else only
+     * these, of which the others are there already. */
+    const char *range_kind;
+    const struct store_ledger_run *logged;
+    size_t n_logged;
     /* Inside the transaction, with the newest number ever used. May be NULL. */
     int (*in_transaction)(struct sqlite3 *db, int64_t to, int64_t newest,
                           struct err *err);
@@ -179,13 +186,22 @@ struct store_rollback {
  * Any kept version that is not damaged will do: one that was rolled back itself
  * comes back with its verdict.
  *
- * Skipped ranges go to the control log, which no rollback undoes. With "skip"
+ * Skipped ranges go to the control log, which no rollback undoes; only
+ * store_release takes one back. With "skip"
  * they also begin the ledger of the next version, as kind 's': the caller
  * counts them as skipped, but does not put them into its ledger again. With
  * "rewind" they are met when they are read again.
  */
 int store_rollback(struct store *s, const struct store_rollback *r,
                    struct err *err);
+
+/*
+ * A range of the control log (its id in catalog_ranges) is skipped no longer:
+ * when it is read again, it is learned. ERR_NOTFOUND; ERR_STATE when it was
+ * skipped for good, or has been released.
+ */
+int store_release(struct store *s, int64_t range, const char *reason,
+                  struct err *err);
 
 int store_pin(struct store *s, int64_t version, bool pinned, struct err *err);
 int store_mark(struct store *s, int64_t version, enum store_state state,

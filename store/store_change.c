@@ -245,31 +245,41 @@ static int mark_branches(struct store *s, int64_t to, struct err *err)
     return rc ? rc : db_run(s->db, err, redo_sql, "i", to);
 }
 
+static int log_range(struct store *s, const struct store_rollback *rollback,
+                     const struct store_ledger_run *r, struct err *err)
+{
+    return db_run(s->db, err,
+                  "INSERT INTO control_log (time_ms, kind, version,"
+                  " partition_id, first_offset, last_offset, reason)"
+                  " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                  "itiiiit", timing_wall_ms(),
+                  rollback->range_kind ? rollback->range_kind : "skip",
+                  rollback->to, (int64_t)r->partition_id, r->first_offset,
+                  r->last_offset, rollback->reason);
+}
+
 /* The control log has every skip for good; the ledger of the next version only
  * those of the rollback that it comes from. */
 static int log_skipped(struct store *s, const struct store_rollback *rollback,
                        struct err *err)
 {
     bool to_ledger = strcmp(rollback->mode, "skip") == 0;
+    const struct store_ledger_run *logged =
+        rollback->logged ? rollback->logged : rollback->skipped;
+    size_t n = rollback->logged ? rollback->n_logged : rollback->n_skipped;
     int rc = db_run(s->db, err, "DELETE FROM ledger_pending", "");
 
-    for (size_t i = 0; i < rollback->n_skipped && rc == 0; i++) {
+    for (size_t i = 0; i < n && rc == 0; i++)
+        rc = log_range(s, rollback, &logged[i], err);
+    for (size_t i = 0; to_ledger && i < rollback->n_skipped && rc == 0; i++) {
         const struct store_ledger_run *r = &rollback->skipped[i];
 
         rc = db_run(s->db, err,
-                    "INSERT INTO control_log (time_ms, kind, version,"
-                    " partition_id, first_offset, last_offset, reason)"
-                    " VALUES (?1, 'skip', ?2, ?3, ?4, ?5, ?6)",
-                    "iiiiit", timing_wall_ms(), rollback->to,
-                    (int64_t)r->partition_id, r->first_offset, r->last_offset,
-                    rollback->reason);
-        if (rc == 0 && to_ledger)
-            rc = db_run(s->db, err,
-                        "INSERT INTO ledger_pending (step, partition_id,"
-                        " first_offset, last_offset, count)"
-                        " VALUES (?1, ?2, ?3, ?4, ?5)",
-                        "iiiii", r->step, (int64_t)r->partition_id,
-                        r->first_offset, r->last_offset, r->count);
+                    "INSERT INTO ledger_pending (step, partition_id,"
+                    " first_offset, last_offset, count)"
+                    " VALUES (?1, ?2, ?3, ?4, ?5)",
+                    "iiiii", r->step, (int64_t)r->partition_id,
+                    r->first_offset, r->last_offset, r->count);
     }
     return rc;
 }
@@ -277,7 +287,8 @@ static int log_skipped(struct store *s, const struct store_rollback *rollback,
 static int log_rollback(struct store *s, const struct store_rollback *r,
                         struct err *err)
 {
-    char *text = xasprintf("%s: %s", r->mode, r->reason ? r->reason : "");
+    char *text = xasprintf("%s%s: %s", r->automatic ? "automatic " : "",
+                           r->mode, r->reason ? r->reason : "");
     int rc = log_control(s, "rollback", r->to, text, err);
 
     free(text);
@@ -305,7 +316,9 @@ static int write_rollback(struct store *s, const struct store_rollback *r,
     if (rc == 0)
         rc = db_run(s->db, err, "UPDATE pointers SET head = ?1", "i", r->to);
     if (rc == 0 && !r->keep_serving)
-        rc = serve(s, r->to, false, "rollback", r->reason, err);
+        rc = serve(s, r->to, false,
+                   r->automatic ? "auto_rollback" : "rollback", r->reason,
+                   err);
     if (rc == 0)
         rc = log_rollback(s, r, err);
     if (rc == 0)
@@ -331,4 +344,55 @@ int store_rollback(struct store *s, const struct store_rollback *r,
     if (rc)
         return rc;
     return db_end(s->db, write_rollback(s, r, err), err);
+}
+
+/* --- ranges ------------------------------------------------------------- */
+
+static int check_range(struct store *s, int64_t range, struct err *err)
+{
+    int64_t known = 0, open = 0;
+    int rc = db_number(s->db, err, &known,
+                       "SELECT count(*) FROM control_log WHERE id = ?1 AND"
+                       " first_offset IS NOT NULL AND kind <> 'release'",
+                       "i", range);
+
+    if (rc == 0 && !known)
+        return err_set(err, ERR_NOTFOUND, "there is no skipped range %lld",
+                       (long long)range);
+    if (rc == 0)
+        rc = db_number(s->db, err, &open,
+                       "SELECT count(*) FROM control_log AS c WHERE id = ?1"
+                       " AND kind <> 'skip_for_good' AND NOT EXISTS (SELECT 1"
+                       " FROM control_log WHERE kind = 'release' AND"
+                       " version = c.id)",
+                       "i", range);
+    if (rc == 0 && !open)
+        return err_set(err, ERR_STATE,
+                       "range %lld is skipped for good, or has been released",
+                       (long long)range);
+    return rc;
+}
+
+/* The row of a release has the range's id in `version`, and its offsets. */
+static int write_release(struct store *s, int64_t range, const char *reason,
+                         struct err *err)
+{
+    int rc = check_range(s, range, err);
+
+    return rc ? rc
+              : db_run(s->db, err,
+                       "INSERT INTO control_log (time_ms, kind, version,"
+                       " partition_id, first_offset, last_offset, reason)"
+                       " SELECT ?1, 'release', id, partition_id,"
+                       " first_offset, last_offset, ?3 FROM control_log"
+                       " WHERE id = ?2",
+                       "iit", timing_wall_ms(), range, reason);
+}
+
+int store_release(struct store *s, int64_t range, const char *reason,
+                  struct err *err)
+{
+    int rc = db_begin(s->db, err);
+
+    return rc ? rc : db_end(s->db, write_release(s, range, reason, err), err);
 }

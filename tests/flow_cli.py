@@ -337,11 +337,14 @@ def bench(tap):
         "flop_per_token")))
     positive(tap, got, "score.tiny.tokens_per_second",
              "score.tiny.ratio_to_training",
-             "generate.tiny.tokens_per_second", "generate.tiny.new_tokens")
+             "generate.tiny.tokens_per_second", "generate.tiny.new_tokens",
+             *(f"{k}.tiny.int8_tokens_per_second{n}"
+               for k in ("score", "generate") for n in ("", "_least", "_most")))
     shares = got.get("train", {}).get("tiny", {}).get("shares", {})
     tap.equal(sorted(shares), sorted(SHARES), "bench: the shares")
     tap.ok(abs(sum(shares.values()) - 1) < 1e-6, "bench: they sum to 1")
-    tap.ok("presets" not in got and "small" not in got.get("train", {}),
+    tap.ok("presets" not in got and "quantize" not in got and
+           "small" not in got.get("train", {}),
            "bench: what was not asked for is absent")
     text = os.path.join(TMP, "bench.txt")
     with open(text, "w") as f:
@@ -349,6 +352,18 @@ def bench(tap):
     check(tap, run("bench", "--only", "preset-nano", "--text", text,
                    "--threads", "1", "--windows", "2", *quick), 0,
           ["TRAINING", "preset nano", "TIME IN PERCENT"], "bench: the tables")
+    code, out, errors = run("bench", "--only", "quantize", "--json",
+                            "--seconds", "0.02")
+    got = json.loads(out) if code == 0 else {}
+    tap.equal((code, errors), (0, ""), "bench --only quantize --json")
+    positive(tap, got, *(f"quantize.{k}" for k in (
+        "bits_per_byte_float", "bits_per_byte_int8", "trained_tokens",
+        "scored_chunks", "scored_bytes")))
+    tap.ok(abs(got.get("quantize", {}).get("loss_percent", 100)) < 2,
+           "bench: int8 costs little")
+    check(tap, run("bench", "--only", "quantize", "--text", text,
+                   "--seconds", "0.002"), 0,
+          ["WHAT INT8 COSTS", "BITS/BYTE"], "bench: the table of int8")
     check(tap, run("bench", "--only", "huge"), 2, ["huge"],
           "bench: no such part: exit 2")
     with open(text, "w") as f:

@@ -42,6 +42,34 @@ def same(tap, daemon, name):
 
 
 
+def embedded(tap):
+    """From the broker of a daemon that runs, which is left as it was."""
+    path = write_lines(os.path.join(TMP, "feed.jsonl"),
+                       records("harbour", 60) + ["{not json at all"] +
+                       records("orchard", 60))
+    d = Daemon("embedded", learner__flush_seconds=0.2,
+               source__kafka__dead_letter="bad", **{
+                   "source__kafka__properties__bootstrap.servers": "embedded"})
+    d.start(wait="alive")
+    address = os.path.join(d.data, "kafka.addr")
+    d.until(lambda: os.path.exists(address), "the broker's address")
+    mneme("feed", "--topic", "text", path, data=d.data, code=0)
+    until_in_version(d, 121)
+    with open(address) as f:
+        before = f.read()
+    flags = [x for k, v in d.settings.items() for x in ("--set", f"{k}={v}")]
+    code, out, err = mneme("verify", "--retrain", "--json", *flags,
+                           data=d.data)
+    if not tap.ok(code == 0 and json.loads(out)["same"],
+                  "from the embedded broker: the same"):
+        tap.note(f"exit {code}: {out[-500:]} {err[-500:]}")
+    with open(address) as f:
+        tap.equal(f.read(), before, "whose address stays")
+    d.stop()
+    code, out, err = mneme("verify", "--retrain", *flags, data=d.data)
+    tap.ok(code == 3 and "embedded" in err, "and without it: exit 3")
+
+
 def until_in_version(daemon, n):
     def done():
         s = daemon.status()
@@ -117,6 +145,7 @@ def main():
     code, report, err = retrain(d, newest)
     tap.ok(code == 1, "another record: not the same, exit 1")
     tap.ok(report is None or report["differences"], "and it says what differs")
+    embedded(tap)
     tap.exit()
 
 

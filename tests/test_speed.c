@@ -19,6 +19,7 @@
 
 #include "base/buf.h"
 #include "base/fileio.h"
+#include "base/timing.h"
 #include "bench/results.h"
 #include "bench/scratch.h"
 #include "bench/timed_ops.h"
@@ -160,6 +161,7 @@ static void test_corpus(void **state)
     const struct tokenizer *t;
     struct err err = ERR_INIT;
     struct segment s[3], far[1];
+    size_t n;
 
     (void)state;
     assert_int_equal(corpus_segments(c, 256, 100, 0, 3, s, &err), 0);
@@ -173,6 +175,10 @@ static void test_corpus(void **state)
         assert_true(far->tokens[i] < 300);
     assert_int_equal(corpus_tokenizer(c, 300, &t, &err), 0);
     assert_int_equal(tokenizer_vocab_size(t), 300);
+    assert_int_equal(corpus_count(c, 256, 100, &n, &err), 0);
+    assert_int_equal(n, (text.len - 1) / 100);
+    assert_int_equal(corpus_segments(c, 256, 100, n - 1, 1, far, &err), 0);
+    assert_true(far->tokens == s[0].tokens + (n - 1) * 100);
     assert_int_equal(corpus_segments(c, 256, text.len, 0, 1, s, &err),
                      ERR_LIMIT);
     corpus_free(c);
@@ -252,7 +258,7 @@ static void test_train(void **state)
 
 static void test_answers(void **state)
 {
-    struct figure score = {.n = 0}, generate = {.n = 0};
+    struct speed_answers score = {{.n = 0}, {.n = 0}}, generate = score;
     struct speed_options o = quick();
     struct err err = ERR_INIT;
 
@@ -261,9 +267,88 @@ static void test_answers(void **state)
     if (speed_score(&o, &toy, &score, &err) ||
         speed_generate(&o, &toy, &generate, &err))
         fail_msg("%s", err.msg);
-    check_figure(&score, 5);
-    check_figure(&generate, 5);
+    check_figure(&score.rate, 5);
+    check_figure(&score.int8_rate, 5);
+    check_figure(&generate.rate, 5);
+    check_figure(&generate.int8_rate, 5);
     corpus_free(o.corpus);
+}
+
+/* What is called, in order: one letter for a warm-up or a window. */
+static char called[16];
+
+static int call_a(void *arg, struct err *err)
+{
+    (void)arg;
+    (void)err;
+    strcat(called, "a");
+    timing_sleep_ms(2);
+    return 0;
+}
+
+static int call_b(void *arg, struct err *err)
+{
+    (void)err;
+    strcat(called, "b");
+    timing_sleep_ms(2);
+    return *(bool *)arg ? 0 : ERR_IO;
+}
+
+static void test_turns(void **state)
+{
+    struct figure a = {.n = 0}, b = {.n = 0};
+    bool good = true;
+    const struct speed_turn turns[] = {{call_a, NULL, 1.0, &a},
+                                       {call_b, &good, 1000.0, &b}};
+    struct speed_options o = quick();
+    struct err err = ERR_INIT;
+
+    (void)state;
+    o.windows = 3;
+    assert_int_equal(speed_turns(&o, turns, 2, &err), 0);
+    assert_string_equal(called, "abababab"); /* the first two warm up */
+    check_figure(&a, 3);
+    check_figure(&b, 3);
+    assert_true(figure_most(&a) < 501.0 && figure_most(&b) > 501.0);
+    good = false;
+    called[0] = '\0';
+    assert_int_equal(speed_turns(&o, turns, 2, &err), ERR_IO);
+    assert_string_equal(called, "ab");
+    corpus_free(o.corpus);
+}
+
+/* --- what int8 costs ---------------------------------------------------- */
+
+static struct speed_quantize quantize(int threads)
+{
+    struct speed_options o = quick();
+    struct err err = ERR_INIT;
+    struct speed_quantize q;
+
+    o.threads = threads;
+    o.seconds = 0.05; /* a tenth of what it learns */
+    if (speed_quantize(&o, &toy, &q, &err))
+        fail_msg("%s", err.msg);
+    corpus_free(o.corpus);
+    return q;
+}
+
+/* 65,536 bytes are 4,095 sequences of 16 and one target more: one in 42 is held
+ * out. 8 bits a byte at birth, 4.6 by the bytes' frequencies. */
+static void test_quantize(void **state)
+{
+    struct speed_quantize one = quantize(1), two = quantize(2);
+
+    (void)state;
+    assert_in_range(one.trained_tokens, SPEED_QUANTIZE_TOKENS / 10,
+                    SPEED_QUANTIZE_TOKENS / 10 + 80);
+    assert_in_range(one.chunks, 96, 98);
+    assert_int_equal(one.bytes, one.chunks * toy.sequence);
+    assert_true(one.bits_per_byte > 0.0 && one.bits_per_byte < 4.0);
+    assert_true(one.int8_bits_per_byte != one.bits_per_byte);
+    assert_true(fabs(one.int8_bits_per_byte / one.bits_per_byte - 1.0) < 0.02);
+    assert_true(one.bits_per_byte == two.bits_per_byte);
+    assert_true(one.int8_bits_per_byte == two.int8_bits_per_byte);
 }
 
 static void test_stop(void **state)
@@ -271,11 +356,13 @@ static void test_stop(void **state)
     static const atomic_bool stop = true;
     struct speed_options o = quick();
     struct err err = ERR_INIT;
+    struct speed_quantize q;
     struct speed_train t;
 
     (void)state;
     o.stop = &stop;
     assert_int_equal(speed_train(&o, &toy, &t, &err), ERR_AGAIN);
+    assert_int_equal(speed_quantize(&o, &toy, &q, &err), ERR_AGAIN);
     corpus_free(o.corpus);
 }
 
@@ -310,6 +397,7 @@ static void test_parts(void **state)
     check_chosen("train.gpt2,presets.nano", " train.gpt2 presets.nano");
     check_chosen("generate", " generate.tiny generate.small generate.medium "
                              "generate.gpt2");
+    check_chosen("quantize", " quantize");
     check_chosen("", "");
     parts_list(parts);
     assert_int_equal(parts_choose(parts, NULL, &err), 0);
@@ -397,8 +485,15 @@ static void fill(struct results *r)
     figure_around(&r->train[1].rate, 100);
     r->train[1].flop_a_token = 1e9;
     r->train[1].shares[SPENT_EWC] = 0.25;
-    figure_around(&r->score[1], 300);
-    figure_around(&r->generate[1], 400);
+    figure_around(&r->score[1].rate, 300);
+    figure_around(&r->score[1].int8_rate, 350);
+    figure_around(&r->generate[1].rate, 400);
+    figure_around(&r->generate[1].int8_rate, 450);
+    r->quantize = (struct speed_quantize){.trained_tokens = 1000,
+                                          .chunks = 10,
+                                          .bytes = 2560,
+                                          .bits_per_byte = 2.0,
+                                          .int8_bits_per_byte = 2.01};
     figure_around(&r->presets[2].rate, 500);
     figure_around(&r->replay.rows_in, 600);
     figure_around(&r->replay.rows_out, 700);
@@ -423,8 +518,18 @@ static void test_json(void **state)
         {"train.small.shares.gradient_sum", 0},
         {"score.small.tokens_per_second", 300},
         {"score.small.ratio_to_training", 3},
+        {"score.small.int8_tokens_per_second", 350},
+        {"score.small.int8_tokens_per_second_least", 348},
         {"generate.small.tokens_per_second", 400},
+        {"generate.small.int8_tokens_per_second", 450},
+        {"generate.small.int8_tokens_per_second_most", 452},
         {"generate.small.new_tokens", 224},
+        {"quantize.trained_tokens", 1000},
+        {"quantize.scored_chunks", 10},
+        {"quantize.scored_bytes", 2560},
+        {"quantize.bits_per_byte_float", 2.0},
+        {"quantize.bits_per_byte_int8", 2.01},
+        {"quantize.loss_percent", 0.5},
         {"presets.small.tokens_per_second", 500},
         {"replay.rows_in_per_second", 600},
         {"replay.rows_out_per_second", 700},
@@ -461,7 +566,8 @@ int main(void)
         cmocka_unit_test(test_train),     cmocka_unit_test(test_answers),
         cmocka_unit_test(test_stop),      cmocka_unit_test(test_parts),
         cmocka_unit_test(test_disk),      cmocka_unit_test(test_scratch),
-        cmocka_unit_test(test_json),
+        cmocka_unit_test(test_json),      cmocka_unit_test(test_turns),
+        cmocka_unit_test(test_quantize),
     };
 
     return cmocka_run_group_tests_name("speed", tests, make_text, free_text);

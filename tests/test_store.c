@@ -1103,6 +1103,74 @@ static void test_rollback_keeps_serving(void **state)
     store_close(s);
 }
 
+/* Nobody asked: the range is in quarantine, out of which it can be taken. */
+static void test_ranges(void **state)
+{
+    const struct store_ledger_run skipped = {1, 0, 500, 539, 40, 's'};
+    const struct store_ledger_run logged = {1, 0, 520, 539, 20, 's'};
+    struct store_rollback r = {.to = 1,
+                               .mode = "skip",
+                               .reason = "worse",
+                               .skipped = &skipped,
+                               .n_skipped = 1,
+                               .automatic = true,
+                               .range_kind = "quarantine",
+                               .logged = &logged,
+                               .n_logged = 1};
+    struct store *s = open_store(*state);
+    struct catalog *c = open_catalog(*state);
+    struct catalog_range *ranges;
+    struct catalog_skip *rows;
+    struct catalog_totals t;
+    int64_t id;
+    size_t n;
+
+    for (int64_t i = 1; i <= 3; i++)
+        util_pass(s, i, true);
+    assert_int_equal(store_rollback(s, &r, NULL), 0);
+    util_pass(s, 4, true);
+    assert_int_equal(catalog_totals(c, 4, &t, NULL), 0);
+    assert_int_equal(t.skipped, 40); /* all of it, in the ledger */
+    assert_int_equal(util_number(s, "SELECT count(*) FROM history"
+                                    " WHERE cause = 'auto_rollback'"),
+                     1);
+    assert_int_equal(catalog_skipped(c, &ranges, &n, NULL), 0);
+    assert_int_equal(n, 1); /* the part that is new, in the control log */
+    assert_int_equal(ranges[0].first_offset, 520);
+    free(ranges);
+
+    assert_int_equal(catalog_ranges(c, &rows, &n, NULL), 0);
+    assert_int_equal(n, 1);
+    id = rows[0].id;
+    assert_string_equal(rows[0].kind, "quarantine");
+    assert_string_equal(rows[0].topic, "text");
+    assert_int_equal(rows[0].released_ms, 0);
+    catalog_ranges_free(rows, n);
+    assert_int_equal(store_release(s, id + 100, "", NULL), ERR_NOTFOUND);
+    assert_int_equal(store_release(s, id, "looked at", NULL), 0);
+    assert_int_equal(store_release(s, id, "again", NULL), ERR_STATE);
+    assert_int_equal(catalog_skipped(c, &ranges, &n, NULL), 0);
+    assert_int_equal(n, 0);
+    free(ranges);
+
+    r.range_kind = "skip_for_good";
+    assert_int_equal(store_rollback(s, &r, NULL), 0);
+    assert_int_equal(catalog_ranges(c, &rows, &n, NULL), 0);
+    assert_int_equal(n, 2);
+    assert_true(rows[0].released_ms > 0);
+    assert_false(rows[0].read_again);
+    id = rows[1].id;
+    catalog_ranges_free(rows, n);
+    assert_int_equal(store_release(s, id, "", NULL), ERR_STATE);
+    assert_int_equal(rewind_to(s, 1), 0);
+    assert_int_equal(catalog_ranges(c, &rows, &n, NULL), 0);
+    assert_true(rows[0].read_again);
+    assert_false(rows[1].read_again);
+    catalog_ranges_free(rows, n);
+    catalog_close(c);
+    store_close(s);
+}
+
 /* What a rollback skipped is dropped by another before the next version, and
  * only "skip" puts it into the ledger. */
 static void test_rollback_twice(void **state)
@@ -1413,6 +1481,7 @@ int main(void)
         T(test_rollback),
         T(test_rollback_keeps_serving),
         T(test_rollback_twice),
+        T(test_ranges),
         cmocka_unit_test(test_retention_rules),
         T(test_prune),
         T(test_prune_branch),

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * guard.h - when the daemon goes back by itself: the rule, and its limits.
+ *
+ * Drift is not damage: that the loss rises says nothing. The older version -
+ * the last good one, which the gate compares with - must be better on the same
+ * text. After each verdict the publisher asks guard_look:
+ *
+ *   at once   the older one is more than GUARD_AT_ONCE better on records that
+ *             arrived after it (shadow.h, at level GUARD_ALPHA), or a tensor
+ *             is not finite
+ *   patiently GUARD_PATIENCE versions in a row failed at the gate, and each
+ *             time the older one was better on the newest records, or the
+ *             shadow comparison says that it is better at all
+ *   protected GUARD_PATIENCE versions in a row failed on a domain of
+ *             publish.gate.protect
+ *
+ * For GUARD_COOL_DOWN versions after a rollback none but the tensor counts.
+ *
+ * The trainer, which carries it out, asks guard_allow: at most GUARD_MOST an
+ * hour; then learning holds.
+ *
+ * Threads: each struct one thread's; pure functions
+ */
+#ifndef MNEME_DAEMON_GUARD_H
+#define MNEME_DAEMON_GUARD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define GUARD_AT_ONCE 0.03
+#define GUARD_ALPHA 0.001
+#define GUARD_PATIENCE 3
+#define GUARD_COOL_DOWN 3
+#define GUARD_MOST 3
+#define GUARD_HOUR_MS INT64_C(3600000)
+
+/* What is known after a verdict. */
+struct guard_sight {
+    bool failed;           /* the gate said fail */
+    bool not_finite;
+    bool protected_failed; /* on a protected domain */
+    bool older_better;     /* on the newest records, at the confidence */
+    double better;         /* ln of the evidence that the older one is better */
+    double much_better;    /* by more than GUARD_AT_ONCE */
+};
+
+struct guard_rule {
+    int64_t versions; /* since the last rollback; counts from the cool-down's
+                         end at start */
+    int64_t bad, bad_protected; /* in a row */
+};
+
+enum guard_cause {
+    GUARD_NO_CAUSE,
+    GUARD_NOT_FINITE,
+    GUARD_MUCH_BETTER,
+    GUARD_BETTER,
+    GUARD_PROTECTED
+};
+
+void guard_start(struct guard_rule *g);
+
+/* A version has been judged: go back, and why? */
+enum guard_cause guard_look(struct guard_rule *g, const struct guard_sight *s);
+
+/* There was a rollback, by anybody: the cool-down begins. */
+void guard_went_back(struct guard_rule *g);
+
+/* For people: "the older version is more than 3 % better on ..." */
+const char *guard_cause_text(enum guard_cause cause);
+
+struct guard_limit {
+    int64_t at_ms[GUARD_MOST]; /* of the last ones, a ring */
+    int64_t n;
+};
+
+/* May it go back now? Counts it when it may. */
+bool guard_allow(struct guard_limit *l, int64_t now_ms);
+
+#endif

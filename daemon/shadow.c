@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "daemon/shadow.h"
+
+#include <math.h>
+#include <string.h>
+
+#define LN2 0.69314718055994530942
+#define MOST 1e200 /* evidence enough, and no infinity */
+
+static const double stakes[SHADOW_STAKES] = {0.05, 0.1, 0.2, 0.4, 0.8};
+
+void shadow_init(struct shadow *s, double margin)
+{
+    memset(s, 0, sizeof *s);
+    s->margin = margin;
+}
+
+static double wealth(const struct shadow *s)
+{
+    double sum = 0;
+
+    for (int k = 0; k < SHADOW_STAKES; k++)
+        sum += s->sums[k];
+    return 1 / (double)(s->records + 1) + sum / SHADOW_STAKES;
+}
+
+/* y in [-1, 1] */
+static void bet(struct shadow *s, double y)
+{
+    double t = (double)++s->records;
+
+    for (int k = 0; k < SHADOW_STAKES; k++) {
+        double sum = (s->sums[k] + 1 / (t * (t + 1))) * (1 + stakes[k] * y);
+
+        s->sums[k] = sum < MOST ? sum : MOST;
+    }
+}
+
+void shadow_add(struct shadow *s, double live_nats, double older_nats,
+                double bytes, double scale)
+{
+    double live = live_nats / LN2, older = older_nats / LN2, y;
+
+    if (!(bytes > 0) || !(scale > 0))
+        return;
+    y = (live - (1 + s->margin) * older) / (bytes * SHADOW_RANGE * scale);
+    y = y > 1 ? 1 : y < -1 ? -1 : y;
+    if (isnan(y)) /* the live version gives no finite loss */
+        y = 1;
+    s->live += live;
+    s->older += older;
+    s->bytes += bytes;
+    bet(s, y * fmin(1, bytes / SHADOW_WHOLE_BYTES));
+}
+
+void shadow_add_label(struct shadow *s, bool live_right, bool older_right)
+{
+    s->live += live_right;
+    s->older += older_right;
+    s->bytes += 1;
+    bet(s, ((double)older_right - (double)live_right - s->margin) /
+               (1 + s->margin));
+}
+
+double shadow_evidence(const struct shadow *s)
+{
+    return log(wealth(s));
+}
+
+double shadow_difference(const struct shadow *s)
+{
+    return s->bytes > 0 && s->older > 0 ? s->live / s->older - 1 : NAN;
+}

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "daemon/guard.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+static const struct guard_sight failed = {.failed = true};
+static const struct guard_sight failed_and_worse = {.failed = true,
+                                                    .older_better = true};
+static const struct guard_sight fine = {.better = -3, .much_better = -9};
+
+static void test_a_rising_loss_is_no_damage(void **state)
+{
+    struct guard_rule g;
+
+    (void)state;
+    guard_start(&g);
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(guard_look(&g, &failed), GUARD_NO_CAUSE);
+}
+
+static void test_patiently(void **state)
+{
+    const struct guard_sight shadow = {.failed = true, .better = 7};
+    struct guard_rule g;
+
+    (void)state;
+    guard_start(&g);
+    assert_int_equal(guard_look(&g, &failed_and_worse), GUARD_NO_CAUSE);
+    assert_int_equal(guard_look(&g, &failed_and_worse), GUARD_NO_CAUSE);
+    assert_int_equal(guard_look(&g, &fine), GUARD_NO_CAUSE); /* begins anew */
+    assert_int_equal(guard_look(&g, &failed_and_worse), GUARD_NO_CAUSE);
+    assert_int_equal(guard_look(&g, &shadow), GUARD_NO_CAUSE);
+    assert_int_equal(guard_look(&g, &failed_and_worse), GUARD_BETTER);
+}
+
+static void test_at_once(void **state)
+{
+    const struct guard_sight worse = {.better = 20, .much_better = 6.91};
+    const struct guard_sight nearly = {.better = 20, .much_better = 6.90};
+    const struct guard_sight broken = {.failed = true, .not_finite = true};
+    struct guard_rule g;
+
+    (void)state;
+    guard_start(&g);
+    assert_int_equal(guard_look(&g, &nearly), GUARD_NO_CAUSE);
+    assert_int_equal(guard_look(&g, &worse), GUARD_MUCH_BETTER);
+    /* The cool-down, which a broken tensor does not wait for. */
+    guard_went_back(&g);
+    for (int i = 0; i < GUARD_COOL_DOWN; i++) {
+        struct guard_rule copy = g;
+
+        assert_int_equal(guard_look(&copy, &broken), GUARD_NOT_FINITE);
+        assert_int_equal(guard_look(&g, &worse), GUARD_NO_CAUSE);
+    }
+    assert_int_equal(guard_look(&g, &worse), GUARD_MUCH_BETTER);
+}
+
+static void test_protected(void **state)
+{
+    const struct guard_sight lost = {.failed = true, .protected_failed = true,
+                                     .much_better = -50};
+    struct guard_rule g;
+
+    (void)state;
+    guard_start(&g);
+    assert_int_equal(guard_look(&g, &lost), GUARD_NO_CAUSE);
+    assert_int_equal(guard_look(&g, &lost), GUARD_NO_CAUSE);
+    assert_int_equal(guard_look(&g, &lost), GUARD_PROTECTED);
+}
+
+static void test_three_an_hour(void **state)
+{
+    struct guard_limit l = {0};
+
+    (void)state;
+    assert_true(guard_allow(&l, 1000));
+    assert_true(guard_allow(&l, 2000));
+    assert_true(guard_allow(&l, 3000));
+    assert_false(guard_allow(&l, 4000));
+    assert_false(guard_allow(&l, 1000 + GUARD_HOUR_MS - 1));
+    assert_true(guard_allow(&l, 1000 + GUARD_HOUR_MS));
+    assert_false(guard_allow(&l, 1000 + GUARD_HOUR_MS));
+    assert_true(guard_allow(&l, 2000 + GUARD_HOUR_MS));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_rising_loss_is_no_damage),
+        cmocka_unit_test(test_patiently),
+        cmocka_unit_test(test_at_once),
+        cmocka_unit_test(test_protected),
+        cmocka_unit_test(test_three_an_hour),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -362,16 +362,21 @@ static int reserved_bytes(struct db *db)
 }
 
 /* Pages get room for their checksums: at once in a new file; one that was made
- * without is written anew. */
+ * without is written anew, at a later start when there is no room for that. */
 static int check_pages(struct db *db, struct err *err)
 {
+    struct err why = ERR_INIT;
     int wanted = PAGES_RESERVED;
+    int rc;
 
     if (reserved_bytes(db) == PAGES_RESERVED)
         return 0;
     sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_RESERVE_BYTES,
                          &wanted);
-    return db_exec(db, "VACUUM", err);
+    rc = db_exec(db, "VACUUM", &why);
+    if (rc == 0 || rc == ERR_FULL)
+        return 0;
+    return err_set(err, why.code, "%s", why.msg);
 }
 
 static int set_up_writer(struct db *db, struct err *err)

@@ -84,7 +84,8 @@ struct learner_step_output {
     double mean_loss;     /* nats a counted token, fresh and replayed */
     double grad_norm;     /* before clipping */
     float rate;
-    bool skipped;         /* no update: the gradient was not finite or far too
+    bool skipped;         /* no update, neither of the model nor of the class
+                             head: the gradient was not finite or far too
                              large */
     double ewc_penalty;   /* nats */
     double ewc_share;     /* |EWC displacement| / |optimizer displacement| */

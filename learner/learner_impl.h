@@ -79,7 +79,7 @@ struct learner {
     float factor;     /* of the gradient */
     struct head_example *examples;
     size_t *owners;   /* segment of an example */
-    size_t cap_examples;
+    size_t n_examples, cap_examples;
     struct buf text;  /* of the examples */
 };
 

@@ -4,10 +4,11 @@
  *
  *       share the segments out
  *     * forward; losses by segment
- *       class head: test and train, gradients of the states
+ *       class head: gradients of the states
  *     * backward, each shard into its own gradient
  *     * sum the gradients in shard order, and their squares by range
- *       norm; skip or clip
+ *       norm; skip (then nothing is learned, by nobody) or clip
+ *       class head: test and train
  *     * AdamW, the pull of EWC, are the weights finite
  *     * Fisher passes, observed in segment order
  *
@@ -249,27 +250,34 @@ static void make_example(struct learner *l, size_t i, size_t n_fresh,
         point_at_states(l, i, e);
 }
 
-/* Tests and trains the class head on the labelled segments. */
-static void step_head(struct learner *l, size_t n_fresh,
-                      struct learner_step_output *out)
+/* The labelled segments, as the class head takes them. */
+static void list_examples(struct learner *l, size_t n_fresh,
+                          const struct learner_step_output *out)
 {
-    size_t n = count_labelled(l), k = 0;
-    double loss = 0.0;
+    size_t k = 0;
 
-    if (out->right)
-        memset(out->right, 0, n_fresh * sizeof *out->right);
-    if (n == 0)
-        return;
-    need_examples(l, n);
+    l->n_examples = count_labelled(l);
+    need_examples(l, l->n_examples);
     for (size_t i = 0; i < l->n_segments; i++) {
         if (l->segments[i]->label < 0)
             continue;
         l->owners[k] = i;
         make_example(l, i, n_fresh, out, &l->examples[k++]);
     }
-    point_at_texts(l, n);
-    head_step(l->head, l->examples, n, l->options.class_weight);
-    for (k = 0; k < n; k++) {
+    point_at_texts(l, l->n_examples);
+}
+
+/* Tests and trains the class head on what list_examples has found. */
+static void step_head(struct learner *l, size_t n_fresh,
+                      struct learner_step_output *out)
+{
+    size_t n = l->n_examples;
+    double loss = 0.0;
+
+    if (n == 0)
+        return;
+    head_step(l->head, l->examples, n);
+    for (size_t k = 0; k < n; k++) {
         if (out->right && l->owners[k] < n_fresh)
             out->right[l->owners[k]] = l->examples[k].correct;
         loss += (double)l->examples[k].loss;
@@ -514,16 +522,19 @@ static int step_model(struct learner *l, const struct learner_step_input *in,
     workers_run(l->workers, forward, l, n_shards);
     sum_losses(l);
     loss = report_losses(l, in->n_fresh, out);
-    step_head(l, in->n_fresh, out);
+    list_examples(l, in->n_fresh, out);
+    head_back(l->head, l->examples, l->n_examples, l->options.class_weight);
     workers_run(l->workers, backward, l, n_shards);
     out->grad_norm = grad_norm(l);
     out->rate = optim_rate(&l->optim);
     l->factor = optim_admit(&l->optim, out->grad_norm);
     out->skipped = l->factor == 0.0f;
-    if (!out->skipped)
+    if (!out->skipped) {
+        step_head(l, in->n_fresh, out);
         finite = update(l, out);
-    if (finite)
-        consolidate(l, in, loss, out);
+        if (finite)
+            consolidate(l, in, loss, out);
+    }
     l->steps++;
     if (finite)
         return 0;
@@ -550,6 +561,8 @@ int learner_step(struct learner *l, const struct learner_step_input *in,
 
     list_segments(l, in);
     clear_output(out);
+    if (out->right)
+        memset(out->right, 0, in->n_fresh * sizeof *out->right);
     if (l->n_segments == 0)
         return 0;
     if (l->model) {
@@ -558,6 +571,7 @@ int learner_step(struct learner *l, const struct learner_step_input *in,
         memset(l->nats, 0, l->n_segments * sizeof *l->nats);
         memset(l->text_nats, 0, l->n_segments * sizeof *l->text_nats);
         report_losses(l, in->n_fresh, out);
+        list_examples(l, in->n_fresh, out);
         step_head(l, in->n_fresh, out);
         l->steps++;
     }

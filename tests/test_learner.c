@@ -314,6 +314,48 @@ static void labels_are_learned_with_the_text(void **state)
     learner_free(l);
 }
 
+/* A step that is skipped is counted, and its norm remembered: no more, neither
+ * in the model nor in the class head. */
+static void a_skipped_step_teaches_nothing(void **state)
+{
+    struct learner_options o = small_options();
+    struct learner_step_output out;
+    struct exported was, is;
+    struct learner *l;
+    size_t i;
+
+    (void)state;
+    o.optim.skip_medians = 1e-6f; /* every step is absurd, once there is a
+                                     median */
+    l = create(&o);
+    for (i = 0; i < OPTIM_NORMS_NEEDED; i++)
+        assert_false(take_step(l, i).skipped);
+    was = export_all(l);
+    for (size_t k = 0; k < 3; k++) {
+        out = take_step(l, i + k);
+        assert_true(out.skipped && !out.consolidated);
+        assert_int_equal(out.n_labelled, 0);
+    }
+    is = export_all(l);
+    assert_int_equal(learner_steps(l), (int64_t)i + 3);
+    assert_same_tensors(&was.weights, &is.weights);
+    assert_same_tensors(&was.head, &is.head);
+    assert_same_tensors(&was.anchor, &is.anchor);
+    for (i = 0; i < was.state.n; i++) {
+        const struct tensor *a = &was.state.items[i];
+
+        if (strcmp(a->name, "learner.counters") == 0 ||
+            strcmp(a->name, "optim.counters") == 0 ||
+            strcmp(a->name, "optim.norms") == 0)
+            continue;
+        if (memcmp(a->data, is.state.items[i].data, tensor_bytes(a)))
+            fail_msg("%s differs", a->name);
+    }
+    release_all(&was);
+    release_all(&is);
+    learner_free(l);
+}
+
 static void linear_learns_labels_alone(void **state)
 {
     static const char *const texts[] = {"rain and wind", "goal and team",
@@ -585,6 +627,7 @@ int main(void)
         cmocka_unit_test(the_loss_falls),
         cmocka_unit_test(losses_are_by_segment),
         cmocka_unit_test(labels_are_learned_with_the_text),
+        cmocka_unit_test(a_skipped_step_teaches_nothing),
         cmocka_unit_test(linear_learns_labels_alone),
         cmocka_unit_test(the_penalty_begins_with_the_first_anchor),
         cmocka_unit_test(fisher_takes_a_tenth_of_the_tokens),

@@ -149,6 +149,7 @@ void learner_free(struct learner *l)
     free(l->lengths);
     free(l->nats);
     free(l->text_nats);
+    free(l->refused);
     free(l->examples);
     free(l->owners);
     buf_release(&l->text);

@@ -74,6 +74,7 @@ struct learner {
     struct place *places;
     struct length *lengths; /* for sharing out */
     double *nats, *text_nats;
+    uint8_t *refused; /* 1: scored, and not learned */
     size_t n_segments, cap_segments;
     size_t counted;   /* tokens with a loss */
     float factor;     /* of the gradient */

@@ -4,6 +4,7 @@
  *
  *       share the segments out
  *     * forward; losses by segment
+ *       the judge: refused ones are masked out
  *       class head: gradients of the states
  *     * backward, each shard into its own gradient
  *     * sum the gradients in shard order, and their squares by range
@@ -51,6 +52,7 @@ static void need_segments(struct learner *l, size_t n)
     l->lengths = xreallocarray(l->lengths, n, sizeof *l->lengths);
     l->nats = xreallocarray(l->nats, n, sizeof *l->nats);
     l->text_nats = xreallocarray(l->text_nats, n, sizeof *l->text_nats);
+    l->refused = xreallocarray(l->refused, n, sizeof *l->refused);
 }
 
 static void list_segments(struct learner *l,
@@ -59,6 +61,7 @@ static void list_segments(struct learner *l,
     l->n_segments = in->n_fresh + in->n_replayed;
     need_segments(l, l->n_segments);
     l->counted = 0;
+    memset(l->refused, 0, l->n_segments);
     for (size_t i = 0; i < l->n_segments; i++) {
         l->segments[i] = i < in->n_fresh ? &in->fresh[i]
                                          : &in->replayed[i - in->n_fresh];
@@ -153,14 +156,47 @@ static void sum_losses(struct learner *l)
     }
 }
 
+/* --- the judge ---------------------------------------------------------- */
+
+static void mask_out(struct learner *l, size_t i)
+{
+    const struct place *p = &l->places[i];
+    struct batch *b = &l->shards[p->shard].batch;
+
+    memset(b->counted + p->first, 0, l->segments[i]->n_tokens);
+    l->counted -= segment_counted(l->segments[i]);
+}
+
+/* Returns how many fresh segments are refused. */
+static size_t judge(struct learner *l, const struct learner_step_input *in)
+{
+    size_t n = 0;
+
+    if (!in->judge || in->n_fresh == 0)
+        return 0;
+    in->judge(in->judge_arg, l->text_nats, l->refused);
+    for (size_t i = 0; i < in->n_fresh; i++) {
+        if (!l->refused[i])
+            continue;
+        mask_out(l, i);
+        n++;
+    }
+    return n;
+}
+
 /* --- the class head ----------------------------------------------------- */
+
+static bool is_example(const struct learner *l, size_t i)
+{
+    return l->segments[i]->label >= 0 && !l->refused[i];
+}
 
 static size_t count_labelled(const struct learner *l)
 {
     size_t n = 0;
 
     for (size_t i = 0; i < l->n_segments; i++)
-        n += l->segments[i]->label >= 0;
+        n += is_example(l, i);
     return n;
 }
 
@@ -259,7 +295,7 @@ static void list_examples(struct learner *l, size_t n_fresh,
     l->n_examples = count_labelled(l);
     need_examples(l, l->n_examples);
     for (size_t i = 0; i < l->n_segments; i++) {
-        if (l->segments[i]->label < 0)
+        if (!is_example(l, i))
             continue;
         l->owners[k] = i;
         make_example(l, i, n_fresh, out, &l->examples[k++]);
@@ -477,15 +513,17 @@ static double report_losses(struct learner *l, size_t n_fresh,
     size_t counted = 0;
 
     for (size_t i = 0; i < l->n_segments; i++) {
+        if (out->nats)
+            out->nats[i] = l->nats[i];
+        if (out->text_nats)
+            out->text_nats[i] = l->text_nats[i];
+        if (l->refused[i])
+            continue;
         all += l->nats[i];
         if (i < n_fresh) {
             fresh += l->nats[i];
             counted += segment_counted(l->segments[i]);
         }
-        if (out->nats)
-            out->nats[i] = l->nats[i];
-        if (out->text_nats)
-            out->text_nats[i] = l->text_nats[i];
     }
     out->counted_tokens = (int64_t)l->counted;
     out->mean_loss = l->counted ? all / (double)l->counted : 0.0;
@@ -499,6 +537,8 @@ static void consolidate(struct learner *l,
     size_t tokens = 0, fresh = 0;
 
     for (size_t i = 0; i < l->n_segments; i++) {
+        if (l->refused[i])
+            continue;
         tokens += l->segments[i]->n_tokens;
         if (i < in->n_fresh)
             fresh += segment_counted(l->segments[i]);
@@ -511,17 +551,14 @@ static void consolidate(struct learner *l,
         l->fisher_credit = (int64_t)(tokens / FISHER_SHARE);
 }
 
-static int step_model(struct learner *l, const struct learner_step_input *in,
-                      struct learner_step_output *out, struct err *err)
+/* Scored, judged and not refused as a whole: learns. loss: of the fresh part.
+ * Returns whether all weights are finite. */
+static bool learn(struct learner *l, const struct learner_step_input *in,
+                  double loss, struct learner_step_output *out)
 {
     size_t n_shards = (size_t)l->options.shards;
     bool finite = true;
-    double loss;
 
-    share_out(l);
-    workers_run(l->workers, forward, l, n_shards);
-    sum_losses(l);
-    loss = report_losses(l, in->n_fresh, out);
     list_examples(l, in->n_fresh, out);
     head_back(l->head, l->examples, l->n_examples, l->options.class_weight);
     workers_run(l->workers, backward, l, n_shards);
@@ -535,6 +572,22 @@ static int step_model(struct learner *l, const struct learner_step_input *in,
         if (finite)
             consolidate(l, in, loss, out);
     }
+    return finite;
+}
+
+static int step_model(struct learner *l, const struct learner_step_input *in,
+                      struct learner_step_output *out, struct err *err)
+{
+    bool finite = true;
+    double loss;
+
+    share_out(l);
+    workers_run(l->workers, forward, l, (size_t)l->options.shards);
+    sum_losses(l);
+    out->n_refused = judge(l, in);
+    loss = report_losses(l, in->n_fresh, out);
+    if (out->n_refused == 0 || out->n_refused < in->n_fresh)
+        finite = learn(l, in, loss, out);
     l->steps++;
     if (finite)
         return 0;

@@ -31,6 +31,13 @@ EXTRA_PROGRAMS += bench/bench_products
 bench_bench_products_SOURCES = bench/bench_products.c
 bench_bench_products_LDADD = $(LEARNER_LIBS)
 
+# What the filters refuse of a stream, and their cost: `make
+# bench/bench_filter`.
+EXTRA_PROGRAMS += bench/bench_filter
+bench_bench_filter_SOURCES = bench/bench_filter.c
+bench_bench_filter_LDADD = daemon/libdaemon.a learner/liblearner.a $(CONF_LIBS) \
+	$(REPLAY_LIBS) $(LEARNER_LIBS) $(RDKAFKA_LIBS)
+
 # What a version answers on one thread, in turns: `make bench/bench_serve`.
 EXTRA_PROGRAMS += bench/bench_serve
 bench_bench_serve_SOURCES = bench/bench_serve.c

@@ -250,8 +250,8 @@ const struct conf_key conf_map[] = {
             "Records that the model, before it learns them, finds far worse "
             "than their domain's of late, worse than counting bytes, and "
             "without any structure: noise. And those far better: known by "
-            "heart. Another language, or a new kind of text, is learned. Not "
-            "with model.preset linear."),
+            "heart. Another language, or a new kind of text, is learned. "
+            "Reasons: surprise, predictable. Not with model.preset linear."),
     {.name = "filter.surprise.enabled", .type = CONF_BOOL,
      AT(filter.surprise.enabled), .fallback = "true", .doc = "The switch."},
     {.name = "filter.surprise.mads", .type = CONF_REAL,
@@ -268,7 +268,8 @@ const struct conf_key conf_map[] = {
             "is accepted: the history of the domain begins anew. 0: never."},
 
     SECTION("filter.near_duplicate",
-            "Too many records that are the same, but for a word or two."),
+            "Too many records that are the same, but for a word or two. "
+            "Reason: near_duplicate."),
     {.name = "filter.near_duplicate.enabled", .type = CONF_BOOL,
      AT(filter.near_duplicate.enabled), .fallback = "true",
      .doc = "The switch."},
@@ -286,7 +287,8 @@ const struct conf_key conf_map[] = {
             "that are a tenth of a stream lose nothing, and one sentence over "
             "and over is cut off."},
 
-    SECTION("filter.repetition", "Records that repeat themselves."),
+    SECTION("filter.repetition", "Records that repeat themselves. Reason: "
+                                 "repetition."),
     {.name = "filter.repetition.enabled", .type = CONF_BOOL,
      AT(filter.repetition.enabled), .fallback = "true", .doc = "The switch."},
     {.name = "filter.repetition.min_bytes", .type = CONF_INT,
@@ -297,18 +299,21 @@ const struct conf_key conf_map[] = {
      .doc = "A record of which more than this share is copies, of 8 bytes or "
             "more, of what stands before in it is refused. 1: none."},
 
-    SECTION("filter.share_cap", "One domain that drowns the others."),
+    SECTION("filter.share_cap", "One domain that drowns the others. Reason: "
+                                "share_cap."),
     {.name = "filter.share_cap.share", .type = CONF_REAL,
      AT(filter.share_cap.share), .fallback = "1", .min = 0.01, .max = 1,
-     .doc = "A domain may have so much of the recent bytes, as long as there "
-            "are others; what is beyond is refused. 1: no cap."},
+     .doc = "While others come, a domain may have so much of the bytes: at "
+            "most share / (1 - share) times what came of them all. What is "
+            "beyond is refused. 1: no cap."},
     {.name = "filter.share_cap.window_bytes", .type = CONF_INT,
      AT(filter.share_cap.window_bytes), .fallback = "1048576", .min = 1024,
      .max = 1e12,
      .doc = "How much counts as recent. Others that had less than a 64th of "
             "it of late do not count."},
 
-    SECTION("filter.gradient_norm", "Steps whose gradient is absurd."),
+    SECTION("filter.gradient_norm", "Steps whose gradient is absurd. Reason: "
+                                    "step_skipped."),
     {.name = "filter.gradient_norm.enabled", .type = CONF_BOOL,
      AT(filter.gradient_norm.enabled), .fallback = "true",
      .doc = "The switch. A gradient that is not finite is never applied."},
@@ -316,8 +321,7 @@ const struct conf_key conf_map[] = {
      AT(filter.gradient_norm.medians), .fallback = "100", .min = 2,
      .max = 1e9,
      .doc = "A step whose gradient's norm is above so many medians of the "
-            "last 64 teaches nothing, and its records are quarantined "
-            "(step_skipped)."},
+            "last 64 teaches nothing, and its records are quarantined."},
 
     SECTION("publish", "When a version is made, and whether it serves."),
     {.name = "publish.every_seconds", .type = CONF_REAL,

@@ -2,17 +2,20 @@
 /*
  * Vertical counters: digit d of the counter of bit i is bit i of digits[d].
  * Eight hashes are added by seven carry-save adders, so that the carry runs
- * through the higher digits once for eight.
+ * through the higher digits once for eight; through all that are used, since
+ * looking whether there is any left would be guessed wrong as often as not.
  */
 #include "config.h"
 
 #include "daemon/simhash.h"
 
-#define DIGITS 40
+#include <string.h>
+
+#define DIGITS 64
 
 struct counters {
     uint64_t digits[DIGITS];
-    int used;
+    int used; /* of them, for as many features as there are */
 };
 
 /* 32 bits to 64. */
@@ -33,19 +36,17 @@ static inline uint64_t add3(uint64_t *sum, uint64_t a, uint64_t b)
 }
 
 /* Adds x to the digits from d up. */
-static void ripple(struct counters *c, int d, uint64_t x)
+static inline void ripple(struct counters *c, int d, uint64_t x)
 {
-    for (; x; d++) {
+    for (; d < c->used; d++) {
         uint64_t carry = c->digits[d] & x;
 
         c->digits[d] ^= x;
         x = carry;
-        if (d >= c->used)
-            c->used = d + 1;
     }
 }
 
-static void add_eight(struct counters *c, const uint32_t *g)
+static inline void add_eight(struct counters *c, const uint32_t *g)
 {
     uint64_t *d = c->digits, two[4], four[2];
 
@@ -61,8 +62,6 @@ static uint64_t above(const struct counters *c, uint64_t limit)
 {
     uint64_t more = 0, equal = ~UINT64_C(0);
 
-    if (limit >> c->used)
-        return 0;
     for (int d = c->used - 1; d >= 0; d--) {
         if (limit >> d & 1) {
             equal &= c->digits[d];
@@ -76,9 +75,15 @@ static uint64_t above(const struct counters *c, uint64_t limit)
 
 uint64_t simhash(const uint32_t *grams, size_t n)
 {
-    struct counters c = {.used = 3};
+    struct counters c;
     size_t i = 0;
 
+    if (n == 0)
+        return 0;
+    c.used = 64 - __builtin_clzll(n);
+    if (c.used < 3)
+        c.used = 3;
+    memset(c.digits, 0, (size_t)c.used * sizeof *c.digits);
     for (; i + 8 <= n; i += 8)
         add_eight(&c, grams + i);
     for (; i < n; i++)

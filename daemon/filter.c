@@ -18,9 +18,9 @@
 
 /* A shorter segment's bits per byte are mostly chance, and pairs too few. */
 #define LEAST_BYTES 64
-/* Measured: docs/RELIABILITY.md, Filters. */
-#define ENTROPIES 1.1 /* a record that costs more was not understood at all */
-#define SHUFFLED 2.0  /* texture_pairs of what has no structure is below */
+/* texture_pairs of what has no structure is below (measured:
+ * docs/RELIABILITY.md, Filters). */
+#define SHUFFLED 2.0
 
 #define OTHERS 64 /* the share cap acts when others have window / 64 */
 
@@ -213,8 +213,7 @@ static bool is_noise(struct filter *f, const struct segment *s,
 {
     buf_clear(&f->text);
     cut_text(s, f->tokenizer, &f->text);
-    return bits_per_byte >
-               ENTROPIES * texture_entropy(f->text.data, f->text.len) &&
+    return bits_per_byte > texture_entropy(f->text.data, f->text.len) &&
            texture_pairs(f->text.data, f->text.len) < SHUFFLED;
 }
 

@@ -13,10 +13,11 @@
  *   (filter_judge)
  *     surprise        it costs more than median + MADs of its domain
  *                     (surprise.h), and more than a code that knows only how
- *                     often each byte occurs in it, by a tenth, and pairs of
- *                     bytes come again no more often than in shuffled ones
- *                     (texture.h): the model did worse than counting, on what
- *                     looks like no language
+ *                     often each byte occurs in it, and pairs of bytes come
+ *                     again no more often than in shuffled ones (texture.h): the
+ *                     model did worse than counting, on what looks like no
+ *                     language. No model of noise does better than counting, so
+ *                     that noise is not let in because some of it was learned
  *     predictable     it costs far less than its domain's records do: it is
  *                     known by heart
  *

@@ -41,7 +41,7 @@ struct intake {
     struct segment *segments; /* of the present batch */
     struct segment_origin *origins;
     const char **refused;
-    bool *released;
+    bool *passes;
     size_t cap_batch;
 };
 
@@ -121,7 +121,7 @@ void intake_free(struct intake *in)
     free(in->segments);
     free(in->origins);
     free(in->refused);
-    free(in->released);
+    free(in->passes);
     free(in->skipped);
     free(in);
 }
@@ -183,13 +183,6 @@ static void decide_bad(struct waiting *w, const struct conf *conf,
     w->reason = reason;
 }
 
-/* Records of the stream are not: none comes out of the quarantine yet. */
-static bool is_released(const struct record *rec)
-{
-    (void)rec;
-    return false;
-}
-
 /* The label's id; false when the table is full. */
 static bool resolve_label(struct intake *in, struct waiting *w)
 {
@@ -235,7 +228,7 @@ static bool is_filtered(struct intake *in, struct waiting *w)
         .grams = rec->grams,
         .n_grams = rec->n_grams,
         .domain = w->domain,
-        .released = is_released(rec),
+        .released = rec->released,
     };
 
     if (!in->options.filter)
@@ -438,13 +431,13 @@ static void batch_push(struct intake *in, struct intake_batch *b,
                                     sizeof *in->origins);
         in->refused = xreallocarray(in->refused, in->cap_batch,
                                     sizeof *in->refused);
-        in->released = xreallocarray(in->released, in->cap_batch,
-                                     sizeof *in->released);
+        in->passes = xreallocarray(in->passes, in->cap_batch,
+                                     sizeof *in->passes);
     }
     in->segments[b->n] = w->cut.segments[part];
     in->origins[b->n] = origin_of(w, part);
     in->refused[b->n] = NULL;
-    in->released[b->n] = is_released(w->rec);
+    in->passes[b->n] = w->rec->released;
     b->tokens += cost(&w->cut.segments[part]);
     b->n++;
 }
@@ -469,7 +462,7 @@ full:
     b->segments = in->segments;
     b->origins = in->origins;
     b->refused = in->refused;
-    b->released = in->released;
+    b->passes = in->passes;
 }
 
 /* The first part of a record has been decided: counts it. */

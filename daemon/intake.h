@@ -91,7 +91,7 @@ struct intake_batch {
     struct segment_origin *origins;
     const char **refused; /* [n] NULL, or why the step refused the record that
                              begins with this segment: to be filled in */
-    bool *released;       /* [n] the record passes every filter */
+    const bool *passes;   /* [n] the record was released: no filter asks */
     size_t n;
     size_t tokens; /* as intake_tokens counts */
 };

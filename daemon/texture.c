@@ -108,5 +108,5 @@ double texture_pairs(const char *text, size_t n_bytes)
     same /= n * (n - 1);
     expected = (n - 1) * (n - 2) / 2 * same * same;
     return (same_pairs(text, n_bytes) - expected) /
-           fmax(sqrt(expected + 1), expected / 10);
+           fmax(sqrt(expected + 1), expected / 5);
 }

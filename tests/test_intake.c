@@ -79,8 +79,8 @@ static int teardown(void **state)
     return 0;
 }
 
-static int add_full(struct world *w, int32_t partition, int64_t offset,
-                    const char *value, struct err *err)
+static int add_as(struct world *w, int32_t partition, int64_t offset,
+                  const char *value, bool released, struct err *err)
 {
     struct record_maker m;
     struct record *rec;
@@ -92,10 +92,17 @@ static int add_full(struct world *w, int32_t partition, int64_t offset,
     rec->partition = partition;
     rec->offset = offset;
     rec->value_hash = (uint64_t)offset + 1000;
+    rec->released = released;
     record_parse(&m, rec, CONF_FORMAT_AUTO, 65536, NULL);
     rc = intake_add(w->in, rec, w->step, err);
     record_maker_release(&m);
     return rc;
+}
+
+static int add_full(struct world *w, int32_t partition, int64_t offset,
+                    const char *value, struct err *err)
+{
+    return add_as(w, partition, offset, value, false, err);
 }
 
 static void add(struct world *w, int64_t offset, const char *value)
@@ -477,6 +484,26 @@ static void test_near_duplicates(void **state)
     check_records(w, 3, 0, 8, 1);
 }
 
+/* What a person has looked at passes, and is no one's duplicate. */
+static void test_released(void **state)
+{
+    struct world *w = *state;
+    struct intake_batch b;
+
+    w->conf->filter.near_duplicate.burst = 1;
+    w->conf->filter.near_duplicate.share = 0;
+    for (int64_t i = 0; i < 3; i++)
+        assert_int_equal(add_as(w, 0, i, "the same words again", true, NULL),
+                         0);
+    for (int64_t i = 3; i < 5; i++)
+        add(w, i, "the same words again");
+    intake_next_batch(w->in, 4 * 21, &b);
+    assert_int_equal(b.n, 8);
+    assert_true(b.passes[0] && b.passes[5] && !b.passes[6]);
+    intake_apply(w->in, &b, NULL, ++w->step);
+    check_records(w, 4, 0, 1, 0);
+}
+
 /* A version in the middle has the state of one that has seen no more. */
 static void test_the_filters_state_is_the_positions(void **state)
 {
@@ -528,7 +555,7 @@ static void test_refused_in_a_step(void **state)
     add(w, 2, "def");
     intake_next_batch(w->in, 4 + 2 * CONTEXT, &b);
     assert_int_equal(b.n, 3);
-    assert_false(b.released[0] || b.refused[0]);
+    assert_false(b.passes[0] || b.refused[0]);
     b.refused[1] = b.refused[2] = "surprise";
     intake_apply(w->in, &b, NULL, ++w->step);
     check_records(w, 1, 0, 1, 0);
@@ -577,6 +604,7 @@ int main(void)
         TEST(test_sampled),
         TEST(test_near_duplicates),
         TEST(test_the_filters_state_is_the_positions),
+        TEST(test_released),
         TEST(test_refused_in_a_step),
         TEST(test_long),
     };

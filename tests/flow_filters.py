@@ -47,17 +47,17 @@ def line(kind, text):
 def feed(rng):
     """(lines, how many of each kind)"""
     kinds = []
-    for i in range(900):
+    for i in range(600):
         kinds.append(("sea", sentence("sea", rng)))
-        if i >= 600:
+        if i >= 350:
             kinds += rng.choice([
                 [], [("letters", shuffled(sentence("sea", rng), rng))],
                 [("base64", noise(90, rng))]])
-        if i == 700:
+        if i == 450:
             kinds.append(("itself", "Spam, spam, eggs and spam. " * 40))
-        if i >= 750 and i % 3 == 0:
+        if i >= 480 and i % 3 == 0:
             kinds.append(("far", sentence("far", rng)))
-    return kinds
+    return kinds + [("far", sentence("far", rng)) for _ in range(40)]
 
 
 def reasons(daemon):

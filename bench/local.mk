@@ -32,6 +32,13 @@ EXTRA_PROGRAMS += bench/bench_products
 bench_bench_products_SOURCES = bench/bench_products.c
 bench_bench_products_LDADD = $(LEARNER_LIBS)
 
+# What the filters refuse of a stream, and their cost: `make
+# bench/bench_filter`.
+EXTRA_PROGRAMS += bench/bench_filter
+bench_bench_filter_SOURCES = bench/bench_filter.c
+bench_bench_filter_LDADD = daemon/libdaemon.a learner/liblearner.a $(CONF_LIBS) \
+	$(REPLAY_LIBS) $(LEARNER_LIBS) $(RDKAFKA_LIBS)
+
 # The whole daemon; and beside PyTorch: by hand.
 EXTRA_DIST += bench/measure.py bench/compare_pytorch.py
 

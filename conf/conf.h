@@ -173,6 +173,46 @@ struct conf_learner {
     struct conf_holdout holdout;
 };
 
+/* --- filter ------------------------------------------------------------- */
+
+struct conf_surprise {
+    bool enabled;
+    double mads;          /* above the median of the domain's bits per byte */
+    int64_t history;      /* records of a domain before it acts */
+    int64_t accept_after; /* refused in a row; 0: never */
+};
+
+struct conf_near_duplicate {
+    bool enabled;
+    int64_t bits;  /* of 64 that may differ */
+    int64_t burst; /* records of a family at once */
+    double share;  /* of the other records, after that */
+};
+
+struct conf_repetition {
+    bool enabled;
+    int64_t min_bytes; /* shorter records are not looked at */
+    double share;      /* of a record that may repeat what came before in it */
+};
+
+struct conf_share_cap {
+    double share; /* of the recent bytes, for one domain; 1: no cap */
+    int64_t window_bytes;
+};
+
+struct conf_gradient_norm {
+    bool enabled;
+    double medians; /* of the recent norms */
+};
+
+struct conf_filter {
+    struct conf_surprise surprise;
+    struct conf_near_duplicate near_duplicate;
+    struct conf_repetition repetition;
+    struct conf_share_cap share_cap;
+    struct conf_gradient_norm gradient_norm;
+};
+
 /* --- publish, http, log ------------------------------------------------- */
 
 struct conf_gate {
@@ -232,6 +272,7 @@ struct conf {
     struct conf_source source;
     struct conf_model model;
     struct conf_learner learner;
+    struct conf_filter filter;
     struct conf_publish publish;
     struct conf_serve serve;
     struct conf_http http;

@@ -242,6 +242,87 @@ const struct conf_key conf_map[] = {
      AT(learner.holdout.capacity), .fallback = "2000", .min = 1,
      .max = 1000000, .doc = "Segments that are kept, balanced by domain."},
 
+    SECTION("filter", "What is not fit to be learned: counted by reason, and "
+                      "kept in the quarantine. The settings belong to what "
+                      "is learned, as the learner's do."),
+
+    SECTION("filter.surprise",
+            "Records that the model, before it learns them, finds far worse "
+            "than their domain's of late, worse than counting bytes, and "
+            "without any structure: noise. And those far better: known by "
+            "heart. Another language, or a new kind of text, is learned. "
+            "Reasons: surprise, predictable. Not with model.preset linear."),
+    {.name = "filter.surprise.enabled", .type = CONF_BOOL,
+     AT(filter.surprise.enabled), .fallback = "true", .doc = "The switch."},
+    {.name = "filter.surprise.mads", .type = CONF_REAL,
+     AT(filter.surprise.mads), .fallback = "6", .min = 1, .max = 1000,
+     .doc = "How far from the median bits per byte of the domain's last 128 "
+            "records, in median absolute deviations."},
+    {.name = "filter.surprise.history", .type = CONF_INT,
+     AT(filter.surprise.history), .fallback = "64", .min = 8, .max = 1000000,
+     .doc = "Records of a domain that are learned before it acts there."},
+    {.name = "filter.surprise.accept_after", .type = CONF_INT,
+     AT(filter.surprise.accept_after), .fallback = "1000", .min = 0,
+     .max = 1000000000,
+     .doc = "After so many refused records of a domain in a row the new level "
+            "is accepted: the history of the domain begins anew. 0: never."},
+
+    SECTION("filter.near_duplicate",
+            "Too many records that are the same, but for a word or two. "
+            "Reason: near_duplicate."),
+    {.name = "filter.near_duplicate.enabled", .type = CONF_BOOL,
+     AT(filter.near_duplicate.enabled), .fallback = "true",
+     .doc = "The switch."},
+    {.name = "filter.near_duplicate.bits", .type = CONF_INT,
+     AT(filter.near_duplicate.bits), .fallback = "3", .min = 0, .max = 3,
+     .doc = "Records whose 64-bit simhashes differ in at most so many bits "
+            "are of one family. 0: the same words."},
+    {.name = "filter.near_duplicate.burst", .type = CONF_INT,
+     AT(filter.near_duplicate.burst), .fallback = "64", .min = 1,
+     .max = 1000000000,
+     .doc = "So many of a family may come at once."},
+    {.name = "filter.near_duplicate.share", .type = CONF_REAL,
+     AT(filter.near_duplicate.share), .fallback = "0.1", .min = 0, .max = 1,
+     .doc = "And beyond that one for every 1 / share other records: log lines "
+            "that are a tenth of a stream lose nothing, and one sentence over "
+            "and over is cut off."},
+
+    SECTION("filter.repetition", "Records that repeat themselves. Reason: "
+                                 "repetition."),
+    {.name = "filter.repetition.enabled", .type = CONF_BOOL,
+     AT(filter.repetition.enabled), .fallback = "true", .doc = "The switch."},
+    {.name = "filter.repetition.min_bytes", .type = CONF_INT,
+     AT(filter.repetition.min_bytes), .fallback = "512", .min = 16,
+     .max = 16777216, .doc = "Shorter records are not looked at."},
+    {.name = "filter.repetition.share", .type = CONF_REAL,
+     AT(filter.repetition.share), .fallback = "0.95", .min = 0, .max = 1,
+     .doc = "A record of which more than this share is copies, of 8 bytes or "
+            "more, of what stands before in it is refused. 1: none."},
+
+    SECTION("filter.share_cap", "One domain that drowns the others. Reason: "
+                                "share_cap."),
+    {.name = "filter.share_cap.share", .type = CONF_REAL,
+     AT(filter.share_cap.share), .fallback = "1", .min = 0.01, .max = 1,
+     .doc = "While others come, a domain may have so much of the bytes: at "
+            "most share / (1 - share) times what came of them all. What is "
+            "beyond is refused. 1: no cap."},
+    {.name = "filter.share_cap.window_bytes", .type = CONF_INT,
+     AT(filter.share_cap.window_bytes), .fallback = "1048576", .min = 1024,
+     .max = 1e12,
+     .doc = "How much counts as recent. Others that had less than a 64th of "
+            "it of late do not count."},
+
+    SECTION("filter.gradient_norm", "Steps whose gradient is absurd. Reason: "
+                                    "step_skipped."),
+    {.name = "filter.gradient_norm.enabled", .type = CONF_BOOL,
+     AT(filter.gradient_norm.enabled), .fallback = "true",
+     .doc = "The switch. A gradient that is not finite is never applied."},
+    {.name = "filter.gradient_norm.medians", .type = CONF_REAL,
+     AT(filter.gradient_norm.medians), .fallback = "100", .min = 2,
+     .max = 1e9,
+     .doc = "A step whose gradient's norm is above so many medians of the "
+            "last 64 teaches nothing, and its records are quarantined."},
+
     SECTION("publish", "When a version is made, and whether it serves."),
     {.name = "publish.every_seconds", .type = CONF_REAL,
      AT(publish.every_seconds), .fallback = "10", .min = 0, .max = 31536000,

@@ -14,6 +14,9 @@
 /* Fixed for ever: duplicates share a side, and so do runs with other seeds. */
 #define HOLDOUT_SALT UINT64_C(0x6d6e656d65)
 
+/* Records waiting, decided or not, before a step is made of few tokens. */
+#define LONG 4096
+
 enum { DECIDED_HOLE = 0 }; /* besides the kinds of struct store_ledger_run */
 
 struct waiting {
@@ -24,6 +27,7 @@ struct waiting {
     uint64_t text_hash;
     struct cut cut; /* l and h */
     size_t next;    /* segments of it that have been learned */
+    struct filter_mark mark; /* what the filter changed for it */
 };
 
 struct intake {
@@ -36,6 +40,8 @@ struct intake {
     size_t tokens, memory;
     struct segment *segments; /* of the present batch */
     struct segment_origin *origins;
+    const char **refused;
+    bool *passes;
     size_t cap_batch;
 };
 
@@ -72,20 +78,50 @@ static void drop_front(struct intake *in)
     in->n--;
 }
 
-void intake_clear(struct intake *in)
+static void drop_all(struct intake *in)
 {
     while (in->n)
         drop_front(in);
+}
+
+/* What the filter did for those that wait, the last first. One that has begun
+ * to be learned is in the state already. */
+static void take_back(const struct intake *in, struct filter *filter)
+{
+    for (size_t i = in->n; i-- > 0;)
+        if (at(in, i)->next == 0)
+            filter_take_back(filter, &at(in, i)->mark);
+}
+
+void intake_clear(struct intake *in)
+{
+    if (in->options.filter)
+        take_back(in, in->options.filter);
+    drop_all(in);
+}
+
+void intake_export(const struct intake *in, struct tensor_list *out)
+{
+    struct filter *filter;
+
+    if (!in->options.filter)
+        return;
+    filter = filter_copy(in->options.filter);
+    take_back(in, filter);
+    filter_export(filter, out);
+    filter_free(filter);
 }
 
 void intake_free(struct intake *in)
 {
     if (!in)
         return;
-    intake_clear(in);
+    drop_all(in);
     free(in->items);
     free(in->segments);
     free(in->origins);
+    free(in->refused);
+    free(in->passes);
     free(in->skipped);
     free(in);
 }
@@ -108,6 +144,11 @@ bool intake_holds_out(const char *text, size_t n_bytes, double fraction)
 size_t intake_tokens(const struct intake *in)
 {
     return in->tokens;
+}
+
+bool intake_is_long(const struct intake *in)
+{
+    return in->n >= LONG && in->tokens > 0;
 }
 
 size_t intake_memory(const struct intake *in)
@@ -157,13 +198,17 @@ static bool resolve_label(struct intake *in, struct waiting *w)
     return w->label >= 0;
 }
 
+static void resolve_domain(struct intake *in, struct waiting *w)
+{
+    w->domain = progress_domain_id(
+        in->options.progress, w->rec->domain,
+        (size_t)in->options.conf->model.max_domains);
+}
+
 static void cut_waiting(struct intake *in, struct waiting *w)
 {
     const struct record *rec = w->rec;
 
-    w->domain = progress_domain_id(
-        in->options.progress, rec->domain,
-        (size_t)in->options.conf->model.max_domains);
     cut_record(&w->cut, in->options.tokenizer, in->options.context,
                rec->prompt, rec->prompt_bytes, rec->text, rec->text_bytes,
                w->domain, w->label);
@@ -173,6 +218,25 @@ static void cut_waiting(struct intake *in, struct waiting *w)
     }
 }
 
+/* Not fit to be learned? What a person released is. */
+static bool is_filtered(struct intake *in, struct waiting *w)
+{
+    const struct record *rec = w->rec;
+    const struct filter_record r = {
+        .text = rec->text,
+        .n_bytes = rec->text_bytes,
+        .grams = rec->grams,
+        .n_grams = rec->n_grams,
+        .domain = w->domain,
+        .released = rec->released,
+    };
+
+    if (!in->options.filter)
+        return false;
+    w->reason = filter_admit(in->options.filter, &r, &w->mark);
+    return w->reason != NULL;
+}
+
 static void decide_good(struct intake *in, struct waiting *w)
 {
     const struct conf *conf = in->options.conf;
@@ -180,6 +244,11 @@ static void decide_good(struct intake *in, struct waiting *w)
 
     if (!in->options.tokenizer && !rec->label) {
         decide_bad(w, conf, "no_label");
+        return;
+    }
+    resolve_domain(in, w);
+    if (is_filtered(in, w)) {
+        w->kind = 'q';
         return;
     }
     if (!resolve_label(in, w)) {
@@ -206,6 +275,7 @@ static void resume(struct intake *in, struct waiting *w, int64_t tokens_done)
     }
     w->kind = 'l';
     w->text_hash = checksum_xxh3(rec->text, rec->text_bytes, 0);
+    resolve_domain(in, w);
     cut_waiting(in, w);
     while (w->next < w->cut.n_segments && tokens_done > 0)
         tokens_done -= w->cut.segments[w->next++].n_tokens;
@@ -314,6 +384,7 @@ static struct waiting *append(struct intake *in, struct record *rec)
     memset(w, 0, sizeof *w);
     w->rec = rec;
     w->label = -1;
+    w->mark = (struct filter_mark)FILTER_NO_MARK;
     in->memory += record_memory(rec);
     return w;
 }
@@ -358,9 +429,15 @@ static void batch_push(struct intake *in, struct intake_batch *b,
                                      sizeof *in->segments);
         in->origins = xreallocarray(in->origins, in->cap_batch,
                                     sizeof *in->origins);
+        in->refused = xreallocarray(in->refused, in->cap_batch,
+                                    sizeof *in->refused);
+        in->passes = xreallocarray(in->passes, in->cap_batch,
+                                     sizeof *in->passes);
     }
     in->segments[b->n] = w->cut.segments[part];
     in->origins[b->n] = origin_of(w, part);
+    in->refused[b->n] = NULL;
+    in->passes[b->n] = w->rec->released;
     b->tokens += cost(&w->cut.segments[part]);
     b->n++;
 }
@@ -384,6 +461,8 @@ void intake_next_batch(struct intake *in, size_t batch_tokens,
 full:
     b->segments = in->segments;
     b->origins = in->origins;
+    b->refused = in->refused;
+    b->passes = in->passes;
 }
 
 /* The first part of a record has been decided: counts it. */
@@ -436,16 +515,17 @@ static void advance_front(struct intake *in, size_t count,
 void intake_apply(struct intake *in, const struct intake_batch *b,
                   const char *refused, int64_t step)
 {
-    size_t left = b->n;
+    size_t done = 0;
 
-    while (left) {
+    while (done < b->n) {
         struct waiting *w = at(in, 0);
-        size_t rest = w->cut.n_segments - w->next;
+        size_t rest = w->cut.n_segments - w->next, left = b->n - done;
         size_t count = rest < left ? rest : left;
 
         BUG_ON(w->kind != 'l');
-        advance_front(in, count, refused, step);
-        left -= count;
+        advance_front(in, count, b->refused[done] ? b->refused[done] : refused,
+                      step);
+        done += count;
         settle(in, step);
     }
 }

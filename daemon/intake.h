@@ -13,7 +13,9 @@
  *
  * Invariants: (1) records leave at the front only. (2) Between two steps the
  * front is a record to be learned, or the queue is empty. (3) What is decided
- * depends on the record, the tables of names and the options, never on timing.
+ * depends on the record, the tables of names, the filter and the options, never
+ * on timing. (4) The filter has seen all that waits; for a version that is
+ * taken back on a copy (intake_export).
  *
  * Owner:   the trainer; intake owns the records it is given
  * Threads: trainer
@@ -27,6 +29,7 @@
 
 #include "base/segment.h"
 #include "conf/conf.h"
+#include "daemon/filter.h"
 #include "daemon/progress.h"
 #include "daemon/record.h"
 #include "learner/tokenizer.h"
@@ -41,6 +44,7 @@ struct intake_options {
     size_t context;                    /* targets in a segment */
     struct progress *progress;         /* the trainer's */
     struct replay *holdout;            /* held-out segments go there */
+    struct filter *filter;             /* learning's; NULL: none */
 };
 
 struct intake *intake_create(const struct intake_options *options);
@@ -71,6 +75,11 @@ int intake_add(struct intake *in, struct record *rec, int64_t step,
  * bytes, about the same. */
 size_t intake_tokens(const struct intake *in);
 
+/* Have so many records come without a batch of tokens (a flood that is refused)
+ * that a step should be made of what there is? A matter of the records since
+ * the front, so that a restart comes to the same. */
+bool intake_is_long(const struct intake *in);
+
 /* Bytes of memory that waiting records take, about. */
 size_t intake_memory(const struct intake *in);
 
@@ -80,6 +89,9 @@ size_t intake_memory(const struct intake *in);
 struct intake_batch {
     struct segment *segments;
     struct segment_origin *origins;
+    const char **refused; /* [n] NULL, or why the step refused the record that
+                             begins with this segment: to be filled in */
+    const bool *passes;   /* [n] the record was released: no filter asks */
     size_t n;
     size_t tokens; /* as intake_tokens counts */
 };
@@ -87,9 +99,10 @@ void intake_next_batch(struct intake *in, size_t batch_tokens,
                        struct intake_batch *b);
 
 /* The batch has been learned in step `step`: counts, ledger, positions; then
- * whatever waited behind it. refused not NULL: the step made no update, and
- * records that begin in it are quarantined for that reason, whole: what is left
- * of them is not learned either. */
+ * whatever waited behind it. refused not NULL: the step made no update, and all
+ * records that begin in it are quarantined for that reason; else those that
+ * b->refused names. They are quarantined whole: what is left of them is not
+ * learned either. */
 void intake_apply(struct intake *in, const struct intake_batch *b,
                   const char *refused, int64_t step);
 
@@ -98,7 +111,10 @@ void intake_apply(struct intake *in, const struct intake_batch *b,
  * any, is dropped. Returns its partition and offset, or -1. */
 int32_t intake_restart(struct intake *in, int64_t step, int64_t *offset);
 
-/* Drops everything that waits. */
+/* Drops everything that waits, as if it had never come. */
 void intake_clear(struct intake *in);
+
+/* The filter's state at the position: without what waits. */
+void intake_export(const struct intake *in, struct tensor_list *out);
 
 #endif

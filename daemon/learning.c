@@ -32,6 +32,7 @@ int learning_open(struct learning *l, const struct conf *conf, int threads,
 void learning_close(struct learning *l)
 {
     intake_free(l->intake);
+    filter_free(l->filter);
     replay_free(l->replay);
     replay_free(l->holdout);
     learner_free(l->learner);
@@ -72,7 +73,9 @@ static void make_replay(struct learning *l)
     l->replay = replay_create(&options, reader(l));
     options_replay(l->conf, REPLAY_HOLDOUT, &options);
     l->holdout = replay_create(&options, reader(l));
+    l->filter = filter_create(&l->conf->filter, l->tokenizer);
     intake.holdout = l->holdout;
+    intake.filter = l->filter;
     l->intake = intake_create(&intake);
     l->replay_ratio = l->conf->learner.replay.ratio;
 }
@@ -214,6 +217,8 @@ int learning_load(struct learning *l, int64_t version, int64_t branch,
     if (rc == 0)
         rc = replay_import(l->holdout, &v.state, branch, err);
     if (rc == 0)
+        rc = filter_import(l->filter, &v.state, err);
+    if (rc == 0)
         rc = progress_import(&l->progress, v.row.metadata_json,
                              strlen(v.row.metadata_json), err);
     if (rc == 0) {
@@ -227,9 +232,13 @@ int learning_load(struct learning *l, int64_t version, int64_t branch,
 
 struct snapshot *learning_snapshot(struct learning *l)
 {
-    return snapshot_take(l->learner, l->replay, l->holdout, &l->progress,
-                         l->mixed_settings ? NULL : options_settings(l->conf),
-                         &l->anchor_generation);
+    struct snapshot *s =
+        snapshot_take(l->learner, l->replay, l->holdout, &l->progress,
+                      l->mixed_settings ? NULL : options_settings(l->conf),
+                      &l->anchor_generation);
+
+    intake_export(l->intake, &s->state);
+    return s;
 }
 
 /* Between a at 0 and b at 1, on a logarithmic scale. */
@@ -256,7 +265,8 @@ void learning_set_pressure(struct learning *l, double fill)
 bool learning_ready(const struct learning *l)
 {
     return intake_tokens(l->intake) >=
-           (size_t)l->conf->learner.batch_tokens;
+               (size_t)l->conf->learner.batch_tokens ||
+           intake_is_long(l->intake);
 }
 
 static void copy_draws(const struct replay_draw *draws, size_t n,
@@ -331,6 +341,28 @@ static size_t targets(const struct segment *s, size_t n)
     return sum;
 }
 
+/* What learner_step asks about the fresh segments. */
+struct question {
+    struct learning *l;
+    const struct intake_batch *b;
+};
+
+/* A record is judged by its first segment; the others of the batch follow. */
+static void judge(void *arg, const double *text_nats, uint8_t *refused)
+{
+    struct question *q = arg;
+    const struct intake_batch *b = q->b;
+
+    for (size_t i = 0; i < b->n; i++) {
+        if (b->origins[i].part == 0)
+            b->refused[i] = filter_judge(q->l->filter, &b->segments[i],
+                                         text_nats[i], b->passes[i]);
+        else if (i > 0) /* else it began in an earlier step */
+            b->refused[i] = b->refused[i - 1];
+        refused[i] = b->refused[i] != NULL;
+    }
+}
+
 /* Counts a learned batch by domain and label. */
 static void count_batch(struct learning *l, const struct intake_batch *b,
                         size_t n_replayed)
@@ -338,6 +370,8 @@ static void count_batch(struct learning *l, const struct intake_batch *b,
     for (size_t i = 0; i < b->n; i++) {
         const struct segment *s = &b->segments[i];
 
+        if (b->refused[i])
+            continue;
         progress_learned(&l->progress, s->domain,
                          l->has_model ? l->text_nats[i] : NAN,
                          l->has_model ? s->n_bytes : s->text_bytes);
@@ -362,6 +396,8 @@ static void keep_batch(struct learning *l, const struct intake_batch *b,
     for (size_t i = 0; i < b->n; i++) {
         struct segment s = b->segments[i];
 
+        if (b->refused[i])
+            continue;
         if (s.label >= 0) {
             s.old_logits = l->logits + i * stride;
             s.n_old_logits = (uint32_t)n_labels;
@@ -376,6 +412,7 @@ int learning_step(struct learning *l, struct learning_step_result *result,
     struct replay_draw *draws = NULL, *fisher = NULL;
     struct intake_batch b;
     struct learner_step_input in = {0};
+    struct question question = {l, &b};
     uint64_t step = (uint64_t)learner_steps(l->learner);
     size_t n_draws = 0, n_fisher = 0;
     int rc;
@@ -395,8 +432,11 @@ int learning_step(struct learning *l, struct learning_step_result *result,
         return rc;
     copy_draws(draws, n_draws, &l->replayed, &l->cap_replayed);
     make_room(l, b.n, b.n + n_draws);
-    in = (struct learner_step_input){b.segments, b.n,       l->replayed,
-                                     n_draws,    l->fisher, n_fisher};
+    in = (struct learner_step_input){
+        b.segments, b.n,      l->replayed,
+        n_draws,    l->fisher, n_fisher,
+        l->has_model ? judge : NULL, &question,
+    };
     result->step.nats = l->nats;
     result->step.text_nats = l->text_nats;
     result->step.right = l->right;
@@ -409,9 +449,9 @@ int learning_step(struct learning *l, struct learning_step_result *result,
     if (rc)
         return rc;
     if (!result->step.skipped) {
-        for (size_t i = 0; i < n_draws; i++)
+        for (size_t i = 0; result->step.n_refused < b.n && i < n_draws; i++)
             replay_replayed(l->replay, &draws[i], step, l->nats[b.n + i]);
-        count_batch(l, &b, n_draws);
+        count_batch(l, &b, result->step.n_refused < b.n ? n_draws : 0);
         keep_batch(l, &b, result->step.n_labels);
     }
     intake_apply(l->intake, &b,

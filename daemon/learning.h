@@ -34,6 +34,7 @@ struct learning {
     struct learner *learner;     /* NULL until prepared */
     struct replay *replay, *holdout;
     struct progress progress;
+    struct filter *filter;
     struct intake *intake;
     double replay_ratio;     /* replayed tokens for each new one, now */
     int64_t anchor_generation; /* of the head version's file; 0: write it */
@@ -99,7 +100,7 @@ int learning_step(struct learning *l, struct learning_step_result *result,
  */
 void learning_set_pressure(struct learning *l, double fill);
 
-/* Is there a whole batch to learn from? */
+/* Is there a whole batch to learn from, or a step due without? */
 bool learning_ready(const struct learning *l);
 
 struct snapshot *learning_snapshot(struct learning *l);

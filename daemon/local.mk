@@ -27,6 +27,8 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/completion_read.c \
 	daemon/completion_stream.c \
 	daemon/draw.c daemon/draw.h \
+	daemon/families.c daemon/families.h \
+	daemon/filter.c daemon/filter.h \
 	daemon/gate.c daemon/gate.h \
 	daemon/guard.c daemon/guard.h \
 	daemon/http.c daemon/http.h daemon/http_impl.h daemon/http_private.h \
@@ -52,8 +54,11 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/rewind.c daemon/rewind.h \
 	daemon/serving.c daemon/serving.h \
 	daemon/shadow.c daemon/shadow.h \
+	daemon/simhash.c daemon/simhash.h \
 	daemon/snapshot.c daemon/snapshot.h \
 	daemon/status.c daemon/status.h \
+	daemon/surprise.c daemon/surprise.h \
+	daemon/texture.c daemon/texture.h \
 	daemon/trainer.c daemon/trainer.h \
 	daemon/vocabulary.c daemon/vocabulary.h
 
@@ -163,6 +168,11 @@ check_PROGRAMS += tests/test_intake
 tests_test_intake_SOURCES = tests/test_intake.c
 tests_test_intake_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_intake_LDADD = $(DAEMON_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_filter
+tests_test_filter_SOURCES = tests/test_filter.c
+tests_test_filter_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_filter_LDADD = $(DAEMON_LIBS) $(CMOCKA_LIBS)
 
 check_PROGRAMS += tests/test_control
 tests_test_control_SOURCES = tests/test_control.c

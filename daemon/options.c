@@ -77,6 +77,9 @@ void options_learner(const struct conf *conf, const struct model_shape *shape,
     out->optim.warmup_steps = (int)l->optimizer.warmup_steps;
     out->optim.weight_decay = (float)l->optimizer.weight_decay;
     out->optim.clip_norm = (float)l->optimizer.clip_norm;
+    out->optim.skip_medians = conf->filter.gradient_norm.enabled
+                                  ? (float)conf->filter.gradient_norm.medians
+                                  : 0.0f;
     out->ewc.enabled = l->ewc.enabled;
     out->ewc.lambda = (float)l->ewc.lambda;
     out->ewc.decay = (float)l->ewc.decay;
@@ -136,6 +139,21 @@ json_t *options_settings(const struct conf *conf)
         "learner.replay.balance",
         "learner.holdout.fraction",
         "learner.holdout.capacity",
+        "filter.surprise.enabled",
+        "filter.surprise.mads",
+        "filter.surprise.history",
+        "filter.surprise.accept_after",
+        "filter.near_duplicate.enabled",
+        "filter.near_duplicate.bits",
+        "filter.near_duplicate.burst",
+        "filter.near_duplicate.share",
+        "filter.repetition.enabled",
+        "filter.repetition.min_bytes",
+        "filter.repetition.share",
+        "filter.share_cap.share",
+        "filter.share_cap.window_bytes",
+        "filter.gradient_norm.enabled",
+        "filter.gradient_norm.medians",
     };
     json_t *settings = json_object();
 

@@ -55,6 +55,7 @@ struct record {
     const char *label;  /* or NULL */
     const char *domain; /* never NULL when good: field, header or topic */
     const char *id;     /* or NULL */
+    bool released;      /* from quarantine: it passes every filter */
     const uint32_t *grams; /* n_grams hashes of text, or NULL */
     size_t n_grams;
 

@@ -95,7 +95,7 @@ struct status {
     struct {
         char reason[24];
         int64_t count;
-    } quarantine[16]; /* by reason */
+    } quarantine[24]; /* by reason */
     size_t n_quarantine;
     size_t n_domains;
     struct status_domain domains[STATUS_MAX_DOMAINS];

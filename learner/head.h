@@ -19,7 +19,8 @@
  * Rows are updated by AdaGrad (Duchi et al. 2011), sparse in the n-gram table.
  *
  * Owner:   the learner; an infer model has an immutable copy
- * Threads: head_step the trainer; head_scores any, on a head nobody trains
+ * Threads: head_step, head_back the trainer; head_scores any, on a head nobody
+ *          trains
  */
 #ifndef MNEME_LEARNER_HEAD_H
 #define MNEME_LEARNER_HEAD_H
@@ -52,8 +53,7 @@ struct head_example {
     size_t n_grams;
     const float *states;  /* [n_states][dim] final states, NULL when linear */
     size_t n_states;
-    float *dstates;       /* out, [n_states][dim], overwritten; NULL: not
-                             wanted */
+    float *dstates;       /* head_back: out, [n_states][dim], overwritten */
     int32_t label;
     bool replayed;
     const float *old_logits; /* n_old of them, or NULL */
@@ -78,13 +78,21 @@ size_t head_bytes(const struct head_options *options);
 
 /*
  * Test, then train on a batch, in pieces of a few new examples and their share
- * of the replayed ones: fills loss, correct, logits and dstates (of the
- * batch's mean loss, times trunk_weight) of every example of a piece, then
- * updates. Labels up to the largest id in the batch get rows. The result
- * depends on the order of the examples only.
+ * of the replayed ones: fills loss, correct and logits of every example of a
+ * piece, then updates. Labels up to the largest id in the batch get rows. The
+ * result depends on the order of the examples only.
  */
-void head_step(struct head *h, struct head_example *examples, size_t n,
-               float trunk_weight);
+void head_step(struct head *h, struct head_example *examples, size_t n);
+
+/*
+ * What the trunk is to learn from a batch: dstates of every example, the
+ * gradient of the batch's mean loss times weight, for the head as it is. An
+ * example of a label that has no row yet teaches the trunk nothing. Changes
+ * nothing that is exported: so a step may still be refused, and head_step is
+ * called when it is not.
+ */
+void head_back(struct head *h, struct head_example *examples, size_t n,
+               float weight);
 
 /*
  * Probabilities of all labels, 0 for one that is not seen yet.

@@ -34,7 +34,7 @@ struct head {
                                seen */
     float *gram_acc;        /* [n_slots] */
 
-    struct head_work *work; /* of head_step; NULL until then */
+    struct head_work *work; /* of a batch; NULL until then */
 };
 
 /* A text as the head sees it. */

@@ -10,6 +10,8 @@
  *     dw = sum over examples of ds (10 f / |w| - s w / |w|^2)
  * and through a part u = x / |x| of the feature
  *     dx = (du - u (u.du)) / |x|.
+ * head_back takes the whole batch as one piece as far as the features, for the
+ * states that the Transformer made, and updates nothing.
  *
  * AdaGrad keeps one sum of squares for a row, of its whole gradient, so that a
  * first step has the length of the rate whatever the width; the sum decays
@@ -315,6 +317,7 @@ HOT static float part_back(const float *restrict u, float *restrict du,
     return squares;
 }
 
+/* From the gradient of member i's feature to that of its states. */
 static void give_dstates(const struct head_example *e, size_t dim,
                          const float *dmean, const float *dlast, float weight)
 {
@@ -341,24 +344,36 @@ HOT static void step_grams(float *grams, float *acc, const uint32_t *hashes,
     }
 }
 
-/* From the gradient of member i's feature to what lies below it. */
-static void feature_back(struct head *h, size_t i, float trunk_weight)
+static float part_length(const struct head *h)
+{
+    return h->dim ? 1.0f / sqrtf(HEAD_PARTS) : 1.0f;
+}
+
+static void states_back(struct head *h, size_t i, float weight)
 {
     const struct head_work *w = h->work;
     const struct head_example *e = w->members[i];
     const struct head_feature *f = &w->parts[i];
     const float *u = w->features + i * h->d;
-    float *du = w->dfeatures + i * h->d, squares;
-    float part = h->dim ? 1.0f / sqrtf(HEAD_PARTS) : 1.0f;
+    float *du = w->dfeatures + i * h->d, part = part_length(h);
     size_t dim = h->dim;
 
-    if (dim && e->dstates && e->n_states) {
-        part_back(u, du, dim, f->scale[0], part);
-        part_back(u + dim, du + dim, dim, f->scale[1], part);
-        give_dstates(e, dim, du, du + dim, trunk_weight);
-    }
+    part_back(u, du, dim, f->scale[0], part);
+    part_back(u + dim, du + dim, dim, f->scale[1], part);
+    give_dstates(e, dim, du, du + dim, weight);
+}
+
+/* From the gradient of member i's feature to its n-grams, and their step. */
+static void grams_back(struct head *h, size_t i)
+{
+    const struct head_work *w = h->work;
+    const struct head_feature *f = &w->parts[i];
+    const float *u = w->features + i * h->d;
+    float *du = w->dfeatures + i * h->d, squares;
+    size_t dim = h->dim;
+
     squares = part_back(u + 2 * dim, du + 2 * dim, h->gram_dim, f->scale[2],
-                        part);
+                        part_length(h));
     if (squares > 0.0f && isfinite(squares))
         step_grams(h->grams, h->gram_acc, w->grams.items + f->gram_from,
                    f->gram_to - f->gram_from, (uint32_t)(h->n_slots - 1),
@@ -411,8 +426,7 @@ static void move_prototype(struct head *h, size_t i)
     head_rescale_prototype(h, c);
 }
 
-static void train(struct head *h, size_t n, float trunk_weight,
-                  size_t n_final)
+static void train(struct head *h, size_t n, size_t n_final)
 {
     struct head_work *w = h->work;
 
@@ -427,7 +441,7 @@ static void train(struct head *h, size_t n, float trunk_weight,
                         0);
     ops_fast->linear_dw(w->drows, w->logits, w->features, n, h->d, h->labels);
     for (size_t i = 0; i < n; i++) {
-        feature_back(h, i, trunk_weight);
+        grams_back(h, i);
         move_prototype(h, i);
     }
     for (size_t c = 0; c < h->labels; c++)
@@ -481,8 +495,17 @@ static size_t ceil_div(size_t a, size_t b)
     return (a + b - 1) / b;
 }
 
-void head_step(struct head *h, struct head_example *examples, size_t n,
-               float trunk_weight)
+/* Marks the labels of new examples; n_labels: rows there will be. */
+static void mark_present(struct head *h, const struct head_example *examples,
+                         size_t n, size_t n_labels)
+{
+    memset(h->work->present, 0, n_labels * sizeof *h->work->present);
+    for (size_t i = 0; i < n; i++)
+        if (!examples[i].replayed && (size_t)examples[i].label < n_labels)
+            h->work->present[examples[i].label] = 1;
+}
+
+void head_step(struct head *h, struct head_example *examples, size_t n)
 {
     struct pieces p = {0};
     size_t n_final = h->labels, most;
@@ -501,15 +524,50 @@ void head_step(struct head *h, struct head_example *examples, size_t n,
     most = ceil_div(p.n_new, p.n) + ceil_div(p.n_replayed, p.n);
     head_need_grams(h);
     need_work(h, most, n_final);
-    memset(h->work->present, 0, n_final * sizeof *h->work->present);
-    for (size_t i = 0; i < n; i++)
-        if (!examples[i].replayed)
-            h->work->present[examples[i].label] = 1;
+    mark_present(h, examples, n, n_final);
     for (size_t k = 0; k < p.n; k++) {
         size_t in_piece = gather_piece(&p, k, examples, h->work->members);
 
         find_features(h, in_piece);
         test(h, in_piece);
-        train(h, in_piece, trunk_weight / (float)n, n_final);
+        train(h, in_piece, n_final);
     }
+}
+
+/* Does member i have states, and a row to be pulled to? */
+static bool teaches(const struct head *h, size_t i)
+{
+    const struct head_example *e = h->work->members[i];
+
+    return e->n_states && (size_t)e->label < h->labels &&
+           seen(h, (size_t)e->label);
+}
+
+void head_back(struct head *h, struct head_example *examples, size_t n,
+               float weight)
+{
+    struct head_work *w;
+
+    for (size_t i = 0; i < n; i++)
+        memset(examples[i].dstates, 0,
+               examples[i].n_states * h->dim * sizeof(float));
+    if (n == 0 || h->labels == 0)
+        return;
+    head_need_grams(h);
+    need_work(h, n, h->labels);
+    w = h->work;
+    mark_present(h, examples, n, h->labels);
+    for (size_t i = 0; i < n; i++)
+        w->members[i] = &examples[i];
+    find_features(h, n);
+    head_logits(h, h->rows, h->row_scale, w->features, n, w->logits);
+    memset(w->along, 0, h->labels * sizeof *w->along);
+    for (size_t i = 0; i < n; i++)
+        if (teaches(h, i))
+            logits_back(h, i);
+    ops_fast->linear_dx(w->dfeatures, w->logits, h->rows, n, h->d, h->labels,
+                        0);
+    for (size_t i = 0; i < n; i++)
+        if (teaches(h, i))
+            states_back(h, i, weight / (float)n);
 }

@@ -27,7 +27,8 @@ void learner_options_default(struct learner_options *o)
                   .beta2 = 0.99f,
                   .eps = 1e-8f,
                   .weight_decay = 0.1f,
-                  .clip_norm = 1.0f},
+                  .clip_norm = 1.0f,
+                  .skip_medians = 100.0f},
         .ewc = {.enabled = true,
                 .lambda = 10.0f,
                 .decay = 0.95f,
@@ -148,6 +149,7 @@ void learner_free(struct learner *l)
     free(l->lengths);
     free(l->nats);
     free(l->text_nats);
+    free(l->refused);
     free(l->examples);
     free(l->owners);
     buf_release(&l->text);

@@ -10,6 +10,10 @@
  * result depends on the segments in their order, the options and the seed,
  * never on the number of threads.
  *
+ * Between scoring and learning a judge may refuse fresh segments: they are
+ * masked out, of the gradient, of the losses of the step and of the class head.
+ * When it refuses all of them the step makes no update.
+ *
  * The loss of a step is the sum over the counted tokens of the whole step
  * divided by their number; labelled segments add class_weight times the mean
  * class loss.
@@ -60,6 +64,13 @@ void learner_free(struct learner *l);
 size_t learner_bytes(const struct learner_options *options,
                      size_t step_tokens);
 
+/*
+ * The fresh segments have been scored: losses as in struct learner_step_output.
+ * Sets refused[i] for those that are not to be learned; all are 0.
+ */
+typedef void learner_judge(void *arg, const double *text_nats,
+                           uint8_t *refused);
+
 /* What one step gets. All pointers are the caller's. */
 struct learner_step_input {
     const struct segment *fresh;
@@ -68,6 +79,8 @@ struct learner_step_input {
     size_t n_replayed;
     const struct segment *fisher; /* from replay, as learner_fisher_wants */
     size_t n_fisher;
+    learner_judge *judge; /* NULL: all are learned. Not for preset linear */
+    void *judge_arg;
 };
 
 struct learner_step_output {
@@ -81,10 +94,13 @@ struct learner_step_output {
                           update */
     /* About the step. */
     int64_t counted_tokens;
-    double mean_loss;     /* nats a counted token, fresh and replayed */
+    double mean_loss;     /* nats a counted token, fresh and replayed, without
+                             refused ones */
     double grad_norm;     /* before clipping */
     float rate;
-    bool skipped;         /* no update: the gradient was not finite or far too
+    size_t n_refused;     /* fresh segments, by the judge */
+    bool skipped;         /* no update, neither of the model nor of the class
+                             head: the gradient was not finite or far too
                              large */
     double ewc_penalty;   /* nats */
     double ewc_share;     /* |EWC displacement| / |optimizer displacement| */

@@ -74,12 +74,13 @@ struct learner {
     struct place *places;
     struct length *lengths; /* for sharing out */
     double *nats, *text_nats;
+    uint8_t *refused; /* 1: scored, and not learned */
     size_t n_segments, cap_segments;
     size_t counted;   /* tokens with a loss */
     float factor;     /* of the gradient */
     struct head_example *examples;
     size_t *owners;   /* segment of an example */
-    size_t cap_examples;
+    size_t n_examples, cap_examples;
     struct buf text;  /* of the examples */
 };
 

@@ -4,10 +4,12 @@
  *
  *       share the segments out
  *     * forward; losses by segment
- *       class head: test and train, gradients of the states
+ *       the judge: refused ones are masked out
+ *       class head: gradients of the states
  *     * backward, each shard into its own gradient
  *     * sum the gradients in shard order, and their squares by range
- *       norm; skip or clip
+ *       norm; skip (then nothing is learned, by nobody) or clip
+ *       class head: test and train
  *     * AdamW, the pull of EWC, are the weights finite
  *     * Fisher passes, observed in segment order
  *
@@ -50,6 +52,7 @@ static void need_segments(struct learner *l, size_t n)
     l->lengths = xreallocarray(l->lengths, n, sizeof *l->lengths);
     l->nats = xreallocarray(l->nats, n, sizeof *l->nats);
     l->text_nats = xreallocarray(l->text_nats, n, sizeof *l->text_nats);
+    l->refused = xreallocarray(l->refused, n, sizeof *l->refused);
 }
 
 static void list_segments(struct learner *l,
@@ -58,6 +61,7 @@ static void list_segments(struct learner *l,
     l->n_segments = in->n_fresh + in->n_replayed;
     need_segments(l, l->n_segments);
     l->counted = 0;
+    memset(l->refused, 0, l->n_segments);
     for (size_t i = 0; i < l->n_segments; i++) {
         l->segments[i] = i < in->n_fresh ? &in->fresh[i]
                                          : &in->replayed[i - in->n_fresh];
@@ -152,14 +156,47 @@ static void sum_losses(struct learner *l)
     }
 }
 
+/* --- the judge ---------------------------------------------------------- */
+
+static void mask_out(struct learner *l, size_t i)
+{
+    const struct place *p = &l->places[i];
+    struct batch *b = &l->shards[p->shard].batch;
+
+    memset(b->counted + p->first, 0, l->segments[i]->n_tokens);
+    l->counted -= segment_counted(l->segments[i]);
+}
+
+/* Returns how many fresh segments are refused. */
+static size_t judge(struct learner *l, const struct learner_step_input *in)
+{
+    size_t n = 0;
+
+    if (!in->judge || in->n_fresh == 0)
+        return 0;
+    in->judge(in->judge_arg, l->text_nats, l->refused);
+    for (size_t i = 0; i < in->n_fresh; i++) {
+        if (!l->refused[i])
+            continue;
+        mask_out(l, i);
+        n++;
+    }
+    return n;
+}
+
 /* --- the class head ----------------------------------------------------- */
+
+static bool is_example(const struct learner *l, size_t i)
+{
+    return l->segments[i]->label >= 0 && !l->refused[i];
+}
 
 static size_t count_labelled(const struct learner *l)
 {
     size_t n = 0;
 
     for (size_t i = 0; i < l->n_segments; i++)
-        n += l->segments[i]->label >= 0;
+        n += is_example(l, i);
     return n;
 }
 
@@ -249,27 +286,34 @@ static void make_example(struct learner *l, size_t i, size_t n_fresh,
         point_at_states(l, i, e);
 }
 
-/* Tests and trains the class head on the labelled segments. */
-static void step_head(struct learner *l, size_t n_fresh,
-                      struct learner_step_output *out)
+/* The labelled segments, as the class head takes them. */
+static void list_examples(struct learner *l, size_t n_fresh,
+                          const struct learner_step_output *out)
 {
-    size_t n = count_labelled(l), k = 0;
-    double loss = 0.0;
+    size_t k = 0;
 
-    if (out->right)
-        memset(out->right, 0, n_fresh * sizeof *out->right);
-    if (n == 0)
-        return;
-    need_examples(l, n);
+    l->n_examples = count_labelled(l);
+    need_examples(l, l->n_examples);
     for (size_t i = 0; i < l->n_segments; i++) {
-        if (l->segments[i]->label < 0)
+        if (!is_example(l, i))
             continue;
         l->owners[k] = i;
         make_example(l, i, n_fresh, out, &l->examples[k++]);
     }
-    point_at_texts(l, n);
-    head_step(l->head, l->examples, n, l->options.class_weight);
-    for (k = 0; k < n; k++) {
+    point_at_texts(l, l->n_examples);
+}
+
+/* Tests and trains the class head on what list_examples has found. */
+static void step_head(struct learner *l, size_t n_fresh,
+                      struct learner_step_output *out)
+{
+    size_t n = l->n_examples;
+    double loss = 0.0;
+
+    if (n == 0)
+        return;
+    head_step(l->head, l->examples, n);
+    for (size_t k = 0; k < n; k++) {
         if (out->right && l->owners[k] < n_fresh)
             out->right[l->owners[k]] = l->examples[k].correct;
         loss += (double)l->examples[k].loss;
@@ -469,15 +513,17 @@ static double report_losses(struct learner *l, size_t n_fresh,
     size_t counted = 0;
 
     for (size_t i = 0; i < l->n_segments; i++) {
+        if (out->nats)
+            out->nats[i] = l->nats[i];
+        if (out->text_nats)
+            out->text_nats[i] = l->text_nats[i];
+        if (l->refused[i])
+            continue;
         all += l->nats[i];
         if (i < n_fresh) {
             fresh += l->nats[i];
             counted += segment_counted(l->segments[i]);
         }
-        if (out->nats)
-            out->nats[i] = l->nats[i];
-        if (out->text_nats)
-            out->text_nats[i] = l->text_nats[i];
     }
     out->counted_tokens = (int64_t)l->counted;
     out->mean_loss = l->counted ? all / (double)l->counted : 0.0;
@@ -491,6 +537,8 @@ static void consolidate(struct learner *l,
     size_t tokens = 0, fresh = 0;
 
     for (size_t i = 0; i < l->n_segments; i++) {
+        if (l->refused[i])
+            continue;
         tokens += l->segments[i]->n_tokens;
         if (i < in->n_fresh)
             fresh += segment_counted(l->segments[i]);
@@ -503,27 +551,43 @@ static void consolidate(struct learner *l,
         l->fisher_credit = (int64_t)(tokens / FISHER_SHARE);
 }
 
-static int step_model(struct learner *l, const struct learner_step_input *in,
-                      struct learner_step_output *out, struct err *err)
+/* Scored, judged and not refused as a whole: learns. loss: of the fresh part.
+ * Returns whether all weights are finite. */
+static bool learn(struct learner *l, const struct learner_step_input *in,
+                  double loss, struct learner_step_output *out)
 {
     size_t n_shards = (size_t)l->options.shards;
     bool finite = true;
-    double loss;
 
-    share_out(l);
-    workers_run(l->workers, forward, l, n_shards);
-    sum_losses(l);
-    loss = report_losses(l, in->n_fresh, out);
-    step_head(l, in->n_fresh, out);
+    list_examples(l, in->n_fresh, out);
+    head_back(l->head, l->examples, l->n_examples, l->options.class_weight);
     workers_run(l->workers, backward, l, n_shards);
     out->grad_norm = grad_norm(l);
     out->rate = optim_rate(&l->optim);
     l->factor = optim_admit(&l->optim, out->grad_norm);
     out->skipped = l->factor == 0.0f;
-    if (!out->skipped)
+    if (!out->skipped) {
+        step_head(l, in->n_fresh, out);
         finite = update(l, out);
-    if (finite)
-        consolidate(l, in, loss, out);
+        if (finite)
+            consolidate(l, in, loss, out);
+    }
+    return finite;
+}
+
+static int step_model(struct learner *l, const struct learner_step_input *in,
+                      struct learner_step_output *out, struct err *err)
+{
+    bool finite = true;
+    double loss;
+
+    share_out(l);
+    workers_run(l->workers, forward, l, (size_t)l->options.shards);
+    sum_losses(l);
+    out->n_refused = judge(l, in);
+    loss = report_losses(l, in->n_fresh, out);
+    if (out->n_refused == 0 || out->n_refused < in->n_fresh)
+        finite = learn(l, in, loss, out);
     l->steps++;
     if (finite)
         return 0;
@@ -550,6 +614,8 @@ int learner_step(struct learner *l, const struct learner_step_input *in,
 
     list_segments(l, in);
     clear_output(out);
+    if (out->right)
+        memset(out->right, 0, in->n_fresh * sizeof *out->right);
     if (l->n_segments == 0)
         return 0;
     if (l->model) {
@@ -558,6 +624,7 @@ int learner_step(struct learner *l, const struct learner_step_input *in,
         memset(l->nats, 0, l->n_segments * sizeof *l->nats);
         memset(l->text_nats, 0, l->n_segments * sizeof *l->text_nats);
         report_losses(l, in->n_fresh, out);
+        list_examples(l, in->n_fresh, out);
         step_head(l, in->n_fresh, out);
         l->steps++;
     }

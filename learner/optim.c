@@ -21,7 +21,6 @@
 #include "learner/hot.h"
 
 #define CLIP_MEDIANS 3.0
-#define SKIP_MEDIANS 100.0
 
 enum { N_STEP, N_WARM_FROM, N_SKIPPED, N_NORMS, N_COUNTERS };
 
@@ -91,7 +90,8 @@ float optim_admit(struct optim *o, double grad_norm)
         return 0.0f;
     }
     o->norms[o->n_norms++ % OPTIM_NORMS] = grad_norm;
-    if (median > 0.0 && grad_norm > SKIP_MEDIANS * median) {
+    if (median > 0.0 && o->options.skip_medians > 0.0f &&
+        grad_norm > (double)o->options.skip_medians * median) {
         o->skipped++;
         return 0.0f;
     }

@@ -7,8 +7,8 @@
  *
  * Warm-up is linear over warmup_steps, then the rate is constant. The gradient
  * is clipped at min(clip_norm, 3 x the running median of past norms); a step
- * whose norm is not finite, or above 100 x that median once 32 norms are known,
- * is skipped and counted (LEARNING: "skip the step").
+ * whose norm is not finite, or above skip_medians x that median once 32 norms
+ * are known, is skipped and counted (LEARNING: "skip the step").
  *
  * Owner:   the learner; m and v are blocks like the parameters
  * Threads: trainer; optim_apply's range form may run on workers
@@ -31,7 +31,8 @@ struct optim_options {
     int warmup_steps;
     float beta1, beta2, eps;
     float weight_decay;
-    float clip_norm; /* 0: never clip */
+    float clip_norm;    /* 0: never clip */
+    float skip_medians; /* 0: skip only what is not finite */
 };
 
 struct optim {

@@ -14,6 +14,7 @@ FLOW_TESTS = \
 	tests/flow_backup.py \
 	tests/flow_kills.py \
 	tests/flow_flips.py \
+	tests/flow_filters.py \
 	tests/flow_kafka.py
 
 # What takes hours when it is to mean something: `make soak`. Each bad feed goes

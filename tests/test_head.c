@@ -160,14 +160,14 @@ static void given_grams_are_the_texts(void **state)
     float x[4], y[4];
 
     (void)state;
-    head_step(a, w.examples, w.n, 1);
+    head_step(a, w.examples, w.n);
     for (size_t i = 0; i < w.n; i++) {
         gram_list_add_text(&lists[i], w.examples[i].text,
                            w.examples[i].n_bytes);
         w.examples[i].grams = lists[i].items;
         w.examples[i].n_grams = lists[i].n;
     }
-    head_step(b, w.examples, w.n, 1);
+    head_step(b, w.examples, w.n);
     head_scores(a, "a1 b2 z3", 8, NULL, 0, x);
     head_scores(b, "a1 b2 z3", 8, NULL, 0, y);
     assert_memory_equal(x, y, sizeof x);
@@ -209,7 +209,7 @@ static void learns_separable_texts(void **state)
     options.gram_slots = 4096;
     h = head_create(&options);
     for (size_t i = 0; i < train.n; i += 20)
-        head_step(h, train.examples + i, 20, 0.0f);
+        head_step(h, train.examples + i, 20);
     for (size_t i = 0; i < train.n; i++)
         loss[i >= train.n / 2] += (double)train.examples[i].loss;
     assert_int_equal(head_labels(h), 4);
@@ -228,13 +228,13 @@ static void a_new_label_is_tested_before_it_is_known(void **state)
     float scores[64];
 
     (void)state;
-    head_step(h, &e, 1, 0.0f);
+    head_step(h, &e, 1);
     assert_false(e.correct);
     assert_true(e.loss == 0.0f); /* ln 1: the only label there is */
-    head_step(h, &e, 1, 0.0f);
+    head_step(h, &e, 1);
     assert_true(e.correct);
     e.label = 3; /* 1 and 2 have rows, but have never been seen */
-    head_step(h, &e, 1, 0.0f);
+    head_step(h, &e, 1);
     assert_false(e.correct);
     assert_true(fabsf(e.loss - logf(2.0f)) < 1e-6f);
     assert_int_equal(head_labels(h), 4);
@@ -254,7 +254,7 @@ static void texts_without_words_do_no_harm(void **state)
 
     (void)state;
     for (int i = 0; i < 5; i++)
-        head_step(h, e, 2, 0.0f);
+        head_step(h, e, 2);
     head_scores(h, "", 0, NULL, 0, scores);
     assert_true(isfinite(scores[0]) && isfinite(scores[1]));
     head_scores(h, "word", 4, NULL, 0, scores);
@@ -305,7 +305,7 @@ static void learn_batch(struct head *h, struct store *s,
         batch[k].logits = logits[k];
     for (size_t k = 0; replay && s->n && k < BATCH; k++)
         batch[n++] = s->rows[rng_below(s->n, 1, RNG_REPLAY, s->seen, k)];
-    head_step(h, batch, n, 0.0f);
+    head_step(h, batch, n);
     for (size_t k = 0; k < BATCH; k++)
         offer(s, &batch[k], head_labels(h));
 }
@@ -379,7 +379,7 @@ static struct known make_known(const struct head_options *options)
         e.states = states;
         e.n_states = N_STATES;
         e.label = label;
-        head_step(h, &e, 1, 0.0f);
+        head_step(h, &e, 1);
     }
     head_export(h, &k.head, &k.state);
     head_free(h);
@@ -411,7 +411,9 @@ static double total_loss(const struct head_options *options,
             .n_old = i == 1 ? 3 : 0,
         };
     }
-    head_step(h, e, EXAMPLES, 0.5f);
+    if (dstates)
+        head_back(h, e, EXAMPLES, 0.5f);
+    head_step(h, e, EXAMPLES);
     for (int i = 0; i < EXAMPLES; i++)
         sum += (double)e[i].loss;
     for (int c = 0; c < 3; c++)
@@ -448,8 +450,6 @@ static void gradients_match_central_differences(void **state)
     tensor_list_release(&k.state);
 }
 
-/* --- state -------------------------------------------------------------- */
-
 static void assert_same_tensors(const struct tensor_list *a,
                                 const struct tensor_list *b)
 {
@@ -462,6 +462,49 @@ static void assert_same_tensors(const struct tensor_list *a,
                             tensor_bytes(&a->items[i]));
     }
 }
+
+/* What the trunk is to learn is asked before the step may be refused. */
+static void asking_for_the_states_gradient_changes_nothing(void **state)
+{
+    struct head_options options = small_options(DIM);
+    struct known k = make_known(&options);
+    struct head *h = head_create(&options);
+    struct tensor_list head = TENSOR_LIST_INIT, rest = TENSOR_LIST_INIT;
+    float states[N_STATES * DIM], d[3][N_STATES * DIM];
+    struct head_example e[3];
+
+    (void)state;
+    fill(states, N_STATES * DIM, 98);
+    for (int32_t i = 0; i < 3; i++)
+        e[i] = (struct head_example){
+            .text = texts[i],
+            .n_bytes = strlen(texts[i]),
+            .states = states,
+            .n_states = N_STATES,
+            .dstates = d[i],
+            .label = i == 2 ? 7 : i, /* 7 has no row */
+        };
+    head_back(h, e, 3, 1.0f); /* nor has any, here */
+    for (int i = 0; i < N_STATES * DIM; i++)
+        assert_true(d[0][i] == 0.0f && d[2][i] == 0.0f);
+    assert_int_equal(head_labels(h), 0);
+    assert_int_equal(head_import(h, &k.head, &k.state, NULL), 0);
+    head_back(h, e, 3, 1.0f);
+    assert_true(d[0][0] != 0.0f && d[1][0] != 0.0f);
+    for (int i = 0; i < N_STATES * DIM; i++)
+        assert_true(d[2][i] == 0.0f);
+    head_export(h, &head, &rest);
+    assert_same_tensors(&head, &k.head);
+    assert_same_tensors(&rest, &k.state);
+    tensor_list_release(&head);
+    tensor_list_release(&rest);
+    tensor_list_release(&k.head);
+    tensor_list_release(&k.state);
+    head_free(h);
+}
+
+
+/* --- state -------------------------------------------------------------- */
 
 static void assert_same_heads(const struct head *a, const struct head *b)
 {
@@ -489,14 +532,14 @@ static void state_is_exact(void **state)
     head_export(a, &head, &rest);
     assert_int_equal(head.n + rest.n, 0);
     assert_int_equal(head_import(b, &head, &rest, NULL), 0);
-    head_step(a, w.examples, 30, 0.0f);
+    head_step(a, w.examples, 30);
     head_export(a, &head, &rest);
     assert_int_equal(head_import(b, &head, &rest, NULL), 0);
     for (size_t i = 30; i < w.n; i += 17) {
         size_t n = w.n - i < 17 ? w.n - i : 17;
 
-        head_step(a, w.examples + i, n, 0.0f);
-        head_step(b, w.examples + i, n, 0.0f);
+        head_step(a, w.examples + i, n);
+        head_step(b, w.examples + i, n);
     }
     assert_same_heads(a, b);
     tensor_list_release(&head);
@@ -515,7 +558,7 @@ static void serves_from_what_is_stored(void **state)
     float x[64], y[64];
 
     (void)state;
-    head_step(a, w.examples, w.n, 0.0f);
+    head_step(a, w.examples, w.n);
     head_export(a, &head, NULL);
     assert_int_equal(head_import(b, &head, NULL, NULL), 0);
     assert_int_equal(head_labels(b), 5);
@@ -537,7 +580,7 @@ static void refuses_a_damaged_state(void **state)
     struct err err = ERR_INIT;
 
     (void)state;
-    head_step(a, w.examples, w.n, 0.0f);
+    head_step(a, w.examples, w.n);
     head_export(a, &head, &rest);
     other = options;
     other.gram_slots *= 2;
@@ -577,6 +620,7 @@ int main(void)
         cmocka_unit_test(texts_without_words_do_no_harm),
         cmocka_unit_test(replay_keeps_old_classes),
         cmocka_unit_test(gradients_match_central_differences),
+        cmocka_unit_test(asking_for_the_states_gradient_changes_nothing),
         cmocka_unit_test(state_is_exact),
         cmocka_unit_test(serves_from_what_is_stored),
         cmocka_unit_test(refuses_a_damaged_state),

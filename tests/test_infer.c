@@ -103,7 +103,7 @@ static void make_head(int dim, struct tensor_list *out)
         for (int j = 0; j < dim; j++)
             states[j] = (float)rng_normal(9, RNG_INIT, (uint64_t)i,
                                           (uint64_t)j);
-        head_step(h, &e, 1, 0.0f);
+        head_step(h, &e, 1);
     }
     head_export(h, out, NULL);
     head_free(h);

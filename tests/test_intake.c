@@ -26,6 +26,7 @@ struct world {
     struct tokenizer *tokenizer;
     struct progress progress;
     struct replay *holdout;
+    struct filter *filter;
     struct intake *in;
     int64_t step;
 };
@@ -43,12 +44,14 @@ static void begin(struct world *w)
     progress_init(&w->progress);
     replay_options_default(&options, REPLAY_HOLDOUT);
     w->holdout = intake.holdout = replay_create(&options, NULL);
+    w->filter = intake.filter = filter_create(&w->conf->filter, w->tokenizer);
     w->in = intake_create(&intake);
 }
 
 static void end(struct world *w)
 {
     intake_free(w->in);
+    filter_free(w->filter);
     replay_free(w->holdout);
     progress_release(&w->progress);
 }
@@ -76,8 +79,8 @@ static int teardown(void **state)
     return 0;
 }
 
-static int add_full(struct world *w, int32_t partition, int64_t offset,
-                    const char *value, struct err *err)
+static int add_as(struct world *w, int32_t partition, int64_t offset,
+                  const char *value, bool released, struct err *err)
 {
     struct record_maker m;
     struct record *rec;
@@ -89,10 +92,17 @@ static int add_full(struct world *w, int32_t partition, int64_t offset,
     rec->partition = partition;
     rec->offset = offset;
     rec->value_hash = (uint64_t)offset + 1000;
+    rec->released = released;
     record_parse(&m, rec, CONF_FORMAT_AUTO, 65536, NULL);
     rc = intake_add(w->in, rec, w->step, err);
     record_maker_release(&m);
     return rc;
+}
+
+static int add_full(struct world *w, int32_t partition, int64_t offset,
+                    const char *value, struct err *err)
+{
+    return add_as(w, partition, offset, value, false, err);
 }
 
 static void add(struct world *w, int64_t offset, const char *value)
@@ -421,6 +431,7 @@ static void test_sampled(void **state)
     struct world *w = *state;
     int64_t skipped;
 
+    w->conf->filter.near_duplicate.enabled = false;
     intake_set_share(w->in, 0.5);
     for (int64_t i = 0; i < 400; i++)
         add(w, i, "abc");
@@ -430,6 +441,144 @@ static void test_sampled(void **state)
     assert_in_range(skipped, 150, 250);
     check_records(w, 400 - skipped, skipped, 0, 0);
     check_position(w, 400, 0);
+}
+
+/* --- filtered ----------------------------------------------------------- */
+
+/* The filter's state at the position, to be compared. */
+static void check_state(const struct world *a, const struct world *b)
+{
+    struct tensor_list x = TENSOR_LIST_INIT, y = TENSOR_LIST_INIT;
+
+    intake_export(a->in, &x);
+    intake_export(b->in, &y);
+    assert_int_equal(x.n, y.n);
+    for (size_t i = 0; i < x.n; i++)
+        assert_memory_equal(x.items[i].data, y.items[i].data,
+                            tensor_bytes(&x.items[i]));
+    tensor_list_release(&x);
+    tensor_list_release(&y);
+}
+
+/* What comes too often is quarantined in its place, and never held out. */
+static void test_near_duplicates(void **state)
+{
+    struct world *w = *state;
+
+    w->conf->filter.near_duplicate.burst = 3;
+    for (int64_t i = 0; i < 10; i++)
+        add(w, i, "the same words again");
+    assert_int_equal(intake_tokens(w->in), 3 * 21);
+    check_records(w, 0, 0, 0, 0);
+    assert_int_equal(learn(w, 21, NULL), 2);
+    check_records(w, 1, 0, 0, 0);
+    learn(w, 100, NULL);
+    check_records(w, 3, 0, 7, 0);
+    check_position(w, 10, 0);
+    assert_string_equal(w->progress.quarantine[0].reason, "near_duplicate");
+    w->conf->learner.holdout.fraction = 1;
+    add(w, 10, "the same words again");
+    check_records(w, 3, 0, 8, 0);
+    w->conf->filter.near_duplicate.enabled = false;
+    add(w, 11, "the same words again");
+    check_records(w, 3, 0, 8, 1);
+}
+
+/* What a person has looked at passes, and is no one's duplicate. */
+static void test_released(void **state)
+{
+    struct world *w = *state;
+    struct intake_batch b;
+
+    w->conf->filter.near_duplicate.burst = 1;
+    w->conf->filter.near_duplicate.share = 0;
+    for (int64_t i = 0; i < 3; i++)
+        assert_int_equal(add_as(w, 0, i, "the same words again", true, NULL),
+                         0);
+    for (int64_t i = 3; i < 5; i++)
+        add(w, i, "the same words again");
+    intake_next_batch(w->in, 4 * 21, &b);
+    assert_int_equal(b.n, 8);
+    assert_true(b.passes[0] && b.passes[5] && !b.passes[6]);
+    intake_apply(w->in, &b, NULL, ++w->step);
+    check_records(w, 4, 0, 1, 0);
+}
+
+/* A version in the middle has the state of one that has seen no more. */
+static void test_the_filters_state_is_the_positions(void **state)
+{
+    struct world *w = *state, other = {.conf = w->conf,
+                                       .tokenizer = w->tokenizer};
+
+    w->conf->filter.near_duplicate.burst = 2;
+    w->conf->filter.share_cap.share = 0.5;
+    begin(&other);
+    for (int64_t i = 0; i < 40; i++)
+        add(w, i, i % 3 ? "the same words again" : "and others now and then");
+    learn(w, 20, NULL); /* 0, in part */
+    for (int64_t i = 0; i < 2; i++)
+        add(&other, i,
+            i % 3 ? "the same words again" : "and others now and then");
+    learn(&other, 20, NULL);
+    check_position(w, 0, 16);
+    check_state(w, &other);
+    learn(w, 20, NULL);
+    learn(&other, 20, NULL);
+    check_position(w, 1, 0);
+    check_position(&other, 1, 0);
+    check_state(w, &other);
+    intake_clear(w->in); /* and read again, as after a restart */
+    for (int64_t i = 1; i < 40; i++)
+        add(w, i, i % 3 ? "the same words again" : "and others now and then");
+    for (int64_t i = 2; i < 40; i++)
+        add(&other, i,
+            i % 3 ? "the same words again" : "and others now and then");
+    while (intake_tokens(w->in))
+        learn(w, 50, NULL);
+    while (intake_tokens(other.in))
+        learn(&other, 70, NULL);
+    check_state(w, &other);
+    check_records(w, other.progress.records.learned, 0,
+                  other.progress.records.quarantined, 0);
+    assert_true(other.progress.records.quarantined > 20);
+    end(&other);
+}
+
+/* The judge of a step refuses records one by one, whole. */
+static void test_refused_in_a_step(void **state)
+{
+    struct world *w = *state;
+    struct intake_batch b;
+
+    add(w, 0, "abc");
+    add(w, 1, "0123456789012345678901234567890123456789");
+    add(w, 2, "def");
+    intake_next_batch(w->in, 4 + 2 * CONTEXT, &b);
+    assert_int_equal(b.n, 3);
+    assert_false(b.passes[0] || b.refused[0]);
+    b.refused[1] = b.refused[2] = "surprise";
+    intake_apply(w->in, &b, NULL, ++w->step);
+    check_records(w, 1, 0, 1, 0);
+    check_position(w, 2, 0);
+    assert_string_equal(w->progress.quarantine[0].reason, "surprise");
+    assert_int_equal(intake_tokens(w->in), 4);
+    learn(w, 100, NULL);
+    check_records(w, 2, 0, 1, 0);
+}
+
+/* A flood of what is refused does not pile up behind a part-filled batch. */
+static void test_long(void **state)
+{
+    struct world *w = *state;
+
+    for (int64_t i = 0; i < 4095; i++)
+        add(w, i, i ? "" : "abc");
+    assert_false(intake_is_long(w->in));
+    add(w, 4095, "");
+    assert_true(intake_is_long(w->in));
+    learn(w, 100, NULL);
+    assert_false(intake_is_long(w->in));
+    check_records(w, 1, 0, 4095, 0);
 }
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -453,6 +602,11 @@ int main(void)
         TEST(test_linear),
         TEST(test_batches),
         TEST(test_sampled),
+        TEST(test_near_duplicates),
+        TEST(test_the_filters_state_is_the_positions),
+        TEST(test_released),
+        TEST(test_refused_in_a_step),
+        TEST(test_long),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

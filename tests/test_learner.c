@@ -314,6 +314,143 @@ static void labels_are_learned_with_the_text(void **state)
     learner_free(l);
 }
 
+/* A step that is skipped is counted, and its norm remembered: no more, neither
+ * in the model nor in the class head. */
+static void a_skipped_step_teaches_nothing(void **state)
+{
+    struct learner_options o = small_options();
+    struct learner_step_output out;
+    struct exported was, is;
+    struct learner *l;
+    size_t i;
+
+    (void)state;
+    o.optim.skip_medians = 1e-6f; /* every step is absurd, once there is a
+                                     median */
+    l = create(&o);
+    for (i = 0; i < OPTIM_NORMS_NEEDED; i++)
+        assert_false(take_step(l, i).skipped);
+    was = export_all(l);
+    for (size_t k = 0; k < 3; k++) {
+        out = take_step(l, i + k);
+        assert_true(out.skipped && !out.consolidated);
+        assert_int_equal(out.n_labelled, 0);
+    }
+    is = export_all(l);
+    assert_int_equal(learner_steps(l), (int64_t)i + 3);
+    assert_same_tensors(&was.weights, &is.weights);
+    assert_same_tensors(&was.head, &is.head);
+    assert_same_tensors(&was.anchor, &is.anchor);
+    for (i = 0; i < was.state.n; i++) {
+        const struct tensor *a = &was.state.items[i];
+
+        if (strcmp(a->name, "learner.counters") == 0 ||
+            strcmp(a->name, "optim.counters") == 0 ||
+            strcmp(a->name, "optim.norms") == 0)
+            continue;
+        if (memcmp(a->data, is.state.items[i].data, tensor_bytes(a)))
+            fail_msg("%s differs", a->name);
+    }
+    release_all(&was);
+    release_all(&is);
+    learner_free(l);
+}
+
+/* Refuses by a table; notes that it was asked after the scoring. */
+struct verdict {
+    const uint8_t *refused;
+    size_t n;
+    double nats;
+};
+
+static void judge(void *arg, const double *text_nats, uint8_t *refused)
+{
+    struct verdict *v = arg;
+
+    v->nats = 0;
+    for (size_t i = 0; i < v->n; i++) {
+        v->nats += text_nats[i];
+        assert_int_equal(refused[i], 0);
+    }
+    memcpy(refused, v->refused, v->n);
+}
+
+/* A refused segment is scored; what is learned is as if it were not there. */
+static void what_the_judge_refuses_is_not_learned(void **state)
+{
+    static const uint8_t no_third[6] = {0, 0, 1, 0, 0, 0};
+    struct learner_options o = small_options();
+    struct verdict v = {no_third, 6, 0};
+    double nats[6], text_nats[6], sum = 0;
+    struct segment rest[5];
+    struct learner_step_output with = {.nats = nats, .text_nats = text_nats};
+    struct learner_step_output without = {0};
+    struct learner_step_input in = {.fresh = corpus.segments, .n_fresh = 6,
+                                    .judge = judge, .judge_arg = &v};
+    struct learner *a, *b;
+
+    (void)state;
+    o.shards = 1;
+    a = create(&o);
+    b = create(&o);
+    memcpy(rest, corpus.segments, 2 * sizeof *rest);
+    memcpy(rest + 2, corpus.segments + 3, 3 * sizeof *rest);
+    assert_true(corpus.segments[2].label >= 0); /* and a labelled one */
+    assert_int_equal(learner_step(a, &in, &with, NULL), 0);
+    for (int i = 0; i < 6; i++)
+        sum += text_nats[i];
+    assert_true(sum == v.nats && nats[2] > 1);
+    assert_int_equal(with.n_refused, 1);
+    in = (struct learner_step_input){.fresh = rest, .n_fresh = 5};
+    assert_int_equal(learner_step(b, &in, &without, NULL), 0);
+    assert_int_equal(with.counted_tokens, without.counted_tokens);
+    assert_int_equal(with.n_labelled, without.n_labelled);
+    assert_true(fabs(with.mean_loss / without.mean_loss - 1) < 1e-5);
+    assert_true(fabs(with.grad_norm / without.grad_norm - 1) < 1e-4);
+    assert_true(fabs(with.class_loss - without.class_loss) < 1e-5);
+    learner_free(a);
+    learner_free(b);
+}
+
+/* All refused: not even replay is learned, and no decay is applied. */
+static void a_step_of_refused_segments_teaches_nothing(void **state)
+{
+    static const uint8_t all[6] = {1, 1, 1, 1, 1, 1};
+    struct learner_options o = small_options();
+    struct verdict v = {all, 6, 0};
+    struct learner_step_input in = {
+        .fresh = corpus.segments,
+        .n_fresh = 6,
+        .replayed = corpus.segments + 6,
+        .n_replayed = 3,
+        .judge = judge,
+        .judge_arg = &v,
+    };
+    struct learner_step_output out = {0};
+    struct learner *l = create(&o);
+    struct exported was, is;
+
+    (void)state;
+    for (size_t i = 0; i < 10; i++)
+        take_step(l, i);
+    was = export_all(l);
+    assert_int_equal(learner_step(l, &in, &out, NULL), 0);
+    assert_int_equal(out.n_refused, 6);
+    assert_int_equal(out.n_labelled, 0);
+    assert_int_equal(learner_steps(l), 11);
+    is = export_all(l);
+    assert_same_tensors(&was.weights, &is.weights);
+    assert_same_tensors(&was.head, &is.head);
+    for (size_t i = 0; i < was.state.n; i++)
+        if (strcmp(was.state.items[i].name, "learner.counters") != 0)
+            assert_memory_equal(was.state.items[i].data,
+                                is.state.items[i].data,
+                                tensor_bytes(&was.state.items[i]));
+    release_all(&was);
+    release_all(&is);
+    learner_free(l);
+}
+
 static void linear_learns_labels_alone(void **state)
 {
     static const char *const texts[] = {"rain and wind", "goal and team",
@@ -585,6 +722,9 @@ int main(void)
         cmocka_unit_test(the_loss_falls),
         cmocka_unit_test(losses_are_by_segment),
         cmocka_unit_test(labels_are_learned_with_the_text),
+        cmocka_unit_test(a_skipped_step_teaches_nothing),
+        cmocka_unit_test(what_the_judge_refuses_is_not_learned),
+        cmocka_unit_test(a_step_of_refused_segments_teaches_nothing),
         cmocka_unit_test(linear_learns_labels_alone),
         cmocka_unit_test(the_penalty_begins_with_the_first_anchor),
         cmocka_unit_test(fisher_takes_a_tenth_of_the_tokens),

@@ -23,6 +23,7 @@ static const struct optim_options usual = {
     .eps = 1e-8f,
     .weight_decay = 0.1f,
     .clip_norm = 1.0f,
+    .skip_medians = 100.0f,
 };
 
 static void draw(float *x, uint64_t step)
@@ -181,6 +182,22 @@ static void skips_what_is_absurd(void **state)
     optim_release(&o);
 }
 
+static void skips_only_what_is_not_finite_without_a_limit(void **state)
+{
+    struct optim_options options = usual;
+    struct optim o;
+
+    (void)state;
+    options.skip_medians = 0.0f;
+    optim_init(&o, &options, 1);
+    for (int i = 0; i < OPTIM_NORMS; i++)
+        optim_admit(&o, 0.1);
+    assert_true(optim_admit(&o, 1e9) > 0.0f);
+    assert_true(optim_admit(&o, NAN) == 0.0f);
+    assert_int_equal(o.skipped, 1);
+    optim_release(&o);
+}
+
 static void gets_used_to_larger_gradients(void **state)
 {
     struct optim o;
@@ -260,6 +277,7 @@ int main(void)
         cmocka_unit_test(clips_at_the_limit_and_the_median),
         cmocka_unit_test(never_clips_at_zero),
         cmocka_unit_test(skips_what_is_absurd),
+        cmocka_unit_test(skips_only_what_is_not_finite_without_a_limit),
         cmocka_unit_test(gets_used_to_larger_gradients),
         cmocka_unit_test(state_is_exact),
         cmocka_unit_test(refuses_a_damaged_state),

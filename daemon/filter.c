@@ -17,7 +17,7 @@
 #include "learner/grams.h"
 
 /* A shorter segment's bits per byte are mostly chance, and pairs too few. */
-#define LEAST_BYTES 64
+#define LEAST_BYTES 96
 /* texture_pairs of what has no structure is below (measured:
  * docs/RELIABILITY.md, Filters). */
 #define SHUFFLED 2.0

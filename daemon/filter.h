@@ -17,7 +17,8 @@
  *                     again no more often than in shuffled ones (texture.h): the
  *                     model did worse than counting, on what looks like no
  *                     language. No model of noise does better than counting, so
- *                     that noise is not let in because some of it was learned
+ *                     that noise is not let in because some of it was learned.
+ *                     Records below 96 bytes are not judged: too few pairs
  *     predictable     it costs far less than its domain's records do: it is
  *                     known by heart
  *
@@ -93,8 +94,8 @@ struct filter_mark {
 const char *filter_admit(struct filter *f, const struct filter_record *r,
                          struct filter_mark *mark);
 
-/* The last filter_admit that has not been taken back. A mark of zeros that no
- * filter_admit has filled is none: FILTER_NO_MARK. */
+/* The last filter_admit that has not been taken back; or FILTER_NO_MARK, of a
+ * record that never came to it. */
 void filter_take_back(struct filter *f, const struct filter_mark *mark);
 
 #define FILTER_NO_MARK {.family = {.item = -1}}

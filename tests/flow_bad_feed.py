@@ -36,6 +36,10 @@ SETTINGS = {
     "publish__every_seconds": 0,
     "publish__every_tokens": 5000,
     "publish__gate__max_tokens": 3072,
+    # What is fed has to reach the gate.
+    "filter__surprise__enabled": "false",
+    "filter__near_duplicate__enabled": "false",
+    "filter__repetition__enabled": "false",
 }
 
 

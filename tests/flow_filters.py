@@ -26,7 +26,7 @@ SYLLABLES = {
 def sentence(language, rng):
     words = ["".join(rng.choice(SYLLABLES[language])
                      for _ in range(rng.randrange(1, 4)))
-             for _ in range(rng.randrange(14, 22))]
+             for _ in range(rng.randrange(20, 30))]
     return " ".join(words).capitalize() + "."
 
 
@@ -135,7 +135,9 @@ def one_sentence(tap):
     lines = lines[:100] + same + lines[100:]
     path = write_lines(os.path.join(TMP, "same.jsonl"), lines)
     settings = dict(source__type="file", source__path=path,
-                    learner__shards=2, learner__flush_seconds=0)
+                    learner__shards=2, learner__flush_seconds=0,
+                    publish__every_seconds=0, publish__every_tokens=10000,
+                    publish__gate__enabled="false")
     d = Daemon("same", **settings)
     killed = Daemon("killed", learner__threads=1, **settings)
     for x in (d, killed):
@@ -157,6 +159,7 @@ def one_sentence(tap):
            d.get("/metrics")[1], "and counted in /metrics")
     tap.ok(add_up(d.status()), "the counters add up")
     d.stop()
+    retrain(tap, d)
 
 
 def switched_off(tap):

@@ -171,6 +171,11 @@ static void defaults(void **state)
     assert_true(c->learner.ewc.decay == 0.95);
     assert_int_equal(c->learner.ewc.consolidate.kind, CONF_CONSOLIDATE_AUTO);
     assert_int_equal(c->learner.replay.capacity, 100000);
+    assert_true(c->filter.surprise.enabled && c->filter.surprise.mads == 6);
+    assert_int_equal(c->filter.near_duplicate.burst, 64);
+    assert_true(c->filter.repetition.share == 0.95);
+    assert_true(c->filter.share_cap.share == 1);
+    assert_true(c->filter.gradient_norm.medians == 100);
     assert_true(c->publish.gate.max_regression == 0.02);
     assert_int_equal(c->publish.gate.protect.n, 0);
     assert_int_equal(c->publish.keep.daily, 14);

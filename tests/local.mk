@@ -11,12 +11,19 @@ FLOW_TESTS = \
 	tests/flow_rollback.py \
 	tests/flow_bad_feed.py \
 	tests/flow_retrain.py \
-	tests/flow_kafka.py
+	tests/flow_kafka.py \
+	tests/flow_kafka_field.py
 
 # What takes hours when it is to mean something: `make soak`. Each bad feed goes
 # on for MNEME_SOAK_MINUTES (2), and a learning rate that stays wrong goes to the
 # limit of rollbacks.
 SOAK_TESTS = tests/flow_bad_feed.py
+
+# What they ask of a broker and no client at hand does.
+EXTRA_PROGRAMS += tests/kafka_client
+tests_kafka_client_SOURCES = tests/kafka_client.c
+tests_kafka_client_LDADD = $(RDKAFKA_LIBS)
+CLEANFILES += tests/kafka_client
 
 EXTRA_DIST += \
 	.ci/run \
@@ -31,13 +38,13 @@ PY_LOG_COMPILER = $(SHELL) $(top_srcdir)/tests/run_flow.sh
 SH_LOG_DRIVER = $(LOG_DRIVER)
 SH_LOG_COMPILER = $(SHELL) $(top_srcdir)/tests/run_flow.sh
 
-check-flow: all
+check-flow: all tests/kafka_client$(EXEEXT)
 	@if test -n '$(FLOW_TESTS)'; then \
 	  $(MAKE) $(AM_MAKEFLAGS) -j1 check-TESTS TESTS='$(FLOW_TESTS)' \
 	    TEST_SUITE_LOG=flow-suite.log; \
 	fi
 
-soak: all
+soak: all tests/kafka_client$(EXEEXT)
 	@MNEME_SOAK_MINUTES=$${MNEME_SOAK_MINUTES:-2} \
 	  MNEME_FLOW_SECONDS=$${MNEME_FLOW_SECONDS:-86400} \
 	  $(MAKE) $(AM_MAKEFLAGS) -j1 check-TESTS TESTS='$(SOAK_TESTS)' \

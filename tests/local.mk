@@ -16,8 +16,8 @@ FLOW_TESTS = \
 
 # What takes hours when it is to mean something: `make soak`. Each bad feed goes
 # on for MNEME_SOAK_MINUTES (2), and a learning rate that stays wrong goes to the
-# limit of rollbacks.
-SOAK_TESTS = tests/flow_bad_feed.py
+# limit of rollbacks. Kafka: a queue that stays full for longer.
+SOAK_TESTS = tests/flow_bad_feed.py tests/flow_kafka_field.py
 
 # What they ask of a broker and no client at hand does.
 EXTRA_PROGRAMS += tests/kafka_client

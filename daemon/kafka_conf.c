@@ -7,10 +7,15 @@
 
 #include "daemon/kafka_conf.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
+#include "base/timing.h"
+#include "base/xalloc.h"
 #include "daemon/source.h"
 
 struct setting {
@@ -22,6 +27,7 @@ static const struct setting preferred[] = {
     {"isolation.level", "read_committed", NULL},
     {"queued.max.messages.kbytes", "16384", NULL}, /* ours is the queue */
     {"queue.buffering.max.kbytes", "16384", NULL}, /* of dead letters */
+    {"topic.metadata.refresh.interval.ms", "30000", NULL}, /* new ones */
     {"client.id", "mneme", NULL},
 };
 
@@ -158,6 +164,48 @@ rd_kafka_t *kafka_conf_open(rd_kafka_type_t type, rd_kafka_conf_t *conf,
     rd_kafka_conf_destroy(conf);
     err_set(err, ERR_INVALID, "source.kafka.properties: %s", why);
     return NULL;
+}
+
+/* --- the end of a handle ------------------------------------------------ */
+
+#define CLOSE_MS 5000
+#define LOOK_MS 5
+
+struct closing {
+    rd_kafka_t *rk;
+    _Atomic bool is_done;
+};
+
+static void *close_handle(void *arg)
+{
+    struct closing *c = arg;
+
+    rd_kafka_destroy(c->rk);
+    atomic_store(&c->is_done, true);
+    return NULL;
+}
+
+void kafka_conf_close(rd_kafka_t *rk)
+{
+    int64_t until = timing_mono_ms() + CLOSE_MS;
+    struct closing *c = xcalloc(1, sizeof *c);
+    pthread_t thread;
+
+    c->rk = rk;
+    if (pthread_create(&thread, NULL, close_handle, c) != 0) {
+        close_handle(c);
+        free(c);
+        return;
+    }
+    while (!atomic_load(&c->is_done) && timing_mono_ms() < until)
+        timing_sleep_ms(LOOK_MS);
+    if (!atomic_load(&c->is_done)) { /* c stays, for the thread */
+        log_debug("kafka", "librdkafka does not end");
+        pthread_detach(thread);
+        return;
+    }
+    pthread_join(thread, NULL);
+    free(c);
 }
 
 /* --- for conf_load ------------------------------------------------------ */

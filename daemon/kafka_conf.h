@@ -30,6 +30,13 @@ rd_kafka_conf_t *kafka_conf_create(const struct conf_kafka *conf,
 rd_kafka_t *kafka_conf_open(rd_kafka_type_t type, rd_kafka_conf_t *conf,
                             struct err *err);
 
+/*
+ * Ends a handle, and waits CLOSE_MS for that at most: librdkafka 2.0.2 can wait
+ * for ever for a partition whose topic was deleted. Then it is left as it is,
+ * which is no matter to a process that is about to end.
+ */
+void kafka_conf_close(rd_kafka_t *rk);
+
 /* The value of a property, or NULL when the user gave none. */
 const char *kafka_conf_get(const struct conf_kafka *conf, const char *name);
 

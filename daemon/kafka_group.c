@@ -84,40 +84,78 @@ static int meet_gap(struct kafka_group *g, struct kafka_part *part,
 
 /* --- assigning ---------------------------------------------------------- */
 
+/* Where the part goes on as far as is known here, and what was read last. */
+static struct source_position known_place(const struct kafka_part *part)
+{
+    struct source_position at = {.topic = part->topic,
+                                 .partition = part->partition,
+                                 .next_offset = atomic_load(&part->start),
+                                 .last_learned = -1};
+    int64_t next = atomic_load(&part->next);
+
+    if (part->has_position)
+        at = part->position;
+    if (next >= 0)
+        at.next_offset = next;
+    if (part->last_read >= 0) {
+        at.last_learned = part->last_read;
+        at.last_hash = part->last_hash;
+    }
+    return at;
+}
+
+/*
+ * Sets part->next to a place that is known, if it still means the same. Past
+ * the end of what Kafka has, records were lost, and what was learned is not
+ * learned again; but a topic that has been made anew is read from its
+ * beginning.
+ */
+static int place_known(struct kafka_group *g, struct kafka_part *part,
+                       struct err *err)
+{
+    struct source_position at = known_place(part);
+    struct err gap = ERR_INIT;
+    int64_t nearest = -1;
+    int rc = kafka_place_check(&g->place, &at, &nearest, &gap);
+
+    if (rc == ERR_STATE) {
+        rc = part->is_gone && nearest < at.next_offset
+                 ? kafka_place_start(&g->place, part->topic, part->partition,
+                                     true, &nearest, err)
+                 : 0;
+        return rc != 0 ? rc : meet_gap(g, part, nearest, gap.msg);
+    }
+    if (rc != 0)
+        return err_set(err, rc, "%s", gap.msg);
+    atomic_store(&part->next, at.next_offset);
+    return 0;
+}
+
 /* Sets part->next. *is_new: resolved from the configuration. ERR_AGAIN;
  * ERR_STATE: halted. */
 static int place_part(struct kafka_group *g, struct kafka_part *part,
                       bool *is_new, struct err *err)
 {
-    struct source_position at = part->position;
-    int64_t offset = -1, start = atomic_load(&part->start);
+    int64_t offset = -1;
     int rc;
 
-    if (atomic_load(&part->next) >= 0)
-        return 0;
-    if (!part->has_position && start < 0) {
-        rc = kafka_place_start(
-            &g->place, part->topic, part->partition,
-            kafka_parts_has_positions(&g->parts, part->topic), &offset, err);
-        if (rc != 0)
-            return rc;
-        atomic_store(&part->start, offset);
+    if (part->has_position || atomic_load(&part->start) >= 0)
+        rc = atomic_load(&part->next) < 0 || part->is_doubted
+                 ? place_known(g, part, err)
+                 : 0;
+    else if (atomic_load(&part->next) >= 0)
+        rc = 0;
+    else
+        rc = kafka_place_start(&g->place, part->topic, part->partition,
+                               kafka_parts_has_begun(&g->parts, part->topic),
+                               &offset, err);
+    if (rc == 0 && offset >= 0) {
+        atomic_store(&part->next, offset);
         *is_new = true;
-    } else {
-        if (!part->has_position)
-            at = (struct source_position){.topic = part->topic,
-                                          .partition = part->partition,
-                                          .next_offset = start,
-                                          .last_learned = -1};
-        rc = kafka_place_check(&g->place, &at, &offset, err);
-        if (rc == ERR_STATE)
-            return meet_gap(g, part, offset, err->msg);
-        if (rc != 0)
-            return rc;
-        offset = at.next_offset;
     }
-    atomic_store(&part->next, offset);
-    return 0;
+    if (rc == 0)
+        part->is_doubted = part->is_gone = false;
+    return rc;
 }
 
 /* Places every partition of the group's list and writes the offsets into it;
@@ -137,10 +175,13 @@ static int place_all(struct kafka_group *g, struct err *err)
         rc = place_part(g, part, &is_new, err);
         row->offset = atomic_load(&part->next);
         if (rc == 0 && is_new)
-            kafka_parts_add_commit(&g->parts, part, row->offset, starts);
+            kafka_parts_add_commit(&g->parts, part, row->offset, row->offset,
+                                   starts);
     }
     if (rc == 0)
         rc = kafka_parts_commit_starts(&g->parts, g->rk, starts, err);
+    else
+        kafka_parts_drop_starts(&g->parts, starts);
     rd_kafka_topic_partition_list_destroy(starts);
     return rc;
 }
@@ -229,8 +270,10 @@ static void on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t e,
     if (g->list)
         rd_kafka_topic_partition_list_destroy(g->list);
     g->list = NULL;
-    if (e == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS)
+    if (e == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
         g->list = rd_kafka_topic_partition_list_copy(list);
+        kafka_parts_set_listed(&g->parts, list);
+    }
     if (g->list && !g->is_halted && !atomic_load(g->stopping))
         assign_again(g);
     else
@@ -239,22 +282,13 @@ static void on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t e,
 
 /* --- errors ------------------------------------------------------------- */
 
-/* The broker has dropped what we were about to read. */
-static void lose_offset(struct kafka_group *g, struct kafka_part *part)
+/* Looks again at doubted parts; not at once, for they may be there. */
+static void place_again(struct kafka_group *g)
 {
-    struct source_position at = {.topic = part->topic,
-                                 .partition = part->partition,
-                                 .next_offset = atomic_load(&part->next),
-                                 .last_learned = -1};
-    struct err err = ERR_INIT;
-    int64_t nearest = -1;
-    int rc = kafka_place_check(&g->place, &at, &nearest, &err);
-
-    if (rc == ERR_STATE && meet_gap(g, part, nearest, err.msg) != 0)
+    if (!g->list || !g->list->cnt || g->is_halted || g->needs_assign)
         return;
-    /* From part->next, whatever it is now; not at once when it was there. */
     g->needs_assign = true;
-    g->try_at_ms = rc == ERR_STATE ? 0 : timing_mono_ms() + RETRY_MS;
+    g->try_at_ms = timing_mono_ms() + RETRY_MS;
 }
 
 void kafka_group_take_error(struct kafka_group *g, const rd_kafka_message_t *m,
@@ -263,12 +297,18 @@ void kafka_group_take_error(struct kafka_group *g, const rd_kafka_message_t *m,
     switch (m->err) {
     case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
     case RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE:
-        if (part && part->is_assigned)
-            lose_offset(g, part);
+        if (part && part->is_assigned) {
+            part->is_doubted = true;
+            place_again(g);
+        }
         break;
     case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
     case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
     case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
+        kafka_parts_doubt(&g->parts,
+                          m->rkt ? rd_kafka_topic_name(m->rkt) : NULL);
+        place_again(g);
+        /* fall through */
     case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
     case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
         g->wants_topic = true;
@@ -298,7 +338,9 @@ static void on_error(rd_kafka_t *rk, int e, const char *reason, void *arg)
         g->try_at_ms = timing_mono_ms() + RETRY_MS;
         if (!g->is_halted)
             source_set_state(g->source, SOURCE_RETRYING,
-                             "Kafka at %s is away: %s",
+                             e == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN
+                                 ? "Kafka at %s is away: %s"
+                                 : "Kafka at %s cannot be used: %s",
                              kafka_place_servers(&g->place), reason);
     } else {
         log_debug("kafka", "%s: %s", rd_kafka_err2name(e), reason);
@@ -373,7 +415,7 @@ void kafka_group_close(struct kafka_group *g, bool leave)
     if (g->rk && leave)
         rd_kafka_consumer_close(g->rk);
     if (g->rk)
-        rd_kafka_destroy(g->rk);
+        kafka_conf_close(g->rk);
     if (g->list)
         rd_kafka_topic_partition_list_destroy(g->list);
     kafka_parts_release(&g->parts);

@@ -114,6 +114,8 @@ void kafka_inbox_take(struct kafka_inbox *in, const rd_kafka_message_t *m,
     r = make_record(in, m, part);
     if (r->reason && in->letters)
         kafka_letters_send(in->letters, m, r);
+    part->last_read = m->offset;
+    part->last_hash = r->value_hash;
     push_or_hold(in, r);
     atomic_store(&part->next, m->offset + 1);
     atomic_fetch_add(&in->source->records_read, 1);

@@ -15,6 +15,7 @@
 #define FLUSH_MS 3000
 #define WAIT_MS 2000 /* for room in the outgoing queue */
 #define POLL_MS 50
+#define MAX_MESSAGE "1000000000" /* the topic says what is too large */
 
 struct kafka_letters {
     rd_kafka_t *producer;
@@ -48,6 +49,8 @@ int kafka_letters_create(const struct conf_kafka *conf, const char *servers,
     to = kafka_conf_create(conf, RD_KAFKA_PRODUCER, servers, NULL, err);
     if (!to)
         return ERR_INVALID;
+    if (!kafka_conf_get(conf, "message.max.bytes"))
+        rd_kafka_conf_set(to, "message.max.bytes", MAX_MESSAGE, NULL, 0);
     l = xcalloc(1, sizeof *l);
     l->topic = conf->dead_letter;
     l->delivered = delivered;

@@ -51,6 +51,7 @@ struct kafka_part *kafka_parts_get(struct kafka_parts *parts,
     atomic_store(&part->start, -1);
     atomic_store(&part->next, -1);
     atomic_store(&part->end, -1);
+    part->last_read = -1;
     pthread_mutex_lock(&parts->mutex);
     XGROW(parts->items, parts->n, parts->capacity);
     parts->items[parts->n++] = part;
@@ -68,14 +69,36 @@ static bool is_configured(const struct kafka_parts *parts, const char *topic)
     return false;
 }
 
-bool kafka_parts_has_positions(const struct kafka_parts *parts,
-                               const char *topic)
+bool kafka_parts_has_begun(const struct kafka_parts *parts, const char *topic)
 {
     for (size_t i = 0; i < parts->n; i++)
-        if (parts->items[i]->has_position &&
+        if ((parts->items[i]->has_position ||
+             atomic_load(&parts->items[i]->start) >= 0) &&
             strcmp(parts->items[i]->topic, topic) == 0)
             return true;
     return false;
+}
+
+void kafka_parts_doubt(struct kafka_parts *parts, const char *topic)
+{
+    for (size_t i = 0; i < parts->n; i++)
+        if (!topic || strcmp(parts->items[i]->topic, topic) == 0)
+            parts->items[i]->is_doubted = parts->items[i]->is_gone = true;
+}
+
+void kafka_parts_set_listed(struct kafka_parts *parts,
+                            const rd_kafka_topic_partition_list_t *list)
+{
+    for (size_t i = 0; i < parts->n; i++) {
+        struct kafka_part *part = parts->items[i];
+        bool is_listed = rd_kafka_topic_partition_list_find(
+            (rd_kafka_topic_partition_list_t *)list, part->topic,
+            part->partition) != NULL;
+
+        part->is_doubted = part->is_doubted ||
+                           (is_listed && !part->was_listed);
+        part->was_listed = is_listed;
+    }
 }
 
 void kafka_parts_set_positions(struct kafka_parts *parts,
@@ -88,6 +111,7 @@ void kafka_parts_set_positions(struct kafka_parts *parts,
     pthread_mutex_lock(&parts->mutex);
     for (size_t i = 0; i < parts->n; i++) {
         parts->items[i]->has_position = false;
+        parts->items[i]->last_read = -1;
         atomic_store(&parts->items[i]->next, -1);
     }
     for (size_t i = 0; i < n; i++) {
@@ -198,6 +222,8 @@ static int read_mark(struct kafka_parts *parts,
     if (row->err)
         return err_set(err, ERR_AGAIN, "%s [%d]: %s", row->topic,
                        (int)row->partition, rd_kafka_err2str(row->err));
+    if (row->offset < 0)
+        part->is_gone = true;
     if (!kafka_place_read_mark(row->metadata, row->metadata_size, store_id,
                                &start))
         return 0;
@@ -232,15 +258,15 @@ int kafka_parts_read_marks(struct kafka_parts *parts,
 }
 
 void kafka_parts_add_commit(const struct kafka_parts *parts,
-                            const struct kafka_part *part, int64_t offset,
+                            const struct kafka_part *part, int64_t start,
+                            int64_t offset,
                             rd_kafka_topic_partition_list_t *list)
 {
     rd_kafka_topic_partition_t *row = rd_kafka_topic_partition_list_add(
         list, part->topic, part->partition);
 
     row->offset = offset;
-    row->metadata =
-        kafka_place_mark(parts->store_id, atomic_load(&part->start));
+    row->metadata = kafka_place_mark(parts->store_id, start);
     row->metadata_size = strlen(row->metadata);
 }
 
@@ -267,20 +293,33 @@ static int commit_now(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *list,
     return 0;
 }
 
+static struct kafka_part *
+part_of_row(struct kafka_parts *parts, const rd_kafka_topic_partition_t *row)
+{
+    return kafka_parts_get(parts, row->topic, row->partition);
+}
+
+void kafka_parts_drop_starts(struct kafka_parts *parts,
+                             const rd_kafka_topic_partition_list_t *starts)
+{
+    for (int i = 0; i < starts->cnt; i++)
+        atomic_store(&part_of_row(parts, &starts->elems[i])->next, -1);
+}
+
 int kafka_parts_commit_starts(struct kafka_parts *parts, rd_kafka_t *rk,
                               rd_kafka_topic_partition_list_t *starts,
                               struct err *err)
 {
     int rc = starts->cnt ? commit_now(rk, starts, err) : 0;
 
-    for (int i = 0; i < starts->cnt && rc != 0; i++) {
-        struct kafka_part *part = kafka_parts_get(
-            parts, starts->elems[i].topic, starts->elems[i].partition);
-
-        atomic_store(&part->start, -1);
-        atomic_store(&part->next, -1);
+    if (rc != 0) {
+        kafka_parts_drop_starts(parts, starts);
+        return rc;
     }
-    return rc;
+    for (int i = 0; i < starts->cnt; i++)
+        atomic_store(&part_of_row(parts, &starts->elems[i])->start,
+                     starts->elems[i].offset);
+    return 0;
 }
 
 void kafka_parts_commit_published(struct kafka_parts *parts, rd_kafka_t *rk,
@@ -296,8 +335,8 @@ void kafka_parts_commit_published(struct kafka_parts *parts, rd_kafka_t *rk,
             parts, positions[i].topic, positions[i].partition);
 
         if (part && part->is_assigned)
-            kafka_parts_add_commit(parts, part, positions[i].next_offset,
-                                   list);
+            kafka_parts_add_commit(parts, part, atomic_load(&part->start),
+                                   positions[i].next_offset, list);
     }
     pthread_mutex_unlock(&parts->mutex);
     if (list->cnt)

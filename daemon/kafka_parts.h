@@ -36,6 +36,13 @@ struct kafka_part {
     bool is_assigned;
     _Atomic int64_t start;     /* where this store began, -1: not known */
     _Atomic int64_t next, end; /* -1: not known */
+    /* The polling thread's: */
+    int64_t last_read; /* offset, -1: none since the positions were set */
+    uint64_t last_hash;
+    bool was_listed;   /* in the group's last assignment */
+    bool is_doubted;   /* look again whether next still means the same */
+    bool is_gone;      /* the topic was not there, or the group's commit has
+                          gone, as it does with a topic */
 };
 
 struct kafka_parts {
@@ -59,9 +66,18 @@ struct kafka_part *kafka_parts_find(const struct kafka_parts *parts,
 struct kafka_part *kafka_parts_get(struct kafka_parts *parts,
                                    const char *topic, int32_t partition);
 
-/* Are there positions in the topic? Threads: polling. */
-bool kafka_parts_has_positions(const struct kafka_parts *parts,
-                               const char *topic);
+/* Is anything known of where this store reads the topic? Then a partition of
+ * which nothing is known has appeared since. Threads: polling. */
+bool kafka_parts_has_begun(const struct kafka_parts *parts,
+                           const char *topic);
+
+/* The topic, NULL: any, is not there. Threads: polling. */
+void kafka_parts_doubt(struct kafka_parts *parts, const char *topic);
+
+/* What is new in the list of the group's assignment is doubted. All in it have
+ * been met. Threads: polling. */
+void kafka_parts_set_listed(struct kafka_parts *parts,
+                            const rd_kafka_topic_partition_list_t *list);
 
 /* Takes the store's positions; what was known of next offsets is forgotten.
  * Topics that are not configured any more are left out. Threads: polling. */
@@ -88,7 +104,8 @@ size_t kafka_parts_get_rows(struct kafka_parts *parts, rd_kafka_t *rk,
 /* --- commits ------------------------------------------------------------ */
 
 /*
- * Takes the starts from the marks of the group's commits.
+ * Takes the starts from the marks of the group's commits, and is_gone from
+ * those that are not there.
  *   returns  0; ERR_AGAIN: no answer; ERR_STATE: a partition of the list
  *            belongs to another store
  * Threads: polling.
@@ -98,14 +115,19 @@ int kafka_parts_read_marks(struct kafka_parts *parts,
                            const rd_kafka_topic_partition_list_t *list,
                            struct err *err);
 
-/* Adds a commit of this offset, with the mark, to the list. */
+/* Adds a commit of this offset to the list, with the mark of a start. */
 void kafka_parts_add_commit(const struct kafka_parts *parts,
-                            const struct kafka_part *part, int64_t offset,
+                            const struct kafka_part *part, int64_t start,
+                            int64_t offset,
                             rd_kafka_topic_partition_list_t *list);
 
-/* Commits starts that have just been resolved, and waits for the answer.
- * ERR_AGAIN: they are not written down, and so to be resolved again.
+/* Forgets starts that have just been resolved: they are to be again.
  * Threads: polling. */
+void kafka_parts_drop_starts(struct kafka_parts *parts,
+                             const rd_kafka_topic_partition_list_t *starts);
+
+/* Commits them, and waits for the answer; then they are known. ERR_AGAIN: they
+ * are not written down, and so dropped. Threads: polling. */
 int kafka_parts_commit_starts(struct kafka_parts *parts, rd_kafka_t *rk,
                               rd_kafka_topic_partition_list_t *starts,
                               struct err *err);

@@ -132,7 +132,7 @@ static int read_last(const struct kafka_place *place,
     rd_kafka_assign(reader, list);
     rc = read_one(reader, found, hash, err);
     rd_kafka_topic_partition_list_destroy(list);
-    rd_kafka_destroy(reader);
+    kafka_conf_close(reader);
     return rc;
 }
 

@@ -15,15 +15,23 @@ FLOW_TESTS = \
 	tests/flow_kills.py \
 	tests/flow_flips.py \
 	tests/flow_filters.py \
-	tests/flow_kafka.py
+	tests/flow_kafka.py \
+	tests/flow_kafka_field.py
 
 # What takes hours when it is to mean something: `make soak`. Each bad feed goes
 # on for MNEME_SOAK_MINUTES (2), and a learning rate that stays wrong goes to the
 # limit of rollbacks. Every operation on a file or on memory fails in turn, and
 # thousands of states after a crash are built (SOAK); then 1,000 kills (SOAK_KILLS)
-# and 1,000 flipped bits (SOAK_FLIPS), each for at most SOAK_SECONDS.
+# and 1,000 flipped bits (SOAK_FLIPS), each for at most SOAK_SECONDS. Kafka: a
+# queue that stays full for longer.
 SOAK_TESTS = tests/flow_bad_feed.py tests/test_faults tests/test_crash \
-	tests/flow_kills.py tests/flow_flips.py
+	tests/flow_kills.py tests/flow_flips.py tests/flow_kafka_field.py
+
+# What they ask of a broker and no client at hand does.
+EXTRA_PROGRAMS += tests/kafka_client
+tests_kafka_client_SOURCES = tests/kafka_client.c
+tests_kafka_client_LDADD = $(RDKAFKA_LIBS)
+CLEANFILES += tests/kafka_client
 
 EXTRA_DIST += \
 	.ci/run \
@@ -38,13 +46,13 @@ PY_LOG_COMPILER = $(SHELL) $(top_srcdir)/tests/run_flow.sh
 SH_LOG_DRIVER = $(LOG_DRIVER)
 SH_LOG_COMPILER = $(SHELL) $(top_srcdir)/tests/run_flow.sh
 
-check-flow: all
+check-flow: all tests/kafka_client$(EXEEXT)
 	@if test -n '$(FLOW_TESTS)'; then \
 	  $(MAKE) $(AM_MAKEFLAGS) -j1 check-TESTS TESTS='$(FLOW_TESTS)' \
 	    TEST_SUITE_LOG=flow-suite.log; \
 	fi
 
-soak: all
+soak: all tests/kafka_client$(EXEEXT)
 	@MNEME_SOAK_MINUTES=$${MNEME_SOAK_MINUTES:-2} \
 	  SOAK=1 SOAK_KILLS=$${SOAK_KILLS:-1000} \
 	  SOAK_FLIPS=$${SOAK_FLIPS:-1000} \

@@ -7,13 +7,20 @@
 #   kafka.sh start DIR                   start, wait until ready, print address
 #   kafka.sh stop DIR                    stop in good order
 #   kafka.sh kill DIR                    stop as a crash does
-#   kafka.sh address DIR                 print HOST:PORT of the running broker
+#   kafka.sh secure DIR                  make keys, for the next start: listeners
+#                                        for TLS and for SASL/PLAIN in TLS too
+#   kafka.sh address DIR [LISTENER]      print HOST:PORT of the running broker;
+#                                        LISTENER: PLAINTEXT, SSL, SASL_SSL
 #   kafka.sh topic DIR NAME PARTITIONS [KEY=VALUE...]
 #                                        create a topic, with its settings
 #   kafka.sh delete-topic DIR NAME       delete it, with its records
 #   kafka.sh trim DIR NAME PARTITION OFFSET
 #                                        expire the records before OFFSET
 #   kafka.sh group DIR GROUP             print a consumer group's offsets
+#
+# After `secure`, DIR/tls/ca.pem is the authority that signed the broker's
+# certificate (for localhost and 127.0.0.1), DIR/tls/other-ca.pem one that did
+# not, and the SASL user is mneme with the password in DIR/tls/password.
 #
 # DIR holds all that belongs to one broker and is made when missing; started
 # again with the same DIR it has the same data, and the same address as long
@@ -121,10 +128,19 @@ is_running() {
 
 read_address() {
     is_running || fail "no broker is running in $dir"
-    echo "127.0.0.1:$(sed -n 1p "$dir/ports")"
+    case ${1:-PLAINTEXT} in
+    PLAINTEXT) line=1 ;;
+    SSL) line=3 ;;
+    SASL_SSL) line=4 ;;
+    *) fail "no such listener: $1" ;;
+    esac
+    test "$line" -le 2 || test -e "$dir/tls/ca.pem" ||
+        fail "no $1 listener: kafka.sh secure $dir comes before start"
+    echo "127.0.0.1:$(sed -n "${line}p" "$dir/ports")"
 }
 
-# The ports of last time while they are free, else two that the system gives.
+# The ports of last time while they are free, else some that the system gives:
+# for plain text, the controller, TLS, SASL.
 choose_ports() {
     python3 - "$dir/ports" <<'EOF'
 import socket, sys
@@ -141,8 +157,8 @@ try:
     held = [bind(int(line)) for line in open(path)]
 except OSError:
     held = []
-if len(held) != 2:
-    held = [bind(0), bind(0)]
+if len(held) != 4:
+    held = [bind(0) for _ in range(4)]
 with open(path, "w") as f:
     f.writelines("%d\n" % s.getsockname()[1] for s in held)
 EOF
@@ -151,14 +167,19 @@ EOF
 write_config() {
     broker=$(sed -n 1p "$dir/ports")
     controller=$(sed -n 2p "$dir/ports")
+    ours=PLAINTEXT://127.0.0.1:$broker
+    if test -e "$dir/tls/ca.pem"; then
+        ours=$ours,SSL://127.0.0.1:$(sed -n 3p "$dir/ports")
+        ours=$ours,SASL_SSL://127.0.0.1:$(sed -n 4p "$dir/ports")
+    fi
     cat >"$dir/server.properties" <<EOF
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:$controller
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://127.0.0.1:$broker,CONTROLLER://127.0.0.1:$controller
-advertised.listeners=PLAINTEXT://127.0.0.1:$broker
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=$ours,CONTROLLER://127.0.0.1:$controller
+advertised.listeners=$ours
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL
 log.dirs=$dir/data
 auto.create.topics.enable=false
 offsets.topic.num.partitions=1
@@ -173,6 +194,15 @@ broker.heartbeat.interval.ms=500
 log.cleaner.dedupe.buffer.size=4194304
 num.network.threads=2
 num.io.threads=2
+EOF
+    test ! -e "$dir/tls/ca.pem" ||
+        cat >>"$dir/server.properties" <<EOF
+ssl.keystore.type=PEM
+ssl.keystore.location=$dir/tls/server.pem
+sasl.enabled.mechanisms=PLAIN
+listener.name.sasl_ssl.plain.sasl.jaas.config=\\
+org.apache.kafka.common.security.plain.PlainLoginModule required \\
+user_mneme="$(cat "$dir/tls/password")";
 EOF
     write_log4j server.log INFO >"$dir/server.log4j"
     write_log4j tools.log WARN >"$dir/tools.properties"
@@ -258,6 +288,31 @@ halt() {
     rm -f "$dir/kafka.pid"
 }
 
+# A certificate authority of our own, $1.pem with its key.
+make_authority() {
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes \
+        -subj "/CN=$1" -days 30 -keyout "$1.key" -out "$1.pem"
+}
+
+make_keys() {
+    make_authority ca && make_authority other-ca || return
+    openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes \
+        -subj /CN=localhost -keyout server.key -out server.csr &&
+        echo 'subjectAltName=DNS:localhost,IP:127.0.0.1' >server.ext &&
+        openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key \
+            -CAcreateserial -days 30 -extfile server.ext -out server.crt &&
+        cat server.key server.crt ca.pem >server.pem &&
+        openssl rand -hex 12 >password
+}
+
+secure() {
+    command -v openssl >/dev/null 2>&1 ||
+        fail "no openssl: apt-get install openssl"
+    mkdir -p "$dir/log" "$dir/tls" || fail "cannot make $dir/tls"
+    (cd "$dir/tls" && make_keys) >"$dir/log/keys.log" 2>&1 ||
+        fail "cannot make keys, see $dir/log/keys.log"
+}
+
 create_topic() {
     need_kafka
     name=$1
@@ -309,7 +364,8 @@ case $verb/$# in
 start/0) start ;;
 stop/0) halt TERM ;;
 kill/0) halt KILL ;;
-address/0) read_address ;;
+secure/0) secure ;;
+address/[01]) read_address "$@" ;;
 topic/[01]) usage ;;
 topic/*) create_topic "$@" ;;
 delete-topic/1) delete_topic "$@" ;;

@@ -241,6 +241,20 @@ static int serve_another(struct store *store, struct catalog *catalog,
     return rc;
 }
 
+/* Its weights may be whole where another of its files is not: the gate needs
+ * all of what serves. */
+static bool is_damaged(struct catalog *catalog, int64_t version)
+{
+    struct catalog_version v;
+    bool damaged;
+
+    if (catalog_get(catalog, version, &v, NULL) != 0)
+        return false;
+    damaged = v.state == STORE_DAMAGED;
+    catalog_version_release(&v);
+    return damaged;
+}
+
 int restore_serving(struct store *store, struct catalog *catalog,
                     struct serving *serving, struct err *err)
 {
@@ -250,6 +264,8 @@ int restore_serving(struct store *store, struct catalog *catalog,
 
     if (rc || pointers.serving == 0)
         return rc;
+    if (is_damaged(catalog, pointers.serving))
+        return serve_another(store, catalog, serving, err);
     rc = serving_load(serving, pointers.serving, &infer, err);
     if (rc == 0) {
         serving_switch(serving, pointers.serving, infer);

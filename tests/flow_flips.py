@@ -122,6 +122,8 @@ def main():
         kind, where = flip(d.data, rng)
         what, why = outcome(d, whole)
         counts[kind, what] += 1
+        if what == "refused" and kind != "database":
+            tap.note(f"{where}: {d.tail(1).strip()}")
         if what is None:
             tap.ok(False, f"{base.dir}: {where}: {why}; see {d.dir}")
             tap.note(d.tail(6).replace("\n", "\n# "))

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/rng.h"
 #include "base/xalloc.h"
 #include "daemon/gate.h"
@@ -164,6 +165,9 @@ static int draw(const struct judge *j, int64_t version, struct sample *out,
     rc = replay_db_read(catalog_lock(j->catalog), REPLAY_HOLDOUT, out->keys,
                         take, &out->segments, err);
     catalog_unlock(j->catalog);
+    if (rc == 0 && out->segments.n_damaged)
+        log_warn("holdout", "version=%lld damaged_rows=%zu",
+                 (long long)version, out->segments.n_damaged);
     if (rc == 0)
         out->segments.n = enough(&out->segments, gate->max_tokens);
 out:

@@ -10,6 +10,7 @@ FLOW_TESTS = \
 	tests/flow_cli.py \
 	tests/flow_rollback.py \
 	tests/flow_retrain.py \
+	tests/flow_quarantine.py \
 	tests/flow_kafka.py
 
 EXTRA_DIST += \

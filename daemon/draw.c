@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/checksum.h"
+#include "base/log.h"
 #include "base/rng.h"
 #include "base/xalloc.h"
 #include "replay/tiers.h"
@@ -126,21 +127,28 @@ static uint64_t hash_segment(const struct segment *s)
                : checksum_xxh3(s->text, s->text_bytes, salt);
 }
 
-static int read_rows(struct catalog *catalog, struct ticket *t, size_t n,
+/* Rows that are damaged or gone play no part: *n becomes how many are there. */
+static int read_rows(struct catalog *catalog, struct ticket *t, size_t *n,
                      struct replay_segments *rows, struct err *err)
 {
-    int64_t *keys = xcalloc(n + 1, sizeof *keys);
+    int64_t *keys = xcalloc(*n + 1, sizeof *keys);
+    size_t kept = 0;
     int rc;
 
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < *n; i++)
         keys[i] = t[i].key;
-    rc = replay_db_read(catalog_lock(catalog), REPLAY_HOLDOUT, keys, n, rows,
+    rc = replay_db_read(catalog_lock(catalog), REPLAY_HOLDOUT, keys, *n, rows,
                         err);
     catalog_unlock(catalog);
-    for (size_t i = 0; rc == 0 && i < n; i++) {
-        t[i].row = i;
-        t[i].hash = hash_segment(&rows->items[i]);
+    for (size_t i = 0; rc == 0 && i < *n && kept < rows->n; i++) {
+        if (t[i].key != keys[kept])
+            continue;
+        t[kept] = t[i];
+        t[kept].row = kept;
+        t[kept].hash = hash_segment(&rows->items[kept]);
+        kept++;
     }
+    *n = kept;
     free(keys);
     return rc;
 }
@@ -244,9 +252,12 @@ int draw_segments(struct catalog *catalog, int64_t version,
     t = order_keys(o, keys, domains, n);
     out->counted = most_counted(keys, n);
     n = preselect(t, n, even, even / 2 + 1);
-    rc = read_rows(catalog, t, n, &out->segments, err);
+    rc = read_rows(catalog, t, &n, &out->segments, err);
     if (rc)
         goto out;
+    if (out->segments.n_damaged)
+        log_warn("holdout", "version=%lld damaged_rows=%zu",
+                 (long long)version, out->segments.n_damaged);
     drop_copies(t, n);
     bound(t, n, &out->segments, o);
     hand_out(t, n, o, out);

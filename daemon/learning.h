@@ -86,8 +86,8 @@ struct learning_step_result {
 /*
  * One step over the next batch: samples replay, scores, learns, counts, offers
  * what was new to replay. ERR_DIVERGED: a weight is not finite, go back to a
- * version: the batch counts as quarantined, so that a skip passes over it.
- * ERR_CORRUPT: a replay row is damaged.
+ * version: the batch counts as quarantined, so that a skip passes over it. A
+ * replay row that is damaged is left out (replay_next_damaged).
  */
 int learning_step(struct learning *l, struct learning_step_result *result,
                   struct err *err);

@@ -240,10 +240,12 @@ static void add_learning(json_t *root, const struct status *s)
     json_object_set_new(root, "labels", json_integer(s->labels));
     json_object_set_new(
         root, "replay",
-        json_pack("{s:I, s:I, s:I}", "records",
+        json_pack("{s:I, s:I, s:I, s:I, s:I}", "records",
                   (json_int_t)s->replay.records, "capacity",
                   (json_int_t)s->replay.capacity, "bytes",
-                  (json_int_t)s->replay.bytes));
+                  (json_int_t)s->replay.bytes, "damaged",
+                  (json_int_t)s->replay.damaged, "missing",
+                  (json_int_t)s->replay.missing));
     json_object_set_new(root, "holdout_rows", json_integer(s->holdout_rows));
     json_object_set_new(
         root, "ewc",
@@ -412,6 +414,12 @@ static void learner_metrics(struct buf *out, const struct status *s)
           (double)s->replay.capacity);
     gauge(out, "replay_bytes", "Bytes of live replay rows.",
           (double)s->replay.bytes);
+    counter(out, "replay_damaged_total",
+            "Replay rows that were damaged or gone when they were drawn.",
+            s->replay.damaged);
+    counter(out, "replay_missing_total",
+            "Rows that a loaded index named and the table did not have.",
+            s->replay.missing);
 }
 
 static void version_metrics(struct buf *out, const struct status *s)

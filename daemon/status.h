@@ -61,6 +61,8 @@ struct status {
     int64_t labels;
     struct status_replay {
         int64_t records, capacity, bytes;
+        int64_t damaged; /* rows that draws found so, since the start */
+        int64_t missing; /* rows that a loaded index named in vain */
     } replay;
     int64_t holdout_rows;
     struct status_ewc {

@@ -117,6 +117,9 @@ static void show_learner(struct trainer *t, struct status *s)
     s->replay.records = replay_live(l->replay);
     s->replay.capacity = l->conf->learner.replay.capacity;
     s->replay.bytes = replay_bytes(l->replay);
+    s->replay.damaged = replay_damaged(l->replay);
+    s->replay.missing =
+        replay_missing(l->replay) + replay_missing(l->holdout);
     s->holdout_rows = replay_live(l->holdout);
     s->ewc.consolidations = ewc->consolidations;
     s->ewc.lambda = ewc->options.lambda;
@@ -490,12 +493,22 @@ void trainer_reload(struct trainer *t, struct conf *now,
 
 /* --- records and steps -------------------------------------------------- */
 
+/* Rows that the step would have replayed, had they been whole. */
+static void tell_damaged(struct trainer *t)
+{
+    int64_t key;
+
+    while (replay_next_damaged(t->l->replay, &key))
+        log_warn("replay", "row=%lld damaged=true", (long long)key);
+}
+
 static void step(struct trainer *t)
 {
     struct learning_step_result result;
     struct err err = ERR_INIT;
     int rc = learning_step(t->l, &result, &err);
 
+    tell_damaged(t);
     if (rc == ERR_DIVERGED)
         recover(t, &err);
     else if (rc)

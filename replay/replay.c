@@ -59,7 +59,11 @@ struct replay {
 
     struct replay_draw *draws; /* [n_draws] of the last sample */
     struct row **fetched;      /* [n_draws] those that came from the database */
+    bool *lost;                /* [n_draws] those that could not be used */
     size_t n_draws, cap_draws;
+    struct key_list damaged; /* not told yet */
+    int64_t n_damaged;       /* ever */
+    int64_t n_missing;       /* ever */
 };
 
 void replay_options_default(struct replay_options *o, enum replay_kind kind)
@@ -145,6 +149,8 @@ void replay_free(struct replay *r)
     free(r->dead_if_stored.items);
     free(r->draws);
     free(r->fetched);
+    free(r->lost);
+    free(r->damaged.items);
     free(r);
 }
 
@@ -275,35 +281,70 @@ static void start_draws(struct replay *r, size_t n)
     if (n > r->cap_draws) {
         r->draws = xreallocarray(r->draws, n, sizeof *r->draws);
         r->fetched = xreallocarray(r->fetched, n, sizeof *r->fetched);
+        r->lost = xreallocarray(r->lost, n, sizeof *r->lost);
         r->cap_draws = n;
     }
-    if (n > 0)
+    if (n > 0) {
         memset(r->fetched, 0, n * sizeof *r->fetched);
+        memset(r->lost, 0, n * sizeof *r->lost);
+    }
     r->n_draws = n;
+}
+
+static void lose(struct replay *r, const struct missing *m)
+{
+    r->lost[m->i] = true;
+    add_key(&r->damaged, m->key);
+    r->n_damaged++;
 }
 
 static int fetch(struct replay *r, const struct missing *m, struct err *err)
 {
     struct replay_draw *draw = &r->draws[m->i];
     const struct tiers_entry *e = tiers_entry(r->tiers, (uint32_t)draw->slot);
+    struct err why = ERR_INIT;
     struct row *row;
-    int rc = replay_db_fetch(r->fetch, m->key, &row, err);
+    int rc = replay_db_fetch(r->fetch, m->key, &row, &why);
 
+    if (rc == ERR_CORRUPT) {
+        lose(r, m);
+        return 0;
+    }
     if (rc) {
-        err_prefix(err, "%s", replay_db_prefix(r->options.kind));
+        err_prefix(&why, "%s", replay_db_prefix(r->options.kind));
+        if (err)
+            *err = why;
         return rc;
     }
     draw->segment = row->segment;
     if (row->segment.domain != e->domain ||
         row->segment.n_tokens != e->n_tokens) {
-        free(row);
-        return err_set(err, ERR_CORRUPT,
-                       "%s: kept row %lld is not the one that the index names",
-                       replay_db_prefix(r->options.kind), (long long)m->key);
-    }
-    if (!keep(r, (uint32_t)draw->slot, row))
+        free(row); /* not the one that the index names */
+        lose(r, m);
+    } else if (!keep(r, (uint32_t)draw->slot, row)) {
         r->fetched[m->i] = row;
+    }
     return 0;
+}
+
+/* Draws that could not be used leave the sample and both tiers. */
+static void drop_lost(struct replay *r)
+{
+    uint32_t *slots = xmalloc((r->n_draws + 1) * sizeof *slots);
+    size_t n = 0, n_lost = 0;
+
+    for (size_t i = 0; i < r->n_draws; i++) {
+        if (r->lost[i]) {
+            slots[n_lost++] = (uint32_t)r->draws[i].slot;
+            continue;
+        }
+        r->draws[n] = r->draws[i];
+        r->fetched[n++] = r->fetched[i];
+    }
+    r->n_draws = n;
+    tiers_remove(r->tiers, slots, n_lost);
+    bury_dead(r);
+    free(slots);
 }
 
 static int run_sql(struct replay *r, const char *sql, struct err *err)
@@ -350,6 +391,7 @@ static int sample(struct replay *r, const struct tiers_wish *wish,
     const uint32_t *slots;
     size_t n_drawn = tiers_draw(r->tiers, wish, &slots), n_missing = 0;
     struct missing *missing = xmalloc((n_drawn + 1) * sizeof *missing);
+    int64_t damaged;
     int rc;
 
     start_draws(r, n_drawn);
@@ -364,12 +406,15 @@ static int sample(struct replay *r, const struct tiers_wish *wish,
         else
             missing[n_missing++] = (struct missing){draw->key, i};
     }
+    damaged = r->n_damaged;
     rc = fetch_all(r, missing, n_missing, err);
     free(missing);
     if (rc)
         return rc;
+    if (r->n_damaged > damaged)
+        drop_lost(r);
     *draws = r->draws;
-    *n = n_drawn;
+    *n = r->n_draws;
     return 0;
 }
 
@@ -410,6 +455,69 @@ void replay_replayed(struct replay *r, const struct replay_draw *draw,
     BUG_ON(e->key != draw->key); /* the draw is older than a change */
     e->last_step = (int64_t)step;
     e->nats = (float)nats;
+}
+
+/* --- what is gone ------------------------------------------------------- */
+
+bool replay_next_damaged(struct replay *r, int64_t *key)
+{
+    if (r->damaged.n == 0)
+        return false;
+    *key = r->damaged.items[--r->damaged.n];
+    return true;
+}
+
+int64_t replay_damaged(const struct replay *r)
+{
+    return r->n_damaged;
+}
+
+int64_t replay_missing(const struct replay *r)
+{
+    return r->n_missing;
+}
+
+/* Slots of stored rows by ascending key, and the keys. */
+static size_t list_stored(struct replay *r, uint32_t **slots, int64_t **keys)
+{
+    size_t n, n_stored = 0;
+
+    *slots = tiers_by_key(r->tiers, &n);
+    *keys = xmalloc((n + 1) * sizeof **keys);
+    for (size_t i = 0; i < n; i++) {
+        const struct stage *stage = &r->stages[(*slots)[i]];
+
+        if (stage->row && !stage->kept)
+            continue;
+        (*keys)[n_stored] = tiers_entry(r->tiers, (*slots)[i])->key;
+        (*slots)[n_stored++] = (*slots)[i];
+    }
+    return n_stored;
+}
+
+int replay_drop_missing(struct replay *r, size_t *n, struct err *err)
+{
+    uint32_t *slots;
+    int64_t *keys;
+    size_t n_stored = list_stored(r, &slots, &keys);
+    bool *there = xcalloc(n_stored + 1, sizeof *there);
+    int rc = replay_db_find(r->reader, r->options.kind, keys, n_stored, there,
+                            err);
+
+    *n = 0;
+    if (rc == 0) {
+        for (size_t i = 0; i < n_stored; i++)
+            if (!there[i])
+                slots[(*n)++] = slots[i];
+        r->n_missing += (int64_t)*n;
+        drop_draws(r);
+        tiers_remove(r->tiers, slots, *n);
+        bury_dead(r);
+    }
+    free(slots);
+    free(keys);
+    free(there);
+    return rc;
 }
 
 /* --- versions ----------------------------------------------------------- */
@@ -518,6 +626,7 @@ void replay_not_stored(struct replay *r, struct replay_changes *c)
 int replay_import(struct replay *r, const struct tensor_list *index,
                   int64_t branch, struct err *err)
 {
+    size_t n;
     int rc = tiers_import(r->tiers, replay_db_prefix(r->options.kind), index,
                           branch, err);
 
@@ -531,7 +640,7 @@ int replay_import(struct replay *r, const struct tensor_list *index,
     r->settle = true;
     grow_stages(r);
     bury_dead(r);
-    return 0;
+    return r->reader ? replay_drop_missing(r, &n, err) : 0;
 }
 
 int replay_index_keys(const struct tensor_list *index, enum replay_kind kind,

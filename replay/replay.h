@@ -25,6 +25,9 @@
  *                           never written             dead, and deleted when
  *                                                     no kept version has it
  *
+ * A row that turns out damaged, or gone, when it is drawn leaves both tiers
+ * like any other: the draw does without it, and learning goes on.
+ *
  * Owner:   the trainer owns a struct replay; rows given out are valid until
  *          the next call that changes it
  * Threads: trainer; replay_db_* run on the publisher with its connection
@@ -81,8 +84,8 @@ struct replay_draw {
  * tokens_are_rows, n_tokens rows: preset linear), never one twice, and fetches
  * them. Domains get equal chances within the reservoir.
  *   draws   *draws is r's array of *n, valid until the next call
- * An empty buffer gives *n = 0. ERR_CORRUPT when a live row is not in the
- * database.
+ * An empty buffer gives *n = 0. Rows that are damaged or not in the database
+ * are left out, and leave the index: replay_next_damaged tells.
  */
 int replay_sample(struct replay *r, uint64_t step, size_t n_tokens,
                   bool tokens_are_rows, struct replay_draw **draws, size_t *n,
@@ -97,6 +100,20 @@ int replay_sample_fisher(struct replay *r, uint64_t step, size_t n_tokens,
 /* Notes that drawn row i was replayed at step with this loss. */
 void replay_replayed(struct replay *r, const struct replay_draw *draw,
                      uint64_t step, double nats);
+
+/* The key of a row that a draw found damaged or gone, each told once; false
+ * when there is none. replay_damaged: how many there were since
+ * replay_create. */
+bool replay_next_damaged(struct replay *r, int64_t *key);
+int64_t replay_damaged(const struct replay *r);
+
+/*
+ * Stored rows that the index names and the table no longer has (they were
+ * forgotten, or damage took them) leave the index: one look at the table's
+ * keys. *n: how many did.
+ */
+int replay_drop_missing(struct replay *r, size_t *n, struct err *err);
+int64_t replay_missing(const struct replay *r); /* since replay_create */
 
 int64_t replay_live(const struct replay *r);  /* rows */
 int64_t replay_bytes(const struct replay *r); /* of live rows */
@@ -135,7 +152,8 @@ void replay_changes_free(struct replay_changes *c);
  *            which a row can be in the database: the newest version number
  *            ever used + 1, for a branch is first stored by a version of its
  *            number. A key that exists makes replay_db_write fail.
- * Rows beyond a capacity that has become smaller die.
+ * Rows beyond a capacity that has become smaller die; those that the table no
+ * longer has leave, as by replay_drop_missing.
  */
 int replay_import(struct replay *r, const struct tensor_list *index,
                   int64_t branch, struct err *err);
@@ -166,16 +184,18 @@ int replay_db_rollback(struct sqlite3 *db, int64_t to, int64_t last,
 int replay_db_sweep(struct sqlite3 *db, const int64_t *kept, size_t n,
                     int64_t max_rows, int64_t *deleted, struct err *err);
 
-/* Reads the segments of keys (for the gate), in their order. ERR_CORRUPT names
- * a key whose row is missing or damaged. Domains and labels are as stored. */
+/*
+ * Reads the segments of keys (for the gate), in their order. A row that is
+ * missing or damaged is left out: keys becomes those of out->items, and
+ * out->n_damaged says how many are gone. Domains and labels are as stored.
+ */
 struct replay_segments {
     struct segment *items; /* [n] */
-    size_t n;
+    size_t n, n_damaged;
     void *memory; /* what they point to */
 };
-int replay_db_read(struct sqlite3 *db, enum replay_kind kind,
-                   const int64_t *keys, size_t n,
-                   struct replay_segments *out, struct err *err);
+int replay_db_read(struct sqlite3 *db, enum replay_kind kind, int64_t *keys,
+                   size_t n, struct replay_segments *out, struct err *err);
 void replay_segments_free(struct replay_segments *s);
 
 /* Keys and domains of the live rows in an exported index, for drawing a gate

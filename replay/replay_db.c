@@ -438,6 +438,27 @@ int replay_db_fetch(struct sqlite3_stmt *fetch, int64_t key, struct row **row,
     return rc;
 }
 
+int replay_db_find(struct sqlite3 *db, enum replay_kind kind,
+                   const int64_t *keys, size_t n, bool *there, struct err *err)
+{
+    struct sqlite3_stmt *stmt = NULL;
+    int rc = prepare(db, kind, "SELECT key FROM %s_rows", &stmt, err);
+
+    if (rc)
+        return rc;
+    while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+        int64_t key = sqlite3_column_int64(stmt, 0);
+        const int64_t *found =
+            n ? bsearch(&key, keys, n, sizeof key, compare_keys) : NULL;
+
+        if (found)
+            there[found - keys] = true;
+    }
+    rc = rc == SQLITE_DONE ? 0 : fail(db, "listing rows", err);
+    sqlite3_finalize(stmt);
+    return rc;
+}
+
 struct wanted {
     int64_t key;
     size_t i; /* where it was asked for */
@@ -450,11 +471,28 @@ static int compare_wanted(const void *a, const void *b)
     return (x->key > y->key) - (x->key < y->key);
 }
 
-int replay_db_read(struct sqlite3 *db, enum replay_kind kind,
-                   const int64_t *keys, size_t n, struct replay_segments *out,
-                   struct err *err)
+/* Closes the gaps that rows left which could not be used. */
+static void close_gaps(struct replay_segments *read, int64_t *keys, size_t n)
 {
-    struct replay_segments read = {NULL, n, NULL};
+    struct row **rows = read->memory;
+
+    read->n = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (!rows[i])
+            continue;
+        keys[read->n] = keys[i];
+        rows[read->n] = rows[i];
+        read->items[read->n++] = rows[i]->segment;
+    }
+    read->n_damaged = n - read->n;
+    for (size_t i = read->n; i < n; i++)
+        rows[i] = NULL;
+}
+
+int replay_db_read(struct sqlite3 *db, enum replay_kind kind, int64_t *keys,
+                   size_t n, struct replay_segments *out, struct err *err)
+{
+    struct replay_segments read = {0};
     struct wanted *wanted = xcalloc(n + 1, sizeof *wanted);
     struct row **rows = xcalloc(n + 1, sizeof *rows);
     struct sqlite3_stmt *fetch = NULL;
@@ -466,12 +504,15 @@ int replay_db_read(struct sqlite3 *db, enum replay_kind kind,
         wanted[i] = (struct wanted){keys[i], i};
     qsort(wanted, n, sizeof *wanted, compare_wanted);
     for (size_t i = 0; i < n && !rc; i++) {
-        size_t at = wanted[i].i;
+        struct err why = ERR_INIT;
 
-        rc = replay_db_fetch(fetch, wanted[i].key, &rows[at], err);
-        if (!rc)
-            read.items[at] = rows[at]->segment;
+        rc = replay_db_fetch(fetch, wanted[i].key, &rows[wanted[i].i], &why);
+        if (rc == ERR_CORRUPT)
+            rc = 0;
+        else if (rc)
+            *err = why;
     }
+    close_gaps(&read, keys, n);
     sqlite3_finalize(fetch);
     free(wanted);
     if (rc)
@@ -485,9 +526,9 @@ void replay_segments_free(struct replay_segments *s)
 {
     struct row **rows = s->memory;
 
-    for (size_t i = 0; rows && i < s->n; i++)
+    for (size_t i = 0; rows && rows[i]; i++) /* n may have been lowered */
         free(rows[i]);
     free(rows);
     free(s->items);
-    *s = (struct replay_segments){NULL, 0, NULL};
+    *s = (struct replay_segments){0};
 }

@@ -43,4 +43,10 @@ int replay_db_prepare_fetch(struct sqlite3 *db, enum replay_kind kind,
 int replay_db_fetch(struct sqlite3_stmt *fetch, int64_t key, struct row **row,
                     struct err *err);
 
+/* Which of the ascending keys[n] the table has: there[n], by one pass over the
+ * index of lives, which touches no row. */
+int replay_db_find(struct sqlite3 *db, enum replay_kind kind,
+                   const int64_t *keys, size_t n, bool *there,
+                   struct err *err);
+
 #endif

@@ -220,12 +220,10 @@ static void list_add(struct tiers *t, int32_t domain, uint32_t slot)
     t->n_held++;
 }
 
-/* A random row of the domain leaves; the last of the list takes its place. */
-static void list_evict(struct tiers *t, size_t domain,
-                       struct sampler_stream *stream)
+/* The row at a place leaves; the last of the list takes its place. */
+static uint32_t list_take(struct tiers *t, size_t domain, size_t place)
 {
     uint32_t *list = t->lists[domain];
-    size_t place = sampler_below(stream, (uint64_t)t->held[domain]);
     uint32_t gone = list[place];
     uint32_t last = list[--t->held[domain]];
 
@@ -233,7 +231,16 @@ static void list_evict(struct tiers *t, size_t domain,
     t->entries[last].place = (uint32_t)place;
     t->entries[gone].place = TIERS_NONE;
     t->n_held--;
-    bury_if_dead(t, gone);
+    return gone;
+}
+
+/* A random row of the domain leaves. */
+static void list_evict(struct tiers *t, size_t domain,
+                       struct sampler_stream *stream)
+{
+    size_t place = sampler_below(stream, (uint64_t)t->held[domain]);
+
+    bury_if_dead(t, list_take(t, domain, place));
 }
 
 static void count_seen(struct tiers *t, int32_t domain)
@@ -299,6 +306,45 @@ uint32_t tiers_offer(struct tiers *t, int32_t domain, uint16_t n_tokens,
     if (t->options.ring > 0)
         ring_push(t, slot);
     return slot;
+}
+
+/* --- taking out --------------------------------------------------------- */
+
+/* Leaves in the ring what is still recent, oldest first from place 0: a ring
+ * that is not full begins there. */
+static void ring_close_up(struct tiers *t)
+{
+    uint32_t *kept = xmalloc((t->cap_ring + 1) * sizeof *kept);
+    size_t n = 0;
+
+    for (size_t i = 0; i < t->n_ring; i++) {
+        uint32_t slot = t->ring[(t->ring_first + i) % t->n_ring];
+
+        if (t->entries[slot].recent)
+            kept[n++] = slot;
+    }
+    free(t->ring);
+    t->ring = kept;
+    t->n_ring = n;
+    t->ring_first = 0;
+}
+
+void tiers_remove(struct tiers *t, const uint32_t *slots, size_t n)
+{
+    bool from_ring = false;
+
+    for (size_t i = 0; i < n; i++) {
+        struct tiers_entry *e = tiers_entry(t, slots[i]);
+
+        BUG_ON(!e->recent && e->place == TIERS_NONE);
+        from_ring |= e->recent;
+        e->recent = false;
+        if (e->place != TIERS_NONE)
+            list_take(t, (size_t)e->domain, e->place);
+        bury_if_dead(t, slots[i]);
+    }
+    if (from_ring)
+        ring_close_up(t);
 }
 
 /* --- loading ------------------------------------------------------------ */

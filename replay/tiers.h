@@ -67,6 +67,13 @@ uint32_t tiers_offer(struct tiers *t, int32_t domain, uint16_t n_tokens,
  * can be read until the next offer. */
 bool tiers_next_dead(struct tiers *t, uint32_t *slot);
 
+/*
+ * Takes live rows, each named once, out of both tiers: the last of a domain's
+ * list takes a place that becomes free, the ring closes up. They wait in
+ * tiers_next_dead. O(n + ring).
+ */
+void tiers_remove(struct tiers *t, const uint32_t *slots, size_t n);
+
 struct tiers_entry *tiers_entry(struct tiers *t, uint32_t slot);
 uint32_t tiers_slots(const struct tiers *t); /* slots in use are below it */
 

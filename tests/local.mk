@@ -32,6 +32,8 @@ EXTRA_PROGRAMS += tests/kafka_client
 tests_kafka_client_SOURCES = tests/kafka_client.c
 tests_kafka_client_LDADD = $(RDKAFKA_LIBS)
 CLEANFILES += tests/kafka_client
+	tests/flow_quarantine.py \
+	tests/flow_kafka.py
 
 EXTRA_DIST += \
 	.ci/run \

@@ -16,6 +16,7 @@
 
 #include <cmocka.h>
 
+#include "base/xalloc.h"
 #include "replay/replay.h"
 
 static struct sqlite3 *open_tables(void)
@@ -170,16 +171,20 @@ static void assert_table_is_index(struct sqlite3 *db,
 {
     const int64_t *keys, *domains;
     struct replay_segments read;
+    int64_t *copy;
     size_t n;
 
     assert_int_equal(
         replay_index_keys(index, REPLAY_ROWS, &keys, &domains, &n, NULL), 0);
     assert_int_equal(n, living_rows(db));
-    assert_int_equal(replay_db_read(db, REPLAY_ROWS, keys, n, &read, NULL), 0);
+    copy = xmemdup(keys, n * sizeof *copy);
+    assert_int_equal(replay_db_read(db, REPLAY_ROWS, copy, n, &read, NULL), 0);
+    assert_int_equal(read.n, n);
     for (size_t i = 0; i < n; i++) {
         assert_is_whole(&read.items[i]);
         assert_int_equal(read.items[i].domain, domains[i]);
     }
+    free(copy);
     replay_segments_free(&read);
 }
 
@@ -410,24 +415,85 @@ static void import_forgets_changes_in_flight(void **state)
     sqlite3_close(db);
 }
 
-static void a_missing_row_is_named(void **state)
+static void run_sql(struct sqlite3 *db, const char *sql)
+{
+    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+}
+
+/* A row that is damaged, missing or another one: the draw does without it, it
+ * is told once, dies with the next version and is never drawn again. */
+static void a_damaged_row_leaves(void **state)
+{
+    static const char *const damages[] = {
+        "DELETE FROM replay_rows WHERE key = 100",
+        "UPDATE replay_rows SET checksum = 1 WHERE key = 100",
+        "UPDATE replay_rows SET tokens = NULL WHERE key = 100",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof damages / sizeof *damages; i++) {
+        struct sqlite3 *db = open_tables();
+        struct replay *r = make(REPLAY_ROWS, 20, db);
+        struct replay_draw *draws;
+        int64_t key = 0, live;
+        size_t n;
+
+        offer_many(r, 1, 100);
+        publish(r, db, 1, NULL);
+        live = replay_live(r);
+        run_sql(db, damages[i]);
+        assert_int_equal(replay_sample(r, 1, 20, true, &draws, &n, NULL), 0);
+        assert_int_equal(n, live - 1);
+        for (size_t k = 0; k < n; k++) {
+            assert_int_not_equal(draws[k].key, 100);
+            assert_is_whole(&draws[k].segment);
+            replay_replayed(r, &draws[k], 1, 1.0);
+        }
+        assert_true(replay_next_damaged(r, &key));
+        assert_int_equal(key, 100);
+        assert_false(replay_next_damaged(r, &key));
+        assert_int_equal(replay_live(r), live - 1);
+        offer(r, 101);
+        assert_int_equal(replay_sample(r, 2, 20, true, &draws, &n, NULL), 0);
+        assert_int_equal(n, replay_live(r));
+        assert_int_equal(replay_damaged(r), 1);
+        publish(r, db, 2, NULL);
+        assert_int_equal(number(db, "SELECT count(*) FROM replay_rows "
+                                    "WHERE key = 100 AND died IS NULL"),
+                         0);
+        replay_free(r);
+        sqlite3_close(db);
+    }
+}
+
+/* An index whose rows are gone from the table: they leave when it is loaded,
+ * and when that is asked for, alike. */
+static void rows_that_are_gone_leave_the_index(void **state)
 {
     struct sqlite3 *db = open_tables();
-    struct replay *r = make(REPLAY_ROWS, 20, db);
-    struct err err = ERR_INIT;
-    struct replay_draw *draws;
+    struct replay *a = make(REPLAY_ROWS, 40, db);
+    struct replay *b = make(REPLAY_ROWS, 40, db);
+    struct tensor_list index = TENSOR_LIST_INIT;
     size_t n;
 
     (void)state;
-    offer_many(r, 1, 100);
-    publish(r, db, 1, NULL);
-    assert_int_equal(sqlite3_exec(db, "DELETE FROM replay_rows WHERE key = 100",
-                                  NULL, NULL, NULL),
-                     SQLITE_OK);
-    assert_int_equal(replay_sample(r, 1, 20, true, &draws, &n, &err),
-                     ERR_CORRUPT);
-    assert_non_null(strstr(err.msg, "100 is missing"));
-    replay_free(r);
+    offer_many(a, 1, 200);
+    publish(a, db, 1, &index);
+    run_sql(db, "DELETE FROM replay_rows WHERE domain = 1");
+    assert_int_equal(replay_drop_missing(a, &n, NULL), 0);
+    assert_true(n > 0);
+    assert_int_equal(replay_import(b, &index, 0, NULL), 0);
+    assert_int_equal(replay_missing(b), n);
+    assert_int_equal(replay_live_in_domain(b, 1), 0);
+    assert_int_equal(replay_live(a), replay_live(b));
+    assert_same_draws(a, b, 1);
+    offer_many(a, 201, 260);
+    offer_many(b, 201, 260);
+    assert_same_draws(a, b, 100);
+    assert_int_equal(replay_damaged(a), 0);
+    tensor_list_release(&index);
+    replay_free(a);
+    replay_free(b);
     sqlite3_close(db);
 }
 
@@ -530,7 +596,9 @@ int main(void)
         WITH_ANY(changes_that_were_not_stored_come_back),
         WITH_ANY(rollbacks_leave_no_row_behind),
         WITH_ANY(import_forgets_changes_in_flight),
-        cmocka_unit_test_setup(a_missing_row_is_named, keep_none),
+        cmocka_unit_test_setup(a_damaged_row_leaves, keep_none),
+        cmocka_unit_test_setup(rows_that_are_gone_leave_the_index, keep_none),
+        cmocka_unit_test_setup(rows_that_are_gone_leave_the_index, keep_all),
         cmocka_unit_test_setup(kept_rows_are_not_read, keep_all),
         WITH_ANY(the_holdout_has_tables_of_its_own),
         WITH_ANY(a_smaller_capacity_buries_the_rest),

@@ -463,6 +463,48 @@ static void a_branch_has_to_be_new(void **state)
     tiers_free(t);
 }
 
+/* Fewer rows, still a whole index: draws are of the rest, what comes next fills
+ * the tiers again, and the exported state is one that can be loaded. */
+static void what_is_taken_out_is_gone(void **state)
+{
+    struct tensor_list index = TENSOR_LIST_INIT;
+    struct tiers *t = make(20, 60, 1), *loaded = make(20, 60, 1);
+    uint32_t *slots, dead, gone[24];
+    const uint32_t *drawn;
+    struct tiers_wish all = wish(1, 1000, 0.5);
+    size_t n, n_gone = 0, n_dead = 0;
+
+    (void)state;
+    for (int i = 0; i < 500; i++)
+        offer(t, i % 3);
+    slots = tiers_by_key(t, &n);
+    for (size_t i = 0; i < n && n_gone < 24; i += 3)
+        gone[n_gone++] = slots[i];
+    free(slots);
+    tiers_remove(t, gone, n_gone);
+    while (tiers_next_dead(t, &dead))
+        n_dead++;
+    assert_int_equal(n_dead, n_gone);
+    assert_int_equal(tiers_live(t), n - n_gone);
+    assert_int_equal(tiers_draw(t, &all, &drawn), n - n_gone);
+    for (size_t i = 0; i < n - n_gone; i++)
+        for (size_t k = 0; k < n_gone; k++)
+            assert_int_not_equal(drawn[i], gone[k]);
+    tiers_export(t, "r", &index);
+    assert_int_equal(tiers_import(loaded, "r", &index, 0, NULL), 0);
+    for (int i = 0; i < 200; i++) {
+        offer(t, i % 3);
+        offer(loaded, i % 3);
+    }
+    assert_int_equal(tiers_live(t), tiers_live(loaded));
+    for (int32_t d = 0; d < 3; d++)
+        assert_int_equal(held(t, d), held(loaded, d));
+    tiers_remove(t, NULL, 0);
+    tensor_list_release(&index);
+    tiers_free(t);
+    tiers_free(loaded);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -482,6 +524,7 @@ int main(void)
         cmocka_unit_test(import_into_a_smaller_buffer),
         cmocka_unit_test(damaged_indices_are_refused),
         cmocka_unit_test(a_branch_has_to_be_new),
+        cmocka_unit_test(what_is_taken_out_is_gone),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -34,7 +34,7 @@ const char *control_kind_name(enum control_kind kind)
 {
     static const char *const names[] = {
         "rollback_rewind", "rollback_skip", "rollback_keep", "pin",
-        "unpin",           "promote",       "promote_latest"};
+        "unpin",           "promote",       "promote_latest", "release"};
 
     return names[kind];
 }
@@ -199,7 +199,8 @@ json_t *control_to_json(const struct control_operation *op)
 {
     json_t *root = json_pack(
         "{s:I, s:s, s:I, s:s, s:s, s:s, s:I}", "operation",
-        (json_int_t)op->id, "kind", control_kind_name(op->kind), "version",
+        (json_int_t)op->id, "kind", control_kind_name(op->kind),
+        op->kind == CONTROL_RELEASE ? "record" : "version",
         (json_int_t)op->version, "state", control_state_name(op->state),
         "reason", op->reason, "detail", op->detail, "asked_ms",
         (json_int_t)op->asked_ms);

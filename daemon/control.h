@@ -5,7 +5,8 @@
  * A request is checked at once where that needs no other thread (does the
  * version exist), given a number, carried out by the trainer (rollback rewind
  * and skip) or the publisher (all others), and can be asked after or waited
- * for.
+ * for. A release has the row of the quarantine as its version; 0 is all rows of
+ * the reason, "" being any.
  *
  *     QUEUED -> RUNNING -> DONE | FAILED
  *
@@ -28,7 +29,8 @@ enum control_kind {
     CONTROL_PIN,
     CONTROL_UNPIN,
     CONTROL_PROMOTE,       /* serve exactly this version */
-    CONTROL_PROMOTE_LATEST /* follow the newest that passed again */
+    CONTROL_PROMOTE_LATEST, /* follow the newest that passed again */
+    CONTROL_RELEASE        /* from quarantine */
 };
 
 enum control_state {

@@ -10,6 +10,7 @@
 #include "base/rng.h"
 #include "base/xalloc.h"
 #include "learner/cut.h"
+#include "store/ranges.h"
 
 /* Fixed for ever: duplicates share a side, and so do runs with other seeds. */
 #define HOLDOUT_SALT UINT64_C(0x6d6e656d65)
@@ -95,7 +96,7 @@ void intake_set_skipped(struct intake *in, struct catalog_range *ranges,
 {
     free(in->skipped);
     in->skipped = ranges;
-    in->n_skipped = n;
+    in->n_skipped = ranges_settle(ranges, n);
 }
 
 bool intake_holds_out(const char *text, size_t n_bytes, double fraction)
@@ -125,20 +126,18 @@ void intake_set_share(struct intake *in, double share)
 static bool is_skipped(const struct intake *in, int32_t partition_id,
                        int64_t offset)
 {
-    for (size_t i = 0; i < in->n_skipped; i++) {
-        const struct catalog_range *r = &in->skipped[i];
-
-        if (r->partition_id == partition_id && r->first_offset <= offset &&
-            offset <= r->last_offset)
-            return true;
-    }
-    return false;
+    return ranges_have(in->skipped, in->n_skipped, partition_id, offset);
 }
 
+/* A released record was good when it was released; what has changed since is
+ * no reason to keep it twice. */
 static void decide_bad(struct waiting *w, const struct conf *conf,
                        const char *reason)
 {
-    w->kind = conf->source.bad_record == CONF_BAD_RECORD_SKIP ? 's' : 'q';
+    bool skip = conf->source.bad_record == CONF_BAD_RECORD_SKIP ||
+                w->rec->released;
+
+    w->kind = skip ? 's' : 'q';
     w->reason = reason;
 }
 
@@ -216,7 +215,7 @@ static bool is_passed_over(const struct intake *in, const struct waiting *w)
 {
     uint64_t seed = (uint64_t)in->options.conf->learner.seed;
 
-    return in->share < 1 &&
+    return in->share < 1 && !w->rec->released &&
            rng_unit(seed, RNG_BEHIND, (uint64_t)w->partition_id,
                     (uint64_t)w->rec->offset) >= in->share;
 }
@@ -269,6 +268,26 @@ static void hold_out(struct intake *in, const struct waiting *w)
     }
 }
 
+static void quarantine(struct intake *in, const struct waiting *w,
+                       const char *reason)
+{
+    const struct record *rec = w->rec;
+    const struct store_quarantine_row row = {
+        .partition_id = w->partition_id,
+        .offset = rec->offset,
+        .time_ms = rec->time_ms,
+        .reason = reason,
+        .bytes = rec->value,
+        .n_bytes = rec->n_bytes,
+        .cut = strcmp(reason, "too_long") == 0, /* by the source already */
+        .id = rec->id,
+        .domain = rec->domain,
+    };
+
+    progress_quarantine(in->options.progress, &row,
+                        (size_t)in->options.conf->source.max_record_bytes);
+}
+
 /* Decisions at the front that wait for no step. */
 static void settle(struct intake *in, int64_t step)
 {
@@ -283,9 +302,7 @@ static void settle(struct intake *in, int64_t step)
         if (w->kind == 'h')
             hold_out(in, w);
         if (w->kind == 'q')
-            progress_quarantine(p, w->partition_id, rec->offset, rec->time_ms,
-                                w->reason, rec->value ? rec->value : "",
-                                rec->n_bytes, rec->id);
+            quarantine(in, w, w->reason);
         if (w->kind == 'h' || w->kind == 'q' || w->kind == 's')
             progress_decide(p, step, w->partition_id, rec->offset, w->kind);
         progress_move(p, w->partition_id, rec->offset);
@@ -326,7 +343,7 @@ int intake_add(struct intake *in, struct record *rec, int64_t step,
     int32_t id;
     int rc;
 
-    if (rec->reason &&
+    if (rec->reason && !rec->released &&
         in->options.conf->source.bad_record == CONF_BAD_RECORD_STOP) {
         rc = err_set(err, ERR_INVALID,
                      "%s [%d] offset %lld: bad record (%s), and "
@@ -361,6 +378,7 @@ static void batch_push(struct intake *in, struct intake_batch *b,
     }
     in->segments[b->n] = w->cut.segments[part];
     in->origins[b->n] = origin_of(w, part);
+    b->released |= w->rec->released;
     b->tokens += cost(&w->cut.segments[part]);
     b->n++;
 }
@@ -396,9 +414,7 @@ static void decide_front(struct intake *in, const char *refused, int64_t step)
     progress_decide(p, step, w->partition_id, rec->offset,
                     refused ? 'q' : 'l');
     if (refused) {
-        progress_quarantine(p, w->partition_id, rec->offset, rec->time_ms,
-                            refused, rec->value ? rec->value : "",
-                            rec->n_bytes, rec->id);
+        quarantine(in, w, refused);
         return;
     }
     p->by_domain[w->domain].records++;

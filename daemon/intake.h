@@ -46,7 +46,7 @@ struct intake_options {
 struct intake *intake_create(const struct intake_options *options);
 void intake_free(struct intake *in);
 
-/* The ranges of the control log: records in them are skipped. Takes the array
+/* What the control log skips (catalog_skipped), in any order. Takes the array
  * over. */
 void intake_set_skipped(struct intake *in, struct catalog_range *ranges,
                         size_t n);
@@ -82,6 +82,7 @@ struct intake_batch {
     struct segment_origin *origins;
     size_t n;
     size_t tokens; /* as intake_tokens counts */
+    bool released; /* one of its records is */
 };
 void intake_next_batch(struct intake *in, size_t batch_tokens,
                        struct intake_batch *b);

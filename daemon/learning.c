@@ -395,7 +395,8 @@ int learning_step(struct learning *l, struct learning_step_result *result,
     copy_draws(draws, n_draws, &l->replayed, &l->cap_replayed);
     make_room(l, b.n, b.n + n_draws);
     in = (struct learner_step_input){b.segments, b.n,       l->replayed,
-                                     n_draws,    l->fisher, n_fisher};
+                                     n_draws,    l->fisher, n_fisher,
+                                     b.released};
     result->step.nats = l->nats;
     result->step.text_nats = l->text_nats;
     result->step.right = l->right;

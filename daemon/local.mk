@@ -20,6 +20,7 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/api_completions.c \
 	daemon/api_events.c \
 	daemon/api_models.c \
+	daemon/api_quarantine.c \
 	daemon/api_status.c \
 	daemon/api_text.c daemon/api_text.h \
 	daemon/api_versions.c \
@@ -44,6 +45,7 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/progress.c daemon/progress.h daemon/progress_private.h \
 	daemon/progress_json.c \
 	daemon/publisher.c daemon/publisher.h \
+	daemon/release.c daemon/release.h \
 	daemon/restore.c daemon/restore.h \
 	daemon/retrain.c daemon/retrain.h \
 	daemon/rewind.c daemon/rewind.h \

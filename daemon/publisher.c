@@ -11,6 +11,7 @@
 
 #include <math.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,7 @@
 #include "base/timing.h"
 #include "base/xalloc.h"
 #include "daemon/judge.h"
+#include "daemon/release.h"
 
 #define RETRY_MS 5000 /* a verdict for which the disk had no room */
 
@@ -39,6 +41,7 @@ struct publisher {
     bool failing; /* the last publish failed, and that has been said */
     bool dead;    /* something cannot be mended: nothing is written any more */
     int64_t retry_ms; /* when the head is judged again; 0: it has a verdict */
+    atomic_bool released; /* records, and the trainer has not looked */
     pthread_t thread;
     bool started;
 
@@ -102,6 +105,11 @@ void publisher_wake(struct publisher *p)
     p->woken = true;
     pthread_cond_signal(&p->work);
     pthread_mutex_unlock(&p->mutex);
+}
+
+bool publisher_released(struct publisher *p)
+{
+    return atomic_exchange(&p->released, false);
 }
 
 bool publisher_busy(struct publisher *p)
@@ -554,6 +562,23 @@ static int newest_passed(struct publisher *p, int64_t *version,
     return rc;
 }
 
+static int release(struct publisher *p, const struct control_operation *op,
+                   char *detail, size_t size, struct err *err)
+{
+    int64_t n_labels = status_lock(p->options.board)->labels;
+    int rc;
+
+    status_unlock(p->options.board);
+    rc = release_carry_out(p->options.store, p->options.catalog,
+                           p->options.conf, op->version, op->reason, n_labels,
+                           detail, size, err);
+    if (rc == 0) {
+        p->released = true;
+        p->options.wake_trainer(p->options.arg);
+    }
+    return rc;
+}
+
 static int carry_out(struct publisher *p, const struct control_operation *op,
                      char *detail, size_t size, struct err *err)
 {
@@ -584,6 +609,8 @@ static int carry_out(struct publisher *p, const struct control_operation *op,
                  "serving version %lld until `promote latest`",
                  (long long)version);
         return rc;
+    case CONTROL_RELEASE:
+        return release(p, op, detail, size, err);
     default:
         BUG("operation %d is not the publisher's", (int)op->kind);
     }

@@ -54,6 +54,9 @@ void publisher_free(struct publisher *p);
 
 void publisher_wake(struct publisher *p);
 
+/* Have records been released since this was asked last? Trainer. */
+bool publisher_released(struct publisher *p);
+
 /* Is a publish under way, or its result not yet collected? */
 bool publisher_busy(struct publisher *p);
 

@@ -18,6 +18,7 @@
 #include "base/timing.h"
 #include "base/xalloc.h"
 #include "daemon/options.h"
+#include "daemon/release.h"
 #include "daemon/rewind.h"
 #include "daemon/vocabulary.h"
 
@@ -49,6 +50,9 @@ struct trainer {
     size_t n_taken, next_taken;
     int64_t last_publish_ms, published_tokens, published_step;
     int64_t show_ms, rate_ms, rate_tokens, rate_records;
+    struct record_maker maker; /* of released records */
+    int64_t next_release;      /* -1: where the position of releases is */
+    bool look_for_releases;
 };
 
 struct trainer *trainer_create(const struct trainer_options *options)
@@ -57,6 +61,10 @@ struct trainer *trainer_create(const struct trainer_options *options)
 
     t->options = *options;
     t->l = options->learning;
+    record_maker_init(&t->maker,
+                      options->conf->model.preset == CONF_PRESET_LINEAR);
+    t->next_release = -1;
+    t->look_for_releases = true; /* some may not be in a version yet */
     pthread_mutex_init(&t->mutex, NULL);
     pthread_cond_init(&t->reloaded, NULL);
     return t;
@@ -68,6 +76,7 @@ void trainer_free(struct trainer *t)
         return;
     while (t->next_taken < t->n_taken)
         record_free(t->taken[t->next_taken++]);
+    record_maker_release(&t->maker);
     pthread_cond_destroy(&t->reloaded);
     pthread_mutex_destroy(&t->mutex);
     free(t);
@@ -281,6 +290,8 @@ static int roll_back(struct trainer *t, struct rewind_request *request,
                  detail);
         t->ended = t->ended && request->skip;
         t->held = false; /* what could not be written is undone */
+        t->next_release = request->skip ? t->next_release : -1;
+        t->look_for_releases = true;
         t->published_step = learner_steps(t->l->learner);
         t->published_tokens = t->l->progress.tokens_seen;
         t->rate_tokens = t->published_tokens;
@@ -457,6 +468,37 @@ static void take(struct trainer *t, struct record *rec)
         fatal(t, &err);
 }
 
+/* Released records come before what the queue holds. False: there is none. */
+static bool take_released(struct trainer *t)
+{
+    struct releases_row *rows = NULL;
+    struct err err = ERR_INIT;
+    size_t n = 0;
+
+    t->look_for_releases |= publisher_released(t->options.publisher);
+    if (!t->look_for_releases)
+        return false;
+    if (t->next_release < 0)
+        t->next_release =
+            progress_next_offset(&t->l->progress, RELEASES_TOPIC, 0);
+    if (releases_read(t->l->catalog, t->next_release, TAKEN_MAX, &rows, &n,
+                      &err) != 0)
+        fatal(t, &err);
+    t->look_for_releases = n == TAKEN_MAX;
+    for (size_t i = 0; i < n && !t->failed; i++) {
+        struct record *rec = release_record(&t->maker, t->options.conf,
+                                            &rows[i]);
+
+        t->next_release = rows[i].id + 1;
+        t->last_record_ms = timing_mono_ms();
+        if (intake_add(t->l->intake, rec, learner_steps(t->l->learner),
+                       &err) != 0)
+            fatal(t, &err);
+    }
+    releases_free(rows, n);
+    return n > 0;
+}
+
 /* Is it time to learn from a part-filled batch? */
 static bool flush_due(struct trainer *t)
 {
@@ -514,7 +556,7 @@ static void learn(struct trainer *t)
         show_state(t, true);
         return;
     }
-    if (take_batch(t))
+    if (take_released(t) || take_batch(t))
         return;
     if (flush_due(t)) {
         t->l->progress.flushes += !t->ended;

@@ -68,6 +68,8 @@ struct learner_step_input {
     size_t n_replayed;
     const struct segment *fisher; /* from replay, as learner_fisher_wants */
     size_t n_fisher;
+    bool trusted; /* somebody wants this learned: only a gradient that is not
+                     finite skips the step, however large it is */
 };
 
 struct learner_step_output {

@@ -82,7 +82,7 @@ static double median_norm(const struct optim *o)
     return 0.5 * (sorted[(n - 1) / 2] + sorted[n / 2]);
 }
 
-float optim_admit(struct optim *o, double grad_norm)
+static float admit(struct optim *o, double grad_norm, double most_medians)
 {
     double median = median_norm(o), limit = o->options.clip_norm;
 
@@ -91,7 +91,7 @@ float optim_admit(struct optim *o, double grad_norm)
         return 0.0f;
     }
     o->norms[o->n_norms++ % OPTIM_NORMS] = grad_norm;
-    if (median > 0.0 && grad_norm > SKIP_MEDIANS * median) {
+    if (median > 0.0 && grad_norm > most_medians * median) {
         o->skipped++;
         return 0.0f;
     }
@@ -100,6 +100,16 @@ float optim_admit(struct optim *o, double grad_norm)
     if (limit > 0.0 && grad_norm > limit)
         return (float)(limit / grad_norm);
     return 1.0f;
+}
+
+float optim_admit(struct optim *o, double grad_norm)
+{
+    return admit(o, grad_norm, SKIP_MEDIANS);
+}
+
+float optim_admit_any(struct optim *o, double grad_norm)
+{
+    return admit(o, grad_norm, INFINITY);
 }
 
 /* The numbers that are the same for every element of an update. */

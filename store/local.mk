@@ -4,10 +4,13 @@ store_libstore_a_SOURCES = \
 	store/catalog.c store/catalog.h store/catalog_private.h \
 	store/catalog_files.c store/catalog_files.h \
 	store/catalog_lists.c \
+	store/catalog_quarantine.c \
 	store/catalog_version.c \
 	store/current.c store/current.h \
 	store/db.c store/db.h \
 	store/hf.c store/hf.h \
+	store/ranges.c store/ranges.h \
+	store/releases.c store/releases.h \
 	store/retention.c store/retention.h \
 	store/safetensors.c store/safetensors.h \
 	store/safetensors_header.c store/safetensors_header.h \
@@ -46,6 +49,12 @@ tests_test_catalog_SOURCES = tests/test_catalog.c \
 	tests/store_util.c tests/store_util.h
 tests_test_catalog_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_catalog_LDADD = $(STORE_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_releases
+tests_test_releases_SOURCES = tests/test_releases.c \
+	tests/store_util.c tests/store_util.h
+tests_test_releases_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_releases_LDADD = $(STORE_LIBS) $(CMOCKA_LIBS)
 endif
 
 # Loads what it wrote with transformers, where there is one: by hand, with

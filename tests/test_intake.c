@@ -18,6 +18,7 @@
 #include <cmocka.h>
 
 #include "base/xalloc.h"
+#include "daemon/release.h"
 
 #define CONTEXT 16
 
@@ -432,6 +433,48 @@ static void test_sampled(void **state)
     check_position(w, 400, 0);
 }
 
+/* As the trainer makes them of rows of `releases`. */
+static void add_released(struct world *w, int64_t id, const char *value)
+{
+    struct releases_row row = {.id = id,
+                               .topic = (char *)"text",
+                               .bytes = (char *)value,
+                               .n_bytes = strlen(value)};
+    struct record_maker m;
+
+    record_maker_init(&m, false);
+    assert_int_equal(
+        intake_add(w->in, release_record(&m, w->conf, &row), w->step, NULL),
+        0);
+    record_maker_release(&m);
+}
+
+/* A stream of its own, that no filter and no sampling touches. */
+static void test_released(void **state)
+{
+    struct world *w = *state;
+    struct intake_batch b;
+
+    w->conf->source.bad_record = CONF_BAD_RECORD_STOP;
+    intake_set_share(w->in, 0);
+    add(w, 7, "abc");
+    add_released(w, 1, "abcdefg");
+    add_released(w, 2, " "); /* good when it was released */
+    add_released(w, 3, "abcdefg");
+    intake_next_batch(w->in, 100, &b);
+    assert_int_equal(b.n, 2);
+    assert_true(b.released);
+    intake_apply(w->in, &b, NULL, ++w->step);
+    check_records(w, 2, 2, 0, 0);
+    assert_int_equal(
+        progress_next_offset(&w->progress, RELEASES_TOPIC, 0), 4);
+    assert_int_equal(progress_next_offset(&w->progress, "text", 0), 8);
+    intake_set_share(w->in, 1);
+    add(w, 8, "abc");
+    intake_next_batch(w->in, 100, &b);
+    assert_false(b.released);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -453,6 +496,7 @@ int main(void)
         TEST(test_linear),
         TEST(test_batches),
         TEST(test_sampled),
+        TEST(test_released),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

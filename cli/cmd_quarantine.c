@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * quarantine: what was set aside, and letting it in after all.
+ * quarantine: what was set aside, and letting it in after all. forget: what is
+ * not to be kept at all.
  */
 #include "config.h"
 
@@ -208,4 +209,25 @@ int cmd_quarantine(const struct verb_args *args, struct err *err)
     if (args->n_words > 1)
         return err_set(err, ERR_INVALID, "list takes no further words");
     return list(args, err);
+}
+
+/* --- forget ------------------------------------------------------------- */
+
+int cmd_forget(const struct verb_args *args, struct err *err)
+{
+    const char *id = verb_value(args, "id");
+    const char *domain = verb_value(args, "domain");
+    json_t *body;
+    int rc;
+
+    if (!id == !domain || !*(id ? id : domain))
+        return err_set(err, ERR_INVALID, "either --id or --domain is needed");
+    body = json_pack("{s:s}", id ? "id" : "domain", id ? id : domain);
+    if (!body)
+        return err_set(err, ERR_INVALID, "--%s: not UTF-8",
+                       id ? "id" : "domain");
+    rc = operation_carry_out(args, "/v1/forget", body, "forgotten", err);
+    if (rc == ERR_IO) /* no daemon: the message says how to start it */
+        rc = err->code = ERR_STATE;
+    return rc;
 }

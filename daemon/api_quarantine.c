@@ -2,7 +2,8 @@
 /*
  * The quarantine: GET /v1/quarantine (limit, before, reason, topic),
  * GET /v1/quarantine/{id}, POST /v1/quarantine/{id}/release, and
- * POST /v1/quarantine/release {"reason": R} or {"all": true}.
+ * POST /v1/quarantine/release {"reason": R} or {"all": true}. And
+ * POST /v1/forget {"id": ID} or {"domain": D}.
  */
 #include "config.h"
 
@@ -17,6 +18,7 @@
 #define LIST_ROWS 100
 #define PREVIEW_BYTES 200
 #define RELEASE_WAIT_MS 5000
+#define FORGET_WAIT_MS 2000 /* a refusal is told at once */
 
 /* --- looking ------------------------------------------------------------ */
 
@@ -170,4 +172,26 @@ void api_release_many(struct http_request *rq)
                   "either 'reason' or 'all': true is needed");
     else
         api_operate(rq, CONTROL_RELEASE, 0, reason, RELEASE_WAIT_MS, 202);
+}
+
+/* --- forgetting --------------------------------------------------------- */
+
+void api_forget(struct http_request *rq)
+{
+    const char *id = "", *domain = "";
+    const char *name;
+
+    if (!http_get_string(rq, "id", &id) ||
+        !http_get_string(rq, "domain", &domain))
+        return;
+    name = *id ? id : domain;
+    if ((*id != '\0') == (*domain != '\0'))
+        http_fail(rq, 400, "missing_parameter", "id",
+                  "either 'id' or 'domain' is needed");
+    else if (strlen(name) > RECORD_NAME_MAX)
+        http_fail(rq, 400, "invalid_value", *id ? "id" : "domain",
+                  "no record has one of more than %d bytes", RECORD_NAME_MAX);
+    else
+        api_operate(rq, *id ? CONTROL_FORGET_ID : CONTROL_FORGET_DOMAIN, 0,
+                    name, FORGET_WAIT_MS, 202);
 }

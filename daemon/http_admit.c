@@ -36,6 +36,7 @@ static const struct http_route routes[] = {
     {"GET", "/v1/quarantine/{}", api_quarantined, HTTP_ADMIN, QUICK},
     {"POST", "/v1/quarantine/release", api_release_many, HTTP_ADMIN, QUICK},
     {"POST", "/v1/quarantine/{}/release", api_release, HTTP_ADMIN, QUICK},
+    {"POST", "/v1/forget", api_forget, HTTP_ADMIN, QUICK},
     {"GET", "/v1/operations/{}", api_operation, HTTP_INFER, QUICK},
     {"GET", "/v1/models", api_models, HTTP_INFER, QUICK},
     {"GET", "/v1/models/{}", api_model, HTTP_INFER, QUICK},

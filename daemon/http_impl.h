@@ -185,7 +185,8 @@ void api_operate(struct http_request *rq, enum control_kind kind,
                  int done);
 
 /* api_quarantine.c */
-http_endpoint api_quarantine, api_quarantined, api_release, api_release_many;
+http_endpoint api_quarantine, api_quarantined, api_release, api_release_many,
+    api_forget;
 
 /* api_models.c; for texts see api_text.h */
 http_endpoint api_models, api_model;

@@ -32,6 +32,8 @@ struct intake {
     double share; /* of the records that are learned */
     struct catalog_range *skipped;
     size_t n_skipped;
+    struct tombstone *forgotten;
+    size_t n_forgotten;
     struct waiting *items; /* ring */
     size_t front, n, cap;
     size_t tokens, memory;
@@ -88,6 +90,7 @@ void intake_free(struct intake *in)
     free(in->segments);
     free(in->origins);
     free(in->skipped);
+    free(in->forgotten);
     free(in);
 }
 
@@ -97,6 +100,14 @@ void intake_set_skipped(struct intake *in, struct catalog_range *ranges,
     free(in->skipped);
     in->skipped = ranges;
     in->n_skipped = ranges_settle(ranges, n);
+}
+
+void intake_set_forgotten(struct intake *in, struct tombstone *tombstones,
+                          size_t n)
+{
+    free(in->forgotten);
+    in->forgotten = tombstones;
+    in->n_forgotten = n;
 }
 
 bool intake_holds_out(const char *text, size_t n_bytes, double fraction)
@@ -123,10 +134,23 @@ void intake_set_share(struct intake *in, double share)
 
 /* --- deciding ----------------------------------------------------------- */
 
-static bool is_skipped(const struct intake *in, int32_t partition_id,
-                       int64_t offset)
+static bool is_forgotten(const struct intake *in, enum tombstones_kind kind,
+                         const char *name, const struct waiting *w)
 {
-    return ranges_have(in->skipped, in->n_skipped, partition_id, offset);
+    return name && tombstones_have(in->forgotten, in->n_forgotten,
+                                   tombstones_hash(kind, name),
+                                   w->partition_id, w->rec->offset);
+}
+
+/* By the control log: what was skipped, or is forgotten. */
+static bool is_skipped(const struct intake *in, const struct waiting *w)
+{
+    if (ranges_have(in->skipped, in->n_skipped, w->partition_id,
+                    w->rec->offset))
+        return true;
+    return in->n_forgotten > 0 &&
+           (is_forgotten(in, TOMBSTONES_ID, w->rec->id, w) ||
+            is_forgotten(in, TOMBSTONES_DOMAIN, w->rec->domain, w));
 }
 
 /* A released record was good when it was released; what has changed since is
@@ -231,7 +255,7 @@ static void decide(struct intake *in, struct waiting *w)
 
     if (rec->kind == RECORD_HOLE) {
         w->kind = DECIDED_HOLE;
-    } else if (is_skipped(in, w->partition_id, rec->offset)) {
+    } else if (is_skipped(in, w)) {
         /* An admitted one has been counted, when its first part was learned */
         w->kind = admitted ? DECIDED_HOLE : 's';
     } else if (admitted) {
@@ -308,6 +332,21 @@ static void settle(struct intake *in, int64_t step)
         progress_move(p, w->partition_id, rec->offset);
         drop_front(in);
     }
+}
+
+void intake_decide_again(struct intake *in, int64_t step)
+{
+    for (size_t i = 0; i < in->n; i++) {
+        struct waiting *w = at(in, i);
+
+        if (w->kind == DECIDED_HOLE || w->kind == 's' || !is_skipped(in, w))
+            continue;
+        for (size_t k = w->next; w->kind == 'l' && k < w->cut.n_segments; k++)
+            in->tokens -= cost(&w->cut.segments[k]);
+        /* One that was learned in part has been counted. */
+        w->kind = w->next > 0 ? DECIDED_HOLE : 's';
+    }
+    settle(in, step);
 }
 
 /* Puts a record at the end; room is made by doubling. */

@@ -32,6 +32,7 @@
 #include "learner/tokenizer.h"
 #include "replay/replay.h"
 #include "store/catalog.h"
+#include "store/tombstones.h"
 
 struct intake; /* fields are in intake.c */
 
@@ -50,6 +51,15 @@ void intake_free(struct intake *in);
  * over. */
 void intake_set_skipped(struct intake *in, struct catalog_range *ranges,
                         size_t n);
+
+/* What is forgotten by id or domain (tombstones_read): skipped, too. Takes the
+ * array over. */
+void intake_set_forgotten(struct intake *in, struct tombstone *tombstones,
+                          size_t n);
+
+/* The tables above have changed: waiting records that are skipped by now are
+ * not learned, nor the rest of one that was learned in part. */
+void intake_decide_again(struct intake *in, int64_t step);
 
 /* Is a record with this text held out? A function of the text alone. */
 bool intake_holds_out(const char *text, size_t n_bytes, double fraction);

@@ -27,6 +27,7 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/completion.c daemon/completion.h \
 	daemon/completion_read.c \
 	daemon/completion_stream.c \
+	daemon/forget.c daemon/forget.h \
 	daemon/gate.c daemon/gate.h \
 	daemon/http.c daemon/http.h daemon/http_impl.h daemon/http_private.h \
 	daemon/http_admit.c \

@@ -32,6 +32,13 @@ struct rollback_request {
     int rc;
 };
 
+struct errand {
+    int (*run)(struct store *s, void *arg, struct err *err);
+    void *arg;
+    struct err *err;
+    int rc;
+};
+
 struct publisher {
     struct publisher_options options;
     const struct model_shape *shape;
@@ -53,6 +60,7 @@ struct publisher {
     bool busy;
     struct snapshot *submitted;
     struct rollback_request *rollback;
+    struct errand *errand;
     bool have_outcome;
     struct snapshot *outcome_snapshot;
     int64_t outcome_version;
@@ -156,6 +164,21 @@ void publisher_wait(struct publisher *p)
     while (p->busy || p->starting)
         pthread_cond_wait(&p->done, &p->mutex);
     pthread_mutex_unlock(&p->mutex);
+}
+
+int publisher_run(struct publisher *p,
+                  int (*run_it)(struct store *s, void *arg, struct err *err),
+                  void *arg, struct err *err)
+{
+    struct errand errand = {run_it, arg, err, 0};
+
+    pthread_mutex_lock(&p->mutex);
+    p->errand = &errand;
+    pthread_cond_signal(&p->work);
+    while (p->errand)
+        pthread_cond_wait(&p->done, &p->mutex);
+    pthread_mutex_unlock(&p->mutex);
+    return errand.rc;
 }
 
 int publisher_rollback(struct publisher *p, const struct store_rollback *rows,
@@ -679,6 +702,14 @@ static void *run(void *arg)
             p->rollback->rc = roll_back(p, p->rollback);
             pthread_mutex_lock(&p->mutex);
             p->rollback = NULL;
+            pthread_cond_broadcast(&p->done);
+        } else if (p->errand) {
+            struct errand *e = p->errand;
+
+            pthread_mutex_unlock(&p->mutex);
+            e->rc = e->run(p->options.store, e->arg, e->err);
+            pthread_mutex_lock(&p->mutex);
+            p->errand = NULL;
             pthread_cond_broadcast(&p->done);
         } else if (p->woken) {
             p->woken = false;

@@ -77,6 +77,12 @@ bool publisher_collect(struct publisher *p, struct snapshot **s,
 /* Waits until it is not working on a snapshot any more. */
 void publisher_wait(struct publisher *p);
 
+/* Runs a function on the publisher's thread, between two of its tasks, and waits
+ * for it. Trainer. */
+int publisher_run(struct publisher *p,
+                  int (*run)(struct store *s, void *arg, struct err *err),
+                  void *arg, struct err *err);
+
 /* Rolls the store back, on the publisher's thread, and waits for it; unless
  * keep_serving the version serves when it returns.
  *   rows   all but in_transaction, which is the publisher's

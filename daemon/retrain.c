@@ -150,6 +150,11 @@ static int load_versions(struct retrain *r, int64_t version, struct err *err)
 
     if (rc)
         return rc;
+    if (r->to.forgotten)
+        return err_set(err, ERR_STATE,
+                       "version %lld cannot be learned again: records that it "
+                       "learned from have been forgotten",
+                       (long long)version);
     if (r->to.parent == 0)
         return err_set(err, ERR_STATE,
                        "version %lld is the model at birth: nothing was "
@@ -199,6 +204,7 @@ static void skip_as_then(struct retrain *r)
                                                  r->runs[i].first_offset,
                                                  r->runs[i].last_offset};
     intake_set_skipped(r->learning.intake, ranges, n);
+    intake_set_forgotten(r->learning.intake, NULL, 0);
 }
 
 static int load_parent(struct retrain *r, struct err *err)

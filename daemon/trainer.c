@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
+#include "daemon/forget.h"
 #include "daemon/options.h"
 #include "daemon/release.h"
 #include "daemon/rewind.h"
@@ -302,23 +303,88 @@ static int roll_back(struct trainer *t, struct rewind_request *request,
     return rc;
 }
 
+/* Where the stream of releases goes on. */
+static int64_t next_release(struct trainer *t)
+{
+    if (t->next_release < 0)
+        t->next_release =
+            progress_next_offset(&t->l->progress, RELEASES_TOPIC, 0);
+    return t->next_release;
+}
+
+/* A version with everything that has been decided, also without a step. */
+static int publish_all(struct trainer *t, struct err *err)
+{
+    drain_publisher(t);
+    if (learner_steps(t->l->learner) != t->published_step ||
+        t->l->progress.n_ledger) {
+        submit(t);
+        drain_publisher(t);
+    }
+    if (learner_steps(t->l->learner) == t->published_step)
+        return 0;
+    return err_set(err, t->held ? ERR_FULL : ERR_IO,
+                   "no version can be written%s, so that nothing can be "
+                   "forgotten; nothing has changed",
+                   t->held ? ": the disk is full" : "");
+}
+
+static int forget(struct trainer *t, const struct control_operation *op,
+                  char *detail, size_t size, struct err *err)
+{
+    const struct forget_request request = {
+        .learning = t->l,
+        .source = t->options.source,
+        .publisher = t->options.publisher,
+        .kind = op->kind == CONTROL_FORGET_ID ? TOMBSTONES_ID
+                                              : TOMBSTONES_DOMAIN,
+        .name = op->reason,
+        .next_release = next_release(t),
+    };
+    json_t *result = NULL;
+    char *text;
+    int rc = publish_all(t, err);
+
+    if (rc == 0)
+        rc = forget_run(&request, detail, size, &result, err);
+    if (rc)
+        return rc;
+    text = json_dumps(result, JSON_COMPACT);
+    control_set_result(t->options.control, op->id, text);
+    free(text);
+    json_decref(result);
+    show(t, true);
+    return 0;
+}
+
+static int roll_back_to(struct trainer *t, const struct control_operation *op,
+                        char *detail, size_t size, struct err *err)
+{
+    struct rewind_request request = {
+        .version = op->version,
+        .skip = op->kind == CONTROL_ROLLBACK_SKIP,
+        .reason = op->reason[0] ? op->reason : "asked for",
+    };
+
+    return roll_back(t, &request, detail, size, err);
+}
+
 static void run_operations(struct trainer *t)
 {
     struct control_operation op;
 
     while (control_take(t->options.control, true, &op)) {
-        struct rewind_request request = {
-            .version = op.version,
-            .skip = op.kind == CONTROL_ROLLBACK_SKIP,
-            .reason = op.reason[0] ? op.reason : "asked for",
-        };
+        bool forgets = op.kind == CONTROL_FORGET_ID ||
+                       op.kind == CONTROL_FORGET_DOMAIN;
         struct err err = ERR_INIT;
         char detail[sizeof op.detail] = "";
-        int rc = roll_back(t, &request, detail, sizeof detail, &err);
+        int rc = forgets ? forget(t, &op, detail, sizeof detail, &err)
+                         : roll_back_to(t, &op, detail, sizeof detail, &err);
 
         if (rc)
-            log_warn("rollback", "version=%lld error=\"%s\"",
-                     (long long)op.version, err.msg);
+            log_warn(forgets ? "forget" : "rollback",
+                     "version=%lld error=\"%s\"", (long long)op.version,
+                     err.msg);
         control_finish(t->options.control, op.id, rc ? &err : NULL, detail);
         if (rc == ERR_DIVERGED)
             fatal(t, &err);
@@ -478,10 +544,7 @@ static bool take_released(struct trainer *t)
     t->look_for_releases |= publisher_released(t->options.publisher);
     if (!t->look_for_releases)
         return false;
-    if (t->next_release < 0)
-        t->next_release =
-            progress_next_offset(&t->l->progress, RELEASES_TOPIC, 0);
-    if (releases_read(t->l->catalog, t->next_release, TAKEN_MAX, &rows, &n,
+    if (releases_read(t->l->catalog, next_release(t), TAKEN_MAX, &rows, &n,
                       &err) != 0)
         fatal(t, &err);
     t->look_for_releases = n == TAKEN_MAX;

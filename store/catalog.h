@@ -63,6 +63,8 @@ struct catalog_version {
     char weights_sha256[65];
     enum store_state state;
     bool pinned, serving, head;
+    bool forgotten; /* records that it learned or held out have been forgotten
+                       (tombstones.h): it cannot be learned again */
     char *gate_json;     /* NULL while pending */
     char *metadata_json;
     int64_t bytes;       /* of its files */
@@ -151,7 +153,7 @@ struct catalog_quarantine {
 
 struct catalog_quarantine_filter { /* all zero: everything */
     int64_t row;
-    const char *reason, *topic;
+    const char *reason, *topic, *domain;
     int64_t before; /* rows with a smaller number */
     bool releasable; /* whole, and not released yet */
     size_t limit, most_bytes; /* 0: all */

@@ -71,10 +71,12 @@ int catalog_quarantine_find(struct catalog *c,
         " AND (?2 IS NULL OR reason = ?2) AND (?3 IS NULL OR topic = ?3)"
         " AND (?4 = 0 OR quarantine.id < ?4)"
         " AND (?5 = 0 OR (release_id IS NULL AND whole))"
+        " AND (?8 IS NULL OR domain = ?8)"
         " ORDER BY quarantine.id DESC LIMIT ?6",
-        "ittiiii", f->row, f->reason, f->topic, f->before,
+        "ittiiiit", f->row, f->reason, f->topic, f->before,
         (int64_t)f->releasable, catalog_limit(f->limit),
-        f->most_bytes ? (int64_t)f->most_bytes : (int64_t)INT32_MAX);
+        f->most_bytes ? (int64_t)f->most_bytes : (int64_t)INT32_MAX,
+        f->domain);
     catalog_unlock(c);
     *rows = list.items;
     *n = list.n;

@@ -16,6 +16,7 @@ store_libstore_a_SOURCES = \
 	store/safetensors_header.c store/safetensors_header.h \
 	store/schema.c store/schema.h \
 	store/store.c store/store.h store/store_change.c store/store_private.h \
+	store/tombstones.c store/tombstones.h \
 	store/version_files.c store/version_files.h \
 	store/version_read.c
 
@@ -55,6 +56,12 @@ tests_test_releases_SOURCES = tests/test_releases.c \
 	tests/store_util.c tests/store_util.h
 tests_test_releases_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_releases_LDADD = $(STORE_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_tombstones
+tests_test_tombstones_SOURCES = tests/test_tombstones.c \
+	tests/store_util.c tests/store_util.h
+tests_test_tombstones_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_tombstones_LDADD = $(STORE_LIBS) $(CMOCKA_LIBS)
 endif
 
 # Loads what it wrote with transformers, where there is one: by hand, with

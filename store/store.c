@@ -32,6 +32,7 @@
 #include "base/timing.h"
 #include "base/xalloc.h"
 #include "store/store_private.h"
+#include "store/tombstones.h"
 #include "store/version_files.h"
 
 /* What the quarantine keeps; the oldest rows go first. */
@@ -208,6 +209,8 @@ int store_open(const char *dir, const struct store_schema *schemas,
         rc = make_id(s, err);
     for (size_t i = 0; i < n_schemas && rc == 0; i++)
         rc = add_part(s, &schemas[i], err);
+    if (rc == 0) /* one that was interrupted */
+        rc = tombstones_scrub(s, err);
     if (rc == 0)
         rc = sweep(s, err);
     if (rc) {

@@ -433,6 +433,61 @@ static void test_sampled(void **state)
     check_position(w, 400, 0);
 }
 
+static void set_forgotten(struct world *w, enum tombstones_kind kind,
+                          const char *name, int64_t last)
+{
+    struct tombstone *t = xcalloc(1, sizeof *t);
+
+    *t = (struct tombstone){tombstones_hash(kind, name), 0, last};
+    intake_set_forgotten(w->in, t, 1);
+}
+
+/* By id up to an offset, by domain; bad ones are not kept either. */
+static void test_forgotten(void **state)
+{
+    struct world *w = *state;
+
+    add(w, 0, "{\"text\": \"abc\", \"id\": \"x\"}");
+    learn(w, 100, NULL);
+    set_forgotten(w, TOMBSTONES_ID, "x", 2);
+    add(w, 1, "{\"text\": \"abc\", \"id\": \"x\"}");
+    add(w, 2, "{\"text\": \"\", \"id\": \"x\"}");
+    add(w, 3, "{\"text\": \"abc\", \"id\": \"x\"}");
+    add(w, 4, "{\"text\": \"abc\", \"id\": \"y\"}");
+    check_records(w, 1, 2, 0, 0);
+    assert_int_equal(learn(w, 100, NULL), 2);
+    set_forgotten(w, TOMBSTONES_DOMAIN, "x", 100);
+    add(w, 5, "{\"text\": \"abc\", \"domain\": \"x\"}");
+    add(w, 6, "{\"text\": \"abc\", \"id\": \"x\"}");
+    assert_int_equal(learn(w, 100, NULL), 1);
+    check_records(w, 4, 3, 0, 0);
+    check_position(w, 7, 0);
+}
+
+/* Waiting ones too, and the rest of one that was learned in part. */
+static void test_forgotten_while_waiting(void **state)
+{
+    struct world *w = *state;
+
+    add(w, 0, "{\"text\": \"0123456789012345678901234567890123456789\","
+              " \"id\": \"x\"}");
+    add(w, 1, "{\"text\": \"abc\"}");
+    add(w, 2, "{\"text\": \"abcdef\", \"id\": \"x\"}");
+    add(w, 3, "{\"text\": \"abc\"}");
+    assert_int_equal(learn(w, CONTEXT, NULL), 1);
+    check_records(w, 1, 0, 0, 0);
+    set_forgotten(w, TOMBSTONES_ID, "x", 100);
+    intake_decide_again(w->in, w->step);
+    check_records(w, 1, 0, 0, 0);
+    check_position(w, 1, 0);
+    assert_int_equal(intake_tokens(w->in), 8);
+    assert_int_equal(learn(w, 100, NULL), 2);
+    check_records(w, 3, 1, 0, 0);
+    check_position(w, 4, 0);
+    assert_int_equal(intake_tokens(w->in), 0);
+    assert_int_equal(intake_memory(w->in), 0);
+}
+
 /* As the trainer makes them of rows of `releases`. */
 static void add_released(struct world *w, int64_t id, const char *value)
 {
@@ -496,6 +551,8 @@ int main(void)
         TEST(test_linear),
         TEST(test_batches),
         TEST(test_sampled),
+        TEST(test_forgotten),
+        TEST(test_forgotten_while_waiting),
         TEST(test_released),
     };
 

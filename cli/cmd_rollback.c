@@ -11,42 +11,11 @@
 #include <string.h>
 
 #include "base/xalloc.h"
-#include "cli/client.h"
 #include "cli/commands.h"
+#include "cli/client.h"
+#include "cli/operation.h"
 #include "cli/pick.h"
 #include "cli/table.h"
-
-/* The source's answer (10 s) and the writing of a version come before. */
-#define OPERATION_MS 120000
-
-/* Posts, waits for the end, and prints it: as JSON, or the daemon's own line,
- * or `otherwise` when it has none. */
-static int carry_out(const struct verb_args *args, const char *path,
-                     json_t *body, const char *otherwise, struct err *err)
-{
-    struct client *c = NULL;
-    json_t *reply = NULL, *operation = NULL;
-    const char *detail;
-    int rc = client_open(args, &c, err);
-
-    if (rc)
-        json_decref(body);
-    else
-        rc = client_post(c, path, body, &reply, err);
-    if (rc == 0)
-        rc = client_wait(c, reply, OPERATION_MS, &operation, err);
-    if (rc)
-        goto out;
-    detail = pick_text(operation, "detail");
-    if (verb_has(args, "json"))
-        pick_print(operation);
-    else
-        puts(detail && *detail ? detail : otherwise);
-out:
-    json_decref(operation);
-    client_free(c);
-    return rc;
-}
 
 static int check_stream(const char *stream, struct err *err)
 {
@@ -81,7 +50,7 @@ int cmd_rollback(const struct verb_args *args, struct err *err)
     }
     snprintf(otherwise, sizeof otherwise, "version %" PRId64 " serves",
              version);
-    return carry_out(args, "/v1/rollback", body, otherwise, err);
+    return operation_carry_out(args, "/v1/rollback", body, otherwise, err);
 }
 
 /* POST /v1/versions/WORD/VERB */
@@ -100,7 +69,7 @@ static int on_version(const struct verb_args *args, const char *did,
         return rc;
     path = xasprintf("/v1/versions/%s/%s", word, args->verb->name);
     otherwise = xasprintf("version %s %s", word, did);
-    rc = carry_out(args, path, NULL, otherwise, err);
+    rc = operation_carry_out(args, path, NULL, otherwise, err);
     free(otherwise);
     free(path);
     return rc;
@@ -164,7 +133,7 @@ static int release_range(const struct verb_args *args, struct err *err)
         return rc;
     path = xasprintf("/v1/ranges/%" PRId64 "/release", range);
     otherwise = xasprintf("range %" PRId64 " is released", range);
-    rc = carry_out(args, path, NULL, otherwise, err);
+    rc = operation_carry_out(args, path, NULL, otherwise, err);
     free(otherwise);
     free(path);
     return rc;

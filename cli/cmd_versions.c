@@ -272,6 +272,9 @@ static void print_version(const json_t *v)
     printf("tokens seen  %" PRId64 "\n", pick_integer(v, "tokens_seen", 0));
     print_field("weights", pick_text(v, "weights_sha256"));
     print_offsets(v);
+    if (pick_true(v, "forgotten"))
+        print_field("forgotten", "records that it learned from: it can no "
+                                 "longer be retrained");
     print_holdout(v);
     print_gate(v);
 }

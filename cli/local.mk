@@ -8,6 +8,7 @@ cli_mneme_SOURCES = \
 	cli/cmd_bench.c \
 	cli/cmd_demo.c \
 	cli/cmd_feed.c \
+	cli/cmd_quarantine.c \
 	cli/cmd_rollback.c \
 	cli/cmd_status.c \
 	cli/cmd_verify.c \
@@ -18,6 +19,7 @@ cli_mneme_SOURCES = \
 	cli/demo_text.c cli/demo_text.h \
 	cli/help.c cli/help.h \
 	cli/mneme.c \
+	cli/operation.c cli/operation.h \
 	cli/pick.c cli/pick.h \
 	cli/producer.c cli/producer.h \
 	cli/program.c cli/program.h \

@@ -85,6 +85,20 @@ static const struct verb_option feed_options[] = {
     {NULL, 0, NULL, NULL},
 };
 
+static const struct verb_option quarantine_options[] = {
+    {"reason", 'r', "R", "only those that were set aside for this reason"},
+    {"topic", 't', "T", "list: only those of this topic or file"},
+    {"limit", 'n', "N", "list: at most so many, the newest (default 100)"},
+    {"all", 'a', NULL, "release: all that can be"},
+    {NULL, 0, NULL, NULL},
+};
+
+static const struct verb_option forget_options[] = {
+    {"id", 0, "ID", "the records with this id"},
+    {"domain", 'd', "D", "the records of this domain"},
+    {NULL, 0, NULL, NULL},
+};
+
 static const struct verb_option verify_options[] = {
     {"all", 'a', NULL, "every version that is kept"},
     {"retrain", 0, NULL,
@@ -193,6 +207,28 @@ static const struct verb verbs[] = {
      "records were delivered and how many were not; exit status 1 if any was "
      "not.\n",
      feed_options, cmd_feed},
+    {"quarantine", "[list | show ID | release ID...]", 0, MANY, true,
+     "The bad and the suspicious records: look at them, let them in.",
+     "list (the default) names the newest; show prints one with its bytes. "
+     "release lets records in at the present position of the stream: each is "
+     "learned once, whatever is killed or rolled back, passes every filter, "
+     "and is in the ledger as topic (released). Instead of IDs, --reason or "
+     "--all releases all that can be. A record that is broken in itself (not "
+     "UTF-8, too long, empty) or that was cut when it was kept cannot be: "
+     "exit status 3, with the reason.\n",
+     quarantine_options, cmd_quarantine},
+    {"forget", NULL, 0, 0, true,
+     "Erase the records of an id or a domain.",
+     "Their rows go from replay, holdout and quarantine, the database file is "
+     "written anew without their bytes, and a rewind passes over all of them "
+     "that the stream holds by now; one that comes later is a new record. "
+     "Versions that learned from them are named: they stay, and answer as "
+     "before, but can no longer be retrained (show says so). To be rid of what "
+     "they learned, rewind to a version before them. A record that replay no "
+     "longer holds has left no trace of its id: a version that learned only "
+     "such ones is not named. The daemon has to run: exit status 3 when it "
+     "does not.\n",
+     forget_options, cmd_forget},
     {"verify", "[N]", 0, 1, true,
      "Check the files of a version against their checksums, and the store.",
      "Works on the data directory, with or without a daemon; it only reads. "

@@ -201,11 +201,9 @@ static bool need_version(struct http_request *rq, int64_t version,
     return true;
 }
 
-/* Hands it in and waits up to wait_ms for its end: what fails by then is the
- * reply, what is done has status `done`, and 202 is on its way. */
-static void operate(struct http_request *rq, enum control_kind kind,
-                    int64_t version, const char *reason, int64_t wait_ms,
-                    int done)
+void api_operate(struct http_request *rq, enum control_kind kind,
+                 int64_t version, const char *reason, int64_t wait_ms,
+                 int done)
 {
     struct control *control = rq->context->control;
     struct control_operation op;
@@ -259,7 +257,7 @@ void api_rollback(struct http_request *rq)
         http_fail(rq, 400, "missing_parameter", "version",
                   "'version' is needed: the number to go back to");
     else if (need_version(rq, version, true))
-        operate(rq, kind, version, reason, REFUSAL_WAIT_MS, 202);
+        api_operate(rq, kind, version, reason, REFUSAL_WAIT_MS, 202);
 }
 
 /* POST /v1/versions/{n}/..., with the reason in an optional body. */
@@ -274,7 +272,7 @@ static void on_version(struct http_request *rq, enum control_kind kind)
         http_fail(rq, 404, "not_found", NULL, "no version %s",
                   rq->argument);
     else if (need_version(rq, version, kind == CONTROL_PROMOTE))
-        operate(rq, kind, version, reason, OPERATION_WAIT_MS, 200);
+        api_operate(rq, kind, version, reason, OPERATION_WAIT_MS, 200);
 }
 
 void api_pin(struct http_request *rq)
@@ -288,7 +286,7 @@ void api_unpin(struct http_request *rq)
 }
 
 /* POST /v1/ranges/{id}/release */
-void api_release(struct http_request *rq)
+void api_release_range(struct http_request *rq)
 {
     const char *reason = "";
     int64_t range;
@@ -298,7 +296,7 @@ void api_release(struct http_request *rq)
     if (!http_parse_number(rq->argument, &range))
         http_fail(rq, 404, "not_found", NULL, "no range %s", rq->argument);
     else
-        operate(rq, CONTROL_RELEASE, range, reason, OPERATION_WAIT_MS, 200);
+        api_operate(rq, CONTROL_RELEASE_RANGE, range, reason, OPERATION_WAIT_MS, 200);
 }
 
 void api_promote(struct http_request *rq)
@@ -308,6 +306,6 @@ void api_promote(struct http_request *rq)
     if (strcmp(rq->argument, "latest") != 0)
         on_version(rq, CONTROL_PROMOTE);
     else if (http_get_string(rq, "reason", &reason))
-        operate(rq, CONTROL_PROMOTE_LATEST, 0, reason, OPERATION_WAIT_MS,
+        api_operate(rq, CONTROL_PROMOTE_LATEST, 0, reason, OPERATION_WAIT_MS,
                 200);
 }

@@ -238,9 +238,7 @@ out:
 /* Little-endian floats, as the SDKs unpack them. */
 static json_t *base64_json(const float *x, size_t n)
 {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                                 "abcdefghijklmnopqrstuvwxyz0123456789+/";
-    struct buf bytes = BUF_INIT, text = BUF_INIT;
+    struct buf bytes = BUF_INIT;
     json_t *s;
 
     for (size_t i = 0; i < n; i++) {
@@ -250,21 +248,8 @@ static json_t *base64_json(const float *x, size_t n)
         for (int k = 0; k < 32; k += 8)
             buf_addc(&bytes, (char)(u >> k & 0xff));
     }
-    for (size_t i = 0; i < bytes.len; i += 3) {
-        size_t left = bytes.len - i;
-        const unsigned char *b = (const unsigned char *)bytes.data + i;
-        uint32_t v = (uint32_t)b[0] << 16 |
-                     (left > 1 ? (uint32_t)b[1] << 8 : 0) |
-                     (left > 2 ? b[2] : 0);
-
-        buf_addc(&text, digits[v >> 18]);
-        buf_addc(&text, digits[v >> 12 & 63]);
-        buf_addc(&text, left > 1 ? digits[v >> 6 & 63] : '=');
-        buf_addc(&text, left > 2 ? digits[v & 63] : '=');
-    }
-    s = json_stringn(text.data, text.len);
+    s = http_base64(bytes.data, bytes.len);
     buf_release(&bytes);
-    buf_release(&text);
     return s;
 }
 

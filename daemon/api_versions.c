@@ -71,6 +71,7 @@ static json_t *version_json(const struct catalog_version *v)
         "weights_sha256", v->weights_sha256, "bytes", (json_int_t)v->bytes,
         "state", store_state_name(v->state), "serving", v->serving, "pinned",
         v->pinned, "head", v->head);
+    json_object_set_new(json, "forgotten", json_boolean(v->forgotten));
     json_object_set_new(json, "offsets", offsets_json(v));
     json_object_set_new(json, "holdout", holdout_json(v));
     json_object_set_new(json, "gate", gate_json(v));

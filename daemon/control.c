@@ -34,7 +34,8 @@ const char *control_kind_name(enum control_kind kind)
 {
     static const char *const names[] = {
         "rollback_rewind", "rollback_skip", "rollback_keep", "pin",
-        "unpin",           "promote",       "promote_latest", "release"};
+        "unpin",           "promote",       "promote_latest", "release_range",
+        "release",         "forget_id",     "forget_domain"};
 
     return names[kind];
 }
@@ -69,10 +70,16 @@ void control_free(struct control *c)
     free(c);
 }
 
+static bool is_forget(enum control_kind kind)
+{
+    return kind == CONTROL_FORGET_ID || kind == CONTROL_FORGET_DOMAIN;
+}
+
 /* Those that change what the learner is. */
 static bool is_trainers(enum control_kind kind)
 {
-    return kind == CONTROL_ROLLBACK_REWIND || kind == CONTROL_ROLLBACK_SKIP;
+    return kind == CONTROL_ROLLBACK_REWIND || kind == CONTROL_ROLLBACK_SKIP ||
+           is_forget(kind);
 }
 
 /* Locks: needs c->mutex */
@@ -173,6 +180,17 @@ bool control_take(struct control *c, bool for_trainer,
     return taken;
 }
 
+void control_set_result(struct control *c, int64_t id, const char *json)
+{
+    struct control_operation *op;
+
+    pthread_mutex_lock(&c->mutex);
+    op = find(c, id);
+    if (op && strlen(json) < sizeof op->result)
+        snprintf(op->result, sizeof op->result, "%s", json);
+    pthread_mutex_unlock(&c->mutex);
+}
+
 void control_finish(struct control *c, int64_t id, const struct err *err,
                     const char *detail)
 {
@@ -199,11 +217,14 @@ json_t *control_to_json(const struct control_operation *op)
 {
     json_t *root = json_pack(
         "{s:I, s:s, s:I, s:s, s:s, s:s, s:I}", "operation",
-        (json_int_t)op->id, "kind", control_kind_name(op->kind), "version",
+        (json_int_t)op->id, "kind", control_kind_name(op->kind),
+        op->kind == CONTROL_RELEASE ? "record" : "version",
         (json_int_t)op->version, "state", control_state_name(op->state),
-        "reason", op->reason, "detail", op->detail, "asked_ms",
+        "reason", is_forget(op->kind) ? "" : op->reason, "detail", op->detail, "asked_ms",
         (json_int_t)op->asked_ms);
 
+    if (op->result[0])
+        json_object_set_new(root, "result", json_loads(op->result, 0, NULL));
     if (op->finished_ms)
         json_object_set_new(root, "finished_ms",
                             json_integer(op->finished_ms));

@@ -4,8 +4,9 @@
  *
  * A request is checked at once where that needs no other thread (does the
  * version exist), given a number, carried out by the trainer (rollback rewind
- * and skip) or the publisher (all others), and can be asked after or waited
- * for.
+ * and skip, forgetting) or the publisher (all others), and can be asked after or waited
+ * for. A release has the row of the quarantine as its version; 0 is all rows of
+ * the reason, "" being any. What is forgotten is not told again.
  *
  *     QUEUED -> RUNNING -> DONE | FAILED
  *
@@ -29,7 +30,10 @@ enum control_kind {
     CONTROL_UNPIN,
     CONTROL_PROMOTE,       /* serve exactly this version */
     CONTROL_PROMOTE_LATEST, /* follow the newest that passed again */
-    CONTROL_RELEASE /* a skipped range; its id is in `version` */
+    CONTROL_RELEASE_RANGE, /* a skipped range; its id is in `version` */
+    CONTROL_RELEASE,       /* from quarantine */
+    CONTROL_FORGET_ID,     /* erase records; the reason says whose */
+    CONTROL_FORGET_DOMAIN
 };
 
 enum control_state {
@@ -48,6 +52,7 @@ struct control_operation {
     struct err err; /* when FAILED */
     int64_t asked_ms, finished_ms;
     char detail[512]; /* what it did, one line */
+    char result[8192]; /* the same as a JSON object, for some kinds; or "" */
 };
 
 struct control;
@@ -72,6 +77,9 @@ int control_wait(struct control *c, int64_t id, int64_t timeout_ms,
 /* The next queued operation for that thread, now RUNNING; false: none. */
 bool control_take(struct control *c, bool for_trainer,
                   struct control_operation *op);
+
+/* What it did, for programs; before control_finish. */
+void control_set_result(struct control *c, int64_t id, const char *json);
 
 /* err NULL or code 0: DONE. */
 void control_finish(struct control *c, int64_t id, const struct err *err,

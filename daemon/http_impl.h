@@ -71,6 +71,9 @@ void http_fail(struct http_request *rq, int status, const char *code,
 /* With the status that fits err's code. */
 void http_fail_err(struct http_request *rq, const struct err *err);
 
+/* Bytes as a string in base64. */
+json_t *http_base64(const void *bytes, size_t n);
+
 /* Is the server going down? Long work asks now and then. */
 bool http_stopping(const struct http *h);
 
@@ -99,6 +102,10 @@ bool http_get_strings(struct http_request *rq, const char *key, size_t max,
 /* A number in the query (?key=3). */
 bool http_query_integer(struct http_request *rq, const char *key,
                         int64_t min, int64_t max, int64_t *value);
+
+/* A text in the query (?key=word), or *value as it was. */
+void http_query_text(struct http_request *rq, const char *key,
+                     const char **value);
 
 /* A number in decimal digits and nothing else; false without a reply. */
 bool http_parse_number(const char *s, int64_t *value);
@@ -166,10 +173,20 @@ typedef void http_endpoint(struct http_request *rq);
 /* api_status.c */
 http_endpoint api_status, api_domains, api_history, api_metrics, api_healthz,
     api_readyz, api_operation, api_rollback, api_pin, api_unpin, api_promote,
-    api_dashboard, api_ranges, api_release;
+    api_dashboard, api_ranges, api_release_range;
 
 /* api_versions.c */
 http_endpoint api_versions, api_version;
+
+/* Hands an operation in and waits up to wait_ms for its end: what fails by then
+ * is the reply, what is done has status `done`, and 202 is on its way. */
+void api_operate(struct http_request *rq, enum control_kind kind,
+                 int64_t version, const char *reason, int64_t wait_ms,
+                 int done);
+
+/* api_quarantine.c */
+http_endpoint api_quarantine, api_quarantined, api_release, api_release_many,
+    api_forget;
 
 /* api_models.c; for texts see api_text.h */
 http_endpoint api_models, api_model;

@@ -84,6 +84,30 @@ void http_fail_err(struct http_request *rq, const struct err *err)
     }
 }
 
+json_t *http_base64(const void *bytes, size_t n)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                 "abcdefghijklmnopqrstuvwxyz0123456789+/";
+    struct buf text = BUF_INIT;
+    json_t *s;
+
+    for (size_t i = 0; i < n; i += 3) {
+        size_t left = n - i;
+        const unsigned char *b = (const unsigned char *)bytes + i;
+        uint32_t v = (uint32_t)b[0] << 16 |
+                     (left > 1 ? (uint32_t)b[1] << 8 : 0) |
+                     (left > 2 ? b[2] : 0);
+
+        buf_addc(&text, digits[v >> 18]);
+        buf_addc(&text, digits[v >> 12 & 63]);
+        buf_addc(&text, left > 1 ? digits[v >> 6 & 63] : '=');
+        buf_addc(&text, left > 2 ? digits[v & 63] : '=');
+    }
+    s = json_stringn(text.len ? text.data : "", text.len);
+    buf_release(&text);
+    return s;
+}
+
 /* --- the body ----------------------------------------------------------- */
 
 /* How deep brackets nest, strings left out. */
@@ -265,6 +289,15 @@ bool http_parse_number(const char *s, int64_t *value)
         return false;
     *value = strtoll(s, NULL, 10);
     return true;
+}
+
+void http_query_text(struct http_request *rq, const char *key,
+                     const char **value)
+{
+    const char *given = MHD_lookup_connection_value(
+        rq->connection, MHD_GET_ARGUMENT_KIND, key);
+
+    *value = given ? given : *value;
 }
 
 bool http_query_integer(struct http_request *rq, const char *key,

@@ -10,6 +10,7 @@
 #include "base/rng.h"
 #include "base/xalloc.h"
 #include "learner/cut.h"
+#include "store/ranges.h"
 
 /* Fixed for ever: duplicates share a side, and so do runs with other seeds. */
 #define HOLDOUT_SALT UINT64_C(0x6d6e656d65)
@@ -35,6 +36,8 @@ struct intake {
     double share; /* of the records that are learned */
     struct catalog_range *skipped;
     size_t n_skipped;
+    struct tombstone *forgotten;
+    size_t n_forgotten;
     struct waiting *items; /* ring */
     size_t front, n, cap;
     size_t tokens, memory;
@@ -123,6 +126,7 @@ void intake_free(struct intake *in)
     free(in->refused);
     free(in->passes);
     free(in->skipped);
+    free(in->forgotten);
     free(in);
 }
 
@@ -131,7 +135,15 @@ void intake_set_skipped(struct intake *in, struct catalog_range *ranges,
 {
     free(in->skipped);
     in->skipped = ranges;
-    in->n_skipped = n;
+    in->n_skipped = ranges_settle(ranges, n);
+}
+
+void intake_set_forgotten(struct intake *in, struct tombstone *tombstones,
+                          size_t n)
+{
+    free(in->forgotten);
+    in->forgotten = tombstones;
+    in->n_forgotten = n;
 }
 
 bool intake_holds_out(const char *text, size_t n_bytes, double fraction)
@@ -163,23 +175,34 @@ void intake_set_share(struct intake *in, double share)
 
 /* --- deciding ----------------------------------------------------------- */
 
-static bool is_skipped(const struct intake *in, int32_t partition_id,
-                       int64_t offset)
+static bool is_forgotten(const struct intake *in, enum tombstones_kind kind,
+                         const char *name, const struct waiting *w)
 {
-    for (size_t i = 0; i < in->n_skipped; i++) {
-        const struct catalog_range *r = &in->skipped[i];
-
-        if (r->partition_id == partition_id && r->first_offset <= offset &&
-            offset <= r->last_offset)
-            return true;
-    }
-    return false;
+    return name && tombstones_have(in->forgotten, in->n_forgotten,
+                                   tombstones_hash(kind, name),
+                                   w->partition_id, w->rec->offset);
 }
 
+/* By the control log: what was skipped, or is forgotten. */
+static bool is_skipped(const struct intake *in, const struct waiting *w)
+{
+    if (ranges_have(in->skipped, in->n_skipped, w->partition_id,
+                    w->rec->offset))
+        return true;
+    return in->n_forgotten > 0 &&
+           (is_forgotten(in, TOMBSTONES_ID, w->rec->id, w) ||
+            is_forgotten(in, TOMBSTONES_DOMAIN, w->rec->domain, w));
+}
+
+/* A released record was good when it was released; what has changed since is
+ * no reason to keep it twice. */
 static void decide_bad(struct waiting *w, const struct conf *conf,
                        const char *reason)
 {
-    w->kind = conf->source.bad_record == CONF_BAD_RECORD_SKIP ? 's' : 'q';
+    bool skip = conf->source.bad_record == CONF_BAD_RECORD_SKIP ||
+                w->rec->released;
+
+    w->kind = skip ? 's' : 'q';
     w->reason = reason;
 }
 
@@ -286,7 +309,7 @@ static bool is_passed_over(const struct intake *in, const struct waiting *w)
 {
     uint64_t seed = (uint64_t)in->options.conf->learner.seed;
 
-    return in->share < 1 &&
+    return in->share < 1 && !w->rec->released &&
            rng_unit(seed, RNG_BEHIND, (uint64_t)w->partition_id,
                     (uint64_t)w->rec->offset) >= in->share;
 }
@@ -302,7 +325,7 @@ static void decide(struct intake *in, struct waiting *w)
 
     if (rec->kind == RECORD_HOLE) {
         w->kind = DECIDED_HOLE;
-    } else if (is_skipped(in, w->partition_id, rec->offset)) {
+    } else if (is_skipped(in, w)) {
         /* An admitted one has been counted, when its first part was learned */
         w->kind = admitted ? DECIDED_HOLE : 's';
     } else if (admitted) {
@@ -339,6 +362,26 @@ static void hold_out(struct intake *in, const struct waiting *w)
     }
 }
 
+static void quarantine(struct intake *in, const struct waiting *w,
+                       const char *reason)
+{
+    const struct record *rec = w->rec;
+    const struct store_quarantine_row row = {
+        .partition_id = w->partition_id,
+        .offset = rec->offset,
+        .time_ms = rec->time_ms,
+        .reason = reason,
+        .bytes = rec->value,
+        .n_bytes = rec->n_bytes,
+        .cut = strcmp(reason, "too_long") == 0, /* by the source already */
+        .id = rec->id,
+        .domain = rec->domain,
+    };
+
+    progress_quarantine(in->options.progress, &row,
+                        (size_t)in->options.conf->source.max_record_bytes);
+}
+
 /* Decisions at the front that wait for no step. */
 static void settle(struct intake *in, int64_t step)
 {
@@ -353,9 +396,7 @@ static void settle(struct intake *in, int64_t step)
         if (w->kind == 'h')
             hold_out(in, w);
         if (w->kind == 'q')
-            progress_quarantine(p, w->partition_id, rec->offset, rec->time_ms,
-                                w->reason, rec->value ? rec->value : "",
-                                rec->n_bytes, rec->id);
+            quarantine(in, w, w->reason);
         if (w->kind == 'h' || w->kind == 'q' || w->kind == 's')
             progress_decide(p, step, w->partition_id, rec->offset, w->kind);
         progress_move(p, w->partition_id, rec->offset);
@@ -397,7 +438,7 @@ int intake_add(struct intake *in, struct record *rec, int64_t step,
     int32_t id;
     int rc;
 
-    if (rec->reason &&
+    if (rec->reason && !rec->released &&
         in->options.conf->source.bad_record == CONF_BAD_RECORD_STOP) {
         rc = err_set(err, ERR_INVALID,
                      "%s [%d] offset %lld: bad record (%s), and "
@@ -416,6 +457,47 @@ int intake_add(struct intake *in, struct record *rec, int64_t step,
             in->tokens += cost(&w->cut.segments[i]);
     settle(in, step);
     return 0;
+}
+
+/* The last one that waits, undecided again. */
+static struct record *take_last(struct intake *in)
+{
+    struct waiting *w = at(in, in->n - 1);
+    struct record *rec = w->rec;
+
+    for (size_t k = w->next; w->kind == 'l' && k < w->cut.n_segments; k++)
+        in->tokens -= cost(&w->cut.segments[k]);
+    in->memory -= record_memory(rec);
+    cut_release(&w->cut);
+    in->n--;
+    return rec;
+}
+
+/* The rest of one that was learned in part; it has been counted. */
+static void let_go(struct intake *in, struct waiting *w)
+{
+    for (size_t k = w->next; k < w->cut.n_segments; k++)
+        in->tokens -= cost(&w->cut.segments[k]);
+    w->kind = DECIDED_HOLE;
+}
+
+void intake_decide_again(struct intake *in, int64_t step)
+{
+    size_t n = in->n, first = 0;
+    struct record **records = xcalloc(n + 1, sizeof *records);
+
+    if (in->options.filter)
+        take_back(in, in->options.filter);
+    if (n && at(in, 0)->kind == 'l' && at(in, 0)->next > 0)
+        first = 1;
+    for (size_t i = n; i-- > first;)
+        records[i] = take_last(in);
+    if (first && is_skipped(in, at(in, 0)))
+        let_go(in, at(in, 0));
+    settle(in, step);
+    for (size_t i = first; i < n; i++)
+        intake_add(in, records[i], step, NULL);
+    free(records);
 }
 
 /* --- a step ------------------------------------------------------------- */
@@ -438,6 +520,7 @@ static void batch_push(struct intake *in, struct intake_batch *b,
     in->origins[b->n] = origin_of(w, part);
     in->refused[b->n] = NULL;
     in->passes[b->n] = w->rec->released;
+    b->released |= w->rec->released;
     b->tokens += cost(&w->cut.segments[part]);
     b->n++;
 }
@@ -475,9 +558,7 @@ static void decide_front(struct intake *in, const char *refused, int64_t step)
     progress_decide(p, step, w->partition_id, rec->offset,
                     refused ? 'q' : 'l');
     if (refused) {
-        progress_quarantine(p, w->partition_id, rec->offset, rec->time_ms,
-                            refused, rec->value ? rec->value : "",
-                            rec->n_bytes, rec->id);
+        quarantine(in, w, refused);
         return;
     }
     p->by_domain[w->domain].records++;

@@ -35,6 +35,7 @@
 #include "learner/tokenizer.h"
 #include "replay/replay.h"
 #include "store/catalog.h"
+#include "store/tombstones.h"
 
 struct intake; /* fields are in intake.c */
 
@@ -50,10 +51,19 @@ struct intake_options {
 struct intake *intake_create(const struct intake_options *options);
 void intake_free(struct intake *in);
 
-/* The ranges of the control log: records in them are skipped. Takes the array
+/* What the control log skips (catalog_skipped), in any order. Takes the array
  * over. */
 void intake_set_skipped(struct intake *in, struct catalog_range *ranges,
                         size_t n);
+
+/* What is forgotten by id or domain (tombstones_read): skipped, too. Takes the
+ * array over. */
+void intake_set_forgotten(struct intake *in, struct tombstone *tombstones,
+                          size_t n);
+
+/* The tables above have changed: waiting records that are skipped by now are
+ * not learned, nor the rest of one that was learned in part. */
+void intake_decide_again(struct intake *in, int64_t step);
 
 /* Is a record with this text held out? A function of the text alone. */
 bool intake_holds_out(const char *text, size_t n_bytes, double fraction);
@@ -94,6 +104,7 @@ struct intake_batch {
     const bool *passes;   /* [n] the record was released: no filter asks */
     size_t n;
     size_t tokens; /* as intake_tokens counts */
+    bool released; /* one of its records is */
 };
 void intake_next_batch(struct intake *in, size_t batch_tokens,
                        struct intake_batch *b);

@@ -190,15 +190,22 @@ static int load_partitions(struct learning *l, struct err *err)
     return rc;
 }
 
-static int load_skipped(struct learning *l, struct err *err)
+int learning_load_skipped(struct learning *l, struct err *err)
 {
     struct catalog_range *ranges = NULL;
-    size_t n = 0;
+    struct tombstone *tombstones = NULL;
+    size_t n = 0, n_tombstones = 0;
     int rc = catalog_skipped(l->catalog, &ranges, &n, err);
 
     if (rc == 0)
-        intake_set_skipped(l->intake, ranges, n);
-    return rc;
+        rc = tombstones_read(l->catalog, &tombstones, &n_tombstones, err);
+    if (rc) {
+        free(ranges);
+        return rc;
+    }
+    intake_set_skipped(l->intake, ranges, n);
+    intake_set_forgotten(l->intake, tombstones, n_tombstones);
+    return 0;
 }
 
 int learning_load(struct learning *l, int64_t version, int64_t branch,
@@ -223,7 +230,7 @@ int learning_load(struct learning *l, int64_t version, int64_t branch,
                              strlen(v.row.metadata_json), err);
     if (rc == 0) {
         progress_set_positions(&l->progress, v.row.offsets, v.row.n_offsets);
-        rc = load_skipped(l, err);
+        rc = learning_load_skipped(l, err);
     }
     l->anchor_generation = 0;
     loaded_release(&v);
@@ -435,7 +442,7 @@ int learning_step(struct learning *l, struct learning_step_result *result,
     in = (struct learner_step_input){
         b.segments, b.n,      l->replayed,
         n_draws,    l->fisher, n_fisher,
-        l->has_model ? judge : NULL, &question,
+        b.released, l->has_model ? judge : NULL, &question,
     };
     result->step.nats = l->nats;
     result->step.text_nats = l->text_nats;

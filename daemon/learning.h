@@ -77,6 +77,10 @@ int learning_prepare_version(struct learning *l, int64_t version,
 int learning_load(struct learning *l, int64_t version, int64_t branch,
                   struct err *err);
 
+/* What the control log says by now, for intake: what is skipped for good and
+ * what is forgotten. */
+int learning_load_skipped(struct learning *l, struct err *err);
+
 /* What a step did, for the board. */
 struct learning_step_result {
     struct learner_step_output step;

@@ -20,6 +20,7 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/api_completions.c \
 	daemon/api_events.c \
 	daemon/api_models.c \
+	daemon/api_quarantine.c \
 	daemon/api_status.c \
 	daemon/api_text.c daemon/api_text.h \
 	daemon/api_versions.c \
@@ -29,6 +30,7 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/draw.c daemon/draw.h \
 	daemon/families.c daemon/families.h \
 	daemon/filter.c daemon/filter.h \
+	daemon/forget.c daemon/forget.h \
 	daemon/gate.c daemon/gate.h \
 	daemon/guard.c daemon/guard.h \
 	daemon/http.c daemon/http.h daemon/http_impl.h daemon/http_private.h \
@@ -49,6 +51,7 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/progress.c daemon/progress.h daemon/progress_private.h \
 	daemon/progress_json.c \
 	daemon/publisher.c daemon/publisher.h \
+	daemon/release.c daemon/release.h \
 	daemon/restore.c daemon/restore.h \
 	daemon/retrain.c daemon/retrain.h \
 	daemon/rewind.c daemon/rewind.h \

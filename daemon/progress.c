@@ -101,6 +101,19 @@ int32_t progress_begin(struct progress *p, const char *topic,
     return id;
 }
 
+int64_t progress_next_offset(const struct progress *p, const char *topic,
+                             int32_t partition)
+{
+    for (size_t i = 0; i < p->n_partitions; i++) {
+        const struct progress_partition *q = &p->partitions[i];
+
+        if (q->positioned && q->partition == partition &&
+            strcmp(q->topic, topic) == 0)
+            return q->next_offset;
+    }
+    return 0;
+}
+
 void progress_grow_domains(struct progress *p)
 {
     size_t old = p->cap_domains;
@@ -205,29 +218,26 @@ void progress_count_reason(struct progress *p, const char *reason)
     p->by_reason[id]++;
 }
 
-void progress_quarantine(struct progress *p, int32_t partition_id,
-                         int64_t offset, int64_t time_ms, const char *reason,
-                         const char *bytes, size_t n_bytes, const char *id)
+void progress_quarantine(struct progress *p,
+                         const struct store_quarantine_row *row,
+                         size_t most_bytes)
 {
-    struct store_quarantine_row *row;
+    struct store_quarantine_row kept = *row;
 
-    progress_count_reason(p, reason);
-    if (n_bytes > PROGRESS_QUARANTINE_BYTES)
-        n_bytes = PROGRESS_QUARANTINE_BYTES;
-    if (p->quarantine_bytes + n_bytes > PROGRESS_QUARANTINE_TOTAL)
+    progress_count_reason(p, row->reason);
+    if (kept.n_bytes > most_bytes) {
+        kept.n_bytes = most_bytes;
+        kept.cut = true;
+    }
+    if (p->quarantine_bytes + kept.n_bytes > PROGRESS_QUARANTINE_TOTAL)
         return;
-    p->quarantine_bytes += n_bytes + sizeof *row;
+    p->quarantine_bytes += kept.n_bytes + sizeof kept;
+    kept.reason = xstrdup(row->reason);
+    kept.bytes = xmemdup(row->bytes ? row->bytes : "", kept.n_bytes);
+    kept.id = row->id ? xstrdup(row->id) : NULL;
+    kept.domain = row->domain ? xstrdup(row->domain) : NULL;
     XGROW(p->quarantine, p->n_quarantine, p->cap_quarantine);
-    row = &p->quarantine[p->n_quarantine++];
-    *row = (struct store_quarantine_row){
-        .partition_id = partition_id,
-        .offset = offset,
-        .time_ms = time_ms,
-        .reason = xstrdup(reason),
-        .bytes = xmemdup(bytes, n_bytes),
-        .n_bytes = n_bytes,
-        .id = id ? xstrdup(id) : NULL,
-    };
+    p->quarantine[p->n_quarantine++] = kept;
 }
 
 void progress_learned(struct progress *p, int32_t domain, double nats,
@@ -287,6 +297,7 @@ void progress_stage_release(struct progress_stage *stage)
         free((void *)stage->quarantine[i].reason);
         free((void *)stage->quarantine[i].bytes);
         free((void *)stage->quarantine[i].id);
+        free((void *)stage->quarantine[i].domain);
     }
     free(stage->quarantine);
     free(stage->ledger);

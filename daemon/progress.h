@@ -92,6 +92,10 @@ int32_t progress_partition_id(struct progress *p, const char *topic,
 int32_t progress_begin(struct progress *p, const char *topic,
                        int32_t partition, int64_t offset);
 
+/* Where a partition goes on; 0 when it has no position. */
+int64_t progress_next_offset(const struct progress *p, const char *topic,
+                             int32_t partition);
+
 /* The id of a domain; beyond max_domains that of "other". */
 int32_t progress_domain_id(struct progress *p, const char *name,
                            size_t max_domains);
@@ -109,13 +113,12 @@ void progress_continue(struct progress *p, int64_t step, int32_t partition_id,
 /* Moves a position past `offset`. */
 void progress_move(struct progress *p, int32_t partition_id, int64_t offset);
 
-/* Stages a row of quarantine: keeps at most PROGRESS_QUARANTINE_BYTES of the
- * value, and stops keeping values at a total; the count goes on. */
-#define PROGRESS_QUARANTINE_BYTES 4096
+/* Counts a quarantined record and stages its row, of which it copies what is
+ * pointed to: at most most_bytes of the value, and no rows above a total. */
 #define PROGRESS_QUARANTINE_TOTAL (16 << 20)
-void progress_quarantine(struct progress *p, int32_t partition_id,
-                         int64_t offset, int64_t time_ms, const char *reason,
-                         const char *bytes, size_t n_bytes, const char *id);
+void progress_quarantine(struct progress *p,
+                         const struct store_quarantine_row *row,
+                         size_t most_bytes);
 
 /* A learned segment's bytes and loss; NAN: preset linear has none. */
 void progress_learned(struct progress *p, int32_t domain, double nats,

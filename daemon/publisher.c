@@ -11,6 +11,7 @@
 
 #include <math.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,7 @@
 #include "base/xalloc.h"
 #include "daemon/judge.h"
 #include "daemon/probe.h"
+#include "daemon/release.h"
 
 #define RETRY_MS 5000 /* a verdict for which the disk had no room */
 
@@ -27,6 +29,13 @@ struct rollback_request {
     struct store_rollback rows;
     const struct store_offset *known;
     size_t n_known;
+    struct err *err;
+    int rc;
+};
+
+struct errand {
+    int (*run)(struct store *s, void *arg, struct err *err);
+    void *arg;
     struct err *err;
     int rc;
 };
@@ -42,6 +51,7 @@ struct publisher {
     bool failing; /* the last publish failed, and that has been said */
     bool dead;    /* something cannot be mended: nothing is written any more */
     int64_t retry_ms; /* when the head is judged again; 0: it has a verdict */
+    atomic_bool released; /* records, and the trainer has not looked */
     pthread_t thread;
     bool started;
 
@@ -54,6 +64,7 @@ struct publisher {
     bool judging; /* a version whose verdict is tried again */
     struct snapshot *submitted;
     struct rollback_request *rollback;
+    struct errand *errand;
     bool have_outcome;
     struct snapshot *outcome_snapshot;
     int64_t outcome_version;
@@ -110,6 +121,11 @@ void publisher_wake(struct publisher *p)
     p->woken = true;
     pthread_cond_signal(&p->work);
     pthread_mutex_unlock(&p->mutex);
+}
+
+bool publisher_released(struct publisher *p)
+{
+    return atomic_exchange(&p->released, false);
 }
 
 bool publisher_busy(struct publisher *p)
@@ -179,6 +195,21 @@ void publisher_wait(struct publisher *p)
     while (p->busy || p->starting || p->judging)
         pthread_cond_wait(&p->done, &p->mutex);
     pthread_mutex_unlock(&p->mutex);
+}
+
+int publisher_run(struct publisher *p,
+                  int (*run_it)(struct store *s, void *arg, struct err *err),
+                  void *arg, struct err *err)
+{
+    struct errand errand = {run_it, arg, err, 0};
+
+    pthread_mutex_lock(&p->mutex);
+    p->errand = &errand;
+    pthread_cond_signal(&p->work);
+    while (p->errand)
+        pthread_cond_wait(&p->done, &p->mutex);
+    pthread_mutex_unlock(&p->mutex);
+    return errand.rc;
 }
 
 int publisher_rollback(struct publisher *p, const struct store_rollback *rows,
@@ -717,6 +748,23 @@ static int newest_passed(struct publisher *p, int64_t *version,
     return rc;
 }
 
+static int release(struct publisher *p, const struct control_operation *op,
+                   char *detail, size_t size, struct err *err)
+{
+    int64_t n_labels = status_lock(p->options.board)->labels;
+    int rc;
+
+    status_unlock(p->options.board);
+    rc = release_carry_out(p->options.store, p->options.catalog,
+                           p->options.conf, op->version, op->reason, n_labels,
+                           detail, size, err);
+    if (rc == 0) {
+        p->released = true;
+        p->options.wake_trainer(p->options.arg);
+    }
+    return rc;
+}
+
 static int carry_out(struct publisher *p, const struct control_operation *op,
                      char *detail, size_t size, struct err *err)
 {
@@ -747,12 +795,14 @@ static int carry_out(struct publisher *p, const struct control_operation *op,
                  "serving version %lld until `promote latest`",
                  (long long)version);
         return rc;
-    case CONTROL_RELEASE:
+    case CONTROL_RELEASE_RANGE:
         snprintf(detail, size,
                  "range %lld is learned when it is read again: `mneme "
                  "rollback N` to a version before it reads it",
                  (long long)version);
         return store_release(p->options.store, version, reason, err);
+    case CONTROL_RELEASE:
+        return release(p, op, detail, size, err);
     default:
         BUG("operation %d is not the publisher's", (int)op->kind);
     }
@@ -821,6 +871,14 @@ static void *run(void *arg)
             p->rollback->rc = roll_back(p, p->rollback);
             pthread_mutex_lock(&p->mutex);
             p->rollback = NULL;
+            pthread_cond_broadcast(&p->done);
+        } else if (p->errand) {
+            struct errand *e = p->errand;
+
+            pthread_mutex_unlock(&p->mutex);
+            e->rc = e->run(p->options.store, e->arg, e->err);
+            pthread_mutex_lock(&p->mutex);
+            p->errand = NULL;
             pthread_cond_broadcast(&p->done);
         } else if (p->woken) {
             p->woken = false;

@@ -56,6 +56,9 @@ void publisher_free(struct publisher *p);
 
 void publisher_wake(struct publisher *p);
 
+/* Have records been released since this was asked last? Trainer. */
+bool publisher_released(struct publisher *p);
+
 /* Is a publish under way, or its result not yet collected? */
 bool publisher_busy(struct publisher *p);
 
@@ -88,6 +91,12 @@ int64_t publisher_choices(struct publisher *p);
 
 /* Waits until it is not working on a snapshot any more. */
 void publisher_wait(struct publisher *p);
+
+/* Runs a function on the publisher's thread, between two of its tasks, and waits
+ * for it. Trainer. */
+int publisher_run(struct publisher *p,
+                  int (*run)(struct store *s, void *arg, struct err *err),
+                  void *arg, struct err *err);
 
 /* Rolls the store back, on the publisher's thread, and waits for it; unless
  * keep_serving the version serves when it returns.

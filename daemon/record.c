@@ -310,7 +310,7 @@ void record_parse(struct record_maker *m, struct record *r,
         r->reason = check_value(r, max_bytes);
     if (!r->reason)
         r->reason = parse_value(r, format, max_bytes);
-    if (!r->reason && !fall_back(r, domain))
+    if (!fall_back(r, domain) && !r->reason)
         r->reason = "bad_field";
     if (!r->reason && m->hashes)
         find_grams(m, r);

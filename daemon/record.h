@@ -53,9 +53,9 @@ struct record {
     const char *prompt; /* or NULL; like text */
     size_t prompt_bytes;
     const char *label;  /* or NULL */
-    const char *domain; /* never NULL when good: field, header or topic */
+    const char *domain; /* field, header or topic; NULL: none is a name */
     const char *id;     /* or NULL */
-    bool released;      /* from quarantine: it passes every filter */
+    bool released;      /* from quarantine: it passes every filter (release.h) */
     const uint32_t *grams; /* n_grams hashes of text, or NULL */
     size_t n_grams;
 

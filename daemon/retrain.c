@@ -27,6 +27,7 @@
 #include "daemon/learning.h"
 #include "daemon/options.h"
 #include "daemon/queue.h"
+#include "daemon/release.h"
 #include "daemon/source.h"
 #include "learner/model.h"
 #include "store/store.h"
@@ -44,6 +45,7 @@ struct line_of {
 struct retrain {
     const struct conf *conf;
     struct learning learning;
+    struct record_maker maker; /* of released records */
     struct queue *queue;
     struct source *source;
     struct catalog_version from, to;
@@ -195,6 +197,11 @@ static int load_versions(struct retrain *r, int64_t version, struct err *err)
 
     if (rc)
         return rc;
+    if (r->to.forgotten)
+        return err_set(err, ERR_STATE,
+                       "version %lld cannot be learned again: records that it "
+                       "learned from have been forgotten",
+                       (long long)version);
     if (r->to.parent == 0)
         return err_set(err, ERR_STATE,
                        "version %lld is the model at birth: nothing was "
@@ -457,16 +464,37 @@ static int step_up_to(struct retrain *r, int64_t step, struct err *err)
     return rc;
 }
 
+/* Those are in the database, not in the source. */
+static int call_released(struct retrain *r, int64_t offset,
+                         struct record **rec, struct err *err)
+{
+    struct releases_row *rows = NULL;
+    size_t n = 0;
+    int rc = releases_read(r->learning.catalog, offset, 1, &rows, &n, err);
+
+    if (rc == 0 && n && rows->id == offset)
+        *rec = release_record(&r->maker, r->conf, rows);
+    releases_free(rows, n);
+    return rc;
+}
+
+static bool is_released(const struct retrain *r, size_t id)
+{
+    return strcmp(r->learning.progress.partitions[id].topic,
+                  RELEASES_TOPIC) == 0;
+}
+
 static int feed(struct retrain *r, const struct store_ledger_run *run,
                 int64_t offset, struct err *err)
 {
     size_t id = (size_t)run->partition_id;
-    struct record *rec;
+    struct record *rec = NULL;
     int rc;
 
     if (run->kind == 'c' && r->fed[id] >= offset)
         return 0; /* it waits in intake for the rest of its steps */
-    rc = call_record(r, id, offset, &rec, err);
+    rc = is_released(r, id) ? call_released(r, offset, &rec, err)
+                            : call_record(r, id, offset, &rec, err);
     if (rc || !rec)
         return rc;
     r->fed[id] = offset;
@@ -672,6 +700,7 @@ static void release(struct retrain *r)
     }
     if (r->learning.conf)
         learning_close(&r->learning); /* its records name the source's topics */
+    record_maker_release(&r->maker);
     source_free(r->source);
     queue_free(r->queue);
     free(r->lines);
@@ -694,6 +723,7 @@ int retrain_run(const struct conf *conf, int64_t version, json_t **report,
     };
     int rc;
 
+    record_maker_init(&r.maker, conf->model.preset == CONF_PRESET_LINEAR);
     if (conf->source.type == CONF_SOURCE_STDIN)
         rc = err_set(err, ERR_STATE, "standard input cannot be read again");
     else

@@ -41,8 +41,9 @@ int retrain_settings(const struct conf *conf, int64_t *version,
  * Learns it again. conf: with the overrides of retrain_settings.
  *   *report  {"version", "parent", "records", "steps", "same",
  *             "weights_sha256", "differences": [{"what", ...}], "notes": [s]}
- * ERR_STATE: it has no parent that is kept, or its records cannot be read
- * again (a file that was rotated, offsets that expired, stdin).
+ * ERR_STATE: it has no parent that is kept, records that it learned from have
+ * been forgotten, or they cannot be read again (a file that was rotated,
+ * offsets that expired, stdin).
  */
 int retrain_run(const struct conf *conf, int64_t version, json_t **report,
                 struct err *err);

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/xalloc.h"
 #include "daemon/source_impl.h"
+#include "store/releases.h"
 
 int source_create(const struct source_options *options,
                   struct source **source, struct err *err)
@@ -26,22 +27,47 @@ void source_free(struct source *s)
         s->ops->free(s);
 }
 
+/* Without those of released records; to be freed. */
+static struct source_position *
+external(const struct source_position *positions, size_t *n)
+{
+    struct source_position *out = xcalloc(*n + 1, sizeof *out);
+    size_t kept = 0;
+
+    for (size_t i = 0; i < *n; i++)
+        if (strcmp(positions[i].topic, RELEASES_TOPIC) != 0)
+            out[kept++] = positions[i];
+    *n = kept;
+    return out;
+}
+
 int source_begin(struct source *s, const struct source_position *positions,
                  size_t n, int64_t epoch, struct err *err)
 {
-    return s->ops->begin(s, positions, n, epoch, err);
+    struct source_position *its = external(positions, &n);
+    int rc = s->ops->begin(s, its, n, epoch, err);
+
+    free(its);
+    return rc;
 }
 
 int source_seek(struct source *s, const struct source_position *positions,
                 size_t n, int64_t epoch, struct err *err)
 {
-    return s->ops->seek(s, positions, n, epoch, err);
+    struct source_position *its = external(positions, &n);
+    int rc = s->ops->seek(s, its, n, epoch, err);
+
+    free(its);
+    return rc;
 }
 
 void source_published(struct source *s,
                       const struct source_position *positions, size_t n)
 {
-    s->ops->published(s, positions, n);
+    struct source_position *its = external(positions, &n);
+
+    s->ops->published(s, its, n);
+    free(its);
 }
 
 size_t source_get_partitions(struct source *s, struct source_partition **rows)

@@ -27,7 +27,9 @@
 #include "conf/conf.h"
 #include "daemon/queue.h"
 
-/* Where a partition goes on, and how to tell that it is still the same one. */
+/* Where a partition goes on, and how to tell that it is still the same one.
+ * Positions of released records (store/releases.h) are the store's own: the
+ * functions below leave them out. */
 struct source_position {
     const char *topic; /* a Kafka topic, or a file's path */
     int32_t partition; /* file: 0; one more after each rotation; stdin: one

@@ -17,8 +17,10 @@
 #include "base/log.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
+#include "daemon/forget.h"
 #include "daemon/guard.h"
 #include "daemon/options.h"
+#include "daemon/release.h"
 #include "daemon/rewind.h"
 #include "daemon/vocabulary.h"
 
@@ -56,6 +58,9 @@ struct trainer {
     size_t n_taken, next_taken;
     int64_t last_publish_ms, published_tokens, published_step;
     int64_t show_ms, rate_ms, rate_tokens, rate_records;
+    struct record_maker maker; /* of released records */
+    int64_t next_release;      /* -1: where the position of releases is */
+    bool look_for_releases;
 };
 
 struct trainer *trainer_create(const struct trainer_options *options)
@@ -64,6 +69,10 @@ struct trainer *trainer_create(const struct trainer_options *options)
 
     t->options = *options;
     t->l = options->learning;
+    record_maker_init(&t->maker,
+                      options->conf->model.preset == CONF_PRESET_LINEAR);
+    t->next_release = -1;
+    t->look_for_releases = true; /* some may not be in a version yet */
     pthread_mutex_init(&t->mutex, NULL);
     pthread_cond_init(&t->reloaded, NULL);
     return t;
@@ -75,6 +84,7 @@ void trainer_free(struct trainer *t)
         return;
     while (t->next_taken < t->n_taken)
         record_free(t->taken[t->next_taken++]);
+    record_maker_release(&t->maker);
     pthread_cond_destroy(&t->reloaded);
     pthread_mutex_destroy(&t->mutex);
     free(t);
@@ -322,6 +332,8 @@ static int roll_back(struct trainer *t, struct rewind_request *request,
             say_for_good(request);
         t->ended = t->ended && request->skip;
         t->held = false; /* what could not be written is undone */
+        t->next_release = request->skip ? t->next_release : -1;
+        t->look_for_releases = true;
         t->published_step = learner_steps(t->l->learner);
         t->published_tokens = t->l->progress.tokens_seen;
         t->rate_tokens = t->published_tokens;
@@ -364,24 +376,89 @@ static void look_for_choice(struct trainer *t)
         unpark(t, "what serves was chosen");
 }
 
+/* Where the stream of releases goes on. */
+static int64_t next_release(struct trainer *t)
+{
+    if (t->next_release < 0)
+        t->next_release =
+            progress_next_offset(&t->l->progress, RELEASES_TOPIC, 0);
+    return t->next_release;
+}
+
+/* A version with everything that has been decided, also without a step. */
+static int publish_all(struct trainer *t, struct err *err)
+{
+    drain_publisher(t);
+    if (learner_steps(t->l->learner) != t->published_step ||
+        t->l->progress.n_ledger) {
+        submit(t);
+        drain_publisher(t);
+    }
+    if (learner_steps(t->l->learner) == t->published_step)
+        return 0;
+    return err_set(err, t->held ? ERR_FULL : ERR_IO,
+                   "no version can be written%s, so that nothing can be "
+                   "forgotten; nothing has changed",
+                   t->held ? ": the disk is full" : "");
+}
+
+static int forget(struct trainer *t, const struct control_operation *op,
+                  char *detail, size_t size, struct err *err)
+{
+    const struct forget_request request = {
+        .learning = t->l,
+        .source = t->options.source,
+        .publisher = t->options.publisher,
+        .kind = op->kind == CONTROL_FORGET_ID ? TOMBSTONES_ID
+                                              : TOMBSTONES_DOMAIN,
+        .name = op->reason,
+        .next_release = next_release(t),
+    };
+    json_t *result = NULL;
+    char *text;
+    int rc = publish_all(t, err);
+
+    if (rc == 0)
+        rc = forget_run(&request, detail, size, &result, err);
+    if (rc)
+        return rc;
+    text = json_dumps(result, JSON_COMPACT);
+    control_set_result(t->options.control, op->id, text);
+    free(text);
+    json_decref(result);
+    show(t, true);
+    return 0;
+}
+
+static int roll_back_to(struct trainer *t, const struct control_operation *op,
+                        char *detail, size_t size, struct err *err)
+{
+    struct rewind_request request = {
+        .version = op->version,
+        .skip = op->kind == CONTROL_ROLLBACK_SKIP,
+        .reason = op->reason[0] ? op->reason : "asked for",
+    };
+
+    return roll_back(t, &request, detail, size, err);
+}
+
 static void run_operations(struct trainer *t)
 {
     struct control_operation op;
 
     while (control_take(t->options.control, true, &op)) {
-        struct rewind_request request = {
-            .version = op.version,
-            .skip = op.kind == CONTROL_ROLLBACK_SKIP,
-            .reason = op.reason[0] ? op.reason : "asked for",
-        };
+        bool forgets = op.kind == CONTROL_FORGET_ID ||
+                       op.kind == CONTROL_FORGET_DOMAIN;
         struct err err = ERR_INIT;
         char detail[sizeof op.detail] = "";
-        int rc = roll_back(t, &request, detail, sizeof detail, &err);
+        int rc = forgets ? forget(t, &op, detail, sizeof detail, &err)
+                         : roll_back_to(t, &op, detail, sizeof detail, &err);
 
         if (rc)
-            log_warn("rollback", "version=%lld error=\"%s\"",
-                     (long long)op.version, err.msg);
-        else
+            log_warn(forgets ? "forget" : "rollback",
+                     "version=%lld error=\"%s\"", (long long)op.version,
+                     err.msg);
+        else if (!forgets)
             unpark(t, "rolled back");
         control_finish(t->options.control, op.id, rc ? &err : NULL, detail);
         if (rc == ERR_DIVERGED)
@@ -569,6 +646,34 @@ static void take(struct trainer *t, struct record *rec)
         fatal(t, &err);
 }
 
+/* Released records come before what the queue holds. False: there is none. */
+static bool take_released(struct trainer *t)
+{
+    struct releases_row *rows = NULL;
+    struct err err = ERR_INIT;
+    size_t n = 0;
+
+    t->look_for_releases |= publisher_released(t->options.publisher);
+    if (!t->look_for_releases)
+        return false;
+    if (releases_read(t->l->catalog, next_release(t), TAKEN_MAX, &rows, &n,
+                      &err) != 0)
+        fatal(t, &err);
+    t->look_for_releases = n == TAKEN_MAX;
+    for (size_t i = 0; i < n && !t->failed; i++) {
+        struct record *rec = release_record(&t->maker, t->options.conf,
+                                            &rows[i]);
+
+        t->next_release = rows[i].id + 1;
+        t->last_record_ms = timing_mono_ms();
+        if (intake_add(t->l->intake, rec, learner_steps(t->l->learner),
+                       &err) != 0)
+            fatal(t, &err);
+    }
+    releases_free(rows, n);
+    return n > 0;
+}
+
 /* Is it time to learn from a part-filled batch? */
 static bool flush_due(struct trainer *t)
 {
@@ -629,7 +734,7 @@ static void learn(struct trainer *t)
         show_state(t, true);
         return;
     }
-    if (take_batch(t))
+    if (take_released(t) || take_batch(t))
         return;
     if (flush_due(t)) {
         t->l->progress.flushes += !t->ended;

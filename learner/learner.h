@@ -79,6 +79,8 @@ struct learner_step_input {
     size_t n_replayed;
     const struct segment *fisher; /* from replay, as learner_fisher_wants */
     size_t n_fisher;
+    bool trusted; /* somebody wants this learned: only a gradient that is not
+                     finite skips the step, however large it is */
     learner_judge *judge; /* NULL: all are learned. Not for preset linear */
     void *judge_arg;
 };

@@ -564,7 +564,8 @@ static bool learn(struct learner *l, const struct learner_step_input *in,
     workers_run(l->workers, backward, l, n_shards);
     out->grad_norm = grad_norm(l);
     out->rate = optim_rate(&l->optim);
-    l->factor = optim_admit(&l->optim, out->grad_norm);
+    l->factor = in->trusted ? optim_admit_any(&l->optim, out->grad_norm)
+                            : optim_admit(&l->optim, out->grad_norm);
     out->skipped = l->factor == 0.0f;
     if (!out->skipped) {
         step_head(l, in->n_fresh, out);

@@ -81,7 +81,7 @@ static double median_norm(const struct optim *o)
     return 0.5 * (sorted[(n - 1) / 2] + sorted[n / 2]);
 }
 
-float optim_admit(struct optim *o, double grad_norm)
+static float admit(struct optim *o, double grad_norm, double most_medians)
 {
     double median = median_norm(o), limit = o->options.clip_norm;
 
@@ -90,8 +90,8 @@ float optim_admit(struct optim *o, double grad_norm)
         return 0.0f;
     }
     o->norms[o->n_norms++ % OPTIM_NORMS] = grad_norm;
-    if (median > 0.0 && o->options.skip_medians > 0.0f &&
-        grad_norm > (double)o->options.skip_medians * median) {
+    if (median > 0.0 && most_medians > 0.0 &&
+        grad_norm > most_medians * median) {
         o->skipped++;
         return 0.0f;
     }
@@ -100,6 +100,16 @@ float optim_admit(struct optim *o, double grad_norm)
     if (limit > 0.0 && grad_norm > limit)
         return (float)(limit / grad_norm);
     return 1.0f;
+}
+
+float optim_admit(struct optim *o, double grad_norm)
+{
+    return admit(o, grad_norm, (double)o->options.skip_medians);
+}
+
+float optim_admit_any(struct optim *o, double grad_norm)
+{
+    return admit(o, grad_norm, INFINITY);
 }
 
 /* The numbers that are the same for every element of an update. */

@@ -63,6 +63,9 @@ float optim_v_hat_scale(const struct optim *o);
  */
 float optim_admit(struct optim *o, double grad_norm);
 
+/* The same, but one that is finite is never skipped, only clipped. */
+float optim_admit_any(struct optim *o, double grad_norm);
+
 /*
  * One update of params[from, to).
  *   grads    float[n_params], multiplied by factor on the way

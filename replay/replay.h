@@ -185,6 +185,25 @@ int replay_db_sweep(struct sqlite3 *db, const int64_t *kept, size_t n,
                     int64_t max_rows, int64_t *deleted, struct err *err);
 
 /*
+ * Inside a transaction: deletes the rows, live and dead, of records with an id;
+ * or with a domain's number that were born in versions first to last, for the
+ * number is the branch's own. By an index in both cases.
+ *   found  is told the record of each, once in a row
+ *   *n     is raised by how many there were
+ * The index in memory is told by replay_drop_missing.
+ */
+struct replay_forget {
+    const char *id; /* or NULL: */
+    int32_t domain;
+    int64_t first_born, last_born;
+};
+int replay_db_forget(struct sqlite3 *db, enum replay_kind kind,
+                     const struct replay_forget *f,
+                     void (*found)(void *arg, int32_t partition_id,
+                                   int64_t offset),
+                     void *arg, int64_t *n, struct err *err);
+
+/*
  * Reads the segments of keys (for the gate), in their order. A row that is
  * missing or damaged is left out: keys becomes those of out->items, and
  * out->n_damaged says how many are gone. Domains and labels are as stored.

@@ -3,8 +3,8 @@
  * How it works: statements are prepared for the kind's table, used in the
  * order of keys, and finalised. Nothing here begins or ends a transaction.
  *
- * One index serves all that is not by key: (died, born) lists the rows that
- * are live or dead without touching their content.
+ * (died, born) lists the rows that are live or dead without touching their
+ * content; the other indices are for what is forgotten.
  */
 #include "config.h"
 
@@ -40,6 +40,9 @@ const char *const replay_schema[] = {
     "CREATE TABLE holdout_rows (" COLUMNS ")",
     "CREATE INDEX holdout_rows_life ON holdout_rows (died, born)",
     "CREATE INDEX holdout_rows_id ON holdout_rows (id) WHERE id IS NOT NULL",
+    /* for replay_db_forget, like those of ids */
+    "CREATE INDEX replay_rows_domain ON replay_rows (domain, born)",
+    "CREATE INDEX holdout_rows_domain ON holdout_rows (domain, born)",
 };
 const size_t replay_schema_n = sizeof replay_schema / sizeof *replay_schema;
 
@@ -343,6 +346,57 @@ int replay_db_sweep(struct sqlite3 *db, const int64_t *kept, size_t n,
     }
     *deleted = total;
     return 0;
+}
+
+/* --- forgetting --------------------------------------------------------- */
+
+static void bind_forget(struct sqlite3_stmt *stmt,
+                        const struct replay_forget *f)
+{
+    if (f->id) {
+        sqlite3_bind_text(stmt, 1, f->id, -1, SQLITE_STATIC);
+        return;
+    }
+    sqlite3_bind_int64(stmt, 1, f->domain);
+    sqlite3_bind_int64(stmt, 2, f->first_born);
+    sqlite3_bind_int64(stmt, 3, f->last_born);
+}
+
+int replay_db_forget(struct sqlite3 *db, enum replay_kind kind,
+                     const struct replay_forget *f,
+                     void (*found)(void *arg, int32_t partition_id,
+                                   int64_t offset),
+                     void *arg, int64_t *n, struct err *err)
+{
+    static const char *const find[] = {
+        "SELECT partition_id, record_offset FROM %s_rows WHERE id = ?1"
+        " ORDER BY 1, 2",
+        "SELECT partition_id, record_offset FROM %s_rows"
+        " WHERE domain = ?1 AND born BETWEEN ?2 AND ?3 ORDER BY 1, 2"};
+    static const char *const erase[] = {
+        "DELETE FROM %s_rows WHERE id = ?1",
+        "DELETE FROM %s_rows WHERE domain = ?1 AND born BETWEEN ?2 AND ?3"};
+    struct sqlite3_stmt *stmt = NULL;
+    int rc = prepare(db, kind, find[!f->id], &stmt, err);
+
+    if (rc)
+        return rc;
+    bind_forget(stmt, f);
+    while ((rc = sqlite3_step(stmt)) == SQLITE_ROW)
+        found(arg, sqlite3_column_int(stmt, 0), sqlite3_column_int64(stmt, 1));
+    rc = rc == SQLITE_DONE ? 0 : fail(db, "finding rows", err);
+    sqlite3_finalize(stmt);
+    stmt = NULL;
+    if (rc == 0)
+        rc = prepare(db, kind, erase[!f->id], &stmt, err);
+    if (rc)
+        return rc;
+    bind_forget(stmt, f);
+    rc = run(stmt, "erasing rows", err);
+    if (rc == 0)
+        *n += sqlite3_changes64(db);
+    sqlite3_finalize(stmt);
+    return rc;
 }
 
 /* --- reading ------------------------------------------------------------ */

@@ -220,10 +220,12 @@ static void list_add(struct tiers *t, int32_t domain, uint32_t slot)
     t->n_held++;
 }
 
-/* The row at a place leaves; the last of the list takes its place. */
-static uint32_t list_take(struct tiers *t, size_t domain, size_t place)
+/* A random row of the domain leaves; the last of the list takes its place. */
+static void list_evict(struct tiers *t, size_t domain,
+                       struct sampler_stream *stream)
 {
     uint32_t *list = t->lists[domain];
+    size_t place = sampler_below(stream, (uint64_t)t->held[domain]);
     uint32_t gone = list[place];
     uint32_t last = list[--t->held[domain]];
 
@@ -231,16 +233,7 @@ static uint32_t list_take(struct tiers *t, size_t domain, size_t place)
     t->entries[last].place = (uint32_t)place;
     t->entries[gone].place = TIERS_NONE;
     t->n_held--;
-    return gone;
-}
-
-/* A random row of the domain leaves. */
-static void list_evict(struct tiers *t, size_t domain,
-                       struct sampler_stream *stream)
-{
-    size_t place = sampler_below(stream, (uint64_t)t->held[domain]);
-
-    bury_if_dead(t, list_take(t, domain, place));
+    bury_if_dead(t, gone);
 }
 
 static void count_seen(struct tiers *t, int32_t domain)
@@ -329,8 +322,27 @@ static void ring_close_up(struct tiers *t)
     t->ring_first = 0;
 }
 
+/* Leaves in a domain's list what still has a place, in its order. */
+static void list_close_up(struct tiers *t, size_t domain)
+{
+    uint32_t *list = t->lists[domain];
+    int64_t n = 0;
+
+    for (int64_t i = 0; i < t->held[domain]; i++) {
+        struct tiers_entry *e = &t->entries[list[i]];
+
+        if (e->place == TIERS_NONE)
+            continue;
+        e->place = (uint32_t)n;
+        list[n++] = list[i];
+    }
+    t->n_held -= t->held[domain] - n;
+    t->held[domain] = n;
+}
+
 void tiers_remove(struct tiers *t, const uint32_t *slots, size_t n)
 {
+    bool *touched = xcalloc(t->n_domains + 1, sizeof *touched);
     bool from_ring = false;
 
     for (size_t i = 0; i < n; i++) {
@@ -338,13 +350,18 @@ void tiers_remove(struct tiers *t, const uint32_t *slots, size_t n)
 
         BUG_ON(!e->recent && e->place == TIERS_NONE);
         from_ring |= e->recent;
+        touched[e->domain] |= e->place != TIERS_NONE;
         e->recent = false;
-        if (e->place != TIERS_NONE)
-            list_take(t, (size_t)e->domain, e->place);
-        bury_if_dead(t, slots[i]);
+        e->place = TIERS_NONE;
     }
+    for (size_t d = 0; d < t->n_domains; d++)
+        if (touched[d])
+            list_close_up(t, d);
     if (from_ring)
         ring_close_up(t);
+    for (size_t i = 0; i < n; i++)
+        bury_if_dead(t, slots[i]);
+    free(touched);
 }
 
 /* --- loading ------------------------------------------------------------ */

@@ -68,9 +68,9 @@ uint32_t tiers_offer(struct tiers *t, int32_t domain, uint16_t n_tokens,
 bool tiers_next_dead(struct tiers *t, uint32_t *slot);
 
 /*
- * Takes live rows, each named once, out of both tiers: the last of a domain's
- * list takes a place that becomes free, the ring closes up. They wait in
- * tiers_next_dead. O(n + ring).
+ * Takes live rows, each named once, out of both tiers, which close up: so it is
+ * all the same in which order, and by how many calls, rows are taken out. They
+ * wait in tiers_next_dead. O(n + rows of the tiers).
  */
 void tiers_remove(struct tiers *t, const uint32_t *slots, size_t n);
 

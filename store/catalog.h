@@ -63,6 +63,8 @@ struct catalog_version {
     char weights_sha256[65];
     enum store_state state;
     bool pinned, serving, head;
+    bool forgotten; /* records that it learned or held out have been forgotten
+                       (tombstones.h): it cannot be learned again */
     char *gate_json;     /* NULL while pending */
     char *metadata_json;
     int64_t bytes;       /* of its files */
@@ -109,8 +111,8 @@ int catalog_partitions(struct catalog *c, struct catalog_offset **rows,
                        size_t *n, struct err *err);
 void catalog_offsets_free(struct catalog_offset *rows, size_t n);
 
-/* Is this offset skipped for good by the control log? The ranges, all of
- * them, for intake: partition_id, first and last offset. */
+/* What is never learned from the source, by the control log (releases.h says
+ * how it adds up), for intake: settled (ranges.h). */
 struct catalog_range {
     int32_t partition_id;
     int64_t first_offset, last_offset;
@@ -158,7 +160,26 @@ struct catalog_quarantine {
     char *reason;
     char *bytes;
     size_t n_bytes;
+    int64_t size;     /* of what is kept; n_bytes may be fewer (most_bytes) */
+    bool whole;       /* all that there was: it was not cut */
+    int64_t released; /* its offset in RELEASES_TOPIC (releases.h); 0: is not */
+    char *id;         /* the record's own, or NULL */
+    char *domain;     /* or NULL: not known */
 };
+
+struct catalog_quarantine_filter { /* all zero: everything */
+    int64_t row;
+    const char *reason, *topic, *domain;
+    int64_t before; /* rows with a smaller number */
+    bool releasable; /* whole, and not released yet */
+    size_t limit, most_bytes; /* 0: all */
+};
+
+/* Newest first. */
+int catalog_quarantine_find(struct catalog *c,
+                            const struct catalog_quarantine_filter *f,
+                            struct catalog_quarantine **rows, size_t *n,
+                            struct err *err);
 int catalog_quarantine(struct catalog *c, size_t limit,
                        struct catalog_quarantine **rows, size_t *n,
                        struct err *err);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The lists of one statement each: what was served when, partitions, the
- * ranges that are skipped, a version's ledger, quarantine.
+ * ranges that are skipped, a version's ledger. The quarantine is in
+ * catalog_quarantine.c.
  */
 #include "config.h"
 
@@ -12,6 +13,7 @@
 
 #include "base/xalloc.h"
 #include "store/catalog_private.h"
+#include "store/ranges.h"
 
 /* --- history ------------------------------------------------------------ */
 
@@ -104,7 +106,7 @@ static const struct catalog_row_type range_rows = {sizeof(struct catalog_range),
 int catalog_skipped(struct catalog *c, struct catalog_range **ranges, size_t *n,
                     struct err *err)
 {
-    struct catalog_rows list;
+    struct catalog_rows list = {NULL, 0};
     int rc;
 
     catalog_lock(c);
@@ -113,11 +115,13 @@ int catalog_skipped(struct catalog *c, struct catalog_range **ranges, size_t *n,
                            " FROM control_log AS c" IS_RANGE
                            " AND NOT EXISTS (SELECT 1 FROM control_log"
                            " WHERE kind = 'release' AND version = c.id)"
-                           " ORDER BY partition_id, first_offset",
+                           " UNION ALL SELECT partition_id, first_offset, last_offset"
+                           " FROM control_log"
+                           " WHERE kind IN ('release_record', 'forget')",
                            "");
     catalog_unlock(c);
     *ranges = list.items;
-    *n = list.n;
+    *n = rc ? 0 : ranges_settle(list.items, list.n);
     return rc;
 }
 
@@ -220,64 +224,4 @@ int catalog_ledger(struct catalog *c, int64_t version,
     *runs = list.items;
     *n = list.n;
     return rc;
-}
-
-/* --- quarantine --------------------------------------------------------- */
-
-static int read_quarantine(sqlite3_stmt *q, void *row, struct err *err)
-{
-    struct catalog_quarantine *x = row;
-    const void *bytes = sqlite3_column_blob(q, 6);
-    size_t n = (size_t)sqlite3_column_bytes(q, 6);
-
-    (void)err;
-    x->row = sqlite3_column_int64(q, 0);
-    x->time_ms = sqlite3_column_int64(q, 1);
-    x->offset = sqlite3_column_int64(q, 2);
-    x->topic = db_text(q, 3);
-    x->partition = sqlite3_column_int(q, 4);
-    x->reason = db_text(q, 5);
-    x->bytes = xmalloc(n + 1);
-    x->n_bytes = n;
-    if (n)
-        memcpy(x->bytes, bytes, n);
-    x->bytes[n] = '\0';
-    return 0;
-}
-
-static void release_quarantine(void *row)
-{
-    struct catalog_quarantine *x = row;
-
-    free(x->topic);
-    free(x->reason);
-    free(x->bytes);
-}
-
-static const struct catalog_row_type quarantine_rows = {
-    sizeof(struct catalog_quarantine), read_quarantine, release_quarantine};
-
-int catalog_quarantine(struct catalog *c, size_t limit,
-                       struct catalog_quarantine **rows, size_t *n,
-                       struct err *err)
-{
-    struct catalog_rows list;
-    int rc;
-
-    catalog_lock(c);
-    rc = catalog_rows_read(c, &quarantine_rows, &list, err,
-                           "SELECT quarantine.id, time_ms, record_offset,"
-                           " topic, partition, reason, bytes FROM quarantine"
-                           " JOIN partitions ON partitions.id = partition_id"
-                           " ORDER BY quarantine.id DESC LIMIT ?1",
-                           "i", catalog_limit(limit));
-    catalog_unlock(c);
-    *rows = list.items;
-    *n = list.n;
-    return rc;
-}
-
-void catalog_quarantine_free(struct catalog_quarantine *rows, size_t n)
-{
-    catalog_rows_free(&quarantine_rows, rows, n);
 }

@@ -154,6 +154,7 @@ static int read_version(sqlite3_stmt *q, void *row, struct err *err)
     v->gate_json = db_text(q, 8);
     v->metadata_json = db_text(q, 9);
     v->bytes = sqlite3_column_int64(q, 10);
+    v->forgotten = sqlite3_column_int(q, 11) != 0;
     return parse_state((const char *)sqlite3_column_text(q, 6), &v->state, err);
 }
 
@@ -208,7 +209,8 @@ static int read_versions(struct catalog *c, int64_t first, int64_t last,
         rc = catalog_rows_read(
             c, &version_rows, &rows, err,
             "SELECT version, parent, created_ms, step, tokens_seen,"
-            " weights_sha256, state, pinned, gate, metadata, bytes"
+            " weights_sha256, state, pinned, gate, metadata, bytes,"
+            " version IN (SELECT version FROM version_forgets)"
             " FROM versions WHERE version BETWEEN ?1 AND ?2"
             " ORDER BY version DESC LIMIT ?3",
             "iii", first, last, catalog_limit(limit));

@@ -6,16 +6,20 @@ store_libstore_a_SOURCES = \
 	store/catalog.c store/catalog.h store/catalog_private.h \
 	store/catalog_files.c store/catalog_files.h \
 	store/catalog_lists.c \
+	store/catalog_quarantine.c \
 	store/catalog_version.c \
 	store/current.c store/current.h \
 	store/db.c store/db.h \
 	store/hf.c store/hf.h \
 	store/pages.c store/pages.h \
+	store/ranges.c store/ranges.h \
+	store/releases.c store/releases.h \
 	store/retention.c store/retention.h \
 	store/safetensors.c store/safetensors.h \
 	store/safetensors_header.c store/safetensors_header.h \
 	store/schema.c store/schema.h \
 	store/store.c store/store.h store/store_change.c store/store_private.h \
+	store/tombstones.c store/tombstones.h \
 	store/version_files.c store/version_files.h \
 	store/version_read.c \
 	store/wal.c store/wal.h
@@ -64,6 +68,18 @@ tests_test_catalog_SOURCES = tests/test_catalog.c \
 	tests/store_util.c tests/store_util.h
 tests_test_catalog_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_catalog_LDADD = $(STORE_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_releases
+tests_test_releases_SOURCES = tests/test_releases.c \
+	tests/store_util.c tests/store_util.h
+tests_test_releases_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_releases_LDADD = $(STORE_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_tombstones
+tests_test_tombstones_SOURCES = tests/test_tombstones.c \
+	tests/store_util.c tests/store_util.h
+tests_test_tombstones_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_tombstones_LDADD = $(STORE_LIBS) $(CMOCKA_LIBS)
 endif
 
 # Loads what it wrote with transformers, where there is one: by hand, with

@@ -10,7 +10,9 @@
  *
  * pointers has one row. newest is the largest version number ever used.
  *
- * history and control_log only grow: triggers see to it.
+ * history and control_log only grow: triggers see to it. releases.h and
+ * tombstones.h say what the kinds of the control log mean; its hash is of an id
+ * or a domain that is forgotten.
  */
 #include "config.h"
 
@@ -120,4 +122,29 @@ const char *const schema_migrations[DB_SCHEMA] = {
     " SELECT RAISE(ABORT, 'the control log only grows'); END;"
     "CREATE TRIGGER control_log_update BEFORE UPDATE ON control_log BEGIN"
     " SELECT RAISE(ABORT, 'the control log only grows'); END;",
+
+    /* 2: what is in quarantine comes back, or is forgotten. Rows that were
+     * kept before may have been cut at 4096 bytes. */
+    "ALTER TABLE quarantine ADD COLUMN whole INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE quarantine ADD COLUMN domain TEXT;"
+    "ALTER TABLE quarantine ADD COLUMN release_id INTEGER;"
+    "UPDATE quarantine SET whole = length(bytes) < 4096 AND"
+    " reason <> 'too_long';"
+    "ALTER TABLE control_log ADD COLUMN hash INTEGER;"
+
+    "CREATE TABLE releases ("
+    " id INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " control_id INTEGER NOT NULL REFERENCES control_log,"
+    " partition_id INTEGER NOT NULL REFERENCES partitions,"
+    " record_offset INTEGER NOT NULL, time_ms INTEGER NOT NULL,"
+    " reason TEXT NOT NULL, bytes BLOB NOT NULL, record_id TEXT,"
+    " domain TEXT);"
+    "CREATE INDEX releases_record ON releases (record_id)"
+    " WHERE record_id IS NOT NULL;"
+
+    /* Versions that records have been forgotten of: learned 0 when they were
+     * held out. */
+    "CREATE TABLE version_forgets ("
+    " version INTEGER PRIMARY KEY REFERENCES versions ON DELETE CASCADE,"
+    " learned INTEGER NOT NULL);",
 };

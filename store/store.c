@@ -33,6 +33,7 @@
 #include "base/xalloc.h"
 #include "store/backup.h"
 #include "store/store_private.h"
+#include "store/tombstones.h"
 #include "store/version_files.h"
 #include "store/wal.h"
 
@@ -231,6 +232,8 @@ int store_open(const char *dir, const struct store_schema *schemas,
         rc = make_id(s, err);
     for (size_t i = 0; i < n_schemas && rc == 0; i++)
         rc = add_part(s, &schemas[i], err);
+    if (rc == 0) /* one that was interrupted */
+        rc = tombstones_scrub(s, err);
     if (rc == 0)
         rc = sweep(s, err);
     if (rc) {
@@ -420,15 +423,16 @@ static int insert_quarantine(struct store *s, const struct store_publication *p,
 
         rc = db_run(s->db, err,
                     "INSERT INTO quarantine (version, partition_id,"
-                    " record_offset, time_ms, reason, bytes, record_id)"
-                    " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
+                    " record_offset, time_ms, reason, bytes, record_id, whole,"
+                    " domain) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"
                     " ON CONFLICT (partition_id, record_offset) DO UPDATE SET"
                     " version = excluded.version, time_ms = excluded.time_ms,"
                     " reason = excluded.reason, bytes = excluded.bytes,"
-                    " record_id = excluded.record_id",
-                    "iiiitbt", version, (int64_t)q->partition_id, q->offset,
+                    " record_id = excluded.record_id, whole = excluded.whole,"
+                    " domain = excluded.domain",
+                    "iiiitbtit", version, (int64_t)q->partition_id, q->offset,
                     q->time_ms, q->reason, q->n_bytes ? q->bytes : "",
-                    q->n_bytes, q->id);
+                    q->n_bytes, q->id, (int64_t)!q->cut, q->domain);
     }
     return rc || !p->n_quarantine ? rc : trim_quarantine(s, err);
 }

@@ -91,7 +91,9 @@ struct store_quarantine_row {
     const char *reason; /* not_utf8, too_long, empty, ... */
     const void *bytes;  /* as they came, up to a cap */
     size_t n_bytes;
+    bool cut;           /* there were more: it cannot be released */
     const char *id;     /* or NULL */
+    const char *domain; /* that its text would be of; or NULL: not known */
 };
 
 struct store_publication {

@@ -18,6 +18,7 @@
 #include <cmocka.h>
 
 #include "base/xalloc.h"
+#include "daemon/release.h"
 
 #define CONTEXT 16
 
@@ -484,8 +485,79 @@ static void test_near_duplicates(void **state)
     check_records(w, 3, 0, 8, 1);
 }
 
+static void set_forgotten(struct world *w, enum tombstones_kind kind,
+                          const char *name, int64_t last)
+{
+    struct tombstone *t = xcalloc(1, sizeof *t);
+
+    *t = (struct tombstone){tombstones_hash(kind, name), 0, last};
+    intake_set_forgotten(w->in, t, 1);
+}
+
+/* By id up to an offset, by domain; bad ones are not kept either. */
+static void test_forgotten(void **state)
+{
+    struct world *w = *state;
+
+    add(w, 0, "{\"text\": \"abc\", \"id\": \"x\"}");
+    learn(w, 100, NULL);
+    set_forgotten(w, TOMBSTONES_ID, "x", 2);
+    add(w, 1, "{\"text\": \"abc\", \"id\": \"x\"}");
+    add(w, 2, "{\"text\": \"\", \"id\": \"x\"}");
+    add(w, 3, "{\"text\": \"abc\", \"id\": \"x\"}");
+    add(w, 4, "{\"text\": \"abc\", \"id\": \"y\"}");
+    check_records(w, 1, 2, 0, 0);
+    assert_int_equal(learn(w, 100, NULL), 2);
+    set_forgotten(w, TOMBSTONES_DOMAIN, "x", 100);
+    add(w, 5, "{\"text\": \"abc\", \"domain\": \"x\"}");
+    add(w, 6, "{\"text\": \"abc\", \"id\": \"x\"}");
+    assert_int_equal(learn(w, 100, NULL), 1);
+    check_records(w, 4, 3, 0, 0);
+    check_position(w, 7, 0);
+}
+
+/* Waiting ones too, and the rest of one that was learned in part. */
+static void test_forgotten_while_waiting(void **state)
+{
+    struct world *w = *state;
+
+    add(w, 0, "{\"text\": \"0123456789012345678901234567890123456789\","
+              " \"id\": \"x\"}");
+    add(w, 1, "{\"text\": \"abc\"}");
+    add(w, 2, "{\"text\": \"abcdef\", \"id\": \"x\"}");
+    add(w, 3, "{\"text\": \"abc\"}");
+    assert_int_equal(learn(w, CONTEXT, NULL), 1);
+    check_records(w, 1, 0, 0, 0);
+    set_forgotten(w, TOMBSTONES_ID, "x", 100);
+    intake_decide_again(w->in, w->step);
+    check_records(w, 1, 0, 0, 0);
+    check_position(w, 1, 0);
+    assert_int_equal(intake_tokens(w->in), 8);
+    assert_int_equal(learn(w, 100, NULL), 2);
+    check_records(w, 3, 1, 0, 0);
+    check_position(w, 4, 0);
+    assert_int_equal(intake_tokens(w->in), 0);
+    assert_int_equal(intake_memory(w->in), 0);
+}
+
+/* As the trainer makes them of rows of `releases`. */
+static void add_released(struct world *w, int64_t id, const char *value)
+{
+    struct releases_row row = {.id = id,
+                               .topic = (char *)"text",
+                               .bytes = (char *)value,
+                               .n_bytes = strlen(value)};
+    struct record_maker m;
+
+    record_maker_init(&m, false);
+    assert_int_equal(
+        intake_add(w->in, release_record(&m, w->conf, &row), w->step, NULL),
+        0);
+    record_maker_release(&m);
+}
+
 /* What a person has looked at passes, and is no one's duplicate. */
-static void test_released(void **state)
+static void test_released_pass(void **state)
 {
     struct world *w = *state;
     struct intake_batch b;
@@ -581,6 +653,32 @@ static void test_long(void **state)
     check_records(w, 1, 0, 4095, 0);
 }
 
+/* A stream of its own, that no filter and no sampling touches. */
+static void test_released(void **state)
+{
+    struct world *w = *state;
+    struct intake_batch b;
+
+    w->conf->source.bad_record = CONF_BAD_RECORD_STOP;
+    intake_set_share(w->in, 0);
+    add(w, 7, "abc");
+    add_released(w, 1, "abcdefg");
+    add_released(w, 2, " "); /* good when it was released */
+    add_released(w, 3, "abcdefg");
+    intake_next_batch(w->in, 100, &b);
+    assert_int_equal(b.n, 2);
+    assert_true(b.released);
+    intake_apply(w->in, &b, NULL, ++w->step);
+    check_records(w, 2, 2, 0, 0);
+    assert_int_equal(
+        progress_next_offset(&w->progress, RELEASES_TOPIC, 0), 4);
+    assert_int_equal(progress_next_offset(&w->progress, "text", 0), 8);
+    intake_set_share(w->in, 1);
+    add(w, 8, "abc");
+    intake_next_batch(w->in, 100, &b);
+    assert_false(b.released);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -604,9 +702,12 @@ int main(void)
         TEST(test_sampled),
         TEST(test_near_duplicates),
         TEST(test_the_filters_state_is_the_positions),
-        TEST(test_released),
+        TEST(test_released_pass),
         TEST(test_refused_in_a_step),
         TEST(test_long),
+        TEST(test_forgotten),
+        TEST(test_forgotten_while_waiting),
+        TEST(test_released),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

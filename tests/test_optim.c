@@ -179,6 +179,10 @@ static void skips_what_is_absurd(void **state)
     assert_true(optim_admit(&o, 50.0) > 0.0f);
     assert_true(optim_admit(&o, 11.0) == 0.0f);
     assert_int_equal(o.skipped, 3);
+    /* One that somebody wants is clipped, unless it is no number. */
+    assert_true(optim_admit_any(&o, 11.0) > 0.0f);
+    assert_true(optim_admit_any(&o, NAN) == 0.0f);
+    assert_int_equal(o.skipped, 4);
     optim_release(&o);
 }
 

@@ -3,6 +3,8 @@
 
 #include "daemon/progress.h"
 
+#define MOST_BYTES 4096
+
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -69,9 +71,23 @@ static void test_positions(void **state)
     progress_release(&p);
 }
 
+static void quarantine(struct progress *p, int32_t partition_id,
+                       int64_t offset, const char *reason, const char *bytes,
+                       size_t n_bytes, const char *id)
+{
+    struct store_quarantine_row row = {.partition_id = partition_id,
+                                       .offset = offset,
+                                       .reason = reason,
+                                       .bytes = bytes,
+                                       .n_bytes = n_bytes,
+                                       .id = id};
+
+    progress_quarantine(p, &row, MOST_BYTES);
+}
+
 static void test_quarantine_is_bounded(void **state)
 {
-    static char big[PROGRESS_QUARANTINE_BYTES + 100];
+    static char big[MOST_BYTES + 100];
     struct progress p;
     int32_t id;
 
@@ -79,10 +95,13 @@ static void test_quarantine_is_bounded(void **state)
     progress_init(&p);
     id = progress_begin(&p, "text", 0, 0);
     for (int i = 0; i < 6000; i++)
-        progress_quarantine(&p, id, i, 0, i % 2 ? "empty" : "not_utf8", big,
-                            sizeof big, i ? NULL : "mine");
+        quarantine(&p, id, i, i % 2 ? "empty" : "not_utf8", big,
+                   i ? sizeof big : 5, i ? NULL : "mine");
     assert_true(p.quarantine_bytes <= PROGRESS_QUARANTINE_TOTAL);
-    assert_int_equal(p.quarantine[0].n_bytes, PROGRESS_QUARANTINE_BYTES);
+    assert_int_equal(p.quarantine[0].n_bytes, 5);
+    assert_false(p.quarantine[0].cut);
+    assert_int_equal(p.quarantine[1].n_bytes, MOST_BYTES);
+    assert_true(p.quarantine[1].cut);
     assert_string_equal(p.quarantine[0].id, "mine");
     assert_int_equal(p.by_reason[names_find(&p.reasons, "empty")], 3000);
     progress_release(&p);
@@ -98,11 +117,11 @@ static void test_stage_comes_back_in_order(void **state)
     progress_init(&p);
     id = progress_begin(&p, "text", 0, 0);
     progress_decide(&p, 1, id, 0, 'l');
-    progress_quarantine(&p, id, 1, 0, "empty", "x", 1, NULL);
+    quarantine(&p, id, 1, "empty", "x", 1, NULL);
     progress_take_stage(&p, &stage);
     assert_int_equal(p.n_ledger, 0);
     progress_decide(&p, 2, id, 2, 'l');
-    progress_quarantine(&p, id, 3, 0, "empty", "y", 1, NULL);
+    quarantine(&p, id, 3, "empty", "y", 1, NULL);
     progress_return_stage(&p, &stage);
     assert_int_equal(p.n_ledger, 2);
     assert_int_equal(p.ledger[0].step, 1);
@@ -124,7 +143,7 @@ static void fill(struct progress *p)
         progress_count_label(p, d, i % 3 == 0);
         progress_loss_add(&p->train_loss, 1.0 / 3, 7);
     }
-    progress_quarantine(p, id, 1000, 0, "empty", "", 0, NULL);
+    quarantine(p, id, 1000, "empty", "", 0, NULL);
     p->tokens_seen = 4711;
 }
 

@@ -241,6 +241,48 @@ static void damaged_rows_are_left_out(void **state)
     replay_segments_free(&read);
 }
 
+static void count_record(void *arg, int32_t partition_id, int64_t offset)
+{
+    assert_int_equal(partition_id, 4);
+    assert_int_equal(offset, INT64_MAX);
+    ++*(int64_t *)arg;
+}
+
+/* Live and dead, by id; and by a domain's number, between two births. */
+static void rows_are_forgotten(void **state)
+{
+    struct replay_forget f = {.id = "a-17"};
+    int64_t dead = 2, n = 0, n_found = 0;
+
+    assert_int_equal(write_version(*state, REPLAY_ROWS, 1, 1, 5, NULL, 0, NULL),
+                     0);
+    assert_int_equal(
+        write_version(*state, REPLAY_ROWS, 2, 6, 9, &dead, 1, NULL), 0);
+    run_sql(*state, "UPDATE replay_rows SET id = 'b' WHERE key > 4");
+    assert_int_equal(replay_db_forget(*state, REPLAY_ROWS, &f, count_record,
+                                      &n_found, &n, NULL),
+                     0);
+    assert_int_equal(n, 4);
+    assert_int_equal(n_found, 4);
+    assert_int_equal(rows(*state), 5);
+    f = (struct replay_forget){NULL, 3, 2, 7};
+    assert_int_equal(replay_db_forget(*state, REPLAY_ROWS, &f, count_record,
+                                      &n_found, &n, NULL),
+                     0);
+    assert_int_equal(n, 8);
+    assert_int_equal(rows(*state), 1);
+    f.domain = 2;
+    f.first_born = 0;
+    assert_int_equal(replay_db_forget(*state, REPLAY_ROWS, &f, count_record,
+                                      &n_found, &n, NULL),
+                     0);
+    assert_int_equal(rows(*state), 1);
+    assert_true(
+        number(*state,
+               "SELECT count(*) FROM sqlite_schema WHERE name LIKE"
+               " '%rows_id' OR name LIKE '%rows_domain'") == 4);
+}
+
 static void a_key_is_never_used_twice(void **state)
 {
     struct err err = ERR_INIT;
@@ -370,6 +412,7 @@ int main(void)
         TEST(rows_are_read_in_the_order_asked_for),
         TEST(damage_is_found),
         TEST(damaged_rows_are_left_out),
+        TEST(rows_are_forgotten),
         TEST(a_key_is_never_used_twice),
         TEST(no_tables_is_an_error),
         TEST(rows_die_in_the_version_that_drops_them),

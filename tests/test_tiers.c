@@ -505,6 +505,44 @@ static void what_is_taken_out_is_gone(void **state)
     tiers_free(loaded);
 }
 
+/* Twice a half, in whatever order, is once the whole. */
+static void taking_out_has_no_order(void **state)
+{
+    struct tiers *a = make(20, 60, 1), *b = make(20, 60, 1);
+    struct tensor_list x = TENSOR_LIST_INIT, y = TENSOR_LIST_INIT;
+    uint32_t gone[30], dead;
+    size_t n = 0;
+
+    (void)state;
+    for (int i = 0; i < 500; i++) {
+        offer(a, i % 3);
+        offer(b, i % 3);
+    }
+    for (uint32_t slot = 0; n < 30; slot += 2)
+        if (tiers_entry(a, slot)->recent ||
+            tiers_entry(a, slot)->place != TIERS_NONE)
+            gone[n++] = slot;
+    tiers_remove(a, gone, 30);
+    tiers_remove(b, gone + 13, 17);
+    tiers_remove(b, gone, 13);
+    while (tiers_next_dead(a, &dead) && tiers_next_dead(b, &dead))
+        ;
+    tiers_export(a, "r", &x);
+    tiers_export(b, "r", &y);
+    assert_int_equal(x.n, y.n);
+    for (size_t i = 0; i < x.n; i++) {
+        size_t bytes = tensor_count(&x.items[i]) *
+                       tensor_type_size(x.items[i].type);
+
+        assert_int_equal(tensor_count(&x.items[i]), tensor_count(&y.items[i]));
+        assert_memory_equal(x.items[i].data, y.items[i].data, bytes);
+    }
+    tensor_list_release(&x);
+    tensor_list_release(&y);
+    tiers_free(a);
+    tiers_free(b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -525,6 +563,7 @@ int main(void)
         cmocka_unit_test(damaged_indices_are_refused),
         cmocka_unit_test(a_branch_has_to_be_new),
         cmocka_unit_test(what_is_taken_out_is_gone),
+        cmocka_unit_test(taking_out_has_no_order),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * quarantine: what was set aside, and letting it in after all. forget: what is
+ * not to be kept at all.
+ */
+#include "config.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "cli/client.h"
+#include "cli/commands.h"
+#include "cli/operation.h"
+#include "cli/pick.h"
+#include "cli/table.h"
+
+/* --- list --------------------------------------------------------------- */
+
+static void add_query(struct buf *path, const char *key, const char *value)
+{
+    if (!value)
+        return;
+    buf_addf(path, "%c%s=", strchr(path->data, '?') ? '&' : '?', key);
+    for (; *value; value++) {
+        if (strchr("-_.~", *value) || (*value >= '0' && *value <= '9') ||
+            (*value >= 'A' && *value <= 'Z') ||
+            (*value >= 'a' && *value <= 'z'))
+            buf_addc(path, *value);
+        else
+            buf_addf(path, "%%%02X", (unsigned)(unsigned char)*value);
+    }
+}
+
+static void add_row(struct table *t, const json_t *row)
+{
+    const char *topic = pick_text(row, "topic");
+    const char *preview = pick_text(row, "preview");
+
+    table_cell(t, "%" PRId64, pick_integer(row, "id", 0));
+    table_cell(t, "%s", pick_text(row, "reason"));
+    table_cell(t, "%s", topic ? topic : "?");
+    table_cell(t, "%" PRId64, pick_integer(row, "partition", 0));
+    table_cell(t, "%" PRId64, pick_integer(row, "offset", 0));
+    table_cell(t, "%" PRId64, pick_integer(row, "bytes", 0));
+    table_cell(t, "%s",
+               pick_true(row, "released") ? "released"
+               : pick_true(row, "whole")  ? ""
+                                          : "cut");
+    table_cell(t, "%.40s", preview ? preview : "");
+}
+
+static void print_list(const json_t *reply)
+{
+    const json_t *row;
+    struct table t;
+    size_t i;
+
+    table_init(&t, "r:ID l:REASON l:TOPIC r:PART r:OFFSET r:BYTES l:STATE "
+                   "l:BEGINS");
+    json_array_foreach(pick(reply, "quarantine"), i, row)
+        add_row(&t, row);
+    table_print(&t, stdout);
+    table_release(&t);
+}
+
+static int list(const struct verb_args *args, struct err *err)
+{
+    struct buf path = BUF_INIT;
+    struct client *c = NULL;
+    json_t *reply = NULL;
+    int64_t limit = 100;
+    int rc = verb_integer(args, "limit", 1, 1000000, &limit, err);
+
+    buf_addf(&path, "/v1/quarantine?limit=%" PRId64, limit);
+    add_query(&path, "reason", verb_value(args, "reason"));
+    add_query(&path, "topic", verb_value(args, "topic"));
+    if (rc == 0)
+        rc = client_open(args, &c, err);
+    if (rc == 0)
+        rc = client_get(c, path.data, &reply, err);
+    if (rc == 0 && verb_has(args, "json"))
+        pick_print(reply);
+    else if (rc == 0)
+        print_list(reply);
+    json_decref(reply);
+    client_free(c);
+    buf_release(&path);
+    return rc;
+}
+
+/* --- show --------------------------------------------------------------- */
+
+static void print_field(const char *name, const char *value)
+{
+    if (!value)
+        return;
+    printf("%-10s ", name);
+    table_print_text(value, strlen(value), stdout);
+    putchar('\n');
+}
+
+static void print_row(const json_t *row)
+{
+    const json_t *text = pick(row, "text");
+    const char *topic = pick_text(row, "topic");
+
+    printf("record     %" PRId64 "%s\n", pick_integer(row, "id", 0),
+           pick_true(row, "released") ? ", released" : "");
+    print_field("reason", pick_text(row, "reason"));
+    printf("from       ");
+    table_print_text(topic ? topic : "?", topic ? strlen(topic) : 1, stdout);
+    printf(" [%" PRId64 "] offset %" PRId64 "\n",
+           pick_integer(row, "partition", 0), pick_integer(row, "offset", 0));
+    print_field("time", pick_text(row, "time"));
+    print_field("id", pick_text(row, "record_id"));
+    print_field("domain", pick_text(row, "domain"));
+    printf("bytes      %" PRId64 "%s\n", pick_integer(row, "bytes", 0),
+           pick_true(row, "whole") ? "" : ", cut");
+    if (!pick_true(row, "releasable"))
+        print_field("why not", pick_text(row, "why_not"));
+    putchar('\n');
+    if (json_is_string(text)) {
+        table_print_text(json_string_value(text), json_string_length(text),
+                         stdout);
+        putchar('\n');
+    } else {
+        printf("base64: %s\n", pick_text(row, "base64"));
+    }
+}
+
+static int show(const struct verb_args *args, struct err *err)
+{
+    struct client *c = NULL;
+    json_t *reply = NULL;
+    char path[64];
+    int64_t id;
+    int rc;
+
+    if (args->n_words != 2)
+        return err_set(err, ERR_INVALID, "show takes one ID");
+    rc = verb_version(args->words[1], &id, err);
+    if (rc)
+        return rc;
+    snprintf(path, sizeof path, "/v1/quarantine/%" PRId64, id);
+    rc = client_open(args, &c, err);
+    if (rc == 0)
+        rc = client_get(c, path, &reply, err);
+    if (rc == 0 && verb_has(args, "json"))
+        pick_print(reply);
+    else if (rc == 0)
+        print_row(reply);
+    json_decref(reply);
+    client_free(c);
+    return rc;
+}
+
+/* --- release ------------------------------------------------------------ */
+
+static int release_ids(const struct verb_args *args, struct err *err)
+{
+    char path[64], otherwise[64];
+    int64_t id;
+    int rc = 0;
+
+    for (size_t i = 1; i < args->n_words && rc == 0; i++)
+        rc = verb_version(args->words[i], &id, err);
+    for (size_t i = 1; i < args->n_words && rc == 0; i++) {
+        verb_version(args->words[i], &id, NULL);
+        snprintf(path, sizeof path, "/v1/quarantine/%" PRId64 "/release", id);
+        snprintf(otherwise, sizeof otherwise, "record %" PRId64 " released",
+                 id);
+        rc = operation_carry_out(args, path, NULL, otherwise, err);
+    }
+    return rc;
+}
+
+static int release(const struct verb_args *args, struct err *err)
+{
+    const char *reason = verb_value(args, "reason");
+    bool all = verb_has(args, "all");
+    json_t *body;
+
+    if ((args->n_words > 1) + (reason != NULL) + all != 1)
+        return err_set(err, ERR_INVALID,
+                       "release takes one or more IDs, or --reason, or --all");
+    if (args->n_words > 1)
+        return release_ids(args, err);
+    body = all ? json_pack("{s:b}", "all", 1)
+               : json_pack("{s:s}", "reason", reason);
+    if (!body)
+        return err_set(err, ERR_INVALID, "--reason: not UTF-8");
+    return operation_carry_out(args, "/v1/quarantine/release", body,
+                               "released", err);
+}
+
+int cmd_quarantine(const struct verb_args *args, struct err *err)
+{
+    const char *what = args->n_words ? args->words[0] : "list";
+
+    if (!strcmp(what, "show"))
+        return show(args, err);
+    if (!strcmp(what, "release"))
+        return release(args, err);
+    if (strcmp(what, "list") != 0)
+        return err_set(err, ERR_INVALID,
+                       "%s: must be list, show or release", what);
+    if (args->n_words > 1)
+        return err_set(err, ERR_INVALID, "list takes no further words");
+    return list(args, err);
+}
+
+/* --- forget ------------------------------------------------------------- */
+
+int cmd_forget(const struct verb_args *args, struct err *err)
+{
+    const char *id = verb_value(args, "id");
+    const char *domain = verb_value(args, "domain");
+    json_t *body;
+    int rc;
+
+    if (!id == !domain || !*(id ? id : domain))
+        return err_set(err, ERR_INVALID, "either --id or --domain is needed");
+    body = json_pack("{s:s}", id ? "id" : "domain", id ? id : domain);
+    if (!body)
+        return err_set(err, ERR_INVALID, "--%s: not UTF-8",
+                       id ? "id" : "domain");
+    rc = operation_carry_out(args, "/v1/forget", body, "forgotten", err);
+    if (rc == ERR_IO) /* no daemon: the message says how to start it */
+        rc = err->code = ERR_STATE;
+    return rc;
+}

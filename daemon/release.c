@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "daemon/release.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/checksum.h"
+#include "base/xalloc.h"
+
+/* --- as records --------------------------------------------------------- */
+
+struct record *release_record(struct record_maker *m, const struct conf *conf,
+                              const struct releases_row *row)
+{
+    struct record *r = record_create_data(m, row->bytes, row->n_bytes);
+
+    r->topic = RELEASES_TOPIC;
+    r->offset = row->id;
+    r->time_ms = row->time_ms;
+    r->value_hash = checksum_xxh3(row->bytes, row->n_bytes, 0);
+    r->released = true;
+    record_parse(m, r, conf->source.format,
+                 (size_t)conf->source.max_record_bytes,
+                 row->domain ? row->domain : row->topic);
+    return r;
+}
+
+static const char *explain(const char *reason)
+{
+    static const char *const texts[][2] = {
+        {"null", "it has no value"},
+        {"empty", "it has no text"},
+        {"too_long", "it is longer than source.max_record_bytes"},
+        {"not_utf8", "it is not UTF-8"},
+        {"not_json", "it is not JSON, and source.format asks for that"},
+        {"no_text", "it has no text"},
+        {"bad_field", "one of its fields is of another type or too long"},
+    };
+
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        if (strcmp(texts[i][0], reason) == 0)
+            return texts[i][1];
+    return reason;
+}
+
+static const char *why_not(const struct conf *conf, const struct record *r,
+                           const struct catalog_quarantine *row,
+                           int64_t n_labels)
+{
+    if (r->reason)
+        return explain(r->reason);
+    if (conf->model.preset == CONF_PRESET_LINEAR && !r->label)
+        return "it has no label, and preset linear learns labels only";
+    if (strcmp(row->reason, "too_many_labels") == 0 &&
+        n_labels >= conf->model.max_labels)
+        return "the model has as many labels as it can (model.max_labels)";
+    return NULL;
+}
+
+int release_check(const struct conf *conf,
+                  const struct catalog_quarantine *row, int64_t n_labels,
+                  struct err *err)
+{
+    struct releases_row as_released = {
+        .topic = row->topic,
+        .bytes = row->bytes,
+        .n_bytes = row->n_bytes,
+        .domain = row->domain,
+    };
+    struct record_maker maker;
+    struct record *r;
+    const char *why = NULL;
+
+    if (row->released)
+        return err_set(err, ERR_STATE,
+                       "record %lld has been released already",
+                       (long long)row->row);
+    if (row->whole) {
+        record_maker_init(&maker, false);
+        r = release_record(&maker, conf, &as_released);
+        why = why_not(conf, r, row, n_labels);
+        record_free(r);
+        record_maker_release(&maker);
+    } else {
+        why = "it was cut when it was kept";
+    }
+    if (!why)
+        return 0;
+    return err_set(err, ERR_STATE, "record %lld (%s) cannot be released: %s",
+                   (long long)row->row, row->reason, why);
+}
+
+/* --- releasing ---------------------------------------------------------- */
+
+static int release_one(struct store *store, struct catalog *catalog,
+                       const struct conf *conf, int64_t row, int64_t n_labels,
+                       char *detail, size_t size, struct err *err)
+{
+    struct catalog_quarantine_filter filter = {.row = row};
+    struct catalog_quarantine *found = NULL;
+    size_t n = 0;
+    int rc = catalog_quarantine_find(catalog, &filter, &found, &n, err);
+
+    if (rc == 0 && n == 0)
+        rc = err_set(err, ERR_NOTFOUND,
+                     "there is no record %lld in quarantine", (long long)row);
+    if (rc == 0)
+        rc = release_check(conf, found, n_labels, err);
+    if (rc == 0)
+        rc = releases_write(store, &row, 1, err);
+    if (rc == 0)
+        snprintf(detail, size,
+                 "record %lld released: it is learned at the present position",
+                 (long long)row);
+    catalog_quarantine_free(found, n);
+    return rc;
+}
+
+/* Oldest first, as they came. */
+static int release_many(struct store *store, struct catalog *catalog,
+                        const struct conf *conf, const char *reason,
+                        int64_t n_labels, char *detail, size_t size,
+                        struct err *err)
+{
+    struct catalog_quarantine_filter filter = {
+        .reason = *reason ? reason : NULL, .releasable = true};
+    struct catalog_quarantine *found = NULL;
+    int64_t *rows;
+    size_t n = 0, n_good = 0;
+    int rc = catalog_quarantine_find(catalog, &filter, &found, &n, err);
+
+    if (rc)
+        return rc;
+    rows = xcalloc(n + 1, sizeof *rows);
+    for (size_t i = n; i-- > 0;)
+        if (release_check(conf, &found[i], n_labels, NULL) == 0)
+            rows[n_good++] = found[i].row;
+    if (n_good == 0)
+        rc = err_set(err, ERR_STATE,
+                     "nothing in quarantine%s%.40s can be released",
+                     *reason ? " for reason " : "", reason);
+    else
+        rc = releases_write(store, rows, n_good, err);
+    snprintf(detail, size,
+             "%zu records released: they are learned at the present position; "
+             "%zu cannot be",
+             n_good, n - n_good);
+    free(rows);
+    catalog_quarantine_free(found, n);
+    return rc;
+}
+
+int release_carry_out(struct store *store, struct catalog *catalog,
+                      const struct conf *conf, int64_t row,
+                      const char *reason, int64_t n_labels, char *detail,
+                      size_t size, struct err *err)
+{
+    if (row)
+        return release_one(store, catalog, conf, row, n_labels, detail, size,
+                           err);
+    return release_many(store, catalog, conf, reason, n_labels, detail, size,
+                        err);
+}

@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Which versions learned a record: the ledger is read once, and each run is
+ * looked up in the settled ranges of the records. Spans that removed versions
+ * left (ledger_merged) count when they may contain one. A version comes from
+ * its base, which has a smaller number.
+ */
+#include "config.h"
+
+#include "store/tombstones.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/checksum.h"
+#include "base/timing.h"
+#include "base/xalloc.h"
+#include "store/catalog_private.h"
+#include "store/ranges.h"
+#include "store/store_private.h"
+
+#define SCRUB "scrub"
+
+struct tombstones_found {
+    struct ranges records;
+};
+
+/* Fixed for ever; an id and a domain of the same name are two things. */
+uint64_t tombstones_hash(enum tombstones_kind kind, const char *name)
+{
+    return checksum_xxh3(name, strlen(name),
+                         UINT64_C(0x666f72676574) + (uint64_t)kind);
+}
+
+void tombstones_add(struct tombstones_found *found, int32_t partition_id,
+                    int64_t offset)
+{
+    struct ranges *r = &found->records;
+    const struct catalog_range *last = r->n ? &r->items[r->n - 1] : NULL;
+
+    if (!last || last->partition_id != partition_id ||
+        last->first_offset != offset)
+        ranges_add(r, partition_id, offset, offset);
+}
+
+/* --- our own rows ------------------------------------------------------- */
+
+/* A record whose fields were never read may have the id in its bytes. */
+#define OF_ID                                                                  \
+    " WHERE (record_id = ?1 OR (record_id IS NULL AND"                         \
+    " instr(bytes, CAST('\"' || ?1 || '\"' AS BLOB)) > 0))"
+#define OF_DOMAIN " WHERE domain = ?1"
+
+struct own_table {
+    const char *find[2], *remove[2]; /* by kind */
+};
+
+static const struct own_table quarantine = {
+    {"SELECT partition_id, record_offset FROM quarantine" OF_ID,
+     "SELECT partition_id, record_offset FROM quarantine" OF_DOMAIN},
+    {"DELETE FROM quarantine" OF_ID, "DELETE FROM quarantine" OF_DOMAIN}};
+
+/* Both where it was and where it came back. */
+static const struct own_table releases = {
+    {"SELECT partition_id, record_offset FROM releases" OF_ID
+     " UNION ALL SELECT partitions.id, releases.id FROM releases"
+     " JOIN partitions ON topic = '(released)'" OF_ID,
+     "SELECT partition_id, record_offset FROM releases" OF_DOMAIN
+     " UNION ALL SELECT partitions.id, releases.id FROM releases"
+     " JOIN partitions ON topic = '(released)'" OF_DOMAIN},
+    {"DELETE FROM releases" OF_ID, "DELETE FROM releases" OF_DOMAIN}};
+
+static int erase(struct store *s, const struct own_table *t,
+                 const struct tombstones_forget *f,
+                 struct tombstones_found *found, int64_t *n, struct err *err)
+{
+    sqlite3_stmt *q;
+    int rc = db_prepare(s->db, t->find[f->kind], &q, err);
+
+    if (rc)
+        return rc;
+    db_bind(q, "t", f->name);
+    while ((rc = db_step(s->db, q, err)) == DB_ROW)
+        tombstones_add(found, sqlite3_column_int(q, 0),
+                       sqlite3_column_int64(q, 1));
+    db_done(q);
+    if (rc == 0)
+        rc = db_run(s->db, err, t->remove[f->kind], "t", f->name);
+    *n = rc ? 0 : db_changes(s->db);
+    return rc;
+}
+
+/* --- the control log ---------------------------------------------------- */
+
+static int put(struct store *s, const char *kind, uint64_t hash,
+               int32_t partition_id, int64_t first, int64_t last,
+               struct err *err)
+{
+    return db_run(s->db, err,
+                  "INSERT INTO control_log (time_ms, kind, partition_id,"
+                  " first_offset, last_offset, hash)"
+                  " VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                  "itiiii", timing_wall_ms(), kind, (int64_t)partition_id,
+                  first, last, (int64_t)hash);
+}
+
+static int write_tombstones(struct store *s, const struct tombstones_forget *f,
+                            const struct tombstones_found *found,
+                            int64_t *n_records, struct err *err)
+{
+    uint64_t hash = tombstones_hash(f->kind, f->name);
+    int rc = 0;
+
+    for (size_t i = 0; i < found->records.n && rc == 0; i++) {
+        const struct catalog_range *r = &found->records.items[i];
+
+        for (int64_t at = r->first_offset; at <= r->last_offset && rc == 0;
+             at++, ++*n_records)
+            rc = put(s, "forget", hash, r->partition_id, at, at, err);
+    }
+    for (size_t i = 0; i < f->n_partitions && rc == 0; i++) {
+        const struct store_offset *o = &f->partitions[i];
+
+        rc = put(s, f->kind == TOMBSTONES_ID ? "forget_id" : "forget_domain",
+                 hash, o->partition_id, 0, o->next_offset - 1, err);
+    }
+    return rc;
+}
+
+static int know_partitions(struct store *s, const struct tombstones_forget *f,
+                           struct err *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < f->n_partitions && rc == 0; i++)
+        rc = db_run(s->db, err,
+                    "INSERT INTO partitions VALUES (?1, ?2, ?3)"
+                    " ON CONFLICT DO NOTHING",
+                    "iti", (int64_t)f->partitions[i].partition_id,
+                    f->partitions[i].topic,
+                    (int64_t)f->partitions[i].partition);
+    return rc;
+}
+
+/* --- versions ----------------------------------------------------------- */
+
+enum { HELD_OUT = 1, LEARNED = 2 };
+
+struct lineage {
+    int64_t version, base;
+    int what;
+};
+
+struct lineages {
+    struct lineage *items; /* ascending */
+    size_t n, cap;
+};
+
+static struct lineage *find_lineage(const struct lineages *l, int64_t version)
+{
+    size_t low = 0, high = l->n;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (l->items[middle].version < version)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < l->n && l->items[low].version == version ? &l->items[low]
+                                                          : NULL;
+}
+
+static int list_lineages(struct store *s, struct lineages *l, struct err *err)
+{
+    sqlite3_stmt *q;
+    int rc = db_prepare(s->db,
+                        "SELECT version, base FROM versions ORDER BY version",
+                        &q, err);
+
+    if (rc)
+        return rc;
+    while ((rc = db_step(s->db, q, err)) == DB_ROW) {
+        XGROW(l->items, l->n, l->cap);
+        l->items[l->n++] = (struct lineage){sqlite3_column_int64(q, 0),
+                                            sqlite3_column_int64(q, 1), 0};
+    }
+    db_done(q);
+    return rc;
+}
+
+static int read_ledger(struct store *s, const struct ranges *records,
+                       struct lineages *l, struct err *err)
+{
+    sqlite3_stmt *q;
+    int rc = db_prepare(s->db,
+                        "SELECT version, partition_id, first_offset,"
+                        " last_offset, kind = 'h' FROM ledger"
+                        " WHERE kind IN ('l', 'c', 'h') UNION ALL"
+                        " SELECT version, partition_id, first_offset,"
+                        " last_offset, kind = 'h' FROM ledger_merged"
+                        " WHERE kind IN ('l', 'c', 'h')",
+                        &q, err);
+
+    if (rc)
+        return rc;
+    while ((rc = db_step(s->db, q, err)) == DB_ROW) {
+        struct lineage *v;
+
+        if (!ranges_meet(records->items, records->n,
+                         sqlite3_column_int(q, 1), sqlite3_column_int64(q, 2),
+                         sqlite3_column_int64(q, 3)))
+            continue;
+        v = find_lineage(l, sqlite3_column_int64(q, 0));
+        if (v)
+            v->what |= sqlite3_column_int(q, 4) ? HELD_OUT : LEARNED;
+    }
+    db_done(q);
+    return rc;
+}
+
+static int mark(struct store *s, const struct lineage *v,
+                struct tombstones_report *report, struct err *err)
+{
+    bool learned = (v->what & LEARNED) != 0;
+
+    report->marked[report->n_marked++] = v->version;
+    if (learned)
+        report->learned[report->n_learned++] = v->version;
+    return db_run(s->db, err,
+                  "INSERT INTO version_forgets VALUES (?1, ?2)"
+                  " ON CONFLICT DO UPDATE SET"
+                  " learned = max(learned, excluded.learned)",
+                  "ii", v->version, (int64_t)learned);
+}
+
+static int mark_versions(struct store *s, const struct ranges *records,
+                         struct tombstones_report *report, struct err *err)
+{
+    struct lineages l = {NULL, 0, 0};
+    int rc = list_lineages(s, &l, err);
+
+    if (rc == 0)
+        rc = read_ledger(s, records, &l, err);
+    report->learned = xcalloc(l.n + 1, sizeof *report->learned);
+    report->marked = xcalloc(l.n + 1, sizeof *report->marked);
+    for (size_t i = 0; i < l.n && rc == 0; i++) {
+        const struct lineage *base = find_lineage(&l, l.items[i].base);
+
+        l.items[i].what |= base ? base->what : 0;
+        if (l.items[i].what)
+            rc = mark(s, &l.items[i], report, err);
+    }
+    free(l.items);
+    return rc;
+}
+
+/* --- all of it ---------------------------------------------------------- */
+
+static int write_all(struct store *s, const struct tombstones_forget *f,
+                     struct tombstones_found *found,
+                     struct tombstones_report *report, struct err *err)
+{
+    int rc = know_partitions(s, f, err);
+
+    if (rc == 0)
+        rc = erase(s, &quarantine, f, found, &report->quarantine, err);
+    if (rc == 0)
+        rc = erase(s, &releases, f, found, &report->releases, err);
+    if (rc == 0 && f->in_transaction)
+        rc = f->in_transaction(db_handle(s->db), found, f->arg, err);
+    found->records.n = ranges_settle(found->records.items, found->records.n);
+    if (rc == 0)
+        rc = write_tombstones(s, f, found, &report->records, err);
+    if (rc == 0)
+        rc = mark_versions(s, &found->records, report, err);
+    if (rc == 0)
+        rc = store_setting_put(s, SCRUB, "1", err);
+    return rc;
+}
+
+int tombstones_write(struct store *s, const struct tombstones_forget *f,
+                     struct tombstones_report *report, struct err *err)
+{
+    struct tombstones_found found = {{NULL, 0, 0}};
+    int rc;
+
+    memset(report, 0, sizeof *report);
+    rc = db_begin(s->db, err);
+    if (rc == 0)
+        rc = db_end(s->db, write_all(s, f, &found, report, err), err);
+    ranges_release(&found.records);
+    if (rc)
+        tombstones_report_release(report);
+    return rc;
+}
+
+void tombstones_report_release(struct tombstones_report *report)
+{
+    free(report->learned);
+    free(report->marked);
+    memset(report, 0, sizeof *report);
+}
+
+int tombstones_scrub(struct store *s, struct err *err)
+{
+    char *wanted = NULL;
+    int rc = store_setting_get(s, SCRUB, &wanted, err);
+
+    if (rc || !wanted)
+        return rc;
+    free(wanted);
+    rc = db_checkpoint(s->db, err);
+    if (rc == 0)
+        rc = db_exec(s->db, "VACUUM", err);
+    if (rc == 0)
+        rc = db_checkpoint(s->db, err);
+    if (rc == 0)
+        rc = db_run(s->db, err, "DELETE FROM settings WHERE key = ?1", "t",
+                    SCRUB);
+    return rc;
+}
+
+/* --- reading ------------------------------------------------------------ */
+
+static int read_row(sqlite3_stmt *q, void *row, struct err *err)
+{
+    struct tombstone *t = row;
+
+    (void)err;
+    t->hash = (uint64_t)sqlite3_column_int64(q, 0);
+    t->partition_id = sqlite3_column_int(q, 1);
+    t->last_offset = sqlite3_column_int64(q, 2);
+    return 0;
+}
+
+static const struct catalog_row_type rows_type = {sizeof(struct tombstone),
+                                                  read_row, NULL};
+
+static int compare(const struct tombstone *t, uint64_t hash,
+                   int32_t partition_id)
+{
+    if (t->hash != hash)
+        return t->hash > hash ? 1 : -1;
+    return (t->partition_id > partition_id) - (t->partition_id < partition_id);
+}
+
+static int by_hash(const void *a, const void *b)
+{
+    const struct tombstone *y = b;
+
+    return compare(a, y->hash, y->partition_id);
+}
+
+int tombstones_read(struct catalog *c, struct tombstone **rows, size_t *n,
+                    struct err *err)
+{
+    struct catalog_rows list;
+    int rc;
+
+    catalog_lock(c);
+    rc = catalog_rows_read(c, &rows_type, &list, err,
+                           "SELECT hash, partition_id, max(last_offset)"
+                           " FROM control_log"
+                           " WHERE kind IN ('forget_id', 'forget_domain')"
+                           " GROUP BY hash, partition_id",
+                           "");
+    catalog_unlock(c);
+    if (list.n)
+        qsort(list.items, list.n, sizeof(struct tombstone), by_hash);
+    *rows = list.items;
+    *n = list.n;
+    return rc;
+}
+
+bool tombstones_have(const struct tombstone *rows, size_t n, uint64_t hash,
+                     int32_t partition_id, int64_t offset)
+{
+    size_t low = 0, high = n;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        int order = compare(&rows[middle], hash, partition_id);
+
+        if (order == 0)
+            return offset <= rows[middle].last_offset;
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return false;
+}

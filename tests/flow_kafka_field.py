@@ -146,8 +146,10 @@ def ledger(daemon):
 
 
 def positions(daemon):
+    """Behind the last record that is decided, which may be learned in part."""
     return {(t, p): n for t, p, n in query(
-        daemon, "SELECT topic, partition, next_offset FROM offsets"
+        daemon, "SELECT topic, partition, next_offset + (tokens_done > 0)"
+        " FROM offsets"
         " JOIN partitions ON partition_id = partitions.id"
         " WHERE version = (SELECT head FROM pointers)")}
 

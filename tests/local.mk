@@ -15,6 +15,7 @@ FLOW_TESTS = \
 	tests/flow_kills.py \
 	tests/flow_flips.py \
 	tests/flow_filters.py \
+	tests/flow_quarantine.py \
 	tests/flow_kafka.py \
 	tests/flow_kafka_field.py
 
@@ -32,8 +33,6 @@ EXTRA_PROGRAMS += tests/kafka_client
 tests_kafka_client_SOURCES = tests/kafka_client.c
 tests_kafka_client_LDADD = $(RDKAFKA_LIBS)
 CLEANFILES += tests/kafka_client
-	tests/flow_quarantine.py \
-	tests/flow_kafka.py
 
 EXTRA_DIST += \
 	.ci/run \

@@ -22,35 +22,6 @@ void ranges_add(struct ranges *r, int32_t partition_id, int64_t first_offset,
         (struct catalog_range){partition_id, first_offset, last_offset};
 }
 
-/* What is left of a range on both sides; it may come to two. */
-static void cut(struct ranges *out, const struct catalog_range *r,
-                int64_t first, int64_t last)
-{
-    if (r->first_offset < first)
-        ranges_add(out, r->partition_id, r->first_offset, first - 1);
-    if (r->last_offset > last)
-        ranges_add(out, r->partition_id, last + 1, r->last_offset);
-}
-
-void ranges_remove(struct ranges *r, int32_t partition_id,
-                   int64_t first_offset, int64_t last_offset)
-{
-    struct ranges left = {NULL, 0, 0};
-
-    for (size_t i = 0; i < r->n; i++) {
-        const struct catalog_range *x = &r->items[i];
-
-        if (x->partition_id != partition_id || x->last_offset < first_offset ||
-            x->first_offset > last_offset)
-            ranges_add(&left, x->partition_id, x->first_offset,
-                       x->last_offset);
-        else
-            cut(&left, x, first_offset, last_offset);
-    }
-    free(r->items);
-    *r = left;
-}
-
 static int compare(const void *a, const void *b)
 {
     const struct catalog_range *x = a, *y = b;

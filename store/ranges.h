@@ -28,10 +28,6 @@ void ranges_release(struct ranges *r);
 void ranges_add(struct ranges *r, int32_t partition_id, int64_t first_offset,
                 int64_t last_offset);
 
-/* Takes offsets away from whatever ranges have them. */
-void ranges_remove(struct ranges *r, int32_t partition_id,
-                   int64_t first_offset, int64_t last_offset);
-
 /* Settles an array of n; returns how many it is now. */
 size_t ranges_settle(struct catalog_range *items, size_t n);
 

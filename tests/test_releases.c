@@ -74,15 +74,6 @@ static void test_ranges(void **state)
     assert_false(ranges_have(r.items, r.n, 2, 5));
     assert_true(ranges_meet(r.items, r.n, 1, 4, 10));
     assert_false(ranges_meet(r.items, r.n, 1, 4, 9));
-    ranges_remove(&r, 1, 12, 14);
-    ranges_remove(&r, 0, 0, 100);
-    r.n = ranges_settle(r.items, r.n);
-    assert_int_equal(r.n, 3);
-    assert_true(ranges_have(r.items, r.n, 1, 11));
-    assert_false(ranges_have(r.items, r.n, 1, 12));
-    assert_false(ranges_have(r.items, r.n, 1, 14));
-    assert_true(ranges_have(r.items, r.n, 1, 15));
-    assert_false(ranges_have(r.items, r.n, 0, 5));
     assert_int_equal(ranges_settle(NULL, 0), 0);
     ranges_release(&r);
 }

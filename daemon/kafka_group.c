@@ -321,6 +321,16 @@ void kafka_group_take_error(struct kafka_group *g, const rd_kafka_message_t *m,
     }
 }
 
+static void say_down(struct kafka_group *g, const char *how,
+                     const char *reason)
+{
+    g->link = KAFKA_LINK_DOWN;
+    g->try_at_ms = timing_mono_ms() + RETRY_MS;
+    if (!g->is_halted)
+        source_set_state(g->source, SOURCE_RETRYING, "Kafka at %s %s: %s",
+                         kafka_place_servers(&g->place), how, reason);
+}
+
 /* Called from within a poll. */
 static void on_error(rd_kafka_t *rk, int e, const char *reason, void *arg)
 {
@@ -331,36 +341,43 @@ static void on_error(rd_kafka_t *rk, int e, const char *reason, void *arg)
         e = rd_kafka_fatal_error(rk, why, sizeof why);
         halt(g, "Kafka has ended our membership: %s (%s); is another daemon "
              "running with this group.instance.id?", rd_kafka_err2str(e), why);
-    } else if (e == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN ||
-               e == RD_KAFKA_RESP_ERR__AUTHENTICATION ||
+    } else if (e == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) {
+        say_down(g, "is away", reason);
+    } else if (e == RD_KAFKA_RESP_ERR__AUTHENTICATION ||
                e == RD_KAFKA_RESP_ERR__SSL) {
-        g->is_away = true;
-        g->try_at_ms = timing_mono_ms() + RETRY_MS;
-        if (!g->is_halted)
-            source_set_state(g->source, SOURCE_RETRYING,
-                             e == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN
-                                 ? "Kafka at %s is away: %s"
-                                 : "Kafka at %s cannot be used: %s",
-                             kafka_place_servers(&g->place), reason);
+        say_down(g, "cannot be used", reason);
     } else {
         log_debug("kafka", "%s: %s", rd_kafka_err2name(e), reason);
+        /* It counts the brokers that are down, and the count can miss one:
+         * that all are is not always said. */
+        if (g->link == KAFKA_LINK_UP)
+            g->link = KAFKA_LINK_DOUBTED;
     }
 }
 
 void kafka_group_look_for_broker(struct kafka_group *g)
 {
     const struct rd_kafka_metadata *metadata;
+    int64_t now = timing_mono_ms();
+    rd_kafka_resp_err_t e;
 
-    if (!g->is_away || timing_mono_ms() < g->try_at_ms)
+    if (g->link == KAFKA_LINK_UP || now < g->look_at_ms)
         return;
-    g->try_at_ms = timing_mono_ms() + RETRY_MS;
-    if (rd_kafka_metadata(g->rk, 0, NULL, &metadata, ANSWER_MS) != 0)
+    g->look_at_ms = now + RETRY_MS;
+    e = rd_kafka_metadata(g->rk, 0, NULL, &metadata, ANSWER_MS);
+    if (e && g->link == KAFKA_LINK_DOWN)
+        g->try_at_ms = g->look_at_ms;
+    else if (e)
+        say_down(g, "is away", rd_kafka_err2str(e));
+    if (e)
         return;
     rd_kafka_metadata_destroy(metadata);
-    g->is_away = false;
-    g->try_at_ms = 0;
-    if (!g->is_halted && !g->wants_topic && !g->needs_assign)
-        source_set_state(g->source, SOURCE_RUNNING, "%s", "");
+    if (g->link == KAFKA_LINK_DOWN) {
+        g->try_at_ms = 0;
+        if (!g->is_halted && !g->wants_topic && !g->needs_assign)
+            source_set_state(g->source, SOURCE_RUNNING, "%s", "");
+    }
+    g->link = KAFKA_LINK_UP;
 }
 
 /* --- the handle --------------------------------------------------------- */

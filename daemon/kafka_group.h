@@ -39,6 +39,12 @@
 #include "daemon/kafka_place.h"
 #include "daemon/source_impl.h"
 
+enum kafka_link {
+    KAFKA_LINK_UP,
+    KAFKA_LINK_DOUBTED, /* a connection was lost: ask */
+    KAFKA_LINK_DOWN     /* all were */
+};
+
 struct kafka_group {
     struct source *source;        /* its options, its state */
     const _Atomic bool *stopping; /* take no more partitions */
@@ -52,7 +58,8 @@ struct kafka_group {
     int64_t try_at_ms; /* not before */
     bool is_halted;
     bool is_paused;   /* what librdkafka has been told */
-    bool is_away;     /* all brokers are */
+    enum kafka_link link;
+    int64_t look_at_ms; /* for a broker, not before */
     bool wants_topic; /* one that is not there */
 };
 
@@ -91,7 +98,7 @@ bool kafka_group_is_reading(const struct kafka_group *g,
 void kafka_group_take_error(struct kafka_group *g, const rd_kafka_message_t *m,
                             struct kafka_part *part);
 
-/* When all brokers were away: is one back? */
+/* When a connection was lost: is a broker there? */
 void kafka_group_look_for_broker(struct kafka_group *g);
 
 #endif

@@ -449,7 +449,7 @@ def made_again():
     produce(topic, records("orchard", 60))
     why = state_says(d, "on_gap: skip")
     tap.ok(True, f"{name}: stopped: {why}")
-    tap.equal(d.status()["state"], "paused", f"{name}: paused")
+    d.until(lambda: d.status()["state"] == "paused", "the learner's pause")
     tap.equal(d.get("/readyz")[0], 200, f"{name}: serving goes on")
     tap.equal(d.status()["records"]["consumed"], 100,
               f"{name}: nothing of the other one is learned")

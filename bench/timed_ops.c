@@ -35,9 +35,9 @@ static void linear_dx(float *dx, const float *dy, const float *w, size_t n,
 }
 
 static void linear_dw(float *dw, const float *dy, const float *x, size_t n,
-                      size_t in, size_t out)
+                      size_t in, size_t out, int accumulate)
 {
-    TIMED(SPENT_PRODUCTS, linear_dw(dw, dy, x, n, in, out));
+    TIMED(SPENT_PRODUCTS, linear_dw(dw, dy, x, n, in, out, accumulate));
 }
 
 static void rmsnorm(float *y, float *rstd, const float *x, const float *w,

@@ -432,14 +432,14 @@ static void train(struct head *h, size_t n, size_t n_final)
 
     introduce(h, n);
     memset(w->along, 0, h->labels * sizeof *w->along);
-    memset(w->drows, 0, h->labels * h->d * sizeof *w->drows);
     for (size_t i = 0; i < n; i++) {
         give_logits(h, i, n_final);
         logits_back(h, i);
     }
     ops_fast->linear_dx(w->dfeatures, w->logits, h->rows, n, h->d, h->labels,
                         0);
-    ops_fast->linear_dw(w->drows, w->logits, w->features, n, h->d, h->labels);
+    ops_fast->linear_dw(w->drows, w->logits, w->features, n, h->d, h->labels,
+                        0);
     for (size_t i = 0; i < n; i++) {
         grams_back(h, i);
         move_prototype(h, i);

@@ -332,7 +332,6 @@ static void backward(void *arg, size_t shard)
 
     if (s->batch.n_tokens == 0)
         return;
-    memset(s->grads, 0, l->model->n_params * sizeof *s->grads);
     model_backward(l->model, l->params, &s->batch, s->work, scale, NULL,
                    s->has_dstates ? s->dstates : NULL, s->grads);
 }
@@ -447,7 +446,6 @@ static void fisher_pass(void *arg, size_t k)
     model_draw_targets(l->model, l->params, &s->batch, s->work,
                        l->options.seed, (uint64_t)l->steps,
                        f->first_draw + k * (uint64_t)l->model->shape.context);
-    memset(s->grads, 0, l->model->n_params * sizeof *s->grads);
     model_backward(l->model, l->params, &s->batch, s->work,
                    1.0f / (float)counted, NULL, NULL, s->grads);
 }

@@ -136,7 +136,7 @@ const float *model_states(const struct model_work *w);
  *   weight   float[N] or NULL: multiplies each counted token's loss
  *   dstates  float[N][C] or NULL: gradient from above on model_states (the
  *            class head's)
- *   grads    float[n_params]: added to
+ *   grads    float[n_params] out
  */
 void model_backward(const struct model *m, const float *params,
                     const struct batch *b, struct model_work *w, float scale,

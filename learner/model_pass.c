@@ -396,7 +396,7 @@ static void backward_head(struct model_work *w, const float *params,
         ops_fast->linear_dx(w->dn + from * d->c, w->probs, params + head, rows,
                             d->c, d->v, 0);
         ops_fast->linear_dw(grads + head, w->probs, w->states + from * d->c,
-                            rows, d->c, d->v);
+                            rows, d->c, d->v, from > 0);
     }
 }
 
@@ -411,10 +411,11 @@ static void backward_ffn(const struct model_work *w, const float *params,
     size_t n = w->n;
 
     ops_fast->linear_dx(w->dact, w->dx, params + l->down, n, d->f, d->c, 0);
-    ops_fast->linear_dw(grads + l->down, w->dx, k->act, n, d->f, d->c);
+    ops_fast->linear_dw(grads + l->down, w->dx, k->act, n, d->f, d->c, 0);
     ops_fast->swiglu_back(w->dgu, w->dact, k->gu, n, d->f);
     ops_fast->linear_dx(w->dn, w->dgu, params + l->gate, n, d->c, 2 * d->f, 0);
-    ops_fast->linear_dw(grads + l->gate, w->dgu, k->norm2, n, d->c, 2 * d->f);
+    ops_fast->linear_dw(grads + l->gate, w->dgu, k->norm2, n, d->c, 2 * d->f,
+                        0);
     ops_fast->rmsnorm_back(w->dx, grads + l->ffn_norm, w->dn,
                            residual(w, 2 * layer + 1), params + l->ffn_norm,
                            k->rstd2, n, d->c);
@@ -486,10 +487,10 @@ static void backward_attention(const struct model_work *w, const float *params,
     size_t n = w->n;
 
     ops_fast->linear_dx(w->datt, w->dx, params + l->o, n, d->q, d->c, 0);
-    ops_fast->linear_dw(grads + l->o, w->dx, k->att, n, d->q, d->c);
+    ops_fast->linear_dw(grads + l->o, w->dx, k->att, n, d->q, d->c, 0);
     backward_scores(w, params, layer, b, grads);
     ops_fast->linear_dx(w->dn, w->dqkv, params + l->q, n, d->c, d->qkv, 0);
-    ops_fast->linear_dw(grads + l->q, w->dqkv, k->norm1, n, d->c, d->qkv);
+    ops_fast->linear_dw(grads + l->q, w->dqkv, k->norm1, n, d->c, d->qkv, 0);
     ops_fast->rmsnorm_back(w->dx, grads + l->attn_norm, w->dn,
                            residual(w, 2 * layer), params + l->attn_norm,
                            k->rstd1, n, d->c);
@@ -505,6 +506,19 @@ static void backward_embed(const struct model_work *w, const struct batch *b,
 
         for (size_t j = 0; j < c; j++)
             to[j] += w->dx[i * c + j];
+    }
+}
+
+/* What is added to bit by bit: norms, the embedding, and the output layer when
+ * no loss overwrites it. Products overwrite the rest, which is nearly all. */
+static void clear_gradients(const struct model *m, bool has_loss, float *grads)
+{
+    for (size_t i = 0; i < m->n_tensors; i++) {
+        const struct model_tensor *t = &m->tensors[i];
+        bool is_head = t->offset == m->lm_head, is_embed = t->offset == m->embed;
+
+        if (t->n_dims == 1 || (is_head ? !has_loss : is_embed))
+            memset(grads + t->offset, 0, t->count * sizeof *grads);
     }
 }
 
@@ -537,6 +551,7 @@ void model_backward(const struct model *m, const float *params,
         w->backward = xfloats(place_backward(w, NULL));
         place_backward(w, w->backward);
     }
+    clear_gradients(m, scale != 0.0f, grads);
     backward_states(w, params, b, scale, weight, dstates, grads);
     memset(w->dx, 0, w->n * d->c * sizeof *w->dx);
     ops_fast->rmsnorm_back(w->dx, grads + m->norm, w->dn,

@@ -8,9 +8,8 @@
  * odd shapes. ops_fast is what the model runs on: ops_blas, or ops_ref when
  * built --without-blas.
  *
- * Every matrix is row-major and dense. dX is the gradient of X; backward
- * functions ADD to parameter gradients (dw) and OVERWRITE activation gradients
- * (dx) unless they say otherwise. Each function is deterministic: the summing
+ * Every matrix is row-major and dense. dX is the gradient of X; the way back
+ * of products overwrites it unless told to accumulate, that of norms adds. Each function is deterministic: the summing
  * order depends on the shapes only.
  *
  * Threads: any; OpenBLAS is set to one thread once, at ops_init
@@ -30,9 +29,9 @@ struct ops {
     /* dx[N][I] = dy[N][O] w[O][I];  accumulate: dx += */
     void (*linear_dx)(float *dx, const float *dy, const float *w, size_t n,
                       size_t in, size_t out, int accumulate);
-    /* dw[O][I] += dy[N][O]^T x[N][I] */
+    /* dw[O][I] = dy[N][O]^T x[N][I];  accumulate: dw += */
     void (*linear_dw)(float *dw, const float *dy, const float *x, size_t n,
-                      size_t in, size_t out);
+                      size_t in, size_t out, int accumulate);
 
     /* y = x / rms(x) * w by rows of c; rstd[N] = 1 / rms is kept for the way
      * back. */

@@ -76,10 +76,10 @@ static void linear_dx(float *dx, const float *dy, const float *w, size_t n,
 }
 
 static void linear_dw(float *dw, const float *dy, const float *x, size_t n,
-                      size_t in, size_t out)
+                      size_t in, size_t out, int accumulate)
 {
     product(dw, in, dy, out, CblasTrans, x, in, CblasNoTrans, out, in, n, 1.0f,
-            1.0f);
+            accumulate ? 1.0f : 0.0f);
 }
 
 /* ---- norms and positions ------------------------------------------------- */

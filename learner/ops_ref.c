@@ -40,11 +40,11 @@ static void linear_dx(float *dx, const float *dy, const float *w, size_t n,
 }
 
 static void linear_dw(float *dw, const float *dy, const float *x, size_t n,
-                      size_t in, size_t out)
+                      size_t in, size_t out, int accumulate)
 {
     for (size_t o = 0; o < out; o++) {
         for (size_t j = 0; j < in; j++) {
-            double sum = dw[o * in + j];
+            double sum = accumulate ? dw[o * in + j] : 0.0;
 
             for (size_t i = 0; i < n; i++)
                 sum += (double)dy[i * out + o] * x[i * in + j];

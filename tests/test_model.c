@@ -186,6 +186,7 @@ static void check_gradients(bool qk_norm, bool tied)
     for (size_t i = 0; i < N * 12; i++)
         dstates[i] = dstate_of(i);
     objective(&x);
+    memset(x.grads, 0x7f, x.m->n_params * sizeof *x.grads);
     model_backward(x.m, x.params, &x.b, x.w, SCALE, weight, dstates, x.grads);
     for (size_t i = 0; i < x.m->n_tensors; i++)
         check_tensor(&x, &x.m->tensors[i]);
@@ -204,34 +205,49 @@ static void gradients_qk_norm_untied(void **state)
     check_gradients(true, false);
 }
 
-/* Added to what is there, NULL weights are ones, masked tokens have none, and
- * a second way back from one forward pass gives the same. */
-static void gradients_add_up(void **state)
+/* They overwrite what is there, NULL weights are ones, masked tokens and a
+ * loss that does not count have none, and a second way back from one forward
+ * pass gives the same. */
+static void gradients_are_new(bool tied)
 {
     struct bench x;
-    float *once, ones[N], *twice;
+    float *once, ones[N];
+    size_t bytes;
 
-    (void)state;
-    bench_init(&x, true, true);
+    bench_init(&x, true, tied);
+    bytes = x.m->n_params * sizeof *once;
     once = xfloats(x.m->n_params);
-    twice = xfloats(x.m->n_params);
     for (size_t i = 0; i < N; i++)
         ones[i] = 1.0f;
     model_forward(x.m, x.params, &x.b, x.w, x.loss);
     model_backward(x.m, x.params, &x.b, x.w, 0.5f, NULL, NULL, once);
     model_backward(x.m, x.params, &x.b, x.w, 0.5f, ones, NULL, x.grads);
-    assert_memory_equal(once, x.grads, x.m->n_params * sizeof *once);
-    model_backward(x.m, x.params, &x.b, x.w, 0.5f, NULL, NULL, x.grads);
-    model_backward(x.m, x.params, &x.b, x.w, 1.0f, NULL, NULL, twice);
-    expect_near("sum", x.grads, twice, x.m->n_params, 1e-6);
+    assert_memory_equal(once, x.grads, bytes);
+    memset(x.grads, 0x7f, bytes);
+    model_backward(x.m, x.params, &x.b, x.w, 0.5f, ones, NULL, x.grads);
+    assert_memory_equal(once, x.grads, bytes);
+    memset(once, 0, bytes);
+    memset(x.grads, 0x7f, bytes);
+    model_backward(x.m, x.params, &x.b, x.w, 0.0f, NULL, NULL, x.grads);
+    expect_near("not counted", x.grads, once, x.m->n_params, 0.0);
     memset(x.b.counted, 0, N);
-    memset(x.grads, 0, x.m->n_params * sizeof *x.grads);
-    memset(once, 0, x.m->n_params * sizeof *once);
+    memset(x.grads, 0x7f, bytes);
     model_backward(x.m, x.params, &x.b, x.w, 1.0f, NULL, NULL, x.grads);
     expect_near("masked", x.grads, once, x.m->n_params, 0.0);
     free(once);
-    free(twice);
     bench_release(&x);
+}
+
+static void gradients_are_new_tied(void **state)
+{
+    (void)state;
+    gradients_are_new(true);
+}
+
+static void gradients_are_new_untied(void **state)
+{
+    (void)state;
+    gradients_are_new(false);
 }
 
 /* ---- PyTorch's numbers --------------------------------------------------- */
@@ -314,7 +330,6 @@ static void check_steps(struct bench *x, const float *want)
         model_forward(x->m, x->params, &x->b, x->w, x->loss);
         loss = (float)mean_loss(x, &counted);
         expect_near("loss of a step", &loss, &want[step - 1], 1, 2e-5);
-        memset(x->grads, 0, x->m->n_params * sizeof *x->grads);
         model_backward(x->m, x->params, &x->b, x->w, 1.0f / (float)counted,
                        NULL, NULL, x->grads);
         update(x, m, v, step);
@@ -400,7 +415,6 @@ static void work_grows(void **state)
     model_forward(x.m, x.params, &x.b, x.w, x.loss);
     model_backward(x.m, x.params, &x.b, x.w, 1.0f, NULL, NULL, x.grads);
     for (int i = 0; i < 2; i++) {
-        memset(grads, 0, n_bytes);
         model_forward(x.m, x.params, &x.b, small, loss);
         model_backward(x.m, x.params, &x.b, small, 1.0f, NULL, NULL, grads);
         assert_memory_equal(loss, x.loss, sizeof loss);
@@ -458,7 +472,7 @@ static void large_vocabulary_goes_in_chunks(void **state)
     struct batch whole = {0}, half = {0};
     struct model_work *w;
     struct model *m;
-    float *params, *grads, *sum, loss[300], apart[300];
+    float *params, *grads, *part, *sum, loss[300], apart[300];
     uint16_t drawn[300];
 
     (void)state;
@@ -466,6 +480,7 @@ static void large_vocabulary_goes_in_chunks(void **state)
     w = model_work_create(m, 300);
     params = xfloats(m->n_params);
     grads = xfloats(m->n_params);
+    part = xfloats(m->n_params);
     sum = xfloats(m->n_params);
     set_formula(m, params);
     add_run(&whole, 150, 5);
@@ -478,7 +493,9 @@ static void large_vocabulary_goes_in_chunks(void **state)
         batch_clear(&half);
         add_run(&half, 150, i ? 77 : 5);
         model_forward(m, params, &half, w, apart + 150 * i);
-        model_backward(m, params, &half, w, 1.0f, NULL, NULL, sum);
+        model_backward(m, params, &half, w, 1.0f, NULL, NULL, part);
+        for (size_t j = 0; j < m->n_params; j++)
+            sum[j] += part[j];
         model_draw_targets(m, params, &half, w, 1, 2, 150 * i);
         assert_memory_equal(half.targets, drawn + 150 * i, 150 * sizeof *drawn);
     }
@@ -490,6 +507,7 @@ static void large_vocabulary_goes_in_chunks(void **state)
     model_free(m);
     free(params);
     free(grads);
+    free(part);
     free(sum);
 }
 
@@ -537,7 +555,6 @@ static void *race(void *arg)
     struct racer *r = arg;
 
     for (int i = 0; i < 20; i++) {
-        memset(r->grads, 0, r->x->m->n_params * sizeof *r->grads);
         model_forward(r->x->m, r->params, &r->x->b, r->w, r->loss);
         model_backward(r->x->m, r->params, &r->x->b, r->w, 1.0f, NULL, NULL,
                        r->grads);
@@ -724,7 +741,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_tied),
         cmocka_unit_test(gradients_qk_norm_untied),
-        cmocka_unit_test(gradients_add_up),
+        cmocka_unit_test(gradients_are_new_tied),
+        cmocka_unit_test(gradients_are_new_untied),
         cmocka_unit_test(as_pytorch),
         cmocka_unit_test(segments_are_apart),
         cmocka_unit_test(work_grows),

@@ -129,7 +129,7 @@ static void ref_linear_gradients(void **state)
 
     (void)state;
     ops_ref.linear_dx(dx, c.dy, c.w, 3, 5, 7, 0);
-    ops_ref.linear_dw(dw, c.dy, c.x, 3, 5, 7);
+    ops_ref.linear_dw(dw, c.dy, c.x, 3, 5, 7, 0);
     check_gradient("x", p, c.x, dx, 15);
     check_gradient("w", p, c.w, dw, 35);
 }
@@ -336,10 +336,10 @@ static void blas_linear(void **state)
             ops_ref.linear_dx(dx0, dy, w, n, in, out, accumulate);
             ops_blas.linear_dx(dx1, dy, w, n, in, out, accumulate);
             expect_near("dx", dx1, dx0, n * in, 1e-5);
+            ops_ref.linear_dw(dw0, dy, x, n, in, out, accumulate);
+            ops_blas.linear_dw(dw1, dy, x, n, in, out, accumulate);
+            expect_near("dw", dw1, dw0, out * in, 1e-5);
         }
-        ops_ref.linear_dw(dw0, dy, x, n, in, out);
-        ops_blas.linear_dw(dw1, dy, x, n, in, out);
-        expect_near("dw", dw1, dw0, out * in, 1e-5);
         release_blocks(NULL);
     }
 }

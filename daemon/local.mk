@@ -32,6 +32,7 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/filter.c daemon/filter.h \
 	daemon/forget.c daemon/forget.h \
 	daemon/gate.c daemon/gate.h \
+	daemon/gate_tails.c \
 	daemon/guard.c daemon/guard.h \
 	daemon/http.c daemon/http.h daemon/http_impl.h daemon/http_private.h \
 	daemon/http_admit.c \
@@ -50,10 +51,13 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/probe.c daemon/probe.h \
 	daemon/progress.c daemon/progress.h daemon/progress_private.h \
 	daemon/progress_json.c \
-	daemon/publisher.c daemon/publisher.h \
+	daemon/publisher.c daemon/publisher.h daemon/publisher_impl.h \
+	daemon/publisher_operations.c \
+	daemon/publisher_verdict.c \
 	daemon/release.c daemon/release.h \
 	daemon/restore.c daemon/restore.h \
 	daemon/retrain.c daemon/retrain.h \
+	daemon/retrain_settings.c \
 	daemon/rewind.c daemon/rewind.h \
 	daemon/serving.c daemon/serving.h \
 	daemon/shadow.c daemon/shadow.h \
@@ -62,7 +66,8 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/status.c daemon/status.h \
 	daemon/surprise.c daemon/surprise.h \
 	daemon/texture.c daemon/texture.h \
-	daemon/trainer.c daemon/trainer.h \
+	daemon/trainer.c daemon/trainer.h daemon/trainer_impl.h \
+	daemon/trainer_operations.c \
 	daemon/vocabulary.c daemon/vocabulary.h
 
 # The dashboard is one page, built in.

@@ -8,8 +8,6 @@
 
 #include "daemon/trainer.h"
 
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,11 +15,8 @@
 #include "base/log.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
-#include "daemon/forget.h"
-#include "daemon/guard.h"
-#include "daemon/options.h"
 #include "daemon/release.h"
-#include "daemon/rewind.h"
+#include "daemon/trainer_impl.h"
 #include "daemon/vocabulary.h"
 
 #define POLL_MS 100
@@ -31,37 +26,6 @@
 #ifndef PUBLISH_SHARE /* bench/clean_stream.py wants more */
 #define PUBLISH_SHARE 0.05                 /* of the time, at most */
 #endif
-#define TAKEN_MAX 64                       /* records, with one lock */
-
-struct trainer {
-    struct trainer_options options;
-    struct learning *l;
-    pthread_t thread;
-    bool started;
-    atomic_bool stopping;
-    pthread_mutex_t mutex; /* guards the three below */
-    pthread_cond_t reloaded;
-    struct conf *now;
-    const struct conf *next; /* NULL: nothing to reload */
-    int64_t epoch;
-    bool ended;           /* the source has no more, for now */
-    bool end_announced;   /* on_end has been called */
-    bool failed;          /* on_fatal has been called */
-    bool held;            /* the disk is full */
-    struct guard_limit limit; /* of rollbacks by itself */
-    bool parked;          /* it is reached: learning holds */
-    int64_t parked_choices;
-    char parked_reason[256];
-    int64_t retry_ms;     /* when to try again */
-    int64_t last_record_ms;
-    struct record *taken[TAKEN_MAX]; /* from the queue, not looked at yet */
-    size_t n_taken, next_taken;
-    int64_t last_publish_ms, published_tokens, published_step;
-    int64_t show_ms, rate_ms, rate_tokens, rate_records;
-    struct record_maker maker; /* of released records */
-    int64_t next_release;      /* -1: where the position of releases is */
-    bool look_for_releases;
-};
 
 struct trainer *trainer_create(const struct trainer_options *options)
 {
@@ -90,7 +54,7 @@ void trainer_free(struct trainer *t)
     free(t);
 }
 
-static void fatal(struct trainer *t, const struct err *err)
+void trainer_fail(struct trainer *t, const struct err *err)
 {
     log_error("trainer", "%s", err->msg);
     t->options.on_fatal(err, t->options.arg);
@@ -139,7 +103,7 @@ static void show_learner(struct trainer *t, struct status *s)
             replay_live_in_domain(l->replay, (int32_t)i);
 }
 
-static void show(struct trainer *t, bool now_please)
+void trainer_show(struct trainer *t, bool now_please)
 {
     int64_t now = timing_mono_ms();
     struct status *s;
@@ -165,7 +129,7 @@ static void show_step(struct trainer *t,
     s->grad_norm = r->step.grad_norm;
     s->rate = r->step.rate;
     status_unlock(t->options.board);
-    show(t, false);
+    trainer_show(t, false);
 }
 
 /* After an inconclusive verdict, or NULL. */
@@ -182,8 +146,7 @@ static const char *what_the_gate_waits_for(struct trainer *t, char *text,
     return text[0] ? text : NULL;
 }
 
-/* learning, waiting, or why not. */
-static void show_state(struct trainer *t, bool learning)
+void trainer_show_state(struct trainer *t, bool learning)
 {
     struct source_health health;
     char text[256];
@@ -211,7 +174,7 @@ static void show_state(struct trainer *t, bool learning)
 
 /* --- versions ----------------------------------------------------------- */
 
-static void submit(struct trainer *t)
+void trainer_submit(struct trainer *t)
 {
     int64_t started = timing_mono_ns();
     struct snapshot *snapshot = learning_snapshot(t->l);
@@ -282,290 +245,19 @@ static bool version_due(struct trainer *t)
             (c->every_tokens > 0 && tokens >= c->every_tokens));
 }
 
-/* Waits until nothing is on its way, and takes the outcome. */
-static void drain_publisher(struct trainer *t)
+void trainer_drain_publisher(struct trainer *t)
 {
     publisher_wait(t->options.publisher);
     collect(t);
 }
 
-static void publish_now(struct trainer *t)
+void trainer_publish_now(struct trainer *t)
 {
-    drain_publisher(t);
+    trainer_drain_publisher(t);
     if (learner_steps(t->l->learner) != t->published_step) {
-        submit(t);
-        drain_publisher(t);
+        trainer_submit(t);
+        trainer_drain_publisher(t);
     }
-}
-
-/* --- rollback ----------------------------------------------------------- */
-
-/* A range that an operator had released did it again. */
-static void say_for_good(const struct rewind_request *request)
-{
-    log_error("guard",
-              "version=%lld action=skip_for_good reason=\"the range had been "
-              "released from quarantine, and the daemon went back over it "
-              "again: it is never learned\"",
-              (long long)request->version);
-}
-
-/* *request: what is to be done; the parts it needs are filled in here. */
-static int roll_back(struct trainer *t, struct rewind_request *request,
-                     char *detail, size_t size, struct err *err)
-{
-    bool for_good = false;
-    int rc;
-
-    request->learning = t->l;
-    request->source = t->options.source;
-    request->publisher = t->options.publisher;
-    request->epoch = &t->epoch;
-    status_set_state(t->options.board, STATUS_ROLLING_BACK, NULL);
-    drain_publisher(t);
-    rc = rewind_run(request, detail, size, &for_good, err);
-    if (rc == 0) {
-        log_info("rollback", "version=%lld automatic=%s %s",
-                 (long long)request->version,
-                 request->automatic ? "true" : "false", detail);
-        if (for_good)
-            say_for_good(request);
-        t->ended = t->ended && request->skip;
-        t->held = false; /* what could not be written is undone */
-        t->next_release = request->skip ? t->next_release : -1;
-        t->look_for_releases = true;
-        t->published_step = learner_steps(t->l->learner);
-        t->published_tokens = t->l->progress.tokens_seen;
-        t->rate_tokens = t->published_tokens;
-        t->rate_records = t->l->progress.records.consumed;
-        t->last_publish_ms = timing_mono_ms();
-    }
-    show(t, true);
-    return rc;
-}
-
-/* Learning holds until somebody looks: what was consumed stays consumed, and
- * what was learned since the last version is in memory only. */
-static void park(struct trainer *t, const char *what, const char *why)
-{
-    t->parked = true;
-    t->parked_choices = publisher_choices(t->options.publisher);
-    snprintf(t->parked_reason, sizeof t->parked_reason,
-             "learning holds, because %.80s; `mneme rollback`, `mneme promote` "
-             "or a restart lets it go on",
-             what);
-    log_error("guard", "action=hold reason=\"%s\" cause=\"%s\"",
-              t->parked_reason, why);
-    show_state(t, false);
-}
-
-/* An operator has done something about it. */
-static void unpark(struct trainer *t, const char *what)
-{
-    if (!t->parked)
-        return;
-    t->parked = false;
-    t->limit = (struct guard_limit){0};
-    log_info("guard", "action=resume reason=\"%s\"", what);
-}
-
-static void look_for_choice(struct trainer *t)
-{
-    if (t->parked &&
-        publisher_choices(t->options.publisher) != t->parked_choices)
-        unpark(t, "what serves was chosen");
-}
-
-/* Where the stream of releases goes on. */
-static int64_t next_release(struct trainer *t)
-{
-    if (t->next_release < 0)
-        t->next_release =
-            progress_next_offset(&t->l->progress, RELEASES_TOPIC, 0);
-    return t->next_release;
-}
-
-/* A version with everything that has been decided, also without a step. */
-static int publish_all(struct trainer *t, struct err *err)
-{
-    drain_publisher(t);
-    if (learner_steps(t->l->learner) != t->published_step ||
-        t->l->progress.n_ledger) {
-        submit(t);
-        drain_publisher(t);
-    }
-    if (learner_steps(t->l->learner) == t->published_step)
-        return 0;
-    return err_set(err, t->held ? ERR_FULL : ERR_IO,
-                   "no version can be written%s, so that nothing can be "
-                   "forgotten; nothing has changed",
-                   t->held ? ": the disk is full" : "");
-}
-
-static int forget(struct trainer *t, const struct control_operation *op,
-                  char *detail, size_t size, struct err *err)
-{
-    const struct forget_request request = {
-        .learning = t->l,
-        .source = t->options.source,
-        .publisher = t->options.publisher,
-        .kind = op->kind == CONTROL_FORGET_ID ? TOMBSTONES_ID
-                                              : TOMBSTONES_DOMAIN,
-        .name = op->reason,
-        .next_release = next_release(t),
-    };
-    json_t *result = NULL;
-    char *text;
-    int rc = publish_all(t, err);
-
-    if (rc == 0)
-        rc = forget_run(&request, detail, size, &result, err);
-    if (rc)
-        return rc;
-    text = json_dumps(result, JSON_COMPACT);
-    control_set_result(t->options.control, op->id, text);
-    free(text);
-    json_decref(result);
-    show(t, true);
-    return 0;
-}
-
-static int roll_back_to(struct trainer *t, const struct control_operation *op,
-                        char *detail, size_t size, struct err *err)
-{
-    struct rewind_request request = {
-        .version = op->version,
-        .skip = op->kind == CONTROL_ROLLBACK_SKIP,
-        .reason = op->reason[0] ? op->reason : "asked for",
-    };
-
-    return roll_back(t, &request, detail, size, err);
-}
-
-static void run_operations(struct trainer *t)
-{
-    struct control_operation op;
-
-    while (control_take(t->options.control, true, &op)) {
-        bool forgets = op.kind == CONTROL_FORGET_ID ||
-                       op.kind == CONTROL_FORGET_DOMAIN;
-        struct err err = ERR_INIT;
-        char detail[sizeof op.detail] = "";
-        int rc = forgets ? forget(t, &op, detail, sizeof detail, &err)
-                         : roll_back_to(t, &op, detail, sizeof detail, &err);
-
-        if (rc)
-            log_warn(forgets ? "forget" : "rollback",
-                     "version=%lld error=\"%s\"", (long long)op.version,
-                     err.msg);
-        else if (!forgets)
-            unpark(t, "rolled back");
-        control_finish(t->options.control, op.id, rc ? &err : NULL, detail);
-        if (rc == ERR_DIVERGED)
-            fatal(t, &err);
-    }
-}
-
-/* By itself, past what was learned since. Serving goes with it, unless it is
- * pinned, or `keep_serving`. Too often: learning holds where it is. */
-static void go_back(struct trainer *t, int64_t version, bool keep_serving,
-                    const char *reason)
-{
-    struct rewind_request request = {.version = version,
-                                     .skip = true,
-                                     .keep_serving = keep_serving,
-                                     .automatic = true,
-                                     .reason = reason};
-    struct catalog_pointers pointers;
-    struct err err = ERR_INIT;
-    char detail[512];
-    int rc = catalog_pointers(t->options.catalog, &pointers, &err);
-
-    if (rc == 0 && !guard_allow(&t->limit, timing_mono_ms())) {
-        park(t, "it went back by itself three times within an hour", reason);
-        return;
-    }
-    log_warn("guard", "version=%lld action=rollback reason=\"%s\"",
-             (long long)version, reason);
-    request.keep_serving |= pointers.serving_pinned;
-    if (rc == 0)
-        rc = roll_back(t, &request, detail, sizeof detail, &err);
-    if (rc == ERR_NOTFOUND || rc == ERR_STATE || rc == ERR_CORRUPT)
-        park(t, "it could not go back by itself", err.msg);
-    else if (rc)
-        fatal(t, &err);
-}
-
-/* Does the guard want to go back? */
-static bool heed(struct trainer *t)
-{
-    struct publisher_wish wish;
-
-    if (t->parked || !publisher_take_wish(t->options.publisher, &wish))
-        return false;
-    go_back(t, wish.version, false, wish.reason);
-    return true;
-}
-
-/* Weights that are not finite: learning goes back to the newest version, past
- * what did it. The gate may have refused that version, so what answers stays.
- */
-static void recover(struct trainer *t, const struct err *cause)
-{
-    struct catalog_pointers pointers;
-    struct err err = ERR_INIT;
-
-    log_error("diverged", "%s", cause->msg);
-    if (!t->options.conf->publish.auto_rollback) {
-        fatal(t, cause);
-        return;
-    }
-    drain_publisher(t);
-    if (catalog_pointers(t->options.catalog, &pointers, &err) != 0)
-        fatal(t, &err);
-    else
-        go_back(t, pointers.head, true, cause->msg);
-}
-
-/* --- other settings while it runs --------------------------------------- */
-
-/* A version keeps the settings that it was learned with: what was learned with
- * the old ones gets its own first. */
-static void take_reload(struct trainer *t)
-{
-    pthread_mutex_lock(&t->mutex);
-    if (t->next) {
-        if (t->l->learner && !t->held)
-            publish_now(t);
-        publisher_wait(t->options.publisher);
-        t->l->mixed_settings = t->l->learner && t->published_step !=
-                                   learner_steps(t->l->learner);
-        conf_reload_apply(t->now, t->next);
-        if (t->l->learner) {
-            learner_set_rate(t->l->learner,
-                             options_rate(t->now, t->l->has_model
-                                                      ? &t->l->shape
-                                                      : NULL));
-            learner_set_lambda(t->l->learner,
-                               (float)t->now->learner.ewc.lambda);
-        }
-        t->next = NULL;
-        pthread_cond_broadcast(&t->reloaded);
-    }
-    pthread_mutex_unlock(&t->mutex);
-}
-
-void trainer_reload(struct trainer *t, struct conf *now,
-                    const struct conf *next)
-{
-    pthread_mutex_lock(&t->mutex);
-    t->now = now;
-    t->next = next;
-    queue_wake(t->options.queue);
-    while (t->next && !t->stopping)
-        pthread_cond_wait(&t->reloaded, &t->mutex);
-    t->next = NULL;
-    pthread_mutex_unlock(&t->mutex);
 }
 
 /* --- records and steps -------------------------------------------------- */
@@ -587,9 +279,9 @@ static void step(struct trainer *t)
 
     tell_damaged(t);
     if (rc == ERR_DIVERGED)
-        recover(t, &err);
+        trainer_recover(t, &err);
     else if (rc)
-        fatal(t, &err);
+        trainer_fail(t, &err);
     else
         show_step(t, &result);
     if (rc == 0 && result.step.skipped)
@@ -613,7 +305,7 @@ static struct record *next_record(struct trainer *t, int64_t timeout_ms)
 {
     if (t->next_taken == t->n_taken) {
         t->next_taken = 0;
-        t->n_taken = queue_pop_many(t->options.queue, t->taken, TAKEN_MAX,
+        t->n_taken = queue_pop_many(t->options.queue, t->taken, TRAINER_TAKEN_MAX,
                                     timeout_ms);
     }
     if (!has_taken(t))
@@ -643,7 +335,15 @@ static void take(struct trainer *t, struct record *rec)
     t->ended = false;
     if (intake_add(t->l->intake, rec, learner_steps(t->l->learner), &err) !=
         0)
-        fatal(t, &err);
+        trainer_fail(t, &err);
+}
+
+int64_t trainer_next_release(struct trainer *t)
+{
+    if (t->next_release < 0)
+        t->next_release =
+            progress_next_offset(&t->l->progress, RELEASES_TOPIC, 0);
+    return t->next_release;
 }
 
 /* Released records come before what the queue holds. False: there is none. */
@@ -656,10 +356,10 @@ static bool take_released(struct trainer *t)
     t->look_for_releases |= publisher_released(t->options.publisher);
     if (!t->look_for_releases)
         return false;
-    if (releases_read(t->l->catalog, next_release(t), TAKEN_MAX, &rows, &n,
+    if (releases_read(t->l->catalog, trainer_next_release(t), TRAINER_TAKEN_MAX, &rows, &n,
                       &err) != 0)
-        fatal(t, &err);
-    t->look_for_releases = n == TAKEN_MAX;
+        trainer_fail(t, &err);
+    t->look_for_releases = n == TRAINER_TAKEN_MAX;
     for (size_t i = 0; i < n && !t->failed; i++) {
         struct record *rec = release_record(&t->maker, t->options.conf,
                                             &rows[i]);
@@ -668,7 +368,7 @@ static bool take_released(struct trainer *t)
         t->last_record_ms = timing_mono_ms();
         if (intake_add(t->l->intake, rec, learner_steps(t->l->learner),
                        &err) != 0)
-            fatal(t, &err);
+            trainer_fail(t, &err);
     }
     releases_free(rows, n);
     return n > 0;
@@ -690,8 +390,8 @@ static void finish_end(struct trainer *t)
 {
     if (t->end_announced || t->held)
         return;
-    publish_now(t);
-    if (t->held || heed(t))
+    trainer_publish_now(t);
+    if (t->held || trainer_heed(t))
         return;
     if (t->options.conf->source.at_end == CONF_AT_END_EXIT) {
         t->end_announced = true;
@@ -716,22 +416,22 @@ static bool take_batch(struct trainer *t)
 static void learn(struct trainer *t)
 {
     collect(t);
-    take_reload(t);
-    run_operations(t);
-    look_for_choice(t);
-    if (heed(t))
+    trainer_take_reload(t);
+    trainer_run_operations(t);
+    trainer_look_for_choice(t);
+    if (trainer_heed(t))
         return;
     if (!t->parked && version_due(t))
-        submit(t);
+        trainer_submit(t);
     if (t->held || t->parked) {
-        show_state(t, false);
+        trainer_show_state(t, false);
         timing_sleep_ms(POLL_MS);
         return;
     }
     learning_set_pressure(t->l, queue_fill(t->options.queue));
     if (learning_ready(t->l)) {
         step(t);
-        show_state(t, true);
+        trainer_show_state(t, true);
         return;
     }
     if (take_released(t) || take_batch(t))
@@ -743,8 +443,8 @@ static void learn(struct trainer *t)
         finish_end(t);
     }
     if (timing_mono_ms() - t->last_record_ms > 1000)
-        show_state(t, false);
-    show(t, false);
+        trainer_show_state(t, false);
+    trainer_show(t, false);
 }
 
 /* --- the beginning ------------------------------------------------------ */
@@ -792,7 +492,7 @@ static void collect_vocabulary(struct trainer *t, struct vocabulary *v)
     while (!enough && !t->stopping) {
         struct record *rec = next_record(t, POLL_MS);
 
-        take_reload(t);
+        trainer_take_reload(t);
         show_collecting(t, v);
         if (!rec) {
             enough = collected(t, v);
@@ -831,8 +531,8 @@ static int begin_with_vocabulary(struct trainer *t, struct err *err)
         for (size_t i = 0; i < n; i++)
             progress_begin(&t->l->progress, records[i]->topic,
                            records[i]->partition, records[i]->offset);
-        submit(t);
-        drain_publisher(t);
+        trainer_submit(t);
+        trainer_drain_publisher(t);
     }
     ended = t->ended;
     for (size_t i = 0; i < n; i++)
@@ -859,8 +559,8 @@ static int begin(struct trainer *t, struct err *err)
     t->rate_records = t->l->progress.records.consumed;
     t->last_publish_ms = timing_mono_ms();
     if (pointers.head == 0) {
-        submit(t);
-        drain_publisher(t);
+        trainer_submit(t);
+        trainer_drain_publisher(t);
     } else {
         t->published_step = learner_steps(t->l->learner);
     }
@@ -874,13 +574,13 @@ static void *run(void *arg)
 
     pthread_setname_np(pthread_self(), "trainer");
     if (begin(t, &err) != 0)
-        fatal(t, &err);
-    show_state(t, false);
+        trainer_fail(t, &err);
+    trainer_show_state(t, false);
     while (!t->stopping)
         learn(t);
     if (t->l->learner && !t->held && !t->parked && !t->failed) {
-        publish_now(t);
-        show(t, true);
+        trainer_publish_now(t);
+        trainer_show(t, true);
     }
     pthread_mutex_lock(&t->mutex);
     pthread_cond_broadcast(&t->reloaded);

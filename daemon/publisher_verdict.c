@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A version is loaded as it would answer, judge.h is asked, and the verdict is
+ * written in one transaction with the switch of serving. What the guard wants
+ * is left for the trainer as a wish.
+ */
+#include "config.h"
+
+#include "daemon/publisher_impl.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/timing.h"
+
+#define RETRY_MS 5000 /* a verdict for which the disk had no room */
+
+/* --- the board ---------------------------------------------------------- */
+
+/* A holdout loss of the head in a domain. Locks: needs the board's. */
+static void show_holdout(struct status *s, const char *domain, double loss)
+{
+    for (size_t d = 0; d < s->n_domains; d++) {
+        struct status_domain *out = &s->domains[d];
+
+        if (strncmp(out->name, domain, sizeof out->name - 1) != 0)
+            continue;
+        out->holdout = loss;
+        if (!(out->holdout_best <= loss))
+            out->holdout_best = loss;
+    }
+}
+
+void publisher_show_history(struct publisher *p)
+{
+    struct catalog_version *versions = NULL;
+    struct status *s;
+    size_t n = 0;
+
+    if (catalog_list(p->options.catalog, 0, 0, &versions, &n, NULL) != 0)
+        return;
+    s = status_lock(p->options.board);
+    for (size_t i = n; i-- > 0;) {
+        for (size_t d = 0; d < versions[i].n_domains; d++)
+            show_holdout(s, versions[i].domains[d].domain,
+                         versions[i].domains[d].bits_per_byte);
+        if (versions[i].head && versions[i].state != STORE_PENDING)
+            snprintf(s->publish.last_verdict, sizeof s->publish.last_verdict,
+                     "%s", store_state_name(versions[i].state));
+        catalog_version_release(&versions[i]);
+    }
+    status_unlock(p->options.board);
+    free(versions);
+}
+
+static void show_verdict(struct publisher *p, const struct judgement *j)
+{
+    struct status *s = status_lock(p->options.board);
+
+    snprintf(s->publish.last_verdict, sizeof s->publish.last_verdict, "%s",
+             store_state_name(j->verdict));
+    snprintf(s->publish.last_reason, sizeof s->publish.last_reason, "%s",
+             j->reason);
+    snprintf(s->publish.waits_for, sizeof s->publish.waits_for, "%s",
+             j->waits_for);
+    s->publish.passed += j->verdict == STORE_PASSED;
+    s->publish.refused += j->verdict == STORE_FAILED;
+    s->publish.inconclusive += j->verdict == STORE_INCONCLUSIVE;
+    s->publish.refused_in_a_row = j->refused;
+    s->publish.reference_version = j->reference;
+    s->publish.shadow_records = j->shadow_records;
+    s->publish.shadow_difference = j->shadow_difference;
+    s->publish.shadow_evidence = j->shadow_evidence;
+    for (size_t i = 0; i < j->n_results; i++)
+        show_holdout(s, j->results[i].domain, j->results[i].bits_per_byte);
+    status_unlock(p->options.board);
+}
+
+/* --- the gate ----------------------------------------------------------- */
+
+/* It cannot be asked, whatever is wrong with it. */
+static void refuse(struct publisher *p, bool not_finite, const char *what,
+                   const char *why, struct judgement *out)
+{
+    char reason[sizeof out->reason];
+
+    snprintf(reason, sizeof reason, "%.30s: %.220s", what, why);
+    judge_broken(p->judge, not_finite, reason, out);
+}
+
+/* Is it finite, and what was live? *candidate stays NULL when it fails. */
+static int read_back(struct publisher *p, int64_t version,
+                     struct infer **candidate, struct judgement *out,
+                     struct err *err)
+{
+    const struct probe *probe =
+        p->probed_version == version ? &p->probe : NULL;
+    struct infer *infer = NULL;
+    int rc;
+
+    if (probe && !probe->finite) {
+        refuse(p, true, "not finite", probe->problem, out);
+        return 0;
+    }
+    rc = serving_load(p->options.serving, version, &infer, err);
+    if (rc == 0 && probe)
+        rc = probe_compare(probe, infer, err);
+    if (rc == 0) {
+        *candidate = infer;
+        return 0;
+    }
+    infer_free(infer);
+    if (rc != ERR_CORRUPT && rc != ERR_DIVERGED)
+        return rc;
+    refuse(p, rc == ERR_DIVERGED, "cannot be read back", err->msg, out);
+    *err = (struct err)ERR_INIT;
+    return 0;
+}
+
+/* Everything the gate asks. On 0 without a candidate it is broken. */
+static int examine(struct publisher *p, int64_t version,
+                   struct infer **candidate, struct judgement *out,
+                   struct err *err)
+{
+    int rc = read_back(p, version, candidate, out, err);
+
+    if (rc || !*candidate)
+        return rc;
+    rc = judge_candidate(p->judge, version, *candidate, out, err);
+    if (rc == ERR_DIVERGED) {
+        infer_free(*candidate);
+        *candidate = NULL;
+        refuse(p, true, "not finite", err->msg, out);
+        *err = (struct err)ERR_INIT;
+        return 0;
+    }
+    if (rc == 0 && p->probed_version == version)
+        json_object_set_new(out->gate, "read_back",
+                            json_pack("{s:b, s:i, s:b}", "finite", 1,
+                                      "probe_texts", PROBE_TEXTS, "same", 1));
+    return rc;
+}
+
+/* What the guard wants goes to the trainer, which alone can go back. */
+static void wish(struct publisher *p, int64_t version,
+                 const struct judgement *j)
+{
+    struct publisher_wish w = {.version = j->reference, .cause = j->cause};
+
+    if (j->cause == GUARD_NO_CAUSE)
+        return;
+    snprintf(w.reason, sizeof w.reason, "version %lld: %s (%.160s)",
+             (long long)version, guard_cause_text(j->cause), j->reason);
+    if (!p->options.conf->publish.auto_rollback || j->reference == 0) {
+        log_warn("guard", "version=%lld reference=%lld action=none "
+                          "reason=\"%s\"",
+                 (long long)version, (long long)j->reference, w.reason);
+        return;
+    }
+    pthread_mutex_lock(&p->mutex);
+    p->wish = w;
+    p->have_wish = true;
+    pthread_mutex_unlock(&p->mutex);
+    p->options.wake_trainer(p->options.arg);
+}
+
+static void log_verdict(int64_t version, int64_t serving,
+                        const struct judgement *j)
+{
+    log_info("gate",
+             "version=%lld verdict=%s serving=%lld reference=%lld "
+             "refused=%lld shadow_records=%lld shadow_evidence=%.2f "
+             "reason=\"%s\"%s%s%s",
+             (long long)version, store_state_name(j->verdict),
+             (long long)serving, (long long)j->reference,
+             (long long)j->refused, (long long)j->shadow_records,
+             isfinite(j->shadow_evidence) ? j->shadow_evidence : 0, j->reason,
+             j->waits_for[0] ? " waits_for=\"" : "", j->waits_for,
+             j->waits_for[0] ? "\"" : "");
+}
+
+/* Loads a pending version, asks the judge, writes the verdict and switches. */
+static int judge_version(struct publisher *p, int64_t version,
+                         struct err *err)
+{
+    struct catalog_pointers pointers;
+    struct judgement j = {0};
+    struct infer *candidate = NULL;
+    char *gate = NULL;
+    bool serve;
+    int rc = catalog_pointers(p->options.catalog, &pointers, err);
+
+    if (rc == 0)
+        rc = examine(p, version, &candidate, &j, err);
+    if (rc)
+        goto out;
+    serve = j.verdict == STORE_PASSED && !pointers.serving_pinned;
+    gate = json_dumps(j.gate, JSON_COMPACT | JSON_REAL_PRECISION(8));
+    rc = store_verdict(p->options.store, version, j.verdict, gate, j.results,
+                       j.n_results, serve, j.reason, err);
+    if (rc)
+        goto out;
+    if (serve) {
+        serving_switch(p->options.serving, version, candidate);
+        judge_promoted(p->judge, version);
+        candidate = NULL;
+    }
+    log_verdict(version, serve ? version : pointers.serving, &j);
+    show_verdict(p, &j);
+    wish(p, version, &j);
+out:
+    publisher_show_pointers(p);
+    free(gate);
+    judgement_release(&j);
+    infer_free(candidate);
+    return rc;
+}
+
+void publisher_judge(struct publisher *p, int64_t version)
+{
+    struct err err = ERR_INIT;
+
+    p->retry_ms = 0;
+    if (judge_version(p, version, &err) == 0) {
+        p->failing = false;
+        return;
+    }
+    publisher_fail(p, "gate", &err, err.code == ERR_FULL);
+    if (err.code == ERR_FULL)
+        p->retry_ms = timing_mono_ms() + RETRY_MS;
+}
+
+void publisher_judge_pending(struct publisher *p)
+{
+    struct catalog_pointers pointers;
+    struct catalog_version v;
+    struct err err = ERR_INIT;
+    int rc = catalog_pointers(p->options.catalog, &pointers, &err);
+
+    p->retry_ms = 0;
+    if (rc == 0 && pointers.head == 0)
+        return;
+    if (rc == 0)
+        rc = catalog_get(p->options.catalog, pointers.head, &v, &err);
+    if (rc) {
+        publisher_fail(p, "gate", &err, true);
+        p->retry_ms = timing_mono_ms() + RETRY_MS;
+        return;
+    }
+    if (v.state == STORE_PENDING)
+        publisher_judge(p, pointers.head);
+    catalog_version_release(&v);
+}

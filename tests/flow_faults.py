@@ -46,10 +46,10 @@ SEED = int(os.environ.get("SOAK_SEED", "0")) or random.randrange(1, 1 << 30)
 LINES = 180  # of the stream that has grown
 PRELOAD = os.path.join(os.path.dirname(MNEMED), "..", "tests",
                        "fault_preload.so")
-# What a last line says. SQLite has words of its own, and where it cannot open
-# its shared memory for writing it names what it could not do without.
+# What a last line says. SQLite has words of its own, and where it cannot open a
+# file for writing it tries without, and names what it could not do then.
 SQLITE = ("disk I/O error", "unable to open database file",
-          "attempt to write a readonly database")
+          "attempt to write a readonly database", "not writable")
 CAUSES = {"ENOSPC": ("No space left on device", "disk is full", *SQLITE),
           "EIO": ("Input/output error", *SQLITE)}
 tap = Tap()

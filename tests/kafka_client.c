@@ -11,9 +11,9 @@
  *     produce NAME                  stdin, a line each: `begin`, `commit`,
  *                                   `abort` (a transaction), or
  *                                   PARTITION TAB TEXT; TEXT `null`: no value
- *     group NAME                    its state TAB its coordinator; then a line a
- *                                   member: MEMBER TAB CLIENT TAB bytes of its
- *                                   assignment
+ *     group NAME                    its state TAB its coordinator; then a line
+ *                                   a member: MEMBER TAB CLIENT TAB bytes of
+ *                                   its assignment
  *     leaders NAME                  a line a partition: PARTITION TAB BROKER
  *
  * Exit: 0 done, 1 not, with the reason on stderr.

@@ -148,7 +148,7 @@ read_address() {
     echo "127.0.0.1:$(sed -n "${line}p" "$dir/ports")"
 }
 
-# Where the cluster's broker 1 and its controller are.
+# The folder of broker 1, which alone is a controller.
 first_dir() {
     if test -e "$dir/joined"; then cat "$dir/joined"; else echo "$dir"; fi
 }

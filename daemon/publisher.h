@@ -86,6 +86,10 @@ struct publisher_wish {
 /* Takes the wish, if there is one. A rollback by anybody drops it. */
 bool publisher_take_wish(struct publisher *p, struct publisher_wish *wish);
 
+/* A choice of what serves (serving_choose) has failed: what the store says
+ * serves again. Threads: any */
+void publisher_serve_as_stored(struct publisher *p);
+
 /* How many times an operator has chosen what serves. */
 int64_t publisher_choices(struct publisher *p);
 

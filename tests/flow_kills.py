@@ -22,7 +22,7 @@ from flow_util import Daemon, TMP, Tap, mneme, records, write_lines
 KILLS = int(os.environ.get("SOAK_KILLS", "50"))
 SECONDS = float(os.environ.get("SOAK_SECONDS", "0")) or float("inf")
 SEED = int(os.environ.get("SOAK_SEED", "0")) or random.randrange(1, 1 << 30)
-N = 200
+N = 400  # enough for a consolidation
 
 
 def labelled(lines):
@@ -95,6 +95,7 @@ def main():
     one = Daemon("uninterrupted", **settings)
     tap.equal(one.run(), 0, "a run without kills")
     whole = digest(one.data)
+    tap.ok(whole["anchor"], "it has consolidated: Fisher and anchor")
     began = time.monotonic()
     kills = i = 0
     while kills < KILLS and time.monotonic() - began < SECONDS:

@@ -164,8 +164,8 @@ int store_verdict(struct store *s, int64_t version, enum store_state verdict,
 int store_serve(struct store *s, int64_t version, bool pinned,
                 const char *reason, struct err *err);
 
-/* Learning holds, until an operator promotes or rolls back: a row of the control
- * log, with the head (catalog_hold). */
+/* Learning holds, until an operator promotes or rolls back: a row of the
+ * control log, with the head (catalog_hold). */
 int store_hold(struct store *s, const char *reason, struct err *err);
 
 struct store_rollback {

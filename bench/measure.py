@@ -5,6 +5,7 @@
     bench/measure.py live    --text FILE [--preset small] [--seconds 360]
     bench/measure.py domains --domain NAME=TRAIN,HELDOUT ... [--bytes 250000]
     bench/measure.py labels  --train FILE --test FILE [--records 1000000]
+    bench/measure.py rollback --text FILE [--preset base] [--rounds 5]
 
 FILE, TRAIN and HELDOUT are text with one record a line, or JSON Lines with a
 `text`; a name that ends in .gz is read as it is. Each command starts mnemed on
@@ -20,10 +21,15 @@ domains  one domain after another through a file that is followed: bits per
          with both protections, one, or none
 labels   preset linear: records a second, and accuracy on the test file; from
          a file, or with --brokers from a topic that it fills first
+rollback rolling back to the version before the newest while it learns, by each
+         stream mode: how long until that version serves, until the learner
+         takes its next step, and the slowest answer to a POST /v1/score of 200
+         bytes meanwhile
 
 It needs nothing but Python 3.
 """
 import argparse
+import copy
 import gzip
 import http.client
 import json
@@ -34,6 +40,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 
 
@@ -90,6 +97,12 @@ class Daemon:
         self.connection.connect()
         self.connection.sock.setsockopt(
             socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def another(self):
+        """The same daemon on a connection of its own, for a thread."""
+        other = copy.copy(self)
+        other.connection = None
+        return other
 
     def check(self):
         if self.process.poll() is not None:
@@ -488,6 +501,80 @@ def labels(options):
     shutil.rmtree(work)
 
 
+class Watch(threading.Thread):
+    """Asks for one score after another, and keeps the longest wait."""
+
+    def __init__(self, daemon, text):
+        super().__init__(daemon=True)
+        self.other, self.text = daemon.another(), text
+        self.slowest, self.is_done = 0.0, False
+        self.start()
+
+    def run(self):
+        while not self.is_done:
+            started = time.monotonic()
+            self.other.post('/v1/score', {'text': self.text})
+            self.slowest = max(self.slowest, time.monotonic() - started)
+
+    def stop(self):
+        self.is_done = True
+        self.join()
+        return self.slowest
+
+
+def time_rollback(daemon, version, mode, seconds=120):
+    """Seconds until the version serves, and until the next step after the
+    learner went back (None for keep)."""
+    started = time.monotonic()
+    before = daemon.status()['step']
+    status, answer = daemon.ask('POST', '/v1/rollback', {
+        'version': version, 'stream': mode, 'reason': 'measured'})
+    if status != 202:
+        raise SystemExit('rollback: %d %s' % (status, answer))
+    serves = went_back = learns = None
+    while time.monotonic() - started < seconds:
+        s, now = daemon.status(), time.monotonic() - started
+        if serves is None and s['serving_version'] == version:
+            serves = now
+        if went_back is None and s['step'] < before:
+            went_back = s['step']
+        elif went_back is not None and s['step'] > went_back:
+            learns = now
+        if serves is not None and (learns is not None or mode == 'keep'):
+            return serves, learns
+        time.sleep(0.001)
+    raise SystemExit('rollback to %d, %s: not done after %d s: %s' % (
+        version, mode, seconds, json.dumps(s)))
+
+
+def rollback(options):
+    lines = read_lines(options.text)
+    work = tempfile.mkdtemp(prefix='mneme-text.')
+    path = os.path.join(work, 'lines.txt')
+    with open(path, 'w', encoding='utf-8') as f:
+        f.write('\n'.join(lines) + '\n')
+    daemon = Daemon(options, [
+        'source.type=file', 'source.path=' + path, 'publish.every_seconds=4',
+        'model.preset=' + options.preset])
+    text = pieces_of_200_bytes(' '.join(lines[:200]))[0]
+    print('| stream | round | serves after, ms | next step after, ms | '
+          'slowest answer, ms |\n| --- | ---: | ---: | ---: | ---: |')
+    ms = lambda x: '' if x is None else '%.0f' % (1000 * x)
+    for mode in ('rewind', 'skip', 'keep'):
+        for number in range(1, options.rounds + 1):
+            head = daemon.status()['head_version']
+            s = daemon.wait(lambda s: s['head_version'] >= head + 2 and
+                            s['state'] == 'learning')
+            version = s['head_version'] - 1
+            watch = Watch(daemon, text)
+            serves, learns = time_rollback(daemon, version, mode)
+            print('| %s | %d | %s | %s | %s |' % (
+                mode, number, ms(serves), ms(learns), ms(watch.stop())),
+                flush=True)
+    print('\nstopped in %.1f s' % daemon.stop())
+    shutil.rmtree(work)
+
+
 def main():
     p = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -522,6 +609,11 @@ def main():
     c.add_argument('--brokers')
     c.add_argument('--topic', default='labels')
     c.add_argument('--mneme', default='cli/mneme')
+    c = sub.add_parser('rollback')
+    c.set_defaults(run=rollback)
+    c.add_argument('--text', required=True)
+    c.add_argument('--preset', default='base')
+    c.add_argument('--rounds', type=int, default=5)
     options = p.parse_args()
     options.run(options)
 

@@ -55,8 +55,8 @@ struct guard_sight {
 };
 
 struct guard_rule {
-    int64_t versions; /* since the last rollback; counts from the cool-down's
-                         end at start */
+    int64_t versions; /* since the last rollback; with none it begins at the
+                         cool-down's end */
     int64_t bad, bad_protected; /* in a row */
 };
 

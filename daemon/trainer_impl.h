@@ -41,7 +41,7 @@ struct trainer {
     bool held;            /* the disk is full */
     bool parked;          /* it cannot go back by itself: learning holds */
     int64_t parked_choices;
-    char parked_reason[256];
+    char parked_reason[256]; /* as in the control log */
     int64_t retry_ms;     /* when to try again */
     int64_t last_record_ms;
     struct record *taken[TRAINER_TAKEN_MAX]; /* from the queue, not looked at yet */

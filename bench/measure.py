@@ -522,29 +522,44 @@ class Watch(threading.Thread):
         return self.slowest
 
 
+class Request(threading.Thread):
+    """A rollback on a connection of its own, since its answer waits a while
+    for what cannot be."""
+
+    def __init__(self, daemon, version, mode):
+        super().__init__(daemon=True)
+        self.other, self.failed = daemon.another(), None
+        self.body = {'version': version, 'stream': mode, 'reason': 'measured'}
+        self.other.connect()
+        self.start()
+
+    def run(self):
+        status, answer = self.other.ask('POST', '/v1/rollback', self.body)
+        if status != 202:
+            self.failed = 'rollback: %d %s' % (status, answer)
+
+
 def time_rollback(daemon, version, mode, seconds=120):
     """Seconds until the version serves, and until the next step after the
     learner went back (None for keep)."""
-    started = time.monotonic()
     before = daemon.status()['step']
-    status, answer = daemon.ask('POST', '/v1/rollback', {
-        'version': version, 'stream': mode, 'reason': 'measured'})
-    if status != 202:
-        raise SystemExit('rollback: %d %s' % (status, answer))
+    started = time.monotonic()
+    request = Request(daemon, version, mode)
     serves = went_back = learns = None
-    while time.monotonic() - started < seconds:
+    while time.monotonic() - started < seconds and not request.failed:
         s, now = daemon.status(), time.monotonic() - started
         if serves is None and s['serving_version'] == version:
             serves = now
         if went_back is None and s['step'] < before:
             went_back = s['step']
         elif went_back is not None and s['step'] > went_back:
-            learns = now
+            learns = learns or now
         if serves is not None and (learns is not None or mode == 'keep'):
+            request.join()
             return serves, learns
         time.sleep(0.001)
-    raise SystemExit('rollback to %d, %s: not done after %d s: %s' % (
-        version, mode, seconds, json.dumps(s)))
+    raise SystemExit(request.failed or 'rollback to %d, %s: not done after %d '
+                     's: %s' % (version, mode, seconds, json.dumps(s)))
 
 
 def rollback(options):
@@ -562,10 +577,12 @@ def rollback(options):
     ms = lambda x: '' if x is None else '%.0f' % (1000 * x)
     for mode in ('rewind', 'skip', 'keep'):
         for number in range(1, options.rounds + 1):
-            head = daemon.status()['head_version']
-            s = daemon.wait(lambda s: s['head_version'] >= head + 2 and
-                            s['state'] == 'learning')
-            version = s['head_version'] - 1
+            if mode == 'keep':
+                daemon.ask('POST', '/v1/versions/latest/promote', {})
+            head = daemon.wait(lambda s: s['head_version'])['head_version']
+            s = daemon.wait(lambda s: s['serving_version'] > head > 0)
+            daemon.wait(lambda now: now['step'] > s['step'], every=0.01)
+            version = head
             watch = Watch(daemon, text)
             serves, learns = time_rollback(daemon, version, mode)
             print('| %s | %d | %s | %s | %s |' % (

@@ -169,8 +169,9 @@ static const struct verb verbs[] = {
      "rewind: the source goes back to N's positions and reads again. skip: it "
      "goes on where it is, and everything learned since N is undone and never "
      "learned again. keep: only serving goes back and stays (as promote N). "
-     "When the range can no longer be read the daemon refuses, and nothing "
-     "has changed.\n",
+     "N answers at once; it lasts, and the learner follows, when the learner's "
+     "step is finished. When the range can no longer be read the daemon "
+     "refuses, and what served serves again.\n",
      rollback_options, cmd_rollback},
     {"pin", "N", 1, 1, true, "Keep version N for good.", NULL, NULL, cmd_pin},
     {"unpin", "N", 1, 1, true, "Let retention decide about version N again.",

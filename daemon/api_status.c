@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/timing.h"
 #include "base/utf8.h"
 #include "base/xalloc.h"
@@ -201,6 +202,20 @@ static bool need_version(struct http_request *rq, int64_t version,
     return true;
 }
 
+/* Answers come from it at once. Where that cannot be, the operation says why.
+ */
+static void choose_now(struct http_request *rq, int64_t version)
+{
+    struct err err = ERR_INIT;
+
+    if (serving_choose(rq->context->serving, version, &err) != 0) {
+        log_debug("serving", "%s", err.msg);
+        return;
+    }
+    status_lock(rq->context->board)->serving_version = version;
+    status_unlock(rq->context->board);
+}
+
 void api_operate(struct http_request *rq, enum control_kind kind,
                  int64_t version, const char *reason, int64_t wait_ms,
                  int done)
@@ -210,6 +225,8 @@ void api_operate(struct http_request *rq, enum control_kind kind,
     struct err err = ERR_INIT;
     int64_t id;
 
+    if (control_chooses(kind))
+        choose_now(rq, version);
     if (control_submit(control, kind, version, reason, &id, &err) != 0) {
         http_fail(rq, 429, "too_many_operations", NULL, "%s", err.msg);
         return;

@@ -82,6 +82,12 @@ static bool is_trainers(enum control_kind kind)
            is_forget(kind);
 }
 
+bool control_chooses(enum control_kind kind)
+{
+    return kind == CONTROL_ROLLBACK_REWIND || kind == CONTROL_ROLLBACK_SKIP ||
+           kind == CONTROL_ROLLBACK_KEEP || kind == CONTROL_PROMOTE;
+}
+
 /* Locks: needs c->mutex */
 static struct control_operation *find(struct control *c, int64_t id)
 {
@@ -178,6 +184,26 @@ bool control_take(struct control *c, bool for_trainer,
     }
     pthread_mutex_unlock(&c->mutex);
     return taken;
+}
+
+int64_t control_choice(struct control *c)
+{
+    int64_t choice = 0;
+
+    pthread_mutex_lock(&c->mutex);
+    for (int64_t id = c->last, left = c->waiting; left > 0; id--) {
+        const struct control_operation *op = find(c, id);
+
+        if (!op)
+            break;
+        if (op->state >= CONTROL_DONE)
+            continue;
+        left--;
+        if (!choice && control_chooses(op->kind))
+            choice = op->version;
+    }
+    pthread_mutex_unlock(&c->mutex);
+    return choice;
 }
 
 void control_set_result(struct control *c, int64_t id, const char *json)

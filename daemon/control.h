@@ -78,6 +78,12 @@ int control_wait(struct control *c, int64_t id, int64_t timeout_ms,
 bool control_take(struct control *c, bool for_trainer,
                   struct control_operation *op);
 
+/* The version that the newest operation that has not ended wants to serve; 0:
+ * none does. `promote latest` does not count: it chooses when it runs. */
+int64_t control_choice(struct control *c);
+
+bool control_chooses(enum control_kind kind);
+
 /* What it did, for programs; before control_finish. */
 void control_set_result(struct control *c, int64_t id, const char *json);
 

@@ -257,14 +257,15 @@ void publisher_show_pointers(struct publisher *p)
 {
     struct catalog_pointers pointers;
     struct status *s;
-    int64_t ms;
+    int64_t serving, ms;
 
     if (catalog_pointers(p->options.catalog, &pointers, NULL) != 0)
         return;
-    ms = newest_record_ms(p, pointers.serving);
+    serving = serving_version(p->options.serving);
+    ms = newest_record_ms(p, serving);
     s = status_lock(p->options.board);
     s->head_version = pointers.head;
-    s->serving_version = pointers.serving;
+    s->serving_version = serving;
     s->serving_pinned = pointers.serving_pinned;
     s->serving_record_ms = ms;
     status_unlock(p->options.board);

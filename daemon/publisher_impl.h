@@ -76,7 +76,7 @@ struct publisher {
 void publisher_fail(struct publisher *p, const char *what,
                     const struct err *err, bool again);
 
-/* The pointers of the store, on the board. */
+/* The pointers of the store, and what answers, on the board. */
 void publisher_show_pointers(struct publisher *p);
 
 /* What the last version told, for the board of a process that has just

@@ -37,6 +37,19 @@ static int switch_to(struct publisher *p, int64_t version, bool pinned,
     return 0;
 }
 
+void publisher_serve_as_stored(struct publisher *p)
+{
+    struct catalog_pointers pointers;
+    struct err err = ERR_INIT;
+    int rc = catalog_pointers(p->options.catalog, &pointers, &err);
+
+    if (rc == 0 && pointers.serving)
+        rc = serving_choose(p->options.serving, pointers.serving, &err);
+    if (rc)
+        log_error("serving", "error=\"%s\"", err.msg);
+    publisher_show_pointers(p);
+}
+
 static int write_rollback(struct publisher *p,
                           const struct rollback_request *r)
 {
@@ -179,7 +192,9 @@ void publisher_run_operations(struct publisher *p)
             log_warn("operation", "kind=%s version=%lld error=\"%s\"",
                      control_kind_name(op.kind), (long long)op.version,
                      err.msg);
-        else
+        if (rc && control_chooses(op.kind))
+            publisher_serve_as_stored(p);
+        if (rc == 0)
             log_info("operation", "kind=%s version=%lld result=\"%s\"",
                      control_kind_name(op.kind), (long long)op.version,
                      detail);

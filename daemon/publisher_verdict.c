@@ -242,7 +242,18 @@ static void log_verdict(int64_t version, int64_t serving,
              j->waits_for[0] ? "\"" : "");
 }
 
-/* Loads a pending version, asks the judge, writes the verdict and switches. */
+/* Who chose while the version was written must not see it answer. */
+static void keep_choice(struct publisher *p)
+{
+    int64_t choice = control_choice(p->options.control);
+    struct err err = ERR_INIT;
+
+    if (choice && serving_choose(p->options.serving, choice, &err) != 0)
+        log_debug("gate", "%s", err.msg); /* the operation will say so, too */
+}
+
+/* Loads a pending version, asks the judge, writes the verdict and switches. An
+ * operator's choice that waits is not overtaken. */
 static int judge_version(struct publisher *p, int64_t version,
                          struct err *err)
 {
@@ -257,7 +268,8 @@ static int judge_version(struct publisher *p, int64_t version,
         rc = examine(p, version, &candidate, &j, err);
     if (rc)
         goto out;
-    serve = j.verdict == STORE_PASSED && !pointers.serving_pinned;
+    serve = j.verdict == STORE_PASSED && !pointers.serving_pinned &&
+            !control_choice(p->options.control);
     if (serve)
         judgement_serves(&j, version);
     decide_wish(p, version, &j);
@@ -270,6 +282,7 @@ static int judge_version(struct publisher *p, int64_t version,
     if (serve) {
         serving_switch(p->options.serving, version, candidate);
         candidate = NULL;
+        keep_choice(p);
     }
     log_verdict(version, serve ? version : pointers.serving, &j);
     show_verdict(p, &j);

@@ -133,6 +133,31 @@ const struct infer *serving_get(struct serving *s, int64_t version,
     return load_on_demand(s, version, err);
 }
 
+int serving_choose(struct serving *s, int64_t version, struct err *err)
+{
+    const struct infer *infer;
+    struct catalog_version v;
+    bool is_judged;
+    int64_t got;
+    int rc = catalog_get(s->catalog, version, &v, err);
+
+    if (rc)
+        return rc;
+    is_judged = v.state != STORE_PENDING;
+    catalog_version_release(&v);
+    if (!is_judged)
+        return err_set(err, ERR_STATE, "version %lld has no verdict yet",
+                       (long long)version);
+    infer = serving_get(s, version, &got, err);
+    if (!infer)
+        return err->code;
+    if (!current_choose(s->current, version))
+        rc = err_set(err, ERR_NOTFOUND, "version %lld has just been removed",
+                     (long long)version);
+    serving_put(s, infer);
+    return rc;
+}
+
 void serving_put(struct serving *s, const struct infer *infer)
 {
     current_put(s->current, infer);

@@ -6,7 +6,7 @@
  * pointer (store/current.h). Others are loaded from their files when a request
  * names them, checked against their checksums, and the few used last are kept.
  *
- * Threads: serving_get, serving_put any; serving_switch the publisher
+ * Threads: any; serving_switch the publisher
  */
 #ifndef MNEME_DAEMON_SERVING_H
 #define MNEME_DAEMON_SERVING_H
@@ -36,6 +36,15 @@ int serving_load(struct serving *s, int64_t version, struct infer **infer,
 
 /* Makes `infer` (now the serving's own) the one that answers. */
 void serving_switch(struct serving *s, int64_t version, struct infer *infer);
+
+/*
+ * Makes a version the one that answers before the store says so: who rolls back
+ * does not wait for the learner's step and the gate's verdict on another. The
+ * operation that makes it last follows; when that fails, or the process ends
+ * first, what the store says serves again. ERR_STATE when it has no verdict
+ * yet, else as serving_get.
+ */
+int serving_choose(struct serving *s, int64_t version, struct err *err);
 
 /*
  * A version to answer with: 0 is the one that serves.

@@ -209,7 +209,9 @@ void trainer_run_operations(struct trainer *t)
             log_warn(forgets ? "forget" : "rollback",
                      "version=%lld error=\"%s\"", (long long)op.version,
                      err.msg);
-        else if (!forgets)
+        if (rc && !forgets)
+            publisher_serve_as_stored(t->options.publisher);
+        if (rc == 0 && !forgets)
             unpark(t, "rolled back");
         control_finish(t->options.control, op.id, rc ? &err : NULL, detail);
         if (rc == ERR_DIVERGED)

@@ -6,15 +6,8 @@
  *     cache -> residual;  normed -> gu -> act -> residual
  *
  * Attention runs on the kernels of the other products, the cache being two
- * more matrices in panels for each key/value head. `cap` is its room in
- * tokens, a multiple of PANEL:
- *
- *     keys    [cap / PANEL][hd][PANEL]     scores = q keys^T
- *     values  [hd / PANEL][cap][PANEL]     out = p values, hd rounded up
- *
- * ATTEND rows of queries go together as long as they are of one segment; each
- * has zero weight for the keys after its own. What lies in the cache behind
- * the last key is never weighed.
+ * more matrices in panels for each key/value head (attention.h), with room for
+ * `cap` tokens, a multiple of PANEL: keys in columns, values in rows.
  *
  * A generation's cache has such a pair for each layer. Reading a batch needs
  * one layer's at a time, with a span for each segment.
@@ -30,6 +23,7 @@
 #include <string.h>
 
 #include "base/xalloc.h"
+#include "learner/attention.h"
 #include "learner/block.h"
 #include "learner/hot.h"
 #include "learner/ops.h"
@@ -37,7 +31,6 @@
 #include "learner/vexp.h"
 
 #define BLOCK 48
-#define ATTEND 12
 #define HEAD_COLUMNS 1024 /* of the vocabulary at a time */
 
 struct layer {
@@ -79,7 +72,7 @@ struct frozen_work {
     uint32_t pos[BLOCK];
 
     float *block; /* and in it: */
-    float *normed, *qkv, *att, *gu, *act, *rstd, *scores, *heads, *logits;
+    float *normed, *qkv, *att, *gu, *act, *rstd, *scores, *logits;
     void *scratch;
 };
 
@@ -240,8 +233,7 @@ static size_t place_block(struct frozen_work *w, char *block)
     w->gu = take(block, &used, BLOCK * 2 * f->f_cols);
     w->act = take(block, &used, BLOCK * f->f_cols);
     w->rstd = take(block, &used, most(BLOCK, heads));
-    w->scores = take(block, &used, ATTEND * f->context_cap);
-    w->heads = take(block, &used, ATTEND * f->hd_cols);
+    w->scores = take(block, &used, attention_scratch(f->context_cap, f->hd));
     w->logits = take(block, &used, BLOCK * HEAD_COLUMNS);
     w->scratch = take(block, &used, scratch_bytes(f) / sizeof(float) + 1);
     return used;
@@ -346,18 +338,6 @@ static void make_qkv(struct frozen_work *w, const struct layer *l,
                    f->heads + f->kv_heads, f->hd, 1);
 }
 
-/* The key and value of one token of one head, at place `at` of a cache. */
-static void keep_one(const struct frozen *f, const struct span *s, float *keys,
-                     float *values, size_t at, const float *k, const float *v)
-{
-    keys += at / PANEL * f->hd * PANEL + at % PANEL;
-    for (size_t j = 0; j < f->hd; j++)
-        keys[j * PANEL] = k[j];
-    for (size_t j = 0; j < f->hd; j += PANEL)
-        copy(values + j * s->cap + at * PANEL, v + j,
-             f->hd - j < PANEL ? f->hd - j : PANEL);
-}
-
 static size_t keys_floats(const struct frozen *f, size_t cap)
 {
     return f->kv_heads * cap * f->hd;
@@ -368,59 +348,24 @@ static size_t cache_floats(const struct frozen *f, size_t cap)
     return keys_floats(f, cap) + f->kv_heads * cap * f->hd_cols;
 }
 
-/*
- * Softmax of scale * s[0..n) without its last division: zeros from n to
- * `padded`. Returns what is to be multiplied by.
- */
-HOT static float weigh(float *s, size_t n, size_t padded, float scale)
-{
-    float max = -INFINITY, sum = 0.0f;
-
-#pragma omp simd reduction(max : max)
-    for (size_t j = 0; j < n; j++)
-        max = s[j] > max ? s[j] : max;
-#pragma omp simd reduction(+ : sum)
-    for (size_t j = 0; j < n; j++) {
-        s[j] = vexp((s[j] - max) * scale);
-        sum += s[j];
-    }
-    for (size_t j = n; j < padded; j++)
-        s[j] = 0.0f;
-    return 1.0f / sum;
-}
-
-/* Rows [i, i + n) of the block, of which the first is at place `at`, one head:
- * q and out are in the block's rows. */
-static void attend(struct frozen_work *w, const float *keys,
-                   const float *values, size_t cap, const float *q, float *out,
-                   size_t at, size_t n)
+/* Rows [i, i + n) of the block, of which the first is at place `at`, head h. */
+static void attend(struct frozen_work *w, const struct attention_kv *kv,
+                   size_t h, size_t i, size_t at, size_t n)
 {
     const struct frozen *f = w->f;
-    const struct kernels *k = packed_kernels();
-    size_t n_keys = at + n, stride = packed_columns(n_keys);
-    float inverse[ATTEND], scale = 1.0f / sqrtf((float)f->hd);
-    struct kernel_rows r = {w->scores, stride, q, f->qkv_cols, NULL, NULL,
-                            n,         false};
-    struct kernel_panels p = {
-        .w = keys,
-        .w_stride = f->hd * PANEL,
-        .in = f->hd,
-        .n_panels = stride / PANEL,
-    };
+    struct attention_queries q = {.q = w->qkv + i * f->qkv_cols + h * f->hd,
+                                  .q_stride = f->qkv_cols,
+                                  .out = w->att + i * f->q + h * f->hd,
+                                  .out_stride = f->q,
+                                  .at = at};
 
-    k->f32(&r, &p);
-    for (size_t i = 0; i < n; i++)
-        inverse[i] = weigh(w->scores + i * stride, at + i + 1, n_keys, scale);
-    r = (struct kernel_rows){w->heads, f->hd_cols, w->scores, stride,
-                             NULL,     NULL,       n,         false};
-    p.w = values;
-    p.w_stride = cap * PANEL;
-    p.in = n_keys;
-    p.n_panels = f->hd_cols / PANEL;
-    k->f32(&r, &p);
-    for (size_t i = 0; i < n; i++)
-        for (size_t j = 0; j < f->hd; j++)
-            out[i * f->q + j] = w->heads[i * f->hd_cols + j] * inverse[i];
+    for (size_t j = 0; j < n; j += q.n) {
+        q.n = n - j < ATTENTION_ROWS ? n - j : ATTENTION_ROWS;
+        attention_attend(kv, &q, w->scores);
+        q.q += q.n * q.q_stride;
+        q.out += q.n * q.out_stride;
+        q.at += q.n;
+    }
 }
 
 /* Rows [i, i + n) of the block are of the span, the first at place `at`. */
@@ -433,19 +378,15 @@ static void attend_span(struct frozen_work *w, const struct span *s,
     for (size_t h = 0; h < f->kv_heads; h++) {
         float *keys = s->keys + skip + h * s->cap * f->hd;
         float *values = s->values + skip + h * s->cap * f->hd_cols;
+        const float *k = w->qkv + i * f->qkv_cols + f->q + h * f->hd;
+        const struct attention_kv kv = {keys, values, s->cap, f->hd};
         size_t group = f->heads / f->kv_heads;
 
-        for (size_t j = 0; j < n; j++) {
-            const float *k = w->qkv + (i + j) * f->qkv_cols + f->q + h * f->hd;
-
-            keep_one(f, s, keys, values, at + j, k, k + f->kv);
-        }
+        attention_lay_columns(keys, f->hd, at, k, f->qkv_cols, n);
+        attention_lay_rows(values, s->cap, f->hd, at, k + f->kv, f->qkv_cols,
+                           n);
         for (size_t g = h * group; g < (h + 1) * group; g++)
-            for (size_t j = 0; j < n; j += ATTEND)
-                attend(w, keys, values, s->cap,
-                       w->qkv + (i + j) * f->qkv_cols + g * f->hd,
-                       w->att + (i + j) * f->q + g * f->hd, at + j,
-                       n - j < ATTEND ? n - j : ATTEND);
+            attend(w, &kv, g, i, at, n);
     }
 }
 

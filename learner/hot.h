@@ -4,8 +4,10 @@
  *
  * A HOT function exists once for each of them and is picked at load time. With
  * -ffp-contract=off its elementwise results are the same in all; only the
- * order of a sum differs. (The library is compiled with -fno-math-errno: a
- * square root that sets errno would keep its loop from being vectorised.)
+ * order of a sum differs. (The library is compiled with -fno-math-errno and
+ * -fno-trapping-math, which change no result: a square root that sets errno
+ * would keep its loop from being vectorised, and so would a comparison that
+ * may raise a flag, for all but AVX-512.)
  *
  * Threads: any
  */

@@ -6,38 +6,60 @@
 
 #include "learner/kernels.h"
 
+#include <string.h>
+
 #include "learner/kernels_x86.h"
 
 /* --- plain -------------------------------------------------------------- */
 
 static void put(float *y, const float *sums, bool accumulate)
 {
-    for (size_t j = 0; j < PANEL; j++)
-        y[j] = accumulate ? y[j] + sums[j] : sums[j];
+    for (size_t j = 0; accumulate && j < PANEL; j++)
+        y[j] += sums[j];
+    if (!accumulate)
+        memcpy(y, sums, PANEL * sizeof *y);
 }
 
-static void f32_panel(const struct kernel_rows *r,
-                      const struct kernel_panels *p, size_t panel)
+/* Four floats, wherever they lie: what every vector unit has. */
+typedef float four __attribute__((vector_size(16), aligned(4), may_alias));
+
+#define FOURS (PANEL / 4)
+#define MOST_ROWS 2 /* whose sums fit into 16 registers */
+
+/* Rows [i, i + rows) of a panel: `rows` is a constant, so that the sums stay
+ * in registers. */
+__attribute__((always_inline)) static inline void
+f32_tile(const struct kernel_rows *r, const struct kernel_panels *p,
+         size_t panel, size_t i, const size_t rows)
 {
     const float *w = p->w + panel * p->w_stride;
+    const float *x = r->x + i * r->x_stride;
+    four sums[MOST_ROWS][FOURS] = {{{0.0f}}};
 
-    for (size_t i = 0; i < r->n; i++) {
-        const float *x = r->x + i * r->x_stride;
-        float sums[PANEL] = {0.0f};
-
-        for (size_t k = 0; k < p->in; k++)
-#pragma omp simd
-            for (size_t j = 0; j < PANEL; j++)
-                sums[j] += x[k] * w[k * PANEL + j];
-        put(r->y + i * r->y_stride + panel * PANEL, sums, r->accumulate);
-    }
+    for (size_t k = 0; k < p->in; k++)
+#pragma GCC unroll 2
+        for (size_t row = 0; row < rows; row++)
+#pragma GCC unroll 4
+            for (size_t j = 0; j < FOURS; j++)
+                sums[row][j] += x[row * r->x_stride + k * r->x_step] *
+                                *(const four *)(w + k * PANEL + 4 * j);
+#pragma GCC unroll 2
+    for (size_t row = 0; row < rows; row++)
+        put(r->y + (i + row) * r->y_stride + panel * PANEL,
+            (const float *)sums[row], r->accumulate);
 }
 
 static void f32_plain(const struct kernel_rows *r,
                       const struct kernel_panels *p)
 {
-    for (size_t panel = 0; panel < p->n_panels; panel++)
-        f32_panel(r, p, panel);
+    for (size_t panel = 0; panel < p->n_panels; panel++) {
+        size_t i = 0;
+
+        for (; i + MOST_ROWS <= r->n; i += MOST_ROWS)
+            f32_tile(r, p, panel, i, MOST_ROWS);
+        if (i < r->n)
+            f32_tile(r, p, panel, i, 1);
+    }
 }
 
 static void add_fours(int32_t *sums, const int8_t *w, const int8_t *q)

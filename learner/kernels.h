@@ -28,13 +28,16 @@
 
 #define PANEL 16
 
-/* y[n][n_panels * PANEL] = x[n][in] w^T, rows of y_stride and x_stride floats;
- * accumulate: y +=. */
+/*
+ * y[n][n_panels * PANEL] = x[n][in] w^T, rows of y_stride and x_stride floats;
+ * accumulate: y +=. Floats of a row of x are x_step apart: with a stride of 1
+ * and the step of a row, x is read transposed.
+ */
 struct kernel_rows {
     float *y;
     size_t y_stride;
     const float *x; /* float products */
-    size_t x_stride;
+    size_t x_stride, x_step;
     const int8_t *q; /* int8 products: rows of in4 bytes, and the scales */
     const float *q_scale;
     size_t n;

@@ -100,6 +100,7 @@ AVX512 INLINE void f32_tile_512(const struct tile *t, const size_t rows,
     const float *w = t->p->w + t->at * t->p->w_stride;
     const float *x = t->r->x + t->i * t->r->x_stride;
     size_t w_stride = t->p->w_stride, x_stride = t->r->x_stride;
+    size_t x_step = t->r->x_step;
     __m512 sums[MOST_ROWS][4], v[4];
 
 #pragma GCC unroll 6
@@ -118,7 +119,7 @@ AVX512 INLINE void f32_tile_512(const struct tile *t, const size_t rows,
         }
 #pragma GCC unroll 6
         for (size_t i = 0; i < rows; i++) {
-            __m512 one = _mm512_set1_ps(x[i * x_stride + k]);
+            __m512 one = _mm512_set1_ps(x[i * x_stride + k * x_step]);
 
 #pragma GCC unroll 4
             for (size_t j = 0; j < panels; j++)
@@ -236,6 +237,7 @@ AVX2 INLINE void f32_tile_256(const struct tile *t, const size_t rows,
     const float *w = t->p->w + t->at * t->p->w_stride;
     const float *x = t->r->x + t->i * t->r->x_stride;
     size_t w_stride = t->p->w_stride, x_stride = t->r->x_stride;
+    size_t x_step = t->r->x_step;
     __m256 sums[MOST_ROWS][8], v[8];
 
 #pragma GCC unroll 6
@@ -250,7 +252,7 @@ AVX2 INLINE void f32_tile_256(const struct tile *t, const size_t rows,
                                    j % 2 * 8);
 #pragma GCC unroll 6
         for (size_t i = 0; i < rows; i++) {
-            __m256 one = _mm256_set1_ps(x[i * x_stride + k]);
+            __m256 one = _mm256_set1_ps(x[i * x_stride + k * x_step]);
 
 #pragma GCC unroll 8
             for (size_t j = 0; j < 2 * panels; j++)

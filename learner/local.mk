@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 noinst_LIBRARIES += learner/liblearner.a
-learner_liblearner_a_CFLAGS = $(AM_CFLAGS) -fno-math-errno
+learner_liblearner_a_CFLAGS = $(AM_CFLAGS) -fno-math-errno -fno-trapping-math
 learner_liblearner_a_SOURCES = \
+	learner/attention.c learner/attention.h \
 	learner/batch.c \
 	learner/cut.c learner/cut.h \
 	learner/block.c learner/block.h \

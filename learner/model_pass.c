@@ -128,7 +128,8 @@ static size_t place_forward(struct model_work *w, float *block)
     w->rstd = take(block, &used, n);
     w->probs = take(block, &used, w->rows * d->v);
     w->chunk_loss = take(block, &used, w->rows);
-    w->scratch = take(block, &used, ops_attention_scratch(d->context));
+    w->scratch =
+        take(block, &used, ops_attention_scratch(d->context, d->hd));
     for (size_t l = 0; l < d->layers; l++)
         place_kept(&w->kept[l], d, n, block, &used);
     return used;

@@ -55,7 +55,7 @@ struct ops {
      *   k, v     past + t rows of kv_stride floats; head h reads key/value
      *            head h / (heads / kv_heads)
      *   lse      float[heads][t] out: log-sum-exp of each row of scores
-     *   scratch  float[ops_attention_scratch(past + t)]
+     *   scratch  float[ops_attention_scratch(past + t, head_dim)]
      */
     void (*attention)(float *out, size_t o_stride, float *lse, const float *q,
                       size_t q_stride, const float *k, const float *v,
@@ -92,13 +92,13 @@ extern const struct ops *ops_fast; /* set only by `mneme bench`, which times
                                      them, while nothing runs on them */
 
 /* Floats of scratch that attention over t tokens, there and back, needs. */
-size_t ops_attention_scratch(size_t t);
+size_t ops_attention_scratch(size_t t, size_t head_dim);
 
 /* Call once before anything else: OpenBLAS to one thread. */
 void ops_init(void);
 
-/* What the products run on: OpenBLAS's core and version, or "reference
- * loops". */
+/* What the products run on: OpenBLAS's core and version and the kernels of
+ * attention, or "reference loops". */
 const char *ops_kernels(void);
 
 #endif

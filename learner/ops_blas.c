@@ -2,10 +2,8 @@
 /*
  * The layers' arithmetic on OpenBLAS.
  *
- * Products are one sgemm each. Attention goes head by head in blocks of
- * BLOCK query rows: a block's scores are a product with the keys it may see,
- * so that the upper half of the square is skipped but for the blocks on the
- * diagonal; on the way back the scores are computed again.
+ * Products are one sgemm each, but for those of attention (attention.c), which
+ * are too small for it.
  *
  * The loops in between are written for the vectoriser: `omp simd` allows the
  * reordering of the one sum that it names, and nothing else is loosened.
@@ -26,6 +24,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "learner/attention.h"
+#include "learner/packed.h"
 #include "learner/vexp.h"
 
 #ifdef HAVE_TARGET_CLONES
@@ -35,8 +35,6 @@
 #else
 #define HOT
 #endif
-
-#define BLOCK 64 /* query rows of attention at a time */
 
 /* ---- products ------------------------------------------------------------ */
 
@@ -151,197 +149,6 @@ HOT static void rope(float *x, size_t stride, const float *table,
     }
 }
 
-/* ---- attention ----------------------------------------------------------- */
-
-/* Scratch: scores of a block and their gradient, BLOCK rows of as many floats
- * as there are keys, rounded up; dout . out of the block's rows. */
-static size_t score_stride(size_t n_keys)
-{
-    return (n_keys + 15) / 16 * 16;
-}
-
-size_t ops_attention_scratch(size_t t)
-{
-    return BLOCK * (2 * score_stride(t) + 1);
-}
-
-/* Softmax of one row of n scores in place, zeros from n to `padded`. Returns
- * log-sum-exp. */
-HOT static float softmax_row(float *row, size_t n, size_t padded)
-{
-    float max = -INFINITY, sum = 0.0f, inverse;
-
-#pragma omp simd reduction(max : max)
-    for (size_t j = 0; j < n; j++)
-        max = row[j] > max ? row[j] : max;
-#pragma omp simd reduction(+ : sum)
-    for (size_t j = 0; j < n; j++) {
-        row[j] = vexp(row[j] - max);
-        sum += row[j];
-    }
-    inverse = 1.0f / sum;
-#pragma omp simd
-    for (size_t j = 0; j < n; j++)
-        row[j] *= inverse;
-    for (size_t j = n; j < padded; j++)
-        row[j] = 0.0f;
-    return max + logf(sum);
-}
-
-/* Scores of `rows` queries with n_keys keys. */
-static void score(float *s, size_t stride, const float *q, size_t q_stride,
-                  const float *k, size_t kv_stride, size_t rows, size_t n_keys,
-                  size_t head_dim, float scale)
-{
-    if (rows == 1)
-        row_product(s, q, k, CblasNoTrans, n_keys, head_dim, kv_stride, scale,
-                    0.0f);
-    else
-        product(s, stride, q, q_stride, CblasNoTrans, k, kv_stride, CblasTrans,
-                rows, n_keys, head_dim, scale, 0.0f);
-}
-
-/* One head, rows [from, from + rows) of the queries. */
-static void attend_block(float *out, size_t o_stride, float *lse,
-                         const float *q, size_t q_stride, const float *k,
-                         const float *v, size_t kv_stride, size_t first,
-                         size_t rows, size_t head_dim, float *s)
-{
-    size_t n_keys = first + rows, stride = score_stride(n_keys);
-
-    score(s, stride, q, q_stride, k, kv_stride, rows, n_keys, head_dim,
-          1.0f / sqrtf((float)head_dim));
-    for (size_t i = 0; i < rows; i++)
-        lse[i] = softmax_row(s + i * stride, first + i + 1, n_keys);
-    if (rows == 1)
-        row_product(out, s, v, CblasTrans, n_keys, head_dim, kv_stride, 1.0f,
-                    0.0f);
-    else
-        product(out, o_stride, s, stride, CblasNoTrans, v, kv_stride,
-                CblasNoTrans, rows, head_dim, n_keys, 1.0f, 0.0f);
-}
-
-static void attention(float *out, size_t o_stride, float *lse, const float *q,
-                      size_t q_stride, const float *k, const float *v,
-                      size_t kv_stride, size_t t, size_t past, size_t heads,
-                      size_t kv_heads, size_t head_dim, float *scratch)
-{
-    for (size_t h = 0; h < heads; h++) {
-        size_t at = h * head_dim, kv = h / (heads / kv_heads) * head_dim;
-
-        for (size_t i = 0; i < t; i += BLOCK) {
-            size_t rows = t - i < BLOCK ? t - i : BLOCK;
-
-            attend_block(out + i * o_stride + at, o_stride, lse + h * t + i,
-                         q + i * q_stride + at, q_stride, k + kv, v + kv,
-                         kv_stride, past + i, rows, head_dim, scratch);
-        }
-    }
-}
-
-/* s becomes p = exp(s - lse), ds becomes p (ds - od); zeros from n on. */
-HOT static void softmax_back_row(float *s, float *ds, float lse, float od,
-                                 size_t n, size_t padded)
-{
-#pragma omp simd
-    for (size_t j = 0; j < n; j++) {
-        float p = vexp(s[j] - lse);
-
-        s[j] = p;
-        ds[j] = p * (ds[j] - od);
-    }
-    for (size_t j = n; j < padded; j++)
-        s[j] = ds[j] = 0.0f;
-}
-
-HOT static void row_dots(float *d, const float *a, const float *b,
-                         size_t stride, size_t rows, size_t width)
-{
-    for (size_t i = 0; i < rows; i++) {
-        const float *x = a + i * stride, *y = b + i * stride;
-        float sum = 0.0f;
-
-#pragma omp simd reduction(+ : sum)
-        for (size_t j = 0; j < width; j++)
-            sum += x[j] * y[j];
-        d[i] = sum;
-    }
-}
-
-/* One block of queries on the way back; dk and dv are added to. */
-struct block_back {
-    float *dq, *dk, *dv;
-    const float *dout, *out, *lse, *q, *k, *v;
-    size_t o_stride, q_stride, kv_stride;
-    size_t first, rows, head_dim;
-};
-
-static void attend_block_back(const struct block_back *b, float *scratch)
-{
-    size_t n_keys = b->first + b->rows, stride = score_stride(n_keys);
-    size_t hd = b->head_dim;
-    float *s = scratch, *ds = s + BLOCK * stride, *od = ds + BLOCK * stride;
-    float scale = 1.0f / sqrtf((float)hd);
-
-    score(s, stride, b->q, b->q_stride, b->k, b->kv_stride, b->rows, n_keys, hd,
-          scale);
-    score(ds, stride, b->dout, b->o_stride, b->v, b->kv_stride, b->rows, n_keys,
-          hd, 1.0f);
-    row_dots(od, b->dout, b->out, b->o_stride, b->rows, hd);
-    for (size_t i = 0; i < b->rows; i++)
-        softmax_back_row(s + i * stride, ds + i * stride, b->lse[i], od[i],
-                         b->first + i + 1, n_keys);
-    product(b->dv, b->kv_stride, s, stride, CblasTrans, b->dout, b->o_stride,
-            CblasNoTrans, n_keys, hd, b->rows, 1.0f, 1.0f);
-    product(b->dq, b->q_stride, ds, stride, CblasNoTrans, b->k, b->kv_stride,
-            CblasNoTrans, b->rows, hd, n_keys, scale, 0.0f);
-    product(b->dk, b->kv_stride, ds, stride, CblasTrans, b->q, b->q_stride,
-            CblasNoTrans, n_keys, hd, b->rows, scale, 1.0f);
-}
-
-static void clear_rows(float *x, size_t stride, size_t n, size_t width)
-{
-    for (size_t i = 0; i < n; i++)
-        memset(x + i * stride, 0, width * sizeof *x);
-}
-
-static void attention_back(float *dq, float *dk, float *dv, const float *dout,
-                           const float *out, size_t o_stride, const float *lse,
-                           const float *q, size_t q_stride, const float *k,
-                           const float *v, size_t kv_stride, size_t t,
-                           size_t heads, size_t kv_heads, size_t head_dim,
-                           float *scratch)
-{
-    clear_rows(dk, kv_stride, t, kv_heads * head_dim);
-    clear_rows(dv, kv_stride, t, kv_heads * head_dim);
-    for (size_t h = 0; h < heads; h++) {
-        size_t at = h * head_dim, kv = h / (heads / kv_heads) * head_dim;
-
-        for (size_t i = 0; i < t; i += BLOCK) {
-            size_t o = i * o_stride + at, row = i * q_stride + at;
-            struct block_back b = {
-                .dq = dq + row,
-                .dk = dk + kv,
-                .dv = dv + kv,
-                .dout = dout + o,
-                .out = out + o,
-                .lse = lse + h * t + i,
-                .q = q + row,
-                .k = k + kv,
-                .v = v + kv,
-                .o_stride = o_stride,
-                .q_stride = q_stride,
-                .kv_stride = kv_stride,
-                .first = i,
-                .rows = t - i < BLOCK ? t - i : BLOCK,
-                .head_dim = head_dim,
-            };
-
-            attend_block_back(&b, scratch);
-        }
-    }
-}
-
 /* ---- feed-forward and loss ----------------------------------------------- */
 
 HOT static void swiglu(float *y, const float *gu, size_t n, size_t f)
@@ -373,13 +180,33 @@ HOT static void swiglu_back(float *dgu, const float *dy, const float *gu,
     }
 }
 
+/* Softmax of one row of n scores in place; returns log-sum-exp. */
+HOT static float softmax_row(float *row, size_t n)
+{
+    float max = -INFINITY, sum = 0.0f, inverse;
+
+#pragma omp simd reduction(max : max)
+    for (size_t j = 0; j < n; j++)
+        max = row[j] > max ? row[j] : max;
+#pragma omp simd reduction(+ : sum)
+    for (size_t j = 0; j < n; j++) {
+        row[j] = vexp(row[j] - max);
+        sum += row[j];
+    }
+    inverse = 1.0f / sum;
+#pragma omp simd
+    for (size_t j = 0; j < n; j++)
+        row[j] *= inverse;
+    return max + logf(sum);
+}
+
 static void cross_entropy(float *loss, float *logits, const uint16_t *target,
                           size_t n, size_t v)
 {
     for (size_t i = 0; i < n; i++) {
         float *row = logits + i * v, wanted = row[target[i]];
 
-        loss[i] = softmax_row(row, v, v) - wanted;
+        loss[i] = softmax_row(row, v) - wanted;
     }
 }
 
@@ -405,7 +232,7 @@ const struct ops ops_blas = {
     .rmsnorm = rmsnorm,
     .rmsnorm_back = rmsnorm_back,
     .rope = rope,
-    .attention = attention,
+    .attention = attention_there,
     .attention_back = attention_back,
     .swiglu = swiglu,
     .swiglu_back = swiglu_back,
@@ -424,8 +251,8 @@ static char kernels[256];
 
 static void describe(void)
 {
-    snprintf(kernels, sizeof kernels, "%s: %s", openblas_get_corename(),
-             openblas_get_config());
+    snprintf(kernels, sizeof kernels, "%s: %s; %s", openblas_get_corename(),
+             openblas_get_config(), packed_kernels()->name);
 }
 
 const char *ops_kernels(void)

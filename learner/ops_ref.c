@@ -294,11 +294,6 @@ const struct ops ops_ref = {
 
 const struct ops *ops_fast = &ops_ref;
 
-size_t ops_attention_scratch(size_t t)
-{
-    return t;
-}
-
 void ops_init(void)
 {
 }

@@ -161,7 +161,7 @@ size_t packed_scratch(const struct packed *p, size_t n)
 struct kernel_rows packed_input(const struct packed *p, const float *x,
                                 size_t x_stride, size_t n, void *scratch)
 {
-    struct kernel_rows r = {.x = x, .x_stride = x_stride, .n = n};
+    struct kernel_rows r = {.x = x, .x_stride = x_stride, .x_step = 1, .n = n};
     size_t in4 = p->panels.in;
     float *scale = scratch;
     int8_t *q = (int8_t *)(scale + (p->bytes ? n : 0));

@@ -11,7 +11,9 @@
  *
  * Relative error below 2e-7 (about 1.7 units in the last place) where the
  * result is a normal number and n at most 127: -87.33 <= x <= 88.37. Below, 0;
- * above, the value at 88.37, 2.4e38. NaN stays NaN.
+ * above, the value at 88.37, 2.4e38. NaN stays NaN. What is below goes through
+ * the same arithmetic and is masked at the end: a choice on the way would
+ * become a second path, of which every step then needs a mask.
  *
  * Threads: any
  */
@@ -27,16 +29,14 @@
 __attribute__((always_inline)) static inline float vexp(float x)
 {
     const float magic = 0x1.8p23f;
-    float clamped = x < VEXP_LEAST ? VEXP_LEAST : x;
-    float shifted, n, r, p, two_n;
-    uint32_t bits;
+    float clamped = x > VEXP_MOST ? VEXP_MOST : x;
+    float shifted = clamped * 1.44269504f + magic;
+    float n = shifted - magic;
+    float r = clamped - n * 0.693359375f;
+    float p = 1.9875691500e-4f;
+    uint32_t bits, kept = x < VEXP_LEAST ? 0 : UINT32_MAX;
 
-    clamped = clamped > VEXP_MOST ? VEXP_MOST : clamped;
-    shifted = clamped * 1.44269504f + magic;
-    n = shifted - magic;
-    r = clamped - n * 0.693359375f;
     r = r + n * 2.12194440e-4f;
-    p = 1.9875691500e-4f;
     p = p * r + 1.3981999507e-3f;
     p = p * r + 8.3334519073e-3f;
     p = p * r + 4.1665795894e-2f;
@@ -46,8 +46,12 @@ __attribute__((always_inline)) static inline float vexp(float x)
     /* The low bits of `shifted` are n. */
     memcpy(&bits, &shifted, sizeof bits);
     bits = (bits + 127) << 23;
-    memcpy(&two_n, &bits, sizeof two_n);
-    return x < VEXP_LEAST ? 0.0f : p * two_n;
+    memcpy(&n, &bits, sizeof n);
+    p *= n;
+    memcpy(&bits, &p, sizeof bits);
+    bits &= kept;
+    memcpy(&p, &bits, sizeof p);
+    return p;
 }
 
 #endif

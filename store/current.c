@@ -140,21 +140,42 @@ static void leave(struct current *c)
     free(objects);
 }
 
+/* `previous` is asked for most. */
+static void touch_current(struct current *c)
+{
+    struct entry *e = find(c, c->version);
+
+    if (e)
+        e->used = ++c->uses;
+}
+
 void current_swap(struct current *c, int64_t version, void *object)
 {
     struct entry *old;
 
     BUG_ON(version <= 0 || !object);
     pthread_mutex_lock(&c->mutex);
-    old = find(c, c->version);
-    if (old)
-        old->used = ++c->uses; /* `previous` is asked for most */
+    touch_current(c);
     old = find(c, version);
     if (old)
         old->wanted = false;
     add(c, version, object);
     c->version = version;
     leave(c);
+}
+
+bool current_choose(struct current *c, int64_t version)
+{
+    struct entry *e;
+
+    pthread_mutex_lock(&c->mutex);
+    e = find(c, version);
+    if (e) {
+        touch_current(c);
+        c->version = version;
+    }
+    leave(c);
+    return e != NULL;
 }
 
 const void *current_get(struct current *c, int64_t version, int64_t *got)

@@ -9,7 +9,7 @@
  * last reference to one that is no longer kept frees it.
  *
  *     loaded --current_swap--> CURRENT --swapped out--> KEPT --evicted,
- *        \                                               ^    current_retain
+ *        \                       ^-----current_choose---/^    current_retain
  *         \-------------current_keep---------------------+        |
  *                                                                 v
  *                                     freed <--last current_put-- RETIRED
@@ -24,6 +24,7 @@
 #ifndef MNEME_STORE_CURRENT_H
 #define MNEME_STORE_CURRENT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -40,6 +41,9 @@ void current_free(struct current *c);
 /* Makes object the current one, under this version number (above 0). An entry
  * of that number from before is retired. */
 void current_swap(struct current *c, int64_t version, void *object);
+
+/* Makes an object that is kept the current one; false when it is not here. */
+bool current_choose(struct current *c, int64_t version);
 
 /*
  * A reference to the object of a version, 0 for the current one, or NULL when

@@ -329,7 +329,8 @@ def flipped(tap):
         tests.append((row["text"], row["label"]))
     # what is learned from these is not what is asked: texts are drawn anew
     tap.ok(d.feed(labelled(0), lambda s: s["records"]["learned"] > 3000 and
-                  s["serving_version"] > 1, limit(PATIENCE)),
+                  s["serving_version"] == s["head_version"] > 1,
+                  limit(PATIENCE)),
            "labels: begun")
     _, then = accuracy(d, tests)
     tap.ok(1 / then > 0.75, f"labels: learned (accuracy {1 / then:.3f})")

@@ -9,6 +9,7 @@ versions that cannot be written, a source without any text.
 import os
 import shutil
 import subprocess
+import threading
 
 from flow_util import (Daemon, Tap, add_up, mneme, records, write_lines,
                        TMP)
@@ -27,11 +28,16 @@ def at_end(daemon, what="everything in a version"):
     return s, daemon.get(f"/v1/versions/{s['head_version']}")[1]
 
 
+def there(daemon):
+    """Versions that can be gone back to, the newest first."""
+    return [v["version"] for v in daemon.versions()
+            if v["state"] not in ("pending", "rolled_back", "damaged")]
+
+
 def middle(daemon):
     """A version from which there is something to learn again."""
-    versions = [v for v in daemon.versions()
-                if v["state"] not in ("pending", "rolled_back", "damaged")]
-    return versions[len(versions) // 2]["version"]
+    versions = there(daemon)
+    return versions[len(versions) // 2]
 
 
 def rewinding(tap, daemon):
@@ -50,7 +56,7 @@ def rewinding(tap, daemon):
 def ahead(tap, daemon):
     """What a version has learned already is not learned a second time."""
     newest = daemon.status()["head_version"]
-    back = daemon.post("/v1/rollback", {"version": 1})
+    back = daemon.post("/v1/rollback", {"version": there(daemon)[-1]})
     skip = daemon.post("/v1/rollback", {"version": newest, "stream": "skip"})
     tap.equal(daemon.operation(back)["state"], "done", "ahead: went back")
     tap.equal(skip[0], 409, "ahead: a skip to a version ahead is refused")
@@ -90,13 +96,48 @@ def not_again(tap):
     os.write(writing, "".join(
         line + "\n" for line in records("harbour", 60)).encode())
     daemon.until_consumed(60)
-    before = daemon.status()["records"]
+    before = daemon.status()
     code, _, why = mneme("rollback", "1", data=daemon.data)
     tap.equal(code, 3, "stdin: exit 3")
     tap.ok("stdin cannot be read again" in why, "stdin: and says why")
-    tap.equal(daemon.status()["records"], before, "stdin: nothing changed")
+    after = daemon.status()
+    tap.equal(after["records"], before["records"], "stdin: nothing changed")
+    tap.ok(answering(daemon) == after["serving_version"] > 1,
+           "stdin: and what served serves")
     os.close(writing)
     tap.equal(daemon.stop(), 0, "stdin: stops")
+
+
+def answering(daemon):
+    return daemon.post("/v1/score", {"text": "A quay."})[1]["version"]
+
+
+def at_once(tap):
+    """Answers come from the chosen version while the learner is in a step."""
+    path = write_lines(os.path.join(TMP, "many.jsonl"),
+                       records("harbour", 20000))
+    daemon = Daemon("slow", source__type="file", source__path=path,
+                    learner__batch_tokens=32768,
+                    publish__every_seconds=0.1).start()
+    seen = False
+    for _ in range(5):
+        daemon.until(lambda: daemon.status()["serving_version"] ==
+                     daemon.status()["head_version"] > 1, "a second version")
+        old = there(daemon)[-1]
+        request = threading.Thread(target=daemon.post, args=(
+            "/v1/rollback", {"version": old}))
+        request.start()
+        daemon.until(lambda: answering(daemon) == old, "it answers")
+        status = daemon.status()
+        seen |= status["head_version"] > old
+        tap.equal(status["serving_version"], old, "at once: status says so")
+        request.join()
+        daemon.until(lambda: daemon.status()["head_version"] == old or
+                     answering(daemon) > old, "the learner follows")
+        if seen:
+            break
+    tap.ok(seen, "at once: before the learner is there")
+    daemon.kill()
 
 
 def unwritable(tap, path):
@@ -128,6 +169,7 @@ def main():
     skipping(tap, daemon)
     daemon.stop()
     not_again(tap)
+    at_once(tap)
     unwritable(tap, path)
     no_text(tap)
     tap.exit()

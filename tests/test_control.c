@@ -83,6 +83,30 @@ static void test_take(void **state)
     assert_false(control_take(c, false, &op));
 }
 
+/* The newest that waits or runs, whatever became of the others. */
+static void test_choice(void **state)
+{
+    struct control *c = *state;
+    struct control_operation op;
+    struct err failed = {ERR_STATE, "it is damaged"};
+    int64_t skip, keep;
+
+    assert_int_equal(control_choice(c), 0);
+    submit(c, CONTROL_PIN, 1);
+    submit(c, CONTROL_PROMOTE_LATEST, 0);
+    assert_int_equal(control_choice(c), 0);
+    skip = submit(c, CONTROL_ROLLBACK_SKIP, 4);
+    keep = submit(c, CONTROL_ROLLBACK_KEEP, 3);
+    submit(c, CONTROL_UNPIN, 1);
+    assert_int_equal(control_choice(c), 3);
+    control_finish(c, keep, &failed, "");
+    assert_int_equal(control_choice(c), 4);
+    assert_true(control_take(c, true, &op));
+    assert_int_equal(control_choice(c), 4);
+    control_finish(c, skip, NULL, "");
+    assert_int_equal(control_choice(c), 0);
+}
+
 static void test_finish(void **state)
 {
     struct control *c = *state;
@@ -218,6 +242,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_take, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_choice, setup, teardown),
         cmocka_unit_test_setup_teardown(test_finish, setup, teardown),
         cmocka_unit_test_setup_teardown(test_line, setup, teardown),
         cmocka_unit_test_setup_teardown(test_memory, setup, teardown),

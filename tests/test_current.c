@@ -104,7 +104,14 @@ static void test_kept(void **state)
     assert_null(current_get(c, 9, NULL));
     current_put(c, current_get(c, 3, NULL));
     assert_int_equal(current_version(c), 10);
-    current_swap(c, 3, make(3)); /* what was kept becomes current */
+    assert_false(current_choose(c, 9)); /* it is not here any more */
+    assert_int_equal(current_version(c), 10);
+    assert_true(current_choose(c, 3)); /* what was kept becomes current */
+    assert_int_equal(current_version(c), 3);
+    assert_true(current_choose(c, 10)); /* and what was current, kept */
+    assert_true(current_choose(c, 10));
+    assert_int_equal(alive, 2);
+    current_swap(c, 3, make(3)); /* also with another object */
     assert_int_equal(alive, 2);
     current_free(c);
     assert_int_equal(alive, 0);

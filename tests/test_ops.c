@@ -18,6 +18,7 @@
 #include "base/rng.h"
 #include "base/xalloc.h"
 #include "learner/ops.h"
+#include "learner/packed.h"
 #include "learner/vexp.h"
 
 #define MAX_BLOCKS 64
@@ -186,7 +187,7 @@ static struct attention_case attention_case(size_t t, size_t past, size_t heads,
                                .out = zeros(t * o),
                                .lse = zeros(heads * t),
                                .scratch =
-                                   zeros(ops_attention_scratch(past + t)),
+                                   zeros(ops_attention_scratch(past + t, hd)),
                                .dout = noise(t * o)};
 
     return c;
@@ -399,7 +400,12 @@ static void compare_attention(size_t t, size_t past, size_t heads,
 
     b.out = zeros(t * b.o_stride);
     b.lse = zeros(heads * t);
+    /* Whatever the scratch holds, down to what is not a number. */
+    memset(b.scratch, 0xff,
+           ops_attention_scratch(past + t, hd) * sizeof *b.scratch);
     attend(&ops_ref, &a);
+    memset(b.scratch, 0xff,
+           ops_attention_scratch(past + t, hd) * sizeof *b.scratch);
     attend(&ops_blas, &b);
     expect_near("out", b.out, a.out, t * a.o_stride, 1e-5);
     expect_near("lse", b.lse, a.lse, heads * t, 1e-5);
@@ -412,21 +418,72 @@ static void compare_attention(size_t t, size_t past, size_t heads,
     expect_near("dv", dv1, dv0, n_kv, 2e-5);
 }
 
+/* Around the blocks and panels of attention.c: 12 and 48 queries, 16 keys, 16
+ * of a head. Tokens, past, heads, key/value heads, head size. */
+static const size_t attention_cases[][5] = {
+    {1, 0, 1, 1, 2},    {1, 0, 3, 1, 6},    {2, 0, 4, 2, 10},
+    {12, 0, 2, 1, 16},  {13, 0, 2, 2, 15},  {16, 0, 1, 1, 17},
+    {17, 0, 2, 1, 8},   {48, 0, 2, 2, 24},  {49, 0, 4, 2, 40},
+    {61, 0, 2, 1, 64},  {64, 0, 2, 2, 8},   {65, 0, 3, 1, 6},
+    {96, 0, 2, 1, 72},  {129, 0, 4, 2, 18}, {129, 0, 1, 1, 1},
+    {100, 0, 2, 2, 16}, {150, 0, 4, 1, 32}, {259, 0, 2, 1, 64},
+    {1, 15, 2, 1, 16},  {1, 128, 3, 1, 6},  {7, 60, 4, 2, 10},
+    {30, 17, 4, 2, 32}, {66, 63, 2, 1, 34},
+};
+
+/* On every set of kernels that there is. */
+static void each_attention(void (*check)(const size_t *c))
+{
+    const struct kernels *k;
+
+    for (size_t i = 0; (k = kernels_get(i)) != NULL; i++) {
+        packed_use(k);
+        for (size_t j = 0; j < sizeof attention_cases / sizeof *attention_cases;
+             j++) {
+            check(attention_cases[j]);
+            release_blocks(NULL);
+        }
+    }
+    packed_use(NULL);
+}
+
+static void check_attention(const size_t *c)
+{
+    compare_attention(c[0], c[1], c[2], c[3], c[4]);
+}
+
 static void blas_attention(void **state)
 {
-    static const size_t cases[][5] = {{1, 0, 1, 1, 2},   {1, 0, 3, 1, 6},
-                                      {2, 0, 4, 2, 10},  {64, 0, 2, 2, 8},
-                                      {65, 0, 3, 1, 6},  {129, 0, 4, 2, 18},
-                                      {129, 0, 1, 1, 1}, {1, 128, 3, 1, 6},
-                                      {7, 60, 4, 2, 10}, {66, 63, 2, 1, 34}};
-
     (void)state;
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        const size_t *c = cases[i];
+    each_attention(check_attention);
+}
 
-        compare_attention(c[0], c[1], c[2], c[3], c[4]);
-        release_blocks(NULL);
+/* One query at a time gives the bytes that all at once give. */
+static void check_attention_alone(const size_t *c)
+{
+    struct attention_case all = attention_case(c[0], c[1], c[2], c[3], c[4]);
+    struct attention_case one = all;
+    float *lse = zeros(all.heads);
+
+    attend(&ops_blas, &all);
+    one.out = zeros(all.o_stride);
+    one.lse = lse;
+    one.t = 1;
+    for (size_t i = 0; i < all.t; i++) {
+        one.q = all.q + i * all.q_stride;
+        one.past = all.past + i;
+        attend(&ops_blas, &one);
+        assert_memory_equal(one.out, all.out + i * all.o_stride,
+                            all.heads * all.hd * sizeof *one.out);
+        for (size_t h = 0; h < all.heads; h++)
+            assert_true(lse[h] == all.lse[h * all.t + i]);
     }
+}
+
+static void attention_alone(void **state)
+{
+    (void)state;
+    each_attention(check_attention_alone);
 }
 
 static void blas_swiglu(void **state)
@@ -551,6 +608,7 @@ int main(void)
         T(blas_rmsnorm),
         T(blas_rope),
         T(blas_attention),
+        T(attention_alone),
         T(blas_swiglu),
         T(blas_cross_entropy),
         T(not_a_number_shows),

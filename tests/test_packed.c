@@ -142,6 +142,37 @@ static void test_float(void **state)
     each_set(check_float);
 }
 
+/* x read down the columns of its transposed gives the same bytes. */
+static void check_transposed(size_t shape)
+{
+    struct problem q = problem(shape, false);
+    size_t n_floats = q.n * q.columns;
+    float *across = xfloats(q.n * q.in);
+    float *want;
+    struct kernel_rows r;
+
+    run(&q, 0, q.n, false);
+    want = xmemdup(q.y, n_floats * sizeof *want);
+    memset(q.y, 0xff, n_floats * sizeof *q.y);
+    for (size_t i = 0; i < q.n * q.in; i++)
+        across[i % q.in * q.n + i / q.in] = q.x[i];
+    r = packed_input(&q.p, across, 1, q.n, q.scratch);
+    r.x_step = q.n;
+    r.y = q.y;
+    r.y_stride = q.columns;
+    packed_product(&q.p, &r, 0, q.p.panels.n_panels);
+    assert_memory_equal(q.y, want, n_floats * sizeof *want);
+    free(across);
+    free(want);
+    release(&q);
+}
+
+static void test_transposed(void **state)
+{
+    (void)state;
+    each_set(check_transposed);
+}
+
 /* --- in bytes ----------------------------------------------------------- */
 
 /* As packed.h says it. */
@@ -319,10 +350,10 @@ static void test_zeros(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_float),     cmocka_unit_test(test_bytes),
-        cmocka_unit_test(test_extremes),  cmocka_unit_test(test_alone),
-        cmocka_unit_test(test_row_again), cmocka_unit_test(test_not_finite),
-        cmocka_unit_test(test_zeros),
+        cmocka_unit_test(test_float),      cmocka_unit_test(test_transposed),
+        cmocka_unit_test(test_bytes),      cmocka_unit_test(test_extremes),
+        cmocka_unit_test(test_alone),      cmocka_unit_test(test_row_again),
+        cmocka_unit_test(test_not_finite), cmocka_unit_test(test_zeros),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

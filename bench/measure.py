@@ -29,6 +29,7 @@ rollback rolling back to the version before the newest while it learns, by each
 It needs nothing but Python 3.
 """
 import argparse
+import atexit
 import copy
 import gzip
 import http.client
@@ -84,6 +85,7 @@ class Daemon:
             command += ['--set', s]
         self.process = subprocess.Popen(
             command, stderr=open(self.log, 'w'), stdout=subprocess.DEVNULL)
+        atexit.register(self.process.kill)  # also when this program fails
         self.connection = None
 
     def connect(self):

@@ -19,6 +19,7 @@
 
 #define RETRY_MS 1000
 #define ANSWER_MS 500 /* of a broker that was away */
+#define PATIENCE 3    /* answers that do not come, until all brokers are away */
 
 /* --- halting, gaps ------------------------------------------------------ */
 
@@ -341,15 +342,14 @@ static void on_error(rd_kafka_t *rk, int e, const char *reason, void *arg)
         e = rd_kafka_fatal_error(rk, why, sizeof why);
         halt(g, "Kafka has ended our membership: %s (%s); is another daemon "
              "running with this group.instance.id?", rd_kafka_err2str(e), why);
-    } else if (e == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) {
-        say_down(g, "is away", reason);
     } else if (e == RD_KAFKA_RESP_ERR__AUTHENTICATION ||
                e == RD_KAFKA_RESP_ERR__SSL) {
         say_down(g, "cannot be used", reason);
     } else {
         log_debug("kafka", "%s: %s", rd_kafka_err2name(e), reason);
-        /* It counts the brokers that are down, and the count can miss one:
-         * that all are is not always said. */
+        /* It counts the brokers that are down, and the count can be wrong
+         * either way: that all are is not always said, and is said when one
+         * of two is. */
         if (g->link == KAFKA_LINK_UP)
             g->link = KAFKA_LINK_DOUBTED;
     }
@@ -367,11 +367,12 @@ void kafka_group_look_for_broker(struct kafka_group *g)
     e = rd_kafka_metadata(g->rk, 0, NULL, &metadata, ANSWER_MS);
     if (e && g->link == KAFKA_LINK_DOWN)
         g->try_at_ms = g->look_at_ms;
-    else if (e)
+    else if (e && ++g->n_unanswered >= PATIENCE)
         say_down(g, "is away", rd_kafka_err2str(e));
     if (e)
         return;
     rd_kafka_metadata_destroy(metadata);
+    g->n_unanswered = 0;
     if (g->link == KAFKA_LINK_DOWN) {
         g->try_at_ms = 0;
         if (!g->is_halted && !g->wants_topic && !g->needs_assign)

@@ -42,7 +42,7 @@
 enum kafka_link {
     KAFKA_LINK_UP,
     KAFKA_LINK_DOUBTED, /* a connection was lost: ask */
-    KAFKA_LINK_DOWN     /* all were */
+    KAFKA_LINK_DOWN     /* nobody answers */
 };
 
 struct kafka_group {
@@ -60,6 +60,7 @@ struct kafka_group {
     bool is_paused;   /* what librdkafka has been told */
     enum kafka_link link;
     int64_t look_at_ms; /* for a broker, not before */
+    int n_unanswered;   /* in a row; the next one may have to connect first */
     bool wants_topic; /* one that is not there */
 };
 

@@ -41,14 +41,9 @@ struct db {
 
 static enum err_code code_of(sqlite3 *handle)
 {
-    int errnum;
-
     switch (sqlite3_errcode(handle) & 0xff) {
     case SQLITE_FULL:
         return ERR_FULL;
-    case SQLITE_IOERR:
-        errnum = sqlite3_system_errno(handle);
-        return errnum == ENOSPC || errnum == EDQUOT ? ERR_FULL : ERR_IO;
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
         return ERR_CORRUPT;
@@ -64,11 +59,25 @@ static enum err_code code_of(sqlite3 *handle)
     }
 }
 
+/* What the system said, or 0. SQLite's own words are "disk I/O error" for all
+ * of it, a full disk included. Of a file that cannot be opened it tries other
+ * ways, and tells of the last one: no good. */
+static int system_error(sqlite3 *handle)
+{
+    return (sqlite3_errcode(handle) & 0xff) == SQLITE_IOERR
+               ? sqlite3_system_errno(handle)
+               : 0;
+}
+
 /* The error of the last call; `doing` says what it was. */
 static int last_error(struct db *db, const char *doing, struct err *err)
 {
     enum err_code code = code_of(db->handle);
+    int errnum = system_error(db->handle);
 
+    if (errnum)
+        return err_set_errno(err, code, errnum, "%s: %s: %s", db->path, doing,
+                             sqlite3_errmsg(db->handle));
     if (code == ERR_CORRUPT)
         return err_set(err, code,
                        "%s: damaged: %s: %s; restore a backup (mneme restore)",
@@ -329,7 +338,8 @@ static struct db *create(const char *path, bool writer)
     return db;
 }
 
-/* SQLite keeps another mode without an error where it cannot have this one. */
+/* SQLite keeps another mode without an error where it cannot have this one; and
+ * its answer comes before the transaction that writes it down. */
 static int set_wal(struct db *db, struct err *err)
 {
     const char *mode;
@@ -341,8 +351,9 @@ static int set_wal(struct db *db, struct err *err)
     rc = db_step(db, stmt, err);
     if (rc == DB_ROW) {
         mode = (const char *)sqlite3_column_text(stmt, 0);
-        rc = 0;
-        if (!mode || strcmp(mode, "wal") != 0)
+        if (mode && strcmp(mode, "wal") == 0)
+            rc = db_step(db, stmt, err);
+        else
             rc = err_set(err, ERR_IO,
                          "%s: this file system has no shared memory for a "
                          "write-ahead log; choose a local data_dir",

@@ -9,11 +9,13 @@ MNEME_STORIES="rebalance latest" runs these alone; MNEME_SOAK_MINUTES, as
 `make soak` sets it, adds what takes long.
 """
 
+import itertools
 import json
 import os
 import signal
 import sqlite3
 import subprocess
+import threading
 import time
 import traceback
 
@@ -22,6 +24,7 @@ from flow_util import (Daemon, MNEME, MNEMED, Tap, add_up, mneme, records,
 
 KAFKA = os.environ["MNEME_KAFKA"]
 BROKER = os.path.join(TMP, "kafka")
+SECOND = os.path.join(TMP, "kafka-2")
 CLIENT = os.path.join(os.path.dirname(MNEMED), "..", "tests", "kafka_client")
 daemons = []
 LONG = "MNEME_SOAK_MINUTES" in os.environ
@@ -83,8 +86,45 @@ def offsets_of(topic):
 
 def members(group):
     """A group's state, and its members: [id, client, size of assignment]."""
-    lines = client("group", group).splitlines()
-    return lines[0] if lines else "", [x.split("\t") for x in lines[1:]]
+    lines = [x.split("\t") for x in client("group", group).splitlines()]
+    return lines[0][0] if lines else "", lines[1:]
+
+
+def leaders(topic):
+    """{partition: the broker that leads it}"""
+    return dict(tuple(map(int, x.split("\t")))
+                for x in client("leaders", topic).splitlines())
+
+
+class Producing:
+    """Somebody who goes on producing meanwhile, in turn to the partitions."""
+
+    def __init__(self, topic, partitions, seed):
+        self.lines = itertools.cycle(records("harbour", 500, seed=seed))
+        self.partitions = partitions
+        self.n = 0
+        self.stopping = threading.Event()
+        self.process = subprocess.Popen(
+            [CLIENT, Broker.address, "produce", topic], text=True,
+            stdin=subprocess.PIPE)
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+
+    def run(self):
+        while not self.stopping.wait(0.03):
+            self.process.stdin.write(
+                f"{self.n % self.partitions}\t{next(self.lines)}\n")
+            self.process.stdin.flush()
+            self.n += 1
+
+    def end(self):
+        """How many there are."""
+        self.stopping.set()
+        self.thread.join()
+        self.process.stdin.close()
+        if self.process.wait(60):
+            raise RuntimeError("not everything could be produced")
+        return self.n
 
 
 # --- a daemon and its ledger ----------------------------------------------
@@ -178,6 +218,11 @@ def exactly_once(daemon, topic, name, consumed, start=0, of=None):
 def verified(daemon, name):
     tap.equal(mneme("verify", "--all", data=daemon.data)[0], 0,
               f"{name}: mneme verify --all finds nothing")
+
+
+def next_offsets(daemon):
+    """Of its partitions, in order; for a topic alone."""
+    return [p["offset"] for p in daemon.status()["source"]["partitions"]]
 
 
 def state_says(daemon, words, seconds=60):
@@ -616,8 +661,62 @@ def secured():
     tap.equal(leaks, [], f"{name}: no secret in logs (debug), files or -T")
 
 
+def leader_change():
+    """Leaders, and the group's coordinator, stop, are killed and come back."""
+    name, topic = "leader change", "leaders"
+    kafka("join", SECOND, BROKER)
+    client("topic", topic, 4, 2)
+    d = daemon_on(topic)
+    produce(topic, records("orchard", 40), 4)
+    d.start()
+    settled(d, 40)
+    kafka("replicas", BROKER, "__consumer_offsets", "2,1")
+    d.until(lambda: leaders("__consumer_offsets") == {0: 2},
+            "the coordinator on broker 2")
+    before = leaders(topic)
+    tap.equal(sorted(before.values()), [1, 1, 2, 2],
+              f"{name}: two brokers lead two partitions each")
+    n = 40
+    for how in ("stop", "kill"):
+        n += without_the_second(d, topic, before, how)
+        exactly_once(d, topic, f"{name}, {how}", n)
+    tap.equal(len(log_lines(d, "state=retrying")), 0,
+              f"{name}: nothing to say: there was a broker all the time")
+    retrain(d, topic, name)
+    end(d, name)
+    kafka("stop", SECOND)
+
+
+def without_the_second(d, topic, before, how):
+    """Broker 2 goes and comes back meanwhile; how many records that took."""
+    at = next_offsets(d)
+    producing = Producing(topic, len(at), how)
+
+    def reads_on():
+        """In each partition past what is there now."""
+        ends = [x + producing.n // len(at) + 1 for x in at]
+        d.until(lambda: all(x > y for x, y in zip(next_offsets(d), ends)),
+                "each partition is read on")
+
+    try:
+        reads_on()
+        kafka(how, SECOND)
+        d.until(lambda: set(leaders(topic).values()) == {1},
+                "broker 1 leads all of it")
+        reads_on()
+        kafka("start", SECOND)
+        d.until(lambda: leaders(topic) == before and
+                leaders("__consumer_offsets") == {0: 2},
+                "leadership moves back")
+        reads_on()
+    finally:
+        n = producing.end()
+    return n
+
+
 STORIES = [rebalance, transactions, bytes_of_all_kinds, made_again, expired,
-           comes_later, begins, secured, slow, broker_restart]
+           comes_later, begins, secured, slow, broker_restart,
+           leader_change]
 
 
 def main():
@@ -642,4 +741,5 @@ def main():
 try:
     main()
 finally:
+    kafka("stop", SECOND, check=False)
     kafka("stop", BROKER, check=False)

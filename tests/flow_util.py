@@ -73,6 +73,7 @@ class Daemon:
         self.settings = dict(SMALL)
         self.settings.update(
             {k.replace("__", "."): str(v) for k, v in settings.items()})
+        self.env = dict(os.environ, MNEME_CONF=os.devnull)
         self.process = None
 
     def command(self, **more):
@@ -85,10 +86,9 @@ class Daemon:
         return line
 
     def start(self, wait="ready", **more):
-        env = dict(os.environ, MNEME_CONF=os.devnull)
         self.process = subprocess.Popen(
             self.command(**more), stderr=open(self.log, "ab"),
-            stdout=subprocess.DEVNULL, env=env, cwd=self.dir)
+            stdout=subprocess.DEVNULL, env=self.env, cwd=self.dir)
         if wait == "ready":
             self.until(lambda: self.get("/readyz")[0] == 200, "ready", 60)
         elif wait == "alive":
@@ -170,9 +170,8 @@ class Daemon:
 
     def run(self, seconds=120, **more):
         """Runs to the end of a source with at_end: exit."""
-        env = dict(os.environ, MNEME_CONF=os.devnull)
         return subprocess.run(self.command(**more),
-                              stderr=open(self.log, "ab"), env=env,
+                              stderr=open(self.log, "ab"), env=self.env,
                               cwd=self.dir, timeout=seconds).returncode
 
     def tail(self, lines=15):
@@ -180,14 +179,14 @@ class Daemon:
             return "".join(f.readlines()[-lines:])
 
 
-def mneme(*args, data=None, stdin=None, code=None, seconds=120):
+def mneme(*args, data=None, stdin=None, code=None, seconds=120, env=None):
     """Runs the client; returns (exit status, stdout, stderr)."""
     line = [MNEME, *args]
     if data:
         line += ["--data-dir", data]
     r = subprocess.run(line, input=stdin, capture_output=True, text=True,
                        timeout=seconds,
-                       env={k: v for k, v in os.environ.items()
+                       env={k: v for k, v in (env or os.environ).items()
                             if k != "MNEME_ADDR"})
     if code is not None and r.returncode != code:
         raise RuntimeError(f"{' '.join(line)}: exit {r.returncode}, wanted "

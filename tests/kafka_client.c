@@ -3,15 +3,18 @@
  * kafka_client ADDRESS VERB... - what the flow tests ask of a broker and no
  * client at hand does, or does within milliseconds.
  *
- *     topic NAME PARTITIONS         make a topic, wait until it can be used
+ *     topic NAME PARTITIONS [REPLICAS]
+ *                                   make a topic, wait until it can be used
  *     delete NAME                   delete it with its records, wait
  *     partitions NAME TOTAL         more partitions
  *     trim NAME PARTITION OFFSET    expire the records before OFFSET
  *     produce NAME                  stdin, a line each: `begin`, `commit`,
  *                                   `abort` (a transaction), or
  *                                   PARTITION TAB TEXT; TEXT `null`: no value
- *     group NAME                    its state; then a line a member: MEMBER TAB
- *                                   CLIENT TAB bytes of its assignment
+ *     group NAME                    its state TAB its coordinator; then a line
+ *                                   a member: MEMBER TAB CLIENT TAB bytes of
+ *                                   its assignment
+ *     leaders NAME                  a line a partition: PARTITION TAB BROKER
  *
  * Exit: 0 done, 1 not, with the reason on stderr.
  */
@@ -61,6 +64,7 @@ static rd_kafka_t *open_client(const char *address, const char *transaction)
 
     set(conf, "bootstrap.servers", address);
     set(conf, "linger.ms", "5");
+    set(conf, "enable.idempotence", "true"); /* a line is one record */
     if (transaction)
         set(conf, "transactional.id", transaction);
     rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof why);
@@ -89,19 +93,37 @@ static void check_topics(const rd_kafka_topic_result_t **rows, size_t n,
         check(rd_kafka_topic_result_error(rows[i]), what);
 }
 
-/* Is the topic there, with a leader for each partition? */
-static int count_partitions(rd_kafka_t *rk, const char *name)
+static const struct rd_kafka_metadata *metadata_of(rd_kafka_t *rk,
+                                                   const char *name)
 {
     rd_kafka_topic_t *topic = rd_kafka_topic_new(rk, name, NULL);
     const struct rd_kafka_metadata *m;
-    int n = 0;
 
     check(rd_kafka_metadata(rk, 0, topic, &m, WAIT_MS), name);
+    rd_kafka_topic_destroy(topic);
+    return m;
+}
+
+/* Is the topic there, with a leader for each partition? */
+static int count_partitions(rd_kafka_t *rk, const char *name)
+{
+    const struct rd_kafka_metadata *m = metadata_of(rk, name);
+    int n = 0;
+
     for (int i = 0; m->topic_cnt && i < m->topics[0].partition_cnt; i++)
         n += m->topics[0].partitions[i].leader >= 0;
     rd_kafka_metadata_destroy(m);
-    rd_kafka_topic_destroy(topic);
     return n;
+}
+
+static void list_leaders(rd_kafka_t *rk, const char *name)
+{
+    const struct rd_kafka_metadata *m = metadata_of(rk, name);
+
+    for (int i = 0; m->topic_cnt && i < m->topics[0].partition_cnt; i++)
+        printf("%d\t%d\n", (int)m->topics[0].partitions[i].id,
+               (int)m->topics[0].partitions[i].leader);
+    rd_kafka_metadata_destroy(m);
 }
 
 static void wait_for_partitions(rd_kafka_t *rk, const char *name, int n)
@@ -111,9 +133,10 @@ static void wait_for_partitions(rd_kafka_t *rk, const char *name, int n)
 }
 
 static void make_topic(rd_kafka_t *rk, rd_kafka_queue_t *q, const char *name,
-                       int n)
+                       int n, int n_replicas)
 {
-    rd_kafka_NewTopic_t *topic = rd_kafka_NewTopic_new(name, n, 1, NULL, 0);
+    rd_kafka_NewTopic_t *topic =
+        rd_kafka_NewTopic_new(name, n, n_replicas, NULL, 0);
     rd_kafka_event_t *event;
     size_t n_rows;
 
@@ -245,7 +268,7 @@ static void list_group(rd_kafka_t *rk, const char *name)
     for (int i = 0; i < list->group_cnt; i++) {
         const struct rd_kafka_group_info *g = &list->groups[i];
 
-        printf("%s\n", g->state);
+        printf("%s\t%d\n", g->state, (int)g->broker.id);
         for (int j = 0; j < g->member_cnt; j++)
             printf("%s\t%s\t%d\n", g->members[j].member_id,
                    g->members[j].client_id,
@@ -270,8 +293,8 @@ int main(int argc, char **argv)
     }
     rk = open_client(argv[1], NULL);
     q = rd_kafka_queue_new(rk);
-    if (strcmp(verb, "topic") == 0 && argc == 5)
-        make_topic(rk, q, name, atoi(argv[4]));
+    if (strcmp(verb, "topic") == 0 && (argc == 5 || argc == 6))
+        make_topic(rk, q, name, atoi(argv[4]), argc == 6 ? atoi(argv[5]) : 1);
     else if (strcmp(verb, "delete") == 0)
         delete_topic(rk, q, name);
     else if (strcmp(verb, "partitions") == 0 && argc == 5)
@@ -280,6 +303,8 @@ int main(int argc, char **argv)
         trim(rk, q, name, atoi(argv[4]), atoll(argv[5]));
     else if (strcmp(verb, "group") == 0)
         list_group(rk, name);
+    else if (strcmp(verb, "leaders") == 0)
+        list_leaders(rk, name);
     else
         check(RD_KAFKA_RESP_ERR__INVALID_ARG, verb);
     rd_kafka_queue_destroy(q);

@@ -14,6 +14,7 @@ FLOW_TESTS = \
 	tests/flow_retrain.py \
 	tests/flow_backup.py \
 	tests/flow_kills.py \
+	tests/flow_faults.py \
 	tests/flow_flips.py \
 	tests/flow_filters.py \
 	tests/flow_quarantine.py \
@@ -27,13 +28,24 @@ FLOW_TESTS = \
 # and 1,000 flipped bits (SOAK_FLIPS), each for at most SOAK_SECONDS. Kafka: a
 # queue that stays full for longer.
 SOAK_TESTS = tests/flow_bad_feed.py tests/test_faults tests/test_crash \
-	tests/flow_kills.py tests/flow_flips.py tests/flow_kafka_field.py
+	tests/flow_kills.py tests/flow_faults.py tests/flow_flips.py \
+	tests/flow_kafka_field.py
 
 # What they ask of a broker and no client at hand does.
 EXTRA_PROGRAMS += tests/kafka_client
 tests_kafka_client_SOURCES = tests/kafka_client.c
 tests_kafka_client_LDADD = $(RDKAFKA_LIBS)
 CLEANFILES += tests/kafka_client
+
+# Files that fail under a daemon: flow_faults.py.
+EXTRA_PROGRAMS += tests/fault_preload.so
+tests_fault_preload_so_SOURCES = tests/fault_preload.c
+tests_fault_preload_so_CFLAGS = $(AM_CFLAGS) -fPIC
+tests_fault_preload_so_LDFLAGS = -shared
+CLEANFILES += tests/fault_preload.so
+
+# What flow tests need that `all` does not make.
+FLOW_TOOLS = tests/kafka_client$(EXEEXT) tests/fault_preload.so$(EXEEXT)
 
 EXTRA_DIST += \
 	.ci/run \
@@ -48,13 +60,13 @@ PY_LOG_COMPILER = $(SHELL) $(top_srcdir)/tests/run_flow.sh
 SH_LOG_DRIVER = $(LOG_DRIVER)
 SH_LOG_COMPILER = $(SHELL) $(top_srcdir)/tests/run_flow.sh
 
-check-flow: all tests/kafka_client$(EXEEXT)
+check-flow: all $(FLOW_TOOLS)
 	@if test -n '$(FLOW_TESTS)'; then \
 	  $(MAKE) $(AM_MAKEFLAGS) -j1 check-TESTS TESTS='$(FLOW_TESTS)' \
 	    TEST_SUITE_LOG=flow-suite.log; \
 	fi
 
-soak: all tests/kafka_client$(EXEEXT)
+soak: all $(FLOW_TOOLS)
 	@MNEME_SOAK_MINUTES=$${MNEME_SOAK_MINUTES:-2} \
 	  SOAK=1 SOAK_KILLS=$${SOAK_KILLS:-1000} \
 	  SOAK_FLIPS=$${SOAK_FLIPS:-1000} \

@@ -40,6 +40,7 @@ enum {
     TIMED_LATE,
     LATE_STOP,
     LATE_SKIP,
+    LEADER,
     AWAY,
     EMBEDDED,
     N_FIXTURES
@@ -56,6 +57,16 @@ static struct fixture *prepare_one(int which, int n_partitions,
     if (which != EMBEDDED)
         create_topic(fx, n_partitions);
     return fx;
+}
+
+/* All of its partitions, and its group. */
+static void lead(const struct fixture *fx, int32_t broker)
+{
+    for (int32_t p = 0; p < 2; p++)
+        assert_int_equal(rd_kafka_mock_partition_set_leader(
+                             cluster, fx->topic, p, broker), 0);
+    assert_int_equal(rd_kafka_mock_coordinator_set(cluster, "group", fx->group,
+                                                   broker), 0);
 }
 
 /* --- times --------------------------------------------------------------- */
@@ -420,19 +431,46 @@ static void test_embedded(void **state)
     free(path);
 }
 
-/* Last: it takes the broker down for everybody. */
+/* Everything it needs moves from broker 1 to broker 2, and 1 goes away. There
+ * is a broker all the time, so that there is nothing to say. */
+static void test_leader_change(void **state)
+{
+    struct fixture *fx = &fixtures[LEADER];
+    int64_t next[2] = {0, 0};
+    struct source_health h;
+
+    (void)state;
+    expect_in_order(fx, next, 20);
+    lead(fx, 2);
+    rd_kafka_mock_broker_set_down(cluster, 1);
+    produce_numbers(fx->topic, 2, 10, 10);
+    expect_in_order(fx, next, 20);
+    for (int i = 0; i < 150; i++) {
+        source_get_health(fx->source, &h);
+        if (h.state != SOURCE_RUNNING)
+            fail_msg("%s", h.reason);
+        timing_sleep_ms(10);
+    }
+    rd_kafka_mock_broker_set_up(cluster, 1);
+    lead(fx, 1);
+    produce_numbers(fx->topic, 2, 20, 10);
+    expect_in_order(fx, next, 20);
+}
+
+/* Last: it takes all brokers down for everybody. */
 static void test_broker_away(void **state)
 {
     struct fixture *fx = &fixtures[AWAY];
     struct source_position p = at(fx, 0, 1, NULL);
     struct err err = ERR_INIT;
-    int64_t begun = timing_mono_ms();
+    int64_t begun;
 
     (void)state;
     for (int64_t i = 0; i < 10; i++)
         expect_number(fx, 0, i);
     rd_kafka_mock_broker_set_down(cluster, -1);
     expect_state(fx, SOURCE_RETRYING, "away");
+    begun = timing_mono_ms();
     assert_int_equal(source_seek(fx->source, &p, 1, 2, &err), ERR_STATE);
     assert_true(timing_mono_ms() - begun < 10000);
     rd_kafka_mock_broker_set_up(cluster, -1);
@@ -493,6 +531,10 @@ static void prepare_plain(void)
 
     fx = prepare_one(SEEK, 1, 100);
     produce_numbers(fx->topic, 1, 0, 10);
+
+    fx = prepare_one(LEADER, 2, 100);
+    lead(fx, 1);
+    produce_numbers(fx->topic, 2, 0, 10);
 
     fx = prepare_one(AWAY, 1, 100);
     produce_numbers(fx->topic, 1, 0, 10);
@@ -559,7 +601,7 @@ static void prepare_others(void)
 static int start_all(void **state)
 {
     (void)state;
-    if (start_cluster() != 0)
+    if (start_cluster("2") != 0)
         return -1;
     prepare_plain();
     prepare_gaps();
@@ -611,6 +653,7 @@ int main(void)
         cmocka_unit_test(test_seek),
         cmocka_unit_test(test_kinds_of_values),
         cmocka_unit_test(test_embedded),
+        cmocka_unit_test(test_leader_change),
         cmocka_unit_test(test_broker_away),
     };
 

@@ -227,7 +227,7 @@ static void test_broker_refuses_to_tell_offsets(void **state)
 static int start(void **state)
 {
     (void)state;
-    return start_cluster();
+    return start_cluster("1");
 }
 
 static int stop(void **state)

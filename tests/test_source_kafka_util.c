@@ -233,14 +233,14 @@ void close_source(struct fixture *fx)
     fx->queue = NULL;
 }
 
-int start_cluster(void)
+int start_cluster(const char *n_brokers)
 {
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
 
     log_configure(LOG_ERROR, LOG_TEXT);
     if (!mkdtemp(dir))
         return -1;
-    rd_kafka_conf_set(conf, "test.mock.num.brokers", "1", NULL, 0);
+    rd_kafka_conf_set(conf, "test.mock.num.brokers", n_brokers, NULL, 0);
     rd_kafka_conf_set(conf, "linger.ms", "0", NULL, 0);
     rd_kafka_conf_set(conf, "log_level", "0", NULL, 0);
     producer = rd_kafka_new(RD_KAFKA_PRODUCER, conf, NULL, 0);

@@ -26,11 +26,12 @@
 #define MAX_BYTES 64 /* of a record */
 
 extern rd_kafka_t *producer;
-extern rd_kafka_mock_cluster_t *cluster; /* one broker, of id 1 */
+extern rd_kafka_mock_cluster_t *cluster; /* brokers of ids 1, 2 */
 extern char dir[];                       /* for all of them */
 
-/* Before the first test and after the last. Return 0 or -1. */
-int start_cluster(void);
+/* Before the first test, with "1" or more brokers, and after the last. Return
+ * 0 or -1. */
+int start_cluster(const char *n_brokers);
 int stop_cluster(void);
 
 /* --- a source ----------------------------------------------------------- */

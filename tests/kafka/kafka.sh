@@ -1,10 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 #
-# kafka.sh - a real Apache Kafka for the tests: one node, KRaft, loopback.
+# kafka.sh - a real Apache Kafka for the tests: KRaft, loopback, one node, or a
+# second one that has no controller.
 #
 #   kafka.sh jars                        fetch the jars, print their folder
 #   kafka.sh start DIR                   start, wait until ready, print address
+#   kafka.sh join DIR FIRST              start as broker 2 of the cluster of
+#                                        broker 1, which runs in FIRST; `start`
+#                                        brings it back
 #   kafka.sh stop DIR                    stop in good order
 #   kafka.sh kill DIR                    stop as a crash does
 #   kafka.sh secure DIR                  make keys, for the next start: listeners
@@ -16,7 +20,12 @@
 #   kafka.sh delete-topic DIR NAME       delete it, with its records
 #   kafka.sh trim DIR NAME PARTITION OFFSET
 #                                        expire the records before OFFSET
+#   kafka.sh replicas DIR TOPIC BROKERS  move partition 0 of it: a list like
+#                                        2,1; the first is to lead
 #   kafka.sh group DIR GROUP             print a consumer group's offsets
+#
+# A broker that comes back gets the leadership of its partitions back within
+# seconds.
 #
 # After `secure`, DIR/tls/ca.pem is the authority that signed the broker's
 # certificate (for localhost and 127.0.0.1), DIR/tls/other-ca.pem one that did
@@ -139,6 +148,11 @@ read_address() {
     echo "127.0.0.1:$(sed -n "${line}p" "$dir/ports")"
 }
 
+# The folder of broker 1, which alone is a controller.
+first_dir() {
+    if test -e "$dir/joined"; then cat "$dir/joined"; else echo "$dir"; fi
+}
+
 # The ports of last time while they are free, else some that the system gives:
 # for plain text, the controller, TLS, SASL.
 choose_ports() {
@@ -166,18 +180,20 @@ EOF
 
 write_config() {
     broker=$(sed -n 1p "$dir/ports")
-    controller=$(sed -n 2p "$dir/ports")
+    controller=$(sed -n 2p "$(first_dir)/ports")
     ours=PLAINTEXT://127.0.0.1:$broker
     if test -e "$dir/tls/ca.pem"; then
         ours=$ours,SSL://127.0.0.1:$(sed -n 3p "$dir/ports")
         ours=$ours,SASL_SSL://127.0.0.1:$(sed -n 4p "$dir/ports")
     fi
+    roles=broker,controller id=1 all=$ours,CONTROLLER://127.0.0.1:$controller
+    test ! -e "$dir/joined" || roles=broker id=2 all=$ours
     cat >"$dir/server.properties" <<EOF
-process.roles=broker,controller
-node.id=1
+process.roles=$roles
+node.id=$id
 controller.quorum.voters=1@127.0.0.1:$controller
 controller.listener.names=CONTROLLER
-listeners=$ours,CONTROLLER://127.0.0.1:$controller
+listeners=$all
 advertised.listeners=$ours
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SSL:SSL,SASL_SSL:SASL_SSL
 log.dirs=$dir/data
@@ -191,6 +207,7 @@ group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 broker.session.timeout.ms=3000
 broker.heartbeat.interval.ms=500
+leader.imbalance.check.interval.seconds=1
 log.cleaner.dedupe.buffer.size=4194304
 num.network.threads=2
 num.io.threads=2
@@ -220,7 +237,10 @@ EOF
 
 format_storage() {
     test -e "$dir/data/meta.properties" && return
-    id=$(head -c 16 /dev/urandom | base64 | tr '+/' 'AA' | cut -c 1-22)
+    id=$(sed -n 's/^cluster.id=//p' "$(first_dir)/data/meta.properties" \
+        2>/dev/null)
+    test -n "$id" ||
+        id=$(head -c 16 /dev/urandom | base64 | tr '+/' 'AA' | cut -c 1-22)
     run_class kafka.tools.StorageTool format -t "$id" \
         -c "$dir/server.properties" >"$dir/log/format.log" 2>&1 ||
         fail "cannot format the storage, see $dir/log/format.log"
@@ -272,6 +292,16 @@ start() {
         tail -n 50 "$dir/log/server.log" | grep -q -i 'already in use' || break
     done
     fail "Kafka did not start in $wait_seconds s, see $dir/log/server.log"
+}
+
+join() {
+    case $1 in
+    /*) first=$1 ;;
+    *) first=$PWD/$1 ;;
+    esac
+    test -e "$first/data/meta.properties" || fail "no broker was made in $first"
+    mkdir -p "$dir" && echo "$first" >"$dir/joined" || fail "cannot make $dir"
+    start
 }
 
 # Send signal $1 and wait for the end; after 30 s the end is forced.
@@ -341,6 +371,14 @@ trim() {
         fail "$(grep -m 1 "partition: $1-$2" "$dir/log/tool.log")"
 }
 
+replicas() {
+    need_kafka
+    printf '{"version":1,"partitions":[%s]}\n' \
+        "{\"topic\":\"$1\",\"partition\":0,\"replicas\":[$2]}" >"$dir/move.json"
+    run_tool reassign.ReassignPartitionsCommand --execute \
+        --reassignment-json-file "$dir/move.json"
+}
+
 group() {
     need_kafka
     run_tool consumer.group.ConsumerGroupCommand --describe --group "$1"
@@ -362,6 +400,7 @@ shift 2
 
 case $verb/$# in
 start/0) start ;;
+join/1) join "$@" ;;
 stop/0) halt TERM ;;
 kill/0) halt KILL ;;
 secure/0) secure ;;
@@ -370,6 +409,7 @@ topic/[01]) usage ;;
 topic/*) create_topic "$@" ;;
 delete-topic/1) delete_topic "$@" ;;
 trim/3) trim "$@" ;;
+replicas/2) replicas "$@" ;;
 group/1) group "$@" ;;
 *) usage ;;
 esac

@@ -49,13 +49,25 @@ const char *guard_cause_text(enum guard_cause cause)
     return texts[cause];
 }
 
-bool guard_allow(struct guard_limit *l, int64_t now_ms)
+bool guard_allow(const int64_t *at_ms, size_t n, int64_t now_ms)
 {
-    int64_t *oldest = &l->at_ms[l->n % GUARD_MOST];
+    return n < GUARD_MOST || now_ms - at_ms[GUARD_MOST - 1] >= GUARD_HOUR_MS;
+}
 
-    if (l->n >= GUARD_MOST && now_ms - *oldest < GUARD_HOUR_MS)
+json_t *guard_to_json(const struct guard_rule *g)
+{
+    return json_pack("{s:I, s:I, s:I}", "versions", (json_int_t)g->versions,
+                     "bad", (json_int_t)g->bad, "bad_protected",
+                     (json_int_t)g->bad_protected);
+}
+
+bool guard_from_json(struct guard_rule *g, const json_t *json)
+{
+    json_int_t versions, bad, bad_protected;
+
+    if (json_unpack((json_t *)json, "{s:I, s:I, s:I}", "versions", &versions,
+                    "bad", &bad, "bad_protected", &bad_protected) != 0)
         return false;
-    *oldest = now_ms;
-    l->n++;
+    *g = (struct guard_rule){versions, bad, bad_protected};
     return true;
 }

@@ -20,13 +20,22 @@
  * The trainer, which carries it out, asks guard_allow: at most GUARD_MOST an
  * hour; then learning holds.
  *
+ * None of it is only in memory. The rule's counters and a wish that has not
+ * been carried out are kept with the version (judge_memory.h); when the daemon
+ * went back, and that learning holds, is in the control log (catalog_went_back,
+ * catalog_hold), where an operator's rollback or promote begins it anew. So a
+ * restart changes nothing.
+ *
  * Threads: each struct one thread's; pure functions
  */
 #ifndef MNEME_DAEMON_GUARD_H
 #define MNEME_DAEMON_GUARD_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+
+#include <jansson.h>
 
 #define GUARD_AT_ONCE 0.03
 #define GUARD_ALPHA 0.001
@@ -46,8 +55,8 @@ struct guard_sight {
 };
 
 struct guard_rule {
-    int64_t versions; /* since the last rollback; counts from the cool-down's
-                         end at start */
+    int64_t versions; /* since the last rollback; with none it begins at the
+                         cool-down's end */
     int64_t bad, bad_protected; /* in a row */
 };
 
@@ -70,12 +79,22 @@ void guard_went_back(struct guard_rule *g);
 /* For people: "the older version is more than 3 % better on ..." */
 const char *guard_cause_text(enum guard_cause cause);
 
-struct guard_limit {
-    int64_t at_ms[GUARD_MOST]; /* of the last ones, a ring */
-    int64_t n;
+/* What the guard wants of the trainer: to go back, where to, and why. */
+struct guard_wish {
+    enum guard_cause cause; /* GUARD_NO_CAUSE: nothing */
+    int64_t version;
+    char reason[300];
 };
 
-/* May it go back now? Counts it when it may. */
-bool guard_allow(struct guard_limit *l, int64_t now_ms);
+/*
+ * May it go back now, when the last times that it did were at_ms[0..n), newest
+ * first? Wall clock: times that a clock set back has left in the future count,
+ * rather held too long than gone back for ever.
+ */
+bool guard_allow(const int64_t *at_ms, size_t n, int64_t now_ms);
+
+/* To be kept; from_json: false, with *g as it was, when it is not that. */
+json_t *guard_to_json(const struct guard_rule *g);
+bool guard_from_json(struct guard_rule *g, const json_t *json);
 
 #endif

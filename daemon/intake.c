@@ -44,7 +44,6 @@ struct intake {
     struct segment *segments; /* of the present batch */
     struct segment_origin *origins;
     const char **refused;
-    bool *passes;
     size_t cap_batch;
 };
 
@@ -124,7 +123,6 @@ void intake_free(struct intake *in)
     free(in->segments);
     free(in->origins);
     free(in->refused);
-    free(in->passes);
     free(in->skipped);
     free(in->forgotten);
     free(in);
@@ -513,14 +511,11 @@ static void batch_push(struct intake *in, struct intake_batch *b,
                                     sizeof *in->origins);
         in->refused = xreallocarray(in->refused, in->cap_batch,
                                     sizeof *in->refused);
-        in->passes = xreallocarray(in->passes, in->cap_batch,
-                                     sizeof *in->passes);
     }
     in->segments[b->n] = w->cut.segments[part];
     in->origins[b->n] = origin_of(w, part);
     in->refused[b->n] = NULL;
-    in->passes[b->n] = w->rec->released;
-    b->released |= w->rec->released;
+    b->released = w->rec->released;
     b->tokens += cost(&w->cut.segments[part]);
     b->n++;
 }
@@ -534,6 +529,8 @@ void intake_next_batch(struct intake *in, size_t batch_tokens,
 
         if (w->kind != 'l')
             continue;
+        if (b->n && w->rec->released != b->released)
+            break;
         for (size_t part = w->next; part < w->cut.n_segments; part++) {
             if (b->n && b->tokens + cost(&w->cut.segments[part]) >
                             batch_tokens)
@@ -545,7 +542,6 @@ full:
     b->segments = in->segments;
     b->origins = in->origins;
     b->refused = in->refused;
-    b->passes = in->passes;
 }
 
 /* The first part of a record has been decided: counts it. */

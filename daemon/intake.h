@@ -94,17 +94,18 @@ bool intake_is_long(const struct intake *in);
 size_t intake_memory(const struct intake *in);
 
 /* The next step's fresh segments: whole ones in record order, until the next
- * would pass batch_tokens, at least one. Arrays are intake's, valid until
- * intake_apply. */
+ * would pass batch_tokens, at least one; or until a released record meets one
+ * that is not. What a person wants learned no filter asks, and no gradient is
+ * too large for: that must not hold for what came beside it. Arrays are
+ * intake's, valid until intake_apply. */
 struct intake_batch {
     struct segment *segments;
     struct segment_origin *origins;
     const char **refused; /* [n] NULL, or why the step refused the record that
                              begins with this segment: to be filled in */
-    const bool *passes;   /* [n] the record was released: no filter asks */
     size_t n;
     size_t tokens; /* as intake_tokens counts */
-    bool released; /* one of its records is */
+    bool released; /* all of its records are, or none is */
 };
 void intake_next_batch(struct intake *in, size_t batch_tokens,
                        struct intake_batch *b);

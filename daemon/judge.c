@@ -2,14 +2,18 @@
 /*
  * What is known of the reference, and what goes with it:
  *
- *     none --first candidate after a start--> the serving version's own
- *      |         reference, from its gate JSON; else the serving version
+ *     none --no memory (an old store)--> the serving version's own reference,
+ *      |         from its gate JSON; else the serving version
  *      |
- *     set  --judge_promoted, not worse on what was before--> the candidate
- *      |   --judge_promoted, within its limit--------------> stays
+ *     set  --it serves, not worse on what was before--> the candidate
+ *      |   --it serves, within its limit--------------> stays
  *      +   --something else serves (an operator, a rollback) -> that
  *
  * `expected` is the version that serves when nobody interfered.
+ *
+ * All of that is in a judge_memory, which is read from the store for each
+ * candidate and written with its verdict. What struct judge itself keeps are
+ * losses that could be computed again.
  */
 #include "config.h"
 
@@ -20,11 +24,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/xalloc.h"
 #include "daemon/draw.h"
 #include "daemon/gate.h"
 #include "daemon/progress.h"
-#include "daemon/shadow.h"
 
 struct cached_loss {
     int64_t key;
@@ -38,23 +42,12 @@ struct cache {
     size_t n;
 };
 
-/* Both margins, of losses and of labels. */
-enum { ANY_MARGIN, AT_ONCE, N_MARGINS };
-
 struct judge {
     const struct conf *conf;
     struct catalog *catalog;
     struct serving *serving;
-    int64_t reference, expected; /* 0: not known yet */
-    int64_t mark; /* holdout rows counted when the reference was made */
-    int64_t seen; /* and when the candidate before was */
-    double scale; /* of the shadow comparison; 0: not known yet */
-    struct shadow text[N_MARGINS], labels[N_MARGINS];
-    struct guard_rule rule;
-    int64_t refused; /* in a row */
-    struct cache cache, fresh; /* the reference's losses; the candidate's */
-    int64_t fresh_mark;        /* the mark, should it become the reference */
-    bool fresh_is_better;
+    struct cache older, newer; /* losses of the reference when it was asked
+                                  last; of the last candidate that passed */
 };
 
 struct judge *judge_create(const struct conf *conf, struct catalog *catalog,
@@ -65,7 +58,6 @@ struct judge *judge_create(const struct conf *conf, struct catalog *catalog,
     j->conf = conf;
     j->catalog = catalog;
     j->serving = serving;
-    guard_start(&j->rule);
     return j;
 }
 
@@ -73,8 +65,8 @@ void judge_free(struct judge *j)
 {
     if (!j)
         return;
-    free(j->cache.items);
-    free(j->fresh.items);
+    free(j->older.items);
+    free(j->newer.items);
     free(j);
 }
 
@@ -89,22 +81,6 @@ void judgement_release(struct judgement *j)
 }
 
 /* --- the reference ------------------------------------------------------ */
-
-static void begin_shadow(struct judge *j, int64_t mark)
-{
-    for (int m = 0; m < N_MARGINS; m++) {
-        shadow_init(&j->text[m], m == AT_ONCE ? GUARD_AT_ONCE : 0);
-        shadow_init(&j->labels[m], m == AT_ONCE ? GUARD_AT_ONCE : 0);
-    }
-    j->mark = j->seen = mark;
-    j->scale = 0;
-}
-
-static void set_reference(struct judge *j, int64_t version, int64_t mark)
-{
-    j->reference = version;
-    begin_shadow(j, mark);
-}
 
 /* What the gate wrote with a version that serves: its reference, and how many
  * were refused before the head; 0 when there is none. */
@@ -135,59 +111,65 @@ static bool is_usable(struct judge *j, int64_t version)
     return usable;
 }
 
-/* Which version a candidate is compared with, while `serving` serves. */
-static int choose_reference(struct judge *j, int64_t serving, struct err *err)
+/* What the gate of before noted of the versions that it refused. */
+static int64_t refused_before(struct judge *j)
 {
-    bool starting = j->expected == 0;
-    int64_t version = starting ? noted(j, serving, "reference") : serving;
+    struct catalog_pointers pointers;
+
+    if (catalog_pointers(j->catalog, &pointers, NULL) != 0)
+        return 0;
+    return noted(j, pointers.newest > 1 ? pointers.newest - 1 : 0, "refused");
+}
+
+/* Which version a candidate is compared with, while `serving` serves. */
+static int choose_reference(struct judge *j, struct judge_memory *m,
+                            int64_t serving, struct err *err)
+{
+    bool nothing_known = m->expected == 0;
+    int64_t version = nothing_known ? noted(j, serving, "reference") : serving;
     int64_t mark = 0;
     int rc;
 
-    if (j->expected == serving &&
-        (j->reference == serving || is_usable(j, j->reference)))
+    if (m->expected == serving &&
+        (m->reference == serving || is_usable(j, m->reference)))
         return 0;
-    if (starting) {
-        struct catalog_pointers pointers;
-
-        if (catalog_pointers(j->catalog, &pointers, NULL) == 0)
-            j->refused = noted(j, pointers.newest > 1 ? pointers.newest - 1
-                                                      : 0,
-                               "refused");
-    }
+    if (nothing_known)
+        m->refused = refused_before(j);
     if (version != serving && !is_usable(j, version))
         version = serving;
     rc = draw_mark(j->catalog, version, &mark, err);
     if (rc)
         return rc;
-    set_reference(j, version, mark);
-    j->expected = serving;
+    judge_memory_compare_with(m, version, mark);
+    m->expected = serving;
     return 0;
 }
 
-static void forget_losses(struct cache *c)
+/* What was known before a candidate. */
+static int remembered(struct judge *j, int64_t version, struct judge_memory *m,
+                      struct err *err)
 {
-    free(c->items);
-    *c = (struct cache){0};
+    char *text = NULL;
+    int rc = catalog_guard(j->catalog, version, &text, err);
+
+    judge_memory_begin(m);
+    if (rc == 0 && text && !judge_memory_read(m, text))
+        log_warn("guard", "version=%lld reason=\"what it knew cannot be read: "
+                          "it begins anew\"",
+                 (long long)version);
+    m->wish.cause = GUARD_NO_CAUSE;
+    free(text);
+    return rc;
 }
 
-void judge_promoted(struct judge *j, int64_t version)
+void judgement_serves(struct judgement *out, int64_t version)
 {
-    j->expected = version;
-    j->refused = 0;
-    if (j->reference == 0 || j->fresh_is_better) {
-        set_reference(j, version, j->fresh_mark);
-        forget_losses(&j->cache);
-        j->cache = j->fresh;
-        j->fresh = (struct cache){0};
-    }
-}
+    struct judge_memory *m = &out->memory;
 
-void judge_went_back(struct judge *j)
-{
-    j->reference = 0; /* whatever serves now */
-    j->expected = -1;
-    j->refused = 0;
-    guard_went_back(&j->rule);
+    m->expected = version;
+    m->refused = 0;
+    if (m->reference == 0 || out->is_better)
+        judge_memory_compare_with(m, version, out->counted);
 }
 
 /* --- scoring ------------------------------------------------------------ */
@@ -197,6 +179,12 @@ static int by_key(const void *a, const void *b)
     int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
 
     return (x > y) - (x < y);
+}
+
+static void forget_losses(struct cache *c)
+{
+    free(c->items);
+    *c = (struct cache){0};
 }
 
 static void remember(struct cache *c, int64_t version, const struct draw *d,
@@ -214,7 +202,8 @@ static void remember(struct cache *c, int64_t version, const struct draw *d,
 static const struct cached_loss *recall(const struct judge *j, int64_t version,
                                         int64_t key)
 {
-    const struct cache *c = &j->cache;
+    const struct cache *c =
+        j->older.version == version ? &j->older : &j->newer;
 
     if (c->version != version || !c->n)
         return NULL;
@@ -240,9 +229,9 @@ static void scores_release(struct scores *s)
 }
 
 /* The reference's: known ones, and the rest computed. */
-static int score_reference(struct judge *j, const struct infer *older,
-                           const struct draw *d, struct scores *out,
-                           struct err *err)
+static int score_reference(struct judge *j, int64_t reference,
+                           const struct infer *older, const struct draw *d,
+                           struct scores *out, struct err *err)
 {
     struct segment *missing = xcalloc(d->n + 1, sizeof *missing);
     size_t *place = xcalloc(d->n + 1, sizeof *place);
@@ -252,7 +241,7 @@ static int score_reference(struct judge *j, const struct infer *older,
 
     scores_init(&computed, d);
     for (size_t i = 0; i < d->n; i++) {
-        const struct cached_loss *c = recall(j, j->reference, d->keys[i]);
+        const struct cached_loss *c = recall(j, reference, d->keys[i]);
 
         if (c) {
             out->nats[i] = c->nats;
@@ -269,7 +258,7 @@ static int score_reference(struct judge *j, const struct infer *older,
         out->right[place[i]] = computed.right[i];
     }
     if (rc == 0)
-        remember(&j->cache, j->reference, d, out->nats, out->right);
+        remember(&j->older, reference, d, out->nats, out->right);
     scores_release(&computed);
     free(missing);
     free(place);
@@ -423,38 +412,25 @@ static double scale_of(const struct gate_chunk *chunks, const struct draw *d)
 
 /* Counts what has arrived since the last candidate; what had arrived when the
  * reference was made is no part of it. */
-static void watch(struct judge *j, const struct gate_chunk *chunks,
+static void watch(struct judge_memory *m, const struct gate_chunk *chunks,
                   const struct draw *d)
 {
-    if (!(j->scale > 0))
-        j->scale = scale_of(chunks, d);
+    if (!(m->scale > 0))
+        m->scale = scale_of(chunks, d);
     for (size_t i = 0; i < d->n; i++) {
         const struct gate_chunk *c = &chunks[i];
 
         if (!d->roles[i].arrived || c->before)
             continue;
-        for (int m = 0; m < N_MARGINS; m++) {
-            shadow_add(&j->text[m], c->candidate_nats, c->serving_nats,
-                       c->bytes, j->scale);
+        for (int k = 0; k < JUDGE_MARGINS; k++) {
+            shadow_add(&m->text[k], c->candidate_nats, c->serving_nats,
+                       c->bytes, m->scale);
             if (c->labelled)
-                shadow_add_label(&j->labels[m], c->candidate_right,
+                shadow_add_label(&m->labels[k], c->candidate_right,
                                  c->serving_right);
         }
     }
-    j->seen = d->counted;
-}
-
-/* The mean of two wealths is one, so the level stays what it is. */
-static double evidence(const struct judge *j, int margin)
-{
-    return log((exp(fmin(shadow_evidence(&j->text[margin]), 400)) +
-                exp(fmin(shadow_evidence(&j->labels[margin]), 400))) /
-               2);
-}
-
-static const struct shadow *shown(const struct judge *j)
-{
-    return j->text[0].records ? &j->text[0] : &j->labels[0];
+    m->seen = d->counted;
 }
 
 static json_t *number(double x)
@@ -462,36 +438,37 @@ static json_t *number(double x)
     return isfinite(x) ? json_real(x) : json_null();
 }
 
-static json_t *shadow_json(const struct judge *j)
+static json_t *shadow_json(const struct judge_memory *m)
 {
-    const struct shadow *s = shown(j);
+    const struct shadow *s = judge_memory_shown(m);
 
     return json_pack("{s:I, s:o, s:o, s:o, s:f}", "records",
                      (json_int_t)s->records, "difference",
                      number(shadow_difference(s)), "evidence_better",
-                     number(evidence(j, ANY_MARGIN)), "evidence_at_once",
-                     number(evidence(j, AT_ONCE)), "enough",
+                     number(judge_memory_evidence(m, JUDGE_ANY_MARGIN)),
+                     "evidence_at_once",
+                     number(judge_memory_evidence(m, JUDGE_AT_ONCE)), "enough",
                      -log(GUARD_ALPHA));
 }
 
-static void look_after(struct judge *j, const struct gate_decision *d,
-                       struct judgement *out)
+static void look_after(const struct gate_decision *d, struct judgement *out)
 {
+    struct judge_memory *m = &out->memory;
     struct guard_sight sight = {
         .failed = d->verdict == GATE_FAIL,
         .protected_failed = d->protected_failed,
         .older_better = d->recent_worse,
-        .better = evidence(j, ANY_MARGIN),
-        .much_better = evidence(j, AT_ONCE),
+        .better = judge_memory_evidence(m, JUDGE_ANY_MARGIN),
+        .much_better = judge_memory_evidence(m, JUDGE_AT_ONCE),
     };
 
-    out->cause = guard_look(&j->rule, &sight);
-    out->reference = j->reference;
-    out->shadow_records = shown(j)->records;
-    out->shadow_difference = shadow_difference(shown(j));
+    out->cause = guard_look(&m->rule, &sight);
+    out->reference = m->reference;
+    out->shadow_records = judge_memory_shown(m)->records;
+    out->shadow_difference = shadow_difference(judge_memory_shown(m));
     out->shadow_evidence = sight.much_better;
-    j->refused = d->verdict == GATE_PASS ? 0 : j->refused + 1;
-    out->refused = j->refused;
+    m->refused = d->verdict == GATE_PASS ? 0 : m->refused + 1;
+    out->refused = m->refused;
 }
 
 /* The comparison itself. */
@@ -502,12 +479,13 @@ static json_t *compare(struct judge *j, const struct draw *d,
                        struct judgement *out)
 {
     const struct conf_gate *gate = &j->conf->publish.gate;
+    struct judge_memory *m = &out->memory;
     struct gate_options options = {
         .max_regression = gate->max_regression,
         .confidence = gate->confidence,
         .min_chunks = gate->min_chunks,
-        .patience = j->refused >= JUDGE_RESIGNED_AFTER    ? GATE_RESIGNED
-                    : j->refused >= JUDGE_IMPATIENT_AFTER ? GATE_IMPATIENT
+        .patience = m->refused >= JUDGE_RESIGNED_AFTER    ? GATE_RESIGNED
+                    : m->refused >= JUDGE_IMPATIENT_AFTER ? GATE_IMPATIENT
                                                           : GATE_PATIENT,
     };
     struct gate_chunk *chunks = make_chunks(d, candidate, older);
@@ -515,19 +493,18 @@ static json_t *compare(struct judge *j, const struct draw *d,
     json_t *json;
 
     gate_decide(&options, chunks, d->n, domains, n_domains, &decision);
-    watch(j, chunks, d);
-    look_after(j, &decision, out);
+    watch(m, chunks, d);
+    look_after(&decision, out);
     /* Where the gate gave in, what was is no measure any more. */
-    j->fresh_is_better = !(decision.old_regression > 0) ||
-                         (decision.waived && options.patience);
+    out->is_better = !(decision.old_regression > 0) ||
+                     (decision.waived && options.patience);
     if (decision.accuracy.labelled && isnan(decision.old_regression))
-        j->fresh_is_better = decision.accuracy.gained >=
-                             decision.accuracy.lost;
+        out->is_better = decision.accuracy.gained >= decision.accuracy.lost;
     out->verdict = state_of(decision.verdict);
     snprintf(out->reason, sizeof out->reason, "%s", decision.reason);
     snprintf(out->waits_for, sizeof out->waits_for, "%s", decision.waits_for);
-    json = gate_to_json(&options, domains, n_domains, &decision, j->reference);
-    json_object_set_new(json, "shadow", shadow_json(j));
+    json = gate_to_json(&options, domains, n_domains, &decision, m->reference);
+    json_object_set_new(json, "shadow", shadow_json(m));
     free(chunks);
     return json;
 }
@@ -549,31 +526,32 @@ static const char *nothing_to_compare(const struct judge *j,
 }
 
 /* The reference, loaded; the serving version when it cannot be. */
-static const struct infer *get_reference(struct judge *j, int64_t serving,
-                                         struct err *err)
+static const struct infer *get_reference(struct judge *j,
+                                         struct judge_memory *m,
+                                         int64_t serving, struct err *err)
 {
     const struct infer *older;
     int64_t got = 0;
 
-    if (choose_reference(j, serving, err) != 0)
+    if (choose_reference(j, m, serving, err) != 0)
         return NULL;
-    older = serving_get(j->serving, j->reference, &got, NULL);
+    older = serving_get(j->serving, m->reference, &got, NULL);
     if (older)
         return older;
-    j->expected = -1;
-    if (choose_reference(j, serving, err) != 0)
+    m->expected = -1;
+    if (choose_reference(j, m, serving, err) != 0)
         return NULL;
-    return serving_get(j->serving, j->reference, &got, err);
+    return serving_get(j->serving, m->reference, &got, err);
 }
 
-static int draw_for(struct judge *j, int64_t version, struct draw *d,
-                    struct err *err)
+static int draw_for(struct judge *j, const struct judge_memory *m,
+                    int64_t version, struct draw *d, struct err *err)
 {
     struct draw_options options = {
         .seed = (uint64_t)j->conf->learner.seed,
         .max_tokens = j->conf->publish.gate.max_tokens,
-        .mark = j->reference ? j->mark : INT64_MAX,
-        .seen = j->reference ? j->seen : INT64_MAX,
+        .mark = m->reference ? m->mark : INT64_MAX,
+        .seen = m->reference ? m->seen : INT64_MAX,
     };
 
     return draw_segments(j->catalog, version, &options, d, err);
@@ -597,24 +575,25 @@ static int judge_on(struct judge *j, int64_t version,
         rc = infer_segments(candidate, d->segments.items, d->n,
                             scores[0].nats, scores[0].right, NULL, err);
     if (rc == 0 && !why)
-        rc = score_reference(j, older, d, &scores[1], err);
+        rc = score_reference(j, out->memory.reference, older, d, &scores[1],
+                             err);
     if (rc)
         goto out;
     fill_results(&progress, d, &scores[0], out);
-    j->fresh_is_better = true;
-    j->fresh_mark = d->counted;
+    out->is_better = true;
+    out->counted = d->counted;
     json = why ? simple_verdict(out, GATE_PASS, why)
                : compare(j, d, &scores[0], &scores[1], domains,
                          progress.domains.n, out);
     json_object_set_new(
         json, "reference",
-        json_integer(out->verdict == STORE_PASSED && j->fresh_is_better
+        json_integer(out->verdict == STORE_PASSED && out->is_better
                          ? version
-                         : j->reference));
+                         : out->memory.reference));
     json_object_set_new(json, "refused", json_integer(out->refused));
     out->gate = json;
     if (out->verdict == STORE_PASSED)
-        remember(&j->fresh, version, d, scores[0].nats, scores[0].right);
+        remember(&j->newer, version, d, scores[0].nats, scores[0].right);
 out:
     progress_release(&progress);
     free(domains);
@@ -629,16 +608,19 @@ int judge_candidate(struct judge *j, int64_t version,
     struct draw d = {0};
     struct scores scores[2];
     int64_t serving = serving_version(j->serving);
-    int rc = 0;
+    int rc;
 
     memset(out, 0, sizeof *out);
     out->shadow_difference = out->shadow_evidence = NAN;
+    rc = remembered(j, version, &out->memory, err);
+    if (rc)
+        return rc;
     if (serving) {
-        older = get_reference(j, serving, err);
+        older = get_reference(j, &out->memory, serving, err);
         if (!older)
             return err->code;
     }
-    rc = draw_for(j, version, &d, err);
+    rc = draw_for(j, &out->memory, version, &d, err);
     scores_init(&scores[0], &d);
     scores_init(&scores[1], &d);
     if (rc == 0)
@@ -651,20 +633,26 @@ int judge_candidate(struct judge *j, int64_t version,
     return rc;
 }
 
-void judge_broken(struct judge *j, bool not_finite, const char *reason,
-                  struct judgement *out)
+int judge_broken(struct judge *j, int64_t version, bool not_finite,
+                 const char *reason, struct judgement *out, struct err *err)
 {
     struct guard_sight sight = {.failed = true, .not_finite = not_finite};
+    struct judge_memory *m = &out->memory;
     json_t *json;
+    int rc;
 
     judgement_release(out);
     out->shadow_difference = out->shadow_evidence = NAN;
+    rc = remembered(j, version, m, err);
+    if (rc)
+        return rc;
     json = simple_verdict(out, GATE_FAIL, reason);
-    json_object_set_new(json, "reference", json_integer(j->reference));
-    json_object_set_new(json, "refused", json_integer(++j->refused));
+    json_object_set_new(json, "reference", json_integer(m->reference));
+    json_object_set_new(json, "refused", json_integer(++m->refused));
     out->gate = json;
-    out->cause = guard_look(&j->rule, &sight);
-    out->reference = j->reference ? j->reference
-                                  : serving_version(j->serving);
-    out->refused = j->refused;
+    out->cause = guard_look(&m->rule, &sight);
+    out->reference =
+        m->reference ? m->reference : serving_version(j->serving);
+    out->refused = m->refused;
+    return 0;
 }

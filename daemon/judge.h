@@ -14,7 +14,12 @@
  * The shadow comparison (shadow.h) is of every candidate with the reference on
  * held-out segments that arrived after the reference was made, each counted
  * once, by the first candidate that comes after it. It begins anew with each
- * reference, and with each start of the process.
+ * reference.
+ *
+ * What is known from one candidate to the next is in a judge_memory, which is
+ * kept with the version: it comes from the store, and goes there with the
+ * verdict. A candidate may be judged a second time, when there was no room to
+ * write that: nothing is counted twice.
  *
  * Threads: publisher
  */
@@ -28,7 +33,7 @@
 
 #include "base/err.h"
 #include "conf/conf.h"
-#include "daemon/guard.h"
+#include "daemon/judge_memory.h"
 #include "daemon/serving.h"
 #include "learner/infer.h"
 #include "store/store.h"
@@ -59,9 +64,17 @@ struct judgement {
     int64_t shadow_records;
     double shadow_difference, shadow_evidence; /* relative; ln; NaN: none */
     int64_t refused; /* in a row, this one too */
+    struct judge_memory memory; /* to be kept with the version, after
+                                   judgement_serves if it is to serve, and with
+                                   the wish that comes of the cause */
+    bool is_better;  /* should it serve, it is the next reference */
+    int64_t counted; /* holdout rows then */
 };
 
 void judgement_release(struct judgement *j);
+
+/* It is going to serve. */
+void judgement_serves(struct judgement *out, int64_t version);
 
 /* The version must be in the catalog, with its rows. */
 int judge_candidate(struct judge *j, int64_t version,
@@ -69,14 +82,8 @@ int judge_candidate(struct judge *j, int64_t version,
                     struct err *err);
 
 /* The same for one that cannot be asked: it fails, for this reason. not_finite:
- * the learner has to go back. */
-void judge_broken(struct judge *j, bool not_finite, const char *reason,
-                  struct judgement *out);
-
-/* The candidate judged last serves now. */
-void judge_promoted(struct judge *j, int64_t version);
-
-/* The learner went back to another version. */
-void judge_went_back(struct judge *j);
+ * the learner has to go back. *out may have been filled in before. */
+int judge_broken(struct judge *j, int64_t version, bool not_finite,
+                 const char *reason, struct judgement *out, struct err *err);
 
 #endif

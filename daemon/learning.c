@@ -363,7 +363,7 @@ static void judge(void *arg, const double *text_nats, uint8_t *refused)
     for (size_t i = 0; i < b->n; i++) {
         if (b->origins[i].part == 0)
             b->refused[i] = filter_judge(q->l->filter, &b->segments[i],
-                                         text_nats[i], b->passes[i]);
+                                         text_nats[i], b->released);
         else if (i > 0) /* else it began in an earlier step */
             b->refused[i] = b->refused[i - 1];
         refused[i] = b->refused[i] != NULL;

@@ -45,6 +45,7 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/http_tokens.c \
 	daemon/intake.c daemon/intake.h \
 	daemon/judge.c daemon/judge.h \
+	daemon/judge_memory.c daemon/judge_memory.h \
 	daemon/learning.c daemon/learning.h \
 	daemon/notify.c daemon/notify.h \
 	daemon/options.c daemon/options.h \
@@ -134,6 +135,11 @@ tests_test_guard_SOURCES = tests/test_guard.c
 tests_test_guard_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_guard_LDADD = $(SOURCE_LIBS) $(CMOCKA_LIBS) -lm
 
+check_PROGRAMS += tests/test_judge_memory
+tests_test_judge_memory_SOURCES = tests/test_judge_memory.c
+tests_test_judge_memory_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_judge_memory_LDADD = $(SOURCE_LIBS) $(CMOCKA_LIBS) -lm
+
 check_PROGRAMS += tests/test_progress
 tests_test_progress_SOURCES = tests/test_progress.c
 tests_test_progress_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
@@ -198,4 +204,4 @@ daemon_mnemed_SOURCES = daemon/main.c
 daemon_mnemed_LDADD = $(DAEMON_LIBS)
 
 EXTRA_DIST += tests/data/make_store.sh tests/data/store_1.tar.gz \
-	tests/data/store_1_pages.tar.gz
+	tests/data/store_1_pages.tar.gz tests/data/store_2.tar.gz

@@ -109,7 +109,7 @@ bool publisher_collect(struct publisher *p, struct snapshot **s,
     return have;
 }
 
-bool publisher_take_wish(struct publisher *p, struct publisher_wish *wish)
+bool publisher_take_wish(struct publisher *p, struct guard_wish *wish)
 {
     bool have;
 
@@ -385,8 +385,8 @@ static void *run(void *arg)
     struct publisher *p = arg;
 
     pthread_setname_np(pthread_self(), "publisher");
+    publisher_show_history(p); /* first: whoever sees the head sees it */
     publisher_show_pointers(p);
-    publisher_show_history(p);
     publisher_judge_pending(p);
     pthread_mutex_lock(&p->mutex);
     p->starting = false;

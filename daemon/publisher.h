@@ -76,15 +76,9 @@ void publisher_submit(struct publisher *p, struct snapshot *s);
 bool publisher_collect(struct publisher *p, struct snapshot **s,
                        int64_t *version, struct err *err);
 
-/* The learner should go back by itself (guard.h): to this version, and why. */
-struct publisher_wish {
-    int64_t version;
-    enum guard_cause cause;
-    char reason[300];
-};
-
-/* Takes the wish, if there is one. A rollback by anybody drops it. */
-bool publisher_take_wish(struct publisher *p, struct publisher_wish *wish);
+/* Takes the guard's wish that the learner go back, if there is one. A rollback
+ * by anybody drops it. */
+bool publisher_take_wish(struct publisher *p, struct guard_wish *wish);
 
 /* A choice of what serves (serving_choose) has failed: what the store says
  * serves again. Threads: any */

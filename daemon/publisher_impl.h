@@ -68,7 +68,7 @@ struct publisher {
     int64_t outcome_version;
     struct err outcome_err;
     bool have_wish;
-    struct publisher_wish wish;
+    struct guard_wish wish;
     int64_t choices;
 };
 
@@ -80,7 +80,8 @@ void publisher_fail(struct publisher *p, const char *what,
 void publisher_show_pointers(struct publisher *p);
 
 /* What the last version told, for the board of a process that has just
- * started: the lowest loss of a domain over all versions that are kept. */
+ * started: its verdict, and the lowest loss of a domain over all versions that
+ * are kept. */
 void publisher_show_history(struct publisher *p);
 
 /* A version has just been written: asks the gate, writes the verdict,
@@ -89,7 +90,8 @@ void publisher_show_history(struct publisher *p);
 void publisher_judge(struct publisher *p, int64_t version);
 
 /* The head, when a crash or a full disk cut its verdict off; older ones stay
- * undecided. */
+ * undecided. When it has one, and the process ended before the guard had its
+ * wish, it wishes again. */
 void publisher_judge_pending(struct publisher *p);
 
 /* Writes a rollback, and switches what serves with it. */

@@ -53,10 +53,19 @@ void publisher_serve_as_stored(struct publisher *p)
 static int write_rollback(struct publisher *p,
                           const struct rollback_request *r)
 {
+    struct store_rollback rows = r->rows;
+    struct judge_memory memory;
+    char *guard;
     int rc = store_know_partitions(p->options.store, r->known, r->n_known,
                                    r->err);
 
-    return rc ? rc : store_rollback(p->options.store, &r->rows, r->err);
+    if (rc)
+        return rc;
+    judge_memory_went_back(&memory);
+    rows.guard = guard = judge_memory_write(&memory);
+    rc = store_rollback(p->options.store, &rows, r->err);
+    free(guard);
+    return rc;
 }
 
 int publisher_write_rollback(struct publisher *p, const struct rollback_request *r)
@@ -76,7 +85,6 @@ int publisher_write_rollback(struct publisher *p, const struct rollback_request 
     }
     if (serve)
         serving_switch(p->options.serving, r->rows.to, infer);
-    judge_went_back(p->judge);
     pthread_mutex_lock(&p->mutex);
     p->have_wish = false;
     pthread_mutex_unlock(&p->mutex);

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A version is loaded as it would answer, judge.h is asked, and the verdict is
- * written in one transaction with the switch of serving. What the guard wants
- * is left for the trainer as a wish.
+ * written in one transaction with the switch of serving and what the guard
+ * knows. What it wants is left for the trainer as a wish, also by the process
+ * before: a wish that the head's memory has is there until there is a rollback,
+ * or learning holds instead.
  */
 #include "config.h"
 
@@ -34,6 +36,41 @@ static void show_holdout(struct status *s, const char *domain, double loss)
     }
 }
 
+static double number_of(const json_t *object, const char *key)
+{
+    const json_t *n = json_object_get(object, key);
+
+    return json_is_number(n) ? json_number_value(n) : (double)NAN;
+}
+
+static void copy_text(const json_t *object, const char *key, char *out,
+                      size_t size)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+
+    snprintf(out, size, "%s", text ? text : "");
+}
+
+/* The head's verdict, as it was shown when it was spoken. Locks: needs the
+ * board's. */
+static void show_old_verdict(struct status_publish *s,
+                             const struct catalog_version *v)
+{
+    json_t *gate = v->gate_json ? json_loads(v->gate_json, 0, NULL) : NULL;
+    const json_t *shadow = json_object_get(gate, "shadow");
+
+    snprintf(s->last_verdict, sizeof s->last_verdict, "%s",
+             store_state_name(v->state));
+    copy_text(gate, "reason", s->last_reason, sizeof s->last_reason);
+    copy_text(gate, "waits_for", s->waits_for, sizeof s->waits_for);
+    s->refused_in_a_row = json_integer_value(json_object_get(gate, "refused"));
+    s->reference_version = json_integer_value(json_object_get(gate, "against"));
+    s->shadow_records = json_integer_value(json_object_get(shadow, "records"));
+    s->shadow_difference = number_of(shadow, "difference");
+    s->shadow_evidence = number_of(shadow, "evidence_at_once");
+    json_decref(gate);
+}
+
 void publisher_show_history(struct publisher *p)
 {
     struct catalog_version *versions = NULL;
@@ -48,8 +85,7 @@ void publisher_show_history(struct publisher *p)
             show_holdout(s, versions[i].domains[d].domain,
                          versions[i].domains[d].bits_per_byte);
         if (versions[i].head && versions[i].state != STORE_PENDING)
-            snprintf(s->publish.last_verdict, sizeof s->publish.last_verdict,
-                     "%s", store_state_name(versions[i].state));
+            show_old_verdict(&s->publish, &versions[i]);
         catalog_version_release(&versions[i]);
     }
     status_unlock(p->options.board);
@@ -81,14 +117,16 @@ static void show_verdict(struct publisher *p, const struct judgement *j)
 
 /* --- the gate ----------------------------------------------------------- */
 
-/* It cannot be asked, whatever is wrong with it. */
-static void refuse(struct publisher *p, bool not_finite, const char *what,
-                   const char *why, struct judgement *out)
+/* It cannot be asked, whatever is wrong with it; *err may say that. */
+static int refuse(struct publisher *p, int64_t version, bool not_finite,
+                  const char *what, const char *why, struct judgement *out,
+                  struct err *err)
 {
     char reason[sizeof out->reason];
 
     snprintf(reason, sizeof reason, "%.30s: %.220s", what, why);
-    judge_broken(p->judge, not_finite, reason, out);
+    *err = (struct err)ERR_INIT;
+    return judge_broken(p->judge, version, not_finite, reason, out, err);
 }
 
 /* Is it finite, and what was live? *candidate stays NULL when it fails. */
@@ -101,10 +139,9 @@ static int read_back(struct publisher *p, int64_t version,
     struct infer *infer = NULL;
     int rc;
 
-    if (probe && !probe->finite) {
-        refuse(p, true, "not finite", probe->problem, out);
-        return 0;
-    }
+    if (probe && !probe->finite)
+        return refuse(p, version, true, "not finite", probe->problem, out,
+                      err);
     rc = serving_load(p->options.serving, version, &infer, err);
     if (rc == 0 && probe)
         rc = probe_compare(probe, infer, err);
@@ -115,9 +152,8 @@ static int read_back(struct publisher *p, int64_t version,
     infer_free(infer);
     if (rc != ERR_CORRUPT && rc != ERR_DIVERGED)
         return rc;
-    refuse(p, rc == ERR_DIVERGED, "cannot be read back", err->msg, out);
-    *err = (struct err)ERR_INIT;
-    return 0;
+    return refuse(p, version, rc == ERR_DIVERGED, "cannot be read back",
+                  err->msg, out, err);
 }
 
 /* Everything the gate asks. On 0 without a candidate it is broken. */
@@ -133,9 +169,7 @@ static int examine(struct publisher *p, int64_t version,
     if (rc == ERR_DIVERGED) {
         infer_free(*candidate);
         *candidate = NULL;
-        refuse(p, true, "not finite", err->msg, out);
-        *err = (struct err)ERR_INIT;
-        return 0;
+        return refuse(p, version, true, "not finite", err->msg, out, err);
     }
     if (rc == 0 && p->probed_version == version)
         json_object_set_new(out->gate, "read_back",
@@ -144,27 +178,53 @@ static int examine(struct publisher *p, int64_t version,
     return rc;
 }
 
-/* What the guard wants goes to the trainer, which alone can go back. */
-static void wish(struct publisher *p, int64_t version,
-                 const struct judgement *j)
+/* What the guard wants, for the memory that goes with the version. */
+static void decide_wish(struct publisher *p, int64_t version,
+                        struct judgement *j)
 {
-    struct publisher_wish w = {.version = j->reference, .cause = j->cause};
+    struct guard_wish w = {.cause = j->cause, .version = j->reference};
 
     if (j->cause == GUARD_NO_CAUSE)
         return;
     snprintf(w.reason, sizeof w.reason, "version %lld: %s (%.160s)",
              (long long)version, guard_cause_text(j->cause), j->reason);
-    if (!p->options.conf->publish.auto_rollback || j->reference == 0) {
+    if (p->options.conf->publish.auto_rollback && j->reference != 0)
+        j->memory.wish = w;
+    else
         log_warn("guard", "version=%lld reference=%lld action=none "
                           "reason=\"%s\"",
                  (long long)version, (long long)j->reference, w.reason);
+}
+
+/* It goes to the trainer, which alone can go back. */
+static void pass_on(struct publisher *p, const struct guard_wish *wish)
+{
+    if (wish->cause == GUARD_NO_CAUSE)
         return;
-    }
     pthread_mutex_lock(&p->mutex);
-    p->wish = w;
+    p->wish = *wish;
     p->have_wish = true;
     pthread_mutex_unlock(&p->mutex);
     p->options.wake_trainer(p->options.arg);
+}
+
+/* The wish of the process before, unless learning was held instead. */
+static int wish_again(struct publisher *p, int64_t head, struct err *err)
+{
+    struct judge_memory memory = {0};
+    struct catalog_hold hold = {0};
+    char *guard = NULL;
+    int rc = catalog_guard(p->options.catalog, head, &guard, err);
+
+    if (rc == 0)
+        rc = catalog_hold(p->options.catalog, &hold, err);
+    if (rc == 0 && guard && hold.version != head &&
+        p->options.conf->publish.auto_rollback &&
+        judge_memory_read(&memory, guard))
+        pass_on(p, &memory.wish);
+    free(hold.reason);
+    free(guard);
+    return rc;
 }
 
 static void log_verdict(int64_t version, int64_t serving,
@@ -200,7 +260,7 @@ static int judge_version(struct publisher *p, int64_t version,
     struct catalog_pointers pointers;
     struct judgement j = {0};
     struct infer *candidate = NULL;
-    char *gate = NULL;
+    char *gate = NULL, *guard = NULL;
     bool serve;
     int rc = catalog_pointers(p->options.catalog, &pointers, err);
 
@@ -210,23 +270,27 @@ static int judge_version(struct publisher *p, int64_t version,
         goto out;
     serve = j.verdict == STORE_PASSED && !pointers.serving_pinned &&
             !control_choice(p->options.control);
+    if (serve)
+        judgement_serves(&j, version);
+    decide_wish(p, version, &j);
     gate = json_dumps(j.gate, JSON_COMPACT | JSON_REAL_PRECISION(8));
-    rc = store_verdict(p->options.store, version, j.verdict, gate, j.results,
-                       j.n_results, serve, j.reason, err);
+    guard = judge_memory_write(&j.memory);
+    rc = store_verdict(p->options.store, version, j.verdict, gate, guard,
+                       j.results, j.n_results, serve, j.reason, err);
     if (rc)
         goto out;
     if (serve) {
         serving_switch(p->options.serving, version, candidate);
-        judge_promoted(p->judge, version);
         candidate = NULL;
         keep_choice(p);
     }
     log_verdict(version, serve ? version : pointers.serving, &j);
     show_verdict(p, &j);
-    wish(p, version, &j);
+    pass_on(p, &j.memory.wish);
 out:
     publisher_show_pointers(p);
     free(gate);
+    free(guard);
     judgement_release(&j);
     infer_free(candidate);
     return rc;
@@ -258,12 +322,15 @@ void publisher_judge_pending(struct publisher *p)
         return;
     if (rc == 0)
         rc = catalog_get(p->options.catalog, pointers.head, &v, &err);
+    if (rc == 0) {
+        if (v.state == STORE_PENDING)
+            publisher_judge(p, pointers.head);
+        else
+            rc = wish_again(p, pointers.head, &err);
+        catalog_version_release(&v);
+    }
     if (rc) {
         publisher_fail(p, "gate", &err, true);
         p->retry_ms = timing_mono_ms() + RETRY_MS;
-        return;
     }
-    if (v.state == STORE_PENDING)
-        publisher_judge(p, pointers.head);
-    catalog_version_release(&v);
 }

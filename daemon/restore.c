@@ -143,6 +143,7 @@ static int fall_back(struct store *store, struct learning *learning,
             .mode = "rewind",
             .reason = "a newer version is damaged",
             .keep_serving = true,
+            .automatic = true, /* lifts no hold */
             .in_transaction = replay_db_rollback,
         };
         int rc;

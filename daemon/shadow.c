@@ -73,3 +73,50 @@ double shadow_difference(const struct shadow *s)
 {
     return s->bytes > 0 && s->older > 0 ? s->live / s->older - 1 : NAN;
 }
+
+/* --- to be kept --------------------------------------------------------- */
+
+static json_t *number(double x)
+{
+    return isfinite(x) ? json_real(x) : json_null();
+}
+
+json_t *shadow_to_json(const struct shadow *s)
+{
+    json_t *sums = json_array();
+
+    for (int k = 0; k < SHADOW_STAKES; k++)
+        json_array_append_new(sums, json_real(s->sums[k]));
+    return json_pack("{s:f, s:I, s:o, s:o, s:o, s:f}", "margin", s->margin,
+                     "records", (json_int_t)s->records, "sums", sums, "live",
+                     number(s->live), "older", number(s->older), "bytes",
+                     s->bytes);
+}
+
+static double number_from(const json_t *json)
+{
+    return json_is_number(json) ? json_number_value(json) : (double)NAN;
+}
+
+bool shadow_from_json(struct shadow *s, const json_t *json)
+{
+    const json_t *sums = json_object_get(json, "sums");
+    struct shadow read = {
+        .margin = number_from(json_object_get(json, "margin")),
+        .records = json_integer_value(json_object_get(json, "records")),
+        .live = number_from(json_object_get(json, "live")),
+        .older = number_from(json_object_get(json, "older")),
+        .bytes = number_from(json_object_get(json, "bytes")),
+    };
+
+    if (json_array_size(sums) != SHADOW_STAKES || read.records < 0 ||
+        !isfinite(read.margin) || !isfinite(read.bytes))
+        return false;
+    for (size_t k = 0; k < SHADOW_STAKES; k++) {
+        read.sums[k] = number_from(json_array_get(sums, k));
+        if (!(read.sums[k] >= 0))
+            return false;
+    }
+    *s = read;
+    return true;
+}

@@ -44,6 +44,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <jansson.h>
+
 #define SHADOW_STAKES 5
 #define SHADOW_RANGE 0.25     /* of the older version's loss */
 #define SHADOW_WHOLE_BYTES 200.0
@@ -72,5 +74,10 @@ double shadow_evidence(const struct shadow *s);
 /* Relative difference of the losses over all records (of labels: of the
  * accuracies); NaN without any. Above 0: the older one is better. */
 double shadow_difference(const struct shadow *s);
+
+/* All of it, bit for bit when the text has 17 digits; what is not finite comes
+ * back as NaN. from_json: false, with *s as it was, when it is not that. */
+json_t *shadow_to_json(const struct shadow *s);
+bool shadow_from_json(struct shadow *s, const json_t *json);
 
 #endif

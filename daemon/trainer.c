@@ -561,10 +561,10 @@ static int begin(struct trainer *t, struct err *err)
     if (pointers.head == 0) {
         trainer_submit(t);
         trainer_drain_publisher(t);
-    } else {
-        t->published_step = learner_steps(t->l->learner);
+        return 0;
     }
-    return 0;
+    t->published_step = learner_steps(t->l->learner);
+    return trainer_find_hold(t, err);
 }
 
 static void *run(void *arg)

@@ -6,6 +6,8 @@
  *     LEARNING    records -> intake -> steps; a version when it is due
  *     HELD        the disk is full: nothing is learned until a version can be
  *                 written again
+ *     PARKED      the guard would go back once too often, or cannot: until an
+ *                 operator rolls back or promotes, restarts notwithstanding
  *     STOPPING    the step is finished, a last version is published
  *
  * Between two steps it looks at what users ask (rollbacks), collects the

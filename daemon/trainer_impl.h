@@ -39,10 +39,9 @@ struct trainer {
     bool end_announced;   /* on_end has been called */
     bool failed;          /* on_fatal has been called */
     bool held;            /* the disk is full */
-    struct guard_limit limit; /* of rollbacks by itself */
-    bool parked;          /* it is reached: learning holds */
+    bool parked;          /* it cannot go back by itself: learning holds */
     int64_t parked_choices;
-    char parked_reason[256];
+    char parked_reason[256]; /* as in the control log */
     int64_t retry_ms;     /* when to try again */
     int64_t last_record_ms;
     struct record *taken[TRAINER_TAKEN_MAX]; /* from the queue, not looked at yet */
@@ -80,6 +79,9 @@ void trainer_run_operations(struct trainer *t);
 
 /* The settings that trainer_reload has left, if any. */
 void trainer_take_reload(struct trainer *t);
+
+/* Did learning hold when the process before ended? Then it still does. */
+int trainer_find_hold(struct trainer *t, struct err *err);
 
 /* Somebody has chosen what serves: learning that holds goes on. */
 void trainer_look_for_choice(struct trainer *t);

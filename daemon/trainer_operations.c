@@ -6,6 +6,8 @@
  *     learning --go_back: allowed--> learning, from the older version
  *        ^     --go_back: too often, or it cannot--> parked
  *        +------ unpark: an operator rolls back or promotes
+ *
+ * That it is parked is in the control log: a restart begins there.
  */
 #include "config.h"
 
@@ -66,19 +68,56 @@ static int roll_back(struct trainer *t, struct rewind_request *request,
     return rc;
 }
 
+/* On the publisher's thread, which carries out operators' choices, too: so this
+ * one comes before or after a choice for both of us. */
+static int write_hold(struct store *s, void *arg, struct err *err)
+{
+    struct trainer *t = arg;
+
+    t->parked_choices = publisher_choices(t->options.publisher);
+    return store_hold(s, t->parked_reason, err);
+}
+
 /* Learning holds until somebody looks: what was consumed stays consumed, and
  * what was learned since the last version is in memory only. */
 static void park(struct trainer *t, const char *what, const char *why)
 {
+    struct guard_wish dropped;
+    struct err err = ERR_INIT;
+    int rc;
+
     t->parked = true;
-    t->parked_choices = publisher_choices(t->options.publisher);
     snprintf(t->parked_reason, sizeof t->parked_reason,
-             "learning holds, because %.80s; `mneme rollback`, `mneme promote` "
-             "or a restart lets it go on",
+             "learning holds, because %.80s; `mneme rollback` or `mneme "
+             "promote` lets it go on",
              what);
     log_error("guard", "action=hold reason=\"%s\" cause=\"%s\"",
               t->parked_reason, why);
+    rc = publisher_run(t->options.publisher, write_hold, t, &err);
+    if (rc == ERR_FULL)
+        log_error("guard", "reason=\"a restart will not know that learning "
+                           "holds: %s\"",
+                  err.msg);
+    else if (rc)
+        trainer_fail(t, &err);
+    publisher_take_wish(t->options.publisher, &dropped);
     trainer_show_state(t, false);
+}
+
+int trainer_find_hold(struct trainer *t, struct err *err)
+{
+    struct catalog_hold hold = {0};
+    int rc = catalog_hold(t->options.catalog, &hold, err);
+
+    if (rc == 0 && hold.version && !hold.lifted) {
+        t->parked = true;
+        t->parked_choices = publisher_choices(t->options.publisher);
+        snprintf(t->parked_reason, sizeof t->parked_reason, "%s", hold.reason);
+        log_error("guard", "action=hold version=%lld reason=\"%s\"",
+                  (long long)hold.version, t->parked_reason);
+    }
+    free(hold.reason);
+    return rc;
 }
 
 /* An operator has done something about it. */
@@ -87,7 +126,6 @@ static void unpark(struct trainer *t, const char *what)
     if (!t->parked)
         return;
     t->parked = false;
-    t->limit = (struct guard_limit){0};
     log_info("guard", "action=resume reason=\"%s\"", what);
 }
 
@@ -181,6 +219,17 @@ void trainer_run_operations(struct trainer *t)
     }
 }
 
+/* May it go back by itself now? */
+static int may_go_back(struct trainer *t, bool *may, struct err *err)
+{
+    int64_t at_ms[GUARD_MOST];
+    size_t n = 0;
+    int rc = catalog_went_back(t->options.catalog, GUARD_MOST, at_ms, &n, err);
+
+    *may = rc == 0 && guard_allow(at_ms, n, timing_wall_ms());
+    return rc;
+}
+
 /* By itself, past what was learned since. Serving goes with it, unless it is
  * pinned, or `keep_serving`. Too often: learning holds where it is. */
 static void go_back(struct trainer *t, int64_t version, bool keep_serving,
@@ -194,9 +243,12 @@ static void go_back(struct trainer *t, int64_t version, bool keep_serving,
     struct catalog_pointers pointers;
     struct err err = ERR_INIT;
     char detail[512];
+    bool may = false;
     int rc = catalog_pointers(t->options.catalog, &pointers, &err);
 
-    if (rc == 0 && !guard_allow(&t->limit, timing_mono_ms())) {
+    if (rc == 0)
+        rc = may_go_back(t, &may, &err);
+    if (rc == 0 && !may) {
         park(t, "it went back by itself three times within an hour", reason);
         return;
     }
@@ -213,7 +265,7 @@ static void go_back(struct trainer *t, int64_t version, bool keep_serving,
 
 bool trainer_heed(struct trainer *t)
 {
-    struct publisher_wish wish;
+    struct guard_wish wish;
 
     if (t->parked || !publisher_take_wish(t->options.publisher, &wish))
         return false;

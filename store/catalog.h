@@ -185,6 +185,30 @@ int catalog_quarantine(struct catalog *c, size_t limit,
                        struct err *err);
 void catalog_quarantine_free(struct catalog_quarantine *rows, size_t n);
 
+/* What the guard knew (store_verdict, store_rollback) of a version, or of its
+ * nearest ancestor that it knew something of; to be freed. NULL: there is none,
+ * as in stores of before. */
+int catalog_guard(struct catalog *c, int64_t version, char **guard,
+                  struct err *err);
+
+/*
+ * When the daemon went back by itself, past what had been learned: the newest
+ * `most` times (wall clock), newest first, since an operator promoted or rolled
+ * back last.
+ *   at_ms  [most], the first *n are filled in
+ */
+int catalog_went_back(struct catalog *c, size_t most, int64_t *at_ms,
+                      size_t *n, struct err *err);
+
+/* The last time that learning was held (store_hold). */
+struct catalog_hold {
+    int64_t version; /* the head then; 0: it never was */
+    bool lifted;     /* an operator has promoted or rolled back since */
+    char *reason;    /* to be freed; NULL: never */
+};
+int catalog_hold(struct catalog *c, struct catalog_hold *hold,
+                 struct err *err);
+
 /* A setting of the store's (store_setting_put), to be freed; NULL: absent. */
 int catalog_setting(struct catalog *c, const char *key, char **value,
                     struct err *err);

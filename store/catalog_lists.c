@@ -170,7 +170,8 @@ int catalog_ranges(struct catalog *c, struct catalog_skip **rows, size_t *n,
         " c.time_ms, c.kind, c.version, p.topic, p.partition, c.reason,"
         " coalesce(r.time_ms, 0), EXISTS (SELECT 1 FROM control_log AS w"
         "  WHERE w.kind = 'rollback' AND w.id > r.id"
-        "  AND w.reason LIKE 'rewind%') FROM control_log AS c"
+        "  AND (w.reason LIKE 'rewind:%' OR"
+        "  w.reason LIKE 'automatic rewind:%')) FROM control_log AS c"
         " JOIN partitions AS p ON p.id = c.partition_id"
         " LEFT JOIN control_log AS r ON r.kind = 'release'"
         " AND r.version = c.id" IS_RANGE " ORDER BY c.id",

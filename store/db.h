@@ -36,7 +36,7 @@
 #include "base/err.h"
 
 /* The schema that this program knows: PRAGMA user_version. */
-#define DB_SCHEMA 2
+#define DB_SCHEMA 3
 
 #define DB_ROW 1 /* db_step has a row */
 

@@ -5,6 +5,7 @@ store_libstore_a_SOURCES = \
 	store/backup_private.h store/backup_restore.c \
 	store/catalog.c store/catalog.h store/catalog_private.h \
 	store/catalog_files.c store/catalog_files.h \
+	store/catalog_guard.c \
 	store/catalog_lists.c \
 	store/catalog_quarantine.c \
 	store/catalog_version.c \

@@ -6,13 +6,17 @@
  * parent; when a version between is removed, its share goes to ledger_merged
  * of those that have it as base, one span for a partition and kind.
  *
- * verdict is the gate's word and stays; state is what counts now.
+ * verdict is the gate's word and stays; state is what counts now. guard is what
+ * the daemon's guard knew when it was spoken, or since a rollback to the
+ * version: text that only the daemon understands (daemon/judge_memory.h).
  *
  * pointers has one row. newest is the largest version number ever used.
  *
  * history and control_log only grow: triggers see to it. releases.h and
  * tombstones.h say what the kinds of the control log mean; its hash is of an id
- * or a domain that is forgotten.
+ * or a domain that is forgotten. `promote` is an operator's choice of what
+ * serves; `hold`, with the head as its version, says that learning holds until
+ * an operator promotes or rolls back (catalog_guard.c).
  */
 #include "config.h"
 
@@ -147,4 +151,7 @@ const char *const schema_migrations[DB_SCHEMA] = {
     "CREATE TABLE version_forgets ("
     " version INTEGER PRIMARY KEY REFERENCES versions ON DELETE CASCADE,"
     " learned INTEGER NOT NULL);",
+
+    /* 3: what the guard knows outlives the process. */
+    "ALTER TABLE versions ADD COLUMN guard TEXT;",
 };

@@ -150,17 +150,23 @@ struct store_domain_result {
  * of serving with its history row, in one transaction.
  *   verdict    STORE_PASSED, STORE_FAILED, STORE_INCONCLUSIVE
  *   gate_json  the numbers behind it
+ *   guard      what the guard knows now, for catalog_guard; NULL: nothing
  * ERR_STATE when the version is not pending.
  */
 int store_verdict(struct store *s, int64_t version, enum store_state verdict,
-                  const char *gate_json,
+                  const char *gate_json, const char *guard,
                   const struct store_domain_result *results, size_t n_results,
                   bool serve, const char *reason, struct err *err);
 
-/* Switches serving to a version, with a history row. pinned: stays until
+/* Switches serving to a version, with a history row and, unless it is away from
+ * a damaged one, a row of the control log. pinned: stays until
  * store_serve(..., pinned false). ERR_NOTFOUND, ERR_STATE when damaged. */
 int store_serve(struct store *s, int64_t version, bool pinned,
                 const char *reason, struct err *err);
+
+/* Learning holds, until an operator promotes or rolls back: a row of the
+ * control log, with the head (catalog_hold). */
+int store_hold(struct store *s, const char *reason, struct err *err);
 
 struct store_rollback {
     int64_t to;
@@ -177,6 +183,8 @@ struct store_rollback {
     const char *range_kind;
     const struct store_ledger_run *logged;
     size_t n_logged;
+    const char *guard; /* what the guard knows with `to` as the head; NULL: what
+                          it knew */
     /* Inside the transaction, with the newest number ever used. May be NULL. */
     int (*in_transaction)(struct sqlite3 *db, int64_t to, int64_t newest,
                           struct err *err);

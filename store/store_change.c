@@ -116,7 +116,7 @@ static int insert_results(struct store *s, int64_t version,
 
 static int write_verdict(struct store *s, int64_t version,
                          enum store_state verdict, const char *gate_json,
-                         struct err *err)
+                         const char *guard, struct err *err)
 {
     char state[STATE_MAX];
     int rc = state_of(s, version, state, err);
@@ -127,13 +127,14 @@ static int write_verdict(struct store *s, int64_t version,
     if (rc)
         return rc;
     return db_run(s->db, err,
-                  "UPDATE versions SET state = ?2, verdict = ?2, gate = ?3"
-                  " WHERE version = ?1",
-                  "itt", version, store_state_name(verdict), gate_json);
+                  "UPDATE versions SET state = ?2, verdict = ?2, gate = ?3,"
+                  " guard = ?4 WHERE version = ?1",
+                  "ittt", version, store_state_name(verdict), gate_json,
+                  guard);
 }
 
 int store_verdict(struct store *s, int64_t version, enum store_state verdict,
-                  const char *gate_json,
+                  const char *gate_json, const char *guard,
                   const struct store_domain_result *results, size_t n_results,
                   bool serve_it, const char *reason, struct err *err)
 {
@@ -144,7 +145,7 @@ int store_verdict(struct store *s, int64_t version, enum store_state verdict,
     rc = db_begin(s->db, err);
     if (rc)
         return rc;
-    rc = write_verdict(s, version, verdict, gate_json, err);
+    rc = write_verdict(s, version, verdict, gate_json, guard, err);
     if (rc == 0)
         rc = insert_results(s, version, results, n_results, err);
     if (rc == 0 && serve_it)
@@ -155,7 +156,7 @@ int store_verdict(struct store *s, int64_t version, enum store_state verdict,
 /* --- serving, pins, marks ----------------------------------------------- */
 
 /* Away from a damaged version is not the same as by request. */
-static const char *cause_of(struct store *s)
+static bool serves_damaged(struct store *s)
 {
     int64_t damaged = 0;
     int rc = db_number(s->db, NULL, &damaged,
@@ -163,7 +164,15 @@ static const char *cause_of(struct store *s)
                        " ON version = serving WHERE state = 'damaged'",
                        "");
 
-    return rc == 0 && damaged ? "damaged" : "promote";
+    return rc == 0 && damaged;
+}
+
+static int promote(struct store *s, int64_t version, bool pinned,
+                   const char *reason, struct err *err)
+{
+    int rc = serve(s, version, pinned, "promote", reason, err);
+
+    return rc ? rc : log_control(s, "promote", version, reason, err);
 }
 
 int store_serve(struct store *s, int64_t version, bool pinned,
@@ -178,7 +187,9 @@ int store_serve(struct store *s, int64_t version, bool pinned,
     if (rc == 0)
         rc = refuse_damaged(state, version, err);
     if (rc == 0)
-        rc = serve(s, version, pinned, cause_of(s), reason, err);
+        rc = serves_damaged(s)
+                 ? serve(s, version, pinned, "damaged", reason, err)
+                 : promote(s, version, pinned, reason, err);
     return db_end(s->db, rc, err);
 }
 
@@ -213,6 +224,19 @@ int store_mark(struct store *s, int64_t version, enum store_state state,
                     "UPDATE versions SET state = ?2, reason = ?3"
                     " WHERE version = ?1",
                     "itt", version, store_state_name(state), reason);
+    return db_end(s->db, rc, err);
+}
+
+int store_hold(struct store *s, const char *reason, struct err *err)
+{
+    int rc = db_begin(s->db, err);
+
+    if (rc)
+        return rc;
+    rc = db_run(s->db, err,
+                "INSERT INTO control_log (time_ms, kind, version, reason)"
+                " SELECT ?1, 'hold', head, ?2 FROM pointers",
+                "it", timing_wall_ms(), reason);
     return db_end(s->db, rc, err);
 }
 
@@ -315,6 +339,10 @@ static int write_rollback(struct store *s, const struct store_rollback *r,
         rc = mark_branches(s, r->to, err);
     if (rc == 0)
         rc = db_run(s->db, err, "UPDATE pointers SET head = ?1", "i", r->to);
+    if (rc == 0 && r->guard)
+        rc = db_run(s->db, err,
+                    "UPDATE versions SET guard = ?2 WHERE version = ?1", "it",
+                    r->to, r->guard);
     if (rc == 0 && !r->keep_serving)
         rc = serve(s, r->to, false,
                    r->automatic ? "auto_rollback" : "rollback", r->reason,

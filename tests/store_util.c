@@ -158,8 +158,8 @@ int64_t util_pass(struct store *s, int64_t seed, bool serve)
 {
     int64_t version = util_publish(s, util_head(s), seed);
 
-    assert_int_equal(store_verdict(s, version, STORE_PASSED, "{}", NULL, 0,
-                                   serve, "better", NULL),
+    assert_int_equal(store_verdict(s, version, STORE_PASSED, "{}", NULL,
+                                   NULL, 0, serve, "better", NULL),
                      0);
     return version;
 }

@@ -21,6 +21,7 @@
 
 #include "base/checksum.h"
 #include "base/fileio.h"
+#include "base/timing.h"
 #include "base/xalloc.h"
 #include "store/store.h"
 #include "tests/store_util.h"
@@ -116,7 +117,7 @@ static void test_version(void **state)
     catalog_version_release(&v);
 
     assert_int_equal(store_verdict(b.s, 1, STORE_INCONCLUSIVE, "{\"n\":1}",
-                                   results, 2, true, "", NULL),
+                                   NULL, results, 2, true, "", NULL),
                      0);
     assert_int_equal(store_pin(b.s, 1, true, NULL), 0);
     assert_int_equal(catalog_get(b.c, 1, &v, NULL), 0);
@@ -408,6 +409,143 @@ static void test_state_names(void **state)
     assert_string_equal(store_state_name(STORE_DAMAGED), "damaged");
 }
 
+/* --- what the guard finds again ----------------------------------------- */
+
+static void know(struct both *b, int64_t version, const char *guard)
+{
+    assert_int_equal(store_verdict(b->s, version, STORE_PASSED, "{}", guard,
+                                   NULL, 0, true, "", NULL),
+                     0);
+}
+
+static void assert_guard(struct both *b, int64_t version, const char *expected)
+{
+    char *guard;
+
+    assert_int_equal(catalog_guard(b->c, version, &guard, NULL), 0);
+    if (expected)
+        assert_string_equal(guard, expected);
+    else
+        assert_null(guard);
+    free(guard);
+}
+
+static void go_back(struct both *b, int64_t to, const char *mode,
+                    bool automatic, const char *guard)
+{
+    const struct store_rollback rollback = {.to = to,
+                                            .mode = mode,
+                                            .reason = "automatic skip: not",
+                                            .automatic = automatic,
+                                            .guard = guard};
+
+    assert_int_equal(store_rollback(b->s, &rollback, NULL), 0);
+}
+
+static void test_guard(void **state)
+{
+    struct both b = open_both(*state);
+
+    assert_guard(&b, 1, NULL);
+    util_publish(b.s, 0, 1);
+    assert_guard(&b, 1, NULL);
+    know(&b, 1, NULL); /* a store of before */
+    util_publish(b.s, 1, 2);
+    know(&b, 2, "two");
+    util_publish(b.s, 2, 3); /* never judged */
+    util_publish(b.s, 3, 4);
+    assert_guard(&b, 4, "two");
+    know(&b, 4, "four");
+    assert_guard(&b, 4, "four");
+    assert_guard(&b, 3, "two");
+    assert_guard(&b, 1, NULL);
+    go_back(&b, 2, "skip", true, "two again");
+    assert_guard(&b, 2, "two again");
+    assert_guard(&b, 4, "four");
+    go_back(&b, 1, "rewind", true, NULL);
+    assert_guard(&b, 1, NULL);
+    close_both(&b);
+}
+
+static size_t went_back(struct both *b, int64_t at_ms[3])
+{
+    size_t n;
+
+    assert_int_equal(catalog_went_back(b->c, 3, at_ms, &n, NULL), 0);
+    return n;
+}
+
+static void test_went_back(void **state)
+{
+    struct both b = open_both(*state);
+    int64_t now = 1000, at_ms[3];
+
+    timing_set_fake(&now);
+    for (int64_t i = 1; i <= 3; i++)
+        util_pass(b.s, i, true);
+    assert_int_equal(went_back(&b, at_ms), 0);
+    for (int i = 0; i < 4; i++) {
+        now += 1000;
+        go_back(&b, 3, "skip", true, NULL);
+    }
+    now = 500; /* the clock is set */
+    go_back(&b, 2, "skip", true, NULL);
+    assert_int_equal(went_back(&b, at_ms), 3);
+    assert_int_equal(at_ms[0], 500);
+    assert_int_equal(at_ms[1], 5000);
+    assert_int_equal(at_ms[2], 4000);
+    /* Away from damage is neither. */
+    go_back(&b, 1, "rewind", true, NULL);
+    assert_int_equal(store_mark(b.s, 1, STORE_DAMAGED, "", NULL), 0);
+    assert_int_equal(store_serve(b.s, 2, false, "1 is damaged", NULL), 0);
+    assert_int_equal(went_back(&b, at_ms), 3);
+    /* An operator's choice, and another. */
+    assert_int_equal(store_serve(b.s, 3, true, "by hand", NULL), 0);
+    assert_int_equal(went_back(&b, at_ms), 0);
+    go_back(&b, 2, "skip", true, NULL);
+    assert_int_equal(went_back(&b, at_ms), 1);
+    go_back(&b, 2, "skip", false, NULL);
+    assert_int_equal(went_back(&b, at_ms), 0);
+    timing_set_fake(NULL);
+    close_both(&b);
+}
+
+static void assert_hold(struct both *b, int64_t version, bool lifted,
+                        const char *reason)
+{
+    struct catalog_hold hold;
+
+    assert_int_equal(catalog_hold(b->c, &hold, NULL), 0);
+    assert_int_equal(hold.version, version);
+    assert_int_equal(hold.lifted, lifted);
+    if (reason)
+        assert_string_equal(hold.reason, reason);
+    else
+        assert_null(hold.reason);
+    free(hold.reason);
+}
+
+static void test_hold(void **state)
+{
+    struct both b = open_both(*state);
+
+    assert_hold(&b, 0, false, NULL);
+    util_pass(b.s, 1, true);
+    util_pass(b.s, 2, true);
+    assert_int_equal(store_hold(b.s, "three times", NULL), 0);
+    assert_hold(&b, 2, false, "three times");
+    go_back(&b, 1, "rewind", true, NULL);
+    assert_int_equal(store_pin(b.s, 1, true, NULL), 0);
+    assert_hold(&b, 2, false, "three times");
+    assert_int_equal(store_serve(b.s, 2, false, NULL, NULL), 0);
+    assert_hold(&b, 2, true, "three times");
+    assert_int_equal(store_hold(b.s, "again", NULL), 0);
+    assert_hold(&b, 1, false, "again");
+    go_back(&b, 2, "skip", false, NULL);
+    assert_hold(&b, 1, true, "again");
+    close_both(&b);
+}
+
 int main(void)
 {
 #define T(f)                                                                   \
@@ -424,6 +562,9 @@ int main(void)
         T(test_offline),
         T(test_check),
         T(test_check_references),
+        T(test_guard),
+        T(test_went_back),
+        T(test_hold),
         cmocka_unit_test(test_state_names),
     };
 

@@ -564,7 +564,8 @@ static void tell(void)
     note(s);
     publish_from(s, 3, 4);
     assert_int_equal(
-        store_verdict(s, 4, STORE_PASSED, "{}", NULL, 0, true, "", NULL), 0);
+        store_verdict(s, 4, STORE_PASSED, "{}", "{}", NULL, 0, true, "", NULL),
+        0);
     note(s);
     assert_int_equal(store_prune(s, &keep, 0, NULL, NULL, &removed, NULL), 0);
     note(s);

@@ -179,7 +179,8 @@ static int act_verdict(void)
     struct store *s = must_open(dir);
 
     armed = true;
-    return store_verdict(s, 3, STORE_PASSED, "{}", NULL, 0, true, "", NULL);
+    return store_verdict(s, 3, STORE_PASSED, "{}", "{}", NULL, 0, true, "",
+                         NULL);
 }
 
 static int act_rollback(void)

@@ -75,19 +75,40 @@ static void test_protected(void **state)
     assert_int_equal(guard_look(&g, &lost), GUARD_PROTECTED);
 }
 
+/* Newest first; the clock may have been set. */
 static void test_three_an_hour(void **state)
 {
-    struct guard_limit l = {0};
+    const int64_t at_ms[] = {3000, 2000, 1000};
+    const int64_t after_a_set_back[] = {10, 3000, 2000 + GUARD_HOUR_MS};
 
     (void)state;
-    assert_true(guard_allow(&l, 1000));
-    assert_true(guard_allow(&l, 2000));
-    assert_true(guard_allow(&l, 3000));
-    assert_false(guard_allow(&l, 4000));
-    assert_false(guard_allow(&l, 1000 + GUARD_HOUR_MS - 1));
-    assert_true(guard_allow(&l, 1000 + GUARD_HOUR_MS));
-    assert_false(guard_allow(&l, 1000 + GUARD_HOUR_MS));
-    assert_true(guard_allow(&l, 2000 + GUARD_HOUR_MS));
+    assert_true(guard_allow(at_ms, 0, 4000));
+    assert_true(guard_allow(at_ms, 2, 4000));
+    assert_false(guard_allow(at_ms, 3, 4000));
+    assert_false(guard_allow(at_ms, 3, 1000 + GUARD_HOUR_MS - 1));
+    assert_true(guard_allow(at_ms, 3, 1000 + GUARD_HOUR_MS));
+    assert_false(guard_allow(after_a_set_back, 3, 4000));
+}
+
+static void test_kept(void **state)
+{
+    struct guard_rule g, read = {9, 9, 9};
+    json_t *json, *other = json_pack("{s:i}", "versions", 3);
+
+    (void)state;
+    guard_went_back(&g);
+    guard_look(&g, &failed_and_worse);
+    guard_look(&g, &failed_and_worse);
+    json = guard_to_json(&g);
+    assert_true(guard_from_json(&read, json));
+    assert_int_equal(read.versions, 2);
+    assert_int_equal(read.bad, 2);
+    assert_int_equal(read.bad_protected, 0);
+    assert_false(guard_from_json(&read, other));
+    assert_false(guard_from_json(&read, NULL));
+    assert_int_equal(read.versions, 2);
+    json_decref(json);
+    json_decref(other);
 }
 
 int main(void)
@@ -98,6 +119,7 @@ int main(void)
         cmocka_unit_test(test_at_once),
         cmocka_unit_test(test_protected),
         cmocka_unit_test(test_three_an_hour),
+        cmocka_unit_test(test_kept),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

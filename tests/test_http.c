@@ -145,7 +145,7 @@ static void publish(int64_t parent, int seed)
                                   .n_offsets = 1};
     if (store_publish(store, &p, &version, &err) != 0 ||
         store_verdict(store, version, STORE_PASSED, "{\"verdict\":\"pass\"}",
-                      &result, 1, true, "better", &err) != 0)
+                      NULL, &result, 1, true, "better", &err) != 0)
         fail_msg("%s", err.msg);
     buf_release(&json);
     tensor_list_release(&weights);

@@ -570,10 +570,39 @@ static void test_released_pass(void **state)
     for (int64_t i = 3; i < 5; i++)
         add(w, i, "the same words again");
     intake_next_batch(w->in, 4 * 21, &b);
-    assert_int_equal(b.n, 8);
-    assert_true(b.passes[0] && b.passes[5] && !b.passes[6]);
+    assert_int_equal(b.n, 6); /* the fourth is in a step of its own */
+    assert_true(b.released);
+    intake_apply(w->in, &b, NULL, ++w->step);
+    intake_next_batch(w->in, 4 * 21, &b);
+    assert_int_equal(b.n, 2);
+    assert_false(b.released);
     intake_apply(w->in, &b, NULL, ++w->step);
     check_records(w, 4, 0, 1, 0);
+}
+
+/* A step is of released records or of others, whatever their order and the
+ * room: what makes a released one pass is not for its neighbours. */
+static void test_released_apart(void **state)
+{
+    static const char order[] = "ooRRoRoo";
+    static const size_t steps[] = {2, 2, 1, 1, 2};
+    struct world *w = *state;
+
+    for (int64_t i = 0; order[i]; i++)
+        assert_int_equal(
+            add_as(w, 0, i, "abc", order[i] == 'R', NULL), 0);
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        struct intake_batch b;
+
+        intake_next_batch(w->in, 1000, &b);
+        assert_int_equal(b.n, steps[i]);
+        assert_int_equal(b.released, i % 2);
+        /* A gradient that is too large. */
+        intake_apply(w->in, &b, b.released ? NULL : "step_skipped",
+                     ++w->step);
+    }
+    assert_int_equal(intake_tokens(w->in), 0);
+    check_records(w, 3, 0, 5, 0);
 }
 
 /* A version in the middle has the state of one that has seen no more. */
@@ -627,7 +656,7 @@ static void test_refused_in_a_step(void **state)
     add(w, 2, "def");
     intake_next_batch(w->in, 4 + 2 * CONTEXT, &b);
     assert_int_equal(b.n, 3);
-    assert_false(b.passes[0] || b.refused[0]);
+    assert_false(b.released || b.refused[0]);
     b.refused[1] = b.refused[2] = "surprise";
     intake_apply(w->in, &b, NULL, ++w->step);
     check_records(w, 1, 0, 1, 0);
@@ -703,6 +732,7 @@ int main(void)
         TEST(test_near_duplicates),
         TEST(test_the_filters_state_is_the_positions),
         TEST(test_released_pass),
+        TEST(test_released_apart),
         TEST(test_refused_in_a_step),
         TEST(test_long),
         TEST(test_forgotten),

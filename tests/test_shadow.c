@@ -8,6 +8,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -171,6 +173,62 @@ static void test_by_hand(void **state)
     assert_true(isfinite(shadow_evidence(&s)));
 }
 
+static json_t *through_text(const struct shadow *s)
+{
+    json_t *json = shadow_to_json(s), *back;
+    char *text = json_dumps(json, JSON_REAL_PRECISION(17));
+
+    back = json_loads(text, 0, NULL);
+    assert_non_null(back);
+    json_decref(json);
+    free(text);
+    return back;
+}
+
+/* One that is kept after every tenth record goes on as if it had not been. */
+static void test_kept(void **state)
+{
+    struct shadow s, kept;
+
+    (void)state;
+    shadow_init(&s, 0.03);
+    kept = s;
+    for (uint64_t t = 0; t < 300; t++) {
+        record(&s, 7, t, 1.05);
+        record(&kept, 7, t, 1.05);
+        if (t % 10 == 0) {
+            json_t *json = through_text(&kept);
+
+            memset(&kept, 0, sizeof kept);
+            assert_true(shadow_from_json(&kept, json));
+            json_decref(json);
+        }
+    }
+    assert_memory_equal(&s, &kept, sizeof s);
+    assert_true(shadow_evidence(&s) == shadow_evidence(&kept));
+}
+
+static void test_kept_badly(void **state)
+{
+    struct shadow s, kept;
+    json_t *json;
+
+    (void)state;
+    shadow_init(&s, 0);
+    shadow_add(&s, NAN, 200 * LN2, 200, 2.0);
+    json = through_text(&s);
+    assert_true(shadow_from_json(&kept, json));
+    assert_true(isnan(kept.live));
+    assert_true(shadow_evidence(&kept) == shadow_evidence(&s));
+    json_array_append_new(json_object_get(json, "sums"), json_real(1));
+    assert_false(shadow_from_json(&kept, json));
+    json_object_set_new(json, "sums", json_null());
+    assert_false(shadow_from_json(&kept, json));
+    assert_false(shadow_from_json(&kept, NULL));
+    assert_int_equal(kept.records, 1);
+    json_decref(json);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -179,6 +237,8 @@ int main(void)
         cmocka_unit_test(test_skewed),
         cmocka_unit_test(test_power),
         cmocka_unit_test(test_labels),
+        cmocka_unit_test(test_kept),
+        cmocka_unit_test(test_kept_badly),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -868,19 +868,22 @@ static void test_verdict(void **state)
 
     util_publish(s, 0, 1);
     assert_int_equal(
-        store_verdict(s, 9, STORE_PASSED, "{}", NULL, 0, true, "x", NULL),
+        store_verdict(s, 9, STORE_PASSED, "{}", NULL, NULL, 0, true, "x",
+                      NULL),
         ERR_NOTFOUND);
-    assert_int_equal(store_verdict(s, 1, STORE_PASSED, "{\"a\":1}", results, 2,
-                                   true, "first", NULL),
+    assert_int_equal(store_verdict(s, 1, STORE_PASSED, "{\"a\":1}", NULL,
+                                   results, 2, true, "first", NULL),
                      0);
     assert_int_equal(util_number(s, "SELECT serving FROM pointers"), 1);
     assert_int_equal(
-        store_verdict(s, 1, STORE_FAILED, "{}", NULL, 0, false, "x", &err),
+        store_verdict(s, 1, STORE_FAILED, "{}", NULL, NULL, 0, false, "x",
+                      &err),
         ERR_STATE);
     assert_non_null(strstr(err.msg, "passed"));
     util_publish(s, 1, 2);
     assert_int_equal(
-        store_verdict(s, 2, STORE_FAILED, "{}", NULL, 0, false, "worse", NULL),
+        store_verdict(s, 2, STORE_FAILED, "{}", NULL, NULL, 0, false, "worse",
+                      NULL),
         0);
     assert_int_equal(util_number(s, "SELECT serving FROM pointers"), 1);
     assert_int_equal(util_number(s, "SELECT count(*) FROM history"), 1);

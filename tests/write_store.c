@@ -76,7 +76,7 @@ int main(int argc, char **argv)
         if (rc == 0)
             rc = store_verdict(s, version,
                                i < 3 ? STORE_PASSED : STORE_FAILED, "{}", NULL,
-                               0, i < 3, "better", &err);
+                               NULL, 0, i < 3, "better", &err);
     }
     if (rc == 0)
         rc = store_pin(s, 1, true, &err);

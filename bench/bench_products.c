@@ -2,8 +2,10 @@
 /*
  * bench_products - one pass over all products of a model of 6 layers of 256
  * (feed-forward 688), as a version that answers has them: on every set of
- * kernels of this processor, in float and int8, and on the training kernels
- * (OpenBLAS), for 1, 2, 6 and 48 rows. Median of 15, by CPU time, one thread.
+ * kernels of this processor, in float and int8, and on OpenBLAS, for 1, 2, 6 and
+ * 48 rows. Then the three products of a linear layer in training, at shapes of
+ * the comparison models, on OpenBLAS and on the fastest kernels with what they
+ * have to lay out (products.h). Median of 15, by CPU time, one thread.
  *
  *     bench/bench_products
  */
@@ -100,11 +102,87 @@ static void measure(const char *name, const char *what, void (*pass)(size_t))
     printf("\n");
 }
 
+/* --- training ----------------------------------------------------------- */
+
+static const size_t layers[][3] = {{512, 128, 384},   {512, 352, 128},
+                                   {512, 256, 1376},  {512, 688, 256},
+                                   {1024, 384, 1152}, {1024, 384, 4096},
+                                   {256, 768, 4096},  {256, 768, 50256}};
+
+struct layer {
+    size_t n, in, out;
+    float *x, *w, *y, *dw, *dx;
+};
+
+static void forward(const struct layer *l)
+{
+    ops_blas.linear(l->y, l->x, l->w, l->n, l->in, l->out, 0);
+}
+
+static void back_to_inputs(const struct layer *l)
+{
+    ops_blas.linear_dx(l->dx, l->y, l->w, l->n, l->in, l->out, 0);
+}
+
+static void back_to_weights(const struct layer *l)
+{
+    ops_blas.linear_dw(l->dw, l->y, l->x, l->n, l->in, l->out, 0);
+}
+
+/* GFLOP/s. */
+static double rate(const struct layer *l, void (*run)(const struct layer *l))
+{
+    double took[ROUNDS];
+
+    for (int r = 0; r < ROUNDS; r++) {
+        double from = cpu_seconds();
+
+        run(l);
+        took[r] = cpu_seconds() - from;
+    }
+    qsort(took, ROUNDS, sizeof *took, by_value);
+    return 2e-9 * (double)(l->n * l->in * l->out) / took[ROUNDS / 2];
+}
+
+static float *some(size_t n)
+{
+    float *p = xfloats(n);
+
+    for (size_t i = 0; i < n; i++)
+        p[i] = (float)(i % 97) * 0.01f - 0.5f;
+    return p;
+}
+
+static void measure_layer(const size_t *shape)
+{
+    size_t n = shape[0], in = shape[1], out = shape[2];
+    struct layer l = {n, in, out, some(n * in), some(in * out),
+                      some(n * out), some(in * out), some(n * in)};
+    void (*const products[])(const struct layer *) = {forward, back_to_inputs,
+                                                      back_to_weights};
+
+    printf("%5zu x %4zu -> %5zu", n, in, out);
+    for (size_t i = 0; i < 3; i++) {
+        packed_use(kernels_get(0)); /* leaves them to OpenBLAS */
+        printf(" %8.1f", rate(&l, products[i]));
+        packed_use(NULL);
+        printf(" %6.1f", rate(&l, products[i]));
+        fflush(stdout);
+    }
+    printf("\n");
+    free(l.x);
+    free(l.w);
+    free(l.y);
+    free(l.dw);
+    free(l.dx);
+}
+
 int main(void)
 {
     const struct kernels *k;
 
     ops_init();
+    packed_use(kernels_get(0)); /* leaves products to OpenBLAS */
     x = xfloats(48 * 688);
     y = xfloats(48 * MOST);
     scratch = xmalloc(48 * (688 + sizeof(float)));
@@ -124,5 +202,10 @@ int main(void)
         }
         free(block);
     }
+    packed_use(NULL);
+    printf("\n%-20s %15s %15s %15s  OpenBLAS, %s: GFLOP/s\n", "training", "y",
+           "dx", "dw", packed_kernels()->name);
+    for (size_t i = 0; i < sizeof layers / sizeof *layers; i++)
+        measure_layer(layers[i]);
     return 0;
 }

@@ -29,6 +29,7 @@
 #include "learner/hot.h"
 #include "learner/ops.h"
 #include "learner/packed.h"
+#include "learner/panels.h"
 #include "learner/vexp.h"
 
 #define INLINE __attribute__((always_inline)) static inline
@@ -37,49 +38,6 @@
 static size_t least(size_t a, size_t b)
 {
     return a < b ? a : b;
-}
-
-/* --- panels ------------------------------------------------------------- */
-
-/* n rows, at most PANEL, become columns of a panel. */
-static void lay_panel(float *to, size_t hd, const float *x, size_t x_stride,
-                      size_t n)
-{
-    for (size_t j = 0; j < hd; j++)
-#pragma GCC unroll 4 /* a loop so short is a third slower without */
-        for (size_t i = 0; i < n; i++)
-            to[j * PANEL + i] = x[i * x_stride + j];
-}
-
-void attention_lay_columns(float *panels, size_t hd, size_t at, const float *x,
-                           size_t x_stride, size_t n)
-{
-    for (size_t i = 0, some; i < n; i += some) {
-        size_t row = at + i, column = row % PANEL;
-
-        some = least(PANEL - column, n - i);
-        lay_panel(panels + row / PANEL * hd * PANEL + column, hd,
-                  x + i * x_stride, x_stride, some);
-    }
-}
-
-HOT static void copy_rows(float *to, const float *x, size_t x_stride, size_t n,
-                          size_t width)
-{
-    for (size_t i = 0; width == PANEL && i < n; i++)
-#pragma omp simd
-        for (size_t j = 0; j < PANEL; j++)
-            to[i * PANEL + j] = x[i * x_stride + j];
-    for (size_t i = 0; width < PANEL && i < n; i++)
-        memcpy(to + i * PANEL, x + i * x_stride, width * sizeof *x);
-}
-
-void attention_lay_rows(float *panels, size_t cap, size_t hd, size_t at,
-                        const float *x, size_t x_stride, size_t n)
-{
-    for (size_t j = 0; j < hd; j += PANEL)
-        copy_rows(panels + j * cap + at * PANEL, x + j, x_stride, n,
-                  least(hd - j, PANEL));
 }
 
 /* r->y = r->x columns^T for n_columns of them, rounded up to panels. */
@@ -243,9 +201,9 @@ void attention_there(float *out, size_t o_stride, float *lse, const float *q,
         size_t at = h * head_dim, from = h / group * head_dim;
 
         if (h % group == 0) {
-            attention_lay_columns(keys, head_dim, 0, k + from, kv_stride,
+            panels_lay_columns(keys, head_dim, 0, k + from, kv_stride,
                                   past + t);
-            attention_lay_rows(values, cap, head_dim, 0, v + from, kv_stride,
+            panels_lay_rows(values, cap, head_dim, 0, v + from, kv_stride,
                                past + t);
         }
         for (size_t i = 0; i < t; i += ATTENTION_ROWS)
@@ -405,8 +363,8 @@ static void back_head(const struct back *b, const struct back_queries *q)
 {
     size_t stride = score_stride(b->t);
 
-    attention_lay_rows(b->q_rows, b->cap, b->hd, 0, q->q, q->q_stride, b->t);
-    attention_lay_rows(b->dout_rows, b->cap, b->hd, 0, q->dout, q->o_stride,
+    panels_lay_rows(b->q_rows, b->cap, b->hd, 0, q->q, q->q_stride, b->t);
+    panels_lay_rows(b->dout_rows, b->cap, b->hd, 0, q->dout, q->o_stride,
                        b->t);
     for (size_t i = 0; i < b->t; i += BACK_ROWS) {
         size_t n = least(BACK_ROWS, b->t - i);
@@ -432,9 +390,9 @@ void attention_back(float *dq, float *dk, float *dv, const float *dout,
     for (size_t h = 0; h < kv_heads; h++) {
         size_t kv = h * hd;
 
-        attention_lay_columns(b.k_columns, hd, 0, k + kv, kv_stride, t);
-        attention_lay_columns(b.v_columns, hd, 0, v + kv, kv_stride, t);
-        attention_lay_rows(b.k_rows, b.cap, hd, 0, k + kv, kv_stride, t);
+        panels_lay_columns(b.k_columns, hd, 0, k + kv, kv_stride, t);
+        panels_lay_columns(b.v_columns, hd, 0, v + kv, kv_stride, t);
+        panels_lay_rows(b.k_rows, b.cap, hd, 0, k + kv, kv_stride, t);
         memset(b.dk, 0, t * b.hd_cols * sizeof *b.dk);
         memset(b.dv, 0, t * b.hd_cols * sizeof *b.dv);
         for (size_t g = h * group; g < (h + 1) * group; g++)

@@ -2,14 +2,8 @@
 /*
  * attention.h - causal attention on the kernels of kernels.h.
  *
- * Rows of a head, n x hd, are laid out in panels in two ways, with room for
- * `cap` rows, a multiple of PANEL:
- *
- *     columns  [cap / PANEL][hd][PANEL]    for x rows^T: scores = q keys^T
- *     rows     [hd / PANEL][cap][PANEL]    for x rows: out = p values
- *
- * where hd is rounded up to PANEL in the second. Columns of zero weight, and
- * what lies behind the last row, may be anything.
+ * Keys and values of a head are laid out in panels (panels.h). Columns of zero
+ * weight, and what lies behind the last row, may be anything.
  *
  * A query's numbers do not depend on how many go together.
  *
@@ -21,12 +15,6 @@
 #include <stddef.h>
 
 #define ATTENTION_ROWS 12 /* queries that go together */
-
-/* Rows [at, at + n) of a head, from x, rows of x_stride floats. */
-void attention_lay_columns(float *panels, size_t hd, size_t at, const float *x,
-                           size_t x_stride, size_t n);
-void attention_lay_rows(float *panels, size_t cap, size_t hd, size_t at,
-                        const float *x, size_t x_stride, size_t n);
 
 /* What a key/value head has for its queries. */
 struct attention_kv {

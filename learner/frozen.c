@@ -28,6 +28,7 @@
 #include "learner/hot.h"
 #include "learner/ops.h"
 #include "learner/packed.h"
+#include "learner/panels.h"
 #include "learner/vexp.h"
 
 #define BLOCK 48
@@ -382,8 +383,8 @@ static void attend_span(struct frozen_work *w, const struct span *s,
         const struct attention_kv kv = {keys, values, s->cap, f->hd};
         size_t group = f->heads / f->kv_heads;
 
-        attention_lay_columns(keys, f->hd, at, k, f->qkv_cols, n);
-        attention_lay_rows(values, s->cap, f->hd, at, k + f->kv, f->qkv_cols,
+        panels_lay_columns(keys, f->hd, at, k, f->qkv_cols, n);
+        panels_lay_rows(values, s->cap, f->hd, at, k + f->kv, f->qkv_cols,
                            n);
         for (size_t g = h * group; g < (h + 1) * group; g++)
             attend(w, &kv, g, i, at, n);

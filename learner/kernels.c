@@ -99,14 +99,15 @@ static void s8_plain(const struct kernel_rows *r, const struct kernel_panels *p)
 
 /* --- the choice --------------------------------------------------------- */
 
-static const struct kernels plain = {"plain", f32_plain, s8_plain};
+static const struct kernels plain = {"plain", false, f32_plain, s8_plain};
 
 #ifdef KERNELS_X86
 
-static const struct kernels avx2 = {"avx2", kernels_f32_avx2, kernels_s8_avx2};
-static const struct kernels avx512 = {"avx512", kernels_f32_avx512,
+static const struct kernels avx2 = {"avx2", false, kernels_f32_avx2,
+                                    kernels_s8_avx2};
+static const struct kernels avx512 = {"avx512", true, kernels_f32_avx512,
                                       kernels_s8_avx2};
-static const struct kernels vnni = {"avx512vnni", kernels_f32_avx512,
+static const struct kernels vnni = {"avx512vnni", true, kernels_f32_avx512,
                                     kernels_s8_vnni};
 
 static size_t n_sets(void)

@@ -56,6 +56,9 @@ struct kernel_panels {
 
 struct kernels {
     const char *name; /* "plain", "avx2", "avx512", "avx512vnni" */
+    /* f32, with the laying out, is faster than sgemm of OpenBLAS 0.3.21 on
+     * whole matrices: measured, bench/NOTES.md. */
+    bool beats_blas;
     void (*f32)(const struct kernel_rows *r, const struct kernel_panels *p);
     void (*s8)(const struct kernel_rows *r, const struct kernel_panels *p);
 };

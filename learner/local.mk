@@ -3,6 +3,8 @@ noinst_LIBRARIES += learner/liblearner.a
 learner_liblearner_a_CFLAGS = $(AM_CFLAGS) -fno-math-errno -fno-trapping-math
 learner_liblearner_a_SOURCES = \
 	learner/attention.c learner/attention.h \
+	learner/panels.c learner/panels.h \
+	learner/products.c learner/products.h \
 	learner/batch.c \
 	learner/cut.c learner/cut.h \
 	learner/block.c learner/block.h \

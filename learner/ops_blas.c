@@ -3,7 +3,8 @@
  * The layers' arithmetic on OpenBLAS.
  *
  * Products are one sgemm each, but for those of attention (attention.c), which
- * are too small for it.
+ * are too small for it, and where our kernels are faster (products.h): there it
+ * does what they leave.
  *
  * The loops in between are written for the vectoriser: `omp simd` allows the
  * reordering of the one sum that it names, and nothing else is loosened.
@@ -26,6 +27,7 @@
 
 #include "learner/attention.h"
 #include "learner/packed.h"
+#include "learner/products.h"
 #include "learner/vexp.h"
 
 #ifdef HAVE_TARGET_CLONES
@@ -60,26 +62,65 @@ static void linear(float *y, const float *x, const float *w, size_t n,
                    size_t in, size_t out, int accumulate)
 {
     float beta = accumulate ? 1.0f : 0.0f;
+    size_t done = products_run(&(struct product){.y = y,
+                                                 .y_stride = out,
+                                                 .x = x,
+                                                 .x_stride = in,
+                                                 .x_step = 1,
+                                                 .b = w,
+                                                 .b_stride = in,
+                                                 .b_is_transposed = true,
+                                                 .n = n,
+                                                 .inner = in,
+                                                 .columns = out,
+                                                 .accumulate = accumulate});
 
     if (n == 1)
         row_product(y, x, w, CblasNoTrans, out, in, in, 1.0f, beta);
-    else
-        product(y, out, x, in, CblasNoTrans, w, in, CblasTrans, n, out, in,
-                1.0f, beta);
+    else if (done < out)
+        product(y + done, out, x, in, CblasNoTrans, w + done * in, in,
+                CblasTrans, n, out - done, in, 1.0f, beta);
 }
 
 static void linear_dx(float *dx, const float *dy, const float *w, size_t n,
                       size_t in, size_t out, int accumulate)
 {
-    product(dx, in, dy, out, CblasNoTrans, w, in, CblasNoTrans, n, in, out,
-            1.0f, accumulate ? 1.0f : 0.0f);
+    size_t done = products_run(&(struct product){.y = dx,
+                                                 .y_stride = in,
+                                                 .x = dy,
+                                                 .x_stride = out,
+                                                 .x_step = 1,
+                                                 .b = w,
+                                                 .b_stride = in,
+                                                 .n = n,
+                                                 .inner = out,
+                                                 .columns = in,
+                                                 .accumulate = accumulate});
+
+    if (done < in)
+        product(dx + done, in, dy, out, CblasNoTrans, w + done, in,
+                CblasNoTrans, n, in - done, out, 1.0f,
+                accumulate ? 1.0f : 0.0f);
 }
 
 static void linear_dw(float *dw, const float *dy, const float *x, size_t n,
                       size_t in, size_t out, int accumulate)
 {
-    product(dw, in, dy, out, CblasTrans, x, in, CblasNoTrans, out, in, n, 1.0f,
-            accumulate ? 1.0f : 0.0f);
+    size_t done = products_run(&(struct product){.y = dw,
+                                                 .y_stride = in,
+                                                 .x = dy,
+                                                 .x_stride = 1,
+                                                 .x_step = out,
+                                                 .b = x,
+                                                 .b_stride = in,
+                                                 .n = out,
+                                                 .inner = n,
+                                                 .columns = in,
+                                                 .accumulate = accumulate});
+
+    if (done < in)
+        product(dw + done, in, dy, out, CblasTrans, x + done, in, CblasNoTrans,
+                out, in - done, n, 1.0f, accumulate ? 1.0f : 0.0f);
 }
 
 /* ---- norms and positions ------------------------------------------------- */

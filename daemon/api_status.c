@@ -225,12 +225,13 @@ void api_operate(struct http_request *rq, enum control_kind kind,
     struct err err = ERR_INIT;
     int64_t id;
 
-    if (control_chooses(kind))
-        choose_now(rq, version);
     if (control_submit(control, kind, version, reason, &id, &err) != 0) {
         http_fail(rq, 429, "too_many_operations", NULL, "%s", err.msg);
         return;
     }
+    if (control_chooses(kind))
+        choose_now(rq, version);
+    control_start(control, id);
     if (control_wait(control, id, wait_ms, &op, &err) != 0)
         http_fail_err(rq, &err);
     else if (op.state == CONTROL_FAILED)

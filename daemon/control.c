@@ -121,11 +121,24 @@ int control_submit(struct control *c, enum control_kind kind, int64_t version,
     snprintf(op->reason, sizeof op->reason, "%s", reason ? reason : "");
     c->waiting++;
     pthread_mutex_unlock(&c->mutex);
+    return 0;
+}
+
+void control_start(struct control *c, int64_t id)
+{
+    struct control_operation *op;
+    enum control_kind kind;
+
+    pthread_mutex_lock(&c->mutex);
+    op = find(c, id);
+    BUG_ON(!op);
+    op->started = true;
+    kind = op->kind;
+    pthread_mutex_unlock(&c->mutex);
     if (is_trainers(kind))
         c->wake_trainer(c->arg);
     else
         c->wake_publisher(c->arg);
-    return 0;
 }
 
 static int not_found(int64_t id, struct err *err)
@@ -175,7 +188,7 @@ bool control_take(struct control *c, bool for_trainer,
     for (int64_t id = first; id <= c->last && !taken; id++) {
         struct control_operation *found = find(c, id);
 
-        if (!found || found->state != CONTROL_QUEUED ||
+        if (!found || !found->started || found->state != CONTROL_QUEUED ||
             is_trainers(found->kind) != for_trainer)
             continue;
         found->state = CONTROL_RUNNING;
@@ -186,7 +199,7 @@ bool control_take(struct control *c, bool for_trainer,
     return taken;
 }
 
-int64_t control_choice(struct control *c)
+int64_t control_choice(struct control *c, int64_t but)
 {
     int64_t choice = 0;
 
@@ -199,7 +212,7 @@ int64_t control_choice(struct control *c)
         if (op->state >= CONTROL_DONE)
             continue;
         left--;
-        if (!choice && control_chooses(op->kind))
+        if (!choice && id != but && control_chooses(op->kind))
             choice = op->version;
     }
     pthread_mutex_unlock(&c->mutex);

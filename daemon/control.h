@@ -8,7 +8,7 @@
  * for. A release has the row of the quarantine as its version; 0 is all rows of
  * the reason, "" being any. What is forgotten is not told again.
  *
- *     QUEUED -> RUNNING -> DONE | FAILED
+ *     QUEUED, and started -> RUNNING -> DONE | FAILED
  *
  * Threads: any
  */
@@ -49,6 +49,7 @@ struct control_operation {
     int64_t version;
     char reason[256];
     enum control_state state;
+    bool started;
     struct err err; /* when FAILED */
     int64_t asked_ms, finished_ms;
     char detail[512]; /* what it did, one line */
@@ -62,9 +63,11 @@ struct control *control_create(void (*wake_trainer)(void *arg),
                                void (*wake_publisher)(void *arg), void *arg);
 void control_free(struct control *c);
 
-/* ERR_STATE when too many operations wait. *id out. */
+/* ERR_STATE when too many operations wait. *id out. It is known from now on
+ * (control_choice), and carried out after control_start. */
 int control_submit(struct control *c, enum control_kind kind, int64_t version,
                    const char *reason, int64_t *id, struct err *err);
+void control_start(struct control *c, int64_t id);
 
 /* A copy of operation id; ERR_NOTFOUND (the last 256 are remembered). */
 int control_get(struct control *c, int64_t id, struct control_operation *op,
@@ -78,9 +81,10 @@ int control_wait(struct control *c, int64_t id, int64_t timeout_ms,
 bool control_take(struct control *c, bool for_trainer,
                   struct control_operation *op);
 
-/* The version that the newest operation that has not ended wants to serve; 0:
- * none does. `promote latest` does not count: it chooses when it runs. */
-int64_t control_choice(struct control *c);
+/* The version that the newest operation that has not ended, and is not `but`,
+ * wants to serve; 0: none does. `promote latest` does not count: it chooses when
+ * it runs. */
+int64_t control_choice(struct control *c, int64_t but);
 
 bool control_chooses(enum control_kind kind);
 

@@ -46,6 +46,7 @@ struct judge {
     const struct conf *conf;
     struct catalog *catalog;
     struct serving *serving;
+    int64_t served; /* by the store, when the judgement began */
     struct cache older, newer; /* losses of the reference when it was asked
                                   last; of the last candidate that passed */
 };
@@ -600,6 +601,11 @@ out:
     return rc;
 }
 
+void judge_begin(struct judge *j, int64_t serving)
+{
+    j->served = serving;
+}
+
 int judge_candidate(struct judge *j, int64_t version,
                     const struct infer *candidate, struct judgement *out,
                     struct err *err)
@@ -607,7 +613,6 @@ int judge_candidate(struct judge *j, int64_t version,
     const struct infer *older = NULL;
     struct draw d = {0};
     struct scores scores[2];
-    int64_t serving = serving_version(j->serving);
     int rc;
 
     memset(out, 0, sizeof *out);
@@ -615,8 +620,8 @@ int judge_candidate(struct judge *j, int64_t version,
     rc = remembered(j, version, &out->memory, err);
     if (rc)
         return rc;
-    if (serving) {
-        older = get_reference(j, &out->memory, serving, err);
+    if (j->served) {
+        older = get_reference(j, &out->memory, j->served, err);
         if (!older)
             return err->code;
     }
@@ -651,8 +656,7 @@ int judge_broken(struct judge *j, int64_t version, bool not_finite,
     json_object_set_new(json, "refused", json_integer(++m->refused));
     out->gate = json;
     out->cause = guard_look(&m->rule, &sight);
-    out->reference =
-        m->reference ? m->reference : serving_version(j->serving);
+    out->reference = m->reference ? m->reference : j->served;
     out->refused = m->refused;
     return 0;
 }

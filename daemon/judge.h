@@ -76,6 +76,10 @@ void judgement_release(struct judgement *j);
 /* It is going to serve. */
 void judgement_serves(struct judgement *out, int64_t version);
 
+/* Before each judgement: the version that serves by the store, 0: none. What
+ * answers can be another for a while (serving_choose). */
+void judge_begin(struct judge *j, int64_t serving);
+
 /* The version must be in the catalog, with its rows. */
 int judge_candidate(struct judge *j, int64_t version,
                     const struct infer *candidate, struct judgement *out,

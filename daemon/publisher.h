@@ -80,9 +80,10 @@ bool publisher_collect(struct publisher *p, struct snapshot **s,
  * by anybody drops it. */
 bool publisher_take_wish(struct publisher *p, struct guard_wish *wish);
 
-/* A choice of what serves (serving_choose) has failed: what the store says
- * serves again. Threads: any */
-void publisher_serve_as_stored(struct publisher *p);
+/* That operation chose what serves (serving_choose) and has failed: what the
+ * store says serves again, or what another one that waits has chosen. Threads:
+ * trainer */
+void publisher_serve_as_stored(struct publisher *p, int64_t operation);
 
 /* How many times an operator has chosen what serves. */
 int64_t publisher_choices(struct publisher *p);

@@ -94,6 +94,10 @@ void publisher_judge(struct publisher *p, int64_t version);
  * wish, it wishes again. */
 void publisher_judge_pending(struct publisher *p);
 
+/* After what serves was switched: an operator's choice that waits answers
+ * first, but for that of operation `but`. */
+void publisher_keep_choice(struct publisher *p, int64_t but);
+
 /* Writes a rollback, and switches what serves with it. */
 int publisher_write_rollback(struct publisher *p,
                              const struct rollback_request *r);

@@ -29,6 +29,7 @@ static int switch_to(struct publisher *p, int64_t version, bool pinned,
         return rc;
     }
     serving_switch(p->options.serving, version, infer);
+    publisher_keep_choice(p, 0);
     pthread_mutex_lock(&p->mutex);
     p->choices++;
     pthread_mutex_unlock(&p->mutex);
@@ -37,7 +38,16 @@ static int switch_to(struct publisher *p, int64_t version, bool pinned,
     return 0;
 }
 
-void publisher_serve_as_stored(struct publisher *p)
+void publisher_keep_choice(struct publisher *p, int64_t but)
+{
+    int64_t choice = control_choice(p->options.control, but);
+    struct err err = ERR_INIT;
+
+    if (choice && serving_choose(p->options.serving, choice, &err) != 0)
+        log_debug("serving", "%s", err.msg); /* its operation will say so */
+}
+
+static void serve_as_stored(struct publisher *p, int64_t operation)
 {
     struct catalog_pointers pointers;
     struct err err = ERR_INIT;
@@ -47,7 +57,30 @@ void publisher_serve_as_stored(struct publisher *p)
         rc = serving_choose(p->options.serving, pointers.serving, &err);
     if (rc)
         log_error("serving", "error=\"%s\"", err.msg);
+    publisher_keep_choice(p, operation);
     publisher_show_pointers(p);
+}
+
+struct failed_choice {
+    struct publisher *p;
+    int64_t operation;
+};
+
+static int run_serve_as_stored(struct store *s, void *arg, struct err *err)
+{
+    const struct failed_choice *f = arg;
+
+    (void)s;
+    (void)err;
+    serve_as_stored(f->p, f->operation);
+    return 0;
+}
+
+void publisher_serve_as_stored(struct publisher *p, int64_t operation)
+{
+    struct failed_choice f = {p, operation};
+
+    publisher_run(p, run_serve_as_stored, &f, NULL);
 }
 
 static int write_rollback(struct publisher *p,
@@ -83,8 +116,10 @@ int publisher_write_rollback(struct publisher *p, const struct rollback_request 
         infer_free(infer);
         return rc;
     }
-    if (serve)
+    if (serve) {
         serving_switch(p->options.serving, r->rows.to, infer);
+        publisher_keep_choice(p, 0);
+    }
     pthread_mutex_lock(&p->mutex);
     p->have_wish = false;
     pthread_mutex_unlock(&p->mutex);
@@ -193,7 +228,7 @@ void publisher_run_operations(struct publisher *p)
                      control_kind_name(op.kind), (long long)op.version,
                      err.msg);
         if (rc && control_chooses(op.kind))
-            publisher_serve_as_stored(p);
+            serve_as_stored(p, op.id);
         if (rc == 0)
             log_info("operation", "kind=%s version=%lld result=\"%s\"",
                      control_kind_name(op.kind), (long long)op.version,

@@ -242,18 +242,7 @@ static void log_verdict(int64_t version, int64_t serving,
              j->waits_for[0] ? "\"" : "");
 }
 
-/* Who chose while the version was written must not see it answer. */
-static void keep_choice(struct publisher *p)
-{
-    int64_t choice = control_choice(p->options.control);
-    struct err err = ERR_INIT;
-
-    if (choice && serving_choose(p->options.serving, choice, &err) != 0)
-        log_debug("gate", "%s", err.msg); /* the operation will say so, too */
-}
-
-/* Loads a pending version, asks the judge, writes the verdict and switches. An
- * operator's choice that waits is not overtaken. */
+/* Loads a pending version, asks the judge, writes the verdict and switches. */
 static int judge_version(struct publisher *p, int64_t version,
                          struct err *err)
 {
@@ -264,12 +253,16 @@ static int judge_version(struct publisher *p, int64_t version,
     bool serve;
     int rc = catalog_pointers(p->options.catalog, &pointers, err);
 
-    if (rc == 0)
+    if (rc == 0) {
+        /* At a start that found no version whole, none serves. */
+        judge_begin(p->judge, serving_version(p->options.serving)
+                                  ? pointers.serving
+                                  : 0);
         rc = examine(p, version, &candidate, &j, err);
+    }
     if (rc)
         goto out;
-    serve = j.verdict == STORE_PASSED && !pointers.serving_pinned &&
-            !control_choice(p->options.control);
+    serve = j.verdict == STORE_PASSED && !pointers.serving_pinned;
     if (serve)
         judgement_serves(&j, version);
     decide_wish(p, version, &j);
@@ -282,7 +275,7 @@ static int judge_version(struct publisher *p, int64_t version,
     if (serve) {
         serving_switch(p->options.serving, version, candidate);
         candidate = NULL;
-        keep_choice(p);
+        publisher_keep_choice(p, 0);
     }
     log_verdict(version, serve ? version : pointers.serving, &j);
     show_verdict(p, &j);

@@ -107,11 +107,13 @@ static void park(struct trainer *t, const char *what, const char *why)
 int trainer_find_hold(struct trainer *t, struct err *err)
 {
     struct catalog_hold hold = {0};
+    /* Before the hold is read: a choice in between lifts it. */
+    int64_t choices = publisher_choices(t->options.publisher);
     int rc = catalog_hold(t->options.catalog, &hold, err);
 
     if (rc == 0 && hold.version && !hold.lifted) {
         t->parked = true;
-        t->parked_choices = publisher_choices(t->options.publisher);
+        t->parked_choices = choices;
         snprintf(t->parked_reason, sizeof t->parked_reason, "%s", hold.reason);
         log_error("guard", "action=hold version=%lld reason=\"%s\"",
                   (long long)hold.version, t->parked_reason);
@@ -210,7 +212,7 @@ void trainer_run_operations(struct trainer *t)
                      "version=%lld error=\"%s\"", (long long)op.version,
                      err.msg);
         if (rc && !forgets)
-            publisher_serve_as_stored(t->options.publisher);
+            publisher_serve_as_stored(t->options.publisher, op.id);
         if (rc == 0 && !forgets)
             unpark(t, "rolled back");
         control_finish(t->options.control, op.id, rc ? &err : NULL, detail);

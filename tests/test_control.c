@@ -53,6 +53,7 @@ static int64_t submit(struct control *c, enum control_kind kind,
 
     if (control_submit(c, kind, version, "why", &id, &err) != 0)
         fail_msg("%s", err.msg);
+    control_start(c, id);
     return id;
 }
 
@@ -91,20 +92,30 @@ static void test_choice(void **state)
     struct err failed = {ERR_STATE, "it is damaged"};
     int64_t skip, keep;
 
-    assert_int_equal(control_choice(c), 0);
+    assert_int_equal(control_choice(c, 0), 0);
     submit(c, CONTROL_PIN, 1);
     submit(c, CONTROL_PROMOTE_LATEST, 0);
-    assert_int_equal(control_choice(c), 0);
+    assert_int_equal(control_choice(c, 0), 0);
     skip = submit(c, CONTROL_ROLLBACK_SKIP, 4);
     keep = submit(c, CONTROL_ROLLBACK_KEEP, 3);
     submit(c, CONTROL_UNPIN, 1);
-    assert_int_equal(control_choice(c), 3);
+    assert_int_equal(control_choice(c, 0), 3);
+    assert_int_equal(control_choice(c, keep), 4);
     control_finish(c, keep, &failed, "");
-    assert_int_equal(control_choice(c), 4);
+    assert_int_equal(control_choice(c, 0), 4);
     assert_true(control_take(c, true, &op));
-    assert_int_equal(control_choice(c), 4);
+    assert_int_equal(control_choice(c, 0), 4);
+    assert_int_equal(control_choice(c, skip), 0);
     control_finish(c, skip, NULL, "");
-    assert_int_equal(control_choice(c), 0);
+    assert_int_equal(control_choice(c, 0), 0);
+    /* One that is not started is known, and not carried out. */
+    assert_int_equal(
+        control_submit(c, CONTROL_ROLLBACK_REWIND, 7, "why", &skip, NULL), 0);
+    assert_int_equal(control_choice(c, 0), 7);
+    assert_false(control_take(c, true, &op));
+    control_start(c, skip);
+    assert_true(control_take(c, true, &op));
+    assert_int_equal(op.version, 7);
 }
 
 static void test_finish(void **state)
@@ -136,6 +147,7 @@ static bool pass_one(struct control *c, int64_t *id)
 
     if (control_submit(c, CONTROL_PIN, 1, NULL, id, NULL) != 0)
         return false;
+    control_start(c, *id);
     assert_true(control_take(c, false, &op));
     control_finish(c, op.id, NULL, "");
     return true;
@@ -150,8 +162,10 @@ static void test_line(void **state)
     int64_t id;
     int n = 0;
 
-    while (control_submit(c, CONTROL_ROLLBACK_SKIP, 1, NULL, &id, &err) == 0)
+    while (control_submit(c, CONTROL_ROLLBACK_SKIP, 1, NULL, &id, &err) == 0) {
+        control_start(c, id);
         assert_true(++n < 256);
+    }
     assert_int_equal(err.code, ERR_STATE);
     assert_true(control_take(c, true, &op));
     assert_int_equal(control_submit(c, CONTROL_PIN, 1, NULL, &id, &err),

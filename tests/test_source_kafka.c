@@ -445,7 +445,7 @@ static void test_leader_change(void **state)
     rd_kafka_mock_broker_set_down(cluster, 1);
     produce_numbers(fx->topic, 2, 10, 10);
     expect_in_order(fx, next, 20);
-    for (int i = 0; i < 150; i++) {
+    for (int i = 0; i < 400; i++) {
         source_get_health(fx->source, &h);
         if (h.state != SOURCE_RUNNING)
             fail_msg("%s", h.reason);

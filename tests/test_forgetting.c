@@ -298,18 +298,24 @@ static void compare(uint64_t seed, double forgot[WAYS], double learned[WAYS])
                   learned[BOTH]);
 }
 
+/* In the mean over the seeds: a run that differs in its last bits only, as on
+ * other kernels, ends a tenth of a bit elsewhere. */
 static void each_lowers_forgetting(void **state)
 {
+    double forgot[WAYS] = {0.0};
+
     (void)state;
     for (uint64_t seed = 1; seed <= SEEDS; seed++) {
-        double forgot[WAYS], learned[WAYS];
+        double of_seed[WAYS], learned[WAYS];
 
-        compare(seed, forgot, learned);
-        assert_true(forgot[NEITHER] > 0.3);
-        assert_true(forgot[EWC] < forgot[NEITHER]);
-        assert_true(forgot[REPLAY] < 0.6 * forgot[NEITHER]);
-        assert_true(forgot[BOTH] < forgot[EWC]);
+        compare(seed, of_seed, learned);
+        for (int way = 0; way < WAYS; way++)
+            forgot[way] += of_seed[way] / SEEDS;
     }
+    assert_true(forgot[NEITHER] > 0.3);
+    assert_true(forgot[EWC] < 0.95 * forgot[NEITHER]);
+    assert_true(forgot[REPLAY] < 0.6 * forgot[NEITHER]);
+    assert_true(forgot[BOTH] < 0.6 * forgot[EWC]);
 }
 
 /* Reads the text; returns why there can be no test, or NULL. */

@@ -90,6 +90,23 @@ static void init_rows(struct util_version *v, int64_t seed)
                                                      .id = "record"};
 }
 
+struct util_both util_open_both(const char *dir)
+{
+    struct util_both b = {NULL, NULL};
+    struct err err = ERR_INIT;
+
+    if (store_open(dir, NULL, 0, &b.s, &err) != 0 ||
+        catalog_open(dir, &b.c, &err) != 0)
+        fail_msg("%s", err.msg);
+    return b;
+}
+
+void util_close_both(struct util_both *b)
+{
+    catalog_close(b->c);
+    store_close(b->s);
+}
+
 void util_version_init(struct util_version *v, int64_t parent, int64_t seed)
 {
     memset(v, 0, sizeof *v);

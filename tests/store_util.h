@@ -13,6 +13,15 @@
 int util_make_temp(void **state);
 int util_remove_temp(void **state);
 
+/* A store and its readers' side, opened together; fails the test otherwise. */
+struct util_both {
+    struct store *s;
+    struct catalog *c;
+};
+
+struct util_both util_open_both(const char *dir);
+void util_close_both(struct util_both *b);
+
 /* A small version: everything in it is derived from `seed`. */
 struct util_version {
     struct model_shape shape;

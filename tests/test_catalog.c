@@ -26,31 +26,9 @@
 #include "store/store.h"
 #include "tests/store_util.h"
 
-struct both {
-    struct store *s;
-    struct catalog *c;
-};
-
-static struct both open_both(const char *dir)
-{
-    struct both b = {NULL, NULL};
-    struct err err = ERR_INIT;
-
-    if (store_open(dir, NULL, 0, &b.s, &err) != 0 ||
-        catalog_open(dir, &b.c, &err) != 0)
-        fail_msg("%s", err.msg);
-    return b;
-}
-
-static void close_both(struct both *b)
-{
-    catalog_close(b->c);
-    store_close(b->s);
-}
-
 static void test_empty(void **state)
 {
-    struct both b = open_both(*state);
+    struct util_both b = util_open_both(*state);
     struct catalog_version v, *versions;
     struct catalog_pointers p;
     struct catalog_history *h;
@@ -80,14 +58,14 @@ static void test_empty(void **state)
     assert_int_equal(catalog_totals(b.c, 1, &t, NULL), ERR_NOTFOUND);
     assert_int_equal(catalog_check(b.c, NULL), 0);
     catalog_close(NULL);
-    close_both(&b);
+    util_close_both(&b);
 }
 
 static void test_version(void **state)
 {
     const struct store_domain_result results[] = {
         {"mail", (double)NAN, 0.75, 3}, {"logs", 2.5, (double)NAN, 12}};
-    struct both b = open_both(*state);
+    struct util_both b = util_open_both(*state);
     struct catalog_version v;
 
     util_publish(b.s, 0, 3);
@@ -133,13 +111,13 @@ static void test_version(void **state)
     assert_true(v.domains[1].accuracy == 0.75);
     catalog_version_release(&v);
     catalog_version_release(&v); /* empty now */
-    close_both(&b);
+    util_close_both(&b);
 }
 
 /* The digest that users compare: of the digests of weights and head. */
 static void test_weights_sha256(void **state)
 {
-    struct both b = open_both(*state);
+    struct util_both b = util_open_both(*state);
     struct catalog_version one, two;
     struct buf digests = BUF_INIT;
     char sha256[SHA256_HEX];
@@ -165,7 +143,7 @@ static void test_weights_sha256(void **state)
     catalog_version_release(&one);
     catalog_version_release(&two);
     buf_release(&digests);
-    close_both(&b);
+    util_close_both(&b);
 }
 
 static void assert_list(struct catalog *c, int64_t before, size_t limit,
@@ -185,7 +163,7 @@ static void assert_list(struct catalog *c, int64_t before, size_t limit,
 
 static void test_list(void **state)
 {
-    struct both b = open_both(*state);
+    struct util_both b = util_open_both(*state);
 
     for (int64_t i = 1; i <= 20; i++)
         util_pass(b.s, i, i == 5);
@@ -194,12 +172,12 @@ static void test_list(void **state)
     assert_list(b.c, 18, 100, 17, 17);
     assert_list(b.c, 3, 1, 2, 1);
     assert_list(b.c, 1, 0, 0, 0);
-    close_both(&b);
+    util_close_both(&b);
 }
 
 static void test_partitions(void **state)
 {
-    struct both b = open_both(*state);
+    struct util_both b = util_open_both(*state);
     struct catalog_offset *o;
     size_t n;
 
@@ -212,12 +190,12 @@ static void test_partitions(void **state)
     assert_int_equal(o[1].partition, 1);
     assert_int_equal(o[1].last_learned, -1);
     catalog_offsets_free(o, n);
-    close_both(&b);
+    util_close_both(&b);
 }
 
 static void test_quarantine(void **state)
 {
-    struct both b = open_both(*state);
+    struct util_both b = util_open_both(*state);
     struct catalog_quarantine *q;
     struct util_version v;
     int64_t version, row;
@@ -254,13 +232,13 @@ static void test_quarantine(void **state)
     assert_int_equal(n, 1);
     catalog_quarantine_free(q, n);
     util_version_release(&v);
-    close_both(&b);
+    util_close_both(&b);
 }
 
 /* The oldest go when there is too much. */
 static void test_quarantine_cap(void **state)
 {
-    struct both b = open_both(*state);
+    struct util_both b = util_open_both(*state);
     struct util_version v;
     struct store_quarantine_row *rows = xcalloc(10050, sizeof *rows);
     size_t large_bytes = (size_t)30 << 20;
@@ -292,13 +270,13 @@ static void test_quarantine_cap(void **state)
     util_version_release(&v);
     free(large);
     free(rows);
-    close_both(&b);
+    util_close_both(&b);
 }
 
 /* The connection for other parts' statements: reads, and only reads. */
 static void test_connection(void **state)
 {
-    struct both b = open_both(*state);
+    struct util_both b = util_open_both(*state);
     sqlite3 *db;
     sqlite3_stmt *q;
 
@@ -313,7 +291,7 @@ static void test_connection(void **state)
     assert_int_equal(sqlite3_column_int(q, 0), 1);
     sqlite3_finalize(q);
     catalog_unlock(b.c);
-    close_both(&b);
+    util_close_both(&b);
 }
 
 /* With nothing running: after a clean end, and from a copy of a store whose
@@ -322,7 +300,7 @@ static void test_offline(void **state)
 {
     static const char *const files[] = {"mneme.db", "mneme.db-wal"};
     char *other = xasprintf("%s/copy", (const char *)*state);
-    struct both b = open_both(*state);
+    struct util_both b = util_open_both(*state);
     struct catalog *c;
     struct stat st;
     char *wal = xasprintf("%s/mneme.db-wal", other);
@@ -342,7 +320,7 @@ static void test_offline(void **state)
         free(to);
         free(from);
     }
-    close_both(&b);
+    util_close_both(&b);
     assert_int_equal(catalog_open(*state, &c, NULL), 0);
     assert_list(c, 0, 0, 2, 2);
     catalog_close(c);
@@ -361,7 +339,7 @@ static void test_offline(void **state)
 
 static void test_check(void **state)
 {
-    struct both b = open_both(*state);
+    struct util_both b = util_open_both(*state);
     char *path = fileio_join(*state, "mneme.db");
     struct buf bytes = BUF_INIT;
     struct catalog *c;
@@ -370,7 +348,7 @@ static void test_check(void **state)
 
     for (int64_t i = 1; i <= 3; i++)
         util_pass(b.s, i, true);
-    close_both(&b);
+    util_close_both(&b);
     assert_int_equal(fileio_read(path, 1 << 26, &bytes, NULL), 0);
     memset(bytes.data + 3 * 4096, 0xee, bytes.len - 3 * 4096);
     assert_int_equal(fileio_write_sync(path, bytes.data, bytes.len, NULL), 0);
@@ -387,7 +365,7 @@ static void test_check(void **state)
 
 static void test_check_references(void **state)
 {
-    struct both b = open_both(*state);
+    struct util_both b = util_open_both(*state);
     struct err err = ERR_INIT;
 
     util_pass(b.s, 1, true);
@@ -398,7 +376,7 @@ static void test_check_references(void **state)
                      SQLITE_OK);
     assert_int_equal(catalog_check(b.c, &err), ERR_CORRUPT);
     assert_non_null(strstr(err.msg, "partitions"));
-    close_both(&b);
+    util_close_both(&b);
 }
 
 static void test_state_names(void **state)
@@ -411,14 +389,14 @@ static void test_state_names(void **state)
 
 /* --- what the guard finds again ----------------------------------------- */
 
-static void know(struct both *b, int64_t version, const char *guard)
+static void know(struct util_both *b, int64_t version, const char *guard)
 {
     assert_int_equal(store_verdict(b->s, version, STORE_PASSED, "{}", guard,
                                    NULL, 0, true, "", NULL),
                      0);
 }
 
-static void assert_guard(struct both *b, int64_t version, const char *expected)
+static void assert_guard(struct util_both *b, int64_t version, const char *expected)
 {
     char *guard;
 
@@ -430,7 +408,7 @@ static void assert_guard(struct both *b, int64_t version, const char *expected)
     free(guard);
 }
 
-static void go_back(struct both *b, int64_t to, const char *mode,
+static void go_back(struct util_both *b, int64_t to, const char *mode,
                     bool automatic, const char *guard)
 {
     const struct store_rollback rollback = {.to = to,
@@ -444,7 +422,7 @@ static void go_back(struct both *b, int64_t to, const char *mode,
 
 static void test_guard(void **state)
 {
-    struct both b = open_both(*state);
+    struct util_both b = util_open_both(*state);
 
     assert_guard(&b, 1, NULL);
     util_publish(b.s, 0, 1);
@@ -464,10 +442,10 @@ static void test_guard(void **state)
     assert_guard(&b, 4, "four");
     go_back(&b, 1, "rewind", true, NULL);
     assert_guard(&b, 1, NULL);
-    close_both(&b);
+    util_close_both(&b);
 }
 
-static size_t went_back(struct both *b, int64_t at_ms[3])
+static size_t went_back(struct util_both *b, int64_t at_ms[3])
 {
     size_t n;
 
@@ -477,7 +455,7 @@ static size_t went_back(struct both *b, int64_t at_ms[3])
 
 static void test_went_back(void **state)
 {
-    struct both b = open_both(*state);
+    struct util_both b = util_open_both(*state);
     int64_t now = 1000, at_ms[3];
 
     timing_set_fake(&now);
@@ -507,10 +485,10 @@ static void test_went_back(void **state)
     go_back(&b, 2, "skip", false, NULL);
     assert_int_equal(went_back(&b, at_ms), 0);
     timing_set_fake(NULL);
-    close_both(&b);
+    util_close_both(&b);
 }
 
-static void assert_hold(struct both *b, int64_t version, bool lifted,
+static void assert_hold(struct util_both *b, int64_t version, bool lifted,
                         const char *reason)
 {
     struct catalog_hold hold;
@@ -527,7 +505,7 @@ static void assert_hold(struct both *b, int64_t version, bool lifted,
 
 static void test_hold(void **state)
 {
-    struct both b = open_both(*state);
+    struct util_both b = util_open_both(*state);
 
     assert_hold(&b, 0, false, NULL);
     util_pass(b.s, 1, true);
@@ -543,7 +521,7 @@ static void test_hold(void **state)
     assert_hold(&b, 1, false, "again");
     go_back(&b, 2, "skip", false, NULL);
     assert_hold(&b, 1, true, "again");
-    close_both(&b);
+    util_close_both(&b);
 }
 
 int main(void)

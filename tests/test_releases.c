@@ -23,28 +23,6 @@
 #include "store/store.h"
 #include "tests/store_util.h"
 
-struct both {
-    struct store *s;
-    struct catalog *c;
-};
-
-static struct both open_both(const char *dir)
-{
-    struct both b = {NULL, NULL};
-    struct err err = ERR_INIT;
-
-    if (store_open(dir, NULL, 0, &b.s, &err) != 0 ||
-        catalog_open(dir, &b.c, &err) != 0)
-        fail_msg("%s", err.msg);
-    return b;
-}
-
-static void close_both(struct both *b)
-{
-    catalog_close(b->c);
-    store_close(b->s);
-}
-
 static void run_sql(struct store *s, const char *sql)
 {
     assert_int_equal(sqlite3_exec(store_connection(s), sql, NULL, NULL, NULL),
@@ -82,7 +60,7 @@ static void test_ranges(void **state)
 
 static void test_release(void **state)
 {
-    struct both b = open_both(*state);
+    struct util_both b = util_open_both(*state);
     struct catalog_quarantine *q;
     struct catalog_range *skipped;
     struct releases_row *rows;
@@ -125,13 +103,13 @@ static void test_release(void **state)
     assert_int_equal(q[0].released, 2);
     assert_int_equal(q[1].released, 1);
     catalog_quarantine_free(q, n);
-    close_both(&b);
+    util_close_both(&b);
 }
 
 /* A record that is set aside again keeps what is known of its release. */
 static void test_released_and_met_again(void **state)
 {
-    struct both b = open_both(*state);
+    struct util_both b = util_open_both(*state);
     struct util_version v;
     int64_t version, row = 1;
 
@@ -142,12 +120,12 @@ static void test_released_and_met_again(void **state)
     util_version_release(&v);
     assert_int_equal(releases_write(b.s, &row, 1, NULL), ERR_STATE);
     assert_int_equal(util_number(b.s, "SELECT release_id FROM quarantine"), 1);
-    close_both(&b);
+    util_close_both(&b);
 }
 
 static void test_cut(void **state)
 {
-    struct both b = open_both(*state);
+    struct util_both b = util_open_both(*state);
     struct catalog_quarantine_filter filter = {.releasable = true};
     struct catalog_quarantine *q;
     struct util_version v;
@@ -178,7 +156,7 @@ static void test_cut(void **state)
     assert_int_equal(catalog_quarantine_find(b.c, &filter, &q, &n, NULL), 0);
     assert_int_equal(n, 0);
     catalog_quarantine_free(q, n);
-    close_both(&b);
+    util_close_both(&b);
 }
 
 /* --- the schema before -------------------------------------------------- */
@@ -198,7 +176,7 @@ static void test_migration(void **state)
     char *path = fileio_join(*state, "mneme.db");
     struct catalog_quarantine *q;
     struct catalog_range *r;
-    struct both b;
+    struct util_both b;
     int64_t row = 1;
     sqlite3 *db;
     size_t n;
@@ -209,7 +187,7 @@ static void test_migration(void **state)
     assert_int_equal(sqlite3_exec(db, rows, NULL, NULL, NULL), SQLITE_OK);
     sqlite3_close(db);
     free(path);
-    b = open_both(*state);
+    b = util_open_both(*state);
     assert_int_equal(catalog_quarantine(b.c, 0, &q, &n, NULL), 0);
     assert_int_equal(n, 3);
     assert_false(q[0].whole); /* the newest comes first */
@@ -224,7 +202,7 @@ static void test_migration(void **state)
     assert_int_equal(releases_write(b.s, &row, 1, NULL), 0);
     run_sql(b.s, "PRAGMA foreign_key_check");
     assert_int_equal(catalog_check(b.c, NULL), 0);
-    close_both(&b);
+    util_close_both(&b);
 }
 
 int main(void)

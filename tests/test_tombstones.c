@@ -23,28 +23,6 @@
 #include "store/tombstones.h"
 #include "tests/store_util.h"
 
-struct both {
-    struct store *s;
-    struct catalog *c;
-};
-
-static struct both open_both(const char *dir)
-{
-    struct both b = {NULL, NULL};
-    struct err err = ERR_INIT;
-
-    if (store_open(dir, NULL, 0, &b.s, &err) != 0 ||
-        catalog_open(dir, &b.c, &err) != 0)
-        fail_msg("%s", err.msg);
-    return b;
-}
-
-static void close_both(struct both *b)
-{
-    catalog_close(b->c);
-    store_close(b->s);
-}
-
 static const struct store_offset partitions[] = {
     {.partition_id = 0, .topic = "text", .partition = 0, .next_offset = 500},
     {.partition_id = 1, .topic = "text", .partition = 1, .next_offset = 300},
@@ -64,7 +42,7 @@ static int one_row(struct sqlite3 *db, struct tombstones_found *found,
     return 0;
 }
 
-static int forget(struct both *b, enum tombstones_kind kind, const char *name,
+static int forget(struct util_both *b, enum tombstones_kind kind, const char *name,
                   struct catalog_range at, struct tombstones_report *report)
 {
     const struct tombstones_forget f = {
@@ -79,7 +57,7 @@ static int forget(struct both *b, enum tombstones_kind kind, const char *name,
     return tombstones_write(b->s, &f, report, NULL);
 }
 
-static bool is_marked(struct both *b, int64_t version)
+static bool is_marked(struct util_both *b, int64_t version)
 {
     struct catalog_version v;
     bool marked;
@@ -93,7 +71,7 @@ static bool is_marked(struct both *b, int64_t version)
 /* Versions 1 and 2 in a line, 3 beside 2: offset 205 was learned in 2. */
 static void test_versions(void **state)
 {
-    struct both b = open_both(*state);
+    struct util_both b = util_open_both(*state);
     struct tombstones_report r;
     struct catalog_range at = {0, 205, 205};
 
@@ -126,14 +104,14 @@ static void test_versions(void **state)
     assert_int_equal(forget(&b, TOMBSTONES_ID, "somebody", at, &r), 0);
     assert_int_equal(r.n_marked, 0);
     tombstones_report_release(&r);
-    close_both(&b);
+    util_close_both(&b);
 }
 
 /* A record of the quarantine by its id, by an id that was never read, by its
  * domain; released ones where they were and where they came back. */
 static void test_quarantine(void **state)
 {
-    struct both b = open_both(*state);
+    struct util_both b = util_open_both(*state);
     struct tombstones_report r;
     struct catalog_range at = {0, 205, 205}, *skipped;
     struct util_version v;
@@ -168,12 +146,12 @@ static void test_quarantine(void **state)
     assert_int_equal(r.quarantine, 1);
     tombstones_report_release(&r);
     assert_int_equal(catalog_check(b.c, NULL), 0);
-    close_both(&b);
+    util_close_both(&b);
 }
 
 static void test_hashes(void **state)
 {
-    struct both b = open_both(*state);
+    struct util_both b = util_open_both(*state);
     struct tombstones_report r;
     struct catalog_range at = {0, 205, 205};
     struct tombstone *t;
@@ -202,12 +180,12 @@ static void test_hashes(void **state)
     assert_false(tombstones_have(t, n, tombstones_hash(TOMBSTONES_DOMAIN, "a"),
                                  0, 7));
     free(t);
-    close_both(&b);
+    util_close_both(&b);
 }
 
 static void test_nothing_by_halves(void **state)
 {
-    struct both b = open_both(*state);
+    struct util_both b = util_open_both(*state);
     struct tombstones_report r;
     struct catalog_range on_fire = {0, -1, -1};
 
@@ -218,7 +196,7 @@ static void test_nothing_by_halves(void **state)
     assert_int_equal(util_number(b.s, "SELECT count(*) FROM settings"
                                       " WHERE key = 'scrub'"),
                      0);
-    close_both(&b);
+    util_close_both(&b);
 }
 
 static bool file_has(const char *dir, const char *name, const char *text)
@@ -237,7 +215,7 @@ static bool file_has(const char *dir, const char *name, const char *text)
 /* The process ends between the transaction and the scrub. */
 static void test_scrub(void **state)
 {
-    struct both b = open_both(*state);
+    struct util_both b = util_open_both(*state);
     struct tombstones_report r;
     struct catalog_range at = {0, 205, 205};
     struct util_version v;
@@ -252,15 +230,15 @@ static void test_scrub(void **state)
     assert_int_equal(forget(&b, TOMBSTONES_ID, "record", at, &r), 0);
     tombstones_report_release(&r);
     assert_true(file_has(*state, "mneme.db-wal", "particular"));
-    close_both(&b);
-    b = open_both(*state);
+    util_close_both(&b);
+    b = util_open_both(*state);
     assert_int_equal(util_number(b.s, "SELECT count(*) FROM settings"
                                       " WHERE key = 'scrub'"),
                      0);
     assert_false(file_has(*state, "mneme.db-wal", "particular"));
     assert_false(file_has(*state, "mneme.db", "particular"));
     assert_int_equal(tombstones_scrub(b.s, NULL), 0); /* nothing to do */
-    close_both(&b);
+    util_close_both(&b);
 }
 
 int main(void)

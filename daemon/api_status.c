@@ -314,7 +314,8 @@ void api_release_range(struct http_request *rq)
     if (!http_parse_number(rq->argument, &range))
         http_fail(rq, 404, "not_found", NULL, "no range %s", rq->argument);
     else
-        api_operate(rq, CONTROL_RELEASE_RANGE, range, reason, OPERATION_WAIT_MS, 200);
+        api_operate(rq, CONTROL_RELEASE_RANGE, range, reason,
+                    OPERATION_WAIT_MS, 200);
 }
 
 void api_promote(struct http_request *rq)

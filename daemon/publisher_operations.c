@@ -101,7 +101,8 @@ static int write_rollback(struct publisher *p,
     return rc;
 }
 
-int publisher_write_rollback(struct publisher *p, const struct rollback_request *r)
+int publisher_write_rollback(struct publisher *p,
+                             const struct rollback_request *r)
 {
     bool serve = !r->rows.keep_serving;
     struct infer *infer = NULL;

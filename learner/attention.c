@@ -26,6 +26,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "learner/block.h"
 #include "learner/hot.h"
 #include "learner/ops.h"
 #include "learner/packed.h"
@@ -239,30 +240,22 @@ struct back_queries {
     size_t o_stride, q_stride;
 };
 
-static float *take(float *block, size_t *used, size_t n)
-{
-    float *p = block ? block + *used : NULL;
-
-    *used += (n + 15) / 16 * 16;
-    return p;
-}
-
 /* Places all of it; returns the floats used. With no block it only counts. */
 static size_t place_back(struct back *b, size_t t, size_t hd, float *block)
 {
     size_t cap = packed_columns(t), hd_cols = packed_columns(hd), used = 0;
 
     *b = (struct back){.t = t, .cap = cap, .hd = hd, .hd_cols = hd_cols};
-    b->k_columns = take(block, &used, cap * hd);
-    b->v_columns = take(block, &used, cap * hd);
-    b->k_rows = take(block, &used, cap * hd_cols);
-    b->q_rows = take(block, &used, cap * hd_cols);
-    b->dout_rows = take(block, &used, cap * hd_cols);
-    b->dk = take(block, &used, t * hd_cols);
-    b->dv = take(block, &used, t * hd_cols);
-    b->dq = take(block, &used, ATTENTION_ROWS * hd_cols);
-    b->p = take(block, &used, BACK_ROWS * score_stride(t));
-    b->ds = take(block, &used, BACK_ROWS * score_stride(t));
+    b->k_columns = block_take(block, &used, cap * hd);
+    b->v_columns = block_take(block, &used, cap * hd);
+    b->k_rows = block_take(block, &used, cap * hd_cols);
+    b->q_rows = block_take(block, &used, cap * hd_cols);
+    b->dout_rows = block_take(block, &used, cap * hd_cols);
+    b->dk = block_take(block, &used, t * hd_cols);
+    b->dv = block_take(block, &used, t * hd_cols);
+    b->dq = block_take(block, &used, ATTENTION_ROWS * hd_cols);
+    b->p = block_take(block, &used, BACK_ROWS * score_stride(t));
+    b->ds = block_take(block, &used, BACK_ROWS * score_stride(t));
     return used;
 }
 

@@ -48,3 +48,11 @@ void *block_large(size_t n_bytes)
     memset(p, 0, padded);
     return p;
 }
+
+float *block_take(float *block, size_t *used, size_t n)
+{
+    float *p = block ? block + *used : NULL;
+
+    *used += (n + 15) / 16 * 16;
+    return p;
+}

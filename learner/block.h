@@ -27,4 +27,8 @@ int block_expect(const struct tensor_list *l, const char *name, size_t n,
  * translations than the processor keeps. */
 void *block_large(size_t n_bytes);
 
+/* The next n floats of a block, on a 64-byte boundary; *used goes on. With no
+ * block it only counts. */
+float *block_take(float *block, size_t *used, size_t n);
+
 #endif

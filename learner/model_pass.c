@@ -30,6 +30,7 @@
 
 #include "base/rng.h"
 #include "base/xalloc.h"
+#include "learner/block.h"
 #include "learner/ops.h"
 
 #define PROBS_FLOATS ((size_t)1 << 24) /* 64 MiB */
@@ -89,32 +90,22 @@ static struct dims dims_of(const struct model *m)
 
 /* ---- room ---------------------------------------------------------------- */
 
-/* The next n floats of the block, on a 64-byte boundary. With no block it only
- * counts. */
-static float *take(float *block, size_t *used, size_t n)
-{
-    float *p = block ? block + *used : NULL;
-
-    *used += (n + 15) / 16 * 16;
-    return p;
-}
-
 static void place_kept(struct kept *k, const struct dims *d, size_t n,
                        float *block, size_t *used)
 {
-    k->norm1 = take(block, used, n * d->c);
-    k->rstd1 = take(block, used, n);
-    k->qkv = take(block, used, n * d->qkv);
+    k->norm1 = block_take(block, used, n * d->c);
+    k->rstd1 = block_take(block, used, n);
+    k->qkv = block_take(block, used, n * d->qkv);
     if (d->qk_norm) {
-        k->raw = take(block, used, n * (d->q + d->kv));
-        k->rstd_qk = take(block, used, n * (d->heads + d->kv_heads));
+        k->raw = block_take(block, used, n * (d->q + d->kv));
+        k->rstd_qk = block_take(block, used, n * (d->heads + d->kv_heads));
     }
-    k->att = take(block, used, n * d->q);
-    k->lse = take(block, used, n * d->heads);
-    k->norm2 = take(block, used, n * d->c);
-    k->rstd2 = take(block, used, n);
-    k->gu = take(block, used, n * 2 * d->f);
-    k->act = take(block, used, n * d->f);
+    k->att = block_take(block, used, n * d->q);
+    k->lse = block_take(block, used, n * d->heads);
+    k->norm2 = block_take(block, used, n * d->c);
+    k->rstd2 = block_take(block, used, n);
+    k->gu = block_take(block, used, n * 2 * d->f);
+    k->act = block_take(block, used, n * d->f);
 }
 
 /* Places everything that forward needs; returns the floats used. */
@@ -123,13 +114,13 @@ static size_t place_forward(struct model_work *w, float *block)
     const struct dims *d = &w->d;
     size_t n = w->cap, used = 0;
 
-    w->x = take(block, &used, (2 * d->layers + 1) * n * d->c);
-    w->states = take(block, &used, n * d->c);
-    w->rstd = take(block, &used, n);
-    w->probs = take(block, &used, w->rows * d->v);
-    w->chunk_loss = take(block, &used, w->rows);
+    w->x = block_take(block, &used, (2 * d->layers + 1) * n * d->c);
+    w->states = block_take(block, &used, n * d->c);
+    w->rstd = block_take(block, &used, n);
+    w->probs = block_take(block, &used, w->rows * d->v);
+    w->chunk_loss = block_take(block, &used, w->rows);
     w->scratch =
-        take(block, &used, ops_attention_scratch(d->context, d->hd));
+        block_take(block, &used, ops_attention_scratch(d->context, d->hd));
     for (size_t l = 0; l < d->layers; l++)
         place_kept(&w->kept[l], d, n, block, &used);
     return used;
@@ -140,14 +131,14 @@ static size_t place_backward(struct model_work *w, float *block)
     const struct dims *d = &w->d;
     size_t n = w->cap, used = 0;
 
-    w->dx = take(block, &used, n * d->c);
-    w->dn = take(block, &used, n * d->c);
-    w->dqkv = take(block, &used, n * d->qkv);
-    w->datt = take(block, &used, n * d->q);
-    w->dgu = take(block, &used, n * 2 * d->f);
-    w->dact = take(block, &used, n * d->f);
-    w->weight = take(block, &used, n);
-    w->dhead = take(block, &used, d->q);
+    w->dx = block_take(block, &used, n * d->c);
+    w->dn = block_take(block, &used, n * d->c);
+    w->dqkv = block_take(block, &used, n * d->qkv);
+    w->datt = block_take(block, &used, n * d->q);
+    w->dgu = block_take(block, &used, n * 2 * d->f);
+    w->dact = block_take(block, &used, n * d->f);
+    w->weight = block_take(block, &used, n);
+    w->dhead = block_take(block, &used, d->q);
     return used;
 }
 
@@ -515,7 +506,8 @@ static void clear_gradients(const struct model *m, bool has_loss, float *grads)
 {
     for (size_t i = 0; i < m->n_tensors; i++) {
         const struct model_tensor *t = &m->tensors[i];
-        bool is_head = t->offset == m->lm_head, is_embed = t->offset == m->embed;
+        bool is_head = t->offset == m->lm_head;
+        bool is_embed = t->offset == m->embed;
 
         if (t->n_dims == 1 || (is_head ? !has_loss : is_embed))
             memset(grads + t->offset, 0, t->count * sizeof *grads);

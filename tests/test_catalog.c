@@ -396,7 +396,8 @@ static void know(struct util_both *b, int64_t version, const char *guard)
                      0);
 }
 
-static void assert_guard(struct util_both *b, int64_t version, const char *expected)
+static void assert_guard(struct util_both *b, int64_t version,
+                         const char *expected)
 {
     char *guard;
 

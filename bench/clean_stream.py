@@ -8,9 +8,9 @@ DIR has a folder of plain text files for each domain. Paragraphs of all but the
 last domain are fed in any order, and of the last one, too, after a third of the
 versions. Versions come every 2,000 tokens or a little more; a daemon that is to
 make a thousand of them in a quarter of an hour is built with
-CPPFLAGS=-DPUBLISH_SHARE=0.6. Prints a table of verdicts, the longest stretch
-without a promotion, automatic rollbacks, and the largest evidence that the
-shadow comparison ever had.
+CPPFLAGS=-DPUBLISH_SHARE=0.6. Prints how many had which verdict, what was shown
+to be above a limit, the longest stretch without a promotion, automatic
+rollbacks, and the largest evidence that the shadow comparison ever had.
 """
 
 import argparse
@@ -88,7 +88,7 @@ def run(daemon, path, stream, versions, seconds):
 
 
 def report(rows, status):
-    counts, stretch, longest, evidence = {}, 0, 0, 0.0
+    counts, stretch, longest, evidence, above = {}, 0, 0, 0.0, 0
     for v in rows:
         verdict = v["gate"]["verdict"]
         counts[verdict] = counts.get(verdict, 0) + 1
@@ -97,9 +97,10 @@ def report(rows, status):
         shadow = v["gate"].get("shadow")
         if shadow:
             evidence = max(evidence, shadow["evidence_at_once"])
-        if verdict == "fail":
-            print(f"version {v['version']}: {v['gate']['reason']}")
-    print(f"versions {len(rows)}: {counts}")
+        if v["gate"].get("above_limit"):
+            above += 1
+            print(f"version {v['version']}, {verdict}: {v['gate']['reason']}")
+    print(f"versions {len(rows)}: {counts}, {above} above a limit")
     print(f"longest stretch without a promotion: {longest} versions")
     print(f"automatic rollbacks: {status['publish']['automatic_rollbacks']}")
     print(f"largest evidence for going back: {evidence:.2f} (enough: 6.91)")

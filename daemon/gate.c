@@ -37,12 +37,11 @@ static double p_below(const struct gate_domain *d)
     return p_of(d->limit - d->regression, d->error, d->chunks);
 }
 
-static double p_above(double regression, double limit, double error,
-                      int64_t chunks)
+static double p_above(const struct gate_part *p, double limit)
 {
-    return chunks < GATE_FEWEST_CHUNKS
+    return p->chunks < GATE_FEWEST_CHUNKS
                ? 1
-               : p_of(regression - limit, error, chunks);
+               : p_of(p->regression - limit, p->error, p->chunks);
 }
 
 /* Ratio estimate over the chunks marked in `use`; bits of the older one and of
@@ -230,37 +229,56 @@ static bool all_below(const struct gate_domain *tests, size_t n,
     return below;
 }
 
-/* Few segments from before say nothing that all of them do not. */
-static bool is_above(const struct gate_options *o, const struct gate_domain *t,
-                     double level)
+/* How far a part is shown to be above its limit, in units of it; 0: it is not
+ * shown. */
+static double shown_above(const struct gate_part *p, int64_t fewest,
+                          double level)
 {
-    const struct gate_part *b = &t->before;
-
-    return p_above(t->regression, t->limit, t->error, t->chunks) <= level ||
-           (b->chunks >= o->min_chunks &&
-            p_above(b->regression, b->limit, b->error, b->chunks) <= level);
+    if (p->chunks < fewest || p_above(p, p->limit) > level)
+        return 0;
+    return p->limit > 0 ? p->regression / p->limit : INFINITY;
 }
 
-/* Is one shown to be above its limit? The first step of Holm's procedure
- * decides that. */
-static bool any_above(const struct gate_options *o,
-                      const struct gate_domain *tests, size_t n,
-                      struct gate_decision *d, double alpha)
+static struct gate_part all_of(const struct gate_domain *d)
 {
-    const struct gate_part *r = &d->recent;
+    return (struct gate_part){d->chunks, d->bytes, d->regression, d->error,
+                              d->limit};
+}
+
+/* Few segments from before say nothing that all of them do not. */
+static double domain_above(const struct gate_options *o,
+                           const struct gate_domain *t, double level)
+{
+    struct gate_part all = all_of(t);
+
+    return fmax(shown_above(&all, GATE_FEWEST_CHUNKS, level),
+                shown_above(&t->before, o->min_chunks, level));
+}
+
+static double accuracy_above(const struct gate_accuracy *a, double level)
+{
+    if (!accuracy_is_down(a) || a->p > level)
+        return 0;
+    return a->limit > 0 ? (a->serving - a->candidate) / a->limit : INFINITY;
+}
+
+/* How far is what is farthest above its limit? The first step of Holm's
+ * procedure decides whether anything is; 0: nothing. */
+static double most_above(const struct gate_options *o,
+                         const struct gate_domain *tests, size_t n,
+                         struct gate_decision *d, double alpha)
+{
     double level = alpha / (double)(2 * n + 2);
-    bool above = false;
+    double most = fmax(shown_above(&d->recent, o->min_chunks, level),
+                       accuracy_above(&d->accuracy, level));
 
     for (size_t i = 0; i < n; i++) {
-        if (!is_above(o, &tests[i], level))
-            continue;
-        above = true;
-        d->protected_failed |= tests[i].is_protected;
+        double above = domain_above(o, &tests[i], level);
+
+        d->protected_above |= above > 0 && tests[i].is_protected;
+        most = fmax(most, above);
     }
-    above |= r->chunks >= o->min_chunks &&
-             p_above(r->regression, r->limit, r->error, r->chunks) <= level;
-    return above || (accuracy_is_down(&d->accuracy) &&
-                     d->accuracy.p <= level);
+    return most;
 }
 
 static bool lies_above(const struct gate_options *o, const struct gate_part *p)
@@ -285,10 +303,8 @@ static void counts_as(const struct gate_options *o,
                       const struct gate_domain *d, bool before,
                       struct gate_part *part)
 {
-    *part = d->before;
-    if (!before || d->before.chunks < o->min_chunks)
-        *part = (struct gate_part){d->chunks, d->bytes, d->regression,
-                                   d->error, d->limit};
+    *part = before && d->before.chunks >= o->min_chunks ? d->before
+                                                        : all_of(d);
 }
 
 /* The mean over domains, weighted by what the stream brings, and its bound. */
@@ -343,8 +359,7 @@ static bool may_waive(const struct gate_options *o,
                       const struct gate_domain *tests, size_t n,
                       const struct gate_decision *d)
 {
-    if (!(d->mean_bound < 0) || any_held_up(o, tests, n, d) ||
-        d->verdict == GATE_FAIL)
+    if (!(d->mean_bound < 0) || d->above || any_held_up(o, tests, n, d))
         return false;
     for (size_t i = 0; i < n; i++)
         if (tests[i].regression > tests[i].limit)
@@ -467,6 +482,9 @@ static void say_what_it_waits_for(const struct gate_options *o,
 
     if (n == 0 && d->accuracy.labelled < GATE_FEWEST_CHUNKS) {
         snprintf(out, size, "%d held-out segments", GATE_FEWEST_CHUNKS);
+    } else if (d->above) {
+        snprintf(out, size, "the next version, which fails if it is above a "
+                            "limit, too: %.110s", d->reason);
     } else if (!w || any_held_up(o, tests, n, d) ||
                w->regression >= w->limit) {
         snprintf(out, size, "a version that is not worse: %.160s", d->reason);
@@ -490,13 +508,14 @@ static enum gate_verdict decide(const struct gate_options *o,
                                 struct gate_decision *d)
 {
     double alpha = 1 - o->confidence;
-    const struct gate_part *r = &d->recent;
+    double most = most_above(o, tests, n, d, alpha * GATE_FAIL_LEVEL);
 
-    d->recent_worse =
-        r->chunks >= o->min_chunks &&
-        p_above(r->regression, 0, r->error, r->chunks) <= alpha;
-    if (any_above(o, tests, n, d, alpha * GATE_FAIL_LEVEL))
-        return GATE_FAIL;
+    d->recent_worse = d->recent.chunks >= o->min_chunks &&
+                      p_above(&d->recent, 0) <= alpha;
+    d->above = most > 0;
+    if (d->above)
+        return most >= GATE_GROSS || o->doubted ? GATE_FAIL
+                                                : GATE_INCONCLUSIVE;
     if (n == 0 && d->accuracy.labelled < GATE_FEWEST_CHUNKS)
         return GATE_INCONCLUSIVE;
     return all_below(tests, n, false, alpha) && !any_held_up(o, tests, n, d)
@@ -529,7 +548,7 @@ void gate_decide(const struct gate_options *options,
     d->verdict = decide(options, tests, n, d);
     if (n && d->verdict != GATE_PASS &&
         n_chunks >= (size_t)options->min_chunks &&
-        all_below(tests, n, true, alpha) && !d->protected_failed)
+        all_below(tests, n, true, alpha) && !d->protected_above)
         d->waived = may_waive(options, tests, n, d) ||
                     may_give_in(options, domains, n_domains, d);
     if (d->waived)
@@ -588,11 +607,11 @@ json_t *gate_to_json(const struct gate_options *options,
         if (domains[i].chunks)
             json_array_append_new(list, domain_json(&domains[i]));
     return json_pack(
-        "{s:s, s:s, s:o, s:I, s:f, s:f, s:o, s:o, s:o, s:b, s:i, s:o, s:o, "
-        "s:o}",
+        "{s:s, s:s, s:o, s:b, s:I, s:f, s:f, s:o, s:o, s:o, s:b, s:i, s:o, "
+        "s:o, s:o}",
         "verdict", gate_verdict_name(d->verdict), "reason", d->reason,
         "waits_for", d->waits_for[0] ? json_string(d->waits_for) : json_null(),
-        "against", (json_int_t)against, "max_regression",
+        "above_limit", d->above, "against", (json_int_t)against, "max_regression",
         options->max_regression, "confidence", options->confidence,
         "mean_regression", number(d->mean_regression), "mean_bound",
         number(d->mean_bound), "old_regression", number(d->old_regression),

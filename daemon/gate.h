@@ -27,10 +27,13 @@
  *
  *   fail          one is shown to be above its limit: Holm's correction over
  *                 all of them (Holm 1979), at a tenth of the level that the
- *                 confidence leaves. To withhold a version, inconclusive is
- *                 enough; a fail is to be believed, and of a thousand versions
- *                 each of which is compared with the luckiest one before it,
- *                 one in twenty would be wrong
+ *                 confidence leaves, and is GATE_GROSS times its limit or more,
+ *                 or was shown to be above one in the version before, too. To
+ *                 withhold a version, inconclusive is enough; a fail is to be
+ *                 believed, and weights that learn at a constant rate wander:
+ *                 of a thousand versions of a clean stream, each compared with
+ *                 the luckiest one before it, a few truly are a little above
+ *                 the limit, and the next one is not. Damage stays
  *   pass          every domain is shown to be below its limit, Holm's
  *                 correction over domains, and no other test lies above its own
  *   inconclusive  neither; waits_for says what would decide
@@ -74,6 +77,7 @@ struct gate_options {
     double max_regression; /* relative */
     double confidence;     /* one-sided, 0.5 to 1 */
     int64_t min_chunks;
+    bool doubted;          /* the version before was shown above a limit */
     enum gate_patience {
         GATE_PATIENT,
         GATE_IMPATIENT, /* a domain above its limit does not hold it up when
@@ -83,6 +87,7 @@ struct gate_options {
 };
 
 #define GATE_FAIL_LEVEL 0.1
+#define GATE_GROSS 3
 
 /* Segments below which there is no standard error. */
 #define GATE_FEWEST_CHUNKS 2
@@ -118,7 +123,8 @@ struct gate_decision {
     struct gate_part recent;
     struct gate_accuracy accuracy;
     bool recent_worse;     /* shown to be above 0 on the recent segments */
-    bool protected_failed; /* a protected domain is shown above its limit */
+    bool above;            /* something is shown above its limit */
+    bool protected_above;  /* a protected domain is */
     double old_regression; /* the mean over what was there before; NaN: none */
     char reason[256];      /* one line for people */
     char waits_for[192];   /* inconclusive: what would decide; else empty */

@@ -21,8 +21,8 @@ enum guard_cause guard_look(struct guard_rule *g, const struct guard_sight *s)
     bool better = s->older_better || s->better >= enough;
 
     g->versions++;
-    g->bad = s->failed && better ? g->bad + 1 : 0;
-    g->bad_protected = s->protected_failed ? g->bad_protected + 1 : 0;
+    g->bad = s->above && better ? g->bad + 1 : 0;
+    g->bad_protected = s->protected_above ? g->bad_protected + 1 : 0;
     if (s->not_finite)
         return GUARD_NOT_FINITE;
     if (g->versions <= GUARD_COOL_DOWN)
@@ -41,9 +41,9 @@ const char *guard_cause_text(enum guard_cause cause)
         "a tensor is not finite",
         "the older version is more than 3 % better on records that came after "
         "it",
-        "three versions in a row failed, and the older one is better on the "
-        "newest records",
-        "three versions in a row failed on a protected domain",
+        "three versions in a row were above a limit, and the older one is "
+        "better on the newest records",
+        "three versions in a row were above the limit of a protected domain",
     };
 
     return texts[cause];

@@ -9,10 +9,10 @@
  *   at once   the older one is more than GUARD_AT_ONCE better on records that
  *             arrived after it (shadow.h, at level GUARD_ALPHA), or a tensor
  *             is not finite
- *   patiently GUARD_PATIENCE versions in a row failed at the gate, and each
+ *   patiently GUARD_PATIENCE versions in a row were above a limit, and each
  *             time the older one was better on the newest records, or the
  *             shadow comparison says that it is better at all
- *   protected GUARD_PATIENCE versions in a row failed on a domain of
+ *   protected GUARD_PATIENCE versions in a row were above that of a domain of
  *             publish.gate.protect
  *
  * For GUARD_COOL_DOWN versions after a rollback none but the tensor counts.
@@ -46,9 +46,9 @@
 
 /* What is known after a verdict. */
 struct guard_sight {
-    bool failed;           /* the gate said fail */
+    bool above;            /* shown above a limit (gate.h), or broken */
     bool not_finite;
-    bool protected_failed; /* on a protected domain */
+    bool protected_above;  /* that of a protected domain */
     bool older_better;     /* on the newest records, at the confidence */
     double better;         /* ln of the evidence that the older one is better */
     double much_better;    /* by more than GUARD_AT_ONCE */

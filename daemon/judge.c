@@ -456,8 +456,8 @@ static void look_after(const struct gate_decision *d, struct judgement *out)
 {
     struct judge_memory *m = &out->memory;
     struct guard_sight sight = {
-        .failed = d->verdict == GATE_FAIL,
-        .protected_failed = d->protected_failed,
+        .above = d->above,
+        .protected_above = d->protected_above,
         .older_better = d->recent_worse,
         .better = judge_memory_evidence(m, JUDGE_ANY_MARGIN),
         .much_better = judge_memory_evidence(m, JUDGE_AT_ONCE),
@@ -468,6 +468,7 @@ static void look_after(const struct gate_decision *d, struct judgement *out)
     out->shadow_records = judge_memory_shown(m)->records;
     out->shadow_difference = shadow_difference(judge_memory_shown(m));
     out->shadow_evidence = sight.much_better;
+    m->above = d->above;
     m->refused = d->verdict == GATE_PASS ? 0 : m->refused + 1;
     out->refused = m->refused;
 }
@@ -485,6 +486,7 @@ static json_t *compare(struct judge *j, const struct draw *d,
         .max_regression = gate->max_regression,
         .confidence = gate->confidence,
         .min_chunks = gate->min_chunks,
+        .doubted = m->above,
         .patience = m->refused >= JUDGE_RESIGNED_AFTER    ? GATE_RESIGNED
                     : m->refused >= JUDGE_IMPATIENT_AFTER ? GATE_IMPATIENT
                                                           : GATE_PATIENT,
@@ -641,7 +643,7 @@ int judge_candidate(struct judge *j, int64_t version,
 int judge_broken(struct judge *j, int64_t version, bool not_finite,
                  const char *reason, struct judgement *out, struct err *err)
 {
-    struct guard_sight sight = {.failed = true, .not_finite = not_finite};
+    struct guard_sight sight = {.above = true, .not_finite = not_finite};
     struct judge_memory *m = &out->memory;
     json_t *json;
     int rc;

@@ -37,6 +37,7 @@ void judge_memory_compare_with(struct judge_memory *m, int64_t reference,
     m->reference = reference;
     m->mark = m->seen = mark;
     m->scale = 0;
+    m->above = false;
 }
 
 /* The mean of two wealths is one, so the level stays what it is. */
@@ -110,10 +111,10 @@ static bool shadows_from_json(struct shadow s[JUDGE_MARGINS],
 char *judge_memory_write(const struct judge_memory *m)
 {
     json_t *root = json_pack(
-        "{s:I, s:I, s:I, s:I, s:I, s:f, s:o, s:o, s:o, s:o}", "reference",
+        "{s:I, s:I, s:I, s:I, s:I, s:b, s:f, s:o, s:o, s:o, s:o}", "reference",
         (json_int_t)m->reference, "expected", (json_int_t)m->expected, "mark",
         (json_int_t)m->mark, "seen", (json_int_t)m->seen, "refused",
-        (json_int_t)m->refused, "scale", m->scale, "text",
+        (json_int_t)m->refused, "above", m->above, "scale", m->scale, "text",
         shadows_to_json(m->text), "labels", shadows_to_json(m->labels), "rule",
         guard_to_json(&m->rule), "wish", wish_to_json(&m->wish));
     char *text = json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(DIGITS));
@@ -125,16 +126,19 @@ char *judge_memory_write(const struct judge_memory *m)
 static bool fill(struct judge_memory *m, json_t *root)
 {
     json_int_t n[5];
+    int above = false; /* it came later than the rest */
 
-    if (json_unpack(root, "{s:I, s:I, s:I, s:I, s:I, s:F}", "reference", &n[0],
-                    "expected", &n[1], "mark", &n[2], "seen", &n[3], "refused",
-                    &n[4], "scale", &m->scale) != 0)
+    if (json_unpack(root, "{s:I, s:I, s:I, s:I, s:I, s?b, s:F}", "reference",
+                    &n[0], "expected", &n[1], "mark", &n[2], "seen", &n[3],
+                    "refused", &n[4], "above", &above, "scale",
+                    &m->scale) != 0)
         return false;
     m->reference = n[0];
     m->expected = n[1];
     m->mark = n[2];
     m->seen = n[3];
     m->refused = n[4];
+    m->above = above;
     return shadows_from_json(m->text, json_object_get(root, "text")) &&
            shadows_from_json(m->labels, json_object_get(root, "labels")) &&
            guard_from_json(&m->rule, json_object_get(root, "rule")) &&

@@ -44,6 +44,7 @@ struct judge_memory {
     int64_t seen;    /* and when the last candidate was */
     double scale;    /* of the shadow comparison; 0: not known yet */
     int64_t refused; /* versions in a row */
+    bool above;      /* the last candidate was shown above a limit (gate.h) */
     struct shadow text[JUDGE_MARGINS], labels[JUDGE_MARGINS];
     struct guard_rule rule;
     struct guard_wish wish; /* of the last verdict, until there is a rollback */

@@ -18,7 +18,8 @@
 #define LN2 0.69314718055994530942
 #define CHUNKS 60
 
-static const struct gate_options options = {0.02, 0.95, 30, GATE_PATIENT};
+static const struct gate_options options = {0.02, 0.95, 30, false,
+                                           GATE_PATIENT};
 
 /* n segments of a domain: `serving` bits per byte, the candidate `shift`
  * higher, with noise of standard deviation `noise` on the difference. */
@@ -164,16 +165,16 @@ static void test_new_domain_does_not_freeze_serving(void **state)
     (void)state;
     impatient.patience = GATE_IMPATIENT;
     /* Above the limit: not at first, but when it stays so. */
-    two_domains(&options, 0.10, 0.50, false, domains, &decision);
+    two_domains(&options, 0.13, 0.50, false, domains, &decision);
     assert_int_equal(decision.verdict, GATE_FAIL);
-    two_domains(&impatient, 0.10, 0.50, false, domains, &decision);
+    two_domains(&impatient, 0.13, 0.50, false, domains, &decision);
     assert_int_equal(decision.verdict, GATE_PASS);
     assert_true(decision.waived);
-    assert_true(fabs(decision.mean_regression + 0.20) < 0.02);
+    assert_true(fabs(decision.mean_regression + 0.185) < 0.02);
     /* Never a protected one, nor when the mean does not improve. */
-    two_domains(&impatient, 0.10, 0.50, true, domains, &decision);
+    two_domains(&impatient, 0.13, 0.50, true, domains, &decision);
     assert_int_equal(decision.verdict, GATE_FAIL);
-    assert_true(decision.protected_failed);
+    assert_true(decision.protected_above);
     two_domains(&impatient, 0.50, 0.10, false, domains, &decision);
     assert_int_equal(decision.verdict, GATE_FAIL);
     assert_non_null(strstr(decision.reason, "old"));
@@ -184,6 +185,35 @@ static void test_new_domain_does_not_freeze_serving(void **state)
     two_domains(&options, 0.0385, 0.50, true, domains, &decision);
     assert_int_equal(decision.verdict, GATE_INCONCLUSIVE);
     assert_non_null(strstr(decision.waits_for, "old"));
+}
+
+/* A little above the limit, and shown: the weights may have wandered. It fails
+ * when the next version is above it, too; what is gross does at once. */
+static void test_doubt(void **state)
+{
+    struct gate_options doubted = options;
+    struct gate_domain domains[2];
+    struct gate_decision decision;
+
+    (void)state;
+    doubted.doubted = true;
+    two_domains(&options, 0.09, 0, false, domains, &decision);
+    assert_int_equal(decision.verdict, GATE_INCONCLUSIVE);
+    assert_true(decision.above);
+    assert_non_null(strstr(decision.waits_for, "next version"));
+    assert_non_null(strstr(decision.waits_for, "old"));
+    two_domains(&doubted, 0.09, 0, false, domains, &decision);
+    assert_int_equal(decision.verdict, GATE_FAIL);
+    assert_true(decision.above);
+    two_domains(&options, 0.13, 0, false, domains, &decision);
+    assert_int_equal(decision.verdict, GATE_FAIL);
+    /* Doubt alone is nothing, and a mean that improves no way around it. */
+    two_domains(&doubted, 0, 0, false, domains, &decision);
+    assert_int_equal(decision.verdict, GATE_PASS);
+    assert_false(decision.above);
+    two_domains(&options, 0.09, 0.50, false, domains, &decision);
+    assert_int_equal(decision.verdict, GATE_INCONCLUSIVE);
+    assert_false(decision.waived);
 }
 
 /* A bad feed in the domain of good text: some of it is held out, too, and the
@@ -198,7 +228,7 @@ static void test_what_was_there_before(void **state)
 
     (void)state;
     name(&domain, "a", 1);
-    fill(chunks, old, 0, 2.0, 0.10, 0.05);
+    fill(chunks, old, 0, 2.0, 0.13, 0.05);
     fill(chunks + old, CHUNKS, 0, 6.0, -1.5, 0.05);
     gate_decide(&options, chunks, 3 * CHUNKS, &domain, 1, &decision);
     assert_int_equal(decision.verdict, GATE_PASS); /* without that test */
@@ -335,7 +365,7 @@ static void test_false_alarms(void **state)
 {
     /* No true change and a limit of 0: at most 0.5 % of the decisions may fail,
      * and with Holm's correction the domains count together. */
-    struct gate_options strict = {0, 0.95, 30, GATE_PATIENT};
+    struct gate_options strict = {0, 0.95, 30, false, GATE_PATIENT};
     struct gate_chunk chunks[4 * CHUNKS];
     int failed = 0;
 
@@ -408,7 +438,8 @@ static void test_a_thousand_versions(void **state)
 {
     static struct stream s = {.loss = {1.5, 2.0, 3.0}};
     struct gate_domain domains[3];
-    int64_t counts[3] = {0};
+    int64_t counts[3] = {0}, above = 0;
+    struct gate_options o = options;
 
     (void)state;
     move(&s, 0);
@@ -422,8 +453,10 @@ static void test_a_thousand_versions(void **state)
             s.chunks[i].serving_right = s.chunks[i].candidate_right;
         }
         move(&s, version);
-        gate_decide(&options, s.chunks, 3 * SEGMENTS, domains, 3, &decision);
+        gate_decide(&o, s.chunks, 3 * SEGMENTS, domains, 3, &decision);
         counts[decision.verdict]++;
+        above += decision.above;
+        o.doubted = decision.above;
         if (decision.verdict != GATE_PASS || decision.old_regression > 0)
             continue;
         for (size_t i = 0; i < 3 * SEGMENTS; i++) {
@@ -431,9 +464,10 @@ static void test_a_thousand_versions(void **state)
             s.chunks[i].serving_right = s.chunks[i].candidate_right;
         }
     }
-    print_message("# 1000 versions: %d passed, %d failed, %d inconclusive\n",
+    print_message("# 1000 versions: %d passed, %d failed, %d inconclusive, "
+                  "%d above a limit\n",
                   (int)counts[GATE_PASS], (int)counts[GATE_FAIL],
-                  (int)counts[GATE_INCONCLUSIVE]);
+                  (int)counts[GATE_INCONCLUSIVE], (int)above);
     assert_true(counts[GATE_FAIL] <= 1);
     assert_true(counts[GATE_PASS] > 300);
 }
@@ -445,11 +479,12 @@ static void test_json(void **state)
     json_t *root;
 
     (void)state;
-    two_domains(&options, 0.10, 0.50, true, domains, &decision);
+    two_domains(&options, 0.13, 0.50, true, domains, &decision);
     root = gate_to_json(&options, domains, 2, &decision, 41);
     assert_non_null(root);
     assert_string_equal(json_string_value(json_object_get(root, "verdict")),
                         "fail");
+    assert_true(json_is_true(json_object_get(root, "above_limit")));
     assert_int_equal(json_integer_value(json_object_get(root, "against")),
                      41);
     assert_int_equal(json_array_size(json_object_get(root, "domains")), 2);
@@ -465,6 +500,7 @@ int main(void)
         cmocka_unit_test(test_one_domain),
         cmocka_unit_test(test_nothing_held_out),
         cmocka_unit_test(test_new_domain_does_not_freeze_serving),
+        cmocka_unit_test(test_doubt),
         cmocka_unit_test(test_what_was_there_before),
         cmocka_unit_test(test_recent),
         cmocka_unit_test(test_coin),

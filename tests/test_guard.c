@@ -10,8 +10,8 @@
 
 #include <cmocka.h>
 
-static const struct guard_sight failed = {.failed = true};
-static const struct guard_sight failed_and_worse = {.failed = true,
+static const struct guard_sight failed = {.above = true};
+static const struct guard_sight failed_and_worse = {.above = true,
                                                     .older_better = true};
 static const struct guard_sight fine = {.better = -3, .much_better = -9};
 
@@ -27,7 +27,7 @@ static void test_a_rising_loss_is_no_damage(void **state)
 
 static void test_patiently(void **state)
 {
-    const struct guard_sight shadow = {.failed = true, .better = 7};
+    const struct guard_sight shadow = {.above = true, .better = 7};
     struct guard_rule g;
 
     (void)state;
@@ -44,7 +44,7 @@ static void test_at_once(void **state)
 {
     const struct guard_sight worse = {.better = 20, .much_better = 6.91};
     const struct guard_sight nearly = {.better = 20, .much_better = 6.90};
-    const struct guard_sight broken = {.failed = true, .not_finite = true};
+    const struct guard_sight broken = {.above = true, .not_finite = true};
     struct guard_rule g;
 
     (void)state;
@@ -64,7 +64,7 @@ static void test_at_once(void **state)
 
 static void test_protected(void **state)
 {
-    const struct guard_sight lost = {.failed = true, .protected_failed = true,
+    const struct guard_sight lost = {.above = true, .protected_above = true,
                                      .much_better = -50};
     struct guard_rule g;
 

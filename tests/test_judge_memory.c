@@ -22,6 +22,7 @@ static void fill(struct judge_memory *m)
     m->seen = 1300;
     m->scale = 1.0 / 3;
     m->refused = 7;
+    m->above = true;
     for (int i = 0; i < 20; i++)
         for (int k = 0; k < JUDGE_MARGINS; k++) {
             shadow_add(&m->text[k], 300.1 + i, 290.7, 120, m->scale);
@@ -49,6 +50,7 @@ static void test_round_trip(void **state)
     assert_memory_equal(m.labels, read.labels, sizeof m.labels);
     assert_true(read.scale == m.scale);
     assert_int_equal(read.mark, 1234);
+    assert_true(read.above);
     assert_int_equal(read.wish.cause, GUARD_BETTER);
     assert_string_equal(read.wish.reason, m.wish.reason);
     for (int k = 0; k < JUDGE_MARGINS; k++)
@@ -109,6 +111,7 @@ static void test_went_back(void **state)
     assert_int_equal(read.reference, 0);
     assert_int_equal(read.expected, -1);
     assert_int_equal(read.refused, 0);
+    assert_false(read.above);
     assert_int_equal(read.wish.cause, GUARD_NO_CAUSE);
     assert_int_equal(judge_memory_shown(&read)->records, 0);
     for (int i = 0; i < GUARD_COOL_DOWN; i++)

@@ -3,6 +3,7 @@
 
 #include "daemon/intake.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -144,10 +145,13 @@ void intake_set_forgotten(struct intake *in, struct tombstone *tombstones,
     in->n_forgotten = n;
 }
 
-bool intake_holds_out(const char *text, size_t n_bytes, double fraction)
+bool intake_holds_out(const char *text, size_t n_bytes, int64_t place,
+                      double fraction)
 {
     uint64_t hash = checksum_xxh3(text, n_bytes, HOLDOUT_SALT);
 
+    if (fraction > 0 && place < INTAKE_FIRST)
+        fraction = fmax(fraction, INTAKE_FIRST_HELD_OUT);
     return (double)(hash >> 11) * 0x1p-53 < fraction;
 }
 
@@ -258,6 +262,18 @@ static bool is_filtered(struct intake *in, struct waiting *w)
     return w->reason != NULL;
 }
 
+/* How many records there were before the last that waits, as far as it matters.
+ * The one at the front may have begun to be learned, and is counted then; holes
+ * never are. */
+static int64_t place_of_last(const struct intake *in)
+{
+    int64_t place = in->options.progress->records.consumed;
+
+    for (size_t i = 0; i + 1 < in->n && place < INTAKE_FIRST; i++)
+        place += at(in, i)->kind != DECIDED_HOLE && at(in, i)->next == 0;
+    return place;
+}
+
 static void decide_good(struct intake *in, struct waiting *w)
 {
     const struct conf *conf = in->options.conf;
@@ -277,7 +293,7 @@ static void decide_good(struct intake *in, struct waiting *w)
         return;
     }
     w->text_hash = checksum_xxh3(rec->text, rec->text_bytes, 0);
-    w->kind = intake_holds_out(rec->text, rec->text_bytes,
+    w->kind = intake_holds_out(rec->text, rec->text_bytes, place_of_last(in),
                                conf->learner.holdout.fraction)
                   ? 'h'
                   : 'l';
@@ -380,6 +396,18 @@ static void quarantine(struct intake *in, const struct waiting *w,
                         (size_t)in->options.conf->source.max_record_bytes);
 }
 
+/* A held-out record has come to the front, and what came before it is judged. */
+static void look_at_held_out(struct intake *in, struct waiting *w)
+{
+    if (in->options.filter && in->options.tokenizer && w->cut.n_segments)
+        w->reason = filter_judge_held_out(
+            in->options.filter, &w->cut.segments[0], w->rec->released);
+    if (w->reason)
+        w->kind = 'q';
+    else
+        hold_out(in, w);
+}
+
 /* Decisions at the front that wait for no step. */
 static void settle(struct intake *in, int64_t step)
 {
@@ -392,7 +420,7 @@ static void settle(struct intake *in, int64_t step)
         if (w->kind == 'l' && w->next < w->cut.n_segments)
             break;
         if (w->kind == 'h')
-            hold_out(in, w);
+            look_at_held_out(in, w);
         if (w->kind == 'q')
             quarantine(in, w, w->reason);
         if (w->kind == 'h' || w->kind == 'q' || w->kind == 's')

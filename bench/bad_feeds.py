@@ -266,8 +266,7 @@ def learn(daemon, texts, options):
 
 
 def feed(daemon, make, options, seconds, done):
-    ahead = 6000 if options.preset == 'linear' else 60
-    return daemon.feed(make, done, seconds, ahead)
+    return daemon.feed(make, done, seconds, options.ahead)
 
 
 def refused(s):
@@ -355,6 +354,7 @@ def read_options():
     p.add_argument('--back', type=int, default=0, metavar='VERSIONS')
     p.add_argument('--tests', type=int, default=None, help='texts of a domain')
     p.add_argument('--seconds', type=float, default=150)
+    p.add_argument('--ahead', type=int, help='records that may wait')
     p.add_argument('--set', action='append', default=[], metavar='KEY=VALUE')
     p.add_argument('-v', '--verbose', action='store_true')
     o = p.parse_args()
@@ -362,6 +362,7 @@ def read_options():
         p.error('--text, or --train and --test')
     o.preset = o.preset or ('linear' if o.train else 'tiny')
     o.feeds = o.feeds or (LABEL_FEEDS if o.train else TEXT_FEEDS)
+    o.ahead = o.ahead or (6000 if o.preset == 'linear' else 60)
     o.tests = o.tests or (1000 if o.train else 50)
     return o
 

@@ -590,3 +590,10 @@ int db_setting(struct db *d, const char *key, char **value, struct err *err)
     db_done(q);
     return rc;
 }
+
+int db_setting_put(struct db *d, const char *key, const char *value,
+                   struct err *err)
+{
+    return db_run(d, err, "REPLACE INTO settings VALUES (?1, ?2)", "tt", key,
+                  value);
+}

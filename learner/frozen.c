@@ -24,7 +24,6 @@
 
 #include "base/xalloc.h"
 #include "learner/attention.h"
-#include "learner/block.h"
 #include "learner/hot.h"
 #include "learner/ops.h"
 #include "learner/packed.h"
@@ -139,7 +138,7 @@ struct frozen *frozen_create(const struct model *m, bool bytes)
     f->context_cap = packed_columns((size_t)s->context);
     f->layers = xcalloc((size_t)s->layers, sizeof *f->layers);
     f->n_bytes = place_all(f, NULL);
-    f->block = block_large(f->n_bytes);
+    f->block = xalloc_large(f->n_bytes);
     place_all(f, f->block);
     return f;
 }
@@ -552,7 +551,7 @@ static void need_cache(struct frozen_work *w, size_t n_spans, size_t n_floats)
     }
     if (n_floats > w->cap_cache) {
         free(w->cache);
-        w->cache = block_large(n_floats * sizeof *w->cache);
+        w->cache = xalloc_large(n_floats * sizeof *w->cache);
         w->cap_cache = n_floats;
     }
 }

@@ -187,6 +187,8 @@ static void test_bug_aborts(void **state)
 
 /* --- xalloc ------------------------------------------------------------- */
 
+#define LARGE_PAGE ((size_t)2 << 20)
+
 static void allocate_too_much(void)
 {
     free(xreallocarray(NULL, SIZE_MAX / 2, 4));
@@ -202,20 +204,27 @@ static void float_too_much(void)
     free(xfloats(SIZE_MAX / 2));
 }
 
+static void large_too_much(void)
+{
+    free(xalloc_large(SIZE_MAX));
+}
+
 static void test_xalloc_overflow_aborts(void **state)
 {
     (void)state;
     assert_true(aborts(allocate_too_much));
     assert_true(aborts(calloc_too_much));
     assert_true(aborts(float_too_much));
+    assert_true(aborts(large_too_much));
     assert_null(xalloc_aligned(SIZE_MAX));
     assert_null(xalloc_aligned(SIZE_MAX - 63));
 }
 
 static void test_xalloc_of_nothing(void **state)
 {
-    void *blocks[] = {xmalloc(0),     xcalloc(0, 8),     xcalloc(8, 0),
-                      xmemdup("", 0), xalloc_aligned(0), xrealloc(NULL, 0)};
+    void *blocks[] = {xmalloc(0),         xcalloc(0, 8),   xcalloc(8, 0),
+                      xmemdup("", 0),     xalloc_aligned(0), xalloc_large(0),
+                      xrealloc(NULL, 0)};
 
     (void)state;
     for (size_t i = 0; i < COUNT(blocks); i++) {
@@ -234,6 +243,14 @@ static void test_xalloc_aligned_is_zeroed(void **state)
         for (size_t i = 0; i < n; i++)
             assert_true(f[i] == 0.0F);
         free(f);
+    }
+    for (size_t n = LARGE_PAGE - 1; n < 2 * LARGE_PAGE; n += LARGE_PAGE / 2) {
+        unsigned char *p = xalloc_large(n);
+
+        assert_int_equal((uintptr_t)p % (n < LARGE_PAGE ? 64 : LARGE_PAGE), 0);
+        for (size_t i = 0; i < n; i++)
+            assert_int_equal(p[i], 0);
+        free(p);
     }
 }
 

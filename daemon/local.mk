@@ -204,4 +204,5 @@ daemon_mnemed_SOURCES = daemon/main.c
 daemon_mnemed_LDADD = $(DAEMON_LIBS)
 
 EXTRA_DIST += tests/data/make_store.sh tests/data/store_1.tar.gz \
-	tests/data/store_1_pages.tar.gz tests/data/store_2.tar.gz
+	tests/data/store_1_pages.tar.gz tests/data/store_2.tar.gz \
+	tests/data/store_3.tar.gz

@@ -94,9 +94,22 @@ tests_test_cut_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_cut_LDADD = $(LEARNER_LIBS) $(CMOCKA_LIBS)
 
 check_PROGRAMS += tests/test_infer
-tests_test_infer_SOURCES = tests/test_infer.c
+tests_test_infer_SOURCES = tests/test_infer.c \
+	tests/infer_util.c tests/infer_util.h
 tests_test_infer_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_infer_LDADD = $(LEARNER_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_infer_read
+tests_test_infer_read_SOURCES = tests/test_infer_read.c \
+	tests/infer_util.c tests/infer_util.h
+tests_test_infer_read_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_infer_read_LDADD = $(LEARNER_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_infer_generate
+tests_test_infer_generate_SOURCES = tests/test_infer_generate.c \
+	tests/infer_util.c tests/infer_util.h
+tests_test_infer_generate_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_infer_generate_LDADD = $(LEARNER_LIBS) $(CMOCKA_LIBS)
 
 check_PROGRAMS += tests/test_tokenizer
 tests_test_tokenizer_SOURCES = tests/test_tokenizer.c

@@ -168,9 +168,24 @@ tests_test_probe_LDADD = $(DAEMON_LIBS) $(CMOCKA_LIBS)
 
 check_PROGRAMS += tests/test_http
 tests_test_http_SOURCES = tests/test_http.c \
+	tests/http_util.c tests/http_util.h \
 	tests/store_util.c tests/store_util.h
 tests_test_http_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_http_LDADD = $(DAEMON_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_api
+tests_test_api_SOURCES = tests/test_api.c \
+	tests/http_util.c tests/http_util.h \
+	tests/store_util.c tests/store_util.h
+tests_test_api_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_api_LDADD = $(DAEMON_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_completions
+tests_test_completions_SOURCES = tests/test_completions.c \
+	tests/http_util.c tests/http_util.h \
+	tests/store_util.c tests/store_util.h
+tests_test_completions_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_completions_LDADD = $(DAEMON_LIBS) $(CMOCKA_LIBS)
 
 check_PROGRAMS += tests/test_http_limits
 tests_test_http_limits_SOURCES = tests/test_http_limits.c \

@@ -3,6 +3,7 @@ noinst_LIBRARIES += daemon/libdaemon.a
 daemon_libdaemon_a_SOURCES = \
 	daemon/broker.c daemon/broker.h \
 	daemon/fields.c daemon/fields.h \
+	daemon/file_place.c daemon/file_place.h \
 	daemon/kafka_conf.c daemon/kafka_conf.h \
 	daemon/kafka_group.c daemon/kafka_group.h \
 	daemon/kafka_inbox.c daemon/kafka_inbox.h \

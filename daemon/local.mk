@@ -59,6 +59,7 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/release.c daemon/release.h \
 	daemon/restore.c daemon/restore.h \
 	daemon/retrain.c daemon/retrain.h \
+	daemon/retrain_compare.c daemon/retrain_compare.h \
 	daemon/retrain_settings.c \
 	daemon/rewind.c daemon/rewind.h \
 	daemon/serving.c daemon/serving.h \

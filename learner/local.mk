@@ -9,7 +9,8 @@ learner_liblearner_a_SOURCES = \
 	learner/cut.c learner/cut.h \
 	learner/block.c learner/block.h \
 	learner/ewc.c learner/ewc.h \
-	learner/frozen.c learner/frozen.h \
+	learner/frozen.c learner/frozen.h learner/frozen_impl.h \
+	learner/frozen_weights.c \
 	learner/grams.c learner/grams.h \
 	learner/head.c learner/head.h learner/head_impl.h learner/head_train.c \
 	learner/hot.h \
@@ -18,6 +19,7 @@ learner_liblearner_a_SOURCES = \
 	learner/kernels.c learner/kernels.h \
 	learner/kernels_x86.c learner/kernels_x86.h \
 	learner/learner.c learner/learner.h learner/learner_impl.h \
+	learner/learner_examples.c learner/learner_examples.h \
 	learner/learner_state.c learner/learner_step.c \
 	learner/model.c learner/model.h learner/model_pass.c \
 	learner/ops.h learner/ops_ref.c \

@@ -317,45 +317,39 @@ static void next_generation(struct source_file *f)
     source_set_state(&f->base, SOURCE_RUNNING, "%s", "");
 }
 
-static void follow_end(struct source_file *f)
+/* The line without an end, if there is one; after it `then`. */
+static void take_rest(struct source_file *f, void (*then)(struct source_file *))
 {
     struct err err = ERR_INIT;
     struct line line;
-    int rc;
+    int rc = lines_rest(f->reader, &line, &err);
 
-    if (!f->draining) {
-        look_for_rotation(f);
-        if (!f->draining) /* else once more: it may have grown before */
-            wait_ms(f, FOLLOW_WAIT_MS);
-        return;
-    }
-    rc = lines_rest(f->reader, &line, &err);
     if (rc == 0)
         deliver(f, &line);
     else if (rc == ERR_END)
-        next_generation(f);
+        then(f);
     else
         stop_reading(f, err.msg);
 }
 
-static void reach_end(struct source_file *f)
+static void follow_end(struct source_file *f)
 {
-    struct err err = ERR_INIT;
-    struct line line;
-    int rc;
-
-    atomic_store(&f->at_end, true);
-    if (f->base.options.conf->source.follow && lines_is_regular(f->reader)) {
-        follow_end(f);
+    if (f->draining) {
+        take_rest(f, next_generation);
         return;
     }
-    rc = lines_rest(f->reader, &line, &err);
-    if (rc == 0)
-        deliver(f, &line);
-    else if (rc == ERR_END)
-        finish(f);
+    look_for_rotation(f);
+    if (!f->draining) /* else once more: it may have grown before */
+        wait_ms(f, FOLLOW_WAIT_MS);
+}
+
+static void reach_end(struct source_file *f)
+{
+    atomic_store(&f->at_end, true);
+    if (f->base.options.conf->source.follow && lines_is_regular(f->reader))
+        follow_end(f);
     else
-        stop_reading(f, err.msg);
+        take_rest(f, finish);
 }
 
 /* --- the thread --------------------------------------------------------- */

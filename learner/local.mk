@@ -42,7 +42,8 @@ LEARNER_LIBS = learner/liblearner.a $(BASE_LIBS) $(OPENBLAS_LIBS) \
 
 if HAVE_CMOCKA
 check_PROGRAMS += tests/test_ops
-tests_test_ops_SOURCES = tests/test_ops.c
+tests_test_ops_SOURCES = tests/test_ops.c \
+	tests/near_util.c tests/near_util.h
 tests_test_ops_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_ops_LDADD = $(LEARNER_LIBS) $(CMOCKA_LIBS)
 
@@ -52,13 +53,15 @@ tests_test_packed_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_packed_LDADD = $(LEARNER_LIBS) $(CMOCKA_LIBS)
 
 check_PROGRAMS += tests/test_frozen
-tests_test_frozen_SOURCES = tests/test_frozen.c
+tests_test_frozen_SOURCES = tests/test_frozen.c \
+	tests/near_util.c tests/near_util.h
 tests_test_frozen_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS) \
 	-DTOP_SRCDIR='"$(abs_top_srcdir)"'
 tests_test_frozen_LDADD = $(LEARNER_LIBS) $(CMOCKA_LIBS)
 
 check_PROGRAMS += tests/test_model
-tests_test_model_SOURCES = tests/test_model.c
+tests_test_model_SOURCES = tests/test_model.c \
+	tests/near_util.c tests/near_util.h
 tests_test_model_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS) \
 	-DTOP_SRCDIR='"$(abs_top_srcdir)"'
 tests_test_model_LDADD = $(LEARNER_LIBS) $(CMOCKA_LIBS)

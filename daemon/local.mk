@@ -44,7 +44,8 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/http_send.c \
 	daemon/http_stream.c daemon/http_stream.h \
 	daemon/http_tokens.c \
-	daemon/intake.c daemon/intake.h \
+	daemon/intake.c daemon/intake.h daemon/intake_impl.h \
+	daemon/intake_decide.c \
 	daemon/judge.c daemon/judge.h \
 	daemon/judge_memory.c daemon/judge_memory.h \
 	daemon/learning.c daemon/learning.h \

@@ -6,14 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/checksum.h"
 #include "base/xalloc.h"
 #include "daemon/intake_impl.h"
 #include "learner/cut.h"
 #include "store/ranges.h"
-
-/* Fixed for ever: duplicates share a side, and so do runs with other seeds. */
-#define HOLDOUT_SALT UINT64_C(0x6d6e656d65)
 
 /* Records waiting, decided or not, before a step is made of few tokens. */
 #define LONG 4096
@@ -113,13 +109,6 @@ void intake_set_forgotten(struct intake *in, struct tombstone *tombstones,
     free(in->forgotten);
     in->forgotten = tombstones;
     in->n_forgotten = n;
-}
-
-bool intake_holds_out(const char *text, size_t n_bytes, double fraction)
-{
-    uint64_t hash = checksum_xxh3(text, n_bytes, HOLDOUT_SALT);
-
-    return (double)(hash >> 11) * 0x1p-53 < fraction;
 }
 
 size_t intake_tokens(const struct intake *in)
@@ -295,7 +284,7 @@ void intake_decide_again(struct intake *in, int64_t step)
         first = 1;
     for (size_t i = n; i-- > first;)
         records[i] = take_last(in);
-    if (first && is_skipped(in, at(in, 0)))
+    if (first && intake_is_skipped(in, at(in, 0)))
         let_go(in, at(in, 0));
     settle(in, step);
     for (size_t i = first; i < n; i++)

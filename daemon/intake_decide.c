@@ -11,6 +11,9 @@
 #include "daemon/intake_impl.h"
 #include "store/ranges.h"
 
+/* Fixed for ever: duplicates share a side, and so do runs with other seeds. */
+#define HOLDOUT_SALT UINT64_C(0x6d6e656d65)
+
 static bool is_forgotten(const struct intake *in, enum tombstones_kind kind,
                          const char *name, const struct waiting *w)
 {
@@ -19,8 +22,7 @@ static bool is_forgotten(const struct intake *in, enum tombstones_kind kind,
                                    w->partition_id, w->rec->offset);
 }
 
-/* By the control log: what was skipped, or is forgotten. */
-static bool is_skipped(const struct intake *in, const struct waiting *w)
+bool intake_is_skipped(const struct intake *in, const struct waiting *w)
 {
     if (ranges_have(in->skipped, in->n_skipped, w->partition_id,
                     w->rec->offset))
@@ -96,6 +98,13 @@ static bool is_filtered(struct intake *in, struct waiting *w)
     return w->reason != NULL;
 }
 
+bool intake_holds_out(const char *text, size_t n_bytes, double fraction)
+{
+    uint64_t hash = checksum_xxh3(text, n_bytes, HOLDOUT_SALT);
+
+    return (double)(hash >> 11) * 0x1p-53 < fraction;
+}
+
 static void decide_good(struct intake *in, struct waiting *w)
 {
     const struct conf *conf = in->options.conf;
@@ -161,7 +170,7 @@ void intake_decide(struct intake *in, struct waiting *w)
 
     if (rec->kind == RECORD_HOLE) {
         w->kind = DECIDED_HOLE;
-    } else if (is_skipped(in, w)) {
+    } else if (intake_is_skipped(in, w)) {
         /* An admitted one has been counted, when its first part was learned */
         w->kind = admitted ? DECIDED_HOLE : 's';
     } else if (admitted) {

@@ -38,6 +38,9 @@ struct intake {
     size_t cap_batch;
 };
 
+/* By the control log: what was skipped, or is forgotten. */
+bool intake_is_skipped(const struct intake *in, const struct waiting *w);
+
 /* Sets w->kind and what goes with it: a reason, or the segments. New labels
  * and domains get their numbers. */
 void intake_decide(struct intake *in, struct waiting *w);

@@ -12,7 +12,8 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/kafka_place.c daemon/kafka_place.h \
 	daemon/queue.c daemon/queue.h \
 	daemon/record.c daemon/record.h \
-	daemon/source.c daemon/source.h daemon/source_impl.h \
+	daemon/source.c daemon/source.h daemon/source_create.c \
+	daemon/source_impl.h \
 	daemon/source_file.c \
 	daemon/source_kafka.c \
 	daemon/control.c daemon/control.h \

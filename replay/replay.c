@@ -224,6 +224,69 @@ int64_t replay_live_in_domain(const struct replay *r, int32_t domain)
     return tiers_live_in_domain(r->tiers, domain);
 }
 
+/* --- what is gone ------------------------------------------------------- */
+
+bool replay_next_damaged(struct replay *r, int64_t *key)
+{
+    if (r->damaged.n == 0)
+        return false;
+    *key = r->damaged.items[--r->damaged.n];
+    return true;
+}
+
+int64_t replay_damaged(const struct replay *r)
+{
+    return r->n_damaged;
+}
+
+int64_t replay_missing(const struct replay *r)
+{
+    return r->n_missing;
+}
+
+/* Slots of stored rows by ascending key, and the keys. */
+static size_t list_stored(struct replay *r, uint32_t **slots, int64_t **keys)
+{
+    size_t n, n_stored = 0;
+
+    *slots = tiers_by_key(r->tiers, &n);
+    *keys = xmalloc((n + 1) * sizeof **keys);
+    for (size_t i = 0; i < n; i++) {
+        const struct stage *stage = &r->stages[(*slots)[i]];
+
+        if (stage->row && !stage->kept)
+            continue;
+        (*keys)[n_stored] = tiers_entry(r->tiers, (*slots)[i])->key;
+        (*slots)[n_stored++] = (*slots)[i];
+    }
+    return n_stored;
+}
+
+int replay_drop_missing(struct replay *r, size_t *n, struct err *err)
+{
+    uint32_t *slots;
+    int64_t *keys;
+    size_t n_stored = list_stored(r, &slots, &keys);
+    bool *there = xcalloc(n_stored + 1, sizeof *there);
+    int rc =
+        replay_db_find(r->reader, r->options.kind, keys, n_stored, there, err);
+
+    *n = 0;
+    if (rc == 0) {
+        for (size_t i = 0; i < n_stored; i++)
+            if (!there[i])
+                slots[(*n)++] = slots[i];
+        r->n_missing += (int64_t)*n;
+        replay_drop_draws(r);
+        tiers_remove(r->tiers, slots, *n);
+        replay_bury_dead(r);
+    }
+    free(slots);
+    free(keys);
+    free(there);
+    return rc;
+}
+
 /* --- versions ----------------------------------------------------------- */
 
 struct replay_changes *replay_take_changes(struct replay *r,

@@ -12,14 +12,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/sqlite_err.h"
 #include "base/xalloc.h"
 #include "replay/replay_db.h"
 #include "replay/replay_private.h"
 
 /* The learner draws labels for the Fisher information from the low indices. */
 #define FISHER_FIRST_INDEX (UINT64_C(1) << 62)
-
-/* --- sampling ----------------------------------------------------------- */
 
 /* Draws whose rows have to be read. */
 struct missing {
@@ -62,19 +61,14 @@ static int fetch(struct replay *r, const struct missing *m, struct err *err)
 {
     struct replay_draw *draw = &r->draws[m->i];
     const struct tiers_entry *e = tiers_entry(r->tiers, (uint32_t)draw->slot);
-    struct err why = ERR_INIT;
     struct row *row;
-    int rc = replay_db_fetch(r->fetch, m->key, &row, &why);
+    int rc = replay_db_fetch(r->fetch, m->key, &row, err);
 
-    if (rc == ERR_CORRUPT) {
+    if (rc)
+        return rc;
+    if (!row) {
         lose(r, m);
         return 0;
-    }
-    if (rc) {
-        err_prefix(&why, "%s", replay_db_prefix(r->options.kind));
-        if (err)
-            *err = why;
-        return rc;
     }
     draw->segment = row->segment;
     if (row->segment.domain != e->domain ||
@@ -111,8 +105,7 @@ static int run_sql(struct replay *r, const char *sql, struct err *err)
 {
     if (sqlite3_exec(r->reader, sql, NULL, NULL, NULL) == SQLITE_OK)
         return 0;
-    return err_set(err, ERR_IO, "reading kept rows: %s: %s", sql,
-                   sqlite3_errmsg(r->reader));
+    return sqlite_err(r->reader, NULL, "reading kept rows", err);
 }
 
 /* Reads by ascending key, so that neighbours share pages, and in one read
@@ -215,67 +208,4 @@ void replay_replayed(struct replay *r, const struct replay_draw *draw,
     BUG_ON(e->key != draw->key); /* the draw is older than a change */
     e->last_step = (int64_t)step;
     e->nats = (float)nats;
-}
-
-/* --- what is gone ------------------------------------------------------- */
-
-bool replay_next_damaged(struct replay *r, int64_t *key)
-{
-    if (r->damaged.n == 0)
-        return false;
-    *key = r->damaged.items[--r->damaged.n];
-    return true;
-}
-
-int64_t replay_damaged(const struct replay *r)
-{
-    return r->n_damaged;
-}
-
-int64_t replay_missing(const struct replay *r)
-{
-    return r->n_missing;
-}
-
-/* Slots of stored rows by ascending key, and the keys. */
-static size_t list_stored(struct replay *r, uint32_t **slots, int64_t **keys)
-{
-    size_t n, n_stored = 0;
-
-    *slots = tiers_by_key(r->tiers, &n);
-    *keys = xmalloc((n + 1) * sizeof **keys);
-    for (size_t i = 0; i < n; i++) {
-        const struct stage *stage = &r->stages[(*slots)[i]];
-
-        if (stage->row && !stage->kept)
-            continue;
-        (*keys)[n_stored] = tiers_entry(r->tiers, (*slots)[i])->key;
-        (*slots)[n_stored++] = (*slots)[i];
-    }
-    return n_stored;
-}
-
-int replay_drop_missing(struct replay *r, size_t *n, struct err *err)
-{
-    uint32_t *slots;
-    int64_t *keys;
-    size_t n_stored = list_stored(r, &slots, &keys);
-    bool *there = xcalloc(n_stored + 1, sizeof *there);
-    int rc =
-        replay_db_find(r->reader, r->options.kind, keys, n_stored, there, err);
-
-    *n = 0;
-    if (rc == 0) {
-        for (size_t i = 0; i < n_stored; i++)
-            if (!there[i])
-                slots[(*n)++] = slots[i];
-        r->n_missing += (int64_t)*n;
-        replay_drop_draws(r);
-        tiers_remove(r->tiers, slots, *n);
-        replay_bury_dead(r);
-    }
-    free(slots);
-    free(keys);
-    free(there);
-    return rc;
 }

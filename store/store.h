@@ -38,7 +38,7 @@
 #include "store/catalog.h"
 
 struct sqlite3;
-struct store; /* fields are in store.c */
+struct store; /* fields are in store_private.h */
 
 /* Statements of another part that make its tables; run in order, once each,
  * remembered by the number of them in `schema`. */

@@ -219,6 +219,14 @@ static bool accuracy_is_down(const struct gate_accuracy *a)
     return a->labelled > 0 && a->serving - a->candidate > a->limit;
 }
 
+/* After many refusals it has to be shown. */
+static bool accuracy_withholds(const struct gate_options *o,
+                               const struct gate_accuracy *a)
+{
+    return accuracy_is_down(a) &&
+           (o->patience == GATE_PATIENT || a->p <= 1 - o->confidence);
+}
+
 /* --- all tests together ------------------------------------------------- */
 
 static int by_value(const void *a, const void *b)
@@ -314,7 +322,7 @@ static bool any_held_up(const struct gate_options *o,
             return true;
     return lies_above(&d->little, GATE_FEWEST_CHUNKS) ||
            lies_above(&d->recent, o->min_chunks) ||
-           accuracy_is_down(&d->accuracy);
+           accuracy_withholds(o, &d->accuracy);
 }
 
 /* The regression of a domain that counts in the mean: what was there before,
@@ -393,7 +401,7 @@ static bool may_give_in(const struct gate_options *o,
 {
     double mean, bound;
 
-    if (o->patience == GATE_PATIENT || accuracy_is_down(&d->accuracy))
+    if (o->patience == GATE_PATIENT || accuracy_withholds(o, &d->accuracy))
         return false;
     weigh(o, domains, n, o->patience == GATE_IMPATIENT, &mean, &bound);
     return bound < 0 && (d->recent.chunks < GATE_FEWEST_CHUNKS ||
@@ -634,11 +642,11 @@ json_t *gate_to_json(const struct gate_options *options,
         "s:o, s:o, s:o}",
         "verdict", gate_verdict_name(d->verdict), "reason", d->reason,
         "waits_for", d->waits_for[0] ? json_string(d->waits_for) : json_null(),
-        "above_limit", d->above, "against", (json_int_t)against, "max_regression",
-        options->max_regression, "confidence", options->confidence,
-        "mean_regression", number(d->mean_regression), "mean_bound",
-        number(d->mean_bound), "old_regression", number(d->old_regression),
-        "waived", d->waived, "patience", (int)options->patience, "recent",
+        "above_limit", d->above, "against", (json_int_t)against,
+        "max_regression", options->max_regression, "confidence",
+        options->confidence, "mean_regression", number(d->mean_regression),
+        "mean_bound", number(d->mean_bound), "old_regression",
+        number(d->old_regression), "waived", d->waived, "patience", (int)options->patience, "recent",
         part_json(&d->recent), "little_before", part_json(&d->little),
         "accuracy", accuracy_json(&d->accuracy), "domains", list);
 }

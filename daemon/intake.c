@@ -172,6 +172,9 @@ static void quarantine(struct intake *in, const struct waiting *w,
 /* A held-out record has come to the front: what came before it is judged. */
 static void look_at_held_out(struct intake *in, struct waiting *w)
 {
+    if (!intake_holds_out(w->rec->text, w->rec->text_bytes, INTAKE_FIRST,
+                          in->options.conf->learner.holdout.fraction))
+        progress_keep_first_text(in->options.progress, w->text_hash);
     if (in->options.filter && in->options.tokenizer && w->cut.n_segments)
         w->reason = filter_judge_held_out(
             in->options.filter, &w->cut.segments[0], w->rec->released);

@@ -70,7 +70,8 @@ void intake_decide_again(struct intake *in, int64_t step);
  * INTAKE_FIRST a tenth, and by the fraction from then on: a gate that has
  * nothing to measure on lets everything pass, and with one record in a hundred
  * it would have a dozen after the first thousand. Else a function of the text
- * alone. A fraction of 0 is none.
+ * alone: duplicates share a side, and intake sees to it that those of the first
+ * do, too (progress_keep_first_text). A fraction of 0 is none.
  */
 #define INTAKE_FIRST 400
 #define INTAKE_FIRST_HELD_OUT 0.1

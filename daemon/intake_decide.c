@@ -125,6 +125,29 @@ static int64_t place_of_last(const struct intake *in)
     return place;
 }
 
+/* One of the first may still wait. */
+static bool is_copy_of_first(const struct intake *in, uint64_t text_hash)
+{
+    const struct progress *p = in->options.progress;
+
+    if (progress_has_first_text(p, text_hash))
+        return true;
+    for (size_t i = 0; i + 1 < in->n && p->records.consumed < INTAKE_FIRST; i++)
+        if (intake_at(in, i)->kind == 'h' &&
+            intake_at(in, i)->text_hash == text_hash)
+            return true;
+    return false;
+}
+
+static bool is_held_out(const struct intake *in, const struct waiting *w)
+{
+    const struct record *rec = w->rec;
+
+    return intake_holds_out(rec->text, rec->text_bytes, place_of_last(in),
+                            in->options.conf->learner.holdout.fraction) ||
+           is_copy_of_first(in, w->text_hash);
+}
+
 static void decide_good(struct intake *in, struct waiting *w)
 {
     const struct conf *conf = in->options.conf;
@@ -144,10 +167,7 @@ static void decide_good(struct intake *in, struct waiting *w)
         return;
     }
     w->text_hash = checksum_xxh3(rec->text, rec->text_bytes, 0);
-    w->kind = intake_holds_out(rec->text, rec->text_bytes, place_of_last(in),
-                               conf->learner.holdout.fraction)
-                  ? 'h'
-                  : 'l';
+    w->kind = is_held_out(in, w) ? 'h' : 'l';
     cut_waiting(in, w);
 }
 

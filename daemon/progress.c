@@ -62,9 +62,26 @@ void progress_release(struct progress *p)
     free(p->partitions);
     free(p->by_domain);
     free(p->by_reason);
+    free(p->first_texts);
     names_release(&p->domains);
     names_release(&p->labels);
     names_release(&p->reasons);
+}
+
+void progress_keep_first_text(struct progress *p, uint64_t hash)
+{
+    if (progress_has_first_text(p, hash))
+        return;
+    XGROW(p->first_texts, p->n_first_texts, p->cap_first_texts);
+    p->first_texts[p->n_first_texts++] = hash;
+}
+
+bool progress_has_first_text(const struct progress *p, uint64_t hash)
+{
+    for (size_t i = 0; i < p->n_first_texts; i++)
+        if (p->first_texts[i] == hash)
+            return true;
+    return false;
 }
 
 int32_t progress_partition_id(struct progress *p, const char *topic,

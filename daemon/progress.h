@@ -72,6 +72,10 @@ struct progress {
     struct names reasons; /* of the quarantine */
     int64_t *by_reason;   /* [reasons.n] */
     size_t cap_reasons;
+    /* Hashes of texts that are held out because they were among the first
+     * (intake.h): so are their copies. */
+    uint64_t *first_texts;
+    size_t n_first_texts, cap_first_texts;
     /* Since the last version: */
     struct store_ledger_run *ledger;
     size_t n_ledger, cap_ledger;
@@ -119,6 +123,9 @@ void progress_move(struct progress *p, int32_t partition_id, int64_t offset);
 void progress_quarantine(struct progress *p,
                          const struct store_quarantine_row *row,
                          size_t most_bytes);
+
+void progress_keep_first_text(struct progress *p, uint64_t hash);
+bool progress_has_first_text(const struct progress *p, uint64_t hash);
 
 /* A learned segment's bytes and loss; NAN: preset linear has none. */
 void progress_learned(struct progress *p, int32_t domain, double nats,

@@ -7,6 +7,7 @@
  *      "labels": [name], "quarantine": {reason: count},
  *      "domains": [{"name", "records", "bytes", "loss": LOSS, "labelled",
  *                   "right"}],
+ *      "first": [offset], "first_texts": [hash],
  *      "settings": {key: text}}
  *
  * with LOSS = [nats, bytes, recent nats, recent bytes].
@@ -68,6 +69,16 @@ static json_t *reasons_json(const struct progress *p)
     return counts;
 }
 
+/* As JSON has them: signed. */
+static json_t *first_texts_json(const struct progress *p)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < p->n_first_texts; i++)
+        json_array_append_new(list, json_integer((json_int_t)p->first_texts[i]));
+    return list;
+}
+
 /* Where each partition began, by id. */
 static json_t *first_json(const struct progress *p)
 {
@@ -85,7 +96,7 @@ void progress_export(const struct progress *p, int64_t step,
     const struct status_records *r = &p->records;
     json_t *root = json_pack(
         "{s:s, s:I, s:{s:I, s:I, s:I, s:I, s:I}, s:I, s:I, s:I, s:I, s:o, "
-        "s:o, s:o, s:o, s:o, s:o, s:o*}",
+        "s:o, s:o, s:o, s:o, s:o, s:o, s:o*}",
         "kernels", kernels, "step", (json_int_t)step, "records", "consumed",
         (json_int_t)r->consumed, "learned", (json_int_t)r->learned, "skipped",
         (json_int_t)r->skipped, "quarantined", (json_int_t)r->quarantined,
@@ -95,7 +106,7 @@ void progress_export(const struct progress *p, int64_t step,
         (json_int_t)p->flushes, "loss", loss_json(&p->loss), "train_loss",
         loss_json(&p->train_loss), "labels", names_json(&p->labels), "domains",
         domains_json(p), "quarantine", reasons_json(p), "first", first_json(p),
-        "settings", settings);
+        "first_texts", first_texts_json(p), "settings", settings);
     char *text = json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(17));
 
     buf_adds(out, text);
@@ -193,6 +204,16 @@ static void first_from_json(struct progress *p, const json_t *list)
     }
 }
 
+/* Absent in versions of early days. */
+static void first_texts_from_json(struct progress *p, const json_t *list)
+{
+    size_t i;
+    json_t *item;
+
+    json_array_foreach(list, i, item)
+        progress_keep_first_text(p, (uint64_t)json_integer_value(item));
+}
+
 static int fill_from_json(struct progress *p, json_t *root)
 {
     json_int_t n[9];
@@ -218,6 +239,7 @@ static int fill_from_json(struct progress *p, json_t *root)
         names_from_list(labels, &p->labels) != 0 ||
         domains_from_json(p, domains) != 0)
         return -1;
+    first_texts_from_json(p, json_object_get(root, "first_texts"));
     return reasons_from_json(p, reasons);
 }
 

@@ -332,8 +332,9 @@ static void test_coin(void **state)
 
 /* n labelled segments without text (preset linear) of which `lost` are told
  * wrong now, and `gained` right. */
-static enum gate_verdict labels(size_t n, size_t lost, size_t gained,
-                                struct gate_decision *decision)
+static enum gate_verdict labels_by(const struct gate_options *o, size_t n,
+                                   size_t lost, size_t gained,
+                                   struct gate_decision *decision)
 {
     struct gate_chunk chunks[1000];
     struct gate_domain domain;
@@ -349,15 +350,23 @@ static enum gate_verdict labels(size_t n, size_t lost, size_t gained,
             chunks[i].candidate_right = true;
     }
     name(&domain, "a", 1);
-    gate_decide(&options, chunks, n, &domain, 1, decision);
+    gate_decide(o, chunks, n, &domain, 1, decision);
     return decision->verdict;
+}
+
+static enum gate_verdict labels(size_t n, size_t lost, size_t gained,
+                                struct gate_decision *decision)
+{
+    return labels_by(&options, n, lost, gained, decision);
 }
 
 static void test_labels(void **state)
 {
+    struct gate_options impatient = options;
     struct gate_decision decision;
 
     (void)state;
+    impatient.patience = GATE_IMPATIENT;
     assert_int_equal(labels(500, 3, 5, &decision), GATE_PASS);
     assert_int_equal(decision.accuracy.lost, 3);
     assert_int_equal(decision.accuracy.gained, 5);
@@ -368,6 +377,13 @@ static void test_labels(void **state)
     assert_int_equal(labels(60, 3, 1, &decision), GATE_INCONCLUSIVE);
     assert_non_null(strstr(decision.waits_for, "not worse"));
     assert_int_equal(labels(1, 0, 0, &decision), GATE_INCONCLUSIVE);
+    /* A single one of forty must not withhold every version for ever; five of
+     * them do. */
+    assert_int_equal(labels(40, 1, 0, &decision), GATE_INCONCLUSIVE);
+    assert_int_equal(labels_by(&impatient, 40, 1, 0, &decision), GATE_PASS);
+    assert_int_equal(labels_by(&impatient, 40, 5, 0, &decision),
+                     GATE_INCONCLUSIVE);
+    assert_int_equal(labels_by(&impatient, 40, 30, 0, &decision), GATE_FAIL);
 }
 
 /* Flipped labels: the text stays easy, the loss improves, and only the labels

@@ -366,6 +366,40 @@ static void test_the_first_held_out(void **state)
     assert_int_equal(again, whole);
 }
 
+/* Their copies are never learned, however late they come, and whether the first
+ * still waits or has been read long ago. */
+static void test_copies_of_the_first(void **state)
+{
+    struct world *w = *state;
+    int64_t held_out = 0, offset = 0;
+    struct buf metadata = BUF_INIT;
+
+    w->conf->learner.holdout.fraction = 1e-9;
+    for (int64_t round = 0; round < 3; round++) {
+        for (int64_t i = 0; i < INTAKE_FIRST; i++) {
+            char text[32];
+
+            snprintf(text, sizeof text, "record %lld", (long long)(i / 2));
+            add(w, offset++, text);
+        }
+        while (intake_tokens(w->in))
+            learn(w, CONTEXT, NULL);
+        if (round == 0)
+            held_out = w->progress.records.holdout;
+        /* As a restart does. */
+        buf_clear(&metadata);
+        progress_export(&w->progress, 1, "", NULL, &metadata);
+        assert_int_equal(progress_import(&w->progress, metadata.data,
+                                         metadata.len, NULL),
+                         0);
+    }
+    assert_in_range(held_out, INTAKE_FIRST / 20, INTAKE_FIRST / 6);
+    assert_int_equal(held_out % 2, 0);
+    assert_int_equal(w->progress.records.holdout, 3 * held_out);
+    assert_int_equal(w->progress.n_first_texts, held_out / 2);
+    buf_release(&metadata);
+}
+
 static void test_skipped_ranges(void **state)
 {
     struct world *w = *state;
@@ -765,6 +799,7 @@ int main(void)
         TEST(test_held_out),
         TEST(test_holdout_is_the_texts),
         TEST(test_the_first_held_out),
+        TEST(test_copies_of_the_first),
         TEST(test_skipped_ranges),
         TEST(test_restart),
         TEST(test_labels),

@@ -213,6 +213,13 @@ static int open_db(struct store *s, struct err *err)
     return rc;
 }
 
+/* What a rollback skipped was passed over in memory only: whoever opens the
+ * store reads it again from the head's position, and meets the control log. */
+static int drop_pending_ledger(struct store *s, struct err *err)
+{
+    return db_run(s->db, err, "DELETE FROM ledger_pending", "");
+}
+
 int store_open(const char *dir, const struct store_schema *schemas,
                size_t n_schemas, struct store **store, struct err *err)
 {
@@ -234,6 +241,8 @@ int store_open(const char *dir, const struct store_schema *schemas,
         rc = add_part(s, &schemas[i], err);
     if (rc == 0) /* one that was interrupted */
         rc = tombstones_scrub(s, err);
+    if (rc == 0)
+        rc = drop_pending_ledger(s, err);
     if (rc == 0)
         rc = sweep(s, err);
     if (rc) {
@@ -373,7 +382,7 @@ static int take_pending_ledger(struct store *s, int64_t version, int64_t *n,
                     "i", version);
 
     *n = rc ? 0 : db_changes(s->db);
-    return rc ? rc : db_run(s->db, err, "DELETE FROM ledger_pending", "");
+    return rc ? rc : drop_pending_ledger(s, err);
 }
 
 static int insert_ledger(struct store *s, const struct store_publication *p,

@@ -289,6 +289,15 @@ static void test_restart(void **state)
     begin(&fx, &p);
     expect(&fx, 0, 1, "two");
     close_source(&fx);
+
+    /* The limit is lower than when the last one was learned. */
+    put_text("r", "one\nsecond\ntwo\n");
+    open_source(&fx, "r", false);
+    fx.conf.source.max_record_bytes = 4;
+    p = at(0, 2, "second");
+    begin(&fx, &p);
+    expect(&fx, 0, 2, "two");
+    close_source(&fx);
 }
 
 static void test_another_file(void **state)

@@ -11,6 +11,7 @@ base_libbase_a_SOURCES = \
 	base/names.c base/names.h \
 	base/rng.c base/rng.h \
 	base/segment.h \
+	base/sqlite_err.c base/sqlite_err.h \
 	base/tensor.c base/tensor.h \
 	base/timing.c base/timing.h \
 	base/utf8.c base/utf8.h \

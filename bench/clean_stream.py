@@ -3,6 +3,7 @@
 """How often does the gate cry wolf? Many versions of a clean, drifting stream.
 
     bench/clean_stream.py --mnemed build/daemon/mnemed --texts DIR [--versions N]
+        [--seed N]
 
 DIR has a folder of plain text files for each domain. Paragraphs of all but the
 last domain are fed in any order, and of the last one, too, after a third of the
@@ -25,7 +26,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "tests"))
 AHEAD = 30  # records
 
 
-def paragraphs(folder, limit=6_000_000):
+def paragraphs(folder, seed, limit=6_000_000):
     """Those of 80 to 600 bytes, each once."""
     found, size = {}, 0
     names = [os.path.join(top, name) for top, _, files in os.walk(folder)
@@ -45,17 +46,17 @@ def paragraphs(folder, limit=6_000_000):
         if size > limit:
             break
     texts = list(found)
-    random.Random(2).shuffle(texts)
+    random.Random(seed).shuffle(texts)
     return texts
 
 
 class Stream:
-    def __init__(self, folder):
+    def __init__(self, folder, seed):
         self.names = sorted(os.listdir(folder))
-        self.texts = {n: paragraphs(os.path.join(folder, n))
+        self.texts = {n: paragraphs(os.path.join(folder, n), seed)
                       for n in self.names}
         self.at = {n: 0 for n in self.names}
-        self.rng = random.Random(5)
+        self.rng = random.Random(seed)
 
     def line(self, all_domains):
         name = self.rng.choice(self.names if all_domains else self.names[:-1])
@@ -111,6 +112,7 @@ def main():
     p.add_argument("--mnemed", required=True)
     p.add_argument("--texts", required=True, metavar="DIR")
     p.add_argument("--versions", type=int, default=1000)
+    p.add_argument("--seed", type=int, default=5, help="of the order")
     p.add_argument("--seconds", type=float, default=3600)
     a = p.parse_args()
     os.environ["MNEMED"] = os.path.abspath(a.mnemed)
@@ -126,7 +128,7 @@ def main():
                     publish__gate__min_chunks=30,
                     publish__keep__newest=6, publish__keep__hourly=0,
                     publish__keep__daily=0).start()
-    rows = run(daemon, path, Stream(a.texts), a.versions, a.seconds)
+    rows = run(daemon, path, Stream(a.texts, a.seed), a.versions, a.seconds)
     report(rows, daemon.status())
     daemon.stop()
 

@@ -14,7 +14,9 @@
 #include "base/err.h"
 #include "base/fileio.h"
 #include "base/xalloc.h"
+#include "conf/conf_check.h"
 #include "conf/conf_load.h"
+#include "conf/conf_problems.h"
 #include "conf/conf_value.h"
 
 struct conf *conf_create(void)
@@ -180,21 +182,4 @@ void conf_reload_apply(struct conf *now, const struct conf *next)
         if (key->is_reloadable && can_reload(key, now, next))
             copy_value(key, now, next);
     }
-}
-
-/* --- lists of texts ----------------------------------------------------- */
-
-void conf_strings_add(struct conf_strings *l, const char *s)
-{
-    l->items = xreallocarray(l->items, l->n + 1, sizeof *l->items);
-    l->items[l->n++] = xstrdup(s);
-}
-
-void conf_strings_release(struct conf_strings *l)
-{
-    for (size_t i = 0; i < l->n; i++)
-        free(l->items[i]);
-    free(l->items);
-    l->items = NULL;
-    l->n = 0;
 }

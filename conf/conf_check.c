@@ -6,7 +6,7 @@
  */
 #include "config.h"
 
-#include "conf/conf_load.h"
+#include "conf/conf_check.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -18,6 +18,7 @@
 
 #include "base/err.h"
 #include "base/xalloc.h"
+#include "conf/conf_problems.h"
 #include "conf/conf_quote.h"
 
 #define TOPIC_MAX 249 /* Kafka's limit for a name */

@@ -23,7 +23,9 @@
 #include "base/fileio.h"
 #include "base/utf8.h"
 #include "base/xalloc.h"
+#include "conf/conf_check.h"
 #include "conf/conf_near.h"
+#include "conf/conf_problems.h"
 #include "conf/conf_quote.h"
 #include "conf/conf_value.h"
 
@@ -36,97 +38,6 @@ struct load {
     int order; /* as in struct conf_place */
     int shift; /* columns before the value of a --set */
 };
-
-/* --- places and problems ------------------------------------------------ */
-
-struct conf_places *conf_places_create(void)
-{
-    struct conf_places *p = xcalloc(1, sizeof *p + conf_map_n * sizeof *p->at);
-
-    for (size_t i = 0; i < conf_map_n; i++)
-        p->at[i].order = CONF_BY_DEFAULT;
-    return p;
-}
-
-void conf_places_free(struct conf_places *p)
-{
-    if (!p)
-        return;
-    free(p->file);
-    free(p);
-}
-
-struct conf_place *conf_place_of(struct conf *c, const struct conf_key *key)
-{
-    return &c->places->at[key - conf_map];
-}
-
-char *conf_place_text(const struct conf_places *p,
-                      const struct conf_place *place)
-{
-    if (place->order == CONF_BY_DEFAULT)
-        return xstrdup("default");
-    if (place->order > 0)
-        return xasprintf("--set:%d:%d", place->order, place->column);
-    return xasprintf("%s:%d:%d", p->file, place->line, place->column);
-}
-
-static void add_line(struct conf_problems *problems,
-                     const struct conf_place *place, char *text)
-{
-    struct conf_problem *x;
-
-    if (problems->n == CONF_MAX_PROBLEMS) {
-        problems->n_dropped++;
-        free(text);
-        return;
-    }
-    XGROW(problems->items, problems->n, problems->cap);
-    x = &problems->items[problems->n++];
-    x->order = place->order;
-    x->line = place->line;
-    x->column = place->column;
-    x->text = text;
-}
-
-void conf_problem_add(struct conf_problems *problems,
-                      const struct conf_places *places,
-                      const struct conf_place *place, const char *key,
-                      const char *fmt, ...)
-{
-    struct buf line = BUF_INIT;
-    char *where = conf_place_text(places, place);
-    char text[512];
-    va_list ap;
-
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    buf_addf(&line, "%s: %s%s%s", where, key, *key ? ": " : "", text);
-    free(where);
-    add_line(problems, place, buf_detach(&line));
-}
-
-void conf_problems_release(struct conf_problems *p)
-{
-    for (size_t i = 0; i < p->n; i++)
-        free(p->items[i].text);
-    free(p->items);
-    memset(p, 0, sizeof *p);
-}
-
-static int compare_problems(const void *a, const void *b)
-{
-    const struct conf_problem *x = a, *y = b;
-
-    if (x->order != y->order)
-        return x->order < y->order ? -1 : 1;
-    if (x->line != y->line)
-        return x->line < y->line ? -1 : 1;
-    if (x->column != y->column)
-        return x->column < y->column ? -1 : 1;
-    return strcmp(x->text, y->text);
-}
 
 /* --- the walk ----------------------------------------------------------- */
 
@@ -447,7 +358,7 @@ static bool load_file(struct load *l, const char *path)
     l->c->places->file = xstrdup(path);
     rc = fileio_read(path, CONF_YAML_MAX_BYTES, &text, &err);
     if (rc != 0) {
-        add_line(l->problems, &place, xstrdup(err.msg));
+        conf_problem_add_text(l->problems, &place, xstrdup(err.msg));
         goto out;
     }
     rc = conf_tree_parse(&tree, text.data ? text.data : "", text.len);
@@ -508,8 +419,6 @@ int conf_load(struct conf *c, const char *path, const char *const *sets,
     }
     if (is_whole)
         conf_check(c, problems);
-    if (problems->n > 1)
-        qsort(problems->items, problems->n, sizeof *problems->items,
-              compare_problems);
+    conf_problems_sort(problems);
     return problems->n + problems->n_dropped > n_before ? ERR_INVALID : 0;
 }

@@ -405,3 +405,20 @@ void conf_value_release(const struct conf_key *key, struct conf *c)
         release_properties(x);
     }
 }
+
+/* --- lists of texts ----------------------------------------------------- */
+
+void conf_strings_add(struct conf_strings *l, const char *s)
+{
+    l->items = xreallocarray(l->items, l->n + 1, sizeof *l->items);
+    l->items[l->n++] = xstrdup(s);
+}
+
+void conf_strings_release(struct conf_strings *l)
+{
+    for (size_t i = 0; i < l->n; i++)
+        free(l->items[i]);
+    free(l->items);
+    l->items = NULL;
+    l->n = 0;
+}

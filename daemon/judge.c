@@ -523,7 +523,7 @@ static const char *nothing_to_compare(const struct judge *j,
         return "the gate is off";
     if (j->conf->learner.holdout.fraction <= 0)
         return "nothing is held out to compare on";
-    if (d->n < GATE_FEWEST_CHUNKS)
+    if (d->n < GATE_FEWEST_CHUNKS && d->segments.n_damaged == 0)
         return "nothing is held out yet to compare on";
     return NULL;
 }

@@ -11,7 +11,8 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/kafka_place.c daemon/kafka_place.h \
 	daemon/queue.c daemon/queue.h \
 	daemon/record.c daemon/record.h \
-	daemon/source.c daemon/source.h daemon/source_impl.h \
+	daemon/source.c daemon/source.h daemon/source_create.c \
+	daemon/source_impl.h \
 	daemon/source_file.c \
 	daemon/source_kafka.c \
 	daemon/control.c daemon/control.h \
@@ -204,4 +205,5 @@ daemon_mnemed_SOURCES = daemon/main.c
 daemon_mnemed_LDADD = $(DAEMON_LIBS)
 
 EXTRA_DIST += tests/data/make_store.sh tests/data/store_1.tar.gz \
-	tests/data/store_1_pages.tar.gz tests/data/store_2.tar.gz
+	tests/data/store_1_pages.tar.gz tests/data/store_2.tar.gz \
+	tests/data/store_3.tar.gz

@@ -229,8 +229,8 @@ static int serve_another(struct store *store, struct catalog *catalog,
             continue;
         if (serving_load(serving, version, &infer, err) != 0)
             continue;
-        rc = store_serve(store, version, false,
-                         "the version that served is damaged", err);
+        rc = store_serve_instead(store, version,
+                                 "the version that served is damaged", err);
         if (rc == 0)
             serving_switch(serving, version, infer);
         else

@@ -13,14 +13,6 @@
 #include "daemon/source_impl.h"
 #include "store/releases.h"
 
-int source_create(const struct source_options *options,
-                  struct source **source, struct err *err)
-{
-    if (options->conf->source.type == CONF_SOURCE_KAFKA)
-        return source_kafka_create(source, options, err);
-    return source_file_create(source, options, err);
-}
-
 void source_free(struct source *s)
 {
     if (s)

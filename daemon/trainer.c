@@ -418,13 +418,16 @@ static bool take_batch(struct trainer *t)
 /* One turn of the loop. */
 static void learn(struct trainer *t)
 {
+    bool due;
+
     collect(t);
     trainer_take_reload(t);
     trainer_run_operations(t);
     trainer_look_for_choice(t);
+    due = !t->parked && version_due(t); /* the last verdict is spoken */
     if (trainer_heed(t))
         return;
-    if (!t->parked && version_due(t))
+    if (due)
         trainer_submit(t);
     if (t->held || t->parked) {
         trainer_show_state(t, false);

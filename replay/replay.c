@@ -26,6 +26,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/sqlite_err.h"
 #include "base/xalloc.h"
 #include "replay/replay_db.h"
 #include "replay/row.h"
@@ -302,19 +303,14 @@ static int fetch(struct replay *r, const struct missing *m, struct err *err)
 {
     struct replay_draw *draw = &r->draws[m->i];
     const struct tiers_entry *e = tiers_entry(r->tiers, (uint32_t)draw->slot);
-    struct err why = ERR_INIT;
     struct row *row;
-    int rc = replay_db_fetch(r->fetch, m->key, &row, &why);
+    int rc = replay_db_fetch(r->fetch, m->key, &row, err);
 
-    if (rc == ERR_CORRUPT) {
+    if (rc)
+        return rc;
+    if (!row) {
         lose(r, m);
         return 0;
-    }
-    if (rc) {
-        err_prefix(&why, "%s", replay_db_prefix(r->options.kind));
-        if (err)
-            *err = why;
-        return rc;
     }
     draw->segment = row->segment;
     if (row->segment.domain != e->domain ||
@@ -351,8 +347,7 @@ static int run_sql(struct replay *r, const char *sql, struct err *err)
 {
     if (sqlite3_exec(r->reader, sql, NULL, NULL, NULL) == SQLITE_OK)
         return 0;
-    return err_set(err, ERR_IO, "reading kept rows: %s: %s", sql,
-                   sqlite3_errmsg(r->reader));
+    return sqlite_err(r->reader, NULL, "reading kept rows", err);
 }
 
 /* Reads by ascending key, so that neighbours share pages, and in one read

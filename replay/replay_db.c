@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/sqlite_err.h"
 #include "base/xalloc.h"
 
 #define COLUMNS                                                                \
@@ -53,19 +54,7 @@ const char *replay_db_prefix(enum replay_kind kind)
 
 static int fail(struct sqlite3 *db, const char *doing, struct err *err)
 {
-    int code = sqlite3_extended_errcode(db);
-    const char *msg = sqlite3_errmsg(db);
-
-    switch (code & 0xff) {
-    case SQLITE_FULL:
-        return err_set(err, ERR_FULL, "%s: %s", doing, msg);
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB:
-    case SQLITE_CONSTRAINT:
-        return err_set(err, ERR_CORRUPT, "%s: %s", doing, msg);
-    default:
-        return err_set(err, ERR_IO, "%s: %s", doing, msg);
-    }
+    return sqlite_err(db, NULL, doing, err);
 }
 
 /* Prepares `sql`, in which %s is the kind's prefix. */
@@ -474,20 +463,14 @@ int replay_db_fetch(struct sqlite3_stmt *fetch, int64_t key, struct row **row,
 {
     int rc;
 
+    *row = NULL;
     sqlite3_bind_int64(fetch, 1, key);
     rc = sqlite3_step(fetch);
-    if (rc == SQLITE_ROW) {
+    if (rc == SQLITE_ROW)
         *row = decode(fetch, key);
-        rc = *row ? 0
-                  : err_set(err, ERR_CORRUPT,
-                            "kept row %lld is damaged: its checksum differs",
-                            (long long)key);
-    } else if (rc == SQLITE_DONE) {
-        rc = err_set(err, ERR_CORRUPT, "kept row %lld is missing",
-                     (long long)key);
-    } else {
-        rc = fail(sqlite3_db_handle(fetch), "reading a kept row", err);
-    }
+    rc = rc == SQLITE_ROW || rc == SQLITE_DONE
+             ? 0
+             : fail(sqlite3_db_handle(fetch), "reading a kept row", err);
     sqlite3_reset(fetch);
     return rc;
 }
@@ -557,15 +540,8 @@ int replay_db_read(struct sqlite3 *db, enum replay_kind kind, int64_t *keys,
     for (size_t i = 0; i < n; i++)
         wanted[i] = (struct wanted){keys[i], i};
     qsort(wanted, n, sizeof *wanted, compare_wanted);
-    for (size_t i = 0; i < n && !rc; i++) {
-        struct err why = ERR_INIT;
-
-        rc = replay_db_fetch(fetch, wanted[i].key, &rows[wanted[i].i], &why);
-        if (rc == ERR_CORRUPT)
-            rc = 0;
-        else if (rc)
-            *err = why;
-    }
+    for (size_t i = 0; i < n && !rc; i++)
+        rc = replay_db_fetch(fetch, wanted[i].key, &rows[wanted[i].i], err);
     close_gaps(&read, keys, n);
     sqlite3_finalize(fetch);
     free(wanted);

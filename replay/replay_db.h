@@ -38,8 +38,9 @@ const char *replay_db_prefix(enum replay_kind kind);
 int replay_db_prepare_fetch(struct sqlite3 *db, enum replay_kind kind,
                             struct sqlite3_stmt **fetch, struct err *err);
 
-/* The row of a key, to be released with free(). ERR_CORRUPT names the key when
- * it is missing or damaged. */
+/* The row of a key, to be released with free(). *row is NULL when it is missing
+ * or not what was written: that is one row's loss. What cannot be read, a page
+ * of the database with another checksum among it, is an error. */
 int replay_db_fetch(struct sqlite3_stmt *fetch, int64_t key, struct row **row,
                     struct err *err);
 

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/fileio.h"
+#include "base/sqlite_err.h"
 #include "base/xalloc.h"
 #include "store/pages.h"
 #include "store/schema.h"
@@ -37,53 +38,10 @@ struct db {
     size_t n, cap;
 };
 
-/* --- errors ------------------------------------------------------------- */
-
-static enum err_code code_of(sqlite3 *handle)
-{
-    switch (sqlite3_errcode(handle) & 0xff) {
-    case SQLITE_FULL:
-        return ERR_FULL;
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB:
-        return ERR_CORRUPT;
-    case SQLITE_BUSY:
-    case SQLITE_LOCKED:
-        return ERR_STATE;
-    case SQLITE_CONSTRAINT:
-        return ERR_INVALID;
-    case SQLITE_NOMEM:
-        return ERR_NOMEM;
-    default:
-        return ERR_IO;
-    }
-}
-
-/* What the system said, or 0. SQLite's own words are "disk I/O error" for all
- * of it, a full disk included. Of a file that cannot be opened it tries other
- * ways, and tells of the last one: no good. */
-static int system_error(sqlite3 *handle)
-{
-    return (sqlite3_errcode(handle) & 0xff) == SQLITE_IOERR
-               ? sqlite3_system_errno(handle)
-               : 0;
-}
-
 /* The error of the last call; `doing` says what it was. */
 static int last_error(struct db *db, const char *doing, struct err *err)
 {
-    enum err_code code = code_of(db->handle);
-    int errnum = system_error(db->handle);
-
-    if (errnum)
-        return err_set_errno(err, code, errnum, "%s: %s: %s", db->path, doing,
-                             sqlite3_errmsg(db->handle));
-    if (code == ERR_CORRUPT)
-        return err_set(err, code,
-                       "%s: damaged: %s: %s; restore a backup (mneme restore)",
-                       db->path, doing, sqlite3_errmsg(db->handle));
-    return err_set(err, code, "%s: %s: %s", db->path, doing,
-                   sqlite3_errmsg(db->handle));
+    return sqlite_err(db->handle, db->path, doing, err);
 }
 
 /* --- statements --------------------------------------------------------- */
@@ -631,4 +589,11 @@ int db_setting(struct db *d, const char *key, char **value, struct err *err)
     }
     db_done(q);
     return rc;
+}
+
+int db_setting_put(struct db *d, const char *key, const char *value,
+                   struct err *err)
+{
+    return db_run(d, err, "REPLACE INTO settings VALUES (?1, ?2)", "tt", key,
+                  value);
 }

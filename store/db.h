@@ -99,6 +99,8 @@ int db_number(struct db *db, struct err *err, int64_t *number, const char *sql,
 
 /* A value of the table of settings, to be freed; NULL: absent. */
 int db_setting(struct db *db, const char *key, char **value, struct err *err);
+int db_setting_put(struct db *db, const char *key, const char *value,
+                   struct err *err);
 
 /* A transaction; db_end commits when rc is 0 and rolls back otherwise. It
  * returns rc, or what went wrong with the commit. */

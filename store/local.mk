@@ -20,6 +20,7 @@ store_libstore_a_SOURCES = \
 	store/safetensors_header.c store/safetensors_header.h \
 	store/schema.c store/schema.h \
 	store/store.c store/store.h store/store_change.c store/store_private.h \
+	store/store_publish.c \
 	store/tombstones.c store/tombstones.h \
 	store/version_files.c store/version_files.h \
 	store/version_read.c \

@@ -38,7 +38,7 @@
 #include "store/catalog.h"
 
 struct sqlite3;
-struct store; /* fields are in store.c */
+struct store; /* fields are in store_private.h */
 
 /* Statements of another part that make its tables; run in order, once each,
  * remembered by the number of them in `schema`. */
@@ -158,11 +158,16 @@ int store_verdict(struct store *s, int64_t version, enum store_state verdict,
                   const struct store_domain_result *results, size_t n_results,
                   bool serve, const char *reason, struct err *err);
 
-/* Switches serving to a version, with a history row and, unless it is away from
- * a damaged one, a row of the control log. pinned: stays until
+/* An operator chooses what serves: a history row and one of the control log,
+ * which lets learning go on where it held. pinned: stays until
  * store_serve(..., pinned false). ERR_NOTFOUND, ERR_STATE when damaged. */
 int store_serve(struct store *s, int64_t version, bool pinned,
                 const char *reason, struct err *err);
+
+/* The version that served is damaged, and nobody chose: a history row alone.
+ * ERR_NOTFOUND, ERR_STATE when this one is damaged, too. */
+int store_serve_instead(struct store *s, int64_t version, const char *reason,
+                        struct err *err);
 
 /* Learning holds, until an operator promotes or rolls back: a row of the
  * control log, with the head (catalog_hold). */

@@ -155,41 +155,38 @@ int store_verdict(struct store *s, int64_t version, enum store_state verdict,
 
 /* --- serving, pins, marks ----------------------------------------------- */
 
-/* Away from a damaged version is not the same as by request. */
-static bool serves_damaged(struct store *s)
+static int serve_whole(struct store *s, int64_t version, bool pinned,
+                       const char *cause, const char *reason, struct err *err)
 {
-    int64_t damaged = 0;
-    int rc = db_number(s->db, NULL, &damaged,
-                       "SELECT count(*) FROM versions JOIN pointers"
-                       " ON version = serving WHERE state = 'damaged'",
-                       "");
+    char state[STATE_MAX];
+    int rc = state_of(s, version, state, err);
 
-    return rc == 0 && damaged;
-}
-
-static int promote(struct store *s, int64_t version, bool pinned,
-                   const char *reason, struct err *err)
-{
-    int rc = serve(s, version, pinned, "promote", reason, err);
-
-    return rc ? rc : log_control(s, "promote", version, reason, err);
+    if (rc == 0)
+        rc = refuse_damaged(state, version, err);
+    return rc ? rc : serve(s, version, pinned, cause, reason, err);
 }
 
 int store_serve(struct store *s, int64_t version, bool pinned,
                 const char *reason, struct err *err)
 {
-    char state[STATE_MAX];
     int rc = db_begin(s->db, err);
 
     if (rc)
         return rc;
-    rc = state_of(s, version, state, err);
+    rc = serve_whole(s, version, pinned, "promote", reason, err);
     if (rc == 0)
-        rc = refuse_damaged(state, version, err);
-    if (rc == 0)
-        rc = serves_damaged(s)
-                 ? serve(s, version, pinned, "damaged", reason, err)
-                 : promote(s, version, pinned, reason, err);
+        rc = log_control(s, "promote", version, reason, err);
+    return db_end(s->db, rc, err);
+}
+
+int store_serve_instead(struct store *s, int64_t version, const char *reason,
+                        struct err *err)
+{
+    int rc = db_begin(s->db, err);
+
+    if (rc)
+        return rc;
+    rc = serve_whole(s, version, false, "damaged", reason, err);
     return db_end(s->db, rc, err);
 }
 

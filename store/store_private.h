@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * store_private.h - what store.c, store_change.c and retention.c share.
+ * store_private.h - what store.c, store_publish.c, store_change.c and
+ * retention.c share.
  *
  * Threads: publisher
  */
@@ -23,5 +24,8 @@ struct store {
     bool unswept;   /* and its directory is still there */
     int lost;       /* transactions of a damaged log */
 };
+
+/* Removes directories without a row. */
+int store_sweep(struct store *s, struct err *err);
 
 #endif

@@ -276,7 +276,7 @@ static int write_all(struct store *s, const struct tombstones_forget *f,
     if (rc == 0)
         rc = mark_versions(s, &found->records, report, err);
     if (rc == 0)
-        rc = store_setting_put(s, SCRUB, "1", err);
+        rc = db_setting_put(s->db, SCRUB, "1", err);
     return rc;
 }
 
@@ -306,7 +306,7 @@ void tombstones_report_release(struct tombstones_report *report)
 int tombstones_scrub(struct store *s, struct err *err)
 {
     char *wanted = NULL;
-    int rc = store_setting_get(s, SCRUB, &wanted, err);
+    int rc = db_setting(s->db, SCRUB, &wanted, err);
 
     if (rc || !wanted)
         return rc;

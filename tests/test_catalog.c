@@ -476,7 +476,7 @@ static void test_went_back(void **state)
     /* Away from damage is neither. */
     go_back(&b, 1, "rewind", true, NULL);
     assert_int_equal(store_mark(b.s, 1, STORE_DAMAGED, "", NULL), 0);
-    assert_int_equal(store_serve(b.s, 2, false, "1 is damaged", NULL), 0);
+    assert_int_equal(store_serve_instead(b.s, 2, "1 is damaged", NULL), 0);
     assert_int_equal(went_back(&b, at_ms), 3);
     /* An operator's choice, and another. */
     assert_int_equal(store_serve(b.s, 3, true, "by hand", NULL), 0);
@@ -522,6 +522,15 @@ static void test_hold(void **state)
     assert_hold(&b, 1, false, "again");
     go_back(&b, 2, "skip", false, NULL);
     assert_hold(&b, 1, true, "again");
+    /* What served is damaged: the daemon's choice is none, an operator's is. */
+    assert_int_equal(store_hold(b.s, "and again", NULL), 0);
+    assert_int_equal(store_mark(b.s, 2, STORE_DAMAGED, "", NULL), 0);
+    assert_int_equal(store_serve_instead(b.s, 1, NULL, NULL), 0);
+    assert_hold(&b, 2, false, "and again");
+    assert_int_equal(store_mark(b.s, 1, STORE_DAMAGED, "", NULL), 0);
+    util_pass(b.s, 3, false);
+    assert_int_equal(store_serve(b.s, 3, true, NULL, NULL), 0);
+    assert_hold(&b, 2, true, "and again");
     util_close_both(&b);
 }
 

@@ -241,6 +241,31 @@ static void damaged_rows_are_left_out(void **state)
     replay_segments_free(&read);
 }
 
+/* A page that cannot be read is no row that is gone: nothing goes on. */
+static void a_damaged_page_is_an_error(void **state)
+{
+    struct sqlite3 *db = *state;
+    struct replay_segments read;
+    struct err err = ERR_INIT;
+    sqlite3_int64 size;
+    unsigned char *image;
+    int64_t key = 2, page;
+
+    assert_int_equal(
+        write_version(db, REPLAY_HOLDOUT, 1, 1, 5, NULL, 0, NULL), 0);
+    page = number(db, "SELECT rootpage FROM sqlite_schema"
+                      " WHERE name = 'holdout_rows'");
+    image = sqlite3_serialize(db, "main", &size, 0);
+    assert_non_null(image);
+    image[(page - 1) * size / number(db, "PRAGMA page_count")] = 0xff;
+    assert_int_equal(sqlite3_deserialize(db, "main", image, size, size,
+                                         SQLITE_DESERIALIZE_FREEONCLOSE),
+                     SQLITE_OK);
+    assert_int_equal(replay_db_read(db, REPLAY_HOLDOUT, &key, 1, &read, &err),
+                     ERR_CORRUPT);
+    assert_non_null(strstr(err.msg, "restore a backup"));
+}
+
 static void count_record(void *arg, int32_t partition_id, int64_t offset)
 {
     assert_int_equal(partition_id, 4);
@@ -290,7 +315,7 @@ static void a_key_is_never_used_twice(void **state)
     assert_int_equal(write_version(*state, REPLAY_ROWS, 1, 1, 3, NULL, 0, NULL),
                      0);
     assert_int_equal(write_version(*state, REPLAY_ROWS, 2, 3, 4, NULL, 0, &err),
-                     ERR_CORRUPT);
+                     ERR_INVALID);
     assert_non_null(strstr(err.msg, "row 3"));
 }
 
@@ -412,6 +437,7 @@ int main(void)
         TEST(rows_are_read_in_the_order_asked_for),
         TEST(damage_is_found),
         TEST(damaged_rows_are_left_out),
+        TEST(a_damaged_page_is_an_error),
         TEST(rows_are_forgotten),
         TEST(a_key_is_never_used_twice),
         TEST(no_tables_is_an_error),

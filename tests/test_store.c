@@ -915,7 +915,7 @@ static void test_serve(void **state)
     now = 9000;
     assert_int_equal(store_mark(s, 2, STORE_DAMAGED, "a bit flipped", NULL), 0);
     assert_int_equal(store_serve(s, 2, true, NULL, NULL), ERR_STATE);
-    assert_int_equal(store_serve(s, 1, false, "2 is damaged", NULL), 0);
+    assert_int_equal(store_serve_instead(s, 1, "2 is damaged", NULL), 0);
     assert_int_equal(catalog_history(c, 0, &h, &n, NULL), 0);
     assert_int_equal(n, 5);
     assert_string_equal(h[0].cause, "damaged");

@@ -75,8 +75,9 @@ int main(int argc, char **argv)
         rc = publish(s, r, i - 1, i, &version, &err);
         if (rc == 0)
             rc = store_verdict(s, version,
-                               i < 3 ? STORE_PASSED : STORE_FAILED, "{}", NULL,
-                               NULL, 0, i < 3, "better", &err);
+                               i < 3 ? STORE_PASSED : STORE_FAILED, "{}",
+                               i == 2 ? "{\"reference\": 1}" : NULL, NULL, 0,
+                               i < 3, "better", &err);
     }
     if (rc == 0)
         rc = store_pin(s, 1, true, &err);

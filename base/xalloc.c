@@ -84,11 +84,10 @@ char *xasprintf(const char *fmt, ...)
 #define LINE 64
 #define LARGE_PAGE ((size_t)2 << 20)
 
-/* A block of several large pages begins at one and asks for them: what is read
- * all over a table would else wait for page tables more than for memory. */
-void *xalloc_aligned(size_t n_bytes)
+/* Zeroed; at a large page's boundary it asks for such pages. */
+static void *aligned(size_t n_bytes, size_t alignment)
 {
-    size_t alignment = n_bytes >= 4 * LARGE_PAGE ? LARGE_PAGE : LINE, padded;
+    size_t padded;
     void *p;
 
     if (n_bytes > PTRDIFF_MAX - LARGE_PAGE)
@@ -102,6 +101,26 @@ void *xalloc_aligned(size_t n_bytes)
 #endif
     memset(p, 0, padded);
     return p;
+}
+
+/* A block of several large pages begins at one and asks for them: what is read
+ * all over a table would else wait for page tables more than for memory. */
+void *xalloc_aligned(size_t n_bytes)
+{
+    return aligned(n_bytes, n_bytes >= 4 * LARGE_PAGE ? LARGE_PAGE : LINE);
+}
+
+/* In whole large pages: the block's end is not to lie in small ones. */
+void *xalloc_large(size_t n_bytes)
+{
+    size_t beyond = n_bytes % LARGE_PAGE, padded;
+
+    if (n_bytes < LARGE_PAGE)
+        return checked(aligned(n_bytes, LINE), n_bytes);
+    if (__builtin_add_overflow(n_bytes, beyond ? LARGE_PAGE - beyond : 0,
+                               &padded))
+        checked(NULL, n_bytes);
+    return checked(aligned(padded, LARGE_PAGE), n_bytes);
 }
 
 float *xfloats(size_t n)

@@ -6,7 +6,9 @@
  * these abort with a line on stderr. Anything whose size comes from outside
  * is checked against a limit first; large blocks use xalloc_aligned.
  *
- * Threads: any
+ * Owner:    the caller; all of it, the aligned blocks too, is released with
+ *           free()
+ * Threads:  any
  */
 #ifndef MNEME_BASE_XALLOC_H
 #define MNEME_BASE_XALLOC_H
@@ -23,9 +25,14 @@ char *xstrndup(const char *s, size_t n);
 void *xmemdup(const void *p, size_t n_bytes);
 char *xasprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-/* Zeroed memory on a 64-byte boundary, for vectors; released with free().
+/* Zeroed memory on a 64-byte boundary, for vectors; large pages from 8 MiB on.
  * Returns NULL when there is none. */
 void *xalloc_aligned(size_t n_bytes);
+
+/* The same for what is walked through for every token, which would otherwise
+ * need more translations than the processor keeps: whole large pages from 2
+ * MiB on. Aborts when there is none. */
+void *xalloc_large(size_t n_bytes);
 
 /* Zeroed float[n] on a 64-byte boundary; aborts when there is none. */
 float *xfloats(size_t n);

@@ -16,7 +16,6 @@
 #include <time.h>
 
 #include "base/xalloc.h"
-#include "learner/block.h"
 #include "learner/ops.h"
 #include "learner/packed.h"
 
@@ -188,12 +187,12 @@ int main(void)
     scratch = xmalloc(48 * (688 + sizeof(float)));
     for (size_t i = 0; i < 48 * 688; i++)
         x[i] = (float)(i % 97) * 0.01f - 0.5f;
-    plain = block_large(place(false, NULL));
+    plain = xalloc_large(place(false, NULL));
     printf("%-12s %-5s %8s %8s %8s %8s  rows, GFLOP/s\n", "kernels", "", "1",
            "2", "6", "48");
     measure(ops_fast->name, "float", pass_plain);
     for (int bytes = 0; bytes < 2; bytes++) {
-        void *block = block_large(place(bytes, NULL));
+        void *block = xalloc_large(place(bytes, NULL));
 
         place(bytes, block);
         for (size_t i = 0; (k = kernels_get(i)) != NULL; i++) {

@@ -290,6 +290,24 @@ int client_version(struct client *c, int64_t version, json_t **reply,
     return client_get(c, path, reply, err);
 }
 
+int client_show(const struct verb_args *args, const char *path,
+                void (*print)(const json_t *reply), struct err *err)
+{
+    struct client *c = NULL;
+    json_t *reply = NULL;
+    int rc = client_open(args, &c, err);
+
+    if (rc == 0)
+        rc = client_get(c, path, &reply, err);
+    if (rc == 0 && verb_has(args, "json"))
+        pick_print(reply);
+    else if (rc == 0)
+        print(reply);
+    json_decref(reply);
+    client_free(c);
+    return rc;
+}
+
 /* --- operations --------------------------------------------------------- */
 
 /* 0: done. ERR_AGAIN: not yet. */

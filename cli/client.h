@@ -37,6 +37,11 @@ const char *client_address(const struct client *c);
 int client_get(struct client *c, const char *path, json_t **reply,
                struct err *err);
 
+/* The whole way for a verb: the reply to a GET, printed by `print`, or as it is
+ * with --json. */
+int client_show(const struct verb_args *args, const char *path,
+                void (*print)(const json_t *reply), struct err *err);
+
 /* body is taken over, whatever happens; NULL: an empty object. */
 int client_post(struct client *c, const char *path, json_t *body,
                 json_t **reply, struct err *err);

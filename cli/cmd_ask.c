@@ -116,6 +116,22 @@ static int ask(const struct verb_args *args, const char *path,
     return rc;
 }
 
+/* ... and prints the reply, or with --json the JSON. */
+static int show(const struct verb_args *args, const char *path,
+                json_t *question, void (*print)(const json_t *reply),
+                struct err *err)
+{
+    json_t *reply = NULL;
+    int rc = ask(args, path, question, &reply, err);
+
+    if (rc == 0 && verb_has(args, "json"))
+        pick_print(reply);
+    else if (rc == 0)
+        print(reply);
+    json_decref(reply);
+    return rc;
+}
+
 static void set_integer(json_t *question, const struct verb_args *args,
                         const char *option, const char *key, int64_t least,
                         int64_t most, int *rc, struct err *err)
@@ -223,17 +239,10 @@ static void print_scores(const json_t *reply)
 
 int cmd_score(const struct verb_args *args, struct err *err)
 {
-    json_t *question = NULL, *reply = NULL;
+    json_t *question = NULL;
     int rc = make_question(args, "text", &question, err);
 
-    if (rc == 0)
-        rc = ask(args, "/v1/score", question, &reply, err);
-    if (rc == 0 && verb_has(args, "json"))
-        pick_print(reply);
-    else if (rc == 0)
-        print_scores(reply);
-    json_decref(reply);
-    return rc;
+    return rc ? rc : show(args, "/v1/score", question, print_scores, err);
 }
 
 static void print_labels(const json_t *reply)
@@ -259,7 +268,7 @@ static void print_labels(const json_t *reply)
 
 int cmd_classify(const struct verb_args *args, struct err *err)
 {
-    json_t *question = NULL, *reply = NULL;
+    json_t *question = NULL;
     int rc = make_question(args, "text", &question, err);
 
     if (rc == 0) {
@@ -267,13 +276,9 @@ int cmd_classify(const struct verb_args *args, struct err *err)
         set_integer(question, args, "top-k", "top_k", 1, 1 << 20, &rc, err);
     }
     if (rc == 0)
-        rc = ask(args, "/v1/classify", json_incref(question), &reply, err);
-    if (rc == 0 && verb_has(args, "json"))
-        pick_print(reply);
-    else if (rc == 0)
-        print_labels(reply);
+        rc = show(args, "/v1/classify", json_incref(question), print_labels,
+                  err);
     json_decref(question);
-    json_decref(reply);
     return rc;
 }
 
@@ -293,15 +298,8 @@ static void print_vectors(const json_t *reply)
 
 int cmd_embed(const struct verb_args *args, struct err *err)
 {
-    json_t *question = NULL, *reply = NULL;
+    json_t *question = NULL;
     int rc = make_question(args, "input", &question, err);
 
-    if (rc == 0)
-        rc = ask(args, "/v1/embeddings", question, &reply, err);
-    if (rc == 0 && verb_has(args, "json"))
-        pick_print(reply);
-    else if (rc == 0)
-        print_vectors(reply);
-    json_decref(reply);
-    return rc;
+    return rc ? rc : show(args, "/v1/embeddings", question, print_vectors, err);
 }

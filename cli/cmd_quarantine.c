@@ -68,8 +68,6 @@ static void print_list(const json_t *reply)
 static int list(const struct verb_args *args, struct err *err)
 {
     struct buf path = BUF_INIT;
-    struct client *c = NULL;
-    json_t *reply = NULL;
     int64_t limit = 100;
     int rc = verb_integer(args, "limit", 1, 1000000, &limit, err);
 
@@ -77,15 +75,7 @@ static int list(const struct verb_args *args, struct err *err)
     add_query(&path, "reason", verb_value(args, "reason"));
     add_query(&path, "topic", verb_value(args, "topic"));
     if (rc == 0)
-        rc = client_open(args, &c, err);
-    if (rc == 0)
-        rc = client_get(c, path.data, &reply, err);
-    if (rc == 0 && verb_has(args, "json"))
-        pick_print(reply);
-    else if (rc == 0)
-        print_list(reply);
-    json_decref(reply);
-    client_free(c);
+        rc = client_show(args, path.data, print_list, err);
     buf_release(&path);
     return rc;
 }
@@ -132,8 +122,6 @@ static void print_row(const json_t *row)
 
 static int show(const struct verb_args *args, struct err *err)
 {
-    struct client *c = NULL;
-    json_t *reply = NULL;
     char path[64];
     int64_t id;
     int rc;
@@ -144,16 +132,7 @@ static int show(const struct verb_args *args, struct err *err)
     if (rc)
         return rc;
     snprintf(path, sizeof path, "/v1/quarantine/%" PRId64, id);
-    rc = client_open(args, &c, err);
-    if (rc == 0)
-        rc = client_get(c, path, &reply, err);
-    if (rc == 0 && verb_has(args, "json"))
-        pick_print(reply);
-    else if (rc == 0)
-        print_row(reply);
-    json_decref(reply);
-    client_free(c);
-    return rc;
+    return client_show(args, path, print_row, err);
 }
 
 /* --- release ------------------------------------------------------------ */

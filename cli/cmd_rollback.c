@@ -92,7 +92,7 @@ int cmd_promote(const struct verb_args *args, struct err *err)
 
 /* --- ranges ------------------------------------------------------------- */
 
-static void print_ranges(const json_t *list)
+static void print_ranges(const json_t *reply)
 {
     struct table t;
     const json_t *row;
@@ -100,7 +100,7 @@ static void print_ranges(const json_t *list)
 
     table_init(&t, "r:ID l:KIND l:TOPIC r:PARTITION r:FIRST r:LAST l:SINCE "
                    "l:RELEASED l:REASON");
-    json_array_foreach(list, i, row)
+    json_array_foreach(pick(reply, "ranges"), i, row)
     {
         const char *kind = pick_text(row, "kind");
         const char *topic = pick_text(row, "topic");
@@ -141,20 +141,7 @@ static int release_range(const struct verb_args *args, struct err *err)
 
 int cmd_ranges(const struct verb_args *args, struct err *err)
 {
-    struct client *c = NULL;
-    json_t *reply = NULL;
-    int rc;
-
     if (verb_value(args, "release"))
         return release_range(args, err);
-    rc = client_open(args, &c, err);
-    if (rc == 0)
-        rc = client_get(c, "/v1/ranges", &reply, err);
-    if (rc == 0 && verb_has(args, "json"))
-        pick_print(reply);
-    else if (rc == 0)
-        print_ranges(pick(reply, "ranges"));
-    json_decref(reply);
-    client_free(c);
-    return rc;
+    return client_show(args, "/v1/ranges", print_ranges, err);
 }

@@ -94,7 +94,7 @@ static void add_version(struct table *t, const json_t *v)
     add_flags(t, v);
 }
 
-static void print_versions(const json_t *list)
+static void print_versions(const json_t *reply)
 {
     struct table t;
     const json_t *v;
@@ -102,7 +102,7 @@ static void print_versions(const json_t *list)
 
     table_init(&t, "r:VERSION r:PARENT l:CREATED r:STEP r:TOKENS r:OFFSET "
                    "r:BITS/BYTE r:ACCURACY l:GATE l:FLAGS");
-    json_array_foreach(list, i, v)
+    json_array_foreach(pick(reply, "versions"), i, v)
         add_version(&t, v);
     table_print(&t, stdout);
     table_release(&t);
@@ -110,25 +110,13 @@ static void print_versions(const json_t *list)
 
 int cmd_versions(const struct verb_args *args, struct err *err)
 {
-    struct client *c = NULL;
-    json_t *reply = NULL;
     int64_t limit = 0;
     char path[64] = "/v1/versions";
     int rc = verb_integer(args, "limit", 1, 1000000, &limit, err);
 
     if (limit)
         snprintf(path, sizeof path, "/v1/versions?limit=%" PRId64, limit);
-    if (rc == 0)
-        rc = client_open(args, &c, err);
-    if (rc == 0)
-        rc = client_get(c, path, &reply, err);
-    if (rc == 0 && verb_has(args, "json"))
-        pick_print(reply);
-    else if (rc == 0)
-        print_versions(pick(reply, "versions"));
-    json_decref(reply);
-    client_free(c);
-    return rc;
+    return rc ? rc : client_show(args, path, print_versions, err);
 }
 
 /* --- show --------------------------------------------------------------- */
@@ -281,22 +269,14 @@ static void print_version(const json_t *v)
 
 int cmd_show(const struct verb_args *args, struct err *err)
 {
-    struct client *c = NULL;
-    json_t *reply = NULL;
+    char path[64];
     int64_t version;
     int rc = verb_version(args->words[0], &version, err);
 
-    if (rc == 0)
-        rc = client_open(args, &c, err);
-    if (rc == 0)
-        rc = client_version(c, version, &reply, err);
-    if (rc == 0 && verb_has(args, "json"))
-        pick_print(reply);
-    else if (rc == 0)
-        print_version(reply);
-    json_decref(reply);
-    client_free(c);
-    return rc;
+    if (rc)
+        return rc;
+    snprintf(path, sizeof path, "/v1/versions/%" PRId64, version);
+    return client_show(args, path, print_version, err);
 }
 
 /* --- diff --------------------------------------------------------------- */
@@ -435,14 +415,14 @@ out:
 
 /* --- history ------------------------------------------------------------ */
 
-static void print_history(const json_t *list)
+static void print_history(const json_t *reply)
 {
     struct table t;
     const json_t *row;
     size_t i;
 
     table_init(&t, "r:VERSION l:FROM l:UNTIL r:BEFORE l:CAUSE l:REASON");
-    json_array_foreach(list, i, row)
+    json_array_foreach(pick(reply, "history"), i, row)
     {
         const char *cause = pick_text(row, "cause");
         const char *reason = pick_text(row, "reason");
@@ -467,17 +447,5 @@ static void print_history(const json_t *list)
 
 int cmd_history(const struct verb_args *args, struct err *err)
 {
-    struct client *c = NULL;
-    json_t *reply = NULL;
-    int rc = client_open(args, &c, err);
-
-    if (rc == 0)
-        rc = client_get(c, "/v1/history", &reply, err);
-    if (rc == 0 && verb_has(args, "json"))
-        pick_print(reply);
-    else if (rc == 0)
-        print_history(pick(reply, "history"));
-    json_decref(reply);
-    client_free(c);
-    return rc;
+    return client_show(args, "/v1/history", print_history, err);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * conf_doc.h - the documents that are made from the table: they are in the
- * repository, and test_conf compares them with what comes from here (and
+ * repository, and test_conf_doc compares them with what comes from here (and
  * writes them with MNEME_WRITE_DOCS=1 in its environment).
  *
  * Threads: any

@@ -6,46 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/checksum.h"
-#include "base/rng.h"
 #include "base/xalloc.h"
+#include "daemon/intake_impl.h"
 #include "learner/cut.h"
 #include "store/ranges.h"
 
-/* Fixed for ever: duplicates share a side, and so do runs with other seeds. */
-#define HOLDOUT_SALT UINT64_C(0x6d6e656d65)
-
 /* Records waiting, decided or not, before a step is made of few tokens. */
 #define LONG 4096
-
-enum { DECIDED_HOLE = 0 }; /* besides the kinds of struct store_ledger_run */
-
-struct waiting {
-    struct record *rec;
-    char kind; /* l, h, q, s, or DECIDED_HOLE */
-    const char *reason; /* q */
-    int32_t partition_id, domain, label;
-    uint64_t text_hash;
-    struct cut cut; /* l and h */
-    size_t next;    /* segments of it that have been learned */
-    struct filter_mark mark; /* what the filter changed for it */
-};
-
-struct intake {
-    struct intake_options options;
-    double share; /* of the records that are learned */
-    struct catalog_range *skipped;
-    size_t n_skipped;
-    struct tombstone *forgotten;
-    size_t n_forgotten;
-    struct waiting *items; /* ring */
-    size_t front, n, cap;
-    size_t tokens, memory;
-    struct segment *segments; /* of the present batch */
-    struct segment_origin *origins;
-    const char **refused;
-    size_t cap_batch;
-};
 
 struct intake *intake_create(const struct intake_options *options)
 {
@@ -144,13 +111,6 @@ void intake_set_forgotten(struct intake *in, struct tombstone *tombstones,
     in->n_forgotten = n;
 }
 
-bool intake_holds_out(const char *text, size_t n_bytes, double fraction)
-{
-    uint64_t hash = checksum_xxh3(text, n_bytes, HOLDOUT_SALT);
-
-    return (double)(hash >> 11) * 0x1p-53 < fraction;
-}
-
 size_t intake_tokens(const struct intake *in)
 {
     return in->tokens;
@@ -169,172 +129,6 @@ size_t intake_memory(const struct intake *in)
 void intake_set_share(struct intake *in, double share)
 {
     in->share = share;
-}
-
-/* --- deciding ----------------------------------------------------------- */
-
-static bool is_forgotten(const struct intake *in, enum tombstones_kind kind,
-                         const char *name, const struct waiting *w)
-{
-    return name && tombstones_have(in->forgotten, in->n_forgotten,
-                                   tombstones_hash(kind, name),
-                                   w->partition_id, w->rec->offset);
-}
-
-/* By the control log: what was skipped, or is forgotten. */
-static bool is_skipped(const struct intake *in, const struct waiting *w)
-{
-    if (ranges_have(in->skipped, in->n_skipped, w->partition_id,
-                    w->rec->offset))
-        return true;
-    return in->n_forgotten > 0 &&
-           (is_forgotten(in, TOMBSTONES_ID, w->rec->id, w) ||
-            is_forgotten(in, TOMBSTONES_DOMAIN, w->rec->domain, w));
-}
-
-/* A released record was good when it was released; what has changed since is
- * no reason to keep it twice. */
-static void decide_bad(struct waiting *w, const struct conf *conf,
-                       const char *reason)
-{
-    bool skip = conf->source.bad_record == CONF_BAD_RECORD_SKIP ||
-                w->rec->released;
-
-    w->kind = skip ? 's' : 'q';
-    w->reason = reason;
-}
-
-/* The label's id; false when the table is full. */
-static bool resolve_label(struct intake *in, struct waiting *w)
-{
-    struct names *labels = &in->options.progress->labels;
-
-    w->label = -1;
-    if (!w->rec->label)
-        return true;
-    w->label = (int32_t)names_find(labels, w->rec->label);
-    if (w->label < 0 &&
-        labels->n < (size_t)in->options.conf->model.max_labels)
-        w->label = (int32_t)names_add(labels, w->rec->label);
-    return w->label >= 0;
-}
-
-static void resolve_domain(struct intake *in, struct waiting *w)
-{
-    w->domain = progress_domain_id(
-        in->options.progress, w->rec->domain,
-        (size_t)in->options.conf->model.max_domains);
-}
-
-static void cut_waiting(struct intake *in, struct waiting *w)
-{
-    const struct record *rec = w->rec;
-
-    cut_record(&w->cut, in->options.tokenizer, in->options.context,
-               rec->prompt, rec->prompt_bytes, rec->text, rec->text_bytes,
-               w->domain, w->label);
-    if (!in->options.tokenizer && rec->grams) {
-        w->cut.segments[0].grams = rec->grams;
-        w->cut.segments[0].n_grams = (uint32_t)rec->n_grams;
-    }
-}
-
-/* Not fit to be learned? What a person released is. */
-static bool is_filtered(struct intake *in, struct waiting *w)
-{
-    const struct record *rec = w->rec;
-    const struct filter_record r = {
-        .text = rec->text,
-        .n_bytes = rec->text_bytes,
-        .grams = rec->grams,
-        .n_grams = rec->n_grams,
-        .domain = w->domain,
-        .released = rec->released,
-    };
-
-    if (!in->options.filter)
-        return false;
-    w->reason = filter_admit(in->options.filter, &r, &w->mark);
-    return w->reason != NULL;
-}
-
-static void decide_good(struct intake *in, struct waiting *w)
-{
-    const struct conf *conf = in->options.conf;
-    const struct record *rec = w->rec;
-
-    if (!in->options.tokenizer && !rec->label) {
-        decide_bad(w, conf, "no_label");
-        return;
-    }
-    resolve_domain(in, w);
-    if (is_filtered(in, w)) {
-        w->kind = 'q';
-        return;
-    }
-    if (!resolve_label(in, w)) {
-        decide_bad(w, conf, "too_many_labels");
-        return;
-    }
-    w->text_hash = checksum_xxh3(rec->text, rec->text_bytes, 0);
-    w->kind = intake_holds_out(rec->text, rec->text_bytes,
-                               conf->learner.holdout.fraction)
-                  ? 'h'
-                  : 'l';
-    cut_waiting(in, w);
-}
-
-/* A record whose first tokens are in the model already, and that has been
- * counted: only its rest is left, whatever the settings say by now. */
-static void resume(struct intake *in, struct waiting *w, int64_t tokens_done)
-{
-    const struct record *rec = w->rec;
-
-    if (rec->reason || !resolve_label(in, w)) {
-        w->kind = DECIDED_HOLE;
-        return;
-    }
-    w->kind = 'l';
-    w->text_hash = checksum_xxh3(rec->text, rec->text_bytes, 0);
-    resolve_domain(in, w);
-    cut_waiting(in, w);
-    while (w->next < w->cut.n_segments && tokens_done > 0)
-        tokens_done -= w->cut.segments[w->next++].n_tokens;
-}
-
-/* Is it among those that are passed over to catch up? */
-static bool is_passed_over(const struct intake *in, const struct waiting *w)
-{
-    uint64_t seed = (uint64_t)in->options.conf->learner.seed;
-
-    return in->share < 1 && !w->rec->released &&
-           rng_unit(seed, RNG_BEHIND, (uint64_t)w->partition_id,
-                    (uint64_t)w->rec->offset) >= in->share;
-}
-
-static void decide(struct intake *in, struct waiting *w)
-{
-    const struct record *rec = w->rec;
-    const struct progress_partition *at_partition =
-        &in->options.progress->partitions[w->partition_id];
-    bool admitted = at_partition->positioned &&
-                    at_partition->next_offset == rec->offset &&
-                    at_partition->tokens_done > 0;
-
-    if (rec->kind == RECORD_HOLE) {
-        w->kind = DECIDED_HOLE;
-    } else if (is_skipped(in, w)) {
-        /* An admitted one has been counted, when its first part was learned */
-        w->kind = admitted ? DECIDED_HOLE : 's';
-    } else if (admitted) {
-        resume(in, w, at_partition->tokens_done);
-    } else if (is_passed_over(in, w)) {
-        w->kind = 's';
-    } else if (rec->reason) {
-        decide_bad(w, in->options.conf, rec->reason);
-    } else {
-        decide_good(in, w);
-    }
 }
 
 /* --- taking effect ------------------------------------------------------ */
@@ -449,7 +243,7 @@ int intake_add(struct intake *in, struct record *rec, int64_t step,
     id = progress_begin(p, rec->topic, rec->partition, rec->offset);
     w = append(in, rec);
     w->partition_id = id;
-    decide(in, w);
+    intake_decide(in, w);
     if (w->kind == 'l')
         for (size_t i = w->next; i < w->cut.n_segments; i++)
             in->tokens += cost(&w->cut.segments[i]);
@@ -490,7 +284,7 @@ void intake_decide_again(struct intake *in, int64_t step)
         first = 1;
     for (size_t i = n; i-- > first;)
         records[i] = take_last(in);
-    if (first && is_skipped(in, at(in, 0)))
+    if (first && intake_is_skipped(in, at(in, 0)))
         let_go(in, at(in, 0));
     settle(in, step);
     for (size_t i = first; i < n; i++)

@@ -3,6 +3,7 @@ noinst_LIBRARIES += daemon/libdaemon.a
 daemon_libdaemon_a_SOURCES = \
 	daemon/broker.c daemon/broker.h \
 	daemon/fields.c daemon/fields.h \
+	daemon/file_place.c daemon/file_place.h \
 	daemon/kafka_conf.c daemon/kafka_conf.h \
 	daemon/kafka_group.c daemon/kafka_group.h \
 	daemon/kafka_inbox.c daemon/kafka_inbox.h \
@@ -44,7 +45,8 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/http_send.c \
 	daemon/http_stream.c daemon/http_stream.h \
 	daemon/http_tokens.c \
-	daemon/intake.c daemon/intake.h \
+	daemon/intake.c daemon/intake.h daemon/intake_impl.h \
+	daemon/intake_decide.c \
 	daemon/judge.c daemon/judge.h \
 	daemon/judge_memory.c daemon/judge_memory.h \
 	daemon/learning.c daemon/learning.h \
@@ -59,6 +61,7 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/release.c daemon/release.h \
 	daemon/restore.c daemon/restore.h \
 	daemon/retrain.c daemon/retrain.h \
+	daemon/retrain_compare.c daemon/retrain_compare.h \
 	daemon/retrain_settings.c \
 	daemon/rewind.c daemon/rewind.h \
 	daemon/serving.c daemon/serving.h \
@@ -169,9 +172,24 @@ tests_test_probe_LDADD = $(DAEMON_LIBS) $(CMOCKA_LIBS)
 
 check_PROGRAMS += tests/test_http
 tests_test_http_SOURCES = tests/test_http.c \
+	tests/http_util.c tests/http_util.h \
 	tests/store_util.c tests/store_util.h
 tests_test_http_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_http_LDADD = $(DAEMON_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_api
+tests_test_api_SOURCES = tests/test_api.c \
+	tests/http_util.c tests/http_util.h \
+	tests/store_util.c tests/store_util.h
+tests_test_api_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_api_LDADD = $(DAEMON_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_completions
+tests_test_completions_SOURCES = tests/test_completions.c \
+	tests/http_util.c tests/http_util.h \
+	tests/store_util.c tests/store_util.h
+tests_test_completions_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_completions_LDADD = $(DAEMON_LIBS) $(CMOCKA_LIBS)
 
 check_PROGRAMS += tests/test_http_limits
 tests_test_http_limits_SOURCES = tests/test_http_limits.c \

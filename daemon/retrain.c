@@ -13,8 +13,6 @@
 
 #include "daemon/retrain.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,6 +23,7 @@
 #include "daemon/options.h"
 #include "daemon/queue.h"
 #include "daemon/release.h"
+#include "daemon/retrain_compare.h"
 #include "daemon/source.h"
 #include "learner/model.h"
 #include "store/store.h"
@@ -402,123 +401,6 @@ static int learn(struct retrain *r, struct err *err)
     return rc ? rc : step_up_to(r, r->to.step, err);
 }
 
-/* --- comparing ---------------------------------------------------------- */
-
-static void differs(struct retrain *r, const char *what, json_t *how)
-{
-    json_object_set_new(how, "what", json_string(what));
-    json_array_append_new(r->differences, how);
-}
-
-static void compare_bytes(struct retrain *r, const struct tensor *was,
-                          const struct tensor *is)
-{
-    size_t size = tensor_type_size(was->type), n = tensor_count(was);
-    size_t first = n, count = 0;
-    const char *a = was->data, *b = is->data;
-
-    for (size_t i = 0; i < n; i++) {
-        if (memcmp(a + i * size, b + i * size, size) == 0)
-            continue;
-        first = count ? first : i;
-        count++;
-    }
-    if (count)
-        differs(r, was->name,
-                json_pack("{s:I, s:I, s:I}", "elements", (json_int_t)n,
-                          "different", (json_int_t)count, "first",
-                          (json_int_t)first));
-}
-
-static void compare_lists(struct retrain *r, const struct tensor_list *was,
-                          const struct tensor_list *is)
-{
-    for (size_t i = 0; i < was->n; i++) {
-        const struct tensor *a = &was->items[i];
-        const struct tensor *b = tensor_find(is, a->name);
-
-        if (!b || a->type != b->type || tensor_count(a) != tensor_count(b))
-            differs(r, a->name,
-                    json_pack("{s:I, s:I}", "elements",
-                              (json_int_t)tensor_count(a), "now",
-                              (json_int_t)(b ? tensor_count(b) : 0)));
-        else
-            compare_bytes(r, a, b);
-    }
-    if (was->n != is->n)
-        differs(r, "tensors", json_pack("{s:I, s:I}", "elements",
-                                        (json_int_t)was->n, "now",
-                                        (json_int_t)is->n));
-}
-
-/* A part of the version's files against what was learned again. */
-static int compare_part(struct retrain *r, enum store_part part,
-                        const struct tensor_list *is, struct err *err)
-{
-    struct tensor_list was = TENSOR_LIST_INIT;
-    int rc = store_load(r->learning.catalog, r->to.version, part, &was, err);
-
-    if (rc == 0)
-        compare_lists(r, &was, is);
-    tensor_list_release(&was);
-    return rc;
-}
-
-static void compare_number(struct retrain *r, const char *what, int64_t was,
-                           int64_t is)
-{
-    if (was != is)
-        differs(r, what, json_pack("{s:I, s:I}", "was", (json_int_t)was, "is",
-                                   (json_int_t)is));
-}
-
-static int compare_counters(struct retrain *r, struct err *err)
-{
-    const struct progress *is = &r->learning.progress;
-    struct progress was;
-    int rc;
-
-    progress_init(&was);
-    rc = progress_import(&was, r->to.metadata_json,
-                         strlen(r->to.metadata_json), err);
-    if (rc == 0) {
-        compare_number(r, "records.learned", was.records.learned,
-                       is->records.learned);
-        compare_number(r, "records.holdout", was.records.holdout,
-                       is->records.holdout);
-        compare_number(r, "records.quarantined", was.records.quarantined,
-                       is->records.quarantined);
-        compare_number(r, "tokens_seen", was.tokens_seen, is->tokens_seen);
-        compare_number(r, "bytes_seen", was.bytes_seen, is->bytes_seen);
-        if (memcmp(&was.loss, &is->loss, sizeof was.loss) != 0)
-            differs(r, "prequential loss", json_object());
-    }
-    progress_release(&was);
-    return rc;
-}
-
-static int compare(struct retrain *r, struct err *err)
-{
-    struct snapshot *s;
-    int rc = 0;
-
-    r->learning.anchor_generation = 0;
-    s = learning_snapshot(&r->learning);
-    if (r->learning.has_model)
-        rc = compare_part(r, STORE_WEIGHTS, &s->weights, err);
-    if (rc == 0)
-        rc = compare_part(r, STORE_STATE, &s->state, err);
-    if (rc == 0)
-        rc = compare_part(r, STORE_ANCHOR, &s->anchor, err);
-    if (rc == 0)
-        rc = compare_part(r, STORE_HEAD, &s->head, err);
-    if (rc == 0)
-        rc = compare_counters(r, err);
-    snapshot_not_stored(s, r->learning.replay, r->learning.holdout,
-                        &r->learning.progress);
-    return rc;
-}
-
 /* --- all of it ---------------------------------------------------------- */
 
 /* Other kernels round in another way: the difference would be theirs. */
@@ -616,7 +498,7 @@ int retrain_run(const struct conf *conf, int64_t version, json_t **report,
     if (rc == ERR_CORRUPT)
         rc = check_kept(&r, err);
     if (rc == 0)
-        rc = compare(&r, err);
+        rc = retrain_compare(&r.learning, &r.to, r.differences, err);
     if (rc == 0)
         *report = make_report(&r);
     release(&r);

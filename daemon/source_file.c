@@ -9,9 +9,7 @@
  *          v          at the end, waiting
  *       stopped
  *
- * Is it still the same file? A path says nothing after a rotation, and inode
- * numbers are used again; so the line that was learned last is read again and
- * its hash compared, at start and before a seek.
+ * Is it still the same file? file_place.h looks, at start and before a seek.
  *
  * With `follow` a line counts once its end has been written: counted before,
  * it would be another line after a restart.
@@ -35,6 +33,7 @@
 #include "base/log.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
+#include "daemon/file_place.h"
 #include "daemon/source_impl.h"
 
 #define PUSH_WAIT_MS 100
@@ -99,67 +98,6 @@ static char *domain_of(const char *path)
 }
 
 /* --- finding the place -------------------------------------------------- */
-
-/* The line at hand of `l` is what was learned last? ERR_STATE: it is not. One
- * that is too long by now was learned under another limit: nobody can tell. */
-static int compare_last(struct lines *l, const struct source_position *at,
-                        struct err *err)
-{
-    struct line line;
-    int rc = lines_next(l, &line, err);
-
-    if (rc == ERR_END)
-        rc = lines_rest(l, &line, err);
-    if (rc != 0)
-        return rc;
-    if (!line.too_long &&
-        checksum_xxh3(line.bytes, line.n_bytes, 0) != at->last_hash)
-        return err_set(err, ERR_STATE,
-                       "%s: line %lld is not the one that was learned: "
-                       "another file",
-                       at->topic, (long long)at->last_learned + 1);
-    return 0;
-}
-
-/*
- * Opens the file with the next line at at->next_offset, when it is the file
- * that was learned from. ERR_STATE: it is not, or lines are missing.
- */
-static int open_at(struct lines **reader, const struct source_position *at,
-                   size_t line_bytes, struct err *err)
-{
-    struct lines *l = lines_open(at->topic, line_bytes, err);
-    int64_t line = 0;
-    int rc = 0;
-
-    if (!l)
-        return ERR_IO;
-    if (at->last_learned >= 0) {
-        rc = lines_skip(l, at->last_learned, err);
-        if (rc == 0)
-            rc = compare_last(l, at, err);
-        line = at->last_learned + 1;
-    }
-    if (rc == 0 && line > at->next_offset) {
-        lines_close(l);
-        l = lines_open(at->topic, line_bytes, err);
-        if (!l)
-            return ERR_IO;
-        line = 0;
-    }
-    if (rc == 0)
-        rc = lines_skip(l, at->next_offset - line, err);
-    if (rc == ERR_END)
-        rc = err_set(err, ERR_STATE,
-                     "%s: fewer than the %lld lines that were read: another "
-                     "file, or a truncated one",
-                     at->topic, (long long)at->next_offset);
-    if (rc != 0)
-        lines_close(l);
-    else
-        *reader = l;
-    return rc;
-}
 
 /* Lines of an older generation cannot be read again. */
 static void remember_past(struct source_file *f, int32_t partition,
@@ -256,7 +194,8 @@ static struct lines *open_rotated(const struct source_file *f,
 
     there.topic = path;
     /* Without a line that was learned any file would do. */
-    if (at->last_learned >= 0 && open_at(&l, &there, max_bytes(f), NULL) == 0)
+    if (at->last_learned >= 0 &&
+        file_place_open(&l, &there, max_bytes(f), NULL) == 0)
         log_info("rotated", "path=%s generation=%d: the rest of it is read "
                  "from %s", f->path, (int)at->partition, path);
     free(path);
@@ -279,7 +218,7 @@ static int find_place(struct source_file *f, const struct order *o,
         enter(f, l, o->has_position ? at.partition + 1 : 0, 0);
         return 0;
     }
-    rc = open_at(&l, &at, max_bytes(f), err);
+    rc = file_place_open(&l, &at, max_bytes(f), err);
     if (rc == ERR_STATE && f->base.options.conf->source.follow) {
         l = open_rotated(f, &at);
         rc = l ? 0 : rc;
@@ -401,45 +340,39 @@ static void next_generation(struct source_file *f)
     source_set_state(&f->base, SOURCE_RUNNING, "%s", "");
 }
 
-static void follow_end(struct source_file *f)
+/* The line without an end, if there is one; after it `then`. */
+static void take_rest(struct source_file *f, void (*then)(struct source_file *))
 {
     struct err err = ERR_INIT;
     struct line line;
-    int rc;
+    int rc = lines_rest(f->reader, &line, &err);
 
-    if (!f->draining) {
-        look_for_rotation(f);
-        if (!f->draining) /* else once more: it may have grown before */
-            wait_ms(f, FOLLOW_WAIT_MS);
-        return;
-    }
-    rc = lines_rest(f->reader, &line, &err);
     if (rc == 0)
         deliver(f, &line);
     else if (rc == ERR_END)
-        next_generation(f);
+        then(f);
     else
         stop_reading(f, err.msg);
 }
 
-static void reach_end(struct source_file *f)
+static void follow_end(struct source_file *f)
 {
-    struct err err = ERR_INIT;
-    struct line line;
-    int rc;
-
-    atomic_store(&f->at_end, true);
-    if (f->base.options.conf->source.follow && lines_is_regular(f->reader)) {
-        follow_end(f);
+    if (f->draining) {
+        take_rest(f, next_generation);
         return;
     }
-    rc = lines_rest(f->reader, &line, &err);
-    if (rc == 0)
-        deliver(f, &line);
-    else if (rc == ERR_END)
-        finish(f);
+    look_for_rotation(f);
+    if (!f->draining) /* else once more: it may have grown before */
+        wait_ms(f, FOLLOW_WAIT_MS);
+}
+
+static void reach_end(struct source_file *f)
+{
+    atomic_store(&f->at_end, true);
+    if (f->base.options.conf->source.follow && lines_is_regular(f->reader))
+        follow_end(f);
     else
-        stop_reading(f, err.msg);
+        take_rest(f, finish);
 }
 
 /* --- the thread --------------------------------------------------------- */
@@ -613,7 +546,7 @@ static int file_seek(struct source *s, const struct source_position *positions,
     int rc = seek_target(f, positions, n, &o.position, &why);
 
     if (rc == 0)
-        rc = open_at(&o.reader, &o.position, max_bytes(f), &why);
+        rc = file_place_open(&o.reader, &o.position, max_bytes(f), &why);
     if (rc != 0)
         return err_set(err, ERR_STATE, "%s", why.msg);
     give_order(f, o);

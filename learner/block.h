@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * block.h - blocks of floats: checked when they come from files, and memory for
- * large ones.
+ * block.h - blocks of floats: checked when they come from files, and handed
+ * out in parts.
  *
  * Threads: any
  */
@@ -21,11 +21,6 @@ bool block_finite(const float *x, size_t n);
  * them finite; else ERR_CORRUPT with what is wrong. */
 int block_expect(const struct tensor_list *l, const char *name, size_t n,
                  const struct tensor **t, struct err *err);
-
-/* Zeroed memory, 64-byte aligned, for free(). From 2 MiB on it asks for large
- * pages: what is walked through for every token would otherwise need more
- * translations than the processor keeps. */
-void *block_large(size_t n_bytes);
 
 /* The next n floats of a block, on a 64-byte boundary; *used goes on. With no
  * block it only counts. */

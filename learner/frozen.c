@@ -20,40 +20,17 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/xalloc.h"
 #include "learner/attention.h"
-#include "learner/block.h"
+#include "learner/frozen_impl.h"
 #include "learner/hot.h"
 #include "learner/ops.h"
-#include "learner/packed.h"
 #include "learner/panels.h"
 #include "learner/vexp.h"
 
 #define BLOCK 48
 #define HEAD_COLUMNS 1024 /* of the vocabulary at a time */
-
-struct layer {
-    float *attn_norm, *ffn_norm, *q_norm, *k_norm;
-    struct packed qkv, o, gu, down;
-};
-
-struct frozen {
-    const struct model *m;
-    bool bytes;
-    size_t c, v, hd, heads, kv_heads, f;
-    size_t q, kv;            /* heads * hd, kv_heads * hd */
-    size_t c_cols, hd_cols;  /* whole panels of them */
-    size_t f_cols, qkv_cols; /* f_cols: where `up` begins in a row of gu */
-    size_t context_cap;      /* the context in whole panels */
-    struct layer *layers;
-    float *norm;
-    float *embed; /* [V][C]; NULL: rows of `head` */
-    struct packed head;
-    char *block;
-    size_t n_bytes;
-};
 
 /* Tokens [from, from + n) of a pass, which follow `past` others that are in
  * the cache; keys and values of the first layer. */
@@ -77,135 +54,6 @@ struct frozen_work {
     void *scratch;
 };
 
-/* --- weights ------------------------------------------------------------ */
-
-static float *take(char *block, size_t *used, size_t n)
-{
-    float *p = block ? (float *)(void *)(block + *used) : NULL;
-
-    *used += (n * sizeof *p + 63) / 64 * 64;
-    return p;
-}
-
-static void place(struct packed *p, const struct frozen *f, size_t in,
-                  size_t out, char *block, size_t *used)
-{
-    *used += packed_place(p, in, out, f->bytes, block ? block + *used : NULL);
-}
-
-static size_t place_all(struct frozen *f, char *block)
-{
-    const struct model_shape *s = &f->m->shape;
-    size_t used = 0;
-
-    for (int i = 0; i < s->layers; i++) {
-        struct layer *l = &f->layers[i];
-
-        place(&l->qkv, f, f->c, f->q + 2 * f->kv, block, &used);
-        place(&l->o, f, f->q, f->c, block, &used);
-        place(&l->gu, f, f->c, 2 * f->f_cols, block, &used);
-        place(&l->down, f, f->f, f->c, block, &used);
-        l->attn_norm = take(block, &used, f->c);
-        l->ffn_norm = take(block, &used, f->c);
-        l->q_norm = take(block, &used, f->hd);
-        l->k_norm = take(block, &used, f->hd);
-    }
-    f->norm = take(block, &used, f->c);
-    place(&f->head, f, f->c, f->v, block, &used);
-    if (!s->tied || f->bytes)
-        f->embed = take(block, &used, f->v * f->c);
-    return used;
-}
-
-struct frozen *frozen_create(const struct model *m, bool bytes)
-{
-    struct frozen *f = xcalloc(1, sizeof *f);
-    const struct model_shape *s = &m->shape;
-
-    f->m = m;
-    f->bytes = bytes;
-    f->c = (size_t)s->dim;
-    f->v = (size_t)s->vocab_size;
-    f->hd = (size_t)s->head_dim;
-    f->heads = (size_t)s->heads;
-    f->kv_heads = (size_t)s->kv_heads;
-    f->f = (size_t)s->ffn_dim;
-    f->q = f->heads * f->hd;
-    f->kv = f->kv_heads * f->hd;
-    f->c_cols = packed_columns(f->c);
-    f->hd_cols = packed_columns(f->hd);
-    f->f_cols = packed_columns(f->f);
-    f->qkv_cols = packed_columns(f->q + 2 * f->kv);
-    f->context_cap = packed_columns((size_t)s->context);
-    f->layers = xcalloc((size_t)s->layers, sizeof *f->layers);
-    f->n_bytes = place_all(f, NULL);
-    f->block = block_large(f->n_bytes);
-    place_all(f, f->block);
-    return f;
-}
-
-void frozen_free(struct frozen *f)
-{
-    if (!f)
-        return;
-    free(f->block);
-    free(f->layers);
-    free(f);
-}
-
-size_t frozen_bytes(const struct frozen *f)
-{
-    return sizeof *f + f->n_bytes;
-}
-
-static void copy(float *to, const float *from, size_t n)
-{
-    memcpy(to, from, n * sizeof *to);
-}
-
-static void take_of_layer(struct frozen *f, size_t i, size_t offset,
-                          const float *data)
-{
-    const struct model_layer *at = &f->m->layers[i];
-    struct layer *l = &f->layers[i];
-
-    if (offset == at->attn_norm)
-        copy(l->attn_norm, data, f->c);
-    else if (offset == at->ffn_norm)
-        copy(l->ffn_norm, data, f->c);
-    else if (f->m->shape.qk_norm && offset == at->q_norm)
-        copy(l->q_norm, data, f->hd);
-    else if (f->m->shape.qk_norm && offset == at->k_norm)
-        copy(l->k_norm, data, f->hd);
-    else if (offset == at->q)
-        packed_fill(&l->qkv, 0, data, f->q);
-    else if (offset == at->k)
-        packed_fill(&l->qkv, f->q, data, f->kv);
-    else if (offset == at->v)
-        packed_fill(&l->qkv, f->q + f->kv, data, f->kv);
-    else if (offset == at->o)
-        packed_fill(&l->o, 0, data, f->c);
-    else if (offset == at->gate)
-        packed_fill(&l->gu, 0, data, f->f);
-    else if (offset == at->up)
-        packed_fill(&l->gu, f->f_cols, data, f->f);
-    else if (offset == at->down)
-        packed_fill(&l->down, 0, data, f->c);
-}
-
-void frozen_take(struct frozen *f, const struct model_tensor *t,
-                 const float *data)
-{
-    if (t->offset == f->m->embed && f->embed)
-        copy(f->embed, data, f->v * f->c);
-    if (t->offset == f->m->lm_head)
-        packed_fill(&f->head, 0, data, f->v);
-    if (t->offset == f->m->norm)
-        copy(f->norm, data, f->c);
-    for (size_t i = 0; i < (size_t)f->m->shape.layers; i++)
-        take_of_layer(f, i, t->offset, data);
-}
-
 /* --- room --------------------------------------------------------------- */
 
 static size_t most(size_t a, size_t b)
@@ -228,15 +76,17 @@ static size_t place_block(struct frozen_work *w, char *block)
     const struct frozen *f = w->f;
     size_t used = 0, heads = f->heads + f->kv_heads;
 
-    w->normed = take(block, &used, BLOCK * most(f->c, f->q + f->kv));
-    w->qkv = take(block, &used, BLOCK * f->qkv_cols);
-    w->att = take(block, &used, BLOCK * f->q);
-    w->gu = take(block, &used, BLOCK * 2 * f->f_cols);
-    w->act = take(block, &used, BLOCK * f->f_cols);
-    w->rstd = take(block, &used, most(BLOCK, heads));
-    w->scores = take(block, &used, attention_scratch(f->context_cap, f->hd));
-    w->logits = take(block, &used, BLOCK * HEAD_COLUMNS);
-    w->scratch = take(block, &used, scratch_bytes(f) / sizeof(float) + 1);
+    w->normed = frozen_room(block, &used, BLOCK * most(f->c, f->q + f->kv));
+    w->qkv = frozen_room(block, &used, BLOCK * f->qkv_cols);
+    w->att = frozen_room(block, &used, BLOCK * f->q);
+    w->gu = frozen_room(block, &used, BLOCK * 2 * f->f_cols);
+    w->act = frozen_room(block, &used, BLOCK * f->f_cols);
+    w->rstd = frozen_room(block, &used, most(BLOCK, heads));
+    w->scores =
+        frozen_room(block, &used, attention_scratch(f->context_cap, f->hd));
+    w->logits = frozen_room(block, &used, BLOCK * HEAD_COLUMNS);
+    w->scratch =
+        frozen_room(block, &used, scratch_bytes(f) / sizeof(float) + 1);
     return used;
 }
 
@@ -319,7 +169,7 @@ static void norm_heads(struct frozen_work *w, const struct layer *l, float *row)
     const struct frozen *f = w->f;
     float eps = f->m->shape.norm_eps, *raw = w->normed;
 
-    copy(raw, row, f->q + f->kv);
+    frozen_copy(raw, row, f->q + f->kv);
     ops_fast->rmsnorm(row, w->rstd, raw, l->q_norm, f->heads, f->hd, eps);
     ops_fast->rmsnorm(row + f->q, w->rstd, raw + f->q, l->k_norm, f->kv_heads,
                       f->hd, eps);
@@ -415,7 +265,7 @@ static void embed(struct frozen_work *w, const uint16_t *tokens, size_t n)
 
         BUG_ON(tokens[i] >= f->v);
         if (f->embed)
-            copy(row, f->embed + tokens[i] * f->c, f->c);
+            frozen_copy(row, f->embed + tokens[i] * f->c, f->c);
         else
             packed_row(&f->head, tokens[i], row);
     }
@@ -538,7 +388,7 @@ void frozen_logits(const struct frozen *f, const float *state,
         size_t cols = f->v - v < HEAD_COLUMNS ? f->v - v : HEAD_COLUMNS;
 
         packed_product(&f->head, &r, v / PANEL, packed_columns(cols) / PANEL);
-        copy(logits + v, w->logits, cols);
+        frozen_copy(logits + v, w->logits, cols);
     }
 }
 
@@ -552,7 +402,7 @@ static void need_cache(struct frozen_work *w, size_t n_spans, size_t n_floats)
     }
     if (n_floats > w->cap_cache) {
         free(w->cache);
-        w->cache = block_large(n_floats * sizeof *w->cache);
+        w->cache = xalloc_large(n_floats * sizeof *w->cache);
         w->cap_cache = n_floats;
     }
 }

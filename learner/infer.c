@@ -16,7 +16,6 @@
 #include <string.h>
 
 #include "base/xalloc.h"
-#include "learner/block.h"
 #include "learner/infer_impl.h"
 #include "learner/ops.h"
 
@@ -61,8 +60,8 @@ static struct infer_work *work_create(const struct infer *f,
     w->logits = xfloats(v);
     w->scratch = xcalloc(v, sizeof *w->scratch);
     if (kind == INFER_GENERATE)
-        w->cache = block_large(frozen_cache_floats(f->frozen) *
-                               sizeof *w->cache);
+        w->cache = xalloc_large(frozen_cache_floats(f->frozen) *
+                                sizeof *w->cache);
     return w;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * learner_impl.h - the insides of a learner, for learner.c, learner_step.c and
- * learner_state.c.
+ * learner_impl.h - the insides of a learner, for learner.c, learner_step.c,
+ * learner_examples.c and learner_state.c.
  *
  * Threads: as learner.h says
  */

@@ -28,8 +28,8 @@
 
 #include "base/xalloc.h"
 #include "learner/block.h"
-#include "learner/cut.h"
 #include "learner/hot.h"
+#include "learner/learner_examples.h"
 #include "learner/learner_impl.h"
 #include "learner/spent.h"
 
@@ -182,144 +182,6 @@ static size_t judge(struct learner *l, const struct learner_step_input *in)
         n++;
     }
     return n;
-}
-
-/* --- the class head ----------------------------------------------------- */
-
-static bool is_example(const struct learner *l, size_t i)
-{
-    return l->segments[i]->label >= 0 && !l->refused[i];
-}
-
-static size_t count_labelled(const struct learner *l)
-{
-    size_t n = 0;
-
-    for (size_t i = 0; i < l->n_segments; i++)
-        n += is_example(l, i);
-    return n;
-}
-
-static void need_examples(struct learner *l, size_t n)
-{
-    if (n <= l->cap_examples)
-        return;
-    l->cap_examples = 2 * n;
-    n = l->cap_examples;
-    l->examples = xreallocarray(l->examples, n, sizeof *l->examples);
-    l->owners = xreallocarray(l->owners, n, sizeof *l->owners);
-}
-
-static void need_dstates(struct shard *s, size_t dim)
-{
-    size_t n = s->batch.n_tokens * dim;
-
-    if (s->has_dstates)
-        return;
-    if (n > s->cap_dstates) {
-        s->cap_dstates = n + n / 4;
-        free(s->dstates);
-        s->dstates = xfloats(s->cap_dstates);
-    }
-    memset(s->dstates, 0, n * sizeof *s->dstates);
-    s->has_dstates = true;
-}
-
-/* The states of segment i, and room for their gradient. */
-static void point_at_states(struct learner *l, size_t i,
-                            struct head_example *e)
-{
-    const struct place *p = &l->places[i];
-    struct shard *s = &l->shards[p->shard];
-    size_t dim = (size_t)l->model->shape.dim;
-
-    need_dstates(s, dim);
-    e->states = model_states(s->work) + p->first * dim;
-    e->dstates = s->dstates + p->first * dim;
-    e->n_states = l->segments[i]->n_tokens;
-}
-
-/* Preset linear keeps the text; else it is decoded into l->text, which moves
- * while it grows: pointers are set when all is there. */
-static void point_at_texts(struct learner *l, size_t n)
-{
-    size_t from = 0;
-
-    buf_clear(&l->text);
-    for (size_t k = 0; k < n; k++) {
-        struct head_example *e = &l->examples[k];
-        const struct segment *s = l->segments[l->owners[k]];
-
-        if (!l->model) {
-            e->text = s->text;
-            e->n_bytes = s->text_bytes;
-            e->grams = s->grams;
-            e->n_grams = s->n_grams;
-            continue;
-        }
-        from = l->text.len;
-        cut_text(s, l->options.tokenizer, &l->text);
-        e->n_bytes = l->text.len - from;
-    }
-    from = 0;
-    for (size_t k = 0; l->model && k < n; k++) {
-        l->examples[k].text = l->text.data ? l->text.data + from : "";
-        from += l->examples[k].n_bytes;
-    }
-}
-
-static void make_example(struct learner *l, size_t i, size_t n_fresh,
-                         const struct learner_step_output *out,
-                         struct head_example *e)
-{
-    const struct segment *s = l->segments[i];
-
-    *e = (struct head_example){
-        .label = s->label,
-        .replayed = i >= n_fresh,
-        .old_logits = s->old_logits,
-        .n_old = s->n_old_logits,
-    };
-    if (out->logits && i < n_fresh)
-        e->logits = out->logits + i * (size_t)l->options.head.max_labels;
-    if (l->model)
-        point_at_states(l, i, e);
-}
-
-/* The labelled segments, as the class head takes them. */
-static void list_examples(struct learner *l, size_t n_fresh,
-                          const struct learner_step_output *out)
-{
-    size_t k = 0;
-
-    l->n_examples = count_labelled(l);
-    need_examples(l, l->n_examples);
-    for (size_t i = 0; i < l->n_segments; i++) {
-        if (!is_example(l, i))
-            continue;
-        l->owners[k] = i;
-        make_example(l, i, n_fresh, out, &l->examples[k++]);
-    }
-    point_at_texts(l, l->n_examples);
-}
-
-/* Tests and trains the class head on what list_examples has found. */
-static void step_head(struct learner *l, size_t n_fresh,
-                      struct learner_step_output *out)
-{
-    size_t n = l->n_examples;
-    double loss = 0.0;
-
-    if (n == 0)
-        return;
-    head_step(l->head, l->examples, n);
-    for (size_t k = 0; k < n; k++) {
-        if (out->right && l->owners[k] < n_fresh)
-            out->right[l->owners[k]] = l->examples[k].correct;
-        loss += (double)l->examples[k].loss;
-    }
-    out->n_labelled = (int64_t)n;
-    out->class_loss = loss / (double)n;
 }
 
 /* --- backward, update --------------------------------------------------- */
@@ -557,7 +419,7 @@ static bool learn(struct learner *l, const struct learner_step_input *in,
     size_t n_shards = (size_t)l->options.shards;
     bool finite = true;
 
-    list_examples(l, in->n_fresh, out);
+    learner_examples_list(l, in->n_fresh, out);
     head_back(l->head, l->examples, l->n_examples, l->options.class_weight);
     workers_run(l->workers, backward, l, n_shards);
     out->grad_norm = grad_norm(l);
@@ -566,7 +428,7 @@ static bool learn(struct learner *l, const struct learner_step_input *in,
                             : optim_admit(&l->optim, out->grad_norm);
     out->skipped = l->factor == 0.0f;
     if (!out->skipped) {
-        step_head(l, in->n_fresh, out);
+        learner_examples_learn(l, in->n_fresh, out);
         finite = update(l, out);
         if (finite)
             consolidate(l, in, loss, out);
@@ -623,8 +485,8 @@ int learner_step(struct learner *l, const struct learner_step_input *in,
         memset(l->nats, 0, l->n_segments * sizeof *l->nats);
         memset(l->text_nats, 0, l->n_segments * sizeof *l->text_nats);
         report_losses(l, in->n_fresh, out);
-        list_examples(l, in->n_fresh, out);
-        step_head(l, in->n_fresh, out);
+        learner_examples_list(l, in->n_fresh, out);
+        learner_examples_learn(l, in->n_fresh, out);
         l->steps++;
     }
     out->n_labels = head_labels(l->head);

@@ -9,7 +9,8 @@ learner_liblearner_a_SOURCES = \
 	learner/cut.c learner/cut.h \
 	learner/block.c learner/block.h \
 	learner/ewc.c learner/ewc.h \
-	learner/frozen.c learner/frozen.h \
+	learner/frozen.c learner/frozen.h learner/frozen_impl.h \
+	learner/frozen_weights.c \
 	learner/grams.c learner/grams.h \
 	learner/head.c learner/head.h learner/head_impl.h learner/head_train.c \
 	learner/hot.h \
@@ -18,6 +19,7 @@ learner_liblearner_a_SOURCES = \
 	learner/kernels.c learner/kernels.h \
 	learner/kernels_x86.c learner/kernels_x86.h \
 	learner/learner.c learner/learner.h learner/learner_impl.h \
+	learner/learner_examples.c learner/learner_examples.h \
 	learner/learner_state.c learner/learner_step.c \
 	learner/model.c learner/model.h learner/model_pass.c \
 	learner/ops.h learner/ops_ref.c \
@@ -40,7 +42,8 @@ LEARNER_LIBS = learner/liblearner.a $(BASE_LIBS) $(OPENBLAS_LIBS) \
 
 if HAVE_CMOCKA
 check_PROGRAMS += tests/test_ops
-tests_test_ops_SOURCES = tests/test_ops.c
+tests_test_ops_SOURCES = tests/test_ops.c \
+	tests/near_util.c tests/near_util.h
 tests_test_ops_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_ops_LDADD = $(LEARNER_LIBS) $(CMOCKA_LIBS)
 
@@ -50,13 +53,15 @@ tests_test_packed_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_packed_LDADD = $(LEARNER_LIBS) $(CMOCKA_LIBS)
 
 check_PROGRAMS += tests/test_frozen
-tests_test_frozen_SOURCES = tests/test_frozen.c
+tests_test_frozen_SOURCES = tests/test_frozen.c \
+	tests/near_util.c tests/near_util.h
 tests_test_frozen_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS) \
 	-DTOP_SRCDIR='"$(abs_top_srcdir)"'
 tests_test_frozen_LDADD = $(LEARNER_LIBS) $(CMOCKA_LIBS)
 
 check_PROGRAMS += tests/test_model
-tests_test_model_SOURCES = tests/test_model.c
+tests_test_model_SOURCES = tests/test_model.c \
+	tests/near_util.c tests/near_util.h
 tests_test_model_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS) \
 	-DTOP_SRCDIR='"$(abs_top_srcdir)"'
 tests_test_model_LDADD = $(LEARNER_LIBS) $(CMOCKA_LIBS)
@@ -94,9 +99,22 @@ tests_test_cut_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_cut_LDADD = $(LEARNER_LIBS) $(CMOCKA_LIBS)
 
 check_PROGRAMS += tests/test_infer
-tests_test_infer_SOURCES = tests/test_infer.c
+tests_test_infer_SOURCES = tests/test_infer.c \
+	tests/infer_util.c tests/infer_util.h
 tests_test_infer_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_infer_LDADD = $(LEARNER_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_infer_read
+tests_test_infer_read_SOURCES = tests/test_infer_read.c \
+	tests/infer_util.c tests/infer_util.h
+tests_test_infer_read_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_infer_read_LDADD = $(LEARNER_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_infer_generate
+tests_test_infer_generate_SOURCES = tests/test_infer_generate.c \
+	tests/infer_util.c tests/infer_util.h
+tests_test_infer_generate_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_infer_generate_LDADD = $(LEARNER_LIBS) $(CMOCKA_LIBS)
 
 check_PROGRAMS += tests/test_tokenizer
 tests_test_tokenizer_SOURCES = tests/test_tokenizer.c

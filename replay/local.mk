@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 noinst_LIBRARIES += replay/libreplay.a
 replay_libreplay_a_SOURCES = \
-	replay/replay.c replay/replay.h \
+	replay/replay.c replay/replay.h replay/replay_private.h \
+	replay/replay_sample.c \
 	replay/replay_db.c replay/replay_db.h \
 	replay/row.c replay/row.h \
 	replay/sampler.c replay/sampler.h \

@@ -26,46 +26,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/sqlite_err.h"
 #include "base/xalloc.h"
 #include "replay/replay_db.h"
+#include "replay/replay_private.h"
 #include "replay/row.h"
 #include "replay/tiers.h"
-
-/* The learner draws labels for the Fisher information from the low indices. */
-#define FISHER_FIRST_INDEX (UINT64_C(1) << 62)
-
-struct stage {
-    struct row *row;
-    bool taken, kept;
-};
-
-struct key_list {
-    int64_t *items;
-    size_t n, cap;
-};
-
-struct replay {
-    struct replay_options options;
-    struct sqlite3 *reader;
-    struct sqlite3_stmt *fetch; /* prepared when first needed */
-    struct tiers *tiers;
-    struct stage *stages; /* [n_stages] by slot */
-    size_t n_stages;
-    int64_t staged_bytes;         /* STAGED rows only */
-    int64_t kept_bytes;           /* KEPT rows */
-    struct replay_changes *taken; /* by a publish, or NULL */
-    struct key_list dead, dead_if_stored;
-    bool settle; /* imported, and nothing published since */
-
-    struct replay_draw *draws; /* [n_draws] of the last sample */
-    struct row **fetched;      /* [n_draws] those that came from the database */
-    bool *lost;                /* [n_draws] those that could not be used */
-    size_t n_draws, cap_draws;
-    struct key_list damaged; /* not told yet */
-    int64_t n_damaged;       /* ever */
-    int64_t n_missing;       /* ever */
-};
 
 void replay_options_default(struct replay_options *o, enum replay_kind kind)
 {
@@ -107,7 +72,7 @@ struct replay *replay_create(const struct replay_options *options,
     return r;
 }
 
-static void drop_draws(struct replay *r)
+void replay_drop_draws(struct replay *r)
 {
     for (size_t i = 0; i < r->n_draws; i++)
         free(r->fetched[i]);
@@ -125,8 +90,7 @@ static void drop_stages(struct replay *r)
     r->staged_bytes = r->kept_bytes = 0;
 }
 
-/* Room for a stored row? Then it stays in memory: the row is ours. */
-static bool keep(struct replay *r, uint32_t slot, struct row *row)
+bool replay_keep(struct replay *r, uint32_t slot, struct row *row)
 {
     int64_t bytes = r->kept_bytes + (int64_t)row->n_bytes;
 
@@ -141,7 +105,7 @@ void replay_free(struct replay *r)
 {
     if (!r)
         return;
-    drop_draws(r);
+    replay_drop_draws(r);
     drop_stages(r);
     sqlite3_finalize(r->fetch);
     tiers_free(r->tiers);
@@ -157,7 +121,7 @@ void replay_free(struct replay *r)
 
 /* --- rows come and go --------------------------------------------------- */
 
-static void add_key(struct key_list *list, int64_t key)
+void replay_add_key(struct key_list *list, int64_t key)
 {
     XGROW(list->items, list->n, list->cap);
     list->items[list->n++] = key;
@@ -166,7 +130,7 @@ static void add_key(struct key_list *list, int64_t key)
 static void append_keys(struct key_list *list, const int64_t *keys, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        add_key(list, keys[i]);
+        replay_add_key(list, keys[i]);
 }
 
 /* A stage for every slot. */
@@ -190,13 +154,13 @@ static void bury(struct replay *r, uint32_t slot)
     int64_t key = tiers_entry(r->tiers, slot)->key;
 
     if (!stage->row) {
-        add_key(&r->dead, key);
+        replay_add_key(&r->dead, key);
     } else if (stage->kept) {
-        add_key(&r->dead, key);
+        replay_add_key(&r->dead, key);
         r->kept_bytes -= (int64_t)stage->row->n_bytes;
         free(stage->row);
     } else if (stage->taken) {
-        add_key(&r->dead_if_stored, key);
+        replay_add_key(&r->dead_if_stored, key);
     } else {
         r->staged_bytes -= (int64_t)stage->row->n_bytes;
         free(stage->row);
@@ -204,7 +168,7 @@ static void bury(struct replay *r, uint32_t slot)
     *stage = (struct stage){NULL, false, false};
 }
 
-static void bury_dead(struct replay *r)
+void replay_bury_dead(struct replay *r)
 {
     uint32_t slot;
 
@@ -232,7 +196,7 @@ void replay_offer(struct replay *r, const struct segment *s,
     slot = tiers_offer(r->tiers, s->domain, (uint16_t)s->n_tokens,
                        content_bytes(s), (float)nats);
     grow_stages(r);
-    bury_dead(r);
+    replay_bury_dead(r);
     if (slot == TIERS_NONE)
         return;
     row = row_copy(tiers_entry(r->tiers, slot)->key, s, origin, nats);
@@ -258,198 +222,6 @@ int64_t replay_staged_bytes(const struct replay *r)
 int64_t replay_live_in_domain(const struct replay *r, int32_t domain)
 {
     return tiers_live_in_domain(r->tiers, domain);
-}
-
-/* --- sampling ----------------------------------------------------------- */
-
-/* Draws whose rows have to be read. */
-struct missing {
-    int64_t key;
-    size_t i;
-};
-
-static int compare_missing(const void *a, const void *b)
-{
-    const struct missing *x = a, *y = b;
-
-    return (x->key > y->key) - (x->key < y->key);
-}
-
-/* Room for n draws; what was fetched for the last ones is freed. */
-static void start_draws(struct replay *r, size_t n)
-{
-    drop_draws(r);
-    if (n > r->cap_draws) {
-        r->draws = xreallocarray(r->draws, n, sizeof *r->draws);
-        r->fetched = xreallocarray(r->fetched, n, sizeof *r->fetched);
-        r->lost = xreallocarray(r->lost, n, sizeof *r->lost);
-        r->cap_draws = n;
-    }
-    if (n > 0) {
-        memset(r->fetched, 0, n * sizeof *r->fetched);
-        memset(r->lost, 0, n * sizeof *r->lost);
-    }
-    r->n_draws = n;
-}
-
-static void lose(struct replay *r, const struct missing *m)
-{
-    r->lost[m->i] = true;
-    add_key(&r->damaged, m->key);
-    r->n_damaged++;
-}
-
-static int fetch(struct replay *r, const struct missing *m, struct err *err)
-{
-    struct replay_draw *draw = &r->draws[m->i];
-    const struct tiers_entry *e = tiers_entry(r->tiers, (uint32_t)draw->slot);
-    struct row *row;
-    int rc = replay_db_fetch(r->fetch, m->key, &row, err);
-
-    if (rc)
-        return rc;
-    if (!row) {
-        lose(r, m);
-        return 0;
-    }
-    draw->segment = row->segment;
-    if (row->segment.domain != e->domain ||
-        row->segment.n_tokens != e->n_tokens) {
-        free(row); /* not the one that the index names */
-        lose(r, m);
-    } else if (!keep(r, (uint32_t)draw->slot, row)) {
-        r->fetched[m->i] = row;
-    }
-    return 0;
-}
-
-/* Draws that could not be used leave the sample and both tiers. */
-static void drop_lost(struct replay *r)
-{
-    uint32_t *slots = xmalloc((r->n_draws + 1) * sizeof *slots);
-    size_t n = 0, n_lost = 0;
-
-    for (size_t i = 0; i < r->n_draws; i++) {
-        if (r->lost[i]) {
-            slots[n_lost++] = (uint32_t)r->draws[i].slot;
-            continue;
-        }
-        r->draws[n] = r->draws[i];
-        r->fetched[n++] = r->fetched[i];
-    }
-    r->n_draws = n;
-    tiers_remove(r->tiers, slots, n_lost);
-    bury_dead(r);
-    free(slots);
-}
-
-static int run_sql(struct replay *r, const char *sql, struct err *err)
-{
-    if (sqlite3_exec(r->reader, sql, NULL, NULL, NULL) == SQLITE_OK)
-        return 0;
-    return sqlite_err(r->reader, NULL, "reading kept rows", err);
-}
-
-/* Reads by ascending key, so that neighbours share pages, and in one read
- * transaction, whose locks cost a fourth of a row. */
-static int fetch_all(struct replay *r, struct missing *missing, size_t n,
-                     struct err *err)
-{
-    bool own;
-    int rc = 0;
-
-    if (n == 0)
-        return 0;
-    BUG_ON(!r->reader);
-    if (!r->fetch)
-        rc =
-            replay_db_prepare_fetch(r->reader, r->options.kind, &r->fetch, err);
-    own = n > 1 && sqlite3_get_autocommit(r->reader);
-    if (!rc && own)
-        rc = run_sql(r, "BEGIN", err);
-    if (rc)
-        return rc;
-    qsort(missing, n, sizeof *missing, compare_missing);
-    for (size_t i = 0; i < n && !rc; i++)
-        rc = fetch(r, &missing[i], err);
-    if (own) {
-        int ended = run_sql(r, "COMMIT", rc ? NULL : err);
-
-        rc = rc ? rc : ended;
-    }
-    return rc;
-}
-
-static int sample(struct replay *r, const struct tiers_wish *wish,
-                  struct replay_draw **draws, size_t *n, struct err *err)
-{
-    const uint32_t *slots;
-    size_t n_drawn = tiers_draw(r->tiers, wish, &slots), n_missing = 0;
-    struct missing *missing = xmalloc((n_drawn + 1) * sizeof *missing);
-    int64_t damaged;
-    int rc;
-
-    start_draws(r, n_drawn);
-    for (size_t i = 0; i < n_drawn; i++) {
-        const struct row *row = r->stages[slots[i]].row;
-        struct replay_draw *draw = &r->draws[i];
-
-        draw->key = tiers_entry(r->tiers, slots[i])->key;
-        draw->slot = slots[i];
-        if (row)
-            draw->segment = row->segment;
-        else
-            missing[n_missing++] = (struct missing){draw->key, i};
-    }
-    damaged = r->n_damaged;
-    rc = fetch_all(r, missing, n_missing, err);
-    free(missing);
-    if (rc)
-        return rc;
-    if (r->n_damaged > damaged)
-        drop_lost(r);
-    *draws = r->draws;
-    *n = r->n_draws;
-    return 0;
-}
-
-int replay_sample(struct replay *r, uint64_t step, size_t n_tokens,
-                  bool tokens_are_rows, struct replay_draw **draws, size_t *n,
-                  struct err *err)
-{
-    struct tiers_wish wish = {
-        .purpose = RNG_REPLAY,
-        .step = step,
-        .n = n_tokens,
-        .rows = tokens_are_rows,
-        .recent = r->options.recent_draws,
-    };
-
-    return sample(r, &wish, draws, n, err);
-}
-
-int replay_sample_fisher(struct replay *r, uint64_t step, size_t n_tokens,
-                         struct replay_draw **draws, size_t *n, struct err *err)
-{
-    struct tiers_wish wish = {
-        .purpose = RNG_FISHER,
-        .step = step,
-        .first_index = FISHER_FIRST_INDEX,
-        .n = n_tokens,
-        .reservoir_only = true,
-    };
-
-    return sample(r, &wish, draws, n, err);
-}
-
-void replay_replayed(struct replay *r, const struct replay_draw *draw,
-                     uint64_t step, double nats)
-{
-    struct tiers_entry *e = tiers_entry(r->tiers, (uint32_t)draw->slot);
-
-    BUG_ON(e->key != draw->key); /* the draw is older than a change */
-    e->last_step = (int64_t)step;
-    e->nats = (float)nats;
 }
 
 /* --- what is gone ------------------------------------------------------- */
@@ -496,8 +268,8 @@ int replay_drop_missing(struct replay *r, size_t *n, struct err *err)
     int64_t *keys;
     size_t n_stored = list_stored(r, &slots, &keys);
     bool *there = xcalloc(n_stored + 1, sizeof *there);
-    int rc = replay_db_find(r->reader, r->options.kind, keys, n_stored, there,
-                            err);
+    int rc =
+        replay_db_find(r->reader, r->options.kind, keys, n_stored, there, err);
 
     *n = 0;
     if (rc == 0) {
@@ -505,9 +277,9 @@ int replay_drop_missing(struct replay *r, size_t *n, struct err *err)
             if (!there[i])
                 slots[(*n)++] = slots[i];
         r->n_missing += (int64_t)*n;
-        drop_draws(r);
+        replay_drop_draws(r);
         tiers_remove(r->tiers, slots, *n);
-        bury_dead(r);
+        replay_bury_dead(r);
     }
     free(slots);
     free(keys);
@@ -574,7 +346,7 @@ static void settle_stored(struct replay *r, struct replay_changes *c, size_t i)
 
     if (stage->row != c->born[i])
         return;
-    if (keep(r, c->slots[i], c->born[i]))
+    if (replay_keep(r, c->slots[i], c->born[i]))
         c->born[i] = NULL;
     else
         *stage = (struct stage){NULL, false, false};
@@ -627,14 +399,14 @@ int replay_import(struct replay *r, const struct tensor_list *index,
 
     if (rc)
         return rc;
-    drop_draws(r);
+    replay_drop_draws(r);
     drop_stages(r);
     r->taken = NULL;
     r->dead.n = 0;
     r->dead_if_stored.n = 0;
     r->settle = true;
     grow_stages(r);
-    bury_dead(r);
+    replay_bury_dead(r);
     return r->reader ? replay_drop_missing(r, &n, err) : 0;
 }
 

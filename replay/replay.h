@@ -44,7 +44,7 @@
 #include "base/tensor.h"
 
 struct sqlite3;
-struct replay; /* fields are in replay.c */
+struct replay; /* fields are in replay_private.h */
 
 enum replay_kind { REPLAY_ROWS, REPLAY_HOLDOUT };
 

@@ -10,7 +10,8 @@ store_libstore_a_SOURCES = \
 	store/catalog_quarantine.c \
 	store/catalog_version.c \
 	store/current.c store/current.h \
-	store/db.c store/db.h \
+	store/db.c store/db.h store/db_private.h \
+	store/db_open.c \
 	store/hf.c store/hf.h \
 	store/pages.c store/pages.h \
 	store/ranges.c store/ranges.h \
@@ -46,10 +47,34 @@ tests_test_hf_LDADD = $(STORE_LIBS) $(CMOCKA_LIBS)
 
 check_PROGRAMS += tests/test_store
 tests_test_store_SOURCES = tests/test_store.c \
-	tests/fault_vfs.c tests/fault_vfs.h \
 	tests/store_util.c tests/store_util.h
 tests_test_store_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_store_LDADD = $(STORE_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_store_faults
+tests_test_store_faults_SOURCES = tests/test_store_faults.c \
+	tests/fault_vfs.c tests/fault_vfs.h \
+	tests/store_util.c tests/store_util.h
+tests_test_store_faults_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_store_faults_LDADD = $(STORE_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_damage
+tests_test_damage_SOURCES = tests/test_damage.c \
+	tests/store_util.c tests/store_util.h
+tests_test_damage_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_damage_LDADD = $(STORE_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_store_change
+tests_test_store_change_SOURCES = tests/test_store_change.c \
+	tests/store_util.c tests/store_util.h
+tests_test_store_change_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_store_change_LDADD = $(STORE_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_retention
+tests_test_retention_SOURCES = tests/test_retention.c \
+	tests/store_util.c tests/store_util.h
+tests_test_retention_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_retention_LDADD = $(STORE_LIBS) $(CMOCKA_LIBS)
 
 check_PROGRAMS += tests/test_crash
 tests_test_crash_SOURCES = tests/test_crash.c \

@@ -5,25 +5,13 @@
 import os
 import random
 import signal
-import subprocess
 import time
 
-from flow_util import (Daemon, Tap, add_up, mneme, records, skip_all,
+from flow_util import (Daemon, Tap, add_up, kafka, mneme, records,
                        write_lines, TMP)
 
-KAFKA = os.environ["MNEME_KAFKA"]
 BROKER = os.path.join(TMP, "kafka")
 TOPIC = "text"
-
-
-def kafka(*args, check=True):
-    r = subprocess.run([KAFKA, *args], capture_output=True, text=True,
-                       timeout=300)
-    if r.returncode == 77:
-        skip_all(r.stderr.strip() or "no Kafka")
-    if check and r.returncode:
-        raise RuntimeError(f"kafka.sh {' '.join(args)}: {r.stderr}")
-    return r.stdout.strip()
 
 
 def feed(address, name, lines, *more):

@@ -19,10 +19,9 @@ import threading
 import time
 import traceback
 
-from flow_util import (Daemon, MNEME, MNEMED, Tap, add_up, mneme, records,
-                       skip_all, write_lines, TMP)
+from flow_util import (Daemon, MNEME, MNEMED, Tap, add_up, kafka, mneme,
+                       records, write_lines, TMP)
 
-KAFKA = os.environ["MNEME_KAFKA"]
 BROKER = os.path.join(TMP, "kafka")
 SECOND = os.path.join(TMP, "kafka-2")
 CLIENT = os.path.join(os.path.dirname(MNEMED), "..", "tests", "kafka_client")
@@ -32,16 +31,6 @@ tap = Tap()
 
 
 # --- the broker -----------------------------------------------------------
-
-def kafka(*args, check=True):
-    r = subprocess.run([KAFKA, *args], capture_output=True, text=True,
-                       timeout=300)
-    if r.returncode == 77:
-        skip_all(r.stderr.strip() or "no Kafka")
-    if check and r.returncode:
-        raise RuntimeError(f"kafka.sh {' '.join(args)}: {r.stderr}")
-    return r.stdout.strip()
-
 
 def address(listener="PLAINTEXT"):
     return kafka("address", BROKER, listener)

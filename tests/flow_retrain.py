@@ -139,7 +139,7 @@ def main():
 
     with open(path) as f:
         text = f.read().split("\n")
-    text[-10] = json.dumps({"text": "Nobody ever said this.",
+    text[-2] = json.dumps({"text": "Nobody ever said this.",
                             "domain": "harbour"})
     write_lines(path, text[:-1])
     code, report, err = retrain(d, newest)

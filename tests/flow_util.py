@@ -194,6 +194,17 @@ def mneme(*args, data=None, stdin=None, code=None, seconds=120, env=None):
     return r.returncode, r.stdout, r.stderr
 
 
+def kafka(*args, check=True):
+    """tests/kafka/kafka.sh; skips the whole test where it finds no Kafka."""
+    r = subprocess.run([os.environ["MNEME_KAFKA"], *args],
+                       capture_output=True, text=True, timeout=300)
+    if r.returncode == 77:
+        skip_all(r.stderr.strip() or "no Kafka")
+    if check and r.returncode:
+        raise RuntimeError(f"kafka.sh {' '.join(args)}: {r.stderr}")
+    return r.stdout.strip()
+
+
 WORDS = {
     "harbour": "tide quay mooring ferry pilot buoy anchor lantern gull crane "
                "ballast harbour drizzle ledger cargo".split(),

@@ -90,14 +90,32 @@ static void init_rows(struct util_version *v, int64_t seed)
                                                      .id = "record"};
 }
 
-struct util_both util_open_both(const char *dir)
+struct store *util_open_store(const char *dir)
 {
-    struct util_both b = {NULL, NULL};
+    struct store *s = NULL;
     struct err err = ERR_INIT;
 
-    if (store_open(dir, NULL, 0, &b.s, &err) != 0 ||
-        catalog_open(dir, &b.c, &err) != 0)
+    if (store_open(dir, NULL, 0, &s, &err) != 0)
         fail_msg("%s", err.msg);
+    return s;
+}
+
+struct catalog *util_open_catalog(const char *dir)
+{
+    struct catalog *c = NULL;
+    struct err err = ERR_INIT;
+
+    if (catalog_open(dir, &c, &err) != 0)
+        fail_msg("%s", err.msg);
+    return c;
+}
+
+struct util_both util_open_both(const char *dir)
+{
+    struct util_both b;
+
+    b.s = util_open_store(dir);
+    b.c = util_open_catalog(dir);
     return b;
 }
 
@@ -181,6 +199,32 @@ int64_t util_pass(struct store *s, int64_t seed, bool serve)
     return version;
 }
 
+void util_make_first(const char *dir)
+{
+    struct store *s = util_open_store(dir);
+
+    util_publish(s, 0, 1);
+    store_close(s);
+}
+
+int util_rewind_to(struct store *s, int64_t version)
+{
+    const struct store_rollback r = {
+        .to = version, .mode = "rewind", .reason = ""};
+
+    return store_rollback(s, &r, NULL);
+}
+
+void util_assert_state(struct catalog *c, int64_t version,
+                       enum store_state state)
+{
+    struct catalog_version v;
+
+    assert_int_equal(catalog_get(c, version, &v, NULL), 0);
+    assert_string_equal(store_state_name(v.state), store_state_name(state));
+    catalog_version_release(&v);
+}
+
 int64_t util_number(struct store *s, const char *sql)
 {
     sqlite3_stmt *q;
@@ -197,6 +241,11 @@ int64_t util_number(struct store *s, const char *sql)
 int64_t util_head(struct store *s)
 {
     return util_number(s, "SELECT head FROM pointers");
+}
+
+char *util_file_of(const char *dir, int64_t version, const char *name)
+{
+    return xasprintf("%s/versions/%06lld/%s", dir, (long long)version, name);
 }
 
 int util_count_dirs(const char *dir)
@@ -217,14 +266,11 @@ void util_check_whole(const char *dir, int64_t *head, int64_t *n_versions)
 {
     struct catalog_version *versions;
     struct catalog_pointers pointers;
-    struct catalog *c;
-    struct store *s;
+    struct util_both b = util_open_both(dir);
+    struct catalog *c = b.c;
     struct err err = ERR_INIT;
     size_t n;
 
-    if (store_open(dir, NULL, 0, &s, &err) != 0)
-        fail_msg("%s", err.msg);
-    assert_int_equal(catalog_open(dir, &c, NULL), 0);
     assert_int_equal(catalog_check(c, NULL), 0);
     assert_int_equal(catalog_pointers(c, &pointers, NULL), 0);
     assert_int_equal(catalog_list(c, 0, 0, &versions, &n, NULL), 0);
@@ -237,6 +283,5 @@ void util_check_whole(const char *dir, int64_t *head, int64_t *n_versions)
     catalog_versions_free(versions, n);
     *head = pointers.head;
     *n_versions = (int64_t)n;
-    catalog_close(c);
-    store_close(s);
+    util_close_both(&b);
 }

@@ -13,7 +13,10 @@
 int util_make_temp(void **state);
 int util_remove_temp(void **state);
 
-/* A store and its readers' side, opened together; fails the test otherwise. */
+/* A store; its readers' side; both together. Each fails the test otherwise. */
+struct store *util_open_store(const char *dir);
+struct catalog *util_open_catalog(const char *dir);
+
 struct util_both {
     struct store *s;
     struct catalog *c;
@@ -43,10 +46,21 @@ int64_t util_publish(struct store *s, int64_t parent, int64_t seed);
 /* ... as a child of the head, passed and, with serve, serving. */
 int64_t util_pass(struct store *s, int64_t seed, bool serve);
 
+/* Opens the store, publishes version 1 and closes it. */
+void util_make_first(const char *dir);
+
 int64_t util_head(struct store *s);
+
+int util_rewind_to(struct store *s, int64_t version);
+
+void util_assert_state(struct catalog *c, int64_t version,
+                       enum store_state state);
 
 /* The first number of a query on the writer's connection. */
 int64_t util_number(struct store *s, const char *sql);
+
+/* A version's file, to be freed. */
+char *util_file_of(const char *dir, int64_t version, const char *name);
 
 /* How many entries versions/ has, finished and not. */
 int util_count_dirs(const char *dir);

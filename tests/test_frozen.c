@@ -26,6 +26,7 @@
 #include "learner/infer.h"
 #include "learner/learner.h"
 #include "learner/ops.h"
+#include "tests/near_util.h"
 
 static const struct model_shape shapes[] = {
     {37, 12, 2, 3, 1, 6, 20, 80, 1e-5f, 10000.0f, false, false},
@@ -100,18 +101,6 @@ static void release(struct pair *x)
     model_free(x->m);
 }
 
-static void expect_near(const char *what, const float *got, const float *want,
-                        size_t n, double tolerance)
-{
-    for (size_t i = 0; i < n; i++) {
-        double off = fabs((double)got[i] - want[i]);
-
-        if (!(off <= tolerance * (1.0 + fabs((double)want[i]))))
-            fail_msg("%s[%zu] is %.9g, not %.9g", what, i, (double)got[i],
-                     (double)want[i]);
-    }
-}
-
 /* --- against the model -------------------------------------------------- */
 
 static void test_read(void **state)
@@ -123,9 +112,9 @@ static void test_read(void **state)
 
         model_forward(x.m, x.params, &x.b, x.w, x.want);
         frozen_read(x.f, &x.b, x.fw, x.loss);
-        expect_near("loss", x.loss, x.want, x.b.n_tokens, 2e-5);
-        expect_near("state", frozen_states(x.fw), model_states(x.w), count,
-                    5e-5);
+        util_expect_near("loss", x.loss, x.want, x.b.n_tokens, 2e-5);
+        util_expect_near("state", frozen_states(x.fw), model_states(x.w), count,
+                         5e-5);
         assert_true(frozen_bytes(x.f) >= x.m->n_params * sizeof(float));
         assert_true(frozen_work_bytes(x.fw) > count * sizeof(float));
         release(&x);
@@ -190,7 +179,7 @@ static void check_extend(struct pair *x, float *cache, size_t from, size_t t,
         ops_ref.linear(want, model_states(x->w) + (from + at + n - 1) * c,
                        x->params + x->m->lm_head, 1, c, v, 0);
         if (!bytes)
-            expect_near("logit", logits, want, v, 1e-4);
+            util_expect_near("logit", logits, want, v, 1e-4);
     }
     free(logits);
     free(want);

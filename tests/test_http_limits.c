@@ -2,7 +2,7 @@
 /*
  * The server piece by piece: places to compute, tokens, deadlines, which
  * operations can be asked for, events. What versions answer is in
- * test_http.c; here none serves.
+ * test_api.c; here none serves.
  */
 #include "config.h"
 

@@ -22,6 +22,7 @@
 #include "learner/frozen.h"
 #include "learner/model.h"
 #include "learner/ops.h"
+#include "tests/near_util.h"
 
 #define V 37
 #define N 13 /* tokens of the batch: segments of 1, 5 and 7 */
@@ -101,18 +102,6 @@ static void bench_release(struct bench *x)
     free(x->params);
     free(x->grads);
     model_free(x->m);
-}
-
-static void expect_near(const char *what, const float *got, const float *want,
-                        size_t n, double tolerance)
-{
-    for (size_t i = 0; i < n; i++) {
-        double off = fabs((double)got[i] - want[i]);
-
-        if (!(off <= tolerance * (1.0 + fabs((double)want[i]))))
-            fail_msg("%s[%zu] is %.9g, not %.9g", what, i, (double)got[i],
-                     (double)want[i]);
-    }
 }
 
 /* ---- gradients ----------------------------------------------------------- */
@@ -229,11 +218,11 @@ static void gradients_are_new(bool tied)
     memset(once, 0, bytes);
     memset(x.grads, 0x7f, bytes);
     model_backward(x.m, x.params, &x.b, x.w, 0.0f, NULL, NULL, x.grads);
-    expect_near("not counted", x.grads, once, x.m->n_params, 0.0);
+    util_expect_near("not counted", x.grads, once, x.m->n_params, 0.0);
     memset(x.b.counted, 0, N);
     memset(x.grads, 0x7f, bytes);
     model_backward(x.m, x.params, &x.b, x.w, 1.0f, NULL, NULL, x.grads);
-    expect_near("masked", x.grads, once, x.m->n_params, 0.0);
+    util_expect_near("masked", x.grads, once, x.m->n_params, 0.0);
     free(once);
     bench_release(&x);
 }
@@ -278,7 +267,7 @@ static void check_extend(const struct bench *x, const float *want)
         size_t from = x->b.starts[s], t = x->b.starts[s + 1] - from;
 
         frozen_extend(f, cache, 0, x->b.inputs + from, t, w, logits);
-        expect_near("extend", logits, want + (from + t - 1) * V, V, 2e-5);
+        util_expect_near("extend", logits, want + (from + t - 1) * V, V, 2e-5);
     }
     free(cache);
     frozen_work_free(w);
@@ -329,7 +318,7 @@ static void check_steps(struct bench *x, const float *want)
 
         model_forward(x->m, x->params, &x->b, x->w, x->loss);
         loss = (float)mean_loss(x, &counted);
-        expect_near("loss of a step", &loss, &want[step - 1], 1, 2e-5);
+        util_expect_near("loss of a step", &loss, &want[step - 1], 1, 2e-5);
         model_backward(x->m, x->params, &x->b, x->w, 1.0f / (float)counted,
                        NULL, NULL, x->grads);
         update(x, m, v, step);
@@ -361,7 +350,7 @@ static void as_pytorch(void **state)
         assert_int_equal(x.m->n_params, n_params);
         model_forward(x.m, x.params, &x.b, x.w, x.loss);
         all_logits(&x, logits);
-        expect_near("logits", logits, want, N * V, 1e-5);
+        util_expect_near("logits", logits, want, N * V, 1e-5);
         check_extend(&x, want);
         check_steps(&x, losses);
         bench_release(&x);
@@ -392,7 +381,7 @@ static void segments_are_apart(void **state)
         tokens[t] = x.b.targets[from + t - 1];
         batch_add(&one, &seg);
         model_forward(x.m, x.params, &one, x.w, loss);
-        expect_near("alone", loss, x.loss + from, t, 2e-6);
+        util_expect_near("alone", loss, x.loss + from, t, 2e-6);
         batch_release(&one);
     }
     bench_release(&x);
@@ -499,8 +488,8 @@ static void large_vocabulary_goes_in_chunks(void **state)
         model_draw_targets(m, params, &half, w, 1, 2, 150 * i);
         assert_memory_equal(half.targets, drawn + 150 * i, 150 * sizeof *drawn);
     }
-    expect_near("loss", loss, apart, 300, 1e-5);
-    expect_near("gradient", grads, sum, m->n_params, 1e-4);
+    util_expect_near("loss", loss, apart, 300, 1e-5);
+    util_expect_near("gradient", grads, sum, m->n_params, 1e-4);
     batch_release(&whole);
     batch_release(&half);
     model_work_free(w);

@@ -20,6 +20,7 @@
 #include "learner/ops.h"
 #include "learner/packed.h"
 #include "learner/vexp.h"
+#include "tests/near_util.h"
 
 #define MAX_BLOCKS 64
 
@@ -50,18 +51,6 @@ static int release_blocks(void **state)
     while (n_blocks)
         free(blocks[--n_blocks]);
     return 0;
-}
-
-static void expect_near(const char *what, const float *got, const float *want,
-                        size_t n, double tolerance)
-{
-    for (size_t i = 0; i < n; i++) {
-        double off = fabs((double)got[i] - want[i]);
-
-        if (!(off <= tolerance * (1.0 + fabs((double)want[i]))))
-            fail_msg("%s[%zu] is %.9g, not %.9g", what, i, (double)got[i],
-                     (double)want[i]);
-    }
 }
 
 static double dot(const float *a, const float *b, size_t n)
@@ -297,10 +286,10 @@ static void ref_rope_turns(void **state)
     (void)state;
     memcpy(was, x, sizeof x);
     ops_ref.rope(x, 4, table, pos, 2, 1, 4, 1);
-    expect_near("turned", x, want, 4, 1e-6);
-    expect_near("position 0", x + 4, was + 4, 4, 0.0);
+    util_expect_near("turned", x, want, 4, 1e-6);
+    util_expect_near("position 0", x + 4, was + 4, 4, 0.0);
     ops_ref.rope(x, 4, table, pos, 2, 1, 4, -1);
-    expect_near("back", x, was, 8, 1e-6);
+    util_expect_near("back", x, was, 8, 1e-6);
 }
 
 /* ---- BLAS against the reference ------------------------------------------ */
@@ -333,13 +322,13 @@ static void check_linear(size_t n, size_t in, size_t out)
     for (int accumulate = 0; accumulate < 2; accumulate++) {
         ops_ref.linear(y0, x, w, n, in, out, accumulate);
         ops_blas.linear(y1, x, w, n, in, out, accumulate);
-        expect_near("y", y1, y0, n * out, rounding(in));
+        util_expect_near("y", y1, y0, n * out, rounding(in));
         ops_ref.linear_dx(dx0, dy, w, n, in, out, accumulate);
         ops_blas.linear_dx(dx1, dy, w, n, in, out, accumulate);
-        expect_near("dx", dx1, dx0, n * in, rounding(out));
+        util_expect_near("dx", dx1, dx0, n * in, rounding(out));
         ops_ref.linear_dw(dw0, dy, x, n, in, out, accumulate);
         ops_blas.linear_dw(dw1, dy, x, n, in, out, accumulate);
-        expect_near("dw", dw1, dw0, out * in, rounding(n));
+        util_expect_near("dw", dw1, dw0, out * in, rounding(n));
     }
     release_blocks(NULL);
 }
@@ -380,12 +369,12 @@ static void blas_rmsnorm(void **state)
 
         ops_ref.rmsnorm(y0, r0, x, w, n, c, 1e-5f);
         ops_blas.rmsnorm(y1, r1, x, w, n, c, 1e-5f);
-        expect_near("y", y1, y0, n * c, 2e-6);
-        expect_near("rstd", r1, r0, n, 2e-6);
+        util_expect_near("y", y1, y0, n * c, 2e-6);
+        util_expect_near("rstd", r1, r0, n, 2e-6);
         ops_ref.rmsnorm_back(dx0, dw0, dy, x, w, r0, n, c);
         ops_blas.rmsnorm_back(dx1, dw1, dy, x, w, r0, n, c);
-        expect_near("dx", dx1, dx0, n * c, 1e-5);
-        expect_near("dw", dw1, dw0, c, 1e-5);
+        util_expect_near("dx", dx1, dx0, n * c, 1e-5);
+        util_expect_near("dw", dw1, dw0, c, 1e-5);
     }
 }
 
@@ -402,10 +391,10 @@ static void blas_rope(void **state)
 
         ops_ref.rope(x0, stride, table, pos, 5, 3, hd, 1);
         ops_blas.rope(x1, stride, table, pos, 5, 3, hd, 1);
-        expect_near("there", x1, x0, 5 * stride, 1e-6);
+        util_expect_near("there", x1, x0, 5 * stride, 1e-6);
         ops_ref.rope(x0, stride, table, pos, 5, 3, hd, -1);
         ops_blas.rope(x1, stride, table, pos, 5, 3, hd, -1);
-        expect_near("back", x1, x0, 5 * stride, 1e-6);
+        util_expect_near("back", x1, x0, 5 * stride, 1e-6);
     }
 }
 
@@ -428,15 +417,15 @@ static void compare_attention(size_t t, size_t past, size_t heads,
     memset(b.scratch, 0xff,
            ops_attention_scratch(past + t, hd) * sizeof *b.scratch);
     attend(&ops_blas, &b);
-    expect_near("out", b.out, a.out, t * a.o_stride, 1e-5);
-    expect_near("lse", b.lse, a.lse, heads * t, 1e-5);
+    util_expect_near("out", b.out, a.out, t * a.o_stride, 1e-5);
+    util_expect_near("lse", b.lse, a.lse, heads * t, 1e-5);
     if (past)
         return;
     attend_back(&ops_ref, &a, dq0, dk0, dv0);
     attend_back(&ops_blas, &b, dq1, dk1, dv1);
-    expect_near("dq", dq1, dq0, n_q, 2e-5);
-    expect_near("dk", dk1, dk0, n_kv, 2e-5);
-    expect_near("dv", dv1, dv0, n_kv, 2e-5);
+    util_expect_near("dq", dq1, dq0, n_q, 2e-5);
+    util_expect_near("dk", dk1, dk0, n_kv, 2e-5);
+    util_expect_near("dv", dv1, dv0, n_kv, 2e-5);
 }
 
 /* Around the blocks and panels of attention.c: 12 and 48 queries, 16 keys, 16
@@ -521,10 +510,10 @@ static void blas_swiglu(void **state)
     gu[1] = 200.0f;
     ops_ref.swiglu(y0, gu, n, f);
     ops_blas.swiglu(y1, gu, n, f);
-    expect_near("y", y1, y0, n * f, 1e-6);
+    util_expect_near("y", y1, y0, n * f, 1e-6);
     ops_ref.swiglu_back(d0, dy, gu, n, f);
     ops_blas.swiglu_back(d1, dy, gu, n, f);
-    expect_near("dgu", d1, d0, n * 2 * f, 2e-6);
+    util_expect_near("dgu", d1, d0, n * 2 * f, 2e-6);
 }
 
 static void blas_cross_entropy(void **state)
@@ -542,11 +531,11 @@ static void blas_cross_entropy(void **state)
         x1 = copy_of(x0, n * v);
         ops_ref.cross_entropy(l0, x0, targets, n, v);
         ops_blas.cross_entropy(l1, x1, targets, n, v);
-        expect_near("loss", l1, l0, n, 2e-6);
-        expect_near("probabilities", x1, x0, n * v, 1e-6);
+        util_expect_near("loss", l1, l0, n, 2e-6);
+        util_expect_near("probabilities", x1, x0, n * v, 1e-6);
         ops_ref.cross_entropy_back(x0, targets, weight, 0.3f, n, v);
         ops_blas.cross_entropy_back(x1, targets, weight, 0.3f, n, v);
-        expect_near("gradient", x1, x0, n * v, 1e-6);
+        util_expect_near("gradient", x1, x0, n * v, 1e-6);
     }
 }
 

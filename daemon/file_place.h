@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * file_place.h - the place in a file of lines where reading goes on.
+ *
+ * Is it still the same file? A path says nothing after a rotation, and inode
+ * numbers are used again; so the line that was learned last is read again and
+ * its hash compared.
+ *
+ * Threads: any
+ */
+#ifndef MNEME_DAEMON_FILE_PLACE_H
+#define MNEME_DAEMON_FILE_PLACE_H
+
+#include <stddef.h>
+
+#include "base/err.h"
+#include "base/lines.h"
+#include "daemon/source.h"
+
+/*
+ * Opens the file at->topic with the next line at at->next_offset, when it is
+ * the file that was learned from. ERR_STATE: it is not, or lines are missing.
+ *   line_bytes  a longer line is cut there
+ *   reader      out, for lines_close()
+ */
+int file_place_open(struct lines **reader, const struct source_position *at,
+                    size_t line_bytes, struct err *err);
+
+#endif

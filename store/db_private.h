@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * db_private.h - a connection's fields, for db.c, which runs statements on it,
+ * and db_open.c, which opens, copies and checks.
+ */
+#ifndef MNEME_STORE_DB_PRIVATE_H
+#define MNEME_STORE_DB_PRIVATE_H
+
+#include "store/db.h"
+
+struct cached {
+    const char *sql;
+    sqlite3_stmt *stmt;
+};
+
+struct db {
+    sqlite3 *handle;
+    char *path;
+    bool writer;
+    struct cached *cache;
+    size_t n, cap;
+};
+
+/* The error of the last call; `doing` says what it was. */
+int db_last_error(struct db *db, const char *doing, struct err *err);
+
+#endif

@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Publishing fails or dies at each of its steps: a version is there whole or
+ * not at all.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <sqlite3.h>
+
+#include "base/fileio.h"
+#include "base/xalloc.h"
+#include "store/store.h"
+#include "tests/fault_vfs.h"
+#include "tests/store_util.h"
+
+static int fault_at;
+static int fault_errno;
+static bool fault_kills;
+
+static int fault(const char *operation, const char *path)
+{
+    (void)operation;
+    (void)path;
+    if (fault_at-- != 0)
+        return 0;
+    if (fault_kills)
+        _exit(7);
+    return fault_errno;
+}
+
+static void fail_at(int n, int errnum)
+{
+    fault_at = n;
+    fault_errno = errnum;
+    fault_kills = false;
+    fileio_fault = fault;
+}
+
+/* The n-th open, write, sync, link, mkdir, rename of a publish fails, for
+ * every n: the store goes on as if it had not been tried. */
+static void test_publish_fails(void **state)
+{
+    struct store *s = util_open_store(*state);
+    struct util_version v;
+    struct err err = ERR_INIT;
+    int64_t version = 0;
+    int64_t head, n_versions;
+    int n, rc = -1;
+
+    assert_int_equal(util_publish(s, 0, 1), 1);
+    util_version_init(&v, 1, 2);
+    v.p.anchor = NULL;
+    for (n = 0; rc != 0; n++) {
+        fail_at(n, n % 2 ? ENOSPC : EIO);
+        rc = store_publish(s, &v.p, &version, &err);
+        fileio_fault = NULL;
+        if (rc == 0)
+            break;
+        assert_int_equal(rc, n % 2 ? ERR_FULL : ERR_IO);
+        assert_non_null(strstr(err.msg, *state));
+        assert_int_equal(util_head(s), 1);
+        assert_int_equal(util_count_dirs(*state), 1);
+        assert_int_equal(util_number(s, "SELECT count(*) FROM version_files"
+                                        " WHERE version > 1"),
+                         0);
+    }
+    assert_in_range(n, 30, 200); /* every step was met */
+    assert_int_equal(version, 2);
+    store_close(s);
+    util_check_whole(*state, &head, &n_versions);
+    assert_int_equal(head, 2);
+    assert_int_equal(n_versions, 2);
+    util_version_release(&v);
+}
+
+static int refuse(struct sqlite3 *db, int64_t version, void *arg,
+                  struct err *err)
+{
+    (void)db;
+    (void)version;
+    (void)arg;
+    return err_set(err, ERR_FULL, "no room");
+}
+
+static int die(struct sqlite3 *db, int64_t version, void *arg, struct err *err)
+{
+    (void)db;
+    (void)version;
+    (void)arg;
+    (void)err;
+    _exit(7);
+}
+
+static int insert_row(struct sqlite3 *db, int64_t version, void *arg,
+                      struct err *err)
+{
+    char *sql = sqlite3_mprintf("CREATE TABLE IF NOT EXISTS t (x);"
+                                "INSERT INTO t VALUES (%lld)",
+                                version);
+
+    (void)arg;
+    (void)err;
+    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_free(sql);
+    return 0;
+}
+
+static void test_transaction_fails(void **state)
+{
+    struct store *s = util_open_store(*state);
+    struct util_version v;
+    int64_t version = 0;
+
+    util_version_init(&v, 0, 1);
+    v.p.in_transaction = refuse;
+    assert_int_equal(store_publish(s, &v.p, &version, NULL), ERR_FULL);
+    assert_int_equal(util_count_dirs(*state), 0);
+    v.p.in_transaction = insert_row;
+    v.ledger[2].partition_id = 77; /* nobody knows it */
+    assert_int_equal(store_publish(s, &v.p, &version, NULL), ERR_INVALID);
+    assert_int_equal(util_count_dirs(*state), 0);
+    v.ledger[2].partition_id = 1;
+    assert_int_equal(store_publish(s, &v.p, &version, NULL), 0);
+    assert_int_equal(util_number(s, "SELECT x FROM t"), 1);
+    v.p.parent = 1;
+    v.offsets[1].partition = 5; /* its number is another partition's */
+    assert_int_equal(store_publish(s, &v.p, &version, NULL), ERR_INVALID);
+    assert_int_equal(util_count_dirs(*state), 1);
+    util_version_release(&v);
+    store_close(s);
+}
+
+/* In a child: opens, publishes on version 1, dies at the n-th step; 0 when
+ * it came through. */
+static int publish_and_die(const char *dir, int n, bool in_transaction)
+{
+    struct util_version v;
+    struct store *s;
+    int64_t version;
+    int status;
+    pid_t child = fork();
+
+    assert_true(child >= 0);
+    if (child == 0) {
+        if (store_open(dir, NULL, 0, &s, NULL) != 0)
+            _exit(1);
+        util_version_init(&v, 1, 2);
+        v.p.anchor = NULL;
+        if (in_transaction)
+            v.p.in_transaction = die;
+        fault_at = n;
+        fault_kills = true;
+        fileio_fault = in_transaction ? NULL : fault;
+        if (store_publish(s, &v.p, &version, NULL) != 0)
+            _exit(2);
+        _exit(0); /* published, but never closed */
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+static void test_killed(void **state)
+{
+    struct store *s = util_open_store(*state);
+    int64_t head, n_versions;
+    int n, rc = -1;
+
+    util_publish(s, 0, 1);
+    store_close(s);
+    assert_int_equal(publish_and_die(*state, 0, true), 7);
+    util_check_whole(*state, &head, &n_versions);
+    assert_int_equal(head, 1);
+    assert_int_equal(n_versions, 1);
+    for (n = 0; rc != 0; n++) {
+        rc = publish_and_die(*state, n, false);
+        assert_true(rc == 0 || rc == 7);
+        util_check_whole(*state, &head, &n_versions);
+        assert_int_equal(head, rc == 0 ? 2 : 1);
+        assert_int_equal(n_versions, rc == 0 ? 2 : 1);
+    }
+    assert_in_range(n, 30, 200);
+}
+
+/* SQLite's own writes: the file is as large as it may be. */
+static void test_database_full(void **state)
+{
+    struct store *s = util_open_store(*state);
+    struct util_version v;
+    struct err err = ERR_INIT;
+    char *large = xcalloc(1, 1 << 20);
+    int64_t version = 0;
+    int64_t head, n_versions;
+
+    util_publish(s, 0, 1);
+    util_number(s, "PRAGMA max_page_count=60");
+    util_version_init(&v, 1, 2);
+    v.quarantine[0].bytes = large;
+    v.quarantine[0].n_bytes = 1 << 20;
+    assert_int_equal(store_publish(s, &v.p, &version, &err), ERR_FULL);
+    assert_non_null(strstr(err.msg, "mneme.db"));
+    assert_int_equal(util_count_dirs(*state), 1);
+    util_number(s, "PRAGMA max_page_count=100000");
+    assert_int_equal(store_publish(s, &v.p, &version, &err), 0);
+    assert_int_equal(version, 2);
+    store_close(s);
+    util_check_whole(*state, &head, &n_versions);
+    assert_int_equal(head, 2);
+    util_version_release(&v);
+    free(large);
+}
+
+static int vfs_fault_at;
+static enum fault_vfs vfs_fault;
+static bool vfs_fault_lasts; /* until the second try */
+
+static enum fault_vfs fault_in_sqlite(void)
+{
+    int left = vfs_fault_at--;
+
+    return left == 0 || (left < 0 && vfs_fault_lasts) ? vfs_fault : FAULT_NONE;
+}
+
+/*
+ * In a child: publishes on version 1 while SQLite's n-th write, sync or
+ * truncation has a fault.
+ *   returns  0 published, 3 failed and the second try was published, 4 failed
+ *            and died then, 7 died in the fault
+ */
+static int publish_with_fault(const char *dir, int n, enum fault_vfs f,
+                              bool again)
+{
+    struct util_version v;
+    struct store *s;
+    int64_t version;
+    int status;
+    pid_t child = fork();
+
+    assert_true(child >= 0);
+    if (child == 0) {
+        if (store_open(dir, NULL, 0, &s, NULL) != 0)
+            _exit(1);
+        util_version_init(&v, 1, 2);
+        vfs_fault_at = n;
+        vfs_fault = f;
+        fault_vfs_hook = fault_in_sqlite;
+        if (store_publish(s, &v.p, &version, NULL) == 0)
+            _exit(0);
+        fault_vfs_hook = NULL;
+        if (!again)
+            _exit(4);
+        _exit(store_publish(s, &v.p, &version, NULL) == 0 ? 3 : 2);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+/* Every write of SQLite in turn: no row without files, no files without a
+ * row, and either version 1 or what comes after it. */
+static void fail_in_sqlite(const char *dir, enum fault_vfs f, bool again)
+{
+    int64_t head, n_versions;
+    int n, rc = -1;
+
+    fault_vfs_install();
+    util_make_first(dir);
+    for (n = 0; rc != 0; n++) {
+        struct store *s;
+
+        rc = publish_with_fault(dir, n, f, again);
+        assert_true(rc == 0 || rc == 3 || rc == 4 || rc == 7);
+        util_check_whole(dir, &head, &n_versions);
+        if (rc == 0 || rc == 3)
+            assert_int_equal(n_versions, 2);
+        if (n_versions == 1)
+            continue;
+        assert_true(head > 1);
+        s = util_open_store(dir); /* back to one version for the next round */
+        assert_int_equal(util_rewind_to(s, 1), 0);
+        assert_int_equal(sqlite3_exec(store_connection(s),
+                                      "DELETE FROM versions WHERE version > 1;"
+                                      "UPDATE pointers SET newest = 1",
+                                      NULL, NULL, NULL),
+                         SQLITE_OK);
+        store_close(s);
+    }
+    assert_in_range(n, 5, 500);
+}
+
+static void test_sqlite_io(void **state)
+{
+    fail_in_sqlite(*state, FAULT_IO, false);
+}
+
+static void test_sqlite_io_again(void **state)
+{
+    fail_in_sqlite(*state, FAULT_IO, true);
+}
+
+/* The log cannot be emptied either: the number is not tried again. */
+static void test_sqlite_io_lasts(void **state)
+{
+    vfs_fault_lasts = true;
+    fail_in_sqlite(*state, FAULT_IO, true);
+    vfs_fault_lasts = false;
+}
+
+static void test_sqlite_full(void **state)
+{
+    fail_in_sqlite(*state, FAULT_FULL, true);
+}
+
+static void test_sqlite_killed(void **state)
+{
+    fail_in_sqlite(*state, FAULT_DIE, false);
+}
+
+static void test_sweep(void **state)
+{
+    struct store *s = util_open_store(*state);
+    char *top = fileio_join(*state, "versions");
+    char *other = fileio_join(top, "notes");
+    int64_t version = util_publish(s, 0, 1);
+
+    store_close(s);
+    assert_int_equal(version, 1);
+    for (int i = 0; i < 3; i++) {
+        static const char *const names[] = {".new-000002", "000007", "1234567"};
+        char *path = fileio_join(top, names[i]);
+        char *file = fileio_join(path, "x");
+
+        assert_int_equal(fileio_mkdirs(path, NULL), 0);
+        assert_int_equal(fileio_write_sync(file, "x", 1, NULL), 0);
+        free(file);
+        free(path);
+    }
+    assert_int_equal(fileio_mkdirs(other, NULL), 0); /* not ours */
+    s = util_open_store(*state);
+    assert_int_equal(util_count_dirs(*state), 2);
+    assert_true(fileio_exists(other));
+    assert_int_equal(util_publish(s, 1, 2), 2);
+    fileio_remove_dir(other, NULL);
+    store_close(s);
+    free(other);
+    free(top);
+}
+
+int main(void)
+{
+#define T(f)                                                                   \
+    cmocka_unit_test_setup_teardown(f, util_make_temp, util_remove_temp)
+    const struct CMUnitTest tests[] = {
+        T(test_publish_fails),
+        T(test_transaction_fails),
+        T(test_killed),
+        T(test_database_full),
+        T(test_sweep),
+        T(test_sqlite_io),
+        T(test_sqlite_io_again),
+        T(test_sqlite_io_lasts),
+        T(test_sqlite_full),
+        T(test_sqlite_killed),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -229,6 +229,7 @@ static void print_gate(const json_t *v)
         gate_row(&t, "  there before", pick(d, "before"));
     }
     gate_row(&t, "newest", pick(gate, "recent"));
+    gate_row(&t, "little before", pick(gate, "little_before"));
     putchar('\n');
     table_print(&t, stdout);
     table_release(&t);

@@ -208,13 +208,19 @@ void filter_take_back(struct filter *f, const struct filter_mark *mark)
 
 /* --- a record has been scored ------------------------------------------- */
 
-static bool is_noise(struct filter *f, const struct segment *s,
-                     double bits_per_byte)
+/* No language, to look at; its text is in f->text then. */
+static bool looks_like_noise(struct filter *f, const struct segment *s)
 {
     buf_clear(&f->text);
     cut_text(s, f->tokenizer, &f->text);
-    return bits_per_byte > texture_entropy(f->text.data, f->text.len) &&
-           texture_pairs(f->text.data, f->text.len) < SHUFFLED;
+    return texture_pairs(f->text.data, f->text.len) < SHUFFLED;
+}
+
+static bool is_noise(struct filter *f, const struct segment *s,
+                     double bits_per_byte)
+{
+    return looks_like_noise(f, s) &&
+           bits_per_byte > texture_entropy(f->text.data, f->text.len);
 }
 
 static const char *tell(struct filter *f, const struct segment *s,
@@ -250,6 +256,16 @@ const char *filter_judge(struct filter *f, const struct segment *first,
     else
         surprise_learned(&f->surprise, first->domain, bits_per_byte);
     return reason;
+}
+
+const char *filter_judge_held_out(struct filter *f,
+                                  const struct segment *first, bool released)
+{
+    if (!f->conf->surprise.enabled || released ||
+        first->n_bytes < LEAST_BYTES ||
+        !surprise_refuses(&f->surprise, first->domain))
+        return NULL;
+    return looks_like_noise(f, first) ? "surprise" : NULL;
 }
 
 /* --- a version's state -------------------------------------------------- */

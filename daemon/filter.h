@@ -107,6 +107,15 @@ void filter_take_back(struct filter *f, const struct filter_mark *mark);
 const char *filter_judge(struct filter *f, const struct segment *first,
                          double text_nats, bool released);
 
+/*
+ * The same of a record that is held out, and so is never scored: when its
+ * domain's last one was refused, what looks like no language is refused with it.
+ * Or a burst of noise would be kept out of what is learned, and be a good part
+ * of what is measured on. Remembers nothing.
+ */
+const char *filter_judge_held_out(struct filter *f,
+                                  const struct segment *first, bool released);
+
 /* Tensors filter.*; what was never used is left out. */
 void filter_export(const struct filter *f, struct tensor_list *out);
 

@@ -134,6 +134,24 @@ static void estimate_recent(const struct gate_options *o,
     free(use);
 }
 
+/* What was there before, of the domains where that is too little for a test of
+ * its own. */
+static void estimate_little(const struct gate_options *o,
+                            const struct gate_chunk *chunks, size_t n,
+                            const struct gate_domain *domains,
+                            struct gate_part *little)
+{
+    bool *use = xcalloc(n + 1, sizeof *use);
+    double bits[2];
+
+    for (size_t i = 0; i < n; i++)
+        use[i] = chunks[i].before && !chunks[i].only_recent &&
+                 domains[chunks[i].domain].before.chunks < o->min_chunks;
+    estimate(chunks, n, use, little, bits);
+    little->limit = o->max_regression * bits[0] / little->bytes;
+    free(use);
+}
+
 /* Domains large enough alone, then the pool of the others. Returns how many
  * tests there are. */
 static size_t make_tests(const struct gate_options *o,
@@ -281,9 +299,9 @@ static double most_above(const struct gate_options *o,
     return most;
 }
 
-static bool lies_above(const struct gate_options *o, const struct gate_part *p)
+static bool lies_above(const struct gate_part *p, int64_t fewest)
 {
-    return p->chunks >= o->min_chunks && p->regression > p->limit;
+    return p->chunks >= fewest && p->regression > p->limit;
 }
 
 /* Not shown, but what there is to see is above a limit. */
@@ -292,19 +310,20 @@ static bool any_held_up(const struct gate_options *o,
                         const struct gate_decision *d)
 {
     for (size_t i = 0; i < n; i++)
-        if (lies_above(o, &tests[i].before))
+        if (lies_above(&tests[i].before, o->min_chunks))
             return true;
-    return lies_above(o, &d->recent) || accuracy_is_down(&d->accuracy);
+    return lies_above(&d->little, GATE_FEWEST_CHUNKS) ||
+           lies_above(&d->recent, o->min_chunks) ||
+           accuracy_is_down(&d->accuracy);
 }
 
 /* The regression of a domain that counts in the mean: what was there before,
- * where that is enough to speak. */
-static void counts_as(const struct gate_options *o,
-                      const struct gate_domain *d, bool before,
+ * where there is a standard error of it. */
+static void counts_as(const struct gate_domain *d, bool before,
                       struct gate_part *part)
 {
-    *part = before && d->before.chunks >= o->min_chunks ? d->before
-                                                        : all_of(d);
+    *part = before && d->before.chunks >= GATE_FEWEST_CHUNKS ? d->before
+                                                             : all_of(d);
 }
 
 /* The mean over domains, weighted by what the stream brings, and its bound. */
@@ -323,7 +342,7 @@ static void weigh(const struct gate_options *o,
 
         if (domains[d].chunks < 2 || !(domains[d].bytes > 0))
             continue;
-        counts_as(o, &domains[d], before, &part);
+        counts_as(&domains[d], before, &part);
         mean += w * part.regression;
         variance += w * w * part.error * part.error;
     }
@@ -457,6 +476,9 @@ static void explain(const struct gate_options *o,
         explain_accuracy(&d->accuracy, out, size);
     else if (d->verdict != GATE_PASS && excess(&d->recent) > most)
         explain_part("", "the newest segments", &d->recent, out, size);
+    else if (d->verdict != GATE_PASS && excess(&d->little) >= most)
+        explain_part("", "the little that was there before", &d->little, out,
+                     size);
     else if (old)
         explain_part(", what was there before", old->name, &old->before, out,
                      size);
@@ -535,6 +557,7 @@ void gate_decide(const struct gate_options *options,
     memset(d, 0, sizeof *d);
     estimate_domains(options, chunks, n_chunks, domains, n_domains);
     estimate_recent(options, chunks, n_chunks, &d->recent);
+    estimate_little(options, chunks, n_chunks, domains, &d->little);
     look_at_labels(options, chunks, n_chunks, &d->accuracy);
     n = make_tests(options, chunks, n_chunks, domains, n_domains, tests);
     for (size_t i = 0; i < n;) /* preset linear has no loss */
@@ -608,7 +631,7 @@ json_t *gate_to_json(const struct gate_options *options,
             json_array_append_new(list, domain_json(&domains[i]));
     return json_pack(
         "{s:s, s:s, s:o, s:b, s:I, s:f, s:f, s:o, s:o, s:o, s:b, s:i, s:o, "
-        "s:o, s:o}",
+        "s:o, s:o, s:o}",
         "verdict", gate_verdict_name(d->verdict), "reason", d->reason,
         "waits_for", d->waits_for[0] ? json_string(d->waits_for) : json_null(),
         "above_limit", d->above, "against", (json_int_t)against, "max_regression",
@@ -616,6 +639,6 @@ json_t *gate_to_json(const struct gate_options *options,
         "mean_regression", number(d->mean_regression), "mean_bound",
         number(d->mean_bound), "old_regression", number(d->old_regression),
         "waived", d->waived, "patience", (int)options->patience, "recent",
-        part_json(&d->recent), "accuracy", accuracy_json(&d->accuracy),
-        "domains", list);
+        part_json(&d->recent), "little_before", part_json(&d->little),
+        "accuracy", accuracy_json(&d->accuracy), "domains", list);
 }

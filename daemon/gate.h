@@ -15,10 +15,12 @@
  *   before    D over the domain's segments that had arrived when the older
  *             version was made. What comes in changes the holdout, too: a bad
  *             feed that is learned improves on itself, and would outweigh what
- *             it spoils in its own domain
+ *             it spoils in its own domain. From min_chunks segments on; domains
+ *             with fewer from before are pooled, and that pool withholds a
+ *             version from two segments on, though it fails none
  *   recent    D over the segments that arrived last, all domains: a burst
  *             that unlearns the newest part of a domain is little against all
- *             of it. This and the one before from min_chunks segments on
+ *             of it. From min_chunks segments on
  *   accuracy  labelled segments that were right and are wrong (b), and the
  *             other way round (c): McNemar's test (1947), exact: b of b + c
  *             under a fair coin. Their difference over n has as its limit
@@ -121,6 +123,7 @@ struct gate_decision {
     double mean_bound;      /* its upper bound at the confidence */
     bool waived;            /* passed because the mean improves */
     struct gate_part recent;
+    struct gate_part little; /* from before, of domains that have few of it */
     struct gate_accuracy accuracy;
     bool recent_worse;     /* shown to be above 0 on the recent segments */
     bool above;            /* something is shown above its limit */

@@ -23,11 +23,6 @@ struct intake *intake_create(const struct intake_options *options)
     return in;
 }
 
-static struct waiting *at(const struct intake *in, size_t i)
-{
-    return &in->items[(in->front + i) % in->cap];
-}
-
 static size_t cost(const struct segment *s)
 {
     return s->n_tokens ? s->n_tokens : 1 + s->text_bytes / 4;
@@ -35,7 +30,7 @@ static size_t cost(const struct segment *s)
 
 static void drop_front(struct intake *in)
 {
-    struct waiting *w = at(in, 0);
+    struct waiting *w = intake_at(in, 0);
 
     if (w->kind == 'l')
         for (size_t i = w->next; i < w->cut.n_segments; i++)
@@ -58,8 +53,8 @@ static void drop_all(struct intake *in)
 static void take_back(const struct intake *in, struct filter *filter)
 {
     for (size_t i = in->n; i-- > 0;)
-        if (at(in, i)->next == 0)
-            filter_take_back(filter, &at(in, i)->mark);
+        if (intake_at(in, i)->next == 0)
+            filter_take_back(filter, &intake_at(in, i)->mark);
 }
 
 void intake_clear(struct intake *in)
@@ -174,19 +169,31 @@ static void quarantine(struct intake *in, const struct waiting *w,
                         (size_t)in->options.conf->source.max_record_bytes);
 }
 
+/* A held-out record has come to the front: what came before it is judged. */
+static void look_at_held_out(struct intake *in, struct waiting *w)
+{
+    if (in->options.filter && in->options.tokenizer && w->cut.n_segments)
+        w->reason = filter_judge_held_out(
+            in->options.filter, &w->cut.segments[0], w->rec->released);
+    if (w->reason)
+        w->kind = 'q';
+    else
+        hold_out(in, w);
+}
+
 /* Decisions at the front that wait for no step. */
 static void settle(struct intake *in, int64_t step)
 {
     struct progress *p = in->options.progress;
 
     while (in->n) {
-        struct waiting *w = at(in, 0);
+        struct waiting *w = intake_at(in, 0);
         const struct record *rec = w->rec;
 
         if (w->kind == 'l' && w->next < w->cut.n_segments)
             break;
         if (w->kind == 'h')
-            hold_out(in, w);
+            look_at_held_out(in, w);
         if (w->kind == 'q')
             quarantine(in, w, w->reason);
         if (w->kind == 'h' || w->kind == 'q' || w->kind == 's')
@@ -206,14 +213,14 @@ static struct waiting *append(struct intake *in, struct record *rec)
         struct waiting *items = xcalloc(cap, sizeof *items);
 
         for (size_t i = 0; i < in->n; i++)
-            items[i] = *at(in, i);
+            items[i] = *intake_at(in, i);
         free(in->items);
         in->items = items;
         in->front = 0;
         in->cap = cap;
     }
     in->n++;
-    w = at(in, in->n - 1);
+    w = intake_at(in, in->n - 1);
     memset(w, 0, sizeof *w);
     w->rec = rec;
     w->label = -1;
@@ -254,7 +261,7 @@ int intake_add(struct intake *in, struct record *rec, int64_t step,
 /* The last one that waits, undecided again. */
 static struct record *take_last(struct intake *in)
 {
-    struct waiting *w = at(in, in->n - 1);
+    struct waiting *w = intake_at(in, in->n - 1);
     struct record *rec = w->rec;
 
     for (size_t k = w->next; w->kind == 'l' && k < w->cut.n_segments; k++)
@@ -280,12 +287,12 @@ void intake_decide_again(struct intake *in, int64_t step)
 
     if (in->options.filter)
         take_back(in, in->options.filter);
-    if (n && at(in, 0)->kind == 'l' && at(in, 0)->next > 0)
+    if (n && intake_at(in, 0)->kind == 'l' && intake_at(in, 0)->next > 0)
         first = 1;
     for (size_t i = n; i-- > first;)
         records[i] = take_last(in);
-    if (first && intake_is_skipped(in, at(in, 0)))
-        let_go(in, at(in, 0));
+    if (first && intake_is_skipped(in, intake_at(in, 0)))
+        let_go(in, intake_at(in, 0));
     settle(in, step);
     for (size_t i = first; i < n; i++)
         intake_add(in, records[i], step, NULL);
@@ -319,7 +326,7 @@ void intake_next_batch(struct intake *in, size_t batch_tokens,
 {
     memset(b, 0, sizeof *b);
     for (size_t i = 0; i < in->n; i++) {
-        const struct waiting *w = at(in, i);
+        const struct waiting *w = intake_at(in, i);
 
         if (w->kind != 'l')
             continue;
@@ -342,7 +349,7 @@ full:
 static void decide_front(struct intake *in, const char *refused, int64_t step)
 {
     struct progress *p = in->options.progress;
-    const struct waiting *w = at(in, 0);
+    const struct waiting *w = intake_at(in, 0);
     const struct record *rec = w->rec;
 
     progress_decide(p, step, w->partition_id, rec->offset,
@@ -361,7 +368,7 @@ static void advance_front(struct intake *in, size_t count,
                           const char *refused, int64_t step)
 {
     struct progress *p = in->options.progress;
-    struct waiting *w = at(in, 0);
+    struct waiting *w = intake_at(in, 0);
     struct progress_partition *q = &p->partitions[w->partition_id];
     bool quarantined = refused && w->next == 0;
 
@@ -389,7 +396,7 @@ void intake_apply(struct intake *in, const struct intake_batch *b,
     size_t done = 0;
 
     while (done < b->n) {
-        struct waiting *w = at(in, 0);
+        struct waiting *w = intake_at(in, 0);
         size_t rest = w->cut.n_segments - w->next, left = b->n - done;
         size_t count = rest < left ? rest : left;
 
@@ -408,7 +415,7 @@ int32_t intake_restart(struct intake *in, int64_t step, int64_t *offset)
     int32_t partial = -1;
 
     for (size_t i = 0; i < n; i++) {
-        struct waiting *w = at(in, 0);
+        struct waiting *w = intake_at(in, 0);
 
         if (i == 0 && w->kind == 'l' && w->next > 0) {
             partial = w->partition_id;

@@ -65,8 +65,17 @@ void intake_set_forgotten(struct intake *in, struct tombstone *tombstones,
  * not learned, nor the rest of one that was learned in part. */
 void intake_decide_again(struct intake *in, int64_t step);
 
-/* Is a record with this text held out? A function of the text alone. */
-bool intake_holds_out(const char *text, size_t n_bytes, double fraction);
+/*
+ * Is a record with this text held out, with so many before it? Of the first
+ * INTAKE_FIRST a tenth, and by the fraction from then on: a gate that has
+ * nothing to measure on lets everything pass, and with one record in a hundred
+ * it would have a dozen after the first thousand. Else a function of the text
+ * alone. A fraction of 0 is none.
+ */
+#define INTAKE_FIRST 400
+#define INTAKE_FIRST_HELD_OUT 0.1
+bool intake_holds_out(const char *text, size_t n_bytes, int64_t place,
+                      double fraction);
 
 /* when_behind: sample. From now on a record is learned with this chance, drawn
  * from its partition and offset, and counted as skipped otherwise; 1: all. */

@@ -6,6 +6,8 @@
  */
 #include "config.h"
 
+#include <math.h>
+
 #include "base/checksum.h"
 #include "base/rng.h"
 #include "daemon/intake_impl.h"
@@ -98,11 +100,29 @@ static bool is_filtered(struct intake *in, struct waiting *w)
     return w->reason != NULL;
 }
 
-bool intake_holds_out(const char *text, size_t n_bytes, double fraction)
+bool intake_holds_out(const char *text, size_t n_bytes, int64_t place,
+                      double fraction)
 {
     uint64_t hash = checksum_xxh3(text, n_bytes, HOLDOUT_SALT);
 
+    if (fraction > 0 && place < INTAKE_FIRST)
+        fraction = fmax(fraction, INTAKE_FIRST_HELD_OUT);
     return (double)(hash >> 11) * 0x1p-53 < fraction;
+}
+
+/* How many records there were before the last that waits, as far as it matters.
+ * The one at the front may have begun to be learned, and is counted then; holes
+ * never are. */
+static int64_t place_of_last(const struct intake *in)
+{
+    int64_t place = in->options.progress->records.consumed;
+
+    for (size_t i = 0; i + 1 < in->n && place < INTAKE_FIRST; i++) {
+        const struct waiting *w = intake_at(in, i);
+
+        place += w->kind != DECIDED_HOLE && w->next == 0;
+    }
+    return place;
 }
 
 static void decide_good(struct intake *in, struct waiting *w)
@@ -124,7 +144,7 @@ static void decide_good(struct intake *in, struct waiting *w)
         return;
     }
     w->text_hash = checksum_xxh3(rec->text, rec->text_bytes, 0);
-    w->kind = intake_holds_out(rec->text, rec->text_bytes,
+    w->kind = intake_holds_out(rec->text, rec->text_bytes, place_of_last(in),
                                conf->learner.holdout.fraction)
                   ? 'h'
                   : 'l';

@@ -38,6 +38,12 @@ struct intake {
     size_t cap_batch;
 };
 
+/* The i-th that waits, from the front. */
+static inline struct waiting *intake_at(const struct intake *in, size_t i)
+{
+    return &in->items[(in->front + i) % in->cap];
+}
+
 /* By the control log: what was skipped, or is forgotten. */
 bool intake_is_skipped(const struct intake *in, const struct waiting *w);
 

@@ -156,6 +156,12 @@ void surprise_refused(struct surprise *s, int32_t domain, int64_t accept_after)
         memset(d, 0, sizeof *d);
 }
 
+bool surprise_refuses(const struct surprise *s, int32_t domain)
+{
+    return domain >= 0 && (size_t)domain < s->n && s->domains[domain] &&
+           s->domains[domain]->run > 0;
+}
+
 /* --- a version's state -------------------------------------------------- */
 
 void surprise_export(const struct surprise *s, struct tensor_list *out)

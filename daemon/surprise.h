@@ -52,6 +52,9 @@ enum surprise_verdict surprise_tell(const struct surprise *s, int32_t domain,
                                     double bits_per_byte, double mads,
                                     int64_t history);
 
+/* Was the domain's last record refused? */
+bool surprise_refuses(const struct surprise *s, int32_t domain);
+
 /* The record is learned. */
 void surprise_learned(struct surprise *s, int32_t domain,
                       double bits_per_byte);

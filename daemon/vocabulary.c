@@ -71,7 +71,7 @@ int vocabulary_known(const struct conf *conf, struct tokenizer **tokenizer,
 static void add_text(struct vocabulary *v, const struct record *rec)
 {
     if (rec->kind != RECORD_DATA || rec->reason ||
-        intake_holds_out(rec->text, rec->text_bytes,
+        intake_holds_out(rec->text, rec->text_bytes, (int64_t)v->n,
                          v->conf->learner.holdout.fraction))
         return;
     if (rec->prompt) {

@@ -16,19 +16,18 @@ rollbacks an hour.
 import json
 import os
 import random
-import time
 
-from flow_util import Daemon, Tap, add_up, mneme, write_lines, TMP
+from feed_util import Fed as AnyFed
+from feed_util import (Watch, accuracy, automatic, line, loss, to_serving,
+                       verdicts)
+from flow_util import Tap, add_up, mneme
 
 SOAK = float(os.environ.get("MNEME_SOAK_MINUTES", "0"))
 VERSIONS = 4            # a bad feed goes on for so many
 PATIENCE = 60           # seconds for what should come soon
-WORSE = 1.02
 TESTS = 40
 
 SETTINGS = {
-    "source__type": "file",
-    "source__follow": "true",
     "learner__flush_seconds": 0.5,
     "learner__threads": 1,
     "learner__batch_tokens": 512,
@@ -73,11 +72,6 @@ SECOND = Language("second", "fra gli nox qua shu wex yon zil cru jab".split())
 FOREIGN = Language("foreign", "жа ло ми ще ту ры бе ко ны га".split())
 
 
-def line(text, domain="first", **more):
-    return json.dumps({"text": text, "domain": domain, **more},
-                      ensure_ascii=False)
-
-
 def good(language):
     return lambda: line(language.text(), language.name)
 
@@ -100,115 +94,12 @@ def foreign():
 SENTENCE = line("kimo seta nelo pida rutase, " * 4)
 
 
-# --- a daemon that is fed -----------------------------------------------------
-
-class Fed(Daemon):
-    def __init__(self, name, **settings):
-        self.path = os.path.join(TMP, name + ".jsonl")
-        self.written = 0
-        write_lines(self.path, [])
-        super().__init__(name, source__path=self.path,
-                         **{**SETTINGS, **settings})
-
-    def feed(self, make, done, seconds):
-        """Keeps a little ahead of the daemon until it is done, or too late."""
-        end = time.monotonic() + seconds
-        with open(self.path, "a") as f:
-            while time.monotonic() < end:
-                s = self.status()
-                ahead = self.written - s["records"]["consumed"]
-                if ahead < 300:
-                    f.write("".join(make() + "\n" for _ in range(100)))
-                    f.flush()
-                    self.written += 100
-                if done(s):
-                    return True
-                time.sleep(0.05)
-        return False
-
-    def settle(self):
-        """Everything that was fed is consumed."""
-        self.until(lambda: self.status()["records"]["consumed"] >=
-                   self.written - 1 or self.status()["state"] == "paused",
-                   "all records consumed", 120)
-
-
-def loss(d, tests):
-    """Bits per byte of what serves, and its number."""
-    code, reply = d.post("/v1/score", {"text": tests})
-    if code != 200:
-        raise RuntimeError(f"score: {code} {reply}")
-    results = reply["results"]
-    bits = sum(r["bits_per_byte"] * r["bytes"] for r in results)
-    return reply["version"], bits / sum(r["bytes"] for r in results)
-
-
-def accuracy(d, tests):
-    code, reply = d.post("/v1/classify", {"text": [t for t, _ in tests]})
-    right = sum(r["label"] == label
-                for r, (_, label) in zip(reply["results"], tests))
-    # as a loss: what must not rise by 2 % is what is told right
-    return reply["version"], len(tests) / max(1, right)
-
-
-class Watch:
-    """What serves, on the same texts, at each new version."""
-
-    def __init__(self, d, measure, tests):
-        self.d, self.measure, self.tests = d, measure, tests
-        self.best = None
-        self.run = self.longest = 0
-        self.worst = 0.0
-        self.head = None
-        self.versions = 0
-
-    def look(self, s):
-        if s["head_version"] == self.head:
-            return
-        self.head = s["head_version"]
-        self.versions += 1
-        _, now = self.measure(self.d, self.tests)
-        if self.best is None or now < self.best:
-            self.best = now
-        self.worst = max(self.worst, now / self.best - 1)
-        self.run = self.run + 1 if now > self.best * WORSE else 0
-        self.longest = max(self.longest, self.run)
-
-    def done(self, versions):
-        """For feed(): after so many versions, or minutes of soaking."""
-        end = time.monotonic() + SOAK * 60
-
-        def check(s):
-            self.look(s)
-            return self.versions >= versions and time.monotonic() >= end
-        return check
-
-
-def automatic(d):
-    return d.status()["publish"]["automatic_rollbacks"]
-
-
-def verdicts(d, since):
-    count = {}
-    for v in d.versions():
-        if v["version"] > since:
-            verdict = v["gate"]["verdict"] if v["gate"] else "pending"
-            count[verdict] = count.get(verdict, 0) + 1
-    return count
-
-
-def to_serving(d):
-    """Back to what serves, past the bad feed."""
-    d.settle()
-    serving = d.status()["serving_version"]
-    if d.status()["head_version"] != serving:
-        done = d.operation(d.post("/v1/rollback", {
-            "version": serving, "stream": "skip", "reason": "a bad feed"}))
-        if done["state"] != "done":
-            raise RuntimeError(f"rollback: {done}")
-
-
 # --- the stories --------------------------------------------------------------
+
+class Fed(AnyFed):
+    def __init__(self, name, **settings):
+        super().__init__(name, **{**SETTINGS, **settings})
+
 
 def limit(seconds):
     return seconds + SOAK * 60
@@ -219,10 +110,10 @@ def drift(tap, d):
     watch = Watch(d, loss, FIRST.tests())
     tap.ok(d.feed(good(FIRST), lambda s: s["tokens_seen"] > 50000 and
                   s["serving_version"] > 2, limit(180)), "drift: begun")
-    d.feed(good(FIRST), watch.done(2), limit(PATIENCE))
+    d.feed(good(FIRST), watch.done(2, SOAK * 60), limit(PATIENCE))
     known = d.status()["serving_version"]
     watch = Watch(d, loss, FIRST.tests())
-    tap.ok(d.feed(both, watch.done(VERSIONS), limit(2 * PATIENCE)),
+    tap.ok(d.feed(both, watch.done(VERSIONS, SOAK * 60), limit(2 * PATIENCE)),
            "drift: a second domain, for some versions")
     tap.ok(d.feed(both, lambda s: s["serving_version"] > known,
                   limit(2 * PATIENCE)), "drift: a version with it serves")
@@ -237,7 +128,7 @@ def bad(tap, d, name, make, tests, measure=loss):
     before = d.status()["head_version"]
     watch = Watch(d, measure, tests)
     watch.look(d.status())
-    fed = d.feed(make, watch.done(VERSIONS), limit(2 * PATIENCE))
+    fed = d.feed(make, watch.done(VERSIONS, SOAK * 60), limit(2 * PATIENCE))
     tap.ok(fed, f"{name}: some versions")
     tap.ok(watch.longest <= 2, f"{name}: what serves is never worse by more "
            f"than 2 % for long ({100 * watch.worst:+.1f} % at worst, "

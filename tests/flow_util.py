@@ -65,12 +65,14 @@ def skip_all(why):
 class Daemon:
     """One mnemed on a data directory of its own."""
 
+    base = SMALL
+
     def __init__(self, name, **settings):
         self.dir = os.path.join(TMP, name)
         os.makedirs(self.dir, exist_ok=True)
         self.data = os.path.join(self.dir, "data")
         self.log = os.path.join(self.dir, "log")
-        self.settings = dict(SMALL)
+        self.settings = dict(self.base)
         self.settings.update(
             {k.replace("__", "."): str(v) for k, v in settings.items()})
         self.env = dict(os.environ, MNEME_CONF=os.devnull)

@@ -50,8 +50,9 @@ FLOW_TOOLS = tests/kafka_client$(EXEEXT) tests/fault_preload.so$(EXEEXT)
 EXTRA_DIST += \
 	.ci/run \
 	tests/kafka/kafka.sh tests/kafka/pom.xml \
-	tests/run_flow.sh tests/summary.sh tests/flow_util.py tests/digest.py \
-	bench/clean_stream.py \
+	tests/run_flow.sh tests/summary.sh tests/flow_util.py tests/feed_util.py \
+	tests/digest.py \
+	bench/clean_stream.py bench/bad_feeds.py \
 	$(FLOW_TESTS)
 
 TEST_EXTENSIONS = .py .sh

@@ -434,6 +434,18 @@ static const char *judge(struct world *w, const char *text, int32_t domain,
     return reason;
 }
 
+static const char *judge_held_out(struct world *w, const char *text,
+                                  bool released)
+{
+    struct cut c = CUT_INIT;
+    const char *reason;
+
+    cut_record(&c, w->tokenizer, 4096, NULL, 0, text, strlen(text), 0, -1);
+    reason = filter_judge_held_out(w->f, &c.segments[0], released);
+    cut_release(&c);
+    return reason;
+}
+
 static void have_history(struct world *w, int32_t domain)
 {
     for (int i = 0; i < 100; i++)
@@ -459,6 +471,26 @@ static void noise_is_refused_and_news_is_not(void **state)
     w->conf->filter.surprise.enabled = false;
     assert_null(judge(w, noise, 0, 5, false));
     free(strange);
+}
+
+/* What is held out is not scored: noise goes the way of the noise before it. */
+static void noise_is_not_held_out(void **state)
+{
+    struct world *w = *state;
+    char noise[sizeof prose];
+
+    memcpy(noise, prose, sizeof prose);
+    shuffle(noise, sizeof prose - 1, 1);
+    assert_null(judge_held_out(w, noise, false));
+    have_history(w, 0);
+    assert_null(judge_held_out(w, noise, false));
+    judge(w, noise, 0, 5, false);
+    assert_string_equal(word(judge_held_out(w, noise, false)), "surprise");
+    assert_string_equal(word(judge_held_out(w, noise, false)), "surprise");
+    assert_null(judge_held_out(w, prose, false));
+    assert_null(judge_held_out(w, noise, true));
+    assert_null(judge(w, prose, 0, 2, false));
+    assert_null(judge_held_out(w, noise, false));
 }
 
 static void noise_that_stays_is_accepted(void **state)
@@ -623,6 +655,7 @@ int main(void)
         FACE(marks_alone_are_texts),
         FACE(a_domain_has_its_share),
         FACE(noise_is_refused_and_news_is_not),
+        FACE(noise_is_not_held_out),
         FACE(noise_that_stays_is_accepted),
         FACE(what_was_done_is_taken_back),
         FACE(state_goes_out_and_in),

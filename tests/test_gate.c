@@ -254,6 +254,41 @@ static void test_what_was_there_before(void **state)
     assert_false(decision.waived);
 }
 
+/* The same soon after the start, when little is held out: six segments of two
+ * domains, and 20 of the feed. */
+static void test_little_was_there_before(void **state)
+{
+    struct gate_chunk chunks[26];
+    struct gate_domain domains[2];
+    struct gate_decision decision;
+    struct gate_options impatient = options;
+
+    (void)state;
+    impatient.patience = GATE_IMPATIENT;
+    name(&domains[0], "a", 1);
+    name(&domains[1], "b", 1);
+    fill(chunks, 3, 0, 2.0, 0.06, 0.02);
+    fill(chunks + 3, 3, 1, 2.0, 0.06, 0.02);
+    fill(chunks + 6, 20, 0, 6.0, -1.5, 0.05);
+    gate_decide(&options, chunks, 26, domains, 2, &decision);
+    assert_int_equal(decision.verdict, GATE_PASS); /* without that test */
+    for (size_t i = 0; i < 6; i++)
+        chunks[i].before = true;
+    gate_decide(&options, chunks, 26, domains, 2, &decision);
+    assert_int_equal(decision.verdict, GATE_INCONCLUSIVE);
+    assert_false(decision.above);
+    assert_non_null(strstr(decision.reason, "little that was there before"));
+    gate_decide(&impatient, chunks, 26, domains, 2, &decision);
+    assert_int_equal(decision.verdict, GATE_INCONCLUSIVE);
+    /* Where what was there is kept, it passes. */
+    fill(chunks, 3, 0, 2.0, -0.01, 0.02);
+    fill(chunks + 3, 3, 1, 2.0, -0.01, 0.02);
+    for (size_t i = 0; i < 6; i++)
+        chunks[i].before = true;
+    gate_decide(&options, chunks, 26, domains, 2, &decision);
+    assert_int_equal(decision.verdict, GATE_PASS);
+}
+
 /* A burst that unlearns what came last: in all of the domain it is 2 %. */
 static void test_recent(void **state)
 {
@@ -502,6 +537,7 @@ int main(void)
         cmocka_unit_test(test_new_domain_does_not_freeze_serving),
         cmocka_unit_test(test_doubt),
         cmocka_unit_test(test_what_was_there_before),
+        cmocka_unit_test(test_little_was_there_before),
         cmocka_unit_test(test_recent),
         cmocka_unit_test(test_coin),
         cmocka_unit_test(test_labels),

@@ -38,7 +38,8 @@ const struct conf_key conf_map[] = {
     {.name = "source.follow", .type = CONF_BOOL, AT(source.follow),
      .fallback = "false",
      .doc = "With source.type file: keep waiting for more lines at the end, "
-            "also when the file is rotated."},
+            "also when the file is rotated. Of one that was rotated while mnemed "
+            "did not run, the rest is looked for in PATH.1, no further."},
     {.name = "source.at_end", .type = CONF_ENUM, AT(source.at_end),
      .fallback = "serve", .words = "serve | exit",
      .doc = "After the last line a version is published; then go on serving, "

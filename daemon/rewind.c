@@ -137,6 +137,30 @@ skipped_ranges(const struct learning *l, const struct source_position *from,
     return runs;
 }
 
+/* For the ledger: without a record of which N has learned a part, and which it
+ * has counted. */
+static struct store_ledger_run *
+not_counted(const struct catalog_version *v,
+            const struct store_ledger_run *runs, size_t n, size_t *n_out)
+{
+    struct store_ledger_run *out = xcalloc(n, sizeof *out);
+
+    *n_out = 0;
+    for (size_t i = 0; i < n; i++) {
+        struct store_ledger_run run = runs[i];
+        const struct catalog_offset *o =
+            find_offset(v, (size_t)run.partition_id);
+
+        if (o && o->tokens_done && o->next_offset == run.first_offset) {
+            run.first_offset++;
+            run.count--;
+        }
+        if (run.count > 0)
+            out[(*n_out)++] = run;
+    }
+    return out;
+}
+
 /* --- what goes to the control log when nobody asked ---------------------- */
 
 /* Takes what `gone` covers out of a run; what is behind it becomes a
@@ -208,7 +232,8 @@ static bool had_a_chance(const struct store_ledger_run *runs, size_t n,
 
 /* What of the skipped runs is new in the control log, and as what. */
 static int log_in_quarantine(const struct learning *l,
-                             struct store_rollback *rows,
+                             const struct store_ledger_run *skipped,
+                             size_t n_skipped, struct store_rollback *rows,
                              struct store_ledger_run **logged,
                              struct err *err)
 {
@@ -219,8 +244,9 @@ static int log_in_quarantine(const struct learning *l,
     if (rc)
         return rc;
     XGROW(*logged, 0, cap); /* never NULL: that would be all of them */
-    for (size_t i = 0; i < rows->n_skipped; i++)
-        add_parts(&rows->skipped[i], known, n_known, logged, &rows->n_logged,
+    rows->n_logged = 0;
+    for (size_t i = 0; i < n_skipped; i++)
+        add_parts(&skipped[i], known, n_known, logged, &rows->n_logged,
                   &cap);
     rows->logged = *logged;
     rows->range_kind = had_a_chance(*logged, rows->n_logged, known, n_known)
@@ -300,7 +326,7 @@ int rewind_run(const struct rewind_request *r, char *detail, size_t size,
 {
     struct learning *l = r->learning;
     struct source_position *back = NULL, *present = NULL;
-    struct store_ledger_run *skipped = NULL, *logged = NULL;
+    struct store_ledger_run *skipped = NULL, *counted = NULL, *logged = NULL;
     struct catalog_version v;
     struct catalog_pointers pointers;
     struct store_offset *known = NULL;
@@ -311,7 +337,7 @@ int rewind_run(const struct rewind_request *r, char *detail, size_t size,
         .keep_serving = r->keep_serving,
         .automatic = r->automatic,
     };
-    size_t n = 0, n_present = 0, n_known = 0;
+    size_t n = 0, n_present = 0, n_known = 0, n_skipped = 0;
     int64_t undone = 0;
     int rc = check_version(l->catalog, r, &v, err);
 
@@ -324,15 +350,18 @@ int rewind_run(const struct rewind_request *r, char *detail, size_t size,
     back = positions_of(l, &v, &n);
     present = progress_positions(&l->progress, &n_present);
     if (r->skip)
-        skipped = skipped_ranges(l, back, n, &rows.n_skipped);
+        skipped = skipped_ranges(l, back, n, &n_skipped);
     else
         rc = move_source(r, back, n, err);
     if (rc)
         goto out;
     known = progress_offsets(&l->progress, &n_known);
-    rows.skipped = skipped;
+    rows.skipped = counted = not_counted(&v, skipped, n_skipped,
+                                         &rows.n_skipped);
+    rows.logged = skipped;
+    rows.n_logged = n_skipped;
     if (r->automatic)
-        rc = log_in_quarantine(l, &rows, &logged, err);
+        rc = log_in_quarantine(l, skipped, n_skipped, &rows, &logged, err);
     if (rc)
         goto out;
     rc = publisher_rollback(r->publisher, &rows, known, n_known, err);
@@ -360,6 +389,7 @@ out:
     free(back);
     free(present);
     free(skipped);
+    free(counted);
     free(logged);
     free(known);
     catalog_version_release(&v);

@@ -183,6 +183,25 @@ static void start_anew(struct source_file *f, int32_t partition,
     enter_next(f, reader, partition, line);
 }
 
+/* Rotated while nobody followed it: what is left of the file is where logrotate
+ * puts it, and comes before the new one. NULL: it is not there. */
+static struct lines *open_rotated(const struct source_file *f,
+                                  const struct source_position *at)
+{
+    char *path = xasprintf("%s.1", f->path);
+    struct source_position there = *at;
+    struct lines *l = NULL;
+
+    there.topic = path;
+    /* Without a line that was learned any file would do. */
+    if (at->last_learned >= 0 &&
+        file_place_open(&l, &there, max_bytes(f), NULL) == 0)
+        log_info("rotated", "path=%s generation=%d: the rest of it is read "
+                 "from %s", f->path, (int)at->partition, path);
+    free(path);
+    return l;
+}
+
 /* The first position: as stored, or the first line. Returns ERR_IO while the
  * file cannot be opened. */
 static int find_place(struct source_file *f, const struct order *o,
@@ -200,6 +219,10 @@ static int find_place(struct source_file *f, const struct order *o,
         return 0;
     }
     rc = file_place_open(&l, &at, max_bytes(f), err);
+    if (rc == ERR_STATE && f->base.options.conf->source.follow) {
+        l = open_rotated(f, &at);
+        rc = l ? 0 : rc;
+    }
     if (rc == 0)
         enter(f, l, at.partition, at.next_offset);
     else if (rc == ERR_STATE)

@@ -251,10 +251,13 @@ void trainer_drain_publisher(struct trainer *t)
     collect(t);
 }
 
+/* With what has been decided without a step, too: a run that ends with records
+ * that nothing is learned from has them in a version. */
 void trainer_publish_now(struct trainer *t)
 {
     trainer_drain_publisher(t);
-    if (learner_steps(t->l->learner) != t->published_step) {
+    if (learner_steps(t->l->learner) != t->published_step ||
+        t->l->progress.n_ledger) {
         trainer_submit(t);
         trainer_drain_publisher(t);
     }

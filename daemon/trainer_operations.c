@@ -141,12 +141,7 @@ void trainer_look_for_choice(struct trainer *t)
 /* A version with everything that has been decided, also without a step. */
 static int publish_all(struct trainer *t, struct err *err)
 {
-    trainer_drain_publisher(t);
-    if (learner_steps(t->l->learner) != t->published_step ||
-        t->l->progress.n_ledger) {
-        trainer_submit(t);
-        trainer_drain_publisher(t);
-    }
+    trainer_publish_now(t);
     if (learner_steps(t->l->learner) == t->published_step)
         return 0;
     return err_set(err, t->held ? ERR_FULL : ERR_IO,

@@ -194,6 +194,13 @@ static int open_db(struct store *s, struct err *err)
     return rc;
 }
 
+/* What a rollback skipped was passed over in memory only: whoever opens the
+ * store reads it again from the head's position, and meets the control log. */
+static int drop_pending_ledger(struct store *s, struct err *err)
+{
+    return db_run(s->db, err, "DELETE FROM ledger_pending", "");
+}
+
 int store_open(const char *dir, const struct store_schema *schemas,
                size_t n_schemas, struct store **store, struct err *err)
 {
@@ -215,6 +222,8 @@ int store_open(const char *dir, const struct store_schema *schemas,
         rc = add_part(s, &schemas[i], err);
     if (rc == 0) /* one that was interrupted */
         rc = tombstones_scrub(s, err);
+    if (rc == 0)
+        rc = drop_pending_ledger(s, err);
     if (rc == 0)
         rc = store_sweep(s, err);
     if (rc) {

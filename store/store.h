@@ -179,12 +179,14 @@ struct store_rollback {
     const char *reason;
     bool keep_serving; /* what answers stays: nobody asked for `to`, which the
                           gate may have refused */
-    const struct store_ledger_run *skipped; /* never to be learned */
+    const struct store_ledger_run *skipped; /* never to be learned, and counted
+                                               as skipped */
     size_t n_skipped;
     bool automatic; /* nobody asked: the history says auto_rollback */
     /* What goes to the control log, and as what: "skip" when NULL, else
-     * "quarantine" or "skip_for_good". logged NULL: all of `skipped`, else only
-     * these, of which the others are there already. */
+     * "quarantine" or "skip_for_good". logged NULL: all of `skipped`, else
+     * these: the others are there already, and the rest of a record that `to`
+     * has learned in part is not counted again. */
     const char *range_kind;
     const struct store_ledger_run *logged;
     size_t n_logged;
@@ -204,7 +206,8 @@ struct store_rollback {
  * Skipped ranges go to the control log, which no rollback undoes; only
  * store_release takes one back. With "skip"
  * they also begin the ledger of the next version, as kind 's': the caller
- * counts them as skipped, but does not put them into its ledger again. With
+ * counts them as skipped, but does not put them into its ledger again. A
+ * store that is opened before that reads them again, so they are dropped. With
  * "rewind" they are met when they are read again.
  */
 int store_rollback(struct store *s, const struct store_rollback *r,

@@ -10,6 +10,7 @@ import os
 import random
 import time
 
+from digest import digest
 from flow_util import Daemon, Tap, add_up, mneme, records, write_lines, TMP
 
 
@@ -100,6 +101,11 @@ def main():
     tap.equal(head(ends)["weights"], whole["weights"],
               "and with the same weights")
     ends.stop()
+    with open(path, "ab") as f:
+        f.write(b"\xff\xfe broken again\n")
+    tap.equal(ends.run(), 0, "one line more, which nothing is learned from")
+    tap.equal(digest(ends.data)["counters"]["records"]["quarantined"], 3,
+              "and it is in a version")
     tap.exit()
 
 

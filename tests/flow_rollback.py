@@ -8,6 +8,7 @@ versions that cannot be written, a source without any text.
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import threading
 
@@ -82,6 +83,23 @@ def skipping(tap, daemon):
     daemon.until_consumed(N)
     tap.equal(daemon.status()["records"], status["records"],
               "skip: and after a restart still")
+    daemon.stop()
+    tap.equal(in_ledger(daemon.data), N, "skip: each in the ledger once")
+
+
+def in_ledger(data):
+    """Records that the ledger of the head's branch has decided."""
+    db = sqlite3.connect(f"file:{os.path.join(data, 'mneme.db')}?mode=ro",
+                         uri=True)
+    branch = ("WITH RECURSIVE b (version) AS (SELECT head FROM pointers UNION"
+              " SELECT base FROM versions JOIN b USING (version))")
+    try:
+        return sum(db.execute(
+            f"{branch} SELECT coalesce(sum(count), 0) FROM {table} JOIN b"
+            " USING (version) WHERE kind <> 'c'").fetchone()[0]
+            for table in ("ledger", "ledger_merged"))
+    finally:
+        db.close()
 
 
 def not_again(tap):
@@ -167,7 +185,6 @@ def main():
     rewinding(tap, daemon)
     ahead(tap, daemon)
     skipping(tap, daemon)
-    daemon.stop()
     not_again(tap)
     at_once(tap)
     unwritable(tap, path)

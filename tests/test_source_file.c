@@ -289,6 +289,15 @@ static void test_restart(void **state)
     begin(&fx, &p);
     expect(&fx, 0, 1, "two");
     close_source(&fx);
+
+    /* The limit is lower than when the last one was learned. */
+    put_text("r", "one\nsecond\ntwo\n");
+    open_source(&fx, "r", false);
+    fx.conf.source.max_record_bytes = 4;
+    p = at(0, 2, "second");
+    begin(&fx, &p);
+    expect(&fx, 0, 2, "two");
+    close_source(&fx);
 }
 
 static void test_another_file(void **state)
@@ -407,12 +416,24 @@ static void test_seek_over_a_rotation(void **state)
     close_source(&fx);
 }
 
+/* The rest of the old file comes first, when it can be found. */
 static void test_rotated_while_stopped(void **state)
 {
     struct fixture fx = {.epoch = 1};
     struct source_position p[2];
 
     (void)state;
+    put_text("log.1", "one\ntwo\nthree");
+    put_text("log", "uno\ndos\n");
+    open_source(&fx, "log", true);
+    p[0] = at(3, 1, "one");
+    begin(&fx, p);
+    expect(&fx, 3, 1, "two");
+    expect(&fx, 3, 2, "three");
+    expect(&fx, 4, 0, "uno");
+    close_source(&fx);
+
+    put_text("log.1", "another\ntwo\n");
     put_text("log", "uno\ndos\n");
     open_source(&fx, "log", true);
     p[0] = at(0, 9, "nine");

@@ -355,6 +355,13 @@ static void test_rollback_twice(void **state)
     assert_int_equal(util_number(s, "SELECT count(*) FROM control_log"
                                     " WHERE kind = 'skip'"),
                      2);
+    /* Nor when the store is opened before that: it is read again. */
+    assert_int_equal(skip_to(s, 2, &skipped, 1), 0);
+    store_close(s);
+    s = util_open_store(*state);
+    util_pass(s, 5, true);
+    assert_int_equal(catalog_totals(c, 5, &t, NULL), 0);
+    assert_int_equal(t.skipped, 0);
     /* A partition that no version knows yet. */
     assert_int_equal(skip_to(s, 1, &unknown, 1), ERR_INVALID);
     assert_int_equal(store_know_partitions(s, &later, 1, NULL), 0);

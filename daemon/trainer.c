@@ -22,6 +22,8 @@
 #define POLL_MS 100
 #define SHOW_MS 200
 #define RETRY_MS 5000                      /* a full disk */
+#define GARBAGE_PAUSE_MS 2000
+#define GARBAGE_MS 60000
 #define STAGED_LIMIT ((int64_t)256 << 20)  /* makes a version */
 #ifndef PUBLISH_SHARE /* bench/clean_stream.py wants more */
 #define PUBLISH_SHARE 0.05                 /* of the time, at most */
@@ -226,6 +228,16 @@ static double least_interval(struct trainer *t)
     return least;
 }
 
+/* Nothing was learned, and records were refused: whoever looks into the
+ * quarantine finds them in a version, soon after the last one; and when they do
+ * not end, seldom, so that versions that differ stay. */
+static bool garbage_is_due(const struct trainer *t, int64_t now)
+{
+    return t->l->progress.n_quarantine &&
+           (now - t->last_record_ms >= GARBAGE_PAUSE_MS ||
+            now - t->last_publish_ms >= GARBAGE_MS);
+}
+
 static bool version_due(struct trainer *t)
 {
     const struct conf_publish *c = &t->options.conf->publish;
@@ -233,9 +245,10 @@ static bool version_due(struct trainer *t)
     int64_t now = timing_mono_ms();
     double seconds = (double)(now - t->last_publish_ms) / 1000;
 
-    if (learner_steps(t->l->learner) == t->published_step ||
-        publisher_busy(t->options.publisher))
+    if (publisher_busy(t->options.publisher))
         return false;
+    if (learner_steps(t->l->learner) == t->published_step)
+        return garbage_is_due(t, now);
     if (t->held)
         return now >= t->retry_ms;
     if (replay_staged_bytes(t->l->replay) > STAGED_LIMIT)

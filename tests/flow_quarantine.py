@@ -96,6 +96,30 @@ def damaged(tap):
     d.stop()
 
 
+def only_garbage(tap):
+    """It is there for whoever looks, though nothing is learned."""
+    path = write_lines(os.path.join(TMP, "garbage.jsonl"),
+                       records("harbour", 100))
+    d = Daemon("garbage", source__type="file", source__path=path,
+               source__follow="true", source__format="json",
+               learner__flush_seconds=0.2).start()
+    in_version(d, 100)
+    before = len(d.get("/v1/quarantine")[1]["quarantine"])
+    append(path, ["this is no JSON"] * 20)
+    d.until(lambda: len(d.get("/v1/quarantine")[1]["quarantine"]) ==
+            before + 20, "garbage: is listed", 20)
+    s = d.status()
+    tap.equal(s["records"]["consumed"], 120, "garbage: counted, and listed")
+    head = s["head_version"]
+    time.sleep(3)
+    tap.equal(d.status()["head_version"], head, "garbage: in one version")
+    d.kill()
+    d.start()
+    tap.equal(d.status()["records"], s["records"],
+              "garbage: known after a kill")
+    tap.equal(d.stop(), 0, "garbage: stops")
+
+
 def retrain(daemon, version):
     """(exit status, report or None, stderr)"""
     conf = os.path.join(daemon.dir, "mneme.yaml")
@@ -470,6 +494,7 @@ def kafka(tap):
 def main():
     tap = Tap()
     damaged(tap)
+    only_garbage(tap)
     releases(tap)
     forgetting(tap)
     released_and_forgotten(tap)

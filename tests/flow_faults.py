@@ -336,18 +336,20 @@ class Backup(Act):
             "backup", target, data=d.data,
             env=faulty(target, fault, d.log_of_faults))
         if code == 0:
-            return "went on", not_whole(target) or self.not_restored(target, d)
+            return "went on", not_whole(target) or self.wrong_restored(target, d)
         if not names_cause(err, fault) or target not in err:
             return "failed", f"exit {code}, no file and cause: {err}"
-        if os.path.exists(target) and not self.not_restored(target, d):
-            return "failed", "and can be restored all the same"
+        if os.path.exists(target):
+            return "failed", self.wrong_restored(target, d, may_refuse=True)
         return "failed", None
 
-    def not_restored(self, target, d):
+    def wrong_restored(self, target, d, may_refuse=False):
+        """One that failed when all of it was there, and its sums, is as good as
+        any other; and what is not all there is refused."""
         restored = os.path.join(d.dir, "restored")
         code, _, err = mneme("restore", target, data=restored)
         if code:
-            return f"restore: exit {code}: {err}"
+            return None if may_refuse else f"restore: exit {code}: {err}"
         return self.whole and different(restored, self)
 
     def wrong_afterwards(self, d):

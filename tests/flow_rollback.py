@@ -114,6 +114,8 @@ def not_again(tap):
     os.write(writing, "".join(
         line + "\n" for line in records("harbour", 60)).encode())
     daemon.until_consumed(60)
+    daemon.until(lambda: daemon.status()["serving_version"] > 1,
+                 "a version that has learned serves", 60)
     before = daemon.status()
     code, _, why = mneme("rollback", "1", data=daemon.data)
     tap.equal(code, 3, "stdin: exit 3")

@@ -55,6 +55,7 @@ int lines_skip(struct lines *l, int64_t n, struct err *err);
 /* Which file it is, for finding out that the path names another one. */
 dev_t lines_device(const struct lines *l);
 ino_t lines_inode(const struct lines *l);
+bool lines_same_file(const struct lines *l, dev_t device, ino_t inode);
 /* How far the file itself has been read. */
 int64_t lines_bytes_read(const struct lines *l);
 /* A regular file, which can be read again. */

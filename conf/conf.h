@@ -77,6 +77,8 @@ struct conf_kafka {
     struct conf_properties properties;
 };
 
+#define CONF_MAX_RECORD_BYTES (16 << 20)
+
 struct conf_source {
     enum conf_source_type type;
     char *path; /* type file: never "-" after a load without problems */
@@ -84,7 +86,7 @@ struct conf_source {
     enum conf_at_end at_end;
     struct conf_kafka kafka;
     enum conf_format format;
-    int64_t max_record_bytes;
+    int64_t max_record_bytes; /* 1 .. CONF_MAX_RECORD_BYTES */
     enum conf_bad_record bad_record;
     enum conf_when_behind when_behind;
 };

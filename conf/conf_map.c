@@ -80,7 +80,8 @@ const struct conf_key conf_map[] = {
             "completion), plain text, or whichever it looks like."},
     {.name = "source.max_record_bytes", .type = CONF_INT,
      AT(source.max_record_bytes), .fallback = "65536", .min = 1,
-     .max = 16777216, .doc = "A longer record is a bad record."},
+     .max = CONF_MAX_RECORD_BYTES,
+     .doc = "A longer record is a bad record."},
     {.name = "source.bad_record", .type = CONF_ENUM, AT(source.bad_record),
      .fallback = "quarantine", .words = "quarantine | skip | stop",
      .doc = "What happens to a record that cannot be learned from: keep it "

@@ -4,26 +4,65 @@
 #include "daemon/file_place.h"
 
 #include "base/checksum.h"
+#include "conf/conf.h"
 
-/* The line at hand of `l` is what was learned last? ERR_STATE: it is not. One
- * that is too long by now was learned under another limit: nobody can tell. */
+/* The file of `l` from its first line. ERR_STATE: its path names another one
+ * by now. */
+static int open_again(struct lines **again, const struct lines *l,
+                      const struct source_position *at, size_t line_bytes,
+                      struct err *err)
+{
+    *again = lines_open(at->topic, line_bytes, err);
+    if (!*again)
+        return ERR_IO;
+    if (lines_same_file(*again, lines_device(l), lines_inode(l)))
+        return 0;
+    lines_close(*again);
+    *again = NULL;
+    return err_set(err, ERR_STATE, "%s: it has just been replaced", at->topic);
+}
+
+static int take_line(struct lines *l, struct line *line, struct err *err)
+{
+    int rc = lines_next(l, line, err);
+
+    return rc == ERR_END ? lines_rest(l, line, err) : rc;
+}
+
+/* The line at hand is too long by now, and what was learned was not: was there
+ * another limit? Reads it once more, under the highest one there is. */
+static int take_long_line(struct lines **again, const struct lines *l,
+                          const struct source_position *at, struct line *line,
+                          struct err *err)
+{
+    int rc = open_again(again, l, at, CONF_MAX_RECORD_BYTES, err);
+
+    if (rc == 0)
+        rc = lines_skip(*again, at->last_learned, err);
+    if (rc == 0)
+        rc = take_line(*again, line, err);
+    return rc;
+}
+
+/* The line at hand of `l` is what was learned last? ERR_STATE: it is not. */
 static int compare_last(struct lines *l, const struct source_position *at,
                         struct err *err)
 {
+    struct lines *again = NULL;
     struct line line;
-    int rc = lines_next(l, &line, err);
+    int rc = take_line(l, &line, err);
 
-    if (rc == ERR_END)
-        rc = lines_rest(l, &line, err);
-    if (rc != 0)
-        return rc;
-    if (!line.too_long &&
-        checksum_xxh3(line.bytes, line.n_bytes, 0) != at->last_hash)
-        return err_set(err, ERR_STATE,
-                       "%s: line %lld is not the one that was learned: "
-                       "another file",
-                       at->topic, (long long)at->last_learned + 1);
-    return 0;
+    if (rc == 0 && line.too_long)
+        rc = take_long_line(&again, l, at, &line, err);
+    if (rc == 0 &&
+        (line.too_long ||
+         checksum_xxh3(line.bytes, line.n_bytes, 0) != at->last_hash))
+        rc = err_set(err, ERR_STATE,
+                     "%s: line %lld is not the one that was learned: another "
+                     "file",
+                     at->topic, (long long)at->last_learned + 1);
+    lines_close(again);
+    return rc;
 }
 
 int file_place_open(struct lines **reader, const struct source_position *at,
@@ -42,10 +81,11 @@ int file_place_open(struct lines **reader, const struct source_position *at,
         line = at->last_learned + 1;
     }
     if (rc == 0 && line > at->next_offset) {
+        struct lines *again = NULL;
+
+        rc = open_again(&again, l, at, line_bytes, err);
         lines_close(l);
-        l = lines_open(at->topic, line_bytes, err);
-        if (!l)
-            return ERR_IO;
+        l = again;
         line = 0;
     }
     if (rc == 0)

@@ -4,7 +4,9 @@
  *
  * Is it still the same file? A path says nothing after a rotation, and inode
  * numbers are used again; so the line that was learned last is read again and
- * its hash compared.
+ * its hash compared. It was read whole when it was learned: one that is longer
+ * than the limit by now is read again, up to CONF_MAX_RECORD_BYTES of it, which
+ * takes as much memory until file_place_open returns.
  *
  * Threads: any
  */

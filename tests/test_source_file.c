@@ -85,13 +85,25 @@ static void append_text(const char *text)
     fclose(f);
 }
 
+/* The next record; as the trainer, without those from before a seek. */
+static struct record *take(struct fixture *fx)
+{
+    for (;;) {
+        struct record *r = queue_pop(fx->queue, WAIT_MS);
+
+        assert_non_null(r);
+        if (r->epoch >= fx->epoch)
+            return r;
+        record_free(r);
+    }
+}
+
 /* The next record is this line of this generation. */
 static void expect(struct fixture *fx, int32_t partition, int64_t offset,
                    const char *value)
 {
-    struct record *r = queue_pop(fx->queue, WAIT_MS);
+    struct record *r = take(fx);
 
-    assert_non_null(r);
     assert_int_equal(r->kind, RECORD_DATA);
     assert_string_equal(r->value, value);
     assert_int_equal(r->partition, partition);
@@ -272,6 +284,7 @@ static void test_restart(void **state)
 {
     struct fixture fx = {.epoch = 1};
     struct source_position p;
+    struct record *r;
 
     (void)state;
     put_text("r", "one\ntwo\nthree\n");
@@ -298,6 +311,44 @@ static void test_restart(void **state)
     begin(&fx, &p);
     expect(&fx, 0, 2, "two");
     close_source(&fx);
+
+    /* And that one, learned in part, is not wanted any more. */
+    open_source(&fx, "r", false);
+    fx.conf.source.max_record_bytes = 4;
+    p.next_offset = 1;
+    begin(&fx, &p);
+    r = take(&fx);
+    assert_int_equal(r->offset, 1);
+    assert_string_equal(r->reason, "too_long");
+    record_free(r);
+    close_source(&fx);
+}
+
+/* A line that is too long is no proof that it was learned. */
+static void test_another_long_line(void **state)
+{
+    static const size_t lengths[] = {MAX_BYTES + 1, CONF_MAX_RECORD_BYTES + 1};
+    struct fixture fx = {.epoch = 1};
+    char *text = xcalloc(CONF_MAX_RECORD_BYTES + 16, 1);
+    struct source_position p;
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        char *line = stpcpy(text, "one\n");
+
+        memset(line, 'a', lengths[i]);
+        line[lengths[i]] = '\0';
+        p = at(0, 2, i == 0 ? "two" : line); /* no limit allows the second */
+        line[lengths[i]] = '\n';
+        put_text("r", text);
+        open_source(&fx, "r", false);
+        p.topic = path;
+        begin(&fx, &p);
+        expect_state(&fx, SOURCE_STOPPED, "another file");
+        close_source(&fx);
+        memset(text, 0, CONF_MAX_RECORD_BYTES + 16);
+    }
+    free(text);
 }
 
 static void test_another_file(void **state)
@@ -571,6 +622,7 @@ int main(void)
         cmocka_unit_test(test_long_lines),
         cmocka_unit_test(test_restart),
         cmocka_unit_test(test_another_file),
+        cmocka_unit_test(test_another_long_line),
         cmocka_unit_test(test_missing),
         cmocka_unit_test(test_follow),
         cmocka_unit_test(test_seek_over_a_rotation),

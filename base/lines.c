@@ -309,6 +309,11 @@ bool lines_same_file(const struct lines *l, dev_t device, ino_t inode)
     return l->st.st_dev == device && l->st.st_ino == inode;
 }
 
+int64_t lines_size(const struct lines *l)
+{
+    return l->st.st_size;
+}
+
 int64_t lines_bytes_read(const struct lines *l)
 {
     return l->bytes_read;

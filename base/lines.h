@@ -56,6 +56,8 @@ int lines_skip(struct lines *l, int64_t n, struct err *err);
 dev_t lines_device(const struct lines *l);
 ino_t lines_inode(const struct lines *l);
 bool lines_same_file(const struct lines *l, dev_t device, ino_t inode);
+/* How long it was when it was opened. */
+int64_t lines_size(const struct lines *l);
 /* How far the file itself has been read. */
 int64_t lines_bytes_read(const struct lines *l);
 /* A regular file, which can be read again. */

@@ -10,6 +10,10 @@
  *       stopped
  *
  * Is it still the same file? file_place.h looks, at start and before a seek.
+ * A seek stays within the file that is read as the present generation, wherever
+ * that was found, for what is left of it to be read: (1) f->reader has it open,
+ * so that its inode means no other file; (2) while an order waits, no other
+ * file is entered than the one it was checked against.
  *
  * With `follow` a line counts once its end has been written: counted before,
  * it would be another line after a restart.
@@ -39,11 +43,13 @@
 #define PUSH_WAIT_MS 100
 #define FOLLOW_WAIT_MS 100
 #define RETRY_WAIT_MS 1000
+#define OPEN_WAIT_MS 3000
 #define LINES_A_TURN 256 /* between two looks at the orders */
 
 struct order {
     bool is_set;
     struct lines *reader; /* NULL: find the place of `position` (at start) */
+    const char *path;     /* what the reader has opened */
     struct source_position position; /* topic is f->path */
     bool has_position;
     int64_t epoch;
@@ -52,6 +58,7 @@ struct order {
 struct source_file {
     struct source base;
     const char *path; /* and the topic: "stdin" without a file */
+    char *rotated;    /* where logrotate puts it */
     char *domain;
     bool is_stdin;
     bool is_read_once; /* standard input or a named pipe */
@@ -64,11 +71,15 @@ struct source_file {
     struct source_position *past; /* older generations: the line after the
                                      last one that was read */
     size_t n_past, cap_past;
+    const char *open_path; /* of f->reader: path or rotated; NULL: none yet */
+    dev_t device;          /* of f->reader, and so is the inode */
+    ino_t inode;
 
     /* Written by the reading thread, read by others. */
     _Atomic int32_t partition; /* -1: not positioned yet */
     _Atomic int64_t line;      /* the next one */
     _Atomic bool at_end;
+    _Atomic int64_t bytes_read; /* by the reader: so long the file was */
 
     /* The reading thread's. */
     struct lines *reader;
@@ -99,15 +110,13 @@ static char *domain_of(const char *path)
 
 /* --- finding the place -------------------------------------------------- */
 
-/* Lines of an older generation cannot be read again. */
+/* Lines of an older generation cannot be read again. Locks: needs mutex. */
 static void remember_past(struct source_file *f, int32_t partition,
                           int64_t line)
 {
-    pthread_mutex_lock(&f->base.mutex);
     XGROW(f->past, f->n_past, f->cap_past);
     f->past[f->n_past++] = (struct source_position){
         .topic = f->path, .partition = partition, .next_offset = line};
-    pthread_mutex_unlock(&f->base.mutex);
 }
 
 /* Locks: takes mutex. False: of that generation there are lines to read after
@@ -125,31 +134,63 @@ static bool is_read_to_its_end(struct source_file *f,
     return yes;
 }
 
-/* Reads on with `reader` as that generation. */
-static void enter(struct source_file *f, struct lines *reader,
-                  int32_t partition, int64_t line)
+/* Reads on with `reader`, which has `path` open. Locks: needs mutex. */
+static void replace_reader(struct source_file *f, struct lines *reader,
+                           const char *path, int32_t partition, int64_t line)
 {
     lines_close(f->reader);
     f->reader = reader;
     f->draining = false;
     f->idle = false;
+    f->open_path = path;
+    f->device = lines_device(reader);
+    f->inode = lines_inode(reader);
+    atomic_store(&f->bytes_read, lines_bytes_read(reader));
     atomic_store(&f->line, line);
     atomic_store(&f->at_end, false);
     atomic_store(&f->partition, partition);
+    pthread_cond_broadcast(&f->base.changed);
 }
 
-/* Reads the next generation, from its first line. */
-static void enter_next(struct source_file *f, struct lines *reader,
+/* Reads on with `reader` as that generation, unless an order waits. Locks:
+ * takes mutex. */
+static void enter(struct source_file *f, struct lines *reader,
+                  const char *path, int32_t partition, int64_t line)
+{
+    pthread_mutex_lock(&f->base.mutex);
+    if (f->order.is_set)
+        lines_close(reader);
+    else
+        replace_reader(f, reader, path, partition, line);
+    pthread_mutex_unlock(&f->base.mutex);
+}
+
+/* Reads the next generation, from its first line. False: an order waits, and
+ * the present one stays. Locks: takes mutex. */
+static bool enter_next(struct source_file *f, struct lines *reader,
                        int32_t past, int64_t past_line)
 {
-    remember_past(f, past, past_line);
-    enter(f, reader, past + 1, 0);
+    bool entered;
+
+    pthread_mutex_lock(&f->base.mutex);
+    entered = !f->order.is_set;
+    if (entered) {
+        remember_past(f, past, past_line);
+        replace_reader(f, reader, f->path, past + 1, 0);
+    } else {
+        lines_close(reader);
+    }
+    pthread_mutex_unlock(&f->base.mutex);
+    return entered;
 }
 
 static void stop_reading(struct source_file *f, const char *reason)
 {
     f->idle = true;
     source_set_state(&f->base, SOURCE_STOPPED, "%s", reason);
+    pthread_mutex_lock(&f->base.mutex); /* a seek may wait for an open file */
+    pthread_cond_broadcast(&f->base.changed);
+    pthread_mutex_unlock(&f->base.mutex);
 }
 
 /* The path names another file than the one that was learned from. */
@@ -175,12 +216,13 @@ static void start_anew(struct source_file *f, int32_t partition,
         stop_reading(f, err.msg);
         return;
     }
+    if (!enter_next(f, reader, partition, line))
+        return;
     if (conf->follow)
         log_info("rotated", "path=%s generation=%d: %s", f->path,
                  (int)partition + 1, why->msg);
     else
         source_count_gap(&f->base, "%s; read from its first line", why->msg);
-    enter_next(f, reader, partition, line);
 }
 
 /* Rotated while nobody followed it: what is left of the file is where logrotate
@@ -188,17 +230,15 @@ static void start_anew(struct source_file *f, int32_t partition,
 static struct lines *open_rotated(const struct source_file *f,
                                   const struct source_position *at)
 {
-    char *path = xasprintf("%s.1", f->path);
     struct source_position there = *at;
     struct lines *l = NULL;
 
-    there.topic = path;
+    there.topic = f->rotated;
     /* Without a line that was learned any file would do. */
     if (at->last_learned >= 0 &&
         file_place_open(&l, &there, max_bytes(f), NULL) == 0)
         log_info("rotated", "path=%s generation=%d: the rest of it is read "
-                 "from %s", f->path, (int)at->partition, path);
-    free(path);
+                 "from %s", f->path, (int)at->partition, f->rotated);
     return l;
 }
 
@@ -209,22 +249,24 @@ static int find_place(struct source_file *f, const struct order *o,
 {
     struct lines *l = NULL;
     struct source_position at = o->position;
+    const char *path = f->path;
     int rc;
 
     if (!o->has_position || f->is_read_once) {
         l = lines_open(f->is_stdin ? NULL : f->path, max_bytes(f), err);
         if (!l)
             return ERR_IO;
-        enter(f, l, o->has_position ? at.partition + 1 : 0, 0);
+        enter(f, l, path, o->has_position ? at.partition + 1 : 0, 0);
         return 0;
     }
     rc = file_place_open(&l, &at, max_bytes(f), err);
     if (rc == ERR_STATE && f->base.options.conf->source.follow) {
         l = open_rotated(f, &at);
+        path = f->rotated;
         rc = l ? 0 : rc;
     }
     if (rc == 0)
-        enter(f, l, at.partition, at.next_offset);
+        enter(f, l, path, at.partition, at.next_offset);
     else if (rc == ERR_STATE)
         start_anew(f, at.partition, at.next_offset, err);
     else if (rc != ERR_IO)
@@ -290,6 +332,8 @@ static bool deliver(struct source_file *f, const struct line *line)
         return false;
     atomic_fetch_add_explicit(&f->line, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&f->base.records_read, 1, memory_order_relaxed);
+    atomic_store_explicit(&f->bytes_read, lines_bytes_read(f->reader),
+                          memory_order_relaxed);
     return true;
 }
 
@@ -335,7 +379,8 @@ static void next_generation(struct source_file *f)
         wait_ms(f, FOLLOW_WAIT_MS);
         return;
     }
-    enter_next(f, reader, partition, atomic_load(&f->line));
+    if (!enter_next(f, reader, partition, atomic_load(&f->line)))
+        return;
     log_info("rotated", "path=%s generation=%d", f->path, (int)partition + 1);
     source_set_state(&f->base, SOURCE_RUNNING, "%s", "");
 }
@@ -426,7 +471,8 @@ static void carry_out(struct source_file *f, struct order *o)
 
     f->epoch = o->epoch;
     if (o->reader) {
-        enter(f, o->reader, o->position.partition, o->position.next_offset);
+        enter(f, o->reader, o->path, o->position.partition,
+              o->position.next_offset);
         o->reader = NULL;
     } else if (find_place(f, o, &err) != 0) {
         source_set_state(&f->base, SOURCE_RETRYING, "%s", err.msg);
@@ -473,15 +519,33 @@ static bool newest_position(const struct source_file *f,
     return found;
 }
 
-/* Locks: takes mutex. An order that was not taken yet is replaced. */
-static void give_order(struct source_file *f, struct order o)
+/* Would the order read what is read now? Before anything is open it may read
+ * any. Locks: needs mutex. */
+static bool is_present(const struct source_file *f, const struct order *o)
 {
+    return !o->reader || !f->open_path ||
+           (o->position.partition == atomic_load(&f->partition) &&
+            lines_same_file(o->reader, f->device, f->inode));
+}
+
+/* Locks: takes mutex. An order that was not taken yet is replaced. False: by
+ * now another file is read than the one it has open, which is closed. */
+static bool give_order(struct source_file *f, struct order o)
+{
+    bool given;
+
     pthread_mutex_lock(&f->base.mutex);
-    lines_close(f->order.reader);
-    o.is_set = true;
-    f->order = o;
-    pthread_cond_broadcast(&f->base.changed);
+    given = is_present(f, &o);
+    if (given) {
+        lines_close(f->order.reader);
+        o.is_set = true;
+        f->order = o;
+        pthread_cond_broadcast(&f->base.changed);
+    } else {
+        lines_close(o.reader);
+    }
     pthread_mutex_unlock(&f->base.mutex);
+    return given;
 }
 
 static int file_begin(struct source *s,
@@ -494,11 +558,13 @@ static int file_begin(struct source *s,
 
     BUG_ON(f->has_thread);
     o.has_position = newest_position(f, positions, n, &o.position);
+    pthread_mutex_lock(&s->mutex);
     for (size_t i = 0; i < n; i++)
         if (strcmp(positions[i].topic, f->path) == 0 &&
             positions[i].partition < o.position.partition)
             remember_past(f, positions[i].partition,
                           positions[i].next_offset);
+    pthread_mutex_unlock(&s->mutex);
     give_order(f, o);
     rc = pthread_create(&f->thread, NULL, run, f);
     if (rc != 0)
@@ -537,19 +603,59 @@ static int seek_target(struct source_file *f,
     return 0;
 }
 
+/* The path of what is read now. It is waited for, for a seek is to know, but
+ * not for long: the file may be away, or its place far behind. Locks: takes
+ * mutex. */
+static const char *wait_for_path(struct source_file *f)
+{
+    struct timespec deadline = timing_deadline(OPEN_WAIT_MS);
+    const char *path;
+    int rc = 0;
+
+    pthread_mutex_lock(&f->base.mutex);
+    while (!f->open_path && f->base.state != SOURCE_STOPPED && rc == 0)
+        rc = pthread_cond_timedwait(&f->base.changed, &f->base.mutex,
+                                    &deadline);
+    path = f->open_path ? f->open_path : f->path;
+    pthread_mutex_unlock(&f->base.mutex);
+    return path;
+}
+
+/* Opens what is read now, at the order's position; ERR_STATE when it is shorter
+ * than what was read of it. It may grow meanwhile. */
+static int open_present(const struct source_file *f, struct order *o,
+                        struct err *err)
+{
+    struct source_position at = o->position;
+    int64_t bytes_read = atomic_load(&f->bytes_read);
+    int rc;
+
+    at.topic = o->path;
+    rc = file_place_open(&o->reader, &at, max_bytes(f), err);
+    if (rc == 0 && lines_size(o->reader) < bytes_read) {
+        lines_close(o->reader);
+        return rotated_away(f, &o->position, err);
+    }
+    return rc;
+}
+
 static int file_seek(struct source *s, const struct source_position *positions,
                      size_t n, int64_t epoch, struct err *err)
 {
     struct source_file *f = file_of(s);
     struct order o = {.epoch = epoch, .has_position = true};
     struct err why = ERR_INIT;
-    int rc = seek_target(f, positions, n, &o.position, &why);
+    int rc;
 
+    if (!f->is_read_once)
+        o.path = wait_for_path(f);
+    rc = seek_target(f, positions, n, &o.position, &why);
     if (rc == 0)
-        rc = file_place_open(&o.reader, &o.position, max_bytes(f), &why);
+        rc = open_present(f, &o, &why);
+    if (rc == 0 && !give_order(f, o))
+        rc = rotated_away(f, &o.position, &why);
     if (rc != 0)
         return err_set(err, ERR_STATE, "%s", why.msg);
-    give_order(f, o);
     return 0;
 }
 
@@ -590,6 +696,7 @@ static void file_free(struct source *s)
     lines_close(f->reader);
     lines_close(f->order.reader);
     free(f->past);
+    free(f->rotated);
     free(f->domain);
     source_release(s);
     free(f);
@@ -632,6 +739,7 @@ int source_file_create(struct source **source,
     f->is_stdin = is_stdin;
     f->is_read_once = !is_regular;
     f->path = is_stdin ? "stdin" : conf->path;
+    f->rotated = xasprintf("%s.1", f->path);
     f->domain = domain_of(f->path);
     atomic_store(&f->partition, -1);
     *source = &f->base;

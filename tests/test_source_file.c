@@ -537,34 +537,154 @@ static void test_seek(void **state)
     close_source(&fx);
 }
 
+static const char thirteen[] = "0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n11\n12\n";
+
+/* Until the reader waits for room in it. */
+static void fill_queue(struct fixture *fx)
+{
+    while (queue_length(fx->queue) < 8)
+        timing_sleep_ms(1);
+    timing_sleep_ms(20);
+}
+
 /* A seek while the reader waits for room in a full queue. */
 static void test_seek_under_pressure(void **state)
 {
     struct fixture fx = {.epoch = 1};
     struct source_position p;
-    struct record *r;
-    bool is_old;
 
     (void)state;
-    put_text("p", "0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n11\n12\n");
+    put_text("p", thirteen);
     open_source(&fx, "p", false);
     begin(&fx, NULL);
-    while (queue_length(fx.queue) < 8)
-        timing_sleep_ms(1);
-    timing_sleep_ms(20);
+    fill_queue(&fx);
     p = at(0, 3, "2");
     assert_int_equal(source_seek(fx.source, &p, 1, 2, NULL), 0);
-    do { /* what was read before carries the old epoch */
-        r = queue_pop(fx.queue, WAIT_MS);
-        assert_non_null(r);
-        is_old = r->epoch == 1;
-        if (is_old)
-            record_free(r);
-    } while (is_old);
-    assert_int_equal(r->offset, 3);
-    record_free(r);
     fx.epoch = 2;
+    expect(&fx, 0, 3, "3");
     expect(&fx, 0, 4, "4");
+    close_source(&fx);
+}
+
+static void expect_thirteen(struct fixture *fx, int32_t partition)
+{
+    for (int i = 0; i < 13; i++) {
+        char value[8];
+
+        snprintf(value, sizeof value, "%d", i);
+        expect(fx, partition, i, value);
+    }
+}
+
+/* The rest of a file that was rotated while nobody followed it is being read:
+ * there is where a seek goes. */
+static void test_seek_in_a_rotated_file(void **state)
+{
+    struct fixture fx = {.epoch = 1};
+    struct source_position p;
+    struct err err = ERR_INIT;
+    char old[160], older[160];
+
+    (void)state;
+    put_text("log.1", thirteen);
+    put_text("log", "uno\ndos\n");
+    open_source(&fx, "log", true);
+    p = at(3, 1, "0");
+    begin(&fx, &p);
+    expect(&fx, 3, 1, "1");
+    fill_queue(&fx);
+
+    p = at(3, 0, NULL); /* nothing to compare */
+    fx.epoch = 2;
+    assert_int_equal(source_seek(fx.source, &p, 1, 2, NULL), 0);
+    expect(&fx, 3, 0, "0");
+    fill_queue(&fx);
+    snprintf(older, sizeof older, "%s/log.2", dir);
+    snprintf(old, sizeof old, "%s.1", path);
+    assert_int_equal(rename(old, older), 0);
+    put_text("log.1", thirteen); /* another, where it was */
+    assert_int_equal(source_seek(fx.source, &p, 1, 3, &err), ERR_STATE);
+    assert_non_null(strstr(err.msg, "line 1 was in a file"));
+    for (int i = 1; i < 13; i++)
+        record_free(take(&fx));
+    expect(&fx, 4, 0, "uno");
+    close_source(&fx);
+}
+
+/* The path names another file, and the reader has not come to its end. */
+static void test_seek_in_a_replaced_file(void **state)
+{
+    struct fixture fx = {.epoch = 1};
+    struct source_position p;
+    struct err err = ERR_INIT;
+    char old[160];
+
+    (void)state;
+    put_text("log", thirteen);
+    open_source(&fx, "log", true);
+    begin(&fx, NULL);
+    fill_queue(&fx);
+    snprintf(old, sizeof old, "%s.1", path);
+    assert_int_equal(rename(path, old), 0);
+    put_text("log", "uno\n");
+
+    p = at(0, 0, NULL);
+    assert_int_equal(source_seek(fx.source, &p, 1, 2, &err), ERR_STATE);
+    assert_non_null(strstr(err.msg, "line 1 was in a file"));
+    expect_thirteen(&fx, 0); /* nothing has changed */
+    expect(&fx, 1, 0, "uno");
+    close_source(&fx);
+}
+
+static void test_seek_in_a_truncated_file(void **state)
+{
+    struct fixture fx = {.epoch = 1};
+    struct source_position p;
+    struct err err = ERR_INIT;
+
+    (void)state;
+    put_text("log", thirteen);
+    open_source(&fx, "log", true);
+    begin(&fx, NULL);
+    fill_queue(&fx);
+    put_text("log", "uno\n"); /* the same inode */
+    p = at(0, 0, NULL);
+    assert_int_equal(source_seek(fx.source, &p, 1, 2, &err), ERR_STATE);
+    assert_non_null(strstr(err.msg, "line 1 was in a file"));
+    expect_thirteen(&fx, 0);
+    expect(&fx, 1, 0, "uno");
+    close_source(&fx);
+}
+
+/* A seek before the reader has opened anything: it waits for it, unless there
+ * is nothing to wait for. */
+static void test_seek_at_once(void **state)
+{
+    struct fixture fx = {.epoch = 1};
+    struct source_position p;
+
+    (void)state;
+    put_text("log.1", thirteen);
+    put_text("log", "uno\ndos\n");
+    open_source(&fx, "log", true);
+    p = at(3, 1, "0");
+    begin(&fx, &p);
+    p = at(3, 0, NULL);
+    fx.epoch = 2;
+    assert_int_equal(source_seek(fx.source, &p, 1, 2, NULL), 0);
+    expect_thirteen(&fx, 3);
+    expect(&fx, 4, 0, "uno");
+    close_source(&fx);
+
+    fx.epoch = 1;
+    open_source(&fx, "log", false);
+    p = at(0, 1, "0");
+    begin(&fx, &p);
+    expect_state(&fx, SOURCE_STOPPED, "another file");
+    p = at(0, 1, "uno");
+    fx.epoch = 2;
+    assert_int_equal(source_seek(fx.source, &p, 1, 2, NULL), 0);
+    expect(&fx, 0, 1, "dos");
     close_source(&fx);
 }
 
@@ -629,6 +749,10 @@ int main(void)
         cmocka_unit_test(test_rotated_while_stopped),
         cmocka_unit_test(test_seek),
         cmocka_unit_test(test_seek_under_pressure),
+        cmocka_unit_test(test_seek_in_a_rotated_file),
+        cmocka_unit_test(test_seek_in_a_replaced_file),
+        cmocka_unit_test(test_seek_in_a_truncated_file),
+        cmocka_unit_test(test_seek_at_once),
         cmocka_unit_test(test_stdin),
     };
 

@@ -162,8 +162,9 @@ def main():
 
     with open(path) as f:
         text = f.read().split("\n")
-    text[-2] = json.dumps({"text": "Nobody ever said this.",
-                            "domain": "harbour"})
+    for i in range(2, 62):  # whichever of them the newest version learned
+        text[-i] = json.dumps({"text": f"Nobody ever said {i}.",
+                               "domain": "harbour"})
     write_lines(path, text[:-1])
     code, report, err = retrain(d, newest)
     tap.ok(code == 1, "another record: not the same, exit 1")

@@ -240,7 +240,8 @@ const struct conf_key conf_map[] = {
     {.name = "learner.holdout.fraction", .type = CONF_REAL,
      AT(learner.holdout.fraction), .fallback = "0.01", .min = 0, .max = 0.5,
      .doc = "Share of the records, chosen by a hash of their text; a tenth of "
-            "the first 400, so that there is something to measure on soon."},
+            "the first 400 if that is more, so that there is something to "
+            "measure on soon; copies of those stay held out."},
     {.name = "learner.holdout.capacity", .type = CONF_INT,
      AT(learner.holdout.capacity), .fallback = "2000", .min = 1,
      .max = 1000000, .doc = "Segments that are kept, balanced by domain."},

@@ -10,6 +10,7 @@
 
 #include <jansson.h>
 
+#include "base/utf8.h"
 #include "base/xalloc.h"
 
 #define LN2 0.69314718055994530942
@@ -312,6 +313,16 @@ static bool lies_above(const struct gate_part *p, int64_t fewest)
     return p->chunks >= fewest && p->regression > p->limit;
 }
 
+/* Two segments are soon above it by chance: after many refusals it has to be
+ * shown. */
+static bool little_withholds(const struct gate_options *o,
+                             const struct gate_part *little)
+{
+    return lies_above(little, GATE_FEWEST_CHUNKS) &&
+           (o->patience == GATE_PATIENT ||
+            p_above(little, little->limit) <= 1 - o->confidence);
+}
+
 /* Not shown, but what there is to see is above a limit. */
 static bool any_held_up(const struct gate_options *o,
                         const struct gate_domain *tests, size_t n,
@@ -320,7 +331,7 @@ static bool any_held_up(const struct gate_options *o,
     for (size_t i = 0; i < n; i++)
         if (lies_above(&tests[i].before, o->min_chunks))
             return true;
-    return lies_above(&d->little, GATE_FEWEST_CHUNKS) ||
+    return little_withholds(o, &d->little) ||
            lies_above(&d->recent, o->min_chunks) ||
            accuracy_withholds(o, &d->accuracy);
 }
@@ -480,7 +491,7 @@ static void explain(const struct gate_options *o,
                  "moves by %+.4f",
                  o->patience ? "refused for long, and " : "",
                  -d->mean_regression, w->name, w->regression);
-    else if (d->verdict != GATE_PASS && accuracy_is_down(&d->accuracy))
+    else if (d->verdict != GATE_PASS && accuracy_withholds(o, &d->accuracy))
         explain_accuracy(&d->accuracy, out, size);
     else if (d->verdict != GATE_PASS && excess(&d->recent) > most)
         explain_part("", "the newest segments", &d->recent, out, size);
@@ -502,8 +513,8 @@ static void explain(const struct gate_options *o,
 /* As many segments as would show it, if all went on as it is: the standard
  * error falls with the root of their number. */
 static void say_what_it_waits_for(const struct gate_options *o,
-                  const struct gate_domain *tests, size_t n,
-                  struct gate_decision *d)
+                                  const struct gate_domain *tests, size_t n,
+                                  struct gate_decision *d)
 {
     const struct gate_domain *w = n ? worst(tests, n) : NULL;
     char *out = d->waits_for;
@@ -529,6 +540,12 @@ static void say_what_it_waits_for(const struct gate_options *o,
                  w->name, fmax(chunks, (double)w->chunks + 1),
                  (long long)w->chunks);
     }
+}
+
+/* Names may be long, and are cut: not within a character. */
+static void cut_whole(char *text)
+{
+    text[utf8_whole(text, strlen(text))] = '\0';
 }
 
 /* --- the decision ------------------------------------------------------- */
@@ -585,8 +602,10 @@ void gate_decide(const struct gate_options *options,
     if (d->waived)
         d->verdict = GATE_PASS;
     explain(options, tests, n, d);
+    cut_whole(d->reason);
     if (d->verdict == GATE_INCONCLUSIVE)
         say_what_it_waits_for(options, tests, n, d);
+    cut_whole(d->waits_for);
     free(tests);
 }
 
@@ -646,7 +665,8 @@ json_t *gate_to_json(const struct gate_options *options,
         "max_regression", options->max_regression, "confidence",
         options->confidence, "mean_regression", number(d->mean_regression),
         "mean_bound", number(d->mean_bound), "old_regression",
-        number(d->old_regression), "waived", d->waived, "patience", (int)options->patience, "recent",
+        number(d->old_regression), "waived", d->waived, "patience",
+        (int)options->patience, "recent",
         part_json(&d->recent), "little_before", part_json(&d->little),
         "accuracy", accuracy_json(&d->accuracy), "domains", list);
 }

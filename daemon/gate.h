@@ -47,9 +47,10 @@
  * were refused, the caller sets `patience`: then a domain may be above its limit
  * when both the mean and the recent segments improve. In that mean a domain
  * counts by what was there before, so that only another domain outweighs it; in
- * the end by all of it: then the stream has changed. And accuracy withholds only
- * what is shown to be down, at the confidence: of forty labels a single one is
- * more than 2 %, and the reference is the luckiest of many versions.
+ * the end by all of it: then the stream has changed. And accuracy, and the
+ * little that was there before, withhold only what is shown at the confidence:
+ * of forty labels a single one is more than 2 %, and the reference is the
+ * luckiest of many versions.
  *
  * Threads: any, pure functions
  */

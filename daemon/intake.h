@@ -13,8 +13,8 @@
  *
  * Invariants: (1) records leave at the front only. (2) Between two steps the
  * front is a record to be learned, or the queue is empty. (3) What is decided
- * depends on the record, the tables of names, the filter and the options, never
- * on timing. (4) The filter has seen all that waits; for a version that is
+ * depends on the record, on those before it and the options, never on timing.
+ * (4) The filter has seen all that waits; for a version that is
  * taken back on a copy (intake_export).
  *
  * Owner:   the trainer; intake owns the records it is given
@@ -66,14 +66,15 @@ void intake_set_forgotten(struct intake *in, struct tombstone *tombstones,
 void intake_decide_again(struct intake *in, int64_t step);
 
 /*
- * Is a record with this text held out, with so many before it? Of the first
- * INTAKE_FIRST a tenth, and by the fraction from then on: a gate that has
+ * Is a record with this text held out, with so many before it (skipped ones do
+ * not count)? Of the first INTAKE_FIRST a tenth or the fraction, whichever is
+ * more, and by the fraction from then on: a gate that has
  * nothing to measure on lets everything pass, and with one record in a hundred
  * it would have a dozen after the first thousand. Else a function of the text
  * alone: duplicates share a side, and intake sees to it that those of the first
  * do, too (progress_keep_first_text). A fraction of 0 is none.
  */
-#define INTAKE_FIRST 400
+#define INTAKE_FIRST PROGRESS_FIRST_TEXTS
 #define INTAKE_FIRST_HELD_OUT 0.1
 bool intake_holds_out(const char *text, size_t n_bytes, int64_t place,
                       double fraction);

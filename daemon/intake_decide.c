@@ -2,7 +2,8 @@
 /*
  * What becomes of a record: skipped, gone on with, quarantined, held out or
  * learned, in this order of questions. It depends on the record, the settings,
- * the control log and the filter's state; nothing is counted here.
+ * the control log, the filter's state and how many records came before; nothing
+ * is counted here.
  */
 #include "config.h"
 
@@ -110,17 +111,19 @@ bool intake_holds_out(const char *text, size_t n_bytes, int64_t place,
     return (double)(hash >> 11) * 0x1p-53 < fraction;
 }
 
-/* How many records there were before the last that waits, as far as it matters.
- * The one at the front may have begun to be learned, and is counted then; holes
- * never are. */
+/* How many records there were before the last that waits, as far as it matters,
+ * without skipped ones: what a rollback has undone is no longer there to measure
+ * on, and who learns a version again does not read them. The one at the front
+ * may have begun to be learned, and is counted then; holes never are. */
 static int64_t place_of_last(const struct intake *in)
 {
-    int64_t place = in->options.progress->records.consumed;
+    const struct status_records *r = &in->options.progress->records;
+    int64_t place = r->consumed - r->skipped;
 
     for (size_t i = 0; i + 1 < in->n && place < INTAKE_FIRST; i++) {
         const struct waiting *w = intake_at(in, i);
 
-        place += w->kind != DECIDED_HOLE && w->next == 0;
+        place += w->kind != DECIDED_HOLE && w->kind != 's' && w->next == 0;
     }
     return place;
 }
@@ -132,7 +135,9 @@ static bool is_copy_of_first(const struct intake *in, uint64_t text_hash)
 
     if (progress_has_first_text(p, text_hash))
         return true;
-    for (size_t i = 0; i + 1 < in->n && p->records.consumed < INTAKE_FIRST; i++)
+    if (p->records.consumed - p->records.skipped >= INTAKE_FIRST)
+        return false;
+    for (size_t i = 0; i + 1 < in->n; i++)
         if (intake_at(in, i)->kind == 'h' &&
             intake_at(in, i)->text_hash == text_hash)
             return true;
@@ -142,10 +147,11 @@ static bool is_copy_of_first(const struct intake *in, uint64_t text_hash)
 static bool is_held_out(const struct intake *in, const struct waiting *w)
 {
     const struct record *rec = w->rec;
+    double fraction = in->options.conf->learner.holdout.fraction;
 
     return intake_holds_out(rec->text, rec->text_bytes, place_of_last(in),
-                            in->options.conf->learner.holdout.fraction) ||
-           is_copy_of_first(in, w->text_hash);
+                            fraction) ||
+           (fraction > 0 && is_copy_of_first(in, w->text_hash));
 }
 
 static void decide_good(struct intake *in, struct waiting *w)

@@ -25,9 +25,11 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/utf8.h"
 #include "base/xalloc.h"
 #include "daemon/draw.h"
 #include "daemon/gate.h"
+#include "daemon/judge_parent.h"
 #include "daemon/progress.h"
 
 struct cached_loss {
@@ -150,16 +152,9 @@ static int choose_reference(struct judge *j, struct judge_memory *m,
 static int remembered(struct judge *j, int64_t version, struct judge_memory *m,
                       struct err *err)
 {
-    char *text = NULL;
-    int rc = catalog_guard(j->catalog, version, &text, err);
+    int rc = judge_recall(j->catalog, version, m, err);
 
-    judge_memory_begin(m);
-    if (rc == 0 && text && !judge_memory_read(m, text))
-        log_warn("guard", "version=%lld reason=\"what it knew cannot be read: "
-                          "it begins anew\"",
-                 (long long)version);
     m->wish.cause = GUARD_NO_CAUSE;
-    free(text);
     return rc;
 }
 
@@ -167,6 +162,13 @@ void judgement_serves(struct judgement *out, int64_t version)
 {
     struct judge_memory *m = &out->memory;
 
+    if (out->same_as) {
+        if (m->expected == out->same_as)
+            m->expected = version;
+        if (m->reference == out->same_as)
+            m->reference = version;
+        return;
+    }
     m->expected = version;
     m->refused = 0;
     if (m->reference == 0 || out->is_better)
@@ -363,7 +365,8 @@ static json_t *simple_verdict(struct judgement *out, enum gate_verdict verdict,
 
     out->verdict = state_of(verdict);
     snprintf(out->reason, sizeof out->reason, "%s", reason);
-    snprintf(d.reason, sizeof d.reason, "%s", reason);
+    out->reason[utf8_whole(out->reason, strlen(out->reason))] = '\0';
+    snprintf(d.reason, sizeof d.reason, "%s", out->reason);
     return gate_to_json(&none, NULL, 0, &d, 0);
 }
 
@@ -499,10 +502,10 @@ static json_t *compare(struct judge *j, const struct draw *d,
     watch(m, chunks, d);
     look_after(&decision, out);
     /* Where the gate gave in, what was is no measure any more. */
-    out->is_better = !(decision.old_regression > 0) ||
-                     (decision.waived && options.patience);
-    if (decision.accuracy.labelled && isnan(decision.old_regression))
-        out->is_better = decision.accuracy.gained >= decision.accuracy.lost;
+    out->is_better =
+        (decision.waived && options.patience) ||
+        (!(decision.old_regression > 0) &&
+         decision.accuracy.gained >= decision.accuracy.lost);
     out->verdict = state_of(decision.verdict);
     snprintf(out->reason, sizeof out->reason, "%s", decision.reason);
     snprintf(out->waits_for, sizeof out->waits_for, "%s", decision.waits_for);
@@ -656,6 +659,7 @@ int judge_broken(struct judge *j, int64_t version, bool not_finite,
     json = simple_verdict(out, GATE_FAIL, reason);
     json_object_set_new(json, "reference", json_integer(m->reference));
     json_object_set_new(json, "refused", json_integer(++m->refused));
+    m->above = true;
     out->gate = json;
     out->cause = guard_look(&m->rule, &sight);
     out->reference = m->reference ? m->reference : j->served;

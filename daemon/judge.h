@@ -50,6 +50,7 @@ struct judge *judge_create(const struct conf *conf, struct catalog *catalog,
 void judge_free(struct judge *j);
 
 struct judgement {
+    int64_t same_as; /* 0, or the version whose verdict this is */
     enum store_state verdict; /* STORE_PASSED, _FAILED, _INCONCLUSIVE */
     char reason[256];
     char waits_for[192]; /* when inconclusive, or refused */

@@ -49,6 +49,7 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/intake_decide.c \
 	daemon/judge.c daemon/judge.h \
 	daemon/judge_memory.c daemon/judge_memory.h \
+	daemon/judge_parent.c daemon/judge_parent.h \
 	daemon/learning.c daemon/learning.h \
 	daemon/notify.c daemon/notify.h \
 	daemon/options.c daemon/options.h \

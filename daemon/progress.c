@@ -70,7 +70,8 @@ void progress_release(struct progress *p)
 
 void progress_keep_first_text(struct progress *p, uint64_t hash)
 {
-    if (progress_has_first_text(p, hash))
+    if (progress_has_first_text(p, hash) ||
+        p->n_first_texts == PROGRESS_FIRST_TEXTS)
         return;
     XGROW(p->first_texts, p->n_first_texts, p->cap_first_texts);
     p->first_texts[p->n_first_texts++] = hash;

@@ -124,6 +124,8 @@ void progress_quarantine(struct progress *p,
                          const struct store_quarantine_row *row,
                          size_t most_bytes);
 
+/* At most PROGRESS_FIRST_TEXTS are kept. */
+#define PROGRESS_FIRST_TEXTS 400
 void progress_keep_first_text(struct progress *p, uint64_t hash);
 bool progress_has_first_text(const struct progress *p, uint64_t hash);
 

@@ -75,7 +75,8 @@ static json_t *first_texts_json(const struct progress *p)
     json_t *list = json_array();
 
     for (size_t i = 0; i < p->n_first_texts; i++)
-        json_array_append_new(list, json_integer((json_int_t)p->first_texts[i]));
+        json_array_append_new(list,
+                              json_integer((json_int_t)p->first_texts[i]));
     return list;
 }
 
@@ -205,13 +206,20 @@ static void first_from_json(struct progress *p, const json_t *list)
 }
 
 /* Absent in versions of early days. */
-static void first_texts_from_json(struct progress *p, const json_t *list)
+static int first_texts_from_json(struct progress *p, const json_t *list)
 {
     size_t i;
     json_t *item;
 
+    if (json_array_size(list) > PROGRESS_FIRST_TEXTS)
+        return -1;
     json_array_foreach(list, i, item)
+    {
+        if (!json_is_integer(item))
+            return -1;
         progress_keep_first_text(p, (uint64_t)json_integer_value(item));
+    }
+    return 0;
 }
 
 static int fill_from_json(struct progress *p, json_t *root)
@@ -237,9 +245,9 @@ static int fill_from_json(struct progress *p, json_t *root)
     if (loss_from_json(loss, &p->loss) != 0 ||
         loss_from_json(train_loss, &p->train_loss) != 0 ||
         names_from_list(labels, &p->labels) != 0 ||
-        domains_from_json(p, domains) != 0)
+        domains_from_json(p, domains) != 0 ||
+        first_texts_from_json(p, json_object_get(root, "first_texts")) != 0)
         return -1;
-    first_texts_from_json(p, json_object_get(root, "first_texts"));
     return reasons_from_json(p, reasons);
 }
 

@@ -17,6 +17,7 @@
 
 #include "base/log.h"
 #include "base/timing.h"
+#include "daemon/judge_parent.h"
 
 #define RETRY_MS 5000 /* a verdict for which the disk had no room */
 
@@ -163,7 +164,7 @@ static int examine(struct publisher *p, int64_t version,
 {
     int rc = read_back(p, version, candidate, out, err);
 
-    if (rc || !*candidate)
+    if (rc || !*candidate || judge_as_parent(p->options.catalog, version, out))
         return rc;
     rc = judge_candidate(p->judge, version, *candidate, out, err);
     if (rc == ERR_DIVERGED) {
@@ -262,7 +263,8 @@ static int judge_version(struct publisher *p, int64_t version,
     }
     if (rc)
         goto out;
-    serve = j.verdict == STORE_PASSED && !pointers.serving_pinned;
+    serve = j.verdict == STORE_PASSED && !pointers.serving_pinned &&
+            (!j.same_as || j.same_as == pointers.serving);
     if (serve)
         judgement_serves(&j, version);
     decide_wish(p, version, &j);

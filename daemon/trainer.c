@@ -184,6 +184,7 @@ void trainer_submit(struct trainer *t)
 
     t->last_publish_ms = timing_mono_ms();
     t->published_tokens = t->l->progress.tokens_seen;
+    t->without_step = t->published_step == learner_steps(t->l->learner);
     t->published_step = learner_steps(t->l->learner);
     s = status_lock(t->options.board);
     s->publish.last_stop_seconds = timing_seconds_since(started);
@@ -229,13 +230,16 @@ static double least_interval(struct trainer *t)
 }
 
 /* Nothing was learned, and records were refused: whoever looks into the
- * quarantine finds them in a version, soon after the last one; and when they do
- * not end, seldom, so that versions that differ stay. */
-static bool garbage_is_due(const struct trainer *t, int64_t now)
+ * quarantine finds them in a version, soon after the last one; and when more
+ * come, seldom, so that versions that differ stay. */
+static bool garbage_is_due(struct trainer *t, int64_t now)
 {
+    int64_t since = now - t->last_publish_ms;
+    bool pause = now - t->last_record_ms >= GARBAGE_PAUSE_MS;
+
     return t->l->progress.n_quarantine &&
-           (now - t->last_record_ms >= GARBAGE_PAUSE_MS ||
-            now - t->last_publish_ms >= GARBAGE_MS);
+           ((pause && !t->without_step) || since >= GARBAGE_MS) &&
+           (double)since / 1000 >= least_interval(t);
 }
 
 static bool version_due(struct trainer *t)
@@ -321,8 +325,8 @@ static struct record *next_record(struct trainer *t, int64_t timeout_ms)
 {
     if (t->next_taken == t->n_taken) {
         t->next_taken = 0;
-        t->n_taken = queue_pop_many(t->options.queue, t->taken, TRAINER_TAKEN_MAX,
-                                    timeout_ms);
+        t->n_taken = queue_pop_many(t->options.queue, t->taken,
+                                    TRAINER_TAKEN_MAX, timeout_ms);
     }
     if (!has_taken(t))
         return NULL;
@@ -372,8 +376,8 @@ static bool take_released(struct trainer *t)
     t->look_for_releases |= publisher_released(t->options.publisher);
     if (!t->look_for_releases)
         return false;
-    if (releases_read(t->l->catalog, trainer_next_release(t), TRAINER_TAKEN_MAX, &rows, &n,
-                      &err) != 0)
+    if (releases_read(t->l->catalog, trainer_next_release(t),
+                      TRAINER_TAKEN_MAX, &rows, &n, &err) != 0)
         trainer_fail(t, &err);
     t->look_for_releases = n == TRAINER_TAKEN_MAX;
     for (size_t i = 0; i < n && !t->failed; i++) {
@@ -586,6 +590,18 @@ static int begin(struct trainer *t, struct err *err)
     return trainer_find_hold(t, err);
 }
 
+/* Not past what the guard wants of the newest version: the next start goes
+ * back. */
+static void publish_last(struct trainer *t)
+{
+    struct guard_wish wish;
+
+    trainer_drain_publisher(t);
+    if (!publisher_take_wish(t->options.publisher, &wish))
+        trainer_publish_now(t);
+    trainer_show(t, true);
+}
+
 static void *run(void *arg)
 {
     struct trainer *t = arg;
@@ -597,10 +613,8 @@ static void *run(void *arg)
     trainer_show_state(t, false);
     while (!t->stopping)
         learn(t);
-    if (t->l->learner && !t->held && !t->parked && !t->failed) {
-        trainer_publish_now(t);
-        trainer_show(t, true);
-    }
+    if (t->l->learner && !t->held && !t->parked && !t->failed)
+        publish_last(t);
     pthread_mutex_lock(&t->mutex);
     pthread_cond_broadcast(&t->reloaded);
     pthread_mutex_unlock(&t->mutex);

@@ -44,9 +44,10 @@ struct trainer {
     char parked_reason[256]; /* as in the control log */
     int64_t retry_ms;     /* when to try again */
     int64_t last_record_ms;
-    struct record *taken[TRAINER_TAKEN_MAX]; /* from the queue, not looked at yet */
+    struct record *taken[TRAINER_TAKEN_MAX]; /* from the queue, to look at */
     size_t n_taken, next_taken;
     int64_t last_publish_ms, published_tokens, published_step;
+    bool without_step; /* the last version had none of its own */
     int64_t show_ms, rate_ms, rate_tokens, rate_records;
     struct record_maker maker; /* of released records */
     int64_t next_release;      /* -1: where the position of releases is */

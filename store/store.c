@@ -196,7 +196,7 @@ static int open_db(struct store *s, struct err *err)
 
 /* What a rollback skipped was passed over in memory only: whoever opens the
  * store reads it again from the head's position, and meets the control log. */
-static int drop_pending_ledger(struct store *s, struct err *err)
+int store_drop_pending_ledger(struct store *s, struct err *err)
 {
     return db_run(s->db, err, "DELETE FROM ledger_pending", "");
 }
@@ -223,7 +223,7 @@ int store_open(const char *dir, const struct store_schema *schemas,
     if (rc == 0) /* one that was interrupted */
         rc = tombstones_scrub(s, err);
     if (rc == 0)
-        rc = drop_pending_ledger(s, err);
+        rc = store_drop_pending_ledger(s, err);
     if (rc == 0)
         rc = store_sweep(s, err);
     if (rc) {

@@ -288,7 +288,7 @@ static int log_skipped(struct store *s, const struct store_rollback *rollback,
     const struct store_ledger_run *logged =
         rollback->logged ? rollback->logged : rollback->skipped;
     size_t n = rollback->logged ? rollback->n_logged : rollback->n_skipped;
-    int rc = db_run(s->db, err, "DELETE FROM ledger_pending", "");
+    int rc = store_drop_pending_ledger(s, err);
 
     for (size_t i = 0; i < n && rc == 0; i++)
         rc = log_range(s, rollback, &logged[i], err);

@@ -28,4 +28,7 @@ struct store {
 /* Removes directories without a row. */
 int store_sweep(struct store *s, struct err *err);
 
+/* Forgets what a rollback left for the next version's ledger. */
+int store_drop_pending_ledger(struct store *s, struct err *err);
+
 #endif

@@ -127,7 +127,7 @@ static int take_pending_ledger(struct store *s, int64_t version, int64_t *n,
                     "i", version);
 
     *n = rc ? 0 : db_changes(s->db);
-    return rc ? rc : db_run(s->db, err, "DELETE FROM ledger_pending", "");
+    return rc ? rc : store_drop_pending_ledger(s, err);
 }
 
 static int insert_ledger(struct store *s, const struct store_publication *p,

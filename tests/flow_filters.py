@@ -104,7 +104,7 @@ def retrain(tap, d):
         f.write("source: {type: file, path: %s, kafka: {}}\n"
                 "publish: {gate: {enabled: false}}\n" %
                 d.settings["source.path"])
-    d.start()
+    d.start(source__at_end="serve")
     versions = d.versions()
     d.stop()
     for v in sorted(versions, key=lambda v: v["version"]):

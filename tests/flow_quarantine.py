@@ -113,10 +113,18 @@ def only_garbage(tap):
     head = s["head_version"]
     time.sleep(3)
     tap.equal(d.status()["head_version"], head, "garbage: in one version")
+    gate = d.get(f"/v1/versions/{head}")[1]["gate"]
+    tap.equal((gate["same_as"], s["serving_version"]), (head - 1, head),
+              "garbage: which is judged as the one before")
+    append(path, ["nor is this"])
+    time.sleep(4)
+    tap.equal(d.status()["head_version"], head,
+              "garbage: a trickle makes no version every time")
+    s = d.status()
     d.kill()
     d.start()
-    tap.equal(d.status()["records"], s["records"],
-              "garbage: known after a kill")
+    d.until(lambda: d.status()["records"] == s["records"],
+            "garbage: known after a kill", 20)
     tap.equal(d.stop(), 0, "garbage: stops")
 
 

@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -280,6 +281,16 @@ static void test_little_was_there_before(void **state)
     assert_non_null(strstr(decision.reason, "little that was there before"));
     gate_decide(&impatient, chunks, 26, domains, 2, &decision);
     assert_int_equal(decision.verdict, GATE_INCONCLUSIVE);
+    /* What is above it by chance must not withhold every version for ever. */
+    fill(chunks, 3, 0, 2.0, 0.06, 0.1);
+    fill(chunks + 3, 3, 1, 2.0, 0.06, 0.1);
+    for (size_t i = 0; i < 6; i++)
+        chunks[i].before = true;
+    gate_decide(&options, chunks, 26, domains, 2, &decision);
+    assert_true(decision.little.regression > decision.little.limit);
+    assert_int_equal(decision.verdict, GATE_INCONCLUSIVE);
+    gate_decide(&impatient, chunks, 26, domains, 2, &decision);
+    assert_int_equal(decision.verdict, GATE_PASS);
     /* Where what was there is kept, it passes. */
     fill(chunks, 3, 0, 2.0, -0.01, 0.02);
     fill(chunks + 3, 3, 1, 2.0, -0.01, 0.02);
@@ -542,6 +553,36 @@ static void test_json(void **state)
     json_decref(root);
 }
 
+/* A name as long as it may be, in another script: no text is cut within a
+ * character, or there would be no JSON of it. */
+static void test_long_names(void **state)
+{
+    struct gate_chunk chunks[2 * CHUNKS];
+    struct gate_domain domains[2];
+    struct gate_decision decision;
+    char text[2][256] = {"", ""};
+
+    (void)state;
+    for (size_t n = 0; n + 3 < sizeof text[0]; n += 3)
+        strcat(text[0], "\xe5\x9f\x9f");
+    for (size_t cut = 0; cut < 3; cut++) {
+        json_t *root;
+
+        snprintf(text[1], sizeof text[1], "%.*s%s", (int)cut, "ab", text[0]);
+        text[1][cut + 240] = '\0';
+        name(&domains[0], text[1], 1);
+        name(&domains[1], "b", 1);
+        fill(chunks, CHUNKS, 0, 2.0, 0.09, 0.02);
+        fill(chunks + CHUNKS, CHUNKS, 1, 2.0, 0, 0.02);
+        gate_decide(&options, chunks, 2 * CHUNKS, domains, 2, &decision);
+        assert_int_equal(decision.verdict, GATE_INCONCLUSIVE);
+        root = gate_to_json(&options, domains, 2, &decision, 1);
+        assert_non_null(root);
+        assert_non_null(json_object_get(root, "waits_for"));
+        json_decref(root);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -561,6 +602,7 @@ int main(void)
         cmocka_unit_test(test_false_alarms),
         cmocka_unit_test(test_a_thousand_versions),
         cmocka_unit_test(test_json),
+        cmocka_unit_test(test_long_names),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

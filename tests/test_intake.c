@@ -366,6 +366,26 @@ static void test_the_first_held_out(void **state)
     assert_int_equal(again, whole);
 }
 
+/* What is skipped is not there to measure on, and no verify --retrain reads it. */
+static void test_skipped_before_the_first(void **state)
+{
+    struct world *w = *state;
+
+    w->conf->learner.holdout.fraction = 1e-9;
+    set_skipped(w, 0, 2 * INTAKE_FIRST - 1);
+    for (int64_t i = 0; i < 4 * INTAKE_FIRST; i++) {
+        char text[32];
+
+        snprintf(text, sizeof text, "record %lld", (long long)i);
+        add(w, i, text);
+    }
+    while (intake_tokens(w->in))
+        learn(w, CONTEXT, NULL);
+    assert_int_equal(w->progress.records.skipped, 2 * INTAKE_FIRST);
+    assert_in_range(w->progress.records.holdout, INTAKE_FIRST / 15,
+                    INTAKE_FIRST / 7);
+}
+
 /* Their copies are never learned, however late they come, and whether the first
  * still waits or has been read long ago. */
 static void test_copies_of_the_first(void **state)
@@ -799,6 +819,7 @@ int main(void)
         TEST(test_held_out),
         TEST(test_holdout_is_the_texts),
         TEST(test_the_first_held_out),
+        TEST(test_skipped_before_the_first),
         TEST(test_copies_of_the_first),
         TEST(test_skipped_ranges),
         TEST(test_restart),

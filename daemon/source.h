@@ -87,8 +87,9 @@ int source_begin(struct source *s, const struct source_position *positions,
 /*
  * Reads on from other positions, as a new epoch. First makes sure that every
  * one of them can still be read: if not, ERR_STATE says which and nothing has
- * changed. stdin is always ERR_STATE, and so is a file that was replaced or
- * truncated since it was opened. May take as long as a broker's answer, bounded
+ * changed. stdin is always ERR_STATE, and so is a file that was truncated since
+ * it was opened, or replaced, unless the line before the position is the one
+ * that was learned. May take as long as a broker's answer, bounded
  * to 10 s.
  */
 int source_seek(struct source *s, const struct source_position *positions,

@@ -520,12 +520,14 @@ static bool newest_position(const struct source_file *f,
 }
 
 /* Would the order read what is read now? Before anything is open it may read
- * any. Locks: needs mutex. */
+ * any; and where a line of it has been compared, a file that was put in its
+ * place is as good. Locks: needs mutex. */
 static bool is_present(const struct source_file *f, const struct order *o)
 {
     return !o->reader || !f->open_path ||
            (o->position.partition == atomic_load(&f->partition) &&
-            lines_same_file(o->reader, f->device, f->inode));
+            (o->position.last_learned >= 0 ||
+             lines_same_file(o->reader, f->device, f->inode)));
 }
 
 /* Locks: takes mutex. An order that was not taken yet is replaced. False: by

@@ -636,6 +636,32 @@ static void test_seek_in_a_replaced_file(void **state)
     close_source(&fx);
 }
 
+/* As an editor saves it: what was learned last is there still. */
+static void test_seek_in_a_saved_file(void **state)
+{
+    struct fixture fx = {.epoch = 1};
+    struct source_position p;
+    struct err err = ERR_INIT;
+    char other[160];
+
+    (void)state;
+    put_text("log", thirteen);
+    open_source(&fx, "log", false);
+    begin(&fx, NULL);
+    expect_thirteen(&fx, 0);
+    snprintf(other, sizeof other, "%s.new", path);
+    assert_int_equal(rename(path, other), 0);
+    put_text("log", thirteen);
+
+    p = at(0, 2, "one");
+    assert_int_equal(source_seek(fx.source, &p, 1, 2, &err), ERR_STATE);
+    p = at(0, 2, "1");
+    assert_int_equal(source_seek(fx.source, &p, 1, 2, &err), 0);
+    fx.epoch = 2;
+    expect(&fx, 0, 2, "2");
+    close_source(&fx);
+}
+
 static void test_seek_in_a_truncated_file(void **state)
 {
     struct fixture fx = {.epoch = 1};
@@ -751,6 +777,7 @@ int main(void)
         cmocka_unit_test(test_seek_under_pressure),
         cmocka_unit_test(test_seek_in_a_rotated_file),
         cmocka_unit_test(test_seek_in_a_replaced_file),
+        cmocka_unit_test(test_seek_in_a_saved_file),
         cmocka_unit_test(test_seek_in_a_truncated_file),
         cmocka_unit_test(test_seek_at_once),
         cmocka_unit_test(test_stdin),

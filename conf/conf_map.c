@@ -38,7 +38,8 @@ const struct conf_key conf_map[] = {
     {.name = "source.follow", .type = CONF_BOOL, AT(source.follow),
      .fallback = "false",
      .doc = "With source.type file: keep waiting for more lines at the end, "
-            "also when the file is rotated. Of one that was rotated while mnemed "
+            "also when the file is rotated. Of one that was rotated while "
+            "mnemed "
             "did not run, the rest is looked for in PATH.1, no further."},
     {.name = "source.at_end", .type = CONF_ENUM, AT(source.at_end),
      .fallback = "serve", .words = "serve | exit",
@@ -407,7 +408,8 @@ const struct conf_key conf_map[] = {
     {.name = "http.token_file", .type = CONF_TEXT, AT(http.token_file),
      .fallback = "null", .null_word = "null", .is_reloadable = true,
      .doc = "File of tokens, one a line: `infer TOKEN` may read and ask, "
-            "`admin TOKEN` may also roll back, pin and promote; # begins a comment. "
+            "`admin TOKEN` may also roll back, pin and promote; # begins a "
+            "comment. "
             "Needed to listen on anything but loopback or a unix socket. A "
             "reload reads it again."},
     {.name = "http.max_body_bytes", .type = CONF_INT,

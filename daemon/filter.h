@@ -14,22 +14,22 @@
  *     surprise        it costs more than median + MADs of its domain
  *                     (surprise.h), and more than a code that knows only how
  *                     often each byte occurs in it, and pairs of bytes come
- *                     again no more often than in shuffled ones (texture.h): the
- *                     model did worse than counting, on what looks like no
+ *                     again no more often than in shuffled ones (texture.h):
+ *                     the model did worse than counting, on what looks like no
  *                     language. No model of noise does better than counting, so
  *                     that noise is not let in because some of it was learned.
  *                     Records below 96 bytes are not judged: too few pairs
  *     predictable     it costs far less than its domain's records do: it is
  *                     known by heart
  *
- * A refused record is neither learned, nor held out, nor kept for replay, nor in
- * any loss. `released`: a person has looked at it: it passes, and changes
+ * A refused record is neither learned, nor held out, nor kept for replay, nor
+ * in any loss. `released`: a person has looked at it: it passes, and changes
  * nothing here.
  *
  * Both depend on the records in their order and the settings, never on timing.
  * The trainer looks ahead of its position; what filter_admit did for records
- * that wait can be taken back, the last first (filter_take_back), on a copy too:
- * so a version has the state at its position, and a restart or a rollback
+ * that wait can be taken back, the last first (filter_take_back), on a copy
+ * too: so a version has the state at its position, and a restart or a rollback
  * decides the same again.
  *
  * The share cap: with W = window_bytes, the bytes that came of each domain, and
@@ -109,8 +109,8 @@ const char *filter_judge(struct filter *f, const struct segment *first,
 
 /*
  * The same of a record that is held out, and so is never scored: when its
- * domain's last one was refused, what looks like no language is refused with it.
- * Or a burst of noise would be kept out of what is learned, and be a good part
+ * domain's last one was refused, what looks like no language is refused with
+ * it. Or a burst of noise would be kept out of what is learned, and be a good part
  * of what is measured on. Remembers nothing.
  */
 const char *filter_judge_held_out(struct filter *f,

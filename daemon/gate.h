@@ -43,8 +43,8 @@
  * A new domain must not freeze serving for ever. When the mean over domains,
  * weighted by traffic, improves at the confidence over min_chunks segments or
  * more, it passes though not every unprotected domain is shown to be below its
- * limit, as long as none lies above it. When many versions in a row
- * were refused, the caller sets `patience`: then a domain may be above its limit
+ * limit, as long as none lies above it. When many versions in a row were
+ * refused, the caller sets `patience`: then a domain may be above its limit
  * when both the mean and the recent segments improve. In that mean a domain
  * counts by what was there before, so that only another domain outweighs it; in
  * the end by all of it: then the stream has changed. And accuracy, and the

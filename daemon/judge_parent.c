@@ -57,7 +57,8 @@ static void copy_results(const struct catalog_version *v,
     out->n_results = v->n_domains;
 }
 
-static bool copy_verdict(struct catalog *c, const struct catalog_version *parent,
+static bool copy_verdict(struct catalog *c,
+                         const struct catalog_version *parent,
                          struct judgement *out)
 {
     json_t *gate = parent->gate_json ? json_loads(parent->gate_json, 0, NULL)

@@ -15,8 +15,8 @@
  *
  * and replay_not_stored goes from TAKEN back to STAGED. When a row dies:
  * STAGED is freed and was never there; STORED and KEPT go to `dead`, for the
- * next changes; TAKEN goes to `dead_if_stored`, which joins `dead` only when the
- * publish is durable.
+ * next changes; TAKEN goes to `dead_if_stored`, which joins `dead` only when
+ * the publish is durable.
  */
 #include "config.h"
 

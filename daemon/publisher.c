@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
+#include "daemon/judge_parent.h"
 #include "daemon/publisher_impl.h"
 
 struct publisher *publisher_create(const struct publisher_options *options)
@@ -282,10 +283,24 @@ static int sweep_replay(struct sqlite3 *db, const int64_t *kept,
     return replay_db_sweep(db, kept, n_kept, 20000, &deleted, err);
 }
 
+/* What the next candidate is compared with: without it the measure would be
+ * lowered to what serves by then. */
+static int64_t reference_of_head(struct publisher *p)
+{
+    struct catalog_pointers pointers;
+    struct judge_memory memory;
+
+    if (catalog_pointers(p->options.catalog, &pointers, NULL) != 0 ||
+        judge_recall(p->options.catalog, pointers.head, &memory, NULL) != 0)
+        return 0;
+    return memory.reference;
+}
+
 static int prune(struct publisher *p, struct err *err)
 {
     const struct conf_keep *k = &p->options.conf->publish.keep;
-    struct store_keep keep = {(int)k->newest, (int)k->hourly, (int)k->daily};
+    struct store_keep keep = {(int)k->newest, (int)k->hourly, (int)k->daily,
+                              reference_of_head(p)};
     int removed = 0;
     int rc = store_prune(p->options.store, &keep, timing_wall_ms(),
                          sweep_replay, p, &removed, err);

@@ -46,7 +46,8 @@ size_t retention_choose(const struct store_keep *keep, int64_t now_ms,
 
     for (size_t i = 0; i < n; i++)
         versions[i].kept =
-            versions[i].protect || (int64_t)i < (int64_t)keep->newest;
+            versions[i].protect || (int64_t)i < (int64_t)keep->newest ||
+            versions[i].version == keep->also;
     keep_periods(HOUR_MS, keep->hourly, now_ms, versions, n);
     keep_periods(24 * HOUR_MS, keep->daily, now_ms, versions, n);
     for (size_t i = 0; i < n; i++)

@@ -21,9 +21,9 @@ struct retention_version {
 };
 
 /*
- * Marks what is kept of versions[n], newest first: what is protected, the
- * `newest` largest numbers, and of each of the last `hourly` hours and `daily`
- * days (UTC, up to now_ms) the newest that is not undone.
+ * Marks what is kept of versions[n], newest first: what is protected,
+ * keep->also, the `newest` largest numbers, and of each of the last `hourly`
+ * hours and `daily` days (UTC, up to now_ms) the newest that is not undone.
  *   returns  how many are not kept
  */
 size_t retention_choose(const struct store_keep *keep, int64_t now_ms,

@@ -227,6 +227,7 @@ int store_mark(struct store *s, int64_t version, enum store_state state,
 
 struct store_keep {
     int newest, hourly, daily;
+    int64_t also; /* one more; 0: none */
 };
 
 /* Removes versions that no rule keeps: never the head, the serving one, their

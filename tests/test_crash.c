@@ -555,7 +555,7 @@ static void publish_from(struct store *s, int64_t parent, int64_t seed)
 static void tell(void)
 {
     const struct store_rollback r = {.to = 3, .mode = "skip", .reason = ""};
-    const struct store_keep keep = {2, 0, 0};
+    const struct store_keep keep = {2, 0, 0, 0};
     struct store *s = NULL;
     int removed;
 

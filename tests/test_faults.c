@@ -194,7 +194,7 @@ static int act_rollback(void)
 
 static int act_retention(void)
 {
-    const struct store_keep keep = {0, 0, 0};
+    const struct store_keep keep = {0, 0, 0, 0};
     struct store *s = must_open(dir);
     int removed;
 

@@ -26,7 +26,7 @@
 static void test_retention_rules(void **state)
 {
     struct retention_version v[40];
-    struct store_keep keep = {3, 4, 2};
+    struct store_keep keep = {3, 4, 2, 0};
     int64_t now = 1000 * 24 * HOUR + 12 * HOUR;
 
     (void)state;
@@ -47,9 +47,12 @@ static void test_retention_rules(void **state)
     assert_false(v[25].kept);
     assert_true(v[26].kept);
     assert_true(v[39].kept);
-    keep = (struct store_keep){0, 0, 0};
+    keep = (struct store_keep){0, 0, 0, 0};
     assert_int_equal(retention_choose(&keep, now, v, 40), 39);
     assert_int_equal(retention_choose(&keep, now, v, 0), 0);
+    keep.also = 90;
+    assert_int_equal(retention_choose(&keep, now, v, 40), 38);
+    assert_true(v[10].kept);
 }
 
 struct swept {
@@ -74,7 +77,7 @@ static int note_kept(struct sqlite3 *db, const int64_t *kept, size_t n,
 
 static void test_prune(void **state)
 {
-    const struct store_keep keep = {1, 0, 0};
+    const struct store_keep keep = {1, 0, 0, 0};
     struct store *s = util_open_store(*state);
     struct catalog *c = util_open_catalog(*state);
     struct swept swept = {0};
@@ -130,7 +133,7 @@ static void test_prune(void **state)
 /* A branch point goes: both branches keep its share. */
 static void test_prune_branch(void **state)
 {
-    const struct store_keep keep = {0, 0, 0};
+    const struct store_keep keep = {0, 0, 0, 0};
     struct store *s = util_open_store(*state);
     struct catalog *c = util_open_catalog(*state);
     struct catalog_totals t;
@@ -181,7 +184,7 @@ static int fail_once(const char *operation, const char *path)
 
 static void test_prune_fails(void **state)
 {
-    const struct store_keep keep = {1, 0, 0};
+    const struct store_keep keep = {1, 0, 0, 0};
     struct store *s = util_open_store(*state);
     int64_t head, n_versions;
     int removed = -1;

@@ -358,7 +358,7 @@ out:
 
 static void test_readers(void **state)
 {
-    const struct store_keep keep = {3, 0, 0};
+    const struct store_keep keep = {3, 0, 0, 0};
     struct store *s = util_open_store(*state);
     struct reading r = {.dir = *state};
     pthread_t thread;

@@ -568,7 +568,8 @@ static void test_long_names(void **state)
     for (size_t cut = 0; cut < 3; cut++) {
         json_t *root;
 
-        snprintf(text[1], sizeof text[1], "%.*s%s", (int)cut, "ab", text[0]);
+        snprintf(text[1], sizeof text[1], "%.*s%.250s", (int)cut, "ab",
+                 text[0]);
         text[1][cut + 240] = '\0';
         name(&domains[0], text[1], 1);
         name(&domains[1], "b", 1);

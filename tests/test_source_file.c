@@ -569,7 +569,7 @@ static void test_seek_under_pressure(void **state)
 static void expect_thirteen(struct fixture *fx, int32_t partition)
 {
     for (int i = 0; i < 13; i++) {
-        char value[8];
+        char value[16];
 
         snprintf(value, sizeof value, "%d", i);
         expect(fx, partition, i, value);

@@ -80,6 +80,24 @@ static void estimate(const struct gate_chunk *chunks, size_t n,
                       : INFINITY;
 }
 
+/* The candidate against what serves. */
+static void estimate_since(const struct gate_chunk *chunks, size_t n,
+                           const bool *in, struct gate_part *since)
+{
+    struct gate_chunk *copies = xcalloc(n + 1, sizeof *copies);
+    bool *use = xcalloc(n + 1, sizeof *use);
+    double bits[2];
+
+    for (size_t i = 0; i < n; i++) {
+        copies[i] = chunks[i];
+        copies[i].serving_nats = chunks[i].served_nats;
+        use[i] = in[chunks[i].domain] && !chunks[i].only_recent;
+    }
+    estimate(copies, n, use, since, bits);
+    free(copies);
+    free(use);
+}
+
 /* Everything about one domain, or a pool of them: in[] says which. */
 static void estimate_domain(const struct gate_options *o,
                             const struct gate_chunk *chunks, size_t n,
@@ -103,6 +121,8 @@ static void estimate_domain(const struct gate_options *o,
         use[i] = use[i] && chunks[i].before;
     estimate(chunks, n, use, &d->before, bits);
     d->before.limit = o->max_regression * bits[0] / d->before.bytes;
+    if (d->known_since)
+        estimate_since(chunks, n, in, &d->since);
     free(use);
 }
 
@@ -337,12 +357,15 @@ static bool any_held_up(const struct gate_options *o,
 }
 
 /* The regression of a domain that counts in the mean: what was there before,
- * where there is a standard error of it. */
-static void counts_as(const struct gate_domain *d, bool before,
+ * where there is a standard error of it. False: it does not count. */
+static bool counts_as(const struct gate_domain *d, bool before,
                       struct gate_part *part)
 {
-    *part = before && d->before.chunks >= GATE_FEWEST_CHUNKS ? d->before
-                                                             : all_of(d);
+    if (before && d->before.chunks >= GATE_FEWEST_CHUNKS)
+        *part = d->before;
+    else
+        *part = before && d->known_since ? d->since : all_of(d);
+    return part->chunks >= GATE_FEWEST_CHUNKS && part->bytes > 0;
 }
 
 /* The mean over domains, weighted by what the stream brings, and its bound. */
@@ -351,17 +374,16 @@ static void weigh(const struct gate_options *o,
                   double *mean_out, double *bound_out)
 {
     double total = 0, mean = 0, variance = 0;
+    struct gate_part part;
 
     for (size_t d = 0; d < n; d++)
-        if (domains[d].chunks > 1 && domains[d].bytes > 0)
+        if (counts_as(&domains[d], before, &part))
             total += domains[d].traffic;
     for (size_t d = 0; d < n && total > 0; d++) {
         double w = domains[d].traffic / total;
-        struct gate_part part;
 
-        if (domains[d].chunks < 2 || !(domains[d].bytes > 0))
+        if (!counts_as(&domains[d], before, &part))
             continue;
-        counts_as(&domains[d], before, &part);
         mean += w * part.regression;
         variance += w * w * part.error * part.error;
     }

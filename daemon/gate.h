@@ -46,8 +46,10 @@
  * limit, as long as none lies above it. When many versions in a row were
  * refused, the caller sets `patience`: then a domain may be above its limit
  * when both the mean and the recent segments improve. In that mean a domain
- * counts by what was there before, so that only another domain outweighs it; in
- * the end by all of it: then the stream has changed. And accuracy, and the
+ * counts by what was there before, so that only another domain outweighs it; one
+ * that has come since, by what the candidate improves on what serves, or any
+ * candidate would have it for its merit; in the end a domain counts by all of
+ * it: then the stream has changed. And accuracy, and the
  * little that was there before, withhold only what is shown at the confidence:
  * of forty labels a single one is more than 2 %, and the reference is the
  * luckiest of many versions.
@@ -72,6 +74,7 @@ struct gate_chunk {
     int32_t domain; /* 0 to n_domains - 1 */
     double bytes;   /* counted text bytes; 0: preset linear */
     double candidate_nats, serving_nats;
+    double served_nats; /* of what serves; only for a domain with known_since */
     bool before;      /* had arrived when the older version was made */
     bool recent;      /* among those that arrived last */
     bool only_recent; /* for that test alone, no part of the even sample */
@@ -100,6 +103,8 @@ struct gate_options {
 struct gate_domain {
     const char *name; /* in */
     bool is_protected; /* in */
+    bool known_since; /* in: what serves has learned from it, and is not the
+                         older version */
     double traffic;   /* in: bytes learned, the weight in the mean */
     int64_t chunks;   /* out, and the rest */
     double bytes;
@@ -110,7 +115,8 @@ struct gate_domain {
     struct gate_part {
         int64_t chunks;
         double bytes, regression, error, limit;
-    } before; /* its segments from before */
+    } before, since; /* its segments from before; with known_since, and none
+                        from before, all of them against what serves */
 };
 
 struct gate_accuracy {

@@ -231,10 +231,11 @@ static void scores_release(struct scores *s)
     free(s->right);
 }
 
-/* The reference's: known ones, and the rest computed. */
-static int score_reference(struct judge *j, int64_t reference,
-                           const struct infer *older, const struct draw *d,
-                           struct scores *out, struct err *err)
+/* An older version's: known ones, and the rest computed. They are remembered in
+ * `cache`. */
+static int score_older(struct judge *j, struct cache *cache, int64_t version,
+                       const struct infer *older, const struct draw *d,
+                       struct scores *out, struct err *err)
 {
     struct segment *missing = xcalloc(d->n + 1, sizeof *missing);
     size_t *place = xcalloc(d->n + 1, sizeof *place);
@@ -244,7 +245,7 @@ static int score_reference(struct judge *j, int64_t reference,
 
     scores_init(&computed, d);
     for (size_t i = 0; i < d->n; i++) {
-        const struct cached_loss *c = recall(j, reference, d->keys[i]);
+        const struct cached_loss *c = recall(j, version, d->keys[i]);
 
         if (c) {
             out->nats[i] = c->nats;
@@ -261,10 +262,30 @@ static int score_reference(struct judge *j, int64_t reference,
         out->right[place[i]] = computed.right[i];
     }
     if (rc == 0)
-        remember(&j->older, reference, d, out->nats, out->right);
+        remember(cache, version, d, out->nats, out->right);
     scores_release(&computed);
     free(missing);
     free(place);
+    return rc;
+}
+
+/* What serves, where that is not the reference; else the reference's. */
+static int score_served(struct judge *j, int64_t reference,
+                        const struct draw *d, const struct scores *older,
+                        struct scores *out, struct err *err)
+{
+    const struct infer *served;
+    int64_t got;
+    int rc;
+
+    memcpy(out->nats, older->nats, d->n * sizeof *out->nats);
+    if (reference == j->served)
+        return 0;
+    served = serving_get(j->serving, j->served, &got, err);
+    if (!served)
+        return err->code;
+    rc = score_older(j, &j->newer, j->served, served, d, out, err);
+    serving_put(j->serving, served);
     return rc;
 }
 
@@ -303,6 +324,28 @@ static int load_domains(struct judge *j, int64_t version,
             .traffic = (double)progress->by_domain[i].bytes,
         };
     return 0;
+}
+
+/* Domains that the serving version has learned from. */
+static int mark_known_since(struct judge *j, const struct judge_memory *m,
+                            struct gate_domain *domains, size_t n,
+                            struct err *err)
+{
+    struct progress served;
+    struct gate_domain *known = NULL;
+    int rc = 0;
+
+    progress_init(&served);
+    if (m->reference != j->served)
+        rc = load_domains(j, j->served, &served, &known, err);
+    for (size_t i = 0; rc == 0 && known && i < n; i++) {
+        ptrdiff_t at = names_find(&served.domains, domains[i].name);
+
+        domains[i].known_since = at >= 0 && known[at].traffic > 0;
+    }
+    free(known);
+    progress_release(&served);
+    return rc;
 }
 
 /* What the candidate scores by domain on the even sample, for its row. */
@@ -372,7 +415,8 @@ static json_t *simple_verdict(struct judgement *out, enum gate_verdict verdict,
 
 static struct gate_chunk *make_chunks(const struct draw *d,
                                       const struct scores *candidate,
-                                      const struct scores *older)
+                                      const struct scores *older,
+                                      const struct scores *served)
 {
     struct gate_chunk *chunks = xcalloc(d->n + 1, sizeof *chunks);
 
@@ -384,6 +428,7 @@ static struct gate_chunk *make_chunks(const struct draw *d,
             .bytes = s->n_bytes,
             .candidate_nats = candidate->nats[i],
             .serving_nats = older->nats[i],
+            .served_nats = served->nats[i],
             .before = d->roles[i].before,
             .recent = d->roles[i].recent && s->n_bytes > 0,
             .only_recent = !d->roles[i].even,
@@ -478,8 +523,7 @@ static void look_after(const struct gate_decision *d, struct judgement *out)
 
 /* The comparison itself. */
 static json_t *compare(struct judge *j, const struct draw *d,
-                       const struct scores *candidate,
-                       const struct scores *older,
+                       const struct scores scores[3],
                        struct gate_domain *domains, size_t n_domains,
                        struct judgement *out)
 {
@@ -494,7 +538,8 @@ static json_t *compare(struct judge *j, const struct draw *d,
                     : m->refused >= JUDGE_IMPATIENT_AFTER ? GATE_IMPATIENT
                                                           : GATE_PATIENT,
     };
-    struct gate_chunk *chunks = make_chunks(d, candidate, older);
+    struct gate_chunk *chunks =
+        make_chunks(d, &scores[0], &scores[1], &scores[2]);
     struct gate_decision decision;
     json_t *json;
 
@@ -566,7 +611,7 @@ static int draw_for(struct judge *j, const struct judge_memory *m,
 /* Everything but the life of what it uses. */
 static int judge_on(struct judge *j, int64_t version,
                     const struct infer *candidate, const struct infer *older,
-                    const struct draw *d, struct scores scores[2],
+                    const struct draw *d, struct scores scores[3],
                     struct judgement *out, struct err *err)
 {
     struct progress progress;
@@ -581,16 +626,21 @@ static int judge_on(struct judge *j, int64_t version,
         rc = infer_segments(candidate, d->segments.items, d->n,
                             scores[0].nats, scores[0].right, NULL, err);
     if (rc == 0 && !why)
-        rc = score_reference(j, out->memory.reference, older, d, &scores[1],
-                             err);
+        rc = score_older(j, &j->older, out->memory.reference, older, d,
+                         &scores[1], err);
+    if (rc == 0 && !why)
+        rc = score_served(j, out->memory.reference, d, &scores[1], &scores[2],
+                          err);
+    if (rc == 0 && !why)
+        rc = mark_known_since(j, &out->memory, domains, progress.domains.n,
+                              err);
     if (rc)
         goto out;
     fill_results(&progress, d, &scores[0], out);
     out->is_better = true;
     out->counted = d->counted;
     json = why ? simple_verdict(out, GATE_PASS, why)
-               : compare(j, d, &scores[0], &scores[1], domains,
-                         progress.domains.n, out);
+               : compare(j, d, scores, domains, progress.domains.n, out);
     json_object_set_new(
         json, "reference",
         json_integer(out->verdict == STORE_PASSED && out->is_better
@@ -617,7 +667,7 @@ int judge_candidate(struct judge *j, int64_t version,
 {
     const struct infer *older = NULL;
     struct draw d = {0};
-    struct scores scores[2];
+    struct scores scores[3];
     int rc;
 
     memset(out, 0, sizeof *out);
@@ -633,12 +683,14 @@ int judge_candidate(struct judge *j, int64_t version,
     rc = draw_for(j, &out->memory, version, &d, err);
     scores_init(&scores[0], &d);
     scores_init(&scores[1], &d);
+    scores_init(&scores[2], &d);
     if (rc == 0)
         rc = judge_on(j, version, candidate, older, &d, scores, out, err);
     if (older)
         serving_put(j->serving, older);
     scores_release(&scores[0]);
     scores_release(&scores[1]);
+    scores_release(&scores[2]);
     draw_release(&d);
     return rc;
 }

@@ -188,6 +188,38 @@ static void test_new_domain_does_not_freeze_serving(void **state)
     assert_non_null(strstr(decision.waits_for, "old"));
 }
 
+/* What serves has learned the new domain already, and the older version had not:
+ * that is no merit of the candidate, which only spoils the old one. */
+static void test_known_since(void **state)
+{
+    struct gate_options impatient = options;
+    struct gate_chunk chunks[2 * CHUNKS];
+    struct gate_domain domains[2];
+    struct gate_decision decision;
+
+    (void)state;
+    impatient.patience = GATE_IMPATIENT;
+    name(&domains[0], "old", 1000);
+    name(&domains[1], "new", 1000);
+    fill(chunks, CHUNKS, 0, 2.0, 0.13, 0.02);
+    fill(chunks + CHUNKS, CHUNKS, 1, 6.0, -3.0, 0.02);
+    for (size_t i = 0; i < 2 * CHUNKS; i++) {
+        chunks[i].before = i < CHUNKS;
+        chunks[i].served_nats = chunks[i].candidate_nats;
+    }
+    gate_decide(&impatient, chunks, 2 * CHUNKS, domains, 2, &decision);
+    assert_int_equal(decision.verdict, GATE_PASS); /* without that */
+    domains[1].known_since = true;
+    gate_decide(&impatient, chunks, 2 * CHUNKS, domains, 2, &decision);
+    assert_int_equal(decision.verdict, GATE_FAIL);
+    assert_true(decision.mean_regression > 0);
+    /* It improves what serves. */
+    for (size_t i = CHUNKS; i < 2 * CHUNKS; i++)
+        chunks[i].served_nats = chunks[i].candidate_nats * 1.1;
+    gate_decide(&impatient, chunks, 2 * CHUNKS, domains, 2, &decision);
+    assert_int_equal(decision.verdict, GATE_PASS);
+}
+
 /* A little above the limit, and shown: the weights may have wandered. It fails
  * when the next version is above it, too; what is gross does at once. */
 static void test_doubt(void **state)
@@ -593,6 +625,7 @@ int main(void)
         cmocka_unit_test(test_one_domain),
         cmocka_unit_test(test_nothing_held_out),
         cmocka_unit_test(test_new_domain_does_not_freeze_serving),
+        cmocka_unit_test(test_known_since),
         cmocka_unit_test(test_doubt),
         cmocka_unit_test(test_what_was_there_before),
         cmocka_unit_test(test_little_was_there_before),

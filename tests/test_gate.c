@@ -188,8 +188,8 @@ static void test_new_domain_does_not_freeze_serving(void **state)
     assert_non_null(strstr(decision.waits_for, "old"));
 }
 
-/* What serves has learned the new domain already, and the older version had not:
- * that is no merit of the candidate, which only spoils the old one. */
+/* What serves has learned the new domain already, and the older version had
+ * not: that is no merit of the candidate, which only spoils the old one. */
 static void test_known_since(void **state)
 {
     struct gate_options impatient = options;

@@ -611,22 +611,29 @@ static void test_seek_in_a_rotated_file(void **state)
     close_source(&fx);
 }
 
+/* The path names another file from now on; what is read is beside it. */
+static void put_in_its_place(const char *name, const char *text)
+{
+    char old[160];
+
+    snprintf(old, sizeof old, "%s.1", path);
+    assert_int_equal(rename(path, old), 0);
+    put_text(name, text);
+}
+
 /* The path names another file, and the reader has not come to its end. */
 static void test_seek_in_a_replaced_file(void **state)
 {
     struct fixture fx = {.epoch = 1};
     struct source_position p;
     struct err err = ERR_INIT;
-    char old[160];
 
     (void)state;
     put_text("log", thirteen);
     open_source(&fx, "log", true);
     begin(&fx, NULL);
     fill_queue(&fx);
-    snprintf(old, sizeof old, "%s.1", path);
-    assert_int_equal(rename(path, old), 0);
-    put_text("log", "uno\n");
+    put_in_its_place("log", "uno\n");
 
     p = at(0, 0, NULL);
     assert_int_equal(source_seek(fx.source, &p, 1, 2, &err), ERR_STATE);
@@ -642,16 +649,13 @@ static void test_seek_in_a_saved_file(void **state)
     struct fixture fx = {.epoch = 1};
     struct source_position p;
     struct err err = ERR_INIT;
-    char other[160];
 
     (void)state;
     put_text("log", thirteen);
     open_source(&fx, "log", false);
     begin(&fx, NULL);
     expect_thirteen(&fx, 0);
-    snprintf(other, sizeof other, "%s.new", path);
-    assert_int_equal(rename(path, other), 0);
-    put_text("log", thirteen);
+    put_in_its_place("log", thirteen);
 
     p = at(0, 2, "one");
     assert_int_equal(source_seek(fx.source, &p, 1, 2, &err), ERR_STATE);

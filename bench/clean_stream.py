@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """How often does the gate cry wolf? Many versions of a clean, drifting stream.
 
-    bench/clean_stream.py --mnemed build/daemon/mnemed --texts DIR [--versions N]
-        [--seed N]
+    bench/clean_stream.py --mnemed build/daemon/mnemed --texts DIR
+        [--versions N] [--seed N] [--in-turn]
 
 DIR has a folder of plain text files for each domain. Paragraphs of all but the
 last domain are fed in any order, and of the last one, too, after a third of the
-versions. Versions come every 2,000 tokens or a little more; a daemon that is to
+versions; with --in-turn one domain after the other, each for as many versions.
+Versions come every 2,000 tokens or a little more; a daemon that is to
 make a thousand of them in a quarter of an hour is built with
 CPPFLAGS=-DPUBLISH_SHARE=0.6. Prints how many had which verdict, what was shown
 to be above a limit, the longest stretch without a promotion, automatic
@@ -51,15 +52,24 @@ def paragraphs(folder, seed, limit=6_000_000):
 
 
 class Stream:
-    def __init__(self, folder, seed):
+    def __init__(self, folder, seed, in_turn):
+        self.in_turn = in_turn
         self.names = sorted(os.listdir(folder))
         self.texts = {n: paragraphs(os.path.join(folder, n), seed)
                       for n in self.names}
         self.at = {n: 0 for n in self.names}
         self.rng = random.Random(seed)
 
-    def line(self, all_domains):
-        name = self.rng.choice(self.names if all_domains else self.names[:-1])
+    def name(self, share):
+        """The next domain, when a share of the versions is done."""
+        if self.in_turn:
+            return self.names[min(int(share * len(self.names)),
+                                  len(self.names) - 1)]
+        return self.rng.choice(self.names if share > 1 / 3
+                               else self.names[:-1])
+
+    def line(self, share):
+        name = self.name(share)
         texts, at = self.texts[name], self.at[name]
         self.at[name] += 1
         again = f" {at}" if at >= len(texts) else ""
@@ -75,7 +85,7 @@ def run(daemon, path, stream, versions, seconds):
         while seen < versions and time.monotonic() < end:
             waiting = written - daemon.status()["records"]["consumed"]
             if waiting < AHEAD:
-                f.write("".join(stream.line(seen > versions / 3)
+                f.write("".join(stream.line(seen / versions)
                                 for _ in range(25)))
                 f.flush()
                 written += 25
@@ -113,6 +123,8 @@ def main():
     p.add_argument("--texts", required=True, metavar="DIR")
     p.add_argument("--versions", type=int, default=1000)
     p.add_argument("--seed", type=int, default=5, help="of the order")
+    p.add_argument("--in-turn", action="store_true",
+                   help="one domain after the other")
     p.add_argument("--seconds", type=float, default=3600)
     a = p.parse_args()
     os.environ["MNEMED"] = os.path.abspath(a.mnemed)
@@ -128,7 +140,8 @@ def main():
                     publish__gate__min_chunks=30,
                     publish__keep__newest=6, publish__keep__hourly=0,
                     publish__keep__daily=0).start()
-    rows = run(daemon, path, Stream(a.texts, a.seed), a.versions, a.seconds)
+    rows = run(daemon, path, Stream(a.texts, a.seed, a.in_turn), a.versions,
+               a.seconds)
     report(rows, daemon.status())
     daemon.stop()
 

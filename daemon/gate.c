@@ -579,8 +579,6 @@ static enum gate_verdict decide(const struct gate_options *o,
     double alpha = 1 - o->confidence;
     double most = most_above(o, tests, n, d, alpha * GATE_FAIL_LEVEL);
 
-    d->recent_worse = d->recent.chunks >= o->min_chunks &&
-                      p_above(&d->recent, 0) <= alpha;
     d->above = most > 0;
     if (d->above)
         return most >= GATE_GROSS || o->doubted ? GATE_FAIL

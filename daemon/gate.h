@@ -134,7 +134,6 @@ struct gate_decision {
     struct gate_part recent;
     struct gate_part little; /* from before, of domains that have few of it */
     struct gate_accuracy accuracy;
-    bool recent_worse;     /* shown to be above 0 on the recent segments */
     bool above;            /* something is shown above its limit */
     bool protected_above;  /* a protected domain is */
     double old_regression; /* the mean over what was there before; NaN: none */

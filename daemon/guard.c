@@ -18,10 +18,9 @@ void guard_went_back(struct guard_rule *g)
 enum guard_cause guard_look(struct guard_rule *g, const struct guard_sight *s)
 {
     const double enough = -log(GUARD_ALPHA);
-    bool better = s->older_better || s->better >= enough;
 
     g->versions++;
-    g->bad = s->above && better ? g->bad + 1 : 0;
+    g->bad = s->above && s->better >= enough ? g->bad + 1 : 0;
     g->bad_protected = s->protected_above ? g->bad_protected + 1 : 0;
     if (s->not_finite)
         return GUARD_NOT_FINITE;
@@ -42,7 +41,7 @@ const char *guard_cause_text(enum guard_cause cause)
         "the older version is more than 3 % better on records that came after "
         "it",
         "three versions in a row were above a limit, and the older one is "
-        "better on the newest records",
+        "better on records that came after it",
         "three versions in a row were above the limit of a protected domain",
     };
 

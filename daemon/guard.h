@@ -10,8 +10,9 @@
  *             arrived after it (shadow.h, at level GUARD_ALPHA), or a tensor
  *             is not finite
  *   patiently GUARD_PATIENCE versions in a row were above a limit, and each
- *             time the older one was better on the newest records, or the
- *             shadow comparison says that it is better at all
+ *             time the older one was better at all on such records. Not on
+ *             the newest held-out ones (gate.h): after a change of domain most
+ *             of those are still of what was there before
  *   protected GUARD_PATIENCE versions in a row were above that of a domain of
  *             publish.gate.protect
  *
@@ -49,8 +50,8 @@ struct guard_sight {
     bool above;            /* shown above a limit (gate.h), or broken */
     bool not_finite;
     bool protected_above;  /* that of a protected domain */
-    bool older_better;     /* on the newest records, at the confidence */
-    double better;         /* ln of the evidence that the older one is better */
+    double better;         /* ln of the evidence that the older one is better
+                              on records that arrived after it */
     double much_better;    /* by more than GUARD_AT_ONCE */
 };
 

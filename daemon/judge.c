@@ -506,7 +506,6 @@ static void look_after(const struct gate_decision *d, struct judgement *out)
     struct guard_sight sight = {
         .above = d->above,
         .protected_above = d->protected_above,
-        .older_better = d->recent_worse,
         .better = judge_memory_evidence(m, JUDGE_ANY_MARGIN),
         .much_better = judge_memory_evidence(m, JUDGE_AT_ONCE),
     };

@@ -27,8 +27,8 @@ def head(daemon):
     }
 
 
-def finished(daemon, n):
-    """Starts, waits until all n records are in a version, and looks at it."""
+def finished(tap, daemon, n):
+    """Waits until all n records are in a version, and looks at it."""
     def done():
         s = daemon.status()
         v = daemon.get(f"/v1/versions/{s['head_version']}")[1]
@@ -37,7 +37,14 @@ def finished(daemon, n):
     daemon.until(done, "everything in a version", 120)
     result = head(daemon)
     result["status"] = daemon.status()
+    stays(tap, daemon)
     return result
+
+
+def stays(tap, daemon):
+    """One domain after the other is drift: whatever the versions' times."""
+    tap.equal([row["reason"] for row in daemon.get("/v1/history")[1]["history"]
+               if row["cause"] == "auto_rollback"], [], "it did not go back")
 
 
 def main():
@@ -53,7 +60,7 @@ def main():
                     learner__shards=2)
 
     one = Daemon("one", **settings).start()
-    whole = finished(one, n)
+    whole = finished(tap, one, n)
     status = whole["status"]
     tap.ok(add_up(status), "counters add up")
     tap.equal(status["records"]["quarantined"], 2,
@@ -68,7 +75,7 @@ def main():
               "mneme verify finds nothing")
 
     again = one.start()
-    same = finished(again, n)
+    same = finished(tap, again, n)
     tap.equal(same["weights"], whole["weights"], "a restart changes nothing")
     tap.equal(same["records"], whole["records"], "nor the counters")
     again.stop()
@@ -82,7 +89,7 @@ def main():
         killed.kill()
         kills += 1
     killed.start()
-    result = finished(killed, n)
+    result = finished(tap, killed, n)
     tap.note(f"killed {kills} times")
     for key in ("weights", "records", "step", "tokens", "offsets"):
         tap.equal(result[key], whole[key], f"killed: the same {key}")
@@ -90,7 +97,7 @@ def main():
 
     threads = Daemon("threads", **settings, learner__threads=1,
                      publish__every_seconds=3).start()
-    result = finished(threads, n)
+    result = finished(tap, threads, n)
     tap.equal(result["weights"], whole["weights"],
               "one thread, other versions: the same weights")
     threads.stop()
@@ -98,6 +105,7 @@ def main():
     ends = Daemon("ends", **settings, source__at_end="exit")
     tap.equal(ends.run(), 0, "at_end: exit ends with 0")
     ends.start(source__at_end="serve")
+    stays(tap, ends)
     tap.equal(head(ends)["weights"], whole["weights"],
               "and with the same weights")
     ends.stop()

@@ -12,13 +12,15 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/log.h"
 #include "base/timing.h"
 #include "daemon/kafka_conf.h"
 
 #define RETRY_MS 1000
-#define ANSWER_MS 500 /* of a broker that was away */
+#define ANSWER_MS 1000 /* of a broker, when it has nothing else to answer */
+#define ANSWER_MOST_MS 5000
 #define PATIENCE 3    /* answers that do not come, until all brokers are away */
 
 /* --- halting, gaps ------------------------------------------------------ */
@@ -355,6 +357,20 @@ static void on_error(rd_kafka_t *rk, int e, const char *reason, void *arg)
     }
 }
 
+/* A broker answers one request of a connection after the other, and a fetch
+ * only when there is something, or after fetch.wait.max.ms. */
+static int answer_ms(struct kafka_group *g)
+{
+    char text[32] = "";
+    size_t size = sizeof text;
+    int64_t most = ANSWER_MS;
+
+    if (rd_kafka_conf_get(rd_kafka_conf(g->rk), "fetch.wait.max.ms", text,
+                          &size) == RD_KAFKA_CONF_OK)
+        most += atoll(text);
+    return (int)(most < ANSWER_MOST_MS ? most : ANSWER_MOST_MS);
+}
+
 void kafka_group_look_for_broker(struct kafka_group *g)
 {
     const struct rd_kafka_metadata *metadata;
@@ -364,7 +380,7 @@ void kafka_group_look_for_broker(struct kafka_group *g)
     if (g->link == KAFKA_LINK_UP || now < g->look_at_ms)
         return;
     g->look_at_ms = now + RETRY_MS;
-    e = rd_kafka_metadata(g->rk, 0, NULL, &metadata, ANSWER_MS);
+    e = rd_kafka_metadata(g->rk, 0, NULL, &metadata, answer_ms(g));
     if (e && g->link == KAFKA_LINK_DOWN)
         g->try_at_ms = g->look_at_ms;
     else if (e && ++g->n_unanswered >= PATIENCE)

@@ -533,6 +533,8 @@ static void prepare_plain(void)
     produce_numbers(fx->topic, 1, 0, 10);
 
     fx = prepare_one(LEADER, 2, 100);
+    /* A broker answers what is asked after a fetch behind it. */
+    set_property(fx, "fetch.wait.max.ms", "1500");
     lead(fx, 1);
     produce_numbers(fx->topic, 2, 0, 10);
 

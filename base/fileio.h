@@ -73,7 +73,8 @@ int fileio_lock(const char *path, int *lock_fd, struct err *err);
 void fileio_unlock(int lock_fd);
 
 /* Test hook: called with "open", "write", "fsync", "rename", "link", "mkdir",
- * "unlink" or "rmdir" and a path; a non-zero errno value makes that call fail with it. NULL: none. */
+ * "unlink" or "rmdir" and a path; a non-zero errno value makes that call fail
+ * with it. NULL: none. */
 extern int (*fileio_fault)(const char *operation, const char *path);
 
 #endif

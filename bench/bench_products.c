@@ -2,10 +2,10 @@
 /*
  * bench_products - one pass over all products of a model of 6 layers of 256
  * (feed-forward 688), as a version that answers has them: on every set of
- * kernels of this processor, in float and int8, and on OpenBLAS, for 1, 2, 6 and
- * 48 rows. Then the three products of a linear layer in training, at shapes of
- * the comparison models, on OpenBLAS and on the fastest kernels with what they
- * have to lay out (products.h). Median of 15, by CPU time, one thread.
+ * kernels of this processor, in float and int8, and on OpenBLAS, for 1, 2, 6
+ * and 48 rows. Then the three products of a linear layer in training, at shapes
+ * of the comparison models, on OpenBLAS and on the fastest kernels with what
+ * they have to lay out (products.h). Median of 15, by CPU time, one thread.
  *
  *     bench/bench_products
  */

@@ -37,7 +37,7 @@
 /* A model that learns within minutes; every few seconds a version, of which
  * none goes away while we look. */
 /* Without the filter of noise, which would keep the shuffled text from being
- * learned: then there is nothing for the gate to refuse, and to go back from. */
+ * learned: then there is nothing for the gate to refuse, nor to go back. */
 static const char settings[] =
     "source:\n"
     "  type: kafka\n"

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/json_value.h"
 #include "cli/client.h"
 #include "cli/commands.h"
 #include "cli/pick.h"
@@ -282,15 +283,10 @@ int cmd_show(const struct verb_args *args, struct err *err)
 
 /* --- diff --------------------------------------------------------------- */
 
-static json_t *real_or_null(double x)
-{
-    return isfinite(x) ? json_real(x) : json_null();
-}
-
 static json_t *difference(double a, double b)
 {
-    return json_pack("{s:o, s:o, s:o}", "a", real_or_null(a), "b",
-                     real_or_null(b), "change", real_or_null(b - a));
+    return json_pack("{s:o, s:o, s:o}", "a", json_value_real(a), "b",
+                     json_value_real(b), "change", json_value_real(b - a));
 }
 
 static void diff_domain(json_t *out, const char *domain, const json_t *a,

@@ -180,8 +180,8 @@ static const struct verb verbs[] = {
      "Serve exactly version N; or follow the newest that passed again.", NULL,
      NULL, cmd_promote},
     {"history", NULL, 0, 0, true,
-     "Which version served from when to when, and why it changed.", NULL,
-     NULL, cmd_history},
+     "Which version served from when to when, and why it changed.", NULL, NULL,
+     cmd_history},
     {"ranges", NULL, 0, 0, true,
      "What rollbacks left out of the stream, and why.",
      "skip: an operator's rollback --stream skip. quarantine: the daemon went "
@@ -192,16 +192,15 @@ static const struct verb verbs[] = {
     {"generate", "[PROMPT]", 0, 1, true, "Go on from a text.",
      "The prompt comes from the argument or the standard input.\n",
      generate_options, cmd_generate},
-    {"score", "[TEXT]", 0, 1, true,
-     "How surprised is it, in bits per byte?",
-     "The text comes from the argument or the standard input.\n",
-     score_options, cmd_score},
+    {"score", "[TEXT]", 0, 1, true, "How surprised is it, in bits per byte?",
+     "The text comes from the argument or the standard input.\n", score_options,
+     cmd_score},
     {"classify", "[TEXT]", 0, 1, true, "Which label does it give?",
      "The text comes from the argument or the standard input.\n",
      classify_options, cmd_classify},
     {"embed", "[TEXT]", 0, 1, true, "A text as a vector.",
-     "The text comes from the argument or the standard input.\n",
-     embed_options, cmd_embed},
+     "The text comes from the argument or the standard input.\n", embed_options,
+     cmd_embed},
     {"feed", "[FILE]...", 0, MANY, true, "Produce records to Kafka.",
      "A line is a record. Without a FILE, or with -, they come from the "
      "standard input; .gz and .zst are read as they are. It ends with how many "
@@ -218,8 +217,7 @@ static const struct verb verbs[] = {
      "UTF-8, too long, empty) or that was cut when it was kept cannot be: "
      "exit status 3, with the reason.\n",
      quarantine_options, cmd_quarantine},
-    {"forget", NULL, 0, 0, true,
-     "Erase the records of an id or a domain.",
+    {"forget", NULL, 0, 0, true, "Erase the records of an id or a domain.",
      "Their rows go from replay, holdout and quarantine, the database file is "
      "written anew without their bytes, and a rewind passes over all of them "
      "that the stream holds by now; one that comes later is a new record. "
@@ -253,10 +251,9 @@ static const struct verb verbs[] = {
      "mneme, mneme verify --all --data-dir DIR with it. Do not start mnemed on "
      "a backup: restore it.\n",
      NULL, cmd_backup},
-    {"restore", "DIR", 1, 1, true,
-     "Make a data directory from a backup.",
-     "Copies the backup DIR to --data-dir, which is new or empty (exit status 3 "
-     "otherwise), every file against its checksum. mnemed started on it, with "
+    {"restore", "DIR", 1, 1, true, "Make a data directory from a backup.",
+     "Copies the backup DIR to --data-dir, which is new or empty (exit status "
+     "3 otherwise), every file against its checksum. mnemed started on it, with "
      "the configuration that the backup's had, reads the stream from where the "
      "backup's newest version was and learns what the original learned from "
      "there. A directory whose restore did not end is refused by mnemed. With "

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json_value.h"
 #include "base/xalloc.h"
 #include "daemon/completion.h"
 
@@ -43,12 +44,12 @@ static json_t *top_json(const struct tokenizer *t, uint16_t id, float logprob,
                               json_string_length(name)))
             json_object_setn_new(o, json_string_value(name),
                                  json_string_length(name),
-                                 api_text_real(best[i].logprob));
+                                 json_value_real(best[i].logprob));
         json_decref(name);
     }
     if (!json_object_getn(o, json_string_value(own), json_string_length(own)))
         json_object_setn_new(o, json_string_value(own), json_string_length(own),
-                             api_text_real(logprob));
+                             json_value_real(logprob));
     json_decref(own);
     return o;
 }
@@ -70,7 +71,7 @@ static void logprobs_add(struct logprobs *l, const struct tokenizer *t,
 {
     for (size_t i = 0; i < n; i++) {
         json_array_append_new(l->tokens, api_text_token(t, ids[i]));
-        json_array_append_new(l->token_logprobs, api_text_real(logprobs[i]));
+        json_array_append_new(l->token_logprobs, json_value_real(logprobs[i]));
         json_array_append_new(l->top_logprobs,
                               top_json(t, ids[i], logprobs[i],
                                        n_best ? best + i * n_best : NULL,

@@ -10,12 +10,10 @@
 
 #include "daemon/http_impl.h"
 
-#include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
+#include "base/json_value.h"
 #include "base/timing.h"
-#include "base/utf8.h"
 #include "base/xalloc.h"
 #include "daemon/http_stream.h"
 
@@ -25,17 +23,6 @@ struct watcher {
     struct http *http;
     struct status_board *board;
 };
-
-static json_t *number(double x)
-{
-    return isfinite(x) ? json_real(x) : json_null();
-}
-
-/* A reason may have been cut inside a character. */
-static json_t *text(const char *s)
-{
-    return json_stringn(s, utf8_whole(s, strlen(s)));
-}
 
 /* Takes more over: its fields come after the event's name and time. */
 static bool tell(struct http_stream *s, const char *event, json_t *more)
@@ -55,11 +42,11 @@ static bool tell_step(struct http_stream *s, const struct status *now)
                           status_state_name(now->state), "step",
                           (json_int_t)now->step, "tokens_seen",
                           (json_int_t)now->tokens_seen, "tokens_per_second",
-                          number(now->tokens_per_second),
+                          json_value_real(now->tokens_per_second),
                           "train_bits_per_byte",
-                          number(now->train_bits_per_byte),
+                          json_value_real(now->train_bits_per_byte),
                           "prequential_bits_per_byte",
-                          number(now->prequential_bits_per_byte)));
+                          json_value_real(now->prequential_bits_per_byte)));
 }
 
 static bool tell_versions(struct http_stream *s, const char *event,
@@ -70,8 +57,9 @@ static bool tell_versions(struct http_stream *s, const char *event,
                           (json_int_t)now->head_version, "serving_version",
                           (json_int_t)now->serving_version, "verdict",
                           now->publish.last_verdict, "reason",
-                          text(now->publish.last_reason), "waits_for",
-                          text(now->publish.waits_for)));
+                          json_value_text(now->publish.last_reason),
+                          "waits_for",
+                          json_value_text(now->publish.waits_for)));
 }
 
 static bool tell_rollback(struct http_stream *s, const struct status *now,
@@ -82,7 +70,7 @@ static bool tell_rollback(struct http_stream *s, const struct status *now,
                           (json_int_t)now->head_version, "serving_version",
                           (json_int_t)now->serving_version, "automatic",
                           automatic, "reason",
-                          text(now->publish.last_rollback)));
+                          json_value_text(now->publish.last_rollback)));
 }
 
 static int64_t verdicts(const struct status_publish *p)
@@ -111,7 +99,7 @@ static bool tell_changes(struct http_stream *s, const struct status *was,
         deaf |= tell(s, "consolidation",
                      json_pack("{s:I, s:o}", "consolidations",
                                (json_int_t)now->ewc.consolidations, "lambda",
-                               number(now->ewc.lambda)));
+                               json_value_real(now->ewc.lambda)));
     if (now->records.quarantined != was->records.quarantined)
         deaf |= tell(s, "quarantine",
                      json_pack("{s:I}", "quarantined",

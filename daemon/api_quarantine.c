@@ -11,6 +11,7 @@
 
 #include <string.h>
 
+#include "base/json_value.h"
 #include "base/timing.h"
 #include "base/utf8.h"
 #include "daemon/release.h"
@@ -23,23 +24,9 @@
 /* --- looking ------------------------------------------------------------ */
 
 /* Names come from records that may be broken. */
-static json_t *text_or_null(const char *s, size_t n)
-{
-    struct buf text = BUF_INIT;
-    json_t *json;
-
-    if (!s)
-        return json_null();
-    buf_adds(&text, "");
-    utf8_repair(s, n, &text);
-    json = json_stringn(text.data, text.len);
-    buf_release(&text);
-    return json ? json : json_null();
-}
-
 static json_t *name_or_null(const char *s)
 {
-    return text_or_null(s, s ? strlen(s) : 0);
+    return s ? json_value_text(s) : json_null();
 }
 
 static json_t *row_json(const struct catalog_quarantine *row)
@@ -83,8 +70,10 @@ void api_quarantine(struct http_request *rq)
     for (size_t i = 0; i < n; i++) {
         json_t *row = row_json(&rows[i]);
 
-        json_object_set_new(row, "preview",
-                            text_or_null(rows[i].bytes, rows[i].n_bytes));
+        json_object_set_new(
+            row, "preview",
+            rows[i].bytes ? json_value_bytes(rows[i].bytes, rows[i].n_bytes)
+                          : json_null());
         json_array_append_new(list, row);
     }
     catalog_quarantine_free(rows, n);

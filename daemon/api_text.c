@@ -7,10 +7,10 @@
 
 #include "daemon/api_text.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json_value.h"
 #include "base/utf8.h"
 #include "base/xalloc.h"
 
@@ -40,11 +40,6 @@ json_t *api_text_token(const struct tokenizer *t, uint16_t id)
     return s;
 }
 
-json_t *api_text_real(double x)
-{
-    return isfinite(x) ? json_real(x) : json_null();
-}
-
 /* --- score -------------------------------------------------------------- */
 
 static json_t *tokens_json(const struct infer *f, const struct infer_score *s)
@@ -58,7 +53,7 @@ static json_t *tokens_json(const struct infer *f, const struct infer_score *s)
         json_object_set_new(
             o, "token",
             api_text_token(infer_tokenizer(f), s->tokens.items[i]));
-        json_object_set_new(o, "logprob", api_text_real(s->logprobs[i]));
+        json_object_set_new(o, "logprob", json_value_real(s->logprobs[i]));
         json_array_append_new(list, o);
     }
     return list;
@@ -77,8 +72,8 @@ static int score_one(const struct infer *f, const json_t *text, bool tokens,
     o = json_object();
     json_object_set_new(o, "bytes", json_integer((json_int_t)s.n_bytes));
     json_object_set_new(o, "tokens", json_integer((json_int_t)s.n_tokens));
-    json_object_set_new(o, "bits_per_byte", api_text_real(s.bits_per_byte));
-    json_object_set_new(o, "perplexity", api_text_real(s.perplexity));
+    json_object_set_new(o, "bits_per_byte", json_value_real(s.bits_per_byte));
+    json_object_set_new(o, "perplexity", json_value_real(s.perplexity));
     if (tokens)
         json_object_set_new(o, "logprobs", tokens_json(f, &s));
     json_array_append_new(results, o);
@@ -173,7 +168,7 @@ static json_t *scores_json(const struct names *labels, const float *scores,
 
         json_object_set_new(one, "label",
                             json_string(labels->items[r[i].label]));
-        json_object_set_new(one, "score", api_text_real(r[i].score));
+        json_object_set_new(one, "score", json_value_real(r[i].score));
         json_array_append_new(list, one);
     }
     json_object_set_new(o, "label", json_string(labels->items[r[0].label]));
@@ -258,7 +253,7 @@ static json_t *floats_json(const float *x, size_t n)
     json_t *list = json_array();
 
     for (size_t i = 0; i < n; i++)
-        json_array_append_new(list, api_text_real(x[i]));
+        json_array_append_new(list, json_value_real(x[i]));
     return list;
 }
 

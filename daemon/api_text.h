@@ -24,9 +24,6 @@ http_endpoint api_completions, api_chat_completions;
  * ones, as OpenAI spells it. */
 json_t *api_text_token(const struct tokenizer *t, uint16_t id);
 
-/* null when x is not finite. */
-json_t *api_text_real(double x);
-
 /* Appends the ids of a JSON array, checked; false: failed, naming key. */
 bool api_text_ids(struct http_request *rq, const char *key,
                   const struct infer *f, const json_t *list,

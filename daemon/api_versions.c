@@ -6,15 +6,8 @@
 
 #include "daemon/http_impl.h"
 
-#include <math.h>
-#include <string.h>
-
+#include "base/json_value.h"
 #include "base/timing.h"
-
-static json_t *number(double x)
-{
-    return isfinite(x) ? json_real(x) : json_null();
-}
 
 static json_t *offsets_json(const struct catalog_version *v)
 {
@@ -41,9 +34,9 @@ static json_t *holdout_json(const struct catalog_version *v)
 
         json_object_set_new(domains, d->domain,
                             json_pack("{s:o, s:o, s:I}", "bits_per_byte",
-                                      number(d->bits_per_byte), "accuracy",
-                                      number(d->accuracy), "chunks",
-                                      (json_int_t)d->chunks));
+                                      json_value_real(d->bits_per_byte),
+                                      "accuracy", json_value_real(d->accuracy),
+                                      "chunks", (json_int_t)d->chunks));
     }
     return domains;
 }

@@ -255,12 +255,12 @@ void control_finish(struct control *c, int64_t id, const struct err *err,
 json_t *control_to_json(const struct control_operation *op)
 {
     json_t *root = json_pack(
-        "{s:I, s:s, s:I, s:s, s:s, s:s, s:I}", "operation",
-        (json_int_t)op->id, "kind", control_kind_name(op->kind),
+        "{s:I, s:s, s:I, s:s, s:s, s:s, s:I}", "operation", (json_int_t)op->id,
+        "kind", control_kind_name(op->kind),
         op->kind == CONTROL_RELEASE ? "record" : "version",
         (json_int_t)op->version, "state", control_state_name(op->state),
-        "reason", is_forget(op->kind) ? "" : op->reason, "detail", op->detail, "asked_ms",
-        (json_int_t)op->asked_ms);
+        "reason", is_forget(op->kind) ? "" : op->reason, "detail", op->detail,
+        "asked_ms", (json_int_t)op->asked_ms);
 
     if (op->result[0])
         json_object_set_new(root, "result", json_loads(op->result, 0, NULL));

@@ -4,9 +4,9 @@
  *
  * A request is checked at once where that needs no other thread (does the
  * version exist), given a number, carried out by the trainer (rollback rewind
- * and skip, forgetting) or the publisher (all others), and can be asked after or waited
- * for. A release has the row of the quarantine as its version; 0 is all rows of
- * the reason, "" being any. What is forgotten is not told again.
+ * and skip, forgetting) or the publisher (all others), and can be asked after
+ * or waited for. A release has the row of the quarantine as its version; 0 is
+ * all rows of the reason, "" being any. What is forgotten is not told again.
  *
  *     QUEUED, and started -> RUNNING -> DONE | FAILED
  *
@@ -82,8 +82,8 @@ bool control_take(struct control *c, bool for_trainer,
                   struct control_operation *op);
 
 /* The version that the newest operation that has not ended, and is not `but`,
- * wants to serve; 0: none does. `promote latest` does not count: it chooses when
- * it runs. */
+ * wants to serve; 0: none does. `promote latest` does not count: it chooses
+ * when it runs. */
 int64_t control_choice(struct control *c, int64_t but);
 
 bool control_chooses(enum control_kind kind);

@@ -110,8 +110,8 @@ const char *filter_judge(struct filter *f, const struct segment *first,
 /*
  * The same of a record that is held out, and so is never scored: when its
  * domain's last one was refused, what looks like no language is refused with
- * it. Or a burst of noise would be kept out of what is learned, and be a good part
- * of what is measured on. Remembers nothing.
+ * it. Or a burst of noise would be kept out of what is learned, and be a good
+ * part of what is measured on. Remembers nothing.
  */
 const char *filter_judge_held_out(struct filter *f,
                                   const struct segment *first, bool released);

@@ -48,11 +48,11 @@
  * when both the mean and the recent segments improve. In that mean a domain
  * counts by what was there before, so that only another domain outweighs it;
  * one that has come since, by what the candidate improves on what serves, or
- * any candidate would have it for its merit; in the end a domain counts by all of
- * it: then the stream has changed. And accuracy, and the
- * little that was there before, withhold only what is shown at the confidence:
- * of forty labels a single one is more than 2 %, and the reference is the
- * luckiest of many versions.
+ * any candidate would have it for its merit; in the end a domain counts by all
+ * of it: then the stream has changed. And accuracy, and the little that was
+ * there before, withhold only what is shown at the confidence: of forty labels
+ * a single one is more than 2 %, and the reference is the luckiest of many
+ * versions.
  *
  * Threads: any, pure functions
  */

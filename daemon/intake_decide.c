@@ -113,8 +113,8 @@ bool intake_holds_out(const char *text, size_t n_bytes, int64_t place,
 
 /* How many records there were before the last that waits, as far as it matters,
  * without skipped ones: what a rollback has undone is no longer there to
- * measure on, and who learns a version again does not read them. The one at the front
- * may have begun to be learned, and is counted then; holes never are. */
+ * measure on, and who learns a version again does not read them. The one at the
+ * front may have begun to be learned, and is counted then; holes never are. */
 static int64_t place_of_last(const struct intake *in)
 {
     const struct status_records *r = &in->options.progress->records;

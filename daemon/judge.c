@@ -24,33 +24,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json_value.h"
 #include "base/log.h"
 #include "base/utf8.h"
 #include "base/xalloc.h"
 #include "daemon/draw.h"
 #include "daemon/gate.h"
+#include "daemon/judge_losses.h"
 #include "daemon/judge_parent.h"
 #include "daemon/progress.h"
-
-struct cached_loss {
-    int64_t key;
-    double nats;
-    uint8_t right;
-};
-
-struct cache {
-    int64_t version;
-    struct cached_loss *items; /* ascending by key */
-    size_t n;
-};
 
 struct judge {
     const struct conf *conf;
     struct catalog *catalog;
     struct serving *serving;
     int64_t served; /* by the store, when the judgement began */
-    struct cache older, newer; /* losses of the reference when it was asked
-                                  last; of the last candidate that passed */
+    struct judge_losses losses;
 };
 
 struct judge *judge_create(const struct conf *conf, struct catalog *catalog,
@@ -68,8 +57,7 @@ void judge_free(struct judge *j)
 {
     if (!j)
         return;
-    free(j->older.items);
-    free(j->newer.items);
+    judge_losses_release(&j->losses);
     free(j);
 }
 
@@ -177,102 +165,10 @@ void judgement_serves(struct judgement *out, int64_t version)
 
 /* --- scoring ------------------------------------------------------------ */
 
-static int by_key(const void *a, const void *b)
-{
-    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-
-    return (x > y) - (x < y);
-}
-
-static void forget_losses(struct cache *c)
-{
-    free(c->items);
-    *c = (struct cache){0};
-}
-
-static void remember(struct cache *c, int64_t version, const struct draw *d,
-                     const double *nats, const uint8_t *right)
-{
-    forget_losses(c);
-    c->version = version;
-    c->items = xcalloc(d->n + 1, sizeof *c->items);
-    c->n = d->n;
-    for (size_t i = 0; i < d->n; i++)
-        c->items[i] = (struct cached_loss){d->keys[i], nats[i], right[i]};
-    qsort(c->items, c->n, sizeof *c->items, by_key);
-}
-
-static const struct cached_loss *recall(const struct judge *j, int64_t version,
-                                        int64_t key)
-{
-    const struct cache *c =
-        j->older.version == version ? &j->older : &j->newer;
-
-    if (c->version != version || !c->n)
-        return NULL;
-    return bsearch(&key, c->items, c->n, sizeof *c->items, by_key);
-}
-
-/* A sample under one version. */
-struct scores {
-    double *nats;
-    uint8_t *right;
-};
-
-static void scores_init(struct scores *s, const struct draw *d)
-{
-    s->nats = xcalloc(d->n + 1, sizeof *s->nats);
-    s->right = xcalloc(d->n + 1, sizeof *s->right);
-}
-
-static void scores_release(struct scores *s)
-{
-    free(s->nats);
-    free(s->right);
-}
-
-/* An older version's: known ones, and the rest computed. They are remembered in
- * `cache`. */
-static int score_older(struct judge *j, struct cache *cache, int64_t version,
-                       const struct infer *older, const struct draw *d,
-                       struct scores *out, struct err *err)
-{
-    struct segment *missing = xcalloc(d->n + 1, sizeof *missing);
-    size_t *place = xcalloc(d->n + 1, sizeof *place);
-    struct scores computed;
-    size_t n = 0;
-    int rc;
-
-    scores_init(&computed, d);
-    for (size_t i = 0; i < d->n; i++) {
-        const struct cached_loss *c = recall(j, version, d->keys[i]);
-
-        if (c) {
-            out->nats[i] = c->nats;
-            out->right[i] = c->right;
-        } else {
-            place[n] = i;
-            missing[n++] = d->segments.items[i];
-        }
-    }
-    rc = infer_segments(older, missing, n, computed.nats, computed.right,
-                        NULL, err);
-    for (size_t i = 0; rc == 0 && i < n; i++) {
-        out->nats[place[i]] = computed.nats[i];
-        out->right[place[i]] = computed.right[i];
-    }
-    if (rc == 0)
-        remember(cache, version, d, out->nats, out->right);
-    scores_release(&computed);
-    free(missing);
-    free(place);
-    return rc;
-}
-
 /* What serves, where that is not the reference; else the reference's. */
 static int score_served(struct judge *j, int64_t reference,
-                        const struct draw *d, const struct scores *older,
-                        struct scores *out, struct err *err)
+                        const struct draw *d, const struct judge_scores *older,
+                        struct judge_scores *out, struct err *err)
 {
     const struct infer *served;
     int64_t got;
@@ -284,7 +180,8 @@ static int score_served(struct judge *j, int64_t reference,
     served = serving_get(j->serving, j->served, &got, err);
     if (!served)
         return err->code;
-    rc = score_older(j, &j->newer, j->served, served, d, out, err);
+    rc = judge_losses_score(&j->losses, JUDGE_LOSSES_SERVED, j->served, served,
+                            d, out, err);
     serving_put(j->serving, served);
     return rc;
 }
@@ -349,8 +246,8 @@ static int mark_known_since(struct judge *j, const struct judge_memory *m,
 }
 
 /* What the candidate scores by domain on the even sample, for its row. */
-static void fill_results(const struct progress *progress,
-                         const struct draw *s, const struct scores *scores,
+static void fill_results(const struct progress *progress, const struct draw *s,
+                         const struct judge_scores *scores,
                          struct judgement *out)
 {
     size_t n = progress->domains.n;
@@ -414,9 +311,9 @@ static json_t *simple_verdict(struct judgement *out, enum gate_verdict verdict,
 }
 
 static struct gate_chunk *make_chunks(const struct draw *d,
-                                      const struct scores *candidate,
-                                      const struct scores *older,
-                                      const struct scores *served)
+                                      const struct judge_scores *candidate,
+                                      const struct judge_scores *older,
+                                      const struct judge_scores *served)
 {
     struct gate_chunk *chunks = xcalloc(d->n + 1, sizeof *chunks);
 
@@ -482,22 +379,17 @@ static void watch(struct judge_memory *m, const struct gate_chunk *chunks,
     m->seen = d->counted;
 }
 
-static json_t *number(double x)
-{
-    return isfinite(x) ? json_real(x) : json_null();
-}
-
 static json_t *shadow_json(const struct judge_memory *m)
 {
     const struct shadow *s = judge_memory_shown(m);
 
-    return json_pack("{s:I, s:o, s:o, s:o, s:f}", "records",
-                     (json_int_t)s->records, "difference",
-                     number(shadow_difference(s)), "evidence_better",
-                     number(judge_memory_evidence(m, JUDGE_ANY_MARGIN)),
-                     "evidence_at_once",
-                     number(judge_memory_evidence(m, JUDGE_AT_ONCE)), "enough",
-                     -log(GUARD_ALPHA));
+    return json_pack(
+        "{s:I, s:o, s:o, s:o, s:f}", "records", (json_int_t)s->records,
+        "difference", json_value_real(shadow_difference(s)), "evidence_better",
+        json_value_real(judge_memory_evidence(m, JUDGE_ANY_MARGIN)),
+        "evidence_at_once",
+        json_value_real(judge_memory_evidence(m, JUDGE_AT_ONCE)), "enough",
+        -log(GUARD_ALPHA));
 }
 
 static void look_after(const struct gate_decision *d, struct judgement *out)
@@ -522,7 +414,7 @@ static void look_after(const struct gate_decision *d, struct judgement *out)
 
 /* The comparison itself. */
 static json_t *compare(struct judge *j, const struct draw *d,
-                       const struct scores scores[3],
+                       const struct judge_scores scores[3],
                        struct gate_domain *domains, size_t n_domains,
                        struct judgement *out)
 {
@@ -610,7 +502,7 @@ static int draw_for(struct judge *j, const struct judge_memory *m,
 /* Everything but the life of what it uses. */
 static int judge_on(struct judge *j, int64_t version,
                     const struct infer *candidate, const struct infer *older,
-                    const struct draw *d, struct scores scores[3],
+                    const struct draw *d, struct judge_scores scores[3],
                     struct judgement *out, struct err *err)
 {
     struct progress progress;
@@ -625,8 +517,9 @@ static int judge_on(struct judge *j, int64_t version,
         rc = infer_segments(candidate, d->segments.items, d->n,
                             scores[0].nats, scores[0].right, NULL, err);
     if (rc == 0 && !why)
-        rc = score_older(j, &j->older, out->memory.reference, older, d,
-                         &scores[1], err);
+        rc = judge_losses_score(&j->losses, JUDGE_LOSSES_REFERENCE,
+                                out->memory.reference, older, d, &scores[1],
+                                err);
     if (rc == 0 && !why)
         rc = score_served(j, out->memory.reference, d, &scores[1], &scores[2],
                           err);
@@ -648,7 +541,8 @@ static int judge_on(struct judge *j, int64_t version,
     json_object_set_new(json, "refused", json_integer(out->refused));
     out->gate = json;
     if (out->verdict == STORE_PASSED)
-        remember(&j->newer, version, d, scores[0].nats, scores[0].right);
+        judge_losses_remember(&j->losses, JUDGE_LOSSES_SERVED, version, d,
+                              &scores[0]);
 out:
     progress_release(&progress);
     free(domains);
@@ -666,7 +560,7 @@ int judge_candidate(struct judge *j, int64_t version,
 {
     const struct infer *older = NULL;
     struct draw d = {0};
-    struct scores scores[3];
+    struct judge_scores scores[3];
     int rc;
 
     memset(out, 0, sizeof *out);
@@ -680,16 +574,16 @@ int judge_candidate(struct judge *j, int64_t version,
             return err->code;
     }
     rc = draw_for(j, &out->memory, version, &d, err);
-    scores_init(&scores[0], &d);
-    scores_init(&scores[1], &d);
-    scores_init(&scores[2], &d);
+    judge_scores_init(&scores[0], &d);
+    judge_scores_init(&scores[1], &d);
+    judge_scores_init(&scores[2], &d);
     if (rc == 0)
         rc = judge_on(j, version, candidate, older, &d, scores, out, err);
     if (older)
         serving_put(j->serving, older);
-    scores_release(&scores[0]);
-    scores_release(&scores[1]);
-    scores_release(&scores[2]);
+    judge_scores_release(&scores[0]);
+    judge_scores_release(&scores[1]);
+    judge_scores_release(&scores[2]);
     draw_release(&d);
     return rc;
 }

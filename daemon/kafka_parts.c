@@ -196,8 +196,9 @@ size_t kafka_parts_get_rows(struct kafka_parts *parts, rd_kafka_t *rk,
         struct source_partition *row = &(*rows)[i];
         int64_t next = atomic_load(&part->next);
 
-        snprintf(row->topic, sizeof row->topic, "%s", part->topic);
+        row->topic = part->topic;
         row->partition = part->partition;
+        row->start = atomic_load(&part->start);
         row->offset = next >= 0           ? next
                       : part->has_position ? part->position.next_offset
                                            : 0;

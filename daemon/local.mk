@@ -34,6 +34,7 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/filter.c daemon/filter.h \
 	daemon/forget.c daemon/forget.h \
 	daemon/gate.c daemon/gate.h \
+	daemon/gate_json.c \
 	daemon/gate_tails.c \
 	daemon/guard.c daemon/guard.h \
 	daemon/http.c daemon/http.h daemon/http_impl.h daemon/http_private.h \
@@ -48,6 +49,7 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/intake.c daemon/intake.h daemon/intake_impl.h \
 	daemon/intake_decide.c \
 	daemon/judge.c daemon/judge.h \
+	daemon/judge_losses.c daemon/judge_losses.h \
 	daemon/judge_memory.c daemon/judge_memory.h \
 	daemon/judge_parent.c daemon/judge_parent.h \
 	daemon/learning.c daemon/learning.h \
@@ -73,6 +75,7 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/surprise.c daemon/surprise.h \
 	daemon/texture.c daemon/texture.h \
 	daemon/trainer.c daemon/trainer.h daemon/trainer_impl.h \
+	daemon/trainer_board.c \
 	daemon/trainer_operations.c \
 	daemon/vocabulary.c daemon/vocabulary.h
 

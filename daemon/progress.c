@@ -422,9 +422,12 @@ static void show_reasons(const struct progress *p, struct status *s)
     }
 }
 
-void progress_show(const struct progress *p, struct status *s)
+void progress_show(const struct progress *p, struct status_board *board)
 {
     double right = 0, labelled = 0;
+    size_t n_positions;
+    struct source_position *positions = progress_positions(p, &n_positions);
+    struct status *s = status_lock(board);
 
     s->records = p->records;
     s->tokens_seen = p->tokens_seen;
@@ -442,6 +445,9 @@ void progress_show(const struct progress *p, struct status *s)
     s->accuracy = labelled > 0 ? right / labelled : NAN;
     show_domains(p, s);
     show_reasons(p, s);
+    status_unlock(board);
+    status_set_places(board, positions, n_positions);
+    free(positions);
 }
 
 void progress_count_label(struct progress *p, int32_t domain, bool right)

@@ -169,6 +169,6 @@ void progress_set_positions(struct progress *p,
                             const struct catalog_offset *offsets, size_t n);
 
 /* Copies what users see into the board. */
-void progress_show(const struct progress *p, struct status *s);
+void progress_show(const struct progress *p, struct status_board *board);
 
 #endif

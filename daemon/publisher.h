@@ -91,8 +91,8 @@ int64_t publisher_choices(struct publisher *p);
 /* Waits until it is not working on a snapshot any more. */
 void publisher_wait(struct publisher *p);
 
-/* Runs a function on the publisher's thread, between two of its tasks, and waits
- * for it. Trainer. */
+/* Runs a function on the publisher's thread, between two of its tasks, and
+ * waits for it. Trainer. */
 int publisher_run(struct publisher *p,
                   int (*run)(struct store *s, void *arg, struct err *err),
                   void *arg, struct err *err);

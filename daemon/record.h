@@ -55,7 +55,7 @@ struct record {
     const char *label;  /* or NULL */
     const char *domain; /* field, header or topic; NULL: none is a name */
     const char *id;     /* or NULL */
-    bool released;      /* from quarantine: it passes every filter (release.h) */
+    bool released; /* from quarantine: it passes every filter (release.h) */
     const uint32_t *grams; /* n_grams hashes of text, or NULL */
     size_t n_grams;
 

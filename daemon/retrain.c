@@ -184,7 +184,8 @@ static int64_t first_in_ledger(const struct retrain *r, size_t partition_id)
 
     for (size_t i = 0; i < r->n_runs; i++)
         if ((size_t)r->runs[i].partition_id == partition_id &&
-            is_read(&r->runs[i]) && (first < 0 || r->runs[i].first_offset < first))
+            is_read(&r->runs[i]) &&
+            (first < 0 || r->runs[i].first_offset < first))
             first = r->runs[i].first_offset;
     return first;
 }

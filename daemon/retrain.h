@@ -11,8 +11,8 @@
  *            differs
  *
  * The data directory is only read, through a catalog, also while a daemon uses
- * it. Kafka is read as a consumer group of its own, another each time, which the
- * broker forgets by itself; nothing is sent to a dead-letter topic.
+ * it. Kafka is read as a consumer group of its own, another each time, which
+ * the broker forgets by itself; nothing is sent to a dead-letter topic.
  *
  * Threads: main; it starts a source's thread and a learner's workers
  */

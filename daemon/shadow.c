@@ -6,6 +6,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/json_value.h"
+
 #define LN2 0.69314718055994530942
 #define MOST 1e200 /* evidence enough, and no infinity */
 
@@ -76,11 +78,6 @@ double shadow_difference(const struct shadow *s)
 
 /* --- to be kept --------------------------------------------------------- */
 
-static json_t *number(double x)
-{
-    return isfinite(x) ? json_real(x) : json_null();
-}
-
 json_t *shadow_to_json(const struct shadow *s)
 {
     json_t *sums = json_array();
@@ -89,8 +86,8 @@ json_t *shadow_to_json(const struct shadow *s)
         json_array_append_new(sums, json_real(s->sums[k]));
     return json_pack("{s:f, s:I, s:o, s:o, s:o, s:f}", "margin", s->margin,
                      "records", (json_int_t)s->records, "sums", sums, "live",
-                     number(s->live), "older", number(s->older), "bytes",
-                     s->bytes);
+                     json_value_real(s->live), "older",
+                     json_value_real(s->older), "bytes", s->bytes);
 }
 
 static double number_from(const json_t *json)

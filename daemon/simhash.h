@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * simhash.h - 64 bits of a text, most of them alike for texts that are (Charikar
- * 2002; 64 bits and a distance of 3 for near-duplicates: Manku, Jain, Das Sarma
- * 2007).
+ * simhash.h - 64 bits of a text, most of them alike for texts that are
+ * (Charikar 2002; 64 bits and a distance of 3 for near-duplicates: Manku, Jain,
+ * Das Sarma 2007).
  *
  * The features are the text's hashed word uni- and bigrams (learner/grams.h);
  * bit i is set when it is in more than half of the features' hashes. Counting

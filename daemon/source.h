@@ -47,8 +47,9 @@ enum source_state {
 };
 
 struct source_partition {
-    char topic[256];
+    const char *topic; /* lives as long as the source */
     int32_t partition;
+    int64_t start;  /* where this store began; -1: not known */
     int64_t offset; /* next one to be read by the source */
     int64_t end;    /* known end; -1: not known */
 };

@@ -679,7 +679,8 @@ static size_t file_get_partitions(struct source *s,
     row->partition = atomic_load(&f->partition);
     if (row->partition < 0)
         return 0;
-    snprintf(row->topic, sizeof row->topic, "%s", f->path);
+    row->topic = f->path;
+    row->start = 0;
     row->offset = atomic_load(&f->line);
     row->end = atomic_load(&f->at_end) ? row->offset : -1;
     return 1;

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/json_value.h"
 #include "base/timing.h"
 #include "base/utf8.h"
 #include "base/xalloc.h"
@@ -36,6 +37,8 @@ void status_board_init(struct status_board *b)
 
 void status_board_release(struct status_board *b)
 {
+    names_release(&b->topics);
+    free(b->places);
     pthread_mutex_destroy(&b->mutex);
 }
 
@@ -71,36 +74,67 @@ void status_set_state(struct status_board *b, enum status_state state,
     status_unlock(b);
 }
 
+/* --- where the learner is ----------------------------------------------- */
+
+void status_set_places(struct status_board *b,
+                       const struct source_position *positions, size_t n)
+{
+    status_lock(b);
+    b->places = xreallocarray(b->places, n + 1, sizeof *b->places);
+    b->n_places = n;
+    for (size_t i = 0; i < n; i++)
+        b->places[i] = (struct status_place){
+            .topic = names_add(&b->topics, positions[i].topic),
+            .partition = positions[i].partition,
+            .next_offset = positions[i].next_offset,
+        };
+    status_unlock(b);
+}
+
+/* The next offset to be learned from; where the source began, when there was
+ * none yet. */
+static int64_t learner_offset(struct status_board *b,
+                              const struct source_partition *p)
+{
+    int64_t offset = p->start >= 0 ? p->start : p->offset;
+    long topic;
+
+    status_lock(b);
+    topic = names_find(&b->topics, p->topic);
+    for (size_t i = 0; i < b->n_places; i++)
+        if (b->places[i].topic == topic &&
+            b->places[i].partition == p->partition)
+            offset = b->places[i].next_offset;
+    status_unlock(b);
+    return offset;
+}
+
+/* The source's partitions with the learner's offsets, to be freed. */
+static size_t get_partitions(struct status_board *b,
+                             struct source_partition **rows)
+{
+    size_t n = 0;
+
+    *rows = NULL;
+    if (b->source)
+        n = source_get_partitions(b->source, rows);
+    for (size_t i = 0; i < n; i++)
+        (*rows)[i].offset = learner_offset(b, &(*rows)[i]);
+    return n;
+}
+
 /* --- JSON --------------------------------------------------------------- */
-
-static json_t *number(double x)
-{
-    return isfinite(x) ? json_real(x) : json_null();
-}
-
-/* Names and reasons may have been cut inside a character, and a path may be
- * anything. */
-static json_t *text(const char *s)
-{
-    struct buf fixed = BUF_INIT;
-    json_t *j;
-
-    utf8_repair(s, strlen(s), &fixed);
-    j = json_stringn(fixed.data ? fixed.data : "", fixed.len);
-    buf_release(&fixed);
-    return j;
-}
 
 static json_t *text_or_null(const char *s)
 {
-    return s[0] ? text(s) : json_null();
+    return s[0] ? json_value_text(s) : json_null();
 }
 
-static json_t *partitions_json(struct source *source)
+static json_t *partitions_json(struct status_board *b)
 {
     json_t *list = json_array();
-    struct source_partition *rows = NULL;
-    size_t n = source ? source_get_partitions(source, &rows) : 0;
+    struct source_partition *rows;
+    size_t n = get_partitions(b, &rows);
 
     for (size_t i = 0; i < n; i++) {
         const struct source_partition *p = &rows[i];
@@ -108,10 +142,11 @@ static json_t *partitions_json(struct source *source)
                           ? json_integer(p->end - p->offset)
                           : json_null();
 
-        json_array_append_new(
-            list, json_pack("{s:o, s:i, s:I, s:o}", "topic", text(p->topic),
-                            "partition", (int)p->partition, "offset",
-                            (json_int_t)p->offset, "lag", lag));
+        json_array_append_new(list,
+                              json_pack("{s:o, s:i, s:I, s:o}", "topic",
+                                        json_value_text(p->topic), "partition",
+                                        (int)p->partition, "offset",
+                                        (json_int_t)p->offset, "lag", lag));
     }
     free(rows);
     return list;
@@ -131,27 +166,26 @@ static json_t *source_json(struct status_board *b, const char *type)
 
     if (b->source)
         source_get_health(b->source, &health);
-    return json_pack("{s:s, s:s, s:o, s:I, s:I, s:I, s:o}", "type", type,
-                     "state", health_name(health.state), "reason",
-                     text_or_null(health.reason), "gaps",
-                     (json_int_t)health.gaps, "records_read",
-                     (json_int_t)health.records_read, "dead_lettered",
-                     (json_int_t)health.dead_lettered, "partitions",
-                     partitions_json(b->source));
+    return json_pack(
+        "{s:s, s:s, s:o, s:I, s:I, s:I, s:o}", "type", type, "state",
+        health_name(health.state), "reason", text_or_null(health.reason),
+        "gaps", (json_int_t)health.gaps, "records_read",
+        (json_int_t)health.records_read, "dead_lettered",
+        (json_int_t)health.dead_lettered, "partitions", partitions_json(b));
 }
 
 static json_t *domain_json(const struct status_domain *d)
 {
-    return json_pack("{s:o, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:I}",
-                     "domain", text(d->name), "records", (json_int_t)d->records,
-                     "bytes", (json_int_t)d->bytes,
-                     "prequential_bits_per_byte", number(d->prequential),
-                     "holdout_bits_per_byte", number(d->holdout),
-                     "holdout_best_bits_per_byte", number(d->holdout_best),
-                     "forgetting_bits_per_byte",
-                     number(d->holdout - d->holdout_best), "accuracy",
-                     number(d->accuracy), "replay_rows",
-                     (json_int_t)d->replay_rows);
+    return json_pack(
+        "{s:o, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:I}", "domain",
+        json_value_text(d->name), "records", (json_int_t)d->records, "bytes",
+        (json_int_t)d->bytes, "prequential_bits_per_byte",
+        json_value_real(d->prequential), "holdout_bits_per_byte",
+        json_value_real(d->holdout), "holdout_best_bits_per_byte",
+        json_value_real(d->holdout_best), "forgetting_bits_per_byte",
+        json_value_real(d->holdout - d->holdout_best), "accuracy",
+        json_value_real(d->accuracy), "replay_rows",
+        (json_int_t)d->replay_rows);
 }
 
 static json_t *domains_list(const struct status *s)
@@ -191,8 +225,8 @@ static json_t *shadow_json(const struct status_publish *p)
     return json_pack("{s:I, s:I, s:o, s:o}", "against",
                      (json_int_t)p->reference_version, "records",
                      (json_int_t)p->shadow_records, "difference",
-                     number(p->shadow_difference), "evidence",
-                     number(p->shadow_evidence));
+                     json_value_real(p->shadow_difference), "evidence",
+                     json_value_real(p->shadow_evidence));
 }
 
 static json_t *publish_json(const struct status_publish *p)
@@ -228,15 +262,14 @@ static json_t *freshness(const struct status *s)
 static void add_learning(json_t *root, const struct status *s)
 {
     json_object_set_new(root, "records", records_json(&s->records));
-    json_object_set_new(
-        root, "loss",
-        json_pack("{s:o, s:o, s:o}", "train_bits_per_byte",
-                  number(s->train_bits_per_byte),
-                  "prequential_bits_per_byte",
-                  number(s->prequential_bits_per_byte),
-                  "prequential_total_bits_per_byte",
-                  number(s->prequential_total)));
-    json_object_set_new(root, "accuracy", number(s->accuracy));
+    json_object_set_new(root, "loss",
+                        json_pack("{s:o, s:o, s:o}", "train_bits_per_byte",
+                                  json_value_real(s->train_bits_per_byte),
+                                  "prequential_bits_per_byte",
+                                  json_value_real(s->prequential_bits_per_byte),
+                                  "prequential_total_bits_per_byte",
+                                  json_value_real(s->prequential_total)));
+    json_object_set_new(root, "accuracy", json_value_real(s->accuracy));
     json_object_set_new(root, "labels", json_integer(s->labels));
     json_object_set_new(
         root, "replay",
@@ -247,17 +280,18 @@ static void add_learning(json_t *root, const struct status *s)
                   (json_int_t)s->replay.damaged, "missing",
                   (json_int_t)s->replay.missing));
     json_object_set_new(root, "holdout_rows", json_integer(s->holdout_rows));
-    json_object_set_new(
-        root, "ewc",
-        json_pack("{s:o, s:o, s:I, s:o}", "penalty", number(s->ewc.penalty),
-                  "share", number(s->ewc.share), "consolidations",
-                  (json_int_t)s->ewc.consolidations, "lambda",
-                  number(s->ewc.lambda)));
-    json_object_set_new(
-        root, "optimizer",
-        json_pack("{s:o, s:o, s:I}", "grad_norm", number(s->grad_norm),
-                  "rate", number(s->rate), "steps_skipped",
-                  (json_int_t)s->steps_skipped));
+    json_object_set_new(root, "ewc",
+                        json_pack("{s:o, s:o, s:I, s:o}", "penalty",
+                                  json_value_real(s->ewc.penalty), "share",
+                                  json_value_real(s->ewc.share),
+                                  "consolidations",
+                                  (json_int_t)s->ewc.consolidations, "lambda",
+                                  json_value_real(s->ewc.lambda)));
+    json_object_set_new(root, "optimizer",
+                        json_pack("{s:o, s:o, s:I}", "grad_norm",
+                                  json_value_real(s->grad_norm), "rate",
+                                  json_value_real(s->rate), "steps_skipped",
+                                  (json_int_t)s->steps_skipped));
     json_object_set_new(root, "flushes", json_integer(s->flushes));
 }
 
@@ -269,10 +303,10 @@ json_t *status_to_json(struct status_board *b)
         status_state_name(s->state), "reason", text_or_null(s->reason),
         "serving_version", (json_int_t)s->serving_version, "head_version",
         (json_int_t)s->head_version, "serving_pinned", s->serving_pinned,
-        "step", (json_int_t)s->step, "tokens_seen",
-        (json_int_t)s->tokens_seen, "bytes_seen", (json_int_t)s->bytes_seen,
-        "tokens_per_second", number(s->tokens_per_second),
-        "records_per_second", number(s->records_per_second));
+        "step", (json_int_t)s->step, "tokens_seen", (json_int_t)s->tokens_seen,
+        "bytes_seen", (json_int_t)s->bytes_seen, "tokens_per_second",
+        json_value_real(s->tokens_per_second), "records_per_second",
+        json_value_real(s->records_per_second));
 
     add_learning(root, s);
     json_object_set_new(root, "domains", domains_list(s));
@@ -508,12 +542,13 @@ static void domain_metrics(struct buf *out, const struct status *s)
                  (double)s->domains[i].records);
 }
 
-static void source_metrics(struct buf *out, struct source *source)
+static void source_metrics(struct buf *out, struct status_board *b)
 {
-    struct source_partition *rows = NULL;
-    size_t n = source ? source_get_partitions(source, &rows) : 0;
+    struct source_partition *rows;
+    size_t n = get_partitions(b, &rows);
 
-    family(out, "source_lag", "gauge", "Records between us and the end.");
+    family(out, "source_lag", "gauge",
+           "Records between the learner and the end.");
     for (size_t i = 0; i < n; i++) {
         if (rows[i].end < rows[i].offset)
             continue;
@@ -534,6 +569,6 @@ void status_to_metrics(struct status_board *b, struct buf *out)
     learner_metrics(out, s);
     version_metrics(out, s);
     domain_metrics(out, s);
-    source_metrics(out, b->source);
+    source_metrics(out, b);
     free(s);
 }

@@ -18,6 +18,7 @@
 #include <jansson.h>
 
 #include "base/buf.h"
+#include "base/names.h"
 #include "daemon/source.h"
 
 #define STATUS_MAX_DOMAINS 257 /* model.max_domains, and `other` */
@@ -106,6 +107,13 @@ struct status {
 struct status_board {
     pthread_mutex_t mutex;
     struct status now;
+    struct names topics; /* of places */
+    struct status_place {
+        long topic;
+        int32_t partition;
+        int64_t next_offset; /* to be learned from */
+    } *places;
+    size_t n_places;
     struct source *source; /* asked for lag when the JSON is made; or NULL */
 };
 
@@ -114,6 +122,10 @@ void status_board_release(struct status_board *b);
 
 struct status *status_lock(struct status_board *b);
 void status_unlock(struct status_board *b);
+
+/* Where the learner is: behind the source by what waits in the queue. */
+void status_set_places(struct status_board *b,
+                       const struct source_position *positions, size_t n);
 
 /* A copy, to be freed. */
 struct status *status_copy(struct status_board *b);

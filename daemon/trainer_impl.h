@@ -4,6 +4,7 @@
  *
  *     trainer.c             the loop: records, steps, versions when they are
  *                           due
+ *     trainer_board.c       what it shows of that
  *     trainer_operations.c  going back, asked for or by itself; forgetting;
  *                           when learning holds; other settings while it runs
  *
@@ -59,6 +60,9 @@ void trainer_fail(struct trainer *t, const struct err *err);
 
 /* Figures for the board, at most five times a second unless now_please. */
 void trainer_show(struct trainer *t, bool now_please);
+
+/* After a step, with trainer_show. */
+void trainer_show_step(struct trainer *t, const struct learning_step_result *r);
 
 /* learning, waiting, or why not. */
 void trainer_show_state(struct trainer *t, bool learning);

@@ -9,8 +9,8 @@
  * built --without-blas.
  *
  * Every matrix is row-major and dense. dX is the gradient of X; the way back
- * of products overwrites it unless told to accumulate, that of norms adds. Each function is deterministic: the summing
- * order depends on the shapes only.
+ * of products overwrites it unless told to accumulate, that of norms adds. Each
+ * function is deterministic: the summing order depends on the shapes only.
  *
  * Threads: any; OpenBLAS is set to one thread once, at ops_init
  */

@@ -16,7 +16,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* y[n][columns] = x[n][inner] b[inner][columns], y += when accumulate is set. */
+/* y[n][columns] = x[n][inner] b[inner][columns], y += with accumulate. */
 struct product {
     float *y;
     size_t y_stride;

@@ -110,15 +110,16 @@ int catalog_skipped(struct catalog *c, struct catalog_range **ranges, size_t *n,
     int rc;
 
     catalog_lock(c);
-    rc = catalog_rows_read(c, &range_rows, &list, err,
-                           "SELECT partition_id, first_offset, last_offset"
-                           " FROM control_log AS c" IS_RANGE
-                           " AND NOT EXISTS (SELECT 1 FROM control_log"
-                           " WHERE kind = 'release' AND version = c.id)"
-                           " UNION ALL SELECT partition_id, first_offset, last_offset"
-                           " FROM control_log"
-                           " WHERE kind IN ('release_record', 'forget')",
-                           "");
+    rc = catalog_rows_read(
+        c, &range_rows, &list, err,
+        "SELECT partition_id, first_offset, last_offset"
+        " FROM control_log AS c" IS_RANGE
+        " AND NOT EXISTS (SELECT 1 FROM control_log"
+        " WHERE kind = 'release' AND version = c.id)"
+        " UNION ALL SELECT partition_id, first_offset, last_offset"
+        " FROM control_log"
+        " WHERE kind IN ('release_record', 'forget')",
+        "");
     catalog_unlock(c);
     *ranges = list.items;
     *n = rc ? 0 : ranges_settle(list.items, list.n);

@@ -15,7 +15,8 @@
  *            learned, unless a release of that range follows (store_release):
  *            its records are in the source alone, and a rewind reads them
  *   release_record   one offset: the record comes by RELEASES_TOPIC from now
- *            on, so that its own offset is passed over wherever it is read again
+ *            on, so that its own offset is passed over wherever it is
+ *            read again
  *   forget   one offset: tombstones.h
  *
  * catalog_skipped adds it up.

@@ -41,6 +41,12 @@ def finished(tap, daemon, n):
     return result
 
 
+def place(daemon):
+    """Where the learner is, and how many records behind the end."""
+    row, = daemon.status()["source"]["partitions"]
+    return row["offset"], row["lag"]
+
+
 def stays(tap, daemon):
     """One domain after the other is drift: whatever the versions' times."""
     tap.equal([row["reason"] for row in daemon.get("/v1/history")[1]["history"]
@@ -60,7 +66,10 @@ def main():
                     learner__shards=2)
 
     one = Daemon("one", **settings).start()
+    one.until(lambda: sum(place(one)) == n, "all is read")
+    tap.ok(place(one)[1] > 0, "the learner is behind the source")
     whole = finished(tap, one, n)
+    tap.equal(place(one), (n, 0), "then it is not")
     status = whole["status"]
     tap.ok(add_up(status), "counters add up")
     tap.equal(status["records"]["quarantined"], 2,

@@ -442,10 +442,14 @@ static char *make_top(void)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_io),          cmocka_unit_test(test_full),
-        cmocka_unit_test(test_die),         cmocka_unit_test(test_sqlite_io),
-        cmocka_unit_test(test_sqlite_full), cmocka_unit_test(test_sqlite_die),
-        cmocka_unit_test(test_memory),      cmocka_unit_test(test_sqlite_memory),
+        cmocka_unit_test(test_io),
+        cmocka_unit_test(test_full),
+        cmocka_unit_test(test_die),
+        cmocka_unit_test(test_sqlite_io),
+        cmocka_unit_test(test_sqlite_full),
+        cmocka_unit_test(test_sqlite_die),
+        cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_sqlite_memory),
     };
     char *top = make_top();
     char *store = fileio_join(top, "store");

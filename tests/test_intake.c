@@ -366,7 +366,7 @@ static void test_the_first_held_out(void **state)
     assert_int_equal(again, whole);
 }
 
-/* What is skipped is not there to measure on, and no verify --retrain reads it. */
+/* What is skipped is not there to measure on, nor read by verify --retrain. */
 static void test_skipped_before_the_first(void **state)
 {
     struct world *w = *state;

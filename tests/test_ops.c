@@ -337,7 +337,8 @@ static void check_linear(size_t n, size_t in, size_t out)
  * and not, more of the inner dimension and of the rows than a block has. */
 static void blas_linear(void **state)
 {
-    static const size_t shapes[][2] = {{37, 21}, {64, 48}, {530, 17}, {20, 800}};
+    static const size_t shapes[][2] = {
+        {37, 21}, {64, 48}, {530, 17}, {20, 800}};
     const struct kernels *k;
 
     (void)state;

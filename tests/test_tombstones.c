@@ -42,8 +42,9 @@ static int one_row(struct sqlite3 *db, struct tombstones_found *found,
     return 0;
 }
 
-static int forget(struct util_both *b, enum tombstones_kind kind, const char *name,
-                  struct catalog_range at, struct tombstones_report *report)
+static int forget(struct util_both *b, enum tombstones_kind kind,
+                  const char *name, struct catalog_range at,
+                  struct tombstones_report *report)
 {
     const struct tombstones_forget f = {
         .kind = kind,

@@ -62,6 +62,11 @@ tests_test_utf8_SOURCES = tests/test_utf8.c
 tests_test_utf8_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_utf8_LDADD = $(BASE_LIBS) $(CMOCKA_LIBS)
 
+check_PROGRAMS += tests/test_json_value
+tests_test_json_value_SOURCES = tests/test_json_value.c
+tests_test_json_value_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_json_value_LDADD = $(BASE_LIBS) $(CMOCKA_LIBS)
+
 check_PROGRAMS += tests/test_tensor
 tests_test_tensor_SOURCES = tests/test_tensor.c \
 	tests/base_util.c tests/base_util.h

@@ -8,8 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <jansson.h>
-
 #include "base/utf8.h"
 #include "base/xalloc.h"
 
@@ -568,6 +566,19 @@ static void say_what_it_waits_for(const struct gate_options *o,
 static void cut_whole(char *text)
 {
     text[utf8_whole(text, strlen(text))] = '\0';
+}
+
+/* --- when it was refused for long --------------------------------------- */
+
+enum gate_patience gate_choose_patience(int64_t refused, int64_t tokens_before,
+                                        int64_t tokens_since)
+{
+    if (refused < GATE_IMPATIENT_AFTER)
+        return GATE_PATIENT;
+    if (refused < GATE_RESIGNED_AFTER ||
+        (tokens_since < tokens_before && tokens_since < GATE_RESIGNED_TOKENS))
+        return GATE_IMPATIENT;
+    return GATE_RESIGNED;
 }
 
 /* --- the decision ------------------------------------------------------- */

@@ -44,9 +44,8 @@
  * weighted by traffic, improves at the confidence over min_chunks segments or
  * more, it passes though not every unprotected domain is shown to be below its
  * limit, as long as none lies above it. When many versions in a row were
- * refused, the caller sets `patience`: then a domain may be above its limit
- * when both the mean and the recent segments improve. In that mean a domain
- * counts by what was there before, so that only another domain outweighs it;
+ * refused (gate_choose_patience), a domain may be above its limit when both the
+ * mean and the recent segments improve. In that mean a domain counts by what was there before, so that only another domain outweighs it;
  * one that has come since, by what the candidate improves on what serves, or
  * any candidate would have it for its merit; in the end a domain counts by all
  * of it: then the stream has changed. And accuracy, and the little that was
@@ -93,6 +92,17 @@ struct gate_options {
         GATE_RESIGNED   /* nor when it does with all that has come since */
     } patience;
 };
+
+/* So many refusals in a row, and a new domain has its way; a changed stream,
+ * when as many tokens have come since the older version as before it, or that
+ * many: versions may come every second, and a burst that is a small part of all
+ * that was learned has not changed the stream. */
+#define GATE_IMPATIENT_AFTER 10
+#define GATE_RESIGNED_AFTER 50
+#define GATE_RESIGNED_TOKENS INT64_C(4000000)
+
+enum gate_patience gate_choose_patience(int64_t refused, int64_t tokens_before,
+                                        int64_t tokens_since);
 
 #define GATE_FAIL_LEVEL 0.1
 #define GATE_GROSS 3

@@ -412,8 +412,36 @@ static void look_after(const struct gate_decision *d, struct judgement *out)
     out->refused = m->refused;
 }
 
+static int tokens_seen(struct judge *j, int64_t version, int64_t *tokens,
+                       struct err *err)
+{
+    struct catalog_version v;
+    int rc = catalog_get(j->catalog, version, &v, err);
+
+    if (rc)
+        return rc;
+    *tokens = v.tokens_seen;
+    catalog_version_release(&v);
+    return 0;
+}
+
+static int choose_patience(struct judge *j, int64_t version,
+                           const struct judge_memory *m,
+                           enum gate_patience *patience, struct err *err)
+{
+    int64_t before = 0, all = 0;
+    int rc = tokens_seen(j, m->reference, &before, err);
+
+    if (rc == 0)
+        rc = tokens_seen(j, version, &all, err);
+    if (rc == 0)
+        *patience = gate_choose_patience(m->refused, before, all - before);
+    return rc;
+}
+
 /* The comparison itself. */
-static json_t *compare(struct judge *j, const struct draw *d,
+static json_t *compare(struct judge *j, enum gate_patience patience,
+                       const struct draw *d,
                        const struct judge_scores scores[3],
                        struct gate_domain *domains, size_t n_domains,
                        struct judgement *out)
@@ -425,9 +453,7 @@ static json_t *compare(struct judge *j, const struct draw *d,
         .confidence = gate->confidence,
         .min_chunks = gate->min_chunks,
         .doubted = m->above,
-        .patience = m->refused >= JUDGE_RESIGNED_AFTER    ? GATE_RESIGNED
-                    : m->refused >= JUDGE_IMPATIENT_AFTER ? GATE_IMPATIENT
-                                                          : GATE_PATIENT,
+        .patience = patience,
     };
     struct gate_chunk *chunks =
         make_chunks(d, &scores[0], &scores[1], &scores[2]);
@@ -439,7 +465,7 @@ static json_t *compare(struct judge *j, const struct draw *d,
     look_after(&decision, out);
     /* Where the gate gave in, what was is no measure any more. */
     out->is_better =
-        (decision.waived && options.patience) ||
+        (decision.waived && patience) ||
         (!(decision.old_regression > 0) &&
          decision.accuracy.gained >= decision.accuracy.lost);
     out->verdict = state_of(decision.verdict);
@@ -508,6 +534,7 @@ static int judge_on(struct judge *j, int64_t version,
     struct progress progress;
     struct gate_domain *domains = NULL;
     const char *why = nothing_to_compare(j, older, d);
+    enum gate_patience patience = GATE_PATIENT;
     json_t *json;
     int rc;
 
@@ -526,13 +553,16 @@ static int judge_on(struct judge *j, int64_t version,
     if (rc == 0 && !why)
         rc = mark_known_since(j, &out->memory, domains, progress.domains.n,
                               err);
+    if (rc == 0 && !why)
+        rc = choose_patience(j, version, &out->memory, &patience, err);
     if (rc)
         goto out;
     fill_results(&progress, d, &scores[0], out);
     out->is_better = true;
     out->counted = d->counted;
     json = why ? simple_verdict(out, GATE_PASS, why)
-               : compare(j, d, scores, domains, progress.domains.n, out);
+               : compare(j, patience, d, scores, domains, progress.domains.n,
+                         out);
     json_object_set_new(
         json, "reference",
         json_integer(out->verdict == STORE_PASSED && out->is_better

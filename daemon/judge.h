@@ -38,11 +38,6 @@
 #include "learner/infer.h"
 #include "store/store.h"
 
-/* So many refusals in a row, and the gate lets a new domain have its way; a
- * changed stream (gate.h). */
-#define JUDGE_IMPATIENT_AFTER 10
-#define JUDGE_RESIGNED_AFTER 50
-
 struct judge;
 
 struct judge *judge_create(const struct conf *conf, struct catalog *catalog,

@@ -20,7 +20,7 @@
 
 #define RETRY_MS 1000
 #define ANSWER_MS 1000 /* of a broker, when it has nothing else to answer */
-#define ANSWER_MOST_MS 5000
+#define ANSWER_MOST_MS 5000 /* reading waits for it, and so does the end */
 #define PATIENCE 3    /* answers that do not come, until all brokers are away */
 
 /* --- halting, gaps ------------------------------------------------------ */
@@ -82,6 +82,7 @@ static int meet_gap(struct kafka_group *g, struct kafka_part *part,
     }
     source_count_gap(g->source, "%s; going on at %" PRId64, what, nearest);
     atomic_store(&part->next, nearest);
+    atomic_store(&part->went_on, nearest);
     return 0;
 }
 
@@ -374,13 +375,12 @@ static int answer_ms(struct kafka_group *g)
 void kafka_group_look_for_broker(struct kafka_group *g)
 {
     const struct rd_kafka_metadata *metadata;
-    int64_t now = timing_mono_ms();
     rd_kafka_resp_err_t e;
 
-    if (g->link == KAFKA_LINK_UP || now < g->look_at_ms)
+    if (g->link == KAFKA_LINK_UP || timing_mono_ms() < g->look_at_ms)
         return;
-    g->look_at_ms = now + RETRY_MS;
     e = rd_kafka_metadata(g->rk, 0, NULL, &metadata, answer_ms(g));
+    g->look_at_ms = timing_mono_ms() + RETRY_MS;
     if (e && g->link == KAFKA_LINK_DOWN)
         g->try_at_ms = g->look_at_ms;
     else if (e && ++g->n_unanswered >= PATIENCE)

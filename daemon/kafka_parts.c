@@ -49,6 +49,7 @@ struct kafka_part *kafka_parts_get(struct kafka_parts *parts,
     part->topic = xstrdup(topic);
     part->partition = partition;
     atomic_store(&part->start, -1);
+    atomic_store(&part->went_on, -1);
     atomic_store(&part->next, -1);
     atomic_store(&part->end, -1);
     part->last_read = -1;
@@ -195,10 +196,11 @@ size_t kafka_parts_get_rows(struct kafka_parts *parts, rd_kafka_t *rk,
         const struct kafka_part *part = parts->items[i];
         struct source_partition *row = &(*rows)[i];
         int64_t next = atomic_load(&part->next);
+        int64_t went_on = atomic_load(&part->went_on);
 
         row->topic = part->topic;
         row->partition = part->partition;
-        row->start = atomic_load(&part->start);
+        row->start = went_on >= 0 ? went_on : atomic_load(&part->start);
         row->offset = next >= 0           ? next
                       : part->has_position ? part->position.next_offset
                                            : 0;

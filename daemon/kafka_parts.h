@@ -35,6 +35,7 @@ struct kafka_part {
     struct source_position position; /* the store's; topic is ours */
     bool is_assigned;
     _Atomic int64_t start;     /* where this store began, -1: not known */
+    _Atomic int64_t went_on;   /* after a gap, -1: there was none */
     _Atomic int64_t next, end; /* -1: not known */
     /* The polling thread's: */
     int64_t last_read; /* offset, -1: none since the positions were set */

@@ -445,8 +445,8 @@ void progress_show(const struct progress *p, struct status_board *board)
     s->accuracy = labelled > 0 ? right / labelled : NAN;
     show_domains(p, s);
     show_reasons(p, s);
-    status_unlock(board);
     status_set_places(board, positions, n_positions);
+    status_unlock(board);
     free(positions);
 }
 

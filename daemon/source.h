@@ -49,7 +49,8 @@ enum source_state {
 struct source_partition {
     const char *topic; /* lives as long as the source */
     int32_t partition;
-    int64_t start;  /* where this store began; -1: not known */
+    int64_t start;  /* where this store began, or went on after a gap; -1: not
+                       known */
     int64_t offset; /* next one to be read by the source */
     int64_t end;    /* known end; -1: not known */
 };

@@ -79,7 +79,6 @@ void status_set_state(struct status_board *b, enum status_state state,
 void status_set_places(struct status_board *b,
                        const struct source_position *positions, size_t n)
 {
-    status_lock(b);
     b->places = xreallocarray(b->places, n + 1, sizeof *b->places);
     b->n_places = n;
     for (size_t i = 0; i < n; i++)
@@ -88,15 +87,14 @@ void status_set_places(struct status_board *b,
             .partition = positions[i].partition,
             .next_offset = positions[i].next_offset,
         };
-    status_unlock(b);
 }
 
-/* The next offset to be learned from; where the source began, when there was
- * none yet. */
+/* The next offset to be learned from. A place that the source has gone over as
+ * a gap, or has not come to, is one that Kafka has no more. */
 static int64_t learner_offset(struct status_board *b,
                               const struct source_partition *p)
 {
-    int64_t offset = p->start >= 0 ? p->start : p->offset;
+    int64_t place = -1;
     long topic;
 
     status_lock(b);
@@ -104,9 +102,11 @@ static int64_t learner_offset(struct status_board *b,
     for (size_t i = 0; i < b->n_places; i++)
         if (b->places[i].topic == topic &&
             b->places[i].partition == p->partition)
-            offset = b->places[i].next_offset;
+            place = b->places[i].next_offset;
     status_unlock(b);
-    return offset;
+    if (place < p->start)
+        place = p->start;
+    return place < 0 || place > p->offset ? p->offset : place;
 }
 
 /* The source's partitions with the learner's offsets, to be freed. */

@@ -123,7 +123,8 @@ void status_board_release(struct status_board *b);
 struct status *status_lock(struct status_board *b);
 void status_unlock(struct status_board *b);
 
-/* Where the learner is: behind the source by what waits in the queue. */
+/* Where the learner is: behind the source by what waits in the queue. Locks:
+ * between status_lock and status_unlock. */
 void status_set_places(struct status_board *b,
                        const struct source_position *positions, size_t n);
 

@@ -26,8 +26,9 @@ double texture_entropy(const char *text, size_t n_bytes);
  * bytes shuffled:
  *     (observed - expected) / max(sqrt(expected + 1), expected / 5)
  *     observed = sum over pairs of c (c - 1) / 2
- *     expected = (n - 1) (n - 2) / 2  (sum over bytes of c (c - 1) / n (n -
- * 1))^2 Language, code and logs in any script are far above 2, most of 96 bytes
+ *     expected = (n - 1) (n - 2) / 2
+ *                (sum over bytes of c (c - 1) / n (n - 1))^2
+ * Language, code and logs in any script are far above 2, most of 96 bytes
  * too; shuffled letters and encoded random bytes are below (nearly Poisson; in
  * long texts runs of one byte weigh more than that, hence the fifth).
  */

@@ -8,9 +8,7 @@
 
 #include "daemon/trainer.h"
 
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/log.h"
 #include "base/timing.h"

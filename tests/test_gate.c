@@ -287,6 +287,23 @@ static void test_what_was_there_before(void **state)
     assert_false(decision.waived);
 }
 
+/* A burst, however many versions it makes, is no changed stream. */
+static void test_patience(void **state)
+{
+    const int64_t most = GATE_RESIGNED_TOKENS;
+
+    (void)state;
+    assert_int_equal(gate_choose_patience(9, 0, most), GATE_PATIENT);
+    assert_int_equal(gate_choose_patience(10, 1, most), GATE_IMPATIENT);
+    assert_int_equal(gate_choose_patience(49, 1, most), GATE_IMPATIENT);
+    assert_int_equal(gate_choose_patience(50, 1000, 999), GATE_IMPATIENT);
+    assert_int_equal(gate_choose_patience(50, 1000, 1000), GATE_RESIGNED);
+    assert_int_equal(gate_choose_patience(50, 10 * most, most - 1),
+                     GATE_IMPATIENT);
+    assert_int_equal(gate_choose_patience(50, 10 * most, most),
+                     GATE_RESIGNED);
+}
+
 /* The same soon after the start, when little is held out: six segments of two
  * domains, and 20 of the feed. */
 static void test_little_was_there_before(void **state)
@@ -627,6 +644,7 @@ int main(void)
         cmocka_unit_test(test_known_since),
         cmocka_unit_test(test_doubt),
         cmocka_unit_test(test_what_was_there_before),
+        cmocka_unit_test(test_patience),
         cmocka_unit_test(test_little_was_there_before),
         cmocka_unit_test(test_recent),
         cmocka_unit_test(test_coin),

@@ -20,6 +20,7 @@
 #include "base/timing.h"
 #include "base/utf8.h"
 #include "base/xalloc.h"
+#include "daemon/source_impl.h"
 
 static struct status_board board;
 
@@ -167,6 +168,65 @@ static void test_metrics(void **state)
     buf_release(&out);
 }
 
+/* --- where the learner is ----------------------------------------------- */
+
+static size_t partitions_of_two_topics(struct source *s,
+                                       struct source_partition **rows)
+{
+    static const struct source_partition all[] = {
+        {"news", 0, 0, 900, 1000},   /* the learner waits for 400 */
+        {"news", 1, 100, 150, 1000}, /* nothing was learned from it */
+        {"news", 2, 500, 700, 800},  /* went on after a gap: 100 to 499 */
+        {"code", 0, -1, 3, 3},       /* is another topic now */
+        {"code", 1, -1, 70, -1},     /* nothing is known of it */
+    };
+
+    (void)s;
+    *rows = xmalloc(sizeof all);
+    memcpy(*rows, all, sizeof all);
+    return sizeof all / sizeof all[0];
+}
+
+static void test_places(void **state)
+{
+    const struct source_ops ops = {.get_partitions = partitions_of_two_topics};
+    struct source source = {.ops = &ops};
+    const struct source_position learned[] = {
+        {.topic = "news", .partition = 0, .next_offset = 600},
+        {.topic = "news", .partition = 2, .next_offset = 100},
+        {.topic = "code", .partition = 0, .next_offset = 4000},
+    };
+    const int offsets[] = {600, 100, 500, 3, 70};
+    const int lags[] = {400, 900, 300, 0, -1};
+    struct buf metrics = BUF_INIT;
+    json_t *j;
+
+    (void)state;
+    pthread_mutex_init(&source.mutex, NULL);
+    board.source = &source;
+    status_lock(&board);
+    status_set_places(&board, learned, 3);
+    status_unlock(&board);
+    j = status_to_json(&board);
+    for (size_t i = 0; i < 5; i++) {
+        json_t *row = json_array_get(at(j, "source.partitions"), i);
+
+        assert_int_equal(json_integer_value(at(row, "offset")), offsets[i]);
+        if (lags[i] < 0)
+            assert_true(json_is_null(at(row, "lag")));
+        else
+            assert_int_equal(json_integer_value(at(row, "lag")), lags[i]);
+    }
+    json_decref(j);
+    status_to_metrics(&board, &metrics);
+    assert_non_null(strstr(metrics.data,
+                           "mneme_source_lag{topic=\"news\",partition=\"1\"} "
+                           "900\n"));
+    buf_release(&metrics);
+    board.source = NULL;
+    pthread_mutex_destroy(&source.mutex);
+}
+
 /* The longest reasons stay text, whatever they are cut in. */
 static void test_long_reason(void **state)
 {
@@ -191,6 +251,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_values, setup, teardown),
         cmocka_unit_test_setup_teardown(test_domains, setup, teardown),
         cmocka_unit_test_setup_teardown(test_metrics, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_places, setup, teardown),
         cmocka_unit_test_setup_teardown(test_long_reason, setup, teardown),
     };
 

@@ -222,11 +222,15 @@ static void test_gap_is_skipped(void **state)
 {
     struct fixture *fx = &fixtures[GAP_SKIP];
     struct record *r = queue_pop(fx->queue, WAIT_MS);
+    struct source_partition *rows;
     struct source_health h;
 
     (void)state;
     assert_non_null(r);
     assert_true(r->offset > 5);
+    assert_int_equal(source_get_partitions(fx->source, &rows), 1);
+    assert_int_equal(rows[0].start, r->offset);
+    free(rows);
     record_free(r);
     source_get_health(fx->source, &h);
     assert_int_equal(h.gaps, 1);

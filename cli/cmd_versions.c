@@ -231,6 +231,7 @@ static void print_gate(const json_t *v)
     }
     gate_row(&t, "newest", pick(gate, "recent"));
     gate_row(&t, "little before", pick(gate, "little_before"));
+    gate_row(&t, "what came since", pick(gate, "since"));
     putchar('\n');
     table_print(&t, stdout);
     table_release(&t);

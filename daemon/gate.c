@@ -153,6 +153,20 @@ static void estimate_recent(const struct gate_options *o,
     free(use);
 }
 
+static void estimate_all_since(const struct gate_options *o,
+                               const struct gate_chunk *chunks, size_t n,
+                               struct gate_part *since)
+{
+    bool *use = xcalloc(n + 1, sizeof *use);
+    double bits[2];
+
+    for (size_t i = 0; i < n; i++)
+        use[i] = !chunks[i].before;
+    estimate(chunks, n, use, since, bits);
+    since->limit = o->max_regression * bits[0] / since->bytes;
+    free(use);
+}
+
 /* What was there before, of the domains where that is too little for a test of
  * its own. */
 static void estimate_little(const struct gate_options *o,
@@ -590,6 +604,8 @@ static enum gate_verdict decide(const struct gate_options *o,
     double alpha = 1 - o->confidence;
     double most = most_above(o, tests, n, d, alpha * GATE_FAIL_LEVEL);
 
+    d->since_above = shown_above(&d->since, GATE_FEWEST_SINCE,
+                                 alpha * GATE_FAIL_LEVEL) > 0;
     d->above = most > 0;
     if (d->above)
         return most >= GATE_GROSS || o->doubted ? GATE_FAIL
@@ -613,6 +629,7 @@ void gate_decide(const struct gate_options *options,
     memset(d, 0, sizeof *d);
     estimate_domains(options, chunks, n_chunks, domains, n_domains);
     estimate_recent(options, chunks, n_chunks, &d->recent);
+    estimate_all_since(options, chunks, n_chunks, &d->since);
     estimate_little(options, chunks, n_chunks, domains, &d->little);
     look_at_labels(options, chunks, n_chunks, &d->accuracy);
     n = make_tests(options, chunks, n_chunks, domains, n_domains, tests);

@@ -27,6 +27,9 @@
  *             max_regression times the older version's accuracy. Of segments
  *             from before, where there are min_chunks
  *
+ * For the guard, what has come since the older version was made is looked at in
+ * the same way (`since`), and is no test: whatever is learned improves on it.
+ *
  *   fail          one is shown to be above its limit: Holm's correction over
  *                 all of them (Holm 1979), at a tenth of the level that the
  *                 confidence leaves, and is GATE_GROSS times its limit or more,
@@ -45,13 +48,13 @@
  * more, it passes though not every unprotected domain is shown to be below its
  * limit, as long as none lies above it. When many versions in a row were
  * refused (gate_choose_patience), a domain may be above its limit when both the
- * mean and the recent segments improve. In that mean a domain counts by what was there before, so that only another domain outweighs it;
- * one that has come since, by what the candidate improves on what serves, or
- * any candidate would have it for its merit; in the end a domain counts by all
- * of it: then the stream has changed. And accuracy, and the little that was
- * there before, withhold only what is shown at the confidence: of forty labels
- * a single one is more than 2 %, and the reference is the luckiest of many
- * versions.
+ * mean and the recent segments improve. In that mean a domain counts by what
+ * was there before, so that only another domain outweighs it; one that has come
+ * since, by what the candidate improves on what serves, or any candidate would
+ * have it for its merit; in the end a domain counts by all of it: then the
+ * stream has changed. And accuracy, and the little that was there before,
+ * withhold only what is shown at the confidence: of forty labels a single one
+ * is more than 2 %, and the reference is the luckiest of many versions.
  *
  * Threads: any, pure functions
  */
@@ -110,6 +113,9 @@ enum gate_patience gate_choose_patience(int64_t refused, int64_t tokens_before,
 /* Segments below which there is no standard error. */
 #define GATE_FEWEST_CHUNKS 2
 
+/* And below which what has come since is not asked. */
+#define GATE_FEWEST_SINCE 5
+
 struct gate_domain {
     const char *name; /* in */
     bool is_protected; /* in */
@@ -143,9 +149,11 @@ struct gate_decision {
     bool waived;            /* passed because the mean improves */
     struct gate_part recent;
     struct gate_part little; /* from before, of domains that have few of it */
+    struct gate_part since;  /* what has come since, all domains */
     struct gate_accuracy accuracy;
     bool above;            /* something is shown above its limit */
     bool protected_above;  /* a protected domain is */
+    bool since_above;      /* what has come since is */
     double old_regression; /* the mean over what was there before; NaN: none */
     char reason[256];      /* one line for people */
     char waits_for[192];   /* inconclusive: what would decide; else empty */

@@ -20,7 +20,8 @@ enum guard_cause guard_look(struct guard_rule *g, const struct guard_sight *s)
     const double enough = -log(GUARD_ALPHA);
 
     g->versions++;
-    g->bad = s->above && s->better >= enough ? g->bad + 1 : 0;
+    g->bad = s->above && (s->since_above || s->better >= enough) ? g->bad + 1
+                                                                 : 0;
     g->bad_protected = s->protected_above ? g->bad_protected + 1 : 0;
     if (s->not_finite)
         return GUARD_NOT_FINITE;

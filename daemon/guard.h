@@ -10,9 +10,10 @@
  *             arrived after it (shadow.h, at level GUARD_ALPHA), or a tensor
  *             is not finite
  *   patiently GUARD_PATIENCE versions in a row were above a limit, and each
- *             time the older one was better at all on such records. Not on
- *             the newest held-out ones (gate.h): after a change of domain most
- *             of those are still of what was there before
+ *             time the older one was better at all on such records, or they
+ *             were above the limit, too (gate.h). Not the newest held-out ones:
+ *             after a change of domain most of those are still of what was
+ *             there before
  *   protected GUARD_PATIENCE versions in a row were above that of a domain of
  *             publish.gate.protect
  *
@@ -50,6 +51,7 @@ struct guard_sight {
     bool above;            /* shown above a limit (gate.h), or broken */
     bool not_finite;
     bool protected_above;  /* that of a protected domain */
+    bool since_above;      /* on records that arrived after the older one */
     double better;         /* ln of the evidence that the older one is better
                               on records that arrived after it */
     double much_better;    /* by more than GUARD_AT_ONCE */

@@ -398,6 +398,7 @@ static void look_after(const struct gate_decision *d, struct judgement *out)
     struct guard_sight sight = {
         .above = d->above,
         .protected_above = d->protected_above,
+        .since_above = d->since_above,
         .better = judge_memory_evidence(m, JUDGE_ANY_MARGIN),
         .much_better = judge_memory_evidence(m, JUDGE_AT_ONCE),
     };

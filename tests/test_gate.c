@@ -287,6 +287,35 @@ static void test_what_was_there_before(void **state)
     assert_false(decision.waived);
 }
 
+/* For the guard. A domain that has ended is forgotten while the next one is
+ * learned: what came since says that this is no damage. A rate that is too high
+ * shows there, on few segments. */
+static void test_what_came_since(void **state)
+{
+    struct gate_chunk chunks[CHUNKS + 6];
+    struct gate_domain domains[2];
+    struct gate_decision decision;
+
+    (void)state;
+    name(&domains[0], "ended", 1);
+    name(&domains[1], "next", 1);
+    fill(chunks, CHUNKS, 0, 2.0, 0.3, 0.1);
+    for (size_t i = 0; i < CHUNKS; i++)
+        chunks[i].before = chunks[i].recent = true;
+    fill(chunks + CHUNKS, 6, 1, 2.0, -0.02, 0.1);
+    gate_decide(&options, chunks, CHUNKS + 6, domains, 2, &decision);
+    assert_int_equal(decision.verdict, GATE_FAIL);
+    assert_true(decision.above);
+    assert_int_equal(decision.since.chunks, 6);
+    assert_false(decision.since_above);
+    fill(chunks + CHUNKS, 6, 1, 2.0, 0.8, 0.1);
+    gate_decide(&options, chunks, CHUNKS + 6, domains, 2, &decision);
+    assert_true(decision.since_above);
+    gate_decide(&options, chunks, CHUNKS + 4, domains, 2, &decision);
+    assert_int_equal(decision.since.chunks, 4);
+    assert_false(decision.since_above);
+}
+
 /* A burst, however many versions it makes, is no changed stream. */
 static void test_patience(void **state)
 {
@@ -644,6 +673,7 @@ int main(void)
         cmocka_unit_test(test_known_since),
         cmocka_unit_test(test_doubt),
         cmocka_unit_test(test_what_was_there_before),
+        cmocka_unit_test(test_what_came_since),
         cmocka_unit_test(test_patience),
         cmocka_unit_test(test_little_was_there_before),
         cmocka_unit_test(test_recent),

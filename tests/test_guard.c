@@ -13,6 +13,8 @@
 static const struct guard_sight failed = {.above = true};
 static const struct guard_sight failed_and_worse = {.above = true,
                                                     .better = 7};
+static const struct guard_sight failed_on_what_came = {.above = true,
+                                                       .since_above = true};
 static const struct guard_sight fine = {.better = -3, .much_better = -9};
 
 static void test_a_rising_loss_is_no_damage(void **state)
@@ -35,7 +37,7 @@ static void test_patiently(void **state)
     assert_int_equal(guard_look(&g, &failed_and_worse), GUARD_NO_CAUSE);
     assert_int_equal(guard_look(&g, &fine), GUARD_NO_CAUSE); /* begins anew */
     assert_int_equal(guard_look(&g, &failed_and_worse), GUARD_NO_CAUSE);
-    assert_int_equal(guard_look(&g, &failed_and_worse), GUARD_NO_CAUSE);
+    assert_int_equal(guard_look(&g, &failed_on_what_came), GUARD_NO_CAUSE);
     assert_int_equal(guard_look(&g, &failed_and_worse), GUARD_BETTER);
 }
 

@@ -255,10 +255,10 @@ static const struct verb verbs[] = {
      "Copies the backup DIR to --data-dir, which is new or empty (exit status "
      "3 otherwise), every file against its checksum. mnemed started on it, "
      "with the configuration that the backup's had, reads the stream from "
-     "where the backup's newest version was and learns what the original learned from "
-     "there. A directory whose restore did not end is refused by mnemed. With "
-     "Kafka only one of the two, the original or the restored one, may run: "
-     "they are the same member of the group.\n",
+     "where the backup's newest version was and learns what the original "
+     "learned from there. A directory whose restore did not end is refused by "
+     "mnemed. With Kafka only one of the two, the original or the restored "
+     "one, may run: they are the same member of the group.\n",
      NULL, cmd_restore},
     {"bench", NULL, 0, 0, true,
      "How fast it learns and answers here, beside what this machine can do.",

@@ -181,11 +181,13 @@ static void bound(struct ticket *t, size_t n,
                   const struct draw_options *o)
 {
     int64_t tokens = 0;
+    int newest = 0;
 
     for (size_t i = 0; i < n; i++) {
         if (!t[i].role.recent)
             continue;
         t[i].role.recent = tokens < o->max_tokens / 2;
+        t[i].role.newest = t[i].role.recent && newest++ < DRAW_NEWEST;
         tokens += targets(rows, &t[i]);
     }
     qsort(t, n, sizeof *t, by_turn);

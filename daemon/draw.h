@@ -10,6 +10,7 @@
  *            decisions in a row compare nearly the same segments, and a flood
  *            does not crowd out what it may spoil
  *   recent   those that arrived last, up to half as many targets
+ *   newest   the last DRAW_NEWEST of these
  *   arrived  of these, the ones that have come since the draw before: for the
  *            shadow comparison, each once
  *
@@ -31,6 +32,8 @@
 #include "replay/replay.h"
 #include "store/catalog.h"
 
+#define DRAW_NEWEST 8
+
 struct draw_options {
     uint64_t seed;
     int64_t max_tokens;
@@ -40,7 +43,7 @@ struct draw_options {
 
 /* What a segment is in the sample for. */
 struct draw_role {
-    bool even, recent, arrived;
+    bool even, recent, newest, arrived;
     bool before; /* had arrived at the mark */
 };
 

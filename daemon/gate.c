@@ -167,6 +167,24 @@ static void estimate_all_since(const struct gate_options *o,
     free(use);
 }
 
+static bool is_better_on_newest(const struct gate_chunk *chunks, size_t n)
+{
+    double nats = 0;
+    int gained = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        const struct gate_chunk *c = &chunks[i];
+
+        if (!c->newest || c->before)
+            continue;
+        if (c->bytes > 0)
+            nats += c->candidate_nats - c->serving_nats;
+        if (c->labelled)
+            gained += c->candidate_right - c->serving_right;
+    }
+    return nats < 0 || (!(nats > 0) && gained > 0);
+}
+
 /* What was there before, of the domains where that is too little for a test of
  * its own. */
 static void estimate_little(const struct gate_options *o,
@@ -630,6 +648,7 @@ void gate_decide(const struct gate_options *options,
     estimate_domains(options, chunks, n_chunks, domains, n_domains);
     estimate_recent(options, chunks, n_chunks, &d->recent);
     estimate_all_since(options, chunks, n_chunks, &d->since);
+    d->newest_better = is_better_on_newest(chunks, n_chunks);
     estimate_little(options, chunks, n_chunks, domains, &d->little);
     look_at_labels(options, chunks, n_chunks, &d->accuracy);
     n = make_tests(options, chunks, n_chunks, domains, n_domains, tests);

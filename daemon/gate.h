@@ -29,6 +29,9 @@
  *
  * For the guard, what has come since the older version was made is looked at in
  * the same way (`since`), and is no test: whatever is learned improves on it.
+ * Where a stream changes its domain, records of the one that has ended have
+ * come since, too, and on them the candidate may have become worse: then it is
+ * better on the very last ones, of the next domain.
  *
  *   fail          one is shown to be above its limit: Holm's correction over
  *                 all of them (Holm 1979), at a tenth of the level that the
@@ -79,6 +82,7 @@ struct gate_chunk {
     double served_nats; /* of what serves; only for a domain with known_since */
     bool before;      /* had arrived when the older version was made */
     bool recent;      /* among those that arrived last */
+    bool newest;      /* the very last of these */
     bool only_recent; /* for that test alone, no part of the even sample */
     bool labelled, candidate_right, serving_right;
 };
@@ -154,6 +158,7 @@ struct gate_decision {
     bool above;            /* something is shown above its limit */
     bool protected_above;  /* a protected domain is */
     bool since_above;      /* what has come since is */
+    bool newest_better;    /* the candidate is better on the very last of it */
     double old_regression; /* the mean over what was there before; NaN: none */
     char reason[256];      /* one line for people */
     char waits_for[192];   /* inconclusive: what would decide; else empty */

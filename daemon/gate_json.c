@@ -52,7 +52,7 @@ json_t *gate_to_json(const struct gate_options *options,
             json_array_append_new(list, domain_json(&domains[i]));
     return json_pack(
         "{s:s, s:s, s:o, s:b, s:I, s:f, s:f, s:o, s:o, s:o, s:b, s:i, s:o, "
-        "s:o, s:o, s:o, s:o}",
+        "s:o, s:o, s:b, s:o, s:o}",
         "verdict", gate_verdict_name(d->verdict), "reason", d->reason,
         "waits_for", d->waits_for[0] ? json_string(d->waits_for) : json_null(),
         "above_limit", d->above, "against", (json_int_t)against,
@@ -63,5 +63,6 @@ json_t *gate_to_json(const struct gate_options *options,
         json_value_real(d->old_regression), "waived", d->waived, "patience",
         (int)options->patience, "recent", part_json(&d->recent),
         "little_before", part_json(&d->little), "since", part_json(&d->since),
-        "accuracy", accuracy_json(&d->accuracy), "domains", list);
+        "newest_better", d->newest_better, "accuracy",
+        accuracy_json(&d->accuracy), "domains", list);
 }

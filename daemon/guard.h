@@ -17,6 +17,10 @@
  *   protected GUARD_PATIENCE versions in a row were above that of a domain of
  *             publish.gate.protect
  *
+ * Neither of the first two when the live one is better on the very last records
+ * (newest_better): the stream has changed its domain, and what came before that
+ * is forgotten for the time being.
+ *
  * For GUARD_COOL_DOWN versions after a rollback none but the tensor counts.
  *
  * The trainer, which carries it out, asks guard_allow: at most GUARD_MOST an
@@ -52,6 +56,7 @@ struct guard_sight {
     bool not_finite;
     bool protected_above;  /* that of a protected domain */
     bool since_above;      /* on records that arrived after the older one */
+    bool newest_better;    /* the live one, on the very last of these */
     double better;         /* ln of the evidence that the older one is better
                               on records that arrived after it */
     double much_better;    /* by more than GUARD_AT_ONCE */

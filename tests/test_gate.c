@@ -311,9 +311,19 @@ static void test_what_came_since(void **state)
     fill(chunks + CHUNKS, 6, 1, 2.0, 0.8, 0.1);
     gate_decide(&options, chunks, CHUNKS + 6, domains, 2, &decision);
     assert_true(decision.since_above);
+    assert_false(decision.newest_better);
     gate_decide(&options, chunks, CHUNKS + 4, domains, 2, &decision);
     assert_int_equal(decision.since.chunks, 4);
     assert_false(decision.since_above);
+    /* The last two are of the next domain; before them it was the other. */
+    fill(chunks + CHUNKS, 4, 0, 2.0, 0.8, 0.1);
+    fill(chunks + CHUNKS + 4, 2, 1, 3.0, -0.9, 0.1);
+    gate_decide(&options, chunks, CHUNKS + 6, domains, 2, &decision);
+    assert_false(decision.newest_better);
+    for (size_t i = 0; i < CHUNKS + 6; i++)
+        chunks[i].newest = i >= CHUNKS + 3 || i < 3;
+    gate_decide(&options, chunks, CHUNKS + 6, domains, 2, &decision);
+    assert_true(decision.newest_better);
 }
 
 /* A burst, however many versions it makes, is no changed stream. */

@@ -29,10 +29,15 @@ static void test_a_rising_loss_is_no_damage(void **state)
 
 static void test_patiently(void **state)
 {
+    const struct guard_sight drifted = {
+        .above = true, .better = 7, .newest_better = true};
     struct guard_rule g;
 
     (void)state;
     guard_start(&g);
+    assert_int_equal(guard_look(&g, &failed_and_worse), GUARD_NO_CAUSE);
+    assert_int_equal(guard_look(&g, &failed_and_worse), GUARD_NO_CAUSE);
+    assert_int_equal(guard_look(&g, &drifted), GUARD_NO_CAUSE); /* anew */
     assert_int_equal(guard_look(&g, &failed_and_worse), GUARD_NO_CAUSE);
     assert_int_equal(guard_look(&g, &failed_and_worse), GUARD_NO_CAUSE);
     assert_int_equal(guard_look(&g, &fine), GUARD_NO_CAUSE); /* begins anew */
@@ -44,6 +49,8 @@ static void test_patiently(void **state)
 static void test_at_once(void **state)
 {
     const struct guard_sight worse = {.better = 20, .much_better = 6.91};
+    const struct guard_sight drift = {
+        .above = true, .better = 20, .much_better = 20, .newest_better = true};
     const struct guard_sight nearly = {.better = 20, .much_better = 6.90};
     const struct guard_sight broken = {.above = true, .not_finite = true};
     struct guard_rule g;
@@ -52,6 +59,7 @@ static void test_at_once(void **state)
     guard_start(&g);
     assert_int_equal(guard_look(&g, &nearly), GUARD_NO_CAUSE);
     assert_int_equal(guard_look(&g, &worse), GUARD_MUCH_BETTER);
+    assert_int_equal(guard_look(&g, &drift), GUARD_NO_CAUSE);
     /* The cool-down, which a broken tensor does not wait for. */
     guard_went_back(&g);
     for (int i = 0; i < GUARD_COOL_DOWN; i++) {

@@ -19,16 +19,17 @@ enum guard_cause guard_look(struct guard_rule *g, const struct guard_sight *s)
 {
     const double enough = -log(GUARD_ALPHA);
 
-    bool worse = s->since_above || s->better >= enough;
+    bool much = s->much_better >= enough;
+    bool worse = s->above && (s->since_above || s->better >= enough);
 
     g->versions++;
-    g->bad = s->above && worse && !s->newest_better ? g->bad + 1 : 0;
+    g->bad = (much || worse) && !s->newest_better ? g->bad + 1 : 0;
     g->bad_protected = s->protected_above ? g->bad_protected + 1 : 0;
     if (s->not_finite)
         return GUARD_NOT_FINITE;
     if (g->versions <= GUARD_COOL_DOWN)
         return GUARD_NO_CAUSE;
-    if (s->much_better >= enough && !s->newest_better)
+    if (much && g->bad >= GUARD_CONFIRMED)
         return GUARD_MUCH_BETTER;
     if (g->bad_protected >= GUARD_PATIENCE)
         return GUARD_PROTECTED;

@@ -7,8 +7,9 @@
  * text. After each verdict the publisher asks guard_look:
  *
  *   at once   the older one is more than GUARD_AT_ONCE better on records that
- *             arrived after it (shadow.h, at level GUARD_ALPHA), or a tensor
- *             is not finite
+ *             arrived after it (shadow.h, at level GUARD_ALPHA), and worse in
+ *             the version before, too: in the first steps after a change of
+ *             domain it may look so once; or a tensor is not finite
  *   patiently GUARD_PATIENCE versions in a row were above a limit, and each
  *             time the older one was better at all on such records, or they
  *             were above the limit, too (gate.h). Not the newest held-out ones:
@@ -45,6 +46,7 @@
 
 #define GUARD_AT_ONCE 0.03
 #define GUARD_ALPHA 0.001
+#define GUARD_CONFIRMED 2
 #define GUARD_PATIENCE 3
 #define GUARD_COOL_DOWN 3
 #define GUARD_MOST 3

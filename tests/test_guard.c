@@ -58,8 +58,10 @@ static void test_at_once(void **state)
     (void)state;
     guard_start(&g);
     assert_int_equal(guard_look(&g, &nearly), GUARD_NO_CAUSE);
+    assert_int_equal(guard_look(&g, &worse), GUARD_NO_CAUSE); /* once */
     assert_int_equal(guard_look(&g, &worse), GUARD_MUCH_BETTER);
     assert_int_equal(guard_look(&g, &drift), GUARD_NO_CAUSE);
+    assert_int_equal(guard_look(&g, &worse), GUARD_NO_CAUSE);
     /* The cool-down, which a broken tensor does not wait for. */
     guard_went_back(&g);
     for (int i = 0; i < GUARD_COOL_DOWN; i++) {

@@ -139,18 +139,27 @@ static void estimate_domains(const struct gate_options *o,
     free(in);
 }
 
+/* With its limit; use is freed. */
+static void estimate_part(const struct gate_options *o,
+                          const struct gate_chunk *chunks, size_t n, bool *use,
+                          struct gate_part *part)
+{
+    double bits[2];
+
+    estimate(chunks, n, use, part, bits);
+    part->limit = o->max_regression * bits[0] / part->bytes;
+    free(use);
+}
+
 static void estimate_recent(const struct gate_options *o,
                             const struct gate_chunk *chunks, size_t n,
                             struct gate_part *recent)
 {
     bool *use = xcalloc(n + 1, sizeof *use);
-    double bits[2];
 
     for (size_t i = 0; i < n; i++)
         use[i] = chunks[i].recent;
-    estimate(chunks, n, use, recent, bits);
-    recent->limit = o->max_regression * bits[0] / recent->bytes;
-    free(use);
+    estimate_part(o, chunks, n, use, recent);
 }
 
 static void estimate_all_since(const struct gate_options *o,
@@ -158,13 +167,10 @@ static void estimate_all_since(const struct gate_options *o,
                                struct gate_part *since)
 {
     bool *use = xcalloc(n + 1, sizeof *use);
-    double bits[2];
 
     for (size_t i = 0; i < n; i++)
         use[i] = !chunks[i].before;
-    estimate(chunks, n, use, since, bits);
-    since->limit = o->max_regression * bits[0] / since->bytes;
-    free(use);
+    estimate_part(o, chunks, n, use, since);
 }
 
 static bool is_better_on_newest(const struct gate_chunk *chunks, size_t n)
@@ -193,14 +199,11 @@ static void estimate_little(const struct gate_options *o,
                             struct gate_part *little)
 {
     bool *use = xcalloc(n + 1, sizeof *use);
-    double bits[2];
 
     for (size_t i = 0; i < n; i++)
         use[i] = chunks[i].before && !chunks[i].only_recent &&
                  domains[chunks[i].domain].before.chunks < o->min_chunks;
-    estimate(chunks, n, use, little, bits);
-    little->limit = o->max_regression * bits[0] / little->bytes;
-    free(use);
+    estimate_part(o, chunks, n, use, little);
 }
 
 /* Domains large enough alone, then the pool of the others. Returns how many

@@ -65,7 +65,7 @@ void timing_sleep_ms(int64_t ms)
 
 struct timespec timing_deadline(int64_t ms)
 {
-    struct timespec ts = read_clock(CLOCK_REALTIME);
+    struct timespec ts = read_clock(CLOCK_MONOTONIC);
 
     if (ms < 0)
         ms = 0;
@@ -76,6 +76,15 @@ struct timespec timing_deadline(int64_t ms)
         ts.tv_nsec -= 1000000000;
     }
     return ts;
+}
+
+int timing_wait(pthread_cond_t *cond, pthread_mutex_t *mutex,
+                const struct timespec *deadline)
+{
+    int rc = pthread_cond_clockwait(cond, mutex, CLOCK_MONOTONIC, deadline);
+
+    BUG_ON(rc != 0 && rc != ETIMEDOUT);
+    return rc;
 }
 
 void timing_iso8601(int64_t wall_ms, char out[TIMING_ISO_MAX])

@@ -2,15 +2,16 @@
 /*
  * timing.h - the two clocks.
  *
- * timing_mono_ns never goes back and decides nothing that is learned;
- * timing_wall_ms is Unix time for people. timing_set_fake replaces both in
- * tests.
+ * timing_mono_ns never goes back: all waiting is measured with it. It decides
+ * nothing that is learned. timing_wall_ms is Unix time, for people; it jumps
+ * when somebody sets the clock. timing_set_fake replaces both in tests.
  *
  * Threads: any; timing_set_fake before any other thread starts
  */
 #ifndef MNEME_BASE_TIMING_H
 #define MNEME_BASE_TIMING_H
 
+#include <pthread.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -20,9 +21,18 @@ int64_t timing_wall_ms(void);
 double timing_seconds_since(int64_t mono_ns);
 void timing_sleep_ms(int64_t ms);
 
-/* The absolute time `ms` from now for pthread_cond_timedwait
- * (CLOCK_REALTIME condition variables). */
+/* The time on CLOCK_MONOTONIC that is `ms` from now; for timing_wait. */
 struct timespec timing_deadline(int64_t ms);
+
+/*
+ * Waits on a condition variable until it is signalled or `deadline` has passed.
+ * Setting the system's clock does not change how long it waits.
+ *   cond     made by pthread_cond_init with default attributes
+ *   mutex    held by the caller
+ *   returns  0, or ETIMEDOUT
+ */
+int timing_wait(pthread_cond_t *cond, pthread_mutex_t *mutex,
+                const struct timespec *deadline);
 
 /* "2026-11-24T01:02:03.456Z" */
 #define TIMING_ISO_MAX 32

@@ -169,7 +169,7 @@ int control_wait(struct control *c, int64_t id, int64_t timeout_ms,
 
     pthread_mutex_lock(&c->mutex);
     while ((found = find(c, id)) && found->state < CONTROL_DONE)
-        if (pthread_cond_timedwait(&c->finished, &c->mutex, &deadline) != 0)
+        if (timing_wait(&c->finished, &c->mutex, &deadline) != 0)
             break;
     if (found)
         *op = *found;

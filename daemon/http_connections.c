@@ -117,7 +117,7 @@ static void *reap(void *arg)
         for (struct connection *c = cs->first; c; c = c->next)
             if (c->deadline_ms < now)
                 shutdown(c->fd, SHUT_RDWR);
-        pthread_cond_timedwait(&cs->stop, &cs->mutex, &until);
+        timing_wait(&cs->stop, &cs->mutex, &until);
     }
     pthread_mutex_unlock(&cs->mutex);
     return NULL;

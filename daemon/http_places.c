@@ -49,8 +49,7 @@ static void wait_in_line(struct http_places *p)
 
     p->n_waiting++;
     while (p->n_free == 0 && !p->closed)
-        if (pthread_cond_timedwait(&p->changed, &p->mutex, &deadline) ==
-            ETIMEDOUT)
+        if (timing_wait(&p->changed, &p->mutex, &deadline) == ETIMEDOUT)
             break;
     p->n_waiting--;
 }

@@ -110,7 +110,7 @@ bool http_stream_wait(struct http_stream *s, int64_t ms)
 
     pthread_mutex_lock(&s->mutex);
     while (!s->deaf && rc != ETIMEDOUT)
-        rc = pthread_cond_timedwait(&s->changed, &s->mutex, &deadline);
+        rc = timing_wait(&s->changed, &s->mutex, &deadline);
     deaf = s->deaf;
     pthread_mutex_unlock(&s->mutex);
     return deaf;
@@ -125,7 +125,7 @@ static void wait_for_bytes(struct http_stream *s)
     int rc = 0;
 
     while (s->n_read == s->waiting.len && !s->ended && rc != ETIMEDOUT)
-        rc = pthread_cond_timedwait(&s->changed, &s->mutex, &deadline);
+        rc = timing_wait(&s->changed, &s->mutex, &deadline);
     if (s->n_read == s->waiting.len && !s->ended)
         buf_adds(&s->waiting, KEEP_ALIVE);
 }

@@ -392,7 +392,7 @@ static void sleep_until_work(struct publisher *p)
         return;
     }
     at = timing_deadline(p->retry_ms - timing_mono_ms());
-    pthread_cond_timedwait(&p->work, &p->mutex, &at);
+    timing_wait(&p->work, &p->mutex, &at);
 }
 
 static void *run(void *arg)

@@ -123,7 +123,7 @@ bool queue_push(struct queue *q, struct record *r, int64_t timeout_ms)
     pthread_mutex_lock(&q->mutex);
     while (!q->closed && !fits(q, n_bytes) && rc != ETIMEDOUT) {
         q->producer_waits = true;
-        rc = pthread_cond_timedwait(&q->drained, &q->mutex, &deadline);
+        rc = timing_wait(&q->drained, &q->mutex, &deadline);
         q->producer_waits = false;
     }
     taken = !q->closed && fits(q, n_bytes);
@@ -165,7 +165,7 @@ static void wait_filled(struct queue *q, int64_t timeout_ms)
     deadline = timing_deadline(timeout_ms);
     while (q->n == 0 && !q->woken && rc != ETIMEDOUT) {
         q->consumer_waits = true;
-        rc = pthread_cond_timedwait(&q->filled, &q->mutex, &deadline);
+        rc = timing_wait(&q->filled, &q->mutex, &deadline);
         q->consumer_waits = false;
     }
 }

@@ -294,7 +294,7 @@ static void wait_ms(struct source_file *f, int64_t ms)
 
     pthread_mutex_lock(&f->base.mutex);
     if (!f->stopping && !f->order.is_set)
-        pthread_cond_timedwait(&f->base.changed, &f->base.mutex, &deadline);
+        timing_wait(&f->base.changed, &f->base.mutex, &deadline);
     pthread_mutex_unlock(&f->base.mutex);
 }
 
@@ -616,8 +616,7 @@ static const char *wait_for_path(struct source_file *f)
 
     pthread_mutex_lock(&f->base.mutex);
     while (!f->open_path && f->base.state != SOURCE_STOPPED && rc == 0)
-        rc = pthread_cond_timedwait(&f->base.changed, &f->base.mutex,
-                                    &deadline);
+        rc = timing_wait(&f->base.changed, &f->base.mutex, &deadline);
     path = f->open_path ? f->open_path : f->path;
     pthread_mutex_unlock(&f->base.mutex);
     return path;

@@ -4,7 +4,9 @@
  */
 #include "config.h"
 
+#include <errno.h>
 #include <math.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -80,14 +82,39 @@ static void test_timing_deadline(void **state)
     (void)state;
     for (size_t i = 0; i < COUNT(waits); i++) {
         int64_t wait = waits[i] > 0 ? waits[i] : 0;
-        int64_t before = timing_wall_ms();
+        int64_t before = timing_mono_ms();
         struct timespec ts = timing_deadline(waits[i]);
         int64_t at = (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 
         assert_true(ts.tv_nsec >= 0 && ts.tv_nsec < 1000000000);
         assert_true(at >= before + wait);
-        assert_true(at <= timing_wall_ms() + wait);
+        assert_true(at <= timing_mono_ms() + wait);
     }
+}
+
+/* The deadline and the wait use the same clock, and it is not the one that
+ * people set: with the real-time clock far ahead or behind, the wait is as
+ * long as was asked for. */
+static void test_timing_wait(void **state)
+{
+    pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    pthread_cond_t cond = PTHREAD_COND_INITIALIZER;
+    int64_t start = timing_mono_ns();
+    struct timespec now, deadline;
+
+    (void)state;
+    assert_int_equal(clock_gettime(CLOCK_MONOTONIC, &now), 0);
+    deadline = timing_deadline(0);
+    assert_true(deadline.tv_sec - now.tv_sec <= 1);
+    assert_true(deadline.tv_sec >= now.tv_sec);
+
+    deadline = timing_deadline(20);
+    pthread_mutex_lock(&mutex);
+    while (timing_wait(&cond, &mutex, &deadline) == 0)
+        ;
+    assert_true(timing_mono_ns() - start >= 20000000);
+    assert_int_equal(timing_wait(&cond, &mutex, &deadline), ETIMEDOUT);
+    pthread_mutex_unlock(&mutex);
 }
 
 int main(void)
@@ -99,6 +126,7 @@ int main(void)
         cmocka_unit_test(test_timing_clocks),
         T(test_timing_fake),
         cmocka_unit_test(test_timing_deadline),
+        cmocka_unit_test(test_timing_wait),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,13 +8,13 @@ import shutil
 import subprocess
 import sys
 
-from flow_util import (Daemon, MNEMED, Tap, add_up, mneme, records,
+from flow_util import (Daemon, MNEMED, SLOW, Tap, add_up, mneme, records,
                        write_lines, TMP)
 
 
 def mnemed(*args):
     r = subprocess.run([MNEMED, *args], capture_output=True, text=True,
-                       timeout=60, env=dict(os.environ,
+                       timeout=60 * SLOW, env=dict(os.environ,
                                             MNEME_CONF=os.devnull))
     return r.returncode, r.stdout, r.stderr
 
@@ -112,7 +112,7 @@ def client(tap, d):
 
 def second_daemon(tap, d):
     r = subprocess.run(d.command(), capture_output=True, text=True,
-                       timeout=60)
+                       timeout=60 * SLOW)
     tap.equal(r.returncode, 1, "a second daemon: exit 1")
     tap.ok(str(d.process.pid) in r.stderr, "which names the first one's pid")
 

@@ -14,7 +14,7 @@ import socketserver
 import subprocess
 import threading
 
-from flow_util import MNEME, Tap, TMP
+from flow_util import MNEME, SLOW, Tap, TMP
 
 ESC = "\x1b[31mred"
 
@@ -156,7 +156,7 @@ def run(*args, stdin=None, **env):
     clean = {k: v for k, v in os.environ.items()
              if k not in ("MNEME_ADDR", "MNEME_TOKEN")}
     r = subprocess.run([MNEME, *args], input=stdin, capture_output=True,
-                       timeout=60, env=dict(clean, **env), cwd=TMP)
+                       timeout=60 * SLOW, env=dict(clean, **env), cwd=TMP)
     return (r.returncode, r.stdout.decode("utf-8", "replace"),
             r.stderr.decode("utf-8", "replace"))
 

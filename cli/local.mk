@@ -21,6 +21,7 @@ cli_mneme_SOURCES = \
 	cli/mneme.c \
 	cli/operation.c cli/operation.h \
 	cli/pick.c cli/pick.h \
+	cli/pieces.c cli/pieces.h \
 	cli/producer.c cli/producer.h \
 	cli/program.c cli/program.h \
 	cli/table.c cli/table.h \

@@ -4,10 +4,14 @@
  */
 #include "config.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <locale.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/commands.h"
 #include "cli/help.h"
@@ -44,6 +48,9 @@ static const struct verb_option generate_options[] = {
     {"top-k", 0, "N", "only the N likeliest tokens"},
     {"seed", 0, "N", "the same seed gives the same text"},
     {"stop", 0, "TEXT", "end before this text"},
+    {"lines", 0, NULL,
+     "each line is a prompt of its own; each answer is one line, with \\n for a "
+     "line end in it"},
     {NULL, 0, NULL, NULL},
 };
 
@@ -350,33 +357,93 @@ static int run(const struct verb *verb, int argc, char **argv,
     else if (rc == 0)
         rc = verb->run(&args, err);
     verb_args_release(&args);
-    if (rc == 0 && (fflush(stdout) != 0 || ferror(stdout)))
-        rc = err_set(err, ERR_IO, "the standard output cannot be written");
     return rc;
+}
+
+/* --- the standard output ------------------------------------------------ */
+
+/* As other tools: who reads our output and leaves ends us, without a word,
+ * also below a parent that ignores SIGPIPE. */
+static void die_with_reader(void)
+{
+    sigset_t set;
+
+    signal(SIGPIPE, SIG_DFL);
+    sigemptyset(&set);
+    sigaddset(&set, SIGPIPE);
+    sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
+/* A descriptor that is closed would become the next file that is opened, and
+ * output would go there. What takes its place can be read or written the wrong
+ * way round only, so that its use is an error. */
+static void occupy_closed(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF &&
+            open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0)
+            _exit(1);
+}
+
+/* A signal handler of the verb may have kept SIGPIPE from ending us. */
+static bool reader_has_left(void)
+{
+    struct pollfd p = {.fd = STDOUT_FILENO, .events = POLLOUT};
+
+    return poll(&p, 1, 0) == 1 && (p.revents & POLLERR);
+}
+
+/* All that was printed is written, or that is the error. */
+static int finish_output(int rc, struct err *err)
+{
+    bool failed = fflush(stdout) != 0;
+    int why = failed ? errno : 0;
+
+    if (!failed && !ferror(stdout))
+        return rc;
+    if (why == EPIPE || reader_has_left()) {
+        die_with_reader();
+        raise(SIGPIPE);
+    }
+    if (rc)
+        return rc;
+    if (why)
+        return err_set_errno(err, ERR_IO, why, "standard output");
+    return err_set(err, ERR_IO, "the standard output cannot be written");
+}
+
+/* --- main --------------------------------------------------------------- */
+
+static int dispatch(int argc, char **argv, struct err *err)
+{
+    const char *name = argv[1];
+    const struct verb *verb = find(name);
+
+    if (verb)
+        return run(verb, argc - 1, argv + 1, err);
+    if (!strcmp(name, "--help") || !strcmp(name, "-h"))
+        help_all(verbs, N_VERBS, stdout);
+    else if (!strcmp(name, "--version") || !strcmp(name, "-V"))
+        puts("mneme " PACKAGE_VERSION);
+    else
+        return no_such_verb(name, err);
+    return 0;
 }
 
 int main(int argc, char **argv)
 {
-    const char *name = argc > 1 ? argv[1] : NULL;
-    const struct verb *verb = name ? find(name) : NULL;
+    const struct verb *verb = argc > 1 ? find(argv[1]) : NULL;
     struct err err = ERR_INIT;
     int rc;
 
     setlocale(LC_CTYPE, "");
-    signal(SIGPIPE, SIG_IGN);
-    if (!name) {
+    occupy_closed();
+    die_with_reader();
+    if (argc < 2) {
         help_all(verbs, N_VERBS, stderr);
         return 2;
     }
-    if (!strcmp(name, "--help") || !strcmp(name, "-h")) {
-        help_all(verbs, N_VERBS, stdout);
-        return 0;
-    }
-    if (!strcmp(name, "--version") || !strcmp(name, "-V")) {
-        puts("mneme " PACKAGE_VERSION);
-        return 0;
-    }
-    rc = verb ? run(verb, argc - 1, argv + 1, &err) : no_such_verb(name, &err);
+    rc = finish_output(dispatch(argc, argv, &err), &err);
     if (rc && err.msg[0])
         fprintf(stderr, "mneme%s%s: %s\n", verb ? " " : "",
                 verb ? verb->name : "", err.msg);

@@ -131,23 +131,45 @@ static size_t column_width(const struct table *t, size_t column)
     return widest;
 }
 
+static void print_row(const struct table *t, size_t first,
+                      const size_t *widths, FILE *out)
+{
+    for (size_t c = 0; c < t->n_columns; c++) {
+        const char *cell = t->cells[first + c];
+        bool is_last = c + 1 == t->n_columns;
+        int pad = (int)(widths[c] - width(cell));
+
+        if (t->align[c] == 'r')
+            fprintf(out, "%*s%s", pad, "", cell);
+        else
+            fprintf(out, "%s%*s", cell, is_last ? 0 : pad, "");
+        fputs(is_last ? "\n" : "  ", out);
+    }
+}
+
 void table_print(const struct table *t, FILE *out)
 {
     size_t widths[TABLE_MAX_COLUMNS];
 
     for (size_t c = 0; c < t->n_columns; c++)
         widths[c] = column_width(t, c);
-    for (size_t i = 0; i < t->n_cells; i++) {
-        size_t c = i % t->n_columns;
-        bool is_last = c + 1 == t->n_columns;
-        int pad = (int)(widths[c] - width(t->cells[i]));
+    for (size_t i = 0; i < t->n_cells; i += t->n_columns)
+        print_row(t, i, widths, out);
+}
 
-        if (t->align[c] == 'r')
-            fprintf(out, "%*s%s", pad, "", t->cells[i]);
-        else
-            fprintf(out, "%s%*s", t->cells[i], is_last ? 0 : pad, "");
-        fputs(is_last ? "\n" : "  ", out);
+void table_flush(struct table *t, FILE *out)
+{
+    for (size_t c = 0; c < t->n_columns; c++) {
+        size_t w = column_width(t, c);
+
+        t->widths[c] = w > t->widths[c] ? w : t->widths[c];
     }
+    for (size_t i = t->begun ? t->n_columns : 0; i < t->n_cells;
+         i += t->n_columns)
+        print_row(t, i, t->widths, out);
+    while (t->n_cells > t->n_columns)
+        free(t->cells[--t->n_cells]);
+    t->begun = true;
 }
 
 void table_release(struct table *t)

@@ -18,6 +18,7 @@ cli_mneme_SOURCES = \
 	cli/demo_run.c cli/demo_run.h \
 	cli/demo_text.c cli/demo_text.h \
 	cli/help.c cli/help.h \
+	cli/live.c cli/live.h \
 	cli/mneme.c \
 	cli/operation.c cli/operation.h \
 	cli/pick.c cli/pick.h \

@@ -162,7 +162,10 @@ static const struct verb verbs[] = {
     {"status", NULL, 0, 0, true,
      "One screen: stream, speed, losses by domain, the serving version.", NULL,
      NULL, cmd_status},
-    {"top", NULL, 0, 0, false, "The same, live, until interrupted.", NULL,
+    {"top", NULL, 0, 0, true, "The same, live, until q or Ctrl-C.",
+     "The screen fits the window; what does not fit is left out. Into a pipe "
+     "one screen follows the other. --json prints the daemon's status as one "
+     "line of JSON for each look.\n",
      top_options, cmd_top},
     {"versions", NULL, 0, 0, true, "List the versions, newest first.",
      "Losses are bits per UTF-8 byte on records that are never learned, over "

@@ -109,14 +109,18 @@ void table_time(struct table *t, int64_t wall_ms)
     table_cell(t, "%s", text);
 }
 
-/* Characters, which is columns for nearly all names that there are. */
-static size_t width(const char *text)
+size_t table_width(const char *text, size_t n_bytes)
 {
     size_t n = 0;
 
-    for (; *text; text++)
-        n += ((unsigned char)*text & 0xc0) != 0x80;
+    for (size_t i = 0; i < n_bytes; i++)
+        n += ((unsigned char)text[i] & 0xc0) != 0x80;
     return n;
+}
+
+static size_t width(const char *text)
+{
+    return table_width(text, strlen(text));
 }
 
 static size_t column_width(const struct table *t, size_t column)
@@ -155,6 +159,37 @@ void table_print(const struct table *t, FILE *out)
         widths[c] = column_width(t, c);
     for (size_t i = 0; i < t->n_cells; i += t->n_columns)
         print_row(t, i, widths, out);
+}
+
+void table_keep_rows(struct table *t, size_t n)
+{
+    while (t->n_cells > (n + 1) * t->n_columns)
+        free(t->cells[--t->n_cells]);
+}
+
+/* The first `most` characters, the last two of them dots. */
+static void shorten(char *text, size_t most)
+{
+    size_t n = strlen(text);
+
+    if (table_width(text, n) <= most)
+        return;
+    while (n && table_width(text, n) > most - 2)
+        n--;
+    memcpy(text + n, "..", sizeof "..");
+}
+
+void table_narrow(struct table *t, size_t columns)
+{
+    size_t first = column_width(t, 0);
+    size_t all = first + 2 * (t->n_columns - 1), over;
+
+    for (size_t c = 1; c < t->n_columns; c++)
+        all += column_width(t, c);
+    over = all > columns ? all - columns : 0;
+    first = over + 8 < first ? first - over : 8;
+    for (size_t i = 0; i < t->n_cells; i += t->n_columns)
+        shorten(t->cells[i], first);
 }
 
 void table_flush(struct table *t, FILE *out)

@@ -99,6 +99,7 @@ static void print_row(const json_t *row)
     printf("record     %" PRId64 "%s\n", pick_integer(row, "id", 0),
            pick_true(row, "released") ? ", released" : "");
     print_field("reason", pick_text(row, "reason"));
+    print_field("because", pick_text(row, "detail"));
     printf("from       ");
     table_print_text(topic ? topic : "?", topic ? strlen(topic) : 1, stdout);
     printf(" [%" PRId64 "] offset %" PRId64 "\n",

@@ -57,8 +57,8 @@ static void print_list(const json_t *reply)
     struct table t;
     size_t i;
 
-    table_init(&t, "r:ID l:REASON l:TOPIC r:PART r:OFFSET r:BYTES l:STATE "
-                   "l:BEGINS");
+    table_init(&t, "r:ID l:REASON l:TOPIC r:PARTITION r:OFFSET r:BYTES l:STATE "
+                   "l:PREVIEW");
     json_array_foreach(pick(reply, "quarantine"), i, row)
         add_row(&t, row);
     table_print(&t, stdout);

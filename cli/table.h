@@ -54,8 +54,8 @@ void table_narrow(struct table *t, size_t columns);
  * width. */
 size_t table_width(const char *text, size_t n_bytes);
 
-/* For tables of any length: prints the rows that are new, the heading before the
- * first of them, and forgets them. Columns grow no narrower. */
+/* For tables of any length: prints the rows that are new, the heading before
+ * the first of them, and forgets them. Columns grow no narrower. */
 void table_flush(struct table *t, FILE *out);
 void table_release(struct table *t);
 

@@ -21,12 +21,12 @@
 
 const struct verb_option verb_common[] = {
     {"addr", 0, "ADDRESS",
-     "where the daemon answers: HOST:PORT or unix:PATH (default: $MNEME_ADDR, "
-     "else what it wrote into its data directory, else 127.0.0.1:6636)"},
+     "the daemon's address: HOST:PORT or unix:PATH (default: $MNEME_ADDR, else "
+     "the address in the data directory, else 127.0.0.1:6636)"},
     {"data-dir", 0, "DIR", "the daemon's data directory (default: "
                            "./mneme-data)"},
     {"json", 0, NULL, "print JSON instead of a table"},
-    {"help", 'h', NULL, "print this and exit"},
+    {"help", 'h', NULL, "print this help and exit"},
     {NULL, 0, NULL, NULL},
 };
 

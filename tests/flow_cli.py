@@ -640,8 +640,25 @@ def documents(tap):
     code, out, _ = run("help", "--completion")
     r = subprocess.run(["bash", "-n"], input=out.encode())
     tap.ok(code == 0 and r.returncode == 0, "the completion is bash")
-    for verb in ("bench", "demo", "feed", "rollback", "verify"):
-        tap.ok(f"mneme {verb}" in run(verb, "--help")[1], f"{verb} --help")
+    everything = run("help")[1]
+    verbs = re.findall(r"^  (\w+)", everything, re.M)
+    with open(page) as f:
+        sections = dict(re.findall(
+            r"^\.SS mneme (\w+).*\n((?:(?!\.S[SH]).*\n)*)", f.read(), re.M))
+    tap.equal(verbs, list(sections), "help and mneme(1) have the same verbs")
+    tap.ok(max(map(len, everything.splitlines())) < 80,
+           "help: no line is too long")
+    for verb in verbs:
+        text = run(verb, "--help")[1]
+        own = text[:text.find("      --addr")]
+        options = re.findall(r"^  (?:-\w,|   ) --([a-z0-9-]+)", own, re.M)
+        in_man = [o.replace("\\-", "-") for o in re.findall(
+            r"^(?:\\fB\\-\w\\fR, )?\\fB\\-\\-([a-z0-9\\-]+)\\fR",
+            sections[verb], re.M)]
+        wide = [x for x in text.splitlines() if len(x) >= 80]
+        tap.equal((options, wide), (in_man, []),
+                  f"{verb} --help has the options of mneme(1)")
+        tap.equal(run("help", verb)[1], text, f"help {verb} is the same")
 
 
 def main():

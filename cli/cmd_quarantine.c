@@ -110,7 +110,7 @@ static void print_row(const json_t *row)
     printf("bytes      %" PRId64 "%s\n", pick_integer(row, "bytes", 0),
            pick_true(row, "whole") ? "" : ", cut");
     if (!pick_true(row, "releasable"))
-        print_field("why not", pick_text(row, "why_not"));
+        print_field("release", pick_text(row, "why_not"));
     putchar('\n');
     if (json_is_string(text)) {
         table_print_text(json_string_value(text), json_string_length(text),

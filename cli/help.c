@@ -14,8 +14,8 @@
 static const char exit_codes[] =
     "Exit status: 0 the verb did what it was asked; 1 it failed, and one line "
     "on the standard error says why; 2 wrong usage or configuration; 3 the "
-    "state does not allow it (no such version, the gate refused, the daemon is not "
-    "ready). A verb whose standard output is closed by its reader ends by "
+    "state does not allow it (no such version, the gate refused, the daemon is "
+    "not ready). A verb whose standard output is closed by its reader ends by "
     "SIGPIPE, without a message.\n";
 
 /* --- plain text --------------------------------------------------------- */

@@ -127,8 +127,8 @@ static const struct verb_option verify_options[] = {
      "learn the version again from its parent and the same records, and "
      "compare the two bit by bit"},
     {"conf", 'c', "FILE",
-     "with --retrain: the daemon's configuration, for its source (default: as "
-     "mnemed finds it)"},
+     "with --retrain: the daemon's configuration, for its source; - is the "
+     "standard input (default: as mnemed finds it)"},
     {"set", 0, "KEY=VALUE",
      "with --retrain: override one key of the configuration; may be repeated"},
     {NULL, 0, NULL, NULL},
@@ -150,8 +150,8 @@ static const struct verb_option bench_options[] = {
      "medium, gpt2, preset-nano to preset-large, quantize, replay, publish; "
      "train, score, generate, presets; or one as in the JSON, train.tiny"},
     {"threads", 't', "N", "number of threads (default: one for each core)"},
-    {"text", 0, "FILE", "learn from this text (default: licences and sources "
-                        "of this machine)"},
+    {"text", 0, "FILE", "learn from this text; - is the standard input "
+                        "(default: licences and sources of this machine)"},
     {"windows", 'w', "N", "time each figure in N windows (default 5)"},
     {"seconds", 's', "X", "length of a window (default 0.5)"},
     {"rows", 0, "N", "size of the replay buffer in rows (default 20000)"},
@@ -309,8 +309,8 @@ static const struct verb verbs[] = {
      "version that it names, into DIR, which must be new or empty. Everything "
      "is checked against its checksum on the way. Versions that are damaged, "
      "or removed meanwhile, are left out and named. When the database, the "
-     "newest version or the serving version is damaged, the exit status is 1 and "
-     "nothing is left in DIR. Only --data-dir counts, not --addr.\n"
+     "newest version or the serving version is damaged, the exit status is 1 "
+     "and nothing is left in DIR. Only --data-dir counts, not --addr.\n"
      "DIR/SHA256SUMS is written last. sha256sum -c checks a backup without "
      "mneme; mneme verify --all --data-dir DIR checks it with mneme. Do not "
      "start mnemed on a backup: restore it.\n",

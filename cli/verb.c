@@ -146,6 +146,13 @@ const char *verb_value(const struct verb_args *args, const char *name)
     return g ? g->value : NULL;
 }
 
+const char *verb_path(const struct verb_args *args, const char *name)
+{
+    const char *path = verb_value(args, name);
+
+    return path && !strcmp(path, "-") ? "/dev/stdin" : path;
+}
+
 bool verb_has(const struct verb_args *args, const char *name)
 {
     return last(args, name) != NULL;

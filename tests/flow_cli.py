@@ -513,6 +513,9 @@ def trouble(tap, where):
           "no daemon on that data directory: exit 1")
     check(tap, run("verify", "--data-dir", TMP + "/none"), 3, ["none"],
           "verify without a store: exit 3")
+    check(tap, run("verify", "--retrain", "-c", "-", "--data-dir",
+                   TMP + "/none", stdin=b"modell: {}\n"), 2,
+          ["/dev/stdin:1:1"], "verify --retrain -c -: the standard input")
     check(tap, run("verify", "--retrain", "--data-dir", TMP + "/none"), 3,
           ["none"], "verify --retrain without a store: exit 3")
 
@@ -623,6 +626,13 @@ def bench(tap):
           ["WHAT INT8 COSTS", "BITS/BYTE"], "bench: the table of int8")
     check(tap, run("bench", "--only", "huge"), 2, ["huge"],
           "bench: no such part: exit 2")
+    with open(text, "rb") as f:
+        code, out, _ = run("bench", "--only", "replay", "--text", "-",
+                           "--seconds", "0.002", stdin=f.read())
+    tap.ok(code == 0 and "Replay:" in out, "bench --text -")
+    check(tap, run("bench", "--only", "replay", "--text", "-",
+                   stdin=b"short\n"), 2, ["/dev/stdin has too little text"],
+          "bench --text -: too little text: exit 2")
     with open(text, "w") as f:
         f.write("short\n")
     check(tap, run("bench", "--only", "tiny", "--text", text), 2, ["--text"],

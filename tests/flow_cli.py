@@ -488,6 +488,7 @@ def write_to(mode, *args):
         reader, stdout = os.pipe()
         os.close(reader)
     env = {k: v for k, v in os.environ.items() if k != "MNEME_ADDR"}
+    env["TMPDIR"] = TMP
     r = subprocess.run(line, stdin=subprocess.DEVNULL, stdout=stdout,
                        stderr=subprocess.PIPE, timeout=120, env=env, cwd=TMP)
     if stdout is not None:

@@ -229,11 +229,11 @@ static void print_gate(const json_t *v)
         const char *name = pick_text(d, "domain");
 
         gate_row(&t, name ? name : "?", d);
-        gate_row(&t, "  known to the older", pick(d, "before"));
+        gate_row(&t, "  arrived before", pick(d, "before"));
     }
     gate_row(&t, "arrived last", pick(gate, "recent"));
-    gate_row(&t, "small domains together", pick(gate, "little_before"));
-    gate_row(&t, "arrived after the older", pick(gate, "since"));
+    gate_row(&t, "arrived before, few", pick(gate, "little_before"));
+    gate_row(&t, "arrived after", pick(gate, "since"));
     putchar('\n');
     table_print(&t, stdout);
     table_release(&t);

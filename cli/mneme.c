@@ -212,7 +212,11 @@ static const struct verb verbs[] = {
      "The second table holds the comparison that the gate made, in bits per "
      "byte: of the older version that it compared with, of this version, the "
      "change, its standard error, and the largest change that is allowed. The "
-     "version fails when a change is shown to be larger than that.\n",
+     "version fails when a change is shown to be larger than that.\n"
+     "Each row is about held-out segments: of a domain; of it, those that "
+     "arrived before the older version was made; of all domains, those that "
+     "arrived last; those that arrived before, of the domains that have few of "
+     "them; and those that arrived after the older version was made.\n",
      NULL, cmd_show},
     {"diff", "A B", 2, 2, true,
      "Compare two versions metric by metric and domain by domain.",

@@ -82,10 +82,10 @@ static int wrong_option(const struct verb *verb, int c, char **argv,
                         struct err *err)
 {
     return err_set(err, ERR_INVALID,
-                   "%s %s; see: mneme %s --help",
-                   c == ':' ? "a value is missing after"
-                            : "no such option, or not this way:",
-                   argv[optind - 1], verb->name);
+                   "%s: %s; see: mneme help %s", argv[optind - 1],
+                   c == ':' ? "this option needs a value"
+                            : "there is no such option, or it takes no value",
+                   verb->name);
 }
 
 static int count_words(const struct verb *verb, size_t n, struct err *err)

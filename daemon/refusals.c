@@ -106,8 +106,10 @@ static void warn(struct refusals *r)
     if (r->tells)
         log_warn("nothing_learned",
                  "records=%lld refused=\"%s\" detail=\"%s\" hint=\"all records "
-                 "so far were refused; to look at them: mneme quarantine\"",
-                 (long long)r->records, reasons.data, r->detail);
+                 "so far were refused; %s\"",
+                 (long long)r->records, reasons.data, r->detail,
+                 r->quarantined ? "to look at them: mneme quarantine"
+                                : "source.bad_record is skip: none is kept");
     r->warned = true;
     buf_release(&reasons);
 }

@@ -195,6 +195,17 @@ static void test_all_refused(void **state)
         refusals_release(&r);
     }
     begin(&r);
+    decide(&r, 's', "bad_field", LABEL, 0, 1000); /* bad_record: skip */
+    refusals_end(&r, 1000);
+    log = capture_end();
+    assert_non_null(strstr(log, "nothing_learned records=1"));
+    assert_non_null(strstr(log, "source.bad_record is skip"));
+    free(log);
+    refusals_release(&r);
+
+    begin(&r);
+    decide(&r, 's', NULL, "a", 0, 1000); /* a range that is left out */
+    refusals_end(&r, 1000);
     decide(&r, 'l', NULL, "a", 0, 1000);
     for (int i = 1; i < 200; i++)
         decide(&r, 'q', "bad_field", LABEL, i, 1000);

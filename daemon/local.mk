@@ -30,6 +30,7 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/completion_read.c \
 	daemon/completion_stream.c \
 	daemon/draw.c daemon/draw.h \
+	daemon/event_log.c daemon/event_log.h \
 	daemon/families.c daemon/families.h \
 	daemon/filter.c daemon/filter.h \
 	daemon/forget.c daemon/forget.h \
@@ -39,6 +40,7 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/guard.c daemon/guard.h \
 	daemon/http.c daemon/http.h daemon/http_impl.h daemon/http_private.h \
 	daemon/http_admit.c \
+	daemon/http_cancel.c daemon/http_cancel.h \
 	daemon/http_connections.c daemon/http_connections.h \
 	daemon/http_listen.c \
 	daemon/http_places.c \

@@ -98,7 +98,7 @@ static void test_chat(void **state)
     util_check_error(util_post("/v1/chat/completions", "{}"), 400, "messages");
     util_check_error(
         util_post("/v1/chat/completions", "{\"messages\":[{\"content\":5}]}"),
-        400, "messages");
+        400, "messages[0].content");
 }
 
 /* The pieces of a stream are the text, each whole characters, none of a stop

@@ -146,8 +146,8 @@ static int ask(const char *method, const char *path, const char *token,
 
 static void *take_and_give(void *arg)
 {
-    if (http_places_take(arg, NULL) == 0)
-        http_places_give(arg);
+    if (http_places_take(arg, 0, NULL, NULL) == 0)
+        http_places_give(arg, 0);
     return NULL;
 }
 
@@ -158,16 +158,16 @@ static void test_places(void **state)
     pthread_t thread;
 
     (void)state;
-    assert_int_equal(http_places_take(p, NULL), 0);
-    assert_int_equal(http_places_take(p, &err), ERR_AGAIN);
-    http_places_give(p);
-    assert_int_equal(http_places_take(p, NULL), 0);
+    assert_int_equal(http_places_take(p, 0, NULL, NULL), 0);
+    assert_int_equal(http_places_take(p, 0, NULL, &err), ERR_LIMIT);
+    http_places_give(p, 0);
+    assert_int_equal(http_places_take(p, 0, NULL, NULL), 0);
     http_places_free(p);
 
     p = http_places_create(1, 1);
-    assert_int_equal(http_places_take(p, NULL), 0);
+    assert_int_equal(http_places_take(p, 0, NULL, NULL), 0);
     pthread_create(&thread, NULL, take_and_give, p);
-    http_places_give(p);
+    http_places_give(p, 0);
     pthread_join(thread, NULL);
     http_places_free(p);
 }
@@ -179,12 +179,12 @@ static void test_places_closed(void **state)
     pthread_t thread;
 
     (void)state;
-    assert_int_equal(http_places_take(p, NULL), 0);
+    assert_int_equal(http_places_take(p, 0, NULL, NULL), 0);
     pthread_create(&thread, NULL, take_and_give, p);
     http_places_close(p);
     pthread_join(thread, NULL);
-    http_places_give(p);
-    assert_int_equal(http_places_take(p, NULL), ERR_STATE);
+    http_places_give(p, 0);
+    assert_int_equal(http_places_take(p, 0, NULL, NULL), ERR_STATE);
     http_places_free(p);
 }
 

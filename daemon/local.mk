@@ -197,6 +197,16 @@ tests_test_completions_SOURCES = tests/test_completions.c \
 tests_test_completions_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_completions_LDADD = $(DAEMON_LIBS) $(CMOCKA_LIBS)
 
+check_PROGRAMS += tests/test_http_cancel
+tests_test_http_cancel_SOURCES = tests/test_http_cancel.c
+tests_test_http_cancel_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_http_cancel_LDADD = $(DAEMON_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_event_log
+tests_test_event_log_SOURCES = tests/test_event_log.c
+tests_test_event_log_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_event_log_LDADD = $(DAEMON_LIBS) $(CMOCKA_LIBS)
+
 check_PROGRAMS += tests/test_http_limits
 tests_test_http_limits_SOURCES = tests/test_http_limits.c \
 	tests/store_util.c tests/store_util.h

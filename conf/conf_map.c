@@ -421,6 +421,12 @@ const struct conf_key conf_map[] = {
     {.name = "http.max_connections", .type = CONF_INT,
      AT(http.max_connections), .fallback = "256", .min = 1, .max = 4096,
      .doc = "Further connections are refused."},
+    {.name = "http.max_request_seconds", .type = CONF_INT,
+     AT(http.max_request_seconds), .fallback = "120", .min = 1, .max = 86400,
+     .doc = "A completion, score, classification or embedding that takes "
+            "longer is given up: it gets 503 with code time_limit, or ends "
+            "with an error event when it is streamed. Waiting for its turn "
+            "does not count."},
 
     SECTION("log", "Lines on the standard error."),
     {.name = "log.level", .type = CONF_ENUM, AT(log.level),

@@ -18,6 +18,7 @@
 
 #include <microhttpd.h>
 
+#include "daemon/event_log.h"
 #include "daemon/http_connections.h"
 #include "daemon/http_impl.h"
 
@@ -29,9 +30,13 @@ struct http {
     char *address;
     char *address_path; /* data_dir/http.addr */
     char *socket_path;  /* of a unix socket, or NULL */
-    atomic_bool stopping;
-    pthread_mutex_t mutex; /* guards tokens */
+    struct http_cancel_rules rules;
+    struct event_log *events;
+    pthread_mutex_t mutex; /* guards all below */
     struct http_tokens *tokens;
+    int n_answering; /* requests read whole, not yet answered to the end */
+    bool stopping;   /* later requests are not counted */
+    pthread_cond_t answered;
 };
 
 struct http_route {

@@ -77,7 +77,9 @@ static void add_headers(struct MHD_Response *r, const struct http_reply *p)
                             "frame-ancestors 'none'");
     if (p->version)
         add_number(r, "X-Mneme-Version", p->version);
-    if (p->retry_seconds)
+    if (p->retry_never) /* OpenAI's clients try a 503 again without it */
+        MHD_add_response_header(r, "X-Should-Retry", "false");
+    else if (p->retry_seconds)
         add_number(r, MHD_HTTP_HEADER_RETRY_AFTER, p->retry_seconds);
     if (p->allow)
         MHD_add_response_header(r, MHD_HTTP_HEADER_ALLOW, p->allow);

@@ -40,6 +40,7 @@ const struct model_shape util_shape = {.vocab_size = 257,
                                        .tied = true};
 
 struct http_fixture fix;
+int64_t util_most_seconds = 120;
 
 /* --- a store with two versions ------------------------------------------ */
 
@@ -175,6 +176,7 @@ void util_start(const char *listen, const char *token_file)
                   &problems) != 0)
         fail_msg("%s", problems.items[0].text);
     conf_problems_release(&problems);
+    fix.conf->http.max_request_seconds = util_most_seconds;
     for (int i = 0; i < 5; i++)
         free(sets[i]);
     context = (struct http_context){fix.conf, &fix.board, fix.serving,

@@ -1,51 +1,116 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * http_connections.h - who is connected, and until when.
+ * http_connections.h - who is connected, until when, and what gives way.
  *
- * libmicrohttpd's own timeout is one of inactivity, which a byte now and then
- * satisfies. So every connection has a deadline of ours as well, and a thread,
- * the reaper, shuts down those that have passed it.
+ * One thread accepts, and looks for deadlines that have passed; each
+ * connection has a thread of its own. Whatever is not yet a whole request
+ * gives way when there is no room: the oldest connection of the address that
+ * has most of them is closed for a new one. A whole request takes one of a
+ * limited number of places, three quarters of them at most for one address;
+ * some further places are for requests that must get through.
  *
- * Owner:   the server; free it when libmicrohttpd has stopped
- * Threads: any
+ * Owner:   the server
+ * Threads: as said at each; struct http_connection belongs to its thread
  */
 #ifndef MNEME_DAEMON_HTTP_CONNECTIONS_H
 #define MNEME_DAEMON_HTTP_CONNECTIONS_H
 
-#include <microhttpd.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "daemon/http_head.h"
 
 struct http_connections; /* fields are in http_connections.c */
 
-struct http_connections *http_connections_create(void);
-void http_connections_free(struct http_connections *cs); /* NULL is fine */
-
-/* The reaper. Stopping is fine also when it was never started. Threads: main */
-void http_connections_start(struct http_connections *cs);
-void http_connections_stop(struct http_connections *cs);
-
-/* How many are open. */
-int http_connections_count(struct http_connections *cs);
-
 /* What a connection waits for, which is how long it may take. */
 enum http_phase {
-    HTTP_READING,   /* opened, or a request line seen: 30 s to be complete */
+    HTTP_READING,   /* opened, or a request has begun: 30 s to be complete */
+    HTTP_IDLE,      /* answered: 1 minute to the next request */
+    HTTP_CLOSING,   /* refused: 2 s to take the answer */
     HTTP_COMPUTING, /* no deadline: the time is ours */
     HTTP_WRITING,   /* answered: 10 minutes to be taken */
-    HTTP_STREAMING, /* no deadline: it may last */
-    HTTP_IDLE       /* sent: 1 minute to the next request */
+    HTTP_STREAMING  /* no deadline: it may last */
 };
 
-/* The connection has come to that phase. */
-void http_connections_set(struct http_connections *cs,
-                          struct MHD_Connection *connection,
-                          enum http_phase phase);
+struct http_connection {
+    struct http_connection *next, *previous;
+    struct http_connections *all;
+    int fd;
+    struct buf in; /* received; from `at` on not yet used */
+    size_t at;
 
-/* For libmicrohttpd, with the struct as their arg: NOTIFY_CONNECTION and
- * URI_LOG_CALLBACK. */
-void http_connections_notify(void *arg, struct MHD_Connection *connection,
-                             void **context,
-                             enum MHD_ConnectionNotificationCode code);
-void *http_connections_asked(void *arg, const char *uri,
-                             struct MHD_Connection *connection);
+    /* Guarded by the mutex of all: */
+    enum http_phase phase;
+    int64_t since_ms, deadline_ms; /* monotonic */
+    uint64_t address;              /* 0: a unix socket */
+    bool has_place;
+    bool expired; /* its deadline has passed: it may still be told so */
+    bool evicted; /* another one has its room */
+    size_t held_bytes;
+};
+
+struct http_connections_options {
+    int listen_fd;      /* handed over */
+    int most;           /* places for requests */
+    size_t most_bytes;  /* of all bodies, as they came and parsed */
+    void (*serve)(void *arg, struct http_connection *c);
+    void *arg;
+};
+
+/* Descriptors that the server needs at most for so many places. */
+int http_connections_descriptors(int most);
+
+/* Begins to accept. serve runs in a connection's thread; when it returns the
+ * connection is closed. Threads: main */
+int http_connections_start(const struct http_connections_options *o,
+                           struct http_connections **connections,
+                           struct err *err);
+
+/* Accepts no more, and closes what is not a whole request. Others have
+ * grace_ms to end. All threads have returned then. NULL is fine.
+ * Threads: main */
+void http_connections_stop(struct http_connections *cs, int64_t grace_ms);
+
+/* --- for the connection's thread ---------------------------------------- */
+
+/* The connection has come to that phase. */
+void http_connection_set(struct http_connection *c, enum http_phase phase);
+
+/* Takes a place for a whole request; `reserved`: it must get through. False:
+ * too many, and *why says of whom. It is given back by HTTP_IDLE. */
+bool http_connection_admit(struct http_connection *c, bool reserved,
+                           const char **why);
+
+/* Memory for a body. Bodies that have taken 2 s to come give way; false when
+ * that is not enough. Given back by http_connection_let_go. */
+bool http_connection_hold(struct http_connection *c, size_t n_bytes);
+void http_connection_let_go(struct http_connection *c);
+
+/*
+ * Waits for the next head and leaves it in c->in, from c->at on.
+ *   *length  its bytes
+ *   returns  1; 0: the connection is at its end; -1: refused, see *why
+ */
+int http_connection_head(struct http_connection *c, size_t *length,
+                         struct http_refusal *why);
+
+/* Waits for more bytes in c->in. False: there are none; c->expired may say
+ * why. */
+bool http_connection_fill(struct http_connection *c);
+
+/* Has its deadline passed? */
+bool http_connection_expired(struct http_connection *c);
+
+/* All of it, or false. `parts` are changed. */
+bool http_connection_send(struct http_connection *c, struct iovec *parts,
+                          int n);
+
+/* After an answer to what was not read to its end: waits a little until the
+ * client has taken it. A reset would take it away. */
+void http_connection_linger(struct http_connection *c);
 
 #endif

@@ -17,6 +17,10 @@
  * text; beside a Transformer's step it is nothing. */
 #define LINEAR_KEPT_BYTES ((size_t)96 << 20)
 
+/* Bodies of requests: room for a few of the largest, and for many small. */
+#define HTTP_BYTES ((size_t)64 << 20)
+#define HTTP_BODIES 4
+
 int options_shape(const struct conf *conf, int vocab_size,
                   struct model_shape *shape, struct err *err)
 {
@@ -185,6 +189,13 @@ size_t options_step_tokens(const struct conf *conf)
     return (size_t)((double)l->batch_tokens * (1 + replayed)) + 1024;
 }
 
+size_t options_http_bytes(const struct conf *conf)
+{
+    size_t few = HTTP_BODIES * (size_t)conf->http.max_body_bytes;
+
+    return few > HTTP_BYTES ? few : HTTP_BYTES;
+}
+
 size_t options_memory(const struct conf *conf,
                       const struct learner_options *learner)
 {
@@ -215,5 +226,5 @@ size_t options_memory(const struct conf *conf,
                     conf->learner.holdout.capacity) *
                row +
            staged * (2 + 160 / (context ? context : 1)) +
-           OPTIONS_QUEUE_BYTES + linear + fixed;
+           OPTIONS_QUEUE_BYTES + options_http_bytes(conf) + linear + fixed;
 }

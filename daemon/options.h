@@ -42,6 +42,9 @@ int options_cores(void);
 /* The largest step in tokens: fresh and replayed. */
 size_t options_step_tokens(const struct conf *conf);
 
+/* The memory of all requests' bodies together, as they come and parsed. */
+size_t options_http_bytes(const struct conf *conf);
+
 /* What the daemon will use, in bytes, at its largest: learner, a snapshot on
  * its way, the served version, indexes, queue and caches. */
 size_t options_memory(const struct conf *conf,

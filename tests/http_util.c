@@ -233,6 +233,12 @@ int util_close_all(void **state)
 
 int util_dial(void)
 {
+    return util_dial_from("127.0.0.1");
+}
+
+int util_dial_from(const char *address)
+{
+    struct sockaddr_in from = {.sin_family = AF_INET};
     struct sockaddr_in a = {.sin_family = AF_INET,
                             .sin_port = htons((uint16_t)fix.port),
                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -240,6 +246,8 @@ int util_dial(void)
     int fd = socket(AF_INET, SOCK_STREAM, 0);
 
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    assert_int_equal(inet_pton(AF_INET, address, &from.sin_addr), 1);
+    assert_int_equal(bind(fd, (struct sockaddr *)&from, sizeof from), 0);
     assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof a), 0);
     return fd;
 }

@@ -15,8 +15,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -285,8 +287,10 @@ static void test_reload(void **state)
 #ifndef __SANITIZE_THREAD__
 static void test_slow(void **state)
 {
+    static const char body[] = "POST /v1/score HTTP/1.1\r\nHost: localhost\r\n"
+                               "Content-Length: 9\r\n\r\n1";
     static int64_t now;
-    int fd;
+    int fd, silent;
 
     (void)state;
     http_stop(http);
@@ -298,13 +302,154 @@ static void test_slow(void **state)
     timing_sleep_ms(50);
     now += 31000;
     assert_int_equal(send(fd, "T", 1, MSG_NOSIGNAL), 1);
-    assert_int_equal(read_status(fd), 0);
+    assert_int_equal(read_status(fd), 408);
+    /* Nor in a body, nor does silence. */
+    fd = dial();
+    send(fd, body, sizeof body - 1, MSG_NOSIGNAL);
+    silent = dial();
+    timing_sleep_ms(50);
+    now += 31000;
+    assert_int_equal(send(fd, "2", 1, MSG_NOSIGNAL), 1);
+    assert_int_equal(read_status(fd), 408);
+    assert_int_equal(read_status(silent), 0);
     assert_int_equal(ask("GET", "/healthz", NULL, ""), 200);
     http_stop(http);
     timing_set_fake(NULL);
     start();
 }
 #endif
+
+/* --- memory ------------------------------------------------------------- */
+
+#define N_BODIES 20
+#define BODY_BYTES 1000000
+
+struct body {
+    pthread_t thread;
+    const char *text;
+    int status;
+};
+
+static void *post_body(void *arg)
+{
+    struct body *b = arg;
+
+    b->status = ask("POST", "/v1/score", NULL, b->text);
+    return NULL;
+}
+
+/* The most that this process has used, in MiB. */
+static int peak_mib(void)
+{
+    struct buf text = BUF_INIT;
+    const char *line;
+    int mib = 0;
+
+    assert_int_equal(fileio_read("/proc/self/status", 65536, &text, NULL), 0);
+    line = strstr(text.data, "VmHWM:");
+    if (line)
+        mib = atoi(line + 6) >> 10;
+    buf_release(&text);
+    return mib;
+}
+
+/* {"text":[PIECE,PIECE, ... ]} and blanks up to BODY_BYTES. */
+static char *body_of(const char *piece, size_t n_pieces)
+{
+    char *text = xmalloc(BODY_BYTES + 1);
+    size_t n = (size_t)sprintf(text, "{\"text\":["), size = strlen(piece);
+
+    for (size_t i = 0; i < n_pieces && n + size + 4 < BODY_BYTES; i++)
+        n += (size_t)sprintf(text + n, "%s%s", i ? "," : "", piece);
+    n += (size_t)sprintf(text + n, "]}");
+    memset(text + n, ' ', BODY_BYTES - n);
+    text[BODY_BYTES] = '\0';
+    return text;
+}
+
+/* Many at once: each is answered, and all together take no more than what is
+ * announced for them. */
+static void post_many(const char *piece, size_t n_pieces, int status)
+{
+    char *text = body_of(piece, n_pieces);
+    struct body bodies[N_BODIES];
+
+    for (int i = 0; i < N_BODIES; i++) {
+        bodies[i] = (struct body){.text = text};
+        pthread_create(&bodies[i].thread, NULL, post_body, &bodies[i]);
+    }
+    for (int i = 0; i < N_BODIES; i++)
+        pthread_join(bodies[i].thread, NULL);
+    for (int i = 0; i < N_BODIES; i++)
+        if (bodies[i].status != status && bodies[i].status != 429)
+            fail_msg("%s: %d", piece, bodies[i].status);
+    assert_int_equal(ask("POST", "/v1/score", NULL, text), status);
+    free(text);
+}
+
+static void test_bodies(void **state)
+{
+    int before = peak_mib();
+
+    (void)state;
+    post_many("{}", SIZE_MAX, 400);
+    post_many("[]", SIZE_MAX, 400);
+    post_many("1", SIZE_MAX, 400);
+    post_many("{\"a\":1}", SIZE_MAX, 400);
+    /* As many as may be. Texts would be scored, if a version served here. */
+    post_many("{\"a\":1,\"b\":2}", 16000, 400);
+    post_many("\"a\"", 131000, 400);
+    post_many("1", 131000, 400);
+#ifndef __SANITIZE_ADDRESS__
+    /* The client's own bytes, and what threads take, are in it. */
+    if (peak_mib() - before > 64 + N_BODIES + 16)
+        fail_msg("%d MiB", peak_mib() - before);
+#else
+    (void)before;
+#endif
+}
+
+/* --- descriptors -------------------------------------------------------- */
+
+/* What http_start says in a process that may open so many files. */
+static int start_with(rlim_t soft, rlim_t hard, rlim_t *raised)
+{
+    struct http_context context = {conf, &board, serving, catalog, control};
+    struct rlimit was, limit = {soft, hard};
+    struct http *h = NULL;
+    int rc;
+
+    getrlimit(RLIMIT_NOFILE, &was);
+    limit.rlim_max = hard ? hard : was.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return 1;
+    rc = http_start(&context, &h, NULL);
+    getrlimit(RLIMIT_NOFILE, &limit);
+    *raised = limit.rlim_cur;
+    http_stop(h);
+    return rc;
+}
+
+static void test_descriptors(void **state)
+{
+    int status;
+    pid_t pid;
+
+    (void)state;
+    http_stop(http);
+    pid = fork();
+    if (pid == 0) { /* limits that are lowered stay so */
+        rlim_t raised;
+        bool ok = start_with(64, 0, &raised) == 0 && raised >= 256 + 256;
+
+        conf->http.max_connections = 4096;
+        ok = ok && start_with(64, 512, &raised) == ERR_LIMIT;
+        _exit(ok ? 0 : 1);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    start();
+}
 
 /* --- operations --------------------------------------------------------- */
 
@@ -412,6 +557,8 @@ int main(void)
 #ifndef __SANITIZE_THREAD__
         cmocka_unit_test(test_slow),
 #endif
+        cmocka_unit_test(test_bodies),
+        cmocka_unit_test(test_descriptors),
         cmocka_unit_test(test_operations),
         cmocka_unit_test(test_too_many_operations),
         cmocka_unit_test(test_long_reason),

@@ -358,7 +358,8 @@ static json_t *ids_json(const struct token_list *ids)
 static void encode(const struct tokenizer *t, const json_t *text,
                    struct token_list *ids)
 {
-    if (strcmp(json_string_value(text), API_TEXT_END) == 0)
+    if (json_string_length(text) == strlen(API_TEXT_END) &&
+        strcmp(json_string_value(text), API_TEXT_END) == 0)
         token_list_add(ids, tokenizer_end_of_text(t));
     else
         tokenizer_encode(t, json_string_value(text), json_string_length(text),

@@ -6,6 +6,7 @@
  */
 #include "config.h"
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -17,6 +18,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -251,6 +253,65 @@ static void test_bad_tokens(void **state)
     }
     assert_int_equal(http_tokens_load("/nowhere/tokens", &t, NULL),
                      ERR_NOTFOUND);
+}
+
+/* Loads a file of that mode; what is logged meanwhile. */
+static char *log_of(const char *text, mode_t mode)
+{
+    char *path = fileio_join(dir, "open-tokens");
+    char *log = fileio_join(dir, "log");
+    struct http_tokens *t = NULL;
+    struct buf said = BUF_INIT;
+    int was = dup(STDERR_FILENO);
+    int fd = open(log, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+    assert_int_equal(fileio_write_atomic(path, text, strlen(text), NULL), 0);
+    assert_int_equal(chmod(path, mode), 0);
+    dup2(fd, STDERR_FILENO);
+    assert_int_equal(http_tokens_load(path, &t, NULL), 0);
+    dup2(was, STDERR_FILENO);
+    close(was);
+    close(fd);
+    assert_int_equal(fileio_read(log, 65536, &said, NULL), 0);
+    http_tokens_free(t);
+    unlink(path);
+    unlink(log);
+    free(path);
+    free(log);
+    return buf_detach(&said);
+}
+
+static void test_weak_tokens(void **state)
+{
+    static const char good[] = "infer 0123456789abcdef\n";
+    char *said = log_of(good, 0640);
+
+    (void)state;
+    assert_string_equal(said, "");
+    free(said);
+    said = log_of(good, 0644);
+    assert_non_null(strstr(said, " warn tokens "));
+    assert_non_null(strstr(said, "chmod"));
+    free(said);
+    said = log_of("infer hidden\nadmin 0123456789abcde\n", 0600);
+    assert_non_null(strstr(said, "2 tokens have fewer than 16"));
+    assert_null(strstr(said, "hidden"));
+    free(said);
+}
+
+/* A pipe instead of a file does not keep the daemon waiting. */
+static void test_token_pipe(void **state)
+{
+    char *path = fileio_join(dir, "pipe");
+    struct http_tokens *t = NULL;
+    struct err err = ERR_INIT;
+
+    (void)state;
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_int_equal(http_tokens_load(path, &t, &err), ERR_IO);
+    assert_non_null(strstr(err.msg, "http.token_file"));
+    unlink(path);
+    free(path);
 }
 
 /* A reload reads the file again, and keeps the old tokens when it cannot. */
@@ -553,6 +614,8 @@ int main(void)
         cmocka_unit_test(test_places_closed),
         cmocka_unit_test(test_tokens),
         cmocka_unit_test(test_bad_tokens),
+        cmocka_unit_test(test_weak_tokens),
+        cmocka_unit_test(test_token_pipe),
         cmocka_unit_test(test_reload),
 #ifndef __SANITIZE_THREAD__
         cmocka_unit_test(test_slow),

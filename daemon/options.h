@@ -50,6 +50,10 @@ size_t options_http_bytes(const struct conf *conf);
 size_t options_memory(const struct conf *conf,
                       const struct learner_options *learner);
 
+/* What is kept of learned records until the next version has it: a version is
+ * made at half of it, and learning waits for that one at the whole. */
+#define OPTIONS_STAGED_BYTES ((size_t)64 << 20)
+
 /* Records and bytes in the queue between source and trainer. */
 #define OPTIONS_QUEUE_RECORDS 8192
 #define OPTIONS_QUEUE_BYTES ((size_t)32 << 20)

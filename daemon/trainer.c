@@ -93,7 +93,7 @@ static void collect(struct trainer *t)
         snapshot_stored(s, t->l->replay, t->l->holdout);
         t->l->mixed_settings = false;
         if (t->held)
-            log_info("resume", "reason=\"there is room on the disk\"");
+            log_info("resume", "reason=\"there is room again\"");
         t->held = false;
         return;
     }

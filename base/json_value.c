@@ -3,7 +3,10 @@
 
 #include "base/json_value.h"
 
+#include <errno.h>
 #include <math.h>
+#include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/buf.h"
@@ -29,4 +32,69 @@ json_t *json_value_bytes(const char *s, size_t n)
     json = json_stringn(text.data, text.len);
     buf_release(&text);
     return json;
+}
+
+/* --- numbers of any size ------------------------------------------------ */
+
+/* How many of the n characters are a number by JSON's grammar; all, or it is
+ * none. *is_real: it has a fraction or an exponent. */
+static size_t number_length(const char *s, size_t n, bool *is_real)
+{
+    static const char digits[] = "0123456789";
+    size_t i = s[0] == '-', whole = strspn(s + i, digits);
+
+    if (whole == 0 || (s[i] == '0' && whole > 1))
+        return 0;
+    i += whole;
+    *is_real = i < n;
+    if (s[i] == '.') {
+        size_t part = strspn(s + i + 1, digits);
+
+        i += part ? 1 + part : 0;
+    }
+    if (s[i] == 'e' || s[i] == 'E') {
+        size_t sign = s[i + 1] == '+' || s[i + 1] == '-';
+        size_t part = strspn(s + i + 1 + sign, digits);
+
+        i += part ? 1 + sign + part : 0;
+    }
+    return i;
+}
+
+/* What may be a number, at text[0] to text[n - 1]. */
+static void fit_number(char *text, size_t n)
+{
+    bool is_real = false, negative = text[0] == '-';
+
+    if (number_length(text, n, &is_real) != n)
+        return;
+    errno = 0;
+    if (!is_real) {
+        (void)strtoll(text, NULL, 10);
+        if (errno != ERANGE)
+            return;
+        /* It has 19 digits at least: the last two become an exponent. */
+        memcpy(text + n - 2, "e2", 2);
+    }
+    if (isfinite(strtod(text, NULL)))
+        return;
+    memset(text, ' ', n);
+    memcpy(text, negative ? "-1e308" : "1e308", negative ? 6 : 5);
+}
+
+void json_value_fit_numbers(char *text, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        size_t length = strspn(text + i, "+-.0123456789eE");
+
+        if (text[i] == '"') {
+            while (++i < n && text[i] != '"')
+                i += text[i] == '\\';
+        } else if (length) {
+            /* Shorter ones fit, and so do words like `true`. */
+            if (length >= 5 && strchr("-0123456789", text[i]))
+                fit_number(text + i, length);
+            i += length - 1;
+        }
+    }
 }

@@ -2,6 +2,7 @@
 noinst_LIBRARIES += base/libbase.a
 base_libbase_a_SOURCES = \
 	base/buf.c base/buf.h \
+	base/cancel.h \
 	base/checksum.c base/checksum.h \
 	base/err.c base/err.h \
 	base/fileio.c base/fileio.h \

@@ -206,7 +206,7 @@ static int generate(struct reader *r, struct err *err)
     sampling.max_tokens = (int)r->shape->new_tokens;
     sampling.temperature = 0.0f;
     rc = infer_complete(r->answers, r->segments->tokens, SHAPE_PROMPT_TOKENS,
-                        &sampling, NULL, NULL, &completion, err);
+                        &sampling, NULL, &completion, err);
     if (rc)
         return rc;
     got = completion.tokens.n;

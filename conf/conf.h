@@ -253,6 +253,7 @@ struct conf_http {
     char *token_file; /* NULL: none */
     int64_t max_body_bytes;
     int64_t max_connections;
+    int64_t max_request_seconds;
     /* What listen says, taken apart. */
     enum conf_listen_kind listen_kind;
     char *listen_host; /* address or name without brackets; unix: the path */

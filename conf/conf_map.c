@@ -426,6 +426,12 @@ const struct conf_key conf_map[] = {
             "them; 16 more are for /healthz, /readyz, /v1/operations and what "
             "needs an admin token. Connections that only wait give way to new "
             "ones. The limit of open files is raised for it at start."},
+    {.name = "http.max_request_seconds", .type = CONF_INT,
+     AT(http.max_request_seconds), .fallback = "120", .min = 1, .max = 86400,
+     .doc = "A completion, score, classification or embedding that takes "
+            "longer is given up: it gets 503 with code time_limit, or ends "
+            "with an error event when it is streamed. Waiting for its turn "
+            "does not count."},
 
     SECTION("log", "Lines on the standard error."),
     {.name = "log.level", .type = CONF_ENUM, AT(log.level),

@@ -104,13 +104,15 @@ static int echo_logprobs(const struct completion_job *j,
     float *logprobs = xcalloc(n + 1, sizeof *logprobs);
     struct infer_alternative *best =
         n_best ? xcalloc((n + 1) * n_best, sizeof *best) : NULL;
+    struct cancel cancel = http_cancel_question(j->cancel);
     int rc;
 
     if (prompt->n)
         memcpy(ids, prompt->items, prompt->n * sizeof *ids);
     if (ended)
         ids[prompt->n] = tokenizer_end_of_text(t);
-    rc = infer_prompt_logprobs(j->f, ids, n, (int)n_best, logprobs, best, err);
+    rc = infer_prompt_logprobs(j->f, ids, n, (int)n_best, &cancel, logprobs,
+                               best, err);
     if (rc == 0)
         logprobs_add(l, t, ids, n, logprobs, best, n_best);
     free(ids);
@@ -130,6 +132,11 @@ static int choice_logprobs(const struct completion_job *j,
 
     if (j->logprobs < 0) {
         *out = json_null();
+        return 0;
+    }
+    if (j->chat) {
+        *out = json_pack("{s:o, s:n}", "content",
+                         completion_chat_logprobs(j, c, 0), "refusal");
         return 0;
     }
     logprobs_init(&l);
@@ -169,29 +176,20 @@ static json_t *choice_json(const struct completion_job *j,
     return o;
 }
 
-static bool cut_short(uint16_t id, void *arg)
-{
-    const struct completion_job *j = arg;
-
-    (void)id;
-    return http_stopping(j->http);
-}
-
 static int add_choice(struct completion_job *j, size_t prompt, int64_t choice,
                       json_t *choices, struct err *err)
 {
     const struct token_list *ids = &j->prompts[prompt];
     struct infer_sampling s = completion_sampling(j, choice);
+    struct cancel cancel = http_cancel_question(j->cancel);
+    struct infer_listener listener = {NULL, NULL, &cancel};
     struct infer_completion c;
     json_t *logprobs = NULL;
-    int rc =
-        infer_complete(j->f, ids->items, ids->n, &s, cut_short, j, &c, err);
+    int rc = infer_complete(j->f, ids->items, ids->n, &s, &listener, &c, err);
 
     if (rc)
         return rc;
-    rc = completion_stopping(j, err);
-    if (rc == 0)
-        rc = choice_logprobs(j, ids, &c, &logprobs, err);
+    rc = choice_logprobs(j, ids, &c, &logprobs, err);
     if (rc == 0) {
         j->completion_tokens += c.tokens.n;
         json_array_append_new(
@@ -242,6 +240,8 @@ static void complete(struct http_request *rq, bool chat)
     if (!j)
         return;
     if (j->stream) {
+        j->own_cancel = rq->cancel;
+        j->cancel = &j->own_cancel;
         rq->reply.status = 200;
         rq->reply.stream =
             http_stream_create(completion_stream, j, completion_free);

@@ -2,9 +2,10 @@
 /*
  * GET /v1/events: what changes on the board, as server-sent events.
  *
- * Each stream has a thread that looks at the board twice a second and tells
- * what is not as it was. Steps are thus told at most twice a second, and two
+ * One thread looks at the board twice a second, and adds what is not as it was
+ * to the log of events. Steps are thus told at most twice a second, and two
  * publishes between two looks would be one event with the newer numbers.
+ * Each stream follows the log.
  */
 #include "config.h"
 
@@ -13,64 +14,46 @@
 #include <stdlib.h>
 
 #include "base/json_value.h"
-#include "base/timing.h"
 #include "base/xalloc.h"
+#include "daemon/event_log.h"
+#include "daemon/http_head.h"
 #include "daemon/http_stream.h"
 
 #define LOOK_MS 500
 
-struct watcher {
-    struct http *http;
-    struct status_board *board;
-};
-
-/* Takes more over: its fields come after the event's name and time. */
-static bool tell(struct http_stream *s, const char *event, json_t *more)
+static json_t *step_json(const struct status *now)
 {
-    json_t *root = json_pack("{s:s, s:I}", "event", event, "time_ms",
-                             (json_int_t)timing_wall_ms());
-
-    json_object_update(root, more);
-    json_decref(more);
-    return http_stream_json(s, root);
+    return json_pack(
+        "{s:s, s:I, s:I, s:o, s:o, s:o}", "state",
+        status_state_name(now->state), "step", (json_int_t)now->step,
+        "tokens_seen", (json_int_t)now->tokens_seen, "tokens_per_second",
+        json_value_real(now->tokens_per_second), "train_bits_per_byte",
+        json_value_real(now->train_bits_per_byte), "prequential_bits_per_byte",
+        json_value_real(now->prequential_bits_per_byte));
 }
 
-static bool tell_step(struct http_stream *s, const struct status *now)
-{
-    return tell(s, "step",
-                json_pack("{s:s, s:I, s:I, s:o, s:o, s:o}", "state",
-                          status_state_name(now->state), "step",
-                          (json_int_t)now->step, "tokens_seen",
-                          (json_int_t)now->tokens_seen, "tokens_per_second",
-                          json_value_real(now->tokens_per_second),
-                          "train_bits_per_byte",
-                          json_value_real(now->train_bits_per_byte),
-                          "prequential_bits_per_byte",
-                          json_value_real(now->prequential_bits_per_byte)));
-}
-
-static bool tell_versions(struct http_stream *s, const char *event,
+static void tell_versions(struct event_log *l, const char *event,
                           const struct status *now)
 {
-    return tell(s, event,
-                json_pack("{s:I, s:I, s:s, s:o, s:o}", "head_version",
-                          (json_int_t)now->head_version, "serving_version",
-                          (json_int_t)now->serving_version, "verdict",
-                          now->publish.last_verdict, "reason",
-                          json_value_text(now->publish.last_reason),
-                          "waits_for",
-                          json_value_text(now->publish.waits_for)));
+    event_log_add(l, event,
+                  json_pack("{s:I, s:I, s:s, s:o, s:o}", "head_version",
+                            (json_int_t)now->head_version, "serving_version",
+                            (json_int_t)now->serving_version, "verdict",
+                            now->publish.last_verdict, "reason",
+                            json_value_text(now->publish.last_reason),
+                            "waits_for",
+                            json_value_text(now->publish.waits_for)));
 }
 
-static bool tell_rollback(struct http_stream *s, const struct status *now,
+static void tell_rollback(struct event_log *l, const struct status *now,
                           bool automatic)
 {
-    return tell(s, "rollback",
-                json_pack("{s:I, s:I, s:b, s:o}", "head_version",
-                          (json_int_t)now->head_version, "serving_version",
-                          (json_int_t)now->serving_version, "automatic",
-                          automatic, "reason",
-                          json_value_text(now->publish.last_rollback)));
+    event_log_add(l, "rollback",
+                  json_pack("{s:I, s:I, s:b, s:o}", "head_version",
+                            (json_int_t)now->head_version, "serving_version",
+                            (json_int_t)now->serving_version, "automatic",
+                            automatic, "reason",
+                            json_value_text(now->publish.last_rollback)));
 }
 
 static int64_t verdicts(const struct status_publish *p)
@@ -78,59 +61,106 @@ static int64_t verdicts(const struct status_publish *p)
     return p->passed + p->refused + p->inconclusive;
 }
 
-/* True when nobody listens any more. */
-static bool tell_changes(struct http_stream *s, const struct status *was,
+static void tell_changes(struct event_log *l, const struct status *was,
                          const struct status *now)
 {
     const struct status_publish *p = &now->publish, *q = &was->publish;
-    bool deaf = false;
 
     if (now->step != was->step || now->state != was->state)
-        deaf |= tell_step(s, now);
+        event_log_add(l, "step", step_json(now));
     if (now->head_version != was->head_version)
-        deaf |= tell_versions(s, "publish", now);
+        tell_versions(l, "publish", now);
     if (verdicts(p) != verdicts(q))
-        deaf |= tell_versions(s, "gate", now);
+        tell_versions(l, "gate", now);
     if (p->rollbacks != q->rollbacks)
-        deaf |= tell_rollback(s, now, p->automatic != q->automatic);
+        tell_rollback(l, now, p->automatic != q->automatic);
     if (now->serving_version != was->serving_version)
-        deaf |= tell_versions(s, "serving", now);
+        tell_versions(l, "serving", now);
     if (now->ewc.consolidations != was->ewc.consolidations)
-        deaf |= tell(s, "consolidation",
-                     json_pack("{s:I, s:o}", "consolidations",
-                               (json_int_t)now->ewc.consolidations, "lambda",
-                               json_value_real(now->ewc.lambda)));
+        event_log_add(l, "consolidation",
+                      json_pack("{s:I, s:o}", "consolidations",
+                                (json_int_t)now->ewc.consolidations, "lambda",
+                                json_value_real(now->ewc.lambda)));
     if (now->records.quarantined != was->records.quarantined)
-        deaf |= tell(s, "quarantine",
-                     json_pack("{s:I}", "quarantined",
-                               (json_int_t)now->records.quarantined));
-    return deaf;
+        event_log_add(l, "quarantine",
+                      json_pack("{s:I}", "quarantined",
+                                (json_int_t)now->records.quarantined));
 }
 
-static void watch(struct http_stream *s, void *arg)
+static void watch(struct event_log *l, void *arg)
 {
-    const struct watcher *w = arg;
-    struct status *was = status_copy(w->board);
-    bool deaf = tell_step(s, was);
+    struct status_board *board = arg;
+    struct status *was = status_copy(board);
+    bool ends = false;
 
-    while (!deaf && !http_stopping(w->http)) {
+    while (!ends) {
         struct status *now;
 
-        deaf = http_stream_wait(s, LOOK_MS);
-        now = status_copy(w->board);
-        deaf = deaf || tell_changes(s, was, now);
+        ends = event_log_pause(l, LOOK_MS);
+        now = status_copy(board);
+        tell_changes(l, was, now);
         free(was);
         was = now;
     }
     free(was);
 }
 
+struct event_log *api_events_watch(struct status_board *board)
+{
+    return event_log_create(watch, board);
+}
+
+/* --- a listener --------------------------------------------------------- */
+
+struct listener {
+    struct event_log *log;
+    struct status_board *board;
+    int64_t at;   /* place in the log */
+    bool resumes; /* it has been told how things are before */
+};
+
+static bool send_event(struct http_stream *s, struct event *e)
+{
+    bool deaf = http_stream_event(s, e->name, e->id, e->json);
+
+    free(e->json);
+    return deaf;
+}
+
+/* How things are now; events that come after it are in the log. */
+static bool send_first(struct http_stream *s, const struct listener *l)
+{
+    struct status *now = status_copy(l->board);
+    struct event e;
+
+    event_log_make(l->log, l->at, "step", step_json(now), &e);
+    free(now);
+    return send_event(s, &e);
+}
+
+static void follow(struct http_stream *s, void *arg)
+{
+    struct listener *l = arg;
+    enum event_found found = EVENT_NONE_YET;
+    bool deaf = !l->resumes && send_first(s, l);
+
+    while (!deaf && found != EVENT_END) {
+        struct event e;
+
+        found = event_log_next(l->log, &l->at, LOOK_MS, &e);
+        deaf = found == EVENT_FOUND ? send_event(s, &e) : http_stream_deaf(s);
+    }
+}
+
 void api_events(struct http_request *rq)
 {
-    struct watcher *w = xcalloc(1, sizeof *w);
+    const char *id = http_head_field(rq->head, "Last-Event-ID");
+    struct listener *l = xcalloc(1, sizeof *l);
 
-    w->http = rq->http;
-    w->board = rq->context->board;
+    l->log = http_events(rq->http);
+    l->board = rq->context->board;
+    l->resumes = id && *id;
+    l->at = l->resumes ? event_log_after(l->log, id) : event_log_newest(l->log);
     rq->reply.status = 200;
-    rq->reply.stream = http_stream_create(watch, w, free);
+    rq->reply.stream = http_stream_create(follow, l, free);
 }

@@ -34,6 +34,7 @@ void api_domains(struct http_request *rq)
 void api_metrics(struct http_request *rq)
 {
     status_to_metrics(rq->context->board, &rq->reply.text);
+    http_metrics(rq->http, &rq->reply.text);
     rq->reply.type = "text/plain; version=0.0.4; charset=utf-8";
     rq->reply.status = 200;
 }
@@ -56,6 +57,10 @@ void api_readyz(struct http_request *rq)
     int64_t version = serving_version(rq->context->serving);
     struct status *s;
 
+    if (http_closed(rq->http)) {
+        http_fail(rq, 503, "stopping", NULL, "the daemon is stopping");
+        return;
+    }
     if (version) {
         http_answer(rq, 200,
                     json_pack("{s:s, s:I}", "status", "ready", "version",

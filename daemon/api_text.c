@@ -15,6 +15,7 @@
 #include "base/xalloc.h"
 
 #define MOST_TEXTS 256
+#define MOST_INPUTS 2048 /* of embeddings, as OpenAI has it */
 #define DEFAULT_SCORES 10
 
 /* Pieces shared with the completions. */
@@ -40,6 +41,19 @@ json_t *api_text_token(const struct tokenizer *t, uint16_t id)
     return s;
 }
 
+bool api_text_encode(struct http_request *rq, const struct infer *f,
+                     const char *text, size_t n_bytes, struct token_list *ids)
+{
+    struct cancel cancel = http_cancel_question(&rq->cancel);
+    struct err err = ERR_INIT;
+
+    if (tokenizer_encode_wanted(infer_tokenizer(f), text, n_bytes, &cancel, ids,
+                                &err) == 0)
+        return true;
+    http_fail_err(rq, &err);
+    return false;
+}
+
 /* --- score -------------------------------------------------------------- */
 
 static json_t *tokens_json(const struct infer *f, const struct infer_score *s)
@@ -59,13 +73,15 @@ static json_t *tokens_json(const struct infer *f, const struct infer_score *s)
     return list;
 }
 
-static int score_one(const struct infer *f, const json_t *text, bool tokens,
-                     json_t *results, struct err *err)
+static int score_one(struct http_request *rq, const struct infer *f,
+                     const json_t *text, bool tokens, json_t *results,
+                     struct err *err)
 {
+    struct cancel cancel = http_cancel_question(&rq->cancel);
     struct infer_score s = {0};
     json_t *o;
     int rc = infer_score(f, json_string_value(text), json_string_length(text),
-                         tokens, &s, err);
+                         tokens, &cancel, &s, err);
 
     if (rc)
         return rc;
@@ -98,14 +114,6 @@ static void answer(struct http_request *rq, int rc, const struct err *err,
     http_answer(rq, 200, root);
 }
 
-/* A long list is not worked through for a daemon that stops. */
-static int go_on(const struct http_request *rq, struct err *err)
-{
-    if (http_stopping(rq->http))
-        return err_set(err, ERR_AGAIN, "the daemon is stopping");
-    return 0;
-}
-
 void api_score(struct http_request *rq)
 {
     json_t *texts = NULL, *results;
@@ -124,12 +132,9 @@ void api_score(struct http_request *rq)
         goto out;
     if (http_need_text_model(rq, f)) {
         results = json_array();
-        for (size_t i = 0; rc == 0 && i < json_array_size(texts); i++) {
-            rc = go_on(rq, &err);
-            if (rc == 0)
-                rc = score_one(f, json_array_get(texts, i), tokens, results,
-                               &err);
-        }
+        for (size_t i = 0; rc == 0 && i < json_array_size(texts); i++)
+            rc = score_one(rq, f, json_array_get(texts, i), tokens, results,
+                           &err);
         answer(rq, rc, &err, version, results);
     }
     serving_put(rq->context->serving, f);
@@ -182,6 +187,7 @@ static int classify_all(struct http_request *rq, const struct infer *f,
                         struct err *err)
 {
     const struct names *labels = infer_labels(f);
+    struct cancel cancel = http_cancel_question(&rq->cancel);
     float *scores;
     int rc = 0;
 
@@ -192,10 +198,8 @@ static int classify_all(struct http_request *rq, const struct infer *f,
     for (size_t i = 0; rc == 0 && i < json_array_size(texts); i++) {
         const json_t *text = json_array_get(texts, i);
 
-        rc = go_on(rq, err);
-        if (rc == 0)
-            rc = infer_classify(f, json_string_value(text),
-                                json_string_length(text), scores, err);
+        rc = infer_classify(f, json_string_value(text),
+                            json_string_length(text), &cancel, scores, err);
         if (rc == 0)
             json_array_append_new(results,
                                   scores_json(labels, scores, top_k));
@@ -257,70 +261,160 @@ static json_t *floats_json(const float *x, size_t n)
     return list;
 }
 
-/* Appends to data; *n_tokens grows. */
-static int embed_one(const struct infer *f, const json_t *text, bool base64,
-                     json_t *data, size_t *n_tokens, struct err *err)
+/* What is asked of the embeddings' endpoint. */
+struct embedding {
+    struct http_request *rq;
+    const struct infer *f;
+    bool base64;
+    json_t *data;
+    size_t n_tokens; /* so far */
+};
+
+static int embed_ids(struct embedding *e, const struct token_list *ids,
+                     struct err *err)
 {
-    size_t dim = (size_t)infer_shape(f)->dim;
-    struct token_list ids = TOKEN_LIST_INIT;
+    struct cancel cancel = http_cancel_question(&e->rq->cancel);
+    size_t dim = (size_t)infer_shape(e->f)->dim;
     float *x = xcalloc(dim, sizeof *x);
-    int rc = infer_embed(f, json_string_value(text), json_string_length(text),
-                         x, err);
+    int rc = infer_embed(e->f, ids->items, ids->n, &cancel, x, err);
 
     if (rc == 0) {
         json_t *o = json_object();
 
-        tokenizer_encode(infer_tokenizer(f), json_string_value(text),
-                         json_string_length(text), &ids);
-        *n_tokens += ids.n;
+        e->n_tokens += ids->n;
         json_object_set_new(o, "object", json_string("embedding"));
-        json_object_set_new(
-            o, "index", json_integer((json_int_t)json_array_size(data)));
-        json_object_set_new(o, "embedding", base64 ? base64_json(x, dim)
-                                                   : floats_json(x, dim));
-        json_array_append_new(data, o);
+        json_object_set_new(o, "index",
+                            json_integer((json_int_t)json_array_size(e->data)));
+        json_object_set_new(o, "embedding",
+                            e->base64 ? base64_json(x, dim)
+                                      : floats_json(x, dim));
+        json_array_append_new(e->data, o);
     }
-    token_list_release(&ids);
     free(x);
     return rc;
 }
 
-static void embed_all(struct http_request *rq, const struct infer *f,
-                      int64_t version, const json_t *texts, bool base64)
+/* A text, or an array of ids; false: failed, naming it. */
+static bool embed_one(struct embedding *e, const json_t *input,
+                      const char *name)
 {
-    json_t *data = json_array(), *root = json_object();
+    struct token_list ids = TOKEN_LIST_INIT;
     struct err err = ERR_INIT;
-    size_t n_tokens = 0;
-    char model[32];
-    int rc = 0;
+    bool good;
 
-    for (size_t i = 0; rc == 0 && i < json_array_size(texts); i++) {
-        rc = go_on(rq, &err);
-        if (rc == 0)
-            rc = embed_one(f, json_array_get(texts, i), base64, data,
-                           &n_tokens, &err);
+    if (json_is_string(input))
+        good = api_text_encode(e->rq, e->f, json_string_value(input),
+                               json_string_length(input), &ids);
+    else
+        good = api_text_ids(e->rq, "input", name, e->f, input, &ids);
+    if (good && embed_ids(e, &ids, &err) != 0) {
+        http_fail_err(e->rq, &err);
+        good = false;
+    }
+    token_list_release(&ids);
+    return good;
+}
+
+static bool embed_all(struct embedding *e, const json_t *inputs)
+{
+    for (size_t i = 0; i < json_array_size(inputs); i++) {
+        char name[32];
+
+        snprintf(name, sizeof name, "input[%zu]", i);
+        if (!embed_one(e, json_array_get(inputs, i), name))
+            return false;
+    }
+    return true;
+}
+
+static void embed(struct http_request *rq, const struct infer *f,
+                  int64_t version, const json_t *input, bool base64)
+{
+    struct embedding e = {rq, f, base64, json_array(), 0};
+    char model[32];
+    json_t *root;
+
+    /* An array of ids is one input. */
+    if (!(json_is_array(input) && !json_is_integer(json_array_get(input, 0))
+              ? embed_all(&e, input)
+              : embed_one(&e, input, "input"))) {
+        json_decref(e.data);
+        return;
     }
     snprintf(model, sizeof model, "mneme@%lld", (long long)version);
+    root = json_object();
     json_object_set_new(root, "object", json_string("list"));
     json_object_set_new(root, "model", json_string(model));
     json_object_set_new(root, "version", json_integer(version));
-    json_object_set_new(root, "data", data);
+    json_object_set_new(root, "data", e.data);
     json_object_set_new(root, "usage",
                         json_pack("{s:I, s:I}", "prompt_tokens",
-                                  (json_int_t)n_tokens, "total_tokens",
-                                  (json_int_t)n_tokens));
-    if (rc == 0) {
-        http_answer(rq, 200, root);
-        return;
+                                  (json_int_t)e.n_tokens, "total_tokens",
+                                  (json_int_t)e.n_tokens));
+    http_answer(rq, 200, root);
+}
+
+/* Its shape, before anything is computed. */
+static bool check_input(struct http_request *rq, const json_t *input)
+{
+    const json_t *first = json_array_get(input, 0);
+    size_t n = json_array_size(input);
+
+    if (!input || json_is_null(input)) {
+        http_fail(rq, 400, "missing_parameter", "input", "'input' is needed");
+        return false;
     }
-    json_decref(root);
-    http_fail_err(rq, &err);
+    if (json_is_string(input) || json_is_integer(first))
+        return true;
+    if (!json_is_string(first) && !json_is_array(first)) {
+        http_fail(rq, 400, "invalid_type", "input",
+                  "'input' must be a string, an array of 1 to %d strings, an "
+                  "array of token ids, or an array of such arrays",
+                  MOST_INPUTS);
+        return false;
+    }
+    if (n > MOST_INPUTS) {
+        http_fail(rq, 400, "invalid_value", "input",
+                  "'input' has %zu elements, more than %d", n, MOST_INPUTS);
+        return false;
+    }
+    for (size_t i = 0; i < n; i++) {
+        const json_t *one = json_array_get(input, i);
+
+        if (json_is_string(first)
+                ? json_is_string(one)
+                : json_is_array(one) && json_array_size(one) > 0)
+            continue;
+        http_fail(rq, 400, "invalid_type", "input", "'input[%zu]' must be %s",
+                  i,
+                  json_is_string(first) ? "a string, as 'input[0]' is"
+                                        : "an array of at least one token id");
+        return false;
+    }
+    return true;
+}
+
+/* A part of a vector stands for the text only in models that are trained for
+ * it, which ours are not. */
+static bool check_dimensions(struct http_request *rq, const struct infer *f)
+{
+    int64_t dim = infer_shape(f)->dim, wanted = dim;
+
+    if (!http_get_integer(rq, "dimensions", 1, INT32_MAX, &wanted))
+        return false;
+    if (wanted == dim)
+        return true;
+    http_fail(rq, 400, "invalid_value", "dimensions",
+              "'dimensions' is %lld, but this model's embeddings have %lld: "
+              "leave it out",
+              (long long)wanted, (long long)dim);
+    return false;
 }
 
 void api_embeddings(struct http_request *rq)
 {
+    const json_t *input = json_object_get(rq->body, "input");
     const char *format = "float";
-    json_t *texts = NULL;
     const struct infer *f;
     int64_t version;
 
@@ -331,15 +425,14 @@ void api_embeddings(struct http_request *rq)
                   "encoding_format is \"float\" or \"base64\"");
         return;
     }
-    if (!http_get_strings(rq, "input", MOST_TEXTS, &texts))
+    if (!check_input(rq, input))
         return;
     f = http_get_model(rq, &version);
-    if (f) {
-        if (http_need_text_model(rq, f))
-            embed_all(rq, f, version, texts, format[0] == 'b');
-        serving_put(rq->context->serving, f);
-    }
-    json_decref(texts);
+    if (!f)
+        return;
+    if (http_need_text_model(rq, f) && check_dimensions(rq, f))
+        embed(rq, f, version, input, format[0] == 'b');
+    serving_put(rq->context->serving, f);
 }
 
 /* --- tokenizer ---------------------------------------------------------- */
@@ -355,15 +448,15 @@ static json_t *ids_json(const struct token_list *ids)
 
 /* The name of the end mark alone is its id: the harness asks for it so. In a
  * text it is as plain as the rest. */
-static void encode(const struct tokenizer *t, const json_t *text,
-                   struct token_list *ids)
+static bool encode(struct http_request *rq, const struct infer *f,
+                   const json_t *text, struct token_list *ids)
 {
-    if (json_string_length(text) == strlen(API_TEXT_END) &&
-        strcmp(json_string_value(text), API_TEXT_END) == 0)
-        token_list_add(ids, tokenizer_end_of_text(t));
-    else
-        tokenizer_encode(t, json_string_value(text), json_string_length(text),
-                         ids);
+    if (json_string_length(text) != strlen(API_TEXT_END) ||
+        strcmp(json_string_value(text), API_TEXT_END) != 0)
+        return api_text_encode(rq, f, json_string_value(text),
+                               json_string_length(text), ids);
+    token_list_add(ids, tokenizer_end_of_text(infer_tokenizer(f)));
+    return true;
 }
 
 void api_tokenize(struct http_request *rq)
@@ -379,8 +472,8 @@ void api_tokenize(struct http_request *rq)
     f = http_get_model(rq, &version);
     if (!f)
         goto out;
-    if (http_need_text_model(rq, f)) {
-        encode(infer_tokenizer(f), json_array_get(texts, 0), &ids);
+    if (http_need_text_model(rq, f) &&
+        encode(rq, f, json_array_get(texts, 0), &ids)) {
         root = json_object();
         json_object_set_new(root, "tokens", ids_json(&ids));
         json_object_set_new(root, "count", json_integer((json_int_t)ids.n));
@@ -388,14 +481,14 @@ void api_tokenize(struct http_request *rq)
                             json_integer(infer_shape(f)->context));
         json_object_set_new(root, "version", json_integer(version));
         http_answer(rq, 200, root);
-        token_list_release(&ids);
     }
+    token_list_release(&ids);
     serving_put(rq->context->serving, f);
 out:
     json_decref(texts);
 }
 
-bool api_text_ids(struct http_request *rq, const char *key,
+bool api_text_ids(struct http_request *rq, const char *key, const char *name,
                   const struct infer *f, const json_t *list,
                   struct token_list *ids)
 {
@@ -407,8 +500,9 @@ bool api_text_ids(struct http_request *rq, const char *key,
         if (!json_is_integer(id) || json_integer_value(id) < 0 ||
             json_integer_value(id) >= vocab) {
             http_fail(rq, 400, "invalid_value", key,
-                      "%s: token ids are whole numbers from 0 to %d", key,
-                      vocab - 1);
+                      "'%s[%zu]': token ids are whole numbers from 0 to %d, of "
+                      "this model's own tokenizer (POST /tokenize)",
+                      name, i, vocab - 1);
             return false;
         }
         token_list_add(ids, (uint16_t)json_integer_value(id));
@@ -423,7 +517,7 @@ static void detokenize(struct http_request *rq, const struct infer *f,
     struct buf bytes = BUF_INIT, text = BUF_INIT;
     json_t *root;
 
-    if (!api_text_ids(rq, "tokens", f, list, &ids))
+    if (!api_text_ids(rq, "tokens", "tokens", f, list, &ids))
         goto out;
     tokenizer_decode(infer_tokenizer(f), ids.items, ids.n, &bytes);
     utf8_repair(bytes.data ? bytes.data : "", bytes.len, &text);

@@ -4,7 +4,9 @@
 #include "daemon/completion.h"
 
 #include <stdlib.h>
+#include <string.h>
 
+#include "base/json_value.h"
 #include "base/rng.h"
 #include "base/utf8.h"
 
@@ -51,12 +53,87 @@ void completion_text(const struct completion_job *j,
     buf_release(&raw);
 }
 
-int completion_stopping(const struct completion_job *j, struct err *err)
+/* How many bytes at the end may be the beginning of a stop string. */
+static size_t held_bytes(const struct buf *raw, const char *const *stop,
+                         size_t n_stop)
 {
-    if (http_stopping(j->http))
-        return err_set(err, ERR_AGAIN, "the daemon is stopping");
-    return 0;
+    size_t held = 0;
+
+    for (size_t i = 0; i < n_stop; i++) {
+        size_t n = strlen(stop[i]) - 1;
+
+        for (n = n < raw->len ? n : raw->len; n > held; n--)
+            if (memcmp(raw->data + raw->len - n, stop[i], n) == 0)
+                held = n;
+    }
+    return held;
 }
+
+/* What was told ended on a character, and bytes that are none are replaced one
+ * by one: so the pieces are the repaired whole. */
+void completion_tail_add(struct completion_tail *tail, const char *bytes,
+                         size_t n_bytes, const char *const *stop, size_t n_stop,
+                         struct buf *out)
+{
+    struct buf *raw = &tail->raw;
+    size_t n;
+
+    if (n_bytes == 0)
+        return;
+    buf_add(raw, bytes, n_bytes);
+    n = utf8_whole(raw->data, raw->len - held_bytes(raw, stop, n_stop));
+    utf8_repair(raw->data, n, out);
+    raw->len -= n;
+    memmove(raw->data, raw->data + n, raw->len);
+}
+
+/* --- logprobs of a chat ------------------------------------------------- */
+
+static json_t *token_json(const struct tokenizer *t, uint16_t id, float logprob)
+{
+    json_t *o = json_object(), *list = json_array();
+    size_t n;
+    const char *bytes = tokenizer_bytes(t, id, &n);
+
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(list, json_integer((unsigned char)bytes[i]));
+    json_object_set_new(o, "token", api_text_token(t, id));
+    json_object_set_new(o, "logprob", json_value_real(logprob));
+    json_object_set_new(o, "bytes", list);
+    return o;
+}
+
+json_t *completion_logprob(const struct completion_job *j,
+                           const struct infer_token *token, size_t n_best)
+{
+    const struct tokenizer *t = infer_tokenizer(j->f);
+    json_t *o = token_json(t, token->id, token->logprob);
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < n_best; i++)
+        json_array_append_new(
+            list, token_json(t, token->best[i].id, token->best[i].logprob));
+    json_object_set_new(o, "top_logprobs", list);
+    return o;
+}
+
+json_t *completion_chat_logprobs(const struct completion_job *j,
+                                 const struct infer_completion *c, size_t i)
+{
+    size_t n_best = (size_t)j->logprobs;
+    json_t *list = json_array();
+
+    for (; i < c->tokens.n; i++) {
+        struct infer_token token = {c->tokens.items[i], c->logprobs[i],
+                                    n_best ? c->alternatives + i * n_best
+                                           : NULL};
+
+        json_array_append_new(list, completion_logprob(j, &token, n_best));
+    }
+    return list;
+}
+
+/* --- answers ------------------------------------------------------------ */
 
 json_t *completion_usage(const struct completion_job *j)
 {

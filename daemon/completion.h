@@ -23,7 +23,8 @@
 #define COMPLETION_MOST_STOPS 4
 
 struct completion_job {
-    struct http *http;
+    struct http_cancel *cancel;    /* the request's, or: */
+    struct http_cancel own_cancel; /* a stream may outlast its request */
     struct serving *serving;
     const struct infer *f; /* counted */
     int64_t version, created;
@@ -52,8 +53,28 @@ struct infer_sampling completion_sampling(const struct completion_job *j,
 void completion_text(const struct completion_job *j,
                      const struct token_list *ids, struct buf *out);
 
-/* ERR_AGAIN when the daemon is stopping, else 0. */
-int completion_stopping(const struct completion_job *j, struct err *err);
+/*
+ * Bytes of tokens that cannot be told yet: a character that is not whole, or
+ * what may be the beginning of a stop string.
+ */
+struct completion_tail {
+    struct buf raw;
+};
+
+/* Appends to out, as it can be written, what is certain now that these bytes
+ * have come, and forgets it: a token costs the same however long the text is.
+ *   stop  n_stop strings that end the text */
+void completion_tail_add(struct completion_tail *tail, const char *bytes,
+                         size_t n_bytes, const char *const *stop, size_t n_stop,
+                         struct buf *out);
+
+/* One token of a chat's `logprobs`, with its n_best alternatives. */
+json_t *completion_logprob(const struct completion_job *j,
+                           const struct infer_token *token, size_t n_best);
+
+/* Those of a completion's tokens from i on, as a chat tells them. */
+json_t *completion_chat_logprobs(const struct completion_job *j,
+                                 const struct infer_completion *c, size_t i);
 
 /* What has been used so far, and what every answer and event begins with. */
 json_t *completion_usage(const struct completion_job *j);

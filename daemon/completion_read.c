@@ -105,11 +105,30 @@ static bool read_stream_options(struct http_request *rq,
     return true;
 }
 
+static bool read_chat_logprobs(struct http_request *rq,
+                               struct completion_job *j)
+{
+    int64_t top = -1;
+    bool wanted = false;
+
+    if (!http_get_bool(rq, "logprobs", &wanted) ||
+        !http_get_integer(rq, "top_logprobs", 0, MOST_LOGPROBS, &top))
+        return false;
+    if (top > 0 && !wanted) {
+        http_fail(rq, 400, "invalid_value", "top_logprobs",
+                  "'top_logprobs' needs 'logprobs': true");
+        return false;
+    }
+    if (wanted)
+        j->logprobs = top > 0 ? top : 0;
+    return true;
+}
+
 /* Only completions have these; in a chat `logprobs` is another thing. */
 static bool read_echo(struct http_request *rq, struct completion_job *j)
 {
     if (j->chat)
-        return true;
+        return read_chat_logprobs(rq, j);
     if (!http_get_bool(rq, "echo", &j->echo) ||
         !http_get_integer(rq, "logprobs", 0, MOST_LOGPROBS, &j->logprobs))
         return false;
@@ -144,10 +163,11 @@ static struct token_list *add_prompt(struct completion_job *j)
     return &j->prompts[j->n_prompts++];
 }
 
-static void add_text(struct completion_job *j, const json_t *text)
+static bool add_text(struct http_request *rq, struct completion_job *j,
+                     const json_t *text)
 {
-    tokenizer_encode(infer_tokenizer(j->f), json_string_value(text),
-                     json_string_length(text), add_prompt(j));
+    return api_text_encode(rq, j->f, json_string_value(text),
+                           json_string_length(text), add_prompt(j));
 }
 
 static bool wrong_prompt(struct http_request *rq)
@@ -169,12 +189,17 @@ static bool add_prompts(struct http_request *rq, struct completion_job *j,
         return wrong_prompt(rq);
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *one = json_array_get(list, i);
+        char name[32];
 
-        if (texts ? !json_is_string(one) : !json_is_array(one))
-            return wrong_prompt(rq);
-        if (texts)
-            add_text(j, one);
-        else if (!api_text_ids(rq, "prompt", j->f, one, add_prompt(j)))
+        snprintf(name, sizeof name, "prompt[%zu]", i);
+        if (texts ? !json_is_string(one) : !json_is_array(one)) {
+            http_fail(rq, 400, "invalid_type", "prompt",
+                      "'%s' must be %s, as 'prompt[0]' is", name,
+                      texts ? "a string" : "an array of token ids");
+            return false;
+        }
+        if (texts ? !add_text(rq, j, one)
+                  : !api_text_ids(rq, "prompt", name, j->f, one, add_prompt(j)))
             return false;
     }
     return true;
@@ -188,9 +213,9 @@ static bool read_prompt(struct http_request *rq, struct completion_job *j)
     if (!given || json_is_null(given))
         add_prompt(j); /* the beginning of a record */
     else if (json_is_string(given))
-        add_text(j, given);
+        return add_text(rq, j, given);
     else if (json_is_integer(first))
-        return api_text_ids(rq, "prompt", j->f, given, add_prompt(j));
+        return api_text_ids(rq, "prompt", "prompt", j->f, given, add_prompt(j));
     else if (json_is_string(first) || json_is_array(first))
         return add_prompts(rq, j, given);
     else
@@ -198,53 +223,89 @@ static bool read_prompt(struct http_request *rq, struct completion_job *j)
     return true;
 }
 
-static bool wrong_messages(struct http_request *rq)
+/* --- reading: messages -------------------------------------------------- */
+
+/* Says what field of which message is wrong; `field` may be "". */
+static bool wrong_message(struct http_request *rq, size_t i, const char *field,
+                          const char *must)
 {
-    http_fail(rq, 400, "invalid_type", "messages",
-              "'messages' must be an array of 1 to %d objects whose 'content' "
-              "is a string or an array of {\"type\": \"text\", \"text\"}",
-              MOST_MESSAGES);
+    char name[64];
+
+    snprintf(name, sizeof name, "messages[%zu]%s", i, field);
+    http_fail(rq, 400, "invalid_type", name, "'%s' must be %s", name, must);
     return false;
 }
 
-static bool add_string(struct buf *out, const json_t *s)
+/* A part of a message: {"type": "text", "text": T}, or an assistant's
+ * {"type": "refusal", "refusal": T}. */
+static bool add_part(struct http_request *rq, size_t i, size_t at,
+                     const json_t *part, struct buf *out)
 {
-    if (json_is_string(s))
-        buf_add(out, json_string_value(s), json_string_length(s));
-    return json_is_string(s);
+    const json_t *text = json_object_get(part, "text");
+    char field[40];
+
+    if (!text)
+        text = json_object_get(part, "refusal");
+    if (json_is_string(text)) {
+        buf_add(out, json_string_value(text), json_string_length(text));
+        return true;
+    }
+    snprintf(field, sizeof field, ".content[%zu]", at);
+    return wrong_message(rq, i, field,
+                         "{\"type\": \"text\", \"text\": a string}: this "
+                         "model reads text only");
 }
 
-static bool add_content(struct buf *out, const json_t *content)
+/* An assistant that called a tool has said nothing. */
+static bool add_message(struct http_request *rq, size_t i,
+                        const json_t *message, struct buf *out)
 {
-    if (!json_is_array(content))
-        return json_is_null(content) || add_string(out, content);
-    for (size_t i = 0; i < json_array_size(content); i++)
-        if (!add_string(out,
-                        json_object_get(json_array_get(content, i), "text")))
-            return false;
-    return true;
+    const json_t *content = json_object_get(message, "content");
+    const char *role = json_string_value(json_object_get(message, "role"));
+
+    if (!json_is_object(message))
+        return wrong_message(rq, i, "", "an object");
+    if (json_is_string(content)) {
+        buf_add(out, json_string_value(content), json_string_length(content));
+        return true;
+    }
+    if (json_is_array(content)) {
+        for (size_t k = 0; k < json_array_size(content); k++)
+            if (!add_part(rq, i, k, json_array_get(content, k), out))
+                return false;
+        return true;
+    }
+    if (json_is_null(content) ||
+        (!content && role && strcmp(role, "assistant") == 0))
+        return true;
+    return wrong_message(rq, i, ".content",
+                         "a string or an array of {\"type\": \"text\", "
+                         "\"text\"}; only an assistant's may be left out");
 }
 
 static bool read_messages(struct http_request *rq, struct completion_job *j)
 {
     const json_t *list = json_object_get(rq->body, "messages");
+    size_t n = json_array_size(list);
     struct buf text = BUF_INIT;
-    bool good =
-        json_array_size(list) >= 1 && json_array_size(list) <= MOST_MESSAGES;
+    bool good = true;
 
-    for (size_t i = 0; good && i < json_array_size(list); i++) {
-        const json_t *content =
-            json_object_get(json_array_get(list, i), "content");
-
+    if (n < 1 || n > MOST_MESSAGES) {
+        http_fail(rq, 400, list ? "invalid_type" : "missing_parameter",
+                  "messages", "'messages' must be an array of 1 to %d messages",
+                  MOST_MESSAGES);
+        return false;
+    }
+    for (size_t i = 0; good && i < n; i++) {
         if (i)
             buf_addc(&text, '\n');
-        good = content && add_content(&text, content);
+        good = add_message(rq, i, json_array_get(list, i), &text);
     }
     if (good)
-        tokenizer_encode(infer_tokenizer(j->f), text.data ? text.data : "",
-                         text.len, add_prompt(j));
+        good = api_text_encode(rq, j->f, text.data ? text.data : "", text.len,
+                               add_prompt(j));
     buf_release(&text);
-    return good || wrong_messages(rq);
+    return good;
 }
 
 /* --- reading: the whole ------------------------------------------------- */
@@ -283,7 +344,7 @@ struct completion_job *completion_read(struct http_request *rq, bool chat)
 {
     struct completion_job *j = xcalloc(1, sizeof *j);
 
-    j->http = rq->http;
+    j->cancel = &rq->cancel;
     j->serving = rq->context->serving;
     j->chat = chat;
     j->created = timing_wall_ms() / 1000;

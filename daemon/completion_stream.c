@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Completions as events: the text of each choice as it grows, without what a
- * stop string may still cut off, in whole characters.
+ * stop string may still cut off, in whole characters. What goes wrong is an
+ * event, too: {"error"}. The last event is always [DONE].
  */
 #include "config.h"
 
@@ -15,13 +16,24 @@ struct piece {
     struct completion_job *j;
     struct http_stream *s;
     int64_t index;
-    struct buf raw;  /* bytes of the tokens so far */
-    struct buf text; /* what of them can be told */
-    size_t n_told;   /* bytes of text */
+    struct completion_tail tail;
+    size_t n_told;     /* bytes of text */
+    json_t *logprobs;  /* of tokens whose text is not told yet */
+    size_t n_logprobs; /* told */
     bool deaf;
 };
 
-/* text NULL: nothing to tell but reason; reason NULL: it goes on. */
+/* NULL: none, or none wanted. Takes list over. */
+static json_t *logprobs_json(json_t *list)
+{
+    if (json_array_size(list))
+        return json_pack("{s:o, s:n}", "content", list, "refusal");
+    json_decref(list);
+    return json_null();
+}
+
+/* text NULL: nothing to tell but reason and logprobs; reason NULL: it goes on.
+ * The logprobs that wait are told with it. */
 static void tell(struct piece *p, const char *text, size_t n,
                  const char *reason)
 {
@@ -38,7 +50,9 @@ static void tell(struct piece *p, const char *text, size_t n,
     else
         json_object_set_new(choice, "text", json_stringn(text ? text : "", n));
     json_decref(delta);
-    json_object_set_new(choice, "logprobs", json_null());
+    p->n_logprobs += json_array_size(p->logprobs);
+    json_object_set_new(choice, "logprobs", logprobs_json(p->logprobs));
+    p->logprobs = NULL;
     json_object_set_new(choice, "finish_reason",
                         reason ? json_string(reason) : json_null());
     json_array_append_new(choices, choice);
@@ -47,78 +61,80 @@ static void tell(struct piece *p, const char *text, size_t n,
     json_object_set_new(root, "choices", choices);
     if (http_stream_json(p->s, root))
         p->deaf = true;
+    p->n_told += n;
 }
 
-/* How much of raw no stop string can cut any more. */
-static size_t safe_bytes(const struct completion_job *j, const struct buf *raw)
-{
-    size_t held = 0;
-
-    for (size_t i = 0; i < j->sampling.n_stop; i++) {
-        size_t n = strlen(j->stops[i]) - 1;
-
-        for (n = n < raw->len ? n : raw->len; n > held; n--)
-            if (memcmp(raw->data + raw->len - n, j->stops[i], n) == 0)
-                held = n;
-    }
-    return raw->len - held;
-}
-
-/* Whole characters only; those that were told stay as they were, since bytes
- * that are no character are replaced one by one. */
-static bool on_token(uint16_t id, void *arg)
+static bool on_token(const struct infer_token *token, void *arg)
 {
     struct piece *p = arg;
+    const struct completion_job *j = p->j;
+    struct buf text = BUF_INIT;
     size_t n;
-    const char *bytes = tokenizer_bytes(infer_tokenizer(p->j->f), id, &n);
+    const char *bytes = tokenizer_bytes(infer_tokenizer(j->f), token->id, &n);
 
-    buf_add(&p->raw, bytes, n);
-    buf_clear(&p->text);
-    n = safe_bytes(p->j, &p->raw);
-    if (n)
-        utf8_repair(p->raw.data, utf8_whole(p->raw.data, n), &p->text);
-    if (p->text.len > p->n_told) {
-        tell(p, p->text.data + p->n_told, p->text.len - p->n_told, NULL);
-        p->n_told = p->text.len;
+    if (j->logprobs >= 0) {
+        if (!p->logprobs)
+            p->logprobs = json_array();
+        json_array_append_new(
+            p->logprobs, completion_logprob(j, token, (size_t)j->logprobs));
     }
-    return p->deaf || http_stopping(p->j->http);
+    completion_tail_add(&p->tail, bytes, n, (const char *const *)j->stops,
+                        j->sampling.n_stop, &text);
+    if (text.len)
+        tell(p, text.data, text.len, NULL);
+    buf_release(&text);
+    return p->deaf;
 }
 
 static void tell_error(struct piece *p, const struct err *err)
 {
+    const struct http_cancel *cancel = p->j->cancel;
+    const char *code = cancel->cause == HTTP_WANTED
+                           ? "unavailable"
+                           : http_cancel_code(cancel->cause);
     struct buf text = BUF_INIT;
 
     utf8_repair(err->msg, strlen(err->msg), &text);
     p->deaf |= http_stream_json(
         p->s, json_pack("{s:{s:o, s:s, s:s, s:n}}", "error", "message",
                         completion_string(&text), "type", "server_error",
-                        "code", "unavailable", "param"));
+                        "code", code, "param"));
     buf_release(&text);
+}
+
+/* The tokens after those that were told: a stop string may have cut some. */
+static void keep_rest(struct piece *p, const struct infer_completion *c)
+{
+    if (p->j->logprobs < 0)
+        return;
+    json_decref(p->logprobs);
+    p->logprobs = completion_chat_logprobs(p->j, c, p->n_logprobs);
 }
 
 static int stream_choice(struct piece *p, const struct token_list *ids,
                          int64_t choice)
 {
+    struct cancel cancel = http_cancel_question(p->j->cancel);
+    struct infer_listener listener = {on_token, p, &cancel};
     struct infer_sampling s = completion_sampling(p->j, choice);
     struct infer_completion c;
     struct err err = ERR_INIT;
+    size_t told = p->n_told; /* of the prompt */
     int rc =
-        infer_complete(p->j->f, ids->items, ids->n, &s, on_token, p, &c, &err);
+        infer_complete(p->j->f, ids->items, ids->n, &s, &listener, &c, &err);
 
     if (rc) {
         tell_error(p, &err);
         return rc;
     }
     p->j->completion_tokens += c.tokens.n;
-    if (c.text.len > p->n_told)
-        tell(p, c.text.data + p->n_told, c.text.len - p->n_told, NULL);
-    rc = completion_stopping(p->j, &err);
-    if (rc)
-        tell_error(p, &err);
-    else
-        tell(p, NULL, 0, c.stopped ? "stop" : "length");
+    keep_rest(p, &c);
+    told = p->n_told - told;
+    if (c.text.len > told)
+        tell(p, c.text.data + told, c.text.len - told, NULL);
+    tell(p, NULL, 0, c.stopped ? "stop" : "length");
     infer_completion_release(&c);
-    return rc;
+    return 0;
 }
 
 /* What comes before the first token. */
@@ -152,18 +168,15 @@ void completion_stream(struct http_stream *s, void *arg)
     for (size_t i = 0; !failed && i < j->n_prompts; i++) {
         j->prompt_tokens += j->prompts[i].n;
         for (int64_t c = 0; !failed && c < j->n; c++) {
-            struct piece p = {
-                j, s, (int64_t)i * j->n + c, BUF_INIT, BUF_INIT, 0, false};
+            struct piece p = {.j = j, .s = s, .index = (int64_t)i * j->n + c};
 
             begin_choice(&p, &j->prompts[i]);
             failed = stream_choice(&p, &j->prompts[i], c) != 0 || p.deaf;
-            buf_release(&p.raw);
-            buf_release(&p.text);
+            buf_release(&p.tail.raw);
+            json_decref(p.logprobs);
         }
     }
-    if (failed)
-        return;
-    if (j->want_usage)
+    if (!failed && j->want_usage)
         write_usage(j, s);
     http_stream_text(s, "[DONE]");
 }

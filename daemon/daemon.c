@@ -279,6 +279,7 @@ static void stop(struct daemon *d)
 {
     status_set_state(&d->board, STATUS_STOPPING, NULL);
     notify_send("STOPPING=1");
+    http_close(d->http);
     if (d->trainer)
         trainer_stop(d->trainer);
     http_stop(d->http);

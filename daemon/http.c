@@ -24,19 +24,31 @@
 #include <unistd.h>
 
 #include "base/fileio.h"
+#include "base/log.h"
+#include "base/timing.h"
 #include "base/xalloc.h"
 #include "daemon/http_private.h"
 #include "daemon/http_stream.h"
 #include "daemon/options.h"
 
 #define MOST_WAITING 64    /* in line for a place to compute */
-#define GRACE_MS 3000      /* for answers under way when the server stops */
+#define LAST_WORDS_MS 2000 /* for what is cancelled to be sent */
 #define OTHER_FILES 256    /* of the store, the source and libraries */
 #define BODY_PIECE 2       /* of memory for a byte: a buffer grows by doubling */
 
-bool http_stopping(const struct http *h)
+bool http_closed(const struct http *h)
 {
-    return atomic_load(&h->stopping);
+    return atomic_load(&h->rules.stop_ms) != 0;
+}
+
+struct event_log *http_events(const struct http *h)
+{
+    return h->events;
+}
+
+void http_metrics(const struct http *h, struct buf *out)
+{
+    http_cancel_metrics(&h->rules, out);
 }
 
 /* --- the body ----------------------------------------------------------- */
@@ -114,11 +126,18 @@ static void read_body(struct http_request *rq)
 
 /* --- the answer --------------------------------------------------------- */
 
+/* A stream that computes has its place until its writer is done. */
+struct place {
+    struct http_places *places;
+    uint64_t holder;
+};
+
 static void give_place(void *arg)
 {
-    struct http *h = arg;
+    struct place *p = arg;
 
-    http_places_give(h->places);
+    http_places_give(p->places, p->holder);
+    free(p);
 }
 
 static void give_nothing(void *arg)
@@ -127,14 +146,37 @@ static void give_nothing(void *arg)
 }
 
 /* A stream's writer begins; at its end it gives back the place that it has. */
-static void start_stream(struct http_request *rq, void (*at_end)(void *arg))
+static void start_stream(struct http_request *rq, bool computes)
 {
-    if (http_stream_start(rq->reply.stream, at_end, rq->http))
+    void (*at_end)(void *arg) = computes ? give_place : give_nothing;
+    struct place *place = NULL;
+
+    if (computes) {
+        place = xcalloc(1, sizeof *place);
+        *place = (struct place){rq->http->places, rq->holder};
+    }
+    if (http_stream_start(rq->reply.stream, at_end, place))
         return;
-    at_end(rq->http);
+    at_end(place);
     http_stream_free(rq->reply.stream);
     rq->reply.stream = NULL;
     http_fail(rq, 503, "unavailable", NULL, "cannot start a thread");
+}
+
+/* A place in line, which is asked for at most a minute, and then work, which
+ * has its time from here on. */
+static int take_place(struct http_request *rq, struct err *err)
+{
+    struct http *h = rq->http;
+    int fd = rq->connection->fd;
+    struct cancel cancel = http_cancel_question(&rq->cancel);
+    int rc;
+
+    http_cancel_begin(&rq->cancel, &h->rules, rq->route->path, fd);
+    rc = http_places_take(h->places, rq->holder, &cancel, err);
+    if (rc == 0)
+        http_cancel_begin(&rq->cancel, &h->rules, rq->route->path, fd);
+    return rc;
 }
 
 /* The place comes first: a body takes many times its size when it is parsed. */
@@ -142,19 +184,21 @@ static void run_endpoint(struct http_request *rq)
 {
     bool computes = rq->route->computes;
     struct err err = ERR_INIT;
-    int rc = computes ? http_places_take(rq->http->places, &err) : 0;
+    int rc = computes ? take_place(rq, &err) : 0;
 
-    if (rc == ERR_AGAIN) {
+    if (rc == ERR_LIMIT) {
         http_fail(rq, 429, "overloaded", NULL, "%s", err.msg);
-    } else if (rc) {
+    } else if (rc == ERR_STATE) {
         http_fail(rq, 503, "stopping", NULL, "%s", err.msg);
+    } else if (rc) {
+        http_fail_err(rq, &err);
     } else {
         if (http_parse_body(rq))
             rq->route->endpoint(rq);
         if (rq->reply.stream && strcmp(rq->head->method, "HEAD") != 0)
-            start_stream(rq, computes ? give_place : give_nothing);
+            start_stream(rq, computes);
         else if (computes)
-            http_places_give(rq->http->places);
+            http_places_give(rq->http->places, rq->holder);
     }
 }
 
@@ -165,6 +209,7 @@ static void answer(struct http_request *rq)
     if (http_connection_admit(rq->connection, http_admit_reserved(rq->route),
                               &why)) {
         run_endpoint(rq);
+        rq->reply.close |= http_closed(rq->http);
         return;
     }
     http_fail(rq, 429, "too_many_connections", NULL, "%s", why);
@@ -215,7 +260,7 @@ static bool serve_request(struct http *h, struct http_connection *c,
     if (!rq.reply.status)
         answer(&rq);
     refused = refused || rq.reply.close;
-    goes_on = http_send(&rq) && !http_stopping(h);
+    goes_on = http_send(&rq);
     release(&rq);
     if (goes_on)
         http_connection_set(c, HTTP_IDLE);
@@ -312,8 +357,9 @@ static struct http *create(const struct http_context *context)
     struct http *h = xcalloc(1, sizeof *h);
 
     h->context = *context;
-    atomic_init(&h->stopping, false);
+    h->rules.most_seconds = context->conf->http.max_request_seconds;
     pthread_mutex_init(&h->mutex, NULL);
+    h->events = api_events_watch(context->board);
     h->places = http_places_create(options_cores(), MOST_WAITING);
     return h;
 }
@@ -372,16 +418,44 @@ static void remove_files(const struct http *h)
         unlink(h->socket_path);
 }
 
+void http_close(struct http *h)
+{
+    long long open = 0;
+
+    if (!h)
+        return;
+    atomic_compare_exchange_strong(
+        &h->rules.stop_ms, &open, timing_mono_ms() + HTTP_GRACE_SECONDS * 1000);
+    http_places_close(h->places);
+}
+
+/* Streams of events end when the log does; what computes, when its grace is
+ * over; and last words are sent. */
+static void stop_connections(struct http *h)
+{
+    int64_t left_ms = atomic_load(&h->rules.stop_ms) - timing_mono_ms();
+    int n_cut;
+
+    event_log_stop(h->events);
+    n_cut = http_connections_stop(h->connections,
+                                  (left_ms > 0 ? left_ms : 0) + LAST_WORDS_MS);
+    if (n_cut)
+        log_warn("http",
+                 "result=\"%d answers were not taken by their clients "
+                 "in time, and are cut short\"",
+                 n_cut);
+}
+
 void http_stop(struct http *h)
 {
     if (!h)
         return;
-    atomic_store(&h->stopping, true);
-    http_places_close(h->places);
-    http_connections_stop(h->connections, GRACE_MS);
+    http_close(h);
+    stop_connections(h);
     remove_files(h);
     http_places_free(h->places);
     http_tokens_free(h->tokens);
+    event_log_free(h->events);
     pthread_mutex_destroy(&h->mutex);
     free(h->address);
     free(h->address_path);

@@ -43,7 +43,16 @@ const char *http_address(const struct http *h);
  * tokens stay as they were. Main thread, after conf_reload_apply. */
 int http_reload(struct http *h, struct err *err);
 
-/* NULL is fine. Requests that compute are cut short; removes http.addr. */
+/* How long requests that compute may go on when the daemon stops. */
+#define HTTP_GRACE_SECONDS 5
+
+/* The daemon stops: requests that would compute get 503 from now on, those
+ * under way have HTTP_GRACE_SECONDS, counted from now. NULL is fine. */
+void http_close(struct http *h);
+
+/* Waits for the answers that are under way, HTTP_GRACE_SECONDS after http_close
+ * at most: what is computed is then cancelled, with 503 or an error event, and
+ * gets a second or two to be sent. Removes http.addr. NULL is fine. */
 void http_stop(struct http *h);
 
 #endif

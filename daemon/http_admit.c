@@ -154,6 +154,7 @@ static void check_token(struct http_request *rq)
     pthread_mutex_lock(&h->mutex);
     scope = http_tokens_check(h->tokens, header(rq, "Authorization"));
     needed = http_tokens_needed(h->tokens);
+    rq->holder = http_tokens_holder(h->tokens, header(rq, "Authorization"));
     pthread_mutex_unlock(&h->mutex);
     if (!needed)
         check_origin(rq);

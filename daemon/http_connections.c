@@ -496,12 +496,13 @@ static void wait_until_gone(struct http_connections *cs, int64_t ms)
             return;
 }
 
-void http_connections_stop(struct http_connections *cs, int64_t grace_ms)
+int http_connections_stop(struct http_connections *cs, int64_t grace_ms)
 {
     uint64_t one = 1;
+    int n_cut;
 
     if (!cs)
-        return;
+        return 0;
     while (write(cs->wake_fd, &one, sizeof one) < 0 && errno == EINTR)
         ;
     pthread_join(cs->acceptor, NULL);
@@ -511,10 +512,12 @@ void http_connections_stop(struct http_connections *cs, int64_t grace_ms)
         if (gives_way(c))
             shutdown(c->fd, SHUT_RDWR);
     wait_until_gone(cs, grace_ms);
+    n_cut = cs->n_placed;
     for (struct http_connection *c = cs->first; c; c = c->next)
         shutdown(c->fd, SHUT_RDWR);
     while (cs->n)
         wait_until_gone(cs, ROOM_MS);
     pthread_mutex_unlock(&cs->mutex);
     release(cs);
+    return n_cut;
 }

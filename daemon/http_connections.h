@@ -71,9 +71,9 @@ int http_connections_start(const struct http_connections_options *o,
                            struct err *err);
 
 /* Accepts no more, and closes what is not a whole request. Others have
- * grace_ms to end. All threads have returned then. NULL is fine.
- * Threads: main */
-void http_connections_stop(struct http_connections *cs, int64_t grace_ms);
+ * grace_ms to be answered. All threads have returned then. NULL is fine.
+ * Returns how many answers were cut short. Threads: main */
+int http_connections_stop(struct http_connections *cs, int64_t grace_ms);
 
 /* --- for the connection's thread ---------------------------------------- */
 

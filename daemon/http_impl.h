@@ -26,6 +26,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "daemon/http.h"
+#include "daemon/http_cancel.h"
 #include "learner/infer.h"
 
 /* --- a request and its reply -------------------------------------------- */
@@ -44,6 +45,7 @@ struct http_reply {
     const char *type;   /* of text */
     int64_t version;    /* that answered; 0: no model did */
     int retry_seconds;  /* 0: no Retry-After */
+    bool retry_never;   /* the same request would fail again */
     const char *allow;  /* with 405 */
     bool close;         /* the connection, after it */
     struct http_stream *stream; /* instead of a body: http_stream.h */
@@ -57,6 +59,8 @@ struct http_request {
     const struct http_route *route;
     char argument[HTTP_MAX_ARGUMENT]; /* what {} stands for in the path */
     struct buf bytes;                 /* the body, as it came */
+    uint64_t holder;                  /* of a place: http_tokens_holder */
+    struct http_cancel cancel;        /* once it computes */
     json_t *body;                     /* an object, perhaps empty */
     struct http_reply reply;
 };
@@ -69,14 +73,21 @@ void http_fail(struct http_request *rq, int status, const char *code,
                const char *param, const char *fmt, ...)
     __attribute__((format(printf, 5, 6)));
 
-/* With the status that fits err's code. */
+/* With the status that fits err's code, or the reason why the request was
+ * cancelled. */
 void http_fail_err(struct http_request *rq, const struct err *err);
 
 /* Bytes as a string in base64. */
 json_t *http_base64(const void *bytes, size_t n);
 
-/* Is the server going down? Long work asks now and then. */
-bool http_stopping(const struct http *h);
+/* Is the daemon stopping? Then nothing new is computed. */
+bool http_closed(const struct http *h);
+
+/* The numbered events that GET /v1/events tells: api_events.c. */
+struct event_log *http_events(const struct http *h);
+
+/* Appends the metrics of the server itself. */
+void http_metrics(const struct http *h, struct buf *out);
 
 /* --- reading a request -------------------------------------------------- */
 
@@ -130,14 +141,25 @@ bool http_need_text_model(struct http_request *rq, const struct infer *f);
 
 struct http_places;
 
-/* n places, and room for so many that wait for one. */
+/*
+ * n places. A free one goes to the holder that has the fewest, and then to who
+ * has waited longest. One place more than n is kept for a holder that has
+ * none: so no holder can keep all others waiting.
+ *   most_waiting  requests of one holder in line
+ */
 struct http_places *http_places_create(int n, int most_waiting);
 void http_places_free(struct http_places *p);
 
-/* Waits for a place. ERR_AGAIN when too many wait already or it takes too
- * long; ERR_STATE after http_places_close. */
-int http_places_take(struct http_places *p, struct err *err);
-void http_places_give(struct http_places *p);
+/*
+ * Waits for a place.
+ *   holder  whose request it is: http_tokens_holder
+ *   cancel  asked while it waits; may be NULL
+ * ERR_LIMIT when too many wait already or it takes too long; ERR_STATE after
+ * http_places_close; or cancel's error.
+ */
+int http_places_take(struct http_places *p, uint64_t holder,
+                     const struct cancel *cancel, struct err *err);
+void http_places_give(struct http_places *p, uint64_t holder);
 void http_places_close(struct http_places *p);
 
 /* --- tokens ------------------------------------------------------------- */
@@ -160,6 +182,11 @@ bool http_tokens_needed(const struct http_tokens *t);
  * not tell how much of a token was right. */
 enum http_scope http_tokens_check(const struct http_tokens *t,
                                   const char *authorization);
+
+/* Whose request it is, for a header that was checked: the same number for
+ * everything with the same token; 0, everyone, where none is needed. */
+uint64_t http_tokens_holder(const struct http_tokens *t,
+                            const char *authorization);
 
 /* --- listening ---------------------------------------------------------- */
 
@@ -195,5 +222,8 @@ http_endpoint api_models, api_model;
 
 /* api_events.c */
 http_endpoint api_events;
+
+/* Begins to watch the board, which outlives the log. */
+struct event_log *api_events_watch(struct status_board *board);
 
 #endif

@@ -17,6 +17,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "daemon/event_log.h"
 #include "daemon/http_connections.h"
 #include "daemon/http_impl.h"
 
@@ -27,7 +28,8 @@ struct http {
     char *address;
     char *address_path; /* data_dir/http.addr */
     char *socket_path;  /* of a unix socket, or NULL */
-    atomic_bool stopping;
+    struct http_cancel_rules rules;
+    struct event_log *events;
     pthread_mutex_t mutex; /* guards tokens */
     struct http_tokens *tokens;
 };

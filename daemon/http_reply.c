@@ -7,11 +7,13 @@
 
 #include "daemon/http_impl.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json_value.h"
 #include "base/utf8.h"
 #include "daemon/http_connections.h"
 #include "daemon/http_head.h"
@@ -74,6 +76,12 @@ void http_fail(struct http_request *rq, int status, const char *code,
 
 void http_fail_err(struct http_request *rq, const struct err *err)
 {
+    if (rq->cancel.cause != HTTP_WANTED) {
+        http_fail(rq, 503, http_cancel_code(rq->cancel.cause), NULL, "%s",
+                  err->msg);
+        rq->reply.retry_never = rq->cancel.cause == HTTP_TIME_LIMIT;
+        return;
+    }
     switch (err->code) {
     case ERR_INVALID:
     case ERR_LIMIT:
@@ -191,6 +199,7 @@ bool http_parse_body(struct http_request *rq)
     shape = shape_of(rq->bytes.data, rq->bytes.len);
     if (!check_shape(rq, &shape))
         return false;
+    json_value_fit_numbers(rq->bytes.data, rq->bytes.len);
     rq->body = json_loadb(rq->bytes.data, rq->bytes.len,
                           JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &why);
     if (!rq->body) {
@@ -230,10 +239,11 @@ bool http_get_integer(struct http_request *rq, const char *key, int64_t min,
 
     if (!given)
         return true;
-    if (!json_is_integer(given))
+    if (!json_is_integer(given) &&
+        !(json_is_real(given) && fabs(json_real_value(given)) >= 0x1p62))
         return wrong(rq, key, "an integer");
     x = json_integer_value(given);
-    if (x < min || x > max) {
+    if (json_is_real(given) || x < min || x > max) {
         http_fail(rq, 400, "invalid_value", key,
                   "'%s' must be from %lld to %lld", key, (long long)min,
                   (long long)max);
@@ -289,11 +299,16 @@ bool http_get_string(struct http_request *rq, const char *key,
     return true;
 }
 
-static bool are_strings(const json_t *list)
+static bool are_strings(struct http_request *rq, const char *key,
+                        const json_t *list)
 {
-    for (size_t i = 0; i < json_array_size(list); i++)
-        if (!json_is_string(json_array_get(list, i)))
-            return false;
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        if (json_is_string(json_array_get(list, i)))
+            continue;
+        http_fail(rq, 400, "invalid_type", key, "'%s[%zu]' must be a string",
+                  key, i);
+        return false;
+    }
     return true;
 }
 
@@ -311,8 +326,10 @@ bool http_get_strings(struct http_request *rq, const char *key, size_t max,
         http_fail(rq, 400, "missing_parameter", key, "'%s' is needed", key);
         return false;
     }
-    if (!json_is_array(given) || !are_strings(given))
+    if (!json_is_array(given))
         return wrong(rq, key, "a string or an array of strings");
+    if (!are_strings(rq, key, given))
+        return false;
     if (json_array_size(given) < 1 || json_array_size(given) > max) {
         http_fail(rq, 400, "invalid_value", key,
                   "'%s' must have 1 to %zu strings", key, max);

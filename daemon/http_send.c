@@ -72,7 +72,9 @@ static void add_fields(const struct http_reply *p, struct buf *head)
                    "script-src 'unsafe-inline'; frame-ancestors 'none'\r\n");
     if (p->version)
         buf_addf(head, "X-Mneme-Version: %lld\r\n", (long long)p->version);
-    if (p->retry_seconds)
+    if (p->retry_never) /* OpenAI's clients try a 503 again without it */
+        buf_adds(head, "X-Should-Retry: false\r\n");
+    else if (p->retry_seconds)
         buf_addf(head, "Retry-After: %d\r\n", p->retry_seconds);
     if (p->allow)
         buf_addf(head, "Allow: %s\r\n", p->allow);

@@ -74,7 +74,8 @@ bool http_stream_start(struct http_stream *s, void (*at_end)(void *arg),
     return s->started;
 }
 
-bool http_stream_text(struct http_stream *s, const char *text)
+bool http_stream_event(struct http_stream *s, const char *name, const char *id,
+                       const char *text)
 {
     bool deaf;
 
@@ -83,6 +84,8 @@ bool http_stream_text(struct http_stream *s, const char *text)
         s->deaf = true;
     deaf = s->deaf;
     if (!deaf) {
+        if (name)
+            buf_addf(&s->waiting, "event: %s\nid: %s\n", name, id);
         buf_adds(&s->waiting, "data: ");
         buf_adds(&s->waiting, text);
         buf_adds(&s->waiting, "\n\n");
@@ -90,6 +93,11 @@ bool http_stream_text(struct http_stream *s, const char *text)
     }
     pthread_mutex_unlock(&s->mutex);
     return deaf;
+}
+
+bool http_stream_text(struct http_stream *s, const char *text)
+{
+    return http_stream_event(s, NULL, NULL, text);
 }
 
 bool http_stream_json(struct http_stream *s, json_t *body)
@@ -102,15 +110,11 @@ bool http_stream_json(struct http_stream *s, json_t *body)
     return deaf;
 }
 
-bool http_stream_wait(struct http_stream *s, int64_t ms)
+bool http_stream_deaf(struct http_stream *s)
 {
-    struct timespec deadline = timing_deadline(ms);
-    int rc = 0;
     bool deaf;
 
     pthread_mutex_lock(&s->mutex);
-    while (!s->deaf && rc != ETIMEDOUT)
-        rc = timing_wait(&s->changed, &s->mutex, &deadline);
     deaf = s->deaf;
     pthread_mutex_unlock(&s->mutex);
     return deaf;

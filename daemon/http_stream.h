@@ -31,14 +31,14 @@ typedef void http_stream_fn(struct http_stream *s, void *arg);
 struct http_stream *http_stream_create(http_stream_fn *fn, void *arg,
                                        void (*release)(void *arg));
 
-/* Threads: the writer. Both return true when nobody listens any more, so that
- * fn should return. body is taken over; text has no line ends. */
+/* Threads: the writer. All return true when nobody listens any more, so that
+ * fn should return. body is taken over; no text has line ends. An event has a
+ * name and an id. */
 bool http_stream_json(struct http_stream *s, json_t *body);
 bool http_stream_text(struct http_stream *s, const char *text);
-
-/* Threads: the writer. Sleeps, but not on when nobody listens any more, and
- * then returns true. */
-bool http_stream_wait(struct http_stream *s, int64_t ms);
+bool http_stream_event(struct http_stream *s, const char *name, const char *id,
+                       const char *text);
+bool http_stream_deaf(struct http_stream *s);
 
 /* --- for the server ----------------------------------------------------- */
 

@@ -8,6 +8,7 @@
 #include <strings.h>
 #include <sys/stat.h>
 
+#include "base/checksum.h"
 #include "base/fileio.h"
 #include "base/log.h"
 #include "base/xalloc.h"
@@ -137,6 +138,22 @@ static bool same(const char *secret, const char *given)
     return different == 0;
 }
 
+/* What comes after "Bearer", or NULL. */
+static const char *token_in(const char *authorization)
+{
+    if (!authorization || strncasecmp(authorization, "Bearer ", 7) != 0)
+        return NULL;
+    return authorization + 7 + strspn(authorization + 7, " ");
+}
+
+uint64_t http_tokens_holder(const struct http_tokens *t,
+                            const char *authorization)
+{
+    const char *token = t->needed ? token_in(authorization) : NULL;
+
+    return token ? checksum_xxh3(token, strlen(token), 0) : 0;
+}
+
 enum http_scope http_tokens_check(const struct http_tokens *t,
                                   const char *authorization)
 {
@@ -144,9 +161,9 @@ enum http_scope http_tokens_check(const struct http_tokens *t,
 
     if (!t->needed)
         return HTTP_ADMIN;
-    if (!authorization || strncasecmp(authorization, "Bearer ", 7) != 0)
+    authorization = token_in(authorization);
+    if (!authorization)
         return HTTP_OPEN;
-    authorization += 7 + strspn(authorization + 7, " ");
     for (size_t i = 0; i < t->n; i++)
         if (same(t->items[i].text, authorization) &&
             t->items[i].scope > scope)

@@ -30,6 +30,7 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/completion_read.c \
 	daemon/completion_stream.c \
 	daemon/draw.c daemon/draw.h \
+	daemon/event_log.c daemon/event_log.h \
 	daemon/families.c daemon/families.h \
 	daemon/filter.c daemon/filter.h \
 	daemon/forget.c daemon/forget.h \
@@ -39,6 +40,7 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/guard.c daemon/guard.h \
 	daemon/http.c daemon/http.h daemon/http_impl.h daemon/http_private.h \
 	daemon/http_admit.c \
+	daemon/http_cancel.c daemon/http_cancel.h \
 	daemon/http_head.c daemon/http_head.h \
 	daemon/http_connections.c daemon/http_connections.h \
 	daemon/http_listen.c \
@@ -207,6 +209,16 @@ tests_test_completions_SOURCES = tests/test_completions.c \
 	tests/store_util.c tests/store_util.h
 tests_test_completions_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_completions_LDADD = $(DAEMON_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_http_cancel
+tests_test_http_cancel_SOURCES = tests/test_http_cancel.c
+tests_test_http_cancel_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_http_cancel_LDADD = $(DAEMON_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_event_log
+tests_test_event_log_SOURCES = tests/test_event_log.c
+tests_test_event_log_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_event_log_LDADD = $(DAEMON_LIBS) $(CMOCKA_LIBS)
 
 check_PROGRAMS += tests/test_http_limits
 tests_test_http_limits_SOURCES = tests/test_http_limits.c \

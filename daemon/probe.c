@@ -48,13 +48,13 @@ static int ask(const struct infer *f, double *nats, float *scores,
 
         nats[i] = 0;
         if (infer_shape(f)) {
-            rc = infer_score(f, texts[i], strlen(texts[i]), false, &score,
+            rc = infer_score(f, texts[i], strlen(texts[i]), false, NULL, &score,
                              err);
             nats[i] = score.nats;
             infer_score_release(&score);
         }
         if (rc == 0 && n_labels) {
-            rc = infer_classify(f, texts[i], strlen(texts[i]),
+            rc = infer_classify(f, texts[i], strlen(texts[i]), NULL,
                                 scores + i * n_labels, err);
             rc = rc == ERR_STATE ? 0 : rc; /* no row learned yet */
         }

@@ -37,23 +37,13 @@ static void cut_linear(struct cut *c, const char *text, size_t text_bytes,
     };
 }
 
-void cut_record(struct cut *c, const struct tokenizer *t, size_t context,
-                const char *prompt, size_t prompt_bytes, const char *text,
-                size_t text_bytes, int32_t domain, int32_t label)
+/* The tokens that are there, an end mark first: the end, then segments. */
+static void cut_tokens(struct cut *c, const struct tokenizer *t, size_t context,
+                       size_t n_prompt, int32_t domain, int32_t label)
 {
-    size_t n_prompt, n_targets;
     const uint16_t *tokens;
+    size_t n_targets;
 
-    memset(c, 0, sizeof *c);
-    if (!t) {
-        cut_linear(c, text, text_bytes, domain, label);
-        return;
-    }
-    token_list_add(&c->tokens, tokenizer_end_of_text(t));
-    if (prompt)
-        tokenizer_encode(t, prompt, prompt_bytes, &c->tokens);
-    n_prompt = c->tokens.n - 1;
-    tokenizer_encode(t, text, text_bytes, &c->tokens);
     token_list_add(&c->tokens, tokenizer_end_of_text(t));
     tokens = c->tokens.items;
     n_targets = c->tokens.n - 1;
@@ -76,6 +66,38 @@ void cut_record(struct cut *c, const struct tokenizer *t, size_t context,
             .label = label,
         };
     }
+}
+
+void cut_record(struct cut *c, const struct tokenizer *t, size_t context,
+                const char *prompt, size_t prompt_bytes, const char *text,
+                size_t text_bytes, int32_t domain, int32_t label)
+{
+    size_t n_prompt;
+
+    memset(c, 0, sizeof *c);
+    if (!t) {
+        cut_linear(c, text, text_bytes, domain, label);
+        return;
+    }
+    token_list_add(&c->tokens, tokenizer_end_of_text(t));
+    if (prompt)
+        tokenizer_encode(t, prompt, prompt_bytes, &c->tokens);
+    n_prompt = c->tokens.n - 1;
+    tokenizer_encode(t, text, text_bytes, &c->tokens);
+    cut_tokens(c, t, context, n_prompt, domain, label);
+}
+
+void cut_ids(struct cut *c, const struct tokenizer *t, size_t context,
+             const uint16_t *ids, size_t n)
+{
+    uint16_t end = tokenizer_end_of_text(t);
+
+    memset(c, 0, sizeof *c);
+    if (n == 0 || ids[0] != end)
+        token_list_add(&c->tokens, end);
+    for (size_t i = 0; i < n; i++)
+        token_list_add(&c->tokens, ids[i]);
+    cut_tokens(c, t, context, 0, -1, -1);
 }
 
 void cut_release(struct cut *c)

@@ -96,6 +96,8 @@ void gram_list_add_text(struct gram_list *l, const char *text, size_t n_bytes)
     const unsigned char *p = (const unsigned char *)text, *end = p + n_bytes;
     struct scan s = {NULL, 0};
 
+    if (n_bytes == 0)
+        return;
     make_room(l, 2 * n_bytes); /* every byte makes two hashes at most */
     s.out = l->items + l->n;
     while (p < end) {

@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "base/cancel.h"
 #include "base/err.h"
 #include "base/model_shape.h"
 #include "base/names.h"
@@ -69,6 +70,10 @@ const struct names *infer_labels(const struct infer *f);
 /*
  * Everything below that runs the Transformer is ERR_INVALID without one, and
  * ERR_DIVERGED when what comes out of it is not finite.
+ *
+ * `cancel` (NULL: nobody cancels) is asked between two pieces of at most a few
+ * hundred tokens, and in generation at each token. Its error is then returned,
+ * and the outputs are as after any other error.
  */
 
 /* How surprised the model is by a text. */
@@ -85,7 +90,8 @@ void infer_score_release(struct infer_score *s);
 
 /* The text is cut as records are. */
 int infer_score(const struct infer *f, const char *text, size_t n_bytes,
-                bool want_tokens, struct infer_score *score, struct err *err);
+                bool want_tokens, const struct cancel *cancel,
+                struct infer_score *score, struct err *err);
 
 /*
  * Losses of holdout segments, for the gate.
@@ -107,7 +113,7 @@ int infer_segments(const struct infer *f, const struct segment *segments,
  * ERR_STATE while there are no labels.
  */
 int infer_classify(const struct infer *f, const char *text, size_t n_bytes,
-                   float *scores, struct err *err);
+                   const struct cancel *cancel, float *scores, struct err *err);
 
 struct infer_sampling {
     int max_tokens;     /* 0 too */
@@ -123,14 +129,28 @@ struct infer_sampling {
 
 void infer_sampling_default(struct infer_sampling *s); /* as OpenAI's */
 
-/* Told of each token as it is decided, but not of an end mark, nor of the
- * token that completes a stop string: the text of one told of before may still
- * be cut by it. Return true to stop. */
-typedef bool infer_token_fn(uint16_t id, void *arg);
-
 struct infer_alternative {
     uint16_t id;
     float logprob;
+};
+
+struct infer_token {
+    uint16_t id;
+    float logprob; /* with n_logprobs >= 0; ln p at temperature 1 */
+    const struct infer_alternative *best; /* [n_logprobs], best first; it is
+                                             the caller's only meanwhile */
+};
+
+/* Told of each token as it is decided, but not of an end mark, nor of the
+ * token that completes a stop string: the text of one told of before may still
+ * be cut by it. Return true to stop. */
+typedef bool infer_token_fn(const struct infer_token *token, void *arg);
+
+/* Who follows a generation. */
+struct infer_listener {
+    infer_token_fn *on_token; /* NULL: none */
+    void *arg;                /* of on_token */
+    const struct cancel *cancel;
 };
 
 struct infer_completion {
@@ -155,13 +175,13 @@ void infer_completion_release(struct infer_completion *c);
  * the context the older half is dropped and the rest read again. The same
  * prompt, sampling and version give the same bytes: draw i is
  * rng(seed, RNG_SAMPLE, 0, i).
- *   on_token  may be NULL
+ *   listener  NULL: nobody
  * ERR_INVALID when an id or a setting is out of its range, or a stop string
  * empty.
  */
 int infer_complete(const struct infer *f, const uint16_t *prompt, size_t n,
                    const struct infer_sampling *sampling,
-                   infer_token_fn *on_token, void *arg,
+                   const struct infer_listener *listener,
                    struct infer_completion *completion, struct err *err);
 
 /*
@@ -173,15 +193,18 @@ int infer_complete(const struct infer *f, const uint16_t *prompt, size_t n,
  *   alternatives  [n][n_alternatives] out; NULL with 0
  */
 int infer_prompt_logprobs(const struct infer *f, const uint16_t *prompt,
-                          size_t n, int n_alternatives, float *logprobs,
+                          size_t n, int n_alternatives,
+                          const struct cancel *cancel, float *logprobs,
                           struct infer_alternative *alternatives,
                           struct err *err);
 
 /*
- * Mean of the final states of a text, of unit length, for embeddings.
+ * Mean of the final states of a text's n ids, of unit length, for embeddings.
+ * The model reads an end-of-text before them, unless they bring their own.
  *   out  float[dim]
+ * ERR_INVALID when an id is out of its range.
  */
-int infer_embed(const struct infer *f, const char *text, size_t n_bytes,
-                float *out, struct err *err);
+int infer_embed(const struct infer *f, const uint16_t *ids, size_t n,
+                const struct cancel *cancel, float *out, struct err *err);
 
 #endif

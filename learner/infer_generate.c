@@ -33,6 +33,7 @@
 struct generation {
     const struct infer *f;
     const struct infer_sampling *sampling;
+    struct infer_listener listener;
     struct infer_work *work;
     struct token_list history;
     size_t first, n_read;
@@ -123,6 +124,7 @@ static int read_history(struct generation *g, struct err *err)
 {
     const struct model *m = g->f->model;
     struct infer_work *w = g->work;
+    int rc;
 
     if (g->history.n - g->first > (size_t)m->shape.context)
         keep_newer_half(g);
@@ -131,6 +133,8 @@ static int read_history(struct generation *g, struct err *err)
         size_t left = g->history.n - g->first - g->n_read;
         size_t n = left < PROMPT_PIECE ? left : PROMPT_PIECE;
 
+        if ((rc = cancel_check(g->listener.cancel, err)))
+            return rc;
         frozen_extend(g->f->frozen, w->cache, g->n_read, ids, n, w->frozen,
                       n == left ? w->logits : NULL);
         g->n_read += n;
@@ -214,9 +218,25 @@ static void cut_at(struct generation *g, size_t at)
     g->raw.len = at;
 }
 
+/* The last token; true: nobody wants more. */
+static bool tell(const struct generation *g)
+{
+    const struct infer_completion *out = &g->out;
+    size_t i = out->tokens.n - 1;
+    struct infer_token token = {.id = out->tokens.items[i]};
+
+    if (!g->listener.on_token)
+        return false;
+    if (g->sampling->n_logprobs >= 0)
+        token.logprob = out->logprobs[i];
+    if (g->sampling->n_logprobs > 0)
+        token.best = out->alternatives + i * (size_t)g->sampling->n_logprobs;
+    return g->listener.on_token(&token, g->listener.arg);
+}
+
 /* Decides token i. *done: nothing comes after it. */
-static int next_token(struct generation *g, uint64_t i, infer_token_fn *told,
-                      void *arg, bool *done, struct err *err)
+static int next_token(struct generation *g, uint64_t i, bool *done,
+                      struct err *err)
 {
     const struct infer_sampling *s = g->sampling;
     size_t from = g->raw.len, at;
@@ -236,8 +256,8 @@ static int next_token(struct generation *g, uint64_t i, infer_token_fn *told,
     if (at != SIZE_MAX) {
         cut_at(g, at);
         g->out.stopped = *done = true;
-    } else if (told) {
-        *done = told(id, arg);
+    } else {
+        *done = tell(g);
     }
     return 0;
 }
@@ -253,7 +273,7 @@ static void finish_text(struct generation *g)
 
 int infer_complete(const struct infer *f, const uint16_t *prompt, size_t n,
                    const struct infer_sampling *sampling,
-                   infer_token_fn *on_token, void *arg,
+                   const struct infer_listener *listener,
                    struct infer_completion *completion, struct err *err)
 {
     struct generation g = {.f = f, .sampling = sampling};
@@ -265,10 +285,12 @@ int infer_complete(const struct infer *f, const uint16_t *prompt, size_t n,
         (rc = check_sampling(f, sampling, err)) ||
         (rc = infer_check_ids(f, prompt, n, err)))
         return rc;
+    if (listener)
+        g.listener = *listener;
     g.work = infer_work_get(f, INFER_GENERATE);
     start(&g, prompt, n);
     for (int i = 0; rc == 0 && !done && i < sampling->max_tokens; i++)
-        rc = next_token(&g, (uint64_t)i, on_token, arg, &done, err);
+        rc = next_token(&g, (uint64_t)i, &done, err);
     infer_work_put(f, g.work);
     if (rc == 0)
         finish_text(&g);

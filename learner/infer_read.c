@@ -40,7 +40,7 @@ struct reading {
     size_t n;
     size_t piece_tokens;
     bool want_loss;
-    const atomic_bool *stop; /* NULL: never */
+    const struct cancel *cancel;
     void (*visit)(const struct visit *v, void *arg);
     void *arg;
 };
@@ -104,11 +104,8 @@ static int read_all(const struct reading *r, struct err *err)
 
     for (size_t from = 0, to; rc == 0 && from < r->n; from = to) {
         to = from + 1; /* preset linear: nothing to gain from a batch */
-        if (r->stop && atomic_load(r->stop)) {
-            rc = err_set(err, ERR_AGAIN, "stopped while reading segments");
-            break;
-        }
-        if (r->f->model) {
+        rc = cancel_check(r->cancel, err);
+        if (rc == 0 && r->f->model) {
             to = fill(r, from, &w->batch);
             rc = forward(r, w, err);
         }
@@ -119,14 +116,24 @@ static int read_all(const struct reading *r, struct err *err)
     return rc;
 }
 
-/* A text as its segments. */
-static void cut(const struct infer *f, const char *text, size_t n_bytes,
-                struct cut *c)
+/* A text as its segments; c needs to be released whatever comes. */
+static int cut(const struct infer *f, const char *text, size_t n_bytes,
+               const struct cancel *cancel, struct cut *c, struct err *err)
 {
-    size_t context = f->model ? (size_t)f->model->shape.context : 0;
+    struct token_list ids = TOKEN_LIST_INIT;
+    int rc;
 
-    cut_record(c, f->tokenizer, context, NULL, 0, text ? text : "", n_bytes,
-               -1, -1);
+    if (!f->model) {
+        cut_record(c, NULL, 0, NULL, 0, text ? text : "", n_bytes, -1, -1);
+        return 0;
+    }
+    rc =
+        tokenizer_encode_wanted(f->tokenizer, text, n_bytes, cancel, &ids, err);
+    if (rc == 0)
+        cut_ids(c, f->tokenizer, (size_t)f->model->shape.context, ids.items,
+                ids.n);
+    token_list_release(&ids);
+    return rc;
 }
 
 /* Targets of a segment without the end mark. */
@@ -160,7 +167,8 @@ static void want_tokens_of(const struct cut *c, struct infer_score *score)
 }
 
 int infer_score(const struct infer *f, const char *text, size_t n_bytes,
-                bool want_tokens, struct infer_score *score, struct err *err)
+                bool want_tokens, const struct cancel *cancel,
+                struct infer_score *score, struct err *err)
 {
     struct infer_score out = {.n_bytes = n_bytes};
     struct cut c = CUT_INIT;
@@ -169,17 +177,19 @@ int infer_score(const struct infer *f, const char *text, size_t n_bytes,
     memset(score, 0, sizeof *score);
     if (rc)
         return rc;
-    cut(f, text, n_bytes, &c);
-    if (want_tokens)
+    rc = cut(f, text, n_bytes, cancel, &c, err);
+    if (rc == 0 && want_tokens)
         want_tokens_of(&c, &out);
-    rc = read_all(&(struct reading){.f = f,
-                                    .segments = c.segments,
-                                    .n = c.n_segments,
-                                    .piece_tokens = PIECE_TOKENS,
-                                    .want_loss = true,
-                                    .visit = visit_score,
-                                    .arg = &out},
-                  err);
+    if (rc == 0)
+        rc = read_all(&(struct reading){.f = f,
+                                        .segments = c.segments,
+                                        .n = c.n_segments,
+                                        .piece_tokens = PIECE_TOKENS,
+                                        .want_loss = true,
+                                        .cancel = cancel,
+                                        .visit = visit_score,
+                                        .arg = &out},
+                      err);
     cut_release(&c);
     if (rc) {
         infer_score_release(&out);
@@ -229,26 +239,28 @@ static void visit_classify(const struct visit *v, void *arg)
 }
 
 int infer_classify(const struct infer *f, const char *text, size_t n_bytes,
-                   float *scores, struct err *err)
+                   const struct cancel *cancel, float *scores, struct err *err)
 {
     struct classify c = {.f = f, .sum = scores};
     struct cut pieces = CUT_INIT;
-    int rc;
+    int rc = 0;
 
     if (head_labels(f->head) == 0)
         return err_set(err, ERR_STATE,
                        "no labels yet: send records with a `label` first");
     memset(scores, 0, f->labels.n * sizeof *scores);
     c.one = xfloats(head_labels(f->head));
-    cut(f, text, n_bytes, &pieces);
-    rc = read_all(&(struct reading){.f = f,
-                                    .segments = pieces.segments,
-                                    .n = pieces.n_segments,
-                                    .piece_tokens = PIECE_TOKENS,
-                                    .visit = visit_classify,
-                                    .arg = &c},
-                  err);
-    for (size_t i = 0; i < f->labels.n; i++)
+    rc = cut(f, text, n_bytes, cancel, &pieces, err);
+    if (rc == 0)
+        rc = read_all(&(struct reading){.f = f,
+                                        .segments = pieces.segments,
+                                        .n = pieces.n_segments,
+                                        .piece_tokens = PIECE_TOKENS,
+                                        .cancel = cancel,
+                                        .visit = visit_classify,
+                                        .arg = &c},
+                      err);
+    for (size_t i = 0; rc == 0 && i < f->labels.n; i++)
         scores[i] /= (float)pieces.n_segments;
     cut_release(&pieces);
     free(c.one);
@@ -321,11 +333,21 @@ static int check_segments(const struct infer *f,
     return rc;
 }
 
+static int check_stop(void *arg, struct err *err)
+{
+    const atomic_bool *const *stop = arg;
+
+    if (!*stop || !atomic_load(*stop))
+        return 0;
+    return err_set(err, ERR_AGAIN, "stopped while reading segments");
+}
+
 int infer_segments(const struct infer *f, const struct segment *segments,
                    size_t n, double *nats, uint8_t *right,
                    const atomic_bool *stop, struct err *err)
 {
     struct gate_reading g = {.f = f, .nats = nats, .right = right};
+    struct cancel cancel = {check_stop, &stop};
     int rc = check_segments(f, segments, n, err);
 
     if (rc)
@@ -336,7 +358,7 @@ int infer_segments(const struct infer *f, const struct segment *segments,
                                     .n = n,
                                     .piece_tokens = GATE_PIECE_TOKENS,
                                     .want_loss = true,
-                                    .stop = stop,
+                                    .cancel = &cancel,
                                     .visit = visit_gate,
                                     .arg = &g},
                   err);
@@ -371,22 +393,23 @@ static void to_unit_length(const double *sum, size_t n, float *out)
         out[j] = squares > 0.0 ? (float)(sum[j] / sqrt(squares)) : 0.0f;
 }
 
-int infer_embed(const struct infer *f, const char *text, size_t n_bytes,
-                float *out, struct err *err)
+int infer_embed(const struct infer *f, const uint16_t *ids, size_t n,
+                const struct cancel *cancel, float *out, struct err *err)
 {
     struct embedding e = {0};
     struct cut c = CUT_INIT;
     int rc = infer_need_model(f, err);
 
-    if (rc)
+    if (rc || (rc = infer_check_ids(f, ids, n, err)))
         return rc;
     e.dim = (size_t)f->model->shape.dim;
     e.sum = xcalloc(e.dim, sizeof *e.sum);
-    cut(f, text, n_bytes, &c);
+    cut_ids(&c, f->tokenizer, (size_t)f->model->shape.context, ids, n);
     rc = read_all(&(struct reading){.f = f,
                                     .segments = c.segments,
                                     .n = c.n_segments,
                                     .piece_tokens = PIECE_TOKENS,
+                                    .cancel = cancel,
                                     .visit = visit_embed,
                                     .arg = &e},
                   err);
@@ -473,7 +496,8 @@ static int check_echo(const struct infer *f, const uint16_t *prompt, size_t n,
 }
 
 int infer_prompt_logprobs(const struct infer *f, const uint16_t *prompt,
-                          size_t n, int n_alternatives, float *logprobs,
+                          size_t n, int n_alternatives,
+                          const struct cancel *cancel, float *logprobs,
                           struct infer_alternative *alternatives,
                           struct err *err)
 {
@@ -485,6 +509,7 @@ int infer_prompt_logprobs(const struct infer *f, const uint16_t *prompt,
     struct reading r = {.f = f,
                         .piece_tokens = PIECE_TOKENS,
                         .want_loss = true,
+                        .cancel = cancel,
                         .visit = visit_echo,
                         .arg = &e};
     int rc = check_echo(f, prompt, n, n_alternatives, err);

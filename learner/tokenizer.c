@@ -17,6 +17,8 @@
 #include "learner/pretoken.h"
 #include "learner/tokenizer_impl.h"
 
+#define ASK_BYTES 65536 /* encoded between two questions */
+
 void token_list_add(struct token_list *l, uint16_t id)
 {
     XGROW(l->items, l->n, l->cap);
@@ -327,18 +329,33 @@ static void encode_pretoken(const struct tokenizer *t, struct merger *m,
         token_list_add(out, m->nodes[i].id);
 }
 
-void tokenizer_encode(const struct tokenizer *t, const char *text,
-                      size_t n_bytes, struct token_list *out)
+int tokenizer_encode_wanted(const struct tokenizer *t, const char *text,
+                            size_t n_bytes, const struct cancel *cancel,
+                            struct token_list *out, struct err *err)
 {
     struct merger m = {0};
+    size_t since_asked = 0;
+    int rc = 0;
 
-    while (n_bytes) {
+    while (rc == 0 && n_bytes) {
         size_t n = pretoken_next(text, n_bytes);
 
         encode_pretoken(t, &m, text, n, out);
         text += n;
         n_bytes -= n;
+        since_asked += n;
+        if (since_asked >= ASK_BYTES) {
+            rc = cancel_check(cancel, err);
+            since_asked = 0;
+        }
     }
     free(m.nodes);
     free(m.heap);
+    return rc;
+}
+
+void tokenizer_encode(const struct tokenizer *t, const char *text,
+                      size_t n_bytes, struct token_list *out)
+{
+    tokenizer_encode_wanted(t, text, n_bytes, NULL, out, NULL);
 }

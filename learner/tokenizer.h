@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "base/cancel.h"
 #include "base/err.h"
 
 struct tokenizer; /* fields are in tokenizer.c */
@@ -68,6 +69,11 @@ uint16_t tokenizer_end_of_text(const struct tokenizer *t);
 /* Appends the ids of a text. Special tokens are never recognised in it. */
 void tokenizer_encode(const struct tokenizer *t, const char *text,
                       size_t n_bytes, struct token_list *out);
+
+/* The same, asking cancel now and then: its error, and out has a part. */
+int tokenizer_encode_wanted(const struct tokenizer *t, const char *text,
+                            size_t n_bytes, const struct cancel *cancel,
+                            struct token_list *out, struct err *err);
 
 /* The bytes of one id: none for specials and unused ids. Never NULL. */
 const char *tokenizer_bytes(const struct tokenizer *t, uint16_t id,

@@ -40,6 +40,7 @@ const struct model_shape util_shape = {.vocab_size = 257,
                                        .tied = true};
 
 struct http_fixture fix;
+int64_t util_most_seconds = 120;
 
 /* --- a store with two versions ------------------------------------------ */
 
@@ -168,13 +169,14 @@ void util_start(const char *listen, const char *token_file)
     sets[0] = xasprintf("data_dir=%s", fix.dir);
     sets[1] = xasprintf("http.listen=%s", listen);
     sets[2] = xasprintf("http.max_body_bytes=%d", UTIL_MAX_BODY);
-    sets[3] = xstrdup("http.max_connections=4");
+    sets[3] = xstrdup("http.max_connections=8");
     sets[4] = xasprintf("http.token_file=%s", token_file ? token_file : "null");
     fix.conf = conf_create();
     if (conf_load(fix.conf, NULL, (const char *const *)sets, 5, NULL,
                   &problems) != 0)
         fail_msg("%s", problems.items[0].text);
     conf_problems_release(&problems);
+    fix.conf->http.max_request_seconds = util_most_seconds;
     for (int i = 0; i < 5; i++)
         free(sets[i]);
     context = (struct http_context){fix.conf, &fix.board, fix.serving,

@@ -35,6 +35,10 @@ extern struct http_fixture {
 int util_open_all(void **state);
 int util_close_all(void **state);
 
+/* http.max_request_seconds of the servers that are started next; 0, which no
+ * configuration has, is over before anything is computed. */
+extern int64_t util_most_seconds;
+
 /* The server alone, with another address or tokens (NULL: none). */
 void util_start(const char *listen, const char *token_file);
 void util_stop(void);

@@ -174,7 +174,7 @@ void util_complete(const struct infer *f, const char *prompt,
     struct err err = ERR_INIT;
 
     util_prompt_of(prompt, strlen(prompt), &ids);
-    if (infer_complete(f, ids.items, ids.n, s, NULL, NULL, c, &err))
+    if (infer_complete(f, ids.items, ids.n, s, NULL, c, &err))
         fail_msg("%s", err.msg);
     token_list_release(&ids);
 }

@@ -179,6 +179,67 @@ static void test_embeddings(void **state)
                      400, "encoding_format");
 }
 
+/* A text's ids have its embedding; there may be many inputs. */
+static void test_embeddings_of_ids(void **state)
+{
+    static const char *const wrong[][2] = {
+        {"{}", "input"},
+        {"{\"input\":[]}", "input"},
+        {"{\"input\":5}", "input"},
+        {"{\"input\":[[97],[]]}", "input"},
+        {"{\"input\":[[97],\"a\"]}", "input"},
+        {"{\"input\":[\"a\",[97]]}", "input"},
+        {"{\"input\":[97,\"a\"]}", "input"},
+        {"{\"input\":[257]}", "input"},
+        {"{\"input\":[[97],[1,-1]]}", "input"},
+        {"{\"input\":\"a\",\"dimensions\":8}", "dimensions"},
+        {"{\"input\":\"a\",\"dimensions\":\"8\"}", "dimensions"},
+    };
+    struct util_answer text = util_post(
+        "/v1/embeddings", "{\"input\":[\"ab\",\"c\"],\"dimensions\":32}");
+    struct util_answer ids =
+        util_post("/v1/embeddings", "{\"input\":[[97,98],[99]]}");
+    struct util_answer one = util_post("/v1/embeddings", "{\"input\":[97,98]}");
+    struct util_answer a;
+    struct buf many = BUF_INIT;
+
+    (void)state;
+    assert_true(
+        json_equal(util_at(text.json, "data"), util_at(ids.json, "data")));
+    assert_true(
+        json_equal(util_at(text.json, "data.0"), util_at(one.json, "data.0")));
+    assert_int_equal(util_number_at(&text, "usage.total_tokens"), 3);
+    assert_int_equal(util_number_at(&ids, "usage.total_tokens"), 3);
+    assert_int_equal(json_array_size(util_at(one.json, "data")), 1);
+    util_release(&text);
+    util_release(&ids);
+    util_release(&one);
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        util_check_error(util_post("/v1/embeddings", wrong[i][0]), 400,
+                         wrong[i][1]);
+
+    buf_adds(&many, "{\"input\":[");
+    for (int i = 0; i < 299; i++)
+        buf_adds(&many, "\"a\",");
+    buf_adds(&many, "\"b\"]}");
+    a = util_post("/v1/embeddings", many.data);
+    assert_int_equal(util_number_at(&a, "data.299.index"), 299);
+    util_release(&a);
+    buf_release(&many);
+}
+
+/* An empty text is a text. */
+static void test_empty_text(void **state)
+{
+    struct util_answer a = util_post("/v1/classify", "{\"text\":\"\"}");
+
+    (void)state;
+    assert_int_equal(json_array_size(util_at(a.json, "results.0.scores")), 2);
+    util_release(&a);
+    util_check_ok(util_post("/v1/score", "{\"text\":\"\"}"));
+    util_check_ok(util_post("/v1/embeddings", "{\"input\":\"\"}"));
+}
+
 static void test_tokens(void **state)
 {
     struct util_answer a =
@@ -257,6 +318,8 @@ int main(void)
         cmocka_unit_test(test_score),
         cmocka_unit_test(test_classify),
         cmocka_unit_test(test_embeddings),
+        cmocka_unit_test(test_embeddings_of_ids),
+        cmocka_unit_test(test_empty_text),
         cmocka_unit_test(test_tokens),
         cmocka_unit_test(test_operations),
     };

@@ -4,16 +4,21 @@
  */
 #include "config.h"
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
+#include "base/timing.h"
+#include "base/utf8.h"
 #include "base/xalloc.h"
+#include "daemon/completion.h"
 #include "tests/http_util.h"
 
 static void test_completion(void **state)
@@ -98,7 +103,318 @@ static void test_chat(void **state)
     util_check_error(util_post("/v1/chat/completions", "{}"), 400, "messages");
     util_check_error(
         util_post("/v1/chat/completions", "{\"messages\":[{\"content\":5}]}"),
-        400, "messages");
+        400, "messages[0].content");
+}
+
+/* Who is wrong is said. */
+static void test_messages(void **state)
+{
+#define FIRST "{\"messages\":[{\"role\":\"user\",\"content\":\"w\"},"
+    static const char *const wrong[][2] = {
+        {FIRST "{\"role\":\"user\"}]}", "messages[1].content"},
+        {FIRST "{\"role\":\"tool\",\"tool_call_id\":\"a\"}]}",
+         "messages[1].content"},
+        {FIRST "{\"role\":\"user\",\"content\":5}]}", "messages[1].content"},
+        {FIRST "{\"role\":\"user\",\"content\":[{\"type\":\"text\","
+               "\"text\":\"a\"},{\"type\":\"image_url\"}]}]}",
+         "messages[1].content[1]"},
+        {FIRST "7]}", "messages[1]"},
+        {"{\"messages\":[]}", "messages"},
+        {"{\"messages\":\"a\"}", "messages"},
+    };
+    struct util_answer a =
+        util_post("/v1/chat/completions", FIRST
+                  "{\"role\":\"assistant\",\"tool_calls\":[{\"id\":\"a\"}]},"
+                  "{\"role\":\"assistant\",\"content\":null},"
+                  "{\"role\":\"tool\",\"content\":\"4\"}],\"max_tokens\":1}");
+
+    (void)state;
+    assert_int_equal(util_number_at(&a, "usage.prompt_tokens"), 5);
+    util_release(&a);
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        util_check_error(util_post("/v1/chat/completions", wrong[i][0]), 400,
+                         wrong[i][1]);
+}
+
+#define CHAT "{\"messages\":[{\"role\":\"user\",\"content\":\"ab\"}],"
+
+/* The events of a stream, without the chunks of the transfer, which begin
+ * anywhere in an event. */
+static char *events_of(const struct util_answer *s)
+{
+    struct buf body = BUF_INIT;
+
+    for (const char *p = s->body; *p;) {
+        char *end;
+        size_t n = strtoul(p, &end, 16);
+
+        if (n == 0)
+            break;
+        buf_add(&body, end + 2, n);
+        p = end + 2 + n + 2;
+    }
+    return buf_detach(&body);
+}
+
+/* Appends the logprobs of a stream's first choice to list. */
+static void add_logprobs(const struct util_answer *s, json_t *list)
+{
+    char *events = events_of(s), *save = NULL;
+
+    for (char *line = strtok_r(events, "\n", &save); line;
+         line = strtok_r(NULL, "\n", &save)) {
+        json_t *j = json_loads(line + 6, JSON_ALLOW_NUL, NULL);
+
+        json_array_extend(list, (json_t *)util_at(j, "choices.0.logprobs."
+                                                     "content"));
+        json_decref(j);
+    }
+    free(events);
+}
+
+/* Those of an answer are those of a legacy one with the same seed, and those
+ * of a stream are the same, also before a stop string. */
+static void test_chat_logprobs(void **state)
+{
+    static const char *const stops[] = {"[]", "[\"e\"]", "[\"ab\",\" t\"]"};
+    int compared = 0;
+
+    (void)state;
+    for (int seed = 1; seed <= 9 || compared < 3; seed++) {
+        char *rest = xasprintf("\"max_tokens\":40,\"seed\":%d,\"stop\":%s",
+                               seed, stops[seed % 3]);
+        char *chat =
+            xasprintf(CHAT "\"logprobs\":true,\"top_logprobs\":2,%s}", rest);
+        char *streamed = xasprintf(CHAT "\"logprobs\":true,\"top_logprobs\":2,"
+                                        "\"stream\":true,%s}",
+                                   rest);
+        char *legacy = xasprintf("{\"prompt\":\"ab\",\"logprobs\":2,%s}", rest);
+        struct util_answer a = util_post("/v1/chat/completions", chat);
+        struct util_answer s = util_post("/v1/chat/completions", streamed);
+        struct util_answer l = util_post("/v1/completions", legacy);
+        const json_t *list = util_at(a.json, "choices.0.logprobs.content");
+        const json_t *wanted =
+            util_at(l.json, "choices.0.logprobs.token_logprobs");
+        json_t *pieces = json_array();
+
+        /* jansson reads no NUL in a key, which a legacy answer may have. */
+        compared += l.json != NULL;
+        if (l.json)
+            assert_int_equal(json_array_size(list), json_array_size(wanted));
+        for (size_t i = 0; i < json_array_size(list); i++) {
+            const json_t *one = json_array_get(list, i);
+
+            assert_true(!l.json || json_equal(json_object_get(one, "logprob"),
+                                              json_array_get(wanted, i)));
+            assert_int_equal(
+                json_array_size(json_object_get(one, "top_logprobs")), 2);
+            assert_int_equal(json_array_size(json_object_get(one, "bytes")), 1);
+        }
+        add_logprobs(&s, pieces);
+        assert_int_equal(json_array_size(pieces), json_array_size(list));
+        for (size_t i = 0; i < json_array_size(pieces); i++)
+            assert_true(
+                json_equal(json_object_get(json_array_get(pieces, i), "bytes"),
+                           json_object_get(json_array_get(list, i), "bytes")));
+        json_decref(pieces);
+        util_release(&a);
+        util_release(&s);
+        util_release(&l);
+        free(rest);
+        free(chat);
+        free(streamed);
+        free(legacy);
+    }
+    util_check_error(
+        util_post("/v1/chat/completions", CHAT "\"top_logprobs\":2}"), 400,
+        "top_logprobs");
+    util_check_error(util_post("/v1/chat/completions", CHAT "\"logprobs\":5}"),
+                     400, "logprobs");
+}
+
+/* What nobody reads may be of any size; what is read has its range. */
+static void test_big_numbers(void **state)
+{
+    (void)state;
+    util_check_ok(util_post("/v1/completions",
+                            "{\"max_tokens\":1,\"a\":1e400,\"b\":[-1e999,"
+                            "123456789012345678901234567890]}"));
+    util_check_error(util_post("/v1/completions", "{\"temperature\":1e400}"),
+                     400, "temperature");
+    util_check_error(
+        util_post("/v1/completions", "{\"seed\":123456789012345678901}"), 400,
+        "seed");
+    util_check_error(util_post("/v1/completions", "{\"seed\":1e400-1}"), 400,
+                     NULL);
+}
+
+/* What waits is bounded, and the pieces are the repaired whole. */
+static void test_tail(void **state)
+{
+    static const char *const stop[] = {"stop it", "zz"};
+    static const char pieces[][8] = {"a",  "\xe2", "\x82", "\xac", "\xff",
+                                     "st", "o",    "z",    " sto", "\xf0\x9f"};
+    struct completion_tail tail = {BUF_INIT};
+    struct buf told = BUF_INIT, raw = BUF_INIT, whole = BUF_INIT;
+
+    (void)state;
+    for (unsigned i = 0; i < 20000; i++) {
+        const char *piece = pieces[i * i % 10];
+
+        completion_tail_add(&tail, piece, strlen(piece), stop, 2, &told);
+        buf_adds(&raw, piece);
+        assert_true(tail.raw.len <= 6 + 3);
+    }
+    assert_true(tail.raw.cap < 64);
+    utf8_repair(raw.data, raw.len, &whole);
+    assert_true(told.len + 3 * 9 >= whole.len && told.len <= whole.len);
+    assert_memory_equal(told.data, whole.data, told.len);
+    buf_release(&tail.raw);
+    buf_release(&told);
+    buf_release(&raw);
+    buf_release(&whole);
+}
+
+/* --- work that nobody wants --------------------------------------------- */
+
+/* A quarter of a million tokens: it takes a second or so. */
+#define LONG_WORK                                                              \
+    "\"prompt\":[\"a\",\"b\",\"c\",\"d\",\"e\",\"f\",\"g\",\"h\","             \
+    "\"a\",\"b\",\"c\",\"d\",\"e\",\"f\",\"g\",\"h\"],\"n\":16,"               \
+    "\"max_tokens\":1024"
+
+static int ask_long(const char *more)
+{
+    char *body = xasprintf("{" LONG_WORK "%s}", more);
+    char *request =
+        xasprintf("POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n"
+                  "Connection: close\r\nContent-Length: %zu\r\n"
+                  "\r\n%s",
+                  strlen(body), body);
+    int fd = util_dial();
+
+    util_send_all(fd, request, strlen(request));
+    free(body);
+    free(request);
+    return fd;
+}
+
+static long cancelled(const char *cause)
+{
+    struct util_answer a = util_get("/metrics");
+    char *line = xasprintf("mneme_http_cancelled_total{cause=\"%s\"} ", cause);
+    const char *at = strstr(a.text, line);
+    long n;
+
+    assert_non_null(at);
+    n = strtol(at + strlen(line), NULL, 10);
+    free(line);
+    util_release(&a);
+    return n;
+}
+
+/* They have their places, or wait for one. */
+static void test_abandoned(void **state)
+{
+    enum { N = 3 }; /* and one connection to ask how it is */
+    long before = cancelled("client_left");
+    int fds[N];
+
+    (void)state;
+    for (int i = 0; i < N; i++)
+        fds[i] = ask_long("");
+    for (int i = 0; i < N; i++)
+        close(fds[i]);
+    /* The last of them is given up as soon as it is looked at. */
+    for (int i = 0; i < 200 && cancelled("client_left") == before; i++)
+        timing_sleep_ms(50);
+    assert_true(cancelled("client_left") > before);
+    util_check_ok(util_post("/v1/completions", "{\"max_tokens\":1}"));
+}
+
+/* Nothing that computes goes on; clients are not asked to try again. */
+static void test_time_limit(void **state)
+{
+    static const char *const asked[][2] = {
+        {"/v1/completions", "{\"prompt\":\"ab\"}"},
+        {"/v1/chat/completions", CHAT "\"n\":2}"},
+        {"/v1/completions", "{\"prompt\":\"ab\",\"max_tokens\":0,"
+                            "\"echo\":true,\"logprobs\":1}"},
+        {"/v1/score", "{\"text\":[\"a\",\"b\"]}"},
+        {"/v1/classify", "{\"text\":[\"a\",\"b\"]}"},
+        {"/v1/embeddings", "{\"input\":\"a\"}"},
+    };
+    struct util_answer a;
+    char *events;
+
+    (void)state;
+    util_stop();
+    util_most_seconds = 0;
+    util_start("127.0.0.1:0", NULL);
+    for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
+        a = util_post(asked[i][0], asked[i][1]);
+        if (a.status != 503)
+            fail_msg("%s: %s", asked[i][0], a.text);
+        assert_string_equal(util_text_at(&a, "error.code"), "time_limit");
+        assert_non_null(strstr(util_text_at(&a, "error.message"),
+                               "http.max_request_seconds"));
+        assert_non_null(strstr(a.text, "X-Should-Retry: false"));
+        assert_null(strstr(a.text, "Retry-After"));
+        util_release(&a);
+    }
+    a = util_post("/v1/completions", "{\"prompt\":\"ab\",\"stream\":true}");
+    events = events_of(&a);
+    assert_non_null(strstr(events, "data: {\"error\":{"));
+    assert_non_null(strstr(events, "\"code\":\"time_limit\""));
+    assert_non_null(strstr(events, "}\n\ndata: [DONE]\n\n"));
+    free(events);
+    util_release(&a);
+    assert_int_equal(cancelled("time_limit"), 7);
+    util_stop();
+    util_most_seconds = 120;
+    util_start("127.0.0.1:0", NULL);
+}
+
+struct reading {
+    int fd;
+    struct util_answer answer;
+};
+
+static void *read_answer(void *arg)
+{
+    struct reading *r = arg;
+
+    r->answer = util_read_answer(r->fd);
+    return NULL;
+}
+
+/* The end of the server cuts off no answer that is done in time. */
+static void test_stop_waits(void **state)
+{
+    struct reading r[2];
+    pthread_t threads[2];
+    char *events;
+
+    (void)state;
+    r[0].fd = ask_long("");
+    r[1].fd = ask_long(",\"stream\":true");
+    for (int i = 0; i < 2; i++)
+        pthread_create(&threads[i], NULL, read_answer, &r[i]);
+    timing_sleep_ms(100); /* both are read whole */
+    util_stop();
+    for (int i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+    /* On a slow machine the grace is over first, which is said as well. */
+    if (r[0].answer.status != 503)
+        assert_int_equal(json_array_size(util_at(r[0].answer.json, "choices")),
+                         256);
+    assert_non_null(r[0].answer.json);
+    events = events_of(&r[1].answer);
+    assert_non_null(strstr(events, "\n\ndata: [DONE]\n\n"));
+    free(events);
+    for (int i = 0; i < 2; i++)
+        util_release(&r[i].answer);
+    util_start("127.0.0.1:0", NULL);
 }
 
 /* The pieces of a stream are the text, each whole characters, none of a stop
@@ -109,23 +425,13 @@ static void check_stream(const char *settings)
     char *streamed = xasprintf("{%s,\"stream\":true}", settings);
     struct util_answer a = util_post("/v1/completions", plain);
     struct util_answer s = util_post("/v1/completions", streamed);
-    struct buf body = BUF_INIT, text = BUF_INIT;
+    struct buf text = BUF_INIT;
     char *save = NULL, *line, *events;
     bool done = false;
 
     assert_non_null(strstr(s.text, "text/event-stream"));
     assert_non_null(strstr(s.text, "X-Mneme-Version: 2"));
-    /* Chunks of the transfer begin anywhere in an event: take them apart. */
-    for (const char *p = s.body; *p;) {
-        char *end;
-        size_t n = strtoul(p, &end, 16);
-
-        if (n == 0)
-            break;
-        buf_add(&body, end + 2, n);
-        p = end + 2 + n + 2;
-    }
-    events = buf_detach(&body);
+    events = events_of(&s);
     for (line = strtok_r(events, "\n", &save); line;
          line = strtok_r(NULL, "\n", &save)) {
         json_t *j = json_loads(line + 6, 0, NULL);
@@ -211,6 +517,13 @@ int main(void)
         cmocka_unit_test(test_chat),
         cmocka_unit_test(test_stream),
         cmocka_unit_test(test_completion_refused),
+        cmocka_unit_test(test_messages),
+        cmocka_unit_test(test_chat_logprobs),
+        cmocka_unit_test(test_big_numbers),
+        cmocka_unit_test(test_tail),
+        cmocka_unit_test(test_abandoned),
+        cmocka_unit_test(test_time_limit),
+        cmocka_unit_test(test_stop_waits),
     };
 
     return cmocka_run_group_tests(tests, util_open_all, util_close_all);

@@ -444,7 +444,7 @@ static void test_credentials(void **state)
 
 /* --- too many ----------------------------------------------------------- */
 
-#define MANY 60 /* there is room for 4 requests and 16 others */
+#define MANY 60 /* there is room for 8 requests and 16 others */
 
 /* Connections that only wait keep nobody out: the oldest give way. */
 static void test_half_open(void **state)
@@ -492,24 +492,25 @@ static struct util_answer ask_from(const char *from, const char *request)
     return util_read_answer(fd);
 }
 
-/* Requests that last: an address has three of four places, what must get
- * through has some more, and all of them come back. */
+/* Requests that last: an address has six of eight places, what must get through
+ * has some more, and all of them come back. */
 static void test_crowd(void **state)
 {
-    int fds[4];
+    int fds[8];
 
     (void)state;
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 6; i++)
         fds[i] = open_stream("127.0.0.1");
     util_check_error(ask_from("127.0.0.1", "GET /v1/status"), 429, NULL);
     util_check_ok(ask_from("127.0.0.2", "GET /v1/status"));
-    fds[3] = open_stream("127.0.0.2");
+    fds[6] = open_stream("127.0.0.2");
+    fds[7] = open_stream("127.0.0.2");
     util_check_error(ask_from("127.0.0.2", "GET /v1/status"), 429, NULL);
     util_check_error(ask_from("127.0.0.3", "GET /v1/status"), 429, NULL);
     util_check_ok(ask_from("127.0.0.1", "GET /healthz"));
     util_check_ok(ask_from("127.0.0.3", "GET /readyz"));
     util_check_error(ask_from("127.0.0.1", "POST /v1/rollback"), 400, NULL);
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 8; i++)
         close(fds[i]);
     for (int i = 0; i < 1500; i++) {
         struct util_answer a = util_get("/v1/status");

@@ -39,13 +39,12 @@ static void ask(struct answers *a)
 
     s.temperature = 1.0f;
     s.seed = 21;
-    if (infer_score(fix.infer, util_text, strlen(util_text), true, &score,
+    if (infer_score(fix.infer, util_text, strlen(util_text), true, NULL, &score,
                     NULL) ||
-        infer_classify(fix.infer, util_text, strlen(util_text), a->scores,
+        infer_classify(fix.infer, util_text, strlen(util_text), NULL, a->scores,
                        NULL) ||
-        infer_embed(fix.infer, util_text, strlen(util_text), a->embedding,
-                    NULL) ||
-        infer_complete(fix.infer, prompt, 3, &s, NULL, NULL, &c, NULL))
+        infer_embed(fix.infer, prompt, 3, NULL, a->embedding, NULL) ||
+        infer_complete(fix.infer, prompt, 3, &s, NULL, &c, NULL))
         abort();
     a->nats = score.nats;
     a->written = xstrdup(c.text.data);
@@ -199,13 +198,85 @@ static void test_not_finite(void **state)
                      0);
     util_randomise(0.2f);
     assert_int_equal(
-        infer_score(f, util_text, strlen(util_text), false, &score, NULL),
+        infer_score(f, util_text, strlen(util_text), false, NULL, &score, NULL),
         ERR_DIVERGED);
-    assert_int_equal(infer_complete(f, ids, 2, &s, NULL, NULL, &c, NULL),
+    assert_int_equal(infer_complete(f, ids, 2, &s, NULL, &c, NULL),
                      ERR_DIVERGED);
-    assert_int_equal(infer_prompt_logprobs(f, ids, 2, 0, p, NULL, NULL),
+    assert_int_equal(infer_prompt_logprobs(f, ids, 2, 0, NULL, p, NULL, NULL),
                      ERR_DIVERGED);
     infer_free(f);
+}
+
+/* --- cancelling --------------------------------------------------------- */
+
+struct patience {
+    int asked, most; /* questions; the next one after most is refused */
+};
+
+static int run_out(void *arg, struct err *err)
+{
+    struct patience *p = arg;
+
+    return ++p->asked > p->most ? err_set(err, ERR_AGAIN, "enough") : 0;
+}
+
+/* Runs every kind of work on a long text; the code that all of them gave. */
+static int work_until(struct patience *p, int kind)
+{
+    enum { BYTES = 70000 };
+    struct cancel cancel = {run_out, p};
+    struct infer_listener listener = {NULL, NULL, &cancel};
+    struct infer_sampling s = util_greedy(50);
+    struct infer_completion c = {0};
+    struct infer_score score = {0};
+    struct err err = ERR_INIT;
+    char *text = xcalloc(BYTES + 1, 1);
+    uint16_t *ids = xcalloc(BYTES, sizeof *ids);
+    float *out = xfloats(BYTES);
+    int rc = 0;
+
+    p->asked = 0;
+    memset(text, 'a', BYTES);
+    for (int i = 0; i < BYTES; i++) {
+        ids[i] = 'a';
+        text[i] = i % 7 ? 'a' : ' ';
+    }
+    if (kind == 0)
+        rc = infer_score(fix.infer, text, BYTES, false, &cancel, &score, &err);
+    else if (kind == 1)
+        rc = infer_classify(fix.infer, text, BYTES, &cancel, out, &err);
+    else if (kind == 2)
+        rc = infer_embed(fix.infer, ids, BYTES, &cancel, out, &err);
+    else if (kind == 3)
+        rc = infer_prompt_logprobs(fix.infer, ids, BYTES, 0, &cancel, out, NULL,
+                                   &err);
+    else
+        rc = infer_complete(fix.infer, ids, 1, &s, &listener, &c, &err);
+    if (rc)
+        assert_string_equal(err.msg, "enough");
+    infer_score_release(&score);
+    infer_completion_release(&c);
+    free(text);
+    free(ids);
+    free(out);
+    return rc;
+}
+
+/* All that computes asks often, and ends at the first refusal. */
+static void test_cancelled(void **state)
+{
+    (void)state;
+    for (int kind = 0; kind < 5; kind++) {
+        struct patience p = {0, 1000000};
+
+        assert_int_equal(work_until(&p, kind), 0);
+        assert_true(p.asked >= (kind == 4 ? 50 : 70000 / 512));
+        for (int most = 0; most < 4; most++) {
+            p.most = most;
+            assert_int_equal(work_until(&p, kind), ERR_AGAIN);
+            assert_int_equal(p.asked, most + 1);
+        }
+    }
 }
 
 int main(void)
@@ -216,6 +287,7 @@ int main(void)
         cmocka_unit_test(test_head_refused),
         cmocka_unit_test(test_shape_refused),
         cmocka_unit_test(test_not_finite),
+        cmocka_unit_test(test_cancelled),
     };
 
     return cmocka_run_group_tests(tests, util_setup, util_teardown);

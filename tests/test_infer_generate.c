@@ -78,9 +78,8 @@ static void test_greedy(void **state)
 
         util_prompt_of(util_text, lengths[i], &ids);
         greedy_slowly(ids.items, ids.n, 4 * UTIL_CONTEXT, &slow);
-        assert_int_equal(infer_complete(fix.infer, ids.items, ids.n, &s, NULL,
-                                        NULL, &c, NULL),
-                         0);
+        assert_int_equal(
+            infer_complete(fix.infer, ids.items, ids.n, &s, NULL, &c, NULL), 0);
         expect_same_ids(&c.tokens, &slow);
         assert_int_equal(c.stopped, slow.n < 4 * UTIL_CONTEXT);
         longest = slow.n > longest ? slow.n : longest;
@@ -98,8 +97,7 @@ static void test_own_mark(void **state)
     struct infer_completion a, b;
 
     (void)state;
-    assert_int_equal(
-        infer_complete(fix.infer, with, 3, &s, NULL, NULL, &a, NULL), 0);
+    assert_int_equal(infer_complete(fix.infer, with, 3, &s, NULL, &a, NULL), 0);
     util_complete(fix.infer, "ab", &s, &b);
     expect_same_ids(&a.tokens, &b.tokens);
     infer_completion_release(&a);
@@ -188,11 +186,11 @@ static void test_int8(void **state)
     infer_completion_release(&a);
     infer_completion_release(&b);
     assert_int_equal(infer_score(fix.infer, util_text, sizeof util_text - 1,
-                                 false, &float_score, NULL),
+                                 false, NULL, &float_score, NULL),
                      0);
-    assert_int_equal(
-        infer_score(f, util_text, sizeof util_text - 1, false, &score, NULL),
-        0);
+    assert_int_equal(infer_score(f, util_text, sizeof util_text - 1, false,
+                                 NULL, &score, NULL),
+                     0);
     assert_true(score.nats != float_score.nats);
     assert_true(fabs(score.nats / float_score.nats - 1.0) < 0.02);
     infer_free(f);
@@ -403,11 +401,11 @@ static void test_stop_inside_token(void **state)
 }
 
 /* The end mark ends a text, and is told to nobody. */
-static bool count_told(uint16_t id, void *arg)
+static bool count_told(const struct infer_token *token, void *arg)
 {
     int *told = arg;
 
-    assert_int_not_equal(id, UTIL_END);
+    assert_int_not_equal(token->id, UTIL_END);
     return ++*told == 3;
 }
 
@@ -422,10 +420,10 @@ static void test_told(void **state)
     s.temperature = 1.0f;
     for (s.seed = 0; s.seed < 400; s.seed++) {
         int told = 0;
+        struct infer_listener listener = {count_told, &told, NULL};
 
-        assert_int_equal(infer_complete(fix.infer, prompt, 2, &s, count_told,
-                                        &told, &c, NULL),
-                         0);
+        assert_int_equal(
+            infer_complete(fix.infer, prompt, 2, &s, &listener, &c, NULL), 0);
         assert_int_equal(told, c.tokens.n);
         assert_true(c.stopped ? told < 3 : told == 3);
         ends += c.stopped;
@@ -452,7 +450,7 @@ static int refused(const struct infer_sampling *s)
     struct infer_completion c;
     uint16_t id = 1;
 
-    return infer_complete(fix.infer, &id, 1, s, NULL, NULL, &c, NULL);
+    return infer_complete(fix.infer, &id, 1, s, NULL, &c, NULL);
 }
 
 static void test_sampling_refused(void **state)
@@ -478,9 +476,8 @@ static void test_sampling_refused(void **state)
     s = util_greedy(1), s.stop = &empty, s.n_stop = 1;
     assert_int_equal(refused(&s), ERR_INVALID);
     s = util_greedy(1);
-    assert_int_equal(
-        infer_complete(fix.infer, &id, 1, &s, NULL, NULL, &c, NULL),
-        ERR_INVALID);
+    assert_int_equal(infer_complete(fix.infer, &id, 1, &s, NULL, &c, NULL),
+                     ERR_INVALID);
 }
 
 int main(void)

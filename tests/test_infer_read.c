@@ -35,7 +35,7 @@ static void test_score(void **state)
 
     (void)state;
     assert_int_equal(infer_score(fix.infer, util_text, strlen(util_text), true,
-                                 &score, NULL),
+                                 NULL, &score, NULL),
                      0);
     assert_int_equal(score.n_bytes, strlen(util_text));
     assert_int_equal(score.n_tokens, strlen(util_text));
@@ -68,7 +68,8 @@ static void test_score_empty(void **state)
     struct infer_score score;
 
     (void)state;
-    assert_int_equal(infer_score(fix.infer, "", 0, true, &score, NULL), 0);
+    assert_int_equal(infer_score(fix.infer, "", 0, true, NULL, &score, NULL),
+                     0);
     assert_int_equal(score.n_tokens, 0);
     assert_true(score.nats == 0.0 && score.bits_per_byte == 0.0);
     assert_true(score.perplexity == 1.0);
@@ -88,7 +89,7 @@ static void test_score_long(void **state)
     (void)state;
     for (size_t i = 0; i < n; i++)
         s[i] = (char)rng_below(256, 3, RNG_SAMPLE, 0, i);
-    assert_int_equal(infer_score(fix.infer, s, n, false, &all, NULL), 0);
+    assert_int_equal(infer_score(fix.infer, s, n, false, NULL, &all, NULL), 0);
     assert_null(all.logprobs);
     cut_record(&c, fix.tokenizer, UTIL_CONTEXT, NULL, 0, s, n, 0, -1);
     segments = c.segments;
@@ -210,11 +211,11 @@ static void test_echo(void **state)
 
     (void)state;
     util_prompt_of(util_text, n, &ids);
-    assert_int_equal(infer_score(fix.infer, util_text, n, true, &score, NULL),
-                     0);
     assert_int_equal(
-        infer_prompt_logprobs(fix.infer, ids.items, n, K, p, &best[0][0], NULL),
-        0);
+        infer_score(fix.infer, util_text, n, true, NULL, &score, NULL), 0);
+    assert_int_equal(infer_prompt_logprobs(fix.infer, ids.items, n, K, NULL, p,
+                                           &best[0][0], NULL),
+                     0);
     for (size_t i = 0; i < n; i++) {
         assert_true(fabsf(p[i] - score.logprobs[i]) < 1e-4f);
         for (size_t k = 0; k < K; k++) {
@@ -241,10 +242,10 @@ static void test_echo_own_mark(void **state)
     (void)state;
     token_list_add(&ids, UTIL_END);
     util_prompt_of(util_text, n, &ids);
-    assert_int_equal(
-        infer_prompt_logprobs(fix.infer, ids.items, n + 1, 0, with, NULL, NULL),
-        0);
-    assert_int_equal(infer_prompt_logprobs(fix.infer, ids.items + 1, n, 0,
+    assert_int_equal(infer_prompt_logprobs(fix.infer, ids.items, n + 1, 0, NULL,
+                                           with, NULL, NULL),
+                     0);
+    assert_int_equal(infer_prompt_logprobs(fix.infer, ids.items + 1, n, 0, NULL,
                                            without, NULL, NULL),
                      0);
     for (size_t i = 0; i < n; i++)
@@ -260,13 +261,14 @@ static void test_echo_refused(void **state)
     float p[2];
 
     (void)state;
-    assert_int_equal(infer_prompt_logprobs(fix.infer, ids, 2, 0, p, NULL, NULL),
+    assert_int_equal(
+        infer_prompt_logprobs(fix.infer, ids, 2, 0, NULL, p, NULL, NULL),
+        ERR_INVALID);
+    assert_int_equal(infer_prompt_logprobs(fix.infer, ids, 1, UTIL_V + 1, NULL,
+                                           p, NULL, NULL),
                      ERR_INVALID);
     assert_int_equal(
-        infer_prompt_logprobs(fix.infer, ids, 1, UTIL_V + 1, p, NULL, NULL),
-        ERR_INVALID);
-    assert_int_equal(infer_prompt_logprobs(fix.infer, ids, 0, 0, p, NULL, NULL),
-                     0);
+        infer_prompt_logprobs(fix.infer, ids, 0, 0, NULL, p, NULL, NULL), 0);
 }
 
 /* --- classes, embeddings ------------------------------------------------ */
@@ -276,9 +278,9 @@ static void test_classify(void **state)
     float scores[3], sum;
 
     (void)state;
-    assert_int_equal(
-        infer_classify(fix.infer, util_text, strlen(util_text), scores, NULL),
-        0);
+    assert_int_equal(infer_classify(fix.infer, util_text, strlen(util_text),
+                                    NULL, scores, NULL),
+                     0);
     sum = scores[0] + scores[1] + scores[2];
     assert_true(fabsf(sum - 1.0f) < 1e-5f);
     assert_true(scores[0] > 0.0f && scores[1] > 0.0f);
@@ -314,8 +316,8 @@ static void test_classify_mean(void **state)
         buf_release(&part);
         batch_release(&b);
     }
-    assert_int_equal(infer_classify(fix.infer, two, strlen(two), scores, NULL),
-                     0);
+    assert_int_equal(
+        infer_classify(fix.infer, two, strlen(two), NULL, scores, NULL), 0);
     for (int k = 0; k < 2; k++)
         assert_true(fabsf(scores[k] - wanted[k]) < 1e-4f);
     cut_release(&c);
@@ -340,17 +342,21 @@ static void test_linear(void **state)
     tensor_list_release(&l); /* it keeps nothing of it */
     assert_null(infer_shape(f));
     assert_true(infer_bytes(f) > 256 * 32 * sizeof(float));
-    assert_int_equal(infer_classify(f, "red red wine", 12, scores, NULL), 0);
+    assert_int_equal(infer_classify(f, "red red wine", 12, NULL, scores, NULL),
+                     0);
     assert_true(scores[0] > scores[1]);
-    assert_int_equal(infer_classify(f, "a blue sky", 10, scores, NULL), 0);
+    assert_int_equal(infer_classify(f, "a blue sky", 10, NULL, scores, NULL),
+                     0);
     assert_true(scores[1] > scores[0]);
     assert_true(fabsf(scores[0] + scores[1] - 1.0f) < 1e-5f);
-    assert_int_equal(infer_score(f, "x", 1, false, &score, NULL), ERR_INVALID);
-    assert_int_equal(infer_embed(f, "x", 1, scores, NULL), ERR_INVALID);
-    assert_int_equal(infer_complete(f, &id, 1, &s, NULL, NULL, &c, NULL),
+    assert_int_equal(infer_score(f, "x", 1, false, NULL, &score, NULL),
                      ERR_INVALID);
-    assert_int_equal(infer_prompt_logprobs(f, &id, 1, 0, scores, NULL, NULL),
+    assert_int_equal(infer_embed(f, &id, 1, NULL, scores, NULL), ERR_INVALID);
+    assert_int_equal(infer_complete(f, &id, 1, &s, NULL, &c, NULL),
                      ERR_INVALID);
+    assert_int_equal(
+        infer_prompt_logprobs(f, &id, 1, 0, NULL, scores, NULL, NULL),
+        ERR_INVALID);
     infer_free(f);
 }
 
@@ -363,7 +369,7 @@ static void test_no_labels(void **state)
     assert_int_equal(infer_create(&util_shape, fix.tokenizer, &fix.weights,
                                   &fix.no_head, &fix.no_labels, NULL, &f, NULL),
                      0);
-    assert_int_equal(infer_classify(f, "x", 1, &score, NULL), ERR_STATE);
+    assert_int_equal(infer_classify(f, "x", 1, NULL, &score, NULL), ERR_STATE);
     infer_free(f);
 }
 
@@ -371,7 +377,9 @@ static void test_embed(void **state)
 {
     struct model_work *w = model_work_create(fix.model, UTIL_CONTEXT);
     double sum[32] = {0}, squares = 0.0, length = 0.0;
-    float out[32];
+    float out[32], own[32];
+    uint16_t end = UTIL_END, beyond = UTIL_V;
+    struct token_list ids = TOKEN_LIST_INIT;
     struct cut c;
 
     (void)state;
@@ -388,14 +396,21 @@ static void test_embed(void **state)
     }
     for (size_t j = 0; j < 32; j++)
         squares += sum[j] * sum[j];
-    assert_int_equal(
-        infer_embed(fix.infer, util_text, strlen(util_text), out, NULL), 0);
+    util_prompt_of(util_text, strlen(util_text), &ids);
+    assert_int_equal(infer_embed(fix.infer, ids.items, ids.n, NULL, out, NULL),
+                     0);
     for (size_t j = 0; j < 32; j++) {
         length += (double)out[j] * (double)out[j];
         assert_true(fabs((double)out[j] - sum[j] / sqrt(squares)) < 1e-4);
     }
     assert_true(fabs(length - 1.0) < 1e-5);
-    assert_int_equal(infer_embed(fix.infer, "", 0, out, NULL), 0);
+    /* An end mark of one's own is the one that is read first anyway. */
+    assert_int_equal(infer_embed(fix.infer, NULL, 0, NULL, out, NULL), 0);
+    assert_int_equal(infer_embed(fix.infer, &end, 1, NULL, own, NULL), 0);
+    assert_memory_equal(out, own, sizeof out);
+    assert_int_equal(infer_embed(fix.infer, &beyond, 1, NULL, out, NULL),
+                     ERR_INVALID);
+    token_list_release(&ids);
     cut_release(&c);
     model_work_free(w);
 }

@@ -8,6 +8,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -52,12 +54,53 @@ static void test_a_nul_is_a_character(void **state)
     json_decref(got);
 }
 
+/* Only what does not fit is rewritten, and not in strings; what is no JSON
+ * stays none. */
+static void test_numbers_fit(void **state)
+{
+    static const struct {
+        const char *text, *wanted;
+    } cases[] = {
+        {"[1e400,-1e400]", "[1e308,-1e308]"},
+        {"{\"a\":1.25E+999}", "{\"a\":1e308    }"},
+        {"[9223372036854775807,-9223372036854775808]", NULL},
+        {"[9223372036854775808]", "[92233720368547758e2]"},
+        {"[-123456789012345678901]", "[-1234567890123456789e2]"},
+        {"[1e308,1e-400,0.5,true,false,null,12345678]", NULL},
+        {"{\"1e400\":\"\\\"1e400\\\\\",\"b\":\"9e999\"}", NULL},
+        {"[01e400]", NULL},
+        {"[1e400-5]", NULL},
+        {"[1.e400]", NULL},
+        {"[1e40000", "[1e308  "},
+        {"\"1e400", NULL},
+        {"\"1e400\\", NULL},
+        {"-----", NULL},
+        {"1e400", "1e308"},
+        {"", NULL},
+    };
+    char digits[500], text[512];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        strcpy(text, cases[i].text);
+        json_value_fit_numbers(text, strlen(text));
+        assert_string_equal(text,
+                            cases[i].wanted ? cases[i].wanted : cases[i].text);
+    }
+    memset(digits, '7', sizeof digits);
+    snprintf(text, sizeof text, "%.499s", digits);
+    json_value_fit_numbers(text, strlen(text));
+    assert_int_equal(strlen(text), 499);
+    assert_memory_equal(text, "1e308 ", 6);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_real),
         cmocka_unit_test(test_text),
         cmocka_unit_test(test_a_nul_is_a_character),
+        cmocka_unit_test(test_numbers_fit),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -248,23 +248,22 @@ static bool serve_request(struct http *h, struct http_connection *c,
 {
     struct http_request rq = {.http = h, .context = &h->context,
                               .connection = c, .head = head};
-    bool refused, goes_on;
+    bool goes_on;
 
     http_admit(&rq);
     rq.reply.close |= !head->keeps;
-    refused = rq.reply.status != 0;
-    if (refused && (head->expects || head->length > HTTP_ADMIT_DRAIN_BYTES))
+    if (rq.reply.status &&
+        (head->expects || head->length > HTTP_ADMIT_DRAIN_BYTES))
         rq.reply.close = true;
     else
         read_body(&rq);
     if (!rq.reply.status)
         answer(&rq);
-    refused = refused || rq.reply.close;
     goes_on = http_send(&rq);
     release(&rq);
     if (goes_on)
         http_connection_set(c, HTTP_IDLE);
-    else if (refused)
+    else if (rq.reply.status >= 400 || c->at < c->in.len)
         http_connection_linger(c);
     return goes_on;
 }

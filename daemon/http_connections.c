@@ -299,13 +299,10 @@ void http_connection_linger(struct http_connection *c)
 
 /* --- coming and going --------------------------------------------------- */
 
-static void *run(void *arg)
+static void close_connection(struct http_connection *c)
 {
-    struct http_connection *c = arg;
     struct http_connections *cs = c->all;
 
-    cs->o.serve(cs->o.arg, c);
-    http_connection_let_go(c);
     pthread_mutex_lock(&cs->mutex);
     if (c->has_place)
         cs->n_placed--;
@@ -321,6 +318,15 @@ static void *run(void *arg)
     pthread_mutex_unlock(&cs->mutex);
     buf_release(&c->in);
     free(c);
+}
+
+static void *run(void *arg)
+{
+    struct http_connection *c = arg;
+
+    c->all->o.serve(c->all->o.arg, c);
+    http_connection_let_go(c);
+    close_connection(c);
     return NULL;
 }
 
@@ -346,7 +352,6 @@ static uint64_t address_of(const struct sockaddr_storage *a)
     return network ? network : 1; /* ::1 */
 }
 
-/* Locks: needs cs->mutex */
 static void open_connection(struct http_connections *cs, int fd,
                             const struct sockaddr_storage *from)
 {
@@ -360,33 +365,42 @@ static void open_connection(struct http_connections *cs, int fd,
     c->fd = fd;
     c->address = address_of(from);
     buf_reserve(&c->in, READ_BYTES);
-    set_phase(c, HTTP_READING);
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &stuck, sizeof stuck);
     if (c->address)
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    pthread_mutex_lock(&cs->mutex);
+    set_phase(c, HTTP_READING);
+    c->next = cs->first;
+    if (c->next)
+        c->next->previous = c;
+    cs->first = c;
+    cs->n++;
+    pthread_mutex_unlock(&cs->mutex);
     pthread_attr_init(&detached);
     pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
-    if (pthread_create(&thread, &detached, run, c) == 0) {
-        c->next = cs->first;
-        if (c->next)
-            c->next->previous = c;
-        cs->first = c;
-        cs->n++;
-    } else {
-        close(fd);
-        buf_release(&c->in);
-        free(c);
-    }
+    if (pthread_create(&thread, &detached, run, c) != 0)
+        close_connection(c);
     pthread_attr_destroy(&detached);
 }
 
-/* Locks: needs cs->mutex */
 static void make_room(struct http_connections *cs)
 {
     struct timespec until = timing_deadline(ROOM_MS);
 
+    pthread_mutex_lock(&cs->mutex);
     evict(cs, false);
     timing_wait(&cs->gone, &cs->mutex, &until);
+    pthread_mutex_unlock(&cs->mutex);
+}
+
+static bool has_room(struct http_connections *cs)
+{
+    bool has;
+
+    pthread_mutex_lock(&cs->mutex);
+    has = cs->n < cs->o.most + RESERVED;
+    pthread_mutex_unlock(&cs->mutex);
+    return has;
 }
 
 /* One that waits to be accepted, when there is room. */
@@ -396,19 +410,17 @@ static void accept_one(struct http_connections *cs)
     socklen_t size = sizeof from;
     int fd;
 
-    pthread_mutex_lock(&cs->mutex);
-    if (cs->n >= cs->o.most + RESERVED) {
+    if (!has_room(cs)) {
         make_room(cs);
-    } else {
-        fd = accept4(cs->o.listen_fd, (struct sockaddr *)&from, &size,
-                     SOCK_CLOEXEC);
-        if (fd >= 0)
-            open_connection(cs, fd, &from);
-        else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
-                 errno == ENOMEM)
-            make_room(cs);
+        return;
     }
-    pthread_mutex_unlock(&cs->mutex);
+    fd = accept4(cs->o.listen_fd, (struct sockaddr *)&from, &size,
+                 SOCK_CLOEXEC);
+    if (fd >= 0)
+        open_connection(cs, fd, &from);
+    else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
+             errno == ENOMEM)
+        make_room(cs);
 }
 
 /* Locks: needs cs->mutex */

@@ -424,7 +424,7 @@ const struct conf_key conf_map[] = {
      .doc = "Requests that are being answered at a time, event streams among "
             "them; further ones get 429. One address has three quarters of "
             "them; 16 more are for /healthz, /readyz, /v1/operations and what "
-            "needs an admin token. Connections that only wait give way to new "
+            "needs an admin token. Waiting connections are closed for new "
             "ones. The limit of open files is raised for it at start."},
     {.name = "http.max_request_seconds", .type = CONF_INT,
      AT(http.max_request_seconds), .fallback = "120", .min = 1, .max = 86400,

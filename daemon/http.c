@@ -34,7 +34,7 @@
 #define MOST_WAITING 64    /* in line for a place to compute */
 #define LAST_WORDS_MS 2000 /* for what is cancelled to be sent */
 #define OTHER_FILES 256    /* of the store, the source and libraries */
-#define BODY_PIECE 2       /* of memory for a byte: a buffer grows by doubling */
+#define BODY_PIECE 2       /* of memory for a byte: buffers grow by doubling */
 
 bool http_closed(const struct http *h)
 {

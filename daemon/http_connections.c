@@ -7,9 +7,8 @@
  *
  *     accept -> READING -> COMPUTING -> WRITING | STREAMING -> IDLE -> READING
  *
- * The first three phases of enum http_phase can be ended for another
- * connection, the others have a place. There is room for all places, so a new
- * connection finds either room or one that gives way.
+ * There is room for every place, so when there is no room for a new connection
+ * one of the others can be evicted.
  */
 #include "config.h"
 
@@ -32,11 +31,11 @@
 
 #define NO_DEADLINE INT64_MAX
 #define REAP_MS 500
-#define ROOM_MS 100         /* for one that gives way to be gone */
+#define ROOM_MS 100         /* for one that is evicted to be gone */
 #define SLOW_MS 2000        /* for a body, when memory is short */
 #define STUCK_SECONDS 30    /* a client takes nothing of its answer */
-#define RESERVED 16         /* places for what must get through */
-#define OTHER_FILES 2       /* the socket that listens, and the one that wakes */
+#define RESERVED 16         /* places for health and administration */
+#define OTHER_FILES 2       /* the listening socket, and wake_fd */
 #define READ_BYTES 16384
 #define LINGER_BYTES ((size_t)16 << 20)
 
@@ -63,9 +62,9 @@ int http_connections_descriptors(int most)
     return most + RESERVED + OTHER_FILES;
 }
 
-/* --- who gives way ------------------------------------------------------ */
+/* --- eviction ----------------------------------------------------------- */
 
-static bool gives_way(const struct http_connection *c)
+static bool is_waiting(const struct http_connection *c)
 {
     return c->phase <= HTTP_CLOSING && !c->evicted;
 }
@@ -80,9 +79,9 @@ static int count_of(const struct http_connections *cs, uint64_t address)
     return n;
 }
 
-/* Ends the oldest connection of the address that has most, among those that
- * give way; false: there is none.
- *   for_memory  only one that holds some, and is slow to send the rest
+/* Ends the oldest waiting connection of the address that has most connections;
+ * false: there is none.
+ *   for_memory  only one that holds memory and is slow to send the rest
  * Locks: needs cs->mutex */
 static bool evict(struct http_connections *cs, bool for_memory)
 {
@@ -93,7 +92,7 @@ static bool evict(struct http_connections *cs, bool for_memory)
     for (struct http_connection *c = cs->first; c; c = c->next) {
         int n;
 
-        if (!gives_way(c) ||
+        if (!is_waiting(c) ||
             (for_memory && (!c->held_bytes || c->since_ms > slow_ms)))
             continue;
         n = victim && victim->address == c->address ? most
@@ -128,7 +127,7 @@ static void set_phase(struct http_connection *c, enum http_phase phase)
         c->has_place = false;
         c->all->n_placed--;
     }
-    /* Whoever stops has closed what waits; this one begins to wait. */
+    /* http_connections_stop has closed the others that wait. */
     if (phase <= HTTP_IDLE && c->all->stopping)
         shutdown(c->fd, SHUT_RDWR);
 }
@@ -521,7 +520,7 @@ int http_connections_stop(struct http_connections *cs, int64_t grace_ms)
     pthread_mutex_lock(&cs->mutex);
     cs->stopping = true;
     for (struct http_connection *c = cs->first; c; c = c->next)
-        if (gives_way(c))
+        if (is_waiting(c))
             shutdown(c->fd, SHUT_RDWR);
     wait_until_gone(cs, grace_ms);
     n_cut = cs->n_placed;

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * http_connections.h - who is connected, until when, and what gives way.
+ * http_connections.h - accepting, deadlines, and the limits on connections.
  *
- * One thread accepts, and looks for deadlines that have passed; each
- * connection has a thread of its own. Whatever is not yet a whole request
- * gives way when there is no room: the oldest connection of the address that
- * has most of them is closed for a new one. A whole request takes one of a
- * limited number of places, three quarters of them at most for one address;
- * some further places are for requests that must get through.
+ * One thread accepts connections and looks for deadlines that have passed.
+ * Each connection has a thread of its own.
+ *
+ * A connection is waiting (idle, or its request is incomplete) or has a place
+ * (its request is complete and is being answered). A waiting connection is
+ * evicted when a new one needs room: the oldest one of the address that has
+ * most of them. Places are limited, one address has three quarters of them,
+ * and a few more are reserved for requests such as /healthz.
  *
  * Owner:   the server
  * Threads: as said at each; struct http_connection belongs to its thread
@@ -26,7 +28,8 @@
 
 struct http_connections; /* fields are in http_connections.c */
 
-/* What a connection waits for, which is how long it may take. */
+/* What a connection is doing, and how long it may. Up to HTTP_CLOSING it waits
+ * and can be evicted. */
 enum http_phase {
     HTTP_READING,   /* opened, or a request has begun: 30 s to be complete */
     HTTP_IDLE,      /* answered: 1 minute to the next request */
@@ -49,7 +52,7 @@ struct http_connection {
     uint64_t address;              /* 0: a unix socket */
     bool has_place;
     bool expired; /* its deadline has passed: it may still be told so */
-    bool evicted; /* another one has its room */
+    bool evicted; /* another one needed its room */
     size_t held_bytes;
 };
 
@@ -70,7 +73,7 @@ int http_connections_start(const struct http_connections_options *o,
                            struct http_connections **connections,
                            struct err *err);
 
-/* Accepts no more, and closes what is not a whole request. Others have
+/* Accepts no more, and closes waiting connections. Those with a place have
  * grace_ms to be answered. All threads have returned then. NULL is fine.
  * Returns how many answers were cut short. Threads: main */
 int http_connections_stop(struct http_connections *cs, int64_t grace_ms);
@@ -80,13 +83,14 @@ int http_connections_stop(struct http_connections *cs, int64_t grace_ms);
 /* The connection has come to that phase. */
 void http_connection_set(struct http_connection *c, enum http_phase phase);
 
-/* Takes a place for a whole request; `reserved`: it must get through. False:
- * too many, and *why says of whom. It is given back by HTTP_IDLE. */
+/* Takes a place for a complete request, which HTTP_IDLE gives back. `reserved`:
+ * it may have one of the reserved places. False: there is none, see *why. */
 bool http_connection_admit(struct http_connection *c, bool reserved,
                            const char **why);
 
-/* Memory for a body. Bodies that have taken 2 s to come give way; false when
- * that is not enough. Given back by http_connection_let_go. */
+/* Takes memory for a body from the account of all connections; let_go gives it
+ * back. Connections whose body has been incomplete for 2 s are evicted for it.
+ * False: there is not enough. */
 bool http_connection_hold(struct http_connection *c, size_t n_bytes);
 void http_connection_let_go(struct http_connection *c);
 

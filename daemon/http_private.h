@@ -4,7 +4,7 @@
  *
  *     http.c              the life of a request; starting and stopping
  *     http_admit.c        the table of paths; what is refused by its headers
- *     http_connections.c  who is connected, until when, and what gives way
+ *     http_connections.c  connections, their deadlines and limits
  *     http_head.c         the head of a request, and where its body ends
  *     http_send.c         the reply on its way
  *
@@ -46,7 +46,7 @@ struct http_route {
  * refusal is left as the reply. */
 void http_admit(struct http_request *rq);
 
-/* May it get through when there are too many? */
+/* May its request have a reserved place? */
 bool http_admit_reserved(const struct http_route *route);
 
 /* Of a body that is refused so much is read, so that the client gets to see

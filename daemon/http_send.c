@@ -142,7 +142,7 @@ static bool send_body(struct http_request *rq, struct buf *head, bool is_head)
         buf_adds(head, "Connection: keep-alive\r\n");
     buf_adds(head, "\r\n");
     parts[0] = (struct iovec){head->data, head->len};
-    /* A refusal has no place, and gives way like what was refused. */
+    /* A refused request has no place: it can still be evicted. */
     if (rq->connection->has_place)
         http_connection_set(rq->connection, HTTP_WRITING);
     ok = http_connection_send(rq->connection, parts,

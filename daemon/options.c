@@ -16,7 +16,7 @@
  * text; beside a Transformer's step it is nothing. */
 #define LINEAR_KEPT_BYTES ((size_t)96 << 20)
 
-/* Names, counters, results and their JSON, in all versions at hand; measured. */
+/* Names, counters, results and their JSON, in all versions at hand. */
 #define DOMAIN_BYTES 6144
 #define LABEL_BYTES 1024
 

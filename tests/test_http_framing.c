@@ -137,7 +137,8 @@ static void test_framings(void **state)
         {413, SCORE "Content-Length: 99999999999\r\n\r\n" SECOND},
         {413, SCORE "Content-Length: 99999999999999999999999\r\n\r\n" SECOND},
         {400, SCORE "Transfer-Encoding: chunked\r\n\r\n2\n{}\r\n0\r\n\r\n"},
-        {400, SCORE "Transfer-Encoding: chunked\r\n\r\n2\r\n{}0\r\n\r\n" SECOND},
+        {400, SCORE "Transfer-Encoding: chunked\r\n\r\n"
+                    "2\r\n{}0\r\n\r\n" SECOND},
         {400, SCORE "Transfer-Encoding: chunked\r\n\r\n-2\r\n{}\r\n" SECOND},
         {400, SCORE "Transfer-Encoding: chunked\r\n\r\n"
                     "fffffffffffffffff\r\n{}" SECOND},

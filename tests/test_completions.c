@@ -316,7 +316,7 @@ static long cancelled(const char *cause)
 /* They have their places, or wait for one. */
 static void test_abandoned(void **state)
 {
-    enum { N = 3 }; /* and one connection to ask how it is */
+    enum { N = 2 }; /* and a connection to ask how it is */
     long before = cancelled("client_left");
     int fds[N];
 

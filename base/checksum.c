@@ -107,7 +107,7 @@ int checksum_sha256_file(const char *path, char hex[SHA256_HEX],
     struct checksum_stream *s;
     int fd, rc;
 
-    fd = open(path, O_RDONLY | O_CLOEXEC);
+    fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
         return err_set_errno(
             err, errno == ENOENT || errno == ENOTDIR ? ERR_NOTFOUND : ERR_IO,

@@ -29,7 +29,8 @@ int err_set_errno(struct err *err, enum err_code code, int errnum,
     size_t used;
     va_list ap;
 
-    if (errnum == ENOSPC || errnum == EDQUOT)
+    if (errnum == ENOSPC || errnum == EDQUOT || errnum == EMFILE ||
+        errnum == ENFILE)
         code = ERR_FULL;
     if (!err)
         return code;

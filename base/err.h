@@ -20,7 +20,7 @@ enum err_code {
     ERR_NOTFOUND = -4, /* no such version, key, file */
     ERR_STATE = -5,    /* not now: in use, pinned, not ready, refused */
     ERR_LIMIT = -6,    /* larger than a stated limit */
-    ERR_FULL = -7,     /* no room on the disk */
+    ERR_FULL = -7,     /* no room on the disk, or no descriptor left */
     ERR_DIVERGED = -8, /* numbers are not finite any more */
     ERR_AGAIN = -9,    /* nothing yet; ask again */
     ERR_END = -10,     /* the end of a stream */
@@ -41,7 +41,7 @@ int err_set(struct err *err, enum err_code code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
 /* As err_set, followed by ": " and the text of errno value errnum.
- * ENOSPC and EDQUOT become ERR_FULL whatever the code asked for. */
+ * ENOSPC, EDQUOT, EMFILE and ENFILE become ERR_FULL whatever the code asked for. */
 int err_set_errno(struct err *err, enum err_code code, int errnum,
                   const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 

@@ -98,12 +98,15 @@ int fileio_read(const char *path, size_t limit_bytes, struct buf *out,
     struct stat st;
     int fd, rc;
 
-    rc = open_file(path, O_RDONLY, &fd, err);
+    rc = open_file(path, O_RDONLY | O_NONBLOCK, &fd, err);
     if (rc)
         return rc;
+    memset(&st, 0, sizeof st);
     if (!fstat(fd, &st) && S_ISREG(st.st_mode))
         expected = (size_t)st.st_size;
-    if (expected > limit_bytes)
+    if (S_ISFIFO(st.st_mode))
+        rc = err_set(err, ERR_IO, "%s: a pipe, not a file", path);
+    else if (expected > limit_bytes)
         rc = err_set(err, ERR_LIMIT,
                      "%s: %zu bytes, larger than the limit of %zu bytes", path,
                      expected, limit_bytes);

@@ -3,6 +3,7 @@
 
 #include "base/sqlite_err.h"
 
+#include <errno.h>
 #include <sqlite3.h>
 
 static enum err_code code_of(int sqlite_code)
@@ -32,7 +33,12 @@ int sqlite_err(struct sqlite3 *db, const char *path, const char *doing,
     enum err_code code = code_of(sqlite_code);
     /* Of a file that cannot be opened it tries other ways, and tells of the
      * last one: no good. */
-    int errnum = sqlite_code == SQLITE_IOERR ? sqlite3_system_errno(db) : 0;
+    int system = sqlite3_system_errno(db);
+    int errnum = sqlite_code == SQLITE_IOERR ||
+                         (sqlite_code == SQLITE_CANTOPEN &&
+                          (system == EMFILE || system == ENFILE))
+                     ? system
+                     : 0;
     const char *why = sqlite3_errmsg(db);
 
     if (!path)

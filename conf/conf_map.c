@@ -414,13 +414,21 @@ const struct conf_key conf_map[] = {
             "`admin TOKEN` may also roll back, pin and promote; # begins a "
             "comment. "
             "Needed to listen on anything but loopback or a unix socket. A "
-            "reload reads it again."},
+            "file that every user can read, and tokens of fewer than 16 "
+            "characters, are warned of. A reload reads it again."},
     {.name = "http.max_body_bytes", .type = CONF_INT,
      AT(http.max_body_bytes), .fallback = "1048576", .min = 1024,
-     .max = 1073741824, .doc = "A request with a longer body gets 413."},
+     .max = 1073741824,
+     .doc = "A request with a longer body gets 413. All bodies together, as "
+            "they come and parsed, take at most 64 MiB, or four times this; "
+            "what has no room gets 429."},
     {.name = "http.max_connections", .type = CONF_INT,
      AT(http.max_connections), .fallback = "256", .min = 1, .max = 4096,
-     .doc = "Further connections are refused."},
+     .doc = "Requests that are being answered at a time, event streams among "
+            "them; further ones get 429. One address has three quarters of "
+            "them; 16 more are for /healthz, /readyz, /v1/operations and what "
+            "needs an admin token. Waiting connections are closed for new "
+            "ones. The limit of open files is raised for it at start."},
     {.name = "http.max_request_seconds", .type = CONF_INT,
      AT(http.max_request_seconds), .fallback = "120", .min = 1, .max = 86400,
      .doc = "A completion, score, classification or embedding that takes "

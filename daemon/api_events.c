@@ -11,12 +11,12 @@
 
 #include "daemon/http_impl.h"
 
-#include <microhttpd.h>
 #include <stdlib.h>
 
 #include "base/json_value.h"
 #include "base/xalloc.h"
 #include "daemon/event_log.h"
+#include "daemon/http_head.h"
 #include "daemon/http_stream.h"
 
 #define LOOK_MS 500
@@ -154,8 +154,7 @@ static void follow(struct http_stream *s, void *arg)
 
 void api_events(struct http_request *rq)
 {
-    const char *id = MHD_lookup_connection_value(
-        rq->connection, MHD_HEADER_KIND, "Last-Event-ID");
+    const char *id = http_head_field(rq->head, "Last-Event-ID");
     struct listener *l = xcalloc(1, sizeof *l);
 
     l->log = http_events(rq->http);

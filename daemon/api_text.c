@@ -451,7 +451,8 @@ static json_t *ids_json(const struct token_list *ids)
 static bool encode(struct http_request *rq, const struct infer *f,
                    const json_t *text, struct token_list *ids)
 {
-    if (strcmp(json_string_value(text), API_TEXT_END) != 0)
+    if (json_string_length(text) != strlen(API_TEXT_END) ||
+        strcmp(json_string_value(text), API_TEXT_END) != 0)
         return api_text_encode(rq, f, json_string_value(text),
                                json_string_length(text), ids);
     token_list_add(ids, tokenizer_end_of_text(infer_tokenizer(f)));

@@ -2,21 +2,25 @@
 /*
  * The life of a request, in its connection's thread:
  *
- *     begin    headers are there: http_admit
- *     take     a piece of the body; kept only when nothing is wrong so far
- *     answer   the body is complete: a place when it computes, the endpoint
- *     send     the reply: http_send
+ *     begin      the head is there: http_admit
+ *     read_body  kept only when nothing is wrong so far
+ *     admit      the request is whole: a place among http.max_connections
+ *     answer     a place to compute if it needs one; the body is parsed; the
+ *                endpoint
+ *     send       the reply: http_send
  *
  * A request that is refused is still read to its end, up to a limit, so that
- * the client gets to see the answer instead of a reset.
+ * the client gets to see the answer instead of a reset. What cannot be read as
+ * HTTP is answered, and ends its connection.
  */
 #include "config.h"
 
 #include "daemon/http.h"
 
-#include <microhttpd.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/fileio.h"
@@ -27,10 +31,10 @@
 #include "daemon/http_stream.h"
 #include "daemon/options.h"
 
-#define MOST_WAITING 64      /* in line for a place to compute */
-#define SPARE_CONNECTIONS 16 /* beyond the limit, to say so */
-#define HEADER_BYTES 32768
+#define MOST_WAITING 64    /* in line for a place to compute */
 #define LAST_WORDS_MS 2000 /* for what is cancelled to be sent */
+#define OTHER_FILES 256    /* of the store, the source and libraries */
+#define BODY_PIECE 2       /* of memory for a byte: buffers grow by doubling */
 
 bool http_closed(const struct http *h)
 {
@@ -47,37 +51,80 @@ void http_metrics(const struct http *h, struct buf *out)
     http_cancel_metrics(&h->rules, out);
 }
 
-/* --- a request ---------------------------------------------------------- */
+/* --- the body ----------------------------------------------------------- */
 
-static struct http_request *begin(struct http *h,
-                                  struct MHD_Connection *connection,
-                                  const char *path, const char *method)
-{
-    struct http_request *rq = xcalloc(1, sizeof *rq);
-
-    rq->http = h;
-    rq->context = &h->context;
-    rq->connection = connection;
-    http_admit(rq, path, method);
-    return rq;
-}
-
-static enum MHD_Result take(struct http_request *rq, const char *bytes,
-                            size_t n)
+static void keep(struct http_request *rq, const char *bytes, size_t n)
 {
     size_t most = (size_t)rq->context->conf->http.max_body_bytes;
 
-    if (!rq->reply.status && rq->bytes.len + n > most) {
-        buf_release(&rq->bytes);
+    if (rq->bytes.len + n > most)
         http_admit_too_large(rq);
-    }
-    if (!rq->reply.status) {
+    else if (!http_connection_hold(rq->connection, n * BODY_PIECE))
+        http_fail(rq, 429, "overloaded", NULL,
+                  "the bodies of all requests take too much memory; try again");
+    else
         buf_add(&rq->bytes, bytes, n);
-        return MHD_YES;
+    if (rq->reply.status) {
+        buf_release(&rq->bytes);
+        http_connection_let_go(rq->connection);
     }
-    rq->n_dropped += n;
-    return rq->n_dropped > HTTP_ADMIT_DRAIN_BYTES ? MHD_NO : MHD_YES;
 }
+
+/* No more bytes come. A client that is still there is told why. */
+static void cut_short(struct http_request *rq)
+{
+    if (http_connection_expired(rq->connection))
+        http_fail(rq, 408, "timeout", NULL,
+                  "the request was not complete in time");
+    else
+        http_fail(rq, 400, "malformed_request", NULL,
+                  "the body ends before its length");
+    rq->reply.close = true;
+}
+
+static void read_body(struct http_request *rq)
+{
+    static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    struct iovec part = {(void *)go_on, sizeof go_on - 1};
+    struct http_connection *c = rq->connection;
+    enum http_body_step step = HTTP_BODY_MORE;
+    size_t n_dropped = 0;
+    struct http_body body;
+
+    http_body_init(&body, rq->head);
+    if (rq->head->expects && c->at == c->in.len)
+        http_connection_send(c, &part, 1);
+    for (;;) {
+        const char *piece = NULL;
+        size_t used, n = 0;
+
+        step = http_body_next(&body, c->in.data + c->at, c->in.len - c->at,
+                              &used, &piece, &n);
+        c->at += used;
+        if (step == HTTP_BODY_END)
+            return;
+        if (step == HTTP_BODY_BAD) {
+            http_fail(rq, 400, "malformed_request", NULL,
+                      "the body is not in chunks as RFC 9112 has them");
+            rq->reply.close = true;
+            return;
+        }
+        if (step == HTTP_BODY_PIECE && !rq->reply.status)
+            keep(rq, piece, n);
+        else
+            n_dropped += n;
+        if (n_dropped > HTTP_ADMIT_DRAIN_BYTES) {
+            rq->reply.close = true;
+            return;
+        }
+        if (step == HTTP_BODY_MORE && !http_connection_fill(c)) {
+            cut_short(rq);
+            return;
+        }
+    }
+}
+
+/* --- the answer --------------------------------------------------------- */
 
 /* A stream that computes has its place until its writer is done. */
 struct place {
@@ -116,21 +163,12 @@ static void start_stream(struct http_request *rq, bool computes)
     http_fail(rq, 503, "unavailable", NULL, "cannot start a thread");
 }
 
-/* The client's socket. What stands between it and us hands a hang-up on. */
-static int client_fd(struct http_request *rq)
-{
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(
-        rq->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-
-    return info ? info->connect_fd : -1;
-}
-
 /* A place in line, which is asked for at most a minute, and then work, which
  * has its time from here on. */
 static int take_place(struct http_request *rq, struct err *err)
 {
     struct http *h = rq->http;
-    int fd = client_fd(rq);
+    int fd = rq->connection->fd;
     struct cancel cancel = http_cancel_question(&rq->cancel);
     int rc;
 
@@ -141,6 +179,7 @@ static int take_place(struct http_request *rq, struct err *err)
     return rc;
 }
 
+/* The place comes first: a body takes many times its size when it is parsed. */
 static void run_endpoint(struct http_request *rq)
 {
     bool computes = rq->route->computes;
@@ -154,111 +193,151 @@ static void run_endpoint(struct http_request *rq)
     } else if (rc) {
         http_fail_err(rq, &err);
     } else {
-        rq->route->endpoint(rq);
-        if (rq->reply.stream)
+        if (http_parse_body(rq))
+            rq->route->endpoint(rq);
+        if (rq->reply.stream && strcmp(rq->head->method, "HEAD") != 0)
             start_stream(rq, computes);
         else if (computes)
             http_places_give(rq->http->places, rq->holder);
     }
 }
 
-/* An answer is under way, which http_stop waits for. */
-static void begin_answer(struct http_request *rq)
-{
-    struct http *h = rq->http;
-
-    pthread_mutex_lock(&h->mutex);
-    rq->answering = !h->stopping;
-    h->n_answering += rq->answering;
-    pthread_mutex_unlock(&h->mutex);
-}
-
-static void end_answer(struct http_request *rq)
-{
-    struct http *h = rq->http;
-
-    if (!rq->answering)
-        return;
-    pthread_mutex_lock(&h->mutex);
-    if (--h->n_answering == 0)
-        pthread_cond_signal(&h->answered);
-    pthread_mutex_unlock(&h->mutex);
-}
-
 static void answer(struct http_request *rq)
 {
-    begin_answer(rq);
-    http_connections_set(rq->http->connections, rq->connection, HTTP_COMPUTING);
-    if (!rq->reply.status && http_parse_body(rq))
+    const char *why;
+
+    if (http_connection_admit(rq->connection, http_admit_reserved(rq->route),
+                              &why)) {
         run_endpoint(rq);
-    if (http_closed(rq->http))
-        rq->reply.close = true;
-}
-
-static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection,
-                                  const char *path, const char *method,
-                                  const char *protocol, const char *bytes,
-                                  size_t *n, void **context)
-{
-    struct http_request *rq = *context;
-    enum MHD_Result rc;
-
-    (void)protocol;
-    if (!rq) {
-        rq = begin(arg, connection, path, method);
-        *context = rq;
-        return http_admit_ends(rq) ? http_send(rq) : MHD_YES;
-    }
-    if (*n) {
-        rc = take(rq, bytes, *n);
-        *n = 0;
-        return rc;
-    }
-    answer(rq);
-    return http_send(rq);
-}
-
-static void on_completed(void *arg, struct MHD_Connection *connection,
-                         void **context, enum MHD_RequestTerminationCode code)
-{
-    struct http_request *rq = *context;
-
-    (void)code;
-    if (!rq)
+        rq->reply.close |= http_closed(rq->http);
         return;
-    http_connections_set(arg, connection, HTTP_IDLE);
+    }
+    http_fail(rq, 429, "too_many_connections", NULL, "%s", why);
+    rq->reply.close = true;
+}
+
+/* --- a request ---------------------------------------------------------- */
+
+/* What cannot be read as HTTP. */
+static void refuse(struct http *h, struct http_connection *c,
+                   const struct http_head *head, const struct http_refusal *why)
+{
+    struct http_request rq = {.http = h, .context = &h->context,
+                              .connection = c, .head = head};
+
+    http_fail(&rq, why->status, why->code, NULL, "%s", why->message);
+    rq.reply.close = true;
+    http_send(&rq);
+    json_decref(rq.reply.json);
+    http_connection_linger(c);
+}
+
+static void release(struct http_request *rq)
+{
     json_decref(rq->body);
     json_decref(rq->reply.json);
     http_stream_free(rq->reply.stream);
     buf_release(&rq->reply.text);
     buf_release(&rq->bytes);
-    end_answer(rq);
-    free(rq);
-    *context = NULL;
+    http_connection_let_go(rq->connection);
+}
+
+/* False: the connection has ended. */
+static bool serve_request(struct http *h, struct http_connection *c,
+                          const struct http_head *head)
+{
+    struct http_request rq = {.http = h, .context = &h->context,
+                              .connection = c, .head = head};
+    bool goes_on;
+
+    http_admit(&rq);
+    rq.reply.close |= !head->keeps;
+    if (rq.reply.status &&
+        (head->expects || head->length > HTTP_ADMIT_DRAIN_BYTES))
+        rq.reply.close = true;
+    else
+        read_body(&rq);
+    if (!rq.reply.status)
+        answer(&rq);
+    goes_on = http_send(&rq);
+    release(&rq);
+    if (goes_on)
+        http_connection_set(c, HTTP_IDLE);
+    else if (rq.reply.status >= 400 || c->at < c->in.len)
+        http_connection_linger(c);
+    return goes_on;
+}
+
+static void serve(void *arg, struct http_connection *c)
+{
+    struct http *h = arg;
+    struct http_refusal why;
+    bool goes_on = true;
+    size_t n;
+    int rc;
+
+    while (goes_on && (rc = http_connection_head(c, &n, &why)) != 0) {
+        /* The bytes in c->in move when more come. */
+        char *bytes = rc > 0 ? xmalloc(n + 1) : NULL;
+        struct http_head head;
+
+        if (bytes) {
+            memcpy(bytes, c->in.data + c->at, n);
+            c->at += n;
+        }
+        if (bytes && http_head_parse(bytes, n, &head, &why)) {
+            goes_on = serve_request(h, c, &head);
+        } else {
+            refuse(h, c, bytes ? &head : NULL, &why);
+            goes_on = false;
+        }
+        free(bytes);
+    }
 }
 
 /* --- starting and stopping ---------------------------------------------- */
 
-static int start_daemon(struct http *h, int fd, struct err *err)
+/*
+ * A process that has no descriptor left cannot publish. So as many as all
+ * connections and everything else may need are asked for now, and what the
+ * system does not grant is an error now.
+ */
+static int raise_descriptors(const struct conf_http *conf, struct err *err)
 {
-    const struct conf_http *conf = &h->context.conf->http;
+    rlim_t most = (rlim_t)http_connections_descriptors(
+                      (int)conf->max_connections) + OTHER_FILES;
+    struct rlimit limit;
 
-    h->daemon = MHD_start_daemon(
-        MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION |
-            MHD_USE_POLL | MHD_USE_ITC,
-        0, NULL, NULL, on_request, h, MHD_OPTION_LISTEN_SOCKET, fd,
-        MHD_OPTION_CONNECTION_LIMIT,
-        (unsigned)conf->max_connections + SPARE_CONNECTIONS,
-        MHD_OPTION_CONNECTION_TIMEOUT, HTTP_INACTIVE_SECONDS,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEADER_BYTES,
-        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_CONNECTION,
-        http_connections_notify, h->connections, MHD_OPTION_NOTIFY_COMPLETED,
-        on_completed, h->connections, MHD_OPTION_URI_LOG_CALLBACK,
-        http_connections_asked, h->connections, MHD_OPTION_END);
-    if (h->daemon)
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return err_set_errno(err, ERR_IO, errno, "RLIMIT_NOFILE");
+    if (limit.rlim_cur >= most)
         return 0;
-    return err_set(err, ERR_IO, "http.listen: %s: the server does not start",
-                   conf->listen);
+    if (limit.rlim_max < most)
+        return err_set(err, ERR_LIMIT,
+                       "http.max_connections: %lld connections need %llu open "
+                       "files, and the system's limit is %llu: lower "
+                       "http.max_connections, or raise the limit (ulimit -Hn, "
+                       "LimitNOFILE)",
+                       (long long)conf->max_connections,
+                       (unsigned long long)most,
+                       (unsigned long long)limit.rlim_max);
+    limit.rlim_cur = most;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return err_set_errno(err, ERR_IO, errno, "RLIMIT_NOFILE");
+    return 0;
+}
+
+static int start_connections(struct http *h, int fd, struct err *err)
+{
+    struct http_connections_options o = {
+        .listen_fd = fd,
+        .most = (int)h->context.conf->http.max_connections,
+        .most_bytes = options_http_bytes(h->context.conf),
+        .serve = serve,
+        .arg = h,
+    };
+
+    return http_connections_start(&o, &h->connections, err);
 }
 
 static int write_address(struct http *h, struct err *err)
@@ -279,10 +358,8 @@ static struct http *create(const struct http_context *context)
     h->context = *context;
     h->rules.most_seconds = context->conf->http.max_request_seconds;
     pthread_mutex_init(&h->mutex, NULL);
-    pthread_cond_init(&h->answered, NULL);
     h->events = api_events_watch(context->board);
     h->places = http_places_create(options_cores(), MOST_WAITING);
-    h->connections = http_connections_create();
     return h;
 }
 
@@ -292,18 +369,18 @@ int http_start(const struct http_context *context, struct http **http,
     const struct conf_http *conf = &context->conf->http;
     struct http *h = create(context);
     int fd = -1;
-    int rc = http_tokens_load(conf->token_file, &h->tokens, err);
+    int rc = raise_descriptors(conf, err);
 
+    if (rc == 0)
+        rc = http_tokens_load(conf->token_file, &h->tokens, err);
     if (rc == 0)
         rc = http_listen(conf, &fd, &h->address, err);
     if (rc == 0 && conf->listen_kind == CONF_LISTEN_UNIX)
         h->socket_path = xstrdup(conf->listen_host);
     if (rc == 0)
-        rc = start_daemon(h, fd, err);
-    if (rc == 0) {
-        http_connections_start(h->connections);
+        rc = start_connections(h, fd, err);
+    if (rc == 0)
         rc = write_address(h, err);
-    }
     if (rc) {
         http_stop(h);
         return rc;
@@ -353,23 +430,19 @@ void http_close(struct http *h)
 
 /* Streams of events end when the log does; what computes, when its grace is
  * over; and last words are sent. */
-static void wait_for_answers(struct http *h)
+static void stop_connections(struct http *h)
 {
     int64_t left_ms = atomic_load(&h->rules.stop_ms) - timing_mono_ms();
-    struct timespec deadline =
-        timing_deadline((left_ms > 0 ? left_ms : 0) + LAST_WORDS_MS);
-    int rc = 0;
+    int n_cut;
 
-    pthread_mutex_lock(&h->mutex);
-    h->stopping = true;
-    while (h->n_answering && rc == 0)
-        rc = timing_wait(&h->answered, &h->mutex, &deadline);
-    if (h->n_answering)
+    event_log_stop(h->events);
+    n_cut = http_connections_stop(h->connections,
+                                  (left_ms > 0 ? left_ms : 0) + LAST_WORDS_MS);
+    if (n_cut)
         log_warn("http",
                  "result=\"%d answers were not taken by their clients "
                  "in time, and are cut short\"",
-                 h->n_answering);
-    pthread_mutex_unlock(&h->mutex);
+                 n_cut);
 }
 
 void http_stop(struct http *h)
@@ -377,17 +450,11 @@ void http_stop(struct http *h)
     if (!h)
         return;
     http_close(h);
-    event_log_stop(h->events);
-    wait_for_answers(h);
-    http_connections_stop(h->connections);
-    if (h->daemon)
-        MHD_stop_daemon(h->daemon);
+    stop_connections(h);
     remove_files(h);
     http_places_free(h->places);
-    http_connections_free(h->connections);
     http_tokens_free(h->tokens);
     event_log_free(h->events);
-    pthread_cond_destroy(&h->answered);
     pthread_mutex_destroy(&h->mutex);
     free(h->address);
     free(h->address_path);

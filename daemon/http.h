@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * http.h - the HTTP server: libmicrohttpd and the limits around it.
+ * http.h - the HTTP server.
  *
  * A thread a connection, a hard number of them; absolute deadlines for reading
- * a request; bodies bounded; repeated framing headers refused; a bearer token
- * where the configuration names a token file. Requests that compute take one
- * of a few places, so that a burst queues here and not in the kernels; when
- * the queue is long, 429. Endpoints are in api_*.c, one table maps paths to
- * them.
+ * a request; a strict reader of heads and bodies (http_head.h); the memory of
+ * all bodies bounded; a bearer token where the configuration names a token
+ * file. Requests that compute take one of a few places, so that a burst queues
+ * here and not in the kernels; when the queue is long, 429. Endpoints are in
+ * api_*.c, one table maps paths to them.
  *
  * Threads: http_start and http_stop the main thread; the server's are its own
  */
@@ -33,7 +33,8 @@ struct http_context {
 struct http;
 
 /* Listens; writes data_dir/http.addr ("127.0.0.1:6636" or "unix:/path").
- * ERR_IO names the address that is taken. */
+ * ERR_IO names the address that is taken; ERR_LIMIT: the process may not open
+ * as many files as http.max_connections needs. */
 int http_start(const struct http_context *context, struct http **http,
                struct err *err);
 const char *http_address(const struct http *h);

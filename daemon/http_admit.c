@@ -5,7 +5,6 @@
  */
 #include "config.h"
 
-#include <microhttpd.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -102,7 +101,7 @@ static void find_route(struct http_request *rq, const char *path,
 
 static const char *header(struct http_request *rq, const char *name)
 {
-    return MHD_lookup_connection_value(rq->connection, MHD_HEADER_KIND, name);
+    return http_head_field(rq->head, name);
 }
 
 /* "localhost", an address, or what ends in .localhost: a name that no page on
@@ -126,14 +125,16 @@ static bool check_origin(struct http_request *rq)
 {
     const char *origin = header(rq, "Origin"), *host = header(rq, "Host");
     const char *name = origin ? strstr(origin, "://") : NULL;
+    const char *target = rq->head->authority;
 
     if (origin && (!name || !host || strcasecmp(name + 3, host) != 0)) {
         http_fail(rq, 403, "foreign_origin", NULL,
                   "a page of another origin may not ask this daemon");
         return false;
     }
-    if (host && rq->context->conf->http.listen_kind == CONF_LISTEN_TCP &&
-        !is_local_name(host)) {
+    if (rq->context->conf->http.listen_kind == CONF_LISTEN_TCP &&
+        ((host && !is_local_name(host)) ||
+         (target && !is_local_name(target)))) {
         http_fail(rq, 403, "foreign_host", NULL,
                   "asked under a name that is not localhost or an address; "
                   "set http.token_file to allow any");
@@ -164,38 +165,7 @@ static void check_token(struct http_request *rq)
         http_fail(rq, 403, "scope", NULL, "an admin token is needed");
 }
 
-/* --- framing ------------------------------------------------------------ */
-
-struct framing {
-    int lengths, encodings;
-};
-
-static enum MHD_Result count_header(void *arg, enum MHD_ValueKind kind,
-                                    const char *key, const char *value)
-{
-    struct framing *f = arg;
-
-    (void)kind;
-    (void)value;
-    f->lengths += !strcasecmp(key, MHD_HTTP_HEADER_CONTENT_LENGTH);
-    f->encodings += !strcasecmp(key, MHD_HTTP_HEADER_TRANSFER_ENCODING);
-    return MHD_YES;
-}
-
-/* Two readers of the same bytes must not see two different requests. */
-static bool check_framing(struct http_request *rq)
-{
-    struct framing f = {0, 0};
-
-    MHD_get_connection_values(rq->connection, MHD_HEADER_KIND, count_header,
-                              &f);
-    if (f.lengths + f.encodings <= 1)
-        return true;
-    http_fail(rq, 400, "ambiguous_length", NULL,
-              "one Content-Length or one Transfer-Encoding, not more");
-    rq->reply.close = true;
-    return false;
-}
+/* --- the body ----------------------------------------------------------- */
 
 void http_admit_too_large(struct http_request *rq)
 {
@@ -204,48 +174,32 @@ void http_admit_too_large(struct http_request *rq)
               (long long)rq->context->conf->http.max_body_bytes);
 }
 
-/* The length that the client announces, 0 when it does not. */
-static uint64_t announced(struct http_request *rq)
+static void check_body(struct http_request *rq)
 {
-    const char *length = header(rq, MHD_HTTP_HEADER_CONTENT_LENGTH);
+    const char *coding = header(rq, "Content-Encoding");
 
-    return length ? strtoull(length, NULL, 10) : 0;
-}
-
-static void check_length(struct http_request *rq)
-{
-    if (announced(rq) > (uint64_t)rq->context->conf->http.max_body_bytes)
+    if (coding && *coding && strcasecmp(coding, "identity") != 0)
+        http_fail(rq, 415, "unsupported_encoding", NULL,
+                  "Content-Encoding: %s is not understood; send the body as "
+                  "it is",
+                  coding);
+    else if (rq->head->length >
+             (uint64_t)rq->context->conf->http.max_body_bytes)
         http_admit_too_large(rq);
-}
-
-static void check_crowd(struct http_request *rq)
-{
-    int64_t most = rq->context->conf->http.max_connections;
-
-    if (http_connections_count(rq->http->connections) <= most)
-        return;
-    http_fail(rq, 429, "too_many_connections", NULL,
-              "more than %lld connections are open", (long long)most);
-    rq->reply.close = true;
 }
 
 /* --- the whole ---------------------------------------------------------- */
 
-void http_admit(struct http_request *rq, const char *path, const char *method)
+void http_admit(struct http_request *rq)
 {
-    if (!check_framing(rq))
-        return;
-    find_route(rq, path, method);
+    find_route(rq, rq->head->path, rq->head->method);
     check_token(rq);
     if (!rq->reply.status)
-        check_length(rq);
-    if (!rq->reply.status)
-        check_crowd(rq);
+        check_body(rq);
 }
 
-bool http_admit_ends(struct http_request *rq)
+bool http_admit_reserved(const struct http_route *route)
 {
-    return rq->reply.status &&
-           (rq->reply.close || header(rq, MHD_HTTP_HEADER_EXPECT) ||
-            announced(rq) > HTTP_ADMIT_DRAIN_BYTES);
+    return route->scope == HTTP_ADMIN || route->endpoint == api_healthz ||
+           route->endpoint == api_readyz || route->endpoint == api_operation;
 }

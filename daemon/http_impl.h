@@ -33,7 +33,8 @@
 
 #define HTTP_MAX_ARGUMENT 128 /* bytes of a name in a path */
 
-struct MHD_Connection;
+struct http_connection;
+struct http_head;
 struct http_route;
 struct http_stream;
 
@@ -53,14 +54,13 @@ struct http_reply {
 struct http_request {
     struct http *http;
     const struct http_context *context;
-    struct MHD_Connection *connection;
+    struct http_connection *connection;
+    const struct http_head *head;     /* NULL: it could not be read */
     const struct http_route *route;
     char argument[HTTP_MAX_ARGUMENT]; /* what {} stands for in the path */
     struct buf bytes;                 /* the body, as it came */
-    size_t n_dropped;                 /* body bytes not kept */
     uint64_t holder;                  /* of a place: http_tokens_holder */
     struct http_cancel cancel;        /* once it computes */
-    bool answering;                   /* http.c counts it */
     json_t *body;                     /* an object, perhaps empty */
     struct http_reply reply;
 };
@@ -91,8 +91,9 @@ void http_metrics(const struct http *h, struct buf *out);
 
 /* --- reading a request -------------------------------------------------- */
 
-/* Parses rq->bytes into rq->body. No bytes are {}; too deep is refused before
- * the parser recurses. */
+/* Parses rq->bytes into rq->body. No bytes are {}. What nests too deeply, or
+ * has too many values, is refused before the parser sees it; the memory that
+ * the parser can take is held first. */
 bool http_parse_body(struct http_request *rq);
 
 /* Fields of the body. Absent or null: *value stays as it is. */

@@ -4,7 +4,8 @@
  *
  *     http.c              the life of a request; starting and stopping
  *     http_admit.c        the table of paths; what is refused by its headers
- *     http_connections.c  who is connected, and until when
+ *     http_connections.c  connections, their deadlines and limits
+ *     http_head.c         the head of a request, and where its body ends
  *     http_send.c         the reply on its way
  *
  * Threads: a request's functions run in its connection's thread
@@ -16,15 +17,12 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-#include <microhttpd.h>
-
 #include "daemon/event_log.h"
 #include "daemon/http_connections.h"
 #include "daemon/http_impl.h"
 
 struct http {
     struct http_context context;
-    struct MHD_Daemon *daemon;
     struct http_places *places;
     struct http_connections *connections;
     char *address;
@@ -32,11 +30,8 @@ struct http {
     char *socket_path;  /* of a unix socket, or NULL */
     struct http_cancel_rules rules;
     struct event_log *events;
-    pthread_mutex_t mutex; /* guards all below */
+    pthread_mutex_t mutex; /* guards tokens */
     struct http_tokens *tokens;
-    int n_answering; /* requests read whole, not yet answered to the end */
-    bool stopping;   /* later requests are not counted */
-    pthread_cond_t answered;
 };
 
 struct http_route {
@@ -47,25 +42,22 @@ struct http_route {
     bool computes; /* takes a place to compute */
 };
 
-/* Finds the route, and checks all that the headers tell: framing, token,
- * length, how many are connected. A refusal is left as the reply. */
-void http_admit(struct http_request *rq, const char *path, const char *method);
+/* Finds the route, and checks what the headers tell: token, coding, length. A
+ * refusal is left as the reply. */
+void http_admit(struct http_request *rq);
+
+/* May its request have a reserved place? */
+bool http_admit_reserved(const struct http_route *route);
 
 /* Of a body that is refused so much is read, so that the client gets to see
  * the answer instead of a reset. */
 #define HTTP_ADMIT_DRAIN_BYTES ((size_t)16 << 20)
 
-/* Refused, and not to be read to its end: the client waits for our word, its
- * length cannot be trusted, or there is too much of it. */
-bool http_admit_ends(struct http_request *rq);
-
 /* Refuses a body for its size. */
 void http_admit_too_large(struct http_request *rq);
 
-/* Hands the reply to libmicrohttpd, as a body or as a stream of events. */
-enum MHD_Result http_send(struct http_request *rq);
-
-/* libmicrohttpd's timeout of a connection on which nothing moves. */
-#define HTTP_INACTIVE_SECONDS 30u
+/* Sends the reply, as a body or as a stream of events. False: the connection
+ * is of no more use. */
+bool http_send(struct http_request *rq);
 
 #endif

@@ -8,7 +8,6 @@
 #include "daemon/http_impl.h"
 
 #include <math.h>
-#include <microhttpd.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,8 +15,18 @@
 
 #include "base/json_value.h"
 #include "base/utf8.h"
+#include "daemon/http_connections.h"
+#include "daemon/http_head.h"
 
-#define MOST_DEPTH 32 /* of JSON; what is asked here needs 4 */
+/* Of a body; what is asked here needs a depth of 4. */
+#define MOST_DEPTH 32
+#define MOST_VALUES 131072
+#define MOST_CONTAINERS 16384 /* objects and arrays */
+
+/* What jansson takes at most for each, measured; texts as they are. */
+#define CONTAINER_BYTES 320
+#define VALUE_BYTES 64
+#define NAME_BYTES 128 /* of an object's member, and its place there */
 
 /* --- replies ------------------------------------------------------------ */
 
@@ -118,10 +127,17 @@ json_t *http_base64(const void *bytes, size_t n)
 
 /* --- the body ----------------------------------------------------------- */
 
-/* How deep brackets nest, strings left out. */
-static size_t depth_of(const char *s, size_t n)
+/* What a body is made of, strings left out. */
+struct shape {
+    size_t depth;
+    size_t n_containers, n_values; /* n_values: the containers too */
+    size_t n_names;
+};
+
+static struct shape shape_of(const char *s, size_t n)
 {
-    size_t depth = 0, most = 0;
+    struct shape shape = {.n_values = 1};
+    size_t depth = 0;
     bool in_string = false;
 
     for (size_t i = 0; i < n; i++) {
@@ -133,29 +149,56 @@ static size_t depth_of(const char *s, size_t n)
         } else if (s[i] == '"') {
             in_string = true;
         } else if (s[i] == '[' || s[i] == '{') {
-            if (++depth > most)
-                most = depth;
+            shape.n_containers++;
+            shape.n_values++;
+            if (++depth > shape.depth)
+                shape.depth = depth;
         } else if ((s[i] == ']' || s[i] == '}') && depth) {
             depth--;
+        } else if (s[i] == ',') {
+            shape.n_values++;
+        } else if (s[i] == ':') {
+            shape.n_names++;
         }
     }
-    return most;
+    return shape;
+}
+
+static bool check_shape(struct http_request *rq, const struct shape *shape)
+{
+    size_t bytes = shape->n_containers * CONTAINER_BYTES +
+                   shape->n_values * VALUE_BYTES +
+                   shape->n_names * NAME_BYTES + rq->bytes.len;
+
+    if (shape->depth > MOST_DEPTH)
+        http_fail(rq, 400, "invalid_json", NULL,
+                  "the body is not usable JSON: it nests deeper than %d",
+                  MOST_DEPTH);
+    else if (shape->n_values > MOST_VALUES)
+        http_fail(rq, 400, "too_many_values", NULL,
+                  "the body has more than %d values", MOST_VALUES);
+    else if (shape->n_containers > MOST_CONTAINERS)
+        http_fail(rq, 400, "too_many_values", NULL,
+                  "the body has more than %d objects and arrays",
+                  MOST_CONTAINERS);
+    else if (!http_connection_hold(rq->connection, bytes))
+        http_fail(rq, 429, "overloaded", NULL,
+                  "the bodies of all requests take too much memory; try again");
+    return !rq->reply.status;
 }
 
 bool http_parse_body(struct http_request *rq)
 {
+    struct shape shape;
     json_error_t why;
 
     if (rq->bytes.len == 0) {
         rq->body = json_object();
         return true;
     }
-    if (depth_of(rq->bytes.data, rq->bytes.len) > MOST_DEPTH) {
-        http_fail(rq, 400, "invalid_json", NULL,
-                  "the body is not usable JSON: it nests deeper than %d",
-                  MOST_DEPTH);
+    shape = shape_of(rq->bytes.data, rq->bytes.len);
+    if (!check_shape(rq, &shape))
         return false;
-    }
     json_value_fit_numbers(rq->bytes.data, rq->bytes.len);
     rq->body = json_loadb(rq->bytes.data, rq->bytes.len,
                           JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &why);
@@ -311,8 +354,7 @@ bool http_parse_number(const char *s, int64_t *value)
 void http_query_text(struct http_request *rq, const char *key,
                      const char **value)
 {
-    const char *given = MHD_lookup_connection_value(
-        rq->connection, MHD_GET_ARGUMENT_KIND, key);
+    const char *given = http_head_argument(rq->head, key);
 
     *value = given ? given : *value;
 }
@@ -320,8 +362,7 @@ void http_query_text(struct http_request *rq, const char *key,
 bool http_query_integer(struct http_request *rq, const char *key,
                         int64_t min, int64_t max, int64_t *value)
 {
-    const char *given = MHD_lookup_connection_value(
-        rq->connection, MHD_GET_ARGUMENT_KIND, key);
+    const char *given = http_head_argument(rq->head, key);
     int64_t x;
 
     if (!given)

@@ -6,12 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 
 #include "base/checksum.h"
 #include "base/fileio.h"
+#include "base/log.h"
 #include "base/xalloc.h"
 
 #define MOST_FILE_BYTES 65536
+#define SHORT_TOKEN 16 /* characters; below it, it can be guessed */
 
 struct token {
     enum http_scope scope;
@@ -20,6 +23,7 @@ struct token {
 
 struct http_tokens {
     bool needed;
+    int n_short; /* tokens that can be guessed */
     struct token *items;
     size_t n, cap;
 };
@@ -57,6 +61,7 @@ static int add_line(struct http_tokens *t, char *line, const char *path,
         return err_set(err, ERR_INVALID,
                        "%s:%d: a line is `infer TOKEN` or `admin TOKEN`",
                        path, number);
+    t->n_short += strlen(text) < SHORT_TOKEN;
     XGROW(t->items, t->n, t->cap);
     t->items[t->n++] = (struct token){is_admin ? HTTP_ADMIN : HTTP_INFER,
                                       xstrdup(text)};
@@ -79,6 +84,24 @@ static int parse(struct http_tokens *t, char *text, const char *path,
     return rc;
 }
 
+/* What makes tokens known to others. A file that has served until now goes on
+ * serving. */
+static void warn(const struct http_tokens *t, const char *path)
+{
+    struct stat st;
+
+    if (stat(path, &st) == 0 && (st.st_mode & (S_IROTH | S_IWOTH)))
+        log_warn("tokens",
+                 "file=%s error=\"every user of this machine can read or "
+                 "write it: chmod o= it\"",
+                 path);
+    if (t->n_short)
+        log_warn("tokens",
+                 "file=%s error=\"%d tokens have fewer than %d characters "
+                 "and can be guessed: make longer ones\"",
+                 path, t->n_short, SHORT_TOKEN);
+}
+
 int http_tokens_load(const char *path, struct http_tokens **tokens,
                      struct err *err)
 {
@@ -97,6 +120,8 @@ int http_tokens_load(const char *path, struct http_tokens **tokens,
         err_prefix(err, "http.token_file");
         return rc;
     }
+    if (path)
+        warn(t, path);
     *tokens = t;
     return 0;
 }

@@ -41,6 +41,7 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/http.c daemon/http.h daemon/http_impl.h daemon/http_private.h \
 	daemon/http_admit.c \
 	daemon/http_cancel.c daemon/http_cancel.h \
+	daemon/http_head.c daemon/http_head.h \
 	daemon/http_connections.c daemon/http_connections.h \
 	daemon/http_listen.c \
 	daemon/http_places.c \
@@ -94,7 +95,7 @@ daemon/dashboard_lines.c: daemon/dashboard.html daemon/dashboard.awk
 # Everything that mnemed links, in link order.
 DAEMON_LIBS = daemon/libdaemon.a learner/liblearner.a replay/libreplay.a \
 	store/libstore.a $(CONF_LIBS) $(BASE_LIBS) $(RDKAFKA_LIBS) \
-	$(SQLITE_LIBS) $(YAML_LIBS) $(MICROHTTPD_LIBS) $(JANSSON_LIBS) \
+	$(SQLITE_LIBS) $(YAML_LIBS) $(JANSSON_LIBS) \
 	$(OPENBLAS_LIBS) -lm
 
 # The sources and what they stand on; of the learner they call the hashing.
@@ -183,6 +184,18 @@ tests_test_http_SOURCES = tests/test_http.c \
 	tests/store_util.c tests/store_util.h
 tests_test_http_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_http_LDADD = $(DAEMON_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_http_head
+tests_test_http_head_SOURCES = tests/test_http_head.c
+tests_test_http_head_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_http_head_LDADD = $(DAEMON_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_http_framing
+tests_test_http_framing_SOURCES = tests/test_http_framing.c \
+	tests/http_util.c tests/http_util.h \
+	tests/store_util.c tests/store_util.h
+tests_test_http_framing_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_http_framing_LDADD = $(DAEMON_LIBS) $(CMOCKA_LIBS)
 
 check_PROGRAMS += tests/test_api
 tests_test_api_SOURCES = tests/test_api.c \

@@ -12,10 +12,17 @@
 #define RATE_TIMES_WIDTH 0.28f
 
 #define HOLDOUT_RECENT 0.25
-#define LINEAR_STAGED_BYTES ((size_t)64 << 20)
 /* A draw from the database costs as much as all else that is done for a short
  * text; beside a Transformer's step it is nothing. */
 #define LINEAR_KEPT_BYTES ((size_t)96 << 20)
+
+/* Names, counters, results and their JSON, in all versions at hand. */
+#define DOMAIN_BYTES 6144
+#define LABEL_BYTES 1024
+
+/* Bodies of requests: room for a few of the largest, and for many small. */
+#define HTTP_BYTES ((size_t)64 << 20)
+#define HTTP_BODIES 4
 
 int options_shape(const struct conf *conf, int vocab_size,
                   struct model_shape *shape, struct err *err)
@@ -185,19 +192,37 @@ size_t options_step_tokens(const struct conf *conf)
     return (size_t)((double)l->batch_tokens * (1 + replayed)) + 1024;
 }
 
+size_t options_http_bytes(const struct conf *conf)
+{
+    size_t few = HTTP_BODIES * (size_t)conf->http.max_body_bytes;
+
+    return few > HTTP_BYTES ? few : HTTP_BYTES;
+}
+
+/* What grows with the names of domains and of labels. */
+static size_t by_name_bytes(const struct conf *conf,
+                            const struct learner_options *learner)
+{
+    size_t labels = (size_t)conf->model.max_labels;
+    size_t dim = learner->shape ? (size_t)learner->shape->dim : 0;
+    size_t d = 2 * dim + (size_t)learner->head.gram_dim;
+    /* A label's row and prototype: in the learner (learner_bytes), a snapshot,
+     * and the versions that serve, are judged and were asked for by number. */
+    size_t copies = 6 * labels * 2 * d * sizeof(float);
+    /* The logits of a batch, for twice as many segments as there were. */
+    size_t logits = (size_t)conf->learner.batch_tokens * labels *
+                    sizeof(float);
+
+    return copies + logits + labels * LABEL_BYTES +
+           (size_t)conf->model.max_domains * DOMAIN_BYTES;
+}
+
 size_t options_memory(const struct conf *conf,
                       const struct learner_options *learner)
 {
     size_t tokens = options_step_tokens(conf);
     size_t row = 128; /* of an index */
-    size_t context = learner->shape ? (size_t)learner->shape->context : 64;
-    size_t staged = (size_t)(conf->publish.every_tokens
-                                 ? conf->publish.every_tokens
-                                 : 1000000);
-    /* Preset linear stages texts and logits until the next version, and keeps
-     * them at hand after it. */
-    size_t linear = learner->shape ? 0
-                                   : LINEAR_STAGED_BYTES + LINEAR_KEPT_BYTES;
+    size_t kept = learner->shape ? 0 : LINEAR_KEPT_BYTES;
     size_t fixed = (size_t)96 << 20; /* code, SQLite, librdkafka, HTTP */
     size_t block = 0;
 
@@ -214,6 +239,6 @@ size_t options_memory(const struct conf *conf,
            (size_t)(conf->learner.replay.capacity +
                     conf->learner.holdout.capacity) *
                row +
-           staged * (2 + 160 / (context ? context : 1)) +
-           OPTIONS_QUEUE_BYTES + linear + fixed;
+           by_name_bytes(conf, learner) + OPTIONS_STAGED_BYTES + kept +
+           OPTIONS_QUEUE_BYTES + options_http_bytes(conf) + fixed;
 }

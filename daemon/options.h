@@ -42,10 +42,17 @@ int options_cores(void);
 /* The largest step in tokens: fresh and replayed. */
 size_t options_step_tokens(const struct conf *conf);
 
+/* The memory of all requests' bodies together, as they come and parsed. */
+size_t options_http_bytes(const struct conf *conf);
+
 /* What the daemon will use, in bytes, at its largest: learner, a snapshot on
  * its way, the served version, indexes, queue and caches. */
 size_t options_memory(const struct conf *conf,
                       const struct learner_options *learner);
+
+/* What is kept of learned records until the next version has it: a version is
+ * made at half of it, and learning waits for that one at the whole. */
+#define OPTIONS_STAGED_BYTES ((size_t)64 << 20)
 
 /* Records and bytes in the queue between source and trainer. */
 #define OPTIONS_QUEUE_RECORDS 8192

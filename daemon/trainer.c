@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
+#include "daemon/options.h"
 #include "daemon/release.h"
 #include "daemon/trainer_impl.h"
 #include "daemon/vocabulary.h"
@@ -21,7 +22,7 @@
 #define RETRY_MS 5000                      /* a full disk */
 #define GARBAGE_PAUSE_MS 2000
 #define GARBAGE_MS 60000
-#define STAGED_LIMIT ((int64_t)256 << 20)  /* makes a version */
+#define STAGED_LIMIT ((int64_t)OPTIONS_STAGED_BYTES / 2) /* makes a version */
 #ifndef PUBLISH_SHARE /* bench/clean_stream.py wants more */
 #define PUBLISH_SHARE 0.05                 /* of the time, at most */
 #endif
@@ -93,7 +94,7 @@ static void collect(struct trainer *t)
         snapshot_stored(s, t->l->replay, t->l->holdout);
         t->l->mixed_settings = false;
         if (t->held)
-            log_info("resume", "reason=\"there is room on the disk\"");
+            log_info("resume", "reason=\"there is room again\"");
         t->held = false;
         return;
     }
@@ -183,8 +184,12 @@ static void step(struct trainer *t)
 {
     struct learning_step_result result;
     struct err err = ERR_INIT;
-    int rc = learning_step(t->l, &result, &err);
+    int rc;
 
+    /* Nothing more is staged while a large version is on its way. */
+    if (replay_staged_bytes(t->l->replay) > (int64_t)OPTIONS_STAGED_BYTES)
+        trainer_drain_publisher(t);
+    rc = learning_step(t->l, &result, &err);
     tell_damaged(t);
     if (rc == ERR_DIVERGED)
         trainer_recover(t, &err);

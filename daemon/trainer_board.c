@@ -98,8 +98,8 @@ void trainer_show_state(struct trainer *t, bool learning)
 
     if (t->held) {
         status_set_state(t->options.board, STATUS_PAUSED,
-                         "the disk is full: learning goes on when there is "
-                         "room");
+                         "the disk is full, or no more files can be opened: "
+                         "learning goes on when there is room");
         return;
     }
     if (t->parked) {

@@ -121,7 +121,7 @@ static int copy_one(struct restoring *r, const struct backup_sum *s,
                     const char *to, struct err *err)
 {
     char *from = fileio_join(r->from, s->path);
-    int fd = open(from, O_RDONLY | O_CLOEXEC);
+    int fd = open(from, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     int rc;
 
     if (fd < 0)

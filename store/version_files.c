@@ -190,7 +190,7 @@ static int copy_pieces(int in, int out, const char *from, const char *to,
 /* For file systems without hard links. */
 static int copy_file(const char *from, const char *to, struct err *err)
 {
-    int in = open(from, O_RDONLY | O_CLOEXEC);
+    int in = open(from, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     int out = -1;
     int rc;
 

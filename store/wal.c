@@ -126,7 +126,7 @@ static int count_lost(struct wal *w, const unsigned char *header)
 int wal_lost(const char *path)
 {
     unsigned char header[HEADER_BYTES];
-    struct wal w = {.fd = open(path, O_RDONLY | O_CLOEXEC)};
+    struct wal w = {.fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)};
     int lost = 0;
 
     if (w.fd < 0)

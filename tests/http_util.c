@@ -169,7 +169,7 @@ void util_start(const char *listen, const char *token_file)
     sets[0] = xasprintf("data_dir=%s", fix.dir);
     sets[1] = xasprintf("http.listen=%s", listen);
     sets[2] = xasprintf("http.max_body_bytes=%d", UTIL_MAX_BODY);
-    sets[3] = xstrdup("http.max_connections=4");
+    sets[3] = xstrdup("http.max_connections=8");
     sets[4] = xasprintf("http.token_file=%s", token_file ? token_file : "null");
     fix.conf = conf_create();
     if (conf_load(fix.conf, NULL, (const char *const *)sets, 5, NULL,
@@ -235,6 +235,12 @@ int util_close_all(void **state)
 
 int util_dial(void)
 {
+    return util_dial_from("127.0.0.1");
+}
+
+int util_dial_from(const char *address)
+{
+    struct sockaddr_in from = {.sin_family = AF_INET};
     struct sockaddr_in a = {.sin_family = AF_INET,
                             .sin_port = htons((uint16_t)fix.port),
                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -242,6 +248,8 @@ int util_dial(void)
     int fd = socket(AF_INET, SOCK_STREAM, 0);
 
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    assert_int_equal(inet_pton(AF_INET, address, &from.sin_addr), 1);
+    assert_int_equal(bind(fd, (struct sockaddr *)&from, sizeof from), 0);
     assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof a), 0);
     return fd;
 }

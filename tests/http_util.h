@@ -53,6 +53,7 @@ struct util_answer {
 };
 
 int util_dial(void);
+int util_dial_from(const char *address); /* of 127.0.0.0/8 */
 void util_send_all(int fd, const char *bytes, size_t n);
 
 /* All that comes until the other side closes; util_release frees it. */

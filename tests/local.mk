@@ -19,6 +19,7 @@ FLOW_TESTS = \
 	tests/flow_flips.py \
 	tests/flow_filters.py \
 	tests/flow_quarantine.py \
+	tests/flow_memory.py \
 	tests/flow_kafka.py \
 	tests/flow_kafka_field.py
 

@@ -253,6 +253,12 @@ static void test_tokens(void **state)
     assert_int_equal(util_number_at(&a, "count"), 1);
     assert_int_equal(util_number_at(&a, "tokens.0"), 256);
     util_release(&a);
+    /* With anything behind it, a NUL too, it is a text. */
+    a = util_post("/tokenize", "{\"prompt\":\"<|endoftext|>\\u0000x\"}");
+    assert_int_equal(util_number_at(&a, "count"), 15);
+    assert_int_equal(util_number_at(&a, "tokens.0"), '<');
+    assert_int_equal(util_number_at(&a, "tokens.13"), 0);
+    util_release(&a);
     a = util_post("/detokenize", "{\"tokens\":[97,226,130,172,255,256]}");
     assert_string_equal(util_text_at(&a, "prompt"),
                         "a\xe2\x82\xac\xef\xbf\xbd");

@@ -54,6 +54,8 @@ static void test_err_set_errno(void **state)
     assert_int_equal(e.code, ERR_FULL);
     assert_string_equal(e.msg, "f: No space left on device");
     assert_int_equal(err_set_errno(&e, ERR_CORRUPT, EDQUOT, "f"), ERR_FULL);
+    assert_int_equal(err_set_errno(&e, ERR_IO, EMFILE, "f"), ERR_FULL);
+    assert_int_equal(err_set_errno(&e, ERR_IO, ENFILE, "f"), ERR_FULL);
     assert_int_equal(err_set_errno(NULL, ERR_IO, ENOSPC, "f"), ERR_FULL);
 }
 

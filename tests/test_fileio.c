@@ -21,6 +21,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/checksum.h"
 #include "base/fileio.h"
 #include "base/xalloc.h"
 #include "tests/base_util.h"
@@ -72,6 +73,23 @@ static void test_fileio_read_without_size(void **state)
     assert_int_equal(fileio_read("/dev/null", 0, &b, &e), 0);
     assert_int_equal(fileio_read("/dev/null/x", 0, &b, &e), ERR_NOTFOUND);
     buf_release(&b);
+}
+
+/* A pipe that nobody writes to does not keep us waiting. */
+static void test_fileio_read_pipe(void **state)
+{
+    char *path = fileio_join(*state, "pipe");
+    char hex[SHA256_HEX];
+    struct buf b = BUF_INIT;
+    struct err e = ERR_INIT;
+
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_int_equal(fileio_read(path, 100, &b, &e), ERR_IO);
+    assert_non_null(strstr(e.msg, path));
+    checksum_sha256_file(path, hex, NULL); /* returns */
+    unlink(path);
+    buf_release(&b);
+    free(path);
 }
 
 static void test_fileio_write_atomic(void **state)
@@ -362,6 +380,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_fileio_read),
         cmocka_unit_test(test_fileio_read_without_size),
+        T(test_fileio_read_pipe),
         T(test_fileio_write_atomic),
         T(test_fileio_write_atomic_here),
         T(test_fileio_write_atomic_fails_whole),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The server: what is asked wrongly, too many at once, tokens, addresses, and
- * before the first version.
+ * The server: what is asked wrongly, tokens, addresses, and before the first
+ * version.
  */
 #include "config.h"
 
@@ -99,77 +99,6 @@ static void test_too_large(void **state)
     util_check_error(util_ask_raw(b.data, b.len), 413, NULL);
     buf_release(&b);
     free(body);
-}
-
-static void test_framing(void **state)
-{
-    static const char *const requests[] = {
-        "POST /v1/score HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n"
-        "Content-Length: 2\r\n\r\n{}",
-        "POST /v1/score HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n"
-        "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
-        "POST /v1/score HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
-        "Transfer-Encoding: gzip\r\n\r\n{}",
-        "POST /v1/score HTTP/1.1\r\nHost: localhost\r\n"
-        "Content-Length: -1\r\n\r\n{}",
-        "POST /v1/score HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}",
-    };
-
-    (void)state;
-    for (size_t i = 0; i < sizeof requests / sizeof *requests; i++) {
-        int fd = util_dial();
-        struct util_answer a;
-
-        util_send_all(fd, requests[i], strlen(requests[i]));
-        shutdown(fd, SHUT_WR);
-        a = util_read_answer(fd);
-        /* 0: closed without a word, which is also no answer to smuggle. */
-        if (a.status != 400 && a.status != 0)
-            fail_msg("request %zu: %s", i, a.text);
-        util_release(&a);
-    }
-    util_check_ok(util_get("/healthz"));
-}
-
-/* Pages on the net must not reach us through a browser here. */
-static void test_origin(void **state)
-{
-    static const char foreign[] =
-        "POST /v1/rollback HTTP/1.1\r\nHost: localhost\r\n"
-        "Origin: http://evil.example\r\nConnection: close\r\n"
-        "Content-Length: 13\r\n\r\n{\"version\":1}";
-    static const char rebound[] = "GET /v1/status HTTP/1.1\r\n"
-                                  "Host: evil.example\r\n"
-                                  "Connection: close\r\n\r\n";
-
-    (void)state;
-    util_check_error(util_ask_raw(foreign, strlen(foreign)), 403, NULL);
-    util_check_error(util_ask_raw(rebound, strlen(rebound)), 403, NULL);
-}
-
-/* More connections than may be: each further one is told so, and the others
- * work on. */
-static void test_crowd(void **state)
-{
-    int fds[4];
-
-    (void)state;
-    for (int i = 0; i < 4; i++)
-        fds[i] = util_dial();
-    timing_sleep_ms(100);
-    util_check_error(util_get("/healthz"), 429, NULL);
-    for (int i = 0; i < 4; i++)
-        close(fds[i]);
-    for (int i = 0; i < 100; i++) {
-        struct util_answer a = util_get("/healthz");
-        bool ok = a.status == 200;
-
-        util_release(&a);
-        if (ok)
-            return;
-        timing_sleep_ms(20);
-    }
-    fail_msg("connections that are gone still count");
 }
 
 /* A stream that nobody reads to its end does not keep its place. */
@@ -360,9 +289,6 @@ int main(void)
         cmocka_unit_test(test_bad_json),
         cmocka_unit_test(test_paths),
         cmocka_unit_test(test_too_large),
-        cmocka_unit_test(test_framing),
-        cmocka_unit_test(test_origin),
-        cmocka_unit_test(test_crowd),
         cmocka_unit_test(test_hang_up),
         cmocka_unit_test(test_tokens_asked),
         cmocka_unit_test(test_unix_socket),

@@ -6,6 +6,7 @@
  */
 #include "config.h"
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -16,8 +17,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -364,6 +368,65 @@ static void test_bad_tokens(void **state)
                      ERR_NOTFOUND);
 }
 
+/* Loads a file of that mode; what is logged meanwhile. */
+static char *log_of(const char *text, mode_t mode)
+{
+    char *path = fileio_join(dir, "open-tokens");
+    char *log = fileio_join(dir, "log");
+    struct http_tokens *t = NULL;
+    struct buf said = BUF_INIT;
+    int was = dup(STDERR_FILENO);
+    int fd = open(log, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+    assert_int_equal(fileio_write_atomic(path, text, strlen(text), NULL), 0);
+    assert_int_equal(chmod(path, mode), 0);
+    dup2(fd, STDERR_FILENO);
+    assert_int_equal(http_tokens_load(path, &t, NULL), 0);
+    dup2(was, STDERR_FILENO);
+    close(was);
+    close(fd);
+    assert_int_equal(fileio_read(log, 65536, &said, NULL), 0);
+    http_tokens_free(t);
+    unlink(path);
+    unlink(log);
+    free(path);
+    free(log);
+    return buf_detach(&said);
+}
+
+static void test_weak_tokens(void **state)
+{
+    static const char good[] = "infer 0123456789abcdef\n";
+    char *said = log_of(good, 0640);
+
+    (void)state;
+    assert_string_equal(said, "");
+    free(said);
+    said = log_of(good, 0644);
+    assert_non_null(strstr(said, " warn tokens "));
+    assert_non_null(strstr(said, "chmod"));
+    free(said);
+    said = log_of("infer hidden\nadmin 0123456789abcde\n", 0600);
+    assert_non_null(strstr(said, "2 tokens have fewer than 16"));
+    assert_null(strstr(said, "hidden"));
+    free(said);
+}
+
+/* A pipe instead of a file does not keep the daemon waiting. */
+static void test_token_pipe(void **state)
+{
+    char *path = fileio_join(dir, "pipe");
+    struct http_tokens *t = NULL;
+    struct err err = ERR_INIT;
+
+    (void)state;
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_int_equal(http_tokens_load(path, &t, &err), ERR_IO);
+    assert_non_null(strstr(err.msg, "http.token_file"));
+    unlink(path);
+    free(path);
+}
+
 /* A reload reads the file again, and keeps the old tokens when it cannot. */
 static void test_reload(void **state)
 {
@@ -398,8 +461,10 @@ static void test_reload(void **state)
 #ifndef __SANITIZE_THREAD__
 static void test_slow(void **state)
 {
+    static const char body[] = "POST /v1/score HTTP/1.1\r\nHost: localhost\r\n"
+                               "Content-Length: 9\r\n\r\n1";
     static int64_t now;
-    int fd;
+    int fd, silent;
 
     (void)state;
     http_stop(http);
@@ -411,13 +476,154 @@ static void test_slow(void **state)
     timing_sleep_ms(50);
     now += 31000;
     assert_int_equal(send(fd, "T", 1, MSG_NOSIGNAL), 1);
-    assert_int_equal(read_status(fd), 0);
+    assert_int_equal(read_status(fd), 408);
+    /* Nor in a body, nor does silence. */
+    fd = dial();
+    send(fd, body, sizeof body - 1, MSG_NOSIGNAL);
+    silent = dial();
+    timing_sleep_ms(50);
+    now += 31000;
+    assert_int_equal(send(fd, "2", 1, MSG_NOSIGNAL), 1);
+    assert_int_equal(read_status(fd), 408);
+    assert_int_equal(read_status(silent), 0);
     assert_int_equal(ask("GET", "/healthz", NULL, ""), 200);
     http_stop(http);
     timing_set_fake(NULL);
     start();
 }
 #endif
+
+/* --- memory ------------------------------------------------------------- */
+
+#define N_BODIES 20
+#define BODY_BYTES 1000000
+
+struct body {
+    pthread_t thread;
+    const char *text;
+    int status;
+};
+
+static void *post_body(void *arg)
+{
+    struct body *b = arg;
+
+    b->status = ask("POST", "/v1/score", NULL, b->text);
+    return NULL;
+}
+
+/* The most that this process has used, in MiB. */
+static int peak_mib(void)
+{
+    struct buf text = BUF_INIT;
+    const char *line;
+    int mib = 0;
+
+    assert_int_equal(fileio_read("/proc/self/status", 65536, &text, NULL), 0);
+    line = strstr(text.data, "VmHWM:");
+    if (line)
+        mib = atoi(line + 6) >> 10;
+    buf_release(&text);
+    return mib;
+}
+
+/* {"text":[PIECE,PIECE, ... ]} and blanks up to BODY_BYTES. */
+static char *body_of(const char *piece, size_t n_pieces)
+{
+    char *text = xmalloc(BODY_BYTES + 1);
+    size_t n = (size_t)sprintf(text, "{\"text\":["), size = strlen(piece);
+
+    for (size_t i = 0; i < n_pieces && n + size + 4 < BODY_BYTES; i++)
+        n += (size_t)sprintf(text + n, "%s%s", i ? "," : "", piece);
+    n += (size_t)sprintf(text + n, "]}");
+    memset(text + n, ' ', BODY_BYTES - n);
+    text[BODY_BYTES] = '\0';
+    return text;
+}
+
+/* Many at once: each is answered, and all together take no more than what is
+ * announced for them. */
+static void post_many(const char *piece, size_t n_pieces, int status)
+{
+    char *text = body_of(piece, n_pieces);
+    struct body bodies[N_BODIES];
+
+    for (int i = 0; i < N_BODIES; i++) {
+        bodies[i] = (struct body){.text = text};
+        pthread_create(&bodies[i].thread, NULL, post_body, &bodies[i]);
+    }
+    for (int i = 0; i < N_BODIES; i++)
+        pthread_join(bodies[i].thread, NULL);
+    for (int i = 0; i < N_BODIES; i++)
+        if (bodies[i].status != status && bodies[i].status != 429)
+            fail_msg("%s: %d", piece, bodies[i].status);
+    assert_int_equal(ask("POST", "/v1/score", NULL, text), status);
+    free(text);
+}
+
+static void test_bodies(void **state)
+{
+    int before = peak_mib();
+
+    (void)state;
+    post_many("{}", SIZE_MAX, 400);
+    post_many("[]", SIZE_MAX, 400);
+    post_many("1", SIZE_MAX, 400);
+    post_many("{\"a\":1}", SIZE_MAX, 400);
+    /* As many as may be. Texts would be scored, if a version served here. */
+    post_many("{\"a\":1,\"b\":2}", 16000, 400);
+    post_many("\"a\"", 131000, 400);
+    post_many("1", 131000, 400);
+#ifndef __SANITIZE_ADDRESS__
+    /* The client has its own bytes, and malloc here keeps what threads free. */
+    if (peak_mib() - before > 64 + N_BODIES + 48)
+        fail_msg("%d MiB", peak_mib() - before);
+#else
+    (void)before;
+#endif
+}
+
+/* --- descriptors -------------------------------------------------------- */
+
+/* What http_start says in a process that may open so many files. */
+static int start_with(rlim_t soft, rlim_t hard, rlim_t *raised)
+{
+    struct http_context context = {conf, &board, serving, catalog, control};
+    struct rlimit was, limit = {soft, hard};
+    struct http *h = NULL;
+    int rc;
+
+    getrlimit(RLIMIT_NOFILE, &was);
+    limit.rlim_max = hard ? hard : was.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return 1;
+    rc = http_start(&context, &h, NULL);
+    getrlimit(RLIMIT_NOFILE, &limit);
+    *raised = limit.rlim_cur;
+    http_stop(h);
+    return rc;
+}
+
+static void test_descriptors(void **state)
+{
+    int status;
+    pid_t pid;
+
+    (void)state;
+    http_stop(http);
+    pid = fork();
+    if (pid == 0) { /* limits that are lowered stay so */
+        rlim_t raised;
+        bool ok = start_with(64, 0, &raised) == 0 && raised >= 256 + 256;
+
+        conf->http.max_connections = 4096;
+        ok = ok && start_with(64, 512, &raised) == ERR_LIMIT;
+        _exit(ok ? 0 : 1);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    start();
+}
 
 /* --- operations --------------------------------------------------------- */
 
@@ -606,10 +812,14 @@ int main(void)
         cmocka_unit_test(test_places_closed),
         cmocka_unit_test(test_tokens),
         cmocka_unit_test(test_bad_tokens),
+        cmocka_unit_test(test_weak_tokens),
+        cmocka_unit_test(test_token_pipe),
         cmocka_unit_test(test_reload),
 #ifndef __SANITIZE_THREAD__
         cmocka_unit_test(test_slow),
 #endif
+        cmocka_unit_test(test_bodies),
+        cmocka_unit_test(test_descriptors),
         cmocka_unit_test(test_operations),
         cmocka_unit_test(test_too_many_operations),
         cmocka_unit_test(test_long_reason),

@@ -5,6 +5,9 @@
  * Each stream has a thread that looks at the board twice a second and tells
  * what is not as it was. Steps are thus told at most twice a second, and two
  * publishes between two looks would be one event with the newer numbers.
+ *
+ * `publish` tells that a version is durable; it has no verdict yet. `gate`
+ * follows with the verdict of the version that it names.
  */
 #include "config.h"
 
@@ -50,11 +53,22 @@ static bool tell_step(struct http_stream *s, const struct status *now)
 }
 
 static bool tell_versions(struct http_stream *s, const char *event,
-                          const struct status *now)
+                          int64_t version, const struct status *now)
 {
     return tell(s, event,
-                json_pack("{s:I, s:I, s:s, s:o, s:o}", "head_version",
-                          (json_int_t)now->head_version, "serving_version",
+                json_pack("{s:I, s:I, s:I}", "version", (json_int_t)version,
+                          "head_version", (json_int_t)now->head_version,
+                          "serving_version",
+                          (json_int_t)now->serving_version));
+}
+
+static bool tell_verdict(struct http_stream *s, const struct status *now)
+{
+    return tell(s, "gate",
+                json_pack("{s:I, s:I, s:I, s:s, s:o, s:o}", "version",
+                          (json_int_t)now->publish.judged_version,
+                          "head_version", (json_int_t)now->head_version,
+                          "serving_version",
                           (json_int_t)now->serving_version, "verdict",
                           now->publish.last_verdict, "reason",
                           json_value_text(now->publish.last_reason),
@@ -87,14 +101,14 @@ static bool tell_changes(struct http_stream *s, const struct status *was,
 
     if (now->step != was->step || now->state != was->state)
         deaf |= tell_step(s, now);
-    if (now->head_version != was->head_version)
-        deaf |= tell_versions(s, "publish", now);
+    if (p->newest_version != q->newest_version)
+        deaf |= tell_versions(s, "publish", p->newest_version, now);
     if (verdicts(p) != verdicts(q))
-        deaf |= tell_versions(s, "gate", now);
+        deaf |= tell_verdict(s, now);
     if (p->rollbacks != q->rollbacks)
         deaf |= tell_rollback(s, now, p->automatic != q->automatic);
     if (now->serving_version != was->serving_version)
-        deaf |= tell_versions(s, "serving", now);
+        deaf |= tell_versions(s, "serving", now->serving_version, now);
     if (now->ewc.consolidations != was->ewc.consolidations)
         deaf |= tell(s, "consolidation",
                      json_pack("{s:I, s:o}", "consolidations",

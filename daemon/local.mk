@@ -59,7 +59,7 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/progress.c daemon/progress.h daemon/progress_private.h \
 	daemon/progress_json.c \
 	daemon/publisher.c daemon/publisher.h daemon/publisher_impl.h \
-	daemon/publisher_operations.c \
+	daemon/publisher_board.c daemon/publisher_operations.c \
 	daemon/publisher_verdict.c \
 	daemon/release.c daemon/release.h \
 	daemon/restore.c daemon/restore.h \

@@ -21,6 +21,8 @@
 #define RETRY_MS 5000                      /* a full disk */
 #define GARBAGE_PAUSE_MS 2000
 #define GARBAGE_MS 60000
+#define PAUSES_MOST 10
+#define WAITS_FOR_SHARE "publishing to take at most 5 % of the time"
 #define STAGED_LIMIT ((int64_t)256 << 20)  /* makes a version */
 #ifndef PUBLISH_SHARE /* bench/clean_stream.py wants more */
 #define PUBLISH_SHARE 0.05                 /* of the time, at most */
@@ -65,10 +67,11 @@ void trainer_fail(struct trainer *t, const struct err *err)
 
 void trainer_submit(struct trainer *t)
 {
-    int64_t started = timing_mono_ns();
+    int64_t started = timing_mono_ns(), cpu_ns = timing_thread_cpu_ns();
     struct snapshot *snapshot = learning_snapshot(t->l);
     struct status *s;
 
+    snapshot->cpu_ns = timing_thread_cpu_ns() - cpu_ns;
     t->last_publish_ms = timing_mono_ms();
     t->published_tokens = t->l->progress.tokens_seen;
     t->without_step = t->published_step == learner_steps(t->l->learner);
@@ -103,50 +106,131 @@ static void collect(struct trainer *t)
     t->retry_ms = timing_mono_ms() + RETRY_MS;
 }
 
-/* Publishing may take only so much of the time: seconds there must be between
- * two versions, after how long the last one took. Shown as a metric. */
-static double least_interval(struct trainer *t)
+static bool has_taken(const struct trainer *t)
+{
+    return t->next_taken < t->n_taken;
+}
+
+static bool has_records(const struct trainer *t)
+{
+    return has_taken(t) || queue_length(t->options.queue);
+}
+
+/* Milliseconds that there must be between two versions while there is something
+ * to learn. It follows processor time, because that is what publishing takes
+ * from learning: on a busy machine a cheap version takes long, but costs no
+ * more. */
+static int64_t least_interval_ms(struct trainer *t)
 {
     struct status *s = status_lock(t->options.board);
     double asked = t->options.conf->publish.every_seconds;
-    double least = s->publish.last_seconds / PUBLISH_SHARE;
+    double least = s->publish.last_cpu_seconds / PUBLISH_SHARE;
 
     s->publish.interval_seconds = asked > least ? asked : least;
     status_unlock(t->options.board);
-    return least;
+    return (int64_t)(1000 * least);
+}
+
+/* Later is what a version waits for. False: it does not wait any more. */
+static bool wait_until(struct trainer_wait *w, int64_t now, int64_t until,
+                       const char *what)
+{
+    if (until > w->until_ms)
+        *w = (struct trainer_wait){what, until};
+    return w->until_ms > now;
 }
 
 /* Nothing was learned, and records were refused: whoever looks into the
  * quarantine finds them in a version, soon after the last one; and when more
  * come, seldom, so that versions that differ stay. */
-static bool garbage_is_due(struct trainer *t, int64_t now)
+static bool garbage_is_due(struct trainer *t, int64_t now,
+                           struct trainer_wait *w)
 {
     int64_t since = now - t->last_publish_ms;
     bool pause = now - t->last_record_ms >= GARBAGE_PAUSE_MS;
 
-    return t->l->progress.n_quarantine &&
-           ((pause && !t->without_step) || since >= GARBAGE_MS) &&
-           (double)since / 1000 >= least_interval(t);
+    if (!t->l->progress.n_quarantine) {
+        if (intake_tokens(t->l->intake))
+            w->what = "a full batch, or a pause of learner.flush_seconds";
+        return false;
+    }
+    if (wait_until(w, now, t->last_publish_ms + least_interval_ms(t),
+                   WAITS_FOR_SHARE))
+        return false;
+    if ((pause && !t->without_step) || since >= GARBAGE_MS)
+        return true;
+    if (t->without_step)
+        wait_until(w, now, t->last_publish_ms + GARBAGE_MS,
+                   "a minute since the last version of refused records");
+    else
+        wait_until(w, now, t->last_record_ms + GARBAGE_PAUSE_MS,
+                   "a pause in the refused records");
+    return false;
 }
 
-static bool version_due(struct trainer *t)
+/* Versions that a pause may still make at once. */
+static double pauses_left(const struct trainer *t, int64_t now)
+{
+    double every_ms = 1000 * t->options.conf->publish.every_seconds;
+    double left = t->pauses_left + (double)(now - t->pauses_ms) / every_ms;
+
+    return left < PAUSES_MOST ? left : PAUSES_MOST;
+}
+
+/* The stream pauses, and all of it is learned: nothing is gained by waiting. */
+static bool stream_pauses(const struct trainer *t, int64_t now)
+{
+    double flush = t->options.conf->learner.flush_seconds;
+    int64_t pause = flush > 0 ? (int64_t)(1000 * flush) : GARBAGE_PAUSE_MS;
+
+    return t->options.conf->publish.every_seconds > 0 &&
+           now - t->last_record_ms >= pause && !has_records(t) &&
+           intake_tokens(t->l->intake) == 0;
+}
+
+/*
+ * Is a version due? If not, *w says what it waits for. It is made
+ *   - when the stream pauses, at once, PAUSES_MOST times in a row, and from
+ *     then on once in every_seconds: records that trickle in would else make a
+ *     version each;
+ *   - while it goes on, every_seconds after the last one or after every_tokens,
+ *     and so that publishing takes at most PUBLISH_SHARE of the time.
+ */
+static bool version_due(struct trainer *t, struct trainer_wait *w)
 {
     const struct conf_publish *c = &t->options.conf->publish;
     int64_t tokens = t->l->progress.tokens_seen - t->published_tokens;
     int64_t now = timing_mono_ms();
-    double seconds = (double)(now - t->last_publish_ms) / 1000;
+    bool by_tokens = c->every_tokens > 0 && tokens >= c->every_tokens;
 
-    if (publisher_busy(t->options.publisher))
+    *w = (struct trainer_wait){NULL, 0};
+    if (publisher_busy(t->options.publisher)) {
+        w->what = "the last version, which is being written or judged";
         return false;
+    }
     if (learner_steps(t->l->learner) == t->published_step)
-        return garbage_is_due(t, now);
+        return garbage_is_due(t, now, w);
     if (t->held)
-        return now >= t->retry_ms;
+        return !wait_until(w, now, t->retry_ms, "room on the disk");
     if (replay_staged_bytes(t->l->replay) > STAGED_LIMIT)
         return true;
-    return seconds >= least_interval(t) &&
-           ((c->every_seconds > 0 && seconds >= c->every_seconds) ||
-            (c->every_tokens > 0 && tokens >= c->every_tokens));
+    if (stream_pauses(t, now) && pauses_left(t, now) >= 1) {
+        t->pauses_left = pauses_left(t, now) - 1;
+        t->pauses_ms = now;
+        return true;
+    }
+    if (wait_until(w, now, t->last_publish_ms + least_interval_ms(t),
+                   WAITS_FOR_SHARE))
+        return false;
+    if (by_tokens)
+        return true;
+    if (c->every_seconds > 0)
+        return !wait_until(w, now,
+                           t->last_publish_ms +
+                               (int64_t)(1000 * c->every_seconds),
+                           "publish.every_seconds");
+    *w = (struct trainer_wait){"publish.every_tokens", 0};
+    return false;
 }
 
 void trainer_drain_publisher(struct trainer *t)
@@ -202,11 +286,6 @@ static void step(struct trainer *t)
                  result.step.ewc_penalty);
 }
 
-static bool has_taken(const struct trainer *t)
-{
-    return t->next_taken < t->n_taken;
-}
-
 /* The next record, or NULL after timeout_ms or a wake. */
 static struct record *next_record(struct trainer *t, int64_t timeout_ms)
 {
@@ -219,11 +298,6 @@ static struct record *next_record(struct trainer *t, int64_t timeout_ms)
         return NULL;
     t->last_record_ms = timing_mono_ms();
     return t->taken[t->next_taken++];
-}
-
-static bool has_records(const struct trainer *t)
-{
-    return has_taken(t) || queue_length(t->options.queue);
 }
 
 static void take(struct trainer *t, struct record *rec)
@@ -322,13 +396,15 @@ static bool take_batch(struct trainer *t)
 /* One turn of the loop. */
 static void learn(struct trainer *t)
 {
+    struct trainer_wait wait = {"an operator: learning holds", 0};
     bool due;
 
     collect(t);
     trainer_take_reload(t);
     trainer_run_operations(t);
     trainer_look_for_choice(t);
-    due = !t->parked && version_due(t); /* the last verdict is spoken */
+    due = !t->parked && version_due(t, &wait); /* the last verdict is spoken */
+    trainer_show_wait(t, due ? NULL : &wait);
     if (trainer_heed(t))
         return;
     if (due)
@@ -458,7 +534,8 @@ static int begin(struct trainer *t, struct err *err)
     struct catalog_pointers pointers;
     int rc = catalog_pointers(t->options.catalog, &pointers, err);
 
-    t->last_record_ms = t->rate_ms = timing_mono_ms();
+    t->last_record_ms = t->rate_ms = t->pauses_ms = timing_mono_ms();
+    t->pauses_left = PAUSES_MOST;
     t->published_step = -1;
     if (rc)
         return rc;

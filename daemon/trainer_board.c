@@ -65,6 +65,29 @@ void trainer_show(struct trainer *t, bool now_please)
     status_unlock(t->options.board);
 }
 
+void trainer_show_wait(struct trainer *t, const struct trainer_wait *w)
+{
+    struct trainer_wait now = w ? *w : (struct trainer_wait){NULL, 0};
+    struct status *s;
+
+    if (now.what == t->shown.what && now.until_ms == t->shown.until_ms)
+        return;
+    t->shown = now;
+    s = status_lock(t->options.board);
+    s->publish.next_waits_for = now.what;
+    s->publish.next_ms = now.until_ms;
+    status_unlock(t->options.board);
+}
+
+void trainer_show_no_step(struct trainer *t)
+{
+    struct status *s = status_lock(t->options.board);
+
+    s->ewc.penalty = s->ewc.share = s->grad_norm = s->rate = 0;
+    s->tokens_per_second = s->records_per_second = 0;
+    status_unlock(t->options.board);
+}
+
 void trainer_show_step(struct trainer *t, const struct learning_step_result *r)
 {
     struct status *s = status_lock(t->options.board);

@@ -168,6 +168,12 @@ tests_test_source_kafka_group_SOURCES = tests/test_source_kafka_group.c \
 tests_test_source_kafka_group_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_source_kafka_group_LDADD = $(SOURCE_LIBS) $(CMOCKA_LIBS)
 
+check_PROGRAMS += tests/test_publisher_board
+tests_test_publisher_board_SOURCES = tests/test_publisher_board.c \
+	tests/store_util.c tests/store_util.h
+tests_test_publisher_board_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_publisher_board_LDADD = $(DAEMON_LIBS) $(CMOCKA_LIBS)
+
 check_PROGRAMS += tests/test_probe
 tests_test_probe_SOURCES = tests/test_probe.c \
 	tests/store_util.c tests/store_util.h

@@ -56,6 +56,7 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/notify.c daemon/notify.h \
 	daemon/options.c daemon/options.h \
 	daemon/probe.c daemon/probe.h \
+	daemon/pace.c daemon/pace.h \
 	daemon/progress.c daemon/progress.h daemon/progress_private.h \
 	daemon/progress_json.c \
 	daemon/publisher.c daemon/publisher.h daemon/publisher_impl.h \
@@ -147,6 +148,11 @@ check_PROGRAMS += tests/test_judge_memory
 tests_test_judge_memory_SOURCES = tests/test_judge_memory.c
 tests_test_judge_memory_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_judge_memory_LDADD = $(SOURCE_LIBS) $(CMOCKA_LIBS) -lm
+
+check_PROGRAMS += tests/test_pace
+tests_test_pace_SOURCES = tests/test_pace.c
+tests_test_pace_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_pace_LDADD = $(SOURCE_LIBS) $(CMOCKA_LIBS) -lm
 
 check_PROGRAMS += tests/test_progress
 tests_test_progress_SOURCES = tests/test_progress.c

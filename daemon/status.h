@@ -21,6 +21,7 @@
 
 #include "base/buf.h"
 #include "base/names.h"
+#include "daemon/gate.h"
 #include "daemon/source.h"
 
 #define STATUS_MAX_DOMAINS 257 /* model.max_domains, and `other` */
@@ -54,7 +55,7 @@ struct status_holdout {
 
 struct status {
     enum status_state state;
-    char reason[256];
+    char reason[768];
     int64_t started_ms;      /* monotonic */
     const char *source_type; /* "kafka", "file", "stdin" */
     int64_t serving_version, head_version; /* 0: none yet */
@@ -98,8 +99,8 @@ struct status {
         int64_t judged_version; /* the head, or while it has no verdict the one
                                    before it; 0: none. Its figures: */
         char last_verdict[16];
-        char last_reason[256];
-        char waits_for[192];     /* after an inconclusive verdict; or "" */
+        char last_reason[GATE_REASON_MAX];
+        char waits_for[GATE_WAITS_FOR_MAX]; /* after an inconclusive verdict; or "" */
         int64_t refused_in_a_row;
         int64_t reference_version; /* what the gate compared with; 0: none, or
                                       the next comparison begins anew */

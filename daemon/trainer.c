@@ -19,14 +19,7 @@
 
 #define POLL_MS 100
 #define RETRY_MS 5000                      /* a full disk */
-#define GARBAGE_PAUSE_MS 2000
-#define GARBAGE_MS 60000
-#define PAUSES_MOST 10
-#define WAITS_FOR_SHARE "publishing to take at most 5 % of the time"
 #define STAGED_LIMIT ((int64_t)256 << 20)  /* makes a version */
-#ifndef PUBLISH_SHARE /* bench/clean_stream.py wants more */
-#define PUBLISH_SHARE 0.05                 /* of the time, at most */
-#endif
 
 struct trainer *trainer_create(const struct trainer_options *options)
 {
@@ -116,121 +109,38 @@ static bool has_records(const struct trainer *t)
     return has_taken(t) || queue_length(t->options.queue);
 }
 
-/* Milliseconds that there must be between two versions while there is something
- * to learn. It follows processor time, because that is what publishing takes
- * from learning: on a busy machine a cheap version takes long, but costs no
- * more. */
-static int64_t least_interval_ms(struct trainer *t)
+/* Is a version due? If not, *w says what it waits for. */
+static bool version_due(struct trainer *t, struct pace_wait *w)
 {
-    struct status *s = status_lock(t->options.board);
-    double asked = t->options.conf->publish.every_seconds;
-    double least = s->publish.last_cpu_seconds / PUBLISH_SHARE;
+    struct pace_sight sight = {
+        .now_ms = timing_mono_ms(),
+        .published_ms = t->last_publish_ms,
+        .record_ms = t->last_record_ms,
+        .tokens = t->l->progress.tokens_seen - t->published_tokens,
+        .has_step = learner_steps(t->l->learner) != t->published_step,
+        .has_refused = t->l->progress.n_quarantine > 0,
+        .was_refused = t->without_step,
+        .has_more = has_records(t) || intake_tokens(t->l->intake) > 0,
+    };
+    struct status *s;
 
-    s->publish.interval_seconds = asked > least ? asked : least;
-    status_unlock(t->options.board);
-    return (int64_t)(1000 * least);
-}
-
-/* Later is what a version waits for. False: it does not wait any more. */
-static bool wait_until(struct trainer_wait *w, int64_t now, int64_t until,
-                       const char *what)
-{
-    if (until > w->until_ms)
-        *w = (struct trainer_wait){what, until};
-    return w->until_ms > now;
-}
-
-/* Nothing was learned, and records were refused: whoever looks into the
- * quarantine finds them in a version, soon after the last one; and when more
- * come, seldom, so that versions that differ stay. */
-static bool garbage_is_due(struct trainer *t, int64_t now,
-                           struct trainer_wait *w)
-{
-    int64_t since = now - t->last_publish_ms;
-    bool pause = now - t->last_record_ms >= GARBAGE_PAUSE_MS;
-
-    if (!t->l->progress.n_quarantine) {
-        if (intake_tokens(t->l->intake))
-            w->what = "a full batch, or a pause of learner.flush_seconds";
-        return false;
-    }
-    if (wait_until(w, now, t->last_publish_ms + least_interval_ms(t),
-                   WAITS_FOR_SHARE))
-        return false;
-    if ((pause && !t->without_step) || since >= GARBAGE_MS)
-        return true;
-    if (t->without_step)
-        wait_until(w, now, t->last_publish_ms + GARBAGE_MS,
-                   "a minute since the last version of refused records");
-    else
-        wait_until(w, now, t->last_record_ms + GARBAGE_PAUSE_MS,
-                   "a pause in the refused records");
-    return false;
-}
-
-/* Versions that a pause may still make at once. */
-static double pauses_left(const struct trainer *t, int64_t now)
-{
-    double every_ms = 1000 * t->options.conf->publish.every_seconds;
-    double left = t->pauses_left + (double)(now - t->pauses_ms) / every_ms;
-
-    return left < PAUSES_MOST ? left : PAUSES_MOST;
-}
-
-/* The stream pauses, and all of it is learned: nothing is gained by waiting. */
-static bool stream_pauses(const struct trainer *t, int64_t now)
-{
-    double flush = t->options.conf->learner.flush_seconds;
-    int64_t pause = flush > 0 ? (int64_t)(1000 * flush) : GARBAGE_PAUSE_MS;
-
-    return t->options.conf->publish.every_seconds > 0 &&
-           now - t->last_record_ms >= pause && !has_records(t) &&
-           intake_tokens(t->l->intake) == 0;
-}
-
-/*
- * Is a version due? If not, *w says what it waits for. It is made
- *   - when the stream pauses, at once, PAUSES_MOST times in a row, and from
- *     then on once in every_seconds: records that trickle in would else make a
- *     version each;
- *   - while it goes on, every_seconds after the last one or after every_tokens,
- *     and so that publishing takes at most PUBLISH_SHARE of the time.
- */
-static bool version_due(struct trainer *t, struct trainer_wait *w)
-{
-    const struct conf_publish *c = &t->options.conf->publish;
-    int64_t tokens = t->l->progress.tokens_seen - t->published_tokens;
-    int64_t now = timing_mono_ms();
-    bool by_tokens = c->every_tokens > 0 && tokens >= c->every_tokens;
-
-    *w = (struct trainer_wait){NULL, 0};
     if (publisher_busy(t->options.publisher)) {
-        w->what = "the last version, which is being written or judged";
+        *w = (struct pace_wait){
+            "the last version, which is being written or judged", 0};
         return false;
     }
-    if (learner_steps(t->l->learner) == t->published_step)
-        return garbage_is_due(t, now, w);
-    if (t->held)
-        return !wait_until(w, now, t->retry_ms, "room on the disk");
-    if (replay_staged_bytes(t->l->replay) > STAGED_LIMIT)
-        return true;
-    if (stream_pauses(t, now) && pauses_left(t, now) >= 1) {
-        t->pauses_left = pauses_left(t, now) - 1;
-        t->pauses_ms = now;
-        return true;
+    if (sight.has_step && t->held) {
+        *w = (struct pace_wait){"room on the disk", t->retry_ms};
+        return sight.now_ms >= t->retry_ms;
     }
-    if (wait_until(w, now, t->last_publish_ms + least_interval_ms(t),
-                   WAITS_FOR_SHARE))
-        return false;
-    if (by_tokens)
-        return true;
-    if (c->every_seconds > 0)
-        return !wait_until(w, now,
-                           t->last_publish_ms +
-                               (int64_t)(1000 * c->every_seconds),
-                           "publish.every_seconds");
-    *w = (struct trainer_wait){"publish.every_tokens", 0};
-    return false;
+    s = status_lock(t->options.board);
+    sight.cpu_seconds = s->publish.last_cpu_seconds;
+    s->publish.interval_seconds =
+        pace_interval_seconds(t->options.conf, sight.cpu_seconds);
+    status_unlock(t->options.board);
+    return (sight.has_step &&
+            replay_staged_bytes(t->l->replay) > STAGED_LIMIT) ||
+           pace_due(&t->pace, t->options.conf, &sight, w);
 }
 
 void trainer_drain_publisher(struct trainer *t)
@@ -396,7 +306,7 @@ static bool take_batch(struct trainer *t)
 /* One turn of the loop. */
 static void learn(struct trainer *t)
 {
-    struct trainer_wait wait = {"an operator: learning holds", 0};
+    struct pace_wait wait = {"an operator: learning holds", 0};
     bool due;
 
     collect(t);
@@ -534,8 +444,8 @@ static int begin(struct trainer *t, struct err *err)
     struct catalog_pointers pointers;
     int rc = catalog_pointers(t->options.catalog, &pointers, err);
 
-    t->last_record_ms = t->rate_ms = t->pauses_ms = timing_mono_ms();
-    t->pauses_left = PAUSES_MOST;
+    t->last_record_ms = t->rate_ms = timing_mono_ms();
+    pace_start(&t->pace, t->last_record_ms);
     t->published_step = -1;
     if (rc)
         return rc;

@@ -21,15 +21,10 @@
 #include <stdint.h>
 
 #include "daemon/guard.h"
+#include "daemon/pace.h"
 #include "daemon/trainer.h"
 
 #define TRAINER_TAKEN_MAX 64 /* records, with one lock */
-
-/* What the next version waits for, and until when. */
-struct trainer_wait {
-    const char *what; /* a static text; NULL: there is nothing to publish */
-    int64_t until_ms; /* monotonic; 0: not known */
-};
 
 struct trainer {
     struct trainer_options options;
@@ -54,9 +49,8 @@ struct trainer {
     struct record *taken[TRAINER_TAKEN_MAX]; /* from the queue, to look at */
     size_t n_taken, next_taken;
     int64_t last_publish_ms, published_tokens, published_step;
-    double pauses_left; /* versions that a pause makes at once, at pauses_ms */
-    int64_t pauses_ms;
-    struct trainer_wait shown; /* on the board */
+    struct pace pace;
+    struct pace_wait shown; /* on the board */
     bool without_step; /* the last version had none of its own */
     int64_t show_ms, rate_ms, rate_tokens, rate_records;
     struct record_maker maker; /* of released records */
@@ -71,7 +65,7 @@ void trainer_fail(struct trainer *t, const struct err *err);
 void trainer_show(struct trainer *t, bool now_please);
 
 /* What the next version waits for; NULL: nothing. */
-void trainer_show_wait(struct trainer *t, const struct trainer_wait *w);
+void trainer_show_wait(struct trainer *t, const struct pace_wait *w);
 
 /* After a rollback: the figures of the last step are of one that was undone. */
 void trainer_show_no_step(struct trainer *t);

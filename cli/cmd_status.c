@@ -146,6 +146,22 @@ static void print_gate(const struct screen *s)
     putchar('\n');
 }
 
+/* What the next version waits for, and for how long still. */
+static void print_next_version(const struct screen *s)
+{
+    const char *what = pick_text(s->status, "publish.next_version.waits_for");
+    double seconds = pick_real(s->status, "publish.next_version.in_seconds");
+
+    printf("  publish   ");
+    if (!what)
+        fputs("nothing to publish", stdout);
+    else
+        printf("the next version waits for %s", what);
+    if (what && isfinite(seconds))
+        printf(", %.0f s more", ceil(seconds));
+    putchar('\n');
+}
+
 static void print_partitions(const struct screen *s)
 {
     const json_t *rows = pick(s->status, "source.partitions");
@@ -210,6 +226,7 @@ static void screen_print(const struct screen *s, const char *address)
     print_records(s);
     print_memory(s);
     print_gate(s);
+    print_next_version(s);
     print_partitions(s);
     print_domains(s);
 }

@@ -180,6 +180,12 @@ tests_test_publisher_board_SOURCES = tests/test_publisher_board.c \
 tests_test_publisher_board_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_publisher_board_LDADD = $(DAEMON_LIBS) $(CMOCKA_LIBS)
 
+check_PROGRAMS += tests/test_serving
+tests_test_serving_SOURCES = tests/test_serving.c \
+	tests/store_util.c tests/store_util.h
+tests_test_serving_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_serving_LDADD = $(DAEMON_LIBS) $(CMOCKA_LIBS)
+
 check_PROGRAMS += tests/test_probe
 tests_test_probe_SOURCES = tests/test_probe.c \
 	tests/store_util.c tests/store_util.h

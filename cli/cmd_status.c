@@ -158,7 +158,7 @@ static void print_next_version(const struct screen *s)
     else
         printf("the next version waits for %s", what);
     if (what && isfinite(seconds))
-        printf(", %.0f s more", ceil(seconds));
+        printf(", at most %.0f s more", ceil(seconds));
     putchar('\n');
 }
 

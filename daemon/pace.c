@@ -62,11 +62,16 @@ static bool take_pause(struct pace *p, const struct conf *conf,
     return true;
 }
 
-static bool refused_due(const struct pace_sight *s, struct pace_wait *w)
+static bool refused_due(const struct conf *conf, const struct pace_sight *s,
+                        struct pace_wait *w)
 {
+    double flush = conf->learner.flush_seconds;
+
     if (!s->has_refused) {
         if (s->has_more)
-            w->what = "a full batch, or a pause of learner.flush_seconds";
+            *w = (struct pace_wait){
+                "a full batch, or a pause of learner.flush_seconds",
+                flush > 0 ? after(s->record_ms, flush) : 0};
         return false;
     }
     if (s->was_refused || s->now_ms - s->published_ms >= REFUSED_MS)
@@ -90,7 +95,7 @@ bool pace_due(struct pace *p, const struct conf *conf,
         wait_until(w, after(s->published_ms, s->cpu_seconds / PUBLISH_SHARE),
                    "publishing to take at most 5 % of the time");
     if (!s->has_step)
-        return refused_due(s, w);
+        return refused_due(conf, s, w);
     if (c->every_tokens > 0 && s->tokens >= c->every_tokens)
         return is_over(w, s);
     if (c->every_seconds > 0) {

@@ -53,7 +53,7 @@ struct pace_sight {
 
 struct pace_wait {
     const char *what; /* a static text; NULL: there is nothing to publish */
-    int64_t until_ms; /* monotonic; 0: not known */
+    int64_t until_ms; /* at the latest, monotonic; 0: not known */
 };
 
 void pace_start(struct pace *p, int64_t now_ms);

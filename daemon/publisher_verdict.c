@@ -17,6 +17,7 @@
 
 #include "base/log.h"
 #include "base/timing.h"
+#include "base/utf8.h"
 #include "daemon/judge_parent.h"
 
 #define RETRY_MS 5000 /* a verdict for which the disk had no room */
@@ -89,11 +90,14 @@ static void decide_wish(struct publisher *p, int64_t version,
                         struct judgement *j)
 {
     struct guard_wish w = {.cause = j->cause, .version = j->reference};
+    /* It begins with a name, which may be long: not within a character. */
+    size_t n = utf8_whole(j->reason, strnlen(j->reason, 160));
 
     if (j->cause == GUARD_NO_CAUSE)
         return;
-    snprintf(w.reason, sizeof w.reason, "version %lld: %s (%.160s)",
-             (long long)version, guard_cause_text(j->cause), j->reason);
+    snprintf(w.reason, sizeof w.reason, "version %lld: %s (%.*s)",
+             (long long)version, guard_cause_text(j->cause), (int)n,
+             j->reason);
     if (p->options.conf->publish.auto_rollback && j->reference != 0)
         j->memory.wish = w;
     else

@@ -91,7 +91,8 @@ struct status {
         double interval_seconds;    /* stretched when publishing costs much */
         const char *next_waits_for; /* the next version; NULL: there is nothing
                                        to publish. A static text. */
-        int64_t next_ms;            /* until then, monotonic; 0: not known */
+        int64_t next_ms;            /* at the latest until then, monotonic; 0:
+                                       not known */
         int64_t passed, refused, inconclusive;
         int64_t rollbacks;
         int64_t automatic; /* of these, by itself */

@@ -383,16 +383,38 @@ static void test_events(void **state)
         "GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n";
     struct buf got = BUF_INIT;
     int fd = dial();
+    struct status *s;
     int64_t began;
 
     (void)state;
     send(fd, request, sizeof request - 1, MSG_NOSIGNAL);
     await_text(fd, &got, "text/event-stream");
     await_text(fd, &got, "\"event\":\"step\"");
-    status_lock(&board)->head_version = 7;
+    s = status_lock(&board);
+    s->head_version = s->publish.newest_version = 7;
+    strcpy(s->publish.last_verdict, "failed"); /* the one before it */
     status_unlock(&board);
     await_text(fd, &got, "\"event\":\"publish\"");
     await_text(fd, &got, "\"head_version\":7");
+    assert_null(strstr(got.data, "verdict"));
+    s = status_lock(&board);
+    s->publish.judged_version = 7;
+    s->publish.passed++;
+    strcpy(s->publish.last_verdict, "passed");
+    status_unlock(&board);
+    await_text(fd, &got, "\"event\":\"gate\"");
+    await_text(fd, &got, "\"version\":7");
+    await_text(fd, &got, "\"verdict\":\"passed\"");
+    /* A rollback is no publish. */
+    buf_clear(&got);
+    s = status_lock(&board);
+    s->head_version = s->publish.judged_version = 6;
+    s->publish.rollbacks++;
+    status_unlock(&board);
+    await_text(fd, &got, "\"event\":\"rollback\"");
+    await_text(fd, &got, "\"head_version\":6");
+    assert_null(strstr(got.data, "publish"));
+    assert_null(strstr(got.data, "gate"));
     began = timing_mono_ms();
     http_stop(http);
     assert_true(timing_mono_ms() - began < 5000);

@@ -150,7 +150,7 @@ static void test_refused(void **state)
     sight.has_more = true;
     assert_false(due_at(100000));
     assert_non_null(strstr(wait.what, "flush_seconds"));
-    assert_int_equal(wait.until_ms, 0);
+    assert_int_equal(wait.until_ms, 2000);
     sight.has_more = false;
     sight.has_refused = true;
     sight.record_ms = 5000;

@@ -353,12 +353,23 @@ static int write_pid(int fd, const char *path, struct err *err)
     return rc;
 }
 
+/* Does the path still name the file that is open? Whoever had the lock before
+ * may have deleted it. */
+static bool is_still_there(int fd, const char *path)
+{
+    struct stat ours, theirs;
+
+    return fstat(fd, &ours) == 0 && lstat(path, &theirs) == 0 &&
+           ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
+}
+
 /* flock, not fcntl: it belongs to the open file, so that a library that opens
  * and closes the same path does not drop it. */
 int fileio_lock(const char *path, int *lock_fd, struct err *err)
 {
     int fd, rc;
 
+again:
     rc = open_file(path, O_RDWR | O_CREAT | O_NOFOLLOW, &fd, err);
     if (rc)
         return rc;
@@ -368,8 +379,12 @@ int fileio_lock(const char *path, int *lock_fd, struct err *err)
         rc = held_by(fd, path, err);
     else if (rc)
         rc = err_set_errno(err, ERR_IO, errno, "%s: cannot lock", path);
-    else
+    else if (is_still_there(fd, path))
         rc = write_pid(fd, path, err);
+    else {
+        close(fd);
+        goto again;
+    }
     if (rc)
         close(fd);
     else
@@ -379,5 +394,14 @@ int fileio_lock(const char *path, int *lock_fd, struct err *err)
 
 void fileio_unlock(int lock_fd)
 {
+    close(lock_fd);
+}
+
+/* While it is locked: whoever has opened it already finds that the path names
+ * another file now, and opens that. */
+void fileio_unlock_delete(int lock_fd, const char *path)
+{
+    if (!faulted("unlink", path))
+        unlink(path);
     close(lock_fd);
 }

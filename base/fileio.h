@@ -66,11 +66,13 @@ char *fileio_join(const char *dir, const char *name);
 /*
  * A lock that a second process cannot take, held until fileio_unlock or the
  * end of the process. The file holds our pid.
- *   *lock_fd  for fileio_unlock
+ *   *lock_fd  for fileio_unlock, or to delete the file as well, which keeps
+ *             nobody from the lock, for fileio_unlock_delete
  *   returns   ERR_STATE naming the holder's pid when somebody has it
  */
 int fileio_lock(const char *path, int *lock_fd, struct err *err);
 void fileio_unlock(int lock_fd);
+void fileio_unlock_delete(int lock_fd, const char *path);
 
 /* Test hook: called with "open", "write", "fsync", "rename", "link", "mkdir",
  * "unlink" or "rmdir" and a path; a non-zero errno value makes that call fail

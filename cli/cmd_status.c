@@ -165,6 +165,22 @@ static void print_gate(const struct screen *s, FILE *out)
     fputc('\n', out);
 }
 
+/* What the next version waits for, and for how long still. */
+static void print_next_version(const struct screen *s, FILE *out)
+{
+    const char *what = pick_text(s->status, "publish.next_version.waits_for");
+    double seconds = pick_real(s->status, "publish.next_version.in_seconds");
+
+    fprintf(out, "  publish   ");
+    if (!what)
+        fputs("nothing to publish", out);
+    else
+        fprintf(out, "the next version waits for %s", what);
+    if (what && isfinite(seconds))
+        fprintf(out, ", at most %.0f s more", ceil(seconds));
+    fputc('\n', out);
+}
+
 /* Prints an empty line and the table, within the screen: of more than most
  * rows the first ones. */
 static void finish_table(struct table *t, const struct fit *fit, size_t most,
@@ -248,6 +264,7 @@ static void print_sentences(const struct screen *s, const char *address,
     print_records(s, out);
     print_memory(s, out);
     print_gate(s, out);
+    print_next_version(s, out);
 }
 
 /* Lines of text broken between words, so that none is longer than columns. */

@@ -31,6 +31,9 @@
 #include "learner/ops.h"
 #include "store/store.h"
 
+#define READY_LOOK_MS 100
+#define READY_TELL_MS 15000 /* what is told holds for a minute */
+
 struct daemon {
     struct conf *conf;
     daemon_reload_fn *reload;
@@ -329,14 +332,52 @@ static void reload(struct daemon *d)
     conf_free(next);
 }
 
-static void wait_for_the_end(struct daemon *d, const sigset_t *signals)
+/* The next signal; 0: none within READY_LOOK_MS, when *ready is false. */
+static int next_signal(const sigset_t *signals, bool ready)
 {
+    const struct timespec look = {0, READY_LOOK_MS * 1000000};
     int signal = 0;
 
-    while (sigwait(signals, &signal) == 0) {
-        if (signal != SIGHUP)
+    if (!ready)
+        signal = sigtimedwait(signals, NULL, &look);
+    else if (sigwait(signals, &signal) != 0)
+        signal = SIGTERM;
+    return signal > 0 ? signal : 0;
+}
+
+/* READY=1 means what /readyz says: a version serves. That takes as long as the
+ * stream takes to bring text for the vocabulary, so the service manager's limit
+ * on a start is put off until then. */
+static bool tell_readiness(struct daemon *d, int64_t *told_ms)
+{
+    int64_t now = timing_mono_ms();
+
+    if (serving_version(d->serving)) {
+        notify_send("READY=1\nSTATUS=a version serves");
+        return true;
+    }
+    if (*told_ms == 0 || now - *told_ms >= READY_TELL_MS) {
+        notify_send("EXTEND_TIMEOUT_USEC=60000000\n"
+                    "STATUS=no version serves yet: waiting for text");
+        *told_ms = now;
+    }
+    return false;
+}
+
+static void wait_for_the_end(struct daemon *d, const sigset_t *signals)
+{
+    int64_t told_ms = 0;
+    bool ready = false;
+
+    for (;;) {
+        int signal;
+
+        ready = ready || tell_readiness(d, &told_ms);
+        signal = next_signal(signals, ready);
+        if (signal == SIGHUP)
+            reload(d);
+        else if (signal)
             return;
-        reload(d);
     }
 }
 
@@ -374,10 +415,8 @@ int daemon_run(struct conf *conf, daemon_reload_fn *reload_conf, void *arg,
     block_signals(&signals);
     ops_init();
     rc = start(d, err);
-    if (rc == 0) {
-        notify_send("READY=1");
+    if (rc == 0)
         wait_for_the_end(d, &signals);
-    }
     stop(d);
     if (rc == 0 && d->fatal.code != ERR_OK) {
         *err = d->fatal;

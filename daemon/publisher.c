@@ -236,42 +236,6 @@ static void tell_source(struct publisher *p, const struct snapshot *s)
     free(positions);
 }
 
-/* Event time of the newest record that a version has learned from; 0: none. */
-static int64_t newest_record_ms(struct publisher *p, int64_t version)
-{
-    struct catalog_version v;
-    struct progress progress;
-    int64_t ms = 0;
-
-    if (version == 0 || catalog_get(p->options.catalog, version, &v, NULL))
-        return 0;
-    progress_init(&progress);
-    if (progress_import(&progress, v.metadata_json, strlen(v.metadata_json),
-                        NULL) == 0)
-        ms = progress.newest_record_ms;
-    progress_release(&progress);
-    catalog_version_release(&v);
-    return ms;
-}
-
-void publisher_show_pointers(struct publisher *p)
-{
-    struct catalog_pointers pointers;
-    struct status *s;
-    int64_t serving, ms;
-
-    if (catalog_pointers(p->options.catalog, &pointers, NULL) != 0)
-        return;
-    serving = serving_version(p->options.serving);
-    ms = newest_record_ms(p, serving);
-    s = status_lock(p->options.board);
-    s->head_version = pointers.head;
-    s->serving_version = serving;
-    s->serving_pinned = pointers.serving_pinned;
-    s->serving_record_ms = ms;
-    status_unlock(p->options.board);
-}
-
 /* In the transaction that prunes: kept are the versions that stay. */
 static int sweep_replay(struct sqlite3 *db, const int64_t *kept,
                         size_t n_kept, void *arg, struct err *err)
@@ -340,6 +304,7 @@ static void give_outcome(struct publisher *p, struct snapshot *s,
 static void publish(struct publisher *p, struct snapshot *s)
 {
     int64_t started = timing_mono_ns(), version = 0;
+    int64_t cpu_ns = timing_thread_cpu_ns() - s->cpu_ns;
     struct err err = ERR_INIT;
     struct status *status;
     double seconds;
@@ -369,13 +334,15 @@ static void publish(struct publisher *p, struct snapshot *s)
              (long long)version, (long long)s->step,
              (long long)s->tokens_seen, seconds);
     give_outcome(p, s, version, &err);
-    publisher_show_pointers(p);
+    publisher_show(p, NULL);
     publisher_judge(p, version);
     if (!p->retry_ms && !p->dead && prune(p, &err) != 0)
         publisher_fail(p, "retention", &err, err.code == ERR_FULL);
     status = status_lock(p->options.board);
     status->publish.count++;
     status->publish.last_seconds = timing_seconds_since(started);
+    status->publish.last_cpu_seconds =
+        (double)(timing_thread_cpu_ns() - cpu_ns) / 1e9;
     status_unlock(p->options.board);
 }
 
@@ -400,8 +367,6 @@ static void *run(void *arg)
     struct publisher *p = arg;
 
     pthread_setname_np(pthread_self(), "publisher");
-    publisher_show_history(p); /* first: whoever sees the head sees it */
-    publisher_show_pointers(p);
     publisher_judge_pending(p);
     pthread_mutex_lock(&p->mutex);
     p->starting = false;
@@ -455,6 +420,7 @@ static void *run(void *arg)
 void publisher_start(struct publisher *p)
 {
     p->starting = true;
+    publisher_show(p, NULL); /* before anybody can look */
     if (pthread_create(&p->thread, NULL, run, p) != 0)
         BUG("cannot start the publisher's thread");
     p->started = true;

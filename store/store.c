@@ -240,11 +240,10 @@ void store_close(struct store *s)
         return;
     db_close(s->db);
     if (s->lock_fd >= 0) {
-        /* Nobody's pid any more. The file stays: a lock on one that has
-         * been removed keeps nobody out. */
-        if (ftruncate(s->lock_fd, 0) != 0)
-            errno = 0;
-        fileio_unlock(s->lock_fd);
+        char *path = fileio_join(s->dir, "mnemed.pid");
+
+        fileio_unlock_delete(s->lock_fd, path);
+        free(path);
     }
     free(s->dir);
     free(s);

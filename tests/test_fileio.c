@@ -359,6 +359,42 @@ static void test_fileio_lock(void **state)
     free(mine);
 }
 
+/* The holder deletes the file between our open and our lock: a lock on the
+ * deleted one would keep nobody out. */
+static void test_fileio_unlock_delete(void **state)
+{
+    char *path = fileio_join(*state, "lock");
+    struct err e = ERR_INIT;
+    int first = -1, second = -1, third = -1;
+    pid_t pid;
+    int status;
+
+    assert_int_equal(fileio_lock(path, &first, &e), 0);
+    fileio_unlock_delete(first, path);
+    assert_false(fileio_exists(path));
+    for (int i = 0; i < 200; i++) {
+        assert_int_equal(fileio_lock(path, &first, &e), 0);
+        pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0) {
+            int rc;
+
+            close(first);
+            do
+                rc = fileio_lock(path, &second, NULL);
+            while (rc == ERR_STATE);
+            _exit(rc == 0 && fileio_lock(path, &third, NULL) == ERR_STATE &&
+                          fileio_exists(path)
+                      ? 0
+                      : 1);
+        }
+        fileio_unlock_delete(first, path);
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
+    }
+    free(path);
+}
+
 static void test_fileio_lock_without_pid(void **state)
 {
     char *path = fileio_join(*state, "lock");
@@ -379,6 +415,7 @@ int main(void)
     cmocka_unit_test_setup_teardown(f, base_make_temp, base_remove_temp)
     const struct CMUnitTest tests[] = {
         T(test_fileio_read),
+        T(test_fileio_unlock_delete),
         cmocka_unit_test(test_fileio_read_without_size),
         T(test_fileio_read_pipe),
         T(test_fileio_write_atomic),

@@ -18,6 +18,8 @@
 #include "daemon/judge_parent.h"
 #include "daemon/publisher_impl.h"
 
+#define LOOK_MS 2000 /* between two looks at an idle store */
+
 struct publisher *publisher_create(const struct publisher_options *options)
 {
     struct publisher *p = xcalloc(1, sizeof *p);
@@ -381,17 +383,28 @@ static void publish(struct publisher *p, struct snapshot *s)
 
 /* --- the thread --------------------------------------------------------- */
 
-/* Until there is work, or a verdict is to be tried again. Locks: needs the
- * mutex. */
+/* A store that has failed ends the process, whichever task met it. */
+static void look_at_store(struct publisher *p)
+{
+    struct err err = ERR_INIT;
+
+    if (p->dead || store_check(p->options.store, &err) == 0)
+        return;
+    log_error("store", "%s", err.msg);
+    p->dead = true;
+    p->options.on_fatal(&err, p->options.arg);
+}
+
+/* Until there is work, a verdict is to be tried again, or the store is to be
+ * looked at. Locks: needs the mutex. */
 static void sleep_until_work(struct publisher *p)
 {
+    int64_t wait_ms = LOOK_MS;
     struct timespec at;
 
-    if (!p->retry_ms) {
-        pthread_cond_wait(&p->work, &p->mutex);
-        return;
-    }
-    at = timing_deadline(p->retry_ms - timing_mono_ms());
+    if (p->retry_ms && p->retry_ms - timing_mono_ms() < wait_ms)
+        wait_ms = p->retry_ms - timing_mono_ms();
+    at = timing_deadline(wait_ms);
     timing_wait(&p->work, &p->mutex, &at);
 }
 
@@ -407,6 +420,9 @@ static void *run(void *arg)
     p->starting = false;
     pthread_cond_broadcast(&p->done);
     for (;;) {
+        pthread_mutex_unlock(&p->mutex);
+        look_at_store(p);
+        pthread_mutex_lock(&p->mutex);
         if (p->submitted) {
             struct snapshot *s = p->submitted;
 

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -154,6 +155,22 @@ static int check_pages(struct db *db, struct err *err)
     return err_set(err, why.code, "%s", why.msg);
 }
 
+/* For db_check_writer. Reading makes SQLite create the log. */
+static int note_files(struct db *db, struct err *err)
+{
+    char *log = xasprintf("%s-wal", db->path);
+    int64_t tables;
+    int rc = pragma_number(db, "SELECT count(*) FROM sqlite_schema", &tables,
+                           err);
+
+    if (rc == 0)
+        rc = db_file_look(db->path, &db->database, err);
+    if (rc == 0)
+        rc = db_file_look(log, &db->log, err);
+    free(log);
+    return rc;
+}
+
 static int set_up_writer(struct db *db, struct err *err)
 {
     int64_t schema = 0;
@@ -176,9 +193,12 @@ static int set_up_writer(struct db *db, struct err *err)
                      "PRAGMA recursive_triggers=ON;"
                      "PRAGMA journal_size_limit=67108864",
                      err);
+    if (rc == 0)
+        rc = note_files(db, err);
     if (rc)
         return rc;
     sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_PERSIST_WAL, &keep);
+    db_watch_log(db);
     return migrate(db, schema, err);
 }
 

@@ -19,9 +19,16 @@ struct db {
     bool writer;
     struct cached *cache;
     size_t n, cap;
+    struct err failed;            /* db_fail; ERR_OK: nothing has */
+    struct db_file database, log; /* as a writer opened them */
 };
 
-/* The error of the last call; `doing` says what it was. */
+/* The error of the last call; `doing` says what it was. A writer that does not
+ * know what the disk holds by now has failed with it (db_fail). */
 int db_last_error(struct db *db, const char *doing, struct err *err);
+
+/* Copies a log that has become long after a commit, as SQLite does by itself,
+ * but a failed sync makes the writer fail. */
+void db_watch_log(struct db *db);
 
 #endif

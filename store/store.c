@@ -141,6 +141,15 @@ out:
 
 /* --- opening ------------------------------------------------------------ */
 
+static int note_versions(struct store *s, struct err *err)
+{
+    char *top = version_files_top(s->dir);
+    int rc = db_file_look(top, &s->versions, err);
+
+    free(top);
+    return rc;
+}
+
 static int make_dirs(const char *dir, struct err *err)
 {
     char *top = version_files_top(dir);
@@ -213,6 +222,8 @@ int store_open(const char *dir, const struct store_schema *schemas,
     if (rc == 0)
         rc = make_dirs(dir, err);
     if (rc == 0)
+        rc = note_versions(s, err);
+    if (rc == 0)
         rc = take_lock(s, err);
     if (rc == 0)
         rc = open_db(s, err);
@@ -248,6 +259,25 @@ void store_close(struct store *s)
     }
     free(s->dir);
     free(s);
+}
+
+int store_check(struct store *s, struct err *err)
+{
+    char *top = version_files_top(s->dir);
+    struct err why = ERR_INIT;
+    int rc = db_check_writer(s->db, err);
+
+    if (rc == 0 && !db_file_is(top, &s->versions)) {
+        err_set(&why, ERR_IO,
+                "%s: it was removed or replaced while it was in use; nothing "
+                "is written any more: put the data directory back, or restore "
+                "a backup (mneme restore), then start again",
+                top);
+        db_fail(s->db, &why);
+        rc = db_check_writer(s->db, err);
+    }
+    free(top);
+    return rc;
 }
 
 int store_lost(const struct store *s)

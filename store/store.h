@@ -20,8 +20,14 @@
  * Only one thread - the publisher - uses a struct store: it holds the only
  * connection that writes or checkpoints (SQLite 3.7.0 to 3.51.2 can corrupt a
  * WAL database when two connections do). Everybody else reads through
- * catalog.h on read-only connections. synchronous=FULL; a failed sync is
- * ERR_IO and final.
+ * catalog.h on read-only connections. synchronous=FULL.
+ *
+ * A failed sync is final, and so is any ERR_IO or damage that a function here
+ * meets in the database, and any ERR_IO of a version's files: the store cannot
+ * know what the disk holds. From then on every function that writes returns
+ * that first error and changes nothing, and the process has to end; the next
+ * store_open finds the state before the failed call or after it. ERR_FULL is
+ * not final: nothing was written.
  *
  * Threads: publisher
  */
@@ -60,6 +66,11 @@ void store_close(struct store *s);
 /* Transactions at the end of the database's log that are damaged, so that the
  * store is as it was before them; their versions were swept. */
 int store_lost(const struct store *s);
+
+/* The error after which nothing is written any more, also when the database,
+ * its log or versions/ was removed or replaced since store_open. 0: all is
+ * well. Cheap: the daemon asks every few seconds. */
+int store_check(struct store *s, struct err *err);
 
 struct sqlite3 *store_connection(struct store *s);
 const char *store_dir(const struct store *s);

@@ -22,6 +22,7 @@ struct store {
     char id[33];
     int64_t burned; /* a number whose commit failed is not tried again */
     bool unswept;   /* and its directory is still there */
+    struct db_file versions; /* the directory as it was opened */
     int lost;       /* transactions of a damaged log */
 };
 

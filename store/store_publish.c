@@ -10,9 +10,10 @@
  *  1. When a row is committed, its files are durable under their final name.
  *  2. A directory without a row is nobody's: store_open removes it, and so does
  *     a publish that fails before its commit.
- *  3. After a commit that failed the directory stays until the log has been
- *     emptied or the next start has read it: a commit frame may be on the disk
- *     although its sync failed, and then the row is there after a crash.
+ *  3. After a commit that failed for want of room the directory stays until
+ *     the log has been emptied or the next start has read it. After any other
+ *     failed commit it stays, and the store has failed: the row may be on the
+ *     disk although its sync failed, and then it is there at the next start.
  *  4. The number of a version is above `newest` in the table of pointers,
  *     which the same transaction raises.
  */
@@ -300,6 +301,8 @@ static void remove_files(struct store *s, int64_t version)
 /* Invariant 3. */
 static void after_failed_commit(struct store *s, int64_t version)
 {
+    if (db_check_writer(s->db, NULL) != 0)
+        return;
     if (db_checkpoint(s->db, NULL) == 0) {
         remove_files(s, version);
         return;
@@ -317,7 +320,7 @@ static int commit_rows(struct store *s, const struct store_publication *p,
     if (rc == 0) {
         rc = write_rows(s, p, version, files, err);
         if (rc)
-            db_end(s->db, rc, NULL);
+            rc = db_end(s->db, rc, err);
     }
     if (rc) {
         remove_files(s, version);
@@ -329,8 +332,8 @@ static int commit_rows(struct store *s, const struct store_publication *p,
     return rc;
 }
 
-int store_publish(struct store *s, const struct store_publication *p,
-                  int64_t *version, struct err *err)
+static int publish(struct store *s, const struct store_publication *p,
+                   int64_t *version, struct err *err)
 {
     struct version_file anchor = {0};
     struct version_files files = {0};
@@ -339,7 +342,9 @@ int store_publish(struct store *s, const struct store_publication *p,
     int rc;
 
     BUG_ON(!p->state || (p->shape && (!p->weights || !p->tokenizer_json)));
-    rc = check_parent(s, p->parent, err);
+    rc = store_check(s, err);
+    if (rc == 0)
+        rc = check_parent(s, p->parent, err);
     if (rc == 0)
         rc = find_anchor(s, p->parent, &anchor, &has_anchor, err);
     if (rc == 0)
@@ -362,4 +367,17 @@ int store_publish(struct store *s, const struct store_publication *p,
     if (s->unswept)
         s->unswept = store_sweep(s, NULL) != 0;
     return 0;
+}
+
+int store_publish(struct store *s, const struct store_publication *p,
+                  int64_t *version, struct err *err)
+{
+    struct err why = ERR_INIT;
+    int rc = publish(s, p, version, &why);
+
+    if (rc == ERR_IO)
+        db_fail(s->db, &why);
+    if (rc && err)
+        *err = why;
+    return rc;
 }

@@ -47,8 +47,21 @@ static void fail_at(int n, int errnum)
     fileio_fault = fault;
 }
 
+/* A store that has failed says so again, word for word. */
+static void assert_final(struct store *s, const struct util_version *v,
+                         const struct err *first)
+{
+    struct err err = ERR_INIT;
+    int64_t version;
+
+    assert_int_equal(store_publish(s, &v->p, &version, &err), first->code);
+    assert_string_equal(err.msg, first->msg);
+    assert_int_equal(store_check(s, NULL), first->code);
+}
+
 /* The n-th open, write, sync, link, mkdir, rename of a publish fails, for
- * every n: the store goes on as if it had not been tried. */
+ * every n. A full disk: the store goes on as if it had not been tried. Any
+ * other error: only a store that is opened anew does. */
 static void test_publish_fails(void **state)
 {
     struct store *s = util_open_store(*state);
@@ -69,6 +82,11 @@ static void test_publish_fails(void **state)
             break;
         assert_int_equal(rc, n % 2 ? ERR_FULL : ERR_IO);
         assert_non_null(strstr(err.msg, *state));
+        if (rc == ERR_IO) {
+            assert_final(s, &v, &err);
+            store_close(s);
+            s = util_open_store(*state);
+        }
         assert_int_equal(util_head(s), 1);
         assert_int_equal(util_count_dirs(*state), 1);
         assert_int_equal(util_number(s, "SELECT count(*) FROM version_files"
@@ -235,12 +253,14 @@ static enum fault_vfs fault_in_sqlite(void)
 /*
  * In a child: publishes on version 1 while SQLite's n-th write, sync or
  * truncation has a fault.
- *   returns  0 published, 3 failed and the second try was published, 4 failed
- *            and died then, 7 died in the fault
+ *   returns  0 published, 3 the disk was full and the second try was
+ *            published, 4 failed and died then, 6 failed for good, 7 died in
+ *            the fault
  */
 static int publish_with_fault(const char *dir, int n, enum fault_vfs f,
                               bool again)
 {
+    struct err first = ERR_INIT, second = ERR_INIT;
     struct util_version v;
     struct store *s;
     int64_t version;
@@ -255,12 +275,17 @@ static int publish_with_fault(const char *dir, int n, enum fault_vfs f,
         vfs_fault_at = n;
         vfs_fault = f;
         fault_vfs_hook = fault_in_sqlite;
-        if (store_publish(s, &v.p, &version, NULL) == 0)
+        if (store_publish(s, &v.p, &version, &first) == 0)
             _exit(0);
         fault_vfs_hook = NULL;
         if (!again)
             _exit(4);
-        _exit(store_publish(s, &v.p, &version, NULL) == 0 ? 3 : 2);
+        if (store_publish(s, &v.p, &version, &second) == 0)
+            _exit(first.code == ERR_FULL ? 3 : 2);
+        _exit(first.code == ERR_IO && second.code == ERR_IO &&
+                      strcmp(first.msg, second.msg) == 0
+                  ? 6
+                  : 2);
     }
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_true(WIFEXITED(status));
@@ -272,7 +297,7 @@ static int publish_with_fault(const char *dir, int n, enum fault_vfs f,
 static void fail_in_sqlite(const char *dir, enum fault_vfs f, bool again)
 {
     int64_t head, n_versions;
-    int n, rc = -1;
+    int n, n_again = 0, n_final = 0, rc = -1;
 
     fault_vfs_install();
     util_make_first(dir);
@@ -280,7 +305,9 @@ static void fail_in_sqlite(const char *dir, enum fault_vfs f, bool again)
         struct store *s;
 
         rc = publish_with_fault(dir, n, f, again);
-        assert_true(rc == 0 || rc == 3 || rc == 4 || rc == 7);
+        assert_true(rc == 0 || rc == 3 || rc == 4 || rc == 6 || rc == 7);
+        n_again += rc == 3;
+        n_final += rc == 6;
         util_check_whole(dir, &head, &n_versions);
         if (rc == 0 || rc == 3)
             assert_int_equal(n_versions, 2);
@@ -297,6 +324,10 @@ static void fail_in_sqlite(const char *dir, enum fault_vfs f, bool again)
         store_close(s);
     }
     assert_in_range(n, 5, 500);
+    if (!again)
+        return;
+    assert_true(n_final > 0); /* a sync fails on a full disk, too */
+    assert_true(f == FAULT_FULL ? n_again > 0 : n_again == 0);
 }
 
 static void test_sqlite_io(void **state)
@@ -309,7 +340,7 @@ static void test_sqlite_io_again(void **state)
     fail_in_sqlite(*state, FAULT_IO, true);
 }
 
-/* The log cannot be emptied either: the number is not tried again. */
+/* The log cannot be emptied either. */
 static void test_sqlite_io_lasts(void **state)
 {
     vfs_fault_lasts = true;
@@ -325,6 +356,53 @@ static void test_sqlite_full(void **state)
 static void test_sqlite_killed(void **state)
 {
     fail_in_sqlite(*state, FAULT_DIE, false);
+}
+
+static enum fault_vfs fault_in_database_sync;
+
+static void note_sync(enum fault_vfs_op op, const char *path,
+                      const void *bytes, int n_bytes, int64_t at)
+{
+    (void)bytes;
+    (void)n_bytes;
+    (void)at;
+    fault_in_database_sync =
+        op == FAULT_VFS_SYNC && path && !strstr(path, "-wal") ? FAULT_IO
+                                                              : FAULT_NONE;
+}
+
+static enum fault_vfs fail_database_sync(void)
+{
+    return fault_in_database_sync;
+}
+
+/* SQLite empties a long log after a commit by itself, and keeps a failed sync
+ * of the database to itself. The version is there; nothing comes after it. */
+static void test_sync_after_commit(void **state)
+{
+    struct util_version v;
+    char *large = xcalloc(1, 8 << 20);
+    struct err err = ERR_INIT;
+    int64_t version = 0, head, n_versions;
+    struct store *s;
+
+    fault_vfs_install();
+    s = util_open_store(*state);
+    util_version_init(&v, 0, 1);
+    v.quarantine[0].bytes = large;
+    v.quarantine[0].n_bytes = 8 << 20;
+    fault_vfs_watch = note_sync;
+    fault_vfs_hook = fail_database_sync;
+    assert_int_equal(store_publish(s, &v.p, &version, NULL), 0);
+    fault_vfs_watch = NULL;
+    fault_vfs_hook = NULL;
+    assert_int_equal(store_check(s, &err), ERR_IO);
+    assert_final(s, &v, &err);
+    store_close(s);
+    util_check_whole(*state, &head, &n_versions);
+    assert_int_equal(head, 1);
+    util_version_release(&v);
+    free(large);
 }
 
 static void test_sweep(void **state)
@@ -372,6 +450,7 @@ int main(void)
         T(test_sqlite_io_lasts),
         T(test_sqlite_full),
         T(test_sqlite_killed),
+        T(test_sync_after_commit),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

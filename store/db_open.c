@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/fileio.h"
 #include "base/xalloc.h"
 #include "store/db_private.h"
 #include "store/pages.h"
@@ -316,10 +317,15 @@ int db_copy(struct db *from, const char *path,
             void (*progress)(int64_t done_bytes, int64_t of_bytes, void *arg),
             void *arg, struct db **copy, struct err *err)
 {
-    const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
+    const int flags = SQLITE_OPEN_READWRITE;
+    int fd = -1;
     struct db *d = create(path, false);
-    int rc = open_handle(d, flags, err);
+    int rc = fileio_create(path, &fd, err); /* private; SQLite's are not */
 
+    if (fd >= 0)
+        close(fd);
+    if (rc == 0)
+        rc = open_handle(d, flags, err);
     if (rc == 0)
         rc = copy_pages(from, d, progress, arg, err);
     db_close(d);

@@ -13,8 +13,8 @@
  *   rolled_back, damaged            store_mark
  *   gone                            store_prune: the row first, then the files
  *
- * A row without complete files cannot exist; files without a row are swept by
- * store_open. A pending version is gated again at start by the daemon.
+ * A row without complete files cannot exist; files without a row are moved
+ * aside by store_open. A pending version is gated again at start by the daemon.
  * Numbers start at 1 and are never used twice.
  *
  * Only one thread - the publisher - uses a struct store: it holds the only
@@ -39,6 +39,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/fileio.h"
 #include "base/model_shape.h"
 #include "base/tensor.h"
 #include "store/catalog.h"
@@ -55,9 +56,13 @@ struct store_schema {
 };
 
 /*
- * Opens or makes a data directory: takes its lock (ERR_STATE names the
- * holder's pid), migrates, checks that it is not newer than this program
- * (ERR_STATE), sweeps files without rows.
+ * Opens or makes a data directory, closes it to other users, takes its lock
+ * (ERR_STATE names the holder's pid), migrates, checks that it is not newer than
+ * this program (ERR_STATE), and moves version directories without a row aside,
+ * to versions/.swept-NAME: unfinished ones and those that bear this store's id.
+ * They are removed with the next version, when the disk is full, or at the next
+ * start. ERR_STATE, with nothing changed, when the database is missing or empty
+ * and there are versions, or it is missing and its log is there.
  */
 int store_open(const char *dir, const struct store_schema *schemas,
                size_t n_schemas, struct store **store, struct err *err);
@@ -66,6 +71,14 @@ void store_close(struct store *s);
 /* Transactions at the end of the database's log that are damaged, so that the
  * store is as it was before them; their versions were swept. */
 int store_lost(const struct store *s);
+
+/* Names of the directories that store_open moved aside, and of those without a
+ * row that it left alone, since they are not this store's. NULL: none. */
+const char *store_swept(const struct store *s);
+const char *store_strangers(const struct store *s);
+
+/* What became of the data directory's own permissions. */
+enum fileio_privacy store_privacy(const struct store *s);
 
 /* The error after which nothing is written any more, also when the database,
  * its log or versions/ was removed or replaced since store_open. 0: all is

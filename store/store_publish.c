@@ -8,8 +8,8 @@
  *
  * Invariants:
  *  1. When a row is committed, its files are durable under their final name.
- *  2. A directory without a row is nobody's: store_open removes it, and so does
- *     a publish that fails before its commit.
+ *  2. A directory of this store's without a row is nobody's: store_open moves
+ *     it aside, and a publish that fails before its commit removes it.
  *  3. After a commit that failed for want of room the directory stays until
  *     the log has been emptied or the next start has read it. After any other
  *     failed commit it stays, and the store has failed: the row may be on the
@@ -214,6 +214,16 @@ static int write_rows(struct store *s, const struct store_publication *p,
 
 /* --- publishing --------------------------------------------------------- */
 
+/* A number whose directory is there, for whatever reason, is passed over. */
+static bool is_taken(struct store *s, int64_t version)
+{
+    char *path = version_files_path(s->dir, version);
+    bool taken = fileio_exists(path);
+
+    free(path);
+    return taken;
+}
+
 static int next_number(struct store *s, int64_t *version, struct err *err)
 {
     int rc = db_number(s->db, err, version, "SELECT newest FROM pointers", "");
@@ -221,9 +231,9 @@ static int next_number(struct store *s, int64_t *version, struct err *err)
     if (rc == ERR_NOTFOUND)
         return err_set(err, ERR_CORRUPT,
                        "%s/mneme.db: the row of pointers is missing", s->dir);
-    if (*version < s->burned)
-        *version = s->burned;
-    ++*version;
+    do
+        ++*version;
+    while (rc == 0 && is_taken(s, *version));
     return rc;
 }
 
@@ -286,16 +296,23 @@ static int publish_rename(struct store *s, int64_t version, struct err *err)
     return rc;
 }
 
-/* Best effort: what stays is swept at the next start. */
-static void remove_files(struct store *s, int64_t version)
+static void remove_unfinished(struct store *s, int64_t version)
 {
-    char *unfinished = version_files_new(s->dir, version);
-    char *path = version_files_path(s->dir, version);
+    char *path = version_files_new(s->dir, version);
 
-    fileio_remove_dir(unfinished, NULL);
     fileio_remove_dir(path, NULL);
     free(path);
-    free(unfinished);
+}
+
+/* Of this publish, which failed. Best effort: what stays is swept at the next
+ * start. */
+static void remove_files(struct store *s, int64_t version)
+{
+    char *path = version_files_path(s->dir, version);
+
+    remove_unfinished(s, version);
+    fileio_remove_dir(path, NULL);
+    free(path);
 }
 
 /* Invariant 3. */
@@ -307,7 +324,6 @@ static void after_failed_commit(struct store *s, int64_t version)
         remove_files(s, version);
         return;
     }
-    s->burned = version;
     s->unswept = true;
 }
 
@@ -351,8 +367,8 @@ static int publish(struct store *s, const struct store_publication *p,
         rc = next_number(s, &number, err);
     if (rc)
         return rc;
-    remove_files(s, number);
-    rc = version_files_write(s->dir, number, p, has_anchor ? &anchor : NULL,
+    remove_unfinished(s, number);
+    rc = version_files_write(s->dir, s->id, number, p, has_anchor ? &anchor : NULL,
                              &files, err);
     if (rc == 0)
         rc = publish_rename(s, number, err);
@@ -364,6 +380,7 @@ static int publish(struct store *s, const struct store_publication *p,
     if (rc)
         return rc;
     *version = number;
+    /* The log has gone on over the commits that failed. */
     if (s->unswept)
         s->unswept = store_sweep(s, NULL) != 0;
     return 0;
@@ -377,6 +394,8 @@ int store_publish(struct store *s, const struct store_publication *p,
 
     if (rc == ERR_IO)
         db_fail(s->db, &why);
+    if (rc == 0 || rc == ERR_FULL)
+        store_remove_swept(s, NULL);
     if (rc && err)
         *err = why;
     return rc;

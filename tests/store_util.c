@@ -252,11 +252,12 @@ int util_count_dirs(const char *dir)
 {
     char *top = fileio_join(dir, "versions");
     DIR *d = opendir(top);
+    const struct dirent *e;
     int n = 0;
 
     assert_non_null(d);
-    while (readdir(d))
-        n++;
+    while ((e = readdir(d)))
+        n += strncmp(e->d_name, ".swept-", 7) != 0;
     closedir(d);
     free(top);
     return n - 2;

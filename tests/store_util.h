@@ -62,7 +62,8 @@ int64_t util_number(struct store *s, const char *sql);
 /* A version's file, to be freed. */
 char *util_file_of(const char *dir, int64_t version, const char *name);
 
-/* How many entries versions/ has, finished and not. */
+/* How many entries versions/ has, finished and not, but for those that were
+ * moved aside. */
 int util_count_dirs(const char *dir);
 
 /* Every row has its directory with every file undamaged, and every directory

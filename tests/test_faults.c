@@ -7,7 +7,8 @@
  * the parent opens what it left. It is as it was before the act, or as it is
  * after: every row with every file undamaged, no file without a row, and once
  * the act said that it was done, it is. After an I/O error the store returns
- * that error from every function that writes. What fails:
+ * that error from every function that writes; after a full disk the same call
+ * succeeds. What fails:
  *
  *   io, full     an open, write, sync, rename, link, mkdir, unlink, rmdir of
  *                the store's own files: EIO, ENOSPC
@@ -51,6 +52,7 @@
 #define FAILED 4     /* the act said so */
 #define NOT_MET 5    /* it was done before the n-th operation came */
 #define NOT_FINAL 6  /* an I/O error was not the end of it */
+#define NOT_AGAIN 8  /* a full disk was */
 #define MOST 20000   /* operations of an act */
 #define SKIPPED 2    /* the range in the control log */
 
@@ -437,6 +439,10 @@ static void run_child(const struct act *a, enum fault f, int n)
     armed = false;
     if (s && rc == ERR_IO && !is_final(s, &err))
         _exit(NOT_FINAL);
+    if (s && rc == ERR_FULL)
+        rc = a->run(s, &err); /* there is room again */
+    if (s && rc == ERR_FULL)
+        _exit(NOT_AGAIN);
     _exit(left >= 0 ? NOT_MET : rc ? FAILED : 0);
 }
 

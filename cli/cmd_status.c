@@ -82,6 +82,9 @@ static void print_serving(const struct screen *s)
     if (isfinite(freshness))
         printf(", newest record it knows is %.0f s old", freshness);
     putchar('\n');
+    if (pick_true(s->status, "erasure_pending"))
+        puts("  forgotten mneme.db may still hold erased bytes: no room to write "
+             "it anew");
 }
 
 static void print_records(const struct screen *s)

@@ -17,8 +17,10 @@
 #include "base/xalloc.h"
 #include "daemon/judge_parent.h"
 #include "daemon/publisher_impl.h"
+#include "store/tombstones.h"
 
-#define LOOK_MS 2000 /* between two looks at an idle store */
+#define LOOK_MS 2000   /* between two looks at an idle store */
+#define SCRUB_MS 60000 /* until what was forgotten is scrubbed again */
 
 struct publisher *publisher_create(const struct publisher_options *options)
 {
@@ -395,6 +397,31 @@ static void look_at_store(struct publisher *p)
     p->options.on_fatal(&err, p->options.arg);
 }
 
+/* What was forgotten may still be in the bytes of the database file, for want
+ * of room: tries again now and then. */
+static void scrub(struct publisher *p)
+{
+    struct err err = ERR_INIT;
+    bool waits = false, first = !p->scrub_ms;
+
+    if (p->dead ||
+        tombstones_scrub_waits(p->options.store, &waits, NULL) != 0 ||
+        (waits && !first && timing_mono_ms() < p->scrub_ms))
+        return;
+    if (waits && !first && tombstones_scrub(p->options.store, &err) == 0) {
+        waits = false;
+        log_info("forget", "result=\"mneme.db was written anew: the bytes of "
+                           "what was erased are gone\"");
+    }
+    if (waits && first)
+        log_warn("forget",
+                 "result=\"no room yet to write mneme.db anew, which may still "
+                 "hold bytes of what was erased: tried again every minute\"");
+    p->scrub_ms = waits ? timing_mono_ms() + SCRUB_MS : 0;
+    status_lock(p->options.board)->erasure_pending = waits;
+    status_unlock(p->options.board);
+}
+
 /* Until there is work, a verdict is to be tried again, or the store is to be
  * looked at. Locks: needs the mutex. */
 static void sleep_until_work(struct publisher *p)
@@ -421,6 +448,7 @@ static void *run(void *arg)
     pthread_cond_broadcast(&p->done);
     for (;;) {
         pthread_mutex_unlock(&p->mutex);
+        scrub(p);
         look_at_store(p);
         pthread_mutex_lock(&p->mutex);
         if (p->submitted) {

@@ -95,6 +95,7 @@ struct status {
     int64_t vocabulary_bytes, vocabulary_wanted; /* while collecting */
     int64_t flushes;
     int64_t memory_announced;   /* bytes, said at start */
+    bool erasure_pending; /* the file may hold bytes of what was forgotten */
     struct {
         char reason[24];
         int64_t count;

@@ -350,6 +350,20 @@ int store_drop_pending_ledger(struct store *s, struct err *err)
     return db_run(s->db, err, "DELETE FROM ledger_pending", "");
 }
 
+/* A scrub that was interrupted. That there is no room for it now, or a reader
+ * in the way, keeps nobody from starting. */
+static int scrub_again(struct store *s, struct err *err)
+{
+    struct err why = ERR_INIT;
+    int rc = tombstones_scrub(s, &why);
+
+    if (rc == ERR_FULL || rc == ERR_STATE)
+        return 0;
+    if (rc && err)
+        *err = why;
+    return rc;
+}
+
 int store_open(const char *dir, const struct store_schema *schemas,
                size_t n_schemas, struct store **store, struct err *err)
 {
@@ -373,8 +387,8 @@ int store_open(const char *dir, const struct store_schema *schemas,
         rc = make_id(s, err);
     for (size_t i = 0; i < n_schemas && rc == 0; i++)
         rc = add_part(s, &schemas[i], err);
-    if (rc == 0) /* one that was interrupted */
-        rc = tombstones_scrub(s, err);
+    if (rc == 0)
+        rc = scrub_again(s, err);
     if (rc == 0)
         rc = store_drop_pending_ledger(s, err);
     s->has_swept = true; /* by the start before this one */

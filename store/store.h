@@ -127,6 +127,7 @@ struct store_publication {
     const struct model_shape *shape; /* NULL: preset linear */
     const struct tensor_list *weights; /* NULL when linear */
     const struct tensor_list *state;
+    const struct tensor_list *holdout; /* its index; NULL: in state, or none */
     const struct tensor_list *anchor; /* NULL: the parent's, hard-linked;
                                          empty: none yet */
     const struct tensor_list *head;
@@ -266,11 +267,19 @@ int store_prune(struct store *s, const struct store_keep *keep,
 
 /* --- reading a version's files ------------------------------------------ */
 
-enum store_part { STORE_WEIGHTS, STORE_STATE, STORE_ANCHOR, STORE_HEAD };
+enum store_part {
+    STORE_WEIGHTS,
+    STORE_STATE,
+    STORE_HOLDOUT, /* the index of the holdout */
+    STORE_ANCHOR,
+    STORE_HEAD
+};
 
 /* One tensor file of a version in `dir`, checked against the checksum in its
  * row through the catalog: ERR_CORRUPT names the file. Any thread. An absent
- * optional part (anchor before a consolidation) gives an empty list. */
+ * optional part gives an empty list: the anchor before a consolidation, the
+ * holdout's index in a version of before it had a file, which has it in
+ * STORE_STATE. */
 int store_load(struct catalog *c, int64_t version, enum store_part part,
                struct tensor_list *out, struct err *err);
 

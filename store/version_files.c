@@ -311,6 +311,9 @@ static int write_files(struct writer *w, const char *data_dir,
 
     if (rc == 0)
         rc = write_tensors(w, VERSION_FILES_STATE, p->state, PAIRS_ALL, err);
+    if (rc == 0 && p->holdout)
+        rc = write_tensors(w, VERSION_FILES_HOLDOUT, p->holdout,
+                           PAIRS_OF_CONTENT, err);
     if (rc == 0)
         rc = write_anchor(w, data_dir, anchor, err);
     if (rc == 0 && p->head)

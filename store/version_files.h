@@ -8,8 +8,8 @@
  *     versions/000042/        config.json, generation_config.json,
  *                             tokenizer_config.json, tokenizer.json,
  *                             model.safetensors (none of these when linear),
- *                             state.safetensors, anchor.safetensors,
- *                             head.safetensors, labels.json
+ *                             state.safetensors, holdout.safetensors,
+ *                             anchor.safetensors, head.safetensors, labels.json
  *
  * Reading them is store.h's: store_load, store_load_text, store_verify.
  *
@@ -25,11 +25,12 @@
 #include "base/err.h"
 #include "store/store.h"
 
-#define VERSION_FILES_MAX 9
+#define VERSION_FILES_MAX 10
 #define VERSION_FILES_ASIDE ".swept-"
 
 #define VERSION_FILES_WEIGHTS "model.safetensors"
 #define VERSION_FILES_STATE "state.safetensors"
+#define VERSION_FILES_HOLDOUT "holdout.safetensors"
 #define VERSION_FILES_ANCHOR "anchor.safetensors"
 #define VERSION_FILES_HEAD "head.safetensors"
 

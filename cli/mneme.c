@@ -225,8 +225,10 @@ static const struct verb verbs[] = {
      "before, but can no longer be retrained (show says so). To be rid of what "
      "they learned, rewind to a version before them. A record that replay no "
      "longer holds has left no trace of its id: a version that learned only "
-     "such ones is not named. The daemon has to run: exit status 3 when it "
-     "does not.\n",
+     "such ones is not named. Writing the file anew takes as much room again: "
+     "where there is none, the file may hold erased bytes until there is, "
+     "which the result and `mneme status` say, and it is tried every minute. "
+     "The daemon has to run: exit status 3 when it does not.\n",
      forget_options, cmd_forget},
     {"verify", "[N]", 0, 1, true,
      "Check the files of a version against their checksums, and the store.",

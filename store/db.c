@@ -76,12 +76,12 @@ int db_file_look(const char *path, struct db_file *f, struct err *err)
     struct stat st;
 
     if (stat(path, &st) != 0)
-        return err_set_errno(err, ERR_IO, errno, "%s: not there", path);
+        return err_set_errno(err, ERR_IO, errno, "%s: cannot look at it", path);
     *f = (struct db_file){st.st_dev, st.st_ino};
     return 0;
 }
 
-bool db_file_is(const char *path, const struct db_file *f)
+static bool is_file(const char *path, const struct db_file *f)
 {
     struct db_file now = {0};
 
@@ -95,7 +95,7 @@ int db_check_writer(struct db *db, struct err *err)
     struct err why = ERR_INIT;
 
     if (db->failed.code == ERR_OK &&
-        !(db_file_is(db->path, &db->database) && db_file_is(log, &db->log))) {
+        !(is_file(db->path, &db->database) && is_file(log, &db->log))) {
         err_set(&why, ERR_IO,
                 "%s: it or its -wal was removed or replaced while it was in "
                 "use; nothing is written any more: put the data directory "

@@ -38,7 +38,6 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/types.h>
 
 #include "base/err.h"
 
@@ -48,15 +47,6 @@
 #define DB_ROW 1 /* db_step has a row */
 
 struct db;
-
-/* Which file a path led to, to see later whether it still does. */
-struct db_file {
-    dev_t dev;
-    ino_t ino;
-};
-
-int db_file_look(const char *path, struct db_file *f, struct err *err);
-bool db_file_is(const char *path, const struct db_file *f);
 
 /* Makes the file when there is none, and migrates it. ERR_STATE when it is
  * newer than this program. */

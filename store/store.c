@@ -9,6 +9,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -218,13 +219,24 @@ int store_remove_swept(struct store *s, struct err *err)
 
 /* --- opening ------------------------------------------------------------ */
 
-static int note_versions(struct store *s, struct err *err)
+static int open_versions(struct store *s, struct err *err)
 {
     char *top = version_files_top(s->dir);
-    int rc = db_file_look(top, &s->versions, err);
+    int rc = 0;
 
+    s->versions_fd = open(top, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (s->versions_fd < 0)
+        rc = err_set_errno(err, ERR_IO, errno, "%s: cannot open", top);
     free(top);
     return rc;
+}
+
+static bool is_open_directory(const char *path, int fd)
+{
+    struct stat is, was;
+
+    return stat(path, &is) == 0 && fstat(fd, &was) == 0 &&
+           is.st_dev == was.st_dev && is.st_ino == was.st_ino;
 }
 
 static int make_dirs(struct store *s, struct err *err)
@@ -371,14 +383,14 @@ int store_open(const char *dir, const struct store_schema *schemas,
     int rc;
 
     s->dir = xstrdup(dir);
-    s->lock_fd = -1;
+    s->lock_fd = s->versions_fd = -1;
     rc = refuse_unfinished(dir, err);
     if (rc == 0)
         rc = refuse_without_database(dir, err);
     if (rc == 0)
         rc = make_dirs(s, err);
     if (rc == 0)
-        rc = note_versions(s, err);
+        rc = open_versions(s, err);
     if (rc == 0)
         rc = take_lock(s, err);
     if (rc == 0)
@@ -416,6 +428,8 @@ void store_close(struct store *s)
             errno = 0;
         fileio_unlock(s->lock_fd);
     }
+    if (s->versions_fd >= 0)
+        close(s->versions_fd);
     buf_release(&s->swept);
     buf_release(&s->strangers);
     free(s->dir);
@@ -428,7 +442,7 @@ int store_check(struct store *s, struct err *err)
     struct err why = ERR_INIT;
     int rc = db_check_writer(s->db, err);
 
-    if (rc == 0 && !db_file_is(top, &s->versions)) {
+    if (rc == 0 && !is_open_directory(top, s->versions_fd)) {
         err_set(&why, ERR_IO,
                 "%s: it was removed or replaced while it was in use; nothing "
                 "is written any more: put the data directory back, or restore "

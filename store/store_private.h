@@ -22,7 +22,7 @@ struct store {
     struct db *db;
     int lock_fd; /* -1: none */
     char id[33];
-    struct db_file versions; /* the directory as it was opened */
+    int versions_fd;         /* the directory as it was opened; -1: not */
     bool unswept;            /* a directory whose commit failed is there */
     bool has_swept;          /* directories that were moved aside are */
     struct buf swept, strangers; /* their names */

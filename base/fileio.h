@@ -63,7 +63,7 @@ int fileio_mkdirs(const char *path, struct err *err);
 enum fileio_privacy {
     FILEIO_PRIVATE,   /* it was: no permissions for group and others */
     FILEIO_TIGHTENED, /* it is now */
-    FILEIO_OPEN       /* it is not ours alone to close, or cannot be looked at */
+    FILEIO_OPEN       /* it is not ours to close, or cannot be looked at */
 };
 
 /* Closes an existing directory to group and others when it is the user's own,

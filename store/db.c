@@ -306,17 +306,13 @@ static int commit(struct db *db, struct err *err)
 
 int db_end(struct db *db, int rc, struct err *err)
 {
-    if (rc == 0)
-        rc = commit(db, err);
-    else if (db->writer && (rc == ERR_IO || rc == ERR_CORRUPT)) {
-        struct err why = ERR_INIT;
+    struct err why = ERR_INIT;
 
-        if (err && err->code == (enum err_code)rc)
-            why = *err;
-        else
-            err_set(&why, (enum err_code)rc, "%s: a transaction failed",
-                    db->path);
-        db_fail(db, &why);
+    if (rc == 0) {
+        rc = commit(db, err);
+    } else if (db->writer && (rc == ERR_IO || rc == ERR_CORRUPT)) {
+        err_set(&why, (enum err_code)rc, "%s: a transaction failed", db->path);
+        db_fail(db, err && err->code == why.code ? err : &why);
     }
     /* A full disk has ended the transaction already. */
     if (rc && !sqlite3_get_autocommit(db->handle) &&

@@ -145,6 +145,7 @@ static int remove_dirs(struct store *s,
 
     struct err why = ERR_INIT;
 
+    rc = store_check(s, &why); /* the rows took a while */
     for (size_t i = 0; i < n && rc == 0; i++) {
         char *path;
 

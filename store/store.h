@@ -57,8 +57,8 @@ struct store_schema {
 
 /*
  * Opens or makes a data directory, closes it to other users, takes its lock
- * (ERR_STATE names the holder's pid), migrates, checks that it is not newer than
- * this program (ERR_STATE), and moves version directories without a row aside,
+ * (ERR_STATE names the holder's pid), migrates, checks that it is not newer
+ * than this program (ERR_STATE), and moves version directories without a row aside,
  * to versions/.swept-NAME: unfinished ones and those that bear this store's id.
  * They are removed with the next version, when the disk is full, or at the next
  * start. ERR_STATE, with nothing changed, when the database is missing or empty

@@ -305,11 +305,14 @@ static void remove_unfinished(struct store *s, int64_t version)
 }
 
 /* Of this publish, which failed. Best effort: what stays is swept at the next
- * start. */
+ * start. Nothing is removed from a directory that took the place of ours. */
 static void remove_files(struct store *s, int64_t version)
 {
-    char *path = version_files_path(s->dir, version);
+    char *path;
 
+    if (store_check(s, NULL) != 0)
+        return;
+    path = version_files_path(s->dir, version);
     remove_unfinished(s, version);
     fileio_remove_dir(path, NULL);
     free(path);
@@ -368,8 +371,8 @@ static int publish(struct store *s, const struct store_publication *p,
     if (rc)
         return rc;
     remove_unfinished(s, number);
-    rc = version_files_write(s->dir, s->id, number, p, has_anchor ? &anchor : NULL,
-                             &files, err);
+    rc = version_files_write(s->dir, s->id, number, p,
+                             has_anchor ? &anchor : NULL, &files, err);
     if (rc == 0)
         rc = publish_rename(s, number, err);
     if (rc) {

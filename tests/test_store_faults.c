@@ -630,6 +630,43 @@ static void test_taken_away(void **state)
     free(dir);
 }
 
+static int replace_directory(struct sqlite3 *db, int64_t version, void *arg,
+                             struct err *err)
+{
+    (void)db;
+    (void)version;
+    assert_int_equal(system(arg), 0);
+    return err_set(err, ERR_FULL, "no room");
+}
+
+/* Another directory takes the place of ours in the middle of a publish, which
+ * then fails: it removes nothing there. */
+static void test_replaced_meanwhile(void **state)
+{
+    char *dir = xasprintf("%s/data", (char *)*state);
+    char *replace = xasprintf("mv '%s' '%s.away' && cp -r '%s.away' '%s'", dir,
+                              dir, dir, dir);
+    char *command = xasprintf("rm -rf '%s' '%s.away'", dir, dir);
+    struct store *s = util_open_store(dir);
+    struct util_version v;
+    int64_t version;
+
+    assert_int_equal(util_publish(s, 0, 1), 1);
+    util_version_init(&v, 1, 2);
+    v.p.in_transaction = replace_directory;
+    v.p.arg = replace;
+    assert_true(store_publish(s, &v.p, &version, NULL) != 0);
+    assert_true(is_there(dir, "000001"));
+    assert_true(is_there(dir, "000002"));
+    assert_int_equal(store_check(s, NULL), ERR_IO);
+    util_version_release(&v);
+    store_close(s);
+    assert_int_equal(system(command), 0);
+    free(command);
+    free(replace);
+    free(dir);
+}
+
 int main(void)
 {
 #define T(f)                                                                   \
@@ -642,6 +679,7 @@ int main(void)
         T(test_sweep),
         T(test_no_database),
         T(test_taken_away),
+        T(test_replaced_meanwhile),
         T(test_sqlite_io),
         T(test_sqlite_io_again),
         T(test_sqlite_io_lasts),

@@ -366,13 +366,28 @@ static void wait_for_the_end(struct daemon *d, const sigset_t *signals)
     }
 }
 
+static pthread_t waiting_thread;
+
+static void pass_on(int signal)
+{
+    pthread_kill(waiting_thread, signal);
+}
+
+/* OpenBLAS has threads before main() begins, which block nothing: a signal that
+ * finds the main thread at other work than waiting would end the process. */
 static void block_signals(sigset_t *signals)
 {
+    static const int taken[] = {SIGTERM, SIGINT, SIGHUP};
+    struct sigaction action = {.sa_handler = pass_on, .sa_flags = SA_RESTART};
+
+    waiting_thread = pthread_self();
     sigemptyset(signals);
-    sigaddset(signals, SIGTERM);
-    sigaddset(signals, SIGINT);
-    sigaddset(signals, SIGHUP);
+    for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
+        sigaddset(signals, taken[i]);
     pthread_sigmask(SIG_BLOCK, signals, NULL);
+    action.sa_mask = *signals;
+    for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
+        sigaction(taken[i], &action, NULL);
     signal(SIGPIPE, SIG_IGN);
 }
 

@@ -83,8 +83,8 @@ static void print_serving(const struct screen *s)
         printf(", newest record it knows is %.0f s old", freshness);
     putchar('\n');
     if (pick_true(s->status, "erasure_pending"))
-        puts("  forgotten mneme.db may still hold erased bytes: no room to write "
-             "it anew");
+        puts("  forgotten mneme.db may still hold erased bytes: no room to "
+             "write it anew");
 }
 
 static void print_records(const struct screen *s)

@@ -11,6 +11,7 @@ A database that is gone is not taken for a new store: nothing is deleted.
 import json
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import time
@@ -263,8 +264,24 @@ def private(tap):
         tap.equal(f.read().count(" warn private "), 1, "and not again")
 
 
+# --- ending while it starts or stops --------------------------------------
+
+def signals(tap):
+    path = write_lines(os.path.join(TMP, "signals.jsonl"),
+                       records("orchard", 20))
+    d = Daemon("signals", source__type="file", source__path=path).start()
+    settled(d, 20)
+    codes = [d.stop()]
+    for _ in range(8):
+        d.start()
+        d.process.send_signal(signal.SIGTERM)
+        codes.append(d.stop())
+    tap.equal(codes, [0] * 9, "SIGTERM twice, at once: exit 0")
+
+
 def main():
     tap = Tap()
+    signals(tap)
     failed_syncs(tap)
     taken_away(tap)
     private(tap)

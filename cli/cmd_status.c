@@ -101,6 +101,9 @@ static void print_serving(const struct screen *s, FILE *out)
         fprintf(out, ", newest record that it learned is %.0f s old",
                 freshness);
     fputc('\n', out);
+    if (pick_true(s->status, "erasure_pending"))
+        fputs("  forgotten mneme.db may still hold erased bytes: there is no "
+              "room to write it anew\n", out);
 }
 
 static void print_records(const struct screen *s, FILE *out)

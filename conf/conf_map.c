@@ -24,7 +24,8 @@ const struct conf_key conf_map[] = {
      .fallback = "./mneme-data",
      .doc = "Directory of everything that mneme keeps: the database, the "
             "versions and, while it runs, its addresses. It is made when it "
-            "is not there. One daemon at a time uses it."},
+            "is not there, and is closed to other users: mode 0700, files "
+            "0600. One daemon at a time uses it."},
 
     SECTION("source", "Where the records come from."),
     {.name = "source.type", .type = CONF_ENUM, AT(source.type),

@@ -17,6 +17,10 @@
 #include "base/xalloc.h"
 #include "daemon/judge_parent.h"
 #include "daemon/publisher_impl.h"
+#include "store/tombstones.h"
+
+#define LOOK_MS 2000   /* between two looks at an idle store */
+#define SCRUB_MS 60000 /* until what was forgotten is scrubbed again */
 
 struct publisher *publisher_create(const struct publisher_options *options)
 {
@@ -194,6 +198,7 @@ static int store_snapshot(struct publisher *p, struct snapshot *s,
         .shape = p->shape,
         .weights = p->shape ? &s->weights : NULL,
         .state = &s->state,
+        .holdout = &s->holdout,
         .anchor = s->anchor_unchanged ? NULL : &s->anchor,
         .head = &s->head,
         .tokenizer_json = p->tokenizer ? p->tokenizer_json.data : NULL,
@@ -348,17 +353,53 @@ static void publish(struct publisher *p, struct snapshot *s)
 
 /* --- the thread --------------------------------------------------------- */
 
-/* Until there is work, or a verdict is to be tried again. Locks: needs the
- * mutex. */
+/* A store that has failed ends the process, whichever task met it. */
+static void look_at_store(struct publisher *p)
+{
+    struct err err = ERR_INIT;
+
+    if (p->dead || store_check(p->options.store, &err) == 0)
+        return;
+    log_error("store", "%s", err.msg);
+    p->dead = true;
+    p->options.on_fatal(&err, p->options.arg);
+}
+
+/* What was forgotten may still be in the bytes of the database file, for want
+ * of room: tries again now and then. */
+static void scrub(struct publisher *p)
+{
+    struct err err = ERR_INIT;
+    bool waits = false, first = !p->scrub_ms;
+
+    if (p->dead ||
+        tombstones_scrub_waits(p->options.store, &waits, NULL) != 0 ||
+        (waits && !first && timing_mono_ms() < p->scrub_ms))
+        return;
+    if (waits && !first && tombstones_scrub(p->options.store, &err) == 0) {
+        waits = false;
+        log_info("forget", "result=\"mneme.db was written anew: the bytes of "
+                           "what was erased are gone\"");
+    }
+    if (waits && first)
+        log_warn("forget",
+                 "result=\"no room yet to write mneme.db anew, which may still "
+                 "hold bytes of what was erased: tried again every minute\"");
+    p->scrub_ms = waits ? timing_mono_ms() + SCRUB_MS : 0;
+    status_lock(p->options.board)->erasure_pending = waits;
+    status_unlock(p->options.board);
+}
+
+/* Until there is work, a verdict is to be tried again, or the store is to be
+ * looked at. Locks: needs the mutex. */
 static void sleep_until_work(struct publisher *p)
 {
+    int64_t wait_ms = LOOK_MS;
     struct timespec at;
 
-    if (!p->retry_ms) {
-        pthread_cond_wait(&p->work, &p->mutex);
-        return;
-    }
-    at = timing_deadline(p->retry_ms - timing_mono_ms());
+    if (p->retry_ms && p->retry_ms - timing_mono_ms() < wait_ms)
+        wait_ms = p->retry_ms - timing_mono_ms();
+    at = timing_deadline(wait_ms);
     timing_wait(&p->work, &p->mutex, &at);
 }
 
@@ -372,6 +413,10 @@ static void *run(void *arg)
     p->starting = false;
     pthread_cond_broadcast(&p->done);
     for (;;) {
+        pthread_mutex_unlock(&p->mutex);
+        scrub(p);
+        look_at_store(p);
+        pthread_mutex_lock(&p->mutex);
         if (p->submitted) {
             struct snapshot *s = p->submitted;
 

@@ -50,6 +50,7 @@ struct publisher {
     bool failing; /* the last publish failed, and that has been said */
     bool dead;    /* something cannot be mended: nothing is written any more */
     int64_t retry_ms; /* when the head is judged again; 0: it has a verdict */
+    int64_t scrub_ms; /* when the database file is written anew; 0: it was */
     atomic_bool released; /* records, and the trainer has not looked */
     pthread_t thread;
     bool started;

@@ -26,7 +26,7 @@
 struct snapshot {
     int64_t step, tokens_seen, created_ms;
     int64_t cpu_ns; /* processor time that taking it took */
-    struct tensor_list weights, state, anchor, head;
+    struct tensor_list weights, state, holdout, anchor, head;
     bool anchor_unchanged; /* since the head version: its file is linked */
     struct buf metadata, labels_json;
     struct names labels, domains;

@@ -357,6 +357,8 @@ json_t *status_to_json(struct status_board *b)
         json_real((double)(timing_mono_ms() - s->started_ms) / 1000));
     json_object_set_new(root, "memory_announced_bytes",
                         json_integer(s->memory_announced));
+    json_object_set_new(root, "erasure_pending",
+                        json_boolean(s->erasure_pending));
     if (s->vocabulary_wanted && s->head_version == 0)
         json_object_set_new(
             root, "vocabulary",
@@ -572,6 +574,9 @@ static void version_metrics(struct buf *out, const struct status *s)
     gauge(out, "publish_interval_seconds",
           "Least time between two versions, stretched when they cost much.",
           p->interval_seconds);
+    gauge(out, "erasure_pending",
+          "1 while mneme.db may hold bytes of what was forgotten.",
+          s->erasure_pending);
     family(out, "gate_verdicts_total", "counter",
            "Gate verdicts by this process.");
     labelled(out, "gate_verdicts_total", "verdict", "pass",

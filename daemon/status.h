@@ -113,6 +113,7 @@ struct status {
     int64_t vocabulary_bytes, vocabulary_wanted; /* while collecting */
     int64_t flushes;
     int64_t memory_announced;   /* bytes, said at start */
+    bool erasure_pending; /* the file may hold bytes of what was forgotten */
     struct {
         const char *reason; /* from status_name */
         int64_t count;

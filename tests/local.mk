@@ -18,6 +18,7 @@ FLOW_TESTS = \
 	tests/flow_kills.py \
 	tests/flow_faults.py \
 	tests/flow_flips.py \
+	tests/flow_store.py \
 	tests/flow_filters.py \
 	tests/flow_quarantine.py \
 	tests/flow_memory.py \

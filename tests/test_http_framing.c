@@ -228,6 +228,23 @@ static void test_one_connection(void **state)
     util_release(&a);
 }
 
+/* However the bytes are cut. */
+static void test_byte_by_byte(void **state)
+{
+    static const char text[] =
+        SCORE "Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+              "c\r\n{\"text\":\"a\"}\r\n0\r\n\r\n";
+    int fd = util_dial();
+
+    (void)state;
+    for (size_t i = 0; i < sizeof text - 1; i++) {
+        util_send_all(fd, text + i, 1);
+        if (i % 16 == 0)
+            timing_sleep_ms(1);
+    }
+    util_check_ok(util_read_answer(fd));
+}
+
 static void test_old_clients(void **state)
 {
     static const char once[] = "GET /healthz HTTP/1.0\r\n\r\n";
@@ -532,6 +549,7 @@ int main(void)
         cmocka_unit_test(test_large_heads),
         cmocka_unit_test(test_cut_short),
         cmocka_unit_test(test_one_connection),
+        cmocka_unit_test(test_byte_by_byte),
         cmocka_unit_test(test_old_clients),
         cmocka_unit_test(test_expect),
         cmocka_unit_test(test_encoded_body),

@@ -109,7 +109,7 @@ static void read_body(struct http_request *rq)
             rq->reply.close = true;
             return;
         }
-        if (step == HTTP_BODY_GROWTH && !rq->reply.status)
+        if (step == HTTP_BODY_PIECE && !rq->reply.status)
             keep(rq, piece, n);
         else
             n_dropped += n;

@@ -27,6 +27,8 @@ struct client {
     CURL *curl;
     struct curl_slist *headers;
     char *address; /* as people write it */
+    long last_status;
+    const volatile sig_atomic_t *stop; /* or NULL */
     struct buf body;
 };
 
@@ -73,6 +75,29 @@ static int find_address(const struct verb_args *args, char **address,
     if (!*address)
         *address = xstrdup(DEFAULT_ADDRESS);
     return 0;
+}
+
+long client_last_status(const struct client *c)
+{
+    return c->last_status;
+}
+
+/* curl asks at least once a second. */
+static int must_stop(void *arg, curl_off_t a, curl_off_t b, curl_off_t c,
+                     curl_off_t d)
+{
+    const struct client *client = arg;
+
+    (void)a, (void)b, (void)c, (void)d;
+    return client->stop && *client->stop;
+}
+
+void client_set_stop(struct client *c, const volatile sig_atomic_t *stop)
+{
+    c->stop = stop;
+    curl_easy_setopt(c->curl, CURLOPT_XFERINFOFUNCTION, must_stop);
+    curl_easy_setopt(c->curl, CURLOPT_XFERINFODATA, c);
+    curl_easy_setopt(c->curl, CURLOPT_NOPROGRESS, 0L);
 }
 
 /* --- making one --------------------------------------------------------- */
@@ -221,6 +246,7 @@ static int perform(struct client *c, json_t **reply, struct err *err)
     int rc = 0;
 
     buf_clear(&c->body);
+    c->last_status = 0;
     code = curl_easy_perform(c->curl);
     if (code == CURLE_COULDNT_CONNECT)
         return err_set(err, ERR_IO,
@@ -231,6 +257,7 @@ static int perform(struct client *c, json_t **reply, struct err *err)
         return err_set(err, ERR_IO, "%s: %s", c->address,
                        curl_easy_strerror(code));
     curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &status);
+    c->last_status = status;
     j = json_loadb(c->body.data ? c->body.data : "", c->body.len,
                    JSON_REJECT_DUPLICATES, &why);
     if (status < 200 || status > 299)

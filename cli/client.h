@@ -12,6 +12,7 @@
 #ifndef MNEME_CLI_CLIENT_H
 #define MNEME_CLI_CLIENT_H
 
+#include <signal.h>
 #include <stdint.h>
 
 #include <jansson.h>
@@ -33,6 +34,13 @@ int client_open_at(const char *address, struct client **client,
                    struct err *err);
 void client_free(struct client *c);
 const char *client_address(const struct client *c);
+
+/* The HTTP status of the last reply; 0: there was none. */
+long client_last_status(const struct client *c);
+
+/* Requests end with ERR_IO soon after *stop is no longer 0, which a signal
+ * handler may do. */
+void client_set_stop(struct client *c, const volatile sig_atomic_t *stop);
 
 int client_get(struct client *c, const char *path, json_t **reply,
                struct err *err);

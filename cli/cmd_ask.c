@@ -16,6 +16,7 @@
 #include "cli/client.h"
 #include "cli/commands.h"
 #include "cli/pick.h"
+#include "cli/pieces.h"
 #include "cli/table.h"
 
 #define MOST_TEXT_BYTES ((size_t)64 << 20)
@@ -47,36 +48,25 @@ static int get_text(const struct verb_args *args, struct buf *text,
 {
     int rc;
 
-    if (args->n_words == 1) {
+    if (!pieces_from_stdin(args)) {
         buf_adds(text, args->words[0]);
     } else {
         rc = read_stdin(text, err);
         if (rc)
             return rc;
-        if (text->len && text->data[text->len - 1] == '\n')
-            text->data[--text->len] = '\0';
+        if (text->len && text->data[text->len - 1] == '\n') {
+            text->len--;
+            if (text->len && text->data[text->len - 1] == '\r')
+                text->len--;
+            text->data[text->len] = '\0';
+        }
     }
     if (!utf8_valid(text->data ? text->data : "", text->len))
         return err_set(err, ERR_INVALID, "the text is not UTF-8");
     return 0;
 }
 
-static json_t *split_lines(const struct buf *text)
-{
-    json_t *list = json_array();
-    const char *at = text->data, *end = at + text->len;
-
-    while (at < end) {
-        const char *stop = memchr(at, '\n', (size_t)(end - at));
-        size_t n = (size_t)((stop ? stop : end) - at);
-
-        json_array_append_new(list, json_stringn(at, n));
-        at += n + 1;
-    }
-    return list;
-}
-
-/* {"KEY": text or texts, "model": "mneme" or "mneme@N"} */
+/* {"model": "mneme" or "mneme@N"}, and the text unless --lines brings many */
 static int make_question(const struct verb_args *args, const char *key,
                          json_t **question, struct err *err)
 {
@@ -85,17 +75,17 @@ static int make_question(const struct verb_args *args, const char *key,
     char model[32] = "mneme";
     int rc = verb_integer(args, "version", 1, INT64_MAX, &version, err);
 
-    if (rc == 0)
+    if (rc == 0 && !verb_has(args, "lines"))
         rc = get_text(args, &text, err);
     if (rc)
         goto out;
     if (version)
         snprintf(model, sizeof model, "mneme@%" PRId64, version);
-    *question = json_pack("{s:s, s:o}", "model", model, key,
-                          verb_has(args, "lines") && text.len
-                              ? split_lines(&text)
-                              : json_stringn(text.data ? text.data : "",
-                                             text.len));
+    *question = json_pack("{s:s}", "model", model);
+    if (!verb_has(args, "lines"))
+        json_object_set_new(*question, key,
+                            json_stringn(text.data ? text.data : "",
+                                         text.len));
 out:
     buf_release(&text);
     return rc;
@@ -116,18 +106,34 @@ static int ask(const struct verb_args *args, const char *path,
     return rc;
 }
 
-/* ... and prints the reply, or with --json the JSON. */
-static int show(const struct verb_args *args, const char *path,
-                json_t *question, void (*print)(const json_t *reply),
-                struct err *err)
+/* Asks about one text or, with --lines, many, and prints the answer. Takes the
+ * question over. */
+static int show(const struct verb_args *args, struct pieces *p,
+                json_t *question, struct err *err)
 {
     json_t *reply = NULL;
-    int rc = ask(args, path, question, &reply, err);
+    struct table t;
+    int rc;
 
-    if (rc == 0 && verb_has(args, "json"))
+    if (verb_has(args, "lines")) {
+        p->question = question;
+        rc = pieces_ask(args, p, err);
+        json_decref(question);
+        return rc;
+    }
+    rc = ask(args, p->path, question, &reply, err);
+    if (rc == 0 && verb_has(args, "json")) {
         pick_print(reply);
-    else if (rc == 0)
-        print(reply);
+    } else if (rc == 0) {
+        if (p->columns)
+            table_init(&t, p->columns);
+        p->print(pick(reply, p->rows_key), 1, &t);
+    }
+    if (rc == 0 && p->columns && !verb_has(args, "json")) {
+        printf("version %" PRId64 "\n", pick_integer(reply, "version", 0));
+        table_print(&t, stdout);
+        table_release(&t);
+    }
     json_decref(reply);
     return rc;
 }
@@ -180,115 +186,149 @@ static int set_sampling(json_t *question, const struct verb_args *args,
     return rc;
 }
 
-static int print_completion(const json_t *reply, struct err *err)
+/* One text as it is; of many each in one line. */
+static void print_completions(const json_t *rows, int64_t first,
+                              struct table *t)
 {
-    const json_t *choice = json_array_get(pick(reply, "choices"), 0);
-    const char *text = pick_text(choice, "text");
+    const json_t *row;
+    size_t i;
 
+    (void)first, (void)t;
+    json_array_foreach(rows, i, row)
+    {
+        const char *text = pick_text(row, "text");
+
+        for (; text && *text; text += *text != '\0') {
+            size_t n = strcspn(text, "\r\n\\");
+
+            table_print_text(text, n, stdout);
+            text += n;
+            if (*text)
+                printf("\\%c", *text == '\n'   ? 'n'
+                              : *text == '\r' ? 'r'
+                                              : '\\');
+        }
+        putchar('\n');
+    }
+}
+
+static void print_completion(const json_t *rows, int64_t first,
+                             struct table *t)
+{
+    const char *text = pick_text(json_array_get(rows, 0), "text");
+
+    (void)first, (void)t;
     if (!text)
-        return err_set(err, ERR_IO, "the answer has no text");
+        text = "";
     table_print_text(text, strlen(text), stdout);
     if (!*text || text[strlen(text) - 1] != '\n')
         putchar('\n');
-    return 0;
 }
 
+/* A request for each line: where in a piece a prompt stands must not count. */
 int cmd_generate(const struct verb_args *args, struct err *err)
 {
-    json_t *question = NULL, *reply = NULL;
-    int rc = make_question(args, "prompt", &question, err);
+    struct pieces p = {
+        .path = "/v1/completions",
+        .text_key = "prompt",
+        .rows_key = "choices",
+        .most_lines = 1,
+        .print = verb_has(args, "lines") ? print_completions
+                                         : print_completion,
+    };
+    json_t *question = NULL;
+    int rc = make_question(args, p.text_key, &question, err);
 
     if (rc == 0)
         rc = set_sampling(question, args, err);
     if (rc == 0)
-        rc = ask(args, "/v1/completions", json_incref(question), &reply, err);
-    if (rc == 0 && verb_has(args, "json"))
-        pick_print(reply);
-    else if (rc == 0)
-        rc = print_completion(reply, err);
+        rc = show(args, &p, json_incref(question), err);
     json_decref(question);
-    json_decref(reply);
     return rc;
 }
 
 /* --- score, classify, embed --------------------------------------------- */
 
-static void print_version_line(const json_t *reply)
-{
-    printf("version %" PRId64 "\n", pick_integer(reply, "version", 0));
-}
+#define MOST_LINES 64 /* in a request: answers come as they are ready */
 
-static void print_scores(const json_t *reply)
+static void add_scores(const json_t *rows, int64_t first, struct table *t)
 {
-    struct table t;
     const json_t *row;
     size_t i;
 
-    table_init(&t, "r:BITS/BYTE r:PERPLEXITY r:BYTES r:TOKENS");
-    json_array_foreach(pick(reply, "results"), i, row)
+    (void)first;
+    json_array_foreach(rows, i, row)
     {
-        table_real(&t, pick_real(row, "bits_per_byte"), 4);
-        table_real(&t, pick_real(row, "perplexity"), 3);
-        table_cell(&t, "%" PRId64, pick_integer(row, "bytes", 0));
-        table_cell(&t, "%" PRId64, pick_integer(row, "tokens", 0));
+        table_real(t, pick_real(row, "bits_per_byte"), 4);
+        table_real(t, pick_real(row, "perplexity"), 3);
+        table_cell(t, "%" PRId64, pick_integer(row, "bytes", 0));
+        table_cell(t, "%" PRId64, pick_integer(row, "tokens", 0));
     }
-    print_version_line(reply);
-    table_print(&t, stdout);
-    table_release(&t);
 }
 
 int cmd_score(const struct verb_args *args, struct err *err)
 {
+    struct pieces p = {
+        .path = "/v1/score",
+        .text_key = "text",
+        .rows_key = "results",
+        .most_lines = MOST_LINES,
+        .columns = "r:BITS/BYTE r:PERPLEXITY r:BYTES r:TOKENS",
+        .print = add_scores,
+    };
     json_t *question = NULL;
-    int rc = make_question(args, "text", &question, err);
+    int rc = make_question(args, p.text_key, &question, err);
 
-    return rc ? rc : show(args, "/v1/score", question, print_scores, err);
+    return rc ? rc : show(args, &p, question, err);
 }
 
-static void print_labels(const json_t *reply)
+static void add_labels(const json_t *rows, int64_t first, struct table *t)
 {
-    struct table t;
     const json_t *row, *score;
     size_t i, k;
 
-    table_init(&t, "r:TEXT l:LABEL r:SCORE");
-    json_array_foreach(pick(reply, "results"), i, row)
+    json_array_foreach(rows, i, row)
         json_array_foreach(pick(row, "scores"), k, score)
         {
             const char *label = pick_text(score, "label");
 
-            table_cell(&t, "%zu", i + 1);
-            table_cell(&t, "%s", label ? label : "?");
-            table_real(&t, pick_real(score, "score"), 4);
+            table_cell(t, "%" PRId64, first + (int64_t)i);
+            table_cell(t, "%s", label ? label : "?");
+            table_real(t, pick_real(score, "score"), 4);
         }
-    print_version_line(reply);
-    table_print(&t, stdout);
-    table_release(&t);
 }
 
 int cmd_classify(const struct verb_args *args, struct err *err)
 {
+    struct pieces p = {
+        .path = "/v1/classify",
+        .text_key = "text",
+        .rows_key = "results",
+        .most_lines = MOST_LINES,
+        .columns = "r:TEXT l:LABEL r:SCORE",
+        .print = add_labels,
+    };
     json_t *question = NULL;
-    int rc = make_question(args, "text", &question, err);
+    int rc = make_question(args, p.text_key, &question, err);
 
     if (rc == 0) {
         json_object_set_new(question, "top_k", json_integer(5));
         set_integer(question, args, "top-k", "top_k", 1, 1 << 20, &rc, err);
     }
     if (rc == 0)
-        rc = show(args, "/v1/classify", json_incref(question), print_labels,
-                  err);
+        rc = show(args, &p, json_incref(question), err);
     json_decref(question);
     return rc;
 }
 
 /* A line of numbers for each text. */
-static void print_vectors(const json_t *reply)
+static void print_vectors(const json_t *rows, int64_t first, struct table *t)
 {
     const json_t *row, *x;
     size_t i, k;
 
-    json_array_foreach(pick(reply, "data"), i, row)
+    (void)first, (void)t;
+    json_array_foreach(rows, i, row)
     {
         json_array_foreach(pick(row, "embedding"), k, x)
             printf("%s%.7g", k ? " " : "", json_number_value(x));
@@ -298,8 +338,15 @@ static void print_vectors(const json_t *reply)
 
 int cmd_embed(const struct verb_args *args, struct err *err)
 {
+    struct pieces p = {
+        .path = "/v1/embeddings",
+        .text_key = "input",
+        .rows_key = "data",
+        .most_lines = MOST_LINES,
+        .print = print_vectors,
+    };
     json_t *question = NULL;
-    int rc = make_question(args, "input", &question, err);
+    int rc = make_question(args, p.text_key, &question, err);
 
-    return rc ? rc : show(args, "/v1/embeddings", question, print_vectors, err);
+    return rc ? rc : show(args, &p, question, err);
 }

@@ -76,7 +76,7 @@ static int parse(const struct verb_args *args, struct bench *b,
 static int load_text(const struct verb_args *args, struct bench *b,
                      struct err *err)
 {
-    const char *path = verb_value(args, "text");
+    const char *path = verb_path(args, "text");
     int rc = 0;
 
     b->results.text_from = path ? path : "this machine";

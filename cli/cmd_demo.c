@@ -92,7 +92,8 @@ static void say(const char *fmt, ...)
     vprintf(fmt, ap);
     va_end(ap);
     putchar('\n');
-    fflush(stdout);
+    if (fflush(stdout) != 0) /* nobody would see the rest */
+        interrupted = 1;
 }
 
 static struct demo_domain *first_domain(struct story *s)
@@ -620,8 +621,11 @@ int cmd_demo(const struct verb_args *args, struct err *err)
     s.run.interrupted = &interrupted;
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGPIPE, &action, NULL); /* the daemon is stopped first */
     rc = tell(&s, args, err);
     bar_clear(&s.run.bar);
+    if (rc && ferror(stdout))
+        err_set(err, ERR_IO, "the standard output cannot be written");
     ended_well = (keep && rc == 0) || demo_daemon_stop(&s.run.daemon);
     if (rc && s.run.daemon.log_path)
         rc = name_log(&s.run.daemon, err);

@@ -57,8 +57,8 @@ static void print_list(const json_t *reply)
     struct table t;
     size_t i;
 
-    table_init(&t, "r:ID l:REASON l:TOPIC r:PART r:OFFSET r:BYTES l:STATE "
-                   "l:BEGINS");
+    table_init(&t, "r:ID l:REASON l:TOPIC r:PARTITION r:OFFSET r:BYTES l:STATE "
+                   "l:PREVIEW");
     json_array_foreach(pick(reply, "quarantine"), i, row)
         add_row(&t, row);
     table_print(&t, stdout);
@@ -99,6 +99,7 @@ static void print_row(const json_t *row)
     printf("record     %" PRId64 "%s\n", pick_integer(row, "id", 0),
            pick_true(row, "released") ? ", released" : "");
     print_field("reason", pick_text(row, "reason"));
+    print_field("because", pick_text(row, "detail"));
     printf("from       ");
     table_print_text(topic ? topic : "?", topic ? strlen(topic) : 1, stdout);
     printf(" [%" PRId64 "] offset %" PRId64 "\n",
@@ -109,7 +110,7 @@ static void print_row(const json_t *row)
     printf("bytes      %" PRId64 "%s\n", pick_integer(row, "bytes", 0),
            pick_true(row, "whole") ? "" : ", cut");
     if (!pick_true(row, "releasable"))
-        print_field("why not", pick_text(row, "why_not"));
+        print_field("release", pick_text(row, "why_not"));
     putchar('\n');
     if (json_is_string(text)) {
         table_print_text(json_string_value(text), json_string_length(text),

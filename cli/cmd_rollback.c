@@ -98,7 +98,7 @@ static void print_ranges(const json_t *reply)
     const json_t *row;
     size_t i;
 
-    table_init(&t, "r:ID l:KIND l:TOPIC r:PARTITION r:FIRST r:LAST l:SINCE "
+    table_init(&t, "r:ID l:KIND l:TOPIC r:PARTITION r:FIRST r:LAST l:LEFT_OUT "
                    "l:RELEASED l:REASON");
     json_array_foreach(pick(reply, "ranges"), i, row)
     {

@@ -7,19 +7,25 @@
 
 #include <inttypes.h>
 #include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
+#include <string.h>
 
 #include "base/timing.h"
+#include "base/xalloc.h"
 #include "cli/client.h"
 #include "cli/commands.h"
+#include "cli/live.h"
 #include "cli/pick.h"
 #include "cli/table.h"
 
 struct screen {
     json_t *status, *head; /* head: NULL before version 1 */
+};
+
+/* A terminal's size; NULL where output goes on without an end. */
+struct fit {
+    int columns, rows;
 };
 
 static void screen_release(struct screen *s)
@@ -45,89 +51,103 @@ static int screen_fetch(struct client *c, struct screen *s, struct err *err)
 
 /* --- the parts of the screen -------------------------------------------- */
 
-static void print_state(const struct screen *s, const char *address)
+/* What others wrote, in one line. */
+static void print_words(const char *words, FILE *out)
+{
+    char *copy = xstrdup(words);
+
+    for (char *c = copy; *c; c++)
+        if ((unsigned char)*c < 0x20)
+            *c = '?';
+    table_print_text(copy, strlen(copy), out);
+    free(copy);
+}
+
+static void print_state(const struct screen *s, const char *address,
+                        FILE *out)
 {
     const char *state = pick_text(s->status, "state");
     const char *reason = pick_text(s->status, "reason");
     int64_t wanted = pick_integer(s->status, "vocabulary.wanted", 0);
 
-    printf("mnemed at %s: %s", address, state ? state : "?");
+    fprintf(out, "mnemed at %s: %s", address, state ? state : "?");
     if (reason && *reason) {
-        fputs(" (", stdout);
-        for (const char *r = reason; *r; r++)
-            putchar((unsigned char)*r < 0x20 ? '?' : *r);
-        putchar(')');
+        fputs(" (", out);
+        print_words(reason, out);
+        fputc(')', out);
     }
-    putchar('\n');
+    fputc('\n', out);
     if (wanted > 0 && pick_integer(s->status, "head_version", 0) == 0)
-        printf("  collecting text for the vocabulary: %" PRId64 " of %" PRId64
-               " bytes\n",
-               pick_integer(s->status, "vocabulary.bytes", 0), wanted);
+        fprintf(out,
+                "  collecting text for the vocabulary: %" PRId64
+                " of %" PRId64 " bytes\n",
+                pick_integer(s->status, "vocabulary.bytes", 0), wanted);
 }
 
-static void print_serving(const struct screen *s)
+static void print_serving(const struct screen *s, FILE *out)
 {
     int64_t serving = pick_integer(s->status, "serving_version", 0);
     double freshness = pick_real(s->status, "freshness_seconds");
 
-    printf("  serving   ");
     if (serving > 0)
-        printf("version %" PRId64 "%s", serving,
-               pick_true(s->status, "serving_pinned") ? " (pinned)" : "");
+        fprintf(out, "  serving   version %" PRId64 "%s", serving,
+                pick_true(s->status, "serving_pinned") ? " (pinned)" : "");
     else
-        printf("nothing yet");
-    printf(", head %" PRId64 ", step %" PRId64,
-           pick_integer(s->status, "head_version", 0),
-           pick_integer(s->status, "step", 0));
+        fputs("  serving   nothing yet", out);
+    fprintf(out, ", newest version %" PRId64 ", step %" PRId64,
+            pick_integer(s->status, "head_version", 0),
+            pick_integer(s->status, "step", 0));
     if (isfinite(freshness))
-        printf(", newest record it knows is %.0f s old", freshness);
-    putchar('\n');
+        fprintf(out, ", newest record that it learned is %.0f s old",
+                freshness);
+    fputc('\n', out);
 }
 
-static void print_records(const struct screen *s)
+static void print_records(const struct screen *s, FILE *out)
 {
     double records = pick_real(s->status, "records_per_second");
 
-    printf("  records   %" PRId64 " consumed: %" PRId64 " learned, %" PRId64
-           " held out, %" PRId64 " quarantined, %" PRId64 " skipped\n",
-           pick_integer(s->status, "records.consumed", 0),
-           pick_integer(s->status, "records.learned", 0),
-           pick_integer(s->status, "records.holdout", 0),
-           pick_integer(s->status, "records.quarantined", 0),
-           pick_integer(s->status, "records.skipped", 0));
-    printf("  speed     ");
+    fprintf(out,
+            "  records   %" PRId64 " consumed: %" PRId64 " learned, %" PRId64
+            " held out, %" PRId64 " quarantined, %" PRId64 " skipped\n",
+            pick_integer(s->status, "records.consumed", 0),
+            pick_integer(s->status, "records.learned", 0),
+            pick_integer(s->status, "records.holdout", 0),
+            pick_integer(s->status, "records.quarantined", 0),
+            pick_integer(s->status, "records.skipped", 0));
+    fputs("  speed     ", out);
     if (isfinite(records))
-        printf("%.1f records/s, ", records);
-    printf("%.0f tokens/s; %" PRId64 " tokens seen\n",
-           pick_real(s->status, "tokens_per_second"),
-           pick_integer(s->status, "tokens_seen", 0));
+        fprintf(out, "%.1f records/s, ", records);
+    fprintf(out, "%.0f tokens/s; %" PRId64 " tokens seen\n",
+            pick_real(s->status, "tokens_per_second"),
+            pick_integer(s->status, "tokens_seen", 0));
 }
 
-static void print_real(const char *before, double value)
+static void print_real(const char *before, double value, FILE *out)
 {
     if (isfinite(value))
-        printf("%s%.3f", before, value);
+        fprintf(out, "%s%.3f", before, value);
     else
-        printf("%s-", before);
+        fprintf(out, "%s-", before);
 }
 
-static void print_memory(const struct screen *s)
+static void print_memory(const struct screen *s, FILE *out)
 {
     print_real("  loss      bits per byte: before learning ",
-               pick_real(s->status, "loss.prequential_bits_per_byte"));
+               pick_real(s->status, "loss.prequential_bits_per_byte"), out);
     print_real(", in training ",
-               pick_real(s->status, "loss.train_bits_per_byte"));
-    printf("\n  memory    %" PRId64 " of %" PRId64
-           " segments to replay; %" PRId64
-           " consolidations, penalty %.3g\n",
-           pick_integer(s->status, "replay.records", 0),
-           pick_integer(s->status, "replay.capacity", 0),
-           pick_integer(s->status, "ewc.consolidations", 0),
-           pick_real(s->status, "ewc.penalty"));
+               pick_real(s->status, "loss.train_bits_per_byte"), out);
+    fprintf(out,
+            "\n  memory    %" PRId64 " of %" PRId64 " segments to replay; %"
+            PRId64 " EWC consolidations, penalty %.3g\n",
+            pick_integer(s->status, "replay.records", 0),
+            pick_integer(s->status, "replay.capacity", 0),
+            pick_integer(s->status, "ewc.consolidations", 0),
+            pick_real(s->status, "ewc.penalty"));
 }
 
 /* The last decision: the newest version's. */
-static void print_gate(const struct screen *s)
+static void print_gate(const struct screen *s, FILE *out)
 {
     const char *verdict = pick_text(s->head, "gate.verdict");
     const char *reason = pick_text(s->head, "gate.reason");
@@ -135,18 +155,36 @@ static void print_gate(const struct screen *s)
 
     if (!s->head)
         return;
-    printf("  gate      version %" PRId64 ": %s",
-           pick_integer(s->head, "version", 0),
-           verdict ? verdict : state ? state : "?");
+    fprintf(out, "  gate      version %" PRId64 ": %s",
+            pick_integer(s->head, "version", 0),
+            verdict ? verdict : state ? state : "?");
     if (reason) {
-        fputs(" - ", stdout);
-        for (const char *r = reason; *r; r++)
-            putchar((unsigned char)*r < 0x20 ? '?' : *r);
+        fputs(" - ", out);
+        print_words(reason, out);
     }
-    putchar('\n');
+    fputc('\n', out);
 }
 
-static void print_partitions(const struct screen *s)
+/* Prints an empty line and the table, within the screen: of more than most
+ * rows the first ones. */
+static void finish_table(struct table *t, const struct fit *fit, size_t most,
+                         FILE *out)
+{
+    size_t n = t->n_cells / t->n_columns - 1;
+
+    if (fit && n > most)
+        table_keep_rows(t, most);
+    if (fit)
+        table_narrow(t, (size_t)fit->columns);
+    fputc('\n', out);
+    table_print(t, out);
+    if (fit && n > most)
+        fprintf(out, "... and %zu more\n", n - most);
+    table_release(t);
+}
+
+static void print_partitions(const struct screen *s, const struct fit *fit,
+                             FILE *out)
 {
     const json_t *rows = pick(s->status, "source.partitions");
     struct table t;
@@ -169,12 +207,13 @@ static void print_partitions(const struct screen *s)
         else
             table_cell(&t, "-");
     }
-    putchar('\n');
-    table_print(&t, stdout);
-    table_release(&t);
+    /* Domains want their place, too. */
+    finish_table(&t, fit, fit && fit->rows > 15 ? (size_t)fit->rows / 3 : 5,
+                 out);
 }
 
-static void print_domains(const struct screen *s)
+static void print_domains(const struct screen *s, const struct fit *fit,
+                          FILE *out)
 {
     const json_t *rows = pick(s->status, "domains");
     struct table t;
@@ -198,20 +237,69 @@ static void print_domains(const struct screen *s)
         table_real(&t, pick_real(row, "accuracy"), 3);
         table_cell(&t, "%" PRId64, pick_integer(row, "replay_rows", 0));
     }
-    putchar('\n');
-    table_print(&t, stdout);
-    table_release(&t);
+    finish_table(&t, fit, SIZE_MAX, out);
 }
 
-static void screen_print(const struct screen *s, const char *address)
+static void print_sentences(const struct screen *s, const char *address,
+                            FILE *out)
 {
-    print_state(s, address);
-    print_serving(s);
-    print_records(s);
-    print_memory(s);
-    print_gate(s);
-    print_partitions(s);
-    print_domains(s);
+    print_state(s, address, out);
+    print_serving(s, out);
+    print_records(s, out);
+    print_memory(s, out);
+    print_gate(s, out);
+}
+
+/* Lines of text broken between words, so that none is longer than columns. */
+static void wrap(const char *text, int columns, FILE *out)
+{
+    const int indent = columns > 40 ? 12 : 2;
+
+    for (; *text; text += *text == '\n') {
+        int at = 0, begin = 0;
+
+        while (*text && *text != '\n') {
+            size_t blanks = strspn(text, " ");
+            size_t n = blanks + strcspn(text + blanks, " \n");
+            int width = (int)table_width(text, n);
+
+            if (at > begin && at + width > columns) {
+                fprintf(out, "\n%*s", indent, "");
+                at = begin = indent;
+                width -= (int)blanks;
+                text += blanks;
+                n -= blanks;
+            }
+            fwrite(text, 1, n, out);
+            at += width;
+            text += n;
+        }
+        fputc('\n', out);
+    }
+}
+
+/* The whole screen as text, to be freed. */
+static char *screen_text(const struct screen *s, const char *address,
+                         const struct fit *fit)
+{
+    char *text = NULL, *sentences = NULL;
+    size_t n;
+    FILE *out = open_memstream(&sentences, &n);
+
+    BUG_ON(!out);
+    print_sentences(s, address, out);
+    fclose(out);
+    out = open_memstream(&text, &n);
+    BUG_ON(!out);
+    if (fit)
+        wrap(sentences, fit->columns, out);
+    else
+        fputs(sentences, out);
+    print_partitions(s, fit, out);
+    print_domains(s, fit, out);
+    fclose(out);
+    free(sentences);
+    return text;
 }
 
 /* --- the verbs ---------------------------------------------------------- */
@@ -226,58 +314,71 @@ int cmd_status(const struct verb_args *args, struct err *err)
         rc = client_get(c, "/v1/status", &s.status, err);
     else if (rc == 0)
         rc = screen_fetch(c, &s, err);
-    if (rc == 0 && verb_has(args, "json"))
+    if (rc == 0 && verb_has(args, "json")) {
         pick_print(s.status);
-    else if (rc == 0)
-        screen_print(&s, client_address(c));
+    } else if (rc == 0) {
+        char *text = screen_text(&s, client_address(c), NULL);
+
+        fputs(text, stdout);
+        free(text);
+    }
     screen_release(&s);
     client_free(c);
     return rc;
 }
 
-static volatile sig_atomic_t interrupted;
-
-static void on_interrupt(int signal_number)
+/* One look, drawn; again when the window's size changes. */
+static int look(struct client *c, struct live *l, bool json,
+                int64_t interval_ms, struct err *err)
 {
-    (void)signal_number;
-    interrupted = 1;
-}
+    int64_t until = timing_mono_ms() + interval_ms;
+    struct screen s = {NULL, NULL};
+    int rc = json ? client_get(c, "/v1/status", &s.status, err)
+                  : screen_fetch(c, &s, err);
 
-static void sleep_until_next(int64_t ms)
-{
-    while (ms > 0 && !interrupted) {
-        timing_sleep_ms(ms < 100 ? ms : 100);
-        ms -= 100;
+    if (rc == 0 && json) {
+        json_dumpf(s.status, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
+        putchar('\n');
     }
+    do {
+        struct fit fit;
+        char *text;
+
+        if (rc || json)
+            break;
+        live_measure(l);
+        fit = (struct fit){l->columns, l->rows};
+        text = screen_text(&s, client_address(c),
+                           l->on_screen ? &fit : NULL);
+        live_draw(l, text);
+        fputs(l->on_screen ? "" : "\n", stdout);
+        free(text);
+    } while (fflush(stdout) == 0 && live_wait(l, until) == LIVE_RESIZED);
+    screen_release(&s);
+    if (rc == 0 && (fflush(stdout) != 0 || ferror(stdout)))
+        rc = err_set(err, ERR_IO, "the standard output cannot be written");
+    if (rc == 0 && json)
+        live_wait(l, until);
+    return rc;
 }
 
 int cmd_top(const struct verb_args *args, struct err *err)
 {
-    bool terminal = isatty(STDOUT_FILENO);
-    struct sigaction action = {.sa_handler = on_interrupt};
+    bool json = verb_has(args, "json");
     struct client *c = NULL;
+    struct live l;
     double seconds = 2;
     int rc = verb_real(args, "interval", 0.1, 3600, &seconds, err);
 
     if (rc == 0)
         rc = client_open(args, &c, err);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-    while (rc == 0 && !interrupted) {
-        struct screen s;
-
-        rc = screen_fetch(c, &s, err);
-        if (rc == 0) {
-            fputs(terminal ? "\033[H\033[2J" : "", stdout);
-            screen_print(&s, client_address(c));
-            fputs(terminal ? "" : "\n", stdout);
-            if (fflush(stdout) != 0)
-                rc = err_set(err, ERR_IO, "the standard output is closed");
-        }
-        screen_release(&s);
-        if (rc == 0)
-            sleep_until_next((int64_t)(seconds * 1000));
-    }
+    if (rc)
+        return rc;
+    client_set_stop(c, &live_stop);
+    live_begin(&l, json);
+    while (rc == 0 && !live_stop)
+        rc = look(c, &l, json, (int64_t)(seconds * 1000), err);
+    live_end(&l);
     client_free(c);
-    return interrupted ? 0 : rc;
+    return live_stop ? 0 : rc;
 }

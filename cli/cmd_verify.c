@@ -163,7 +163,8 @@ static char **make_argv(const struct verb_args *args, char *program,
         if (strcmp(name, "set") && strcmp(name, "conf"))
             continue;
         argv[n++] = (char *)(strcmp(name, "set") ? "--conf" : "--set");
-        argv[n++] = (char *)args->given[i].value;
+        argv[n++] = (char *)(strcmp(name, "set") ? verb_path(args, "conf")
+                                                 : args->given[i].value);
     }
     if (verb_has(args, "data-dir")) {
         argv[n++] = (char *)"--data-dir";

@@ -134,7 +134,7 @@ static void print_offsets(const json_t *version)
         printf("position     ");
         table_print_text(topic ? topic : "?", topic ? strlen(topic) : 1,
                          stdout);
-        printf(" %" PRId64 ": next offset %" PRId64 "\n",
+        printf(" [%" PRId64 "]: next offset %" PRId64 "\n",
                pick_integer(row, "partition", 0),
                pick_integer(row, "offset", 0));
     }
@@ -191,10 +191,11 @@ static void print_gate_labels(const json_t *gate)
 
     if (!json_is_object(a))
         return;
-    printf("\nlabels: %" PRId64 " lost, %" PRId64 " gained of %" PRId64
-           ", accuracy %.3f to %.3f, McNemar p %.3g\n",
-           pick_integer(a, "lost", 0), pick_integer(a, "gained", 0),
-           pick_integer(a, "labelled", 0), pick_real(a, "serving"),
+    printf("\nlabels: of %" PRId64 " segments, %" PRId64
+           " were right and are wrong now, %" PRId64
+           " the other way;\naccuracy %.3f to %.3f, McNemar p %.3g\n",
+           pick_integer(a, "labelled", 0), pick_integer(a, "lost", 0),
+           pick_integer(a, "gained", 0), pick_real(a, "serving"),
            pick_real(a, "candidate"), pick_real(a, "p"));
 }
 
@@ -204,9 +205,10 @@ static void print_gate_shadow(const json_t *gate)
 
     if (!json_is_object(s) || pick_integer(s, "records", 0) == 0)
         return;
-    printf("\nshadow: on %" PRId64 " held-out segments that came after version "
-           "%" PRId64 " the loss is %+.1f %%;\nevidence (ln) that the older "
-           "one is better %.1f, 3 %% better %.1f, enough at %.1f\n",
+    printf("\nshadow: on %" PRId64 " held-out segments that arrived after "
+           "version %" PRId64 " the loss changed by %+.1f %%;\nlog evidence "
+           "that the older version is better %.1f, better by 3 %% %.1f; "
+           "decided at %.1f\n",
            pick_integer(s, "records", 0), pick_integer(gate, "against", 0),
            100 * pick_real(s, "difference"), pick_real(s, "evidence_better"),
            pick_real(s, "evidence_at_once"), pick_real(s, "enough"));
@@ -227,11 +229,11 @@ static void print_gate(const json_t *v)
         const char *name = pick_text(d, "domain");
 
         gate_row(&t, name ? name : "?", d);
-        gate_row(&t, "  there before", pick(d, "before"));
+        gate_row(&t, "  arrived before", pick(d, "before"));
     }
-    gate_row(&t, "newest", pick(gate, "recent"));
-    gate_row(&t, "little before", pick(gate, "little_before"));
-    gate_row(&t, "what came since", pick(gate, "since"));
+    gate_row(&t, "arrived last", pick(gate, "recent"));
+    gate_row(&t, "arrived before, few", pick(gate, "little_before"));
+    gate_row(&t, "arrived after", pick(gate, "since"));
     putchar('\n');
     table_print(&t, stdout);
     table_release(&t);
@@ -365,7 +367,7 @@ static void print_diff(const json_t *d)
         table_column(&t, 'r', heading);
     }
     table_column(&t, 'r', "CHANGE");
-    table_column(&t, 'r', "");
+    table_column(&t, 'r', "PERCENT");
     json_object_foreach(pick(d, "metrics"), name, row)
         add_difference(&t, name, row, strstr(name, "bits") ? 4 : 0);
     json_object_foreach(pick(d, "holdout"), name, row)
@@ -419,7 +421,7 @@ static void print_history(const json_t *reply)
     const json_t *row;
     size_t i;
 
-    table_init(&t, "r:VERSION l:FROM l:UNTIL r:BEFORE l:CAUSE l:REASON");
+    table_init(&t, "r:VERSION l:FROM l:UNTIL r:PREVIOUS l:CAUSE l:REASON");
     json_array_foreach(pick(reply, "history"), i, row)
     {
         const char *cause = pick_text(row, "cause");

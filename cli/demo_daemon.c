@@ -72,9 +72,11 @@ static void become(const struct demo_daemon *d, bool keep, pid_t parent)
     dup2(log, STDOUT_FILENO);
     dup2(log, STDERR_FILENO);
     setpgid(0, 0);
+    signal(SIGINT, SIG_DFL); /* the demo's handler would swallow them */
+    signal(SIGTERM, SIG_DFL);
+    signal(SIGPIPE, SIG_DFL);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    signal(SIGPIPE, SIG_DFL);
     if (!keep) {
         prctl(PR_SET_PDEATHSIG, SIGTERM);
         if (getppid() != parent)
@@ -89,6 +91,7 @@ int demo_daemon_start(struct demo_daemon *d, const char *data_dir,
                       const char *yaml, bool keep, struct err *err)
 {
     pid_t parent = getpid();
+    sigset_t all, before;
     char *text;
     int rc;
 
@@ -106,9 +109,13 @@ int demo_daemon_start(struct demo_daemon *d, const char *data_dir,
     if (rc)
         return rc;
     fflush(NULL);
+    /* A signal must not come to the child while it has our handlers. */
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &before);
     d->pid = fork();
     if (d->pid == 0)
         become(d, keep, parent);
+    sigprocmask(SIG_SETMASK, &before, NULL);
     if (d->pid < 0) {
         d->pid = 0;
         return err_set_errno(err, ERR_IO, errno, "fork");

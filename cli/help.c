@@ -12,9 +12,11 @@
 #define OPTION_INDENT 24
 
 static const char exit_codes[] =
-    "Exit status: 0 done; 1 it failed, and one line on the standard error says "
-    "why; 2 wrong usage or configuration; 3 refused by state (no such version, "
-    "gate refused, daemon not ready).\n";
+    "Exit status: 0 the verb did what it was asked; 1 it failed, and one line "
+    "on the standard error says why; 2 wrong usage or configuration; 3 the "
+    "state does not allow it (no such version, the gate refused, the daemon is "
+    "not ready). A verb whose standard output is closed by its reader ends by "
+    "SIGPIPE, without a message.\n";
 
 /* --- plain text --------------------------------------------------------- */
 
@@ -87,18 +89,20 @@ void help_verb(const struct verb *verb, FILE *out)
 void help_all(const struct verb *verbs, size_t n, FILE *out)
 {
     fputs("Usage: mneme VERB [OPTION]... [ARGUMENT]...\n\n"
-          "The client of mnemed, and its tool without a daemon.\n\n",
+          "Asks, watches and undoes what the daemon mnemed learns.\n\n",
           out);
     for (size_t i = 0; i < n; i++) {
         char *left = xasprintf("%s%s%s", verbs[i].name,
                                verbs[i].words ? " " : "",
                                verbs[i].words ? verbs[i].words : "");
 
-        fprintf(out, "  %-22s", left);
+        fprintf(out, "  %-*s", OPTION_INDENT - 2, left);
+        if (strlen(left) > OPTION_INDENT - 4)
+            fprintf(out, "\n%*s", OPTION_INDENT, "");
         wrap(verbs[i].summary, OPTION_INDENT, OPTION_INDENT, out);
         free(left);
     }
-    fputs("\nmneme VERB --help tells more; so does mneme(1).\n\n", out);
+    fputs("\nFor more about a verb: mneme help VERB, or mneme(1).\n\n", out);
     wrap(exit_codes, 0, 0, out);
 }
 
@@ -169,25 +173,27 @@ void help_man(const struct verb *verbs, size_t n, FILE *out)
           ".SH SYNOPSIS\n"
           ".B mneme\n.I VERB\n.RI [ OPTION ]...\n.RI [ ARGUMENT ]...\n"
           ".SH DESCRIPTION\n"
-          "The client of\n.BR mnemed (8),\n"
-          "and its tool for data directories without a daemon.\n"
+          "The client of\n.BR mnemed (8).\n"
+          "Most verbs ask the daemon; verify, backup, restore and bench need "
+          "none.\n"
           ".SH VERBS\n",
           out);
     for (size_t i = 0; i < n; i++)
         roff_verb(&verbs[i], out);
     fputs(".SH OPTIONS OF EVERY VERB\n"
-          "\\fB\\-\\-json\\fR is for those that print a table or an answer.\n",
+          "Verbs that print a table or an answer take \\fB\\-\\-json\\fR.\n",
           out);
     for (const struct verb_option *o = verb_common; o->name; o++)
         roff_option(o, out);
     fputs(".SH EXIT STATUS\n", out);
     roff_line(strchr(exit_codes, ' ') + sizeof "status:", out);
     fputs(".SH ENVIRONMENT\n"
-          ".TP\n.B MNEME_ADDR\nWhere the daemon answers, when there is no "
-          "\\fB\\-\\-addr\\fR.\n"
-          ".TP\n.B MNEME_TOKEN\nThe token that goes along with each request, "
-          "where the daemon wants one.\n"
-          ".TP\n.B MNEMED\nThe daemon that \\fBdemo\\fR starts.\n"
+          ".TP\n.B MNEME_ADDR\nThe daemon\'s address, when "
+          "\\fB\\-\\-addr\\fR is not given.\n"
+          ".TP\n.B MNEME_TOKEN\nThe token that is sent with each "
+          "request, where the daemon asks for one.\n"
+          ".TP\n.B MNEMED\nThe mnemed that \\fBdemo\\fR and "
+          "\\fBverify \\-\\-retrain\\fR start.\n"
           ".SH EXAMPLES\n.nf\n"
           "mneme demo\n"
           "mneme status\n"

@@ -18,9 +18,11 @@ cli_mneme_SOURCES = \
 	cli/demo_run.c cli/demo_run.h \
 	cli/demo_text.c cli/demo_text.h \
 	cli/help.c cli/help.h \
+	cli/live.c cli/live.h \
 	cli/mneme.c \
 	cli/operation.c cli/operation.h \
 	cli/pick.c cli/pick.h \
+	cli/pieces.c cli/pieces.h \
 	cli/producer.c cli/producer.h \
 	cli/program.c cli/program.h \
 	cli/table.c cli/table.h \

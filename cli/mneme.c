@@ -4,10 +4,14 @@
  */
 #include "config.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <locale.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/commands.h"
 #include "cli/help.h"
@@ -19,77 +23,95 @@ static verb_fn help;
 
 /* --- options of each verb ----------------------------------------------- */
 
+#define ASK_VERSION                                                            \
+    {                                                                          \
+        "version", 0, "N", "ask version N (default: the serving version)"      \
+    }
+#define ASK_LINES                                                              \
+    {                                                                          \
+        "lines", 0, NULL, "each line is a text of its own"                     \
+    }
+
 static const struct verb_option top_options[] = {
-    {"interval", 'n', "SECONDS", "between two looks (default 2)"},
+    {"interval", 'n', "SECONDS", "time between two screens (default 2)"},
     {NULL, 0, NULL, NULL},
 };
 
 static const struct verb_option versions_options[] = {
-    {"limit", 'n', "N", "only the newest N (default: all)"},
+    {"limit", 'n', "N", "list only the newest N (default: all)"},
     {NULL, 0, NULL, NULL},
 };
 
 static const struct verb_option rollback_options[] = {
     {"stream", 0, "rewind|skip|keep",
-     "what becomes of the stream (default rewind)"},
-    {"reason", 0, "TEXT", "kept in the history"},
+     "what happens to the records that were learned after version N (default "
+     "rewind)"},
+    {"reason", 0, "TEXT", "a note for the history"},
     {NULL, 0, NULL, NULL},
 };
 
 static const struct verb_option generate_options[] = {
-    {"version", 0, "N", "ask version N (default: the serving one)"},
-    {"max-tokens", 0, "N", "at most so many tokens (default 64)"},
-    {"temperature", 0, "X", "0: always the likeliest token (default 0.8)"},
-    {"top-p", 0, "X", "only the likeliest tokens that make up this share"},
-    {"top-k", 0, "N", "only the N likeliest tokens"},
+    ASK_VERSION,
+    {"max-tokens", 0, "N", "generate at most N tokens (default 64)"},
+    {"temperature", 0, "X",
+     "0 always takes the likeliest token; more gives more variety (default "
+     "0.8)"},
+    {"top-p", 0, "X",
+     "draw only from the likeliest tokens that together have probability X"},
+    {"top-k", 0, "N", "draw only from the N likeliest tokens"},
     {"seed", 0, "N", "the same seed gives the same text"},
     {"stop", 0, "TEXT", "end before this text"},
+    {"lines", 0, NULL,
+     "each line is a prompt of its own; each answer is one line, with \\n for "
+     "a line end in it"},
     {NULL, 0, NULL, NULL},
 };
 
 static const struct verb_option score_options[] = {
-    {"version", 0, "N", "ask version N (default: the serving one)"},
-    {"lines", 0, NULL, "each line is a text of its own"},
+    ASK_VERSION,
+    ASK_LINES,
     {NULL, 0, NULL, NULL},
 };
 
 static const struct verb_option classify_options[] = {
-    {"version", 0, "N", "ask version N (default: the serving one)"},
-    {"lines", 0, NULL, "each line is a text of its own"},
-    {"top-k", 0, "N", "the N likeliest labels (default 5)"},
+    ASK_VERSION,
+    ASK_LINES,
+    {"top-k", 0, "N", "print the N likeliest labels (default 5)"},
     {NULL, 0, NULL, NULL},
 };
 
 static const struct verb_option ranges_options[] = {
-    {"release", 0, "ID", "skip this range no longer"},
+    {"release", 0, "ID", "learn this range after all, when it is read again"},
     {NULL, 0, NULL, NULL},
 };
 
 static const struct verb_option embed_options[] = {
-    {"version", 0, "N", "ask version N (default: the serving one)"},
-    {"lines", 0, NULL, "each line is a text of its own"},
+    ASK_VERSION,
+    ASK_LINES,
     {NULL, 0, NULL, NULL},
 };
 
 static const struct verb_option feed_options[] = {
-    {"topic", 't', "T", "where to (default text)"},
+    {"topic", 't', "T", "the topic to send to (default text)"},
     {"brokers", 'b', "HOST:PORT,...",
-     "Kafka's (default: the embedded one of the data directory, else "
-     "localhost:9092)"},
-    {"domain", 'd', "D", "sent as the header `domain` of each record"},
+     "addresses of the Kafka brokers (default: the embedded broker of the data "
+     "directory, else localhost:9092)"},
+    {"domain", 'd', "D", "send D as the header `domain` of each record"},
     {"key", 'k', "KEY", "the key of each record"},
-    {"partition", 'p', "N", "to this partition (default: librdkafka decides)"},
-    {"rate", 'r', "N", "at most so many records a second"},
+    {"partition", 'p', "N", "send to this partition (default: Kafka's client "
+                            "chooses)"},
+    {"rate", 'r', "N", "send at most N records a second"},
     {"property", 'X', "NAME=VALUE",
-     "a librdkafka property, as security.protocol; may be repeated"},
+     "a property of librdkafka, such as security.protocol; may be repeated"},
     {NULL, 0, NULL, NULL},
 };
 
 static const struct verb_option quarantine_options[] = {
-    {"reason", 'r', "R", "only those that were set aside for this reason"},
-    {"topic", 't', "T", "list: only those of this topic or file"},
-    {"limit", 'n', "N", "list: at most so many, the newest (default 100)"},
-    {"all", 'a', NULL, "release: all that can be"},
+    {"reason", 'r', "R", "list, release: only records refused for this "
+                         "reason"},
+    {"topic", 't', "T", "list: only records of this topic or file"},
+    {"limit", 'n', "N", "list: at most N records, the newest (default 100)"},
+    {"all", 'a', NULL, "release: every record that can be released"},
     {NULL, 0, NULL, NULL},
 };
 
@@ -100,207 +122,253 @@ static const struct verb_option forget_options[] = {
 };
 
 static const struct verb_option verify_options[] = {
-    {"all", 'a', NULL, "every version that is kept"},
+    {"all", 'a', NULL, "check every version that is kept"},
     {"retrain", 0, NULL,
-     "learn it again from its parent and the same records, and compare bit by "
-     "bit"},
+     "learn the version again from its parent and the same records, and "
+     "compare the two bit by bit"},
     {"conf", 'c', "FILE",
-     "with --retrain: the daemon's configuration, for its source (default: as "
-     "mnemed finds it)"},
+     "with --retrain: the daemon's configuration, for its source; - is the "
+     "standard input (default: as mnemed finds it)"},
     {"set", 0, "KEY=VALUE",
-     "with --retrain: override one key of it; may be repeated"},
+     "with --retrain: override one key of the configuration; may be repeated"},
     {NULL, 0, NULL, NULL},
 };
 
 static const struct verb_option demo_options[] = {
     {"texts", 0, "DIR",
-     "a folder with one folder of plain text files for each domain; their "
-     "order by name, or in a file `order` (default: text of this machine)"},
-    {"minutes", 'm', "N", "how long it may take, about (default 3)"},
+     "learn from this folder, which has one folder of plain text files for "
+     "each domain; their order is by name, or in a file `order` (default: text "
+     "that is found on this machine)"},
+    {"minutes", 'm', "N", "about how long it may take (default 3)"},
     {"keep", 0, NULL, "leave the daemon running at the end"},
     {NULL, 0, NULL, NULL},
 };
 
 static const struct verb_option bench_options[] = {
     {"only", 0, "LIST",
-     "these parts, with commas: machine, tiny, small, medium, gpt2, "
-     "preset-nano to preset-large, quantize, replay, publish; train, score, "
-     "generate, presets; or as in the JSON, train.tiny"},
-    {"threads", 't', "N", "so many (default: one for each core)"},
-    {"text", 0, "FILE", "learn from this text (default: licences and sources "
-                        "of this machine)"},
-    {"windows", 'w', "N", "timed windows for a figure (default 5)"},
+     "measure only these parts, separated by commas: machine, tiny, small, "
+     "medium, gpt2, preset-nano to preset-large, quantize, replay, publish; "
+     "train, score, generate, presets; or one as in the JSON, train.tiny"},
+    {"threads", 't', "N", "number of threads (default: one for each core)"},
+    {"text", 0, "FILE", "learn from this text; - is the standard input "
+                        "(default: licences and sources of this machine)"},
+    {"windows", 'w', "N", "time each figure in N windows (default 5)"},
     {"seconds", 's', "X", "length of a window (default 0.5)"},
-    {"rows", 0, "N", "that the replay buffer holds (default 20000)"},
+    {"rows", 0, "N", "size of the replay buffer in rows (default 20000)"},
     {NULL, 0, NULL, NULL},
 };
 
 static const struct verb_option help_options[] = {
-    {"man", 0, NULL, "the manual page, mneme(1)"},
-    {"completion", 0, NULL, "completion for bash"},
+    {"man", 0, NULL, "print the manual page, mneme(1), as roff"},
+    {"completion", 0, NULL, "print the completion for bash"},
     {NULL, 0, NULL, NULL},
 };
 
 /* --- the table ---------------------------------------------------------- */
 
+#define TEXT_FROM                                                              \
+    "The text comes from the argument. Without one, or with -, it comes from " \
+    "the standard input. "
+#define MANY_LINES                                                             \
+    "--lines takes any number of lines and answers in their order, all from "  \
+    "one version. A line that fails ends it, with the number of that line; "   \
+    "the answers before it are printed.\n"
+
 static const struct verb verbs[] = {
     {"demo", NULL, 0, 0, false,
-     "Everything in one command, no broker to install.",
-     "Starts mnemed with an embedded Kafka broker on a new data directory, "
-     "feeds it one kind of text after another, shows what is learned and what "
-     "is kept, feeds garbage, rolls back, asks the model something, and ends "
-     "with a summary of what was measured. --data-dir names a directory that "
-     "does not hold a store yet (default: a new one below $TMPDIR).\n",
+     "Show everything in three minutes, without a broker to install.",
+     "Starts mnemed with an embedded Kafka broker on a new data directory. "
+     "Feeds it one kind of text after another, and shows what the model learns "
+     "and what it keeps. Then feeds garbage, rolls back, asks the model "
+     "questions, and prints what was measured. --data-dir names a directory "
+     "without a store (default: a new one below $TMPDIR).\n",
      demo_options, cmd_demo},
     {"status", NULL, 0, 0, true,
-     "One screen: stream, speed, losses by domain, the serving version.", NULL,
+     "Print how the daemon is doing, on one screen.",
+     "Shows the serving version and the newest one, what became of the records "
+     "that were read, the speed, the losses, and the last decision of the "
+     "gate. A loss in bits per byte says how surprised the model is by text; "
+     "lower is better.\n"
+     "LAG is the number of records that are in the stream and were not read "
+     "yet. For each domain: BITS/BYTE is the loss on new records before they "
+     "are learned, HELD OUT the newest version's loss on records that are "
+     "never learned, BEST the lowest such loss of any version, ACCURACY the "
+     "share of labels that were predicted right, and REPLAY the number of "
+     "segments that are kept to be learned again.\n",
      NULL, cmd_status},
-    {"top", NULL, 0, 0, false, "The same, live, until interrupted.", NULL,
+    {"top", NULL, 0, 0, true, "Show the status live, until q or Ctrl-C.",
+     "The screen fits the window; what does not fit is left out. Into a pipe "
+     "one screen follows the other. --json prints the daemon's status as one "
+     "line of JSON for each look.\n",
      top_options, cmd_top},
     {"versions", NULL, 0, 0, true, "List the versions, newest first.",
-     "Losses are bits per UTF-8 byte on records that are never learned, over "
-     "all domains; GATE is what the gate said.\n",
+     "OFFSET is the position in the stream, summed over the partitions. "
+     "BITS/BYTE and ACCURACY are measured on held-out records, which are never "
+     "learned, over all domains. GATE tells whether the version passed its "
+     "comparison with the one before it. FLAGS: the serving version answers, "
+     "the head is the newest, a pinned one is kept for good.\n",
      versions_options, cmd_versions},
-    {"show", "N", 1, 1, true, "One version, whole.", NULL, NULL, cmd_show},
+    {"show", "N", 1, 1, true, "Print all that is known about version N.",
+     "The second table holds the comparison that the gate made, in bits per "
+     "byte: of the older version that it compared with, of this version, the "
+     "change, its standard error, and the largest change that is allowed. The "
+     "version fails when a change is shown to be larger than that.\n"
+     "Each row is about held-out segments: of a domain; of it, those that "
+     "arrived before the older version was made; of all domains, those that "
+     "arrived last; those that arrived before, of the domains that have few of "
+     "them; and those that arrived after the older version was made.\n",
+     NULL, cmd_show},
     {"diff", "A B", 2, 2, true,
-     "Two versions, metric by metric and domain by domain.", NULL, NULL,
-     cmd_diff},
-    {"rollback", "N", 1, 1, true, "Serve version N and learn on from it.",
-     "rewind: the source goes back to N's positions and reads again. skip: it "
-     "goes on where it is, and everything learned since N is undone and never "
-     "learned again. keep: only serving goes back and stays (as promote N). "
-     "N answers at once; it lasts, and the learner follows, when the learner's "
-     "step is finished. When the range can no longer be read the daemon "
-     "refuses, and what served serves again.\n",
+     "Compare two versions metric by metric and domain by domain.",
+     "Losses are in bits per byte on held-out records; lower is better.\n",
+     NULL, cmd_diff},
+    {"rollback", "N", 1, 1, true, "Serve version N, and learn on from it.",
+     "rewind: the source goes back to the positions of version N, and the "
+     "records after them are learned again. skip: the source goes on where it "
+     "is; what was learned after version N is undone, and those records are "
+     "not learned again. keep: only serving goes back, as with promote N; the "
+     "learner goes on as it is.\n"
+     "Version N answers requests at once. The learner follows when its present "
+     "step is finished. If the records can no longer be read, the daemon "
+     "refuses (exit status 3), and the version that served before serves "
+     "again.\n",
      rollback_options, cmd_rollback},
-    {"pin", "N", 1, 1, true, "Keep version N for good.", NULL, NULL, cmd_pin},
-    {"unpin", "N", 1, 1, true, "Let retention decide about version N again.",
-     NULL, NULL, cmd_unpin},
+    {"pin", "N", 1, 1, true, "Keep version N until it is unpinned.", NULL,
+     NULL, cmd_pin},
+    {"unpin", "N", 1, 1, true,
+     "Let version N be removed when its time has come.", NULL, NULL,
+     cmd_unpin},
     {"promote", "N|latest", 1, 1, true,
-     "Serve exactly version N; or follow the newest that passed again.", NULL,
+     "Serve exactly version N, until told otherwise.",
+     "promote latest serves the newest version that the gate has passed, and "
+     "follows newer ones again.\n",
      NULL, cmd_promote},
     {"history", NULL, 0, 0, true,
-     "Which version served from when to when, and why it changed.", NULL, NULL,
+     "List which version served from when to when, and why.", NULL, NULL,
      cmd_history},
     {"ranges", NULL, 0, 0, true,
-     "What rollbacks left out of the stream, and why.",
-     "skip: an operator's rollback --stream skip. quarantine: the daemon went "
-     "back by itself. skip_for_good: it did so again, after the range had been "
-     "released. A released range is learned when it is read again, after a "
-     "rollback to a version before it.\n",
+     "List the parts of the stream that rollbacks left out.",
+     "KIND says who left them out. skip: an operator, with rollback --stream "
+     "skip. quarantine: the daemon, when it went back by itself. "
+     "skip_for_good: the daemon did so once more, after the range had been "
+     "released. A released range is learned when it is read again, which takes "
+     "a rollback to a version before it.\n",
      ranges_options, cmd_ranges},
-    {"generate", "[PROMPT]", 0, 1, true, "Go on from a text.",
-     "The prompt comes from the argument or the standard input.\n",
+    {"generate", "[PROMPT]", 0, 1, true, "Complete a prompt.",
+     "The prompt comes from the argument. Without one, or with -, it comes "
+     "from the standard input. " MANY_LINES,
      generate_options, cmd_generate},
-    {"score", "[TEXT]", 0, 1, true, "How surprised is it, in bits per byte?",
-     "The text comes from the argument or the standard input.\n", score_options,
-     cmd_score},
-    {"classify", "[TEXT]", 0, 1, true, "Which label does it give?",
-     "The text comes from the argument or the standard input.\n",
+    {"score", "[TEXT]", 0, 1, true, "Measure how surprising a text is.",
+     TEXT_FROM "The loss is printed in bits per byte and as perplexity per "
+     "token; lower means less surprising. " MANY_LINES,
+     score_options, cmd_score},
+    {"classify", "[TEXT]", 0, 1, true, "Predict the label of a text.",
+     TEXT_FROM "The labels are those of the records that were learned. "
+     MANY_LINES,
      classify_options, cmd_classify},
-    {"embed", "[TEXT]", 0, 1, true, "A text as a vector.",
-     "The text comes from the argument or the standard input.\n", embed_options,
-     cmd_embed},
-    {"feed", "[FILE]...", 0, MANY, true, "Produce records to Kafka.",
-     "A line is a record. Without a FILE, or with -, they come from the "
-     "standard input; .gz and .zst are read as they are. It ends with how many "
-     "records were delivered and how many were not; exit status 1 if any was "
-     "not.\n",
+    {"embed", "[TEXT]", 0, 1, true, "Turn a text into a vector.",
+     TEXT_FROM "The vector is printed as one line of numbers. " MANY_LINES,
+     embed_options, cmd_embed},
+    {"feed", "[FILE]...", 0, MANY, true, "Send lines to Kafka as records.",
+     "A line is a record. Without a FILE, or with -, lines come from the "
+     "standard input; a file whose name ends in .gz or .zst is unpacked. At "
+     "the end it prints how many records were delivered and how many failed. "
+     "Exit status 1 if any record was not delivered.\n",
      feed_options, cmd_feed},
     {"quarantine", "[list | show ID | release ID...]", 0, MANY, true,
-     "The bad and the suspicious records: look at them, let them in.",
-     "list (the default) names the newest; show prints one with its bytes. "
-     "release lets records in at the present position of the stream: each is "
-     "learned once, whatever is killed or rolled back, passes every filter, "
-     "and is in the ledger as topic (released). Instead of IDs, --reason or "
-     "--all releases all that can be. A record that is broken in itself (not "
-     "UTF-8, too long, empty) or that was cut when it was kept cannot be: "
-     "exit status 3, with the reason.\n",
+     "List refused records, look at them, or learn them after all.",
+     "list (the default) prints the newest ones. show prints one record with "
+     "its bytes, and what is wrong with it. release lets records in at the "
+     "present position of the stream: each is learned once, after any restart "
+     "or rollback too, and no filter refuses it; the ledger lists it under "
+     "topic (released). Instead of IDs, --reason or --all releases all records "
+     "that can be released. One that is broken in itself (not UTF-8, too long, "
+     "empty), or of which only a part was kept, cannot be released: exit "
+     "status 3, with the reason.\n",
      quarantine_options, cmd_quarantine},
     {"forget", NULL, 0, 0, true, "Erase the records of an id or a domain.",
-     "Their rows go from replay, holdout and quarantine, the database file is "
-     "written anew without their bytes, and a rewind passes over all of them "
-     "that the stream holds by now; one that comes later is a new record. "
-     "Versions that learned from them are named: they stay, and answer as "
+     "Their rows are removed from replay, holdout and quarantine, and the "
+     "database file is written anew without their bytes. A rewind does not "
+     "learn them again; a record that arrives later is a new one. The versions "
+     "that learned from them are named. Those versions stay and answer as "
      "before, but can no longer be retrained (show says so). To be rid of what "
      "they learned, rewind to a version before them. A record that replay no "
      "longer holds has left no trace of its id: a version that learned only "
-     "such ones is not named. The daemon has to run: exit status 3 when it "
-     "does not.\n",
+     "such records is not named. Exit status 3 when no daemon runs.\n",
      forget_options, cmd_forget},
     {"verify", "[N]", 0, 1, true,
-     "Check the files of a version against their checksums, and the store.",
-     "Works on the data directory, with or without a daemon; it only reads. "
+     "Check the store, and the checksums of a version's files.",
+     "Works on the data directory, with or without a daemon, and only reads. "
      "Without N the newest version is checked.\n"
-     "--retrain takes the version's parent, reads the records that its ledger "
-     "names again, from Kafka or the file, and learns them in the same steps "
-     "with the settings that the version keeps: weights, optimizer, Fisher "
-     "information, replay index and counters have to be the same to the last "
-     "bit. Exit status 1 when they are not, 3 when the parent or the records "
-     "are not there any more.\n",
+     "--retrain starts from the version's parent, reads the records that the "
+     "version's ledger names, from Kafka or the file, and learns them in the "
+     "same steps with the settings that the version keeps. Weights, optimizer, "
+     "Fisher information, replay index and counters must be the same to the "
+     "last bit. Exit status 1 when they are not, 3 when the parent or the "
+     "records are not there any more.\n",
      verify_options, cmd_verify},
     {"backup", "DIR", 1, 1, true,
-     "Copy the data directory while the daemon learns, or without one.",
-     "The database as it is at one moment, and the files of every version that "
-     "is whole and that it names, into DIR, which is new or empty. Everything "
-     "is read against its checksum on the way. Versions that are damaged, or "
-     "that retention removes meanwhile, are left out and named; damage of the "
-     "database, of the newest version or of the one that serves is exit status "
-     "1, and then nothing is left in DIR. Only --data-dir counts, not --addr.\n"
-     "DIR/SHA256SUMS is written last: sha256sum -c checks a backup without "
-     "mneme, mneme verify --all --data-dir DIR with it. Do not start mnemed on "
-     "a backup: restore it.\n",
+     "Copy the data directory, also while the daemon runs.",
+     "Copies the database as it is at one moment, and the files of every whole "
+     "version that it names, into DIR, which must be new or empty. Everything "
+     "is checked against its checksum on the way. Versions that are damaged, "
+     "or removed meanwhile, are left out and named. When the database, the "
+     "newest version or the serving version is damaged, the exit status is 1 "
+     "and nothing is left in DIR. Only --data-dir counts, not --addr.\n"
+     "DIR/SHA256SUMS is written last. sha256sum -c checks a backup without "
+     "mneme; mneme verify --all --data-dir DIR checks it with mneme. Do not "
+     "start mnemed on a backup: restore it.\n",
      NULL, cmd_backup},
     {"restore", "DIR", 1, 1, true, "Make a data directory from a backup.",
-     "Copies the backup DIR to --data-dir, which is new or empty (exit status "
-     "3 otherwise), every file against its checksum. mnemed started on it, "
-     "with the configuration that the backup's had, reads the stream from "
-     "where the backup's newest version was and learns what the original "
-     "learned from there. A directory whose restore did not end is refused by "
-     "mnemed. With Kafka only one of the two, the original or the restored "
-     "one, may run: they are the same member of the group.\n",
+     "Copies the backup DIR to --data-dir, which must be new or empty (exit "
+     "status 3 otherwise), and checks every file. Started on it with the same "
+     "configuration, mnemed reads the stream from the position of the backup's "
+     "newest version, and learns what the original learned from there. mnemed "
+     "refuses a directory whose restore was interrupted. With Kafka, run only "
+     "one of the two, the original or the restored one: both are the same "
+     "member of the consumer group.\n",
      NULL, cmd_restore},
     {"bench", NULL, 0, 0, true,
-     "How fast it learns and answers here, beside what this machine can do.",
-     "Measures the machine (multiply-adds, matrix products, memory), whole "
-     "steps of the learner on real text for four shapes that other programs "
-     "are measured with and for each preset, scoring and generation with "
-     "weights as they are and as int8, what int8 costs in loss, replay "
-     "through SQLite, and a version of preset small on the disk of $TMPDIR. "
-     "Needs no daemon, and no other work on the machine while it runs: under "
-     "three minutes on two cores. A step is forward, backward, clipping, EWC "
-     "and AdamW.\n"
+     "Measure how fast this machine learns and answers.",
+     "Measures the machine (multiply-adds, matrix products, memory); whole "
+     "steps of the learner on real text, for each preset and for four shapes "
+     "that other programs are measured with; scoring and generation with "
+     "weights as they are and as int8; what int8 costs in loss; replay through "
+     "SQLite; and publishing a version of preset small to the disk of $TMPDIR. "
+     "A step is forward, backward, clipping, EWC and AdamW. It needs no "
+     "daemon, and no other work on the machine meanwhile; it takes under "
+     "three minutes on two cores.\n"
      "Shapes (layers x dim, heads, vocabulary, sequences of 256 tokens): tiny "
      "4 x 128, 4, 256, 4; small 6 x 256, 8, 256, 4; medium 6 x 384, 6, 4096, "
      "8; gpt2 12 x 768, 12, 50257, 2. Presets: vocabulary 4096, 512 tokens in "
      "a step, in sequences of 128.\n"
-     "GFLOP/s are the model's: 6 for each weight of a product and token, 12 "
-     "for each head, dimension and pair of tokens that attention looks at; "
-     "what is computed twice counts once.\n"
-     "Keys of --json, X being a shape or a preset; beside a median stand its "
-     "least and most under its key with _least and _most:\n"
+     "GFLOP/s count the model's work: 6 for each weight of a product and "
+     "token, 12 for each head, dimension and pair of tokens that attention "
+     "looks at. Work that is done twice counts once.\n"
+     "Keys of --json follow; X is a shape or a preset. A median KEY has its "
+     "least and greatest value beside it, as KEY_least and KEY_most:\n"
      "machine: fma_peak_gflops, sgemm_gflops, triad_gb_per_second, of all "
-     "threads at once; with _one_thread appended, of one.\n"
+     "threads at once; with _one_thread appended, of one thread.\n"
      "train.X, presets.X: tokens_per_second, model_gflops, peak_share, "
      "parameters, step_tokens, flop_per_token, skipped_steps; shares of the "
-     "threads' time, together 1: products, attention, norms, loss, optimizer, "
-     "ewc, gradient_sum, rest.\n"
+     "threads' time, which sum to 1: products, attention, norms, loss, "
+     "optimizer, ewc, gradient_sum, rest.\n"
      "score.X: tokens_per_second, int8_tokens_per_second, "
      "ratio_to_training.\n"
-     "generate.X (one text at a time, one thread, the prompt's time included): "
-     "tokens_per_second, int8_tokens_per_second, prompt_tokens, "
+     "generate.X (one text at a time on one thread, including the time for the "
+     "prompt): tokens_per_second, int8_tokens_per_second, prompt_tokens, "
      "new_tokens.\n"
-     "quantize: bits_per_byte_float and bits_per_byte_int8, of text that a "
-     "model of shape tiny, bytes as tokens, never learned from while it "
-     "learned from the rest; loss_percent, how much worse int8 is; shape, "
-     "trained_tokens, scored_chunks, scored_bytes. It learns less with "
-     "--seconds below 0.5.\n"
+     "quantize: bits_per_byte_float and bits_per_byte_int8, the losses of a "
+     "model of shape tiny with bytes as tokens, on text that it never learned "
+     "from; loss_percent, how much worse int8 is; shape, trained_tokens, "
+     "scored_chunks, scored_bytes. With --seconds below 0.5 that model learns "
+     "less.\n"
      "replay: rows_in_per_second, rows_out_per_second, capacity_rows, "
      "row_tokens.\n"
      "publish: seconds, stop_seconds, longest_stop_seconds.\n"
      "left_out: parts that are too large for this machine, and why.\n",
      bench_options, cmd_bench},
-    {"help", "[VERB]", 0, 1, false, "Tell about a verb, or all.", NULL,
+    {"help", "[VERB]", 0, 1, false, "Explain a verb, or list all verbs.", NULL,
      help_options, help},
 };
 
@@ -350,33 +418,93 @@ static int run(const struct verb *verb, int argc, char **argv,
     else if (rc == 0)
         rc = verb->run(&args, err);
     verb_args_release(&args);
-    if (rc == 0 && (fflush(stdout) != 0 || ferror(stdout)))
-        rc = err_set(err, ERR_IO, "the standard output cannot be written");
     return rc;
+}
+
+/* --- the standard output ------------------------------------------------ */
+
+/* As other tools: who reads our output and leaves ends us, without a word,
+ * also below a parent that ignores SIGPIPE. */
+static void die_with_reader(void)
+{
+    sigset_t set;
+
+    signal(SIGPIPE, SIG_DFL);
+    sigemptyset(&set);
+    sigaddset(&set, SIGPIPE);
+    sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
+/* A descriptor that is closed would become the next file that is opened, and
+ * output would go there. What takes its place can be read or written the wrong
+ * way round only, so that its use is an error. */
+static void occupy_closed(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF &&
+            open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0)
+            _exit(1);
+}
+
+/* A signal handler of the verb may have kept SIGPIPE from ending us. */
+static bool reader_has_left(void)
+{
+    struct pollfd p = {.fd = STDOUT_FILENO, .events = POLLOUT};
+
+    return poll(&p, 1, 0) == 1 && (p.revents & POLLERR);
+}
+
+/* All that was printed is written, or that is the error. */
+static int finish_output(int rc, struct err *err)
+{
+    bool failed = fflush(stdout) != 0;
+    int why = failed ? errno : 0;
+
+    if (!failed && !ferror(stdout))
+        return rc;
+    if (why == EPIPE || reader_has_left()) {
+        die_with_reader();
+        raise(SIGPIPE);
+    }
+    if (rc)
+        return rc;
+    if (why)
+        return err_set_errno(err, ERR_IO, why, "standard output");
+    return err_set(err, ERR_IO, "the standard output cannot be written");
+}
+
+/* --- main --------------------------------------------------------------- */
+
+static int dispatch(int argc, char **argv, struct err *err)
+{
+    const char *name = argv[1];
+    const struct verb *verb = find(name);
+
+    if (verb)
+        return run(verb, argc - 1, argv + 1, err);
+    if (!strcmp(name, "--help") || !strcmp(name, "-h"))
+        help_all(verbs, N_VERBS, stdout);
+    else if (!strcmp(name, "--version") || !strcmp(name, "-V"))
+        puts("mneme " PACKAGE_VERSION);
+    else
+        return no_such_verb(name, err);
+    return 0;
 }
 
 int main(int argc, char **argv)
 {
-    const char *name = argc > 1 ? argv[1] : NULL;
-    const struct verb *verb = name ? find(name) : NULL;
+    const struct verb *verb = argc > 1 ? find(argv[1]) : NULL;
     struct err err = ERR_INIT;
     int rc;
 
     setlocale(LC_CTYPE, "");
-    signal(SIGPIPE, SIG_IGN);
-    if (!name) {
+    occupy_closed();
+    die_with_reader();
+    if (argc < 2) {
         help_all(verbs, N_VERBS, stderr);
         return 2;
     }
-    if (!strcmp(name, "--help") || !strcmp(name, "-h")) {
-        help_all(verbs, N_VERBS, stdout);
-        return 0;
-    }
-    if (!strcmp(name, "--version") || !strcmp(name, "-V")) {
-        puts("mneme " PACKAGE_VERSION);
-        return 0;
-    }
-    rc = verb ? run(verb, argc - 1, argv + 1, &err) : no_such_verb(name, &err);
+    rc = finish_output(dispatch(argc, argv, &err), &err);
     if (rc && err.msg[0])
         fprintf(stderr, "mneme%s%s: %s\n", verb ? " " : "",
                 verb ? verb->name : "", err.msg);

@@ -109,14 +109,18 @@ void table_time(struct table *t, int64_t wall_ms)
     table_cell(t, "%s", text);
 }
 
-/* Characters, which is columns for nearly all names that there are. */
-static size_t width(const char *text)
+size_t table_width(const char *text, size_t n_bytes)
 {
     size_t n = 0;
 
-    for (; *text; text++)
-        n += ((unsigned char)*text & 0xc0) != 0x80;
+    for (size_t i = 0; i < n_bytes; i++)
+        n += ((unsigned char)text[i] & 0xc0) != 0x80;
     return n;
+}
+
+static size_t width(const char *text)
+{
+    return table_width(text, strlen(text));
 }
 
 static size_t column_width(const struct table *t, size_t column)
@@ -131,23 +135,76 @@ static size_t column_width(const struct table *t, size_t column)
     return widest;
 }
 
+static void print_row(const struct table *t, size_t first,
+                      const size_t *widths, FILE *out)
+{
+    for (size_t c = 0; c < t->n_columns; c++) {
+        const char *cell = t->cells[first + c];
+        bool is_last = c + 1 == t->n_columns;
+        int pad = (int)(widths[c] - width(cell));
+
+        if (t->align[c] == 'r')
+            fprintf(out, "%*s%s", pad, "", cell);
+        else
+            fprintf(out, "%s%*s", cell, is_last ? 0 : pad, "");
+        fputs(is_last ? "\n" : "  ", out);
+    }
+}
+
 void table_print(const struct table *t, FILE *out)
 {
     size_t widths[TABLE_MAX_COLUMNS];
 
     for (size_t c = 0; c < t->n_columns; c++)
         widths[c] = column_width(t, c);
-    for (size_t i = 0; i < t->n_cells; i++) {
-        size_t c = i % t->n_columns;
-        bool is_last = c + 1 == t->n_columns;
-        int pad = (int)(widths[c] - width(t->cells[i]));
+    for (size_t i = 0; i < t->n_cells; i += t->n_columns)
+        print_row(t, i, widths, out);
+}
 
-        if (t->align[c] == 'r')
-            fprintf(out, "%*s%s", pad, "", t->cells[i]);
-        else
-            fprintf(out, "%s%*s", t->cells[i], is_last ? 0 : pad, "");
-        fputs(is_last ? "\n" : "  ", out);
+void table_keep_rows(struct table *t, size_t n)
+{
+    while (t->n_cells > (n + 1) * t->n_columns)
+        free(t->cells[--t->n_cells]);
+}
+
+/* The first `most` characters, the last two of them dots. */
+static void shorten(char *text, size_t most)
+{
+    size_t n = strlen(text);
+
+    if (table_width(text, n) <= most)
+        return;
+    while (n && table_width(text, n) > most - 2)
+        n--;
+    memcpy(text + n, "..", sizeof "..");
+}
+
+void table_narrow(struct table *t, size_t columns)
+{
+    size_t first = column_width(t, 0);
+    size_t all = first + 2 * (t->n_columns - 1), over;
+
+    for (size_t c = 1; c < t->n_columns; c++)
+        all += column_width(t, c);
+    over = all > columns ? all - columns : 0;
+    first = over + 8 < first ? first - over : 8;
+    for (size_t i = 0; i < t->n_cells; i += t->n_columns)
+        shorten(t->cells[i], first);
+}
+
+void table_flush(struct table *t, FILE *out)
+{
+    for (size_t c = 0; c < t->n_columns; c++) {
+        size_t w = column_width(t, c);
+
+        t->widths[c] = w > t->widths[c] ? w : t->widths[c];
     }
+    for (size_t i = t->begun ? t->n_columns : 0; i < t->n_cells;
+         i += t->n_columns)
+        print_row(t, i, t->widths, out);
+    while (t->n_cells > t->n_columns)
+        free(t->cells[--t->n_cells]);
+    t->begun = true;
 }
 
 void table_release(struct table *t)

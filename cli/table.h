@@ -18,6 +18,7 @@
 #ifndef MNEME_CLI_TABLE_H
 #define MNEME_CLI_TABLE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -29,6 +30,8 @@ struct table {
     size_t n_columns;
     char **cells; /* the first row is the heading */
     size_t n_cells, cap_cells;
+    size_t widths[TABLE_MAX_COLUMNS]; /* of what table_flush has printed */
+    bool begun;                       /* table_flush has printed the heading */
 };
 
 /* Columns as "l:NAME r:NAME ...", left or right aligned; an underscore stands
@@ -40,6 +43,20 @@ void table_cell(struct table *t, const char *fmt, ...)
 void table_real(struct table *t, double value, int digits); /* NaN: "-" */
 void table_time(struct table *t, int64_t wall_ms); /* local; < 0: "-" */
 void table_print(const struct table *t, FILE *out);
+/* Drops all rows behind the first n. */
+void table_keep_rows(struct table *t, size_t n);
+
+/* Cuts what is in the first column, so that the table is no wider than so many
+ * characters, as far as 8 of that column allow. */
+void table_narrow(struct table *t, size_t columns);
+
+/* Characters of n bytes of text: its columns, but for characters of double
+ * width. */
+size_t table_width(const char *text, size_t n_bytes);
+
+/* For tables of any length: prints the rows that are new, the heading before
+ * the first of them, and forgets them. Columns grow no narrower. */
+void table_flush(struct table *t, FILE *out);
 void table_release(struct table *t);
 
 /* Prints text with control characters as '?', but for line feeds and tabs. */

@@ -21,12 +21,12 @@
 
 const struct verb_option verb_common[] = {
     {"addr", 0, "ADDRESS",
-     "where the daemon answers: HOST:PORT or unix:PATH (default: $MNEME_ADDR, "
-     "else what it wrote into its data directory, else 127.0.0.1:6636)"},
+     "the daemon's address: HOST:PORT or unix:PATH (default: $MNEME_ADDR, else "
+     "the address in the data directory, else 127.0.0.1:6636)"},
     {"data-dir", 0, "DIR", "the daemon's data directory (default: "
                            "./mneme-data)"},
     {"json", 0, NULL, "print JSON instead of a table"},
-    {"help", 'h', NULL, "print this and exit"},
+    {"help", 'h', NULL, "print this help and exit"},
     {NULL, 0, NULL, NULL},
 };
 
@@ -82,10 +82,10 @@ static int wrong_option(const struct verb *verb, int c, char **argv,
                         struct err *err)
 {
     return err_set(err, ERR_INVALID,
-                   "%s %s; see: mneme %s --help",
-                   c == ':' ? "a value is missing after"
-                            : "no such option, or not this way:",
-                   argv[optind - 1], verb->name);
+                   "%s: %s; see: mneme help %s", argv[optind - 1],
+                   c == ':' ? "this option needs a value"
+                            : "there is no such option, or it takes no value",
+                   verb->name);
 }
 
 static int count_words(const struct verb *verb, size_t n, struct err *err)
@@ -144,6 +144,13 @@ const char *verb_value(const struct verb_args *args, const char *name)
     const struct verb_given *g = last(args, name);
 
     return g ? g->value : NULL;
+}
+
+const char *verb_path(const struct verb_args *args, const char *name)
+{
+    const char *path = verb_value(args, name);
+
+    return path && !strcmp(path, "-") ? "/dev/stdin" : path;
 }
 
 bool verb_has(const struct verb_args *args, const char *name)

@@ -62,6 +62,8 @@ void verb_args_release(struct verb_args *args);
 
 /* The last value given for an option, NULL when it was not. */
 const char *verb_value(const struct verb_args *args, const char *name);
+/* The same of an option that names a file: "-" as the standard input's path. */
+const char *verb_path(const struct verb_args *args, const char *name);
 bool verb_has(const struct verb_args *args, const char *name);
 
 /* The option's value as a number in [least, most], or *out as it was.

@@ -43,8 +43,10 @@ const struct conf_key conf_map[] = {
             "did not run, the rest is looked for in PATH.1, no further."},
     {.name = "source.at_end", .type = CONF_ENUM, AT(source.at_end),
      .fallback = "serve", .words = "serve | exit",
-     .doc = "After the last line a version is published; then go on serving, "
-            "or exit with status 0."},
+     .doc = "After the last line a version is published, and the log says what "
+            "became of the records; then go on serving, or exit with status 0. "
+            "That status says that the file was read: when all its records "
+            "were refused the log has the warning nothing_learned."},
 
     SECTION("source.kafka", "Used with source.type kafka."),
     {.name = "source.kafka.topics", .type = CONF_STRINGS,
@@ -87,7 +89,8 @@ const struct conf_key conf_map[] = {
      .fallback = "quarantine", .words = "quarantine | skip | stop",
      .doc = "What happens to a record that cannot be learned from: keep it "
             "with the reason, count it only, or stop learning. Bad records "
-            "are counted in any case."},
+            "are counted in any case, and the log has a line for each reason, "
+            "at most one a minute."},
     {.name = "source.when_behind", .type = CONF_ENUM, AT(source.when_behind),
      .fallback = "wait", .words = "wait | sample",
      .doc = "When records come faster than they can be learned: hold the "

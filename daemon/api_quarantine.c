@@ -87,9 +87,14 @@ static json_t *whole_json(const struct http_request *rq,
     int64_t n_labels = status_lock(rq->context->board)->labels;
     struct err why = ERR_INIT;
     json_t *json = row_json(row);
+    char detail[160];
     bool is_text = utf8_valid(row->bytes, row->n_bytes);
 
     status_unlock(rq->context->board);
+    release_explain(row->reason ? row->reason : "", row->bytes, row->n_bytes,
+                    detail, sizeof detail);
+    json_object_set_new(json, "detail",
+                        *detail ? json_string(detail) : json_null());
     json_object_set_new(json, "text",
                         is_text ? json_stringn(row->bytes, row->n_bytes)
                                 : json_null());

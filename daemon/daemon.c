@@ -263,7 +263,8 @@ static int start(struct daemon *d, struct err *err)
     make_publisher(d);
     make_trainer(d);
     d->board.source = d->source;
-    progress_show(&d->learning.progress, &d->board);
+    progress_show(&d->learning.progress, &d->board, status_lock(&d->board));
+    status_unlock(&d->board);
     publisher_start(d->publisher);
     rc = start_http(d, err);
     if (rc == 0)

@@ -6,8 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/timing.h"
 #include "base/xalloc.h"
 #include "daemon/intake_impl.h"
+#include "daemon/release.h"
 #include "learner/cut.h"
 #include "store/ranges.h"
 
@@ -169,6 +171,15 @@ static void quarantine(struct intake *in, const struct waiting *w,
                         (size_t)in->options.conf->source.max_record_bytes);
 }
 
+/* For the log; in the ledger and the counters it is already. */
+static void tell(struct intake *in, const struct waiting *w, char kind,
+                 const char *reason)
+{
+    if (in->options.refusals)
+        refusals_count(in->options.refusals, kind, reason, w->rec,
+                       timing_mono_ms());
+}
+
 /* A held-out record has come to the front: what came before it is judged. */
 static void look_at_held_out(struct intake *in, struct waiting *w)
 {
@@ -199,8 +210,10 @@ static void settle(struct intake *in, int64_t step)
             look_at_held_out(in, w);
         if (w->kind == 'q')
             quarantine(in, w, w->reason);
-        if (w->kind == 'h' || w->kind == 'q' || w->kind == 's')
+        if (w->kind == 'h' || w->kind == 'q' || w->kind == 's') {
             progress_decide(p, step, w->partition_id, rec->offset, w->kind);
+            tell(in, w, w->kind, w->reason);
+        }
         progress_move(p, w->partition_id, rec->offset);
         drop_front(in);
     }
@@ -237,16 +250,19 @@ int intake_add(struct intake *in, struct record *rec, int64_t step,
 {
     struct progress *p = in->options.progress;
     struct waiting *w;
+    char detail[160];
     int32_t id;
     int rc;
 
     if (rec->reason && !rec->released &&
         in->options.conf->source.bad_record == CONF_BAD_RECORD_STOP) {
+        release_explain(rec->reason, rec->value, rec->n_bytes, detail,
+                        sizeof detail);
         rc = err_set(err, ERR_INVALID,
-                     "%s [%d] offset %lld: bad record (%s), and "
+                     "%s [%d] offset %lld: bad record (%s%s%s), and "
                      "source.bad_record is stop",
                      rec->topic, (int)rec->partition, (long long)rec->offset,
-                     rec->reason);
+                     rec->reason, *detail ? ": " : "", detail);
         record_free(rec);
         return rc;
     }
@@ -357,6 +373,7 @@ static void decide_front(struct intake *in, const char *refused, int64_t step)
 
     progress_decide(p, step, w->partition_id, rec->offset,
                     refused ? 'q' : 'l');
+    tell(in, w, refused ? 'q' : 'l', refused);
     if (refused) {
         quarantine(in, w, refused);
         return;

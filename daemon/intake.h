@@ -32,6 +32,7 @@
 #include "daemon/filter.h"
 #include "daemon/progress.h"
 #include "daemon/record.h"
+#include "daemon/refusals.h"
 #include "learner/tokenizer.h"
 #include "replay/replay.h"
 #include "store/catalog.h"
@@ -46,6 +47,7 @@ struct intake_options {
     struct progress *progress;         /* the trainer's */
     struct replay *holdout;            /* held-out segments go there */
     struct filter *filter;             /* learning's; NULL: none */
+    struct refusals *refusals;         /* learning's; NULL: none */
 };
 
 struct intake *intake_create(const struct intake_options *options);

@@ -26,6 +26,7 @@ int learning_open(struct learning *l, const struct conf *conf, int threads,
     l->shards = shards;
     l->has_model = conf->model.preset != CONF_PRESET_LINEAR;
     progress_init(&l->progress);
+    refusals_init(&l->refusals);
     return catalog_open(conf->data_dir, &l->catalog, err);
 }
 
@@ -38,6 +39,7 @@ void learning_close(struct learning *l)
     learner_free(l->learner);
     tokenizer_free(l->tokenizer);
     progress_release(&l->progress);
+    refusals_release(&l->refusals);
     catalog_close(l->catalog);
     free(l->replayed);
     free(l->fisher);
@@ -76,6 +78,7 @@ static void make_replay(struct learning *l)
     l->filter = filter_create(&l->conf->filter, l->tokenizer);
     intake.holdout = l->holdout;
     intake.filter = l->filter;
+    intake.refusals = &l->refusals;
     l->intake = intake_create(&intake);
     l->replay_ratio = l->conf->learner.replay.ratio;
 }

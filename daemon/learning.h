@@ -36,6 +36,7 @@ struct learning {
     struct progress progress;
     struct filter *filter;
     struct intake *intake;
+    struct refusals refusals; /* silent but for the trainer's */
     double replay_ratio;     /* replayed tokens for each new one, now */
     int64_t anchor_generation; /* of the head version's file; 0: write it */
     bool mixed_settings; /* they changed between two versions: the next one

@@ -64,6 +64,7 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/publisher.c daemon/publisher.h daemon/publisher_impl.h \
 	daemon/publisher_operations.c \
 	daemon/publisher_verdict.c \
+	daemon/refusals.c daemon/refusals.h \
 	daemon/release.c daemon/release.h \
 	daemon/restore.c daemon/restore.h \
 	daemon/retrain.c daemon/retrain.h \
@@ -230,6 +231,11 @@ check_PROGRAMS += tests/test_intake
 tests_test_intake_SOURCES = tests/test_intake.c
 tests_test_intake_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_intake_LDADD = $(DAEMON_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_refusals
+tests_test_refusals_SOURCES = tests/test_refusals.c
+tests_test_refusals_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_refusals_LDADD = $(DAEMON_LIBS) $(CMOCKA_LIBS)
 
 check_PROGRAMS += tests/test_filter
 tests_test_filter_SOURCES = tests/test_filter.c

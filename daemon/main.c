@@ -308,6 +308,10 @@ int main(int argc, char **argv)
                  : a.retrains ? retrain(conf, &a)
                               : run(conf, &a);
 out:
+    if ((fflush(stdout) != 0 || ferror(stdout)) && status == 0) {
+        fputs("mnemed: the standard output cannot be written\n", stderr);
+        status = EXIT_FAILED;
+    }
     conf_free(conf);
     free(a.conf_path);
     free(a.sets);

@@ -422,12 +422,12 @@ static void show_reasons(const struct progress *p, struct status *s)
     }
 }
 
-void progress_show(const struct progress *p, struct status_board *board)
+void progress_show(const struct progress *p, struct status_board *board,
+                   struct status *s)
 {
     double right = 0, labelled = 0;
     size_t n_positions;
     struct source_position *positions = progress_positions(p, &n_positions);
-    struct status *s = status_lock(board);
 
     s->records = p->records;
     s->tokens_seen = p->tokens_seen;
@@ -446,7 +446,6 @@ void progress_show(const struct progress *p, struct status_board *board)
     show_domains(p, s);
     show_reasons(p, s);
     status_set_places(board, positions, n_positions);
-    status_unlock(board);
     free(positions);
 }
 

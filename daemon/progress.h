@@ -168,7 +168,10 @@ int progress_import(struct progress *p, const char *json, size_t n_bytes,
 void progress_set_positions(struct progress *p,
                             const struct catalog_offset *offsets, size_t n);
 
-/* Copies what users see into the board. */
-void progress_show(const struct progress *p, struct status_board *board);
+/* Copies what users see into the board. The caller writes the step in the same
+ * lock, so that a reader never sees records of a step that is not counted yet.
+ *   s  what status_lock(board) returned; the board stays locked */
+void progress_show(const struct progress *p, struct status_board *board,
+                   struct status *s);
 
 #endif

@@ -3,9 +3,12 @@
 
 #include "daemon/release.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <jansson.h>
 
 #include "base/checksum.h"
 #include "base/xalloc.h"
@@ -46,12 +49,124 @@ static const char *explain(const char *reason)
     return reason;
 }
 
+/* --- in words ----------------------------------------------------------- */
+
+/* Data of programs that pack, at their beginning. */
+static const char *packed_as(const char *bytes, size_t n)
+{
+    static const struct {
+        const char *magic;
+        size_t n;
+        const char *what;
+    } kinds[] = {
+        {"\x1f\x8b", 2,
+         "it is gzip data: a file is unpacked when its name ends in .gz"},
+        {"\x28\xb5\x2f\xfd", 4,
+         "it is zstd data: a file is unpacked when its name ends in .zst"},
+        {"\xfd" "7zXZ", 5, "it is xz data: unpack it first, with xz -d"},
+        {"BZh", 3, "it is bzip2 data: unpack it first, with bzip2 -d"},
+        {"PK\x03\x04", 4, "it is a zip archive: unpack it first"},
+    };
+
+    for (size_t i = 0; bytes && i < sizeof kinds / sizeof *kinds; i++)
+        if (n >= kinds[i].n && memcmp(bytes, kinds[i].magic, kinds[i].n) == 0)
+            return kinds[i].what;
+    return NULL;
+}
+
+static const char *type_name(const json_t *value)
+{
+    switch (json_typeof(value)) {
+    case JSON_OBJECT:
+        return "an object";
+    case JSON_ARRAY:
+        return "an array";
+    case JSON_STRING:
+        return "a string";
+    case JSON_INTEGER:
+    case JSON_REAL:
+        return "a number";
+    case JSON_TRUE:
+        return "true";
+    case JSON_FALSE:
+        return "false";
+    default:
+        return "null";
+    }
+}
+
+/* As record.c takes it: what is wrong with one field? False: nothing. */
+static bool explain_field(const char *name, const json_t *value, char *detail,
+                          size_t size)
+{
+    bool is_text = !strcmp(name, "text") || !strcmp(name, "prompt") ||
+                   !strcmp(name, "completion");
+    bool is_time = !strcmp(name, "ts");
+
+    if (!value || json_is_null(value))
+        return false;
+    if (json_is_number(value) && is_time &&
+        fabs(json_number_value(value)) < 0x1p62)
+        return false;
+    if (is_time ? !json_is_number(value) : !json_is_string(value))
+        snprintf(detail, size, "field %s is %s, and must be a %s", name,
+                 type_name(value), is_time ? "number" : "string");
+    else if (is_time)
+        snprintf(detail, size, "field ts is out of range");
+    else if (!is_text && json_string_length(value) > RECORD_NAME_MAX)
+        snprintf(detail, size, "field %s has %zu bytes, and at most %d are "
+                 "taken", name, json_string_length(value), RECORD_NAME_MAX);
+    else if (!is_text && strlen(json_string_value(value)) !=
+                             json_string_length(value))
+        snprintf(detail, size, "field %s has a NUL character", name);
+    else
+        return false;
+    return true;
+}
+
+static void explain_bad_field(const char *bytes, size_t n, char *detail,
+                              size_t size)
+{
+    static const char *const names[] = {"text",   "prompt", "completion",
+                                        "label",  "domain", "id", "ts"};
+    json_t *root = json_loadb(bytes ? bytes : "", n, JSON_ALLOW_NUL, NULL);
+    bool found = false;
+
+    for (size_t i = 0; !found && i < sizeof names / sizeof *names; i++)
+        found = explain_field(names[i], json_object_get(root, names[i]),
+                              detail, size);
+    if (!found && json_is_object(root))
+        snprintf(detail, size, "the name of its topic or file, which is its "
+                 "domain, is not UTF-8 or too long");
+    else if (!found)
+        snprintf(detail, size, "%s", explain("bad_field"));
+    json_decref(root);
+}
+
+void release_explain(const char *reason, const char *bytes, size_t n_bytes,
+                     char *detail, size_t size)
+{
+    const char *packed = packed_as(bytes, n_bytes);
+    const char *words = explain(reason);
+
+    *detail = '\0';
+    if (!strcmp(reason, "bad_field"))
+        explain_bad_field(bytes, n_bytes, detail, size);
+    else if (packed && (!strcmp(reason, "not_utf8") ||
+                        !strcmp(reason, "too_long")))
+        snprintf(detail, size, "%s", packed);
+    else if (words != reason)
+        snprintf(detail, size, "%s", words);
+}
+
 static const char *why_not(const struct conf *conf, const struct record *r,
                            const struct catalog_quarantine *row,
-                           int64_t n_labels)
+                           int64_t n_labels, char *detail, size_t size)
 {
-    if (r->reason)
-        return explain(r->reason);
+    if (r->reason) {
+        release_explain(r->reason, row->bytes, row->n_bytes, detail, size);
+        return *detail ? detail : r->reason;
+    }
     if (conf->model.preset == CONF_PRESET_LINEAR && !r->label)
         return "it has no label, and preset linear learns labels only";
     if (strcmp(row->reason, "too_many_labels") == 0 &&
@@ -73,6 +188,7 @@ int release_check(const struct conf *conf,
     struct record_maker maker;
     struct record *r;
     const char *why = NULL;
+    char detail[160];
 
     if (row->released)
         return err_set(err, ERR_STATE,
@@ -81,7 +197,7 @@ int release_check(const struct conf *conf,
     if (row->whole) {
         record_maker_init(&maker, false);
         r = release_record(&maker, conf, &as_released);
-        why = why_not(conf, r, row, n_labels);
+        why = why_not(conf, r, row, n_labels, detail, sizeof detail);
         record_free(r);
         record_maker_release(&maker);
     } else {

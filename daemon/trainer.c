@@ -33,6 +33,7 @@ struct trainer *trainer_create(const struct trainer_options *options)
 
     t->options = *options;
     t->l = options->learning;
+    t->l->refusals.tells = true;
     record_maker_init(&t->maker,
                       options->conf->model.preset == CONF_PRESET_LINEAR);
     t->next_release = -1;
@@ -240,7 +241,7 @@ static void take(struct trainer *t, struct record *rec)
         return;
     }
     if (rec->kind == RECORD_END) {
-        t->ended = true;
+        t->ended = t->end_untold = true;
         record_free(rec);
         return;
     }
@@ -305,6 +306,9 @@ static void finish_end(struct trainer *t)
     trainer_publish_now(t);
     if (t->held || trainer_heed(t))
         return;
+    if (t->end_untold)
+        refusals_end(&t->l->refusals, timing_mono_ms());
+    t->end_untold = false;
     if (t->options.conf->source.at_end == CONF_AT_END_EXIT) {
         t->end_announced = true;
         t->options.on_end(t->options.arg);
@@ -357,8 +361,10 @@ static void learn(struct trainer *t)
     } else if (t->ended) {
         finish_end(t);
     }
-    if (timing_mono_ms() - t->last_record_ms > 1000)
+    if (timing_mono_ms() - t->last_record_ms > 1000) {
         trainer_show_state(t, false);
+        refusals_tell(&t->l->refusals, false, timing_mono_ms());
+    }
     trainer_show(t, false);
 }
 
@@ -412,10 +418,12 @@ static void collect_vocabulary(struct trainer *t, struct vocabulary *v)
         if (!rec) {
             enough = collected(t, v);
         } else if (rec->kind == RECORD_END) {
-            t->ended = true;
+            t->ended = t->end_untold = true;
             record_free(rec);
+            refusals_preview(&t->l->refusals, NULL);
         } else {
             t->ended = false;
+            refusals_preview(&t->l->refusals, rec);
             enough = vocabulary_add(v, rec);
         }
     }
@@ -507,6 +515,7 @@ static void *run(void *arg)
         learn(t);
     if (t->l->learner && !t->held && !t->parked && !t->failed)
         publish_last(t);
+    refusals_tell(&t->l->refusals, true, timing_mono_ms());
     pthread_mutex_lock(&t->mutex);
     pthread_cond_broadcast(&t->reloaded);
     pthread_mutex_unlock(&t->mutex);

@@ -57,8 +57,8 @@ void trainer_show(struct trainer *t, bool now_please)
     if (!now_please && now - t->show_ms < SHOW_MS)
         return;
     t->show_ms = now;
-    progress_show(&t->l->progress, t->options.board);
     s = status_lock(t->options.board);
+    progress_show(&t->l->progress, t->options.board, s);
     if (t->l->learner)
         show_learner(t, s);
     show_rates(t, s, now);

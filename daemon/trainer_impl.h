@@ -37,6 +37,7 @@ struct trainer {
     const struct conf *next; /* NULL: nothing to reload */
     int64_t epoch;
     bool ended;           /* the source has no more, for now */
+    bool end_untold;      /* the log has no summary of it yet */
     bool end_announced;   /* on_end has been called */
     bool failed;          /* on_fatal has been called */
     bool held;            /* the disk is full */

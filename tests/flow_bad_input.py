@@ -4,17 +4,18 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 
-from flow_util import (Daemon, MNEMED, Tap, add_up, mneme, records,
+from flow_util import (Daemon, MNEMED, SLOW, Tap, add_up, mneme, records,
                        write_lines, TMP)
 
 
 def mnemed(*args):
     r = subprocess.run([MNEMED, *args], capture_output=True, text=True,
-                       timeout=60, env=dict(os.environ,
+                       timeout=60 * SLOW, env=dict(os.environ,
                                             MNEME_CONF=os.devnull))
     return r.returncode, r.stdout, r.stderr
 
@@ -75,6 +76,30 @@ def bad_records(tap):
     return d
 
 
+def all_refused(tap):
+    """Nothing can be learned from a file: the log says so, and why."""
+    path = write_lines(os.path.join(TMP, "labels.jsonl"), [
+        json.dumps({"text": f"news item {i}", "label": i % 4})
+        for i in range(50)])
+    d = Daemon("labels", source__type="file", source__path=path,
+               source__at_end="exit")
+    tap.equal(d.run(), 0, "a file of which every record is refused: exit 0")
+    log = d.tail(100)
+    tap.ok("records=50 learned=0 held_out=0 skipped=0 quarantined=50 "
+           'refused="bad_field 50"' in log, "a summary at its end")
+    tap.ok("warn nothing_learned" in log and
+           "field label is a number, and must be a string" in log,
+           "a warning that names the field")
+    tap.equal(sum(int(n) for n in re.findall(
+        r"refused reason=bad_field count=(\d+)", log)), 50,
+        "the lines of the log count every record")
+    d.start(source__at_end="serve")
+    shown = mneme("quarantine", "show", "1", data=d.data)
+    tap.ok(shown[0] == 0 and "field label is a number" in shown[1],
+           "quarantine show names the field")
+    d.stop()
+
+
 def http(tap, d):
     def error(answer, status, name):
         ok = answer[0] == status and "message" in answer[1].get("error", {})
@@ -112,7 +137,7 @@ def client(tap, d):
 
 def second_daemon(tap, d):
     r = subprocess.run(d.command(), capture_output=True, text=True,
-                       timeout=60)
+                       timeout=60 * SLOW)
     tap.equal(r.returncode, 1, "a second daemon: exit 1")
     tap.ok(str(d.process.pid) in r.stderr, "which names the first one's pid")
 
@@ -244,6 +269,7 @@ def main():
     second_daemon(tap, d)
     damage(tap, d)
     damage_behind_a_promotion(tap, d)
+    all_refused(tap)
     no_broker(tap)
     directories(tap)
     disk_full(tap)

@@ -5,16 +5,23 @@
 What it prints, its exit codes, and that nothing in an answer can break it.
 """
 
+import fcntl
 import gzip
 import http.server
 import json
 import os
+import pty
+import re
+import signal
 import socket
 import socketserver
+import struct
 import subprocess
+import termios
 import threading
+import time
 
-from flow_util import MNEME, Tap, TMP
+from flow_util import Daemon, MNEME, MNEMED, SLOW, Tap, TMP, write_lines
 
 ESC = "\x1b[31mred"
 
@@ -60,6 +67,9 @@ STATUS = {
 }
 
 
+MOST_TEXTS = 24
+
+
 class Fake(http.server.BaseHTTPRequestHandler):
     """The daemon's answers; remembers what was posted."""
 
@@ -96,6 +106,10 @@ class Fake(http.server.BaseHTTPRequestHandler):
                 self.answer(200, VERSIONS[int(number)])
             else:
                 self.fail(404, f"no version {number}")
+        elif self.path.split("?")[0] == "/v1/quarantine":
+            self.answer(200, {"quarantine": []})
+        elif self.path == "/v1/ranges":
+            self.answer(200, {"ranges": []})
         elif self.path == "/v1/history":
             self.answer(200, {"history": [
                 {"version": 2, "previous": 1, "cause": "published",
@@ -124,12 +138,37 @@ class Fake(http.server.BaseHTTPRequestHandler):
             self.fail(409, "version 2 is going away")
         elif self.path == "/v1/score":
             texts = body["text"]
+            if isinstance(texts, list) and len(texts) > MOST_TEXTS:
+                self.fail(400, f"'text' must have 1 to {MOST_TEXTS} strings")
+                return
+            if "refuse me" in texts:
+                self.fail(400, "this text is refused")
+                return
+            if "break" in texts:
+                self.answer(500, b"oops")
+                return
             texts = texts if isinstance(texts, list) else [texts]
             self.answer(200, {"version": 2, "results": [
                 {"bytes": len(t.encode()), "tokens": 3, "perplexity": 2.0,
                  "bits_per_byte": 1.5} for t in texts]})
+        elif self.path == "/v1/embeddings" and body["input"] != "a":
+            texts = body["input"]
+            texts = texts if isinstance(texts, list) else [texts]
+            self.answer(200, {
+                "object": "list", "model": "mneme@2", "version": 2,
+                "data": [{"object": "embedding", "index": i,
+                          "embedding": [float(len(t)), 0.5]}
+                         for i, t in enumerate(texts)],
+                "usage": {"prompt_tokens": len(texts),
+                          "total_tokens": len(texts)}})
         elif self.path == "/v1/completions":
-            self.answer(200, {"choices": [{"text": " and " + ESC}]})
+            prompt = body["prompt"]
+            prompt = prompt if isinstance(prompt, str) else prompt[0]
+            self.answer(200, {"choices": [
+                {"index": 0, "text": " and " + ESC + prompt}]})
+        elif self.path == "/v1/quarantine/1/release" or \
+                self.path == "/v1/forget":
+            self.answer(202, {"operation": 7, "state": "queued"})
         elif self.path == "/v1/classify":
             self.answer(200, {"version": 2, "results": [
                 {"label": "refund",
@@ -156,7 +195,7 @@ def run(*args, stdin=None, **env):
     clean = {k: v for k, v in os.environ.items()
              if k not in ("MNEME_ADDR", "MNEME_TOKEN")}
     r = subprocess.run([MNEME, *args], input=stdin, capture_output=True,
-                       timeout=60, env=dict(clean, **env), cwd=TMP)
+                       timeout=60 * SLOW, env=dict(clean, **env), cwd=TMP)
     return (r.returncode, r.stdout.decode("utf-8", "replace"),
             r.stderr.decode("utf-8", "replace"))
 
@@ -238,6 +277,225 @@ def questions(tap, where):
               "$MNEME_TOKEN goes along")
 
 
+def scored(*args, stdin):
+    """The bytes of each line that was scored, and what went with them."""
+    code, out, err = run("score", "--lines", "--json", *args, stdin=stdin)
+    got = json.loads(out) if out else {"results": []}
+    return code, [r["bytes"] for r in got["results"]], err
+
+
+def lines(tap, where):
+    many = list(range(1, 701))
+    text = b"".join(b"x" * (n % 50 + 1) + b"\n" for n in many)
+    wanted = [n % 50 + 1 for n in many]
+    tap.equal(scored(*where, stdin=text), (0, wanted, ""),
+              "700 lines, in pieces that the daemon takes, in order")
+    tap.equal(scored(*where, stdin=text.replace(b"\n", b"\r\n")),
+              (0, wanted, ""), "CR LF ends a line")
+    tap.equal(scored("-", *where, stdin=text[:-1]), (0, wanted, ""),
+              "- is the standard input; the last line may lack its end")
+    tap.equal(scored("one\r\nthree\n", *where, stdin=b"")[1], [3, 5],
+              "lines of the argument")
+    tap.equal(scored(*where, stdin=b"")[:2], (0, []), "no line at all")
+    code, out, _ = run("score", "--lines", *where, stdin=text)
+    rows = out.splitlines()
+    tap.ok(code == 0 and len(rows) == 702 and out.count("version 2") == 1 and
+           out.count("BYTES") == 1, "one table of all lines")
+    code, out, _ = run("embed", "--lines", "--json", *where, stdin=text)
+    got = json.loads(out)
+    tap.ok(code == 0 and [r["index"] for r in got["data"]] ==
+           list(range(700)) and got["usage"]["total_tokens"] == 700,
+           "embed --lines --json: one document, numbered and counted through")
+    models = {b["model"] for _, b, _ in Fake.posts[-11:]}
+    tap.equal(models, {"mneme", "mneme@2"},
+              "the version that answered first answers all")
+    code, out, _ = run("generate", "--lines", *where, stdin=b"a\\\nb\r\n")
+    tap.equal((code, out.splitlines()),
+              (0, [" and ?[31mreda\\\\", " and ?[31mredb"]),
+              "generate --lines: an answer is one line")
+    check(tap, run("score", "-", *where, stdin=b"please\r\n"), 0, ["  6 "],
+          "score -: the standard input, without its line end")
+    for bad, why in ((b"refuse me", "is refused"), (b"\xff", "not UTF-8"),
+                     (b"x" * (17 << 20), "longer than 16 MiB")):
+        code, got, err = scored(*where, stdin=b"one\n" * 100 + bad + b"\nx\n")
+        tap.ok(code == 2 and got == [3] * 100 and
+               err.startswith("mneme score: line 101: ") and why in err and
+               err.count("\n") == 1,
+               f"a line ({why}): named, after the answers before it")
+    code, got, err = scored(*where, stdin=b"one\n" * 64 + b"break\n")
+    tap.ok(code == 1 and got == [3] * 64 and "line 65: " in err,
+           "a daemon that fails half-way: the line, and a whole document")
+
+
+class Terminal:
+    """A verb of the client on a terminal of its own."""
+
+    def __init__(self, columns, rows, *args, stdin=None):
+        self.main, side = pty.openpty()
+        self.size(columns, rows)
+        self.before = termios.tcgetattr(side)
+        self.side = side
+        env = {k: v for k, v in os.environ.items() if k != "MNEME_ADDR"}
+        self.process = subprocess.Popen(
+            [MNEME, *args], stdin=stdin or side, stdout=side,
+            stderr=subprocess.PIPE, env=dict(env, TERM="xterm"),
+            start_new_session=True)
+        self.seen = b""
+
+    def size(self, columns, rows):
+        fcntl.ioctl(self.main, termios.TIOCSWINSZ,
+                    struct.pack("HHHH", rows, columns, 0, 0))
+
+    def read_until(self, word, seconds=30):
+        end = time.monotonic() + seconds
+        os.set_blocking(self.main, False)
+        while word not in self.seen and time.monotonic() < end:
+            try:
+                self.seen += os.read(self.main, 65536)
+            except BlockingIOError:
+                time.sleep(0.02)
+        return word in self.seen
+
+    def end(self):
+        code = self.process.wait(30)
+        self.read_until(b"\x1b[?1049l", 5)
+        same = termios.tcgetattr(self.side) == self.before
+        os.close(self.main)
+        os.close(self.side)
+        return code, self.process.stderr.read(), same
+
+
+def fits(seen, columns, rows):
+    """Every screen that was drawn is no larger than the window."""
+    for screen in seen.split(b"\x1b[H")[1:]:
+        text = re.sub(rb"\x1b\[[0-9;?]*[a-zA-Z]", b"", screen)
+        got = text.decode().replace("\r", "").split("\n")
+        if len(got) > rows or max(map(len, got)) > columns:
+            return False
+    return True
+
+
+def top(tap, where):
+    last = b"too small for the rest"
+    many = [dict(STATUS["domains"][0], domain=f"domain-{i}" + "x" * i)
+            for i in range(60)]
+    keep = STATUS["domains"], STATUS["reason"]
+    STATUS["domains"] = many
+    STATUS["reason"] = "a reason of many words " * 8
+    for columns, rows in ((80, 24), (100, 30), (200, 50)):
+        t = Terminal(columns, rows, "top", "-n", "0.1", *where)
+        drawn = t.read_until(last)
+        os.write(t.main, b"q")
+        code, errors, same = t.end()
+        tap.ok(drawn and (code, errors, same) == (0, b"", True) and
+               fits(t.seen, columns, rows),
+               f"top fits {columns} x {rows}; q ends it and restores")
+    t = Terminal(120, 50, "top", "-n", "3600", *where)
+    t.read_until(last)
+    t.seen = b""
+    t.size(70, 20)
+    t.process.send_signal(signal.SIGWINCH)
+    drawn = t.read_until(last)
+    t.process.send_signal(signal.SIGINT)
+    code, errors, same = t.end()
+    tap.ok(drawn and (code, errors, same) == (0, b"", True) and
+           fits(t.seen, 70, 20),
+           "top: a smaller window is drawn at once; Ctrl-C ends it")
+    t = Terminal(80, 24, "top", *where, stdin=subprocess.DEVNULL)
+    drawn = t.read_until(last)
+    t.process.send_signal(signal.SIGTERM)
+    tap.ok(drawn and t.end() == (0, b"", True),
+           "top without a terminal as its input")
+    STATUS["domains"], STATUS["reason"] = keep
+    for more in ([], ["--json"]):
+        p = subprocess.Popen([MNEME, "top", "-n", "0.1", *more, *where],
+                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        got = [p.stdout.readline() for _ in range(40)]
+        p.stdout.close()
+        code = p.wait(30)
+        whole = more == [] or all(json.loads(line)["step"] == 31
+                                  for line in got)
+        tap.ok(code == -signal.SIGPIPE and b"\x1b" not in b"".join(got) and
+               whole, f"{' '.join(['top', *more])} into a pipe")
+
+
+def make_store(tap):
+    """A data directory for the verbs that need no daemon."""
+    d = Daemon("store", source__type="file", source__at_end="exit",
+               source__path=write_lines(os.path.join(TMP, "store.txt"),
+                                        ["some text to learn"] * 20))
+    tap.equal(d.run(), 0, "a store for the verbs that need one")
+    return d.data
+
+
+def outputs(tap, where):
+    """Each verb with an output that nobody reads, or that takes nothing."""
+    data = make_store(tap)
+    arguments = {
+        "demo": ["--minutes", "0.5"], "status": where, "top": where,
+        "versions": where, "show": ["2", *where], "diff": ["1", "2", *where],
+        "rollback": ["2", "--stream", "skip", *where],
+        "pin": ["latest", "--help"], "unpin": ["latest", "--help"],
+        "promote": ["2", *where], "history": where, "ranges": where,
+        "generate": ["x", *where], "score": ["x", *where],
+        "classify": ["x", *where], "embed": ["x", *where],
+        "feed": [*MOCK, "--data-dir", data], "quarantine": where,
+        "forget": ["--id", "x", *where], "verify": ["--data-dir", data],
+        "backup": [None, "--data-dir", data], "restore": [None, "--data-dir"],
+        "bench": ["--only", "machine", "--seconds", "0.002"],
+        "help": [], "--help": [], "--version": [],
+    }
+    shown = re.findall(r"^  (\w+)", run("help")[1], re.M)
+    tap.equal(sorted(set(shown) - set(arguments)), [],
+              "every verb is in the table of this test")
+    source = os.path.join(TMP, "a-backup")
+    run("backup", source, "--data-dir", data)
+    for verb, rest in arguments.items():
+        bad = []
+        for mode in ("full", "closed", "left"):
+            args = [a or os.path.join(TMP, f"b-{mode}") for a in rest]
+            if verb == "restore":
+                args = [source, "--data-dir", os.path.join(TMP, f"r-{mode}")]
+            code, err = write_to(mode, verb, *args)
+            wanted = -signal.SIGPIPE if mode == "left" else 1
+            lines_ = 0 if mode == "left" else 1
+            if code != wanted or err.count("\n") != lines_:
+                bad.append((mode, code, err))
+        tap.equal(bad, [], f"{verb}: an output that fails: one line, exit 1; "
+                           "a reader that has left: nothing")
+    for args in (["-T"], ["-h"]):
+        with open("/dev/full", "w") as full:
+            r = subprocess.run([MNEMED, *args, "-c", os.devnull], stdout=full,
+                               stderr=subprocess.PIPE)
+        tap.ok(r.returncode == 1 and r.stderr.count(b"\n") == 1,
+               f"mnemed {args[0]}: an output that fails: exit 1")
+    left = subprocess.run(["bash", "-c", "\"$1\" help | head -1; exit "
+                           "${PIPESTATUS[1]}", "-", MNEME],
+                          capture_output=True)
+    tap.equal((left.returncode, left.stderr), (0, b""), "help | head")
+
+
+def write_to(mode, *args):
+    """(exit status, stderr) with a standard output that is a full disk, is
+    closed, or is a pipe that nobody reads any more."""
+    line = [MNEME, *args]
+    stdout = None
+    if mode == "closed":
+        line = ["sh", "-c", 'exec "$0" "$@" >&-', *line]
+    elif mode == "full":
+        stdout = os.open("/dev/full", os.O_WRONLY)
+    else:
+        reader, stdout = os.pipe()
+        os.close(reader)
+    env = {k: v for k, v in os.environ.items() if k != "MNEME_ADDR"}
+    env["TMPDIR"] = TMP
+    r = subprocess.run(line, stdin=subprocess.DEVNULL, stdout=stdout,
+                       stderr=subprocess.PIPE, timeout=120, env=env, cwd=TMP)
+    if stdout is not None:
+        os.close(stdout)
+    return r.returncode, r.stderr.decode("utf-8", "replace")
+
+
 def trouble(tap, where):
     check(tap, run("show", "99", *where), 3, ["no version 99"],
           "no such version: exit 3")
@@ -256,6 +514,9 @@ def trouble(tap, where):
           "no daemon on that data directory: exit 1")
     check(tap, run("verify", "--data-dir", TMP + "/none"), 3, ["none"],
           "verify without a store: exit 3")
+    check(tap, run("verify", "--retrain", "-c", "-", "--data-dir",
+                   TMP + "/none", stdin=b"modell: {}\n"), 2,
+          ["/dev/stdin:1:1"], "verify --retrain -c -: the standard input")
     check(tap, run("verify", "--retrain", "--data-dir", TMP + "/none"), 3,
           ["none"], "verify --retrain without a store: exit 3")
 
@@ -366,6 +627,13 @@ def bench(tap):
           ["WHAT INT8 COSTS", "BITS/BYTE"], "bench: the table of int8")
     check(tap, run("bench", "--only", "huge"), 2, ["huge"],
           "bench: no such part: exit 2")
+    with open(text, "rb") as f:
+        code, out, _ = run("bench", "--only", "replay", "--text", "-",
+                           "--seconds", "0.002", stdin=f.read())
+    tap.ok(code == 0 and "Replay:" in out, "bench --text -")
+    check(tap, run("bench", "--only", "replay", "--text", "-",
+                   stdin=b"short\n"), 2, ["/dev/stdin has too little text"],
+          "bench --text -: too little text: exit 2")
     with open(text, "w") as f:
         f.write("short\n")
     check(tap, run("bench", "--only", "tiny", "--text", text), 2, ["--text"],
@@ -383,8 +651,25 @@ def documents(tap):
     code, out, _ = run("help", "--completion")
     r = subprocess.run(["bash", "-n"], input=out.encode())
     tap.ok(code == 0 and r.returncode == 0, "the completion is bash")
-    for verb in ("bench", "demo", "feed", "rollback", "verify"):
-        tap.ok(f"mneme {verb}" in run(verb, "--help")[1], f"{verb} --help")
+    everything = run("help")[1]
+    verbs = re.findall(r"^  (\w+)", everything, re.M)
+    with open(page) as f:
+        sections = dict(re.findall(
+            r"^\.SS mneme (\w+).*\n((?:(?!\.S[SH]).*\n)*)", f.read(), re.M))
+    tap.equal(verbs, list(sections), "help and mneme(1) have the same verbs")
+    tap.ok(max(map(len, everything.splitlines())) < 80,
+           "help: no line is too long")
+    for verb in verbs:
+        text = run(verb, "--help")[1]
+        own = text[:text.find("      --addr")]
+        options = re.findall(r"^  (?:-\w,|   ) --([a-z0-9-]+)", own, re.M)
+        in_man = [o.replace("\\-", "-") for o in re.findall(
+            r"^(?:\\fB\\-\w\\fR, )?\\fB\\-\\-([a-z0-9\\-]+)\\fR",
+            sections[verb], re.M)]
+        wide = [x for x in text.splitlines() if len(x) >= 80]
+        tap.equal((options, wide), (in_man, []),
+                  f"{verb} --help has the options of mneme(1)")
+        tap.equal(run("help", verb)[1], text, f"help {verb} is the same")
 
 
 def main():
@@ -396,6 +681,9 @@ def main():
     tables(tap, where)
     hands(tap, where)
     questions(tap, where)
+    lines(tap, where)
+    top(tap, where)
+    outputs(tap, where)
     trouble(tap, where)
     addresses(tap, address)
     feed(tap)

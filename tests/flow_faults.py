@@ -36,7 +36,7 @@ import time
 import traceback
 
 from digest import differences, digest
-from flow_util import (Daemon, MNEMED, TMP, Tap, mneme, records,
+from flow_util import (Daemon, MNEMED, TMP, SLOW, Tap, mneme, records,
                        write_lines)
 
 ALL = "SOAK" in os.environ
@@ -128,7 +128,7 @@ def daemon(name, path, **more):
 def end_of(d, seconds=60):
     """The exit status of a process that is to end."""
     try:
-        code = d.process.wait(seconds)
+        code = d.process.wait(seconds * SLOW)
     except subprocess.TimeoutExpired:
         d.process.kill()
         d.process.wait()
@@ -145,7 +145,7 @@ def asked_to_end(d):
 
 def in_time(d, condition, seconds):
     """Is it met before the daemon ends?"""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + seconds * SLOW
     while time.monotonic() < end and d.process.poll() is None:
         try:
             if condition():

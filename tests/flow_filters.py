@@ -14,8 +14,8 @@ import random
 import sqlite3
 import subprocess
 
-from flow_util import (Daemon, MNEME, Tap, add_up, mneme, records, write_lines,
-                       TMP)
+from flow_util import (Daemon, MNEME, SLOW, Tap, add_up, mneme, records,
+                       write_lines, TMP)
 
 SYLLABLES = {
     "sea": "ha vor ti de lan tern mo ring pi lot ca ble".split(),
@@ -112,7 +112,7 @@ def retrain(tap, d):
             continue
         r = subprocess.run([MNEME, "verify", str(v["version"]), "--retrain",
                             "--json", "-c", conf, "--data-dir", d.data],
-                           capture_output=True, text=True, timeout=120)
+                           capture_output=True, text=True, timeout=120 * SLOW)
         if not tap.ok(r.returncode == 0 and json.loads(r.stdout)["same"],
                       f"version {v['version']} again"):
             tap.note(f"{r.stdout[-700:]} {r.stderr[-300:]}")

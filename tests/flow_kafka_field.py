@@ -19,7 +19,7 @@ import threading
 import time
 import traceback
 
-from flow_util import (Daemon, MNEME, MNEMED, Tap, add_up, kafka, mneme,
+from flow_util import (Daemon, MNEME, MNEMED, SLOW, Tap, add_up, kafka, mneme,
                        records, write_lines, TMP)
 
 BROKER = os.path.join(TMP, "kafka")
@@ -42,7 +42,7 @@ class Broker:
 
 def client(*args, text=None):
     r = subprocess.run([CLIENT, Broker.address, *map(str, args)], input=text,
-                       capture_output=True, text=True, timeout=120)
+                       capture_output=True, text=True, timeout=120 * SLOW)
     if r.returncode:
         raise RuntimeError(f"kafka_client {args}: {r.stderr}")
     return r.stdout
@@ -50,7 +50,7 @@ def client(*args, text=None):
 
 def kcat(*args, data=None):
     r = subprocess.run(["kcat", "-b", Broker.address, *args], input=data,
-                       capture_output=True, timeout=120)
+                       capture_output=True, timeout=120 * SLOW)
     if r.returncode:
         raise RuntimeError(f"kcat {args}: {r.stderr.decode()}")
     return r.stdout
@@ -111,7 +111,7 @@ class Producing:
         self.stopping.set()
         self.thread.join()
         self.process.stdin.close()
-        if self.process.wait(60):
+        if self.process.wait(60 * SLOW):
             raise RuntimeError("not everything could be produced")
         return self.n
 
@@ -324,7 +324,7 @@ def rebalance():
                   f"{name}: the daemon reads the two others")
     finally:
         second.send_signal(signal.SIGTERM)
-        second.wait(30)
+        second.wait(30 * SLOW)
     exactly_once(d, topic, f"{name}, it has left", 300)
     produce(topic, records("orchard", 40, start=100), 4)
     exactly_once(d, topic, f"{name}, afterwards", 340)

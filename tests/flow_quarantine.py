@@ -14,7 +14,7 @@ import sqlite3
 import subprocess
 import time
 
-from flow_util import (Daemon, MNEME, Tap, add_up, mneme, records,
+from flow_util import (Daemon, MNEME, SLOW, Tap, add_up, mneme, records,
                        write_lines, TMP)
 
 
@@ -136,7 +136,7 @@ def retrain(daemon, version):
                 % daemon.settings["source.path"])
     r = subprocess.run([MNEME, "verify", str(version), "--retrain", "--json",
                         "-c", conf, "--data-dir", daemon.data],
-                       capture_output=True, text=True, timeout=120)
+                       capture_output=True, text=True, timeout=120 * SLOW)
     try:
         return r.returncode, json.loads(r.stdout), r.stderr
     except ValueError:
@@ -449,7 +449,7 @@ def interrupted(tap):
         time.sleep(0.02 + 0.04 * i)
         d.kill()
         for p in asked:
-            p.wait(60)
+            p.wait(60 * SLOW)
         d.start()
     for i in range(9):
         tap.equal(forget(d, "--id", f"animal-{i}")[0], 0,

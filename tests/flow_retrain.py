@@ -12,7 +12,8 @@ import os
 import sqlite3
 import subprocess
 
-from flow_util import (Daemon, MNEME, Tap, mneme, records, write_lines, TMP)
+from flow_util import (Daemon, MNEME, SLOW, Tap, mneme, records, write_lines,
+                       TMP)
 
 
 def retrain(daemon, version, *more):
@@ -23,7 +24,7 @@ def retrain(daemon, version, *more):
                 "learner: {batch_tokens: 512}\n" % daemon.settings["source.path"])
     r = subprocess.run([MNEME, "verify", str(version), "--retrain", "--json",
                         "-c", conf, "--data-dir", daemon.data, *more],
-                       capture_output=True, text=True, timeout=120)
+                       capture_output=True, text=True, timeout=120 * SLOW)
     try:
         return r.returncode, json.loads(r.stdout), r.stderr
     except ValueError:

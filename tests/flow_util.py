@@ -19,6 +19,10 @@ MNEMED = os.environ.get("MNEMED", "./daemon/mnemed")
 MNEME = os.environ.get("MNEME", "./cli/mneme")
 TMP = os.environ.get("MNEME_TEST_TMP", "/tmp")
 
+# A limit on a wait is there for a daemon that hangs. Limits are written for a
+# quiet machine; a busy one takes longer, which is no failure.
+SLOW = 5
+
 # Small and quick, whatever the test sets on top.
 SMALL = {
     "model.preset": "nano",
@@ -102,7 +106,7 @@ class Daemon:
             host, port = f.read().strip().rsplit(":", 1)
         return host, int(port)
 
-    def request(self, method, path, body=None, timeout=60):
+    def request(self, method, path, body=None, timeout=60 * SLOW):
         host, port = self.address()
         c = http.client.HTTPConnection(host, port, timeout=timeout)
         if body is not None and not isinstance(body, bytes):
@@ -132,7 +136,7 @@ class Daemon:
         return self.get("/v1/versions")[1]["versions"]
 
     def until(self, condition, what, seconds=60):
-        end = time.monotonic() + seconds
+        end = time.monotonic() + seconds * SLOW
         while time.monotonic() < end:
             if self.process and self.process.poll() is not None:
                 raise RuntimeError(
@@ -144,7 +148,7 @@ class Daemon:
             except (OSError, KeyError, TypeError, http.client.HTTPException):
                 pass
             time.sleep(0.05)
-        raise RuntimeError(f"waited {seconds} s in vain for: {what}\n"
+        raise RuntimeError(f"waited {seconds * SLOW} s in vain for: {what}\n"
                            f"{self.tail()}")
 
     def until_consumed(self, n, seconds=120):
@@ -163,7 +167,7 @@ class Daemon:
 
     def stop(self, how=signal.SIGTERM, seconds=60):
         self.process.send_signal(how)
-        code = self.process.wait(seconds)
+        code = self.process.wait(seconds * SLOW)
         self.process = None
         return code
 
@@ -174,7 +178,8 @@ class Daemon:
         """Runs to the end of a source with at_end: exit."""
         return subprocess.run(self.command(**more),
                               stderr=open(self.log, "ab"), env=self.env,
-                              cwd=self.dir, timeout=seconds).returncode
+                              cwd=self.dir,
+                              timeout=seconds * SLOW).returncode
 
     def tail(self, lines=15):
         with open(self.log, errors="replace") as f:
@@ -187,7 +192,7 @@ def mneme(*args, data=None, stdin=None, code=None, seconds=120, env=None):
     if data:
         line += ["--data-dir", data]
     r = subprocess.run(line, input=stdin, capture_output=True, text=True,
-                       timeout=seconds,
+                       timeout=seconds * SLOW,
                        env={k: v for k, v in (env or os.environ).items()
                             if k != "MNEME_ADDR"})
     if code is not None and r.returncode != code:

@@ -11,12 +11,12 @@
 #
 # and may leave processes behind: they are in its process group and end with
 # it. What it writes to stderr follows its TAP as comments, so that no line of
-# TAP is torn. MNEME_FLOW_SECONDS (600) bounds it.
+# TAP is torn. MNEME_FLOW_SECONDS (1800) bounds it.
 set -u
 
 top_builddir=$(cd "${top_builddir:-.}" && pwd)
 top_srcdir=$(cd "${top_srcdir:-.}" && pwd)
-seconds=${MNEME_FLOW_SECONDS:-600}
+seconds=${MNEME_FLOW_SECONDS:-1800}
 MNEMED=$top_builddir/daemon/mnemed
 MNEME=$top_builddir/cli/mneme
 MNEME_KAFKA=$top_srcdir/tests/kafka/kafka.sh

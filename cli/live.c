@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "cli/live.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "base/timing.h"
+
+#define SLICE_MS 100 /* a signal between a look and a wait is seen after it */
+
+volatile sig_atomic_t live_stop;
+static volatile sig_atomic_t resized, suspended;
+
+static void on_signal(int signal_number)
+{
+    if (signal_number == SIGWINCH)
+        resized = 1;
+    else if (signal_number == SIGTSTP)
+        suspended = 1;
+    else
+        live_stop = 1;
+}
+
+/* --- the terminal ------------------------------------------------------- */
+
+/* The alternate screen, no cursor, no line breaks at the right edge. */
+static void enter(struct live *l)
+{
+    if (l->on_screen) {
+        fputs("\033[?1049h\033[?25l\033[?7l", stdout);
+        fflush(stdout);
+    }
+    if (l->has_keys) {
+        struct termios raw = l->before;
+
+        raw.c_lflag &= ~(tcflag_t)(ICANON | ECHO);
+        raw.c_cc[VMIN] = 1;
+        raw.c_cc[VTIME] = 0;
+        tcsetattr(STDIN_FILENO, TCSANOW, &raw);
+    }
+}
+
+static void leave(struct live *l)
+{
+    if (l->has_keys)
+        tcsetattr(STDIN_FILENO, TCSANOW, &l->before);
+    if (l->on_screen) {
+        fputs("\033[?7h\033[?25h\033[?1049l", stdout);
+        fflush(stdout);
+    }
+}
+
+void live_measure(struct live *l)
+{
+    struct winsize size;
+    bool known = ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0;
+
+    l->columns = known && size.ws_col > 0 ? size.ws_col : 80;
+    l->rows = known && size.ws_row > 0 ? size.ws_row : 24;
+}
+
+void live_begin(struct live *l, bool plain)
+{
+    static const int ends[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+    struct sigaction action = {.sa_handler = on_signal};
+    const char *term = getenv("TERM");
+
+    memset(l, 0, sizeof *l);
+    l->on_screen = !plain && isatty(STDOUT_FILENO) && term &&
+                   strcmp(term, "dumb") != 0;
+    l->has_keys = l->on_screen && tcgetattr(STDIN_FILENO, &l->before) == 0;
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+        sigaction(ends[i], &action, NULL);
+    if (l->on_screen) {
+        sigaction(SIGWINCH, &action, NULL);
+        sigaction(SIGTSTP, &action, NULL);
+    }
+    live_measure(l);
+    enter(l);
+}
+
+void live_end(struct live *l)
+{
+    leave(l);
+}
+
+/* --- drawing ------------------------------------------------------------ */
+
+/* Bytes of the line's first `columns` characters. */
+static size_t cut(const char *line, size_t n, int columns)
+{
+    for (size_t i = 0; i < n; i++)
+        if (((unsigned char)line[i] & 0xc0) != 0x80 && columns-- == 0)
+            return i;
+    return n;
+}
+
+static int count_lines(const char *text)
+{
+    int n = 0;
+
+    for (; (text = strchr(text, '\n')); text++)
+        n++;
+    return n;
+}
+
+void live_draw(const struct live *l, const char *text)
+{
+    int n = count_lines(text);
+    int shown = n > l->rows ? l->rows - 1 : n;
+
+    if (!l->on_screen) {
+        fputs(text, stdout);
+        return;
+    }
+    fputs("\033[H", stdout);
+    for (int i = 0; i < shown; i++) {
+        size_t length = strcspn(text, "\n");
+
+        /* Cleared first: behind a full line the cursor stands on its end. */
+        fputs("\033[K", stdout);
+        fwrite(text, 1, cut(text, length, l->columns), stdout);
+        fputs(i + 1 < l->rows ? "\n" : "", stdout);
+        text += length + 1;
+    }
+    if (shown < n)
+        printf("\033[K%.*s", l->columns,
+               "... the window is too small for the rest");
+    else if (shown < l->rows)
+        fputs("\033[J", stdout);
+}
+
+/* --- waiting ------------------------------------------------------------ */
+
+static void suspend(struct live *l)
+{
+    leave(l);
+    raise(SIGSTOP);
+    suspended = 0;
+    enter(l);
+    resized = 1;
+}
+
+/* One key, after poll has seen one. False: q. */
+static bool take_key(struct live *l)
+{
+    char key;
+
+    if (read(STDIN_FILENO, &key, 1) == 1)
+        return key != 'q' && key != 'Q';
+    l->has_keys = false; /* the terminal has gone */
+    return true;
+}
+
+enum live_event live_wait(struct live *l, int64_t until_ms)
+{
+    struct pollfd p = {.fd = STDIN_FILENO, .events = POLLIN};
+
+    while (!live_stop) {
+        int64_t left = until_ms - timing_mono_ms();
+
+        if (suspended)
+            suspend(l);
+        if (resized) {
+            resized = 0;
+            return LIVE_RESIZED;
+        }
+        if (left <= 0)
+            return LIVE_TIME;
+        if (poll(&p, l->has_keys, left < SLICE_MS ? (int)left : SLICE_MS) > 0 &&
+            !take_key(l))
+            live_stop = 1;
+    }
+    return LIVE_QUIT;
+}

@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Lines are gathered until a piece is full, the input pauses or it ends. When
+ * the daemon refuses a piece, its halves are asked one after the other: a piece
+ * that is too large for the daemon's settings is answered all the same, and a
+ * line that is refused is found by its number.
+ */
+#include "config.h"
+
+#include "cli/pieces.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/lines.h"
+#include "cli/bar.h"
+#include "cli/client.h"
+#include "cli/pick.h"
+
+#define MOST_LINE_BYTES ((size_t)16 << 20)
+/* As JSON at most six times as long: below the default of max_body_bytes. */
+#define MOST_PIECE_BYTES ((size_t)128 << 10)
+
+struct asking {
+    const struct pieces *p;
+    struct client *client;
+    struct table table;
+    struct bar bar;
+    struct lines *lines;
+    json_t *texts; /* of the piece at hand */
+    size_t n_bytes;
+    int64_t n_lines;    /* read */
+    int64_t n_answered; /* lines whose answers have been printed */
+    bool json;
+    json_t *rest; /* the first reply without its rows, usage summed up */
+};
+
+/* --- where the lines come from ------------------------------------------ */
+
+bool pieces_from_stdin(const struct verb_args *args)
+{
+    return args->n_words == 0 || strcmp(args->words[0], "-") == 0;
+}
+
+static int open_lines(const struct verb_args *args, struct lines **lines,
+                      struct err *err)
+{
+    char path[64];
+    size_t n;
+    int fd;
+
+    if (pieces_from_stdin(args)) {
+        *lines = lines_open(NULL, MOST_LINE_BYTES, err);
+        return *lines ? 0 : ERR_IO;
+    }
+    /* The argument as a file, so that one reader finds the line ends. */
+    n = strlen(args->words[0]);
+    fd = memfd_create("text", MFD_CLOEXEC);
+    if (fd < 0 || write(fd, args->words[0], n) != (ssize_t)n) {
+        err_set_errno(err, ERR_IO, errno, "the text");
+    } else {
+        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        *lines = lines_open(path, MOST_LINE_BYTES, err);
+    }
+    if (fd >= 0)
+        close(fd);
+    return *lines ? 0 : ERR_IO;
+}
+
+/* --- answers ------------------------------------------------------------ */
+
+/* Counters of one reply more. */
+static void add_usage(json_t *sum, const json_t *usage)
+{
+    const char *key;
+    json_t *value;
+
+    json_object_foreach((json_t *)usage, key, value)
+        if (json_is_integer(value))
+            json_object_set_new(sum, key,
+                                json_integer(pick_integer(sum, key, 0) +
+                                             json_integer_value(value)));
+}
+
+/* Keeps all but the rows; the version of the first reply answers the rest. */
+static void keep_rest(struct asking *a, json_t *reply)
+{
+    int64_t version = pick_integer(reply, "version", 0);
+    char model[32];
+
+    if (a->rest) {
+        json_t *usage = pick(a->rest, "usage");
+
+        if (usage)
+            add_usage(usage, pick(reply, "usage"));
+        return;
+    }
+    if (version > 0) {
+        snprintf(model, sizeof model, "mneme@%" PRId64, version);
+        json_object_set_new(a->p->question, "model", json_string(model));
+    }
+    a->rest = json_copy(reply);
+    json_object_del(a->rest, a->p->rows_key);
+    if (!a->json && a->p->columns)
+        printf("version %" PRId64 "\n", version);
+}
+
+static void print_json_rows(struct asking *a, const json_t *rows)
+{
+    json_t *row;
+    size_t i;
+
+    json_array_foreach(rows, i, row)
+    {
+        int64_t index = a->n_answered + (int64_t)i;
+
+        if (json_object_get(row, "index"))
+            json_object_set_new(row, "index", json_integer(index));
+        if (index == 0)
+            printf("{\n  \"%s\": [\n    ", a->p->rows_key);
+        else
+            fputs(",\n    ", stdout);
+        json_dumpf(row, stdout, JSON_REAL_PRECISION(9));
+    }
+}
+
+/* The rest of the document. */
+static void end_json(const struct asking *a)
+{
+    const char *key;
+    json_t *value;
+
+    if (a->n_answered == 0)
+        printf("{\n  \"%s\": [", a->p->rows_key);
+    fputs(a->n_answered ? "\n  ]" : "]", stdout);
+    json_object_foreach(a->rest, key, value)
+    {
+        printf(",\n  \"%s\": ", key);
+        json_dumpf(value, stdout, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
+    }
+    fputs("\n}\n", stdout);
+}
+
+static int take_answer(struct asking *a, json_t *reply, size_t n,
+                       struct err *err)
+{
+    json_t *rows = pick(reply, a->p->rows_key);
+
+    if (json_array_size(rows) != n)
+        return err_set(err, ERR_IO, "the answer has %zu rows for %zu lines",
+                       json_array_size(rows), n);
+    bar_clear(&a->bar);
+    keep_rest(a, reply);
+    if (a->json)
+        print_json_rows(a, rows);
+    else
+        a->p->print(rows, a->n_answered + 1, &a->table);
+    if (!a->json && a->p->columns)
+        table_flush(&a->table, stdout);
+    a->n_answered += (int64_t)n;
+    fflush(stdout); /* a failure is kept, and told at the end */
+    return ferror(stdout) ? err_set(err, ERR_IO,
+                                    "the standard output cannot be written")
+                          : 0;
+}
+
+/* --- asking ------------------------------------------------------------- */
+
+/* Would it take fewer lines? */
+static bool is_refused(const struct asking *a)
+{
+    long status = client_last_status(a->client);
+
+    return status == 400 || status == 413;
+}
+
+static int name_lines(const struct asking *a, size_t n, struct err *err)
+{
+    int64_t first = a->n_answered + 1, last = a->n_answered + (int64_t)n;
+
+    if (n == 1)
+        return err_prefix(err, "line %" PRId64, first);
+    return err_prefix(err, "lines %" PRId64 " to %" PRId64, first, last);
+}
+
+/* texts[at], n of them. */
+static int ask(struct asking *a, size_t at, size_t n, struct err *err)
+{
+    json_t *texts = json_array(), *question, *reply = NULL;
+    int rc;
+
+    for (size_t i = 0; i < n; i++)
+        json_array_append(texts, json_array_get(a->texts, at + i));
+    question = json_copy(a->p->question);
+    json_object_set_new(question, a->p->text_key, texts);
+    rc = client_post(a->client, a->p->path, question, &reply, err);
+    if (rc == 0) {
+        rc = take_answer(a, reply, n, err);
+        json_decref(reply);
+        return rc;
+    }
+    if (!is_refused(a) || n == 1)
+        return is_refused(a) || a->n_answered ? name_lines(a, n, err) : rc;
+    rc = ask(a, at, n / 2, err);
+    return rc ? rc : ask(a, at + n / 2, n - n / 2, err);
+}
+
+static int ask_piece(struct asking *a, struct err *err)
+{
+    size_t n = json_array_size(a->texts);
+    double seconds, share = NAN;
+    int rc = n ? ask(a, 0, n, err) : 0;
+
+    json_array_clear(a->texts);
+    a->n_bytes = 0;
+    if (rc)
+        return rc;
+    seconds = bar_seconds(&a->bar);
+    if (lines_is_regular(a->lines) && lines_size(a->lines) > 0)
+        share = (double)lines_bytes_read(a->lines) /
+                (double)lines_size(a->lines);
+    bar_update(&a->bar, share, "%" PRId64 " lines, %.0f/s", a->n_answered,
+               seconds > 0 ? (double)a->n_answered / seconds : 0.0);
+    return 0;
+}
+
+/* A line that cannot be asked; what came before it is answered first. */
+static int refuse_line(struct asking *a, const char *why, struct err *err)
+{
+    int rc = ask_piece(a, err);
+
+    return rc ? rc : err_set(err, ERR_INVALID, "line %" PRId64 ": %s",
+                             a->n_lines, why);
+}
+
+static int add_line(struct asking *a, const struct line *line,
+                    struct err *err)
+{
+    json_t *text = json_stringn(line->bytes, line->n_bytes);
+
+    a->n_lines++;
+    if (line->too_long) {
+        json_decref(text);
+        return refuse_line(a, "it is longer than 16 MiB", err);
+    }
+    if (!text)
+        return refuse_line(a, "the text is not UTF-8", err);
+    json_array_append_new(a->texts, text);
+    a->n_bytes += line->n_bytes;
+    if (json_array_size(a->texts) >= a->p->most_lines ||
+        a->n_bytes >= MOST_PIECE_BYTES)
+        return ask_piece(a, err);
+    return 0;
+}
+
+static int ask_all(struct asking *a, struct err *err)
+{
+    struct line line;
+    int rc;
+
+    for (;;) {
+        rc = lines_next(a->lines, &line, err);
+        if (rc == ERR_END)
+            break;
+        if (rc == ERR_AGAIN) /* the writer of the pipe pauses */
+            rc = ask_piece(a, err);
+        else if (rc == 0)
+            rc = add_line(a, &line, err);
+        if (rc)
+            return rc;
+    }
+    rc = lines_rest(a->lines, &line, err);
+    if (rc == 0)
+        rc = add_line(a, &line, err);
+    return rc && rc != ERR_END ? rc : ask_piece(a, err);
+}
+
+int pieces_ask(const struct verb_args *args, const struct pieces *p,
+               struct err *err)
+{
+    struct asking a = {.p = p, .json = verb_has(args, "json")};
+    int rc = open_lines(args, &a.lines, err);
+
+    if (rc == 0)
+        rc = client_open(args, &a.client, err);
+    if (rc)
+        goto out;
+    if (p->columns)
+        table_init(&a.table, p->columns);
+    a.texts = json_array();
+    bar_begin(&a.bar, args->verb->name);
+    a.bar.on = a.bar.on && !isatty(STDIN_FILENO);
+    rc = ask_all(&a, err);
+    bar_clear(&a.bar);
+    if (a.json && (rc == 0 || a.n_answered))
+        end_json(&a);
+    if (p->columns)
+        table_release(&a.table);
+out:
+    json_decref(a.texts);
+    json_decref(a.rest);
+    lines_close(a.lines);
+    client_free(a.client);
+    return rc;
+}

@@ -205,7 +205,7 @@ static void test_fileio_faults_elsewhere(void **state)
 
     assert_int_equal(fileio_write_sync(path, "x", 1, NULL), 0);
     set_fault("open", 1, EMFILE);
-    assert_int_equal(fileio_read(path, 9, &b, NULL), ERR_IO);
+    assert_int_equal(fileio_read(path, 9, &b, NULL), ERR_FULL);
     set_fault("open", 1, EACCES);
     assert_int_equal(fileio_sync_dir(*state, NULL), ERR_IO);
     set_fault("open", 1, EACCES);

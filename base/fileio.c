@@ -16,6 +16,9 @@
 
 #include "base/xalloc.h"
 
+#define FILE_MODE 0600
+#define DIR_MODE 0700
+
 /* A file that does not tell its size is read in pieces of this. */
 #define PIECE_BYTES (64 * 1024)
 
@@ -31,15 +34,35 @@ static bool faulted(const char *operation, const char *path)
     return errnum != 0;
 }
 
+/* Whatever the umask says, and also a file that was there with another mode.
+ * One of another user's keeps its own, and a file system that has no modes
+ * cannot do it. */
+static bool is_too_open(const struct stat *st)
+{
+    return S_ISREG(st->st_mode) && st->st_uid == geteuid() &&
+           (st->st_mode & 07777) != FILE_MODE;
+}
+
+static void make_private(int fd)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) == 0 && is_too_open(&st))
+        (void)!fchmod(fd, FILE_MODE);
+}
+
 static int open_file(const char *path, int flags, int *fd, struct err *err)
 {
     enum err_code code;
 
     *fd = -1;
     if (!faulted("open", path))
-        *fd = open(path, flags | O_CLOEXEC, 0666);
-    if (*fd >= 0)
+        *fd = open(path, flags | O_CLOEXEC, FILE_MODE);
+    if (*fd >= 0) {
+        if (flags & O_CREAT)
+            make_private(*fd);
         return 0;
+    }
     /* What is created and cannot be is not something that was not found. */
     code = ERR_IO;
     if (!(flags & O_CREAT) && (errno == ENOENT || errno == ENOTDIR))
@@ -221,12 +244,26 @@ int fileio_write_atomic(const char *path, const void *bytes, size_t n_bytes,
     return rc;
 }
 
+int fileio_mkdir(const char *path, struct err *err)
+{
+    struct stat st;
+
+    if (faulted("mkdir", path) || mkdir(path, DIR_MODE))
+        return err_set_errno(err, ERR_IO, errno,
+                             "%s: cannot make the directory", path);
+    /* A umask may have taken the owner's bits. */
+    if (lstat(path, &st) == 0 && S_ISDIR(st.st_mode) &&
+        (st.st_mode & 0777) != DIR_MODE)
+        (void)!chmod(path, DIR_MODE);
+    return 0;
+}
+
 static int make_dir(const char *path, struct err *err)
 {
     struct stat st;
     int errnum;
 
-    if (!faulted("mkdir", path) && !mkdir(path, 0700))
+    if (fileio_mkdir(path, NULL) == 0)
         return 0;
     errnum = errno;
     /* Also when it may not be made: "/" of a read-only system. */
@@ -254,6 +291,50 @@ int fileio_mkdirs(const char *path, struct err *err)
         rc = make_dir(part, err);
     free(part);
     return rc;
+}
+
+bool fileio_has_entries(const char *path)
+{
+    DIR *dir = opendir(path);
+    const struct dirent *e;
+    bool found = false;
+
+    while (dir && !found && (e = readdir(dir)))
+        found = strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0;
+    if (dir)
+        closedir(dir);
+    return found;
+}
+
+enum fileio_privacy fileio_make_private(const char *path, const char *mark)
+{
+    char *marked = fileio_join(path, mark);
+    enum fileio_privacy result = FILEIO_OPEN;
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd < 0 || fstat(fd, &st) != 0)
+        goto out;
+    if ((st.st_mode & 0077) == 0)
+        result = FILEIO_PRIVATE;
+    else if (st.st_uid == geteuid() && !(st.st_mode & S_ISVTX) &&
+             (fileio_exists(marked) || !fileio_has_entries(path)) &&
+             fchmod(fd, st.st_mode & 07700) == 0)
+        result = FILEIO_TIGHTENED;
+out:
+    if (fd >= 0)
+        close(fd);
+    free(marked);
+    return result;
+}
+
+void fileio_make_file_private(const char *path)
+{
+    struct stat st;
+
+    /* By its name: closing a file of SQLite's would drop SQLite's locks. */
+    if (lstat(path, &st) == 0 && is_too_open(&st))
+        (void)!chmod(path, FILE_MODE);
 }
 
 int fileio_unlink(const char *path, struct err *err)
@@ -353,12 +434,23 @@ static int write_pid(int fd, const char *path, struct err *err)
     return rc;
 }
 
+/* Does the path still name the file that is open? Whoever had the lock before
+ * may have deleted it. */
+static bool is_still_there(int fd, const char *path)
+{
+    struct stat ours, theirs;
+
+    return fstat(fd, &ours) == 0 && lstat(path, &theirs) == 0 &&
+           ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
+}
+
 /* flock, not fcntl: it belongs to the open file, so that a library that opens
  * and closes the same path does not drop it. */
 int fileio_lock(const char *path, int *lock_fd, struct err *err)
 {
     int fd, rc;
 
+again:
     rc = open_file(path, O_RDWR | O_CREAT | O_NOFOLLOW, &fd, err);
     if (rc)
         return rc;
@@ -368,8 +460,12 @@ int fileio_lock(const char *path, int *lock_fd, struct err *err)
         rc = held_by(fd, path, err);
     else if (rc)
         rc = err_set_errno(err, ERR_IO, errno, "%s: cannot lock", path);
-    else
+    else if (is_still_there(fd, path))
         rc = write_pid(fd, path, err);
+    else {
+        close(fd);
+        goto again;
+    }
     if (rc)
         close(fd);
     else
@@ -379,5 +475,14 @@ int fileio_lock(const char *path, int *lock_fd, struct err *err)
 
 void fileio_unlock(int lock_fd)
 {
+    close(lock_fd);
+}
+
+/* While it is locked: whoever has opened it already finds that the path names
+ * another file now, and opens that. */
+void fileio_unlock_delete(int lock_fd, const char *path)
+{
+    if (!faulted("unlink", path))
+        unlink(path);
     close(lock_fd);
 }

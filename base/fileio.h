@@ -7,6 +7,9 @@
  * the caller stops (a second fsync "succeeds" on lost data). A full disk is
  * ERR_FULL.
  *
+ * What is made here is its owner's alone, whatever the umask: files 0600,
+ * directories 0700. A file that is written anew becomes 0600, too.
+ *
  * Every function here that writes, syncs, renames, removes or opens first asks
  * fileio_fault(), so that a test can make the n-th of them fail.
  *
@@ -51,8 +54,25 @@ int fileio_rename(const char *from, const char *to, struct err *err);
 /* ERR_NOTFOUND when it is not there. */
 int fileio_unlink(const char *path, struct err *err);
 
-/* mkdir -p, mode 0700. */
+/* A new directory; ERR_IO when there is something of that name. */
+int fileio_mkdir(const char *path, struct err *err);
+
+/* mkdir -p; those that are there keep their modes. */
 int fileio_mkdirs(const char *path, struct err *err);
+
+enum fileio_privacy {
+    FILEIO_PRIVATE,   /* it was: no permissions for group and others */
+    FILEIO_TIGHTENED, /* it is now */
+    FILEIO_OPEN       /* it is not ours to close, or cannot be looked at */
+};
+
+/* Closes an existing directory to group and others when it is the user's own,
+ * is not one that users share (sticky, as /tmp), and is empty or has a file
+ * named `mark`. */
+enum fileio_privacy fileio_make_private(const char *path, const char *mark);
+
+/* The same for a file, when it is there and the user's own: mode 0600. */
+void fileio_make_file_private(const char *path);
 
 /* Deletes a directory with the plain files in it (one level, as a version
  * has), or nothing when it is not there. */
@@ -60,17 +80,22 @@ int fileio_remove_dir(const char *path, struct err *err);
 
 bool fileio_exists(const char *path);
 
+/* Is it a directory that can be listed, with something in it? */
+bool fileio_has_entries(const char *path);
+
 /* "dir/name", to be freed. */
 char *fileio_join(const char *dir, const char *name);
 
 /*
  * A lock that a second process cannot take, held until fileio_unlock or the
  * end of the process. The file holds our pid.
- *   *lock_fd  for fileio_unlock
+ *   *lock_fd  for fileio_unlock, or to delete the file as well, which keeps
+ *             nobody from the lock, for fileio_unlock_delete
  *   returns   ERR_STATE naming the holder's pid when somebody has it
  */
 int fileio_lock(const char *path, int *lock_fd, struct err *err);
 void fileio_unlock(int lock_fd);
+void fileio_unlock_delete(int lock_fd, const char *path);
 
 /* Test hook: called with "open", "write", "fsync", "rename", "link", "mkdir",
  * "unlink" or "rmdir" and a path; a non-zero errno value makes that call fail

@@ -48,6 +48,13 @@ int64_t timing_wall_ms(void)
     return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
+int64_t timing_thread_cpu_ns(void)
+{
+    struct timespec ts = read_clock(CLOCK_THREAD_CPUTIME_ID);
+
+    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
 double timing_seconds_since(int64_t mono_ns)
 {
     return (double)(timing_mono_ns() - mono_ns) * 1e-9;

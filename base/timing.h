@@ -21,6 +21,10 @@ int64_t timing_wall_ms(void);
 double timing_seconds_since(int64_t mono_ns);
 void timing_sleep_ms(int64_t ms);
 
+/* Processor time that the calling thread has used, in nanoseconds. How long the
+ * thread waits for a processor or a disk is no part of it. */
+int64_t timing_thread_cpu_ns(void);
+
 /* The time on CLOCK_MONOTONIC that is `ms` from now; for timing_wait. */
 struct timespec timing_deadline(int64_t ms);
 

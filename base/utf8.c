@@ -91,6 +91,13 @@ bool utf8_valid(const char *s, size_t n_bytes)
     return valid_prefix((const unsigned char *)s, n_bytes) == n_bytes;
 }
 
+size_t utf8_character(const char *s, size_t n_bytes)
+{
+    int length = n_bytes ? character((const unsigned char *)s, n_bytes) : 0;
+
+    return length > 0 ? (size_t)length : 0;
+}
+
 size_t utf8_whole(const char *s, size_t n_bytes)
 {
     const unsigned char *u = (const unsigned char *)s;

@@ -15,6 +15,9 @@
 
 bool utf8_valid(const char *s, size_t n_bytes);
 
+/* Bytes of the valid character that s begins with; 0: it begins with none. */
+size_t utf8_character(const char *s, size_t n_bytes);
+
 /* The longest prefix that ends on a character: n_bytes, or up to 3 fewer when
  * the last character is cut. Bytes that can never be UTF-8 do not count as
  * cut. */

@@ -101,6 +101,9 @@ static void print_serving(const struct screen *s, FILE *out)
         fprintf(out, ", newest record that it learned is %.0f s old",
                 freshness);
     fputc('\n', out);
+    if (pick_true(s->status, "erasure_pending"))
+        fputs("  forgotten mneme.db may still hold erased bytes: there is no "
+              "room to write it anew\n", out);
 }
 
 static void print_records(const struct screen *s, FILE *out)
@@ -162,6 +165,22 @@ static void print_gate(const struct screen *s, FILE *out)
         fputs(" - ", out);
         print_words(reason, out);
     }
+    fputc('\n', out);
+}
+
+/* What the next version waits for, and for how long still. */
+static void print_next_version(const struct screen *s, FILE *out)
+{
+    const char *what = pick_text(s->status, "publish.next_version.waits_for");
+    double seconds = pick_real(s->status, "publish.next_version.in_seconds");
+
+    fprintf(out, "  publish   ");
+    if (!what)
+        fputs("nothing to publish", out);
+    else
+        fprintf(out, "the next version waits for %s", what);
+    if (what && isfinite(seconds))
+        fprintf(out, ", at most %.0f s more", ceil(seconds));
     fputc('\n', out);
 }
 
@@ -248,6 +267,7 @@ static void print_sentences(const struct screen *s, const char *address,
     print_records(s, out);
     print_memory(s, out);
     print_gate(s, out);
+    print_next_version(s, out);
 }
 
 /* Lines of text broken between words, so that none is longer than columns. */

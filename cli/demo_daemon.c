@@ -20,7 +20,7 @@
 #include "base/xalloc.h"
 #include "cli/program.h"
 
-#define STOP_MS 60000
+#define STOP_MS 300000
 
 /* --- where things are --------------------------------------------------- */
 

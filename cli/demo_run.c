@@ -20,8 +20,9 @@
 #define WINDOW_COLLECTING 800
 #define WINDOW 40
 #define LOOK_MS 50
-#define CONNECT_MS 30000
+#define CONNECT_MS 120000
 #define STALL_MS 60000
+#define STALL_WORKING_MS 600000 /* while it says that it works on a version */
 #define SAY_MS 8000 /* between two lines about progress */
 
 /* --- connecting --------------------------------------------------------- */
@@ -151,33 +152,54 @@ static int64_t consumed(const struct demo_run *r)
     return pick_integer(r->status, "records.consumed", 0);
 }
 
-/* Sleeps, looks, and makes sure that something still moves. */
+/* Everything that grows while the daemon gets on. */
+static int64_t progress(const struct demo_run *r)
+{
+    static const char *const paths[] = {
+        "records.consumed", "step", "vocabulary.bytes", "head_version",
+        "publish.judged_version", "publish.count"};
+    int64_t sum = 0;
+
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
+        sum += pick_integer(r->status, paths[i], 0);
+    return sum;
+}
+
+/* Why it stands still, by its own word. */
+static int stands_still(const struct demo_run *r, int64_t ms, struct err *err)
+{
+    const char *state = pick_text(r->status, "state");
+    const char *reason = pick_text(r->status, "reason");
+    const char *next = pick_text(r->status, "publish.next_version.waits_for");
+
+    return err_set(err, ERR_IO,
+                   "mnemed has stood still for %d s at %" PRId64 " of %" PRId64
+                   " records (%s%s%s; the next version waits for %s)",
+                   (int)(ms / 1000), consumed(r), r->sent,
+                   state ? state : "no state", reason ? ": " : "",
+                   reason ? reason : "", next ? next : "records");
+}
+
+/* Sleeps, looks, and makes sure that something still moves. On a busy machine a
+ * step or a verdict takes long: what the daemon says that it works on, or waits
+ * for until a time that it names, is no standstill. */
 static int wait_a_little(struct demo_run *r, int64_t *moved_ms,
                          struct err *err)
 {
-    int64_t before = consumed(r), now;
-    int64_t step = pick_integer(r->status, "step", 0);
-    int64_t collected = pick_integer(r->status, "vocabulary.bytes", 0);
+    int64_t before = progress(r), limit = STALL_MS, still;
     int rc;
 
     producer_poll(r->producer, LOOK_MS);
     rc = demo_run_look(r, err);
     if (rc)
         return rc;
-    now = timing_mono_ms();
-    if (consumed(r) != before || pick_integer(r->status, "step", 0) != step ||
-        pick_integer(r->status, "vocabulary.bytes", 0) != collected)
-        *moved_ms = now;
-    if (now - *moved_ms > STALL_MS) {
-        const char *reason = pick_text(r->status, "reason");
-
-        return err_set(err, ERR_IO,
-                       "mnemed has stood still for %d s (%s) at %" PRId64
-                       " of %" PRId64 " records",
-                       STALL_MS / 1000, reason ? reason : "no reason given",
-                       consumed(r), r->sent);
-    }
-    return 0;
+    if (progress(r) != before ||
+        pick_real(r->status, "publish.next_version.in_seconds") > 0)
+        *moved_ms = timing_mono_ms();
+    if (pick_text(r->status, "publish.next_version.waits_for"))
+        limit = STALL_WORKING_MS;
+    still = timing_mono_ms() - *moved_ms;
+    return still > limit ? stands_still(r, still, err) : 0;
 }
 
 static int64_t window(const struct demo_run *r)

@@ -6,6 +6,9 @@
  * to the log of events. Steps are thus told at most twice a second, and two
  * publishes between two looks would be one event with the newer numbers.
  * Each stream follows the log.
+ *
+ * `publish` tells that a version is durable; it has no verdict yet. `gate`
+ * follows with the verdict of the version that it names.
  */
 #include "config.h"
 
@@ -33,11 +36,22 @@ static json_t *step_json(const struct status *now)
 }
 
 static void tell_versions(struct event_log *l, const char *event,
-                          const struct status *now)
+                          int64_t version, const struct status *now)
 {
     event_log_add(l, event,
-                  json_pack("{s:I, s:I, s:s, s:o, s:o}", "head_version",
-                            (json_int_t)now->head_version, "serving_version",
+                  json_pack("{s:I, s:I, s:I}", "version", (json_int_t)version,
+                            "head_version", (json_int_t)now->head_version,
+                            "serving_version",
+                            (json_int_t)now->serving_version));
+}
+
+static void tell_verdict(struct event_log *l, const struct status *now)
+{
+    event_log_add(l, "gate",
+                  json_pack("{s:I, s:I, s:I, s:s, s:o, s:o}", "version",
+                            (json_int_t)now->publish.judged_version,
+                            "head_version", (json_int_t)now->head_version,
+                            "serving_version",
                             (json_int_t)now->serving_version, "verdict",
                             now->publish.last_verdict, "reason",
                             json_value_text(now->publish.last_reason),
@@ -68,14 +82,14 @@ static void tell_changes(struct event_log *l, const struct status *was,
 
     if (now->step != was->step || now->state != was->state)
         event_log_add(l, "step", step_json(now));
-    if (now->head_version != was->head_version)
-        tell_versions(l, "publish", now);
+    if (p->newest_version != q->newest_version)
+        tell_versions(l, "publish", p->newest_version, now);
     if (verdicts(p) != verdicts(q))
-        tell_versions(l, "gate", now);
+        tell_verdict(l, now);
     if (p->rollbacks != q->rollbacks)
         tell_rollback(l, now, p->automatic != q->automatic);
     if (now->serving_version != was->serving_version)
-        tell_versions(l, "serving", now);
+        tell_versions(l, "serving", now->serving_version, now);
     if (now->ewc.consolidations != was->ewc.consolidations)
         event_log_add(l, "consolidation",
                       json_pack("{s:I, s:o}", "consolidations",

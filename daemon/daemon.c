@@ -31,6 +31,9 @@
 #include "learner/ops.h"
 #include "store/store.h"
 
+#define READY_LOOK_MS 100
+#define READY_TELL_MS 15000 /* what is told holds for a minute */
+
 struct daemon {
     struct conf *conf;
     daemon_reload_fn *reload;
@@ -98,22 +101,50 @@ static const struct store_schema *schemas(void)
     return &replay;
 }
 
-static int open_store(struct daemon *d, int *shards, struct err *err)
+/* What store_open found and did that nobody asked for. */
+static void say_what_was_found(struct daemon *d)
 {
-    int threads = d->conf->learner.threads ? (int)d->conf->learner.threads
-                                           : options_cores();
-    int rc = fileio_mkdirs(d->conf->data_dir, err);
+    const char *dir = d->conf->data_dir;
 
-    if (rc == 0)
-        rc = store_open(d->conf->data_dir, schemas(), 1, &d->store, err);
-    if (rc)
-        return rc;
+    if (store_privacy(d->store) == FILEIO_TIGHTENED)
+        log_warn("private",
+                 "dir=%s result=\"it was open to other users, and is closed to "
+                 "them now: mode 0700\"",
+                 dir);
+    else if (store_privacy(d->store) == FILEIO_OPEN)
+        log_warn("private",
+                 "dir=%s result=\"it is open to other users, and not mnemed's "
+                 "to close: another user's, shared, or with other things in "
+                 "it; files are private\"",
+                 dir);
+    if (store_swept(d->store))
+        log_warn("swept",
+                 "dir=%s/versions names=\"%s\" result=\"no version of the "
+                 "database: renamed to .swept-NAME, and removed with the next "
+                 "version or at the next start\"",
+                 dir, store_swept(d->store));
+    if (store_strangers(d->store))
+        log_warn("swept",
+                 "dir=%s/versions names=\"%s\" result=\"no version of the "
+                 "database, and not of this store: left alone\"",
+                 dir, store_strangers(d->store));
     if (store_lost(d->store))
         log_error("damaged",
                   "file=%s/mneme.db-wal error=\"the last %d transactions are "
                   "lost; going on from what was before them: pins, skips and "
                   "rollbacks since then have to be asked for again\"",
-                  d->conf->data_dir, store_lost(d->store));
+                  dir, store_lost(d->store));
+}
+
+static int open_store(struct daemon *d, int *shards, struct err *err)
+{
+    int threads = d->conf->learner.threads ? (int)d->conf->learner.threads
+                                           : options_cores();
+    int rc = store_open(d->conf->data_dir, schemas(), 1, &d->store, err);
+
+    if (rc)
+        return rc;
+    say_what_was_found(d);
     rc = restore_settings(d->store, d->conf, threads, shards, err);
     if (rc == 0)
         rc = catalog_open(d->conf->data_dir, &d->catalog, err);
@@ -329,24 +360,77 @@ static void reload(struct daemon *d)
     conf_free(next);
 }
 
-static void wait_for_the_end(struct daemon *d, const sigset_t *signals)
+/* The next signal; 0: none within READY_LOOK_MS, when *ready is false. */
+static int next_signal(const sigset_t *signals, bool ready)
 {
+    const struct timespec look = {0, READY_LOOK_MS * 1000000};
     int signal = 0;
 
-    while (sigwait(signals, &signal) == 0) {
-        if (signal != SIGHUP)
+    if (!ready)
+        signal = sigtimedwait(signals, NULL, &look);
+    else if (sigwait(signals, &signal) != 0)
+        signal = SIGTERM;
+    return signal > 0 ? signal : 0;
+}
+
+/* READY=1 means what /readyz says: a version serves. That takes as long as the
+ * stream takes to bring text for the vocabulary, so the service manager's limit
+ * on a start is put off until then. */
+static bool tell_readiness(struct daemon *d, int64_t *told_ms)
+{
+    int64_t now = timing_mono_ms();
+
+    if (serving_version(d->serving)) {
+        notify_send("READY=1\nSTATUS=a version serves");
+        return true;
+    }
+    if (*told_ms == 0 || now - *told_ms >= READY_TELL_MS) {
+        notify_send("EXTEND_TIMEOUT_USEC=60000000\n"
+                    "STATUS=no version serves yet: waiting for text");
+        *told_ms = now;
+    }
+    return false;
+}
+
+static void wait_for_the_end(struct daemon *d, const sigset_t *signals)
+{
+    int64_t told_ms = 0;
+    bool ready = false;
+
+    for (;;) {
+        int signal;
+
+        ready = ready || tell_readiness(d, &told_ms);
+        signal = next_signal(signals, ready);
+        if (signal == SIGHUP)
+            reload(d);
+        else if (signal)
             return;
-        reload(d);
     }
 }
 
+static pthread_t waiting_thread;
+
+static void pass_on(int signal)
+{
+    pthread_kill(waiting_thread, signal);
+}
+
+/* OpenBLAS has threads before main() begins, which block nothing: a signal that
+ * finds the main thread at other work than waiting would end the process. */
 static void block_signals(sigset_t *signals)
 {
+    static const int taken[] = {SIGTERM, SIGINT, SIGHUP};
+    struct sigaction action = {.sa_handler = pass_on, .sa_flags = SA_RESTART};
+
+    waiting_thread = pthread_self();
     sigemptyset(signals);
-    sigaddset(signals, SIGTERM);
-    sigaddset(signals, SIGINT);
-    sigaddset(signals, SIGHUP);
+    for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
+        sigaddset(signals, taken[i]);
     pthread_sigmask(SIG_BLOCK, signals, NULL);
+    action.sa_mask = *signals;
+    for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
+        sigaction(taken[i], &action, NULL);
     signal(SIGPIPE, SIG_IGN);
 }
 
@@ -374,10 +458,8 @@ int daemon_run(struct conf *conf, daemon_reload_fn *reload_conf, void *arg,
     block_signals(&signals);
     ops_init();
     rc = start(d, err);
-    if (rc == 0) {
-        notify_send("READY=1");
+    if (rc == 0)
         wait_for_the_end(d, &signals);
-    }
     stop(d);
     if (rc == 0 && d->fatal.code != ERR_OK) {
         *err = d->fatal;

@@ -234,21 +234,33 @@ static int64_t most_counted(const int64_t *keys, size_t n)
     return most;
 }
 
+/* The index of a version's holdout: keys and domains point into *index. A
+ * version of before it had a file of its own has it in the state. */
+static int load_index(struct catalog *catalog, int64_t version,
+                      struct tensor_list *index, const int64_t **keys,
+                      const int64_t **domains, size_t *n, struct err *err)
+{
+    int rc = store_load(catalog, version, STORE_HOLDOUT, index, err);
+
+    if (rc == 0 && index->n == 0)
+        rc = store_load(catalog, version, STORE_STATE, index, err);
+    return rc ? rc
+              : replay_index_keys(index, REPLAY_HOLDOUT, keys, domains, n,
+                                  err);
+}
+
 int draw_segments(struct catalog *catalog, int64_t version,
                   const struct draw_options *o, struct draw *out,
                   struct err *err)
 {
-    struct tensor_list state = TENSOR_LIST_INIT;
+    struct tensor_list index = TENSOR_LIST_INIT;
     struct ticket *t = NULL;
     const int64_t *keys, *domains;
     size_t n, even = (size_t)o->max_tokens / FEWEST_TARGETS + 1;
     int rc;
 
     memset(out, 0, sizeof *out);
-    rc = store_load(catalog, version, STORE_STATE, &state, err);
-    if (rc == 0)
-        rc = replay_index_keys(&state, REPLAY_HOLDOUT, &keys, &domains, &n,
-                               err);
+    rc = load_index(catalog, version, &index, &keys, &domains, &n, err);
     if (rc)
         goto out;
     t = order_keys(o, keys, domains, n);
@@ -265,7 +277,7 @@ int draw_segments(struct catalog *catalog, int64_t version,
     hand_out(t, n, o, out);
 out:
     free(t);
-    tensor_list_release(&state);
+    tensor_list_release(&index);
     return rc;
 }
 
@@ -280,16 +292,13 @@ void draw_release(struct draw *d)
 int draw_mark(struct catalog *catalog, int64_t version, int64_t *mark,
               struct err *err)
 {
-    struct tensor_list state = TENSOR_LIST_INIT;
+    struct tensor_list index = TENSOR_LIST_INIT;
     const int64_t *keys, *domains;
     size_t n;
-    int rc = store_load(catalog, version, STORE_STATE, &state, err);
+    int rc = load_index(catalog, version, &index, &keys, &domains, &n, err);
 
     if (rc == 0)
-        rc = replay_index_keys(&state, REPLAY_HOLDOUT, &keys, &domains, &n,
-                               err);
-    if (rc == 0)
         *mark = most_counted(keys, n);
-    tensor_list_release(&state);
+    tensor_list_release(&index);
     return rc;
 }

@@ -34,6 +34,7 @@ struct erasing {
     int64_t replay, holdout; /* rows erased */
     struct tombstones_report report;
     bool written; /* the rows are gone for good */
+    struct err not_scrubbed; /* why the file may still hold their bytes */
 };
 
 /* --- what is there ------------------------------------------------------ */
@@ -195,10 +196,14 @@ static int write_and_scrub(struct store *s, void *arg, struct err *err)
     if (rc)
         return rc;
     e->written = true;
-    rc = tombstones_scrub(s, err);
-    if (rc)
-        err_prefix(err, "the rows are gone, but the file still has room with "
-                        "their bytes, which the next start or forget clears");
+    rc = tombstones_scrub(s, &e->not_scrubbed);
+    if (rc == ERR_FULL || rc == ERR_STATE)
+        return 0; /* publisher.c tries again */
+    if (rc && err) {
+        *err = e->not_scrubbed;
+        err_prefix(err, "the rows are gone, but the file may still hold their "
+                        "bytes, which the next start clears");
+    }
     return rc;
 }
 
@@ -247,12 +252,18 @@ static void describe(const struct erasing *e, char *detail, size_t size)
 {
     const struct tombstones_report *t = &e->report;
     struct buf versions = BUF_INIT;
+    char pending[300] = "";
 
     describe_versions(t->learned, t->n_learned, &versions);
+    if (e->not_scrubbed.code != ERR_OK)
+        snprintf(pending, sizeof pending,
+                 "; mneme.db may still hold their bytes until it can be "
+                 "written anew, which is tried every minute (%.160s)",
+                 e->not_scrubbed.msg);
     snprintf(detail, size,
              "erased %" PRId64 " rows of replay, %" PRId64
-             " of holdout, %" PRId64 " of quarantine; %s%.300s%s",
-             e->replay, e->holdout, t->quarantine + t->releases,
+             " of holdout, %" PRId64 " of quarantine%s; %s%.300s%s",
+             e->replay, e->holdout, t->quarantine + t->releases, pending,
              t->n_learned ? "learned from by versions "
                           : "no kept version is known to have learned from "
                             "them",
@@ -265,13 +276,14 @@ static json_t *result_json(const struct erasing *e)
 {
     const struct tombstones_report *t = &e->report;
 
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "replay",
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:b}", "replay",
                      (json_int_t)e->replay, "holdout", (json_int_t)e->holdout,
                      "quarantine", (json_int_t)t->quarantine, "released",
                      (json_int_t)t->releases, "records",
                      (json_int_t)t->records, "versions",
                      numbers(t->learned, t->n_learned), "not_retrainable",
-                     numbers(t->marked, t->n_marked));
+                     numbers(t->marked, t->n_marked), "erasure_pending",
+                     e->not_scrubbed.code != ERR_OK);
 }
 
 int forget_run(const struct forget_request *r, char *detail, size_t size,

@@ -46,7 +46,9 @@ struct forget_request {
 /*
  *   detail  one line about what it did
  *   *result {"replay", "holdout", "quarantine", "released", "records": counts,
- *           "versions": [that learned from them], "not_retrainable": [..]}
+ *           "versions": [that learned from them], "not_retrainable": [..],
+ *           "erasure_pending": the database file may still hold their bytes,
+ *           since there was no room to write it anew}
  * ERR_NOTFOUND: no such domain. ERR_FULL, ERR_IO: says whether the rows are
  * gone. ERR_DIVERGED: the process must end, to start without them.
  */

@@ -580,10 +580,10 @@ static void say_what_it_waits_for(const struct gate_options *o,
         snprintf(out, size, "%d held-out segments", GATE_FEWEST_CHUNKS);
     } else if (d->above) {
         snprintf(out, size, "the next version, which fails if it is above a "
-                            "limit, too: %.110s", d->reason);
+                            "limit, too: %s", d->reason);
     } else if (!w || any_held_up(o, tests, n, d) ||
                w->regression >= w->limit) {
-        snprintf(out, size, "a version that is not worse: %.160s", d->reason);
+        snprintf(out, size, "a version that is not worse: %s", d->reason);
     } else {
         double need = gate_normal_quantile(level) * w->error /
                       (w->limit - w->regression);

@@ -146,6 +146,10 @@ struct gate_accuracy {
     double p; /* of McNemar's test: small speaks for "down" */
 };
 
+/* Room for the longest name of a domain and what is said of it. */
+#define GATE_REASON_MAX 512
+#define GATE_WAITS_FOR_MAX 640
+
 struct gate_decision {
     enum gate_verdict verdict;
     double mean_regression; /* traffic-weighted */
@@ -160,8 +164,9 @@ struct gate_decision {
     bool since_above;      /* what has come since is */
     bool newest_better;    /* the candidate is better on the very last of it */
     double old_regression; /* the mean over what was there before; NaN: none */
-    char reason[256];      /* one line for people */
-    char waits_for[192];   /* inconclusive: what would decide; else empty */
+    char reason[GATE_REASON_MAX];       /* one line for people */
+    char waits_for[GATE_WAITS_FOR_MAX]; /* inconclusive: what would decide;
+                                           else empty */
 };
 
 void gate_decide(const struct gate_options *options,

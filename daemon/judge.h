@@ -33,6 +33,7 @@
 
 #include "base/err.h"
 #include "conf/conf.h"
+#include "daemon/gate.h"
 #include "daemon/judge_memory.h"
 #include "daemon/serving.h"
 #include "learner/infer.h"
@@ -47,8 +48,8 @@ void judge_free(struct judge *j);
 struct judgement {
     int64_t same_as; /* 0, or the version whose verdict this is */
     enum store_state verdict; /* STORE_PASSED, _FAILED, _INCONCLUSIVE */
-    char reason[256];
-    char waits_for[192]; /* when inconclusive, or refused */
+    char reason[GATE_REASON_MAX];
+    char waits_for[GATE_WAITS_FOR_MAX]; /* when inconclusive, or refused */
     json_t *gate; /* the numbers; the caller may add to them */
     struct store_domain_result *results; /* the candidate's, by domain */
     size_t n_results;

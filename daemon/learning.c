@@ -148,7 +148,7 @@ int learning_prepare_version(struct learning *l, int64_t version,
 /* --- a version's state -------------------------------------------------- */
 
 struct loaded {
-    struct tensor_list weights, state, anchor, head;
+    struct tensor_list weights, state, holdout, anchor, head;
     struct catalog_version row;
 };
 
@@ -156,6 +156,7 @@ static void loaded_release(struct loaded *v)
 {
     tensor_list_release(&v->weights);
     tensor_list_release(&v->state);
+    tensor_list_release(&v->holdout);
     tensor_list_release(&v->anchor);
     tensor_list_release(&v->head);
     catalog_version_release(&v->row);
@@ -170,6 +171,8 @@ static int load_files(struct learning *l, int64_t version, struct loaded *v,
         rc = store_load(l->catalog, version, STORE_WEIGHTS, &v->weights, err);
     if (rc == 0)
         rc = store_load(l->catalog, version, STORE_STATE, &v->state, err);
+    if (rc == 0)
+        rc = store_load(l->catalog, version, STORE_HOLDOUT, &v->holdout, err);
     if (rc == 0)
         rc = store_load(l->catalog, version, STORE_ANCHOR, &v->anchor, err);
     if (rc == 0)
@@ -225,7 +228,8 @@ int learning_load(struct learning *l, int64_t version, int64_t branch,
     if (rc == 0)
         rc = replay_import(l->replay, &v.state, branch, err);
     if (rc == 0)
-        rc = replay_import(l->holdout, &v.state, branch, err);
+        rc = replay_import(l->holdout, v.holdout.n ? &v.holdout : &v.state,
+                           branch, err);
     if (rc == 0)
         rc = filter_import(l->filter, &v.state, err);
     if (rc == 0)

@@ -59,10 +59,11 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/notify.c daemon/notify.h \
 	daemon/options.c daemon/options.h \
 	daemon/probe.c daemon/probe.h \
+	daemon/pace.c daemon/pace.h \
 	daemon/progress.c daemon/progress.h daemon/progress_private.h \
 	daemon/progress_json.c \
 	daemon/publisher.c daemon/publisher.h daemon/publisher_impl.h \
-	daemon/publisher_operations.c \
+	daemon/publisher_board.c daemon/publisher_operations.c \
 	daemon/publisher_verdict.c \
 	daemon/refusals.c daemon/refusals.h \
 	daemon/release.c daemon/release.h \
@@ -152,6 +153,11 @@ tests_test_judge_memory_SOURCES = tests/test_judge_memory.c
 tests_test_judge_memory_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_judge_memory_LDADD = $(SOURCE_LIBS) $(CMOCKA_LIBS) -lm
 
+check_PROGRAMS += tests/test_pace
+tests_test_pace_SOURCES = tests/test_pace.c
+tests_test_pace_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_pace_LDADD = $(SOURCE_LIBS) $(CMOCKA_LIBS) -lm
+
 check_PROGRAMS += tests/test_progress
 tests_test_progress_SOURCES = tests/test_progress.c
 tests_test_progress_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
@@ -171,6 +177,18 @@ tests_test_source_kafka_group_SOURCES = tests/test_source_kafka_group.c \
 	tests/test_source_kafka_util.c tests/test_source_kafka_util.h
 tests_test_source_kafka_group_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_source_kafka_group_LDADD = $(SOURCE_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_publisher_board
+tests_test_publisher_board_SOURCES = tests/test_publisher_board.c \
+	tests/store_util.c tests/store_util.h
+tests_test_publisher_board_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_publisher_board_LDADD = $(DAEMON_LIBS) $(CMOCKA_LIBS)
+
+check_PROGRAMS += tests/test_serving
+tests_test_serving_SOURCES = tests/test_serving.c \
+	tests/store_util.c tests/store_util.h
+tests_test_serving_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_serving_LDADD = $(DAEMON_LIBS) $(CMOCKA_LIBS)
 
 check_PROGRAMS += tests/test_probe
 tests_test_probe_SOURCES = tests/test_probe.c \

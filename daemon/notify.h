@@ -8,7 +8,8 @@
 #ifndef MNEME_DAEMON_NOTIFY_H
 #define MNEME_DAEMON_NOTIFY_H
 
-/* "READY=1", "STOPPING=1", "RELOADING=1\nMONOTONIC_USEC=...", "STATUS=..." */
+/* Lines of sd_notify(3): "READY=1", "STOPPING=1", "EXTEND_TIMEOUT_USEC=...",
+ * "STATUS=..." */
 void notify_send(const char *state);
 
 #endif

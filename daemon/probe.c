@@ -72,8 +72,8 @@ void probe_take(const struct snapshot *s, const struct model_shape *shape,
                 const struct tokenizer *tokenizer,
                 const struct infer_options *options, struct probe *p)
 {
-    const struct tensor_list *lists[] = {&s->weights, &s->state, &s->anchor,
-                                         &s->head};
+    const struct tensor_list *lists[] = {&s->weights, &s->state, &s->holdout,
+                                         &s->anchor, &s->head};
     struct infer *live = NULL;
     struct err err = ERR_INIT;
 

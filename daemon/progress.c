@@ -387,7 +387,8 @@ void progress_set_positions(struct progress *p,
 
 /* --- for the board ------------------------------------------------------ */
 
-static void show_domains(const struct progress *p, struct status *s)
+static void show_domains(const struct progress *p, struct status_board *board,
+                         struct status *s)
 {
     s->n_domains = p->domains.n < STATUS_MAX_DOMAINS ? p->domains.n
                                                      : STATUS_MAX_DOMAINS;
@@ -395,12 +396,7 @@ static void show_domains(const struct progress *p, struct status *s)
         const struct progress_domain *d = &p->by_domain[i];
         struct status_domain *out = &s->domains[i];
 
-        if (strncmp(out->name, p->domains.items[i],
-                    sizeof out->name - 1) != 0) {
-            *out = (struct status_domain){.holdout = NAN,
-                                          .holdout_best = NAN};
-            strncpy(out->name, p->domains.items[i], sizeof out->name - 1);
-        }
+        out->name = status_name(board, p->domains.items[i]);
         out->records = d->records;
         out->bytes = d->bytes;
         out->prequential = progress_loss_recent(&d->loss);
@@ -410,14 +406,14 @@ static void show_domains(const struct progress *p, struct status *s)
     }
 }
 
-static void show_reasons(const struct progress *p, struct status *s)
+static void show_reasons(const struct progress *p, struct status_board *board,
+                         struct status *s)
 {
     size_t most = sizeof s->quarantine / sizeof s->quarantine[0];
 
     s->n_quarantine = p->reasons.n < most ? p->reasons.n : most;
     for (size_t i = 0; i < s->n_quarantine; i++) {
-        strncpy(s->quarantine[i].reason, p->reasons.items[i],
-                sizeof s->quarantine[i].reason - 1);
+        s->quarantine[i].reason = status_name(board, p->reasons.items[i]);
         s->quarantine[i].count = p->by_reason[i];
     }
 }
@@ -443,8 +439,8 @@ void progress_show(const struct progress *p, struct status_board *board,
         labelled += p->by_domain[i].recent_labelled;
     }
     s->accuracy = labelled > 0 ? right / labelled : NAN;
-    show_domains(p, s);
-    show_reasons(p, s);
+    show_domains(p, board, s);
+    show_reasons(p, board, s);
     status_set_places(board, positions, n_positions);
     free(positions);
 }

@@ -17,6 +17,10 @@
 #include "base/xalloc.h"
 #include "daemon/judge_parent.h"
 #include "daemon/publisher_impl.h"
+#include "store/tombstones.h"
+
+#define LOOK_MS 2000   /* between two looks at an idle store */
+#define SCRUB_MS 60000 /* until what was forgotten is scrubbed again */
 
 struct publisher *publisher_create(const struct publisher_options *options)
 {
@@ -194,6 +198,7 @@ static int store_snapshot(struct publisher *p, struct snapshot *s,
         .shape = p->shape,
         .weights = p->shape ? &s->weights : NULL,
         .state = &s->state,
+        .holdout = &s->holdout,
         .anchor = s->anchor_unchanged ? NULL : &s->anchor,
         .head = &s->head,
         .tokenizer_json = p->tokenizer ? p->tokenizer_json.data : NULL,
@@ -234,42 +239,6 @@ static void tell_source(struct publisher *p, const struct snapshot *s)
         };
     source_published(p->options.source, positions, s->n_offsets);
     free(positions);
-}
-
-/* Event time of the newest record that a version has learned from; 0: none. */
-static int64_t newest_record_ms(struct publisher *p, int64_t version)
-{
-    struct catalog_version v;
-    struct progress progress;
-    int64_t ms = 0;
-
-    if (version == 0 || catalog_get(p->options.catalog, version, &v, NULL))
-        return 0;
-    progress_init(&progress);
-    if (progress_import(&progress, v.metadata_json, strlen(v.metadata_json),
-                        NULL) == 0)
-        ms = progress.newest_record_ms;
-    progress_release(&progress);
-    catalog_version_release(&v);
-    return ms;
-}
-
-void publisher_show_pointers(struct publisher *p)
-{
-    struct catalog_pointers pointers;
-    struct status *s;
-    int64_t serving, ms;
-
-    if (catalog_pointers(p->options.catalog, &pointers, NULL) != 0)
-        return;
-    serving = serving_version(p->options.serving);
-    ms = newest_record_ms(p, serving);
-    s = status_lock(p->options.board);
-    s->head_version = pointers.head;
-    s->serving_version = serving;
-    s->serving_pinned = pointers.serving_pinned;
-    s->serving_record_ms = ms;
-    status_unlock(p->options.board);
 }
 
 /* In the transaction that prunes: kept are the versions that stay. */
@@ -340,6 +309,7 @@ static void give_outcome(struct publisher *p, struct snapshot *s,
 static void publish(struct publisher *p, struct snapshot *s)
 {
     int64_t started = timing_mono_ns(), version = 0;
+    int64_t cpu_ns = timing_thread_cpu_ns() - s->cpu_ns;
     struct err err = ERR_INIT;
     struct status *status;
     double seconds;
@@ -369,29 +339,67 @@ static void publish(struct publisher *p, struct snapshot *s)
              (long long)version, (long long)s->step,
              (long long)s->tokens_seen, seconds);
     give_outcome(p, s, version, &err);
-    publisher_show_pointers(p);
+    publisher_show(p, NULL);
     publisher_judge(p, version);
     if (!p->retry_ms && !p->dead && prune(p, &err) != 0)
         publisher_fail(p, "retention", &err, err.code == ERR_FULL);
     status = status_lock(p->options.board);
     status->publish.count++;
     status->publish.last_seconds = timing_seconds_since(started);
+    status->publish.last_cpu_seconds =
+        (double)(timing_thread_cpu_ns() - cpu_ns) / 1e9;
     status_unlock(p->options.board);
 }
 
 /* --- the thread --------------------------------------------------------- */
 
-/* Until there is work, or a verdict is to be tried again. Locks: needs the
- * mutex. */
+/* A store that has failed ends the process, whichever task met it. */
+static void look_at_store(struct publisher *p)
+{
+    struct err err = ERR_INIT;
+
+    if (p->dead || store_check(p->options.store, &err) == 0)
+        return;
+    log_error("store", "%s", err.msg);
+    p->dead = true;
+    p->options.on_fatal(&err, p->options.arg);
+}
+
+/* What was forgotten may still be in the bytes of the database file, for want
+ * of room: tries again now and then. */
+static void scrub(struct publisher *p)
+{
+    struct err err = ERR_INIT;
+    bool waits = false, first = !p->scrub_ms;
+
+    if (p->dead ||
+        tombstones_scrub_waits(p->options.store, &waits, NULL) != 0 ||
+        (waits && !first && timing_mono_ms() < p->scrub_ms))
+        return;
+    if (waits && !first && tombstones_scrub(p->options.store, &err) == 0) {
+        waits = false;
+        log_info("forget", "result=\"mneme.db was written anew: the bytes of "
+                           "what was erased are gone\"");
+    }
+    if (waits && first)
+        log_warn("forget",
+                 "result=\"no room yet to write mneme.db anew, which may still "
+                 "hold bytes of what was erased: tried again every minute\"");
+    p->scrub_ms = waits ? timing_mono_ms() + SCRUB_MS : 0;
+    status_lock(p->options.board)->erasure_pending = waits;
+    status_unlock(p->options.board);
+}
+
+/* Until there is work, a verdict is to be tried again, or the store is to be
+ * looked at. Locks: needs the mutex. */
 static void sleep_until_work(struct publisher *p)
 {
+    int64_t wait_ms = LOOK_MS;
     struct timespec at;
 
-    if (!p->retry_ms) {
-        pthread_cond_wait(&p->work, &p->mutex);
-        return;
-    }
-    at = timing_deadline(p->retry_ms - timing_mono_ms());
+    if (p->retry_ms && p->retry_ms - timing_mono_ms() < wait_ms)
+        wait_ms = p->retry_ms - timing_mono_ms();
+    at = timing_deadline(wait_ms);
     timing_wait(&p->work, &p->mutex, &at);
 }
 
@@ -400,13 +408,15 @@ static void *run(void *arg)
     struct publisher *p = arg;
 
     pthread_setname_np(pthread_self(), "publisher");
-    publisher_show_history(p); /* first: whoever sees the head sees it */
-    publisher_show_pointers(p);
     publisher_judge_pending(p);
     pthread_mutex_lock(&p->mutex);
     p->starting = false;
     pthread_cond_broadcast(&p->done);
     for (;;) {
+        pthread_mutex_unlock(&p->mutex);
+        scrub(p);
+        look_at_store(p);
+        pthread_mutex_lock(&p->mutex);
         if (p->submitted) {
             struct snapshot *s = p->submitted;
 
@@ -455,6 +465,7 @@ static void *run(void *arg)
 void publisher_start(struct publisher *p)
 {
     p->starting = true;
+    publisher_show(p, NULL); /* before anybody can look */
     if (pthread_create(&p->thread, NULL, run, p) != 0)
         BUG("cannot start the publisher's thread");
     p->started = true;

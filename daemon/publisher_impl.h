@@ -5,6 +5,7 @@
  *     publisher.c             the thread, and what the trainer asks of it:
  *                             snapshots become versions, retention
  *     publisher_verdict.c     the gate's word about a version, and what follows
+ *     publisher_board.c       what the board says of versions
  *     publisher_operations.c  what users ask for; the store's side of a
  *                             rollback
  *
@@ -49,6 +50,7 @@ struct publisher {
     bool failing; /* the last publish failed, and that has been said */
     bool dead;    /* something cannot be mended: nothing is written any more */
     int64_t retry_ms; /* when the head is judged again; 0: it has a verdict */
+    int64_t scrub_ms; /* when the database file is written anew; 0: it was */
     atomic_bool released; /* records, and the trainer has not looked */
     pthread_t thread;
     bool started;
@@ -76,13 +78,23 @@ struct publisher {
 void publisher_fail(struct publisher *p, const char *what,
                     const struct err *err, bool again);
 
-/* The pointers of the store, and what answers, on the board. */
-void publisher_show_pointers(struct publisher *p);
+/*
+ * Everything that the board says of versions, at once and from the store alone:
+ * pointers, what answers, and the figures of the judged version (status.h).
+ * Called whenever one of these may have changed.
+ *   serving  the version that answers; 0: none
+ *   spoken   the verdict that has just been written, to be counted, or NULL
+ */
+void publisher_show_versions(struct catalog *c, int64_t serving,
+                             const struct judgement *spoken,
+                             struct status_board *board);
+void publisher_show(struct publisher *p, const struct judgement *spoken);
 
-/* What the last version told, for the board of a process that has just
- * started: its verdict, and the lowest loss of a domain over all versions that
- * are kept. */
-void publisher_show_history(struct publisher *p);
+/* Adds `best` to what the gate says of a version: the lowest holdout loss of
+ * each domain on its branch. Kept with the version, because versions before it
+ * are pruned. */
+void publisher_note_best(struct catalog *c, int64_t version,
+                         struct judgement *j);
 
 /* A version has just been written: asks the gate, writes the verdict,
  * switches. Without room on the disk it stays pending, and retry_ms says when

@@ -34,7 +34,7 @@ static int switch_to(struct publisher *p, int64_t version, bool pinned,
     p->choices++;
     pthread_mutex_unlock(&p->mutex);
     p->options.wake_trainer(p->options.arg);
-    publisher_show_pointers(p);
+    publisher_show(p, NULL);
     return 0;
 }
 
@@ -58,7 +58,7 @@ static void serve_as_stored(struct publisher *p, int64_t operation)
     if (rc)
         log_error("serving", "error=\"%s\"", err.msg);
     publisher_keep_choice(p, operation);
-    publisher_show_pointers(p);
+    publisher_show(p, NULL);
 }
 
 struct failed_choice {
@@ -124,14 +124,13 @@ int publisher_write_rollback(struct publisher *p,
     pthread_mutex_lock(&p->mutex);
     p->have_wish = false;
     pthread_mutex_unlock(&p->mutex);
+    publisher_show(p, NULL);
     s = status_lock(p->options.board);
     s->publish.rollbacks++;
     s->publish.automatic += r->rows.automatic;
     snprintf(s->publish.last_rollback, sizeof s->publish.last_rollback, "%s",
              r->rows.reason ? r->rows.reason : "");
-    s->publish.waits_for[0] = '\0';
     status_unlock(p->options.board);
-    publisher_show_pointers(p);
     return 0;
 }
 

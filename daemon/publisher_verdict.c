@@ -17,104 +17,10 @@
 
 #include "base/log.h"
 #include "base/timing.h"
+#include "base/utf8.h"
 #include "daemon/judge_parent.h"
 
 #define RETRY_MS 5000 /* a verdict for which the disk had no room */
-
-/* --- the board ---------------------------------------------------------- */
-
-/* A holdout loss of the head in a domain. Locks: needs the board's. */
-static void show_holdout(struct status *s, const char *domain, double loss)
-{
-    for (size_t d = 0; d < s->n_domains; d++) {
-        struct status_domain *out = &s->domains[d];
-
-        if (strncmp(out->name, domain, sizeof out->name - 1) != 0)
-            continue;
-        out->holdout = loss;
-        if (!(out->holdout_best <= loss))
-            out->holdout_best = loss;
-    }
-}
-
-static double number_of(const json_t *object, const char *key)
-{
-    const json_t *n = json_object_get(object, key);
-
-    return json_is_number(n) ? json_number_value(n) : (double)NAN;
-}
-
-static void copy_text(const json_t *object, const char *key, char *out,
-                      size_t size)
-{
-    const char *text = json_string_value(json_object_get(object, key));
-
-    snprintf(out, size, "%s", text ? text : "");
-}
-
-/* The head's verdict, as it was shown when it was spoken. Locks: needs the
- * board's. */
-static void show_old_verdict(struct status_publish *s,
-                             const struct catalog_version *v)
-{
-    json_t *gate = v->gate_json ? json_loads(v->gate_json, 0, NULL) : NULL;
-    const json_t *shadow = json_object_get(gate, "shadow");
-
-    snprintf(s->last_verdict, sizeof s->last_verdict, "%s",
-             store_state_name(v->state));
-    copy_text(gate, "reason", s->last_reason, sizeof s->last_reason);
-    copy_text(gate, "waits_for", s->waits_for, sizeof s->waits_for);
-    s->refused_in_a_row = json_integer_value(json_object_get(gate, "refused"));
-    s->reference_version = json_integer_value(json_object_get(gate, "against"));
-    s->shadow_records = json_integer_value(json_object_get(shadow, "records"));
-    s->shadow_difference = number_of(shadow, "difference");
-    s->shadow_evidence = number_of(shadow, "evidence_at_once");
-    json_decref(gate);
-}
-
-void publisher_show_history(struct publisher *p)
-{
-    struct catalog_version *versions = NULL;
-    struct status *s;
-    size_t n = 0;
-
-    if (catalog_list(p->options.catalog, 0, 0, &versions, &n, NULL) != 0)
-        return;
-    s = status_lock(p->options.board);
-    for (size_t i = n; i-- > 0;) {
-        for (size_t d = 0; d < versions[i].n_domains; d++)
-            show_holdout(s, versions[i].domains[d].domain,
-                         versions[i].domains[d].bits_per_byte);
-        if (versions[i].head && versions[i].state != STORE_PENDING)
-            show_old_verdict(&s->publish, &versions[i]);
-        catalog_version_release(&versions[i]);
-    }
-    status_unlock(p->options.board);
-    free(versions);
-}
-
-static void show_verdict(struct publisher *p, const struct judgement *j)
-{
-    struct status *s = status_lock(p->options.board);
-
-    snprintf(s->publish.last_verdict, sizeof s->publish.last_verdict, "%s",
-             store_state_name(j->verdict));
-    snprintf(s->publish.last_reason, sizeof s->publish.last_reason, "%s",
-             j->reason);
-    snprintf(s->publish.waits_for, sizeof s->publish.waits_for, "%s",
-             j->waits_for);
-    s->publish.passed += j->verdict == STORE_PASSED;
-    s->publish.refused += j->verdict == STORE_FAILED;
-    s->publish.inconclusive += j->verdict == STORE_INCONCLUSIVE;
-    s->publish.refused_in_a_row = j->refused;
-    s->publish.reference_version = j->reference;
-    s->publish.shadow_records = j->shadow_records;
-    s->publish.shadow_difference = j->shadow_difference;
-    s->publish.shadow_evidence = j->shadow_evidence;
-    for (size_t i = 0; i < j->n_results; i++)
-        show_holdout(s, j->results[i].domain, j->results[i].bits_per_byte);
-    status_unlock(p->options.board);
-}
 
 /* --- the gate ----------------------------------------------------------- */
 
@@ -184,11 +90,14 @@ static void decide_wish(struct publisher *p, int64_t version,
                         struct judgement *j)
 {
     struct guard_wish w = {.cause = j->cause, .version = j->reference};
+    /* It begins with a name, which may be long: not within a character. */
+    size_t n = utf8_whole(j->reason, strnlen(j->reason, 160));
 
     if (j->cause == GUARD_NO_CAUSE)
         return;
-    snprintf(w.reason, sizeof w.reason, "version %lld: %s (%.160s)",
-             (long long)version, guard_cause_text(j->cause), j->reason);
+    snprintf(w.reason, sizeof w.reason, "version %lld: %s (%.*s)",
+             (long long)version, guard_cause_text(j->cause), (int)n,
+             j->reason);
     if (p->options.conf->publish.auto_rollback && j->reference != 0)
         j->memory.wish = w;
     else
@@ -268,7 +177,8 @@ static int judge_version(struct publisher *p, int64_t version,
     if (serve)
         judgement_serves(&j, version);
     decide_wish(p, version, &j);
-    gate = json_dumps(j.gate, JSON_COMPACT | JSON_REAL_PRECISION(8));
+    publisher_note_best(p->options.catalog, version, &j);
+    gate = json_dumps(j.gate, JSON_COMPACT | JSON_REAL_PRECISION(17));
     guard = judge_memory_write(&j.memory);
     rc = store_verdict(p->options.store, version, j.verdict, gate, guard,
                        j.results, j.n_results, serve, j.reason, err);
@@ -280,10 +190,9 @@ static int judge_version(struct publisher *p, int64_t version,
         publisher_keep_choice(p, 0);
     }
     log_verdict(version, serve ? version : pointers.serving, &j);
-    show_verdict(p, &j);
     pass_on(p, &j.memory.wish);
 out:
-    publisher_show_pointers(p);
+    publisher_show(p, rc ? NULL : &j);
     free(gate);
     free(guard);
     judgement_release(&j);

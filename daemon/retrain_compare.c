@@ -74,6 +74,42 @@ static int compare_part(const struct comparison *c, enum store_part part,
     return rc;
 }
 
+static void borrow(struct tensor_list *to, const struct tensor_list *from)
+{
+    for (size_t i = 0; i < from->n; i++) {
+        const struct tensor *t = &from->items[i];
+
+        tensor_add_borrowed(to, t->name, t->type, t->n_dims, t->shape,
+                            t->data);
+    }
+}
+
+/* State and index of the holdout as one: a version of before the index had a
+ * file of its own has it in the state. */
+static int compare_state(const struct comparison *c, const struct snapshot *s,
+                         struct err *err)
+{
+    struct tensor_list state = TENSOR_LIST_INIT, holdout = TENSOR_LIST_INIT;
+    struct tensor_list was = TENSOR_LIST_INIT, is = TENSOR_LIST_INIT;
+    int64_t version = c->was->version;
+    int rc = store_load(c->l->catalog, version, STORE_STATE, &state, err);
+
+    if (rc == 0)
+        rc = store_load(c->l->catalog, version, STORE_HOLDOUT, &holdout, err);
+    if (rc == 0) {
+        borrow(&was, &state);
+        borrow(&was, &holdout);
+        borrow(&is, &s->state);
+        borrow(&is, &s->holdout);
+        compare_lists(c, &was, &is);
+    }
+    tensor_list_release(&is);
+    tensor_list_release(&was);
+    tensor_list_release(&holdout);
+    tensor_list_release(&state);
+    return rc;
+}
+
 static void compare_number(const struct comparison *c, const char *what,
                            int64_t was, int64_t is)
 {
@@ -120,7 +156,7 @@ int retrain_compare(struct learning *l, const struct catalog_version *was,
     if (l->has_model)
         rc = compare_part(&c, STORE_WEIGHTS, &s->weights, err);
     if (rc == 0)
-        rc = compare_part(&c, STORE_STATE, &s->state, err);
+        rc = compare_state(&c, s, err);
     if (rc == 0)
         rc = compare_part(&c, STORE_ANCHOR, &s->anchor, err);
     if (rc == 0)

@@ -16,10 +16,11 @@
 struct serving {
     struct catalog *catalog;
     struct current *current;
-    const struct model_shape *shape; /* NULL: preset linear */
-    const struct tokenizer *tokenizer;
     struct infer_options options;
     pthread_mutex_t loading; /* one load on demand at a time */
+    pthread_mutex_t form;    /* guards the two below */
+    const struct model_shape *shape; /* NULL: preset linear */
+    const struct tokenizer *tokenizer;
 };
 
 static void free_infer(void *object)
@@ -38,14 +39,17 @@ struct serving *serving_create(struct catalog *catalog,
     s->catalog = catalog;
     s->current = current_create(free_infer, KEPT);
     pthread_mutex_init(&s->loading, NULL);
+    pthread_mutex_init(&s->form, NULL);
     return s;
 }
 
 void serving_prepare(struct serving *s, const struct model_shape *shape,
                      const struct tokenizer *tokenizer)
 {
+    pthread_mutex_lock(&s->form);
     s->shape = shape;
     s->tokenizer = tokenizer;
+    pthread_mutex_unlock(&s->form);
 }
 
 void serving_free(struct serving *s)
@@ -54,6 +58,7 @@ void serving_free(struct serving *s)
         return;
     current_free(s->current);
     pthread_mutex_destroy(&s->loading);
+    pthread_mutex_destroy(&s->form);
     free(s);
 }
 
@@ -79,16 +84,22 @@ int serving_load(struct serving *s, int64_t version, struct infer **infer,
 {
     struct tensor_list weights = TENSOR_LIST_INIT, head = TENSOR_LIST_INIT;
     struct names labels = NAMES_INIT;
+    const struct model_shape *shape;
+    const struct tokenizer *tokenizer;
     int rc = 0;
 
-    if (s->shape)
+    pthread_mutex_lock(&s->form);
+    shape = s->shape;
+    tokenizer = s->tokenizer;
+    pthread_mutex_unlock(&s->form);
+    if (shape)
         rc = store_load(s->catalog, version, STORE_WEIGHTS, &weights, err);
     if (rc == 0)
         rc = store_load(s->catalog, version, STORE_HEAD, &head, err);
     if (rc == 0)
         rc = load_labels(s, version, &labels, err);
     if (rc == 0)
-        rc = infer_create(s->shape, s->tokenizer, &weights, &head, &labels,
+        rc = infer_create(shape, tokenizer, &weights, &head, &labels,
                           &s->options, infer, err);
     tensor_list_release(&weights);
     tensor_list_release(&head);

@@ -20,8 +20,9 @@
 struct serving;
 
 /* options: how versions are held, copied; NULL: the defaults.
- * tokenizer and shape (NULL: preset linear) are set by serving_prepare, before
- * the first switch: with a learned vocabulary they are not known at start. */
+ * tokenizer and shape (NULL: preset linear; both the caller's) are set by
+ * serving_prepare, before the first version is durable: with a learned
+ * vocabulary they are not known at start, and requests come meanwhile. */
 struct serving *serving_create(struct catalog *catalog,
                                const struct infer_options *options);
 void serving_prepare(struct serving *s, const struct model_shape *shape,

@@ -24,7 +24,7 @@ struct snapshot *snapshot_take(const struct learner *l,
                    anchor_generation);
     s->anchor_unchanged = before == *anchor_generation && before > 0;
     s->replay_changes = replay_take_changes(replay, &s->state);
-    s->holdout_changes = replay_take_changes(holdout, &s->state);
+    s->holdout_changes = replay_take_changes(holdout, &s->holdout);
     progress_export(progress, s->step, model_kernels(), settings,
                     &s->metadata);
     names_to_json(&progress->labels, &s->labels_json);
@@ -63,6 +63,7 @@ void snapshot_free(struct snapshot *s)
         return;
     tensor_list_release(&s->weights);
     tensor_list_release(&s->state);
+    tensor_list_release(&s->holdout);
     tensor_list_release(&s->anchor);
     tensor_list_release(&s->head);
     buf_release(&s->metadata);

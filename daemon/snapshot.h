@@ -25,7 +25,8 @@
 
 struct snapshot {
     int64_t step, tokens_seen, created_ms;
-    struct tensor_list weights, state, anchor, head;
+    int64_t cpu_ns; /* processor time that taking it took */
+    struct tensor_list weights, state, holdout, anchor, head;
     bool anchor_unchanged; /* since the head version: its file is linked */
     struct buf metadata, labels_json;
     struct names labels, domains;

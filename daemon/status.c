@@ -4,7 +4,6 @@
 #include "daemon/status.h"
 
 #include <math.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,7 +26,7 @@ void status_board_init(struct status_board *b)
 {
     memset(b, 0, sizeof *b);
     pthread_mutex_init(&b->mutex, NULL);
-    b->now.started_ms = timing_wall_ms();
+    b->now.started_ms = timing_mono_ms();
     b->now.source_type = "";
     b->now.train_bits_per_byte = NAN;
     b->now.prequential_bits_per_byte = NAN;
@@ -37,6 +36,7 @@ void status_board_init(struct status_board *b)
 
 void status_board_release(struct status_board *b)
 {
+    names_release(&b->names);
     names_release(&b->topics);
     free(b->places);
     pthread_mutex_destroy(&b->mutex);
@@ -72,6 +72,13 @@ void status_set_state(struct status_board *b, enum status_state state,
     if (reason)
         strncat(s->reason, reason, sizeof s->reason - 1);
     status_unlock(b);
+}
+
+const char *status_name(struct status_board *b, const char *name)
+{
+    long id = names_add(&b->names, name); /* may move the items */
+
+    return b->names.items[id];
 }
 
 /* --- where the learner is ----------------------------------------------- */
@@ -174,16 +181,28 @@ static json_t *source_json(struct status_board *b, const char *type)
         (json_int_t)health.dead_lettered, "partitions", partitions_json(b));
 }
 
-static json_t *domain_json(const struct status_domain *d)
+static struct status_holdout holdout_of(const struct status *s,
+                                        const struct status_domain *d)
 {
+    for (size_t i = 0; i < s->n_holdouts; i++)
+        if (s->holdouts[i].domain == d->name)
+            return s->holdouts[i];
+    return (struct status_holdout){d->name, NAN, NAN};
+}
+
+static json_t *domain_json(const struct status *s,
+                           const struct status_domain *d)
+{
+    struct status_holdout h = holdout_of(s, d);
+
     return json_pack(
         "{s:o, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:I}", "domain",
         json_value_text(d->name), "records", (json_int_t)d->records, "bytes",
         (json_int_t)d->bytes, "prequential_bits_per_byte",
         json_value_real(d->prequential), "holdout_bits_per_byte",
-        json_value_real(d->holdout), "holdout_best_bits_per_byte",
-        json_value_real(d->holdout_best), "forgetting_bits_per_byte",
-        json_value_real(d->holdout - d->holdout_best), "accuracy",
+        json_value_real(h.loss), "holdout_best_bits_per_byte",
+        json_value_real(h.best), "forgetting_bits_per_byte",
+        json_value_real(h.loss - h.best), "accuracy",
         json_value_real(d->accuracy), "replay_rows",
         (json_int_t)d->replay_rows);
 }
@@ -193,7 +212,7 @@ static json_t *domains_list(const struct status *s)
     json_t *list = json_array();
 
     for (size_t i = 0; i < s->n_domains; i++)
-        json_array_append_new(list, domain_json(&s->domains[i]));
+        json_array_append_new(list, domain_json(s, &s->domains[i]));
     return list;
 }
 
@@ -229,15 +248,34 @@ static json_t *shadow_json(const struct status_publish *p)
                      json_value_real(p->shadow_evidence));
 }
 
+/* Seconds until a time on the monotonic clock; null when it is not known. */
+static json_t *seconds_until(int64_t mono_ms)
+{
+    if (!mono_ms)
+        return json_null();
+    return json_real(fmax(0, (double)(mono_ms - timing_mono_ms()) / 1000));
+}
+
+/* null: there is nothing to publish. */
+static json_t *next_version_json(const struct status_publish *p)
+{
+    if (!p->next_waits_for)
+        return json_null();
+    return json_pack("{s:s, s:o}", "waits_for", p->next_waits_for,
+                     "in_seconds", seconds_until(p->next_ms));
+}
+
 static json_t *publish_json(const struct status_publish *p)
 {
     return json_pack(
-        "{s:I, s:I, s:f, s:f, s:f, s:I, s:I, s:I, s:I, s:o, s:o, s:I, s:I, "
-        "s:o, s:o, s:o}",
+        "{s:I, s:I, s:f, s:f, s:f, s:f, s:o, s:I, s:I, s:I, s:I, s:I, s:o, "
+        "s:o, s:I, s:I, s:o, s:o, s:o}",
         "count",
         (json_int_t)p->count, "failed", (json_int_t)p->failed,
-        "last_seconds", p->last_seconds, "last_stop_seconds",
-        p->last_stop_seconds, "interval_seconds", p->interval_seconds,
+        "last_seconds", p->last_seconds, "last_cpu_seconds",
+        p->last_cpu_seconds, "last_stop_seconds", p->last_stop_seconds,
+        "interval_seconds", p->interval_seconds, "next_version",
+        next_version_json(p), "judged_version", (json_int_t)p->judged_version,
         "passed", (json_int_t)p->passed, "refused", (json_int_t)p->refused,
         "inconclusive", (json_int_t)p->inconclusive, "rollbacks",
         (json_int_t)p->rollbacks, "last_verdict",
@@ -250,13 +288,12 @@ static json_t *publish_json(const struct status_publish *p)
 }
 
 /* Seconds since the newest record that the serving version has learned from;
- * null when it has none with a time. */
-static json_t *freshness(const struct status *s)
+ * NaN when it has none with a time. */
+static double freshness(const struct status *s)
 {
-    if (!s->serving_record_ms)
-        return json_null();
-    return json_real((double)(timing_wall_ms() - s->serving_record_ms) /
-                     1000);
+    double ms = (double)timing_wall_ms() - (double)s->serving_record_ms;
+
+    return s->serving_record_ms ? fmax(0, ms / 1000) : (double)NAN;
 }
 
 static void add_learning(json_t *root, const struct status *s)
@@ -313,12 +350,15 @@ json_t *status_to_json(struct status_board *b)
     json_object_set_new(root, "quarantine", quarantine_json(s));
     json_object_set_new(root, "publish", publish_json(&s->publish));
     json_object_set_new(root, "source", source_json(b, s->source_type));
-    json_object_set_new(root, "freshness_seconds", freshness(s));
+    json_object_set_new(root, "freshness_seconds",
+                        json_value_real(freshness(s)));
     json_object_set_new(
         root, "uptime_seconds",
-        json_real((double)(timing_wall_ms() - s->started_ms) / 1000));
+        json_real((double)(timing_mono_ms() - s->started_ms) / 1000));
     json_object_set_new(root, "memory_announced_bytes",
                         json_integer(s->memory_announced));
+    json_object_set_new(root, "erasure_pending",
+                        json_boolean(s->erasure_pending));
     if (s->vocabulary_wanted && s->head_version == 0)
         json_object_set_new(
             root, "vocabulary",
@@ -346,10 +386,20 @@ static void family(struct buf *out, const char *name, const char *type,
              name, type);
 }
 
+/* Counts whole, whatever their size. */
+static void add_number(struct buf *out, double x)
+{
+    bool is_whole = x == floor(x) && fabs(x) < 1e15;
+
+    buf_addf(out, is_whole ? " %.0f\n" : " %.10g\n", x);
+}
+
 static void value(struct buf *out, const char *name, double x)
 {
-    if (isfinite(x))
-        buf_addf(out, "mneme_%s %.10g\n", name, x);
+    if (!isfinite(x))
+        return;
+    buf_addf(out, "mneme_%s", name);
+    add_number(out, x);
 }
 
 static void gauge(struct buf *out, const char *name, const char *help,
@@ -366,22 +416,49 @@ static void counter(struct buf *out, const char *name, const char *help,
     buf_addf(out, "mneme_%s %lld\n", name, (long long)x);
 }
 
+/*
+ * The bytes of a character that is put out as `\xHH`, one escape a byte; 0: it
+ * stays as it is. Control characters (C0, DEL, C1), U+2028 and U+2029 end a
+ * line for some readers. A backslash before an `x` is escaped, too, so that two
+ * names never give one label: a scrape with the same series twice is refused.
+ */
+static size_t bytes_to_escape(const char *s, size_t n_bytes)
+{
+    const unsigned char *u = (const unsigned char *)s;
+
+    if (u[0] == '\n')
+        return 0; /* has an escape of the format's own */
+    if (u[0] < 0x20 || u[0] == 0x7f)
+        return 1;
+    if (u[0] == '\\')
+        return n_bytes > 1 && u[1] == 'x';
+    if (n_bytes > 1 && u[0] == 0xc2 && u[1] < 0xa0)
+        return 2;
+    if (n_bytes > 2 && u[0] == 0xe2 && u[1] == 0x80 &&
+        (u[2] == 0xa8 || u[2] == 0xa9))
+        return 3;
+    return utf8_character(s, n_bytes) ? 0 : 1;
+}
+
 static void label_value(struct buf *out, const char *s)
 {
-    struct buf fixed = BUF_INIT;
+    size_t left = strlen(s);
 
-    utf8_repair(s, strlen(s), &fixed);
-    for (size_t i = 0; i < fixed.len; i++) {
-        char c = fixed.data[i];
+    while (left) {
+        size_t n = bytes_to_escape(s, left);
+        size_t whole = n ? n : utf8_character(s, left);
 
-        if (c == '\n')
+        for (size_t i = 0; i < n; i++)
+            buf_addf(out, "\\\\x%02x", (unsigned)(unsigned char)s[i]);
+        if (!n && *s == '\n')
             buf_adds(out, "\\n");
-        else if (c == '"' || c == '\\')
-            buf_addf(out, "\\%c", c);
-        else
-            buf_addc(out, c);
+        else if (!n && (*s == '"' || *s == '\\'))
+            buf_addf(out, "\\%c", *s);
+        else if (!n)
+            buf_add(out, s, whole);
+        s += whole;
+        left -= whole;
     }
-    buf_release(&fixed);
 }
 
 static void labelled(struct buf *out, const char *name, const char *label,
@@ -391,7 +468,8 @@ static void labelled(struct buf *out, const char *name, const char *label,
         return;
     buf_addf(out, "mneme_%s{%s=\"", name, label);
     label_value(out, text);
-    buf_addf(out, "\"} %.10g\n", x);
+    buf_adds(out, "\"}");
+    add_number(out, x);
 }
 
 static void record_metrics(struct buf *out, const struct status *s)
@@ -488,12 +566,17 @@ static void version_metrics(struct buf *out, const struct status *s)
     }
     gauge(out, "publish_seconds", "The last publish, whole.",
           p->last_seconds);
+    gauge(out, "publish_cpu_seconds",
+          "The processor time of the last publish.", p->last_cpu_seconds);
     gauge(out, "publish_stop_seconds",
           "How long the last publish held the trainer.",
           p->last_stop_seconds);
     gauge(out, "publish_interval_seconds",
-          "Least time between two versions, stretched when slow.",
+          "Least time between two versions, stretched when they cost much.",
           p->interval_seconds);
+    gauge(out, "erasure_pending",
+          "1 while mneme.db may hold bytes of what was forgotten.",
+          s->erasure_pending);
     family(out, "gate_verdicts_total", "counter",
            "Gate verdicts by this process.");
     labelled(out, "gate_verdicts_total", "verdict", "pass",
@@ -505,34 +588,29 @@ static void version_metrics(struct buf *out, const struct status *s)
     if (s->serving_record_ms)
         gauge(out, "freshness_seconds",
               "Age of the newest record in the serving version.",
-              (double)(timing_wall_ms() - s->serving_record_ms) / 1000);
+              freshness(s));
 }
 
 static void domain_metrics(struct buf *out, const struct status *s)
 {
-    static const struct {
-        const char *name, *help;
-        size_t offset;
-    } gauges[] = {
+    static const char *const gauges[][2] = {
         {"domain_prequential_bits_per_byte",
-         "Loss before learning by domain, recent mean.",
-         offsetof(struct status_domain, prequential)},
-        {"domain_holdout_bits_per_byte", "Loss of the head on the holdout.",
-         offsetof(struct status_domain, holdout)},
-        {"domain_holdout_best_bits_per_byte", "The lowest it has been.",
-         offsetof(struct status_domain, holdout_best)},
-        {"domain_accuracy", "Labelled records told right.",
-         offsetof(struct status_domain, accuracy)},
+         "Loss before learning by domain, recent mean."},
+        {"domain_holdout_bits_per_byte",
+         "Loss of the judged version on the holdout."},
+        {"domain_holdout_best_bits_per_byte", "The lowest it has been."},
+        {"domain_accuracy", "Labelled records told right."},
     };
 
     for (size_t g = 0; g < sizeof gauges / sizeof *gauges; g++) {
-        family(out, gauges[g].name, "gauge", gauges[g].help);
+        family(out, gauges[g][0], "gauge", gauges[g][1]);
         for (size_t i = 0; i < s->n_domains; i++) {
-            const char *d = (const char *)&s->domains[i];
-            double x;
+            const struct status_domain *d = &s->domains[i];
+            struct status_holdout h = holdout_of(s, d);
+            const double values[] = {d->prequential, h.loss, h.best,
+                                     d->accuracy};
 
-            memcpy(&x, d + gauges[g].offset, sizeof x);
-            labelled(out, gauges[g].name, "domain", s->domains[i].name, x);
+            labelled(out, gauges[g][0], "domain", d->name, values[g]);
         }
     }
     family(out, "domain_records_total", "counter",

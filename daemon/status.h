@@ -4,7 +4,9 @@
  * which /v1/status, /metrics and the log read.
  *
  * A plain struct behind a mutex: writers change their fields between
- * status_lock and status_unlock, readers take a copy.
+ * status_lock and status_unlock, readers take a copy. What it says of versions
+ * comes from the store (publisher_show_versions), so that it is the same after
+ * a rollback to a version as after a restart at it.
  *
  * Threads: any
  */
@@ -19,6 +21,7 @@
 
 #include "base/buf.h"
 #include "base/names.h"
+#include "daemon/gate.h"
 #include "daemon/source.h"
 
 #define STATUS_MAX_DOMAINS 257 /* model.max_domains, and `other` */
@@ -35,19 +38,25 @@ enum status_state {
 const char *status_state_name(enum status_state s);
 
 struct status_domain {
-    char name[64];
+    const char *name;            /* from status_name */
     int64_t records, bytes;      /* learned */
     double prequential;          /* bits per byte, recent mean; NaN: none */
-    double holdout;              /* bits per byte of the head; NaN: none */
-    double holdout_best; /* the lowest ever; forgetting is holdout minus it */
     double accuracy;             /* of labelled records, recent; NaN: none */
     int64_t replay_rows;
 };
 
+/* Held-out records of a domain, under the judged version. */
+struct status_holdout {
+    const char *domain; /* from status_name */
+    double loss;        /* bits per byte; NaN: none */
+    double best;        /* the lowest up to that version, on its branch; NaN:
+                           none. Forgetting is loss minus best. */
+};
+
 struct status {
     enum status_state state;
-    char reason[256];
-    int64_t started_ms;
+    char reason[768];
+    int64_t started_ms;      /* monotonic */
     const char *source_type; /* "kafka", "file", "stdin" */
     int64_t serving_version, head_version; /* 0: none yet */
     bool serving_pinned;
@@ -77,36 +86,49 @@ struct status {
     struct status_publish {
         int64_t count, failed;      /* publishes done, tried in vain */
         double last_seconds;        /* the last one, whole */
+        double last_cpu_seconds;    /* the processor time that it took */
         double last_stop_seconds;   /* how long it held the trainer */
-        double interval_seconds;    /* stretched when publishing is slow */
+        double interval_seconds;    /* stretched when publishing costs much */
+        const char *next_waits_for; /* the next version; NULL: there is nothing
+                                       to publish. A static text. */
+        int64_t next_ms;            /* at the latest until then, monotonic; 0:
+                                       not known */
         int64_t passed, refused, inconclusive;
         int64_t rollbacks;
         int64_t automatic; /* of these, by itself */
+        int64_t newest_version; /* the largest number ever used */
+        int64_t judged_version; /* the head, or while it has no verdict the one
+                                   before it; 0: none. Its figures: */
         char last_verdict[16];
-        char last_reason[256];
-        char waits_for[192];     /* after an inconclusive verdict; or "" */
-        char last_rollback[256]; /* why; "" */
+        char last_reason[GATE_REASON_MAX];
+        char waits_for[GATE_WAITS_FOR_MAX]; /* after an inconclusive verdict; or "" */
         int64_t refused_in_a_row;
-        int64_t reference_version; /* what the gate compared with; 0: none */
+        int64_t reference_version; /* what the gate compared with; 0: none, or
+                                      the next comparison begins anew */
         int64_t shadow_records;    /* of the shadow comparison */
         double shadow_difference;  /* relative; above 0: the live is worse */
         double shadow_evidence;    /* ln; from 6.9 on it goes back */
+        char last_rollback[256];   /* why; "" */
     } publish;
     int64_t vocabulary_bytes, vocabulary_wanted; /* while collecting */
     int64_t flushes;
     int64_t memory_announced;   /* bytes, said at start */
+    bool erasure_pending; /* the file may hold bytes of what was forgotten */
     struct {
-        char reason[24];
+        const char *reason; /* from status_name */
         int64_t count;
     } quarantine[24]; /* by reason */
     size_t n_quarantine;
     size_t n_domains;
     struct status_domain domains[STATUS_MAX_DOMAINS];
+    size_t n_holdouts;
+    struct status_holdout holdouts[STATUS_MAX_DOMAINS];
 };
 
 struct status_board {
     pthread_mutex_t mutex;
     struct status now;
+    struct names names;  /* that `now` and its copies point to; it only grows */
     struct names topics; /* of places */
     struct status_place {
         long topic;
@@ -123,12 +145,16 @@ void status_board_release(struct status_board *b);
 struct status *status_lock(struct status_board *b);
 void status_unlock(struct status_board *b);
 
+/* The board's own copy of a name, whole; equal names have equal pointers. It
+ * lives as long as the board. Locks: between status_lock and status_unlock. */
+const char *status_name(struct status_board *b, const char *name);
+
 /* Where the learner is: behind the source by what waits in the queue. Locks:
  * between status_lock and status_unlock. */
 void status_set_places(struct status_board *b,
                        const struct source_position *positions, size_t n);
 
-/* A copy, to be freed. */
+/* A copy, to be freed; its names are the board's. */
 struct status *status_copy(struct status_board *b);
 
 /* Sets state and reason (NULL: none). */

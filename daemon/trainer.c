@@ -20,12 +20,7 @@
 
 #define POLL_MS 100
 #define RETRY_MS 5000                      /* a full disk */
-#define GARBAGE_PAUSE_MS 2000
-#define GARBAGE_MS 60000
 #define STAGED_LIMIT ((int64_t)OPTIONS_STAGED_BYTES / 2) /* makes a version */
-#ifndef PUBLISH_SHARE /* bench/clean_stream.py wants more */
-#define PUBLISH_SHARE 0.05                 /* of the time, at most */
-#endif
 
 struct trainer *trainer_create(const struct trainer_options *options)
 {
@@ -67,10 +62,11 @@ void trainer_fail(struct trainer *t, const struct err *err)
 
 void trainer_submit(struct trainer *t)
 {
-    int64_t started = timing_mono_ns();
+    int64_t started = timing_mono_ns(), cpu_ns = timing_thread_cpu_ns();
     struct snapshot *snapshot = learning_snapshot(t->l);
     struct status *s;
 
+    snapshot->cpu_ns = timing_thread_cpu_ns() - cpu_ns;
     t->last_publish_ms = timing_mono_ms();
     t->published_tokens = t->l->progress.tokens_seen;
     t->without_step = t->published_step == learner_steps(t->l->learner);
@@ -105,50 +101,48 @@ static void collect(struct trainer *t)
     t->retry_ms = timing_mono_ms() + RETRY_MS;
 }
 
-/* Publishing may take only so much of the time: seconds there must be between
- * two versions, after how long the last one took. Shown as a metric. */
-static double least_interval(struct trainer *t)
+static bool has_taken(const struct trainer *t)
 {
-    struct status *s = status_lock(t->options.board);
-    double asked = t->options.conf->publish.every_seconds;
-    double least = s->publish.last_seconds / PUBLISH_SHARE;
-
-    s->publish.interval_seconds = asked > least ? asked : least;
-    status_unlock(t->options.board);
-    return least;
+    return t->next_taken < t->n_taken;
 }
 
-/* Nothing was learned, and records were refused: whoever looks into the
- * quarantine finds them in a version, soon after the last one; and when more
- * come, seldom, so that versions that differ stay. */
-static bool garbage_is_due(struct trainer *t, int64_t now)
+static bool has_records(const struct trainer *t)
 {
-    int64_t since = now - t->last_publish_ms;
-    bool pause = now - t->last_record_ms >= GARBAGE_PAUSE_MS;
-
-    return t->l->progress.n_quarantine &&
-           ((pause && !t->without_step) || since >= GARBAGE_MS) &&
-           (double)since / 1000 >= least_interval(t);
+    return has_taken(t) || queue_length(t->options.queue);
 }
 
-static bool version_due(struct trainer *t)
+/* Is a version due? If not, *w says what it waits for. */
+static bool version_due(struct trainer *t, struct pace_wait *w)
 {
-    const struct conf_publish *c = &t->options.conf->publish;
-    int64_t tokens = t->l->progress.tokens_seen - t->published_tokens;
-    int64_t now = timing_mono_ms();
-    double seconds = (double)(now - t->last_publish_ms) / 1000;
+    struct pace_sight sight = {
+        .now_ms = timing_mono_ms(),
+        .published_ms = t->last_publish_ms,
+        .record_ms = t->last_record_ms,
+        .tokens = t->l->progress.tokens_seen - t->published_tokens,
+        .has_step = learner_steps(t->l->learner) != t->published_step,
+        .has_refused = t->l->progress.n_quarantine > 0,
+        .was_refused = t->without_step,
+        .has_more = has_records(t) || intake_tokens(t->l->intake) > 0,
+    };
+    struct status *s;
 
-    if (publisher_busy(t->options.publisher))
+    if (publisher_busy(t->options.publisher)) {
+        *w = (struct pace_wait){
+            "the last version, which is being written or judged", 0};
         return false;
-    if (learner_steps(t->l->learner) == t->published_step)
-        return garbage_is_due(t, now);
-    if (t->held)
-        return now >= t->retry_ms;
-    if (replay_staged_bytes(t->l->replay) > STAGED_LIMIT)
-        return true;
-    return seconds >= least_interval(t) &&
-           ((c->every_seconds > 0 && seconds >= c->every_seconds) ||
-            (c->every_tokens > 0 && tokens >= c->every_tokens));
+    }
+    if (sight.has_step && t->held) {
+        *w = (struct pace_wait){"room on the disk", t->retry_ms};
+        return sight.now_ms >= t->retry_ms;
+    }
+    s = status_lock(t->options.board);
+    sight.cpu_seconds = s->publish.last_cpu_seconds;
+    s->publish.interval_seconds =
+        pace_interval_seconds(t->options.conf, sight.cpu_seconds);
+    status_unlock(t->options.board);
+    return (sight.has_step &&
+            replay_staged_bytes(t->l->replay) > STAGED_LIMIT) ||
+           pace_due(&t->pace, t->options.conf, &sight, w);
 }
 
 void trainer_drain_publisher(struct trainer *t)
@@ -208,11 +202,6 @@ static void step(struct trainer *t)
                  result.step.ewc_penalty);
 }
 
-static bool has_taken(const struct trainer *t)
-{
-    return t->next_taken < t->n_taken;
-}
-
 /* The next record, or NULL after timeout_ms or a wake. */
 static struct record *next_record(struct trainer *t, int64_t timeout_ms)
 {
@@ -225,11 +214,6 @@ static struct record *next_record(struct trainer *t, int64_t timeout_ms)
         return NULL;
     t->last_record_ms = timing_mono_ms();
     return t->taken[t->next_taken++];
-}
-
-static bool has_records(const struct trainer *t)
-{
-    return has_taken(t) || queue_length(t->options.queue);
 }
 
 static void take(struct trainer *t, struct record *rec)
@@ -331,13 +315,15 @@ static bool take_batch(struct trainer *t)
 /* One turn of the loop. */
 static void learn(struct trainer *t)
 {
+    struct pace_wait wait = {"an operator: learning holds", 0};
     bool due;
 
     collect(t);
     trainer_take_reload(t);
     trainer_run_operations(t);
     trainer_look_for_choice(t);
-    due = !t->parked && version_due(t); /* the last verdict is spoken */
+    due = !t->parked && version_due(t, &wait); /* the last verdict is spoken */
+    trainer_show_wait(t, due ? NULL : &wait);
     if (trainer_heed(t))
         return;
     if (due)
@@ -472,6 +458,7 @@ static int begin(struct trainer *t, struct err *err)
     int rc = catalog_pointers(t->options.catalog, &pointers, err);
 
     t->last_record_ms = t->rate_ms = timing_mono_ms();
+    pace_start(&t->pace, t->last_record_ms);
     t->published_step = -1;
     if (rc)
         return rc;

@@ -65,6 +65,29 @@ void trainer_show(struct trainer *t, bool now_please)
     status_unlock(t->options.board);
 }
 
+void trainer_show_wait(struct trainer *t, const struct pace_wait *w)
+{
+    struct pace_wait now = w ? *w : (struct pace_wait){NULL, 0};
+    struct status *s;
+
+    if (now.what == t->shown.what && now.until_ms == t->shown.until_ms)
+        return;
+    t->shown = now;
+    s = status_lock(t->options.board);
+    s->publish.next_waits_for = now.what;
+    s->publish.next_ms = now.until_ms;
+    status_unlock(t->options.board);
+}
+
+void trainer_show_no_step(struct trainer *t)
+{
+    struct status *s = status_lock(t->options.board);
+
+    s->ewc.penalty = s->ewc.share = s->grad_norm = s->rate = 0;
+    s->tokens_per_second = s->records_per_second = 0;
+    status_unlock(t->options.board);
+}
+
 void trainer_show_step(struct trainer *t, const struct learning_step_result *r)
 {
     struct status *s = status_lock(t->options.board);
@@ -85,7 +108,7 @@ static const char *what_the_gate_waits_for(struct trainer *t, char *text,
 
     text[0] = '\0';
     if (s->publish.waits_for[0])
-        snprintf(text, size, "version %lld serves; the gate waits for %.180s",
+        snprintf(text, size, "version %lld serves; the gate waits for %s",
                  (long long)s->serving_version, s->publish.waits_for);
     status_unlock(t->options.board);
     return text[0] ? text : NULL;
@@ -94,7 +117,7 @@ static const char *what_the_gate_waits_for(struct trainer *t, char *text,
 void trainer_show_state(struct trainer *t, bool learning)
 {
     struct source_health health;
-    char text[256];
+    char text[GATE_WAITS_FOR_MAX + 80];
 
     if (t->held) {
         status_set_state(t->options.board, STATUS_PAUSED,

@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 #include "daemon/guard.h"
+#include "daemon/pace.h"
 #include "daemon/trainer.h"
 
 #define TRAINER_TAKEN_MAX 64 /* records, with one lock */
@@ -49,6 +50,8 @@ struct trainer {
     struct record *taken[TRAINER_TAKEN_MAX]; /* from the queue, to look at */
     size_t n_taken, next_taken;
     int64_t last_publish_ms, published_tokens, published_step;
+    struct pace pace;
+    struct pace_wait shown; /* on the board */
     bool without_step; /* the last version had none of its own */
     int64_t show_ms, rate_ms, rate_tokens, rate_records;
     struct record_maker maker; /* of released records */
@@ -61,6 +64,12 @@ void trainer_fail(struct trainer *t, const struct err *err);
 
 /* Figures for the board, at most five times a second unless now_please. */
 void trainer_show(struct trainer *t, bool now_please);
+
+/* What the next version waits for; NULL: nothing. */
+void trainer_show_wait(struct trainer *t, const struct pace_wait *w);
+
+/* After a rollback: the figures of the last step are of one that was undone. */
+void trainer_show_no_step(struct trainer *t);
 
 /* After a step, with trainer_show. */
 void trainer_show_step(struct trainer *t, const struct learning_step_result *r);

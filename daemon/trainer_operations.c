@@ -63,6 +63,7 @@ static int roll_back(struct trainer *t, struct rewind_request *request,
         t->rate_tokens = t->published_tokens;
         t->rate_records = t->l->progress.records.consumed;
         t->last_publish_ms = timing_mono_ms();
+        trainer_show_no_step(t);
     }
     trainer_show(t, true);
     return rc;

@@ -274,44 +274,89 @@ int replay_db_rollback(struct sqlite3 *db, int64_t to, int64_t last,
     return rc ? rc : rollback_kind(db, REPLAY_HOLDOUT, to, last, err);
 }
 
-/* Does any of the ascending versions lie in [born, died)? */
-static bool is_kept(const int64_t *kept, size_t n, int64_t born, int64_t died)
+/* The largest of the ascending versions that is below `died`; INT64_MIN:
+ * none. */
+static int64_t last_before(const int64_t *kept, size_t n, int64_t died)
 {
     size_t low = 0, high = n;
 
     while (low < high) {
         size_t middle = low + (high - low) / 2;
 
-        if (kept[middle] < born)
+        if (kept[middle] < died)
             low = middle + 1;
         else
             high = middle;
     }
-    return low < n && kept[low] < died;
+    return low ? kept[low - 1] : INT64_MIN;
 }
 
-/* Adds the keys of dead rows that nothing keeps, max_rows at most. */
+/* The first version above `died` in which rows died; INT64_MAX: none. */
+static int next_death(struct sqlite3_stmt *stmt, int64_t *died, struct err *err)
+{
+    int rc;
+
+    sqlite3_bind_int64(stmt, 1, *died);
+    rc = sqlite3_step(stmt);
+    *died = rc == SQLITE_ROW ? sqlite3_column_int64(stmt, 0) : INT64_MAX;
+    rc = rc == SQLITE_ROW || rc == SQLITE_DONE
+             ? 0
+             : fail(sqlite3_db_handle(stmt), "sweeping rows", err);
+    sqlite3_reset(stmt);
+    return rc;
+}
+
+/* Adds the keys of the rows that died in a version and were born after
+ * another, max_rows keys at most. */
+static int find_born_after(struct sqlite3_stmt *stmt, int64_t died,
+                           int64_t after, int64_t max_rows, struct keys *keys,
+                           struct err *err)
+{
+    int rc = SQLITE_DONE;
+
+    sqlite3_bind_int64(stmt, 1, died);
+    sqlite3_bind_int64(stmt, 2, after);
+    while ((int64_t)keys->n < max_rows &&
+           (rc = sqlite3_step(stmt)) == SQLITE_ROW)
+        keys_add(keys, sqlite3_column_int64(stmt, 0));
+    rc = rc == SQLITE_DONE || rc == SQLITE_ROW
+             ? 0
+             : fail(sqlite3_db_handle(stmt), "sweeping rows", err);
+    sqlite3_reset(stmt);
+    return rc;
+}
+
+const char *const replay_db_sweep_sql[2] = {
+    "SELECT died FROM %s_rows WHERE died > ?1 ORDER BY died LIMIT 1",
+    "SELECT key FROM %s_rows WHERE died = ?1 AND born > ?2 ORDER BY born",
+};
+
+/*
+ * Adds the keys of dead rows that nothing keeps, max_rows at most. A row that
+ * died in v is kept by the last kept version before v or by none, and so by
+ * none exactly when it was born after that one: two look-ups in the index for
+ * each version in which rows died, and no row is read that stays.
+ */
 static int find_unkept(struct sqlite3 *db, enum replay_kind kind,
                        const int64_t *kept, size_t n, int64_t max_rows,
                        struct keys *keys, struct err *err)
 {
-    struct sqlite3_stmt *stmt = NULL;
-    int rc = prepare(db, kind,
-                     "SELECT key, born, died FROM %s_rows "
-                     "WHERE died IS NOT NULL ORDER BY died, born",
-                     &stmt, err);
+    struct sqlite3_stmt *next = NULL, *rows = NULL;
+    int64_t died = INT64_MIN;
+    int rc = prepare(db, kind, replay_db_sweep_sql[0], &next, err);
 
-    if (rc)
-        return rc;
-    rc = SQLITE_DONE;
-    while ((int64_t)keys->n < max_rows &&
-           (rc = sqlite3_step(stmt)) == SQLITE_ROW)
-        if (!is_kept(kept, n, sqlite3_column_int64(stmt, 1),
-                     sqlite3_column_int64(stmt, 2)))
-            keys_add(keys, sqlite3_column_int64(stmt, 0));
-    rc = rc == SQLITE_DONE || rc == SQLITE_ROW ? 0
-                                               : fail(db, "sweeping rows", err);
-    sqlite3_finalize(stmt);
+    if (rc == 0)
+        rc = prepare(db, kind, replay_db_sweep_sql[1], &rows, err);
+    if (rc == 0)
+        rc = next_death(next, &died, err);
+    while (rc == 0 && died != INT64_MAX && (int64_t)keys->n < max_rows) {
+        rc = find_born_after(rows, died, last_before(kept, n, died), max_rows,
+                             keys, err);
+        if (rc == 0)
+            rc = next_death(next, &died, err);
+    }
+    sqlite3_finalize(next);
+    sqlite3_finalize(rows);
     return rc;
 }
 

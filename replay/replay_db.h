@@ -44,6 +44,10 @@ int replay_db_prepare_fetch(struct sqlite3 *db, enum replay_kind kind,
 int replay_db_fetch(struct sqlite3_stmt *fetch, int64_t key, struct row **row,
                     struct err *err);
 
+/* The two statements of replay_db_sweep, with %s for the prefix: tests look at
+ * their plans. */
+extern const char *const replay_db_sweep_sql[2];
+
 /* Which of the ascending keys[n] the table has: there[n], by one pass over the
  * index of lives, which touches no row. */
 int replay_db_find(struct sqlite3 *db, enum replay_kind kind,

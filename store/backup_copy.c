@@ -128,8 +128,10 @@ int backup_copy_begin(struct backup_copy *c, struct err *err)
     if (rc)
         goto out;
     rc = check_empty(c->to, err);
-    if (rc == 0)
+    if (rc == 0) {
+        fileio_make_private(c->to, BACKUP_UNFINISHED);
         rc = fileio_sync_dir(c->to, err);
+    }
     if (rc == 0)
         rc = fileio_mkdirs(top, err);
     if (rc)

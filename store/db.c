@@ -6,16 +6,105 @@
 
 #include "store/db.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
+
+#include <sys/stat.h>
 
 #include "base/sqlite_err.h"
 #include "base/xalloc.h"
 #include "store/db_private.h"
 
+#define LOG_PAGES 1000 /* a longer log is copied into the database */
+
+/* --- a writer that has failed ------------------------------------------- */
+
+void db_fail(struct db *db, const struct err *err)
+{
+    if (db->failed.code == ERR_OK)
+        db->failed = *err;
+}
+
+static int failed(const struct db *db, struct err *err)
+{
+    if (db->failed.code == ERR_OK)
+        return 0;
+    return err_set(err, db->failed.code, "%s", db->failed.msg);
+}
+
+/* Does the last error leave open what the disk holds? A full disk shows before
+ * a write, but for one that shows in a sync. */
+static bool is_in_doubt(struct db *db, enum err_code code)
+{
+    switch (sqlite3_extended_errcode(db->handle)) {
+    case SQLITE_IOERR_FSYNC:
+    case SQLITE_IOERR_DIR_FSYNC:
+    case SQLITE_IOERR_TRUNCATE:
+        return true;
+    default:
+        break;
+    }
+    switch (sqlite3_errcode(db->handle) & 0xff) {
+    case SQLITE_IOERR:
+        return code != ERR_FULL;
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+        return true;
+    default:
+        return false;
+    }
+}
+
 int db_last_error(struct db *db, const char *doing, struct err *err)
 {
-    return sqlite_err(db->handle, db->path, doing, err);
+    struct err why = ERR_INIT;
+    int rc = sqlite_err(db->handle, db->path, doing, &why);
+
+    if (db->writer && is_in_doubt(db, why.code)) {
+        if (rc == ERR_FULL)
+            why.code = ERR_IO;
+        db_fail(db, &why);
+    }
+    if (err)
+        *err = why;
+    return why.code;
+}
+
+int db_file_look(const char *path, struct db_file *f, struct err *err)
+{
+    struct stat st;
+
+    if (stat(path, &st) != 0)
+        return err_set_errno(err, ERR_IO, errno, "%s: cannot look at it", path);
+    *f = (struct db_file){st.st_dev, st.st_ino};
+    return 0;
+}
+
+static bool is_file(const char *path, const struct db_file *f)
+{
+    struct db_file now = {0};
+
+    return db_file_look(path, &now, NULL) == 0 && now.dev == f->dev &&
+           now.ino == f->ino;
+}
+
+int db_check_writer(struct db *db, struct err *err)
+{
+    char *log = xasprintf("%s-wal", db->path);
+    struct err why = ERR_INIT;
+
+    if (db->failed.code == ERR_OK &&
+        !(is_file(db->path, &db->database) && is_file(log, &db->log))) {
+        err_set(&why, ERR_IO,
+                "%s: it or its -wal was removed or replaced while it was in "
+                "use; nothing is written any more: put the data directory "
+                "back, or restore a backup (mneme restore), then start again",
+                db->path);
+        db_fail(db, &why);
+    }
+    free(log);
+    return failed(db, err);
 }
 
 /* --- statements --------------------------------------------------------- */
@@ -27,6 +116,8 @@ sqlite3 *db_handle(struct db *db)
 
 int db_exec(struct db *db, const char *sql, struct err *err)
 {
+    if (failed(db, err))
+        return db->failed.code;
     if (sqlite3_exec(db->handle, sql, NULL, NULL, NULL) == SQLITE_OK)
         return 0;
     return db_last_error(db, "running a statement", err);
@@ -37,6 +128,8 @@ int db_prepare(struct db *db, const char *sql, sqlite3_stmt **stmt,
 {
     struct cached *c;
 
+    if (failed(db, err))
+        return db->failed.code;
     for (size_t i = 0; i < db->n; i++) {
         c = &db->cache[i];
         if (c->sql != sql)
@@ -165,7 +258,9 @@ char *db_text(sqlite3_stmt *stmt, int column)
 
 int db_begin(struct db *db, struct err *err)
 {
-    return db_exec(db, "BEGIN IMMEDIATE", err);
+    int rc = db->writer ? db_check_writer(db, err) : 0;
+
+    return rc ? rc : db_exec(db, "BEGIN IMMEDIATE", err);
 }
 
 int db_begin_read(struct db *db, struct err *err)
@@ -173,18 +268,79 @@ int db_begin_read(struct db *db, struct err *err)
     return db_exec(db, "BEGIN", err);
 }
 
+/* The transaction may be on the disk, unless SQLite refused it before it wrote
+ * its last frame. */
+static bool commit_is_in_doubt(struct db *db)
+{
+    switch (sqlite3_errcode(db->handle) & 0xff) {
+    case SQLITE_FULL:
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+    case SQLITE_CONSTRAINT:
+        return false;
+    default:
+        return true;
+    }
+}
+
+static int commit(struct db *db, struct err *err)
+{
+    struct err why = ERR_INIT;
+    bool in_doubt;
+
+    if (failed(db, err))
+        return db->failed.code;
+    if (sqlite3_exec(db->handle, "COMMIT", NULL, NULL, NULL) == SQLITE_OK)
+        return 0;
+    in_doubt = db->writer && commit_is_in_doubt(db);
+    db_last_error(db, "committing", &why);
+    if (in_doubt) {
+        if (why.code == ERR_FULL)
+            why.code = ERR_IO;
+        db_fail(db, &why);
+    }
+    if (err)
+        *err = why;
+    return why.code;
+}
+
 int db_end(struct db *db, int rc, struct err *err)
 {
-    if (rc == 0)
-        rc = db_exec(db, "COMMIT", err);
+    struct err why = ERR_INIT;
+
+    if (rc == 0) {
+        rc = commit(db, err);
+    } else if (db->writer && (rc == ERR_IO || rc == ERR_CORRUPT)) {
+        err_set(&why, (enum err_code)rc, "%s: a transaction failed", db->path);
+        db_fail(db, err && err->code == why.code ? err : &why);
+    }
     /* A full disk has ended the transaction already. */
-    if (rc && !sqlite3_get_autocommit(db->handle))
-        sqlite3_exec(db->handle, "ROLLBACK", NULL, NULL, NULL);
+    if (rc && !sqlite3_get_autocommit(db->handle) &&
+        sqlite3_exec(db->handle, "ROLLBACK", NULL, NULL, NULL) != SQLITE_OK)
+        db_last_error(db, "rolling back", NULL);
     return rc;
+}
+
+/* SQLite's own rule for copying the log, but with an eye on a failed sync,
+ * which SQLite keeps to itself. */
+static int on_commit(void *arg, sqlite3 *handle, const char *name, int n_pages)
+{
+    if (n_pages >= LOG_PAGES &&
+        sqlite3_wal_checkpoint_v2(handle, name, SQLITE_CHECKPOINT_PASSIVE, NULL,
+                                  NULL) != SQLITE_OK)
+        db_last_error(arg, "emptying the log", NULL);
+    return SQLITE_OK;
+}
+
+void db_watch_log(struct db *db)
+{
+    sqlite3_wal_hook(db->handle, on_commit, db);
 }
 
 int db_checkpoint(struct db *db, struct err *err)
 {
+    if (failed(db, err))
+        return db->failed.code;
     if (sqlite3_wal_checkpoint_v2(db->handle, NULL, SQLITE_CHECKPOINT_TRUNCATE,
                                   NULL, NULL) == SQLITE_OK)
         return 0;
@@ -200,7 +356,10 @@ void db_close(struct db *db)
     for (size_t i = 0; i < db->n; i++)
         sqlite3_finalize(db->cache[i].stmt);
     /* Not done is not lost: the next start reads the log. */
-    if (db->writer && db->handle)
+    if (db->failed.code != ERR_OK)
+        sqlite3_db_config(db->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1,
+                          NULL);
+    else if (db->writer && db->handle)
         sqlite3_wal_checkpoint_v2(db->handle, NULL, SQLITE_CHECKPOINT_TRUNCATE,
                                   NULL, NULL);
     if (sqlite3_close(db->handle) != SQLITE_OK)

@@ -22,6 +22,12 @@
  * ERR_CORRUPT when the file is not what it should be, ERR_STATE when another
  * process holds it, else ERR_IO.
  *
+ * A writer fails for good when nobody knows what the disk holds: after a failed
+ * sync, an I/O error, a damaged page, or when its files were removed or
+ * replaced. Every later call then returns that first error and does nothing.
+ * ERR_FULL is not of that kind: nothing was written, and the caller may try
+ * again.
+ *
  * Owner:   whoever opened it
  * Threads: one at a time for a connection
  */
@@ -64,8 +70,15 @@ int db_open_any(const char *path, struct db **db, struct err *err);
 /* SQLite's own integrity check, and foreign keys; ERR_CORRUPT. */
 int db_check(struct db *db, struct err *err);
 
-/* A writer checkpoints and truncates the log. NULL is fine. */
+/* A writer checkpoints and truncates the log, unless it has failed. NULL is
+ * fine. */
 void db_close(struct db *db);
+
+/* From now on every call on this connection returns this error. */
+void db_fail(struct db *db, const struct err *err);
+
+/* Has a writer failed, or have its files been removed or replaced? 0: no. */
+int db_check_writer(struct db *db, struct err *err);
 
 sqlite3 *db_handle(struct db *db);
 

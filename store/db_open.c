@@ -11,9 +11,11 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/fileio.h"
 #include "base/xalloc.h"
 #include "store/db_private.h"
 #include "store/pages.h"
@@ -154,6 +156,22 @@ static int check_pages(struct db *db, struct err *err)
     return err_set(err, why.code, "%s", why.msg);
 }
 
+/* For db_check_writer. Reading makes SQLite create the log. */
+static int note_files(struct db *db, struct err *err)
+{
+    char *log = xasprintf("%s-wal", db->path);
+    int64_t tables;
+    int rc = pragma_number(db, "SELECT count(*) FROM sqlite_schema", &tables,
+                           err);
+
+    if (rc == 0)
+        rc = db_file_look(db->path, &db->database, err);
+    if (rc == 0)
+        rc = db_file_look(log, &db->log, err);
+    free(log);
+    return rc;
+}
+
 static int set_up_writer(struct db *db, struct err *err)
 {
     int64_t schema = 0;
@@ -176,9 +194,12 @@ static int set_up_writer(struct db *db, struct err *err)
                      "PRAGMA recursive_triggers=ON;"
                      "PRAGMA journal_size_limit=67108864",
                      err);
+    if (rc == 0)
+        rc = note_files(db, err);
     if (rc)
         return rc;
     sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_PERSIST_WAL, &keep);
+    db_watch_log(db);
     return migrate(db, schema, err);
 }
 
@@ -296,10 +317,15 @@ int db_copy(struct db *from, const char *path,
             void (*progress)(int64_t done_bytes, int64_t of_bytes, void *arg),
             void *arg, struct db **copy, struct err *err)
 {
-    const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE;
+    const int flags = SQLITE_OPEN_READWRITE;
+    int fd = -1;
     struct db *d = create(path, false);
-    int rc = open_handle(d, flags, err);
+    int rc = fileio_create(path, &fd, err); /* private; SQLite's are not */
 
+    if (fd >= 0)
+        close(fd);
+    if (rc == 0)
+        rc = open_handle(d, flags, err);
     if (rc == 0)
         rc = copy_pages(from, d, progress, arg, err);
     db_close(d);

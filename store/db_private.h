@@ -6,7 +6,15 @@
 #ifndef MNEME_STORE_DB_PRIVATE_H
 #define MNEME_STORE_DB_PRIVATE_H
 
+#include <sys/types.h>
+
 #include "store/db.h"
+
+/* Which file a path led to, to see later whether it still does. */
+struct db_file {
+    dev_t dev;
+    ino_t ino;
+};
 
 struct cached {
     const char *sql;
@@ -19,9 +27,18 @@ struct db {
     bool writer;
     struct cached *cache;
     size_t n, cap;
+    struct err failed;            /* db_fail; ERR_OK: nothing has */
+    struct db_file database, log; /* as a writer opened them */
 };
 
-/* The error of the last call; `doing` says what it was. */
+/* The error of the last call; `doing` says what it was. A writer that does not
+ * know what the disk holds by now has failed with it (db_fail). */
 int db_last_error(struct db *db, const char *doing, struct err *err);
+
+/* Copies a log that has become long after a commit, as SQLite does by itself,
+ * but a failed sync makes the writer fail. */
+void db_watch_log(struct db *db);
+
+int db_file_look(const char *path, struct db_file *f, struct err *err);
 
 #endif

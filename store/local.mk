@@ -104,6 +104,7 @@ tests_test_releases_LDADD = $(STORE_LIBS) $(CMOCKA_LIBS)
 
 check_PROGRAMS += tests/test_tombstones
 tests_test_tombstones_SOURCES = tests/test_tombstones.c \
+	tests/fault_vfs.c tests/fault_vfs.h \
 	tests/store_util.c tests/store_util.h
 tests_test_tombstones_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_tombstones_LDADD = $(STORE_LIBS) $(CMOCKA_LIBS)

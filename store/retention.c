@@ -143,15 +143,22 @@ static int remove_dirs(struct store *s,
 {
     int rc = 0;
 
+    struct err why = ERR_INIT;
+
+    rc = store_check(s, &why); /* the rows took a while */
     for (size_t i = 0; i < n && rc == 0; i++) {
         char *path;
 
         if (versions[i].kept)
             continue;
         path = version_files_path(s->dir, versions[i].version);
-        rc = fileio_remove_dir(path, err);
+        rc = fileio_remove_dir(path, &why);
         free(path);
     }
+    if (rc == ERR_IO)
+        db_fail(s->db, &why);
+    if (rc && err)
+        *err = why;
     return rc;
 }
 
@@ -166,7 +173,9 @@ int store_prune(struct store *s, const struct store_keep *keep, int64_t now_ms,
     int rc;
 
     *removed = 0;
-    rc = list_versions(s, &versions, &n, err);
+    rc = store_check(s, err);
+    if (rc == 0)
+        rc = list_versions(s, &versions, &n, err);
     if (rc)
         goto out;
     *removed = (int)retention_choose(keep, now_ms, versions, n);

@@ -73,4 +73,9 @@ int safetensors_parse(const char *name, const void *bytes, size_t n_bytes,
                       struct tensor_list *out, struct buf *metadata_json,
                       struct err *err);
 
+/* The header of a file alone: appends __metadata__ as a JSON object. The errors
+ * of safetensors_read. */
+int safetensors_read_metadata(const char *path, struct buf *metadata_json,
+                              struct err *err);
+
 #endif

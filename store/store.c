@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Opening a data directory: the lock, the database and the tables of all parts,
- * and away with what a crash has left unfinished.
+ * and aside with what a crash has left unfinished.
  */
 #include "config.h"
 
@@ -9,10 +9,12 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fileio.h"
@@ -94,31 +96,89 @@ static int add_part(struct store *s, const struct store_schema *part,
 
 /* --- directories without rows ------------------------------------------- */
 
+static void add_name(struct buf *list, const char *name)
+{
+    buf_addf(list, list->len ? ", %s" : "%s", name);
+}
+
+/* Is a directory without a row this store's? What was written before
+ * directories had a store's id is, when the store has come to its number. */
+static int is_ours(struct store *s, const char *path, int64_t version,
+                   bool *ours, struct err *err)
+{
+    char *id = version_files_store_id(path);
+    int64_t newest = 0;
+    int rc = 0;
+
+    *ours = id && strcmp(id, s->id) == 0;
+    if (!id) {
+        rc = db_number(s->db, err, &newest, "SELECT newest FROM pointers", "");
+        *ours = version <= newest + 1;
+    }
+    free(id);
+    return rc;
+}
+
+static int move_aside(struct store *s, const char *path, const char *name,
+                      struct err *err)
+{
+    char *aside = version_files_aside(s->dir, name);
+    int rc = fileio_remove_dir(aside, err);
+
+    if (rc == 0)
+        rc = fileio_rename(path, aside, err);
+    if (rc == 0)
+        add_name(&s->swept, name);
+    s->has_swept = true;
+    free(aside);
+    return rc;
+}
+
 static int sweep_entry(struct store *s, const char *top, const char *name,
                        struct err *err)
 {
-    bool unfinished;
+    bool unfinished, ours = true;
     int64_t version = version_files_number(name, &unfinished);
     int64_t there = 0;
     char *path;
-    int rc;
+    int rc = 0;
 
     if (!version)
         return 0;
-    if (!unfinished) {
+    path = fileio_join(top, name);
+    if (!unfinished)
         rc = db_number(s->db, err, &there,
                        "SELECT count(*) FROM versions WHERE version = ?1", "i",
                        version);
-        if (rc || there)
-            return rc;
-    }
+    if (rc == 0 && !there && !unfinished)
+        rc = is_ours(s, path, version, &ours, err);
+    if (rc == 0 && !there && ours)
+        rc = move_aside(s, path, name, err);
+    else if (rc == 0 && !there)
+        add_name(&s->strangers, name);
+    free(path);
+    return rc;
+}
+
+static int remove_entry(struct store *s, const char *top, const char *name,
+                        struct err *err)
+{
+    char *path;
+    int rc;
+
+    (void)s;
+    if (strncmp(name, VERSION_FILES_ASIDE, strlen(VERSION_FILES_ASIDE)) != 0)
+        return 0;
     path = fileio_join(top, name);
     rc = fileio_remove_dir(path, err);
     free(path);
     return rc;
 }
 
-int store_sweep(struct store *s, struct err *err)
+static int for_entries(struct store *s,
+                       int (*act)(struct store *s, const char *top,
+                                  const char *name, struct err *err),
+                       struct err *err)
 {
     char *top = version_files_top(s->dir);
     const struct dirent *e;
@@ -130,7 +190,7 @@ int store_sweep(struct store *s, struct err *err)
         goto out;
     }
     while (rc == 0 && (errno = 0, e = readdir(dir)))
-        rc = sweep_entry(s, top, e->d_name, err);
+        rc = act(s, top, e->d_name, err);
     if (rc == 0 && errno)
         rc = err_set_errno(err, ERR_IO, errno, "%s: cannot list", top);
     closedir(dir);
@@ -139,15 +199,59 @@ out:
     return rc;
 }
 
+int store_sweep(struct store *s, struct err *err)
+{
+    buf_clear(&s->swept);
+    buf_clear(&s->strangers);
+    return for_entries(s, sweep_entry, err);
+}
+
+int store_remove_swept(struct store *s, struct err *err)
+{
+    int rc;
+
+    if (!s->has_swept)
+        return 0;
+    rc = for_entries(s, remove_entry, err);
+    s->has_swept = rc != 0;
+    return rc;
+}
+
 /* --- opening ------------------------------------------------------------ */
 
-static int make_dirs(const char *dir, struct err *err)
+static int open_versions(struct store *s, struct err *err)
 {
-    char *top = version_files_top(dir);
-    int rc = fileio_mkdirs(top, err);
+    char *top = version_files_top(s->dir);
+    int rc = 0;
+
+    s->versions_fd = open(top, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (s->versions_fd < 0)
+        rc = err_set_errno(err, ERR_IO, errno, "%s: cannot open", top);
+    free(top);
+    return rc;
+}
+
+static bool is_open_directory(const char *path, int fd)
+{
+    struct stat is, was;
+
+    return stat(path, &is) == 0 && fstat(fd, &was) == 0 &&
+           is.st_dev == was.st_dev && is.st_ino == was.st_ino;
+}
+
+static int make_dirs(struct store *s, struct err *err)
+{
+    char *top = version_files_top(s->dir);
+    int rc = fileio_mkdirs(s->dir, err);
 
     if (rc == 0)
-        rc = fileio_sync_dir(dir, err);
+        s->privacy = fileio_make_private(s->dir, "mneme.db");
+    if (rc == 0)
+        rc = fileio_mkdirs(top, err);
+    if (rc == 0)
+        fileio_make_private(top, ".");
+    if (rc == 0)
+        rc = fileio_sync_dir(s->dir, err);
     free(top);
     return rc;
 }
@@ -167,6 +271,41 @@ static int refuse_unfinished(const char *dir, struct err *err)
     return rc;
 }
 
+/* A directory that lost its database would look like a new one, and all its
+ * versions like what a crash has left. An empty file is what the very first
+ * start leaves when it ends early. */
+static int refuse_without_database(const char *dir, struct err *err)
+{
+    char *db = fileio_join(dir, "mneme.db");
+    char *log = fileio_join(dir, "mneme.db-wal");
+    char *shared = fileio_join(dir, "mneme.db-shm");
+    char *top = version_files_top(dir);
+    struct stat st;
+    bool there = stat(db, &st) == 0;
+    int rc = 0;
+
+    if (there ? st.st_size > 0 : errno != ENOENT && errno != ENOTDIR)
+        goto out;
+    if (fileio_has_entries(top))
+        rc = err_set(err, ERR_STATE,
+                     "%s: %s, but %s is not empty; nothing was changed: put "
+                     "mneme.db back with its mneme.db-wal, or restore a backup "
+                     "(mneme restore), or, to begin anew, move versions away",
+                     db, there ? "empty" : "not there", top);
+    else if (!there && (fileio_exists(log) || fileio_exists(shared)))
+        rc = err_set(err, ERR_STATE,
+                     "%s: not there, but its -wal or -shm is; nothing was "
+                     "changed: put mneme.db back, or restore a backup (mneme "
+                     "restore), or, to begin anew, delete the two",
+                     db);
+out:
+    free(top);
+    free(shared);
+    free(log);
+    free(db);
+    return rc;
+}
+
 static int take_lock(struct store *s, struct err *err)
 {
     char *path = fileio_join(s->dir, "mnemed.pid");
@@ -178,17 +317,39 @@ static int take_lock(struct store *s, struct err *err)
     return rc;
 }
 
+/* SQLite's other files get the mode of this one. Its entry is synced before
+ * there can be a log. */
+static int make_database(struct store *s, const char *path, struct err *err)
+{
+    int fd = -1;
+    int rc;
+
+    if (fileio_exists(path))
+        return 0;
+    rc = fileio_create(path, &fd, err);
+    if (fd >= 0)
+        close(fd);
+    return rc ? rc : fileio_sync_dir(s->dir, err);
+}
+
 static int open_db(struct store *s, struct err *err)
 {
     char *path = fileio_join(s->dir, "mneme.db");
     char *log = fileio_join(s->dir, "mneme.db-wal");
+    char *shared = fileio_join(s->dir, "mneme.db-shm");
     int rc;
 
+    fileio_make_file_private(path);
+    fileio_make_file_private(log);
+    fileio_make_file_private(shared);
     s->lost = wal_lost(log);
-    rc = db_open_writer(path, &s->db, err);
-    /* The file's own entry, and the log's. */
+    rc = make_database(s, path, err);
+    if (rc == 0)
+        rc = db_open_writer(path, &s->db, err);
+    /* The log's entry. */
     if (rc == 0)
         rc = fileio_sync_dir(s->dir, err);
+    free(shared);
     free(log);
     free(path);
     return rc;
@@ -201,6 +362,20 @@ int store_drop_pending_ledger(struct store *s, struct err *err)
     return db_run(s->db, err, "DELETE FROM ledger_pending", "");
 }
 
+/* A scrub that was interrupted. That there is no room for it now, or a reader
+ * in the way, keeps nobody from starting. */
+static int scrub_again(struct store *s, struct err *err)
+{
+    struct err why = ERR_INIT;
+    int rc = tombstones_scrub(s, &why);
+
+    if (rc == ERR_FULL || rc == ERR_STATE)
+        return 0;
+    if (rc && err)
+        *err = why;
+    return rc;
+}
+
 int store_open(const char *dir, const struct store_schema *schemas,
                size_t n_schemas, struct store **store, struct err *err)
 {
@@ -208,10 +383,14 @@ int store_open(const char *dir, const struct store_schema *schemas,
     int rc;
 
     s->dir = xstrdup(dir);
-    s->lock_fd = -1;
+    s->lock_fd = s->versions_fd = -1;
     rc = refuse_unfinished(dir, err);
     if (rc == 0)
-        rc = make_dirs(dir, err);
+        rc = refuse_without_database(dir, err);
+    if (rc == 0)
+        rc = make_dirs(s, err);
+    if (rc == 0)
+        rc = open_versions(s, err);
     if (rc == 0)
         rc = take_lock(s, err);
     if (rc == 0)
@@ -220,10 +399,13 @@ int store_open(const char *dir, const struct store_schema *schemas,
         rc = make_id(s, err);
     for (size_t i = 0; i < n_schemas && rc == 0; i++)
         rc = add_part(s, &schemas[i], err);
-    if (rc == 0) /* one that was interrupted */
-        rc = tombstones_scrub(s, err);
+    if (rc == 0)
+        rc = scrub_again(s, err);
     if (rc == 0)
         rc = store_drop_pending_ledger(s, err);
+    s->has_swept = true; /* by the start before this one */
+    if (rc == 0)
+        rc = store_remove_swept(s, err);
     if (rc == 0)
         rc = store_sweep(s, err);
     if (rc) {
@@ -240,19 +422,56 @@ void store_close(struct store *s)
         return;
     db_close(s->db);
     if (s->lock_fd >= 0) {
-        /* Nobody's pid any more. The file stays: a lock on one that has
-         * been removed keeps nobody out. */
-        if (ftruncate(s->lock_fd, 0) != 0)
-            errno = 0;
-        fileio_unlock(s->lock_fd);
+        char *path = fileio_join(s->dir, "mnemed.pid");
+
+        fileio_unlock_delete(s->lock_fd, path);
+        free(path);
     }
+    if (s->versions_fd >= 0)
+        close(s->versions_fd);
+    buf_release(&s->swept);
+    buf_release(&s->strangers);
     free(s->dir);
     free(s);
+}
+
+int store_check(struct store *s, struct err *err)
+{
+    char *top = version_files_top(s->dir);
+    struct err why = ERR_INIT;
+    int rc = db_check_writer(s->db, err);
+
+    if (rc == 0 && !is_open_directory(top, s->versions_fd)) {
+        err_set(&why, ERR_IO,
+                "%s: it was removed or replaced while it was in use; nothing "
+                "is written any more: put the data directory back, or restore "
+                "a backup (mneme restore), then start again",
+                top);
+        db_fail(s->db, &why);
+        rc = db_check_writer(s->db, err);
+    }
+    free(top);
+    return rc;
 }
 
 int store_lost(const struct store *s)
 {
     return s->lost;
+}
+
+const char *store_swept(const struct store *s)
+{
+    return s->swept.len ? s->swept.data : NULL;
+}
+
+const char *store_strangers(const struct store *s)
+{
+    return s->strangers.len ? s->strangers.data : NULL;
+}
+
+enum fileio_privacy store_privacy(const struct store *s)
+{
+    return s->privacy;
 }
 
 struct sqlite3 *store_connection(struct store *s)

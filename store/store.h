@@ -13,15 +13,21 @@
  *   rolled_back, damaged            store_mark
  *   gone                            store_prune: the row first, then the files
  *
- * A row without complete files cannot exist; files without a row are swept by
- * store_open. A pending version is gated again at start by the daemon.
+ * A row without complete files cannot exist; files without a row are moved
+ * aside by store_open. A pending version is gated again at start by the daemon.
  * Numbers start at 1 and are never used twice.
  *
  * Only one thread - the publisher - uses a struct store: it holds the only
  * connection that writes or checkpoints (SQLite 3.7.0 to 3.51.2 can corrupt a
  * WAL database when two connections do). Everybody else reads through
- * catalog.h on read-only connections. synchronous=FULL; a failed sync is
- * ERR_IO and final.
+ * catalog.h on read-only connections. synchronous=FULL.
+ *
+ * A failed sync is final, and so is any ERR_IO or damage that a function here
+ * meets in the database, and any ERR_IO of a version's files: the store cannot
+ * know what the disk holds. From then on every function that writes returns
+ * that first error and changes nothing, and the process has to end; the next
+ * store_open finds the state before the failed call or after it. ERR_FULL is
+ * not final: nothing was written.
  *
  * Threads: publisher
  */
@@ -33,6 +39,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/fileio.h"
 #include "base/model_shape.h"
 #include "base/tensor.h"
 #include "store/catalog.h"
@@ -49,9 +56,13 @@ struct store_schema {
 };
 
 /*
- * Opens or makes a data directory: takes its lock (ERR_STATE names the
- * holder's pid), migrates, checks that it is not newer than this program
- * (ERR_STATE), sweeps files without rows.
+ * Opens or makes a data directory, closes it to other users, takes its lock
+ * (ERR_STATE names the holder's pid), migrates, checks that it is not newer
+ * than this program (ERR_STATE), and moves version directories without a row aside,
+ * to versions/.swept-NAME: unfinished ones and those that bear this store's id.
+ * They are removed with the next version, when the disk is full, or at the next
+ * start. ERR_STATE, with nothing changed, when the database is missing or empty
+ * and there are versions, or it is missing and its log is there.
  */
 int store_open(const char *dir, const struct store_schema *schemas,
                size_t n_schemas, struct store **store, struct err *err);
@@ -60,6 +71,19 @@ void store_close(struct store *s);
 /* Transactions at the end of the database's log that are damaged, so that the
  * store is as it was before them; their versions were swept. */
 int store_lost(const struct store *s);
+
+/* Names of the directories that store_open moved aside, and of those without a
+ * row that it left alone, since they are not this store's. NULL: none. */
+const char *store_swept(const struct store *s);
+const char *store_strangers(const struct store *s);
+
+/* What became of the data directory's own permissions. */
+enum fileio_privacy store_privacy(const struct store *s);
+
+/* The error after which nothing is written any more, also when the database,
+ * its log or versions/ was removed or replaced since store_open. 0: all is
+ * well. Cheap: the daemon asks every few seconds. */
+int store_check(struct store *s, struct err *err);
 
 struct sqlite3 *store_connection(struct store *s);
 const char *store_dir(const struct store *s);
@@ -103,6 +127,7 @@ struct store_publication {
     const struct model_shape *shape; /* NULL: preset linear */
     const struct tensor_list *weights; /* NULL when linear */
     const struct tensor_list *state;
+    const struct tensor_list *holdout; /* its index; NULL: in state, or none */
     const struct tensor_list *anchor; /* NULL: the parent's, hard-linked;
                                          empty: none yet */
     const struct tensor_list *head;
@@ -242,11 +267,19 @@ int store_prune(struct store *s, const struct store_keep *keep,
 
 /* --- reading a version's files ------------------------------------------ */
 
-enum store_part { STORE_WEIGHTS, STORE_STATE, STORE_ANCHOR, STORE_HEAD };
+enum store_part {
+    STORE_WEIGHTS,
+    STORE_STATE,
+    STORE_HOLDOUT, /* the index of the holdout */
+    STORE_ANCHOR,
+    STORE_HEAD
+};
 
 /* One tensor file of a version in `dir`, checked against the checksum in its
  * row through the catalog: ERR_CORRUPT names the file. Any thread. An absent
- * optional part (anchor before a consolidation) gives an empty list. */
+ * optional part gives an empty list: the anchor before a consolidation, the
+ * holdout's index in a version of before it had a file, which has it in
+ * STORE_STATE. */
 int store_load(struct catalog *c, int64_t version, enum store_part part,
                struct tensor_list *out, struct err *err);
 

@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buf.h"
+#include "base/fileio.h"
 #include "store/db.h"
 #include "store/store.h"
 
@@ -20,13 +22,19 @@ struct store {
     struct db *db;
     int lock_fd; /* -1: none */
     char id[33];
-    int64_t burned; /* a number whose commit failed is not tried again */
-    bool unswept;   /* and its directory is still there */
-    int lost;       /* transactions of a damaged log */
+    int versions_fd;         /* the directory as it was opened; -1: not */
+    bool unswept;            /* a directory whose commit failed is there */
+    bool has_swept;          /* directories that were moved aside are */
+    struct buf swept, strangers; /* their names */
+    int lost;                /* transactions of a damaged log */
+    enum fileio_privacy privacy;
 };
 
-/* Removes directories without a row. */
+/* Moves directories without a row aside. */
 int store_sweep(struct store *s, struct err *err);
+
+/* Removes those that were moved aside. */
+int store_remove_swept(struct store *s, struct err *err);
 
 /* Forgets what a rollback left for the next version's ledger. */
 int store_drop_pending_ledger(struct store *s, struct err *err);

@@ -8,11 +8,12 @@
  *
  * Invariants:
  *  1. When a row is committed, its files are durable under their final name.
- *  2. A directory without a row is nobody's: store_open removes it, and so does
- *     a publish that fails before its commit.
- *  3. After a commit that failed the directory stays until the log has been
- *     emptied or the next start has read it: a commit frame may be on the disk
- *     although its sync failed, and then the row is there after a crash.
+ *  2. A directory of this store's without a row is nobody's: store_open moves
+ *     it aside, and a publish that fails before its commit removes it.
+ *  3. After a commit that failed for want of room the directory stays until
+ *     the log has been emptied or the next start has read it. After any other
+ *     failed commit it stays, and the store has failed: the row may be on the
+ *     disk although its sync failed, and then it is there at the next start.
  *  4. The number of a version is above `newest` in the table of pointers,
  *     which the same transaction raises.
  */
@@ -213,6 +214,16 @@ static int write_rows(struct store *s, const struct store_publication *p,
 
 /* --- publishing --------------------------------------------------------- */
 
+/* A number whose directory is there, for whatever reason, is passed over. */
+static bool is_taken(struct store *s, int64_t version)
+{
+    char *path = version_files_path(s->dir, version);
+    bool taken = fileio_exists(path);
+
+    free(path);
+    return taken;
+}
+
 static int next_number(struct store *s, int64_t *version, struct err *err)
 {
     int rc = db_number(s->db, err, version, "SELECT newest FROM pointers", "");
@@ -220,9 +231,9 @@ static int next_number(struct store *s, int64_t *version, struct err *err)
     if (rc == ERR_NOTFOUND)
         return err_set(err, ERR_CORRUPT,
                        "%s/mneme.db: the row of pointers is missing", s->dir);
-    if (*version < s->burned)
-        *version = s->burned;
-    ++*version;
+    do
+        ++*version;
+    while (rc == 0 && is_taken(s, *version));
     return rc;
 }
 
@@ -285,26 +296,37 @@ static int publish_rename(struct store *s, int64_t version, struct err *err)
     return rc;
 }
 
-/* Best effort: what stays is swept at the next start. */
-static void remove_files(struct store *s, int64_t version)
+static void remove_unfinished(struct store *s, int64_t version)
 {
-    char *unfinished = version_files_new(s->dir, version);
-    char *path = version_files_path(s->dir, version);
+    char *path = version_files_new(s->dir, version);
 
-    fileio_remove_dir(unfinished, NULL);
     fileio_remove_dir(path, NULL);
     free(path);
-    free(unfinished);
+}
+
+/* Of this publish, which failed. Best effort: what stays is swept at the next
+ * start. Nothing is removed from a directory that took the place of ours. */
+static void remove_files(struct store *s, int64_t version)
+{
+    char *path;
+
+    if (store_check(s, NULL) != 0)
+        return;
+    path = version_files_path(s->dir, version);
+    remove_unfinished(s, version);
+    fileio_remove_dir(path, NULL);
+    free(path);
 }
 
 /* Invariant 3. */
 static void after_failed_commit(struct store *s, int64_t version)
 {
+    if (db_check_writer(s->db, NULL) != 0)
+        return;
     if (db_checkpoint(s->db, NULL) == 0) {
         remove_files(s, version);
         return;
     }
-    s->burned = version;
     s->unswept = true;
 }
 
@@ -317,7 +339,7 @@ static int commit_rows(struct store *s, const struct store_publication *p,
     if (rc == 0) {
         rc = write_rows(s, p, version, files, err);
         if (rc)
-            db_end(s->db, rc, NULL);
+            rc = db_end(s->db, rc, err);
     }
     if (rc) {
         remove_files(s, version);
@@ -329,8 +351,8 @@ static int commit_rows(struct store *s, const struct store_publication *p,
     return rc;
 }
 
-int store_publish(struct store *s, const struct store_publication *p,
-                  int64_t *version, struct err *err)
+static int publish(struct store *s, const struct store_publication *p,
+                   int64_t *version, struct err *err)
 {
     struct version_file anchor = {0};
     struct version_files files = {0};
@@ -339,16 +361,18 @@ int store_publish(struct store *s, const struct store_publication *p,
     int rc;
 
     BUG_ON(!p->state || (p->shape && (!p->weights || !p->tokenizer_json)));
-    rc = check_parent(s, p->parent, err);
+    rc = store_check(s, err);
+    if (rc == 0)
+        rc = check_parent(s, p->parent, err);
     if (rc == 0)
         rc = find_anchor(s, p->parent, &anchor, &has_anchor, err);
     if (rc == 0)
         rc = next_number(s, &number, err);
     if (rc)
         return rc;
-    remove_files(s, number);
-    rc = version_files_write(s->dir, number, p, has_anchor ? &anchor : NULL,
-                             &files, err);
+    remove_unfinished(s, number);
+    rc = version_files_write(s->dir, s->id, number, p,
+                             has_anchor ? &anchor : NULL, &files, err);
     if (rc == 0)
         rc = publish_rename(s, number, err);
     if (rc) {
@@ -359,7 +383,23 @@ int store_publish(struct store *s, const struct store_publication *p,
     if (rc)
         return rc;
     *version = number;
+    /* The log has gone on over the commits that failed. */
     if (s->unswept)
         s->unswept = store_sweep(s, NULL) != 0;
     return 0;
+}
+
+int store_publish(struct store *s, const struct store_publication *p,
+                  int64_t *version, struct err *err)
+{
+    struct err why = ERR_INIT;
+    int rc = publish(s, p, version, &why);
+
+    if (rc == ERR_IO)
+        db_fail(s->db, &why);
+    if (rc == 0 || rc == ERR_FULL)
+        store_remove_swept(s, NULL);
+    if (rc && err)
+        *err = why;
+    return rc;
 }

@@ -11,8 +11,11 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include "base/checksum.h"
+#include "base/fileio.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
 #include "store/catalog_private.h"
@@ -303,17 +306,49 @@ void tombstones_report_release(struct tombstones_report *report)
     memset(report, 0, sizeof *report);
 }
 
-int tombstones_scrub(struct store *s, struct err *err)
+int tombstones_scrub_waits(struct store *s, bool *waits, struct err *err)
 {
     char *wanted = NULL;
     int rc = db_setting(s->db, SCRUB, &wanted, err);
 
-    if (rc || !wanted)
-        return rc;
+    *waits = wanted != NULL;
     free(wanted);
+    return rc;
+}
+
+/* The new file goes through the log, which becomes as long as the database.
+ * Trying it without that room would take the room from all others. */
+static int check_room(struct store *s, struct err *err)
+{
+    char *path = fileio_join(s->dir, "mneme.db");
+    struct statvfs disk;
+    struct stat st;
+    int rc = 0;
+
+    if (stat(path, &st) == 0 && statvfs(path, &disk) == 0 &&
+        disk.f_bavail < (uint64_t)st.st_size / disk.f_frsize + 1)
+        rc = err_set(err, ERR_FULL,
+                     "%s: no room to write it anew: that takes %lld MiB", path,
+                     (long long)(st.st_size >> 20) + 1);
+    free(path);
+    return rc;
+}
+
+int tombstones_scrub(struct store *s, struct err *err)
+{
+    bool waits = false;
+    int rc = tombstones_scrub_waits(s, &waits, err);
+
+    if (rc || !waits)
+        return rc;
     rc = db_checkpoint(s->db, err);
     if (rc == 0)
+        rc = check_room(s, err);
+    if (rc == 0) {
         rc = db_exec(s->db, "VACUUM", err);
+        if (rc == ERR_FULL) /* gives back what it took */
+            db_checkpoint(s->db, NULL);
+    }
     if (rc == 0)
         rc = db_checkpoint(s->db, err);
     if (rc == 0)

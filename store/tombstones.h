@@ -71,11 +71,17 @@ int tombstones_write(struct store *s, const struct tombstones_forget *f,
                      struct tombstones_report *report, struct err *err);
 void tombstones_report_release(struct tombstones_report *report);
 
-/* Writes the database file anew, without what is not in it any more: takes as
+/*
+ * Writes the database file anew, without what is not in it any more: takes as
  * much room again meanwhile, and some seconds for each GB. Does nothing when
  * nothing was forgotten since the last time; store_open makes up for one that
- * was interrupted. */
+ * was interrupted. ERR_FULL, ERR_STATE (a reader holds it): not now, try again
+ * later; until then the file may still hold erased bytes.
+ */
 int tombstones_scrub(struct store *s, struct err *err);
+
+/* Is it still to be done? */
+int tombstones_scrub_waits(struct store *s, bool *waits, struct err *err);
 
 /* --- reading ------------------------------------------------------------ */
 

@@ -14,8 +14,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
+
+#include <jansson.h>
 
 #include "base/fileio.h"
 #include "base/xalloc.h"
@@ -69,17 +70,48 @@ int64_t version_files_number(const char *name, bool *unfinished)
     return number > 0 && strcmp(again, digits) == 0 ? number : 0;
 }
 
+char *version_files_aside(const char *dir, const char *name)
+{
+    char *aside = xasprintf(VERSION_FILES_ASIDE "%s", name);
+    char *top = version_files_top(dir);
+    char *path = fileio_join(top, aside);
+
+    free(top);
+    free(aside);
+    return path;
+}
+
+char *version_files_store_id(const char *path)
+{
+    char *state = fileio_join(path, VERSION_FILES_STATE);
+    struct buf text = BUF_INIT;
+    json_t *metadata = NULL;
+    const char *id;
+    char *copy = NULL;
+
+    if (safetensors_read_metadata(state, &text, NULL) == 0)
+        metadata = json_loadb(text.data, text.len, 0, NULL);
+    id = json_string_value(json_object_get(metadata, "store"));
+    if (id)
+        copy = xstrdup(id);
+    json_decref(metadata);
+    buf_release(&text);
+    free(state);
+    return copy;
+}
+
 /* --- writing ------------------------------------------------------------ */
 
 /* The number of a version depends on when versions were made, what was learned
  * does not: so that the same weights have the same digest, it is the state's
- * file alone that carries number, parent and metadata. */
+ * file alone that carries number, parent, store and metadata. */
 #define PAIRS_OF_CONTENT 2
-#define PAIRS_ALL 5
+#define PAIRS_ALL 6
 
 struct writer {
     const struct store_publication *p;
     const char *dir; /* the new one */
+    const char *store_id;
     struct version_files *files;
     struct safetensors_pair lineage[PAIRS_ALL];
     char version[24], parent[24], step[24];
@@ -266,18 +298,9 @@ static void set_lineage(struct writer *w, int64_t version)
     w->lineage[1] = (struct safetensors_pair){"step", w->step};
     w->lineage[2] = (struct safetensors_pair){"version", w->version};
     w->lineage[3] = (struct safetensors_pair){"parent", w->parent};
-    w->lineage[4] = (struct safetensors_pair){
+    w->lineage[4] = (struct safetensors_pair){"store", w->store_id};
+    w->lineage[5] = (struct safetensors_pair){
         "metadata", p->metadata_json ? p->metadata_json : "{}"};
-}
-
-static int make_dir(const char *path, struct err *err)
-{
-    int errnum = fileio_fault ? fileio_fault("mkdir", path) : 0;
-
-    if (!errnum && mkdir(path, 0700) == 0)
-        return 0;
-    return err_set_errno(err, ERR_IO, errnum ? errnum : errno,
-                         "%s: cannot make the directory", path);
 }
 
 static int write_files(struct writer *w, const char *data_dir,
@@ -288,6 +311,9 @@ static int write_files(struct writer *w, const char *data_dir,
 
     if (rc == 0)
         rc = write_tensors(w, VERSION_FILES_STATE, p->state, PAIRS_ALL, err);
+    if (rc == 0 && p->holdout)
+        rc = write_tensors(w, VERSION_FILES_HOLDOUT, p->holdout,
+                           PAIRS_OF_CONTENT, err);
     if (rc == 0)
         rc = write_anchor(w, data_dir, anchor, err);
     if (rc == 0 && p->head)
@@ -299,19 +325,19 @@ static int write_files(struct writer *w, const char *data_dir,
     return rc;
 }
 
-int version_files_write(const char *dir, int64_t version,
+int version_files_write(const char *dir, const char *store_id, int64_t version,
                         const struct store_publication *p,
                         const struct version_file *anchor,
                         struct version_files *files, struct err *err)
 {
-    struct writer w = {.p = p, .files = files};
+    struct writer w = {.p = p, .files = files, .store_id = store_id};
     char *path = version_files_new(dir, version);
     int rc;
 
     w.dir = path;
     files->n = 0;
     set_lineage(&w, version);
-    rc = make_dir(path, err);
+    rc = fileio_mkdir(path, err);
     if (rc == 0)
         rc = write_files(&w, dir, anchor, err);
     if (rc == 0)

@@ -3,11 +3,13 @@
  * version_files.h - the directory of a version: its name, its files written.
  *
  *     versions/.new-000042/   while it is written
+ *     versions/.swept-NAME/   NAME had no row in the database; removed with the
+ *                             next version, or at the next start
  *     versions/000042/        config.json, generation_config.json,
  *                             tokenizer_config.json, tokenizer.json,
  *                             model.safetensors (none of these when linear),
- *                             state.safetensors, anchor.safetensors,
- *                             head.safetensors, labels.json
+ *                             state.safetensors, holdout.safetensors,
+ *                             anchor.safetensors, head.safetensors, labels.json
  *
  * Reading them is store.h's: store_load, store_load_text, store_verify.
  *
@@ -23,10 +25,12 @@
 #include "base/err.h"
 #include "store/store.h"
 
-#define VERSION_FILES_MAX 9
+#define VERSION_FILES_MAX 10
+#define VERSION_FILES_ASIDE ".swept-"
 
 #define VERSION_FILES_WEIGHTS "model.safetensors"
 #define VERSION_FILES_STATE "state.safetensors"
+#define VERSION_FILES_HOLDOUT "holdout.safetensors"
 #define VERSION_FILES_ANCHOR "anchor.safetensors"
 #define VERSION_FILES_HEAD "head.safetensors"
 
@@ -46,6 +50,13 @@ char *version_files_top(const char *dir);             /* versions */
 char *version_files_new(const char *dir, int64_t n);  /* versions/.new-N */
 char *version_files_path(const char *dir, int64_t n); /* versions/N */
 
+/* versions/.swept-NAME */
+char *version_files_aside(const char *dir, const char *name);
+
+/* The id of the store that wrote the directory at `path`, to be freed; NULL: it
+ * says none, as those that were written before there were any. */
+char *version_files_store_id(const char *path);
+
 /* The number in a directory's name, 0 for anything else; *unfinished: it is
  * a .new- one. */
 int64_t version_files_number(const char *name, bool *unfinished);
@@ -56,7 +67,7 @@ int64_t version_files_number(const char *name, bool *unfinished);
  *           the parent has none
  * What is there after a failure is the caller's to remove.
  */
-int version_files_write(const char *dir, int64_t version,
+int version_files_write(const char *dir, const char *store_id, int64_t version,
                         const struct store_publication *p,
                         const struct version_file *anchor,
                         struct version_files *files, struct err *err);

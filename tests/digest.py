@@ -73,7 +73,7 @@ def digest(data, keys=True):
     where = os.path.join(data, "versions", f"{head:06d}")
     found = {name: tensors(os.path.join(where, name + ".safetensors"),
                            keys)
-             for name in ("model", "state", "anchor", "head")}
+             for name in ("model", "state", "holdout", "anchor", "head")}
     metadata = json.loads(metadata)
     metadata.pop("settings", None)
     found.update(kept, step=step, tokens=tokens, sha256=sha256,

@@ -10,6 +10,8 @@
  *     MNEME_FAULT_AT     which fails, from 1; 0: none
  *     MNEME_FAULT_LASTS  set: all that come after it fail, too
  *     MNEME_FAULT_AFTER  they count once this file is there
+ *     MNEME_FAULT_ONLY   "OPERATION NAME": none but this operation counts, on a
+ *                        file of this name
  *
  * A write that fails has written half. What passes goes to the kernel by
  * syscall(2). Every name that mnemed or SQLite calls is here, the ones for
@@ -34,7 +36,7 @@
 #define MOST_FILES 1024
 #define PATH_BYTES 256
 
-static const char *dir, *after;
+static const char *dir, *after, *only;
 static bool lasts;
 static int errnum, log_fd = -1;
 static long at;
@@ -49,6 +51,7 @@ static void __attribute__((constructor)) set_up(void)
 
     dir = getenv("MNEME_FAULT_DIR");
     after = getenv("MNEME_FAULT_AFTER");
+    only = getenv("MNEME_FAULT_ONLY");
     lasts = getenv("MNEME_FAULT_LASTS") != NULL;
     errnum = e && strcmp(e, "ENOSPC") == 0 ? ENOSPC : EIO;
     at = n ? atol(n) : 0;
@@ -70,6 +73,15 @@ static bool is_time(void)
     return !after || syscall(SYS_faccessat, AT_FDCWD, after, F_OK) == 0;
 }
 
+static bool is_wanted(const char *operation, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    size_t n = strlen(operation);
+
+    return !only || (strncmp(only, operation, n) == 0 && only[n] == ' ' && slash
+                     && strcmp(only + n + 1, slash + 1) == 0);
+}
+
 /* Does this one fail? Then errno is set. */
 static bool fails(const char *operation, const char *path, bool takes_room)
 {
@@ -78,7 +90,8 @@ static bool fails(const char *operation, const char *path, bool takes_room)
     long n;
     int len;
 
-    if (!is_below(path) || (errnum == ENOSPC && !takes_room) || !is_time())
+    if (!is_below(path) || (errnum == ENOSPC && !takes_room) ||
+        !is_wanted(operation, path) || !is_time())
         return false;
     n = atomic_fetch_add(&count, 1) + 1;
     it_does = at && (n == at || (lasts && n > at));

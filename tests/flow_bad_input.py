@@ -235,11 +235,11 @@ def disk_full(tap):
     try:
         d.start()
         d.until_consumed(500)
-        with open(filler, "wb") as f:
+        # Unbuffered: what is left in a buffer would fail once more at the end.
+        with open(filler, "wb", buffering=0) as f:
             try:
                 while True:
                     f.write(b"\0" * 65536)
-                    f.flush()
             except OSError:
                 pass
         d.until(lambda: d.status()["state"] == "paused", "learning holds")

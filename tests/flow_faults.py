@@ -199,7 +199,7 @@ def other_mode(data):
 
 def left_over(data):
     found = [v for v in os.listdir(os.path.join(data, "versions"))
-             if not v.isdigit()]
+             if not v.isdigit() and not v.startswith(".swept-")]
     found += [f for f in os.listdir(data) if f.endswith((".tmp", "-journal"))]
     return f"left over: {found}" if found else None
 

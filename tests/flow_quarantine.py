@@ -108,6 +108,8 @@ def only_garbage(tap):
     append(path, ["this is no JSON"] * 20)
     d.until(lambda: len(d.get("/v1/quarantine")[1]["quarantine"]) ==
             before + 20, "garbage: is listed", 20)
+    d.until(lambda: d.status()["publish"]["judged_version"] ==
+            d.status()["head_version"], "garbage: the verdict")
     s = d.status()
     tap.equal(s["records"]["consumed"], 120, "garbage: counted, and listed")
     head = s["head_version"]

@@ -10,6 +10,7 @@ FLOW_TESTS = \
 	tests/flow_cli.py \
 	tests/flow_unwanted.py \
 	tests/flow_rollback.py \
+	tests/flow_publish.py \
 	tests/flow_bad_feed.py \
 	tests/flow_guard.py \
 	tests/flow_retrain.py \
@@ -17,6 +18,7 @@ FLOW_TESTS = \
 	tests/flow_kills.py \
 	tests/flow_faults.py \
 	tests/flow_flips.py \
+	tests/flow_store.py \
 	tests/flow_filters.py \
 	tests/flow_quarantine.py \
 	tests/flow_memory.py \

@@ -142,6 +142,7 @@ void util_version_init(struct util_version *v, int64_t parent, int64_t seed)
     add_numbers(&v->weights, "model.norm.weight", 8, seed);
     add_numbers(&v->weights, "model.embed_tokens.weight", 64, seed);
     add_numbers(&v->state, "optim.m", 72, seed);
+    add_numbers(&v->holdout, "holdout.nats", 20, seed);
     add_numbers(&v->anchor, "ewc.fisher", 72, seed);
     add_numbers(&v->head, "head.rows", 16, seed);
     init_rows(v, seed);
@@ -152,6 +153,7 @@ void util_version_init(struct util_version *v, int64_t parent, int64_t seed)
                                       .shape = &v->shape,
                                       .weights = &v->weights,
                                       .state = &v->state,
+                                      .holdout = &v->holdout,
                                       .anchor = &v->anchor,
                                       .head = &v->head,
                                       .tokenizer_json = "{\"model\":{}}",
@@ -172,6 +174,7 @@ void util_version_release(struct util_version *v)
 {
     tensor_list_release(&v->weights);
     tensor_list_release(&v->state);
+    tensor_list_release(&v->holdout);
     tensor_list_release(&v->anchor);
     tensor_list_release(&v->head);
 }
@@ -252,11 +255,12 @@ int util_count_dirs(const char *dir)
 {
     char *top = fileio_join(dir, "versions");
     DIR *d = opendir(top);
+    const struct dirent *e;
     int n = 0;
 
     assert_non_null(d);
-    while (readdir(d))
-        n++;
+    while ((e = readdir(d)))
+        n += strncmp(e->d_name, ".swept-", 7) != 0;
     closedir(d);
     free(top);
     return n - 2;

@@ -28,7 +28,7 @@ void util_close_both(struct util_both *b);
 /* A small version: everything in it is derived from `seed`. */
 struct util_version {
     struct model_shape shape;
-    struct tensor_list weights, state, anchor, head;
+    struct tensor_list weights, state, holdout, anchor, head;
     struct store_offset offsets[2];
     struct store_ledger_run ledger[3];
     struct store_quarantine_row quarantine[1];
@@ -62,7 +62,8 @@ int64_t util_number(struct store *s, const char *sql);
 /* A version's file, to be freed. */
 char *util_file_of(const char *dir, int64_t version, const char *name);
 
-/* How many entries versions/ has, finished and not. */
+/* How many entries versions/ has, finished and not, but for those that were
+ * moved aside. */
 int util_count_dirs(const char *dir);
 
 /* Every row has its directory with every file undamaged, and every directory

@@ -42,6 +42,7 @@ static void test_damage(void **state)
         enum store_part part;
     } parts[] = {{"model.safetensors", STORE_WEIGHTS},
                  {"state.safetensors", STORE_STATE},
+                 {"holdout.safetensors", STORE_HOLDOUT},
                  {"anchor.safetensors", STORE_ANCHOR},
                  {"head.safetensors", STORE_HEAD}};
     static const char *const texts[] = {"labels.json", "tokenizer.json",

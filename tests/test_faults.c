@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The n-th operation fails, for every n: in start-up, publish, verdict,
- * rollback, retention, backup and restore.
+ * rollback, retention, what operators ask for, backup and restore.
  *
  * Each run is a child process on a fresh directory with three versions; then
  * the parent opens what it left. It is as it was before the act, or as it is
  * after: every row with every file undamaged, no file without a row, and once
- * the act said that it was done, it is. What fails:
+ * the act said that it was done, it is. After an I/O error the store returns
+ * that error from every function that writes; after a full disk the same call
+ * succeeds. What fails:
  *
  *   io, full     an open, write, sync, rename, link, mkdir, unlink, rmdir of
  *                the store's own files: EIO, ENOSPC
@@ -39,7 +41,9 @@
 #include "base/timing.h"
 #include "base/xalloc.h"
 #include "store/backup.h"
+#include "store/releases.h"
 #include "store/store.h"
+#include "store/tombstones.h"
 #include "tests/fault_vfs.h"
 #include "tests/store_util.h"
 
@@ -47,7 +51,10 @@
 #define DIED 7       /* in a fault that ends the process */
 #define FAILED 4     /* the act said so */
 #define NOT_MET 5    /* it was done before the n-th operation came */
+#define NOT_FINAL 6  /* an I/O error was not the end of it */
+#define NOT_AGAIN 8  /* a full disk was */
 #define MOST 20000   /* operations of an act */
+#define SKIPPED 2    /* the range in the control log */
 
 /* --- what fails --------------------------------------------------------- */
 
@@ -145,82 +152,136 @@ static struct store *must_open(const char *path)
     return s;
 }
 
-static int act_start(void)
+static int act_start(struct store *none, struct err *err)
 {
     struct store *s = NULL;
-    struct err err = ERR_INIT;
-    int rc;
+    int rc = store_open(dir, NULL, 0, &s, err);
 
-    armed = true;
-    rc = store_open(dir, NULL, 0, &s, &err);
-    if (rc && !strstr(err.msg, dir) && rc != ERR_NOMEM)
+    (void)none;
+    if (rc && !strstr(err->msg, dir) && rc != ERR_NOMEM)
         _exit(3); /* an error has to name what it is about */
     store_close(s);
     return rc;
 }
 
-static int act_publish(void)
+static int act_publish(struct store *s, struct err *err)
 {
-    struct store *s = must_open(dir);
     struct util_version v;
     int64_t version;
     int rc;
 
     util_version_init(&v, 3, 4);
     v.p.anchor = NULL;
-    armed = true;
-    rc = store_publish(s, &v.p, &version, NULL);
+    rc = store_publish(s, &v.p, &version, err);
     util_version_release(&v);
     return rc; /* and never closed */
 }
 
-static int act_verdict(void)
+static int act_verdict(struct store *s, struct err *err)
 {
-    struct store *s = must_open(dir);
-
-    armed = true;
     return store_verdict(s, 3, STORE_PASSED, "{}", "{}", NULL, 0, true, "",
-                         NULL);
+                         err);
 }
 
-static int act_rollback(void)
+static int act_rollback(struct store *s, struct err *err)
 {
     const struct store_rollback r = {.to = 2, .mode = "skip", .reason = ""};
-    struct store *s = must_open(dir);
 
-    armed = true;
-    return store_rollback(s, &r, NULL);
+    return store_rollback(s, &r, err);
 }
 
-static int act_retention(void)
+static int act_retention(struct store *s, struct err *err)
 {
     const struct store_keep keep = {0, 0, 0, 0};
-    struct store *s = must_open(dir);
     int removed;
 
-    armed = true;
-    return store_prune(s, &keep, 0, NULL, NULL, &removed, NULL);
+    return store_prune(s, &keep, 0, NULL, NULL, &removed, err);
 }
 
-static int act_backup(void)
+static int act_promote(struct store *s, struct err *err)
+{
+    return store_serve(s, 1, true, "", err);
+}
+
+static int act_serve_instead(struct store *s, struct err *err)
+{
+    return store_serve_instead(s, 1, "", err);
+}
+
+static int act_pin(struct store *s, struct err *err)
+{
+    return store_pin(s, 1, true, err);
+}
+
+static int act_unpin(struct store *s, struct err *err)
+{
+    return store_pin(s, 2, false, err);
+}
+
+static int act_hold(struct store *s, struct err *err)
+{
+    return store_hold(s, "", err);
+}
+
+static int act_mark(struct store *s, struct err *err)
+{
+    return store_mark(s, 1, STORE_DAMAGED, "", err);
+}
+
+static int act_release_range(struct store *s, struct err *err)
+{
+    return store_release(s, SKIPPED, "", err);
+}
+
+static int act_release(struct store *s, struct err *err)
+{
+    const int64_t row = 1;
+
+    return releases_write(s, &row, 1, err);
+}
+
+static int act_setting(struct store *s, struct err *err)
+{
+    return store_setting_put(s, "some", "thing", err);
+}
+
+static int act_partitions(struct store *s, struct err *err)
+{
+    const struct store_offset o = {.partition_id = 7, .topic = "new"};
+
+    return store_know_partitions(s, &o, 1, err);
+}
+
+static int act_forget(struct store *s, struct err *err)
+{
+    const struct tombstones_forget f = {.kind = TOMBSTONES_ID,
+                                        .name = "record"};
+    struct tombstones_report report;
+    int rc = tombstones_write(s, &f, &report, err);
+
+    tombstones_report_release(&report);
+    return rc ? rc : tombstones_scrub(s, err);
+}
+
+static int act_backup(struct store *none, struct err *err)
 {
     struct backup_report report;
     int rc;
 
-    armed = true;
-    rc = backup_make(dir, other, NULL, NULL, &report, NULL);
+    (void)none;
+    rc = backup_make(dir, other, NULL, NULL, &report, err);
     backup_report_release(&report);
     return rc;
 }
 
-static int act_restore(void)
+static int act_restore(struct store *none, struct err *err)
 {
     char *backup = xasprintf("%s/backup", dir);
     struct backup_report report;
     int rc;
 
-    armed = true;
-    rc = backup_restore(backup, other, NULL, NULL, &report, NULL);
+    (void)none;
+    rc = backup_restore(backup, other, NULL, NULL, &report, err);
     free(backup);
     return rc;
 }
@@ -232,24 +293,78 @@ struct state {
 
 struct act {
     const char *name;
-    int (*run)(void);
-    bool copies; /* into `other`, while the directory stays as it is */
+    int (*run)(struct store *s, struct err *err);
+    enum { ALONE, COPIES, WRITES } kind; /* without a store; into `other`, while
+                                            the directory stays as it is; with
+                                            an open store */
     struct state after;
+    const char *sql; /* a number that tells all that it changes, or NULL */
+    int64_t sql_before, sql_after;
 };
 
 static const struct act acts[] = {
-    {"start", act_start, false, {3, 3}},
-    {"publish", act_publish, false, {4, 4}},
-    {"verdict", act_verdict, false, {3, 3}},
-    {"rollback", act_rollback, false, {2, 3}},
-    {"retention", act_retention, false, {3, 2}},
-    {"backup", act_backup, true, {3, 3}},
-    {"restore", act_restore, true, {3, 3}},
+    {"start", act_start, ALONE, {3, 3}, NULL, 0, 0},
+    {"publish", act_publish, WRITES, {4, 4}, NULL, 0, 0},
+    {"verdict", act_verdict, WRITES, {3, 3},
+     "SELECT 10 * serving + (SELECT count(*) FROM history) FROM pointers", 22,
+     33},
+    {"rollback", act_rollback, WRITES, {2, 3}, NULL, 0, 0},
+    {"retention", act_retention, WRITES, {3, 2}, NULL, 0, 0},
+    {"promote", act_promote, WRITES, {3, 3},
+     "SELECT 100 * serving + 10 * serving_pinned + count(*) FROM pointers"
+     " JOIN history", 202, 113},
+    {"serve instead", act_serve_instead, WRITES, {3, 3},
+     "SELECT 10 * serving + count(*) FROM pointers JOIN history", 22, 13},
+    {"pin", act_pin, WRITES, {3, 3},
+     "SELECT 10 * pinned + (SELECT count(*) FROM control_log WHERE"
+     " kind = 'pin') FROM versions WHERE version = 1", 1, 12},
+    {"unpin", act_unpin, WRITES, {3, 3},
+     "SELECT 10 * pinned + (SELECT count(*) FROM control_log WHERE"
+     " kind = 'unpin') FROM versions WHERE version = 2", 10, 1},
+    {"hold", act_hold, WRITES, {3, 3},
+     "SELECT count(*) FROM control_log WHERE kind = 'hold'", 0, 1},
+    {"mark", act_mark, WRITES, {3, 3},
+     "SELECT count(*) FROM versions WHERE state = 'damaged'", 0, 1},
+    {"release range", act_release_range, WRITES, {3, 3},
+     "SELECT count(*) FROM control_log WHERE kind = 'release'", 0, 1},
+    {"release", act_release, WRITES, {3, 3},
+     "SELECT 100 * count(release_id) + 10 * (SELECT count(*) FROM releases) +"
+     " (SELECT count(*) FROM control_log WHERE kind = 'release_record') FROM"
+     " quarantine", 0, 111},
+    {"setting", act_setting, WRITES, {3, 3},
+     "SELECT count(*) FROM settings WHERE key = 'some'", 0, 1},
+    {"partitions", act_partitions, WRITES, {3, 3},
+     "SELECT count(*) FROM partitions", 2, 3},
+    {"forget", act_forget, WRITES, {3, 3},
+     "SELECT 10 * count(*) + (SELECT count(*) FROM control_log WHERE"
+     " kind = 'forget') FROM quarantine", 30, 3},
+    {"backup", act_backup, COPIES, {3, 3}, NULL, 0, 0},
+    {"restore", act_restore, COPIES, {3, 3}, NULL, 0, 0},
 };
+
+/* After an error that is final, every function that writes returns it. */
+static bool is_final(struct store *s, const struct err *first)
+{
+    struct err err;
+
+    for (size_t i = 0; i < COUNT(acts); i++) {
+        if (acts[i].kind != WRITES)
+            continue;
+        err = (struct err)ERR_INIT;
+        if (acts[i].run(s, &err) != (int)first->code ||
+            strcmp(err.msg, first->msg) != 0) {
+            fprintf(stderr, "%s: %s, after %s\n", acts[i].name, err.msg,
+                    first->msg);
+            return false;
+        }
+    }
+    return true;
+}
 
 /* --- running one -------------------------------------------------------- */
 
-/* Versions 1 and 2 passed, 2 serves, 3 is pending; what a crash may leave is
+/* Versions 1 and 2 passed, 2 serves and is pinned, 3 is pending; a range has
+ * been skipped; what a crash may leave is
  * there, too, for a start to sweep. */
 static void make_three(void)
 {
@@ -261,6 +376,15 @@ static void make_three(void)
     util_pass(s, 1, true);
     util_pass(s, 2, true);
     util_publish(s, 2, 3);
+    assert_int_equal(store_pin(s, 2, true, NULL), 0);
+    assert_int_equal(sqlite3_exec(store_connection(s),
+                                  "INSERT INTO control_log (time_ms, kind,"
+                                  " version, partition_id, first_offset,"
+                                  " last_offset) VALUES (1, 'skip', 1, 0, 1,"
+                                  " 2)",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
+    assert_int_equal(sqlite3_last_insert_rowid(store_connection(s)), SKIPPED);
     store_close(s);
     assert_int_equal(fileio_mkdirs(left_over, NULL), 0);
     assert_int_equal(fileio_write_sync(file, "x", 1, NULL), 0);
@@ -298,7 +422,9 @@ static void prepare(const struct act *a)
 /* In a child. */
 static void run_child(const struct act *a, enum fault f, int n)
 {
+    struct store *s = a->kind == WRITES ? must_open(dir) : NULL;
     struct rlimit none = {0, 0};
+    struct err err = ERR_INIT;
     int rc;
 
     setrlimit(RLIMIT_CORE, &none); /* an abort is expected */
@@ -308,7 +434,15 @@ static void run_child(const struct act *a, enum fault f, int n)
     left = n;
     fileio_fault = on_file;
     xalloc_fault = on_memory;
-    rc = a->run();
+    armed = true;
+    rc = a->run(s, &err);
+    armed = false;
+    if (s && rc == ERR_IO && !is_final(s, &err))
+        _exit(NOT_FINAL);
+    if (s && rc == ERR_FULL)
+        rc = a->run(s, &err); /* there is room again */
+    if (s && rc == ERR_FULL)
+        _exit(NOT_AGAIN);
     _exit(left >= 0 ? NOT_MET : rc ? FAILED : 0);
 }
 
@@ -355,13 +489,29 @@ static void check_copy(const struct act *a, int rc)
     free(mark);
 }
 
+/* All of what the act changes, or nothing. */
+static bool is_whole_change(const struct act *a, bool done)
+{
+    struct store *s;
+    int64_t found;
+
+    if (!a->sql)
+        return true;
+    s = util_open_store(dir);
+    found = util_number(s, a->sql);
+    store_close(s);
+    return found == a->sql_after || (!done && found == a->sql_before);
+}
+
 static void check(const struct act *a, enum fault f, int n, int rc)
 {
     static const struct state before = {3, 3};
 
     if (rc != 0 && rc != FAILED && rc != DIED && rc != NOT_MET)
         fail_msg("%s: %s at %d: exit %d", a->name, fault_names[f], n, rc);
-    if (a->copies) {
+    if (!is_whole_change(a, rc == 0 || rc == NOT_MET))
+        fail_msg("%s: %s at %d: half of it", a->name, fault_names[f], n);
+    if (a->kind == COPIES) {
         assert_true(is_state(dir, &before));
         check_copy(a, rc);
     } else if (rc == 0 || rc == NOT_MET) {
@@ -395,9 +545,13 @@ static int run_all(const struct act *a, enum fault f, int stride)
     return 0;
 }
 
-static int stride_of(enum fault f)
+/* A change of some rows takes few operations, of which one is the sync that
+ * counts. */
+static int stride_of(const struct act *a, enum fault f)
 {
-    if (getenv("SOAK"))
+    bool is_small = a->kind == WRITES && a->sql && a->run != act_forget;
+
+    if (getenv("SOAK") || (is_small && f >= F_SQLITE_IO && f <= F_SQLITE_DIE))
         return 1;
     return f == F_SQLITE_MEMORY ? 61 : f == F_MEMORY ? 17 : 11;
 }
@@ -406,7 +560,7 @@ static void run_fault(enum fault f)
 {
     for (size_t i = 0; i < COUNT(acts); i++)
         printf("# %s: %s: %d places\n", fault_names[f], acts[i].name,
-               run_all(&acts[i], f, stride_of(f)));
+               run_all(&acts[i], f, stride_of(&acts[i], f)));
 }
 
 #define TEST(name, f)                                                          \

@@ -359,6 +359,42 @@ static void test_fileio_lock(void **state)
     free(mine);
 }
 
+/* The holder deletes the file between our open and our lock: a lock on the
+ * deleted one would keep nobody out. */
+static void test_fileio_unlock_delete(void **state)
+{
+    char *path = fileio_join(*state, "lock");
+    struct err e = ERR_INIT;
+    int first = -1, second = -1, third = -1;
+    pid_t pid;
+    int status;
+
+    assert_int_equal(fileio_lock(path, &first, &e), 0);
+    fileio_unlock_delete(first, path);
+    assert_false(fileio_exists(path));
+    for (int i = 0; i < 200; i++) {
+        assert_int_equal(fileio_lock(path, &first, &e), 0);
+        pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0) {
+            int rc;
+
+            close(first);
+            do
+                rc = fileio_lock(path, &second, NULL);
+            while (rc == ERR_STATE);
+            _exit(rc == 0 && fileio_lock(path, &third, NULL) == ERR_STATE &&
+                          fileio_exists(path)
+                      ? 0
+                      : 1);
+        }
+        fileio_unlock_delete(first, path);
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
+    }
+    free(path);
+}
+
 static void test_fileio_lock_without_pid(void **state)
 {
     char *path = fileio_join(*state, "lock");
@@ -373,12 +409,91 @@ static void test_fileio_lock_without_pid(void **state)
     free(path);
 }
 
+static mode_t mode_of(const char *path)
+{
+    struct stat st;
+
+    assert_int_equal(stat(path, &st), 0);
+    return st.st_mode & 07777;
+}
+
+/* Files and directories are private whatever the umask, also a file that was
+ * there and open to all. */
+static void test_fileio_private(void **state)
+{
+    static const mode_t masks[] = {0, 022, 0377};
+    char *file = fileio_join(*state, "file");
+    char *lock = fileio_join(*state, "lock");
+    char *dir = fileio_join(*state, "dir");
+
+    for (size_t i = 0; i < COUNT(masks); i++) {
+        mode_t mask = umask(masks[i]);
+        int fd = -1;
+
+        assert_int_equal(fileio_write_atomic(file, "x", 1, NULL), 0);
+        assert_int_equal(mode_of(file), 0600);
+        assert_int_equal(unlink(file), 0);
+        assert_int_equal(fileio_create(file, &fd, NULL), 0);
+        assert_int_equal(close(fd), 0);
+        assert_int_equal(mode_of(file), 0600);
+        assert_int_equal(chmod(file, 0666), 0);
+        assert_int_equal(fileio_write_sync(file, "x", 1, NULL), 0);
+        assert_int_equal(mode_of(file), 0600);
+        assert_int_equal(chmod(file, 0644), 0);
+        fileio_make_file_private(file);
+        assert_int_equal(mode_of(file), 0600);
+        assert_int_equal(unlink(file), 0);
+        assert_int_equal(fileio_lock(lock, &fd, NULL), 0);
+        fileio_unlock(fd);
+        assert_int_equal(mode_of(lock), 0600);
+        assert_int_equal(unlink(lock), 0);
+        assert_int_equal(fileio_mkdir(dir, NULL), 0);
+        assert_int_equal(mode_of(dir), 0700);
+        assert_int_equal(fileio_mkdir(dir, NULL), ERR_IO);
+        assert_int_equal(rmdir(dir), 0);
+        umask(mask);
+    }
+    free(dir);
+    free(lock);
+    free(file);
+}
+
+static void test_fileio_make_private(void **state)
+{
+    char *dir = fileio_join(*state, "dir");
+    char *mark = fileio_join(dir, "mark");
+    char *other = fileio_join(dir, "other");
+
+    assert_int_equal(fileio_make_private(dir, "mark"), FILEIO_OPEN);
+    assert_int_equal(fileio_mkdir(dir, NULL), 0);
+    assert_int_equal(fileio_make_private(dir, "mark"), FILEIO_PRIVATE);
+    assert_int_equal(chmod(dir, 0755), 0); /* empty */
+    assert_int_equal(fileio_make_private(dir, "mark"), FILEIO_TIGHTENED);
+    assert_int_equal(mode_of(dir), 0700);
+    assert_false(fileio_has_entries(dir));
+    assert_int_equal(fileio_write_sync(other, "x", 1, NULL), 0);
+    assert_true(fileio_has_entries(dir));
+    assert_int_equal(chmod(dir, 0755), 0); /* of other things */
+    assert_int_equal(fileio_make_private(dir, "mark"), FILEIO_OPEN);
+    assert_int_equal(mode_of(dir), 0755);
+    assert_int_equal(fileio_write_sync(mark, "x", 1, NULL), 0);
+    assert_int_equal(fileio_make_private(dir, "mark"), FILEIO_TIGHTENED);
+    assert_int_equal(chmod(dir, 01777), 0); /* as /tmp */
+    assert_int_equal(fileio_make_private(dir, "mark"), FILEIO_OPEN);
+    assert_int_equal(mode_of(dir), 01777);
+    assert_int_equal(fileio_remove_dir(dir, NULL), 0);
+    free(other);
+    free(mark);
+    free(dir);
+}
+
 int main(void)
 {
 #define T(f)                                                                   \
     cmocka_unit_test_setup_teardown(f, base_make_temp, base_remove_temp)
     const struct CMUnitTest tests[] = {
         T(test_fileio_read),
+        T(test_fileio_unlock_delete),
         cmocka_unit_test(test_fileio_read_without_size),
         T(test_fileio_read_pipe),
         T(test_fileio_write_atomic),
@@ -389,6 +504,8 @@ int main(void)
         cmocka_unit_test(test_fileio_write_all_error),
         T(test_fileio_mkdirs),
         T(test_fileio_remove_dir),
+        T(test_fileio_private),
+        T(test_fileio_make_private),
         cmocka_unit_test(test_fileio_join),
         T(test_fileio_lock),
         T(test_fileio_lock_without_pid),

@@ -711,7 +711,9 @@ static int listen_after(const char *id)
 
 static void set_head(int64_t version)
 {
-    status_lock(&board)->head_version = version;
+    struct status *s = status_lock(&board);
+
+    s->head_version = s->publish.newest_version = version;
     status_unlock(&board);
 }
 
@@ -736,13 +738,37 @@ static void test_events(void **state)
 {
     struct buf got = BUF_INIT;
     int fd = listen_after(NULL);
+    struct status *s;
 
     (void)state;
     await_text(fd, &got, "text/event-stream");
     await_text(fd, &got, "\"event\":\"step\"");
-    set_head(7);
+    s = status_lock(&board);
+    s->head_version = s->publish.newest_version = 7;
+    strcpy(s->publish.last_verdict, "failed"); /* the one before it */
+    status_unlock(&board);
     await_text(fd, &got, "event: publish\nid: ");
+    await_text(fd, &got, "\"event\":\"publish\"");
     await_text(fd, &got, "\"head_version\":7");
+    assert_null(strstr(got.data, "verdict"));
+    s = status_lock(&board);
+    s->publish.judged_version = 7;
+    s->publish.passed++;
+    strcpy(s->publish.last_verdict, "passed");
+    status_unlock(&board);
+    await_text(fd, &got, "\"event\":\"gate\"");
+    await_text(fd, &got, "\"version\":7");
+    await_text(fd, &got, "\"verdict\":\"passed\"");
+    /* A rollback is no publish. */
+    buf_clear(&got);
+    s = status_lock(&board);
+    s->head_version = s->publish.judged_version = 6;
+    s->publish.rollbacks++;
+    status_unlock(&board);
+    await_text(fd, &got, "\"event\":\"rollback\"");
+    await_text(fd, &got, "\"head_version\":6");
+    assert_null(strstr(got.data, "publish"));
+    assert_null(strstr(got.data, "gate"));
     http_stop(http);
     await_text(fd, &got, "\r\n0\r\n\r\n");
     start();

@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -176,6 +177,7 @@ static void offer(struct replay *holdout, int i, int32_t domain, int copy)
     replay_offer(holdout, &s, &origin, 0);
 }
 
+/* The first version is as they were before the index had a file of its own. */
 static int64_t publish(struct store *store, struct replay *holdout,
                        int64_t parent)
 {
@@ -183,7 +185,10 @@ static int64_t publish(struct store *store, struct replay *holdout,
     int64_t version;
 
     util_version_init(&v, parent, parent + 1);
-    changes = replay_take_changes(holdout, &v.state);
+    tensor_list_release(&v.holdout);
+    changes = replay_take_changes(holdout, parent ? &v.holdout : &v.state);
+    if (parent == 0)
+        v.p.holdout = NULL;
     v.p.in_transaction = write_rows;
     assert_int_equal(store_publish(store, &v.p, &version, NULL), 0);
     replay_stored(holdout, changes);
@@ -223,6 +228,7 @@ static void test_draw(void **state)
     struct catalog *c;
     struct count n;
     int64_t mark, first, second;
+    char *path;
 
     replay_options_default(&options, REPLAY_HOLDOUT);
     options.recent_share = 0.25;
@@ -262,6 +268,13 @@ static void test_draw(void **state)
     n = draw(c, second, 16384, mark, 350);
     assert_int_equal(n.even, 291);
     assert_int_equal(n.arrived, 0); /* the copies had come */
+    /* Neither drawing nor the mark reads the large file. */
+    path = util_file_of(*state, second, "state.safetensors");
+    assert_int_equal(truncate(path, 10), 0);
+    assert_int_equal(draw(c, second, 16384, mark, 350).even, 291);
+    assert_int_equal(draw_mark(c, second, &mark, NULL), 0);
+    assert_int_equal(mark, 390);
+    free(path);
     replay_free(holdout);
     catalog_close(c);
     store_close(store);

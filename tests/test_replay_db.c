@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -427,6 +428,129 @@ static void sweep_counts_both_tables(void **state)
     assert_int_equal(deleted, 2);
 }
 
+static void insert_lives(struct sqlite3 *db, int64_t n, const char *born,
+                         const char *died)
+{
+    char *sql = sqlite3_mprintf(
+        "WITH RECURSIVE i (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM i WHERE"
+        " x < %lld) INSERT INTO replay_rows SELECT x, %s, %s, 0, -1, 0, x, 0,"
+        " NULL, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL, NULL, 0 FROM i",
+        n, born, died);
+
+    run_sql(db, sql);
+    sqlite3_free(sql);
+}
+
+/* The plain rule, row by row. */
+static int64_t count_unkept(struct sqlite3 *db, const int64_t *kept, size_t n)
+{
+    struct sqlite3_stmt *stmt;
+    int64_t unkept = 0;
+
+    assert_int_equal(sqlite3_prepare_v2(db,
+                                        "SELECT born, died FROM replay_rows"
+                                        " WHERE died IS NOT NULL",
+                                        -1, &stmt, NULL),
+                     SQLITE_OK);
+    while (sqlite3_step(stmt) == SQLITE_ROW) {
+        bool is_kept = false;
+
+        for (size_t i = 0; i < n; i++)
+            is_kept |= kept[i] >= sqlite3_column_int64(stmt, 0) &&
+                       kept[i] < sqlite3_column_int64(stmt, 1);
+        unkept += !is_kept;
+    }
+    sqlite3_finalize(stmt);
+    return unkept;
+}
+
+static void sweep_finds_all_that_nothing_keeps(void **state)
+{
+    for (int64_t round = 0; round < 40; round++) {
+        int64_t kept[40], deleted, unkept, before;
+        size_t n = 0;
+
+        run_sql(*state, "DELETE FROM replay_rows");
+        insert_lives(*state, 300, "1 + abs(random() % 40)",
+                     "CASE abs(random() % 4) WHEN 0 THEN NULL ELSE 41 END");
+        run_sql(*state, "UPDATE replay_rows SET died = born + 1 +"
+                        " abs(random() % 20) WHERE died IS NOT NULL");
+        for (int64_t v = 1; v <= 40; v++)
+            if ((v * 7 + round * 13) % 11 < round % 6)
+                kept[n++] = v;
+        unkept = count_unkept(*state, kept, n);
+        before = rows(*state);
+        assert_int_equal(
+            replay_db_sweep(*state, kept, n, 1000, &deleted, NULL), 0);
+        assert_int_equal(deleted, unkept);
+        assert_int_equal(rows(*state), before - unkept);
+        assert_int_equal(count_unkept(*state, kept, n), 0);
+    }
+}
+
+static int64_t n_instructions;
+
+static int count_instruction(void *arg)
+{
+    (void)arg;
+    n_instructions++;
+    return 0;
+}
+
+/* 100,000 rows that died in 500 versions, and all of those are kept: what a
+ * sweep does depends on the versions, not on the rows. */
+static void sweep_reads_no_row_that_stays(void **state)
+{
+    int64_t kept[500], deleted;
+
+    insert_lives(*state, 100000, "1 + x % 500", "2 + x % 500");
+    for (int64_t i = 0; i < 500; i++)
+        kept[i] = i + 1;
+    n_instructions = 0;
+    sqlite3_progress_handler(*state, 1, count_instruction, NULL);
+    assert_int_equal(replay_db_sweep(*state, kept, 500, 20000, &deleted, NULL),
+                     0);
+    assert_int_equal(deleted, 0);
+    assert_in_range(n_instructions, 1, 30000);
+    printf("# nothing to sweep of 100000 rows: %d instructions\n",
+           (int)n_instructions);
+    /* One version goes, and with it its rows. */
+    memmove(&kept[250], &kept[251], 249 * sizeof *kept);
+    n_instructions = 0;
+    assert_int_equal(replay_db_sweep(*state, kept, 499, 20000, &deleted, NULL),
+                     0);
+    sqlite3_progress_handler(*state, 0, NULL, NULL);
+    assert_int_equal(deleted, 200);
+    assert_int_equal(number(*state, "SELECT count(*) FROM replay_rows WHERE"
+                                    " born = 251"),
+                     0);
+    assert_in_range(n_instructions, 1, 60000);
+    printf("# 200 to sweep of 100000 rows: %d instructions\n",
+           (int)n_instructions);
+}
+
+/* Both statements of the sweep are look-ups in the index of lives alone. */
+static void sweep_uses_the_index(void **state)
+{
+    for (size_t i = 0; i < 2; i++) {
+        char *sql = sqlite3_mprintf(replay_db_sweep_sql[i], "replay");
+        char *explain = sqlite3_mprintf("EXPLAIN QUERY PLAN %s", sql);
+        struct sqlite3_stmt *stmt;
+        const char *plan;
+
+        assert_int_equal(sqlite3_prepare_v2(*state, explain, -1, &stmt, NULL),
+                         SQLITE_OK);
+        assert_int_equal(sqlite3_step(stmt), SQLITE_ROW);
+        plan = (const char *)sqlite3_column_text(stmt, 3);
+        assert_non_null(strstr(plan, "SEARCH"));
+        assert_non_null(strstr(plan, "COVERING INDEX replay_rows_life"));
+        assert_int_equal(sqlite3_step(stmt), SQLITE_DONE);
+        sqlite3_finalize(stmt);
+        sqlite3_free(explain);
+        sqlite3_free(sql);
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -445,6 +569,9 @@ int main(void)
         TEST(rollback_brings_back_what_was_live),
         TEST(sweep_leaves_what_a_kept_version_has),
         TEST(sweep_counts_both_tables),
+        TEST(sweep_finds_all_that_nothing_keeps),
+        TEST(sweep_reads_no_row_that_stays),
+        TEST(sweep_uses_the_index),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -54,12 +54,12 @@ static void add_domain(const char *name, double holdout, double best)
     struct status *s = status_lock(&board);
     struct status_domain *d = &s->domains[s->n_domains++];
 
-    strncpy(d->name, name, sizeof d->name - 1);
+    d->name = status_name(&board, name);
     d->records = 3;
     d->prequential = NAN;
-    d->holdout = holdout;
-    d->holdout_best = best;
     d->accuracy = NAN;
+    s->holdouts[s->n_holdouts++] =
+        (struct status_holdout){status_name(&board, name), holdout, best};
     status_unlock(&board);
 }
 
@@ -128,6 +128,158 @@ static void test_domains(void **state)
     d = json_array_get(json_object_get(j, "domains"), 1);
     assert_string_equal(json_string_value(json_object_get(d, "domain")),
                         "quote \" back \\ line \n");
+    json_decref(j);
+}
+
+/* Two names of the greatest length that differ in the last letter only, and
+ * one that they begin with: each has its own figures. */
+static void test_long_names(void **state)
+{
+    char a[256], b[256], c[64];
+    struct buf metrics = BUF_INIT;
+    const json_t *list;
+    json_t *j;
+
+    (void)state;
+    memset(a, 'x', sizeof a);
+    a[255] = '\0';
+    memcpy(b, a, sizeof b);
+    b[254] = 'y';
+    memcpy(c, a, sizeof c);
+    c[63] = '\0';
+    add_domain(a, 1.5, 1);
+    add_domain(b, 2.5, 2);
+    add_domain(c, 3.5, 3);
+    j = status_domains_json(&board);
+    list = json_object_get(j, "domains");
+    assert_string_equal(json_string_value(at(json_array_get(list, 0),
+                                             "domain")),
+                        a);
+    assert_string_equal(json_string_value(at(json_array_get(list, 1),
+                                             "domain")),
+                        b);
+    for (size_t i = 0; i < 3; i++)
+        assert_float_equal(
+            json_real_value(at(json_array_get(list, i),
+                               "holdout_bits_per_byte")),
+            1.5 + (double)i, 1e-9);
+    json_decref(j);
+    status_to_metrics(&board, &metrics);
+    assert_non_null(strstr(metrics.data, a));
+    assert_non_null(strstr(metrics.data, b));
+    buf_release(&metrics);
+}
+
+/* What names a domain in the metrics, to be freed. */
+static char *label_of(size_t which)
+{
+    struct buf metrics = BUF_INIT;
+    const char *line;
+    char *label;
+
+    status_to_metrics(&board, &metrics);
+    line = strstr(metrics.data, "\nmneme_domain_records_total{");
+    for (size_t i = 0; i < which; i++)
+        line = strstr(line + 1, "\nmneme_domain_records_total{");
+    line += strlen("\nmneme_domain_records_total{domain=");
+    label = xstrndup(line, strcspn(line, "\n") - strlen("} 3"));
+    buf_release(&metrics);
+    return label;
+}
+
+/* No label ends a line for anybody who reads it, and two names never give the
+ * same one: a scrape in which a series stands twice is refused whole. */
+static void test_labels(void **state)
+{
+    static const char *const cases[][2] = {
+        {"plain, \xc3\xa4\xf0\x9f\x98\x80",
+         "\"plain, \xc3\xa4\xf0\x9f\x98\x80\""},
+        {"cr\rlf\ntab\t", "\"cr\\\\x0dlf\\ntab\\\\x09\""},
+        {"vt\v ff\f fs\x1c del\x7f",
+         "\"vt\\\\x0b ff\\\\x0c fs\\\\x1c del\\\\x7f\""},
+        {"nel\xc2\x85 ls\xe2\x80\xa8 ps\xe2\x80\xa9",
+         "\"nel\\\\xc2\\\\x85 ls\\\\xe2\\\\x80\\\\xa8 "
+         "ps\\\\xe2\\\\x80\\\\xa9\""},
+        {"\x01", "\"\\\\x01\""},
+        {"\\x01", "\"\\\\x5cx01\""}, /* the same, but written out */
+        {"\\", "\"\\\\\""},
+        {"\\n", "\"\\\\n\""},
+        {"\"}", "\"\\\"}\""},
+        {"cut\xc2", "\"cut\\\\xc2\""},
+        {"cut\xe2\x80", "\"cut\\\\xe2\\\\x80\""},
+    };
+    size_t n = sizeof cases / sizeof *cases;
+
+    (void)state;
+    for (size_t i = 0; i < n; i++)
+        add_domain(cases[i][0], 1, 1);
+    for (size_t i = 0; i < n; i++) {
+        char *label = label_of(i);
+
+        assert_string_equal(label, cases[i][1]);
+        free(label);
+    }
+}
+
+/* A clock that is set back: the process has run no shorter for that, and no
+ * record is younger than now. */
+static void test_clock_set_back(void **state)
+{
+    static int64_t now = 1700000010000;
+    struct buf metrics = BUF_INIT;
+    struct status *s;
+    json_t *j;
+
+    (void)state;
+    s = status_lock(&board);
+    s->serving_record_ms = timing_wall_ms() + 3600000;
+    status_unlock(&board);
+    j = status_to_json(&board);
+    assert_true(json_real_value(at(j, "uptime_seconds")) >= 0);
+    assert_true(json_real_value(at(j, "uptime_seconds")) < 60);
+    assert_float_equal(json_real_value(at(j, "freshness_seconds")), 0, 0);
+    json_decref(j);
+    status_to_metrics(&board, &metrics);
+    assert_non_null(strstr(metrics.data, "\nmneme_freshness_seconds 0\n"));
+    buf_release(&metrics);
+    /* Both clocks: what runs is the monotonic one. */
+    timing_set_fake(&now);
+    s = status_lock(&board);
+    s->started_ms = timing_mono_ms() - 1500;
+    status_unlock(&board);
+    j = status_to_json(&board);
+    timing_set_fake(NULL);
+    assert_float_equal(json_real_value(at(j, "uptime_seconds")), 1.5, 1e-9);
+    json_decref(j);
+}
+
+/* What the next version waits for, and how long still. */
+static void test_next_version(void **state)
+{
+    static int64_t now = 1700000010000;
+    struct status *s;
+    json_t *j = status_to_json(&board);
+
+    (void)state;
+    assert_true(json_is_null(at(j, "publish.next_version")));
+    json_decref(j);
+    timing_set_fake(&now);
+    s = status_lock(&board);
+    s->publish.next_waits_for = "publish.every_seconds";
+    s->publish.next_ms = timing_mono_ms() + 2500;
+    status_unlock(&board);
+    j = status_to_json(&board);
+    assert_string_equal(
+        json_string_value(at(j, "publish.next_version.waits_for")),
+        "publish.every_seconds");
+    assert_float_equal(
+        json_real_value(at(j, "publish.next_version.in_seconds")), 2.5, 1e-9);
+    json_decref(j);
+    now += 4000;
+    j = status_to_json(&board);
+    timing_set_fake(NULL);
+    assert_float_equal(
+        json_real_value(at(j, "publish.next_version.in_seconds")), 0, 0);
     json_decref(j);
 }
 
@@ -251,6 +403,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_values, setup, teardown),
         cmocka_unit_test_setup_teardown(test_domains, setup, teardown),
         cmocka_unit_test_setup_teardown(test_metrics, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_long_names, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_labels, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_clock_set_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_next_version, setup, teardown),
         cmocka_unit_test_setup_teardown(test_places, setup, teardown),
         cmocka_unit_test_setup_teardown(test_long_reason, setup, teardown),
     };

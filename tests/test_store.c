@@ -22,6 +22,8 @@
 #include <sqlite3.h>
 
 #include "base/fileio.h"
+#include "base/xalloc.h"
+#include "store/backup.h"
 #include "store/db.h"
 #include "store/pages.h"
 #include "store/store.h"
@@ -378,6 +380,116 @@ static void test_readers(void **state)
     store_close(s);
 }
 
+/* Everything in a directory, and the directory, is its owner's alone. */
+static void assert_private(const char *dir)
+{
+    char *command = xasprintf("find '%s' \\( -type f ! -perm 600 -o -type d"
+                              " ! -perm 700 \\) -printf '%%m %%p\\n'",
+                              dir);
+    FILE *pipe = popen(command, "r");
+    char line[512] = "";
+
+    assert_non_null(pipe);
+    if (fgets(line, sizeof line, pipe))
+        fail_msg("not private: %s", line);
+    pclose(pipe);
+    free(command);
+}
+
+static void fill(const char *dir, const char *backup, const char *restored)
+{
+    struct backup_report report;
+    struct store *s = util_open_store(dir);
+
+    util_pass(s, 1, true);
+    assert_private(dir); /* the log, too, while it is in use */
+    assert_int_equal(backup_make(dir, backup, NULL, NULL, &report, NULL), 0);
+    backup_report_release(&report);
+    store_close(s);
+    assert_int_equal(
+        backup_restore(backup, restored, NULL, NULL, &report, NULL), 0);
+    backup_report_release(&report);
+    assert_private(dir);
+    assert_private(backup);
+    assert_private(restored);
+}
+
+/* Whatever the umask; also in directories that are there, open to all; also
+ * files that an older program made. */
+static void test_private(void **state)
+{
+    static const mode_t masks[] = {0, 022, 0277, 0777};
+    char *dir = xasprintf("%s/data", (char *)*state);
+    char *backup = xasprintf("%s/backup", (char *)*state);
+    char *restored = xasprintf("%s/restored", (char *)*state);
+    char *open_up = xasprintf("chmod -R a+rwX '%s'", dir);
+    char *command =
+        xasprintf("rm -rf '%s' '%s' '%s'", dir, backup, restored);
+    struct store *s;
+
+    for (size_t i = 0; i < sizeof masks / sizeof *masks; i++)
+        for (int there = 0; there < 2; there++) {
+            mode_t mask;
+
+            if (there) {
+                assert_int_equal(mkdir(dir, 0777), 0);
+                assert_int_equal(mkdir(backup, 0777), 0);
+                assert_int_equal(mkdir(restored, 0777), 0);
+                assert_int_equal(chmod(dir, 0777), 0);
+            }
+            mask = umask(masks[i]);
+            fill(dir, backup, restored);
+            umask(mask);
+            s = util_open_store(dir);
+            assert_int_equal(store_privacy(s), FILEIO_PRIVATE);
+            store_close(s);
+            if (masks[i] == 022 && there) {
+                assert_int_equal(system(open_up), 0);
+                s = util_open_store(dir);
+                assert_int_equal(store_privacy(s), FILEIO_TIGHTENED);
+                store_close(s);
+                s = util_open_store(dir);
+                assert_int_equal(store_privacy(s), FILEIO_PRIVATE);
+                store_close(s);
+            }
+            assert_int_equal(system(command), 0);
+        }
+    free(command);
+    free(open_up);
+    free(restored);
+    free(backup);
+    free(dir);
+}
+
+/* Not closed: a directory that users share, or that holds other things. */
+static void test_not_closed(void **state)
+{
+    char *dir = xasprintf("%s/data", (char *)*state);
+    char *other = xasprintf("%s/data/other", (char *)*state);
+    char *command = xasprintf("rm -rf '%s'", dir);
+    struct stat st;
+    struct store *s;
+
+    assert_int_equal(mkdir(dir, 0777), 0);
+    assert_int_equal(chmod(dir, 01777), 0);
+    s = util_open_store(dir);
+    assert_int_equal(store_privacy(s), FILEIO_OPEN);
+    store_close(s);
+    assert_int_equal(system(command), 0);
+    assert_int_equal(mkdir(dir, 0777), 0);
+    assert_int_equal(chmod(dir, 0755), 0);
+    assert_int_equal(mkdir(other, 0777), 0);
+    s = util_open_store(dir);
+    assert_int_equal(store_privacy(s), FILEIO_OPEN);
+    store_close(s);
+    assert_int_equal(stat(dir, &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0755);
+    assert_int_equal(system(command), 0);
+    free(command);
+    free(other);
+    free(dir);
+}
+
 int main(void)
 {
 #define T(f)                                                                   \
@@ -391,6 +503,8 @@ int main(void)
         T(test_linear),
         T(test_anchor_link),
         T(test_readers),
+        T(test_private),
+        T(test_not_closed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -47,8 +48,21 @@ static void fail_at(int n, int errnum)
     fileio_fault = fault;
 }
 
+/* A store that has failed says so again, word for word. */
+static void assert_final(struct store *s, const struct util_version *v,
+                         const struct err *first)
+{
+    struct err err = ERR_INIT;
+    int64_t version;
+
+    assert_int_equal(store_publish(s, &v->p, &version, &err), first->code);
+    assert_string_equal(err.msg, first->msg);
+    assert_int_equal(store_check(s, NULL), first->code);
+}
+
 /* The n-th open, write, sync, link, mkdir, rename of a publish fails, for
- * every n: the store goes on as if it had not been tried. */
+ * every n. A full disk: the store goes on as if it had not been tried. Any
+ * other error: only a store that is opened anew does. */
 static void test_publish_fails(void **state)
 {
     struct store *s = util_open_store(*state);
@@ -69,6 +83,11 @@ static void test_publish_fails(void **state)
             break;
         assert_int_equal(rc, n % 2 ? ERR_FULL : ERR_IO);
         assert_non_null(strstr(err.msg, *state));
+        if (rc == ERR_IO) {
+            assert_final(s, &v, &err);
+            store_close(s);
+            s = util_open_store(*state);
+        }
         assert_int_equal(util_head(s), 1);
         assert_int_equal(util_count_dirs(*state), 1);
         assert_int_equal(util_number(s, "SELECT count(*) FROM version_files"
@@ -235,12 +254,14 @@ static enum fault_vfs fault_in_sqlite(void)
 /*
  * In a child: publishes on version 1 while SQLite's n-th write, sync or
  * truncation has a fault.
- *   returns  0 published, 3 failed and the second try was published, 4 failed
- *            and died then, 7 died in the fault
+ *   returns  0 published, 3 the disk was full and the second try was
+ *            published, 4 failed and died then, 6 failed for good, 7 died in
+ *            the fault
  */
 static int publish_with_fault(const char *dir, int n, enum fault_vfs f,
                               bool again)
 {
+    struct err first = ERR_INIT, second = ERR_INIT;
     struct util_version v;
     struct store *s;
     int64_t version;
@@ -255,12 +276,17 @@ static int publish_with_fault(const char *dir, int n, enum fault_vfs f,
         vfs_fault_at = n;
         vfs_fault = f;
         fault_vfs_hook = fault_in_sqlite;
-        if (store_publish(s, &v.p, &version, NULL) == 0)
+        if (store_publish(s, &v.p, &version, &first) == 0)
             _exit(0);
         fault_vfs_hook = NULL;
         if (!again)
             _exit(4);
-        _exit(store_publish(s, &v.p, &version, NULL) == 0 ? 3 : 2);
+        if (store_publish(s, &v.p, &version, &second) == 0)
+            _exit(first.code == ERR_FULL ? 3 : 2);
+        _exit(first.code == ERR_IO && second.code == ERR_IO &&
+                      strcmp(first.msg, second.msg) == 0
+                  ? 6
+                  : 2);
     }
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_true(WIFEXITED(status));
@@ -272,7 +298,7 @@ static int publish_with_fault(const char *dir, int n, enum fault_vfs f,
 static void fail_in_sqlite(const char *dir, enum fault_vfs f, bool again)
 {
     int64_t head, n_versions;
-    int n, rc = -1;
+    int n, n_again = 0, n_final = 0, rc = -1;
 
     fault_vfs_install();
     util_make_first(dir);
@@ -280,7 +306,9 @@ static void fail_in_sqlite(const char *dir, enum fault_vfs f, bool again)
         struct store *s;
 
         rc = publish_with_fault(dir, n, f, again);
-        assert_true(rc == 0 || rc == 3 || rc == 4 || rc == 7);
+        assert_true(rc == 0 || rc == 3 || rc == 4 || rc == 6 || rc == 7);
+        n_again += rc == 3;
+        n_final += rc == 6;
         util_check_whole(dir, &head, &n_versions);
         if (rc == 0 || rc == 3)
             assert_int_equal(n_versions, 2);
@@ -297,6 +325,10 @@ static void fail_in_sqlite(const char *dir, enum fault_vfs f, bool again)
         store_close(s);
     }
     assert_in_range(n, 5, 500);
+    if (!again)
+        return;
+    assert_true(n_final > 0); /* a sync fails on a full disk, too */
+    assert_true(f == FAULT_FULL ? n_again > 0 : n_again == 0);
 }
 
 static void test_sqlite_io(void **state)
@@ -309,7 +341,7 @@ static void test_sqlite_io_again(void **state)
     fail_in_sqlite(*state, FAULT_IO, true);
 }
 
-/* The log cannot be emptied either: the number is not tried again. */
+/* The log cannot be emptied either. */
 static void test_sqlite_io_lasts(void **state)
 {
     vfs_fault_lasts = true;
@@ -327,34 +359,312 @@ static void test_sqlite_killed(void **state)
     fail_in_sqlite(*state, FAULT_DIE, false);
 }
 
+static enum fault_vfs fault_in_database_sync;
+
+static void note_sync(enum fault_vfs_op op, const char *path,
+                      const void *bytes, int n_bytes, int64_t at)
+{
+    (void)bytes;
+    (void)n_bytes;
+    (void)at;
+    fault_in_database_sync =
+        op == FAULT_VFS_SYNC && path && !strstr(path, "-wal") ? FAULT_IO
+                                                              : FAULT_NONE;
+}
+
+static enum fault_vfs fail_database_sync(void)
+{
+    return fault_in_database_sync;
+}
+
+/* SQLite empties a long log after a commit by itself, and keeps a failed sync
+ * of the database to itself. The version is there; nothing comes after it. */
+static void test_sync_after_commit(void **state)
+{
+    struct util_version v;
+    char *large = xcalloc(1, 8 << 20);
+    struct err err = ERR_INIT;
+    int64_t version = 0, head, n_versions;
+    struct store *s;
+
+    fault_vfs_install();
+    s = util_open_store(*state);
+    util_version_init(&v, 0, 1);
+    v.quarantine[0].bytes = large;
+    v.quarantine[0].n_bytes = 8 << 20;
+    fault_vfs_watch = note_sync;
+    fault_vfs_hook = fail_database_sync;
+    assert_int_equal(store_publish(s, &v.p, &version, NULL), 0);
+    fault_vfs_watch = NULL;
+    fault_vfs_hook = NULL;
+    assert_int_equal(store_check(s, &err), ERR_IO);
+    assert_final(s, &v, &err);
+    store_close(s);
+    util_check_whole(*state, &head, &n_versions);
+    assert_int_equal(head, 1);
+    util_version_release(&v);
+    free(large);
+}
+
+static bool is_there(const char *dir, const char *name)
+{
+    char *path = xasprintf("%s/versions/%s", dir, name);
+    bool there = fileio_exists(path);
+
+    free(path);
+    return there;
+}
+
+static void make_version_dir(const char *dir, const char *name)
+{
+    char *path = xasprintf("%s/versions/%s", dir, name);
+    char *file = fileio_join(path, "x");
+
+    assert_int_equal(fileio_mkdirs(path, NULL), 0);
+    assert_int_equal(fileio_write_sync(file, "x", 1, NULL), 0);
+    free(file);
+    free(path);
+}
+
+static void rename_in(const char *dir, const char *from, const char *to)
+{
+    char *a = xasprintf("%s/versions/%s", dir, from);
+    char *b = xasprintf("%s/versions/%s", dir, to);
+
+    assert_int_equal(rename(a, b), 0);
+    free(b);
+    free(a);
+}
+
+/* A directory without a row that bears the id of the store in `of`, as that
+ * store's second version. */
+static void make_stray(const char *of, const char *dir, const char *name)
+{
+    struct store *s = util_open_store(of);
+    char *from, *to;
+
+    while (util_publish(s, util_head(s), 3) < 2)
+        ;
+    assert_int_equal(sqlite3_exec(store_connection(s),
+                                  "DELETE FROM versions WHERE version = 2;"
+                                  "UPDATE pointers SET head = 1, newest = 1",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
+    store_close(s);
+    from = xasprintf("%s/versions/000002", of);
+    to = xasprintf("%s/versions/%s", dir, name);
+    assert_int_equal(rename(from, to), 0);
+    free(to);
+    free(from);
+}
+
+/* What bears this store's id, what is unfinished, and what an older program
+ * left at a number that the store has come to is moved aside, and goes with the
+ * next version. All else stays, whatever its name. */
 static void test_sweep(void **state)
 {
-    struct store *s = util_open_store(*state);
-    char *top = fileio_join(*state, "versions");
-    char *other = fileio_join(top, "notes");
-    int64_t version = util_publish(s, 0, 1);
+    struct store *s;
+    char *elsewhere = xasprintf("%s/other", (char *)*state);
+    char *command = xasprintf("rm -rf '%s' '%s/versions/notes'", elsewhere,
+                              (char *)*state);
 
-    store_close(s);
-    assert_int_equal(version, 1);
-    for (int i = 0; i < 3; i++) {
-        static const char *const names[] = {".new-000002", "000007", "1234567"};
-        char *path = fileio_join(top, names[i]);
-        char *file = fileio_join(path, "x");
-
-        assert_int_equal(fileio_mkdirs(path, NULL), 0);
-        assert_int_equal(fileio_write_sync(file, "x", 1, NULL), 0);
-        free(file);
-        free(path);
-    }
-    assert_int_equal(fileio_mkdirs(other, NULL), 0); /* not ours */
+    make_stray(*state, *state, "1234567");
+    make_stray(elsewhere, *state, "000005");
+    make_version_dir(*state, ".new-000002");
+    make_version_dir(*state, "000002");
+    make_version_dir(*state, "000007");
+    make_version_dir(*state, "notes");
     s = util_open_store(*state);
-    assert_int_equal(util_count_dirs(*state), 2);
-    assert_true(fileio_exists(other));
+    assert_int_equal(util_count_dirs(*state), 4);
+    assert_true(is_there(*state, "000001"));
+    assert_true(is_there(*state, "000005")); /* another store's */
+    assert_true(is_there(*state, "000007")); /* nobody knows whose */
+    assert_true(is_there(*state, "notes"));
+    assert_true(is_there(*state, ".swept-1234567"));
+    assert_true(is_there(*state, ".swept-.new-000002"));
+    assert_true(is_there(*state, ".swept-000002"));
+    assert_non_null(strstr(store_swept(s), "1234567"));
+    assert_non_null(strstr(store_swept(s), ".new-000002"));
+    assert_non_null(strstr(store_strangers(s), "000005"));
+    assert_non_null(strstr(store_strangers(s), "000007"));
+    assert_null(strstr(store_strangers(s), "000001"));
+    /* An operator takes one back. */
+    rename_in(*state, ".swept-1234567", "kept");
     assert_int_equal(util_publish(s, 1, 2), 2);
-    fileio_remove_dir(other, NULL);
+    assert_false(is_there(*state, ".swept-000002"));
+    assert_false(is_there(*state, ".swept-.new-000002"));
+    assert_true(is_there(*state, "kept"));
+    /* A number that a stranger has is not used. */
+    for (int64_t parent = 2; parent < 6;)
+        parent = util_publish(s, parent, parent);
+    assert_true(is_there(*state, "000006"));
+    assert_int_equal(util_number(s, "SELECT count(*) FROM versions WHERE"
+                                    " version = 5"),
+                     0);
     store_close(s);
-    free(other);
-    free(top);
+    /* A second start removes what the first one moved aside. */
+    make_version_dir(*state, ".new-000009");
+    s = util_open_store(*state);
+    assert_true(is_there(*state, ".swept-.new-000009"));
+    store_close(s);
+    s = util_open_store(*state);
+    assert_false(is_there(*state, ".swept-.new-000009"));
+    store_close(s);
+    assert_int_equal(system(command), 0);
+    free(command);
+    free(elsewhere);
+}
+
+/* Names below the directory, to see that nothing has changed. */
+static char *list_all(const char *dir)
+{
+    char *command = xasprintf("cd '%s' && find . | sort", dir);
+    FILE *pipe = popen(command, "r");
+    char *text = xcalloc(1, 65536);
+
+    assert_non_null(pipe);
+    assert_true(fread(text, 1, 65535, pipe) > 0);
+    pclose(pipe);
+    free(command);
+    return text;
+}
+
+static void assert_refused(const char *dir, const char *words)
+{
+    char *before = list_all(dir), *after;
+    struct err err = ERR_INIT;
+    struct store *s = NULL;
+
+    assert_int_equal(store_open(dir, NULL, 0, &s, &err), ERR_STATE);
+    assert_non_null(strstr(err.msg, dir));
+    assert_non_null(strstr(err.msg, words));
+    after = list_all(dir);
+    assert_string_equal(before, after);
+    free(after);
+    free(before);
+}
+
+/* A database that was moved away, or cut to nothing, is no new store. */
+static void test_no_database(void **state)
+{
+    char *path = fileio_join(*state, "mneme.db");
+    char *away = fileio_join(*state, "away");
+    char *log = fileio_join(*state, "mneme.db-wal");
+    char *shared = fileio_join(*state, "mneme.db-shm");
+    int64_t head, n;
+    struct store *s;
+
+    util_make_first(*state);
+    assert_int_equal(rename(path, away), 0);
+    assert_refused(*state, "not there");
+    assert_int_equal(fileio_write_sync(path, "", 0, NULL), 0);
+    assert_refused(*state, "empty");
+    assert_int_equal(rename(away, path), 0);
+    util_check_whole(*state, &head, &n);
+    assert_int_equal(n, 1);
+    /* Without versions, the log alone tells. */
+    assert_int_equal(unlink(path), 0);
+    rename_in(*state, "000001", "../away");
+    assert_refused(*state, "-wal");
+    assert_int_equal(unlink(log), 0);
+    assert_refused(*state, "-shm");
+    assert_int_equal(unlink(shared), 0);
+    s = util_open_store(*state);
+    store_close(s);
+    assert_int_equal(fileio_remove_dir(away, NULL), 0);
+    free(shared);
+    free(log);
+    free(away);
+    free(path);
+}
+
+/* The data directory, its database, the log or versions/ is moved away or
+ * replaced under a store that is open: nothing is written any more, and nothing
+ * is deleted. */
+static void test_taken_away(void **state)
+{
+    static const char *const names[] = {"", "/mneme.db", "/mneme.db-wal",
+                                        "/versions"};
+    char *dir = xasprintf("%s/data", (char *)*state);
+    char *command = xasprintf("rm -rf '%s' '%s.away'", dir, dir);
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        for (int replaced = 0; replaced < 2; replaced++) {
+            char *path = xasprintf("%s%s", dir, names[i]);
+            char *away = xasprintf("%s.away", dir);
+            char *copy = xasprintf("cp -r '%s' '%s'", away, path);
+            struct err err = ERR_INIT;
+            struct util_version v;
+            struct store *s;
+            int64_t head, n;
+
+            s = util_open_store(dir);
+            assert_int_equal(util_publish(s, 0, 1), 1);
+            assert_int_equal(store_check(s, &err), 0);
+            assert_int_equal(rename(path, away), 0);
+            if (replaced)
+                assert_int_equal(system(copy), 0);
+            assert_int_equal(store_check(s, &err), ERR_IO);
+            assert_non_null(strstr(err.msg, dir));
+            util_version_init(&v, 1, 2);
+            assert_final(s, &v, &err);
+            assert_int_equal(store_pin(s, 1, true, NULL), ERR_IO);
+            util_version_release(&v);
+            store_close(s);
+            if (replaced) {
+                char *undo = xasprintf("rm -rf '%s'", path);
+
+                assert_int_equal(system(undo), 0);
+                free(undo);
+            }
+            assert_int_equal(rename(away, path), 0);
+            util_check_whole(dir, &head, &n);
+            assert_int_equal(head, 1);
+            assert_int_equal(n, 1);
+            assert_int_equal(system(command), 0);
+            free(copy);
+            free(away);
+            free(path);
+        }
+    free(command);
+    free(dir);
+}
+
+static int replace_directory(struct sqlite3 *db, int64_t version, void *arg,
+                             struct err *err)
+{
+    (void)db;
+    (void)version;
+    assert_int_equal(system(arg), 0);
+    return err_set(err, ERR_FULL, "no room");
+}
+
+/* Another directory takes the place of ours in the middle of a publish, which
+ * then fails: it removes nothing there. */
+static void test_replaced_meanwhile(void **state)
+{
+    char *dir = xasprintf("%s/data", (char *)*state);
+    char *replace = xasprintf("mv '%s' '%s.away' && cp -r '%s.away' '%s'", dir,
+                              dir, dir, dir);
+    char *command = xasprintf("rm -rf '%s' '%s.away'", dir, dir);
+    struct store *s = util_open_store(dir);
+    struct util_version v;
+    int64_t version;
+
+    assert_int_equal(util_publish(s, 0, 1), 1);
+    util_version_init(&v, 1, 2);
+    v.p.in_transaction = replace_directory;
+    v.p.arg = replace;
+    assert_true(store_publish(s, &v.p, &version, NULL) != 0);
+    assert_true(is_there(dir, "000001"));
+    assert_true(is_there(dir, "000002"));
+    assert_int_equal(store_check(s, NULL), ERR_IO);
+    util_version_release(&v);
+    store_close(s);
+    assert_int_equal(system(command), 0);
+    free(command);
+    free(replace);
+    free(dir);
 }
 
 int main(void)
@@ -367,11 +677,15 @@ int main(void)
         T(test_killed),
         T(test_database_full),
         T(test_sweep),
+        T(test_no_database),
+        T(test_taken_away),
+        T(test_replaced_meanwhile),
         T(test_sqlite_io),
         T(test_sqlite_io_again),
         T(test_sqlite_io_lasts),
         T(test_sqlite_full),
         T(test_sqlite_killed),
+        T(test_sync_after_commit),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

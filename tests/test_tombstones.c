@@ -21,6 +21,7 @@
 #include "store/releases.h"
 #include "store/store.h"
 #include "store/tombstones.h"
+#include "tests/fault_vfs.h"
 #include "tests/store_util.h"
 
 static const struct store_offset partitions[] = {
@@ -242,6 +243,70 @@ static void test_scrub(void **state)
     util_close_both(&b);
 }
 
+static bool is_log_write;
+static int n_refused;
+
+static void note_write(enum fault_vfs_op op, const char *path,
+                       const void *bytes, int n_bytes, int64_t at)
+{
+    (void)bytes;
+    (void)n_bytes;
+    (void)at;
+    is_log_write = op == FAULT_VFS_WRITE && path && strstr(path, "-wal");
+}
+
+static enum fault_vfs refuse_log_write(void)
+{
+    n_refused += is_log_write;
+    return is_log_write ? FAULT_FULL : FAULT_NONE;
+}
+
+static bool waits(struct store *s)
+{
+    bool it_does = false;
+
+    assert_int_equal(tombstones_scrub_waits(s, &it_does, NULL), 0);
+    return it_does;
+}
+
+/* The disk is full at the start after a forget: the store opens, publishing
+ * does not work yet, reading does; once there is room the bytes go. */
+static void test_scrub_without_room(void **state)
+{
+    struct util_both b;
+    struct tombstones_report r;
+    struct catalog_range at = {0, 205, 205};
+    struct err err = ERR_INIT;
+
+    fault_vfs_install();
+    b = util_open_both(*state);
+    util_publish(b.s, 0, 1);
+    assert_false(waits(b.s));
+    assert_int_equal(forget(&b, TOMBSTONES_ID, "record", at, &r), 0);
+    tombstones_report_release(&r);
+    assert_true(waits(b.s));
+    util_close_both(&b);
+
+    fault_vfs_watch = note_write;
+    fault_vfs_hook = refuse_log_write;
+    b = util_open_both(*state);
+    assert_true(n_refused > 0);
+    assert_true(waits(b.s));
+    assert_int_equal(util_head(b.s), 1);
+    assert_int_equal(store_verify(b.c, 1, NULL), 0);
+    assert_int_equal(tombstones_scrub(b.s, &err), ERR_FULL);
+    assert_non_null(strstr(err.msg, "mneme.db"));
+    assert_int_equal(store_check(b.s, NULL), 0);
+    fault_vfs_hook = NULL;
+    fault_vfs_watch = NULL;
+
+    assert_int_equal(util_publish(b.s, 1, 2), 2);
+    assert_true(waits(b.s));
+    assert_int_equal(tombstones_scrub(b.s, NULL), 0);
+    assert_false(waits(b.s));
+    util_close_both(&b);
+}
+
 int main(void)
 {
 #define T(f)                                                                   \
@@ -252,6 +317,7 @@ int main(void)
         T(test_hashes),
         T(test_nothing_by_halves),
         T(test_scrub),
+        T(test_scrub_without_room),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

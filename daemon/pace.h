@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pace.h - when the next version is made, and what it waits for.
+ *
+ * While the stream goes on: publish.every_seconds after the last version, or
+ * after publish.every_tokens, and so that publishing takes at most 5 % of the
+ * time. What counts there is the processor time of the last version: that is
+ * what publishing takes from learning. On a busy machine a cheap version takes
+ * long, but costs no more.
+ *
+ * When the stream pauses for learner.flush_seconds and everything is learned:
+ * at once, since nothing is gained by waiting. Records that trickle in would
+ * make a version each in this way, so there are PACE_PAUSES such versions in a
+ * row, and one more for each publish.every_seconds that goes by.
+ *
+ * Without a step there is nothing to publish but refused records: two seconds
+ * after the last of them, and then once a minute.
+ *
+ * None of it decides what is learned.
+ *
+ * Threads: each struct one thread's; pure functions
+ */
+#ifndef MNEME_DAEMON_PACE_H
+#define MNEME_DAEMON_PACE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "conf/conf.h"
+
+#define PACE_PAUSES 10
+#ifndef PUBLISH_SHARE /* bench/clean_stream.py wants more */
+#define PUBLISH_SHARE 0.05
+#endif
+
+struct pace {
+    double pauses; /* versions that a pause makes at once, */
+    int64_t at_ms; /* at that time */
+};
+
+/* All times are monotonic. */
+struct pace_sight {
+    int64_t now_ms;
+    int64_t published_ms; /* the last version was submitted */
+    int64_t record_ms;    /* the last record came */
+    double cpu_seconds;   /* processor time of the last version */
+    int64_t tokens;       /* learned since then */
+    bool has_step;        /* since then */
+    bool has_refused;     /* records, since then */
+    bool was_refused;     /* the last version had refused records only */
+    bool has_more;        /* records at hand that are not learned yet */
+};
+
+struct pace_wait {
+    const char *what; /* a static text; NULL: there is nothing to publish */
+    int64_t until_ms; /* at the latest, monotonic; 0: not known */
+};
+
+void pace_start(struct pace *p, int64_t now_ms);
+
+/* Is a version due? If not, *w says what it waits for. */
+bool pace_due(struct pace *p, const struct conf *conf,
+              const struct pace_sight *s, struct pace_wait *w);
+
+/* The least time between two versions while the stream goes on. */
+double pace_interval_seconds(const struct conf *conf, double cpu_seconds);
+
+#endif

@@ -34,7 +34,7 @@
 #define MOST_WAITING 64    /* in line for a place to compute */
 #define LAST_WORDS_MS 2000 /* for what is cancelled to be sent */
 #define OTHER_FILES 256    /* of the store, the source and libraries */
-#define BODY_PIECE 2       /* of memory for a byte: buffers grow by doubling */
+#define BODY_GROWTH 2      /* of memory for a byte: buffers grow by doubling */
 
 bool http_closed(const struct http *h)
 {
@@ -59,7 +59,7 @@ static void keep(struct http_request *rq, const char *bytes, size_t n)
 
     if (rq->bytes.len + n > most)
         http_admit_too_large(rq);
-    else if (!http_connection_hold(rq->connection, n * BODY_PIECE))
+    else if (!http_connection_hold(rq->connection, n * BODY_GROWTH))
         http_fail(rq, 429, "overloaded", NULL,
                   "the bodies of all requests take too much memory; try again");
     else

@@ -254,10 +254,14 @@ int http_connection_head(struct http_connection *c, size_t *length,
             return 1;
         if (http_connection_fill(c))
             continue;
-        if (!n || !http_connection_expired(c))
+        if (!n)
             return 0;
-        *why = (struct http_refusal){408, "timeout",
-                                     "the request was not complete in time"};
+        *why = http_connection_expired(c)
+                   ? (struct http_refusal){408, "timeout",
+                                           "the request was not complete in "
+                                           "time"}
+                   : (struct http_refusal){400, "malformed_request",
+                                           "the head has no end"};
         return -1;
     }
 }

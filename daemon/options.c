@@ -24,6 +24,10 @@
 #define HTTP_BYTES ((size_t)64 << 20)
 #define HTTP_BODIES 4
 
+/* An event stream's two threads and its buffers, measured with 1,500 of them. */
+#define CONNECTION_BYTES ((size_t)200 << 10)
+#define FEW_CONNECTIONS 256
+
 int options_shape(const struct conf *conf, int vocab_size,
                   struct model_shape *shape, struct err *err)
 {
@@ -223,7 +227,11 @@ size_t options_memory(const struct conf *conf,
     size_t tokens = options_step_tokens(conf);
     size_t row = 128; /* of an index */
     size_t kept = learner->shape ? 0 : LINEAR_KEPT_BYTES;
-    size_t fixed = (size_t)96 << 20; /* code, SQLite, librdkafka, HTTP */
+    /* Code, SQLite, librdkafka, and connections up to the default number. */
+    size_t fixed = (size_t)96 << 20;
+    size_t more = conf->http.max_connections > FEW_CONNECTIONS
+                      ? (size_t)conf->http.max_connections - FEW_CONNECTIONS
+                      : 0;
     size_t block = 0;
 
     if (learner->shape) {
@@ -240,5 +248,6 @@ size_t options_memory(const struct conf *conf,
                     conf->learner.holdout.capacity) *
                row +
            by_name_bytes(conf, learner) + OPTIONS_STAGED_BYTES + kept +
-           OPTIONS_QUEUE_BYTES + options_http_bytes(conf) + fixed;
+           OPTIONS_QUEUE_BYTES + options_http_bytes(conf) +
+           more * CONNECTION_BYTES + fixed;
 }

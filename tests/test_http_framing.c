@@ -175,15 +175,15 @@ static void test_large_heads(void **state)
     util_check_ok(util_get("/healthz"));
 }
 
-/* A client that gives up in the middle of its body. */
+/* A client that gives up in the middle of its request. */
 static void test_cut_short(void **state)
 {
     static const char *const texts[] = {
         SCORE "Content-Length: 20\r\n\r\n{}",
-        SCORE "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n"};
+        SCORE "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n", SCORE, "G"};
 
     (void)state;
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 4; i++) {
         int fd = util_dial();
 
         util_send_all(fd, texts[i], strlen(texts[i]));
@@ -226,6 +226,23 @@ static void test_one_connection(void **state)
     assert_string_equal(at, "");
     assert_int_equal(count(a.text, "Connection: close"), 1);
     util_release(&a);
+}
+
+/* However the bytes are cut. */
+static void test_byte_by_byte(void **state)
+{
+    static const char text[] =
+        SCORE "Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+              "c\r\n{\"text\":\"a\"}\r\n0\r\n\r\n";
+    int fd = util_dial();
+
+    (void)state;
+    for (size_t i = 0; i < sizeof text - 1; i++) {
+        util_send_all(fd, text + i, 1);
+        if (i % 16 == 0)
+            timing_sleep_ms(1);
+    }
+    util_check_ok(util_read_answer(fd));
 }
 
 static void test_old_clients(void **state)
@@ -532,6 +549,7 @@ int main(void)
         cmocka_unit_test(test_large_heads),
         cmocka_unit_test(test_cut_short),
         cmocka_unit_test(test_one_connection),
+        cmocka_unit_test(test_byte_by_byte),
         cmocka_unit_test(test_old_clients),
         cmocka_unit_test(test_expect),
         cmocka_unit_test(test_encoded_body),

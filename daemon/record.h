@@ -44,9 +44,8 @@ struct record {
     size_t n_bytes;
     uint64_t value_hash;  /* XXH3 of value */
 
-    const char *reason; /* NULL: good. Else a word of the quarantine:
-                           null, empty, too_long, not_utf8, not_json, no_text,
-                           bad_field */
+    const char *reason; /* NULL: good. Else a word of the quarantine, all of
+                           which record_explain knows */
     const char *text;   /* to learn from; with prompt: the completion. May lie
                            in value: no NUL behind it */
     size_t text_bytes;
@@ -54,7 +53,8 @@ struct record {
     size_t prompt_bytes;
     const char *label;  /* or NULL */
     const char *domain; /* field, header or topic; NULL: none is a name */
-    const char *id;     /* or NULL */
+    const char *id;     /* or NULL; an object without text, which is learned
+                           as it stands, may have one, too */
     bool released; /* from quarantine: it passes every filter (release.h) */
     const uint32_t *grams; /* n_grams hashes of text, or NULL */
     size_t n_grams;
@@ -96,6 +96,17 @@ void record_free(struct record *r);
 void record_parse(struct record_maker *m, struct record *r,
                   enum conf_format format, size_t max_bytes,
                   const char *domain);
+
+/* A clause that says what is wrong: "it is not UTF-8"; NULL: not a reason that
+ * record_parse gives. */
+const char *record_explain(const char *reason);
+
+/*
+ * Is the record with these bytes one of this id? Asked about a quarantined one
+ * whose id nobody has read. An object's id is the member `id`; in bytes that
+ * are not valid JSON any member `id` counts, at any depth.
+ */
+bool record_has_id(const void *bytes, size_t n_bytes, const char *id);
 
 size_t record_memory(const struct record *r); /* bytes it takes */
 

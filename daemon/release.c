@@ -28,30 +28,13 @@ struct record *release_record(struct record_maker *m, const struct conf *conf,
     return r;
 }
 
-static const char *explain(const char *reason)
-{
-    static const char *const texts[][2] = {
-        {"null", "it has no value"},
-        {"empty", "it has no text"},
-        {"too_long", "it is longer than source.max_record_bytes"},
-        {"not_utf8", "it is not UTF-8"},
-        {"not_json", "it is not JSON, and source.format asks for that"},
-        {"no_text", "it has no text"},
-        {"bad_field", "one of its fields is of another type or too long"},
-    };
-
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
-        if (strcmp(texts[i][0], reason) == 0)
-            return texts[i][1];
-    return reason;
-}
-
 static const char *why_not(const struct conf *conf, const struct record *r,
                            const struct catalog_quarantine *row,
                            int64_t n_labels)
 {
     if (r->reason)
-        return explain(r->reason);
+        return record_explain(r->reason) ? record_explain(r->reason)
+                                         : r->reason;
     if (conf->model.preset == CONF_PRESET_LINEAR && !r->label)
         return "it has no label, and preset linear learns labels only";
     if (strcmp(row->reason, "too_many_labels") == 0 &&

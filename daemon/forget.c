@@ -16,6 +16,7 @@
 
 #include "base/log.h"
 #include "base/xalloc.h"
+#include "daemon/record.h"
 #include "store/releases.h"
 
 #define MOST_LISTED 400 /* versions in a result */
@@ -187,6 +188,7 @@ static int write_and_scrub(struct store *s, void *arg, struct err *err)
         .name = e->request->name,
         .partitions = e->partitions,
         .n_partitions = e->n_partitions,
+        .has_id = record_has_id,
         .in_transaction = erase_rows,
         .arg = e,
     };

@@ -38,13 +38,17 @@ const struct conf_key conf_map[] = {
     {.name = "source.follow", .type = CONF_BOOL, AT(source.follow),
      .fallback = "false",
      .doc = "With source.type file: keep waiting for more lines at the end, "
-            "also when the file is rotated. Of one that was rotated while "
-            "mnemed "
-            "did not run, the rest is looked for in PATH.1, no further."},
+            "also when the file is rotated. A renamed file is read on for 1.5 "
+            "to 10 seconds while lines come. What is left of a file that was "
+            "truncated, or rotated while mnemed did not run, is looked for in "
+            "PATH.1, PATH.1.gz and PATH.1.zst, no further; if it is in none, "
+            "that counts as a gap."},
     {.name = "source.at_end", .type = CONF_ENUM, AT(source.at_end),
      .fallback = "serve", .words = "serve | exit",
      .doc = "After the last line a version is published; then go on serving, "
-            "or exit with status 0."},
+            "or exit with status 0. With exit, a source that stops before its "
+            "end (a damaged file, another one than before) ends the program "
+            "as well: after a version, with the reason and status 1."},
 
     SECTION("source.kafka", "Used with source.type kafka."),
     {.name = "source.kafka.topics", .type = CONF_STRINGS,

@@ -336,8 +336,8 @@ static const char *name_binary(const char *s, size_t n)
     if (n >= 4 && !n_nul[0] != !n_nul[1] &&
         n_nul[0] + n_nul[1] >= looked_at / 4)
         return "utf16";
-    if (n > 5 && s[0] == '\0' && memcmp(s, "\0\0\0\0", 5) != 0)
-        return "schema_registry";
+    if (n > 5 && memcmp(s, "\0", 2) == 0 && memcmp(s, "\0\0\0\0", 5) != 0)
+        return "schema_registry"; /* a number below 2^24 */
     return "nul_bytes";
 }
 

@@ -292,15 +292,32 @@ static bool flush_due(struct trainer *t)
     return t->ended || (flush > 0 && pause >= flush);
 }
 
+/* With at_end: exit a source that has stopped is at its end. Its state first: it
+ * stops after its last record. */
+static bool has_stopped(struct trainer *t, struct source_health *health)
+{
+    if (t->options.conf->source.at_end != CONF_AT_END_EXIT)
+        return false;
+    source_get_health(t->options.source, health);
+    return health->state == SOURCE_STOPPED && !has_records(t);
+}
+
 /* The last line is learned and in a version: tells the owner, once. */
 static void finish_end(struct trainer *t)
 {
+    struct source_health health;
+    struct err err = ERR_INIT;
+
     if (t->end_announced || t->held)
         return;
     trainer_publish_now(t);
     if (t->held || trainer_heed(t))
         return;
-    if (t->options.conf->source.at_end == CONF_AT_END_EXIT) {
+    if (has_stopped(t, &health)) {
+        t->end_announced = true;
+        err_set(&err, ERR_STATE, "%s", health.reason);
+        t->options.on_fatal(&err, t->options.arg);
+    } else if (t->options.conf->source.at_end == CONF_AT_END_EXIT) {
         t->end_announced = true;
         t->options.on_end(t->options.arg);
     }
@@ -322,6 +339,7 @@ static bool take_batch(struct trainer *t)
 /* One turn of the loop. */
 static void learn(struct trainer *t)
 {
+    struct source_health health;
     bool due;
 
     collect(t);
@@ -346,6 +364,7 @@ static void learn(struct trainer *t)
     }
     if (take_released(t) || take_batch(t))
         return;
+    t->ended |= has_stopped(t, &health);
     if (flush_due(t)) {
         t->l->progress.flushes += !t->ended;
         step(t);
@@ -397,6 +416,7 @@ static bool collected(struct trainer *t, const struct vocabulary *v)
 
 static void collect_vocabulary(struct trainer *t, struct vocabulary *v)
 {
+    struct source_health health;
     bool enough = false;
 
     while (!enough && !t->stopping) {
@@ -405,6 +425,7 @@ static void collect_vocabulary(struct trainer *t, struct vocabulary *v)
         trainer_take_reload(t);
         show_collecting(t, v);
         if (!rec) {
+            t->ended |= has_stopped(t, &health);
             enough = collected(t, v);
         } else if (rec->kind == RECORD_END) {
             t->ended = true;

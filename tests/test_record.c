@@ -154,6 +154,7 @@ static void test_binary(void **state)
         {"\0\0\0\0\0\0\0\0", 8, "nul_bytes"},
         {"\0\0\0\0\0\0line", 10, "nul_bytes"},
         {"\0", 1, "nul_bytes"},
+        {"\0not a header", 13, "nul_bytes"},
         {"{\"text\":\"a\0b\"}", 14, "nul_bytes"},
         {"a line with one\0in it", 21, "nul_bytes"},
         {"\xff\0\xff\xfe", 4, "utf16"},

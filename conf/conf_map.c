@@ -69,7 +69,8 @@ const struct conf_key conf_map[] = {
     {.name = "source.kafka.dead_letter", .type = CONF_TEXT,
      AT(source.kafka.dead_letter), .fallback = "null", .null_word = "null",
      .doc = "Topic that bad records are also produced to, as they came, with "
-            "the reason in their headers."},
+            "the reason in their headers. While it is not there, or refuses "
+            "them, they wait (16 MiB at most) and are sent again."},
     {.name = "source.kafka.properties", .type = CONF_PROPERTIES,
      AT(source.kafka.properties),
      .fallback = "{bootstrap.servers: \"localhost:9092\", group.id: mneme}",

@@ -30,6 +30,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/timing.h"
 #include "base/utf8.h"
 #include "base/xalloc.h"
 #include "daemon/fields.h"
@@ -442,6 +443,18 @@ static void find_grams(struct record_maker *m, struct record *r)
     r->memory += bytes;
 }
 
+/* A time ahead of now would hide the age of all that comes after it. The clock
+ * is asked only when the time is late for what it said last. */
+static void cut_time(struct record_maker *m, struct record *r)
+{
+    if (r->time_ms <= m->now_ms + RECORD_AHEAD_MS)
+        return;
+    m->now_ms = timing_wall_ms();
+    r->time_cut = r->time_ms > m->now_ms + RECORD_AHEAD_MS;
+    if (r->time_cut)
+        r->time_ms = m->now_ms;
+}
+
 void record_parse(struct record_maker *m, struct record *r,
                   enum conf_format format, size_t max_bytes,
                   const char *domain)
@@ -456,6 +469,7 @@ void record_parse(struct record_maker *m, struct record *r,
         r->reason = parse_value(r, value, n, format, max_bytes);
     if (!fall_back(r, domain) && !r->reason)
         r->reason = "bad_field";
+    cut_time(m, r);
     if (!r->reason && m->hashes)
         find_grams(m, r);
 }

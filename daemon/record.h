@@ -39,7 +39,8 @@ struct record {
     int32_t partition;
     int64_t offset;
     int64_t first_offset; /* RECORD_HOLE only */
-    int64_t time_ms;      /* event time; Kafka's or 0 until parsed */
+    int64_t time_ms;      /* event time; Kafka's or 0 until parsed; not more
+                             than RECORD_AHEAD_MS ahead of when it was */
     const char *value;    /* as it came, n_bytes and a NUL; NULL for null */
     size_t n_bytes;
     uint64_t value_hash;  /* XXH3 of value */
@@ -55,6 +56,7 @@ struct record {
     const char *domain; /* field, header or topic; NULL: none is a name */
     const char *id;     /* or NULL; an object without text, which is learned
                            as it stands, may have one, too */
+    bool time_cut; /* the event time lay further ahead: it is now */
     bool released; /* from quarantine: it passes every filter (release.h) */
     const uint32_t *grams; /* n_grams hashes of text, or NULL */
     size_t n_grams;
@@ -68,12 +70,15 @@ struct record {
 struct record_maker {
     bool hashes;            /* also makes grams */
     struct gram_list grams; /* of the record at hand */
+    int64_t now_ms; /* the time when it was asked for last */
     struct record_block *block;
     size_t given; /* pieces of it */
 };
 
 void record_maker_init(struct record_maker *m, bool hashes);
 void record_maker_release(struct record_maker *m); /* records live on */
+
+#define RECORD_AHEAD_MS 60000
 
 /* Bytes of a label, a domain or an id; a longer one is a bad_field. */
 #define RECORD_NAME_MAX 255

@@ -167,11 +167,15 @@ static json_t *source_json(struct status_board *b, const char *type)
     if (b->source)
         source_get_health(b->source, &health);
     return json_pack(
-        "{s:s, s:s, s:o, s:I, s:I, s:I, s:o}", "type", type, "state",
+        "{s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "type", type,
+        "state",
         health_name(health.state), "reason", text_or_null(health.reason),
         "gaps", (json_int_t)health.gaps, "records_read",
         (json_int_t)health.records_read, "dead_lettered",
-        (json_int_t)health.dead_lettered, "partitions", partitions_json(b));
+        (json_int_t)health.dead_lettered, "dead_letters_failed",
+        (json_int_t)health.dead_letters_failed, "dead_letters_waiting",
+        (json_int_t)health.dead_letters_waiting, "times_cut",
+        (json_int_t)health.times_cut, "partitions", partitions_json(b));
 }
 
 static json_t *domain_json(const struct status_domain *d)
@@ -249,14 +253,21 @@ static json_t *publish_json(const struct status_publish *p)
         text_or_null(p->last_rollback), "shadow", shadow_json(p));
 }
 
+/* Not below 0: a time may lie a little ahead, and clocks are set back. */
+static double freshness_seconds(const struct status *s)
+{
+    int64_t age_ms = timing_wall_ms() - s->serving_record_ms;
+
+    return age_ms > 0 ? (double)age_ms / 1000 : 0;
+}
+
 /* Seconds since the newest record that the serving version has learned from;
  * null when it has none with a time. */
 static json_t *freshness(const struct status *s)
 {
     if (!s->serving_record_ms)
         return json_null();
-    return json_real((double)(timing_wall_ms() - s->serving_record_ms) /
-                     1000);
+    return json_real(freshness_seconds(s));
 }
 
 static void add_learning(json_t *root, const struct status *s)
@@ -505,7 +516,7 @@ static void version_metrics(struct buf *out, const struct status *s)
     if (s->serving_record_ms)
         gauge(out, "freshness_seconds",
               "Age of the newest record in the serving version.",
-              (double)(timing_wall_ms() - s->serving_record_ms) / 1000);
+              freshness_seconds(s));
 }
 
 static void domain_metrics(struct buf *out, const struct status *s)
@@ -545,8 +556,22 @@ static void domain_metrics(struct buf *out, const struct status *s)
 static void source_metrics(struct buf *out, struct status_board *b)
 {
     struct source_partition *rows;
+    struct source_health health = {0};
     size_t n = get_partitions(b, &rows);
 
+    if (b->source)
+        source_get_health(b->source, &health);
+    counter(out, "source_gaps_total", "Gaps that reading went over.",
+            health.gaps);
+    counter(out, "source_times_cut_total",
+            "Event times that lay ahead of now, taken as now.",
+            health.times_cut);
+    counter(out, "dead_letters_delivered_total",
+            "Dead letters that the broker has taken.", health.dead_lettered);
+    counter(out, "dead_letters_failed_total",
+            "Dead letters that were given up.", health.dead_letters_failed);
+    gauge(out, "dead_letters_waiting", "Dead letters that are tried again.",
+          (double)health.dead_letters_waiting);
     family(out, "source_lag", "gauge",
            "Records between the learner and the end.");
     for (size_t i = 0; i < n; i++) {

@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "base/timing.h"
 #include "base/xalloc.h"
 #include "daemon/record.h"
 
@@ -133,6 +134,37 @@ static void test_verdicts(void **state)
         check(&verdicts[i], CONF_FORMAT_AUTO, verdicts[i].automatic);
         check(&verdicts[i], CONF_FORMAT_TEXT, verdicts[i].text);
     }
+}
+
+/* A time ahead of now would hide the age of what comes after it. */
+static void test_times(void **state)
+{
+    static const char *const values[] = {
+        "{\"text\":\"a\",\"ts\":1800000030000}",
+        "{\"text\":\"a\",\"ts\":1800000061000}",
+        "{\"text\":\"a\",\"ts\":1800000000000000}",
+        "{\"text\":\"a\",\"ts\":4611686018427387000}",
+    };
+    int64_t now = INT64_C(1800000000000);
+
+    (void)state;
+    timing_set_fake(&now);
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+        struct record *r = parse(CONF_FORMAT_AUTO, values[i]);
+
+        assert_null(r->reason);
+        assert_int_equal(r->time_cut, i > 0);
+        assert_true(r->time_ms == (i ? now : now + 30000));
+        record_free(r);
+    }
+    now += 1000; /* the same one is no longer ahead */
+    for (int i = 0; i < 2; i++) {
+        struct record *r = parse(CONF_FORMAT_AUTO, values[1]);
+
+        assert_false(r->time_cut);
+        record_free(r);
+    }
+    timing_set_fake(NULL);
 }
 
 struct binary {
@@ -516,6 +548,7 @@ int main(void)
         cmocka_unit_test(test_blocks),
         cmocka_unit_test(test_binary),   cmocka_unit_test(test_grammar),
         cmocka_unit_test(test_ids),      cmocka_unit_test(test_has_id),
+        cmocka_unit_test(test_times),
     };
 
     return cmocka_run_group_tests(tests, make_makers, release_makers);

@@ -225,8 +225,11 @@ static const struct verb verbs[] = {
      "before, but can no longer be retrained (show says so). To be rid of what "
      "they learned, rewind to a version before them. A record that replay no "
      "longer holds has left no trace of its id: a version that learned only "
-     "such ones is not named. The daemon has to run: exit status 3 when it "
-     "does not.\n",
+     "such ones is not named. Where no id was read (broken records, "
+     "source.format text) it is looked for in the kept bytes and texts that "
+     "begin like an object: a member `id` with exactly this value. What was "
+     "cut off before it was kept cannot be known. The daemon has to run: exit "
+     "status 3 when it does not.\n",
      forget_options, cmd_forget},
     {"verify", "[N]", 0, 1, true,
      "Check the files of a version against their checksums, and the store.",

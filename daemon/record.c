@@ -412,6 +412,17 @@ bool record_has_id(const void *bytes, size_t n_bytes, const char *id)
     return yes;
 }
 
+bool record_text_has_id(const char *text, size_t n_bytes, bool from_beginning,
+                        const char *id)
+{
+    const char *p = skip_lead(text);
+
+    if (!from_beginning)
+        return fields_hold(text, n_bytes, "id", id);
+    return (*p == '{' || (*p == '[' && *skip_lead(p + 1) == '{')) &&
+           record_has_id(text, n_bytes, id);
+}
+
 /* The header's, then the topic; false: it is no name. */
 static bool fall_back(struct record *r, const char *domain)
 {

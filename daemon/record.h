@@ -113,6 +113,11 @@ const char *record_explain(const char *reason);
  */
 bool record_has_id(const void *bytes, size_t n_bytes, const char *id);
 
+/* The same about a text that was learned as it stands, from its beginning or
+ * from somewhere in it: only one that begins like an object has an id. */
+bool record_text_has_id(const char *text, size_t n_bytes, bool from_beginning,
+                        const char *id);
+
 size_t record_memory(const struct record *r); /* bytes it takes */
 
 #endif

@@ -441,6 +441,7 @@ static void collect_vocabulary(struct trainer *t, struct vocabulary *v)
  * waited. */
 static int begin_with_vocabulary(struct trainer *t, struct err *err)
 {
+    struct source_health health;
     struct tokenizer *tokenizer = NULL;
     struct vocabulary v;
     struct record **records = NULL;
@@ -452,6 +453,8 @@ static int begin_with_vocabulary(struct trainer *t, struct err *err)
     collect_vocabulary(t, &v);
     if (!t->stopping)
         rc = vocabulary_learn(&v, &tokenizer, err);
+    if (rc && has_stopped(t, &health)) /* which is why there is no text */
+        rc = err_set(err, ERR_STATE, "%s", health.reason);
     if (rc == 0 && tokenizer) {
         log_info("vocabulary", "size=%d bytes=%zu records=%zu",
                  tokenizer_vocab_size(tokenizer), v.text.len, v.n);

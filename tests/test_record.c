@@ -297,6 +297,12 @@ static void test_has_id(void **state)
             fail_msg("%s", values[i].value);
     assert_true(record_has_id("\0\0\0\0\1{\"id\":\"x\"}", 15, "x"));
     assert_false(record_has_id(NULL, 0, "x"));
+    assert_true(record_text_has_id(" {\"id\":\"x\"}", 11, true, "x"));
+    assert_false(record_text_has_id("as in {\"id\":\"x\"}", 16, true, "x"));
+    assert_false(record_text_has_id("{\"a\":{\"id\":\"x\"}}", 16, true,
+                                    "x"));
+    assert_true(record_text_has_id("b\", \"id\":\"x\"}", 13, false, "x"));
+    assert_false(record_text_has_id("b\", \"id\":\"xy\"}", 14, false, "x"));
 }
 
 static void test_fields(void **state)

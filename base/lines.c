@@ -447,6 +447,13 @@ bool lines_is_behind(const struct lines *l)
     return l->bytes_read < l->seen;
 }
 
+bool lines_has_grown(const struct lines *l)
+{
+    struct stat st;
+
+    return fstat(l->fd, &st) == 0 && st.st_size - l->begin > l->bytes_read;
+}
+
 int64_t lines_ignored(const struct lines *l)
 {
     return l->ignored;

@@ -71,6 +71,8 @@ int64_t lines_size(const struct lines *l);
 int64_t lines_bytes_read(const struct lines *l);
 /* Was there more of it, at the last look, than has been read? */
 bool lines_is_behind(const struct lines *l);
+/* Is there more of it now? */
+bool lines_has_grown(const struct lines *l);
 /* Bytes behind the last compressed member that are none: passed over. */
 int64_t lines_ignored(const struct lines *l);
 /* A regular file, which can be read again. */

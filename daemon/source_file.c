@@ -9,12 +9,12 @@
  *          v          at the end, waiting
  *       stopped
  *
- * With `follow` a file leaves its path in two ways. (1) It is renamed: it is read
- * on, for its writer may hold it open, until no line has come for QUIET_MS, for
- * at least GRACE_MS and at most GRACE_MOST_MS. (2) It is truncated or written
- * anew, which lines_next tells: the copy that logrotate makes has the rest. The
- * copies are PATH.1, PATH.1.gz and PATH.1.zst; after a restart, too. What no
- * copy has is a gap.
+ * With `follow` a file leaves its path in two ways. (1) It is renamed: it is
+ * read on, for its writer may hold it open, until no line has come for
+ * QUIET_MS, for at least GRACE_MS and at most GRACE_MOST_MS. Later lines are a
+ * gap. (2) It is truncated or written anew, which lines_next tells: the copy
+ * that logrotate makes has the rest. The copies are PATH.1, PATH.1.gz and
+ * PATH.1.zst; after a restart, too. What no copy has is a gap.
  *
  * Is it still the same file? file_place.h looks, at start and before a seek.
  * A seek stays within the file that is read as the present generation, wherever
@@ -55,6 +55,7 @@
 #define GRACE_MS 1500
 #define QUIET_MS 1000
 #define GRACE_MOST_MS 10000
+#define OLD_MS 60000 /* it is looked at for so long after it was left */
 #define N_ROTATED 3
 
 struct order {
@@ -107,6 +108,8 @@ struct source_file {
                          not */
     int64_t lines_ms; /* when lines came last */
     bool rewritten;   /* what was read is in the file no more */
+    struct lines *old; /* renamed and read to its end, or NULL */
+    int64_t old_ms;    /* when it was left */
     int64_t last;     /* the line that was read last, or -1, and its hash */
     uint64_t last_hash;
 };
@@ -203,6 +206,12 @@ static bool enter_next(struct source_file *f, struct lines *reader,
     entered = !f->order.is_set;
     if (entered) {
         remember_past(f, past, past_line, false);
+        if (f->reader && !f->rewritten) {
+            lines_close(f->old);
+            f->old = f->reader;
+            f->old_ms = timing_mono_ms();
+            f->reader = NULL;
+        }
         replace_reader(f, reader, f->path, &first);
     } else {
         lines_close(reader);
@@ -442,6 +451,25 @@ static void next_generation(struct source_file *f)
     source_set_state(&f->base, SOURCE_RUNNING, "%s", "");
 }
 
+/* Its writer should have let go of the renamed file. Lines that come now are in
+ * no generation. */
+static void look_at_old(struct source_file *f)
+{
+    bool has_grown;
+
+    if (!f->old)
+        return;
+    has_grown = lines_has_grown(f->old);
+    if (has_grown)
+        source_count_gap(&f->base, "%s: the renamed file was written to after "
+                         "it had been read to its end; this is not read",
+                         f->path);
+    if (has_grown || timing_mono_ms() - f->old_ms > OLD_MS) {
+        lines_close(f->old);
+        f->old = NULL;
+    }
+}
+
 /* Truncated or written anew: goes on in the copy of what it was. False: there
  * is none. */
 static bool read_the_copy(struct source_file *f)
@@ -487,6 +515,7 @@ static void follow_end(struct source_file *f)
         take_rest(f, next_generation);
         return;
     }
+    look_at_old(f);
     look_for_rotation(f);
     if (f->left_ms && !has_grace(f))
         take_rest(f, next_generation);
@@ -820,6 +849,7 @@ static void file_free(struct source *s)
     if (f->has_thread)
         pthread_join(f->thread, NULL);
     lines_close(f->reader);
+    lines_close(f->old);
     lines_close(f->order.reader);
     free(f->past);
     for (size_t i = 0; i < N_ROTATED; i++)

@@ -292,8 +292,8 @@ static bool flush_due(struct trainer *t)
     return t->ended || (flush > 0 && pause >= flush);
 }
 
-/* With at_end: exit a source that has stopped is at its end. Its state first: it
- * stops after its last record. */
+/* With at_end: exit a source that has stopped is at its end. Its state is read
+ * first: it stops after its last record. */
 static bool has_stopped(struct trainer *t, struct source_health *health)
 {
     if (t->options.conf->source.at_end != CONF_AT_END_EXIT)

@@ -228,8 +228,8 @@ static void expect_rest(struct lines *l, int want)
     assert_int_equal(lines_rest(l, &line, &err), want);
 }
 
-/* Zeros behind a member, more than a buffer of them, another member, a head that
- * arrives byte by byte, and bytes that are none. */
+/* Zeros behind a member, more than a buffer of them; another member; a head
+ * that arrives byte by byte; and bytes that are none. */
 static void check_padding(const char *name, const unsigned char *packed,
                           size_t n)
 {

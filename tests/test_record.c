@@ -221,8 +221,9 @@ static void expect_text(const char *value, const char *text)
 /* What JSON's grammar allows and parsers differ in. */
 static void test_grammar(void **state)
 {
-    static const char same[] = "{\"id\":\"a\",\"text\":\"x\",\"id\":\"\\u0062\","
-                               "\"text\":\"y\\n\"}";
+    static const char same[] =
+        "{\"id\":\"a\",\"text\":\"x\",\"id\":\"\\u0062\","
+        "\"text\":\"y\\n\"}";
     struct record *r = parse(CONF_FORMAT_AUTO, same);
 
     (void)state;

@@ -662,9 +662,13 @@ static void test_renamed_and_written(void **state)
         snprintf(value, sizeof value, "late %d", i);
         expect(&fx, 0, 1 + i, value);
     }
-    fclose(f);
     expect(&fx, 1, 0, "new");
     assert_int_equal(gaps_of(&fx), 0);
+    fputs("too late\n", f); /* that is said, at least */
+    fclose(f);
+    for (int i = 0; i < 500 && gaps_of(&fx) == 0; i++)
+        timing_sleep_ms(10);
+    assert_int_equal(gaps_of(&fx), 1);
     close_source(&fx);
 }
 

@@ -273,7 +273,8 @@ static bool take_name(const char **p, struct field *fields, size_t n_fields,
         return true;
     take_string(begin + 1, name, &n);
     for (size_t i = 0; i < n_fields; i++)
-        if (strlen(fields[i].name) == n &&
+        if (n && fields[i].name[0] == name[0] && /* most differ there */
+            strlen(fields[i].name) == n &&
             memcmp(fields[i].name, name, n) == 0)
             *found = &fields[i];
     return true;

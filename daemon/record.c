@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A value goes through the checks from cheap to dear: null, size, blank, NUL,
+ * A value goes through the checks from cheap to dear: null, size, blank,
  * UTF-8, and last the format. What stands as text is not copied, and neither
  * is a string of JSON without escapes: text then points into value.
  *
@@ -296,6 +296,28 @@ static const char *take_object(struct record *r, const struct field *fields,
     return NULL;
 }
 
+/* Bytes that no text has: what are they? NULL: there are none. Text as UTF-16
+ * has a NUL in every other place; Confluent's serializers put a zero and a
+ * schema's number, which is not 0, in front. */
+static const char *name_binary(const char *s, size_t n)
+{
+    size_t looked_at = n < 64 ? n : 64, n_nul[2] = {0, 0};
+
+    if (n >= 2 &&
+        (memcmp(s, "\xff\xfe", 2) == 0 || memcmp(s, "\xfe\xff", 2) == 0))
+        return "utf16";
+    if (!memchr(s, '\0', n))
+        return NULL;
+    for (size_t i = 0; i < looked_at; i++)
+        n_nul[i & 1] += s[i] == '\0';
+    if (n >= 4 && !n_nul[0] != !n_nul[1] &&
+        n_nul[0] + n_nul[1] >= looked_at / 4)
+        return "utf16";
+    if (n > 5 && memcmp(s, "\0", 2) == 0 && memcmp(s, "\0\0\0\0", 5) != 0)
+        return "schema_registry"; /* a number below 2^24 */
+    return "nul_bytes";
+}
+
 /* Sets r->text in any case but that of a bad record; returns its reason. */
 static const char *parse_value(struct record *r, const char *value, size_t n,
                                enum conf_format format, size_t max_bytes)
@@ -316,30 +338,15 @@ static const char *parse_value(struct record *r, const char *value, size_t n,
         as_text = false;
         reason = take_object(r, fields, format, max_bytes, &as_text);
     } else {
-        reason = refuse_as_text(value, n, format, outcome);
+        reason = name_binary(value, n); /* valid JSON has no NUL */
+        if (!reason)
+            reason = refuse_as_text(value, n, format, outcome);
     }
     if (as_text && !reason) {
         r->text = value;
         r->text_bytes = n;
     }
     return reason;
-}
-
-/* A value with NUL bytes: what is it? Text as UTF-16 has them in every other
- * place; Confluent's serializers put a zero and a schema's number, which is not
- * 0, in front. */
-static const char *name_binary(const char *s, size_t n)
-{
-    size_t looked_at = n < 64 ? n : 64, n_nul[2] = {0, 0};
-
-    for (size_t i = 0; i < looked_at; i++)
-        n_nul[i & 1] += s[i] == '\0';
-    if (n >= 4 && !n_nul[0] != !n_nul[1] &&
-        n_nul[0] + n_nul[1] >= looked_at / 4)
-        return "utf16";
-    if (n > 5 && memcmp(s, "\0", 2) == 0 && memcmp(s, "\0\0\0\0", 5) != 0)
-        return "schema_registry"; /* a number below 2^24 */
-    return "nul_bytes";
 }
 
 static bool has_bom(const char *s, size_t n)
@@ -356,14 +363,8 @@ static const char *check_value(const struct record *r, const char *value,
         return "too_long";
     if (is_blank(value, n))
         return "empty";
-    if (n >= 2 &&
-        (memcmp(value, "\xff\xfe", 2) == 0 ||
-         memcmp(value, "\xfe\xff", 2) == 0))
-        return "utf16";
-    if (memchr(value, '\0', n))
-        return name_binary(value, n);
     if (!utf8_valid(value, n))
-        return "not_utf8";
+        return name_binary(value, n) ? name_binary(value, n) : "not_utf8";
     return NULL;
 }
 

@@ -596,11 +596,13 @@ static void test_copied_and_truncated(void **state)
     begin(&fx, NULL);
     expect(&fx, 0, 0, "line 0");
     write_anew("uno\n");
-    for (struct record *r;; record_free(r)) {
-        r = take(&fx);
-        if (r->partition == 1)
-            break;
-        assert_int_equal(strncmp(r->value, "line ", 5), 0);
+    for (int32_t partition = 0; partition == 0;) {
+        struct record *r = take(&fx);
+
+        partition = r->partition;
+        assert_string_equal(strncmp(r->value, "line ", 5) ? r->value : "uno",
+                            "uno");
+        record_free(r);
     }
     for (int i = 0; i < 500 && gaps_of(&fx) == 0; i++)
         timing_sleep_ms(10);

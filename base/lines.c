@@ -23,12 +23,14 @@
 #include <unistd.h>
 #include <zlib.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 #include "base/xalloc.h"
 
 #define TEXT_ROOM (256 << 10)
 #define RAW_BYTES (128 << 10)
 #define PIPE_WAIT_MS 100
+#define ZSTD_WINDOW_LOG 27 /* what zstd unpacks unless it is told otherwise */
 
 enum packing { PLAIN, GZIP, ZSTD };
 
@@ -36,12 +38,19 @@ struct lines {
     int fd;
     char *path; /* for messages */
     struct stat st;
+    int64_t begin; /* standard input: where in the file it was handed over */
     int64_t bytes_read;
+    int64_t seen; /* the file's size at the last look */
+    char *tail;   /* what was read last, of a regular file */
+    size_t n_tail;
     enum packing packing;
     z_stream gzip;
     ZSTD_DStream *zstd;
     bool in_member; /* of a compressed file: it must not end here */
     bool more_out;  /* the decompressor may hold text back */
+    bool had_member; /* a whole one */
+    bool only_trash; /* what follows is no member */
+    int64_t ignored;
     unsigned char *raw;
     size_t raw_at, raw_end;
     char *text;
@@ -92,6 +101,11 @@ struct lines *lines_open(const char *path, size_t max_bytes, struct err *err)
     }
     if (path && open_packing(l, err) != 0)
         goto out;
+    if (S_ISREG(l->st.st_mode)) {
+        l->begin = path ? 0 : (int64_t)lseek(l->fd, 0, SEEK_CUR);
+        l->tail = xmalloc(LINES_TAIL);
+    }
+    l->seen = l->st.st_size - l->begin;
     l->max_bytes = max_bytes;
     l->cap = max_bytes + TEXT_ROOM;
     l->text = xmalloc(l->cap);
@@ -110,6 +124,7 @@ void lines_close(struct lines *l)
     ZSTD_freeDStream(l->zstd);
     if (l->fd >= 0)
         close(l->fd);
+    free(l->tail);
     free(l->raw);
     free(l->text);
     free(l->path);
@@ -118,12 +133,55 @@ void lines_close(struct lines *l)
 
 /* --- bytes in ----------------------------------------------------------- */
 
+/* Is what was read last still there? Else the file has been written anew. */
+static int compare_tail(struct lines *l, struct err *err)
+{
+    char now[LINES_TAIL];
+    size_t n = 0;
+    struct stat st;
+    ssize_t got;
+
+    do {
+        got = pread(l->fd, now + n, l->n_tail - n,
+                    (off_t)(l->begin + l->bytes_read - (int64_t)l->n_tail +
+                            (int64_t)n));
+        n += got > 0 ? (size_t)got : 0;
+    } while ((got < 0 && errno == EINTR) || (got > 0 && n < l->n_tail));
+    if (got < 0)
+        return err_set_errno(err, ERR_IO, errno, "%s: read", l->path);
+    if (n < l->n_tail || memcmp(now, l->tail, n) != 0)
+        return err_set(err, ERR_STATE,
+                       "%s: it was truncated or written anew after byte %lld "
+                       "had been read",
+                       l->path, (long long)l->bytes_read);
+    if (fstat(l->fd, &st) == 0)
+        l->seen = st.st_size - l->begin;
+    return 0;
+}
+
+static void keep_tail(struct lines *l, const char *bytes, size_t n)
+{
+    size_t kept;
+
+    if (n > LINES_TAIL) {
+        bytes += n - LINES_TAIL;
+        n = LINES_TAIL;
+    }
+    kept = l->n_tail < LINES_TAIL - n ? l->n_tail : LINES_TAIL - n;
+    memmove(l->tail, l->tail + l->n_tail - kept, kept);
+    memcpy(l->tail + kept, bytes, n);
+    l->n_tail = kept + n;
+}
+
 /* A pipe with nothing in it is asked again, so that its reader can be
- * stopped. Returns bytes read, ERR_END, ERR_AGAIN or ERR_IO. */
+ * stopped. Returns bytes read, ERR_END, ERR_AGAIN, ERR_STATE or ERR_IO. */
 static ssize_t read_some(struct lines *l, void *to, size_t n, struct err *err)
 {
     ssize_t got;
+    int rc = l->tail ? compare_tail(l, err) : 0;
 
+    if (rc)
+        return rc;
     if (!S_ISREG(l->st.st_mode)) {
         struct pollfd p = {.fd = l->fd, .events = POLLIN};
 
@@ -138,6 +196,8 @@ static ssize_t read_some(struct lines *l, void *to, size_t n, struct err *err)
                                : err_set_errno(err, ERR_IO, errno, "%s: read",
                                                l->path);
     l->bytes_read += got;
+    if (l->tail && got)
+        keep_tail(l, to, (size_t)got);
     return got ? got : ERR_END;
 }
 
@@ -155,13 +215,18 @@ static ssize_t inflate_some(struct lines *l, char *to, size_t n,
     l->raw_at = l->raw_end - l->gzip.avail_in;
     l->in_member = rc != Z_STREAM_END;
     l->more_out = l->in_member && !l->gzip.avail_out;
-    if (rc == Z_STREAM_END)
+    if (rc == Z_STREAM_END) {
         inflateReset(&l->gzip); /* another member may follow */
-    else if (rc != Z_OK && rc != Z_BUF_ERROR)
+        l->had_member = true;
+    } else if (rc != Z_OK && rc != Z_BUF_ERROR) {
+        l->more_out = true; /* asked again, it says the same */
+        if (l->gzip.avail_out < n)
+            return (ssize_t)(n - l->gzip.avail_out);
         return err_set(err, ERR_CORRUPT, "%s: damaged gzip data before byte "
                        "%lld%s%s", l->path, (long long)l->bytes_read,
                        l->gzip.msg ? ": " : "",
                        l->gzip.msg ? l->gzip.msg : "");
+    }
     return (ssize_t)(n - l->gzip.avail_out);
 }
 
@@ -173,16 +238,70 @@ static ssize_t unzstd_some(struct lines *l, char *to, size_t n,
     size_t rc = ZSTD_decompressStream(l->zstd, &out, &in);
 
     l->raw_at = in.pos;
+    if (ZSTD_getErrorCode(rc) == ZSTD_error_frameParameter_windowTooLarge)
+        return err_set(err, ERR_INVALID,
+                       "%s: the zstd data before byte %lld need a window above "
+                       "%d MiB to be unpacked; unpack the file, or compress it "
+                       "with --long=%d at most",
+                       l->path, (long long)l->bytes_read,
+                       1 << (ZSTD_WINDOW_LOG - 20), ZSTD_WINDOW_LOG);
     if (ZSTD_isError(rc))
         return err_set(err, ERR_CORRUPT,
                        "%s: damaged zstd data before byte %lld: %s", l->path,
                        (long long)l->bytes_read, ZSTD_getErrorName(rc));
     l->in_member = rc != 0;
+    l->had_member |= rc == 0;
     l->more_out = l->in_member && out.pos == n;
     return (ssize_t)out.pos;
 }
 
-/* More text into to[n]: as read_some, or ERR_CORRUPT. */
+enum head { HEAD_MEMBER, HEAD_TRASH, HEAD_MORE };
+
+/* What follows a member: padding is passed over. HEAD_MORE: it takes more bytes
+ * to say. */
+static enum head look_at_head(struct lines *l)
+{
+    static const unsigned char gzip[] = {0x1f, 0x8b};
+    static const unsigned char zstd[] = {0x28, 0xb5, 0x2f, 0xfd};
+    static const unsigned char skippable[] = {0x50, 0x2a, 0x4d, 0x18};
+    const unsigned char *magic = l->packing == GZIP ? gzip : zstd;
+    size_t n = l->packing == GZIP ? sizeof gzip : sizeof zstd, i = 0;
+    const unsigned char *p;
+
+    while (l->raw_at < l->raw_end && !l->raw[l->raw_at])
+        l->raw_at++;
+    p = l->raw + l->raw_at;
+    if (l->raw_at < l->raw_end && l->packing == ZSTD &&
+        (*p & 0xf0) == skippable[0]) {
+        magic = skippable;
+        i = 1;
+    }
+    for (; i < n; i++) {
+        if (l->raw_at + i >= l->raw_end)
+            return HEAD_MORE;
+        if (p[i] != magic[i])
+            return HEAD_TRASH;
+    }
+    return HEAD_MEMBER;
+}
+
+/* Between two members: is there another one to unpack? */
+static bool is_at_member(struct lines *l)
+{
+    enum head head;
+
+    if (l->in_member || l->more_out || !l->had_member)
+        return l->raw_at < l->raw_end || l->more_out;
+    head = l->only_trash ? HEAD_TRASH : look_at_head(l);
+    if (head == HEAD_TRASH) {
+        l->only_trash = true;
+        l->ignored += (int64_t)(l->raw_end - l->raw_at);
+        l->raw_at = l->raw_end;
+    }
+    return head == HEAD_MEMBER;
+}
+
+/* More text into to[n]: as read_some, ERR_INVALID or ERR_CORRUPT. */
 static ssize_t fetch(struct lines *l, char *to, size_t n, struct err *err)
 {
     ssize_t got;
@@ -192,19 +311,19 @@ static ssize_t fetch(struct lines *l, char *to, size_t n, struct err *err)
     for (;;) {
         /* Only when it can get on: zstd takes 16 calls without progress for
          * damage, and a file that is still written is asked more often. */
-        if (l->raw_at < l->raw_end || l->more_out) {
+        while (is_at_member(l)) {
             got = l->packing == GZIP ? inflate_some(l, to, n, err)
                                      : unzstd_some(l, to, n, err);
             if (got)
                 return got;
         }
-        if (l->raw_at < l->raw_end)
-            continue;
-        got = read_some(l, l->raw, RAW_BYTES, err);
+        l->raw_end -= l->raw_at; /* part of a member's head, or nothing */
+        memmove(l->raw, l->raw + l->raw_at, l->raw_end);
+        l->raw_at = 0;
+        got = read_some(l, l->raw + l->raw_end, RAW_BYTES - l->raw_end, err);
         if (got < 0)
             return got;
-        l->raw_at = 0;
-        l->raw_end = (size_t)got;
+        l->raw_end += (size_t)got;
     }
 }
 
@@ -271,6 +390,10 @@ int lines_rest(struct lines *l, struct line *line, struct err *err)
     if (l->in_member)
         return err_set(err, ERR_CORRUPT, "%s: the compressed data break off "
                        "after byte %lld", l->path, (long long)l->bytes_read);
+    if (l->had_member) { /* part of a head is none */
+        l->ignored += (int64_t)(l->raw_end - l->raw_at);
+        l->raw_at = l->raw_end;
+    }
     if (l->start == l->end)
         return ERR_END;
     give(l, l->dropping ? l->start + l->max_bytes : l->end, line);
@@ -317,6 +440,23 @@ int64_t lines_size(const struct lines *l)
 int64_t lines_bytes_read(const struct lines *l)
 {
     return l->bytes_read;
+}
+
+bool lines_is_behind(const struct lines *l)
+{
+    return l->bytes_read < l->seen;
+}
+
+bool lines_has_grown(const struct lines *l)
+{
+    struct stat st;
+
+    return fstat(l->fd, &st) == 0 && st.st_size - l->begin > l->bytes_read;
+}
+
+int64_t lines_ignored(const struct lines *l)
+{
+    return l->ignored;
 }
 
 bool lines_is_regular(const struct lines *l)

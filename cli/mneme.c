@@ -294,10 +294,14 @@ static const struct verb verbs[] = {
      "before, but can no longer be retrained (show says so). To be rid of what "
      "they learned, rewind to a version before them. A record that replay no "
      "longer holds has left no trace of its id: a version that learned only "
-     "such records is not named. Writing the database file anew takes as much "
-     "room again. Without that room the file may hold erased bytes: the result "
-     "and `mneme status` say so, and the daemon tries again every minute. Exit "
-     "status 3 when no daemon runs.\n",
+     "such records is not named. Where no id was read (broken records, "
+     "source.format text), it is looked for in the kept bytes and texts that "
+     "begin like an object: a member `id` with exactly this value. What was "
+     "cut off before it was kept cannot be known.\n"
+     "Writing the database file anew takes as much room again. Without that "
+     "room the file may hold erased bytes: the result and `mneme status` say "
+     "so, and the daemon tries again every minute. Exit status 3 when no "
+     "daemon runs.\n",
      forget_options, cmd_forget},
     {"verify", "[N]", 0, 1, true,
      "Check the store, and the checksums of a version's files.",

@@ -39,15 +39,20 @@ const struct conf_key conf_map[] = {
     {.name = "source.follow", .type = CONF_BOOL, AT(source.follow),
      .fallback = "false",
      .doc = "With source.type file: keep waiting for more lines at the end, "
-            "also when the file is rotated. Of one that was rotated while "
-            "mnemed "
-            "did not run, the rest is looked for in PATH.1, no further."},
+            "also when the file is rotated. A renamed file is read on for 1.5 "
+            "to 10 seconds while lines come. What is left of a file that was "
+            "truncated, or rotated while mnemed did not run, is looked for in "
+            "PATH.1, PATH.1.gz and PATH.1.zst, no further; if it is in none, "
+            "that counts as a gap."},
     {.name = "source.at_end", .type = CONF_ENUM, AT(source.at_end),
      .fallback = "serve", .words = "serve | exit",
      .doc = "After the last line a version is published, and the log says what "
             "became of the records; then go on serving, or exit with status 0. "
             "That status says that the file was read: when all its records "
-            "were refused the log has the warning nothing_learned."},
+            "were refused the log has the warning nothing_learned. With exit, "
+            "a source that stops before its end (a damaged file, another one "
+            "than before) ends the program as well: after a version, with the "
+            "reason and status 1."},
 
     SECTION("source.kafka", "Used with source.type kafka."),
     {.name = "source.kafka.topics", .type = CONF_STRINGS,
@@ -68,7 +73,8 @@ const struct conf_key conf_map[] = {
     {.name = "source.kafka.dead_letter", .type = CONF_TEXT,
      AT(source.kafka.dead_letter), .fallback = "null", .null_word = "null",
      .doc = "Topic that bad records are also produced to, as they came, with "
-            "the reason in their headers."},
+            "the reason in their headers. While it is not there, or refuses "
+            "them, they wait (16 MiB at most) and are sent again."},
     {.name = "source.kafka.properties", .type = CONF_PROPERTIES,
      AT(source.kafka.properties),
      .fallback = "{bootstrap.servers: \"localhost:9092\", group.id: mneme}",
@@ -81,7 +87,9 @@ const struct conf_key conf_map[] = {
     {.name = "source.format", .type = CONF_ENUM, AT(source.format),
      .fallback = "auto", .words = "auto | json | text",
      .doc = "What a record is: a JSON object with text (or prompt and "
-            "completion), plain text, or whichever it looks like."},
+            "completion), or plain text. auto: what begins like an object "
+            "and names one of these in quotes is JSON, and a bad record if "
+            "it cannot be read; everything else is plain text."},
     {.name = "source.max_record_bytes", .type = CONF_INT,
      AT(source.max_record_bytes), .fallback = "65536", .min = 1,
      .max = CONF_MAX_RECORD_BYTES,

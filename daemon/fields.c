@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_DEPTH 64
+#define REPLACEMENT 0xfffd
 
 static const char *skip_space(const char *p)
 {
@@ -50,22 +50,22 @@ static int32_t hex4(const char *p)
     return x;
 }
 
-/* The character of \uXXXX or of a pair of them; *p behind the u. -1: half a
- * pair, or no digits. */
+/* The character of \uXXXX or of a pair of them; *p behind the u. Half a pair
+ * is REPLACEMENT. -1: no digits. */
 static int32_t unescape(const char **p)
 {
     int32_t high = hex4(*p), low;
 
-    if (high < 0 || (high >= 0xdc00 && high <= 0xdfff))
+    if (high < 0)
         return -1;
     *p += 4;
-    if (high < 0xd800 || high > 0xdbff)
+    if (high < 0xd800 || high > 0xdfff)
         return high;
-    if ((*p)[0] != '\\' || (*p)[1] != 'u')
-        return -1;
+    if (high > 0xdbff || (*p)[0] != '\\' || (*p)[1] != 'u')
+        return REPLACEMENT;
     low = hex4(*p + 2);
     if (low < 0xdc00 || low > 0xdfff)
-        return -1;
+        return REPLACEMENT; /* what follows is a character of its own */
     *p += 6;
     return 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
 }
@@ -195,6 +195,7 @@ static const char *skip_name(const char *p)
 struct nest {
     uint64_t objects;
     int depth;
+    bool too_deep;
 };
 
 static bool in_object(const struct nest *nest)
@@ -211,8 +212,10 @@ static const char *enter(const char *p, struct nest *nest, bool *value)
     *value = *p != (object ? '}' : ']');
     if (!*value)
         return p + 1;
-    if (nest->depth == MAX_DEPTH)
+    if (nest->depth == FIELDS_MAX_DEPTH) {
+        nest->too_deep = true;
         return NULL;
+    }
     nest->objects &= ~(UINT64_C(1) << nest->depth);
     nest->objects |= (uint64_t)object << nest->depth++;
     return object ? skip_name(p) : p;
@@ -238,9 +241,9 @@ static const char *leave(const char *p, struct nest *nest, bool *value)
 }
 
 /* Any value, whole. NULL: wrong, or too deep. */
-static const char *skip_value(const char *p)
+static const char *skip_value(const char *p, bool *too_deep)
 {
-    struct nest nest = {0, 0};
+    struct nest nest = {0, 0, false};
     bool value;
 
     do {
@@ -250,6 +253,7 @@ static const char *skip_value(const char *p)
         if (p && !value)
             p = leave(p, &nest, &value);
     } while (p && value);
+    *too_deep |= nest.too_deep;
     return p;
 }
 
@@ -269,7 +273,8 @@ static bool take_name(const char **p, struct field *fields, size_t n_fields,
         return true;
     take_string(begin + 1, name, &n);
     for (size_t i = 0; i < n_fields; i++)
-        if (strlen(fields[i].name) == n &&
+        if (n && fields[i].name[0] == name[0] && /* most differ there */
+            strlen(fields[i].name) == n &&
             memcmp(fields[i].name, name, n) == 0)
             *found = &fields[i];
     return true;
@@ -297,28 +302,28 @@ static const char *take_text(const char *p, struct field *f, char **room)
     return p;
 }
 
-static const char *take_field(const char *p, struct field *f, char **room)
+static const char *take_field(const char *p, struct field *f, char **room,
+                              bool *too_deep)
 {
     const char *begin = skip_space(p), *end;
 
     if (*begin == '"')
         return take_text(begin + 1, f, room);
-    end = skip_value(begin);
+    end = skip_value(begin, too_deep);
     if (!end)
         return NULL;
     if (*begin == '-' || is_digit(*begin)) {
         f->kind = FIELD_NUMBER;
         f->number = strtod(begin, NULL);
-    } else if (*begin != 'n') {
-        f->kind = FIELD_OTHER;
+    } else {
+        f->kind = *begin == 'n' ? FIELD_NULL : FIELD_OTHER;
     }
     return end;
 }
 
 /* The members of an object, from behind its brace to behind the other. */
 static const char *scan_members(const char *p, struct field *fields,
-                                size_t n_fields, char **room,
-                                uint64_t *seen)
+                                size_t n_fields, char **room, bool *too_deep)
 {
     struct field *f;
 
@@ -328,14 +333,7 @@ static const char *scan_members(const char *p, struct field *fields,
     for (;;) {
         if (!take_name(&p, fields, n_fields, &f))
             return NULL;
-        if (f) {
-            uint64_t bit = UINT64_C(1) << (f - fields);
-
-            if (*seen & bit)
-                return NULL;
-            *seen |= bit;
-        }
-        p = f ? take_field(p, f, room) : skip_value(p);
+        p = f ? take_field(p, f, room, too_deep) : skip_value(p, too_deep);
         if (!p)
             return NULL;
         p = skip_space(p);
@@ -346,16 +344,64 @@ static const char *scan_members(const char *p, struct field *fields,
     }
 }
 
-bool fields_scan(const char *json, size_t n_bytes, struct field *fields,
-                 size_t n_fields, char **room)
+enum fields_outcome fields_scan(const char *json, size_t n_bytes,
+                                struct field *fields, size_t n_fields,
+                                char **room)
 {
     const char *p = skip_space(json);
-    uint64_t seen = 0;
+    bool too_deep = false;
 
-    p = *p == '{' ? scan_members(p + 1, fields, n_fields, room, &seen) : NULL;
+    p = *p == '{' ? scan_members(p + 1, fields, n_fields, room, &too_deep)
+                  : NULL;
     if (p && skip_space(p) == json + n_bytes)
-        return true;
+        return FIELDS_READ;
     for (size_t i = 0; i < n_fields; i++)
         fields[i].kind = FIELD_ABSENT;
+    return too_deep ? FIELDS_TOO_DEEP : FIELDS_BROKEN;
+}
+
+/* --- what cannot be read ------------------------------------------------ */
+
+/* Behind a string that is exactly `want`, from behind its opening quote. NULL:
+ * it is another one. It stops at the first difference. */
+static const char *match_string(const char *p, char quote, const char *want)
+{
+    while (*p != quote) {
+        char decoded[4], *end = decoded;
+
+        if (*p == '\\') {
+            p = take_escape(p + 1, &end);
+            if (!p)
+                return NULL;
+        } else {
+            *end++ = *p++;
+        }
+        for (const char *c = decoded; c < end; c++)
+            if (*c == '\0' || *c != *want++)
+                return NULL;
+    }
+    return *want ? NULL : p + 1;
+}
+
+static bool is_quote(char c)
+{
+    return c == '"' || c == '\'';
+}
+
+bool fields_hold(const char *bytes, size_t n_bytes, const char *name,
+                 const char *value)
+{
+    for (size_t i = 0; i < n_bytes; i++) {
+        const char *p = bytes + i;
+
+        if (!is_quote(*p) || !(p = match_string(p + 1, *p, name)))
+            continue;
+        p = skip_space(p);
+        if (*p != ':')
+            continue;
+        p = skip_space(p + 1);
+        if (!value || (is_quote(*p) && match_string(p + 1, *p, value)))
+            return true;
+    }
     return false;
 }

@@ -4,8 +4,9 @@
  *
  * A record is read once and then forgotten: what a JSON library would build of
  * it costs more than all else that is done with it before it is learned. The
- * whole value is checked (RFC 8259, nesting at most 64 deep); only the members
- * that were asked for are decoded.
+ * whole value is checked (RFC 8259, nesting at most FIELDS_MAX_DEPTH); only the
+ * members that were asked for are decoded. Of a name that comes twice the last
+ * one counts. Half a surrogate pair is U+FFFD.
  *
  * Threads: any
  */
@@ -15,8 +16,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#define FIELDS_MAX_DEPTH 64 /* levels below the record */
+
 enum field_kind {
-    FIELD_ABSENT, /* or null */
+    FIELD_ABSENT,
+    FIELD_NULL,
     FIELD_STRING,
     FIELD_NUMBER,
     FIELD_OTHER
@@ -32,15 +36,29 @@ struct field {
     double number; /* FIELD_NUMBER; out of range: an infinity */
 };
 
+enum fields_outcome {
+    FIELDS_READ,
+    FIELDS_BROKEN,  /* no object of valid JSON */
+    FIELDS_TOO_DEEP /* valid up to a value nested too deep */
+};
+
 /*
- * Finds the fields in an object.
+ * Finds the fields in an object. Unless it is FIELDS_READ they are all absent.
  *   json     n_bytes of UTF-8, followed by a NUL
  *   room     *room is moved behind what was put there: strings with escapes.
  *            Those, and copies with a NUL of all others, take n_bytes at most
- *   returns  false when it is no object, or when a field is there twice; the
- *            fields are absent then
  */
-bool fields_scan(const char *json, size_t n_bytes, struct field *fields,
-                 size_t n_fields, char **room);
+enum fields_outcome fields_scan(const char *json, size_t n_bytes,
+                                struct field *fields, size_t n_fields,
+                                char **room);
+
+/*
+ * For bytes that fields_scan does not read: is there a member of that name, at
+ * any depth? A member begins with its name in quotes, " or ', and a colon.
+ *   bytes   any n_bytes, followed by a NUL
+ *   value   NULL, or the member is a string of exactly this value
+ */
+bool fields_hold(const char *bytes, size_t n_bytes, const char *name,
+                 const char *value);
 
 #endif

@@ -6,6 +6,8 @@
 #include "base/checksum.h"
 #include "conf/conf.h"
 
+#define MOST_GROWN 65536 /* bytes */
+
 /* The file of `l` from its first line. ERR_STATE: its path names another one
  * by now. */
 static int open_again(struct lines **again, const struct lines *l,
@@ -44,6 +46,16 @@ static int take_long_line(struct lines **again, const struct lines *l,
     return rc;
 }
 
+/* Does it begin with what was learned? Then it had no end yet. One of a decent
+ * length, for every part of it is tried. */
+static bool has_grown(const struct line *line, uint64_t last_hash)
+{
+    for (size_t n = 1; n < line->n_bytes && n < MOST_GROWN; n++)
+        if (checksum_xxh3(line->bytes, n, 0) == last_hash)
+            return true;
+    return false;
+}
+
 /* The line at hand of `l` is what was learned last? ERR_STATE: it is not. */
 static int compare_last(struct lines *l, const struct source_position *at,
                         struct err *err)
@@ -58,8 +70,11 @@ static int compare_last(struct lines *l, const struct source_position *at,
         (line.too_long ||
          checksum_xxh3(line.bytes, line.n_bytes, 0) != at->last_hash))
         rc = err_set(err, ERR_STATE,
-                     "%s: line %lld is not the one that was learned: another "
-                     "file",
+                     has_grown(&line, at->last_hash)
+                         ? "%s: line %lld has grown since it was learned: its "
+                           "end had not been written then"
+                         : "%s: line %lld is not the one that was learned: "
+                           "another file",
                      at->topic, (long long)at->last_learned + 1);
     lines_close(again);
     return rc;

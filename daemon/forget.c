@@ -16,6 +16,9 @@
 
 #include "base/log.h"
 #include "base/xalloc.h"
+#include "daemon/record.h"
+#include "learner/cut.h"
+#include "replay/row.h"
 #include "store/releases.h"
 
 #define MOST_LISTED 400 /* versions in a result */
@@ -144,12 +147,72 @@ static void find_partitions(struct erasing *e)
     free(rows);
 }
 
-/* --- the publisher's part ----------------------------------------------- */
+/* --- ids in texts ------------------------------------------------------- */
+
+/* Texts that were learned as they stand may be objects with an id, which nobody
+ * has read. The text of a record is put together from its rows; one that was
+ * learned again begins with its first part again. */
+struct searching {
+    struct erasing *e;
+    struct tombstones_found *found;
+    struct segment_origin at; /* of the last row seen; its id is not used */
+    struct buf text;
+    bool from_beginning;
+    int64_t *keys; /* the text's rows, behind those that are to go */
+    size_t n_doomed, n_keys, cap_keys;
+};
 
 static void add_record(void *arg, int32_t partition_id, int64_t offset)
 {
     tombstones_add(arg, partition_id, offset);
 }
+
+static void look_at_text(struct searching *s)
+{
+    if (s->n_keys > s->n_doomed && s->text.len &&
+        record_text_has_id(s->text.data, s->text.len, s->from_beginning,
+                           s->e->request->name)) {
+        add_record(s->found, s->at.partition_id, s->at.offset);
+        s->n_doomed = s->n_keys;
+    }
+    s->n_keys = s->n_doomed;
+    buf_clear(&s->text);
+}
+
+static void see_row(void *arg, const struct row *row)
+{
+    struct searching *s = arg;
+    const struct segment_origin *o = &row->origin;
+
+    if (o->partition_id != s->at.partition_id || o->offset != s->at.offset ||
+        o->part <= s->at.part)
+        look_at_text(s);
+    if (s->n_keys == s->n_doomed)
+        s->from_beginning = o->part == 0;
+    else if (o->part != s->at.part + 1)
+        s->from_beginning = false; /* not valid JSON as it stands */
+    s->at = *o;
+    XGROW(s->keys, s->n_keys, s->cap_keys);
+    s->keys[s->n_keys++] = row->key;
+    cut_text(&row->segment, s->e->request->learning->tokenizer, &s->text);
+}
+
+static int erase_texts(struct sqlite3 *db, struct erasing *e,
+                       enum replay_kind kind, struct tombstones_found *found,
+                       int64_t *n, struct err *err)
+{
+    struct searching s = {.e = e, .found = found, .text = BUF_INIT};
+    int rc = replay_db_each_unnamed(db, kind, see_row, &s, err);
+
+    look_at_text(&s);
+    if (rc == 0)
+        rc = replay_db_erase(db, kind, s.keys, s.n_doomed, n, err);
+    buf_release(&s.text);
+    free(s.keys);
+    return rc;
+}
+
+/* --- the publisher's part ----------------------------------------------- */
 
 static int erase_kind(struct sqlite3 *db, struct erasing *e,
                       enum replay_kind kind, struct tombstones_found *found,
@@ -158,8 +221,10 @@ static int erase_kind(struct sqlite3 *db, struct erasing *e,
     struct replay_forget f = {.id = e->request->name};
     int rc = 0;
 
-    if (e->request->kind == TOMBSTONES_ID)
-        return replay_db_forget(db, kind, &f, add_record, found, n, err);
+    if (e->request->kind == TOMBSTONES_ID) {
+        rc = replay_db_forget(db, kind, &f, add_record, found, n, err);
+        return rc ? rc : erase_texts(db, e, kind, found, n, err);
+    }
     f.id = NULL;
     for (size_t i = 0; rc == 0 && i < e->n_spans; i++) {
         f.domain = e->spans[i].domain;
@@ -188,6 +253,7 @@ static int write_and_scrub(struct store *s, void *arg, struct err *err)
         .name = e->request->name,
         .partitions = e->partitions,
         .n_partitions = e->n_partitions,
+        .has_id = record_has_id,
         .in_transaction = erase_rows,
         .arg = e,
     };

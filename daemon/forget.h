@@ -9,6 +9,11 @@
  *     trainer    what the table no longer has leaves the index; waiting records
  *                are decided again
  *
+ * An id is what the record's parser has read as such. Of records without one it
+ * is looked for where they are kept: in the bytes of the quarantine, and in the
+ * text of rows of replay and holdout that begins like an object. What was cut
+ * off before it was kept cannot be known.
+ *
  * What is forgotten is what the stream holds by now, as far as the source knows
  * its end: a record that comes later is a new one. Since a version lies right
  * before it, the next one can be learned again, and a kill changes nothing: at

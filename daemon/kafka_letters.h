@@ -4,8 +4,13 @@
  * the topic source.kafka.dead_letter, as they came and with the reason.
  *
  * The headers are the message's own and mneme.reason, mneme.topic,
- * mneme.partition, mneme.offset. A letter that cannot be sent is logged and
- * not tried again: the record is in the quarantine all the same.
+ * mneme.partition, mneme.offset. A letter that is not delivered, for the topic
+ * is not there or the broker refuses it, waits and is sent again: after a
+ * second, then after twice as long each time, up to 10 s. Those that wait are
+ * gone when the process ends; their records are in the quarantine.
+ *
+ * Each letter counts as delivered, failed or waiting. It fails when it is too
+ * large for its topic, when LETTERS_BYTES wait already, or at the end.
  *
  * Use:      kafka_letters_create, then kafka_letters_send and now and then
  *           kafka_letters_poll, kafka_letters_free
@@ -24,6 +29,9 @@
 #include "base/err.h"
 #include "conf/conf.h"
 #include "daemon/record.h"
+#include "daemon/source_impl.h"
+
+#define KAFKA_LETTERS_BYTES (16 << 20) /* that wait */
 
 struct kafka_letters; /* fields are in kafka_letters.c */
 
@@ -31,12 +39,12 @@ struct kafka_letters; /* fields are in kafka_letters.c */
  * Makes the producer when a topic is configured; *letters stays NULL if not,
  * which is fine with the other functions but kafka_letters_send.
  *   servers    of an embedded broker, or NULL
- *   delivered  counts what the broker has taken
+ *   counts     of letters, kept up to date
  *   stopping   ends a wait for room
  *   returns    0 or ERR_INVALID
  */
 int kafka_letters_create(const struct conf_kafka *conf, const char *servers,
-                         _Atomic int64_t *delivered,
+                         struct source_letters *counts,
                          const _Atomic bool *stopping,
                          struct kafka_letters **letters, struct err *err);
 
@@ -45,7 +53,8 @@ int kafka_letters_create(const struct conf_kafka *conf, const char *servers,
 void kafka_letters_send(struct kafka_letters *l, const rd_kafka_message_t *m,
                         const struct record *r);
 
-void kafka_letters_poll(struct kafka_letters *l); /* counts; does not wait */
-void kafka_letters_free(struct kafka_letters *l); /* sends what is left */
+/* Counts, and sends again what has waited long enough; does not wait. */
+void kafka_letters_poll(struct kafka_letters *l);
+void kafka_letters_free(struct kafka_letters *l); /* tries what is left once */
 
 #endif

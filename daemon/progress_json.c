@@ -20,7 +20,9 @@
 
 #include <jansson.h>
 
+#include "base/timing.h"
 #include "daemon/progress_private.h"
+#include "daemon/record.h"
 
 #define MAX_NAMES 1000000
 
@@ -222,6 +224,14 @@ static int first_texts_from_json(struct progress *p, const json_t *list)
     return 0;
 }
 
+/* Earlier programs kept event times as they came, also from the future. */
+static int64_t not_ahead(int64_t time_ms)
+{
+    int64_t now = timing_wall_ms();
+
+    return time_ms > now + RECORD_AHEAD_MS ? now : time_ms;
+}
+
 static int fill_from_json(struct progress *p, json_t *root)
 {
     json_int_t n[9];
@@ -240,7 +250,7 @@ static int fill_from_json(struct progress *p, json_t *root)
     p->records = (struct status_records){n[0], n[1], n[2], n[3], n[4]};
     p->tokens_seen = n[5];
     p->bytes_seen = n[6];
-    p->newest_record_ms = n[7];
+    p->newest_record_ms = not_ahead(n[7]);
     p->flushes = n[8];
     if (loss_from_json(loss, &p->loss) != 0 ||
         loss_from_json(train_loss, &p->train_loss) != 0 ||

@@ -14,10 +14,11 @@
  * it the count is too large by CARVING, so that only giving back is atomic;
  * what was given is settled when the maker leaves it.
  *
- * With format auto a value is JSON when it parses as an object with a string
- * `text`, or with strings `prompt` and `completion`; everything else is text
- * as it stands. A member that is null, or a label, domain or id of no length,
- * counts as not given.
+ * With format auto a JSON object that has a member `text`, `prompt` or
+ * `completion` is a record, good or bad. A value that begins like one, names
+ * such a member and cannot be parsed is bad, too: its braces are not prose.
+ * Everything else is text as it stands. A member that is null, or a label,
+ * domain or id of no length, counts as not given.
  */
 #include "config.h"
 
@@ -29,6 +30,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/timing.h"
 #include "base/utf8.h"
 #include "base/xalloc.h"
 #include "daemon/fields.h"
@@ -156,6 +158,9 @@ static bool is_blank(const char *s, size_t n)
 
 /* --- JSON --------------------------------------------------------------- */
 
+#define RECORD_SEPARATOR 0x1e
+#define BOM "\xef\xbb\xbf"
+
 enum { TEXT, PROMPT, COMPLETION, LABEL, DOMAIN, ID, TS, N_FIELDS };
 
 /* A copy with a NUL, in the room. */
@@ -174,7 +179,7 @@ static const char *put_name(struct record *r, const char *name, size_t n)
 static bool take_name(struct record *r, const struct field *f,
                       const char **out)
 {
-    if (f->kind == FIELD_ABSENT)
+    if (f->kind == FIELD_ABSENT || f->kind == FIELD_NULL)
         return true;
     if (f->kind != FIELD_STRING || f->n_bytes > RECORD_NAME_MAX ||
         memchr(f->string, '\0', f->n_bytes))
@@ -188,7 +193,7 @@ static bool take_name(struct record *r, const struct field *f,
 
 static bool take_time(const struct field *f, int64_t *time_ms)
 {
-    if (f->kind == FIELD_ABSENT)
+    if (f->kind == FIELD_ABSENT || f->kind == FIELD_NULL)
         return true;
     if (f->kind != FIELD_NUMBER || !(fabs(f->number) < 0x1p62))
         return false;
@@ -218,9 +223,10 @@ static bool take_text(struct record *r, const struct field *fields)
 static const char *take_rest(struct record *r, const struct field *fields,
                              size_t max_bytes)
 {
-    if (!take_name(r, &fields[LABEL], &r->label) ||
+    /* The id first: it is wanted of a bad record, too. */
+    if (!take_name(r, &fields[ID], &r->id) ||
+        !take_name(r, &fields[LABEL], &r->label) ||
         !take_name(r, &fields[DOMAIN], &r->domain) ||
-        !take_name(r, &fields[ID], &r->id) ||
         !take_time(&fields[TS], &r->time_ms))
         return "bad_field";
     if (is_blank(r->text, r->text_bytes))
@@ -230,9 +236,91 @@ static const char *take_rest(struct record *r, const struct field *fields,
     return NULL;
 }
 
+/* Has it a member that only a record has? */
+static bool is_record(const struct field *fields)
+{
+    return fields[TEXT].kind != FIELD_ABSENT ||
+           fields[PROMPT].kind != FIELD_ABSENT ||
+           fields[COMPLETION].kind != FIELD_ABSENT;
+}
+
+/* Behind blanks, control characters and byte order marks. */
+static const char *skip_lead(const char *p)
+{
+    while ((*p && (unsigned char)*p <= ' ') || strncmp(p, BOM, 3) == 0)
+        p += *p == BOM[0] ? 3 : 1;
+    return p;
+}
+
+/* An object, or an array that begins with one, and it names what a record
+ * has. */
+static bool begins_like_record(const char *s, size_t n)
+{
+    static const char *const names[] = {"text", "prompt", "completion"};
+    const char *p = skip_lead(s);
+
+    if (*p == '[')
+        p = skip_lead(p + 1);
+    for (size_t i = 0; *p == '{' && i < sizeof names / sizeof *names; i++)
+        if (fields_hold(s, n, names[i], NULL))
+            return true;
+    return false;
+}
+
+/* Why the value, which is no JSON object, is not to be learned as text. */
+static const char *refuse_as_text(const char *s, size_t n,
+                                  enum conf_format format,
+                                  enum fields_outcome outcome)
+{
+    if (format == CONF_FORMAT_TEXT ||
+        (format == CONF_FORMAT_AUTO && !begins_like_record(s, n)))
+        return NULL;
+    if (*s == RECORD_SEPARATOR)
+        return "record_separator";
+    if (outcome == FIELDS_TOO_DEEP)
+        return "too_deep";
+    return format == CONF_FORMAT_JSON ? "not_json" : "broken_json";
+}
+
+/* Takes the members of an object. *as_text: it is no record. */
+static const char *take_object(struct record *r, const struct field *fields,
+                               enum conf_format format, size_t max_bytes,
+                               bool *as_text)
+{
+    if (take_text(r, fields))
+        return take_rest(r, fields, max_bytes);
+    take_name(r, &fields[ID], &r->id); /* so that it can be forgotten */
+    if (format == CONF_FORMAT_JSON || is_record(fields))
+        return fields[TEXT].kind > FIELD_NULL ? "bad_field" : "no_text";
+    *as_text = true;
+    return NULL;
+}
+
+/* Bytes that no text has: what are they? NULL: there are none. Text as UTF-16
+ * has a NUL in every other place; Confluent's serializers put a zero and a
+ * schema's number, which is not 0, in front. */
+static const char *name_binary(const char *s, size_t n)
+{
+    size_t looked_at = n < 64 ? n : 64, n_nul[2] = {0, 0};
+
+    if (n >= 2 &&
+        (memcmp(s, "\xff\xfe", 2) == 0 || memcmp(s, "\xfe\xff", 2) == 0))
+        return "utf16";
+    if (!memchr(s, '\0', n))
+        return NULL;
+    for (size_t i = 0; i < looked_at; i++)
+        n_nul[i & 1] += s[i] == '\0';
+    if (n >= 4 && !n_nul[0] != !n_nul[1] &&
+        n_nul[0] + n_nul[1] >= looked_at / 4)
+        return "utf16";
+    if (n > 5 && memcmp(s, "\0", 2) == 0 && memcmp(s, "\0\0\0\0", 5) != 0)
+        return "schema_registry"; /* a number below 2^24 */
+    return "nul_bytes";
+}
+
 /* Sets r->text in any case but that of a bad record; returns its reason. */
-static const char *parse_value(struct record *r, enum conf_format format,
-                               size_t max_bytes)
+static const char *parse_value(struct record *r, const char *value, size_t n,
+                               enum conf_format format, size_t max_bytes)
 {
     struct field fields[N_FIELDS] = {
         [TEXT] = {.name = "text"},     [PROMPT] = {.name = "prompt"},
@@ -240,35 +328,101 @@ static const char *parse_value(struct record *r, enum conf_format format,
         [LABEL] = {.name = "label"},   [DOMAIN] = {.name = "domain"},
         [ID] = {.name = "id"},         [TS] = {.name = "ts"},
     };
+    enum fields_outcome outcome = FIELDS_BROKEN;
     const char *reason = NULL;
-    bool is_json = format != CONF_FORMAT_TEXT &&
-                   fields_scan(r->value, r->n_bytes, fields, N_FIELDS,
-                               &r->room);
+    bool as_text = true;
 
-    if (is_json && take_text(r, fields)) {
-        reason = take_rest(r, fields, max_bytes);
-    } else if (format == CONF_FORMAT_JSON) {
-        reason = !is_json                            ? "not_json"
-                 : fields[TEXT].kind != FIELD_ABSENT ? "bad_field"
-                                                     : "no_text";
+    if (format != CONF_FORMAT_TEXT)
+        outcome = fields_scan(value, n, fields, N_FIELDS, &r->room);
+    if (outcome == FIELDS_READ) {
+        as_text = false;
+        reason = take_object(r, fields, format, max_bytes, &as_text);
     } else {
-        r->text = r->value;
-        r->text_bytes = r->n_bytes;
+        reason = name_binary(value, n); /* valid JSON has no NUL */
+        if (!reason)
+            reason = refuse_as_text(value, n, format, outcome);
+    }
+    if (as_text && !reason) {
+        r->text = value;
+        r->text_bytes = n;
     }
     return reason;
 }
 
-static const char *check_value(const struct record *r, size_t max_bytes)
+static bool has_bom(const char *s, size_t n)
+{
+    return n >= 3 && memcmp(s, BOM, 3) == 0;
+}
+
+static const char *check_value(const struct record *r, const char *value,
+                               size_t n, size_t max_bytes)
 {
     if (!r->value)
         return "null";
     if (r->n_bytes > max_bytes)
         return "too_long";
-    if (is_blank(r->value, r->n_bytes))
+    if (is_blank(value, n))
         return "empty";
-    if (!utf8_valid(r->value, r->n_bytes))
-        return "not_utf8";
+    if (!utf8_valid(value, n))
+        return name_binary(value, n) ? name_binary(value, n) : "not_utf8";
     return NULL;
+}
+
+const char *record_explain(const char *reason)
+{
+    static const char *const texts[][2] = {
+        {"null", "it has no value"},
+        {"empty", "it has no text"},
+        {"too_long", "it is longer than source.max_record_bytes"},
+        {"utf16", "it is UTF-16, and UTF-8 is read"},
+        {"schema_registry", "it begins with a schema registry's header"},
+        {"nul_bytes", "it has NUL bytes"},
+        {"not_utf8", "it is not UTF-8"},
+        {"not_json", "it is not JSON, and source.format asks for that"},
+        {"broken_json",
+         "it begins like a JSON record and is not one JSON object"},
+        {"too_deep", "its JSON is nested more than 64 levels deep"},
+        {"record_separator", "it begins with the record separator of RFC 7464"},
+        {"no_text", "it has no text"},
+        {"bad_field", "one of its fields is of another type or too long"},
+    };
+
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        if (strcmp(texts[i][0], reason) == 0)
+            return texts[i][1];
+    return NULL;
+}
+
+bool record_has_id(const void *bytes, size_t n_bytes, const char *id)
+{
+    char *copy = xcalloc(n_bytes + 1, 1);
+    char *room = xmalloc(n_bytes + 1), *at = room;
+    struct field f = {.name = "id"};
+    size_t bom;
+    bool yes;
+
+    if (n_bytes)
+        memcpy(copy, bytes, n_bytes);
+    bom = has_bom(copy, n_bytes) ? 3 : 0;
+    if (fields_scan(copy + bom, n_bytes - bom, &f, 1, &at) == FIELDS_READ)
+        yes = f.kind == FIELD_STRING && strlen(id) == f.n_bytes &&
+              memcmp(id, f.string, f.n_bytes) == 0;
+    else
+        yes = fields_hold(copy, n_bytes, "id", id);
+    free(room);
+    free(copy);
+    return yes;
+}
+
+bool record_text_has_id(const char *text, size_t n_bytes, bool from_beginning,
+                        const char *id)
+{
+    const char *p = skip_lead(text);
+
+    if (!from_beginning)
+        return fields_hold(text, n_bytes, "id", id);
+    return (*p == '{' || (*p == '[' && *skip_lead(p + 1) == '{')) &&
+           record_has_id(text, n_bytes, id);
 }
 
 /* The header's, then the topic; false: it is no name. */
@@ -302,16 +456,33 @@ static void find_grams(struct record_maker *m, struct record *r)
     r->memory += bytes;
 }
 
+/* A time ahead of now would hide the age of all that comes after it. The clock
+ * is asked only when the time is late for what it said last. */
+static void cut_time(struct record_maker *m, struct record *r)
+{
+    if (r->time_ms <= m->now_ms + RECORD_AHEAD_MS)
+        return;
+    m->now_ms = timing_wall_ms();
+    r->time_cut = r->time_ms > m->now_ms + RECORD_AHEAD_MS;
+    if (r->time_cut)
+        r->time_ms = m->now_ms;
+}
+
 void record_parse(struct record_maker *m, struct record *r,
                   enum conf_format format, size_t max_bytes,
                   const char *domain)
 {
+    size_t bom = r->value && has_bom(r->value, r->n_bytes) ? 3 : 0;
+    const char *value = r->value ? r->value + bom : NULL;
+    size_t n = r->n_bytes - bom;
+
     if (!r->reason)
-        r->reason = check_value(r, max_bytes);
+        r->reason = check_value(r, value, n, max_bytes);
     if (!r->reason)
-        r->reason = parse_value(r, format, max_bytes);
+        r->reason = parse_value(r, value, n, format, max_bytes);
     if (!fall_back(r, domain) && !r->reason)
         r->reason = "bad_field";
+    cut_time(m, r);
     if (!r->reason && m->hashes)
         find_grams(m, r);
 }

@@ -31,24 +31,6 @@ struct record *release_record(struct record_maker *m, const struct conf *conf,
     return r;
 }
 
-static const char *explain(const char *reason)
-{
-    static const char *const texts[][2] = {
-        {"null", "it has no value"},
-        {"empty", "it has no text"},
-        {"too_long", "it is longer than source.max_record_bytes"},
-        {"not_utf8", "it is not UTF-8"},
-        {"not_json", "it is not JSON, and source.format asks for that"},
-        {"no_text", "it has no text"},
-        {"bad_field", "one of its fields is of another type or too long"},
-    };
-
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
-        if (strcmp(texts[i][0], reason) == 0)
-            return texts[i][1];
-    return reason;
-}
-
 /* --- in words ----------------------------------------------------------- */
 
 /* Data of programs that pack, at their beginning. */
@@ -139,7 +121,7 @@ static void explain_bad_field(const char *bytes, size_t n, char *detail,
         snprintf(detail, size, "the name of its topic or file, which is its "
                  "domain, is not UTF-8 or too long");
     else if (!found)
-        snprintf(detail, size, "%s", explain("bad_field"));
+        snprintf(detail, size, "%s", record_explain("bad_field"));
     json_decref(root);
 }
 
@@ -147,7 +129,7 @@ void release_explain(const char *reason, const char *bytes, size_t n_bytes,
                      char *detail, size_t size)
 {
     const char *packed = packed_as(bytes, n_bytes);
-    const char *words = explain(reason);
+    const char *words = record_explain(reason);
 
     *detail = '\0';
     if (!strcmp(reason, "bad_field"))
@@ -155,7 +137,7 @@ void release_explain(const char *reason, const char *bytes, size_t n_bytes,
     else if (packed && (!strcmp(reason, "not_utf8") ||
                         !strcmp(reason, "too_long")))
         snprintf(detail, size, "%s", packed);
-    else if (words != reason)
+    else if (words)
         snprintf(detail, size, "%s", words);
 }
 

@@ -75,7 +75,10 @@ void source_get_health(struct source *s, struct source_health *health)
     health->gaps = s->gaps;
     pthread_mutex_unlock(&s->mutex);
     health->records_read = atomic_load(&s->records_read);
-    health->dead_lettered = atomic_load(&s->dead_lettered);
+    health->times_cut = atomic_load(&s->times_cut);
+    health->dead_lettered = atomic_load(&s->letters.delivered);
+    health->dead_letters_failed = atomic_load(&s->letters.failed);
+    health->dead_letters_waiting = atomic_load(&s->letters.waiting);
 }
 
 /* --- for the kinds ------------------------------------------------------ */
@@ -108,6 +111,11 @@ void source_parse(struct source *s, struct record *r, const char *domain)
 
     record_parse(&s->maker, r, conf->format, (size_t)conf->max_record_bytes,
                  domain);
+    if (r->time_cut && atomic_fetch_add(&s->times_cut, 1) == 0)
+        log_warn("time", "topic=%s partition=%d offset=%lld: its event time "
+                 "lies ahead of now, and is taken as now; more of these are "
+                 "counted only", r->topic, (int)r->partition,
+                 (long long)r->offset);
 }
 
 static const char *state_name(enum source_state state)

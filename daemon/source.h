@@ -60,7 +60,8 @@ struct source_health {
     char reason[256]; /* one line for the user, when not RUNNING */
     int64_t gaps;     /* times that on_gap: skip went over a gap */
     int64_t records_read;
-    int64_t dead_lettered;
+    int64_t times_cut; /* event times that lay ahead (record_parse) */
+    int64_t dead_lettered, dead_letters_failed, dead_letters_waiting;
 };
 
 struct source_options {

@@ -9,6 +9,13 @@
  *          v          at the end, waiting
  *       stopped
  *
+ * With `follow` a file leaves its path in two ways. (1) It is renamed: it is
+ * read on, for its writer may hold it open, until no line has come for
+ * QUIET_MS, for at least GRACE_MS and at most GRACE_MOST_MS. Later lines are a
+ * gap. (2) It is truncated or written anew, which lines_next tells: the copy
+ * that logrotate makes has the rest. The copies are PATH.1, PATH.1.gz and
+ * PATH.1.zst; after a restart, too. What no copy has is a gap.
+ *
  * Is it still the same file? file_place.h looks, at start and before a seek.
  * A seek stays within the file that is read as the present generation, wherever
  * that was found, for what is left of it to be read: (1) f->reader has it open,
@@ -45,6 +52,11 @@
 #define RETRY_WAIT_MS 1000
 #define OPEN_WAIT_MS 3000
 #define LINES_A_TURN 256 /* between two looks at the orders */
+#define GRACE_MS 1500
+#define QUIET_MS 1000
+#define GRACE_MOST_MS 10000
+#define OLD_MS 60000 /* it is looked at for so long after it was left */
+#define N_ROTATED 3
 
 struct order {
     bool is_set;
@@ -55,10 +67,17 @@ struct order {
     int64_t epoch;
 };
 
+/* An older generation. */
+struct past {
+    int32_t partition;
+    int64_t next_offset; /* the line after the last one that was read */
+    bool is_learned;     /* a version has all of it */
+};
+
 struct source_file {
     struct source base;
     const char *path; /* and the topic: "stdin" without a file */
-    char *rotated;    /* where logrotate puts it */
+    char *rotated[N_ROTATED]; /* where logrotate puts it */
     char *domain;
     bool is_stdin;
     bool is_read_once; /* standard input or a named pipe */
@@ -68,10 +87,10 @@ struct source_file {
     /* Locks: base.mutex */
     bool stopping;
     struct order order;
-    struct source_position *past; /* older generations: the line after the
-                                     last one that was read */
+    struct past *past;
     size_t n_past, cap_past;
-    const char *open_path; /* of f->reader: path or rotated; NULL: none yet */
+    const char *open_path; /* of f->reader: path or one of rotated; NULL: none
+                              yet */
     dev_t device;          /* of f->reader, and so is the inode */
     ino_t inode;
 
@@ -84,8 +103,15 @@ struct source_file {
     /* The reading thread's. */
     struct lines *reader;
     int64_t epoch;
-    bool idle;     /* ended or stopped: until a seek */
-    bool draining; /* rotated: the old file's last lines */
+    bool idle;        /* ended or stopped: until a seek */
+    int64_t left_ms;  /* since when the path names another file; 0: it does
+                         not */
+    int64_t lines_ms; /* when lines came last */
+    bool rewritten;   /* what was read is in the file no more */
+    struct lines *old; /* renamed and read to its end, or NULL */
+    int64_t old_ms;    /* when it was left */
+    int64_t last;     /* the line that was read last, or -1, and its hash */
+    uint64_t last_hash;
 };
 
 static struct source_file *file_of(struct source *s)
@@ -112,11 +138,10 @@ static char *domain_of(const char *path)
 
 /* Lines of an older generation cannot be read again. Locks: needs mutex. */
 static void remember_past(struct source_file *f, int32_t partition,
-                          int64_t line)
+                          int64_t line, bool is_learned)
 {
     XGROW(f->past, f->n_past, f->cap_past);
-    f->past[f->n_past++] = (struct source_position){
-        .topic = f->path, .partition = partition, .next_offset = line};
+    f->past[f->n_past++] = (struct past){partition, line, is_learned};
 }
 
 /* Locks: takes mutex. False: of that generation there are lines to read after
@@ -136,32 +161,35 @@ static bool is_read_to_its_end(struct source_file *f,
 
 /* Reads on with `reader`, which has `path` open. Locks: needs mutex. */
 static void replace_reader(struct source_file *f, struct lines *reader,
-                           const char *path, int32_t partition, int64_t line)
+                           const char *path, const struct source_position *at)
 {
     lines_close(f->reader);
     f->reader = reader;
-    f->draining = false;
+    f->left_ms = 0;
+    f->rewritten = false;
     f->idle = false;
+    f->last = at->last_learned;
+    f->last_hash = at->last_hash;
     f->open_path = path;
     f->device = lines_device(reader);
     f->inode = lines_inode(reader);
     atomic_store(&f->bytes_read, lines_bytes_read(reader));
-    atomic_store(&f->line, line);
+    atomic_store(&f->line, at->next_offset);
     atomic_store(&f->at_end, false);
-    atomic_store(&f->partition, partition);
+    atomic_store(&f->partition, at->partition);
     pthread_cond_broadcast(&f->base.changed);
 }
 
-/* Reads on with `reader` as that generation, unless an order waits. Locks:
- * takes mutex. */
+/* Reads on with `reader` at that position, unless an order waits. Locks: takes
+ * mutex. */
 static void enter(struct source_file *f, struct lines *reader,
-                  const char *path, int32_t partition, int64_t line)
+                  const char *path, const struct source_position *at)
 {
     pthread_mutex_lock(&f->base.mutex);
     if (f->order.is_set)
         lines_close(reader);
     else
-        replace_reader(f, reader, path, partition, line);
+        replace_reader(f, reader, path, at);
     pthread_mutex_unlock(&f->base.mutex);
 }
 
@@ -170,13 +198,21 @@ static void enter(struct source_file *f, struct lines *reader,
 static bool enter_next(struct source_file *f, struct lines *reader,
                        int32_t past, int64_t past_line)
 {
+    const struct source_position first = {.partition = past + 1,
+                                          .last_learned = -1};
     bool entered;
 
     pthread_mutex_lock(&f->base.mutex);
     entered = !f->order.is_set;
     if (entered) {
-        remember_past(f, past, past_line);
-        replace_reader(f, reader, f->path, past + 1, 0);
+        remember_past(f, past, past_line, false);
+        if (f->reader && !f->rewritten) {
+            lines_close(f->old);
+            f->old = f->reader;
+            f->old_ms = timing_mono_ms();
+            f->reader = NULL;
+        }
+        replace_reader(f, reader, f->path, &first);
     } else {
         lines_close(reader);
     }
@@ -218,27 +254,30 @@ static void start_anew(struct source_file *f, int32_t partition,
     }
     if (!enter_next(f, reader, partition, line))
         return;
-    if (conf->follow)
-        log_info("rotated", "path=%s generation=%d: %s", f->path,
-                 (int)partition + 1, why->msg);
-    else
-        source_count_gap(&f->base, "%s; read from its first line", why->msg);
+    source_count_gap(&f->base, "%s; %sread from its first line", why->msg,
+                     conf->follow ? "the rest of it is not in PATH.1, "
+                                    "PATH.1.gz or PATH.1.zst; "
+                                  : "");
 }
 
-/* Rotated while nobody followed it: what is left of the file is where logrotate
- * puts it, and comes before the new one. NULL: it is not there. */
+/* What is left of a file that is no longer at its path is where logrotate puts
+ * it. NULL: it is not there. */
 static struct lines *open_rotated(const struct source_file *f,
-                                  const struct source_position *at)
+                                  const struct source_position *at,
+                                  const char **path)
 {
     struct source_position there = *at;
     struct lines *l = NULL;
 
-    there.topic = f->rotated;
-    /* Without a line that was learned any file would do. */
-    if (at->last_learned >= 0 &&
-        file_place_open(&l, &there, max_bytes(f), NULL) == 0)
+    /* Without a line to compare any file would do. */
+    for (size_t i = 0; i < N_ROTATED && !l && at->last_learned >= 0; i++) {
+        there.topic = *path = f->rotated[i];
+        if (file_place_open(&l, &there, max_bytes(f), NULL) != 0)
+            l = NULL;
+    }
+    if (l)
         log_info("rotated", "path=%s generation=%d: the rest of it is read "
-                 "from %s", f->path, (int)at->partition, f->rotated);
+                 "from %s", f->path, (int)at->partition, *path);
     return l;
 }
 
@@ -256,17 +295,19 @@ static int find_place(struct source_file *f, const struct order *o,
         l = lines_open(f->is_stdin ? NULL : f->path, max_bytes(f), err);
         if (!l)
             return ERR_IO;
-        enter(f, l, path, o->has_position ? at.partition + 1 : 0, 0);
+        at = (struct source_position){
+            .partition = o->has_position ? at.partition + 1 : 0,
+            .last_learned = -1};
+        enter(f, l, path, &at);
         return 0;
     }
     rc = file_place_open(&l, &at, max_bytes(f), err);
     if (rc == ERR_STATE && f->base.options.conf->source.follow) {
-        l = open_rotated(f, &at);
-        path = f->rotated;
+        l = open_rotated(f, &at, &path);
         rc = l ? 0 : rc;
     }
     if (rc == 0)
-        enter(f, l, path, at.partition, at.next_offset);
+        enter(f, l, path, &at);
     else if (rc == ERR_STATE)
         start_anew(f, at.partition, at.next_offset, err);
     else if (rc != ERR_IO)
@@ -322,15 +363,18 @@ static bool deliver(struct source_file *f, const struct line *line)
 {
     struct record *r =
         record_create_data(&f->base.maker, line->bytes, line->n_bytes);
+    uint64_t hash;
 
     r->value_hash = checksum_xxh3(line->bytes, line->n_bytes, 0);
     if (line->too_long)
         r->reason = "too_long";
     r->topic = f->path;
     source_parse(&f->base, r, f->domain);
+    hash = r->value_hash;
     if (!push(f, r))
         return false;
-    atomic_fetch_add_explicit(&f->line, 1, memory_order_relaxed);
+    f->last_hash = hash;
+    f->last = atomic_fetch_add_explicit(&f->line, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&f->base.records_read, 1, memory_order_relaxed);
     atomic_store_explicit(&f->bytes_read, lines_bytes_read(f->reader),
                           memory_order_relaxed);
@@ -343,33 +387,50 @@ static void finish(struct source_file *f)
 {
     if (!push(f, record_create(RECORD_END)))
         return;
+    if (lines_ignored(f->reader))
+        log_warn("source", "%s: the last %lld bytes are no compressed data and "
+                 "were not read", f->open_path,
+                 (long long)lines_ignored(f->reader));
     f->idle = true;
     source_set_state(&f->base, SOURCE_ENDED, "the last line has been read");
 }
 
-/* Does the path still name what is being read? Sets draining if not. */
+/* Does the path still name what is being read? */
 static void look_for_rotation(struct source_file *f)
 {
     struct stat st;
+    bool is_same;
 
-    if (stat(f->path, &st) != 0) {
-        if (errno == ENOENT)
-            f->draining = true;
-        return;
-    }
-    f->draining = st.st_ino != lines_inode(f->reader) ||
-                  st.st_dev != lines_device(f->reader) ||
-                  st.st_size < lines_bytes_read(f->reader);
+    if (stat(f->path, &st) != 0)
+        is_same = errno != ENOENT;
+    else
+        is_same = lines_same_file(f->reader, st.st_dev, st.st_ino);
+    if (is_same)
+        f->left_ms = 0;
+    else if (!f->left_ms)
+        f->left_ms = timing_mono_ms();
+}
+
+/* May its writer still have the renamed file open? Not a packed one. */
+static bool has_grace(const struct source_file *f)
+{
+    int64_t now = timing_mono_ms(), since = now - f->left_ms;
+
+    if (f->open_path != f->path && f->open_path != f->rotated[0])
+        return false;
+    return since < GRACE_MS ||
+           (now - f->lines_ms < QUIET_MS && since < GRACE_MOST_MS);
 }
 
 static void next_generation(struct source_file *f)
 {
     int32_t partition = atomic_load(&f->partition);
+    bool is_cut = f->rewritten && lines_is_behind(f->reader);
     struct err err = ERR_INIT;
     struct lines *reader;
 
     look_for_rotation(f);
-    if (!f->draining) { /* it was away, and it is back */
+    if (!f->rewritten && !f->left_ms) { /* it was away, and it is back */
         source_set_state(&f->base, SOURCE_RUNNING, "%s", "");
         return;
     }
@@ -381,8 +442,50 @@ static void next_generation(struct source_file *f)
     }
     if (!enter_next(f, reader, partition, atomic_load(&f->line)))
         return;
-    log_info("rotated", "path=%s generation=%d", f->path, (int)partition + 1);
+    if (is_cut)
+        source_count_gap(&f->base, "%s: truncated before all of it was read; "
+                         "read from its first line", f->path);
+    else
+        log_info("rotated", "path=%s generation=%d", f->path,
+                 (int)partition + 1);
     source_set_state(&f->base, SOURCE_RUNNING, "%s", "");
+}
+
+/* Its writer should have let go of the renamed file. Lines that come now are in
+ * no generation. */
+static void look_at_old(struct source_file *f)
+{
+    bool has_grown;
+
+    if (!f->old)
+        return;
+    has_grown = lines_has_grown(f->old);
+    if (has_grown)
+        source_count_gap(&f->base, "%s: the renamed file was written to after "
+                         "it had been read to its end; this is not read",
+                         f->path);
+    if (has_grown || timing_mono_ms() - f->old_ms > OLD_MS) {
+        lines_close(f->old);
+        f->old = NULL;
+    }
+}
+
+/* Truncated or written anew: goes on in the copy of what it was. False: there
+ * is none. */
+static bool read_the_copy(struct source_file *f)
+{
+    const struct source_position at = {
+        .partition = atomic_load(&f->partition),
+        .next_offset = atomic_load(&f->line),
+        .last_learned = f->last,
+        .last_hash = f->last_hash,
+    };
+    const char *path;
+    struct lines *l = open_rotated(f, &at, &path);
+
+    if (l)
+        enter(f, l, path, &at);
+    return l != NULL;
 }
 
 /* The line without an end, if there is one; after it `then`. */
@@ -402,12 +505,21 @@ static void take_rest(struct source_file *f, void (*then)(struct source_file *))
 
 static void follow_end(struct source_file *f)
 {
-    if (f->draining) {
+    if (f->rewritten && read_the_copy(f))
+        return;
+    if (f->rewritten && lines_is_behind(f->reader)) {
+        next_generation(f); /* without the piece of a line at hand */
+        return;
+    }
+    if (f->rewritten) {
         take_rest(f, next_generation);
         return;
     }
+    look_at_old(f);
     look_for_rotation(f);
-    if (!f->draining) /* else once more: it may have grown before */
+    if (f->left_ms && !has_grace(f))
+        take_rest(f, next_generation);
+    else
         wait_ms(f, FOLLOW_WAIT_MS);
 }
 
@@ -422,6 +534,16 @@ static void reach_end(struct source_file *f)
 
 /* --- the thread --------------------------------------------------------- */
 
+/* lines_next had no line. */
+static void take_outcome(struct source_file *f, int rc, const struct err *err)
+{
+    f->rewritten = rc == ERR_STATE && f->base.options.conf->source.follow;
+    if (rc == ERR_END || f->rewritten)
+        reach_end(f);
+    else if (rc != ERR_AGAIN)
+        stop_reading(f, err->msg);
+}
+
 static void read_lines(struct source_file *f)
 {
     struct err err = ERR_INIT;
@@ -430,14 +552,10 @@ static void read_lines(struct source_file *f)
     for (int i = 0; i < LINES_A_TURN; i++) {
         int rc = lines_next(f->reader, &line, &err);
 
-        if (rc == ERR_END) {
-            reach_end(f);
-            return;
-        }
-        if (rc == ERR_AGAIN)
-            return;
         if (rc != 0) {
-            stop_reading(f, err.msg);
+            if (i > 0)
+                f->lines_ms = timing_mono_ms();
+            take_outcome(f, rc, &err);
             return;
         }
         if (!deliver(f, &line))
@@ -464,17 +582,31 @@ static bool take_order(struct source_file *f, struct order *o)
     return go_on;
 }
 
+/* A file that cannot be opened: would trying again be for ever, or nobody's
+ * wish? */
+static bool is_final(const struct source_file *f)
+{
+    const struct conf_source *conf = &f->base.options.conf->source;
+
+    return f->is_stdin || (conf->at_end == CONF_AT_END_EXIT && !conf->follow);
+}
+
 /* Returns with o done (is_set false), or to be tried again. */
 static void carry_out(struct source_file *f, struct order *o)
 {
     struct err err = ERR_INIT;
+    bool is_open = true;
 
     f->epoch = o->epoch;
     if (o->reader) {
-        enter(f, o->reader, o->path, o->position.partition,
-              o->position.next_offset);
+        enter(f, o->reader, o->path, &o->position);
         o->reader = NULL;
-    } else if (find_place(f, o, &err) != 0) {
+    } else {
+        is_open = find_place(f, o, &err) == 0;
+    }
+    if (!is_open && is_final(f)) {
+        stop_reading(f, err.msg);
+    } else if (!is_open) {
         source_set_state(&f->base, SOURCE_RETRYING, "%s", err.msg);
         wait_ms(f, RETRY_WAIT_MS);
         return;
@@ -565,7 +697,7 @@ static int file_begin(struct source *s,
         if (strcmp(positions[i].topic, f->path) == 0 &&
             positions[i].partition < o.position.partition)
             remember_past(f, positions[i].partition,
-                          positions[i].next_offset);
+                          positions[i].next_offset, true);
     pthread_mutex_unlock(&s->mutex);
     give_order(f, o);
     rc = pthread_create(&f->thread, NULL, run, f);
@@ -663,26 +795,47 @@ static int file_seek(struct source *s, const struct source_position *positions,
 static void file_published(struct source *s,
                            const struct source_position *positions, size_t n)
 {
-    (void)s;
-    (void)positions;
-    (void)n;
+    struct source_file *f = file_of(s);
+
+    pthread_mutex_lock(&s->mutex);
+    for (size_t i = 0; i < f->n_past; i++)
+        for (size_t k = 0; k < n && !f->past[i].is_learned; k++)
+            f->past[i].is_learned =
+                strcmp(positions[k].topic, f->path) == 0 &&
+                positions[k].partition == f->past[i].partition &&
+                positions[k].next_offset >= f->past[i].next_offset;
+    pthread_mutex_unlock(&s->mutex);
 }
 
+/* The present generation, and older ones that are in no version yet. */
 static size_t file_get_partitions(struct source *s,
                                   struct source_partition **rows)
 {
     struct source_file *f = file_of(s);
-    struct source_partition *row = xcalloc(1, sizeof *row);
+    struct source_partition *row;
+    int64_t line;
 
-    *rows = row;
-    row->partition = atomic_load(&f->partition);
-    if (row->partition < 0)
-        return 0;
-    row->topic = f->path;
-    row->start = 0;
-    row->offset = atomic_load(&f->line);
-    row->end = atomic_load(&f->at_end) ? row->offset : -1;
-    return 1;
+    pthread_mutex_lock(&s->mutex);
+    *rows = row = xcalloc(f->n_past + 1, sizeof *row);
+    if (atomic_load(&f->partition) >= 0) {
+        line = atomic_load(&f->line);
+        *row++ = (struct source_partition){
+            .topic = f->path,
+            .partition = atomic_load(&f->partition),
+            .offset = line,
+            .end = atomic_load(&f->at_end) ? line : -1,
+        };
+    }
+    for (size_t i = 0; i < f->n_past; i++)
+        if (!f->past[i].is_learned)
+            *row++ = (struct source_partition){
+                .topic = f->path,
+                .partition = f->past[i].partition,
+                .offset = f->past[i].next_offset,
+                .end = f->past[i].next_offset,
+            };
+    pthread_mutex_unlock(&s->mutex);
+    return (size_t)(row - *rows);
 }
 
 static void file_free(struct source *s)
@@ -696,9 +849,11 @@ static void file_free(struct source *s)
     if (f->has_thread)
         pthread_join(f->thread, NULL);
     lines_close(f->reader);
+    lines_close(f->old);
     lines_close(f->order.reader);
     free(f->past);
-    free(f->rotated);
+    for (size_t i = 0; i < N_ROTATED; i++)
+        free(f->rotated[i]);
     free(f->domain);
     source_release(s);
     free(f);
@@ -729,6 +884,7 @@ int source_file_create(struct source **source,
         .published = file_published,
         .get_partitions = file_get_partitions,
     };
+    static const char *const endings[N_ROTATED] = {"", ".gz", ".zst"};
     const struct conf_source *conf = &options->conf->source;
     bool is_stdin = conf->type == CONF_SOURCE_STDIN;
     bool is_regular = false;
@@ -741,7 +897,8 @@ int source_file_create(struct source **source,
     f->is_stdin = is_stdin;
     f->is_read_once = !is_regular;
     f->path = is_stdin ? "stdin" : conf->path;
-    f->rotated = xasprintf("%s.1", f->path);
+    for (size_t i = 0; i < N_ROTATED; i++)
+        f->rotated[i] = xasprintf("%s.1%s", f->path, endings[i]);
     f->domain = domain_of(f->path);
     atomic_store(&f->partition, -1);
     *source = &f->base;

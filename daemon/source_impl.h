@@ -25,6 +25,11 @@ struct source_ops {
                              struct source_partition **rows);
 };
 
+/* Of dead letters, each of which is one of the three. */
+struct source_letters {
+    _Atomic int64_t delivered, failed, waiting;
+};
+
 struct source {
     const struct source_ops *ops;
     struct source_options options; /* its strings are copies */
@@ -33,7 +38,8 @@ struct source {
     enum source_state state; /* Locks: mutex, and reason and gaps */
     char reason[256];
     int64_t gaps;
-    _Atomic int64_t records_read, dead_lettered;
+    _Atomic int64_t records_read, times_cut;
+    struct source_letters letters;
     struct record_maker maker; /* the reading thread's */
 };
 

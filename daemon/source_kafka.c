@@ -272,7 +272,7 @@ static int open_handles(struct source_kafka *k, const struct conf_kafka *conf,
     k->inbox.stopping = &k->stopping;
     k->inbox.has_order = &k->has_order;
     if (rc == 0)
-        rc = kafka_letters_create(conf, servers, &k->base.dead_lettered,
+        rc = kafka_letters_create(conf, servers, &k->base.letters,
                                   &k->stopping, &k->inbox.letters, err);
     return rc;
 }

@@ -174,11 +174,15 @@ static json_t *source_json(struct status_board *b, const char *type)
     if (b->source)
         source_get_health(b->source, &health);
     return json_pack(
-        "{s:s, s:s, s:o, s:I, s:I, s:I, s:o}", "type", type, "state",
+        "{s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "type", type,
+        "state",
         health_name(health.state), "reason", text_or_null(health.reason),
         "gaps", (json_int_t)health.gaps, "records_read",
         (json_int_t)health.records_read, "dead_lettered",
-        (json_int_t)health.dead_lettered, "partitions", partitions_json(b));
+        (json_int_t)health.dead_lettered, "dead_letters_failed",
+        (json_int_t)health.dead_letters_failed, "dead_letters_waiting",
+        (json_int_t)health.dead_letters_waiting, "times_cut",
+        (json_int_t)health.times_cut, "partitions", partitions_json(b));
 }
 
 static struct status_holdout holdout_of(const struct status *s,
@@ -623,8 +627,22 @@ static void domain_metrics(struct buf *out, const struct status *s)
 static void source_metrics(struct buf *out, struct status_board *b)
 {
     struct source_partition *rows;
+    struct source_health health = {0};
     size_t n = get_partitions(b, &rows);
 
+    if (b->source)
+        source_get_health(b->source, &health);
+    counter(out, "source_gaps_total", "Gaps that reading went over.",
+            health.gaps);
+    counter(out, "source_times_cut_total",
+            "Event times that lay ahead of now, taken as now.",
+            health.times_cut);
+    counter(out, "dead_letters_delivered_total",
+            "Dead letters that the broker has taken.", health.dead_lettered);
+    counter(out, "dead_letters_failed_total",
+            "Dead letters that were given up.", health.dead_letters_failed);
+    gauge(out, "dead_letters_waiting", "Dead letters that are tried again.",
+          (double)health.dead_letters_waiting);
     family(out, "source_lag", "gauge",
            "Records between the learner and the end.");
     for (size_t i = 0; i < n; i++) {

@@ -282,18 +282,37 @@ static bool flush_due(struct trainer *t)
     return t->ended || (flush > 0 && pause >= flush);
 }
 
+/* With at_end: exit a source that has stopped is at its end. Its state is read
+ * first: it stops after its last record. */
+static bool has_stopped(struct trainer *t, struct source_health *health)
+{
+    if (t->options.conf->source.at_end != CONF_AT_END_EXIT)
+        return false;
+    source_get_health(t->options.source, health);
+    return health->state == SOURCE_STOPPED && !has_records(t);
+}
+
 /* The last line is learned and in a version: tells the owner, once. */
 static void finish_end(struct trainer *t)
 {
+    struct source_health health;
+    struct err err = ERR_INIT;
+    bool stopped;
+
     if (t->end_announced || t->held)
         return;
     trainer_publish_now(t);
     if (t->held || trainer_heed(t))
         return;
-    if (t->end_untold)
+    stopped = has_stopped(t, &health);
+    if (t->end_untold || stopped)
         refusals_end(&t->l->refusals, timing_mono_ms());
     t->end_untold = false;
-    if (t->options.conf->source.at_end == CONF_AT_END_EXIT) {
+    if (stopped) {
+        t->end_announced = true;
+        err_set(&err, ERR_STATE, "%s", health.reason);
+        t->options.on_fatal(&err, t->options.arg);
+    } else if (t->options.conf->source.at_end == CONF_AT_END_EXIT) {
         t->end_announced = true;
         t->options.on_end(t->options.arg);
     }
@@ -316,6 +335,7 @@ static bool take_batch(struct trainer *t)
 static void learn(struct trainer *t)
 {
     struct pace_wait wait = {"an operator: learning holds", 0};
+    struct source_health health;
     bool due;
 
     collect(t);
@@ -341,6 +361,7 @@ static void learn(struct trainer *t)
     }
     if (take_released(t) || take_batch(t))
         return;
+    t->ended |= has_stopped(t, &health);
     if (flush_due(t)) {
         t->l->progress.flushes += !t->ended;
         step(t);
@@ -394,6 +415,7 @@ static bool collected(struct trainer *t, const struct vocabulary *v)
 
 static void collect_vocabulary(struct trainer *t, struct vocabulary *v)
 {
+    struct source_health health;
     bool enough = false;
 
     while (!enough && !t->stopping) {
@@ -402,6 +424,7 @@ static void collect_vocabulary(struct trainer *t, struct vocabulary *v)
         trainer_take_reload(t);
         show_collecting(t, v);
         if (!rec) {
+            t->ended |= has_stopped(t, &health);
             enough = collected(t, v);
         } else if (rec->kind == RECORD_END) {
             t->ended = t->end_untold = true;
@@ -419,6 +442,7 @@ static void collect_vocabulary(struct trainer *t, struct vocabulary *v)
  * waited. */
 static int begin_with_vocabulary(struct trainer *t, struct err *err)
 {
+    struct source_health health;
     struct tokenizer *tokenizer = NULL;
     struct vocabulary v;
     struct record **records = NULL;
@@ -430,6 +454,8 @@ static int begin_with_vocabulary(struct trainer *t, struct err *err)
     collect_vocabulary(t, &v);
     if (!t->stopping)
         rc = vocabulary_learn(&v, &tokenizer, err);
+    if (rc && has_stopped(t, &health)) /* which is why there is no text */
+        rc = err_set(err, ERR_STATE, "%s", health.reason);
     if (rc == 0 && tokenizer) {
         log_info("vocabulary", "size=%d bytes=%zu records=%zu",
                  tokenizer_vocab_size(tokenizer), v.text.len, v.n);

@@ -185,6 +185,22 @@ int replay_db_sweep(struct sqlite3 *db, const int64_t *kept, size_t n,
                     int64_t max_rows, int64_t *deleted, struct err *err);
 
 /*
+ * Shows each row, live or dead, of a record that has no id: a record's rows
+ * after each other, in the order in which they were written. Reads all of them.
+ * What is damaged is left out.
+ */
+struct row;
+int replay_db_each_unnamed(struct sqlite3 *db, enum replay_kind kind,
+                           void (*see)(void *arg, const struct row *row),
+                           void *arg, struct err *err);
+
+/* Inside a transaction: deletes the rows of these keys; *n is raised by how
+ * many there were. The index in memory is told by replay_drop_missing. */
+int replay_db_erase(struct sqlite3 *db, enum replay_kind kind,
+                    const int64_t *keys, size_t n_keys, int64_t *n,
+                    struct err *err);
+
+/*
  * Inside a transaction: deletes the rows, live and dead, of records with an id;
  * or with a domain's number that were born in versions first to last, for the
  * number is the branch's own. By an index in both cases.

@@ -433,12 +433,33 @@ int replay_db_forget(struct sqlite3 *db, enum replay_kind kind,
     return rc;
 }
 
+int replay_db_erase(struct sqlite3 *db, enum replay_kind kind,
+                    const int64_t *keys, size_t n_keys, int64_t *n,
+                    struct err *err)
+{
+    struct sqlite3_stmt *stmt = NULL;
+    int rc = prepare(db, kind, "DELETE FROM %s_rows WHERE key = ?1", &stmt,
+                     err);
+
+    for (size_t i = 0; rc == 0 && i < n_keys; i++) {
+        sqlite3_bind_int64(stmt, 1, keys[i]);
+        rc = run(stmt, "erasing rows", err);
+        *n += rc == 0 ? sqlite3_changes64(db) : 0;
+    }
+    sqlite3_finalize(stmt);
+    return rc;
+}
+
 /* --- reading ------------------------------------------------------------ */
 
+/* For decode(). */
+#define ROW_COLUMNS                                                            \
+    "domain, label, partition_id, record_offset, part, id, text_hash, "        \
+    "time_ms, n_tokens, n_masked, n_bytes, ends, tokens, text, logits, loss, " \
+    "checksum"
+
 static const char fetch_sql[] =
-    "SELECT domain, label, partition_id, record_offset, part, id, text_hash, "
-    "time_ms, n_tokens, n_masked, n_bytes, ends, tokens, text, logits, loss, "
-    "checksum FROM %s_rows WHERE key = ?1";
+    "SELECT " ROW_COLUMNS " FROM %s_rows WHERE key = ?1";
 
 int replay_db_prepare_fetch(struct sqlite3 *db, enum replay_kind kind,
                             struct sqlite3_stmt **fetch, struct err *err)
@@ -537,6 +558,30 @@ int replay_db_find(struct sqlite3 *db, enum replay_kind kind,
             there[found - keys] = true;
     }
     rc = rc == SQLITE_DONE ? 0 : fail(db, "listing rows", err);
+    sqlite3_finalize(stmt);
+    return rc;
+}
+
+int replay_db_each_unnamed(struct sqlite3 *db, enum replay_kind kind,
+                           void (*see)(void *arg, const struct row *row),
+                           void *arg, struct err *err)
+{
+    struct sqlite3_stmt *stmt = NULL;
+    int rc = prepare(db, kind,
+                     "SELECT " ROW_COLUMNS ", key FROM %s_rows WHERE id IS NULL"
+                     " ORDER BY partition_id, record_offset, key",
+                     &stmt, err);
+
+    if (rc)
+        return rc;
+    while ((rc = sqlite3_step(stmt)) == SQLITE_ROW) {
+        struct row *row = decode(stmt, sqlite3_column_int64(stmt, 17));
+
+        if (row)
+            see(arg, row);
+        free(row);
+    }
+    rc = rc == SQLITE_DONE ? 0 : fail(db, "reading kept rows", err);
     sqlite3_finalize(stmt);
     return rc;
 }

@@ -16,6 +16,7 @@
 
 #include "base/checksum.h"
 #include "base/fileio.h"
+#include "base/sqlite_err.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
 #include "store/catalog_private.h"
@@ -50,8 +51,7 @@ void tombstones_add(struct tombstones_found *found, int32_t partition_id,
 
 /* A record whose fields were never read may have the id in its bytes. */
 #define OF_ID                                                                  \
-    " WHERE (record_id = ?1 OR (record_id IS NULL AND"                         \
-    " instr(bytes, CAST('\"' || ?1 || '\"' AS BLOB)) > 0))"
+    " WHERE (record_id = ?1 OR (record_id IS NULL AND has_id(bytes, ?1)))"
 #define OF_DOMAIN " WHERE domain = ?1"
 
 struct own_table {
@@ -72,6 +72,31 @@ static const struct own_table releases = {
      " UNION ALL SELECT partitions.id, releases.id FROM releases"
      " JOIN partitions ON topic = '(released)'" OF_DOMAIN},
     {"DELETE FROM releases" OF_ID, "DELETE FROM releases" OF_DOMAIN}};
+
+/* has_id(bytes, id) in the statements above. */
+static void has_id(sqlite3_context *context, int n, sqlite3_value **values)
+{
+    const struct tombstones_forget *f = sqlite3_user_data(context);
+    const void *bytes = sqlite3_value_blob(values[0]);
+    const char *id = (const char *)sqlite3_value_text(values[1]);
+
+    (void)n;
+    sqlite3_result_int(
+        context, f->has_id && bytes && id &&
+                     f->has_id(bytes, (size_t)sqlite3_value_bytes(values[0]),
+                               id));
+}
+
+static int define_has_id(struct store *s, const struct tombstones_forget *f,
+                         struct err *err)
+{
+    sqlite3 *db = db_handle(s->db);
+    int rc = sqlite3_create_function_v2(db, "has_id", 2, SQLITE_UTF8,
+                                        (void *)f, has_id, NULL, NULL, NULL);
+
+    return rc == SQLITE_OK ? 0
+                           : sqlite_err(db, NULL, "defining has_id", err);
+}
 
 static int erase(struct store *s, const struct own_table *t,
                  const struct tombstones_forget *f,
@@ -268,6 +293,8 @@ static int write_all(struct store *s, const struct tombstones_forget *f,
     int rc = know_partitions(s, f, err);
 
     if (rc == 0)
+        rc = define_has_id(s, f, err);
+    if (rc == 0)
         rc = erase(s, &quarantine, f, found, &report->quarantine, err);
     if (rc == 0)
         rc = erase(s, &releases, f, found, &report->releases, err);
@@ -293,6 +320,8 @@ int tombstones_write(struct store *s, const struct tombstones_forget *f,
     rc = db_begin(s->db, err);
     if (rc == 0)
         rc = db_end(s->db, write_all(s, f, &found, report, err), err);
+    sqlite3_create_function_v2(db_handle(s->db), "has_id", 2, SQLITE_UTF8,
+                               NULL, NULL, NULL, NULL, NULL);
     ranges_release(&found.records);
     if (rc)
         tombstones_report_release(report);

@@ -50,6 +50,9 @@ struct tombstones_forget {
     /* Every partition that is known; next_offset: what is before it. */
     const struct store_offset *partitions;
     size_t n_partitions;
+    /* Has the record with these bytes that id? Asked about rows whose id nobody
+     * has read. NULL: they stay. */
+    bool (*has_id)(const void *bytes, size_t n_bytes, const char *id);
     /* Inside the transaction: deletes rows of other tables and tells
      * tombstones_add of their records. May be NULL. */
     int (*in_transaction)(struct sqlite3 *db, struct tombstones_found *found,

@@ -6,6 +6,7 @@ Three runs over the same records: uninterrupted; killed again and again; with
 another number of threads. They end with the same bytes.
 """
 
+import gzip
 import os
 import random
 import time
@@ -53,6 +54,37 @@ def stays(tap, daemon):
                if row["cause"] == "auto_rollback"], [], "it did not go back")
 
 
+def stopped(tap):
+    """A source that stops is not one that has ended: all that was read is
+    published, one line says why, exit 1."""
+    text = ("".join(line + "\n" for line in records("harbour", 400))).encode()
+    packed = gzip.compress(text)
+    path = os.path.join(TMP, "cut.jsonl.gz")
+    with open(path, "wb") as f:
+        f.write(packed[:len(packed) // 2])
+    cut = Daemon("cut", source__type="file", source__path=path,
+                 source__at_end="exit")
+    tap.equal(cut.run(), 1, "compressed data that break off: exit 1")
+    said = [line for line in cut.tail(100).splitlines()
+            if line.startswith("mnemed: ")]
+    tap.ok(len(said) == 1 and "break off" in said[0] and path in said[0],
+           f"one line says why: {said}")
+    records_read = digest(cut.data)["counters"]["records"]["consumed"]
+    tap.ok(0 < records_read < 400, f"{records_read} records are in a version")
+    with open(path, "wb") as f:
+        f.write(packed + bytes(512) + b"no gzip")
+    tap.equal(cut.run(), 0, "the file whole, with padding: read on, exit 0")
+    tap.equal(digest(cut.data)["counters"]["records"]["consumed"], 400,
+              "each record once")
+    tap.ok("7 bytes are no compressed data" in cut.tail(100),
+           "what is no padding is told")
+
+    folder = Daemon("folder", source__type="stdin", source__at_end="exit")
+    where = os.open(TMP, os.O_RDONLY)
+    tap.equal(folder.run(stdin=where), 1, "a directory as stdin: exit 1")
+    os.close(where)
+
+
 def main():
     tap = Tap()
     lines = records("harbour", 500) + records("orchard", 500)
@@ -60,7 +92,7 @@ def main():
     lines[200] = ""
     path = write_lines(os.path.join(TMP, "records.jsonl"), lines)
     with open(path, "ab") as f:
-        f.write(b"\xff\xfe broken\n")
+        f.write(b"\xff broken\n")
     n = len(lines) + 1
     settings = dict(source__type="file", source__path=path,
                     learner__shards=2)
@@ -72,8 +104,9 @@ def main():
     tap.equal(place(one), (n, 0), "then it is not")
     status = whole["status"]
     tap.ok(add_up(status), "counters add up")
-    tap.equal(status["records"]["quarantined"], 2,
-              "an empty line and a broken one are quarantined")
+    tap.equal(status["quarantine"],
+              {"empty": 1, "nul_bytes": 1, "not_utf8": 1},
+              "an empty line and two broken ones are quarantined")
     tap.ok(status["records"]["holdout"] > 10, "some records are held out")
     tap.ok(status["loss"]["prequential_bits_per_byte"] < 4,
            "the model has learned something")
@@ -119,10 +152,11 @@ def main():
               "and with the same weights")
     ends.stop()
     with open(path, "ab") as f:
-        f.write(b"\xff\xfe broken again\n")
+        f.write(b"\xff broken again\n")
     tap.equal(ends.run(), 0, "one line more, which nothing is learned from")
-    tap.equal(digest(ends.data)["counters"]["records"]["quarantined"], 3,
+    tap.equal(digest(ends.data)["counters"]["records"]["quarantined"], 4,
               "and it is in a version")
+    stopped(tap)
     tap.exit()
 
 

@@ -224,7 +224,7 @@ def releases(tap):
     path = os.path.join(TMP, "released.jsonl")
     with open(path, "wb") as f:
         f.write("".join(line + "\n" for line in lines).encode())
-        f.write(b"\xff\xfe is not UTF-8\n")
+        f.write(b"\xff is not UTF-8\n")
     d = Daemon("released", source__type="file", source__path=path,
                source__follow="true", learner__flush_seconds=0.2,
                source__format="json", publish__every_seconds=0.3).start()
@@ -393,6 +393,37 @@ def forgetting(tap):
     tap.equal(d.stop(), 0, "stops")
 
 
+def in_texts(tap):
+    """Ids that nobody has read: in lines that are learned as they stand."""
+    def line(i, who):
+        return json.dumps({"text": f"Zebedee {who} number {i}, " + "x" * 200,
+                           "id": who})
+
+    lines = ([line(i, "alice-in-text") for i in range(8)] +
+             [line(i, "alice-in-text-2") for i in range(8)] +
+             ['He said {"id": "alice-in-text"} and went on.'] +
+             records("harbour", 60))
+    path = write_lines(os.path.join(TMP, "texts.jsonl"), lines)
+    d = Daemon("texts", source__type="file", source__path=path,
+               source__follow="true", source__format="text",
+               learner__flush_seconds=0.2, publish__every_seconds=0.3,
+               filter__near_duplicate__enabled="false")
+    d.start()
+    in_version(d, len(lines))
+    code, done, why = forget(d, "--id", "alice-in-text")
+    tap.ok(code == 0 and done["result"]["records"] == 8 and
+           done["result"]["versions"], f"in texts: eight records {why}")
+    tap.equal(in_files(d, "Zebedee alice-in-text number"), 0,
+              "in texts: no byte of them")
+    tap.ok(in_files(d, "Zebedee alice-in-text-2 number") >= 8 and
+           in_files(d, "He said"), "in texts: and of nobody else")
+    append(path, records("orchard", 20))
+    in_version(d, len(lines) + 20)
+    tap.ok(add_up(d.status()), "in texts: counters add up")
+    again(tap, d, "in texts")
+    tap.equal(d.stop(), 0, "stops")
+
+
 def released_and_forgotten(tap):
     """What came back goes like everything else."""
     lines = [json.dumps({"text": f"Label {x}.", "label": x}) for x in "ab"]
@@ -507,6 +538,7 @@ def main():
     only_garbage(tap)
     releases(tap)
     forgetting(tap)
+    in_texts(tap)
     released_and_forgotten(tap)
     interrupted(tap)
     kafka(tap)

@@ -174,9 +174,9 @@ class Daemon:
     def kill(self):
         self.stop(signal.SIGKILL)
 
-    def run(self, seconds=120, **more):
+    def run(self, seconds=120, stdin=None, **more):
         """Runs to the end of a source with at_end: exit."""
-        return subprocess.run(self.command(**more),
+        return subprocess.run(self.command(**more), stdin=stdin,
                               stderr=open(self.log, "ab"), env=self.env,
                               cwd=self.dir,
                               timeout=seconds * SLOW).returncode

@@ -214,6 +214,201 @@ static void test_growing_gzip(void **state)
     check_growing("grows.gz", packed, pack_gzip(packed, sizeof packed));
 }
 
+static void expect_both(struct lines *l)
+{
+    expect_line(l, "a first line", false);
+    expect_line(l, "a second line", false);
+}
+
+static void expect_rest(struct lines *l, int want)
+{
+    struct err err = {0};
+    struct line line;
+
+    assert_int_equal(lines_rest(l, &line, &err), want);
+}
+
+/* Zeros behind a member, more than a buffer of them; another member; a head
+ * that arrives byte by byte; and bytes that are none. */
+static void check_padding(const char *name, const unsigned char *packed,
+                          size_t n)
+{
+    char *path = file(name);
+    size_t n_zeros = (size_t)300 << 10;
+    char *zeros = xcalloc(n_zeros, 1);
+    struct lines *l;
+
+    append(path, packed, n);
+    append(path, zeros, n_zeros);
+    l = opened(path);
+    expect_both(l);
+    expect_end(l);
+    expect_rest(l, ERR_END);
+    append(path, packed, n);
+    expect_both(l);
+    expect_end(l);
+    for (size_t i = 0; i < n; i++) {
+        append(path, packed + i, 1);
+        if (i < 8)
+            expect_end(l);
+    }
+    expect_both(l);
+    expect_end(l);
+    expect_rest(l, ERR_END);
+    assert_int_equal(lines_ignored(l), 0);
+    append(path, zeros, 3);
+    append(path, packed, 1);
+    append(path, "trailing garbage\n", 17);
+    append(path, packed, n);
+    expect_end(l);
+    expect_rest(l, ERR_END);
+    assert_int_equal(lines_ignored(l), 18 + n);
+    lines_close(l);
+
+    l = opened(path); /* all of it at once */
+    for (int i = 0; i < 3; i++)
+        expect_both(l);
+    expect_end(l);
+    assert_int_equal(lines_ignored(l), 18 + n);
+    lines_close(l);
+    unlink(path);
+
+    append(path, packed, n); /* ends in what might have been a head */
+    append(path, packed, 1);
+    l = opened(path);
+    expect_both(l);
+    expect_end(l);
+    expect_rest(l, ERR_END);
+    assert_int_equal(lines_ignored(l), 1);
+    lines_close(l);
+    unlink(path);
+    free(zeros);
+    free(path);
+}
+
+static void test_padding(void **state)
+{
+    unsigned char packed[256];
+
+    (void)state;
+    check_padding("pad.zst", packed, pack_zstd(packed, sizeof packed));
+    check_padding("pad.gz", packed, pack_gzip(packed, sizeof packed));
+}
+
+/* Frames without text between others belong to zstd's format. */
+static void test_skippable_frame(void **state)
+{
+    static const unsigned char frame[] = {0x53, 0x2a, 0x4d, 0x18, 2,
+                                          0,    0,    0,    'a',  'b'};
+    unsigned char packed[256];
+    size_t n = pack_zstd(packed, sizeof packed);
+    char *path = file("skippable.zst");
+    struct lines *l;
+
+    (void)state;
+    append(path, packed, n);
+    append(path, frame, sizeof frame);
+    append(path, packed, n);
+    l = opened(path);
+    expect_both(l);
+    expect_both(l);
+    expect_end(l);
+    assert_int_equal(lines_ignored(l), 0);
+    lines_close(l);
+    unlink(path);
+    free(path);
+}
+
+/* What stands before the damage is read. */
+static void test_damage_behind_lines(void **state)
+{
+    unsigned char packed[256];
+    size_t n = pack_gzip(packed, sizeof packed);
+    char *path = file("damaged.gz");
+    struct err err = {0};
+    struct line line;
+    struct lines *l;
+
+    (void)state;
+    packed[n - 8] ^= 1; /* the check sum */
+    append(path, packed, n);
+    l = opened(path);
+    expect_both(l);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(lines_next(l, &line, &err), ERR_CORRUPT);
+    lines_close(l);
+    unlink(path);
+    free(path);
+}
+
+static void test_large_window(void **state)
+{
+    /* A frame's header that asks for a window of 2 GiB. */
+    static const unsigned char frame[] = {0x28, 0xb5, 0x2f, 0xfd, 0x00, 0xa8,
+                                          0x01, 0x00, 0x00};
+    char *path = file("window.zst");
+    struct err err = {0};
+    struct line line;
+    struct lines *l;
+
+    (void)state;
+    append(path, frame, sizeof frame);
+    l = opened(path);
+    assert_int_equal(lines_next(l, &line, &err), ERR_INVALID);
+    assert_non_null(strstr(err.msg, "128 MiB"));
+    assert_non_null(strstr(err.msg, "--long=27"));
+    lines_close(l);
+    unlink(path);
+    free(path);
+}
+
+static void write_anew(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "wb"); /* the same inode */
+
+    assert_non_null(f);
+    fputs(text, f);
+    assert_int_equal(fclose(f), 0);
+}
+
+/* Shorter, as long, longer; and one that only grew. */
+static void test_written_anew(void **state)
+{
+    static const char *const texts[] = {"", "uno\n", "uno\ndos\n",
+                                        "uno\ndos\ntres\n"};
+    char *path = file("anew");
+
+    (void)state;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        struct err err = {0};
+        struct line line;
+        struct lines *l;
+
+        write_anew(path, "one\ntwo\n");
+        l = opened(path);
+        expect_line(l, "one", false);
+        expect_line(l, "two", false);
+        expect_end(l);
+        assert_false(lines_is_behind(l));
+        write_anew(path, texts[i]);
+        for (int k = 0; k < 2; k++)
+            assert_int_equal(lines_next(l, &line, &err), ERR_STATE);
+        assert_non_null(strstr(err.msg, "anew"));
+        lines_close(l);
+
+        write_anew(path, "one\ntw");
+        l = opened(path);
+        expect_line(l, "one", false);
+        expect_end(l);
+        append(path, "o\n", 2);
+        expect_line(l, "two", false);
+        expect_end(l);
+        lines_close(l);
+    }
+    unlink(path);
+    free(path);
+}
+
 /* Far more text than the buffer holds comes out of a few bytes. */
 static void test_unpacks_more_than_fits(void **state)
 {
@@ -284,6 +479,11 @@ int main(void)
         cmocka_unit_test(test_growing_zstd),
         cmocka_unit_test(test_growing_gzip),
         cmocka_unit_test(test_unpacks_more_than_fits),
+        cmocka_unit_test(test_padding),
+        cmocka_unit_test(test_skippable_frame),
+        cmocka_unit_test(test_damage_behind_lines),
+        cmocka_unit_test(test_large_window),
+        cmocka_unit_test(test_written_anew),
         cmocka_unit_test(test_damage_and_no_file),
         cmocka_unit_test(test_skip),
     };

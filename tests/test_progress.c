@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config.h"
 
+#include "base/timing.h"
 #include "daemon/progress.h"
 
 #define MOST_BYTES 4096
@@ -213,6 +214,30 @@ static void test_first_offset_comes_back(void **state)
     progress_release(&q);
 }
 
+/* An earlier program kept a time from the future: fresh for ever. */
+static void test_future_comes_back(void **state)
+{
+    static const int64_t now = 1700000010000;
+    struct progress p, q;
+    struct buf json = BUF_INIT;
+
+    (void)state;
+    progress_init(&p);
+    progress_init(&q);
+    timing_set_fake(&now);
+    for (int ahead = 0; ahead < 2; ahead++) {
+        p.newest_record_ms = ahead ? now * 1000 : now + 30000;
+        buf_clear(&json);
+        progress_export(&p, 1, "loops", NULL, &json);
+        assert_int_equal(progress_import(&q, json.data, json.len, NULL), 0);
+        assert_true(q.newest_record_ms == (ahead ? now : now + 30000));
+    }
+    timing_set_fake(NULL);
+    buf_release(&json);
+    progress_release(&p);
+    progress_release(&q);
+}
+
 static void test_import_refuses(void **state)
 {
     static const char *const bad[] = {"", "[]", "{}", "{\"records\": 1}"};
@@ -270,6 +295,7 @@ int main(void)
         cmocka_unit_test(test_export_is_exact),
         cmocka_unit_test(test_first_offset_comes_back),
         cmocka_unit_test(test_no_loss),
+        cmocka_unit_test(test_future_comes_back),
         cmocka_unit_test(test_import_refuses),
         cmocka_unit_test(test_other_domain),
         cmocka_unit_test(test_bits_per_byte),

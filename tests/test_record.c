@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "base/timing.h"
 #include "base/xalloc.h"
 #include "daemon/record.h"
 
@@ -43,18 +44,56 @@ static const struct verdict verdicts[] = {
     {NULL, "null", "null", "null"},
     {"", "empty", "empty", "empty"},
     {" \t\r\n\v\f ", "empty", "empty", "empty"},
-    {"\xff\xfe", "not_utf8", "not_utf8", "not_utf8"},
+    {"\xff\xfe", "utf16", "utf16", "utf16"},
+    {"\xfe\xff\x01", "utf16", "utf16", "utf16"},
+    {"\xff\xff", "not_utf8", "not_utf8", "not_utf8"},
     {"{\"text\":\"\xed\xa0\x80\"}", "not_utf8", "not_utf8", "not_utf8"},
     {"plain text", "not_json", NULL, NULL},
     {"{not json}", "not_json", NULL, NULL},
     {"[\"text\"]", "not_json", NULL, NULL},
     {"\"text\"", "not_json", NULL, NULL},
-    {"{\"text\":\"a\"} b", "not_json", NULL, NULL},
-    {"{\"text\":\"a\",\"text\":\"b\"}", "not_json", NULL, NULL},
-    {"{\"text\":\"\\ud800\"}", "not_json", NULL, NULL},
+    {"{\"text\":\"a\"} b", "not_json", "broken_json", NULL},
+    {"{\"text\":\"a\",\"text\":\"b\"}", NULL, NULL, NULL},
+    {"{\"text\":\"\\ud800\"}", NULL, NULL, NULL},
+    {"{\"x\":\"\\udc00\",\"text\":\"a\"}", NULL, NULL, NULL},
+    {"{\"text\":\"\\ud8zz\"}", "not_json", "broken_json", NULL},
+    {"\xef\xbb\xbf{\"text\":\"a\"}", NULL, NULL, NULL},
+    {"\xef\xbb\xbf\xef\xbb\xbf{\"text\":\"a\"}", "not_json", "broken_json",
+     NULL},
+    {"\xef\xbb\xbf", "empty", "empty", "empty"},
+    {"\xef\xbb\xbfplain", "not_json", NULL, NULL},
+    {"{\"score\":NaN,\"text\":\"a\"}", "not_json", "broken_json", NULL},
+    {"{\"score\":-Infinity,\"text\":\"a\"}", "not_json", "broken_json", NULL},
+    {"{\"text\":\"a\tb\"}", "not_json", "broken_json", NULL},
+    {"  {\"text\":\"a\"},", "not_json", "broken_json", NULL},
+    {"{\"text\":\"a\",}", "not_json", "broken_json", NULL},
+    {"{\"text\":\"a\"", "not_json", "broken_json", NULL},
+    {"{\"id\":\"x\", \"text\" : \"a", "not_json", "broken_json", NULL},
+    {"{\"\\u0074ext\":\"a\"", "not_json", "broken_json", NULL},
+    {"{'text': 'a', 'id': 'x'}", "not_json", "broken_json", NULL},
+    {"[{\"text\":\"a\"}]", "not_json", "broken_json", NULL},
+    {"[ {\"text\":\"a\"},", "not_json", "broken_json", NULL},
+    {"{\"prompt\":\"a\",\"completion\":\"b\"", "not_json", "broken_json",
+     NULL},
+    {"{\"text\":\"a\"}{\"text\":\"b\"}", "not_json", "broken_json", NULL},
+    {"\x1e{\"text\":\"a\"}", "record_separator", "record_separator", NULL},
+    {"\x1e plain", "record_separator", NULL, NULL},
+    /* Prose and code that begin with a brace and name no text. */
+    {"{ return text; }", "not_json", NULL, NULL},
+    {"{text: 'a'}", "not_json", NULL, NULL},
+    {"{\"type\": \"text\", \"a\": 1", "not_json", NULL, NULL},
+    {"{\"texts\": [1, 2}", "not_json", NULL, NULL},
+    {"{\"message\":\"a\",}", "not_json", NULL, NULL},
+    {"{{ template }} \"text\"", "not_json", NULL, NULL},
+    {"see {\"text\":\"a\"", "not_json", NULL, NULL},
+    {"[{\"type\":1}]", "not_json", NULL, NULL},
     {"{\"message\":\"a\"}", "no_text", NULL, NULL},
-    {"{\"prompt\":\"a\"}", "no_text", NULL, NULL},
-    {"{\"text\":7}", "bad_field", NULL, NULL},
+    {"{\"data\":{\"text\":\"a\"}}", "no_text", NULL, NULL},
+    {"{\"prompt\":\"a\"}", "no_text", "no_text", NULL},
+    {"{\"completion\":\"a\"}", "no_text", "no_text", NULL},
+    {"{\"text\":null,\"message\":\"a\"}", "no_text", "no_text", NULL},
+    {"{\"text\":\"a\",\"text\":null}", "no_text", "no_text", NULL},
+    {"{\"text\":7}", "bad_field", "bad_field", NULL},
     {"{\"text\":\"\"}", "empty", "empty", NULL},
     {"{\"text\":\" \\n\\u0020\"}", "empty", "empty", NULL},
     {"{\"text\":\"a\",\"label\":7}", "bad_field", "bad_field", NULL},
@@ -95,6 +134,176 @@ static void test_verdicts(void **state)
         check(&verdicts[i], CONF_FORMAT_AUTO, verdicts[i].automatic);
         check(&verdicts[i], CONF_FORMAT_TEXT, verdicts[i].text);
     }
+}
+
+/* A time ahead of now would hide the age of what comes after it. */
+static void test_times(void **state)
+{
+    static const char *const values[] = {
+        "{\"text\":\"a\",\"ts\":1800000030000}",
+        "{\"text\":\"a\",\"ts\":1800000061000}",
+        "{\"text\":\"a\",\"ts\":1800000000000000}",
+        "{\"text\":\"a\",\"ts\":4611686018427387000}",
+    };
+    int64_t now = INT64_C(1800000000000);
+
+    (void)state;
+    timing_set_fake(&now);
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+        struct record *r = parse(CONF_FORMAT_AUTO, values[i]);
+
+        assert_null(r->reason);
+        assert_int_equal(r->time_cut, i > 0);
+        assert_true(r->time_ms == (i ? now : now + 30000));
+        record_free(r);
+    }
+    now += 1000; /* the same one is no longer ahead */
+    for (int i = 0; i < 2; i++) {
+        struct record *r = parse(CONF_FORMAT_AUTO, values[1]);
+
+        assert_false(r->time_cut);
+        record_free(r);
+    }
+    timing_set_fake(NULL);
+}
+
+struct binary {
+    const char *bytes;
+    size_t n;
+    const char *reason;
+};
+
+/* Whatever the format: what these bytes are is told. */
+static void test_binary(void **state)
+{
+    static const struct binary values[] = {
+        {"\xff\xfe{\0\"\0t\0", 8, "utf16"},
+        {"{\0\"\0t\0e\0", 8, "utf16"},
+        {"\0{\0\"\0t\0e", 8, "utf16"},
+        {"\0a\0b\0\r\0", 7, "utf16"},
+        {"\0\0\0\0\x2a{\"text\":\"a\"}", 17, "schema_registry"},
+        {"\0\0\0\1\0\0\2a", 8, "schema_registry"},
+        {"\0\0\0\0\0\0\0\0", 8, "nul_bytes"},
+        {"\0\0\0\0\0\0line", 10, "nul_bytes"},
+        {"\0", 1, "nul_bytes"},
+        {"\0not a header", 13, "nul_bytes"},
+        {"{\"text\":\"a\0b\"}", 14, "nul_bytes"},
+        {"a line with one\0in it", 21, "nul_bytes"},
+        {"\xff\0\xff\xfe", 4, "utf16"},
+        {"caf\xe9 \xff", 6, "not_utf8"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++)
+        for (int format = 0; format < 3; format++) {
+            struct record *r =
+                parse_bytes((enum conf_format)format, values[i].bytes,
+                            values[i].n, NULL);
+
+            if (!r->reason || strcmp(r->reason, values[i].reason) != 0)
+                fail_msg("value %zu as %d: %s", i, format,
+                         r->reason ? r->reason : "good");
+            assert_non_null(record_explain(r->reason));
+            record_free(r);
+        }
+}
+
+static void expect_text(const char *value, const char *text)
+{
+    struct record *r = parse(CONF_FORMAT_AUTO, value);
+
+    assert_null(r->reason);
+    assert_int_equal(r->text_bytes, strlen(text));
+    assert_memory_equal(r->text, text, strlen(text));
+    record_free(r);
+}
+
+/* What JSON's grammar allows and parsers differ in. */
+static void test_grammar(void **state)
+{
+    static const char same[] =
+        "{\"id\":\"a\",\"text\":\"x\",\"id\":\"\\u0062\","
+        "\"text\":\"y\\n\"}";
+    struct record *r = parse(CONF_FORMAT_AUTO, same);
+
+    (void)state;
+    assert_null(r->reason); /* the last one counts */
+    assert_string_equal(r->id, "b");
+    assert_memory_equal(r->text, "y\n", 2);
+    record_free(r);
+    expect_text("{\"text\":\"a \\ud83d\"}", "a \xef\xbf\xbd");
+    expect_text("{\"text\":\"\\ud83d\\u0041\"}", "\xef\xbf\xbd" "A");
+    expect_text("{\"text\":\"\\ud83d\\ud83d\\ude00\"}",
+                "\xef\xbf\xbd\xf0\x9f\x98\x80");
+    expect_text("{\"text\":\"\\udc00\\n\"}", "\xef\xbf\xbd\n");
+    expect_text("\xef\xbb\xbf{\"text\":\"a\"}", "a");
+    expect_text("\xef\xbb\xbfplain", "plain");
+}
+
+/* Ids of records that are learned as they stand, or not at all. */
+static void test_ids(void **state)
+{
+    struct record *r = parse(CONF_FORMAT_AUTO,
+                             "{\"message\":\"a\",\"id\":\"x\\u0031\"}");
+
+    (void)state;
+    assert_null(r->reason);
+    assert_string_equal(r->id, "x1");
+    record_free(r);
+    r = parse(CONF_FORMAT_AUTO, "{\"text\":\"a\",\"label\":7,\"id\":\"x1\"}");
+    assert_string_equal(r->reason, "bad_field");
+    assert_string_equal(r->id, "x1");
+    record_free(r);
+}
+
+struct holder {
+    const char *value;
+    bool has;
+};
+
+static void test_has_id(void **state)
+{
+    static const struct holder values[] = {
+        {"{\"id\":\"a/b\"}", true},
+        {"{\"id\":\"a\\/b\"}", true},
+        {"{\"id\":\"\\u0061\\u002fb\"}", true},
+        {"{\"\\u0069d\" : \"a/b\"}", true},
+        {"\xef\xbb\xbf{\"id\":\"a/b\"}", true},
+        {"{\"id\":\"c\",\"id\":\"a/b\"}", true},
+        {"{\"id\":\"a/b\",\"id\":\"c\"}", false},
+        {"{\"text\":\"a/b\",\"ref\":\"a/b\"}", false},
+        {"{\"user\":{\"id\":\"a/b\"}}", false},
+        {"{\"id\":\"a/bc\"}", false},
+        {"{\"id\":\"a/\"}", false},
+        {"{\"text\":\"\\\"id\\\":\\\"a/b\\\"\"}", false},
+        /* Not valid JSON: any member of that name. */
+        {"{\"text\":\"x\",\"id\":\"a\\/b\"", true},
+        {"{\"text\":\"x\ty\",\"id\":\"a/b\"}", true},
+        {"{\"text\":\"5\" tall\",\"id\": \"a/b\"}", true},
+        {"{\"user\":{\"id\":\"a/b\"},}", true},
+        {"{'id': 'a/b', 'text': 'x'}", true},
+        {"\xff{\"id\":\"a/b\"}", true},
+        {"{\"text\":\"a/b\",\"ref\":\"a/b\"", false},
+        {"{\"text\":\"x\",\"id\":\"a/bc\"", false},
+        {"{\"text\":\"x\",\"id\":\"a/", false},
+        {"{\"text\":\"the \\\"id\\\": \\\"a/b\\\" of", false},
+        {"\"a/b\"", false},
+        {"", false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++)
+        if (record_has_id(values[i].value, strlen(values[i].value), "a/b") !=
+            values[i].has)
+            fail_msg("%s", values[i].value);
+    assert_true(record_has_id("\0\0\0\0\1{\"id\":\"x\"}", 15, "x"));
+    assert_false(record_has_id(NULL, 0, "x"));
+    assert_true(record_text_has_id(" {\"id\":\"x\"}", 11, true, "x"));
+    assert_false(record_text_has_id("as in {\"id\":\"x\"}", 16, true, "x"));
+    assert_false(record_text_has_id("{\"a\":{\"id\":\"x\"}}", 16, true,
+                                    "x"));
+    assert_true(record_text_has_id("b\", \"id\":\"x\"}", 13, false, "x"));
+    assert_false(record_text_has_id("b\", \"id\":\"xy\"}", 14, false, "x"));
 }
 
 static void test_fields(void **state)
@@ -202,20 +411,18 @@ static void test_room(void **state)
         r = record_create_data(&maker, value, n);
         r->topic = topic;
         record_parse(&maker, r, CONF_FORMAT_AUTO, MAX_BYTES, NULL);
-        assert_null(r->reason);
+        assert_int_equal(r->reason == NULL, k == 0);
         assert_string_equal(r->domain, topic);
         assert_int_equal(r->label != NULL, k == 0);
         if (k == 0)
             assert_int_equal(strlen(r->id), RECORD_NAME_MAX);
-        else
-            assert_int_equal(r->text_bytes, n);
         record_free(r);
         topic[RECORD_NAME_MAX] = 't';
         r = record_create_data(&maker, value, n);
         topic[RECORD_NAME_MAX + 1] = '\0';
         r->topic = topic;
         record_parse(&maker, r, CONF_FORMAT_AUTO, MAX_BYTES, NULL);
-        assert_string_equal(r->reason, "bad_field");
+        assert_string_equal(r->reason, k ? "broken_json" : "bad_field");
         record_free(r);
     }
 }
@@ -305,7 +512,7 @@ static int release_makers(void **state)
     return 0;
 }
 
-/* Nesting that would exhaust a recursive parser's stack is no JSON. */
+/* Nesting that would exhaust a recursive parser's stack is refused by name. */
 static void test_depth(void **state)
 {
     char value[MAX_BYTES];
@@ -317,8 +524,21 @@ static void test_depth(void **state)
     memset(value + n + 1000, ']', 1000);
     value[n + 2000] = '}';
     value[n + 2001] = '\0';
+    for (int format = CONF_FORMAT_AUTO; format <= CONF_FORMAT_JSON; format++) {
+        r = parse((enum conf_format)format, value);
+        assert_string_equal(r->reason, "too_deep");
+        record_free(r);
+    }
+    memset(value + n + 64, ' ', 1000 - 64);
+    memset(value + n + 1000 + 64, ' ', 1000 - 64);
     r = parse(CONF_FORMAT_JSON, value);
-    assert_string_equal(r->reason, "not_json");
+    assert_null(r->reason);
+    record_free(r);
+    memset(value + n, '[', 1000);
+    memset(value + n + 1000, ']', 1000);
+    memcpy(value, "{\"code\":\"a\"", 11);
+    r = parse(CONF_FORMAT_AUTO, value);
+    assert_null(r->reason); /* not a record: text as it stands */
     record_free(r);
     r = parse(CONF_FORMAT_JSON, "{\"text\":\"[[[{{{ \\\" [[[\"}");
     assert_null(r->reason);
@@ -333,6 +553,9 @@ int main(void)
         cmocka_unit_test(test_lengths),  cmocka_unit_test(test_depth),
         cmocka_unit_test(test_room),     cmocka_unit_test(test_grams),
         cmocka_unit_test(test_blocks),
+        cmocka_unit_test(test_binary),   cmocka_unit_test(test_grammar),
+        cmocka_unit_test(test_ids),      cmocka_unit_test(test_has_id),
+        cmocka_unit_test(test_times),
     };
 
     return cmocka_run_group_tests(tests, make_makers, release_makers);

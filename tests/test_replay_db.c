@@ -309,6 +309,55 @@ static void rows_are_forgotten(void **state)
                " '%rows_id' OR name LIKE '%rows_domain'") == 4);
 }
 
+struct seen {
+    int64_t keys[8];
+    size_t n;
+};
+
+static void see(void *arg, const struct row *row)
+{
+    struct seen *s = arg;
+
+    assert_null(row->origin.id);
+    assert_int_equal(row->segment.tokens[1], tokens[1]);
+    s->keys[s->n++] = row->key;
+}
+
+/* Rows of records without an id, a record's after each other; then some go. */
+static void rows_without_an_id(void **state)
+{
+    static const int64_t offsets[] = {9, 7, 9, 7};
+    static const int64_t wanted[] = {2, 4, 1, 3};
+    struct seen s = {.n = 0};
+    int64_t n = 0;
+
+    assert_int_equal(write_version(*state, REPLAY_ROWS, 1, 5, 6, NULL, 0, NULL),
+                     0);
+    for (int64_t key = 1; key <= 4; key++) {
+        struct row *row = make_row(key), *unnamed;
+        struct replay_changes *c = xcalloc(1, sizeof *c);
+
+        row->origin.id = NULL;
+        row->origin.offset = offsets[key - 1];
+        unnamed = row_copy(key, &row->segment, &row->origin, 1);
+        free(row);
+        c->kind = REPLAY_ROWS;
+        c->born = xmemdup(&unnamed, sizeof unnamed);
+        c->n_born = 1;
+        assert_int_equal(replay_db_write(*state, c, 1, NULL), 0);
+        replay_changes_free(c);
+    }
+    run_sql(*state, "UPDATE replay_rows SET died = 3 WHERE key = 4");
+    assert_int_equal(replay_db_each_unnamed(*state, REPLAY_ROWS, see, &s, NULL),
+                     0);
+    assert_int_equal(s.n, 4);
+    assert_memory_equal(s.keys, wanted, sizeof wanted);
+    assert_int_equal(
+        replay_db_erase(*state, REPLAY_ROWS, wanted, 2, &n, NULL), 0);
+    assert_int_equal(n, 2);
+    assert_int_equal(rows(*state), 4);
+}
+
 static void a_key_is_never_used_twice(void **state)
 {
     struct err err = ERR_INIT;
@@ -563,6 +612,7 @@ int main(void)
         TEST(damaged_rows_are_left_out),
         TEST(a_damaged_page_is_an_error),
         TEST(rows_are_forgotten),
+        TEST(rows_without_an_id),
         TEST(a_key_is_never_used_twice),
         TEST(no_tables_is_an_error),
         TEST(rows_die_in_the_version_that_drops_them),

@@ -2,6 +2,7 @@
 /* Lines of files as records: endings, packing, restarts, rotation, seeks. */
 #include "config.h"
 
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -402,6 +403,7 @@ static void test_follow(void **state)
 {
     struct fixture fx = {.epoch = 1};
     struct source_partition *rows;
+    struct source_position p[2];
     char old[160];
 
     (void)state;
@@ -423,8 +425,19 @@ static void test_follow(void **state)
     timing_sleep_ms(250);
     append_text("cut\n");
     expect(&fx, 2, 0, "cut");
-    assert_int_equal(source_get_partitions(fx.source, &rows), 1);
-    assert_int_equal(rows->partition, 2);
+    /* Older ones count as well, until a version has all of them. */
+    assert_int_equal(source_get_partitions(fx.source, &rows), 3);
+    assert_int_equal(rows[0].partition, 2);
+    assert_int_equal(rows[1].partition, 0);
+    assert_int_equal(rows[1].end, 3);
+    assert_int_equal(rows[2].partition, 1);
+    assert_int_equal(rows[2].end, 1);
+    free(rows);
+    p[0] = at(0, 3, "last");
+    p[1] = at(1, 0, NULL);
+    source_published(fx.source, p, 2);
+    assert_int_equal(source_get_partitions(fx.source, &rows), 2);
+    assert_int_equal(rows[1].partition, 1);
     free(rows);
     close_source(&fx);
 }
@@ -498,6 +511,262 @@ static void test_rotated_while_stopped(void **state)
     assert_int_equal(source_begin(fx.source, p, 2, 1, NULL), 0);
     expect(&fx, 3, 1, "dos");
     close_source(&fx);
+}
+
+/* The same inode. */
+static void write_anew(const char *text)
+{
+    FILE *f = fopen(path, "w");
+
+    assert_non_null(f);
+    fputs(text, f);
+    assert_int_equal(fclose(f), 0);
+}
+
+static int64_t gaps_of(struct fixture *fx)
+{
+    struct source_health h;
+
+    source_get_health(fx->source, &h);
+    return h.gaps;
+}
+
+/* Truncated and written again before anybody looked: shorter, as long, longer;
+ * each line of it is read, and no piece of one. */
+static void test_written_anew(void **state)
+{
+    static const char *const texts[] = {"uno\n", "uno\ndos\n",
+                                        "a first line\na second line\n"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        struct fixture fx = {.epoch = 1};
+        const char *at = texts[i], *end;
+
+        put_text("anew", "one\ntwo\n");
+        open_source(&fx, "anew", true);
+        begin(&fx, NULL);
+        expect(&fx, 0, 0, "one");
+        expect(&fx, 0, 1, "two");
+        timing_sleep_ms(50);
+        write_anew(texts[i]);
+        for (int line = 0; (end = strchr(at, '\n')); line++) {
+            char *want = xstrndup(at, (size_t)(end - at));
+
+            expect(&fx, 1, line, want);
+            free(want);
+            at = end + 1;
+        }
+        assert_null(queue_pop(fx.queue, 150));
+        assert_int_equal(gaps_of(&fx), 0);
+        close_source(&fx);
+    }
+}
+
+/* copytruncate: what was written between our last look and the copy is in the
+ * copy. Of a file that was truncated while there was more to read, and of which
+ * there is no copy, lines are lost: a gap. */
+static void test_copied_and_truncated(void **state)
+{
+    struct fixture fx = {.epoch = 1};
+    FILE *f;
+
+    (void)state;
+    put_text("copied", "one\ntw");
+    open_source(&fx, "copied", true);
+    begin(&fx, NULL);
+    expect(&fx, 0, 0, "one");
+    timing_sleep_ms(50);
+    put_text("copied.1", "one\ntwo\nthree\n");
+    write_anew("uno\n");
+    expect(&fx, 0, 1, "two");
+    expect(&fx, 0, 2, "three");
+    expect(&fx, 1, 0, "uno");
+    assert_int_equal(gaps_of(&fx), 0);
+    close_source(&fx);
+
+    put_text("copied.1", "another one\n");
+    put_text("behind", "");
+    open_source(&fx, "behind", true);
+    f = fopen(path, "w");
+    assert_non_null(f);
+    for (int i = 0; i < 100000; i++)
+        fprintf(f, "line %d\n", i);
+    assert_int_equal(fclose(f), 0);
+    begin(&fx, NULL);
+    expect(&fx, 0, 0, "line 0");
+    write_anew("uno\n");
+    for (int32_t partition = 0; partition == 0;) {
+        struct record *r = take(&fx);
+
+        partition = r->partition;
+        assert_string_equal(strncmp(r->value, "line ", 5) ? r->value : "uno",
+                            "uno");
+        record_free(r);
+    }
+    for (int i = 0; i < 500 && gaps_of(&fx) == 0; i++)
+        timing_sleep_ms(10);
+    assert_int_equal(gaps_of(&fx), 1);
+    close_source(&fx);
+}
+
+/* Without follow a file that changes while it is read is not gone on with. */
+static void test_changed_while_read(void **state)
+{
+    struct fixture fx = {.epoch = 1};
+    FILE *f;
+
+    (void)state;
+    put_text("behind", "");
+    open_source(&fx, "behind", false);
+    f = fopen(path, "w");
+    for (int i = 0; i < 100000; i++)
+        fprintf(f, "line %d\n", i);
+    assert_int_equal(fclose(f), 0);
+    begin(&fx, NULL);
+    expect(&fx, 0, 0, "line 0");
+    write_anew("uno\n");
+    for (int i = 0; i < 200000; i++) {
+        struct record *r = queue_pop(fx.queue, 10);
+        struct source_health h;
+
+        record_free(r);
+        source_get_health(fx.source, &h);
+        if (!r && h.state == SOURCE_STOPPED)
+            break;
+    }
+    expect_state(&fx, SOURCE_STOPPED, "truncated or written anew");
+    close_source(&fx);
+}
+
+/* The writer keeps the renamed file open for a while. */
+static void test_renamed_and_written(void **state)
+{
+    struct fixture fx = {.epoch = 1};
+    char old[160];
+    FILE *f;
+
+    (void)state;
+    put_text("log", "one\n");
+    open_source(&fx, "log", true);
+    begin(&fx, NULL);
+    expect(&fx, 0, 0, "one");
+    f = fopen(path, "a");
+    snprintf(old, sizeof old, "%s.1", path);
+    assert_int_equal(rename(path, old), 0);
+    put_text("log", "new\n");
+    for (int i = 0; i < 3; i++) {
+        char value[16];
+
+        timing_sleep_ms(600);
+        fprintf(f, "late %d\n", i);
+        fflush(f);
+        snprintf(value, sizeof value, "late %d", i);
+        expect(&fx, 0, 1 + i, value);
+    }
+    expect(&fx, 1, 0, "new");
+    assert_int_equal(gaps_of(&fx), 0);
+    fputs("too late\n", f); /* that is said, at least */
+    fclose(f);
+    for (int i = 0; i < 500 && gaps_of(&fx) == 0; i++)
+        timing_sleep_ms(10);
+    assert_int_equal(gaps_of(&fx), 1);
+    close_source(&fx);
+}
+
+static void put_gzip(const char *name, const char *text)
+{
+    char *to = fileio_join(dir, name);
+    gzFile f = gzopen(to, "wb");
+
+    assert_non_null(f);
+    assert_true(gzputs(f, text) > 0);
+    assert_int_equal(gzclose(f), Z_OK);
+    free(to);
+}
+
+static void put_zstd(const char *name, const char *text)
+{
+    char packed[256];
+    size_t n = ZSTD_compress(packed, sizeof packed, text, strlen(text), 1);
+
+    assert_false(ZSTD_isError(n));
+    put(name, packed, n);
+}
+
+static void remove_file(const char *name)
+{
+    char *to = fileio_join(dir, name);
+
+    unlink(to);
+    free(to);
+}
+
+/* Rotated and packed while nobody followed it; gone: a gap. */
+static void test_packed_while_stopped(void **state)
+{
+    struct fixture fx = {.epoch = 1};
+    struct source_position p;
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        remove_file("log.1");
+        remove_file("log.1.gz");
+        remove_file("log.1.zst");
+        if (i == 0)
+            put_gzip("log.1.gz", "one\ntwo\nthree\n");
+        if (i == 1)
+            put_zstd("log.1.zst", "one\ntwo\nthree\n");
+        put_text("log", "uno\ndos\n");
+        open_source(&fx, "log", true);
+        p = at(3, 1, "one");
+        begin(&fx, &p);
+        if (i < 2) {
+            expect(&fx, 3, 1, "two");
+            expect(&fx, 3, 2, "three");
+        }
+        expect(&fx, 4, 0, "uno");
+        expect(&fx, 4, 1, "dos");
+        assert_int_equal(gaps_of(&fx), i == 2);
+        close_source(&fx);
+    }
+}
+
+/* With at_end: exit nothing is tried for ever. */
+static void test_stops_for_good(void **state)
+{
+    struct fixture fx = {.epoch = 1};
+    struct source_options o = {.conf = &fx.conf, .data_dir = dir};
+    struct source_position p;
+    int saved = dup(STDIN_FILENO), folder = open(dir, O_RDONLY);
+
+    (void)state;
+    put_text("gone", "one\n");
+    fx.conf.source.at_end = CONF_AT_END_EXIT;
+    open_source(&fx, "gone", false);
+    assert_int_equal(unlink(path), 0);
+    begin(&fx, NULL);
+    expect_state(&fx, SOURCE_STOPPED, "No such file");
+    close_source(&fx);
+
+    put_text("grows", "one line\ntwo line and more\n");
+    open_source(&fx, "grows", false);
+    p = at(0, 2, "two li");
+    begin(&fx, &p);
+    expect_state(&fx, SOURCE_STOPPED, "line 2 has grown since");
+    close_source(&fx);
+
+    fx.conf.source.at_end = CONF_AT_END_SERVE; /* whatever it says */
+    fx.conf.source.type = CONF_SOURCE_STDIN;
+    dup2(folder, STDIN_FILENO);
+    fx.queue = o.queue = queue_create(8, 1 << 20);
+    assert_int_equal(source_create(&o, &fx.source, NULL), 0);
+    begin(&fx, NULL);
+    expect_state(&fx, SOURCE_STOPPED, "a directory");
+    close_source(&fx);
+    dup2(saved, STDIN_FILENO);
+    close(saved);
+    close(folder);
 }
 
 static void test_seek(void **state)
@@ -777,6 +1046,12 @@ int main(void)
         cmocka_unit_test(test_follow),
         cmocka_unit_test(test_seek_over_a_rotation),
         cmocka_unit_test(test_rotated_while_stopped),
+        cmocka_unit_test(test_written_anew),
+        cmocka_unit_test(test_copied_and_truncated),
+        cmocka_unit_test(test_changed_while_read),
+        cmocka_unit_test(test_renamed_and_written),
+        cmocka_unit_test(test_packed_while_stopped),
+        cmocka_unit_test(test_stops_for_good),
         cmocka_unit_test(test_seek),
         cmocka_unit_test(test_seek_under_pressure),
         cmocka_unit_test(test_seek_in_a_rotated_file),

@@ -36,6 +36,7 @@ enum {
     SLOW,
     SEEK,
     KINDS,
+    LETTERS,
     TIMED,
     TIMED_LATE,
     LATE_STOP,
@@ -406,6 +407,59 @@ static void test_kinds_of_values(void **state)
     assert_int_equal(h.records_read, 6);
 }
 
+static void expect_letters(struct fixture *fx, int64_t delivered,
+                           int64_t failed, int64_t waiting)
+{
+    struct source_health h;
+
+    for (int i = 0; i < 3 * WAIT_MS; i += 10) {
+        source_get_health(fx->source, &h);
+        if (h.dead_lettered == delivered && h.dead_letters_failed == failed &&
+            h.dead_letters_waiting == waiting)
+            return;
+        timing_sleep_ms(10);
+    }
+    fail_msg("%lld delivered, %lld failed, %lld waiting",
+             (long long)h.dead_lettered, (long long)h.dead_letters_failed,
+             (long long)h.dead_letters_waiting);
+}
+
+/* The topic for dead letters is not there: they wait, and go as soon as it is,
+ * the first of them, too. */
+static void test_letters_wait(void **state)
+{
+    struct fixture *fx = &fixtures[LETTERS];
+
+    (void)state;
+    for (int64_t i = 0; i < 3; i++)
+        record_free(expect(fx, 0, i));
+    expect_letters(fx, 0, 0, 3);
+    timing_sleep_ms(2500); /* tried again in the meantime */
+    produce(fx->topic, 0, "\xff", 1, NULL);
+    record_free(expect(fx, 0, 3));
+    expect_letters(fx, 0, 0, 4);
+    rd_kafka_mock_topic_set_error(cluster, "no-such-topic",
+                                  RD_KAFKA_RESP_ERR_NO_ERROR);
+    expect_letters(fx, 4, 0, 0);
+}
+
+/* Letters that wait at the end have failed; nothing waits for them. */
+static void test_letters_at_the_end(void **state)
+{
+    struct fixture *fx = &fixtures[LETTERS];
+    int64_t started = timing_mono_ms();
+
+    (void)state;
+    rd_kafka_mock_topic_set_error(cluster, "no-such-topic",
+                                  RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
+    timing_sleep_ms(500);
+    produce(fx->topic, 0, "\xff", 1, NULL);
+    record_free(expect(fx, 0, 4));
+    expect_letters(fx, 4, 0, 1);
+    close_source(fx);
+    assert_true(timing_mono_ms() - started < WAIT_MS);
+}
+
 static void test_embedded(void **state)
 {
     struct fixture *fx = &fixtures[EMBEDDED];
@@ -585,7 +639,7 @@ static void prepare_gaps(void)
 static void prepare_others(void)
 {
     struct fixture *fx = prepare_one(KINDS, 1, 100);
-    static char dead[] = "dead-letters";
+    static char dead[] = "dead-letters", lost[] = "no-such-topic";
     const char *json = "{\"text\":\"a\",\"label\":\"spam\"}";
     char large[MAX_BYTES + 1];
 
@@ -598,6 +652,15 @@ static void prepare_others(void)
     produce(fx->topic, 0, "\xff", 1, NULL);
     produce(fx->topic, 0, large, sizeof large, NULL);
     produce(fx->topic, 0, json, strlen(json), NULL);
+
+    fx = prepare_one(LETTERS, 1, 100);
+    fx->conf.source.kafka.dead_letter = lost;
+    set_property(fx, "topic.metadata.propagation.max.ms", "300");
+    set_property(fx, "topic.metadata.refresh.interval.ms", "300");
+    rd_kafka_mock_topic_set_error(cluster, lost,
+                                  RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
+    for (int i = 0; i < 3; i++)
+        produce(fx->topic, 0, "\xff", 1, NULL);
 
     fx = prepare_one(EMBEDDED, 1, 100);
     set_property(fx, "bootstrap.servers", "embedded");
@@ -658,6 +721,8 @@ int main(void)
         cmocka_unit_test(test_slow_consumer),
         cmocka_unit_test(test_seek),
         cmocka_unit_test(test_kinds_of_values),
+        cmocka_unit_test(test_letters_wait),
+        cmocka_unit_test(test_letters_at_the_end),
         cmocka_unit_test(test_embedded),
         cmocka_unit_test(test_leader_change),
         cmocka_unit_test(test_broker_away),

@@ -112,6 +112,28 @@ static void test_values(void **state)
     json_decref(j);
 }
 
+/* A record's time a little ahead, or a clock that was set back. */
+static void test_freshness_is_not_negative(void **state)
+{
+    static int64_t now = 1700000010000;
+    struct buf text = BUF_INIT;
+    json_t *j;
+
+    (void)state;
+    timing_set_fake(&now);
+    status_lock(&board)->serving_record_ms = now + 3600000;
+    status_unlock(&board);
+    j = status_to_json(&board);
+    status_to_metrics(&board, &text);
+    timing_set_fake(NULL);
+    assert_true(json_real_value(at(j, "freshness_seconds")) == 0);
+    assert_non_null(strstr(text.data, "\nmneme_freshness_seconds 0\n"));
+    assert_non_null(strstr(text.data, "\nmneme_source_times_cut_total 0\n"));
+    assert_non_null(strstr(text.data, "\nmneme_dead_letters_waiting 0\n"));
+    json_decref(j);
+    buf_release(&text);
+}
+
 static void test_domains(void **state)
 {
     const json_t *d;
@@ -401,6 +423,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_promised, setup, teardown),
         cmocka_unit_test_setup_teardown(test_values, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_freshness_is_not_negative, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_domains, setup, teardown),
         cmocka_unit_test_setup_teardown(test_metrics, setup, teardown),
         cmocka_unit_test_setup_teardown(test_long_names, setup, teardown),

@@ -101,7 +101,8 @@ struct status {
                                    before it; 0: none. Its figures: */
         char last_verdict[16];
         char last_reason[GATE_REASON_MAX];
-        char waits_for[GATE_WAITS_FOR_MAX]; /* after an inconclusive verdict; or "" */
+        /* After an inconclusive verdict; or "": */
+        char waits_for[GATE_WAITS_FOR_MAX];
         int64_t refused_in_a_row;
         int64_t reference_version; /* what the gate compared with; 0: none, or
                                       the next comparison begins anew */

@@ -25,7 +25,8 @@ def learned_up_to(daemon, n):
     def done():
         s = daemon.status()
         v = daemon.get(f"/v1/versions/{s['head_version']}")[1]
-        return s["records"]["consumed"] >= n and v["step"] == s["step"]
+        return (s["records"]["consumed"] >= n and v["step"] == s["step"] and
+                s["publish"]["next_version"] is None)
     daemon.until(done, f"{n} records in a version", 120)
     return daemon.status()
 
@@ -62,6 +63,8 @@ def main():
     tap.equal(len(status["source"]["partitions"]), 3, "three partitions")
     tap.ok(status["serving_version"] > 1, "a version with text serves")
     middle = status["head_version"]
+    # However many versions come after it: it is gone back to twice.
+    tap.equal(daemon.post(f"/v1/versions/{middle}/pin")[0], 200, "pinned")
 
     # Kill while it learns more; nothing twice, nothing lost.
     rng = random.Random(3)

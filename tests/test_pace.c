@@ -70,7 +70,7 @@ static void test_by_tokens(void **state)
     assert_int_equal(wait.until_ms, 0);
 }
 
-/* A version that took two seconds of processor time: the next one 40 s later. */
+/* A version took two seconds of processor time: the next one 40 s later. */
 static void test_share(void **state)
 {
     (void)state;

@@ -316,7 +316,8 @@ static void test_count(void **state)
 
 int main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, util_make_temp, util_remove_temp)
+#define T(f)                                                                   \
+    cmocka_unit_test_setup_teardown(f, util_make_temp, util_remove_temp)
     const struct CMUnitTest tests[] = {
         T(test_rollback), T(test_branches), T(test_pending),
         T(test_promote),  T(test_before),   T(test_count),

@@ -117,6 +117,21 @@ static void test_timing_wait(void **state)
     pthread_mutex_unlock(&mutex);
 }
 
+/* Waiting costs nothing, computing does, however busy the machine is. */
+static void test_timing_thread_cpu(void **state)
+{
+    int64_t began = timing_thread_cpu_ns(), wall = timing_mono_ns();
+
+    (void)state;
+    timing_sleep_ms(100);
+    assert_true(timing_mono_ns() - wall >= 100000000);
+    assert_in_range(timing_thread_cpu_ns() - began, 0, 50000000);
+    began = timing_thread_cpu_ns();
+    while (timing_thread_cpu_ns() - began < 1000000)
+        ;
+    assert_true(timing_thread_cpu_ns() > began);
+}
+
 int main(void)
 {
 #define T(f)                                                                   \
@@ -126,6 +141,7 @@ int main(void)
         cmocka_unit_test(test_timing_clocks),
         T(test_timing_fake),
         cmocka_unit_test(test_timing_deadline),
+        cmocka_unit_test(test_timing_thread_cpu),
         cmocka_unit_test(test_timing_wait),
     };
 

@@ -124,6 +124,19 @@ static void test_utf8_whole(void **state)
 
 #define FFFD "\xef\xbf\xbd"
 
+static void test_utf8_character(void **state)
+{
+    (void)state;
+    assert_int_equal(utf8_character("", 0), 0);
+    assert_int_equal(utf8_character("ab", 2), 1);
+    assert_int_equal(utf8_character("\xc3\xa4x", 3), 2);
+    assert_int_equal(utf8_character("\xe2\x82\xac", 3), 3);
+    assert_int_equal(utf8_character("\xf0\x9f\x98\x80", 4), 4);
+    assert_int_equal(utf8_character("\xe2\x82\xac", 2), 0); /* cut */
+    assert_int_equal(utf8_character("\xa4", 1), 0);
+    assert_int_equal(utf8_character("\xed\xa0\x80", 3), 0); /* a surrogate */
+}
+
 static void test_utf8_repair(void **state)
 {
     static const struct {
@@ -157,6 +170,7 @@ int main(void)
         cmocka_unit_test(test_utf8_valid),
         cmocka_unit_test(test_utf8_valid_three_bytes),
         cmocka_unit_test(test_utf8_whole),
+        cmocka_unit_test(test_utf8_character),
         cmocka_unit_test(test_utf8_repair),
     };
 

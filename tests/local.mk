@@ -18,6 +18,8 @@ FLOW_TESTS = \
 	tests/flow_flips.py \
 	tests/flow_filters.py \
 	tests/flow_quarantine.py \
+	tests/flow_installed.sh \
+	tests/flow_dist.sh \
 	tests/flow_kafka.py \
 	tests/flow_kafka_field.py
 

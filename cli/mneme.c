@@ -7,11 +7,15 @@
 #include <locale.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
+#include "base/xalloc.h"
 #include "cli/commands.h"
 #include "cli/help.h"
 #include "cli/verb.h"
+#include "learner/ops.h"
 
 #define MANY 1000000 /* words */
 
@@ -362,6 +366,7 @@ int main(int argc, char **argv)
     struct err err = ERR_INIT;
     int rc;
 
+    ops_restart(argv);
     setlocale(LC_CTYPE, "");
     signal(SIGPIPE, SIG_IGN);
     if (!name) {
@@ -377,8 +382,12 @@ int main(int argc, char **argv)
         return 0;
     }
     rc = verb ? run(verb, argc - 1, argv + 1, &err) : no_such_verb(name, &err);
-    if (rc && err.msg[0])
-        fprintf(stderr, "mneme%s%s: %s\n", verb ? " " : "",
-                verb ? verb->name : "", err.msg);
+    if (rc && err.msg[0]) {
+        char *who = xasprintf("mneme%s%s", verb ? " " : "",
+                              verb ? verb->name : "");
+
+        log_plain(who, err.msg);
+        free(who);
+    }
     return err_exit_status(rc);
 }

@@ -7,6 +7,7 @@
 FLOW_TESTS = \
 	tests/flow_file.py \
 	tests/flow_bad_input.py \
+	tests/flow_hostile.py \
 	tests/flow_cli.py \
 	tests/flow_rollback.py \
 	tests/flow_bad_feed.py \

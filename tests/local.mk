@@ -47,6 +47,14 @@ tests_fault_preload_so_CFLAGS = $(AM_CFLAGS) -fPIC
 tests_fault_preload_so_LDFLAGS = -shared
 CLEANFILES += tests/fault_preload.so
 
+# For programs built with --enable-tsan: what they need beside themselves.
+EXTRA_PROGRAMS += tests/tsan_preload.so
+tests_tsan_preload_so_SOURCES = tests/tsan_preload.c
+tests_tsan_preload_so_CFLAGS = -std=gnu11 $(WARN_CFLAGS) -fPIC
+tests_tsan_preload_so_LDFLAGS = -shared
+CLEANFILES += tests/tsan_preload.so
+EXTRA_DIST += tests/tsan.supp
+
 # What flow tests need that `all` does not make.
 FLOW_TOOLS = tests/kafka_client$(EXEEXT) tests/fault_preload.so$(EXEEXT)
 

@@ -54,8 +54,7 @@ static void print_state(const struct screen *s, const char *address)
     printf("mnemed at %s: %s", address, state ? state : "?");
     if (reason && *reason) {
         fputs(" (", stdout);
-        for (const char *r = reason; *r; r++)
-            putchar((unsigned char)*r < 0x20 ? '?' : *r);
+        table_print_name(reason, stdout);
         putchar(')');
     }
     putchar('\n');
@@ -140,8 +139,7 @@ static void print_gate(const struct screen *s)
            verdict ? verdict : state ? state : "?");
     if (reason) {
         fputs(" - ", stdout);
-        for (const char *r = reason; *r; r++)
-            putchar((unsigned char)*r < 0x20 ? '?' : *r);
+        table_print_name(reason, stdout);
     }
     putchar('\n');
 }

@@ -13,25 +13,10 @@ import random
 import signal
 import threading
 
-from flow_util import Daemon, Tap, add_up, records, write_lines, TMP
+from flow_util import (SMALLEST, Daemon, Tap, add_up, records, write_lines,
+                       TMP)
 
-# A model that costs little also where every load and store is watched.
-SMALLEST = {
-    "model.preset": "custom",
-    "model.dim": 16,
-    "model.layers": 1,
-    "model.heads": 2,
-    "model.kv_heads": 1,
-    "model.ffn_dim": 32,
-    "model.context": 32,
-    "model.tokenizer": "bpe",  # it comes while clients ask
-    "model.vocab_size": 300,
-    "model.tokenizer_bytes": 2000,
-    "learner.batch_tokens": 128,
-    "learner.threads": 2,
-    "http.max_connections": 64,
-}
-PATIENCE = 300
+LONG = 120
 
 QUESTIONS = [
     ("GET", "/v1/status", None),
@@ -74,7 +59,7 @@ class Clients:
             method, path, body = rng.choice(QUESTIONS)
             try:
                 status = self.daemon.request(method, path, body,
-                                             timeout=PATIENCE)[0]
+                                             timeout=600)[0]
             except (OSError, http.client.HTTPException) as e:
                 status = type(e).__name__
             with self.mutex:
@@ -104,8 +89,8 @@ def lines():
 def operate(tap, d, path, all_lines):
     """Everything that an operator may ask, while all else goes on."""
     half = len(all_lines) // 2
-    d.until_consumed(half, PATIENCE)
-    d.until(lambda: d.status()["serving_version"] >= 1, "a version", PATIENCE)
+    d.until_consumed(half, LONG)
+    d.until(lambda: d.status()["serving_version"] >= 1, "a version", LONG)
     target = d.status()["head_version"]
     for what, answer in (
             ("pin", d.post(f"/v1/versions/{target}/pin")),
@@ -113,13 +98,13 @@ def operate(tap, d, path, all_lines):
             ("rollback", d.post("/v1/rollback", {"version": target,
                                                  "stream": "rewind"})),
             ("forget", d.post("/v1/forget", {"id": "harbour-3"}))):
-        done = d.operation(answer, PATIENCE)
+        done = d.operation(answer, LONG)
         tap.ok("error" not in done, f"{what}: {str(done)[:80]}")
     d.process.send_signal(signal.SIGHUP)
     with open(path, "a") as f:
         f.write("".join(x + "\n" for x in all_lines[half:]))
     d.until(lambda: d.status()["source"]["partitions"][0]["offset"] >=
-            len(all_lines), "the end of the file", PATIENCE)
+            len(all_lines), "the end of the file", LONG)
 
 
 def main():
@@ -129,7 +114,10 @@ def main():
                        all_lines[:len(all_lines) // 2])
     d = Daemon("threads", source__type="file", source__path=path,
                source__follow="true", source__format="json",
-               **{k.replace(".", "__"): v for k, v in SMALLEST.items()})
+               model__tokenizer="bpe",  # it comes while clients ask
+               model__vocab_size=300, model__tokenizer_bytes=2000,
+               learner__batch_tokens=128, learner__threads=2,
+               http__max_connections=64, **SMALLEST)
     d.start("alive")
     clients = Clients(d, 6)
     try:
@@ -141,7 +129,7 @@ def main():
     tap.ok(statuses.get(200, 0) > 0, "and most have a good one")
     tap.ok(add_up(d.status()), "counters add up")
     last = Clients(d, 4)  # a stop while they ask
-    code = d.stop(seconds=PATIENCE)
+    code = d.stop(seconds=LONG)
     last.stop()
     tap.equal(code, 0, "it stops while it is asked, exit 0")
     if code:

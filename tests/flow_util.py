@@ -19,6 +19,9 @@ MNEMED = os.environ.get("MNEMED", "./daemon/mnemed")
 MNEME = os.environ.get("MNEME", "./cli/mneme")
 TMP = os.environ.get("MNEME_TEST_TMP", "/tmp")
 
+# How many times as long as usual to wait: a sanitizer makes all slower.
+PATIENCE = float(os.environ.get("MNEME_PATIENCE", "1"))
+
 # Small and quick, whatever the test sets on top.
 SMALL = {
     "model.preset": "nano",
@@ -28,6 +31,17 @@ SMALL = {
     "publish.every_seconds": "1",
     "publish.gate.min_chunks": "10",
     "http.listen": "127.0.0.1:0",
+}
+
+# A model that costs little also where every load and store is watched.
+SMALLEST = {
+    "model__preset": "custom",
+    "model__dim": 16,
+    "model__layers": 1,
+    "model__heads": 2,
+    "model__kv_heads": 1,
+    "model__ffn_dim": 32,
+    "model__context": 32,
 }
 
 
@@ -132,7 +146,7 @@ class Daemon:
         return self.get("/v1/versions")[1]["versions"]
 
     def until(self, condition, what, seconds=60):
-        end = time.monotonic() + seconds
+        end = time.monotonic() + seconds * PATIENCE
         while time.monotonic() < end:
             if self.process and self.process.poll() is not None:
                 raise RuntimeError(
@@ -163,7 +177,7 @@ class Daemon:
 
     def stop(self, how=signal.SIGTERM, seconds=60):
         self.process.send_signal(how)
-        code = self.process.wait(seconds)
+        code = self.process.wait(seconds * PATIENCE)
         self.process = None
         return code
 
@@ -174,7 +188,8 @@ class Daemon:
         """Runs to the end of a source with at_end: exit."""
         return subprocess.run(self.command(**more),
                               stderr=open(self.log, "ab"), env=self.env,
-                              cwd=self.dir, timeout=seconds).returncode
+                              cwd=self.dir,
+                              timeout=seconds * PATIENCE).returncode
 
     def tail(self, lines=15):
         with open(self.log, errors="replace") as f:
@@ -187,7 +202,7 @@ def mneme(*args, data=None, stdin=None, code=None, seconds=120, env=None):
     if data:
         line += ["--data-dir", data]
     r = subprocess.run(line, input=stdin, capture_output=True, text=True,
-                       timeout=seconds,
+                       timeout=seconds * PATIENCE,
                        env={k: v for k, v in (env or os.environ).items()
                             if k != "MNEME_ADDR"})
     if code is not None and r.returncode != code:

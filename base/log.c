@@ -41,7 +41,8 @@ enum log_level log_level(void)
     return (enum log_level)atomic_load(&the_level);
 }
 
-/* s with control characters as \n or \u001b; in JSON quotes too. */
+/* s with control characters, those of C1 too, as \n or \u001b; in JSON quotes
+ * too. */
 static void add_escaped(struct buf *line, const char *s, bool json)
 {
     for (; *s; s++) {
@@ -55,6 +56,8 @@ static void add_escaped(struct buf *line, const char *s, bool json)
             buf_adds(line, "\\t");
         else if (c < 0x20 || c == 0x7f)
             buf_addf(line, "\\u%04x", c);
+        else if (c == 0xc2 && (unsigned char)s[1] >> 5 == 4)
+            buf_addf(line, "\\u%04x", (unsigned char)*++s);
         else if (json && (c == '"' || c == '\\'))
             buf_addf(line, "\\%c", c);
         else
@@ -136,4 +139,15 @@ void log_line(enum log_level level, const char *event, const char *fmt, ...)
     buf_release(&line);
     free(fields);
     errno = saved;
+}
+
+void log_plain(const char *who, const char *text)
+{
+    struct buf line = BUF_INIT;
+
+    buf_addf(&line, "%s: ", who);
+    add_escaped(&line, text, false);
+    buf_addc(&line, '\n');
+    write_line(line.data, line.len);
+    buf_release(&line);
 }

@@ -24,6 +24,10 @@ enum log_level log_level(void);
 void log_line(enum log_level level, const char *event, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* "WHO: TEXT" on stderr, whatever the level and format: what a program says
+ * before it ends. Control characters are escaped as in a log line. */
+void log_plain(const char *who, const char *text);
+
 #define log_error(event, ...) log_line(LOG_ERROR, event, __VA_ARGS__)
 #define log_warn(event, ...) log_line(LOG_WARN, event, __VA_ARGS__)
 #define log_info(event, ...) log_line(LOG_INFO, event, __VA_ARGS__)

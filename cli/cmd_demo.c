@@ -414,8 +414,14 @@ static int ask_completion(struct demo_run *r, const char *prompt,
     printf("  go on from    \"");
     table_print_text(prompt, strlen(prompt), stdout);
     printf("\"\n  it says       \"");
-    for (const char *c = text ? text : ""; *c; c++)
-        table_print_text(*c == '\n' ? " " : c, 1, stdout);
+    for (const char *line = text ? text : ""; *line;) {
+        size_t n = strcspn(line, "\n");
+
+        table_print_text(line, n, stdout);
+        line += n + (line[n] == '\n');
+        if (*line)
+            putchar(' ');
+    }
     say("\"");
     json_decref(reply);
     return 0;

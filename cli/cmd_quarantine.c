@@ -87,7 +87,7 @@ static void print_field(const char *name, const char *value)
     if (!value)
         return;
     printf("%-10s ", name);
-    table_print_text(value, strlen(value), stdout);
+    table_print_name(value, stdout);
     putchar('\n');
 }
 
@@ -101,7 +101,7 @@ static void print_row(const json_t *row)
     print_field("reason", pick_text(row, "reason"));
     print_field("because", pick_text(row, "detail"));
     printf("from       ");
-    table_print_text(topic ? topic : "?", topic ? strlen(topic) : 1, stdout);
+    table_print_name(topic ? topic : "?", stdout);
     printf(" [%" PRId64 "] offset %" PRId64 "\n",
            pick_integer(row, "partition", 0), pick_integer(row, "offset", 0));
     print_field("time", pick_text(row, "time"));

@@ -51,18 +51,6 @@ static int screen_fetch(struct client *c, struct screen *s, struct err *err)
 
 /* --- the parts of the screen -------------------------------------------- */
 
-/* What others wrote, in one line. */
-static void print_words(const char *words, FILE *out)
-{
-    char *copy = xstrdup(words);
-
-    for (char *c = copy; *c; c++)
-        if ((unsigned char)*c < 0x20)
-            *c = '?';
-    table_print_text(copy, strlen(copy), out);
-    free(copy);
-}
-
 static void print_state(const struct screen *s, const char *address,
                         FILE *out)
 {
@@ -73,7 +61,7 @@ static void print_state(const struct screen *s, const char *address,
     fprintf(out, "mnemed at %s: %s", address, state ? state : "?");
     if (reason && *reason) {
         fputs(" (", out);
-        print_words(reason, out);
+        table_print_name(reason, out);
         fputc(')', out);
     }
     fputc('\n', out);
@@ -163,7 +151,7 @@ static void print_gate(const struct screen *s, FILE *out)
             verdict ? verdict : state ? state : "?");
     if (reason) {
         fputs(" - ", out);
-        print_words(reason, out);
+        table_print_name(reason, out);
     }
     fputc('\n', out);
 }

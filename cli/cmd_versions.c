@@ -132,8 +132,7 @@ static void print_offsets(const json_t *version)
         const char *topic = pick_text(row, "topic");
 
         printf("position     ");
-        table_print_text(topic ? topic : "?", topic ? strlen(topic) : 1,
-                         stdout);
+        table_print_name(topic ? topic : "?", stdout);
         printf(" [%" PRId64 "]: next offset %" PRId64 "\n",
                pick_integer(row, "partition", 0),
                pick_integer(row, "offset", 0));
@@ -166,7 +165,7 @@ static void print_field(const char *name, const char *value)
     if (!value)
         return;
     printf("%-12s ", name);
-    table_print_text(value, strlen(value), stdout);
+    table_print_name(value, stdout);
     putchar('\n');
 }
 

@@ -10,12 +10,16 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/log.h"
+#include "base/xalloc.h"
 #include "cli/commands.h"
 #include "cli/help.h"
 #include "cli/verb.h"
+#include "learner/ops.h"
 
 #define MANY 1000000 /* words */
 
@@ -504,6 +508,7 @@ int main(int argc, char **argv)
     struct err err = ERR_INIT;
     int rc;
 
+    ops_restart(argv);
     setlocale(LC_CTYPE, "");
     occupy_closed();
     die_with_reader();
@@ -512,8 +517,12 @@ int main(int argc, char **argv)
         return 2;
     }
     rc = finish_output(dispatch(argc, argv, &err), &err);
-    if (rc && err.msg[0])
-        fprintf(stderr, "mneme%s%s: %s\n", verb ? " " : "",
-                verb ? verb->name : "", err.msg);
+    if (rc && err.msg[0]) {
+        char *who = xasprintf("mneme%s%s", verb ? " " : "",
+                              verb ? verb->name : "");
+
+        log_plain(who, err.msg);
+        free(who);
+    }
     return err_exit_status(rc);
 }

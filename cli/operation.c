@@ -7,6 +7,7 @@
 
 #include "cli/client.h"
 #include "cli/pick.h"
+#include "cli/table.h"
 
 /* The source's answer (10 s) and the writing of a version come before. */
 #define OPERATION_MS 120000
@@ -38,10 +39,12 @@ int operation_carry_out(const struct verb_args *args, const char *path,
     if (rc)
         return rc;
     detail = pick_text(operation, "detail");
-    if (verb_has(args, "json"))
+    if (verb_has(args, "json")) {
         pick_print(operation);
-    else
-        puts(detail && *detail ? detail : otherwise);
+    } else {
+        table_print_name(detail && *detail ? detail : otherwise, stdout);
+        putchar('\n');
+    }
     json_decref(operation);
     return 0;
 }

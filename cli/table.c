@@ -45,6 +45,15 @@ void table_print_text(const char *text, size_t n_bytes, FILE *out)
     }
 }
 
+void table_print_name(const char *text, FILE *out)
+{
+    char *copy = xstrdup(text);
+
+    hide_controls(copy);
+    fputs(copy, out);
+    free(copy);
+}
+
 static void add_cell(struct table *t, char *text)
 {
     hide_controls(text);

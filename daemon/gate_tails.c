@@ -81,6 +81,14 @@ static double beta_fraction(double x, double a, double b)
     return f;
 }
 
+/* lgamma would write its sign to a global variable, from any thread. */
+static double log_gamma(double x)
+{
+    int sign;
+
+    return lgamma_r(x, &sign);
+}
+
 /* I_x(a, b), regularised. */
 static double incomplete_beta(double x, double a, double b)
 {
@@ -88,7 +96,7 @@ static double incomplete_beta(double x, double a, double b)
 
     if (x <= 0 || x >= 1)
         return x >= 1;
-    front = exp(lgamma(a + b) - lgamma(a) - lgamma(b) + a * log(x) +
+    front = exp(log_gamma(a + b) - log_gamma(a) - log_gamma(b) + a * log(x) +
                 b * log1p(-x));
     if (x < (a + 1) / (a + b + 2))
         return front * beta_fraction(x, a, b) / a;

@@ -9,6 +9,7 @@
 
 #include "base/xalloc.h"
 #include "daemon/options.h"
+#include "learner/ops.h"
 #include "store/hf.h"
 #include "store/store.h"
 
@@ -27,6 +28,10 @@ int learning_open(struct learning *l, const struct conf *conf, int threads,
     l->has_model = conf->model.preset != CONF_PRESET_LINEAR;
     progress_init(&l->progress);
     refusals_init(&l->refusals);
+    /* The workers, the threads that answer, the trainer and the publisher. */
+    if (l->has_model &&
+        ops_reserve(threads + options_cores() + 2, err) != 0)
+        return err->code;
     return catalog_open(conf->data_dir, &l->catalog, err);
 }
 

@@ -222,6 +222,13 @@ tests_test_api_SOURCES = tests/test_api.c \
 tests_test_api_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
 tests_test_api_LDADD = $(DAEMON_LIBS) $(CMOCKA_LIBS)
 
+check_PROGRAMS += tests/test_mutated
+tests_test_mutated_SOURCES = tests/test_mutated.c \
+	tests/http_util.c tests/http_util.h \
+	tests/store_util.c tests/store_util.h
+tests_test_mutated_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
+tests_test_mutated_LDADD = $(DAEMON_LIBS) $(CMOCKA_LIBS)
+
 check_PROGRAMS += tests/test_completions
 tests_test_completions_SOURCES = tests/test_completions.c \
 	tests/http_util.c tests/http_util.h \

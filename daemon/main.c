@@ -191,7 +191,7 @@ static int run(struct conf *conf, struct arguments *a)
     log_info("start", "program=mnemed version=%s data_dir=%s",
              PACKAGE_VERSION, conf->data_dir);
     if (daemon_run(conf, load, a, &err) != 0) {
-        fprintf(stderr, "mnemed: %s\n", err.msg);
+        log_plain("mnemed", err.msg);
         return EXIT_FAILED;
     }
     log_info("stop", "program=mnemed");
@@ -270,7 +270,7 @@ static int retrain(const struct conf *conf, struct arguments *a)
         status = err_exit_status(err.code);
     }
     if (err.code != ERR_OK)
-        fprintf(stderr, "mnemed: %s\n", err.msg);
+        log_plain("mnemed", err.msg);
     if (report && a->json) {
         json_dumpf(report, stdout, JSON_INDENT(2));
         putchar('\n');
@@ -289,8 +289,10 @@ int main(int argc, char **argv)
 {
     struct arguments a = {0};
     struct conf *conf = NULL;
-    int status = parse_arguments(argc, argv, &a);
+    int status;
 
+    ops_restart(argv);
+    status = parse_arguments(argc, argv, &a);
     tame_malloc();
     if (status >= 0)
         goto out;

@@ -18,6 +18,8 @@
 #define MNEME_LEARNER_OPS_H
 
 #include <stddef.h>
+
+#include "base/err.h"
 #include <stdint.h>
 
 struct ops {
@@ -94,8 +96,26 @@ extern const struct ops *ops_fast; /* set only by `mneme bench`, which times
 /* Floats of scratch that attention over t tokens, there and back, needs. */
 size_t ops_attention_scratch(size_t t, size_t head_dim);
 
+/*
+ * Call first in main, before any thread: starts the program again with
+ * OPENBLAS_NUM_THREADS=1, unless that is set. OpenBLAS makes a thread for each
+ * core while it is loaded, which maps a buffer (128 MiB with Debian's) and is
+ * never used here; where the buffer cannot be mapped, that thread spins and
+ * exit() waits for it. Only the environment prevents it. Returns when there is
+ * nothing to do, or when the program cannot be started again.
+ */
+void ops_restart(char **argv);
+
 /* Call once before anything else: OpenBLAS to one thread. */
 void ops_init(void);
+
+/*
+ * Maps the buffers that n_threads threads need when they multiply at once.
+ * OpenBLAS would map each at the first product, and spin for ever when it
+ * cannot. Untouched buffers take address space, but no memory. ERR_NOMEM.
+ * Threads: one, before any other has been started; it forks.
+ */
+int ops_reserve(int n_threads, struct err *err);
 
 /* What the products run on: OpenBLAS's core and version and the kernels of
  * attention, or "reference loops". */

@@ -20,10 +20,16 @@
 #include "learner/ops.h"
 
 #include <cblas.h>
+#include <errno.h>
+#include <limits.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "learner/attention.h"
 #include "learner/packed.h"
@@ -283,10 +289,101 @@ const struct ops ops_blas = {
 
 const struct ops *ops_fast = &ops_blas;
 
+/* ---- threads and buffers of OpenBLAS ------------------------------------- */
+
+#define ONE_THREAD "OPENBLAS_NUM_THREADS"
+
+void ops_restart(char **argv)
+{
+    const char *threads = getenv(ONE_THREAD);
+    char path[PATH_MAX];
+    ssize_t n;
+
+    if (threads && strcmp(threads, "1") == 0)
+        return;
+    n = readlink("/proc/self/exe", path, sizeof path - 1);
+    if (n <= 0 || setenv(ONE_THREAD, "1", 1) != 0)
+        return;
+    path[n] = '\0';
+    execv(path, argv); /* returns only when it fails */
+}
+
 void ops_init(void)
 {
     openblas_set_num_threads(1);
 }
+
+#ifdef HAVE_BLAS_MEMORY_ALLOC
+
+/* OpenBLAS exports these, but no header of it declares them. */
+void *blas_memory_alloc(int kind);
+void blas_memory_free(void *buffer);
+
+/* Its table has at least 50 entries, however it was built. */
+#define MOST_BUFFERS 48
+
+/* A buffer that was freed stays mapped for the next product. */
+static void map_buffers(int n)
+{
+    void *buffers[MOST_BUFFERS];
+
+    for (int i = 0; i < n; i++)
+        buffers[i] = blas_memory_alloc(0);
+    for (int i = 0; i < n; i++)
+        blas_memory_free(buffers[i]);
+}
+
+/* Spinning costs processor time, of which this process may use a second: the
+ * answer does not depend on how busy the machine is. */
+static _Noreturn void try_to_map(int n, int answer)
+{
+    const struct rlimit none = {0, 0}, seconds = {1, 2};
+
+    setrlimit(RLIMIT_CORE, &none);
+    setrlimit(RLIMIT_CPU, &seconds);
+    map_buffers(n);
+    _exit(write(answer, "", 1) == 1 ? 0 : 1);
+}
+
+int ops_reserve(int n_threads, struct err *err)
+{
+    int n = n_threads < MOST_BUFFERS ? n_threads : MOST_BUFFERS;
+    int answer[2];
+    ssize_t mapped;
+    pid_t child;
+
+    if (pipe(answer) != 0)
+        return err_set_errno(err, ERR_IO, errno, "cannot make a pipe");
+    child = fork();
+    if (child == 0)
+        try_to_map(n, answer[1]);
+    close(answer[1]);
+    do
+        mapped = child < 0 ? 0 : read(answer[0], (char[1]){0}, 1);
+    while (mapped < 0 && errno == EINTR);
+    close(answer[0]);
+    while (child > 0 && waitpid(child, NULL, 0) < 0 && errno == EINTR)
+        ;
+    if (mapped != 1)
+        return err_set(err, ERR_NOMEM,
+                       "no room for OpenBLAS's buffers, %d of 128 MiB or so: "
+                       "raise the limit on address space (ulimit -v), or set "
+                       "a lower learner.threads",
+                       n);
+    map_buffers(n);
+    return 0;
+}
+
+#else
+
+int ops_reserve(int n_threads, struct err *err)
+{
+    (void)n_threads;
+    (void)err;
+    return 0;
+}
+
+#endif
 
 static char kernels[256];
 

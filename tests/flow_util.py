@@ -20,8 +20,9 @@ MNEME = os.environ.get("MNEME", "./cli/mneme")
 TMP = os.environ.get("MNEME_TEST_TMP", "/tmp")
 
 # A limit on a wait is there for a daemon that hangs. Limits are written for a
-# quiet machine; a busy one takes longer, which is no failure.
-SLOW = 5
+# quiet machine; a busy one takes longer, which is no failure. A sanitizer makes
+# everything slower still.
+SLOW = 5 * float(os.environ.get("MNEME_PATIENCE", "1"))
 
 # Small and quick, whatever the test sets on top.
 SMALL = {
@@ -33,6 +34,19 @@ SMALL = {
     "publish.gate.min_chunks": "10",
     "http.listen": "127.0.0.1:0",
 }
+
+# A model that costs little also where every load and store is watched.
+SMALLEST = {
+    "model__preset": "custom",
+    "model__dim": 16,
+    "model__layers": 1,
+    "model__heads": 2,
+    "model__kv_heads": 1,
+    "model__ffn_dim": 32,
+    "model__context": 32,
+}
+if os.environ.get("MNEME_SANITIZED"):
+    SMALL.update({k.replace("__", "."): str(v) for k, v in SMALLEST.items()})
 
 
 class Tap:

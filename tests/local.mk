@@ -7,6 +7,7 @@
 FLOW_TESTS = \
 	tests/flow_file.py \
 	tests/flow_bad_input.py \
+	tests/flow_hostile.py \
 	tests/flow_cli.py \
 	tests/flow_unwanted.py \
 	tests/flow_rollback.py \
@@ -22,6 +23,8 @@ FLOW_TESTS = \
 	tests/flow_filters.py \
 	tests/flow_quarantine.py \
 	tests/flow_memory.py \
+	tests/flow_installed.sh \
+	tests/flow_dist.sh \
 	tests/flow_kafka.py \
 	tests/flow_kafka_field.py
 
@@ -47,6 +50,14 @@ tests_fault_preload_so_SOURCES = tests/fault_preload.c
 tests_fault_preload_so_CFLAGS = $(AM_CFLAGS) -fPIC
 tests_fault_preload_so_LDFLAGS = -shared
 CLEANFILES += tests/fault_preload.so
+
+# For programs built with --enable-tsan: what they need beside themselves.
+EXTRA_PROGRAMS += tests/tsan_preload.so
+tests_tsan_preload_so_SOURCES = tests/tsan_preload.c
+tests_tsan_preload_so_CFLAGS = -std=gnu11 $(WARN_CFLAGS) -fPIC
+tests_tsan_preload_so_LDFLAGS = -shared
+CLEANFILES += tests/tsan_preload.so
+EXTRA_DIST += tests/tsan.supp
 
 # What flow tests need that `all` does not make.
 FLOW_TOOLS = tests/kafka_client$(EXEEXT) tests/fault_preload.so$(EXEEXT)

@@ -64,13 +64,18 @@ static void test_log_text(void **state)
     log_info("publish", "version=%d seconds=%.2f", 7, 0.123);
     log_error("stop", "%s", "");
     log_warn("odd", "text=%s", "a\nb\tc\r\x1b[2J \"q\" \\ \xc3\xa9");
+    log_warn("c1", "text=%s", "\xc2\x80\xc2\x9b" "31m\xc2\xa0\xc2");
+    log_plain("mneme show", "no version \x1b[2J\nforged\xc2\x9f");
     out = capture_end();
     assert_int_equal(errno, ENOENT);
     assert_string_equal(
         out, "2026-11-24T01:02:03.456Z info publish version=7 seconds=0.12\n"
              "2026-11-24T01:02:03.456Z error stop\n"
              "2026-11-24T01:02:03.456Z warn odd text=a\\nb\\tc\\r\\u001b[2J "
-             "\"q\" \\ \xc3\xa9\n");
+             "\"q\" \\ \xc3\xa9\n"
+             "2026-11-24T01:02:03.456Z warn c1 text=\\u0080\\u009b" "31m"
+             "\xc2\xa0\xc2\n"
+             "mneme show: no version \\u001b[2J\\nforged\\u009f\n");
     free(out);
 }
 

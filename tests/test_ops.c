@@ -10,8 +10,12 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -603,6 +607,51 @@ static void vexp_is_close(void **state)
     assert_true(isnan(vexp(NAN)));
 }
 
+#if defined(HAVE_BLAS_MEMORY_ALLOC) && !defined(__SANITIZE_ADDRESS__) && \
+    !defined(__SANITIZE_THREAD__)
+#define TRIES_NO_ROOM
+
+static size_t mapped_bytes(void)
+{
+    FILE *f = fopen("/proc/self/statm", "r");
+    size_t pages = 0;
+
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%zu", &pages), 1);
+    fclose(f);
+    return pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+/* In a process of its own, which may map so much more: 0, or what
+ * ops_reserve() says. */
+static int reserve_within(size_t more_bytes, int n_threads)
+{
+    int status = 0;
+    pid_t child = fork();
+
+    if (child == 0) {
+        struct rlimit limit = {mapped_bytes() + more_bytes, RLIM_INFINITY};
+        struct err err = ERR_INIT;
+
+        if (setrlimit(RLIMIT_AS, &limit) != 0)
+            _exit(100);
+        _exit(-ops_reserve(n_threads, &err));
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    return -WEXITSTATUS(status);
+}
+
+/* OpenBLAS alone would spin for ever where its buffers have no room. */
+static void buffers_are_mapped_or_refused(void **state)
+{
+    (void)state;
+    assert_int_equal(reserve_within((size_t)4 << 30, 3), 0);
+    assert_int_equal(reserve_within((size_t)1 << 20, 3), ERR_NOMEM);
+    assert_int_equal(reserve_within((size_t)1 << 30, 48), ERR_NOMEM);
+}
+#endif
+
 #define T(f) cmocka_unit_test_teardown(f, release_blocks)
 
 int main(void)
@@ -625,6 +674,9 @@ int main(void)
         T(not_a_number_shows),
         T(alignment_changes_nothing),
         T(kernels_are_named),
+#ifdef TRIES_NO_ROOM
+        T(buffers_are_mapped_or_refused),
+#endif
 #endif
         T(vexp_is_close),
     };

@@ -656,7 +656,6 @@ static void prepare_others(void)
     fx = prepare_one(LETTERS, 1, 100);
     fx->conf.source.kafka.dead_letter = lost;
     set_property(fx, "topic.metadata.propagation.max.ms", "300");
-    set_property(fx, "topic.metadata.refresh.interval.ms", "300");
     rd_kafka_mock_topic_set_error(cluster, lost,
                                   RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
     for (int i = 0; i < 3; i++)

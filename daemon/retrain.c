@@ -23,6 +23,7 @@
 #include "daemon/options.h"
 #include "daemon/queue.h"
 #include "daemon/release.h"
+#include "daemon/restore.h"
 #include "daemon/retrain_compare.h"
 #include "daemon/source.h"
 #include "learner/model.h"
@@ -166,13 +167,12 @@ static int open_learning(struct retrain *r, struct err *err)
         return rc;
     rc = catalog_setting(c, "learner.shards", &stored, err);
     catalog_close(c);
+    if (rc == 0 && stored)
+        rc = restore_parse_shards(stored, &shards, err);
+    free(stored);
     if (rc)
         return rc;
-    if (stored)
-        shards = atoi(stored);
-    free(stored);
-    return learning_open(&r->learning, r->conf, options_cores(),
-                         shards > 0 ? shards : 1, err);
+    return learning_open(&r->learning, r->conf, options_cores(), shards, err);
 }
 
 /* --- records ------------------------------------------------------------ */

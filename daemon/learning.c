@@ -9,7 +9,6 @@
 
 #include "base/xalloc.h"
 #include "daemon/options.h"
-#include "store/hf.h"
 #include "store/store.h"
 
 /* replay.adaptive and when_behind: sample (learning.h says how) */
@@ -88,6 +87,11 @@ int learning_prepare_shape(struct learning *l, struct tokenizer *tokenizer,
 
     tokenizer_free(l->tokenizer); /* of a try that failed */
     l->tokenizer = tokenizer;
+    if (tokenizer && tokenizer_vocab_size(tokenizer) != shape->vocab_size)
+        return err_set(err, ERR_CORRUPT,
+                       "tokenizer.json has %d ids, config.json says "
+                       "vocab_size %d: they are not of one model",
+                       tokenizer_vocab_size(tokenizer), shape->vocab_size);
     if (l->has_model)
         l->shape = *shape;
     options_learner(l->conf, l->has_model ? &l->shape : NULL, tokenizer,
@@ -117,28 +121,24 @@ int learning_prepare(struct learning *l, struct tokenizer *tokenizer,
 int learning_prepare_version(struct learning *l, int64_t version,
                              struct err *err)
 {
-    struct buf json = BUF_INIT, config = BUF_INIT;
+    struct buf json = BUF_INIT;
     struct tokenizer *tokenizer = NULL;
     struct model_shape shape;
-    int64_t end_of_text;
     int rc;
 
     if (!l->has_model)
         return learning_prepare(l, NULL, err);
     rc = store_load_text(l->catalog, version, "tokenizer.json", &json, err);
     if (rc == 0)
-        rc = store_load_text(l->catalog, version, "config.json", &config, err);
+        rc = store_load_shape(l->catalog, version, &shape, err);
     if (rc == 0)
-        rc = tokenizer_from_json(json.data, json.len, &tokenizer, err);
-    if (rc == 0)
-        rc = hf_parse_config(config.data, config.len, &shape, &end_of_text,
-                             err);
+        rc = tokenizer_from_json(json.data ? json.data : "", json.len,
+                                 &tokenizer, err);
     if (rc == 0)
         rc = learning_prepare_shape(l, tokenizer, &shape, err);
     else
         tokenizer_free(tokenizer);
     buf_release(&json);
-    buf_release(&config);
     return rc;
 }
 

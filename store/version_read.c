@@ -15,6 +15,7 @@
 
 #include "base/fileio.h"
 #include "store/catalog_files.h"
+#include "store/hf.h"
 #include "store/safetensors.h"
 #include "store/version_files.h"
 
@@ -143,6 +144,24 @@ out:
         out->data[before] = '\0';
     }
     catalog_files_free(l.files, l.n);
+    free(path);
+    return rc;
+}
+
+int store_load_shape(struct catalog *c, int64_t version,
+                     struct model_shape *shape, struct err *err)
+{
+    char *path = path_of(c, version, VERSION_FILES_WEIGHTS);
+    struct buf config = BUF_INIT;
+    int64_t end_of_text;
+    int rc = store_load_text(c, version, "config.json", &config, err);
+
+    if (rc == 0)
+        rc = hf_parse_config(config.data ? config.data : "", config.len, shape,
+                             &end_of_text, err);
+    if (rc == 0)
+        rc = hf_check_size(path, shape, err);
+    buf_release(&config);
     free(path);
     return rc;
 }

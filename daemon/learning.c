@@ -69,8 +69,10 @@ static void make_replay(struct learning *l)
     };
 
     options_replay(l->conf, REPLAY_ROWS, &options);
+    options.limits = &l->limits;
     l->replay = replay_create(&options, reader(l));
     options_replay(l->conf, REPLAY_HOLDOUT, &options);
+    options.limits = &l->limits;
     l->holdout = replay_create(&options, reader(l));
     l->filter = filter_create(&l->conf->filter, l->tokenizer);
     intake.holdout = l->holdout;
@@ -427,6 +429,12 @@ int learning_step(struct learning *l, struct learning_step_result *result,
     memset(result, 0, sizeof *result);
     intake_next_batch(l->intake, (size_t)l->conf->learner.batch_tokens, &b);
     BUG_ON(b.n == 0);
+    l->limits = (struct segment_limits){
+        .domains = l->progress.domains.n,
+        .labels = l->progress.labels.n,
+        .vocab_size = l->has_model ? (size_t)l->shape.vocab_size : 0,
+        .context = l->has_model ? (size_t)l->shape.context : 0,
+    };
     rc = replay_sample_fisher(l->replay, step,
                               learner_fisher_wants(l->learner, b.tokens),
                               &fisher, &n_fisher, err);

@@ -23,6 +23,7 @@
 #include "base/xalloc.h"
 #include "daemon/kafka_conf.h"
 #include "store/catalog.h"
+#include "store/store.h"
 
 static json_t *stored_settings(const struct catalog_version *v)
 {
@@ -167,7 +168,9 @@ int retrain_settings(const struct conf *conf, int64_t *version,
     rc = find_version(c, version, &v, err);
     if (rc == 0) {
         settings = stored_settings(&v);
-        rc = list_settings(*version, settings, sets, err);
+        rc = store_check_metadata(c, *version, err);
+        if (rc == 0)
+            rc = list_settings(*version, settings, sets, err);
         json_decref(settings);
         catalog_version_release(&v);
     }

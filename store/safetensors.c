@@ -360,3 +360,20 @@ out:
         close(in.fd);
     return rc;
 }
+
+int safetensors_read_metadata(const char *path, uint64_t limit_bytes,
+                              struct buf *metadata_json, struct err *err)
+{
+    struct input in = {.name = path, .fd = -1};
+    struct safetensors_header h = {0};
+    int rc = open_input(path, limit_bytes, &in, err);
+
+    if (rc == 0)
+        rc = read_header(&in, &h, err);
+    if (rc == 0)
+        safetensors_header_metadata(&h, metadata_json);
+    safetensors_header_release(&h);
+    if (in.fd >= 0)
+        close(in.fd);
+    return rc;
+}

@@ -259,7 +259,12 @@ int store_load_text(struct catalog *c, int64_t version, const char *name,
 int store_load_shape(struct catalog *c, int64_t version,
                      struct model_shape *shape, struct err *err);
 
-/* Checks every file of a version against its checksum. Any thread. */
+/* Is a version's metadata what its state.safetensors, which has a checksum, has
+ * of it? ERR_CORRUPT: it is not. */
+int store_check_metadata(struct catalog *c, int64_t version, struct err *err);
+
+/* Checks every file of a version against its checksum, and its metadata. Any
+ * thread. */
 int store_verify(struct catalog *c, int64_t version, struct err *err);
 
 #endif

@@ -69,6 +69,20 @@ int64_t version_files_number(const char *name, bool *unfinished)
     return number > 0 && strcmp(again, digits) == 0 ? number : 0;
 }
 
+bool version_files_is_name(const char *name)
+{
+    static const char *const names[] = {
+        "config.json",       "generation_config.json", "tokenizer_config.json",
+        "tokenizer.json",    VERSION_FILES_WEIGHTS,    VERSION_FILES_STATE,
+        VERSION_FILES_ANCHOR, VERSION_FILES_HEAD,      "labels.json",
+    };
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(names[i], name) == 0)
+            return true;
+    return false;
+}
+
 /* --- writing ------------------------------------------------------------ */
 
 /* The number of a version depends on when versions were made, what was learned

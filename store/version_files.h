@@ -46,6 +46,10 @@ char *version_files_top(const char *dir);             /* versions */
 char *version_files_new(const char *dir, int64_t n);  /* versions/.new-N */
 char *version_files_path(const char *dir, int64_t n); /* versions/N */
 
+/* Is it the name of a file that versions have? No other is ever opened, as a
+ * name comes from the database. */
+bool version_files_is_name(const char *name);
+
 /* The number in a directory's name, 0 for anything else; *unfinished: it is
  * a .new- one. */
 int64_t version_files_number(const char *name, bool *unfinished);

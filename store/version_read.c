@@ -8,10 +8,13 @@
 
 #include "store/store.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+
+#include <jansson.h>
 
 #include "base/fileio.h"
 #include "store/catalog_files.h"
@@ -74,6 +77,26 @@ static int explain(struct catalog *c, int64_t version, const char *path, int rc,
     return rc;
 }
 
+/* A version's files are plain ones, of the size in their rows: a link or a FIFO
+ * is not opened, and memory is taken for what is there. */
+static int check_plain(const char *path, const struct catalog_file *f,
+                       struct err *err)
+{
+    struct stat st;
+
+    if (lstat(path, &st) != 0)
+        return err_set_errno(
+            err, errno == ENOENT || errno == ENOTDIR ? ERR_NOTFOUND : ERR_IO,
+            errno, "%s: cannot open", path);
+    if (!S_ISREG(st.st_mode))
+        return err_set(err, ERR_CORRUPT, "%s: damaged: not a plain file", path);
+    if (st.st_size != f->bytes)
+        return err_set(err, ERR_CORRUPT,
+                       "%s: damaged: %lld bytes, it had %lld", path,
+                       (long long)st.st_size, (long long)f->bytes);
+    return 0;
+}
+
 int store_load(struct catalog *c, int64_t version, enum store_part part,
                struct tensor_list *out, struct err *err)
 {
@@ -93,7 +116,10 @@ int store_load(struct catalog *c, int64_t version, enum store_part part,
         goto out;
     }
     path = path_of(c, version, name);
-    rc = safetensors_read(path, f->sha256, (uint64_t)f->bytes, out, NULL, err);
+    rc = check_plain(path, f, err);
+    if (rc == 0)
+        rc = safetensors_read(path, f->sha256, (uint64_t)f->bytes, out, NULL,
+                              err);
     if (rc)
         rc = explain(c, version, path, rc, err);
 out:
@@ -133,7 +159,9 @@ int store_load_text(struct catalog *c, int64_t version, const char *name,
                      (long long)version, name);
         goto out;
     }
-    rc = fileio_read(path, (size_t)f->bytes, out, err);
+    rc = check_plain(path, f, err);
+    if (rc == 0)
+        rc = fileio_read(path, (size_t)f->bytes, out, err);
     if (rc == 0)
         rc = check_text(path, f, out, before, err);
     if (rc)
@@ -173,8 +201,10 @@ static int verify_file(struct catalog *c, int64_t version,
 {
     char *path = path_of(c, version, f->name);
     char sha256[SHA256_HEX];
-    int rc = checksum_sha256_file(path, sha256, err);
+    int rc = check_plain(path, f, err);
 
+    if (rc == 0)
+        rc = checksum_sha256_file(path, sha256, err);
     if (rc == 0 && strcmp(sha256, f->sha256) != 0)
         rc = err_set(err, ERR_CORRUPT,
                      "%s: damaged: its SHA-256 is not %.16s... any more", path,
@@ -210,6 +240,36 @@ static int verify_digest(const struct listing *l, int64_t version,
                    (long long)version);
 }
 
+int store_check_metadata(struct catalog *c, int64_t version, struct err *err)
+{
+    char *path = path_of(c, version, VERSION_FILES_STATE);
+    struct buf text = BUF_INIT;
+    struct catalog_version v;
+    const char *written;
+    json_t *pairs = NULL;
+    int rc = catalog_get(c, version, &v, err);
+
+    if (rc)
+        goto out;
+    rc = safetensors_read_metadata(path, UINT64_MAX, &text, err);
+    if (rc == 0)
+        pairs = json_loadb(text.data, text.len, 0, NULL);
+    /* Versions of early days have none. */
+    written = json_string_value(json_object_get(pairs, "metadata"));
+    if (rc == 0 && written && *v.metadata_json &&
+        strcmp(written, v.metadata_json) != 0)
+        rc = err_set(err, ERR_CORRUPT,
+                     "version %lld: its metadata in mneme.db is not what "
+                     VERSION_FILES_STATE " has of it",
+                     (long long)version);
+    json_decref(pairs);
+    catalog_version_release(&v);
+out:
+    buf_release(&text);
+    free(path);
+    return rc;
+}
+
 int store_verify(struct catalog *c, int64_t version, struct err *err)
 {
     struct listing l = {0};
@@ -219,6 +279,8 @@ int store_verify(struct catalog *c, int64_t version, struct err *err)
         rc = verify_file(c, version, &l.files[i], err);
     if (rc == 0)
         rc = verify_digest(&l, version, err);
+    if (rc == 0)
+        rc = store_check_metadata(c, version, err);
     catalog_files_free(l.files, l.n);
     return rc;
 }

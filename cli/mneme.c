@@ -231,7 +231,8 @@ static const struct verb verbs[] = {
     {"verify", "[N]", 0, 1, true,
      "Check the files of a version against their checksums, and the store.",
      "Works on the data directory, with or without a daemon; it only reads. "
-     "Without N the newest version is checked.\n"
+     "Without N the newest version is checked. Checksums find damage. They are "
+     "no signatures: who can write the directory can make them right again.\n"
      "--retrain takes the version's parent, reads the records that its ledger "
      "names again, from Kafka or the file, and learns them in the same steps "
      "with the settings that the version keeps: weights, optimizer, Fisher "

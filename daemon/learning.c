@@ -140,6 +140,8 @@ int learning_prepare_version(struct learning *l, int64_t version,
         rc = learning_prepare_shape(l, tokenizer, &shape, err);
     else
         tokenizer_free(tokenizer);
+    if (rc == ERR_INVALID) /* of a user's file; here it is damage */
+        rc = err->code = ERR_CORRUPT;
     buf_release(&json);
     return rc;
 }
@@ -230,6 +232,13 @@ int learning_load(struct learning *l, int64_t version, int64_t branch,
     if (rc == 0)
         rc = progress_import(&l->progress, v.row.metadata_json,
                              strlen(v.row.metadata_json), err);
+    /* Room for logits is made for so many. */
+    if (rc == 0 &&
+        l->progress.labels.n > (size_t)l->conf->model.max_labels)
+        rc = err_set(err, ERR_LIMIT,
+                     "version %lld has %zu labels, model.max_labels is %lld",
+                     (long long)version, l->progress.labels.n,
+                     (long long)l->conf->model.max_labels);
     if (rc == 0) {
         progress_set_positions(&l->progress, v.row.offsets, v.row.n_offsets);
         rc = learning_load_skipped(l, err);

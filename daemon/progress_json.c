@@ -189,7 +189,10 @@ static int domains_from_json(struct progress *p, const json_t *list)
         progress_grow_domains(p);
         p->by_domain[i] = d;
     }
-    return 0;
+    /* One more than have a name: `other`. */
+    return p->domains.n == MAX_NAMES && names_find(&p->domains, "other") < 0
+               ? -1
+               : 0;
 }
 
 static int reasons_from_json(struct progress *p, json_t *counts)

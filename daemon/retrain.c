@@ -509,7 +509,7 @@ int retrain_run(const struct conf *conf, int64_t version, json_t **report,
     }
     if (rc == 0)
         rc = learn(&r, err);
-    if (rc == ERR_CORRUPT)
+    if (rc == ERR_CORRUPT && r.from.version)
         rc = check_kept(&r, err);
     if (rc == 0)
         rc = retrain_compare(&r.learning, &r.to, r.differences, err);

@@ -73,9 +73,9 @@ void tokenizer_to_json(const struct tokenizer *t, struct buf *out)
         "pre_tokenizer", "type", "Sequence", "pretokenizers", "type",
         "Digits", "individual_digits", 1, "type", "ByteLevel",
         "add_prefix_space", 0, "trim_offsets", 1, "use_regex", 1,
-        "post_processor", template_json(t), "decoder", "type", "ByteLevel", "add_prefix_space",
-        0, "trim_offsets", 1, "use_regex", 1, "model", "type", "BPE",
-        "dropout", "unk_token", "continuing_subword_prefix",
+        "post_processor", template_json(t), "decoder", "type", "ByteLevel",
+        "add_prefix_space", 0, "trim_offsets", 1, "use_regex", 1, "model",
+        "type", "BPE", "dropout", "unk_token", "continuing_subword_prefix",
         "end_of_word_suffix", "fuse_unk", 0, "byte_fallback", 0,
         "ignore_merges", 0, "vocab", vocab_json(t), "merges", merges_json(t));
     char *text = json_dumps(root, JSON_INDENT(1));

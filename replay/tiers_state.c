@@ -18,7 +18,6 @@
 #define NAME_MAX_BYTES 64
 
 /* A stored counter leaves room for more rows than can ever be counted. */
-#define STEP_MOST (INT64_C(1) << 60)
 #define TIERS_COUNTER_MOST (INT64_C(1) << (TIERS_COUNTER_BITS - 1))
 
 /* --- out ---------------------------------------------------------------- */
@@ -177,7 +176,7 @@ static int check_row(const struct tiers *t, const struct columns *c, size_t i,
         return bad(err, prefix, "no such domain", i);
     if (c->bytes[i] < 0 || c->bytes[i] > UINT32_MAX)
         return bad(err, prefix, "an impossible size", i);
-    if (c->last_step[i] < -1 || c->last_step[i] > STEP_MOST)
+    if (c->last_step[i] < -1 || c->last_step[i] > TENSOR_COUNTER_MOST)
         return bad(err, prefix, "an impossible step", i);
     if (c->recent[i] > 1 || (c->place[i] < 0 && !c->recent[i]))
         return bad(err, prefix, "it is in neither tier", i);

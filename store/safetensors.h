@@ -73,7 +73,8 @@ int safetensors_parse(const char *name, const void *bytes, size_t n_bytes,
                       struct tensor_list *out, struct buf *metadata_json,
                       struct err *err);
 
-/* Reads only the header of a file: __metadata__ as a JSON object is appended. */
+/* Reads the header of a file alone: __metadata__ as a JSON object is
+ * appended. */
 int safetensors_read_metadata(const char *path, uint64_t limit_bytes,
                               struct buf *metadata_json, struct err *err);
 

@@ -60,6 +60,16 @@ static char *path_of(struct catalog *c, int64_t version, const char *name)
     return path;
 }
 
+/* What a user's file may not be, a version's file cannot have been. */
+static int as_damage(int rc, struct err *err)
+{
+    if (rc != ERR_INVALID)
+        return rc;
+    if (err)
+        err->code = ERR_CORRUPT;
+    return ERR_CORRUPT;
+}
+
 /* A file that is gone or of another size is damage, unless the version itself
  * has gone meanwhile. */
 static int explain(struct catalog *c, int64_t version, const char *path, int rc,
@@ -67,6 +77,7 @@ static int explain(struct catalog *c, int64_t version, const char *path, int rc,
 {
     struct listing again = {0};
 
+    rc = as_damage(rc, err);
     if (rc == ERR_NOTFOUND || rc == ERR_LIMIT)
         rc = err_set(err, ERR_CORRUPT, "%s: damaged: %s", path,
                      rc == ERR_LIMIT ? "larger than it was" : "missing");
@@ -191,7 +202,7 @@ int store_load_shape(struct catalog *c, int64_t version,
         rc = hf_check_size(path, shape, err);
     buf_release(&config);
     free(path);
-    return rc;
+    return as_damage(rc, err);
 }
 
 /* --- verifying ---------------------------------------------------------- */

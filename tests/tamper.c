@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tamper DB SQL... - changes a store behind its back, and makes every checksum
- * right again: those of pages, as the daemon writes them, and those of rows, by
+ * tamper DB SQL... - changes a store behind its back (-: SQL from the standard
+ * input), and makes every checksum right again: those of pages, as the daemon writes them, and those of rows, by
  * the function rowsum(). For flow_tamper.py.
  *
  *     rowsum(key, domain, label, n_tokens, n_masked, n_bytes, ends, tokens,
@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "base/checksum.h"
 #include "store/pages.h"
 
@@ -62,8 +63,18 @@ static int show(void *arg, int n, char **values, char **names)
     return 0;
 }
 
+static void read_all(struct buf *text)
+{
+    char piece[65536];
+    size_t n;
+
+    while ((n = fread(piece, 1, sizeof piece, stdin)) > 0)
+        buf_add(text, piece, n);
+}
+
 int main(int argc, char **argv)
 {
+    struct buf given = BUF_INIT;
     sqlite3 *db = NULL;
     char *why = NULL;
     int rc;
@@ -75,13 +86,18 @@ int main(int argc, char **argv)
         rc = sqlite3_create_function(db, "rowsum", N_ARGUMENTS, SQLITE_UTF8,
                                      NULL, rowsum, NULL, NULL);
     sqlite3_db_config(db, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, NULL);
-    for (int i = 2; i < argc && rc == SQLITE_OK; i++)
-        rc = sqlite3_exec(db, argv[i], show, NULL, &why);
+    for (int i = 2; i < argc && rc == SQLITE_OK; i++) {
+        if (strcmp(argv[i], "-") == 0)
+            read_all(&given);
+        rc = sqlite3_exec(db, given.data ? given.data : argv[i], show, NULL,
+                          &why);
+    }
     if (rc == SQLITE_OK) /* else the change is in the log alone */
         rc = sqlite3_exec(db, "PRAGMA wal_checkpoint(TRUNCATE)", NULL, NULL,
                           &why);
     if (rc != SQLITE_OK)
         fprintf(stderr, "tamper: %s\n", why ? why : sqlite3_errmsg(db));
     sqlite3_close(db);
+    buf_release(&given);
     return rc == SQLITE_OK ? 0 : 1;
 }

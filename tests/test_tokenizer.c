@@ -284,7 +284,7 @@ static int load_post_processor(const char *post, struct err *err)
 }
 
 #define END_IN_FRONT                                                           \
-    "{\"type\": \"TemplateProcessing\", \"single\": [{\"SpecialToken\": "        \
+    "{\"type\": \"TemplateProcessing\", \"single\": [{\"SpecialToken\": "      \
     "{\"id\": \"<|endoftext|>\", \"type_id\": 0}}, {\"Sequence\": {\"id\": "   \
     "\"A\", \"type_id\": 0}}], \"pair\": [], \"special_tokens\": "             \
     "{\"<|endoftext|>\": {\"id\": \"<|endoftext|>\", \"ids\": [256], "         \

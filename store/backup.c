@@ -180,7 +180,8 @@ static int hold(struct making *m, struct err *err)
         struct item *item = &m->items[i];
         char *path = path_of(m, item);
 
-        item->fd = open(path, O_RDONLY | O_CLOEXEC);
+        item->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW |
+                                  O_NONBLOCK);
         if (item->fd < 0 && errno == ENOENT && is_needed(m, item->version))
             rc = err_set(err, ERR_AGAIN, "%s: damaged: missing", path);
         free(path);
@@ -253,7 +254,8 @@ static int copy_item(struct making *m, struct item *item, struct err *err)
     int rc = 0;
 
     if (item->fd < 0)
-        item->fd = open(from, O_RDONLY | O_CLOEXEC);
+        item->fd = open(from, O_RDONLY | O_CLOEXEC | O_NOFOLLOW |
+                                  O_NONBLOCK);
     if (item->fd < 0)
         rc = err_set_errno(err, ERR_CORRUPT, errno, "%s: cannot open", from);
     else

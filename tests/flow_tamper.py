@@ -51,6 +51,14 @@ SETTINGS = {
     "http.listen": "127.0.0.1:0", "log.format": "text",
 }
 
+# TAMPER_PRESET=linear: the same without a Transformer, where a file that is
+# changed is there.
+LINEAR = os.environ.get("TAMPER_PRESET") == "linear"
+if LINEAR:
+    SETTINGS = {k: v for k, v in SETTINGS.items()
+                if not k.startswith("model.")}
+    SETTINGS["model.preset"] = "linear"
+
 
 # --- one store -------------------------------------------------------------
 
@@ -60,7 +68,7 @@ def lines_of(n, seed):
         out += records(domain, n, seed)
     random.Random(seed).shuffle(out)
     for i, line in enumerate(out):
-        if i % 3 == 0:
+        if i % 3 == 0 or LINEAR:
             rec = json.loads(line)
             rec["label"] = "odd" if i % 2 else "even"
             out[i] = json.dumps(rec)
@@ -767,7 +775,9 @@ def try_one(base, source, name, change):
     problems = []
     try:
         change(data)
-    except (RuntimeError, KeyError) as why:
+    except (RuntimeError, KeyError, OSError) as why:
+        if LINEAR and not isinstance(why, RuntimeError):
+            return []
         return [f"{name}: cannot be done: {why}"]
     log = os.path.join(work, "log")
     more = flags({**SETTINGS, "source.path": source})
@@ -789,6 +799,54 @@ def try_one(base, source, name, change):
         problems.append(f"{name}: the command ran")
         os.unlink(os.path.join(TMP, "pwned"))
     return problems
+
+
+def model_init(tap, base, source):
+    """A model directory that does not fit together, at the first start."""
+    def tokenizer(d):
+        d["model"]["vocab"]["zz"] = 257
+
+    def dims(c):
+        c.update(hidden_size=8192, intermediate_size=65536, head_dim=128,
+                 num_hidden_layers=128, num_attention_heads=64,
+                 num_key_value_heads=64)
+
+    def vocabulary(c):
+        c["vocab_size"] = 65536
+    cases = [("as it is", None, None), ("a larger tokenizer",
+                                        "tokenizer.json", tokenizer),
+             ("absurd dimensions", "config.json", dims),
+             ("an absurd vocabulary", "config.json", vocabulary)]
+    for name, file, change in cases:
+        work = os.path.join(TMP, "init")
+        shutil.rmtree(work, ignore_errors=True)
+        shutil.copytree(os.path.dirname(file_of(base, head(base), "x")),
+                        os.path.join(work, "model"))
+        if file:
+            path = os.path.join(work, "model", file)
+            with open(path) as f:
+                value = json.load(f)
+            change(value)
+            with open(path, "w") as f:
+                json.dump(value, f)
+        settings = {**SETTINGS, "source.path": source,
+                    "source.at_end": "exit",
+                    "model.init": os.path.join(work, "model")}
+        for key in ("dim", "layers", "heads", "kv_heads", "ffn_dim",
+                    "context"):
+            del settings[f"model.{key}"]
+        settings["model.preset"] = "nano"
+        ran = run([MNEMED, "--data-dir", os.path.join(work, "data"),
+                   *flags(settings)], os.path.join(work, "log"))
+        problems = []
+        judge(name, "model.init", ran, problems, (1 if change else 0,))
+        if change:
+            one_line(name, "model.init", ran, problems)
+            if "model.init" not in ran.text:
+                problems.append(f"{name}: does not name model.init")
+        tap.ok(not problems, f"model.init: {name}")
+        for p in problems:
+            tap.note(p.replace("\n", "\n# "))
 
 
 # --- at random ----------------------------------------------------------------
@@ -907,6 +965,8 @@ def main():
     tap.ok(not problems, "untouched")
     for p in problems:
         tap.note(p.replace("\n", "\n# "))
+    if not LINEAR:
+        model_init(tap, d.data, source)
     for name, short, change in table():
         if MANY and not MANY[0] <= name_number(name) < MANY[1]:
             continue

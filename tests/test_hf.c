@@ -404,6 +404,19 @@ static void test_saved_again(void **state)
     free(dir);
 }
 
+static void test_tokenizer_config(void **state)
+{
+    struct buf text = BUF_INIT;
+
+    (void)state;
+    hf_tokenizer_config_json(&llama, &text);
+    assert_non_null(strstr(text.data, "\"add_bos_token\": true"));
+    assert_non_null(strstr(text.data, "\"bos_token\": \"<|endoftext|>\""));
+    assert_non_null(strstr(text.data, "\"split_special_tokens\": true"));
+    assert_non_null(strstr(text.data, "\"pre\": \"smollm\""));
+    buf_release(&text);
+}
+
 /* Within each field's limit, and far beyond the weights that are there. */
 static void test_absurd_config(void **state)
 {
@@ -440,6 +453,7 @@ int main(void)
         cmocka_unit_test(test_weights),   cmocka_unit_test(test_tied),
         cmocka_unit_test(test_directory),
         cmocka_unit_test(test_saved_again),
+        cmocka_unit_test(test_tokenizer_config),
         cmocka_unit_test(test_absurd_config),
     };
 

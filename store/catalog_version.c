@@ -153,8 +153,8 @@ static int read_version(sqlite3_stmt *q, void *row, struct err *err)
         memcpy(v->weights_sha256, sha256,
                strnlen(sha256, sizeof v->weights_sha256 - 1));
     v->pinned = db_cell(&c, 7, 0, 1) != 0;
-    v->gate_json = db_text(q, 8);
-    v->metadata_json = db_text(q, 9);
+    v->gate_json = db_cell_text_or_null(&c, 8);
+    v->metadata_json = db_cell_text_or_null(&c, 9);
     if (!v->metadata_json) /* reads as no JSON */
         v->metadata_json = xstrdup("");
     v->bytes = db_cell(&c, 10, 0, DB_MOST);

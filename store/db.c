@@ -167,9 +167,11 @@ char *db_text(sqlite3_stmt *stmt, int column)
 
 static void refuse(struct db_cells *row, int column, const char *what)
 {
+    const char *name = sqlite3_column_name(row->q, column);
+
     if (row->rc == 0)
         row->rc = err_set(row->err, ERR_CORRUPT, "mneme.db: %s is %s",
-                          sqlite3_column_name(row->q, column), what);
+                          name ? name : "a column", what);
 }
 
 int64_t db_cell(struct db_cells *row, int column, int64_t low, int64_t high)
@@ -208,6 +210,10 @@ char *db_cell_text_or_null(struct db_cells *row, int column)
 {
     char *text = db_text(row->q, column);
 
+    if (!text && sqlite3_column_type(row->q, column) != SQLITE_NULL) {
+        row->rc = err_set(row->err, ERR_NOMEM, "no memory for a text");
+        return xstrdup("");
+    }
     if (!text || utf8_valid(text, strlen(text)))
         return text;
     refuse(row, column, "not UTF-8");

@@ -169,15 +169,24 @@ static int one_text(struct sqlite3 *db, const char *sql, char **text,
 {
     sqlite3_stmt *q = NULL;
     const char *found;
+    int rc;
 
     *text = NULL;
     if (sqlite3_prepare_v2(db, sql, -1, &q, NULL) == SQLITE_OK &&
         sqlite3_step(q) == SQLITE_ROW) {
         found = (const char *)sqlite3_column_text(q, 0);
-        *text = xstrdup(found ? found : "");
+        if (found)
+            *text = xstrdup(found);
+        else if (sqlite3_column_type(q, 0) == SQLITE_NULL) /* no table */
+            *text = xstrdup("");
     }
+    if (*text) {
+        sqlite3_finalize(q);
+        return 0;
+    }
+    rc = sqlite_err(db, NULL, "reading the schema", err);
     sqlite3_finalize(q);
-    return *text ? 0 : sqlite_err(db, NULL, "reading the schema", err);
+    return rc;
 }
 
 /* A database in memory as the migrations make it. */
@@ -185,6 +194,8 @@ static int make_fresh(struct sqlite3 **fresh, struct err *err)
 {
     int rc = sqlite3_open(":memory:", fresh);
 
+    if (!*fresh)
+        return err_set(err, ERR_NOMEM, "no memory for a schema");
     for (int i = 0; rc == SQLITE_OK && i < DB_SCHEMA; i++)
         rc = sqlite3_exec(*fresh, schema_migrations[i], NULL, NULL, NULL);
     return rc == SQLITE_OK ? 0

@@ -87,7 +87,7 @@ def add_lines(d, path, n, seed):
     before = d.status()["head_version"]
     with open(path, "a") as f:
         f.write("".join(line + "\n" for line in lines_of(n, seed)))
-    d.until(lambda: d.status()["head_version"] > before, "a version")
+    d.until(lambda: d.status()["head_version"] > before, "a version", 300)
     time.sleep(1)
 
 

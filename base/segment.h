@@ -52,6 +52,35 @@ static inline uint32_t segment_counted(const struct segment *s)
     return s->n_tokens - s->n_masked;
 }
 
+/* What a segment from a file can refer to. */
+struct segment_limits {
+    size_t domains, labels; /* ids are below these */
+    size_t vocab_size;      /* 0: preset linear, whose segments have text */
+    size_t context;
+};
+
+/* Is all that a segment refers to there? Rows come from a database that anybody
+ * may have made. */
+static inline bool segment_fits(const struct segment *s,
+                                const struct segment_limits *l)
+{
+    if (s->domain < 0 || (size_t)s->domain >= l->domains || s->label < -1 ||
+        (s->label >= 0 && (size_t)s->label >= l->labels) ||
+        s->n_old_logits > l->labels || s->n_masked > s->n_tokens)
+        return false;
+    for (uint32_t i = 0; i < s->n_old_logits; i++)
+        if (!(s->old_logits[i] - s->old_logits[i] == 0)) /* not finite */
+            return false;
+    if (l->vocab_size == 0)
+        return s->text && !s->tokens && s->n_tokens == 0;
+    if (!s->tokens || s->text || s->n_tokens == 0 || s->n_tokens > l->context)
+        return false;
+    for (uint32_t i = 0; i <= s->n_tokens; i++)
+        if (s->tokens[i] >= l->vocab_size)
+            return false;
+    return true;
+}
+
 /* Where a segment came from, for the ledger, `forget` and quarantine. */
 struct segment_origin {
     int32_t partition_id; /* row of the store's table of topic partitions */

@@ -310,7 +310,8 @@ static const struct verb verbs[] = {
     {"verify", "[N]", 0, 1, true,
      "Check the store, and the checksums of a version's files.",
      "Works on the data directory, with or without a daemon, and only reads. "
-     "Without N the newest version is checked.\n"
+     "Without N the newest version is checked. Checksums find damage. They are "
+     "no signatures: who can write the directory can make them right again.\n"
      "--retrain starts from the version's parent, reads the records that the "
      "version's ledger names, from Kafka or the file, and learns them in the "
      "same steps with the settings that the version keeps. Weights, optimizer, "

@@ -84,6 +84,50 @@ char *conf_text(const struct conf *c, const char *key)
     return buf_detach(&out);
 }
 
+/* --- what a version keeps ------------------------------------------------ */
+
+void conf_learning_keys(struct conf_strings *keys)
+{
+    for (size_t i = 0; i < conf_map_n; i++)
+        if (conf_map[i].decides_learning)
+            conf_strings_add(keys, conf_map[i].name);
+}
+
+static bool is_property(const char *key)
+{
+    const char *properties = "source.kafka.properties.";
+
+    return strncmp(key, properties, strlen(properties)) == 0;
+}
+
+int conf_check_stored(const char *key, const char *value, struct err *err)
+{
+    const struct conf_key *k = conf_map_find(key);
+    struct conf_tree tree = CONF_TREE_INIT;
+    struct buf why = BUF_INIT;
+    struct conf *scratch;
+    int rc = 0;
+
+    if (!k && !is_property(key))
+        return err_set(err, ERR_NOTFOUND, "there is no key %.80s", key);
+    if (!k || !k->decides_learning)
+        return err_set(err, ERR_CORRUPT,
+                       "%.80s does not decide what is learned: no version "
+                       "keeps it",
+                       key);
+    if (!value)
+        return err_set(err, ERR_CORRUPT, "%s: not a text", key);
+    scratch = conf_create();
+    if (conf_tree_of_value(&tree, k, value) != 0)
+        rc = err_set(err, ERR_CORRUPT, "%s: %s", key, tree.why);
+    else if (conf_value_set(k, scratch, tree.root, &why) != 0)
+        rc = err_set(err, ERR_CORRUPT, "%s: %s", key, why.data);
+    conf_tree_release(&tree);
+    buf_release(&why);
+    conf_free(scratch);
+    return rc;
+}
+
 /* --- print -------------------------------------------------------------- */
 
 /* What follows "key:", with the end of the line. */

@@ -24,6 +24,7 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "base/err.h"
 #include "base/log.h"
 
 struct conf_strings {
@@ -348,6 +349,18 @@ char *conf_where(const struct conf *c, const char *key);
 /* The value of a key as it is printed: conf_text(c, "model.preset") is "small".
  * To be freed; key is in the table, and neither a section nor properties. */
 char *conf_text(const struct conf *c, const char *key);
+
+/* Appends the names of the keys that decide what is learned: each version keeps
+ * the values of these, and of no others. conf_strings_release() */
+void conf_learning_keys(struct conf_strings *keys);
+
+/*
+ * Can a version that keeps this text for this key be learned again with it?
+ *   value    NULL: it keeps something else than a text
+ *   returns  0; ERR_NOTFOUND: there is no such key (another release had it);
+ *            ERR_CORRUPT: a key that no version keeps, or no value of the key
+ */
+int conf_check_stored(const char *key, const char *value, struct err *err);
 
 /* Appends the whole configuration as YAML, each key with its present value;
  * it loads back to the same. Secrets are CONF_MASK, which a load refuses. */

@@ -86,6 +86,7 @@ const struct conf_key conf_map[] = {
 
     {.name = "source.format", .type = CONF_ENUM, AT(source.format),
      .fallback = "auto", .words = "auto | json | text",
+     .decides_learning = true,
      .doc = "What a record is: a JSON object with text (or prompt and "
             "completion), or plain text. auto: what begins like an object "
             "and names one of these in quotes is JSON, and a bad record if "
@@ -93,9 +94,11 @@ const struct conf_key conf_map[] = {
     {.name = "source.max_record_bytes", .type = CONF_INT,
      AT(source.max_record_bytes), .fallback = "65536", .min = 1,
      .max = CONF_MAX_RECORD_BYTES,
+     .decides_learning = true,
      .doc = "A longer record is a bad record."},
     {.name = "source.bad_record", .type = CONF_ENUM, AT(source.bad_record),
      .fallback = "quarantine", .words = "quarantine | skip | stop",
+     .decides_learning = true,
      .doc = "What happens to a record that cannot be learned from: keep it "
             "with the reason, count it only, or stop learning. Bad records "
             "are counted in any case, and the log has a line for each reason, "
@@ -109,6 +112,7 @@ const struct conf_key conf_map[] = {
     {.name = "model.preset", .type = CONF_ENUM, AT(model.preset),
      .fallback = "small",
      .words = "nano | tiny | small | base | large | custom | linear",
+     .decides_learning = true,
      .doc = "Size of the Transformer. Custom takes dim, layers, heads, "
             "kv_heads, ffn_dim and context from the keys below. Linear has no "
             "Transformer: a fast classifier for streams with labels."},
@@ -135,9 +139,11 @@ const struct conf_key conf_map[] = {
             "the text that there is."},
     {.name = "model.max_domains", .type = CONF_INT, AT(model.max_domains),
      .fallback = "256", .min = 1, .max = 65536,
+     .decides_learning = true,
      .doc = "Further domains count as `other`."},
     {.name = "model.max_labels", .type = CONF_INT, AT(model.max_labels),
      .fallback = "4096", .min = 1, .max = 65536,
+     .decides_learning = true,
      .doc = "Records with further labels are bad records."},
     {.name = "model.qk_norm", .type = CONF_BOOL, AT(model.qk_norm),
      .fallback = "false",
@@ -183,9 +189,11 @@ const struct conf_key conf_map[] = {
             "on."},
     {.name = "learner.seed", .type = CONF_INT, AT(learner.seed),
      .fallback = "42", .min = 0, .max = MAX_SEED,
+     .decides_learning = true,
      .doc = "The same records, configuration and seed give the same model."},
     {.name = "learner.batch_tokens", .type = CONF_INT,
      AT(learner.batch_tokens), .fallback = "256", .min = 8, .max = 1048576,
+     .decides_learning = true,
      .doc = "New tokens in an update; replay comes on top."},
     {.name = "learner.flush_seconds", .type = CONF_REAL,
      AT(learner.flush_seconds), .fallback = "2", .min = 0, .max = 86400,
@@ -195,56 +203,72 @@ const struct conf_key conf_map[] = {
     SECTION("learner.optimizer", "AdamW."),
     {.name = "learner.optimizer.lr", .type = CONF_REAL,
      AT(learner.optimizer.lr), .fallback = "0", .min = 0, .max = 1,
-     .is_reloadable = true,
+     .is_reloadable = true, .decides_learning = true,
      .doc = "Learning rate after the warm-up; constant, since a stream has no "
             "end. 0: the one that fits the model's width, 0.28 / dim."},
     {.name = "learner.optimizer.warmup_steps", .type = CONF_INT,
      AT(learner.optimizer.warmup_steps), .fallback = "100", .min = 0,
-     .max = 1000000000, .doc = "Steps over which the rate rises from 0."},
+     .max = 1000000000,
+     .decides_learning = true,
+     .doc = "Steps over which the rate rises from 0."},
     {.name = "learner.optimizer.weight_decay", .type = CONF_REAL,
      AT(learner.optimizer.weight_decay), .fallback = "0.1", .min = 0,
-     .max = 10, .doc = "Decoupled weight decay."},
+     .max = 10,
+     .decides_learning = true,
+     .doc = "Decoupled weight decay."},
     {.name = "learner.optimizer.clip_norm", .type = CONF_REAL,
      AT(learner.optimizer.clip_norm), .fallback = "1.0", .min = 0,
      .max = 1000000,
+     .decides_learning = true,
      .doc = "The gradient's global norm is cut to this. 0: no clipping."},
 
     SECTION("learner.ewc", "Elastic weight consolidation: holds weights that "
                            "older text needs near where they were."),
     {.name = "learner.ewc.enabled", .type = CONF_BOOL,
-     AT(learner.ewc.enabled), .fallback = "true", .doc = "The switch."},
+     AT(learner.ewc.enabled), .fallback = "true",
+     .decides_learning = true,
+     .doc = "The switch."},
     {.name = "learner.ewc.lambda", .type = CONF_REAL, AT(learner.ewc.lambda),
      .fallback = "10.0", .min = 0, .max = 1e9, .is_reloadable = true,
+     .decides_learning = true,
      .doc = "Strength of the pull towards the anchor."},
     {.name = "learner.ewc.decay", .type = CONF_REAL, AT(learner.ewc.decay),
      .fallback = "0.95", .min = 0, .max = 0.9999,
+     .decides_learning = true,
      .doc = "Share of the running Fisher estimate that a consolidation keeps; "
             "the rest comes from the new one."},
     {.name = "learner.ewc.consolidate", .type = CONF_ENUM,
      AT(learner.ewc.consolidate.kind), .fallback = "auto",
      .words = "auto | off | every:STEPS",
      .number_at = offsetof(struct conf, learner.ewc.consolidate.every_steps),
+     .decides_learning = true,
      .doc = "When the anchor moves to the present weights: by itself on a "
             "plateau of the loss and at intervals, never, or every so many "
             "steps."},
 
     SECTION("learner.replay", "Learning again from records that were kept."),
     {.name = "learner.replay.enabled", .type = CONF_BOOL,
-     AT(learner.replay.enabled), .fallback = "true", .doc = "The switch."},
+     AT(learner.replay.enabled), .fallback = "true",
+     .decides_learning = true,
+     .doc = "The switch."},
     {.name = "learner.replay.ratio", .type = CONF_REAL,
      AT(learner.replay.ratio), .fallback = "1.0", .min = 0, .max = 16,
-     .is_reloadable = true,
+     .is_reloadable = true, .decides_learning = true,
      .doc = "Replayed tokens for each new one in an update."},
     {.name = "learner.replay.adaptive", .type = CONF_BOOL,
      AT(learner.replay.adaptive), .fallback = "false",
+     .decides_learning = true,
      .doc = "Replay more when there is time and less with growing lag. What "
             "is learned then depends on timing."},
     {.name = "learner.replay.capacity", .type = CONF_INT,
      AT(learner.replay.capacity), .fallback = "100000", .min = 1,
-     .max = 10000000, .doc = "Segments that are kept."},
+     .max = 10000000,
+     .decides_learning = true,
+     .doc = "Segments that are kept."},
     {.name = "learner.replay.balance", .type = CONF_ENUM,
      AT(learner.replay.balance), .fallback = "domain",
      .words = "domain | none",
+     .decides_learning = true,
      .doc = "Which segments stay when it is full: about as many of each "
             "domain, or in proportion to what came."},
 
@@ -252,12 +276,15 @@ const struct conf_key conf_map[] = {
                                "with."),
     {.name = "learner.holdout.fraction", .type = CONF_REAL,
      AT(learner.holdout.fraction), .fallback = "0.01", .min = 0, .max = 0.5,
+     .decides_learning = true,
      .doc = "Share of the records, chosen by a hash of their text; a tenth of "
             "the first 400 if that is more, so that there is something to "
             "measure on soon; copies of those stay held out."},
     {.name = "learner.holdout.capacity", .type = CONF_INT,
      AT(learner.holdout.capacity), .fallback = "2000", .min = 1,
-     .max = 1000000, .doc = "Segments that are kept, balanced by domain."},
+     .max = 1000000,
+     .decides_learning = true,
+     .doc = "Segments that are kept, balanced by domain."},
 
     SECTION("filter", "What is not fit to be learned: counted by reason, and "
                       "kept in the quarantine. The settings belong to what "
@@ -270,17 +297,22 @@ const struct conf_key conf_map[] = {
             "heart. Another language, or a new kind of text, is learned. "
             "Reasons: surprise, predictable. Not with model.preset linear."),
     {.name = "filter.surprise.enabled", .type = CONF_BOOL,
-     AT(filter.surprise.enabled), .fallback = "true", .doc = "The switch."},
+     AT(filter.surprise.enabled), .fallback = "true",
+     .decides_learning = true,
+     .doc = "The switch."},
     {.name = "filter.surprise.mads", .type = CONF_REAL,
      AT(filter.surprise.mads), .fallback = "6", .min = 1, .max = 1000,
+     .decides_learning = true,
      .doc = "How far from the median bits per byte of the domain's last 128 "
             "records, in median absolute deviations."},
     {.name = "filter.surprise.history", .type = CONF_INT,
      AT(filter.surprise.history), .fallback = "64", .min = 8, .max = 1000000,
+     .decides_learning = true,
      .doc = "Records of a domain that are learned before it acts there."},
     {.name = "filter.surprise.accept_after", .type = CONF_INT,
      AT(filter.surprise.accept_after), .fallback = "1000", .min = 0,
      .max = 1000000000,
+     .decides_learning = true,
      .doc = "After so many refused records of a domain in a row the new level "
             "is accepted: the history of the domain begins anew. 0: never."},
 
@@ -289,17 +321,21 @@ const struct conf_key conf_map[] = {
             "Reason: near_duplicate."),
     {.name = "filter.near_duplicate.enabled", .type = CONF_BOOL,
      AT(filter.near_duplicate.enabled), .fallback = "true",
+     .decides_learning = true,
      .doc = "The switch."},
     {.name = "filter.near_duplicate.bits", .type = CONF_INT,
      AT(filter.near_duplicate.bits), .fallback = "3", .min = 0, .max = 3,
+     .decides_learning = true,
      .doc = "Records whose 64-bit simhashes differ in at most so many bits "
             "are of one family. 0: the same words."},
     {.name = "filter.near_duplicate.burst", .type = CONF_INT,
      AT(filter.near_duplicate.burst), .fallback = "64", .min = 1,
      .max = 1000000000,
+     .decides_learning = true,
      .doc = "So many of a family may come at once."},
     {.name = "filter.near_duplicate.share", .type = CONF_REAL,
      AT(filter.near_duplicate.share), .fallback = "0.1", .min = 0, .max = 1,
+     .decides_learning = true,
      .doc = "And beyond that one for every 1 / share other records: log lines "
             "that are a tenth of a stream lose nothing, and one sentence over "
             "and over is cut off."},
@@ -307,12 +343,17 @@ const struct conf_key conf_map[] = {
     SECTION("filter.repetition", "Records that repeat themselves. Reason: "
                                  "repetition."),
     {.name = "filter.repetition.enabled", .type = CONF_BOOL,
-     AT(filter.repetition.enabled), .fallback = "true", .doc = "The switch."},
+     AT(filter.repetition.enabled), .fallback = "true",
+     .decides_learning = true,
+     .doc = "The switch."},
     {.name = "filter.repetition.min_bytes", .type = CONF_INT,
      AT(filter.repetition.min_bytes), .fallback = "512", .min = 16,
-     .max = 16777216, .doc = "Shorter records are not looked at."},
+     .max = 16777216,
+     .decides_learning = true,
+     .doc = "Shorter records are not looked at."},
     {.name = "filter.repetition.share", .type = CONF_REAL,
      AT(filter.repetition.share), .fallback = "0.95", .min = 0, .max = 1,
+     .decides_learning = true,
      .doc = "A record of which more than this share is copies, of 8 bytes or "
             "more, of what stands before in it is refused. 1: none."},
 
@@ -320,12 +361,14 @@ const struct conf_key conf_map[] = {
                                 "share_cap."),
     {.name = "filter.share_cap.share", .type = CONF_REAL,
      AT(filter.share_cap.share), .fallback = "1", .min = 0.01, .max = 1,
+     .decides_learning = true,
      .doc = "While others come, a domain may have so much of the bytes: at "
             "most share / (1 - share) times what came of them all. What is "
             "beyond is refused. 1: no cap."},
     {.name = "filter.share_cap.window_bytes", .type = CONF_INT,
      AT(filter.share_cap.window_bytes), .fallback = "1048576", .min = 1024,
      .max = 1e12,
+     .decides_learning = true,
      .doc = "How much counts as recent. Others that had less than a 64th of "
             "it of late do not count."},
 
@@ -333,10 +376,12 @@ const struct conf_key conf_map[] = {
                                     "step_skipped."),
     {.name = "filter.gradient_norm.enabled", .type = CONF_BOOL,
      AT(filter.gradient_norm.enabled), .fallback = "true",
+     .decides_learning = true,
      .doc = "The switch. A gradient that is not finite is never applied."},
     {.name = "filter.gradient_norm.medians", .type = CONF_REAL,
      AT(filter.gradient_norm.medians), .fallback = "100", .min = 2,
      .max = 1e9,
+     .decides_learning = true,
      .doc = "A step whose gradient's norm is above so many medians of the "
             "last 64 teaches nothing, and its records are quarantined."},
 

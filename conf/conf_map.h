@@ -41,6 +41,10 @@ struct conf_key {
     size_t number_at;
     const char *null_word; /* CONF_TEXT: stands for NULL; NULL: must be given */
     bool is_reloadable;    /* a running daemon takes a new value */
+    /* What is learned depends on it: each version keeps its value, and
+     * learning a version again applies it. Never a key that names a file, an
+     * address or a program: stored values may come from somebody else. */
+    bool decides_learning;
     const char *doc;       /* sentences for the user */
 };
 

@@ -466,17 +466,24 @@ void api_tokenize(struct http_request *rq)
     json_t *texts = NULL, *root;
     const struct infer *f;
     int64_t version;
+    bool adds = false, encoded = false;
 
-    if (!http_get_strings(rq, key, 1, &texts))
+    if (!http_get_bool(rq, "add_special_tokens", &adds) ||
+        !http_get_strings(rq, key, 1, &texts))
         return;
     f = http_get_model(rq, &version);
     if (!f)
         goto out;
-    if (http_need_text_model(rq, f) &&
-        encode(rq, f, json_array_get(texts, 0), &ids)) {
+    if (http_need_text_model(rq, f)) {
+        if (adds)
+            token_list_add(&ids, tokenizer_end_of_text(infer_tokenizer(f)));
+        encoded = encode(rq, f, json_array_get(texts, 0), &ids);
+    }
+    if (encoded) {
         root = json_object();
         json_object_set_new(root, "tokens", ids_json(&ids));
         json_object_set_new(root, "count", json_integer((json_int_t)ids.n));
+        json_object_set_new(root, "add_special_tokens", json_boolean(adds));
         json_object_set_new(root, "max_model_len",
                             json_integer(infer_shape(f)->context));
         json_object_set_new(root, "version", json_integer(version));

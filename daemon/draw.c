@@ -127,12 +127,20 @@ static uint64_t hash_segment(const struct segment *s)
                : checksum_xxh3(s->text, s->text_bytes, salt);
 }
 
+/* The row that the index names, and one that the version can read? */
+static bool is_good(const struct ticket *t, const struct segment *s,
+                    const struct segment_limits *limits)
+{
+    return s->domain == t->domain && segment_fits(s, limits);
+}
+
 /* Rows that are damaged or gone play no part: *n becomes how many are there. */
 static int read_rows(struct catalog *catalog, struct ticket *t, size_t *n,
+                     const struct segment_limits *limits,
                      struct replay_segments *rows, struct err *err)
 {
     int64_t *keys = xcalloc(*n + 1, sizeof *keys);
-    size_t kept = 0;
+    size_t kept = 0, at = 0;
     int rc;
 
     for (size_t i = 0; i < *n; i++)
@@ -140,13 +148,18 @@ static int read_rows(struct catalog *catalog, struct ticket *t, size_t *n,
     rc = replay_db_read(catalog_lock(catalog), REPLAY_HOLDOUT, keys, *n, rows,
                         err);
     catalog_unlock(catalog);
-    for (size_t i = 0; rc == 0 && i < *n && kept < rows->n; i++) {
-        if (t[i].key != keys[kept])
+    for (size_t i = 0; rc == 0 && i < *n && at < rows->n; i++) {
+        if (t[i].key != keys[at])
             continue;
-        t[kept] = t[i];
-        t[kept].row = kept;
-        t[kept].hash = hash_segment(&rows->items[kept]);
-        kept++;
+        if (is_good(&t[i], &rows->items[at], limits)) {
+            t[kept] = t[i];
+            t[kept].row = at;
+            t[kept].hash = hash_segment(&rows->items[at]);
+            kept++;
+        } else {
+            rows->n_damaged++;
+        }
+        at++;
     }
     *n = kept;
     free(keys);
@@ -266,7 +279,7 @@ int draw_segments(struct catalog *catalog, int64_t version,
     t = order_keys(o, keys, domains, n);
     out->counted = most_counted(keys, n);
     n = preselect(t, n, even, even / 2 + 1);
-    rc = read_rows(catalog, t, &n, &out->segments, err);
+    rc = read_rows(catalog, t, &n, &o->limits, &out->segments, err);
     if (rc)
         goto out;
     if (out->segments.n_damaged)

@@ -39,6 +39,7 @@ struct draw_options {
     int64_t max_tokens;
     int64_t mark; /* rows counted when the older version was made */
     int64_t seen; /* and at the draw before */
+    struct segment_limits limits; /* rows that do not fit are damaged */
 };
 
 /* What a segment is in the sample for. */

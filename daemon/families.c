@@ -140,7 +140,8 @@ static int check(const struct found *t, struct err *err)
     const float *levels = t->levels->data;
     const uint16_t *tables = t->tables->data;
     int64_t clock = counters[N_CLOCK], begun = counters[N_BEGUN];
-    bool fine = clock > 0 && begun > 0 && begun <= clock;
+    bool fine = clock > 0 && clock <= TENSOR_COUNTER_MOST && begun > 0 &&
+                begun <= clock;
 
     for (size_t i = 0; i < FAMILIES; i++)
         fine = fine && last[i] >= 0 && last[i] <= clock && levels[i] >= 0;

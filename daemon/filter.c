@@ -295,7 +295,7 @@ static void export_share(const struct share *s, struct tensor_list *out)
 static bool share_is_fine(int64_t clock, const double *bytes,
                           const int64_t *at, size_t n)
 {
-    bool fine = clock > 0 && n > 0;
+    bool fine = clock > 0 && clock <= TENSOR_COUNTER_MOST && n > 0;
 
     for (size_t i = 0; i < 2 * n; i++)
         fine = fine && isfinite(bytes[i]) && bytes[i] >= 0;

@@ -5,6 +5,8 @@
 
 #include <math.h>
 
+#define MOST (INT64_C(1) << 60) /* versions that a store can have counted */
+
 void guard_start(struct guard_rule *g)
 {
     *g = (struct guard_rule){.versions = GUARD_COOL_DOWN};
@@ -68,7 +70,9 @@ bool guard_from_json(struct guard_rule *g, const json_t *json)
     json_int_t versions, bad, bad_protected;
 
     if (json_unpack((json_t *)json, "{s:I, s:I, s:I}", "versions", &versions,
-                    "bad", &bad, "bad_protected", &bad_protected) != 0)
+                    "bad", &bad, "bad_protected", &bad_protected) != 0 ||
+        versions < 0 || versions > MOST || bad < 0 || bad > MOST ||
+        bad_protected < 0 || bad_protected > MOST)
         return false;
     *g = (struct guard_rule){versions, bad, bad_protected};
     return true;

@@ -516,16 +516,31 @@ static const struct infer *get_reference(struct judge *j,
 }
 
 static int draw_for(struct judge *j, const struct judge_memory *m,
-                    int64_t version, struct draw *d, struct err *err)
+                    int64_t version, const struct infer *candidate,
+                    struct draw *d, struct err *err)
 {
+    const struct model_shape *shape = infer_shape(candidate);
     struct draw_options options = {
         .seed = (uint64_t)j->conf->learner.seed,
         .max_tokens = j->conf->publish.gate.max_tokens,
         .mark = m->reference ? m->mark : INT64_MAX,
         .seen = m->reference ? m->seen : INT64_MAX,
     };
+    struct gate_domain *domains = NULL;
+    struct progress known;
+    int rc;
 
-    return draw_segments(j->catalog, version, &options, d, err);
+    progress_init(&known);
+    rc = load_domains(j, version, &known, &domains, err);
+    options.limits = (struct segment_limits){
+        .domains = known.domains.n,
+        .labels = known.labels.n,
+        .vocab_size = shape ? (size_t)shape->vocab_size : 0,
+        .context = shape ? (size_t)shape->context : 0,
+    };
+    free(domains);
+    progress_release(&known);
+    return rc ? rc : draw_segments(j->catalog, version, &options, d, err);
 }
 
 /* Everything but the life of what it uses. */
@@ -606,7 +621,7 @@ int judge_candidate(struct judge *j, int64_t version,
         if (!older)
             return err->code;
     }
-    rc = draw_for(j, &out->memory, version, &d, err);
+    rc = draw_for(j, &out->memory, version, candidate, &d, err);
     judge_scores_init(&scores[0], &d);
     judge_scores_init(&scores[1], &d);
     judge_scores_init(&scores[2], &d);

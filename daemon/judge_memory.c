@@ -9,6 +9,7 @@
 
 #include <jansson.h>
 
+#define MOST (INT64_C(1) << 60) /* versions that a store can have counted */
 #define DIGITS 17 /* give every double back */
 
 void judge_memory_begin(struct judge_memory *m)
@@ -81,7 +82,8 @@ static bool wish_from_json(struct guard_wish *w, const json_t *json)
         return true;
     if (json_unpack((json_t *)json, "{s:i, s:I, s:s}", "cause", &cause,
                     "version", &version, "reason", &reason) != 0 ||
-        cause < GUARD_NO_CAUSE || cause > GUARD_PROTECTED)
+        cause < GUARD_NO_CAUSE || cause > GUARD_PROTECTED || version < 0 ||
+        version > MOST)
         return false;
     w->cause = (enum guard_cause)cause;
     w->version = version;
@@ -132,6 +134,11 @@ static bool fill(struct judge_memory *m, json_t *root)
                     &n[0], "expected", &n[1], "mark", &n[2], "seen", &n[3],
                     "refused", &n[4], "above", &above, "scale",
                     &m->scale) != 0)
+        return false;
+    for (int i = 0; i < 5; i++)
+        if (n[i] < (i == 1 ? -1 : 0) || n[i] > MOST) /* 1: expected, -1 none */
+            return false;
+    if (!isfinite(m->scale) || m->scale < 0)
         return false;
     m->reference = n[0];
     m->expected = n[1];

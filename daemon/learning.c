@@ -10,7 +10,6 @@
 #include "base/xalloc.h"
 #include "daemon/options.h"
 #include "learner/ops.h"
-#include "store/hf.h"
 #include "store/store.h"
 
 /* replay.adaptive and when_behind: sample (learning.h says how) */
@@ -77,8 +76,10 @@ static void make_replay(struct learning *l)
     };
 
     options_replay(l->conf, REPLAY_ROWS, &options);
+    options.limits = &l->limits;
     l->replay = replay_create(&options, reader(l));
     options_replay(l->conf, REPLAY_HOLDOUT, &options);
+    options.limits = &l->limits;
     l->holdout = replay_create(&options, reader(l));
     l->filter = filter_create(&l->conf->filter, l->tokenizer);
     intake.holdout = l->holdout;
@@ -96,6 +97,11 @@ int learning_prepare_shape(struct learning *l, struct tokenizer *tokenizer,
 
     tokenizer_free(l->tokenizer); /* of a try that failed */
     l->tokenizer = tokenizer;
+    if (tokenizer && tokenizer_vocab_size(tokenizer) != shape->vocab_size)
+        return err_set(err, ERR_CORRUPT,
+                       "tokenizer.json has %d ids, config.json says "
+                       "vocab_size %d: they are not of one model",
+                       tokenizer_vocab_size(tokenizer), shape->vocab_size);
     if (l->has_model)
         l->shape = *shape;
     options_learner(l->conf, l->has_model ? &l->shape : NULL, tokenizer,
@@ -125,28 +131,26 @@ int learning_prepare(struct learning *l, struct tokenizer *tokenizer,
 int learning_prepare_version(struct learning *l, int64_t version,
                              struct err *err)
 {
-    struct buf json = BUF_INIT, config = BUF_INIT;
+    struct buf json = BUF_INIT;
     struct tokenizer *tokenizer = NULL;
     struct model_shape shape;
-    int64_t end_of_text;
     int rc;
 
     if (!l->has_model)
         return learning_prepare(l, NULL, err);
     rc = store_load_text(l->catalog, version, "tokenizer.json", &json, err);
     if (rc == 0)
-        rc = store_load_text(l->catalog, version, "config.json", &config, err);
+        rc = store_load_shape(l->catalog, version, &shape, err);
     if (rc == 0)
-        rc = tokenizer_from_json(json.data, json.len, &tokenizer, err);
-    if (rc == 0)
-        rc = hf_parse_config(config.data, config.len, &shape, &end_of_text,
-                             err);
+        rc = tokenizer_from_json(json.data ? json.data : "", json.len,
+                                 &tokenizer, err);
     if (rc == 0)
         rc = learning_prepare_shape(l, tokenizer, &shape, err);
     else
         tokenizer_free(tokenizer);
+    if (rc == ERR_INVALID) /* of a user's file; here it is damage */
+        rc = err->code = ERR_CORRUPT;
     buf_release(&json);
-    buf_release(&config);
     return rc;
 }
 
@@ -240,6 +244,13 @@ int learning_load(struct learning *l, int64_t version, int64_t branch,
     if (rc == 0)
         rc = progress_import(&l->progress, v.row.metadata_json,
                              strlen(v.row.metadata_json), err);
+    /* Room for logits is made for so many. */
+    if (rc == 0 &&
+        l->progress.labels.n > (size_t)l->conf->model.max_labels)
+        rc = err_set(err, ERR_LIMIT,
+                     "version %lld has %zu labels, model.max_labels is %lld",
+                     (long long)version, l->progress.labels.n,
+                     (long long)l->conf->model.max_labels);
     if (rc == 0) {
         progress_set_positions(&l->progress, v.row.offsets, v.row.n_offsets);
         rc = learning_load_skipped(l, err);
@@ -439,6 +450,12 @@ int learning_step(struct learning *l, struct learning_step_result *result,
     memset(result, 0, sizeof *result);
     intake_next_batch(l->intake, (size_t)l->conf->learner.batch_tokens, &b);
     BUG_ON(b.n == 0);
+    l->limits = (struct segment_limits){
+        .domains = l->progress.domains.n,
+        .labels = l->progress.labels.n,
+        .vocab_size = l->has_model ? (size_t)l->shape.vocab_size : 0,
+        .context = l->has_model ? (size_t)l->shape.context : 0,
+    };
     rc = replay_sample_fisher(l->replay, step,
                               learner_fisher_wants(l->learner, b.tokens),
                               &fisher, &n_fisher, err);

@@ -243,13 +243,20 @@ static void print_report(const json_t *report)
 static struct conf *load_for(struct arguments *a, const struct conf *conf,
                              struct conf_strings *sets, struct err *err)
 {
+    struct conf *then;
+
     if (retrain_settings(conf, &a->retrain, sets, err) != 0)
         return NULL;
     for (size_t i = 0; i < sets->n; i++) {
         XGROW(a->sets, a->n_sets, a->cap_sets);
         a->sets[a->n_sets++] = sets->items[i];
     }
-    return load(a);
+    then = load(a);
+    if (!then) /* it has said why */
+        err_set(err, ERR_STATE,
+                "version %lld: its settings do not go with this configuration",
+                (long long)a->retrain);
+    return then;
 }
 
 /* Returns the exit status. */
@@ -259,15 +266,13 @@ static int retrain(const struct conf *conf, struct arguments *a)
     struct err err = ERR_INIT;
     struct conf *then = load_for(a, conf, &sets, &err);
     json_t *report = NULL;
-    int status = EXIT_USAGE;
+    int status = err_exit_status(err.code);
 
     if (then) {
         log_configure(then->log.level, then->log.format);
         ops_init();
         status = err_exit_status(
             retrain_run(then, a->retrain, &report, &err));
-    } else if (err.code != ERR_OK) {
-        status = err_exit_status(err.code);
     }
     if (err.code != ERR_OK)
         log_plain("mnemed", err.msg);

@@ -126,54 +126,17 @@ void options_replay(const struct conf *conf, enum replay_kind kind,
 
 json_t *options_settings(const struct conf *conf)
 {
-    static const char *const keys[] = {
-        "source.format",
-        "source.max_record_bytes",
-        "source.bad_record",
-        "model.preset",
-        "model.max_domains",
-        "model.max_labels",
-        "learner.seed",
-        "learner.batch_tokens",
-        "learner.optimizer.lr",
-        "learner.optimizer.warmup_steps",
-        "learner.optimizer.weight_decay",
-        "learner.optimizer.clip_norm",
-        "learner.ewc.enabled",
-        "learner.ewc.lambda",
-        "learner.ewc.decay",
-        "learner.ewc.consolidate",
-        "learner.replay.enabled",
-        "learner.replay.ratio",
-        "learner.replay.adaptive",
-        "learner.replay.capacity",
-        "learner.replay.balance",
-        "learner.holdout.fraction",
-        "learner.holdout.capacity",
-        "filter.surprise.enabled",
-        "filter.surprise.mads",
-        "filter.surprise.history",
-        "filter.surprise.accept_after",
-        "filter.near_duplicate.enabled",
-        "filter.near_duplicate.bits",
-        "filter.near_duplicate.burst",
-        "filter.near_duplicate.share",
-        "filter.repetition.enabled",
-        "filter.repetition.min_bytes",
-        "filter.repetition.share",
-        "filter.share_cap.share",
-        "filter.share_cap.window_bytes",
-        "filter.gradient_norm.enabled",
-        "filter.gradient_norm.medians",
-    };
+    struct conf_strings keys = {0};
     json_t *settings = json_object();
 
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-        char *value = conf_text(conf, keys[i]);
+    conf_learning_keys(&keys);
+    for (size_t i = 0; i < keys.n; i++) {
+        char *value = conf_text(conf, keys.items[i]);
 
-        json_object_set_new(settings, keys[i], json_string(value));
+        json_object_set_new(settings, keys.items[i], json_string(value));
         free(value);
     }
+    conf_strings_release(&keys);
     return settings;
 }
 

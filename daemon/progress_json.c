@@ -16,6 +16,7 @@
 
 #include "daemon/progress.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #include <jansson.h>
@@ -24,7 +25,15 @@
 #include "daemon/progress_private.h"
 #include "daemon/record.h"
 
-#define MAX_NAMES 1000000
+#define MAX_NAMES 65537 /* model.max_domains and `other`, model.max_labels */
+
+/* Far above what can be counted, far below where adding overflows. */
+#define MOST (INT64_C(1) << 60)
+
+static bool is_count(json_int_t n)
+{
+    return n >= 0 && n <= MOST;
+}
 
 /* --- out ---------------------------------------------------------------- */
 
@@ -125,8 +134,12 @@ static int loss_from_json(const json_t *list, struct progress_loss *l)
 
     if (json_array_size(list) != 4)
         return -1;
-    for (size_t i = 0; i < 4; i++)
+    for (size_t i = 0; i < 4; i++) {
         *fields[i] = json_number_value(json_array_get(list, i));
+        if (!json_is_number(json_array_get(list, i)) ||
+            !(fabs(*fields[i]) <= (double)MOST))
+            return -1;
+    }
     return 0;
 }
 
@@ -166,7 +179,10 @@ static int domains_from_json(struct progress *p, const json_t *list)
                         "records", &records, "bytes", &bytes, "loss", &loss,
                         "labelled", &d.recent_labelled, "right",
                         &d.recent_right) != 0 ||
-            loss_from_json(loss, &d.loss) != 0 ||
+            loss_from_json(loss, &d.loss) != 0 || !is_count(records) ||
+            !is_count(bytes) || !(d.recent_labelled >= 0) ||
+            !(d.recent_right >= 0) || !isfinite(d.recent_labelled) ||
+            !isfinite(d.recent_right) ||
             names_find(&p->domains, name) >= 0)
             return -1;
         d.records = records;
@@ -175,7 +191,10 @@ static int domains_from_json(struct progress *p, const json_t *list)
         progress_grow_domains(p);
         p->by_domain[i] = d;
     }
-    return 0;
+    /* One more than have a name: `other`. */
+    return p->domains.n == MAX_NAMES && names_find(&p->domains, "other") < 0
+               ? -1
+               : 0;
 }
 
 static int reasons_from_json(struct progress *p, json_t *counts)
@@ -187,6 +206,8 @@ static int reasons_from_json(struct progress *p, json_t *counts)
         return -1;
     json_object_foreach(counts, reason, count)
     {
+        if (!json_is_integer(count) || !is_count(json_integer_value(count)))
+            return -1;
         progress_count_reason(p, reason);
         p->by_reason[p->reasons.n - 1] = json_integer_value(count);
     }
@@ -202,7 +223,8 @@ static void first_from_json(struct progress *p, const json_t *list)
 
     json_array_foreach(list, i, item)
     {
-        if (i < p->n_partitions && !p->partitions[i].positioned)
+        if (i < p->n_partitions && !p->partitions[i].positioned &&
+            is_count(json_integer_value(item)))
             p->partitions[i].first_offset = json_integer_value(item);
     }
 }
@@ -247,6 +269,9 @@ static int fill_from_json(struct progress *p, json_t *root)
                     "train_loss", &train_loss, "labels", &labels, "domains",
                     &domains, "quarantine", &reasons) != 0)
         return -1;
+    for (size_t i = 0; i < 9; i++)
+        if (!is_count(n[i] < 0 && i == 7 ? -(n[i] + 1) : n[i])) /* a time */
+            return -1;
     p->records = (struct status_records){n[0], n[1], n[2], n[3], n[4]};
     p->tokens_seen = n[5];
     p->bytes_seen = n[6];

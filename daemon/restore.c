@@ -33,20 +33,32 @@ static int compare_setting(struct store *store, const char *key,
     return rc;
 }
 
+int restore_parse_shards(const char *stored, int *shards, struct err *err)
+{
+    char *end;
+    long n = strtol(stored, &end, 10);
+
+    if (end == stored || *end || n < 1 || n > RESTORE_MAX_SHARDS)
+        return err_set(err, ERR_CORRUPT,
+                       "mneme.db: the setting learner.shards is \"%.20s\": "
+                       "expected 1 to %d",
+                       stored, RESTORE_MAX_SHARDS);
+    *shards = (int)n;
+    return 0;
+}
+
 static int restore_shards(struct store *store, const struct conf *conf,
                           int threads, int *shards, struct err *err)
 {
     char text[16], *stored = NULL;
     int rc = store_setting_get(store, "learner.shards", &stored, err);
 
+    *shards = conf->learner.shards ? (int)conf->learner.shards : threads;
+    if (rc == 0 && stored && !conf->learner.shards)
+        rc = restore_parse_shards(stored, shards, err);
+    free(stored);
     if (rc)
         return rc;
-    *shards = stored                 ? atoi(stored)
-              : conf->learner.shards ? (int)conf->learner.shards
-                                     : threads;
-    if (conf->learner.shards)
-        *shards = (int)conf->learner.shards;
-    free(stored);
     snprintf(text, sizeof text, "%d", *shards);
     return compare_setting(store, "learner.shards", text, err);
 }

@@ -17,6 +17,13 @@
 #include "daemon/serving.h"
 #include "store/store.h"
 
+/* As many as the processors that a data directory can have been made on. */
+#define RESTORE_MAX_SHARDS 1024
+
+/* The stored setting learner.shards. ERR_CORRUPT: not 1 to
+ * RESTORE_MAX_SHARDS. */
+int restore_parse_shards(const char *stored, int *shards, struct err *err);
+
 /*
  * What was decided when the directory was made and cannot change: preset and
  * shape, tokenizer, seed, shards. A new directory remembers them; an old one is

@@ -23,6 +23,7 @@
 #include "daemon/options.h"
 #include "daemon/queue.h"
 #include "daemon/release.h"
+#include "daemon/restore.h"
 #include "daemon/retrain_compare.h"
 #include "daemon/source.h"
 #include "learner/model.h"
@@ -126,6 +127,12 @@ static int note_last(struct retrain *r, struct err *err)
             return err_set(err, ERR_CORRUPT,
                            "the ledger names partition %d, which is not known",
                            (int)run->partition_id);
+        if (run->last_offset < run->first_offset || run->step > r->to.step)
+            return err_set(err, ERR_CORRUPT,
+                           "the ledger has a run of offsets %lld to %lld in "
+                           "step %lld, which this version cannot have",
+                           (long long)run->first_offset,
+                           (long long)run->last_offset, (long long)run->step);
         if (is_read(run) && run->last_offset > r->last[run->partition_id])
             r->last[run->partition_id] = run->last_offset;
     }
@@ -166,13 +173,12 @@ static int open_learning(struct retrain *r, struct err *err)
         return rc;
     rc = catalog_setting(c, "learner.shards", &stored, err);
     catalog_close(c);
+    if (rc == 0 && stored)
+        rc = restore_parse_shards(stored, &shards, err);
+    free(stored);
     if (rc)
         return rc;
-    if (stored)
-        shards = atoi(stored);
-    free(stored);
-    return learning_open(&r->learning, r->conf, options_cores(),
-                         shards > 0 ? shards : 1, err);
+    return learning_open(&r->learning, r->conf, options_cores(), shards, err);
 }
 
 /* --- records ------------------------------------------------------------ */
@@ -284,8 +290,9 @@ static int read_more(struct retrain *r, size_t wanted, struct err *err)
     return rc;
 }
 
-/* The record at an offset; *rec NULL when that offset holds none. */
-static int call_record(struct retrain *r, size_t id, int64_t offset,
+/* The record at *offset; *rec NULL when that offset holds none, and *offset is
+ * then the last one before the next record. */
+static int call_record(struct retrain *r, size_t id, int64_t *offset,
                        struct record **rec, struct err *err)
 {
     struct line_of *l = &r->lines[id];
@@ -296,10 +303,12 @@ static int call_record(struct retrain *r, size_t id, int64_t offset,
 
         if (rc)
             return rc;
-        if (l->items[l->first]->offset > offset)
+        if (l->items[l->first]->offset > *offset) {
+            *offset = l->items[l->first]->offset - 1;
             return 0;
+        }
         *rec = l->items[l->first++];
-        if ((*rec)->offset == offset)
+        if ((*rec)->offset == *offset)
             return 0;
         record_free(*rec);
         *rec = NULL;
@@ -339,15 +348,17 @@ static int step_up_to(struct retrain *r, int64_t step, struct err *err)
 }
 
 /* Those are in the database, not in the source. */
-static int call_released(struct retrain *r, int64_t offset,
+static int call_released(struct retrain *r, int64_t *offset,
                          struct record **rec, struct err *err)
 {
     struct releases_row *rows = NULL;
     size_t n = 0;
-    int rc = releases_read(r->learning.catalog, offset, 1, &rows, &n, err);
+    int rc = releases_read(r->learning.catalog, *offset, 1, &rows, &n, err);
 
-    if (rc == 0 && n && rows->id == offset)
+    if (rc == 0 && n && rows->id == *offset)
         *rec = release_record(&r->maker, r->conf, rows);
+    else if (rc == 0)
+        *offset = n ? rows->id - 1 : INT64_MAX - 1; /* there is no more */
     releases_free(rows, n);
     return rc;
 }
@@ -358,17 +369,19 @@ static bool is_released(const struct retrain *r, size_t id)
                   RELEASES_TOPIC) == 0;
 }
 
+/* *at moves on over offsets that hold no record. */
 static int feed(struct retrain *r, const struct store_ledger_run *run,
-                int64_t offset, struct err *err)
+                int64_t *at, struct err *err)
 {
     size_t id = (size_t)run->partition_id;
+    int64_t offset = *at;
     struct record *rec = NULL;
     int rc;
 
     if (run->kind == 'c' && r->fed[id] >= offset)
         return 0; /* it waits in intake for the rest of its steps */
-    rc = is_released(r, id) ? call_released(r, offset, &rec, err)
-                            : call_record(r, id, offset, &rec, err);
+    rc = is_released(r, id) ? call_released(r, at, &rec, err)
+                            : call_record(r, id, at, &rec, err);
     if (rc || !rec)
         return rc;
     r->fed[id] = offset;
@@ -389,7 +402,7 @@ static int learn_run(struct retrain *r, const struct store_ledger_run *run,
         rc = step_up_to(r, run->step - 1, err);
     for (int64_t at = run->first_offset; rc == 0 && at <= run->last_offset;
          at++)
-        rc = feed(r, run, at, err);
+        rc = feed(r, run, &at, err);
     return rc;
 }
 
@@ -496,7 +509,7 @@ int retrain_run(const struct conf *conf, int64_t version, json_t **report,
     }
     if (rc == 0)
         rc = learn(&r, err);
-    if (rc == ERR_CORRUPT)
+    if (rc == ERR_CORRUPT && r.from.version)
         rc = check_kept(&r, err);
     if (rc == 0)
         rc = retrain_compare(&r.learning, &r.to, r.differences, err);

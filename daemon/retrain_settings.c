@@ -1,7 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What a version was learned with, as overrides: the settings that its metadata
- * keep, and what makes a source one that is only read.
+ * keeps, and what makes a source one that is only read.
+ *
+ * A data directory may come from somebody else, with checksums that are right.
+ * So only keys that decide what is learned are taken from it, and only values
+ * that such a key can have; which files, brokers and programs are used, the
+ * operator's configuration alone says.
  */
 #include "config.h"
 
@@ -13,10 +18,12 @@
 #include <unistd.h>
 
 #include "base/fileio.h"
+#include "base/log.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
 #include "daemon/kafka_conf.h"
 #include "store/catalog.h"
+#include "store/store.h"
 
 static json_t *stored_settings(const struct catalog_version *v)
 {
@@ -37,6 +44,17 @@ static void add_set(struct conf_strings *sets, const char *key,
     free(set);
 }
 
+/* mnemed writes its embedded broker's address as 127.0.0.1:PORT. A data
+ * directory that came from elsewhere must not name another machine. */
+static bool is_own_address(const char *address)
+{
+    static const char host[] = "127.0.0.1:";
+    const char *port = address + strlen(host);
+
+    return strncmp(address, host, strlen(host)) == 0 && *port &&
+           strlen(port) <= 5 && strspn(port, "0123456789") == strlen(port);
+}
+
 /* The broker of a daemon that runs, which alone has its records. */
 static int find_embedded(const struct conf *conf, struct conf_strings *sets,
                          struct err *err)
@@ -45,10 +63,15 @@ static int find_embedded(const struct conf *conf, struct conf_strings *sets,
     struct buf address = BUF_INIT;
     int rc = fileio_read(path, 4096, &address, NULL);
 
-    if (rc == 0) {
+    if (address.data)
         address.data[strcspn(address.data, "\r\n")] = '\0';
+    if (rc == 0 && address.data && is_own_address(address.data)) {
         add_set(sets, "source.kafka.properties.bootstrap.servers",
                 address.data);
+    } else if (rc == 0) {
+        rc = err_set(err, ERR_CORRUPT,
+                     "%s: not the address of an embedded broker: delete it",
+                     path);
     } else {
         rc = err_set(err, ERR_STATE,
                      "the embedded broker does not run: its records went with "
@@ -86,7 +109,7 @@ static int list_settings(int64_t version, json_t *settings,
     const char *key;
     json_t *value;
 
-    if (!settings)
+    if (!json_is_object(settings))
         return err_set(err, ERR_STATE,
                        "version %lld does not say with which settings it was "
                        "learned: they changed while the disk was full, or it "
@@ -98,7 +121,21 @@ static int list_settings(int64_t version, json_t *settings,
                        "which depends on the time: nothing can repeat it",
                        (long long)version);
     json_object_foreach(settings, key, value)
-        add_set(sets, key, json_string_value(value));
+    {
+        struct err why = ERR_INIT;
+        int rc = conf_check_stored(key, json_string_value(value), &why);
+
+        if (rc == ERR_NOTFOUND)
+            log_info("retrain", "version=%lld: a stored setting is ignored: %s",
+                     (long long)version, why.msg);
+        else if (rc)
+            return err_set(err, rc,
+                           "version %lld: its stored settings are not what "
+                           "mneme wrote: %s",
+                           (long long)version, why.msg);
+        else
+            add_set(sets, key, json_string_value(value));
+    }
     return 0;
 }
 
@@ -131,7 +168,9 @@ int retrain_settings(const struct conf *conf, int64_t *version,
     rc = find_version(c, version, &v, err);
     if (rc == 0) {
         settings = stored_settings(&v);
-        rc = list_settings(*version, settings, sets, err);
+        rc = store_check_metadata(c, *version, err);
+        if (rc == 0)
+            rc = list_settings(*version, settings, sets, err);
         json_decref(settings);
         catalog_version_release(&v);
     }

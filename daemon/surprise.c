@@ -204,7 +204,7 @@ static bool fine(const struct tensor *levels, const struct tensor *counters)
         if (!isfinite(x[i]))
             return false;
     for (size_t i = 0; i < tensor_count(counters); i++)
-        if (c[i] < 0)
+        if (c[i] < 0 || c[i] > TENSOR_COUNTER_MOST)
             return false;
     return true;
 }

@@ -304,9 +304,12 @@ static int find_block(const struct tensor_list *l, const char *name, size_t n,
 
 static int check_counters(const int64_t *c, struct err *err)
 {
-    if (c[N_PASSES] < IDLE || c[N_PASSES] >= EWC_PASSES ||
-        c[N_CONSOLIDATIONS] < 0 || c[N_TOKENS_SINCE] < 0 ||
-        c[N_STEPS_SINCE] < 0 || c[N_WINDOW] < 0)
+    bool fine = c[N_PASSES] >= IDLE && c[N_PASSES] < EWC_PASSES;
+
+    for (int i = 0; i < N_COUNTERS; i++)
+        fine = fine && c[i] <= TENSOR_COUNTER_MOST &&
+               (c[i] >= 0 || i == N_PASSES);
+    if (!fine)
         return err_set(err, ERR_CORRUPT,
                        "tensor ewc.counters: values out of range");
     return 0;

@@ -433,7 +433,7 @@ static int check_counts(const struct tensor *t, struct err *err)
     const int64_t *counts = t->data;
 
     for (size_t i = 0; i < tensor_count(t); i++)
-        if (counts[i] < 0)
+        if (counts[i] < 0 || counts[i] > TENSOR_COUNTER_MOST)
             return err_set(err, ERR_CORRUPT,
                            "tensor head.counts: values out of range");
     return 0;

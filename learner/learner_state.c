@@ -15,9 +15,6 @@
 
 enum { N_STEPS, N_FISHER_CREDIT, N_COUNTERS };
 
-/* Far above what can be learned, far below where adding overflows. */
-#define COUNTER_MOST (INT64_C(1) << 60)
-
 /* --- out ---------------------------------------------------------------- */
 
 static void export_weights(const struct learner *l, struct tensor_list *out)
@@ -99,9 +96,10 @@ static int check_counters(const struct tensor_list *state,
     if (rc)
         return rc;
     *counters = t->data;
-    if ((*counters)[N_STEPS] < 0 || (*counters)[N_STEPS] > COUNTER_MOST ||
-        (*counters)[N_FISHER_CREDIT] < -COUNTER_MOST ||
-        (*counters)[N_FISHER_CREDIT] > COUNTER_MOST)
+    if ((*counters)[N_STEPS] < 0 ||
+        (*counters)[N_STEPS] > TENSOR_COUNTER_MOST ||
+        (*counters)[N_FISHER_CREDIT] < -TENSOR_COUNTER_MOST ||
+        (*counters)[N_FISHER_CREDIT] > TENSOR_COUNTER_MOST)
         return err_set(err, ERR_CORRUPT,
                        "tensor learner.counters: values out of range");
     return 0;

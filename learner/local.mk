@@ -123,4 +123,9 @@ tests_test_tokenizer_LDADD = $(LEARNER_LIBS) $(CMOCKA_LIBS)
 endif
 
 EXTRA_DIST += learner/unicode_classes.py tests/compat_tokenizer.py \
+	tests/compat_greedy.py tests/data/saved_again/README \
+	tests/data/saved_again/config.json \
+	tests/data/saved_again/model.safetensors \
+	tests/data/saved_again/tokenizer.json \
+	tests/data/saved_again/tokenizer_config.json \
 	tests/data/model_reference.py tests/data/model_reference.txt

@@ -191,7 +191,9 @@ void optim_export(const struct optim *o, struct tensor_list *out)
 static int check_counters(const int64_t *c, struct err *err)
 {
     if (c[N_STEP] < 0 || c[N_WARM_FROM] < 0 || c[N_WARM_FROM] > c[N_STEP] ||
-        c[N_SKIPPED] < 0 || c[N_NORMS] < 0)
+        c[N_STEP] > TENSOR_COUNTER_MOST || c[N_SKIPPED] < 0 ||
+        c[N_SKIPPED] > TENSOR_COUNTER_MOST || c[N_NORMS] < 0 ||
+        c[N_NORMS] > TENSOR_COUNTER_MOST)
         return err_set(err, ERR_CORRUPT,
                        "tensor optim.counters: values out of range");
     return 0;

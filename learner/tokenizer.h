@@ -53,12 +53,14 @@ int tokenizer_train(const char *text, size_t n_bytes, int vocab_size,
                     void *arg, struct tokenizer **tokenizer, struct err *err);
 
 /* Reads a tokenizer.json of the form that tokenizer_to_json writes; another
- * form is ERR_INVALID and named, damage is ERR_CORRUPT. */
+ * form is ERR_INVALID and named, damage is ERR_CORRUPT. Its post_processor may
+ * be absent, do nothing, or put <|endoftext|> before a text. */
 int tokenizer_from_json(const char *json, size_t n_bytes,
                         struct tokenizer **tokenizer, struct err *err);
 
-/* Hugging Face tokenizer.json: BPE, ByteLevel, added_tokens. The same bytes
- * for the same tokenizer. */
+/* Hugging Face tokenizer.json: BPE, ByteLevel, added_tokens, and a template
+ * that puts <|endoftext|> before a text. The same bytes for the same
+ * tokenizer. */
 void tokenizer_to_json(const struct tokenizer *t, struct buf *out);
 
 void tokenizer_free(struct tokenizer *t);

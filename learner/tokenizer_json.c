@@ -38,11 +38,33 @@ static json_t *vocab_json(const struct tokenizer *t)
     return vocab;
 }
 
+static json_t *piece_json(const char *kind, const char *id, int type_id)
+{
+    return json_pack("{s:{s:s, s:i}}", kind, "id", id, "type_id", type_id);
+}
+
+/* The token that a model sees before every text: other programs must put it
+ * there, too. */
+static json_t *template_json(const struct tokenizer *t)
+{
+    return json_pack(
+        "{s:s, s:[o, o], s:[o, o, o, o], s:{s:{s:s, s:[i], s:[s]}}}", "type",
+        "TemplateProcessing", "single",
+        piece_json("SpecialToken", TOKENIZER_END_NAME, 0),
+        piece_json("Sequence", "A", 0), "pair",
+        piece_json("SpecialToken", TOKENIZER_END_NAME, 0),
+        piece_json("Sequence", "A", 0),
+        piece_json("SpecialToken", TOKENIZER_END_NAME, 1),
+        piece_json("Sequence", "B", 1), "special_tokens", TOKENIZER_END_NAME,
+        "id", TOKENIZER_END_NAME, "ids", (int)t->end_of_text, "tokens",
+        TOKENIZER_END_NAME);
+}
+
 void tokenizer_to_json(const struct tokenizer *t, struct buf *out)
 {
     json_t *root = json_pack(
         "{s:s, s:n, s:n, s:[{s:i, s:s, s:b, s:b, s:b, s:b, s:b}], s:n, "
-        "s:{s:s, s:[{s:s, s:b}, {s:s, s:b, s:b, s:b}]}, s:n, "
+        "s:{s:s, s:[{s:s, s:b}, {s:s, s:b, s:b, s:b}]}, s:o, "
         "s:{s:s, s:b, s:b, s:b}, "
         "s:{s:s, s:n, s:n, s:n, s:n, s:b, s:b, s:b, s:o, s:o}}",
         "version", "1.0", "truncation", "padding", "added_tokens", "id",
@@ -51,9 +73,9 @@ void tokenizer_to_json(const struct tokenizer *t, struct buf *out)
         "pre_tokenizer", "type", "Sequence", "pretokenizers", "type",
         "Digits", "individual_digits", 1, "type", "ByteLevel",
         "add_prefix_space", 0, "trim_offsets", 1, "use_regex", 1,
-        "post_processor", "decoder", "type", "ByteLevel", "add_prefix_space",
-        0, "trim_offsets", 1, "use_regex", 1, "model", "type", "BPE",
-        "dropout", "unk_token", "continuing_subword_prefix",
+        "post_processor", template_json(t), "decoder", "type", "ByteLevel",
+        "add_prefix_space", 0, "trim_offsets", 1, "use_regex", 1, "model",
+        "type", "BPE", "dropout", "unk_token", "continuing_subword_prefix",
         "end_of_word_suffix", "fuse_unk", 0, "byte_fallback", 0,
         "ignore_merges", 0, "vocab", vocab_json(t), "merges", merges_json(t));
     char *text = json_dumps(root, JSON_INDENT(1));
@@ -90,6 +112,90 @@ static bool is_off(const json_t *value)
            (text && !*text);
 }
 
+static bool is_special(const json_t *piece, const char *id)
+{
+    const char *is = json_string_value(
+        json_object_get(json_object_get(piece, "SpecialToken"), "id"));
+
+    return is && strcmp(is, id) == 0;
+}
+
+static bool is_text(const json_t *piece)
+{
+    const char *id = json_string_value(
+        json_object_get(json_object_get(piece, "Sequence"), "id"));
+
+    return id && strcmp(id, "A") == 0;
+}
+
+/* Its special token is the end mark by id, too. */
+static bool names_end(const json_t *post, const json_t *root)
+{
+    const json_t *special = json_object_get(
+        json_object_get(post, "special_tokens"), TOKENIZER_END_NAME);
+    const json_t *ids = json_object_get(special, "ids");
+    const json_t *vocab =
+        json_object_get(json_object_get(root, "model"), "vocab");
+    const json_t *id = json_object_get(vocab, TOKENIZER_END_NAME);
+
+    return json_array_size(ids) == 1 && id &&
+           json_equal(json_array_get(ids, 0), id);
+}
+
+/* A template of the text alone, or of the end mark before it. What it does to
+ * two texts at once never happens here. */
+static bool reads_template(const json_t *post, const json_t *root,
+                           int *n_begins)
+{
+    const json_t *single = json_object_get(post, "single");
+    size_t n = json_array_size(single);
+
+    if (n < 1 || n > 2 || !is_text(json_array_get(single, n - 1)))
+        return false;
+    if (n == 2 && (!is_special(json_array_get(single, 0), TOKENIZER_END_NAME) ||
+                   !names_end(post, root)))
+        return false;
+    *n_begins += n == 2;
+    return true;
+}
+
+/* Nothing (ByteLevel only moves offsets), or a template. */
+static bool reads_processor(const json_t *post, const json_t *root,
+                            int *n_begins)
+{
+    return is_off(post) || type_is(post, "ByteLevel") ||
+           (type_is(post, "TemplateProcessing") &&
+            reads_template(post, root, n_begins));
+}
+
+/* What comes before a text is the same in mneme whatever the file says: the end
+ * mark once. So a file may say that, or nothing of it, and no other thing. */
+static int check_post_processor(const json_t *root, struct err *err)
+{
+    const json_t *post = json_object_get(root, "post_processor");
+    const json_t *list = json_object_get(post, "processors");
+    const char *type = json_string_value(json_object_get(post, "type"));
+    bool good = true;
+    int n_begins = 0;
+
+    if (!type_is(post, "Sequence"))
+        good = reads_processor(post, root, &n_begins);
+    else
+        good = json_is_array(list);
+    for (size_t i = 0; good && i < json_array_size(list); i++) {
+        post = json_array_get(list, i);
+        good = reads_processor(post, root, &n_begins);
+        if (!good)
+            type = json_string_value(json_object_get(post, "type"));
+    }
+    if (good && n_begins <= 1)
+        return 0;
+    return err_set(err, ERR_INVALID,
+                   "tokenizer.json: post_processor: %.40s adds something else "
+                   "than one " TOKENIZER_END_NAME " before the text",
+                   type ? type : "it");
+}
+
 /* What changes ids or text in ways that this tokenizer does not know. */
 static int check_extras(const json_t *root, struct err *err)
 {
@@ -99,13 +205,12 @@ static int check_extras(const json_t *root, struct err *err)
         "ignore_merges",
     };
     const json_t *model = json_object_get(root, "model");
-    const json_t *post = json_object_get(root, "post_processor");
     const json_t *decoder = json_object_get(root, "decoder");
 
     if (!is_off(json_object_get(root, "normalizer")))
         return unfit(err, "normalizer");
-    if (!is_off(post) && !type_is(post, "ByteLevel"))
-        return unfit(err, "post_processor");
+    if (check_post_processor(root, err))
+        return ERR_INVALID;
     if (!is_off(decoder) && !type_is(decoder, "ByteLevel"))
         return unfit(err, "decoder");
     for (size_t i = 0; i < sizeof off_in_model / sizeof *off_in_model; i++)

@@ -57,6 +57,9 @@ struct replay_options {
     int64_t kept_bytes;    /* of memory, for stored rows that are at hand all
                               the same; 0: each draw of one reads it */
     uint64_t seed;
+    /* Stored rows that do not fit are damaged ones; it may grow meanwhile, and
+     * outlives the buffer. NULL: rows are trusted. */
+    const struct segment_limits *limits;
 };
 
 void replay_options_default(struct replay_options *o, enum replay_kind kind);

@@ -72,8 +72,10 @@ static int fetch(struct replay *r, const struct missing *m, struct err *err)
     }
     draw->segment = row->segment;
     if (row->segment.domain != e->domain ||
-        row->segment.n_tokens != e->n_tokens) {
-        free(row); /* not the one that the index names */
+        row->segment.n_tokens != e->n_tokens ||
+        (r->options.limits &&
+         !segment_fits(&row->segment, r->options.limits))) {
+        free(row); /* not the one that the index names, or none at all */
         lose(r, m);
     } else if (!replay_keep(r, (uint32_t)draw->slot, row)) {
         r->fetched[m->i] = row;

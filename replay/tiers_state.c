@@ -17,6 +17,9 @@
 
 #define NAME_MAX_BYTES 64
 
+/* A stored counter leaves room for more rows than can ever be counted. */
+#define TIERS_COUNTER_MOST (INT64_C(1) << (TIERS_COUNTER_BITS - 1))
+
 /* --- out ---------------------------------------------------------------- */
 
 struct keyed {
@@ -173,7 +176,7 @@ static int check_row(const struct tiers *t, const struct columns *c, size_t i,
         return bad(err, prefix, "no such domain", i);
     if (c->bytes[i] < 0 || c->bytes[i] > UINT32_MAX)
         return bad(err, prefix, "an impossible size", i);
-    if (c->last_step[i] < -1)
+    if (c->last_step[i] < -1 || c->last_step[i] > TENSOR_COUNTER_MOST)
         return bad(err, prefix, "an impossible step", i);
     if (c->recent[i] > 1 || (c->place[i] < 0 && !c->recent[i]))
         return bad(err, prefix, "it is in neither tier", i);
@@ -254,7 +257,7 @@ static int load_counters(struct tiers *t, const struct tensor_list *in,
     if (rc)
         return rc;
     if (counters[0] < 0 || counters[0] > TIERS_MAX_BRANCH || counters[1] < 0 ||
-        counters[1] >> TIERS_COUNTER_BITS || n > TIERS_MAX_DOMAINS)
+        counters[1] >= TIERS_COUNTER_MOST || n > TIERS_MAX_DOMAINS)
         return err_set(err, ERR_CORRUPT, "%s index: impossible counters",
                        prefix);
     t->branch = counters[0];
@@ -320,8 +323,13 @@ int tiers_index_keys(const struct tensor_list *in, const char *prefix,
 {
     int rc = find(in, prefix, "keys", TENSOR_I64, SIZE_MAX, keys, n, err);
 
-    return rc ? rc
-              : find(in, prefix, "domains", TENSOR_I64, *n, domains, NULL, err);
+    if (rc == 0)
+        rc = find(in, prefix, "domains", TENSOR_I64, *n, domains, NULL, err);
+    for (size_t i = 0; rc == 0 && i < *n; i++)
+        if ((*keys)[i] <= 0 || (*domains)[i] < 0 ||
+            (*domains)[i] >= TIERS_MAX_DOMAINS)
+            rc = bad(err, prefix, "an impossible key or domain", i);
+    return rc;
 }
 
 int tiers_index_branch(const struct tensor_list *in, const char *prefix,
@@ -330,6 +338,9 @@ int tiers_index_branch(const struct tensor_list *in, const char *prefix,
     const int64_t *counters;
     int rc = find(in, prefix, "counters", TENSOR_I64, 2, &counters, NULL, err);
 
+    if (!rc && (counters[0] < 0 || counters[0] > TIERS_MAX_BRANCH))
+        rc = err_set(err, ERR_CORRUPT, "%s index: impossible counters",
+                     prefix);
     if (!rc)
         *branch = counters[0];
     return rc;

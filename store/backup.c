@@ -77,19 +77,25 @@ static int read_pointers(struct making *m, struct err *err)
     return rc;
 }
 
-static void add_item(struct making *m, sqlite3_stmt *q)
+static int add_item(struct making *m, sqlite3_stmt *q, struct err *err)
 {
     const char *sha256 = (const char *)sqlite3_column_text(q, 3);
+    struct db_cells c = {q, err, 0};
     struct item *item;
 
     XGROW(m->items, m->n, m->cap);
     item = &m->items[m->n++];
-    item->version = sqlite3_column_int64(q, 0);
-    item->name = db_text(q, 1);
-    item->bytes = sqlite3_column_int64(q, 2);
+    item->version = db_cell(&c, 0, 1, DB_MOST);
+    item->name = db_cell_text(&c, 1);
+    item->bytes = db_cell(&c, 2, 0, INT64_C(1) << 50);
     snprintf(item->sha256, sizeof item->sha256, "%s", sha256 ? sha256 : "");
     item->fd = -1;
     m->copy.total += item->bytes;
+    if (c.rc == 0 && !version_files_is_name(item->name))
+        return err_set(err, ERR_CORRUPT,
+                       "mneme.db: no file of a version is called %.60s",
+                       item->name);
+    return c.rc;
 }
 
 static int read_items(struct making *m, struct err *err)
@@ -103,8 +109,11 @@ static int read_items(struct making *m, struct err *err)
 
     if (rc)
         return rc;
-    while ((rc = db_step(m->db, q, err)) == DB_ROW)
-        add_item(m, q);
+    while ((rc = db_step(m->db, q, err)) == DB_ROW) {
+        rc = add_item(m, q, err);
+        if (rc)
+            break;
+    }
     db_done(q);
     return rc;
 }
@@ -171,7 +180,8 @@ static int hold(struct making *m, struct err *err)
         struct item *item = &m->items[i];
         char *path = path_of(m, item);
 
-        item->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+        item->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW |
+                                  O_NONBLOCK);
         if (item->fd < 0 && errno == ENOENT && is_needed(m, item->version))
             rc = err_set(err, ERR_AGAIN, "%s: damaged: missing", path);
         free(path);
@@ -244,7 +254,8 @@ static int copy_item(struct making *m, struct item *item, struct err *err)
     int rc = 0;
 
     if (item->fd < 0)
-        item->fd = open(from, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+        item->fd = open(from, O_RDONLY | O_CLOEXEC | O_NOFOLLOW |
+                                  O_NONBLOCK);
     if (item->fd < 0)
         rc = err_set_errno(err, ERR_CORRUPT, errno, "%s: cannot open", from);
     else

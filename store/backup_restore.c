@@ -48,7 +48,7 @@ static int64_t version_of(const char *path)
     if (strncmp(path, "versions/", 9) != 0)
         return 0;
     slash = strchr(path + 9, '/');
-    if (!slash || !slash[1] || slash[1] == '.' || strchr(slash + 1, '/') ||
+    if (!slash || !version_files_is_name(slash + 1) ||
         slash - (path + 9) >= (long)sizeof number)
         return 0;
     snprintf(number, sizeof number, "%.*s", (int)(slash - (path + 9)),
@@ -121,7 +121,8 @@ static int copy_one(struct restoring *r, const struct backup_sum *s,
                     const char *to, struct err *err)
 {
     char *from = fileio_join(r->from, s->path);
-    int fd = open(from, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    /* A link in a backup leads out of it, and a FIFO would block. */
+    int fd = open(from, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     int rc;
 
     if (fd < 0)
@@ -162,9 +163,10 @@ static int copy_all(struct restoring *r, struct err *err)
 static int check_file(struct restoring *r, sqlite3_stmt *q, struct err *err)
 {
     const char *sha256 = (const char *)sqlite3_column_text(q, 2);
+    const char *name = (const char *)sqlite3_column_text(q, 1);
     char *path = xasprintf("versions/%06lld/%s",
                            (long long)sqlite3_column_int64(q, 0),
-                           (const char *)sqlite3_column_text(q, 1));
+                           name ? name : "(no name)");
     const struct backup_sum *s = find(&r->wanted, path);
     int rc = 0;
 

@@ -154,11 +154,13 @@ int catalog_read_pointers(struct catalog *c, struct catalog_pointers *p,
         return rc;
     rc = db_step(c->db, q, err);
     if (rc == DB_ROW) {
-        p->head = sqlite3_column_int64(q, 0);
-        p->serving = sqlite3_column_int64(q, 1);
-        p->newest = sqlite3_column_int64(q, 2);
-        p->serving_pinned = sqlite3_column_int(q, 3) != 0;
-        rc = 0;
+        struct db_cells row = {q, err, 0};
+
+        p->newest = db_cell(&row, 2, 0, DB_MOST);
+        p->head = db_cell(&row, 0, 0, p->newest);
+        p->serving = db_cell(&row, 1, 0, p->newest);
+        p->serving_pinned = db_cell(&row, 3, 0, 1) != 0;
+        rc = row.rc;
     } else if (rc == 0) {
         rc = err_set(err, ERR_CORRUPT, "the row of pointers is missing");
     }

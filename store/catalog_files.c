@@ -7,16 +7,21 @@
 #include <stdlib.h>
 
 #include "store/catalog_private.h"
+#include "store/version_files.h"
 
 static int read_file(sqlite3_stmt *q, void *row, struct err *err)
 {
     struct catalog_file *f = row;
+    struct db_cells c = {q, err, 0};
 
-    (void)err;
-    f->name = db_text(q, 0);
-    f->bytes = sqlite3_column_int64(q, 1);
-    f->sha256 = db_text(q, 2);
-    return 0;
+    f->name = db_cell_text(&c, 0);
+    f->bytes = db_cell(&c, 1, 0, DB_MOST);
+    f->sha256 = db_cell_text(&c, 2);
+    if (c.rc == 0 && !version_files_is_name(f->name))
+        return err_set(err, ERR_CORRUPT,
+                       "mneme.db: no file of a version is called %.60s",
+                       f->name);
+    return c.rc;
 }
 
 static void release_file(void *row)

@@ -44,7 +44,7 @@ int catalog_guard(struct catalog *c, int64_t version, char **guard,
         c, &text_rows, &rows, err,
         "WITH RECURSIVE line (version, base, guard) AS ("
         " SELECT version, base, guard FROM versions WHERE version = ?1"
-        " UNION ALL SELECT v.version, v.base, v.guard FROM versions AS v"
+        " UNION SELECT v.version, v.base, v.guard FROM versions AS v"
         " JOIN line ON v.version = line.base WHERE line.guard IS NULL)"
         " SELECT guard FROM line WHERE guard IS NOT NULL",
         "i", version);
@@ -60,9 +60,10 @@ static int read_number(sqlite3_stmt *q, void *row, struct err *err)
 {
     int64_t *number = row;
 
-    (void)err;
-    *number = sqlite3_column_int64(q, 0);
-    return 0;
+    struct db_cells c = {q, err, 0};
+
+    *number = db_cell(&c, 0, -DB_MOST, DB_MOST);
+    return c.rc;
 }
 
 static const struct catalog_row_type number_rows = {sizeof(int64_t),
@@ -98,15 +99,23 @@ static int read_hold(sqlite3_stmt *q, void *row, struct err *err)
 {
     struct catalog_hold *hold = row;
 
-    (void)err;
-    hold->version = sqlite3_column_int64(q, 0);
+    struct db_cells c = {q, err, 0};
+
+    hold->version = db_cell(&c, 0, 0, DB_MOST);
     hold->lifted = sqlite3_column_int(q, 1) != 0;
-    hold->reason = db_text(q, 2);
-    return 0;
+    hold->reason = db_cell_text_or_null(&c, 2);
+    return c.rc;
+}
+
+static void release_hold(void *row)
+{
+    struct catalog_hold *hold = row;
+
+    free(hold->reason);
 }
 
 static const struct catalog_row_type hold_rows = {sizeof(struct catalog_hold),
-                                                  read_hold, NULL};
+                                                  read_hold, release_hold};
 
 int catalog_hold(struct catalog *c, struct catalog_hold *hold, struct err *err)
 {

@@ -21,15 +21,16 @@ static int read_history(sqlite3_stmt *q, void *row, struct err *err)
 {
     struct catalog_history *h = row;
 
-    (void)err;
-    h->id = sqlite3_column_int64(q, 0);
-    h->from_ms = sqlite3_column_int64(q, 1);
-    h->until_ms = sqlite3_column_int64(q, 2);
-    h->version = sqlite3_column_int64(q, 3);
-    h->previous = sqlite3_column_int64(q, 4);
-    h->cause = db_text(q, 5);
-    h->reason = db_text(q, 6);
-    return 0;
+    struct db_cells c = {q, err, 0};
+
+    h->id = db_cell(&c, 0, 0, DB_MOST);
+    h->from_ms = db_cell(&c, 1, -DB_MOST, DB_MOST);
+    h->until_ms = db_cell(&c, 2, -DB_MOST, DB_MOST);
+    h->version = db_cell(&c, 3, 0, DB_MOST);
+    h->previous = db_cell(&c, 4, 0, DB_MOST);
+    h->cause = db_cell_text(&c, 5);
+    h->reason = db_cell_text(&c, 6);
+    return c.rc;
 }
 
 static void release_history(void *row)
@@ -93,11 +94,12 @@ static int read_range(sqlite3_stmt *q, void *row, struct err *err)
 {
     struct catalog_range *r = row;
 
-    (void)err;
-    r->partition_id = sqlite3_column_int(q, 0);
-    r->first_offset = sqlite3_column_int64(q, 1);
-    r->last_offset = sqlite3_column_int64(q, 2);
-    return 0;
+    struct db_cells c = {q, err, 0};
+
+    r->partition_id = (int32_t)db_cell(&c, 0, 0, INT32_MAX);
+    r->first_offset = db_cell(&c, 1, 0, DB_MOST);
+    r->last_offset = db_cell(&c, 2, 0, DB_MOST);
+    return c.rc;
 }
 
 static const struct catalog_row_type range_rows = {sizeof(struct catalog_range),
@@ -130,20 +132,21 @@ static int read_skip(sqlite3_stmt *q, void *row, struct err *err)
 {
     struct catalog_skip *s = row;
 
-    (void)err;
-    s->range = (struct catalog_range){sqlite3_column_int(q, 0),
-                                      sqlite3_column_int64(q, 1),
-                                      sqlite3_column_int64(q, 2)};
-    s->id = sqlite3_column_int64(q, 3);
-    s->time_ms = sqlite3_column_int64(q, 4);
-    s->kind = db_text(q, 5);
-    s->version = sqlite3_column_int64(q, 6);
-    s->topic = db_text(q, 7);
-    s->partition = sqlite3_column_int(q, 8);
-    s->reason = db_text(q, 9);
-    s->released_ms = sqlite3_column_int64(q, 10);
+    struct db_cells c = {q, err, 0};
+
+    s->range = (struct catalog_range){(int32_t)db_cell(&c, 0, 0, INT32_MAX),
+                                      db_cell(&c, 1, 0, DB_MOST),
+                                      db_cell(&c, 2, 0, DB_MOST)};
+    s->id = db_cell(&c, 3, 0, DB_MOST);
+    s->time_ms = db_cell(&c, 4, -DB_MOST, DB_MOST);
+    s->kind = db_cell_text(&c, 5);
+    s->version = db_cell_or(&c, 6, 0, DB_MOST, 0);
+    s->topic = db_cell_text(&c, 7);
+    s->partition = (int32_t)db_cell(&c, 8, 0, INT32_MAX);
+    s->reason = db_cell_text_or_null(&c, 9);
+    s->released_ms = db_cell(&c, 10, -DB_MOST, DB_MOST);
     s->read_again = sqlite3_column_int(q, 11) != 0;
-    return 0;
+    return c.rc;
 }
 
 static void release_skip(void *row)
@@ -193,18 +196,21 @@ void catalog_ranges_free(struct catalog_skip *rows, size_t n)
 static int read_run(sqlite3_stmt *q, void *row, struct err *err)
 {
     struct store_ledger_run *r = row;
-    const unsigned char *kind = sqlite3_column_text(q, 5);
+    const char *kind = (const char *)sqlite3_column_text(q, 5);
+    struct db_cells c = {q, err, 0};
 
-    (void)err;
     *r = (struct store_ledger_run){
-        .step = sqlite3_column_int64(q, 0),
-        .partition_id = sqlite3_column_int(q, 1),
-        .first_offset = sqlite3_column_int64(q, 2),
-        .last_offset = sqlite3_column_int64(q, 3),
-        .count = sqlite3_column_int64(q, 4),
-        .kind = kind ? (char)kind[0] : '\0',
+        .step = db_cell(&c, 0, 0, DB_MOST),
+        .partition_id = (int32_t)db_cell(&c, 1, 0, INT32_MAX),
+        .first_offset = db_cell(&c, 2, 0, DB_MOST),
+        .last_offset = db_cell(&c, 3, 0, DB_MOST),
+        .count = db_cell(&c, 4, 0, DB_MOST),
+        .kind = kind ? kind[0] : '\0',
     };
-    return 0;
+    if (c.rc == 0 && (!kind || strlen(kind) != 1 || !strchr("lhqsc", *kind)))
+        return err_set(err, ERR_CORRUPT, "mneme.db: the ledger has a run of "
+                       "an unknown kind");
+    return c.rc;
 }
 
 static const struct catalog_row_type run_rows = {

@@ -18,24 +18,25 @@ static int read_row(sqlite3_stmt *q, void *row, struct err *err)
     const void *bytes = sqlite3_column_blob(q, 6);
     size_t n = (size_t)sqlite3_column_bytes(q, 6);
 
-    (void)err;
-    x->row = sqlite3_column_int64(q, 0);
-    x->time_ms = sqlite3_column_int64(q, 1);
-    x->offset = sqlite3_column_int64(q, 2);
-    x->topic = db_text(q, 3);
-    x->partition = sqlite3_column_int(q, 4);
-    x->reason = db_text(q, 5);
+    struct db_cells c = {q, err, 0};
+
+    x->row = db_cell(&c, 0, 0, DB_MOST);
+    x->time_ms = db_cell(&c, 1, INT64_MIN, INT64_MAX); /* the record's */
+    x->offset = db_cell(&c, 2, 0, DB_MOST);
+    x->topic = db_cell_text(&c, 3);
+    x->partition = (int32_t)db_cell(&c, 4, 0, INT32_MAX);
+    x->reason = db_cell_text(&c, 5);
     x->bytes = xmalloc(n + 1);
     x->n_bytes = n;
     if (n)
         memcpy(x->bytes, bytes, n);
     x->bytes[n] = '\0';
-    x->size = sqlite3_column_int64(q, 7);
-    x->whole = sqlite3_column_int(q, 8) != 0;
-    x->released = sqlite3_column_int64(q, 9);
-    x->id = db_text(q, 10);
-    x->domain = db_text(q, 11);
-    return 0;
+    x->size = db_cell_or(&c, 7, 0, DB_MOST, 0);
+    x->whole = db_cell(&c, 8, 0, 1) != 0;
+    x->released = db_cell(&c, 9, 0, DB_MOST);
+    x->id = db_cell_text_or_null(&c, 10);
+    x->domain = db_cell_text_or_null(&c, 11);
+    return c.rc;
 }
 
 static void release_row(void *row)

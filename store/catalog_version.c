@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/xalloc.h"
 #include "store/catalog_private.h"
 
 static const char *const state_names[] = {
@@ -45,16 +46,16 @@ static int parse_state(const char *name, enum store_state *state,
 static int read_offset(sqlite3_stmt *q, void *row, struct err *err)
 {
     struct catalog_offset *o = row;
+    struct db_cells c = {q, err, 0};
 
-    (void)err;
-    o->partition_id = sqlite3_column_int(q, 0);
-    o->topic = db_text(q, 1);
-    o->partition = sqlite3_column_int(q, 2);
-    o->next_offset = sqlite3_column_int64(q, 3);
-    o->tokens_done = sqlite3_column_int64(q, 4);
-    o->last_learned = sqlite3_column_int64(q, 5);
-    o->last_hash = (uint64_t)sqlite3_column_int64(q, 6);
-    return 0;
+    o->partition_id = (int32_t)db_cell(&c, 0, 0, INT32_MAX);
+    o->topic = db_cell_text(&c, 1);
+    o->partition = (int32_t)db_cell(&c, 2, 0, INT32_MAX);
+    o->next_offset = db_cell(&c, 3, 0, DB_MOST);
+    o->tokens_done = db_cell(&c, 4, 0, UINT32_MAX);
+    o->last_learned = db_cell(&c, 5, -1, DB_MOST);
+    o->last_hash = (uint64_t)db_cell(&c, 6, INT64_MIN, INT64_MAX);
+    return c.rc;
 }
 
 static void release_offset(void *row)
@@ -101,13 +102,13 @@ static double column_number(sqlite3_stmt *q, int column)
 static int read_domain(sqlite3_stmt *q, void *row, struct err *err)
 {
     struct catalog_domain *d = row;
+    struct db_cells c = {q, err, 0};
 
-    (void)err;
-    d->domain = db_text(q, 0);
+    d->domain = db_cell_text(&c, 0);
     d->bits_per_byte = column_number(q, 1);
     d->accuracy = column_number(q, 2);
-    d->chunks = sqlite3_column_int64(q, 3);
-    return 0;
+    d->chunks = db_cell(&c, 3, 0, DB_MOST);
+    return c.rc;
 }
 
 static void release_domain(void *row)
@@ -141,20 +142,25 @@ static int read_version(sqlite3_stmt *q, void *row, struct err *err)
 {
     struct catalog_version *v = row;
     const char *sha256 = (const char *)sqlite3_column_text(q, 5);
+    struct db_cells c = {q, err, 0};
 
-    v->version = sqlite3_column_int64(q, 0);
-    v->parent = sqlite3_column_int64(q, 1);
-    v->created_ms = sqlite3_column_int64(q, 2);
-    v->step = sqlite3_column_int64(q, 3);
-    v->tokens_seen = sqlite3_column_int64(q, 4);
+    v->version = db_cell(&c, 0, 1, DB_MOST);
+    v->parent = db_cell(&c, 1, 0, v->version - 1);
+    v->created_ms = db_cell(&c, 2, -DB_MOST, DB_MOST);
+    v->step = db_cell(&c, 3, 0, DB_MOST);
+    v->tokens_seen = db_cell(&c, 4, 0, DB_MOST);
     if (sha256)
         memcpy(v->weights_sha256, sha256,
                strnlen(sha256, sizeof v->weights_sha256 - 1));
-    v->pinned = sqlite3_column_int(q, 7) != 0;
-    v->gate_json = db_text(q, 8);
-    v->metadata_json = db_text(q, 9);
-    v->bytes = sqlite3_column_int64(q, 10);
+    v->pinned = db_cell(&c, 7, 0, 1) != 0;
+    v->gate_json = db_cell_text_or_null(&c, 8);
+    v->metadata_json = db_cell_text_or_null(&c, 9);
+    if (!v->metadata_json) /* reads as no JSON */
+        v->metadata_json = xstrdup("");
+    v->bytes = db_cell(&c, 10, 0, DB_MOST);
     v->forgotten = sqlite3_column_int(q, 11) != 0;
+    if (c.rc)
+        return c.rc;
     return parse_state((const char *)sqlite3_column_text(q, 6), &v->state, err);
 }
 

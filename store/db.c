@@ -9,10 +9,12 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <sys/stat.h>
 
 #include "base/sqlite_err.h"
+#include "base/utf8.h"
 #include "base/xalloc.h"
 #include "store/db_private.h"
 
@@ -252,6 +254,64 @@ char *db_text(sqlite3_stmt *stmt, int column)
     const unsigned char *text = sqlite3_column_text(stmt, column);
 
     return text ? xstrdup((const char *)text) : NULL;
+}
+
+/* --- columns, checked --------------------------------------------------- */
+
+static void refuse(struct db_cells *row, int column, const char *what)
+{
+    const char *name = sqlite3_column_name(row->q, column);
+
+    if (row->rc == 0)
+        row->rc = err_set(row->err, ERR_CORRUPT, "mneme.db: %s is %s",
+                          name ? name : "a column", what);
+}
+
+int64_t db_cell(struct db_cells *row, int column, int64_t low, int64_t high)
+{
+    int64_t value = sqlite3_column_int64(row->q, column);
+
+    if (sqlite3_column_type(row->q, column) != SQLITE_INTEGER) {
+        refuse(row, column, "not a whole number");
+        return low;
+    }
+    if (value < low || value > high) {
+        refuse(row, column, "out of range");
+        return low;
+    }
+    return value;
+}
+
+int64_t db_cell_or(struct db_cells *row, int column, int64_t low, int64_t high,
+                   int64_t null)
+{
+    if (sqlite3_column_type(row->q, column) == SQLITE_NULL)
+        return null;
+    return db_cell(row, column, low, high);
+}
+
+char *db_cell_text(struct db_cells *row, int column)
+{
+    if (sqlite3_column_type(row->q, column) == SQLITE_NULL)
+        refuse(row, column, "missing");
+    else
+        return db_cell_text_or_null(row, column);
+    return xstrdup("");
+}
+
+char *db_cell_text_or_null(struct db_cells *row, int column)
+{
+    char *text = db_text(row->q, column);
+
+    if (!text && sqlite3_column_type(row->q, column) != SQLITE_NULL) {
+        row->rc = err_set(row->err, ERR_NOMEM, "no memory for a text");
+        return xstrdup("");
+    }
+    if (!text || utf8_valid(text, strlen(text)))
+        return text;
+    refuse(row, column, "not UTF-8");
+    free(text);
+    return xstrdup("");
 }
 
 /* --- transactions ------------------------------------------------------- */

@@ -129,4 +129,35 @@ int db_checkpoint(struct db *db, struct err *err);
 /* A text column, copied; NULL stays NULL. */
 char *db_text(sqlite3_stmt *stmt, int column);
 
+/*
+ * The columns of a row, each checked where it is read: a store may come from
+ * anybody, with all checksums right.
+ *
+ *     struct db_cells row = {q, err, 0};
+ *     x->offset = db_cell(&row, 0, 0, DB_MOST);
+ *     x->name = db_cell_text(&row, 1);
+ *     return row.rc;
+ */
+struct db_cells {
+    sqlite3_stmt *q;
+    struct err *err;
+    int rc; /* 0, or ERR_CORRUPT: the first column that is wrong is named */
+};
+
+/* Far above what can be counted, far below where adding overflows. */
+#define DB_MOST (INT64_C(1) << 60)
+
+/* A whole number in [low, high]; low when it is none. */
+int64_t db_cell(struct db_cells *row, int column, int64_t low, int64_t high);
+
+/* The same, where NULL stands for another number. */
+int64_t db_cell_or(struct db_cells *row, int column, int64_t low, int64_t high,
+                   int64_t null);
+
+/* A text in UTF-8, copied; never NULL. */
+char *db_cell_text(struct db_cells *row, int column);
+
+/* The same, where NULL stays NULL. */
+char *db_cell_text_or_null(struct db_cells *row, int column);
+
 #endif

@@ -81,6 +81,19 @@ static int migrate(struct db *db, int64_t schema, struct err *err)
 
 /* --- opening ------------------------------------------------------------ */
 
+/* The file may come from somebody else: its schema calls no functions that do
+ * more than compute, has no views, and a reader runs none of its triggers. The
+ * writer's are those of schema.c, which schema_check() sees to. */
+static void distrust(struct db *db)
+{
+    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_ENABLE_VIEW, 0, NULL);
+    if (!db->writer)
+        sqlite3_db_config(db->handle, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, NULL);
+    sqlite3_exec(db->handle, "PRAGMA cell_size_check=ON", NULL, NULL, NULL);
+}
+
 static int open_handle(struct db *db, int flags, struct err *err)
 {
     int rc = sqlite3_open_v2(
@@ -92,6 +105,7 @@ static int open_handle(struct db *db, int flags, struct err *err)
     if (rc != SQLITE_OK)
         return db_last_error(db, "cannot open", err);
     sqlite3_busy_timeout(db->handle, BUSY_MS);
+    distrust(db);
     return 0;
 }
 
@@ -200,7 +214,8 @@ static int set_up_writer(struct db *db, struct err *err)
         return rc;
     sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_PERSIST_WAL, &keep);
     db_watch_log(db);
-    return migrate(db, schema, err);
+    rc = migrate(db, schema, err);
+    return rc ? rc : schema_check(db, err);
 }
 
 int db_open_writer(const char *path, struct db **db, struct err *err)
@@ -233,7 +248,7 @@ static int set_up_reader(struct db *db, struct err *err)
                      "%s: made by an older mneme (schema %lld, this program "
                      "knows %d): start mnemed once to convert it",
                      db->path, (long long)schema, DB_SCHEMA);
-    return rc;
+    return rc ? rc : schema_check(db, err);
 }
 
 int db_open_reader(const char *path, struct db **db, struct err *err)

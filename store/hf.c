@@ -9,12 +9,14 @@
 
 #include "store/hf.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <jansson.h>
 
@@ -24,6 +26,7 @@
 
 #define MAX_JSON_BYTES (1u << 20)
 #define MAX_TOKENIZER_BYTES (32u << 20)
+#define FEWEST_BYTES 2 /* of a number: F16 and BF16 */
 #define MAX_WEIGHTS_BYTES ((uint64_t)64 << 30)
 
 /* --- writing ------------------------------------------------------------ */
@@ -96,10 +99,12 @@ void hf_tokenizer_config_json(const struct model_shape *shape, struct buf *out)
 {
     buf_adds(out, "{\n  \"tokenizer_class\": \"PreTrainedTokenizerFast\",\n"
                   "  \"add_prefix_space\": false,\n"
-                  "  \"add_bos_token\": false,\n"
+                  "  \"add_bos_token\": true,\n"
                   "  \"bos_token\": \"<|endoftext|>\",\n"
                   "  \"clean_up_tokenization_spaces\": false,\n"
-                  "  \"eos_token\": \"<|endoftext|>\",\n");
+                  "  \"eos_token\": \"<|endoftext|>\",\n"
+                  "  \"pre\": \"smollm\",\n"
+                  "  \"split_special_tokens\": true,\n");
     buf_addf(out, "  \"model_max_length\": %d\n}\n", shape->context);
 }
 
@@ -442,6 +447,39 @@ int hf_check_weights(const struct model_shape *shape,
     return err_set(err, ERR_INVALID, "a tensor is there twice");
 }
 
+/* --- what is there ------------------------------------------------------ */
+
+/* Numbers in the tensors of a shape. With every field within its limit this
+ * stays far below 2^63. */
+static uint64_t count_numbers(const struct model_shape *s)
+{
+    uint64_t c = (uint64_t)s->dim, hd = (uint64_t)s->head_dim;
+    uint64_t q = (uint64_t)s->heads * hd, kv = (uint64_t)s->kv_heads * hd;
+    uint64_t embed = (uint64_t)s->vocab_size * c;
+    uint64_t layer = 2 * c + 2 * c * (q + kv) +
+                     3 * c * (uint64_t)s->ffn_dim + (s->qk_norm ? 2 * hd : 0);
+
+    return embed + (uint64_t)s->layers * layer + c + (s->tied ? 0 : embed);
+}
+
+int hf_check_size(const char *path, const struct model_shape *shape,
+                  struct err *err)
+{
+    uint64_t least = FEWEST_BYTES * count_numbers(shape);
+    struct stat st;
+
+    if (stat(path, &st) != 0)
+        return err_set_errno(
+            err, errno == ENOENT || errno == ENOTDIR ? ERR_NOTFOUND : ERR_IO,
+            errno, "%s: cannot open", path);
+    if ((uint64_t)st.st_size >= least)
+        return 0;
+    return err_set(err, ERR_CORRUPT,
+                   "%s: %" PRIu64 " bytes, but config.json is of a model of at "
+                   "least %" PRIu64,
+                   path, (uint64_t)st.st_size, least);
+}
+
 /* --- a directory -------------------------------------------------------- */
 
 static int read_small(const char *dir, const char *name, size_t limit_bytes,
@@ -465,7 +503,10 @@ int hf_read_dir(const char *dir, struct model_shape *shape,
     rc = read_small(dir, "config.json", MAX_JSON_BYTES, &config, err);
     if (rc)
         goto out;
-    rc = hf_parse_config(config.data, config.len, shape, end_of_text, err);
+    rc = hf_parse_config(config.data ? config.data : "", config.len, shape,
+                         end_of_text, err);
+    if (rc == 0)
+        rc = hf_check_size(path, shape, err);
     if (rc == 0)
         rc = read_small(dir, "tokenizer.json", MAX_TOKENIZER_BYTES,
                         tokenizer_json, err);

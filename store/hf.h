@@ -30,8 +30,14 @@
 #include "base/model_shape.h"
 #include "base/tensor.h"
 
-/* config.json, generation_config.json and tokenizer_config.json, appended to
- * out. end_of_text: the id of <|endoftext|>, which begins and ends a text. */
+/*
+ * config.json, generation_config.json and tokenizer_config.json, appended to
+ * out. end_of_text: the id of <|endoftext|>, which begins and ends a text.
+ *
+ * The tokenizer's file says what mneme does: <|endoftext|> goes before every
+ * text (add_bos_token), and its name within a text is text (split_special_
+ * tokens). `pre` is GGUF's name of the pre-tokenizer, for tokenizer.ggml.pre.
+ */
 void hf_config_json(const struct model_shape *shape, uint32_t end_of_text,
                     struct buf *out);
 void hf_generation_config_json(uint32_t end_of_text, struct buf *out);
@@ -55,6 +61,12 @@ int hf_parse_config(const char *json, size_t n_bytes, struct model_shape *shape,
  * numbers. */
 int hf_check_weights(const struct model_shape *shape,
                      const struct tensor_list *weights, struct err *err);
+
+/* Can the file at path hold the weights of this shape? Asked before memory is
+ * taken for them: a config.json may come from anybody. ERR_CORRUPT: it is too
+ * small. */
+int hf_check_size(const char *path, const struct model_shape *shape,
+                  struct err *err);
 
 /* A whole directory: config.json, model.safetensors (one file) and
  * tokenizer.json (appended as it is), checked against each other. */

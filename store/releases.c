@@ -84,21 +84,21 @@ static int read_row(sqlite3_stmt *q, void *row, struct err *err)
 {
     struct releases_row *r = row;
     const void *bytes = sqlite3_column_blob(q, 7);
+    struct db_cells c = {q, err, 0};
 
-    (void)err;
-    r->id = sqlite3_column_int64(q, 0);
-    r->topic = db_text(q, 1);
-    r->partition = sqlite3_column_int(q, 2);
-    r->offset = sqlite3_column_int64(q, 3);
-    r->time_ms = sqlite3_column_int64(q, 4);
-    r->reason = db_text(q, 5);
-    r->domain = db_text(q, 6);
+    r->id = db_cell(&c, 0, 0, DB_MOST);
+    r->topic = db_cell_text(&c, 1);
+    r->partition = (int32_t)db_cell(&c, 2, 0, INT32_MAX);
+    r->offset = db_cell(&c, 3, 0, DB_MOST);
+    r->time_ms = db_cell(&c, 4, INT64_MIN, INT64_MAX); /* the record's */
+    r->reason = db_cell_text(&c, 5);
+    r->domain = db_cell_text_or_null(&c, 6);
     r->n_bytes = (size_t)sqlite3_column_bytes(q, 7);
     r->bytes = xmalloc(r->n_bytes + 1);
     if (r->n_bytes)
         memcpy(r->bytes, bytes, r->n_bytes);
     r->bytes[r->n_bytes] = '\0';
-    return 0;
+    return c.rc;
 }
 
 static void release_row(void *row)

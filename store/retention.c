@@ -73,13 +73,18 @@ static int list_versions(struct store *s, struct retention_version **versions,
     if (rc)
         return rc;
     while ((rc = db_step(s->db, q, err)) == DB_ROW) {
+        struct db_cells c = {q, err, 0};
+
         XGROW(*versions, *n, cap);
         (*versions)[(*n)++] = (struct retention_version){
-            .version = sqlite3_column_int64(q, 0),
-            .created_ms = sqlite3_column_int64(q, 1),
+            .version = db_cell(&c, 0, 1, DB_MOST),
+            .created_ms = db_cell(&c, 1, -DB_MOST, DB_MOST),
             .protect = sqlite3_column_int(q, 2) != 0,
             .undone = sqlite3_column_int(q, 3) != 0,
         };
+        rc = c.rc;
+        if (rc)
+            break;
     }
     db_done(q);
     return rc;

@@ -361,12 +361,12 @@ out:
     return rc;
 }
 
-int safetensors_read_metadata(const char *path, struct buf *metadata_json,
-                              struct err *err)
+int safetensors_read_metadata(const char *path, uint64_t limit_bytes,
+                              struct buf *metadata_json, struct err *err)
 {
     struct input in = {.name = path, .fd = -1};
     struct safetensors_header h = {0};
-    int rc = open_input(path, UINT64_MAX, &in, err);
+    int rc = open_input(path, limit_bytes, &in, err);
 
     if (rc == 0)
         rc = read_header(&in, &h, err);

@@ -75,7 +75,7 @@ int safetensors_parse(const char *name, const void *bytes, size_t n_bytes,
 
 /* The header of a file alone: appends __metadata__ as a JSON object. The errors
  * of safetensors_read. */
-int safetensors_read_metadata(const char *path, struct buf *metadata_json,
-                              struct err *err);
+int safetensors_read_metadata(const char *path, uint64_t limit_bytes,
+                              struct buf *metadata_json, struct err *err);
 
 #endif

@@ -22,6 +22,11 @@
 
 #include "store/schema.h"
 
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/sqlite_err.h"
+#include "base/xalloc.h"
 #include "store/db.h"
 
 const char *const schema_migrations[DB_SCHEMA] = {
@@ -155,3 +160,94 @@ const char *const schema_migrations[DB_SCHEMA] = {
     /* 3: what the guard knows outlives the process. */
     "ALTER TABLE versions ADD COLUMN guard TEXT;",
 };
+
+/* --- is it as it was made? ---------------------------------------------- */
+
+/* What a statement of one text says; *text to be freed. */
+static int one_text(struct sqlite3 *db, const char *sql, char **text,
+                    struct err *err)
+{
+    sqlite3_stmt *q = NULL;
+    const char *found;
+    int rc;
+
+    *text = NULL;
+    if (sqlite3_prepare_v2(db, sql, -1, &q, NULL) == SQLITE_OK &&
+        sqlite3_step(q) == SQLITE_ROW) {
+        found = (const char *)sqlite3_column_text(q, 0);
+        if (found)
+            *text = xstrdup(found);
+        else if (sqlite3_column_type(q, 0) == SQLITE_NULL) /* no table */
+            *text = xstrdup("");
+    }
+    if (*text) {
+        sqlite3_finalize(q);
+        return 0;
+    }
+    rc = sqlite_err(db, NULL, "reading the schema", err);
+    sqlite3_finalize(q);
+    return rc;
+}
+
+/* A database in memory as the migrations make it. */
+static int make_fresh(struct sqlite3 **fresh, struct err *err)
+{
+    int rc = sqlite3_open(":memory:", fresh);
+
+    if (!*fresh)
+        return err_set(err, ERR_NOMEM, "no memory for a schema");
+    for (int i = 0; rc == SQLITE_OK && i < DB_SCHEMA; i++)
+        rc = sqlite3_exec(*fresh, schema_migrations[i], NULL, NULL, NULL);
+    return rc == SQLITE_OK ? 0
+                           : sqlite_err(*fresh, NULL, "making a schema", err);
+}
+
+#define OF_MNEME                                                               \
+    "SELECT group_concat(quote(name)) FROM sqlite_schema"                      \
+    " WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' ESCAPE '!'"
+#define STATEMENTS                                                             \
+    "SELECT group_concat(type || ' ' || name || ' ' || sql, char(10)) FROM"    \
+    " (SELECT type, name, sql FROM sqlite_schema WHERE tbl_name IN (%s)"       \
+    " AND sql IS NOT NULL ORDER BY type, name)"
+#define STRANGERS                                                              \
+    "SELECT count(*) FROM sqlite_schema WHERE tbl_name NOT IN (%s) AND"        \
+    " (type NOT IN ('table', 'index') OR sql LIKE 'CREATE VIRTUAL%%')"
+
+static int compare(struct sqlite3 *db, struct sqlite3 *fresh, struct err *err)
+{
+    char *tables = NULL, *sql = NULL, *there = NULL, *wanted = NULL;
+    char *strangers = NULL;
+    int rc = one_text(fresh, OF_MNEME, &tables, err);
+
+    if (rc)
+        return rc;
+    sql = xasprintf(STATEMENTS, tables);
+    rc = one_text(fresh, sql, &wanted, err);
+    if (rc == 0)
+        rc = one_text(db, sql, &there, err);
+    free(sql);
+    sql = xasprintf(STRANGERS, tables);
+    if (rc == 0)
+        rc = one_text(db, sql, &strangers, err);
+    if (rc == 0 && (strcmp(there, wanted) || strcmp(strangers, "0")))
+        rc = err_set(err, ERR_CORRUPT,
+                     "mneme.db: its tables, triggers and views are not those "
+                     "that mneme makes");
+    free(tables);
+    free(sql);
+    free(there);
+    free(wanted);
+    free(strangers);
+    return rc;
+}
+
+int schema_check(struct db *db, struct err *err)
+{
+    struct sqlite3 *fresh = NULL;
+    int rc = make_fresh(&fresh, err);
+
+    if (rc == 0)
+        rc = compare(db_handle(db), fresh, err);
+    sqlite3_close(fresh);
+    return rc;
+}

@@ -10,9 +10,18 @@
 #ifndef MNEME_STORE_SCHEMA_H
 #define MNEME_STORE_SCHEMA_H
 
+#include "base/err.h"
+
 /* "mnem": marks the file as ours. */
 #define SCHEMA_APPLICATION_ID 0x6d6e656d
 
 extern const char *const schema_migrations[]; /* [DB_SCHEMA] */
+
+struct db;
+
+/* Are the tables, indices and triggers of the newest schema what the migrations
+ * make, and are there no views and no triggers beside them? A store may come
+ * from anybody. ERR_CORRUPT. */
+int schema_check(struct db *db, struct err *err);
 
 #endif

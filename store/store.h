@@ -287,7 +287,17 @@ int store_load(struct catalog *c, int64_t version, enum store_part part,
 int store_load_text(struct catalog *c, int64_t version, const char *name,
                     struct buf *out, struct err *err);
 
-/* Checks every file of a version against its checksum. Any thread. */
+/* The shape in a version's config.json. ERR_CORRUPT: no model of this program's
+ * kinds, or larger than the version's weights are. */
+int store_load_shape(struct catalog *c, int64_t version,
+                     struct model_shape *shape, struct err *err);
+
+/* Is a version's metadata what its state.safetensors, which has a checksum, has
+ * of it? ERR_CORRUPT: it is not. */
+int store_check_metadata(struct catalog *c, int64_t version, struct err *err);
+
+/* Checks every file of a version against its checksum, and its metadata. Any
+ * thread. */
 int store_verify(struct catalog *c, int64_t version, struct err *err);
 
 #endif

@@ -254,11 +254,14 @@ static int find_anchor(struct store *s, int64_t parent,
     db_bind(q, "it", parent, VERSION_FILES_ANCHOR);
     rc = db_step(s->db, q, err);
     if (rc == DB_ROW) {
-        anchor->bytes = (uint64_t)sqlite3_column_int64(q, 0);
+        const char *sha256 = (const char *)sqlite3_column_text(q, 1);
+        struct db_cells c = {q, err, 0};
+
+        anchor->bytes = (uint64_t)db_cell(&c, 0, 0, DB_MOST);
         snprintf(anchor->sha256, sizeof anchor->sha256, "%s",
-                 (const char *)sqlite3_column_text(q, 1));
+                 sha256 ? sha256 : "");
         *there = true;
-        rc = 0;
+        rc = c.rc;
     }
     db_done(q);
     return rc;

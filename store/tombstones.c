@@ -392,11 +392,12 @@ static int read_row(sqlite3_stmt *q, void *row, struct err *err)
 {
     struct tombstone *t = row;
 
-    (void)err;
-    t->hash = (uint64_t)sqlite3_column_int64(q, 0);
-    t->partition_id = sqlite3_column_int(q, 1);
-    t->last_offset = sqlite3_column_int64(q, 2);
-    return 0;
+    struct db_cells c = {q, err, 0};
+
+    t->hash = (uint64_t)db_cell(&c, 0, INT64_MIN, INT64_MAX);
+    t->partition_id = (int32_t)db_cell(&c, 1, 0, INT32_MAX);
+    t->last_offset = db_cell(&c, 2, -1, DB_MOST);
+    return c.rc;
 }
 
 static const struct catalog_row_type rows_type = {sizeof(struct tombstone),

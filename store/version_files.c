@@ -89,7 +89,7 @@ char *version_files_store_id(const char *path)
     const char *id;
     char *copy = NULL;
 
-    if (safetensors_read_metadata(state, &text, NULL) == 0)
+    if (safetensors_read_metadata(state, UINT64_MAX, &text, NULL) == 0)
         metadata = json_loadb(text.data, text.len, 0, NULL);
     id = json_string_value(json_object_get(metadata, "store"));
     if (id)
@@ -98,6 +98,22 @@ char *version_files_store_id(const char *path)
     buf_release(&text);
     free(state);
     return copy;
+}
+
+bool version_files_is_name(const char *name)
+{
+    static const char *const names[] = {
+        "config.json",         "generation_config.json",
+        "tokenizer.json",      "tokenizer_config.json",
+        "labels.json",         VERSION_FILES_WEIGHTS,
+        VERSION_FILES_STATE,   VERSION_FILES_HOLDOUT,
+        VERSION_FILES_ANCHOR,  VERSION_FILES_HEAD,
+    };
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(names[i], name) == 0)
+            return true;
+    return false;
 }
 
 /* --- writing ------------------------------------------------------------ */

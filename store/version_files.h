@@ -56,6 +56,9 @@ char *version_files_aside(const char *dir, const char *name);
 /* The id of the store that wrote the directory at `path`, to be freed; NULL: it
  * says none, as those that were written before there were any. */
 char *version_files_store_id(const char *path);
+/* Is it the name of a file that versions have? No other is ever opened, as a
+ * name comes from the database. */
+bool version_files_is_name(const char *name);
 
 /* The number in a directory's name, 0 for anything else; *unfinished: it is
  * a .new- one. */

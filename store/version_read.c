@@ -8,13 +8,17 @@
 
 #include "store/store.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include <jansson.h>
+
 #include "base/fileio.h"
 #include "store/catalog_files.h"
+#include "store/hf.h"
 #include "store/safetensors.h"
 #include "store/version_files.h"
 
@@ -57,6 +61,16 @@ static char *path_of(struct catalog *c, int64_t version, const char *name)
     return path;
 }
 
+/* What a user's file may not be, a version's file cannot have been. */
+static int as_damage(int rc, struct err *err)
+{
+    if (rc != ERR_INVALID)
+        return rc;
+    if (err)
+        err->code = ERR_CORRUPT;
+    return ERR_CORRUPT;
+}
+
 /* A file that is gone or of another size is damage, unless the version itself
  * has gone meanwhile. */
 static int explain(struct catalog *c, int64_t version, const char *path, int rc,
@@ -64,6 +78,7 @@ static int explain(struct catalog *c, int64_t version, const char *path, int rc,
 {
     struct listing again = {0};
 
+    rc = as_damage(rc, err);
     if (rc == ERR_NOTFOUND || rc == ERR_LIMIT)
         rc = err_set(err, ERR_CORRUPT, "%s: damaged: %s", path,
                      rc == ERR_LIMIT ? "larger than it was" : "missing");
@@ -72,6 +87,26 @@ static int explain(struct catalog *c, int64_t version, const char *path, int rc,
                      (long long)version);
     catalog_files_free(again.files, again.n);
     return rc;
+}
+
+/* A version's files are plain ones, of the size in their rows: a link or a FIFO
+ * is not opened, and memory is taken for what is there. */
+static int check_plain(const char *path, const struct catalog_file *f,
+                       struct err *err)
+{
+    struct stat st;
+
+    if (lstat(path, &st) != 0)
+        return err_set_errno(
+            err, errno == ENOENT || errno == ENOTDIR ? ERR_NOTFOUND : ERR_IO,
+            errno, "%s: cannot open", path);
+    if (!S_ISREG(st.st_mode))
+        return err_set(err, ERR_CORRUPT, "%s: damaged: not a plain file", path);
+    if (st.st_size != f->bytes)
+        return err_set(err, ERR_CORRUPT,
+                       "%s: damaged: %lld bytes, it had %lld", path,
+                       (long long)st.st_size, (long long)f->bytes);
+    return 0;
 }
 
 int store_load(struct catalog *c, int64_t version, enum store_part part,
@@ -93,7 +128,10 @@ int store_load(struct catalog *c, int64_t version, enum store_part part,
         goto out;
     }
     path = path_of(c, version, name);
-    rc = safetensors_read(path, f->sha256, (uint64_t)f->bytes, out, NULL, err);
+    rc = check_plain(path, f, err);
+    if (rc == 0)
+        rc = safetensors_read(path, f->sha256, (uint64_t)f->bytes, out, NULL,
+                              err);
     if (rc)
         rc = explain(c, version, path, rc, err);
 out:
@@ -133,7 +171,9 @@ int store_load_text(struct catalog *c, int64_t version, const char *name,
                      (long long)version, name);
         goto out;
     }
-    rc = fileio_read(path, (size_t)f->bytes, out, err);
+    rc = check_plain(path, f, err);
+    if (rc == 0)
+        rc = fileio_read(path, (size_t)f->bytes, out, err);
     if (rc == 0)
         rc = check_text(path, f, out, before, err);
     if (rc)
@@ -148,6 +188,24 @@ out:
     return rc;
 }
 
+int store_load_shape(struct catalog *c, int64_t version,
+                     struct model_shape *shape, struct err *err)
+{
+    char *path = path_of(c, version, VERSION_FILES_WEIGHTS);
+    struct buf config = BUF_INIT;
+    int64_t end_of_text;
+    int rc = store_load_text(c, version, "config.json", &config, err);
+
+    if (rc == 0)
+        rc = hf_parse_config(config.data ? config.data : "", config.len, shape,
+                             &end_of_text, err);
+    if (rc == 0)
+        rc = hf_check_size(path, shape, err);
+    buf_release(&config);
+    free(path);
+    return as_damage(rc, err);
+}
+
 /* --- verifying ---------------------------------------------------------- */
 
 static int verify_file(struct catalog *c, int64_t version,
@@ -155,8 +213,10 @@ static int verify_file(struct catalog *c, int64_t version,
 {
     char *path = path_of(c, version, f->name);
     char sha256[SHA256_HEX];
-    int rc = checksum_sha256_file(path, sha256, err);
+    int rc = check_plain(path, f, err);
 
+    if (rc == 0)
+        rc = checksum_sha256_file(path, sha256, err);
     if (rc == 0 && strcmp(sha256, f->sha256) != 0)
         rc = err_set(err, ERR_CORRUPT,
                      "%s: damaged: its SHA-256 is not %.16s... any more", path,
@@ -192,6 +252,36 @@ static int verify_digest(const struct listing *l, int64_t version,
                    (long long)version);
 }
 
+int store_check_metadata(struct catalog *c, int64_t version, struct err *err)
+{
+    char *path = path_of(c, version, VERSION_FILES_STATE);
+    struct buf text = BUF_INIT;
+    struct catalog_version v;
+    const char *written;
+    json_t *pairs = NULL;
+    int rc = catalog_get(c, version, &v, err);
+
+    if (rc)
+        goto out;
+    rc = safetensors_read_metadata(path, UINT64_MAX, &text, err);
+    if (rc == 0)
+        pairs = json_loadb(text.data, text.len, 0, NULL);
+    /* Versions of early days have none. */
+    written = json_string_value(json_object_get(pairs, "metadata"));
+    if (rc == 0 && written && *v.metadata_json &&
+        strcmp(written, v.metadata_json) != 0)
+        rc = err_set(err, ERR_CORRUPT,
+                     "version %lld: its metadata in mneme.db is not what "
+                     VERSION_FILES_STATE " has of it",
+                     (long long)version);
+    json_decref(pairs);
+    catalog_version_release(&v);
+out:
+    buf_release(&text);
+    free(path);
+    return rc;
+}
+
 int store_verify(struct catalog *c, int64_t version, struct err *err)
 {
     struct listing l = {0};
@@ -201,6 +291,8 @@ int store_verify(struct catalog *c, int64_t version, struct err *err)
         rc = verify_file(c, version, &l.files[i], err);
     if (rc == 0)
         rc = verify_digest(&l, version, err);
+    if (rc == 0)
+        rc = store_check_metadata(c, version, err);
     catalog_files_free(l.files, l.n);
     return rc;
 }

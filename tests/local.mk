@@ -20,6 +20,7 @@ FLOW_TESTS = \
 	tests/flow_faults.py \
 	tests/flow_flips.py \
 	tests/flow_store.py \
+	tests/flow_tamper.py \
 	tests/flow_filters.py \
 	tests/flow_quarantine.py \
 	tests/flow_memory.py \
@@ -36,7 +37,7 @@ FLOW_TESTS = \
 # queue that stays full for longer.
 SOAK_TESTS = tests/flow_bad_feed.py tests/test_faults tests/test_crash \
 	tests/flow_kills.py tests/flow_faults.py tests/flow_flips.py \
-	tests/flow_kafka_field.py
+	tests/flow_tamper.py tests/flow_kafka_field.py
 
 # What they ask of a broker and no client at hand does.
 EXTRA_PROGRAMS += tests/kafka_client
@@ -58,9 +59,15 @@ tests_tsan_preload_so_CFLAGS = -std=gnu11 $(WARN_CFLAGS) -fPIC
 tests_tsan_preload_so_LDFLAGS = -shared
 CLEANFILES += tests/tsan_preload.so
 EXTRA_DIST += tests/tsan.supp
+# Changes a store and makes its checksums right again: flow_tamper.py.
+EXTRA_PROGRAMS += tests/tamper
+tests_tamper_SOURCES = tests/tamper.c
+tests_tamper_LDADD = $(STORE_LIBS)
+CLEANFILES += tests/tamper
 
 # What flow tests need that `all` does not make.
-FLOW_TOOLS = tests/kafka_client$(EXEEXT) tests/fault_preload.so$(EXEEXT)
+FLOW_TOOLS = tests/kafka_client$(EXEEXT) tests/fault_preload.so$(EXEEXT) \
+	tests/tamper$(EXEEXT)
 
 EXTRA_DIST += \
 	.ci/run \

@@ -259,6 +259,16 @@ static void test_tokens(void **state)
     assert_int_equal(util_number_at(&a, "tokens.0"), '<');
     assert_int_equal(util_number_at(&a, "tokens.13"), 0);
     util_release(&a);
+    a = util_post("/tokenize",
+                  "{\"prompt\":\"a\",\"add_special_tokens\":true}");
+    assert_int_equal(util_number_at(&a, "count"), 2);
+    assert_int_equal(util_number_at(&a, "tokens.0"), 256);
+    assert_int_equal(util_number_at(&a, "tokens.1"), 97);
+    util_release(&a);
+    util_check_error(
+        util_post("/tokenize",
+                  "{\"prompt\":\"a\",\"add_special_tokens\":7}"),
+        400, "add_special_tokens");
     a = util_post("/detokenize", "{\"tokens\":[97,226,130,172,255,256]}");
     assert_string_equal(util_text_at(&a, "prompt"),
                         "a\xe2\x82\xac\xef\xbf\xbd");

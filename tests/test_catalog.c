@@ -379,6 +379,150 @@ static void test_check_references(void **state)
     util_close_both(&b);
 }
 
+/* --- a store from somebody else ----------------------------------------- */
+
+static void run_sql(struct store *s, const char *sql)
+{
+    assert_int_equal(sqlite3_exec(store_connection(s), sql, NULL, NULL, NULL),
+                     SQLITE_OK);
+}
+
+/* Each change with all checksums right: one reader or another says so. */
+static void test_foreign_numbers(void **state)
+{
+    static const char *const changes[] = {
+        "UPDATE pointers SET newest = 9223372036854775807",
+        "UPDATE pointers SET head = 99",
+        "UPDATE pointers SET serving = -1",
+        "UPDATE versions SET parent = version",
+        "UPDATE versions SET step = -1",
+        "UPDATE versions SET tokens_seen = 9223372036854775807",
+        "UPDATE versions SET bytes = 'x'",
+        "UPDATE version_files SET bytes = -1",
+        "UPDATE version_files SET name = '../labels.json'"
+        " WHERE name = 'labels.json'",
+        "UPDATE offsets SET next_offset = 9223372036854775807",
+        "UPDATE offsets SET tokens_done = -1",
+        "UPDATE partitions SET partition = 4294967296 WHERE id = 0",
+        "UPDATE partitions SET topic = x'ff' WHERE id = 0",
+        "UPDATE ledger SET last_offset = 9223372036854775807",
+        "UPDATE ledger SET kind = 'x'",
+        "UPDATE ledger SET step = -1",
+    };
+
+    for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
+        struct util_both b = util_open_both(*state);
+        struct store_ledger_run *runs = NULL;
+        struct catalog_pointers p;
+        struct catalog_version v = {0};
+        struct err err = ERR_INIT;
+        int64_t version = util_pass(b.s, (int64_t)i, true);
+        size_t n;
+        int rc;
+
+        run_sql(b.s, "SAVEPOINT tampered");
+        run_sql(b.s, changes[i]);
+        run_sql(b.s, "RELEASE tampered");
+        rc = catalog_pointers(b.c, &p, &err);
+        if (rc == 0)
+            rc = catalog_get(b.c, version, &v, &err);
+        if (rc == 0)
+            rc = store_verify(b.c, version, &err);
+        if (rc == 0)
+            rc = catalog_ledger(b.c, version, &runs, &n, &err);
+        if (rc != ERR_CORRUPT)
+            print_message("%s\n", changes[i]);
+        assert_int_equal(rc, ERR_CORRUPT);
+        free(runs);
+        catalog_version_release(&v);
+        util_close_both(&b);
+        util_remove_temp(state);
+        util_make_temp(state);
+    }
+}
+
+/* No query walks for ever over versions that refer to themselves. */
+static void test_base_that_turns(void **state)
+{
+    struct util_both b = util_open_both(*state);
+    int64_t version = util_pass(b.s, 1, true);
+    struct catalog_totals totals;
+    char *guard = NULL;
+
+    run_sql(b.s, "UPDATE versions SET base = version, guard = NULL");
+    assert_int_equal(catalog_guard(b.c, version, &guard, NULL), 0);
+    assert_null(guard);
+    assert_int_equal(catalog_totals(b.c, version, &totals, NULL), 0);
+    util_close_both(&b);
+}
+
+static void test_foreign_schema(void **state)
+{
+    static const char *const changes[] = {
+        "CREATE TRIGGER t AFTER INSERT ON versions BEGIN"
+        " DELETE FROM version_files; END",
+        "CREATE VIEW v AS SELECT * FROM versions",
+        "CREATE INDEX i ON versions (abs(step))",
+        "DROP TRIGGER history_delete",
+        "ALTER TABLE versions DROP COLUMN guard",
+        "DROP TABLE releases",
+    };
+
+    for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
+        struct store *s = util_open_store(*state);
+        struct catalog *c = NULL;
+        struct err err = ERR_INIT;
+
+        util_pass(s, 1, true);
+        run_sql(s, changes[i]);
+        store_close(s);
+        assert_int_equal(catalog_open(*state, &c, &err), ERR_CORRUPT);
+        assert_non_null(strstr(err.msg, "mneme.db"));
+        assert_int_equal(store_open(*state, NULL, 0, &s, &err), ERR_CORRUPT);
+        util_remove_temp(state);
+        util_make_temp(state);
+    }
+}
+
+static void test_metadata_is_compared(void **state)
+{
+    struct util_both b = util_open_both(*state);
+    int64_t version = util_pass(b.s, 1, true);
+    struct err err = ERR_INIT;
+
+    assert_int_equal(store_verify(b.c, version, &err), 0);
+    run_sql(b.s, "UPDATE versions SET metadata = '{\"settings\": {}}'");
+    assert_int_equal(store_verify(b.c, version, &err), ERR_CORRUPT);
+    assert_non_null(strstr(err.msg, "metadata"));
+    util_close_both(&b);
+}
+
+/* A link leads out of the store, and a FIFO would block. */
+static void test_plain_files_only(void **state)
+{
+    for (int kind = 0; kind < 2; kind++) {
+        struct util_both b = util_open_both(*state);
+        int64_t version = util_pass(b.s, 1, true);
+        char *path = util_file_of(*state, version, "labels.json");
+        char *copy = xasprintf("%s.copy", path);
+        struct buf text = BUF_INIT;
+        struct err err = ERR_INIT;
+
+        assert_int_equal(rename(path, copy), 0);
+        assert_int_equal(kind ? mkfifo(path, 0600) : symlink(copy, path), 0);
+        assert_int_equal(
+            store_load_text(b.c, version, "labels.json", &text, &err),
+            ERR_CORRUPT);
+        assert_int_equal(store_verify(b.c, version, &err), ERR_CORRUPT);
+        buf_release(&text);
+        free(copy);
+        free(path);
+        util_close_both(&b);
+        util_remove_temp(state);
+        util_make_temp(state);
+    }
+}
+
 static void test_state_names(void **state)
 {
     (void)state;
@@ -553,6 +697,11 @@ int main(void)
         T(test_guard),
         T(test_went_back),
         T(test_hold),
+        T(test_foreign_numbers),
+        T(test_base_that_turns),
+        T(test_foreign_schema),
+        T(test_metadata_is_compared),
+        T(test_plain_files_only),
         cmocka_unit_test(test_state_names),
     };
 

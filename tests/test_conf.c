@@ -433,9 +433,72 @@ static void mutated_copies(void **state)
     free(sample);
 }
 
+/* --- what a version keeps ------------------------------------------------ */
+
+/* A stored setting is a command to whoever learns the version again: none may
+ * name a file, an address or a program. */
+static void test_learning_keys(void **state)
+{
+    static const char *const never[] = {
+        "data_dir", "source.type", "source.path", "source.kafka.", "http.",
+        "log.",     "model.init",  "model.tokenizer_from",
+    };
+    struct conf_strings keys = {0};
+
+    (void)state;
+    conf_learning_keys(&keys);
+    assert_true(keys.n > 30);
+    for (size_t i = 0; i < keys.n; i++)
+        for (size_t k = 0; k < sizeof never / sizeof *never; k++)
+            assert_int_not_equal(
+                strncmp(keys.items[i], never[k], strlen(never[k])), 0);
+    conf_strings_release(&keys);
+}
+
+static void test_check_stored(void **state)
+{
+    static const struct {
+        const char *key, *value;
+        int rc;
+    } cases[] = {
+        {"learner.seed", "42", 0},
+        {"learner.ewc.consolidate", "every:7", 0},
+        {"model.preset", "nano", 0},
+        {"learner.gone", "1", ERR_NOTFOUND},
+        {"learner.seed", NULL, ERR_CORRUPT},
+        {"learner.seed", "-1", ERR_CORRUPT},
+        {"learner.seed", "1e99", ERR_CORRUPT},
+        {"learner.seed", "[1, 2]", ERR_CORRUPT},
+        {"learner.seed", "1\nsource: {path: /etc/passwd}", ERR_CORRUPT},
+        {"learner.ewc.consolidate", "every:99999999999999999999", ERR_CORRUPT},
+        {"learner", "{seed: 1}", ERR_CORRUPT},
+        {"data_dir", "/", ERR_CORRUPT},
+        {"source.path", "/etc/passwd", ERR_CORRUPT},
+        {"model.init", "/tmp", ERR_CORRUPT},
+        {"http.listen", "0.0.0.0:80", ERR_CORRUPT},
+        {"source.kafka.properties.sasl.kerberos.kinit.cmd", "touch x",
+         ERR_CORRUPT},
+        {"source.kafka.properties.plugin.library.paths", "x.so", ERR_CORRUPT},
+        {"source.kafka.properties", "{}", ERR_CORRUPT},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct err err = ERR_INIT;
+
+        assert_int_equal(
+            conf_check_stored(cases[i].key, cases[i].value, &err),
+            cases[i].rc);
+        if (cases[i].rc)
+            assert_non_null(strstr(err.msg, cases[i].key));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_learning_keys),
+        cmocka_unit_test(test_check_stored),
         cmocka_unit_test(values),
         cmocka_unit_test(overrides),
         cmocka_unit_test(wrong_overrides),

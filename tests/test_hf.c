@@ -381,6 +381,70 @@ static void test_directory(void **state)
     free(dir);
 }
 
+/* What Hugging Face transformers makes of a version that it has loaded and
+ * saved again (tests/data/saved_again/README). */
+static void test_saved_again(void **state)
+{
+    const char *source = getenv("srcdir");
+    char *dir = fileio_join(source ? source : ".", "tests/data/saved_again");
+    struct tensor_list weights = TENSOR_LIST_INIT;
+    struct buf tokenizer = BUF_INIT;
+    struct err err = ERR_INIT;
+    struct model_shape shape;
+    int64_t end_of_text;
+
+    (void)state;
+    assert_int_equal(
+        hf_read_dir(dir, &shape, &end_of_text, &weights, &tokenizer, &err), 0);
+    assert_int_equal(shape.vocab_size, 257);
+    assert_int_equal(shape.dim, 8);
+    assert_int_equal(end_of_text, 256);
+    tensor_list_release(&weights);
+    buf_release(&tokenizer);
+    free(dir);
+}
+
+static void test_tokenizer_config(void **state)
+{
+    struct buf text = BUF_INIT;
+
+    (void)state;
+    hf_tokenizer_config_json(&llama, &text);
+    assert_non_null(strstr(text.data, "\"add_bos_token\": true"));
+    assert_non_null(strstr(text.data, "\"bos_token\": \"<|endoftext|>\""));
+    assert_non_null(strstr(text.data, "\"split_special_tokens\": true"));
+    assert_non_null(strstr(text.data, "\"pre\": \"smollm\""));
+    buf_release(&text);
+}
+
+/* Within each field's limit, and far beyond the weights that are there. */
+static void test_absurd_config(void **state)
+{
+    const char *source = getenv("srcdir");
+    char *path = fileio_join(source ? source : ".",
+                             "tests/data/saved_again/model.safetensors");
+    struct model_shape shape = llama;
+    struct err err = ERR_INIT;
+
+    (void)state;
+    shape = (struct model_shape){.vocab_size = 257,
+                                 .dim = 8,
+                                 .layers = 1,
+                                 .heads = 2,
+                                 .kv_heads = 1,
+                                 .head_dim = 4,
+                                 .ffn_dim = 8,
+                                 .context = 16,
+                                 .tied = true};
+    assert_int_equal(hf_check_size(path, &shape, &err), 0);
+    shape.dim = MODEL_MAX_DIM;
+    shape.layers = MODEL_MAX_LAYERS;
+    shape.vocab_size = MODEL_MAX_VOCAB;
+    assert_int_equal(hf_check_size(path, &shape, &err), ERR_CORRUPT);
+    assert_non_null(strstr(err.msg, "config.json"));
+    free(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -388,6 +452,9 @@ int main(void)
         cmocka_unit_test(test_defaults),  cmocka_unit_test(test_refused),
         cmocka_unit_test(test_weights),   cmocka_unit_test(test_tied),
         cmocka_unit_test(test_directory),
+        cmocka_unit_test(test_saved_again),
+        cmocka_unit_test(test_tokenizer_config),
+        cmocka_unit_test(test_absurd_config),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

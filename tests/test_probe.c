@@ -203,7 +203,13 @@ struct count {
 static struct count draw(struct catalog *c, int64_t version, int64_t tokens,
                          int64_t mark, int64_t seen)
 {
-    const struct draw_options o = {42, tokens, mark, seen};
+    const struct draw_options o = {
+        .seed = 42,
+        .max_tokens = tokens,
+        .mark = mark,
+        .seen = seen,
+        .limits = {.domains = 100, .labels = 100, .vocab_size = 65536,
+                   .context = 65535}};
     struct count n = {0};
     struct draw d;
 

@@ -11,7 +11,9 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <jansson.h>
 
+#include "base/fileio.h"
 #include "base/rng.h"
 #include "base/xalloc.h"
 #include "learner/pretoken.h"
@@ -238,10 +240,6 @@ static void test_json_refused(void **state)
                      ERR_INVALID);
     assert_int_equal(load_changed("\"dropout\": null", "\"dropout\": 0.1"),
                      ERR_INVALID);
-    assert_int_equal(load_changed("\"post_processor\": null",
-                                  "\"post_processor\": {\"type\": "
-                                  "\"TemplateProcessing\"}"),
-                     ERR_INVALID);
     assert_int_equal(load_changed("\"!\": 33", "\"!\": 34"), ERR_CORRUPT);
     assert_int_equal(load_changed("\"!\": 33", "\"!\": -1"), ERR_CORRUPT);
     assert_int_equal(load_changed("\"!\": 33", "\"!\": \"33\""), ERR_CORRUPT);
@@ -250,6 +248,116 @@ static void test_json_refused(void **state)
     assert_int_equal(load_changed("\"merges\": [", "\"merges\": [7,"),
                      ERR_CORRUPT);
     assert_int_equal(load_changed("{", "["), ERR_CORRUPT);
+}
+
+/* tokenizer.json with another post_processor: reads, and writes its own. */
+static int load_post_processor(const char *post, struct err *err)
+{
+    struct tokenizer *t = trained(270), *back = NULL;
+    struct buf json = BUF_INIT, again = BUF_INIT;
+    json_error_t why;
+    json_t *root;
+    char *changed;
+    int rc;
+
+    tokenizer_to_json(t, &json);
+    root = json_loadb(json.data, json.len, 0, &why);
+    assert_non_null(root);
+    if (post)
+        json_object_set_new(root, "post_processor",
+                            json_loads(post, JSON_DECODE_ANY, NULL));
+    else
+        json_object_del(root, "post_processor");
+    changed = json_dumps(root, 0);
+    rc = tokenizer_from_json(changed, strlen(changed), &back, err);
+    if (rc == 0) {
+        tokenizer_to_json(back, &again);
+        assert_string_equal(json.data, again.data);
+        tokenizer_free(back);
+    }
+    free(changed);
+    json_decref(root);
+    tokenizer_free(t);
+    buf_release(&json);
+    buf_release(&again);
+    return rc;
+}
+
+#define END_IN_FRONT                                                           \
+    "{\"type\": \"TemplateProcessing\", \"single\": [{\"SpecialToken\": "      \
+    "{\"id\": \"<|endoftext|>\", \"type_id\": 0}}, {\"Sequence\": {\"id\": "   \
+    "\"A\", \"type_id\": 0}}], \"pair\": [], \"special_tokens\": "             \
+    "{\"<|endoftext|>\": {\"id\": \"<|endoftext|>\", \"ids\": [256], "         \
+    "\"tokens\": [\"<|endoftext|>\"]}}}"
+#define BYTE_LEVEL                                                             \
+    "{\"type\": \"ByteLevel\", \"add_prefix_space\": true, "                   \
+    "\"trim_offsets\": false, \"use_regex\": true}"
+#define TEXT_ALONE                                                             \
+    "{\"type\": \"TemplateProcessing\", \"single\": [{\"Sequence\": "          \
+    "{\"id\": \"A\", \"type_id\": 0}}], \"pair\": [], \"special_tokens\": {}}"
+
+static void test_post_processors(void **state)
+{
+    static const char *const same[] = {
+        NULL,
+        "null",
+        BYTE_LEVEL,
+        END_IN_FRONT,
+        TEXT_ALONE,
+        "{\"type\": \"Sequence\", \"processors\": []}",
+        "{\"type\": \"Sequence\", \"processors\": [" BYTE_LEVEL
+        ", " END_IN_FRONT "]}",
+    };
+    static const char *const others[] = {
+        "{\"type\": \"TemplateProcessing\"}",
+        "{\"type\": \"Sequence\"}",
+        "{\"type\": \"Sequence\", \"processors\": [" END_IN_FRONT
+        ", " END_IN_FRONT "]}",
+        "{\"type\": \"BertProcessing\", \"sep\": [\"x\", 1]}",
+        "{\"type\": \"Sequence\", \"processors\": [{\"type\": "
+        "\"RobertaProcessing\"}]}",
+        "{\"type\": \"TemplateProcessing\", \"single\": [{\"Sequence\": "
+        "{\"id\": \"A\"}}, {\"SpecialToken\": {\"id\": \"<|endoftext|>\"}}]}",
+        "{\"type\": \"TemplateProcessing\", \"single\": [{\"SpecialToken\": "
+        "{\"id\": \"<|endoftext|>\"}}, {\"Sequence\": {\"id\": \"A\"}}], "
+        "\"special_tokens\": {\"<|endoftext|>\": {\"ids\": [7]}}}",
+        "7",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
+        struct err err = ERR_INIT;
+
+        assert_int_equal(load_post_processor(same[i], &err), 0);
+    }
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        struct err err = ERR_INIT;
+
+        assert_int_equal(load_post_processor(others[i], &err), ERR_INVALID);
+        assert_non_null(strstr(err.msg, "post_processor"));
+    }
+}
+
+/* What Hugging Face transformers makes of a version that it has loaded and
+ * saved again (tests/data/saved_again/README). */
+static void test_saved_again(void **state)
+{
+    const char *source = getenv("srcdir");
+    char *path = fileio_join(source ? source : ".",
+                             "tests/data/saved_again/tokenizer.json");
+    struct tokenizer *t = NULL;
+    struct buf json = BUF_INIT;
+    struct err err = ERR_INIT;
+
+    (void)state;
+    assert_int_equal(fileio_read(path, 1 << 20, &json, &err), 0);
+    assert_int_equal(tokenizer_from_json(json.data, json.len, &t, &err), 0);
+    assert_int_equal(tokenizer_vocab_size(t), 257);
+    assert_int_equal(tokenizer_end_of_text(t), 256);
+    check_lossless(t, text, sizeof text - 1);
+    tokenizer_free(t);
+    buf_release(&json);
+    free(path);
 }
 
 static void test_long_pretoken(void **state)
@@ -282,6 +390,8 @@ int main(void)
         cmocka_unit_test(test_same_text_same_vocabulary),
         cmocka_unit_test(test_json_round_trip),
         cmocka_unit_test(test_json_refused),
+        cmocka_unit_test(test_post_processors),
+        cmocka_unit_test(test_saved_again),
         cmocka_unit_test(test_long_pretoken),
     };
 

@@ -6,12 +6,14 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/xalloc.h"
@@ -113,6 +115,16 @@ static int read_limited(int fd, size_t expected_bytes, size_t limit_bytes,
     }
 }
 
+/* /dev/stdin and the like, to which somebody writes: it may be waited for. A
+ * pipe with a name in a directory may have no writer at all. */
+static bool is_our_pipe(int fd)
+{
+    struct statfs fs;
+
+    return fstatfs(fd, &fs) == 0 && fs.f_type == PIPEFS_MAGIC &&
+           fcntl(fd, F_SETFL, 0) == 0;
+}
+
 int fileio_read(const char *path, size_t limit_bytes, struct buf *out,
                 struct err *err)
 {
@@ -127,7 +139,7 @@ int fileio_read(const char *path, size_t limit_bytes, struct buf *out,
     memset(&st, 0, sizeof st);
     if (!fstat(fd, &st) && S_ISREG(st.st_mode))
         expected = (size_t)st.st_size;
-    if (S_ISFIFO(st.st_mode))
+    if (S_ISFIFO(st.st_mode) && !is_our_pipe(fd))
         rc = err_set(err, ERR_IO, "%s: a pipe, not a file", path);
     else if (expected > limit_bytes)
         rc = err_set(err, ERR_LIMIT,

@@ -25,8 +25,9 @@
 #include "base/buf.h"
 #include "base/err.h"
 
-/* Reads a whole file of at most limit_bytes into out (appended). A pipe, which
- * could keep us waiting, is refused. ERR_NOTFOUND, ERR_LIMIT, ERR_IO. */
+/* Reads a whole file of at most limit_bytes into out (appended). A pipe with
+ * a name, which could keep us waiting, is refused; /dev/stdin is read.
+ * ERR_NOTFOUND, ERR_LIMIT, ERR_IO. */
 int fileio_read(const char *path, size_t limit_bytes, struct buf *out,
                 struct err *err);
 

@@ -79,14 +79,23 @@ static void test_fileio_read_without_size(void **state)
 static void test_fileio_read_pipe(void **state)
 {
     char *path = fileio_join(*state, "pipe");
-    char hex[SHA256_HEX];
+    char hex[SHA256_HEX], name[32];
     struct buf b = BUF_INIT;
     struct err e = ERR_INIT;
+    int fds[2];
 
     assert_int_equal(mkfifo(path, 0600), 0);
     assert_int_equal(fileio_read(path, 100, &b, &e), ERR_IO);
     assert_non_null(strstr(e.msg, path));
     checksum_sha256_file(path, hex, NULL); /* returns */
+    /* One without a name has its writer. */
+    assert_int_equal(pipe(fds), 0);
+    assert_int_equal(write(fds[1], "said", 4), 4);
+    close(fds[1]);
+    snprintf(name, sizeof name, "/dev/fd/%d", fds[0]);
+    assert_int_equal(fileio_read(name, 100, &b, &e), 0);
+    assert_string_equal(b.data, "said");
+    close(fds[0]);
     unlink(path);
     buf_release(&b);
     free(path);

@@ -108,7 +108,7 @@ def are_of(tap, daemon, version, what):
     tap.ok("\nmneme_gate_refused_in_a_row 0\n" in metrics,
            f"{what}: metrics, refusals")
     shown = mneme("status", data=daemon.data, code=0)[1]
-    tap.ok(f"head {version}," in shown, f"{what}: mneme status")
+    tap.ok(f"newest version {version}," in shown, f"{what}: mneme status")
     return seen
 
 

@@ -127,7 +127,10 @@ static int note_last(struct retrain *r, struct err *err)
             return err_set(err, ERR_CORRUPT,
                            "the ledger names partition %d, which is not known",
                            (int)run->partition_id);
-        if (run->last_offset < run->first_offset || run->step > r->to.step)
+        /* A skipped run has the step of the learning that was undone, which
+         * may be above this version's. */
+        if (run->last_offset < run->first_offset ||
+            (is_read(run) && run->step > r->to.step))
             return err_set(err, ERR_CORRUPT,
                            "the ledger has a run of offsets %lld to %lld in "
                            "step %lld, which this version cannot have",

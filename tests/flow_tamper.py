@@ -313,7 +313,7 @@ def loose(table, body):
 # --- the table: (name, is part of the short form, what is done) ----------------
 
 def table():
-    state = "state.safetensors"
+    state, held = "state.safetensors", "holdout.safetensors"
     model = "model.safetensors"
     yes, no = True, False
     t = [
@@ -493,9 +493,9 @@ def table():
         ("holdout rows gone", no, q("DELETE FROM holdout_rows")),
         # the state's tensors
         ("holdout index domain 10^12", yes, tensor(
-            state, "holdout.domains", "q", 0, 10**12)),
+            held, "holdout.domains", "q", 0, 10**12)),
         ("holdout index domain -3", yes, tensor(
-            state, "holdout.domains", "q", 0, -3)),
+            held, "holdout.domains", "q", 0, -3)),
         ("replay index domain", no, tensor(
             state, "replay.domains", "q", None, 10**6)),
         ("replay index key", no, tensor(state, "replay.keys", "q", 0, HUGE)),
@@ -506,7 +506,7 @@ def table():
         ("replay counter most", no, tensor(
             state, "replay.counters", "q", 1, (1 << 40) - 1)),
         ("holdout counter most", no, tensor(
-            state, "holdout.counters", "q", 1, (1 << 40) - 1)),
+            held, "holdout.counters", "q", 1, (1 << 40) - 1)),
         ("replay seen", no, tensor(state, "replay.seen", "q", None, HUGE)),
         ("replay bytes", no, tensor(
             state, "replay.bytes", "q", None, 4294967295)),
@@ -903,8 +903,8 @@ def random_change(rng, base):
                       f" WHERE version = {v}")
         return f"{where}", change
     if kind == 1:
-        name = rng.choice(["state.safetensors", "model.safetensors",
-                           "head.safetensors"])
+        name = rng.choice(["state.safetensors", "holdout.safetensors",
+                           "model.safetensors", "head.safetensors"])
 
         def change(data):
             v = head(data)

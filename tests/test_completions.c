@@ -313,22 +313,36 @@ static long cancelled(const char *cause)
     return n;
 }
 
-/* They have their places, or wait for one. */
-static void test_abandoned(void **state)
+/* Asks, leaves after leave_ms, and waits a while for that to be counted. */
+static bool is_given_up(int64_t leave_ms, long before)
 {
     enum { N = 2 }; /* and a connection to ask how it is */
-    long before = cancelled("client_left");
+    bool counted = false;
     int fds[N];
 
-    (void)state;
     for (int i = 0; i < N; i++)
         fds[i] = ask_long("");
+    timing_sleep_ms(leave_ms);
     for (int i = 0; i < N; i++)
         close(fds[i]);
-    /* The last of them is given up as soon as it is looked at. */
-    for (int i = 0; i < 200 && cancelled("client_left") == before; i++)
+    for (int i = 0; i < 40 && !counted; i++) {
         timing_sleep_ms(50);
-    assert_true(cancelled("client_left") > before);
+        counted = cancelled("client_left") > before;
+    }
+    return counted;
+}
+
+/* A client may leave before its request is read, and then nothing is given up:
+ * on a busy machine it takes more than one try. */
+static void test_abandoned(void **state)
+{
+    long before = cancelled("client_left");
+    bool counted = false;
+
+    (void)state;
+    for (int i = 0; i < 8 && !counted; i++)
+        counted = is_given_up(20 << i, before);
+    assert_true(counted);
     util_check_ok(util_post("/v1/completions", "{\"max_tokens\":1}"));
 }
 

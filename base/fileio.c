@@ -133,12 +133,15 @@ int fileio_read(const char *path, size_t limit_bytes, struct buf *out,
     struct stat st;
     int fd, rc;
 
-    rc = open_file(path, O_RDONLY | O_NONBLOCK, &fd, err);
+    rc = open_file(path, O_RDONLY | O_NONBLOCK | O_NOCTTY, &fd, err);
     if (rc)
         return rc;
     memset(&st, 0, sizeof st);
     if (!fstat(fd, &st) && S_ISREG(st.st_mode))
         expected = (size_t)st.st_size;
+    /* A terminal waits for its user: O_NONBLOCK was for opening alone. */
+    if (S_ISCHR(st.st_mode))
+        fcntl(fd, F_SETFL, 0);
     if (S_ISFIFO(st.st_mode) && !is_our_pipe(fd))
         rc = err_set(err, ERR_IO, "%s: a pipe, not a file", path);
     else if (expected > limit_bytes)

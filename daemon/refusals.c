@@ -95,7 +95,7 @@ static void list_reasons(const struct refusals *r, struct buf *out)
 
 static bool is_all_refused(const struct refusals *r)
 {
-    return r->refused && r->learned == 0 && r->held_out == 0;
+    return r->refused && r->refused == r->records;
 }
 
 static void warn(struct refusals *r)

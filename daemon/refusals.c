@@ -38,8 +38,8 @@ static struct refusals_reason *reason_of(struct refusals *r, const char *name)
 
 /* --- lines -------------------------------------------------------------- */
 
-/* Blank lines, and what a filter takes out of a healthy stream, are no fault of
- * the stream. */
+/* Warnings are for faults of the stream. Blank lines, and records that a filter
+ * refuses in a healthy stream, are at level info. */
 static enum log_level level_of(const char *reason)
 {
     static const char *const usual[] = {"empty", "repetition",

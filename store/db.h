@@ -39,6 +39,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/tensor.h"
 
 /* The schema that this program knows: PRAGMA user_version. */
 #define DB_SCHEMA 3
@@ -144,8 +145,7 @@ struct db_cells {
     int rc; /* 0, or ERR_CORRUPT: err names the first wrong column */
 };
 
-/* More than can be counted, and small enough that sums do not overflow. */
-#define DB_MOST (INT64_C(1) << 60)
+#define DB_MOST TENSOR_COUNTER_MOST
 
 /* A whole number in [low, high]. Anything else is an error, and gives low. */
 int64_t db_cell(struct db_cells *row, int column, int64_t low, int64_t high);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * cancel.h - a question that long work asks between its pieces: is the result
- * still wanted?
+ * cancel.h - lets long work ask, between its pieces, whether its result is
+ * still wanted.
  *
  *     if ((rc = cancel_check(cancel, err)))
  *         return rc;
@@ -17,13 +17,13 @@
 #include "base/err.h"
 
 struct cancel {
-    /* 0: go on. Else sets err and returns its code, and does so from then on;
-     * the work ends with that code. */
+    /* Returns 0 while the result is wanted. Otherwise sets err and returns its
+     * code, now and at every later call; the work then ends with that code. */
     int (*check)(void *arg, struct err *err);
     void *arg;
 };
 
-/* c NULL: the work always goes on. */
+/* As c->check. c NULL: nobody cancels, 0. */
 static inline int cancel_check(const struct cancel *c, struct err *err)
 {
     return c ? c->check(c->arg, err) : 0;

@@ -40,8 +40,8 @@ struct err {
 int err_set(struct err *err, enum err_code code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* As err_set, followed by ": " and the text of errno value errnum.
- * ENOSPC, EDQUOT, EMFILE and ENFILE become ERR_FULL whatever the code asked for. */
+/* As err_set, followed by ": " and the text of errno value errnum. ENOSPC,
+ * EDQUOT, EMFILE and ENFILE make the code ERR_FULL, whatever was asked. */
 int err_set_errno(struct err *err, enum err_code code, int errnum,
                   const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 

@@ -36,9 +36,8 @@ static bool faulted(const char *operation, const char *path)
     return errnum != 0;
 }
 
-/* Whatever the umask says, and also a file that was there with another mode.
- * One of another user's keeps its own, and a file system that has no modes
- * cannot do it. */
+/* Is it a file of this user with another mode than FILE_MODE? Files of other
+ * users keep their modes. */
 static bool is_too_open(const struct stat *st)
 {
     return S_ISREG(st->st_mode) && st->st_uid == geteuid() &&
@@ -115,8 +114,8 @@ static int read_limited(int fd, size_t expected_bytes, size_t limit_bytes,
     }
 }
 
-/* /dev/stdin and the like, to which somebody writes: it may be waited for. A
- * pipe with a name in a directory may have no writer at all. */
+/* Is it a pipe without a name, such as /dev/stdin? It has a writer, so reading
+ * may wait; it is made to. A named pipe may have no writer at all. */
 static bool is_our_pipe(int fd)
 {
     struct statfs fs;
@@ -133,12 +132,15 @@ int fileio_read(const char *path, size_t limit_bytes, struct buf *out,
     struct stat st;
     int fd, rc;
 
-    rc = open_file(path, O_RDONLY | O_NONBLOCK, &fd, err);
+    rc = open_file(path, O_RDONLY | O_NONBLOCK | O_NOCTTY, &fd, err);
     if (rc)
         return rc;
     memset(&st, 0, sizeof st);
     if (!fstat(fd, &st) && S_ISREG(st.st_mode))
         expected = (size_t)st.st_size;
+    /* A terminal waits for its user: O_NONBLOCK was for opening alone. */
+    if (S_ISCHR(st.st_mode))
+        fcntl(fd, F_SETFL, 0);
     if (S_ISFIFO(st.st_mode) && !is_our_pipe(fd))
         rc = err_set(err, ERR_IO, "%s: a pipe, not a file", path);
     else if (expected > limit_bytes)
@@ -263,7 +265,7 @@ int fileio_mkdir(const char *path, struct err *err)
     if (faulted("mkdir", path) || mkdir(path, DIR_MODE))
         return err_set_errno(err, ERR_IO, errno,
                              "%s: cannot make the directory", path);
-    /* A umask may have taken the owner's bits. */
+    /* The umask may have removed permissions of the owner. */
     if (lstat(path, &st) == 0 && S_ISDIR(st.st_mode) &&
         (st.st_mode & 0777) != DIR_MODE)
         (void)!chmod(path, DIR_MODE);
@@ -344,7 +346,7 @@ void fileio_make_file_private(const char *path)
 {
     struct stat st;
 
-    /* By its name: closing a file of SQLite's would drop SQLite's locks. */
+    /* By name: opening and closing SQLite's file would drop SQLite's locks. */
     if (lstat(path, &st) == 0 && is_too_open(&st))
         (void)!chmod(path, FILE_MODE);
 }
@@ -446,8 +448,8 @@ static int write_pid(int fd, const char *path, struct err *err)
     return rc;
 }
 
-/* Does the path still name the file that is open? Whoever had the lock before
- * may have deleted it. */
+/* Does the path still name the open file? The last holder of the lock may have
+ * deleted it. */
 static bool is_still_there(int fd, const char *path)
 {
     struct stat ours, theirs;
@@ -490,8 +492,8 @@ void fileio_unlock(int lock_fd)
     close(lock_fd);
 }
 
-/* While it is locked: whoever has opened it already finds that the path names
- * another file now, and opens that. */
+/* Deletes the file while it is locked. A process that has opened it already
+ * notices this (is_still_there), and opens the new file. */
 void fileio_unlock_delete(int lock_fd, const char *path)
 {
     if (!faulted("unlink", path))

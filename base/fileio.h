@@ -2,13 +2,12 @@
 /*
  * fileio.h - files that are there whole or not at all.
  *
- * A file is written under a temporary name, synced, renamed, and its
- * directory synced. A failed sync is never retried: the error is ERR_IO and
- * the caller stops (a second fsync "succeeds" on lost data). A full disk is
- * ERR_FULL.
+ * A file is written under a temporary name, synced, renamed, and its directory
+ * synced. A failed sync is never retried: the error is ERR_IO and the caller
+ * stops (a second fsync "succeeds" on lost data). A full disk is ERR_FULL.
  *
- * What is made here is its owner's alone, whatever the umask: files 0600,
- * directories 0700. A file that is written anew becomes 0600, too.
+ * Files and directories that are made here are private, whatever the umask:
+ * 0600 and 0700. A file that is rewritten becomes 0600, too.
  *
  * Every function here that writes, syncs, renames, removes or opens first asks
  * fileio_fault(), so that a test can make the n-th of them fail.
@@ -26,7 +25,7 @@
 #include "base/err.h"
 
 /* Reads a whole file of at most limit_bytes into out (appended). A pipe with
- * a name, which could keep us waiting, is refused; /dev/stdin is read.
+ * a name is refused, since it may have no writer; /dev/stdin is read.
  * ERR_NOTFOUND, ERR_LIMIT, ERR_IO. */
 int fileio_read(const char *path, size_t limit_bytes, struct buf *out,
                 struct err *err);
@@ -55,24 +54,24 @@ int fileio_rename(const char *from, const char *to, struct err *err);
 /* ERR_NOTFOUND when it is not there. */
 int fileio_unlink(const char *path, struct err *err);
 
-/* A new directory; ERR_IO when there is something of that name. */
+/* Makes a directory; ERR_IO when the name is taken. */
 int fileio_mkdir(const char *path, struct err *err);
 
-/* mkdir -p; those that are there keep their modes. */
+/* mkdir -p; existing directories keep their modes. */
 int fileio_mkdirs(const char *path, struct err *err);
 
 enum fileio_privacy {
-    FILEIO_PRIVATE,   /* it was: no permissions for group and others */
-    FILEIO_TIGHTENED, /* it is now */
-    FILEIO_OPEN       /* it is not ours to close, or cannot be looked at */
+    FILEIO_PRIVATE,   /* group and others had no permissions */
+    FILEIO_TIGHTENED, /* their permissions were removed */
+    FILEIO_OPEN       /* left as it is: see below; or it cannot be read */
 };
 
-/* Closes an existing directory to group and others when it is the user's own,
- * is not one that users share (sticky, as /tmp), and is empty or has a file
- * named `mark`. */
+/* Removes all permissions of group and others from a directory. Left alone are
+ * directories of another user, shared ones (sticky, as /tmp), and those that
+ * have entries, but none named `mark`. */
 enum fileio_privacy fileio_make_private(const char *path, const char *mark);
 
-/* The same for a file, when it is there and the user's own: mode 0600. */
+/* Gives a file of this user the mode 0600, if it exists. */
 void fileio_make_file_private(const char *path);
 
 /* Deletes a directory with the plain files in it (one level, as a version
@@ -88,10 +87,10 @@ bool fileio_has_entries(const char *path);
 char *fileio_join(const char *dir, const char *name);
 
 /*
- * A lock that a second process cannot take, held until fileio_unlock or the
- * end of the process. The file holds our pid.
- *   *lock_fd  for fileio_unlock, or to delete the file as well, which keeps
- *             nobody from the lock, for fileio_unlock_delete
+ * A lock that a second process cannot take, held until fileio_unlock or the end
+ * of the process. The file holds our pid.
+ *   *lock_fd  for fileio_unlock, or for fileio_unlock_delete, which also
+ *             deletes the file
  *   returns   ERR_STATE naming the holder's pid when somebody has it
  */
 int fileio_lock(const char *path, int *lock_fd, struct err *err);

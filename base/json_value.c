@@ -36,8 +36,8 @@ json_t *json_value_bytes(const char *s, size_t n)
 
 /* --- numbers of any size ------------------------------------------------ */
 
-/* How many of the n characters are a number by JSON's grammar; all, or it is
- * none. *is_real: it has a fraction or an exponent. */
+/* How many of the n characters form a number by JSON's grammar. They are a
+ * number if the result is n. *is_real: it has a fraction or an exponent. */
 static size_t number_length(const char *s, size_t n, bool *is_real)
 {
     static const char digits[] = "0123456789";
@@ -61,7 +61,7 @@ static size_t number_length(const char *s, size_t n, bool *is_real)
     return i;
 }
 
-/* What may be a number, at text[0] to text[n - 1]. */
+/* Fits the number at text[0] to text[n - 1], if it is one. */
 static void fit_number(char *text, size_t n)
 {
     bool is_real = false, negative = text[0] == '-';
@@ -91,7 +91,7 @@ void json_value_fit_numbers(char *text, size_t n)
             while (++i < n && text[i] != '"')
                 i += text[i] == '\\';
         } else if (length) {
-            /* Shorter ones fit, and so do words like `true`. */
+            /* Shorter numbers fit; words like `true` are no numbers. */
             if (length >= 5 && strchr("-0123456789", text[i]))
                 fit_number(text + i, length);
             i += length - 1;

@@ -21,11 +21,11 @@ json_t *json_value_text(const char *s);
 json_t *json_value_bytes(const char *s, size_t n);
 
 /*
- * JSON's grammar has numbers of any size, and jansson refuses a text that has
- * one beyond 64 bits or a double. Rewrites such numbers in place, as long as
- * they were: an integer becomes a real of that size, and what is beyond a
- * double +-1e308. So a field that nobody reads may hold them, and one that is
- * read gets a number out of its range.
+ * JSON allows numbers of any size, but jansson refuses a text with an integer
+ * beyond 64 bits or a number beyond a double. Rewrites such numbers in place,
+ * with the same length: an integer becomes a real of about that size, and a
+ * number beyond a double becomes +-1e308. So a field that nobody reads may hold
+ * any number, and a field that is read gets one that is out of range.
  *   text  n bytes, and a NUL after them
  */
 void json_value_fit_numbers(char *text, size_t n);

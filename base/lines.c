@@ -30,7 +30,7 @@
 #define TEXT_ROOM (256 << 10)
 #define RAW_BYTES (128 << 10)
 #define PIPE_WAIT_MS 100
-#define ZSTD_WINDOW_LOG 27 /* what zstd unpacks unless it is told otherwise */
+#define ZSTD_WINDOW_LOG 27 /* the default limit of the zstd library */
 
 enum packing { PLAIN, GZIP, ZSTD };
 
@@ -38,7 +38,7 @@ struct lines {
     int fd;
     char *path; /* for messages */
     struct stat st;
-    int64_t begin; /* standard input: where in the file it was handed over */
+    int64_t begin; /* standard input: its position in the file at the start */
     int64_t bytes_read;
     int64_t seen; /* the file's size at the last look */
     char *tail;   /* what was read last, of a regular file */
@@ -133,7 +133,8 @@ void lines_close(struct lines *l)
 
 /* --- bytes in ----------------------------------------------------------- */
 
-/* Is what was read last still there? Else the file has been written anew. */
+/* ERR_STATE: the last bytes that were read are not in the file any more, so it
+ * was truncated or rewritten. */
 static int compare_tail(struct lines *l, struct err *err)
 {
     char now[LINES_TAIL];
@@ -219,7 +220,7 @@ static ssize_t inflate_some(struct lines *l, char *to, size_t n,
         inflateReset(&l->gzip); /* another member may follow */
         l->had_member = true;
     } else if (rc != Z_OK && rc != Z_BUF_ERROR) {
-        l->more_out = true; /* asked again, it says the same */
+        l->more_out = true; /* the next call returns the same error */
         if (l->gzip.avail_out < n)
             return (ssize_t)(n - l->gzip.avail_out);
         return err_set(err, ERR_CORRUPT, "%s: damaged gzip data before byte "
@@ -257,8 +258,8 @@ static ssize_t unzstd_some(struct lines *l, char *to, size_t n,
 
 enum head { HEAD_MEMBER, HEAD_TRASH, HEAD_MORE };
 
-/* What follows a member: padding is passed over. HEAD_MORE: it takes more bytes
- * to say. */
+/* Skips padding, and says what follows a member. HEAD_MORE: more bytes are
+ * needed to tell. */
 static enum head look_at_head(struct lines *l)
 {
     static const unsigned char gzip[] = {0x1f, 0x8b};
@@ -285,7 +286,7 @@ static enum head look_at_head(struct lines *l)
     return HEAD_MEMBER;
 }
 
-/* Between two members: is there another one to unpack? */
+/* Are there bytes to unpack, of this member or of another one? */
 static bool is_at_member(struct lines *l)
 {
     enum head head;
@@ -390,7 +391,7 @@ int lines_rest(struct lines *l, struct line *line, struct err *err)
     if (l->in_member)
         return err_set(err, ERR_CORRUPT, "%s: the compressed data break off "
                        "after byte %lld", l->path, (long long)l->bytes_read);
-    if (l->had_member) { /* part of a head is none */
+    if (l->had_member) { /* the beginning of a head is no member */
         l->ignored += (int64_t)(l->raw_end - l->raw_at);
         l->raw_at = l->raw_end;
     }

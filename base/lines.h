@@ -8,12 +8,12 @@
  * kept.
  *
  * The end of the file is no end for the reader: when more has been written
- * lines_next goes on, also after the end of a compressed member. Zeros behind a
- * member are padding; what else is no member there is passed over and counted.
+ * lines_next goes on, also after the end of a compressed member. Zeros after a
+ * member are padding. Other bytes that are no member are skipped and counted.
  *
- * A regular file that is written anew while it is read would give pieces of
- * lines. So before each read the last LINES_TAIL bytes that were read are
- * compared with what the file holds there.
+ * A regular file that is rewritten while it is read would give pieces of lines.
+ * So before each read, the last LINES_TAIL bytes that were read are compared
+ * with the file.
  *
  * Owner:   the caller
  * Threads: one at a time
@@ -45,8 +45,8 @@ void lines_close(struct lines *l);
 /*
  * The next whole line.
  *   returns  0; ERR_END when there is none yet; ERR_AGAIN when nothing came
- *            for 100 ms (a pipe); ERR_STATE when the file has been truncated or
- *            written anew, also when asked again; ERR_INVALID when zstd wants
+ *            for 100 ms (a pipe); ERR_STATE, from then on, when the file has
+ *            been truncated or rewritten; ERR_INVALID when zstd wants
  *            more memory than is allowed; ERR_IO, ERR_CORRUPT
  */
 int lines_next(struct lines *l, struct line *line, struct err *err);
@@ -69,11 +69,11 @@ bool lines_same_file(const struct lines *l, dev_t device, ino_t inode);
 int64_t lines_size(const struct lines *l);
 /* How far the file itself has been read. */
 int64_t lines_bytes_read(const struct lines *l);
-/* Was there more of it, at the last look, than has been read? */
+/* At the last read, was the file longer than what has been read? */
 bool lines_is_behind(const struct lines *l);
-/* Is there more of it now? */
+/* Is the file now longer than what has been read? */
 bool lines_has_grown(const struct lines *l);
-/* Bytes behind the last compressed member that are none: passed over. */
+/* Bytes after the last compressed member that were skipped, without padding. */
 int64_t lines_ignored(const struct lines *l);
 /* A regular file, which can be read again. */
 bool lines_is_regular(const struct lines *l);

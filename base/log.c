@@ -41,8 +41,8 @@ enum log_level log_level(void)
     return (enum log_level)atomic_load(&the_level);
 }
 
-/* s with control characters, those of C1 too, as \n or \u001b; in JSON quotes
- * too. */
+/* Appends s. Control characters, also those of C1, become \n or \u001b; in
+ * JSON, quotes and backslashes are escaped too. */
 static void add_escaped(struct buf *line, const char *s, bool json)
 {
     for (; *s; s++) {

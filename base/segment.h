@@ -52,15 +52,15 @@ static inline uint32_t segment_counted(const struct segment *s)
     return s->n_tokens - s->n_masked;
 }
 
-/* What a segment from a file can refer to. */
+/* Limits for a segment that was read from a file. */
 struct segment_limits {
     size_t domains, labels; /* ids are below these */
     size_t vocab_size;      /* 0: preset linear, whose segments have text */
     size_t context;
 };
 
-/* Is all that a segment refers to there? Rows come from a database that anybody
- * may have made. */
+/* Is everything that a segment refers to within the limits? Checked because the
+ * database may come from anybody. */
 static inline bool segment_fits(const struct segment *s,
                                 const struct segment_limits *l)
 {

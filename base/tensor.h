@@ -19,8 +19,8 @@
 
 enum tensor_type { TENSOR_F32, TENSOR_F64, TENSOR_I64, TENSOR_U16, TENSOR_U8 };
 
-/* Counters from files are at most this: far above what can be counted, far
- * below where adding overflows. */
+/* The largest counter that is accepted from a file: more than can be counted,
+ * and small enough that sums do not overflow. */
 #define TENSOR_COUNTER_MOST (INT64_C(1) << 60)
 
 #define TENSOR_MAX_DIMS 4

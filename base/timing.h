@@ -2,9 +2,9 @@
 /*
  * timing.h - the two clocks.
  *
- * timing_mono_ns never goes back: all waiting is measured with it. It decides
- * nothing that is learned. timing_wall_ms is Unix time, for people; it jumps
- * when somebody sets the clock. timing_set_fake replaces both in tests.
+ * timing_mono_ns never goes back: all waiting is measured with it. It has no
+ * influence on what is learned. timing_wall_ms is Unix time, for people; it
+ * jumps when somebody sets the clock. timing_set_fake replaces both in tests.
  *
  * Threads: any; timing_set_fake before any other thread starts
  */

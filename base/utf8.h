@@ -15,7 +15,7 @@
 
 bool utf8_valid(const char *s, size_t n_bytes);
 
-/* Bytes of the valid character that s begins with; 0: it begins with none. */
+/* Length of the valid character at the beginning of s; 0: there is none. */
 size_t utf8_character(const char *s, size_t n_bytes);
 
 /* The longest prefix that ends on a character: n_bytes, or up to 3 fewer when

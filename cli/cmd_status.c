@@ -86,11 +86,11 @@ static void print_serving(const struct screen *s, FILE *out)
             pick_integer(s->status, "head_version", 0),
             pick_integer(s->status, "step", 0));
     if (isfinite(freshness))
-        fprintf(out, ", newest record that it learned is %.0f s old",
+        fprintf(out, ", the newest record it learned is %.0f s old",
                 freshness);
     fputc('\n', out);
     if (pick_true(s->status, "erasure_pending"))
-        fputs("  forgotten mneme.db may still hold erased bytes: there is no "
+        fputs("  forgotten mneme.db may still hold erased bytes until there is "
               "room to write it anew\n", out);
 }
 

@@ -175,8 +175,8 @@ static const struct verb_option help_options[] = {
     "the standard input. "
 #define MANY_LINES                                                             \
     "--lines takes any number of lines and answers in their order, all from "  \
-    "one version. A line that fails ends it, with the number of that line; "   \
-    "the answers before it are printed.\n"
+    "one version. The first line that fails ends it: the answers before it "   \
+    "are printed, and the error names the line.\n"
 
 static const struct verb verbs[] = {
     {"demo", NULL, 0, 0, false,
@@ -189,21 +189,21 @@ static const struct verb verbs[] = {
      demo_options, cmd_demo},
     {"status", NULL, 0, 0, true,
      "Print how the daemon is doing, on one screen.",
-     "Shows the serving version and the newest one, what became of the records "
-     "that were read, the speed, the losses, and the last decision of the "
-     "gate. A loss in bits per byte says how surprised the model is by text; "
-     "lower is better.\n"
-     "LAG is the number of records that are in the stream and were not read "
-     "yet. For each domain: BITS/BYTE is the loss on new records before they "
-     "are learned, HELD OUT the newest version's loss on records that are "
-     "never learned, BEST the lowest such loss of any version, ACCURACY the "
-     "share of labels that were predicted right, and REPLAY the number of "
-     "segments that are kept to be learned again.\n",
+     "Shows the serving version and the newest one, what became of the "
+     "records that were read, the speed, the losses, and the last decision of "
+     "the gate. A loss in bits per byte says how surprised the model is by "
+     "text; lower is better.\n"
+     "LAG is the number of records in the stream that were not read yet. For "
+     "each domain: BITS/BYTE is the loss on new records before they are "
+     "learned, HELD OUT the newest version's loss on records that are never "
+     "learned, BEST the lowest such loss of any version, ACCURACY the share "
+     "of labels that were predicted right, and REPLAY the number of segments "
+     "that are kept to be learned again.\n",
      NULL, cmd_status},
     {"top", NULL, 0, 0, true, "Show the status live, until q or Ctrl-C.",
-     "The screen fits the window; what does not fit is left out. Into a pipe "
-     "one screen follows the other. --json prints the daemon's status as one "
-     "line of JSON for each look.\n",
+     "The screen is cut to the window. Into a pipe, all screens are printed "
+     "one after the other. --json prints the daemon's status as one line of "
+     "JSON for each screen.\n",
      top_options, cmd_top},
     {"versions", NULL, 0, 0, true, "List the versions, newest first.",
      "OFFSET is the position in the stream, summed over the partitions. "
@@ -213,14 +213,16 @@ static const struct verb verbs[] = {
      "the head is the newest, a pinned one is kept for good.\n",
      versions_options, cmd_versions},
     {"show", "N", 1, 1, true, "Print all that is known about version N.",
-     "The second table holds the comparison that the gate made, in bits per "
-     "byte: of the older version that it compared with, of this version, the "
-     "change, its standard error, and the largest change that is allowed. The "
-     "version fails when a change is shown to be larger than that.\n"
-     "Each row is about held-out segments: of a domain; of it, those that "
-     "arrived before the older version was made; of all domains, those that "
-     "arrived last; those that arrived before, of the domains that have few of "
-     "them; and those that arrived after the older version was made.\n",
+     "The second table is the gate's comparison with an older version, in "
+     "bits per byte. Its columns are the loss of the older version, the loss "
+     "of this version, the change, its standard error, and the largest change "
+     "that is allowed. The version fails when a change is shown to be larger "
+     "than that.\n"
+     "Each row is about held-out segments. The first rows are about one "
+     "domain each, and about its segments that arrived before the older "
+     "version was made. The last rows are about all domains: the segments "
+     "that arrived last; those that arrived before, in domains that have few "
+     "of them; and those that arrived after the older version was made.\n",
      NULL, cmd_show},
     {"diff", "A B", 2, 2, true,
      "Compare two versions metric by metric and domain by domain.",
@@ -283,35 +285,36 @@ static const struct verb verbs[] = {
      "List refused records, look at them, or learn them after all.",
      "list (the default) prints the newest ones. show prints one record with "
      "its bytes, and what is wrong with it. release lets records in at the "
-     "present position of the stream: each is learned once, after any restart "
-     "or rollback too, and no filter refuses it; the ledger lists it under "
-     "topic (released). Instead of IDs, --reason or --all releases all records "
-     "that can be released. One that is broken in itself (not UTF-8, too long, "
-     "empty), or of which only a part was kept, cannot be released: exit "
-     "status 3, with the reason.\n",
+     "present position of the stream. Each is learned once, also after a "
+     "restart or a rollback, and no filter refuses it. The ledger lists it "
+     "under topic (released). Instead of IDs, --reason or --all releases all "
+     "records that can be released. A record that is broken in itself (not "
+     "UTF-8, too long, empty), or of which only a part was kept, cannot be "
+     "released: exit status 3, with the reason.\n",
      quarantine_options, cmd_quarantine},
     {"forget", NULL, 0, 0, true, "Erase the records of an id or a domain.",
      "Their rows are removed from replay, holdout and quarantine, and the "
      "database file is written anew without their bytes. A rewind does not "
-     "learn them again; a record that arrives later is a new one. The versions "
-     "that learned from them are named. Those versions stay and answer as "
-     "before, but can no longer be retrained (show says so). To be rid of what "
-     "they learned, rewind to a version before them. A record that replay no "
-     "longer holds has left no trace of its id: a version that learned only "
-     "such records is not named. Where no id was read (broken records, "
-     "source.format text), it is looked for in the kept bytes and texts that "
-     "begin like an object: a member `id` with exactly this value. What was "
-     "cut off before it was kept cannot be known.\n"
-     "Writing the database file anew takes as much room again. Without that "
-     "room the file may hold erased bytes: the result and `mneme status` say "
-     "so, and the daemon tries again every minute. Exit status 3 when no "
-     "daemon runs.\n",
+     "learn them again; a record that arrives later is a new one. The "
+     "versions that learned from them are named. Those versions stay and "
+     "answer as before, but can no longer be retrained (show says so). To be "
+     "rid of what they learned, rewind to a version before them. A record "
+     "that replay no longer holds has left no trace of its id: a version that "
+     "learned only such records is not named. Broken records and records of "
+     "source.format text have no id of their own. Those that begin like an "
+     "object are searched for a member `id` with exactly this value. An id "
+     "that was cut off before the record was kept is not found.\n"
+     "Writing the database anew needs free space of its size. Until there is "
+     "that space, the file may hold erased bytes: the result and `mneme "
+     "status` say so, and the daemon tries again every minute. Exit status 3 "
+     "when no daemon runs.\n",
      forget_options, cmd_forget},
     {"verify", "[N]", 0, 1, true,
      "Check the store, and the checksums of a version's files.",
      "Works on the data directory, with or without a daemon, and only reads. "
      "Without N the newest version is checked. Checksums find damage. They are "
-     "no signatures: who can write the directory can make them right again.\n"
+     "no signatures: whoever can write to the directory can make them right "
+     "again.\n"
      "--retrain starts from the version's parent, reads the records that the "
      "version's ledger names, from Kafka or the file, and learns them in the "
      "same steps with the settings that the version keeps. Weights, optimizer, "
@@ -321,12 +324,13 @@ static const struct verb verbs[] = {
      verify_options, cmd_verify},
     {"backup", "DIR", 1, 1, true,
      "Copy the data directory, also while the daemon runs.",
-     "Copies the database as it is at one moment, and the files of every whole "
-     "version that it names, into DIR, which must be new or empty. Everything "
-     "is checked against its checksum on the way. Versions that are damaged, "
-     "or removed meanwhile, are left out and named. When the database, the "
-     "newest version or the serving version is damaged, the exit status is 1 "
-     "and nothing is left in DIR. Only --data-dir counts, not --addr.\n"
+     "Copies the database as it is at one moment, and the files of every "
+     "whole version that it names, into DIR, which must be new or empty. "
+     "Everything is checked against its checksum on the way. Versions that "
+     "are damaged, or are removed during the copy, are left out and named. "
+     "When the database, the newest version or the serving version is "
+     "damaged, the exit status is 1 and nothing is left in DIR. Only "
+     "--data-dir counts, not --addr.\n"
      "DIR/SHA256SUMS is written last. sha256sum -c checks a backup without "
      "mneme; mneme verify --all --data-dir DIR checks it with mneme. Do not "
      "start mnemed on a backup: restore it.\n",
@@ -435,8 +439,8 @@ static int run(const struct verb *verb, int argc, char **argv,
 
 /* --- the standard output ------------------------------------------------ */
 
-/* As other tools: who reads our output and leaves ends us, without a word,
- * also below a parent that ignores SIGPIPE. */
+/* As in other tools, SIGPIPE ends the program quietly when the reader of its
+ * output has left, even if its parent ignores SIGPIPE. */
 static void die_with_reader(void)
 {
     sigset_t set;
@@ -447,9 +451,9 @@ static void die_with_reader(void)
     sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
-/* A descriptor that is closed would become the next file that is opened, and
- * output would go there. What takes its place can be read or written the wrong
- * way round only, so that its use is an error. */
+/* A closed standard descriptor would be given to the next file that is opened,
+ * and output would go into that file. /dev/null takes its place, opened the
+ * wrong way round (the input for writing), so that using it is an error. */
 static void occupy_closed(void)
 {
     for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
@@ -466,7 +470,7 @@ static bool reader_has_left(void)
     return poll(&p, 1, 0) == 1 && (p.revents & POLLERR);
 }
 
-/* All that was printed is written, or that is the error. */
+/* Flushes the standard output; if that fails, it is the error. */
 static int finish_output(int rc, struct err *err)
 {
     bool failed = fflush(stdout) != 0;

@@ -24,8 +24,8 @@ const struct conf_key conf_map[] = {
      .fallback = "./mneme-data",
      .doc = "Directory of everything that mneme keeps: the database, the "
             "versions and, while it runs, its addresses. It is made when it "
-            "is not there, and is closed to other users: mode 0700, files "
-            "0600. One daemon at a time uses it."},
+            "is missing. It is closed to other users (mode 0700, files 0600), "
+            "and one daemon at a time uses it."},
 
     SECTION("source", "Where the records come from."),
     {.name = "source.type", .type = CONF_ENUM, AT(source.type),
@@ -38,21 +38,21 @@ const struct conf_key conf_map[] = {
             "are read as they are. A dash stands for no file."},
     {.name = "source.follow", .type = CONF_BOOL, AT(source.follow),
      .fallback = "false",
-     .doc = "With source.type file: keep waiting for more lines at the end, "
-            "also when the file is rotated. A renamed file is read on for 1.5 "
-            "to 10 seconds while lines come. What is left of a file that was "
-            "truncated, or rotated while mnemed did not run, is looked for in "
-            "PATH.1, PATH.1.gz and PATH.1.zst, no further; if it is in none, "
-            "that counts as a gap."},
+     .doc = "With source.type file: wait for more lines at the end of the "
+            "file, and follow it when it is rotated. A renamed file is read "
+            "for another 1.5 to 10 seconds while lines come. The rest of a "
+            "file that was truncated, or was rotated while mnemed did not run, "
+            "is looked for only in PATH.1, PATH.1.gz and PATH.1.zst. If it is "
+            "in none of them, that counts as a gap."},
     {.name = "source.at_end", .type = CONF_ENUM, AT(source.at_end),
      .fallback = "serve", .words = "serve | exit",
-     .doc = "After the last line a version is published, and the log says what "
-            "became of the records; then go on serving, or exit with status 0. "
-            "That status says that the file was read: when all its records "
-            "were refused the log has the warning nothing_learned. With exit, "
-            "a source that stops before its end (a damaged file, another one "
-            "than before) ends the program as well: after a version, with the "
-            "reason and status 1."},
+     .doc = "What to do after the last line: go on serving, or exit with "
+            "status 0. Before that a version is published, and the log says "
+            "what became of the records. Status 0 says that the file was read; "
+            "when all its records were refused, the log has the warning "
+            "nothing_learned. With exit, a source that stops before its end (a "
+            "damaged or replaced file) also ends the program: after a version, "
+            "with the reason and status 1."},
 
     SECTION("source.kafka", "Used with source.type kafka."),
     {.name = "source.kafka.topics", .type = CONF_STRINGS,
@@ -72,8 +72,8 @@ const struct conf_key conf_map[] = {
             "or count the gap and go on at the first offset there is."},
     {.name = "source.kafka.dead_letter", .type = CONF_TEXT,
      AT(source.kafka.dead_letter), .fallback = "null", .null_word = "null",
-     .doc = "Topic that bad records are also produced to, as they came, with "
-            "the reason in their headers. While it is not there, or refuses "
+     .doc = "Topic that bad records are also sent to, as they came, with the "
+            "reason in their headers. While the topic is missing or refuses "
             "them, they wait (16 MiB at most) and are sent again."},
     {.name = "source.kafka.properties", .type = CONF_PROPERTIES,
      AT(source.kafka.properties),
@@ -88,9 +88,9 @@ const struct conf_key conf_map[] = {
      .fallback = "auto", .words = "auto | json | text",
      .decides_learning = true,
      .doc = "What a record is: a JSON object with text (or prompt and "
-            "completion), or plain text. auto: what begins like an object "
-            "and names one of these in quotes is JSON, and a bad record if "
-            "it cannot be read; everything else is plain text."},
+            "completion), or plain text. auto: a value that begins like an "
+            "object and names one of these in quotes is JSON; it is a bad "
+            "record if it cannot be read. Everything else is plain text."},
     {.name = "source.max_record_bytes", .type = CONF_INT,
      AT(source.max_record_bytes), .fallback = "65536", .min = 1,
      .max = CONF_MAX_RECORD_BYTES,
@@ -390,13 +390,13 @@ const struct conf_key conf_map[] = {
      AT(publish.every_seconds), .fallback = "10", .min = 0, .max = 31536000,
      .is_reloadable = true,
      .doc = "A version is made this long after the last one. When the stream "
-            "pauses for learner.flush_seconds, what is learned is published "
-            "at once, ten times in a row and from then on once in this time. "
-            "While the stream goes on, publishing takes at most 5 % of the "
-            "time, counted in processor time: a version that took one second "
-            "of it is followed by the next after 20 seconds at the earliest. "
-            "`mneme status` says what the next version waits for. 0: by "
-            "tokens alone."},
+            "pauses for learner.flush_seconds, what is learned is published at "
+            "once: up to ten times in a row, and after that once in "
+            "every_seconds. While the stream goes on, publishing takes at most "
+            "5 % of the time, counted in processor time: after a version that "
+            "took one second, the next comes 20 seconds later at the earliest. "
+            "`mneme status` says what the next version waits for. 0: by tokens "
+            "alone."},
     {.name = "publish.every_tokens", .type = CONF_INT,
      AT(publish.every_tokens), .fallback = "200000", .min = 0, .max = 1e15,
      .is_reloadable = true,
@@ -472,28 +472,28 @@ const struct conf_key conf_map[] = {
      .fallback = "null", .null_word = "null", .is_reloadable = true,
      .doc = "File of tokens, one a line: `infer TOKEN` may read and ask, "
             "`admin TOKEN` may also roll back, pin and promote; # begins a "
-            "comment. "
-            "Needed to listen on anything but loopback or a unix socket. A "
-            "file that every user can read, and tokens of fewer than 16 "
-            "characters, are warned of. A reload reads it again."},
+            "comment. Needed to listen on anything but loopback or a unix "
+            "socket. The log warns of a file that every user can read, and of "
+            "tokens of fewer than 16 characters. A reload reads it again."},
     {.name = "http.max_body_bytes", .type = CONF_INT,
      AT(http.max_body_bytes), .fallback = "1048576", .min = 1024,
      .max = 1073741824,
-     .doc = "A request with a longer body gets 413. All bodies together, as "
-            "they come and parsed, take at most 64 MiB, or four times this; "
-            "what has no room gets 429."},
+     .doc = "A request with a longer body gets 413. All bodies together, raw "
+            "and parsed, take at most 64 MiB, or four times this if that is "
+            "more; a body without room gets 429."},
     {.name = "http.max_connections", .type = CONF_INT,
      AT(http.max_connections), .fallback = "256", .min = 1, .max = 4096,
-     .doc = "Requests that are being answered at a time, event streams among "
-            "them; further ones get 429. One address has three quarters of "
-            "them; 16 more are for /healthz, /readyz, /v1/operations and what "
-            "needs an admin token. Waiting connections are closed for new "
-            "ones. The limit of open files is raised for it at start."},
+     .doc = "How many requests may be answered at a time, event streams among "
+            "them; further ones get 429. One address may have three quarters "
+            "of them. 16 more are for /healthz, /readyz, /v1/operations and "
+            "admin requests. Idle connections are closed when new ones need "
+            "room. At start mnemed raises the limit of open files to what this "
+            "needs."},
     {.name = "http.max_request_seconds", .type = CONF_INT,
      AT(http.max_request_seconds), .fallback = "120", .min = 1, .max = 86400,
      .doc = "A completion, score, classification or embedding that takes "
-            "longer is given up: it gets 503 with code time_limit, or ends "
-            "with an error event when it is streamed. Waiting for its turn "
+            "longer is cancelled: it gets 503 with code time_limit, or ends "
+            "with an error event when it is streamed. The wait for its turn "
             "does not count."},
 
     SECTION("log", "Lines on the standard error."),

@@ -2,13 +2,13 @@
 /*
  * GET /v1/events: what changes on the board, as server-sent events.
  *
- * One thread looks at the board twice a second, and adds what is not as it was
- * to the log of events. Steps are thus told at most twice a second, and two
- * publishes between two looks would be one event with the newer numbers.
- * Each stream follows the log.
+ * One thread looks at the board twice a second, and adds an event to the log
+ * for each change. So there are at most two step events a second, and two
+ * publishes between two looks are one event with the newer numbers. Each stream
+ * follows the log.
  *
- * `publish` tells that a version is durable; it has no verdict yet. `gate`
- * follows with the verdict of the version that it names.
+ * `publish` says that a version is durable; it has no verdict yet. `gate`
+ * follows, with a version and its verdict.
  */
 #include "config.h"
 
@@ -129,8 +129,8 @@ struct event_log *api_events_watch(struct status_board *board)
 struct listener {
     struct event_log *log;
     struct status_board *board;
-    int64_t at;   /* place in the log */
-    bool resumes; /* it has been told how things are before */
+    int64_t at;   /* position in the log */
+    bool resumes; /* it sent the id of an earlier event */
 };
 
 static bool send_event(struct http_stream *s, struct event *e)
@@ -141,7 +141,7 @@ static bool send_event(struct http_stream *s, struct event *e)
     return deaf;
 }
 
-/* How things are now; events that come after it are in the log. */
+/* Sends the present state as a first event; the log has the later ones. */
 static bool send_first(struct http_stream *s, const struct listener *l)
 {
     struct status *now = status_copy(l->board);

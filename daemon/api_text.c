@@ -15,7 +15,7 @@
 #include "base/xalloc.h"
 
 #define MOST_TEXTS 256
-#define MOST_INPUTS 2048 /* of embeddings, as OpenAI has it */
+#define MOST_INPUTS 2048 /* of embeddings, as with OpenAI */
 #define DEFAULT_SCORES 10
 
 /* Pieces shared with the completions. */
@@ -261,7 +261,7 @@ static json_t *floats_json(const float *x, size_t n)
     return list;
 }
 
-/* What is asked of the embeddings' endpoint. */
+/* A request for embeddings, and its answer so far. */
 struct embedding {
     struct http_request *rq;
     const struct infer *f;
@@ -294,7 +294,7 @@ static int embed_ids(struct embedding *e, const struct token_list *ids,
     return rc;
 }
 
-/* A text, or an array of ids; false: failed, naming it. */
+/* Embeds a text or an array of ids. False: the request has failed. */
 static bool embed_one(struct embedding *e, const json_t *input,
                       const char *name)
 {
@@ -354,7 +354,7 @@ static void embed(struct http_request *rq, const struct infer *f,
     http_answer(rq, 200, root);
 }
 
-/* Its shape, before anything is computed. */
+/* Checks the types in `input` before anything is computed. */
 static bool check_input(struct http_request *rq, const json_t *input)
 {
     const json_t *first = json_array_get(input, 0);
@@ -394,8 +394,8 @@ static bool check_input(struct http_request *rq, const json_t *input)
     return true;
 }
 
-/* A part of a vector stands for the text only in models that are trained for
- * it, which ours are not. */
+/* Only models that are trained for it can have their vectors cut to fewer
+ * dimensions; this one is not. */
 static bool check_dimensions(struct http_request *rq, const struct infer *f)
 {
     int64_t dim = infer_shape(f)->dim, wanted = dim;

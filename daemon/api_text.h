@@ -24,13 +24,14 @@ http_endpoint api_completions, api_chat_completions;
  * ones, as OpenAI spells it. */
 json_t *api_text_token(const struct tokenizer *t, uint16_t id);
 
-/* Appends the ids of a text, as long as the request is wanted; false: failed.
+/* Appends the ids of a text. False: the request was cancelled, and has failed.
  */
 bool api_text_encode(struct http_request *rq, const struct infer *f,
                      const char *text, size_t n_bytes, struct token_list *ids);
 
-/* Appends the ids of a JSON array, checked; false: failed. `name` is what the
- * message calls the array, which is in the field `key`. */
+/* Appends the ids of a JSON array. False: one is no id, and the request has
+ * failed. `name` is the array's name in the message, `key` the field it is in.
+ */
 bool api_text_ids(struct http_request *rq, const char *key, const char *name,
                   const struct infer *f, const json_t *list,
                   struct token_list *ids);

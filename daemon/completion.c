@@ -53,7 +53,7 @@ void completion_text(const struct completion_job *j,
     buf_release(&raw);
 }
 
-/* How many bytes at the end may be the beginning of a stop string. */
+/* How many bytes at the end of raw may begin a stop string. */
 static size_t held_bytes(const struct buf *raw, const char *const *stop,
                          size_t n_stop)
 {
@@ -69,8 +69,8 @@ static size_t held_bytes(const struct buf *raw, const char *const *stop,
     return held;
 }
 
-/* What was told ended on a character, and bytes that are none are replaced one
- * by one: so the pieces are the repaired whole. */
+/* Each piece ends at the end of a character, and invalid bytes are replaced one
+ * by one. So the repaired pieces make up the repaired whole. */
 void completion_tail_add(struct completion_tail *tail, const char *bytes,
                          size_t n_bytes, const char *const *stop, size_t n_stop,
                          struct buf *out)

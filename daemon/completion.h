@@ -23,8 +23,8 @@
 #define COMPLETION_MOST_STOPS 4
 
 struct completion_job {
-    struct http_cancel *cancel;    /* the request's, or: */
-    struct http_cancel own_cancel; /* a stream may outlast its request */
+    struct http_cancel *cancel;    /* the request's, or own_cancel */
+    struct http_cancel own_cancel; /* of a stream: it may outlast its request */
     struct serving *serving;
     const struct infer *f; /* counted */
     int64_t version, created;
@@ -54,15 +54,15 @@ void completion_text(const struct completion_job *j,
                      const struct token_list *ids, struct buf *out);
 
 /*
- * Bytes of tokens that cannot be told yet: a character that is not whole, or
- * what may be the beginning of a stop string.
+ * Bytes of tokens that cannot be sent yet: an incomplete character, or bytes
+ * that may begin a stop string.
  */
 struct completion_tail {
     struct buf raw;
 };
 
-/* Appends to out, as it can be written, what is certain now that these bytes
- * have come, and forgets it: a token costs the same however long the text is.
+/* Adds bytes to the tail, and moves all that can be sent now to out, as valid
+ * UTF-8. So a token costs the same however long the text is.
  *   stop  n_stop strings that end the text */
 void completion_tail_add(struct completion_tail *tail, const char *bytes,
                          size_t n_bytes, const char *const *stop, size_t n_stop,
@@ -72,7 +72,7 @@ void completion_tail_add(struct completion_tail *tail, const char *bytes,
 json_t *completion_logprob(const struct completion_job *j,
                            const struct infer_token *token, size_t n_best);
 
-/* Those of a completion's tokens from i on, as a chat tells them. */
+/* The `logprobs` of a chat for a completion's tokens from i on. */
 json_t *completion_chat_logprobs(const struct completion_job *j,
                                  const struct infer_completion *c, size_t i);
 

@@ -225,7 +225,7 @@ static bool read_prompt(struct http_request *rq, struct completion_job *j)
 
 /* --- reading: messages -------------------------------------------------- */
 
-/* Says what field of which message is wrong; `field` may be "". */
+/* Fails the request, naming the message and the field; `field` may be "". */
 static bool wrong_message(struct http_request *rq, size_t i, const char *field,
                           const char *must)
 {
@@ -256,7 +256,8 @@ static bool add_part(struct http_request *rq, size_t i, size_t at,
                          "model reads text only");
 }
 
-/* An assistant that called a tool has said nothing. */
+/* Appends the text of a message. The message of an assistant that called a tool
+ * has none. */
 static bool add_message(struct http_request *rq, size_t i,
                         const json_t *message, struct buf *out)
 {

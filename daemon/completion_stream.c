@@ -17,13 +17,14 @@ struct piece {
     struct http_stream *s;
     int64_t index;
     struct completion_tail tail;
-    size_t n_told;     /* bytes of text */
-    json_t *logprobs;  /* of tokens whose text is not told yet */
-    size_t n_logprobs; /* told */
+    size_t n_told;     /* bytes of text that were sent */
+    json_t *logprobs;  /* of tokens whose text was not sent yet */
+    size_t n_logprobs; /* that were sent */
     bool deaf;
 };
 
-/* NULL: none, or none wanted. Takes list over. */
+/* The field `logprobs` of an event; NULL or empty gives null. Takes list over.
+ */
 static json_t *logprobs_json(json_t *list)
 {
     if (json_array_size(list))
@@ -32,8 +33,8 @@ static json_t *logprobs_json(json_t *list)
     return json_null();
 }
 
-/* text NULL: nothing to tell but reason and logprobs; reason NULL: it goes on.
- * The logprobs that wait are told with it. */
+/* Sends an event with the text and all logprobs that wait. text NULL: only
+ * reason and logprobs; reason NULL: the choice goes on. */
 static void tell(struct piece *p, const char *text, size_t n,
                  const char *reason)
 {
@@ -102,7 +103,8 @@ static void tell_error(struct piece *p, const struct err *err)
     buf_release(&text);
 }
 
-/* The tokens after those that were told: a stop string may have cut some. */
+/* Replaces the waiting logprobs by those of the completion's last tokens: a
+ * stop string may have removed some. */
 static void keep_rest(struct piece *p, const struct infer_completion *c)
 {
     if (p->j->logprobs < 0)
@@ -119,7 +121,7 @@ static int stream_choice(struct piece *p, const struct token_list *ids,
     struct infer_sampling s = completion_sampling(p->j, choice);
     struct infer_completion c;
     struct err err = ERR_INIT;
-    size_t told = p->n_told; /* of the prompt */
+    size_t told = p->n_told; /* bytes of the prompt, so far */
     int rc =
         infer_complete(p->j->f, ids->items, ids->n, &s, &listener, &c, &err);
 

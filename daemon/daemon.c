@@ -32,7 +32,7 @@
 #include "store/store.h"
 
 #define READY_LOOK_MS 100
-#define READY_TELL_MS 15000 /* what is told holds for a minute */
+#define READY_TELL_MS 15000 /* each extension is for a minute */
 
 struct daemon {
     struct conf *conf;
@@ -101,38 +101,38 @@ static const struct store_schema *schemas(void)
     return &replay;
 }
 
-/* What store_open found and did that nobody asked for. */
+/* Logs what store_open found in the directory, and changed there. */
 static void say_what_was_found(struct daemon *d)
 {
     const char *dir = d->conf->data_dir;
 
     if (store_privacy(d->store) == FILEIO_TIGHTENED)
         log_warn("private",
-                 "dir=%s result=\"it was open to other users, and is closed to "
-                 "them now: mode 0700\"",
+                 "dir=%s result=\"other users could enter it; its mode is 0700 "
+                 "now\"",
                  dir);
     else if (store_privacy(d->store) == FILEIO_OPEN)
         log_warn("private",
-                 "dir=%s result=\"it is open to other users, and not mnemed's "
-                 "to close: another user's, shared, or with other things in "
-                 "it; files are private\"",
+                 "dir=%s result=\"other users can enter it, and mnemed leaves "
+                 "it so: it belongs to another user, is shared, or holds other "
+                 "files. Files of mnemed are private\"",
                  dir);
     if (store_swept(d->store))
         log_warn("swept",
-                 "dir=%s/versions names=\"%s\" result=\"no version of the "
+                 "dir=%s/versions names=\"%s\" result=\"not in the "
                  "database: renamed to .swept-NAME, and removed with the next "
                  "version or at the next start\"",
                  dir, store_swept(d->store));
     if (store_strangers(d->store))
         log_warn("swept",
-                 "dir=%s/versions names=\"%s\" result=\"no version of the "
-                 "database, and not of this store: left alone\"",
+                 "dir=%s/versions names=\"%s\" result=\"not in the "
+                 "database, and not of this store: left as they are\"",
                  dir, store_strangers(d->store));
     if (store_lost(d->store))
         log_error("damaged",
                   "file=%s/mneme.db-wal error=\"the last %d transactions are "
-                  "lost; going on from what was before them: pins, skips and "
-                  "rollbacks since then have to be asked for again\"",
+                  "lost: pins, skips and rollbacks among them have to be "
+                  "asked for again\"",
                   dir, store_lost(d->store));
 }
 
@@ -360,7 +360,8 @@ static void reload(struct daemon *d)
     conf_free(next);
 }
 
-/* The next signal; 0: none within READY_LOOK_MS, when *ready is false. */
+/* Waits for a signal, and returns it. Before the daemon is ready it waits for
+ * at most READY_LOOK_MS; 0: no signal came. */
 static int next_signal(const sigset_t *signals, bool ready)
 {
     const struct timespec look = {0, READY_LOOK_MS * 1000000};
@@ -373,9 +374,9 @@ static int next_signal(const sigset_t *signals, bool ready)
     return signal > 0 ? signal : 0;
 }
 
-/* READY=1 means what /readyz says: a version serves. That takes as long as the
- * stream takes to bring text for the vocabulary, so the service manager's limit
- * on a start is put off until then. */
+/* Tells the service manager READY=1 once a version serves, as /readyz does.
+ * That may have to wait for text from the stream; until then the manager's
+ * limit on the start is extended. True: ready has been told. */
 static bool tell_readiness(struct daemon *d, int64_t *told_ms)
 {
     int64_t now = timing_mono_ms();
@@ -416,8 +417,9 @@ static void pass_on(int signal)
     pthread_kill(waiting_thread, signal);
 }
 
-/* OpenBLAS has threads before main() begins, which block nothing: a signal that
- * finds the main thread at other work than waiting would end the process. */
+/* OpenBLAS may start threads before main(), and they block no signals. A signal
+ * that reached one of them would end the process, so the handler passes it on
+ * to the main thread, which takes it when it waits. */
 static void block_signals(sigset_t *signals)
 {
     static const int taken[] = {SIGTERM, SIGINT, SIGHUP};

@@ -127,7 +127,7 @@ static uint64_t hash_segment(const struct segment *s)
                : checksum_xxh3(s->text, s->text_bytes, salt);
 }
 
-/* The row that the index names, and one that the version can read? */
+/* Is it the row that the index names, and within the version's limits? */
 static bool is_good(const struct ticket *t, const struct segment *s,
                     const struct segment_limits *limits)
 {
@@ -247,8 +247,8 @@ static int64_t most_counted(const int64_t *keys, size_t n)
     return most;
 }
 
-/* The index of a version's holdout: keys and domains point into *index. A
- * version of before it had a file of its own has it in the state. */
+/* The index of a version's holdout; keys and domains point into *index. Older
+ * versions have it in the state. */
 static int load_index(struct catalog *catalog, int64_t version,
                       struct tensor_list *index, const int64_t **keys,
                       const int64_t **domains, size_t *n, struct err *err)

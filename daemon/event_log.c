@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A ring: event n lies at n % EVENT_LOG_KEPT. A place is the number of the
- * event before it; ELSEWHERE is that of an id which is not of this run.
+ * The log is a ring: event n is in slot n % EVENT_LOG_KEPT. A reader's position
+ * is the number of the last event that it has read. The position ELSEWHERE
+ * stands for an id of another run.
  */
 #include "config.h"
 
@@ -83,7 +84,7 @@ void event_log_free(struct event_log *l)
     free(l);
 }
 
-/* --- the watch ---------------------------------------------------------- */
+/* --- the watching thread ------------------------------------------------ */
 
 static char *text_of(const char *name, json_t *more)
 {
@@ -162,7 +163,7 @@ void event_log_make(const struct event_log *l, int64_t at, const char *name,
     set_id(l, at, e);
 }
 
-/* The ring begins after `oldest`, which is beyond *at. */
+/* Makes the event `missed`: events *at + 1 to `oldest` are no longer kept. */
 static void tell_missed(const struct event_log *l, int64_t oldest, int64_t *at,
                         struct event *e)
 {
@@ -174,10 +175,10 @@ static void tell_missed(const struct event_log *l, int64_t oldest, int64_t *at,
                                        : json_integer(oldest - *at),
                              "reason",
                              elsewhere ? "the id is not of this run of the "
-                                         "daemon: what came before it started "
-                                         "can no longer be told"
-                                       : "so many events came meanwhile that "
-                                         "these are no longer kept"),
+                                         "daemon: events from before its start "
+                                         "are lost"
+                                       : "too many newer events: these are no "
+                                         "longer kept"),
                    e);
     *at = oldest;
 }

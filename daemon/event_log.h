@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * event_log.h - the newest events, numbered, so that a listener which comes
- * back goes on where it was.
+ * event_log.h - the newest events, numbered: a client that reconnects reads on
+ * from the last event that it got.
  *
  * One thread of the log watches and adds events; any number of readers follow.
  * An id is START-N: N counts from 1, START tells one run of the daemon from
@@ -23,23 +23,25 @@
 
 struct event_log; /* fields are in event_log.c */
 
-/* Watches and adds, on the log's own thread, until event_log_pause is true. */
+/* Runs on the log's own thread: adds events until event_log_pause is true. */
 typedef void event_log_fn(struct event_log *l, void *arg);
 
 /* Threads: main. arg outlives the log. */
 struct event_log *event_log_create(event_log_fn *watch, void *arg);
 
-/* The watch has its last look, and readers get what is left. Threads: main */
+/* Lets fn look a last time, then ends its thread. Readers get the events that
+ * they have not read yet, and then EVENT_END. Threads: main */
 void event_log_stop(struct event_log *l);
-void event_log_free(struct event_log *l); /* after it; NULL is fine */
+void event_log_free(struct event_log *l); /* after the stop; NULL is fine */
 
-/* --- for the watch ------------------------------------------------------ */
+/* --- for the watching thread -------------------------------------------- */
 
-/* Takes more over: an object, to which the event's name and time are added.
+/* Adds an event. `more` is an object, which is taken over; the event's name and
+ * time are added to it.
  *   name  outlives the log */
 void event_log_add(struct event_log *l, const char *name, json_t *more);
 
-/* Sleeps; true when the log is to end. */
+/* Sleeps for ms, or until the log is stopped, which is true. */
 bool event_log_pause(struct event_log *l, int64_t ms);
 
 /* --- for a reader; threads: any ----------------------------------------- */
@@ -50,19 +52,20 @@ struct event {
     char *json; /* one line; the reader frees it */
 };
 
-/* A place to read from: after the newest event, or after the one with an id
- * that a client has sent, whatever that is. */
+/* A position to read from: after the newest event, or after the event with the
+ * id that a client sent. Any text may be given as an id. */
 int64_t event_log_newest(struct event_log *l);
 int64_t event_log_after(struct event_log *l, const char *id);
 
 enum event_found { EVENT_FOUND, EVENT_NONE_YET, EVENT_END };
 
-/* The next event after *at, which it moves; waits for one. */
+/* The next event after position *at, which moves on. Waits at most wait_ms. */
 enum event_found event_log_next(struct event_log *l, int64_t *at,
                                 int64_t wait_ms, struct event *e);
 
-/* An event that is for one reader only: it has the id of the place `at`, so
- * that whoever comes back with it goes on from there. Takes more over. */
+/* Makes an event for one reader, which is not in the log. Its id stands for the
+ * position `at`: a client that sends it reads on from there. Takes `more` over.
+ */
 void event_log_make(const struct event_log *l, int64_t at, const char *name,
                     json_t *more, struct event *e);
 

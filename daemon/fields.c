@@ -50,8 +50,8 @@ static int32_t hex4(const char *p)
     return x;
 }
 
-/* The character of \uXXXX or of a pair of them; *p behind the u. Half a pair
- * is REPLACEMENT. -1: no digits. */
+/* The character of \uXXXX, or of a surrogate pair of them; *p is after the u.
+ * Half a pair gives REPLACEMENT. -1: these are no hexadecimal digits. */
 static int32_t unescape(const char **p)
 {
     int32_t high = hex4(*p), low;
@@ -65,7 +65,7 @@ static int32_t unescape(const char **p)
         return REPLACEMENT;
     low = hex4(*p + 2);
     if (low < 0xdc00 || low > 0xdfff)
-        return REPLACEMENT; /* what follows is a character of its own */
+        return REPLACEMENT; /* the second \u is read again, by itself */
     *p += 6;
     return 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
 }
@@ -273,7 +273,7 @@ static bool take_name(const char **p, struct field *fields, size_t n_fields,
         return true;
     take_string(begin + 1, name, &n);
     for (size_t i = 0; i < n_fields; i++)
-        if (n && fields[i].name[0] == name[0] && /* most differ there */
+        if (n && fields[i].name[0] == name[0] && /* most differ here */
             strlen(fields[i].name) == n &&
             memcmp(fields[i].name, name, n) == 0)
             *found = &fields[i];
@@ -360,10 +360,10 @@ enum fields_outcome fields_scan(const char *json, size_t n_bytes,
     return too_deep ? FIELDS_TOO_DEEP : FIELDS_BROKEN;
 }
 
-/* --- what cannot be read ------------------------------------------------ */
+/* --- bytes that are not valid JSON -------------------------------------- */
 
-/* Behind a string that is exactly `want`, from behind its opening quote. NULL:
- * it is another one. It stops at the first difference. */
+/* Compares a string, from after its opening quote, with `want`. Returns the
+ * position after the closing quote; NULL at the first difference. */
 static const char *match_string(const char *p, char quote, const char *want)
 {
     while (*p != quote) {

@@ -5,8 +5,8 @@
  * A record is read once and then forgotten: what a JSON library would build of
  * it costs more than all else that is done with it before it is learned. The
  * whole value is checked (RFC 8259, nesting at most FIELDS_MAX_DEPTH); only the
- * members that were asked for are decoded. Of a name that comes twice the last
- * one counts. Half a surrogate pair is U+FFFD.
+ * members that were asked for are decoded. When a name comes twice, the last
+ * one counts. Half a surrogate pair gives U+FFFD.
  *
  * Threads: any
  */
@@ -38,12 +38,13 @@ struct field {
 
 enum fields_outcome {
     FIELDS_READ,
-    FIELDS_BROKEN,  /* no object of valid JSON */
+    FIELDS_BROKEN,  /* not an object of valid JSON */
     FIELDS_TOO_DEEP /* valid up to a value nested too deep */
 };
 
 /*
- * Finds the fields in an object. Unless it is FIELDS_READ they are all absent.
+ * Finds the fields in an object. If the result is not FIELDS_READ, all of them
+ * are absent.
  *   json     n_bytes of UTF-8, followed by a NUL
  *   room     *room is moved behind what was put there: strings with escapes.
  *            Those, and copies with a NUL of all others, take n_bytes at most
@@ -53,10 +54,11 @@ enum fields_outcome fields_scan(const char *json, size_t n_bytes,
                                 char **room);
 
 /*
- * For bytes that fields_scan does not read: is there a member of that name, at
- * any depth? A member begins with its name in quotes, " or ', and a colon.
+ * For bytes that fields_scan cannot read: is there a member of that name, at
+ * any depth? A member begins with its name, in quotes of either kind, and a
+ * colon.
  *   bytes   any n_bytes, followed by a NUL
- *   value   NULL, or the member is a string of exactly this value
+ *   value   NULL, or the member has to be a string of exactly this value
  */
 bool fields_hold(const char *bytes, size_t n_bytes, const char *name,
                  const char *value);

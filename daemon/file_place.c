@@ -46,8 +46,9 @@ static int take_long_line(struct lines **again, const struct lines *l,
     return rc;
 }
 
-/* Does it begin with what was learned? Then it had no end yet. One of a decent
- * length, for every part of it is tried. */
+/* Does the line begin with the text that was learned, since its end had not
+ * been written then? Every prefix is tried, so only of lines up to MOST_GROWN.
+ */
 static bool has_grown(const struct line *line, uint64_t last_hash)
 {
     for (size_t n = 1; n < line->n_bytes && n < MOST_GROWN; n++)
@@ -74,7 +75,7 @@ static int compare_last(struct lines *l, const struct source_position *at,
                          ? "%s: line %lld has grown since it was learned: its "
                            "end had not been written then"
                          : "%s: line %lld is not the one that was learned: "
-                           "another file",
+                           "this is another file",
                      at->topic, (long long)at->last_learned + 1);
     lines_close(again);
     return rc;

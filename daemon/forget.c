@@ -149,16 +149,17 @@ static void find_partitions(struct erasing *e)
 
 /* --- ids in texts ------------------------------------------------------- */
 
-/* Texts that were learned as they stand may be objects with an id, which nobody
- * has read. The text of a record is put together from its rows; one that was
- * learned again begins with its first part again. */
+/* A record that was learned as plain text may be an object with an id, which
+ * was never parsed. Its text is put together from its rows, which follow each
+ * other by part; a record that was learned again begins with its first part
+ * again. */
 struct searching {
     struct erasing *e;
     struct tombstones_found *found;
     struct segment_origin at; /* of the last row seen; its id is not used */
     struct buf text;
     bool from_beginning;
-    int64_t *keys; /* the text's rows, behind those that are to go */
+    int64_t *keys; /* of rows to erase (n_doomed), then of this text's rows */
     size_t n_doomed, n_keys, cap_keys;
 };
 
@@ -267,8 +268,8 @@ static int write_and_scrub(struct store *s, void *arg, struct err *err)
         return 0; /* publisher.c tries again */
     if (rc && err) {
         *err = e->not_scrubbed;
-        err_prefix(err, "the rows are gone, but the file may still hold their "
-                        "bytes, which the next start clears");
+        err_prefix(err, "the rows are gone, but until the next start the file "
+                        "may still hold their bytes");
     }
     return rc;
 }
@@ -324,7 +325,7 @@ static void describe(const struct erasing *e, char *detail, size_t size)
     if (e->not_scrubbed.code != ERR_OK)
         snprintf(pending, sizeof pending,
                  "; mneme.db may still hold their bytes until it can be "
-                 "written anew, which is tried every minute (%.160s)",
+                 "written anew; that is tried every minute (%.160s)",
                  e->not_scrubbed.msg);
     snprintf(detail, size,
              "erased %" PRId64 " rows of replay, %" PRId64

@@ -9,10 +9,10 @@
  *     trainer    what the table no longer has leaves the index; waiting records
  *                are decided again
  *
- * An id is what the record's parser has read as such. Of records without one it
- * is looked for where they are kept: in the bytes of the quarantine, and in the
- * text of rows of replay and holdout that begins like an object. What was cut
- * off before it was kept cannot be known.
+ * An id is the one that the record's parser read. For records without one, the
+ * id is searched in what is kept: the bytes in the quarantine, and texts in
+ * replay and holdout that begin like an object. An id that was cut off before
+ * the record was kept is not found.
  *
  * What is forgotten is what the stream holds by now, as far as the source knows
  * its end: a record that comes later is a new one. Since a version lies right
@@ -52,8 +52,8 @@ struct forget_request {
  *   detail  one line about what it did
  *   *result {"replay", "holdout", "quarantine", "released", "records": counts,
  *           "versions": [that learned from them], "not_retrainable": [..],
- *           "erasure_pending": the database file may still hold their bytes,
- *           since there was no room to write it anew}
+ *           "erasure_pending": true when there was no room to write the
+ *           database file anew: it may still hold their bytes}
  * ERR_NOTFOUND: no such domain. ERR_FULL, ERR_IO: says whether the rows are
  * gone. ERR_DIVERGED: the process must end, to start without them.
  */

@@ -146,7 +146,7 @@ struct gate_accuracy {
     double p; /* of McNemar's test: small speaks for "down" */
 };
 
-/* Room for the longest name of a domain and what is said of it. */
+/* Room for a sentence about a domain with the longest name. */
 #define GATE_REASON_MAX 512
 #define GATE_WAITS_FOR_MAX 640
 

@@ -81,7 +81,7 @@ static double beta_fraction(double x, double a, double b)
     return f;
 }
 
-/* lgamma would write its sign to a global variable, from any thread. */
+/* Not lgamma: it writes a global variable (signgam), and threads would race. */
 static double log_gamma(double x)
 {
     int sign;

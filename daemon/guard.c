@@ -5,7 +5,9 @@
 
 #include <math.h>
 
-#define MOST (INT64_C(1) << 60) /* versions that a store can have counted */
+#include "base/tensor.h"
+
+#define MOST TENSOR_COUNTER_MOST
 
 void guard_start(struct guard_rule *g)
 {

@@ -8,7 +8,7 @@
 #include "base/log.h"
 #include "base/timing.h"
 
-#define LOOK_MS 200 /* from one look at the socket to the next */
+#define LOOK_MS 200 /* between two checks of the socket */
 
 void http_cancel_begin(struct http_cancel *c, struct http_cancel_rules *rules,
                        const char *path, int fd)
@@ -22,8 +22,8 @@ void http_cancel_begin(struct http_cancel *c, struct http_cancel_rules *rules,
                               .look_ms = now + LOOK_MS};
 }
 
-/* The other side has closed its half, or all of it. Whatever it sent before
- * may still be unread. */
+/* Has the client closed its sending side, or the connection? Bytes that it sent
+ * before may still be unread. */
 static bool has_left(int fd)
 {
     struct pollfd p = {.fd = fd, .events = POLLRDHUP};
@@ -70,7 +70,7 @@ int http_cancel_check(struct http_cancel *c, struct err *err)
         c->cause = find_cause(c, now);
         if (c->cause != HTTP_WANTED) {
             atomic_fetch_add(&c->rules->cancelled[c->cause], 1);
-            /* Clients leave all day long. */
+            /* Clients that leave are nothing unusual. */
             log_line(c->cause == HTTP_CLIENT_LEFT ? LOG_DEBUG : LOG_INFO,
                      "request_cancelled",
                      "path=%s cause=%s after_seconds=%.1f", c->path,
@@ -101,7 +101,7 @@ const char *http_cancel_code(enum http_cancel_cause cause)
 
 void http_cancel_metrics(const struct http_cancel_rules *rules, struct buf *out)
 {
-    buf_adds(out, "# HELP mneme_http_cancelled_total Requests given up while "
+    buf_adds(out, "# HELP mneme_http_cancelled_total Requests cancelled while "
                   "they waited or were computed.\n"
                   "# TYPE mneme_http_cancelled_total counter\n");
     for (int i = HTTP_WANTED + 1; i < HTTP_N_CAUSES; i++)

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * http_cancel.h - is the answer to a request still wanted?
+ * http_cancel.h - cancels a request whose answer is no longer wanted.
  *
- * It is not when the client has left, when the request has been worked on for
- * http.max_request_seconds, or when the daemon stops and its grace is over.
- * Whatever waits or computes for a request asks: in line for a place, at each
- * token, piece of a text, and text.
+ * A request is cancelled when its client has left, when it has taken
+ * http.max_request_seconds, or when the daemon stops and the grace period is
+ * over. The code that waits or computes for it checks this: in line for a
+ * place, and at each token, piece of a text, and text.
  *
- * A client that closes only its sending side has left, too: nothing that it
- * sends tells the two apart. The socket is looked at a few times a second, so
- * that such a client still gets what is answered at once.
+ * A client that closes only its sending side counts as one that has left: the
+ * two cannot be told apart. The socket is checked a few times a second, so such
+ * a client still gets an answer that is ready at once.
  *
  * Owner:   the request; a stream, which may outlast it, has a copy
  * Threads: one at a time
@@ -34,7 +34,7 @@ enum http_cancel_cause {
 
 /* What all requests of a server share. */
 struct http_cancel_rules {
-    atomic_llong stop_ms; /* monotonic: when all work ends; 0: not yet */
+    atomic_llong stop_ms; /* monotonic: end of the grace; 0: no stop yet */
     int64_t most_seconds; /* http.max_request_seconds */
     atomic_llong cancelled[HTTP_N_CAUSES];
 };
@@ -51,16 +51,16 @@ struct http_cancel {
  * Work on a request begins; the time counts from now.
  *   rules  outlive it
  *   path   outlives it
- *   fd     stays open as long as the question is asked; -1: not looked at
+ *   fd     of the client, stays open while requests are checked; -1: none
  */
 void http_cancel_begin(struct http_cancel *c, struct http_cancel_rules *rules,
                        const char *path, int fd);
 
-/* 0, or ERR_AGAIN with the cause, which then stays: it is counted and logged
- * once. */
+/* 0, or ERR_AGAIN when the request is cancelled. The cause then stays, and is
+ * counted and logged once. */
 int http_cancel_check(struct http_cancel *c, struct err *err);
 
-/* The same as what computing calls ask; it points to c. */
+/* http_cancel_check in the form that infer.h takes; it points to c. */
 struct cancel http_cancel_question(struct http_cancel *c);
 
 /* A cause as one word, for programs. */

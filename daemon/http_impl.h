@@ -80,10 +80,10 @@ void http_fail_err(struct http_request *rq, const struct err *err);
 /* Bytes as a string in base64. */
 json_t *http_base64(const void *bytes, size_t n);
 
-/* Is the daemon stopping? Then nothing new is computed. */
+/* Is the daemon stopping? Then no new request may compute. */
 bool http_closed(const struct http *h);
 
-/* The numbered events that GET /v1/events tells: api_events.c. */
+/* The events that GET /v1/events sends: api_events.c. */
 struct event_log *http_events(const struct http *h);
 
 /* Appends the metrics of the server itself. */
@@ -91,9 +91,9 @@ void http_metrics(const struct http *h, struct buf *out);
 
 /* --- reading a request -------------------------------------------------- */
 
-/* Parses rq->bytes into rq->body. No bytes are {}. What nests too deeply, or
- * has too many values, is refused before the parser sees it; the memory that
- * the parser can take is held first. */
+/* Parses rq->bytes into rq->body; no bytes give {}. A body that is nested too
+ * deeply or has too many values is refused before it is parsed. The memory that
+ * the parser may need is reserved first. */
 bool http_parse_body(struct http_request *rq);
 
 /* Fields of the body. Absent or null: *value stays as it is. */
@@ -142,10 +142,10 @@ bool http_need_text_model(struct http_request *rq, const struct infer *f);
 struct http_places;
 
 /*
- * n places. A free one goes to the holder that has the fewest, and then to who
- * has waited longest. One place more than n is kept for a holder that has
- * none: so no holder can keep all others waiting.
- *   most_waiting  requests of one holder in line
+ * n places. A free place goes to a request of the holder that has the fewest
+ * places; among these, to the one that has waited longest. One extra place is
+ * for a holder that has none, so no holder can keep all others waiting.
+ *   most_waiting  requests of one holder in the line, at most
  */
 struct http_places *http_places_create(int n, int most_waiting);
 void http_places_free(struct http_places *p);
@@ -183,8 +183,8 @@ bool http_tokens_needed(const struct http_tokens *t);
 enum http_scope http_tokens_check(const struct http_tokens *t,
                                   const char *authorization);
 
-/* Whose request it is, for a header that was checked: the same number for
- * everything with the same token; 0, everyone, where none is needed. */
+/* The holder of a request, from its header that was checked: one number for
+ * each token. 0 for all requests when no token is needed. */
 uint64_t http_tokens_holder(const struct http_tokens *t,
                             const char *authorization);
 
@@ -223,7 +223,7 @@ http_endpoint api_models, api_model;
 /* api_events.c */
 http_endpoint api_events;
 
-/* Begins to watch the board, which outlives the log. */
+/* Creates the log of events, which watches the board; the board outlives it. */
 struct event_log *api_events_watch(struct status_board *board);
 
 #endif

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Places, who has them, and a line in front of them.
+ * Places to compute, their holders, and a line of waiting requests.
  *
- * Whoever comes joins the line, and whoever leaves a place lets in whom it may:
- * let_in is the only one that gives places away. Waiters wake a few times a
- * second, to ask whether they are still wanted.
+ * Each request joins the line. let_in alone gives places to requests in the
+ * line: it runs when a request joins, and when a place becomes free. Waiting
+ * requests wake a few times a second to check whether they were cancelled.
  */
 #include "config.h"
 
@@ -31,7 +31,7 @@ struct http_places {
     pthread_cond_t changed;
     uint64_t *taken; /* [n + 1]: the holder of each place that is taken */
     int n, n_taken, most_waiting;
-    struct waiter *line; /* the first came first */
+    struct waiter *line; /* the longest waiting first */
     bool closed;
 };
 
@@ -85,7 +85,7 @@ static void leave_line(struct http_places *p, const struct waiter *w)
     *at = w->next;
 }
 
-/* Gives places away for as long as there is one for somebody. */
+/* Gives places to requests in the line, as long as one may have a place. */
 static void let_in(struct http_places *p)
 {
     for (;;) {

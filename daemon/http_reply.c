@@ -18,15 +18,16 @@
 #include "daemon/http_connections.h"
 #include "daemon/http_head.h"
 
-/* Of a body; what is asked here needs a depth of 4. */
+/* Limits of a body. The requests that are known need a depth of 4. */
 #define MOST_DEPTH 32
 #define MOST_VALUES 131072
 #define MOST_CONTAINERS 16384 /* objects and arrays */
 
-/* What jansson takes at most for each, measured; texts as they are. */
+/* The most memory that jansson takes for each, measured; texts take their size.
+ */
 #define CONTAINER_BYTES 320
 #define VALUE_BYTES 64
-#define NAME_BYTES 128 /* of an object's member, and its place there */
+#define NAME_BYTES 128 /* a member's name, and its entry in the object */
 
 /* --- replies ------------------------------------------------------------ */
 
@@ -127,7 +128,7 @@ json_t *http_base64(const void *bytes, size_t n)
 
 /* --- the body ----------------------------------------------------------- */
 
-/* What a body is made of, strings left out. */
+/* How many parts a body has. Braces and commas within strings do not count. */
 struct shape {
     size_t depth;
     size_t n_containers, n_values; /* n_values: the containers too */

@@ -31,9 +31,9 @@ typedef void http_stream_fn(struct http_stream *s, void *arg);
 struct http_stream *http_stream_create(http_stream_fn *fn, void *arg,
                                        void (*release)(void *arg));
 
-/* Threads: the writer. All return true when nobody listens any more, so that
- * fn should return. body is taken over; no text has line ends. An event has a
- * name and an id. */
+/* Threads: the writer. All return true when the client has left: fn should then
+ * return. body is taken over; a text must have no line ends. http_stream_event
+ * sends a name and an id as well. */
 bool http_stream_json(struct http_stream *s, json_t *body);
 bool http_stream_text(struct http_stream *s, const char *text);
 bool http_stream_event(struct http_stream *s, const char *name, const char *id,

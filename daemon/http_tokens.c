@@ -84,8 +84,8 @@ static int parse(struct http_tokens *t, char *text, const char *path,
     return rc;
 }
 
-/* What makes tokens known to others. A file that has served until now goes on
- * serving. */
+/* Warns when others can read or guess the tokens. It is no error, so that a
+ * daemon that was set up in this way still starts. */
 static void warn(const struct http_tokens *t, const char *path)
 {
     struct stat st;
@@ -93,7 +93,7 @@ static void warn(const struct http_tokens *t, const char *path)
     if (stat(path, &st) == 0 && (st.st_mode & (S_IROTH | S_IWOTH)))
         log_warn("tokens",
                  "file=%s error=\"every user of this machine can read or "
-                 "write it: chmod o= it\"",
+                 "write it; close it with chmod o=\"",
                  path);
     if (t->n_short)
         log_warn("tokens",
@@ -138,7 +138,7 @@ static bool same(const char *secret, const char *given)
     return different == 0;
 }
 
-/* What comes after "Bearer", or NULL. */
+/* The token after "Bearer ", or NULL. */
 static const char *token_in(const char *authorization)
 {
     if (!authorization || strncasecmp(authorization, "Bearer ", 7) != 0)

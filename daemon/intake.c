@@ -171,7 +171,7 @@ static void quarantine(struct intake *in, const struct waiting *w,
                         (size_t)in->options.conf->source.max_record_bytes);
 }
 
-/* For the log; in the ledger and the counters it is already. */
+/* Tells the log of a decision that the ledger and the counters have already. */
 static void tell(struct intake *in, const struct waiting *w, char kind,
                  const char *reason)
 {

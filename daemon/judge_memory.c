@@ -9,7 +9,9 @@
 
 #include <jansson.h>
 
-#define MOST (INT64_C(1) << 60) /* versions that a store can have counted */
+#include "base/tensor.h"
+
+#define MOST TENSOR_COUNTER_MOST
 #define DIGITS 17 /* give every double back */
 
 void judge_memory_begin(struct judge_memory *m)

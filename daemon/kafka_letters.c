@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A letter is on its way (librdkafka has it), or parked in a list, in the order
- * in which it came back. When the time has come all that are parked are sent
- * again; the first that comes back sets the next time. What is delivered sets
- * the pause back to its shortest.
+ * librdkafka has a letter that is on its way. A letter that comes back is
+ * parked at the end of a list. After a pause all parked letters are sent again.
+ * The first that comes back then begins the next pause, which is twice as long.
+ * A delivery makes the next pause the shortest again.
  *
  *     send -> on its way -> delivered
  *               ^    |
  *               |    v
  *              parked        -> failed: too large, too many, the end
  *
- * librdkafka refuses at once what goes to a topic that it knows not to be
- * there, and looks for it again at each refresh of the metadata: often, here.
+ * librdkafka refuses a letter at once when it knows that the topic is missing.
+ * It looks for the topic at each refresh of the metadata, hence REFRESH_MS.
  */
 #include "config.h"
 
@@ -49,7 +49,7 @@ struct kafka_letters {
     struct source_letters *counts;
     const _Atomic bool *stopping;
     struct letter *parked, **last;
-    size_t bytes; /* of letters that wait */
+    size_t bytes; /* of all letters that are not delivered yet */
     int64_t pause_ms, next_ms;
     bool is_full, is_ending;
 };
@@ -103,7 +103,7 @@ static struct letter *make_letter(const rd_kafka_message_t *m,
     return t;
 }
 
-/* Counted in `as`; gone. */
+/* Counts a letter in `as`, and frees it. */
 static void end_letter(struct kafka_letters *l, struct letter *t,
                        _Atomic int64_t *as)
 {
@@ -116,7 +116,7 @@ static void end_letter(struct kafka_letters *l, struct letter *t,
 
 /* --- on the way --------------------------------------------------------- */
 
-/* It has come back. */
+/* Keeps a letter that came back, to send it again, or counts it as failed. */
 static void park(struct kafka_letters *l, struct letter *t,
                  rd_kafka_resp_err_t e)
 {
@@ -155,8 +155,8 @@ static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *m, void *arg)
     end_letter(l, m->_private, &l->counts->delivered);
 }
 
-/* Waits for room when asked to. Its bytes stay ours until it is delivered or
- * comes back. */
+/* Gives a letter to librdkafka; waits at most wait_ms for room in its queue.
+ * The bytes stay ours until the letter is delivered or comes back. */
 static void send_letter(struct kafka_letters *l, struct letter *t,
                         int64_t wait_ms)
 {
@@ -247,7 +247,8 @@ void kafka_letters_send(struct kafka_letters *l, const rd_kafka_message_t *m,
     }
     if (!was_full)
         log_warn("dead_letter", "topic=%s waiting=%" PRId64 " reason=\"no room "
-                 "for more: they fail, their records are in the quarantine\"",
+                 "for more: further dead letters fail; their records are in "
+                 "the quarantine\"",
                  l->topic, atomic_load(&l->counts->waiting));
     end_letter(l, t, &l->counts->failed);
 }

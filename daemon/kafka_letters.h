@@ -4,13 +4,13 @@
  * the topic source.kafka.dead_letter, as they came and with the reason.
  *
  * The headers are the message's own and mneme.reason, mneme.topic,
- * mneme.partition, mneme.offset. A letter that is not delivered, for the topic
- * is not there or the broker refuses it, waits and is sent again: after a
- * second, then after twice as long each time, up to 10 s. Those that wait are
- * gone when the process ends; their records are in the quarantine.
+ * mneme.partition, mneme.offset. A letter that cannot be delivered (the topic
+ * is missing, or the broker refuses it) waits and is sent again: after a
+ * second, then after twice as long each time, up to 10 s. Letters that still
+ * wait when the process ends are lost; their records are in the quarantine.
  *
  * Each letter counts as delivered, failed or waiting. It fails when it is too
- * large for its topic, when LETTERS_BYTES wait already, or at the end.
+ * large for its topic, when KAFKA_LETTERS_BYTES wait already, or at the end.
  *
  * Use:      kafka_letters_create, then kafka_letters_send and now and then
  *           kafka_letters_poll, kafka_letters_free
@@ -31,7 +31,7 @@
 #include "daemon/record.h"
 #include "daemon/source_impl.h"
 
-#define KAFKA_LETTERS_BYTES (16 << 20) /* that wait */
+#define KAFKA_LETTERS_BYTES (16 << 20) /* of letters that wait, at most */
 
 struct kafka_letters; /* fields are in kafka_letters.c */
 
@@ -53,8 +53,9 @@ int kafka_letters_create(const struct conf_kafka *conf, const char *servers,
 void kafka_letters_send(struct kafka_letters *l, const rd_kafka_message_t *m,
                         const struct record *r);
 
-/* Counts, and sends again what has waited long enough; does not wait. */
+/* Counts deliveries, and sends letters again whose pause is over. Does not
+ * wait. */
 void kafka_letters_poll(struct kafka_letters *l);
-void kafka_letters_free(struct kafka_letters *l); /* tries what is left once */
+void kafka_letters_free(struct kafka_letters *l); /* tries the rest once */
 
 #endif

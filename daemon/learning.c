@@ -100,7 +100,7 @@ int learning_prepare_shape(struct learning *l, struct tokenizer *tokenizer,
     if (tokenizer && tokenizer_vocab_size(tokenizer) != shape->vocab_size)
         return err_set(err, ERR_CORRUPT,
                        "tokenizer.json has %d ids, config.json says "
-                       "vocab_size %d: they are not of one model",
+                       "vocab_size %d: they belong to different models",
                        tokenizer_vocab_size(tokenizer), shape->vocab_size);
     if (l->has_model)
         l->shape = *shape;
@@ -148,7 +148,7 @@ int learning_prepare_version(struct learning *l, int64_t version,
         rc = learning_prepare_shape(l, tokenizer, &shape, err);
     else
         tokenizer_free(tokenizer);
-    if (rc == ERR_INVALID) /* of a user's file; here it is damage */
+    if (rc == ERR_INVALID) /* the version's file is damaged */
         rc = err->code = ERR_CORRUPT;
     buf_release(&json);
     return rc;
@@ -244,7 +244,7 @@ int learning_load(struct learning *l, int64_t version, int64_t branch,
     if (rc == 0)
         rc = progress_import(&l->progress, v.row.metadata_json,
                              strlen(v.row.metadata_json), err);
-    /* Room for logits is made for so many. */
+    /* The room for logits depends on model.max_labels. */
     if (rc == 0 &&
         l->progress.labels.n > (size_t)l->conf->model.max_labels)
         rc = err_set(err, ERR_LIMIT,

@@ -36,10 +36,10 @@ struct learning {
     struct progress progress;
     struct filter *filter;
     struct intake *intake;
-    struct refusals refusals; /* silent but for the trainer's */
+    struct refusals refusals; /* logs only in the trainer's learning */
     double replay_ratio;     /* replayed tokens for each new one, now */
     int64_t anchor_generation; /* of the head version's file; 0: write it */
-    struct segment_limits limits; /* of stored rows: what is known by now */
+    struct segment_limits limits; /* of stored rows, at this step */
     bool mixed_settings; /* they changed between two versions: the next one
                             cannot say what it was learned with */
     /* Working room of a step: */

@@ -16,15 +16,15 @@
  * text; beside a Transformer's step it is nothing. */
 #define LINEAR_KEPT_BYTES ((size_t)96 << 20)
 
-/* Names, counters, results and their JSON, in all versions at hand. */
+/* Names, counters, results and their JSON, in all versions in memory. */
 #define DOMAIN_BYTES 6144
 #define LABEL_BYTES 1024
 
-/* Bodies of requests: room for a few of the largest, and for many small. */
+/* Bodies of requests: HTTP_BODIES of the largest, but at least HTTP_BYTES. */
 #define HTTP_BYTES ((size_t)64 << 20)
 #define HTTP_BODIES 4
 
-/* An event stream's two threads and its buffers, measured with 1,500 of them. */
+/* Of an event stream: two threads and buffers, measured with 1,500 streams. */
 #define CONNECTION_BYTES ((size_t)200 << 10)
 #define FEW_CONNECTIONS 256
 
@@ -166,17 +166,17 @@ size_t options_http_bytes(const struct conf *conf)
     return few > HTTP_BYTES ? few : HTTP_BYTES;
 }
 
-/* What grows with the names of domains and of labels. */
+/* The memory that grows with the numbers of domains and labels. */
 static size_t by_name_bytes(const struct conf *conf,
                             const struct learner_options *learner)
 {
     size_t labels = (size_t)conf->model.max_labels;
     size_t dim = learner->shape ? (size_t)learner->shape->dim : 0;
     size_t d = 2 * dim + (size_t)learner->head.gram_dim;
-    /* A label's row and prototype: in the learner (learner_bytes), a snapshot,
-     * and the versions that serve, are judged and were asked for by number. */
+    /* A label's row and prototype exist in the learner (learner_bytes), in a
+     * snapshot, and in each loaded version. */
     size_t copies = 6 * labels * 2 * d * sizeof(float);
-    /* The logits of a batch, for twice as many segments as there were. */
+    /* The logits of a batch. */
     size_t logits = (size_t)conf->learner.batch_tokens * labels *
                     sizeof(float);
 

@@ -42,7 +42,7 @@ int options_cores(void);
 /* The largest step in tokens: fresh and replayed. */
 size_t options_step_tokens(const struct conf *conf);
 
-/* The memory of all requests' bodies together, as they come and parsed. */
+/* The most memory that all request bodies together may take, raw and parsed. */
 size_t options_http_bytes(const struct conf *conf);
 
 /* What the daemon will use, in bytes, at its largest: learner, a snapshot on
@@ -50,8 +50,9 @@ size_t options_http_bytes(const struct conf *conf);
 size_t options_memory(const struct conf *conf,
                       const struct learner_options *learner);
 
-/* What is kept of learned records until the next version has it: a version is
- * made at half of it, and learning waits for that one at the whole. */
+/* The most memory of learned records that are staged for the next version. At
+ * half of it a version is made; at all of it learning waits for that version.
+ */
 #define OPTIONS_STAGED_BYTES ((size_t)64 << 20)
 
 /* Records and bytes in the queue between source and trainer. */

@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-#define PAUSE_MS 2000           /* where learner.flush_seconds tells none */
+#define PAUSE_MS 2000 /* a pause, when learner.flush_seconds is 0 */
 #define REFUSED_MS INT64_C(60000)
 
 void pace_start(struct pace *p, int64_t now_ms)
@@ -23,7 +23,7 @@ static int64_t after(int64_t ms, double seconds)
     return ms + (int64_t)(1000 * seconds);
 }
 
-/* The later of two things that a version waits for. */
+/* Of two things that a version waits for, keeps the later one. */
 static void wait_until(struct pace_wait *w, int64_t until_ms, const char *what)
 {
     if (until_ms >= w->until_ms)
@@ -44,7 +44,8 @@ static double pauses_left(const struct pace *p, const struct conf *conf,
                 p->pauses + seconds / conf->publish.every_seconds);
 }
 
-/* The stream pauses, and all of it is learned. */
+/* Uses up one of the versions at a pause: the stream pauses, everything is
+ * learned, and one is left. */
 static bool take_pause(struct pace *p, const struct conf *conf,
                        const struct pace_sight *s)
 {

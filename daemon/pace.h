@@ -2,21 +2,21 @@
 /*
  * pace.h - when the next version is made, and what it waits for.
  *
- * While the stream goes on: publish.every_seconds after the last version, or
- * after publish.every_tokens, and so that publishing takes at most 5 % of the
- * time. What counts there is the processor time of the last version: that is
- * what publishing takes from learning. On a busy machine a cheap version takes
- * long, but costs no more.
+ * While the stream goes on, a version is made publish.every_seconds after the
+ * last one, or after publish.every_tokens. Publishing takes at most 5 % of the
+ * time, counted by the processor time of the last version: that is what
+ * publishing takes from learning. On a busy machine a cheap version takes long,
+ * but costs no more.
  *
- * When the stream pauses for learner.flush_seconds and everything is learned:
- * at once, since nothing is gained by waiting. Records that trickle in would
- * make a version each in this way, so there are PACE_PAUSES such versions in a
- * row, and one more for each publish.every_seconds that goes by.
+ * When the stream pauses for learner.flush_seconds and everything is learned, a
+ * version is made at once: waiting would gain nothing. If records trickle in,
+ * each is followed by a pause. So there are at most PACE_PAUSES such versions
+ * in a row, and one more for each publish.every_seconds that goes by.
  *
- * Without a step there is nothing to publish but refused records: two seconds
- * after the last of them, and then once a minute.
+ * Without a step only refused records can be published: two seconds after the
+ * last of them, and then once a minute.
  *
- * None of it decides what is learned.
+ * The pace has no influence on what is learned.
  *
  * Threads: each struct one thread's; pure functions
  */
@@ -34,8 +34,8 @@
 #endif
 
 struct pace {
-    double pauses; /* versions that a pause makes at once, */
-    int64_t at_ms; /* at that time */
+    double pauses; /* how many versions pauses could make at once, */
+    int64_t at_ms; /* at this time */
 };
 
 /* All times are monotonic. */

@@ -21,14 +21,14 @@
 
 #include <jansson.h>
 
+#include "base/tensor.h"
 #include "base/timing.h"
 #include "daemon/progress_private.h"
 #include "daemon/record.h"
 
 #define MAX_NAMES 65537 /* model.max_domains and `other`, model.max_labels */
 
-/* Far above what can be counted, far below where adding overflows. */
-#define MOST (INT64_C(1) << 60)
+#define MOST TENSOR_COUNTER_MOST
 
 static bool is_count(json_int_t n)
 {
@@ -191,7 +191,7 @@ static int domains_from_json(struct progress *p, const json_t *list)
         progress_grow_domains(p);
         p->by_domain[i] = d;
     }
-    /* One more than have a name: `other`. */
+    /* Only `other` may come on top of model.max_domains. */
     return p->domains.n == MAX_NAMES && names_find(&p->domains, "other") < 0
                ? -1
                : 0;
@@ -246,7 +246,7 @@ static int first_texts_from_json(struct progress *p, const json_t *list)
     return 0;
 }
 
-/* Earlier programs kept event times as they came, also from the future. */
+/* Older programs kept event times from the future; these become now. */
 static int64_t not_ahead(int64_t time_ms)
 {
     int64_t now = timing_wall_ms();

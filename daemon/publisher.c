@@ -19,8 +19,8 @@
 #include "daemon/publisher_impl.h"
 #include "store/tombstones.h"
 
-#define LOOK_MS 2000   /* between two looks at an idle store */
-#define SCRUB_MS 60000 /* until what was forgotten is scrubbed again */
+#define LOOK_MS 2000   /* between two checks of an idle store */
+#define SCRUB_MS 60000 /* between two tries to erase bytes */
 
 struct publisher *publisher_create(const struct publisher_options *options)
 {
@@ -353,7 +353,7 @@ static void publish(struct publisher *p, struct snapshot *s)
 
 /* --- the thread --------------------------------------------------------- */
 
-/* A store that has failed ends the process, whichever task met it. */
+/* Ends the process when the store has failed, whatever failed in it. */
 static void look_at_store(struct publisher *p)
 {
     struct err err = ERR_INIT;
@@ -365,8 +365,8 @@ static void look_at_store(struct publisher *p)
     p->options.on_fatal(&err, p->options.arg);
 }
 
-/* What was forgotten may still be in the bytes of the database file, for want
- * of room: tries again now and then. */
+/* Erased bytes may still be in the database file when there was no room to
+ * write it anew: tries again every SCRUB_MS. */
 static void scrub(struct publisher *p)
 {
     struct err err = ERR_INIT;
@@ -378,20 +378,20 @@ static void scrub(struct publisher *p)
         return;
     if (waits && !first && tombstones_scrub(p->options.store, &err) == 0) {
         waits = false;
-        log_info("forget", "result=\"mneme.db was written anew: the bytes of "
-                           "what was erased are gone\"");
+        log_info("forget", "result=\"mneme.db was written anew: the erased "
+                           "bytes are gone\"");
     }
     if (waits && first)
         log_warn("forget",
-                 "result=\"no room yet to write mneme.db anew, which may still "
-                 "hold bytes of what was erased: tried again every minute\"");
+                 "result=\"mneme.db may still hold erased bytes until there is "
+                 "room to write it anew: tried again every minute\"");
     p->scrub_ms = waits ? timing_mono_ms() + SCRUB_MS : 0;
     status_lock(p->options.board)->erasure_pending = waits;
     status_unlock(p->options.board);
 }
 
-/* Until there is work, a verdict is to be tried again, or the store is to be
- * looked at. Locks: needs the mutex. */
+/* Sleeps until there is work, a verdict is due to be tried again, or LOOK_MS
+ * are over. Locks: needs the mutex. */
 static void sleep_until_work(struct publisher *p)
 {
     int64_t wait_ms = LOOK_MS;

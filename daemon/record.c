@@ -236,7 +236,7 @@ static const char *take_rest(struct record *r, const struct field *fields,
     return NULL;
 }
 
-/* Has it a member that only a record has? */
+/* Does the object have text, prompt or completion, as only a record has? */
 static bool is_record(const struct field *fields)
 {
     return fields[TEXT].kind != FIELD_ABSENT ||
@@ -244,7 +244,7 @@ static bool is_record(const struct field *fields)
            fields[COMPLETION].kind != FIELD_ABSENT;
 }
 
-/* Behind blanks, control characters and byte order marks. */
+/* Skips blanks, control characters and byte order marks. */
 static const char *skip_lead(const char *p)
 {
     while ((*p && (unsigned char)*p <= ' ') || strncmp(p, BOM, 3) == 0)
@@ -252,8 +252,8 @@ static const char *skip_lead(const char *p)
     return p;
 }
 
-/* An object, or an array that begins with one, and it names what a record
- * has. */
+/* Does it begin like an object, or like an array of objects, and hold one of
+ * the names that only a record has? */
 static bool begins_like_record(const char *s, size_t n)
 {
     static const char *const names[] = {"text", "prompt", "completion"};
@@ -267,7 +267,8 @@ static bool begins_like_record(const char *s, size_t n)
     return false;
 }
 
-/* Why the value, which is no JSON object, is not to be learned as text. */
+/* Why a value that is not a JSON object cannot be learned as text; NULL: it
+ * can. */
 static const char *refuse_as_text(const char *s, size_t n,
                                   enum conf_format format,
                                   enum fields_outcome outcome)
@@ -296,9 +297,9 @@ static const char *take_object(struct record *r, const struct field *fields,
     return NULL;
 }
 
-/* Bytes that no text has: what are they? NULL: there are none. Text as UTF-16
- * has a NUL in every other place; Confluent's serializers put a zero and a
- * schema's number, which is not 0, in front. */
+/* Names binary data; NULL: it is none. ASCII in UTF-16 has a NUL in every other
+ * place. Confluent's serializers put a zero byte and the number of a schema,
+ * which is not 0, in front. */
 static const char *name_binary(const char *s, size_t n)
 {
     size_t looked_at = n < 64 ? n : 64, n_nul[2] = {0, 0};
@@ -374,17 +375,17 @@ const char *record_explain(const char *reason)
         {"null", "it has no value"},
         {"empty", "it has no text"},
         {"too_long", "it is longer than source.max_record_bytes"},
-        {"utf16", "it is UTF-16, and UTF-8 is read"},
+        {"utf16", "it is UTF-16, and must be UTF-8"},
         {"schema_registry", "it begins with a schema registry's header"},
         {"nul_bytes", "it has NUL bytes"},
         {"not_utf8", "it is not UTF-8"},
-        {"not_json", "it is not JSON, and source.format asks for that"},
+        {"not_json", "it is not a JSON object, and source.format is json"},
         {"broken_json",
-         "it begins like a JSON record and is not one JSON object"},
+         "it begins like a JSON record, but cannot be read as JSON"},
         {"too_deep", "its JSON is nested more than 64 levels deep"},
         {"record_separator", "it begins with the record separator of RFC 7464"},
         {"no_text", "it has no text"},
-        {"bad_field", "one of its fields is of another type or too long"},
+        {"bad_field", "one of its fields has the wrong type or is too long"},
     };
 
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
@@ -456,8 +457,8 @@ static void find_grams(struct record_maker *m, struct record *r)
     r->memory += bytes;
 }
 
-/* A time ahead of now would hide the age of all that comes after it. The clock
- * is asked only when the time is late for what it said last. */
+/* A time in the future would hide the age of all later records. The clock is
+ * read only when the time is beyond the one that was read last. */
 static void cut_time(struct record_maker *m, struct record *r)
 {
     if (r->time_ms <= m->now_ms + RECORD_AHEAD_MS)

@@ -39,14 +39,13 @@ struct record {
     int32_t partition;
     int64_t offset;
     int64_t first_offset; /* RECORD_HOLE only */
-    int64_t time_ms;      /* event time; Kafka's or 0 until parsed; not more
-                             than RECORD_AHEAD_MS ahead of when it was */
+    int64_t time_ms;      /* event time: Kafka's or 0 until parsed; then at most
+                             RECORD_AHEAD_MS after the time of parsing */
     const char *value;    /* as it came, n_bytes and a NUL; NULL for null */
     size_t n_bytes;
     uint64_t value_hash;  /* XXH3 of value */
 
-    const char *reason; /* NULL: good. Else a word of the quarantine, all of
-                           which record_explain knows */
+    const char *reason; /* NULL: good; else a word that record_explain knows */
     const char *text;   /* to learn from; with prompt: the completion. May lie
                            in value: no NUL behind it */
     size_t text_bytes;
@@ -56,7 +55,7 @@ struct record {
     const char *domain; /* field, header or topic; NULL: none is a name */
     const char *id;     /* or NULL; an object without text, which is learned
                            as it stands, may have one, too */
-    bool time_cut; /* the event time lay further ahead: it is now */
+    bool time_cut; /* the event time was later: now replaces it */
     bool released; /* from quarantine: it passes every filter (release.h) */
     const uint32_t *grams; /* n_grams hashes of text, or NULL */
     size_t n_grams;
@@ -70,7 +69,7 @@ struct record {
 struct record_maker {
     bool hashes;            /* also makes grams */
     struct gram_list grams; /* of the record at hand */
-    int64_t now_ms; /* the time when it was asked for last */
+    int64_t now_ms; /* the clock, when it was read last */
     struct record_block *block;
     size_t given; /* pieces of it */
 };
@@ -102,19 +101,20 @@ void record_parse(struct record_maker *m, struct record *r,
                   enum conf_format format, size_t max_bytes,
                   const char *domain);
 
-/* A clause that says what is wrong: "it is not UTF-8"; NULL: not a reason that
- * record_parse gives. */
+/* A clause for a reason, such as "it is not UTF-8". NULL: it is no reason of
+ * record_parse. */
 const char *record_explain(const char *reason);
 
 /*
- * Is the record with these bytes one of this id? Asked about a quarantined one
- * whose id nobody has read. An object's id is the member `id`; in bytes that
- * are not valid JSON any member `id` counts, at any depth.
+ * Does the record with these bytes have this id? For quarantined records whose
+ * id was not parsed. The id of an object is its member `id`. In bytes that are
+ * not valid JSON, a member `id` at any depth counts.
  */
 bool record_has_id(const void *bytes, size_t n_bytes, const char *id);
 
-/* The same about a text that was learned as it stands, from its beginning or
- * from somewhere in it: only one that begins like an object has an id. */
+/* The same for a text that was learned as plain text. from_beginning: text
+ * holds its beginning; then only a text that begins like an object has an id.
+ */
 bool record_text_has_id(const char *text, size_t n_bytes, bool from_beginning,
                         const char *id);
 

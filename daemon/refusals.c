@@ -38,8 +38,8 @@ static struct refusals_reason *reason_of(struct refusals *r, const char *name)
 
 /* --- lines -------------------------------------------------------------- */
 
-/* Blank lines, and what a filter takes out of a healthy stream, are no fault of
- * the stream. */
+/* Warnings are for faults of the stream. Blank lines, and records that a filter
+ * refuses in a healthy stream, are at level info. */
 static enum log_level level_of(const char *reason)
 {
     static const char *const usual[] = {"empty", "repetition",
@@ -95,7 +95,7 @@ static void list_reasons(const struct refusals *r, struct buf *out)
 
 static bool is_all_refused(const struct refusals *r)
 {
-    return r->refused && r->learned == 0 && r->held_out == 0;
+    return r->refused && r->refused == r->records;
 }
 
 static void warn(struct refusals *r)

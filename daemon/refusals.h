@@ -8,11 +8,11 @@
  *     nothing_learned  all records were refused: of the first 100, and at the
  *                      end of a file
  *
- * Counts are of decisions that this process has made since the last `end`;
- * what is read again after a rollback counts again. They add up:
+ * Counts are of decisions of this process since the last `end`. A record that
+ * is read again after a rollback counts again. The counts add up:
  *     records = learned + held_out + skipped + quarantined
  *
- * Owner:   learning; a record is only looked at
+ * Owner:   learning; keeps no pointer to a record
  * Threads: trainer
  */
 #ifndef MNEME_DAEMON_REFUSALS_H
@@ -28,7 +28,7 @@
 #define REFUSALS_FIRST 100
 
 struct refusals_reason {
-    int64_t count, untold; /* all of them; of those since the last line */
+    int64_t count, untold; /* since the last `end`; since the last line */
     int64_t told_ms;       /* by the monotonic clock; -1: never */
     /* The first record that is untold: */
     const char *topic;
@@ -61,14 +61,15 @@ void refusals_release(struct refusals *r);
 void refusals_count(struct refusals *r, char kind, const char *reason,
                     const struct record *rec, int64_t now_ms);
 
-/* A record waits until there is a vocabulary, undecided; NULL: the source has
- * ended. Warns when none so far can be learned from: it may wait for ever. */
+/* Before there is a vocabulary, records wait undecided: tells of one of them.
+ * NULL: the source has ended. Warns when all records so far are bad ones, since
+ * the vocabulary may then wait for ever. */
 void refusals_preview(struct refusals *r, const struct record *rec);
 
-/* Lines that are due by now; all: that were held back, too. */
+/* Logs the lines that are due by now. all: also those that are not due yet. */
 void refusals_tell(struct refusals *r, bool all, int64_t now_ms);
 
-/* The end of a file has been reached: the summary. Counts begin anew. */
+/* At the end of a file: logs the summary. Counts begin at 0 again. */
 void refusals_end(struct refusals *r, int64_t now_ms);
 
 #endif

@@ -33,7 +33,8 @@ struct record *release_record(struct record_maker *m, const struct conf *conf,
 
 /* --- in words ----------------------------------------------------------- */
 
-/* Data of programs that pack, at their beginning. */
+/* Recognizes compressed data by its first bytes, and says what to do. NULL: it
+ * is none. */
 static const char *packed_as(const char *bytes, size_t n)
 {
     static const struct {
@@ -77,7 +78,7 @@ static const char *type_name(const json_t *value)
     }
 }
 
-/* As record.c takes it: what is wrong with one field? False: nothing. */
+/* Says what is wrong with a field, by the rules of record.c. False: nothing. */
 static bool explain_field(const char *name, const json_t *value, char *detail,
                           size_t size)
 {
@@ -97,7 +98,7 @@ static bool explain_field(const char *name, const json_t *value, char *detail,
         snprintf(detail, size, "field ts is out of range");
     else if (!is_text && json_string_length(value) > RECORD_NAME_MAX)
         snprintf(detail, size, "field %s has %zu bytes, and at most %d are "
-                 "taken", name, json_string_length(value), RECORD_NAME_MAX);
+                 "allowed", name, json_string_length(value), RECORD_NAME_MAX);
     else if (!is_text && strlen(json_string_value(value)) !=
                              json_string_length(value))
         snprintf(detail, size, "field %s has a NUL character", name);

@@ -28,10 +28,10 @@ struct record *release_record(struct record_maker *m, const struct conf *conf,
                               const struct releases_row *row);
 
 /*
- * In a few words, what is wrong with a record that was refused for this reason:
- * for bad_field which field it is and what it holds instead, and what packed
- * data look like. Empty when the reason says it all. bytes may be NULL.
- * Any thread.
+ * Says in a few words what is wrong with a record that was refused for this
+ * reason: for bad_field, which field it is and what it holds; for compressed
+ * data, how to unpack it. Empty when there is nothing to add to the reason.
+ * bytes may be NULL. Threads: any
  */
 void release_explain(const char *reason, const char *bytes, size_t n_bytes,
                      char *detail, size_t size);

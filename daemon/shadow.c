@@ -7,9 +7,9 @@
 #include <string.h>
 
 #include "base/json_value.h"
+#include "base/tensor.h"
 
 #define LN2 0.69314718055994530942
-#define MOST_RECORDS (INT64_C(1) << 60)
 #define MOST 1e200 /* evidence enough, and no infinity */
 
 static const double stakes[SHADOW_STAKES] = {0.05, 0.1, 0.2, 0.4, 0.8};
@@ -108,7 +108,7 @@ bool shadow_from_json(struct shadow *s, const json_t *json)
     };
 
     if (json_array_size(sums) != SHADOW_STAKES || read.records < 0 ||
-        read.records > MOST_RECORDS || !isfinite(read.margin) ||
+        read.records > TENSOR_COUNTER_MOST || !isfinite(read.margin) ||
         !isfinite(read.bytes))
         return false;
     for (size_t k = 0; k < SHADOW_STAKES; k++) {

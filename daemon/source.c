@@ -113,8 +113,8 @@ void source_parse(struct source *s, struct record *r, const char *domain)
                  domain);
     if (r->time_cut && atomic_fetch_add(&s->times_cut, 1) == 0)
         log_warn("time", "topic=%s partition=%d offset=%lld: its event time "
-                 "lies ahead of now, and is taken as now; more of these are "
-                 "counted only", r->topic, (int)r->partition,
+                 "is in the future, and the present time is used; further ones "
+                 "are only counted", r->topic, (int)r->partition,
                  (long long)r->offset);
 }
 

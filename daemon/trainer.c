@@ -128,7 +128,7 @@ static bool version_due(struct trainer *t, struct pace_wait *w)
 
     if (publisher_busy(t->options.publisher)) {
         *w = (struct pace_wait){
-            "the last version, which is being written or judged", 0};
+            "the last version to be written and judged", 0};
         return false;
     }
     if (sight.has_step && t->held) {
@@ -180,7 +180,7 @@ static void step(struct trainer *t)
     struct err err = ERR_INIT;
     int rc;
 
-    /* Nothing more is staged while a large version is on its way. */
+    /* A full staging area has to wait until the version on its way is done. */
     if (replay_staged_bytes(t->l->replay) > (int64_t)OPTIONS_STAGED_BYTES)
         trainer_drain_publisher(t);
     rc = learning_step(t->l, &result, &err);
@@ -282,8 +282,9 @@ static bool flush_due(struct trainer *t)
     return t->ended || (flush > 0 && pause >= flush);
 }
 
-/* With at_end: exit a source that has stopped is at its end. Its state is read
- * first: it stops after its last record. */
+/* With at_end: exit, a source that has stopped is at its end. Its state has to
+ * be read before the queue: the source stops after it pushed its last record.
+ */
 static bool has_stopped(struct trainer *t, struct source_health *health)
 {
     if (t->options.conf->source.at_end != CONF_AT_END_EXIT)
@@ -334,7 +335,7 @@ static bool take_batch(struct trainer *t)
 /* One turn of the loop. */
 static void learn(struct trainer *t)
 {
-    struct pace_wait wait = {"an operator: learning holds", 0};
+    struct pace_wait wait = {"an operator: learning is paused", 0};
     struct source_health health;
     bool due;
 
@@ -342,7 +343,7 @@ static void learn(struct trainer *t)
     trainer_take_reload(t);
     trainer_run_operations(t);
     trainer_look_for_choice(t);
-    due = !t->parked && version_due(t, &wait); /* the last verdict is spoken */
+    due = !t->parked && version_due(t, &wait);
     trainer_show_wait(t, due ? NULL : &wait);
     if (trainer_heed(t))
         return;
@@ -454,7 +455,7 @@ static int begin_with_vocabulary(struct trainer *t, struct err *err)
     collect_vocabulary(t, &v);
     if (!t->stopping)
         rc = vocabulary_learn(&v, &tokenizer, err);
-    if (rc && has_stopped(t, &health)) /* which is why there is no text */
+    if (rc && has_stopped(t, &health)) /* the reason why there is no text */
         rc = err_set(err, ERR_STATE, "%s", health.reason);
     if (rc == 0 && tokenizer) {
         log_info("vocabulary", "size=%d bytes=%zu records=%zu",

@@ -121,7 +121,7 @@ void trainer_show_state(struct trainer *t, bool learning)
 
     if (t->held) {
         status_set_state(t->options.board, STATUS_PAUSED,
-                         "the disk is full, or no more files can be opened: "
+                         "the disk is full, or too many files are open: "
                          "learning goes on when there is room");
         return;
     }

@@ -348,21 +348,26 @@ static _Noreturn void try_to_map(int n, int answer)
 int ops_reserve(int n_threads, struct err *err)
 {
     int n = n_threads < MOST_BUFFERS ? n_threads : MOST_BUFFERS;
-    int answer[2];
+    int answer[2], errnum;
     ssize_t mapped;
     pid_t child;
 
     if (pipe(answer) != 0)
         return err_set_errno(err, ERR_IO, errno, "cannot make a pipe");
     child = fork();
+    errnum = errno;
     if (child == 0)
         try_to_map(n, answer[1]);
     close(answer[1]);
+    if (child < 0) {
+        close(answer[0]);
+        return err_set_errno(err, ERR_IO, errnum, "cannot start a process");
+    }
     do
-        mapped = child < 0 ? 0 : read(answer[0], (char[1]){0}, 1);
+        mapped = read(answer[0], (char[1]){0}, 1);
     while (mapped < 0 && errno == EINTR);
     close(answer[0]);
-    while (child > 0 && waitpid(child, NULL, 0) < 0 && errno == EINTR)
+    while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
         ;
     if (mapped != 1)
         return err_set(err, ERR_NOMEM,

@@ -93,7 +93,7 @@ static int add_item(struct making *m, sqlite3_stmt *q, struct err *err)
     m->copy.total += item->bytes;
     if (c.rc == 0 && !version_files_is_name(item->name))
         return err_set(err, ERR_CORRUPT,
-                       "mneme.db: no file of a version is called %.60s",
+                       "mneme.db: a version has no file named %.60s",
                        item->name);
     return c.rc;
 }

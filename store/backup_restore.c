@@ -121,7 +121,7 @@ static int copy_one(struct restoring *r, const struct backup_sum *s,
                     const char *to, struct err *err)
 {
     char *from = fileio_join(r->from, s->path);
-    /* A link in a backup leads out of it, and a FIFO would block. */
+    /* A link could lead out of the backup, and a FIFO would block. */
     int fd = open(from, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     int rc;
 

@@ -155,7 +155,7 @@ static int read_version(sqlite3_stmt *q, void *row, struct err *err)
     v->pinned = db_cell(&c, 7, 0, 1) != 0;
     v->gate_json = db_cell_text_or_null(&c, 8);
     v->metadata_json = db_cell_text_or_null(&c, 9);
-    if (!v->metadata_json) /* reads as no JSON */
+    if (!v->metadata_json) /* "" is no JSON: an error where it is parsed */
         v->metadata_json = xstrdup("");
     v->bytes = db_cell(&c, 10, 0, DB_MOST);
     v->forgotten = sqlite3_column_int(q, 11) != 0;

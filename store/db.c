@@ -35,8 +35,8 @@ static int failed(const struct db *db, struct err *err)
     return err_set(err, db->failed.code, "%s", db->failed.msg);
 }
 
-/* Does the last error leave open what the disk holds? A full disk shows before
- * a write, but for one that shows in a sync. */
+/* Is it unknown, after the last error, what the disk holds? A full disk is
+ * found before anything is written, unless a sync reports it. */
 static bool is_in_doubt(struct db *db, enum err_code code)
 {
     switch (sqlite3_extended_errcode(db->handle)) {
@@ -100,8 +100,8 @@ int db_check_writer(struct db *db, struct err *err)
         !(is_file(db->path, &db->database) && is_file(log, &db->log))) {
         err_set(&why, ERR_IO,
                 "%s: it or its -wal was removed or replaced while it was in "
-                "use; nothing is written any more: put the data directory "
-                "back, or restore a backup (mneme restore), then start again",
+                "use; nothing more is written: put the data directory back, "
+                "or restore a backup (mneme restore), then start again",
                 db->path);
         db_fail(db, &why);
     }
@@ -328,8 +328,8 @@ int db_begin_read(struct db *db, struct err *err)
     return db_exec(db, "BEGIN", err);
 }
 
-/* The transaction may be on the disk, unless SQLite refused it before it wrote
- * its last frame. */
+/* After a failed COMMIT, may the transaction be on the disk? Not when SQLite
+ * refused it before it wrote the last frame. */
 static bool commit_is_in_doubt(struct db *db)
 {
     switch (sqlite3_errcode(db->handle) & 0xff) {
@@ -381,8 +381,8 @@ int db_end(struct db *db, int rc, struct err *err)
     return rc;
 }
 
-/* SQLite's own rule for copying the log, but with an eye on a failed sync,
- * which SQLite keeps to itself. */
+/* Copies a long log into the database, by the same rule as SQLite itself. But
+ * SQLite does not report a failed sync there; this does. */
 static int on_commit(void *arg, sqlite3 *handle, const char *name, int n_pages)
 {
     if (n_pages >= LOG_PAGES &&

@@ -25,8 +25,7 @@
  * A writer fails for good when nobody knows what the disk holds: after a failed
  * sync, an I/O error, a damaged page, or when its files were removed or
  * replaced. Every later call then returns that first error and does nothing.
- * ERR_FULL is not of that kind: nothing was written, and the caller may try
- * again.
+ * ERR_FULL is different: nothing was written, and the caller may try again.
  *
  * Owner:   whoever opened it
  * Threads: one at a time for a connection
@@ -40,6 +39,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/tensor.h"
 
 /* The schema that this program knows: PRAGMA user_version. */
 #define DB_SCHEMA 3
@@ -74,7 +74,8 @@ int db_check(struct db *db, struct err *err);
  * fine. */
 void db_close(struct db *db);
 
-/* From now on every call on this connection returns this error. */
+/* Makes a writer fail: from now on every call on this connection returns err.
+ */
 void db_fail(struct db *db, const struct err *err);
 
 /* Has a writer failed, or have its files been removed or replaced? 0: no. */
@@ -130,7 +131,7 @@ int db_checkpoint(struct db *db, struct err *err);
 char *db_text(sqlite3_stmt *stmt, int column);
 
 /*
- * The columns of a row, each checked where it is read: a store may come from
+ * Reads the columns of a row, and checks each value: a store may come from
  * anybody, with all checksums right.
  *
  *     struct db_cells row = {q, err, 0};
@@ -141,13 +142,12 @@ char *db_text(sqlite3_stmt *stmt, int column);
 struct db_cells {
     sqlite3_stmt *q;
     struct err *err;
-    int rc; /* 0, or ERR_CORRUPT: the first column that is wrong is named */
+    int rc; /* 0, or ERR_CORRUPT: err names the first wrong column */
 };
 
-/* Far above what can be counted, far below where adding overflows. */
-#define DB_MOST (INT64_C(1) << 60)
+#define DB_MOST TENSOR_COUNTER_MOST
 
-/* A whole number in [low, high]; low when it is none. */
+/* A whole number in [low, high]. Anything else is an error, and gives low. */
 int64_t db_cell(struct db_cells *row, int column, int64_t low, int64_t high);
 
 /* The same, where NULL stands for another number. */

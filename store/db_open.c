@@ -81,9 +81,9 @@ static int migrate(struct db *db, int64_t schema, struct err *err)
 
 /* --- opening ------------------------------------------------------------ */
 
-/* The file may come from somebody else: its schema calls no functions that do
- * more than compute, has no views, and a reader runs none of its triggers. The
- * writer's are those of schema.c, which schema_check() sees to. */
+/* The file may come from somebody else. So its schema may call only harmless
+ * functions, views are disabled, and a reader runs no triggers. The writer
+ * does: schema_check() makes sure that they are those of schema.c. */
 static void distrust(struct db *db)
 {
     sqlite3_db_config(db->handle, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
@@ -170,7 +170,8 @@ static int check_pages(struct db *db, struct err *err)
     return err_set(err, why.code, "%s", why.msg);
 }
 
-/* For db_check_writer. Reading makes SQLite create the log. */
+/* Notes the identity of the files for db_check_writer. The query makes SQLite
+ * create the log. */
 static int note_files(struct db *db, struct err *err)
 {
     char *log = xasprintf("%s-wal", db->path);
@@ -335,7 +336,7 @@ int db_copy(struct db *from, const char *path,
     const int flags = SQLITE_OPEN_READWRITE;
     int fd = -1;
     struct db *d = create(path, false);
-    int rc = fileio_create(path, &fd, err); /* private; SQLite's are not */
+    int rc = fileio_create(path, &fd, err); /* 0600, unlike SQLite's */
 
     if (fd >= 0)
         close(fd);

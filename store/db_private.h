@@ -10,7 +10,7 @@
 
 #include "store/db.h"
 
-/* Which file a path led to, to see later whether it still does. */
+/* The identity of a file, to notice later that its path names another one. */
 struct db_file {
     dev_t dev;
     ino_t ino;
@@ -31,12 +31,12 @@ struct db {
     struct db_file database, log; /* as a writer opened them */
 };
 
-/* The error of the last call; `doing` says what it was. A writer that does not
- * know what the disk holds by now has failed with it (db_fail). */
+/* The error of the last call; `doing` says what it was. When it leaves unknown
+ * what the disk holds, a writer fails for good (db_fail). */
 int db_last_error(struct db *db, const char *doing, struct err *err);
 
-/* Copies a log that has become long after a commit, as SQLite does by itself,
- * but a failed sync makes the writer fail. */
+/* From now on, a long log is copied into the database after a commit, as SQLite
+ * does by itself; but a failed sync makes the writer fail. */
 void db_watch_log(struct db *db);
 
 int db_file_look(const char *path, struct db_file *f, struct err *err);

@@ -26,7 +26,7 @@
 
 #define MAX_JSON_BYTES (1u << 20)
 #define MAX_TOKENIZER_BYTES (32u << 20)
-#define FEWEST_BYTES 2 /* of a number: F16 and BF16 */
+#define FEWEST_BYTES 2 /* of a number, as in F16 and BF16 */
 #define MAX_WEIGHTS_BYTES ((uint64_t)64 << 30)
 
 /* --- writing ------------------------------------------------------------ */
@@ -447,7 +447,7 @@ int hf_check_weights(const struct model_shape *shape,
     return err_set(err, ERR_INVALID, "a tensor is there twice");
 }
 
-/* --- what is there ------------------------------------------------------ */
+/* --- the size of the weights -------------------------------------------- */
 
 /* Numbers in the tensors of a shape. With every field within its limit this
  * stays far below 2^63. */
@@ -475,8 +475,8 @@ int hf_check_size(const char *path, const struct model_shape *shape,
     if ((uint64_t)st.st_size >= least)
         return 0;
     return err_set(err, ERR_CORRUPT,
-                   "%s: %" PRIu64 " bytes, but config.json is of a model of at "
-                   "least %" PRIu64,
+                   "%s: %" PRIu64 " bytes, but the model of config.json "
+                   "needs at least %" PRIu64,
                    path, (uint64_t)st.st_size, least);
 }
 

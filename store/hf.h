@@ -34,9 +34,10 @@
  * config.json, generation_config.json and tokenizer_config.json, appended to
  * out. end_of_text: the id of <|endoftext|>, which begins and ends a text.
  *
- * The tokenizer's file says what mneme does: <|endoftext|> goes before every
- * text (add_bos_token), and its name within a text is text (split_special_
- * tokens). `pre` is GGUF's name of the pre-tokenizer, for tokenizer.ggml.pre.
+ * tokenizer_config.json describes what mneme does: <|endoftext|> goes before
+ * every text (add_bos_token), and its name within a text is ordinary text
+ * (split_special_tokens). `pre` is GGUF's name of the pre-tokenizer, for
+ * tokenizer.ggml.pre.
  */
 void hf_config_json(const struct model_shape *shape, uint32_t end_of_text,
                     struct buf *out);
@@ -62,9 +63,9 @@ int hf_parse_config(const char *json, size_t n_bytes, struct model_shape *shape,
 int hf_check_weights(const struct model_shape *shape,
                      const struct tensor_list *weights, struct err *err);
 
-/* Can the file at path hold the weights of this shape? Asked before memory is
- * taken for them: a config.json may come from anybody. ERR_CORRUPT: it is too
- * small. */
+/* Checks that the file at path is large enough for the weights of this shape,
+ * before memory is allocated for them: a config.json may come from anybody.
+ * ERR_CORRUPT: it is too small. */
 int hf_check_size(const char *path, const struct model_shape *shape,
                   struct err *err);
 

@@ -163,7 +163,7 @@ const char *const schema_migrations[DB_SCHEMA] = {
 
 /* --- is it as it was made? ---------------------------------------------- */
 
-/* What a statement of one text says; *text to be freed. */
+/* Runs a statement whose result is one text; *text is to be freed. */
 static int one_text(struct sqlite3 *db, const char *sql, char **text,
                     struct err *err)
 {

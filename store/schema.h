@@ -19,9 +19,9 @@ extern const char *const schema_migrations[]; /* [DB_SCHEMA] */
 
 struct db;
 
-/* Are the tables, indices and triggers of the newest schema what the migrations
- * make, and are there no views and no triggers beside them? A store may come
- * from anybody. ERR_CORRUPT. */
+/* Checks that the tables, indices and triggers are those that the migrations
+ * make, and that there are no views and no other triggers: a store may come
+ * from anybody. ERR_CORRUPT: they are not. */
 int schema_check(struct db *db, struct err *err);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Opening a data directory: the lock, the database and the tables of all parts,
- * and aside with what a crash has left unfinished.
+ * Opening a data directory: takes the lock, opens the database with the tables
+ * of all parts, and moves aside what a crash has left unfinished.
  */
 #include "config.h"
 
@@ -101,8 +101,9 @@ static void add_name(struct buf *list, const char *name)
     buf_addf(list, list->len ? ", %s" : "%s", name);
 }
 
-/* Is a directory without a row this store's? What was written before
- * directories had a store's id is, when the store has come to its number. */
+/* Does a directory without a row belong to this store? It names the store's id.
+ * One of an older program names none; it counts as ours when its number is not
+ * beyond the next one. */
 static int is_ours(struct store *s, const char *path, int64_t version,
                    bool *ours, struct err *err)
 {
@@ -271,9 +272,9 @@ static int refuse_unfinished(const char *dir, struct err *err)
     return rc;
 }
 
-/* A directory that lost its database would look like a new one, and all its
- * versions like what a crash has left. An empty file is what the very first
- * start leaves when it ends early. */
+/* Without its database, a directory would look new, and all its versions would
+ * look like leftovers of a crash. So this is refused. An empty database without
+ * versions is fine: a first start that ended early leaves one. */
 static int refuse_without_database(const char *dir, struct err *err)
 {
     char *db = fileio_join(dir, "mneme.db");
@@ -317,8 +318,8 @@ static int take_lock(struct store *s, struct err *err)
     return rc;
 }
 
-/* SQLite's other files get the mode of this one. Its entry is synced before
- * there can be a log. */
+/* Makes an empty private file: SQLite gives its mode to the log. The directory
+ * is synced before there can be a log. */
 static int make_database(struct store *s, const char *path, struct err *err)
 {
     int fd = -1;
@@ -362,8 +363,8 @@ int store_drop_pending_ledger(struct store *s, struct err *err)
     return db_run(s->db, err, "DELETE FROM ledger_pending", "");
 }
 
-/* A scrub that was interrupted. That there is no room for it now, or a reader
- * in the way, keeps nobody from starting. */
+/* Finishes a scrub that was interrupted. A full disk or a reader in the way is
+ * no error: the daemon starts, and tries again later. */
 static int scrub_again(struct store *s, struct err *err)
 {
     struct err why = ERR_INIT;
@@ -403,7 +404,7 @@ int store_open(const char *dir, const struct store_schema *schemas,
         rc = scrub_again(s, err);
     if (rc == 0)
         rc = store_drop_pending_ledger(s, err);
-    s->has_swept = true; /* by the start before this one */
+    s->has_swept = true; /* the last start may have moved some aside */
     if (rc == 0)
         rc = store_remove_swept(s, err);
     if (rc == 0)
@@ -444,8 +445,8 @@ int store_check(struct store *s, struct err *err)
     if (rc == 0 && !is_open_directory(top, s->versions_fd)) {
         err_set(&why, ERR_IO,
                 "%s: it was removed or replaced while it was in use; nothing "
-                "is written any more: put the data directory back, or restore "
-                "a backup (mneme restore), then start again",
+                "more is written: put the data directory back, or restore a "
+                "backup (mneme restore), then start again",
                 top);
         db_fail(s->db, &why);
         rc = db_check_writer(s->db, err);

@@ -58,11 +58,12 @@ struct store_schema {
 /*
  * Opens or makes a data directory, closes it to other users, takes its lock
  * (ERR_STATE names the holder's pid), migrates, checks that it is not newer
- * than this program (ERR_STATE), and moves version directories without a row aside,
- * to versions/.swept-NAME: unfinished ones and those that bear this store's id.
- * They are removed with the next version, when the disk is full, or at the next
- * start. ERR_STATE, with nothing changed, when the database is missing or empty
- * and there are versions, or it is missing and its log is there.
+ * than this program (ERR_STATE), and moves version directories without a row
+ * aside, to versions/.swept-NAME: unfinished ones and those that bear this
+ * store's id. They are removed with the next version, when the disk is full, or
+ * at the next start. ERR_STATE, with nothing changed, when the database is
+ * missing or empty and there are versions, or it is missing and its log is
+ * there.
  */
 int store_open(const char *dir, const struct store_schema *schemas,
                size_t n_schemas, struct store **store, struct err *err);
@@ -72,17 +73,17 @@ void store_close(struct store *s);
  * store is as it was before them; their versions were swept. */
 int store_lost(const struct store *s);
 
-/* Names of the directories that store_open moved aside, and of those without a
- * row that it left alone, since they are not this store's. NULL: none. */
+/* The directories without a row that store_open found, by name: those that it
+ * moved aside, and those of another store, which it left alone. NULL: none. */
 const char *store_swept(const struct store *s);
 const char *store_strangers(const struct store *s);
 
-/* What became of the data directory's own permissions. */
+/* What store_open found and did about the data directory's permissions. */
 enum fileio_privacy store_privacy(const struct store *s);
 
-/* The error after which nothing is written any more, also when the database,
- * its log or versions/ was removed or replaced since store_open. 0: all is
- * well. Cheap: the daemon asks every few seconds. */
+/* Returns the error that has made the store fail, or 0. A store also fails when
+ * its database, log or versions/ was removed or replaced. Cheap: the daemon
+ * asks every few seconds. */
 int store_check(struct store *s, struct err *err);
 
 struct sqlite3 *store_connection(struct store *s);
@@ -277,9 +278,8 @@ enum store_part {
 
 /* One tensor file of a version in `dir`, checked against the checksum in its
  * row through the catalog: ERR_CORRUPT names the file. Any thread. An absent
- * optional part gives an empty list: the anchor before a consolidation, the
- * holdout's index in a version of before it had a file, which has it in
- * STORE_STATE. */
+ * optional part gives an empty list: the anchor before a consolidation, or the
+ * holdout's index of an older version, which has it in STORE_STATE. */
 int store_load(struct catalog *c, int64_t version, enum store_part part,
                struct tensor_list *out, struct err *err);
 
@@ -287,13 +287,13 @@ int store_load(struct catalog *c, int64_t version, enum store_part part,
 int store_load_text(struct catalog *c, int64_t version, const char *name,
                     struct buf *out, struct err *err);
 
-/* The shape in a version's config.json. ERR_CORRUPT: no model of this program's
- * kinds, or larger than the version's weights are. */
+/* The shape in a version's config.json. ERR_CORRUPT: it is no model that this
+ * program knows, or needs more weights than the version has. */
 int store_load_shape(struct catalog *c, int64_t version,
                      struct model_shape *shape, struct err *err);
 
-/* Is a version's metadata what its state.safetensors, which has a checksum, has
- * of it? ERR_CORRUPT: it is not. */
+/* Compares a version's metadata with the copy in its state.safetensors, which
+ * has a checksum. ERR_CORRUPT: they differ. */
 int store_check_metadata(struct catalog *c, int64_t version, struct err *err);
 
 /* Checks every file of a version against its checksum, and its metadata. Any

@@ -23,8 +23,8 @@ struct store {
     int lock_fd; /* -1: none */
     char id[33];
     int versions_fd;         /* the directory as it was opened; -1: not */
-    bool unswept;            /* a directory whose commit failed is there */
-    bool has_swept;          /* directories that were moved aside are */
+    bool unswept;            /* a directory of a failed commit is there */
+    bool has_swept;          /* there may be directories moved aside */
     struct buf swept, strangers; /* their names */
     int lost;                /* transactions of a damaged log */
     enum fileio_privacy privacy;

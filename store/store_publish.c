@@ -8,7 +8,7 @@
  *
  * Invariants:
  *  1. When a row is committed, its files are durable under their final name.
- *  2. A directory of this store's without a row is nobody's: store_open moves
+ *  2. A directory of this store without a row is no version: store_open moves
  *     it aside, and a publish that fails before its commit removes it.
  *  3. After a commit that failed for want of room the directory stays until
  *     the log has been emptied or the next start has read it. After any other
@@ -214,7 +214,7 @@ static int write_rows(struct store *s, const struct store_publication *p,
 
 /* --- publishing --------------------------------------------------------- */
 
-/* A number whose directory is there, for whatever reason, is passed over. */
+/* A number is skipped when its directory exists, for whatever reason. */
 static bool is_taken(struct store *s, int64_t version)
 {
     char *path = version_files_path(s->dir, version);
@@ -307,8 +307,9 @@ static void remove_unfinished(struct store *s, int64_t version)
     free(path);
 }
 
-/* Of this publish, which failed. Best effort: what stays is swept at the next
- * start. Nothing is removed from a directory that took the place of ours. */
+/* Removes the files of a publish that failed. Files that cannot be removed are
+ * swept at the next start. When another directory has taken the place of the
+ * data directory, nothing is removed there. */
 static void remove_files(struct store *s, int64_t version)
 {
     char *path;
@@ -386,7 +387,7 @@ static int publish(struct store *s, const struct store_publication *p,
     if (rc)
         return rc;
     *version = number;
-    /* The log has gone on over the commits that failed. */
+    /* This commit has overwritten the failed ones in the log. */
     if (s->unswept)
         s->unswept = store_sweep(s, NULL) != 0;
     return 0;

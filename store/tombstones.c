@@ -345,8 +345,8 @@ int tombstones_scrub_waits(struct store *s, bool *waits, struct err *err)
     return rc;
 }
 
-/* The new file goes through the log, which becomes as long as the database.
- * Trying it without that room would take the room from all others. */
+/* VACUUM writes the new file into the log, which needs as much room as the
+ * database. Trying it without that room would fill the disk. */
 static int check_room(struct store *s, struct err *err)
 {
     char *path = fileio_join(s->dir, "mneme.db");
@@ -357,7 +357,7 @@ static int check_room(struct store *s, struct err *err)
     if (stat(path, &st) == 0 && statvfs(path, &disk) == 0 &&
         disk.f_bavail < (uint64_t)st.st_size / disk.f_frsize + 1)
         rc = err_set(err, ERR_FULL,
-                     "%s: no room to write it anew: that takes %lld MiB", path,
+                     "%s: no room to write it anew: that needs %lld MiB", path,
                      (long long)(st.st_size >> 20) + 1);
     free(path);
     return rc;

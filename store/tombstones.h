@@ -50,8 +50,8 @@ struct tombstones_forget {
     /* Every partition that is known; next_offset: what is before it. */
     const struct store_offset *partitions;
     size_t n_partitions;
-    /* Has the record with these bytes that id? Asked about rows whose id nobody
-     * has read. NULL: they stay. */
+    /* Does the record with these bytes have that id? For rows whose id was not
+     * parsed. NULL: those rows stay. */
     bool (*has_id)(const void *bytes, size_t n_bytes, const char *id);
     /* Inside the transaction: deletes rows of other tables and tells
      * tombstones_add of their records. May be NULL. */
@@ -75,15 +75,15 @@ int tombstones_write(struct store *s, const struct tombstones_forget *f,
 void tombstones_report_release(struct tombstones_report *report);
 
 /*
- * Writes the database file anew, without what is not in it any more: takes as
- * much room again meanwhile, and some seconds for each GB. Does nothing when
+ * Writes the database file anew, without erased bytes. Needs free space of its
+ * size, and some seconds for each GB. Does nothing when
  * nothing was forgotten since the last time; store_open makes up for one that
  * was interrupted. ERR_FULL, ERR_STATE (a reader holds it): not now, try again
  * later; until then the file may still hold erased bytes.
  */
 int tombstones_scrub(struct store *s, struct err *err);
 
-/* Is it still to be done? */
+/* *waits: does the scrub still have to be done? */
 int tombstones_scrub_waits(struct store *s, bool *waits, struct err *err);
 
 /* --- reading ------------------------------------------------------------ */

@@ -53,11 +53,11 @@ char *version_files_path(const char *dir, int64_t n); /* versions/N */
 /* versions/.swept-NAME */
 char *version_files_aside(const char *dir, const char *name);
 
-/* The id of the store that wrote the directory at `path`, to be freed; NULL: it
- * says none, as those that were written before there were any. */
+/* The id of the store that wrote the directory at `path`, to be freed. NULL: it
+ * names none, as versions of older programs do. */
 char *version_files_store_id(const char *path);
-/* Is it the name of a file that versions have? No other is ever opened, as a
- * name comes from the database. */
+/* Is it the name of a file of versions? Names come from the database, so no
+ * other file may be opened. */
 bool version_files_is_name(const char *name);
 
 /* The number in a directory's name, 0 for anything else; *unfinished: it is

@@ -61,7 +61,7 @@ static char *path_of(struct catalog *c, int64_t version, const char *name)
     return path;
 }
 
-/* What a user's file may not be, a version's file cannot have been. */
+/* An invalid file of a version is damage, and not a mistake of the user. */
 static int as_damage(int rc, struct err *err)
 {
     if (rc != ERR_INVALID)
@@ -89,8 +89,8 @@ static int explain(struct catalog *c, int64_t version, const char *path, int rc,
     return rc;
 }
 
-/* A version's files are plain ones, of the size in their rows: a link or a FIFO
- * is not opened, and memory is taken for what is there. */
+/* Checks that a file of a version is a plain file of the size in its row. So no
+ * link or FIFO is opened, and no memory is taken for a wrong size. */
 static int check_plain(const char *path, const struct catalog_file *f,
                        struct err *err)
 {
@@ -104,7 +104,7 @@ static int check_plain(const char *path, const struct catalog_file *f,
         return err_set(err, ERR_CORRUPT, "%s: damaged: not a plain file", path);
     if (st.st_size != f->bytes)
         return err_set(err, ERR_CORRUPT,
-                       "%s: damaged: %lld bytes, it had %lld", path,
+                       "%s: damaged: %lld bytes instead of %lld", path,
                        (long long)st.st_size, (long long)f->bytes);
     return 0;
 }
@@ -266,13 +266,13 @@ int store_check_metadata(struct catalog *c, int64_t version, struct err *err)
     rc = safetensors_read_metadata(path, UINT64_MAX, &text, err);
     if (rc == 0)
         pairs = json_loadb(text.data, text.len, 0, NULL);
-    /* Versions of early days have none. */
+    /* The oldest versions have no copy. */
     written = json_string_value(json_object_get(pairs, "metadata"));
     if (rc == 0 && written && *v.metadata_json &&
         strcmp(written, v.metadata_json) != 0)
         rc = err_set(err, ERR_CORRUPT,
-                     "version %lld: its metadata in mneme.db is not what "
-                     VERSION_FILES_STATE " has of it",
+                     "version %lld: its metadata in mneme.db differs from the "
+                     "copy in " VERSION_FILES_STATE,
                      (long long)version);
     json_decref(pairs);
     catalog_version_release(&v);

@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -407,11 +408,12 @@ static void test_stop_waits(void **state)
 {
     struct reading r[2];
     pthread_t threads[2];
-    char *events;
+    char *events, first;
 
     (void)state;
     r[0].fd = ask_long("");
     r[1].fd = ask_long(",\"stream\":true");
+    assert_int_equal(recv(r[1].fd, &first, 1, MSG_PEEK), 1); /* it has begun */
     for (int i = 0; i < 2; i++)
         pthread_create(&threads[i], NULL, read_answer, &r[i]);
     timing_sleep_ms(100); /* both are read whole */

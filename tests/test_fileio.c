@@ -101,6 +101,34 @@ static void test_fileio_read_pipe(void **state)
     free(path);
 }
 
+/* What a user types at a terminal, later than it is asked for. */
+static void test_fileio_read_terminal(void **state)
+{
+    struct buf b = BUF_INIT;
+    struct err e = ERR_INIT;
+    int master = posix_openpt(O_RDWR | O_NOCTTY), rc, status;
+    pid_t pid;
+
+    (void)state;
+    assert_true(master >= 0);
+    assert_int_equal(grantpt(master), 0);
+    assert_int_equal(unlockpt(master), 0);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        usleep(100000);
+        _exit(write(master, "typed\n\004", 7) == 7 ? 0 : 1);
+    }
+    rc = fileio_read(ptsname(master), 100, &b, &e);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    if (rc)
+        fail_msg("%s", e.msg);
+    assert_string_equal(b.data, "typed\n");
+    close(master);
+    buf_release(&b);
+}
+
 static void test_fileio_write_atomic(void **state)
 {
     char *path = fileio_join(*state, "file");
@@ -505,6 +533,7 @@ int main(void)
         T(test_fileio_unlock_delete),
         cmocka_unit_test(test_fileio_read_without_size),
         T(test_fileio_read_pipe),
+        cmocka_unit_test(test_fileio_read_terminal),
         T(test_fileio_write_atomic),
         T(test_fileio_write_atomic_here),
         T(test_fileio_write_atomic_fails_whole),

@@ -62,7 +62,8 @@ void table_release(struct table *t);
 /* Prints text with control characters as '?', but for line feeds and tabs. */
 void table_print_text(const char *text, size_t n_bytes, FILE *out);
 
-/* The same for what is one line, as a name or a reason: no line feed either. */
+/* The same for a text of one line, such as a name: line feeds are hidden too.
+ */
 void table_print_name(const char *text, FILE *out);
 
 #endif

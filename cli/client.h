@@ -38,8 +38,8 @@ const char *client_address(const struct client *c);
 /* The HTTP status of the last reply; 0: there was none. */
 long client_last_status(const struct client *c);
 
-/* Requests end with ERR_IO soon after *stop is no longer 0, which a signal
- * handler may do. */
+/* From now on, requests end with ERR_IO within a second or so after *stop
+ * becomes non-zero. A signal handler may set it. */
 void client_set_stop(struct client *c, const volatile sig_atomic_t *stop);
 
 int client_get(struct client *c, const char *path, json_t **reply,

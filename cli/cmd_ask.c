@@ -225,7 +225,8 @@ static void print_completion(const json_t *rows, int64_t first,
         putchar('\n');
 }
 
-/* A request for each line: where in a piece a prompt stands must not count. */
+/* Sends a request for each line, since a completion depends on the place of its
+ * prompt in the request. */
 int cmd_generate(const struct verb_args *args, struct err *err)
 {
     struct pieces p = {

@@ -23,7 +23,8 @@ struct screen {
     json_t *status, *head; /* head: NULL before version 1 */
 };
 
-/* A terminal's size; NULL where output goes on without an end. */
+/* The size of a terminal. A pointer to it is NULL where output is not limited.
+ */
 struct fit {
     int columns, rows;
 };
@@ -214,7 +215,7 @@ static void print_partitions(const struct screen *s, const struct fit *fit,
         else
             table_cell(&t, "-");
     }
-    /* Domains want their place, too. */
+    /* Leave room for the domains. */
     finish_table(&t, fit, fit && fit->rows > 15 ? (size_t)fit->rows / 3 : 5,
                  out);
 }
@@ -335,7 +336,8 @@ int cmd_status(const struct verb_args *args, struct err *err)
     return rc;
 }
 
-/* One look, drawn; again when the window's size changes. */
+/* Fetches and shows the status; draws it again when the window's size changes.
+ */
 static int look(struct client *c, struct live *l, bool json,
                 int64_t interval_ms, struct err *err)
 {

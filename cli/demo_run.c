@@ -152,7 +152,7 @@ static int64_t consumed(const struct demo_run *r)
     return pick_integer(r->status, "records.consumed", 0);
 }
 
-/* Everything that grows while the daemon gets on. */
+/* A sum that grows as long as the daemon makes progress. */
 static int64_t progress(const struct demo_run *r)
 {
     static const char *const paths[] = {
@@ -165,7 +165,7 @@ static int64_t progress(const struct demo_run *r)
     return sum;
 }
 
-/* Why it stands still, by its own word. */
+/* An error with the daemon's own reason for standing still. */
 static int stands_still(const struct demo_run *r, int64_t ms, struct err *err)
 {
     const char *state = pick_text(r->status, "state");
@@ -180,9 +180,10 @@ static int stands_still(const struct demo_run *r, int64_t ms, struct err *err)
                    reason ? reason : "", next ? next : "records");
 }
 
-/* Sleeps, looks, and makes sure that something still moves. On a busy machine a
- * step or a verdict takes long: what the daemon says that it works on, or waits
- * for until a time that it names, is no standstill. */
+/* Sleeps, fetches the status, and fails when the daemon stands still. On a busy
+ * machine a step or a verdict takes long. So the limit is longer while a
+ * version is waited for, and there is none while the daemon names the time of
+ * its end. */
 static int wait_a_little(struct demo_run *r, int64_t *moved_ms,
                          struct err *err)
 {

@@ -12,7 +12,7 @@
 
 #include "base/timing.h"
 
-#define SLICE_MS 100 /* a signal between a look and a wait is seen after it */
+#define SLICE_MS 100 /* a signal just before poll is noticed after this */
 
 volatile sig_atomic_t live_stop;
 static volatile sig_atomic_t resized, suspended;
@@ -123,7 +123,8 @@ void live_draw(const struct live *l, const char *text)
     for (int i = 0; i < shown; i++) {
         size_t length = strcspn(text, "\n");
 
-        /* Cleared first: behind a full line the cursor stands on its end. */
+        /* Clear first: after a full line the cursor is on its last character.
+         */
         fputs("\033[K", stdout);
         fwrite(text, 1, cut(text, length, l->columns), stdout);
         fputs(i + 1 < l->rows ? "\n" : "", stdout);
@@ -154,7 +155,7 @@ static bool take_key(struct live *l)
 
     if (read(STDIN_FILENO, &key, 1) == 1)
         return key != 'q' && key != 'Q';
-    l->has_keys = false; /* the terminal has gone */
+    l->has_keys = false; /* the terminal is gone */
     return true;
 }
 

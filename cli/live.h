@@ -2,10 +2,10 @@
 /*
  * live.h - a screen that is drawn again and again until its user ends it.
  *
- * On a terminal it takes the alternate screen, and keys when the standard input
- * is a terminal, too; live_end gives both back. In a pipe one text follows the
- * other. q and SIGINT, SIGTERM, SIGHUP and SIGQUIT end it; Ctrl-Z and a change
- * of the window's size are seen to.
+ * On a terminal it uses the alternate screen, and reads keys when the standard
+ * input is a terminal, too; live_end restores both. Into a pipe, the texts
+ * follow each other. q, SIGINT, SIGTERM, SIGHUP and SIGQUIT end it. It handles
+ * Ctrl-Z and changes of the window's size.
  *
  * Owner:   the caller
  * Threads: the main one; one at a time, for signals reach it
@@ -28,7 +28,7 @@ struct live {
 
 enum live_event { LIVE_TIME, LIVE_RESIZED, LIVE_QUIT };
 
-/* plain: as in a pipe, also on a terminal. */
+/* plain: behaves as for a pipe, even on a terminal. */
 void live_begin(struct live *l, bool plain);
 void live_end(struct live *l);
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Lines are gathered until a piece is full, the input pauses or it ends. When
- * the daemon refuses a piece, its halves are asked one after the other: a piece
- * that is too large for the daemon's settings is answered all the same, and a
- * line that is refused is found by its number.
+ * Lines are collected until a request is full, or the input pauses or ends.
+ * When the daemon refuses a request, it is split into halves, which are sent
+ * one after the other. So a request that is too large for the daemon's settings
+ * is still answered, and a line that is refused is found.
  */
 #include "config.h"
 
@@ -23,7 +23,7 @@
 #include "cli/pick.h"
 
 #define MOST_LINE_BYTES ((size_t)16 << 20)
-/* As JSON at most six times as long: below the default of max_body_bytes. */
+/* JSON makes it at most six times as long: still below max_body_bytes. */
 #define MOST_PIECE_BYTES ((size_t)128 << 10)
 
 struct asking {
@@ -58,7 +58,7 @@ static int open_lines(const struct verb_args *args, struct lines **lines,
         *lines = lines_open(NULL, MOST_LINE_BYTES, err);
         return *lines ? 0 : ERR_IO;
     }
-    /* The argument as a file, so that one reader finds the line ends. */
+    /* Puts the argument into a file, so that lines.h can split it as well. */
     n = strlen(args->words[0]);
     fd = memfd_create("text", MFD_CLOEXEC);
     if (fd < 0 || write(fd, args->words[0], n) != (ssize_t)n) {
@@ -74,7 +74,7 @@ static int open_lines(const struct verb_args *args, struct lines **lines,
 
 /* --- answers ------------------------------------------------------------ */
 
-/* Counters of one reply more. */
+/* Adds the counters of another reply. */
 static void add_usage(json_t *sum, const json_t *usage)
 {
     const char *key;
@@ -87,7 +87,8 @@ static void add_usage(json_t *sum, const json_t *usage)
                                              json_integer_value(value)));
 }
 
-/* Keeps all but the rows; the version of the first reply answers the rest. */
+/* Keeps the members of the first reply other than the rows. Later requests ask
+ * the version that answered it. */
 static void keep_rest(struct asking *a, json_t *reply)
 {
     int64_t version = pick_integer(reply, "version", 0);
@@ -171,7 +172,7 @@ static int take_answer(struct asking *a, json_t *reply, size_t n,
 
 /* --- asking ------------------------------------------------------------- */
 
-/* Would it take fewer lines? */
+/* Was the request refused in a way that fewer lines may change? */
 static bool is_refused(const struct asking *a)
 {
     long status = client_last_status(a->client);
@@ -188,7 +189,7 @@ static int name_lines(const struct asking *a, size_t n, struct err *err)
     return err_prefix(err, "lines %" PRId64 " to %" PRId64, first, last);
 }
 
-/* texts[at], n of them. */
+/* Asks about texts[at] to texts[at + n - 1], and prints the answers. */
 static int ask(struct asking *a, size_t at, size_t n, struct err *err)
 {
     json_t *texts = json_array(), *question, *reply = NULL;
@@ -229,7 +230,8 @@ static int ask_piece(struct asking *a, struct err *err)
     return 0;
 }
 
-/* A line that cannot be asked; what came before it is answered first. */
+/* Fails at a line that cannot be sent, after the lines before it were answered.
+ */
 static int refuse_line(struct asking *a, const char *why, struct err *err)
 {
     int rc = ask_piece(a, err);

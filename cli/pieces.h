@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * pieces.h - any number of texts, a line each, asked in pieces.
+ * pieces.h - asks the daemon about any number of lines, in several requests.
  *
  * The lines come from the argument or the standard input, and end as they do
  * for the daemon's source (base/lines.h). Answers are printed as they come, in
  * the order of the lines. The version that answers the first piece answers all
  * of them. Memory is bounded by the longest line.
  *
- * With --json the output is one document: the reply to a single request with
- * all the lines would have the same members. It is a whole document also when
- * the daemon fails half-way; it holds what was answered by then.
+ * With --json the output is one document, with the members that the reply to a
+ * single request would have. It is complete JSON even when the daemon fails
+ * half-way; it then has the answers up to that point.
  *
  * Owner:   the caller
  * Threads: one at a time
@@ -37,10 +37,10 @@ struct pieces {
     void (*print)(const json_t *rows, int64_t first, struct table *t);
 };
 
-/* Text of the argument or, without one or with "-", the standard input? */
+/* Does the text come from the standard input: no argument, or "-"? */
 bool pieces_from_stdin(const struct verb_args *args);
 
-/* An error names the line. Texts that came before it have been printed. */
+/* An error names the line. The answers to earlier lines have been printed. */
 int pieces_ask(const struct verb_args *args, const struct pieces *p,
                struct err *err);
 

@@ -43,26 +43,27 @@ void table_cell(struct table *t, const char *fmt, ...)
 void table_real(struct table *t, double value, int digits); /* NaN: "-" */
 void table_time(struct table *t, int64_t wall_ms); /* local; < 0: "-" */
 void table_print(const struct table *t, FILE *out);
-/* Drops all rows behind the first n. */
+/* Drops all rows after the first n. */
 void table_keep_rows(struct table *t, size_t n);
 
-/* Cuts what is in the first column, so that the table is no wider than so many
- * characters, as far as 8 of that column allow. */
+/* Shortens the texts of the first column, to 8 characters at least, so that the
+ * table fits into so many columns of the terminal. */
 void table_narrow(struct table *t, size_t columns);
 
 /* Characters of n bytes of text: its columns, but for characters of double
  * width. */
 size_t table_width(const char *text, size_t n_bytes);
 
-/* For tables of any length: prints the rows that are new, the heading before
- * the first of them, and forgets them. Columns grow no narrower. */
+/* For tables of any length: prints the new rows, with the heading before the
+ * first ones, and frees them. Columns never become narrower. */
 void table_flush(struct table *t, FILE *out);
 void table_release(struct table *t);
 
 /* Prints text with control characters as '?', but for line feeds and tabs. */
 void table_print_text(const char *text, size_t n_bytes, FILE *out);
 
-/* The same for what is one line, as a name or a reason: no line feed either. */
+/* The same for a text of one line, such as a name: line feeds are hidden too.
+ */
 void table_print_name(const char *text, FILE *out);
 
 #endif

@@ -252,7 +252,7 @@ static struct conf *load_for(struct arguments *a, const struct conf *conf,
         a->sets[a->n_sets++] = sets->items[i];
     }
     then = load(a);
-    if (!then) /* it has said why */
+    if (!then) /* load() has printed the reason */
         err_set(err, ERR_STATE,
                 "version %lld: its settings do not go with this configuration",
                 (long long)a->retrain);

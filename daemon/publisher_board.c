@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the board says of versions. All of it is read from the store, and
- * nowhere is it kept besides: the figures after a start, a verdict, a rollback
- * and an operator's choice are the same function of the same rows.
+ * Shows versions on the board. Everything is read from the store, and kept
+ * nowhere else. So the figures after a start, a verdict, a rollback and an
+ * operator's choice are the same function of the same rows.
  */
 #include "config.h"
 
@@ -27,7 +27,8 @@ static void take_lower(json_t *best, const char *domain, double loss)
         json_object_set_new(best, domain, json_real(loss));
 }
 
-/* Versions made before they kept them: over what is left of the branch. */
+/* Older versions do not keep their lowest losses: takes them from the versions
+ * of the branch that are left. */
 static json_t *best_of_kept(struct catalog *c, int64_t version)
 {
     struct catalog_version *versions = NULL;
@@ -103,8 +104,8 @@ static int64_t newest_record_ms(struct catalog *c, int64_t version)
     return ms;
 }
 
-/* The head, or its nearest ancestor that has a verdict. False: there is
- * none. */
+/* The newest version on the branch of `version` that has a verdict. False:
+ * there is none. */
 static bool judged_version(struct catalog *c, int64_t version,
                            struct catalog_version *v)
 {
@@ -155,8 +156,8 @@ static void show_holdouts(struct status_board *b, struct status *s,
     }
 }
 
-/* What the gate said of it. What it waited for and compared with holds until
- * something else serves: then the next comparison begins anew (judge.c). */
+/* Shows the gate's verdict about v. is_over: another version serves since then,
+ * so the next comparison begins anew (judge.c). */
 static void show_gate(struct status_publish *s, const struct catalog_version *v,
                       const json_t *gate, bool is_over)
 {
@@ -229,7 +230,7 @@ void publisher_show_versions(struct catalog *c, int64_t serving,
         show_holdouts(board, s, &v, best);
         show_gate(&s->publish, &v, gate,
                   memory.expected && memory.expected != pointers.serving);
-        /* A store from before has no memory, but what the gate noted. */
+        /* Older stores have the number only in the gate's JSON. */
         s->publish.refused_in_a_row =
             memory.expected ? memory.refused
                             : json_integer_value(

@@ -50,7 +50,7 @@ struct publisher {
     bool failing; /* the last publish failed, and that has been said */
     bool dead;    /* something cannot be mended: nothing is written any more */
     int64_t retry_ms; /* when the head is judged again; 0: it has a verdict */
-    int64_t scrub_ms; /* when the database file is written anew; 0: it was */
+    int64_t scrub_ms; /* when erasing bytes is tried again; 0: not due */
     atomic_bool released; /* records, and the trainer has not looked */
     pthread_t thread;
     bool started;
@@ -79,19 +79,19 @@ void publisher_fail(struct publisher *p, const char *what,
                     const struct err *err, bool again);
 
 /*
- * Everything that the board says of versions, at once and from the store alone:
- * pointers, what answers, and the figures of the judged version (status.h).
- * Called whenever one of these may have changed.
- *   serving  the version that answers; 0: none
- *   spoken   the verdict that has just been written, to be counted, or NULL
+ * Shows versions on the board, from the store alone: the pointers, the serving
+ * version, and the figures of the judged version (status.h). Called whenever
+ * one of these may have changed.
+ *   serving  the serving version; 0: none
+ *   spoken   a verdict that was just written, to be counted, or NULL
  */
 void publisher_show_versions(struct catalog *c, int64_t serving,
                              const struct judgement *spoken,
                              struct status_board *board);
 void publisher_show(struct publisher *p, const struct judgement *spoken);
 
-/* Adds `best` to what the gate says of a version: the lowest holdout loss of
- * each domain on its branch. Kept with the version, because versions before it
+/* Adds `best` to the gate's JSON of a version: the lowest holdout loss of each
+ * domain on its branch. Kept with the version, because versions before it
  * are pruned. */
 void publisher_note_best(struct catalog *c, int64_t version,
                          struct judgement *j);

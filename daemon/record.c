@@ -290,7 +290,7 @@ static const char *take_object(struct record *r, const struct field *fields,
 {
     if (take_text(r, fields))
         return take_rest(r, fields, max_bytes);
-    take_name(r, &fields[ID], &r->id); /* so that it can be forgotten */
+    take_name(r, &fields[ID], &r->id); /* for `mneme forget` */
     if (format == CONF_FORMAT_JSON || is_record(fields))
         return fields[TEXT].kind > FIELD_NULL ? "bad_field" : "no_text";
     *as_text = true;

@@ -293,7 +293,7 @@ static int read_more(struct retrain *r, size_t wanted, struct err *err)
     return rc;
 }
 
-/* The record at *offset; *rec NULL when that offset holds none, and *offset is
+/* The record at *offset. *rec is NULL when that offset has none; *offset is
  * then the last one before the next record. */
 static int call_record(struct retrain *r, size_t id, int64_t *offset,
                        struct record **rec, struct err *err)
@@ -372,7 +372,7 @@ static bool is_released(const struct retrain *r, size_t id)
                   RELEASES_TOPIC) == 0;
 }
 
-/* *at moves on over offsets that hold no record. */
+/* Feeds the record at offset *at; *at skips offsets without a record. */
 static int feed(struct retrain *r, const struct store_ledger_run *run,
                 int64_t *at, struct err *err)
 {

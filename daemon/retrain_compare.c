@@ -84,8 +84,8 @@ static void borrow(struct tensor_list *to, const struct tensor_list *from)
     }
 }
 
-/* State and index of the holdout as one: a version of before the index had a
- * file of its own has it in the state. */
+/* Compares the state and the index of the holdout together, since older
+ * versions have the index in the state. */
 static int compare_state(const struct comparison *c, const struct snapshot *s,
                          struct err *err)
 {

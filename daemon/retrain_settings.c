@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a version was learned with, as overrides: the settings that its metadata
- * keeps, and what makes a source one that is only read.
+ * The settings that a version was learned with, from its metadata, as overrides
+ * of the configuration; and overrides that make the source only read.
  *
  * A data directory may come from somebody else, with checksums that are right.
- * So only keys that decide what is learned are taken from it, and only values
- * that such a key can have; which files, brokers and programs are used, the
- * operator's configuration alone says.
+ * So only keys that decide what is learned are taken from it, with values that
+ * such a key can have. Only the operator's configuration says which files,
+ * brokers and programs are used.
  */
 #include "config.h"
 
@@ -130,8 +130,8 @@ static int list_settings(int64_t version, json_t *settings,
                      (long long)version, why.msg);
         else if (rc)
             return err_set(err, rc,
-                           "version %lld: its stored settings are not what "
-                           "mneme wrote: %s",
+                           "version %lld: mneme cannot have written its stored "
+                           "settings: %s",
                            (long long)version, why.msg);
         else
             add_set(sets, key, json_string_value(value));

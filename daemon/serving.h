@@ -19,10 +19,10 @@
 
 struct serving;
 
-/* options: how versions are held, copied; NULL: the defaults.
- * tokenizer and shape (NULL: preset linear; both the caller's) are set by
- * serving_prepare, before the first version is durable: with a learned
- * vocabulary they are not known at start, and requests come meanwhile. */
+/* options: how versions are held, copied; NULL: the defaults. serving_prepare
+ * sets tokenizer and shape (NULL: preset linear; both belong to the caller)
+ * before the first version is durable. With a learned vocabulary they are not
+ * known at start, while requests come already. */
 struct serving *serving_create(struct catalog *catalog,
                                const struct infer_options *options);
 void serving_prepare(struct serving *s, const struct model_shape *shape,

@@ -9,21 +9,22 @@
  *          v          at the end, waiting
  *       stopped
  *
- * With `follow` a file leaves its path in two ways. (1) It is renamed: it is
- * read on, for its writer may hold it open, until no line has come for
- * QUIET_MS, for at least GRACE_MS and at most GRACE_MOST_MS. Later lines are a
- * gap. (2) It is truncated or written anew, which lines_next tells: the copy
- * that logrotate makes has the rest. The copies are PATH.1, PATH.1.gz and
- * PATH.1.zst; after a restart, too. What no copy has is a gap.
+ * With `follow` there are two kinds of rotation. (1) The file is renamed. Its
+ * writer may still have it open, so it is read until no line has come for
+ * QUIET_MS, but at least for GRACE_MS and at most for GRACE_MOST_MS. Later
+ * lines are a gap. (2) The file is truncated or rewritten, which lines_next
+ * reports. The rest is in the copy that logrotate made: PATH.1, PATH.1.gz or
+ * PATH.1.zst. These are also searched after a restart. Lines that no copy has
+ * are a gap.
  *
- * Is it still the same file? file_place.h looks, at start and before a seek.
- * A seek stays within the file that is read as the present generation, wherever
+ * Is it still the same file? file_place.h looks, at start and before a seek. A
+ * seek stays within the file that is read as the present generation, wherever
  * that was found, for what is left of it to be read: (1) f->reader has it open,
  * so that its inode means no other file; (2) while an order waits, no other
  * file is entered than the one it was checked against.
  *
- * With `follow` a line counts once its end has been written: counted before,
- * it would be another line after a restart.
+ * With `follow` a line counts once its end has been written: counted before, it
+ * would be another line after a restart.
  *
  * Threads: the reading thread owns f->reader and all below it; what others ask
  * of it is in f->order, under the mutex. A seek opens and checks the new reader
@@ -55,7 +56,7 @@
 #define GRACE_MS 1500
 #define QUIET_MS 1000
 #define GRACE_MOST_MS 10000
-#define OLD_MS 60000 /* it is looked at for so long after it was left */
+#define OLD_MS 60000 /* how long a renamed file is watched afterwards */
 #define N_ROTATED 3
 
 struct order {
@@ -77,7 +78,7 @@ struct past {
 struct source_file {
     struct source base;
     const char *path; /* and the topic: "stdin" without a file */
-    char *rotated[N_ROTATED]; /* where logrotate puts it */
+    char *rotated[N_ROTATED]; /* the paths of its copies */
     char *domain;
     bool is_stdin;
     bool is_read_once; /* standard input or a named pipe */
@@ -89,8 +90,8 @@ struct source_file {
     struct order order;
     struct past *past;
     size_t n_past, cap_past;
-    const char *open_path; /* of f->reader: path or one of rotated; NULL: none
-                              yet */
+    const char *open_path; /* of f->reader: path or one of rotated; NULL: no
+                              file yet */
     dev_t device;          /* of f->reader, and so is the inode */
     ino_t inode;
 
@@ -104,11 +105,11 @@ struct source_file {
     struct lines *reader;
     int64_t epoch;
     bool idle;        /* ended or stopped: until a seek */
-    int64_t left_ms;  /* since when the path names another file; 0: it does
-                         not */
+    int64_t left_ms;  /* when the path began to name another file, or none;
+                         0: it names this one */
     int64_t lines_ms; /* when lines came last */
-    bool rewritten;   /* what was read is in the file no more */
-    struct lines *old; /* renamed and read to its end, or NULL */
+    bool rewritten;   /* the file was truncated or rewritten */
+    struct lines *old; /* a renamed file that was read to its end, or NULL */
     int64_t old_ms;    /* when it was left */
     int64_t last;     /* the line that was read last, or -1, and its hash */
     uint64_t last_hash;
@@ -180,7 +181,7 @@ static void replace_reader(struct source_file *f, struct lines *reader,
     pthread_cond_broadcast(&f->base.changed);
 }
 
-/* Reads on with `reader` at that position, unless an order waits. Locks: takes
+/* Continues with `reader` at that position, unless an order waits. Locks: takes
  * mutex. */
 static void enter(struct source_file *f, struct lines *reader,
                   const char *path, const struct source_position *at)
@@ -260,8 +261,7 @@ static void start_anew(struct source_file *f, int32_t partition,
                                   : "");
 }
 
-/* What is left of a file that is no longer at its path is where logrotate puts
- * it. NULL: it is not there. */
+/* Opens the copy that has the rest of a rotated file. NULL: there is none. */
 static struct lines *open_rotated(const struct source_file *f,
                                   const struct source_position *at,
                                   const char **path)
@@ -269,15 +269,15 @@ static struct lines *open_rotated(const struct source_file *f,
     struct source_position there = *at;
     struct lines *l = NULL;
 
-    /* Without a line to compare any file would do. */
+    /* Without a line to compare, any file would match. */
     for (size_t i = 0; i < N_ROTATED && !l && at->last_learned >= 0; i++) {
         there.topic = *path = f->rotated[i];
         if (file_place_open(&l, &there, max_bytes(f), NULL) != 0)
             l = NULL;
     }
     if (l)
-        log_info("rotated", "path=%s generation=%d: the rest of it is read "
-                 "from %s", f->path, (int)at->partition, *path);
+        log_info("rotated", "path=%s generation=%d: its rest is read from "
+                 "%s", f->path, (int)at->partition, *path);
     return l;
 }
 
@@ -388,14 +388,14 @@ static void finish(struct source_file *f)
     if (!push(f, record_create(RECORD_END)))
         return;
     if (lines_ignored(f->reader))
-        log_warn("source", "%s: the last %lld bytes are no compressed data and "
-                 "were not read", f->open_path,
+        log_warn("source", "%s: the last %lld bytes are not compressed data, "
+                 "and were not read", f->open_path,
                  (long long)lines_ignored(f->reader));
     f->idle = true;
     source_set_state(&f->base, SOURCE_ENDED, "the last line has been read");
 }
 
-/* Does the path still name what is being read? */
+/* Notes in left_ms whether the path still names the file that is read. */
 static void look_for_rotation(struct source_file *f)
 {
     struct stat st;
@@ -411,7 +411,8 @@ static void look_for_rotation(struct source_file *f)
         f->left_ms = timing_mono_ms();
 }
 
-/* May its writer still have the renamed file open? Not a packed one. */
+/* May the writer still have the renamed file open? A compressed one has none.
+ */
 static bool has_grace(const struct source_file *f)
 {
     int64_t now = timing_mono_ms(), since = now - f->left_ms;
@@ -451,8 +452,8 @@ static void next_generation(struct source_file *f)
     source_set_state(&f->base, SOURCE_RUNNING, "%s", "");
 }
 
-/* Its writer should have let go of the renamed file. Lines that come now are in
- * no generation. */
+/* Watches a renamed file after it was read to its end. Lines that come now are
+ * lost: a gap. */
 static void look_at_old(struct source_file *f)
 {
     bool has_grown;
@@ -462,7 +463,8 @@ static void look_at_old(struct source_file *f)
     has_grown = lines_has_grown(f->old);
     if (has_grown)
         source_count_gap(&f->base, "%s: the renamed file was written to after "
-                         "it had been read to its end; this is not read",
+                         "it had been read to its end; these lines are "
+                         "not read",
                          f->path);
     if (has_grown || timing_mono_ms() - f->old_ms > OLD_MS) {
         lines_close(f->old);
@@ -470,8 +472,8 @@ static void look_at_old(struct source_file *f)
     }
 }
 
-/* Truncated or written anew: goes on in the copy of what it was. False: there
- * is none. */
+/* After a truncation: continues in the copy of the file. False: there is none.
+ */
 static bool read_the_copy(struct source_file *f)
 {
     const struct source_position at = {
@@ -534,7 +536,7 @@ static void reach_end(struct source_file *f)
 
 /* --- the thread --------------------------------------------------------- */
 
-/* lines_next had no line. */
+/* Acts on the outcome of lines_next when there was no line. */
 static void take_outcome(struct source_file *f, int rc, const struct err *err)
 {
     f->rewritten = rc == ERR_STATE && f->base.options.conf->source.follow;
@@ -582,8 +584,8 @@ static bool take_order(struct source_file *f, struct order *o)
     return go_on;
 }
 
-/* A file that cannot be opened: would trying again be for ever, or nobody's
- * wish? */
+/* When the file cannot be opened, is that the end? Otherwise it is tried again.
+ */
 static bool is_final(const struct source_file *f)
 {
     const struct conf_source *conf = &f->base.options.conf->source;

@@ -25,7 +25,7 @@ struct source_ops {
                              struct source_partition **rows);
 };
 
-/* Of dead letters, each of which is one of the three. */
+/* Counts of dead letters; each letter is in one of the three. */
 struct source_letters {
     _Atomic int64_t delivered, failed, waiting;
 };

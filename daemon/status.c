@@ -390,7 +390,7 @@ static void family(struct buf *out, const char *name, const char *type,
              name, type);
 }
 
-/* Counts whole, whatever their size. */
+/* Whole numbers are written with all their digits. */
 static void add_number(struct buf *out, double x)
 {
     bool is_whole = x == floor(x) && fabs(x) < 1e15;
@@ -421,10 +421,11 @@ static void counter(struct buf *out, const char *name, const char *help,
 }
 
 /*
- * The bytes of a character that is put out as `\xHH`, one escape a byte; 0: it
- * stays as it is. Control characters (C0, DEL, C1), U+2028 and U+2029 end a
- * line for some readers. A backslash before an `x` is escaped, too, so that two
- * names never give one label: a scrape with the same series twice is refused.
+ * How many bytes at the beginning of s are written as `\xHH`, one escape a
+ * byte; 0: the character stays as it is. Control characters (C0, DEL, C1),
+ * U+2028 and U+2029 end a line for some readers. A backslash before an `x` is
+ * escaped, too, so that two names never give the same label: Prometheus refuses
+ * a scrape that has a series twice.
  */
 static size_t bytes_to_escape(const char *s, size_t n_bytes)
 {
@@ -576,10 +577,10 @@ static void version_metrics(struct buf *out, const struct status *s)
           "How long the last publish held the trainer.",
           p->last_stop_seconds);
     gauge(out, "publish_interval_seconds",
-          "Least time between two versions, stretched when they cost much.",
+          "Least time between two versions; longer when they cost much.",
           p->interval_seconds);
     gauge(out, "erasure_pending",
-          "1 while mneme.db may hold bytes of what was forgotten.",
+          "1 while mneme.db may hold bytes of forgotten records.",
           s->erasure_pending);
     family(out, "gate_verdicts_total", "counter",
            "Gate verdicts by this process.");
@@ -602,8 +603,9 @@ static void domain_metrics(struct buf *out, const struct status *s)
          "Loss before learning by domain, recent mean."},
         {"domain_holdout_bits_per_byte",
          "Loss of the judged version on the holdout."},
-        {"domain_holdout_best_bits_per_byte", "The lowest it has been."},
-        {"domain_accuracy", "Labelled records told right."},
+        {"domain_holdout_best_bits_per_byte",
+         "The lowest holdout loss so far."},
+        {"domain_accuracy", "Share of labels that were predicted right."},
     };
 
     for (size_t g = 0; g < sizeof gauges / sizeof *gauges; g++) {
@@ -632,16 +634,17 @@ static void source_metrics(struct buf *out, struct status_board *b)
 
     if (b->source)
         source_get_health(b->source, &health);
-    counter(out, "source_gaps_total", "Gaps that reading went over.",
+    counter(out, "source_gaps_total", "Gaps in the stream that were skipped.",
             health.gaps);
     counter(out, "source_times_cut_total",
-            "Event times that lay ahead of now, taken as now.",
+            "Event times in the future, replaced by the present time.",
             health.times_cut);
     counter(out, "dead_letters_delivered_total",
-            "Dead letters that the broker has taken.", health.dead_lettered);
+            "Dead letters that were delivered.", health.dead_lettered);
     counter(out, "dead_letters_failed_total",
-            "Dead letters that were given up.", health.dead_letters_failed);
-    gauge(out, "dead_letters_waiting", "Dead letters that are tried again.",
+            "Dead letters that failed for good.", health.dead_letters_failed);
+    gauge(out, "dead_letters_waiting",
+          "Dead letters that are not delivered yet.",
           (double)health.dead_letters_waiting);
     family(out, "source_lag", "gauge",
            "Records between the learner and the end.");

@@ -4,7 +4,7 @@
  * which /v1/status, /metrics and the log read.
  *
  * A plain struct behind a mutex: writers change their fields between
- * status_lock and status_unlock, readers take a copy. What it says of versions
+ * status_lock and status_unlock, readers take a copy. What it shows of versions
  * comes from the store (publisher_show_versions), so that it is the same after
  * a rollback to a version as after a restart at it.
  *
@@ -89,22 +89,22 @@ struct status {
         double last_cpu_seconds;    /* the processor time that it took */
         double last_stop_seconds;   /* how long it held the trainer */
         double interval_seconds;    /* stretched when publishing costs much */
-        const char *next_waits_for; /* the next version; NULL: there is nothing
-                                       to publish. A static text. */
-        int64_t next_ms;            /* at the latest until then, monotonic; 0:
-                                       not known */
+        const char *next_waits_for; /* what the next version waits for, a static
+                                       text; NULL: nothing to publish */
+        int64_t next_ms;            /* when the wait ends at the latest,
+                                       monotonic; 0: not known */
         int64_t passed, refused, inconclusive;
         int64_t rollbacks;
         int64_t automatic; /* of these, by itself */
         int64_t newest_version; /* the largest number ever used */
-        int64_t judged_version; /* the head, or while it has no verdict the one
-                                   before it; 0: none. Its figures: */
+        int64_t judged_version; /* the newest version with a verdict; 0: none.
+                                   Its figures follow: */
         char last_verdict[16];
         char last_reason[GATE_REASON_MAX];
         /* After an inconclusive verdict; or "": */
         char waits_for[GATE_WAITS_FOR_MAX];
         int64_t refused_in_a_row;
-        int64_t reference_version; /* what the gate compared with; 0: none, or
+        int64_t reference_version; /* the one it was compared with; 0: none, or
                                       the next comparison begins anew */
         int64_t shadow_records;    /* of the shadow comparison */
         double shadow_difference;  /* relative; above 0: the live is worse */
@@ -114,7 +114,7 @@ struct status {
     int64_t vocabulary_bytes, vocabulary_wanted; /* while collecting */
     int64_t flushes;
     int64_t memory_announced;   /* bytes, said at start */
-    bool erasure_pending; /* the file may hold bytes of what was forgotten */
+    bool erasure_pending; /* mneme.db may hold bytes of forgotten records */
     struct {
         const char *reason; /* from status_name */
         int64_t count;
@@ -129,7 +129,7 @@ struct status {
 struct status_board {
     pthread_mutex_t mutex;
     struct status now;
-    struct names names;  /* that `now` and its copies point to; it only grows */
+    struct names names;  /* `now` and its copies point to these; only grows */
     struct names topics; /* of places */
     struct status_place {
         long topic;

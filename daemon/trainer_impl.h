@@ -65,10 +65,10 @@ void trainer_fail(struct trainer *t, const struct err *err);
 /* Figures for the board, at most five times a second unless now_please. */
 void trainer_show(struct trainer *t, bool now_please);
 
-/* What the next version waits for; NULL: nothing. */
+/* Shows what the next version waits for; NULL: it is being made. */
 void trainer_show_wait(struct trainer *t, const struct pace_wait *w);
 
-/* After a rollback: the figures of the last step are of one that was undone. */
+/* After a rollback: clears the figures of the last step, which was undone. */
 void trainer_show_no_step(struct trainer *t);
 
 /* After a step, with trainer_show. */

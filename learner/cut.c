@@ -37,7 +37,7 @@ static void cut_linear(struct cut *c, const char *text, size_t text_bytes,
     };
 }
 
-/* The tokens that are there, an end mark first: the end, then segments. */
+/* Adds an end mark to the tokens, which begin with one, and makes segments. */
 static void cut_tokens(struct cut *c, const struct tokenizer *t, size_t context,
                        size_t n_prompt, int32_t domain, int32_t label)
 {

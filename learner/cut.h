@@ -33,8 +33,8 @@ void cut_record(struct cut *c, const struct tokenizer *t, size_t context,
                 const char *prompt, size_t prompt_bytes, const char *text,
                 size_t text_bytes, int32_t domain, int32_t label);
 
-/* Cuts a record of which the ids are known: all of its text, without domain
- * and label. A record that brings its own end-of-text in front has no other. */
+/* Cuts the n ids of a text, without domain and label. An end-of-text is put in
+ * front unless the ids begin with one. */
 void cut_ids(struct cut *c, const struct tokenizer *t, size_t context,
              const uint16_t *ids, size_t n);
 

@@ -71,9 +71,9 @@ const struct names *infer_labels(const struct infer *f);
  * Everything below that runs the Transformer is ERR_INVALID without one, and
  * ERR_DIVERGED when what comes out of it is not finite.
  *
- * `cancel` (NULL: nobody cancels) is asked between two pieces of at most a few
- * hundred tokens, and in generation at each token. Its error is then returned,
- * and the outputs are as after any other error.
+ * `cancel` (NULL: nobody cancels) is checked between pieces of at most a few
+ * hundred tokens, and in generation at each token. When it cancels, its error
+ * is returned, and the outputs are as after any other error.
  */
 
 /* How surprised the model is by a text. */
@@ -137,8 +137,8 @@ struct infer_alternative {
 struct infer_token {
     uint16_t id;
     float logprob; /* with n_logprobs >= 0; ln p at temperature 1 */
-    const struct infer_alternative *best; /* [n_logprobs], best first; it is
-                                             the caller's only meanwhile */
+    const struct infer_alternative *best; /* [n_logprobs], best first; valid
+                                             during the call only */
 };
 
 /* Told of each token as it is decided, but not of an end mark, nor of the
@@ -146,7 +146,7 @@ struct infer_token {
  * be cut by it. Return true to stop. */
 typedef bool infer_token_fn(const struct infer_token *token, void *arg);
 
-/* Who follows a generation. */
+/* The listener to a generation. */
 struct infer_listener {
     infer_token_fn *on_token; /* NULL: none */
     void *arg;                /* of on_token */
@@ -200,7 +200,7 @@ int infer_prompt_logprobs(const struct infer *f, const uint16_t *prompt,
 
 /*
  * Mean of the final states of a text's n ids, of unit length, for embeddings.
- * The model reads an end-of-text before them, unless they bring their own.
+ * The model reads an end-of-text before them, unless they begin with one.
  *   out  float[dim]
  * ERR_INVALID when an id is out of its range.
  */

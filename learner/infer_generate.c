@@ -218,7 +218,7 @@ static void cut_at(struct generation *g, size_t at)
     g->raw.len = at;
 }
 
-/* The last token; true: nobody wants more. */
+/* Tells the listener of the last token; true: it wants no more. */
 static bool tell(const struct generation *g)
 {
     const struct infer_completion *out = &g->out;

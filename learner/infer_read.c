@@ -116,7 +116,7 @@ static int read_all(const struct reading *r, struct err *err)
     return rc;
 }
 
-/* A text as its segments; c needs to be released whatever comes. */
+/* Cuts a text into segments. c has to be released also after an error. */
 static int cut(const struct infer *f, const char *text, size_t n_bytes,
                const struct cancel *cancel, struct cut *c, struct err *err)
 {

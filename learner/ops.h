@@ -98,10 +98,10 @@ size_t ops_attention_scratch(size_t t, size_t head_dim);
 
 /*
  * Call first in main, before any thread: starts the program again with
- * OPENBLAS_NUM_THREADS=1, unless that is set. OpenBLAS makes a thread for each
- * core while it is loaded, which maps a buffer (128 MiB with Debian's) and is
- * never used here; where the buffer cannot be mapped, that thread spins and
- * exit() waits for it. Only the environment prevents it. Returns when there is
+ * OPENBLAS_NUM_THREADS=1, unless that is set. When OpenBLAS is loaded, it
+ * starts a thread for each core, which mneme never uses. Each maps a buffer
+ * (128 MiB in Debian). If that fails, the thread spins, and exit() waits for
+ * it. Only the environment prevents these threads. Returns when there is
  * nothing to do, or when the program cannot be started again.
  */
 void ops_restart(char **argv);
@@ -110,9 +110,10 @@ void ops_restart(char **argv);
 void ops_init(void);
 
 /*
- * Maps the buffers that n_threads threads need when they multiply at once.
- * OpenBLAS would map each at the first product, and spin for ever when it
- * cannot. Untouched buffers take address space, but no memory. ERR_NOMEM.
+ * Maps the buffers that n_threads threads need when they multiply at the same
+ * time. OpenBLAS would map each at its first product, and spin for ever if that
+ * fails. Untouched buffers take address space, but no memory. ERR_NOMEM,
+ * ERR_IO.
  * Threads: one, before any other has been started; it forks.
  */
 int ops_reserve(int n_threads, struct err *err);

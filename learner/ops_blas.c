@@ -322,7 +322,7 @@ void blas_memory_free(void *buffer);
 /* Its table has at least 50 entries, however it was built. */
 #define MOST_BUFFERS 48
 
-/* A buffer that was freed stays mapped for the next product. */
+/* Buffers that are freed stay mapped for later products. */
 static void map_buffers(int n)
 {
     void *buffers[MOST_BUFFERS];
@@ -333,8 +333,9 @@ static void map_buffers(int n)
         blas_memory_free(buffers[i]);
 }
 
-/* Spinning costs processor time, of which this process may use a second: the
- * answer does not depend on how busy the machine is. */
+/* In a child: maps the buffers and answers. If OpenBLAS spins, the limit of one
+ * second of processor time ends the child. So the answer does not depend on how
+ * busy the machine is. */
 static _Noreturn void try_to_map(int n, int answer)
 {
     const struct rlimit none = {0, 0}, seconds = {1, 2};
@@ -371,7 +372,7 @@ int ops_reserve(int n_threads, struct err *err)
         ;
     if (mapped != 1)
         return err_set(err, ERR_NOMEM,
-                       "no room for OpenBLAS's buffers, %d of 128 MiB or so: "
+                       "no room for OpenBLAS's buffers, %d of about 128 MiB: "
                        "raise the limit on address space (ulimit -v), or set "
                        "a lower learner.threads",
                        n);

@@ -17,7 +17,7 @@
 #include "learner/pretoken.h"
 #include "learner/tokenizer_impl.h"
 
-#define ASK_BYTES 65536 /* encoded between two questions */
+#define ASK_BYTES 65536 /* encoded between two checks of cancel */
 
 void token_list_add(struct token_list *l, uint16_t id)
 {

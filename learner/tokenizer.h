@@ -72,7 +72,8 @@ uint16_t tokenizer_end_of_text(const struct tokenizer *t);
 void tokenizer_encode(const struct tokenizer *t, const char *text,
                       size_t n_bytes, struct token_list *out);
 
-/* The same, asking cancel now and then: its error, and out has a part. */
+/* The same, checking cancel now and then. When it cancels, its error is
+ * returned, and out has a part of the ids. */
 int tokenizer_encode_wanted(const struct tokenizer *t, const char *text,
                             size_t n_bytes, const struct cancel *cancel,
                             struct token_list *out, struct err *err);

@@ -43,8 +43,7 @@ static json_t *piece_json(const char *kind, const char *id, int type_id)
     return json_pack("{s:{s:s, s:i}}", kind, "id", id, "type_id", type_id);
 }
 
-/* The token that a model sees before every text: other programs must put it
- * there, too. */
+/* Tells other programs to put the end mark before every text, as mneme does. */
 static json_t *template_json(const struct tokenizer *t)
 {
     return json_pack(
@@ -128,7 +127,7 @@ static bool is_text(const json_t *piece)
     return id && strcmp(id, "A") == 0;
 }
 
-/* Its special token is the end mark by id, too. */
+/* Does the template's special token have the id of the end mark? */
 static bool names_end(const json_t *post, const json_t *root)
 {
     const json_t *special = json_object_get(
@@ -142,8 +141,8 @@ static bool names_end(const json_t *post, const json_t *root)
            json_equal(json_array_get(ids, 0), id);
 }
 
-/* A template of the text alone, or of the end mark before it. What it does to
- * two texts at once never happens here. */
+/* Is the template the text alone, or the end mark and the text? Its form for a
+ * pair of texts does not matter here. */
 static bool reads_template(const json_t *post, const json_t *root,
                            int *n_begins)
 {
@@ -159,7 +158,8 @@ static bool reads_template(const json_t *post, const json_t *root,
     return true;
 }
 
-/* Nothing (ByteLevel only moves offsets), or a template. */
+/* Accepts a processor that does nothing (ByteLevel only moves offsets), or a
+ * template that reads_template accepts. */
 static bool reads_processor(const json_t *post, const json_t *root,
                             int *n_begins)
 {
@@ -168,8 +168,8 @@ static bool reads_processor(const json_t *post, const json_t *root,
             reads_template(post, root, n_begins));
 }
 
-/* What comes before a text is the same in mneme whatever the file says: the end
- * mark once. So a file may say that, or nothing of it, and no other thing. */
+/* mneme always puts the end mark before a text, once. So a file may ask for
+ * that, or for nothing, but for nothing else. */
 static int check_post_processor(const json_t *root, struct err *err)
 {
     const json_t *post = json_object_get(root, "post_processor");
@@ -191,8 +191,8 @@ static int check_post_processor(const json_t *root, struct err *err)
     if (good && n_begins <= 1)
         return 0;
     return err_set(err, ERR_INVALID,
-                   "tokenizer.json: post_processor: %.40s adds something else "
-                   "than one " TOKENIZER_END_NAME " before the text",
+                   "tokenizer.json: post_processor: %.40s may add only one "
+                   TOKENIZER_END_NAME " before the text",
                    type ? type : "it");
 }
 

@@ -57,8 +57,8 @@ struct replay_options {
     int64_t kept_bytes;    /* of memory, for stored rows that are at hand all
                               the same; 0: each draw of one reads it */
     uint64_t seed;
-    /* Stored rows that do not fit are damaged ones; it may grow meanwhile, and
-     * outlives the buffer. NULL: rows are trusted. */
+    /* Stored rows beyond these limits count as damaged. The caller may raise
+     * them; they outlive the buffer. NULL: rows are trusted. */
     const struct segment_limits *limits;
 };
 
@@ -188,17 +188,17 @@ int replay_db_sweep(struct sqlite3 *db, const int64_t *kept, size_t n,
                     int64_t max_rows, int64_t *deleted, struct err *err);
 
 /*
- * Shows each row, live or dead, of a record that has no id: a record's rows
- * after each other, in the order in which they were written. Reads all of them.
- * What is damaged is left out.
+ * Calls see() for each row, live or dead, of records without an id. The rows of
+ * a record follow each other in the order in which they were written. Reads all
+ * rows; damaged ones are left out.
  */
 struct row;
 int replay_db_each_unnamed(struct sqlite3 *db, enum replay_kind kind,
                            void (*see)(void *arg, const struct row *row),
                            void *arg, struct err *err);
 
-/* Inside a transaction: deletes the rows of these keys; *n is raised by how
- * many there were. The index in memory is told by replay_drop_missing. */
+/* Inside a transaction: deletes the rows of these keys, and adds their number
+ * to *n. replay_drop_missing updates the index in memory. */
 int replay_db_erase(struct sqlite3 *db, enum replay_kind kind,
                     const int64_t *keys, size_t n_keys, int64_t *n,
                     struct err *err);

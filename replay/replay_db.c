@@ -274,8 +274,7 @@ int replay_db_rollback(struct sqlite3 *db, int64_t to, int64_t last,
     return rc ? rc : rollback_kind(db, REPLAY_HOLDOUT, to, last, err);
 }
 
-/* The largest of the ascending versions that is below `died`; INT64_MIN:
- * none. */
+/* The largest kept version below `died`; INT64_MIN: there is none. */
 static int64_t last_before(const int64_t *kept, size_t n, int64_t died)
 {
     size_t low = 0, high = n;
@@ -332,10 +331,10 @@ const char *const replay_db_sweep_sql[2] = {
 };
 
 /*
- * Adds the keys of dead rows that nothing keeps, max_rows at most. A row that
- * died in v is kept by the last kept version before v or by none, and so by
- * none exactly when it was born after that one: two look-ups in the index for
- * each version in which rows died, and no row is read that stays.
+ * Adds the keys of dead rows that no kept version needs, max_rows at most. Let
+ * k be the last kept version before the version in which a row died. The row is
+ * needed exactly when it was born in k or before. So each version in which rows
+ * died takes two look-ups in the index, and no row is read that stays.
  */
 static int find_unkept(struct sqlite3 *db, enum replay_kind kind,
                        const int64_t *kept, size_t n, int64_t max_rows,

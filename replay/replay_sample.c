@@ -75,7 +75,7 @@ static int fetch(struct replay *r, const struct missing *m, struct err *err)
         row->segment.n_tokens != e->n_tokens ||
         (r->options.limits &&
          !segment_fits(&row->segment, r->options.limits))) {
-        free(row); /* not the one that the index names, or none at all */
+        free(row); /* not the row that the index names */
         lose(r, m);
     } else if (!replay_keep(r, (uint32_t)draw->slot, row)) {
         r->fetched[m->i] = row;

@@ -17,7 +17,7 @@
 
 #define NAME_MAX_BYTES 64
 
-/* A stored counter leaves room for more rows than can ever be counted. */
+/* The largest stored counter: it leaves room for all rows that can come. */
 #define TIERS_COUNTER_MOST (INT64_C(1) << (TIERS_COUNTER_BITS - 1))
 
 /* --- out ---------------------------------------------------------------- */

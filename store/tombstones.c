@@ -375,7 +375,7 @@ int tombstones_scrub(struct store *s, struct err *err)
         rc = check_room(s, err);
     if (rc == 0) {
         rc = db_exec(s->db, "VACUUM", err);
-        if (rc == ERR_FULL) /* gives back what it took */
+        if (rc == ERR_FULL) /* free the room that the log took */
             db_checkpoint(s->db, NULL);
     }
     if (rc == 0)

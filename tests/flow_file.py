@@ -76,7 +76,7 @@ def stopped(tap):
     tap.equal(cut.run(), 0, "the file whole, with padding: read on, exit 0")
     tap.equal(digest(cut.data)["counters"]["records"]["consumed"], 400,
               "each record once")
-    tap.ok("7 bytes are no compressed data" in cut.tail(100),
+    tap.ok("7 bytes are not compressed data" in cut.tail(100),
            "what is no padding is told")
 
     folder = Daemon("folder", source__type="stdin", source__at_end="exit")

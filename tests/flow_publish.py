@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""When versions are made, and who is told.
+"""When versions are made, and the events about them.
 
 A stream that pauses has everything in a version, whatever publish.every_seconds
 says. The service manager is told that the daemon is ready when /readyz says so.

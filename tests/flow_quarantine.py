@@ -394,7 +394,7 @@ def forgetting(tap):
 
 
 def in_texts(tap):
-    """Ids that nobody has read: in lines that are learned as they stand."""
+    """Ids that were not parsed: in lines that are learned as plain text."""
     def line(i, who):
         return json.dumps({"text": f"Zebedee {who} number {i}, " + "x" * 200,
                            "id": who})

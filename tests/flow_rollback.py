@@ -66,7 +66,7 @@ def ahead(tap, daemon):
 
 
 def figures(daemon):
-    """What status says of versions, and of what was learned."""
+    """What the status shows of versions and losses."""
     s = daemon.status()
     p = s["publish"]
     keep = ("judged_version", "last_verdict", "last_reason", "waits_for",

@@ -310,7 +310,7 @@ def loose(table, body):
     return change
 
 
-# --- the table: (name, is part of the short form, what is done) ----------------
+# --- the table: (name, is part of the short run, the change) ------------------
 
 def table():
     state, held = "state.safetensors", "holdout.safetensors"
@@ -712,7 +712,7 @@ ASKED = [
 
 
 def serve(base, data, source, log, seconds=SECONDS):
-    """Starts the daemon, asks, and stops it. What it learns there is new."""
+    """Starts the daemon, which learns, sends requests, and stops it."""
     d = Daemon(os.path.basename(os.path.dirname(data)))
     d.data = data
     settings = {**SETTINGS, "source.path": source, "source.follow": "true"}
@@ -769,7 +769,7 @@ def one_line(name, what, ran, problems):
 
 
 def try_one(base, source, name, change):
-    """What was wrong, as a list of texts."""
+    """Tries one change; returns the problems as texts."""
     work = os.path.join(TMP, "one")
     shutil.rmtree(work, ignore_errors=True)
     os.makedirs(work)

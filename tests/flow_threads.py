@@ -36,7 +36,7 @@ QUESTIONS = [
     ("POST", "/v1/score", {"text": "tide", "model": "mneme@previous"}),
     ("POST", "/tokenize", {"prompt": "tide"}),
 ]
-# Not found: a version or a page that is gone; refused: by the state.
+# 404: a version or page is gone; 409, 429, 503: the state does not allow it.
 EXPECTED = {200, 404, 409, 429, 503}
 
 
@@ -87,7 +87,7 @@ def lines():
 
 
 def operate(tap, d, path, all_lines):
-    """Everything that an operator may ask, while all else goes on."""
+    """All operations of an operator, while learning and requests go on."""
     half = len(all_lines) // 2
     d.until_consumed(half, LONG)
     d.until(lambda: d.status()["serving_version"] >= 1, "a version", LONG)

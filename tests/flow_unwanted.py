@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Work that nobody wants ends, and what is wanted is answered to its end.
+"""Requests are cancelled when their clients have left; others are answered.
 
-Clients that leave free their places; a token that asks for too much keeps no
-other waiting; SIGTERM lets answers under way finish within the grace, and
-then ends them properly. How long things take here is never what is tested,
-but only that they end although the work would take minutes.
+Clients that leave free their places. A token with many requests keeps no
+other token waiting. After SIGTERM, answers under way have a grace period, and
+then end properly. The flow does not test how long things take, only that they
+end although the work would take minutes.
 """
 
 import json

@@ -19,9 +19,8 @@ MNEMED = os.environ.get("MNEMED", "./daemon/mnemed")
 MNEME = os.environ.get("MNEME", "./cli/mneme")
 TMP = os.environ.get("MNEME_TEST_TMP", "/tmp")
 
-# A limit on a wait is there for a daemon that hangs. Limits are written for a
-# quiet machine; a busy one takes longer, which is no failure. A sanitizer makes
-# everything slower still.
+# Limits on waits are for a daemon that hangs. They are written for a quiet
+# machine. A busy machine or a sanitizer may take longer, which is no failure.
 SLOW = 5 * float(os.environ.get("MNEME_PATIENCE", "1"))
 
 # Small and quick, whatever the test sets on top.

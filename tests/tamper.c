@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tamper DB SQL... - changes a store behind its back (-: SQL from the standard
- * input), and makes every checksum right again: those of pages, as the daemon writes them, and those of rows, by
- * the function rowsum(). For flow_tamper.py.
+ * tamper DB SQL... - changes a store with SQL (-: from the standard input), and
+ * makes every checksum right again: those of pages as the daemon does, and
+ * those of rows by the function rowsum(). For flow_tamper.py.
  *
  *     rowsum(key, domain, label, n_tokens, n_masked, n_bytes, ends, tokens,
  *            text, logits, partition_id, record_offset, part, time_ms,

@@ -387,7 +387,7 @@ static void run_sql(struct store *s, const char *sql)
                      SQLITE_OK);
 }
 
-/* Each change with all checksums right: one reader or another says so. */
+/* Values out of range, with all checksums right: one of the readers refuses. */
 static void test_foreign_numbers(void **state)
 {
     static const char *const changes[] = {
@@ -497,7 +497,7 @@ static void test_metadata_is_compared(void **state)
     util_close_both(&b);
 }
 
-/* A link leads out of the store, and a FIFO would block. */
+/* A link could lead out of the store, and a FIFO would block. */
 static void test_plain_files_only(void **state)
 {
     for (int kind = 0; kind < 2; kind++) {

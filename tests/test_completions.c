@@ -107,7 +107,7 @@ static void test_chat(void **state)
         400, "messages[0].content");
 }
 
-/* Who is wrong is said. */
+/* An error names the message that is wrong. */
 static void test_messages(void **state)
 {
 #define FIRST "{\"messages\":[{\"role\":\"user\",\"content\":\"w\"},"
@@ -173,8 +173,8 @@ static void add_logprobs(const struct util_answer *s, json_t *list)
     free(events);
 }
 
-/* Those of an answer are those of a legacy one with the same seed, and those
- * of a stream are the same, also before a stop string. */
+/* The logprobs of a chat equal those of a completion with the same seed, and
+ * those of a stream, also before a stop string. */
 static void test_chat_logprobs(void **state)
 {
     static const char *const stops[] = {"[]", "[\"e\"]", "[\"ab\",\" t\"]"};
@@ -233,7 +233,8 @@ static void test_chat_logprobs(void **state)
                      400, "logprobs");
 }
 
-/* What nobody reads may be of any size; what is read has its range. */
+/* Fields that nobody reads may hold numbers of any size; others have a range.
+ */
 static void test_big_numbers(void **state)
 {
     (void)state;
@@ -249,7 +250,7 @@ static void test_big_numbers(void **state)
                      NULL);
 }
 
-/* What waits is bounded, and the pieces are the repaired whole. */
+/* The tail stays short, and the pieces make up the repaired whole. */
 static void test_tail(void **state)
 {
     static const char *const stop[] = {"stop it", "zz"};

@@ -435,8 +435,8 @@ static void mutated_copies(void **state)
 
 /* --- what a version keeps ------------------------------------------------ */
 
-/* A stored setting is a command to whoever learns the version again: none may
- * name a file, an address or a program. */
+/* verify --retrain applies stored settings, which may come from anybody. So
+ * none of them may name a file, an address or a program. */
 static void test_learning_keys(void **state)
 {
     static const char *const never[] = {

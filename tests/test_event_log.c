@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The log of events: in order, from where a reader was, and what is lost is
- * told.
+ * The log of events: readers get events in order, from their position on, and
+ * learn of events that are lost.
  */
 #include "config.h"
 

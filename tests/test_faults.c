@@ -51,8 +51,8 @@
 #define DIED 7       /* in a fault that ends the process */
 #define FAILED 4     /* the act said so */
 #define NOT_MET 5    /* it was done before the n-th operation came */
-#define NOT_FINAL 6  /* an I/O error was not the end of it */
-#define NOT_AGAIN 8  /* a full disk was */
+#define NOT_FINAL 6  /* after an I/O error, a later call did not fail */
+#define NOT_AGAIN 8  /* after a full disk, the second try failed */
 #define MOST 20000   /* operations of an act */
 #define SKIPPED 2    /* the range in the control log */
 
@@ -298,7 +298,7 @@ struct act {
                                             the directory stays as it is; with
                                             an open store */
     struct state after;
-    const char *sql; /* a number that tells all that it changes, or NULL */
+    const char *sql; /* gives a number that shows the whole change, or NULL */
     int64_t sql_before, sql_after;
 };
 
@@ -363,9 +363,8 @@ static bool is_final(struct store *s, const struct err *first)
 
 /* --- running one -------------------------------------------------------- */
 
-/* Versions 1 and 2 passed, 2 serves and is pinned, 3 is pending; a range has
- * been skipped; what a crash may leave is
- * there, too, for a start to sweep. */
+/* Versions 1 and 2 passed, 2 serves and is pinned, 3 is pending. A range has
+ * been skipped. There are also leftovers of a crash, for a start to sweep. */
 static void make_three(void)
 {
     struct store *s = NULL;
@@ -489,7 +488,7 @@ static void check_copy(const struct act *a, int rc)
     free(mark);
 }
 
-/* All of what the act changes, or nothing. */
+/* Has the act changed everything or nothing? done: everything. */
 static bool is_whole_change(const struct act *a, bool done)
 {
     struct store *s;

@@ -75,7 +75,7 @@ static void test_fileio_read_without_size(void **state)
     buf_release(&b);
 }
 
-/* A pipe that nobody writes to does not keep us waiting. */
+/* A named pipe without a writer is refused, and does not block. */
 static void test_fileio_read_pipe(void **state)
 {
     char *path = fileio_join(*state, "pipe");
@@ -88,7 +88,7 @@ static void test_fileio_read_pipe(void **state)
     assert_int_equal(fileio_read(path, 100, &b, &e), ERR_IO);
     assert_non_null(strstr(e.msg, path));
     checksum_sha256_file(path, hex, NULL); /* returns */
-    /* One without a name has its writer. */
+    /* A pipe without a name is read. */
     assert_int_equal(pipe(fds), 0);
     assert_int_equal(write(fds[1], "said", 4), 4);
     close(fds[1]);
@@ -101,7 +101,7 @@ static void test_fileio_read_pipe(void **state)
     free(path);
 }
 
-/* What a user types at a terminal, later than it is asked for. */
+/* Reading from a terminal waits for the user to type. */
 static void test_fileio_read_terminal(void **state)
 {
     struct buf b = BUF_INIT;

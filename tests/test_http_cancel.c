@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Is a request still wanted? On a clock of the test's own, before sockets of
- * its own.
+ * When a request is cancelled, with a fake clock and a pair of sockets.
  */
 #include "config.h"
 

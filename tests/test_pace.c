@@ -123,7 +123,7 @@ static void test_trickle(void **state)
         }
     }
     assert_in_range(versions, 360, 2 * 360 + PACE_PAUSES);
-    /* And an operator who wants one version an hour has few. */
+    /* With one version an hour, there are only a few more at pauses. */
     setup(NULL);
     conf.publish.every_seconds = 3600;
     versions = 0;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the board says of versions is a function of the store: after a verdict,
- * a rollback, an operator's choice and a restart. Tested below the publisher's
- * public face, which needs a learner.
+ * What the board shows of versions depends on the store alone: after a verdict,
+ * a rollback, an operator's choice and a restart. Uses publisher_impl.h, since
+ * a whole publisher needs a learner.
  */
 #include "config.h"
 
@@ -240,8 +240,8 @@ static void test_pending(void **state)
     util_close_both(&b);
 }
 
-/* An operator's choice is the next reference: the comparison with the one
- * before it is over. What was refused in a row stays so. */
+/* An operator's choice becomes the reference, so the comparison with the last
+ * reference is over. The number of refusals in a row stays. */
 static void test_promote(void **state)
 {
     struct util_both b = util_open_both(*state);

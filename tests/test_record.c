@@ -136,7 +136,7 @@ static void test_verdicts(void **state)
     }
 }
 
-/* A time ahead of now would hide the age of what comes after it. */
+/* Times in the future are replaced by the present time. */
 static void test_times(void **state)
 {
     static const char *const values[] = {
@@ -173,7 +173,7 @@ struct binary {
     const char *reason;
 };
 
-/* Whatever the format: what these bytes are is told. */
+/* With every format, binary data has a reason of its own. */
 static void test_binary(void **state)
 {
     static const struct binary values[] = {
@@ -218,7 +218,7 @@ static void expect_text(const char *value, const char *text)
     record_free(r);
 }
 
-/* What JSON's grammar allows and parsers differ in. */
+/* JSON that is allowed, but that parsers treat differently. */
 static void test_grammar(void **state)
 {
     static const char same[] =

@@ -220,7 +220,7 @@ static void test_all_refused(void **state)
     refusals_release(&r);
 }
 
-/* Who learns a version again is not told about its records. */
+/* verify --retrain does not log the refused records. */
 static void test_silent(void **state)
 {
     struct refusals r;
@@ -303,7 +303,8 @@ static void test_words(void **state)
         {"bad_field", "{\"text\":\"a\"}",
          "the name of its topic or file, which is its domain, is not UTF-8 or "
          "too long"},
-        {"bad_field", "a", "one of its fields has the wrong type or is too long"},
+        {"bad_field", "a",
+         "one of its fields has the wrong type or is too long"},
         {"not_utf8", "\x1f\x8b\x08",
          "it is gzip data: a file is unpacked when its name ends in .gz"},
         {"not_utf8", "\x28\xb5\x2f\xfd",

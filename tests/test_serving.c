@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * With a learned vocabulary the model's form is known only after requests have
- * begun to come. This test is for a build with --enable-tsan, which reports a
- * form that is read while it is written.
+ * With a learned vocabulary, shape and tokenizer are known only after the first
+ * requests. This test is for a build with --enable-tsan, which reports it when
+ * they are read and written at the same time.
  */
 #include "config.h"
 

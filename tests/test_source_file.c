@@ -523,6 +523,17 @@ static void write_anew(const char *text)
     assert_int_equal(fclose(f), 0);
 }
 
+/* "line 0" to "line 99999": more than is read at once. */
+static void write_many_lines(void)
+{
+    FILE *f = fopen(path, "w");
+
+    assert_non_null(f);
+    for (int i = 0; i < 100000; i++)
+        fprintf(f, "line %d\n", i);
+    assert_int_equal(fclose(f), 0);
+}
+
 static int64_t gaps_of(struct fixture *fx)
 {
     struct source_health h;
@@ -531,8 +542,8 @@ static int64_t gaps_of(struct fixture *fx)
     return h.gaps;
 }
 
-/* Truncated and written again before anybody looked: shorter, as long, longer;
- * each line of it is read, and no piece of one. */
+/* Truncated and rewritten between two reads, to a shorter, equal or longer
+ * file: every new line is read, and no piece of a line. */
 static void test_written_anew(void **state)
 {
     static const char *const texts[] = {"uno\n", "uno\ndos\n",
@@ -563,13 +574,12 @@ static void test_written_anew(void **state)
     }
 }
 
-/* copytruncate: what was written between our last look and the copy is in the
- * copy. Of a file that was truncated while there was more to read, and of which
- * there is no copy, lines are lost: a gap. */
+/* copytruncate: lines that were written after the last read are in the copy.
+ * When a file is truncated before it was read, and there is no copy, lines are
+ * lost: a gap. */
 static void test_copied_and_truncated(void **state)
 {
     struct fixture fx = {.epoch = 1};
-    FILE *f;
 
     (void)state;
     put_text("copied", "one\ntw");
@@ -588,11 +598,7 @@ static void test_copied_and_truncated(void **state)
     put_text("copied.1", "another one\n");
     put_text("behind", "");
     open_source(&fx, "behind", true);
-    f = fopen(path, "w");
-    assert_non_null(f);
-    for (int i = 0; i < 100000; i++)
-        fprintf(f, "line %d\n", i);
-    assert_int_equal(fclose(f), 0);
+    write_many_lines();
     begin(&fx, NULL);
     expect(&fx, 0, 0, "line 0");
     write_anew("uno\n");
@@ -610,19 +616,15 @@ static void test_copied_and_truncated(void **state)
     close_source(&fx);
 }
 
-/* Without follow a file that changes while it is read is not gone on with. */
+/* Without follow, the source stops when a file changes while it is read. */
 static void test_changed_while_read(void **state)
 {
     struct fixture fx = {.epoch = 1};
-    FILE *f;
 
     (void)state;
     put_text("behind", "");
     open_source(&fx, "behind", false);
-    f = fopen(path, "w");
-    for (int i = 0; i < 100000; i++)
-        fprintf(f, "line %d\n", i);
-    assert_int_equal(fclose(f), 0);
+    write_many_lines();
     begin(&fx, NULL);
     expect(&fx, 0, 0, "line 0");
     write_anew("uno\n");
@@ -666,7 +668,7 @@ static void test_renamed_and_written(void **state)
     }
     expect(&fx, 1, 0, "new");
     assert_int_equal(gaps_of(&fx), 0);
-    fputs("too late\n", f); /* that is said, at least */
+    fputs("too late\n", f); /* counted as a gap */
     fclose(f);
     for (int i = 0; i < 500 && gaps_of(&fx) == 0; i++)
         timing_sleep_ms(10);
@@ -702,7 +704,7 @@ static void remove_file(const char *name)
     free(to);
 }
 
-/* Rotated and packed while nobody followed it; gone: a gap. */
+/* Rotated and compressed while the source did not run; no copy: a gap. */
 static void test_packed_while_stopped(void **state)
 {
     struct fixture fx = {.epoch = 1};
@@ -732,7 +734,7 @@ static void test_packed_while_stopped(void **state)
     }
 }
 
-/* With at_end: exit nothing is tried for ever. */
+/* With at_end: exit, a source that cannot go on stops for good. */
 static void test_stops_for_good(void **state)
 {
     struct fixture fx = {.epoch = 1};

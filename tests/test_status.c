@@ -275,7 +275,7 @@ static void test_clock_set_back(void **state)
     json_decref(j);
 }
 
-/* What the next version waits for, and how long still. */
+/* What the next version waits for, and how long. */
 static void test_next_version(void **state)
 {
     static int64_t now = 1700000010000;

@@ -48,7 +48,7 @@ static void fail_at(int n, int errnum)
     fileio_fault = fault;
 }
 
-/* A store that has failed says so again, word for word. */
+/* A store that has failed returns its first error again. */
 static void assert_final(struct store *s, const struct util_version *v,
                          const struct err *first)
 {
@@ -458,9 +458,9 @@ static void make_stray(const char *of, const char *dir, const char *name)
     free(from);
 }
 
-/* What bears this store's id, what is unfinished, and what an older program
- * left at a number that the store has come to is moved aside, and goes with the
- * next version. All else stays, whatever its name. */
+/* Moved aside, and removed with the next version: unfinished directories, those
+ * with this store's id, and those of older programs with a number that the
+ * store has reached. All others stay. */
 static void test_sweep(void **state)
 {
     struct store *s;

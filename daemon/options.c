@@ -24,8 +24,9 @@
 #define HTTP_BYTES ((size_t)64 << 20)
 #define HTTP_BODIES 4
 
-/* An event stream's two threads and its buffers, measured with 1,500 of them. */
-#define CONNECTION_BYTES ((size_t)200 << 10)
+/* An event stream's two threads, its buffers and libmicrohttpd's, measured with
+ * 1,500 of them. */
+#define CONNECTION_BYTES ((size_t)240 << 10)
 #define FEW_CONNECTIONS 256
 
 int options_shape(const struct conf *conf, int vocab_size,

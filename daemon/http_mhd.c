@@ -6,7 +6,8 @@
  *
  * 1. The client's head never reaches libmicrohttpd, which gets one that
  *    says what decides how a reply is framed, and nothing else: whether it is
- *    a HEAD, the version, whether there is a body. So two parsers cannot disagree.
+ *    a HEAD, the version, whether there is a body. So two parsers cannot
+ *    disagree.
  * 2. Every body is passed on in chunks, however the client framed it. One that
  *    breaks off is ended here, so that libmicrohttpd writes that reply, too.
  * 3. The next request begins when libmicrohttpd has said that the last one is

@@ -2,12 +2,13 @@
 /*
  * The life of a request, in its connection's thread:
  *
- *     begin      the head is there: http_admit
- *     read_body  kept only when nothing is wrong so far
- *     admit      the request is whole: a place among http.max_connections
- *     answer     a place to compute if it needs one; the body is parsed; the
- *                endpoint
- *     send       the reply: http_send
+ *     serve_request      the head is there: http_admit
+ *     read_body          what is framed well goes on to libmicrohttpd
+ *     http_take          it is kept only when nothing is wrong so far
+ *     http_answer_whole  the request is whole: a place among
+ *                        http.max_connections; a place to compute if it needs
+ *                        one; the body is parsed; the endpoint
+ *     http_send          the reply
  *
  * A request that is refused is still read to its end, up to a limit, so that
  * the client gets to see the answer instead of a reset. What cannot be read as
@@ -27,6 +28,7 @@
 #include "base/log.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
+#include "daemon/http_mhd.h"
 #include "daemon/http_private.h"
 #include "daemon/http_stream.h"
 #include "daemon/options.h"
@@ -53,10 +55,12 @@ void http_metrics(const struct http *h, struct buf *out)
 
 /* --- the body ----------------------------------------------------------- */
 
-static void keep(struct http_request *rq, const char *bytes, size_t n)
+void http_take(struct http_request *rq, const char *bytes, size_t n)
 {
     size_t most = (size_t)rq->context->conf->http.max_body_bytes;
 
+    if (rq->reply.status)
+        return;
     if (rq->bytes.len + n > most)
         http_admit_too_large(rq);
     else if (!http_connection_hold(rq->connection, n * BODY_GROWTH))
@@ -82,7 +86,8 @@ static void cut_short(struct http_request *rq)
     rq->reply.close = true;
 }
 
-static void read_body(struct http_request *rq)
+/* False: the connection is of no more use. */
+static bool read_body(struct http_request *rq)
 {
     static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
     struct iovec part = {(void *)go_on, sizeof go_on - 1};
@@ -102,24 +107,24 @@ static void read_body(struct http_request *rq)
                               &used, &piece, &n);
         c->at += used;
         if (step == HTTP_BODY_END)
-            return;
+            return true;
         if (step == HTTP_BODY_BAD) {
             http_fail(rq, 400, "malformed_request", NULL,
                       "the body is not in chunks as RFC 9112 has them");
             rq->reply.close = true;
-            return;
+            return true;
         }
-        if (step == HTTP_BODY_PIECE && !rq->reply.status)
-            keep(rq, piece, n);
-        else
+        if (rq->reply.status)
             n_dropped += n;
+        else if (step == HTTP_BODY_PIECE && !http_mhd_body(rq->mhd, piece, n))
+            return false;
         if (n_dropped > HTTP_ADMIT_DRAIN_BYTES) {
             rq->reply.close = true;
-            return;
+            return true;
         }
         if (step == HTTP_BODY_MORE && !http_connection_fill(c)) {
             cut_short(rq);
-            return;
+            return true;
         }
     }
 }
@@ -202,10 +207,12 @@ static void run_endpoint(struct http_request *rq)
     }
 }
 
-static void answer(struct http_request *rq)
+void http_answer_whole(struct http_request *rq)
 {
     const char *why;
 
+    if (rq->reply.status)
+        return;
     if (http_connection_admit(rq->connection, http_admit_reserved(rq->route),
                               &why)) {
         run_endpoint(rq);
@@ -220,14 +227,16 @@ static void answer(struct http_request *rq)
 
 /* What cannot be read as HTTP. */
 static void refuse(struct http *h, struct http_connection *c,
-                   const struct http_head *head, const struct http_refusal *why)
+                   struct http_mhd *m, const struct http_head *head,
+                   const struct http_refusal *why)
 {
     struct http_request rq = {.http = h, .context = &h->context,
                               .connection = c, .head = head};
 
     http_fail(&rq, why->status, why->code, NULL, "%s", why->message);
     rq.reply.close = true;
-    http_send(&rq);
+    http_mhd_begin(m, &rq, false);
+    http_mhd_end(m);
     json_decref(rq.reply.json);
     http_connection_linger(c);
 }
@@ -244,22 +253,24 @@ static void release(struct http_request *rq)
 
 /* False: the connection has ended. */
 static bool serve_request(struct http *h, struct http_connection *c,
-                          const struct http_head *head)
+                          struct http_mhd *m, const struct http_head *head)
 {
     struct http_request rq = {.http = h, .context = &h->context,
                               .connection = c, .head = head};
-    bool goes_on;
+    bool has_body = head->chunked || head->length;
+    bool goes_on = true;
 
     http_admit(&rq);
     rq.reply.close |= !head->keeps;
     if (rq.reply.status &&
-        (head->expects || head->length > HTTP_ADMIT_DRAIN_BYTES))
+        (head->expects || head->length > HTTP_ADMIT_DRAIN_BYTES)) {
         rq.reply.close = true;
-    else
-        read_body(&rq);
-    if (!rq.reply.status)
-        answer(&rq);
-    goes_on = http_send(&rq);
+        has_body = false;
+    }
+    http_mhd_begin(m, &rq, has_body);
+    if (has_body)
+        goes_on = read_body(&rq);
+    goes_on = goes_on && http_mhd_end(m) && !rq.reply.close;
     release(&rq);
     if (goes_on)
         http_connection_set(c, HTTP_IDLE);
@@ -268,31 +279,44 @@ static bool serve_request(struct http *h, struct http_connection *c,
     return goes_on;
 }
 
+/* The next request on c. False: the connection has ended. */
+static bool serve_next(struct http *h, struct http_connection *c,
+                       struct http_mhd **m)
+{
+    struct http_refusal why;
+    struct err err = ERR_INIT;
+    struct http_head head;
+    char *bytes = NULL; /* those in c->in move when more come */
+    bool goes_on = false;
+    size_t n;
+    int rc = http_connection_head(c, &n, &why);
+
+    if (rc == 0)
+        return false;
+    if (!*m && http_mhd_create(c, m, &err) != 0) {
+        log_warn("http", "result=\"a connection is closed: %s\"", err.msg);
+        return false;
+    }
+    if (rc > 0) {
+        bytes = xmalloc(n + 1);
+        memcpy(bytes, c->in.data + c->at, n);
+        c->at += n;
+    }
+    if (bytes && http_head_parse(bytes, n, &head, &why))
+        goes_on = serve_request(h, c, *m, &head);
+    else
+        refuse(h, c, *m, bytes ? &head : NULL, &why);
+    free(bytes);
+    return goes_on;
+}
+
 static void serve(void *arg, struct http_connection *c)
 {
-    struct http *h = arg;
-    struct http_refusal why;
-    bool goes_on = true;
-    size_t n;
-    int rc;
+    struct http_mhd *m = NULL;
 
-    while (goes_on && (rc = http_connection_head(c, &n, &why)) != 0) {
-        /* The bytes in c->in move when more come. */
-        char *bytes = rc > 0 ? xmalloc(n + 1) : NULL;
-        struct http_head head;
-
-        if (bytes) {
-            memcpy(bytes, c->in.data + c->at, n);
-            c->at += n;
-        }
-        if (bytes && http_head_parse(bytes, n, &head, &why)) {
-            goes_on = serve_request(h, c, &head);
-        } else {
-            refuse(h, c, bytes ? &head : NULL, &why);
-            goes_on = false;
-        }
-        free(bytes);
-    }
+    while (serve_next(arg, c, &m))
+        ;
+    http_mhd_free(m);
 }
 
 /* --- starting and stopping ---------------------------------------------- */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * http.h - the HTTP server.
+ * http.h - the HTTP server: libmicrohttpd, and the limits in front of it.
  *
  * A thread a connection, a hard number of them; absolute deadlines for reading
- * a request; a strict reader of heads and bodies (http_head.h); the memory of
+ * a request; a strict reader of heads and bodies (http_head.h) in front of
+ * libmicrohttpd (http_mhd.h), which writes the replies; the memory of
  * all bodies bounded; a bearer token where the configuration names a token
  * file. Requests that compute take one of a few places, so that a burst queues
  * here and not in the kernels; when the queue is long, 429. Endpoints are in

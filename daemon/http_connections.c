@@ -28,6 +28,7 @@
 
 #include "base/timing.h"
 #include "base/xalloc.h"
+#include "daemon/http_mhd.h"
 
 #define NO_DEADLINE INT64_MAX
 #define REAP_MS 500
@@ -59,7 +60,7 @@ struct http_connections {
 
 int http_connections_descriptors(int most)
 {
-    return most + RESERVED + OTHER_FILES;
+    return (most + RESERVED) * (1 + HTTP_MHD_DESCRIPTORS) + OTHER_FILES;
 }
 
 /* --- eviction ----------------------------------------------------------- */

@@ -35,6 +35,7 @@
 
 struct http_connection;
 struct http_head;
+struct http_mhd;
 struct http_route;
 struct http_stream;
 
@@ -55,6 +56,7 @@ struct http_request {
     struct http *http;
     const struct http_context *context;
     struct http_connection *connection;
+    struct http_mhd *mhd;             /* from http_mhd_begin on */
     const struct http_head *head;     /* NULL: it could not be read */
     const struct http_route *route;
     char argument[HTTP_MAX_ARGUMENT]; /* what {} stands for in the path */

@@ -6,13 +6,15 @@
  *     http_admit.c        the table of paths; what is refused by its headers
  *     http_connections.c  connections, their deadlines and limits
  *     http_head.c         the head of a request, and where its body ends
- *     http_send.c         the reply on its way
+ *     http_mhd.c          libmicrohttpd: takes bodies, writes replies
+ *     http_send.c         the reply as libmicrohttpd wants it
  *
  * Threads: a request's functions run in its connection's thread
  */
 #ifndef MNEME_DAEMON_HTTP_PRIVATE_H
 #define MNEME_DAEMON_HTTP_PRIVATE_H
 
+#include <microhttpd.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -56,8 +58,13 @@ bool http_admit_reserved(const struct http_route *route);
 /* Refuses a body for its size. */
 void http_admit_too_large(struct http_request *rq);
 
-/* Sends the reply, as a body or as a stream of events. False: the connection
- * is of no more use. */
-bool http_send(struct http_request *rq);
+/* A piece of the body, as libmicrohttpd hands it over. */
+void http_take(struct http_request *rq, const char *bytes, size_t n);
+
+/* The request is whole: leaves its reply, unless it is refused already. */
+void http_answer_whole(struct http_request *rq);
+
+/* Hands the reply to libmicrohttpd, as a body or as a stream of events. */
+enum MHD_Result http_send(struct http_request *rq, struct MHD_Connection *to);
 
 #endif

@@ -44,6 +44,7 @@ daemon_libdaemon_a_SOURCES = \
 	daemon/http_head.c daemon/http_head.h \
 	daemon/http_connections.c daemon/http_connections.h \
 	daemon/http_listen.c \
+	daemon/http_mhd.c daemon/http_mhd.h \
 	daemon/http_places.c \
 	daemon/http_reply.c \
 	daemon/http_send.c \
@@ -96,7 +97,7 @@ daemon/dashboard_lines.c: daemon/dashboard.html daemon/dashboard.awk
 # Everything that mnemed links, in link order.
 DAEMON_LIBS = daemon/libdaemon.a learner/liblearner.a replay/libreplay.a \
 	store/libstore.a $(CONF_LIBS) $(BASE_LIBS) $(RDKAFKA_LIBS) \
-	$(SQLITE_LIBS) $(YAML_LIBS) $(JANSSON_LIBS) \
+	$(SQLITE_LIBS) $(YAML_LIBS) $(MICROHTTPD_LIBS) $(JANSSON_LIBS) \
 	$(OPENBLAS_LIBS) -lm
 
 # The sources and what they stand on; of the learner they call the hashing.

@@ -24,8 +24,9 @@
 #define HTTP_BYTES ((size_t)64 << 20)
 #define HTTP_BODIES 4
 
-/* Of an event stream: two threads and buffers, measured with 1,500 streams. */
-#define CONNECTION_BYTES ((size_t)200 << 10)
+/* Of an event stream: two threads, its buffers and those of libmicrohttpd,
+ * measured with 1,500 streams. */
+#define CONNECTION_BYTES ((size_t)240 << 10)
 #define FEW_CONNECTIONS 256
 
 int options_shape(const struct conf *conf, int vocab_size,

@@ -30,6 +30,7 @@
 #include "base/timing.h"
 #include "base/xalloc.h"
 #include "daemon/http.h"
+#include "daemon/http_connections.h"
 #include "daemon/http_impl.h"
 #include "store/store.h"
 #include "tests/store_util.h"
@@ -627,6 +628,41 @@ static void test_descriptors(void **state)
 }
 #endif
 
+static int count_descriptors(void)
+{
+    int n = 0;
+
+    for (int fd = 0; fd < 1024; fd++)
+        n += fcntl(fd, F_GETFD) >= 0;
+    return n;
+}
+
+/* Kept connections take as many as are counted for them, and give all back. */
+static void test_descriptors_each(void **state)
+{
+    static const char text[] = "GET /healthz HTTP/1.1\r\n"
+                               "Host: localhost\r\n\r\n";
+    int before = count_descriptors();
+    int each = 1 + http_connections_descriptors(2) -
+               http_connections_descriptors(1); /* 1: the client's own */
+    char answer[4096];
+    int fds[8];
+
+    (void)state;
+    for (int i = 0; i < 8; i++) {
+        fds[i] = dial();
+        assert_int_equal(send(fds[i], text, sizeof text - 1, MSG_NOSIGNAL),
+                         (ssize_t)sizeof text - 1);
+        assert_true(recv(fds[i], answer, sizeof answer, 0) > 0);
+    }
+    assert_int_equal(count_descriptors() - before, 8 * each);
+    for (int i = 0; i < 8; i++)
+        close(fds[i]);
+    for (int i = 0; i < 500 && count_descriptors() > before; i++)
+        timing_sleep_ms(20);
+    assert_int_equal(count_descriptors(), before);
+}
+
 /* --- operations --------------------------------------------------------- */
 
 static void test_operations(void **state)
@@ -850,6 +886,7 @@ int main(void)
 #ifndef __SANITIZE_THREAD__
         cmocka_unit_test(test_descriptors),
 #endif
+        cmocka_unit_test(test_descriptors_each),
         cmocka_unit_test(test_operations),
         cmocka_unit_test(test_too_many_operations),
         cmocka_unit_test(test_long_reason),

@@ -667,6 +667,20 @@ static void test_taken_away(void **state)
     free(dir);
 }
 
+static void test_emptied(void **state)
+{
+    struct store *s = util_open_store(*state);
+    char *path = fileio_join(*state, "mneme.db");
+    struct err err = ERR_INIT;
+
+    assert_int_equal(store_check(s, &err), 0);
+    assert_int_equal(truncate(path, 0), 0);
+    assert_int_equal(store_check(s, &err), ERR_IO);
+    assert_non_null(strstr(err.msg, path));
+    store_close(s);
+    free(path);
+}
+
 static int replace_directory(struct sqlite3 *db, int64_t version, void *arg,
                              struct err *err)
 {
@@ -717,6 +731,7 @@ int main(void)
         T(test_no_database),
         T(test_not_a_file),
         T(test_taken_away),
+        T(test_emptied),
         T(test_replaced_meanwhile),
         T(test_sqlite_io),
         T(test_sqlite_io_again),

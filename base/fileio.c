@@ -247,7 +247,9 @@ int fileio_write_atomic(const char *path, const void *bytes, size_t n_bytes,
     char *temporary = xasprintf("%s.tmp", path);
     int rc;
 
-    rc = write_sync(temporary, O_NOFOLLOW, bytes, n_bytes, err);
+    /* What a crash or somebody else has left there, a link or a pipe too. */
+    unlink(temporary);
+    rc = write_sync(temporary, O_EXCL, bytes, n_bytes, err);
     if (!rc)
         rc = fileio_rename(temporary, path, err);
     if (rc)
@@ -499,4 +501,12 @@ void fileio_unlock_delete(int lock_fd, const char *path)
     if (!faulted("unlink", path))
         unlink(path);
     close(lock_fd);
+}
+
+void fileio_occupy_closed(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF &&
+            open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0)
+            _exit(1);
 }

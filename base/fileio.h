@@ -31,7 +31,8 @@ int fileio_read(const char *path, size_t limit_bytes, struct buf *out,
                 struct err *err);
 
 /* Writes path so that after a crash it is the old file or the new one. The
- * new one is "path.tmp" until then: one writer of a path at a time. */
+ * new one is "path.tmp" until then: one writer of a path at a time. A file,
+ * link or pipe that has that name before is deleted. */
 int fileio_write_atomic(const char *path, const void *bytes, size_t n_bytes,
                         struct err *err);
 
@@ -96,6 +97,14 @@ char *fileio_join(const char *dir, const char *name);
 int fileio_lock(const char *path, int *lock_fd, struct err *err);
 void fileio_unlock(int lock_fd);
 void fileio_unlock_delete(int lock_fd, const char *path);
+
+/*
+ * Puts /dev/null where a standard descriptor (0 to 2) is closed: the next file
+ * would get its number, and output would go there. It is opened the wrong way
+ * round, so that using it is an error. First thing in main; ends the process
+ * with 1 when it cannot.
+ */
+void fileio_occupy_closed(void);
 
 /* Test hook: called with "open", "write", "fsync", "rename", "link", "mkdir",
  * "unlink" or "rmdir" and a path; a non-zero errno value makes that call fail

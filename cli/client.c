@@ -12,9 +12,9 @@
 #include <string.h>
 
 #include "base/buf.h"
-#include "base/fileio.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
+#include "cli/address.h"
 #include "cli/pick.h"
 
 #define DEFAULT_ADDRESS "127.0.0.1:6636"
@@ -34,23 +34,6 @@ struct client {
 
 /* --- where it is -------------------------------------------------------- */
 
-/* The first line of data_dir/http.addr; NULL when there is none. */
-static char *address_file(const char *data_dir)
-{
-    char *path = fileio_join(data_dir, "http.addr");
-    struct buf text = BUF_INIT;
-    char *address = NULL;
-
-    if (fileio_read(path, 4096, &text, NULL) == 0 && text.len) {
-        text.data[strcspn(text.data, "\r\n")] = '\0';
-        if (text.data[0])
-            address = xstrdup(text.data);
-    }
-    buf_release(&text);
-    free(path);
-    return address;
-}
-
 static int find_address(const struct verb_args *args, char **address,
                         struct err *err)
 {
@@ -66,7 +49,8 @@ static int find_address(const struct verb_args *args, char **address,
         *address = xstrdup(given);
         return 0;
     }
-    *address = address_file(verb_data_dir(args));
+    if (address_read(verb_data_dir(args), "http.addr", address, err) != 0)
+        return ERR_CORRUPT;
     if (!*address && dir)
         return err_set(err, ERR_IO,
                        "no daemon is running on %s (no http.addr there); "

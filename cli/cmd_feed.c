@@ -24,6 +24,7 @@
 #include "base/lines.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
+#include "cli/address.h"
 #include "cli/bar.h"
 #include "cli/commands.h"
 #include "cli/pick.h"
@@ -55,22 +56,18 @@ static void on_interrupt(int signal_number)
 /* --- options ------------------------------------------------------------ */
 
 /* --brokers, else kafka.addr, else localhost. To be freed. */
-static char *find_brokers(const struct verb_args *args)
+static int find_brokers(const struct verb_args *args, char **brokers,
+                        struct err *err)
 {
     const char *given = verb_value(args, "brokers");
-    struct buf text = BUF_INIT;
-    char *path, *found = NULL;
 
-    if (given)
-        return xstrdup(given);
-    path = fileio_join(verb_data_dir(args), "kafka.addr");
-    if (fileio_read(path, 4096, &text, NULL) == 0 && text.len) {
-        text.data[strcspn(text.data, "\r\n")] = '\0';
-        found = xstrdup(text.data);
-    }
-    buf_release(&text);
-    free(path);
-    return found ? found : xstrdup("localhost:9092");
+    *brokers = NULL;
+    if (!given &&
+        address_read(verb_data_dir(args), "kafka.addr", brokers, err) != 0)
+        return ERR_CORRUPT;
+    if (!*brokers)
+        *brokers = xstrdup(given ? given : "localhost:9092");
+    return 0;
 }
 
 static int open_producer(const struct verb_args *args,
@@ -81,10 +78,12 @@ static int open_producer(const struct verb_args *args,
         .key = verb_value(args, "key"),
     };
     const char **properties = xcalloc(args->n_given + 1, sizeof *properties);
-    char *brokers = find_brokers(args);
+    char *brokers = NULL;
     int64_t partition = -1;
-    int rc = verb_integer(args, "partition", 0, INT32_MAX, &partition, err);
+    int rc = find_brokers(args, &brokers, err);
 
+    if (rc == 0)
+        rc = verb_integer(args, "partition", 0, INT32_MAX, &partition, err);
     for (size_t i = 0; i < args->n_given; i++)
         if (!strcmp(args->given[i].option->name, "property"))
             properties[options.n_properties++] = args->given[i].value;

@@ -224,6 +224,7 @@ static void print_domains(const struct screen *s, const struct fit *fit,
                           FILE *out)
 {
     const json_t *rows = pick(s->status, "domains");
+    int64_t known = pick_integer(s->status, "domains_known", 0);
     struct table t;
     const json_t *row;
     size_t i;
@@ -246,6 +247,9 @@ static void print_domains(const struct screen *s, const struct fit *fit,
         table_cell(&t, "%" PRId64, pick_integer(row, "replay_rows", 0));
     }
     finish_table(&t, fit, SIZE_MAX, out);
+    if (known > (int64_t)json_array_size(rows))
+        fprintf(out, "and %" PRId64 " domains more, which are counted and not "
+                     "shown\n", known - (int64_t)json_array_size(rows));
 }
 
 static void print_sentences(const struct screen *s, const char *address,

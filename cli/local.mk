@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 bin_PROGRAMS += cli/mneme
 cli_mneme_SOURCES = \
+	cli/address.c cli/address.h \
 	cli/bar.c cli/bar.h \
 	cli/client.c cli/client.h \
 	cli/cmd_ask.c \

@@ -5,7 +5,6 @@
 #include "config.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <locale.h>
 #include <poll.h>
 #include <signal.h>
@@ -14,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/fileio.h"
 #include "base/log.h"
 #include "base/xalloc.h"
 #include "cli/commands.h"
@@ -451,17 +451,6 @@ static void die_with_reader(void)
     sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
-/* A closed standard descriptor would be given to the next file that is opened,
- * and output would go into that file. /dev/null takes its place, opened the
- * wrong way round (the input for writing), so that using it is an error. */
-static void occupy_closed(void)
-{
-    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
-        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF &&
-            open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0)
-            _exit(1);
-}
-
 /* A signal handler of the verb may have kept SIGPIPE from ending us. */
 static bool reader_has_left(void)
 {
@@ -515,7 +504,7 @@ int main(int argc, char **argv)
 
     ops_restart(argv);
     setlocale(LC_CTYPE, "");
-    occupy_closed();
+    fileio_occupy_closed();
     die_with_reader();
     if (argc < 2) {
         help_all(verbs, N_VERBS, stderr);

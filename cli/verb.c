@@ -22,7 +22,8 @@
 const struct verb_option verb_common[] = {
     {"addr", 0, "ADDRESS",
      "the daemon's address: HOST:PORT or unix:PATH (default: $MNEME_ADDR, else "
-     "the address in the data directory, else 127.0.0.1:6636)"},
+     "the address in the data directory, if it is this machine's, else "
+     "127.0.0.1:6636)"},
     {"data-dir", 0, "DIR", "the daemon's data directory (default: "
                            "./mneme-data)"},
     {"json", 0, NULL, "print JSON instead of a table"},

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fileio.h"
 #include "base/log.h"
 #include "base/xalloc.h"
 #include "conf/conf.h"
@@ -296,6 +297,7 @@ int main(int argc, char **argv)
     struct conf *conf = NULL;
     int status;
 
+    fileio_occupy_closed();
     ops_restart(argv);
     status = parse_arguments(argc, argv, &a);
     tame_malloc();

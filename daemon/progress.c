@@ -390,6 +390,7 @@ void progress_set_positions(struct progress *p,
 static void show_domains(const struct progress *p, struct status_board *board,
                          struct status *s)
 {
+    s->n_domains_known = p->domains.n;
     s->n_domains = p->domains.n < STATUS_MAX_DOMAINS ? p->domains.n
                                                      : STATUS_MAX_DOMAINS;
     for (size_t i = 0; i < s->n_domains; i++) {

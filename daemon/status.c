@@ -220,6 +220,12 @@ static json_t *domains_list(const struct status *s)
     return list;
 }
 
+/* The list has the first STATUS_MAX_DOMAINS of them. */
+static json_t *domains_known(const struct status *s)
+{
+    return json_integer((json_int_t)s->n_domains_known);
+}
+
 static json_t *quarantine_json(const struct status *s)
 {
     json_t *counts = json_object();
@@ -351,6 +357,7 @@ json_t *status_to_json(struct status_board *b)
 
     add_learning(root, s);
     json_object_set_new(root, "domains", domains_list(s));
+    json_object_set_new(root, "domains_known", domains_known(s));
     json_object_set_new(root, "quarantine", quarantine_json(s));
     json_object_set_new(root, "publish", publish_json(&s->publish));
     json_object_set_new(root, "source", source_json(b, s->source_type));
@@ -375,7 +382,8 @@ json_t *status_to_json(struct status_board *b)
 json_t *status_domains_json(struct status_board *b)
 {
     struct status *s = status_copy(b);
-    json_t *root = json_pack("{s:o}", "domains", domains_list(s));
+    json_t *root = json_pack("{s:o, s:o}", "domains", domains_list(s),
+                             "domains_known", domains_known(s));
 
     free(s);
     return root;
@@ -619,6 +627,8 @@ static void domain_metrics(struct buf *out, const struct status *s)
             labelled(out, gauges[g][0], "domain", d->name, values[g]);
         }
     }
+    gauge(out, "domains", "Domains known; the first 257 have series.",
+          (double)s->n_domains_known);
     family(out, "domain_records_total", "counter",
            "Records learned by domain.");
     for (size_t i = 0; i < s->n_domains; i++)

@@ -120,7 +120,7 @@ struct status {
         int64_t count;
     } quarantine[24]; /* by reason */
     size_t n_quarantine;
-    size_t n_domains;
+    size_t n_domains, n_domains_known; /* shown, and all there are */
     struct status_domain domains[STATUS_MAX_DOMAINS];
     size_t n_holdouts;
     struct status_holdout holdouts[STATUS_MAX_DOMAINS];

@@ -91,17 +91,27 @@ static bool is_file(const char *path, const struct db_file *f)
            now.ino == f->ino;
 }
 
+/* `cp` and `>` write into the file that is there. A database in use has at
+ * least one page. */
+static bool is_empty(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 && st.st_size == 0;
+}
+
 int db_check_writer(struct db *db, struct err *err)
 {
     char *log = xasprintf("%s-wal", db->path);
     struct err why = ERR_INIT;
 
     if (db->failed.code == ERR_OK &&
-        !(is_file(db->path, &db->database) && is_file(log, &db->log))) {
+        (!is_file(db->path, &db->database) || !is_file(log, &db->log) ||
+         is_empty(db->path))) {
         err_set(&why, ERR_IO,
-                "%s: it or its -wal was removed or replaced while it was in "
-                "use; nothing more is written: put the data directory back, "
-                "or restore a backup (mneme restore), then start again",
+                "%s: it or its -wal was removed, replaced or emptied while it "
+                "was in use; nothing more is written: put the data directory "
+                "back, or restore a backup (mneme restore), then start again",
                 db->path);
         db_fail(db, &why);
     }

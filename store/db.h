@@ -48,6 +48,14 @@
 
 struct db;
 
+/*
+ * That the database and SQLite's files beside it are files, where they are
+ * there. A pipe would keep SQLite waiting for ever, and a link may lead to a
+ * file of somebody else. Opening a database asks this first.
+ *   returns   ERR_CORRUPT
+ */
+int db_check_files(const char *path, struct err *err);
+
 /* Makes the file when there is none, and migrates it. ERR_STATE when it is
  * newer than this program. */
 int db_open_writer(const char *path, struct db **db, struct err *err);

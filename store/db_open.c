@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fileio.h"
@@ -94,12 +95,34 @@ static void distrust(struct db *db)
     sqlite3_exec(db->handle, "PRAGMA cell_size_check=ON", NULL, NULL, NULL);
 }
 
+int db_check_files(const char *path, struct err *err)
+{
+    static const char *const ends[] = {"", "-wal", "-shm", "-journal"};
+    struct stat st;
+    int rc = 0;
+
+    for (size_t i = 0; i < sizeof ends / sizeof *ends && rc == 0; i++) {
+        char *name = xasprintf("%s%s", path, ends[i]);
+
+        if (lstat(name, &st) == 0 && !S_ISREG(st.st_mode))
+            rc = err_set(err, ERR_CORRUPT,
+                         "%s: not a plain file, as mneme makes it: put the "
+                         "file itself there, or restore a backup",
+                         name);
+        free(name);
+    }
+    return rc;
+}
+
 static int open_handle(struct db *db, int flags, struct err *err)
 {
-    int rc = sqlite3_open_v2(
+    int rc = db_check_files(db->path, err);
+
+    if (rc)
+        return rc;
+    rc = sqlite3_open_v2(
         db->path, &db->handle,
         flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, pages_vfs());
-
     if (!db->handle)
         return err_set(err, ERR_NOMEM, "%s: no memory", db->path);
     if (rc != SQLITE_OK)

@@ -282,10 +282,10 @@ static int refuse_without_database(const char *dir, struct err *err)
     char *shared = fileio_join(dir, "mneme.db-shm");
     char *top = version_files_top(dir);
     struct stat st;
+    int rc = db_check_files(db, err);
     bool there = stat(db, &st) == 0;
-    int rc = 0;
 
-    if (there ? st.st_size > 0 : errno != ENOENT && errno != ENOTDIR)
+    if (rc || (there ? st.st_size > 0 : errno != ENOENT && errno != ENOTDIR))
         goto out;
     if (fileio_has_entries(top))
         rc = err_set(err, ERR_STATE,

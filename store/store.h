@@ -63,7 +63,8 @@ struct store_schema {
  * store's id. They are removed with the next version, when the disk is full, or
  * at the next start. ERR_STATE, with nothing changed, when the database is
  * missing or empty and there are versions, or it is missing and its log is
- * there.
+ * there. ERR_CORRUPT when the database or its log is a link, a pipe or a
+ * directory.
  */
 int store_open(const char *dir, const struct store_schema *schemas,
                size_t n_schemas, struct store **store, struct err *err);

@@ -469,6 +469,19 @@ def outputs(tap, where):
                                stderr=subprocess.PIPE)
         tap.ok(r.returncode == 1 and r.stderr.count(b"\n") == 1,
                f"mnemed {args[0]}: an output that fails: exit 1")
+    where = os.path.join(TMP, "closed")
+    source = write_lines(os.path.join(TMP, "closed.jsonl"), ["a text"] * 9)
+    r = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "-", MNEMED, "--data-dir",
+         where, *[x for k, v in {
+             "source.type": "file", "source.path": source,
+             "source.at_end": "exit", "model.preset": "nano",
+             "model.tokenizer": "bytes", "http.listen": "127.0.0.1:0",
+         }.items() for x in ("--set", f"{k}={v}")]],
+        env=dict(os.environ, MNEME_CONF=os.devnull), timeout=120)
+    check_store = run("verify", "--all", "--data-dir", where)
+    tap.ok(r.returncode == 0 and check_store[0] == 0,
+           "mnemed with closed descriptors logs into none of its files")
     left = subprocess.run(["bash", "-c", "\"$1\" help | head -1; exit "
                            "${PIPESTATUS[1]}", "-", MNEME],
                           capture_output=True)
@@ -528,6 +541,19 @@ def addresses(tap, address):
         f.write(address + "\n")
     check(tap, run("show", "1", "--data-dir", where), 0, ["version      1"],
           "the address in the data directory")
+    for other in ("192.0.2.1:80", "127.0.0.1@192.0.2.1:80", "example.org:80",
+                  "http://127.0.0.1:80", "[2001:db8::1]:80", "127.0.0.1",
+                  "unix:relative", "localhost:80"):
+        with open(os.path.join(where, "http.addr"), "w") as f:
+            f.write(other + "\n")
+        check(tap, run("status", "--data-dir", where, MNEME_TOKEN="secret"), 1,
+              ["http.addr: not an address of this machine"],
+              f"the token does not go to {other}")
+    with open(os.path.join(where, "kafka.addr"), "w") as f:
+        f.write("192.0.2.1:9092\n")
+    check(tap, run("feed", "--data-dir", where, stdin=b"a\n"), 1,
+          ["kafka.addr: not an address of this machine"],
+          "nor do records go to another machine")
     check(tap, run("show", "1", MNEME_ADDR=address), 0, ["version      1"],
           "the address in $MNEME_ADDR")
     path = os.path.join(TMP, "s")

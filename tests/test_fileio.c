@@ -134,6 +134,7 @@ static void test_fileio_write_atomic(void **state)
     char *path = fileio_join(*state, "file");
     char *temporary = fileio_join(*state, "file.tmp");
     char *nowhere = fileio_join(*state, "no/file");
+    char *victim = fileio_join(*state, "victim");
     struct err e = ERR_INIT;
 
     assert_int_equal(fileio_write_atomic(path, "old", 3, &e), 0);
@@ -146,8 +147,19 @@ static void test_fileio_write_atomic(void **state)
     assert_int_equal(fileio_write_atomic(path, "x", 1, &e), 0);
     base_assert_content(path, "x");
     assert_false(fileio_exists(temporary));
+    /* A link is deleted, not followed; a pipe without a reader is not opened,
+     * for that would wait for ever. */
+    assert_int_equal(fileio_write_sync(victim, "as it was", 9, &e), 0);
+    assert_int_equal(symlink(victim, temporary), 0);
+    assert_int_equal(fileio_write_atomic(path, "y", 1, &e), 0);
+    base_assert_content(path, "y");
+    base_assert_content(victim, "as it was");
+    assert_int_equal(mkfifo(temporary, 0600), 0);
+    assert_int_equal(fileio_write_atomic(path, "z", 1, &e), 0);
+    base_assert_content(path, "z");
     assert_int_equal(fileio_write_atomic(nowhere, "x", 1, &e), ERR_IO);
     assert_int_equal(e.code, ERR_IO);
+    free(victim);
     free(path);
     free(temporary);
     free(nowhere);

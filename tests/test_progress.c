@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -270,6 +271,42 @@ static void test_other_domain(void **state)
     progress_release(&p);
 }
 
+/* The board has room for some of the domains, and says how many there are. */
+static void test_more_domains_than_shown(void **state)
+{
+    const size_t n = STATUS_MAX_DOMAINS + 43;
+    struct status_board board;
+    struct buf metrics = BUF_INIT;
+    struct progress p;
+    char name[16];
+    json_t *j;
+
+    (void)state;
+    status_board_init(&board);
+    progress_init(&p);
+    for (size_t i = 0; i < n; i++) {
+        snprintf(name, sizeof name, "d%zu", i);
+        progress_domain_id(&p, name, 65536);
+    }
+    progress_show(&p, &board, status_lock(&board));
+    status_unlock(&board);
+    j = status_to_json(&board);
+    assert_int_equal(json_array_size(json_object_get(j, "domains")),
+                     STATUS_MAX_DOMAINS);
+    assert_int_equal(json_integer_value(json_object_get(j, "domains_known")),
+                     n);
+    json_decref(j);
+    j = status_domains_json(&board);
+    assert_int_equal(json_integer_value(json_object_get(j, "domains_known")),
+                     n);
+    json_decref(j);
+    status_to_metrics(&board, &metrics);
+    assert_non_null(strstr(metrics.data, "\nmneme_domains 300\n"));
+    buf_release(&metrics);
+    progress_release(&p);
+    status_board_release(&board);
+}
+
 static void test_bits_per_byte(void **state)
 {
     struct progress_loss l = {0};
@@ -298,6 +335,7 @@ int main(void)
         cmocka_unit_test(test_future_comes_back),
         cmocka_unit_test(test_import_refuses),
         cmocka_unit_test(test_other_domain),
+        cmocka_unit_test(test_more_domains_than_shown),
         cmocka_unit_test(test_bits_per_byte),
     };
 

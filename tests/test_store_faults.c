@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -436,6 +437,42 @@ static void rename_in(const char *dir, const char *from, const char *to)
     free(a);
 }
 
+/* A pipe in the place of SQLite's files would keep a start, and a reader,
+ * waiting for ever; a link would lead out of the directory. */
+static void test_not_a_file(void **state)
+{
+    static const char *const names[] = {"mneme.db", "mneme.db-wal",
+                                        "mneme.db-shm", "mneme.db-journal"};
+    char *aside = fileio_join(*state, "aside");
+    struct store *s;
+    struct catalog *c;
+    struct err e;
+
+    util_make_first(*state);
+    for (size_t i = 0; i < 4 * 3; i++) {
+        char *path = fileio_join(*state, names[i / 3]);
+        bool was_there = rename(path, aside) == 0;
+        int rc = i % 3 == 0   ? mkfifo(path, 0600)
+                 : i % 3 == 1 ? mkdir(path, 0700)
+                              : symlink(aside, path);
+
+        assert_int_equal(rc, 0);
+        e = (struct err)ERR_INIT;
+        assert_int_equal(store_open(*state, NULL, 0, &s, &e), ERR_CORRUPT);
+        assert_non_null(strstr(e.msg, names[i / 3]));
+        assert_non_null(strstr(e.msg, "not a plain file"));
+        e = (struct err)ERR_INIT;
+        assert_int_equal(catalog_open(*state, &c, &e), ERR_CORRUPT);
+        assert_int_equal(remove(path), 0);
+        if (was_there)
+            assert_int_equal(rename(aside, path), 0);
+        free(path);
+    }
+    free(aside);
+    assert_int_equal(store_open(*state, NULL, 0, &s, &e), 0);
+    store_close(s);
+}
+
 /* A directory without a row that bears the id of the store in `of`, as that
  * store's second version. */
 static void make_stray(const char *of, const char *dir, const char *name)
@@ -630,6 +667,20 @@ static void test_taken_away(void **state)
     free(dir);
 }
 
+static void test_emptied(void **state)
+{
+    struct store *s = util_open_store(*state);
+    char *path = fileio_join(*state, "mneme.db");
+    struct err err = ERR_INIT;
+
+    assert_int_equal(store_check(s, &err), 0);
+    assert_int_equal(truncate(path, 0), 0);
+    assert_int_equal(store_check(s, &err), ERR_IO);
+    assert_non_null(strstr(err.msg, path));
+    store_close(s);
+    free(path);
+}
+
 static int replace_directory(struct sqlite3 *db, int64_t version, void *arg,
                              struct err *err)
 {
@@ -678,7 +729,9 @@ int main(void)
         T(test_database_full),
         T(test_sweep),
         T(test_no_database),
+        T(test_not_a_file),
         T(test_taken_away),
+        T(test_emptied),
         T(test_replaced_meanwhile),
         T(test_sqlite_io),
         T(test_sqlite_io_again),

@@ -89,8 +89,9 @@ const struct conf_key conf_map[] = {
      .decides_learning = true,
      .doc = "What a record is: a JSON object with text (or prompt and "
             "completion), or plain text. auto: a value that begins like an "
-            "object and names one of these in quotes is JSON; it is a bad "
-            "record if it cannot be read. Everything else is plain text."},
+            "object and has one of these as a key, in quotes or bare, is JSON; "
+            "it is a bad record if it cannot be read. Everything else is plain "
+            "text."},
     {.name = "source.max_record_bytes", .type = CONF_INT,
      AT(source.max_record_bytes), .fallback = "65536", .min = 1,
      .max = CONF_MAX_RECORD_BYTES,

@@ -405,3 +405,32 @@ bool fields_hold(const char *bytes, size_t n_bytes, const char *name,
     }
     return false;
 }
+
+/* Blanks, and what writers other than JSON's put around a key: ', `, \ and the
+ * bytes of curly quotes. */
+static bool is_around_key(char c)
+{
+    return c && strchr(" \t\r\n\"'`\\\xe2\x80\x98\x99\x9c\x9d", c);
+}
+
+bool fields_name(const char *bytes, size_t n_bytes, const char *name)
+{
+    size_t n = strlen(name);
+
+    for (size_t i = 1; i + n <= n_bytes; i++) {
+        const char *before = bytes + i, *after = bytes + i + n;
+        int n_quotes = 0;
+
+        if (memcmp(before, name, n) != 0)
+            continue;
+        while (before > bytes && is_around_key(before[-1]))
+            before--;
+        for (; is_around_key(*after); after++)
+            n_quotes += is_quote(*after);
+        /* Two quotes: the colon between them is missing. */
+        if (before > bytes && (before[-1] == '{' || before[-1] == ',') &&
+            (*after == ':' || *after == '=' || n_quotes > 1))
+            return true;
+    }
+    return false;
+}

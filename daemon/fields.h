@@ -63,4 +63,11 @@ enum fields_outcome fields_scan(const char *json, size_t n_bytes,
 bool fields_hold(const char *bytes, size_t n_bytes, const char *name,
                  const char *value);
 
+/*
+ * The same for keys that JSON has in another way: is the name, bare or between
+ * any quotes, behind { or a comma, and before : or = or a string?
+ *   bytes   any n_bytes, followed by a NUL
+ */
+bool fields_name(const char *bytes, size_t n_bytes, const char *name);
+
 #endif

@@ -244,12 +244,20 @@ static bool is_record(const struct field *fields)
            fields[COMPLETION].kind != FIELD_ABSENT;
 }
 
-/* Skips blanks, control characters and byte order marks. */
+/* Skips blanks, control characters, byte order marks, and spaces that do not
+ * break or have no width. */
 static const char *skip_lead(const char *p)
 {
-    while ((*p && (unsigned char)*p <= ' ') || strncmp(p, BOM, 3) == 0)
-        p += *p == BOM[0] ? 3 : 1;
-    return p;
+    for (;;) {
+        if (*p && (unsigned char)*p <= ' ')
+            p++;
+        else if (strncmp(p, BOM, 3) == 0 || strncmp(p, "\xe2\x80\x8b", 3) == 0)
+            p += 3;
+        else if (strncmp(p, "\xc2\xa0", 2) == 0)
+            p += 2;
+        else
+            return p;
+    }
 }
 
 /* Does it begin like an object, or like an array of objects, and hold one of
@@ -262,7 +270,7 @@ static bool begins_like_record(const char *s, size_t n)
     if (*p == '[')
         p = skip_lead(p + 1);
     for (size_t i = 0; *p == '{' && i < sizeof names / sizeof *names; i++)
-        if (fields_hold(s, n, names[i], NULL))
+        if (fields_hold(s, n, names[i], NULL) || fields_name(s, n, names[i]))
             return true;
     return false;
 }

@@ -129,14 +129,17 @@ static void explain_bad_field(const char *bytes, size_t n, char *detail,
 void release_explain(const char *reason, const char *bytes, size_t n_bytes,
                      char *detail, size_t size)
 {
-    const char *packed = packed_as(bytes, n_bytes);
-    const char *words = record_explain(reason);
+    static const char *const unreadable[] = {"nul_bytes", "utf16", "not_utf8",
+                                             "too_long"};
+    const char *words = record_explain(reason), *packed = NULL;
 
+    for (size_t i = 0; i < sizeof unreadable / sizeof *unreadable; i++)
+        if (!strcmp(reason, unreadable[i]))
+            packed = packed_as(bytes, n_bytes);
     *detail = '\0';
     if (!strcmp(reason, "bad_field"))
         explain_bad_field(bytes, n_bytes, detail, size);
-    else if (packed && (!strcmp(reason, "not_utf8") ||
-                        !strcmp(reason, "too_long")))
+    else if (packed)
         snprintf(detail, size, "%s", packed);
     else if (words)
         snprintf(detail, size, "%s", words);

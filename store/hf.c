@@ -103,6 +103,8 @@ void hf_tokenizer_config_json(const struct model_shape *shape, struct buf *out)
                   "  \"bos_token\": \"<|endoftext|>\",\n"
                   "  \"clean_up_tokenization_spaces\": false,\n"
                   "  \"eos_token\": \"<|endoftext|>\",\n"
+                  "  \"model_input_names\": [\"input_ids\", "
+                  "\"attention_mask\"],\n"
                   "  \"pre\": \"smollm\",\n"
                   "  \"split_special_tokens\": true,\n");
     buf_addf(out, "  \"model_max_length\": %d\n}\n", shape->context);

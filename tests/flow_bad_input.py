@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is wrong is said, in one line, with the fitting status; and survived."""
 
+import gzip
 import json
 import os
 import re
@@ -106,6 +107,14 @@ def all_refused(tap):
     tap.ok(shown[0] == 0 and "field label is a number" in shown[1],
            "quarantine show names the field")
     d.stop()
+    path = os.path.join(TMP, "packed.txt")
+    with open(path, "wb") as f:
+        f.write(gzip.compress(b"a line of text\n" * 50, mtime=0))
+    d = Daemon("packed", source__type="file", source__path=path,
+               source__at_end="exit")
+    d.run()
+    tap.ok(re.search(r"refused reason=.*it is gzip data", d.tail(100)),
+           "gzip data under another name are called so")
 
 
 def http(tap, d):

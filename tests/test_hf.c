@@ -414,6 +414,9 @@ static void test_tokenizer_config(void **state)
     assert_non_null(strstr(text.data, "\"bos_token\": \"<|endoftext|>\""));
     assert_non_null(strstr(text.data, "\"split_special_tokens\": true"));
     assert_non_null(strstr(text.data, "\"pre\": \"smollm\""));
+    /* Otherwise generate() of transformers refuses the token_type_ids. */
+    assert_non_null(strstr(text.data, "\"model_input_names\": [\"input_ids\", "
+                                      "\"attention_mask\"]"));
     buf_release(&text);
 }
 

@@ -307,6 +307,10 @@ static void test_words(void **state)
          "one of its fields has the wrong type or is too long"},
         {"not_utf8", "\x1f\x8b\x08",
          "it is gzip data: a file is unpacked when its name ends in .gz"},
+        {"nul_bytes", "\x1f\x8b\x08",
+         "it is gzip data: a file is unpacked when its name ends in .gz"},
+        {"utf16", "\x1f\x8b\x08",
+         "it is gzip data: a file is unpacked when its name ends in .gz"},
         {"not_utf8", "\x28\xb5\x2f\xfd",
          "it is zstd data: a file is unpacked when its name ends in .zst"},
         {"too_long", "BZh91AY",
@@ -314,6 +318,7 @@ static void test_words(void **state)
         {"not_utf8", "\xfd" "7zXZ", "it is xz data: unpack it first, with xz "
                                     "-d"},
         {"not_utf8", "\xff", "it is not UTF-8"},
+        {"nul_bytes", "a", "it has NUL bytes"},
         {"empty", "BZh", "it has no text"},
         {"near_duplicate", "a", ""},
     };

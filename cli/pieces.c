@@ -243,7 +243,12 @@ static int refuse_line(struct asking *a, const char *why, struct err *err)
 static int add_line(struct asking *a, const struct line *line,
                     struct err *err)
 {
-    json_t *text = json_stringn(line->bytes, line->n_bytes);
+    /* One byte order mark is dropped, as a source does. */
+    size_t bom = line->n_bytes >= 3 &&
+                         memcmp(line->bytes, "\xef\xbb\xbf", 3) == 0
+                     ? 3
+                     : 0;
+    json_t *text = json_stringn(line->bytes + bom, line->n_bytes - bom);
 
     a->n_lines++;
     if (line->too_long) {

@@ -292,6 +292,8 @@ def lines(tap, where):
               "700 lines, in pieces that the daemon takes, in order")
     tap.equal(scored(*where, stdin=text.replace(b"\n", b"\r\n")),
               (0, wanted, ""), "CR LF ends a line")
+    tap.equal(scored(*where, stdin=b"\xef\xbb\xbf" + text),
+              (0, wanted, ""), "a byte order mark is dropped")
     tap.equal(scored("-", *where, stdin=text[:-1]), (0, wanted, ""),
               "- is the standard input; the last line may lack its end")
     tap.equal(scored("one\r\nthree\n", *where, stdin=b"")[1], [3, 5],

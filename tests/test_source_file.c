@@ -658,7 +658,7 @@ static void test_renamed_and_written(void **state)
     assert_int_equal(rename(path, old), 0);
     put_text("log", "new\n");
     for (int i = 0; i < 3; i++) {
-        char value[16];
+        char value[32];
 
         timing_sleep_ms(600);
         fprintf(f, "late %d\n", i);

@@ -417,7 +417,7 @@ static void test_stop_waits(void **state)
     assert_int_equal(recv(r[1].fd, &first, 1, MSG_PEEK), 1); /* it has begun */
     for (int i = 0; i < 2; i++)
         pthread_create(&threads[i], NULL, read_answer, &r[i]);
-    timing_sleep_ms(100); /* both are read whole */
+    timing_sleep_ms(400); /* both are read whole */
     util_stop();
     for (int i = 0; i < 2; i++)
         pthread_join(threads[i], NULL);

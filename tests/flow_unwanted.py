@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import threading
+import time
 
 from flow_util import Daemon, Tap, records, write_lines, TMP
 
@@ -113,6 +114,7 @@ def stopping(tap, daemon):
         for k, s in asked.items()]
     for t in threads:
         t.start()
+    time.sleep(3)  # the long one, which takes minutes, is read whole
     daemon.process.send_signal(signal.SIGTERM)
     for t in threads:
         t.join()

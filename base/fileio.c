@@ -450,13 +450,11 @@ static int write_pid(int fd, const char *path, struct err *err)
     return rc;
 }
 
-/* Does the path still name the open file? The last holder of the lock may have
- * deleted it. */
-static bool is_still_there(int fd, const char *path)
+bool fileio_names(const char *path, int fd)
 {
     struct stat ours, theirs;
 
-    return fstat(fd, &ours) == 0 && lstat(path, &theirs) == 0 &&
+    return fstat(fd, &ours) == 0 && stat(path, &theirs) == 0 &&
            ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
 }
 
@@ -476,7 +474,7 @@ again:
         rc = held_by(fd, path, err);
     else if (rc)
         rc = err_set_errno(err, ERR_IO, errno, "%s: cannot lock", path);
-    else if (is_still_there(fd, path))
+    else if (fileio_names(path, fd)) /* its last holder may delete it */
         rc = write_pid(fd, path, err);
     else {
         close(fd);
@@ -495,7 +493,7 @@ void fileio_unlock(int lock_fd)
 }
 
 /* Deletes the file while it is locked. A process that has opened it already
- * notices this (is_still_there), and opens the new file. */
+ * notices this (fileio_names), and opens the new file. */
 void fileio_unlock_delete(int lock_fd, const char *path)
 {
     if (!faulted("unlink", path))

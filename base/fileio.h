@@ -87,6 +87,10 @@ bool fileio_has_entries(const char *path);
 /* "dir/name", to be freed. */
 char *fileio_join(const char *dir, const char *name);
 
+/* Does the path still name the file or directory that is open as fd? False also
+ * when it names nothing any more. */
+bool fileio_names(const char *path, int fd);
+
 /*
  * A lock that a second process cannot take, held until fileio_unlock or the end
  * of the process. The file holds our pid.

@@ -322,9 +322,9 @@ static void serve(void *arg, struct http_connection *c)
 /* --- starting and stopping ---------------------------------------------- */
 
 /*
- * A process that has no descriptor left cannot publish. So as many as all
- * connections and everything else may need are asked for now, and what the
- * system does not grant is an error now.
+ * A process without a free descriptor cannot publish. So the start raises the
+ * limit to the descriptors of all connections and of the other parts. It fails
+ * when the hard limit is lower.
  */
 static int raise_descriptors(const struct conf_http *conf, struct err *err)
 {

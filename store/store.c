@@ -232,14 +232,6 @@ static int open_versions(struct store *s, struct err *err)
     return rc;
 }
 
-static bool is_open_directory(const char *path, int fd)
-{
-    struct stat is, was;
-
-    return stat(path, &is) == 0 && fstat(fd, &was) == 0 &&
-           is.st_dev == was.st_dev && is.st_ino == was.st_ino;
-}
-
 static int make_dirs(struct store *s, struct err *err)
 {
     char *top = version_files_top(s->dir);
@@ -442,7 +434,7 @@ int store_check(struct store *s, struct err *err)
     struct err why = ERR_INIT;
     int rc = db_check_writer(s->db, err);
 
-    if (rc == 0 && !is_open_directory(top, s->versions_fd)) {
+    if (rc == 0 && !fileio_names(top, s->versions_fd)) {
         err_set(&why, ERR_IO,
                 "%s: it was removed or replaced while it was in use; nothing "
                 "more is written: put the data directory back, or restore a "

@@ -41,7 +41,7 @@ struct lines {
     int64_t begin; /* standard input: its position in the file at the start */
     int64_t bytes_read;
     int64_t seen; /* the file's size at the last look */
-    char *tail;   /* what was read last, of a regular file */
+    char *tail;   /* the last bytes read from a regular file */
     size_t n_tail;
     enum packing packing;
     z_stream gzip;

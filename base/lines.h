@@ -69,9 +69,9 @@ bool lines_same_file(const struct lines *l, dev_t device, ino_t inode);
 int64_t lines_size(const struct lines *l);
 /* How far the file itself has been read. */
 int64_t lines_bytes_read(const struct lines *l);
-/* At the last read, was the file longer than what has been read? */
+/* At the last read, had the file bytes behind the last one that was read? */
 bool lines_is_behind(const struct lines *l);
-/* Is the file now longer than what has been read? */
+/* Has the file now bytes behind the last one that was read? */
 bool lines_has_grown(const struct lines *l);
 /* Bytes after the last compressed member that were skipped, without padding. */
 int64_t lines_ignored(const struct lines *l);

@@ -14,6 +14,8 @@
 #ifndef MNEME_LEARNER_HOT_H
 #define MNEME_LEARNER_HOT_H
 
+#include <stdint.h>
+
 #ifdef HAVE_TARGET_CLONES
 #define HOT                                                                    \
     __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3",           \
@@ -21,5 +23,12 @@
 #else
 #define HOT
 #endif
+
+/* A float and its bits. With _FORTIFY_SOURCE, gcc 12 does not vectorise a loop
+ * that copies between the two with memcpy. */
+union float_bits {
+    float f;
+    uint32_t bits;
+};
 
 #endif

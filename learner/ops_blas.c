@@ -32,17 +32,10 @@
 #include <unistd.h>
 
 #include "learner/attention.h"
+#include "learner/hot.h"
 #include "learner/packed.h"
 #include "learner/products.h"
 #include "learner/vexp.h"
-
-#ifdef HAVE_TARGET_CLONES
-#define HOT                                                                    \
-    __attribute__((                                                            \
-        target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define HOT
-#endif
 
 /* ---- products ------------------------------------------------------------ */
 

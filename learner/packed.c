@@ -96,11 +96,9 @@ HOT static float to_bytes(int8_t *q, const float *x, size_t n)
     inverse = most > 1e-30f && isfinite(most) ? MOST / most : 0.0f;
 #pragma omp simd
     for (size_t i = 0; i < n; i++) {
-        float shifted = x[i] * inverse + 0x1.8p23f;
-        uint32_t bits;
+        union float_bits shifted = {.f = x[i] * inverse + 0x1.8p23f};
 
-        memcpy(&bits, &shifted, sizeof bits);
-        q[i] = (int8_t)(bits & 0xff);
+        q[i] = (int8_t)(shifted.bits & 0xff);
     }
     return most / MOST + wrong;
 }

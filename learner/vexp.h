@@ -21,7 +21,8 @@
 #define MNEME_LEARNER_VEXP_H
 
 #include <stdint.h>
-#include <string.h>
+
+#include "learner/hot.h"
 
 #define VEXP_LEAST -87.33f
 #define VEXP_MOST 88.37f
@@ -30,11 +31,12 @@ __attribute__((always_inline)) static inline float vexp(float x)
 {
     const float magic = 0x1.8p23f;
     float clamped = x > VEXP_MOST ? VEXP_MOST : x;
-    float shifted = clamped * 1.44269504f + magic;
-    float n = shifted - magic;
+    union float_bits shifted = {.f = clamped * 1.44269504f + magic};
+    union float_bits scale, result;
+    uint32_t kept = x < VEXP_LEAST ? 0 : UINT32_MAX;
+    float n = shifted.f - magic;
     float r = clamped - n * 0.693359375f;
     float p = 1.9875691500e-4f;
-    uint32_t bits, kept = x < VEXP_LEAST ? 0 : UINT32_MAX;
 
     r = r + n * 2.12194440e-4f;
     p = p * r + 1.3981999507e-3f;
@@ -44,14 +46,10 @@ __attribute__((always_inline)) static inline float vexp(float x)
     p = p * r + 5.0000001201e-1f;
     p = p * (r * r) + r + 1.0f;
     /* The low bits of `shifted` are n. */
-    memcpy(&bits, &shifted, sizeof bits);
-    bits = (bits + 127) << 23;
-    memcpy(&n, &bits, sizeof n);
-    p *= n;
-    memcpy(&bits, &p, sizeof bits);
-    bits &= kept;
-    memcpy(&p, &bits, sizeof p);
-    return p;
+    scale.bits = (shifted.bits + 127) << 23;
+    result.f = p * scale.f;
+    result.bits &= kept;
+    return result.f;
 }
 
 #endif

@@ -27,17 +27,17 @@
 #include "tests/http_util.h"
 #include "tests/store_util.h"
 
-const struct model_shape util_shape = {.vocab_size = 257,
-                                       .dim = 32,
-                                       .layers = 1,
-                                       .heads = 2,
-                                       .kv_heads = 1,
-                                       .head_dim = 16,
-                                       .ffn_dim = 48,
-                                       .context = 16,
-                                       .norm_eps = 1e-5f,
-                                       .rope_theta = 10000.0f,
-                                       .tied = true};
+struct model_shape util_shape = {.vocab_size = 257,
+                                 .dim = 32,
+                                 .layers = 1,
+                                 .heads = 2,
+                                 .kv_heads = 1,
+                                 .head_dim = 16,
+                                 .ffn_dim = 48,
+                                 .context = 16,
+                                 .norm_eps = 1e-5f,
+                                 .rope_theta = 10000.0f,
+                                 .tied = true};
 
 struct http_fixture fix;
 int64_t util_most_seconds = 120;

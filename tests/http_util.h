@@ -16,7 +16,7 @@
 
 #define UTIL_MAX_BODY 4096
 
-extern const struct model_shape util_shape;
+extern struct model_shape util_shape;
 
 extern struct http_fixture {
     char *dir;

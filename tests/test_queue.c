@@ -127,13 +127,13 @@ static void test_wake(void **state)
 
     (void)state;
     queue_wake(q);
-    assert_null(queue_pop(q, 5000));
-    assert_true(timing_mono_ms() - begin < 4000);
+    assert_null(queue_pop(q, 600000));
+    assert_true(timing_mono_ms() - begin < 60000);
     push_or_free(q, numbered(0, 1), true);
     queue_wake(q);
     record_free(queue_pop(q, 0)); /* what is there comes first */
-    assert_null(queue_pop(q, 5000));
-    assert_true(timing_mono_ms() - begin < 4000);
+    assert_null(queue_pop(q, 600000));
+    assert_true(timing_mono_ms() - begin < 60000);
     queue_free(q);
 }
 

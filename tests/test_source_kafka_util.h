@@ -22,7 +22,7 @@
 #include "daemon/queue.h"
 #include "daemon/source.h"
 
-#define WAIT_MS 10000
+#define WAIT_MS 60000
 #define MAX_BYTES 64 /* of a record */
 
 extern rd_kafka_t *producer;

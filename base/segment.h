@@ -39,7 +39,7 @@ struct segment {
     const char *text;       /* the text itself: preset linear only */
     uint32_t text_bytes;
     uint32_t n_grams;
-    const uint32_t *grams;   /* hashes of text (learner/grams.h), or NULL: to
+    const uint32_t *grams;   /* hashes of text (learner/tokenizer/grams.h), or NULL: to
                                 be made from it */
     const float *old_logits; /* labelled replay rows: the class head's logits
                                 when the row was written, or NULL */

@@ -42,13 +42,13 @@ import sys
 import tempfile
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), '..', 'tests'))
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), '..', 'tests', 'flows'))
 from measure import read_records  # noqa: E402
 
 TEXT_FEEDS = ['good', 'new', 'shuffled', 'foreign', 'sentence', 'rate']
 LABEL_FEEDS = ['good', 'flipped', 'shuffled', 'foreign', 'sentence']
 SENTENCES = 100000
-RATE_TIMES_WIDTH = 0.28  # the default learning rate (daemon/options.c)
+RATE_TIMES_WIDTH = 0.28  # the default learning rate (daemon/train/options.c)
 
 
 # --- texts -------------------------------------------------------------------

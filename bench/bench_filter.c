@@ -20,8 +20,8 @@
 #include "base/names.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
-#include "daemon/filter.h"
-#include "daemon/record.h"
+#include "daemon/intake/filter.h"
+#include "daemon/stream/record.h"
 
 struct stream {
     struct record_maker maker;

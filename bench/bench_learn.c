@@ -29,7 +29,7 @@
 #include "base/fileio.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
-#include "learner/cut.h"
+#include "learner/tokenizer/cut.h"
 #include "learner/learner.h"
 #include "learner/model.h"
 #include "replay/replay.h"

@@ -16,8 +16,8 @@
 #include <time.h>
 
 #include "base/xalloc.h"
-#include "learner/ops.h"
-#include "learner/packed.h"
+#include "learner/kernels/ops.h"
+#include "learner/kernels/packed.h"
 
 #define LAYERS 6
 #define ROUNDS 15

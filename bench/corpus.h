@@ -13,7 +13,7 @@
 #define MNEME_BENCH_CORPUS_H
 
 #include "base/segment.h"
-#include "learner/tokenizer.h"
+#include "learner/tokenizer/tokenizer.h"
 
 #define CORPUS_LEAST_BYTES 65536
 

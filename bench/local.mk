@@ -19,13 +19,12 @@ bench_libbench_a_SOURCES = \
 	bench/timed_ops.c bench/timed_ops.h
 
 # The daemon's snapshots and progress, without HTTP and configuration.
-BENCH_LIBS = bench/libbench.a daemon/libdaemon.a learner/liblearner.a \
-	replay/libreplay.a $(STORE_LIBS) $(RDKAFKA_LIBS) $(OPENBLAS_LIBS) -lm
+BENCH_LIBS = bench/libbench.a $(PUBLISH_LIBS)
 
 # What a stream teaches, and what is forgotten: `make bench/bench_learn`.
 EXTRA_PROGRAMS += bench/bench_learn
 bench_bench_learn_SOURCES = bench/bench_learn.c
-bench_bench_learn_LDADD = learner/liblearner.a $(REPLAY_LIBS) $(LEARNER_LIBS)
+bench_bench_learn_LDADD = $(LEARNER_LIBS) $(REPLAY_LIBS)
 
 # The products that answer, alone, by kernels: `make bench/bench_products`.
 EXTRA_PROGRAMS += bench/bench_products
@@ -36,15 +35,7 @@ bench_bench_products_LDADD = $(LEARNER_LIBS)
 # bench/bench_filter`.
 EXTRA_PROGRAMS += bench/bench_filter
 bench_bench_filter_SOURCES = bench/bench_filter.c
-bench_bench_filter_LDADD = daemon/libdaemon.a learner/liblearner.a $(CONF_LIBS) \
-	$(REPLAY_LIBS) $(LEARNER_LIBS) $(RDKAFKA_LIBS)
+bench_bench_filter_LDADD = $(PUBLISH_LIBS)
 
 # The whole daemon; and beside PyTorch: by hand.
 EXTRA_DIST += bench/measure.py bench/compare_pytorch.py
-
-if HAVE_CMOCKA
-check_PROGRAMS += tests/test_speed
-tests_test_speed_SOURCES = tests/test_speed.c
-tests_test_speed_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
-tests_test_speed_LDADD = $(BENCH_LIBS) $(CMOCKA_LIBS)
-endif

@@ -9,7 +9,7 @@
 
 #include "base/xalloc.h"
 #include "bench/scratch.h"
-#include "learner/ops.h"
+#include "learner/kernels/ops.h"
 
 const char *const results_share_names[SPENT_PARTS + 1] = {
     [SPENT_PRODUCTS] = "products", [SPENT_ATTENTION] = "attention",

@@ -4,7 +4,7 @@
  *
  * All of them warm up and then take timed windows: in each, as many calls of
  * what is measured as fill o->seconds, and one at least. Work is done by
- * threads like the learner's own (learner/workers.h), one core each.
+ * threads like the learner's own (learner/kernels/workers.h), one core each.
  *
  * Owner:   the caller; results are plain numbers
  * Threads: one part at a time
@@ -19,7 +19,7 @@
 #include "bench/corpus.h"
 #include "bench/figure.h"
 #include "bench/shapes.h"
-#include "learner/spent.h"
+#include "learner/kernels/spent.h"
 
 struct speed_options {
     int threads;

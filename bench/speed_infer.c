@@ -11,9 +11,9 @@
 #include <stdlib.h>
 
 #include "base/xalloc.h"
-#include "learner/infer.h"
+#include "learner/infer/infer.h"
 #include "learner/model.h"
-#include "learner/workers.h"
+#include "learner/kernels/workers.h"
 
 #define LEAST_VOCAB 257
 #define WEIGHT_MOST 0.035f /* uniform in +- this: deviation 0.02 */

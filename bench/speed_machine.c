@@ -20,9 +20,9 @@
 #endif
 
 #include "base/xalloc.h"
-#include "learner/hot.h"
-#include "learner/ops.h"
-#include "learner/workers.h"
+#include "learner/kernels/hot.h"
+#include "learner/kernels/ops.h"
+#include "learner/kernels/workers.h"
 
 #define GEMM_SIDE 1024
 #define TRIAD_FLOATS ((size_t)8 << 20) /* three blocks of so many a thread */

@@ -17,10 +17,10 @@
 
 #include "base/timing.h"
 #include "base/xalloc.h"
-#include "daemon/progress.h"
-#include "daemon/snapshot.h"
+#include "daemon/intake/progress.h"
+#include "daemon/publish/snapshot.h"
 #include "learner/learner.h"
-#include "learner/learner_impl.h"
+#include "learner/learner_private.h"
 #include "replay/replay.h"
 #include "store/store.h"
 

@@ -19,7 +19,7 @@
 #include <stdlib.h>
 
 #include "base/xalloc.h"
-#include "learner/infer.h"
+#include "learner/infer/infer.h"
 #include "learner/learner.h"
 
 #define VOCAB 257 /* bytes and the end mark */

@@ -19,7 +19,7 @@
 #include "base/xalloc.h"
 #include "bench/timed_ops.h"
 #include "learner/learner.h"
-#include "learner/learner_impl.h"
+#include "learner/learner_private.h"
 
 #define FISHER 1e-4f
 

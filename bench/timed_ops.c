@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "base/err.h"
-#include "learner/ops.h"
+#include "learner/kernels/ops.h"
 
 static const struct ops *real;
 static struct ops timed;

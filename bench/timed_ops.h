@@ -16,7 +16,7 @@
 #ifndef MNEME_BENCH_TIMED_OPS_H
 #define MNEME_BENCH_TIMED_OPS_H
 
-#include "learner/spent.h"
+#include "learner/kernels/spent.h"
 
 void timed_ops_on(struct spent *spent);
 void timed_ops_off(void);

@@ -21,7 +21,7 @@
 #include "cli/commands.h"
 #include "cli/demo_text.h"
 #include "cli/table.h"
-#include "learner/ops.h"
+#include "learner/kernels/ops.h"
 
 #define TEXT_BYTES ((size_t)1 << 20)
 #define MOST_FILE_BYTES ((size_t)1 << 28)

@@ -19,7 +19,7 @@
 #include "cli/commands.h"
 #include "cli/help.h"
 #include "cli/verb.h"
-#include "learner/ops.h"
+#include "learner/kernels/ops.h"
 
 #define MANY 1000000 /* words */
 

@@ -14,23 +14,3 @@ conf_libconf_a_SOURCES = \
 
 CONF_LIBS = conf/libconf.a $(YAML_LIBS)
 dist_pkgdata_DATA += conf/mneme.yaml
-
-if HAVE_CMOCKA
-check_PROGRAMS += tests/test_conf
-tests_test_conf_SOURCES = tests/test_conf.c \
-	tests/conf_util.c tests/conf_util.h
-tests_test_conf_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
-tests_test_conf_LDADD = $(CONF_LIBS) $(BASE_LIBS) $(CMOCKA_LIBS)
-
-check_PROGRAMS += tests/test_conf_doc
-tests_test_conf_doc_SOURCES = tests/test_conf_doc.c \
-	tests/conf_util.c tests/conf_util.h
-tests_test_conf_doc_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
-tests_test_conf_doc_LDADD = $(CONF_LIBS) $(BASE_LIBS) $(CMOCKA_LIBS)
-
-check_PROGRAMS += tests/test_conf_load
-tests_test_conf_load_SOURCES = tests/test_conf_load.c \
-	tests/conf_util.c tests/conf_util.h
-tests_test_conf_load_CPPFLAGS = $(AM_CPPFLAGS) $(CMOCKA_CFLAGS)
-tests_test_conf_load_LDADD = $(CONF_LIBS) $(BASE_LIBS) $(CMOCKA_LIBS)
-endif

@@ -16,19 +16,19 @@
 #include "base/log.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
-#include "daemon/control.h"
-#include "daemon/http.h"
-#include "daemon/learning.h"
+#include "daemon/board/control.h"
+#include "daemon/http/http.h"
+#include "daemon/train/learning.h"
 #include "daemon/notify.h"
-#include "daemon/options.h"
-#include "daemon/publisher.h"
-#include "daemon/queue.h"
-#include "daemon/restore.h"
-#include "daemon/serving.h"
-#include "daemon/source.h"
-#include "daemon/status.h"
-#include "daemon/trainer.h"
-#include "learner/ops.h"
+#include "daemon/train/options.h"
+#include "daemon/publish/publisher.h"
+#include "daemon/stream/queue.h"
+#include "daemon/train/restore.h"
+#include "daemon/publish/serving.h"
+#include "daemon/stream/source.h"
+#include "daemon/board/status.h"
+#include "daemon/train/trainer.h"
+#include "learner/kernels/ops.h"
 #include "store/store.h"
 
 #define READY_LOOK_MS 100
@@ -293,6 +293,8 @@ static int start(struct daemon *d, struct err *err)
     d->control = control_create(wake_trainer, wake_publisher, d);
     make_publisher(d);
     make_trainer(d);
+    d->board.source_get_health = source_get_health;
+    d->board.source_get_partitions = source_get_partitions;
     d->board.source = d->source;
     progress_show(&d->learning.progress, &d->board, status_lock(&d->board));
     status_unlock(&d->board);

@@ -17,9 +17,9 @@
 #include "base/xalloc.h"
 #include "conf/conf.h"
 #include "daemon/daemon.h"
-#include "daemon/retrain.h"
-#include "daemon/source.h"
-#include "learner/ops.h"
+#include "daemon/train/retrain.h"
+#include "daemon/stream/source.h"
+#include "learner/kernels/ops.h"
 
 #define EXIT_FAILED 1
 #define EXIT_USAGE 2

@@ -17,10 +17,10 @@
 
 #include "base/rng.h"
 #include "base/xalloc.h"
-#include "learner/block.h"
-#include "learner/head_impl.h"
-#include "learner/hot.h"
-#include "learner/ops.h"
+#include "learner/kernels/block.h"
+#include "learner/head_private.h"
+#include "learner/kernels/hot.h"
+#include "learner/kernels/ops.h"
 
 #define PROTOTYPE_SHARE 0.5f
 #define TINY 1e-12f /* a length below this is none */

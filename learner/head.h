@@ -48,7 +48,7 @@ struct head; /* fields are in head.c */
 struct head_example {
     const char *text;
     size_t n_bytes;
-    const uint32_t *grams; /* its hashes (learner/grams.h), or NULL: they are
+    const uint32_t *grams; /* its hashes (learner/tokenizer/grams.h), or NULL: they are
                               made from the text */
     size_t n_grams;
     const float *states;  /* [n_states][dim] final states, NULL when linear */

@@ -27,9 +27,9 @@
 #include <string.h>
 
 #include "base/xalloc.h"
-#include "learner/head_impl.h"
-#include "learner/hot.h"
-#include "learner/ops.h"
+#include "learner/head_private.h"
+#include "learner/kernels/hot.h"
+#include "learner/kernels/ops.h"
 
 #define PIECE 16              /* new examples between two updates */
 #define ADAGRAD_KEEP 0.9999f

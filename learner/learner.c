@@ -10,8 +10,8 @@
 #include <stdlib.h>
 
 #include "base/xalloc.h"
-#include "learner/learner_impl.h"
-#include "learner/ops.h"
+#include "learner/learner_private.h"
+#include "learner/kernels/ops.h"
 
 #define RANGE_FLOATS 8192
 

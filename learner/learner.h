@@ -35,9 +35,9 @@
 #include "base/tensor.h"
 #include "learner/ewc.h"
 #include "learner/head.h"
-#include "learner/infer.h"
+#include "learner/infer/infer.h"
 #include "learner/optim.h"
-#include "learner/tokenizer.h"
+#include "learner/tokenizer/tokenizer.h"
 
 struct learner_options {
     const struct model_shape *shape; /* NULL: preset linear */

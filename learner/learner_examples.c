@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/xalloc.h"
-#include "learner/cut.h"
+#include "learner/tokenizer/cut.h"
 
 static bool is_example(const struct learner *l, size_t i)
 {

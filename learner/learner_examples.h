@@ -11,7 +11,7 @@
 #ifndef MNEME_LEARNER_LEARNER_EXAMPLES_H
 #define MNEME_LEARNER_LEARNER_EXAMPLES_H
 
-#include "learner/learner_impl.h"
+#include "learner/learner_private.h"
 
 /* Fills l->examples and l->owners. Fresh ones leave their logits in
  * out->logits, when there is room for them. */

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "base/xalloc.h"
-#include "learner/learner_impl.h"
+#include "learner/learner_private.h"
 
 enum { N_STEPS, N_FISHER_CREDIT, N_COUNTERS };
 

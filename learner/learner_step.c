@@ -27,11 +27,11 @@
 #include <string.h>
 
 #include "base/xalloc.h"
-#include "learner/block.h"
-#include "learner/hot.h"
+#include "learner/kernels/block.h"
+#include "learner/kernels/hot.h"
 #include "learner/learner_examples.h"
-#include "learner/learner_impl.h"
-#include "learner/spent.h"
+#include "learner/learner_private.h"
+#include "learner/kernels/spent.h"
 
 #define FISHER_SHARE 10 /* one token in this many, of a step */
 

@@ -19,8 +19,8 @@
 
 #include "base/rng.h"
 #include "base/xalloc.h"
-#include "learner/block.h"
-#include "learner/ops.h"
+#include "learner/kernels/block.h"
+#include "learner/kernels/ops.h"
 
 #define MAX_FFN_DIM (8 * MODEL_MAX_DIM)
 #define MAX_PARAMS ((size_t)1 << 31) /* 8 GiB a block, of several */

@@ -30,8 +30,8 @@
 
 #include "base/rng.h"
 #include "base/xalloc.h"
-#include "learner/block.h"
-#include "learner/ops.h"
+#include "learner/kernels/block.h"
+#include "learner/kernels/ops.h"
 
 #define PROBS_FLOATS ((size_t)1 << 24) /* 64 MiB */
 #define NO_CHUNK SIZE_MAX

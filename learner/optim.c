@@ -17,8 +17,8 @@
 #include <string.h>
 
 #include "base/xalloc.h"
-#include "learner/block.h"
-#include "learner/hot.h"
+#include "learner/kernels/block.h"
+#include "learner/kernels/hot.h"
 
 #define CLIP_MEDIANS 3.0
 

@@ -4,7 +4,7 @@
 # summary.sh - what a run of `make check` came to, counted by single tests.
 #
 #   summary.sh SUITE STATUS FOLDER COUNTS
-#       reads the .trs and .log files that automake left in FOLDER, prints one
+#       reads the .trs and .log files that automake left below FOLDER, prints one
 #       line for each program, the tests that failed or were skipped, the end
 #       of the log of each program that failed, and appends the line "SUITE
 #       passed failed skipped" to the file COUNTS. STATUS is make's exit
@@ -64,8 +64,7 @@ test $# -eq 4 || {
 suite=$1 status=$2 folder=$3 counts=$4
 
 passed=0 failed=0 skipped=0
-for trs in "$folder"/*.trs; do
-    test -e "$trs" || continue
+for trs in $(find "$folder" -name '*.trs' | sort); do
     # shellcheck disable=SC2046
     set -- $(count_program "${trs%.trs}")
     show_program "${trs%.trs}" "$@"

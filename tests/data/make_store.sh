@@ -14,8 +14,8 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 build=${top_builddir:-build}
 dir=$(mktemp -d)
-make -C "$build" tests/write_store
-"$build/tests/write_store" "$dir/data"
+make -C "$build" tests/tools/write_store
+"$build/tests/tools/write_store" "$dir/data"
 rm -f "$dir"/data/*-shm "$dir/data/mnemed.pid"
 tar -C "$dir" --sort=name --owner=0 --group=0 --numeric-owner \
     --mtime=2020-01-01 -cf - data | gzip -9n >"$here/$1.tar.gz"

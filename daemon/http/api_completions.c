@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * /v1/completions and /v1/chat/completions, in OpenAI's shapes: reading is in
+ * completion_read.c, streams are in completion_stream.c, and here each choice
+ * is generated into one answer.
+ */
+#include "config.h"
+
+#include "daemon/http/api_text.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json_value.h"
+#include "base/xalloc.h"
+#include "daemon/http/completion.h"
+
+/* --- logprobs ----------------------------------------------------------- */
+
+/* The legacy shape, filled token by token. */
+struct logprobs {
+    json_t *tokens, *token_logprobs, *top_logprobs, *text_offset;
+    size_t offset; /* in characters of the text */
+};
+
+static void logprobs_init(struct logprobs *l)
+{
+    *l = (struct logprobs){json_array(), json_array(), json_array(),
+                           json_array(), 0};
+}
+
+/* The best, and the token itself. */
+static json_t *top_json(const struct tokenizer *t, uint16_t id, float logprob,
+                        const struct infer_alternative *best, size_t n)
+{
+    json_t *o = json_object();
+    json_t *own = api_text_token(t, id);
+
+    for (size_t i = 0; i < n; i++) {
+        json_t *name = api_text_token(t, best[i].id);
+
+        /* Two tokens may read alike; the more likely stays. */
+        if (!json_object_getn(o, json_string_value(name),
+                              json_string_length(name)))
+            json_object_setn_new(o, json_string_value(name),
+                                 json_string_length(name),
+                                 json_value_real(best[i].logprob));
+        json_decref(name);
+    }
+    if (!json_object_getn(o, json_string_value(own), json_string_length(own)))
+        json_object_setn_new(o, json_string_value(own), json_string_length(own),
+                             json_value_real(logprob));
+    json_decref(own);
+    return o;
+}
+
+/* Characters begin at bytes that do not continue one. */
+static size_t characters_of(const struct tokenizer *t, uint16_t id)
+{
+    size_t n_bytes, n = 0;
+    const char *bytes = tokenizer_bytes(t, id, &n_bytes);
+
+    for (size_t i = 0; i < n_bytes; i++)
+        n += ((unsigned char)bytes[i] & 0xc0) != 0x80;
+    return n;
+}
+
+static void logprobs_add(struct logprobs *l, const struct tokenizer *t,
+                         const uint16_t *ids, size_t n, const float *logprobs,
+                         const struct infer_alternative *best, size_t n_best)
+{
+    for (size_t i = 0; i < n; i++) {
+        json_array_append_new(l->tokens, api_text_token(t, ids[i]));
+        json_array_append_new(l->token_logprobs, json_value_real(logprobs[i]));
+        json_array_append_new(l->top_logprobs,
+                              top_json(t, ids[i], logprobs[i],
+                                       n_best ? best + i * n_best : NULL,
+                                       n_best));
+        json_array_append_new(l->text_offset,
+                              json_integer((json_int_t)l->offset));
+        l->offset += characters_of(t, ids[i]);
+    }
+}
+
+static json_t *logprobs_json(struct logprobs *l)
+{
+    return json_pack("{s:o, s:o, s:o, s:o}", "tokens", l->tokens,
+                     "token_logprobs", l->token_logprobs, "top_logprobs",
+                     l->top_logprobs, "text_offset", l->text_offset);
+}
+
+/*
+ * Those of the prompt. `ended`: nothing came after it but the end mark, whose
+ * logprob is then the last: whoever asks for one token to score a prompt
+ * leaves out the last entry and must find one.
+ */
+static int echo_logprobs(const struct completion_job *j,
+                         const struct token_list *prompt, bool ended,
+                         struct logprobs *l, struct err *err)
+{
+    const struct tokenizer *t = infer_tokenizer(j->f);
+    size_t n = prompt->n + ended, n_best = (size_t)j->logprobs;
+    uint16_t *ids = xcalloc(n + 1, sizeof *ids);
+    float *logprobs = xcalloc(n + 1, sizeof *logprobs);
+    struct infer_alternative *best =
+        n_best ? xcalloc((n + 1) * n_best, sizeof *best) : NULL;
+    struct cancel cancel = http_cancel_question(j->cancel);
+    int rc;
+
+    if (prompt->n)
+        memcpy(ids, prompt->items, prompt->n * sizeof *ids);
+    if (ended)
+        ids[prompt->n] = tokenizer_end_of_text(t);
+    rc = infer_prompt_logprobs(j->f, ids, n, (int)n_best, &cancel, logprobs,
+                               best, err);
+    if (rc == 0)
+        logprobs_add(l, t, ids, n, logprobs, best, n_best);
+    free(ids);
+    free(logprobs);
+    free(best);
+    return rc;
+}
+
+static int choice_logprobs(const struct completion_job *j,
+                           const struct token_list *prompt,
+                           const struct infer_completion *c, json_t **out,
+                           struct err *err)
+{
+    bool ended = c->stopped && c->tokens.n == 0 && j->sampling.n_stop == 0;
+    struct logprobs l;
+    int rc = 0;
+
+    if (j->logprobs < 0) {
+        *out = json_null();
+        return 0;
+    }
+    if (j->chat) {
+        *out = json_pack("{s:o, s:n}", "content",
+                         completion_chat_logprobs(j, c, 0), "refusal");
+        return 0;
+    }
+    logprobs_init(&l);
+    if (j->echo)
+        rc = echo_logprobs(j, prompt, ended, &l, err);
+    logprobs_add(&l, infer_tokenizer(j->f), c->tokens.items, c->tokens.n,
+                 c->logprobs, c->alternatives, (size_t)j->logprobs);
+    *out = logprobs_json(&l);
+    return rc;
+}
+
+/* --- one answer --------------------------------------------------------- */
+
+/* Takes logprobs over. */
+static json_t *choice_json(const struct completion_job *j,
+                           const struct token_list *prompt,
+                           const struct infer_completion *c, int64_t index,
+                           json_t *logprobs)
+{
+    struct buf text = BUF_INIT;
+    json_t *o = json_object();
+
+    if (j->echo)
+        completion_text(j, prompt, &text);
+    buf_add(&text, c->text.data ? c->text.data : "", c->text.len);
+    json_object_set_new(o, "index", json_integer(index));
+    if (j->chat)
+        json_object_set_new(o, "message",
+                            json_pack("{s:s, s:o}", "role", "assistant",
+                                      "content", completion_string(&text)));
+    else
+        json_object_set_new(o, "text", completion_string(&text));
+    json_object_set_new(o, "logprobs", logprobs);
+    json_object_set_new(o, "finish_reason",
+                        json_string(c->stopped ? "stop" : "length"));
+    buf_release(&text);
+    return o;
+}
+
+static int add_choice(struct completion_job *j, size_t prompt, int64_t choice,
+                      json_t *choices, struct err *err)
+{
+    const struct token_list *ids = &j->prompts[prompt];
+    struct infer_sampling s = completion_sampling(j, choice);
+    struct cancel cancel = http_cancel_question(j->cancel);
+    struct infer_listener listener = {NULL, NULL, &cancel};
+    struct infer_completion c;
+    json_t *logprobs = NULL;
+    int rc = infer_complete(j->f, ids->items, ids->n, &s, &listener, &c, err);
+
+    if (rc)
+        return rc;
+    rc = choice_logprobs(j, ids, &c, &logprobs, err);
+    if (rc == 0) {
+        j->completion_tokens += c.tokens.n;
+        json_array_append_new(
+            choices,
+            choice_json(j, ids, &c, (int64_t)prompt * j->n + choice, logprobs));
+        logprobs = NULL;
+    }
+    json_decref(logprobs);
+    infer_completion_release(&c);
+    return rc;
+}
+
+static int add_choices(struct completion_job *j, json_t *choices,
+                       struct err *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < j->n_prompts; i++) {
+        j->prompt_tokens += j->prompts[i].n;
+        for (int64_t c = 0; rc == 0 && c < j->n; c++)
+            rc = add_choice(j, i, c, choices, err);
+    }
+    return rc;
+}
+
+static void answer(struct http_request *rq, struct completion_job *j)
+{
+    json_t *choices = json_array(), *root;
+    struct err err = ERR_INIT;
+
+    if (add_choices(j, choices, &err) != 0) {
+        json_decref(choices);
+        http_fail_err(rq, &err);
+        return;
+    }
+    root = completion_head(j, j->chat ? "chat.completion" : "text_completion");
+    json_object_set_new(root, "choices", choices);
+    json_object_set_new(root, "usage", completion_usage(j));
+    http_answer(rq, 200, root);
+}
+
+/* --- endpoints ---------------------------------------------------------- */
+
+static void complete(struct http_request *rq, bool chat)
+{
+    struct completion_job *j = completion_read(rq, chat);
+
+    if (!j)
+        return;
+    if (j->stream) {
+        j->own_cancel = rq->cancel;
+        j->cancel = &j->own_cancel;
+        rq->reply.status = 200;
+        rq->reply.stream =
+            http_stream_create(completion_stream, j, completion_free);
+        return;
+    }
+    answer(rq, j);
+    completion_free(j);
+}
+
+void api_completions(struct http_request *rq)
+{
+    complete(rq, false);
+}
+
+void api_chat_completions(struct http_request *rq)
+{
+    complete(rq, true);
+}

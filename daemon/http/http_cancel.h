@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * http_cancel.h - cancels a request whose answer is no longer wanted.
+ *
+ * A request is cancelled when its client has left, when it has taken
+ * http.max_request_seconds, or when the daemon stops and the grace period is
+ * over. The code that waits or computes for it checks this: in line for a
+ * place, and at each token, piece of a text, and text.
+ *
+ * A client that closes only its sending side counts as one that has left: the
+ * two cannot be told apart. The socket is checked a few times a second, so such
+ * a client still gets an answer that is ready at once.
+ *
+ * Owner:   the request; a stream, which may outlast it, has a copy
+ * Threads: one at a time
+ */
+#ifndef MNEME_DAEMON_HTTP_HTTP_CANCEL_H
+#define MNEME_DAEMON_HTTP_HTTP_CANCEL_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/cancel.h"
+
+enum http_cancel_cause {
+    HTTP_WANTED,
+    HTTP_CLIENT_LEFT,
+    HTTP_TIME_LIMIT,
+    HTTP_GRACE_OVER,
+    HTTP_N_CAUSES
+};
+
+/* What all requests of a server share. */
+struct http_cancel_rules {
+    atomic_llong stop_ms; /* monotonic: end of the grace; 0: no stop yet */
+    int64_t most_seconds; /* http.max_request_seconds */
+    atomic_llong cancelled[HTTP_N_CAUSES];
+};
+
+struct http_cancel {
+    struct http_cancel_rules *rules;
+    const char *path; /* for the log */
+    int fd;           /* of the client */
+    int64_t began_ms, look_ms; /* monotonic */
+    enum http_cancel_cause cause;
+};
+
+/*
+ * Work on a request begins; the time counts from now.
+ *   rules  outlive it
+ *   path   outlives it
+ *   fd     of the client, stays open while requests are checked; -1: none
+ */
+void http_cancel_begin(struct http_cancel *c, struct http_cancel_rules *rules,
+                       const char *path, int fd);
+
+/* 0, or ERR_AGAIN when the request is cancelled. The cause then stays, and is
+ * counted and logged once. */
+int http_cancel_check(struct http_cancel *c, struct err *err);
+
+/* http_cancel_check in the form that infer.h takes; it points to c. */
+struct cancel http_cancel_question(struct http_cancel *c);
+
+/* A cause as one word, for programs. */
+const char *http_cancel_code(enum http_cancel_cause cause);
+
+/* Appends mneme_http_cancelled_total. */
+void http_cancel_metrics(const struct http_cancel_rules *rules,
+                         struct buf *out);
+
+#endif

@@ -1,0 +1,539 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Connections are a list, changed under one mutex. Sockets block; another
+ * thread that wants one to end shuts its socket down, which wakes whoever
+ * reads or writes there. An element leaves the list before its socket is
+ * closed, so nobody shuts down another's.
+ *
+ *     accept -> READING -> COMPUTING -> WRITING | STREAMING -> IDLE -> READING
+ *
+ * There is room for every place, so when there is no room for a new connection
+ * one of the others can be evicted.
+ */
+#include "config.h"
+
+#include "daemon/http/http_connections.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/timing.h"
+#include "base/xalloc.h"
+#include "daemon/http/http_mhd.h"
+
+#define NO_DEADLINE INT64_MAX
+#define REAP_MS 500
+#define ROOM_MS 100         /* for one that is evicted to be gone */
+#define SLOW_MS 2000        /* for a body, when memory is short */
+#define STUCK_SECONDS 30    /* a client takes nothing of its answer */
+#define RESERVED 16         /* places for health and administration */
+#define OTHER_FILES 2       /* the listening socket, and wake_fd */
+#define READ_BYTES 16384
+#define LINGER_BYTES ((size_t)16 << 20)
+
+static const int64_t phase_ms[] = {
+    [HTTP_READING] = 30000,        [HTTP_IDLE] = 60000,
+    [HTTP_CLOSING] = 2000,         [HTTP_COMPUTING] = NO_DEADLINE,
+    [HTTP_WRITING] = 600000,       [HTTP_STREAMING] = NO_DEADLINE,
+};
+
+struct http_connections {
+    struct http_connections_options o;
+    pthread_t acceptor;
+    int wake_fd;           /* ends the acceptor's wait */
+    pthread_mutex_t mutex; /* guards all below, and the elements */
+    pthread_cond_t gone;   /* a connection has left the list */
+    bool stopping;
+    struct http_connection *first;
+    int n, n_placed;
+    size_t held_bytes;
+};
+
+int http_connections_descriptors(int most)
+{
+    return (most + RESERVED) * (1 + HTTP_MHD_DESCRIPTORS) + OTHER_FILES;
+}
+
+/* --- eviction ----------------------------------------------------------- */
+
+static bool is_waiting(const struct http_connection *c)
+{
+    return c->phase <= HTTP_CLOSING && !c->evicted;
+}
+
+/* Locks: needs cs->mutex */
+static int count_of(const struct http_connections *cs, uint64_t address)
+{
+    int n = 0;
+
+    for (const struct http_connection *c = cs->first; c; c = c->next)
+        n += c->address == address && !c->evicted;
+    return n;
+}
+
+/* Ends the oldest waiting connection of the address that has most connections;
+ * false: there is none.
+ *   for_memory  only one that holds memory and is slow to send the rest
+ * Locks: needs cs->mutex */
+static bool evict(struct http_connections *cs, bool for_memory)
+{
+    int64_t slow_ms = timing_mono_ms() - SLOW_MS;
+    struct http_connection *victim = NULL;
+    int most = 0;
+
+    for (struct http_connection *c = cs->first; c; c = c->next) {
+        int n;
+
+        if (!is_waiting(c) ||
+            (for_memory && (!c->held_bytes || c->since_ms > slow_ms)))
+            continue;
+        n = victim && victim->address == c->address ? most
+                                                    : count_of(cs, c->address);
+        if (!victim || n > most ||
+            (n == most && c->since_ms <= victim->since_ms)) {
+            victim = c;
+            most = n;
+        }
+    }
+    if (!victim)
+        return false;
+    victim->evicted = true;
+    cs->held_bytes -= victim->held_bytes;
+    victim->held_bytes = 0;
+    shutdown(victim->fd, SHUT_RDWR);
+    return true;
+}
+
+/* --- phases ------------------------------------------------------------- */
+
+/* Locks: needs c->all->mutex */
+static void set_phase(struct http_connection *c, enum http_phase phase)
+{
+    int64_t now = timing_mono_ms();
+
+    c->phase = phase;
+    c->since_ms = now;
+    c->deadline_ms = phase_ms[phase] == NO_DEADLINE ? NO_DEADLINE
+                                                    : now + phase_ms[phase];
+    if (phase <= HTTP_CLOSING && c->has_place) {
+        c->has_place = false;
+        c->all->n_placed--;
+    }
+    /* http_connections_stop has closed the others that wait. */
+    if (phase <= HTTP_IDLE && c->all->stopping)
+        shutdown(c->fd, SHUT_RDWR);
+}
+
+void http_connection_set(struct http_connection *c, enum http_phase phase)
+{
+    pthread_mutex_lock(&c->all->mutex);
+    set_phase(c, phase);
+    pthread_mutex_unlock(&c->all->mutex);
+}
+
+bool http_connection_expired(struct http_connection *c)
+{
+    bool expired;
+
+    pthread_mutex_lock(&c->all->mutex);
+    expired = c->expired && !c->evicted;
+    pthread_mutex_unlock(&c->all->mutex);
+    return expired;
+}
+
+bool http_connection_admit(struct http_connection *c, bool reserved,
+                           const char **why)
+{
+    struct http_connections *cs = c->all;
+    int most_of_one = cs->o.most - cs->o.most / 4;
+    int n_same = 0;
+
+    *why = NULL;
+    pthread_mutex_lock(&cs->mutex);
+    for (const struct http_connection *d = cs->first; d; d = d->next)
+        n_same += d->has_place && d->address == c->address;
+    if (cs->n_placed >= cs->o.most + (reserved ? RESERVED : 0))
+        *why = "as many requests as http.max_connections are being answered";
+    else if (!reserved && c->address && n_same >= most_of_one)
+        *why = "three quarters of http.max_connections are being answered for "
+               "this address alone";
+    if (!*why) {
+        c->has_place = true;
+        cs->n_placed++;
+        set_phase(c, HTTP_COMPUTING);
+    }
+    pthread_mutex_unlock(&cs->mutex);
+    return !*why;
+}
+
+/* --- memory ------------------------------------------------------------- */
+
+bool http_connection_hold(struct http_connection *c, size_t n_bytes)
+{
+    struct http_connections *cs = c->all;
+    bool fits;
+
+    pthread_mutex_lock(&cs->mutex);
+    do
+        fits = n_bytes <= cs->o.most_bytes &&
+               cs->held_bytes <= cs->o.most_bytes - n_bytes;
+    while (!fits && n_bytes <= cs->o.most_bytes && evict(cs, true));
+    fits = fits && !c->evicted;
+    if (fits) {
+        c->held_bytes += n_bytes;
+        cs->held_bytes += n_bytes;
+    }
+    pthread_mutex_unlock(&cs->mutex);
+    return fits;
+}
+
+void http_connection_let_go(struct http_connection *c)
+{
+    pthread_mutex_lock(&c->all->mutex);
+    c->all->held_bytes -= c->held_bytes;
+    c->held_bytes = 0;
+    pthread_mutex_unlock(&c->all->mutex);
+}
+
+/* --- reading and writing ------------------------------------------------ */
+
+bool http_connection_fill(struct http_connection *c)
+{
+    ssize_t n;
+    bool ended;
+
+    if (c->at) {
+        memmove(c->in.data, c->in.data + c->at, c->in.len - c->at);
+        c->in.len -= c->at;
+        c->at = 0;
+    }
+    buf_reserve(&c->in, READ_BYTES);
+    do
+        n = recv(c->fd, c->in.data + c->in.len, READ_BYTES, 0);
+    while (n < 0 && errno == EINTR);
+    pthread_mutex_lock(&c->all->mutex);
+    ended = c->evicted || c->expired;
+    if (n > 0 && !ended && c->phase == HTTP_IDLE)
+        set_phase(c, HTTP_READING);
+    pthread_mutex_unlock(&c->all->mutex);
+    if (n <= 0 || ended)
+        return false;
+    c->in.len += (size_t)n;
+    return true;
+}
+
+int http_connection_head(struct http_connection *c, size_t *length,
+                         struct http_refusal *why)
+{
+    size_t seen = 0;
+    bool looked_for_blank = false;
+
+    for (;;) {
+        const char *bytes = c->in.data + c->at;
+        size_t n = c->in.len - c->at;
+
+        /* Old clients end a body with a line end that is not counted. */
+        if (!looked_for_blank && n >= 2) {
+            looked_for_blank = true;
+            if (memcmp(bytes, "\r\n", 2) == 0) {
+                c->at += 2;
+                continue;
+            }
+        }
+        if (n && !http_head_find(bytes, n, &seen, length, why))
+            return -1;
+        if (n && *length)
+            return 1;
+        if (http_connection_fill(c))
+            continue;
+        if (!n)
+            return 0;
+        *why = http_connection_expired(c)
+                   ? (struct http_refusal){408, "timeout",
+                                           "the request was not complete in "
+                                           "time"}
+                   : (struct http_refusal){400, "malformed_request",
+                                           "the head has no end"};
+        return -1;
+    }
+}
+
+bool http_connection_send(struct http_connection *c, struct iovec *parts,
+                          int n)
+{
+    while (n) {
+        struct msghdr message = {.msg_iov = parts, .msg_iovlen = (size_t)n};
+        ssize_t sent = sendmsg(c->fd, &message, MSG_NOSIGNAL);
+
+        if (sent < 0 && errno == EINTR)
+            continue;
+        if (sent < 0)
+            return false;
+        for (; n && (size_t)sent >= parts->iov_len; parts++, n--)
+            sent -= (ssize_t)parts->iov_len;
+        if (n) {
+            parts->iov_base = (char *)parts->iov_base + sent;
+            parts->iov_len -= (size_t)sent;
+        }
+    }
+    return true;
+}
+
+void http_connection_linger(struct http_connection *c)
+{
+    size_t n_read = 0;
+
+    http_connection_set(c, HTTP_CLOSING);
+    shutdown(c->fd, SHUT_WR);
+    c->in.len = c->at = 0;
+    while (n_read < LINGER_BYTES && http_connection_fill(c)) {
+        n_read += c->in.len;
+        c->in.len = 0;
+    }
+}
+
+/* --- coming and going --------------------------------------------------- */
+
+static void close_connection(struct http_connection *c)
+{
+    struct http_connections *cs = c->all;
+
+    pthread_mutex_lock(&cs->mutex);
+    if (c->has_place)
+        cs->n_placed--;
+    if (c->previous)
+        c->previous->next = c->next;
+    else
+        cs->first = c->next;
+    if (c->next)
+        c->next->previous = c->previous;
+    close(c->fd);
+    cs->n--;
+    pthread_cond_broadcast(&cs->gone);
+    pthread_mutex_unlock(&cs->mutex);
+    buf_release(&c->in);
+    free(c);
+}
+
+static void *run(void *arg)
+{
+    struct http_connection *c = arg;
+
+    c->all->o.serve(c->all->o.arg, c);
+    http_connection_let_go(c);
+    close_connection(c);
+    return NULL;
+}
+
+/* Who counts as one: an IPv4 address, or a network of IPv6, which is what one
+ * owner gets. */
+static uint64_t address_of(const struct sockaddr_storage *a)
+{
+    const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)a;
+    uint64_t network = 0;
+
+    if (a->ss_family == AF_INET)
+        return (uint64_t)1 << 32 |
+               ((const struct sockaddr_in *)a)->sin_addr.s_addr;
+    if (a->ss_family != AF_INET6)
+        return 0;
+    if (IN6_IS_ADDR_V4MAPPED(&six->sin6_addr)) {
+        uint32_t four;
+
+        memcpy(&four, six->sin6_addr.s6_addr + 12, sizeof four);
+        return (uint64_t)1 << 32 | four;
+    }
+    memcpy(&network, six->sin6_addr.s6_addr, sizeof network);
+    return network ? network : 1; /* ::1 */
+}
+
+static void open_connection(struct http_connections *cs, int fd,
+                            const struct sockaddr_storage *from)
+{
+    struct http_connection *c = xcalloc(1, sizeof *c);
+    struct timeval stuck = {STUCK_SECONDS, 0};
+    pthread_attr_t detached;
+    pthread_t thread;
+    int on = 1;
+
+    c->all = cs;
+    c->fd = fd;
+    c->address = address_of(from);
+    buf_reserve(&c->in, READ_BYTES);
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &stuck, sizeof stuck);
+    if (c->address)
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    pthread_mutex_lock(&cs->mutex);
+    set_phase(c, HTTP_READING);
+    c->next = cs->first;
+    if (c->next)
+        c->next->previous = c;
+    cs->first = c;
+    cs->n++;
+    pthread_mutex_unlock(&cs->mutex);
+    pthread_attr_init(&detached);
+    pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+    if (pthread_create(&thread, &detached, run, c) != 0)
+        close_connection(c);
+    pthread_attr_destroy(&detached);
+}
+
+static void make_room(struct http_connections *cs)
+{
+    struct timespec until = timing_deadline(ROOM_MS);
+
+    pthread_mutex_lock(&cs->mutex);
+    evict(cs, false);
+    timing_wait(&cs->gone, &cs->mutex, &until);
+    pthread_mutex_unlock(&cs->mutex);
+}
+
+static bool has_room(struct http_connections *cs)
+{
+    bool has;
+
+    pthread_mutex_lock(&cs->mutex);
+    has = cs->n < cs->o.most + RESERVED;
+    pthread_mutex_unlock(&cs->mutex);
+    return has;
+}
+
+/* One that waits to be accepted, when there is room. */
+static void accept_one(struct http_connections *cs)
+{
+    struct sockaddr_storage from = {0};
+    socklen_t size = sizeof from;
+    int fd;
+
+    if (!has_room(cs)) {
+        make_room(cs);
+        return;
+    }
+    fd = accept4(cs->o.listen_fd, (struct sockaddr *)&from, &size,
+                 SOCK_CLOEXEC);
+    if (fd >= 0)
+        open_connection(cs, fd, &from);
+    else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
+             errno == ENOMEM)
+        make_room(cs);
+}
+
+/* Locks: needs cs->mutex */
+static void reap(struct http_connections *cs)
+{
+    int64_t now = timing_mono_ms();
+
+    for (struct http_connection *c = cs->first; c; c = c->next) {
+        if (c->deadline_ms >= now)
+            continue;
+        /* Whose request is incomplete can still be told so. */
+        shutdown(c->fd, c->phase == HTTP_READING && !c->expired ? SHUT_RD
+                                                                : SHUT_RDWR);
+        c->expired = true;
+    }
+}
+
+static void *accept_all(void *arg)
+{
+    struct http_connections *cs = arg;
+    struct pollfd fds[2] = {{.fd = cs->o.listen_fd, .events = POLLIN},
+                            {.fd = cs->wake_fd, .events = POLLIN}};
+    int64_t looked_ms = timing_mono_ms();
+
+    while (!fds[1].revents) {
+        int n = poll(fds, 2, REAP_MS);
+
+        if (n > 0 && fds[0].revents && !fds[1].revents)
+            accept_one(cs);
+        if (n <= 0 || timing_mono_ms() - looked_ms >= REAP_MS) {
+            pthread_mutex_lock(&cs->mutex);
+            reap(cs);
+            pthread_mutex_unlock(&cs->mutex);
+            looked_ms = timing_mono_ms();
+        }
+    }
+    return NULL;
+}
+
+/* --- starting and stopping ---------------------------------------------- */
+
+static void release(struct http_connections *cs)
+{
+    pthread_cond_destroy(&cs->gone);
+    pthread_mutex_destroy(&cs->mutex);
+    if (cs->wake_fd >= 0)
+        close(cs->wake_fd);
+    close(cs->o.listen_fd);
+    free(cs);
+}
+
+int http_connections_start(const struct http_connections_options *o,
+                           struct http_connections **connections,
+                           struct err *err)
+{
+    struct http_connections *cs = xcalloc(1, sizeof *cs);
+    int errnum = 0;
+
+    cs->o = *o;
+    pthread_mutex_init(&cs->mutex, NULL);
+    pthread_cond_init(&cs->gone, NULL);
+    cs->wake_fd = eventfd(0, EFD_CLOEXEC);
+    /* Whoever waits may have gone before accept4 is called. */
+    if (cs->wake_fd < 0 ||
+        fcntl(o->listen_fd, F_SETFL, O_NONBLOCK) != 0)
+        errnum = errno;
+    else
+        errnum = pthread_create(&cs->acceptor, NULL, accept_all, cs);
+    if (errnum) {
+        release(cs);
+        return err_set_errno(err, ERR_IO, errnum,
+                             "http.listen: the server does not start");
+    }
+    *connections = cs;
+    return 0;
+}
+
+/* Locks: needs cs->mutex */
+static void wait_until_gone(struct http_connections *cs, int64_t ms)
+{
+    struct timespec until = timing_deadline(ms);
+
+    while (cs->n)
+        if (timing_wait(&cs->gone, &cs->mutex, &until) == ETIMEDOUT)
+            return;
+}
+
+int http_connections_stop(struct http_connections *cs, int64_t grace_ms)
+{
+    uint64_t one = 1;
+    int n_cut;
+
+    if (!cs)
+        return 0;
+    while (write(cs->wake_fd, &one, sizeof one) < 0 && errno == EINTR)
+        ;
+    pthread_join(cs->acceptor, NULL);
+    pthread_mutex_lock(&cs->mutex);
+    cs->stopping = true;
+    for (struct http_connection *c = cs->first; c; c = c->next)
+        if (is_waiting(c))
+            shutdown(c->fd, SHUT_RDWR);
+    wait_until_gone(cs, grace_ms);
+    n_cut = cs->n_placed;
+    for (struct http_connection *c = cs->first; c; c = c->next)
+        shutdown(c->fd, SHUT_RDWR);
+    while (cs->n)
+        wait_until_gone(cs, ROOM_MS);
+    pthread_mutex_unlock(&cs->mutex);
+    release(cs);
+    return n_cut;
+}

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "daemon/intake/families.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "daemon/intake/simhash.h"
+
+#define QUARTER_BITS 16
+#define TABLE_SHIFT 52 /* keeps 12 bits, for FAMILIES */
+
+enum { N_CLOCK, N_BEGUN, N_COUNTERS };
+
+/* --- finding ------------------------------------------------------------ */
+
+static uint16_t *entry(struct families *f, int table, uint64_t hash)
+{
+    uint64_t quarter = hash >> (table * QUARTER_BITS) & 0xffff;
+
+    return &f->tables[table][(quarter * UINT64_C(0x9e3779b97f4a7c15)) >>
+                             TABLE_SHIFT];
+}
+
+/* The nearest family within `bits`, or -1. */
+static int32_t find(struct families *f, uint64_t hash, int bits)
+{
+    int32_t best = -1;
+    int least = bits + 1;
+
+    for (int t = 0; t < FAMILY_TABLES; t++) {
+        uint16_t item = *entry(f, t, hash);
+        int distance;
+
+        if (item >= f->n) /* never begun */
+            continue;
+        distance = simhash_distance(hash, f->items[item].hash);
+        if (distance < least) {
+            least = distance;
+            best = item;
+        }
+    }
+    return best;
+}
+
+static void point_at(struct families *f, uint64_t hash, int32_t item,
+                     struct family_mark *mark)
+{
+    for (int t = 0; t < FAMILY_TABLES; t++) {
+        uint16_t *e = entry(f, t, hash);
+
+        mark->tables[t] = *e;
+        *e = (uint16_t)item;
+    }
+}
+
+/* --- a record ----------------------------------------------------------- */
+
+static bool fill(struct family *k, int64_t clock,
+                 const struct family_limits *limits)
+{
+    float others = (float)(clock - k->last - 1);
+
+    k->level = fmaxf(0.0f, k->level - limits->share * others);
+    k->last = clock;
+    if (k->level + 1.0f > limits->burst)
+        return true;
+    k->level += 1.0f;
+    return false;
+}
+
+bool families_too_many(struct families *f, uint64_t hash,
+                       const struct family_limits *limits,
+                       struct family_mark *mark)
+{
+    int32_t item = find(f, hash, limits->bits);
+
+    mark->hash = hash;
+    mark->began = item < 0;
+    if (item < 0)
+        item = (int32_t)(f->n++ % FAMILIES);
+    mark->item = item;
+    mark->was = f->items[item];
+    point_at(f, hash, item, mark);
+    f->clock++;
+    if (mark->began)
+        f->items[item] = (struct family){.hash = hash, .last = f->clock - 1};
+    return fill(&f->items[item], f->clock, limits);
+}
+
+void families_take_back(struct families *f, const struct family_mark *mark)
+{
+    if (mark->item < 0)
+        return;
+    f->clock--;
+    f->n -= mark->began;
+    f->items[mark->item] = mark->was;
+    for (int t = FAMILY_TABLES - 1; t >= 0; t--)
+        *entry(f, t, mark->hash) = mark->tables[t];
+}
+
+/* --- a version's state -------------------------------------------------- */
+
+void families_export(const struct families *f, struct tensor_list *out)
+{
+    int64_t counters[N_COUNTERS] = {
+        [N_CLOCK] = f->clock,
+        [N_BEGUN] = f->n,
+    };
+    const size_t one[] = {FAMILIES}, two[] = {FAMILY_TABLES, FAMILIES};
+    int64_t *hashes, *last;
+    float *levels;
+
+    if (f->clock == 0)
+        return;
+    tensor_add_i64(out, "filter.families.counters", counters, N_COUNTERS);
+    hashes = tensor_add_copy(out, "filter.families.hashes", TENSOR_I64, 1,
+                             one, NULL);
+    last = tensor_add_copy(out, "filter.families.last", TENSOR_I64, 1, one,
+                           NULL);
+    levels = tensor_add_copy(out, "filter.families.levels", TENSOR_F32, 1,
+                             one, NULL);
+    for (size_t i = 0; i < FAMILIES; i++) {
+        hashes[i] = (int64_t)f->items[i].hash;
+        last[i] = f->items[i].last;
+        levels[i] = f->items[i].level;
+    }
+    tensor_add_copy(out, "filter.families.tables", TENSOR_U16, 2, two,
+                    f->tables);
+}
+
+struct found {
+    const struct tensor *counters, *hashes, *last, *levels, *tables;
+};
+
+static int check(const struct found *t, struct err *err)
+{
+    const int64_t *counters = t->counters->data, *last = t->last->data;
+    const float *levels = t->levels->data;
+    const uint16_t *tables = t->tables->data;
+    int64_t clock = counters[N_CLOCK], begun = counters[N_BEGUN];
+    bool fine = clock > 0 && clock <= TENSOR_COUNTER_MOST && begun > 0 &&
+                begun <= clock;
+
+    for (size_t i = 0; i < FAMILIES; i++)
+        fine = fine && last[i] >= 0 && last[i] <= clock && levels[i] >= 0;
+    for (size_t i = 0; i < (size_t)FAMILY_TABLES * FAMILIES; i++)
+        fine = fine && tables[i] < FAMILIES;
+    return fine ? 0
+                : err_set(err, ERR_CORRUPT,
+                          "tensors filter.families: values out of range");
+}
+
+static int find_tensors(const struct tensor_list *in, struct found *t,
+                        struct err *err)
+{
+    int rc;
+
+    if ((rc = tensor_expect(in, "filter.families.counters", TENSOR_I64,
+                            N_COUNTERS, &t->counters, err)) ||
+        (rc = tensor_expect(in, "filter.families.hashes", TENSOR_I64,
+                            FAMILIES, &t->hashes, err)) ||
+        (rc = tensor_expect(in, "filter.families.last", TENSOR_I64, FAMILIES,
+                            &t->last, err)) ||
+        (rc = tensor_expect(in, "filter.families.levels", TENSOR_F32,
+                            FAMILIES, &t->levels, err)) ||
+        (rc = tensor_expect(in, "filter.families.tables", TENSOR_U16,
+                            (size_t)FAMILY_TABLES * FAMILIES, &t->tables,
+                            err)))
+        return rc;
+    return check(t, err);
+}
+
+int families_import(struct families *f, const struct tensor_list *in,
+                    struct err *err)
+{
+    struct found t;
+    const int64_t *counters;
+    int rc;
+
+    if (!tensor_find(in, "filter.families.counters")) {
+        memset(f, 0, sizeof *f);
+        return 0;
+    }
+    rc = find_tensors(in, &t, err);
+    if (rc)
+        return rc;
+    counters = t.counters->data;
+    f->clock = counters[N_CLOCK];
+    f->n = counters[N_BEGUN];
+    for (size_t i = 0; i < FAMILIES; i++)
+        f->items[i] = (struct family){
+            .hash = (uint64_t)((const int64_t *)t.hashes->data)[i],
+            .last = ((const int64_t *)t.last->data)[i],
+            .level = ((const float *)t.levels->data)[i],
+        };
+    memcpy(f->tables, t.tables->data, sizeof f->tables);
+    return 0;
+}

@@ -1,0 +1,436 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A pointer walks over the text. The NUL behind it is no part of any JSON, so
+ * that each character can be looked at without asking for the end first. What
+ * is nested is walked over with a bit for each level, not by recursion.
+ */
+#include "config.h"
+
+#include "daemon/stream/fields.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define REPLACEMENT 0xfffd
+
+static const char *skip_space(const char *p)
+{
+    while (*p == ' ' || *p == '\n' || *p == '\t' || *p == '\r')
+        p++;
+    return p;
+}
+
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+static int hex_digit(char c)
+{
+    if (is_digit(c))
+        return c - '0';
+    if ((c | 32) >= 'a' && (c | 32) <= 'f')
+        return (c | 32) - 'a' + 10;
+    return -1;
+}
+
+/* Four hexadecimal digits, or -1. */
+static int32_t hex4(const char *p)
+{
+    int32_t x = 0;
+
+    for (int i = 0; i < 4; i++) {
+        int digit = hex_digit(p[i]);
+
+        if (digit < 0)
+            return -1;
+        x = x * 16 + digit;
+    }
+    return x;
+}
+
+/* The character of \uXXXX, or of a surrogate pair of them; *p is after the u.
+ * Half a pair gives REPLACEMENT. -1: these are no hexadecimal digits. */
+static int32_t unescape(const char **p)
+{
+    int32_t high = hex4(*p), low;
+
+    if (high < 0)
+        return -1;
+    *p += 4;
+    if (high < 0xd800 || high > 0xdfff)
+        return high;
+    if (high > 0xdbff || (*p)[0] != '\\' || (*p)[1] != 'u')
+        return REPLACEMENT;
+    low = hex4(*p + 2);
+    if (low < 0xdc00 || low > 0xdfff)
+        return REPLACEMENT; /* the second \u is read again, by itself */
+    *p += 6;
+    return 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
+}
+
+static char *put_utf8(char *to, int32_t c)
+{
+    if (c < 0x80) {
+        *to++ = (char)c;
+    } else if (c < 0x800) {
+        *to++ = (char)(0xc0 | (c >> 6));
+        *to++ = (char)(0x80 | (c & 63));
+    } else if (c < 0x10000) {
+        *to++ = (char)(0xe0 | (c >> 12));
+        *to++ = (char)(0x80 | ((c >> 6) & 63));
+        *to++ = (char)(0x80 | (c & 63));
+    } else {
+        *to++ = (char)(0xf0 | (c >> 18));
+        *to++ = (char)(0x80 | ((c >> 12) & 63));
+        *to++ = (char)(0x80 | ((c >> 6) & 63));
+        *to++ = (char)(0x80 | (c & 63));
+    }
+    return to;
+}
+
+/* Behind the backslash; appends to *to when there is one. NULL: wrong. */
+static const char *take_escape(const char *p, char **to)
+{
+    static const char names[] = "\"\\/bfnrt", values[] = "\"\\/\b\f\n\r\t";
+    const char *name = *p ? strchr(names, *p) : NULL;
+    int32_t c;
+
+    if (name) {
+        c = values[name - names];
+        p++;
+    } else if (*p == 'u') {
+        p++;
+        c = unescape(&p);
+    } else {
+        return NULL;
+    }
+    if (c < 0)
+        return NULL;
+    if (*to)
+        *to = put_utf8(*to, c);
+    return p;
+}
+
+/* From behind the opening quote to behind the closing one; NULL: wrong.
+ *   to  room for as many bytes as the string takes in JSON, or NULL
+ *   n   bytes put there */
+static const char *take_string(const char *p, char *to, size_t *n)
+{
+    char *begin = to;
+
+    for (;;) {
+        const char *run = p;
+
+        while ((unsigned char)*p >= 0x20 && *p != '"' && *p != '\\')
+            p++;
+        if (to) {
+            memcpy(to, run, (size_t)(p - run));
+            to += p - run;
+        }
+        if (*p == '"')
+            break;
+        if (*p != '\\')
+            return NULL; /* a control character, or the end */
+        p = take_escape(p + 1, &to);
+        if (!p)
+            return NULL;
+    }
+    if (to)
+        *n = (size_t)(to - begin);
+    return p + 1;
+}
+
+static const char *skip_digits(const char *p)
+{
+    if (!is_digit(*p))
+        return NULL;
+    while (is_digit(*p))
+        p++;
+    return p;
+}
+
+static const char *skip_number(const char *p)
+{
+    p += *p == '-';
+    p = *p == '0' ? p + 1 : skip_digits(p);
+    if (p && *p == '.')
+        p = skip_digits(p + 1);
+    if (p && (*p == 'e' || *p == 'E')) {
+        p++;
+        p += *p == '+' || *p == '-';
+        p = skip_digits(p);
+    }
+    return p;
+}
+
+/* A string, number or word. NULL: none. */
+static const char *skip_scalar(const char *p)
+{
+    static const char *const words[] = {"true", "false", "null"};
+
+    if (*p == '"')
+        return take_string(p + 1, NULL, NULL);
+    if (*p == '-' || is_digit(*p))
+        return skip_number(p);
+    for (size_t i = 0; i < 3; i++)
+        if (strncmp(p, words[i], strlen(words[i])) == 0)
+            return p + strlen(words[i]);
+    return NULL;
+}
+
+/* A member's name and colon. */
+static const char *skip_name(const char *p)
+{
+    p = skip_space(p);
+    p = *p == '"' ? take_string(p + 1, NULL, NULL) : NULL;
+    if (!p)
+        return NULL;
+    p = skip_space(p);
+    return *p == ':' ? p + 1 : NULL;
+}
+
+/* Where the levels that are open stand: bit i of objects is level i. */
+struct nest {
+    uint64_t objects;
+    int depth;
+    bool too_deep;
+};
+
+static bool in_object(const struct nest *nest)
+{
+    return nest->objects >> (nest->depth - 1) & 1;
+}
+
+/* Into an object or array. *value: a value follows; not after an empty one. */
+static const char *enter(const char *p, struct nest *nest, bool *value)
+{
+    bool object = *p == '{';
+
+    p = skip_space(p + 1);
+    *value = *p != (object ? '}' : ']');
+    if (!*value)
+        return p + 1;
+    if (nest->depth == FIELDS_MAX_DEPTH) {
+        nest->too_deep = true;
+        return NULL;
+    }
+    nest->objects &= ~(UINT64_C(1) << nest->depth);
+    nest->objects |= (uint64_t)object << nest->depth++;
+    return object ? skip_name(p) : p;
+}
+
+/* After a value: out of what ends here, to the next value if there is one. */
+static const char *leave(const char *p, struct nest *nest, bool *value)
+{
+    *value = false;
+    while (nest->depth) {
+        bool object = in_object(nest);
+
+        p = skip_space(p);
+        if (*p == ',') {
+            *value = true;
+            return object ? skip_name(p + 1) : p + 1;
+        }
+        if (*p++ != (object ? '}' : ']'))
+            return NULL;
+        nest->depth--;
+    }
+    return p;
+}
+
+/* Any value, whole. NULL: wrong, or too deep. */
+static const char *skip_value(const char *p, bool *too_deep)
+{
+    struct nest nest = {0, 0, false};
+    bool value;
+
+    do {
+        p = skip_space(p);
+        value = false;
+        p = *p == '{' || *p == '[' ? enter(p, &nest, &value) : skip_scalar(p);
+        if (p && !value)
+            p = leave(p, &nest, &value);
+    } while (p && value);
+    *too_deep |= nest.too_deep;
+    return p;
+}
+
+/* The field of the name at *p, if it is one; *p goes behind the colon. */
+static bool take_name(const char **p, struct field *fields, size_t n_fields,
+                      struct field **found)
+{
+    const char *begin = skip_space(*p);
+    char name[128]; /* \u0061 and so on: six times the longest field */
+    size_t n;
+
+    *found = NULL;
+    *p = skip_name(begin);
+    if (!*p)
+        return false;
+    if ((size_t)(*p - begin) >= sizeof name)
+        return true;
+    take_string(begin + 1, name, &n);
+    for (size_t i = 0; i < n_fields; i++)
+        if (n && fields[i].name[0] == name[0] && /* most differ here */
+            strlen(fields[i].name) == n &&
+            memcmp(fields[i].name, name, n) == 0)
+            *found = &fields[i];
+    return true;
+}
+
+/* From behind the opening quote, as take_string. */
+static const char *take_text(const char *p, struct field *f, char **room)
+{
+    const char *begin = p;
+
+    while ((unsigned char)*p >= 0x20 && *p != '"' && *p != '\\')
+        p++;
+    f->kind = FIELD_STRING;
+    if (*p == '"') {
+        f->string = begin;
+        f->n_bytes = (size_t)(p - begin);
+        return p + 1;
+    }
+    p = take_string(begin, *room, &f->n_bytes);
+    if (!p)
+        return NULL;
+    f->string = *room;
+    *room += f->n_bytes;
+    *(*room)++ = '\0';
+    return p;
+}
+
+static const char *take_field(const char *p, struct field *f, char **room,
+                              bool *too_deep)
+{
+    const char *begin = skip_space(p), *end;
+
+    if (*begin == '"')
+        return take_text(begin + 1, f, room);
+    end = skip_value(begin, too_deep);
+    if (!end)
+        return NULL;
+    if (*begin == '-' || is_digit(*begin)) {
+        f->kind = FIELD_NUMBER;
+        f->number = strtod(begin, NULL);
+    } else {
+        f->kind = *begin == 'n' ? FIELD_NULL : FIELD_OTHER;
+    }
+    return end;
+}
+
+/* The members of an object, from behind its brace to behind the other. */
+static const char *scan_members(const char *p, struct field *fields,
+                                size_t n_fields, char **room, bool *too_deep)
+{
+    struct field *f;
+
+    p = skip_space(p);
+    if (*p == '}')
+        return p + 1;
+    for (;;) {
+        if (!take_name(&p, fields, n_fields, &f))
+            return NULL;
+        p = f ? take_field(p, f, room, too_deep) : skip_value(p, too_deep);
+        if (!p)
+            return NULL;
+        p = skip_space(p);
+        if (*p == '}')
+            return p + 1;
+        if (*p++ != ',')
+            return NULL;
+    }
+}
+
+enum fields_outcome fields_scan(const char *json, size_t n_bytes,
+                                struct field *fields, size_t n_fields,
+                                char **room)
+{
+    const char *p = skip_space(json);
+    bool too_deep = false;
+
+    p = *p == '{' ? scan_members(p + 1, fields, n_fields, room, &too_deep)
+                  : NULL;
+    if (p && skip_space(p) == json + n_bytes)
+        return FIELDS_READ;
+    for (size_t i = 0; i < n_fields; i++)
+        fields[i].kind = FIELD_ABSENT;
+    return too_deep ? FIELDS_TOO_DEEP : FIELDS_BROKEN;
+}
+
+/* --- bytes that are not valid JSON -------------------------------------- */
+
+/* Compares a string, from after its opening quote, with `want`. Returns the
+ * position after the closing quote; NULL at the first difference. */
+static const char *match_string(const char *p, char quote, const char *want)
+{
+    while (*p != quote) {
+        char decoded[4], *end = decoded;
+
+        if (*p == '\\') {
+            p = take_escape(p + 1, &end);
+            if (!p)
+                return NULL;
+        } else {
+            *end++ = *p++;
+        }
+        for (const char *c = decoded; c < end; c++)
+            if (*c == '\0' || *c != *want++)
+                return NULL;
+    }
+    return *want ? NULL : p + 1;
+}
+
+static bool is_quote(char c)
+{
+    return c == '"' || c == '\'';
+}
+
+bool fields_hold(const char *bytes, size_t n_bytes, const char *name,
+                 const char *value)
+{
+    for (size_t i = 0; i < n_bytes; i++) {
+        const char *p = bytes + i;
+
+        if (!is_quote(*p) || !(p = match_string(p + 1, *p, name)))
+            continue;
+        p = skip_space(p);
+        if (*p != ':')
+            continue;
+        p = skip_space(p + 1);
+        if (!value || (is_quote(*p) && match_string(p + 1, *p, value)))
+            return true;
+    }
+    return false;
+}
+
+/* Blanks, and what writers other than JSON's put around a key: ', `, \ and the
+ * bytes of curly quotes. */
+static bool is_around_key(char c)
+{
+    return c && strchr(" \t\r\n\"'`\\\xe2\x80\x98\x99\x9c\x9d", c);
+}
+
+bool fields_name(const char *bytes, size_t n_bytes, const char *name)
+{
+    size_t n = strlen(name);
+
+    for (size_t i = 1; i + n <= n_bytes; i++) {
+        const char *before = bytes + i, *after = bytes + i + n;
+        int n_quotes = 0;
+
+        if (memcmp(before, name, n) != 0)
+            continue;
+        while (before > bytes && is_around_key(before[-1]))
+            before--;
+        for (; is_around_key(*after); after++)
+            n_quotes += is_quote(*after);
+        /* Two quotes: the colon between them is missing. */
+        if (before > bytes && (before[-1] == '{' || before[-1] == ',') &&
+            (*after == ':' || *after == '=' || n_quotes > 1))
+            return true;
+    }
+    return false;
+}

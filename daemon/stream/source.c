@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "daemon/stream/source.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/xalloc.h"
+#include "daemon/stream/source_private.h"
+#include "store/releases.h"
+
+void source_free(struct source *s)
+{
+    if (s)
+        s->ops->free(s);
+}
+
+/* Without those of released records; to be freed. */
+static struct source_position *
+external(const struct source_position *positions, size_t *n)
+{
+    struct source_position *out = xcalloc(*n + 1, sizeof *out);
+    size_t kept = 0;
+
+    for (size_t i = 0; i < *n; i++)
+        if (strcmp(positions[i].topic, RELEASES_TOPIC) != 0)
+            out[kept++] = positions[i];
+    *n = kept;
+    return out;
+}
+
+int source_begin(struct source *s, const struct source_position *positions,
+                 size_t n, int64_t epoch, struct err *err)
+{
+    struct source_position *its = external(positions, &n);
+    int rc = s->ops->begin(s, its, n, epoch, err);
+
+    free(its);
+    return rc;
+}
+
+int source_seek(struct source *s, const struct source_position *positions,
+                size_t n, int64_t epoch, struct err *err)
+{
+    struct source_position *its = external(positions, &n);
+    int rc = s->ops->seek(s, its, n, epoch, err);
+
+    free(its);
+    return rc;
+}
+
+void source_published(struct source *s,
+                      const struct source_position *positions, size_t n)
+{
+    struct source_position *its = external(positions, &n);
+
+    s->ops->published(s, its, n);
+    free(its);
+}
+
+size_t source_get_partitions(struct source *s, struct source_partition **rows)
+{
+    return s->ops->get_partitions(s, rows);
+}
+
+void source_get_health(struct source *s, struct source_health *health)
+{
+    pthread_mutex_lock(&s->mutex);
+    health->state = s->state;
+    memcpy(health->reason, s->reason, sizeof health->reason);
+    health->gaps = s->gaps;
+    pthread_mutex_unlock(&s->mutex);
+    health->records_read = atomic_load(&s->records_read);
+    health->times_cut = atomic_load(&s->times_cut);
+    health->dead_lettered = atomic_load(&s->letters.delivered);
+    health->dead_letters_failed = atomic_load(&s->letters.failed);
+    health->dead_letters_waiting = atomic_load(&s->letters.waiting);
+}
+
+/* --- for the kinds ------------------------------------------------------ */
+
+void source_init(struct source *s, const struct source_ops *ops,
+                 const struct source_options *options)
+{
+    s->ops = ops;
+    s->options = *options;
+    s->options.data_dir = xstrdup(options->data_dir ? options->data_dir : ".");
+    s->options.store_id = xstrdup(options->store_id ? options->store_id : "");
+    record_maker_init(&s->maker,
+                      options->conf->model.preset == CONF_PRESET_LINEAR);
+    pthread_mutex_init(&s->mutex, NULL);
+    pthread_cond_init(&s->changed, NULL);
+}
+
+void source_release(struct source *s)
+{
+    free((char *)s->options.data_dir);
+    free((char *)s->options.store_id);
+    record_maker_release(&s->maker);
+    pthread_cond_destroy(&s->changed);
+    pthread_mutex_destroy(&s->mutex);
+}
+
+void source_parse(struct source *s, struct record *r, const char *domain)
+{
+    const struct conf_source *conf = &s->options.conf->source;
+
+    record_parse(&s->maker, r, conf->format, (size_t)conf->max_record_bytes,
+                 domain);
+    if (r->time_cut && atomic_fetch_add(&s->times_cut, 1) == 0)
+        log_warn("time", "topic=%s partition=%d offset=%lld: its event time "
+                 "is in the future, and the present time is used; further ones "
+                 "are only counted", r->topic, (int)r->partition,
+                 (long long)r->offset);
+}
+
+static const char *state_name(enum source_state state)
+{
+    static const char *const names[] = {"running", "retrying", "stopped",
+                                        "ended"};
+
+    return names[state];
+}
+
+void source_set_state(struct source *s, enum source_state state,
+                      const char *fmt, ...)
+{
+    char reason[sizeof s->reason];
+    enum source_state before;
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(reason, sizeof reason, fmt, ap);
+    va_end(ap);
+    pthread_mutex_lock(&s->mutex);
+    before = s->state;
+    s->state = state;
+    memcpy(s->reason, reason, sizeof reason);
+    pthread_mutex_unlock(&s->mutex);
+    if (before != state)
+        log_line(state == SOURCE_STOPPED    ? LOG_ERROR
+                 : state == SOURCE_RETRYING ? LOG_WARN
+                                            : LOG_INFO,
+                 "source", "state=%s%s%s", state_name(state),
+                 *reason ? " reason=" : "", reason);
+}
+
+void source_count_gap(struct source *s, const char *fmt, ...)
+{
+    char what[256];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(what, sizeof what, fmt, ap);
+    va_end(ap);
+    pthread_mutex_lock(&s->mutex);
+    s->gaps++;
+    pthread_mutex_unlock(&s->mutex);
+    log_warn("gap", "%s", what);
+}
+
+struct source_position *
+source_positions_copy(const struct source_position *positions, size_t n)
+{
+    struct source_position *copy = xcalloc(n ? n : 1, sizeof *copy);
+
+    for (size_t i = 0; i < n; i++) {
+        copy[i] = positions[i];
+        copy[i].topic = xstrdup(positions[i].topic);
+    }
+    return copy;
+}
+
+void source_positions_free(struct source_position *positions, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        free((char *)positions[i].topic);
+    free(positions);
+}

@@ -1,0 +1,497 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "daemon/train/learning.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/xalloc.h"
+#include "daemon/train/options.h"
+#include "learner/kernels/ops.h"
+#include "store/store.h"
+
+/* replay.adaptive and when_behind: sample (learning.h says how) */
+#define REPLAY_MOST 4.0
+#define REPLAY_LEAST 0.25
+#define LEAST_SHARE 0.05
+
+int learning_open(struct learning *l, const struct conf *conf, int threads,
+                  int shards, struct err *err)
+{
+    memset(l, 0, sizeof *l);
+    l->conf = conf;
+    l->threads = threads;
+    l->shards = shards;
+    l->has_model = conf->model.preset != CONF_PRESET_LINEAR;
+    progress_init(&l->progress);
+    refusals_init(&l->refusals);
+    /* The workers, the threads that answer, the trainer and the publisher. */
+    if (l->has_model &&
+        ops_reserve(threads + options_cores() + 2, err) != 0)
+        return err->code;
+    return catalog_open(conf->data_dir, &l->catalog, err);
+}
+
+void learning_close(struct learning *l)
+{
+    intake_free(l->intake);
+    filter_free(l->filter);
+    replay_free(l->replay);
+    replay_free(l->holdout);
+    learner_free(l->learner);
+    tokenizer_free(l->tokenizer);
+    progress_release(&l->progress);
+    refusals_release(&l->refusals);
+    catalog_close(l->catalog);
+    free(l->replayed);
+    free(l->fisher);
+    free(l->fisher_tokens);
+    free(l->nats);
+    free(l->text_nats);
+    free(l->right);
+    free(l->logits);
+    memset(l, 0, sizeof *l);
+}
+
+/* The trainer's connection for rows: its catalog is used by no other thread.
+ */
+static struct sqlite3 *reader(struct learning *l)
+{
+    struct sqlite3 *db = catalog_lock(l->catalog);
+
+    catalog_unlock(l->catalog);
+    return db;
+}
+
+static void make_replay(struct learning *l)
+{
+    struct replay_options options;
+    struct intake_options intake = {
+        .conf = l->conf,
+        .tokenizer = l->tokenizer,
+        .context = l->has_model ? (size_t)l->shape.context : 0,
+        .progress = &l->progress,
+    };
+
+    options_replay(l->conf, REPLAY_ROWS, &options);
+    options.limits = &l->limits;
+    l->replay = replay_create(&options, reader(l));
+    options_replay(l->conf, REPLAY_HOLDOUT, &options);
+    options.limits = &l->limits;
+    l->holdout = replay_create(&options, reader(l));
+    l->filter = filter_create(&l->conf->filter, l->tokenizer);
+    intake.holdout = l->holdout;
+    intake.filter = l->filter;
+    intake.refusals = &l->refusals;
+    l->intake = intake_create(&intake);
+    l->replay_ratio = l->conf->learner.replay.ratio;
+}
+
+int learning_prepare_shape(struct learning *l, struct tokenizer *tokenizer,
+                           const struct model_shape *shape, struct err *err)
+{
+    struct learner_options options;
+    int rc;
+
+    tokenizer_free(l->tokenizer); /* of a try that failed */
+    l->tokenizer = tokenizer;
+    if (tokenizer && tokenizer_vocab_size(tokenizer) != shape->vocab_size)
+        return err_set(err, ERR_CORRUPT,
+                       "tokenizer.json has %d ids, config.json says "
+                       "vocab_size %d: they belong to different models",
+                       tokenizer_vocab_size(tokenizer), shape->vocab_size);
+    if (l->has_model)
+        l->shape = *shape;
+    options_learner(l->conf, l->has_model ? &l->shape : NULL, tokenizer,
+                    l->threads, l->shards, &options);
+    rc = learner_create(&options, &l->learner, err);
+    if (rc == 0)
+        make_replay(l);
+    return rc;
+}
+
+int learning_prepare(struct learning *l, struct tokenizer *tokenizer,
+                     struct err *err)
+{
+    struct model_shape shape;
+    int rc;
+
+    if (!l->has_model)
+        return learning_prepare_shape(l, NULL, NULL, err);
+    rc = options_shape(l->conf, tokenizer_vocab_size(tokenizer), &shape, err);
+    if (rc) {
+        tokenizer_free(tokenizer);
+        return rc;
+    }
+    return learning_prepare_shape(l, tokenizer, &shape, err);
+}
+
+int learning_prepare_version(struct learning *l, int64_t version,
+                             struct err *err)
+{
+    struct buf json = BUF_INIT;
+    struct tokenizer *tokenizer = NULL;
+    struct model_shape shape;
+    int rc;
+
+    if (!l->has_model)
+        return learning_prepare(l, NULL, err);
+    rc = store_load_text(l->catalog, version, "tokenizer.json", &json, err);
+    if (rc == 0)
+        rc = store_load_shape(l->catalog, version, &shape, err);
+    if (rc == 0)
+        rc = tokenizer_from_json(json.data ? json.data : "", json.len,
+                                 &tokenizer, err);
+    if (rc == 0)
+        rc = learning_prepare_shape(l, tokenizer, &shape, err);
+    else
+        tokenizer_free(tokenizer);
+    if (rc == ERR_INVALID) /* the version's file is damaged */
+        rc = err->code = ERR_CORRUPT;
+    buf_release(&json);
+    return rc;
+}
+
+/* --- a version's state -------------------------------------------------- */
+
+struct loaded {
+    struct tensor_list weights, state, holdout, anchor, head;
+    struct catalog_version row;
+};
+
+static void loaded_release(struct loaded *v)
+{
+    tensor_list_release(&v->weights);
+    tensor_list_release(&v->state);
+    tensor_list_release(&v->holdout);
+    tensor_list_release(&v->anchor);
+    tensor_list_release(&v->head);
+    catalog_version_release(&v->row);
+}
+
+static int load_files(struct learning *l, int64_t version, struct loaded *v,
+                      struct err *err)
+{
+    int rc = catalog_get(l->catalog, version, &v->row, err);
+
+    if (rc == 0 && l->has_model)
+        rc = store_load(l->catalog, version, STORE_WEIGHTS, &v->weights, err);
+    if (rc == 0)
+        rc = store_load(l->catalog, version, STORE_STATE, &v->state, err);
+    if (rc == 0)
+        rc = store_load(l->catalog, version, STORE_HOLDOUT, &v->holdout, err);
+    if (rc == 0)
+        rc = store_load(l->catalog, version, STORE_ANCHOR, &v->anchor, err);
+    if (rc == 0)
+        rc = store_load(l->catalog, version, STORE_HEAD, &v->head, err);
+    return rc;
+}
+
+/* Ids of partitions are the store's: known before anything is counted. */
+static int load_partitions(struct learning *l, struct err *err)
+{
+    struct catalog_offset *rows = NULL;
+    size_t n = 0;
+    int rc = catalog_partitions(l->catalog, &rows, &n, err);
+
+    for (size_t i = 0; rc == 0 && i < n; i++)
+        if (progress_partition_id(&l->progress, rows[i].topic,
+                                  rows[i].partition) != rows[i].partition_id)
+            rc = err_set(err, ERR_CORRUPT,
+                         "mneme.db: the table of partitions has a hole");
+    catalog_offsets_free(rows, n);
+    return rc;
+}
+
+int learning_load_skipped(struct learning *l, struct err *err)
+{
+    struct catalog_range *ranges = NULL;
+    struct tombstone *tombstones = NULL;
+    size_t n = 0, n_tombstones = 0;
+    int rc = catalog_skipped(l->catalog, &ranges, &n, err);
+
+    if (rc == 0)
+        rc = tombstones_read(l->catalog, &tombstones, &n_tombstones, err);
+    if (rc) {
+        free(ranges);
+        return rc;
+    }
+    intake_set_skipped(l->intake, ranges, n);
+    intake_set_forgotten(l->intake, tombstones, n_tombstones);
+    return 0;
+}
+
+int learning_load(struct learning *l, int64_t version, int64_t branch,
+                  struct err *err)
+{
+    struct loaded v = {0};
+    int rc = load_files(l, version, &v, err);
+
+    if (rc == 0)
+        rc = load_partitions(l, err);
+    if (rc == 0)
+        rc = learner_import(l->learner, l->has_model ? &v.weights : NULL,
+                            &v.state, &v.anchor, &v.head, err);
+    if (rc == 0)
+        rc = replay_import(l->replay, &v.state, branch, err);
+    if (rc == 0)
+        rc = replay_import(l->holdout, v.holdout.n ? &v.holdout : &v.state,
+                           branch, err);
+    if (rc == 0)
+        rc = filter_import(l->filter, &v.state, err);
+    if (rc == 0)
+        rc = progress_import(&l->progress, v.row.metadata_json,
+                             strlen(v.row.metadata_json), err);
+    /* The room for logits depends on model.max_labels. */
+    if (rc == 0 &&
+        l->progress.labels.n > (size_t)l->conf->model.max_labels)
+        rc = err_set(err, ERR_LIMIT,
+                     "version %lld has %zu labels, model.max_labels is %lld",
+                     (long long)version, l->progress.labels.n,
+                     (long long)l->conf->model.max_labels);
+    if (rc == 0) {
+        progress_set_positions(&l->progress, v.row.offsets, v.row.n_offsets);
+        rc = learning_load_skipped(l, err);
+    }
+    l->anchor_generation = 0;
+    loaded_release(&v);
+    return rc;
+}
+
+struct snapshot *learning_snapshot(struct learning *l)
+{
+    struct snapshot *s =
+        snapshot_take(l->learner, l->replay, l->holdout, &l->progress,
+                      l->mixed_settings ? NULL : options_settings(l->conf),
+                      &l->anchor_generation);
+
+    intake_export(l->intake, &s->state);
+    return s;
+}
+
+/* Between a at 0 and b at 1, on a logarithmic scale. */
+static double between(double a, double b, double at)
+{
+    return a * pow(b / a, at < 0 ? 0 : at > 1 ? 1 : at);
+}
+
+void learning_set_pressure(struct learning *l, double fill)
+{
+    const struct conf_replay *r = &l->conf->learner.replay;
+
+    l->replay_ratio = r->ratio;
+    if (r->adaptive && r->ratio > 0)
+        l->replay_ratio = fill < 0.5
+                              ? between(REPLAY_MOST, r->ratio, 2 * fill)
+                              : between(r->ratio, REPLAY_LEAST, 2 * fill - 1);
+    if (l->conf->source.when_behind == CONF_WHEN_BEHIND_SAMPLE)
+        intake_set_share(l->intake, between(1, LEAST_SHARE, 2 * fill - 1));
+}
+
+/* --- a step ------------------------------------------------------------- */
+
+bool learning_ready(const struct learning *l)
+{
+    return intake_tokens(l->intake) >=
+               (size_t)l->conf->learner.batch_tokens ||
+           intake_is_long(l->intake);
+}
+
+static void copy_draws(const struct replay_draw *draws, size_t n,
+                       struct segment **segments, size_t *cap)
+{
+    if (n > *cap) {
+        *cap = 2 * n;
+        *segments = xreallocarray(*segments, *cap, sizeof **segments);
+    }
+    for (size_t i = 0; i < n; i++)
+        (*segments)[i] = draws[i].segment;
+}
+
+/* The Fisher draw with tokens of its own: the next draw invalidates it. */
+static void keep_fisher(struct learning *l, const struct replay_draw *draws,
+                        size_t n)
+{
+    size_t tokens = 0, at = 0;
+
+    copy_draws(draws, n, &l->fisher, &l->cap_fisher);
+    for (size_t i = 0; i < n; i++)
+        tokens += l->fisher[i].n_tokens + 1;
+    if (tokens > l->cap_fisher_tokens) {
+        l->cap_fisher_tokens = 2 * tokens;
+        l->fisher_tokens =
+            xreallocarray(l->fisher_tokens, l->cap_fisher_tokens,
+                          sizeof *l->fisher_tokens);
+    }
+    for (size_t i = 0; i < n; i++) {
+        size_t count = l->fisher[i].n_tokens + 1;
+
+        memcpy(l->fisher_tokens + at, l->fisher[i].tokens,
+               count * sizeof *l->fisher_tokens);
+        l->fisher[i].tokens = l->fisher_tokens + at;
+        at += count;
+    }
+}
+
+static void make_room(struct learning *l, size_t n_fresh, size_t n_all)
+{
+    size_t labels = (size_t)l->conf->model.max_labels;
+
+    if (n_all > l->cap_nats) {
+        l->cap_nats = 2 * n_all;
+        l->nats = xreallocarray(l->nats, l->cap_nats, sizeof *l->nats);
+        l->text_nats =
+            xreallocarray(l->text_nats, l->cap_nats, sizeof *l->text_nats);
+    }
+    if (n_fresh > l->cap_right) {
+        l->cap_right = 2 * n_fresh;
+        l->right = xreallocarray(l->right, l->cap_right, sizeof *l->right);
+        l->logits = xreallocarray(l->logits, l->cap_right * labels,
+                                  sizeof *l->logits);
+    }
+}
+
+static size_t replay_wanted(const struct learning *l,
+                            const struct intake_batch *b)
+{
+    const struct conf_replay *r = &l->conf->learner.replay;
+    size_t unit = l->has_model ? b->tokens : b->n;
+
+    return r->enabled ? (size_t)llround(l->replay_ratio * (double)unit) : 0;
+}
+
+static size_t targets(const struct segment *s, size_t n)
+{
+    size_t sum = 0;
+
+    for (size_t i = 0; i < n; i++)
+        sum += s[i].n_tokens;
+    return sum;
+}
+
+/* What learner_step asks about the fresh segments. */
+struct question {
+    struct learning *l;
+    const struct intake_batch *b;
+};
+
+/* A record is judged by its first segment; the others of the batch follow. */
+static void judge(void *arg, const double *text_nats, uint8_t *refused)
+{
+    struct question *q = arg;
+    const struct intake_batch *b = q->b;
+
+    for (size_t i = 0; i < b->n; i++) {
+        if (b->origins[i].part == 0)
+            b->refused[i] = filter_judge(q->l->filter, &b->segments[i],
+                                         text_nats[i], b->released);
+        else if (i > 0) /* else it began in an earlier step */
+            b->refused[i] = b->refused[i - 1];
+        refused[i] = b->refused[i] != NULL;
+    }
+}
+
+/* Counts a learned batch by domain and label. */
+static void count_batch(struct learning *l, const struct intake_batch *b,
+                        size_t n_replayed)
+{
+    for (size_t i = 0; i < b->n; i++) {
+        const struct segment *s = &b->segments[i];
+
+        if (b->refused[i])
+            continue;
+        progress_learned(&l->progress, s->domain,
+                         l->has_model ? l->text_nats[i] : NAN,
+                         l->has_model ? s->n_bytes : s->text_bytes);
+        progress_loss_add(&l->progress.train_loss, l->text_nats[i],
+                          s->n_bytes);
+        if (s->label >= 0)
+            progress_count_label(&l->progress, s->domain, l->right[i]);
+    }
+    for (size_t i = 0; i < n_replayed; i++)
+        progress_loss_add(&l->progress.train_loss, l->text_nats[b->n + i],
+                          l->replayed[i].n_bytes);
+}
+
+static void keep_batch(struct learning *l, const struct intake_batch *b,
+                       size_t n_labels)
+{
+    size_t stride = (size_t)l->conf->model.max_labels;
+
+    /* The Fisher information is of kept segments, too. */
+    if (!l->conf->learner.replay.enabled && !l->conf->learner.ewc.enabled)
+        return;
+    for (size_t i = 0; i < b->n; i++) {
+        struct segment s = b->segments[i];
+
+        if (b->refused[i])
+            continue;
+        if (s.label >= 0) {
+            s.old_logits = l->logits + i * stride;
+            s.n_old_logits = (uint32_t)n_labels;
+        }
+        replay_offer(l->replay, &s, &b->origins[i], l->nats[i]);
+    }
+}
+
+int learning_step(struct learning *l, struct learning_step_result *result,
+                  struct err *err)
+{
+    struct replay_draw *draws = NULL, *fisher = NULL;
+    struct intake_batch b;
+    struct learner_step_input in = {0};
+    struct question question = {l, &b};
+    uint64_t step = (uint64_t)learner_steps(l->learner);
+    size_t n_draws = 0, n_fisher = 0;
+    int rc;
+
+    memset(result, 0, sizeof *result);
+    intake_next_batch(l->intake, (size_t)l->conf->learner.batch_tokens, &b);
+    BUG_ON(b.n == 0);
+    l->limits = (struct segment_limits){
+        .domains = l->progress.domains.n,
+        .labels = l->progress.labels.n,
+        .vocab_size = l->has_model ? (size_t)l->shape.vocab_size : 0,
+        .context = l->has_model ? (size_t)l->shape.context : 0,
+    };
+    rc = replay_sample_fisher(l->replay, step,
+                              learner_fisher_wants(l->learner, b.tokens),
+                              &fisher, &n_fisher, err);
+    if (rc)
+        return rc;
+    keep_fisher(l, fisher, n_fisher);
+    rc = replay_sample(l->replay, step, replay_wanted(l, &b), !l->has_model,
+                       &draws, &n_draws, err);
+    if (rc)
+        return rc;
+    copy_draws(draws, n_draws, &l->replayed, &l->cap_replayed);
+    make_room(l, b.n, b.n + n_draws);
+    in = (struct learner_step_input){
+        b.segments, b.n,      l->replayed,
+        n_draws,    l->fisher, n_fisher,
+        b.released, l->has_model ? judge : NULL, &question,
+    };
+    result->step.nats = l->nats;
+    result->step.text_nats = l->text_nats;
+    result->step.right = l->right;
+    result->step.logits = l->logits;
+    result->fresh_tokens = b.tokens;
+    result->replayed_tokens = targets(l->replayed, n_draws);
+    rc = learner_step(l->learner, &in, &result->step, err);
+    if (rc == ERR_DIVERGED) /* what comes next skips up to the position */
+        intake_apply(l->intake, &b, "diverged", learner_steps(l->learner));
+    if (rc)
+        return rc;
+    if (!result->step.skipped) {
+        for (size_t i = 0; result->step.n_refused < b.n && i < n_draws; i++)
+            replay_replayed(l->replay, &draws[i], step, l->nats[b.n + i]);
+        count_batch(l, &b, result->step.n_refused < b.n ? n_draws : 0);
+        keep_batch(l, &b, result->step.n_labels);
+    }
+    intake_apply(l->intake, &b,
+                 result->step.skipped ? "step_skipped" : NULL,
+                 learner_steps(l->learner));
+    return 0;
+}

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "daemon/train/options.h"
+
+#include <sched.h>
+#include <stdlib.h>
+
+#include "learner/model.h"
+
+/* Measured: 3e-3 is best at 96 channels, 1e-3 at 256 (bench/NOTES.md). */
+#define RATE_TIMES_WIDTH 0.28f
+
+#define HOLDOUT_RECENT 0.25
+/* A draw from the database costs as much as all else that is done for a short
+ * text; beside a Transformer's step it is nothing. */
+#define LINEAR_KEPT_BYTES ((size_t)96 << 20)
+
+/* Names, counters, results and their JSON, in all versions in memory. */
+#define DOMAIN_BYTES 6144
+#define LABEL_BYTES 1024
+
+/* Bodies of requests: HTTP_BODIES of the largest, but at least HTTP_BYTES. */
+#define HTTP_BYTES ((size_t)64 << 20)
+#define HTTP_BODIES 4
+
+/* Of an event stream: two threads, its buffers and those of libmicrohttpd,
+ * measured with 1,500 streams. */
+#define CONNECTION_BYTES ((size_t)240 << 10)
+#define FEW_CONNECTIONS 256
+
+int options_shape(const struct conf *conf, int vocab_size,
+                  struct model_shape *shape, struct err *err)
+{
+    const struct conf_model *m = &conf->model;
+    int rc;
+
+    if (m->preset == CONF_PRESET_CUSTOM) {
+        rc = model_preset("small", shape, err);
+        if (rc)
+            return rc;
+        shape->dim = (int)m->dim;
+        shape->layers = (int)m->layers;
+        shape->heads = (int)m->heads;
+        shape->kv_heads = (int)m->kv_heads;
+        shape->head_dim = (int)(m->dim / m->heads);
+        shape->ffn_dim = (int)m->ffn_dim;
+        shape->context = (int)m->context;
+    } else {
+        char *preset = conf_text(conf, "model.preset");
+
+        rc = model_preset(preset, shape, err);
+        free(preset);
+        if (rc)
+            return rc;
+    }
+    shape->vocab_size = vocab_size;
+    shape->qk_norm = m->qk_norm;
+    return model_shape_check(shape, err);
+}
+
+static enum ewc_when consolidate_when(enum conf_consolidate_kind kind)
+{
+    return kind == CONF_CONSOLIDATE_OFF     ? EWC_OFF
+           : kind == CONF_CONSOLIDATE_EVERY ? EWC_EVERY
+                                            : EWC_AUTO;
+}
+
+float options_rate(const struct conf *conf, const struct model_shape *shape)
+{
+    if (conf->learner.optimizer.lr > 0 || !shape)
+        return (float)conf->learner.optimizer.lr;
+    return RATE_TIMES_WIDTH / (float)shape->dim;
+}
+
+void options_learner(const struct conf *conf, const struct model_shape *shape,
+                     const struct tokenizer *tokenizer, int threads,
+                     int shards, struct learner_options *out)
+{
+    const struct conf_learner *l = &conf->learner;
+
+    learner_options_default(out);
+    out->shape = shape;
+    out->tokenizer = tokenizer;
+    out->threads = threads;
+    out->shards = shards;
+    out->seed = (uint64_t)l->seed;
+    out->optim.lr = options_rate(conf, shape);
+    out->optim.warmup_steps = (int)l->optimizer.warmup_steps;
+    out->optim.weight_decay = (float)l->optimizer.weight_decay;
+    out->optim.clip_norm = (float)l->optimizer.clip_norm;
+    out->optim.skip_medians = conf->filter.gradient_norm.enabled
+                                  ? (float)conf->filter.gradient_norm.medians
+                                  : 0.0f;
+    out->ewc.enabled = l->ewc.enabled;
+    out->ewc.lambda = (float)l->ewc.lambda;
+    out->ewc.decay = (float)l->ewc.decay;
+    out->ewc.consolidate = consolidate_when(l->ewc.consolidate.kind);
+    out->ewc.every_steps = l->ewc.consolidate.every_steps;
+    out->head.max_labels = (int)conf->model.max_labels;
+    out->head.seed = (uint64_t)l->seed;
+}
+
+void options_infer(const struct conf *conf, struct infer_options *out)
+{
+    infer_options_default(out);
+    if (conf->serve.quantize == CONF_QUANTIZE_INT8)
+        out->quantize = INFER_INT8;
+}
+
+void options_replay(const struct conf *conf, enum replay_kind kind,
+                    struct replay_options *out)
+{
+    const struct conf_learner *l = &conf->learner;
+
+    replay_options_default(out, kind);
+    out->seed = (uint64_t)l->seed;
+    out->capacity = kind == REPLAY_HOLDOUT ? l->holdout.capacity
+                                           : l->replay.capacity;
+    if (kind == REPLAY_HOLDOUT) /* the newest stay, to be judged on */
+        out->recent_share = HOLDOUT_RECENT;
+    if (l->replay.balance == CONF_BALANCE_NONE)
+        out->quota_exponent = 1;
+    if (kind == REPLAY_ROWS && conf->model.preset == CONF_PRESET_LINEAR)
+        out->kept_bytes = (int64_t)LINEAR_KEPT_BYTES;
+}
+
+json_t *options_settings(const struct conf *conf)
+{
+    struct conf_strings keys = {0};
+    json_t *settings = json_object();
+
+    conf_learning_keys(&keys);
+    for (size_t i = 0; i < keys.n; i++) {
+        char *value = conf_text(conf, keys.items[i]);
+
+        json_object_set_new(settings, keys.items[i], json_string(value));
+        free(value);
+    }
+    conf_strings_release(&keys);
+    return settings;
+}
+
+int options_cores(void)
+{
+    cpu_set_t set;
+
+    if (sched_getaffinity(0, sizeof set, &set) != 0)
+        return 1;
+    return CPU_COUNT(&set) > 0 ? CPU_COUNT(&set) : 1;
+}
+
+size_t options_step_tokens(const struct conf *conf)
+{
+    const struct conf_learner *l = &conf->learner;
+    double replayed = l->replay.enabled
+                          ? (l->replay.adaptive ? 4.0 : l->replay.ratio)
+                          : 0;
+
+    return (size_t)((double)l->batch_tokens * (1 + replayed)) + 1024;
+}
+
+size_t options_http_bytes(const struct conf *conf)
+{
+    size_t few = HTTP_BODIES * (size_t)conf->http.max_body_bytes;
+
+    return few > HTTP_BYTES ? few : HTTP_BYTES;
+}
+
+/* The memory that grows with the numbers of domains and labels. */
+static size_t by_name_bytes(const struct conf *conf,
+                            const struct learner_options *learner)
+{
+    size_t labels = (size_t)conf->model.max_labels;
+    size_t dim = learner->shape ? (size_t)learner->shape->dim : 0;
+    size_t d = 2 * dim + (size_t)learner->head.gram_dim;
+    /* A label's row and prototype exist in the learner (learner_bytes), in a
+     * snapshot, and in each loaded version. */
+    size_t copies = 6 * labels * 2 * d * sizeof(float);
+    /* The logits of a batch. */
+    size_t logits = (size_t)conf->learner.batch_tokens * labels *
+                    sizeof(float);
+
+    return copies + logits + labels * LABEL_BYTES +
+           (size_t)conf->model.max_domains * DOMAIN_BYTES;
+}
+
+size_t options_memory(const struct conf *conf,
+                      const struct learner_options *learner)
+{
+    size_t tokens = options_step_tokens(conf);
+    size_t row = 128; /* of an index */
+    size_t kept = learner->shape ? 0 : LINEAR_KEPT_BYTES;
+    /* Code, SQLite, librdkafka, and connections up to the default number. */
+    size_t fixed = (size_t)96 << 20;
+    size_t more = conf->http.max_connections > FEW_CONNECTIONS
+                      ? (size_t)conf->http.max_connections - FEW_CONNECTIONS
+                      : 0;
+    size_t block = 0;
+
+    if (learner->shape) {
+        struct model *m = NULL;
+
+        if (model_create(learner->shape, &m, NULL) == 0)
+            block = m->n_params * sizeof(float);
+        model_free(m);
+    }
+    /* A snapshot holds weights, two moments, Fisher and anchor; the served
+     * version, the candidate and up to three asked for by number one each. */
+    return learner_bytes(learner, tokens) + (5 + 5) * block +
+           (size_t)(conf->learner.replay.capacity +
+                    conf->learner.holdout.capacity) *
+               row +
+           by_name_bytes(conf, learner) + OPTIONS_STAGED_BYTES + kept +
+           OPTIONS_QUEUE_BYTES + options_http_bytes(conf) +
+           more * CONNECTION_BYTES + fixed;
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * options.h - from the settings to the options of each part.
+ *
+ * Threads: any, pure functions
+ */
+#ifndef MNEME_DAEMON_TRAIN_OPTIONS_H
+#define MNEME_DAEMON_TRAIN_OPTIONS_H
+
+#include <jansson.h>
+
+#include "base/model_shape.h"
+#include "conf/conf.h"
+#include "learner/infer/infer.h"
+#include "learner/learner.h"
+#include "replay/replay.h"
+
+/* The shape for a vocabulary; ERR_INVALID. Not for preset linear. */
+int options_shape(const struct conf *conf, int vocab_size,
+                  struct model_shape *shape, struct err *err);
+
+/* The learning rate: the configured one, or the one for this width. */
+float options_rate(const struct conf *conf, const struct model_shape *shape);
+
+/* shape and tokenizer NULL: preset linear. */
+void options_learner(const struct conf *conf, const struct model_shape *shape,
+                     const struct tokenizer *tokenizer, int threads,
+                     int shards, struct learner_options *out);
+
+void options_infer(const struct conf *conf, struct infer_options *out);
+
+void options_replay(const struct conf *conf, enum replay_kind kind,
+                    struct replay_options *out);
+
+/* The settings that decide what is learned from given records, by their keys,
+ * as text: a version keeps them, so that it can be learned again. */
+json_t *options_settings(const struct conf *conf);
+
+/* Cores this process may use. */
+int options_cores(void);
+
+/* The largest step in tokens: fresh and replayed. */
+size_t options_step_tokens(const struct conf *conf);
+
+/* The most memory that all request bodies together may take, raw and parsed. */
+size_t options_http_bytes(const struct conf *conf);
+
+/* What the daemon will use, in bytes, at its largest: learner, a snapshot on
+ * its way, the served version, indexes, queue and caches. */
+size_t options_memory(const struct conf *conf,
+                      const struct learner_options *learner);
+
+/* The most memory of learned records that are staged for the next version. At
+ * half of it a version is made; at all of it learning waits for that version.
+ */
+#define OPTIONS_STAGED_BYTES ((size_t)64 << 20)
+
+/* Records and bytes in the queue between source and trainer. */
+#define OPTIONS_QUEUE_RECORDS 8192
+#define OPTIONS_QUEUE_BYTES ((size_t)32 << 20)
+
+#endif

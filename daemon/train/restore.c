@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include "daemon/train/restore.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/xalloc.h"
+#include "daemon/intake/vocabulary.h"
+#include "replay/replay.h"
+#include "store/hf.h"
+
+/* --- settings ----------------------------------------------------------- */
+
+static int compare_setting(struct store *store, const char *key,
+                           const char *value, struct err *err)
+{
+    char *stored = NULL;
+    int rc = store_setting_get(store, key, &stored, err);
+
+    if (rc == 0 && !stored)
+        rc = store_setting_put(store, key, value, err);
+    else if (rc == 0 && strcmp(stored, value) != 0)
+        rc = err_set(err, ERR_STATE,
+                     "%s: this data directory was made with %s: %s, and the "
+                     "configuration says %s; set it back, or use another "
+                     "data_dir",
+                     store_dir(store), key, stored, value);
+    free(stored);
+    return rc;
+}
+
+int restore_parse_shards(const char *stored, int *shards, struct err *err)
+{
+    char *end;
+    long n = strtol(stored, &end, 10);
+
+    if (end == stored || *end || n < 1 || n > RESTORE_MAX_SHARDS)
+        return err_set(err, ERR_CORRUPT,
+                       "mneme.db: the setting learner.shards is \"%.20s\": "
+                       "expected 1 to %d",
+                       stored, RESTORE_MAX_SHARDS);
+    *shards = (int)n;
+    return 0;
+}
+
+static int restore_shards(struct store *store, const struct conf *conf,
+                          int threads, int *shards, struct err *err)
+{
+    char text[16], *stored = NULL;
+    int rc = store_setting_get(store, "learner.shards", &stored, err);
+
+    *shards = conf->learner.shards ? (int)conf->learner.shards : threads;
+    if (rc == 0 && stored && !conf->learner.shards)
+        rc = restore_parse_shards(stored, shards, err);
+    free(stored);
+    if (rc)
+        return rc;
+    snprintf(text, sizeof text, "%d", *shards);
+    return compare_setting(store, "learner.shards", text, err);
+}
+
+int restore_settings(struct store *store, const struct conf *conf,
+                     int threads, int *shards, struct err *err)
+{
+    static const char *const fixed[] = {
+        "model.preset", "model.tokenizer", "model.vocab_size",
+        "model.qk_norm", "model.dim",      "model.layers",
+        "model.heads",  "model.kv_heads",  "model.ffn_dim",
+        "model.context", "learner.seed",
+    };
+    int rc = restore_shards(store, conf, threads, shards, err);
+
+    for (size_t i = 0; rc == 0 && i < sizeof fixed / sizeof *fixed; i++) {
+        char *value = conf_text(conf, fixed[i]);
+
+        rc = compare_setting(store, fixed[i], value, err);
+        free(value);
+    }
+    return rc;
+}
+
+/* --- a new state -------------------------------------------------------- */
+
+/* model.init: shape, vocabulary and weights of another model's directory. */
+static int begin_from_model(const struct conf *conf,
+                            struct learning *learning, struct err *err)
+{
+    struct tensor_list weights = TENSOR_LIST_INIT;
+    struct buf json = BUF_INIT;
+    struct tokenizer *tokenizer = NULL;
+    struct model_shape shape;
+    int64_t end_of_text;
+    int rc = hf_read_dir(conf->model.init, &shape, &end_of_text, &weights,
+                         &json, err);
+
+    if (rc == 0)
+        rc = tokenizer_from_json(json.data, json.len, &tokenizer, err);
+    if (rc == 0)
+        rc = learning_prepare_shape(learning, tokenizer, &shape, err);
+    if (rc == 0)
+        rc = learner_import_weights(learning->learner, &weights, err);
+    tensor_list_release(&weights);
+    buf_release(&json);
+    if (rc)
+        err_prefix(err, "model.init %s", conf->model.init);
+    return rc;
+}
+
+static int begin_new(const struct conf *conf, struct learning *learning,
+                     struct err *err)
+{
+    struct tokenizer *tokenizer = NULL;
+    int rc;
+
+    if (!learning->has_model)
+        return learning_prepare(learning, NULL, err);
+    if (conf->model.init)
+        return begin_from_model(conf, learning, err);
+    rc = vocabulary_known(conf, &tokenizer, err);
+    if (rc == 0 && tokenizer)
+        rc = learning_prepare(learning, tokenizer, err);
+    return rc;
+}
+
+/* --- a stored state ----------------------------------------------------- */
+
+/* The vocabulary and shape are the same in every version: the newest whole
+ * files will do. */
+static int prepare_from(const struct catalog_version *versions, size_t n,
+                        struct learning *learning, struct err *err)
+{
+    int rc = ERR_NOTFOUND;
+
+    if (!learning->has_model)
+        return learning_prepare(learning, NULL, err);
+    for (size_t i = 0; rc != 0 && i < n; i++)
+        rc = learning_prepare_version(learning, versions[i].version, err);
+    return rc;
+}
+
+/* The head is damaged: learning goes on from the newest whole version, which
+ * the gate may have refused: what answers stays. */
+static int fall_back(struct store *store, struct learning *learning,
+                     const struct catalog_version *versions, size_t n,
+                     int64_t newest, struct err *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        const struct catalog_version *v = &versions[i];
+        const struct store_rollback rollback = {
+            .to = v->version,
+            .mode = "rewind",
+            .reason = "a newer version is damaged",
+            .keep_serving = true,
+            .automatic = true, /* lifts no hold */
+            .in_transaction = replay_db_rollback,
+        };
+        int rc;
+
+        if (v->head || v->state == STORE_DAMAGED ||
+            v->state == STORE_ROLLED_BACK || v->state == STORE_PENDING)
+            continue;
+        rc = learning_load(learning, v->version, newest + 1, err);
+        if (rc == ERR_CORRUPT) {
+            log_error("damaged", "version=%lld error=\"%s\"",
+                      (long long)v->version, err->msg);
+            rc = store_mark(store, v->version, STORE_DAMAGED, err->msg, err);
+            if (rc)
+                return rc;
+            continue;
+        }
+        if (rc)
+            return rc;
+        return store_rollback(store, &rollback, err);
+    }
+    return err_set(err, ERR_CORRUPT,
+                   "%s: no version is whole; `mneme verify --all` lists what "
+                   "is damaged",
+                   store_dir(store));
+}
+
+static int load_head(struct store *store, struct learning *learning,
+                     const struct catalog_version *versions, size_t n,
+                     const struct catalog_pointers *pointers,
+                     struct err *err)
+{
+    /* A head that is not the newest number is the target of a rollback after
+     * which nothing was published: row keys begin a branch there. */
+    int64_t branch =
+        pointers->head == pointers->newest ? 0 : pointers->newest + 1;
+    int rc = learning_load(learning, pointers->head, branch, err);
+
+    if (rc != ERR_CORRUPT)
+        return rc;
+    log_error("damaged", "version=%lld error=\"%s\"",
+              (long long)pointers->head, err->msg);
+    rc = store_mark(store, pointers->head, STORE_DAMAGED, err->msg, err);
+    return rc ? rc
+              : fall_back(store, learning, versions, n, pointers->newest,
+                          err);
+}
+
+int restore_state(struct store *store, const struct conf *conf,
+                  struct learning *learning, struct err *err)
+{
+    struct catalog_pointers pointers;
+    struct catalog_version *versions = NULL;
+    size_t n = 0;
+    int rc = catalog_pointers(learning->catalog, &pointers, err);
+
+    if (rc)
+        return rc;
+    if (pointers.head == 0)
+        return begin_new(conf, learning, err);
+    rc = catalog_list(learning->catalog, 0, 0, &versions, &n, err);
+    if (rc == 0)
+        rc = prepare_from(versions, n, learning, err);
+    if (rc == 0)
+        rc = load_head(store, learning, versions, n, &pointers, err);
+    catalog_versions_free(versions, n);
+    return rc;
+}
+
+/* --- serving ------------------------------------------------------------ */
+
+static int serve_another(struct store *store, struct catalog *catalog,
+                         struct serving *serving, struct err *err)
+{
+    struct catalog_version *versions = NULL;
+    struct infer *infer = NULL;
+    size_t n = 0;
+    int rc = catalog_list(catalog, 0, 0, &versions, &n, err);
+
+    for (size_t i = 0; rc == 0 && i < n && !infer; i++) {
+        int64_t version = versions[i].version;
+
+        if (versions[i].state != STORE_PASSED)
+            continue;
+        if (serving_load(serving, version, &infer, err) != 0)
+            continue;
+        rc = store_serve_instead(store, version,
+                                 "the version that served is damaged", err);
+        if (rc == 0)
+            serving_switch(serving, version, infer);
+        else
+            infer_free(infer);
+    }
+    if (rc == 0 && !infer)
+        log_error("serving", "error=\"no version that passed is whole\"");
+    catalog_versions_free(versions, n);
+    return rc;
+}
+
+/* Its weights may be whole where another of its files is not: the gate needs
+ * all of what serves. */
+static bool is_damaged(struct catalog *catalog, int64_t version)
+{
+    struct catalog_version v;
+    bool damaged;
+
+    if (catalog_get(catalog, version, &v, NULL) != 0)
+        return false;
+    damaged = v.state == STORE_DAMAGED;
+    catalog_version_release(&v);
+    return damaged;
+}
+
+int restore_serving(struct store *store, struct catalog *catalog,
+                    struct serving *serving, struct err *err)
+{
+    struct catalog_pointers pointers;
+    struct infer *infer = NULL;
+    int rc = catalog_pointers(catalog, &pointers, err);
+
+    if (rc || pointers.serving == 0)
+        return rc;
+    if (is_damaged(catalog, pointers.serving))
+        return serve_another(store, catalog, serving, err);
+    rc = serving_load(serving, pointers.serving, &infer, err);
+    if (rc == 0) {
+        serving_switch(serving, pointers.serving, infer);
+        return 0;
+    }
+    if (rc != ERR_CORRUPT && rc != ERR_NOTFOUND)
+        return rc;
+    log_error("damaged", "version=%lld error=\"%s\"",
+              (long long)pointers.serving, err->msg);
+    rc = store_mark(store, pointers.serving, STORE_DAMAGED, err->msg, err);
+    return rc ? rc : serve_another(store, catalog, serving, err);
+}

@@ -1,0 +1,487 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Layer by layer, and in a layer BLOCK rows at a time:
+ *
+ *     normed -> qkv, whose keys and values go to the cache -> att, from the
+ *     cache -> residual;  normed -> gu -> act -> residual
+ *
+ * Attention runs on the kernels of the other products, the cache being two
+ * more matrices in panels for each key/value head (attention.h), with room for
+ * `cap` tokens, a multiple of PANEL: keys in columns, values in rows.
+ *
+ * A generation's cache has such a pair for each layer. Reading a batch needs
+ * one layer's at a time, with a span for each segment.
+ *
+ * Rows have whole panels of columns wherever a product writes them.
+ */
+#include "config.h"
+
+#include "learner/infer/frozen.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/xalloc.h"
+#include "learner/kernels/attention.h"
+#include "learner/infer/frozen_private.h"
+#include "learner/kernels/hot.h"
+#include "learner/kernels/ops.h"
+#include "learner/kernels/panels.h"
+#include "learner/kernels/vexp.h"
+
+#define BLOCK 48
+#define HEAD_COLUMNS 1024 /* of the vocabulary at a time */
+
+/* Tokens [from, from + n) of a pass, which follow `past` others that are in
+ * the cache; keys and values of the first layer. */
+struct span {
+    float *keys, *values;
+    size_t cap, past, from, n;
+};
+
+struct frozen_work {
+    const struct frozen *f;
+    size_t cap, cap_spans, cap_cache; /* tokens, spans, floats */
+    size_t n_floats;
+    float *x;      /* [cap][c_cols] the residual */
+    float *states; /* [cap][C] */
+    float *cache;  /* of one layer, when a batch is read */
+    struct span *spans;
+    uint32_t pos[BLOCK];
+
+    float *block; /* and in it: */
+    float *normed, *qkv, *att, *gu, *act, *rstd, *scores, *logits;
+    void *scratch;
+};
+
+/* --- room --------------------------------------------------------------- */
+
+static size_t most(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+static size_t scratch_bytes(const struct frozen *f)
+{
+    const struct layer *l = f->layers;
+
+    return most(most(packed_scratch(&l->qkv, BLOCK),
+                     packed_scratch(&l->o, BLOCK)),
+                most(packed_scratch(&l->down, BLOCK),
+                     packed_scratch(&f->head, BLOCK)));
+}
+
+static size_t place_block(struct frozen_work *w, char *block)
+{
+    const struct frozen *f = w->f;
+    size_t used = 0, heads = f->heads + f->kv_heads;
+
+    w->normed = frozen_room(block, &used, BLOCK * most(f->c, f->q + f->kv));
+    w->qkv = frozen_room(block, &used, BLOCK * f->qkv_cols);
+    w->att = frozen_room(block, &used, BLOCK * f->q);
+    w->gu = frozen_room(block, &used, BLOCK * 2 * f->f_cols);
+    w->act = frozen_room(block, &used, BLOCK * f->f_cols);
+    w->rstd = frozen_room(block, &used, most(BLOCK, heads));
+    w->scores =
+        frozen_room(block, &used, attention_scratch(f->context_cap, f->hd));
+    w->logits = frozen_room(block, &used, BLOCK * HEAD_COLUMNS);
+    w->scratch =
+        frozen_room(block, &used, scratch_bytes(f) / sizeof(float) + 1);
+    return used;
+}
+
+static void need_room(struct frozen_work *w, size_t n)
+{
+    const struct frozen *f = w->f;
+
+    if (n <= w->cap)
+        return;
+    free(w->x);
+    free(w->states);
+    w->cap = n;
+    w->x = xfloats(n * f->c_cols);
+    w->states = xfloats(n * f->c);
+}
+
+struct frozen_work *frozen_work_create(const struct frozen *f,
+                                       size_t max_tokens)
+{
+    struct frozen_work *w = xcalloc(1, sizeof *w);
+
+    w->f = f;
+    w->n_floats = place_block(w, NULL) / sizeof(float);
+    w->block = xfloats(w->n_floats);
+    place_block(w, (char *)w->block);
+    need_room(w, max_tokens);
+    return w;
+}
+
+void frozen_work_free(struct frozen_work *w)
+{
+    if (!w)
+        return;
+    free(w->x);
+    free(w->states);
+    free(w->cache);
+    free(w->spans);
+    free(w->block);
+    free(w);
+}
+
+size_t frozen_work_bytes(const struct frozen_work *w)
+{
+    size_t n = w->n_floats + w->cap * (w->f->c_cols + w->f->c) + w->cap_cache;
+
+    return sizeof *w + n * sizeof(float) + w->cap_spans * sizeof *w->spans;
+}
+
+/* --- a layer ------------------------------------------------------------ */
+
+static void product(const struct packed *p, const float *x, size_t x_stride,
+                    size_t n, float *y, size_t y_stride, bool accumulate,
+                    void *scratch)
+{
+    struct kernel_rows r = packed_input(p, x, x_stride, n, scratch);
+
+    r.y = y;
+    r.y_stride = y_stride;
+    r.accumulate = accumulate;
+    packed_product(p, &r, 0, p->panels.n_panels);
+}
+
+/* Of n rows of the residual: dense rows of C. */
+static void norm_rows(struct frozen_work *w, float *to, const float *x,
+                      const float *weight, size_t n)
+{
+    const struct frozen *f = w->f;
+    float eps = f->m->shape.norm_eps;
+
+    if (f->c == f->c_cols)
+        ops_fast->rmsnorm(to, w->rstd, x, weight, n, f->c, eps);
+    for (size_t i = 0; f->c != f->c_cols && i < n; i++)
+        ops_fast->rmsnorm(to + i * f->c, w->rstd, x + i * f->c_cols, weight, 1,
+                          f->c, eps);
+}
+
+/* Norms each head of queries and keys of a row. */
+static void norm_heads(struct frozen_work *w, const struct layer *l, float *row)
+{
+    const struct frozen *f = w->f;
+    float eps = f->m->shape.norm_eps, *raw = w->normed;
+
+    frozen_copy(raw, row, f->q + f->kv);
+    ops_fast->rmsnorm(row, w->rstd, raw, l->q_norm, f->heads, f->hd, eps);
+    ops_fast->rmsnorm(row + f->q, w->rstd, raw + f->q, l->k_norm, f->kv_heads,
+                      f->hd, eps);
+}
+
+static void make_qkv(struct frozen_work *w, const struct layer *l,
+                     const float *x, size_t n)
+{
+    const struct frozen *f = w->f;
+
+    norm_rows(w, w->normed, x, l->attn_norm, n);
+    product(&l->qkv, w->normed, f->c, n, w->qkv, f->qkv_cols, false,
+            w->scratch);
+    for (size_t i = 0; f->m->shape.qk_norm && i < n; i++)
+        norm_heads(w, l, w->qkv + i * f->qkv_cols);
+    ops_fast->rope(w->qkv, f->qkv_cols, f->m->rope, w->pos, n,
+                   f->heads + f->kv_heads, f->hd, 1);
+}
+
+static size_t keys_floats(const struct frozen *f, size_t cap)
+{
+    return f->kv_heads * cap * f->hd;
+}
+
+static size_t cache_floats(const struct frozen *f, size_t cap)
+{
+    return keys_floats(f, cap) + f->kv_heads * cap * f->hd_cols;
+}
+
+/* Rows [i, i + n) of the block, of which the first is at place `at`, head h. */
+static void attend(struct frozen_work *w, const struct attention_kv *kv,
+                   size_t h, size_t i, size_t at, size_t n)
+{
+    const struct frozen *f = w->f;
+    struct attention_queries q = {.q = w->qkv + i * f->qkv_cols + h * f->hd,
+                                  .q_stride = f->qkv_cols,
+                                  .out = w->att + i * f->q + h * f->hd,
+                                  .out_stride = f->q,
+                                  .at = at};
+
+    for (size_t j = 0; j < n; j += q.n) {
+        q.n = n - j < ATTENTION_ROWS ? n - j : ATTENTION_ROWS;
+        attention_attend(kv, &q, w->scores);
+        q.q += q.n * q.q_stride;
+        q.out += q.n * q.out_stride;
+        q.at += q.n;
+    }
+}
+
+/* Rows [i, i + n) of the block are of the span, the first at place `at`. */
+static void attend_span(struct frozen_work *w, const struct span *s,
+                        size_t layer, size_t i, size_t at, size_t n)
+{
+    const struct frozen *f = w->f;
+    size_t skip = layer * cache_floats(f, s->cap);
+
+    for (size_t h = 0; h < f->kv_heads; h++) {
+        float *keys = s->keys + skip + h * s->cap * f->hd;
+        float *values = s->values + skip + h * s->cap * f->hd_cols;
+        const float *k = w->qkv + i * f->qkv_cols + f->q + h * f->hd;
+        const struct attention_kv kv = {keys, values, s->cap, f->hd};
+        size_t group = f->heads / f->kv_heads;
+
+        panels_lay_columns(keys, f->hd, at, k, f->qkv_cols, n);
+        panels_lay_rows(values, s->cap, f->hd, at, k + f->kv, f->qkv_cols,
+                           n);
+        for (size_t g = h * group; g < (h + 1) * group; g++)
+            attend(w, &kv, g, i, at, n);
+    }
+}
+
+static void finish_layer(struct frozen_work *w, const struct layer *l, float *x,
+                         size_t n)
+{
+    const struct frozen *f = w->f;
+
+    product(&l->o, w->att, f->q, n, x, f->c_cols, true, w->scratch);
+    norm_rows(w, w->normed, x, l->ffn_norm, n);
+    product(&l->gu, w->normed, f->c, n, w->gu, 2 * f->f_cols, false,
+            w->scratch);
+    ops_fast->swiglu(w->act, w->gu, n, f->f_cols);
+    product(&l->down, w->act, f->f_cols, n, x, f->c_cols, true, w->scratch);
+}
+
+/* --- a pass ------------------------------------------------------------- */
+
+static void embed(struct frozen_work *w, const uint16_t *tokens, size_t n)
+{
+    const struct frozen *f = w->f;
+
+    for (size_t i = 0; i < n; i++) {
+        float *row = w->x + i * f->c_cols;
+
+        BUG_ON(tokens[i] >= f->v);
+        if (f->embed)
+            frozen_copy(row, f->embed + tokens[i] * f->c, f->c);
+        else
+            packed_row(&f->head, tokens[i], row);
+    }
+}
+
+/* The rows of a block that are of a span. */
+struct overlap {
+    size_t from, n; /* rows of the block */
+    size_t at;      /* place of the first in the cache */
+};
+
+static struct overlap overlap_of(const struct span *s, size_t block, size_t n)
+{
+    size_t from = most(s->from, block), to = s->from + s->n;
+
+    if (to > block + n)
+        to = block + n;
+    return (struct overlap){from - block, to - from,
+                            s->past + from - s->from};
+}
+
+/* Tokens [block, block + n); *s is the span of the first, and then of the
+ * last. caches: the cache has all layers. */
+static void pass_block(struct frozen_work *w, size_t layer, size_t block,
+                       size_t n, const struct span **s, bool caches)
+{
+    const struct layer *l = &w->f->layers[layer];
+    const struct span *first = *s;
+    float *x = w->x + block * w->f->c_cols;
+
+    for (const struct span *t = first;; t++) {
+        struct overlap o = overlap_of(t, block, n);
+
+        for (size_t i = 0; i < o.n; i++)
+            w->pos[o.from + i] = (uint32_t)(o.at + i);
+        *s = t;
+        if (o.from + o.n == n)
+            break;
+    }
+    make_qkv(w, l, x, n);
+    for (const struct span *t = first; t <= *s; t++) {
+        struct overlap o = overlap_of(t, block, n);
+
+        if (o.n > 0)
+            attend_span(w, t, caches ? layer : 0, o.from, o.at, o.n);
+    }
+    finish_layer(w, l, x, n);
+}
+
+/* All layers; the residual is in x. */
+static void pass(struct frozen_work *w, const struct span *spans, size_t n,
+                 bool caches)
+{
+    for (size_t l = 0; l < (size_t)w->f->m->shape.layers; l++) {
+        const struct span *s = spans;
+
+        for (size_t i = 0; i < n; i += BLOCK) {
+            while (s->from + s->n <= i)
+                s++;
+            pass_block(w, l, i, n - i < BLOCK ? n - i : BLOCK, &s, caches);
+        }
+    }
+}
+
+/* --- losses ------------------------------------------------------------- */
+
+/* max + ln sum exp(of what came so far), in parts: *max and *sum go on. */
+HOT static void add_exps(const float *x, size_t n, float *max, float *sum)
+{
+    float most_yet = *max, add = 0.0f;
+
+#pragma omp simd reduction(max : most_yet)
+    for (size_t j = 0; j < n; j++)
+        most_yet = x[j] > most_yet ? x[j] : most_yet;
+#pragma omp simd reduction(+ : add)
+    for (size_t j = 0; j < n; j++)
+        add += vexp(x[j] - most_yet);
+    *sum = *sum * vexp(*max - most_yet) + add;
+    *max = most_yet;
+}
+
+/* n states at a time, at most BLOCK. */
+static void block_losses(struct frozen_work *w, const float *states, size_t n,
+                         const uint16_t *target, float *loss)
+{
+    const struct frozen *f = w->f;
+    struct kernel_rows r = packed_input(&f->head, states, f->c, n, w->scratch);
+    float max[BLOCK], sum[BLOCK], wanted[BLOCK];
+
+    r.y = w->logits;
+    r.y_stride = HEAD_COLUMNS;
+    for (size_t i = 0; i < n; i++) {
+        max[i] = -INFINITY;
+        sum[i] = 0.0f;
+    }
+    for (size_t v = 0; v < f->v; v += HEAD_COLUMNS) {
+        size_t cols = f->v - v < HEAD_COLUMNS ? f->v - v : HEAD_COLUMNS;
+
+        packed_product(&f->head, &r, v / PANEL, packed_columns(cols) / PANEL);
+        for (size_t i = 0; i < n; i++) {
+            const float *row = w->logits + i * HEAD_COLUMNS;
+
+            if (target[i] >= v && target[i] < v + cols)
+                wanted[i] = row[target[i] - v];
+            add_exps(row, cols, &max[i], &sum[i]);
+        }
+    }
+    for (size_t i = 0; i < n; i++)
+        loss[i] = max[i] + logf(sum[i]) - wanted[i];
+}
+
+void frozen_logits(const struct frozen *f, const float *state,
+                   struct frozen_work *w, float *logits)
+{
+    struct kernel_rows r = packed_input(&f->head, state, f->c, 1, w->scratch);
+
+    r.y = w->logits;
+    r.y_stride = HEAD_COLUMNS;
+    for (size_t v = 0; v < f->v; v += HEAD_COLUMNS) {
+        size_t cols = f->v - v < HEAD_COLUMNS ? f->v - v : HEAD_COLUMNS;
+
+        packed_product(&f->head, &r, v / PANEL, packed_columns(cols) / PANEL);
+        frozen_copy(logits + v, w->logits, cols);
+    }
+}
+
+/* --- reading a batch ---------------------------------------------------- */
+
+static void need_cache(struct frozen_work *w, size_t n_spans, size_t n_floats)
+{
+    if (n_spans > w->cap_spans) {
+        w->spans = xreallocarray(w->spans, n_spans, sizeof *w->spans);
+        w->cap_spans = n_spans;
+    }
+    if (n_floats > w->cap_cache) {
+        free(w->cache);
+        w->cache = xalloc_large(n_floats * sizeof *w->cache);
+        w->cap_cache = n_floats;
+    }
+}
+
+/* A span for each segment, one behind the other in the cache. */
+static void make_spans(struct frozen_work *w, const struct batch *b)
+{
+    size_t used = 0;
+
+    for (size_t i = 0; i < b->n_segments; i++)
+        used += cache_floats(
+            w->f, packed_columns(b->starts[i + 1] - b->starts[i]));
+    need_cache(w, b->n_segments, used);
+    used = 0;
+    for (size_t i = 0; i < b->n_segments; i++) {
+        size_t n = b->starts[i + 1] - b->starts[i], cap = packed_columns(n);
+        float *keys = w->cache + used;
+
+        BUG_ON(cap > w->f->context_cap);
+        w->spans[i] = (struct span){keys, keys + keys_floats(w->f, cap),
+                                    cap,  0,
+                                    b->starts[i], n};
+        used += cache_floats(w->f, cap);
+    }
+}
+
+void frozen_read(const struct frozen *f, const struct batch *b,
+                 struct frozen_work *w, float *loss)
+{
+    size_t n = b->n_tokens;
+
+    BUG_ON(w->f != f);
+    for (size_t i = 0; i < n; i++)
+        BUG_ON(b->targets[i] >= f->v);
+    need_room(w, n);
+    make_spans(w, b);
+    embed(w, b->inputs, n);
+    pass(w, w->spans, n, false);
+    for (size_t i = 0; i < n; i += BLOCK) {
+        size_t rows = n - i < BLOCK ? n - i : BLOCK;
+
+        norm_rows(w, w->states + i * f->c, w->x + i * f->c_cols, f->norm,
+                  rows);
+        if (loss)
+            block_losses(w, w->states + i * f->c, rows, b->targets + i,
+                         loss + i);
+    }
+}
+
+const float *frozen_states(const struct frozen_work *w)
+{
+    return w->states;
+}
+
+/* --- generation --------------------------------------------------------- */
+
+size_t frozen_cache_floats(const struct frozen *f)
+{
+    return (size_t)f->m->shape.layers * cache_floats(f, f->context_cap);
+}
+
+void frozen_extend(const struct frozen *f, float *cache, size_t n_past,
+                   const uint16_t *tokens, size_t n_new, struct frozen_work *w,
+                   float *logits)
+{
+    size_t context = (size_t)f->m->shape.context;
+    struct span s = {.keys = cache,
+                     .values = cache + keys_floats(f, f->context_cap),
+                     .cap = f->context_cap,
+                     .past = n_past,
+                     .n = n_new};
+
+    BUG_ON(w->f != f);
+    BUG_ON(n_new == 0 || n_new > context || n_past > context - n_new);
+    need_room(w, n_new);
+    embed(w, tokens, n_new);
+    pass(w, &s, n_new, true);
+    if (!logits)
+        return;
+    norm_rows(w, w->states, w->x + (n_new - 1) * f->c_cols, f->norm, 1);
+    frozen_logits(f, w->states, w, logits);
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * infer_private.h - the insides of a struct infer, for infer.c, infer_read.c and
+ * infer_generate.c.
+ *
+ * V is the vocabulary.
+ *
+ * Threads: any; a struct infer_work belongs to one call at a time
+ */
+#ifndef MNEME_LEARNER_INFER_INFER_PRIVATE_H
+#define MNEME_LEARNER_INFER_INFER_PRIVATE_H
+
+#include "learner/infer/frozen.h"
+#include "learner/head.h"
+#include "learner/infer/infer.h"
+#include "learner/model.h"
+
+/* What a work is for: texts are read in batches, generation goes on from a
+ * cache with a few tokens at a time. */
+enum infer_kind { INFER_READ, INFER_GENERATE, INFER_N_KINDS };
+
+/* Working memory of one call. For preset linear there is nothing in it. */
+struct infer_work {
+    enum infer_kind kind;
+    struct frozen_work *frozen; /* NULL until infer_work_need */
+    float *loss;                /* [max_tokens] */
+    size_t max_tokens;
+    struct batch batch;
+    float *logits;                     /* [V] */
+    struct infer_alternative *scratch; /* [V], of sample.h */
+    float *cache; /* frozen_cache_floats, for INFER_GENERATE */
+};
+
+struct infer_pool; /* infer.c */
+
+struct infer {
+    struct model *model; /* NULL: preset linear, and so are the next two */
+    struct frozen *frozen;
+    const struct tokenizer *tokenizer;
+    struct head *head;
+    size_t head_bytes;
+    struct names labels;
+    struct infer_options options;
+    struct infer_pool *pool;
+};
+
+struct infer_work *infer_work_get(const struct infer *f,
+                                  enum infer_kind kind);
+void infer_work_put(const struct infer *f, struct infer_work *w);
+
+/* Room for n_tokens in a forward pass; what was there is lost. */
+void infer_work_need(const struct infer *f, struct infer_work *w,
+                     size_t n_tokens);
+
+/* ERR_INVALID without a Transformer. */
+int infer_need_model(const struct infer *f, struct err *err);
+
+/* ERR_INVALID when an id is not one of the vocabulary. */
+int infer_check_ids(const struct infer *f, const uint16_t *ids, size_t n,
+                    struct err *err);
+
+/* Sets ERR_DIVERGED: finite weights can still be too large. */
+int infer_not_finite(struct err *err);
+
+#endif

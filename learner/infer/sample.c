@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The few best of many are taken from a heap, which costs V once and ln V for
+ * each that is taken. Those taken lie behind the heap, the best at the very
+ * end:
+ *
+ *     items  [ heap ............ | third second first ]
+ *            0                   n                   v
+ *
+ * A draw without top_k and top_p needs no order and makes no heap.
+ *
+ * What is done for every token of the vocabulary is vectorised, with vexp.h's
+ * exp in single precision; sums of it are in double.
+ */
+#include "config.h"
+
+#include "learner/infer/sample.h"
+
+#include <math.h>
+
+#include "learner/kernels/block.h"
+#include "learner/kernels/hot.h"
+#include "learner/kernels/vexp.h"
+
+/* --- a heap of tokens --------------------------------------------------- */
+
+static bool better(const struct infer_alternative *a,
+                   const struct infer_alternative *b)
+{
+    return a->logprob != b->logprob ? a->logprob > b->logprob : a->id < b->id;
+}
+
+static void sink(struct infer_alternative *items, size_t n, size_t at)
+{
+    struct infer_alternative moved = items[at];
+
+    for (;;) {
+        size_t child = 2 * at + 1;
+
+        if (child >= n)
+            break;
+        if (child + 1 < n && better(&items[child + 1], &items[child]))
+            child++;
+        if (!better(&items[child], &moved))
+            break;
+        items[at] = items[child];
+        at = child;
+    }
+    items[at] = moved;
+}
+
+static void heap_of(const float *logprobs, size_t v,
+                    struct infer_alternative *items)
+{
+    for (size_t i = 0; i < v; i++)
+        items[i] = (struct infer_alternative){(uint16_t)i, logprobs[i]};
+    for (size_t i = v / 2; i-- > 0;)
+        sink(items, v, i);
+}
+
+/* Moves the best of n to place n - 1. */
+static void take_best(struct infer_alternative *items, size_t n)
+{
+    struct infer_alternative best = items[0];
+
+    items[0] = items[n - 1];
+    sink(items, n - 1, 0);
+    items[n - 1] = best;
+}
+
+/* --- probabilities ------------------------------------------------------ */
+
+HOT static float largest(const float *x, size_t v)
+{
+    float most = -INFINITY;
+
+#pragma omp simd reduction(max : most)
+    for (size_t i = 0; i < v; i++)
+        most = x[i] > most ? x[i] : most;
+    return most;
+}
+
+/* Sum of exp((x - most) / temperature). */
+HOT static double sum_exps(const float *x, size_t v, float most,
+                           float temperature)
+{
+    double sum = 0.0;
+
+#pragma omp simd reduction(+ : sum)
+    for (size_t i = 0; i < v; i++)
+        sum += (double)vexp((x[i] - most) / temperature);
+    return sum;
+}
+
+bool sample_logprobs(float *logits, size_t v)
+{
+    float most, lse;
+
+    if (!block_finite(logits, v))
+        return false;
+    most = largest(logits, v);
+    lse = most + (float)log(sum_exps(logits, v, most, 1.0f));
+    for (size_t i = 0; i < v; i++)
+        logits[i] -= lse;
+    return true;
+}
+
+/* The most likely token; v > 0. */
+static uint16_t most_likely(const float *logprobs, size_t v)
+{
+    size_t best = 0;
+
+    for (size_t i = 1; i < v; i++)
+        if (logprobs[i] > logprobs[best])
+            best = i;
+    return (uint16_t)best;
+}
+
+/* What a token weighs beside the most likely one, at a temperature. */
+static double weight(float logprob, float most, float temperature)
+{
+    return (double)vexp((logprob - most) / temperature);
+}
+
+static uint16_t draw_from_all(const float *logprobs, size_t v,
+                              float temperature, double u)
+{
+    float most = largest(logprobs, v);
+    double total = sum_exps(logprobs, v, most, temperature), sum = 0.0;
+    size_t last = 0;
+
+    for (size_t i = 0; i < v; i++) {
+        double w = weight(logprobs[i], most, temperature);
+
+        if (!(w > 0.0))
+            continue;
+        last = i; /* rounding may leave the sum a little short of u */
+        sum += w;
+        if (sum > u * total)
+            break;
+    }
+    return (uint16_t)last;
+}
+
+/* --- the best ones ------------------------------------------------------ */
+
+/* The sum of the k best of the heap, which are taken. */
+static double take_k(struct infer_alternative *items, size_t v, size_t k,
+                     float most, float temperature)
+{
+    double total = 0.0;
+
+    for (size_t i = 0; i < k; i++) {
+        take_best(items, v - i);
+        total += weight(items[v - 1 - i].logprob, most, temperature);
+    }
+    return total;
+}
+
+/* How many of the best are kept; their sum goes to *kept. */
+static size_t cut_to_p(struct infer_alternative *items, size_t v, size_t taken,
+                       double wanted, float most, float temperature,
+                       double *kept)
+{
+    size_t limit = taken ? taken : v, n = 0;
+
+    *kept = 0.0;
+    while (n < limit && (n == 0 || *kept < wanted)) {
+        if (n >= taken)
+            take_best(items, v - n);
+        *kept += weight(items[v - 1 - n].logprob, most, temperature);
+        n++;
+    }
+    return n;
+}
+
+static uint16_t draw_from_best(const float *logprobs, size_t v,
+                               const struct infer_sampling *s, double u,
+                               struct infer_alternative *items)
+{
+    size_t k = s->top_k > 0 && (size_t)s->top_k < v ? (size_t)s->top_k : 0;
+    float most = largest(logprobs, v);
+    double total, share, kept, sum = 0.0;
+    size_t n;
+
+    heap_of(logprobs, v, items);
+    if (k)
+        total = take_k(items, v, k, most, s->temperature);
+    else
+        total = sum_exps(logprobs, v, most, s->temperature);
+    share = s->top_p < 1.0f ? (double)s->top_p : 1.0;
+    n = cut_to_p(items, v, k, share * total, most, s->temperature, &kept);
+    for (size_t i = 0; i < n; i++) {
+        sum += weight(items[v - 1 - i].logprob, most, s->temperature);
+        if (sum > u * kept)
+            return items[v - 1 - i].id;
+    }
+    return items[v - n].id;
+}
+
+uint16_t sample_draw(const float *logprobs, size_t v,
+                     const struct infer_sampling *sampling, double u,
+                     struct infer_alternative *scratch)
+{
+    bool all = sampling->top_k <= 0 || (size_t)sampling->top_k >= v;
+
+    if (!(sampling->temperature > 0.0f) || sampling->top_k == 1)
+        return most_likely(logprobs, v);
+    if (all && sampling->top_p >= 1.0f)
+        return draw_from_all(logprobs, v, sampling->temperature, u);
+    return draw_from_best(logprobs, v, sampling, u, scratch);
+}
+
+void sample_best(const float *logprobs, size_t v, size_t n,
+                 struct infer_alternative *scratch,
+                 struct infer_alternative *best)
+{
+    if (n == 0)
+        return;
+    heap_of(logprobs, v, scratch);
+    for (size_t i = 0; i < n; i++) {
+        take_best(scratch, v - i);
+        best[i] = scratch[v - 1 - i];
+    }
+}

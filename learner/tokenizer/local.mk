@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: Apache-2.0
+noinst_LIBRARIES += learner/tokenizer/libtokenizer.a
+learner_tokenizer_libtokenizer_a_SOURCES = \
+	learner/tokenizer/cut.c learner/tokenizer/cut.h \
+	learner/tokenizer/grams.c learner/tokenizer/grams.h \
+	learner/tokenizer/pretoken.c learner/tokenizer/pretoken.h \
+	learner/tokenizer/tokenizer.c learner/tokenizer/tokenizer.h \
+	learner/tokenizer/tokenizer_impl.h \
+	learner/tokenizer/tokenizer_json.c \
+	learner/tokenizer/tokenizer_train.c \
+	learner/tokenizer/unicode_classes.c learner/tokenizer/unicode_classes.h
+learner_tokenizer_libtokenizer_a_CFLAGS = $(AM_CFLAGS) -fno-math-errno -fno-trapping-math
+
+TOKENIZER_LIBS = learner/tokenizer/libtokenizer.a $(BASE_LIBS)
+EXTRA_DIST += learner/tokenizer/unicode_classes.py

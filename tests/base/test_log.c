@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * log.h: lines as text and as JSON, levels, one write a line.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/buf.h"
+#include "base/log.h"
+#include "base/timing.h"
+#include "tests/util/base_util.h"
+
+#define FFFD "\xef\xbf\xbd"
+
+static int real_stderr = -1;
+static int log_pipe[2];
+
+static void capture_begin(void)
+{
+    assert_int_equal(pipe(log_pipe), 0);
+    real_stderr = dup(STDERR_FILENO);
+    assert_true(real_stderr >= 0);
+    assert_true(dup2(log_pipe[1], STDERR_FILENO) >= 0);
+}
+
+/* What has been logged since, to be freed. */
+static char *capture_end(void)
+{
+    struct buf b = BUF_INIT;
+    char piece[4096];
+    ssize_t n;
+
+    dup2(real_stderr, STDERR_FILENO);
+    close(real_stderr);
+    close(log_pipe[1]);
+    while ((n = read(log_pipe[0], piece, sizeof piece)) > 0)
+        buf_add(&b, piece, (size_t)n);
+    close(log_pipe[0]);
+    return buf_detach(&b);
+}
+
+static const int64_t log_now = 1795482123456;
+
+static void test_log_text(void **state)
+{
+    char *out;
+
+    (void)state;
+    timing_set_fake(&log_now);
+    log_configure(LOG_INFO, LOG_TEXT);
+    capture_begin();
+    errno = ENOENT;
+    log_info("publish", "version=%d seconds=%.2f", 7, 0.123);
+    log_error("stop", "%s", "");
+    log_warn("odd", "text=%s", "a\nb\tc\r\x1b[2J \"q\" \\ \xc3\xa9");
+    log_warn("c1", "text=%s", "\xc2\x80\xc2\x9b" "31m\xc2\xa0\xc2");
+    log_plain("mneme show", "no version \x1b[2J\nforged\xc2\x9f");
+    out = capture_end();
+    assert_int_equal(errno, ENOENT);
+    assert_string_equal(
+        out, "2026-11-24T01:02:03.456Z info publish version=7 seconds=0.12\n"
+             "2026-11-24T01:02:03.456Z error stop\n"
+             "2026-11-24T01:02:03.456Z warn odd text=a\\nb\\tc\\r\\u001b[2J "
+             "\"q\" \\ \xc3\xa9\n"
+             "2026-11-24T01:02:03.456Z warn c1 text=\\u0080\\u009b" "31m"
+             "\xc2\xa0\xc2\n"
+             "mneme show: no version \\u001b[2J\\nforged\\u009f\n");
+    free(out);
+}
+
+static void test_log_json(void **state)
+{
+    char *out;
+
+    (void)state;
+    timing_set_fake(&log_now);
+    log_configure(LOG_DEBUG, LOG_JSON);
+    capture_begin();
+    log_debug("skip", "id=%s", "a\"b\\c\n\x01\x7f/\xc3\xa9\xff");
+    log_info("idle", "%s", "");
+    out = capture_end();
+    assert_string_equal(
+        out,
+        "{\"ts\":\"2026-11-24T01:02:03.456Z\",\"level\":\"debug\","
+        "\"event\":\"skip\","
+        "\"fields\":\"id=a\\\"b\\\\c\\n\\u0001\\u007f/\xc3\xa9" FFFD "\"}\n"
+        "{\"ts\":\"2026-11-24T01:02:03.456Z\",\"level\":\"info\","
+        "\"event\":\"idle\",\"fields\":\"\"}\n");
+    free(out);
+}
+
+static void test_log_levels(void **state)
+{
+    char *out;
+
+    (void)state;
+    timing_set_fake(&log_now);
+    for (int l = LOG_ERROR; l <= LOG_DEBUG; l++) {
+        int n_lines = 0;
+
+        log_configure((enum log_level)l, LOG_TEXT);
+        assert_int_equal(log_level(), l);
+        capture_begin();
+        log_error("e", "%d", 1);
+        log_warn("w", "%d", 1);
+        log_info("i", "%d", 1);
+        log_debug("d", "%d", 1);
+        out = capture_end();
+        for (char *p = out; (p = strchr(p, '\n')); p++)
+            n_lines++;
+        assert_int_equal(n_lines, l + 1);
+        free(out);
+    }
+}
+
+/* A packet socket keeps the writes apart: each line is one of them. */
+static void test_log_one_write_a_line(void **state)
+{
+    char long_value[3000];
+    char packet[4096];
+    ssize_t n;
+
+    (void)state;
+    memset(long_value, 'v', sizeof long_value - 1);
+    long_value[sizeof long_value - 1] = '\0';
+    log_configure(LOG_INFO, LOG_JSON);
+    assert_int_equal(pipe2(log_pipe, O_DIRECT), 0);
+    real_stderr = dup(STDERR_FILENO);
+    assert_true(dup2(log_pipe[1], STDERR_FILENO) >= 0);
+    log_info("one", "value=%s", long_value);
+    log_info("two", "value=%s", "short");
+    n = read(log_pipe[0], packet, sizeof packet);
+    free(capture_end());
+    assert_true(n > 3000);
+    assert_int_equal(packet[0], '{');
+    assert_memory_equal(packet + n - 2, "}\n", 2);
+}
+
+/* A closed stderr is no reason to stop. */
+static void test_log_nowhere(void **state)
+{
+    (void)state;
+    capture_begin();
+    close(STDERR_FILENO);
+    log_error("lost", "%d", 1);
+    free(capture_end());
+}
+
+int main(void)
+{
+#define T(f)                                                                   \
+    cmocka_unit_test_setup_teardown(f, base_make_temp, base_remove_temp)
+    const struct CMUnitTest tests[] = {
+        T(test_log_text),
+        T(test_log_json),
+        T(test_log_levels),
+        T(test_log_one_write_a_line),
+        T(test_log_nowhere),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

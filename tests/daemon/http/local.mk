@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+if HAVE_CMOCKA
+check_PROGRAMS += \
+	tests/daemon/http/test_api \
+	tests/daemon/http/test_completions \
+	tests/daemon/http/test_http \
+	tests/daemon/http/test_http_cancel \
+	tests/daemon/http/test_http_framing \
+	tests/daemon/http/test_http_head \
+	tests/daemon/http/test_http_limits \
+	tests/daemon/http/test_mutated
+tests_daemon_http_test_api_LDADD = $(TEST_UTIL) $(HTTP_LIBS) $(CMOCKA_LIBS)
+tests_daemon_http_test_completions_LDADD = $(TEST_UTIL) $(HTTP_LIBS) $(CMOCKA_LIBS)
+tests_daemon_http_test_http_LDADD = $(TEST_UTIL) $(HTTP_LIBS) $(CMOCKA_LIBS)
+tests_daemon_http_test_http_cancel_LDADD = $(TEST_UTIL) $(HTTP_LIBS) $(CMOCKA_LIBS)
+tests_daemon_http_test_http_framing_LDADD = $(TEST_UTIL) $(HTTP_LIBS) $(CMOCKA_LIBS)
+tests_daemon_http_test_http_head_LDADD = $(TEST_UTIL) $(HTTP_LIBS) $(CMOCKA_LIBS)
+tests_daemon_http_test_http_limits_LDADD = $(TEST_UTIL) $(HTTP_LIBS) $(CMOCKA_LIBS)
+tests_daemon_http_test_mutated_LDADD = $(TEST_UTIL) $(HTTP_LIBS) $(CMOCKA_LIBS)
+endif

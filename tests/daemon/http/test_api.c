@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the server says of versions and texts, and the operations that it takes.
+ */
+#include "config.h"
+
+#include <inttypes.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/xalloc.h"
+#include "tests/util/http_util.h"
+
+/* --- what answers ------------------------------------------------------- */
+
+static void test_state(void **state)
+{
+    struct util_answer a = util_get("/v1/status");
+
+    (void)state;
+    assert_string_equal(util_text_at(&a, "state"), "starting");
+    util_release(&a);
+    util_check_ok(util_get("/healthz"));
+    util_check_ok(util_get("/readyz"));
+    util_check_ok(util_get("/v1/domains"));
+    util_check_ok(util_get("/v1/history"));
+    a = util_get("/metrics");
+    assert_int_equal(a.status, 200);
+    assert_non_null(strstr(a.body, "# TYPE mneme_"));
+    util_release(&a);
+    a = util_ask("HEAD", "/healthz", NULL, NULL, 0);
+    assert_int_equal(a.status, 200);
+    assert_string_equal(a.body, "");
+    util_release(&a);
+}
+
+static void test_versions(void **state)
+{
+    struct util_answer a = util_get("/v1/versions");
+
+    (void)state;
+    assert_int_equal(json_array_size(util_at(a.json, "versions")), 2);
+    assert_int_equal(util_number_at(&a, "versions.0.version"), 2);
+    assert_int_equal(util_number_at(&a, "versions.0.parent"), 1);
+    assert_int_equal(util_number_at(&a, "versions.0.step"), 20);
+    assert_int_equal(util_number_at(&a, "versions.0.offsets.0.offset"), 20);
+    assert_int_equal(util_number_at(&a, "versions.0.holdout.news.chunks"), 40);
+    assert_string_equal(util_text_at(&a, "versions.0.gate.verdict"), "pass");
+    assert_string_equal(util_text_at(&a, "versions.0.state"), "passed");
+    assert_true(json_is_true(util_at(a.json, "versions.0.serving")));
+    assert_true(json_is_false(util_at(a.json, "versions.1.serving")));
+    util_release(&a);
+    a = util_get("/v1/versions?limit=1&before=2");
+    assert_int_equal(json_array_size(util_at(a.json, "versions")), 1);
+    assert_int_equal(util_number_at(&a, "versions.0.version"), 1);
+    util_release(&a);
+    util_check_ok(util_get("/v1/versions/1"));
+    util_check_error(util_get("/v1/versions/3"), 404, NULL);
+    util_check_error(util_get("/v1/versions/99999999999999999999999"), 404,
+                     NULL);
+    util_check_error(util_get("/v1/versions?limit=x"), 400, "limit");
+}
+
+static void test_models(void **state)
+{
+    struct util_answer a = util_get("/v1/models");
+
+    (void)state;
+    assert_string_equal(util_text_at(&a, "object"), "list");
+    assert_string_equal(util_text_at(&a, "data.0.id"), "mneme");
+    assert_string_equal(util_text_at(&a, "data.0.quantize"), "none");
+    util_release(&a);
+    util_check_ok(util_get("/v1/models/mneme"));
+    util_check_ok(util_get("/v1/models/mneme@1"));
+    util_check_error(util_get("/v1/models/mneme@9"), 404, NULL);
+    util_check_error(util_get("/v1/models/gpt"), 404, NULL);
+}
+
+/* The names of versions, and that the answer says which it was. */
+static void test_names(void **state)
+{
+    static const struct {
+        const char *model;
+        int version;
+    } names[] = {{"\"mneme\"", 2},        {"null", 2},
+                 {"\"mneme@1\"", 1},      {"\"mneme@2\"", 2},
+                 {"\"mneme@latest\"", 2}, {"\"mneme@previous\"", 1}};
+    static const char *const wrong[] = {
+        "\"gpt\"",          "\"mneme@\"",
+        "\"mneme@0\"",      "\"mneme@9\"",
+        "\"mneme@-1\"",     "\"mneme@1x\"",
+        "\"mneme\\u0000\"", "\"mneme@99999999999999999999\""};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char *body = xasprintf("{\"text\":\"a\",\"model\":%s}", names[i].model);
+        char *header = xasprintf("X-Mneme-Version: %d\r\n", names[i].version);
+        struct util_answer a = util_post("/v1/score", body);
+
+        assert_int_equal(util_number_at(&a, "version"), names[i].version);
+        assert_non_null(strstr(a.text, header));
+        util_release(&a);
+        free(body);
+        free(header);
+    }
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        char *body = xasprintf("{\"text\":\"a\",\"model\":%s}", wrong[i]);
+        struct util_answer a = util_post("/v1/score", body);
+
+        if (a.status != 404 && a.status != 400)
+            fail_msg("%s: %s", wrong[i], a.text);
+        util_release(&a);
+        free(body);
+    }
+    util_check_error(util_post("/v1/score", "{\"text\":\"a\",\"model\":3}"),
+                     400, "model");
+}
+
+static void test_score(void **state)
+{
+    struct util_answer a =
+        util_post("/v1/score", "{\"text\":[\"ab\\u0000c\",\"\"],"
+                               "\"tokens\":true,\"x\":{}}");
+
+    (void)state;
+    assert_int_equal(util_number_at(&a, "results.0.bytes"), 4);
+    assert_int_equal(util_number_at(&a, "results.0.tokens"), 4);
+    assert_true(json_real_value(util_at(a.json, "results.0.bits_per_byte")) >
+                0);
+    assert_int_equal(json_array_size(util_at(a.json, "results.0.logprobs")), 4);
+    assert_int_equal(util_number_at(&a, "results.1.bytes"), 0);
+    util_release(&a);
+    util_check_error(util_post("/v1/score", "{}"), 400, "text");
+    util_check_error(util_post("/v1/score", "{\"text\":[]}"), 400, "text");
+    util_check_error(util_post("/v1/score", "{\"text\":[1]}"), 400, "text");
+    util_check_error(util_post("/v1/score", "{\"text\":\"a\",\"tokens\":1}"),
+                     400, "tokens");
+}
+
+static void test_classify(void **state)
+{
+    struct util_answer a =
+        util_post("/v1/classify", "{\"text\":\"red rose and red wine\"}");
+
+    (void)state;
+    assert_string_equal(util_text_at(&a, "results.0.label"), "red");
+    assert_string_equal(util_text_at(&a, "results.0.scores.1.label"), "blue");
+    util_release(&a);
+    a = util_post("/v1/classify", "{\"text\":[\"a\",\"b\"],\"top_k\":1}");
+    assert_int_equal(json_array_size(util_at(a.json, "results")), 2);
+    assert_int_equal(json_array_size(util_at(a.json, "results.0.scores")), 1);
+    util_release(&a);
+    util_check_error(util_post("/v1/classify", "{\"text\":\"a\",\"top_k\":0}"),
+                     400, "top_k");
+}
+
+static void test_embeddings(void **state)
+{
+    struct util_answer a =
+        util_post("/v1/embeddings", "{\"input\":[\"a\",\"b\"]}");
+
+    (void)state;
+    assert_int_equal(json_array_size(util_at(a.json, "data.1.embedding")), 32);
+    assert_int_equal(util_number_at(&a, "usage.prompt_tokens"), 2);
+    util_release(&a);
+    a = util_post("/v1/embeddings",
+                  "{\"input\":\"a\",\"encoding_format\":\"base64\"}");
+    assert_int_equal(strlen(util_text_at(&a, "data.0.embedding")),
+                     (32 * 4 + 2) / 3 * 4);
+    util_release(&a);
+    util_check_error(util_post("/v1/embeddings",
+                               "{\"input\":\"a\",\"encoding_format\":\"x\"}"),
+                     400, "encoding_format");
+}
+
+/* A text's ids have its embedding; there may be many inputs. */
+static void test_embeddings_of_ids(void **state)
+{
+    static const char *const wrong[][2] = {
+        {"{}", "input"},
+        {"{\"input\":[]}", "input"},
+        {"{\"input\":5}", "input"},
+        {"{\"input\":[[97],[]]}", "input"},
+        {"{\"input\":[[97],\"a\"]}", "input"},
+        {"{\"input\":[\"a\",[97]]}", "input"},
+        {"{\"input\":[97,\"a\"]}", "input"},
+        {"{\"input\":[257]}", "input"},
+        {"{\"input\":[[97],[1,-1]]}", "input"},
+        {"{\"input\":\"a\",\"dimensions\":8}", "dimensions"},
+        {"{\"input\":\"a\",\"dimensions\":\"8\"}", "dimensions"},
+    };
+    struct util_answer text = util_post(
+        "/v1/embeddings", "{\"input\":[\"ab\",\"c\"],\"dimensions\":32}");
+    struct util_answer ids =
+        util_post("/v1/embeddings", "{\"input\":[[97,98],[99]]}");
+    struct util_answer one = util_post("/v1/embeddings", "{\"input\":[97,98]}");
+    struct util_answer a;
+    struct buf many = BUF_INIT;
+
+    (void)state;
+    assert_true(
+        json_equal(util_at(text.json, "data"), util_at(ids.json, "data")));
+    assert_true(
+        json_equal(util_at(text.json, "data.0"), util_at(one.json, "data.0")));
+    assert_int_equal(util_number_at(&text, "usage.total_tokens"), 3);
+    assert_int_equal(util_number_at(&ids, "usage.total_tokens"), 3);
+    assert_int_equal(json_array_size(util_at(one.json, "data")), 1);
+    util_release(&text);
+    util_release(&ids);
+    util_release(&one);
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        util_check_error(util_post("/v1/embeddings", wrong[i][0]), 400,
+                         wrong[i][1]);
+
+    buf_adds(&many, "{\"input\":[");
+    for (int i = 0; i < 299; i++)
+        buf_adds(&many, "\"a\",");
+    buf_adds(&many, "\"b\"]}");
+    a = util_post("/v1/embeddings", many.data);
+    assert_int_equal(util_number_at(&a, "data.299.index"), 299);
+    util_release(&a);
+    buf_release(&many);
+}
+
+/* An empty text is a text. */
+static void test_empty_text(void **state)
+{
+    struct util_answer a = util_post("/v1/classify", "{\"text\":\"\"}");
+
+    (void)state;
+    assert_int_equal(json_array_size(util_at(a.json, "results.0.scores")), 2);
+    util_release(&a);
+    util_check_ok(util_post("/v1/score", "{\"text\":\"\"}"));
+    util_check_ok(util_post("/v1/embeddings", "{\"input\":\"\"}"));
+}
+
+static void test_tokens(void **state)
+{
+    struct util_answer a =
+        util_post("/tokenize", "{\"prompt\":\"a\xe2\x82\xac\"}");
+
+    (void)state;
+    assert_int_equal(util_number_at(&a, "count"), 4);
+    assert_int_equal(util_number_at(&a, "tokens.1"), 0xe2);
+    util_release(&a);
+    a = util_post("/tokenize", "{\"prompt\":\"<|endoftext|>\"}");
+    assert_int_equal(util_number_at(&a, "count"), 1);
+    assert_int_equal(util_number_at(&a, "tokens.0"), 256);
+    util_release(&a);
+    /* With anything behind it, a NUL too, it is a text. */
+    a = util_post("/tokenize", "{\"prompt\":\"<|endoftext|>\\u0000x\"}");
+    assert_int_equal(util_number_at(&a, "count"), 15);
+    assert_int_equal(util_number_at(&a, "tokens.0"), '<');
+    assert_int_equal(util_number_at(&a, "tokens.13"), 0);
+    util_release(&a);
+    a = util_post("/tokenize",
+                  "{\"prompt\":\"a\",\"add_special_tokens\":true}");
+    assert_int_equal(util_number_at(&a, "count"), 2);
+    assert_int_equal(util_number_at(&a, "tokens.0"), 256);
+    assert_int_equal(util_number_at(&a, "tokens.1"), 97);
+    util_release(&a);
+    util_check_error(
+        util_post("/tokenize",
+                  "{\"prompt\":\"a\",\"add_special_tokens\":7}"),
+        400, "add_special_tokens");
+    a = util_post("/detokenize", "{\"tokens\":[97,226,130,172,255,256]}");
+    assert_string_equal(util_text_at(&a, "prompt"),
+                        "a\xe2\x82\xac\xef\xbf\xbd");
+    util_release(&a);
+    util_check_error(util_post("/detokenize", "{\"tokens\":[257]}"), 400,
+                     "tokens");
+    util_check_error(util_post("/detokenize", "{\"tokens\":\"a\"}"), 400,
+                     "tokens");
+    util_check_ok(util_get("/tokenizer_info"));
+}
+
+/* --- operations --------------------------------------------------------- */
+
+static void test_operations(void **state)
+{
+    struct util_answer a = util_post("/v1/versions/1/pin", "");
+    char *href;
+
+    (void)state;
+    assert_int_equal(a.status, 200);
+    assert_string_equal(util_text_at(&a, "state"), "done");
+    util_release(&a);
+    util_check_ok(util_post("/v1/versions/1/unpin", "{}"));
+    util_check_ok(util_post("/v1/versions/latest/promote", ""));
+    a = util_post("/v1/rollback", "{\"version\":1,\"reason\":\"bad feed\"}");
+    assert_int_equal(a.status, 202);
+    href =
+        xasprintf("/v1/operations/%" PRId64, util_number_at(&a, "operation"));
+    assert_string_equal(util_text_at(&a, "href"), href);
+    util_release(&a);
+    a = util_get(href);
+    assert_string_equal(util_text_at(&a, "kind"), "rollback_rewind");
+    assert_string_equal(util_text_at(&a, "state"), "queued");
+    assert_string_equal(util_text_at(&a, "reason"), "bad feed");
+    util_release(&a);
+    free(href);
+    util_check_error(util_get("/v1/operations/999"), 404, NULL);
+    util_check_error(util_get("/v1/operations/x"), 404, NULL);
+    util_check_error(util_post("/v1/versions/9/promote", ""), 404, NULL);
+    util_check_error(util_post("/v1/versions/x/pin", ""), 404, NULL);
+    util_check_error(util_post("/v1/rollback", "{\"version\":9}"), 404, NULL);
+    util_check_error(util_post("/v1/rollback", "{}"), 400, "version");
+    util_check_error(util_post("/v1/rollback", "{\"version\":\"1\"}"), 400,
+                     "version");
+    util_check_error(
+        util_post("/v1/rollback", "{\"version\":1,\"stream\":\"x\"}"), 400,
+        "stream");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_state),
+        cmocka_unit_test(test_versions),
+        cmocka_unit_test(test_models),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_score),
+        cmocka_unit_test(test_classify),
+        cmocka_unit_test(test_embeddings),
+        cmocka_unit_test(test_embeddings_of_ids),
+        cmocka_unit_test(test_empty_text),
+        cmocka_unit_test(test_tokens),
+        cmocka_unit_test(test_operations),
+    };
+
+    return cmocka_run_group_tests(tests, util_open_all, util_close_all);
+}

@@ -1,0 +1,563 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What clients and attackers send to the socket: each refusal is one
+ * well-formed answer on a connection that ends, and the server goes on.
+ */
+#include "config.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/fileio.h"
+#include "base/timing.h"
+#include "base/xalloc.h"
+#include "daemon/http/http.h"
+#include "tests/util/http_util.h"
+
+#define HOST "Host: localhost\r\n"
+#define SCORE "POST /v1/score HTTP/1.1\r\n" HOST
+#define SECOND "GET /v1/status HTTP/1.1\r\n" HOST "\r\n"
+
+/* --- one answer --------------------------------------------------------- */
+
+static int count(const char *text, const char *what)
+{
+    int n = 0;
+
+    for (const char *s = text; (s = strstr(s, what)); s++)
+        n++;
+    return n;
+}
+
+/* The value of a header of the answer, or NULL. */
+static const char *field_of(const struct util_answer *a, const char *name)
+{
+    static char value[256];
+    size_t n = strlen(name);
+
+    for (const char *s = strstr(a->text, "\r\n"); s && s + 2 < a->body - 2;
+         s = strstr(s + 2, "\r\n"))
+        if (strncasecmp(s + 2, name, n) == 0 && s[2 + n] == ':') {
+            size_t length = strcspn(s + 4 + n, "\r");
+
+            memcpy(value, s + 4 + n, length);
+            value[length] = '\0';
+            return value;
+        }
+    return NULL;
+}
+
+/* One answer with a body of its length, and nothing before or after it. */
+static void check_whole(const struct util_answer *a, const char *asked)
+{
+    const char *length = field_of(a, "Content-Length");
+
+    if (strncmp(a->text, "HTTP/1.1 ", 9) != 0 ||
+        count(a->text, "Content-Type: ") != 1 || !length ||
+        strlen(a->body) != (size_t)atoi(length) || !a->json)
+        fail_msg("%s\nis answered with\n%s", asked, a->text);
+}
+
+/* Sends it all and reads to the end, which the server has to make. */
+static struct util_answer answer_to(const char *text, size_t n)
+{
+    int fd = util_dial();
+
+    util_send_all(fd, text, n);
+    return util_read_answer(fd);
+}
+
+static void check_refused(const char *text, size_t n, int status)
+{
+    int64_t began = timing_mono_ms();
+    struct util_answer a = answer_to(text, n);
+
+    if (a.status != status)
+        fail_msg("%d, not %d:\n%s\n%s", a.status, status, text, a.text);
+    check_whole(&a, text);
+    assert_string_equal(field_of(&a, "Connection"), "close");
+    assert_true(*util_text_at(&a, "error.message"));
+    assert_true(*util_text_at(&a, "error.code"));
+    util_release(&a);
+    /* At once: not when a deadline has passed. */
+    assert_true(timing_mono_ms() - began < 20000);
+}
+
+/* What follows a request that cannot be read is never taken for another. */
+static void test_framings(void **state)
+{
+    static const struct {
+        int status;
+        const char *text;
+    } cases[] = {
+        {400, SCORE "Content-Length : 2\r\n\r\n{}" SECOND},
+        {400, SCORE "Content-Length: 2\r\n Content-Length: 9\r\n\r\n" SECOND},
+        {400, SCORE "X: a\r\n\tb\r\nContent-Length: 2\r\n\r\n{}" SECOND},
+        {400, "POST /v1/score HTTP/1.1\r\n " HOST "\r\n" SECOND},
+        {400, "POST /v1/score HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}"},
+        {400, "POST /v1/score HTTP/1.1\r\n" HOST HOST "\r\n" SECOND},
+        {400, SCORE "Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}" SECOND},
+        {400, SCORE "Content-Length: 0\r\nContent-Length: 60\r\n\r\n" SECOND},
+        {400, SCORE "Content-Length: 2,2\r\n\r\n{}" SECOND},
+        {400, SCORE "Content-Length: -1\r\n\r\n{}" SECOND},
+        {400, SCORE "Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n"
+                    "2\r\n{}\r\n0\r\n\r\n" SECOND},
+        {400, SCORE "Transfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n"
+                    "0\r\n\r\n" SECOND},
+        {400, SCORE "Transfer-Encoding: chunked\r\n"
+                    "Transfer-Encoding: identity\r\n\r\n0\r\n\r\n" SECOND},
+        {400, SCORE "Transfer-Encoding: gzip\r\n\r\n{}" SECOND},
+        {400, SCORE "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n" SECOND},
+        {400, SCORE "Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n"},
+        {400, SCORE "Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n" SECOND},
+        {400, SCORE "Transfer-Encoding:\x0b"
+                    "chunked\r\n\r\n0\r\n\r\n" SECOND},
+        {400, "POST /v1/score HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n"
+              "0\r\n\r\n" SECOND},
+        {501, SCORE "Transfer-Encoding: gzip, chunked\r\n\r\n"
+                    "2\r\n{}\r\n0\r\n\r\n" SECOND},
+        {400, "GET /v1/status HTTP/1.1\n" HOST "\n" SECOND},
+        {400, "GET /v1/status HTTP/1.1\r\n" HOST "X: a\rb\r\n\r\n" SECOND},
+        {400, "GET /v1/status%00x HTTP/1.1\r\n" HOST "\r\n" SECOND},
+        {400, "GET /v1/status%zz HTTP/1.1\r\n" HOST "\r\n" SECOND},
+        {400, "GET v1/status HTTP/1.1\r\n" HOST "\r\n" SECOND},
+        {400, "GET  /v1/status HTTP/1.1\r\n" HOST "\r\n" SECOND},
+        {400, "GET /v1/status\r\n\r\n" SECOND},
+        {505, "GET /v1/status HTTP/3.0\r\n" HOST "\r\n" SECOND},
+        {417, SCORE "Expect: 200-ok\r\nContent-Length: 2\r\n\r\n{}" SECOND},
+        {413, SCORE "Content-Length: 99999999999\r\n\r\n" SECOND},
+        {413, SCORE "Content-Length: 99999999999999999999999\r\n\r\n" SECOND},
+        {400, SCORE "Transfer-Encoding: chunked\r\n\r\n2\n{}\r\n0\r\n\r\n"},
+        {400, SCORE "Transfer-Encoding: chunked\r\n\r\n"
+                    "2\r\n{}0\r\n\r\n" SECOND},
+        {400, SCORE "Transfer-Encoding: chunked\r\n\r\n-2\r\n{}\r\n" SECOND},
+        {400, SCORE "Transfer-Encoding: chunked\r\n\r\n"
+                    "fffffffffffffffff\r\n{}" SECOND},
+        {400, SCORE "Transfer-Encoding: chunked\r\n\r\n2;a\nb\r\n{}\r\n"},
+        {400, "GET /nothing HTTP/1.1\r\n" HOST
+              "Transfer-Encoding: chunked\r\n\r\nx\r\n" SECOND},
+        {400, "\x16\x03\x01\x02\x01\x01\xfc\x03\x03"},
+    };
+    static const char nul[] = "GET /v1/status\0 HTTP/1.1\r\n" HOST "\r\n";
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        check_refused(cases[i].text, strlen(cases[i].text), cases[i].status);
+    check_refused(nul, sizeof nul - 1, 400);
+    util_check_ok(util_get("/healthz"));
+}
+
+/* A head without an end, and one with too much in it. */
+static void test_large_heads(void **state)
+{
+    struct buf b = BUF_INIT;
+
+    (void)state;
+    buf_adds(&b, "GET /");
+    for (int i = 0; i < 40000; i++)
+        buf_addc(&b, 'a');
+    check_refused(b.data, b.len, 414);
+    buf_clear(&b);
+    buf_adds(&b, "GET / HTTP/1.1\r\n" HOST);
+    for (int i = 0; i < 40000; i++)
+        buf_adds(&b, "A: b\r\n");
+    check_refused(b.data, b.len, 431);
+    buf_release(&b);
+    util_check_ok(util_get("/healthz"));
+}
+
+/* A client that gives up in the middle of its request. */
+static void test_cut_short(void **state)
+{
+    static const char *const texts[] = {
+        SCORE "Content-Length: 20\r\n\r\n{}",
+        SCORE "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n", SCORE, "G"};
+
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        int fd = util_dial();
+
+        util_send_all(fd, texts[i], strlen(texts[i]));
+        shutdown(fd, SHUT_WR);
+        util_check_error(util_read_answer(fd), 400, NULL);
+    }
+}
+
+/* --- what is good ------------------------------------------------------- */
+
+/* So many answers on one connection, of so many requests in one piece. */
+static void test_one_connection(void **state)
+{
+    static const char text[] =
+        "GET /healthz HTTP/1.1\r\n" HOST "\r\n"
+        "HEAD /healthz HTTP/1.1\r\n" HOST "\r\n"
+        "HEAD /v1/events HTTP/1.1\r\n" HOST "\r\n"
+        "\r\nGET http://localhost/healthz?a=b HTTP/1.1\r\n" HOST "\r\n"
+        "GET /nothing HTTP/1.1\r\n" HOST "Content-Length: 7\r\n\r\ndropped"
+        "POST /v1/score HTTP/1.1\r\n" HOST
+        "Transfer-Encoding: chunked\r\n\r\n"
+        "5;x=y\r\n{\"tex\r\n8\r\nt\":\"ab\"}\r\n0\r\nX: y\r\n\r\n"
+        "GET /healthz HTTP/1.1\r\n" HOST "Connection: close\r\n\r\n" SECOND;
+    struct util_answer a = answer_to(text, sizeof text - 1);
+    const char *at = a.text;
+    static const int statuses[] = {200, 200, 200, 200, 404, 200, 200};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof statuses / sizeof *statuses; i++) {
+        const char *end = at ? strstr(at, "\r\n\r\n") : NULL;
+        const char *length = at ? strstr(at, "Content-Length: ") : NULL;
+
+        if (!end || strncmp(at, "HTTP/1.1 ", 9) != 0 ||
+            atoi(at + 9) != statuses[i])
+            fail_msg("answer %zu of %s", i, a.text);
+        at = end + 4;
+        if (i != 1 && i != 2)
+            at += atoi(length + 16);
+    }
+    assert_string_equal(at, "");
+    assert_int_equal(count(a.text, "Connection: close"), 1);
+    util_release(&a);
+}
+
+/* However the bytes are cut. */
+static void test_byte_by_byte(void **state)
+{
+    static const char text[] =
+        SCORE "Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+              "c\r\n{\"text\":\"a\"}\r\n0\r\n\r\n";
+    int fd = util_dial();
+
+    (void)state;
+    for (size_t i = 0; i < sizeof text - 1; i++) {
+        util_send_all(fd, text + i, 1);
+        if (i % 16 == 0)
+            timing_sleep_ms(1);
+    }
+    util_check_ok(util_read_answer(fd));
+}
+
+static void test_old_clients(void **state)
+{
+    static const char once[] = "GET /healthz HTTP/1.0\r\n\r\n";
+    static const char twice[] =
+        "GET /healthz HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
+        "GET /healthz HTTP/1.0\r\n\r\n";
+    static const char stream[] =
+        "POST /v1/completions HTTP/1.0\r\nContent-Length: 33\r\n\r\n"
+        "{\"stream\":true,\"max_tokens\":2   }";
+    struct util_answer a = answer_to(once, sizeof once - 1);
+
+    (void)state;
+    assert_int_equal(a.status, 200);
+    assert_string_equal(field_of(&a, "Connection"), "close");
+    util_release(&a);
+    a = answer_to(twice, sizeof twice - 1);
+    assert_int_equal(count(a.text, "HTTP/1.1 200"), 2);
+    util_release(&a);
+    /* A stream ends with the connection. */
+    a = answer_to(stream, sizeof stream - 1);
+    assert_int_equal(a.status, 200);
+    assert_null(field_of(&a, "Transfer-Encoding"));
+    assert_int_equal(strncmp(a.body, "data: {", 7), 0);
+    assert_non_null(strstr(a.body, "data: [DONE]\n\n"));
+    util_release(&a);
+}
+
+/* Reads until there is such a text. */
+static void await_text(int fd, const char *text)
+{
+    struct buf got = BUF_INIT;
+    char block[512];
+    ssize_t n;
+
+    while (!got.data || !strstr(got.data, text)) {
+        n = recv(fd, block, sizeof block, 0);
+        if (n <= 0)
+            fail_msg("no %s in: %s", text, got.data);
+        buf_add(&got, block, (size_t)n);
+    }
+    buf_release(&got);
+}
+
+static void test_expect(void **state)
+{
+    static const char head[] = SCORE
+        "Expect: 100-continue\r\nConnection: close\r\nContent-Length: ";
+    int fd = util_dial();
+
+    (void)state;
+    util_send_all(fd, head, sizeof head - 1);
+    util_send_all(fd, "12\r\n\r\n", 6);
+    await_text(fd, "HTTP/1.1 100 Continue\r\n\r\n");
+    util_send_all(fd, "{\"text\":\"a\"}", 12);
+    util_check_ok(util_read_answer(fd));
+    /* Refused without the body: the client is not told to send it. */
+    fd = util_dial();
+    util_send_all(fd, head, sizeof head - 1);
+    util_send_all(fd, "9999\r\n\r\n", 8);
+    util_check_error(util_read_answer(fd), 413, NULL);
+}
+
+static void test_encoded_body(void **state)
+{
+    static const char text[] =
+        SCORE "Content-Encoding: gzip\r\nConnection: close\r\n"
+              "Content-Length: 2\r\n\r\n\x1f\x8b";
+    struct util_answer a = answer_to(text, sizeof text - 1);
+
+    (void)state;
+    assert_non_null(strstr(util_text_at(&a, "error.message"),
+                           "Content-Encoding: gzip"));
+    util_check_error(a, 415, NULL);
+}
+
+/* --- who may ask -------------------------------------------------------- */
+
+/* Pages on the net must not reach us through a browser here. */
+static void test_origins(void **state)
+{
+    static const struct {
+        int status;
+        const char *target, *fields;
+    } cases[] = {
+        {200, "/v1/status", "Host: localhost\r\n"},
+        {200, "/v1/status", "Host: 127.0.0.1:6636\r\n"},
+        {200, "/v1/status", "Host: [::1]:6636\r\n"},
+        {200, "/v1/status", "Host: a.localhost\r\n"},
+        {200, "http://localhost/v1/status", "Host: localhost\r\n"},
+        {200, "/v1/status", "Host: localhost\r\nOrigin: http://localhost\r\n"},
+        {403, "/v1/status", "Host: evil.example\r\n"},
+        {403, "/v1/status", "Host: localhost.evil.example\r\n"},
+        {403, "/v1/status", "Host: 127.0.0.1.evil.example\r\n"},
+        {403, "/v1/status", "Host: evil.example:6636\r\n"},
+        {403, "/v1/status", "Host: notlocalhost\r\n"},
+        {403, "http://evil.example/v1/status", "Host: localhost\r\n"},
+        {403, "http://localhost/v1/status", "Host: evil.example\r\n"},
+        {403, "/v1/status", "Host: localhost\r\nOrigin: null\r\n"},
+        {403, "/v1/status", "Host: localhost\r\nOrigin: http://evil\r\n"},
+        {403, "/v1/status",
+         "Host: localhost\r\nOrigin: http://localhost:5173\r\n"},
+        {403, "/v1/status",
+         "Host: localhost\r\nOrigin: http://localhost.evil\r\n"},
+        {400, "/v1/status", "Host: localhost@evil\r\n"},
+        {400, "/v1/status", "Host: localhost/evil\r\n"},
+        {400, "/v1/status", ""},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *text = xasprintf("GET %s HTTP/1.1\r\n%sConnection: close\r\n\r\n",
+                               cases[i].target, cases[i].fields);
+        struct util_answer a = answer_to(text, strlen(text));
+
+        if (a.status != cases[i].status)
+            fail_msg("%d, not %d: %s", a.status, cases[i].status, text);
+        check_whole(&a, text);
+        util_release(&a);
+        free(text);
+    }
+}
+
+enum { OPEN, INFER, ADMIN };
+
+static const struct {
+    int scope;
+    const char *method, *path;
+} routes[] = {
+    {OPEN, "GET", "/"},
+    {OPEN, "GET", "/healthz"},
+    {OPEN, "GET", "/readyz"},
+    {INFER, "GET", "/metrics"},
+    {INFER, "GET", "/v1/status"},
+    {INFER, "GET", "/v1/domains"},
+    {INFER, "GET", "/v1/history"},
+    {INFER, "HEAD", "/v1/events"},
+    {INFER, "GET", "/v1/versions"},
+    {INFER, "GET", "/v1/versions/1"},
+    {ADMIN, "POST", "/v1/versions/1/pin"},
+    {ADMIN, "POST", "/v1/versions/1/unpin"},
+    {ADMIN, "POST", "/v1/versions/x/promote"},
+    {ADMIN, "POST", "/v1/rollback"},
+    {INFER, "GET", "/v1/ranges"},
+    {ADMIN, "POST", "/v1/ranges/x/release"},
+    {ADMIN, "GET", "/v1/quarantine"},
+    {ADMIN, "GET", "/v1/quarantine/1"},
+    {ADMIN, "POST", "/v1/quarantine/release"},
+    {ADMIN, "POST", "/v1/quarantine/x/release"},
+    {ADMIN, "POST", "/v1/forget"},
+    {INFER, "GET", "/v1/operations/1"},
+    {INFER, "GET", "/v1/models"},
+    {INFER, "GET", "/v1/models/mneme"},
+    {INFER, "POST", "/v1/completions"},
+    {INFER, "POST", "/v1/chat/completions"},
+    {INFER, "POST", "/v1/score"},
+    {INFER, "POST", "/v1/classify"},
+    {INFER, "POST", "/v1/embeddings"},
+    {INFER, "POST", "/tokenize"},
+    {INFER, "POST", "/detokenize"},
+    {INFER, "GET", "/tokenizer_info"},
+};
+
+#define INFER_TOKEN "infer-token-of-the-test"
+#define ADMIN_TOKEN "admin-token-of-the-test"
+
+/* Every route by every credential: who is let in, and nobody else. */
+static void test_credentials(void **state)
+{
+    static const struct {
+        int scope;
+        const char *field;
+    } credentials[] = {
+        {OPEN, ""},
+        {OPEN, "Authorization:\r\n"},
+        {OPEN, "Authorization: Bearer\r\n"},
+        {OPEN, "Authorization: Bearer wrong-token-of-the-test\r\n"},
+        {OPEN, "Authorization: Bearer " INFER_TOKEN "x\r\n"},
+        {OPEN, "Authorization: Bearer x" INFER_TOKEN "\r\n"},
+        {OPEN, "Authorization: Basic " ADMIN_TOKEN "\r\n"},
+        {OPEN, "Authorization: " ADMIN_TOKEN "\r\n"},
+        {OPEN, "X-Authorization: Bearer " ADMIN_TOKEN "\r\n"},
+        {INFER, "Authorization: Bearer " INFER_TOKEN "\r\n"},
+        {ADMIN, "authorization: bearer " ADMIN_TOKEN "\r\n"},
+    };
+    static const char lines[] =
+        "infer " INFER_TOKEN "\nadmin " ADMIN_TOKEN "\n";
+    char *path = fileio_join(fix.dir, "tokens");
+
+    (void)state;
+    assert_int_equal(fileio_write_atomic(path, lines, strlen(lines), NULL), 0);
+    util_stop();
+    util_start("127.0.0.1:0", path);
+    for (size_t i = 0; i < sizeof routes / sizeof *routes; i++)
+        for (size_t j = 0; j < sizeof credentials / sizeof *credentials; j++) {
+            int scope = credentials[j].scope;
+            int want = scope >= routes[i].scope ? 0 : scope == OPEN ? 401 : 403;
+            char *text = xasprintf("%s %s HTTP/1.1\r\nHost: any.example\r\n"
+                                   "Connection: close\r\n%s"
+                                   "Content-Length: 2\r\n\r\n{}",
+                                   routes[i].method, routes[i].path,
+                                   credentials[j].field);
+            struct util_answer a = answer_to(text, strlen(text));
+            int got = a.status == 401 || a.status == 403 ? a.status : 0;
+
+            if (got != want || !a.status || a.status == 500)
+                fail_msg("%d, not %d: %s", a.status, want, text);
+            util_release(&a);
+            free(text);
+        }
+    util_stop();
+    unlink(path);
+    free(path);
+    util_start("127.0.0.1:0", NULL);
+}
+
+/* --- too many ----------------------------------------------------------- */
+
+#define MANY 60 /* there is room for 8 requests and 16 others */
+
+/* Connections that only wait keep nobody out: the oldest give way. */
+static void test_half_open(void **state)
+{
+    int fds[MANY];
+    char byte;
+
+    (void)state;
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < MANY; i++) {
+            fds[i] = util_dial();
+            if (i % 3 == 1)
+                util_send_all(fds[i], "GET /v1/sta", 11);
+            else if (i % 3 == 2)
+                util_send_all(fds[i], SCORE "Content-Length: 9\r\n\r\n{",
+                              sizeof SCORE + 22);
+        }
+        util_check_ok(util_get("/healthz"));
+        util_check_ok(util_get("/v1/status"));
+        assert_true(recv(fds[0], &byte, 1, 0) <= 0);
+        for (int i = 0; i < MANY; i++)
+            close(fds[i]);
+    }
+}
+
+static int open_stream(const char *from)
+{
+    static const char text[] = "GET /v1/events HTTP/1.1\r\n" HOST "\r\n";
+    int fd = util_dial_from(from);
+
+    util_send_all(fd, text, sizeof text - 1);
+    await_text(fd, "\"event\"");
+    return fd;
+}
+
+static struct util_answer ask_from(const char *from, const char *request)
+{
+    char *text = xasprintf("%s HTTP/1.1\r\n" HOST "Connection: close\r\n"
+                           "Content-Length: 2\r\n\r\n{}",
+                           request);
+    int fd = util_dial_from(from);
+
+    util_send_all(fd, text, strlen(text));
+    free(text);
+    return util_read_answer(fd);
+}
+
+/* Requests that last: an address has six of eight places, what must get through
+ * has some more, and all of them come back. */
+static void test_crowd(void **state)
+{
+    int fds[8];
+
+    (void)state;
+    for (int i = 0; i < 6; i++)
+        fds[i] = open_stream("127.0.0.1");
+    util_check_error(ask_from("127.0.0.1", "GET /v1/status"), 429, NULL);
+    util_check_ok(ask_from("127.0.0.2", "GET /v1/status"));
+    fds[6] = open_stream("127.0.0.2");
+    fds[7] = open_stream("127.0.0.2");
+    util_check_error(ask_from("127.0.0.2", "GET /v1/status"), 429, NULL);
+    util_check_error(ask_from("127.0.0.3", "GET /v1/status"), 429, NULL);
+    util_check_ok(ask_from("127.0.0.1", "GET /healthz"));
+    util_check_ok(ask_from("127.0.0.3", "GET /readyz"));
+    util_check_error(ask_from("127.0.0.1", "POST /v1/rollback"), 400, NULL);
+    for (int i = 0; i < 8; i++)
+        close(fds[i]);
+    for (int i = 0; i < 1500; i++) {
+        struct util_answer a = util_get("/v1/status");
+        bool ok = a.status == 200;
+
+        util_release(&a);
+        if (ok)
+            return;
+        timing_sleep_ms(20);
+    }
+    fail_msg("streams that nobody reads keep their places");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_framings),
+        cmocka_unit_test(test_large_heads),
+        cmocka_unit_test(test_cut_short),
+        cmocka_unit_test(test_one_connection),
+        cmocka_unit_test(test_byte_by_byte),
+        cmocka_unit_test(test_old_clients),
+        cmocka_unit_test(test_expect),
+        cmocka_unit_test(test_encoded_body),
+        cmocka_unit_test(test_origins),
+        cmocka_unit_test(test_credentials),
+        cmocka_unit_test(test_half_open),
+        cmocka_unit_test(test_crowd),
+    };
+
+    return cmocka_run_group_tests(tests, util_open_all, util_close_all);
+}

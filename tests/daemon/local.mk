@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+if HAVE_CMOCKA
+check_PROGRAMS += \
+	tests/daemon/test_golden
+tests_daemon_test_golden_LDADD = $(TEST_UTIL) $(DAEMON_LIBS) $(CMOCKA_LIBS)
+endif

@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+if HAVE_CMOCKA
+check_PROGRAMS += \
+	tests/daemon/train/test_pace
+tests_daemon_train_test_pace_LDADD = $(TEST_UTIL) $(TRAIN_LIBS) $(CMOCKA_LIBS)
+endif

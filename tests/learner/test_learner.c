@@ -1,0 +1,741 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/buf.h"
+#include "base/fileio.h"
+#include "base/xalloc.h"
+#include "learner/tokenizer/cut.h"
+#include "learner/learner.h"
+
+#define CONTEXT 24
+#define RECORD_BYTES 57
+#define MAX_LABELS 8
+
+/* Small, and odd where it may be. */
+static const struct model_shape shape = {
+    .vocab_size = 257,
+    .dim = 20,
+    .layers = 2,
+    .heads = 3,
+    .kv_heads = 1,
+    .head_dim = 6,
+    .ffn_dim = 27,
+    .context = CONTEXT,
+    .norm_eps = 1e-5f,
+    .rope_theta = 10000.0f,
+    .tied = true,
+};
+
+/* --- a corpus: the licence of this program ------------------------------ */
+
+static struct {
+    struct tokenizer *tokenizer;
+    struct buf text;
+    struct cut *cuts;
+    size_t n_cuts;
+    struct segment *segments;
+    size_t n;
+} corpus;
+
+/* Records of the text one after another, every third with a label. */
+static int make_corpus(void **state)
+{
+    struct err err = ERR_INIT;
+
+    (void)state;
+    if (fileio_read(TOP_SRCDIR "/LICENSE", 1 << 20, &corpus.text, &err)) {
+        print_error("%s\n", err.msg);
+        return -1;
+    }
+    corpus.tokenizer = tokenizer_create_bytes();
+    corpus.n_cuts = corpus.text.len / RECORD_BYTES;
+    corpus.cuts = xcalloc(corpus.n_cuts, sizeof *corpus.cuts);
+    corpus.segments = xcalloc(4 * corpus.n_cuts, sizeof *corpus.segments);
+    for (size_t i = 0; i < corpus.n_cuts; i++) {
+        struct cut *c = &corpus.cuts[i];
+        int32_t label = i % 3 ? -1 : (int32_t)(i / 3 % 5);
+
+        cut_record(c, corpus.tokenizer, CONTEXT, NULL, 0,
+                   corpus.text.data + i * RECORD_BYTES, RECORD_BYTES, 0,
+                   label);
+        for (size_t k = 0; k < c->n_segments; k++)
+            corpus.segments[corpus.n++] = c->segments[k];
+    }
+    return 0;
+}
+
+static int free_corpus(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < corpus.n_cuts; i++)
+        cut_release(&corpus.cuts[i]);
+    free(corpus.cuts);
+    free(corpus.segments);
+    buf_release(&corpus.text);
+    tokenizer_free(corpus.tokenizer);
+    return 0;
+}
+
+static struct learner_options small_options(void)
+{
+    struct learner_options o;
+
+    learner_options_default(&o);
+    o.shape = &shape;
+    o.tokenizer = corpus.tokenizer;
+    o.threads = 2;
+    o.shards = 3;
+    o.optim.warmup_steps = 4;
+    o.ewc.consolidate = EWC_EVERY;
+    o.ewc.every_steps = 2;
+    o.head.gram_dim = 8;
+    o.head.gram_slots = 512;
+    o.head.max_labels = MAX_LABELS;
+    return o;
+}
+
+static struct learner *create(const struct learner_options *o)
+{
+    struct learner *l = NULL;
+
+    assert_int_equal(learner_create(o, &l, NULL), 0);
+    return l;
+}
+
+/* Step i: six fresh segments, four that were fresh before, and four Fisher
+ * passes; the corpus begins again at its end. */
+static struct learner_step_output take_step(struct learner *l, size_t i)
+{
+    size_t at = i % (corpus.n / 6);
+    struct learner_step_input in = {
+        .fresh = corpus.segments + 6 * at,
+        .n_fresh = 6,
+        .replayed = corpus.segments + 3 * at,
+        .n_replayed = i ? 4 : 0,
+        .fisher = corpus.segments + 2 * at,
+        .n_fisher = 4,
+    };
+    struct learner_step_output out = {0};
+
+    assert_int_equal(learner_step(l, &in, &out, NULL), 0);
+    return out;
+}
+
+/* --- comparing whole learners ------------------------------------------- */
+
+struct exported {
+    struct tensor_list weights, state, anchor, head;
+};
+
+static struct exported export_all(const struct learner *l)
+{
+    struct exported e = {TENSOR_LIST_INIT, TENSOR_LIST_INIT, TENSOR_LIST_INIT,
+                         TENSOR_LIST_INIT};
+
+    learner_export(l, &e.weights, &e.state, &e.anchor, &e.head, NULL);
+    return e;
+}
+
+static void release_all(struct exported *e)
+{
+    tensor_list_release(&e->weights);
+    tensor_list_release(&e->state);
+    tensor_list_release(&e->anchor);
+    tensor_list_release(&e->head);
+}
+
+static void assert_same_tensors(const struct tensor_list *a,
+                                const struct tensor_list *b)
+{
+    assert_int_equal(a->n, b->n);
+    for (size_t i = 0; i < a->n; i++) {
+        assert_string_equal(a->items[i].name, b->items[i].name);
+        assert_int_equal(tensor_bytes(&a->items[i]),
+                         tensor_bytes(&b->items[i]));
+        if (memcmp(a->items[i].data, b->items[i].data,
+                   tensor_bytes(&a->items[i])))
+            fail_msg("%s differs", a->items[i].name);
+    }
+}
+
+static void assert_same(const struct learner *a, const struct learner *b)
+{
+    struct exported x = export_all(a), y = export_all(b);
+
+    assert_same_tensors(&x.weights, &y.weights);
+    assert_same_tensors(&x.state, &y.state);
+    assert_same_tensors(&x.anchor, &y.anchor);
+    assert_same_tensors(&x.head, &y.head);
+    release_all(&x);
+    release_all(&y);
+}
+
+static int import_all(struct learner *l, const struct exported *e,
+                      struct err *err)
+{
+    return learner_import(l, &e->weights, &e->state, &e->anchor, &e->head,
+                          err);
+}
+
+/* --- what is learned ---------------------------------------------------- */
+
+static void threads_change_nothing(void **state)
+{
+    enum { STEPS = 80 }; /* two consolidations */
+    struct learner *l[3];
+
+    (void)state;
+    for (int t = 0; t < 3; t++) {
+        struct learner_options o = small_options();
+
+        o.threads = t + 1;
+        l[t] = create(&o);
+        for (size_t i = 0; i < STEPS; i++)
+            take_step(l[t], i);
+    }
+    assert_true(learner_ewc(l[0])->consolidations >= 2);
+    assert_same(l[0], l[1]);
+    assert_same(l[0], l[2]);
+    for (int t = 0; t < 3; t++)
+        learner_free(l[t]);
+}
+
+static void shards_change_only_the_rounding(void **state)
+{
+    double loss[4], norm[4];
+
+    (void)state;
+    for (int s = 0; s < 4; s++) {
+        struct learner_options o = small_options();
+        struct learner_step_output out;
+        struct learner *l;
+
+        o.shards = 1 + 4 * s; /* at last more than there are segments */
+        l = create(&o);
+        take_step(l, 0);
+        out = take_step(l, 1);
+        loss[s] = out.mean_loss;
+        norm[s] = out.grad_norm;
+        learner_free(l);
+    }
+    for (int s = 1; s < 4; s++) {
+        assert_true(fabs(loss[s] / loss[0] - 1) < 1e-5);
+        assert_true(fabs(norm[s] / norm[0] - 1) < 1e-4);
+    }
+}
+
+static void the_loss_falls(void **state)
+{
+    struct learner_options o = small_options();
+    double first = 0, last = 0;
+    struct learner *l;
+
+    (void)state;
+    o.optim.lr = 1e-2f;
+    l = create(&o);
+    for (size_t i = 0; i < 120; i++) {
+        double loss = take_step(l, i).mean_loss;
+
+        first += i < 10 ? loss : 0;
+        last += i >= 110 ? loss : 0;
+    }
+    print_message("# nats a byte: %.3f, then %.3f\n", first / 10, last / 10);
+    assert_true(last < 0.65 * first);
+    learner_free(l);
+}
+
+static void losses_are_by_segment(void **state)
+{
+    struct learner_options o = small_options();
+    struct cut c = CUT_INIT;
+    struct learner_step_input in = {0};
+    double nats[8], text_nats[8], sum = 0;
+    struct learner_step_output out = {.nats = nats, .text_nats = text_nats};
+    struct learner *l = create(&o);
+
+    (void)state;
+    /* 10 masked, 30 counted, and the end mark: segments of 24 and 17. */
+    cut_record(&c, corpus.tokenizer, CONTEXT, "0123456789", 10,
+               "The quick brown fox jumps over", 30, 0, -1);
+    assert_int_equal(c.n_segments, 2);
+    in.fresh = c.segments;
+    in.n_fresh = 2;
+    assert_int_equal(learner_step(l, &in, &out, NULL), 0);
+    assert_int_equal(out.counted_tokens, 31);
+    for (int i = 0; i < 2; i++)
+        sum += nats[i];
+    assert_true(fabs(sum / 31 - out.mean_loss) < 1e-9);
+    /* At birth each of the 257 is about as likely. */
+    assert_true(fabs(nats[0] / 14 - log(257)) < 0.3);
+    assert_true(text_nats[0] == nats[0]);
+    assert_true(fabs(nats[1] - text_nats[1] - log(257)) < 0.3);
+    cut_release(&c);
+    learner_free(l);
+}
+
+static void labels_are_learned_with_the_text(void **state)
+{
+    struct learner_options o = small_options();
+    float logits[6][MAX_LABELS];
+    uint8_t right[6];
+    struct learner_step_output out = {.logits = logits[0], .right = right};
+    struct learner_step_input in = {.fresh = corpus.segments, .n_fresh = 6};
+    struct learner *l = create(&o);
+    double first = 0;
+
+    (void)state;
+    for (int i = 0; i < 60; i++) {
+        assert_int_equal(learner_step(l, &in, &out, NULL), 0);
+        if (i == 1)
+            first = out.class_loss;
+    }
+    /* Records 0 and 1 in three segments each; only 0 has a label. */
+    assert_int_equal(out.n_labelled, 3);
+    assert_int_equal(out.n_labels, 1);
+    assert_true(right[0] && right[1] && right[2] && !right[3]);
+    in.n_fresh = 12; /* with record 3, which has another */
+    out.logits = NULL;
+    out.right = NULL;
+    for (int i = 0; i < 60; i++)
+        assert_int_equal(learner_step(l, &in, &out, NULL), 0);
+    assert_int_equal(out.n_labels, 2);
+    assert_true(first < 1e-6 && out.class_loss < 0.1);
+    learner_free(l);
+}
+
+/* A step that is skipped is counted, and its norm remembered: no more, neither
+ * in the model nor in the class head. */
+static void a_skipped_step_teaches_nothing(void **state)
+{
+    struct learner_options o = small_options();
+    struct learner_step_output out;
+    struct exported was, is;
+    struct learner *l;
+    size_t i;
+
+    (void)state;
+    o.optim.skip_medians = 1e-6f; /* every step is absurd, once there is a
+                                     median */
+    l = create(&o);
+    for (i = 0; i < OPTIM_NORMS_NEEDED; i++)
+        assert_false(take_step(l, i).skipped);
+    was = export_all(l);
+    for (size_t k = 0; k < 3; k++) {
+        out = take_step(l, i + k);
+        assert_true(out.skipped && !out.consolidated);
+        assert_int_equal(out.n_labelled, 0);
+    }
+    is = export_all(l);
+    assert_int_equal(learner_steps(l), (int64_t)i + 3);
+    assert_same_tensors(&was.weights, &is.weights);
+    assert_same_tensors(&was.head, &is.head);
+    assert_same_tensors(&was.anchor, &is.anchor);
+    for (i = 0; i < was.state.n; i++) {
+        const struct tensor *a = &was.state.items[i];
+
+        if (strcmp(a->name, "learner.counters") == 0 ||
+            strcmp(a->name, "optim.counters") == 0 ||
+            strcmp(a->name, "optim.norms") == 0)
+            continue;
+        if (memcmp(a->data, is.state.items[i].data, tensor_bytes(a)))
+            fail_msg("%s differs", a->name);
+    }
+    release_all(&was);
+    release_all(&is);
+    learner_free(l);
+}
+
+/* Refuses by a table; notes that it was asked after the scoring. */
+struct verdict {
+    const uint8_t *refused;
+    size_t n;
+    double nats;
+};
+
+static void judge(void *arg, const double *text_nats, uint8_t *refused)
+{
+    struct verdict *v = arg;
+
+    v->nats = 0;
+    for (size_t i = 0; i < v->n; i++) {
+        v->nats += text_nats[i];
+        assert_int_equal(refused[i], 0);
+    }
+    memcpy(refused, v->refused, v->n);
+}
+
+/* A refused segment is scored; what is learned is as if it were not there. */
+static void what_the_judge_refuses_is_not_learned(void **state)
+{
+    static const uint8_t no_third[6] = {0, 0, 1, 0, 0, 0};
+    struct learner_options o = small_options();
+    struct verdict v = {no_third, 6, 0};
+    double nats[6], text_nats[6], sum = 0;
+    struct segment rest[5];
+    struct learner_step_output with = {.nats = nats, .text_nats = text_nats};
+    struct learner_step_output without = {0};
+    struct learner_step_input in = {.fresh = corpus.segments, .n_fresh = 6,
+                                    .judge = judge, .judge_arg = &v};
+    struct learner *a, *b;
+
+    (void)state;
+    o.shards = 1;
+    a = create(&o);
+    b = create(&o);
+    memcpy(rest, corpus.segments, 2 * sizeof *rest);
+    memcpy(rest + 2, corpus.segments + 3, 3 * sizeof *rest);
+    assert_true(corpus.segments[2].label >= 0); /* and a labelled one */
+    assert_int_equal(learner_step(a, &in, &with, NULL), 0);
+    for (int i = 0; i < 6; i++)
+        sum += text_nats[i];
+    assert_true(sum == v.nats && nats[2] > 1);
+    assert_int_equal(with.n_refused, 1);
+    in = (struct learner_step_input){.fresh = rest, .n_fresh = 5};
+    assert_int_equal(learner_step(b, &in, &without, NULL), 0);
+    assert_int_equal(with.counted_tokens, without.counted_tokens);
+    assert_int_equal(with.n_labelled, without.n_labelled);
+    assert_true(fabs(with.mean_loss / without.mean_loss - 1) < 1e-5);
+    assert_true(fabs(with.grad_norm / without.grad_norm - 1) < 1e-4);
+    assert_true(fabs(with.class_loss - without.class_loss) < 1e-5);
+    learner_free(a);
+    learner_free(b);
+}
+
+/* All refused: not even replay is learned, and no decay is applied. */
+static void a_step_of_refused_segments_teaches_nothing(void **state)
+{
+    static const uint8_t all[6] = {1, 1, 1, 1, 1, 1};
+    struct learner_options o = small_options();
+    struct verdict v = {all, 6, 0};
+    struct learner_step_input in = {
+        .fresh = corpus.segments,
+        .n_fresh = 6,
+        .replayed = corpus.segments + 6,
+        .n_replayed = 3,
+        .judge = judge,
+        .judge_arg = &v,
+    };
+    struct learner_step_output out = {0};
+    struct learner *l = create(&o);
+    struct exported was, is;
+
+    (void)state;
+    for (size_t i = 0; i < 10; i++)
+        take_step(l, i);
+    was = export_all(l);
+    assert_int_equal(learner_step(l, &in, &out, NULL), 0);
+    assert_int_equal(out.n_refused, 6);
+    assert_int_equal(out.n_labelled, 0);
+    assert_int_equal(learner_steps(l), 11);
+    is = export_all(l);
+    assert_same_tensors(&was.weights, &is.weights);
+    assert_same_tensors(&was.head, &is.head);
+    for (size_t i = 0; i < was.state.n; i++)
+        if (strcmp(was.state.items[i].name, "learner.counters") != 0)
+            assert_memory_equal(was.state.items[i].data,
+                                is.state.items[i].data,
+                                tensor_bytes(&was.state.items[i]));
+    release_all(&was);
+    release_all(&is);
+    learner_free(l);
+}
+
+static void linear_learns_labels_alone(void **state)
+{
+    static const char *const texts[] = {"rain and wind", "goal and team",
+                                        "wind and sun", "team and ball"};
+    struct learner_options o = small_options();
+    struct segment s[4];
+    uint8_t right[4];
+    double nats[4];
+    struct learner_step_input in = {.fresh = s, .n_fresh = 4};
+    struct learner_step_output out = {.right = right, .nats = nats};
+    struct learner *l;
+
+    (void)state;
+    o.shape = NULL;
+    o.tokenizer = NULL;
+    l = create(&o);
+    for (int i = 0; i < 4; i++)
+        s[i] = (struct segment){.text = texts[i],
+                                .text_bytes = (uint32_t)strlen(texts[i]),
+                                .label = i % 2};
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(learner_step(l, &in, &out, NULL), 0);
+    assert_true(right[0] && right[1] && right[2] && right[3]);
+    assert_true(nats[0] == 0.0 && out.counted_tokens == 0);
+    assert_int_equal(learner_steps(l), 20);
+    assert_int_equal(learner_params(l), 0);
+    learner_free(l);
+}
+
+/* --- consolidation ------------------------------------------------------ */
+
+static void the_penalty_begins_with_the_first_anchor(void **state)
+{
+    struct learner_options o = small_options();
+    bool consolidated = false;
+    struct learner *l;
+
+    (void)state;
+    o.ewc.lambda = 100.0f;
+    l = create(&o);
+    for (size_t i = 0; i < 60; i++) {
+        struct learner_step_output out = take_step(l, i);
+
+        /* The update of the very next step leaves the anchor. */
+        assert_true(consolidated == (out.ewc_penalty > 0.0));
+        assert_true(consolidated == (out.ewc_share > 0.0));
+        consolidated = consolidated || out.consolidated;
+    }
+    assert_true(consolidated);
+    learner_free(l);
+}
+
+static void fisher_takes_a_tenth_of_the_tokens(void **state)
+{
+    struct learner_options o = small_options();
+    struct learner *l;
+    size_t tokens = 0, taken = 0;
+
+    (void)state;
+    o.ewc.every_steps = 1;
+    l = create(&o);
+    assert_int_equal(learner_fisher_wants(l, 100), 0);
+    for (size_t i = 0; i < 150; i++) {
+        struct learner_step_input in = {.fresh = corpus.segments + 3 * i,
+                                        .n_fresh = 3};
+        struct learner_step_output out = {0};
+        size_t step_tokens = 0;
+
+        for (size_t k = 0; k < 3; k++)
+            step_tokens += in.fresh[k].n_tokens;
+        in.fisher = corpus.segments + i;
+        in.n_fisher = learner_fisher_wants(l, step_tokens) > 0;
+        assert_true(learner_fisher_wants(l, step_tokens) <= step_tokens / 10);
+        if (in.n_fisher)
+            taken += in.fisher->n_tokens;
+        tokens += step_tokens;
+        assert_int_equal(learner_step(l, &in, &out, NULL), 0);
+    }
+    assert_true(learner_ewc(l)->passes > 30);
+    assert_in_range(taken, tokens / 12, tokens / 10);
+    learner_free(l);
+}
+
+/* --- state -------------------------------------------------------------- */
+
+static void continues_as_if_never_stopped(void **state)
+{
+    struct learner_options o = small_options();
+    struct learner *a = create(&o), *b;
+    struct exported e;
+
+    (void)state;
+    /* Past the first consolidation, in the middle of the second. */
+    for (size_t i = 0; i < 50; i++)
+        take_step(a, i);
+    assert_int_equal(learner_ewc(a)->consolidations, 1);
+    assert_true(ewc_collecting(learner_ewc(a)));
+    e = export_all(a);
+    b = create(&o);
+    take_step(b, 7); /* whatever it was before */
+    assert_int_equal(import_all(b, &e, NULL), 0);
+    assert_same(a, b);
+    for (size_t i = 50; i < 90; i++) {
+        take_step(a, i);
+        take_step(b, i);
+    }
+    assert_int_equal(learner_ewc(a)->consolidations, 2);
+    assert_same(a, b);
+    release_all(&e);
+    learner_free(a);
+    learner_free(b);
+}
+
+static void an_anchor_goes_out_when_it_changes(void **state)
+{
+    struct learner_options o = small_options();
+    struct learner *l = create(&o);
+    struct tensor_list anchor = TENSOR_LIST_INIT;
+    int64_t generation = 0;
+
+    (void)state;
+    learner_export(l, NULL, NULL, &anchor, NULL, &generation);
+    assert_int_equal(anchor.n, 0);
+    for (size_t i = 0; i < 40; i++)
+        take_step(l, i);
+    learner_export(l, NULL, NULL, &anchor, NULL, &generation);
+    assert_int_equal(generation, 1);
+    assert_int_equal(anchor.n, 2);
+    tensor_list_release(&anchor);
+    learner_export(l, NULL, NULL, &anchor, NULL, &generation);
+    assert_int_equal(anchor.n, 0);
+    learner_free(l);
+}
+
+/* Imports e with one tensor of list l damaged; the learner stays as it was. */
+static void try_damaged(struct learner *l, const struct learner *same,
+                        struct exported *e, struct tensor_list *list,
+                        size_t i)
+{
+    struct err err = ERR_INIT;
+    char *name = list->items[i].name;
+
+    list->items[i].name = xstrdup("something.else");
+    assert_int_equal(import_all(l, e, &err), ERR_CORRUPT);
+    assert_non_null(strstr(err.msg, name));
+    free(list->items[i].name);
+    list->items[i].name = name;
+    assert_same(l, same);
+}
+
+static void a_damaged_import_changes_nothing(void **state)
+{
+    struct learner_options o = small_options();
+    struct learner *a = create(&o), *b = create(&o), *same = create(&o);
+    struct exported e;
+    int64_t *counters, steps;
+
+    (void)state;
+    for (size_t i = 0; i < 40; i++)
+        take_step(a, i);
+    take_step(b, 0);
+    take_step(same, 0);
+    e = export_all(a);
+    for (size_t i = 0; i < e.weights.n; i++)
+        try_damaged(b, same, &e, &e.weights, i);
+    for (size_t i = 0; i < e.state.n; i++)
+        try_damaged(b, same, &e, &e.state, i);
+    for (size_t i = 0; i < e.anchor.n; i++)
+        try_damaged(b, same, &e, &e.anchor, i);
+    for (size_t i = 0; i < e.head.n; i++)
+        try_damaged(b, same, &e, &e.head, i);
+    counters = tensor_find(&e.state, "learner.counters")->data;
+    steps = counters[0];
+    counters[0] = INT64_MAX;
+    assert_int_equal(import_all(b, &e, NULL), ERR_CORRUPT);
+    counters[0] = steps;
+    ((float *)e.weights.items[3].data)[0] = INFINITY;
+    assert_int_equal(import_all(b, &e, NULL), ERR_CORRUPT);
+    assert_same(b, same);
+    release_all(&e);
+    learner_free(a);
+    learner_free(b);
+    learner_free(same);
+}
+
+static void starts_from_anothers_weights(void **state)
+{
+    struct learner_options o = small_options();
+    struct learner *a = create(&o), *b;
+    struct exported e, f;
+
+    (void)state;
+    for (size_t i = 0; i < 5; i++)
+        take_step(a, i);
+    o.seed++;
+    b = create(&o);
+    take_step(b, 0);
+    e = export_all(a);
+    assert_int_equal(learner_import_weights(b, &e.weights, NULL), 0);
+    f = export_all(b);
+    assert_same_tensors(&e.weights, &f.weights);
+    assert_int_equal(learner_optim(b)->step, 0);
+    assert_true(learner_optim(b)->v[0] == 0.0f);
+    release_all(&e);
+    release_all(&f);
+    learner_free(a);
+    learner_free(b);
+}
+
+/* --- trouble ------------------------------------------------------------ */
+
+static void says_when_weights_are_lost(void **state)
+{
+    struct learner_options o = small_options();
+    struct learner_step_input in = {.fresh = corpus.segments, .n_fresh = 3};
+    struct learner_step_output out = {0};
+    struct err err = ERR_INIT;
+    struct learner *l;
+
+    (void)state;
+    o.optim.lr = 3e38f;
+    o.optim.warmup_steps = 0;
+    o.optim.weight_decay = 100.0f;
+    l = create(&o);
+    assert_int_equal(learner_step(l, &in, &out, &err), ERR_DIVERGED);
+    assert_non_null(strstr(err.msg, "not finite"));
+    learner_free(l);
+}
+
+static void refuses_impossible_options(void **state)
+{
+    struct learner_options o = small_options();
+    struct model_shape bad = shape;
+    struct learner *l = NULL;
+
+    (void)state;
+    o.shards = 0;
+    assert_int_equal(learner_create(&o, &l, NULL), ERR_INVALID);
+    o.shards = 1;
+    o.threads = 0;
+    assert_int_equal(learner_create(&o, &l, NULL), ERR_INVALID);
+    o.threads = 1;
+    bad.kv_heads = 2;
+    o.shape = &bad;
+    assert_int_equal(learner_create(&o, &l, NULL), ERR_INVALID);
+    assert_null(l);
+}
+
+static void says_how_much_memory(void **state)
+{
+    struct learner_options o = small_options();
+    size_t with = learner_bytes(&o, 500), without;
+
+    (void)state;
+    o.ewc.enabled = false;
+    without = learner_bytes(&o, 500);
+    /* Fisher, anchor and running sum. */
+    assert_true(with - without > 3 * 4 * 5000);
+    assert_true(learner_bytes(&o, 5000) > without);
+    o.shape = NULL;
+    assert_true(learner_bytes(&o, 500) < without);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(threads_change_nothing),
+        cmocka_unit_test(shards_change_only_the_rounding),
+        cmocka_unit_test(the_loss_falls),
+        cmocka_unit_test(losses_are_by_segment),
+        cmocka_unit_test(labels_are_learned_with_the_text),
+        cmocka_unit_test(a_skipped_step_teaches_nothing),
+        cmocka_unit_test(what_the_judge_refuses_is_not_learned),
+        cmocka_unit_test(a_step_of_refused_segments_teaches_nothing),
+        cmocka_unit_test(linear_learns_labels_alone),
+        cmocka_unit_test(the_penalty_begins_with_the_first_anchor),
+        cmocka_unit_test(fisher_takes_a_tenth_of_the_tokens),
+        cmocka_unit_test(continues_as_if_never_stopped),
+        cmocka_unit_test(an_anchor_goes_out_when_it_changes),
+        cmocka_unit_test(a_damaged_import_changes_nothing),
+        cmocka_unit_test(starts_from_anothers_weights),
+        cmocka_unit_test(says_when_weights_are_lost),
+        cmocka_unit_test(refuses_impossible_options),
+        cmocka_unit_test(says_how_much_memory),
+    };
+
+    return cmocka_run_group_tests(tests, make_corpus, free_corpus);
+}

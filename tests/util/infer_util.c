@@ -20,17 +20,17 @@
 #include "tests/util/infer_util.h"
 
 const struct model_shape infer_util_shape = {.vocab_size = UTIL_V,
-                                       .dim = 32,
-                                       .layers = 2,
-                                       .heads = 2,
-                                       .kv_heads = 1,
-                                       .head_dim = 16,
-                                       .ffn_dim = 48,
-                                       .context = UTIL_CONTEXT,
-                                       .norm_eps = 1e-5f,
-                                       .rope_theta = 10000.0f,
-                                       .tied = false,
-                                       .qk_norm = false};
+                                             .dim = 32,
+                                             .layers = 2,
+                                             .heads = 2,
+                                             .kv_heads = 1,
+                                             .head_dim = 16,
+                                             .ffn_dim = 48,
+                                             .context = UTIL_CONTEXT,
+                                             .norm_eps = 1e-5f,
+                                             .rope_theta = 10000.0f,
+                                             .tied = false,
+                                             .qk_norm = false};
 
 struct infer_fixture infer_fix;
 
@@ -89,7 +89,8 @@ int util_setup(void **state)
     (void)state;
     ops_init();
     infer_fix.tokenizer = tokenizer_create_bytes();
-    assert_int_equal(model_create(&infer_util_shape, &infer_fix.model, NULL), 0);
+    assert_int_equal(model_create(&infer_util_shape, &infer_fix.model, NULL),
+                     0);
     infer_fix.params = xfloats(infer_fix.model->n_params);
     util_randomise(0.2f);
     util_lend_weights(&infer_fix.weights);
@@ -97,8 +98,9 @@ int util_setup(void **state)
     names_add(&infer_fix.labels, "red");
     names_add(&infer_fix.labels, "blue");
     names_add(&infer_fix.labels, "never seen");
-    return infer_create(&infer_util_shape, infer_fix.tokenizer, &infer_fix.weights, &infer_fix.head,
-                        &infer_fix.labels, NULL, &infer_fix.infer, NULL);
+    return infer_create(&infer_util_shape, infer_fix.tokenizer,
+                        &infer_fix.weights, &infer_fix.head, &infer_fix.labels,
+                        NULL, &infer_fix.infer, NULL);
 }
 
 int util_teardown(void **state)
@@ -136,9 +138,10 @@ void util_logits_after(const uint16_t *ids, size_t n, float *logits)
     memcpy(tokens, ids, n * sizeof *ids);
     batch_add(&b, &s);
     model_forward(infer_fix.model, infer_fix.params, &b, w, NULL);
-    ops_ref.linear(logits, model_states(w) + (n - 1) * (size_t)infer_util_shape.dim,
-                   infer_fix.params + infer_fix.model->lm_head, 1, (size_t)infer_util_shape.dim,
-                   UTIL_V, 0);
+    ops_ref.linear(logits,
+                   model_states(w) + (n - 1) * (size_t)infer_util_shape.dim,
+                   infer_fix.params + infer_fix.model->lm_head, 1,
+                   (size_t)infer_util_shape.dim, UTIL_V, 0);
     model_work_free(w);
     batch_release(&b);
 }

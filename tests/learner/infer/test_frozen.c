@@ -147,8 +147,7 @@ static void test_read_bytes(void **state)
 static void whole_logits(struct pair *x, size_t from, size_t t, float *logits)
 {
     struct batch one = {0};
-    struct segment s = {.tokens = x->b.inputs + from,
-                        .n_tokens = (uint32_t)t};
+    struct segment s = {.tokens = x->b.inputs + from, .n_tokens = (uint32_t)t};
     uint16_t tokens[64] = {0};
     size_t c = (size_t)x->shape->dim;
     float state[64];
@@ -213,8 +212,7 @@ static void test_alone(void **state)
         for (size_t s = 0; s < x.b.n_segments; s++) {
             uint16_t tokens[64];
             size_t from = x.b.starts[s], t = x.b.starts[s + 1] - from;
-            struct segment seg = {.tokens = tokens,
-                                  .n_tokens = (uint32_t)t};
+            struct segment seg = {.tokens = tokens, .n_tokens = (uint32_t)t};
             struct batch one = {0};
 
             memcpy(tokens, x.b.inputs + from, t * sizeof *tokens);
@@ -328,9 +326,8 @@ static double held_out(const struct text *x, const struct model_shape *shape,
                                   &o, &f, NULL),
                      0);
     assert_int_equal(infer_quantized(f), quantize);
-    assert_int_equal(infer_segments(f, x->held, x->n_held, nats, NULL, NULL,
-                                    NULL),
-                     0);
+    assert_int_equal(
+        infer_segments(f, x->held, x->n_held, nats, NULL, NULL, NULL), 0);
     for (size_t i = 0; i < x->n_held; i++)
         sum += nats[i];
     infer_free(f);

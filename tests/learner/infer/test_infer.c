@@ -39,10 +39,10 @@ static void ask(struct answers *a)
 
     s.temperature = 1.0f;
     s.seed = 21;
-    if (infer_score(infer_fix.infer, util_text, strlen(util_text), true, NULL, &score,
-                    NULL) ||
-        infer_classify(infer_fix.infer, util_text, strlen(util_text), NULL, a->scores,
-                       NULL) ||
+    if (infer_score(infer_fix.infer, util_text, strlen(util_text), true, NULL,
+                    &score, NULL) ||
+        infer_classify(infer_fix.infer, util_text, strlen(util_text), NULL,
+                       a->scores, NULL) ||
         infer_embed(infer_fix.infer, prompt, 3, NULL, a->embedding, NULL) ||
         infer_complete(infer_fix.infer, prompt, 3, &s, NULL, &c, NULL))
         abort();
@@ -85,7 +85,8 @@ static void test_threads(void **state)
         free(b->written);
     }
     free(one.written);
-    assert_true(infer_bytes(infer_fix.infer) > infer_fix.model->n_params * sizeof(float));
+    assert_true(infer_bytes(infer_fix.infer) >
+                infer_fix.model->n_params * sizeof(float));
 }
 
 /* --- what is refused ---------------------------------------------------- */
@@ -94,7 +95,8 @@ static int create(const struct tensor_list *w, const struct tensor_list *h,
                   const struct names *n, struct err *err)
 {
     struct infer *f = NULL;
-    int rc = infer_create(&infer_util_shape, infer_fix.tokenizer, w, h, n, NULL, &f, err);
+    int rc = infer_create(&infer_util_shape, infer_fix.tokenizer, w, h, n, NULL,
+                          &f, err);
 
     infer_free(f);
     return rc;
@@ -114,24 +116,29 @@ static void test_weights_refused(void **state)
         util_lend_weights(&l);
         mine = &l.items[i];
         mine->name[0] ^= 1;
-        assert_int_equal(create(&l, &infer_fix.head, &infer_fix.labels, &err), ERR_CORRUPT);
+        assert_int_equal(create(&l, &infer_fix.head, &infer_fix.labels, &err),
+                         ERR_CORRUPT);
         assert_non_null(strstr(err.msg, t->name));
         mine->name[0] ^= 1;
         mine->type = TENSOR_U8;
-        assert_int_equal(create(&l, &infer_fix.head, &infer_fix.labels, &err), ERR_CORRUPT);
+        assert_int_equal(create(&l, &infer_fix.head, &infer_fix.labels, &err),
+                         ERR_CORRUPT);
         mine->type = TENSOR_F32;
         if (t->n_dims == 2 && turned[0] != turned[1]) {
             memcpy(mine->shape, turned, sizeof turned);
-            assert_int_equal(create(&l, &infer_fix.head, &infer_fix.labels, &err),
-                             ERR_CORRUPT);
+            assert_int_equal(
+                create(&l, &infer_fix.head, &infer_fix.labels, &err),
+                ERR_CORRUPT);
             assert_non_null(strstr(err.msg, t->name));
             memcpy(mine->shape, t->shape, sizeof t->shape);
         }
         infer_fix.params[t->offset + t->count / 2] = i % 2 ? NAN : -INFINITY;
-        assert_int_equal(create(&l, &infer_fix.head, &infer_fix.labels, &err), ERR_CORRUPT);
+        assert_int_equal(create(&l, &infer_fix.head, &infer_fix.labels, &err),
+                         ERR_CORRUPT);
         assert_non_null(strstr(err.msg, t->name));
         infer_fix.params[t->offset + t->count / 2] = keep;
-        assert_int_equal(create(&l, &infer_fix.head, &infer_fix.labels, &err), 0);
+        assert_int_equal(create(&l, &infer_fix.head, &infer_fix.labels, &err),
+                         0);
         tensor_list_release(&l);
     }
 }
@@ -144,17 +151,22 @@ static void test_head_refused(void **state)
 
     (void)state;
     util_make_head(16, &l); /* of another model */
-    assert_int_equal(create(&infer_fix.weights, &l, &infer_fix.labels, &err), ERR_CORRUPT);
-    tensor_list_release(&l);
-    assert_int_equal(create(&infer_fix.weights, &infer_fix.head, &infer_fix.no_labels, &err),
+    assert_int_equal(create(&infer_fix.weights, &l, &infer_fix.labels, &err),
                      ERR_CORRUPT);
+    tensor_list_release(&l);
+    assert_int_equal(
+        create(&infer_fix.weights, &infer_fix.head, &infer_fix.no_labels, &err),
+        ERR_CORRUPT);
     rows = tensor_find(&infer_fix.head, "head.rows")->data;
     keep = rows[1];
     rows[1] = NAN;
-    assert_int_equal(create(&infer_fix.weights, &infer_fix.head, &infer_fix.labels, &err),
-                     ERR_CORRUPT);
+    assert_int_equal(
+        create(&infer_fix.weights, &infer_fix.head, &infer_fix.labels, &err),
+        ERR_CORRUPT);
     rows[1] = keep;
-    assert_int_equal(create(&infer_fix.weights, &infer_fix.head, &infer_fix.labels, &err), 0);
+    assert_int_equal(
+        create(&infer_fix.weights, &infer_fix.head, &infer_fix.labels, &err),
+        0);
 }
 
 static void test_shape_refused(void **state)
@@ -164,17 +176,20 @@ static void test_shape_refused(void **state)
 
     (void)state;
     other.vocab_size = UTIL_V + 1; /* not the tokenizer's */
-    assert_int_equal(infer_create(&other, infer_fix.tokenizer, &infer_fix.weights,
-                                  &infer_fix.head, &infer_fix.labels, NULL, &f, NULL),
+    assert_int_equal(infer_create(&other, infer_fix.tokenizer,
+                                  &infer_fix.weights, &infer_fix.head,
+                                  &infer_fix.labels, NULL, &f, NULL),
                      ERR_CORRUPT);
     other = infer_util_shape;
     other.heads = 3;
-    assert_int_equal(infer_create(&other, infer_fix.tokenizer, &infer_fix.weights,
-                                  &infer_fix.head, &infer_fix.labels, NULL, &f, NULL),
+    assert_int_equal(infer_create(&other, infer_fix.tokenizer,
+                                  &infer_fix.weights, &infer_fix.head,
+                                  &infer_fix.labels, NULL, &f, NULL),
                      ERR_CORRUPT);
     other.heads = 0;
-    assert_int_equal(infer_create(&other, infer_fix.tokenizer, &infer_fix.weights,
-                                  &infer_fix.head, &infer_fix.labels, NULL, &f, NULL),
+    assert_int_equal(infer_create(&other, infer_fix.tokenizer,
+                                  &infer_fix.weights, &infer_fix.head,
+                                  &infer_fix.labels, NULL, &f, NULL),
                      ERR_INVALID);
 }
 
@@ -193,8 +208,9 @@ static void test_not_finite(void **state)
         infer_fix.params[infer_fix.model->norm + j] = 1e38f;
     for (size_t j = 0; j < UTIL_V * (size_t)infer_util_shape.dim; j++)
         infer_fix.params[infer_fix.model->lm_head + j] *= 1e30f;
-    assert_int_equal(infer_create(&infer_util_shape, infer_fix.tokenizer, &infer_fix.weights,
-                                  &infer_fix.head, &infer_fix.labels, NULL, &f, NULL),
+    assert_int_equal(infer_create(&infer_util_shape, infer_fix.tokenizer,
+                                  &infer_fix.weights, &infer_fix.head,
+                                  &infer_fix.labels, NULL, &f, NULL),
                      0);
     util_randomise(0.2f);
     assert_int_equal(
@@ -242,14 +258,15 @@ static int work_until(struct patience *p, int kind)
         text[i] = i % 7 ? 'a' : ' ';
     }
     if (kind == 0)
-        rc = infer_score(infer_fix.infer, text, BYTES, false, &cancel, &score, &err);
+        rc = infer_score(infer_fix.infer, text, BYTES, false, &cancel, &score,
+                         &err);
     else if (kind == 1)
         rc = infer_classify(infer_fix.infer, text, BYTES, &cancel, out, &err);
     else if (kind == 2)
         rc = infer_embed(infer_fix.infer, ids, BYTES, &cancel, out, &err);
     else if (kind == 3)
-        rc = infer_prompt_logprobs(infer_fix.infer, ids, BYTES, 0, &cancel, out, NULL,
-                                   &err);
+        rc = infer_prompt_logprobs(infer_fix.infer, ids, BYTES, 0, &cancel, out,
+                                   NULL, &err);
     else
         rc = infer_complete(infer_fix.infer, ids, 1, &s, &listener, &c, &err);
     if (rc)

@@ -78,8 +78,9 @@ static void test_greedy(void **state)
 
         util_prompt_of(util_text, lengths[i], &ids);
         greedy_slowly(ids.items, ids.n, 4 * UTIL_CONTEXT, &slow);
-        assert_int_equal(
-            infer_complete(infer_fix.infer, ids.items, ids.n, &s, NULL, &c, NULL), 0);
+        assert_int_equal(infer_complete(infer_fix.infer, ids.items, ids.n, &s,
+                                        NULL, &c, NULL),
+                         0);
         expect_same_ids(&c.tokens, &slow);
         assert_int_equal(c.stopped, slow.n < 4 * UTIL_CONTEXT);
         longest = slow.n > longest ? slow.n : longest;
@@ -97,7 +98,8 @@ static void test_own_mark(void **state)
     struct infer_completion a, b;
 
     (void)state;
-    assert_int_equal(infer_complete(infer_fix.infer, with, 3, &s, NULL, &a, NULL), 0);
+    assert_int_equal(
+        infer_complete(infer_fix.infer, with, 3, &s, NULL, &a, NULL), 0);
     util_complete(infer_fix.infer, "ab", &s, &b);
     expect_same_ids(&a.tokens, &b.tokens);
     infer_completion_release(&a);
@@ -170,8 +172,9 @@ static void test_int8(void **state)
     struct infer *f;
 
     (void)state;
-    assert_int_equal(infer_create(&infer_util_shape, infer_fix.tokenizer, &infer_fix.weights,
-                                  &infer_fix.head, &infer_fix.labels, &o, &f, NULL),
+    assert_int_equal(infer_create(&infer_util_shape, infer_fix.tokenizer,
+                                  &infer_fix.weights, &infer_fix.head,
+                                  &infer_fix.labels, &o, &f, NULL),
                      0);
     assert_int_equal(infer_quantized(f), INFER_INT8);
     assert_int_equal(infer_quantized(infer_fix.infer), INFER_FLOAT);
@@ -185,8 +188,9 @@ static void test_int8(void **state)
                         a.tokens.n * sizeof *a.logprobs);
     infer_completion_release(&a);
     infer_completion_release(&b);
-    assert_int_equal(infer_score(infer_fix.infer, util_text, sizeof util_text - 1,
-                                 false, NULL, &float_score, NULL),
+    assert_int_equal(infer_score(infer_fix.infer, util_text,
+                                 sizeof util_text - 1, false, NULL,
+                                 &float_score, NULL),
                      0);
     assert_int_equal(infer_score(f, util_text, sizeof util_text - 1, false,
                                  NULL, &score, NULL),
@@ -354,11 +358,12 @@ static struct infer *make_repeater(const struct tokenizer *two)
         /* The residual stays the embedding, which is ones; all of the output
          * is zero but the token's row. */
         for (size_t j = 0; j < t->count; j++)
-            p[j] =
-                t->n_dims == 1 || t->offset == infer_fix.model->embed ? 1.0f : 0.0f;
+            p[j] = t->n_dims == 1 || t->offset == infer_fix.model->embed ? 1.0f
+                                                                         : 0.0f;
         for (size_t j = 0; t->offset == infer_fix.model->embed && j < dim; j++)
             p[UTIL_V * dim + j] = 1.0f;
-        for (size_t j = 0; t->offset == infer_fix.model->lm_head && j < dim; j++)
+        for (size_t j = 0; t->offset == infer_fix.model->lm_head && j < dim;
+             j++)
             p[UTIL_V * dim + j] = 1.0f;
     }
     assert_int_equal(infer_create(&merged, two, &l, &infer_fix.no_head,
@@ -423,7 +428,8 @@ static void test_told(void **state)
         struct infer_listener listener = {count_told, &told, NULL};
 
         assert_int_equal(
-            infer_complete(infer_fix.infer, prompt, 2, &s, &listener, &c, NULL), 0);
+            infer_complete(infer_fix.infer, prompt, 2, &s, &listener, &c, NULL),
+            0);
         assert_int_equal(told, c.tokens.n);
         assert_true(c.stopped ? told < 3 : told == 3);
         ends += c.stopped;
@@ -476,8 +482,9 @@ static void test_sampling_refused(void **state)
     s = util_greedy(1), s.stop = &empty, s.n_stop = 1;
     assert_int_equal(refused(&s), ERR_INVALID);
     s = util_greedy(1);
-    assert_int_equal(infer_complete(infer_fix.infer, &id, 1, &s, NULL, &c, NULL),
-                     ERR_INVALID);
+    assert_int_equal(
+        infer_complete(infer_fix.infer, &id, 1, &s, NULL, &c, NULL),
+        ERR_INVALID);
 }
 
 int main(void)

@@ -34,8 +34,8 @@ static void test_score(void **state)
     size_t at = 0;
 
     (void)state;
-    assert_int_equal(infer_score(infer_fix.infer, util_text, strlen(util_text), true,
-                                 NULL, &score, NULL),
+    assert_int_equal(infer_score(infer_fix.infer, util_text, strlen(util_text),
+                                 true, NULL, &score, NULL),
                      0);
     assert_int_equal(score.n_bytes, strlen(util_text));
     assert_int_equal(score.n_tokens, strlen(util_text));
@@ -68,8 +68,8 @@ static void test_score_empty(void **state)
     struct infer_score score;
 
     (void)state;
-    assert_int_equal(infer_score(infer_fix.infer, "", 0, true, NULL, &score, NULL),
-                     0);
+    assert_int_equal(
+        infer_score(infer_fix.infer, "", 0, true, NULL, &score, NULL), 0);
     assert_int_equal(score.n_tokens, 0);
     assert_true(score.nats == 0.0 && score.bits_per_byte == 0.0);
     assert_true(score.perplexity == 1.0);
@@ -89,14 +89,15 @@ static void test_score_long(void **state)
     (void)state;
     for (size_t i = 0; i < n; i++)
         s[i] = (char)rng_below(256, 3, RNG_SAMPLE, 0, i);
-    assert_int_equal(infer_score(infer_fix.infer, s, n, false, NULL, &all, NULL), 0);
+    assert_int_equal(
+        infer_score(infer_fix.infer, s, n, false, NULL, &all, NULL), 0);
     assert_null(all.logprobs);
     cut_record(&c, infer_fix.tokenizer, UTIL_CONTEXT, NULL, 0, s, n, 0, -1);
     segments = c.segments;
     nats = xcalloc(c.n_segments, sizeof *nats);
     for (size_t i = 0; i < c.n_segments; i++)
-        assert_int_equal(infer_segments(infer_fix.infer, &segments[i], 1, &nats[i],
-                                        NULL, NULL, NULL),
+        assert_int_equal(infer_segments(infer_fix.infer, &segments[i], 1,
+                                        &nats[i], NULL, NULL, NULL),
                          0);
     for (size_t i = 0; i < c.n_segments; i++)
         sum += nats[i];
@@ -123,7 +124,8 @@ static void test_segments(void **state)
     for (size_t i = 0; i < N; i++)
         segments[i] = c.segments[i % c.n_segments];
     assert_int_equal(
-        infer_segments(infer_fix.infer, segments, N, nats, right, NULL, NULL), 0);
+        infer_segments(infer_fix.infer, segments, N, nats, right, NULL, NULL),
+        0);
     for (size_t i = 0; i < N; i++) {
         const struct segment *s = &segments[i];
         float loss[UTIL_CONTEXT];
@@ -154,9 +156,9 @@ static void test_segments_right(void **state)
 
     (void)state;
     util_make_head(0, &l);
-    assert_int_equal(
-        infer_create(NULL, NULL, NULL, &l, &infer_fix.labels, NULL, &linear, NULL),
-        0);
+    assert_int_equal(infer_create(NULL, NULL, NULL, &l, &infer_fix.labels, NULL,
+                                  &linear, NULL),
+                     0);
     for (int i = 0; i < 4; i++) {
         cut_record(&c[i], NULL, 0, NULL, 0, texts[i], strlen(texts[i]), 0,
                    given[i]);
@@ -181,21 +183,25 @@ static void test_segments_refused(void **state)
     double nats;
 
     (void)state;
-    assert_int_equal(infer_segments(infer_fix.infer, &s, 1, &nats, NULL, NULL, NULL),
-                     ERR_INVALID);
+    assert_int_equal(
+        infer_segments(infer_fix.infer, &s, 1, &nats, NULL, NULL, NULL),
+        ERR_INVALID);
     tokens[2] = 3;
-    assert_int_equal(infer_segments(infer_fix.infer, &s, 1, &nats, NULL, NULL, NULL),
-                     0);
-    assert_int_equal(infer_segments(infer_fix.infer, &s, 1, &nats, NULL, &stop, NULL),
-                     ERR_AGAIN);
+    assert_int_equal(
+        infer_segments(infer_fix.infer, &s, 1, &nats, NULL, NULL, NULL), 0);
+    assert_int_equal(
+        infer_segments(infer_fix.infer, &s, 1, &nats, NULL, &stop, NULL),
+        ERR_AGAIN);
     s.n_tokens = UTIL_CONTEXT + 1;
-    assert_int_equal(infer_segments(infer_fix.infer, &s, 1, &nats, NULL, NULL, NULL),
-                     ERR_INVALID);
+    assert_int_equal(
+        infer_segments(infer_fix.infer, &s, 1, &nats, NULL, NULL, NULL),
+        ERR_INVALID);
     s.n_tokens = 0;
-    assert_int_equal(infer_segments(infer_fix.infer, &s, 1, &nats, NULL, NULL, NULL),
-                     ERR_INVALID);
-    assert_int_equal(infer_segments(infer_fix.infer, &s, 0, &nats, NULL, NULL, NULL),
-                     0);
+    assert_int_equal(
+        infer_segments(infer_fix.infer, &s, 1, &nats, NULL, NULL, NULL),
+        ERR_INVALID);
+    assert_int_equal(
+        infer_segments(infer_fix.infer, &s, 0, &nats, NULL, NULL, NULL), 0);
 }
 
 /* --- echo --------------------------------------------------------------- */
@@ -212,9 +218,10 @@ static void test_echo(void **state)
     (void)state;
     util_prompt_of(util_text, n, &ids);
     assert_int_equal(
-        infer_score(infer_fix.infer, util_text, n, true, NULL, &score, NULL), 0);
-    assert_int_equal(infer_prompt_logprobs(infer_fix.infer, ids.items, n, K, NULL, p,
-                                           &best[0][0], NULL),
+        infer_score(infer_fix.infer, util_text, n, true, NULL, &score, NULL),
+        0);
+    assert_int_equal(infer_prompt_logprobs(infer_fix.infer, ids.items, n, K,
+                                           NULL, p, &best[0][0], NULL),
                      0);
     for (size_t i = 0; i < n; i++) {
         assert_true(fabsf(p[i] - score.logprobs[i]) < 1e-4f);
@@ -242,11 +249,11 @@ static void test_echo_own_mark(void **state)
     (void)state;
     token_list_add(&ids, UTIL_END);
     util_prompt_of(util_text, n, &ids);
-    assert_int_equal(infer_prompt_logprobs(infer_fix.infer, ids.items, n + 1, 0, NULL,
-                                           with, NULL, NULL),
+    assert_int_equal(infer_prompt_logprobs(infer_fix.infer, ids.items, n + 1, 0,
+                                           NULL, with, NULL, NULL),
                      0);
-    assert_int_equal(infer_prompt_logprobs(infer_fix.infer, ids.items + 1, n, 0, NULL,
-                                           without, NULL, NULL),
+    assert_int_equal(infer_prompt_logprobs(infer_fix.infer, ids.items + 1, n, 0,
+                                           NULL, without, NULL, NULL),
                      0);
     for (size_t i = 0; i < n; i++)
         assert_true(fabsf(with[i + 1] - without[i]) < 1e-4f);
@@ -264,11 +271,12 @@ static void test_echo_refused(void **state)
     assert_int_equal(
         infer_prompt_logprobs(infer_fix.infer, ids, 2, 0, NULL, p, NULL, NULL),
         ERR_INVALID);
-    assert_int_equal(infer_prompt_logprobs(infer_fix.infer, ids, 1, UTIL_V + 1, NULL,
-                                           p, NULL, NULL),
+    assert_int_equal(infer_prompt_logprobs(infer_fix.infer, ids, 1, UTIL_V + 1,
+                                           NULL, p, NULL, NULL),
                      ERR_INVALID);
     assert_int_equal(
-        infer_prompt_logprobs(infer_fix.infer, ids, 0, 0, NULL, p, NULL, NULL), 0);
+        infer_prompt_logprobs(infer_fix.infer, ids, 0, 0, NULL, p, NULL, NULL),
+        0);
 }
 
 /* --- classes, embeddings ------------------------------------------------ */
@@ -278,8 +286,8 @@ static void test_classify(void **state)
     float scores[3], sum;
 
     (void)state;
-    assert_int_equal(infer_classify(infer_fix.infer, util_text, strlen(util_text),
-                                    NULL, scores, NULL),
+    assert_int_equal(infer_classify(infer_fix.infer, util_text,
+                                    strlen(util_text), NULL, scores, NULL),
                      0);
     sum = scores[0] + scores[1] + scores[2];
     assert_true(fabsf(sum - 1.0f) < 1e-5f);
@@ -299,8 +307,8 @@ static void test_classify_mean(void **state)
 
     (void)state;
     assert_int_equal(head_import(h, &infer_fix.head, NULL, NULL), 0);
-    cut_record(&c, infer_fix.tokenizer, UTIL_CONTEXT, NULL, 0, two, strlen(two), -1,
-               -1);
+    cut_record(&c, infer_fix.tokenizer, UTIL_CONTEXT, NULL, 0, two, strlen(two),
+               -1, -1);
     assert_true(c.n_segments > 1);
     for (size_t i = 0; i < c.n_segments; i++) {
         struct batch b = {0};
@@ -317,7 +325,8 @@ static void test_classify_mean(void **state)
         batch_release(&b);
     }
     assert_int_equal(
-        infer_classify(infer_fix.infer, two, strlen(two), NULL, scores, NULL), 0);
+        infer_classify(infer_fix.infer, two, strlen(two), NULL, scores, NULL),
+        0);
     for (int k = 0; k < 2; k++)
         assert_true(fabsf(scores[k] - wanted[k]) < 1e-4f);
     cut_release(&c);
@@ -338,7 +347,8 @@ static void test_linear(void **state)
     (void)state;
     util_make_head(0, &l);
     assert_int_equal(
-        infer_create(NULL, NULL, NULL, &l, &infer_fix.labels, NULL, &f, NULL), 0);
+        infer_create(NULL, NULL, NULL, &l, &infer_fix.labels, NULL, &f, NULL),
+        0);
     tensor_list_release(&l); /* it keeps nothing of it */
     assert_null(infer_shape(f));
     assert_true(infer_bytes(f) > 256 * 32 * sizeof(float));
@@ -366,8 +376,9 @@ static void test_no_labels(void **state)
     float score;
 
     (void)state;
-    assert_int_equal(infer_create(&infer_util_shape, infer_fix.tokenizer, &infer_fix.weights,
-                                  &infer_fix.no_head, &infer_fix.no_labels, NULL, &f, NULL),
+    assert_int_equal(infer_create(&infer_util_shape, infer_fix.tokenizer,
+                                  &infer_fix.weights, &infer_fix.no_head,
+                                  &infer_fix.no_labels, NULL, &f, NULL),
                      0);
     assert_int_equal(infer_classify(f, "x", 1, NULL, &score, NULL), ERR_STATE);
     infer_free(f);
@@ -397,8 +408,8 @@ static void test_embed(void **state)
     for (size_t j = 0; j < 32; j++)
         squares += sum[j] * sum[j];
     util_prompt_of(util_text, strlen(util_text), &ids);
-    assert_int_equal(infer_embed(infer_fix.infer, ids.items, ids.n, NULL, out, NULL),
-                     0);
+    assert_int_equal(
+        infer_embed(infer_fix.infer, ids.items, ids.n, NULL, out, NULL), 0);
     for (size_t j = 0; j < 32; j++) {
         length += (double)out[j] * (double)out[j];
         assert_true(fabs((double)out[j] - sum[j] / sqrt(squares)) < 1e-4);

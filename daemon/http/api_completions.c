@@ -1,23 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * /v1/completions and /v1/chat/completions, in OpenAI's shapes: reading is in
- * completion_read.c, streams are in completion_stream.c, and here each choice
- * is generated into one answer.
+ * POST /v1/completions and POST /v1/chat/completions, in OpenAI's shapes. Here
+ * all choices are generated into one answer; see completion.h for the rest.
  */
 #include "config.h"
 
-#include "daemon/http/api_text.h"
+#include "daemon/http/completion.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/json_value.h"
 #include "base/xalloc.h"
-#include "daemon/http/completion.h"
+#include "daemon/http/api_tokenizer.h"
+#include "daemon/http/completion_stream.h"
+#include "daemon/http/http_endpoints.h"
 
 /* --- logprobs ----------------------------------------------------------- */
 
-/* The legacy shape, filled token by token. */
+/* The shape of /v1/completions, filled token by token. */
 struct logprobs {
     json_t *tokens, *token_logprobs, *top_logprobs, *text_offset;
     size_t offset; /* in characters of the text */
@@ -29,17 +30,17 @@ static void logprobs_init(struct logprobs *l)
                            json_array(), 0};
 }
 
-/* The best, and the token itself. */
+/* The likeliest tokens, and the token itself. */
 static json_t *top_json(const struct tokenizer *t, uint16_t id, float logprob,
                         const struct infer_alternative *best, size_t n)
 {
     json_t *o = json_object();
-    json_t *own = api_text_token(t, id);
+    json_t *own = api_tokenizer_token(t, id);
 
     for (size_t i = 0; i < n; i++) {
-        json_t *name = api_text_token(t, best[i].id);
+        json_t *name = api_tokenizer_token(t, best[i].id);
 
-        /* Two tokens may read alike; the more likely stays. */
+        /* Two tokens may have the same text; the likelier one stays. */
         if (!json_object_getn(o, json_string_value(name),
                               json_string_length(name)))
             json_object_setn_new(o, json_string_value(name),
@@ -70,7 +71,7 @@ static void logprobs_add(struct logprobs *l, const struct tokenizer *t,
                          const struct infer_alternative *best, size_t n_best)
 {
     for (size_t i = 0; i < n; i++) {
-        json_array_append_new(l->tokens, api_text_token(t, ids[i]));
+        json_array_append_new(l->tokens, api_tokenizer_token(t, ids[i]));
         json_array_append_new(l->token_logprobs, json_value_real(logprobs[i]));
         json_array_append_new(l->top_logprobs,
                               top_json(t, ids[i], logprobs[i],
@@ -90,11 +91,12 @@ static json_t *logprobs_json(struct logprobs *l)
 }
 
 /*
- * Those of the prompt. `ended`: nothing came after it but the end mark, whose
- * logprob is then the last: whoever asks for one token to score a prompt
- * leaves out the last entry and must find one.
+ * Adds the logprobs of the prompt.
+ *   ended  the completion is only the end-of-text token: adds its logprob, too.
+ *          lm-evaluation-harness asks for one token to score a prompt, and
+ *          drops the last entry: there must be one to drop
  */
-static int echo_logprobs(const struct completion_job *j,
+static int echo_logprobs(const struct completion *j,
                          const struct token_list *prompt, bool ended,
                          struct logprobs *l, struct err *err)
 {
@@ -104,7 +106,7 @@ static int echo_logprobs(const struct completion_job *j,
     float *logprobs = xcalloc(n + 1, sizeof *logprobs);
     struct infer_alternative *best =
         n_best ? xcalloc((n + 1) * n_best, sizeof *best) : NULL;
-    struct cancel cancel = http_cancel_question(j->cancel);
+    struct cancel cancel = http_cancel_callback(j->cancel);
     int rc;
 
     if (prompt->n)
@@ -121,7 +123,7 @@ static int echo_logprobs(const struct completion_job *j,
     return rc;
 }
 
-static int choice_logprobs(const struct completion_job *j,
+static int choice_logprobs(const struct completion *j,
                            const struct token_list *prompt,
                            const struct infer_completion *c, json_t **out,
                            struct err *err)
@@ -151,7 +153,7 @@ static int choice_logprobs(const struct completion_job *j,
 /* --- one answer --------------------------------------------------------- */
 
 /* Takes logprobs over. */
-static json_t *choice_json(const struct completion_job *j,
+static json_t *choice_json(const struct completion *j,
                            const struct token_list *prompt,
                            const struct infer_completion *c, int64_t index,
                            json_t *logprobs)
@@ -176,12 +178,12 @@ static json_t *choice_json(const struct completion_job *j,
     return o;
 }
 
-static int add_choice(struct completion_job *j, size_t prompt, int64_t choice,
+static int add_choice(struct completion *j, size_t prompt, int64_t choice,
                       json_t *choices, struct err *err)
 {
     const struct token_list *ids = &j->prompts[prompt];
     struct infer_sampling s = completion_sampling(j, choice);
-    struct cancel cancel = http_cancel_question(j->cancel);
+    struct cancel cancel = http_cancel_callback(j->cancel);
     struct infer_listener listener = {NULL, NULL, &cancel};
     struct infer_completion c;
     json_t *logprobs = NULL;
@@ -202,25 +204,18 @@ static int add_choice(struct completion_job *j, size_t prompt, int64_t choice,
     return rc;
 }
 
-static int add_choices(struct completion_job *j, json_t *choices,
-                       struct err *err)
+static void answer(struct http_request *rq, struct completion *j)
 {
+    json_t *choices = json_array(), *root;
+    struct err err = ERR_INIT;
     int rc = 0;
 
     for (size_t i = 0; rc == 0 && i < j->n_prompts; i++) {
         j->prompt_tokens += j->prompts[i].n;
         for (int64_t c = 0; rc == 0 && c < j->n; c++)
-            rc = add_choice(j, i, c, choices, err);
+            rc = add_choice(j, i, c, choices, &err);
     }
-    return rc;
-}
-
-static void answer(struct http_request *rq, struct completion_job *j)
-{
-    json_t *choices = json_array(), *root;
-    struct err err = ERR_INIT;
-
-    if (add_choices(j, choices, &err) != 0) {
+    if (rc) {
         json_decref(choices);
         http_fail_err(rq, &err);
         return;
@@ -235,7 +230,7 @@ static void answer(struct http_request *rq, struct completion_job *j)
 
 static void complete(struct http_request *rq, bool chat)
 {
-    struct completion_job *j = completion_read(rq, chat);
+    struct completion *j = completion_create(rq, chat);
 
     if (!j)
         return;
@@ -244,7 +239,7 @@ static void complete(struct http_request *rq, bool chat)
         j->cancel = &j->own_cancel;
         rq->reply.status = 200;
         rq->reply.stream =
-            http_stream_create(completion_stream, j, completion_free);
+            http_stream_create(completion_stream_write, j, completion_free);
         return;
     }
     answer(rq, j);

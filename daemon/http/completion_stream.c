@@ -1,30 +1,60 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * Completions as events: the text of each choice as it grows, without what a
- * stop string may still cut off, in whole characters. What goes wrong is an
- * event, too: {"error"}. The last event is always [DONE].
- */
 #include "config.h"
 
-#include "daemon/http/completion.h"
+#include "daemon/http/completion_stream.h"
 
 #include <string.h>
 
 #include "base/utf8.h"
+#include "daemon/http/completion.h"
 
-struct piece {
-    struct completion_job *j;
+/* A choice, as far as it is sent. */
+struct choice {
+    struct completion *j;
     struct http_stream *s;
     int64_t index;
-    struct completion_tail tail;
-    size_t n_told;     /* bytes of text that were sent */
-    json_t *logprobs;  /* of tokens whose text was not sent yet */
-    size_t n_logprobs; /* that were sent */
-    bool deaf;
+    struct buf unsent;
+    size_t n_sent;     /* bytes of text */
+    json_t *logprobs;  /* of tokens whose text is not sent yet */
+    size_t n_logprobs; /* sent */
+    bool closed;       /* the stream */
 };
 
-/* The field `logprobs` of an event; NULL or empty gives null. Takes list over.
- */
+/* The longest end of raw that begins a stop string, in bytes. */
+static size_t stop_begun(const struct buf *raw, const char *const *stop,
+                         size_t n_stop)
+{
+    size_t longest = 0;
+
+    for (size_t i = 0; i < n_stop; i++) {
+        size_t n = strlen(stop[i]) - 1;
+
+        for (n = n < raw->len ? n : raw->len; n > longest; n--)
+            if (memcmp(raw->data + raw->len - n, stop[i], n) == 0)
+                longest = n;
+    }
+    return longest;
+}
+
+/* Each piece ends at the end of a character, and invalid bytes are replaced one
+ * by one. So the repaired pieces make up the repaired whole. */
+void completion_stream_add(struct buf *unsent, const char *bytes,
+                           size_t n_bytes, const char *const *stop,
+                           size_t n_stop, struct buf *out)
+{
+    size_t n;
+
+    if (n_bytes == 0)
+        return;
+    buf_add(unsent, bytes, n_bytes);
+    n = utf8_whole(unsent->data,
+                   unsent->len - stop_begun(unsent, stop, n_stop));
+    utf8_repair(unsent->data, n, out);
+    unsent->len -= n;
+    memmove(unsent->data, unsent->data + n, unsent->len);
+}
+
+/* The field `logprobs` of an event; null without any. Takes list over. */
 static json_t *logprobs_json(json_t *list)
 {
     if (json_array_size(list))
@@ -33,10 +63,11 @@ static json_t *logprobs_json(json_t *list)
     return json_null();
 }
 
-/* Sends an event with the text and all logprobs that wait. text NULL: only
- * reason and logprobs; reason NULL: the choice goes on. */
-static void tell(struct piece *p, const char *text, size_t n,
-                 const char *reason)
+/* Sends an event with the text and the logprobs that are not sent yet.
+ *   text    NULL: the event has only reason and logprobs
+ *   reason  why the choice ends; NULL: it goes on */
+static void send_text(struct choice *p, const char *text, size_t n,
+                      const char *reason)
 {
     json_t *choice = json_object(), *choices = json_array(), *root;
     json_t *delta = json_object();
@@ -44,7 +75,7 @@ static void tell(struct piece *p, const char *text, size_t n,
     json_object_set_new(choice, "index", json_integer(p->index));
     if (p->j->chat && text)
         json_object_set_new(delta, "content", json_stringn(text, n));
-    if (p->j->chat && text && p->n_told == 0)
+    if (p->j->chat && text && p->n_sent == 0)
         json_object_set_new(delta, "role", json_string("assistant"));
     if (p->j->chat)
         json_object_set(choice, "delta", delta);
@@ -61,14 +92,14 @@ static void tell(struct piece *p, const char *text, size_t n,
                                             : "text_completion");
     json_object_set_new(root, "choices", choices);
     if (http_stream_json(p->s, root))
-        p->deaf = true;
-    p->n_told += n;
+        p->closed = true;
+    p->n_sent += n;
 }
 
 static bool on_token(const struct infer_token *token, void *arg)
 {
-    struct piece *p = arg;
-    const struct completion_job *j = p->j;
+    struct choice *p = arg;
+    const struct completion *j = p->j;
     struct buf text = BUF_INIT;
     size_t n;
     const char *bytes = tokenizer_bytes(infer_tokenizer(j->f), token->id, &n);
@@ -79,15 +110,15 @@ static bool on_token(const struct infer_token *token, void *arg)
         json_array_append_new(
             p->logprobs, completion_logprob(j, token, (size_t)j->logprobs));
     }
-    completion_tail_add(&p->tail, bytes, n, (const char *const *)j->stops,
-                        j->sampling.n_stop, &text);
+    completion_stream_add(&p->unsent, bytes, n, (const char *const *)j->stops,
+                          j->sampling.n_stop, &text);
     if (text.len)
-        tell(p, text.data, text.len, NULL);
+        send_text(p, text.data, text.len, NULL);
     buf_release(&text);
-    return p->deaf;
+    return p->closed;
 }
 
-static void tell_error(struct piece *p, const struct err *err)
+static void send_error(struct choice *p, const struct err *err)
 {
     const struct http_cancel *cancel = p->j->cancel;
     const char *code = cancel->cause == HTTP_WANTED
@@ -96,89 +127,72 @@ static void tell_error(struct piece *p, const struct err *err)
     struct buf text = BUF_INIT;
 
     utf8_repair(err->msg, strlen(err->msg), &text);
-    p->deaf |= http_stream_json(
+    p->closed |= http_stream_json(
         p->s, json_pack("{s:{s:o, s:s, s:s, s:n}}", "error", "message",
                         completion_string(&text), "type", "server_error",
                         "code", code, "param"));
     buf_release(&text);
 }
 
-/* Replaces the waiting logprobs by those of the completion's last tokens: a
- * stop string may have removed some. */
-static void keep_rest(struct piece *p, const struct infer_completion *c)
+static int stream_choice(struct choice *p, const struct token_list *ids,
+                         int64_t number)
 {
-    if (p->j->logprobs < 0)
-        return;
-    json_decref(p->logprobs);
-    p->logprobs = completion_chat_logprobs(p->j, c, p->n_logprobs);
-}
-
-static int stream_choice(struct piece *p, const struct token_list *ids,
-                         int64_t choice)
-{
-    struct cancel cancel = http_cancel_question(p->j->cancel);
+    struct cancel cancel = http_cancel_callback(p->j->cancel);
     struct infer_listener listener = {on_token, p, &cancel};
-    struct infer_sampling s = completion_sampling(p->j, choice);
+    struct infer_sampling s = completion_sampling(p->j, number);
+    struct buf prompt = BUF_INIT;
     struct infer_completion c;
     struct err err = ERR_INIT;
-    size_t told = p->n_told; /* bytes of the prompt, so far */
-    int rc =
-        infer_complete(p->j->f, ids->items, ids->n, &s, &listener, &c, &err);
+    size_t sent;
+    int rc;
 
+    if (p->j->echo)
+        completion_text(p->j, ids, &prompt);
+    if (prompt.len)
+        send_text(p, prompt.data, prompt.len, NULL);
+    buf_release(&prompt);
+    sent = p->n_sent;
+    rc = infer_complete(p->j->f, ids->items, ids->n, &s, &listener, &c, &err);
     if (rc) {
-        tell_error(p, &err);
+        send_error(p, &err);
         return rc;
     }
     p->j->completion_tokens += c.tokens.n;
-    keep_rest(p, &c);
-    told = p->n_told - told;
-    if (c.text.len > told)
-        tell(p, c.text.data + told, c.text.len - told, NULL);
-    tell(p, NULL, 0, c.stopped ? "stop" : "length");
+    if (p->j->logprobs >= 0) {
+        /* A stop string may have removed some of the last tokens. */
+        json_decref(p->logprobs);
+        p->logprobs = completion_chat_logprobs(p->j, &c, p->n_logprobs);
+    }
+    sent = p->n_sent - sent;
+    if (c.text.len > sent)
+        send_text(p, c.text.data + sent, c.text.len - sent, NULL);
+    send_text(p, NULL, 0, c.stopped ? "stop" : "length");
     infer_completion_release(&c);
     return 0;
 }
 
-/* What comes before the first token. */
-static void begin_choice(struct piece *p, const struct token_list *ids)
+void completion_stream_write(struct http_stream *s, void *completion)
 {
-    struct buf text = BUF_INIT;
-
-    if (p->j->echo) {
-        completion_text(p->j, ids, &text);
-        if (text.len)
-            tell(p, text.data, text.len, NULL);
-    }
-    buf_release(&text);
-}
-
-static void write_usage(struct completion_job *j, struct http_stream *s)
-{
-    json_t *root = completion_head(j, j->chat ? "chat.completion.chunk"
-                                              : "text_completion");
-
-    json_object_set_new(root, "choices", json_array());
-    json_object_set_new(root, "usage", completion_usage(j));
-    http_stream_json(s, root);
-}
-
-void completion_stream(struct http_stream *s, void *arg)
-{
-    struct completion_job *j = arg;
+    struct completion *j = completion;
     bool failed = false;
+    json_t *root;
 
     for (size_t i = 0; !failed && i < j->n_prompts; i++) {
         j->prompt_tokens += j->prompts[i].n;
         for (int64_t c = 0; !failed && c < j->n; c++) {
-            struct piece p = {.j = j, .s = s, .index = (int64_t)i * j->n + c};
+            struct choice p = {.j = j, .s = s, .index = (int64_t)i * j->n + c};
 
-            begin_choice(&p, &j->prompts[i]);
-            failed = stream_choice(&p, &j->prompts[i], c) != 0 || p.deaf;
-            buf_release(&p.tail.raw);
+            failed = stream_choice(&p, &j->prompts[i], c) != 0 || p.closed;
+            buf_release(&p.unsent);
             json_decref(p.logprobs);
         }
     }
-    if (!failed && j->want_usage)
-        write_usage(j, s);
+    if (!failed && j->want_usage) {
+        root = completion_head(j, j->chat ? "chat.completion.chunk"
+                                          : "text_completion");
+        json_object_set_new(root, "choices", json_array());
+        json_object_set_new(root, "usage", completion_usage(j));
+        http_stream_json(s, root);
+    }
     http_stream_text(s, "[DONE]");
 }

@@ -19,7 +19,7 @@
 #include "base/timing.h"
 #include "base/utf8.h"
 #include "base/xalloc.h"
-#include "daemon/http/completion.h"
+#include "daemon/http/completion_stream.h"
 #include "tests/util/http_util.h"
 
 static void test_completion(void **state)
@@ -251,28 +251,28 @@ static void test_big_numbers(void **state)
 }
 
 /* The tail stays short, and the pieces make up the repaired whole. */
-static void test_tail(void **state)
+static void test_unsent(void **state)
 {
     static const char *const stop[] = {"stop it", "zz"};
     static const char pieces[][8] = {"a",  "\xe2", "\x82", "\xac", "\xff",
                                      "st", "o",    "z",    " sto", "\xf0\x9f"};
-    struct completion_tail tail = {BUF_INIT};
-    struct buf told = BUF_INIT, raw = BUF_INIT, whole = BUF_INIT;
+    struct buf unsent = BUF_INIT, sent = BUF_INIT;
+    struct buf raw = BUF_INIT, whole = BUF_INIT;
 
     (void)state;
     for (unsigned i = 0; i < 20000; i++) {
         const char *piece = pieces[i * i % 10];
 
-        completion_tail_add(&tail, piece, strlen(piece), stop, 2, &told);
+        completion_stream_add(&unsent, piece, strlen(piece), stop, 2, &sent);
         buf_adds(&raw, piece);
-        assert_true(tail.raw.len <= 6 + 3);
+        assert_true(unsent.len <= 6 + 3);
     }
-    assert_true(tail.raw.cap < 64);
+    assert_true(unsent.cap < 64);
     utf8_repair(raw.data, raw.len, &whole);
-    assert_true(told.len + 3 * 9 >= whole.len && told.len <= whole.len);
-    assert_memory_equal(told.data, whole.data, told.len);
-    buf_release(&tail.raw);
-    buf_release(&told);
+    assert_true(sent.len + 3 * 9 >= whole.len && sent.len <= whole.len);
+    assert_memory_equal(sent.data, whole.data, sent.len);
+    buf_release(&unsent);
+    buf_release(&sent);
     buf_release(&raw);
     buf_release(&whole);
 }
@@ -544,7 +544,7 @@ int main(void)
         cmocka_unit_test(test_messages),
         cmocka_unit_test(test_chat_logprobs),
         cmocka_unit_test(test_big_numbers),
-        cmocka_unit_test(test_tail),
+        cmocka_unit_test(test_unsent),
         cmocka_unit_test(test_abandoned),
         cmocka_unit_test(test_time_limit),
         cmocka_unit_test(test_stop_waits),

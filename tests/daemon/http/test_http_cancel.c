@@ -49,11 +49,11 @@ static int tear_down(void **state)
 
 static void expect(enum http_cancel_cause cause, const char *message)
 {
-    struct cancel question = http_cancel_question(&cancel);
+    struct cancel callback = http_cancel_callback(&cancel);
     struct err err = ERR_INIT;
 
     for (int i = 0; i < 2; i++) { /* it stays, and is counted once */
-        assert_int_equal(cancel_check(&question, &err), ERR_AGAIN);
+        assert_int_equal(cancel_check(&callback, &err), ERR_AGAIN);
         assert_int_equal(cancel.cause, cause);
         assert_non_null(strstr(err.msg, message));
         assert_int_equal(atomic_load(&rules.cancelled[cause]), 1);

@@ -20,7 +20,7 @@
 #include "base/fileio.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
-#include "daemon/http/http.h"
+#include "daemon/http/http_endpoints.h"
 #include "tests/util/http_util.h"
 
 #define HOST "Host: localhost\r\n"
@@ -367,67 +367,55 @@ static void test_origins(void **state)
     }
 }
 
-enum { OPEN, INFER, ADMIN };
+#define ROW(method, path, function, scope, work, summary)                      \
+    {#method, path, NULL, HTTP_##scope, HTTP_##work, summary},
 
-static const struct {
-    int scope;
-    const char *method, *path;
-} routes[] = {
-    {OPEN, "GET", "/"},
-    {OPEN, "GET", "/healthz"},
-    {OPEN, "GET", "/readyz"},
-    {INFER, "GET", "/metrics"},
-    {INFER, "GET", "/v1/status"},
-    {INFER, "GET", "/v1/domains"},
-    {INFER, "GET", "/v1/history"},
-    {INFER, "HEAD", "/v1/events"},
-    {INFER, "GET", "/v1/versions"},
-    {INFER, "GET", "/v1/versions/1"},
-    {ADMIN, "POST", "/v1/versions/1/pin"},
-    {ADMIN, "POST", "/v1/versions/1/unpin"},
-    {ADMIN, "POST", "/v1/versions/x/promote"},
-    {ADMIN, "POST", "/v1/rollback"},
-    {INFER, "GET", "/v1/ranges"},
-    {ADMIN, "POST", "/v1/ranges/x/release"},
-    {ADMIN, "GET", "/v1/quarantine"},
-    {ADMIN, "GET", "/v1/quarantine/1"},
-    {ADMIN, "POST", "/v1/quarantine/release"},
-    {ADMIN, "POST", "/v1/quarantine/x/release"},
-    {ADMIN, "POST", "/v1/forget"},
-    {INFER, "GET", "/v1/operations/1"},
-    {INFER, "GET", "/v1/models"},
-    {INFER, "GET", "/v1/models/mneme"},
-    {INFER, "POST", "/v1/completions"},
-    {INFER, "POST", "/v1/chat/completions"},
-    {INFER, "POST", "/v1/score"},
-    {INFER, "POST", "/v1/classify"},
-    {INFER, "POST", "/v1/embeddings"},
-    {INFER, "POST", "/tokenize"},
-    {INFER, "POST", "/detokenize"},
-    {INFER, "GET", "/tokenizer_info"},
-};
+static const struct http_endpoint endpoints[] = {HTTP_ENDPOINTS(ROW)};
+
+#define N_ENDPOINTS (sizeof endpoints / sizeof *endpoints)
 
 #define INFER_TOKEN "infer-token-of-the-test"
 #define ADMIN_TOKEN "admin-token-of-the-test"
 
-/* Every route by every credential: who is let in, and nobody else. */
+/* What a credential may do with an endpoint: each row of the table is tried
+ * with each credential. HEAD stands for GET, so that no stream begins. */
+static void check_credential(const struct http_endpoint *e, const char *field,
+                             enum http_scope scope)
+{
+    const char *hole = strstr(e->path, "{}");
+    int want = scope >= e->scope ? 0 : scope == HTTP_OPEN ? 401 : 403;
+    char *text = xasprintf("%s %.*s%s%s HTTP/1.1\r\nHost: any.example\r\n"
+                           "Connection: close\r\n%s"
+                           "Content-Length: 2\r\n\r\n{}",
+                           strcmp(e->method, "GET") ? e->method : "HEAD",
+                           (int)strcspn(e->path, "{"), e->path,
+                           hole ? "x" : "", hole ? hole + 2 : "", field);
+    struct util_answer a = answer_to(text, strlen(text));
+    int got = a.status == 401 || a.status == 403 ? a.status : 0;
+
+    if (got != want || !a.status || a.status == 500 || a.status == 405)
+        fail_msg("%d, not %d: %s", a.status, want, text);
+    util_release(&a);
+    free(text);
+}
+
 static void test_credentials(void **state)
 {
     static const struct {
-        int scope;
+        enum http_scope scope;
         const char *field;
     } credentials[] = {
-        {OPEN, ""},
-        {OPEN, "Authorization:\r\n"},
-        {OPEN, "Authorization: Bearer\r\n"},
-        {OPEN, "Authorization: Bearer wrong-token-of-the-test\r\n"},
-        {OPEN, "Authorization: Bearer " INFER_TOKEN "x\r\n"},
-        {OPEN, "Authorization: Bearer x" INFER_TOKEN "\r\n"},
-        {OPEN, "Authorization: Basic " ADMIN_TOKEN "\r\n"},
-        {OPEN, "Authorization: " ADMIN_TOKEN "\r\n"},
-        {OPEN, "X-Authorization: Bearer " ADMIN_TOKEN "\r\n"},
-        {INFER, "Authorization: Bearer " INFER_TOKEN "\r\n"},
-        {ADMIN, "authorization: bearer " ADMIN_TOKEN "\r\n"},
+        {HTTP_OPEN, ""},
+        {HTTP_OPEN, "Authorization:\r\n"},
+        {HTTP_OPEN, "Authorization: Bearer\r\n"},
+        {HTTP_OPEN, "Authorization: Bearer wrong-token-of-the-test\r\n"},
+        {HTTP_OPEN, "Authorization: Bearer " INFER_TOKEN "x\r\n"},
+        {HTTP_OPEN, "Authorization: Bearer x" INFER_TOKEN "\r\n"},
+        {HTTP_OPEN, "Authorization: Basic " ADMIN_TOKEN "\r\n"},
+        {HTTP_OPEN, "Authorization: " ADMIN_TOKEN "\r\n"},
+        {HTTP_OPEN, "X-Authorization: Bearer " ADMIN_TOKEN "\r\n"},
+        {HTTP_INFER, "Authorization: Bearer " INFER_TOKEN "\r\n"},
+        {HTTP_ADMIN, "authorization: bearer " ADMIN_TOKEN "\r\n"},
     };
     static const char lines[] =
         "infer " INFER_TOKEN "\nadmin " ADMIN_TOKEN "\n";
@@ -437,27 +425,32 @@ static void test_credentials(void **state)
     assert_int_equal(fileio_write_atomic(path, lines, strlen(lines), NULL), 0);
     util_stop();
     util_start("127.0.0.1:0", path);
-    for (size_t i = 0; i < sizeof routes / sizeof *routes; i++)
-        for (size_t j = 0; j < sizeof credentials / sizeof *credentials; j++) {
-            int scope = credentials[j].scope;
-            int want = scope >= routes[i].scope ? 0 : scope == OPEN ? 401 : 403;
-            char *text = xasprintf("%s %s HTTP/1.1\r\nHost: any.example\r\n"
-                                   "Connection: close\r\n%s"
-                                   "Content-Length: 2\r\n\r\n{}",
-                                   routes[i].method, routes[i].path,
-                                   credentials[j].field);
-            struct util_answer a = answer_to(text, strlen(text));
-            int got = a.status == 401 || a.status == 403 ? a.status : 0;
-
-            if (got != want || !a.status || a.status == 500)
-                fail_msg("%d, not %d: %s", a.status, want, text);
-            util_release(&a);
-            free(text);
-        }
+    for (size_t i = 0; i < N_ENDPOINTS; i++)
+        for (size_t j = 0; j < sizeof credentials / sizeof *credentials; j++)
+            check_credential(&endpoints[i], credentials[j].field,
+                             credentials[j].scope);
     util_stop();
     unlink(path);
     free(path);
     util_start("127.0.0.1:0", NULL);
+}
+
+/* A wrong method gets 405, with the method of the table and its summary. */
+static void test_methods(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < N_ENDPOINTS; i++) {
+        const struct http_endpoint *e = &endpoints[i];
+        const char *hole = strstr(e->path, "{}");
+        char *path = xasprintf("%.*s%s%s", (int)strcspn(e->path, "{"), e->path,
+                               hole ? "x" : "", hole ? hole + 2 : "");
+        struct util_answer a = util_ask("PUT", path, NULL, NULL, 0);
+
+        assert_non_null(strstr(util_text_at(&a, "error.message"), e->summary));
+        assert_string_equal(field_of(&a, "Allow"), e->method);
+        util_check_error(a, 405, NULL);
+        free(path);
+    }
 }
 
 /* --- too many ----------------------------------------------------------- */
@@ -555,6 +548,7 @@ int main(void)
         cmocka_unit_test(test_encoded_body),
         cmocka_unit_test(test_origins),
         cmocka_unit_test(test_credentials),
+        cmocka_unit_test(test_methods),
         cmocka_unit_test(test_half_open),
         cmocka_unit_test(test_crowd),
     };

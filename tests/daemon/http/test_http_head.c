@@ -254,15 +254,15 @@ static void test_values(void **state)
     assert_null(http_head_argument(&head, "none"));
     assert_int_equal(head.length, 12);
     assert_false(head.chunked);
-    assert_false(head.keeps);
-    assert_true(head.expects);
+    assert_false(head.keep_alive);
+    assert_true(head.expects_continue);
     free(bytes);
     assert_int_equal(read_head("GET http://h?q=1 HTTP/1.0\r\n"
                                "Connection: Keep-Alive\r\n\r\n",
                                53, &head, &bytes),
                      200);
     assert_string_equal(head.path, "/");
-    assert_true(head.keeps);
+    assert_true(head.keep_alive);
     free(bytes);
 }
 
@@ -274,25 +274,25 @@ static void test_sizes(void **state)
 
     (void)state;
     buf_adds(&b, "GET /");
-    while (b.len < HTTP_HEAD_BYTES)
+    while (b.len < HTTP_MAX_HEAD_BYTES)
         buf_addc(&b, 'a');
     assert_int_equal(read_head(b.data, b.len, &head, &bytes), 414);
     buf_clear(&b);
     buf_adds(&b, GET HOST);
-    while (b.len < HTTP_HEAD_BYTES)
+    while (b.len < HTTP_MAX_HEAD_BYTES)
         buf_adds(&b, "A: bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\r\n");
     buf_adds(&b, END);
     assert_int_equal(read_head(b.data, b.len, &head, &bytes), 431);
     buf_clear(&b);
     buf_adds(&b, GET HOST);
-    for (int i = 0; i < HTTP_MOST_FIELDS; i++)
+    for (int i = 0; i < HTTP_MAX_FIELDS; i++)
         buf_addf(&b, "A%d: b\r\n", i);
     buf_adds(&b, END);
     assert_int_equal(read_head(b.data, b.len, &head, &bytes), 431);
     free(bytes);
     buf_clear(&b);
     buf_adds(&b, "GET /?");
-    for (int i = 0; i < HTTP_MOST_ARGUMENTS + 1; i++)
+    for (int i = 0; i < HTTP_MAX_ARGUMENTS + 1; i++)
         buf_addf(&b, "a%d=1&", i);
     buf_adds(&b, " HTTP/1.1\r\n" HOST END);
     assert_int_equal(read_head(b.data, b.len, &head, &bytes), 400);

@@ -31,7 +31,9 @@
 #include "base/xalloc.h"
 #include "daemon/http/http.h"
 #include "daemon/http/http_connections.h"
-#include "daemon/http/http_impl.h"
+#include "daemon/http/http_mhd.h"
+#include "daemon/http/http_slots.h"
+#include "daemon/http/http_tokens.h"
 #include "store/store.h"
 #include "tests/util/store_util.h"
 
@@ -150,60 +152,60 @@ static int ask(const char *method, const char *path, const char *token,
 
 /* --- places ------------------------------------------------------------- */
 
-static void *take_and_give(void *arg)
+static void *get_and_put(void *arg)
 {
-    if (http_places_take(arg, 0, NULL, NULL) == 0)
-        http_places_give(arg, 0);
+    if (http_slots_get(arg, 0, NULL, NULL) == 0)
+        http_slots_put(arg, 0);
     return NULL;
 }
 
-static void test_places(void **state)
+static void test_slots(void **state)
 {
-    struct http_places *p = http_places_create(1, 0);
+    struct http_slots *s = http_slots_create(1, 0);
     struct err err = ERR_INIT;
     pthread_t thread;
 
     (void)state;
-    assert_int_equal(http_places_take(p, 0, NULL, NULL), 0);
-    assert_int_equal(http_places_take(p, 0, NULL, &err), ERR_LIMIT);
-    http_places_give(p, 0);
-    assert_int_equal(http_places_take(p, 0, NULL, NULL), 0);
-    http_places_free(p);
+    assert_int_equal(http_slots_get(s, 0, NULL, NULL), 0);
+    assert_int_equal(http_slots_get(s, 0, NULL, &err), ERR_LIMIT);
+    http_slots_put(s, 0);
+    assert_int_equal(http_slots_get(s, 0, NULL, NULL), 0);
+    http_slots_free(s);
 
-    p = http_places_create(1, 1);
-    assert_int_equal(http_places_take(p, 0, NULL, NULL), 0);
-    pthread_create(&thread, NULL, take_and_give, p);
-    http_places_give(p, 0);
+    s = http_slots_create(1, 1);
+    assert_int_equal(http_slots_get(s, 0, NULL, NULL), 0);
+    pthread_create(&thread, NULL, get_and_put, s);
+    http_slots_put(s, 0);
     pthread_join(thread, NULL);
-    http_places_free(p);
+    http_slots_free(s);
 }
 
 /* A token that has all places keeps nobody else waiting. */
-static void test_places_shared(void **state)
+static void test_slots_shared(void **state)
 {
-    struct http_places *p = http_places_create(2, 0);
+    struct http_slots *s = http_slots_create(2, 0);
     enum { A = 1, B, C };
 
     (void)state;
-    assert_int_equal(http_places_take(p, A, NULL, NULL), 0);
-    assert_int_equal(http_places_take(p, A, NULL, NULL), 0);
-    assert_int_equal(http_places_take(p, A, NULL, NULL), ERR_LIMIT);
-    assert_int_equal(http_places_take(p, B, NULL, NULL), 0);
-    assert_int_equal(http_places_take(p, B, NULL, NULL), ERR_LIMIT);
-    assert_int_equal(http_places_take(p, C, NULL, NULL), ERR_LIMIT);
-    http_places_give(p, A);
-    assert_int_equal(http_places_take(p, A, NULL, NULL), ERR_LIMIT);
-    assert_int_equal(http_places_take(p, C, NULL, NULL), 0);
-    http_places_give(p, A);
-    http_places_give(p, B);
-    assert_int_equal(http_places_take(p, C, NULL, NULL), 0);
-    http_places_give(p, C);
-    http_places_give(p, C);
-    http_places_free(p);
+    assert_int_equal(http_slots_get(s, A, NULL, NULL), 0);
+    assert_int_equal(http_slots_get(s, A, NULL, NULL), 0);
+    assert_int_equal(http_slots_get(s, A, NULL, NULL), ERR_LIMIT);
+    assert_int_equal(http_slots_get(s, B, NULL, NULL), 0);
+    assert_int_equal(http_slots_get(s, B, NULL, NULL), ERR_LIMIT);
+    assert_int_equal(http_slots_get(s, C, NULL, NULL), ERR_LIMIT);
+    http_slots_put(s, A);
+    assert_int_equal(http_slots_get(s, A, NULL, NULL), ERR_LIMIT);
+    assert_int_equal(http_slots_get(s, C, NULL, NULL), 0);
+    http_slots_put(s, A);
+    http_slots_put(s, B);
+    assert_int_equal(http_slots_get(s, C, NULL, NULL), 0);
+    http_slots_put(s, C);
+    http_slots_put(s, C);
+    http_slots_free(s);
 }
 
 struct queued {
-    struct http_places *places;
+    struct http_slots *slots;
     uint64_t holder;
     atomic_int *turn;
     int got; /* which turn it had */
@@ -225,40 +227,40 @@ static void *take_a_turn(void *arg)
     struct queued *q = arg;
     struct cancel cancel = {note_waiting, q};
 
-    if (http_places_take(q->places, q->holder, &cancel, NULL) == 0) {
+    if (http_slots_get(q->slots, q->holder, &cancel, NULL) == 0) {
         q->got = atomic_fetch_add(q->turn, 1);
-        http_places_give(q->places, q->holder);
+        http_slots_put(q->slots, q->holder);
     }
     return NULL;
 }
 
 /* Who has the fewest places is next, also when another came before. */
-static void test_places_fewest(void **state)
+static void test_slots_fewest(void **state)
 {
-    struct http_places *p = http_places_create(1, 4);
+    struct http_slots *s = http_slots_create(1, 4);
     atomic_int turn = 1;
     enum { A = 1, B, C };
-    struct queued first = {p, B, &turn, 0, false};
-    struct queued second = {p, A, &turn, 0, false};
+    struct queued first = {s, B, &turn, 0, false};
+    struct queued second = {s, A, &turn, 0, false};
     pthread_t threads[2];
 
     (void)state;
-    assert_int_equal(http_places_take(p, A, NULL, NULL), 0);
-    assert_int_equal(http_places_take(p, B, NULL, NULL), 0);
+    assert_int_equal(http_slots_get(s, A, NULL, NULL), 0);
+    assert_int_equal(http_slots_get(s, B, NULL, NULL), 0);
     pthread_create(&threads[0], NULL, take_a_turn, &first);
     while (!atomic_load(&first.waits))
         timing_sleep_ms(1);
     pthread_create(&threads[1], NULL, take_a_turn, &second);
     while (!atomic_load(&second.waits))
         timing_sleep_ms(1);
-    http_places_give(p, A);
+    http_slots_put(s, A);
     pthread_join(threads[1], NULL);
     assert_int_equal(second.got, 1);
     assert_int_equal(first.got, 0);
-    http_places_give(p, B);
+    http_slots_put(s, B);
     pthread_join(threads[0], NULL);
     assert_int_equal(first.got, 2);
-    http_places_free(p);
+    http_slots_free(s);
 }
 
 static int refuse(void *arg, struct err *err)
@@ -268,34 +270,34 @@ static int refuse(void *arg, struct err *err)
 }
 
 /* Who is not wanted any more leaves the line. */
-static void test_places_cancelled(void **state)
+static void test_slots_cancelled(void **state)
 {
-    struct http_places *p = http_places_create(1, 1);
+    struct http_slots *s = http_slots_create(1, 1);
     struct cancel cancel = {refuse, NULL};
 
     (void)state;
-    assert_int_equal(http_places_take(p, 0, NULL, NULL), 0);
+    assert_int_equal(http_slots_get(s, 0, NULL, NULL), 0);
     for (int i = 0; i < 3; i++)
-        assert_int_equal(http_places_take(p, 0, &cancel, NULL), ERR_AGAIN);
-    http_places_give(p, 0);
-    assert_int_equal(http_places_take(p, 0, &cancel, NULL), 0);
-    http_places_free(p);
+        assert_int_equal(http_slots_get(s, 0, &cancel, NULL), ERR_AGAIN);
+    http_slots_put(s, 0);
+    assert_int_equal(http_slots_get(s, 0, &cancel, NULL), 0);
+    http_slots_free(s);
 }
 
 /* Whoever waits when the server stops is sent away. */
-static void test_places_closed(void **state)
+static void test_slots_closed(void **state)
 {
-    struct http_places *p = http_places_create(1, 1);
+    struct http_slots *s = http_slots_create(1, 1);
     pthread_t thread;
 
     (void)state;
-    assert_int_equal(http_places_take(p, 0, NULL, NULL), 0);
-    pthread_create(&thread, NULL, take_and_give, p);
-    http_places_close(p);
+    assert_int_equal(http_slots_get(s, 0, NULL, NULL), 0);
+    pthread_create(&thread, NULL, get_and_put, s);
+    http_slots_close(s);
     pthread_join(thread, NULL);
-    http_places_give(p, 0);
-    assert_int_equal(http_places_take(p, 0, NULL, NULL), ERR_STATE);
-    http_places_free(p);
+    http_slots_put(s, 0);
+    assert_int_equal(http_slots_get(s, 0, NULL, NULL), ERR_STATE);
+    http_slots_free(s);
 }
 
 /* --- tokens ------------------------------------------------------------- */
@@ -643,8 +645,7 @@ static void test_descriptors_each(void **state)
     static const char text[] = "GET /healthz HTTP/1.1\r\n"
                                "Host: localhost\r\n\r\n";
     int before;
-    int each = 1 + http_connections_descriptors(2) -
-               http_connections_descriptors(1); /* 1: the client's own */
+    int each = 2 + HTTP_MHD_DESCRIPTORS; /* with the client's own */
     char answer[4096];
     int fds[8];
 
@@ -872,11 +873,11 @@ static void test_closed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_places),
-        cmocka_unit_test(test_places_shared),
-        cmocka_unit_test(test_places_fewest),
-        cmocka_unit_test(test_places_cancelled),
-        cmocka_unit_test(test_places_closed),
+        cmocka_unit_test(test_slots),
+        cmocka_unit_test(test_slots_shared),
+        cmocka_unit_test(test_slots_fewest),
+        cmocka_unit_test(test_slots_cancelled),
+        cmocka_unit_test(test_slots_closed),
         cmocka_unit_test(test_tokens),
         cmocka_unit_test(test_bad_tokens),
         cmocka_unit_test(test_weak_tokens),

@@ -18,19 +18,13 @@
 
 /* --- logprobs ----------------------------------------------------------- */
 
-/* The shape of /v1/completions, filled token by token. */
+/* `logprobs` in the shape of /v1/completions: one element a token. */
 struct logprobs {
     json_t *tokens, *token_logprobs, *top_logprobs, *text_offset;
     size_t offset; /* in characters of the text */
 };
 
-static void logprobs_init(struct logprobs *l)
-{
-    *l = (struct logprobs){json_array(), json_array(), json_array(),
-                           json_array(), 0};
-}
-
-/* The likeliest tokens, and the token itself. */
+/* The logprobs of the likeliest tokens, and of the token itself. */
 static json_t *top_json(const struct tokenizer *t, uint16_t id, float logprob,
                         const struct infer_alternative *best, size_t n)
 {
@@ -55,7 +49,7 @@ static json_t *top_json(const struct tokenizer *t, uint16_t id, float logprob,
     return o;
 }
 
-/* Characters begin at bytes that do not continue one. */
+/* Counts the bytes that begin a character in UTF-8. */
 static size_t characters_of(const struct tokenizer *t, uint16_t id)
 {
     size_t n_bytes, n = 0;
@@ -83,18 +77,11 @@ static void logprobs_add(struct logprobs *l, const struct tokenizer *t,
     }
 }
 
-static json_t *logprobs_json(struct logprobs *l)
-{
-    return json_pack("{s:o, s:o, s:o, s:o}", "tokens", l->tokens,
-                     "token_logprobs", l->token_logprobs, "top_logprobs",
-                     l->top_logprobs, "text_offset", l->text_offset);
-}
-
 /*
  * Adds the logprobs of the prompt.
  *   ended  the completion is only the end-of-text token: adds its logprob, too.
- *          lm-evaluation-harness asks for one token to score a prompt, and
- *          drops the last entry: there must be one to drop
+ *          lm-evaluation-harness asks for one token to score a prompt and drops
+ *          the last logprob, so there must be one more than the prompt has
  */
 static int echo_logprobs(const struct completion *j,
                          const struct token_list *prompt, bool ended,
@@ -141,12 +128,15 @@ static int choice_logprobs(const struct completion *j,
                          completion_chat_logprobs(j, c, 0), "refusal");
         return 0;
     }
-    logprobs_init(&l);
+    l = (struct logprobs){json_array(), json_array(), json_array(),
+                          json_array(), 0};
     if (j->echo)
         rc = echo_logprobs(j, prompt, ended, &l, err);
     logprobs_add(&l, infer_tokenizer(j->f), c->tokens.items, c->tokens.n,
                  c->logprobs, c->alternatives, (size_t)j->logprobs);
-    *out = logprobs_json(&l);
+    *out = json_pack("{s:o, s:o, s:o, s:o}", "tokens", l.tokens,
+                     "token_logprobs", l.token_logprobs, "top_logprobs",
+                     l.top_logprobs, "text_offset", l.text_offset);
     return rc;
 }
 

@@ -7,8 +7,8 @@
  * second, and two publications in half a second are one event with the newer
  * numbers. Each stream follows the log.
  *
- * `publish` says that a version is durable, and not yet its verdict. `gate`
- * follows with a version and its verdict.
+ * `publish` says that a version is durable; the verdict is not known then.
+ * `gate` follows with a version and its verdict.
  */
 #include "config.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Operations: rollback, promote, pin, the release of a skipped range, and what
- * has become of them.
+ * Operations: rollback, promote, pin, the release of a skipped range, and the
+ * state of an operation.
  */
 #include "config.h"
 
@@ -16,7 +16,7 @@
 #include "daemon/http/http_endpoints.h"
 
 #define OPERATION_WAIT_MS 5000
-#define REFUSAL_WAIT_MS 2000 /* a rollback that is refused fails within it */
+#define REFUSAL_WAIT_MS 2000 /* long enough for a rollback to be refused */
 
 static void answer_operation(struct http_request *rq, int status,
                              struct control_operation *op)
@@ -49,8 +49,8 @@ void api_operation(struct http_request *rq)
         answer_operation(rq, 200, &op);
 }
 
-/* False: the version does not exist, and the request has failed.
- *   undamaged  fails for a damaged version, too */
+/* Fails the request unless the version exists.
+ *   undamaged  fails it for a damaged version, too */
 static bool check_version(struct http_request *rq, int64_t version,
                           bool undamaged)
 {
@@ -86,7 +86,7 @@ void api_operations_run(struct http_request *rq, enum control_kind kind,
         return;
     }
     if (control_chooses(kind)) {
-        /* The version serves at once; the operation makes that last. When it
+        /* The version serves at once, before the operation is written. When it
          * cannot serve, the operation fails with the reason. */
         if (serving_choose(rq->context->serving, version, &err) == 0) {
             status_lock(rq->context->board)->serving_version = version;

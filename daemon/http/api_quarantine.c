@@ -21,7 +21,7 @@
 #define LIST_ROWS 100
 #define PREVIEW_BYTES 200
 #define RELEASE_WAIT_MS 5000
-#define FORGET_WAIT_MS 2000 /* a forget that is refused fails within it */
+#define FORGET_WAIT_MS 2000 /* long enough for a forget to be refused */
 
 /* --- reading ------------------------------------------------------------ */
 
@@ -82,7 +82,7 @@ void api_quarantine(struct http_request *rq)
     http_answer(rq, 200, json_pack("{s:o}", "quarantine", list));
 }
 
-/* The row with its bytes: as base64, and as text when they are text. */
+/* The row with the record, in base64 and, if it is UTF-8, as text. */
 static json_t *record_json(const struct http_request *rq,
                            const struct catalog_quarantine *row)
 {

@@ -227,8 +227,8 @@ struct embedding {
     struct http_request *rq;
     const struct infer *f;
     bool base64;
-    json_t *data;    /* the answer so far */
-    size_t n_tokens; /* of it */
+    json_t *data; /* the vectors so far */
+    size_t n_tokens;
 };
 
 static int embed_ids(struct embedding *e, const struct token_list *ids,
@@ -315,7 +315,7 @@ static void embed(struct http_request *rq, const struct infer *f,
     http_answer(rq, 200, root);
 }
 
-/* Checks the types in `input` before anything is computed. */
+/* Checks all types in `input`, so that a wrong one costs no computing. */
 static bool check_input(struct http_request *rq, const json_t *input)
 {
     const json_t *first = json_array_get(input, 0);

@@ -93,33 +93,26 @@ static void fail_version(struct http_request *rq, const struct err *err,
         http_fail_err(rq, err);
 }
 
-/* Fails for a version that the catalog marks damaged: its files are not read
- * again. */
-static bool check_version(struct http_request *rq, int64_t version,
-                          struct err *err)
-{
-    struct catalog_version v;
-    int rc = catalog_get(rq->context->catalog, version, &v, err);
-
-    if (rc)
-        return false;
-    if (v.state == STORE_DAMAGED)
-        rc = err_set(err, ERR_CORRUPT, "version %lld is damaged",
-                     (long long)version);
-    catalog_version_release(&v);
-    return rc == 0;
-}
-
 const struct infer *api_versions_get(struct http_request *rq, int64_t *version)
 {
     const struct infer *f = NULL;
     const char *name = NAME;
+    struct catalog_version v;
     struct err err = ERR_INIT;
     int64_t wanted;
+    int rc = 0;
 
     if (!http_get_string(rq, "model", &name) || !parse_name(rq, name, &wanted))
         return NULL;
-    if (wanted == 0 || check_version(rq, wanted, &err))
+    if (wanted &&
+        (rc = catalog_get(rq->context->catalog, wanted, &v, &err)) == 0) {
+        /* serving_get would read the files of a damaged version again. */
+        if (v.state == STORE_DAMAGED)
+            rc = err_set(&err, ERR_CORRUPT, "version %lld is damaged",
+                         (long long)wanted);
+        catalog_version_release(&v);
+    }
+    if (rc == 0)
         f = serving_get(rq->context->serving, wanted, version, &err);
     if (f)
         rq->reply.version = *version;
@@ -176,7 +169,7 @@ static json_t *holdout_json(const struct catalog_version *v)
     return domains;
 }
 
-/* null while there is no verdict. */
+/* The gate's JSON; null before the verdict. */
 static json_t *gate_json(const struct catalog_version *v)
 {
     json_t *gate = v->gate_json ? json_loads(v->gate_json, 0, NULL) : NULL;
@@ -258,20 +251,6 @@ static json_t *model_json(struct http_request *rq, const char *id,
                      "quantize", int8 ? "int8" : "none");
 }
 
-static void add_model(struct http_request *rq, json_t *list,
-                      const struct catalog_version *v)
-{
-    char id[48];
-
-    if (v->serving)
-        json_array_insert_new(list, 0,
-                              model_json(rq, NAME, v->version, v->created_ms));
-    snprintf(id, sizeof id, NAME "@%lld", (long long)v->version);
-    if (v->state != STORE_DAMAGED)
-        json_array_append_new(list,
-                              model_json(rq, id, v->version, v->created_ms));
-}
-
 void api_models(struct http_request *rq)
 {
     struct catalog_version *versions = NULL;
@@ -284,8 +263,18 @@ void api_models(struct http_request *rq)
         return;
     }
     list = json_array();
-    for (size_t i = 0; i < n; i++)
-        add_model(rq, list, &versions[i]);
+    for (size_t i = 0; i < n; i++) {
+        const struct catalog_version *v = &versions[i];
+        char id[48];
+
+        if (v->serving)
+            json_array_insert_new(
+                list, 0, model_json(rq, NAME, v->version, v->created_ms));
+        snprintf(id, sizeof id, NAME "@%lld", (long long)v->version);
+        if (v->state != STORE_DAMAGED)
+            json_array_append_new(
+                list, model_json(rq, id, v->version, v->created_ms));
+    }
     catalog_versions_free(versions, n);
     http_answer(rq, 200,
                 json_pack("{s:s, s:o}", "object", "list", "data", list));

@@ -34,7 +34,8 @@
 #define MAX_ALTERNATIVES (1 << 18) /* of an answer */
 #define COMPLETION_TOKENS 16       /* OpenAI's default */
 #define CHAT_TOKENS 256
-#define SEED_BITS 0x1fffffffffffff /* every JSON reader keeps 53 bits */
+#define SEED_BITS 0x1fffffffffffff /* 53 bits, which every JSON reader keeps   \
+                                    */
 
 /* --- settings ----------------------------------------------------------- */
 
@@ -99,16 +100,6 @@ static bool read_seed(struct http_request *rq, struct completion *j)
     return http_get_integer(rq, "seed", INT64_MIN, INT64_MAX, &j->seed);
 }
 
-static bool read_stream_options(struct http_request *rq, struct completion *j)
-{
-    const json_t *o = json_object_get(rq->body, "stream_options");
-
-    if (!http_get_bool(rq, "stream", &j->stream))
-        return false;
-    j->want_usage = json_is_true(json_object_get(o, "include_usage"));
-    return true;
-}
-
 static bool read_chat_logprobs(struct http_request *rq, struct completion *j)
 {
     int64_t top = -1;
@@ -127,7 +118,7 @@ static bool read_chat_logprobs(struct http_request *rq, struct completion *j)
     return true;
 }
 
-/* `echo` and `logprobs`; in a chat `logprobs` is a bool. */
+/* In a chat `logprobs` is a bool, and there is no `echo`. */
 static bool read_logprobs(struct http_request *rq, struct completion *j)
 {
     if (j->chat)
@@ -145,11 +136,14 @@ static bool read_logprobs(struct http_request *rq, struct completion *j)
 
 static bool read_settings(struct http_request *rq, struct completion *j)
 {
+    const json_t *options = json_object_get(rq->body, "stream_options");
+
     infer_sampling_default(&j->sampling);
+    j->want_usage = json_is_true(json_object_get(options, "include_usage"));
     j->n = 1;
     j->logprobs = -1;
     if (!http_get_integer(rq, "n", 1, MAX_N, &j->n) || !read_seed(rq, j) ||
-        !read_stream_options(rq, j) || !read_logprobs(rq, j) ||
+        !http_get_bool(rq, "stream", &j->stream) || !read_logprobs(rq, j) ||
         !read_sampling(rq, j))
         return false;
     j->sampling.n_logprobs = (int)j->logprobs;

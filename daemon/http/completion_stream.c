@@ -8,7 +8,7 @@
 #include "base/utf8.h"
 #include "daemon/http/completion.h"
 
-/* A choice, as far as it is sent. */
+/* A choice while it is generated and sent. */
 struct choice {
     struct completion *j;
     struct http_stream *s;
@@ -16,11 +16,11 @@ struct choice {
     struct buf unsent;
     size_t n_sent;     /* bytes of text */
     json_t *logprobs;  /* of tokens whose text is not sent yet */
-    size_t n_logprobs; /* sent */
-    bool closed;       /* the stream */
+    size_t n_logprobs; /* that are sent */
+    bool closed;       /* the stream takes no more events */
 };
 
-/* The longest end of raw that begins a stop string, in bytes. */
+/* The length of the longest end of raw with which a stop string begins. */
 static size_t stop_begun(const struct buf *raw, const char *const *stop,
                          size_t n_stop)
 {
@@ -54,15 +54,6 @@ void completion_stream_add(struct buf *unsent, const char *bytes,
     memmove(unsent->data, unsent->data + n, unsent->len);
 }
 
-/* The field `logprobs` of an event; null without any. Takes list over. */
-static json_t *logprobs_json(json_t *list)
-{
-    if (json_array_size(list))
-        return json_pack("{s:o, s:n}", "content", list, "refusal");
-    json_decref(list);
-    return json_null();
-}
-
 /* Sends an event with the text and the logprobs that are not sent yet.
  *   text    NULL: the event has only reason and logprobs
  *   reason  why the choice ends; NULL: it goes on */
@@ -83,7 +74,12 @@ static void send_text(struct choice *p, const char *text, size_t n,
         json_object_set_new(choice, "text", json_stringn(text ? text : "", n));
     json_decref(delta);
     p->n_logprobs += json_array_size(p->logprobs);
-    json_object_set_new(choice, "logprobs", logprobs_json(p->logprobs));
+    json_object_set_new(
+        choice, "logprobs",
+        json_array_size(p->logprobs)
+            ? json_pack("{s:O, s:n}", "content", p->logprobs, "refusal")
+            : json_null());
+    json_decref(p->logprobs);
     p->logprobs = NULL;
     json_object_set_new(choice, "finish_reason",
                         reason ? json_string(reason) : json_null());

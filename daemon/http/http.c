@@ -14,13 +14,14 @@
 #include "base/timing.h"
 #include "base/xalloc.h"
 #include "daemon/http/api_events.h"
+#include "daemon/http/http_listen.h"
 #include "daemon/http/http_mhd.h"
 #include "daemon/http/http_private.h"
 #include "daemon/train/options.h"
 
 #define MAX_WAITING 64     /* requests of a holder that wait for a slot */
 #define LAST_REPLY_MS 2000 /* to send the replies of cancelled requests */
-#define OTHER_FILES 258    /* the server's, the store's, the source's */
+#define OTHER_FILES 258    /* of the store, the source and libraries */
 
 /*
  * A process without a free descriptor cannot publish. So the limit is raised to

@@ -14,21 +14,7 @@
 #ifndef MNEME_DAEMON_HTTP_HTTP_H
 #define MNEME_DAEMON_HTTP_HTTP_H
 
-#include "base/err.h"
-#include "conf/conf.h"
-#include "daemon/board/control.h"
-#include "daemon/publish/serving.h"
-#include "daemon/board/status.h"
-#include "store/catalog.h"
-
-/* What the endpoints work with; all of it outlives the server. */
-struct http_context {
-    const struct conf *conf;
-    struct status_board *board;
-    struct serving *serving;
-    struct catalog *catalog;
-    struct control *control;
-};
+#include "daemon/http/http_request.h"
 
 struct http; /* fields are in http_private.h */
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Admission by headers: a request that its headers already rule out is refused
- * before a byte of its body is kept.
+ * Checks a request by its headers, so that a refused request costs no memory
+ * for its body.
  */
 #include "config.h"
 
@@ -12,8 +12,8 @@
 
 /* --- token and origin --------------------------------------------------- */
 
-/* True for an address, "localhost" and names below it: no web site can make
- * such a name resolve to this machine. */
+/* True for an address, "localhost" and names that end in ".localhost": no web
+ * site can make such a name resolve to this machine. */
 static bool is_local_name(const char *host)
 {
     size_t n = host[0] == '[' ? strcspn(host, "]") : strcspn(host, ":");

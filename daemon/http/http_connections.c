@@ -31,8 +31,8 @@
 
 #define NO_DEADLINE INT64_MAX
 #define DEADLINE_CHECK_MS 500
-#define EVICTION_MS 100   /* to wait for an evicted connection to end */
-#define SLOW_BODY_MS 2000 /* before it may be evicted for its memory */
+#define EVICTION_MS 100   /* for an evicted connection to end */
+#define SLOW_BODY_MS 2000 /* older bodies may be evicted for their memory */
 #define SEND_TIMEOUT_SECONDS 30
 #define RESERVED 16 /* further requests, for health and administration */
 #define READ_BYTES 16384
@@ -48,7 +48,7 @@ struct http_connections {
     struct http_connections_options o;
     pthread_t acceptor;
     int wake_fd;           /* ends the acceptor's wait */
-    pthread_mutex_t mutex; /* guards all below, and the elements */
+    pthread_mutex_t mutex; /* guards all below, and fields of connections */
     pthread_cond_t gone;   /* a connection has left the list */
     bool stopping;
     struct http_connection *first;
@@ -80,7 +80,7 @@ static int count_address(const struct http_connections *cs, uint64_t address)
 
 /* Ends the oldest waiting connection of the address with the most connections;
  * false: no connection can be evicted.
- *   for_memory  evicts only a connection whose body is slow to arrive
+ *   for_memory  evicts only a connection with an old, incomplete body
  * Locks: needs cs->mutex */
 static bool evict(struct http_connections *cs, bool for_memory)
 {
@@ -333,7 +333,7 @@ static void *run(void *arg)
     return NULL;
 }
 
-/* The number by which limits count: an IPv4 address, or an IPv6 network (the
+/* The limits count by this number: an IPv4 address, or an IPv6 network (the
  * first 64 bits), since one owner gets a whole network. */
 static uint64_t address_number(const struct sockaddr_storage *a)
 {

@@ -34,7 +34,7 @@ static bool match(const char *pattern, const char *path, char *argument)
 
 const struct http_endpoint *http_endpoints_find(struct http_request *rq)
 {
-    const struct http_endpoint *other = NULL; /* fits but for the method */
+    const struct http_endpoint *other = NULL; /* for another method */
     const char *path = rq->head->path, *method = rq->head->method;
 
     if (!strcmp(method, "HEAD"))

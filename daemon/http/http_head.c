@@ -124,7 +124,7 @@ static bool decode_percent(char *s, bool is_query, struct http_refusal *why)
     return true;
 }
 
-/* HOST or HOST:PORT */
+/* True for HOST or HOST:PORT. */
 static bool is_authority(const char *s)
 {
     size_t n = 0;
@@ -330,7 +330,7 @@ static bool list_has(const char *list, const char *word)
     return false;
 }
 
-/* Accepts a list of tokens with chunked once, at its end. Such a list is
+/* True for a list of tokens with chunked once, at its end. Such a list is
  * well-formed, although this server does not support it. */
 static bool is_coding_list(const char *list)
 {
@@ -500,7 +500,7 @@ static int next_state(struct http_body *b, char c)
         /* fall through */
     case SIZE:
         if (digit >= 0) {
-            b->n_extra += b->left == 0; /* limits leading zeros */
+            b->n_extra += b->left == 0; /* leading zeros count, too */
             if (b->left >> (4 * (MAX_CHUNK_DIGITS - 1)))
                 return -1;
             b->left = b->left << 4 | (unsigned)digit;

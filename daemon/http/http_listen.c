@@ -5,7 +5,7 @@
  */
 #include "config.h"
 
-#include "daemon/http/http_private.h"
+#include "daemon/http/http_listen.h"
 
 #include <errno.h>
 #include <netdb.h>

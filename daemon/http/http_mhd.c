@@ -32,8 +32,8 @@
 #include "daemon/http/http_stream.h"
 
 #define POOL_BYTES ((size_t)16384) /* libmicrohttpd's memory for a request */
-#define BLOCK_BYTES 16384          /* passed on at once */
-#define STREAM_BYTES 4096          /* read from a stream at once */
+#define BLOCK_BYTES 16384          /* passed on at a time */
+#define STREAM_BYTES 4096          /* read from a stream at a time */
 
 struct http_mhd {
     struct http_connection *connection;
@@ -81,8 +81,8 @@ static struct MHD_Response *create_body(struct http_reply *p)
     return MHD_create_response_from_buffer(n, body, MHD_RESPMEM_MUST_FREE);
 }
 
-/* Called by libmicrohttpd, which has no next event to write before it returns:
- * so it first sends the earlier ones. */
+/* The next bytes of a stream, for libmicrohttpd. It may wait long for them, so
+ * it first sends those that libmicrohttpd has already written. */
 static ssize_t read_stream(void *arg, uint64_t at, char *bytes, size_t size)
 {
     struct http_mhd *m = arg;
@@ -131,7 +131,7 @@ static void add_headers(struct MHD_Response *r, const struct http_reply *p)
                             "frame-ancestors 'none'");
     if (p->version)
         add_number(r, "X-Mneme-Version", p->version);
-    if (p->retry_never) /* without it OpenAI's clients repeat after 503 */
+    if (p->retry_never) /* OpenAI's clients would repeat a 503 */
         MHD_add_response_header(r, "X-Should-Retry", "false");
     else if (p->retry_seconds)
         add_number(r, "Retry-After", p->retry_seconds);
@@ -304,7 +304,7 @@ int http_mhd_create(struct http_connection *c,
         goto failed;
     }
     m->our_end = ends[0];
-    /* It takes the other end over, also when it fails. */
+    /* libmicrohttpd owns the other end, even when this fails. */
     if (MHD_add_connection(m->daemon, ends[1],
                            (const struct sockaddr *)&nobody,
                            sizeof nobody.ss_family) != MHD_YES)

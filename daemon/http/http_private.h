@@ -39,11 +39,6 @@ struct http {
     struct http_tokens *tokens;
 };
 
-/* A bound, listening socket for http.listen, and its address as text. ERR_IO
- * names an address that is taken. Threads: main */
-int http_listen(const struct conf_http *conf, int *fd, char **address,
-                struct err *err);
-
 /* Serves the requests of a connection, one after the other; arg is the struct
  * http. Threads: the connection's */
 void http_serve(void *arg, struct http_connection *c);

@@ -99,7 +99,7 @@ void http_fail_err(struct http_request *rq, const struct err *err)
     case ERR_CORRUPT:
         http_fail(rq, 409, "damaged", NULL, "%s", err->msg);
         break;
-    default: /* the cause is the machine, not the request */
+    default: /* the machine fails, not the request */
         http_fail(rq, 503, "unavailable", NULL, "%s", err->msg);
     }
 }
@@ -219,7 +219,7 @@ bool http_parse_body(struct http_request *rq)
     return true;
 }
 
-/* NULL when absent or null. */
+/* The value of a field; NULL when it is absent or null. */
 static const json_t *find_field(const struct http_request *rq, const char *key)
 {
     const json_t *value = json_object_get(rq->body, key);

@@ -28,8 +28,12 @@
 
 #include "base/buf.h"
 #include "base/err.h"
-#include "daemon/http/http.h"
+#include "conf/conf.h"
+#include "daemon/board/control.h"
+#include "daemon/board/status.h"
 #include "daemon/http/http_cancel.h"
+#include "daemon/publish/serving.h"
+#include "store/catalog.h"
 
 #define HTTP_MAX_ARGUMENT 128 /* bytes of a name in a path */
 
@@ -37,6 +41,15 @@ struct event_log;
 struct http_connection;
 struct http_head;
 struct http_stream;
+
+/* What the endpoints work with; all of it outlives the server. */
+struct http_context {
+    const struct conf *conf;
+    struct status_board *board;
+    struct serving *serving;
+    struct catalog *catalog;
+    struct control *control;
+};
 
 struct http_reply {
     int status;   /* 0: none yet */

@@ -111,8 +111,8 @@ static bool read_body(struct session *s)
 
 /* --- the answer --------------------------------------------------------- */
 
-/* The time limit of a request begins twice: when it begins to wait for a slot,
- * at most a minute, and when it has its slot. */
+/* The wait for a slot, a minute at most, does not count for the time limit: the
+ * limit begins again with the slot. */
 static int get_slot(struct session *s, struct err *err)
 {
     struct http_cancel *c = &s->rq.cancel;
@@ -126,7 +126,7 @@ static int get_slot(struct session *s, struct err *err)
     return rc;
 }
 
-/* A body is parsed only with a slot: that takes many times its size. */
+/* A body is parsed only with a slot: parsing may take 80 times its memory. */
 static void run_endpoint(struct session *s)
 {
     struct http_request *rq = &s->rq;

@@ -56,16 +56,6 @@ void http_slots_free(struct http_slots *s)
 }
 
 /* Locks: needs s->mutex */
-static int slots_of(const struct http_slots *s, uint64_t holder)
-{
-    int n = 0;
-
-    for (int i = 0; i < s->n_used; i++)
-        n += s->holders[i] == holder;
-    return n;
-}
-
-/* Locks: needs s->mutex */
 static void leave_line(struct http_slots *s, const struct waiter *w)
 {
     struct waiter **at = &s->line;
@@ -84,8 +74,10 @@ static void fill_slots(struct http_slots *s)
         int fewest = 0;
 
         for (struct waiter *w = s->line; w; w = w->next) {
-            int has = slots_of(s, w->holder);
+            int has = 0;
 
+            for (int i = 0; i < s->n_used; i++)
+                has += s->holders[i] == w->holder;
             if (s->n_used < s->n + (has == 0) && (!next || has < fewest)) {
                 next = w;
                 fewest = has;
@@ -100,7 +92,7 @@ static void fill_slots(struct http_slots *s)
     }
 }
 
-/* 0: w has a slot. Locks: needs s->mutex */
+/* Returns 0 when w has a slot. Locks: needs s->mutex */
 static int wait_in_line(struct http_slots *s, const struct waiter *w,
                         const struct cancel *cancel, struct err *err)
 {

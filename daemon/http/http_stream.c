@@ -57,7 +57,7 @@ static void *write_all(void *arg)
     struct http_stream *s = arg;
 
     s->fn(s, s->arg);
-    /* First the slot: a client that has its last event may ask again. */
+    /* Before the last event is sent: the client may send its next request. */
     if (s->slots)
         http_slots_put(s->slots, s->holder);
     pthread_mutex_lock(&s->mutex);

@@ -18,7 +18,7 @@ daemon_http_libhttp_a_SOURCES = \
 	daemon/http/http_connections.c daemon/http/http_connections.h \
 	daemon/http/http_endpoints.c daemon/http/http_endpoints.h \
 	daemon/http/http_head.c daemon/http/http_head.h \
-	daemon/http/http_listen.c \
+	daemon/http/http_listen.c daemon/http/http_listen.h \
 	daemon/http/http_mhd.c daemon/http/http_mhd.h \
 	daemon/http/http_private.h \
 	daemon/http/http_request.c daemon/http/http_request.h \

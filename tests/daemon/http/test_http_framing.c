@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What clients and attackers send to the socket: each refusal is one
- * well-formed answer on a connection that ends, and the server goes on.
+ * Hostile and careless requests. Each refusal is one well-formed answer on a
+ * connection that ends, and the server goes on.
  */
 #include "config.h"
 
@@ -56,18 +56,18 @@ static const char *field_of(const struct util_answer *a, const char *name)
     return NULL;
 }
 
-/* One answer with a body of its length, and nothing before or after it. */
-static void check_whole(const struct util_answer *a, const char *asked)
+/* The text is one answer, whose body has its Content-Length. */
+static void check_whole(const struct util_answer *a, const char *request)
 {
     const char *length = field_of(a, "Content-Length");
 
     if (strncmp(a->text, "HTTP/1.1 ", 9) != 0 ||
         count(a->text, "Content-Type: ") != 1 || !length ||
         strlen(a->body) != (size_t)atoi(length) || !a->json)
-        fail_msg("%s\nis answered with\n%s", asked, a->text);
+        fail_msg("%s\nis answered with\n%s", request, a->text);
 }
 
-/* Sends it all and reads to the end, which the server has to make. */
+/* Sends all bytes and reads until the server closes the connection. */
 static struct util_answer answer_to(const char *text, size_t n)
 {
     int fd = util_dial();
@@ -88,11 +88,11 @@ static void check_refused(const char *text, size_t n, int status)
     assert_true(*util_text_at(&a, "error.message"));
     assert_true(*util_text_at(&a, "error.code"));
     util_release(&a);
-    /* At once: not when a deadline has passed. */
+    /* The refusal does not wait for a deadline of 30 s. */
     assert_true(timing_mono_ms() - began < 20000);
 }
 
-/* What follows a request that cannot be read is never taken for another. */
+/* Bytes after a request that cannot be read are never taken for a request. */
 static void test_framings(void **state)
 {
     static const struct {
@@ -175,7 +175,7 @@ static void test_large_heads(void **state)
     util_check_ok(util_get("/healthz"));
 }
 
-/* A client that gives up in the middle of its request. */
+/* A client that closes its sending side in the middle of a request gets 400. */
 static void test_cut_short(void **state)
 {
     static const char *const texts[] = {
@@ -192,9 +192,9 @@ static void test_cut_short(void **state)
     }
 }
 
-/* --- what is good ------------------------------------------------------- */
+/* --- valid requests ----------------------------------------------------- */
 
-/* So many answers on one connection, of so many requests in one piece. */
+/* Several requests in one piece get their answers on one connection. */
 static void test_one_connection(void **state)
 {
     static const char text[] =
@@ -228,7 +228,7 @@ static void test_one_connection(void **state)
     util_release(&a);
 }
 
-/* However the bytes are cut. */
+/* A request may come byte by byte. */
 static void test_byte_by_byte(void **state)
 {
     static const char text[] =
@@ -272,7 +272,7 @@ static void test_old_clients(void **state)
     util_release(&a);
 }
 
-/* Reads until there is such a text. */
+/* Reads until the text has come. */
 static void await_text(int fd, const char *text)
 {
     struct buf got = BUF_INIT;
@@ -300,7 +300,7 @@ static void test_expect(void **state)
     await_text(fd, "HTTP/1.1 100 Continue\r\n\r\n");
     util_send_all(fd, "{\"text\":\"a\"}", 12);
     util_check_ok(util_read_answer(fd));
-    /* Refused without the body: the client is not told to send it. */
+    /* A refusal comes before the body: no 100 Continue. */
     fd = util_dial();
     util_send_all(fd, head, sizeof head - 1);
     util_send_all(fd, "9999\r\n\r\n", 8);
@@ -320,9 +320,9 @@ static void test_encoded_body(void **state)
     util_check_error(a, 415, NULL);
 }
 
-/* --- who may ask -------------------------------------------------------- */
+/* --- tokens and origins ------------------------------------------------- */
 
-/* Pages on the net must not reach us through a browser here. */
+/* A web page of another origin must not use the daemon through a browser. */
 static void test_origins(void **state)
 {
     static const struct {
@@ -377,8 +377,8 @@ static const struct http_endpoint endpoints[] = {HTTP_ENDPOINTS(ROW)};
 #define INFER_TOKEN "infer-token-of-the-test"
 #define ADMIN_TOKEN "admin-token-of-the-test"
 
-/* What a credential may do with an endpoint: each row of the table is tried
- * with each credential. HEAD stands for GET, so that no stream begins. */
+/* Checks one row of the table with one credential. Sends HEAD for GET, so that
+ * no stream begins. */
 static void check_credential(const struct http_endpoint *e, const char *field,
                              enum http_scope scope)
 {
@@ -388,8 +388,8 @@ static void check_credential(const struct http_endpoint *e, const char *field,
                            "Connection: close\r\n%s"
                            "Content-Length: 2\r\n\r\n{}",
                            strcmp(e->method, "GET") ? e->method : "HEAD",
-                           (int)strcspn(e->path, "{"), e->path,
-                           hole ? "x" : "", hole ? hole + 2 : "", field);
+                           (int)strcspn(e->path, "{"), e->path, hole ? "x" : "",
+                           hole ? hole + 2 : "", field);
     struct util_answer a = answer_to(text, strlen(text));
     int got = a.status == 401 || a.status == 403 ? a.status : 0;
 
@@ -435,7 +435,7 @@ static void test_credentials(void **state)
     util_start("127.0.0.1:0", NULL);
 }
 
-/* A wrong method gets 405, with the method of the table and its summary. */
+/* A wrong method gets 405, with the method and the summary of the row. */
 static void test_methods(void **state)
 {
     (void)state;
@@ -455,9 +455,9 @@ static void test_methods(void **state)
 
 /* --- too many ----------------------------------------------------------- */
 
-#define MANY 60 /* there is room for 8 requests and 16 others */
+#define MANY 60 /* above the limit: 8 requests, and 16 reserved */
 
-/* Connections that only wait keep nobody out: the oldest give way. */
+/* Waiting connections keep no client out: the oldest are evicted. */
 static void test_half_open(void **state)
 {
     int fds[MANY];
@@ -503,8 +503,8 @@ static struct util_answer ask_from(const char *from, const char *request)
     return util_read_answer(fd);
 }
 
-/* Requests that last: an address has six of eight places, what must get through
- * has some more, and all of them come back. */
+/* Of 8 requests that are answered at a time, one address may have 6; vital
+ * endpoints have more. When the clients leave, others are admitted again. */
 static void test_crowd(void **state)
 {
     int fds[8];
@@ -532,7 +532,7 @@ static void test_crowd(void **state)
             return;
         timing_sleep_ms(20);
     }
-    fail_msg("streams that nobody reads keep their places");
+    fail_msg("streams whose clients have left still count");
 }
 
 int main(void)

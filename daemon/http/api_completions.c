@@ -50,7 +50,7 @@ static json_t *top_json(const struct tokenizer *t, uint16_t id, float logprob,
 }
 
 /* Counts the bytes that begin a character in UTF-8. */
-static size_t characters_of(const struct tokenizer *t, uint16_t id)
+static size_t count_characters(const struct tokenizer *t, uint16_t id)
 {
     size_t n_bytes, n = 0;
     const char *bytes = tokenizer_bytes(t, id, &n_bytes);
@@ -73,7 +73,7 @@ static void logprobs_add(struct logprobs *l, const struct tokenizer *t,
                                        n_best));
         json_array_append_new(l->text_offset,
                               json_integer((json_int_t)l->offset));
-        l->offset += characters_of(t, ids[i]);
+        l->offset += count_characters(t, ids[i]);
     }
 }
 

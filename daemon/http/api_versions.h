@@ -7,7 +7,7 @@
  *     mneme@latest     the head version, whatever its verdict
  *     mneme@previous   the version that served before
  *
- * Owner:   the caller puts it back with serving_put
+ * Owner:   the caller puts the version back with serving_put
  * Threads: an endpoint's
  */
 #ifndef MNEME_DAEMON_HTTP_API_VERSIONS_H

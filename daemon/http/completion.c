@@ -34,8 +34,7 @@
 #define MAX_ALTERNATIVES (1 << 18) /* of an answer */
 #define COMPLETION_TOKENS 16       /* OpenAI's default */
 #define CHAT_TOKENS 256
-#define SEED_BITS 0x1fffffffffffff /* 53 bits, which every JSON reader keeps   \
-                                    */
+#define SEED_BITS 0x1fffffffffffff /* 53 bits fit a JSON number */
 
 /* --- settings ----------------------------------------------------------- */
 

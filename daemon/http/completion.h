@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * completion.h - one request for completions: the job that it asks for, and the
- * pieces of JSON that all its answers have.
+ * completion.h - a request for completions after parsing, and the JSON that all
+ * its answers share.
  *
  *     completion.c         reads and checks the whole request
  *     api_completions.c    generates each choice, into one answer; or
  *     completion_stream.c  into events, on the stream's own thread
  *
- * Each choice of a prompt has a seed of its own: choice 0 has the seed of the
+ * Each choice of a prompt has a seed of its own. Choice 0 has the seed of the
  * request, so its text does not depend on `n` or on other prompts. Without a
- * seed in the request, one is sampled; every answer names its seed, so that it
- * can be generated again.
+ * seed in the request, one is sampled. Every answer names its seed, so that the
+ * same text can be generated again.
  *
- * Owner:   the endpoint, or the stream it was given to
+ * Owner:   the endpoint, or its stream
  * Threads: one at a time
  */
 #ifndef MNEME_DAEMON_HTTP_COMPLETION_H

@@ -3,8 +3,8 @@
  * completion_stream.h - completions as server-sent events.
  *
  * An event has the next piece of a choice's text, in whole characters. Bytes
- * that a stop string may still remove wait. An error is an event, too. The last
- * event is always [DONE].
+ * that may begin a stop string are sent later, or not at all. An error is an
+ * event, too. The last event is always [DONE].
  *
  * Threads: the stream's writer
  */

@@ -4,14 +4,14 @@
  *
  * A request is cancelled when its client has left, when it has taken
  * http.max_request_seconds, or when the daemon stops and the grace period is
- * over. The thread that waits for a slot or computes calls http_cancel_check:
- * while it waits, and at each token, piece of a text, and text.
+ * over. The thread of the request calls http_cancel_check while it waits for a
+ * slot; when it computes, at each token, each piece of a text, and each text.
  *
  * A client that closes only its sending side counts as one that has left: TCP
  * cannot tell the two apart. The socket is checked a few times a second, so
  * such a client still gets an answer that is ready at once.
  *
- * Owner:   the request; a stream may outlast its request and has a copy
+ * Owner:   the request; a stream has a copy, since it may outlast its request
  * Threads: one at a time
  */
 #ifndef MNEME_DAEMON_HTTP_HTTP_CANCEL_H

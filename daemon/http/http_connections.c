@@ -323,7 +323,7 @@ static void close_connection(struct http_connection *c)
     free(c);
 }
 
-static void *run(void *arg)
+static void *serve_connection(void *arg)
 {
     struct http_connection *c = arg;
 
@@ -381,7 +381,7 @@ static void open_connection(struct http_connections *cs, int fd,
     pthread_mutex_unlock(&cs->mutex);
     pthread_attr_init(&detached);
     pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
-    if (pthread_create(&thread, &detached, run, c) != 0)
+    if (pthread_create(&thread, &detached, serve_connection, c) != 0)
         close_connection(c);
     pthread_attr_destroy(&detached);
 }

@@ -34,7 +34,7 @@ enum http_phase {
     HTTP_READING,   /* opened, or a request has begun: 30 s to be complete */
     HTTP_IDLE,      /* answered: 1 minute to the next request */
     HTTP_CLOSING,   /* refused: 2 s for the client to read the answer */
-    HTTP_COMPUTING, /* no deadline: the client cannot shorten it */
+    HTTP_COMPUTING, /* no deadline: the request is complete */
     HTTP_WRITING,   /* answered: 10 minutes for the client to read it */
     HTTP_STREAMING  /* no deadline: a stream may last */
 };
@@ -44,7 +44,7 @@ struct http_connection {
     struct http_connections *all;
     int fd;
     struct buf in; /* received bytes */
-    size_t n_used; /* bytes of `in` that belong to earlier requests */
+    size_t n_used; /* bytes of `in` that are parsed already */
 
     /* Guarded by the mutex of all: */
     enum http_phase phase;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * http_endpoints.h - the table of endpoints, from which everything is made that
- * routes or lists them.
+ * http_endpoints.h - the table of endpoints.
  *
- * To add one: a row here, and its function in a file api_*.c, which includes
- * this header. The row declares the function.
+ * Routing, the replies 404 and 405, and the tests of tokens and methods use the
+ * table. A new endpoint is a row here, which declares its function, and the
+ * function in a file api_*.c.
  *
  * Threads: any
  */

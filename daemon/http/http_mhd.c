@@ -287,7 +287,7 @@ int http_mhd_create(struct http_connection *c,
 {
     struct sockaddr_storage nobody = {.ss_family = AF_UNIX};
     struct http_mhd *m = xcalloc(1, sizeof *m);
-    const char *failed = "libmicrohttpd";
+    const char *part = "libmicrohttpd";
     int ends[2], rc;
 
     m->connection = c;
@@ -300,7 +300,7 @@ int http_mhd_create(struct http_connection *c,
     if (!m->daemon)
         goto failed;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
-        failed = "a socket pair";
+        part = "a socket pair";
         goto failed;
     }
     m->our_end = ends[0];
@@ -312,7 +312,7 @@ int http_mhd_create(struct http_connection *c,
     *mhd = m;
     return 0;
 failed:
-    rc = err_set_errno(err, ERR_IO, errno, "%s", failed);
+    rc = err_set_errno(err, ERR_IO, errno, "%s", part);
     http_mhd_free(m);
     return rc;
 }

@@ -2,10 +2,10 @@
 /*
  * http_mhd.h - libmicrohttpd behind the strict reader of a connection.
  *
- * The connection's thread writes to one end of a socket pair, and libmicrohttpd
- * reads from the other: a head made of what http_head.h parsed, and the body in
- * chunks. libmicrohttpd calls the handlers, and writes the reply, which goes to
- * the client as it comes.
+ * The connection's thread writes each request to one end of a socket pair, and
+ * libmicrohttpd reads it from the other end: a new head with the result of
+ * http_head.h, and the body in chunks. libmicrohttpd calls the handlers and
+ * writes the reply, whose bytes go to the client at once.
  *
  * libmicrohttpd's event loop runs in the connection's thread, inside these
  * functions, so there is no other thread and no lock.

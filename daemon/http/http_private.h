@@ -2,6 +2,7 @@
 /*
  * http_private.h - the server's own files, from the lowest up.
  *
+ *     http_cancel.c, http_slots.c, http_tokens.c, http_listen.c
  *     http_head.c         parses the head of a request, and its chunks
  *     http_connections.c  accepts connections; their deadlines and limits
  *     http_request.c      a request and its reply, as endpoints use them

@@ -11,10 +11,11 @@
  *         return;
  *
  * Errors have OpenAI's shape: {"error":{"message","type","code","param"}}.
- * The names are the room's two verbs, not the file's name: endpoints use them
- * some hundred times.
  *
- * Owner:   the server; whatever a struct http_request holds is freed by it
+ * The functions start with http_ and not with the file's name: endpoints call
+ * them some hundred times.
+ *
+ * Owner:   the server frees a request and all that it holds
  * Threads: an endpoint runs in its connection's thread
  */
 #ifndef MNEME_DAEMON_HTTP_HTTP_REQUEST_H

@@ -94,15 +94,15 @@ void api_tokenize(struct http_request *rq)
     const json_t *text;
     const struct infer *f;
     int64_t version;
-    bool adds = false, encoded = true;
+    bool add_special = false, encoded = true;
 
-    if (!http_get_bool(rq, "add_special_tokens", &adds) ||
+    if (!http_get_bool(rq, "add_special_tokens", &add_special) ||
         !http_get_strings(rq, key, 1, &texts))
         return;
     f = api_versions_get_text(rq, &version);
     if (!f)
         goto out;
-    if (adds)
+    if (add_special)
         token_list_add(&ids, tokenizer_end_of_text(infer_tokenizer(f)));
     text = json_array_get(texts, 0);
     /* The harness asks for the id of end-of-text by its name alone. Inside a
@@ -117,7 +117,8 @@ void api_tokenize(struct http_request *rq)
         root = json_object();
         json_object_set_new(root, "tokens", ids_json(&ids));
         json_object_set_new(root, "count", json_integer((json_int_t)ids.n));
-        json_object_set_new(root, "add_special_tokens", json_boolean(adds));
+        json_object_set_new(root, "add_special_tokens",
+                            json_boolean(add_special));
         json_object_set_new(root, "max_model_len",
                             json_integer(infer_shape(f)->context));
         json_object_set_new(root, "version", json_integer(version));

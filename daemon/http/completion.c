@@ -38,7 +38,7 @@
 
 /* --- settings ----------------------------------------------------------- */
 
-static bool read_stops(struct http_request *rq, struct completion *j)
+static bool read_stops(struct http_request *rq, struct completion *job)
 {
     json_t *given = json_object_get(rq->body, "stop"), *list = NULL;
 
@@ -57,34 +57,34 @@ static bool read_stops(struct http_request *rq, struct completion *j)
             json_decref(list);
             return false;
         }
-        j->stops[i] = xstrdup(json_string_value(s));
-        j->sampling.n_stop = i + 1;
+        job->stops[i] = xstrdup(json_string_value(s));
+        job->sampling.n_stop = i + 1;
     }
     json_decref(list);
     return true;
 }
 
-static bool read_sampling(struct http_request *rq, struct completion *j)
+static bool read_sampling(struct http_request *rq, struct completion *job)
 {
-    int64_t max_tokens = j->chat ? CHAT_TOKENS : COMPLETION_TOKENS;
+    int64_t max_tokens = job->chat ? CHAT_TOKENS : COMPLETION_TOKENS;
     int64_t top_k = 0;
     double temperature = 1, top_p = 1;
 
     if (!http_get_integer(rq, "max_tokens", 0, MAX_TOKENS, &max_tokens) ||
-        (j->chat && !http_get_integer(rq, "max_completion_tokens", 0,
-                                      MAX_TOKENS, &max_tokens)) ||
+        (job->chat && !http_get_integer(rq, "max_completion_tokens", 0,
+                                        MAX_TOKENS, &max_tokens)) ||
         !http_get_integer(rq, "top_k", -1, MODEL_MAX_VOCAB, &top_k) ||
         !http_get_number(rq, "temperature", 0, 2, &temperature) ||
-        !http_get_number(rq, "top_p", 0, 1, &top_p) || !read_stops(rq, j))
+        !http_get_number(rq, "top_p", 0, 1, &top_p) || !read_stops(rq, job))
         return false;
-    j->sampling.max_tokens = (int)max_tokens;
-    j->sampling.top_k = top_k > 0 ? (int)top_k : 0; /* -1: off, as in vLLM */
-    j->sampling.temperature = (float)temperature;
-    j->sampling.top_p = (float)top_p;
+    job->sampling.max_tokens = (int)max_tokens;
+    job->sampling.top_k = top_k > 0 ? (int)top_k : 0; /* -1: off, as in vLLM */
+    job->sampling.temperature = (float)temperature;
+    job->sampling.top_p = (float)top_p;
     return true;
 }
 
-static bool read_seed(struct http_request *rq, struct completion *j)
+static bool read_seed(struct http_request *rq, struct completion *job)
 {
     uint64_t random;
 
@@ -93,13 +93,13 @@ static bool read_seed(struct http_request *rq, struct completion *j)
                   "the system has no random bytes");
         return false;
     }
-    snprintf(j->id, sizeof j->id, "%s-%016llx", j->chat ? "chatcmpl" : "cmpl",
-             (unsigned long long)random);
-    j->seed = (int64_t)(rng_u64(random, RNG_SAMPLE, 0, 0) & SEED_BITS);
-    return http_get_integer(rq, "seed", INT64_MIN, INT64_MAX, &j->seed);
+    snprintf(job->id, sizeof job->id, "%s-%016llx",
+             job->chat ? "chatcmpl" : "cmpl", (unsigned long long)random);
+    job->seed = (int64_t)(rng_u64(random, RNG_SAMPLE, 0, 0) & SEED_BITS);
+    return http_get_integer(rq, "seed", INT64_MIN, INT64_MAX, &job->seed);
 }
 
-static bool read_chat_logprobs(struct http_request *rq, struct completion *j)
+static bool read_chat_logprobs(struct http_request *rq, struct completion *job)
 {
     int64_t top = -1;
     bool wanted = false;
@@ -113,19 +113,19 @@ static bool read_chat_logprobs(struct http_request *rq, struct completion *j)
         return false;
     }
     if (wanted)
-        j->logprobs = top > 0 ? top : 0;
+        job->logprobs = top > 0 ? top : 0;
     return true;
 }
 
 /* In a chat `logprobs` is a bool, and there is no `echo`. */
-static bool read_logprobs(struct http_request *rq, struct completion *j)
+static bool read_logprobs(struct http_request *rq, struct completion *job)
 {
-    if (j->chat)
-        return read_chat_logprobs(rq, j);
-    if (!http_get_bool(rq, "echo", &j->echo) ||
-        !http_get_integer(rq, "logprobs", 0, MAX_LOGPROBS, &j->logprobs))
+    if (job->chat)
+        return read_chat_logprobs(rq, job);
+    if (!http_get_bool(rq, "echo", &job->echo) ||
+        !http_get_integer(rq, "logprobs", 0, MAX_LOGPROBS, &job->logprobs))
         return false;
-    if (j->stream && j->logprobs >= 0) {
+    if (job->stream && job->logprobs >= 0) {
         http_fail(rq, 400, "invalid_value", "logprobs",
                   "'logprobs' cannot be streamed: omit 'stream'");
         return false;
@@ -133,37 +133,37 @@ static bool read_logprobs(struct http_request *rq, struct completion *j)
     return true;
 }
 
-static bool read_settings(struct http_request *rq, struct completion *j)
+static bool read_settings(struct http_request *rq, struct completion *job)
 {
     const json_t *options = json_object_get(rq->body, "stream_options");
 
-    infer_sampling_default(&j->sampling);
-    j->want_usage = json_is_true(json_object_get(options, "include_usage"));
-    j->n = 1;
-    j->logprobs = -1;
-    if (!http_get_integer(rq, "n", 1, MAX_N, &j->n) || !read_seed(rq, j) ||
-        !http_get_bool(rq, "stream", &j->stream) || !read_logprobs(rq, j) ||
-        !read_sampling(rq, j))
+    infer_sampling_default(&job->sampling);
+    job->want_usage = json_is_true(json_object_get(options, "include_usage"));
+    job->n = 1;
+    job->logprobs = -1;
+    if (!http_get_integer(rq, "n", 1, MAX_N, &job->n) || !read_seed(rq, job) ||
+        !http_get_bool(rq, "stream", &job->stream) || !read_logprobs(rq, job) ||
+        !read_sampling(rq, job))
         return false;
-    j->sampling.n_logprobs = (int)j->logprobs;
+    job->sampling.n_logprobs = (int)job->logprobs;
     return true;
 }
 
 /* --- prompts ------------------------------------------------------------ */
 
-static struct token_list *add_prompt(struct completion *j)
+static struct token_list *add_prompt(struct completion *job)
 {
-    j->prompts =
-        xreallocarray(j->prompts, j->n_prompts + 1, sizeof *j->prompts);
-    j->prompts[j->n_prompts] = (struct token_list)TOKEN_LIST_INIT;
-    return &j->prompts[j->n_prompts++];
+    job->prompts =
+        xreallocarray(job->prompts, job->n_prompts + 1, sizeof *job->prompts);
+    job->prompts[job->n_prompts] = (struct token_list)TOKEN_LIST_INIT;
+    return &job->prompts[job->n_prompts++];
 }
 
-static bool add_text(struct http_request *rq, struct completion *j,
+static bool add_text(struct http_request *rq, struct completion *job,
                      const json_t *text)
 {
-    return api_tokenizer_encode(rq, j->f, json_string_value(text),
-                                json_string_length(text), add_prompt(j));
+    return api_tokenizer_encode(rq, job->f, json_string_value(text),
+                                json_string_length(text), add_prompt(job));
 }
 
 static bool fail_prompt(struct http_request *rq)
@@ -175,7 +175,7 @@ static bool fail_prompt(struct http_request *rq)
     return false;
 }
 
-static bool add_prompts(struct http_request *rq, struct completion *j,
+static bool add_prompts(struct http_request *rq, struct completion *job,
                         const json_t *list)
 {
     bool texts = json_is_string(json_array_get(list, 0));
@@ -193,28 +193,28 @@ static bool add_prompts(struct http_request *rq, struct completion *j,
                       texts ? "a string" : "an array of token ids");
             return false;
         }
-        if (texts ? !add_text(rq, j, one)
-                  : !api_tokenizer_ids(rq, "prompt", name, j->f, one,
-                                       add_prompt(j)))
+        if (texts ? !add_text(rq, job, one)
+                  : !api_tokenizer_ids(rq, "prompt", name, job->f, one,
+                                       add_prompt(job)))
             return false;
     }
     return true;
 }
 
-static bool read_prompt(struct http_request *rq, struct completion *j)
+static bool read_prompt(struct http_request *rq, struct completion *job)
 {
     const json_t *given = json_object_get(rq->body, "prompt");
     const json_t *first = json_array_get(given, 0);
 
     if (!given || json_is_null(given))
-        add_prompt(j); /* empty: the text begins a record */
+        add_prompt(job); /* empty: the text begins a record */
     else if (json_is_string(given))
-        return add_text(rq, j, given);
+        return add_text(rq, job, given);
     else if (json_is_integer(first))
-        return api_tokenizer_ids(rq, "prompt", "prompt", j->f, given,
-                                 add_prompt(j));
+        return api_tokenizer_ids(rq, "prompt", "prompt", job->f, given,
+                                 add_prompt(job));
     else if (json_is_string(first) || json_is_array(first))
-        return add_prompts(rq, j, given);
+        return add_prompts(rq, job, given);
     else
         return fail_prompt(rq);
     return true;
@@ -281,7 +281,7 @@ static bool add_message(struct http_request *rq, size_t i,
                         "\"text\"}; only an assistant may omit it");
 }
 
-static bool read_messages(struct http_request *rq, struct completion *j)
+static bool read_messages(struct http_request *rq, struct completion *job)
 {
     const json_t *list = json_object_get(rq->body, "messages");
     size_t n = json_array_size(list);
@@ -300,36 +300,37 @@ static bool read_messages(struct http_request *rq, struct completion *j)
         good = add_message(rq, i, json_array_get(list, i), &text);
     }
     if (good)
-        good = api_tokenizer_encode(rq, j->f, text.data ? text.data : "",
-                                    text.len, add_prompt(j));
+        good = api_tokenizer_encode(rq, job->f, text.data ? text.data : "",
+                                    text.len, add_prompt(job));
     buf_release(&text);
     return good;
 }
 
 /* --- the whole request -------------------------------------------------- */
 
-static bool check_size(struct http_request *rq, const struct completion *j)
+static bool check_size(struct http_request *rq, const struct completion *job)
 {
     size_t n_ids = 0;
 
-    if (j->n_prompts * (size_t)j->n > MAX_CHOICES) {
+    if (job->n_prompts * (size_t)job->n > MAX_CHOICES) {
         http_fail(rq, 400, "limit_exceeded", "n",
                   "%zu prompts times 'n' %lld are more than %d choices",
-                  j->n_prompts, (long long)j->n, MAX_CHOICES);
+                  job->n_prompts, (long long)job->n, MAX_CHOICES);
         return false;
     }
-    if (j->n_prompts * (size_t)j->n * (size_t)j->sampling.max_tokens >
+    if (job->n_prompts * (size_t)job->n * (size_t)job->sampling.max_tokens >
         MAX_ALL_TOKENS) {
         http_fail(rq, 400, "limit_exceeded", "max_tokens",
                   "'max_tokens' of all choices add up to more than %d",
                   MAX_ALL_TOKENS);
         return false;
     }
-    for (size_t i = 0; i < j->n_prompts; i++)
-        n_ids +=
-            (j->echo ? j->prompts[i].n : 0) + (size_t)j->sampling.max_tokens;
-    if (j->logprobs >= 0 &&
-        n_ids * (size_t)(j->logprobs + 1) * (size_t)j->n > MAX_ALTERNATIVES) {
+    for (size_t i = 0; i < job->n_prompts; i++)
+        n_ids += (job->echo ? job->prompts[i].n : 0) +
+                 (size_t)job->sampling.max_tokens;
+    if (job->logprobs >= 0 &&
+        n_ids * (size_t)(job->logprobs + 1) * (size_t)job->n >
+            MAX_ALTERNATIVES) {
         http_fail(rq, 400, "limit_exceeded", "logprobs",
                   "'logprobs' of so many tokens are too many: send fewer "
                   "prompts in one request, or lower 'logprobs'");
@@ -340,61 +341,62 @@ static bool check_size(struct http_request *rq, const struct completion *j)
 
 struct completion *completion_create(struct http_request *rq, bool chat)
 {
-    struct completion *j = xcalloc(1, sizeof *j);
+    struct completion *job = xcalloc(1, sizeof *job);
 
-    j->cancel = &rq->cancel;
-    j->serving = rq->context->serving;
-    j->chat = chat;
-    j->created = timing_wall_ms() / 1000;
-    if (!read_settings(rq, j))
+    job->cancel = &rq->cancel;
+    job->serving = rq->context->serving;
+    job->chat = chat;
+    job->created = timing_wall_ms() / 1000;
+    if (!read_settings(rq, job))
         goto failed;
-    j->f = api_versions_get_text(rq, &j->version);
-    if (!j->f)
+    job->f = api_versions_get_text(rq, &job->version);
+    if (!job->f)
         goto failed;
-    snprintf(j->model, sizeof j->model, "mneme@%lld", (long long)j->version);
-    if (!(chat ? read_messages(rq, j) : read_prompt(rq, j)) ||
-        !check_size(rq, j))
+    snprintf(job->model, sizeof job->model, "mneme@%lld",
+             (long long)job->version);
+    if (!(chat ? read_messages(rq, job) : read_prompt(rq, job)) ||
+        !check_size(rq, job))
         goto failed;
-    return j;
+    return job;
 failed:
-    completion_free(j);
+    completion_free(job);
     return NULL;
 }
 
 void completion_free(void *arg)
 {
-    struct completion *j = arg;
+    struct completion *job = arg;
 
-    if (!j)
+    if (!job)
         return;
-    for (size_t i = 0; i < j->n_prompts; i++)
-        token_list_release(&j->prompts[i]);
-    free(j->prompts);
+    for (size_t i = 0; i < job->n_prompts; i++)
+        token_list_release(&job->prompts[i]);
+    free(job->prompts);
     for (size_t i = 0; i < COMPLETION_MAX_STOPS; i++)
-        free(j->stops[i]);
-    if (j->f)
-        serving_put(j->serving, j->f);
-    free(j);
+        free(job->stops[i]);
+    if (job->f)
+        serving_put(job->serving, job->f);
+    free(job);
 }
 
-struct infer_sampling completion_sampling(const struct completion *j,
+struct infer_sampling completion_sampling(const struct completion *job,
                                           int64_t choice)
 {
-    struct infer_sampling s = j->sampling;
+    struct infer_sampling s = job->sampling;
 
-    s.stop = (const char *const *)j->stops;
-    s.seed = (uint64_t)j->seed;
+    s.stop = (const char *const *)job->stops;
+    s.seed = (uint64_t)job->seed;
     if (choice)
         s.seed = rng_u64(s.seed, RNG_SAMPLE, 1, (uint64_t)choice);
     return s;
 }
 
-void completion_text(const struct completion *j, const struct token_list *ids,
+void completion_text(const struct completion *job, const struct token_list *ids,
                      struct buf *out)
 {
     struct buf raw = BUF_INIT;
 
-    tokenizer_decode(infer_tokenizer(j->f), ids->items, ids->n, &raw);
+    tokenizer_decode(infer_tokenizer(job->f), ids->items, ids->n, &raw);
     utf8_repair(raw.data ? raw.data : "", raw.len, out);
     buf_release(&raw);
 }
@@ -415,10 +417,10 @@ static json_t *token_json(const struct tokenizer *t, uint16_t id, float logprob)
     return o;
 }
 
-json_t *completion_logprob(const struct completion *j,
+json_t *completion_logprob(const struct completion *job,
                            const struct infer_token *token, size_t n_best)
 {
-    const struct tokenizer *t = infer_tokenizer(j->f);
+    const struct tokenizer *t = infer_tokenizer(job->f);
     json_t *o = token_json(t, token->id, token->logprob);
     json_t *list = json_array();
 
@@ -429,10 +431,10 @@ json_t *completion_logprob(const struct completion *j,
     return o;
 }
 
-json_t *completion_chat_logprobs(const struct completion *j,
+json_t *completion_chat_logprobs(const struct completion *job,
                                  const struct infer_completion *c, size_t i)
 {
-    size_t n_best = (size_t)j->logprobs;
+    size_t n_best = (size_t)job->logprobs;
     json_t *list = json_array();
 
     for (; i < c->tokens.n; i++) {
@@ -440,27 +442,27 @@ json_t *completion_chat_logprobs(const struct completion *j,
                                     n_best ? c->alternatives + i * n_best
                                            : NULL};
 
-        json_array_append_new(list, completion_logprob(j, &token, n_best));
+        json_array_append_new(list, completion_logprob(job, &token, n_best));
     }
     return list;
 }
 
 /* --- answers ------------------------------------------------------------ */
 
-json_t *completion_usage(const struct completion *j)
+json_t *completion_usage(const struct completion *job)
 {
     return json_pack("{s:I, s:I, s:I}", "prompt_tokens",
-                     (json_int_t)j->prompt_tokens, "completion_tokens",
-                     (json_int_t)j->completion_tokens, "total_tokens",
-                     (json_int_t)(j->prompt_tokens + j->completion_tokens));
+                     (json_int_t)job->prompt_tokens, "completion_tokens",
+                     (json_int_t)job->completion_tokens, "total_tokens",
+                     (json_int_t)(job->prompt_tokens + job->completion_tokens));
 }
 
-json_t *completion_head(const struct completion *j, const char *object)
+json_t *completion_head(const struct completion *job, const char *object)
 {
-    return json_pack("{s:s, s:s, s:I, s:s, s:I, s:I}", "id", j->id, "object",
-                     object, "created", (json_int_t)j->created, "model",
-                     j->model, "version", (json_int_t)j->version, "seed",
-                     (json_int_t)j->seed);
+    return json_pack("{s:s, s:s, s:I, s:s, s:I, s:I}", "id", job->id, "object",
+                     object, "created", (json_int_t)job->created, "model",
+                     job->model, "version", (json_int_t)job->version, "seed",
+                     (json_int_t)job->seed);
 }
 
 json_t *completion_string(const struct buf *b)

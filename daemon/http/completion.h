@@ -45,24 +45,24 @@ struct completion *completion_create(struct http_request *rq, bool chat);
 void completion_free(void *completion); /* NULL is fine */
 
 /* The sampling of a choice of a prompt, with its seed. */
-struct infer_sampling completion_sampling(const struct completion *j,
+struct infer_sampling completion_sampling(const struct completion *job,
                                           int64_t choice);
 
 /* Appends the text of ids, with invalid UTF-8 repaired. */
-void completion_text(const struct completion *j, const struct token_list *ids,
+void completion_text(const struct completion *job, const struct token_list *ids,
                      struct buf *out);
 
 /* One token of a chat's `logprobs`, with its n_best alternatives. */
-json_t *completion_logprob(const struct completion *j,
+json_t *completion_logprob(const struct completion *job,
                            const struct infer_token *token, size_t n_best);
 
 /* A chat's `logprobs` of the tokens of c from token i on. */
-json_t *completion_chat_logprobs(const struct completion *j,
+json_t *completion_chat_logprobs(const struct completion *job,
                                  const struct infer_completion *c, size_t i);
 
 /* The fields that every answer and event begins with; the tokens so far. */
-json_t *completion_head(const struct completion *j, const char *object);
-json_t *completion_usage(const struct completion *j);
+json_t *completion_head(const struct completion *job, const char *object);
+json_t *completion_usage(const struct completion *job);
 
 json_t *completion_string(const struct buf *b);
 

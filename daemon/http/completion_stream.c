@@ -10,7 +10,7 @@
 
 /* A choice while it is generated and sent. */
 struct choice {
-    struct completion *j;
+    struct completion *job;
     struct http_stream *s;
     int64_t index;
     struct buf unsent;
@@ -64,11 +64,11 @@ static void send_text(struct choice *p, const char *text, size_t n,
     json_t *delta = json_object();
 
     json_object_set_new(choice, "index", json_integer(p->index));
-    if (p->j->chat && text)
+    if (p->job->chat && text)
         json_object_set_new(delta, "content", json_stringn(text, n));
-    if (p->j->chat && text && p->n_sent == 0)
+    if (p->job->chat && text && p->n_sent == 0)
         json_object_set_new(delta, "role", json_string("assistant"));
-    if (p->j->chat)
+    if (p->job->chat)
         json_object_set(choice, "delta", delta);
     else
         json_object_set_new(choice, "text", json_stringn(text ? text : "", n));
@@ -84,8 +84,8 @@ static void send_text(struct choice *p, const char *text, size_t n,
     json_object_set_new(choice, "finish_reason",
                         reason ? json_string(reason) : json_null());
     json_array_append_new(choices, choice);
-    root = completion_head(p->j, p->j->chat ? "chat.completion.chunk"
-                                            : "text_completion");
+    root = completion_head(p->job, p->job->chat ? "chat.completion.chunk"
+                                                : "text_completion");
     json_object_set_new(root, "choices", choices);
     if (http_stream_json(p->s, root))
         p->closed = true;
@@ -95,19 +95,19 @@ static void send_text(struct choice *p, const char *text, size_t n,
 static bool on_token(const struct infer_token *token, void *arg)
 {
     struct choice *p = arg;
-    const struct completion *j = p->j;
+    const struct completion *job = p->job;
     struct buf text = BUF_INIT;
     size_t n;
-    const char *bytes = tokenizer_bytes(infer_tokenizer(j->f), token->id, &n);
+    const char *bytes = tokenizer_bytes(infer_tokenizer(job->f), token->id, &n);
 
-    if (j->logprobs >= 0) {
+    if (job->logprobs >= 0) {
         if (!p->logprobs)
             p->logprobs = json_array();
         json_array_append_new(
-            p->logprobs, completion_logprob(j, token, (size_t)j->logprobs));
+            p->logprobs, completion_logprob(job, token, (size_t)job->logprobs));
     }
-    completion_stream_add(&p->unsent, bytes, n, (const char *const *)j->stops,
-                          j->sampling.n_stop, &text);
+    completion_stream_add(&p->unsent, bytes, n, (const char *const *)job->stops,
+                          job->sampling.n_stop, &text);
     if (text.len)
         send_text(p, text.data, text.len, NULL);
     buf_release(&text);
@@ -116,8 +116,8 @@ static bool on_token(const struct infer_token *token, void *arg)
 
 static void send_error(struct choice *p, const struct err *err)
 {
-    const struct http_cancel *cancel = p->j->cancel;
-    const char *code = cancel->cause == HTTP_WANTED
+    const struct http_cancel *cancel = p->job->cancel;
+    const char *code = cancel->cause == HTTP_NOT_CANCELLED
                            ? "unavailable"
                            : http_cancel_code(cancel->cause);
     struct buf text = BUF_INIT;
@@ -133,31 +133,31 @@ static void send_error(struct choice *p, const struct err *err)
 static int stream_choice(struct choice *p, const struct token_list *ids,
                          int64_t number)
 {
-    struct cancel cancel = http_cancel_callback(p->j->cancel);
+    struct cancel cancel = http_cancel_callback(p->job->cancel);
     struct infer_listener listener = {on_token, p, &cancel};
-    struct infer_sampling s = completion_sampling(p->j, number);
+    struct infer_sampling s = completion_sampling(p->job, number);
     struct buf prompt = BUF_INIT;
     struct infer_completion c;
     struct err err = ERR_INIT;
     size_t sent;
     int rc;
 
-    if (p->j->echo)
-        completion_text(p->j, ids, &prompt);
+    if (p->job->echo)
+        completion_text(p->job, ids, &prompt);
     if (prompt.len)
         send_text(p, prompt.data, prompt.len, NULL);
     buf_release(&prompt);
     sent = p->n_sent;
-    rc = infer_complete(p->j->f, ids->items, ids->n, &s, &listener, &c, &err);
+    rc = infer_complete(p->job->f, ids->items, ids->n, &s, &listener, &c, &err);
     if (rc) {
         send_error(p, &err);
         return rc;
     }
-    p->j->completion_tokens += c.tokens.n;
-    if (p->j->logprobs >= 0) {
+    p->job->completion_tokens += c.tokens.n;
+    if (p->job->logprobs >= 0) {
         /* A stop string may have removed some of the last tokens. */
         json_decref(p->logprobs);
-        p->logprobs = completion_chat_logprobs(p->j, &c, p->n_logprobs);
+        p->logprobs = completion_chat_logprobs(p->job, &c, p->n_logprobs);
     }
     sent = p->n_sent - sent;
     if (c.text.len > sent)
@@ -169,25 +169,26 @@ static int stream_choice(struct choice *p, const struct token_list *ids,
 
 void completion_stream_write(struct http_stream *s, void *completion)
 {
-    struct completion *j = completion;
+    struct completion *job = completion;
     bool failed = false;
     json_t *root;
 
-    for (size_t i = 0; !failed && i < j->n_prompts; i++) {
-        j->prompt_tokens += j->prompts[i].n;
-        for (int64_t c = 0; !failed && c < j->n; c++) {
-            struct choice p = {.j = j, .s = s, .index = (int64_t)i * j->n + c};
+    for (size_t i = 0; !failed && i < job->n_prompts; i++) {
+        job->prompt_tokens += job->prompts[i].n;
+        for (int64_t c = 0; !failed && c < job->n; c++) {
+            struct choice p = {
+                .job = job, .s = s, .index = (int64_t)i * job->n + c};
 
-            failed = stream_choice(&p, &j->prompts[i], c) != 0 || p.closed;
+            failed = stream_choice(&p, &job->prompts[i], c) != 0 || p.closed;
             buf_release(&p.unsent);
             json_decref(p.logprobs);
         }
     }
-    if (!failed && j->want_usage) {
-        root = completion_head(j, j->chat ? "chat.completion.chunk"
-                                          : "text_completion");
+    if (!failed && job->want_usage) {
+        root = completion_head(job, job->chat ? "chat.completion.chunk"
+                                              : "text_completion");
         json_object_set_new(root, "choices", json_array());
-        json_object_set_new(root, "usage", completion_usage(j));
+        json_object_set_new(root, "usage", completion_usage(job));
         http_stream_json(s, root);
     }
     http_stream_text(s, "[DONE]");

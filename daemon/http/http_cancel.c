@@ -32,19 +32,20 @@ static enum http_cancel_cause find_cause(struct http_cancel *c, int64_t now)
     if (now - c->began_ms >= c->rules->most_seconds * 1000)
         return HTTP_TIME_LIMIT;
     if (now < c->next_check_ms)
-        return HTTP_WANTED;
+        return HTTP_NOT_CANCELLED;
     c->next_check_ms = now + CHECK_MS;
     /* POLLRDHUP is reported even while earlier bytes are unread. */
-    return c->fd >= 0 && poll(&p, 1, 0) > 0 ? HTTP_CLIENT_LEFT : HTTP_WANTED;
+    return c->fd >= 0 && poll(&p, 1, 0) > 0 ? HTTP_CLIENT_LEFT
+                                            : HTTP_NOT_CANCELLED;
 }
 
 int http_cancel_check(struct http_cancel *c, struct err *err)
 {
     int64_t now = timing_mono_ms();
 
-    if (c->cause == HTTP_WANTED) {
+    if (c->cause == HTTP_NOT_CANCELLED) {
         c->cause = find_cause(c, now);
-        if (c->cause != HTTP_WANTED) {
+        if (c->cause != HTTP_NOT_CANCELLED) {
             atomic_fetch_add(&c->rules->cancelled[c->cause], 1);
             /* Clients leave often: no operator needs to know. */
             log_line(c->cause == HTTP_CLIENT_LEFT ? LOG_DEBUG : LOG_INFO,
@@ -55,7 +56,7 @@ int http_cancel_check(struct http_cancel *c, struct err *err)
         }
     }
     switch (c->cause) {
-    case HTTP_WANTED:
+    case HTTP_NOT_CANCELLED:
         return 0;
     case HTTP_CLIENT_LEFT:
         return err_set(err, ERR_AGAIN, "the client has left");
@@ -86,7 +87,7 @@ bool http_cancel_stopping(const struct http_cancel_rules *rules)
 
 const char *http_cancel_code(enum http_cancel_cause cause)
 {
-    static const char *const codes[] = {"wanted", "client_left", "time_limit",
+    static const char *const codes[] = {"none", "client_left", "time_limit",
                                         "stopping"};
 
     return codes[cause];
@@ -97,7 +98,7 @@ void http_cancel_metrics(const struct http_cancel_rules *rules, struct buf *out)
     buf_adds(out, "# HELP mneme_http_cancelled_total Requests cancelled while "
                   "they waited or were computed.\n"
                   "# TYPE mneme_http_cancelled_total counter\n");
-    for (int i = HTTP_WANTED + 1; i < HTTP_N_CAUSES; i++)
+    for (int i = HTTP_NOT_CANCELLED + 1; i < HTTP_N_CAUSES; i++)
         buf_addf(out, "mneme_http_cancelled_total{cause=\"%s\"} %lld\n",
                  http_cancel_code((enum http_cancel_cause)i),
                  (long long)atomic_load(&rules->cancelled[i]));

@@ -25,7 +25,7 @@
 #include "base/cancel.h"
 
 enum http_cancel_cause {
-    HTTP_WANTED,
+    HTTP_NOT_CANCELLED,
     HTTP_CLIENT_LEFT,
     HTTP_TIME_LIMIT,
     HTTP_GRACE_OVER,

@@ -337,7 +337,7 @@ static void *serve_connection(void *arg)
  * first 64 bits), since one owner gets a whole network. */
 static uint64_t address_number(const struct sockaddr_storage *a)
 {
-    const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)a;
+    const struct sockaddr_in6 *ipv6 = (const struct sockaddr_in6 *)a;
     uint64_t network = 0;
 
     if (a->ss_family == AF_INET)
@@ -345,13 +345,13 @@ static uint64_t address_number(const struct sockaddr_storage *a)
                ((const struct sockaddr_in *)a)->sin_addr.s_addr;
     if (a->ss_family != AF_INET6)
         return 0;
-    if (IN6_IS_ADDR_V4MAPPED(&six->sin6_addr)) {
-        uint32_t four;
+    if (IN6_IS_ADDR_V4MAPPED(&ipv6->sin6_addr)) {
+        uint32_t ipv4;
 
-        memcpy(&four, six->sin6_addr.s6_addr + 12, sizeof four);
-        return (uint64_t)1 << 32 | four;
+        memcpy(&ipv4, ipv6->sin6_addr.s6_addr + 12, sizeof ipv4);
+        return (uint64_t)1 << 32 | ipv4;
     }
-    memcpy(&network, six->sin6_addr.s6_addr, sizeof network);
+    memcpy(&network, ipv6->sin6_addr.s6_addr, sizeof network);
     return network ? network : 1; /* ::1 */
 }
 

@@ -15,17 +15,17 @@ static const struct http_endpoint endpoints[] = {HTTP_ENDPOINTS(ROW)};
 /* True when path fits the pattern; *argument is then the part at {}. */
 static bool match(const char *pattern, const char *path, char *argument)
 {
-    const char *hole = strstr(pattern, "{}");
+    const char *braces = strstr(pattern, "{}");
     size_t n;
 
-    if (!hole)
+    if (!braces)
         return strcmp(pattern, path) == 0;
-    n = (size_t)(hole - pattern);
+    n = (size_t)(braces - pattern);
     if (strncmp(pattern, path, n) != 0)
         return false;
     path += n;
     n = strcspn(path, "/");
-    if (n == 0 || n >= HTTP_MAX_ARGUMENT || strcmp(path + n, hole + 2) != 0)
+    if (n == 0 || n >= HTTP_MAX_ARGUMENT || strcmp(path + n, braces + 2) != 0)
         return false;
     memcpy(argument, path, n);
     argument[n] = '\0';

@@ -247,14 +247,14 @@ void http_mhd_begin(struct http_mhd *m, struct http_request *rq, bool has_body)
 {
     const struct http_head *head = rq->head;
     bool is_head = head && head->method && strcmp(head->method, "HEAD") == 0;
-    bool is_old = head && !head->minor;
+    bool is_http_1_0 = head && !head->minor;
 
     m->rq = rq;
     m->has_body = has_body;
     m->complete = false;
     buf_addf(&m->out, "%s / HTTP/1.%d\r\nHost: localhost\r\n%s%s\r\n",
-             is_head ? "HEAD" : "POST", is_old ? 0 : 1,
-             is_old ? "Connection: keep-alive\r\n" : "",
+             is_head ? "HEAD" : "POST", is_http_1_0 ? 0 : 1,
+             is_http_1_0 ? "Connection: keep-alive\r\n" : "",
              has_body ? "Transfer-Encoding: chunked\r\n" : "");
 }
 

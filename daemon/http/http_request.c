@@ -79,7 +79,7 @@ void http_fail(struct http_request *rq, int status, const char *code,
 
 void http_fail_err(struct http_request *rq, const struct err *err)
 {
-    if (rq->cancel.cause != HTTP_WANTED) {
+    if (rq->cancel.cause != HTTP_NOT_CANCELLED) {
         http_fail(rq, 503, http_cancel_code(rq->cancel.cause), NULL, "%s",
                   err->msg);
         rq->reply.retry_never = rq->cancel.cause == HTTP_TIME_LIMIT;

@@ -65,8 +65,8 @@ static void keep_body(void *arg, const char *bytes, size_t n)
 /* False: the connection is broken. */
 static bool read_body(struct session *s)
 {
-    static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
-    struct iovec part = {(void *)go_on, sizeof go_on - 1};
+    static const char continue_line[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    struct iovec part = {(void *)continue_line, sizeof continue_line - 1};
     struct http_request *rq = &s->rq;
     struct http_connection *c = s->c;
     size_t n_dropped = 0;
@@ -185,7 +185,7 @@ static bool serve_request(struct session *s)
     struct http_request *rq = &s->rq;
     const struct http_head *head = rq->head;
     bool has_body = head->chunked || head->length;
-    bool goes_on = true;
+    bool keep_open = true;
 
     s->endpoint = http_endpoints_find(rq);
     s->holder = http_admit(s->h, rq, s->endpoint);
@@ -197,14 +197,14 @@ static bool serve_request(struct session *s)
     }
     http_mhd_begin(s->m, rq, has_body);
     if (has_body)
-        goes_on = read_body(s);
-    goes_on = goes_on && http_mhd_end(s->m) && !rq->reply.close;
+        keep_open = read_body(s);
+    keep_open = keep_open && http_mhd_end(s->m) && !rq->reply.close;
     http_request_release(rq);
-    if (goes_on)
+    if (keep_open)
         http_connection_set_phase(s->c, HTTP_IDLE);
     else if (rq->reply.status >= 400 || s->c->n_used < s->c->in.len)
         http_connection_linger(s->c);
-    return goes_on;
+    return keep_open;
 }
 
 /* Answers a request that cannot be read as HTTP. */
@@ -227,7 +227,7 @@ static bool serve_next(struct session *s)
     struct err err = ERR_INIT;
     struct http_head head;
     char *bytes = NULL; /* a copy: c->in moves when more bytes arrive */
-    bool goes_on = false;
+    bool keep_open = false;
     size_t n;
     int rc = http_connection_read_head(c, &n, &why);
 
@@ -248,11 +248,11 @@ static bool serve_next(struct session *s)
         s->rq.head = &head;
     }
     if (bytes && http_head_parse(bytes, n, &head, &why))
-        goes_on = serve_request(s);
+        keep_open = serve_request(s);
     else
         refuse(s, &why);
     free(bytes);
-    return goes_on;
+    return keep_open;
 }
 
 void http_serve(void *arg, struct http_connection *c)

@@ -382,14 +382,14 @@ static const struct http_endpoint endpoints[] = {HTTP_ENDPOINTS(ROW)};
 static void check_credential(const struct http_endpoint *e, const char *field,
                              enum http_scope scope)
 {
-    const char *hole = strstr(e->path, "{}");
+    const char *braces = strstr(e->path, "{}");
     int want = scope >= e->scope ? 0 : scope == HTTP_OPEN ? 401 : 403;
     char *text = xasprintf("%s %.*s%s%s HTTP/1.1\r\nHost: any.example\r\n"
                            "Connection: close\r\n%s"
                            "Content-Length: 2\r\n\r\n{}",
                            strcmp(e->method, "GET") ? e->method : "HEAD",
-                           (int)strcspn(e->path, "{"), e->path, hole ? "x" : "",
-                           hole ? hole + 2 : "", field);
+                           (int)strcspn(e->path, "{"), e->path,
+                           braces ? "x" : "", braces ? braces + 2 : "", field);
     struct util_answer a = answer_to(text, strlen(text));
     int got = a.status == 401 || a.status == 403 ? a.status : 0;
 
@@ -441,9 +441,9 @@ static void test_methods(void **state)
     (void)state;
     for (size_t i = 0; i < N_ENDPOINTS; i++) {
         const struct http_endpoint *e = &endpoints[i];
-        const char *hole = strstr(e->path, "{}");
+        const char *braces = strstr(e->path, "{}");
         char *path = xasprintf("%.*s%s%s", (int)strcspn(e->path, "{"), e->path,
-                               hole ? "x" : "", hole ? hole + 2 : "");
+                               braces ? "x" : "", braces ? braces + 2 : "");
         struct util_answer a = util_ask("PUT", path, NULL, NULL, 0);
 
         assert_non_null(strstr(util_text_at(&a, "error.message"), e->summary));

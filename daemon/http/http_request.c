@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Replies, and reading fields of a request with the errors that clients of
- * OpenAI's interface know.
+ * A body is checked twice. check_shape counts its parts before jansson parses
+ * it, since jansson may take 80 times the memory of the text. Endpoints check
+ * the types and ranges of the fields that they read.
  */
 #include "config.h"
 
-#include "daemon/http/http_impl.h"
+#include "daemon/http/http_request.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -17,14 +18,15 @@
 #include "base/utf8.h"
 #include "daemon/http/http_connections.h"
 #include "daemon/http/http_head.h"
+#include "daemon/http/http_stream.h"
 
-/* Limits of a body. The requests that are known need a depth of 4. */
-#define MOST_DEPTH 32
-#define MOST_VALUES 131072
-#define MOST_CONTAINERS 16384 /* objects and arrays */
+/* Limits of a body. No endpoint needs a depth above 4. */
+#define MAX_DEPTH 32
+#define MAX_VALUES 131072
+#define MAX_CONTAINERS 16384 /* objects and arrays */
 
-/* The most memory that jansson takes for each, measured; texts take their size.
- */
+/* The most memory that jansson takes for each, measured. A text takes its size
+ * in addition. */
 #define CONTAINER_BYTES 320
 #define VALUE_BYTES 64
 #define NAME_BYTES 128 /* a member's name, and its entry in the object */
@@ -64,7 +66,7 @@ void http_fail(struct http_request *rq, int status, const char *code,
     va_start(ap, fmt);
     vsnprintf(message, sizeof message, fmt, ap);
     va_end(ap);
-    /* It may quote what the client sent, cut anywhere. */
+    /* The message may quote the client, cut in the middle of a character. */
     utf8_repair(message, strlen(message), &text);
     http_answer(rq, status,
                 json_pack("{s:{s:s, s:s, s:s, s:s?}}", "error", "message",
@@ -77,7 +79,7 @@ void http_fail(struct http_request *rq, int status, const char *code,
 
 void http_fail_err(struct http_request *rq, const struct err *err)
 {
-    if (rq->cancel.cause != HTTP_WANTED) {
+    if (rq->cancel.cause != HTTP_NOT_CANCELLED) {
         http_fail(rq, 503, http_cancel_code(rq->cancel.cause), NULL, "%s",
                   err->msg);
         rq->reply.retry_never = rq->cancel.cause == HTTP_TIME_LIMIT;
@@ -97,7 +99,7 @@ void http_fail_err(struct http_request *rq, const struct err *err)
     case ERR_CORRUPT:
         http_fail(rq, 409, "damaged", NULL, "%s", err->msg);
         break;
-    default: /* the machine's trouble, not the request's */
+    default: /* the machine fails, not the request */
         http_fail(rq, 503, "unavailable", NULL, "%s", err->msg);
     }
 }
@@ -128,14 +130,14 @@ json_t *http_base64(const void *bytes, size_t n)
 
 /* --- the body ----------------------------------------------------------- */
 
-/* How many parts a body has. Braces and commas within strings do not count. */
 struct shape {
     size_t depth;
-    size_t n_containers, n_values; /* n_values: the containers too */
+    size_t n_containers, n_values; /* n_values includes the containers */
     size_t n_names;
 };
 
-static struct shape shape_of(const char *s, size_t n)
+/* Counts the parts of a body, without those inside strings. */
+static struct shape count_shape(const char *s, size_t n)
 {
     struct shape shape = {.n_values = 1};
     size_t depth = 0;
@@ -171,20 +173,20 @@ static bool check_shape(struct http_request *rq, const struct shape *shape)
                    shape->n_values * VALUE_BYTES +
                    shape->n_names * NAME_BYTES + rq->bytes.len;
 
-    if (shape->depth > MOST_DEPTH)
+    if (shape->depth > MAX_DEPTH)
         http_fail(rq, 400, "invalid_json", NULL,
                   "the body is not usable JSON: it nests deeper than %d",
-                  MOST_DEPTH);
-    else if (shape->n_values > MOST_VALUES)
+                  MAX_DEPTH);
+    else if (shape->n_values > MAX_VALUES)
         http_fail(rq, 400, "too_many_values", NULL,
-                  "the body has more than %d values", MOST_VALUES);
-    else if (shape->n_containers > MOST_CONTAINERS)
+                  "the body has more than %d values", MAX_VALUES);
+    else if (shape->n_containers > MAX_CONTAINERS)
         http_fail(rq, 400, "too_many_values", NULL,
                   "the body has more than %d objects and arrays",
-                  MOST_CONTAINERS);
-    else if (!http_connection_hold(rq->connection, bytes))
+                  MAX_CONTAINERS);
+    else if (!http_connection_charge(rq->connection, bytes))
         http_fail(rq, 429, "overloaded", NULL,
-                  "the bodies of all requests take too much memory; try again");
+                  "the bodies of all requests need too much memory; try again");
     return !rq->reply.status;
 }
 
@@ -197,7 +199,7 @@ bool http_parse_body(struct http_request *rq)
         rq->body = json_object();
         return true;
     }
-    shape = shape_of(rq->bytes.data, rq->bytes.len);
+    shape = count_shape(rq->bytes.data, rq->bytes.len);
     if (!check_shape(rq, &shape))
         return false;
     json_value_fit_numbers(rq->bytes.data, rq->bytes.len);
@@ -217,32 +219,32 @@ bool http_parse_body(struct http_request *rq)
     return true;
 }
 
-/* NULL when absent or null. */
-static const json_t *field(const struct http_request *rq, const char *key)
+/* The value of a field; NULL when it is absent or null. */
+static const json_t *find_field(const struct http_request *rq, const char *key)
 {
     const json_t *value = json_object_get(rq->body, key);
 
     return json_is_null(value) ? NULL : value;
 }
 
-static bool wrong(struct http_request *rq, const char *key,
-                  const char *what)
+static bool fail_type(struct http_request *rq, const char *key,
+                      const char *type)
 {
-    http_fail(rq, 400, "invalid_type", key, "'%s' must be %s", key, what);
+    http_fail(rq, 400, "invalid_type", key, "'%s' must be %s", key, type);
     return false;
 }
 
 bool http_get_integer(struct http_request *rq, const char *key, int64_t min,
                       int64_t max, int64_t *value)
 {
-    const json_t *given = field(rq, key);
+    const json_t *given = find_field(rq, key);
     int64_t x;
 
     if (!given)
         return true;
     if (!json_is_integer(given) &&
         !(json_is_real(given) && fabs(json_real_value(given)) >= 0x1p62))
-        return wrong(rq, key, "an integer");
+        return fail_type(rq, key, "an integer");
     x = json_integer_value(given);
     if (json_is_real(given) || x < min || x > max) {
         http_fail(rq, 400, "invalid_value", key,
@@ -257,13 +259,13 @@ bool http_get_integer(struct http_request *rq, const char *key, int64_t min,
 bool http_get_number(struct http_request *rq, const char *key, double min,
                      double max, double *value)
 {
-    const json_t *given = field(rq, key);
+    const json_t *given = find_field(rq, key);
     double x;
 
     if (!given)
         return true;
     if (!json_is_number(given))
-        return wrong(rq, key, "a number");
+        return fail_type(rq, key, "a number");
     x = json_number_value(given);
     if (!(x >= min && x <= max)) {
         http_fail(rq, 400, "invalid_value", key,
@@ -276,12 +278,12 @@ bool http_get_number(struct http_request *rq, const char *key, double min,
 
 bool http_get_bool(struct http_request *rq, const char *key, bool *value)
 {
-    const json_t *given = field(rq, key);
+    const json_t *given = find_field(rq, key);
 
     if (!given)
         return true;
     if (!json_is_boolean(given))
-        return wrong(rq, key, "true or false");
+        return fail_type(rq, key, "true or false");
     *value = json_is_true(given);
     return true;
 }
@@ -289,27 +291,14 @@ bool http_get_bool(struct http_request *rq, const char *key, bool *value)
 bool http_get_string(struct http_request *rq, const char *key,
                      const char **value)
 {
-    const json_t *given = field(rq, key);
+    const json_t *given = find_field(rq, key);
 
     if (!given)
         return true;
     if (!json_is_string(given) ||
         strlen(json_string_value(given)) != json_string_length(given))
-        return wrong(rq, key, "a string");
+        return fail_type(rq, key, "a string");
     *value = json_string_value(given);
-    return true;
-}
-
-static bool are_strings(struct http_request *rq, const char *key,
-                        const json_t *list)
-{
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        if (json_is_string(json_array_get(list, i)))
-            continue;
-        http_fail(rq, 400, "invalid_type", key, "'%s[%zu]' must be a string",
-                  key, i);
-        return false;
-    }
     return true;
 }
 
@@ -328,9 +317,14 @@ bool http_get_strings(struct http_request *rq, const char *key, size_t max,
         return false;
     }
     if (!json_is_array(given))
-        return wrong(rq, key, "a string or an array of strings");
-    if (!are_strings(rq, key, given))
+        return fail_type(rq, key, "a string or an array of strings");
+    for (size_t i = 0; i < json_array_size(given); i++) {
+        if (json_is_string(json_array_get(given, i)))
+            continue;
+        http_fail(rq, 400, "invalid_type", key, "'%s[%zu]' must be a string",
+                  key, i);
         return false;
+    }
     if (json_array_size(given) < 1 || json_array_size(given) > max) {
         http_fail(rq, 400, "invalid_value", key,
                   "'%s' must have 1 to %zu strings", key, max);
@@ -350,6 +344,14 @@ bool http_parse_number(const char *s, int64_t *value)
         return false;
     *value = strtoll(s, NULL, 10);
     return true;
+}
+
+bool http_path_number(struct http_request *rq, const char *noun, int64_t *value)
+{
+    if (http_parse_number(rq->argument, value))
+        return true;
+    http_fail(rq, 404, "not_found", NULL, "no %s %s", noun, rq->argument);
+    return false;
 }
 
 void http_query_text(struct http_request *rq, const char *key,
@@ -376,4 +378,16 @@ bool http_query_integer(struct http_request *rq, const char *key,
     }
     *value = x;
     return true;
+}
+
+/* --- the end of a request ----------------------------------------------- */
+
+void http_request_release(struct http_request *rq)
+{
+    json_decref(rq->body);
+    json_decref(rq->reply.json);
+    http_stream_free(rq->reply.stream);
+    buf_release(&rq->reply.text);
+    buf_release(&rq->bytes);
+    http_connection_uncharge(rq->connection);
 }

@@ -126,10 +126,10 @@ static void take_value(struct load *l, const struct conf_key *key,
 
 /* --- librdkafka's properties -------------------------------------------- */
 
-/* What mneme decides, and the reason for the user. */
+/* Properties that the user may not set, and the reason. */
 static const struct {
     const char *name, *why;
-} owned[] = {
+} refused[] = {
     {"enable.auto.commit",
      "mneme commits an offset after the version that accounts for it"},
     {"auto.commit.enable",
@@ -142,26 +142,22 @@ static const struct {
     {"offset.store.sync.interval.ms",
      "mneme keeps the offsets in its versions"},
     {"auto.offset.reset",
-     "a silent jump is never wanted here; see source.kafka.start and "
+     "mneme never skips records silently; see source.kafka.start and "
      "source.kafka.on_gap"},
     {"partition.assignment.strategy",
-     "mneme takes its partitions up where its versions stand"},
-    {"enable.partition.eof", "mneme asks for the ends of partitions itself"},
+     "mneme continues its partitions at the positions in its versions"},
+    {"enable.partition.eof", "mneme needs it to know the lag"},
+    {"transactional.id", "mneme does not produce in transactions"},
+    {"test.mock.num.brokers",
+     "set bootstrap.servers: embedded for a broker inside mnemed"},
+    {"log.queue", "mneme has its own log"},
+    {"enabled_events", "mneme polls with callbacks"},
 };
 
 /* "source.kafka.properties.group.id" */
 static bool is_property_path(const char *path)
 {
     return strncmp(path, PROPERTIES ".", strlen(PROPERTIES ".")) == 0;
-}
-
-static const char *why_owned(const char *name)
-{
-    for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) {
-        if (strcmp(owned[i].name, name) == 0)
-            return owned[i].why;
-    }
-    return NULL;
 }
 
 static bool is_secret(const char *name)
@@ -196,15 +192,14 @@ static struct conf_property *property_slot(struct conf_properties *p,
     return &p->items[i];
 }
 
-/* The reason that a property cannot have this value, or NULL. */
-static const char *refused_property(struct load *l, const char *name,
-                                    const struct conf_node *node, char *why,
-                                    size_t why_size)
+/* Returns why a property cannot have this value, or NULL. */
+static const char *check_property(struct load *l, const char *name,
+                                  const struct conf_node *node, char *why,
+                                  size_t why_size)
 {
-    const char *reason = why_owned(name);
-
-    if (reason)
-        return reason;
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
+        if (strcmp(refused[i].name, name) == 0)
+            return refused[i].why;
     if (node->kind != CONF_NODE_SCALAR || conf_node_is_null(node))
         return "expected a value: write NAME: VALUE";
     if (is_secret(name) && strcmp(node->text, CONF_MASK) == 0)
@@ -221,7 +216,7 @@ static void take_property(struct load *l, const char *name,
     struct conf_place place = place_of_key(l, node);
     struct conf_property *x;
     char why[256] = "";
-    const char *reason = refused_property(l, name, node, why, sizeof why);
+    const char *reason = check_property(l, name, node, why, sizeof why);
     char *path;
 
     if (reason) {

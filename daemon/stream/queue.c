@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A ring of pointers as long as max_records, a mutex, and a condition for each
- * side. A side is signalled only while it waits: with both awake a record
- * costs one lock on each side and no system call.
+ * A ring of max_records pointers, a mutex, and a condition for each side. A
+ * thread is signalled only while it waits. So while neither thread waits, a
+ * record costs one lock on each side and no system call.
  *
- * Invariants: (1) bytes is the sum of record_memory over the ring; (2) a
- * record is in the ring or its holder's, never both.
+ * Invariant: bytes is the sum of record_memory over the ring.
  */
 #include "config.h"
 
@@ -21,7 +20,7 @@
 
 struct slot {
     struct record *rec;
-    size_t n_bytes; /* record_memory when it came in */
+    size_t n_bytes; /* record_memory when it was pushed */
 };
 
 struct queue {
@@ -31,7 +30,7 @@ struct queue {
     size_t front, n, max_records;
     size_t bytes, max_bytes;
     bool consumer_waits, producer_waits;
-    bool woken, closed;
+    bool woken;
 };
 
 struct queue *queue_create(size_t max_records, size_t max_bytes)
@@ -60,7 +59,7 @@ void queue_free(struct queue *q)
     free(q);
 }
 
-/* Locks: needs q->mutex, as all the static functions do. */
+/* Locks: all static functions need q->mutex. */
 static bool fits(const struct queue *q, size_t n_bytes)
 {
     if (q->n == 0)
@@ -85,7 +84,8 @@ static bool half_empty(const struct queue *q)
            (q->bytes <= q->max_bytes / 2 || q->n == 0);
 }
 
-/* A producer that waits is woken at half: once for many records. */
+/* Signals a waiting producer when the queue is half empty, so that one signal
+ * serves many records. */
 static struct record *take(struct queue *q)
 {
     struct slot *slot = &q->slots[q->front];
@@ -106,7 +106,7 @@ bool queue_try_push(struct queue *q, struct record *r)
     bool taken;
 
     pthread_mutex_lock(&q->mutex);
-    taken = !q->closed && fits(q, n_bytes);
+    taken = fits(q, n_bytes);
     if (taken)
         put(q, r, n_bytes);
     pthread_mutex_unlock(&q->mutex);
@@ -121,12 +121,12 @@ bool queue_push(struct queue *q, struct record *r, int64_t timeout_ms)
     bool taken;
 
     pthread_mutex_lock(&q->mutex);
-    while (!q->closed && !fits(q, n_bytes) && rc != ETIMEDOUT) {
+    while (!fits(q, n_bytes) && rc != ETIMEDOUT) {
         q->producer_waits = true;
         rc = timing_wait(&q->drained, &q->mutex, &deadline);
         q->producer_waits = false;
     }
-    taken = !q->closed && fits(q, n_bytes);
+    taken = fits(q, n_bytes);
     if (taken)
         put(q, r, n_bytes);
     pthread_mutex_unlock(&q->mutex);
@@ -154,7 +154,6 @@ double queue_fill(struct queue *q)
     return records > bytes ? records : bytes;
 }
 
-/* Waits until there is a record. */
 static void wait_filled(struct queue *q, int64_t timeout_ms)
 {
     struct timespec deadline;
@@ -206,14 +205,6 @@ void queue_clear(struct queue *q)
     pthread_mutex_lock(&q->mutex);
     while (q->n)
         record_free(take(q));
-    pthread_mutex_unlock(&q->mutex);
-}
-
-void queue_close(struct queue *q)
-{
-    pthread_mutex_lock(&q->mutex);
-    q->closed = true;
-    pthread_cond_broadcast(&q->drained);
     pthread_mutex_unlock(&q->mutex);
 }
 

@@ -152,18 +152,21 @@ static void properties(void **state)
         "      auto.offset.reset: latest\n"
         "      client.id: bad\n"
         "      group.id:\n"
-        "      sasl.password: \"********\"\n",
+        "      sasl.password: \"********\"\n"
+        "      test.mock.num.brokers: 3\n",
         "t.yaml:4:7: source.kafka.properties.grup.id: librdkafka has no such "
         "property or value\n"
-        "t.yaml:5:7: source.kafka.properties.auto.offset.reset: a silent jump "
-        "is never wanted here; see source.kafka.start and "
+        "t.yaml:5:7: source.kafka.properties.auto.offset.reset: mneme never "
+        "skips records silently; see source.kafka.start and "
         "source.kafka.on_gap\n"
         "t.yaml:6:7: source.kafka.properties.client.id: librdkafka has no "
         "such property or value\n"
         "t.yaml:7:7: source.kafka.properties.group.id: expected a value: "
         "write NAME: VALUE\n"
         "t.yaml:8:7: source.kafka.properties.sasl.password: this is the mask "
-        "of a printed configuration, not the value"};
+        "of a printed configuration, not the value\n"
+        "t.yaml:9:7: source.kafka.properties.test.mock.num.brokers: set "
+        "bootstrap.servers: embedded for a broker inside mnemed"};
     struct conf *c = util_load_good("source:\n  kafka:\n    properties:\n"
                                     "      sasl.username: me\n"
                                     "      sasl.password: hunter2\n"

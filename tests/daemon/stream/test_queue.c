@@ -137,22 +137,6 @@ static void test_wake(void **state)
     queue_free(q);
 }
 
-static void test_close(void **state)
-{
-    struct queue *q = queue_create(4, 1 << 20);
-    struct record *r = numbered(1, 1);
-
-    (void)state;
-    push_or_free(q, numbered(0, 1), true);
-    queue_close(q);
-    assert_false(queue_push(q, r, 5000));
-    record_free(r);
-    r = queue_pop(q, 0);
-    assert_non_null(r); /* what is in it can still be had */
-    record_free(r);
-    queue_free(q);
-}
-
 #define MANY 50000
 
 static void *produce(void *arg)
@@ -207,7 +191,6 @@ int main(void)
         cmocka_unit_test(test_pop_many),
         cmocka_unit_test(test_waits),
         cmocka_unit_test(test_wake),
-        cmocka_unit_test(test_close),
         cmocka_unit_test(test_order_between_threads),
     };
 

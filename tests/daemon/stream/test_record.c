@@ -15,6 +15,7 @@
 #include "base/timing.h"
 #include "base/xalloc.h"
 #include "daemon/stream/record.h"
+#include "daemon/stream/record_reason.h"
 
 #define MAX_BYTES 4096
 
@@ -215,7 +216,7 @@ static void test_binary(void **state)
             if (!r->reason || strcmp(r->reason, values[i].reason) != 0)
                 fail_msg("value %zu as %d: %s", i, format,
                          r->reason ? r->reason : "good");
-            assert_non_null(record_explain(r->reason));
+            assert_non_null(record_reason_clause(r->reason));
             record_free(r);
         }
 }

@@ -555,10 +555,6 @@ static void test_properties(void **state)
     check_property("sasl.mechanisms", "SCRAM-SHA-512", NULL);
     check_property("no.such.thing", "1", "no such property");
     check_property("fetch.wait.max.ms", "soon", "fetch.wait.max.ms");
-    check_property("enable.auto.commit", "true", "cannot be set");
-    check_property("enable.auto.commit", "false", NULL);
-    check_property("auto.offset.reset", "latest", "source.kafka.start");
-    check_property("test.mock.num.brokers", "3", "embedded");
 }
 
 /* --- all of them -------------------------------------------------------- */

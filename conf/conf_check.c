@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One setting against another: what no single row of the table can say. Each
- * check names the keys that it looks at, and is left out when one of them
- * already has a problem of its own.
+ * Checks that concern more than one row of the table. A check is left out when
+ * one of its keys has a problem already.
  */
 #include "config.h"
 
@@ -30,20 +29,21 @@ struct check {
     struct conf_problems *problems;
 };
 
-static struct conf_place *place_of(const struct check *k, const char *key)
+static struct conf_origin *origin_of(const struct check *k, const char *key)
 {
     const struct conf_key *row = conf_map_find(key);
 
     BUG_ON(!row);
-    return conf_place_of(k->c, row);
+    return conf_origin_of(k->c, row);
 }
 
 static bool is_sound(const struct check *k, const char *key)
 {
-    return !place_of(k, key)->is_wrong;
+    return !origin_of(k, key)->is_wrong;
 }
 
-/* Adds "place of `at`: key: text". */
+/* Adds the problem "ORIGIN: key: text".
+ *   at   the key whose origin is shown */
 static void __attribute__((format(printf, 4, 5)))
 complain(const struct check *k, const char *key, const char *at,
          const char *fmt, ...)
@@ -54,7 +54,7 @@ complain(const struct check *k, const char *key, const char *at,
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    conf_problem_add(k->problems, k->c->places, place_of(k, at), key, "%s",
+    conf_problem_add(k->problems, k->c->origins, origin_of(k, at), key, "%s",
                      text);
 }
 
@@ -104,7 +104,7 @@ static void check_topics(const struct check *k)
         if (!is_topic(topics->items[i]))
             refuse_topic(k, key, topics->items[i]);
         else if (has_string(topics, i, topics->items[i]))
-            complain(k, key, key, "topic '%s' is there twice",
+            complain(k, key, key, "topic '%s' is given twice",
                      topics->items[i]);
     }
 }
@@ -120,10 +120,11 @@ static void check_dead_letter(const struct check *k)
     if (!is_topic(name))
         refuse_topic(k, key, name);
     else if (has_string(topics, topics->n, name))
-        complain(k, key, key,
-                 "bad records from '%s' would come back to it: name another "
-                 "topic",
-                 name);
+        complain(
+            k, key, key,
+            "bad records from '%s' would be sent to it again: name another "
+            "topic",
+            name);
 }
 
 static void check_source(const struct check *k)
@@ -222,12 +223,12 @@ static void check_publish(const struct check *k)
 
     if (p->every_seconds == 0 && p->every_tokens == 0)
         complain(k, "publish.every_tokens", "publish.every_tokens",
-                 "with publish.every_seconds 0 as well no version would be "
-                 "made: one of them has to be above 0");
+                 "publish.every_seconds is 0, too, so no version would be "
+                 "published: set one of them above 0");
     if (p->gate.enabled && k->c->learner.holdout.fraction == 0 &&
         is_sound(k, "publish.gate.enabled"))
         complain(k, "learner.holdout.fraction", "learner.holdout.fraction",
-                 "the gate has nothing to measure with: above 0, or "
+                 "the gate needs held-out records: set it above 0, or "
                  "publish.gate.enabled: false");
 }
 
@@ -243,7 +244,8 @@ static bool parse_port(const char *s, int *port)
     return *port <= 65535;
 }
 
-/* Is it a host that can be listened on, and is it this machine only? */
+/* Checks that a host can be listened on. *is_local: only this machine reaches
+ * it. */
 static bool parse_host(const char *host, bool is_v6, bool *is_local)
 {
     struct in6_addr a6;
@@ -260,7 +262,7 @@ static bool parse_host(const char *host, bool is_v6, bool *is_local)
         return true;
     }
     *is_local = strcmp(host, "localhost") == 0;
-    /* a name: not of digits alone, which would be half an address */
+    /* A name has more than digits: those would be a part of an address. */
     return strspn(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
                         "0123456789.-") == strlen(host) &&
            strlen(host) <= MAX_HOST && host[strspn(host, "0123456789.")];
@@ -325,9 +327,11 @@ static void check_http(const struct check *k)
         buf_release(&shown);
     } else if (!http->listen_local && !http->token_file &&
                is_sound(k, "http.token_file")) {
-        complain(k, "http.listen", "http.listen",
-                 "anybody who reaches this address could ask and roll back: "
-                 "set http.token_file, or listen on 127.0.0.1 or unix:PATH");
+        complain(
+            k, "http.listen", "http.listen",
+            "anybody who reaches this address could send requests and roll "
+            "back: set http.token_file, or listen on 127.0.0.1 or "
+            "unix:PATH");
     }
 }
 

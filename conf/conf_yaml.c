@@ -5,7 +5,7 @@
  * Neither this file nor libyaml's event parser recurses. Depth costs heap, and
  * is limited.
  *
- * `path: -` means the text "-". In YAML a lone dash begins a list, which is an
+ * `KEY: -` means the text "-". In YAML a lone dash begins a list, which is an
  * error behind a key on the same line. So the dash of such a line is put in
  * quotes before libyaml reads the text.
  */
@@ -218,29 +218,27 @@ static int refuse_syntax(struct conf_tree *t, const yaml_parser_t *parser,
     return ERR_INVALID;
 }
 
-/* Copies a text, and puts the dash of a line `path: -` in quotes. A comment may
- * follow the dash.
- *   text   n_bytes, followed by a NUL */
-static void quote_dash(const char *text, size_t n_bytes, struct buf *out)
+/* Copies a text, and puts the dash of each line `KEY: -` in quotes. A comment
+ * may follow the dash. text   n_bytes, followed by a NUL */
+static void quote_dashes(const char *text, size_t n_bytes, struct buf *out)
 {
-    const char *end = text + n_bytes, *line = text, *next;
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789_.-";
+    const char *end = text + n_bytes, *line = text, *next, *colon, *dash, *rest;
 
     for (; line < end; line = next) {
-        const char *key = line + strspn(line, " "), *dash, *rest;
-
         next = memchr(line, '\n', (size_t)(end - line));
         next = next ? next + 1 : end;
-        key += strncmp(key, "source.", 7) == 0 ? 7 : 0;
-        if (strncmp(key, "path: ", 6) == 0) {
-            dash = key + 5 + strspn(key + 5, " \t");
-            rest = dash + (*dash == '-');
-            rest += strspn(rest, " \t");
-            if (*dash == '-' &&
-                (strchr("\r\n", *rest) || (*rest == '#' && rest > dash + 1))) {
-                buf_add(out, line, (size_t)(dash - line));
-                buf_adds(out, "\"-\"");
-                line = dash + 1;
-            }
+        colon = line + strspn(line, " ");
+        colon += strspn(colon, letters);
+        dash = colon + (*colon == ':');
+        dash += strspn(dash, " \t");
+        rest = dash + (*dash == '-');
+        rest += strspn(rest, " \t");
+        if (*colon == ':' && *dash == '-' && dash > colon + 1 &&
+            (strchr("\r\n", *rest) || (*rest == '#' && rest > dash + 1))) {
+            buf_add(out, line, (size_t)(dash - line));
+            buf_adds(out, "\"-\"");
+            line = dash + 1;
         }
         buf_add(out, line, (size_t)(next - line));
     }
@@ -261,7 +259,7 @@ int conf_tree_parse(struct conf_tree *t, const char *bytes, size_t n_bytes)
         return ERR_INVALID;
     }
     buf_add(&text, bytes, n_bytes);
-    quote_dash(text.data, text.len, &quoted);
+    quote_dashes(text.data, text.len, &quoted);
     if (!yaml_parser_initialize(&parser))
         BUG("out of memory in libyaml");
     yaml_parser_set_input_string(

@@ -109,6 +109,30 @@ static void overrides(void **state)
     conf_free(c);
 }
 
+/* Behind a key a lone dash is a text. Every other dash is YAML's. */
+static void lone_dashes(void **state)
+{
+    static const char *const good[] = {
+        "source.path: -",
+        "source.path: -\r\n",
+        "source:\n  path:\t-\t# no\n",
+        "source.kafka.topics:\n- a\n- b\nsource.path: -\n",
+        "source:\n  path: \"-\"\n  # path: -\n",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(good); i++) {
+        struct conf *c = util_load_good(good[i]);
+
+        assert_string_equal(c->source.path, "-");
+        conf_free(c);
+    }
+    util_assert_refused(&(struct util_refused){
+        "source.path: - a\n",
+        "t.yaml:1:14: block sequence entries are not allowed in this "
+        "context"});
+}
+
 static void wrong_overrides(void **state)
 {
     static const char *const bad[] = {
@@ -504,6 +528,7 @@ int main(void)
         cmocka_unit_test(test_check_stored),
         cmocka_unit_test(values),
         cmocka_unit_test(overrides),
+        cmocka_unit_test(lone_dashes),
         cmocka_unit_test(wrong_overrides),
         cmocka_unit_test(properties),
         cmocka_unit_test(addresses),

@@ -188,6 +188,54 @@ static void test_plain(void **state)
     close_source(&fx);
 }
 
+/* Every value that the source reports, while it reads and at the end. */
+static void test_reported_values(void **state)
+{
+    struct fixture fx = {.epoch = 1};
+    struct source_partition *rows;
+    struct source_health h;
+    char text[400] = "{\"text\":\"a\",\"ts\":9e15}\n"; /* in the future */
+    int64_t offset = 0;
+
+    (void)state;
+    for (int i = 1; i < 20; i++)
+        strcat(text, "{\"text\":\"a\"}\n");
+    put_text("values", text);
+    open_source(&fx, "values", false);
+    assert_int_equal(source_get_partitions(fx.source, &rows), 0);
+    free(rows);
+    begin(&fx, NULL);
+    for (int i = 0; i < WAIT_MS && offset < 8; i++) { /* the queue is full */
+        timing_sleep_ms(1);
+        offset = source_get_partitions(fx.source, &rows) ? rows->offset : 0;
+        if (offset >= 8) {
+            assert_string_equal(rows->topic, path);
+            assert_int_equal(rows->partition, 0);
+            assert_int_equal(rows->start, 0);
+            assert_int_equal(rows->offset, 8);
+            assert_int_equal(rows->end, -1);
+        }
+        free(rows);
+    }
+    assert_int_equal(offset, 8);
+    for (int i = 0; i < 20; i++)
+        record_free(take(&fx));
+    expect_end(&fx, 20);
+    expect_state(&fx, SOURCE_ENDED, "the last line has been read");
+    assert_int_equal(source_get_partitions(fx.source, &rows), 1);
+    assert_int_equal(rows->offset, 20);
+    assert_int_equal(rows->end, 20);
+    free(rows);
+    source_get_health(fx.source, &h);
+    assert_int_equal(h.gaps, 0);
+    assert_int_equal(h.records_read, 20);
+    assert_int_equal(h.times_cut, 1);
+    assert_int_equal(h.dead_lettered, 0);
+    assert_int_equal(h.dead_letters_failed, 0);
+    assert_int_equal(h.dead_letters_waiting, 0);
+    close_source(&fx);
+}
+
 static void test_domain_is_the_name(void **state)
 {
     struct fixture fx = {.epoch = 1};
@@ -1050,6 +1098,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_plain),
+        cmocka_unit_test(test_reported_values),
         cmocka_unit_test(test_domain_is_the_name),
         cmocka_unit_test(test_gzip_of_two_members),
         cmocka_unit_test(test_zstd),

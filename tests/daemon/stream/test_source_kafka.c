@@ -380,7 +380,9 @@ static void test_kinds_of_values(void **state)
     static const char *const reasons[] = {NULL, "null", "empty", "not_utf8",
                                           "too_long", NULL};
     struct fixture *fx = &fixtures[KINDS];
+    struct source_partition *rows, row;
     struct source_health h;
+    size_t n;
 
     (void)state;
     for (int64_t i = 0; i < 6; i++) {
@@ -397,14 +399,30 @@ static void test_kinds_of_values(void **state)
         assert_true(r->n_bytes <= MAX_BYTES);
         record_free(r);
     }
+    /* Every value that the source reports. The counters follow the records. */
     for (int i = 0; i < WAIT_MS; i += 10) {
         source_get_health(fx->source, &h);
-        if (h.dead_lettered == 4)
+        n = source_get_partitions(fx->source, &rows);
+        row = rows[0];
+        free(rows);
+        if (h.dead_lettered == 4 && h.records_read == 6 && row.end == 6)
             break;
         timing_sleep_ms(10);
     }
-    assert_int_equal(h.dead_lettered, 4);
+    assert_int_equal(h.state, SOURCE_RUNNING);
+    assert_string_equal(h.reason, "");
+    assert_int_equal(h.gaps, 0);
     assert_int_equal(h.records_read, 6);
+    assert_int_equal(h.times_cut, 1);
+    assert_int_equal(h.dead_lettered, 4);
+    assert_int_equal(h.dead_letters_failed, 0);
+    assert_int_equal(h.dead_letters_waiting, 0);
+    assert_int_equal(n, 1);
+    assert_string_equal(row.topic, fx->topic);
+    assert_int_equal(row.partition, 0);
+    assert_int_equal(row.start, 0);
+    assert_int_equal(row.offset, 6);
+    assert_int_equal(row.end, 6);
 }
 
 static void expect_letters(struct fixture *fx, int64_t delivered,
@@ -636,7 +654,8 @@ static void prepare_others(void)
 {
     struct fixture *fx = prepare_one(KINDS, 1, 100);
     static char dead[] = "dead-letters", lost[] = "no-such-topic";
-    const char *json = "{\"text\":\"a\",\"label\":\"spam\"}";
+    /* the event time is in the future */
+    const char *json = "{\"text\":\"a\",\"label\":\"spam\",\"ts\":9e15}";
     char large[MAX_BYTES + 1];
 
     memset(large, 'a', sizeof large);

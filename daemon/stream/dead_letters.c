@@ -114,8 +114,8 @@ static void end_letter(struct dead_letters *l, struct letter *t,
 
 /* Adds an undelivered letter to the list of returned ones, or counts it as
  * failed. */
-static void take_back(struct dead_letters *l, struct letter *t,
-                      rd_kafka_resp_err_t e)
+static void keep_returned(struct dead_letters *l, struct letter *t,
+                          rd_kafka_resp_err_t e)
 {
     if (l->is_ending || e == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE) {
         if (!l->is_ending)
@@ -145,7 +145,7 @@ static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *m, void *arg)
 
     (void)rk;
     if (m->err) {
-        take_back(l, m->_private, m->err);
+        keep_returned(l, m->_private, m->err);
         return;
     }
     l->pause_ms = PAUSE_MS;
@@ -176,7 +176,7 @@ static void send_letter(struct dead_letters *l, struct letter *t,
     }
     if (e) {
         rd_kafka_headers_destroy(headers);
-        take_back(l, t, e);
+        keep_returned(l, t, e);
     }
 }
 

@@ -93,7 +93,7 @@ static char *put_utf8(char *to, int32_t c)
 
 /* Reads an escape, from behind its backslash. Appends its character to *to,
  * unless that is NULL. */
-static const char *take_escape(const char *p, char **to)
+static const char *read_escape(const char *p, char **to)
 {
     static const char names[] = "\"\\/bfnrt", values[] = "\"\\/\b\f\n\r\t";
     const char *name = *p ? strchr(names, *p) : NULL;
@@ -118,7 +118,7 @@ static const char *take_escape(const char *p, char **to)
 /* Reads a string, from behind its opening quote.
  *   to  NULL, or room for as many bytes as the string takes in JSON
  *   n   out, the bytes written to `to` */
-static const char *take_string(const char *p, char *to, size_t *n)
+static const char *read_string(const char *p, char *to, size_t *n)
 {
     char *begin = to;
 
@@ -135,7 +135,7 @@ static const char *take_string(const char *p, char *to, size_t *n)
             break;
         if (*p != '\\')
             return NULL; /* a control character, or the end */
-        p = take_escape(p + 1, &to);
+        p = read_escape(p + 1, &to);
         if (!p)
             return NULL;
     }
@@ -173,7 +173,7 @@ static const char *skip_scalar(const char *p)
     static const char *const words[] = {"true", "false", "null"};
 
     if (*p == '"')
-        return take_string(p + 1, NULL, NULL);
+        return read_string(p + 1, NULL, NULL);
     if (*p == '-' || is_digit(*p))
         return skip_number(p);
     for (size_t i = 0; i < 3; i++)
@@ -186,7 +186,7 @@ static const char *skip_scalar(const char *p)
 static const char *skip_name(const char *p)
 {
     p = skip_space(p);
-    p = *p == '"' ? take_string(p + 1, NULL, NULL) : NULL;
+    p = *p == '"' ? read_string(p + 1, NULL, NULL) : NULL;
     if (!p)
         return NULL;
     p = skip_space(p);
@@ -261,7 +261,7 @@ static const char *skip_value(const char *p, bool *too_deep)
 
 /* Reads a name and its colon, and finds the field of this name, if any. False:
  * invalid JSON. */
-static bool take_name(const char **p, struct json_field *fields,
+static bool read_name(const char **p, struct json_field *fields,
                       size_t n_fields, struct json_field **found)
 {
     const char *begin = skip_space(*p);
@@ -274,7 +274,7 @@ static bool take_name(const char **p, struct json_field *fields,
         return false;
     if ((size_t)(*p - begin) >= sizeof name)
         return true;
-    take_string(begin + 1, name, &n);
+    read_string(begin + 1, name, &n);
     for (size_t i = 0; i < n_fields; i++)
         if (n && fields[i].name[0] == name[0] && /* most differ here */
             strlen(fields[i].name) == n && memcmp(fields[i].name, name, n) == 0)
@@ -283,7 +283,7 @@ static bool take_name(const char **p, struct json_field *fields,
 }
 
 /* Reads a string into a field, from behind its opening quote. */
-static const char *take_text(const char *p, struct json_field *f, char **room)
+static const char *read_text(const char *p, struct json_field *f, char **room)
 {
     const char *begin = p;
 
@@ -295,7 +295,7 @@ static const char *take_text(const char *p, struct json_field *f, char **room)
         f->n_bytes = (size_t)(p - begin);
         return p + 1;
     }
-    p = take_string(begin, *room, &f->n_bytes);
+    p = read_string(begin, *room, &f->n_bytes);
     if (!p)
         return NULL;
     f->string = *room;
@@ -304,13 +304,13 @@ static const char *take_text(const char *p, struct json_field *f, char **room)
     return p;
 }
 
-static const char *take_field(const char *p, struct json_field *f, char **room,
+static const char *read_field(const char *p, struct json_field *f, char **room,
                               bool *too_deep)
 {
     const char *begin = skip_space(p), *end;
 
     if (*begin == '"')
-        return take_text(begin + 1, f, room);
+        return read_text(begin + 1, f, room);
     end = skip_value(begin, too_deep);
     if (!end)
         return NULL;
@@ -333,9 +333,9 @@ static const char *scan_members(const char *p, struct json_field *fields,
     if (*p == '}')
         return p + 1;
     for (;;) {
-        if (!take_name(&p, fields, n_fields, &f))
+        if (!read_name(&p, fields, n_fields, &f))
             return NULL;
-        p = f ? take_field(p, f, room, too_deep) : skip_value(p, too_deep);
+        p = f ? read_field(p, f, room, too_deep) : skip_value(p, too_deep);
         if (!p)
             return NULL;
         p = skip_space(p);
@@ -372,7 +372,7 @@ static const char *match_string(const char *p, char quote, const char *want)
         char decoded[4], *end = decoded;
 
         if (*p == '\\') {
-            p = take_escape(p + 1, &end);
+            p = read_escape(p + 1, &end);
             if (!p)
                 return NULL;
         } else {

@@ -89,7 +89,7 @@ static int handle_gap(struct kafka_group *g, struct kafka_partition *part,
     return 0;
 }
 
-/* --- assigning ---------------------------------------------------------- */
+/* --- assignment --------------------------------------------------------- */
 
 /* Where the partition continues, by what this process and the store know. */
 static struct source_position known_position(const struct kafka_partition *part)
@@ -187,16 +187,34 @@ static int find_offsets(struct kafka_group *g, struct err *err)
     }
     if (rc == 0)
         rc = kafka_partitions_commit_starts(&g->parts, g->rk, starts, err);
-    else
-        kafka_partitions_drop_starts(&g->parts, starts);
+    for (int i = 0; i < starts->cnt && rc != 0; i++) /* are to be found again */
+        atomic_store(&kafka_partitions_get(&g->parts, starts->elems[i].topic,
+                                           starts->elems[i].partition)
+                          ->next,
+                     -1);
     rd_kafka_topic_partition_list_destroy(starts);
     return rc;
 }
 
-static void start_reading(struct kafka_group *g)
+void kafka_group_assign(struct kafka_group *g)
 {
-    rd_kafka_resp_err_t e = rd_kafka_assign(g->rk, g->list);
+    struct err err = ERR_INIT;
+    rd_kafka_resp_err_t e;
+    int rc;
 
+    if (!g->needs_assign || !g->list || g->is_stopped ||
+        timing_mono_ms() < g->retry_ms)
+        return;
+    rc = find_offsets(g, &err);
+    if (rc == ERR_STATE && !g->is_stopped) { /* the group is another store's */
+        stop_reading(g, "%s", err.msg);
+        rd_kafka_unsubscribe(g->rk);
+    } else if (rc != 0 && rc != ERR_STATE) {
+        retry_later(g, "%s", err.msg);
+    }
+    if (rc != 0)
+        return;
+    e = rd_kafka_assign(g->rk, g->list);
     if (e) {
         retry_later(g, "cannot read the assigned partitions: %s",
                     rd_kafka_err2str(e));
@@ -209,25 +227,6 @@ static void start_reading(struct kafka_group *g)
     g->needs_assign = false;
     g->misses_topic = false;
     source_set_state(g->source, SOURCE_RUNNING, "%s", "");
-}
-
-void kafka_group_assign(struct kafka_group *g)
-{
-    struct err err = ERR_INIT;
-    int rc;
-
-    if (!g->needs_assign || !g->list || g->is_stopped ||
-        timing_mono_ms() < g->retry_ms)
-        return;
-    rc = find_offsets(g, &err);
-    if (rc == 0) {
-        start_reading(g);
-    } else if (rc != ERR_STATE) {
-        retry_later(g, "%s", err.msg);
-    } else if (!g->is_stopped) { /* the group is another store's */
-        stop_reading(g, "%s", err.msg);
-        rd_kafka_unsubscribe(g->rk);
-    }
 }
 
 static void assign_again(struct kafka_group *g)

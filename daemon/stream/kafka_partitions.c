@@ -182,18 +182,6 @@ kafka_partitions_complete(struct kafka_partitions *parts,
     return all;
 }
 
-/* The largest known end: of the last fetch, or where reading reached it. */
-static int64_t end_of(rd_kafka_t *rk, const struct kafka_partition *part)
-{
-    int64_t low, high = -1;
-
-    if (rd_kafka_get_watermark_offsets(rk, part->topic, part->partition, &low,
-                                       &high) != 0 ||
-        high < atomic_load(&part->end))
-        high = atomic_load(&part->end);
-    return high;
-}
-
 size_t kafka_partitions_get_rows(struct kafka_partitions *parts, rd_kafka_t *rk,
                                  struct source_partition **rows)
 {
@@ -207,6 +195,7 @@ size_t kafka_partitions_get_rows(struct kafka_partitions *parts, rd_kafka_t *rk,
         struct source_partition *row = &(*rows)[i];
         int64_t next = atomic_load(&part->next);
         int64_t resume = atomic_load(&part->resume);
+        int64_t low, high = -1; /* by the last fetch */
 
         row->topic = part->topic;
         row->partition = part->partition;
@@ -214,7 +203,11 @@ size_t kafka_partitions_get_rows(struct kafka_partitions *parts, rd_kafka_t *rk,
         row->offset = next >= 0            ? next
                       : part->has_position ? part->position.next_offset
                                            : 0;
-        row->end = end_of(rk, part);
+        rd_kafka_get_watermark_offsets(rk, part->topic, part->partition, &low,
+                                       &high);
+        row->end = atomic_load(&part->end);
+        if (high > row->end)
+            row->end = high;
     }
     pthread_mutex_unlock(&parts->mutex);
     return n;
@@ -262,9 +255,7 @@ int kafka_partitions_read_marks(struct kafka_partitions *parts,
     int rc = 0;
 
     if (e)
-        rc = err_set(err, ERR_AGAIN,
-                     "%s: cannot read the group's offsets: "
-                     "%s",
+        rc = err_set(err, ERR_AGAIN, "%s: cannot read the group's offsets: %s",
                      kafka_position_servers(query), rd_kafka_err2str(e));
     for (int i = 0; i < rows->cnt && rc == 0; i++)
         rc = read_mark(parts, query, &rows->elems[i], err);
@@ -285,16 +276,20 @@ void kafka_partitions_add_commit(const struct kafka_partitions *parts,
     row->metadata_size = strlen(row->metadata);
 }
 
-/* Commits and waits for the answer. rd_kafka_commit would wait without limit.
- */
-static int commit_now(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *list,
-                      struct err *err)
+int kafka_partitions_commit_starts(struct kafka_partitions *parts,
+                                   rd_kafka_t *rk,
+                                   rd_kafka_topic_partition_list_t *starts,
+                                   struct err *err)
 {
-    rd_kafka_queue_t *answers = rd_kafka_queue_new(rk);
-    rd_kafka_resp_err_t e =
-        rd_kafka_commit_queue(rk, list, answers, NULL, NULL);
+    rd_kafka_queue_t *answers;
     rd_kafka_event_t *answer = NULL;
+    rd_kafka_resp_err_t e;
 
+    if (!starts->cnt)
+        return 0;
+    /* rd_kafka_commit would wait for the answer without limit. */
+    answers = rd_kafka_queue_new(rk);
+    e = rd_kafka_commit_queue(rk, starts, answers, NULL, NULL);
     if (!e) {
         answer = rd_kafka_queue_poll(answers, KAFKA_POSITION_WAIT_MS);
         e = answer ? rd_kafka_event_error(answer)
@@ -306,30 +301,6 @@ static int commit_now(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *list,
     if (e)
         return err_set(err, ERR_AGAIN, "cannot commit the first offsets: %s",
                        rd_kafka_err2str(e));
-    return 0;
-}
-
-void kafka_partitions_drop_starts(struct kafka_partitions *parts,
-                                  const rd_kafka_topic_partition_list_t *starts)
-{
-    for (int i = 0; i < starts->cnt; i++)
-        atomic_store(&kafka_partitions_get(parts, starts->elems[i].topic,
-                                           starts->elems[i].partition)
-                          ->next,
-                     -1);
-}
-
-int kafka_partitions_commit_starts(struct kafka_partitions *parts,
-                                   rd_kafka_t *rk,
-                                   rd_kafka_topic_partition_list_t *starts,
-                                   struct err *err)
-{
-    int rc = starts->cnt ? commit_now(rk, starts, err) : 0;
-
-    if (rc != 0) {
-        kafka_partitions_drop_starts(parts, starts);
-        return rc;
-    }
     for (int i = 0; i < starts->cnt; i++)
         atomic_store(&kafka_partitions_get(parts, starts->elems[i].topic,
                                            starts->elems[i].partition)

@@ -130,14 +130,7 @@ void kafka_partitions_add_commit(const struct kafka_partitions *parts,
                                  int64_t start, int64_t offset,
                                  rd_kafka_topic_partition_list_t *list);
 
-/* Forgets the next offsets of these partitions, so that they are determined
- * again. */
-void kafka_partitions_drop_starts(
-    struct kafka_partitions *parts,
-    const rd_kafka_topic_partition_list_t *starts);
-
-/* Commits the starts and waits for the answer. ERR_AGAIN: the commit failed,
- * and the starts are dropped. */
+/* Commits the starts and waits for the answer. ERR_AGAIN: the commit failed. */
 int kafka_partitions_commit_starts(struct kafka_partitions *parts,
                                    rd_kafka_t *rk,
                                    rd_kafka_topic_partition_list_t *starts,

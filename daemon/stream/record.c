@@ -11,7 +11,7 @@
  * are a piece of their own, in the same block or the next.
  *
  * A block counts the pieces that are still in use. While its maker allocates
- * from it, the count has CARVING added, so that only freeing needs an atomic
+ * from it, the count has ALLOCATING added, so that only freeing needs an atomic
  * operation. The maker corrects the count when it leaves the block.
  *
  * Format auto: a JSON object with a member `text`, `prompt` or `completion` is
@@ -48,7 +48,7 @@ struct record *record_create(enum record_kind kind)
 
 #define BLOCK_BYTES ((size_t)64 << 10)
 #define ALIGNMENT _Alignof(max_align_t)
-#define CARVING (SIZE_MAX / 2)
+#define ALLOCATING (SIZE_MAX / 2)
 
 struct record_block {
     atomic_size_t needed;
@@ -56,7 +56,7 @@ struct record_block {
     max_align_t bytes[];
 };
 
-static void give_back(struct record_block *b, size_t n)
+static void unref_block(struct record_block *b, size_t n)
 {
     if (b && atomic_fetch_sub(&b->needed, n) == n)
         free(b);
@@ -64,7 +64,7 @@ static void give_back(struct record_block *b, size_t n)
 
 static void leave_block(struct record_maker *m)
 {
-    give_back(m->block, CARVING - m->given);
+    unref_block(m->block, ALLOCATING - m->given);
     m->block = NULL;
     m->given = 0;
 }
@@ -75,15 +75,16 @@ static void next_block(struct record_maker *m, size_t at_least)
     struct record_block *b = xmalloc(sizeof *b + size);
 
     leave_block(m);
-    atomic_init(&b->needed, CARVING);
+    atomic_init(&b->needed, ALLOCATING);
     b->used = 0;
     b->size = size;
     m->block = b;
 }
 
 /* Allocates n bytes.
- *   of   out, the block that give_back needs */
-static void *carve(struct record_maker *m, size_t n, struct record_block **of)
+ *   of   out, the block that unref_block needs */
+static void *allocate(struct record_maker *m, size_t n,
+                      struct record_block **of)
 {
     char *piece;
 
@@ -116,7 +117,7 @@ struct record *record_create_data(struct record_maker *m, const char *value,
     size_t memory = sizeof(struct record) + 2 * (n_bytes + 1) +
                     RECORD_NAME_MAX + 1;
     struct record_block *block;
-    struct record *r = carve(m, memory, &block);
+    struct record *r = allocate(m, memory, &block);
     char *copy = (char *)(r + 1);
 
     *r = (struct record){
@@ -137,9 +138,9 @@ void record_free(struct record *r)
 
     if (!r)
         return;
-    give_back(r->grams_block, 1);
+    unref_block(r->grams_block, 1);
     if (block)
-        give_back(block, 1);
+        unref_block(block, 1);
     else
         free(r);
 }
@@ -165,7 +166,7 @@ static bool is_blank(const char *s, size_t n)
 enum { TEXT, PROMPT, COMPLETION, LABEL, DOMAIN, ID, TS, N_FIELDS };
 
 /* Copies a name into the room, and adds a NUL. */
-static const char *put_name(struct record *r, const char *name, size_t n)
+static const char *copy_name(struct record *r, const char *name, size_t n)
 {
     char *to = r->room;
 
@@ -177,7 +178,7 @@ static const char *put_name(struct record *r, const char *name, size_t n)
 
 /* Reads a name: a string without NUL, of at most RECORD_NAME_MAX bytes. *out
  * stays NULL when the field is absent or empty. False: it is no name. */
-static bool take_name(struct record *r, const struct json_field *f,
+static bool read_name(struct record *r, const struct json_field *f,
                       const char **out)
 {
     if (f->kind == JSON_FIELD_ABSENT || f->kind == JSON_FIELD_NULL)
@@ -188,11 +189,11 @@ static bool take_name(struct record *r, const struct json_field *f,
     if (f->n_bytes)
         *out = f->string[f->n_bytes] == '\0'
                    ? f->string /* decoded */
-                   : put_name(r, f->string, f->n_bytes);
+                   : copy_name(r, f->string, f->n_bytes);
     return true;
 }
 
-static bool take_time(const struct json_field *f, int64_t *time_ms)
+static bool read_time(const struct json_field *f, int64_t *time_ms)
 {
     if (f->kind == JSON_FIELD_ABSENT || f->kind == JSON_FIELD_NULL)
         return true;
@@ -203,7 +204,7 @@ static bool take_time(const struct json_field *f, int64_t *time_ms)
 }
 
 /* Reads `text`, or `prompt` and `completion`. False: the object has neither. */
-static bool take_text(struct record *r, const struct json_field *fields)
+static bool read_text(struct record *r, const struct json_field *fields)
 {
     const struct json_field *text = &fields[TEXT], *prompt = &fields[PROMPT];
 
@@ -222,14 +223,15 @@ static bool take_text(struct record *r, const struct json_field *fields)
     return true;
 }
 
-static const char *take_rest(struct record *r, const struct json_field *fields,
-                             size_t max_bytes)
+static const char *read_other_fields(struct record *r,
+                                     const struct json_field *fields,
+                                     size_t max_bytes)
 {
     /* The id comes first: a bad record needs one, too, to be forgotten. */
-    if (!take_name(r, &fields[ID], &r->id) ||
-        !take_name(r, &fields[LABEL], &r->label) ||
-        !take_name(r, &fields[DOMAIN], &r->domain) ||
-        !take_time(&fields[TS], &r->time_ms))
+    if (!read_name(r, &fields[ID], &r->id) ||
+        !read_name(r, &fields[LABEL], &r->label) ||
+        !read_name(r, &fields[DOMAIN], &r->domain) ||
+        !read_time(&fields[TS], &r->time_ms))
         return "bad_field";
     if (is_blank(r->text, r->text_bytes))
         return "empty";
@@ -287,14 +289,14 @@ static const char *refuse_as_text(const char *s, size_t n,
 }
 
 /* Reads the members of an object. Sets *as_text when it is no record. */
-static const char *take_object(struct record *r,
+static const char *read_object(struct record *r,
                                const struct json_field *fields,
                                enum conf_format format, size_t max_bytes,
                                bool *as_text)
 {
-    if (take_text(r, fields))
-        return take_rest(r, fields, max_bytes);
-    take_name(r, &fields[ID], &r->id); /* for `mneme forget` */
+    if (read_text(r, fields))
+        return read_other_fields(r, fields, max_bytes);
+    read_name(r, &fields[ID], &r->id); /* for `mneme forget` */
     *as_text = format != CONF_FORMAT_JSON &&
                fields[TEXT].kind == JSON_FIELD_ABSENT &&
                fields[PROMPT].kind == JSON_FIELD_ABSENT &&
@@ -347,7 +349,7 @@ static const char *parse_value(struct record *r, const char *value, size_t n,
         outcome = json_scan(value, n, fields, N_FIELDS, &r->room);
     if (outcome == JSON_SCAN_READ) {
         as_text = false;
-        reason = take_object(r, fields, format, max_bytes, &as_text);
+        reason = read_object(r, fields, format, max_bytes, &as_text);
     } else {
         reason = name_binary(value, n); /* valid JSON has no NUL */
         if (!reason)
@@ -421,11 +423,11 @@ static bool set_domain(struct record *r, const char *domain)
         return true;
     if (n > RECORD_NAME_MAX || !utf8_valid(name, n))
         return false;
-    r->domain = put_name(r, name, n);
+    r->domain = copy_name(r, name, n);
     return true;
 }
 
-static void find_grams(struct record_maker *m, struct record *r)
+static void compute_grams(struct record_maker *m, struct record *r)
 {
     size_t bytes;
     uint32_t *grams;
@@ -435,7 +437,7 @@ static void find_grams(struct record_maker *m, struct record *r)
     bytes = m->grams.n * sizeof *grams;
     if (bytes == 0)
         return;
-    grams = carve(m, bytes, &r->grams_block);
+    grams = allocate(m, bytes, &r->grams_block);
     memcpy(grams, m->grams.items, bytes);
     r->grams = grams;
     r->n_grams = m->grams.n;
@@ -444,7 +446,7 @@ static void find_grams(struct record_maker *m, struct record *r)
 
 /* An event time in the future would hide the age of all later records. The
  * clock is read only when the last reading does not decide. */
-static void cut_time(struct record_maker *m, struct record *r)
+static void limit_time(struct record_maker *m, struct record *r)
 {
     if (r->time_ms <= m->now_ms + RECORD_AHEAD_MS)
         return;
@@ -468,7 +470,7 @@ void record_parse(struct record_maker *m, struct record *r,
         r->reason = parse_value(r, value, n, format, max_bytes);
     if (!set_domain(r, domain) && !r->reason)
         r->reason = "bad_field";
-    cut_time(m, r);
+    limit_time(m, r);
     if (!r->reason && m->hashes)
-        find_grams(m, r);
+        compute_grams(m, r);
 }

@@ -464,7 +464,8 @@ static void read_lines(struct source_file *f)
 }
 
 /* Waits while the thread is idle, and takes a request. False: stop. */
-static bool take_request(struct source_file *f, struct seek_request *request)
+static bool wait_for_request(struct source_file *f,
+                             struct seek_request *request)
 {
     bool go_on;
 
@@ -514,7 +515,7 @@ static void *run(void *arg)
     struct seek_request request = {.is_set = false};
 
     pthread_setname_np(pthread_self(), "source");
-    while (take_request(f, &request)) {
+    while (wait_for_request(f, &request)) {
         if (request.is_set)
             follow_request(f, &request);
         else

@@ -87,7 +87,7 @@ static void append_text(const char *text)
 }
 
 /* The next record; as the trainer, without those from before a seek. */
-static struct record *take(struct fixture *fx)
+static struct record *next_record(struct fixture *fx)
 {
     for (;;) {
         struct record *r = queue_pop(fx->queue, WAIT_MS);
@@ -103,7 +103,7 @@ static struct record *take(struct fixture *fx)
 static void expect(struct fixture *fx, int32_t partition, int64_t offset,
                    const char *value)
 {
-    struct record *r = take(fx);
+    struct record *r = next_record(fx);
 
     assert_int_equal(r->kind, RECORD_DATA);
     assert_string_equal(r->value, value);
@@ -219,7 +219,7 @@ static void test_reported_values(void **state)
     }
     assert_int_equal(offset, 8);
     for (int i = 0; i < 20; i++)
-        record_free(take(&fx));
+        record_free(next_record(&fx));
     expect_end(&fx, 20);
     expect_state(&fx, SOURCE_ENDED, "the last line has been read");
     assert_int_equal(source_get_partitions(fx.source, &rows), 1);
@@ -366,7 +366,7 @@ static void test_restart(void **state)
     fx.conf.source.max_record_bytes = 4;
     p.next_offset = 1;
     begin(&fx, &p);
-    r = take(&fx);
+    r = next_record(&fx);
     assert_int_equal(r->offset, 1);
     assert_string_equal(r->reason, "too_long");
     record_free(r);
@@ -651,7 +651,7 @@ static void test_copied_and_truncated(void **state)
     expect(&fx, 0, 0, "line 0");
     write_anew("uno\n");
     for (int32_t partition = 0; partition == 0;) {
-        struct record *r = take(&fx);
+        struct record *r = next_record(&fx);
 
         partition = r->partition;
         assert_string_equal(strncmp(r->value, "line ", 5) ? r->value : "uno",
@@ -938,7 +938,7 @@ static void test_seek_in_a_rotated_file(void **state)
     assert_int_equal(source_seek(fx.source, &p, 1, 3, &err), ERR_STATE);
     assert_non_null(strstr(err.msg, "line 1 was in a file"));
     for (int i = 1; i < 13; i++)
-        record_free(take(&fx));
+        record_free(next_record(&fx));
     expect(&fx, 4, 0, "uno");
     close_source(&fx);
 }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The configuration: values, overrides, printing that loads back, reload, and
- * that no text at all breaks it.
+ * The configuration: values, overrides, printing, reload, and mutated texts.
  */
 #include "config.h"
 
@@ -23,7 +22,7 @@
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
-/* --- what is taken ------------------------------------------------------ */
+/* --- loading ------------------------------------------------------------ */
 
 static void values(void **state)
 {
@@ -281,7 +280,7 @@ static void finding_the_file(void **state)
 
 /* --- printing and reloading --------------------------------------------- */
 
-/* What is printed loads back to the same, and prints the same. */
+/* A printed configuration loads to the same values, and prints the same. */
 static void assert_round_trip(const struct conf *c)
 {
     struct buf printed = BUF_INIT, again = BUF_INIT;
@@ -363,7 +362,7 @@ static void reload(void **state)
     conf_free(next);
 }
 
-/* A public address does not lose its tokens by a reload. */
+/* A reload does not remove the token file that a public address needs. */
 static void reload_keeps_the_tokens(void **state)
 {
     struct conf *now =
@@ -384,8 +383,8 @@ static void reload_keeps_the_tokens(void **state)
 
 /* --- mutated copies ----------------------------------------------------- */
 
-/* One or two edits: a byte changed, a piece cut, doubled or moved, or
- * something that means much to YAML put in. */
+/* Makes one or two edits: changes a byte, cuts, doubles or moves a part, or
+ * inserts characters with a meaning in YAML. */
 static void mutate(struct buf *text, uint64_t seed)
 {
     static const char *const bits[] = {
@@ -422,8 +421,8 @@ static void mutate(struct buf *text, uint64_t seed)
     }
 }
 
-/* Any text is refused with a place, or gives a configuration that prints and
- * loads back. */
+/* Any text is refused with an origin, or gives a configuration that prints and
+ * loads again. */
 static void mutated_copies(void **state)
 {
     char *sample = util_document("conf/mneme.yaml", NULL);
@@ -435,7 +434,7 @@ static void mutated_copies(void **state)
         struct conf_problems p = CONF_PROBLEMS_INIT;
         struct buf text = BUF_INIT;
 
-        /* without comments every edit hits something */
+        /* edits inside comments would have no effect */
         for (char *line = sample; *line;) {
             size_t n = strcspn(line, "\n");
 
@@ -460,10 +459,10 @@ static void mutated_copies(void **state)
     free(sample);
 }
 
-/* --- what a version keeps ------------------------------------------------ */
+/* --- keys that a version keeps ------------------------------------------ */
 
-/* verify --retrain applies stored settings, which may come from anybody. So
- * none of them may name a file, an address or a program. */
+/* A retrain uses the values that a version keeps, and anybody may have made the
+ * version. So no such key may name a file, an address or a program. */
 static void test_learning_keys(void **state)
 {
     static const char *const never[] = {

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * What is refused of a configuration, where, and with which words.
- */
+/* Problems of a configuration: their origins and texts. */
 #include "config.h"
 
 #include <setjmp.h>
@@ -131,7 +129,7 @@ static void wrong_yaml(void **state)
         {"\tlog: 1\n", "t.yaml:1:1: found character that cannot start any "
                        "token (while scanning for the next token)"},
         {"log:\n  level: \xff\n", "t.yaml:2:10: invalid leading UTF-8 octet"},
-        /* what stands before the error is looked at all the same */
+        /* the part before the error is checked, too */
         {"sorce: 1\nlog: [\n",
          "t.yaml:1:1: sorce: unknown key; did you mean 'source'?\n"
          "t.yaml:2:6: log: expected a mapping: `key: value` lines\n"

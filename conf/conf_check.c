@@ -45,8 +45,8 @@ static bool is_sound(const struct check *k, const char *key)
 /* Adds the problem "ORIGIN: key: text".
  *   at   the key whose origin is shown */
 static void __attribute__((format(printf, 4, 5)))
-complain(const struct check *k, const char *key, const char *at,
-         const char *fmt, ...)
+add_problem(const struct check *k, const char *key, const char *at,
+            const char *fmt, ...)
 {
     char text[256];
     va_list ap;
@@ -75,10 +75,10 @@ static void refuse_topic(const struct check *k, const char *key,
     struct buf shown = BUF_INIT;
 
     conf_quote_short(name, &shown);
-    complain(k, key, key,
-             "%s is no topic name: letters, digits, '.', '_' and '-', at "
-             "most %d of them",
-             shown.data, TOPIC_MAX);
+    add_problem(k, key, key,
+                "%s is no topic name: letters, digits, '.', '_' and '-', at "
+                "most %d of them",
+                shown.data, TOPIC_MAX);
     buf_release(&shown);
 }
 
@@ -99,13 +99,13 @@ static void check_topics(const struct check *k)
     if (!is_sound(k, key))
         return;
     if (topics->n == 0)
-        complain(k, key, key, "needs at least one topic");
+        add_problem(k, key, key, "needs at least one topic");
     for (size_t i = 0; i < topics->n; i++) {
         if (!is_topic(topics->items[i]))
             refuse_topic(k, key, topics->items[i]);
         else if (has_string(topics, i, topics->items[i]))
-            complain(k, key, key, "topic '%s' is given twice",
-                     topics->items[i]);
+            add_problem(k, key, key, "topic '%s' is given twice",
+                        topics->items[i]);
     }
 }
 
@@ -120,7 +120,7 @@ static void check_dead_letter(const struct check *k)
     if (!is_topic(name))
         refuse_topic(k, key, name);
     else if (has_string(topics, topics->n, name))
-        complain(
+        add_problem(
             k, key, key,
             "bad records from '%s' would be sent to it again: name another "
             "topic",
@@ -139,9 +139,9 @@ static void check_source(const struct check *k)
     }
     if (s->type == CONF_SOURCE_FILE && strcmp(s->path, "-") == 0 &&
         is_sound(k, "source.path"))
-        complain(k, "source.path", "source.type",
-                 "source.type: file needs the path of a file (for the "
-                 "standard input: source.type: stdin)");
+        add_problem(k, "source.path", "source.type",
+                    "source.type: file needs the path of a file (for the "
+                    "standard input: source.type: stdin)");
 }
 
 /* --- model -------------------------------------------------------------- */
@@ -161,12 +161,12 @@ static bool check_custom_given(const struct check *k)
         if (!is_sound(k, keys[i])) {
             all = false;
         } else if (is_custom && values[i] == 0) {
-            complain(k, keys[i], "model.preset",
-                     "needed with model.preset: custom");
+            add_problem(k, keys[i], "model.preset",
+                        "needed with model.preset: custom");
             all = false;
         } else if (!is_custom && values[i] != 0) {
-            complain(k, keys[i], keys[i],
-                     "only with model.preset: custom; a preset has its own");
+            add_problem(k, keys[i], keys[i],
+                        "only with model.preset: custom; a preset has its own");
         }
     }
     return is_custom && all;
@@ -177,19 +177,19 @@ static void check_shape(const struct check *k)
     const struct conf_model *m = &k->c->model;
 
     if (m->dim % m->heads != 0)
-        complain(k, "model.dim", "model.dim",
-                 "%lld is not a multiple of model.heads, %lld",
-                 (long long)m->dim, (long long)m->heads);
+        add_problem(k, "model.dim", "model.dim",
+                    "%lld is not a multiple of model.heads, %lld",
+                    (long long)m->dim, (long long)m->heads);
     else if (m->dim / m->heads % 2 != 0)
-        complain(k, "model.dim", "model.dim",
-                 "model.dim / model.heads is %lld, which is not even",
-                 (long long)(m->dim / m->heads));
+        add_problem(k, "model.dim", "model.dim",
+                    "model.dim / model.heads is %lld, which is not even",
+                    (long long)(m->dim / m->heads));
     if (m->heads % m->kv_heads != 0)
-        complain(k, "model.kv_heads", "model.kv_heads",
-                 "%lld does not divide model.heads, %lld",
-                 (long long)m->kv_heads, (long long)m->heads);
+        add_problem(k, "model.kv_heads", "model.kv_heads",
+                    "%lld does not divide model.heads, %lld",
+                    (long long)m->kv_heads, (long long)m->heads);
     if (m->context < 2)
-        complain(k, "model.context", "model.context", "at least 2 tokens");
+        add_problem(k, "model.context", "model.context", "at least 2 tokens");
 }
 
 static void check_model(const struct check *k)
@@ -200,8 +200,8 @@ static void check_model(const struct check *k)
         check_shape(k);
     if (m->tokenizer == CONF_TOKENIZER_BPE && m->vocab_size < MIN_BPE_VOCAB &&
         is_sound(k, "model.tokenizer") && is_sound(k, "model.vocab_size"))
-        complain(k, "model.vocab_size", "model.vocab_size",
-                 "model.tokenizer: bpe needs at least %d", MIN_BPE_VOCAB);
+        add_problem(k, "model.vocab_size", "model.vocab_size",
+                    "model.tokenizer: bpe needs at least %d", MIN_BPE_VOCAB);
 }
 
 /* --- learner, publish --------------------------------------------------- */
@@ -213,8 +213,8 @@ static void check_learner(const struct check *k)
 
     if (ewc->consolidate.kind == CONF_CONSOLIDATE_EVERY &&
         ewc->consolidate.every_steps < 1)
-        complain(k, key, key,
-                 "every:STEPS needs at least 1; to switch it off: off");
+        add_problem(k, key, key,
+                    "every:STEPS needs at least 1; to switch it off: off");
 }
 
 static void check_publish(const struct check *k)
@@ -222,14 +222,14 @@ static void check_publish(const struct check *k)
     const struct conf_publish *p = &k->c->publish;
 
     if (p->every_seconds == 0 && p->every_tokens == 0)
-        complain(k, "publish.every_tokens", "publish.every_tokens",
-                 "publish.every_seconds is 0, too, so no version would be "
-                 "published: set one of them above 0");
+        add_problem(k, "publish.every_tokens", "publish.every_tokens",
+                    "publish.every_seconds is 0, too, so no version would be "
+                    "published: set one of them above 0");
     if (p->gate.enabled && k->c->learner.holdout.fraction == 0 &&
         is_sound(k, "publish.gate.enabled"))
-        complain(k, "learner.holdout.fraction", "learner.holdout.fraction",
-                 "the gate needs held-out records: set it above 0, or "
-                 "publish.gate.enabled: false");
+        add_problem(k, "learner.holdout.fraction", "learner.holdout.fraction",
+                    "the gate needs held-out records: set it above 0, or "
+                    "publish.gate.enabled: false");
 }
 
 /* --- http --------------------------------------------------------------- */
@@ -321,13 +321,13 @@ static void check_http(const struct check *k)
         return;
     if (!conf_listen_parse(http)) {
         conf_quote_short(http->listen, &shown);
-        complain(k, "http.listen", "http.listen",
-                 "expected HOST:PORT, [IPV6]:PORT or unix:PATH, found %s",
-                 shown.data);
+        add_problem(k, "http.listen", "http.listen",
+                    "expected HOST:PORT, [IPV6]:PORT or unix:PATH, found %s",
+                    shown.data);
         buf_release(&shown);
     } else if (!http->listen_local && !http->token_file &&
                is_sound(k, "http.token_file")) {
-        complain(
+        add_problem(
             k, "http.listen", "http.listen",
             "anybody who reaches this address could send requests and roll "
             "back: set http.token_file, or listen on 127.0.0.1 or "

@@ -82,8 +82,8 @@ static char *format_key(const char *path)
     return buf_detach(&out);
 }
 
-static void complain(struct load *l, struct conf_origin origin,
-                     const char *path, const char *why)
+static void add_problem(struct load *l, struct conf_origin origin,
+                        const char *path, const char *why)
 {
     char *key = format_key(path);
 
@@ -102,7 +102,7 @@ static void unknown_key(struct load *l, const char *path,
         buf_addf(&why, "; did you mean '%s'?", near->name);
         conf_origin_of(l->c, near)->is_wrong = true;
     }
-    complain(l, origin_of_key(l, node), path, why.data);
+    add_problem(l, origin_of_key(l, node), path, why.data);
     buf_release(&why);
 }
 
@@ -114,9 +114,9 @@ static void load_value(struct load *l, const struct conf_key *key,
 
     if (origin->order == 0 && l->order == 0) {
         buf_addf(&why, "given twice; first in line %d", origin->line);
-        complain(l, origin_of_key(l, node), key->name, why.data);
+        add_problem(l, origin_of_key(l, node), key->name, why.data);
     } else if (conf_value_set(key, l->c, node, &why) != 0) {
-        complain(l, origin_of_value(l, node), key->name, why.data);
+        add_problem(l, origin_of_value(l, node), key->name, why.data);
         origin->is_wrong = true;
     } else {
         *origin = origin_of_value(l, node);
@@ -221,7 +221,7 @@ static void load_property(struct load *l, const char *name,
 
     if (reason) {
         path = xasprintf(PROPERTIES ".%s", name);
-        complain(l, origin, path, reason);
+        add_problem(l, origin, path, reason);
         free(path);
         return;
     }
@@ -262,7 +262,7 @@ static void load_mapping(struct load *l, const char *path,
         if ((first = twin(node)) != NULL) {
             snprintf(why, sizeof why, "given twice; first in line %d",
                      first->key_line);
-            complain(l, origin_of_key(l, node), child.data, why);
+            add_problem(l, origin_of_key(l, node), child.data, why);
         } else if (is_properties) {
             load_property(l, node->key, node);
         } else {
@@ -291,8 +291,8 @@ static void load_node(struct load *l, const char *path,
     else if (node->kind == CONF_NODE_MAP)
         load_mapping(l, path, node, key && key->type == CONF_PROPERTIES);
     else if (!conf_node_is_null(node))
-        complain(l, origin_of_value(l, node), path,
-                 "expected a mapping: `key: value` lines");
+        add_problem(l, origin_of_value(l, node), path,
+                    "expected a mapping: `key: value` lines");
 }
 
 /* --- texts -------------------------------------------------------------- */
@@ -383,7 +383,7 @@ static void load_set(struct load *l, const char *text)
     int rc = 0;
 
     if (!equals || equals == text || !utf8_valid(text, strlen(text))) {
-        complain(l, origin, text, "expected KEY=VALUE, in UTF-8");
+        add_problem(l, origin, text, "expected KEY=VALUE, in UTF-8");
         return;
     }
     path = xstrndup(text, (size_t)(equals - text));
@@ -396,7 +396,7 @@ static void load_set(struct load *l, const char *text)
     origin.column =
         tree.line > 1 ? (int)strlen(text) + 1 : l->shift + tree.column;
     if (rc != 0)
-        complain(l, origin, path, tree.why);
+        add_problem(l, origin, path, tree.why);
     else
         load_node(l, path, tree.root);
     conf_tree_release(&tree);

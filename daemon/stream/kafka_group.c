@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The group says which partitions (g->list); where each goes on is found
- * outside its callback, since the broker has to be asked for that. Every change
- * of place - an assignment, a seek, a gap that is skipped - is one and the same
- * thing: rd_kafka_assign of all partitions with explicit offsets.
+ * The rebalance callback stores the assigned partitions in g->list. Their
+ * offsets are found later, outside the callback, since that takes questions to
+ * the broker. An assignment, a seek and a skipped gap all end in the same call:
+ * rd_kafka_assign of all partitions with explicit offsets.
  */
 #include "config.h"
 

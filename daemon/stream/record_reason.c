@@ -50,9 +50,7 @@ static const char *explain_packed(const char *bytes, size_t n)
          "it is gzip data: a file is unpacked when its name ends in .gz"},
         {"\x28\xb5\x2f\xfd", 4,
          "it is zstd data: a file is unpacked when its name ends in .zst"},
-        {"\xfd"
-         "7zXZ",
-         5, "it is xz data: unpack it first, with xz -d"},
+        {"\xfd\x37zXZ", 5, "it is xz data: unpack it first, with xz -d"},
         {"BZh", 3, "it is bzip2 data: unpack it first, with bzip2 -d"},
         {"PK\x03\x04", 4, "it is a zip archive: unpack it first"},
     };
@@ -90,8 +88,7 @@ static bool explain_field(const char *name, const json_t *value, char *detail,
         snprintf(detail, size, "field ts is out of range");
     else if (!is_text && json_string_length(value) > RECORD_NAME_MAX)
         snprintf(detail, size,
-                 "field %s has %zu bytes, and at most %d are "
-                 "allowed",
+                 "field %s has %zu bytes, and at most %d are allowed",
                  name, json_string_length(value), RECORD_NAME_MAX);
     else if (!is_text &&
              strlen(json_string_value(value)) != json_string_length(value))

@@ -323,9 +323,8 @@ const struct conf_key conf_map[] = {
     {.name = "filter.surprise.mads", .type = CONF_REAL,
      AT(filter.surprise.mads), .fallback = "6", .min = 1, .max = 1000,
      .decides_learning = true,
-     .doc = "Distance from the median bits per byte of the domain's last 128 "
-            "records at which a record is refused, in median absolute "
-            "deviations."},
+     .doc = "How far a record's bits per byte may be from the median of its "
+            "domain's last 128 records, in median absolute deviations."},
     {.name = "filter.surprise.history", .type = CONF_INT,
      AT(filter.surprise.history), .fallback = "64", .min = 8, .max = 1000000,
      .decides_learning = true,
@@ -454,13 +453,13 @@ const struct conf_key conf_map[] = {
      AT(publish.gate.min_chunks), .fallback = "30", .min = 2, .max = 1000000,
      .is_reloadable = true,
      .doc = "Held-out segments that a domain needs for a test of its own. "
-            "Domains with fewer are tested together. Further tests need as "
-            "many."},
+            "Domains with fewer are tested together. The gate's other tests "
+            "need as many segments, too."},
     {.name = "publish.gate.max_tokens", .type = CONF_INT,
      AT(publish.gate.max_tokens), .fallback = "16384", .min = 256,
      .max = 1000000000, .is_reloadable = true,
-     .doc = "Held-out tokens that are scored for one verdict. Of the newest "
-            "held-out records, at most half as many tokens are added."},
+     .doc = "Held-out tokens that are scored for one verdict. The newest "
+            "held-out records add at most half as many."},
     {.name = "publish.gate.protect", .type = CONF_STRINGS,
      AT(publish.gate.protect), .fallback = "[]", .is_reloadable = true,
      .doc = "Domains that may never exceed max_regression, even if other "

@@ -12,9 +12,10 @@
  *
  * A full queue: the thread waits up to PATIENCE_MS for room. Then it keeps
  * polled records in k->held, pauses all partitions and goes on polling, so
- * that the group does not evict this member. It resumes when the queue is half
- * empty and k->held is empty. Pausing at once would cost more: librdkafka
- * drops the messages that it has fetched ahead, and fetches them again.
+ * that the group does not evict this member. It pushes the held records once
+ * the queue is half empty, and resumes when none is left. Pausing at once would
+ * cost more: librdkafka drops the messages that it has fetched ahead, and
+ * fetches them again.
  *
  * part->next is the next offset to read. A message below it has been read
  * already: librdkafka may deliver messages again after a pause.

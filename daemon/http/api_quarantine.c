@@ -16,7 +16,8 @@
 #include "base/timing.h"
 #include "base/utf8.h"
 #include "daemon/http/http_endpoints.h"
-#include "daemon/stream/release.h"
+#include "daemon/stream/record_reason.h"
+#include "daemon/stream/released_records.h"
 
 #define LIST_ROWS 100
 #define PREVIEW_BYTES 200
@@ -93,15 +94,15 @@ static json_t *record_json(const struct http_request *rq,
     bool is_text = utf8_valid(row->bytes, row->n_bytes);
 
     status_unlock(rq->context->board);
-    release_explain(row->reason ? row->reason : "", row->bytes, row->n_bytes,
-                    detail, sizeof detail);
+    record_reason_explain(row->reason ? row->reason : "", row->bytes,
+                          row->n_bytes, detail, sizeof detail);
     json_object_set_new(json, "detail",
                         *detail ? json_string(detail) : json_null());
     json_object_set_new(json, "text",
                         is_text ? json_stringn(row->bytes, row->n_bytes)
                                 : json_null());
     json_object_set_new(json, "base64", http_base64(row->bytes, row->n_bytes));
-    release_check(rq->context->conf, row, n_labels, &why);
+    released_records_check(rq->context->conf, row, n_labels, &why);
     json_object_set_new(json, "releasable",
                         json_boolean(why.code == ERR_OK));
     json_object_set_new(json, "why_not",

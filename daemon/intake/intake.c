@@ -9,7 +9,7 @@
 #include "base/timing.h"
 #include "base/xalloc.h"
 #include "daemon/intake/intake_private.h"
-#include "daemon/stream/release.h"
+#include "daemon/stream/record_reason.h"
 #include "learner/tokenizer/cut.h"
 #include "store/ranges.h"
 
@@ -256,8 +256,8 @@ int intake_add(struct intake *in, struct record *rec, int64_t step,
 
     if (rec->reason && !rec->released &&
         in->options.conf->source.bad_record == CONF_BAD_RECORD_STOP) {
-        release_explain(rec->reason, rec->value, rec->n_bytes, detail,
-                        sizeof detail);
+        record_reason_explain(rec->reason, rec->value, rec->n_bytes, detail,
+                              sizeof detail);
         rc = err_set(err, ERR_INVALID,
                      "%s [%d] offset %lld: bad record (%s%s%s), and "
                      "source.bad_record is stop",

@@ -9,7 +9,7 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "base/xalloc.h"
-#include "daemon/stream/release.h"
+#include "daemon/stream/record_reason.h"
 
 void refusals_init(struct refusals *r)
 {
@@ -126,8 +126,8 @@ static void count_refused(struct refusals *r, const char *reason,
         one->topic = rec->topic;
         one->partition = rec->partition;
         one->offset = rec->offset;
-        release_explain(reason, rec->value, rec->n_bytes, one->detail,
-                        sizeof one->detail);
+        record_reason_explain(reason, rec->value, rec->n_bytes, one->detail,
+                              sizeof one->detail);
     }
     if (r->refused++ == 0)
         memcpy(r->detail, one->detail, sizeof r->detail);
@@ -157,8 +157,8 @@ void refusals_preview(struct refusals *r, const struct record *rec)
         r->previewed++;
         r->preview_refused += rec->reason != NULL;
         if (rec->reason && r->previewed == 1)
-            release_explain(rec->reason, rec->value, rec->n_bytes, r->detail,
-                            sizeof r->detail);
+            record_reason_explain(rec->reason, rec->value, rec->n_bytes,
+                                  r->detail, sizeof r->detail);
     }
     if (!r->tells || r->warned || r->previewed == 0 ||
         r->previewed != r->preview_refused ||

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
-#include "daemon/stream/release.h"
+#include "daemon/stream/released_records.h"
 
 /* Loads first, so that a damaged version never becomes the serving one. */
 static int switch_to(struct publisher *p, int64_t version, bool pinned,
@@ -161,9 +161,9 @@ static int release(struct publisher *p, const struct control_operation *op,
     int rc;
 
     status_unlock(p->options.board);
-    rc = release_carry_out(p->options.store, p->options.catalog,
-                           p->options.conf, op->version, op->reason, n_labels,
-                           detail, size, err);
+    rc = released_records_write(p->options.store, p->options.catalog,
+                                p->options.conf, op->version, op->reason,
+                                n_labels, detail, size, err);
     if (rc == 0) {
         p->released = true;
         p->options.wake_trainer(p->options.arg);

@@ -22,7 +22,7 @@
 #include "daemon/train/learning.h"
 #include "daemon/train/options.h"
 #include "daemon/stream/queue.h"
-#include "daemon/stream/release.h"
+#include "daemon/stream/released_records.h"
 #include "daemon/train/restore.h"
 #include "daemon/train/retrain_compare.h"
 #include "daemon/stream/source.h"
@@ -359,7 +359,7 @@ static int call_released(struct retrain *r, int64_t *offset,
     int rc = releases_read(r->learning.catalog, *offset, 1, &rows, &n, err);
 
     if (rc == 0 && n && rows->id == *offset)
-        *rec = release_record(&r->maker, r->conf, rows);
+        *rec = released_records_parse(&r->maker, r->conf, rows);
     else if (rc == 0)
         *offset = n ? rows->id - 1 : INT64_MAX - 1; /* there is no more */
     releases_free(rows, n);

@@ -14,7 +14,7 @@
 #include "base/timing.h"
 #include "base/xalloc.h"
 #include "daemon/train/options.h"
-#include "daemon/stream/release.h"
+#include "daemon/stream/released_records.h"
 #include "daemon/train/trainer_private.h"
 #include "daemon/intake/vocabulary.h"
 
@@ -258,8 +258,8 @@ static bool take_released(struct trainer *t)
         trainer_fail(t, &err);
     t->look_for_releases = n == TRAINER_TAKEN_MAX;
     for (size_t i = 0; i < n && !t->failed; i++) {
-        struct record *rec = release_record(&t->maker, t->options.conf,
-                                            &rows[i]);
+        struct record *rec =
+            released_records_parse(&t->maker, t->options.conf, &rows[i]);
 
         t->next_release = rows[i].id + 1;
         t->last_record_ms = timing_mono_ms();

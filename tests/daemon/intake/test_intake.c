@@ -18,7 +18,7 @@
 #include <cmocka.h>
 
 #include "base/xalloc.h"
-#include "daemon/stream/release.h"
+#include "daemon/stream/released_records.h"
 
 #define CONTEXT 16
 
@@ -645,9 +645,10 @@ static void add_released(struct world *w, int64_t id, const char *value)
     struct record_maker m;
 
     record_maker_init(&m, false);
-    assert_int_equal(
-        intake_add(w->in, release_record(&m, w->conf, &row), w->step, NULL),
-        0);
+    assert_int_equal(intake_add(w->in,
+                                released_records_parse(&m, w->conf, &row),
+                                w->step, NULL),
+                     0);
     record_maker_release(&m);
 }
 

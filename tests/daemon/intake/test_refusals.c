@@ -2,7 +2,7 @@
 /*
  * refusals.h: lines at most once a minute for a reason, that lose no count; the
  * summary of a file; the warning when all was refused; and what is wrong with a
- * field, in words (release_explain).
+ * field, in words (record_reason_explain).
  */
 #include "config.h"
 
@@ -20,7 +20,7 @@
 #include <cmocka.h>
 
 #include "base/buf.h"
-#include "daemon/stream/release.h"
+#include "daemon/stream/record_reason.h"
 
 static FILE *captured;
 static int real_stderr;
@@ -327,8 +327,8 @@ static void test_words(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char detail[160];
 
-        release_explain(cases[i].reason, cases[i].bytes,
-                        strlen(cases[i].bytes), detail, sizeof detail);
+        record_reason_explain(cases[i].reason, cases[i].bytes,
+                              strlen(cases[i].bytes), detail, sizeof detail);
         assert_string_equal(detail, cases[i].words);
     }
 }

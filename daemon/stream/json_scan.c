@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A pointer walks over the text. The NUL behind it is no part of any JSON, so
- * that each character can be looked at without asking for the end first. What
- * is nested is walked over with a bit for each level, not by recursion.
+ * A pointer moves over the text. No JSON contains a NUL, so the one behind the
+ * text ends every loop, and no function checks for the end first. Each function
+ * takes a pointer and returns the next one, or NULL when the JSON is invalid.
+ * Nested values take one bit for each level instead of recursion.
  */
 #include "config.h"
 
-#include "daemon/stream/fields.h"
+#include "daemon/stream/json_scan.h"
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -35,7 +36,7 @@ static int hex_digit(char c)
     return -1;
 }
 
-/* Four hexadecimal digits, or -1. */
+/* Reads four hexadecimal digits. -1: there are fewer. */
 static int32_t hex4(const char *p)
 {
     int32_t x = 0;
@@ -50,8 +51,8 @@ static int32_t hex4(const char *p)
     return x;
 }
 
-/* The character of \uXXXX, or of a surrogate pair of them; *p is after the u.
- * Half a pair gives REPLACEMENT. -1: these are no hexadecimal digits. */
+/* Reads \uXXXX or a surrogate pair; *p is behind the u. Half a pair gives
+ * REPLACEMENT. -1: a digit is missing. */
 static int32_t unescape(const char **p)
 {
     int32_t high = hex4(*p), low;
@@ -65,7 +66,7 @@ static int32_t unescape(const char **p)
         return REPLACEMENT;
     low = hex4(*p + 2);
     if (low < 0xdc00 || low > 0xdfff)
-        return REPLACEMENT; /* the second \u is read again, by itself */
+        return REPLACEMENT; /* then the second \u is read by itself */
     *p += 6;
     return 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
 }
@@ -90,8 +91,9 @@ static char *put_utf8(char *to, int32_t c)
     return to;
 }
 
-/* Behind the backslash; appends to *to when there is one. NULL: wrong. */
-static const char *take_escape(const char *p, char **to)
+/* Reads an escape, from behind its backslash. Appends its character to *to,
+ * unless that is NULL. */
+static const char *read_escape(const char *p, char **to)
 {
     static const char names[] = "\"\\/bfnrt", values[] = "\"\\/\b\f\n\r\t";
     const char *name = *p ? strchr(names, *p) : NULL;
@@ -113,10 +115,10 @@ static const char *take_escape(const char *p, char **to)
     return p;
 }
 
-/* From behind the opening quote to behind the closing one; NULL: wrong.
- *   to  room for as many bytes as the string takes in JSON, or NULL
- *   n   bytes put there */
-static const char *take_string(const char *p, char *to, size_t *n)
+/* Reads a string, from behind its opening quote.
+ *   to  NULL, or room for as many bytes as the string takes in JSON
+ *   n   out, the bytes written to `to` */
+static const char *read_string(const char *p, char *to, size_t *n)
 {
     char *begin = to;
 
@@ -133,7 +135,7 @@ static const char *take_string(const char *p, char *to, size_t *n)
             break;
         if (*p != '\\')
             return NULL; /* a control character, or the end */
-        p = take_escape(p + 1, &to);
+        p = read_escape(p + 1, &to);
         if (!p)
             return NULL;
     }
@@ -165,13 +167,13 @@ static const char *skip_number(const char *p)
     return p;
 }
 
-/* A string, number or word. NULL: none. */
+/* Skips a string, number or word. */
 static const char *skip_scalar(const char *p)
 {
     static const char *const words[] = {"true", "false", "null"};
 
     if (*p == '"')
-        return take_string(p + 1, NULL, NULL);
+        return read_string(p + 1, NULL, NULL);
     if (*p == '-' || is_digit(*p))
         return skip_number(p);
     for (size_t i = 0; i < 3; i++)
@@ -180,18 +182,18 @@ static const char *skip_scalar(const char *p)
     return NULL;
 }
 
-/* A member's name and colon. */
+/* Skips a member's name and colon. */
 static const char *skip_name(const char *p)
 {
     p = skip_space(p);
-    p = *p == '"' ? take_string(p + 1, NULL, NULL) : NULL;
+    p = *p == '"' ? read_string(p + 1, NULL, NULL) : NULL;
     if (!p)
         return NULL;
     p = skip_space(p);
     return *p == ':' ? p + 1 : NULL;
 }
 
-/* Where the levels that are open stand: bit i of objects is level i. */
+/* The open levels. Bit i of objects: level i is an object, not an array. */
 struct nest {
     uint64_t objects;
     int depth;
@@ -203,7 +205,7 @@ static bool in_object(const struct nest *nest)
     return nest->objects >> (nest->depth - 1) & 1;
 }
 
-/* Into an object or array. *value: a value follows; not after an empty one. */
+/* Enters an object or array. *value: it is not empty, and a value follows. */
 static const char *enter(const char *p, struct nest *nest, bool *value)
 {
     bool object = *p == '{';
@@ -212,7 +214,7 @@ static const char *enter(const char *p, struct nest *nest, bool *value)
     *value = *p != (object ? '}' : ']');
     if (!*value)
         return p + 1;
-    if (nest->depth == FIELDS_MAX_DEPTH) {
+    if (nest->depth == JSON_SCAN_MAX_DEPTH) {
         nest->too_deep = true;
         return NULL;
     }
@@ -221,7 +223,7 @@ static const char *enter(const char *p, struct nest *nest, bool *value)
     return object ? skip_name(p) : p;
 }
 
-/* After a value: out of what ends here, to the next value if there is one. */
+/* Leaves the levels that end after a value. *value: another value follows. */
 static const char *leave(const char *p, struct nest *nest, bool *value)
 {
     *value = false;
@@ -240,7 +242,7 @@ static const char *leave(const char *p, struct nest *nest, bool *value)
     return p;
 }
 
-/* Any value, whole. NULL: wrong, or too deep. */
+/* Skips a value of any kind. */
 static const char *skip_value(const char *p, bool *too_deep)
 {
     struct nest nest = {0, 0, false};
@@ -257,12 +259,13 @@ static const char *skip_value(const char *p, bool *too_deep)
     return p;
 }
 
-/* The field of the name at *p, if it is one; *p goes behind the colon. */
-static bool take_name(const char **p, struct field *fields, size_t n_fields,
-                      struct field **found)
+/* Reads a name and its colon, and finds the field of this name, if any. False:
+ * invalid JSON. */
+static bool read_name(const char **p, struct json_field *fields,
+                      size_t n_fields, struct json_field **found)
 {
     const char *begin = skip_space(*p);
-    char name[128]; /* \u0061 and so on: six times the longest field */
+    char name[128]; /* with escapes such as \u0061, six bytes for each letter */
     size_t n;
 
     *found = NULL;
@@ -271,29 +274,28 @@ static bool take_name(const char **p, struct field *fields, size_t n_fields,
         return false;
     if ((size_t)(*p - begin) >= sizeof name)
         return true;
-    take_string(begin + 1, name, &n);
+    read_string(begin + 1, name, &n);
     for (size_t i = 0; i < n_fields; i++)
         if (n && fields[i].name[0] == name[0] && /* most differ here */
-            strlen(fields[i].name) == n &&
-            memcmp(fields[i].name, name, n) == 0)
+            strlen(fields[i].name) == n && memcmp(fields[i].name, name, n) == 0)
             *found = &fields[i];
     return true;
 }
 
-/* From behind the opening quote, as take_string. */
-static const char *take_text(const char *p, struct field *f, char **room)
+/* Reads a string into a field, from behind its opening quote. */
+static const char *read_text(const char *p, struct json_field *f, char **room)
 {
     const char *begin = p;
 
     while ((unsigned char)*p >= 0x20 && *p != '"' && *p != '\\')
         p++;
-    f->kind = FIELD_STRING;
+    f->kind = JSON_FIELD_STRING;
     if (*p == '"') {
         f->string = begin;
         f->n_bytes = (size_t)(p - begin);
         return p + 1;
     }
-    p = take_string(begin, *room, &f->n_bytes);
+    p = read_string(begin, *room, &f->n_bytes);
     if (!p)
         return NULL;
     f->string = *room;
@@ -302,38 +304,38 @@ static const char *take_text(const char *p, struct field *f, char **room)
     return p;
 }
 
-static const char *take_field(const char *p, struct field *f, char **room,
+static const char *read_field(const char *p, struct json_field *f, char **room,
                               bool *too_deep)
 {
     const char *begin = skip_space(p), *end;
 
     if (*begin == '"')
-        return take_text(begin + 1, f, room);
+        return read_text(begin + 1, f, room);
     end = skip_value(begin, too_deep);
     if (!end)
         return NULL;
     if (*begin == '-' || is_digit(*begin)) {
-        f->kind = FIELD_NUMBER;
+        f->kind = JSON_FIELD_NUMBER;
         f->number = strtod(begin, NULL);
     } else {
-        f->kind = *begin == 'n' ? FIELD_NULL : FIELD_OTHER;
+        f->kind = *begin == 'n' ? JSON_FIELD_NULL : JSON_FIELD_OTHER;
     }
     return end;
 }
 
-/* The members of an object, from behind its brace to behind the other. */
-static const char *scan_members(const char *p, struct field *fields,
+/* Reads the members of an object, from behind its opening brace. */
+static const char *scan_members(const char *p, struct json_field *fields,
                                 size_t n_fields, char **room, bool *too_deep)
 {
-    struct field *f;
+    struct json_field *f;
 
     p = skip_space(p);
     if (*p == '}')
         return p + 1;
     for (;;) {
-        if (!take_name(&p, fields, n_fields, &f))
+        if (!read_name(&p, fields, n_fields, &f))
             return NULL;
-        p = f ? take_field(p, f, room, too_deep) : skip_value(p, too_deep);
+        p = f ? read_field(p, f, room, too_deep) : skip_value(p, too_deep);
         if (!p)
             return NULL;
         p = skip_space(p);
@@ -344,9 +346,9 @@ static const char *scan_members(const char *p, struct field *fields,
     }
 }
 
-enum fields_outcome fields_scan(const char *json, size_t n_bytes,
-                                struct field *fields, size_t n_fields,
-                                char **room)
+enum json_scan_outcome json_scan(const char *json, size_t n_bytes,
+                                 struct json_field *fields, size_t n_fields,
+                                 char **room)
 {
     const char *p = skip_space(json);
     bool too_deep = false;
@@ -354,23 +356,23 @@ enum fields_outcome fields_scan(const char *json, size_t n_bytes,
     p = *p == '{' ? scan_members(p + 1, fields, n_fields, room, &too_deep)
                   : NULL;
     if (p && skip_space(p) == json + n_bytes)
-        return FIELDS_READ;
+        return JSON_SCAN_READ;
     for (size_t i = 0; i < n_fields; i++)
-        fields[i].kind = FIELD_ABSENT;
-    return too_deep ? FIELDS_TOO_DEEP : FIELDS_BROKEN;
+        fields[i].kind = JSON_FIELD_ABSENT;
+    return too_deep ? JSON_SCAN_TOO_DEEP : JSON_SCAN_BROKEN;
 }
 
 /* --- bytes that are not valid JSON -------------------------------------- */
 
-/* Compares a string, from after its opening quote, with `want`. Returns the
- * position after the closing quote; NULL at the first difference. */
+/* Compares a string, from behind its opening quote, with `want`. Returns the
+ * pointer behind the closing quote, or NULL when they differ. */
 static const char *match_string(const char *p, char quote, const char *want)
 {
     while (*p != quote) {
         char decoded[4], *end = decoded;
 
         if (*p == '\\') {
-            p = take_escape(p + 1, &end);
+            p = read_escape(p + 1, &end);
             if (!p)
                 return NULL;
         } else {
@@ -388,8 +390,8 @@ static bool is_quote(char c)
     return c == '"' || c == '\'';
 }
 
-bool fields_hold(const char *bytes, size_t n_bytes, const char *name,
-                 const char *value)
+bool json_scan_has_member(const char *bytes, size_t n_bytes, const char *name,
+                          const char *value)
 {
     for (size_t i = 0; i < n_bytes; i++) {
         const char *p = bytes + i;
@@ -406,14 +408,14 @@ bool fields_hold(const char *bytes, size_t n_bytes, const char *name,
     return false;
 }
 
-/* Blanks, and what writers other than JSON's put around a key: ', `, \ and the
- * bytes of curly quotes. */
+/* Tells whether a character may stand around a key: a blank, a quote of any
+ * kind (curly quotes by their bytes), or a backslash. */
 static bool is_around_key(char c)
 {
     return c && strchr(" \t\r\n\"'`\\\xe2\x80\x98\x99\x9c\x9d", c);
 }
 
-bool fields_name(const char *bytes, size_t n_bytes, const char *name)
+bool json_scan_has_key(const char *bytes, size_t n_bytes, const char *name)
 {
     size_t n = strlen(name);
 
@@ -427,7 +429,7 @@ bool fields_name(const char *bytes, size_t n_bytes, const char *name)
             before--;
         for (; is_around_key(*after); after++)
             n_quotes += is_quote(*after);
-        /* Two quotes: the colon between them is missing. */
+        /* Two quotes: the colon between key and value is missing. */
         if (before > bytes && (before[-1] == '{' || before[-1] == ',') &&
             (*after == ':' || *after == '=' || n_quotes > 1))
             return true;

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config.h"
 
-#include "daemon/stream/file_place.h"
+#include "daemon/stream/file_position.h"
 
 #include "base/checksum.h"
 #include "conf/conf.h"
 
 #define MOST_GROWN 65536 /* bytes */
 
-/* The file of `l` from its first line. ERR_STATE: its path names another one
- * by now. */
+/* Opens the file of `l` a second time, at its first line. ERR_STATE: the path
+ * names another file now. */
 static int open_again(struct lines **again, const struct lines *l,
                       const struct source_position *at, size_t line_bytes,
                       struct err *err)
@@ -24,31 +24,15 @@ static int open_again(struct lines **again, const struct lines *l,
     return err_set(err, ERR_STATE, "%s: it has just been replaced", at->topic);
 }
 
-static int take_line(struct lines *l, struct line *line, struct err *err)
+static int read_line(struct lines *l, struct line *line, struct err *err)
 {
     int rc = lines_next(l, line, err);
 
     return rc == ERR_END ? lines_rest(l, line, err) : rc;
 }
 
-/* The line at hand is too long by now, and what was learned was not: was there
- * another limit? Reads it once more, under the highest one there is. */
-static int take_long_line(struct lines **again, const struct lines *l,
-                          const struct source_position *at, struct line *line,
-                          struct err *err)
-{
-    int rc = open_again(again, l, at, CONF_MAX_RECORD_BYTES, err);
-
-    if (rc == 0)
-        rc = lines_skip(*again, at->last_learned, err);
-    if (rc == 0)
-        rc = take_line(*again, line, err);
-    return rc;
-}
-
-/* Does the line begin with the text that was learned, since its end had not
- * been written then? Every prefix is tried, so only of lines up to MOST_GROWN.
- */
+/* Tells whether the line begins with the text that was learned: then its end
+ * was written later. Only prefixes up to MOST_GROWN are tried. */
 static bool has_grown(const struct line *line, uint64_t last_hash)
 {
     for (size_t n = 1; n < line->n_bytes && n < MOST_GROWN; n++)
@@ -57,19 +41,24 @@ static bool has_grown(const struct line *line, uint64_t last_hash)
     return false;
 }
 
-/* The line at hand of `l` is what was learned last? ERR_STATE: it is not. */
+/* Compares the next line of `l` with the last learned one. ERR_STATE: they
+ * differ. */
 static int compare_last(struct lines *l, const struct source_position *at,
                         struct err *err)
 {
     struct lines *again = NULL;
     struct line line;
-    int rc = take_line(l, &line, err);
+    int rc = read_line(l, &line, err);
 
-    if (rc == 0 && line.too_long)
-        rc = take_long_line(&again, l, at, &line, err);
-    if (rc == 0 &&
-        (line.too_long ||
-         checksum_xxh3(line.bytes, line.n_bytes, 0) != at->last_hash))
+    if (rc == 0 && line.too_long) { /* learned under a larger limit? */
+        rc = open_again(&again, l, at, CONF_MAX_RECORD_BYTES, err);
+        if (rc == 0)
+            rc = lines_skip(again, at->last_learned, err);
+        if (rc == 0)
+            rc = read_line(again, &line, err);
+    }
+    if (rc == 0 && (line.too_long || checksum_xxh3(line.bytes, line.n_bytes,
+                                                   0) != at->last_hash))
         rc = err_set(err, ERR_STATE,
                      has_grown(&line, at->last_hash)
                          ? "%s: line %lld has grown since it was learned: its "
@@ -81,8 +70,8 @@ static int compare_last(struct lines *l, const struct source_position *at,
     return rc;
 }
 
-int file_place_open(struct lines **reader, const struct source_position *at,
-                    size_t line_bytes, struct err *err)
+int file_position_open(struct lines **reader, const struct source_position *at,
+                       size_t line_bytes, struct err *err)
 {
     struct lines *l = lines_open(at->topic, line_bytes, err);
     int64_t line = 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config.h"
 
-#include "daemon/stream/kafka_parts.h"
+#include "daemon/stream/kafka_partitions.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,15 +10,16 @@
 #include "base/xalloc.h"
 #include "daemon/stream/kafka_conf.h"
 
-void kafka_parts_init(struct kafka_parts *parts,
-                      const struct conf_strings *topics, const char *store_id)
+void kafka_partitions_init(struct kafka_partitions *parts,
+                           const struct conf_strings *topics,
+                           const char *store_id)
 {
     parts->topics = topics;
     parts->store_id = store_id;
     pthread_mutex_init(&parts->mutex, NULL);
 }
 
-void kafka_parts_release(struct kafka_parts *parts)
+void kafka_partitions_release(struct kafka_partitions *parts)
 {
     for (size_t i = 0; i < parts->n; i++) {
         free(parts->items[i]->topic);
@@ -28,8 +29,9 @@ void kafka_parts_release(struct kafka_parts *parts)
     pthread_mutex_destroy(&parts->mutex);
 }
 
-struct kafka_part *kafka_parts_find(const struct kafka_parts *parts,
-                                    const char *topic, int32_t partition)
+struct kafka_partition *
+kafka_partitions_find(const struct kafka_partitions *parts, const char *topic,
+                      int32_t partition)
 {
     for (size_t i = 0; i < parts->n; i++)
         if (parts->items[i]->partition == partition &&
@@ -38,10 +40,12 @@ struct kafka_part *kafka_parts_find(const struct kafka_parts *parts,
     return NULL;
 }
 
-struct kafka_part *kafka_parts_get(struct kafka_parts *parts,
-                                   const char *topic, int32_t partition)
+struct kafka_partition *kafka_partitions_get(struct kafka_partitions *parts,
+                                             const char *topic,
+                                             int32_t partition)
 {
-    struct kafka_part *part = kafka_parts_find(parts, topic, partition);
+    struct kafka_partition *part =
+        kafka_partitions_find(parts, topic, partition);
 
     if (part)
         return part;
@@ -49,7 +53,7 @@ struct kafka_part *kafka_parts_get(struct kafka_parts *parts,
     part->topic = xstrdup(topic);
     part->partition = partition;
     atomic_store(&part->start, -1);
-    atomic_store(&part->went_on, -1);
+    atomic_store(&part->resume, -1);
     atomic_store(&part->next, -1);
     atomic_store(&part->end, -1);
     part->last_read = -1;
@@ -62,7 +66,8 @@ struct kafka_part *kafka_parts_get(struct kafka_parts *parts,
 
 /* --- positions ---------------------------------------------------------- */
 
-static bool is_configured(const struct kafka_parts *parts, const char *topic)
+static bool is_configured(const struct kafka_partitions *parts,
+                          const char *topic)
 {
     for (size_t i = 0; i < parts->topics->n; i++)
         if (strcmp(parts->topics->items[i], topic) == 0)
@@ -70,7 +75,8 @@ static bool is_configured(const struct kafka_parts *parts, const char *topic)
     return false;
 }
 
-bool kafka_parts_has_begun(const struct kafka_parts *parts, const char *topic)
+bool kafka_partitions_has_begun(const struct kafka_partitions *parts,
+                                const char *topic)
 {
     for (size_t i = 0; i < parts->n; i++)
         if ((parts->items[i]->has_position ||
@@ -80,35 +86,38 @@ bool kafka_parts_has_begun(const struct kafka_parts *parts, const char *topic)
     return false;
 }
 
-void kafka_parts_doubt(struct kafka_parts *parts, const char *topic)
+void kafka_partitions_miss_topic(struct kafka_partitions *parts,
+                                 const char *topic)
 {
     for (size_t i = 0; i < parts->n; i++)
         if (!topic || strcmp(parts->items[i]->topic, topic) == 0)
-            parts->items[i]->is_doubted = parts->items[i]->is_gone = true;
+            parts->items[i]->needs_check = parts->items[i]->may_be_recreated =
+                true;
 }
 
-void kafka_parts_set_listed(struct kafka_parts *parts,
-                            const rd_kafka_topic_partition_list_t *list)
+void kafka_partitions_set_listed(struct kafka_partitions *parts,
+                                 const rd_kafka_topic_partition_list_t *list)
 {
     for (size_t i = 0; i < parts->n; i++) {
-        struct kafka_part *part = parts->items[i];
+        struct kafka_partition *part = parts->items[i];
         bool is_listed = rd_kafka_topic_partition_list_find(
-            (rd_kafka_topic_partition_list_t *)list, part->topic,
-            part->partition) != NULL;
+                             (rd_kafka_topic_partition_list_t *)list,
+                             part->topic, part->partition) != NULL;
 
-        part->is_doubted = part->is_doubted ||
-                           (is_listed && !part->was_listed);
+        if (is_listed && !part->was_listed)
+            part->needs_check = true;
         part->was_listed = is_listed;
     }
 }
 
-void kafka_parts_set_positions(struct kafka_parts *parts,
-                               const struct source_position *positions,
-                               size_t n)
+void kafka_partitions_set_positions(struct kafka_partitions *parts,
+                                    const struct source_position *positions,
+                                    size_t n)
 {
     for (size_t i = 0; i < n; i++)
         if (is_configured(parts, positions[i].topic))
-            kafka_parts_get(parts, positions[i].topic, positions[i].partition);
+            kafka_partitions_get(parts, positions[i].topic,
+                                 positions[i].partition);
     pthread_mutex_lock(&parts->mutex);
     for (size_t i = 0; i < parts->n; i++) {
         parts->items[i]->has_position = false;
@@ -116,8 +125,8 @@ void kafka_parts_set_positions(struct kafka_parts *parts,
         atomic_store(&parts->items[i]->next, -1);
     }
     for (size_t i = 0; i < n; i++) {
-        struct kafka_part *part = kafka_parts_find(parts, positions[i].topic,
-                                                   positions[i].partition);
+        struct kafka_partition *part = kafka_partitions_find(
+            parts, positions[i].topic, positions[i].partition);
 
         if (!part)
             continue;
@@ -128,21 +137,22 @@ void kafka_parts_set_positions(struct kafka_parts *parts,
     pthread_mutex_unlock(&parts->mutex);
 }
 
-void kafka_parts_set_assigned(struct kafka_parts *parts,
-                              const rd_kafka_topic_partition_list_t *list)
+void kafka_partitions_set_assigned(struct kafka_partitions *parts,
+                                   const rd_kafka_topic_partition_list_t *list)
 {
     pthread_mutex_lock(&parts->mutex);
     for (size_t i = 0; i < parts->n && !list; i++)
         parts->items[i]->is_assigned = false;
     for (int i = 0; list && i < list->cnt; i++)
-        kafka_parts_find(parts, list->elems[i].topic, list->elems[i].partition)
+        kafka_partitions_find(parts, list->elems[i].topic,
+                              list->elems[i].partition)
             ->is_assigned = true;
     pthread_mutex_unlock(&parts->mutex);
 }
 
 struct source_position *
-kafka_parts_complete(struct kafka_parts *parts,
-                     const struct source_position *positions, size_t *n)
+kafka_partitions_complete(struct kafka_partitions *parts,
+                          const struct source_position *positions, size_t *n)
 {
     struct source_position *all;
     size_t m = 0;
@@ -154,7 +164,7 @@ kafka_parts_complete(struct kafka_parts *parts,
             all[m++] = positions[i];
     *n = m;
     for (size_t i = 0; i < parts->n; i++) {
-        const struct kafka_part *part = parts->items[i];
+        const struct kafka_partition *part = parts->items[i];
         int64_t start = atomic_load(&part->start);
         bool is_named = start < 0;
 
@@ -172,20 +182,8 @@ kafka_parts_complete(struct kafka_parts *parts,
     return all;
 }
 
-/* The end that the last fetch told, or that of a partition read to it. */
-static int64_t end_of(rd_kafka_t *rk, const struct kafka_part *part)
-{
-    int64_t low, high = -1;
-
-    if (rd_kafka_get_watermark_offsets(rk, part->topic, part->partition, &low,
-                                       &high) != 0 ||
-        high < atomic_load(&part->end))
-        high = atomic_load(&part->end);
-    return high;
-}
-
-size_t kafka_parts_get_rows(struct kafka_parts *parts, rd_kafka_t *rk,
-                            struct source_partition **rows)
+size_t kafka_partitions_get_rows(struct kafka_partitions *parts, rd_kafka_t *rk,
+                                 struct source_partition **rows)
 {
     size_t n;
 
@@ -193,18 +191,23 @@ size_t kafka_parts_get_rows(struct kafka_parts *parts, rd_kafka_t *rk,
     n = parts->n;
     *rows = xcalloc(n ? n : 1, sizeof **rows);
     for (size_t i = 0; i < n; i++) {
-        const struct kafka_part *part = parts->items[i];
+        const struct kafka_partition *part = parts->items[i];
         struct source_partition *row = &(*rows)[i];
         int64_t next = atomic_load(&part->next);
-        int64_t went_on = atomic_load(&part->went_on);
+        int64_t resume = atomic_load(&part->resume);
+        int64_t low, high = -1; /* by the last fetch */
 
         row->topic = part->topic;
         row->partition = part->partition;
-        row->start = went_on >= 0 ? went_on : atomic_load(&part->start);
-        row->offset = next >= 0           ? next
+        row->start = resume >= 0 ? resume : atomic_load(&part->start);
+        row->offset = next >= 0            ? next
                       : part->has_position ? part->position.next_offset
                                            : 0;
-        row->end = end_of(rk, part);
+        rd_kafka_get_watermark_offsets(rk, part->topic, part->partition, &low,
+                                       &high);
+        row->end = atomic_load(&part->end);
+        if (high > row->end)
+            row->end = high;
     }
     pthread_mutex_unlock(&parts->mutex);
     return n;
@@ -212,13 +215,13 @@ size_t kafka_parts_get_rows(struct kafka_parts *parts, rd_kafka_t *rk,
 
 /* --- commits ------------------------------------------------------------ */
 
-/* One partition's mark; no mark, or another program's, says nothing. */
-static int read_mark(struct kafka_parts *parts,
-                     const struct kafka_place *place,
+/* Takes the start from one commit. A commit of another program has none. */
+static int read_mark(struct kafka_partitions *parts,
+                     const struct kafka_position_query *query,
                      const rd_kafka_topic_partition_t *row, struct err *err)
 {
-    struct kafka_part *part =
-        kafka_parts_get(parts, row->topic, row->partition);
+    struct kafka_partition *part =
+        kafka_partitions_get(parts, row->topic, row->partition);
     char store_id[80];
     int64_t start;
 
@@ -226,64 +229,69 @@ static int read_mark(struct kafka_parts *parts,
         return err_set(err, ERR_AGAIN, "%s [%d]: %s", row->topic,
                        (int)row->partition, rd_kafka_err2str(row->err));
     if (row->offset < 0)
-        part->is_gone = true;
-    if (!kafka_place_read_mark(row->metadata, row->metadata_size, store_id,
-                               &start))
+        part->may_be_recreated = true;
+    if (!kafka_position_read_mark(row->metadata, row->metadata_size, store_id,
+                                  &start))
         return 0;
     if (strcmp(store_id, parts->store_id) != 0)
         return err_set(err, ERR_STATE,
                        "%s [%d]: group %s belongs to another data directory "
-                       "(%s); set another group.id", row->topic,
-                       (int)row->partition,
-                       kafka_conf_get(place->conf, "group.id"), store_id);
+                       "(%s); set another group.id",
+                       row->topic, (int)row->partition,
+                       kafka_conf_get(query->conf, "group.id"), store_id);
     atomic_store(&part->start, start);
     return 0;
 }
 
-int kafka_parts_read_marks(struct kafka_parts *parts,
-                           const struct kafka_place *place,
-                           const rd_kafka_topic_partition_list_t *list,
-                           struct err *err)
+int kafka_partitions_read_marks(struct kafka_partitions *parts,
+                                const struct kafka_position_query *query,
+                                const rd_kafka_topic_partition_list_t *list,
+                                struct err *err)
 {
     rd_kafka_topic_partition_list_t *rows =
         rd_kafka_topic_partition_list_copy(list);
     rd_kafka_resp_err_t e =
-        rd_kafka_committed(place->rk, rows, KAFKA_PLACE_WAIT_MS);
+        rd_kafka_committed(query->rk, rows, KAFKA_POSITION_WAIT_MS);
     int rc = 0;
 
     if (e)
-        rc = err_set(err, ERR_AGAIN, "%s: cannot ask for the group's offsets: "
-                     "%s", kafka_place_servers(place), rd_kafka_err2str(e));
+        rc = err_set(err, ERR_AGAIN, "%s: cannot read the group's offsets: %s",
+                     kafka_position_servers(query), rd_kafka_err2str(e));
     for (int i = 0; i < rows->cnt && rc == 0; i++)
-        rc = read_mark(parts, place, &rows->elems[i], err);
+        rc = read_mark(parts, query, &rows->elems[i], err);
     rd_kafka_topic_partition_list_destroy(rows);
     return rc;
 }
 
-void kafka_parts_add_commit(const struct kafka_parts *parts,
-                            const struct kafka_part *part, int64_t start,
-                            int64_t offset,
-                            rd_kafka_topic_partition_list_t *list)
+void kafka_partitions_add_commit(const struct kafka_partitions *parts,
+                                 const struct kafka_partition *part,
+                                 int64_t start, int64_t offset,
+                                 rd_kafka_topic_partition_list_t *list)
 {
-    rd_kafka_topic_partition_t *row = rd_kafka_topic_partition_list_add(
-        list, part->topic, part->partition);
+    rd_kafka_topic_partition_t *row =
+        rd_kafka_topic_partition_list_add(list, part->topic, part->partition);
 
     row->offset = offset;
-    row->metadata = kafka_place_mark(parts->store_id, start);
+    row->metadata = kafka_position_mark(parts->store_id, start);
     row->metadata_size = strlen(row->metadata);
 }
 
-/* Waits for the broker's answer, but not for ever as rd_kafka_commit does. */
-static int commit_now(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *list,
-                      struct err *err)
+int kafka_partitions_commit_starts(struct kafka_partitions *parts,
+                                   rd_kafka_t *rk,
+                                   rd_kafka_topic_partition_list_t *starts,
+                                   struct err *err)
 {
-    rd_kafka_queue_t *answers = rd_kafka_queue_new(rk);
-    rd_kafka_resp_err_t e =
-        rd_kafka_commit_queue(rk, list, answers, NULL, NULL);
+    rd_kafka_queue_t *answers;
     rd_kafka_event_t *answer = NULL;
+    rd_kafka_resp_err_t e;
 
+    if (!starts->cnt)
+        return 0;
+    /* rd_kafka_commit would wait for the answer without limit. */
+    answers = rd_kafka_queue_new(rk);
+    e = rd_kafka_commit_queue(rk, starts, answers, NULL, NULL);
     if (!e) {
-        answer = rd_kafka_queue_poll(answers, KAFKA_PLACE_WAIT_MS);
+        answer = rd_kafka_queue_poll(answers, KAFKA_POSITION_WAIT_MS);
         e = answer ? rd_kafka_event_error(answer)
                    : RD_KAFKA_RESP_ERR__TIMED_OUT;
     }
@@ -293,53 +301,30 @@ static int commit_now(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *list,
     if (e)
         return err_set(err, ERR_AGAIN, "cannot commit the first offsets: %s",
                        rd_kafka_err2str(e));
-    return 0;
-}
-
-static struct kafka_part *
-part_of_row(struct kafka_parts *parts, const rd_kafka_topic_partition_t *row)
-{
-    return kafka_parts_get(parts, row->topic, row->partition);
-}
-
-void kafka_parts_drop_starts(struct kafka_parts *parts,
-                             const rd_kafka_topic_partition_list_t *starts)
-{
     for (int i = 0; i < starts->cnt; i++)
-        atomic_store(&part_of_row(parts, &starts->elems[i])->next, -1);
-}
-
-int kafka_parts_commit_starts(struct kafka_parts *parts, rd_kafka_t *rk,
-                              rd_kafka_topic_partition_list_t *starts,
-                              struct err *err)
-{
-    int rc = starts->cnt ? commit_now(rk, starts, err) : 0;
-
-    if (rc != 0) {
-        kafka_parts_drop_starts(parts, starts);
-        return rc;
-    }
-    for (int i = 0; i < starts->cnt; i++)
-        atomic_store(&part_of_row(parts, &starts->elems[i])->start,
+        atomic_store(&kafka_partitions_get(parts, starts->elems[i].topic,
+                                           starts->elems[i].partition)
+                          ->start,
                      starts->elems[i].offset);
     return 0;
 }
 
-void kafka_parts_commit_published(struct kafka_parts *parts, rd_kafka_t *rk,
-                                  const struct source_position *positions,
-                                  size_t n)
+void kafka_partitions_commit_published(struct kafka_partitions *parts,
+                                       rd_kafka_t *rk,
+                                       const struct source_position *positions,
+                                       size_t n)
 {
     rd_kafka_topic_partition_list_t *list =
         rd_kafka_topic_partition_list_new((int)n);
 
     pthread_mutex_lock(&parts->mutex);
     for (size_t i = 0; i < n; i++) {
-        const struct kafka_part *part = kafka_parts_find(
+        const struct kafka_partition *part = kafka_partitions_find(
             parts, positions[i].topic, positions[i].partition);
 
         if (part && part->is_assigned)
-            kafka_parts_add_commit(parts, part, atomic_load(&part->start),
-                                   positions[i].next_offset, list);
+            kafka_partitions_add_commit(parts, part, atomic_load(&part->start),
+                                        positions[i].next_offset, list);
     }
     pthread_mutex_unlock(&parts->mutex);
     if (list->cnt)

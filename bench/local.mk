@@ -5,7 +5,6 @@ noinst_LIBRARIES += bench/libbench.a
 bench_libbench_a_SOURCES = \
 	bench/corpus.c bench/corpus.h \
 	bench/figure.c bench/figure.h \
-	bench/parts.c bench/parts.h \
 	bench/results.c bench/results.h \
 	bench/scratch.c bench/scratch.h \
 	bench/shapes.c bench/shapes.h \

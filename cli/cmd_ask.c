@@ -14,7 +14,7 @@
 #include "base/buf.h"
 #include "base/utf8.h"
 #include "cli/client.h"
-#include "cli/commands.h"
+#include "cli/verb.h"
 #include "cli/pick.h"
 #include "cli/pieces.h"
 #include "cli/table.h"

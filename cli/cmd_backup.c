@@ -10,7 +10,7 @@
 #include <jansson.h>
 
 #include "cli/bar.h"
-#include "cli/commands.h"
+#include "cli/verb.h"
 #include "cli/pick.h"
 #include "store/backup.h"
 

@@ -26,7 +26,7 @@
 #include "base/xalloc.h"
 #include "cli/address.h"
 #include "cli/bar.h"
-#include "cli/commands.h"
+#include "cli/verb.h"
 #include "cli/pick.h"
 #include "cli/producer.h"
 

@@ -11,8 +11,7 @@
 
 #include "base/buf.h"
 #include "cli/client.h"
-#include "cli/commands.h"
-#include "cli/operation.h"
+#include "cli/verb.h"
 #include "cli/pick.h"
 #include "cli/table.h"
 
@@ -151,7 +150,7 @@ static int release_ids(const struct verb_args *args, struct err *err)
         snprintf(path, sizeof path, "/v1/quarantine/%" PRId64 "/release", id);
         snprintf(otherwise, sizeof otherwise, "record %" PRId64 " released",
                  id);
-        rc = operation_carry_out(args, path, NULL, otherwise, err);
+        rc = client_run(args, path, NULL, otherwise, err);
     }
     return rc;
 }
@@ -171,7 +170,7 @@ static int release(const struct verb_args *args, struct err *err)
                : json_pack("{s:s}", "reason", reason);
     if (!body)
         return err_set(err, ERR_INVALID, "--reason: not UTF-8");
-    return operation_carry_out(args, "/v1/quarantine/release", body,
+    return client_run(args, "/v1/quarantine/release", body,
                                "released", err);
 }
 
@@ -206,7 +205,7 @@ int cmd_forget(const struct verb_args *args, struct err *err)
     if (!body)
         return err_set(err, ERR_INVALID, "--%s: not UTF-8",
                        id ? "id" : "domain");
-    rc = operation_carry_out(args, "/v1/forget", body, "forgotten", err);
+    rc = client_run(args, "/v1/forget", body, "forgotten", err);
     if (rc == ERR_IO) /* no daemon: the message says how to start it */
         rc = err->code = ERR_STATE;
     return rc;

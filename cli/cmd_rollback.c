@@ -11,9 +11,8 @@
 #include <string.h>
 
 #include "base/xalloc.h"
-#include "cli/commands.h"
+#include "cli/verb.h"
 #include "cli/client.h"
-#include "cli/operation.h"
 #include "cli/pick.h"
 #include "cli/table.h"
 
@@ -50,7 +49,7 @@ int cmd_rollback(const struct verb_args *args, struct err *err)
     }
     snprintf(otherwise, sizeof otherwise, "version %" PRId64 " serves",
              version);
-    return operation_carry_out(args, "/v1/rollback", body, otherwise, err);
+    return client_run(args, "/v1/rollback", body, otherwise, err);
 }
 
 /* POST /v1/versions/WORD/VERB */
@@ -69,7 +68,7 @@ static int on_version(const struct verb_args *args, const char *did,
         return rc;
     path = xasprintf("/v1/versions/%s/%s", word, args->verb->name);
     otherwise = xasprintf("version %s %s", word, did);
-    rc = operation_carry_out(args, path, NULL, otherwise, err);
+    rc = client_run(args, path, NULL, otherwise, err);
     free(otherwise);
     free(path);
     return rc;
@@ -133,7 +132,7 @@ static int release_range(const struct verb_args *args, struct err *err)
         return rc;
     path = xasprintf("/v1/ranges/%" PRId64 "/release", range);
     otherwise = xasprintf("range %" PRId64 " is released", range);
-    rc = operation_carry_out(args, path, NULL, otherwise, err);
+    rc = client_run(args, path, NULL, otherwise, err);
     free(otherwise);
     free(path);
     return rc;

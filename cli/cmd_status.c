@@ -14,7 +14,7 @@
 #include "base/timing.h"
 #include "base/xalloc.h"
 #include "cli/client.h"
-#include "cli/commands.h"
+#include "cli/verb.h"
 #include "cli/live.h"
 #include "cli/pick.h"
 #include "cli/table.h"

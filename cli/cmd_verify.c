@@ -18,9 +18,9 @@
 
 #include "base/xalloc.h"
 #include "cli/bar.h"
-#include "cli/commands.h"
+#include "cli/verb.h"
 #include "cli/pick.h"
-#include "cli/program.h"
+#include "cli/mnemed.h"
 #include "store/catalog.h"
 #include "store/store.h"
 
@@ -190,7 +190,7 @@ static int retrain(const struct verb_args *args, struct err *err)
         return rc;
     if (args->n_words)
         snprintf(number, sizeof number, "%" PRId64, version);
-    program = program_mnemed();
+    program = mnemed_program();
     argv = make_argv(args, program, number);
     fflush(NULL);
     execvp(program, argv);

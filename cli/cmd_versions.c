@@ -13,7 +13,7 @@
 #include "base/buf.h"
 #include "base/json_value.h"
 #include "cli/client.h"
-#include "cli/commands.h"
+#include "cli/verb.h"
 #include "cli/pick.h"
 #include "cli/table.h"
 

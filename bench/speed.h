@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * speed.h - the measurements of `mneme bench`, a function for each kind of part.
+ * speed.h - the measurements of `mneme bench`, one function for each kind.
  *
  * Each function warms up, and then measures o->windows windows. A window is as
  * many calls as fill o->seconds, and at least one call. Threads work as the
@@ -62,8 +62,8 @@ struct speed_train {
     size_t skipped; /* steps whose gradient was not applied */
 };
 
-/* Measures learner_step on real text, with the EWC penalty. ERR_LIMIT when there
- * is not enough memory. */
+/* Measures learner_step on real text, with the EWC penalty. ERR_LIMIT when
+ * there is not enough memory. */
 int speed_train(const struct speed_options *o, const struct shape *s,
                 struct speed_train *t, struct err *err);
 
@@ -153,6 +153,7 @@ int speed_windows(const struct speed_options *o, speed_fn *fn, void *arg,
                   double work, struct figure *rate, struct err *err);
 
 /* Reports progress. ERR_AGAIN when *o->stop is set. */
-int speed_progress(const struct speed_options *o, double share, struct err *err);
+int speed_progress(const struct speed_options *o, double share,
+                   struct err *err);
 
 #endif

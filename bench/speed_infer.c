@@ -213,7 +213,7 @@ static int generate(struct reader *r, struct err *err)
     infer_completion_release(&completion);
     if (got == r->shape->new_tokens)
         return 0;
-    return err_set(err, ERR_STATE, "%zu tokens were generated instead of %zu", got,
+    return err_set(err, ERR_STATE, "%zu tokens were generated, not %zu", got,
                    r->shape->new_tokens);
 }
 

@@ -51,11 +51,12 @@ static size_t available_bytes(void)
 static int check_memory(const struct learner_options *o, size_t step_tokens,
                         struct err *err)
 {
-    size_t needed = learner_bytes(o, step_tokens), free_bytes = available_bytes();
+    size_t needed = learner_bytes(o, step_tokens);
+    size_t free_bytes = available_bytes();
 
     if (free_bytes == 0 || needed <= free_bytes)
         return 0;
-    return err_set(err, ERR_LIMIT, "%.1f GiB of memory are needed, %.1f GiB are free",
+    return err_set(err, ERR_LIMIT, "%.1f GiB of memory are needed, %.1f free",
                    (double)needed / (1 << 30),
                    (double)free_bytes / (1 << 30));
 }

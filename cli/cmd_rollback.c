@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * rollback, pin, unpin, promote: what a hand does to versions. ranges: what
- * rollbacks left out of the stream.
+ * rollback, pin, unpin, promote: operations on versions. ranges: lists and
+ * releases the ranges of the stream that rollbacks skipped.
  */
 #include "config.h"
 
@@ -16,15 +16,6 @@
 #include "cli/pick.h"
 #include "cli/table.h"
 
-static int check_stream(const char *stream, struct err *err)
-{
-    if (!strcmp(stream, "rewind") || !strcmp(stream, "skip") ||
-        !strcmp(stream, "keep"))
-        return 0;
-    return err_set(err, ERR_INVALID,
-                   "--stream: %s: must be rewind, skip or keep", stream);
-}
-
 int cmd_rollback(const struct verb_args *args, struct err *err)
 {
     const char *stream = verb_value(args, "stream");
@@ -37,9 +28,10 @@ int cmd_rollback(const struct verb_args *args, struct err *err)
     if (rc)
         return rc;
     stream = stream ? stream : "rewind";
-    rc = check_stream(stream, err);
-    if (rc)
-        return rc;
+    if (strcmp(stream, "rewind") != 0 && strcmp(stream, "skip") != 0 &&
+        strcmp(stream, "keep") != 0)
+        return err_set(err, ERR_INVALID,
+                       "--stream: %s: must be rewind, skip or keep", stream);
     body = json_pack("{s:I, s:s}", "version", (json_int_t)version, "stream",
                      stream);
     if (reason &&
@@ -52,8 +44,8 @@ int cmd_rollback(const struct verb_args *args, struct err *err)
     return client_run(args, "/v1/rollback", body, otherwise, err);
 }
 
-/* POST /v1/versions/WORD/VERB */
-static int on_version(const struct verb_args *args, const char *did,
+/* done: of the message, when the daemon sends none. */
+static int post_version(const struct verb_args *args, const char *done,
                       struct err *err)
 {
     const char *word = args->words[0];
@@ -67,7 +59,7 @@ static int on_version(const struct verb_args *args, const char *did,
     if (rc)
         return rc;
     path = xasprintf("/v1/versions/%s/%s", word, args->verb->name);
-    otherwise = xasprintf("version %s %s", word, did);
+    otherwise = xasprintf("version %s %s", word, done);
     rc = client_run(args, path, NULL, otherwise, err);
     free(otherwise);
     free(path);
@@ -76,17 +68,17 @@ static int on_version(const struct verb_args *args, const char *did,
 
 int cmd_pin(const struct verb_args *args, struct err *err)
 {
-    return on_version(args, "is kept for good", err);
+    return post_version(args, "is pinned", err);
 }
 
 int cmd_unpin(const struct verb_args *args, struct err *err)
 {
-    return on_version(args, "is kept as the others are", err);
+    return post_version(args, "is not pinned", err);
 }
 
 int cmd_promote(const struct verb_args *args, struct err *err)
 {
-    return on_version(args, "serves", err);
+    return post_version(args, "serves", err);
 }
 
 /* --- ranges ------------------------------------------------------------- */
@@ -101,22 +93,15 @@ static void print_ranges(const json_t *reply)
                    "l:RELEASED l:REASON");
     json_array_foreach(pick(reply, "ranges"), i, row)
     {
-        const char *kind = pick_text(row, "kind");
-        const char *topic = pick_text(row, "topic");
-        const char *reason = pick_text(row, "reason");
-
         table_cell(&t, "%" PRId64, pick_integer(row, "id", 0));
-        table_cell(&t, "%s", kind ? kind : "");
-        table_cell(&t, "%s", topic ? topic : "");
+        table_cell(&t, "%s", pick_text_or(row, "kind", ""));
+        table_cell(&t, "%s", pick_text_or(row, "topic", ""));
         table_cell(&t, "%" PRId64, pick_integer(row, "partition", 0));
         table_cell(&t, "%" PRId64, pick_integer(row, "first_offset", 0));
         table_cell(&t, "%" PRId64, pick_integer(row, "last_offset", 0));
         table_time(&t, pick_time_ms(row, "time"));
-        if (pick_text(row, "released"))
-            table_time(&t, pick_time_ms(row, "released"));
-        else
-            table_cell(&t, "-");
-        table_cell(&t, "%s", reason ? reason : "");
+        table_time(&t, pick_time_ms(row, "released"));
+        table_cell(&t, "%s", pick_text_or(row, "reason", ""));
     }
     table_print(&t, stdout);
     table_release(&t);

@@ -92,8 +92,8 @@ void help_verb(const struct verb *verb, FILE *out)
 void help_all(FILE *out)
 {
     fputs("Usage: mneme VERB [OPTION]... [ARGUMENT]...\n\n"
-          "The client of the daemon mnemed: watches it learn, asks its model, rolls "
-          "back.\n\n",
+          "The client of the daemon mnemed: watches it learn, asks its model, "
+          "rolls back.\n\n",
           out);
     for (size_t i = 0; i < verbs_n; i++) {
         char *left = xasprintf("%s%s%s", verbs[i].name,
@@ -177,7 +177,8 @@ void help_man(FILE *out)
           "--man\n"
           ".TH MNEME 1 2026-11-28 mneme \"User commands\"\n"
           ".SH NAME\n"
-          "mneme \\- client of mnemed: watch it learn, ask its model, roll back\n"
+          "mneme \\- client of mnemed: watch it learn, ask its model, roll "
+          "back\n"
           ".SH SYNOPSIS\n"
           ".B mneme\n.I VERB\n.RI [ OPTION ]...\n.RI [ ARGUMENT ]...\n"
           ".SH DESCRIPTION\n"

@@ -17,7 +17,7 @@
     }
 #define ASK_LINES                                                              \
     {                                                                          \
-        "lines", 0, NULL, "treat each line as a text of its own"                     \
+        "lines", 0, NULL, "treat each line as a text of its own"               \
     }
 
 static const struct verb_option top_options[] = {
@@ -69,7 +69,8 @@ static const struct verb_option classify_options[] = {
 };
 
 static const struct verb_option ranges_options[] = {
-    {"release", 0, "ID", "let this range be learned when the stream is read again from before it"},
+    {"release", 0, "ID",
+     "let this range be learned when a rollback reads it again"},
     {NULL, 0, NULL, NULL},
 };
 
@@ -187,7 +188,8 @@ const struct verb verbs[] = {
      "version. ACCURACY is the share of labels that were predicted right. "
      "REPLAY is the number of segments in the replay buffer.\n",
      NULL, cmd_status, NULL},
-    {"top", NULL, 0, 0, true, "Show the status again and again, until q or Ctrl-C.",
+    {"top", NULL, 0, 0, true,
+     "Show the status again and again, until q or Ctrl-C.",
      "On a terminal, the screen is cut to the window. Into a pipe, the screens "
      "follow each other. With --json, each screen is one line: the daemon's "
      "status as JSON.\n",
@@ -215,7 +217,8 @@ const struct verb verbs[] = {
      "Compare two versions metric by metric and domain by domain.",
      "Losses are in bits per byte on the holdout; lower is better.\n",
      NULL, cmd_diff, NULL},
-    {"rollback", "N", 1, 1, true, "Serve version N again, and go on learning from it.",
+    {"rollback", "N", 1, 1, true,
+     "Serve version N again, and go on learning from it.",
      "rewind: the learner and the source go back to version N, and the records "
      "after it are learned again. skip: the learner goes back to version N, "
      "and the records that were learned after it are never learned again. "
@@ -225,8 +228,9 @@ const struct verb verbs[] = {
      "serves again.\n",
      rollback_options, cmd_rollback,
      "Exit status 3 when the records after version N can no longer be read.\n"},
-    {"pin", "N", 1, 1, true, "Protect version N from removal, until it is unpinned.", NULL,
-     NULL, cmd_pin, NULL},
+    {"pin", "N", 1, 1, true,
+     "Protect version N from removal, until it is unpinned.", NULL, NULL,
+     cmd_pin, NULL},
     {"unpin", "N", 1, 1, true,
      "Let retention remove version N again.", NULL, NULL,
      cmd_unpin, NULL},
@@ -261,7 +265,8 @@ const struct verb verbs[] = {
     {"embed", "[TEXT]", 0, 1, true, "Print the embedding vector of a text.",
      TEXT_FROM "The vector is printed as one line of numbers. " MANY_LINES,
      embed_options, cmd_embed, NULL},
-    {"feed", "[FILE]...", 0, ANY_NUMBER, true, "Send lines to Kafka as records.",
+    {"feed", "[FILE]...", 0, ANY_NUMBER, true,
+     "Send lines to Kafka as records.",
      "Each line is a record. Without a FILE, or with -, lines are read from "
      "the standard input. A file whose name ends in .gz or .zst is "
      "decompressed. At the end, the numbers of delivered and of failed records "

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The measurements of `mneme bench`: figures, shapes and their operations, timed
- * operations, parts, and results as JSON. The models are small, and no test
+ * The measurements of `mneme bench`: figures, shapes and their operations,
+ * timed operations, parts, and results as JSON. The models are small, and no test
  * depends on how fast they are.
  */
 #include "config.h"
@@ -258,7 +258,7 @@ static void test_train(void **state)
 
 static void test_answers(void **state)
 {
-    struct speed_answers score = {{.n = 0}, {.n = 0}}, generate = score;
+    static struct speed_answers score, generate;
     struct speed_options o = quick();
     struct err err = ERR_INIT;
 

@@ -2,8 +2,9 @@
 /*
  * Publishes versions of preset small as the daemon does. The trainer takes a
  * snapshot, during which no step runs. Then the publisher writes and syncs
- * files and rows. Holdout scoring and the gate are left out. Only the first version
- * writes the anchor; the others link to it, as between two consolidations.
+ * files and rows. Holdout scoring and the gate are left out. Only the first
+ * version writes the anchor; the others link to it, as between two
+ * consolidations.
  */
 #include "config.h"
 

@@ -4,11 +4,11 @@
  *
  *     zcat stream.jsonl.gz | bench_filter [key=value...]
  *
- * Records are JSON lines in the daemon's format. Settings are keys of the section
- * filter, such as filter.near_duplicate.share=0.2. Prints the number of refused
- * records for each reason, with an example, and the nanoseconds of filter_admit
- * for a record: with n-gram features from the source (preset linear), and
- * without.
+ * Records are JSON lines in the daemon's format. Settings are keys of the
+ * section filter, such as filter.near_duplicate.share=0.2. Prints the number of
+ * refused records for each reason, with an example, and the nanoseconds of
+ * filter_admit for a record: with n-gram features from the source (preset
+ * linear), and without.
  */
 #include "config.h"
 
@@ -103,7 +103,7 @@ static void report(struct stream *s, const struct conf *c)
     filter_free(f);
 }
 
-/* Nanoseconds for a record, in the best of nine rounds. */
+/* Returns nanoseconds for a record, from the best of nine rounds. */
 static double time_admit(struct stream *s, const struct conf *c, bool grams)
 {
     double best = 1e18;
@@ -122,7 +122,7 @@ static double time_admit(struct stream *s, const struct conf *c, bool grams)
     return best;
 }
 
-/* The same with all filters off: the time of the loop. */
+/* Returns the time of the loop: all filters are off. */
 static double time_nothing(struct stream *s)
 {
     struct conf *none = conf_create();

@@ -85,8 +85,8 @@ static void read_domain(const char *path, struct domain *d)
         d->text.len = opt.n_bytes;
 }
 
-/* The end of the record that begins at `from`: after the first line end beyond
- * the wanted size. */
+/* Returns the end of the record that begins at `from`: the first line end after
+ * opt.record bytes. */
 static size_t record_end(const struct buf *text, size_t from)
 {
     size_t to = from + (size_t)opt.record;
@@ -214,7 +214,7 @@ static struct segment *copy_draws(const struct replay_draw *draws, size_t n)
     return s;
 }
 
-/* One step on fresh[n]. Adds their losses to *nats. */
+/* Learns fresh[n] in one step, and adds their losses to *nats. */
 static void step(const struct segment *fresh, size_t n, size_t n_tokens,
                  double *nats)
 {

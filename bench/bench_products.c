@@ -6,8 +6,8 @@
  * (feed-forward 688), for 1, 2, 6 and 48 rows, in fp32 and int8, on each set of
  * kernels of this processor and on OpenBLAS. The second table is training: the
  * three products of a linear layer, at layers of the comparison shapes, on
- * OpenBLAS and on the fastest kernels, whose time includes packing (products.h).
- * Figures are medians of 15, by processor time, on one thread.
+ * OpenBLAS and on the fastest kernels, whose time includes packing
+ * (products.h). Figures are medians of 15, by processor time, on one thread.
  *
  *     bench/bench_products
  */
@@ -130,8 +130,8 @@ static void linear_dw(const struct layer *l)
     ops_blas.linear_dw(l->dw, l->y, l->x, l->n, l->in, l->out, 0);
 }
 
-/* GFLOP/s. */
-static double rate(const struct layer *l, void (*run)(const struct layer *l))
+static double gflops(const struct layer *l,
+                     void (*run)(const struct layer *l))
 {
     double took[ROUNDS];
 
@@ -171,9 +171,9 @@ static void measure_layer(const size_t *shape)
     printf("%5zu x %4zu -> %5zu", n, in, out);
     for (size_t i = 0; i < 3; i++) {
         packed_use(kernels_get(0)); /* OpenBLAS computes the products */
-        printf(" %8.1f", rate(&l, products[i]));
+        printf(" %8.1f", gflops(&l, products[i]));
         packed_use(NULL);
-        printf(" %6.1f", rate(&l, products[i]));
+        printf(" %6.1f", gflops(&l, products[i]));
         fflush(stdout);
     }
     printf("\n");

@@ -17,7 +17,7 @@ struct figure {
     size_t n;
 };
 
-/* At most FIGURE_MOST times. */
+/* May be called at most FIGURE_MOST times. */
 void figure_add(struct figure *f, double value);
 
 /* NaN without values. The median of an even number of values is the mean of

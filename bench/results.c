@@ -224,7 +224,7 @@ static int measure(struct part *p, const struct speed_options *o,
     }
 }
 
-/* NaN when the part was not measured. */
+/* Returns a part's median; NaN if the part was not measured. */
 static double median_of(const struct results *r, enum part_kind kind,
                         size_t index)
 {

@@ -95,7 +95,7 @@ int results_choose(struct results *r, const char *only, struct err *err);
 int results_run(struct results *r, struct part *part,
                 const struct speed_options *o, struct err *err);
 
-/* The field of a figure in a part; NULL: the figure is of another kind. */
+/* Returns a figure's field in a part; NULL: the figure is of another kind. */
 const void *results_field(const struct part *part,
                           const struct results_figure *figure);
 

@@ -21,7 +21,7 @@
 #include "learner/infer/infer.h"
 #include "learner/learner.h"
 
-#define VOCAB 257 /* bytes and the end mark */
+#define VOCAB 257 /* bytes and the end-of-text token */
 #define HELD_EVERY 16
 #define HELD_MOST 96
 #define STRIDE 7919 /* a prime */
@@ -69,7 +69,7 @@ static int hold_out(struct quantize *z, struct err *err)
     return rc;
 }
 
-/* The number of the next sequence that is not held out. */
+/* Returns the number of the next sequence that is not held out. */
 static size_t next_number(struct quantize *z)
 {
     do {

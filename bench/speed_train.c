@@ -33,7 +33,7 @@ struct training {
 
 /* --- memory ------------------------------------------------------------- */
 
-/* Bytes that can be allocated without swapping; 0: unknown. */
+/* Returns the bytes that can be allocated without swapping; 0: unknown. */
 static size_t available_bytes(void)
 {
     char line[128];

@@ -313,7 +313,7 @@ int client_show(const struct verb_args *args, const char *path,
 
 /* --- operations --------------------------------------------------------- */
 
-/* 0: done. ERR_AGAIN: still running. */
+/* Returns 0 when the operation is done, ERR_AGAIN while it runs. */
 static int operation_state(const json_t *operation, struct err *err)
 {
     const char *state = pick_text(operation, "state");

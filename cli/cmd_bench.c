@@ -31,7 +31,7 @@ struct bench {
     struct speed_options options;
     struct buf text;
     struct bar bar;
-    const struct part *part; /* the running one */
+    const struct part *part; /* the part that runs */
     double done, all;        /* weights */
 };
 
@@ -172,7 +172,7 @@ static void add_row(struct table *t, const struct results *r,
     }
 }
 
-/* A table for each kind of part: a row for each figure, a column for each
+/* Prints a table with a row for each figure of the kind, and a column for each
  * part. */
 static void print_kind(const struct results *r, enum part_kind kind)
 {

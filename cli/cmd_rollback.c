@@ -44,7 +44,7 @@ int cmd_rollback(const struct verb_args *args, struct err *err)
     return client_run(args, "/v1/rollback", body, otherwise, err);
 }
 
-/* done: of the message, when the daemon sends none. */
+/* Prints `version N DONE` if the daemon sends no message. */
 static int post_version(const struct verb_args *args, const char *done,
                       struct err *err)
 {

@@ -275,7 +275,7 @@ static void wrap(const char *text, int columns, FILE *out)
     }
 }
 
-/* The whole screen as text, to be freed. */
+/* Returns the whole screen as text, to be freed. */
 static char *screen_text(const struct screen *s, const char *address,
                          const struct fit *fit)
 {

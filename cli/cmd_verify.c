@@ -147,7 +147,7 @@ static int conclude(const struct report *r, const struct err *store,
 
 /* --- retraining --------------------------------------------------------- */
 
-/* The command line of mnemed, for free(); the caller keeps its words. */
+/* Returns the command line of mnemed, to be freed without its words. */
 static char **make_argv(const struct verb_args *args, char *program,
                         char *number)
 {

@@ -19,7 +19,7 @@
 
 /* --- the figures of a version ------------------------------------------- */
 
-/* The mean over all domains, weighted with their numbers of segments. */
+/* Returns the mean over all domains, weighted by their numbers of segments. */
 static double holdout_mean(const json_t *version, const char *key)
 {
     const json_t *row;

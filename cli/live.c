@@ -92,7 +92,7 @@ void live_end(struct live *l)
 
 /* --- showing ------------------------------------------------------------ */
 
-/* The bytes of the first `columns` characters of a line. */
+/* Returns the number of bytes of a line's first `columns` characters. */
 static size_t bytes_of_columns(const char *line, size_t n, int columns)
 {
     for (size_t i = 0; i < n; i++)

@@ -13,7 +13,7 @@
 #include "base/err.h"
 #include "base/xalloc.h"
 
-/* Control characters of ASCII, DEL, and C1 in UTF-8. */
+/* True for control characters of ASCII, DEL, and C1 in UTF-8. */
 static bool is_control(const unsigned char *s)
 {
     return *s < 0x20 || *s == 0x7f ||

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The measurements of `mneme bench`: figures, shapes and their operations,
- * timed operations, parts, and results as JSON. The models are small, and no test
- * depends on how fast they are.
+ * timed operations, parts, and results as JSON. The models are small, and no
+ * test depends on their speed.
  */
 #include "config.h"
 
@@ -131,9 +131,9 @@ static void test_shapes(void **state)
     }
 }
 
-/* tiny by hand: a layer has 3 x 128 x 128 (q, k, v), 128 x 128 (o) and
- * 3 x 344 x 128, four of them, and 256 x 128 at the end; 1,024 tokens; in four
- * sequences 4 x 256 x 257 / 2 pairs, in 4 layers of 4 heads of 32. */
+/* Shape tiny, computed by hand. Each of four layers has 3 x 128 x 128 (q, k,
+ * v), 128 x 128 (o) and 3 x 344 x 128 weights; the output has 256 x 128. A step has
+ * 1,024 tokens, and 4 x 256 x 257 / 2 pairs in 4 layers of 4 heads of 32. */
 static void test_flop(void **state)
 {
     double weights = 4.0 * (4 * 128 * 128 + 3 * 344 * 128) + 256 * 128;
@@ -147,7 +147,7 @@ static void test_flop(void **state)
     assert_true(step_flop(&s) == 6.0 * weights * 1024 +
                                      12.0 * 131584 * 4 * 4 * 32);
     s.model.tied = true;
-    s.model.kv_heads = 2; /* fewer weights, as many scores */
+    s.model.kv_heads = 2; /* fewer weights, the same number of scores */
     weights -= 4.0 * 2 * 64 * 128;
     assert_true(step_flop(&s) == 6.0 * weights * 1024 +
                                      12.0 * 131584 * 4 * 4 * 32);
@@ -263,7 +263,7 @@ static void test_answers(void **state)
     struct err err = ERR_INIT;
 
     (void)state;
-    o.threads = 3; /* more than divide the batch */
+    o.threads = 3; /* some threads have an empty share of the batch */
     if (speed_score(&o, &toy, &score, &err) ||
         speed_generate(&o, &toy, &generate, &err))
         fail_msg("%s", err.msg);
@@ -333,8 +333,8 @@ static struct speed_quantize quantize(int threads)
     return q;
 }
 
-/* 65,536 bytes are 4,095 sequences of 16 and one target more: one in 42 is held
- * out. 8 bits a byte at birth, 4.6 by the bytes' frequencies. */
+/* 65,536 bytes are 4,095 sequences of 16, of which one in 42 is held out. An
+ * untrained model has 8 bits per byte; one of the bytes' frequencies has 4.6. */
 static void test_quantize(void **state)
 {
     struct speed_quantize one = quantize(1), two = quantize(2);
@@ -457,7 +457,7 @@ static void test_scratch(void **state)
     free(copy);
 }
 
-/* The value at a path of keys with dots. */
+/* Returns the number at a path of keys with dots. */
 static double number_at(const json_t *root, const char *path)
 {
     char *copy = strdup(path), *rest = NULL;
@@ -534,8 +534,7 @@ static void fill(struct results *r)
     publish->u.publish.longest_stop = 902;
 }
 
-/* The ratios between parts: of the measured shape to the machine's peak, and
- * of scoring to training. */
+/* peak_share and ratio_to_training need the medians of other parts. */
 static void test_ratios(void **state)
 {
     static const char *const order[] = {"machine", "train.tiny",

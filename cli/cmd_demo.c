@@ -233,16 +233,13 @@ static int watch(struct demo *d, const char *domain, struct err *err)
 
     producer_poll(d->producer, POLL_MS);
     rc = fetch_status(d, err);
-    if (rc == 0 && timing_mono_ms() > d->deadline_ms) {
-        const char *reason = pick_text(d->status, "reason");
-
+    if (rc == 0 && timing_mono_ms() > d->deadline_ms)
         return err_set(err, ERR_IO,
                        "mnemed is too slow: it has consumed %" PRId64
                        " of %" PRId64 " records (%s; %s)",
                        count(d, "records.consumed"), d->sent,
-                       pick_text(d->status, "state"),
-                       reason ? reason : "no reason given");
-    }
+                       pick_text_or(d->status, "state", "no state"),
+                       pick_text_or(d->status, "reason", "no reason given"));
     if (rc == 0 && timing_mono_ms() - d->line_ms >= LINE_MS) {
         d->line_ms = timing_mono_ms();
         print_progress(d, domain);

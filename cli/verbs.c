@@ -9,8 +9,14 @@
 
 #define ANY_NUMBER 1000000 /* of words */
 
-/* --- options of each verb ----------------------------------------------- */
+/* --- texts of several verbs --------------------------------------------- */
 
+/* The options of a verb: a list with its end. */
+#define OPTIONS(...)                                                           \
+    (const struct verb_option[])                                               \
+    {                                                                          \
+        __VA_ARGS__, {NULL, 0, NULL, NULL}                                     \
+    }
 #define ASK_VERSION                                                            \
     {                                                                          \
         "version", 0, "N", "use version N (default: the serving version)"      \
@@ -20,143 +26,6 @@
         "lines", 0, NULL, "treat each line as a text of its own"               \
     }
 
-static const struct verb_option top_options[] = {
-    {"interval", 'n', "SECONDS", "read the status every SECONDS (default 2)"},
-    {NULL, 0, NULL, NULL},
-};
-
-static const struct verb_option versions_options[] = {
-    {"limit", 'n', "N", "list only the newest N (default: all)"},
-    {NULL, 0, NULL, NULL},
-};
-
-static const struct verb_option rollback_options[] = {
-    {"stream", 0, "rewind|skip|keep",
-     "what to do with the records that were learned after version N (default "
-     "rewind)"},
-    {"reason", 0, "TEXT", "a note for the history"},
-    {NULL, 0, NULL, NULL},
-};
-
-static const struct verb_option generate_options[] = {
-    ASK_VERSION,
-    {"max-tokens", 0, "N", "generate at most N tokens (default 64)"},
-    {"temperature", 0, "X",
-     "0 always takes the likeliest token; higher values give more variety "
-     "(default 0.8)"},
-    {"top-p", 0, "X",
-     "sample only from the likeliest tokens that together have probability X"},
-    {"top-k", 0, "N", "sample only from the N likeliest tokens"},
-    {"seed", 0, "N", "seed of the sampling; the same seed gives the same text"},
-    {"stop", 0, "TEXT", "end the completion before this text"},
-    {"lines", 0, NULL,
-     "treat each line as a prompt of its own; each completion is printed as "
-     "one line, with its line ends as \\n"},
-    {NULL, 0, NULL, NULL},
-};
-
-static const struct verb_option score_options[] = {
-    ASK_VERSION,
-    ASK_LINES,
-    {NULL, 0, NULL, NULL},
-};
-
-static const struct verb_option classify_options[] = {
-    ASK_VERSION,
-    ASK_LINES,
-    {"top-k", 0, "N", "print the N likeliest labels (default 5)"},
-    {NULL, 0, NULL, NULL},
-};
-
-static const struct verb_option ranges_options[] = {
-    {"release", 0, "ID",
-     "let this range be learned when a rollback reads it again"},
-    {NULL, 0, NULL, NULL},
-};
-
-static const struct verb_option embed_options[] = {
-    ASK_VERSION,
-    ASK_LINES,
-    {NULL, 0, NULL, NULL},
-};
-
-static const struct verb_option feed_options[] = {
-    {"topic", 't', "T", "the topic to send to (default text)"},
-    {"brokers", 'b', "HOST:PORT,...",
-     "addresses of the Kafka brokers (default: the embedded broker of the "
-     "daemon on the data directory, else localhost:9092)"},
-    {"domain", 'd', "D", "send D as the header `domain` of each record"},
-    {"key", 'k', "KEY", "the key of each record"},
-    {"partition", 'p', "N", "send to this partition (default: librdkafka "
-                            "chooses)"},
-    {"rate", 'r', "N", "send at most N records a second"},
-    {"property", 'X', "NAME=VALUE",
-     "set a property of librdkafka, such as security.protocol; may be "
-     "repeated"},
-    {NULL, 0, NULL, NULL},
-};
-
-static const struct verb_option quarantine_options[] = {
-    {"reason", 'r', "R", "with list or release: only the records that were "
-                         "refused for this reason"},
-    {"topic", 't', "T", "with list: only the records of this topic or file"},
-    {"limit", 'n', "N", "with list: only the newest N records (default 100)"},
-    {"all", 'a', NULL, "with release: every record that can be released"},
-    {NULL, 0, NULL, NULL},
-};
-
-static const struct verb_option forget_options[] = {
-    {"id", 0, "ID", "forget the records with this id"},
-    {"domain", 'd', "D", "forget the records of this domain"},
-    {NULL, 0, NULL, NULL},
-};
-
-static const struct verb_option verify_options[] = {
-    {"all", 'a', NULL, "check all versions"},
-    {"retrain", 0, NULL,
-     "learn the version again from its parent and the same records, and "
-     "compare the result bit by bit"},
-    {"conf", 'c', "FILE",
-     "with --retrain: the daemon's configuration, which names the source; - is "
-     "the standard input (default: mnemed's own search)"},
-    {"set", 0, "KEY=VALUE",
-     "with --retrain: override one key of the configuration; may be repeated"},
-    {NULL, 0, NULL, NULL},
-};
-
-static const struct verb_option demo_options[] = {
-    {"texts", 0, "DIR",
-     "learn from this folder, which has one folder of plain text files for "
-     "each domain; a file `order` in it may name them in order (default: text "
-     "found on this machine)"},
-    {"minutes", 'm', "N", "take about N minutes (default 3)"},
-    {"keep", 0, NULL, "leave the daemon running at the end"},
-    {NULL, 0, NULL, NULL},
-};
-
-static const struct verb_option bench_options[] = {
-    {"only", 0, "LIST",
-     "measure only these parts, separated by commas: machine, tiny, small, "
-     "medium, gpt2, preset-nano to preset-large, quantize, replay, publish; "
-     "train, score, generate, presets; or one name from the JSON, such as "
-     "train.tiny"},
-    {"threads", 't', "N", "number of threads (default: one for each core)"},
-    {"text", 0, "FILE", "learn from this text; - is the standard input "
-                        "(default: licences and sources of this machine)"},
-    {"windows", 'w', "N", "measure each rate in N windows (default 5)"},
-    {"seconds", 's', "X", "length of a window (default 0.5)"},
-    {"rows", 0, "N", "capacity of the replay buffer in rows (default 20000)"},
-    {NULL, 0, NULL, NULL},
-};
-
-static const struct verb_option help_options[] = {
-    {"man", 0, NULL, "print the manual page, mneme(1), as roff"},
-    {"completion", 0, NULL, "print the completion for bash"},
-    {NULL, 0, NULL, NULL},
-};
-
-/* --- the table ---------------------------------------------------------- */
-
 #define TEXT_FROM                                                              \
     "The text is the argument. Without one, or with -, it is read from the "   \
     "standard input. "
@@ -164,6 +33,8 @@ static const struct verb_option help_options[] = {
     "With --lines, any number of lines are answered in their order, all by "   \
     "one version. The first line that fails ends the verb: the answers "       \
     "before it are printed, and the error names the line.\n"
+
+/* --- the table ---------------------------------------------------------- */
 
 const struct verb verbs[] = {
     {"demo", NULL, 0, 0, false,
@@ -174,7 +45,13 @@ const struct verb verbs[] = {
      "completes a prompt, and prints a summary of the measured figures. "
      "--data-dir names a directory without a store (default: a new directory "
      "below $TMPDIR).\n",
-     demo_options, cmd_demo, NULL},
+     OPTIONS({"texts", 0, "DIR",
+              "learn from this folder, which has one folder of plain text "
+              "files for each domain; a file `order` in it may name them in "
+              "order (default: text found on this machine)"},
+             {"minutes", 'm', "N", "take about N minutes (default 3)"},
+             {"keep", 0, NULL, "leave the daemon running at the end"}),
+     cmd_demo, NULL},
     {"status", NULL, 0, 0, true,
      "Print the state of the daemon on one screen.",
      "Shows the serving version and the newest version, the decisions about "
@@ -193,14 +70,17 @@ const struct verb verbs[] = {
      "On a terminal, the screen is cut to the window. Into a pipe, the screens "
      "follow each other. With --json, each screen is one line: the daemon's "
      "status as JSON.\n",
-     top_options, cmd_top, NULL},
+     OPTIONS({"interval", 'n', "SECONDS",
+              "read the status every SECONDS (default 2)"}),
+     cmd_top, NULL},
     {"versions", NULL, 0, 0, true, "List the versions, newest first.",
      "OFFSET is the sum of the next offsets of all partitions. BITS/BYTE and "
      "ACCURACY are means over the holdout of all domains. GATE is the verdict: "
      "the comparison of the version with its reference version. FLAGS: the "
      "serving version answers requests, the head version is the newest one, "
      "and a pinned version is never removed.\n",
-     versions_options, cmd_versions, NULL},
+     OPTIONS({"limit", 'n', "N", "list only the newest N (default: all)"}),
+     cmd_versions, NULL},
     {"show", "N", 1, 1, true, "Print the details of version N.",
      "The first table has the losses on the holdout. The second table is the "
      "gate's comparison with the reference version, in bits per byte: the loss "
@@ -226,14 +106,17 @@ const struct verb verbs[] = {
      "Version N answers requests at once. The learner follows when its current "
      "step is finished. If it cannot follow, the version that served before "
      "serves again.\n",
-     rollback_options, cmd_rollback,
+     OPTIONS({"stream", 0, "rewind|skip|keep",
+              "what to do with the records that were learned after version "
+              "N (default rewind)"},
+             {"reason", 0, "TEXT", "a note for the history"}),
+     cmd_rollback,
      "Exit status 3 when the records after version N can no longer be read.\n"},
     {"pin", "N", 1, 1, true,
      "Protect version N from removal, until it is unpinned.", NULL, NULL,
      cmd_pin, NULL},
     {"unpin", "N", 1, 1, true,
-     "Let retention remove version N again.", NULL, NULL,
-     cmd_unpin, NULL},
+     "Let retention remove version N again.", NULL, NULL, cmd_unpin, NULL},
     {"promote", "N|latest", 1, 1, true,
      "Serve version N, whatever its verdict.",
      "Version N serves until the next promote or rollback. promote latest "
@@ -249,29 +132,63 @@ const struct verb verbs[] = {
      "quarantine: an automatic rollback. skip_for_good: a second automatic "
      "rollback, after the range had been released. A released range is learned "
      "when it is read again, which takes a rollback to a version before it.\n",
-     ranges_options, cmd_ranges, NULL},
+     OPTIONS({"release", 0, "ID",
+              "let this range be learned when a rollback reads it again"}),
+     cmd_ranges, NULL},
     {"generate", "[PROMPT]", 0, 1, true, "Complete a prompt.",
      "The prompt is the argument. Without one, or with -, it is read from the "
      "standard input. " MANY_LINES,
-     generate_options, cmd_generate, NULL},
+     OPTIONS(ASK_VERSION,
+             {"max-tokens", 0, "N", "generate at most N tokens (default 64)"},
+             {"temperature", 0, "X",
+              "0 always takes the likeliest token; higher values give more "
+              "variety (default 0.8)"},
+             {"top-p", 0, "X",
+              "sample only from the likeliest tokens that together have "
+              "probability X"},
+             {"top-k", 0, "N", "sample only from the N likeliest tokens"},
+             {"seed", 0, "N",
+              "seed of the sampling; the same seed gives the same text"},
+             {"stop", 0, "TEXT", "end the completion before this text"},
+             {"lines", 0, NULL,
+              "treat each line as a prompt of its own; each completion is "
+              "printed as one line, with its line ends as \\n"}),
+     cmd_generate, NULL},
     {"score", "[TEXT]", 0, 1, true, "Print the loss of the model on a text.",
      TEXT_FROM "The loss is printed in bits per byte and as perplexity per "
      "token; lower means that the model expects the text more. " MANY_LINES,
-     score_options, cmd_score, NULL},
+     OPTIONS(ASK_VERSION, ASK_LINES),
+     cmd_score, NULL},
     {"classify", "[TEXT]", 0, 1, true, "Predict the label of a text.",
      TEXT_FROM "The labels are those that occurred in learned records. "
      MANY_LINES,
-     classify_options, cmd_classify, NULL},
+     OPTIONS(ASK_VERSION, ASK_LINES,
+             {"top-k", 0, "N", "print the N likeliest labels (default 5)"}),
+     cmd_classify, NULL},
     {"embed", "[TEXT]", 0, 1, true, "Print the embedding vector of a text.",
      TEXT_FROM "The vector is printed as one line of numbers. " MANY_LINES,
-     embed_options, cmd_embed, NULL},
+     OPTIONS(ASK_VERSION, ASK_LINES),
+     cmd_embed, NULL},
     {"feed", "[FILE]...", 0, ANY_NUMBER, true,
      "Send lines to Kafka as records.",
      "Each line is a record. Without a FILE, or with -, lines are read from "
      "the standard input. A file whose name ends in .gz or .zst is "
      "decompressed. At the end, the numbers of delivered and of failed records "
      "are printed.\n",
-     feed_options, cmd_feed,
+     OPTIONS({"topic", 't', "T", "the topic to send to (default text)"},
+             {"brokers", 'b', "HOST:PORT,...",
+              "addresses of the Kafka brokers (default: the embedded broker "
+              "of the daemon on the data directory, else localhost:9092)"},
+             {"domain", 'd', "D",
+              "send D as the header `domain` of each record"},
+             {"key", 'k', "KEY", "the key of each record"},
+             {"partition", 'p', "N",
+              "send to this partition (default: librdkafka chooses)"},
+             {"rate", 'r', "N", "send at most N records a second"},
+             {"property", 'X', "NAME=VALUE",
+              "set a property of librdkafka, such as security.protocol; may "
+              "be repeated"}),
+     cmd_feed,
      "Exit status 1 when a record was not delivered.\n"},
     {"quarantine", "[list | show ID | release ID...]", 0, ANY_NUMBER, true,
      "List, show or release the records in quarantine.",
@@ -283,7 +200,16 @@ const struct verb verbs[] = {
      "releases all records that can be released. A record cannot be released "
      "when it is invalid (not UTF-8, too long, empty), or when only a part of "
      "it was kept.\n",
-     quarantine_options, cmd_quarantine,
+     OPTIONS({"reason", 'r', "R",
+              "with list or release: only the records that were refused for "
+              "this reason"},
+             {"topic", 't', "T",
+              "with list: only the records of this topic or file"},
+             {"limit", 'n', "N",
+              "with list: only the newest N records (default 100)"},
+             {"all", 'a', NULL,
+              "with release: every record that can be released"}),
+     cmd_quarantine,
      "Exit status 3 when a record cannot be released.\n"},
     {"forget", NULL, 0, 0, true, "Erase the records of an id or a domain.",
      "Removes the records' rows from replay, holdout and quarantine, and "
@@ -303,7 +229,9 @@ const struct verb verbs[] = {
      "takes. Until there is that space, the file may hold erased bytes: the "
      "result and `mneme status` say so, and the daemon tries again every "
      "minute.\n",
-     forget_options, cmd_forget, "Exit status 3 when no daemon runs.\n"},
+     OPTIONS({"id", 0, "ID", "forget the records with this id"},
+             {"domain", 'd', "D", "forget the records of this domain"}),
+     cmd_forget, "Exit status 3 when no daemon runs.\n"},
     {"verify", "[N]", 0, 1, true,
      "Check the database, and the checksums of a version's files.",
      "Reads the data directory, with or without a daemon, and writes nothing. "
@@ -314,7 +242,18 @@ const struct verb verbs[] = {
      "ledger from Kafka or the file, and learns them in the same steps, with "
      "the settings that the version stores. Weights, optimizer, Fisher, replay "
      "index and counters must be equal in every bit.\n",
-     verify_options, cmd_verify,
+     OPTIONS({"all", 'a', NULL, "check all versions"},
+             {"retrain", 0, NULL,
+              "learn the version again from its parent and the same "
+              "records, and compare the result bit by bit"},
+             {"conf", 'c', "FILE",
+              "with --retrain: the daemon's configuration, which names the "
+              "source; - is the standard input (default: mnemed's own "
+              "search)"},
+             {"set", 0, "KEY=VALUE",
+              "with --retrain: override one key of the configuration; may "
+              "be repeated"}),
+     cmd_verify,
      "Exit status 1 for damage, or a retrained version that differs; 3 when "
      "the version, its parent or its records are gone.\n"},
     {"backup", "DIR", 1, 1, true,
@@ -380,9 +319,26 @@ const struct verb verbs[] = {
      "row_tokens.\n"
      "publish: seconds, stop_seconds, longest_stop_seconds.\n"
      "left_out: the parts that need more memory than there is, with reasons.\n",
-     bench_options, cmd_bench, NULL},
+     OPTIONS({"only", 0, "LIST",
+              "measure only these parts, separated by commas: machine, "
+              "tiny, small, medium, gpt2, preset-nano to preset-large, "
+              "quantize, replay, publish; train, score, generate, presets; "
+              "or one name from the JSON, such as train.tiny"},
+             {"threads", 't', "N",
+              "number of threads (default: one for each core)"},
+             {"text", 0, "FILE",
+              "learn from this text; - is the standard input (default: "
+              "licences and sources of this machine)"},
+             {"windows", 'w', "N",
+              "measure each rate in N windows (default 5)"},
+             {"seconds", 's', "X", "length of a window (default 0.5)"},
+             {"rows", 0, "N",
+              "capacity of the replay buffer in rows (default 20000)"}),
+     cmd_bench, NULL},
     {"help", "[VERB]", 0, 1, false, "Explain a verb, or list all verbs.", NULL,
-     help_options, cmd_help, NULL},
+     OPTIONS({"man", 0, NULL, "print the manual page, mneme(1), as roff"},
+             {"completion", 0, NULL, "print the completion for bash"}),
+     cmd_help, NULL},
 };
 
 const size_t verbs_n = sizeof verbs / sizeof verbs[0];

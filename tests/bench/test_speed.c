@@ -132,8 +132,8 @@ static void test_shapes(void **state)
 }
 
 /* Shape tiny, computed by hand. Each of four layers has 3 x 128 x 128 (q, k,
- * v), 128 x 128 (o) and 3 x 344 x 128 weights; the output has 256 x 128. A step has
- * 1,024 tokens, and 4 x 256 x 257 / 2 pairs in 4 layers of 4 heads of 32. */
+ * v), 128 x 128 (o) and 3 x 344 x 128 weights; the output has 256 x 128. A step
+ * has 1,024 tokens, and 4 x 256 x 257 / 2 pairs in 4 layers of 4 heads of 32. */
 static void test_flop(void **state)
 {
     double weights = 4.0 * (4 * 128 * 128 + 3 * 344 * 128) + 256 * 128;
@@ -334,7 +334,7 @@ static struct speed_quantize quantize(int threads)
 }
 
 /* 65,536 bytes are 4,095 sequences of 16, of which one in 42 is held out. An
- * untrained model has 8 bits per byte; one of the bytes' frequencies has 4.6. */
+ * untrained model has 8 bits per byte; the bytes' frequencies give 4.6. */
 static void test_quantize(void **state)
 {
     struct speed_quantize one = quantize(1), two = quantize(2);

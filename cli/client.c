@@ -358,11 +358,10 @@ int client_operate(struct client *c, const char *path, json_t *body,
 }
 
 int client_run(const struct verb_args *args, const char *path, json_t *body,
-               const char *otherwise, struct err *err)
+               struct err *err)
 {
     struct client *c = NULL;
     json_t *operation = NULL;
-    const char *detail;
     int rc = client_open(args, &c, err);
 
     if (rc)
@@ -372,11 +371,10 @@ int client_run(const struct verb_args *args, const char *path, json_t *body,
     client_free(c);
     if (rc)
         return rc;
-    detail = pick_text(operation, "detail");
     if (verb_has(args, "json")) {
         pick_print(operation);
     } else {
-        table_print_name(detail && *detail ? detail : otherwise, stdout);
+        table_print_name(pick_text_or(operation, "detail", "done"), stdout);
         putchar('\n');
     }
     json_decref(operation);

@@ -54,7 +54,7 @@ int client_show(const struct verb_args *args, const char *path,
 int client_post(struct client *c, const char *path, json_t *body,
                 json_t **reply, struct err *err);
 
-/* GET /v1/versions/N. */
+/* Sends GET /v1/versions/N. */
 int client_version(struct client *c, int64_t version, json_t **reply,
                    struct err *err);
 
@@ -68,9 +68,8 @@ int client_version(struct client *c, int64_t version, json_t **reply,
 int client_operate(struct client *c, const char *path, json_t *body,
                    int64_t timeout_ms, json_t **operation, struct err *err);
 
-/* Does the same for a verb, and prints the operation: as JSON, or the daemon's
- * own line, or `otherwise` when the daemon has none. */
+/* Does the same for a verb, and prints the operation: its detail, or JSON. */
 int client_run(const struct verb_args *args, const char *path, json_t *body,
-               const char *otherwise, struct err *err);
+               struct err *err);
 
 #endif

@@ -229,9 +229,14 @@ static int fetch_status(struct demo *d, struct err *err)
  * version 1 as soon as it exists. */
 static int watch(struct demo *d, const char *domain, struct err *err)
 {
+    struct producer_counts c;
     int rc;
 
     producer_poll(d->producer, POLL_MS);
+    producer_counts(d->producer, &c);
+    if (c.failed)
+        return err_set(err, ERR_IO, "a record was not delivered: %s",
+                       producer_trouble(d->producer));
     rc = fetch_status(d, err);
     if (rc == 0 && timing_mono_ms() > d->deadline_ms)
         return err_set(err, ERR_IO,

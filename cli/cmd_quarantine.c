@@ -124,7 +124,7 @@ static int show(const struct verb_args *args, struct err *err)
 
     if (args->n_words != 2)
         return err_set(err, ERR_INVALID, "show takes one ID");
-    rc = verb_version(args->words[1], &id, err);
+    rc = verb_number(args->words[1], "record", &id, err);
     if (rc)
         return rc;
     snprintf(path, sizeof path, "/v1/quarantine/%" PRId64, id);
@@ -135,19 +135,17 @@ static int show(const struct verb_args *args, struct err *err)
 
 static int release_ids(const struct verb_args *args, struct err *err)
 {
-    char path[64], otherwise[64];
+    char path[64];
     int64_t id;
     int rc = 0;
 
     /* Checks all IDs before it releases the first record. */
     for (size_t i = 1; i < args->n_words && rc == 0; i++)
-        rc = verb_version(args->words[i], &id, err);
+        rc = verb_number(args->words[i], "record", &id, err);
     for (size_t i = 1; i < args->n_words && rc == 0; i++) {
-        verb_version(args->words[i], &id, NULL);
+        verb_number(args->words[i], "record", &id, NULL);
         snprintf(path, sizeof path, "/v1/quarantine/%" PRId64 "/release", id);
-        snprintf(otherwise, sizeof otherwise, "record %" PRId64 " released",
-                 id);
-        rc = client_run(args, path, NULL, otherwise, err);
+        rc = client_run(args, path, NULL, err);
     }
     return rc;
 }
@@ -167,7 +165,7 @@ static int release(const struct verb_args *args, struct err *err)
                : json_pack("{s:s}", "reason", reason);
     if (!body)
         return err_set(err, ERR_INVALID, "--reason: not UTF-8");
-    return client_run(args, "/v1/quarantine/release", body, "released", err);
+    return client_run(args, "/v1/quarantine/release", body, err);
 }
 
 int cmd_quarantine(const struct verb_args *args, struct err *err)
@@ -201,7 +199,7 @@ int cmd_forget(const struct verb_args *args, struct err *err)
     if (!body)
         return err_set(err, ERR_INVALID, "--%s: not UTF-8",
                        id ? "id" : "domain");
-    rc = client_run(args, "/v1/forget", body, "forgotten", err);
+    rc = client_run(args, "/v1/forget", body, err);
     if (rc == ERR_IO) /* no daemon answers */
         rc = err->code = ERR_STATE;
     return rc;

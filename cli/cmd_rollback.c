@@ -11,19 +11,18 @@
 #include <string.h>
 
 #include "base/xalloc.h"
-#include "cli/verb.h"
 #include "cli/client.h"
 #include "cli/pick.h"
 #include "cli/table.h"
+#include "cli/verb.h"
 
 int cmd_rollback(const struct verb_args *args, struct err *err)
 {
     const char *stream = verb_value(args, "stream");
     const char *reason = verb_value(args, "reason");
-    char otherwise[64];
     int64_t version;
     json_t *body;
-    int rc = verb_version(args->words[0], &version, err);
+    int rc = verb_number(args->words[0], "version", &version, err);
 
     if (rc)
         return rc;
@@ -39,46 +38,25 @@ int cmd_rollback(const struct verb_args *args, struct err *err)
         json_decref(body);
         return err_set(err, ERR_INVALID, "--reason: not UTF-8");
     }
-    snprintf(otherwise, sizeof otherwise, "version %" PRId64 " serves",
-             version);
-    return client_run(args, "/v1/rollback", body, otherwise, err);
+    return client_run(args, "/v1/rollback", body, err);
 }
 
-/* Prints `version N DONE` if the daemon sends no message. */
-static int post_version(const struct verb_args *args, const char *done,
-                      struct err *err)
+/* pin, unpin and promote: sends POST /v1/versions/N/VERB. */
+int cmd_version(const struct verb_args *args, struct err *err)
 {
-    const char *word = args->words[0];
-    bool latest = !strcmp(word, "latest");
-    char *path, *otherwise;
+    const char *word = args->words[0], *verb = args->verb->name;
     int64_t version;
+    char *path;
     int rc = 0;
 
-    if (!latest || strcmp(args->verb->name, "promote") != 0)
-        rc = verb_version(word, &version, err);
+    if (strcmp(word, "latest") != 0 || strcmp(verb, "promote") != 0)
+        rc = verb_number(word, "version", &version, err);
     if (rc)
         return rc;
-    path = xasprintf("/v1/versions/%s/%s", word, args->verb->name);
-    otherwise = xasprintf("version %s %s", word, done);
-    rc = client_run(args, path, NULL, otherwise, err);
-    free(otherwise);
+    path = xasprintf("/v1/versions/%s/%s", word, verb);
+    rc = client_run(args, path, NULL, err);
     free(path);
     return rc;
-}
-
-int cmd_pin(const struct verb_args *args, struct err *err)
-{
-    return post_version(args, "is pinned", err);
-}
-
-int cmd_unpin(const struct verb_args *args, struct err *err)
-{
-    return post_version(args, "is not pinned", err);
-}
-
-int cmd_promote(const struct verb_args *args, struct err *err)
-{
-    return post_version(args, "serves", err);
 }
 
 /* --- ranges ------------------------------------------------------------- */
@@ -107,25 +85,16 @@ static void print_ranges(const json_t *reply)
     table_release(&t);
 }
 
-static int release_range(const struct verb_args *args, struct err *err)
-{
-    int64_t range;
-    char *path, *otherwise;
-    int rc = verb_version(verb_value(args, "release"), &range, err);
-
-    if (rc)
-        return rc;
-    path = xasprintf("/v1/ranges/%" PRId64 "/release", range);
-    otherwise = xasprintf("range %" PRId64 " is released", range);
-    rc = client_run(args, path, NULL, otherwise, err);
-    free(otherwise);
-    free(path);
-    return rc;
-}
-
 int cmd_ranges(const struct verb_args *args, struct err *err)
 {
-    if (verb_value(args, "release"))
-        return release_range(args, err);
-    return client_show(args, "/v1/ranges", print_ranges, err);
+    const char *release = verb_value(args, "release");
+    char path[64];
+    int64_t range = 0;
+    int rc;
+
+    if (!release)
+        return client_show(args, "/v1/ranges", print_ranges, err);
+    rc = verb_number(release, "range", &range, err);
+    snprintf(path, sizeof path, "/v1/ranges/%" PRId64 "/release", range);
+    return rc ? rc : client_run(args, path, NULL, err);
 }

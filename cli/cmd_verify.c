@@ -94,7 +94,7 @@ static int check_one(struct catalog *c, const struct verb_args *args,
     int rc;
 
     if (args->n_words) {
-        rc = verb_version(args->words[0], &version, err);
+        rc = verb_number(args->words[0], "version", &version, err);
     } else {
         rc = catalog_pointers(c, &pointers, err);
         version = rc ? 0 : pointers.head;
@@ -185,7 +185,7 @@ static int retrain(const struct verb_args *args, struct err *err)
     if (verb_has(args, "all"))
         return err_set(err, ERR_INVALID, "--retrain takes one version");
     if (args->n_words)
-        rc = verb_version(args->words[0], &version, err);
+        rc = verb_number(args->words[0], "version", &version, err);
     if (rc)
         return rc;
     if (args->n_words)

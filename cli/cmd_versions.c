@@ -264,7 +264,7 @@ int cmd_show(const struct verb_args *args, struct err *err)
 {
     char path[64];
     int64_t version;
-    int rc = verb_version(args->words[0], &version, err);
+    int rc = verb_number(args->words[0], "version", &version, err);
 
     if (rc)
         return rc;
@@ -376,10 +376,10 @@ int cmd_diff(const struct verb_args *args, struct err *err)
     struct client *c = NULL;
     json_t *a = NULL, *b = NULL, *d = NULL;
     int64_t first, second;
-    int rc = verb_version(args->words[0], &first, err);
+    int rc = verb_number(args->words[0], "version", &first, err);
 
     if (rc == 0)
-        rc = verb_version(args->words[1], &second, err);
+        rc = verb_number(args->words[1], "version", &second, err);
     if (rc == 0)
         rc = client_open(args, &c, err);
     if (rc == 0)

@@ -182,13 +182,13 @@ int verb_real(const struct verb_args *args, const char *name, double least,
     return 0;
 }
 
-int verb_version(const char *word, int64_t *version, struct err *err)
+int verb_number(const char *word, const char *of, int64_t *number,
+                struct err *err)
 {
-    if (parse_integer(word, 1, INT64_MAX, version) == 0)
+    if (parse_integer(word, 1, INT64_MAX, number) == 0)
         return 0;
-    return err_set(err, ERR_INVALID,
-                   "%s: the number of a version is needed; see: mneme versions",
-                   word);
+    return err_set(err, ERR_INVALID, "%s: the number of a %s is needed", word,
+                   of);
 }
 
 const char *verb_data_dir(const struct verb_args *args)

@@ -76,8 +76,10 @@ int verb_integer(const struct verb_args *args, const char *name,
 int verb_real(const struct verb_args *args, const char *name, double least,
               double most, double *out, struct err *err);
 
-/* Parses the number of a version, 1 or more. ERR_INVALID. */
-int verb_version(const char *word, int64_t *version, struct err *err);
+/* Parses the number of a version, a record or a range (`of`), 1 or more.
+ * ERR_INVALID. */
+int verb_number(const char *word, const char *of, int64_t *number,
+                struct err *err);
 
 /* --data-dir, else the daemon's default. */
 const char *verb_data_dir(const struct verb_args *args);
@@ -87,8 +89,7 @@ const char *verb_data_dir(const struct verb_args *args);
 verb_fn cmd_help;                                                 /* mneme.c */
 verb_fn cmd_status, cmd_top;                                 /* cmd_status.c */
 verb_fn cmd_versions, cmd_show, cmd_diff, cmd_history;     /* cmd_versions.c */
-verb_fn cmd_rollback, cmd_pin, cmd_unpin, cmd_promote,     /* cmd_rollback.c */
-    cmd_ranges;
+verb_fn cmd_rollback, cmd_version, cmd_ranges;             /* cmd_rollback.c */
 verb_fn cmd_quarantine, cmd_forget;                      /* cmd_quarantine.c */
 verb_fn cmd_generate, cmd_score, cmd_classify, cmd_embed;       /* cmd_ask.c */
 verb_fn cmd_backup, cmd_restore;                             /* cmd_backup.c */

@@ -114,15 +114,15 @@ const struct verb verbs[] = {
      "Exit status 3 when the records after version N can no longer be read.\n"},
     {"pin", "N", 1, 1, true,
      "Protect version N from removal, until it is unpinned.", NULL, NULL,
-     cmd_pin, NULL},
+     cmd_version, NULL},
     {"unpin", "N", 1, 1, true,
-     "Let retention remove version N again.", NULL, NULL, cmd_unpin, NULL},
+     "Let retention remove version N again.", NULL, NULL, cmd_version, NULL},
     {"promote", "N|latest", 1, 1, true,
      "Serve version N, whatever its verdict.",
      "Version N serves until the next promote or rollback. promote latest "
      "serves the newest version that passed the gate, and follows newer "
      "versions again.\n",
-     NULL, cmd_promote, NULL},
+     NULL, cmd_version, NULL},
     {"history", NULL, 0, 0, true,
      "List the versions that served, with times and causes.", NULL, NULL,
      cmd_history, NULL},

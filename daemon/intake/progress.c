@@ -390,7 +390,7 @@ void progress_set_positions(struct progress *p,
 static void show_domains(const struct progress *p, struct status_board *board,
                          struct status *s)
 {
-    s->n_domains_known = p->domains.n;
+    s->n_domains_known = (int64_t)p->domains.n;
     s->n_domains = p->domains.n < STATUS_MAX_DOMAINS ? p->domains.n
                                                      : STATUS_MAX_DOMAINS;
     for (size_t i = 0; i < s->n_domains; i++) {
@@ -442,7 +442,7 @@ void progress_show(const struct progress *p, struct status_board *board,
     s->accuracy = labelled > 0 ? right / labelled : NAN;
     show_domains(p, board, s);
     show_reasons(p, board, s);
-    status_set_places(board, positions, n_positions);
+    status_set_positions(board, positions, n_positions);
     free(positions);
 }
 

@@ -111,7 +111,7 @@ static void test_values(void **state)
     json_decref(j);
 }
 
-/* A record's time a little ahead, or a clock that was set back. */
+/* The time of a record may be in the future, and a clock may be set back. */
 static void test_freshness_is_not_negative(void **state)
 {
     static int64_t now = 1700000010000;
@@ -152,8 +152,8 @@ static void test_domains(void **state)
     json_decref(j);
 }
 
-/* Two names of the greatest length that differ in the last letter only, and
- * one that they begin with: each has its own figures. */
+/* Two names of the greatest length differ in the last letter only; a third
+ * name is their prefix. Each has its own figures. */
 static void test_long_names(void **state)
 {
     char a[256], b[256], c[64];
@@ -191,7 +191,7 @@ static void test_long_names(void **state)
     buf_release(&metrics);
 }
 
-/* What names a domain in the metrics, to be freed. */
+/* The label of a domain in the metrics; the caller frees it. */
 static char *label_of(size_t which)
 {
     struct buf metrics = BUF_INIT;
@@ -208,8 +208,8 @@ static char *label_of(size_t which)
     return label;
 }
 
-/* No label ends a line for anybody who reads it, and two names never give the
- * same one: a scrape in which a series stands twice is refused whole. */
+/* No label ends a line for any reader. Two names never give the same label:
+ * Prometheus refuses a scrape with a repeated series. */
 static void test_labels(void **state)
 {
     static const char *const cases[][2] = {
@@ -242,8 +242,8 @@ static void test_labels(void **state)
     }
 }
 
-/* A clock that is set back: the process has run no shorter for that, and no
- * record is younger than now. */
+/* A clock that is set back does not shorten the uptime, and does not make a
+ * record younger than the present. */
 static void test_clock_set_back(void **state)
 {
     static int64_t now = 1700000010000;
@@ -263,7 +263,7 @@ static void test_clock_set_back(void **state)
     status_to_metrics(&board, &metrics);
     assert_non_null(strstr(metrics.data, "\nmneme_freshness_seconds 0\n"));
     buf_release(&metrics);
-    /* Both clocks: what runs is the monotonic one. */
+    /* The uptime is measured by the monotonic clock. */
     timing_set_fake(&now);
     s = status_lock(&board);
     s->started_ms = timing_mono_ms() - 1500;
@@ -274,7 +274,7 @@ static void test_clock_set_back(void **state)
     json_decref(j);
 }
 
-/* What the next version waits for, and how long. */
+/* The condition for the next version, and the seconds until it is made. */
 static void test_next_version(void **state)
 {
     static int64_t now = 1700000010000;
@@ -862,7 +862,7 @@ static void test_every_domain_field(void **state)
     timing_set_fake(NULL);
 }
 
-/* Each line is a comment or `name{labels} number`, and begins with mneme_. */
+/* A line is a comment, or `name{labels} number` with a name mneme_... */
 static void check_line(char *line)
 {
     char *value = strrchr(line, ' '), *end;
@@ -899,7 +899,7 @@ static void test_metrics(void **state)
     buf_release(&out);
 }
 
-/* --- where the learner is ----------------------------------------------- */
+/* --- the learner's positions -------------------------------------------- */
 
 static void is_running(struct source *s, struct source_health *health)
 {
@@ -924,7 +924,7 @@ static size_t partitions_of_two_topics(struct source *s,
     return sizeof all / sizeof all[0];
 }
 
-static void test_places(void **state)
+static void test_positions(void **state)
 {
     const struct source_position learned[] = {
         {.topic = "news", .partition = 0, .next_offset = 600},
@@ -962,7 +962,7 @@ static void test_places(void **state)
     board.source = NULL;
 }
 
-/* The longest reasons stay text, whatever they are cut in. */
+/* A long reason is cut, maybe inside a character, and stays valid JSON. */
 static void test_long_reason(void **state)
 {
     char reason[1000] = "";
@@ -992,7 +992,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_labels, setup, teardown),
         cmocka_unit_test_setup_teardown(test_clock_set_back, setup, teardown),
         cmocka_unit_test_setup_teardown(test_next_version, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_places, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_positions, setup, teardown),
         cmocka_unit_test_setup_teardown(test_long_reason, setup, teardown),
         cmocka_unit_test_setup_teardown(test_every_metric, setup, teardown),
         cmocka_unit_test_setup_teardown(test_every_field, setup, teardown),

@@ -91,7 +91,7 @@ static void decide(struct refusals *r, char kind, const char *reason,
 static void begin(struct refusals *r)
 {
     refusals_init(r);
-    r->tells = true;
+    r->logs = true;
     capture_begin();
 }
 
@@ -105,7 +105,7 @@ static void test_once_a_minute(void **state)
     for (int i = 0; i < 1000; i++) /* 3 minutes and a bit */
         decide(&r, 'q', i % 10 ? "bad_field" : "not_json", LABEL, i,
                5000 + 190 * i);
-    refusals_tell(&r, true, 5000 + 190 * 1000);
+    refusals_log(&r, true, 5000 + 190 * 1000);
     log = capture_end();
     assert_int_equal(count(log, "reason=bad_field"), 5);
     assert_int_equal(count(log, "reason=not_json"), 5);
@@ -127,14 +127,14 @@ static void test_held_back(void **state)
     begin(&r);
     decide(&r, 'q', "null", "", 0, 1000);
     decide(&r, 'q', "null", "", 1, 1001);
-    refusals_tell(&r, false, 60999);
+    refusals_log(&r, false, 60999);
     log = capture_end();
     assert_int_equal(sum_of_counts(log, "null"), 1);
     free(log);
     capture_begin();
-    refusals_tell(&r, false, 61000); /* nothing came meanwhile */
-    refusals_tell(&r, false, 200000);
-    refusals_tell(&r, true, 200000);
+    refusals_log(&r, false, 61000); /* nothing came meanwhile */
+    refusals_log(&r, false, 200000);
+    refusals_log(&r, true, 200000);
     log = capture_end();
     assert_int_equal(count(log, "\n"), 1);
     assert_int_equal(sum_of_counts(log, "null"), 1);
@@ -228,7 +228,7 @@ static void test_silent(void **state)
 
     (void)state;
     begin(&r);
-    r.tells = false;
+    r.logs = false;
     for (int i = 0; i < 200; i++)
         decide(&r, 'q', "bad_field", LABEL, i, 1000);
     refusals_preview(&r, NULL);

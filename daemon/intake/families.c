@@ -9,7 +9,7 @@
 #include "daemon/intake/simhash.h"
 
 #define QUARTER_BITS 16
-#define TABLE_SHIFT 52 /* keeps 12 bits, for FAMILIES */
+#define TABLE_SHIFT 52 /* leaves 12 bits, an index below FAMILIES */
 
 enum { N_CLOCK, N_MADE, N_COUNTERS };
 

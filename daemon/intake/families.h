@@ -13,9 +13,9 @@
  * family that is the whole stream is cut off after the burst.
  *
  * The last FAMILIES families are kept. Each of four tables finds a family by a
- * quarter of its bits: two hashes within 3 bits agree in at least one quarter. A
- * later family overwrites a table's entry. A frequent family is always found; a
- * rare one may count as new, so its text passes.
+ * quarter of its bits: two hashes within 3 bits agree in at least one quarter.
+ * Later families overwrite the entries of the tables. A frequent family is
+ * always found; a rare one may count as new, so its text passes.
  *
  * Owner:   the filter
  * Threads: trainer

@@ -13,8 +13,8 @@
  * filter_judge runs when the first segment has been scored, before it is
  * learned. It passes records of less than 96 bytes.
  *     surprise        The loss is above median + MADs of the domain
- *                     (surprise.h), and above the entropy of the record's bytes,
- *                     and pairs of bytes repeat no more often than in shuffled
+ *                     (surprise.h), and above the entropy of the bytes, and
+ *                     pairs of bytes repeat no more often than in shuffled
  *                     text (texture.h). No model predicts noise better than by
  *                     the frequency of bytes, so learned noise does not make
  *                     more noise pass.

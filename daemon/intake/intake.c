@@ -261,11 +261,12 @@ bool intake_holds_out(const char *text, size_t n_bytes, int64_t n_before,
 }
 
 /*
- * Is the last waiting record held out? Its number among all records counts the
- * records that wait before it, but neither skipped records nor holes: a rollback
- * has undone those, and `verify --retrain` does not read them. A record that is
- * learned in part is counted in progress already. So is its first copy, unless
- * that copy still waits.
+ * Is the last waiting record held out?
+ *
+ * The records before it are those of progress and those that wait. Skipped
+ * records do not count: a rollback has undone them, and `verify --retrain` does
+ * not read them. Progress has counted a record that is learned in part. The
+ * record's first copy is in progress as well, or still waits.
  */
 static bool is_held_out(const struct intake *in, const struct waiting *last)
 {

@@ -128,9 +128,8 @@ size_t intake_memory(const struct intake *in);
 struct intake_batch {
     struct segment *segments;
     struct segment_origin *origins;
-    const char **refused; /* [n], for the caller to fill in: why the step refused
-                             the record that begins with this segment; NULL: it
-                             did not */
+    const char **refused; /* [n], the caller sets it: why the step refused the
+                             record that begins with this segment; or NULL */
     size_t n;
     size_t tokens; /* as intake_tokens counts */
     bool released;

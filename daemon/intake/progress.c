@@ -637,7 +637,7 @@ static int reasons_from_json(struct progress *p, json_t *counts)
 }
 
 /* Sets the first offsets of the version's partitions. They never change, so a
- * rollback leaves those of other partitions. Early versions do not have them. */
+ * rollback keeps those of other partitions. Early versions have none. */
 static void first_from_json(struct progress *p, const json_t *list)
 {
     size_t i;

@@ -97,8 +97,9 @@ static void warn(struct refusals *r)
                  "records=%lld refused=\"%s\" detail=\"%s\" hint=\"all records "
                  "so far were refused; %s\"",
                  (long long)r->records, reasons.data, r->detail,
-                 r->quarantined ? "mneme quarantine lists them"
-                                : "source.bad_record is skip, so none is in the quarantine");
+                 r->quarantined
+                     ? "mneme quarantine lists them"
+                     : "source.bad_record is skip, so none was kept");
     r->warned = true;
     buf_release(&reasons);
 }

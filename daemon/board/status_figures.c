@@ -56,17 +56,21 @@ struct view {
 
 /* --- the table ---------------------------------------------------------- */
 
+/* The type of the field decides how a figure is written. */
 enum kind {
-    COUNT,         /* int64_t */
-    COUNT_OR_NULL, /* int64_t; below 0: null, no sample */
-    REAL,          /* double; not finite: null, no sample */
-    FLAG,          /* bool; 0 or 1 as a metric */
-    NAME,          /* const char * */
-    TEXT,          /* char[]; "": null */
-    NO_OBJECT,     /* null, unless the rows below it make the object */
-    LIST,          /* an array with an object for each element */
-    OBJECT         /* an object with a field for each element */
+    COUNT,     /* int64_t; below 0, not known: null, no sample */
+    REAL,      /* double; not finite: null, no sample */
+    FLAG,      /* bool; 0 or 1 as a metric */
+    NAME,      /* const char * */
+    TEXT,      /* char[]; "": null */
+    NO_OBJECT, /* null, unless the rows below it make the object */
+    LIST,      /* an array with an object for each element */
+    OBJECT     /* an object with a field for each element */
 };
+
+#define KIND_OF(struct_, field_) \
+    _Generic(((struct struct_ *)0)->field_, int64_t: COUNT, double: REAL, \
+             bool: FLAG, const char *: NAME, char *: TEXT)
 
 enum list { NO_LIST, DOMAINS, REASONS, PARTITIONS };
 
@@ -84,218 +88,213 @@ struct figure {
     const char *label_value; /* or this one, without a list */
 };
 
-#define FIGURE(path_, kind_, field_) \
-    .path = path_, .kind = kind_, .at = offsetof(struct view, field_)
+#define ROW(struct_, path_, field_) \
+    .path = path_, .kind = KIND_OF(struct_, field_), \
+    .at = offsetof(struct struct_, field_)
+#define FIGURE(path_, field_) ROW(view, path_, field_)
+#define DOMAIN(path_, field_) \
+    ROW(domain_row, path_, field_), .list = DOMAINS, .label = "domain"
+#define REASON(path_, field_) \
+    ROW(status_reason, path_, field_), .list = REASONS, .label = "reason"
+#define PARTITION(path_, field_) \
+    ROW(partition_row, path_, field_), .list = PARTITIONS, .label = "topic"
+#define CONTAINER(path_, kind_, list_) \
+    .path = path_, .kind = kind_, .list = list_
 #define JSON_IF(condition) .json_if = offsetof(struct view, condition)
 #define METRIC_IF(condition) .metric_if = offsetof(struct view, condition)
 #define METRIC(group_, name_, help_) \
     .group = group_, .metric = name_, .help = help_
 #define LABEL(name_, value_) .label = name_, .label_value = value_
-#define EACH(list_, label_, struct_, path_, kind_, field_) \
-    .path = path_, .kind = kind_, .list = list_, .label = label_, \
-    .at = offsetof(struct struct_, field_)
-#define DOMAIN(path_, kind_, field_) \
-    EACH(DOMAINS, "domain", domain_row, path_, kind_, field_)
-#define REASON(path_, kind_, field_) \
-    EACH(REASONS, "reason", status_reason, path_, kind_, field_)
-#define PARTITION(path_, kind_, field_) \
-    EACH(PARTITIONS, "topic", partition_row, path_, kind_, field_)
 
 static const struct figure figures[] = {
-    {FIGURE(NULL, COUNT, up), METRIC(1, "up", "1 while the process runs.")},
-    {FIGURE("state", NAME, state)},
-    {FIGURE("reason", TEXT, s.reason)},
-    {FIGURE("serving_version", COUNT, s.serving_version),
+    {FIGURE(NULL, up), METRIC(1, "up", "1 while the process runs.")},
+    {FIGURE("state", state)},
+    {FIGURE("reason", s.reason)},
+    {FIGURE("serving_version", s.serving_version),
      METRIC(12, "serving_version", "The version that answers.")},
-    {FIGURE("head_version", COUNT, s.head_version),
+    {FIGURE("head_version", s.head_version),
      METRIC(12, "head_version", "The newest version.")},
-    {FIGURE("serving_pinned", FLAG, s.serving_pinned)},
-    {FIGURE("step", COUNT, s.step),
-     METRIC(2, "steps_total", "Optimizer steps.")},
-    {FIGURE("tokens_seen", COUNT, s.tokens_seen),
+    {FIGURE("serving_pinned", s.serving_pinned)},
+    {FIGURE("step", s.step), METRIC(2, "steps_total", "Optimizer steps.")},
+    {FIGURE("tokens_seen", s.tokens_seen),
      METRIC(4, "tokens_learned_total", "New tokens learned.")},
-    {FIGURE("bytes_seen", COUNT, s.bytes_seen),
+    {FIGURE("bytes_seen", s.bytes_seen),
      METRIC(4, "bytes_learned_total", "Bytes of text learned.")},
-    {FIGURE("tokens_per_second", REAL, s.tokens_per_second),
+    {FIGURE("tokens_per_second", s.tokens_per_second),
      METRIC(6, "tokens_per_second", "New tokens learned a second.")},
-    {FIGURE("records_per_second", REAL, s.records_per_second),
+    {FIGURE("records_per_second", s.records_per_second),
      METRIC(6, "records_per_second", "Records decided a second.")},
 
-    {FIGURE("records.consumed", COUNT, s.records.consumed),
+    {FIGURE("records.consumed", s.records.consumed),
      METRIC(1, "records_consumed_total", "Records decided.")},
-    {FIGURE("records.learned", COUNT, s.records.learned),
+    {FIGURE("records.learned", s.records.learned),
      METRIC(1, "records_learned_total", "Records learned.")},
-    {FIGURE("records.skipped", COUNT, s.records.skipped),
+    {FIGURE("records.skipped", s.records.skipped),
      METRIC(1, "records_skipped_total", "Records skipped.")},
-    {FIGURE("records.quarantined", COUNT, s.records.quarantined),
+    {FIGURE("records.quarantined", s.records.quarantined),
      METRIC(1, "records_quarantined_total", "Records quarantined.")},
-    {FIGURE("records.holdout", COUNT, s.records.holdout),
+    {FIGURE("records.holdout", s.records.holdout),
      METRIC(1, "records_holdout_total", "Records held out.")},
 
-    {FIGURE("loss.train_bits_per_byte", REAL, s.train_bits_per_byte),
+    {FIGURE("loss.train_bits_per_byte", s.train_bits_per_byte),
      METRIC(8, "train_bits_per_byte", "Loss of whole steps, recent mean.")},
-    {FIGURE("loss.prequential_bits_per_byte", REAL,
-            s.prequential_bits_per_byte),
+    {FIGURE("loss.prequential_bits_per_byte", s.prequential_bits_per_byte),
      METRIC(7, "prequential_bits_per_byte",
             "Loss before learning, recent mean.")},
-    {FIGURE("loss.prequential_total_bits_per_byte", REAL,
-            s.prequential_total)},
-    {FIGURE("accuracy", REAL, s.accuracy),
+    {FIGURE("loss.prequential_total_bits_per_byte", s.prequential_total)},
+    {FIGURE("accuracy", s.accuracy),
      METRIC(8, "accuracy", "Labelled records told right before learning.")},
-    {FIGURE("labels", COUNT, s.labels)},
+    {FIGURE("labels", s.labels)},
 
-    {FIGURE("replay.records", COUNT, s.replay.records),
+    {FIGURE("replay.records", s.replay.records),
      METRIC(11, "replay_records", "Live replay rows.")},
-    {FIGURE("replay.capacity", COUNT, s.replay.capacity),
+    {FIGURE("replay.capacity", s.replay.capacity),
      METRIC(11, "replay_capacity", "Most live replay rows.")},
-    {FIGURE("replay.bytes", COUNT, s.replay.bytes),
+    {FIGURE("replay.bytes", s.replay.bytes),
      METRIC(11, "replay_bytes", "Bytes of live replay rows.")},
-    {FIGURE("replay.damaged", COUNT, s.replay.damaged),
+    {FIGURE("replay.damaged", s.replay.damaged),
      METRIC(11, "replay_damaged_total",
             "Replay rows that were damaged or gone when they were drawn.")},
-    {FIGURE("replay.missing", COUNT, s.replay.missing),
+    {FIGURE("replay.missing", s.replay.missing),
      METRIC(11, "replay_missing_total",
             "Rows that a loaded index named and the table did not have.")},
-    {FIGURE("holdout_rows", COUNT, s.holdout_rows)},
+    {FIGURE("holdout_rows", s.holdout_rows)},
 
-    {FIGURE("ewc.penalty", REAL, s.ewc.penalty),
+    {FIGURE("ewc.penalty", s.ewc.penalty),
      METRIC(10, "ewc_penalty", "Consolidation penalty in nats.")},
-    {FIGURE("ewc.share", REAL, s.ewc.share),
+    {FIGURE("ewc.share", s.ewc.share),
      METRIC(10, "ewc_share",
             "Displacement by consolidation over that by the optimizer.")},
-    {FIGURE("ewc.consolidations", COUNT, s.ewc.consolidations),
+    {FIGURE("ewc.consolidations", s.ewc.consolidations),
      METRIC(10, "ewc_consolidations_total", "Consolidations completed.")},
-    {FIGURE("ewc.lambda", REAL, s.ewc.lambda)},
+    {FIGURE("ewc.lambda", s.ewc.lambda)},
 
-    {FIGURE("optimizer.grad_norm", REAL, s.grad_norm),
+    {FIGURE("optimizer.grad_norm", s.grad_norm),
      METRIC(9, "gradient_norm", "Before clipping.")},
-    {FIGURE("optimizer.rate", REAL, s.rate),
+    {FIGURE("optimizer.rate", s.rate),
      METRIC(9, "learning_rate", "Of the last step.")},
-    {FIGURE("optimizer.steps_skipped", COUNT, s.steps_skipped),
+    {FIGURE("optimizer.steps_skipped", s.steps_skipped),
      METRIC(3, "steps_skipped_total", "Steps without an update.")},
-    {FIGURE("flushes", COUNT, s.flushes),
+    {FIGURE("flushes", s.flushes),
      METRIC(5, "flushes_total", "Part-filled batches learned in a pause.")},
 
-    {FIGURE("domains", LIST, domains), .list = DOMAINS},
-    {DOMAIN("domains.domain", NAME, name)},
-    {DOMAIN("domains.records", COUNT, d.records),
+    {CONTAINER("domains", LIST, DOMAINS)},
+    {DOMAIN("domains.domain", name)},
+    {DOMAIN("domains.records", d.records),
      METRIC(18, "domain_records_total", "Records learned by domain.")},
-    {DOMAIN("domains.bytes", COUNT, d.bytes)},
-    {DOMAIN("domains.prequential_bits_per_byte", REAL, d.prequential),
+    {DOMAIN("domains.bytes", d.bytes)},
+    {DOMAIN("domains.prequential_bits_per_byte", d.prequential),
      METRIC(17, "domain_prequential_bits_per_byte",
             "Loss before learning by domain, recent mean.")},
-    {DOMAIN("domains.holdout_bits_per_byte", REAL, holdout),
+    {DOMAIN("domains.holdout_bits_per_byte", holdout),
      METRIC(17, "domain_holdout_bits_per_byte",
             "Loss of the judged version on the holdout.")},
-    {DOMAIN("domains.holdout_best_bits_per_byte", REAL, best),
+    {DOMAIN("domains.holdout_best_bits_per_byte", best),
      METRIC(17, "domain_holdout_best_bits_per_byte",
             "The lowest holdout loss so far.")},
-    {DOMAIN("domains.forgetting_bits_per_byte", REAL, forgetting)},
-    {DOMAIN("domains.accuracy", REAL, d.accuracy),
+    {DOMAIN("domains.forgetting_bits_per_byte", forgetting)},
+    {DOMAIN("domains.accuracy", d.accuracy),
      METRIC(17, "domain_accuracy",
             "Share of labels that were predicted right.")},
-    {DOMAIN("domains.replay_rows", COUNT, d.replay_rows)},
-    {FIGURE("domains_known", COUNT, s.n_domains_known),
+    {DOMAIN("domains.replay_rows", d.replay_rows)},
+    {FIGURE("domains_known", s.n_domains_known),
      METRIC(17, "domains", "Domains known; the first 257 have series.")},
 
-    {FIGURE("quarantine", OBJECT, s.quarantine), .list = REASONS},
-    {REASON("quarantine.*", COUNT, count),
+    {CONTAINER("quarantine", OBJECT, REASONS)},
+    {REASON("quarantine.*", count),
      METRIC(1, "quarantine_reasons_total", "Records quarantined by reason.")},
 
-    {FIGURE("publish.count", COUNT, s.publish.count),
+    {FIGURE("publish.count", s.publish.count),
      METRIC(12, "publishes_total", "Versions published by this process.")},
-    {FIGURE("publish.failed", COUNT, s.publish.failed),
+    {FIGURE("publish.failed", s.publish.failed),
      METRIC(12, "publish_failures_total", "Publishes that failed.")},
-    {FIGURE("publish.last_seconds", REAL, s.publish.last_seconds),
+    {FIGURE("publish.last_seconds", s.publish.last_seconds),
      METRIC(13, "publish_seconds", "The last publish, whole.")},
-    {FIGURE("publish.last_cpu_seconds", REAL, s.publish.last_cpu_seconds),
+    {FIGURE("publish.last_cpu_seconds", s.publish.last_cpu_seconds),
      METRIC(13, "publish_cpu_seconds",
             "The processor time of the last publish.")},
-    {FIGURE("publish.last_stop_seconds", REAL, s.publish.last_stop_seconds),
+    {FIGURE("publish.last_stop_seconds", s.publish.last_stop_seconds),
      METRIC(13, "publish_stop_seconds",
             "How long the last publish held the trainer.")},
-    {FIGURE("publish.interval_seconds", REAL, s.publish.interval_seconds),
+    {FIGURE("publish.interval_seconds", s.publish.interval_seconds),
      METRIC(13, "publish_interval_seconds",
             "Least time between two versions; longer when they cost much.")},
-    {FIGURE("publish.next_version", NO_OBJECT, always)},
-    {FIGURE("publish.next_version.waits_for", NAME, s.publish.next_waits_for),
+    {CONTAINER("publish.next_version", NO_OBJECT, NO_LIST)},
+    {FIGURE("publish.next_version.waits_for", s.publish.next_waits_for),
      JSON_IF(has_next)},
-    {FIGURE("publish.next_version.in_seconds", REAL, next_seconds),
+    {FIGURE("publish.next_version.in_seconds", next_seconds),
      JSON_IF(has_next)},
-    {FIGURE("publish.judged_version", COUNT, s.publish.judged_version)},
-    {FIGURE("publish.passed", COUNT, s.publish.passed),
+    {FIGURE("publish.judged_version", s.publish.judged_version)},
+    {FIGURE("publish.passed", s.publish.passed),
      METRIC(15, "gate_verdicts_total", "Gate verdicts by this process."),
      LABEL("verdict", "pass")},
-    {FIGURE("publish.refused", COUNT, s.publish.refused),
+    {FIGURE("publish.refused", s.publish.refused),
      METRIC(15, "gate_verdicts_total", NULL), LABEL("verdict", "fail")},
-    {FIGURE("publish.inconclusive", COUNT, s.publish.inconclusive),
-     METRIC(15, "gate_verdicts_total", NULL),
-     LABEL("verdict", "inconclusive")},
-    {FIGURE("publish.rollbacks", COUNT, s.publish.rollbacks),
+    {FIGURE("publish.inconclusive", s.publish.inconclusive),
+     METRIC(15, "gate_verdicts_total", NULL), LABEL("verdict", "inconclusive")},
+    {FIGURE("publish.rollbacks", s.publish.rollbacks),
      METRIC(12, "rollbacks_total", "Rollbacks by this process.")},
-    {FIGURE("publish.last_verdict", TEXT, s.publish.last_verdict)},
-    {FIGURE("publish.last_reason", TEXT, s.publish.last_reason)},
-    {FIGURE("publish.automatic_rollbacks", COUNT, s.publish.automatic),
+    {FIGURE("publish.last_verdict", s.publish.last_verdict)},
+    {FIGURE("publish.last_reason", s.publish.last_reason)},
+    {FIGURE("publish.automatic_rollbacks", s.publish.automatic),
      METRIC(12, "automatic_rollbacks_total",
             "Rollbacks by the daemon itself.")},
-    {FIGURE("publish.refused_in_a_row", COUNT, s.publish.refused_in_a_row),
+    {FIGURE("publish.refused_in_a_row", s.publish.refused_in_a_row),
      METRIC(12, "gate_refused_in_a_row",
             "Versions since one passed the gate.")},
-    {FIGURE("publish.waits_for", TEXT, s.publish.waits_for)},
-    {FIGURE("publish.last_rollback", TEXT, s.publish.last_rollback)},
-    {FIGURE("publish.shadow", NO_OBJECT, always)},
-    {FIGURE("publish.shadow.against", COUNT, s.publish.reference_version),
+    {FIGURE("publish.waits_for", s.publish.waits_for)},
+    {FIGURE("publish.last_rollback", s.publish.last_rollback)},
+    {CONTAINER("publish.shadow", NO_OBJECT, NO_LIST)},
+    {FIGURE("publish.shadow.against", s.publish.reference_version),
      JSON_IF(has_reference)},
-    {FIGURE("publish.shadow.records", COUNT, s.publish.shadow_records),
+    {FIGURE("publish.shadow.records", s.publish.shadow_records),
      JSON_IF(has_reference),
      METRIC(12, "shadow_records",
             "Held-out segments of the shadow comparison.")},
-    {FIGURE("publish.shadow.difference", REAL, s.publish.shadow_difference),
+    {FIGURE("publish.shadow.difference", s.publish.shadow_difference),
      JSON_IF(has_reference), METRIC_IF(has_shadow),
      METRIC(12, "shadow_difference_ratio",
             "Loss of the live version over the older one's, less 1.")},
-    {FIGURE("publish.shadow.evidence", REAL, s.publish.shadow_evidence),
+    {FIGURE("publish.shadow.evidence", s.publish.shadow_evidence),
      JSON_IF(has_reference), METRIC_IF(has_shadow),
      METRIC(12, "shadow_evidence",
             "Ln of the evidence that the older one is 3 % better.")},
 
-    {FIGURE("source.type", NAME, s.source_type)},
-    {FIGURE("source.state", NAME, source_state)},
-    {FIGURE("source.reason", TEXT, source.reason)},
-    {FIGURE("source.gaps", COUNT, source.gaps),
+    {FIGURE("source.type", s.source_type)},
+    {FIGURE("source.state", source_state)},
+    {FIGURE("source.reason", source.reason)},
+    {FIGURE("source.gaps", source.gaps),
      METRIC(19, "source_gaps_total", "Gaps in the stream that were skipped.")},
-    {FIGURE("source.records_read", COUNT, source.records_read)},
-    {FIGURE("source.dead_lettered", COUNT, source.dead_lettered),
+    {FIGURE("source.records_read", source.records_read)},
+    {FIGURE("source.dead_lettered", source.dead_lettered),
      METRIC(21, "dead_letters_delivered_total",
             "Dead letters that were delivered.")},
-    {FIGURE("source.dead_letters_failed", COUNT, source.dead_letters_failed),
+    {FIGURE("source.dead_letters_failed", source.dead_letters_failed),
      METRIC(21, "dead_letters_failed_total",
             "Dead letters that failed for good.")},
-    {FIGURE("source.dead_letters_waiting", COUNT, source.dead_letters_waiting),
+    {FIGURE("source.dead_letters_waiting", source.dead_letters_waiting),
      METRIC(21, "dead_letters_waiting",
             "Dead letters that are not delivered yet.")},
-    {FIGURE("source.times_cut", COUNT, source.times_cut),
+    {FIGURE("source.times_cut", source.times_cut),
      METRIC(20, "source_times_cut_total",
             "Event times in the future, replaced by the present time.")},
-    {FIGURE("source.partitions", LIST, partitions), .list = PARTITIONS},
-    {PARTITION("source.partitions.topic", NAME, topic)},
-    {PARTITION("source.partitions.partition", COUNT, partition)},
-    {PARTITION("source.partitions.offset", COUNT, offset)},
-    {PARTITION("source.partitions.lag", COUNT_OR_NULL, lag),
+    {CONTAINER("source.partitions", LIST, PARTITIONS)},
+    {PARTITION("source.partitions.topic", topic)},
+    {PARTITION("source.partitions.partition", partition)},
+    {PARTITION("source.partitions.offset", offset)},
+    {PARTITION("source.partitions.lag", lag),
      METRIC(21, "source_lag", "Records between the learner and the end.")},
 
-    {FIGURE("freshness_seconds", REAL, freshness_seconds),
-     METRIC_IF(has_freshness),
+    {FIGURE("freshness_seconds", freshness_seconds), METRIC_IF(has_freshness),
      METRIC(16, "freshness_seconds",
             "Age of the newest record in the serving version.")},
-    {FIGURE("uptime_seconds", REAL, uptime_seconds)},
-    {FIGURE("memory_announced_bytes", COUNT, s.memory_announced)},
-    {FIGURE("erasure_pending", FLAG, s.erasure_pending),
+    {FIGURE("uptime_seconds", uptime_seconds)},
+    {FIGURE("memory_announced_bytes", s.memory_announced)},
+    {FIGURE("erasure_pending", s.erasure_pending),
      METRIC(14, "erasure_pending",
             "1 while mneme.db may hold bytes of forgotten records.")},
-    {FIGURE("vocabulary.bytes", COUNT, s.vocabulary_bytes), JSON_IF(collects)},
-    {FIGURE("vocabulary.wanted", COUNT, s.vocabulary_wanted),
-     JSON_IF(collects)},
+    {FIGURE("vocabulary.bytes", s.vocabulary_bytes), JSON_IF(collects)},
+    {FIGURE("vocabulary.wanted", s.vocabulary_wanted), JSON_IF(collects)},
 };
 
 #define N_FIGURES (sizeof figures / sizeof *figures)
@@ -454,8 +453,6 @@ static json_t *json_value_of(const struct view *v, const struct figure *f,
 
     switch (f->kind) {
     case COUNT:
-        return json_integer(*(const int64_t *)field);
-    case COUNT_OR_NULL:
         return *(const int64_t *)field < 0
                    ? json_null()
                    : json_integer(*(const int64_t *)field);
@@ -543,8 +540,6 @@ static double metric_value(const struct figure *f, const void *element)
 
     switch (f->kind) {
     case COUNT:
-        return (double)*(const int64_t *)field;
-    case COUNT_OR_NULL:
         return *(const int64_t *)field < 0 ? (double)NAN
                                            : (double)*(const int64_t *)field;
     case REAL:

@@ -218,8 +218,8 @@ const char *filter_judge(struct filter *f, const struct segment *first,
     if (!c->enabled || released || first->n_bytes < LEAST_BYTES ||
         !isfinite(bits_per_byte))
         return NULL;
-    switch (surprise_tell(&f->surprise, first->domain, bits_per_byte, c->mads,
-                          c->history)) {
+    switch (surprise_compare(&f->surprise, first->domain, bits_per_byte,
+                             c->mads, c->history)) {
     case SURPRISE_HIGH:
         if (looks_like_noise(f, first) &&
             bits_per_byte > texture_entropy(f->text.data, f->text.len))
@@ -243,7 +243,7 @@ const char *filter_judge_held_out(struct filter *f,
 {
     if (!f->conf->surprise.enabled || released ||
         first->n_bytes < LEAST_BYTES ||
-        !surprise_refuses(&f->surprise, first->domain))
+        !surprise_has_run(&f->surprise, first->domain))
         return NULL;
     return looks_like_noise(f, first) ? "surprise" : NULL;
 }

@@ -80,9 +80,9 @@ static double mad(const float *sorted, size_t n, double m)
     return distance;
 }
 
-enum surprise_verdict surprise_tell(const struct surprise *s, int32_t domain,
-                                    double bits_per_byte, double mads,
-                                    int64_t history)
+enum surprise_level surprise_compare(const struct surprise *s, int32_t domain,
+                                     double bits_per_byte, double mads,
+                                     int64_t history)
 {
     const struct surprise_domain *d =
         (size_t)domain < s->n ? s->domains[domain] : NULL;
@@ -146,7 +146,7 @@ void surprise_refused(struct surprise *s, int32_t domain, int64_t accept_after)
         memset(d, 0, sizeof *d);
 }
 
-bool surprise_refuses(const struct surprise *s, int32_t domain)
+bool surprise_has_run(const struct surprise *s, int32_t domain)
 {
     return domain >= 0 && (size_t)domain < s->n && s->domains[domain] &&
            s->domains[domain]->run > 0;

@@ -43,17 +43,17 @@ struct surprise {
     size_t n;
 };
 
-enum surprise_verdict { SURPRISE_NONE, SURPRISE_HIGH, SURPRISE_LOW };
+enum surprise_level { SURPRISE_NONE, SURPRISE_HIGH, SURPRISE_LOW };
 
 void surprise_init(struct surprise *s);
 void surprise_release(struct surprise *s);
 
-enum surprise_verdict surprise_tell(const struct surprise *s, int32_t domain,
-                                    double bits_per_byte, double mads,
-                                    int64_t history);
+enum surprise_level surprise_compare(const struct surprise *s, int32_t domain,
+                                     double bits_per_byte, double mads,
+                                     int64_t history);
 
 /* Was the domain's last record refused? */
-bool surprise_refuses(const struct surprise *s, int32_t domain);
+bool surprise_has_run(const struct surprise *s, int32_t domain);
 
 /* Counts a learned record. */
 void surprise_learned(struct surprise *s, int32_t domain,

@@ -39,7 +39,7 @@ static uint64_t below(uint64_t n, uint64_t stream, uint64_t i)
     return rng_below(n, 11, RNG_INIT, stream, i);
 }
 
-/* n words of a made-up language, every time others. */
+/* n words of a made-up language, others for each stream. */
 static char *words(size_t n, uint64_t stream)
 {
     static const char *const parts[] = {"ka", "mor", "ti", "sel", "un",
@@ -79,7 +79,7 @@ static uint64_t hash(const char *text)
     return h;
 }
 
-/* By counting, bit by bit. */
+/* Against counting, bit by bit. */
 static void simhash_is_the_majority(void **state)
 {
     (void)state;
@@ -176,7 +176,7 @@ static uint64_t other(uint64_t i)
     return below(UINT64_MAX, 21, i);
 }
 
-/* One text alone is cut off after the burst; others give it its share. */
+/* A family alone is cut off after the burst. Other records give it a share. */
 static void a_family_is_bounded(void **state)
 {
     struct families *f = xcalloc(1, sizeof *f);
@@ -195,7 +195,7 @@ static void a_family_is_bounded(void **state)
     free(f);
 }
 
-/* Ten kinds of lines, a tenth each, lose nothing; nor does what is rare. */
+/* Families with a tenth of the stream each lose nothing, nor do rare ones. */
 static void a_tenth_of_the_stream_is_fine(void **state)
 {
     struct families *f = xcalloc(1, sizeof *f);
@@ -216,9 +216,9 @@ static void learn_levels(struct surprise *s, int32_t domain, int n)
         surprise_learned(s, domain, 2.0 + 0.1 * (i % 5)); /* 2.2, MAD 0.1 */
 }
 
-static enum surprise_verdict tell(const struct surprise *s, double x)
+static enum surprise_level tell(const struct surprise *s, double x)
 {
-    return surprise_tell(s, 3, x, 6, 64);
+    return surprise_compare(s, 3, x, 6, 64);
 }
 
 static void surprise_is_by_median_and_mad(void **state)
@@ -235,7 +235,7 @@ static void surprise_is_by_median_and_mad(void **state)
     assert_int_equal(tell(&s, 2.85), SURPRISE_HIGH);
     assert_int_equal(tell(&s, 1.0), SURPRISE_NONE); /* not a quarter */
     assert_int_equal(tell(&s, 0.5), SURPRISE_LOW);
-    assert_int_equal(surprise_tell(&s, 4, 100, 6, 64), SURPRISE_NONE);
+    assert_int_equal(surprise_compare(&s, 4, 100, 6, 64), SURPRISE_NONE);
     surprise_release(&s);
 }
 
@@ -292,7 +292,7 @@ static void a_level_that_stays_is_accepted(void **state)
     surprise_release(&s);
 }
 
-/* --- the face ----------------------------------------------------------- */
+/* --- filter.h ----------------------------------------------------------- */
 
 struct world {
     struct conf *conf;
@@ -342,7 +342,7 @@ static const char *admit(struct world *w, const char *text, int32_t domain)
     return admit_as(w, text, domain, false, &mark);
 }
 
-/* "" for NULL. */
+/* The reason; "" for NULL. */
 static const char *word(const char *reason)
 {
     return reason ? reason : "";
@@ -380,7 +380,7 @@ static void records_are_refused_by_reason(void **state)
     free(again);
 }
 
-/* Texts without words are told apart. */
+/* Different texts without words are different families. */
 static void marks_alone_are_texts(void **state)
 {
     struct world *w = *state;
@@ -393,8 +393,8 @@ static void marks_alone_are_texts(void **state)
     }
 }
 
-/* Nine tenths of one domain: it is thinned to half while the other comes, and
- * has everything again when it is alone. */
+/* A domain with nine tenths of the stream is thinned to half while the other
+ * domain's records arrive. Alone, it keeps all its records again. */
 static void a_domain_has_its_share(void **state)
 {
     struct world *w = *state;
@@ -416,9 +416,9 @@ static void a_domain_has_its_share(void **state)
     assert_in_range(alone, 1000, 2000);
 }
 
-/* --- scored ------------------------------------------------------------- */
+/* --- filter_judge ------------------------------------------------------- */
 
-/* A record of that text at that many bits per byte. */
+/* Judges a record with this text and this loss. */
 static const char *judge(struct world *w, const char *text, int32_t domain,
                          double bits, bool released)
 {
@@ -462,7 +462,7 @@ static void noise_is_refused_and_news_is_not(void **state)
     assert_null(judge(w, noise, 1, 8, false)); /* no history yet */
     have_history(w, 0);
     assert_string_equal(word(judge(w, noise, 0, 5, false)), "surprise");
-    assert_null(judge(w, noise, 0, 4, false)); /* no worse than counting */
+    assert_null(judge(w, noise, 0, 4, false)); /* below the entropy */
     assert_null(judge(w, strange, 0, 6, false)); /* has structure */
     assert_null(judge(w, noise, 0, 5, true));
     assert_null(judge(w, "too short to tell", 0, 9, false));
@@ -472,7 +472,7 @@ static void noise_is_refused_and_news_is_not(void **state)
     free(strange);
 }
 
-/* What is held out is not scored: noise goes the way of the noise before it. */
+/* Held-out noise is refused when the last record of its domain was. */
 static void noise_is_not_held_out(void **state)
 {
     struct world *w = *state;
@@ -526,7 +526,7 @@ static void assert_same_state(const struct filter *a, const struct filter *b)
     tensor_list_release(&y);
 }
 
-/* Few families, so that they are full, and full again. */
+/* Record i is of one of few families, so that many are refused. */
 static const char *admit_some(struct world *w, uint64_t i,
                               struct filter_mark *mark)
 {

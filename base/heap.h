@@ -9,8 +9,8 @@
  *     void name_sink(type *items, size_t n, size_t at);
  *
  * name_push adds an item; the array has room for it. name_pop removes the item
- * at the top, items[0]. name_sink repairs a heap whose item `at` may be too near
- * to the top; calls for n / 2 - 1 down to 0 make any array a heap.
+ * at the top, items[0]. name_sink repairs a heap whose item `at` may be too
+ * near to the top; calls for n / 2 - 1 down to 0 make any array a heap.
  *
  *   before  bool before(const type *a, const type *b): a is nearer to the top
  */

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/timing.h"
+#include "daemon/board/metrics.h"
 
 #define CHECK_MS 200 /* between two checks of the socket */
 
@@ -95,11 +96,15 @@ const char *http_cancel_code(enum http_cancel_cause cause)
 
 void http_cancel_metrics(const struct http_cancel_rules *rules, struct buf *out)
 {
-    buf_adds(out, "# HELP mneme_http_cancelled_total Requests cancelled while "
-                  "they waited or were computed.\n"
-                  "# TYPE mneme_http_cancelled_total counter\n");
-    for (int i = HTTP_NOT_CANCELLED + 1; i < HTTP_N_CAUSES; i++)
-        buf_addf(out, "mneme_http_cancelled_total{cause=\"%s\"} %lld\n",
-                 http_cancel_code((enum http_cancel_cause)i),
-                 (long long)atomic_load(&rules->cancelled[i]));
+    static const char name[] = "http_cancelled_total";
+
+    metrics_family(out, name,
+                   "Requests cancelled while they waited or were computed.");
+    for (int i = HTTP_NOT_CANCELLED + 1; i < HTTP_N_CAUSES; i++) {
+        const struct metrics_label cause = {
+            "cause", http_cancel_code((enum http_cancel_cause)i)};
+
+        metrics_sample(out, name, &cause, 1,
+                       (double)atomic_load(&rules->cancelled[i]));
+    }
 }

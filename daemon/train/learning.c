@@ -267,7 +267,7 @@ struct snapshot *learning_snapshot(struct learning *l)
                       l->mixed_settings ? NULL : options_settings(l->conf),
                       &l->anchor_generation);
 
-    intake_export(l->intake, &s->state);
+    filter_export(l->filter, &s->state);
     return s;
 }
 

@@ -28,7 +28,7 @@ struct trainer *trainer_create(const struct trainer_options *options)
 
     t->options = *options;
     t->l = options->learning;
-    t->l->refusals.tells = true;
+    t->l->refusals.logs = true;
     record_maker_init(&t->maker,
                       options->conf->model.preset == CONF_PRESET_LINEAR);
     t->next_release = -1;
@@ -371,7 +371,7 @@ static void learn(struct trainer *t)
     }
     if (timing_mono_ms() - t->last_record_ms > 1000) {
         trainer_show_state(t, false);
-        refusals_tell(&t->l->refusals, false, timing_mono_ms());
+        refusals_log(&t->l->refusals, false, timing_mono_ms());
     }
     trainer_show(t, false);
 }
@@ -529,7 +529,7 @@ static void *run(void *arg)
         learn(t);
     if (t->l->learner && !t->held && !t->parked && !t->failed)
         publish_last(t);
-    refusals_tell(&t->l->refusals, true, timing_mono_ms());
+    refusals_log(&t->l->refusals, true, timing_mono_ms());
     pthread_mutex_lock(&t->mutex);
     pthread_cond_broadcast(&t->reloaded);
     pthread_mutex_unlock(&t->mutex);

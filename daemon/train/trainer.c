@@ -547,7 +547,7 @@ void trainer_reload(struct trainer *t, struct conf *now,
 
 static void run_step(struct trainer *t)
 {
-    struct learning_step_result result;
+    struct learner_step_output step;
     struct catalog_pointers pointers;
     struct err err = ERR_INIT;
     int64_t damaged_row;
@@ -556,20 +556,20 @@ static void run_step(struct trainer *t)
     /* The staging area is full: the version on its way will empty it. */
     if (replay_staged_bytes(t->l->replay) > (int64_t)OPTIONS_STAGED_BYTES)
         drain_publisher(t);
-    rc = learning_step(t->l, &result, &err);
+    rc = learning_step(t->l, &step, &err);
     while (replay_next_damaged(t->l->replay, &damaged_row))
         log_warn("replay", "row=%lld damaged=true", (long long)damaged_row);
     if (rc == 0) {
-        trainer_board_show_step(&t->board, &result.step);
-        if (result.step.skipped)
+        trainer_board_show_step(&t->board, &step);
+        if (step.skipped)
             log_warn("step", "step=%lld skipped=true grad_norm=%g",
                      (long long)learner_steps(t->l->learner),
-                     result.step.grad_norm);
-        if (result.step.consolidated)
+                     step.grad_norm);
+        if (step.consolidated)
             log_info("consolidation", "step=%lld count=%lld penalty=%g",
                      (long long)learner_steps(t->l->learner),
                      (long long)learner_ewc(t->l->learner)->consolidations,
-                     result.step.ewc_penalty);
+                     step.ewc_penalty);
         if (!is_paused(t))
             set_state(t, LEARNING);
         return;

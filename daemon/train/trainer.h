@@ -9,8 +9,8 @@
  * Time decides when versions are made and when a part-filled batch is learned.
  * It never decides what is learned from full batches.
  *
- * Threads: trainer_create to trainer_stop and trainer_free: main. trainer_begin,
- *          trainer_turn and trainer_end: the trainer's, or a test without one
+ * Threads: main; trainer_begin, trainer_turn and trainer_end run on the
+ *          trainer's thread, or in a test that starts none
  */
 #ifndef MNEME_DAEMON_TRAIN_TRAINER_H
 #define MNEME_DAEMON_TRAIN_TRAINER_H

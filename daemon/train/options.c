@@ -150,16 +150,6 @@ int options_cores(void)
     return CPU_COUNT(&set) > 0 ? CPU_COUNT(&set) : 1;
 }
 
-size_t options_step_tokens(const struct conf *conf)
-{
-    const struct conf_learner *l = &conf->learner;
-    double replayed = l->replay.enabled
-                          ? (l->replay.adaptive ? 4.0 : l->replay.ratio)
-                          : 0;
-
-    return (size_t)((double)l->batch_tokens * (1 + replayed)) + 1024;
-}
-
 size_t options_http_bytes(const struct conf *conf)
 {
     size_t few = HTTP_BODIES * (size_t)conf->http.max_body_bytes;
@@ -170,9 +160,15 @@ size_t options_http_bytes(const struct conf *conf)
 size_t options_memory(const struct conf *conf,
                       const struct learner_options *learner)
 {
+    const struct conf_replay *replay = &conf->learner.replay;
+    double replayed = !replay->enabled  ? 0
+                      : replay->adaptive ? 4
+                                         : replay->ratio;
+    size_t step_tokens =
+        (size_t)((double)conf->learner.batch_tokens * (1 + replayed)) + 1024;
     size_t replay_row = 128; /* in the index */
-    size_t rows = (size_t)(conf->learner.replay.capacity +
-                           conf->learner.holdout.capacity);
+    size_t rows =
+        (size_t)(replay->capacity + conf->learner.holdout.capacity);
     size_t kept = learner->shape ? 0 : LINEAR_KEPT_BYTES;
     /* Code, SQLite, librdkafka, and FEW_CONNECTIONS connections. */
     size_t fixed = (size_t)96 << 20;
@@ -201,7 +197,7 @@ size_t options_memory(const struct conf *conf,
     /* Blocks: a snapshot has five, for weights, two moments, Fisher and anchor.
      * The serving version, the candidate and three versions that requests name
      * have one each. */
-    return learner_bytes(learner, options_step_tokens(conf)) +
+    return learner_bytes(learner, step_tokens) +
            (5 + 5) * block + rows * replay_row + label_rows + batch_logits +
            labels * LABEL_BYTES +
            (size_t)conf->model.max_domains * DOMAIN_BYTES +

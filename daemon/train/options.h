@@ -40,9 +40,6 @@ json_t *options_settings(const struct conf *conf);
 /* The number of cores that this process may use. */
 int options_cores(void);
 
-/* The most tokens of a step, new and replayed. */
-size_t options_step_tokens(const struct conf *conf);
-
 /* The most memory that all request bodies together may take, raw and parsed. */
 size_t options_http_bytes(const struct conf *conf);
 

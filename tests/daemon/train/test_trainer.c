@@ -25,6 +25,7 @@
 #include "base/fileio.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
+#include "daemon/publish/judge_memory.h"
 #include "daemon/publish/serving.h"
 #include "daemon/stream/source_private.h"
 #include "daemon/train/restore.h"
@@ -392,14 +393,15 @@ static void assert_metric_near(struct world *w, const char *series,
 }
 
 /* Lets the trainer carry an operation out; it is done, or failed with this. */
-static void operate(struct world *w, enum control_kind kind, int64_t version,
-                    const char *failure)
+static void operate_on(struct world *w, enum control_kind kind,
+                       int64_t version, const char *reason,
+                       const char *failure)
 {
     struct control_operation op;
     int64_t id = 0;
 
     assert_int_equal(
-        control_submit(w->control, kind, version, "", &id, NULL), 0);
+        control_submit(w->control, kind, version, reason, &id, NULL), 0);
     control_start(w->control, id);
     turn(w);
     assert_int_equal(control_wait(w->control, id, 60000, &op, NULL), 0);
@@ -407,6 +409,12 @@ static void operate(struct world *w, enum control_kind kind, int64_t version,
         assert_non_null(strstr(op.err.msg, failure));
     else if (op.state != CONTROL_DONE)
         fail_msg("%s", op.err.msg);
+}
+
+static void operate(struct world *w, enum control_kind kind, int64_t version,
+                    const char *failure)
+{
+    operate_on(w, kind, version, "", failure);
 }
 
 /* With this rate the weights are not finite after the next step. */
@@ -681,6 +689,34 @@ static void test_guard(void **state)
     assert_state(w, STATUS_LEARNING, NULL);
 }
 
+/* The guard's request that the process before left with the head version. */
+static void test_guard_wish(void **state)
+{
+    struct world *w = begin(state);
+    struct judge_memory memory;
+    char *guard, *sql;
+
+    learn_batch(w);
+    publish(w);
+    assert_head(w, 2);
+    judge_memory_begin(&memory);
+    memory.wish = (struct guard_wish){GUARD_MUCH_BETTER, 1, "a test"};
+    guard = judge_memory_write(&memory);
+    sql = xasprintf("UPDATE versions SET guard = '%s' WHERE version = 2 "
+                    "RETURNING 1",
+                    guard);
+    util_number(w->store, sql);
+    free(sql);
+    free(guard);
+    restart(w);
+    publisher_wait(w->publisher);
+    turn(w);
+    assert_head(w, 1);
+    assert_int_equal(steps(w), 0);
+    assert_metric(w, "automatic_rollbacks_total", 1);
+    assert_state(w, STATUS_LEARNING, NULL);
+}
+
 /* Goes back as often as the guard may, and once more. */
 static void use_up_rollbacks(struct world *w)
 {
@@ -824,6 +860,48 @@ static void test_rollback_resumes(void **state)
     assert_int_equal(w->learning.progress.records.learned, 2);
 }
 
+/* Released records are learned before those of the source. */
+static void test_release(void **state)
+{
+    struct world *w = begin(state);
+
+    set_weight(w, "model.norm.weight", 3e38f);
+    learn_batch(w);
+    set_weight(w, "model.norm.weight", 1);
+    publish(w);
+    assert_int_equal(w->learning.progress.records.quarantined, 2);
+    operate(w, CONTROL_RELEASE, 0, NULL);
+    turn(w);
+    turn(w);
+    turn(w);
+    assert_true(w->learning.progress.records.learned >= 2);
+    advance(w, 3);
+    turn(w);
+    turn(w);
+    assert_int_equal(w->learning.progress.records.learned, 3);
+    restart(w);
+    turn(w);
+    assert_int_equal(w->learning.progress.records.learned, 3);
+}
+
+/* A forgotten domain: everything decided before it is in a version. */
+static void test_forget(void **state)
+{
+    struct world *w = begin(state);
+
+    push_value(w, "{\"text\": \"a text that goes\", \"domain\": \"d\"}");
+    push(w, 2);
+    turn(w);
+    turn(w);
+    assert_int_equal(steps(w), 1);
+    operate_on(w, CONTROL_FORGET_DOMAIN, 0, "e", "e");
+    operate_on(w, CONTROL_FORGET_DOMAIN, 0, "d", NULL);
+    assert_head(w, 2);
+    assert_int_equal(util_number(w->store,
+                                 "SELECT count(*) FROM replay_rows"), 1);
+    assert_metric(w, "replay_records", 1);
+}
+
 struct reload {
     struct world *w;
     const struct conf *next;
@@ -870,8 +948,6 @@ static int disk_is_full(const char *operation, const char *path)
 static void test_full_disk(void **state)
 {
     struct world *w = begin(state);
-    struct control_operation op;
-    int64_t id = 0;
 
     learn_batch(w);
     fileio_fault = disk_is_full;
@@ -883,12 +959,7 @@ static void test_full_disk(void **state)
     push(w, 2);
     turn(w);
     assert_int_equal(steps(w), 1); /* nothing is learned */
-    assert_int_equal(
-        control_submit(w->control, CONTROL_FORGET_ID, 0, "x", &id, NULL), 0);
-    control_start(w->control, id);
-    turn(w);
-    assert_int_equal(control_wait(w->control, id, 60000, &op, NULL), 0);
-    assert_non_null(strstr(op.err.msg, "the disk is full"));
+    operate_on(w, CONTROL_FORGET_ID, 0, "x", "the disk is full");
     fileio_fault = NULL;
     advance(w, 4.9);
     turn(w);
@@ -1070,6 +1141,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_stop, setup, teardown),
         cmocka_unit_test_setup_teardown(test_thread, setup, teardown),
         cmocka_unit_test_setup_teardown(test_guard, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_guard_wish, setup, teardown),
         cmocka_unit_test_setup_teardown(test_guard_limit, setup, teardown),
         cmocka_unit_test_setup_teardown(test_guard_hour, setup, teardown),
         cmocka_unit_test_setup_teardown(test_guard_resume, setup, teardown),
@@ -1078,6 +1150,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_skip, setup, teardown),
         cmocka_unit_test_setup_teardown(test_rollback_resumes, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(test_release, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_forget, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reload, setup, teardown),
         cmocka_unit_test_setup_teardown(test_full_disk, setup, teardown),
         cmocka_unit_test_setup_teardown(test_vocabulary, setup, teardown),

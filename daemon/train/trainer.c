@@ -5,24 +5,28 @@
  * publisher's result, new settings, operations, the guard's request. Then it
  * makes a step, or gives records to intake until a batch is full.
  *
- * One state says why learning goes on, or why it does not:
+ * One state says whether learning goes on, and if not, why:
  *
- *   STARTING ----------- trainer_begin --------------> WAITING
- *   STARTING ----------- restore_guard_pause --------> PAUSED_BY_GUARD
- *   WAITING ------------ run_step -------------------> LEARNING
- *   LEARNING ----------- learn: no record for 1 s ---> WAITING
- *   LEARNING, WAITING -- set_state: source stopped --> PAUSED_BY_SOURCE
- *   PAUSED_BY_SOURCE --- as WAITING: what is queued is still learned
- *   LEARNING, WAITING -- collect: the disk is full --> PAUSED_BY_STORE
- *   PAUSED_BY_STORE ---- collect: there is room -----> LEARNING
- *   LEARNING, WAITING -- pause_by_guard -------------> PAUSED_BY_GUARD
- *   PAUSED_BY_GUARD ---- resume_by_operator ---------> LEARNING
- *   any of these ------- roll_back ------------------> ROLLING_BACK
- *   ROLLING_BACK ------- roll_back: done ------------> LEARNING
- *   ROLLING_BACK ------- roll_back: refused ---------> the state before
- *   any ---------------- announce_end, trainer_end --> STOPPING
- *   any ---------------- fail -----------------------> FAILED
+ *   STARTING --------- trainer_begin ---------------> WAITING
+ *   STARTING --------- restore_guard_pause ---------> PAUSED_BY_GUARD
  *
+ *   WAITING ---------- run_step --------------------> LEARNING
+ *   LEARNING --------- learn: no record for 1 s ----> WAITING
+ *   both ------------- set_state: source stopped ---> PAUSED_BY_SOURCE
+ *   PAUSED_BY_SOURCE - run_step, learn: source runs -> LEARNING, WAITING
+ *
+ *   these three ------ collect: the disk is full ---> PAUSED_BY_STORE
+ *   PAUSED_BY_STORE -- collect: version is written -> LEARNING
+ *   the four --------- pause_by_guard --------------> PAUSED_BY_GUARD
+ *   PAUSED_BY_GUARD -- resume_by_operator ----------> LEARNING
+ *
+ *   the five --------- roll_back -------------------> ROLLING_BACK
+ *   ROLLING_BACK ----- roll_back: done -------------> LEARNING
+ *   ROLLING_BACK ----- roll_back: refused ----------> the state before
+ *   any -------------- announce_end, trainer_end ---> STOPPING
+ *   any -------------- fail ------------------------> FAILED
+ *
+ * In PAUSED_BY_SOURCE no records arrive, but those in the queue are learned.
  * Invariants: (1) no step is made in PAUSED_BY_STORE and PAUSED_BY_GUARD.
  * (2) STOPPING and FAILED are final; after FAILED nothing is published.
  * (3) PAUSED_BY_GUARD is in the control log, so that a restart begins in it.
@@ -509,6 +513,8 @@ static void apply_reload(struct trainer *t)
 {
     pthread_mutex_lock(&t->mutex);
     if (t->next) {
+        const struct model_shape *shape = t->l->has_model ? &t->l->shape
+                                                          : NULL;
         struct learner *learner = t->l->learner;
 
         if (learner && t->state != PAUSED_BY_STORE)
@@ -518,10 +524,7 @@ static void apply_reload(struct trainer *t)
             learner && t->published_step != learner_steps(learner);
         conf_reload_apply(t->now, t->next);
         if (learner) {
-            learner_set_rate(learner, options_rate(t->now,
-                                                   t->l->has_model
-                                                       ? &t->l->shape
-                                                       : NULL));
+            learner_set_rate(learner, options_rate(t->now, shape));
             learner_set_lambda(learner, (float)t->now->learner.ewc.lambda);
         }
         t->next = NULL;
@@ -553,9 +556,6 @@ static void run_step(struct trainer *t)
     int64_t damaged_row;
     int rc;
 
-    /* The staging area is full: the version on its way will empty it. */
-    if (replay_staged_bytes(t->l->replay) > (int64_t)OPTIONS_STAGED_BYTES)
-        drain_publisher(t);
     rc = learning_step(t->l, &step, &err);
     while (replay_next_damaged(t->l->replay, &damaged_row))
         log_warn("replay", "row=%lld damaged=true", (long long)damaged_row);
@@ -570,8 +570,7 @@ static void run_step(struct trainer *t)
                      (long long)learner_steps(t->l->learner),
                      (long long)learner_ewc(t->l->learner)->consolidations,
                      step.ewc_penalty);
-        if (!is_paused(t))
-            set_state(t, LEARNING);
+        set_state(t, LEARNING);
         return;
     }
     if (rc != ERR_DIVERGED) {
@@ -587,7 +586,7 @@ static void run_step(struct trainer *t)
     rc = catalog_pointers(t->options.catalog, &pointers, &err);
     if (rc)
         fail(t, &err);
-    else /* The gate may have refused the head version. */
+    else /* the gate may have refused the head version: it must not serve */
         go_back(t, pointers.head, true, err.msg);
 }
 
@@ -626,6 +625,11 @@ static void learn(struct trainer *t)
     int64_t idle_ms;
     bool added;
 
+    if (replay_staged_bytes(t->l->replay) > (int64_t)OPTIONS_STAGED_BYTES) {
+        drain_publisher(t); /* the version on its way empties the stage */
+        if (is_paused(t))
+            return;
+    }
     learning_set_pressure(t->l, queue_fill(t->options.queue));
     if (learning_ready(t->l)) {
         run_step(t);

@@ -182,8 +182,7 @@ static void create_publisher(struct daemon *d)
 
     d->publisher = publisher_create(&options);
     if (d->learning.learner)
-        publisher_prepare(d->publisher,
-                          d->learning.has_model ? &d->learning.shape : NULL,
+        publisher_prepare(d->publisher, learning_shape(&d->learning),
                           d->learning.tokenizer);
 }
 
@@ -233,8 +232,7 @@ static int start(struct daemon *d, struct err *err)
     options_infer(d->conf, &infer);
     d->serving = serving_create(d->catalog, &infer);
     if (d->learning.learner) {
-        serving_prepare(d->serving,
-                        d->learning.has_model ? &d->learning.shape : NULL,
+        serving_prepare(d->serving, learning_shape(&d->learning),
                         d->learning.tokenizer);
         rc = restore_serving(d->store, d->catalog, d->serving, err);
         if (rc)

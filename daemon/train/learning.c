@@ -57,6 +57,11 @@ void learning_close(struct learning *l)
     memset(l, 0, sizeof *l);
 }
 
+const struct model_shape *learning_shape(const struct learning *l)
+{
+    return l->has_model ? &l->shape : NULL;
+}
+
 /* Creates replay, holdout, filter and intake. */
 static void create_intake(struct learning *l)
 {
@@ -101,8 +106,8 @@ int learning_prepare_shape(struct learning *l, struct tokenizer *tokenizer,
                        tokenizer_vocab_size(tokenizer), shape->vocab_size);
     if (l->has_model)
         l->shape = *shape;
-    options_learner(l->conf, l->has_model ? &l->shape : NULL, tokenizer,
-                    l->threads, l->shards, &options);
+    options_learner(l->conf, learning_shape(l), tokenizer, l->threads,
+                    l->shards, &options);
     rc = learner_create(&options, &l->learner, err);
     if (rc == 0)
         create_intake(l);

@@ -105,6 +105,9 @@ int learning_step(struct learning *l, struct learner_step_output *out,
  */
 void learning_set_pressure(struct learning *l, double fill);
 
+/* NULL with preset linear. */
+const struct model_shape *learning_shape(const struct learning *l);
+
 /* True when there is a full batch, or intake wants a step without one. */
 bool learning_ready(const struct learning *l);
 

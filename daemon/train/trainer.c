@@ -513,8 +513,6 @@ static void apply_reload(struct trainer *t)
 {
     pthread_mutex_lock(&t->mutex);
     if (t->next) {
-        const struct model_shape *shape = t->l->has_model ? &t->l->shape
-                                                          : NULL;
         struct learner *learner = t->l->learner;
 
         if (learner && t->state != PAUSED_BY_STORE)
@@ -524,7 +522,8 @@ static void apply_reload(struct trainer *t)
             learner && t->published_step != learner_steps(learner);
         conf_reload_apply(t->now, t->next);
         if (learner) {
-            learner_set_rate(learner, options_rate(t->now, shape));
+            learner_set_rate(learner,
+                             options_rate(t->now, learning_shape(t->l)));
             learner_set_lambda(learner, (float)t->now->learner.ewc.lambda);
         }
         t->next = NULL;
@@ -729,7 +728,6 @@ static int begin_with_vocabulary(struct trainer *t, struct err *err)
 {
     struct source_health health;
     struct tokenizer *tokenizer = NULL;
-    const struct model_shape *shape;
     struct vocabulary v;
     struct record **records;
     size_t n;
@@ -748,9 +746,10 @@ static int begin_with_vocabulary(struct trainer *t, struct err *err)
     rc = learning_prepare(t->l, tokenizer, err);
     if (rc)
         goto out;
-    shape = t->l->has_model ? &t->l->shape : NULL;
-    serving_prepare(t->options.serving, shape, t->l->tokenizer);
-    publisher_prepare(t->options.publisher, shape, t->l->tokenizer);
+    serving_prepare(t->options.serving, learning_shape(t->l),
+                    t->l->tokenizer);
+    publisher_prepare(t->options.publisher, learning_shape(t->l),
+                      t->l->tokenizer);
     records = vocabulary_take(&v, &n);
     for (size_t i = 0; i < n; i++)
         progress_begin(&t->l->progress, records[i]->topic,

@@ -132,10 +132,12 @@ static void set_state(struct trainer *t, enum trainer_state state)
 
     if (t->state >= STOPPING)
         return;
-    if (state == LEARNING || state == WAITING) {
+    if (state == LEARNING || state == WAITING || state == PAUSED_BY_SOURCE) {
         source_get_health(t->options.source, &health);
         if (health.state == SOURCE_STOPPED)
             state = PAUSED_BY_SOURCE;
+        else if (state == PAUSED_BY_SOURCE)
+            state = WAITING;
     }
     t->state = state;
     switch (state) {
@@ -294,7 +296,8 @@ static void resume_by_operator(struct trainer *t, const char *action)
     set_state(t, LEARNING);
 }
 
-/* The caller sets what is rolled back to, and how. */
+/* Rolls back. The caller has filled in version, skip, keep_serving, automatic
+ * and reason. */
 static int roll_back(struct trainer *t, struct rewind_request *request,
                      char *detail, size_t size, struct err *err)
 {
@@ -307,7 +310,7 @@ static int roll_back(struct trainer *t, struct rewind_request *request,
     request->publisher = t->options.publisher;
     request->epoch = &t->inbox.epoch;
     status_set_state(t->options.board, STATUS_ROLLING_BACK, NULL);
-    drain_publisher(t); /* may pause learning */
+    drain_publisher(t); /* may enter PAUSED_BY_STORE */
     before = t->state;
     set_state(t, ROLLING_BACK);
     rc = rewind_run(request, detail, size, &for_good, err);

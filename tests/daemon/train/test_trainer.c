@@ -566,6 +566,8 @@ static void test_source_stops(void **state)
     assert_head(w, 2);
     assert_state(w, STATUS_PAUSED, "the topic is gone");
     assert_int_equal(w->fatal + w->ended, 0); /* it goes on serving */
+    operate(w, CONTROL_ROLLBACK_REWIND, 99, "99");
+    assert_state(w, STATUS_PAUSED, "the topic is gone");
     source_set_state(&w->source, SOURCE_RETRYING, "the broker is away");
     turn(w);
     assert_state(w, STATUS_WAITING, "the broker is away");

@@ -338,13 +338,13 @@ static int step_up_to(struct retrain *r, int64_t step, struct err *err)
     int rc = 0;
 
     while (rc == 0 && learner_steps(r->learning.learner) < step) {
-        struct learning_step_result result;
+        struct learner_step_output output;
 
         if (intake_tokens(r->learning.intake) == 0)
             return err_set(err, ERR_CORRUPT,
                            "step %lld: the records are not those of the ledger",
                            (long long)learner_steps(r->learning.learner) + 1);
-        rc = learning_step(&r->learning, &result, err);
+        rc = learning_step(&r->learning, &output, err);
         show(r);
     }
     return rc;

@@ -39,7 +39,7 @@ struct share {
     int64_t clock; /* bytes that arrived */
 };
 
-/* What filter_admit counts, and filter_settle. */
+/* filter_admit counts records here, and filter_settle counts them again. */
 struct counts {
     struct families families;
     struct share share;
@@ -48,8 +48,8 @@ struct counts {
 struct filter {
     const struct conf_filter *conf;
     const struct tokenizer *tokenizer;
-    struct counts ahead;   /* of all records that filter_admit has had */
-    struct counts settled; /* of the records that are settled: the state */
+    struct counts ahead;   /* of the records that have arrived */
+    struct counts settled; /* of the settled records: the version's state */
     struct surprise surprise;
     struct gram_list grams; /* scratch */
     struct buf text;        /* scratch */

@@ -355,12 +355,14 @@ char *conf_text(const struct conf *c, const char *key);
 void conf_learning_keys(struct conf_strings *keys);
 
 /*
- * Can a version that keeps this text for this key be learned again with it?
- *   value    NULL: it keeps something else than a text
- *   returns  0; ERR_NOTFOUND: there is no such key (another release had it);
- *            ERR_CORRUPT: a key that no version keeps, or no value of the key
+ * Gives a key the text that a version keeps for it.
+ *   value    NULL: the version keeps something other than a text
+ *   returns  0; ERR_NOTFOUND: there is no such key (another program version
+ *            had it); ERR_CORRUPT: no version keeps this key, or the key cannot
+ *            have this value. On an error c is as it was
  */
-int conf_check_stored(const char *key, const char *value, struct err *err);
+int conf_set_stored(struct conf *c, const char *key, const char *value,
+                    struct err *err);
 
 /* Appends the whole configuration as YAML, each key with its present value;
  * it loads back to the same. Secrets are CONF_MASK, which a load refuses. */

@@ -240,41 +240,18 @@ static void print_report(const json_t *report)
         print_difference(item);
 }
 
-/* The configuration again, with what the version was learned with. */
-static struct conf *load_for(struct arguments *a, const struct conf *conf,
-                             struct conf_strings *sets, struct err *err)
-{
-    struct conf *then;
-
-    if (retrain_settings(conf, &a->retrain, sets, err) != 0)
-        return NULL;
-    for (size_t i = 0; i < sets->n; i++) {
-        XGROW(a->sets, a->n_sets, a->cap_sets);
-        a->sets[a->n_sets++] = sets->items[i];
-    }
-    then = load(a);
-    if (!then) /* load() has printed the reason */
-        err_set(err, ERR_STATE,
-                "version %lld: its settings do not go with this configuration",
-                (long long)a->retrain);
-    return then;
-}
-
 /* Returns the exit status. */
-static int retrain(const struct conf *conf, struct arguments *a)
+static int retrain(struct conf *conf, struct arguments *a)
 {
-    struct conf_strings sets = {0};
     struct err err = ERR_INIT;
-    struct conf *then = load_for(a, conf, &sets, &err);
     json_t *report = NULL;
-    int status = err_exit_status(err.code);
+    int status;
 
-    if (then) {
-        log_configure(then->log.level, then->log.format);
-        ops_init();
-        status = err_exit_status(
-            retrain_run(then, a->retrain, &report, &err));
-    }
+    log_configure(conf->log.level, conf->log.format);
+    ops_init();
+    if (retrain_settings(conf, &a->retrain, &err) == 0)
+        retrain_run(conf, a->retrain, &report, &err);
+    status = err_exit_status(err.code);
     if (err.code != ERR_OK)
         log_plain("mnemed", err.msg);
     if (report && a->json) {
@@ -286,8 +263,6 @@ static int retrain(const struct conf *conf, struct arguments *a)
     if (report && !json_is_true(json_object_get(report, "same")))
         status = EXIT_FAILED;
     json_decref(report);
-    conf_free(then);
-    conf_strings_release(&sets);
     return status;
 }
 

@@ -13,11 +13,14 @@
 #include <cmocka.h>
 #include <sqlite3.h>
 
+#include "base/checksum.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
+#include "daemon/stream/release.h"
 #include "daemon/train/options.h"
 #include "daemon/train/restore.h"
 #include "learner/kernels/ops.h"
+#include "store/releases.h"
 #include "tests/util/store_util.h"
 
 /* --- the source ---------------------------------------------------------- */
@@ -37,7 +40,8 @@ static int source_seek_to(struct source *base,
         return err_set(err, ERR_STATE, "the records are gone");
     s->refuse_after -= s->refuse_after > 0;
     for (size_t i = 0; i < n; i++) {
-        assert_string_equal(positions[i].topic, REWIND_UTIL_TOPIC);
+        assert_string_equal(positions[i].topic,
+                            s->base.options.conf->source.path);
         s->next[positions[i].partition] = positions[i].next_offset;
     }
     s->epoch = epoch;
@@ -59,8 +63,8 @@ static size_t source_partitions(struct source *base,
     const struct rewind_source *s = (const struct rewind_source *)base;
 
     *rows = xcalloc(1, sizeof **rows);
-    **rows = (struct source_partition){REWIND_UTIL_TOPIC, 0, 0, s->next[0],
-                                       s->end ? s->end : -1};
+    **rows = (struct source_partition){s->base.options.conf->source.path, 0, 0,
+                                       s->next[0], s->end ? s->end : -1};
     return 1;
 }
 
@@ -76,7 +80,7 @@ struct conf *rewind_util_conf(const char *dir, const char *const *sets,
 {
     static const char *const small[] = {
         "source.type=file",
-        "source.path=/dev/null",
+        "source.path=text", /* never opened */
         "model.preset=custom",
         "model.dim=16",
         "model.layers=1",
@@ -161,7 +165,7 @@ void rewind_util_open(struct rewind_util *u, const char *dir,
         const struct progress_partition *p =
             &u->learning.progress.partitions[i];
 
-        if (strcmp(p->topic, REWIND_UTIL_TOPIC) == 0)
+        if (strcmp(p->topic, u->conf->source.path) == 0)
             u->source.next[p->partition] = p->next_offset;
     }
     u->control = control_create(wake, wake, NULL);
@@ -222,12 +226,13 @@ void rewind_util_add(struct rewind_util *u, int32_t partition,
                  domain ? ", \"domain\": \"" : "", domain ? domain : "",
                  domain ? "\"" : "");
     rec = record_create_data(&u->maker, text.data ? text.data : "", text.len);
-    rec->topic = REWIND_UTIL_TOPIC;
+    rec->topic = u->conf->source.path;
     rec->partition = partition;
     rec->offset = offset;
+    rec->value_hash = checksum_xxh3(rec->value, rec->n_bytes, 0);
     rec->epoch = u->epoch;
     record_parse(&u->maker, rec, u->conf->source.format,
-                 (size_t)u->conf->source.max_record_bytes, NULL);
+                 (size_t)u->conf->source.max_record_bytes, "text");
     buf_release(&text);
     check(intake_add(u->learning.intake, rec,
                      learner_steps(u->learning.learner), &err),
@@ -269,6 +274,36 @@ int64_t rewind_util_publish(struct rewind_util *u, struct err *err)
     else
         check(outcome.code, &outcome);
     return outcome.code == ERR_OK ? version : 0;
+}
+
+static int release_row(struct store *s, void *arg, struct err *err)
+{
+    return releases_write(s, arg, 1, err);
+}
+
+void rewind_util_release(struct rewind_util *u, int64_t row)
+{
+    struct err err = ERR_INIT;
+
+    check(publisher_run(u->publisher, release_row, &row, &err), &err);
+}
+
+void rewind_util_learn_released(struct rewind_util *u)
+{
+    int64_t from = progress_next_offset(&u->learning.progress, RELEASES_TOPIC,
+                                        0);
+    struct releases_row *rows = NULL;
+    struct err err = ERR_INIT;
+    size_t n = 0;
+
+    check(releases_read(u->catalog, from, 0, &rows, &n, &err), &err);
+    for (size_t i = 0; i < n; i++)
+        check(intake_add(u->learning.intake,
+                         release_record(&u->maker, u->conf, &rows[i]),
+                         learner_steps(u->learning.learner), &err),
+              &err);
+    releases_free(rows, n);
+    rewind_util_flush(u);
 }
 
 int64_t rewind_util_version(struct rewind_util *u, int n)

@@ -21,11 +21,11 @@
 #include "daemon/train/learning.h"
 #include "store/store.h"
 
-#define REWIND_UTIL_TOPIC "text"
 #define REWIND_UTIL_PARTITIONS 4
 
 /*
- * A source without a thread: rewind_util_learn reads its records. The fake
+ * A source without a thread: rewind_util_learn reads its records. Its topic is
+ * source.path, as that of a file. The fake
  * needs struct source_ops, which is private, because the public face only makes
  * the kinds that a configuration can name.
  */
@@ -86,6 +86,11 @@ int64_t rewind_util_publish(struct rewind_util *u, struct err *err);
 
 /* rewind_util_learn, then rewind_util_publish. */
 int64_t rewind_util_version(struct rewind_util *u, int n);
+
+/* Releases a row of the quarantine. Learns all released records that come after
+ * the position in their stream. */
+void rewind_util_release(struct rewind_util *u, int64_t row);
+void rewind_util_learn_released(struct rewind_util *u);
 
 /* SQL of the publisher's thread: a change, or the first number of a query. */
 int64_t rewind_util_sql(struct rewind_util *u, const char *sql);

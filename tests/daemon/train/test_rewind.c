@@ -16,10 +16,8 @@
 
 #include "base/buf.h"
 #include "base/xalloc.h"
-#include "daemon/stream/release.h"
 #include "daemon/train/rewind.h"
 #include "learner/learner.h"
-#include "store/releases.h"
 #include "tests/util/fault_vfs.h"
 #include "tests/util/rewind_util.h"
 #include "tests/util/store_util.h"
@@ -179,7 +177,7 @@ static void test_later_partition(void **state)
     assert_int_equal(u.source.next[0], 10);
     assert_int_equal(u.source.next[1], 70);
     assert_int_equal(
-        progress_next_offset(&u.learning.progress, REWIND_UTIL_TOPIC, 1), 70);
+        progress_next_offset(&u.learning.progress, "text", 1), 70);
     rewind_util_close(&u);
 }
 
@@ -480,30 +478,6 @@ static void test_second_chance(void **state)
 
 /* --- released records ---------------------------------------------------- */
 
-static int release_row(struct store *s, void *arg, struct err *err)
-{
-    return releases_write(s, arg, 1, err);
-}
-
-/* Adds the records that an operator has released, as the trainer does. */
-static void add_released(struct rewind_util *u)
-{
-    int64_t from = progress_next_offset(&u->learning.progress, RELEASES_TOPIC,
-                                        0);
-    struct releases_row *rows = NULL;
-    size_t n = 0;
-
-    assert_int_equal(releases_read(u->catalog, from, 0, &rows, &n, NULL), 0);
-    for (size_t i = 0; i < n; i++)
-        assert_int_equal(
-            intake_add(u->learning.intake,
-                       release_record(&u->maker, u->conf, &rows[i]),
-                       learner_steps(u->learning.learner), NULL),
-            0);
-    releases_free(rows, n);
-    rewind_util_flush(u);
-}
-
 static void test_released_record_again(void **state)
 {
     const char *const sets[] = {"filter.repetition.enabled=true",
@@ -520,8 +494,8 @@ static void test_released_record_again(void **state)
     assert_int_equal(u.learning.progress.records.quarantined, 1);
     assert_int_equal(rewind_util_publish(&u, NULL), 2);
     row = rewind_util_sql(&u, "SELECT max(rowid) FROM quarantine");
-    assert_int_equal(publisher_run(u.publisher, release_row, &row, NULL), 0);
-    add_released(&u);
+    rewind_util_release(&u, row);
+    rewind_util_learn_released(&u);
     assert_int_equal(u.learning.progress.records.learned, 5);
     assert_int_equal(rewind_util_publish(&u, NULL), 3);
 
@@ -529,13 +503,13 @@ static void test_released_record_again(void **state)
      * (the fake refuses another). */
     assert_int_equal(rewind_to(&u, 2), 0);
     assert_int_equal(u.learning.progress.records.learned, 4);
-    add_released(&u);
+    rewind_util_learn_released(&u);
     assert_int_equal(u.learning.progress.records.learned, 5);
     assert_int_equal(rewind_util_publish(&u, NULL), 4);
 
     /* Before the refusal: its own offset is passed over. */
     assert_int_equal(rewind_to(&u, 1), 0);
-    add_released(&u);
+    rewind_util_learn_released(&u);
     rewind_util_add(&u, 0, text, NULL, NULL);
     rewind_util_learn(&u, 4);
     assert_int_equal(u.learning.progress.records.learned, 5);
@@ -545,7 +519,7 @@ static void test_released_record_again(void **state)
     /* A skip leaves the released record out, like any other. */
     assert_int_equal(rewind_util_publish(&u, NULL), 5);
     assert_int_equal(skip_to(&u, 1, false, NULL), 0);
-    add_released(&u);
+    rewind_util_learn_released(&u);
     assert_int_equal(u.learning.progress.records.learned, 0);
     rewind_util_close(&u);
 }

@@ -40,7 +40,7 @@ struct erasing {
     struct err not_scrubbed; /* why the file may still hold erased bytes */
 };
 
-/* --- what is to be erased ------------------------------------------------ */
+/* --- what is to be erased ----------------------------------------------- */
 
 static int find_domain(struct erasing *e, struct err *err)
 {
@@ -80,8 +80,10 @@ static int find_domain(struct erasing *e, struct err *err)
                                      &n_rows, err);
     catalog_quarantine_free(rows, n_rows);
     if (rc == 0 && e->n_spans == 0 && n_rows == 0)
-        rc = err_set(err, ERR_NOTFOUND, "there is no domain %.255s (beyond "
-                     "model.max_domains they count as `other`)", r->name);
+        rc = err_set(err, ERR_NOTFOUND,
+                     "there is no domain %.255s (beyond "
+                     "model.max_domains they count as `other`)",
+                     r->name);
     return rc;
 }
 
@@ -105,8 +107,8 @@ static void find_partitions(struct erasing *e)
         if (released && r->next_release > end)
             end = r->next_release;
         for (size_t k = 0; k < n && !released; k++) {
-            int64_t known = rows[k].end > rows[k].offset ? rows[k].end
-                                                         : rows[k].offset;
+            int64_t known =
+                rows[k].end > rows[k].offset ? rows[k].end : rows[k].offset;
 
             if (rows[k].partition == q->partition && known > end &&
                 strcmp(rows[k].topic, q->topic) == 0)
@@ -122,7 +124,7 @@ static void find_partitions(struct erasing *e)
     free(rows);
 }
 
-/* --- ids in texts -------------------------------------------------------- */
+/* --- ids in texts ------------------------------------------------------- */
 
 /* A record that was learned as plain text may be a JSON object with an id that
  * was never parsed. Its text is joined from its rows, which follow each other
@@ -173,7 +175,7 @@ static void add_row(void *arg, const struct row *row)
     cut_text(&row->segment, s->e->request->learning->tokenizer, &s->text);
 }
 
-/* --- the publisher's thread ---------------------------------------------- */
+/* --- the publisher's thread --------------------------------------------- */
 
 static int erase_rows(struct sqlite3 *db, struct erasing *e,
                       enum replay_kind kind, struct tombstones_found *found,
@@ -245,7 +247,7 @@ static int write_and_scrub(struct store *s, void *arg, struct err *err)
     return rc;
 }
 
-/* --- the result ---------------------------------------------------------- */
+/* --- the result --------------------------------------------------------- */
 
 static json_t *newest_of(const int64_t *versions, size_t n)
 {
@@ -322,15 +324,15 @@ int forget_run(const struct forget_request *r, char *detail, size_t size,
     if (rc)
         goto out;
     describe(&e, detail, size);
-    *result = json_pack(
-        "{s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:b}", "replay",
-        (json_int_t)e.erased[REPLAY_ROWS], "holdout",
-        (json_int_t)e.erased[REPLAY_HOLDOUT], "quarantine",
-        (json_int_t)t->quarantine, "released", (json_int_t)t->releases,
-        "records", (json_int_t)t->records, "versions",
-        newest_of(t->learned, t->n_learned), "not_retrainable",
-        newest_of(t->marked, t->n_marked), "erasure_pending",
-        e.not_scrubbed.code != ERR_OK);
+    *result =
+        json_pack("{s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:b}", "replay",
+                  (json_int_t)e.erased[REPLAY_ROWS], "holdout",
+                  (json_int_t)e.erased[REPLAY_HOLDOUT], "quarantine",
+                  (json_int_t)t->quarantine, "released",
+                  (json_int_t)t->releases, "records", (json_int_t)t->records,
+                  "versions", newest_of(t->learned, t->n_learned),
+                  "not_retrainable", newest_of(t->marked, t->n_marked),
+                  "erasure_pending", e.not_scrubbed.code != ERR_OK);
 out:
     free(e.partitions);
     free(e.spans);

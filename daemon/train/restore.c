@@ -48,13 +48,13 @@ int restore_parse_shards(const char *stored, int *shards, struct err *err)
     return 0;
 }
 
-int restore_settings(struct store *store, const struct conf *conf,
-                     int threads, int *shards, struct err *err)
+int restore_settings(struct store *store, const struct conf *conf, int threads,
+                     int *shards, struct err *err)
 {
     static const char *const fixed[] = {
-        "model.preset", "model.tokenizer", "model.vocab_size",
-        "model.qk_norm", "model.dim",      "model.layers",
-        "model.heads",  "model.kv_heads",  "model.ffn_dim",
+        "model.preset",  "model.tokenizer", "model.vocab_size",
+        "model.qk_norm", "model.dim",       "model.layers",
+        "model.heads",   "model.kv_heads",  "model.ffn_dim",
         "model.context", "learner.seed",
     };
     char text[16], *stored = NULL;
@@ -79,8 +79,8 @@ int restore_settings(struct store *store, const struct conf *conf,
 /* --- a new state -------------------------------------------------------- */
 
 /* model.init: shape, vocabulary and weights of another model's directory. */
-static int begin_from_model(const struct conf *conf,
-                            struct learning *learning, struct err *err)
+static int begin_from_model(const struct conf *conf, struct learning *learning,
+                            struct err *err)
 {
     struct tensor_list weights = TENSOR_LIST_INIT;
     struct buf json = BUF_INIT;

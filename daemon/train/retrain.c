@@ -30,7 +30,7 @@
 #include "store/store.h"
 
 #define POLL_MS 100
-#define SILENCE_MS 60000 /* after which a source without records is an error */
+#define SILENCE_MS 60000 /* then a silent source is an error */
 #define PROGRESS_MS 2000 /* between two lines of the log */
 
 /* A partition of the stream. */
@@ -58,7 +58,7 @@ struct retrain {
     json_t *differences;
 };
 
-/* --- the parent's state -------------------------------------------------- */
+/* --- the parent's state ------------------------------------------------- */
 
 /* Opens learning with the number of shards that the data directory has. */
 static int open_learning(struct retrain *r, struct err *err)
@@ -137,8 +137,8 @@ static int read_ledger(struct retrain *r, struct err *err)
     r->n_partitions = r->learning.progress.n_partitions;
     r->partitions = xcalloc(r->n_partitions + 1, sizeof *r->partitions);
     for (size_t i = 0; i < r->n_partitions; i++)
-        r->partitions[i].begin = r->partitions[i].last =
-            r->partitions[i].fed = -1;
+        r->partitions[i] =
+            (struct reading){.begin = -1, .last = -1, .fed = -1};
     for (size_t i = 0; i < r->n_runs; i++) {
         const struct store_ledger_run *run = &r->runs[i];
         bool skipped = run->kind == 's';
@@ -183,7 +183,7 @@ static int load_parent(struct retrain *r, struct err *err)
     return read_ledger(r, err);
 }
 
-/* --- records ------------------------------------------------------------- */
+/* --- records ------------------------------------------------------------ */
 
 static int begin_source(struct retrain *r, struct err *err)
 {
@@ -204,12 +204,12 @@ static int begin_source(struct retrain *r, struct err *err)
         int64_t begin = r->partitions[i].begin;
 
         if (q->positioned)
-            positions[n++] = (struct source_position){
-                q->topic, q->partition, q->next_offset, q->last_learned,
-                q->last_hash};
+            positions[n++] =
+                (struct source_position){q->topic, q->partition, q->next_offset,
+                                         q->last_learned, q->last_hash};
         else if (begin >= 0)
-            positions[n++] = (struct source_position){q->topic, q->partition,
-                                                      begin, -1, 0};
+            positions[n++] =
+                (struct source_position){q->topic, q->partition, begin, -1, 0};
     }
     if (rc == 0)
         rc = source_begin(r->source, positions, n, 0, err);
@@ -220,8 +220,8 @@ static int begin_source(struct retrain *r, struct err *err)
 /* Adds a record to those that wait, unless the ledger never names it. */
 static void keep_record(struct retrain *r, struct record *rec)
 {
-    size_t id = (size_t)progress_partition_id(&r->learning.progress,
-                                              rec->topic, rec->partition);
+    size_t id = (size_t)progress_partition_id(&r->learning.progress, rec->topic,
+                                              rec->partition);
     struct reading *p = id < r->n_partitions ? &r->partitions[id] : NULL;
 
     if (!p || rec->offset > p->last) {
@@ -263,11 +263,10 @@ static int read_more(struct retrain *r, size_t wanted, struct err *err)
                            health.reason[0] ? health.reason
                                             : "the source ended");
         if (timing_mono_ms() - heard_ms > SILENCE_MS)
-            return err_set(err, ERR_STATE,
-                           "records of version %lld do not come: %s",
-                           (long long)r->to.version,
-                           health.reason[0] ? health.reason
-                                            : "the source is silent");
+            return err_set(
+                err, ERR_STATE, "records of version %lld do not come: %s",
+                (long long)r->to.version,
+                health.reason[0] ? health.reason : "the source is silent");
     }
     return 0;
 }
@@ -314,7 +313,7 @@ static int next_record(struct retrain *r, size_t id, int64_t *offset,
     return rc;
 }
 
-/* --- steps --------------------------------------------------------------- */
+/* --- steps -------------------------------------------------------------- */
 
 static int step_up_to(struct retrain *r, int64_t step, struct err *err)
 {
@@ -377,7 +376,7 @@ static int learn(struct retrain *r, struct err *err)
     return rc ? rc : step_up_to(r, r->to.step, err);
 }
 
-/* --- the report ---------------------------------------------------------- */
+/* --- the report --------------------------------------------------------- */
 
 static json_t *make_report(const struct retrain *r)
 {

@@ -29,8 +29,7 @@ static void compare_tensor(const struct comparison *c, const struct tensor *was,
 
     if (!is || is->type != was->type || tensor_count(is) != n) {
         add_difference(c, was->name,
-                       json_pack("{s:I, s:I}", "elements", (json_int_t)n,
-                                 "now",
+                       json_pack("{s:I, s:I}", "elements", (json_int_t)n, "now",
                                  (json_int_t)(is ? tensor_count(is) : 0)));
         return;
     }

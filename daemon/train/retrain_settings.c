@@ -37,8 +37,7 @@ static int find_settings(struct catalog *c, int64_t *version, json_t **settings,
     if (*version == 0)
         *version = pointers.head;
     if (*version == 0)
-        return err_set(err, ERR_NOTFOUND, "%s: no version yet",
-                       catalog_dir(c));
+        return err_set(err, ERR_NOTFOUND, "%s: no version yet", catalog_dir(c));
     rc = catalog_get(c, *version, &v, err);
     if (rc)
         return rc;
@@ -53,8 +52,8 @@ static int find_settings(struct catalog *c, int64_t *version, json_t **settings,
 static int apply_settings(struct conf *conf, int64_t version,
                           const json_t *settings, struct err *err)
 {
-    const char *adaptive = json_string_value(
-        json_object_get(settings, "learner.replay.adaptive"));
+    const char *adaptive =
+        json_string_value(json_object_get(settings, "learner.replay.adaptive"));
     const char *key;
     json_t *value;
 
@@ -102,8 +101,8 @@ static int find_embedded(const struct conf *conf, char **set, struct err *err)
 
     if (fileio_read(path, 4096, &address, NULL) != 0) {
         rc = err_set(err, ERR_STATE,
-                     "the embedded broker does not run: its records went with "
-                     "it");
+                     "the embedded broker is not running, and its records "
+                     "ended with it");
     } else if (address.data) {
         address.data[strcspn(address.data, "\r\n")] = '\0';
         if (strncmp(address.data, host, strlen(host)) == 0)
@@ -147,7 +146,7 @@ static int only_read(struct conf *conf, int64_t version, struct err *err)
     if (rc == 0 && conf_load(conf, NULL, (const char *const *)sets, n,
                              source_property_check, &problems) != 0)
         rc = err_set(err, ERR_STATE,
-                     "version %lld: its settings do not go with this "
+                     "version %lld: its settings contradict this "
                      "configuration: %s",
                      (long long)version, problems.items[0].text);
     conf_problems_release(&problems);

@@ -23,7 +23,7 @@
 #include "store/releases.h"
 #include "tests/util/store_util.h"
 
-/* --- the source ---------------------------------------------------------- */
+/* --- the source --------------------------------------------------------- */
 
 static void source_nothing(struct source *s)
 {
@@ -69,11 +69,11 @@ static size_t source_partitions(struct source *base,
 }
 
 static const struct source_ops source_ops = {
-    source_nothing, source_seek_to, source_seek_to, source_ignore,
-    source_partitions,
+    source_nothing, source_seek_to,    source_seek_to,
+    source_ignore,  source_partitions,
 };
 
-/* --- opening and closing ------------------------------------------------- */
+/* --- opening and closing ------------------------------------------------ */
 
 struct conf *rewind_util_conf(const char *dir, const char *const *sets,
                               size_t n_sets)
@@ -204,7 +204,7 @@ void rewind_util_close(struct rewind_util *u)
     timing_set_fake(NULL);
 }
 
-/* --- records and versions ------------------------------------------------ */
+/* --- records and versions ----------------------------------------------- */
 
 void rewind_util_add(struct rewind_util *u, int32_t partition,
                      const char *value, const char *id, const char *domain)
@@ -222,9 +222,8 @@ void rewind_util_add(struct rewind_util *u, int32_t partition,
                  "%s%s%s}",
                  (int)partition, (long long)offset,
                  (long long)(offset * 7919 % 1000), id ? ", \"id\": \"" : "",
-                 id ? id : "", id ? "\"" : "",
-                 domain ? ", \"domain\": \"" : "", domain ? domain : "",
-                 domain ? "\"" : "");
+                 id ? id : "", id ? "\"" : "", domain ? ", \"domain\": \"" : "",
+                 domain ? domain : "", domain ? "\"" : "");
     rec = record_create_data(&u->maker, text.data ? text.data : "", text.len);
     rec->topic = u->conf->source.path;
     rec->partition = partition;
@@ -290,8 +289,8 @@ void rewind_util_release(struct rewind_util *u, int64_t row)
 
 void rewind_util_learn_released(struct rewind_util *u)
 {
-    int64_t from = progress_next_offset(&u->learning.progress, RELEASES_TOPIC,
-                                        0);
+    int64_t from =
+        progress_next_offset(&u->learning.progress, RELEASES_TOPIC, 0);
     struct releases_row *rows = NULL;
     struct err err = ERR_INIT;
     size_t n = 0;
@@ -312,7 +311,7 @@ int64_t rewind_util_version(struct rewind_util *u, int n)
     return rewind_util_publish(u, NULL);
 }
 
-/* --- what the store and the board hold ----------------------------------- */
+/* --- what the store and the board hold ---------------------------------- */
 
 struct statement {
     const char *sql;
@@ -374,8 +373,7 @@ void rewind_util_damage(const char *dir, int64_t version, const char *name)
     free(path);
 }
 
-void rewind_util_pointers(struct rewind_util *u, int64_t head,
-                          int64_t serving)
+void rewind_util_pointers(struct rewind_util *u, int64_t head, int64_t serving)
 {
     struct catalog_pointers p;
 

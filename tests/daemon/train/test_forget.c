@@ -39,8 +39,8 @@ static int forget(struct rewind_util *u, enum tombstones_kind kind,
         .publisher = u->publisher,
         .kind = kind,
         .name = name,
-        .next_release = progress_next_offset(&u->learning.progress,
-                                             RELEASES_TOPIC, 0),
+        .next_release =
+            progress_next_offset(&u->learning.progress, RELEASES_TOPIC, 0),
     };
 
     memset(a, 0, sizeof *a);
@@ -106,7 +106,7 @@ static void assert_rows(struct rewind_util *u, int64_t replay, int64_t holdout)
                      holdout);
 }
 
-/* --- by id --------------------------------------------------------------- */
+/* --- by id -------------------------------------------------------------- */
 
 static void test_id(void **state)
 {
@@ -156,8 +156,7 @@ static void test_id(void **state)
     add(&u, 20, "bob", NULL);
     add(&u, 11, "alice", NULL);
     assert_true(rewind_util_metric(&u, "mneme_records_skipped_total") == 22);
-    assert_true(rewind_util_metric(&u, "mneme_records_quarantined_total") ==
-                0);
+    assert_true(rewind_util_metric(&u, "mneme_records_quarantined_total") == 0);
     rewind_util_close(&u);
 }
 
@@ -174,18 +173,18 @@ static void test_id_in_text(void **state)
                     "{\"text\": \"A ship lies at the quay for a long time, and "
                     "nobody knows why.\", \"id\": \"alice\"}",
                     NULL, NULL);
-    rewind_util_add(&u, 0, "{\"text\": \"A quay.\", \"id\": \"alice-2\"}",
-                    NULL, NULL);
+    rewind_util_add(&u, 0, "{\"text\": \"A quay.\", \"id\": \"alice-2\"}", NULL,
+                    NULL);
     rewind_util_add(&u, 0, "He said {\"id\": \"alice\"} and went on.", NULL,
                     NULL);
     rewind_util_flush(&u);
     assert_int_equal(forget(&u, TOMBSTONES_ID, "alice", &a), 0);
     assert_int_equal(count(&a, "records"), 1);
     assert_true(count(&a, "replay") > 1);
-    assert_int_equal(
-        rewind_util_sql(&u, "SELECT count(DISTINCT record_offset) FROM"
-                            " replay_rows"),
-        2);
+    assert_int_equal(rewind_util_sql(&u,
+                                     "SELECT count(DISTINCT record_offset) FROM"
+                                     " replay_rows"),
+                     2);
     json_decref(a.result);
     rewind_util_close(&u);
 }
@@ -276,7 +275,7 @@ static void test_released(void **state)
     rewind_util_close(&u);
 }
 
-/* --- by domain ----------------------------------------------------------- */
+/* --- by domain ---------------------------------------------------------- */
 
 static void test_domain(void **state)
 {
@@ -342,7 +341,7 @@ static void test_domain_in_quarantine(void **state)
     rewind_util_close(&u);
 }
 
-/* --- a full disk, and restarts ------------------------------------------- */
+/* --- a full disk, and restarts ------------------------------------------ */
 
 static enum fault_vfs disk_is_full(void)
 {
@@ -351,8 +350,8 @@ static enum fault_vfs disk_is_full(void)
 
 static bool in_log;
 
-static void note_file(enum fault_vfs_op op, const char *path,
-                      const void *bytes, int n_bytes, int64_t at)
+static void note_file(enum fault_vfs_op op, const char *path, const void *bytes,
+                      int n_bytes, int64_t at)
 {
     (void)op;
     (void)bytes;
@@ -387,9 +386,9 @@ static void test_no_room(void **state)
         };
 
         memset(&a, 0, sizeof a);
-        assert_int_equal(forget_run(&request, a.detail, sizeof a.detail,
-                                    &a.result, &a.err),
-                         ERR_FULL);
+        assert_int_equal(
+            forget_run(&request, a.detail, sizeof a.detail, &a.result, &a.err),
+            ERR_FULL);
     }
     fault_vfs_hook = NULL;
     assert_null(a.result);

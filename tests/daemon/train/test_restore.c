@@ -83,13 +83,13 @@ static void assert_state(struct rewind_util *u, int64_t version,
     util_assert_state(u->catalog, version, state);
 }
 
-/* --- a new directory ----------------------------------------------------- */
+/* --- a new directory ---------------------------------------------------- */
 
 static void test_empty(void **state)
 {
     static const char *const bpe[] = {"model.tokenizer=bpe"};
     static const char *const linear[] = {
-        "model.preset=linear", "model.dim=0",     "model.layers=0",
+        "model.preset=linear", "model.dim=0",      "model.layers=0",
         "model.heads=0",       "model.kv_heads=0", "model.ffn_dim=0",
         "model.context=0",
     };
@@ -146,7 +146,7 @@ static void test_model_init(void **state)
     assert_int_equal(util_remove_temp(&other), 0);
 }
 
-/* --- the settings -------------------------------------------------------- */
+/* --- the settings ------------------------------------------------------- */
 
 static void test_other_settings(void **state)
 {
@@ -205,7 +205,7 @@ static void test_shards(void **state)
     }
 }
 
-/* --- a head -------------------------------------------------------------- */
+/* --- a head ------------------------------------------------------------- */
 
 static void test_head(void **state)
 {
@@ -248,8 +248,7 @@ static void test_head_after_rollback(void **state)
     rewind_util_open(&u, *state, NULL, 0);
     assert_int_equal(rewind_util_version(&u, 10), 2);
     assert_int_equal(rewind_util_version(&u, 10), 3);
-    assert_int_equal(publisher_run(u.publisher, roll_store_back, &to, NULL),
-                     0);
+    assert_int_equal(publisher_run(u.publisher, roll_store_back, &to, NULL), 0);
     reopen(&u);
     rewind_util_pointers(&u, 2, 2);
     assert_int_equal(u.source.next[0], 10);
@@ -332,8 +331,7 @@ static void test_no_whole_version(void **state)
     rewind_util_damage(u.dir, 2, "state.safetensors");
     rewind_util_damage(u.dir, 1, "state.safetensors");
     rewind_util_close(&u);
-    assert_int_equal(try_state(*state, NULL, 0, &prepared, &err),
-                     ERR_CORRUPT);
+    assert_int_equal(try_state(*state, NULL, 0, &prepared, &err), ERR_CORRUPT);
     assert_non_null(strstr(err.msg, "no version is whole"));
 }
 
@@ -353,7 +351,7 @@ static void test_damaged_serving(void **state)
     rewind_util_close(&u);
 }
 
-/* --- the guard ----------------------------------------------------------- */
+/* --- the guard ---------------------------------------------------------- */
 
 static int write_request(struct store *s, void *arg, struct err *err)
 {

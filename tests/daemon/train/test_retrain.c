@@ -153,7 +153,7 @@ static void assert_refused(struct world *w, int64_t version, int rc,
         fail_msg("%s", err.msg);
 }
 
-/* --- the same ------------------------------------------------------------ */
+/* --- the same ----------------------------------------------------------- */
 
 static void test_same(void **state)
 {
@@ -256,7 +256,7 @@ static void test_released(void **state)
     close_world(&w);
 }
 
-/* --- not the same -------------------------------------------------------- */
+/* --- not the same ------------------------------------------------------- */
 
 static void test_changed_record(void **state)
 {
@@ -288,7 +288,7 @@ static void test_fewer_lines(void **state)
     close_world(&w);
 }
 
-/* --- refused ------------------------------------------------------------- */
+/* --- refused ------------------------------------------------------------ */
 
 static void test_refused(void **state)
 {
@@ -318,7 +318,7 @@ static void test_stdin(void **state)
     conf_free(conf);
 }
 
-/* --- settings ------------------------------------------------------------ */
+/* --- settings ----------------------------------------------------------- */
 
 static void test_no_settings(void **state)
 {
@@ -399,8 +399,11 @@ static int embedded_settings(const char *dir, const char *address,
 /* Only the address that an embedded broker can have is used. */
 static void test_embedded(void **state)
 {
-    static const char *const wrong[] = {"", "10.0.0.1:9092", "127.0.0.1:",
-                                        "127.0.0.1:1x", "127.0.0.1:123456",
+    static const char *const wrong[] = {"",
+                                        "10.0.0.1:9092",
+                                        "127.0.0.1:",
+                                        "127.0.0.1:1x",
+                                        "127.0.0.1:123456",
                                         "127.0.0.1:1,10.0.0.1:9092"};
     struct world w;
     char *broker;

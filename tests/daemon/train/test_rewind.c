@@ -94,7 +94,7 @@ static void weights_of(struct rewind_util *u, int64_t version, char sha256[65])
     catalog_version_release(&v);
 }
 
-/* --- rewind -------------------------------------------------------------- */
+/* --- rewind ------------------------------------------------------------- */
 
 static void test_rewind(void **state)
 {
@@ -117,8 +117,7 @@ static void test_rewind(void **state)
     assert_true(rewind_util_metric(&u, "mneme_records_learned_total") == 10);
     assert_true(rewind_util_metric(&u, "mneme_records_skipped_total") == 0);
     assert_true(rewind_util_metric(&u, "mneme_rollbacks_total") == 1);
-    assert_true(rewind_util_metric(&u, "mneme_automatic_rollbacks_total") ==
-                0);
+    assert_true(rewind_util_metric(&u, "mneme_automatic_rollbacks_total") == 0);
     /* The same records make the same weights. */
     assert_int_equal(rewind_util_version(&u, 10), 4);
     weights_of(&u, 4, after);
@@ -176,8 +175,7 @@ static void test_later_partition(void **state)
     assert_int_equal(rewind_to(&u, 2), 0);
     assert_int_equal(u.source.next[0], 10);
     assert_int_equal(u.source.next[1], 70);
-    assert_int_equal(
-        progress_next_offset(&u.learning.progress, "text", 1), 70);
+    assert_int_equal(progress_next_offset(&u.learning.progress, "text", 1), 70);
     rewind_util_close(&u);
 }
 
@@ -195,7 +193,7 @@ static void test_keep_serving(void **state)
     rewind_util_close(&u);
 }
 
-/* --- refusals ------------------------------------------------------------ */
+/* --- refusals ----------------------------------------------------------- */
 
 static void test_source_cannot_seek(void **state)
 {
@@ -303,10 +301,10 @@ static void test_fails_after_the_transaction(void **state)
     struct attempt a = {.request = {.version = 2}};
 
     rewind_util_open(&u, *state, NULL, 0);
-    rewind_util_add(&u, 0, "{\"text\": \"A ship.\", \"label\": \"ship\"}",
-                    NULL, NULL);
-    rewind_util_add(&u, 0, "{\"text\": \"A quay.\", \"label\": \"quay\"}",
-                    NULL, NULL);
+    rewind_util_add(&u, 0, "{\"text\": \"A ship.\", \"label\": \"ship\"}", NULL,
+                    NULL);
+    rewind_util_add(&u, 0, "{\"text\": \"A quay.\", \"label\": \"quay\"}", NULL,
+                    NULL);
     rewind_util_flush(&u);
     assert_int_equal(rewind_util_publish(&u, NULL), 2);
     assert_int_equal(rewind_util_version(&u, 10), 3);
@@ -317,7 +315,7 @@ static void test_fails_after_the_transaction(void **state)
     rewind_util_close(&u);
 }
 
-/* --- skip ---------------------------------------------------------------- */
+/* --- skip --------------------------------------------------------------- */
 
 static void assert_log(struct rewind_util *u, const char *wanted)
 {
@@ -409,7 +407,7 @@ static void test_skip_the_rest_of_a_record(void **state)
     rewind_util_close(&u);
 }
 
-/* --- automatic ----------------------------------------------------------- */
+/* --- automatic ---------------------------------------------------------- */
 
 static int release_range(struct store *s, void *arg, struct err *err)
 {
@@ -419,7 +417,8 @@ static int release_range(struct store *s, void *arg, struct err *err)
 static void release(struct rewind_util *u, const char *range)
 {
     char *sql = xasprintf("SELECT id FROM control_log WHERE kind ="
-                          " 'quarantine' AND first_offset = %s", range);
+                          " 'quarantine' AND first_offset = %s",
+                          range);
     int64_t id = rewind_util_sql(u, sql);
 
     assert_int_equal(publisher_run(u->publisher, release_range, &id, NULL), 0);
@@ -436,8 +435,7 @@ static void test_automatic(void **state)
     assert_int_equal(skip_to(&u, 2, true, &for_good), 0);
     assert_false(for_good);
     assert_log(&u, "quarantine 0:10-19");
-    assert_true(rewind_util_metric(&u, "mneme_automatic_rollbacks_total") ==
-                1);
+    assert_true(rewind_util_metric(&u, "mneme_automatic_rollbacks_total") == 1);
     assert_int_equal(rewind_util_version(&u, 5), 4);
     /* Two rollbacks in a row over the same range. */
     assert_int_equal(skip_to(&u, 2, true, &for_good), 0);
@@ -476,7 +474,7 @@ static void test_second_chance(void **state)
     rewind_util_close(&u);
 }
 
-/* --- released records ---------------------------------------------------- */
+/* --- released records --------------------------------------------------- */
 
 static void test_released_record_again(void **state)
 {

@@ -19,6 +19,7 @@
 #include "daemon/stream/release.h"
 #include "daemon/train/options.h"
 #include "daemon/train/restore.h"
+#include "daemon/train/rewind.h"
 #include "learner/kernels/ops.h"
 #include "store/releases.h"
 #include "tests/util/store_util.h"
@@ -309,6 +310,24 @@ int64_t rewind_util_version(struct rewind_util *u, int n)
 {
     rewind_util_learn(u, n);
     return rewind_util_publish(u, NULL);
+}
+
+void rewind_util_roll_back(struct rewind_util *u, int64_t version, bool skip)
+{
+    const struct rewind_request request = {
+        .learning = &u->learning,
+        .source = &u->source.base,
+        .publisher = u->publisher,
+        .version = version,
+        .skip = skip,
+        .reason = "a test",
+        .epoch = &u->epoch,
+    };
+    struct err err = ERR_INIT;
+    char detail[512];
+    bool for_good;
+
+    check(rewind_run(&request, detail, sizeof detail, &for_good, &err), &err);
 }
 
 /* --- what the store and the board hold ---------------------------------- */

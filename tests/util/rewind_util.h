@@ -92,6 +92,9 @@ int64_t rewind_util_version(struct rewind_util *u, int n);
 void rewind_util_release(struct rewind_util *u, int64_t row);
 void rewind_util_learn_released(struct rewind_util *u);
 
+/* Rolls back to a version by rewind_run, which the test relies on. */
+void rewind_util_roll_back(struct rewind_util *u, int64_t version, bool skip);
+
 /* SQL of the publisher's thread: a change, or the first number of a query. */
 int64_t rewind_util_sql(struct rewind_util *u, const char *sql);
 

@@ -16,7 +16,6 @@
 #include <cmocka.h>
 
 #include "daemon/train/forget.h"
-#include "daemon/train/rewind.h"
 #include "store/releases.h"
 #include "tests/util/fault_vfs.h"
 #include "tests/util/rewind_util.h"
@@ -66,23 +65,6 @@ static void assert_list(const struct attempt *a, const char *name,
         snprintf(got + strlen(got), sizeof got - strlen(got), "%s%lld",
                  i ? " " : "", (long long)json_integer_value(item));
     assert_string_equal(got, wanted);
-}
-
-static void rewind_to(struct rewind_util *u, int64_t version)
-{
-    const struct rewind_request request = {
-        .learning = &u->learning,
-        .source = &u->source.base,
-        .publisher = u->publisher,
-        .version = version,
-        .reason = "a test",
-        .epoch = &u->epoch,
-    };
-    char detail[512];
-    bool for_good;
-
-    assert_int_equal(
-        rewind_run(&request, detail, sizeof detail, &for_good, NULL), 0);
 }
 
 static void add(struct rewind_util *u, int n, const char *id,
@@ -150,7 +132,7 @@ static void test_id(void **state)
     assert_int_equal(rewind_util_publish(&u, NULL), 4);
 
     /* Read again, the forgotten records are passed over. */
-    rewind_to(&u, 1);
+    rewind_util_roll_back(&u, 1, false);
     add(&u, 20, "alice", NULL);
     rewind_util_add(&u, 0, "{\"text\": \"\", \"id\": \"alice\"}", NULL, NULL);
     add(&u, 20, "bob", NULL);
@@ -269,7 +251,7 @@ static void test_released(void **state)
     assert_non_null(strstr(a.detail, " 2 of quarantine"));
     json_decref(a.result);
     assert_int_equal(rewind_util_sql(&u, "SELECT count(*) FROM releases"), 0);
-    rewind_to(&u, 1);
+    rewind_util_roll_back(&u, 1, false);
     rewind_util_learn_released(&u);
     assert_int_equal(u.learning.progress.records.learned, 0);
     rewind_util_close(&u);
@@ -292,7 +274,7 @@ static void test_domain(void **state)
     assert_int_equal(count(&a, "replay"), 6);
     json_decref(a.result);
     assert_rows(&u, 4, 0);
-    rewind_to(&u, 1);
+    rewind_util_roll_back(&u, 1, false);
     add(&u, 4, NULL, "harbour");
     add(&u, 7, NULL, "orchard");
     assert_int_equal(u.learning.progress.records.skipped, 6);
@@ -310,7 +292,7 @@ static void test_domain_on_two_branches(void **state)
     add(&u, 4, NULL, "harbour"); /* number 0 */
     add(&u, 6, NULL, "orchard"); /* number 1 */
     assert_int_equal(rewind_util_publish(&u, NULL), 2);
-    rewind_to(&u, 1);
+    rewind_util_roll_back(&u, 1, false);
     u.source.next[0] = 20;
     add(&u, 3, NULL, "orchard"); /* number 0 */
     add(&u, 5, NULL, "harbour"); /* number 1 */
@@ -474,7 +456,7 @@ static void test_restarts(void **state)
     assert_int_equal(rewind_util_sql(&u, "SELECT count(*) FROM settings WHERE"
                                          " key = 'scrub'"),
                      0);
-    rewind_to(&u, 1);
+    rewind_util_roll_back(&u, 1, false);
     add(&u, 12, "alice", NULL); /* the tombstones hold */
     assert_int_equal(u.learning.progress.records.skipped, 10);
 

@@ -226,29 +226,16 @@ static void test_head(void **state)
     rewind_util_close(&u);
 }
 
-static int roll_store_back(struct store *s, void *arg, struct err *err)
-{
-    const struct store_rollback rollback = {
-        .to = *(const int64_t *)arg,
-        .mode = "rewind",
-        .reason = "a test",
-        .in_transaction = replay_db_rollback,
-    };
-
-    return store_rollback(s, &rollback, err);
-}
-
 /* A rollback, and the process ended before another version: row keys have to
  * begin a branch, or the next version would use keys of version 3 again. */
 static void test_head_after_rollback(void **state)
 {
     struct rewind_util u;
-    int64_t to = 2;
 
     rewind_util_open(&u, *state, NULL, 0);
     assert_int_equal(rewind_util_version(&u, 10), 2);
     assert_int_equal(rewind_util_version(&u, 10), 3);
-    assert_int_equal(publisher_run(u.publisher, roll_store_back, &to, NULL), 0);
+    rewind_util_roll_back(&u, 2, false);
     reopen(&u);
     rewind_util_pointers(&u, 2, 2);
     assert_int_equal(u.source.next[0], 10);

@@ -20,7 +20,6 @@
 #include "base/xalloc.h"
 #include "daemon/stream/kafka_conf.h"
 #include "daemon/train/retrain.h"
-#include "daemon/train/rewind.h"
 #include "tests/util/rewind_util.h"
 #include "tests/util/store_util.h"
 
@@ -200,24 +199,6 @@ static void test_long_record(void **state)
     close_world(&w);
 }
 
-static void roll_back(struct world *w, int64_t version, bool skip)
-{
-    const struct rewind_request request = {
-        .learning = &w->u.learning,
-        .source = &w->u.source.base,
-        .publisher = w->u.publisher,
-        .version = version,
-        .skip = skip,
-        .reason = "a test",
-        .epoch = &w->u.epoch,
-    };
-    char detail[512];
-    bool for_good;
-
-    assert_int_equal(
-        rewind_run(&request, detail, sizeof detail, &for_good, NULL), 0);
-}
-
 /* Row keys of another branch, and records that are skipped. */
 static void test_after_rollbacks(void **state)
 {
@@ -226,10 +207,10 @@ static void test_after_rollbacks(void **state)
     open_world(&w, *state);
     assert_int_equal(version_of(&w, 10), 2);
     assert_int_equal(version_of(&w, 10), 3);
-    roll_back(&w, 2, false);
+    rewind_util_roll_back(&w.u, 2, false);
     assert_int_equal(version_of(&w, 15), 4);
     assert_same(&w, 4, 2);
-    roll_back(&w, 2, true);
+    rewind_util_roll_back(&w.u, 2, true);
     assert_int_equal(version_of(&w, 15), 5);
     assert_same(&w, 5, 2);
     close_world(&w);
@@ -273,6 +254,48 @@ static void test_changed_record(void **state)
     assert_true(json_array_size(json_object_get(report, "differences")) > 0);
     json_decref(report);
     assert_same(&w, 2, 1);
+    close_world(&w);
+}
+
+/* A ledger that the version cannot have. */
+static void test_ledger(void **state)
+{
+    struct world w;
+
+    open_world(&w, *state);
+    assert_int_equal(version_of(&w, 15), 2);
+    assert_int_equal(version_of(&w, 15), 3);
+    rewind_util_sql(&w.u, "DELETE FROM ledger WHERE version = 3 AND seq ="
+                          " (SELECT max(seq) FROM ledger WHERE version = 3"
+                          " AND kind = 'l')");
+    assert_refused(&w, 3, ERR_CORRUPT, "not those of the ledger");
+    rewind_util_sql(&w.u, "UPDATE ledger SET step = 999 WHERE version = 3"
+                          " AND kind = 'l'");
+    assert_refused(&w, 3, ERR_CORRUPT, "cannot have");
+    close_world(&w);
+}
+
+/* Bits may differ when the version was learned with other kernels. */
+static void test_other_kernels(void **state)
+{
+    struct world w;
+    struct conf *conf;
+    json_t *report = NULL, *notes;
+    int64_t version = 2;
+
+    open_world(&w, *state);
+    assert_int_equal(version_of(&w, 15), 2);
+    conf = rewind_util_conf(*state, (const char *const *)w.sets, 4);
+    assert_int_equal(retrain_settings(conf, &version, NULL), 0);
+    rewind_util_sql(&w.u, "UPDATE versions SET metadata = json_set(metadata,"
+                          " '$.kernels', 'others') WHERE version = 2");
+    assert_int_equal(retrain_run(conf, 2, &report, NULL), 0);
+    notes = json_object_get(report, "notes");
+    assert_int_equal(json_array_size(notes), 1);
+    assert_non_null(
+        strstr(json_string_value(json_array_get(notes, 0)), "others"));
+    json_decref(report);
+    conf_free(conf);
     close_world(&w);
 }
 
@@ -431,6 +454,8 @@ int main(void)
         TEST(test_after_rollbacks),
         TEST(test_released),
         TEST(test_changed_record),
+        TEST(test_ledger),
+        TEST(test_other_kernels),
         TEST(test_fewer_lines),
         TEST(test_refused),
         TEST(test_stdin),

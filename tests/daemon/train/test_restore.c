@@ -244,6 +244,24 @@ static void test_head_after_rollback(void **state)
     rewind_util_close(&u);
 }
 
+/* The process ended before the verdict: learning goes on from the version, and
+ * the publisher judges it again. */
+static void test_pending_head(void **state)
+{
+    struct rewind_util u;
+
+    rewind_util_open(&u, *state, NULL, 0);
+    assert_int_equal(rewind_util_version(&u, 10), 2);
+    rewind_util_sql(&u, "UPDATE versions SET state = 'pending', verdict = NULL"
+                        " WHERE version = 2");
+    rewind_util_sql(&u, "UPDATE pointers SET serving = 1");
+    reopen(&u);
+    assert_state(&u, 2, STORE_PASSED);
+    rewind_util_pointers(&u, 2, 2);
+    assert_int_equal(u.learning.progress.records.consumed, 10);
+    rewind_util_close(&u);
+}
+
 static void test_damaged_head(void **state)
 {
     struct rewind_util u;
@@ -407,6 +425,7 @@ int main(void)
         TEST(test_shards),
         TEST(test_head),
         TEST(test_head_after_rollback),
+        TEST(test_pending_head),
         TEST(test_damaged_head),
         TEST(test_damaged_head_serving_stays),
         TEST(test_several_damaged),

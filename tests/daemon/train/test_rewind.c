@@ -193,6 +193,29 @@ static void test_keep_serving(void **state)
     rewind_util_close(&u);
 }
 
+/* `keep` is an operation of the publisher: learning does not go back. */
+static void test_keep(void **state)
+{
+    struct control_operation op;
+    struct rewind_util u;
+    int64_t id;
+
+    open_three(&u, *state);
+    assert_int_equal(control_submit(u.control, CONTROL_ROLLBACK_KEEP, 2,
+                                    "a test", &id, NULL),
+                     0);
+    control_start(u.control, id);
+    publisher_wake(u.publisher);
+    assert_int_equal(control_wait(u.control, id, 600000, &op, NULL), 0);
+    assert_int_equal(op.state, CONTROL_DONE);
+    rewind_util_pointers(&u, 3, 2);
+    assert_int_equal(serving_version(u.serving), 2);
+    assert_int_equal(u.source.n_seeks, 0);
+    assert_int_equal(rewind_util_version(&u, 5), 4);
+    rewind_util_pointers(&u, 4, 2);
+    rewind_util_close(&u);
+}
+
 /* --- refusals ----------------------------------------------------------- */
 
 static void test_source_cannot_seek(void **state)
@@ -532,6 +555,7 @@ int main(void)
         TEST(test_two_in_a_row),
         TEST(test_later_partition),
         TEST(test_keep_serving),
+        TEST(test_keep),
         TEST(test_source_cannot_seek),
         TEST(test_pruned),
         TEST(test_damaged),

@@ -247,13 +247,11 @@ static void print_report(const json_t *report)
         print_difference(item);
 }
 
-/* Reads the configuration again, with the settings of the version. */
-static struct conf *load_for_retrain(struct arguments *a,
-                                     const struct conf *conf,
-                                     struct conf_strings *sets,
-                                     struct err *err)
+/* The configuration again, with what the version was learned with. */
+static struct conf *load_for(struct arguments *a, const struct conf *conf,
+                             struct conf_strings *sets, struct err *err)
 {
-    struct conf *result;
+    struct conf *then;
 
     if (retrain_settings(conf, &a->retrain, sets, err) != 0)
         return NULL;
@@ -261,13 +259,12 @@ static struct conf *load_for_retrain(struct arguments *a,
         XGROW(a->sets, a->n_sets, a->cap_sets);
         a->sets[a->n_sets++] = sets->items[i];
     }
-    result = load(a);
-    if (!result) /* load() has printed the reason */
+    then = load(a);
+    if (!then) /* load() has printed the reason */
         err_set(err, ERR_STATE,
-                "version %lld: the settings that it was learned with are not "
-                "valid with this configuration",
+                "version %lld: its settings do not go with this configuration",
                 (long long)a->retrain);
-    return result;
+    return then;
 }
 
 /* Returns the exit status. */
@@ -275,15 +272,15 @@ static int retrain(const struct conf *conf, struct arguments *a)
 {
     struct conf_strings sets = {0};
     struct err err = ERR_INIT;
-    struct conf *settings = load_for_retrain(a, conf, &sets, &err);
+    struct conf *then = load_for(a, conf, &sets, &err);
     json_t *report = NULL;
     int status = err_exit_status(err.code);
 
-    if (settings) {
-        log_configure(settings->log.level, settings->log.format);
+    if (then) {
+        log_configure(then->log.level, then->log.format);
         ops_init();
         status = err_exit_status(
-            retrain_run(settings, a->retrain, &report, &err));
+            retrain_run(then, a->retrain, &report, &err));
     }
     if (err.code != ERR_OK)
         log_plain("mnemed", err.msg);
@@ -296,7 +293,7 @@ static int retrain(const struct conf *conf, struct arguments *a)
     if (report && !json_is_true(json_object_get(report, "same")))
         status = EXIT_FAILED;
     json_decref(report);
-    conf_free(settings);
+    conf_free(then);
     conf_strings_release(&sets);
     return status;
 }

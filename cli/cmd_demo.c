@@ -99,7 +99,7 @@ struct demo {
     size_t n;
     int64_t good; /* the head version before the bad feed */
     int64_t served; /* the serving version after it */
-    int64_t quarantined; /* of the bad feed */
+    int64_t quarantined; /* of the random bytes */
 };
 
 static volatile int interrupted;
@@ -405,10 +405,17 @@ static int learn(struct demo *d, struct err *err)
 
 /* --- 3: the bad feed ---------------------------------------------------- */
 
+/* Counts the records in quarantine that are no text. */
+static int64_t count_binary(const struct demo *d)
+{
+    return count(d, "quarantine.nul_bytes") + count(d, "quarantine.utf16") +
+           count(d, "quarantine.not_utf8");
+}
+
 static int send_bad_feed(struct demo *d, struct err *err)
 {
     const struct demo_domain *first = &d->texts.domains[0];
-    int64_t quarantined = count(d, "records.quarantined"), began;
+    int64_t binary = count_binary(d), began;
     size_t i;
     int rc = 0;
 
@@ -438,7 +445,7 @@ static int send_bad_feed(struct demo *d, struct err *err)
     if (rc || (rc = settle(d, first->name, err)) ||
         (rc = measure(d, count(d, "head_version"), "after the bad feed", err)))
         return rc;
-    d->quarantined = count(d, "records.quarantined") - quarantined;
+    d->quarantined = count_binary(d) - binary;
     d->served = count(d, "serving_version");
     print("  %zu records of shuffled text in %.0f s", i,
           timing_seconds_since(began));

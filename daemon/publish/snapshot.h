@@ -29,8 +29,7 @@ struct snapshot {
     struct tensor_list weights, state, holdout, anchor, head;
     bool anchor_unchanged; /* since the head version: its file is linked */
     struct buf metadata, labels_json;
-    struct names labels, domains;
-    double *traffic; /* [domains.n] bytes learned */
+    struct names labels;
     struct store_offset *offsets;
     size_t n_offsets;
     struct progress_stage stage;

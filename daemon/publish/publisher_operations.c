@@ -74,38 +74,32 @@ static int switch_to(struct publisher *p, int64_t version, bool pinned,
     return 0;
 }
 
-/* After the failure of an operation that chose the serving version: serves the
- * choice of another operation that waits, or else what the store says. */
-static void serve_as_stored(struct publisher *p, int64_t operation)
-{
-    int64_t choice = control_choice(p->options.control, operation);
-    struct catalog_pointers pointers;
-    struct err err = ERR_INIT, ignored = ERR_INIT;
-    int rc = 0;
-
-    if (!choice ||
-        serving_choose(p->options.serving, choice, &ignored) != 0) {
-        rc = catalog_pointers(p->options.catalog, &pointers, &err);
-        if (rc == 0 && pointers.serving)
-            rc = serving_choose(p->options.serving, pointers.serving, &err);
-    }
-    if (rc)
-        log_error("serving", "error=\"%s\"", err.msg);
-    publisher_show(p, NULL);
-}
-
 struct failed_choice {
     struct publisher *p;
     int64_t operation;
 };
 
-static int run_serve_as_stored(struct store *s, void *arg, struct err *err)
+/* After the failure of an operation that chose the serving version: serves the
+ * choice of another operation that waits, or else what the store says. */
+static int serve_as_stored(struct store *s, void *arg, struct err *unused)
 {
     const struct failed_choice *f = arg;
+    const struct publisher_options *o = &f->p->options;
+    int64_t choice = control_choice(o->control, f->operation);
+    struct catalog_pointers pointers;
+    struct err err = ERR_INIT;
+    int rc = 0;
 
     (void)s;
-    (void)err;
-    serve_as_stored(f->p, f->operation);
+    (void)unused;
+    if (!choice || serving_choose(o->serving, choice, &err) != 0) {
+        rc = catalog_pointers(o->catalog, &pointers, &err);
+        if (rc == 0 && pointers.serving)
+            rc = serving_choose(o->serving, pointers.serving, &err);
+    }
+    if (rc)
+        log_error("serving", "error=\"%s\"", err.msg);
+    publisher_show(f->p, NULL);
     return 0;
 }
 
@@ -113,7 +107,7 @@ void publisher_serve_as_stored(struct publisher *p, int64_t operation)
 {
     struct failed_choice f = {p, operation};
 
-    publisher_run(p, run_serve_as_stored, &f, NULL);
+    publisher_run(p, serve_as_stored, &f, NULL);
 }
 
 /* --- operations --------------------------------------------------------- */
@@ -136,29 +130,12 @@ static int newest_passed(struct publisher *p, int64_t *version,
     return rc;
 }
 
-static int release(struct publisher *p, const struct control_operation *op,
-                   char *detail, size_t size, struct err *err)
-{
-    int64_t n_labels = status_lock(p->options.board)->labels;
-    int rc;
-
-    status_unlock(p->options.board);
-    rc = release_carry_out(p->options.store, p->options.catalog,
-                           p->options.conf, op->version, op->reason, n_labels,
-                           detail, size, err);
-    if (rc == 0) {
-        p->released = true;
-        p->options.wake_trainer(p->options.arg);
-    }
-    return rc;
-}
-
 static int carry_out(struct publisher *p, const struct control_operation *op,
                      char *detail, size_t size, struct err *err)
 {
     const char *reason = op->reason[0] ? op->reason
                                        : control_kind_name(op->kind);
-    int64_t version = op->version;
+    int64_t version = op->version, n_labels;
     int rc;
 
     switch (op->kind) {
@@ -190,7 +167,15 @@ static int carry_out(struct publisher *p, const struct control_operation *op,
                  (long long)version);
         return store_release(p->options.store, version, reason, err);
     case CONTROL_RELEASE:
-        return release(p, op, detail, size, err);
+        n_labels = status_lock(p->options.board)->labels;
+        status_unlock(p->options.board);
+        rc = release_carry_out(p->options.store, p->options.catalog,
+                               p->options.conf, version, op->reason, n_labels,
+                               detail, size, err);
+        if (rc == 0)
+            p->released = true;
+        p->options.wake_trainer(p->options.arg);
+        return rc;
     default:
         BUG("operation %d is not the publisher's", (int)op->kind);
     }
@@ -210,7 +195,7 @@ void publisher_run_operations(struct publisher *p)
                      control_kind_name(op.kind), (long long)op.version,
                      err.msg);
         if (rc && control_chooses(op.kind))
-            serve_as_stored(p, op.id);
+            serve_as_stored(NULL, &(struct failed_choice){p, op.id}, NULL);
         if (rc == 0)
             log_info("operation", "kind=%s version=%lld result=\"%s\"",
                      control_kind_name(op.kind), (long long)op.version,

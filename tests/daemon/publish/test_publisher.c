@@ -38,6 +38,7 @@
 #define START_MS 1700000000000 /* of the fake clock */
 #define RECORD_MS (START_MS - 5000)
 /* Changes of the weights, by which the gate decides (limit: +2 %): */
+#define WORSE 0.02f        /* +0.2 %: passes, and the reference stays */
 #define INCONCLUSIVE 0.06f /* a loss of +3.4 % */
 #define BAD 0.5f           /* +25 % */
 
@@ -76,10 +77,19 @@ struct room {
     int64_t told_offset; /* what the source was told last */
     int n_told, n_wakes;
     atomic_int fatal; /* the code of the error that ends the process */
-    /* Called once, on the publisher's thread, when a version is durable and
-     * has no verdict yet: */
-    void (*when_durable)(struct room *r);
+    /* Called once, on the publisher's thread: when a version is durable and its
+     * verdict is queued; and before that, while it is being published. */
+    void (*when_durable)(struct room *r), (*when_told)(struct room *r);
 };
+
+static void call_once(struct room *r, void (**hook)(struct room *r))
+{
+    void (*f)(struct room *r) = *hook;
+
+    *hook = NULL;
+    if (f)
+        f(r);
+}
 
 static void on_published(struct source *s,
                          const struct source_position *positions, size_t n)
@@ -88,6 +98,7 @@ static void on_published(struct source *s,
 
     r->n_told++;
     r->told_offset = n ? positions[0].next_offset : -1;
+    call_once(r, &r->when_told);
 }
 
 static const struct source_ops fake_source = {.published = on_published};
@@ -95,12 +106,9 @@ static const struct source_ops fake_source = {.published = on_published};
 static void on_wake_trainer(void *arg)
 {
     struct room *r = arg;
-    void (*f)(struct room *r) = r->when_durable;
 
     r->n_wakes++;
-    r->when_durable = NULL;
-    if (f)
-        f(r);
+    call_once(r, &r->when_durable);
 }
 
 static void ignore_wake(void *arg)
@@ -1097,8 +1105,8 @@ static int queue_tasks(struct store *s, void *arg, struct err *err)
     return err_set(err, ERR_STATE, "an errand's error");
 }
 
-/* The version is durable. Queues one more operation, which comes after the
- * verdict, for it promotes the newest version that passed. */
+/* The version is durable, and its verdict is not queued yet. The verdict comes
+ * before this operation, which promotes the newest version that passed. */
 static void queue_promote(struct room *r)
 {
     order.first_then = state_of(r, order.first);
@@ -1129,7 +1137,7 @@ static void test_order(void **state)
     publish(&r, 0, 40);
     operate(&r, CONTROL_PROMOTE, 1, "");
     set_weights(0);
-    r.when_durable = queue_promote;
+    r.when_told = queue_promote;
     assert_int_equal(publisher_run(r.publisher, queue_tasks, NULL, &err),
                      ERR_STATE);
     assert_string_equal(err.msg, "an errand's error");
@@ -1178,8 +1186,10 @@ static void test_retention(void **state)
     r.conf->publish.keep.hourly = r.conf->publish.keep.daily = 0;
     publisher_start(r.publisher);
     publish(&r, 0, 40);
-    for (int i = 2; i <= 6; i++)
+    publish(&r, WORSE, 10);
+    for (int i = 3; i <= 6; i++)
         publish(&r, INCONCLUSIVE, 10);
+    check_pointers(&r, 6, 2);
     assert_int_equal(catalog_get(r.catalog, 1, &v, NULL), 0);
     catalog_version_release(&v);
     assert_int_equal(catalog_get(r.catalog, 3, &v, NULL), ERR_NOTFOUND);

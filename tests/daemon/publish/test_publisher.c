@@ -2,8 +2,8 @@
 /*
  * Each branch of the publisher, with a real store, a fake clock and a fake
  * source. The test plays the trainer: it makes snapshots by hand, of a tiny
- * model whose weights decide the verdict. Uses source_private.h for a source that
- * only records the positions it gets.
+ * model whose weights decide the verdict. Uses source_private.h for a source
+ * that only records the positions it gets.
  *
  * Only the publisher's thread moves the clock, so no other thread races.
  */

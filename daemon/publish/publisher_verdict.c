@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A version is loaded as it would answer, judge.h is asked, and the verdict is
- * written in one transaction with the switch of serving and what the guard
- * knows. What it wants is left for the trainer as a wish, also by the process
- * before: a wish that the head's memory has is there until there is a rollback,
- * or learning holds instead.
+ * The verdict about the head version. The candidate is loaded with the code
+ * that answers requests, and compared with the probe of the live weights
+ * (probe.h). Then the gate compares it with the reference version (judge.h).
+ * One transaction writes the verdict, the switch of serving and the guard's
+ * state.
+ *
+ * Only the trainer can carry out the rollback that the guard wants. The request
+ * is in the guard's state of the head version. So a process that starts finds
+ * the request of the one before it.
  */
 #include "config.h"
 
@@ -16,15 +20,21 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "base/timing.h"
 #include "base/utf8.h"
 #include "daemon/publish/judge_parent.h"
 
-#define RETRY_MS 5000 /* a verdict for which the disk had no room */
+void publisher_switch(struct publisher *p, int64_t version,
+                      struct infer *infer)
+{
+    int64_t choice = control_choice(p->options.control, 0);
+    struct err err = ERR_INIT;
 
-/* --- the gate ----------------------------------------------------------- */
+    serving_switch(p->options.serving, version, infer);
+    if (choice && serving_choose(p->options.serving, choice, &err) != 0)
+        log_debug("serving", "%s", err.msg); /* its operation will fail, too */
+}
 
-/* It cannot be asked, whatever is wrong with it; *err may say that. */
+/* The verdict `fail` about a version that cannot be compared. */
 static int refuse(struct publisher *p, int64_t version, bool not_finite,
                   const char *what, const char *why, struct judgement *out,
                   struct err *err)
@@ -36,11 +46,13 @@ static int refuse(struct publisher *p, int64_t version, bool not_finite,
     return judge_broken(p->judge, version, not_finite, reason, out, err);
 }
 
-/* Is it finite, and what was live? *candidate stays NULL when it fails. */
-static int read_back(struct publisher *p, int64_t version,
-                     struct infer **candidate, struct judgement *out,
-                     struct err *err)
+/* Loads the candidate and judges it. *candidate stays NULL when its numbers are
+ * not finite or not those of the live weights; the verdict is fail then. */
+static int examine(struct publisher *p, int64_t version,
+                   struct infer **candidate, struct judgement *out,
+                   struct err *err)
 {
+    /* A version of the process before has no probe. */
     const struct probe *probe =
         p->probed_version == version ? &p->probe : NULL;
     struct infer *infer = NULL;
@@ -52,74 +64,108 @@ static int read_back(struct publisher *p, int64_t version,
     rc = serving_load(p->options.serving, version, &infer, err);
     if (rc == 0 && probe)
         rc = probe_compare(probe, infer, err);
-    if (rc == 0) {
-        *candidate = infer;
-        return 0;
+    if (rc == ERR_CORRUPT || rc == ERR_DIVERGED) {
+        infer_free(infer);
+        return refuse(p, version, rc == ERR_DIVERGED, "cannot be read back",
+                      err->msg, out, err);
     }
-    infer_free(infer);
-    if (rc != ERR_CORRUPT && rc != ERR_DIVERGED)
-        return rc;
-    return refuse(p, version, rc == ERR_DIVERGED, "cannot be read back",
-                  err->msg, out, err);
+    if (rc == 0 && !judge_as_parent(p->options.catalog, version, out)) {
+        rc = judge_candidate(p->judge, version, infer, out, err);
+        if (rc == 0 && probe)
+            json_object_set_new(out->gate, "read_back",
+                                json_pack("{s:b, s:i, s:b}", "finite", 1,
+                                          "probe_texts", PROBE_TEXTS, "same",
+                                          1));
+    }
+    if (rc) {
+        infer_free(infer);
+        return rc == ERR_DIVERGED ? refuse(p, version, true, "not finite",
+                                           err->msg, out, err)
+                                  : rc;
+    }
+    *candidate = infer;
+    return 0;
 }
 
-/* Everything the gate asks. On 0 without a candidate it is broken. */
-static int examine(struct publisher *p, int64_t version,
-                   struct infer **candidate, struct judgement *out,
-                   struct err *err)
+/* Puts the rollback that the guard wants into the guard's state. */
+static void request_rollback(struct publisher *p, int64_t version,
+                             struct judgement *j)
 {
-    int rc = read_back(p, version, candidate, out, err);
-
-    if (rc || !*candidate || judge_as_parent(p->options.catalog, version, out))
-        return rc;
-    rc = judge_candidate(p->judge, version, *candidate, out, err);
-    if (rc == ERR_DIVERGED) {
-        infer_free(*candidate);
-        *candidate = NULL;
-        return refuse(p, version, true, "not finite", err->msg, out, err);
-    }
-    if (rc == 0 && p->probed_version == version)
-        json_object_set_new(out->gate, "read_back",
-                            json_pack("{s:b, s:i, s:b}", "finite", 1,
-                                      "probe_texts", PROBE_TEXTS, "same", 1));
-    return rc;
-}
-
-/* What the guard wants, for the memory that goes with the version. */
-static void decide_wish(struct publisher *p, int64_t version,
-                        struct judgement *j)
-{
-    struct guard_wish w = {.cause = j->cause, .version = j->reference};
-    /* It begins with a name, which may be long: not within a character. */
+    struct guard_wish wish = {.cause = j->cause, .version = j->reference};
+    /* The reason begins with a name, which may be long. The cut must not
+     * split a character. */
     size_t n = utf8_whole(j->reason, strnlen(j->reason, 160));
 
     if (j->cause == GUARD_NO_CAUSE)
         return;
-    snprintf(w.reason, sizeof w.reason, "version %lld: %s (%.*s)",
+    snprintf(wish.reason, sizeof wish.reason, "version %lld: %s (%.*s)",
              (long long)version, guard_cause_text(j->cause), (int)n,
              j->reason);
     if (p->options.conf->publish.auto_rollback && j->reference != 0)
-        j->memory.wish = w;
+        j->memory.wish = wish;
     else
         log_warn("guard", "version=%lld reference=%lld action=none "
                           "reason=\"%s\"",
-                 (long long)version, (long long)j->reference, w.reason);
+                 (long long)version, (long long)j->reference, wish.reason);
 }
 
-/* It goes to the trainer, which alone can go back. */
-static void pass_on(struct publisher *p, const struct guard_wish *wish)
+static int judge_head(struct publisher *p,
+                      const struct catalog_pointers *pointers,
+                      struct guard_wish *wish, struct err *err)
 {
-    if (wish->cause == GUARD_NO_CAUSE)
-        return;
-    pthread_mutex_lock(&p->mutex);
-    p->wish = *wish;
-    p->have_wish = true;
-    pthread_mutex_unlock(&p->mutex);
-    p->options.wake_trainer(p->options.arg);
+    int64_t version = pointers->head;
+    struct judgement j = {0};
+    struct infer *candidate = NULL;
+    char *gate = NULL, *guard = NULL;
+    bool serve;
+    int rc;
+
+    /* With every version damaged, a start leaves none to serve. */
+    judge_begin(p->judge,
+                serving_version(p->options.serving) ? pointers->serving : 0);
+    rc = examine(p, version, &candidate, &j, err);
+    if (rc)
+        goto out;
+    serve = j.verdict == STORE_PASSED && !pointers->serving_pinned &&
+            (!j.same_as || j.same_as == pointers->serving);
+    if (serve)
+        judgement_serves(&j, version);
+    request_rollback(p, version, &j);
+    publisher_note_best(p->options.catalog, version, &j);
+    gate = json_dumps(j.gate, JSON_COMPACT | JSON_REAL_PRECISION(17));
+    guard = judge_memory_write(&j.memory);
+    rc = store_verdict(p->options.store, version, j.verdict, gate, guard,
+                       j.results, j.n_results, serve, j.reason, err);
+    if (rc)
+        goto out;
+    if (serve) {
+        publisher_switch(p, version, candidate);
+        candidate = NULL;
+    }
+    log_info("gate",
+             "version=%lld verdict=%s serving=%lld reference=%lld "
+             "refused=%lld shadow_records=%lld shadow_evidence=%.2f "
+             "reason=\"%s\"%s%s%s",
+             (long long)version, store_state_name(j.verdict),
+             (long long)(serve ? version : pointers->serving),
+             (long long)j.reference, (long long)j.refused,
+             (long long)j.shadow_records,
+             isfinite(j.shadow_evidence) ? j.shadow_evidence : 0, j.reason,
+             j.waits_for[0] ? " waits_for=\"" : "", j.waits_for,
+             j.waits_for[0] ? "\"" : "");
+    *wish = j.memory.wish;
+out:
+    publisher_show(p, rc ? NULL : &j);
+    free(gate);
+    free(guard);
+    judgement_release(&j);
+    infer_free(candidate);
+    return rc;
 }
 
-/* The wish of the process before, unless learning was held instead. */
-static int wish_again(struct publisher *p, int64_t head, struct err *err)
+/* The request of the process before, unless it paused learning instead. */
+static int find_request(struct publisher *p, int64_t head,
+                        struct guard_wish *wish, struct err *err)
 {
     struct judge_memory memory = {0};
     struct catalog_hold hold = {0};
@@ -131,110 +177,31 @@ static int wish_again(struct publisher *p, int64_t head, struct err *err)
     if (rc == 0 && guard && hold.version != head &&
         p->options.conf->publish.auto_rollback &&
         judge_memory_read(&memory, guard))
-        pass_on(p, &memory.wish);
+        *wish = memory.wish;
     free(hold.reason);
     free(guard);
     return rc;
 }
 
-static void log_verdict(int64_t version, int64_t serving,
-                        const struct judgement *j)
-{
-    log_info("gate",
-             "version=%lld verdict=%s serving=%lld reference=%lld "
-             "refused=%lld shadow_records=%lld shadow_evidence=%.2f "
-             "reason=\"%s\"%s%s%s",
-             (long long)version, store_state_name(j->verdict),
-             (long long)serving, (long long)j->reference,
-             (long long)j->refused, (long long)j->shadow_records,
-             isfinite(j->shadow_evidence) ? j->shadow_evidence : 0, j->reason,
-             j->waits_for[0] ? " waits_for=\"" : "", j->waits_for,
-             j->waits_for[0] ? "\"" : "");
-}
-
-/* Loads a pending version, asks the judge, writes the verdict and switches. */
-static int judge_version(struct publisher *p, int64_t version,
-                         struct err *err)
-{
-    struct catalog_pointers pointers;
-    struct judgement j = {0};
-    struct infer *candidate = NULL;
-    char *gate = NULL, *guard = NULL;
-    bool serve;
-    int rc = catalog_pointers(p->options.catalog, &pointers, err);
-
-    if (rc == 0) {
-        /* At a start that found no version whole, none serves. */
-        judge_begin(p->judge, serving_version(p->options.serving)
-                                  ? pointers.serving
-                                  : 0);
-        rc = examine(p, version, &candidate, &j, err);
-    }
-    if (rc)
-        goto out;
-    serve = j.verdict == STORE_PASSED && !pointers.serving_pinned &&
-            (!j.same_as || j.same_as == pointers.serving);
-    if (serve)
-        judgement_serves(&j, version);
-    decide_wish(p, version, &j);
-    publisher_note_best(p->options.catalog, version, &j);
-    gate = json_dumps(j.gate, JSON_COMPACT | JSON_REAL_PRECISION(17));
-    guard = judge_memory_write(&j.memory);
-    rc = store_verdict(p->options.store, version, j.verdict, gate, guard,
-                       j.results, j.n_results, serve, j.reason, err);
-    if (rc)
-        goto out;
-    if (serve) {
-        serving_switch(p->options.serving, version, candidate);
-        candidate = NULL;
-        publisher_keep_choice(p, 0);
-    }
-    log_verdict(version, serve ? version : pointers.serving, &j);
-    pass_on(p, &j.memory.wish);
-out:
-    publisher_show(p, rc ? NULL : &j);
-    free(gate);
-    free(guard);
-    judgement_release(&j);
-    infer_free(candidate);
-    return rc;
-}
-
-void publisher_judge(struct publisher *p, int64_t version)
-{
-    struct err err = ERR_INIT;
-
-    p->retry_ms = 0;
-    if (judge_version(p, version, &err) == 0) {
-        p->failing = false;
-        return;
-    }
-    publisher_fail(p, "gate", &err, err.code == ERR_FULL);
-    if (err.code == ERR_FULL)
-        p->retry_ms = timing_mono_ms() + RETRY_MS;
-}
-
-void publisher_judge_pending(struct publisher *p)
+int publisher_verdict(struct publisher *p, struct guard_wish *wish,
+                      bool *again, struct err *err)
 {
     struct catalog_pointers pointers;
     struct catalog_version v;
-    struct err err = ERR_INIT;
-    int rc = catalog_pointers(p->options.catalog, &pointers, &err);
+    bool is_pending;
+    int rc = catalog_pointers(p->options.catalog, &pointers, err);
 
-    p->retry_ms = 0;
-    if (rc == 0 && pointers.head == 0)
-        return;
-    if (rc == 0)
-        rc = catalog_get(p->options.catalog, pointers.head, &v, &err);
-    if (rc == 0) {
-        if (v.state == STORE_PENDING)
-            publisher_judge(p, pointers.head);
-        else
-            rc = wish_again(p, pointers.head, &err);
-        catalog_version_release(&v);
-    }
-    if (rc) {
-        publisher_fail(p, "gate", &err, true);
-        p->retry_ms = timing_mono_ms() + RETRY_MS;
-    }
+    *again = true;
+    if (rc || pointers.head == 0)
+        return rc;
+    rc = catalog_get(p->options.catalog, pointers.head, &v, err);
+    if (rc)
+        return rc;
+    is_pending = v.state == STORE_PENDING;
+    catalog_version_release(&v);
+    if (!is_pending)
+        return find_request(p, pointers.head, wish, err);
+    rc = judge_head(p, &pointers, wish, err);
+    *again = rc == ERR_FULL;
+    return rc;
 }

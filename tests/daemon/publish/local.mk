@@ -3,10 +3,12 @@ if HAVE_CMOCKA
 check_PROGRAMS += \
 	tests/daemon/publish/test_judge_memory \
 	tests/daemon/publish/test_probe \
+	tests/daemon/publish/test_publisher \
 	tests/daemon/publish/test_publisher_board \
 	tests/daemon/publish/test_serving
 tests_daemon_publish_test_judge_memory_LDADD = $(TEST_UTIL) $(PUBLISH_LIBS) $(CMOCKA_LIBS)
 tests_daemon_publish_test_probe_LDADD = $(TEST_UTIL) $(PUBLISH_LIBS) $(CMOCKA_LIBS)
+tests_daemon_publish_test_publisher_LDADD = $(TEST_UTIL) $(PUBLISH_LIBS) $(CMOCKA_LIBS)
 tests_daemon_publish_test_publisher_board_LDADD = $(TEST_UTIL) $(PUBLISH_LIBS) $(CMOCKA_LIBS)
 tests_daemon_publish_test_serving_LDADD = $(TEST_UTIL) $(PUBLISH_LIBS) $(CMOCKA_LIBS)
 endif

@@ -15,7 +15,6 @@
 #include "base/log.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
-#include "daemon/publish/judge_parent.h"
 #include "daemon/publish/publisher_private.h"
 #include "store/tombstones.h"
 
@@ -27,8 +26,8 @@ struct publisher *publisher_create(const struct publisher_options *options)
     struct publisher *p = xcalloc(1, sizeof *p);
 
     p->options = *options;
-    p->judge = judge_create(options->conf, options->catalog,
-                            options->serving);
+    p->scoring = holdout_scoring_create(options->conf, options->catalog,
+                                        options->serving);
     pthread_mutex_init(&p->mutex, NULL);
     pthread_cond_init(&p->work, NULL);
     pthread_cond_init(&p->done, NULL);
@@ -52,7 +51,7 @@ void publisher_free(struct publisher *p)
     BUG_ON(p->started);
     snapshot_free(p->submitted);
     snapshot_free(p->outcome_snapshot);
-    judge_free(p->judge);
+    holdout_scoring_free(p->scoring);
     probe_release(&p->probe);
     buf_release(&p->tokenizer_json);
     pthread_cond_destroy(&p->work);
@@ -114,7 +113,7 @@ bool publisher_collect(struct publisher *p, struct snapshot **s,
     return have;
 }
 
-bool publisher_take_wish(struct publisher *p, struct guard_wish *wish)
+bool publisher_take_wish(struct publisher *p, struct guard_request *wish)
 {
     bool have;
 
@@ -257,10 +256,10 @@ static int sweep_replay(struct sqlite3 *db, const int64_t *kept,
 static int64_t reference_of_head(struct publisher *p)
 {
     struct catalog_pointers pointers;
-    struct judge_memory memory;
+    struct verdict_memory memory;
 
     if (catalog_pointers(p->options.catalog, &pointers, NULL) != 0 ||
-        judge_recall(p->options.catalog, pointers.head, &memory, NULL) != 0)
+        verdict_memory_load(p->options.catalog, pointers.head, &memory, NULL) != 0)
         return 0;
     return memory.reference;
 }

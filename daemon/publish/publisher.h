@@ -78,7 +78,7 @@ bool publisher_collect(struct publisher *p, struct snapshot **s,
 
 /* Takes the guard's wish that the learner go back, if there is one. A rollback
  * by anybody drops it. */
-bool publisher_take_wish(struct publisher *p, struct guard_wish *wish);
+bool publisher_take_wish(struct publisher *p, struct guard_request *wish);
 
 /* That operation chose what serves (serving_choose) and has failed: what the
  * store says serves again, or what another one that waits has chosen. Threads:

@@ -14,7 +14,6 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "daemon/publish/judge_parent.h"
 #include "daemon/intake/progress.h"
 
 /* --- the lowest losses -------------------------------------------------- */
@@ -62,7 +61,7 @@ static json_t *gate_of(const struct catalog_version *v)
 }
 
 void publisher_note_best(struct catalog *c, int64_t version,
-                         struct judgement *j)
+                         struct verdict *j)
 {
     struct catalog_version v, parent;
     json_t *best = NULL;
@@ -157,7 +156,7 @@ static void show_holdouts(struct status_board *b, struct status *s,
 }
 
 /* Shows the gate's verdict about v. is_over: another version serves since then,
- * so the next comparison begins anew (judge.c). */
+ * so the next comparison begins anew (verdict.c). */
 static void show_gate(struct status_publish *s, const struct catalog_version *v,
                       const json_t *gate, bool is_over)
 {
@@ -196,12 +195,12 @@ static void count_verdict(struct status_publish *s, enum store_state verdict)
 }
 
 void publisher_show_versions(struct catalog *c, int64_t serving,
-                             const struct judgement *spoken,
+                             const struct verdict *spoken,
                              struct status_board *board)
 {
     struct catalog_pointers pointers;
     struct catalog_version v;
-    struct judge_memory memory;
+    struct verdict_memory memory;
     struct err err = ERR_INIT;
     json_t *gate = NULL, *best = NULL;
     int64_t ms = newest_record_ms(c, serving);
@@ -212,12 +211,12 @@ void publisher_show_versions(struct catalog *c, int64_t serving,
         log_warn("status", "error=\"%s\"", err.msg);
         return;
     }
-    judge_memory_begin(&memory);
+    verdict_memory_init(&memory);
     judged = judged_version(c, pointers.head, &v);
     if (judged) {
         gate = gate_of(&v);
         best = best_of_version(c, v.version, gate);
-        judge_recall(c, v.version, &memory, NULL);
+        verdict_memory_load(c, v.version, &memory, NULL);
     }
     s = status_lock(board);
     s->head_version = pointers.head;
@@ -237,7 +236,7 @@ void publisher_show_versions(struct catalog *c, int64_t serving,
                                   json_object_get(gate, "refused"));
     }
     if (spoken)
-        count_verdict(&s->publish, spoken->verdict);
+        count_verdict(&s->publish, spoken->state);
     status_unlock(board);
     json_decref(gate);
     json_decref(best);
@@ -245,7 +244,7 @@ void publisher_show_versions(struct catalog *c, int64_t serving,
         catalog_version_release(&v);
 }
 
-void publisher_show(struct publisher *p, const struct judgement *spoken)
+void publisher_show(struct publisher *p, const struct verdict *spoken)
 {
     publisher_show_versions(p->options.catalog,
                             serving_version(p->options.serving), spoken,

@@ -87,15 +87,15 @@ static int write_rollback(struct publisher *p,
                           const struct rollback_request *r)
 {
     struct store_rollback rows = r->rows;
-    struct judge_memory memory;
+    struct verdict_memory memory;
     char *guard;
     int rc = store_know_partitions(p->options.store, r->known, r->n_known,
                                    r->err);
 
     if (rc)
         return rc;
-    judge_memory_went_back(&memory);
-    rows.guard = guard = judge_memory_write(&memory);
+    verdict_memory_reset(&memory);
+    rows.guard = guard = verdict_memory_write(&memory);
     rc = store_rollback(p->options.store, &rows, r->err);
     free(guard);
     return rc;

@@ -20,7 +20,7 @@
 #include <stdatomic.h>
 
 #include "base/buf.h"
-#include "daemon/publish/judge.h"
+#include "daemon/publish/verdict.h"
 #include "daemon/publish/probe.h"
 #include "daemon/publish/publisher.h"
 
@@ -44,7 +44,7 @@ struct publisher {
     const struct model_shape *shape;
     const struct tokenizer *tokenizer;
     struct buf tokenizer_json;
-    struct judge *judge;
+    struct holdout_scoring *scoring;
     struct probe probe;     /* of the snapshot that was written last */
     int64_t probed_version; /* which became this version; 0: none */
     bool failing; /* the last publish failed, and that has been said */
@@ -70,7 +70,7 @@ struct publisher {
     int64_t outcome_version;
     struct err outcome_err;
     bool have_wish;
-    struct guard_wish wish;
+    struct guard_request wish;
     int64_t choices;
 };
 
@@ -86,15 +86,15 @@ void publisher_fail(struct publisher *p, const char *what,
  *   spoken   a verdict that was just written, to be counted, or NULL
  */
 void publisher_show_versions(struct catalog *c, int64_t serving,
-                             const struct judgement *spoken,
+                             const struct verdict *spoken,
                              struct status_board *board);
-void publisher_show(struct publisher *p, const struct judgement *spoken);
+void publisher_show(struct publisher *p, const struct verdict *spoken);
 
 /* Adds `best` to the gate's JSON of a version: the lowest holdout loss of each
  * domain on its branch. Kept with the version, because versions before it
  * are pruned. */
 void publisher_note_best(struct catalog *c, int64_t version,
-                         struct judgement *j);
+                         struct verdict *j);
 
 /* A version has just been written: asks the gate, writes the verdict,
  * switches. Without room on the disk it stays pending, and retry_ms says when

@@ -508,7 +508,7 @@ static int begin(struct trainer *t, struct err *err)
  * back. */
 static void publish_last(struct trainer *t)
 {
-    struct guard_wish wish;
+    struct guard_request wish;
 
     trainer_drain_publisher(t);
     if (!publisher_take_wish(t->options.publisher, &wish))

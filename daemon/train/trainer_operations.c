@@ -83,7 +83,7 @@ static int write_hold(struct store *s, void *arg, struct err *err)
  * what was learned since the last version is in memory only. */
 static void park(struct trainer *t, const char *what, const char *why)
 {
-    struct guard_wish dropped;
+    struct guard_request dropped;
     struct err err = ERR_INIT;
     int rc;
 
@@ -263,7 +263,7 @@ static void go_back(struct trainer *t, int64_t version, bool keep_serving,
 
 bool trainer_heed(struct trainer *t)
 {
-    struct guard_wish wish;
+    struct guard_request wish;
 
     if (t->parked || !publisher_take_wish(t->options.publisher, &wish))
         return false;

@@ -19,36 +19,40 @@
  *
  * The tests:
  *
- *   domain    D of each domain. Domains with fewer than min_chunks segments are
- *             tested together
- *   before    D over the domain's segments that had arrived when the reference
- *             was made. A bad feed is held out, too, and a candidate that
- *             learned it gains on that part. The gain must not hide what the
- *             domain's older text lost. Needs min_chunks segments
- *   few       D over the `before` segments of all domains that have too few
- *   before    for a test of their own. It withholds a candidate, and never
- * fails one recent    D over the segments that arrived last, of all domains: a
- * burst that unlearns the newest part of a domain changes its D little. Needs
- * min_chunks segments accuracy  labelled segments that the reference classified
- * correctly and the candidate does not (b), and the reverse (c): McNemar's test
- *             (1947), exact, P(X >= b) of b + c throws of a fair coin. The
- *             limit of (b - c) / n is max_regression times the reference's
- *             accuracy. Uses `before` segments where there are min_chunks
+ *   domain      D of each domain. Domains with fewer than min_chunks segments
+ *               are tested together
+ *   before      D over the domain's segments that had arrived when the
+ *               reference was made. A bad feed is held out, too, and a candidate
+ *               that learned it gains on that part. The gain must not hide what
+ *               the domain's older text lost. Needs min_chunks segments
+ *   few before  D over the `before` segments of all domains that have too few
+ *               for a test of their own. This test withholds a candidate, and
+ *               never fails one
+ *   recent      D over the segments that arrived last, of all domains. A burst
+ *               that unlearns the newest part of a domain changes its D little.
+ *               Needs min_chunks segments
+ *   accuracy    labelled segments that the reference classified correctly and
+ *               the candidate did not (b), and the reverse (c). McNemar's test
+ *               (1947), exact: P(X >= b) of b + c throws of a fair coin. The
+ *               limit of (b - c) / n is max_regression times the reference's
+ *               accuracy. Uses `before` segments where there are min_chunks
  *
  * The verdict:
  *
  *   fail          A test shows that its limit is exceeded, at GATE_FAIL_LEVEL
- *                 times (1 - confidence), Holm's correction over all tests
- * (Holm 1979). The regression is GATE_GROSS times its limit or more, or the
- * candidate before this one exceeded a limit, too. With a constant learning
- * rate the weights wander: a few of a thousand versions of a clean stream
- * exceed a limit slightly, and their successors do not pass          Every
- * domain is shown to be below its limit (Holm's correction over domains), and
- * no other test has a point estimate above its limit waived        passes, too:
- * see enum gate_patience inconclusive  Otherwise; waits_for says what would
- * decide
+ *                 times (1 - confidence), with Holm's correction over all tests
+ *                 (Holm 1979). Besides, the regression is GATE_GROSS times its
+ *                 limit or more, or the candidate before this one exceeded a
+ *                 limit, too. At a constant learning rate the weights wander: a
+ *                 few of a thousand versions of a clean stream exceed a limit
+ *                 slightly, and their successors do not
+ *   pass          Every domain is shown to be below its limit (Holm's correction
+ *                 over domains), and no other test has an estimate above its
+ *                 limit. A candidate passes, too, if the limits are waived: see
+ *                 enum gate_patience
+ *   inconclusive  Otherwise; waits_for says what would decide
  *
- * A candidate is never waived past a domain of publish.gate.protect.
+ * The limit of a domain in publish.gate.protect is never waived.
  *
  * Threads: any, pure functions
  */

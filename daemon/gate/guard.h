@@ -6,9 +6,10 @@
  * each verdict guard_check looks for one of two causes:
  *
  *   not finite  a weight, moment, Fisher or anchor value is not finite
- *   worse       for GUARD_CONFIRMED candidates in a row, the shadow comparison
- *               (shadow.h) shows at level GUARD_ALPHA that the reference is
- * more than SHADOW_MARGIN better on the same new held-out records
+ *   worse       the shadow comparison (shadow.h) shows at level GUARD_ALPHA
+ *               that the reference is more than SHADOW_MARGIN better on the
+ *               same new held-out records, for GUARD_CONFIRMED candidates in a
+ *               row
  *
  * One candidate is not enough for `worse`: in the first steps after a change of
  * domain a candidate may look worse once. A candidate that is better than the

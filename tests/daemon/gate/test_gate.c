@@ -384,6 +384,31 @@ static void test_recent(void **state)
     assert_int_equal(decision.recent.chunks, 40);
 }
 
+/* After many refusals the mean may outweigh a domain's loss only if the newest
+ * segments improve, too. */
+static void test_recent_improves(void **state)
+{
+    struct gate_options lenient = options;
+    struct gate_chunk chunks[3 * CHUNKS];
+    struct gate_domain domains[2];
+    struct gate_decision decision;
+
+    (void)state;
+    lenient.patience = GATE_NEW_DOMAIN;
+    for (int better = 0; better < 2; better++) {
+        name(&domains[0], "old", 1000);
+        name(&domains[1], "new", 1000);
+        fill(chunks, CHUNKS, 0, 2.0, 0.13, 0.02);
+        fill(chunks + CHUNKS, CHUNKS, 1, 3.0, -0.50, 0.02);
+        fill(chunks + 2 * CHUNKS, CHUNKS, 1, 3.0, better ? -0.1 : 0.01, 0.02);
+        for (size_t i = 2 * CHUNKS; i < 3 * CHUNKS; i++)
+            chunks[i].recent = chunks[i].only_recent = true;
+        gate_decide(&lenient, chunks, 3 * CHUNKS, domains, 2, &decision);
+        assert_int_equal(decision.verdict, better ? GATE_PASS : GATE_FAIL);
+        assert_int_equal(decision.waived, better);
+    }
+}
+
 /* --- labels ------------------------------------------------------------- */
 
 /* n labelled segments without a loss (preset linear). The candidate classifies
@@ -645,6 +670,7 @@ int main(void)
         cmocka_unit_test(test_patience),
         cmocka_unit_test(test_few_before),
         cmocka_unit_test(test_recent),
+        cmocka_unit_test(test_recent_improves),
         cmocka_unit_test(test_labels),
         cmocka_unit_test(test_flipped_labels),
         cmocka_unit_test(test_false_alarms),

@@ -232,6 +232,7 @@ static void print_gate(const json_t *v)
     }
     gate_row(&t, "arrived last", pick(gate, "recent"));
     gate_row(&t, "arrived before, few", pick(gate, "little_before"));
+    gate_row(&t, "arrived after", pick(gate, "since"));
     putchar('\n');
     table_print(&t, stdout);
     table_release(&t);

@@ -24,7 +24,7 @@
 /* The segments of one estimate. */
 struct selection {
     const bool *domains; /* [n_domains]; NULL: all */
-    enum { EVEN_SAMPLE, BEFORE, RECENT } role;
+    enum { EVEN_SAMPLE, BEFORE, RECENT, SINCE } role;
     bool over_serving; /* compare with the serving version */
 };
 
@@ -32,9 +32,16 @@ static bool is_selected(const struct gate_chunk *c, const struct selection *s)
 {
     if (s->domains && !s->domains[c->domain])
         return false;
-    return s->role == RECENT
-               ? c->recent
-               : !c->only_recent && (s->role == EVEN_SAMPLE || c->before);
+    switch (s->role) {
+    case RECENT:
+        return c->recent;
+    case SINCE:
+        return !c->before;
+    case BEFORE:
+        return c->before && !c->only_recent;
+    default:
+        return !c->only_recent;
+    }
 }
 
 static struct gate_part estimate(const struct gate_options *o,
@@ -480,6 +487,10 @@ void gate_decide(const struct gate_options *options,
         estimate_few_before(options, chunks, n_chunks, domains, n_domains);
     d->recent =
         estimate(options, chunks, n_chunks, (struct selection){.role = RECENT});
+    d->since = estimate(options, chunks, n_chunks,
+                        (struct selection){.role = SINCE});
+    d->since_above = shown_excess(&d->since, GATE_FEWEST_SINCE,
+                                  alpha * GATE_FAIL_LEVEL) > 0;
     d->newest_better = is_better_on_newest(chunks, n_chunks);
     d->accuracy = count_labels(options, chunks, n_chunks, true);
     if (d->accuracy.labelled < options->min_chunks)
@@ -591,7 +602,7 @@ json_t *gate_to_json(const struct gate_options *options,
             json_array_append_new(list, domain_json(&domains[i]));
     return json_pack(
         "{s:s, s:s, s:o, s:b, s:I, s:f, s:f, s:o, s:o, s:o, s:b, s:i, s:o, "
-        "s:o, s:b, s:o, s:o}",
+        "s:o, s:o, s:b, s:o, s:o}",
         "verdict", names[d->verdict], "reason", d->reason, "waits_for",
         d->waits_for[0] ? json_string(d->waits_for) : json_null(),
         "above_limit", d->above, "against", (json_int_t)reference,
@@ -601,7 +612,8 @@ json_t *gate_to_json(const struct gate_options *options,
         json_value_real(d->mean_bound), "old_regression",
         json_value_real(d->old_regression), "waived", d->waived, "patience",
         (int)options->patience, "recent", part_json(&d->recent),
-        "little_before", part_json(&d->few_before), "newest_better",
+        "little_before", part_json(&d->few_before), "since",
+        part_json(&d->since), "newest_better",
         d->newest_better, "accuracy", accuracy_json(&d->accuracy), "domains",
         list);
 }

@@ -54,6 +54,9 @@
  *
  * The limit of a domain in publish.gate.protect is never waived.
  *
+ * D over the segments that arrived after the reference (`since`) is no test:
+ * whatever is learned improves on them. It is evidence for the guard.
+ *
  * Threads: any, pure functions
  */
 #ifndef MNEME_DAEMON_GATE_GATE_H
@@ -128,6 +131,7 @@ struct gate_options {
 #define GATE_FAIL_LEVEL 0.1
 #define GATE_GROSS 3
 #define GATE_FEWEST_CHUNKS 2 /* segments that a standard error needs */
+#define GATE_FEWEST_SINCE 5  /* segments that since_above needs */
 
 /* D over a set of segments. */
 struct gate_part {
@@ -168,8 +172,10 @@ struct gate_decision {
     double mean_bound;      /* its upper bound at the confidence */
     bool waived;            /* passed because the mean improves */
     struct gate_part recent, few_before;
+    struct gate_part since; /* segments that arrived after the reference */
     struct gate_accuracy accuracy;
     bool above;            /* a test shows that its limit is exceeded */
+    bool since_above;      /* `since` shows it, too; for the guard */
     bool newest_better;    /* the candidate is better than the reference on the
                               newest segments that arrived after it */
     double old_regression; /* mean over the `before` segments; NaN: none */

@@ -8,12 +8,15 @@
 enum guard_cause guard_check(int64_t *worse_in_a_row,
                              const struct guard_evidence *e)
 {
-    bool worse = e->log_wealth >= -log(GUARD_ALPHA) && !e->newest_better;
+    bool worse = e->log_wealth >= -log(GUARD_ALPHA);
+    bool counts = (worse || e->above) && !e->newest_better;
 
-    *worse_in_a_row = worse ? *worse_in_a_row + 1 : 0;
+    *worse_in_a_row = counts ? *worse_in_a_row + 1 : 0;
     if (e->not_finite)
         return GUARD_NOT_FINITE;
-    return *worse_in_a_row >= GUARD_CONFIRMED ? GUARD_WORSE : GUARD_NO_CAUSE;
+    if (worse && *worse_in_a_row >= GUARD_CONFIRMED)
+        return GUARD_WORSE;
+    return *worse_in_a_row >= GUARD_PATIENCE ? GUARD_ABOVE : GUARD_NO_CAUSE;
 }
 
 const char *guard_cause_text(enum guard_cause cause)
@@ -23,6 +26,8 @@ const char *guard_cause_text(enum guard_cause cause)
         "a tensor is not finite",
         "the older version is more than 3 % better on records that arrived "
         "after it",
+        "three versions in a row were above a limit, also on records that "
+        "arrived after the older version",
     };
 
     return texts[cause];

@@ -3,18 +3,22 @@
  * guard.h - decides when learning goes back to the reference version by itself.
  *
  * A rising loss alone is no reason, since the stream may have changed. After
- * each verdict guard_check looks for one of two causes:
+ * each verdict guard_check looks for one of three causes:
  *
  *   not finite  a weight, moment, Fisher or anchor value is not finite
  *   worse       the shadow comparison (shadow.h) shows at level GUARD_ALPHA
  *               that the reference is more than SHADOW_MARGIN better on the
- *               same new held-out records, for GUARD_CONFIRMED candidates in a
- *               row
+ *               same new held-out records
+ *   above       the candidate exceeds a limit of the gate, and on the held-out
+ *               records that arrived after the reference, too. This shows
+ *               damage of some per cent on a few short records, where the
+ *               shadow comparison needs hundreds
  *
- * One candidate is not enough for `worse`: in the first steps after a change of
- * domain a candidate may look worse once. A candidate that is better than the
- * reference on the very newest held-out records (newest_better) is never worse:
- * the stream has then changed its domain.
+ * One candidate is not enough for the last two: in the first steps after a
+ * change of domain a candidate may look worse once. `worse` takes
+ * GUARD_CONFIRMED candidates in a row, `above` takes GUARD_PATIENCE. A candidate
+ * that is better than the reference on the very newest held-out records
+ * (newest_better) never counts: the stream has then changed its domain.
  *
  * The trainer carries the rollback out. It first asks guard_allow: at most
  * GUARD_MOST automatic rollbacks an hour. Then learning pauses until an
@@ -35,19 +39,26 @@
 
 #define GUARD_ALPHA 0.001
 #define GUARD_CONFIRMED 2
+#define GUARD_PATIENCE 3
 #define GUARD_MOST 3
 #define GUARD_HOUR_MS INT64_C(3600000)
 
 /* What is known of a candidate after its verdict. */
 struct guard_evidence {
     bool not_finite;
+    bool above;         /* a limit of the gate, and on new records, too */
     bool newest_better; /* as in struct gate_decision */
     double log_wealth;  /* of the shadow comparison: against "the reference is
                            at most SHADOW_MARGIN better" */
 };
 
-/* The values are stored; 3 and 4 are causes of older versions. */
-enum guard_cause { GUARD_NO_CAUSE, GUARD_NOT_FINITE, GUARD_WORSE };
+/* The values are stored; older programs had one more. */
+enum guard_cause {
+    GUARD_NO_CAUSE,
+    GUARD_NOT_FINITE,
+    GUARD_WORSE,
+    GUARD_ABOVE
+};
 
 /* Updates the number of candidates in a row that were worse, and returns the
  * cause to go back, if there is one. */

@@ -340,6 +340,7 @@ static int compare(const struct verdict_input *in, struct holdout_scores *s,
         (!(d.old_regression > 0) && d.accuracy.gained >= d.accuracy.lost);
 
     add_to_shadow(m, s);
+    evidence.above = d.above && d.since_above;
     evidence.newest_better = d.newest_better;
     note_shadow(out);
     evidence.log_wealth = out->shadow_log_wealth;

@@ -99,7 +99,7 @@ static bool request_from_json(struct guard_request *r, const json_t *json)
                     "version", &version, "reason", &reason) != 0 ||
         cause < GUARD_NO_CAUSE || cause > 4 || version < 0 || version > MOST)
         return false;
-    r->cause = cause > GUARD_WORSE ? GUARD_WORSE : (enum guard_cause)cause;
+    r->cause = cause > GUARD_ABOVE ? GUARD_ABOVE : (enum guard_cause)cause;
     r->version = version;
     snprintf(r->reason, sizeof r->reason, "%s", reason);
     return true;

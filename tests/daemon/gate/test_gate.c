@@ -295,6 +295,34 @@ static void test_newest(void **state)
     assert_true(decision.newest_better);
 }
 
+/* The guard asks, too, whether the candidate is worse on segments that arrived
+ * after the reference. A domain that has ended is forgotten while the next one
+ * is learned; a learning rate that is too high shows on both. */
+static void test_since(void **state)
+{
+    struct gate_chunk chunks[CHUNKS + 6];
+    struct gate_domain domains[2];
+    struct gate_decision decision;
+
+    (void)state;
+    name(&domains[0], "ended", 1);
+    name(&domains[1], "next", 1);
+    fill(chunks, CHUNKS, 0, 2.0, 0.3, 0.1);
+    for (size_t i = 0; i < CHUNKS; i++)
+        chunks[i].before = true;
+    fill(chunks + CHUNKS, 6, 1, 2.0, -0.02, 0.1);
+    gate_decide(&options, chunks, CHUNKS + 6, domains, 2, &decision);
+    assert_true(decision.above);
+    assert_int_equal(decision.since.chunks, 6);
+    assert_false(decision.since_above);
+    fill(chunks + CHUNKS, 6, 1, 2.0, 0.8, 0.1);
+    gate_decide(&options, chunks, CHUNKS + 6, domains, 2, &decision);
+    assert_true(decision.since_above);
+    gate_decide(&options, chunks, CHUNKS + 4, domains, 2, &decision);
+    assert_int_equal(decision.since.chunks, 4);
+    assert_false(decision.since_above);
+}
+
 /* A short burst is no changed stream, however many versions it makes. */
 static void test_patience(void **state)
 {
@@ -667,6 +695,7 @@ int main(void)
         cmocka_unit_test(test_doubt),
         cmocka_unit_test(test_before),
         cmocka_unit_test(test_newest),
+        cmocka_unit_test(test_since),
         cmocka_unit_test(test_patience),
         cmocka_unit_test(test_few_before),
         cmocka_unit_test(test_recent),

@@ -16,6 +16,7 @@ static const struct guard_evidence fine = {.log_wealth = -3};
 static const struct guard_evidence worse = {.log_wealth = 6.91};
 static const struct guard_evidence nearly = {.log_wealth = 6.90};
 static const struct guard_evidence drift = {.log_wealth = 20,
+                                            .above = true,
                                             .newest_better = true};
 
 /* Two candidates in a row have to be worse. */
@@ -32,6 +33,25 @@ static void test_worse(void **state)
     assert_int_equal(guard_check(&in_a_row, &worse), GUARD_WORSE);
     assert_int_equal(in_a_row, 2);
     /* Without a rollback the request is made again. */
+    assert_int_equal(guard_check(&in_a_row, &worse), GUARD_WORSE);
+}
+
+/* Three candidates in a row above a limit, or two once the shadow comparison is
+ * significant. */
+static void test_above(void **state)
+{
+    const struct guard_evidence above = {.above = true, .log_wealth = 2};
+    int64_t in_a_row = 0;
+
+    (void)state;
+    assert_int_equal(guard_check(&in_a_row, &above), GUARD_NO_CAUSE);
+    assert_int_equal(guard_check(&in_a_row, &above), GUARD_NO_CAUSE);
+    assert_int_equal(guard_check(&in_a_row, &fine), GUARD_NO_CAUSE);
+    assert_int_equal(guard_check(&in_a_row, &above), GUARD_NO_CAUSE);
+    assert_int_equal(guard_check(&in_a_row, &above), GUARD_NO_CAUSE);
+    assert_int_equal(guard_check(&in_a_row, &above), GUARD_ABOVE);
+    in_a_row = 0;
+    assert_int_equal(guard_check(&in_a_row, &above), GUARD_NO_CAUSE);
     assert_int_equal(guard_check(&in_a_row, &worse), GUARD_WORSE);
 }
 
@@ -61,6 +81,7 @@ static void test_not_finite(void **state)
     assert_int_equal(in_a_row, 0);
     assert_non_null(strstr(guard_cause_text(GUARD_NOT_FINITE), "finite"));
     assert_non_null(strstr(guard_cause_text(GUARD_WORSE), "3 % better"));
+    assert_non_null(strstr(guard_cause_text(GUARD_ABOVE), "above a limit"));
 }
 
 /* At most three an hour. Times are newest first, and the clock may have been
@@ -83,6 +104,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_worse),
+        cmocka_unit_test(test_above),
         cmocka_unit_test(test_drift),
         cmocka_unit_test(test_not_finite),
         cmocka_unit_test(test_three_an_hour),

@@ -825,6 +825,31 @@ static void test_request(void **state)
     verdict_release(&v);
 }
 
+/* Above a limit three times, also on new segments: the shadow comparison needs
+ * many more of them. */
+static void test_above_again(void **state)
+{
+    (void)state;
+    begin();
+    for (int turn = 1; turn <= 3; turn++) {
+        struct verdict v;
+
+        clear();
+        add(60, 0, 0.3, 0.05);
+        add(6, 0, 0.3, 0.05);
+        mark_new(turn == 1 ? 6 : 2);
+        for (size_t i = 60; i < w.n; i++)
+            w.chunks[i].before = false;
+        v = decide(publish());
+        assert_int_equal(v.state, STORE_FAILED);
+        assert_true(v.shadow_log_wealth < -log(GUARD_ALPHA));
+        assert_int_equal(v.memory.worse_in_a_row, turn);
+        assert_int_equal(v.cause, turn < 3 ? GUARD_NO_CAUSE : GUARD_ABOVE);
+        assert_int_equal(v.memory.request.cause, v.cause);
+        conclude(w.head, &v);
+    }
+}
+
 /* Labels alone (preset linear): the reference classifies better. */
 static void test_labels(void **state)
 {
@@ -928,6 +953,7 @@ int main(void)
         T(test_nothing_to_go_back_to),
         T(test_counted_once),
         T(test_request),
+        T(test_above_again),
         T(test_labels),
         T(test_same_as_parent),
         T(test_same_as_failed),

@@ -145,7 +145,7 @@ static void test_old_text(void **state)
     assert_int_equal(m.labels.records, 6);
     assert_float_equal(shadow_difference(&m.text), 0.25, 1e-12);
     assert_int_equal(m.worse_in_a_row, 1);
-    assert_int_equal(m.request.cause, GUARD_WORSE);
+    assert_int_equal(m.request.cause, GUARD_ABOVE);
     assert_string_equal(m.request.reason, "protected");
 }
 

@@ -319,8 +319,8 @@ static bool lies_above(const struct gate_part *p, int64_t fewest)
     return p->chunks >= fewest && p->regression > p->limit;
 }
 
-/* A point estimate exceeds a limit, but perhaps no test is significant. The
- * estimates over whole domains are not among them. */
+/* Does a point estimate exceed its limit, significantly or not? Leaves out the
+ * estimates over whole domains, which have to be shown to be below it. */
 static bool any_withholds(const struct gate_options *o,
                           const struct gate_domain *tests, size_t n,
                           const struct gate_decision *d)
@@ -477,10 +477,10 @@ void gate_decide(const struct gate_options *options,
 {
     struct gate_domain *tests = xcalloc(n_domains + 1, sizeof *tests);
     double alpha = 1 - options->confidence, level, most;
-    bool withheld, protected_above = false, lies = false;
+    bool withheld, protected_above = false, estimate_above = false;
     size_t n;
 
-    /* What the segments say. */
+    /* The estimates. */
     memset(d, 0, sizeof *d);
     estimate_domains(options, chunks, n_chunks, domains, n_domains);
     d->few_before =
@@ -511,12 +511,13 @@ void gate_decide(const struct gate_options *options,
                  shown_excess(&tests[i].before, options->min_chunks, level));
 
         protected_above |= above > 0 && tests[i].is_protected;
-        lies |= tests[i].all.regression > tests[i].all.limit;
+        estimate_above |= tests[i].all.regression > tests[i].all.limit;
         most = fmax(most, above);
     }
     d->above = most > 0;
     withheld = any_withholds(options, tests, n, d);
 
+    /* The verdict, without a look at the mean. */
     if (d->above)
         d->verdict = most >= GATE_GROSS || options->doubted ? GATE_FAIL
                                                             : GATE_INCONCLUSIVE;
@@ -527,7 +528,7 @@ void gate_decide(const struct gate_options *options,
                          ? GATE_PASS
                          : GATE_INCONCLUSIVE;
 
-    /* May a mean that improves outweigh the rest? */
+    /* Does a mean that improves outweigh the rest (enum gate_patience)? */
     if (d->verdict != GATE_PASS && n > 0 &&
         n_chunks >= (size_t)options->min_chunks && !protected_above &&
         all_below(tests, n, true, alpha)) {
@@ -538,7 +539,8 @@ void gate_decide(const struct gate_options *options,
                 0;
         double mean;
 
-        d->waived = d->mean_bound < 0 && !d->above && !withheld && !lies;
+        d->waived = d->mean_bound < 0 && !d->above && !withheld &&
+                    !estimate_above;
         if (options->patience != GATE_STRICT && recent_improves &&
             !accuracy_withholds(options, &d->accuracy) &&
             weigh(options, domains, n_domains, options->patience, &mean) < 0)

@@ -255,13 +255,3 @@ void current_retain(struct current *c, const int64_t *versions, size_t n)
     }
     leave(c);
 }
-
-int64_t current_version(struct current *c)
-{
-    int64_t version;
-
-    pthread_mutex_lock(&c->mutex);
-    version = c->version;
-    pthread_mutex_unlock(&c->mutex);
-    return version;
-}

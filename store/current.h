@@ -64,6 +64,4 @@ void current_put(struct current *c, const void *object);
  * pruned: freed at their last put. The current one stays. */
 void current_retain(struct current *c, const int64_t *versions, size_t n);
 
-int64_t current_version(struct current *c); /* 0: none yet */
-
 #endif

@@ -6,8 +6,9 @@ daemon_publish_libpublish_a_SOURCES = \
 	daemon/publish/probe.c daemon/publish/probe.h \
 	daemon/publish/publisher.c daemon/publish/publisher.h \
 	daemon/publish/publisher_board.c \
-	daemon/publish/publisher_impl.h \
 	daemon/publish/publisher_operations.c \
+	daemon/publish/publisher_private.h \
+	daemon/publish/publisher_publish.c \
 	daemon/publish/publisher_verdict.c \
 	daemon/publish/serving.c daemon/publish/serving.h \
 	daemon/publish/snapshot.c daemon/publish/snapshot.h \

@@ -79,13 +79,13 @@ static void test_finite(void **state)
         struct probe p;
 
         fill(&s.weights);
-        add_floats(&s.state, "replay.nats", NAN); /* no number of the model */
+        add_floats(&s.state, "replay.nats", NAN); /* not of the model */
         add_floats(&s.state, "optim.m", 3e38f);
         probe_take(&s, &shape, tokenizer, NULL, &p);
         assert_true(p.finite);
         assert_true(p.nats[0] > 0);
         probe_release(&p);
-        /* Weights look well, what learning goes on from does not. */
+        /* The weights are finite, the learner's state is not. */
         add_floats(&s.anchor, "ewc.fisher", bad[i]);
         probe_take(&s, &shape, tokenizer, NULL, &p);
         assert_false(p.finite);
@@ -136,7 +136,7 @@ static void test_the_same(void **state)
         if (strcmp(s.weights.items[i].name, "model.embed_tokens.weight") == 0)
             embedding = s.weights.items[i].data;
     assert_non_null(embedding);
-    /* Two rows written in each other's place: `e` and `o`. */
+    /* The rows of `e` and `o` are exchanged. */
     swap_floats(embedding + 'e' * 32, embedding + 'o' * 32, 32);
     assert_int_equal(compare_after(&s, &p), ERR_CORRUPT);
     swap_floats(embedding + 'e' * 32, embedding + 'o' * 32, 32);

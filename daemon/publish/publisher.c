@@ -259,7 +259,8 @@ static int64_t reference_of_head(struct publisher *p)
     struct verdict_memory memory;
 
     if (catalog_pointers(p->options.catalog, &pointers, NULL) != 0 ||
-        verdict_memory_load(p->options.catalog, pointers.head, &memory, NULL) != 0)
+        verdict_memory_load(p->options.catalog, pointers.head, &memory,
+                            NULL) != 0)
         return 0;
     return memory.reference;
 }

@@ -2,9 +2,9 @@
 /*
  * A version is loaded as it would answer, and verdict.h decides about it. The
  * verdict is written in one transaction with the switch of serving and with
- * everything that the next verdict needs. A request of the guard is part of that
- * and stays open until there is a rollback, or learning pauses instead. So the
- * trainer gets it from the next process, too.
+ * everything that the next verdict needs. A request of the guard is part of
+ * that. It stays open until there is a rollback, or learning pauses instead. So
+ * the trainer gets it from the next process, too.
  */
 #include "config.h"
 

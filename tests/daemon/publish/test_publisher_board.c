@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the board shows of versions depends on the store alone: after a verdict,
- * a rollback, an operator's choice and a restart. Uses publisher_private.h, since
- * a whole publisher needs a learner.
+ * a rollback, an operator's choice and a restart. Uses publisher_private.h,
+ * since a whole publisher needs a learner.
  */
 #include "config.h"
 

@@ -22,9 +22,10 @@
  *   domain      D of each domain. Domains with fewer than min_chunks segments
  *               are tested together
  *   before      D over the domain's segments that had arrived when the
- *               reference was made. A bad feed is held out, too, and a candidate
- *               that learned it gains on that part. The gain must not hide what
- *               the domain's older text lost. Needs min_chunks segments
+ *               reference was made. A bad feed is held out, too, and a
+ *               candidate that learned it gains on that part. The gain must not
+ *               hide what the domain's older text lost. Needs min_chunks
+ *               segments
  *   few before  D over the `before` segments of all domains that have too few
  *               for a test of their own. This test withholds a candidate, and
  *               never fails one
@@ -46,10 +47,10 @@
  *                 limit, too. At a constant learning rate the weights wander: a
  *                 few of a thousand versions of a clean stream exceed a limit
  *                 slightly, and their successors do not
- *   pass          Every domain is shown to be below its limit (Holm's correction
- *                 over domains), and no other test has an estimate above its
- *                 limit. A candidate passes, too, if the limits are waived: see
- *                 enum gate_patience
+ *   pass          Every domain is shown to be below its limit (Holm's
+ *                 correction over domains), and no other test has an estimate
+ *                 above its limit. A candidate passes, too, if the limits are
+ *                 waived: see enum gate_patience
  *   inconclusive  Otherwise; waits_for says what would decide
  *
  * The limit of a domain in publish.gate.protect is never waived.

@@ -16,9 +16,9 @@
  *
  * One candidate is not enough for the last two: in the first steps after a
  * change of domain a candidate may look worse once. `worse` takes
- * GUARD_CONFIRMED candidates in a row, `above` takes GUARD_PATIENCE. A candidate
- * that is better than the reference on the very newest held-out records
- * (newest_better) never counts: the stream has then changed its domain.
+ * GUARD_CONFIRMED candidates in a row, `above` takes GUARD_PATIENCE. A
+ * candidate that is better than the reference on the very newest held-out
+ * records (newest_better) never counts: the stream has then changed its domain.
  *
  * The trainer carries the rollback out. It first asks guard_allow: at most
  * GUARD_MOST automatic rollbacks an hour. Then learning pauses until an

@@ -29,7 +29,7 @@ struct row {
     uint64_t order;
     uint64_t hash; /* of its text */
     size_t read;   /* its position among the segments that were read */
-    struct holdout_role role;
+    struct holdout_sample_role role;
 };
 
 static int64_t counter_of(int64_t key)
@@ -170,7 +170,7 @@ static void drop_copies(struct row *r, size_t n)
     qsort(sorted, n, sizeof(struct row *), by_hash);
     for (size_t i = 1; i < n; i++)
         if (sorted[i]->hash == sorted[i - 1]->hash)
-            sorted[i]->role = (struct holdout_role){0};
+            sorted[i]->role = (struct holdout_sample_role){0};
     free(sorted);
 }
 
@@ -218,7 +218,7 @@ static void fill_sample(const struct row *r, size_t n,
     out->keys = xcalloc(n + 1, sizeof *out->keys);
     out->roles = xcalloc(n + 1, sizeof *out->roles);
     for (size_t i = 0; i < n; i++) {
-        struct holdout_role role = r[i].role;
+        struct holdout_sample_role role = r[i].role;
 
         if (!role.even && !role.recent)
             continue;

@@ -43,7 +43,7 @@ struct holdout_sample_options {
     struct segment_limits limits; /* a row beyond these is damaged */
 };
 
-struct holdout_role {
+struct holdout_sample_role {
     bool even, recent, newest, is_new;
     bool before; /* had arrived when the reference was made */
 };
@@ -52,7 +52,7 @@ struct holdout_sample {
     struct replay_segments segments; /* the first n of them */
     size_t n;
     int64_t *keys;              /* [n] */
-    struct holdout_role *roles; /* [n] */
+    struct holdout_sample_role *roles; /* [n] */
     int64_t n_rows; /* holdout rows counted in this version */
 };
 

@@ -52,7 +52,7 @@ void holdout_scoring_free(struct holdout_scoring *h)
     free(h);
 }
 
-void holdout_scores_release(struct holdout_scores *s)
+void holdout_scoring_release(struct holdout_scoring_result *s)
 {
     for (size_t i = 0; i < s->n_domains; i++)
         free(s->names[i]);
@@ -61,7 +61,7 @@ void holdout_scores_release(struct holdout_scores *s)
     free(s->domains);
     free(s->chunks);
     free(s->is_new);
-    *s = (struct holdout_scores){0};
+    *s = (struct holdout_scoring_result){0};
 }
 
 /* --- losses ------------------------------------------------------------- */
@@ -153,9 +153,9 @@ static bool is_protected(const struct conf_gate *gate, const char *name)
 /* The candidate's domains, and which of them the serving version has learned
  * while it is not the reference. */
 static int fill_domains(struct holdout_scoring *h,
-                        const struct holdout_task *task,
+                        const struct holdout_scoring_task *task,
                         const struct progress *progress,
-                        struct holdout_scores *out, struct err *err)
+                        struct holdout_scoring_result *out, struct err *err)
 {
     struct progress serving;
     int rc = 0;
@@ -183,7 +183,7 @@ static int fill_domains(struct holdout_scoring *h,
 }
 
 /* The candidate's loss by domain on the even sample, for its row. */
-static void fill_results(struct holdout_scores *out)
+static void fill_results(struct holdout_scoring_result *out)
 {
     out->results = xcalloc(out->n_domains + 1, sizeof *out->results);
     for (size_t d = 0; d < out->n_domains; d++) {
@@ -215,7 +215,7 @@ static void fill_results(struct holdout_scores *out)
 /* --- all of it ---------------------------------------------------------- */
 
 static int take_sample(struct holdout_scoring *h,
-                       const struct holdout_task *task,
+                       const struct holdout_scoring_task *task,
                        const struct progress *progress,
                        struct holdout_sample *s, struct err *err)
 {
@@ -235,8 +235,8 @@ static int take_sample(struct holdout_scoring *h,
 }
 
 int holdout_scoring_run(struct holdout_scoring *h,
-                        const struct holdout_task *task,
-                        struct holdout_scores *out, struct err *err)
+                        const struct holdout_scoring_task *task,
+                        struct holdout_scoring_result *out, struct err *err)
 {
     const struct infer *reference = NULL, *serving = NULL;
     struct holdout_sample s = {0};
@@ -246,7 +246,7 @@ int holdout_scoring_run(struct holdout_scoring *h,
     int64_t got;
     int rc = 0;
 
-    *out = (struct holdout_scores){0};
+    *out = (struct holdout_scoring_result){0};
     progress_init(&progress);
     if (task->reference) {
         reference = serving_get(h->serving, task->reference, &got, err);

@@ -7,7 +7,7 @@
  * of the last candidate, reference and serving version are kept in memory, and
  * only new segments are scored again. A restart may lose them.
  *
- * Owner:   the caller; holdout_scoring_free, holdout_scores_release
+ * Owner:   the caller; holdout_scoring_free, holdout_scoring_release
  * Threads: publisher
  */
 #ifndef MNEME_DAEMON_PUBLISH_HOLDOUT_SCORING_H
@@ -33,7 +33,7 @@ struct holdout_scoring *holdout_scoring_create(const struct conf *conf,
                                                struct serving *serving);
 void holdout_scoring_free(struct holdout_scoring *h);
 
-struct holdout_task {
+struct holdout_scoring_task {
     int64_t version; /* the candidate's number; it is in the catalog */
     const struct infer *candidate;
     int64_t reference;      /* 0: only the candidate is scored */
@@ -42,7 +42,7 @@ struct holdout_task {
     int64_t serving; /* the serving version, if there is a reference */
 };
 
-struct holdout_scores {
+struct holdout_scoring_result {
     struct gate_chunk *chunks;
     bool *is_new; /* arrived since the last candidate */
     size_t n_chunks, n_damaged;
@@ -62,8 +62,8 @@ struct holdout_scores {
  *             reference, with out->no_reference
  */
 int holdout_scoring_run(struct holdout_scoring *h,
-                        const struct holdout_task *task,
-                        struct holdout_scores *out, struct err *err);
-void holdout_scores_release(struct holdout_scores *s);
+                        const struct holdout_scoring_task *task,
+                        struct holdout_scoring_result *out, struct err *err);
+void holdout_scoring_release(struct holdout_scoring_result *s);
 
 #endif

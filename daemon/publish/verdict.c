@@ -214,10 +214,10 @@ static int choose_reference(const struct verdict_input *in,
 /* Scores the candidate and, if they are compared, the reference. A reference
  * that cannot be loaded is replaced by the serving version. */
 static int score(const struct verdict_input *in, bool compares,
-                 struct verdict_memory *m, struct holdout_scores *scores,
-                 struct err *err)
+                 struct verdict_memory *m,
+                 struct holdout_scoring_result *scores, struct err *err)
 {
-    struct holdout_task task = {
+    struct holdout_scoring_task task = {
         .version = in->version,
         .candidate = in->candidate,
         .serving = in->serving,
@@ -231,7 +231,7 @@ static int score(const struct verdict_input *in, bool compares,
         rc = holdout_scoring_run(in->scoring, &task, scores, err);
         if (!scores->no_reference || m->reference == in->serving || try)
             break;
-        holdout_scores_release(scores);
+        holdout_scoring_release(scores);
         *err = (struct err)ERR_INIT;
         m->expected = -1;
         rc = choose_reference(in, m, err);
@@ -264,7 +264,7 @@ static int choose_patience(const struct verdict_input *in,
 
 /* The reference's bits per byte on segments outside the shadow comparison, as
  * far as there are any: the unit of the comparison. */
-static double reference_loss(const struct holdout_scores *s)
+static double reference_loss(const struct holdout_scoring_result *s)
 {
     double nats[2] = {0}, bytes[2] = {0};
 
@@ -280,7 +280,7 @@ static double reference_loss(const struct holdout_scores *s)
 /* Adds the segments that arrived since the last candidate to the shadow
  * comparison, unless they had arrived when the reference was made. */
 static void add_to_shadow(struct verdict_memory *m,
-                          const struct holdout_scores *s)
+                          const struct holdout_scoring_result *s)
 {
     if (!(m->scale > 0))
         m->scale = reference_loss(s);
@@ -310,8 +310,9 @@ static json_t *shadow_json(const struct verdict_memory *m)
 
 /* The gate, the shadow comparison and the guard. *is_better: the candidate is
  * no worse than the reference on segments from before the reference. */
-static int compare(const struct verdict_input *in, struct holdout_scores *s,
-                   struct verdict *out, bool *is_better, struct err *err)
+static int compare(const struct verdict_input *in,
+                   struct holdout_scoring_result *s, struct verdict *out,
+                   bool *is_better, struct err *err)
 {
     const struct conf_gate *conf = &in->conf->publish.gate;
     struct verdict_memory *m = &out->memory;
@@ -384,7 +385,7 @@ int verdict_decide(const struct verdict_input *in, struct verdict *out,
                    struct err *err)
 {
     struct verdict_memory *m = &out->memory;
-    struct holdout_scores scores = {0};
+    struct holdout_scoring_result scores = {0};
     const char *why;
     char damage[300];
     bool is_better = true;
@@ -456,6 +457,6 @@ int verdict_decide(const struct verdict_input *in, struct verdict *out,
     if (out->cause != GUARD_NO_CAUSE)
         request_rollback(in, out);
 out:
-    holdout_scores_release(&scores);
+    holdout_scoring_release(&scores);
     return rc;
 }

@@ -50,8 +50,12 @@ static void test_ratio_estimate(void **state)
 {
     /* Two segments by hand: d = 10 and 40 bits over 100 and 300 bytes. */
     struct gate_chunk chunks[2] = {
-        {.bytes = 100, .candidate_nats = 210 * LN2, .reference_nats = 200 * LN2},
-        {.bytes = 300, .candidate_nats = 640 * LN2, .reference_nats = 600 * LN2},
+        {.bytes = 100,
+         .candidate_nats = 210 * LN2,
+         .reference_nats = 200 * LN2},
+        {.bytes = 300,
+         .candidate_nats = 640 * LN2,
+         .reference_nats = 600 * LN2},
     };
     struct gate_domain domain;
     struct gate_decision decision;
@@ -187,8 +191,8 @@ static void test_served_only(void **state)
 }
 
 /* A significant regression a little above the limit: the weights may have
- * wandered. The candidate fails if the one before was above a limit, too. A gross
- * regression fails at once. */
+ * wandered. The candidate fails if the one before was above a limit, too. A
+ * gross regression fails at once. */
 static void test_doubt(void **state)
 {
     struct gate_options doubted = options;
@@ -255,8 +259,8 @@ static void test_before(void **state)
     assert_false(decision.waived);
 }
 
-/* The guard asks for the newest segments: after a change of domain the candidate
- * is better there, though it is worse on all others. */
+/* The guard asks for the newest segments: after a change of domain the
+ * candidate is better there, though it is worse on all others. */
 static void test_newest(void **state)
 {
     struct gate_chunk chunks[CHUNKS + 6];
@@ -440,7 +444,7 @@ static void test_recent_improves(void **state)
 /* --- labels ------------------------------------------------------------- */
 
 /* n labelled segments without a loss (preset linear). The candidate classifies
- * `lost` of them wrongly that the reference did not, and `gained` the reverse. */
+ * `lost` of them wrongly that the reference did not; `gained`, the reverse. */
 static enum gate_verdict labels_by(const struct gate_options *o, size_t n,
                                    size_t lost, size_t gained,
                                    struct gate_decision *decision)
@@ -653,8 +657,8 @@ static void test_json(void **state)
     json_decref(root);
 }
 
-/* The longest names, in another script: no text is cut within a character, which
- * would leave no JSON. */
+/* The longest names, in another script: no text is cut within a character,
+ * which would leave no JSON. */
 static void test_long_names(void **state)
 {
     struct gate_chunk chunks[2 * CHUNKS];

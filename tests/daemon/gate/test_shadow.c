@@ -46,8 +46,8 @@ static int64_t alarm(uint64_t run, double before, int64_t turn, double after,
 }
 
 /* 2,000 runs at the edge of H0, read after each of 2,000 records. The chance of
- * an alarm is at most 1 in 1,000 a run: 2 are expected at most, and 8 are beyond
- * chance (Poisson: 0.0002). */
+ * an alarm is at most 1 in 1,000 a run: 2 are expected at most, and 8 are
+ * beyond chance (Poisson: 0.0002). */
 static void test_false_alarms(void **state)
 {
     int alarms = 0;

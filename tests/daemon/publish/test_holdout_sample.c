@@ -38,7 +38,7 @@ static void offer(struct replay *holdout, int i, int32_t domain, int copy)
     replay_offer(holdout, &s, &origin, 0);
 }
 
-/* The first version has its index in the state, like those of older programs. */
+/* The first version has its index in the state, as in older programs. */
 static int64_t publish(struct store *store, struct replay *holdout,
                        int64_t parent)
 {

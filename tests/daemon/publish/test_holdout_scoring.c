@@ -27,7 +27,7 @@
 static struct world {
     struct segment segments[MOST];
     int64_t keys[MOST];
-    struct holdout_role roles[MOST];
+    struct holdout_sample_role roles[MOST];
     size_t n;
     struct holdout_sample_options asked;
     int64_t missing; /* the version that cannot be loaded */
@@ -145,14 +145,14 @@ static void sample(int64_t first, size_t n)
         w.segments[i] = (struct segment){.n_bytes = 100,
                                          .label = -1,
                                          .text_bytes = (uint32_t)w.keys[i]};
-        w.roles[i] = (struct holdout_role){.even = true};
+        w.roles[i] = (struct holdout_sample_role){.even = true};
     }
 }
 
 static int run(struct holdout_scoring *h, int64_t version, int64_t reference,
-               int64_t serving, struct holdout_scores *out)
+               int64_t serving, struct holdout_scoring_result *out)
 {
-    const struct holdout_task task = {
+    const struct holdout_scoring_task task = {
         .version = version,
         .candidate = (const struct infer *)&weights[version],
         .reference = reference,
@@ -171,14 +171,14 @@ static const struct conf conf = {.publish.gate.max_tokens = 4096,
 static void test_losses(void **state)
 {
     struct holdout_scoring *h = holdout_scoring_create(&conf, NULL, NULL);
-    struct holdout_scores s;
+    struct holdout_scoring_result s;
 
     (void)state;
     memset(&w, 0, sizeof w);
     sample(1, 4);
     w.segments[1].domain = 1;
     w.segments[2].label = 0;
-    w.roles[2] = (struct holdout_role){
+    w.roles[2] = (struct holdout_sample_role){
         .recent = true, .newest = true, .is_new = true};
     w.roles[3].before = true;
     assert_int_equal(run(h, 3, 1, 2, &s), 0);
@@ -207,7 +207,7 @@ static void test_losses(void **state)
     assert_float_equal(s.results[0].bits_per_byte,
                        3 * (1 + 4) / 200.0 / 0.69314718055994530942, 1e-12);
     assert_int_equal(w.references, 0);
-    holdout_scores_release(&s);
+    holdout_scoring_release(&s);
     holdout_scoring_free(h);
 }
 
@@ -215,7 +215,7 @@ static void test_losses(void **state)
 static void test_known_losses(void **state)
 {
     struct holdout_scoring *h = holdout_scoring_create(&conf, NULL, NULL);
-    struct holdout_scores s;
+    struct holdout_scoring_result s;
 
     (void)state;
     memset(&w, 0, sizeof w);
@@ -224,7 +224,7 @@ static void test_known_losses(void **state)
     assert_int_equal(w.scored[1], 8); /* once: it is the serving version, too */
     assert_int_equal(w.scored[2], 8);
     assert_float_equal(s.chunks[3].serving_nats, 4, 0);
-    holdout_scores_release(&s);
+    holdout_scoring_release(&s);
     /* Version 2 has passed and serves. */
     sample(4, 8);
     assert_int_equal(run(h, 3, 1, 2, &s), 0);
@@ -236,7 +236,7 @@ static void test_known_losses(void **state)
         assert_float_equal(s.chunks[i].serving_nats, 2 * (i + 4), 0);
         assert_int_equal(s.chunks[i].reference_right, (i + 4) % 2);
     }
-    holdout_scores_release(&s);
+    holdout_scoring_release(&s);
     holdout_scoring_free(h);
 }
 
@@ -244,7 +244,7 @@ static void test_known_losses(void **state)
 static void test_domains(void **state)
 {
     struct holdout_scoring *h = holdout_scoring_create(&conf, NULL, NULL);
-    struct holdout_scores s;
+    struct holdout_scoring_result s;
 
     (void)state;
     memset(&w, 0, sizeof w);
@@ -253,18 +253,18 @@ static void test_domains(void **state)
     assert_string_equal(s.domains[1].name, "b");
     assert_float_equal(s.domains[1].traffic, 500, 0);
     assert_false(s.domains[0].served_only);
-    holdout_scores_release(&s);
+    holdout_scoring_release(&s);
     assert_int_equal(run(h, 3, 1, 2, &s), 0);
     assert_true(s.domains[0].served_only);
     assert_false(s.domains[1].served_only);
-    holdout_scores_release(&s);
+    holdout_scoring_release(&s);
     holdout_scoring_free(h);
 }
 
 static void test_errors(void **state)
 {
     struct holdout_scoring *h = holdout_scoring_create(&conf, NULL, NULL);
-    struct holdout_scores s;
+    struct holdout_scoring_result s;
 
     (void)state;
     memset(&w, 0, sizeof w);
@@ -273,20 +273,20 @@ static void test_errors(void **state)
     assert_int_equal(run(h, 3, 0, 0, &s), 0);
     assert_int_equal(w.scored[3], 2);
     assert_true(w.asked.reference_rows == INT64_MAX);
-    holdout_scores_release(&s);
+    holdout_scoring_release(&s);
     w.missing = 1;
     assert_int_equal(run(h, 3, 1, 2, &s), ERR_CORRUPT);
     assert_true(s.no_reference);
-    holdout_scores_release(&s);
+    holdout_scoring_release(&s);
     w.missing = 2;
     assert_int_equal(run(h, 3, 1, 2, &s), ERR_CORRUPT);
     assert_false(s.no_reference);
-    holdout_scores_release(&s);
+    holdout_scoring_release(&s);
     w.missing = 0;
     w.rc = ERR_DIVERGED;
     assert_int_equal(run(h, 3, 1, 2, &s), ERR_DIVERGED);
     assert_int_equal(s.n_chunks, 0);
-    holdout_scores_release(&s);
+    holdout_scoring_release(&s);
     assert_int_equal(w.references, 0);
     holdout_scoring_free(h);
 }

@@ -48,7 +48,7 @@ static struct world {
     int rc;             /* scoring fails with it */
     int64_t unreadable; /* the version that cannot be loaded as reference */
     /* What scoring was asked for. */
-    struct holdout_task task;
+    struct holdout_scoring_task task;
     int n_runs;
 } w;
 
@@ -112,15 +112,15 @@ int catalog_hold(struct catalog *c, struct catalog_hold *hold, struct err *err)
 }
 
 int holdout_scoring_run(struct holdout_scoring *h,
-                        const struct holdout_task *task,
-                        struct holdout_scores *out, struct err *err)
+                        const struct holdout_scoring_task *task,
+                        struct holdout_scoring_result *out, struct err *err)
 {
     static const char *const names[] = {"old", "new"};
 
     (void)h;
     w.task = *task;
     w.n_runs++;
-    *out = (struct holdout_scores){0};
+    *out = (struct holdout_scoring_result){0};
     if (task->reference && task->reference == w.unreadable) {
         out->no_reference = true;
         return err_set(err, ERR_CORRUPT, "a checksum is wrong");
@@ -149,7 +149,7 @@ int holdout_scoring_run(struct holdout_scoring *h,
     return 0;
 }
 
-void holdout_scores_release(struct holdout_scores *s)
+void holdout_scoring_release(struct holdout_scoring_result *s)
 {
     for (size_t i = 0; i < s->n_domains; i++)
         free(s->names[i]);
@@ -158,7 +158,7 @@ void holdout_scores_release(struct holdout_scores *s)
     free(s->domains);
     free(s->chunks);
     free(s->is_new);
-    *s = (struct holdout_scores){0};
+    *s = (struct holdout_scoring_result){0};
 }
 
 int holdout_sample_count_rows(struct catalog *catalog, int64_t version,
@@ -762,7 +762,7 @@ static void test_counted_once(void **state)
     clear();
     add(60, 0, 0.3, 0.05);
     mark_new(8);
-    w.chunks[w.n - 1].before = true; /* had arrived when the reference was made */
+    w.chunks[w.n - 1].before = true; /* older than the reference */
     version = publish();
     v = decide(version);
     assert_int_equal(v.memory.text.records, 7);

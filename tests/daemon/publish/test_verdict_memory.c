@@ -30,7 +30,8 @@ static void fill(struct verdict_memory *m)
     m->worse_in_a_row = 2;
     m->request.cause = GUARD_WORSE;
     m->request.version = 41;
-    snprintf(m->request.reason, sizeof m->request.reason, "version 44: \"worse\"");
+    snprintf(m->request.reason, sizeof m->request.reason,
+             "version 44: \"worse\"");
 }
 
 static void test_round_trip(void **state)
@@ -59,7 +60,7 @@ static void test_round_trip(void **state)
     free(again);
 }
 
-/* A reason that was cut within a character is no text, but the request stays. */
+/* A reason that was cut within a character is no text; the request stays. */
 static void test_cut_name(void **state)
 {
     struct verdict_memory m, read;

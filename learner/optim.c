@@ -168,11 +168,6 @@ void optim_advance(struct optim *o)
     o->step++;
 }
 
-void optim_rewarm(struct optim *o)
-{
-    o->warm_from = o->step;
-}
-
 void optim_export(const struct optim *o, struct tensor_list *out)
 {
     int64_t counters[N_COUNTERS] = {

@@ -79,9 +79,6 @@ double optim_apply(struct optim *o, float *params, const float *grads,
 /* The update is complete: counts it. */
 void optim_advance(struct optim *o);
 
-/* Starts the warm-up again (after a drift alarm); m and v stay. */
-void optim_rewarm(struct optim *o);
-
 /* State: tensors optim.m, optim.v (F32), optim.counters (I64), optim.norms
  * (F64). */
 void optim_export(const struct optim *o, struct tensor_list *out);

@@ -32,6 +32,7 @@ include tests/daemon/train/local.mk
 include tests/daemon/http/local.mk
 include tests/daemon/local.mk
 include tests/bench/local.mk
+include tests/fuzz/local.mk
 
 # The flow tests run the whole daemon: `make check-flow`. FLOW_JOBS of them run
 # at a time. Those that need Apache Kafka have `kafka` in their name: CI insists

@@ -14,10 +14,10 @@
  *     PASSED | FAILED | INCONCLUSIVE
  *        | publisher_switch -> serving_switch: a verdict (only PASSED), an
  *        | operator's promote, or a rollback to this version
- *     SERVING
- *        | serving_switch to another version
- *     RETIRED    publisher_prune -> store_prune removes it, unless it is the
- *                head version, pinned, or kept by a rule
+ *     SERVING    until serving_switch to another version
+ *        | publisher_prune -> store_prune, unless the version is the head, the
+ *        | serving or the reference version, pinned, or kept by a rule
+ *     RETIRED    no row, no files
  *
  * A rollback to an older version marks the later ones ROLLED_BACK (store.h).
  *
@@ -238,6 +238,14 @@ int publisher_rollback(struct publisher *p, const struct store_rollback *rows,
     return run_and_wait(p, &rollback);
 }
 
+void publisher_serve_as_stored(struct publisher *p, int64_t operation)
+{
+    struct publisher_task undo = {.kind = TASK_UNDO_CHOICE,
+                                  .operation = operation};
+
+    run_and_wait(p, &undo);
+}
+
 /* --- the tasks ---------------------------------------------------------- */
 
 /* Counts and logs the failure of a task. `again`: a later try may succeed;
@@ -335,6 +343,9 @@ static void run_task(struct publisher *p, struct publisher_task *t)
         break;
     case TASK_OPERATION:
         publisher_run_operations(p);
+        break;
+    case TASK_UNDO_CHOICE:
+        publisher_undo_choice(p, t->operation);
         break;
     case TASK_ROLLBACK:
         t->rc = publisher_write_rollback(p, t->rollback, t->known, t->n_known,
@@ -434,7 +445,7 @@ static void *run(void *arg)
 
 void publisher_start(struct publisher *p)
 {
-    publisher_show(p, NULL); /* before anybody can look */
+    publisher_show(p, NULL); /* HTTP starts after this */
     pthread_mutex_lock(&p->mutex);
     enqueue(p, &p->verdict, 0);
     pthread_mutex_unlock(&p->mutex);

@@ -98,20 +98,6 @@ static int64_t newest_record_ms(struct catalog *c, int64_t version)
     return ms;
 }
 
-/* The newest version with a verdict, on the branch of `version`. False: there
- * is none. */
-static bool judged_version(struct catalog *c, int64_t version,
-                           struct catalog_version *v)
-{
-    while (version && catalog_get(c, version, v, NULL) == 0) {
-        if (v->state != STORE_PENDING)
-            return true;
-        version = v->parent;
-        catalog_version_release(v);
-    }
-    return false;
-}
-
 static double number_of(const json_t *object, const char *key)
 {
     const json_t *n = json_object_get(object, key);
@@ -176,7 +162,7 @@ void publisher_show_versions(struct catalog *c, int64_t serving,
     struct verdict_memory memory;
     struct err err = ERR_INIT;
     json_t *gate = NULL, *best = NULL;
-    int64_t ms = newest_record_ms(c, serving);
+    int64_t ms = newest_record_ms(c, serving), version;
     struct status *s;
 
     if (catalog_pointers(c, &pointers, &err) != 0) {
@@ -184,7 +170,14 @@ void publisher_show_versions(struct catalog *c, int64_t serving,
         return;
     }
     verdict_memory_init(&memory);
-    if (judged_version(c, pointers.head, &v)) {
+    /* The judged version: the newest one on the branch with a verdict. */
+    version = pointers.head;
+    while (version && catalog_get(c, version, &v, NULL) == 0 &&
+           v.state == STORE_PENDING) {
+        version = v.parent;
+        catalog_version_release(&v);
+    }
+    if (v.version) {
         gate = gate_of(&v);
         best = best_of_version(c, v.version, gate);
         verdict_memory_load(c, v.version, &memory, NULL);

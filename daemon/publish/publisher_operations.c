@@ -74,40 +74,21 @@ static int switch_to(struct publisher *p, int64_t version, bool pinned,
     return 0;
 }
 
-struct failed_choice {
-    struct publisher *p;
-    int64_t operation;
-};
-
-/* After the failure of an operation that chose the serving version: serves the
- * choice of another operation that waits, or else what the store says. */
-static int serve_as_stored(struct store *s, void *arg, struct err *unused)
+void publisher_undo_choice(struct publisher *p, int64_t operation)
 {
-    const struct failed_choice *f = arg;
-    const struct publisher_options *o = &f->p->options;
-    int64_t choice = control_choice(o->control, f->operation);
+    int64_t choice = control_choice(p->options.control, operation);
     struct catalog_pointers pointers;
     struct err err = ERR_INIT;
     int rc = 0;
 
-    (void)s;
-    (void)unused;
-    if (!choice || serving_choose(o->serving, choice, &err) != 0) {
-        rc = catalog_pointers(o->catalog, &pointers, &err);
+    if (!choice || serving_choose(p->options.serving, choice, &err) != 0) {
+        rc = catalog_pointers(p->options.catalog, &pointers, &err);
         if (rc == 0 && pointers.serving)
-            rc = serving_choose(o->serving, pointers.serving, &err);
+            rc = serving_choose(p->options.serving, pointers.serving, &err);
     }
     if (rc)
         log_error("serving", "error=\"%s\"", err.msg);
-    publisher_show(f->p, NULL);
-    return 0;
-}
-
-void publisher_serve_as_stored(struct publisher *p, int64_t operation)
-{
-    struct failed_choice f = {p, operation};
-
-    publisher_run(p, serve_as_stored, &f, NULL);
+    publisher_show(p, NULL);
 }
 
 /* --- operations --------------------------------------------------------- */
@@ -195,7 +176,7 @@ void publisher_run_operations(struct publisher *p)
                      control_kind_name(op.kind), (long long)op.version,
                      err.msg);
         if (rc && control_chooses(op.kind))
-            serve_as_stored(NULL, &(struct failed_choice){p, op.id}, NULL);
+            publisher_undo_choice(p, op.id);
         if (rc == 0)
             log_info("operation", "kind=%s version=%lld result=\"%s\"",
                      control_kind_name(op.kind), (long long)op.version,

@@ -24,14 +24,15 @@
 #include "daemon/publish/probe.h"
 #include "daemon/publish/publisher.h"
 
-/* Members without a kind in their comment are used by every kind. */
+/* Members without the name of a kind are used by all kinds. */
 struct publisher_task {
     enum {
-        TASK_PUBLISH,    /* write a snapshot as a version */
-        TASK_VERDICT,    /* give the head version its verdict */
-        TASK_OPERATION,  /* carry out the operations that wait in control.h */
-        TASK_ROLLBACK,   /* write a rollback */
-        TASK_ERRAND      /* run a function of the trainer */
+        TASK_PUBLISH,     /* write a snapshot as a version */
+        TASK_VERDICT,     /* give the head version its verdict */
+        TASK_OPERATION,   /* carry out the operations that wait in control.h */
+        TASK_UNDO_CHOICE, /* an operation of the trainer has failed */
+        TASK_ROLLBACK,    /* write a rollback */
+        TASK_ERRAND       /* run a function of the trainer */
     } kind;
     enum { TASK_IDLE, TASK_QUEUED, TASK_RUNNING, TASK_DONE } state;
     struct publisher_task *next; /* in the queue */
@@ -42,6 +43,7 @@ struct publisher_task {
     struct snapshot *snapshot;
     int64_t version;
     struct err outcome;
+    int64_t operation; /* UNDO_CHOICE: the one that failed */
     /* ROLLBACK: */
     const struct store_rollback *rollback;
     const struct store_offset *known;
@@ -111,6 +113,10 @@ int publisher_write_rollback(struct publisher *p,
 
 /* Carries out every operation that waits for the publisher. */
 void publisher_run_operations(struct publisher *p);
+
+/* After the failure of an operation that chose the serving version: serves the
+ * choice of another operation that waits, or else what the store says. */
+void publisher_undo_choice(struct publisher *p, int64_t operation);
 
 /*
  * Shows versions on the board, from the store alone: the pointers, the serving

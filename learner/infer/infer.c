@@ -274,11 +274,6 @@ size_t infer_bytes(const struct infer *f)
     return n;
 }
 
-enum infer_quantize infer_quantized(const struct infer *f)
-{
-    return f->model ? f->options.quantize : INFER_FLOAT;
-}
-
 const struct tokenizer *infer_tokenizer(const struct infer *f)
 {
     return f->tokenizer;

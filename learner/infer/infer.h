@@ -60,7 +60,6 @@ int infer_create(const struct model_shape *shape,
                  struct err *err);
 void infer_free(struct infer *f);
 size_t infer_bytes(const struct infer *f); /* memory it holds */
-enum infer_quantize infer_quantized(const struct infer *f);
 
 /* NULL for preset linear, and then the shape is too. */
 const struct tokenizer *infer_tokenizer(const struct infer *f);

@@ -48,13 +48,12 @@ static void unmake(void *object)
     free(o);
 }
 
-/* The number of the current object. */
-static int64_t number(struct current *c)
+static int64_t version_of(struct current *c)
 {
-    int64_t got = 0;
+    int64_t version = 0;
 
-    current_put(c, current_get(c, 0, &got));
-    return got;
+    current_put(c, current_get(c, 0, &version));
+    return version;
 }
 
 /* Without any kept: a swapped out version goes with its last reference. */
@@ -66,6 +65,7 @@ static void test_swap(void **state)
 
     (void)state;
     assert_null(current_get(c, 0, &got));
+    assert_int_equal(version_of(c), 0);
     current_swap(c, 1, make(1));
     a = current_get(c, 0, &got);
     assert_int_equal(got, 1);
@@ -82,7 +82,7 @@ static void test_swap(void **state)
     current_put(c, b);
     current_put(c, NULL);
     assert_int_equal(alive, 1); /* the current one stays */
-    assert_int_equal(number(c), 2);
+    assert_int_equal(version_of(c), 2);
     current_swap(c, 2, make(2)); /* the same number again */
     assert_int_equal(alive, 1);
     current_free(c);
@@ -111,11 +111,11 @@ static void test_kept(void **state)
     current_retain(c, (int64_t[]){3, 8}, 2); /* but never without 10 */
     assert_null(current_get(c, 9, NULL));
     current_put(c, current_get(c, 3, NULL));
-    assert_int_equal(number(c), 10);
+    assert_int_equal(version_of(c), 10);
     assert_false(current_choose(c, 9)); /* it is not here any more */
-    assert_int_equal(number(c), 10);
+    assert_int_equal(version_of(c), 10);
     assert_true(current_choose(c, 3)); /* what was kept becomes current */
-    assert_int_equal(number(c), 3);
+    assert_int_equal(version_of(c), 3);
     assert_true(current_choose(c, 10)); /* and what was current, kept */
     assert_true(current_choose(c, 10));
     assert_int_equal(alive, 2);

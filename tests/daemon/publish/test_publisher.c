@@ -2,10 +2,10 @@
 /*
  * Each branch of the publisher, with a real store, a fake clock and a fake
  * source. The test plays the trainer: it makes snapshots by hand, of a tiny
- * model whose weights decide the verdict. Uses source_private.h, for a source
- * that only notes what it is told.
+ * model whose weights decide the verdict. Uses source_private.h for a source
+ * that only records the positions it gets.
  *
- * The clock is moved on the publisher's thread, which alone waits by it.
+ * Only the publisher's thread moves the clock, so no other thread races.
  */
 #include "config.h"
 
@@ -74,7 +74,7 @@ struct room {
     struct progress progress;
     struct replay *replay, *holdout;
     int64_t step;
-    int64_t told_offset; /* what the source was told last */
+    int64_t told_offset; /* the last position that the source got */
     int n_told, n_wakes;
     atomic_int fatal; /* the code of the error that ends the process */
     /* Called once, on the publisher's thread: when a version is durable and its
@@ -150,7 +150,7 @@ static void make_publisher(struct room *r)
     publisher_prepare(r->publisher, &shape, tokenizer);
 }
 
-/* What a process does at its start, up to publisher_start. */
+/* Opens everything as a process does before publisher_start. */
 static void open_room(struct room *r)
 {
     struct store_schema schema = {"replay", replay_schema, replay_schema_n};
@@ -283,7 +283,7 @@ static struct snapshot *make_snapshot(struct room *r)
     return s;
 }
 
-/* The outcome of a submit: its error, and the version. */
+/* Collects the outcome of a submit. Returns the error's code; *version out. */
 static int collect(struct room *r, int64_t *version)
 {
     struct snapshot *s = NULL;
@@ -298,7 +298,7 @@ static int collect(struct room *r, int64_t *version)
     return err.code;
 }
 
-/* A version with n more records held out; its number. */
+/* Publishes a version with n more records held out, and returns its number. */
 static int64_t publish(struct room *r, float by, int n)
 {
     int64_t version = 0;
@@ -336,7 +336,7 @@ static int add_ms(struct store *s, void *arg, struct err *err)
     return 0;
 }
 
-/* Time passes, and the tasks that are due by then run. */
+/* Moves the clock, and waits for the tasks that become due. */
 static void pass_time(struct room *r, int64_t ms)
 {
     int64_t none = 0;
@@ -351,9 +351,9 @@ static int pause_learning(struct store *s, void *arg, struct err *err)
     return store_hold(s, "three times in an hour", err);
 }
 
-/* --- what is seen ------------------------------------------------------- */
+/* --- the board and the store -------------------------------------------- */
 
-/* A line of GET /metrics; NaN: there is none. */
+/* The value of a line of GET /metrics; NaN: there is no such line. */
 static double metric(struct room *r, const char *name)
 {
     struct buf text = BUF_INIT;
@@ -434,7 +434,7 @@ static void take_time(struct room *r)
     now_ms += 1500;
 }
 
-/* The first version passes. All that the board says of it. */
+/* The first version passes. Checks every metric of versions. */
 static void test_first(void **state)
 {
     struct snapshot *s;
@@ -596,7 +596,8 @@ static void damage_head(struct room *r)
     free(path);
 }
 
-/* Files that are not what was written fail, and nothing goes back. */
+/* A version whose files are damaged fails. The guard requests no rollback,
+ * since the live weights are not damaged. */
 static void test_damaged_files(void **state)
 {
     struct guard_request wish;
@@ -698,7 +699,7 @@ static void test_full_disk(void **state)
     end(&r);
 }
 
-/* A write that fails ends the process. Nothing is published any more. */
+/* A write that fails ends the process: no later version is written. */
 static void test_failed_write(void **state)
 {
     struct room r;
@@ -781,8 +782,8 @@ static void test_full_disk_at_verdict(void **state)
     end(&r);
 }
 
-/* A new version is judged at once, though an older verdict waits. That one
- * never comes. */
+/* A new version is judged at once, while an older verdict waits for its retry.
+ * The older version stays pending. */
 static void test_verdict_overtaken(void **state)
 {
     struct room r;
@@ -823,7 +824,7 @@ static void test_restart(void **state)
     end(&r);
 }
 
-/* The store's files are gone: the next look at them ends the process. */
+/* The database file is gone: the next check of the store ends the process. */
 static void test_store_lost(void **state)
 {
     struct room r;
@@ -1020,6 +1021,7 @@ static void test_choice(void **state)
     end(&r);
 }
 
+/* A skipped range is released once it exists. */
 static void test_release_range(void **state)
 {
     struct store_ledger_run run = {.step = 1, .last_offset = 9, .count = 10,
@@ -1079,7 +1081,7 @@ static void test_release(void **state)
 
 /* --- the queue ---------------------------------------------------------- */
 
-/* What the publisher's thread has seen; the test checks it afterwards. */
+/* States that the publisher's thread reads for the test. */
 static struct order {
     struct room *r;
     int64_t first, second; /* operations */
@@ -1115,7 +1117,7 @@ static void queue_promote(struct room *r)
     control_start(r->control, order.second);
 }
 
-static int see_second(struct store *s, void *arg, struct err *err)
+static int read_second(struct store *s, void *arg, struct err *err)
 {
     (void)s;
     (void)arg;
@@ -1142,7 +1144,7 @@ static void test_order(void **state)
                      ERR_STATE);
     assert_string_equal(err.msg, "an errand's error");
     publisher_wait(r.publisher);
-    publisher_run(r.publisher, see_second, NULL, NULL);
+    publisher_run(r.publisher, read_second, NULL, NULL);
     assert_int_equal(order.first_then, CONTROL_DONE);
     assert_int_equal(order.second_then, CONTROL_DONE);
     assert_int_equal(collect(&r, &version), 0);
@@ -1153,7 +1155,7 @@ static void test_order(void **state)
     end(&r);
 }
 
-/* What was queued when the publisher stops is done. */
+/* A stop carries out the tasks that are queued. */
 static void test_stop(void **state)
 {
     struct room r;
@@ -1172,7 +1174,7 @@ static void test_stop(void **state)
     end(&r);
 }
 
-/* --- what else the thread does ------------------------------------------ */
+/* --- retention and erased bytes ----------------------------------------- */
 
 /* Old versions are removed, and the holdout rows that only they had; the
  * reference version stays. */
@@ -1204,7 +1206,8 @@ static int forget_bytes(struct store *s, void *arg, struct err *err)
     return store_setting_put(s, "scrub", "1", err);
 }
 
-/* Erased bytes that are still in the file: tried again after a minute. */
+/* While erased bytes may be in the database file, the publisher tries every
+ * minute to write it anew. */
 static void test_scrub(void **state)
 {
     struct room r;

@@ -325,7 +325,6 @@ static double held_out(const struct text *x, const struct model_shape *shape,
     assert_int_equal(infer_create(shape, x->tokenizer, weights, &none, &labels,
                                   &o, &f, NULL),
                      0);
-    assert_int_equal(infer_quantized(f), quantize);
     assert_int_equal(
         infer_segments(f, x->held, x->n_held, nats, NULL, NULL, NULL), 0);
     for (size_t i = 0; i < x->n_held; i++)

@@ -57,7 +57,7 @@ struct holdout_scoring_result {
 
 /*
  * Takes the sample and scores it.
- *   out       to be released, on an error, too
+ *   out       the caller releases it, also after an error
  *   returns   ERR_DIVERGED when a loss is not finite; the error of loading the
  *             reference, with out->no_reference
  */

@@ -40,11 +40,11 @@ struct verdict_input {
     const struct conf *conf;
     struct catalog *catalog;
     struct holdout_scoring *scoring;
-    int64_t version;               /* in the catalog, with its holdout rows */
-    const struct infer *candidate; /* NULL: it is damaged */
-    const char *damage;            /* then: what is wrong with it */
-    bool not_finite;               /* then: a value is not finite */
-    int64_t serving; /* by the store, while a version answers; else 0 */
+    int64_t version; /* in the catalog, with its holdout rows */
+    const struct infer *candidate; /* NULL: the candidate is damaged */
+    const char *damage; /* without a candidate: what is wrong with it */
+    bool not_finite;    /* without a candidate: a value is not finite */
+    int64_t serving;    /* by the store; 0 if no version answers */
     bool serving_pinned;
 };
 
@@ -58,7 +58,7 @@ struct verdict {
     struct store_domain_result *results; /* the candidate's, by domain */
     size_t n_results;
     char **names;           /* [n_results]; results point to them */
-    enum guard_cause cause; /* to go back to the reference */
+    enum guard_cause cause; /* of a rollback to the reference */
     int64_t reference;      /* the candidate was compared with it; 0: none */
     int64_t shadow_records; /* of the shadow comparison with it */
     double shadow_log_wealth;
@@ -66,8 +66,8 @@ struct verdict {
                                      guard's request */
 };
 
-/* Decides about a candidate. Changes nothing outside *out, which is to be
- * released, on an error, too. */
+/* Decides about a candidate. Changes nothing but *out. The caller releases
+ * *out, also after an error. */
 int verdict_decide(const struct verdict_input *in, struct verdict *out,
                    struct err *err);
 void verdict_release(struct verdict *v);

@@ -42,7 +42,8 @@ int timing_wait(pthread_cond_t *cond, pthread_mutex_t *mutex,
 #define TIMING_ISO_MAX 32
 void timing_iso8601(int64_t wall_ms, char out[TIMING_ISO_MAX]);
 
-/* Non-NULL: both clocks read *now_ms (milliseconds); NULL: real again. */
+/* Non-NULL: both clocks and the processor time read *now_ms (milliseconds);
+ * NULL: real again. */
 void timing_set_fake(const int64_t *now_ms);
 
 #endif

@@ -1,35 +1,39 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""bad_feeds.py - what a bad feed does to what serves, with your own text.
+"""bad_feeds.py - measures how bad feeds change the serving version.
 
     bench/bad_feeds.py --text FILE ... --foreign FILE [--preset tiny]
     bench/bad_feeds.py --train FILE --test FILE --foreign FILE [--preset linear]
 
-FILE is text with one record a line, or JSON Lines with a `text` (and a `label`);
-a name that ends in .gz is read as it is. Each file of --text is a domain.
+FILE is text with one record on each line, or JSON Lines with a member `text`
+(and `label`); .gz files are decompressed. Each file of --text is a domain.
 
-A daemon at its defaults learns good text for --learn versions. Then, each from
-there, it is fed for --versions versions and as long as its versions need, and
-after that good text again for --back versions:
+A daemon with its default settings learns good text for --learn versions. From
+that state, each of these feeds is sent for --versions versions, and then good
+text again for --back versions:
 
-good       more of the same
-new        good text with the --foreign text as a domain of its own, half of all
-shuffled   the bytes of good records in any order
-foreign    the --foreign text in the good text's domains
-sentence   one sentence, 100,000 times at most
-rate       good text at ten times the learning rate
-flipped    labels in each other's place
+good       more good text
+new        good text, and as much --foreign text as a new domain
+shuffled   the bytes of good records in a random order
+foreign    the --foreign text under the names of the good domains
+sentence   one sentence, at most 100,000 times
+rate       good text with ten times the learning rate
+flipped    good text with each label replaced by another one
 
-After each verdict what serves scores texts that were kept out of the stream
-(or tells their labels), and its own `holdout` figures are read. Printed are, for
-each feed: verdicts; by how much what served was worse than its best before, at
-worst, and for how many versions it stayed more than 2 % worse, over all texts,
-in the worst domain, and by its own figures; automatic rollbacks; the most
-versions in a row without one that came to serve; what was refused before it was
-learned. -v prints each version. A feed that makes no more versions, since all
-of it is refused, ends after --seconds.
+After each verdict, the serving version scores texts that are never sent (or
+predicts their labels), and its `holdout` figures are read. The table has for
+each feed:
 
-It needs nothing but Python 3.
+- verdicts, automatic rollbacks, and refused records;
+- the largest loss of the serving version over its best earlier loss, and for
+  how many versions it was more than 2 % worse: over all texts, in the worst
+  domain, and by the daemon's own holdout figures;
+- the largest number of versions in a row without a promotion.
+
+-v prints each version. A feed whose records are all refused makes no versions;
+it ends after --seconds.
+
+Needs only Python 3.
 """
 import argparse
 import collections
@@ -54,7 +58,7 @@ RATE_TIMES_WIDTH = 0.28  # the default learning rate (daemon/train/options.c)
 # --- texts -------------------------------------------------------------------
 
 class Texts:
-    """Good records in a random order, without end; and what is kept out."""
+    """Good records in a random order, without end; and texts never sent."""
 
     def __init__(self, options):
         self.rng = random.Random(1)
@@ -140,10 +144,10 @@ class Texts:
         return line
 
 
-# --- what serves -------------------------------------------------------------
+# --- the serving version -----------------------------------------------------
 
 def measures(daemon, texts, linear):
-    """Losses of what serves on what was kept out: all, and by domain."""
+    """Losses of the serving version on the texts never sent, by domain."""
     if texts.labelled:
         found = {'all': util.accuracy(daemon, texts.tests['labels'])[1]}
         if not linear:
@@ -159,7 +163,7 @@ def measures(daemon, texts, linear):
 
 
 def own_figures(version):
-    """What it scored on the holdout when it was judged, as losses."""
+    """The holdout figures of the version's verdict, as losses."""
     found = {}
     for name, h in (version['holdout'] or {}).items():
         if h.get('bits_per_byte'):
@@ -170,7 +174,7 @@ def own_figures(version):
 
 
 def watch(daemon, texts, options):
-    """A Watch of all that is measured, a row for each version."""
+    """A Watch that measures each new version."""
 
     class Board(util.Watch):
         def __init__(self):
@@ -233,7 +237,7 @@ def restore(daemon):
 
 
 def ten_times(daemon):
-    """The learning rate times ten."""
+    """Ten times the default learning rate."""
     name = glob.glob(os.path.join(daemon.data, 'versions', '*',
                                   'config.json'))[0]
     with open(name) as f:
@@ -241,14 +245,14 @@ def ten_times(daemon):
 
 
 def learn(daemon, texts, options):
-    """Good text, until the newest version serves."""
+    """Learns good text until the head version serves."""
     daemon.start('alive')
     daemon.good_domains = set(texts.tests) | {'feeds', 'labels'}
     board = watch(daemon, texts, options)
     print(f'learning: {options.learn} versions', flush=True)
 
     def done(s):
-        if s['serving_version'] < 2:  # nothing is learned yet, no label either
+        if s['serving_version'] < 2:  # nothing is learned yet
             return False
         board.look(s)
         return (board.versions >= options.learn and
@@ -306,7 +310,7 @@ ROWS = []
 
 
 def cell(stretches):
-    """The worst, and the longest time above 2 %."""
+    """The worst loss, and the longest time above 2 %."""
     if not stretches:
         return '-'
     return (f'{100 * max(s.worst for s in stretches):+.1f} %, '

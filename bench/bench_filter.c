@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the filters do to a stream, before it is learned, and what they cost:
+ * bench_filter - measures what the filters refuse of a stream, and their time:
  *
  *     zcat stream.jsonl.gz | bench_filter [key=value...]
  *
- * Records are JSON lines as mnemed takes them; settings are keys of the section
- * filter ("filter.near_duplicate.share=0.2"). Prints how many records are
- * refused for which reason, with an example of each, and the nanoseconds that
- * filter_admit takes for a record: with the n-grams that the source has made
- * (preset linear), and without.
+ * Records are JSON lines in the daemon's format. Settings are keys of the
+ * section filter, such as filter.near_duplicate.share=0.2. Prints the number of
+ * refused records for each reason, with an example, and the nanoseconds of
+ * filter_admit for a record: with n-gram features from the source (preset
+ * linear), and without.
  */
 #include "config.h"
 
@@ -103,7 +103,7 @@ static void report(struct stream *s, const struct conf *c)
     filter_free(f);
 }
 
-/* The best of a few rounds: nanoseconds a record. */
+/* Returns nanoseconds for a record, from the best of nine rounds. */
 static double time_admit(struct stream *s, const struct conf *c, bool grams)
 {
     double best = 1e18;
@@ -122,7 +122,7 @@ static double time_admit(struct stream *s, const struct conf *c, bool grams)
     return best;
 }
 
-/* What the loop costs that is not the filter. */
+/* Returns the time of the loop: all filters are off. */
 static double time_nothing(struct stream *s)
 {
     struct conf *none = conf_create();

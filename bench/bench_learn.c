@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * bench_learn - how well a learner learns a stream, and what it forgets.
+ * bench_learn - measures learning and forgetting on a sequence of domains.
  *
  *     bench/bench_learn [--preset nano] [--vocab 0] [--lr 3e-3] [--beta1 B]
  *                       [--beta2 B] [--decay W] [--batch 512] [--ratio 1]
@@ -8,13 +8,14 @@
  *                       [--threads 1] [--bytes 300000] [--record 2000]
  *                       TEXTFILE...
  *
- * Each file is a domain, learned in one pass in the order given: its first
- * --bytes bytes, cut at line ends into records of about --record bytes. Every
- * twentieth record is held out. Replay is the real one, in memory.
- *   --vocab   0: bytes; else byte-level BPE, learned from the text itself
+ * Each file is a domain. The domains are learned in the given order, in one
+ * pass each: the first --bytes bytes, cut at line ends into records of about
+ * --record bytes. Every twentieth record is held out. The replay buffer is the
+ * daemon's, in memory.
+ *   --vocab   0: bytes; else byte-level BPE, trained on the files
  *   --lambda  0: no EWC
- * Prints the prequential bits per byte of each domain, then a line for each
- * domain learned: bits per byte on what is held out of every domain so far.
+ * Prints for each domain its prequential loss, and then the losses on the
+ * held-out records of all domains so far, in bits per byte.
  */
 #include "config.h"
 
@@ -51,7 +52,7 @@ static struct options {
          .n_bytes = 300000,
          .ratio = 1.0};
 
-/* One file, cut. */
+/* One file, cut into segments. */
 struct domain {
     struct buf text;
     struct cut *cuts;
@@ -84,8 +85,8 @@ static void read_domain(const char *path, struct domain *d)
         d->text.len = opt.n_bytes;
 }
 
-/* Where the record that begins at `from` ends: after the first line end past
- * the wanted size. */
+/* Returns the end of the record that begins at `from`: the first line end after
+ * opt.record bytes. */
 static size_t record_end(const struct buf *text, size_t from)
 {
     size_t to = from + (size_t)opt.record;
@@ -139,7 +140,7 @@ static void make_tokenizer(void)
     buf_release(&all);
 }
 
-/* --- bits per byte on what is held out ---------------------------------- */
+/* --- losses on held-out records ----------------------------------------- */
 
 static float *gather_weights(const struct model *m)
 {
@@ -213,7 +214,7 @@ static struct segment *copy_draws(const struct replay_draw *draws, size_t n)
     return s;
 }
 
-/* One step on fresh[n]; adds up nats of text. */
+/* Learns fresh[n] in one step, and adds their losses to *nats. */
 static void step(const struct segment *fresh, size_t n, size_t n_tokens,
                  double *nats)
 {

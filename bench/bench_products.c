@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * bench_products - one pass over all products of a model of 6 layers of 256
- * (feed-forward 688), as a version that answers has them: on every set of
- * kernels of this processor, in float and int8, and on OpenBLAS, for 1, 2, 6
- * and 48 rows. Then the three products of a linear layer in training, at shapes
- * of the comparison models, on OpenBLAS and on the fastest kernels with what
- * they have to lay out (products.h). Median of 15, by CPU time, one thread.
+ * bench_products - measures matrix products on each set of kernels.
+ *
+ * The first table is inference: all products of a model of 6 layers of 256
+ * (feed-forward 688), for 1, 2, 6 and 48 rows, in fp32 and int8, on each set of
+ * kernels of this processor and on OpenBLAS. The second table is training: the
+ * three products of a linear layer, at layers of the comparison shapes, on
+ * OpenBLAS and on the fastest kernels, whose time includes packing
+ * (products.h). Figures are medians of 15, by processor time, on one thread.
  *
  *     bench/bench_products
  */
@@ -80,13 +82,13 @@ static int by_value(const void *a, const void *b)
     return (p > q) - (p < q);
 }
 
-static void measure(const char *name, const char *what, void (*pass)(size_t))
+static void measure(const char *name, const char *type, void (*pass)(size_t))
 {
     double took[ROUNDS], flop = 0.0;
 
     for (size_t i = 0; i < 4; i++)
         flop += 2.0 * LAYERS * (double)(dims[i][0] * dims[i][1]);
-    printf("%-12s %-5s", name, what);
+    printf("%-12s %-5s", name, type);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         for (int r = 0; r < ROUNDS; r++) {
             double from = cpu_seconds();
@@ -118,18 +120,18 @@ static void forward(const struct layer *l)
     ops_blas.linear(l->y, l->x, l->w, l->n, l->in, l->out, 0);
 }
 
-static void back_to_inputs(const struct layer *l)
+static void linear_dx(const struct layer *l)
 {
     ops_blas.linear_dx(l->dx, l->y, l->w, l->n, l->in, l->out, 0);
 }
 
-static void back_to_weights(const struct layer *l)
+static void linear_dw(const struct layer *l)
 {
     ops_blas.linear_dw(l->dw, l->y, l->x, l->n, l->in, l->out, 0);
 }
 
-/* GFLOP/s. */
-static double rate(const struct layer *l, void (*run)(const struct layer *l))
+static double gflops(const struct layer *l,
+                     void (*run)(const struct layer *l))
 {
     double took[ROUNDS];
 
@@ -143,7 +145,7 @@ static double rate(const struct layer *l, void (*run)(const struct layer *l))
     return 2e-9 * (double)(l->n * l->in * l->out) / took[ROUNDS / 2];
 }
 
-static float *some(size_t n)
+static float *make_floats(size_t n)
 {
     float *p = xfloats(n);
 
@@ -155,17 +157,23 @@ static float *some(size_t n)
 static void measure_layer(const size_t *shape)
 {
     size_t n = shape[0], in = shape[1], out = shape[2];
-    struct layer l = {n, in, out, some(n * in), some(in * out),
-                      some(n * out), some(in * out), some(n * in)};
-    void (*const products[])(const struct layer *) = {forward, back_to_inputs,
-                                                      back_to_weights};
+    struct layer l = {n,
+                      in,
+                      out,
+                      make_floats(n * in),
+                      make_floats(in * out),
+                      make_floats(n * out),
+                      make_floats(in * out),
+                      make_floats(n * in)};
+    void (*const products[])(const struct layer *) = {forward, linear_dx,
+                                                      linear_dw};
 
     printf("%5zu x %4zu -> %5zu", n, in, out);
     for (size_t i = 0; i < 3; i++) {
-        packed_use(kernels_get(0)); /* leaves them to OpenBLAS */
-        printf(" %8.1f", rate(&l, products[i]));
+        packed_use(kernels_get(0)); /* OpenBLAS computes the products */
+        printf(" %8.1f", gflops(&l, products[i]));
         packed_use(NULL);
-        printf(" %6.1f", rate(&l, products[i]));
+        printf(" %6.1f", gflops(&l, products[i]));
         fflush(stdout);
     }
     printf("\n");
@@ -181,7 +189,7 @@ int main(void)
     const struct kernels *k;
 
     ops_init();
-    packed_use(kernels_get(0)); /* leaves products to OpenBLAS */
+    packed_use(kernels_get(0)); /* OpenBLAS computes the products */
     x = xfloats(48 * 688);
     y = xfloats(48 * MOST);
     scratch = xmalloc(48 * (688 + sizeof(float)));

@@ -1,18 +1,17 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""How often does the gate cry wolf? Many versions of a clean, drifting stream.
+"""Counts false alarms of the gate on a clean stream that changes slowly.
 
     bench/clean_stream.py --mnemed build/daemon/mnemed --texts DIR
         [--versions N] [--seed N] [--in-turn]
 
-DIR has a folder of plain text files for each domain. Paragraphs of all but the
-last domain are fed in any order, and of the last one, too, after a third of the
-versions; with --in-turn one domain after the other, each for as many versions.
-Versions come every 2,000 tokens or a little more; a daemon that is to
-make a thousand of them in a quarter of an hour is built with
-CPPFLAGS=-DPUBLISH_SHARE=0.6. Prints how many had which verdict, what was shown
-to be above a limit, the longest stretch without a promotion, automatic
-rollbacks, and the largest evidence that the shadow comparison ever had.
+DIR has a folder of plain text files for each domain. The stream has paragraphs
+of the domains in a random order; the last domain begins after a third of the
+versions. With --in-turn, one domain follows the other. A version comes about
+every 2,000 tokens. Build the daemon with CPPFLAGS=-DPUBLISH_SHARE=0.6, so that
+it can make a thousand versions in a quarter of an hour. Prints the numbers of
+verdicts, the versions above a limit, the longest stretch without a promotion,
+automatic rollbacks, and the largest evidence of the shadow comparison.
 """
 
 import argparse
@@ -28,7 +27,7 @@ AHEAD = 30  # records
 
 
 def paragraphs(folder, seed, limit=6_000_000):
-    """Those of 80 to 600 bytes, each once."""
+    """The distinct paragraphs of 80 to 600 bytes."""
     found, size = {}, 0
     names = [os.path.join(top, name) for top, _, files in os.walk(folder)
              for name in sorted(files)]
@@ -61,7 +60,7 @@ class Stream:
         self.rng = random.Random(seed)
 
     def name(self, share):
-        """The next domain, when a share of the versions is done."""
+        """The next domain; share: of the versions that are done."""
         if self.in_turn:
             return self.names[min(int(share * len(self.names)),
                                   len(self.names) - 1)]
@@ -78,7 +77,7 @@ class Stream:
 
 
 def run(daemon, path, stream, versions, seconds):
-    """Feeds until there are so many; the versions, as the daemon tells them."""
+    """Sends records until there are `versions` versions; returns them."""
     seen, written, rows = 0, 0, []
     end = time.monotonic() + seconds
     with open(path, "a") as f:

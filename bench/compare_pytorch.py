@@ -1,45 +1,41 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Training and generation beside PyTorch's: same model, shapes and step.
+"""Compares training and generation with PyTorch: same model, shapes and step.
 
     bench/compare_pytorch.py [--mneme cli/mneme] [--only tiny,small] [--json]
         [--threads N] [--rounds 5] [--seconds 1] [--blas-dir DIR]... [--strict]
 
 The shapes are those of `mneme bench` (see its help): tiny, small, medium,
-gpt2. --only takes their names, `train` and `generate` for one of the two, and
-`train.tiny` and the like. Each is measured --rounds times, by turns: one
-window of `mneme bench`, one of PyTorch, which waits meanwhile; the ratio is
-that of the medians. With --strict it ends with 1 when mneme is the slower one.
+gpt2. --only takes their names, `train` and `generate`, and names like
+`train.tiny`. --rounds windows of `mneme bench` and of PyTorch alternate; each
+program waits while the other one runs. The ratio is that of the medians. With
+--strict, the exit status is 1 when mneme is slower.
 
-In both: real text (of this machine), forward, mean loss over all tokens,
-backward, the gradient's norm and its clipping at 1, AdamW with decay of the
-matrices only, fp32. In mneme's step alone: the pull of EWC with an anchor and
-Fisher information at hand, the losses by segment, the check that weights are
-finite. Neither: reading records, tokenizing, replay. Both work at nice 5,
-which mneme's workers ask for.
+Both programs compute, in fp32: forward on real text of this machine, the mean
+loss over all tokens, backward, the norm of the gradient, clipping at 1, and
+AdamW with weight decay of the matrices. Only mneme computes the EWC penalty, a
+loss for each segment, and the check that all weights are finite. Neither reads
+records, tokenizes or replays. Both run at nice 5, as mneme's workers do.
 
-PyTorch runs with what is fastest here, tried before the rounds:
+PyTorch runs with its fastest settings, which are found before the rounds:
 
-  BLAS       where PyTorch takes libblas.so.3 from the system (Debian's does):
-             each of OpenBLAS for OpenMP and BLIS for OpenMP that is found, in
-             --blas-dir (a folder with such a libblas.so.3; may be repeated) or
-             among the system's alternatives (Debian: libopenblas0-openmp,
-             libblis4-openmp). OpenBLAS with threads of its own, Debian's
-             default, is two to three times slower beside PyTorch's OpenMP
-             threads, and is taken only when there is nothing else, which is
-             said then.
-  mode       eager; torch.compile where the version has it and it works
-  attention  F.scaled_dot_product_attention where the version has it; plain;
+  BLAS       PyTorch from Debian uses the system's libblas.so.3. Tried are
+             OpenBLAS for OpenMP and BLIS for OpenMP, from --blas-dir (a folder
+             with a libblas.so.3; may be repeated) or the system (Debian:
+             libopenblas0-openmp, libblis4-openmp). Debian's default, OpenBLAS
+             with pthreads, is two to three times slower beside PyTorch's
+             OpenMP threads. It is used when there is nothing else, with a
+             warning.
+  mode       eager; torch.compile, if this version has it and it works
+  attention  F.scaled_dot_product_attention, if this version has it; plain;
              plain with scale and mask inside the product
-  optimizer  AdamW fused, foreach, or one by one
+  optimizer  AdamW fused, foreach, or one parameter at a time
   threads    all, or one
 
-Products are fused as in mneme (q, k, v in one, gate and up in one), gradients
-are multiplied only when they are clipped, rotation takes the fewest operations
-that eager PyTorch allows, and malloc keeps its memory instead of giving it
-back after each operation. Generation is batch 1 with a preallocated key/value
-cache, without modules or autograd; `usual` is the same through modules with a
-cache that grows by concatenation, as most code has it.
+Matrix products are fused as in mneme: q, k, v in one, gate and up in one.
+Gradients are scaled only when they are clipped. The rotation uses as few
+operations as eager PyTorch allows, and malloc keeps freed memory. Generation
+has batch 1, a preallocated key/value cache, and neither modules nor autograd.
 """
 import argparse
 import glob
@@ -65,7 +61,7 @@ SEQUENCE = 256
 PROMPT = 16
 NICE = 5
 EPS = 1e-5
-COMPILE_SECONDS = 600  # and then torch.compile does not work here
+COMPILE_SECONDS = 600  # torch.compile counts as broken after this
 
 
 # --- the model in PyTorch ----------------------------------------------------
@@ -74,14 +70,14 @@ class Shape:
     def __init__(self, name, generates=False):
         (self.layers, self.dim, self.heads, self.vocab, self.batch,
          self.new_tokens) = SHAPES[name]
-        if generates:  # mneme needs an end mark there
+        if generates:  # mneme needs an end-of-text token
             self.vocab = max(self.vocab, 257)
         self.head_dim = self.dim // self.heads
         self.ffn = (8 * self.dim + 23) // 24 * 8
 
 
 def rope_tables(shape):
-    """cos, and sin with the sign of the half that comes from the other."""
+    """cos, and sin with the sign of its half of the head."""
     import torch
 
     hd = shape.head_dim
@@ -92,7 +88,7 @@ def rope_tables(shape):
 
 
 def build(shape, attention):
-    """The model; its attention may be changed: model.attention[0]."""
+    """The model. model.attention[0] selects the kind of attention."""
     import torch
     import torch.nn as nn
     import torch.nn.functional as F
@@ -186,7 +182,7 @@ def build(shape, attention):
 
 
 def text_ids(vocab):
-    """Text of this machine; pairs of bytes where the vocabulary is large."""
+    """Text of this machine: bytes, or pairs for a large vocabulary."""
     import torch
 
     data = b""
@@ -204,7 +200,7 @@ def text_ids(vocab):
 # --- a step ------------------------------------------------------------------
 
 class Training:
-    """step() is a step; what it is made of can be changed."""
+    """step() is one training step, with the kinds that were set."""
 
     def __init__(self, name, compiled):
         import torch
@@ -265,7 +261,7 @@ class Training:
 
 
 def seconds_of(fn, least=0.3):
-    """One call to warm up, then calls for `least` seconds: the fastest."""
+    """The time of the fastest call within `least` seconds, after a warm-up."""
     fn()
     best, begin = math.inf, time.perf_counter()
     while True:
@@ -278,13 +274,13 @@ def seconds_of(fn, least=0.3):
 
 
 def choose(kinds, set_kind, fn):
-    """The fastest of the kinds that work."""
+    """Sets and returns the fastest of the kinds that work."""
     took, problem = {}, None
     for kind in kinds:
         try:
             set_kind(kind)
             took[kind] = seconds_of(fn)
-        except Exception as e:  # what is wrong depends on the version
+        except Exception as e:  # which exception depends on the version
             problem = e
     if not took:
         raise problem
@@ -302,7 +298,7 @@ def tune_training(name, compiled, threads):
     kinds = ["plain", "product"]
     if hasattr(F, "scaled_dot_product_attention"):
         kinds.insert(0, "fused")
-    if compiled:  # each of them, and of the threads, would be compiled anew
+    if compiled:  # each choice would need another compilation
         kinds = kinds[:1]
     attention = choose(kinds, t.set_attention, t.backward)
     optimizer = choose(["fused", "foreach", "single"], t.set_optimizer,
@@ -320,7 +316,7 @@ def tune_training(name, compiled, threads):
 # --- generation --------------------------------------------------------------
 
 class Generation:
-    """PROMPT tokens are read, then one after another is written."""
+    """Reads PROMPT tokens, then generates one token after another."""
 
     def __init__(self, name):
         import torch
@@ -330,7 +326,7 @@ class Generation:
         self.model = build(s, "product").eval()
         self.prompt = text_ids(s.vocab)[:PROMPT]
         cos, sin = rope_tables(s)
-        # Scores' scale goes into the queries' tables.
+        # The tables of the queries include the scale of the scores.
         scale = torch.ones(2 * s.heads, 1)
         scale[:s.heads] = 1.0 / math.sqrt(s.head_dim)
         self.cos = cos[:, None, :] * scale
@@ -349,7 +345,7 @@ class Generation:
         return x * (x.dot(x) / self.shape.dim + EPS).rsqrt_() * w
 
     def token(self, token, at):
-        """The most likely token after this one, which is number `at`."""
+        """The likeliest token after `token`, which is at position `at`."""
         torch, s = self.torch, self.shape
         silu = torch.nn.functional.silu
         half = s.head_dim // 2
@@ -372,7 +368,7 @@ class Generation:
                             self.norm(x, self.model.norm.weight)).argmax())
 
     def fast(self):
-        """The prompt in one pass through the modules, the rest by token()."""
+        """Reads the prompt with the modules, and generates with token()."""
         with self.torch.inference_mode():
             caches = [[] for _ in self.layers]
             ids = [int(self.model(self.prompt[None], caches).argmax())]
@@ -384,7 +380,8 @@ class Generation:
         self.ids = ids
         return self.shape.new_tokens
 
-    def usual(self):
+    def modules(self):
+        """Generates with the modules, to check fast()."""
         with self.torch.inference_mode():
             caches = [[] for _ in self.layers]
             ids = [int(self.model(self.prompt[None], caches).argmax())]
@@ -395,18 +392,17 @@ class Generation:
         return self.shape.new_tokens
 
 
-def tune_generation(name, usual, threads):
+def tune_generation(name, threads):
     import torch
 
     g = Generation(name)
-    fn = g.usual if usual else g.fast
     torch.set_num_threads(1)
-    g.usual()
+    g.modules()
     wanted = g.ids
     g.fast()
     same = sum(a == b for a, b in zip(wanted, g.ids))
-    best = choose(sorted({1, threads}), torch.set_num_threads, fn)
-    return fn, {"threads": best, "same_tokens": same / len(wanted),
+    best = choose(sorted({1, threads}), torch.set_num_threads, g.fast)
+    return g.fast, {"threads": best, "same_tokens": same / len(wanted),
                 "parameters": sum(p.numel() for p in g.model.parameters())}
 
 
@@ -424,7 +420,7 @@ def say(**what):
 
 
 def child(spec):
-    """Tunes, says so, then takes a window for each line `SECONDS`."""
+    """Finds the fastest settings, then measures a window for each line."""
     os.nice(NICE)
     import torch
 
@@ -440,8 +436,7 @@ def child(spec):
         fn, about = tune_training(spec["shape"], spec["compile"],
                                   spec["threads"])
     else:
-        fn, about = tune_generation(spec["shape"], spec["part"] == "usual",
-                                    spec["threads"])
+        fn, about = tune_generation(spec["shape"], spec["threads"])
     loss = about.pop("loss", None)
     rate = max(window(fn, 0.2) for _ in range(3))
     about.update(rate=rate, blas=blas_libraries())
@@ -460,10 +455,10 @@ def window(fn, seconds):
 
 
 class Torch:
-    """Such a process."""
+    """A child process with PyTorch."""
 
     def __init__(self, spec, blas_dir=None, limit=None):
-        """Seconds that tuning may take: `limit`."""
+        """Kills the process when finding its settings takes `limit` seconds."""
         env = dict(os.environ, OMP_NUM_THREADS=str(spec["threads"]),
                    MALLOC_MMAP_MAX_="0", MALLOC_TRIM_THRESHOLD_=str(1 << 40),
                    MALLOC_TOP_PAD_=str(1 << 26))
@@ -492,7 +487,7 @@ class Torch:
             self.errors.seek(0)
             said = self.errors.read().strip().splitlines()
             named = [x for x in said if "Error" in x or "Exception" in x]
-            raise RuntimeError((named or said or ["it was given up"])[-1])
+            raise RuntimeError((named or said or ["it took too long"])[-1])
         return json.loads(line)
 
     def window(self, seconds):
@@ -510,7 +505,7 @@ class Torch:
 # --- which PyTorch -----------------------------------------------------------
 
 def find_blas(opt):
-    """(what PyTorch says of itself, folders to try, a warning or None)."""
+    """(description of PyTorch, folders to try, a warning or None)."""
     about = Torch({"part": "probe", "threads": opt.threads}).about
     folders = list(opt.blas_dir)
     for pattern in ("openblas-openmp", "blis-openmp"):
@@ -529,14 +524,13 @@ def find_blas(opt):
     warning = None
     if not taken and any("pthread" in p or "/blas/libblas" in p
                          for p in about["blas"]):
-        warning = ("PyTorch runs on " + about["blas"][-1] + ", which is not "
-                   "its fastest: apt-get install libopenblas0-openmp "
-                   "libblis4-openmp")
+        warning = ("PyTorch uses " + about["blas"][-1] + ", which is slow; "
+                   "apt-get install libopenblas0-openmp libblis4-openmp")
     return about, taken or [None], warning
 
 
 def fastest(opt, part, shape, notes):
-    """The fastest process of all that can be had, and what it runs."""
+    """The process with the fastest BLAS and mode."""
     best = None
     modes = [False]
     if part == "train" and opt.torch["compile"] and not opt.no_compile:
@@ -571,18 +565,17 @@ def tell(opt, part, what, about):
             for k, v in about.items()), flush=True)
 
 
-# --- by turns ----------------------------------------------------------------
+# --- comparing ---------------------------------------------------------------
 
 def run_mneme(opt, part, shape):
-    group = "train" if part == "train" else "generate"
     out = subprocess.run(
-        [opt.mneme, "bench", "--json", "--only", f"{group}.{shape}",
+        [opt.mneme, "bench", "--json", "--only", f"{part}.{shape}",
          "--threads", str(opt.threads), "--windows", "1", "--seconds",
          str(opt.seconds)], check=True, stdout=subprocess.PIPE, text=True)
     result = json.loads(out.stdout)
-    if shape not in result.get(group, {}):
+    if shape not in result.get(part, {}):
         sys.exit(f"mneme bench: {result.get('left_out')}")
-    return result[group][shape]
+    return result[part][shape]
 
 
 def summary(rates, gflop=None):
@@ -637,7 +630,7 @@ def show(name, r):
 
 
 def chosen(only):
-    """[(part, shape)] in order."""
+    """The chosen parts as [(part, shape)]."""
     every = [(p, s) for s in SHAPES for p in ("train", "generate")]
     if not only:
         return every
@@ -652,7 +645,7 @@ def chosen(only):
 def parse():
     p = argparse.ArgumentParser(
         description=__doc__.split("\n")[0],
-        epilog="The head of this file says what is compared.")
+        epilog="The head of this file explains the comparison.")
     p.add_argument("--mneme", default="cli/mneme", metavar="PATH")
     p.add_argument("--only", metavar="LIST")
     p.add_argument("--json", action="store_true")
@@ -663,14 +656,12 @@ def parse():
     p.add_argument("--blas-dir", action="append", default=[])
     p.add_argument("--no-compile", action="store_true",
                    help="do not try torch.compile")
-    p.add_argument("--no-usual", action="store_true",
-                   help="leave the usual way to generate out")
     p.add_argument("--strict", action="store_true",
                    help="exit 1 when mneme is slower in anything")
     p.add_argument("--child", help=argparse.SUPPRESS)
     opt = p.parse_args()
     if opt.rounds < 1 or opt.threads < 1:
-        p.error("--rounds and --threads are 1 at least")
+        p.error("--rounds and --threads must be 1 or more")
     return opt
 
 
@@ -691,20 +682,14 @@ def main():
               "shapes": {}, "generate": {}}
     if not opt.json:
         print(f"PyTorch {result['torch']}, {opt.threads} threads, medians of "
-              f"{opt.rounds} windows of {opt.seconds:g} s, by turns")
+              f"{opt.rounds} alternating windows of {opt.seconds:g} s")
         if warning:
             print(f"WARNING: {warning}")
     for part, shape in parts:
         r = compare(opt, part, shape)
-        if part == "generate" and not opt.no_usual:
-            usual = compare(opt, "usual", shape)
-            r["usual"] = usual["pytorch"]
-            r["ratio_usual"] = usual["ratio"]
         result["shapes" if part == "train" else "generate"][shape] = r
         if not opt.json:
             show(f"{part}.{shape}", r)
-            if "usual" in r:
-                show(f"{part}.{shape}, the usual way", usual)
     if opt.json:
         print(json.dumps(result, indent=2))
     slower = [r for r in (*result["shapes"].values(),

@@ -8,11 +8,11 @@
 #include "base/xalloc.h"
 
 #define BYTES 256
-#define TRAIN_BYTES ((size_t)1 << 20) /* a BPE is learned from so much */
+#define TRAIN_BYTES ((size_t)1 << 20) /* of text for a BPE */
 
 struct corpus_ids {
     int vocab;
-    struct tokenizer *tokenizer; /* NULL: bytes without an end mark */
+    struct tokenizer *tokenizer; /* NULL: bytes without end-of-text */
     struct token_list ids;
 };
 

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * corpus.h - one text, in the ids of any vocabulary, cut into sequences.
+ * corpus.h - one text as tokens of any vocabulary, cut into sequences.
  *
- * Up to 256 ids are its bytes; 257 are bytes and an end mark; more are a BPE
- * learned from the text.
+ * A vocabulary of up to 256 ids is the bytes of the text. One of 257 is the
+ * bytes and the end-of-text token. A larger one is a BPE that is trained on the
+ * text.
  *
- * Owner:   the corpus owns ids and tokenizers; the text is the caller's and
- *          stays
+ * Owner:   the corpus owns tokens and tokenizers; the caller keeps the text
+ *          until corpus_free
  * Threads: one at a time
  */
 #ifndef MNEME_BENCH_CORPUS_H
@@ -22,21 +23,20 @@ struct corpus; /* fields are in corpus.c */
 struct corpus *corpus_create(const char *text, size_t n_bytes);
 void corpus_free(struct corpus *c);
 
-/* For a vocabulary of 257 or more. */
+/* Gives the tokenizer of a vocabulary of 257 or more. */
 int corpus_tokenizer(struct corpus *c, int vocab,
                      const struct tokenizer **tokenizer, struct err *err);
 
-/* How many sequences the text has before they begin anew: these share no
- * target. */
+/* Counts the sequences of the text that have no target in common. */
 int corpus_count(struct corpus *c, int vocab, size_t sequence, size_t *n,
                  struct err *err);
 
 /*
- * Sequences number first to first + n - 1, each of `sequence` targets, which
- * follow one another in the text; after its end they begin anew, at other
- * places.
- *   segments  [n] out; what they point to stays until corpus_free
- * ERR_LIMIT when the text is too short for one.
+ * Gives sequences number first to first + n - 1, each with `sequence` targets.
+ * They follow one another in the text. After its end they start again, at other
+ * positions.
+ *   segments  [n] out; their tokens are valid until corpus_free
+ *   returns   ERR_LIMIT when the text is too short for one sequence
  */
 int corpus_segments(struct corpus *c, int vocab, size_t sequence,
                     size_t first, size_t n, struct segment *segments,

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * figure.h - one thing measured several times: the median, and how far the
- * others are from it.
+ * figure.h - repeated measurements of one quantity.
  *
  * Owner:   the caller; nothing to release
  * Threads: one at a time
@@ -18,11 +17,11 @@ struct figure {
     size_t n;
 };
 
-/* Beyond FIGURE_MOST it is an error of the program. */
+/* May be called at most FIGURE_MOST times. */
 void figure_add(struct figure *f, double value);
 
-/* NaN of nothing. The median of an even number is the mean of the middle
- * two. */
+/* NaN without values. The median of an even number of values is the mean of
+ * the middle two. */
 double figure_median(const struct figure *f);
 double figure_least(const struct figure *f);
 double figure_most(const struct figure *f);

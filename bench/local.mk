@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# What `mneme bench` measures with, and programs of its own.
+# The measurements of `mneme bench`, and programs that are run by hand.
 noinst_LIBRARIES += bench/libbench.a
 bench_libbench_a_SOURCES = \
 	bench/corpus.c bench/corpus.h \
 	bench/figure.c bench/figure.h \
-	bench/parts.c bench/parts.h \
 	bench/results.c bench/results.h \
 	bench/scratch.c bench/scratch.h \
 	bench/shapes.c bench/shapes.h \
@@ -18,24 +17,22 @@ bench_libbench_a_SOURCES = \
 	bench/speed_train.c \
 	bench/timed_ops.c bench/timed_ops.h
 
-# The daemon's snapshots and progress, without HTTP and configuration.
+# speed_publish uses the daemon's snapshots and progress.
 BENCH_LIBS = bench/libbench.a $(PUBLISH_LIBS)
 
-# What a stream teaches, and what is forgotten: `make bench/bench_learn`.
+# Learning and forgetting: `make bench/bench_learn`.
 EXTRA_PROGRAMS += bench/bench_learn
 bench_bench_learn_SOURCES = bench/bench_learn.c
 bench_bench_learn_LDADD = $(LEARNER_LIBS) $(REPLAY_LIBS)
 
-# The products that answer, alone, by kernels: `make bench/bench_products`.
+# Matrix products on each set of kernels: `make bench/bench_products`.
 EXTRA_PROGRAMS += bench/bench_products
 bench_bench_products_SOURCES = bench/bench_products.c
 bench_bench_products_LDADD = $(LEARNER_LIBS)
 
-# What the filters refuse of a stream, and their cost: `make
-# bench/bench_filter`.
+# Refusals and time of the filters: `make bench/bench_filter`.
 EXTRA_PROGRAMS += bench/bench_filter
 bench_bench_filter_SOURCES = bench/bench_filter.c
 bench_bench_filter_LDADD = $(PUBLISH_LIBS)
 
-# The whole daemon; and beside PyTorch: by hand.
 EXTRA_DIST += bench/measure.py bench/compare_pytorch.py

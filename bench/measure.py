@@ -1,32 +1,31 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""measure.py - what a whole daemon does on your own text.
+"""measure.py - measures a whole daemon on your own text.
 
     bench/measure.py live    --text FILE [--preset small] [--seconds 360]
     bench/measure.py domains --domain NAME=TRAIN,HELDOUT ... [--bytes 250000]
     bench/measure.py labels  --train FILE --test FILE [--records 1000000]
     bench/measure.py rollback --text FILE [--preset base] [--rounds 5]
 
-FILE, TRAIN and HELDOUT are text with one record a line, or JSON Lines with a
-`text`; a name that ends in .gz is read as it is. Each command starts mnemed on
-a fresh data directory, asks it over HTTP, stops it, and prints tables in
-Markdown. --mnemed says where the program is, --set is handed to it, --keep DIR
-keeps the data directory and the log.
+FILE, TRAIN and HELDOUT are text with one record on each line, or JSON Lines
+with a member `text`; .gz files are decompressed. Each command starts mnemed on
+a new data directory, sends HTTP requests, stops it, and prints tables in
+Markdown. --mnemed is the path of the program, --set is passed to it, and --keep
+DIR keeps the data directory and the log.
 
-live     learning from a file without a pause: tokens a second, how long
-         POST /v1/score of 200 bytes takes meanwhile, and memory over time
-         against what the daemon announced
-domains  one domain after another through a file that is followed: bits per
-         byte on held-out records of each domain after each, and forgetting,
-         with both protections, one, or none
+live     learns from a file without a pause: tokens a second, the time of POST
+         /v1/score with 200 bytes meanwhile, and memory over time, beside the
+         limit that the daemon announced
+domains  learns one domain after another from a file that is followed: bits per
+         byte on held-out records of every domain after each, and forgetting,
+         with EWC and replay, with one of them, and with neither
 labels   preset linear: records a second, and accuracy on the test file; from
          a file, or with --brokers from a topic that it fills first
-rollback rolling back to the version before the newest while it learns, by each
-         stream mode: how long until that version serves, until the learner
-         takes its next step, and the slowest answer to a POST /v1/score of 200
-         bytes meanwhile
+rollback rolls back to the version before the newest while the daemon learns,
+         with each stream mode: the time until that version serves, the time
+         until the next step, and the slowest POST /v1/score meanwhile
 
-It needs nothing but Python 3.
+Needs only Python 3.
 """
 import argparse
 import atexit
@@ -52,7 +51,7 @@ def read_lines(path):
 
 
 def read_records(path):
-    """Each line as a dict with a text."""
+    """Each line as a dict with a member `text`."""
     rows = []
     for line in read_lines(path):
         try:
@@ -72,7 +71,7 @@ def write_json_lines(path, rows, mode='w'):
 
 
 class Daemon:
-    """mnemed on a fresh data directory, and one connection to it."""
+    """mnemed on a new data directory, and one connection to it."""
 
     def __init__(self, options, settings):
         self.dir = options.keep or tempfile.mkdtemp(prefix='mneme-measure.')
@@ -85,7 +84,7 @@ class Daemon:
             command += ['--set', s]
         self.process = subprocess.Popen(
             command, stderr=open(self.log, 'w'), stdout=subprocess.DEVNULL)
-        atexit.register(self.process.kill)  # also when this program fails
+        atexit.register(self.process.kill)  # even when this program fails
         self.connection = None
 
     def connect(self):
@@ -101,7 +100,7 @@ class Daemon:
             socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def another(self):
-        """The same daemon on a connection of its own, for a thread."""
+        """The same daemon with a second connection, for a thread."""
         other = copy.copy(self)
         other.connection = None
         return other
@@ -122,7 +121,7 @@ class Daemon:
                 answer = json.loads(reply.read())
                 break
             except (OSError, http.client.HTTPException):
-                # It closes a connection on which nothing is said for long.
+                # The daemon closes idle connections.
                 self.check()
                 self.connection = None
                 if not again:
@@ -148,7 +147,7 @@ class Daemon:
         raise SystemExit('waited too long: ' + json.dumps(s))
 
     def memory(self):
-        """Resident now and at most, MiB."""
+        """Resident memory now and its maximum, MiB."""
         text = open('/proc/%d/status' % self.process.pid).read()
         return [int(re.search(name + r':\s+(\d+)', text).group(1)) / 1024
                 for name in ('VmRSS', 'VmHWM')]
@@ -160,8 +159,8 @@ class Daemon:
         return (int(user) + int(system)) / os.sysconf('SC_CLK_TCK')
 
     def cpu_by_thread(self):
-        """The same by the names of threads: source, trainer, publisher,
-        worker; Kafka's begin with rdk. Those that have ended are left out."""
+        """Processor time by thread name: source, trainer, publisher, worker;
+        names of librdkafka begin with rdk. Ended threads are left out."""
         seconds = {}
         folder = '/proc/%d/task' % self.process.pid
         for task in os.listdir(folder):
@@ -208,7 +207,7 @@ def pieces_of_200_bytes(text):
 
 
 def time_scores(daemon, texts, pause, until=None, count=None):
-    """Seconds of each request, and the versions that answered."""
+    """The seconds of each request, and the versions that answered."""
     seconds, versions = [], set()
     while count is None or len(seconds) < count:
         if until and time.monotonic() > until:
@@ -223,7 +222,7 @@ def time_scores(daemon, texts, pause, until=None, count=None):
 
 
 def tokens_a_second(daemon, seconds):
-    """New tokens and steps a second, seconds of processor time a second."""
+    """New tokens and steps a second, and processor time a second."""
     first, cpu, started = daemon.status(), daemon.cpu(), time.monotonic()
     time.sleep(seconds)
     last, took = daemon.status(), time.monotonic() - started
@@ -269,7 +268,7 @@ def live(options):
     print('ready after %.1f s' % (time.monotonic() - memory.started),
           flush=True)
     rate, steps, cpu, s = tokens_a_second(daemon, options.window)
-    print('nobody asking: %.0f tokens/s, %.2f steps/s on %.2f cores, %.1f '
+    print('without requests: %.0f tokens/s, %.2f steps/s on %.2f cores, %.1f '
           'tokens a record' % (rate, steps, cpu, s['tokens_seen'] /
                                max(1, s['records']['learned'])))
     print('publish:', json.dumps(s['publish']))
@@ -285,11 +284,11 @@ def live(options):
         more, v = time_scores(daemon, texts, 0.1,
                               until=min(end, time.monotonic() + 60))
         versions |= v
-        show_latency('ten a second', more)
+        show_latency('10 a second', more)
         memory.take()
     s = daemon.status()
-    print('\nwhile asked back to back: %.0f tokens/s; %d versions answered' %
-          (busy, len(versions)))
+    print('\nduring requests back to back: %.0f tokens/s; %d versions '
+          'answered' % (busy, len(versions)))
     print('step %d, tokens %d, state %s, lag of serving: %d versions' % (
         s['step'], s['tokens_seen'], s['state'],
         s['head_version'] - s['serving_version']))
@@ -329,7 +328,7 @@ def score_records(daemon, rows, model):
 
 
 def learned_all(n_lines):
-    """Everything is decided, in a version, and the gate has spoken."""
+    """True when all records are decided, and the head version has a verdict."""
     seen = {'head': -1, 'since': 0}
 
     def ready(s):
@@ -392,11 +391,11 @@ def one_sequence(options, name, domains):
     gate = [v.get('gate') for v in
             daemon.ask('GET', '/v1/versions')[1]['versions']]
     show_sequence(name, domains, table, serving, seconds)
-    print('\nversions %d: passed %d, failed %d, inconclusive %d; serving was '
-          'another than the newest for %.0f s at most; most memory %.0f of '
-          '%d MiB' % (s['head_version'], p['passed'], p['refused'],
-                      p['inconclusive'], lag, daemon.memory()[1],
-                      daemon.announced()))
+    print('\nversions %d: passed %d, failed %d, inconclusive %d; the serving '
+          'version lagged for at most %.0f s; most memory %.0f of %d MiB' % (
+              s['head_version'], p['passed'], p['refused'],
+              p['inconclusive'], lag, daemon.memory()[1],
+              daemon.announced()))
     if options.gates:
         print(json.dumps(gate))
     print('', flush=True)
@@ -413,7 +412,7 @@ def forgetting(table):
 
 
 def backward(table):
-    """Mean over the same of a[T][j] - a[j][j]."""
+    """Mean over all domains but the last of a[T][j] - a[j][j]."""
     last = len(table) - 1
     return sum(table[last][j] - table[j][j] for j in range(last)) / last
 
@@ -480,8 +479,8 @@ def labels(options):
     s = daemon.wait(lambda s: s['records']['consumed'] >= options.records
                     or time.monotonic() - started > options.seconds)
     took = time.monotonic() - started
-    print('%d records in %.1f s on %.2f cores: %.0f records/s; told right '
-          'before learning %s; memory %.0f MiB at most of %d announced' % (
+    print('%d records in %.1f s on %.2f cores: %.0f records/s; prequential '
+          'accuracy %s; most memory %.0f MiB of %d announced' % (
               s['records']['consumed'], took, daemon.cpu() / took,
               s['records']['consumed'] / took, s['accuracy'],
               daemon.memory()[1], daemon.announced()), flush=True)
@@ -504,7 +503,7 @@ def labels(options):
 
 
 class Watch(threading.Thread):
-    """Asks for one score after another, and keeps the longest wait."""
+    """Sends one POST /v1/score after another, and keeps the longest time."""
 
     def __init__(self, daemon, text):
         super().__init__(daemon=True)
@@ -525,8 +524,7 @@ class Watch(threading.Thread):
 
 
 class Request(threading.Thread):
-    """A rollback on a connection of its own, since its answer waits a while
-    for what cannot be."""
+    """A rollback on its own connection, since its reply may wait."""
 
     def __init__(self, daemon, version, mode):
         super().__init__(daemon=True)
@@ -542,7 +540,7 @@ class Request(threading.Thread):
 
 
 def time_rollback(daemon, version, mode, seconds=120):
-    """Seconds until the version serves, and until the next step after the
+    """The seconds until the version serves, and until the next step after the
     learner went back (None for keep)."""
     before = daemon.status()['step']
     started = time.monotonic()

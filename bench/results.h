@@ -1,37 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * results.h - everything that `mneme bench` found out, and its JSON.
+ * results.h - the parts of `mneme bench`, their figures, and the JSON.
  *
- * Keys, X being tiny, small, medium or gpt2 and P a preset; a figure that is a
- * median has its smallest and largest window beside it, under its key with
- * _least and _most appended:
+ * The name of a part is its path in the JSON: machine, train.tiny, score.tiny,
+ * generate.tiny, ..., quantize, presets.small, ..., replay, publish. Below it
+ * are the keys of results_figures. A median has the smallest and the largest
+ * window beside it, as KEY_least and KEY_most. Parts that were not measured
+ * are absent; left_out.{part} has the reason where a part is too large. Beside
+ * the parts are mneme, cpu, kernels, threads, windows, window_seconds and
+ * text.{from,bytes}.
  *
- *     mneme, cpu, kernels, threads, windows, window_seconds,
- *         text.{from,bytes}
- *     machine.fma_kind
- *     machine.fma_peak_gflops, .sgemm_gflops, .triad_gb_per_second: of all
- *         threads at once; with _one_thread appended of one
- *     train.X.tokens_per_second, .model_gflops, .peak_share (of
- *         fma_peak_gflops, where machine was measured), .parameters,
- *         .step_tokens, .flop_per_token, .skipped_steps
- *     train.X.shares.{products,attention,norms,loss,optimizer,ewc,
- *         gradient_sum,rest}: of the threads' time, together 1
- *     presets.P: as train.X
- *     score.X.tokens_per_second, .ratio_to_training (where that was measured)
- *     generate.X.tokens_per_second, .prompt_tokens, .new_tokens
- *     score.X, generate.X.int8_tokens_per_second: with serve.quantize: int8
- *     quantize.bits_per_byte_float, .bits_per_byte_int8: of text that the
- *         model never learned from; .loss_percent: int8 over float, above 0
- *         when int8 is worse; .shape, .trained_tokens, .scored_chunks,
- *         .scored_bytes
- *     replay.rows_in_per_second, .rows_out_per_second, .capacity_rows,
- *         .row_tokens
- *     publish.seconds, .stop_seconds (a median), .longest_stop_seconds
- *     left_out: {part: why}
- *
- * Parts that were not chosen are absent.
- *
- * Owner:   the caller; strings are its own
+ * Owner:   the caller; strings stay the caller's
  * Threads: one at a time
  */
 #ifndef MNEME_BENCH_RESULTS_H
@@ -39,40 +18,87 @@
 
 #include <jansson.h>
 
-#include "bench/parts.h"
+#include "base/err.h"
+#include "bench/shapes.h"
 #include "bench/speed.h"
 
-struct results {
-    int threads;
-    size_t windows, rows, text_bytes;
-    double seconds;
-    const char *text_from;
-    char cpu[128];
-    struct part parts[PARTS_N];
-    struct speed_machine machine;
-    struct speed_train train[SHAPES_N], presets[SHAPES_PRESETS_N];
-    struct speed_answers score[SHAPES_N], generate[SHAPES_N];
-    struct speed_quantize quantize;
-    struct speed_replay replay;
-    struct speed_publish publish;
+enum part_kind {
+    PART_MACHINE,
+    PART_TRAIN,
+    PART_SCORE,
+    PART_GENERATE,
+    PART_PRESET,
+    PART_QUANTIZE,
+    PART_REPLAY,
+    PART_PUBLISH,
+    PART_KINDS
 };
 
-extern const char *const results_share_names[SPENT_PARTS + 1];
+struct part {
+    char name[32];
+    enum part_kind kind;
+    size_t index;  /* of the shape */
+    double weight; /* about how many seconds it takes */
+    bool chosen, done;
+    char left_out[ERR_MSG_MAX]; /* why it was not measured, or empty */
+    union {
+        struct speed_machine machine;
+        struct speed_train train;     /* PART_TRAIN and PART_PRESET */
+        struct speed_answers answers; /* PART_SCORE and PART_GENERATE */
+        struct speed_quantize quantize;
+        struct speed_replay replay;
+        struct speed_publish publish;
+    } u;
+};
 
-/* Runs one part; results->parts says which are done. */
+#define RESULTS_PARTS (4 + 3 * SHAPES_N + SHAPES_PRESETS_N)
+
+struct results {
+    const char *text_from;
+    size_t text_bytes;
+    char cpu[128];
+    struct part parts[RESULTS_PARTS];
+};
+
+/* One figure of a part. A new figure is a row of results_figures and a field
+ * of the part's struct. */
+struct results_figure {
+    enum part_kind kind; /* PART_TRAIN is also for PART_PRESET */
+    const char *key;     /* below the part's name */
+    const char *name;    /* with the unit, for people; NULL: only in the JSON */
+    enum results_type {
+        RESULTS_MEDIAN, /* of windows: struct figure */
+        RESULTS_REAL,   /* double, rounded; not in the JSON when NaN */
+        RESULTS_EXACT,  /* double, not rounded */
+        RESULTS_COUNT,  /* size_t */
+        RESULTS_TEXT    /* const char * */
+    } type;
+    size_t offset; /* in struct part */
+};
+
+extern const struct results_figure results_figures[];
+extern const size_t results_figures_n;
+
+/* Lists all parts, in the order in which they run. None is chosen. */
+void results_list(struct results *r);
+
+/*
+ * Chooses the parts in a list of names with commas. Also accepted are a shape
+ * (`tiny`: its training, scoring and generation), `preset-tiny` for
+ * presets.tiny, and `train`, `score`, `generate`, `presets` for the whole
+ * group. NULL: all parts. ERR_INVALID names an unknown word.
+ */
+int results_choose(struct results *r, const char *only, struct err *err);
+
+/* Measures one part. A part that is too large for the machine is left out,
+ * which is no error. */
 int results_run(struct results *r, struct part *part,
                 const struct speed_options *o, struct err *err);
 
-/* The part, if it was measured. */
-const struct part *results_done(const struct results *r, enum part_kind kind,
-                                size_t index);
+/* Returns a figure's field in a part; NULL: the figure is of another kind. */
+const void *results_field(const struct part *part,
+                          const struct results_figure *figure);
 
-double results_gflops(const struct speed_train *t);    /* model GFLOP/s */
-double results_peak_share(const struct results *r,     /* NaN: not known */
-                          const struct speed_train *t);
-double results_score_ratio(const struct results *r, size_t shape); /* NaN */
-double results_int8_loss(const struct results *r); /* percent; NaN */
-
-json_t *results_json(const struct results *r); /* to be given back */
+json_t *results_json(const struct results *r, const struct speed_options *o);
 
 #endif

@@ -8,13 +8,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/fileio.h"
+#include "base/xalloc.h"
 
-int scratch_make(char **dir, struct err *err)
+int scratch_make(const char *name, char **dir, struct err *err)
 {
     const char *tmp = getenv("TMPDIR");
-    char *path = fileio_join(tmp && *tmp ? tmp : "/tmp", "mneme-bench-XXXXXX");
-    int rc = 0;
+    char *path = xasprintf("%s/%s-XXXXXX", tmp && *tmp ? tmp : "/tmp", name);
+    int rc;
 
     if (mkdtemp(path)) {
         *dir = path;

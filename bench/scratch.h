@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * scratch.h - a directory for what a measurement writes, gone afterwards.
+ * scratch.h - temporary directories.
  *
  * Owner:   the caller
  * Threads: any
@@ -10,10 +10,11 @@
 
 #include "base/err.h"
 
-/* A new one below $TMPDIR, else /tmp; *dir for scratch_remove. */
-int scratch_make(char **dir, struct err *err);
+/* Makes a new directory NAME-XXXXXX below $TMPDIR, else /tmp. *dir is for
+ * scratch_remove, or free. */
+int scratch_make(const char *name, char **dir, struct err *err);
 
-/* Removes it with all that is in it, and frees dir. NULL is fine. */
+/* Removes the directory with its contents, and frees dir. NULL is fine. */
 void scratch_remove(char *dir);
 
 #endif

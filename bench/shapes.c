@@ -78,7 +78,7 @@ double shape_step_flop(const struct model *m, size_t sequence, size_t batch)
     for (size_t i = 0; i < m->n_tensors; i++)
         if (m->tensors[i].n_dims == 2)
             weights += (double)m->tensors[i].count;
-    if (!s->tied) /* looking up the embedding is no product */
+    if (!s->tied) /* the embedding is a lookup, not a product */
         weights -= (double)s->vocab_size * s->dim;
     return 6.0 * weights * tokens +
            12.0 * pairs * s->layers * s->heads * s->head_dim;

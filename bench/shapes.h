@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * shapes.h - the models whose speed is measured, and what their arithmetic
- * amounts to.
+ * shapes.h - the model shapes that are measured, and the number of their
+ * floating-point operations.
  *
- * The comparison shapes are those of GPTs that others are measured with,
- * bench/compare_pytorch.py among them (layers x dim, heads, vocabulary, in
- * batches of sequences of 256 tokens):
+ * The comparison shapes are those of common GPTs; bench/compare_pytorch.py uses
+ * them, too. Columns: layers x dim, heads, vocabulary, batch of sequences of
+ * 256 tokens.
  *
  *     tiny    4 x 128   4    256   4
  *     small   6 x 256   8    256   4
  *     medium  6 x 384   6   4096   8
  *     gpt2   12 x 768  12  50257   2
  *
- * with as many key/value heads as heads, tied embeddings, and a SwiGLU as wide
- * as makes it the size of a GPT's feed-forward: 8/3 dim, up to a multiple of 8.
+ * They have as many key/value heads as heads, and tied embeddings. Their SwiGLU
+ * has as many weights as a GPT's feed-forward: its width is 8/3 dim, rounded up
+ * to a multiple of 8.
  *
- * The presets are the daemon's with its default vocabulary of 4096 and as many
- * tokens in a step as it has by default, replay included: 512, in sequences of
- * 128.
+ * The presets are the daemon's, with its default vocabulary of 4096 and its
+ * default of 512 tokens in a step, replay included, in sequences of 128.
  *
  * Owner:   the caller; nothing to release
  * Threads: any
@@ -37,24 +37,23 @@ struct shape {
     const char *name;
     struct model_shape model;
     size_t sequence, batch; /* tokens; sequences in a step */
-    size_t new_tokens;      /* that a generation adds to PROMPT_TOKENS */
+    size_t new_tokens;      /* of a completion after SHAPE_PROMPT_TOKENS */
 };
 
 #define SHAPE_PROMPT_TOKENS 16
 
-/* Comparison shape i, and preset i from the smallest. */
+/* Comparison shape i; preset i, from the smallest. */
 void shape_comparison(size_t i, struct shape *s);
 void shape_preset(size_t i, struct shape *s);
 
-/* Their names alone. */
 const char *shape_comparison_name(size_t i);
 const char *shape_preset_name(size_t i);
 
 /*
- * Floating-point operations of one training step, forward and backward, as a
- * model needs them: 6 for each weight of a product and token, and 12 for each
- * head, dimension of it and (query, key) pair that causal attention looks at,
- * in each layer. What is computed twice counts once.
+ * The floating-point operations that one training step needs, forward and
+ * backward: 6 for each token and weight of a matrix product; in each layer, 12
+ * for each head, dimension and (query, key) pair of causal attention.
+ * Recomputed values count once.
  */
 double shape_step_flop(const struct model *m, size_t sequence, size_t batch);
 

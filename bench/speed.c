@@ -5,7 +5,7 @@
 
 #include "base/timing.h"
 
-int speed_go_on(const struct speed_options *o, double share, struct err *err)
+int speed_progress(const struct speed_options *o, double share, struct err *err)
 {
     if (o->stop && atomic_load(o->stop))
         return err_set(err, ERR_AGAIN, "interrupted");
@@ -26,8 +26,8 @@ static int run(speed_fn *fn, void *arg, long n, double *seconds,
     return rc;
 }
 
-/* One call, or calls until a fifth of a window has passed: they also say how
- * many fill one. */
+/* Calls fn for a fifth of a window. *n becomes the number of calls that fill a
+ * window, by the time of the last call. */
 static int warm_up(const struct speed_options *o, speed_fn *fn, void *arg,
                    long *n, struct err *err)
 {
@@ -63,7 +63,7 @@ int speed_turns(const struct speed_options *o, const struct speed_turn *turns,
     for (size_t i = 0; rc == 0 && i < all; i++) {
         const struct speed_turn *t = &turns[i % n];
 
-        rc = speed_go_on(o, (double)i / (double)all, err);
+        rc = speed_progress(o, (double)i / (double)all, err);
         if (rc == 0 && i < n)
             rc = warm_up(o, t->fn, t->arg, &calls[i], err);
         else if (rc == 0)

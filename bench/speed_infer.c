@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A version that answers, with weights of the size that weights have at birth.
- * Its row for the end mark is zero, and the likeliest token is taken, so that
- * no generation ends before its time.
+ * The version that answers has random weights of the usual initial size. The
+ * output row of the end-of-text token is zero, and the likeliest token is
+ * always taken: so no completion ends early.
  */
 #include "config.h"
 
@@ -24,7 +24,7 @@ struct reader;
 
 typedef int reader_fn(struct reader *r, struct err *err);
 
-/* One of them, float or int8, is what answers. */
+/* answers is infer[FLOAT] or infer[INT8]. */
 struct reader {
     const struct shape *shape;
     struct infer *infer[N_KINDS], *answers;
@@ -39,7 +39,7 @@ struct reader {
 
 /* --- a version ---------------------------------------------------------- */
 
-/* Numerical Recipes' linear congruential generator. */
+/* The linear congruential generator of Numerical Recipes. */
 static float next_weight(uint32_t *state)
 {
     *state = *state * 1664525u + 1013904223u;
@@ -122,7 +122,7 @@ static void reader_release(struct reader *r)
     free(r->errs);
 }
 
-/* --- in turns ----------------------------------------------------------- */
+/* --- alternating windows ------------------------------------------------ */
 
 static int with_float(void *arg, struct err *err)
 {
@@ -140,8 +140,8 @@ static int with_int8(void *arg, struct err *err)
     return r->answer(r, err);
 }
 
-/* `answer` makes n_tokens a call. */
-static int take_turns(const struct speed_options *o, struct reader *r,
+/* A call of `answer` computes n_tokens. */
+static int measure(const struct speed_options *o, struct reader *r,
                       reader_fn *answer, size_t n_tokens,
                       struct speed_answers *a, struct err *err)
 {
@@ -156,7 +156,7 @@ static int take_turns(const struct speed_options *o, struct reader *r,
 
 /* --- scoring ------------------------------------------------------------ */
 
-/* A share of the batch, which may be empty. */
+/* Scores a share of the batch, which may be empty. */
 static void score_piece(void *arg, size_t piece)
 {
     struct reader *r = arg;
@@ -188,7 +188,7 @@ int speed_score(const struct speed_options *o, const struct shape *s,
     if (rc == 0)
         rc = workers_create(o->threads, &r.workers, err);
     if (rc == 0)
-        rc = take_turns(o, &r, score, s->sequence * s->batch, a, err);
+        rc = measure(o, &r, score, s->sequence * s->batch, a, err);
     reader_release(&r);
     return rc;
 }
@@ -213,7 +213,7 @@ static int generate(struct reader *r, struct err *err)
     infer_completion_release(&completion);
     if (got == r->shape->new_tokens)
         return 0;
-    return err_set(err, ERR_STATE, "%zu tokens came instead of %zu", got,
+    return err_set(err, ERR_STATE, "%zu tokens were generated, not %zu", got,
                    r->shape->new_tokens);
 }
 
@@ -223,8 +223,10 @@ int speed_generate(const struct speed_options *o, const struct shape *s,
     struct reader r;
     int rc = reader_init(&r, o, s, err);
 
+    a->prompt_tokens = SHAPE_PROMPT_TOKENS;
+    a->new_tokens = s->new_tokens;
     if (rc == 0)
-        rc = take_turns(o, &r, generate, s->new_tokens, a, err);
+        rc = measure(o, &r, generate, s->new_tokens, a, err);
     reader_release(&r);
     return rc;
 }

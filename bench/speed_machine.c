@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The peak is found by chains of fused multiply-adds that do not depend on
- * each other: two a cycle with four cycles each need eight; twelve leave room.
- * Without fused ones on this processor it is multiplications and additions.
+ * The peak is measured by independent chains of fused multiply-adds. A core
+ * that starts two in a cycle, each of which takes four cycles, needs eight
+ * chains; twelve leave room. A processor without fused multiply-adds
+ * multiplies and adds.
  *
- * Bandwidth is McCalpin's triad, counted as he does: two reads and a write.
+ * Memory bandwidth is McCalpin's triad, which counts two reads and a write.
  */
 #include "config.h"
 
@@ -25,7 +26,7 @@
 #include "learner/kernels/workers.h"
 
 #define GEMM_SIDE 1024
-#define TRIAD_FLOATS ((size_t)8 << 20) /* three blocks of so many a thread */
+#define TRIAD_FLOATS ((size_t)8 << 20) /* in each of three blocks a thread */
 #define FMA_ROUNDS 500000L
 #define CHAINS 12
 
@@ -76,8 +77,8 @@ __attribute__((target("avx2,fma"))) static float fma_avx2(long n)
 
 #endif
 
-/* Vectors of four, which every processor in question has: fused where the
- * compiler may assume that, as on 64-bit ARM. */
+/* Vectors of four floats, for every other processor. The operations are fused
+ * where the compiler may assume such instructions, as on 64-bit ARM. */
 typedef float four __attribute__((vector_size(16)));
 
 static inline four multiply_add(four x, four a, four b)
@@ -128,15 +129,15 @@ static struct fma_kind choose_fma(void)
     return (struct fma_kind){"128 bits", fma_plain, 4};
 }
 
-/* --- one thing on some threads ------------------------------------------ */
+/* --- measuring on one or all threads ------------------------------------ */
 
 struct limits {
     struct workers *workers;
-    size_t n_pieces; /* one for each thread that takes part */
+    size_t n_pieces; /* one for each thread */
     workers_fn *fn;
     struct fma_kind fma;
     float **blocks; /* [threads][3], of TRIAD_FLOATS */
-    _Atomic float sink; /* so that nothing is optimised away */
+    _Atomic float sink; /* keeps the compiler from removing the work */
 };
 
 static void fma_piece(void *arg, size_t piece)
@@ -147,7 +148,7 @@ static void fma_piece(void *arg, size_t piece)
     l->sink = l->fma.run(FMA_ROUNDS);
 }
 
-/* The blocks hold three matrices, too. */
+/* The three blocks hold the three matrices. */
 static void gemm_piece(void *arg, size_t piece)
 {
     struct limits *l = arg;
@@ -178,7 +179,7 @@ static void triad_piece(void *arg, size_t piece)
     triad(b[0], b[1], b[2], 0.5f, TRIAD_FLOATS);
 }
 
-/* By the threads, so that memory is near them. */
+/* Each thread fills its own blocks, so that their memory is near it. */
 static void fill_piece(void *arg, size_t piece)
 {
     struct limits *l = arg;
@@ -214,7 +215,7 @@ static int measure(const struct speed_options *o, struct limits *l,
     return rc;
 }
 
-/* --- all of them -------------------------------------------------------- */
+/* --- the public function ------------------------------------------------ */
 
 static float *block(void)
 {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A version of preset small as the daemon makes it: the trainer copies
- * (snapshot_take) and would go on; the publisher writes files and rows and
- * syncs them. The gate, which reads holdout text afterwards, is left out. The
- * first version has the anchor, the others link it, as between two
+ * Publishes versions of preset small as the daemon does. The trainer takes a
+ * snapshot, during which no step runs. Then the publisher writes and syncs
+ * files and rows. Holdout scoring and the gate are left out. Only the first
+ * version writes the anchor; the others link to it, as between two
  * consolidations.
  */
 #include "config.h"
@@ -39,7 +39,7 @@ struct versions {
     struct buf tokenizer_json;
     struct segment segments[ROWS];
     int64_t anchor_generation, newest, offset;
-    double stop_seconds; /* of the last version */
+    double stop_seconds; /* for the last snapshot */
 };
 
 static int make_learner(struct versions *v, struct err *err)
@@ -52,7 +52,7 @@ static int make_learner(struct versions *v, struct err *err)
     options.tokenizer = v->tokenizer;
     options.threads = options.shards = v->options->threads;
     rc = learner_create(&options, &v->learner, err);
-    if (rc == 0) { /* as after a consolidation: there is an anchor */
+    if (rc == 0) { /* an anchor, as after a consolidation */
         memcpy(v->learner->ewc.anchor, v->learner->params,
                learner_params(v->learner) * sizeof(float));
         v->learner->ewc.consolidations = 1;
@@ -104,7 +104,7 @@ static void versions_release(struct versions *v)
     buf_release(&v->tokenizer_json);
 }
 
-/* A thousand records of one segment have been learned. */
+/* Records that ROWS records of one segment each were learned. */
 static void learn(struct versions *v)
 {
     for (size_t i = 0; i < ROWS; i++) {
@@ -171,7 +171,7 @@ static int one_version(struct versions *v, struct err *err)
     return rc;
 }
 
-/* Version by version: what is learned between two of them is not timed. */
+/* learn(), between two versions, is not timed. */
 static int measure(struct versions *v, struct speed_publish *p,
                    struct err *err)
 {
@@ -181,7 +181,7 @@ static int measure(struct versions *v, struct speed_publish *p,
     for (size_t i = 0; rc == 0 && i < n; i++) {
         int64_t begin;
 
-        rc = speed_go_on(v->options, (double)i / (double)n, err);
+        rc = speed_progress(v->options, (double)i / (double)n, err);
         if (rc)
             break;
         learn(v);
@@ -191,6 +191,7 @@ static int measure(struct versions *v, struct speed_publish *p,
             figure_add(&p->seconds, timing_seconds_since(begin));
         figure_add(&p->stop, v->stop_seconds);
     }
+    p->longest_stop = figure_most(&p->stop);
     return rc;
 }
 

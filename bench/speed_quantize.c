@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A model learns for a while, and what it makes of text that it has not seen
- * is compared with what its int8 twin makes of it.
+ * A model learns for a while. Then its loss on held-out text is compared with
+ * the loss of the same weights as int8.
  *
- * Which sequences are held out depends on the text's length only: one in
- * HELD_EVERY, and fewer of a long text. The others are learned from in steps
- * of STRIDE, round and round, so that whatever kinds of text follow one another
- * are mixed from the start:
+ * The text's length alone decides which sequences are held out: one in
+ * HELD_EVERY, and fewer of a long text. The model learns the others in steps of
+ * STRIDE, again and again, so that the kinds of text are mixed from the start:
  *
  *     number     0  1  2  3 ... E-1  E  E+1 ...     E: held out one in E
  *     held out   x                   x
@@ -22,12 +21,12 @@
 #include "learner/infer/infer.h"
 #include "learner/learner.h"
 
-#define VOCAB 257 /* bytes and the end mark */
+#define VOCAB 257 /* bytes and the end-of-text token */
 #define HELD_EVERY 16
 #define HELD_MOST 96
 #define STRIDE 7919 /* a prime */
 #define FULL_SECONDS 0.5
-#define RATE_TIMES_WIDTH 0.28f /* as the daemon has it */
+#define RATE_TIMES_WIDTH 0.28f /* the daemon's default */
 
 struct quantize {
     const struct speed_options *options;
@@ -35,7 +34,7 @@ struct quantize {
     struct model_shape model;
     const struct tokenizer *tokenizer;
     struct learner *learner;
-    size_t n, every, next;  /* sequences; held out one in; place in the walk */
+    size_t n, every, next;  /* sequences; one in `every` is held out; number */
     struct segment *batch;  /* [shape->batch] */
     struct segment *held;   /* [n_held] */
     size_t n_held;
@@ -61,7 +60,7 @@ static int hold_out(struct quantize *z, struct err *err)
     if (z->n < 2)
         return err_set(err, ERR_LIMIT, "the text is too short");
     if (z->n % STRIDE == 0)
-        z->n--; /* or the walk would leave some out */
+        z->n--; /* otherwise the steps would miss some sequences */
     z->every = z->n / HELD_MOST > HELD_EVERY ? z->n / HELD_MOST : HELD_EVERY;
     z->held = xcalloc(z->n / z->every + 1, sizeof *z->held);
     z->nats = xcalloc(z->n / z->every + 1, sizeof *z->nats);
@@ -70,7 +69,7 @@ static int hold_out(struct quantize *z, struct err *err)
     return rc;
 }
 
-/* The next that is not held out. */
+/* Returns the number of the next sequence that is not held out. */
 static size_t next_number(struct quantize *z)
 {
     do {
@@ -132,7 +131,7 @@ static int learn(struct quantize *z, size_t *n_tokens, struct err *err)
 
     for (*n_tokens = 0; rc == 0 && (double)*n_tokens < wanted;
          *n_tokens += z->shape->sequence * z->shape->batch) {
-        rc = speed_go_on(z->options, 0.9 * (double)*n_tokens / wanted, err);
+        rc = speed_progress(z->options, 0.9 * (double)*n_tokens / wanted, err);
         if (rc == 0)
             rc = step(z, err);
     }
@@ -168,7 +167,8 @@ int speed_quantize(const struct speed_options *o, const struct shape *s,
     struct quantize z;
     int rc = quantize_init(&z, o, s, err);
 
-    *q = (struct speed_quantize){.chunks = z.n_held,
+    *q = (struct speed_quantize){.shape = s->name,
+                                 .chunks = z.n_held,
                                  .bytes = z.n_held * s->sequence};
     if (rc == 0)
         rc = learn(&z, &q->trained_tokens, err);
@@ -178,6 +178,7 @@ int speed_quantize(const struct speed_options *o, const struct shape *s,
     }
     if (rc == 0)
         rc = score(&z, &weights, INFER_INT8, &q->int8_bits_per_byte, err);
+    q->loss_percent = 100.0 * (q->int8_bits_per_byte / q->bits_per_byte - 1.0);
     tensor_list_release(&weights);
     quantize_release(&z);
     return rc;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A buffer of five domains is filled twice over, so that rows die as others
- * are born, and then measured: publishing a tenth of it at a time as the daemon
- * does (WAL, synchronous=FULL, dead rows swept), and drawing.
+ * Fills a buffer of five domains twice over, so that old rows are deleted as
+ * new ones come. Then measures two things: publishing a tenth of the buffer at
+ * a time as the daemon does (WAL, synchronous=FULL, deleted rows swept), and
+ * sampling.
  */
 #include "config.h"
 
@@ -17,16 +18,15 @@
 #include "replay/replay.h"
 
 #define DOMAINS 5
-#define DRAW_ROWS 64 /* at a step */
+#define SAMPLE_ROWS 64 /* for a step */
 
 struct buffer {
     struct sqlite3 *writer, *reader;
     struct replay *replay;
-    size_t publish; /* rows at a time */
+    size_t publish; /* rows in a publication */
     uint16_t tokens[SPEED_REPLAY_TOKENS + 1];
     int64_t offered, version;
     uint64_t step;
-    size_t drawn;
 };
 
 static int run_sql(struct sqlite3 *db, const char *sql, struct err *err)
@@ -88,7 +88,7 @@ static void offer(struct buffer *b)
     replay_offer(b->replay, &s, &origin, 1.0);
 }
 
-/* Only the newest version is kept. */
+/* Keeps only the rows of the newest version. */
 static int write_rows(struct buffer *b, const struct replay_changes *c,
                       struct err *err)
 {
@@ -107,7 +107,7 @@ static int write_rows(struct buffer *b, const struct replay_changes *c,
     return rc ? rc : run_sql(b->writer, "COMMIT", err);
 }
 
-/* Offers rows and publishes them. */
+/* Offers rows, and writes them as a publication does. */
 static int put(void *arg, struct err *err)
 {
     struct buffer *b = arg;
@@ -127,18 +127,17 @@ static int put(void *arg, struct err *err)
     return rc;
 }
 
-static int draw(void *arg, struct err *err)
+static int sample(void *arg, struct err *err)
 {
     struct buffer *b = arg;
     struct replay_draw *draws;
     size_t n = 0;
-    int rc = replay_sample(b->replay, b->step++, DRAW_ROWS, true, &draws, &n,
+    int rc = replay_sample(b->replay, b->step++, SAMPLE_ROWS, true, &draws, &n,
                            err);
 
-    b->drawn += n;
-    if (rc == 0 && n != DRAW_ROWS)
-        rc = err_set(err, ERR_STATE, "replay: %zu rows drawn of %d", n,
-                     DRAW_ROWS);
+    if (rc == 0 && n != SAMPLE_ROWS)
+        rc = err_set(err, ERR_STATE, "replay: %zu rows sampled of %d", n,
+                     SAMPLE_ROWS);
     return rc;
 }
 
@@ -148,7 +147,7 @@ static int fill(struct buffer *b, const struct speed_options *o,
     int rc = 0;
 
     while (rc == 0 && b->offered < 2 * (int64_t)o->rows) {
-        rc = speed_go_on(o, 0.0, err);
+        rc = speed_progress(o, 0.0, err);
         if (rc == 0)
             rc = put(b, err);
     }
@@ -161,12 +160,14 @@ int speed_replay(const struct speed_options *o, struct speed_replay *r,
     struct buffer b;
     int rc = buffer_init(&b, o, err);
 
+    r->capacity_rows = o->rows;
+    r->row_tokens = SPEED_REPLAY_TOKENS;
     if (rc == 0)
         rc = fill(&b, o, err);
     if (rc == 0)
         rc = speed_windows(o, put, &b, (double)b.publish, &r->rows_in, err);
     if (rc == 0)
-        rc = speed_windows(o, draw, &b, DRAW_ROWS, &r->rows_out, err);
+        rc = speed_windows(o, sample, &b, SAMPLE_ROWS, &r->rows_out, err);
     buffer_release(&b);
     return rc;
 }

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The learner as it is, a shard for each thread. So that EWC has something to
- * pull at, a learner is given what a consolidation would have left: an anchor
- * and Fisher information.
+ * Measures the real learner with one shard for each thread. The learner gets an
+ * anchor and a Fisher estimate, as after a consolidation, so that EWC computes
+ * its penalty.
  *
- * The shares come from steps of their own, after the windows: clocks around
- * each operation cost a little.
+ * Extra steps after the windows measure the shares, because clocks around each
+ * operation take time.
  */
 #include "config.h"
 
@@ -33,8 +33,8 @@ struct training {
 
 /* --- memory ------------------------------------------------------------- */
 
-/* Bytes that can be had without swapping; 0: not known. */
-static size_t available(void)
+/* Returns the bytes that can be allocated without swapping; 0: unknown. */
+static size_t available_bytes(void)
 {
     char line[128];
     unsigned long long kib = 0;
@@ -51,7 +51,8 @@ static size_t available(void)
 static int check_memory(const struct learner_options *o, size_t step_tokens,
                         struct err *err)
 {
-    size_t needed = learner_bytes(o, step_tokens), free_bytes = available();
+    size_t needed = learner_bytes(o, step_tokens);
+    size_t free_bytes = available_bytes();
 
     if (free_bytes == 0 || needed <= free_bytes)
         return 0;
@@ -60,7 +61,7 @@ static int check_memory(const struct learner_options *o, size_t step_tokens,
                    (double)free_bytes / (1 << 30));
 }
 
-/* --- a learner at work -------------------------------------------------- */
+/* --- the learner -------------------------------------------------------- */
 
 static void consolidate(struct learner *l)
 {
@@ -82,7 +83,7 @@ static int training_init(struct training *t, const struct speed_options *o,
     learner_options_default(&options);
     options.shape = &s->model;
     options.threads = options.shards = o->threads;
-    options.ewc.consolidate = EWC_OFF; /* the pull goes on */
+    options.ewc.consolidate = EWC_OFF; /* the penalty stays */
     rc = check_memory(&options, s->sequence * s->batch, err);
     if (rc == 0)
         rc = learner_create(&options, &t->learner, err);
@@ -129,7 +130,7 @@ void speed_shares(const struct spent *spent, int threads, double seconds,
     shares[SPENT_PARTS] = rest > 0.0 ? rest : 0.0;
 }
 
-/* Two steps at least. */
+/* Runs at least two steps. */
 static int measure_shares(struct training *t, double *shares, struct err *err)
 {
     int64_t begin = timing_mono_ns();
@@ -166,6 +167,8 @@ int speed_train(const struct speed_options *o, const struct shape *s,
         result->flop_a_token =
             shape_step_flop(t.learner->model, s->sequence, s->batch) /
             (double)result->step_tokens;
+        result->gflops =
+            figure_median(&result->rate) * result->flop_a_token * 1e-9;
         result->skipped = t.skipped;
     }
     training_release(&t);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The timed table begins as a copy of the one in use, so that an operation
- * that is new there works here, too.
+ * The timed table is a copy of the table in use, in which some operations are
+ * replaced. So a new operation of the model works here without a change.
  */
 #include "config.h"
 

@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * timed_ops.h - the operations that the model runs on, each with a clock
- * around it.
+ * timed_ops.h - measures the time in each operation of the model.
  *
  *     struct spent spent;
- *     timed_ops_on(&spent);      spent is cleared
+ *     timed_ops_on(&spent);      clears spent
  *     ... steps ...
  *     timed_ops_off();
  *
- * An operation that is not in one of the parts of spent.h runs untimed: its
- * time is found in what is left of the whole.
+ * Operations without a part in spent.h are not timed.
  *
  * Threads: one, while no step runs
  */

@@ -27,7 +27,7 @@ static bool is_same(const struct sockaddr *a, const struct sockaddr *b)
                   sizeof(struct in6_addr)) == 0;
 }
 
-/* Loopback, and what a daemon writes that listens on all interfaces. */
+/* True also for the address of a daemon that listens on all interfaces. */
 static bool is_loopback(const struct sockaddr *a)
 {
     const struct sockaddr_in *v4 = (const struct sockaddr_in *)a;
@@ -41,7 +41,7 @@ static bool is_loopback(const struct sockaddr *a)
             IN6_IS_ADDR_UNSPECIFIED(&v6->sin6_addr));
 }
 
-static bool is_of_an_interface(const struct sockaddr *a)
+static bool is_of_interface(const struct sockaddr *a)
 {
     struct ifaddrs *all = NULL;
     bool found = false;
@@ -54,28 +54,28 @@ static bool is_of_an_interface(const struct sockaddr *a)
     return found;
 }
 
-/* HOST is a number: looking a name up would ask somebody else. */
-static bool host_is_here(const char *host)
+/* Accepts only numbers, because a name server may be on another machine. */
+static bool is_local_host(const char *host)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
                              .ai_flags = AI_NUMERICHOST};
     struct addrinfo *found = NULL;
-    bool here;
+    bool local;
 
     if (getaddrinfo(host, NULL, &hints, &found) != 0)
         return false;
-    here = is_loopback(found->ai_addr) || is_of_an_interface(found->ai_addr);
+    local = is_loopback(found->ai_addr) || is_of_interface(found->ai_addr);
     freeaddrinfo(found);
-    return here;
+    return local;
 }
 
-/* "HOST:PORT" or "[HOST]:PORT". */
-static bool is_here(const char *address)
+/* address: "HOST:PORT" or "[HOST]:PORT". */
+static bool is_local(const char *address)
 {
     const char *colon = strrchr(address, ':');
     size_t n = colon ? (size_t)(colon - address) : 0;
     bool bracketed = n > 2 && address[0] == '[' && address[n - 1] == ']';
-    bool here = false;
+    bool local = false;
     char *host;
 
     if (!colon || !colon[1] || strlen(colon + 1) > 5 ||
@@ -83,9 +83,9 @@ static bool is_here(const char *address)
         return false;
     host = bracketed ? xstrndup(address + 1, n - 2) : xstrndup(address, n);
     if (bracketed || !strchr(host, ':'))
-        here = host_is_here(host);
+        local = is_local_host(host);
     free(host);
-    return here;
+    return local;
 }
 
 int address_read(const char *data_dir, const char *name, char **address,
@@ -98,14 +98,12 @@ int address_read(const char *data_dir, const char *name, char **address,
     *address = NULL;
     if (fileio_read(path, 4096, &text, NULL) == 0 && text.len) {
         text.data[strcspn(text.data, "\r\n")] = '\0';
-        if (!text.data[0])
-            ; /* as if it were not there */
-        else if (!strncmp(text.data, "unix:/", 6) || is_here(text.data))
+        if (!strncmp(text.data, "unix:/", 6) || is_local(text.data))
             *address = xstrdup(text.data);
-        else
+        else if (text.data[0])
             rc = err_set(err, ERR_CORRUPT,
                          "%s: not an address of this machine: delete the "
-                         "file, or name the address yourself",
+                         "file, or give the address as an option",
                          path);
     }
     buf_release(&text);

@@ -13,8 +13,8 @@
 
 #include "base/timing.h"
 
-#define REDRAW_MS 200
-#define CELLS 24
+#define UPDATE_MS 200
+#define CELLS 24 /* of the bar */
 
 void bar_begin(struct bar *b, const char *title)
 {
@@ -31,56 +31,40 @@ double bar_seconds(const struct bar *b)
     return (double)(timing_mono_ms() - b->began_ms) / 1000;
 }
 
-static int columns(void)
-{
-    struct winsize size;
-
-    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
-        return size.ws_col;
-    return 80;
-}
-
-static void draw_share(char *line, size_t size, double share)
-{
-    char cells[CELLS + 1];
-    int full;
-
-    if (!(share >= 0)) { /* NaN too */
-        line[0] = '\0';
-        return;
-    }
-    share = share > 1 ? 1 : share;
-    full = (int)(share * CELLS);
-    memset(cells, ' ', CELLS);
-    memset(cells, '#', (size_t)full);
-    cells[CELLS] = '\0';
-    snprintf(line, size, "[%s] %3.0f%%  ", cells, floor(share * 100));
-}
-
 void bar_update(struct bar *b, double share, const char *fmt, ...)
 {
     int64_t now = timing_mono_ms();
-    char cells[64], text[256], line[512];
+    char cells[CELLS + 1] = "", text[256], line[512];
+    struct winsize size;
     int seconds = (int)bar_seconds(b);
     va_list ap;
 
-    if (!b->on || (b->drawn && now - b->drawn_ms < REDRAW_MS))
+    if (!b->on || (b->shown && now - b->shown_ms < UPDATE_MS))
         return;
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    draw_share(cells, sizeof cells, share);
-    snprintf(line, sizeof line, "%s  %s%s  %d:%02d", b->title, cells, text,
-             seconds / 60, seconds % 60);
-    fprintf(stderr, "\r\033[K%.*s", columns() - 1, line);
+    if (share >= 0) { /* not NaN */
+        share = share > 1 ? 1 : share;
+        memset(cells, '#', (size_t)(share * CELLS));
+        snprintf(line, sizeof line, "%s  [%-*s] %3.0f%%  %s  %d:%02d", b->title,
+                 CELLS, cells, floor(share * 100), text, seconds / 60,
+                 seconds % 60);
+    } else {
+        snprintf(line, sizeof line, "%s  %s  %d:%02d", b->title, text,
+                 seconds / 60, seconds % 60);
+    }
+    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0)
+        size.ws_col = 80;
+    fprintf(stderr, "\r\033[K%.*s", size.ws_col - 1, line);
     fflush(stderr);
-    b->drawn = true;
-    b->drawn_ms = now;
+    b->shown = true;
+    b->shown_ms = now;
 }
 
 void bar_clear(struct bar *b)
 {
-    if (b->drawn)
+    if (b->shown)
         fputs("\r\033[K", stderr);
-    b->drawn = false;
+    b->shown = false;
 }

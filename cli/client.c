@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * libcurl's easy interface, one handle kept for its connection.
+ * One handle of libcurl's easy interface, which keeps its connection open.
  */
 #include "config.h"
 
@@ -16,23 +16,26 @@
 #include "base/xalloc.h"
 #include "cli/address.h"
 #include "cli/pick.h"
+#include "cli/table.h"
 
 #define DEFAULT_ADDRESS "127.0.0.1:6636"
 #define MOST_REPLY_BYTES ((size_t)256 << 20)
 #define CONNECT_SECONDS 10L
 #define REPLY_SECONDS 300L
 #define ASK_AGAIN_MS 100
+/* Enough for the source to answer (10 s) and a version to be written. */
+#define OPERATION_MS 120000
 
 struct client {
     CURL *curl;
     struct curl_slist *headers;
-    char *address; /* as people write it */
+    char *address; /* HOST:PORT, unix:PATH or a URL */
     long last_status;
     const volatile sig_atomic_t *stop; /* or NULL */
     struct buf body;
 };
 
-/* --- where it is -------------------------------------------------------- */
+/* --- the address -------------------------------------------------------- */
 
 static int find_address(const struct verb_args *args, char **address,
                         struct err *err)
@@ -66,7 +69,7 @@ long client_last_status(const struct client *c)
     return c->last_status;
 }
 
-/* curl asks at least once a second. */
+/* curl calls this at least once a second. */
 static int must_stop(void *arg, curl_off_t a, curl_off_t b, curl_off_t c,
                      curl_off_t d)
 {
@@ -84,9 +87,9 @@ void client_set_stop(struct client *c, const volatile sig_atomic_t *stop)
     curl_easy_setopt(c->curl, CURLOPT_NOPROGRESS, 0L);
 }
 
-/* --- making one --------------------------------------------------------- */
+/* --- opening ------------------------------------------------------------ */
 
-static size_t take_body(char *bytes, size_t size, size_t n, void *arg)
+static size_t add_to_body(char *bytes, size_t size, size_t n, void *arg)
 {
     struct buf *body = arg;
 
@@ -96,51 +99,40 @@ static size_t take_body(char *bytes, size_t size, size_t n, void *arg)
     return size * n;
 }
 
-static void add_headers(struct client *c)
+int client_open_at(const char *address, struct client **client,
+                   struct err *err)
 {
     const char *token = getenv("MNEME_TOKEN");
+    struct client *c;
 
-    c->headers =
-        curl_slist_append(c->headers, "Content-Type: application/json");
-    c->headers = curl_slist_append(c->headers, "Expect:");
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != 0)
+        return err_set(err, ERR_IO, "libcurl cannot be initialized");
+    c = xcalloc(1, sizeof *c);
+    c->address = xstrdup(address);
+    c->curl = curl_easy_init();
+    if (!c->curl) {
+        client_free(c);
+        return err_set(err, ERR_IO, "libcurl cannot be initialized");
+    }
     if (token && *token) {
         char *header = xasprintf("Authorization: Bearer %s", token);
 
         c->headers = curl_slist_append(c->headers, header);
         free(header);
     }
-}
-
-static void set_up(struct client *c)
-{
-    add_headers(c);
+    c->headers =
+        curl_slist_append(c->headers, "Content-Type: application/json");
+    c->headers = curl_slist_append(c->headers, "Expect:");
     curl_easy_setopt(c->curl, CURLOPT_HTTPHEADER, c->headers);
-    curl_easy_setopt(c->curl, CURLOPT_WRITEFUNCTION, take_body);
+    curl_easy_setopt(c->curl, CURLOPT_WRITEFUNCTION, add_to_body);
     curl_easy_setopt(c->curl, CURLOPT_WRITEDATA, &c->body);
     curl_easy_setopt(c->curl, CURLOPT_CONNECTTIMEOUT, CONNECT_SECONDS);
     curl_easy_setopt(c->curl, CURLOPT_TIMEOUT, REPLY_SECONDS);
     curl_easy_setopt(c->curl, CURLOPT_NOSIGNAL, 1L);
-    /* A proxy for the world must not see what is asked of a daemon here. */
+    /* No proxy may see prompts and texts for a local daemon. */
     curl_easy_setopt(c->curl, CURLOPT_PROXY, "");
     if (!strncmp(c->address, "unix:", 5))
         curl_easy_setopt(c->curl, CURLOPT_UNIX_SOCKET_PATH, c->address + 5);
-}
-
-int client_open_at(const char *address, struct client **client,
-                   struct err *err)
-{
-    struct client *c;
-
-    if (curl_global_init(CURL_GLOBAL_DEFAULT) != 0)
-        return err_set(err, ERR_IO, "libcurl does not start");
-    c = xcalloc(1, sizeof *c);
-    c->address = xstrdup(address);
-    c->curl = curl_easy_init();
-    if (!c->curl) {
-        client_free(c);
-        return err_set(err, ERR_IO, "libcurl does not start");
-    }
-    set_up(c);
     *client = c;
     return 0;
 }
@@ -174,7 +166,7 @@ const char *client_address(const struct client *c)
     return c->address;
 }
 
-/* --- asking ------------------------------------------------------------- */
+/* --- requests ----------------------------------------------------------- */
 
 static char *make_url(const struct client *c, const char *path)
 {
@@ -234,8 +226,8 @@ static int perform(struct client *c, json_t **reply, struct err *err)
     code = curl_easy_perform(c->curl);
     if (code == CURLE_COULDNT_CONNECT)
         return err_set(err, ERR_IO,
-                       "no daemon answers at %s; is mnemed running? (--addr, "
-                       "--data-dir or $MNEME_ADDR say where)",
+                       "no daemon answers at %s; is mnemed running? (set the "
+                       "address with --addr, --data-dir or $MNEME_ADDR)",
                        c->address);
     if (code != CURLE_OK)
         return err_set(err, ERR_IO, "%s: %s", c->address,
@@ -321,7 +313,7 @@ int client_show(const struct verb_args *args, const char *path,
 
 /* --- operations --------------------------------------------------------- */
 
-/* 0: done. ERR_AGAIN: not yet. */
+/* Returns 0 when the operation is done, ERR_AGAIN while it runs. */
 static int operation_state(const json_t *operation, struct err *err)
 {
     const char *state = pick_text(operation, "state");
@@ -335,35 +327,56 @@ static int operation_state(const json_t *operation, struct err *err)
         return 0;
     if (state && !strcmp(state, "failed"))
         return err_set(err, ERR_STATE, "%s",
-                       why ? why : "the daemon could not do it");
+                       why ? why : "the operation failed");
     return err_set(err, ERR_AGAIN,
                    "the operation still runs; see: mneme status");
 }
 
-int client_wait(struct client *c, json_t *begun, int64_t timeout_ms,
-                json_t **operation, struct err *err)
+int client_operate(struct client *c, const char *path, json_t *body,
+                   int64_t timeout_ms, json_t **operation, struct err *err)
 {
-    int64_t id = pick_integer(begun, "operation",
-                              pick_integer(begun, "id", 0));
-    int64_t began = timing_mono_ms();
-    json_t *now = begun;
-    char path[64];
-    int rc;
+    int64_t began = timing_mono_ms(), id;
+    json_t *reply = NULL;
+    char state_path[64];
+    int rc = client_post(c, path, body, &reply, err);
 
-    snprintf(path, sizeof path, "/v1/operations/%lld", (long long)id);
-    while (id && (rc = operation_state(now, err)) != 0) {
-        if (rc != ERR_AGAIN || timing_mono_ms() - began > timeout_ms)
-            goto out;
+    /* Without an id, the daemon has finished the operation already. */
+    id = pick_integer(reply, "operation", pick_integer(reply, "id", 0));
+    snprintf(state_path, sizeof state_path, "/v1/operations/%lld",
+             (long long)id);
+    while (rc == 0 && id && (rc = operation_state(reply, err)) == ERR_AGAIN &&
+           timing_mono_ms() - began <= timeout_ms) {
         timing_sleep_ms(ASK_AGAIN_MS);
-        json_decref(now);
-        now = NULL;
-        rc = client_get(c, path, &now, err);
-        if (rc)
-            goto out;
+        json_decref(reply);
+        reply = NULL;
+        rc = client_get(c, state_path, &reply, err);
     }
-    *operation = now;
-    return 0;
-out:
-    json_decref(now);
+    if (rc == 0 && operation)
+        *operation = json_incref(reply);
+    json_decref(reply);
     return rc;
+}
+
+int client_run(const struct verb_args *args, const char *path, json_t *body,
+               struct err *err)
+{
+    struct client *c = NULL;
+    json_t *operation = NULL;
+    int rc = client_open(args, &c, err);
+
+    if (rc)
+        json_decref(body);
+    else
+        rc = client_operate(c, path, body, OPERATION_MS, &operation, err);
+    client_free(c);
+    if (rc)
+        return rc;
+    if (verb_has(args, "json")) {
+        pick_print(operation);
+    } else {
+        table_print_name(pick_text_or(operation, "detail", "done"), stdout);
+        putchar('\n');
+    }
+    json_decref(operation);
+    return 0;
 }

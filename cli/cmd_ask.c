@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * generate, score, classify, embed: questions to a version.
+ * generate, score, classify, embed: send texts to a version.
  */
 #include "config.h"
 
@@ -14,14 +14,14 @@
 #include "base/buf.h"
 #include "base/utf8.h"
 #include "cli/client.h"
-#include "cli/commands.h"
+#include "cli/verb.h"
 #include "cli/pick.h"
 #include "cli/pieces.h"
 #include "cli/table.h"
 
 #define MOST_TEXT_BYTES ((size_t)64 << 20)
 
-/* --- what is asked ------------------------------------------------------ */
+/* --- the request -------------------------------------------------------- */
 
 static int read_stdin(struct buf *text, struct err *err)
 {
@@ -41,9 +41,9 @@ static int read_stdin(struct buf *text, struct err *err)
     return 0;
 }
 
-/* From the argument or stdin, where one line end at the end is not part of it
- * (it is echo's). */
-static int get_text(const struct verb_args *args, struct buf *text,
+/* Reads the text from the argument or the standard input. There, one line end
+ * at the end is dropped, because echo adds it. */
+static int read_text(const struct verb_args *args, struct buf *text,
                     struct err *err)
 {
     int rc;
@@ -66,9 +66,10 @@ static int get_text(const struct verb_args *args, struct buf *text,
     return 0;
 }
 
-/* {"model": "mneme" or "mneme@N"}, and the text unless --lines brings many */
-static int make_question(const struct verb_args *args, const char *key,
-                         json_t **question, struct err *err)
+/* Makes {"model": "mneme" or "mneme@N", key: text}, without the text when
+ * --lines is given. */
+static int make_body(const struct verb_args *args, const char *key,
+                         json_t **body, struct err *err)
 {
     struct buf text = BUF_INIT;
     int64_t version = 0;
@@ -76,14 +77,14 @@ static int make_question(const struct verb_args *args, const char *key,
     int rc = verb_integer(args, "version", 1, INT64_MAX, &version, err);
 
     if (rc == 0 && !verb_has(args, "lines"))
-        rc = get_text(args, &text, err);
+        rc = read_text(args, &text, err);
     if (rc)
         goto out;
     if (version)
         snprintf(model, sizeof model, "mneme@%" PRId64, version);
-    *question = json_pack("{s:s}", "model", model);
+    *body = json_pack("{s:s}", "model", model);
     if (!verb_has(args, "lines"))
-        json_object_set_new(*question, key,
+        json_object_set_new(*body, key,
                             json_stringn(text.data ? text.data : "",
                                          text.len));
 out:
@@ -91,37 +92,21 @@ out:
     return rc;
 }
 
-/* Takes the question over. */
-static int ask(const struct verb_args *args, const char *path,
-               json_t *question, json_t **reply, struct err *err)
+/* Sends p->body, and prints the reply. With --lines, sends each line. */
+static int send_request(const struct verb_args *args, const struct pieces *p,
+                        struct err *err)
 {
     struct client *c = NULL;
-    int rc = client_open(args, &c, err);
-
-    if (rc)
-        json_decref(question);
-    else
-        rc = client_post(c, path, question, reply, err);
-    client_free(c);
-    return rc;
-}
-
-/* Asks about one text or, with --lines, many, and prints the answer. Takes the
- * question over. */
-static int show(const struct verb_args *args, struct pieces *p,
-                json_t *question, struct err *err)
-{
     json_t *reply = NULL;
     struct table t;
     int rc;
 
-    if (verb_has(args, "lines")) {
-        p->question = question;
-        rc = pieces_ask(args, p, err);
-        json_decref(question);
-        return rc;
-    }
-    rc = ask(args, p->path, question, &reply, err);
+    if (verb_has(args, "lines"))
+        return pieces_send(args, p, err);
+    rc = client_open(args, &c, err);
+    if (rc == 0)
+        rc = client_post(c, p->path, json_incref(p->body), &reply, err);
+    client_free(c);
     if (rc == 0 && verb_has(args, "json")) {
         pick_print(reply);
     } else if (rc == 0) {
@@ -138,7 +123,7 @@ static int show(const struct verb_args *args, struct pieces *p,
     return rc;
 }
 
-static void set_integer(json_t *question, const struct verb_args *args,
+static void set_integer(json_t *body, const struct verb_args *args,
                         const char *option, const char *key, int64_t least,
                         int64_t most, int *rc, struct err *err)
 {
@@ -148,10 +133,10 @@ static void set_integer(json_t *question, const struct verb_args *args,
         return;
     *rc = verb_integer(args, option, least, most, &value, err);
     if (*rc == 0)
-        json_object_set_new(question, key, json_integer(value));
+        json_object_set_new(body, key, json_integer(value));
 }
 
-static void set_real(json_t *question, const struct verb_args *args,
+static void set_real(json_t *body, const struct verb_args *args,
                      const char *option, const char *key, double most,
                      int *rc, struct err *err)
 {
@@ -161,32 +146,32 @@ static void set_real(json_t *question, const struct verb_args *args,
         return;
     *rc = verb_real(args, option, 0, most, &value, err);
     if (*rc == 0)
-        json_object_set_new(question, key, json_real(value));
+        json_object_set_new(body, key, json_real(value));
 }
 
 /* --- generate ----------------------------------------------------------- */
 
-static int set_sampling(json_t *question, const struct verb_args *args,
+static int set_sampling(json_t *body, const struct verb_args *args,
                         struct err *err)
 {
     const char *stop = verb_value(args, "stop");
     int rc = 0;
 
-    json_object_set_new(question, "max_tokens", json_integer(64));
-    json_object_set_new(question, "temperature", json_real(0.8));
-    set_integer(question, args, "max-tokens", "max_tokens", 0, 1 << 20, &rc,
+    json_object_set_new(body, "max_tokens", json_integer(64));
+    json_object_set_new(body, "temperature", json_real(0.8));
+    set_integer(body, args, "max-tokens", "max_tokens", 0, 1 << 20, &rc,
                 err);
-    set_real(question, args, "temperature", "temperature", 100, &rc, err);
-    set_real(question, args, "top-p", "top_p", 1, &rc, err);
-    set_integer(question, args, "top-k", "top_k", 0, 1 << 20, &rc, err);
-    set_integer(question, args, "seed", "seed", 0, INT64_MAX, &rc, err);
+    set_real(body, args, "temperature", "temperature", 100, &rc, err);
+    set_real(body, args, "top-p", "top_p", 1, &rc, err);
+    set_integer(body, args, "top-k", "top_k", 0, 1 << 20, &rc, err);
+    set_integer(body, args, "seed", "seed", 0, INT64_MAX, &rc, err);
     if (rc == 0 && stop &&
-        json_object_set_new(question, "stop", json_string(stop)) != 0)
+        json_object_set_new(body, "stop", json_string(stop)) != 0)
         rc = err_set(err, ERR_INVALID, "--stop: not UTF-8");
     return rc;
 }
 
-/* One text as it is; of many each in one line. */
+/* Prints each completion as one line. */
 static void print_completions(const json_t *rows, int64_t first,
                               struct table *t)
 {
@@ -215,17 +200,15 @@ static void print_completions(const json_t *rows, int64_t first,
 static void print_completion(const json_t *rows, int64_t first,
                              struct table *t)
 {
-    const char *text = pick_text(json_array_get(rows, 0), "text");
+    const char *text = pick_text_or(json_array_get(rows, 0), "text", "");
 
     (void)first, (void)t;
-    if (!text)
-        text = "";
     table_print_text(text, strlen(text), stdout);
     if (!*text || text[strlen(text) - 1] != '\n')
         putchar('\n');
 }
 
-/* Sends a request for each line, since a completion depends on the place of its
+/* Sends a request for each line, since a completion depends on the index of its
  * prompt in the request. */
 int cmd_generate(const struct verb_args *args, struct err *err)
 {
@@ -237,20 +220,19 @@ int cmd_generate(const struct verb_args *args, struct err *err)
         .print = verb_has(args, "lines") ? print_completions
                                          : print_completion,
     };
-    json_t *question = NULL;
-    int rc = make_question(args, p.text_key, &question, err);
+    int rc = make_body(args, p.text_key, &p.body, err);
 
     if (rc == 0)
-        rc = set_sampling(question, args, err);
+        rc = set_sampling(p.body, args, err);
     if (rc == 0)
-        rc = show(args, &p, json_incref(question), err);
-    json_decref(question);
+        rc = send_request(args, &p, err);
+    json_decref(p.body);
     return rc;
 }
 
 /* --- score, classify, embed --------------------------------------------- */
 
-#define MOST_LINES 64 /* in a request: answers come as they are ready */
+#define MOST_LINES 64 /* in a request; few, so that answers come early */
 
 static void add_scores(const json_t *rows, int64_t first, struct table *t)
 {
@@ -277,10 +259,12 @@ int cmd_score(const struct verb_args *args, struct err *err)
         .columns = "r:BITS/BYTE r:PERPLEXITY r:BYTES r:TOKENS",
         .print = add_scores,
     };
-    json_t *question = NULL;
-    int rc = make_question(args, p.text_key, &question, err);
+    int rc = make_body(args, p.text_key, &p.body, err);
 
-    return rc ? rc : show(args, &p, question, err);
+    if (rc == 0)
+        rc = send_request(args, &p, err);
+    json_decref(p.body);
+    return rc;
 }
 
 static void add_labels(const json_t *rows, int64_t first, struct table *t)
@@ -291,10 +275,8 @@ static void add_labels(const json_t *rows, int64_t first, struct table *t)
     json_array_foreach(rows, i, row)
         json_array_foreach(pick(row, "scores"), k, score)
         {
-            const char *label = pick_text(score, "label");
-
             table_cell(t, "%" PRId64, first + (int64_t)i);
-            table_cell(t, "%s", label ? label : "?");
+            table_cell(t, "%s", pick_text_or(score, "label", "?"));
             table_real(t, pick_real(score, "score"), 4);
         }
 }
@@ -309,20 +291,19 @@ int cmd_classify(const struct verb_args *args, struct err *err)
         .columns = "r:TEXT l:LABEL r:SCORE",
         .print = add_labels,
     };
-    json_t *question = NULL;
-    int rc = make_question(args, p.text_key, &question, err);
+    int rc = make_body(args, p.text_key, &p.body, err);
 
     if (rc == 0) {
-        json_object_set_new(question, "top_k", json_integer(5));
-        set_integer(question, args, "top-k", "top_k", 1, 1 << 20, &rc, err);
+        json_object_set_new(p.body, "top_k", json_integer(5));
+        set_integer(p.body, args, "top-k", "top_k", 1, 1 << 20, &rc, err);
     }
     if (rc == 0)
-        rc = show(args, &p, json_incref(question), err);
-    json_decref(question);
+        rc = send_request(args, &p, err);
+    json_decref(p.body);
     return rc;
 }
 
-/* A line of numbers for each text. */
+/* Prints a line of numbers for each text. */
 static void print_vectors(const json_t *rows, int64_t first, struct table *t)
 {
     const json_t *row, *x;
@@ -346,8 +327,10 @@ int cmd_embed(const struct verb_args *args, struct err *err)
         .most_lines = MOST_LINES,
         .print = print_vectors,
     };
-    json_t *question = NULL;
-    int rc = make_question(args, p.text_key, &question, err);
+    int rc = make_body(args, p.text_key, &p.body, err);
 
-    return rc ? rc : show(args, &p, question, err);
+    if (rc == 0)
+        rc = send_request(args, &p, err);
+    json_decref(p.body);
+    return rc;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * backup and restore: store/backup.h does the work, here is what is said.
+ * backup and restore: call store/backup.h, and report.
  */
 #include "config.h"
 
@@ -10,7 +10,7 @@
 #include <jansson.h>
 
 #include "cli/bar.h"
-#include "cli/commands.h"
+#include "cli/verb.h"
 #include "cli/pick.h"
 #include "store/backup.h"
 
@@ -53,44 +53,33 @@ static void print_text(const struct backup_report *r, const char *directory,
                r->left_out[i]);
 }
 
-static void print_report(const struct verb_args *args,
-                         const struct backup_report *r, const char *directory,
-                         double seconds)
+static int run(const struct verb_args *args, bool is_restore, struct err *err)
 {
-    if (verb_has(args, "json"))
-        print_json(r, directory, seconds);
-    else
-        print_text(r, directory, seconds);
+    const char *dir = is_restore ? verb_data_dir(args) : args->words[0];
+    struct backup_report report;
+    struct bar bar;
+    int rc;
+
+    bar_begin(&bar, args->verb->name);
+    rc = is_restore ? backup_restore(args->words[0], dir, show, &bar, &report,
+                                     err)
+                    : backup_make(verb_data_dir(args), dir, show, &bar,
+                                  &report, err);
+    bar_clear(&bar);
+    if (rc == 0 && verb_has(args, "json"))
+        print_json(&report, dir, bar_seconds(&bar));
+    else if (rc == 0)
+        print_text(&report, dir, bar_seconds(&bar));
+    backup_report_release(&report);
+    return rc;
 }
 
 int cmd_backup(const struct verb_args *args, struct err *err)
 {
-    const char *to = args->words[0];
-    struct backup_report report;
-    struct bar bar;
-    int rc;
-
-    bar_begin(&bar, "backup");
-    rc = backup_make(verb_data_dir(args), to, show, &bar, &report, err);
-    bar_clear(&bar);
-    if (rc == 0)
-        print_report(args, &report, to, bar_seconds(&bar));
-    backup_report_release(&report);
-    return rc;
+    return run(args, false, err);
 }
 
 int cmd_restore(const struct verb_args *args, struct err *err)
 {
-    const char *to = verb_data_dir(args);
-    struct backup_report report;
-    struct bar bar;
-    int rc;
-
-    bar_begin(&bar, "restore");
-    rc = backup_restore(args->words[0], to, show, &bar, &report, err);
-    bar_clear(&bar);
-    if (rc == 0)
-        print_report(args, &report, to, bar_seconds(&bar));
-    backup_report_release(&report);
-    return rc;
+    return run(args, true, err);
 }

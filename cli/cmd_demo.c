@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * demo: the whole of mneme in a few minutes, told as it happens.
+ * demo: shows the main job of mneme in a few minutes.
  *
- *     1  mnemed with an embedded broker on a new data directory
- *     2  one domain of text after another; after each, the version is pinned
- *        and measured on text that is never fed
- *     3  garbage: bytes that are no text, and text with its letters shuffled
- *     4  a rollback to the version before the garbage
- *     5  questions to the model
- *     6  a summary of what was measured, also where it did not come out
+ *     1  starts mnemed with an embedded broker on a new data directory
+ *     2  sends one domain of text after another; after each, pins the newest
+ *        version and measures it on text that is never sent
+ *     3  sends a bad feed: random bytes, then text with its letters shuffled
+ *     4  rolls back to the version before the bad feed
+ *     5  completes a prompt
+ *     6  prints a summary, which also tells what did not work
+ *
+ * Every figure comes from the daemon's replies. Each wait ends with an error
+ * when the daemon ends, after ten times the intended time, or at Ctrl-C.
  */
 #include "config.h"
 
@@ -23,21 +26,35 @@
 
 #include "base/rng.h"
 #include "base/timing.h"
-#include "cli/commands.h"
-#include "cli/demo_run.h"
+#include "base/utf8.h"
+#include "base/xalloc.h"
+#include "cli/address.h"
+#include "cli/client.h"
+#include "cli/demo_text.h"
+#include "cli/mnemed.h"
 #include "cli/pick.h"
+#include "cli/producer.h"
 #include "cli/table.h"
 
-#define BAD_RECORDS 40       /* bytes that are no text */
+#define BAD_RECORDS 40 /* of random bytes */
 #define SHUFFLED_RECORDS 900
 #define SEED 42
-#define KEPT 1.05 /* a loss up to 5 % higher than its best counts as kept */
-#define OPERATION_MS 600000 /* on a busy machine a verdict takes long */
+#define KEPT 1.05 /* a loss that grows by 5 % counts as forgotten */
+#define POLL_MS 50
+#define CONNECT_MS 120000
+#define OPERATION_MS 600000 /* a busy machine takes long for a verdict */
+#define LINE_MS 8000        /* between two lines about progress */
 
-/* A model that learns within minutes; every few seconds a version, of which
- * none goes away while we look. */
-/* Without the filter of noise, which would keep the shuffled text from being
- * learned: then there is nothing for the gate to refuse, nor to go back. */
+/* Records that may wait in the broker, which keeps about 5 MB. The vocabulary
+ * takes more text than that before the first record is consumed. */
+#define WAITING 40
+#define WAITING_FOR_VOCABULARY 800
+
+/*
+ * The model learns within minutes, and a version comes every few seconds. The
+ * noise filter is off: it would refuse the shuffled text, so that neither the
+ * gate nor the rollback had anything to do.
+ */
 static const char settings[] =
     "source:\n"
     "  type: kafka\n"
@@ -60,18 +77,29 @@ static const char settings[] =
     "  keep: {newest: 60}\n"
     "http: {listen: '127.0.0.1:0'}\n";
 
-/* What the summary is made of. */
-struct story {
-    struct demo_run run;
-    double seconds;        /* for learning */
-    int64_t first_version; /* before anything was learned */
-    int64_t before;        /* the head before the garbage */
-    int64_t after;         /* and after it */
-    int64_t quarantined, skipped;
-    int64_t published, refused, passed, undecided; /* since `before` */
-    int64_t restored;      /* what serves after the rollback */
-    double damaged_loss;   /* first domain, kept-back text, with the bad feed */
-    double sentence, nonsense;          /* bits per byte */
+/* The losses of a version on the kept-back text of texts.domains[0] to [n]. */
+struct measurement {
+    char when[64];
+    int64_t version;
+    double bits_per_byte[DEMO_TEXT_DOMAINS + 1];
+};
+
+struct demo {
+    struct demo_texts texts;
+    struct mnemed daemon;
+    struct client *client;
+    struct producer *producer;
+    json_t *status; /* the last reply of /v1/status */
+    int64_t sent;   /* records */
+    double seconds; /* for learning */
+    int64_t deadline_ms, line_ms; /* line_ms: the last line about progress */
+    /* Version 1, the version after each domain, the version after the bad feed,
+     * and the serving version after the rollback. */
+    struct measurement list[DEMO_TEXT_DOMAINS + 3];
+    size_t n;
+    int64_t good; /* the head version before the bad feed */
+    int64_t served; /* the serving version after it */
+    int64_t quarantined; /* of the bad feed */
 };
 
 static volatile int interrupted;
@@ -82,9 +110,7 @@ static void on_interrupt(int signal_number)
     interrupted = 1;
 }
 
-static void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-
-static void say(const char *fmt, ...)
+__attribute__((format(printf, 1, 2))) static void print(const char *fmt, ...)
 {
     va_list ap;
 
@@ -92,554 +118,511 @@ static void say(const char *fmt, ...)
     vprintf(fmt, ap);
     va_end(ap);
     putchar('\n');
-    if (fflush(stdout) != 0) /* nobody would see the rest */
+    if (fflush(stdout) != 0) /* nobody reads the rest */
         interrupted = 1;
 }
 
-static struct demo_domain *first_domain(struct story *s)
+static int64_t count(const struct demo *d, const char *path)
 {
-    return &s->run.texts.domains[0];
+    return pick_integer(d->status, path, 0);
 }
 
-static int64_t count(const struct demo_run *r, const char *path)
+static int check(struct demo *d, struct err *err)
 {
-    return pick_integer(r->status, path, 0);
+    return interrupted ? err_set(err, ERR_IO, "interrupted")
+                       : mnemed_check(&d->daemon, err);
 }
 
-/* --- 1: start ----------------------------------------------------------- */
+/* --- measuring ---------------------------------------------------------- */
 
-static int start(struct story *s, const struct verb_args *args,
-                 struct err *err)
+/* Adds the losses of a version to d->list. version 0: the serving version. */
+static int measure(struct demo *d, int64_t version, const char *when,
+                   struct err *err)
 {
-    struct demo_run *r = &s->run;
-    bool keep = verb_has(args, "keep");
-    int rc = demo_texts_load(verb_value(args, "texts"), &r->texts, err);
+    struct measurement *m = &d->list[d->n];
+    int rc = check(d, err);
 
-    if (rc == 0)
-        rc = demo_daemon_start(&r->daemon, verb_value(args, "data-dir"),
-                               settings, keep, err);
-    if (rc)
-        return rc;
-    say("mneme demo: a model learns from a stream whose subject changes.");
-    say("Data directory: %s", r->daemon.data_dir);
-    say("\n1. A daemon with a Kafka broker of its own");
-    rc = demo_run_connect(r, err);
-    if (rc)
-        return rc;
-    say("  mnemed (pid %ld) answers at http://%s", (long)r->daemon.pid,
-        client_address(r->client));
-    return 0;
-}
+    BUG_ON(d->n == sizeof d->list / sizeof *d->list);
+    snprintf(m->when, sizeof m->when, "%s", when);
+    m->version = version;
+    for (size_t i = 0; rc == 0 && i <= d->texts.n; i++) {
+        const struct demo_domain *domain = &d->texts.domains[i];
+        json_t *texts = json_array(), *reply = NULL;
+        char model[40] = "mneme";
+        double bits = 0, bytes = 0;
+        const json_t *row;
+        size_t k;
 
-/* --- 2: learning -------------------------------------------------------- */
+        for (k = 0; k < domain->n_kept_back; k++)
+            json_array_append_new(texts, json_string(domain->kept_back[k]));
+        if (m->version)
+            snprintf(model, sizeof model, "mneme@%" PRId64, m->version);
+        rc = client_post(d->client, "/v1/score",
+                         json_pack("{s:o, s:s}", "text", texts, "model",
+                                   model),
+                         &reply, err);
+        json_array_foreach(pick(reply, "results"), k, row)
+        {
+            double n = pick_real(row, "bytes");
 
-/* Version 1 is the model before it has learned anything: the measure of
- * everything. It is there once the vocabulary is. */
-static int measure_beginning(struct story *s, struct err *err)
-{
-    struct demo_run *r = &s->run;
-
-    if (s->first_version || count(r, "head_version") == 0)
-        return 0;
-    s->first_version = 1;
-    bar_clear(&r->bar);
-    return demo_run_measure(r, 1, "before anything", err);
-}
-
-static int feed_domain(struct story *s, size_t which, struct err *err)
-{
-    struct demo_run *r = &s->run;
-    struct demo_domain *d = &r->texts.domains[which];
-    double seconds = s->seconds / (double)r->texts.n;
-    int64_t began = timing_mono_ns();
-    size_t i;
-    int rc = 0;
-
-    bar_begin(&r->bar, d->name);
-    r->said_ms = timing_mono_ms() - 4000;
-    for (i = 0; rc == 0 && i < d->n_records; i++) {
-        double by_time = timing_seconds_since(began) / seconds;
-        double by_text = (double)i / (double)d->n_records;
-
-        if (by_time >= 1)
-            break;
-        rc = demo_run_send_text(r, d->records[i], d->name, i,
-                                by_time > by_text ? by_time : by_text, err);
-        if (rc == 0)
-            rc = measure_beginning(s, err);
+            bits += pick_real(row, "bits_per_byte") * n;
+            bytes += n;
+        }
+        m->version = pick_integer(reply, "version", 0);
+        m->bits_per_byte[i] = bits / bytes;
+        json_decref(reply);
     }
-    if (rc == 0)
-        rc = demo_run_settle(r, d->name, err);
-    if (rc == 0)
-        rc = measure_beginning(s, err);
-    if (rc == 0)
-        say("  %-16s %zu records in %.0f s", d->name, i,
-            timing_seconds_since(began));
+    d->n += rc == 0;
     return rc;
 }
 
-static void print_points(const struct demo_run *r)
+static void print_measurements(const struct demo *d)
 {
     struct table t;
 
     table_init(&t, "l:__BITS_PER_BYTE r:VERSION");
-    for (size_t d = 0; d < r->texts.n; d++)
-        table_column(&t, 'r', r->texts.domains[d].name);
-    table_column(&t, 'r', "shuffled");
-    for (size_t i = 0; i < r->n_points; i++) {
-        const struct demo_point *p = &r->points[i];
-
-        table_cell(&t, "  %s", p->when);
-        table_cell(&t, "%" PRId64, p->version);
-        for (size_t d = 0; d < r->texts.n; d++)
-            table_real(&t, p->bits_per_byte[d], 3);
-        table_real(&t, p->shuffled, 3);
+    for (size_t i = 0; i <= d->texts.n; i++)
+        table_column(&t, 'r', d->texts.domains[i].name);
+    for (const struct measurement *m = d->list; m < d->list + d->n; m++) {
+        table_cell(&t, "  %s", m->when);
+        table_cell(&t, "%" PRId64, m->version);
+        for (size_t i = 0; i <= d->texts.n; i++)
+            table_real(&t, m->bits_per_byte[i], 3);
     }
     table_print(&t, stdout);
     table_release(&t);
-    fflush(stdout);
 }
 
-static int pin(struct demo_run *r, int64_t version, struct err *err)
-{
-    json_t *reply = NULL, *operation = NULL;
-    char path[64];
-    int rc;
+/* --- watching the daemon ------------------------------------------------ */
 
-    snprintf(path, sizeof path, "/v1/versions/%" PRId64 "/pin", version);
-    rc = client_post(r->client, path, NULL, &reply, err);
+static void print_progress(const struct demo *d, const char *domain)
+{
+    double loss = pick_real(d->status, "loss.prequential_bits_per_byte");
+
+    if (count(d, "head_version") == 0)
+        print("  %-16s collecting text for the vocabulary: %" PRId64
+              " of %" PRId64 " KB",
+              domain, count(d, "vocabulary.bytes") / 1000,
+              count(d, "vocabulary.wanted") / 1000);
+    else if (isfinite(loss))
+        print("  %-16s %.3f bits per byte before learning; %.0f tokens/s, "
+              "version %" PRId64 " serves",
+              domain, loss, pick_real(d->status, "tokens_per_second"),
+              count(d, "serving_version"));
+}
+
+static int fetch_status(struct demo *d, struct err *err)
+{
+    json_t *status = NULL;
+    int rc = check(d, err);
+
     if (rc == 0)
-        rc = client_wait(r->client, reply, OPERATION_MS, &operation, err);
-    json_decref(operation);
-    return rc;
-}
-
-static int learn(struct story *s, struct err *err)
-{
-    struct demo_run *r = &s->run;
-    int rc = 0;
-
-    say("\n2. One kind of text after another, through Kafka");
-    say("  Bits per byte: how surprised the model is; lower is better.");
-    for (size_t i = 0; rc == 0 && i < r->texts.n; i++) {
-        char when[64];
-        int64_t head;
-
-        rc = feed_domain(s, i, err);
-        head = rc ? 0 : count(r, "head_version");
-        snprintf(when, sizeof when, "after %.40s", r->texts.domains[i].name);
-        if (rc == 0)
-            rc = pin(r, head, err);
-        if (rc == 0)
-            rc = demo_run_measure(r, head, when, err);
-    }
+        rc = client_get(d->client, "/v1/status", &status, err);
     if (rc)
         return rc;
-    say("\n  The same text, kept back from the stream, under the versions "
-        "(shuffled: %s with\n  the letters in a random order; it should stay "
-        "surprising):",
-        first_domain(s)->name);
-    print_points(r);
+    json_decref(d->status);
+    d->status = status;
     return 0;
 }
 
-/* --- 3: garbage --------------------------------------------------------- */
-
-static int send_bytes(struct demo_run *r, size_t which, struct err *err)
+/* Waits a little, reads the status, and prints a line now and then. Measures
+ * version 1 as soon as it exists. */
+static int watch(struct demo *d, const char *domain, struct err *err)
 {
-    unsigned char bytes[512];
-
-    for (size_t i = 0; i < sizeof bytes; i++)
-        bytes[i] = (unsigned char)rng_below(256, SEED, RNG_SAMPLE, which, i);
-    bytes[0] = 0xff; /* never part of UTF-8 */
-    return demo_run_send(r, (char *)bytes, sizeof bytes, NULL, 0, err);
-}
-
-static int send_shuffled(struct story *s, size_t which, struct err *err)
-{
-    struct demo_domain *d = first_domain(s);
-    struct buf text = BUF_INIT;
+    struct producer_counts c;
     int rc;
 
-    demo_text_shuffle(d->records[which % d->n_records], SEED + which, &text);
-    rc = demo_run_send_text(&s->run, text.data, d->name, 500000 + which,
-                            (double)which / SHUFFLED_RECORDS, err);
-    buf_release(&text);
-    return rc;
-}
-
-/* What the gate said of the versions since `before`. */
-static int count_verdicts(struct story *s, struct err *err)
-{
-    json_t *reply = NULL;
-    const json_t *v;
-    size_t i;
-    int rc = client_get(s->run.client, "/v1/versions", &reply, err);
-
-    json_array_foreach(pick(reply, "versions"), i, v)
-    {
-        const char *state = pick_text(v, "state");
-
-        if (pick_integer(v, "version", 0) <= s->before || !state)
-            continue;
-        s->published++;
-        s->refused += !strcmp(state, "failed");
-        s->passed += !strcmp(state, "passed");
-        s->undecided += !strcmp(state, "inconclusive");
+    producer_poll(d->producer, POLL_MS);
+    producer_counts(d->producer, &c);
+    if (c.failed)
+        return err_set(err, ERR_IO, "a record was not delivered: %s",
+                       producer_trouble(d->producer));
+    rc = fetch_status(d, err);
+    if (rc == 0 && timing_mono_ms() > d->deadline_ms)
+        return err_set(err, ERR_IO,
+                       "mnemed is too slow: it has consumed %" PRId64
+                       " of %" PRId64 " records (%s; %s)",
+                       count(d, "records.consumed"), d->sent,
+                       pick_text_or(d->status, "state", "no state"),
+                       pick_text_or(d->status, "reason", "no reason given"));
+    if (rc == 0 && timing_mono_ms() - d->line_ms >= LINE_MS) {
+        d->line_ms = timing_mono_ms();
+        print_progress(d, domain);
     }
-    json_decref(reply);
+    if (rc == 0 && d->n == 0 && count(d, "head_version") > 0)
+        rc = measure(d, 1, "first version", err);
     return rc;
 }
 
-static int feed_garbage(struct story *s, struct err *err)
+/* Waits until all records are consumed, and the gate has judged a version that
+ * has learned from them. */
+static int settle(struct demo *d, const char *domain, struct err *err)
 {
-    struct demo_run *r = &s->run;
-    const char *name = first_domain(s)->name;
-    int64_t quarantined = count(r, "records.quarantined"), began;
+    bool settled = false;
+    int rc = 0;
+
+    while (rc == 0 && !settled) {
+        int64_t head;
+        json_t *version = NULL;
+        const char *state;
+
+        rc = watch(d, domain, err);
+        head = count(d, "head_version");
+        if (rc || head == 0 || count(d, "records.consumed") < d->sent)
+            continue;
+        rc = client_version(d->client, head, &version, err);
+        state = pick_text(version, "state");
+        settled = pick_integer(version, "step", -1) == count(d, "step") &&
+                  state && strcmp(state, "pending") != 0;
+        json_decref(version);
+    }
+    return rc;
+}
+
+/* --- sending ------------------------------------------------------------ */
+
+static int send_bytes(struct demo *d, const char *bytes, size_t n,
+                      const char *domain, struct err *err)
+{
+    int rc = 0;
+
+    while (rc == 0 && d->sent - count(d, "records.consumed") >=
+                          (count(d, "head_version") ? WAITING
+                                                    : WAITING_FOR_VOCABULARY))
+        rc = watch(d, domain, err);
+    if (rc == 0)
+        rc = producer_send(d->producer, bytes, n, NULL, &interrupted, err);
+    d->sent += rc == 0;
+    return rc;
+}
+
+static int send_text(struct demo *d, const char *text, const char *domain,
+                     size_t number, struct err *err)
+{
+    char *id = xasprintf("%s-%06zu", domain, number);
+    json_t *record = json_pack("{s:s, s:s, s:s}", "text", text, "domain",
+                               domain, "id", id);
+    char *value = record ? json_dumps(record, JSON_COMPACT) : NULL;
+    int rc = value ? send_bytes(d, value, strlen(value), domain, err)
+                   : err_set(err, ERR_INVALID, "domain %s: not UTF-8", domain);
+
+    json_decref(record);
+    free(value);
+    free(id);
+    return rc;
+}
+
+/* --- 1: the daemon ------------------------------------------------------ */
+
+static int wait_for_address(struct demo *d, const char *file, char **address,
+                            struct err *err)
+{
+    int64_t began = timing_mono_ms();
+    int rc;
+
+    while ((rc = check(d, err)) == 0 &&
+           (rc = address_read(d->daemon.data_dir, file, address, err)) == 0 &&
+           !*address) {
+        if (timing_mono_ms() - began > CONNECT_MS)
+            return err_set(err, ERR_IO, "mnemed wrote no %s within %d s",
+                           file, CONNECT_MS / 1000);
+        timing_sleep_ms(POLL_MS);
+    }
+    return rc;
+}
+
+static int start(struct demo *d, const struct verb_args *args,
+                 struct err *err)
+{
+    struct producer_options options = {.topic = "text", .partition = -1};
+    char *http = NULL, *kafka = NULL;
+    int rc;
+
+    if ((rc = demo_texts_load(verb_value(args, "texts"), &d->texts, err)) ||
+        (rc = mnemed_start(&d->daemon, verb_value(args, "data-dir"), settings,
+                           verb_has(args, "keep"), err)))
+        return rc;
+    print("mneme demo: a model learns from a stream whose subject changes.\n"
+          "Data directory: %s\n\n1. A daemon with its own Kafka broker",
+          d->daemon.data_dir);
+    if ((rc = wait_for_address(d, "kafka.addr", &kafka, err)) == 0 &&
+        (rc = wait_for_address(d, "http.addr", &http, err)) == 0 &&
+        (rc = client_open_at(http, &d->client, err)) == 0) {
+        options.brokers = kafka;
+        rc = producer_open(&options, &d->producer, err);
+    }
+    if (rc == 0)
+        rc = fetch_status(d, err);
+    if (rc == 0)
+        print("  mnemed (pid %ld) answers at http://%s", (long)d->daemon.pid,
+              http);
+    free(http);
+    free(kafka);
+    return rc;
+}
+
+/* --- 2: learning -------------------------------------------------------- */
+
+static int learn(struct demo *d, struct err *err)
+{
+    int rc = 0;
+
+    print("\n2. One kind of text after another, through Kafka\n"
+          "  Bits per byte: how surprised the model is; lower is better.");
+    for (size_t i = 0; rc == 0 && i < d->texts.n; i++) {
+        const struct demo_domain *domain = &d->texts.domains[i];
+        int64_t began = timing_mono_ns();
+        char when[64], path[64];
+        size_t n = 0;
+
+        d->line_ms = timing_mono_ms() - LINE_MS / 2;
+        for (; rc == 0 && n < domain->n_records &&
+               timing_seconds_since(began) < d->seconds / (double)d->texts.n;
+             n++)
+            rc = send_text(d, domain->records[n], domain->name, n, err);
+        if (rc == 0)
+            rc = settle(d, domain->name, err);
+        if (rc)
+            break;
+        print("  %-16s %zu records in %.0f s", domain->name, n,
+              timing_seconds_since(began));
+        d->good = count(d, "head_version");
+        snprintf(path, sizeof path, "/v1/versions/%" PRId64 "/pin", d->good);
+        snprintf(when, sizeof when, "after %.40s", domain->name);
+        rc = client_operate(d->client, path, NULL, OPERATION_MS, NULL, err);
+        if (rc == 0)
+            rc = measure(d, d->good, when, err);
+    }
+    if (rc)
+        return rc;
+    print("\n  Losses of the versions on text that is never sent (shuffled: "
+          "%s with the\n  letters in a random order; it should stay "
+          "surprising):",
+          d->texts.domains[0].name);
+    print_measurements(d);
+    return 0;
+}
+
+/* --- 3: the bad feed ---------------------------------------------------- */
+
+static int send_bad_feed(struct demo *d, struct err *err)
+{
+    const struct demo_domain *first = &d->texts.domains[0];
+    int64_t quarantined = count(d, "records.quarantined"), began;
     size_t i;
     int rc = 0;
 
-    say("\n3. A bad feed: %d records of random bytes, then %s with the letters "
-        "shuffled\n   (filter.surprise is off, which would keep it from being "
-        "learned)",
-        BAD_RECORDS, name);
-    s->before = count(r, "head_version");
-    bar_begin(&r->bar, "garbage");
-    r->said_ms = timing_mono_ms();
-    for (i = 0; rc == 0 && i < BAD_RECORDS; i++)
-        rc = send_bytes(r, i, err);
+    print("\n3. A bad feed: %d records of random bytes, then %s with the "
+          "letters shuffled\n   (filter.surprise is off: it would refuse the "
+          "shuffled text)",
+          BAD_RECORDS, first->name);
+    d->line_ms = timing_mono_ms();
+    for (i = 0; rc == 0 && i < BAD_RECORDS; i++) {
+        char bytes[512];
+
+        for (size_t k = 0; k < sizeof bytes; k++)
+            bytes[k] = (char)rng_below(256, SEED, RNG_SAMPLE, i, k);
+        bytes[0] = (char)0xff; /* never part of UTF-8 */
+        rc = send_bytes(d, bytes, sizeof bytes, first->name, err);
+    }
     began = timing_mono_ns();
     for (i = 0; rc == 0 && i < SHUFFLED_RECORDS &&
-                timing_seconds_since(began) < s->seconds / 6;
-         i++)
-        rc = send_shuffled(s, i, err);
-    if (rc == 0)
-        rc = demo_run_settle(r, name, err);
-    if (rc)
+                timing_seconds_since(began) < d->seconds / 6;
+         i++) {
+        char *text = demo_text_shuffle(first->records[i % first->n_records],
+                                       SEED + i);
+
+        rc = send_text(d, text, first->name, 500000 + i, err);
+        free(text);
+    }
+    if (rc || (rc = settle(d, first->name, err)) ||
+        (rc = measure(d, count(d, "head_version"), "after the bad feed", err)))
         return rc;
-    s->after = count(r, "head_version");
-    s->quarantined = count(r, "records.quarantined") - quarantined;
-    rc = count_verdicts(s, err);
-    if (rc == 0)
-        rc = demo_run_measure(r, s->after, "after the bad feed", err);
-    if (rc)
-        return rc;
-    say("  %zu records of shuffled text in %.0f s", i,
-        timing_seconds_since(began));
-    say("  quarantined: %" PRId64 " of the %d records of random bytes",
-        s->quarantined, BAD_RECORDS);
-    say("  versions published since: %" PRId64 "; the gate refused %" PRId64
-        ", let pass %" PRId64 ", could not decide on %" PRId64,
-        s->published, s->refused, s->passed, s->undecided);
-    say("  version %" PRId64 " is the newest, version %" PRId64 " serves",
-        s->after, count(r, "serving_version"));
+    d->quarantined = count(d, "records.quarantined") - quarantined;
+    d->served = count(d, "serving_version");
+    print("  %zu records of shuffled text in %.0f s", i,
+          timing_seconds_since(began));
+    print("  version %" PRId64 " is the newest, version %" PRId64 " serves",
+          count(d, "head_version"), d->served);
     return 0;
 }
 
-/* --- 4: rollback -------------------------------------------------------- */
+/* --- 4: the rollback ---------------------------------------------------- */
 
-static int roll_back(struct story *s, struct err *err)
+static int roll_back(struct demo *d, struct err *err)
 {
-    struct demo_run *r = &s->run;
-    int64_t skipped = count(r, "records.skipped");
-    json_t *reply = NULL, *operation = NULL;
-    const char *detail;
+    int64_t skipped = count(d, "records.skipped");
+    json_t *body = json_pack("{s:I, s:s, s:s}", "version", (json_int_t)d->good,
+                             "stream", "skip", "reason",
+                             "the bad feed of the demo");
+    json_t *operation = NULL;
     int rc;
 
-    say("\n4. mneme rollback %" PRId64 " --stream skip", s->before);
-    rc = client_post(r->client, "/v1/rollback",
-                     json_pack("{s:I, s:s, s:s}", "version",
-                               (json_int_t)s->before, "stream", "skip",
-                               "reason", "the bad feed of the demo"),
-                     &reply, err);
-    if (rc == 0)
-        rc = client_wait(r->client, reply, OPERATION_MS, &operation, err);
-    if (rc == 0)
-        rc = demo_run_look(r, err);
-    if (rc == 0)
-        rc = demo_run_measure(r, 0, "after the rollback", err);
-    if (rc)
-        goto out;
-    detail = pick_text(operation, "detail");
-    if (detail && *detail)
-        say("  %s", detail);
-    s->skipped = count(r, "records.skipped") - skipped;
-    s->restored = r->points[r->n_points - 1].version;
-    s->damaged_loss = r->points[r->n_points - 2].bits_per_byte[0];
-    say("  version %" PRId64 " serves; %" PRId64
-        " records of the bad feed are marked skipped, for good",
-        s->restored, s->skipped);
-    print_points(r);
-out:
+    print("\n4. mneme rollback %" PRId64 " --stream skip", d->good);
+    rc = client_operate(d->client, "/v1/rollback", body, OPERATION_MS,
+                        &operation, err);
+    if (rc == 0 && (rc = fetch_status(d, err)) == 0)
+        rc = measure(d, 0, "after the rollback", err);
+    if (rc == 0) {
+        const char *detail = pick_text(operation, "detail");
+
+        if (detail && *detail)
+            print("  %s", detail);
+        print("  version %" PRId64 " serves; %" PRId64
+              " records of the bad feed will never be learned",
+              d->list[d->n - 1].version,
+              count(d, "records.skipped") - skipped);
+        print_measurements(d);
+    }
     json_decref(operation);
     return rc;
 }
 
-/* --- 5: questions ------------------------------------------------------- */
+/* --- 5: a prompt -------------------------------------------------------- */
 
-/* The first words of a text, at most about n bytes, without a line end. */
-static char *beginning(const char *text, size_t n)
+static int complete(struct demo *d, struct err *err)
 {
-    size_t end;
-    char *words;
-
-    text += strspn(text, " \t\r\n");
-    end = strcspn(text, "\r\n");
-    if (end > n) {
-        end = n;
-        while (end > 1 && text[end] != ' ')
-            end--;
-    }
-    words = calloc(end + 1, 1);
-    if (!words)
-        BUG("out of memory");
-    memcpy(words, text, end);
-    return words;
-}
-
-static int ask_completion(struct demo_run *r, const char *prompt,
-                          struct err *err)
-{
+    const char *text = d->texts.domains[0].kept_back[0];
+    char *prompt = xstrndup(text, utf8_whole(text, 40)), *completion;
     json_t *reply = NULL;
-    const char *text;
-    int rc = client_post(r->client, "/v1/completions",
-                         json_pack("{s:s, s:s, s:i, s:f, s:i}", "model",
-                                   "mneme", "prompt", prompt, "max_tokens",
-                                   48, "temperature", 0.5, "seed", 1),
-                         &reply, err);
-
-    if (rc)
-        return rc;
-    text = pick_text(json_array_get(pick(reply, "choices"), 0), "text");
-    printf("  go on from    \"");
-    table_print_text(prompt, strlen(prompt), stdout);
-    printf("\"\n  it says       \"");
-    for (const char *line = text ? text : ""; *line;) {
-        size_t n = strcspn(line, "\n");
-
-        table_print_text(line, n, stdout);
-        line += n + (line[n] == '\n');
-        if (*line)
-            putchar(' ');
-    }
-    say("\"");
-    json_decref(reply);
-    return 0;
-}
-
-static int ask(struct story *s, struct err *err)
-{
-    struct demo_run *r = &s->run;
-    char *text = first_domain(s)->kept_back[0];
-    char *prompt = beginning(text, 60);
-    struct buf shuffled = BUF_INIT;
-    int64_t version = 0;
     int rc;
 
-    say("\n5. Questions");
-    rc = ask_completion(r, prompt, err);
-    demo_text_shuffle(text, SEED, &shuffled);
-    if (rc == 0)
-        rc = demo_run_score(r, &text, 1, &version, &s->sentence, err);
-    if (rc == 0)
-        rc = demo_run_score(r, &shuffled.data, 1, &version, &s->nonsense,
-                            err);
-    if (rc == 0)
-        say("  a paragraph of %s it has never seen: %.3f bits per byte; with "
-            "its letters shuffled: %.3f",
-            first_domain(s)->name, s->sentence, s->nonsense);
+    print("\n5. A question");
+    rc = client_post(d->client, "/v1/completions",
+                     json_pack("{s:s, s:s, s:i, s:f, s:i}", "model", "mneme",
+                               "prompt", prompt, "max_tokens", 48,
+                               "temperature", 0.5, "seed", 1),
+                     &reply, err);
+    if (rc == 0) {
+        text = pick_text(json_array_get(pick(reply, "choices"), 0), "text");
+        completion = xasprintf("  prompt and completion: \"%s|%s\"", prompt,
+                               text ? text : "");
+        for (char *c = completion; *c; c++)
+            *c = *c == '\n' ? ' ' : *c;
+        table_print_name(completion, stdout);
+        putchar('\n');
+        free(completion);
+    }
+    json_decref(reply);
     free(prompt);
-    buf_release(&shuffled);
     return rc;
 }
 
 /* --- 6: the summary ----------------------------------------------------- */
 
-/* points[0] is version 1, points[1 + i] the one after domain i. */
-static void sum_up_learning(const struct story *s)
+static void print_summary(const struct demo *d, double seconds)
 {
-    const struct demo_run *r = &s->run;
+    size_t n = d->texts.n;
+    const struct measurement *good = &d->list[n], *bad = good + 1;
+    const struct measurement *back = good + 2;
+    bool exact = back->version == good->version;
 
-    for (size_t i = 0; i < r->texts.n; i++) {
-        double from = r->points[i].bits_per_byte[i];
-        double to = r->points[i + 1].bits_per_byte[i];
+    print("\nSummary: %.0f s, %" PRId64 " records: %" PRId64
+          " learned, %" PRId64 " held out, %" PRId64 " quarantined, %" PRId64
+          " skipped; %" PRId64 " steps",
+          seconds, count(d, "records.consumed"), count(d, "records.learned"),
+          count(d, "records.holdout"), count(d, "records.quarantined"),
+          count(d, "records.skipped"), count(d, "step"));
+    for (size_t i = 0; i < n; i++) {
+        double before = d->list[i].bits_per_byte[i];
+        double then = d->list[i + 1].bits_per_byte[i];
+        double now = good->bits_per_byte[i];
 
-        say("  %-9s %s: %.3f to %.3f bits per byte while it was fed",
-            to < from ? "learned" : "NOT", r->texts.domains[i].name, from,
-            to);
+        print("  %-9s %s: %.3f to %.3f bits per byte while it was sent, "
+              "%.3f after all domains",
+              then >= before      ? "NOT"
+              : now > KEPT * then ? "FORGOT"
+                                  : "learned",
+              d->texts.domains[i].name, before, then, now);
+        exact = exact && fabs(back->bits_per_byte[i] - now) < 1e-9;
     }
+    print("  %-9s %" PRId64 " of %d records of random bytes",
+          d->quarantined == BAD_RECORDS ? "refused" : "LEARNED",
+          d->quarantined, BAD_RECORDS);
+    print("  %-9s version %" PRId64 " learned the shuffled text, version %"
+          PRId64 " served;\n            %s changed by %+.1f %%, and the gate "
+          "fails only a version that is worse",
+          d->served > d->good ? "PASSED" : "withheld", bad->version, d->served,
+          d->texts.domains[0].name,
+          100 * (bad->bits_per_byte[0] / good->bits_per_byte[0] - 1));
+    print("  %-9s version %" PRId64 ": shuffled text %.3f before the bad "
+          "feed, %.3f after it,\n            %.3f after the rollback",
+          exact ? "restored" : "NOT", d->good, good->bits_per_byte[n],
+          bad->bits_per_byte[n], back->bits_per_byte[n]);
 }
 
-static void sum_up_memory(const struct story *s)
+static void print_commands(const struct demo *d, bool keep)
 {
-    const struct demo_run *r = &s->run;
-    const struct demo_point *last = &r->points[r->texts.n];
+    char self[1024] = "mneme";
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
 
-    for (size_t i = 0; i + 1 < r->texts.n; i++) {
-        double then = r->points[i + 1].bits_per_byte[i];
-        double now = last->bits_per_byte[i];
-
-        say("  %-9s %s: %.3f then, %.3f after what came later (%+.1f %%)",
-            now <= then * KEPT ? "kept" : "FORGOT", r->texts.domains[i].name,
-            then, now, 100 * (now - then) / then);
-    }
-}
-
-static void sum_up_garbage(const struct story *s)
-{
-    double then = s->run.points[s->run.texts.n].bits_per_byte[0];
-
-    say("  %-9s %" PRId64 " of %d records that were no text",
-        s->quarantined == BAD_RECORDS ? "stopped" : "STOPPED",
-        s->quarantined, BAD_RECORDS);
-    if (s->refused)
-        say("  %-9s %" PRId64 " of %" PRId64
-            " versions with the shuffled text, by the gate%s",
-            "refused", s->refused, s->published,
-            s->passed ? "; it let others pass" : "");
-    else
-        say("  %-9s none of the %" PRId64
-            " versions with the shuffled text was refused: %" PRId64
-            " passed, %" PRId64 " undecided%s;\n            %s changed by "
-            "%+.1f %%, and the gate looks only at what gets worse",
-            s->passed ? "PASSED" : "withheld", s->published, s->passed,
-            s->undecided, s->passed ? "" : ", and so never served",
-            s->run.texts.domains[0].name,
-            100 * (s->damaged_loss - then) / then);
-}
-
-static void sum_up_rollback(const struct story *s)
-{
-    const struct demo_point *then = &s->run.points[s->run.texts.n];
-    const struct demo_point *bad = then + 1, *now = then + 2;
-    bool exact = now->version == then->version &&
-                 fabs(now->shuffled - then->shuffled) < 1e-9;
-
-    for (size_t i = 0; i < s->run.texts.n; i++)
-        exact = exact && fabs(now->bits_per_byte[i] -
-                              then->bits_per_byte[i]) < 1e-9;
-    say("  %-9s version %" PRId64
-        ": shuffled text %.3f before the bad feed, %.3f after it, %.3f after "
-        "the rollback",
-        exact ? "restored" : "NOT", s->before, then->shuffled, bad->shuffled,
-        now->shuffled);
-    say("  %-9s a new paragraph %.3f, its letters shuffled %.3f bits per byte",
-        s->sentence < s->nonsense ? "tells" : "CANNOT", s->sentence,
-        s->nonsense);
-}
-
-static void sum_up(const struct story *s, double seconds)
-{
-    const struct demo_run *r = &s->run;
-
-    say("\nSummary: %.0f s, %" PRId64 " records: %" PRId64 " learned, %" PRId64
-        " held out, %" PRId64 " quarantined, %" PRId64 " skipped; %" PRId64
-        " steps",
-        seconds, count(r, "records.consumed"), count(r, "records.learned"),
-        count(r, "records.holdout"), count(r, "records.quarantined"),
-        count(r, "records.skipped"), count(r, "step"));
-    sum_up_learning(s);
-    sum_up_memory(s);
-    sum_up_garbage(s);
-    sum_up_rollback(s);
-}
-
-/* This program as it can be called: it need not be installed. */
-static void name_self(char *out, size_t size)
-{
-    ssize_t n = readlink("/proc/self/exe", out, size - 1);
-
-    if (n <= 0)
-        n = snprintf(out, size, "mneme");
-    out[n] = '\0';
-}
-
-static void where_to_look(struct story *s, bool keep)
-{
-    const struct demo_daemon *d = &s->run.daemon;
-    char self[1024];
-
+    self[n > 0 ? n : (ssize_t)strlen(self)] = '\0';
     if (keep)
-        say("\nmnemed is running (stop it with: kill %ld). In a browser: "
-            "http://%s/",
-            (long)d->pid, client_address(s->run.client));
+        print("\nmnemed is running at http://%s/. Stop it with: kill %ld",
+              client_address(d->client), (long)d->daemon.pid);
     else
-        say("\nmnemed has been stopped. To start it again, and look at it in a "
-            "browser at the\naddress that it writes into "
-            "%s/http.addr:\n  %s -c %s &",
-            d->data_dir, d->program, d->conf_path);
-    name_self(self, sizeof self);
-    say("Then try:\n"
-        "  M=%s; D='--data-dir %s'\n"
-        "  $M status $D\n"
-        "  $M versions $D\n"
-        "  $M diff 1 %" PRId64 " $D\n"
-        "  $M generate \"Copyright\" $D\n"
-        "  $M feed --topic text --domain mine FILE $D\n"
-        "  $M verify --all $D",
-        self, d->data_dir, s->restored);
+        print("\nmnemed has been stopped. Start it again with:\n"
+              "  %s -c %s &",
+              d->daemon.program, d->daemon.conf_path);
+    print("Then open the address in %s/http.addr\nin a browser, or try:\n"
+          "  M=%s; D='--data-dir %s'\n"
+          "  $M status $D\n"
+          "  $M versions $D\n"
+          "  $M diff 1 %" PRId64 " $D\n"
+          "  $M generate \"Copyright\" $D\n"
+          "  $M feed --topic text --domain mine FILE $D\n"
+          "  $M verify --all $D",
+          d->daemon.data_dir, self, d->daemon.data_dir,
+          d->list[d->n - 1].version);
 }
 
-/* --- all of it ---------------------------------------------------------- */
-
-/* Whatever went wrong, its log tells more. Exit status 1 from here on. */
-static int name_log(const struct demo_daemon *d, struct err *err)
-{
-    struct err cause = *err;
-
-    return err_set(err, ERR_IO, "%.300s; mnemed's log: %s", cause.msg,
-                   d->log_path);
-}
-
-static int tell(struct story *s, const struct verb_args *args,
-                struct err *err)
+static int run(struct demo *d, const struct verb_args *args, struct err *err)
 {
     int64_t began = timing_mono_ns();
     double minutes = 3;
     int rc = verb_real(args, "minutes", 0.5, 600, &minutes, err);
 
-    /* The rest is for the garbage, the questions, and for settling. */
-    s->seconds = minutes * 60 * 0.75;
-    if (rc == 0)
-        rc = start(s, args, err);
-    if (rc == 0)
-        rc = learn(s, err);
-    if (rc == 0)
-        rc = feed_garbage(s, err);
-    if (rc == 0)
-        rc = roll_back(s, err);
-    if (rc == 0)
-        rc = ask(s, err);
-    if (rc == 0)
-        sum_up(s, timing_seconds_since(began));
-    return rc;
+    /* The rest is for the bad feed, the rollback and the verdicts. */
+    d->seconds = minutes * 60 * 0.75;
+    d->deadline_ms = timing_mono_ms() + (int64_t)(10 * minutes * 60000);
+    if (rc || (rc = start(d, args, err)) || (rc = learn(d, err)) ||
+        (rc = send_bad_feed(d, err)) || (rc = roll_back(d, err)) ||
+        (rc = complete(d, err)))
+        return rc;
+    print_summary(d, timing_seconds_since(began));
+    return 0;
 }
 
 int cmd_demo(const struct verb_args *args, struct err *err)
 {
     struct sigaction action = {.sa_handler = on_interrupt};
-    bool keep = verb_has(args, "keep");
-    struct story s;
-    bool ended_well;
+    bool keep = verb_has(args, "keep"), stopped;
+    struct demo d;
     int rc;
 
-    memset(&s, 0, sizeof s);
-    s.run.interrupted = &interrupted;
+    memset(&d, 0, sizeof d);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
-    sigaction(SIGPIPE, &action, NULL); /* the daemon is stopped first */
-    rc = tell(&s, args, err);
-    bar_clear(&s.run.bar);
+    sigaction(SIGPIPE, &action, NULL); /* the daemon must be stopped first */
+    rc = run(&d, args, err);
     if (rc && ferror(stdout))
         err_set(err, ERR_IO, "the standard output cannot be written");
-    ended_well = (keep && rc == 0) || demo_daemon_stop(&s.run.daemon);
-    if (rc && s.run.daemon.log_path)
-        rc = name_log(&s.run.daemon, err);
-    else if (rc == 0 && !ended_well)
-        rc = err_set(err, ERR_IO, "mnemed did not stop in good order; see %s",
-                     s.run.daemon.log_path);
+    stopped = (keep && rc == 0) || mnemed_stop(&d.daemon);
+    if (rc && d.daemon.log_path) {
+        struct err cause = *err;
+
+        rc = err_set(err, ERR_IO, "%.300s; mnemed's log: %s", cause.msg,
+                     d.daemon.log_path);
+    } else if (rc == 0 && !stopped) {
+        rc = err_set(err, ERR_IO, "mnemed did not exit with status 0; see %s",
+                     d.daemon.log_path);
+    }
     if (rc == 0)
-        where_to_look(&s, keep);
-    demo_run_release(&s.run);
+        print_commands(&d, keep);
+    producer_free(d.producer);
+    client_free(d.client);
+    json_decref(d.status);
+    demo_texts_release(&d.texts);
+    mnemed_release(&d.daemon);
     return rc;
 }

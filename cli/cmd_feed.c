@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * feed: lines of files to a topic of Kafka.
+ * feed: sends the lines of files to a Kafka topic.
  *
- * The loop reads a line, waits where the rate asks for it, and hands the line
- * to the producer, which waits while its queue is full. What is counted at the
- * end are delivery reports.
+ * The loop reads a line, waits if the rate requires it, and gives the line to
+ * the producer, which waits while its queue is full. The final counts are of
+ * delivery reports.
  */
 #include "config.h"
 
@@ -26,11 +26,11 @@
 #include "base/xalloc.h"
 #include "cli/address.h"
 #include "cli/bar.h"
-#include "cli/commands.h"
+#include "cli/verb.h"
 #include "cli/pick.h"
 #include "cli/producer.h"
 
-/* Kafka's own default for a message is a little less. */
+/* A little more than Kafka's default limit for a message. */
 #define MOST_LINE_BYTES ((size_t)16 << 20)
 #define FLUSH_MS 200
 
@@ -38,11 +38,11 @@ struct feed {
     struct producer *producer;
     struct bar bar;
     const char *domain;
-    double rate;         /* records a second; 0: as fast as it goes */
+    double rate;         /* records a second; 0: no limit */
     int64_t began_ms;
     int64_t n;           /* records read */
-    int64_t bytes_total; /* of all files; 0: not known */
-    int64_t bytes_before; /* of the files that are done */
+    int64_t bytes_total;  /* of all files; 0: unknown */
+    int64_t bytes_before; /* of the finished files */
 };
 
 static volatile int interrupted;
@@ -55,21 +55,6 @@ static void on_interrupt(int signal_number)
 
 /* --- options ------------------------------------------------------------ */
 
-/* --brokers, else kafka.addr, else localhost. To be freed. */
-static int find_brokers(const struct verb_args *args, char **brokers,
-                        struct err *err)
-{
-    const char *given = verb_value(args, "brokers");
-
-    *brokers = NULL;
-    if (!given &&
-        address_read(verb_data_dir(args), "kafka.addr", brokers, err) != 0)
-        return ERR_CORRUPT;
-    if (!*brokers)
-        *brokers = xstrdup(given ? given : "localhost:9092");
-    return 0;
-}
-
 static int open_producer(const struct verb_args *args,
                          struct producer **producer, struct err *err)
 {
@@ -78,10 +63,15 @@ static int open_producer(const struct verb_args *args,
         .key = verb_value(args, "key"),
     };
     const char **properties = xcalloc(args->n_given + 1, sizeof *properties);
+    const char *given = verb_value(args, "brokers");
     char *brokers = NULL;
     int64_t partition = -1;
-    int rc = find_brokers(args, &brokers, err);
+    int rc = 0;
 
+    if (!given)
+        rc = address_read(verb_data_dir(args), "kafka.addr", &brokers, err);
+    if (!brokers)
+        brokers = xstrdup(given ? given : "localhost:9092");
     if (rc == 0)
         rc = verb_integer(args, "partition", 0, INT32_MAX, &partition, err);
     for (size_t i = 0; i < args->n_given; i++)
@@ -99,9 +89,9 @@ static int open_producer(const struct verb_args *args,
     return rc;
 }
 
-/* Sizes of plain files; one that is not makes the total unknown. Each must be
- * there before the first record goes out. */
-static int measure(struct feed *f, const struct verb_args *args,
+/* Adds up the sizes of the files. With a pipe, the total is unknown. A missing
+ * file is an error before the first record is sent. */
+static int add_sizes(struct feed *f, const struct verb_args *args,
                    struct err *err)
 {
     bool known = args->n_words > 0;
@@ -140,7 +130,7 @@ static void show(struct feed *f, const struct lines *l)
                c.failed ? ", some FAILED" : "");
 }
 
-/* Holds the next record back until the rate allows it. */
+/* Waits until the rate allows the next record. */
 static void wait_for_rate(struct feed *f)
 {
     if (f->rate <= 0)
@@ -222,8 +212,8 @@ static int feed_all(struct feed *f, const struct verb_args *args,
     return rc;
 }
 
-/* librdkafka gives up on a record after message.timeout.ms (5 minutes), so
- * that this ends. */
+/* Ends at the latest after message.timeout.ms (5 minutes), when librdkafka
+ * gives up. */
 static void wait_for_reports(struct feed *f)
 {
     bool once_more = interrupted;
@@ -259,7 +249,7 @@ static int conclude(struct feed *f, bool json, struct err *err)
         printf("%" PRId64 " delivered, %" PRId64 " failed", c.delivered,
                c.failed);
         if (unknown > 0)
-            printf(", %" PRId64 " without an answer", unknown);
+            printf(", %" PRId64 " without a delivery report", unknown);
         printf(" (%.1f s)\n", seconds);
     }
     if (c.failed == 0 && unknown == 0)
@@ -279,7 +269,7 @@ int cmd_feed(const struct verb_args *args, struct err *err)
     int rc = verb_real(args, "rate", 0.001, 1e9, &f.rate, err);
 
     if (rc == 0)
-        rc = measure(&f, args, err);
+        rc = add_sizes(&f, args, err);
     if (rc == 0)
         rc = open_producer(args, &f.producer, err);
     if (rc)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * quarantine: what was set aside, and letting it in after all. forget: what is
- * not to be kept at all.
+ * quarantine: lists, shows and releases refused records. forget: erases the
+ * records of an id or a domain.
  */
 #include "config.h"
 
@@ -11,8 +11,7 @@
 
 #include "base/buf.h"
 #include "cli/client.h"
-#include "cli/commands.h"
-#include "cli/operation.h"
+#include "cli/verb.h"
 #include "cli/pick.h"
 #include "cli/table.h"
 
@@ -35,12 +34,9 @@ static void add_query(struct buf *path, const char *key, const char *value)
 
 static void add_row(struct table *t, const json_t *row)
 {
-    const char *topic = pick_text(row, "topic");
-    const char *preview = pick_text(row, "preview");
-
     table_cell(t, "%" PRId64, pick_integer(row, "id", 0));
-    table_cell(t, "%s", pick_text(row, "reason"));
-    table_cell(t, "%s", topic ? topic : "?");
+    table_cell(t, "%s", pick_text_or(row, "reason", "?"));
+    table_cell(t, "%s", pick_text_or(row, "topic", "?"));
     table_cell(t, "%" PRId64, pick_integer(row, "partition", 0));
     table_cell(t, "%" PRId64, pick_integer(row, "offset", 0));
     table_cell(t, "%" PRId64, pick_integer(row, "bytes", 0));
@@ -48,7 +44,7 @@ static void add_row(struct table *t, const json_t *row)
                pick_true(row, "released") ? "released"
                : pick_true(row, "whole")  ? ""
                                           : "cut");
-    table_cell(t, "%.40s", preview ? preview : "");
+    table_cell(t, "%.40s", pick_text_or(row, "preview", ""));
 }
 
 static void print_list(const json_t *reply)
@@ -94,14 +90,13 @@ static void print_field(const char *name, const char *value)
 static void print_row(const json_t *row)
 {
     const json_t *text = pick(row, "text");
-    const char *topic = pick_text(row, "topic");
 
     printf("record     %" PRId64 "%s\n", pick_integer(row, "id", 0),
            pick_true(row, "released") ? ", released" : "");
     print_field("reason", pick_text(row, "reason"));
     print_field("because", pick_text(row, "detail"));
     printf("from       ");
-    table_print_name(topic ? topic : "?", stdout);
+    table_print_name(pick_text_or(row, "topic", "?"), stdout);
     printf(" [%" PRId64 "] offset %" PRId64 "\n",
            pick_integer(row, "partition", 0), pick_integer(row, "offset", 0));
     print_field("time", pick_text(row, "time"));
@@ -129,7 +124,7 @@ static int show(const struct verb_args *args, struct err *err)
 
     if (args->n_words != 2)
         return err_set(err, ERR_INVALID, "show takes one ID");
-    rc = verb_version(args->words[1], &id, err);
+    rc = verb_number(args->words[1], "record", &id, err);
     if (rc)
         return rc;
     snprintf(path, sizeof path, "/v1/quarantine/%" PRId64, id);
@@ -140,18 +135,17 @@ static int show(const struct verb_args *args, struct err *err)
 
 static int release_ids(const struct verb_args *args, struct err *err)
 {
-    char path[64], otherwise[64];
+    char path[64];
     int64_t id;
     int rc = 0;
 
+    /* Checks all IDs before it releases the first record. */
     for (size_t i = 1; i < args->n_words && rc == 0; i++)
-        rc = verb_version(args->words[i], &id, err);
+        rc = verb_number(args->words[i], "record", &id, err);
     for (size_t i = 1; i < args->n_words && rc == 0; i++) {
-        verb_version(args->words[i], &id, NULL);
+        verb_number(args->words[i], "record", &id, NULL);
         snprintf(path, sizeof path, "/v1/quarantine/%" PRId64 "/release", id);
-        snprintf(otherwise, sizeof otherwise, "record %" PRId64 " released",
-                 id);
-        rc = operation_carry_out(args, path, NULL, otherwise, err);
+        rc = client_run(args, path, NULL, err);
     }
     return rc;
 }
@@ -164,30 +158,29 @@ static int release(const struct verb_args *args, struct err *err)
 
     if ((args->n_words > 1) + (reason != NULL) + all != 1)
         return err_set(err, ERR_INVALID,
-                       "release takes one or more IDs, or --reason, or --all");
+                       "release takes IDs, or --reason, or --all");
     if (args->n_words > 1)
         return release_ids(args, err);
     body = all ? json_pack("{s:b}", "all", 1)
                : json_pack("{s:s}", "reason", reason);
     if (!body)
         return err_set(err, ERR_INVALID, "--reason: not UTF-8");
-    return operation_carry_out(args, "/v1/quarantine/release", body,
-                               "released", err);
+    return client_run(args, "/v1/quarantine/release", body, err);
 }
 
 int cmd_quarantine(const struct verb_args *args, struct err *err)
 {
-    const char *what = args->n_words ? args->words[0] : "list";
+    const char *action = args->n_words ? args->words[0] : "list";
 
-    if (!strcmp(what, "show"))
+    if (!strcmp(action, "show"))
         return show(args, err);
-    if (!strcmp(what, "release"))
+    if (!strcmp(action, "release"))
         return release(args, err);
-    if (strcmp(what, "list") != 0)
+    if (strcmp(action, "list") != 0)
         return err_set(err, ERR_INVALID,
-                       "%s: must be list, show or release", what);
+                       "%s: must be list, show or release", action);
     if (args->n_words > 1)
-        return err_set(err, ERR_INVALID, "list takes no further words");
+        return err_set(err, ERR_INVALID, "list takes no arguments");
     return list(args, err);
 }
 
@@ -206,8 +199,8 @@ int cmd_forget(const struct verb_args *args, struct err *err)
     if (!body)
         return err_set(err, ERR_INVALID, "--%s: not UTF-8",
                        id ? "id" : "domain");
-    rc = operation_carry_out(args, "/v1/forget", body, "forgotten", err);
-    if (rc == ERR_IO) /* no daemon: the message says how to start it */
+    rc = client_run(args, "/v1/forget", body, err);
+    if (rc == ERR_IO) /* no daemon answers */
         rc = err->code = ERR_STATE;
     return rc;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * rollback, pin, unpin, promote: what a hand does to versions. ranges: what
- * rollbacks left out of the stream.
+ * rollback, pin, unpin, promote: operations on versions. ranges: lists and
+ * releases the ranges of the stream that rollbacks skipped.
  */
 #include "config.h"
 
@@ -11,36 +11,26 @@
 #include <string.h>
 
 #include "base/xalloc.h"
-#include "cli/commands.h"
 #include "cli/client.h"
-#include "cli/operation.h"
 #include "cli/pick.h"
 #include "cli/table.h"
-
-static int check_stream(const char *stream, struct err *err)
-{
-    if (!strcmp(stream, "rewind") || !strcmp(stream, "skip") ||
-        !strcmp(stream, "keep"))
-        return 0;
-    return err_set(err, ERR_INVALID,
-                   "--stream: %s: must be rewind, skip or keep", stream);
-}
+#include "cli/verb.h"
 
 int cmd_rollback(const struct verb_args *args, struct err *err)
 {
     const char *stream = verb_value(args, "stream");
     const char *reason = verb_value(args, "reason");
-    char otherwise[64];
     int64_t version;
     json_t *body;
-    int rc = verb_version(args->words[0], &version, err);
+    int rc = verb_number(args->words[0], "version", &version, err);
 
     if (rc)
         return rc;
     stream = stream ? stream : "rewind";
-    rc = check_stream(stream, err);
-    if (rc)
-        return rc;
+    if (strcmp(stream, "rewind") != 0 && strcmp(stream, "skip") != 0 &&
+        strcmp(stream, "keep") != 0)
+        return err_set(err, ERR_INVALID,
+                       "--stream: %s: must be rewind, skip or keep", stream);
     body = json_pack("{s:I, s:s}", "version", (json_int_t)version, "stream",
                      stream);
     if (reason &&
@@ -48,46 +38,25 @@ int cmd_rollback(const struct verb_args *args, struct err *err)
         json_decref(body);
         return err_set(err, ERR_INVALID, "--reason: not UTF-8");
     }
-    snprintf(otherwise, sizeof otherwise, "version %" PRId64 " serves",
-             version);
-    return operation_carry_out(args, "/v1/rollback", body, otherwise, err);
+    return client_run(args, "/v1/rollback", body, err);
 }
 
-/* POST /v1/versions/WORD/VERB */
-static int on_version(const struct verb_args *args, const char *did,
-                      struct err *err)
+/* pin, unpin and promote: sends POST /v1/versions/N/VERB. */
+int cmd_version(const struct verb_args *args, struct err *err)
 {
-    const char *word = args->words[0];
-    bool latest = !strcmp(word, "latest");
-    char *path, *otherwise;
+    const char *word = args->words[0], *verb = args->verb->name;
     int64_t version;
+    char *path;
     int rc = 0;
 
-    if (!latest || strcmp(args->verb->name, "promote") != 0)
-        rc = verb_version(word, &version, err);
+    if (strcmp(word, "latest") != 0 || strcmp(verb, "promote") != 0)
+        rc = verb_number(word, "version", &version, err);
     if (rc)
         return rc;
-    path = xasprintf("/v1/versions/%s/%s", word, args->verb->name);
-    otherwise = xasprintf("version %s %s", word, did);
-    rc = operation_carry_out(args, path, NULL, otherwise, err);
-    free(otherwise);
+    path = xasprintf("/v1/versions/%s/%s", word, verb);
+    rc = client_run(args, path, NULL, err);
     free(path);
     return rc;
-}
-
-int cmd_pin(const struct verb_args *args, struct err *err)
-{
-    return on_version(args, "is kept for good", err);
-}
-
-int cmd_unpin(const struct verb_args *args, struct err *err)
-{
-    return on_version(args, "is kept as the others are", err);
-}
-
-int cmd_promote(const struct verb_args *args, struct err *err)
-{
-    return on_version(args, "serves", err);
 }
 
 /* --- ranges ------------------------------------------------------------- */
@@ -102,46 +71,30 @@ static void print_ranges(const json_t *reply)
                    "l:RELEASED l:REASON");
     json_array_foreach(pick(reply, "ranges"), i, row)
     {
-        const char *kind = pick_text(row, "kind");
-        const char *topic = pick_text(row, "topic");
-        const char *reason = pick_text(row, "reason");
-
         table_cell(&t, "%" PRId64, pick_integer(row, "id", 0));
-        table_cell(&t, "%s", kind ? kind : "");
-        table_cell(&t, "%s", topic ? topic : "");
+        table_cell(&t, "%s", pick_text_or(row, "kind", ""));
+        table_cell(&t, "%s", pick_text_or(row, "topic", ""));
         table_cell(&t, "%" PRId64, pick_integer(row, "partition", 0));
         table_cell(&t, "%" PRId64, pick_integer(row, "first_offset", 0));
         table_cell(&t, "%" PRId64, pick_integer(row, "last_offset", 0));
         table_time(&t, pick_time_ms(row, "time"));
-        if (pick_text(row, "released"))
-            table_time(&t, pick_time_ms(row, "released"));
-        else
-            table_cell(&t, "-");
-        table_cell(&t, "%s", reason ? reason : "");
+        table_time(&t, pick_time_ms(row, "released"));
+        table_cell(&t, "%s", pick_text_or(row, "reason", ""));
     }
     table_print(&t, stdout);
     table_release(&t);
 }
 
-static int release_range(const struct verb_args *args, struct err *err)
-{
-    int64_t range;
-    char *path, *otherwise;
-    int rc = verb_version(verb_value(args, "release"), &range, err);
-
-    if (rc)
-        return rc;
-    path = xasprintf("/v1/ranges/%" PRId64 "/release", range);
-    otherwise = xasprintf("range %" PRId64 " is released", range);
-    rc = operation_carry_out(args, path, NULL, otherwise, err);
-    free(otherwise);
-    free(path);
-    return rc;
-}
-
 int cmd_ranges(const struct verb_args *args, struct err *err)
 {
-    if (verb_value(args, "release"))
-        return release_range(args, err);
-    return client_show(args, "/v1/ranges", print_ranges, err);
+    const char *release = verb_value(args, "release");
+    char path[64];
+    int64_t range = 0;
+    int rc;
+
+    if (!release)
+        return client_show(args, "/v1/ranges", print_ranges, err);
+    rc = verb_number(release, "range", &range, err);
+    snprintf(path, sizeof path, "/v1/ranges/%" PRId64 "/release", range);
+    return rc ? rc : client_run(args, path, NULL, err);
 }

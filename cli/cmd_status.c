@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * status and top: one screen of how the daemon is doing, put together from
- * /v1/status and the newest version.
+ * status and top: one screen about the daemon, from /v1/status and the newest
+ * version.
  */
 #include "config.h"
 
@@ -14,7 +14,7 @@
 #include "base/timing.h"
 #include "base/xalloc.h"
 #include "cli/client.h"
-#include "cli/commands.h"
+#include "cli/verb.h"
 #include "cli/live.h"
 #include "cli/pick.h"
 #include "cli/table.h"
@@ -23,8 +23,7 @@ struct screen {
     json_t *status, *head; /* head: NULL before version 1 */
 };
 
-/* The size of a terminal. A pointer to it is NULL where output is not limited.
- */
+/* The size of a terminal. A NULL pointer to it stands for a pipe. */
 struct fit {
     int columns, rows;
 };
@@ -55,11 +54,11 @@ static int screen_fetch(struct client *c, struct screen *s, struct err *err)
 static void print_state(const struct screen *s, const char *address,
                         FILE *out)
 {
-    const char *state = pick_text(s->status, "state");
     const char *reason = pick_text(s->status, "reason");
     int64_t wanted = pick_integer(s->status, "vocabulary.wanted", 0);
 
-    fprintf(out, "mnemed at %s: %s", address, state ? state : "?");
+    fprintf(out, "mnemed at %s: %s", address,
+            pick_text_or(s->status, "state", "?"));
     if (reason && *reason) {
         fputs(" (", out);
         table_print_name(reason, out);
@@ -82,17 +81,17 @@ static void print_serving(const struct screen *s, FILE *out)
         fprintf(out, "  serving   version %" PRId64 "%s", serving,
                 pick_true(s->status, "serving_pinned") ? " (pinned)" : "");
     else
-        fputs("  serving   nothing yet", out);
+        fputs("  serving   no version yet", out);
     fprintf(out, ", newest version %" PRId64 ", step %" PRId64,
             pick_integer(s->status, "head_version", 0),
             pick_integer(s->status, "step", 0));
     if (isfinite(freshness))
-        fprintf(out, ", the newest record it learned is %.0f s old",
+        fprintf(out, ", its newest record is %.0f s old",
                 freshness);
     fputc('\n', out);
     if (pick_true(s->status, "erasure_pending"))
-        fputs("  forgotten mneme.db may still hold erased bytes until there is "
-              "room to write it anew\n", out);
+        fputs("  forgotten mneme.db may hold erased bytes until there is free "
+              "space to write it anew\n", out);
 }
 
 static void print_records(const struct screen *s, FILE *out)
@@ -138,7 +137,6 @@ static void print_memory(const struct screen *s, FILE *out)
             pick_real(s->status, "ewc.penalty"));
 }
 
-/* The last decision: the newest version's. */
 static void print_gate(const struct screen *s, FILE *out)
 {
     const char *verdict = pick_text(s->head, "gate.verdict");
@@ -157,24 +155,24 @@ static void print_gate(const struct screen *s, FILE *out)
     fputc('\n', out);
 }
 
-/* What the next version waits for, and for how long still. */
 static void print_next_version(const struct screen *s, FILE *out)
 {
-    const char *what = pick_text(s->status, "publish.next_version.waits_for");
+    const char *waits_for =
+        pick_text(s->status, "publish.next_version.waits_for");
     double seconds = pick_real(s->status, "publish.next_version.in_seconds");
 
     fprintf(out, "  publish   ");
-    if (!what)
+    if (!waits_for)
         fputs("nothing to publish", out);
     else
-        fprintf(out, "the next version waits for %s", what);
-    if (what && isfinite(seconds))
+        fprintf(out, "the next version waits for %s", waits_for);
+    if (waits_for && isfinite(seconds))
         fprintf(out, ", at most %.0f s more", ceil(seconds));
     fputc('\n', out);
 }
 
-/* Prints an empty line and the table, within the screen: of more than most
- * rows the first ones. */
+/* Prints an empty line and the table. On a terminal, prints at most `most` rows
+ * and fits them into the columns. */
 static void finish_table(struct table *t, const struct fit *fit, size_t most,
                          FILE *out)
 {
@@ -204,10 +202,9 @@ static void print_partitions(const struct screen *s, const struct fit *fit,
     table_init(&t, "l:TOPIC r:PARTITION r:POSITION r:LAG");
     json_array_foreach(rows, i, row)
     {
-        const char *topic = pick_text(row, "topic");
         int64_t lag = pick_integer(row, "lag", -1);
 
-        table_cell(&t, "%s", topic ? topic : "?");
+        table_cell(&t, "%s", pick_text_or(row, "topic", "?"));
         table_cell(&t, "%" PRId64, pick_integer(row, "partition", 0));
         table_cell(&t, "%" PRId64, pick_integer(row, "offset", 0));
         if (lag >= 0)
@@ -235,9 +232,7 @@ static void print_domains(const struct screen *s, const struct fit *fit,
                    "r:ACCURACY r:REPLAY");
     json_array_foreach(rows, i, row)
     {
-        const char *name = pick_text(row, "domain");
-
-        table_cell(&t, "%s", name ? name : "?");
+        table_cell(&t, "%s", pick_text_or(row, "domain", "?"));
         table_cell(&t, "%" PRId64, pick_integer(row, "records", 0));
         table_cell(&t, "%" PRId64, pick_integer(row, "bytes", 0));
         table_real(&t, pick_real(row, "prequential_bits_per_byte"), 3);
@@ -248,22 +243,11 @@ static void print_domains(const struct screen *s, const struct fit *fit,
     }
     finish_table(&t, fit, SIZE_MAX, out);
     if (known > (int64_t)json_array_size(rows))
-        fprintf(out, "and %" PRId64 " domains more, which are counted and not "
-                     "shown\n", known - (int64_t)json_array_size(rows));
+        fprintf(out, "and %" PRId64 " more domains, which are not shown\n",
+                known - (int64_t)json_array_size(rows));
 }
 
-static void print_sentences(const struct screen *s, const char *address,
-                            FILE *out)
-{
-    print_state(s, address, out);
-    print_serving(s, out);
-    print_records(s, out);
-    print_memory(s, out);
-    print_gate(s, out);
-    print_next_version(s, out);
-}
-
-/* Lines of text broken between words, so that none is longer than columns. */
+/* Prints text with lines broken between words to fit into the columns. */
 static void wrap(const char *text, int columns, FILE *out)
 {
     const int indent = columns > 40 ? 12 : 2;
@@ -291,7 +275,7 @@ static void wrap(const char *text, int columns, FILE *out)
     }
 }
 
-/* The whole screen as text, to be freed. */
+/* Returns the whole screen as text, to be freed. */
 static char *screen_text(const struct screen *s, const char *address,
                          const struct fit *fit)
 {
@@ -300,7 +284,12 @@ static char *screen_text(const struct screen *s, const char *address,
     FILE *out = open_memstream(&sentences, &n);
 
     BUG_ON(!out);
-    print_sentences(s, address, out);
+    print_state(s, address, out);
+    print_serving(s, out);
+    print_records(s, out);
+    print_memory(s, out);
+    print_gate(s, out);
+    print_next_version(s, out);
     fclose(out);
     out = open_memstream(&text, &n);
     BUG_ON(!out);
@@ -340,10 +329,10 @@ int cmd_status(const struct verb_args *args, struct err *err)
     return rc;
 }
 
-/* Fetches and shows the status; draws it again when the window's size changes.
- */
-static int look(struct client *c, struct live *l, bool json,
-                int64_t interval_ms, struct err *err)
+/* Fetches the status, and shows it until the interval ends; also again when the
+ * window's size changes. */
+static int show_once(struct client *c, struct live *l, bool json,
+                     int64_t interval_ms, struct err *err)
 {
     int64_t until = timing_mono_ms() + interval_ms;
     struct screen s = {NULL, NULL};
@@ -364,7 +353,7 @@ static int look(struct client *c, struct live *l, bool json,
         fit = (struct fit){l->columns, l->rows};
         text = screen_text(&s, client_address(c),
                            l->on_screen ? &fit : NULL);
-        live_draw(l, text);
+        live_show(l, text);
         fputs(l->on_screen ? "" : "\n", stdout);
         free(text);
     } while (fflush(stdout) == 0 && live_wait(l, until) == LIVE_RESIZED);
@@ -391,7 +380,7 @@ int cmd_top(const struct verb_args *args, struct err *err)
     client_set_stop(c, &live_stop);
     live_begin(&l, json);
     while (rc == 0 && !live_stop)
-        rc = look(c, &l, json, (int64_t)(seconds * 1000), err);
+        rc = show_once(c, &l, json, (int64_t)(seconds * 1000), err);
     live_end(&l);
     client_free(c);
     return live_stop ? 0 : rc;

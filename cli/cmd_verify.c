@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * verify: the files of versions against their checksums, and the database
- * against itself; with --retrain, what was learned against its records. It
- * only reads, so that it works beside a running daemon; a version that
- * retention removes meanwhile is not damage.
+ * verify: checks the files of versions against their checksums, and the
+ * database. --retrain runs mnemed, which learns a version again. verify only
+ * reads, so it works beside a running daemon. A version that retention removes
+ * during the check is no damage.
  */
 #include "config.h"
 
@@ -18,16 +18,16 @@
 
 #include "base/xalloc.h"
 #include "cli/bar.h"
-#include "cli/commands.h"
+#include "cli/verb.h"
 #include "cli/pick.h"
-#include "cli/program.h"
+#include "cli/mnemed.h"
 #include "store/catalog.h"
 #include "store/store.h"
 
 struct report {
     json_t *versions; /* [{"version", "ok", "problem"}] */
     int64_t checked, damaged;
-    bool quiet; /* JSON comes at the end */
+    bool json;
 };
 
 static void report_add(struct report *r, int64_t version,
@@ -41,11 +41,11 @@ static void report_add(struct report *r, int64_t version,
     json_array_append_new(r->versions, row);
     r->checked++;
     r->damaged += problem != NULL;
-    if (problem && !r->quiet)
+    if (problem && !r->json)
         printf("version %" PRId64 ": DAMAGED: %s\n", version, problem->msg);
 }
 
-static bool is_still_there(struct catalog *c, int64_t version)
+static bool version_exists(struct catalog *c, int64_t version)
 {
     struct catalog_version v;
 
@@ -62,7 +62,7 @@ static void check_version(struct catalog *c, int64_t version,
 
     if (store_verify(c, version, &problem) == 0)
         report_add(r, version, NULL);
-    else if (is_still_there(c, version))
+    else if (version_exists(c, version))
         report_add(r, version, &problem);
 }
 
@@ -84,7 +84,7 @@ static int check_all(struct catalog *c, struct report *r, struct err *err)
     return rc;
 }
 
-/* N, or the newest. */
+/* Checks version N, or the newest version. */
 static int check_one(struct catalog *c, const struct verb_args *args,
                      struct report *r, struct err *err)
 {
@@ -94,7 +94,7 @@ static int check_one(struct catalog *c, const struct verb_args *args,
     int rc;
 
     if (args->n_words) {
-        rc = verb_version(args->words[0], &version, err);
+        rc = verb_number(args->words[0], "version", &version, err);
     } else {
         rc = catalog_pointers(c, &pointers, err);
         version = rc ? 0 : pointers.head;
@@ -113,7 +113,7 @@ static int check_one(struct catalog *c, const struct verb_args *args,
 
 static void print_report(const struct report *r, const struct err *store)
 {
-    if (r->quiet) {
+    if (r->json) {
         json_t *root = json_pack(
             "{s:b, s:o?, s:O}", "store_ok", store->code == ERR_OK,
             "store_problem",
@@ -140,14 +140,14 @@ static int conclude(const struct report *r, const struct err *store,
         return err_set(err, ERR_CORRUPT,
                        "%" PRId64 " of %" PRId64
                        " versions are damaged; the daemon goes on from the "
-                       "newest whole one",
+                       "newest undamaged version",
                        r->damaged, r->checked);
     return 0;
 }
 
-/* --- learning it again -------------------------------------------------- */
+/* --- retraining --------------------------------------------------------- */
 
-/* The command line of mnemed; NULL ends it. To be freed, but not its words. */
+/* Returns the command line of mnemed, to be freed without its words. */
 static char **make_argv(const struct verb_args *args, char *program,
                         char *number)
 {
@@ -175,7 +175,7 @@ static char **make_argv(const struct verb_args *args, char *program,
     return argv;
 }
 
-/* It takes a learner: mnemed has one. Returns only when that cannot be run. */
+/* Runs mnemed, which has a learner. Returns only after an error. */
 static int retrain(const struct verb_args *args, struct err *err)
 {
     char *program, **argv, number[24] = "latest";
@@ -185,12 +185,12 @@ static int retrain(const struct verb_args *args, struct err *err)
     if (verb_has(args, "all"))
         return err_set(err, ERR_INVALID, "--retrain takes one version");
     if (args->n_words)
-        rc = verb_version(args->words[0], &version, err);
+        rc = verb_number(args->words[0], "version", &version, err);
     if (rc)
         return rc;
     if (args->n_words)
         snprintf(number, sizeof number, "%" PRId64, version);
-    program = program_mnemed();
+    program = mnemed_program();
     argv = make_argv(args, program, number);
     fflush(NULL);
     execvp(program, argv);
@@ -202,7 +202,7 @@ static int retrain(const struct verb_args *args, struct err *err)
 
 int cmd_verify(const struct verb_args *args, struct err *err)
 {
-    struct report report = {.quiet = verb_has(args, "json")};
+    struct report report = {.json = verb_has(args, "json")};
     struct err store = ERR_INIT;
     struct catalog *c = NULL;
     int rc;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * versions, show, diff, history: what there is and how it differs.
+ * versions, show, diff, history: print versions and their figures.
  */
 #include "config.h"
 
@@ -13,14 +13,14 @@
 #include "base/buf.h"
 #include "base/json_value.h"
 #include "cli/client.h"
-#include "cli/commands.h"
+#include "cli/verb.h"
 #include "cli/pick.h"
 #include "cli/table.h"
 
-/* --- one version's numbers ---------------------------------------------- */
+/* --- the figures of a version ------------------------------------------- */
 
-/* Over all domains, each weighing as much as it has held-out segments. */
-static double holdout_mean(const json_t *version, const char *what)
+/* Returns the mean over all domains, weighted by their numbers of segments. */
+static double holdout_mean(const json_t *version, const char *key)
 {
     const json_t *row;
     const char *domain;
@@ -28,7 +28,7 @@ static double holdout_mean(const json_t *version, const char *what)
 
     json_object_foreach(pick(version, "holdout"), domain, row)
     {
-        double value = pick_real(row, what);
+        double value = pick_real(row, key);
         double n = (double)pick_integer(row, "chunks", 0);
 
         if (isfinite(value) && n > 0) {
@@ -67,13 +67,6 @@ static void add_flags(struct table *t, const json_t *version)
     buf_release(&flags);
 }
 
-static const char *verdict_of(const json_t *version)
-{
-    const char *state = pick_text(version, "state");
-
-    return state ? state : "?";
-}
-
 /* --- versions ----------------------------------------------------------- */
 
 static void add_version(struct table *t, const json_t *v)
@@ -91,7 +84,7 @@ static void add_version(struct table *t, const json_t *v)
     table_cell(t, "%" PRId64, offsets_sum(v));
     table_real(t, holdout_mean(v, "bits_per_byte"), 3);
     table_real(t, holdout_mean(v, "accuracy"), 3);
-    table_cell(t, "%s", verdict_of(v));
+    table_cell(t, "%s", pick_text_or(v, "state", "?"));
     add_flags(t, v);
 }
 
@@ -129,10 +122,8 @@ static void print_offsets(const json_t *version)
 
     json_array_foreach(pick(version, "offsets"), i, row)
     {
-        const char *topic = pick_text(row, "topic");
-
         printf("position     ");
-        table_print_name(topic ? topic : "?", stdout);
+        table_print_name(pick_text_or(row, "topic", "?"), stdout);
         printf(" [%" PRId64 "]: next offset %" PRId64 "\n",
                pick_integer(row, "partition", 0),
                pick_integer(row, "offset", 0));
@@ -169,13 +160,13 @@ static void print_field(const char *name, const char *value)
     putchar('\n');
 }
 
-/* --- what the gate saw --------------------------------------------------- */
+/* --- the gate's comparison ---------------------------------------------- */
 
-static void gate_row(struct table *t, const char *what, const json_t *part)
+static void gate_row(struct table *t, const char *name, const json_t *part)
 {
     if (!json_is_object(part))
         return;
-    table_cell(t, "%s", what);
+    table_cell(t, "%s", name);
     table_cell(t, "%" PRId64, pick_integer(part, "chunks", 0));
     table_real(t, pick_real(part, "serving"), 4);
     table_real(t, pick_real(part, "candidate"), 4);
@@ -191,8 +182,8 @@ static void print_gate_labels(const json_t *gate)
     if (!json_is_object(a))
         return;
     printf("\nlabels: of %" PRId64 " segments, %" PRId64
-           " were right and are wrong now, %" PRId64
-           " the other way;\naccuracy %.3f to %.3f, McNemar p %.3g\n",
+           " became wrong and %" PRId64
+           " became right;\naccuracy %.3f before, %.3f now, McNemar p %.3g\n",
            pick_integer(a, "labelled", 0), pick_integer(a, "lost", 0),
            pick_integer(a, "gained", 0), pick_real(a, "serving"),
            pick_real(a, "candidate"), pick_real(a, "p"));
@@ -213,7 +204,7 @@ static void print_gate_shadow(const json_t *gate)
            pick_real(s, "enough"));
 }
 
-/* Its comparison, test by test; nothing when there was none. */
+/* Prints nothing for a version that was not compared. */
 static void print_gate(const json_t *v)
 {
     const json_t *gate = pick(v, "gate"), *d;
@@ -225,9 +216,7 @@ static void print_gate(const json_t *v)
     table_init(&t, "l:GATE r:SEGMENTS r:OLDER r:THIS r:CHANGE r:ERROR r:LIMIT");
     json_array_foreach(pick(gate, "domains"), i, d)
     {
-        const char *name = pick_text(d, "domain");
-
-        gate_row(&t, name ? name : "?", d);
+        gate_row(&t, pick_text_or(d, "domain", "?"), d);
         gate_row(&t, "  arrived before", pick(d, "before"));
     }
     gate_row(&t, "arrived last", pick(gate, "recent"));
@@ -265,8 +254,8 @@ static void print_version(const json_t *v)
     print_field("weights", pick_text(v, "weights_sha256"));
     print_offsets(v);
     if (pick_true(v, "forgotten"))
-        print_field("forgotten", "records that it learned from: it can no "
-                                 "longer be retrained");
+        print_field("forgotten", "records that it learned; it can no longer be "
+                                 "retrained");
     print_holdout(v);
     print_gate(v);
 }
@@ -275,7 +264,7 @@ int cmd_show(const struct verb_args *args, struct err *err)
 {
     char path[64];
     int64_t version;
-    int rc = verb_version(args->words[0], &version, err);
+    int rc = verb_number(args->words[0], "version", &version, err);
 
     if (rc)
         return rc;
@@ -387,10 +376,10 @@ int cmd_diff(const struct verb_args *args, struct err *err)
     struct client *c = NULL;
     json_t *a = NULL, *b = NULL, *d = NULL;
     int64_t first, second;
-    int rc = verb_version(args->words[0], &first, err);
+    int rc = verb_number(args->words[0], "version", &first, err);
 
     if (rc == 0)
-        rc = verb_version(args->words[1], &second, err);
+        rc = verb_number(args->words[1], "version", &second, err);
     if (rc == 0)
         rc = client_open(args, &c, err);
     if (rc == 0)
@@ -423,8 +412,6 @@ static void print_history(const json_t *reply)
     table_init(&t, "r:VERSION l:FROM l:UNTIL r:PREVIOUS l:CAUSE l:REASON");
     json_array_foreach(pick(reply, "history"), i, row)
     {
-        const char *cause = pick_text(row, "cause");
-        const char *reason = pick_text(row, "reason");
         int64_t until = pick_time_ms(row, "until");
 
         table_cell(&t, "%" PRId64, pick_integer(row, "version", 0));
@@ -437,8 +424,8 @@ static void print_history(const json_t *reply)
             table_cell(&t, "%" PRId64, pick_integer(row, "previous", 0));
         else
             table_cell(&t, "-");
-        table_cell(&t, "%s", cause ? cause : "");
-        table_cell(&t, "%s", reason ? reason : "");
+        table_cell(&t, "%s", pick_text_or(row, "cause", ""));
+        table_cell(&t, "%s", pick_text_or(row, "reason", ""));
     }
     table_print(&t, stdout);
     table_release(&t);

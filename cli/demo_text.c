@@ -4,13 +4,10 @@
 #include "cli/demo_text.h"
 
 #include <ctype.h>
-#include <errno.h>
+#include <dirent.h>
 #include <fts.h>
-#include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/fileio.h"
 #include "base/rng.h"
@@ -20,40 +17,35 @@
 #define RECORD_LEAST 500
 #define RECORD_MOST 1000
 #define DOMAIN_BYTES ((size_t)1 << 20)
-#define FILE_BYTES ((size_t)1 << 20)   /* of a larger one, nothing */
-#define KEEP_BACK_EVERY 20             /* records */
-#define FEWEST_RECORDS 40              /* or a domain shows nothing */
+#define FILE_BYTES ((size_t)1 << 20) /* larger files are left out */
+#define KEEP_BACK_EVERY 20
+#define FEWEST_RECORDS 40 /* of a domain; with fewer, nothing can be seen */
 
 /* --- cutting ------------------------------------------------------------ */
 
-static void add_record(struct demo_domain *d, const char *text, size_t n,
-                       size_t *count)
+static void add_record(struct demo_domain *d, const char *text, size_t n)
 {
-    char *record;
-
     while (n && isspace((unsigned char)text[n - 1]))
         n--;
-    while (n && (*text == '\n' || *text == '\r')) {
-        text++;
+    for (; n && (*text == '\n' || *text == '\r'); text++)
         n--;
-    }
     if (n < 100)
         return;
-    record = xstrndup(text, n);
-    if (++*count % KEEP_BACK_EVERY == 0 &&
+    if ((d->n_records + d->n_kept_back) % KEEP_BACK_EVERY ==
+            KEEP_BACK_EVERY - 1 &&
         d->n_kept_back < DEMO_TEXT_KEPT_BACK) {
-        d->kept_back[d->n_kept_back++] = record;
+        d->kept_back[d->n_kept_back++] = xstrndup(text, n);
         return;
     }
     XGROW(d->records, d->n_records, d->cap_records);
-    d->records[d->n_records++] = record;
+    d->records[d->n_records++] = xstrndup(text, n);
     d->n_bytes += n;
 }
 
-/* Where a record that begins at text ends: at the first empty line after
- * RECORD_LEAST bytes, else at the last line end, else the last character,
- * before RECORD_MOST. */
-static size_t record_end(const char *text, size_t n)
+/* The length of the record that begins at text. A record ends at the first
+ * empty line after RECORD_LEAST bytes. Without one it ends at the last line
+ * end, or else the last character, before RECORD_MOST. */
+static size_t record_length(const char *text, size_t n)
 {
     size_t line = 0;
 
@@ -69,61 +61,49 @@ static size_t record_end(const char *text, size_t n)
     return line ? line : utf8_whole(text, RECORD_MOST);
 }
 
-static void cut(struct demo_domain *d, const char *text, size_t n,
-                size_t *count)
-{
-    while (n && d->n_bytes < DOMAIN_BYTES) {
-        size_t end = record_end(text, n);
-
-        add_record(d, text, end, count);
-        text += end;
-        n -= end;
-    }
-}
-
-/* --- files -------------------------------------------------------------- */
-
-static bool ends_with(const char *name, const char *ending)
-{
-    size_t n = strlen(name), m = strlen(ending);
-
-    return n >= m && !strcmp(name + n - m, ending);
-}
-
-static void add_file(struct demo_domain *d, const char *path, size_t *count)
+static void add_file(struct demo_domain *d, const char *path)
 {
     struct buf text = BUF_INIT;
+    size_t at = 0;
 
     if (fileio_read(path, FILE_BYTES, &text, NULL) == 0 && text.len &&
         !memchr(text.data, 0, text.len) && utf8_valid(text.data, text.len))
-        cut(d, text.data, text.len, count);
+        while (at < text.len && d->n_bytes < DOMAIN_BYTES) {
+            size_t n = record_length(text.data + at, text.len - at);
+
+            add_record(d, text.data + at, n);
+            at += n;
+        }
     buf_release(&text);
 }
+
+/* --- folders ------------------------------------------------------------ */
 
 static int by_name(const FTSENT **a, const FTSENT **b)
 {
     return strcmp((*a)->fts_name, (*b)->fts_name);
 }
 
-/* Every plain file below dir, in order of name, until there is enough. */
+/* Adds the plain files below dir, in order of name, until the domain is full.
+ * ending: of their names, or "". */
 static void add_folder(struct demo_domain *d, const char *dir,
                        const char *ending)
 {
     char *paths[] = {xstrdup(dir), NULL};
     FTS *tree = fts_open(paths, FTS_PHYSICAL | FTS_NOCHDIR, by_name);
-    size_t count = 0;
     FTSENT *e;
 
-    while (tree && (e = fts_read(tree)) && d->n_bytes < DOMAIN_BYTES)
-        if (e->fts_info == FTS_F &&
-            (!ending || ends_with(e->fts_name, ending)))
-            add_file(d, e->fts_path, &count);
+    while (tree && (e = fts_read(tree)) && d->n_bytes < DOMAIN_BYTES) {
+        size_t n = strlen(e->fts_name), m = strlen(ending);
+
+        if (e->fts_info == FTS_F && n >= m &&
+            !strcmp(e->fts_name + n - m, ending))
+            add_file(d, e->fts_path);
+    }
     if (tree)
         fts_close(tree);
     free(paths[0]);
 }
-
-/* --- domains ------------------------------------------------------------ */
 
 static void domain_release(struct demo_domain *d)
 {
@@ -139,11 +119,10 @@ static void domain_release(struct demo_domain *d)
 static void add_domain(struct demo_texts *t, const char *name,
                        const char *dir, const char *ending)
 {
-    struct demo_domain *d;
+    struct demo_domain *d = &t->domains[t->n];
 
     if (t->n == DEMO_TEXT_DOMAINS)
         return;
-    d = &t->domains[t->n];
     d->name = xstrdup(name);
     add_folder(d, dir, ending);
     if (d->n_records >= FEWEST_RECORDS && d->n_kept_back > 0)
@@ -152,62 +131,48 @@ static void add_domain(struct demo_texts *t, const char *name,
         domain_release(d);
 }
 
-static void add_ordered(struct demo_texts *t, const char *dir, char *order)
+/* Frees name. */
+static void add_below(struct demo_texts *t, const char *dir, char *name)
 {
-    char *rest = NULL;
+    char *path = fileio_join(dir, name);
 
-    for (char *name = strtok_r(order, "\r\n", &rest); name;
-         name = strtok_r(NULL, "\r\n", &rest)) {
-        char *path = fileio_join(dir, name);
-
-        add_domain(t, name, path, NULL);
-        free(path);
-    }
-}
-
-static int add_subfolders(struct demo_texts *t, const char *dir,
-                          struct err *err)
-{
-    char *paths[] = {xstrdup(dir), NULL};
-    FTS *tree = fts_open(paths, FTS_LOGICAL | FTS_NOCHDIR, by_name);
-    FTSENT *e;
-
-    while (tree && (e = fts_read(tree))) {
-        if (e->fts_info != FTS_D || e->fts_level != 1)
-            continue;
-        add_domain(t, e->fts_name, e->fts_path, NULL);
-        fts_set(tree, e, FTS_SKIP);
-    }
-    free(paths[0]);
-    if (!tree)
-        return err_set_errno(err, ERR_IO, errno, "%s", dir);
-    fts_close(tree);
-    return 0;
+    if (name[0] != '.')
+        add_domain(t, name, path, "");
+    free(path);
+    free(name);
 }
 
 static int add_given(struct demo_texts *t, const char *dir, struct err *err)
 {
-    char *path = fileio_join(dir, "order");
+    char *path = fileio_join(dir, "order"), *rest = NULL;
+    struct dirent **entries = NULL;
+    int n = scandir(dir, &entries, NULL, alphasort);
     struct buf order = BUF_INIT;
-    struct stat st;
-    int rc = 0;
 
-    if (stat(dir, &st) != 0 || !S_ISDIR(st.st_mode))
-        rc = err_set(err, ERR_INVALID, "--texts: %s is not a folder", dir);
-    else if (fileio_read(path, 65536, &order, NULL) == 0 && order.len)
-        add_ordered(t, dir, order.data);
+    if (fileio_read(path, 65536, &order, NULL) == 0 && order.len)
+        for (char *name = strtok_r(order.data, "\r\n", &rest); name;
+             name = strtok_r(NULL, "\r\n", &rest))
+            add_below(t, dir, xstrdup(name));
     else
-        rc = add_subfolders(t, dir, err);
+        for (int i = 0; i < n; i++)
+            add_below(t, dir, xstrdup(entries[i]->d_name));
+    for (int i = 0; i < n; i++)
+        free(entries[i]);
+    free(entries);
     buf_release(&order);
     free(path);
-    return rc;
+    return n < 0 ? err_set(err, ERR_INVALID, "--texts: %s is not a folder",
+                           dir)
+                 : 0;
 }
 
-/* What most Debian machines have. */
+/* --- the public functions ----------------------------------------------- */
+
+/* Text that most Debian machines have. */
 static const struct {
     const char *name, *dir, *ending;
 } found_at[] = {
-    {"licences", "/usr/share/common-licenses", NULL},
+    {"licences", "/usr/share/common-licenses", ""},
     {"c_headers", "/usr/include", ".h"},
     {"python", "/usr/lib/python3", ".py"},
     {"python", "/usr/lib/python3.11", ".py"},
@@ -216,46 +181,45 @@ static const struct {
     {"shell", "/usr/lib/git-core", ".sh"},
 };
 
-#define N_PLACES (sizeof found_at / sizeof *found_at)
-
-static void add_found(struct demo_texts *t)
-{
-    for (size_t i = 0; i < N_PLACES && t->n < 3; i++)
-        if (!t->n || strcmp(t->domains[t->n - 1].name, found_at[i].name) != 0)
-            add_domain(t, found_at[i].name, found_at[i].dir,
-                       found_at[i].ending);
-}
+#define N_FOUND_AT (sizeof found_at / sizeof *found_at)
 
 int demo_texts_load(const char *dir, struct demo_texts *texts,
                     struct err *err)
 {
+    struct demo_texts *t = texts;
+    struct demo_domain *shuffled;
     int rc = 0;
 
-    memset(texts, 0, sizeof *texts);
+    memset(t, 0, sizeof *t);
     if (dir)
-        rc = add_given(texts, dir, err);
-    else
-        add_found(texts);
-    if (rc == 0 && texts->n < 2)
+        rc = add_given(t, dir, err);
+    for (size_t i = 0; !dir && i < N_FOUND_AT && t->n < 3; i++)
+        if (!t->n || strcmp(t->domains[t->n - 1].name, found_at[i].name) != 0)
+            add_domain(t, found_at[i].name, found_at[i].dir,
+                       found_at[i].ending);
+    if (rc == 0 && t->n < 2)
         rc = err_set(err, ERR_NOTFOUND,
                      "%s has too little text: two folders of UTF-8 files "
                      "with some 50 KB each are needed (--texts DIR)",
                      dir ? dir : "this machine");
-    if (rc)
-        demo_texts_release(texts);
+    shuffled = &t->domains[t->n];
+    shuffled->name = xstrdup("shuffled");
+    for (size_t i = 0; i < t->domains[0].n_kept_back; i++)
+        shuffled->kept_back[shuffled->n_kept_back++] =
+            demo_text_shuffle(t->domains[0].kept_back[i], i);
     return rc;
 }
 
 void demo_texts_release(struct demo_texts *texts)
 {
-    for (size_t i = 0; i < texts->n; i++)
+    for (size_t i = 0; i <= texts->n; i++)
         domain_release(&texts->domains[i]);
     texts->n = 0;
 }
 
 void demo_text_found(size_t n_bytes, struct buf *out)
 {
-    for (size_t i = 0; i < N_PLACES && out->len < n_bytes; i++) {
+    for (size_t i = 0; i < N_FOUND_AT && out->len < n_bytes; i++) {
         struct demo_domain d = {0};
 
         add_folder(&d, found_at[i].dir, found_at[i].ending);
@@ -267,25 +231,20 @@ void demo_text_found(size_t n_bytes, struct buf *out)
     }
 }
 
-/* --- garbage ------------------------------------------------------------ */
-
-void demo_text_shuffle(const char *text, uint64_t seed, struct buf *out)
+char *demo_text_shuffle(const char *record, uint64_t seed)
 {
-    size_t n = strlen(text), n_letters = 0;
-    size_t *places = xcalloc(n + 1, sizeof *places);
-    char *copy = xstrdup(text);
+    char *copy = xstrdup(record), *letters[RECORD_MOST];
+    size_t n = 0;
 
-    for (size_t i = 0; i < n; i++)
-        if (isalpha((unsigned char)text[i]) && (text[i] & 0x80) == 0)
-            places[n_letters++] = i;
-    for (size_t i = n_letters; i > 1; i--) { /* Fisher and Yates */
+    for (char *c = copy; *c; c++)
+        if ((*c & 0x80) == 0 && isalpha((unsigned char)*c))
+            letters[n++] = c;
+    for (size_t i = n; i > 1; i--) { /* Fisher and Yates */
         size_t k = (size_t)rng_below(i, seed, RNG_SAMPLE, 0, i);
-        char swap = copy[places[k]];
+        char swap = *letters[k];
 
-        copy[places[k]] = copy[places[i - 1]];
-        copy[places[i - 1]] = swap;
+        *letters[k] = *letters[i - 1];
+        *letters[i - 1] = swap;
     }
-    buf_adds(out, copy);
-    free(copy);
-    free(places);
+    return copy;
 }

@@ -12,15 +12,16 @@
 #define OPTION_INDENT 24
 
 static const char exit_codes[] =
-    "Exit status: 0 the verb did what it was asked; 1 it failed, and one line "
-    "on the standard error says why; 2 wrong usage or configuration; 3 the "
-    "state does not allow it (no such version, the gate refused, the daemon is "
-    "not ready). A verb whose standard output is closed by its reader ends by "
-    "SIGPIPE, without a message.\n";
+    "Exit status: 0 for success; 1 for a failure, which one line on the "
+    "standard error explains; 2 for wrong usage or a wrong configuration; 3 "
+    "when the state does not allow the action (no such version, the gate "
+    "refused, the daemon is not ready). When the reader of its standard output "
+    "leaves, mneme ends by SIGPIPE, without a message.\n";
 
 /* --- plain text --------------------------------------------------------- */
 
-/* Words of text, from column `at`, broken before WIDTH; ends the line. */
+/* Prints text from column `at`, breaks lines before column WIDTH, and ends the
+ * last line. */
 static void wrap(const char *text, int indent, int at, FILE *out)
 {
     while (*text) {
@@ -78,6 +79,8 @@ void help_verb(const struct verb *verb, FILE *out)
         fputc('\n', out);
         wrap(verb->details, 0, 0, out);
     }
+    if (verb->exits)
+        wrap(verb->exits, 0, 0, out);
     fputc('\n', out);
     for (const struct verb_option *o = verb->options; o && o->name; o++)
         option_text(o, out);
@@ -86,12 +89,13 @@ void help_verb(const struct verb *verb, FILE *out)
             option_text(o, out);
 }
 
-void help_all(const struct verb *verbs, size_t n, FILE *out)
+void help_all(FILE *out)
 {
     fputs("Usage: mneme VERB [OPTION]... [ARGUMENT]...\n\n"
-          "Asks, watches and undoes what the daemon mnemed learns.\n\n",
+          "The client of the daemon mnemed: watches it learn, asks its model, "
+          "rolls back.\n\n",
           out);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < verbs_n; i++) {
         char *left = xasprintf("%s%s%s", verbs[i].name,
                                verbs[i].words ? " " : "",
                                verbs[i].words ? verbs[i].words : "");
@@ -158,30 +162,35 @@ static void roff_verb(const struct verb *verb, FILE *out)
         fputs(".PP\n", out);
         roff_line(verb->details, out);
     }
+    if (verb->exits) {
+        fputs(".PP\n", out);
+        roff_line(verb->exits, out);
+    }
     for (const struct verb_option *o = verb->options; o && o->name; o++)
         roff_option(o, out);
 }
 
-void help_man(const struct verb *verbs, size_t n, FILE *out)
+void help_man(FILE *out)
 {
     fputs(".\\\" SPDX-License-Identifier: Apache-2.0\n"
-          ".\\\" Made from the table of verbs in cli/mneme.c by: mneme help "
+          ".\\\" Made from the table of verbs in cli/verbs.c by: mneme help "
           "--man\n"
-          ".TH MNEME 1 2026-11-24 mneme \"User commands\"\n"
+          ".TH MNEME 1 2026-11-28 mneme \"User commands\"\n"
           ".SH NAME\n"
-          "mneme \\- ask, watch and undo what mnemed learns\n"
+          "mneme \\- client of mnemed: watch it learn, ask its model, roll "
+          "back\n"
           ".SH SYNOPSIS\n"
           ".B mneme\n.I VERB\n.RI [ OPTION ]...\n.RI [ ARGUMENT ]...\n"
           ".SH DESCRIPTION\n"
           "The client of\n.BR mnemed (8).\n"
-          "Most verbs ask the daemon; verify, backup, restore and bench need "
-          "none.\n"
+          "Most verbs send requests to the daemon. The verbs verify, backup, "
+          "restore and bench need no daemon.\n"
           ".SH VERBS\n",
           out);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < verbs_n; i++)
         roff_verb(&verbs[i], out);
     fputs(".SH OPTIONS OF EVERY VERB\n"
-          "Verbs that print a table or an answer take \\fB\\-\\-json\\fR.\n",
+          "Verbs that print a table or a reply take \\fB\\-\\-json\\fR.\n",
           out);
     for (const struct verb_option *o = verb_common; o->name; o++)
         roff_option(o, out);
@@ -190,8 +199,8 @@ void help_man(const struct verb *verbs, size_t n, FILE *out)
     fputs(".SH ENVIRONMENT\n"
           ".TP\n.B MNEME_ADDR\nThe daemon\'s address, when "
           "\\fB\\-\\-addr\\fR is not given.\n"
-          ".TP\n.B MNEME_TOKEN\nThe token that is sent with each "
-          "request, where the daemon asks for one.\n"
+          ".TP\n.B MNEME_TOKEN\nThe token that each request "
+          "carries, for a daemon that requires one.\n"
           ".TP\n.B MNEMED\nThe mnemed that \\fBdemo\\fR and "
           "\\fBverify \\-\\-retrain\\fR start.\n"
           ".SH EXAMPLES\n.nf\n"
@@ -211,7 +220,7 @@ void help_man(const struct verb *verbs, size_t n, FILE *out)
 
 /* --- bash --------------------------------------------------------------- */
 
-void help_completion(const struct verb *verbs, size_t n, FILE *out)
+void help_completion(FILE *out)
 {
     fputs("# SPDX-License-Identifier: Apache-2.0\n"
           "# mneme completion for bash, made by: mneme help --completion\n"
@@ -220,10 +229,10 @@ void help_completion(const struct verb *verbs, size_t n, FILE *out)
           "    if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
           "        words='",
           out);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < verbs_n; i++)
         fprintf(out, "%s%s", i ? " " : "", verbs[i].name);
     fputs("'\n    else\n        case ${COMP_WORDS[1]} in\n", out);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < verbs_n; i++) {
         fprintf(out, "        %s) words='", verbs[i].name);
         for (const struct verb_option *o = verbs[i].options; o && o->name; o++)
             fprintf(out, "--%s ", o->name);

@@ -5,18 +5,13 @@
 #ifndef MNEME_CLI_HELP_H
 #define MNEME_CLI_HELP_H
 
-#include <stddef.h>
 #include <stdio.h>
 
 #include "cli/verb.h"
 
-void help_all(const struct verb *verbs, size_t n, FILE *out);
+void help_all(FILE *out);
 void help_verb(const struct verb *verb, FILE *out);
-
-/* man/mneme.1: `mneme help --man`. */
-void help_man(const struct verb *verbs, size_t n, FILE *out);
-
-/* For bash: `mneme help --completion`. */
-void help_completion(const struct verb *verbs, size_t n, FILE *out);
+void help_man(FILE *out);        /* man/mneme.1, in roff */
+void help_completion(FILE *out); /* for bash */
 
 #endif

@@ -12,7 +12,7 @@
 
 #include "base/timing.h"
 
-#define SLICE_MS 100 /* a signal just before poll is noticed after this */
+#define SLICE_MS 100 /* delay of a signal that comes just before poll() */
 
 volatile sig_atomic_t live_stop;
 static volatile sig_atomic_t resized, suspended;
@@ -29,7 +29,7 @@ static void on_signal(int signal_number)
 
 /* --- the terminal ------------------------------------------------------- */
 
-/* The alternate screen, no cursor, no line breaks at the right edge. */
+/* Switches to the alternate screen, without a cursor and line breaks. */
 static void enter(struct live *l)
 {
     if (l->on_screen) {
@@ -90,10 +90,10 @@ void live_end(struct live *l)
     leave(l);
 }
 
-/* --- drawing ------------------------------------------------------------ */
+/* --- showing ------------------------------------------------------------ */
 
-/* Bytes of the line's first `columns` characters. */
-static size_t cut(const char *line, size_t n, int columns)
+/* Returns the number of bytes of a line's first `columns` characters. */
+static size_t bytes_of_columns(const char *line, size_t n, int columns)
 {
     for (size_t i = 0; i < n; i++)
         if (((unsigned char)line[i] & 0xc0) != 0x80 && columns-- == 0)
@@ -110,7 +110,7 @@ static int count_lines(const char *text)
     return n;
 }
 
-void live_draw(const struct live *l, const char *text)
+void live_show(const struct live *l, const char *text)
 {
     int n = count_lines(text);
     int shown = n > l->rows ? l->rows - 1 : n;
@@ -123,10 +123,10 @@ void live_draw(const struct live *l, const char *text)
     for (int i = 0; i < shown; i++) {
         size_t length = strcspn(text, "\n");
 
-        /* Clear first: after a full line the cursor is on its last character.
-         */
+        /* Clears first, since a full line leaves the cursor on its last
+         * character. */
         fputs("\033[K", stdout);
-        fwrite(text, 1, cut(text, length, l->columns), stdout);
+        fwrite(text, 1, bytes_of_columns(text, length, l->columns), stdout);
         fputs(i + 1 < l->rows ? "\n" : "", stdout);
         text += length + 1;
     }
@@ -148,14 +148,14 @@ static void suspend(struct live *l)
     resized = 1;
 }
 
-/* One key, after poll has seen one. False: q. */
-static bool take_key(struct live *l)
+/* Reads a key that poll() has announced. False: the key is q. */
+static bool read_key(struct live *l)
 {
     char key;
 
     if (read(STDIN_FILENO, &key, 1) == 1)
         return key != 'q' && key != 'Q';
-    l->has_keys = false; /* the terminal is gone */
+    l->has_keys = false; /* the terminal was closed */
     return true;
 }
 
@@ -175,7 +175,7 @@ enum live_event live_wait(struct live *l, int64_t until_ms)
         if (left <= 0)
             return LIVE_TIME;
         if (poll(&p, l->has_keys, left < SLICE_MS ? (int)left : SLICE_MS) > 0 &&
-            !take_key(l))
+            !read_key(l))
             live_stop = 1;
     }
     return LIVE_QUIT;

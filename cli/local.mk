@@ -14,21 +14,17 @@ cli_mneme_SOURCES = \
 	cli/cmd_status.c \
 	cli/cmd_verify.c \
 	cli/cmd_versions.c \
-	cli/commands.h \
-	cli/demo_daemon.c cli/demo_daemon.h \
-	cli/demo_run.c cli/demo_run.h \
 	cli/demo_text.c cli/demo_text.h \
 	cli/help.c cli/help.h \
 	cli/live.c cli/live.h \
 	cli/mneme.c \
-	cli/operation.c cli/operation.h \
+	cli/mnemed.c cli/mnemed.h \
 	cli/pick.c cli/pick.h \
 	cli/pieces.c cli/pieces.h \
 	cli/producer.c cli/producer.h \
-	cli/program.c cli/program.h \
 	cli/table.c cli/table.h \
-	cli/verb.c cli/verb.h
+	cli/verb.c cli/verb.h \
+	cli/verbs.c
 
-# verify reads a data directory without the daemon; bench runs its parts.
+# verify reads a data directory without the daemon; bench measures in-process.
 cli_mneme_LDADD = $(BENCH_LIBS) $(JANSSON_LIBS) $(CURL_LIBS)
-

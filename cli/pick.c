@@ -26,6 +26,14 @@ const char *pick_text(const json_t *root, const char *path)
     return json_string_value(pick(root, path));
 }
 
+const char *pick_text_or(const json_t *root, const char *path,
+                         const char *otherwise)
+{
+    const char *text = pick_text(root, path);
+
+    return text ? text : otherwise;
+}
+
 double pick_real(const json_t *root, const char *path)
 {
     const json_t *j = pick(root, path);

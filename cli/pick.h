@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * pick.h - reading values out of the daemon's JSON, by dotted path.
+ * pick.h - reads values from the daemon's JSON by a path of keys with dots.
  *
- * What is not there, null, or of another type is not an error: a newer or an
- * older daemon may say more or less.
+ * A value that is missing, null or of another type is no error, because an
+ * older or newer daemon may send other members.
  *
- * Owner:   texts and values belong to the JSON
+ * Owner:   the JSON owns texts and values
  * Threads: any
  */
 #ifndef MNEME_CLI_PICK_H
@@ -18,15 +18,17 @@
 
 json_t *pick(const json_t *root, const char *path);         /* or NULL */
 const char *pick_text(const json_t *root, const char *path); /* or NULL */
+const char *pick_text_or(const json_t *root, const char *path,
+                         const char *otherwise);
 double pick_real(const json_t *root, const char *path);     /* or NaN */
 int64_t pick_integer(const json_t *root, const char *path, int64_t otherwise);
 bool pick_true(const json_t *root, const char *path);
 
-/* Unix milliseconds of a time that is a number of seconds or an ISO 8601 text
- * in UTC; -1 when there is none. */
+/* Converts a number of seconds or an ISO 8601 text in UTC to milliseconds since
+ * 1970; -1: no time. */
 int64_t pick_time_ms(const json_t *root, const char *path);
 
-/* Prints JSON for people and programs, with a line feed. */
+/* Prints JSON on the standard output, indented, with a line feed. */
 void pick_print(const json_t *root);
 
 #endif

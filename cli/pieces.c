@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Lines are collected until a request is full, or the input pauses or ends.
- * When the daemon refuses a request, it is split into halves, which are sent
- * one after the other. So a request that is too large for the daemon's settings
- * is still answered, and a line that is refused is found.
+ * Collects lines until a request is full, or the input pauses or ends. When the
+ * daemon refuses a request, its two halves are sent one after the other. So a
+ * request that is too large for the daemon is still answered, and a line that
+ * the daemon refuses is found.
  */
 #include "config.h"
 
@@ -23,24 +23,24 @@
 #include "cli/pick.h"
 
 #define MOST_LINE_BYTES ((size_t)16 << 20)
-/* JSON makes it at most six times as long: still below max_body_bytes. */
+/* At most six times as long in JSON, which is below max_body_bytes. */
 #define MOST_PIECE_BYTES ((size_t)128 << 10)
 
-struct asking {
+struct sending {
     const struct pieces *p;
     struct client *client;
     struct table table;
     struct bar bar;
     struct lines *lines;
-    json_t *texts; /* of the piece at hand */
+    json_t *texts; /* of the next request */
     size_t n_bytes;
     int64_t n_lines;    /* read */
     int64_t n_answered; /* lines whose answers have been printed */
     bool json;
-    json_t *rest; /* the first reply without its rows, usage summed up */
+    json_t *rest; /* the first reply without its rows; usage is the sum */
 };
 
-/* --- where the lines come from ------------------------------------------ */
+/* --- input -------------------------------------------------------------- */
 
 bool pieces_from_stdin(const struct verb_args *args)
 {
@@ -58,11 +58,11 @@ static int open_lines(const struct verb_args *args, struct lines **lines,
         *lines = lines_open(NULL, MOST_LINE_BYTES, err);
         return *lines ? 0 : ERR_IO;
     }
-    /* Puts the argument into a file, so that lines.h can split it as well. */
+    /* Writes the argument to a file, so that lines.h can split it. */
     n = strlen(args->words[0]);
     fd = memfd_create("text", MFD_CLOEXEC);
     if (fd < 0 || write(fd, args->words[0], n) != (ssize_t)n) {
-        err_set_errno(err, ERR_IO, errno, "the text");
+        err_set_errno(err, ERR_IO, errno, "a file for the text");
     } else {
         snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
         *lines = lines_open(path, MOST_LINE_BYTES, err);
@@ -74,7 +74,7 @@ static int open_lines(const struct verb_args *args, struct lines **lines,
 
 /* --- answers ------------------------------------------------------------ */
 
-/* Adds the counters of another reply. */
+/* Adds the counters of another reply to sum. */
 static void add_usage(json_t *sum, const json_t *usage)
 {
     const char *key;
@@ -87,9 +87,9 @@ static void add_usage(json_t *sum, const json_t *usage)
                                              json_integer_value(value)));
 }
 
-/* Keeps the members of the first reply other than the rows. Later requests ask
- * the version that answered it. */
-static void keep_rest(struct asking *a, json_t *reply)
+/* Keeps the members of the first reply other than its rows, and makes later
+ * requests use the same version. */
+static void keep_rest(struct sending *a, json_t *reply)
 {
     int64_t version = pick_integer(reply, "version", 0);
     char model[32];
@@ -103,7 +103,7 @@ static void keep_rest(struct asking *a, json_t *reply)
     }
     if (version > 0) {
         snprintf(model, sizeof model, "mneme@%" PRId64, version);
-        json_object_set_new(a->p->question, "model", json_string(model));
+        json_object_set_new(a->p->body, "model", json_string(model));
     }
     a->rest = json_copy(reply);
     json_object_del(a->rest, a->p->rows_key);
@@ -111,7 +111,7 @@ static void keep_rest(struct asking *a, json_t *reply)
         printf("version %" PRId64 "\n", version);
 }
 
-static void print_json_rows(struct asking *a, const json_t *rows)
+static void print_json_rows(struct sending *a, const json_t *rows)
 {
     json_t *row;
     size_t i;
@@ -130,8 +130,8 @@ static void print_json_rows(struct asking *a, const json_t *rows)
     }
 }
 
-/* The rest of the document. */
-static void end_json(const struct asking *a)
+/* Prints the end of the document. */
+static void end_json(const struct sending *a)
 {
     const char *key;
     json_t *value;
@@ -147,13 +147,13 @@ static void end_json(const struct asking *a)
     fputs("\n}\n", stdout);
 }
 
-static int take_answer(struct asking *a, json_t *reply, size_t n,
+static int print_answer(struct sending *a, json_t *reply, size_t n,
                        struct err *err)
 {
     json_t *rows = pick(reply, a->p->rows_key);
 
     if (json_array_size(rows) != n)
-        return err_set(err, ERR_IO, "the answer has %zu rows for %zu lines",
+        return err_set(err, ERR_IO, "the reply has %zu rows for %zu lines",
                        json_array_size(rows), n);
     bar_clear(&a->bar);
     keep_rest(a, reply);
@@ -164,23 +164,23 @@ static int take_answer(struct asking *a, json_t *reply, size_t n,
     if (!a->json && a->p->columns)
         table_flush(&a->table, stdout);
     a->n_answered += (int64_t)n;
-    fflush(stdout); /* a failure is kept, and told at the end */
+    fflush(stdout);
     return ferror(stdout) ? err_set(err, ERR_IO,
                                     "the standard output cannot be written")
                           : 0;
 }
 
-/* --- asking ------------------------------------------------------------- */
+/* --- requests ----------------------------------------------------------- */
 
-/* Was the request refused in a way that fewer lines may change? */
-static bool is_refused(const struct asking *a)
+/* True when a request with fewer lines may be accepted. */
+static bool is_refused(const struct sending *a)
 {
     long status = client_last_status(a->client);
 
     return status == 400 || status == 413;
 }
 
-static int name_lines(const struct asking *a, size_t n, struct err *err)
+static int name_lines(const struct sending *a, size_t n, struct err *err)
 {
     int64_t first = a->n_answered + 1, last = a->n_answered + (int64_t)n;
 
@@ -189,33 +189,33 @@ static int name_lines(const struct asking *a, size_t n, struct err *err)
     return err_prefix(err, "lines %" PRId64 " to %" PRId64, first, last);
 }
 
-/* Asks about texts[at] to texts[at + n - 1], and prints the answers. */
-static int ask(struct asking *a, size_t at, size_t n, struct err *err)
+/* Sends texts[at] to texts[at + n - 1], and prints the answers. */
+static int send_texts(struct sending *a, size_t at, size_t n, struct err *err)
 {
-    json_t *texts = json_array(), *question, *reply = NULL;
+    json_t *texts = json_array(), *body, *reply = NULL;
     int rc;
 
     for (size_t i = 0; i < n; i++)
         json_array_append(texts, json_array_get(a->texts, at + i));
-    question = json_copy(a->p->question);
-    json_object_set_new(question, a->p->text_key, texts);
-    rc = client_post(a->client, a->p->path, question, &reply, err);
+    body = json_copy(a->p->body);
+    json_object_set_new(body, a->p->text_key, texts);
+    rc = client_post(a->client, a->p->path, body, &reply, err);
     if (rc == 0) {
-        rc = take_answer(a, reply, n, err);
+        rc = print_answer(a, reply, n, err);
         json_decref(reply);
         return rc;
     }
     if (!is_refused(a) || n == 1)
         return is_refused(a) || a->n_answered ? name_lines(a, n, err) : rc;
-    rc = ask(a, at, n / 2, err);
-    return rc ? rc : ask(a, at + n / 2, n - n / 2, err);
+    rc = send_texts(a, at, n / 2, err);
+    return rc ? rc : send_texts(a, at + n / 2, n - n / 2, err);
 }
 
-static int ask_piece(struct asking *a, struct err *err)
+static int send_collected(struct sending *a, struct err *err)
 {
     size_t n = json_array_size(a->texts);
     double seconds, share = NAN;
-    int rc = n ? ask(a, 0, n, err) : 0;
+    int rc = n ? send_texts(a, 0, n, err) : 0;
 
     json_array_clear(a->texts);
     a->n_bytes = 0;
@@ -230,20 +230,19 @@ static int ask_piece(struct asking *a, struct err *err)
     return 0;
 }
 
-/* Fails at a line that cannot be sent, after the lines before it were answered.
- */
-static int refuse_line(struct asking *a, const char *why, struct err *err)
+/* Fails at a line that cannot be sent, after the earlier lines are answered. */
+static int refuse_line(struct sending *a, const char *why, struct err *err)
 {
-    int rc = ask_piece(a, err);
+    int rc = send_collected(a, err);
 
     return rc ? rc : err_set(err, ERR_INVALID, "line %" PRId64 ": %s",
                              a->n_lines, why);
 }
 
-static int add_line(struct asking *a, const struct line *line,
+static int add_line(struct sending *a, const struct line *line,
                     struct err *err)
 {
-    /* One byte order mark is dropped, as a source does. */
+    /* Drops one byte order mark, as the daemon's source does. */
     size_t bom = line->n_bytes >= 3 &&
                          memcmp(line->bytes, "\xef\xbb\xbf", 3) == 0
                      ? 3
@@ -261,11 +260,11 @@ static int add_line(struct asking *a, const struct line *line,
     a->n_bytes += line->n_bytes;
     if (json_array_size(a->texts) >= a->p->most_lines ||
         a->n_bytes >= MOST_PIECE_BYTES)
-        return ask_piece(a, err);
+        return send_collected(a, err);
     return 0;
 }
 
-static int ask_all(struct asking *a, struct err *err)
+static int send_all(struct sending *a, struct err *err)
 {
     struct line line;
     int rc;
@@ -275,7 +274,7 @@ static int ask_all(struct asking *a, struct err *err)
         if (rc == ERR_END)
             break;
         if (rc == ERR_AGAIN) /* the writer of the pipe pauses */
-            rc = ask_piece(a, err);
+            rc = send_collected(a, err);
         else if (rc == 0)
             rc = add_line(a, &line, err);
         if (rc)
@@ -284,13 +283,13 @@ static int ask_all(struct asking *a, struct err *err)
     rc = lines_rest(a->lines, &line, err);
     if (rc == 0)
         rc = add_line(a, &line, err);
-    return rc && rc != ERR_END ? rc : ask_piece(a, err);
+    return rc && rc != ERR_END ? rc : send_collected(a, err);
 }
 
-int pieces_ask(const struct verb_args *args, const struct pieces *p,
+int pieces_send(const struct verb_args *args, const struct pieces *p,
                struct err *err)
 {
-    struct asking a = {.p = p, .json = verb_has(args, "json")};
+    struct sending a = {.p = p, .json = verb_has(args, "json")};
     int rc = open_lines(args, &a.lines, err);
 
     if (rc == 0)
@@ -302,7 +301,7 @@ int pieces_ask(const struct verb_args *args, const struct pieces *p,
     a.texts = json_array();
     bar_begin(&a.bar, args->verb->name);
     a.bar.on = a.bar.on && !isatty(STDIN_FILENO);
-    rc = ask_all(&a, err);
+    rc = send_all(&a, err);
     bar_clear(&a.bar);
     if (a.json && (rc == 0 || a.n_answered))
         end_json(&a);

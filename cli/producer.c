@@ -19,8 +19,8 @@ struct producer {
     char *topic, *key;
     int32_t partition;
     struct producer_counts counts;
-    char failure[256];    /* of the first record that failed */
-    char connection[256]; /* the last word about the connection */
+    char failure[256];    /* error of the first failed record */
+    char connection[256]; /* last error of the connection */
 };
 
 /* --- callbacks, all from rd_kafka_poll and rd_kafka_flush --------------- */
@@ -53,8 +53,8 @@ static void on_error(rd_kafka_t *rk, int code, const char *reason, void *arg)
     snprintf(p->connection, sizeof p->connection, "%s", reason);
 }
 
-/* librdkafka's own lines would tear the progress bar; what matters of them
- * comes to on_error. */
+/* Drops log lines, which would break the progress bar. on_error gets the
+ * errors. */
 static void on_log(const rd_kafka_t *rk, int level, const char *facility,
                    const char *text)
 {
@@ -86,7 +86,8 @@ static int set_property(rd_kafka_conf_t *conf, const char *property,
 
     if (!equals || equals == property)
         return err_set(err, ERR_INVALID,
-                       "-X: NAME=VALUE is needed, as security.protocol=ssl");
+                       "-X: NAME=VALUE is needed, such as "
+                       "security.protocol=ssl");
     name = xstrndup(property, (size_t)(equals - property));
     rc = set(conf, name, equals + 1, err);
     free(name);
@@ -98,7 +99,7 @@ static int configure(const struct producer_options *o, rd_kafka_conf_t *conf,
 {
     int rc = set(conf, "bootstrap.servers", o->brokers, err);
 
-    /* In order, and once, also when a broker's answer is lost. */
+    /* Records arrive in order and once, even when a broker's reply is lost. */
     if (rc == 0)
         rc = set(conf, "enable.idempotence", "true", err);
     if (rc == 0)
@@ -110,7 +111,7 @@ static int configure(const struct producer_options *o, rd_kafka_conf_t *conf,
     return rc;
 }
 
-/* Asks for the topic, so that a wrong address is told before any reading. */
+/* Finds a wrong address or topic before any record is read. */
 static int check_topic(struct producer *p, const char *brokers,
                        struct err *err)
 {
@@ -128,7 +129,7 @@ static int check_topic(struct producer *p, const char *brokers,
         rc = err_set(err, ERR_IO, "no Kafka answers at %s: %s", brokers,
                      p->connection[0] ? p->connection
                                       : rd_kafka_err2str(code));
-    /* One that may be created by itself is still on its way: sending tells. */
+    /* A broker that creates topics may still be creating this one. */
     else if (metadata->topic_cnt == 1 && metadata->topics[0].err &&
              metadata->topics[0].err !=
                  RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE)
@@ -163,7 +164,7 @@ int producer_open(const struct producer_options *options,
         rc = err_set(err, ERR_INVALID, "Kafka: %s", why);
         goto out;
     }
-    conf = NULL; /* the handle's now */
+    conf = NULL; /* the handle owns it now */
     rc = check_topic(p, options->brokers, err);
 out:
     if (conf)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * producer.h - records to Kafka, each with a delivery report.
+ * producer.h - sends records to Kafka, and counts delivery reports.
  *
- * What librdkafka takes is bounded: when its queue is full producer_send waits
- * for room. A record counts as delivered when the broker has said so.
+ * The queue of librdkafka is bounded: producer_send waits while it is full. A
+ * record counts as delivered when the broker has confirmed it.
  *
  * Owner:   the caller; values and keys are copied
  * Threads: one at a time
@@ -22,9 +22,9 @@ struct producer;
 struct producer_options {
     const char *brokers;
     const char *topic;
-    int32_t partition; /* -1: librdkafka's choice */
+    int32_t partition; /* -1: librdkafka chooses */
     const char *key;   /* or NULL */
-    const char *const *properties; /* NAME=VALUE, after ours */
+    const char *const *properties; /* NAME=VALUE; they override ours */
     size_t n_properties;
 };
 
@@ -32,34 +32,34 @@ struct producer_counts {
     int64_t sent, delivered, failed; /* sent: handed to librdkafka */
 };
 
-/* ERR_INVALID for a wrong property; ERR_IO when no broker answers within 10 s
- * or the topic is not there. */
+/* ERR_INVALID for a wrong property; ERR_IO when no broker answers within 10 s,
+ * or there is no such topic. */
 int producer_open(const struct producer_options *options,
                   struct producer **producer, struct err *err);
 void producer_free(struct producer *p);
 
 /*
- * One record; domain is sent as the header of that name, NULL: none. Waits
- * while the queue is full, until *stop (may be NULL) is set: ERR_AGAIN. A
- * record that librdkafka refuses counts as failed, which is no error here.
+ * Sends one record. domain becomes its header `domain`; NULL: none. Waits while
+ * the queue is full; when *stop (may be NULL) is set, ERR_AGAIN. A record that
+ * librdkafka refuses counts as failed, which is no error here.
  */
 int producer_send(struct producer *p, const void *value, size_t n_bytes,
                   const char *domain, const volatile int *stop,
                   struct err *err);
 
-/* A record that was not even handed over. */
+/* Counts a record that was not sent as failed. */
 void producer_refuse(struct producer *p, const char *why);
 
-/* Serves delivery reports for up to timeout_ms. */
+/* Handles delivery reports for up to timeout_ms. */
 void producer_poll(struct producer *p, int timeout_ms);
 
-/* true: every record has its report. */
+/* True when every record has its delivery report. */
 bool producer_flush(struct producer *p, int timeout_ms);
 
 void producer_counts(const struct producer *p, struct producer_counts *counts);
 
-/* Why the first record failed, or what the connection last complained of; NULL
- * when all is well. */
+/* The error of the first failed record, else the last error of the connection,
+ * else NULL. */
 const char *producer_trouble(const struct producer *p);
 
 #endif

@@ -13,7 +13,7 @@
 #include "base/err.h"
 #include "base/xalloc.h"
 
-/* ASCII's, DEL, and C1 in its two bytes. */
+/* True for control characters of ASCII, DEL, and C1 in UTF-8. */
 static bool is_control(const unsigned char *s)
 {
     return *s < 0x20 || *s == 0x7f ||
@@ -176,7 +176,7 @@ void table_keep_rows(struct table *t, size_t n)
         free(t->cells[--t->n_cells]);
 }
 
-/* The first `most` characters, the last two of them dots. */
+/* Cuts a text to `most` characters, of which the last two are dots. */
 static void shorten(char *text, size_t most)
 {
     size_t n = strlen(text);

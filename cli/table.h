@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * table.h - aligned columns of text.
+ * table.h - prints text in aligned columns.
  *
- * What a cell holds may come from anybody's records: control characters are
- * shown as '?', so that no name can move the cursor.
+ * Cells may hold text from any record. Control characters are printed as '?',
+ * so that no text can control the terminal.
  *
  *     struct table t;
  *     table_init(&t, "l:NAME r:BYTES");
  *     table_cell(&t, "%s", name);
- *     table_cell(&t, "%lld", bytes);      a row is full: the next one begins
+ *     table_cell(&t, "%lld", bytes);      fills the row; the next one begins
  *     table_print(&t, stdout);
  *     table_release(&t);
  *
@@ -30,12 +30,12 @@ struct table {
     size_t n_columns;
     char **cells; /* the first row is the heading */
     size_t n_cells, cap_cells;
-    size_t widths[TABLE_MAX_COLUMNS]; /* of what table_flush has printed */
-    bool begun;                       /* table_flush has printed the heading */
+    size_t widths[TABLE_MAX_COLUMNS]; /* of the rows that were flushed */
+    bool begun;                       /* the heading was flushed */
 };
 
-/* Columns as "l:NAME r:NAME ...", left or right aligned; an underscore stands
- * for a space. */
+/* columns: "l:NAME r:NAME ..." for left and right alignment; an underscore
+ * becomes a space. */
 void table_init(struct table *t, const char *columns);
 void table_column(struct table *t, char align, const char *name);
 void table_cell(struct table *t, const char *fmt, ...)
@@ -46,24 +46,23 @@ void table_print(const struct table *t, FILE *out);
 /* Drops all rows after the first n. */
 void table_keep_rows(struct table *t, size_t n);
 
-/* Shortens the texts of the first column, to 8 characters at least, so that the
- * table fits into so many columns of the terminal. */
+/* Shortens the texts of the first column, but not below 8 characters, to fit
+ * the table into a number of terminal columns. */
 void table_narrow(struct table *t, size_t columns);
 
-/* Characters of n bytes of text: its columns, but for characters of double
- * width. */
+/* Counts the characters of a text, which are its terminal columns unless some
+ * have double width. */
 size_t table_width(const char *text, size_t n_bytes);
 
-/* For tables of any length: prints the new rows, with the heading before the
- * first ones, and frees them. Columns never become narrower. */
+/* For long tables: prints the new rows, the first time with the heading, and
+ * frees them. Columns never become narrower. */
 void table_flush(struct table *t, FILE *out);
 void table_release(struct table *t);
 
-/* Prints text with control characters as '?', but for line feeds and tabs. */
+/* Prints text with control characters, except line feeds and tabs, as '?'. */
 void table_print_text(const char *text, size_t n_bytes, FILE *out);
 
-/* The same for a text of one line, such as a name: line feeds are hidden too.
- */
+/* Does the same for a text of one line, where line feeds become '?', too. */
 void table_print_name(const char *text, FILE *out);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * getopt_long over the verb's own options and the common ones. Long options
- * are returned as FIRST_LONG plus their place in the joined list.
+ * getopt_long parses the verb's own options and the common ones, joined in one
+ * list. It returns a long option as FIRST_LONG plus its index in that list.
  */
 #include "config.h"
 
@@ -21,9 +21,9 @@
 
 const struct verb_option verb_common[] = {
     {"addr", 0, "ADDRESS",
-     "the daemon's address: HOST:PORT or unix:PATH (default: $MNEME_ADDR, else "
-     "the address in the data directory, if it is this machine's, else "
-     "127.0.0.1:6636)"},
+     "the daemon's address: HOST:PORT or unix:PATH (default: $MNEME_ADDR; else "
+     "the address in the data directory, if it is an address of this machine; "
+     "else 127.0.0.1:6636)"},
     {"data-dir", 0, "DIR", "the daemon's data directory (default: "
                            "./mneme-data)"},
     {"json", 0, NULL, "print JSON instead of a table"},
@@ -31,7 +31,7 @@ const struct verb_option verb_common[] = {
     {NULL, 0, NULL, NULL},
 };
 
-/* --- getopt's form of the table ----------------------------------------- */
+/* --- parsing ------------------------------------------------------------ */
 
 struct joined {
     const struct verb_option *all[MOST_OPTIONS];
@@ -61,41 +61,12 @@ static void join_one(struct joined *j, const struct verb_option *o)
 static void join(const struct verb *verb, struct joined *j)
 {
     memset(j, 0, sizeof *j);
-    strcpy(j->shorts, ":"); /* a missing value is told from a wrong option */
+    strcpy(j->shorts, ":"); /* a missing value is returned as ':' */
     for (const struct verb_option *o = verb->options; o && o->name; o++)
         join_one(j, o);
     for (const struct verb_option *o = verb_common; o->name; o++)
         if (verb->json || strcmp(o->name, "json") != 0)
             join_one(j, o);
-}
-
-static const struct verb_option *find(const struct joined *j, int c)
-{
-    if (c >= FIRST_LONG)
-        return j->all[c - FIRST_LONG];
-    for (size_t i = 0; i < j->n; i++)
-        if (j->all[i]->letter == c)
-            return j->all[i];
-    return NULL;
-}
-
-static int wrong_option(const struct verb *verb, int c, char **argv,
-                        struct err *err)
-{
-    return err_set(err, ERR_INVALID,
-                   "%s: %s; see: mneme help %s", argv[optind - 1],
-                   c == ':' ? "this option needs a value"
-                            : "there is no such option, or it takes no value",
-                   verb->name);
-}
-
-static int count_words(const struct verb *verb, size_t n, struct err *err)
-{
-    if (n >= verb->min_words && n <= verb->max_words)
-        return 0;
-    return err_set(err, ERR_INVALID, "too %s arguments; usage: mneme %s%s%s",
-                   n < verb->min_words ? "few" : "many", verb->name,
-                   verb->words ? " " : "", verb->words ? verb->words : "");
 }
 
 int verb_parse(const struct verb *verb, int argc, char **argv,
@@ -110,29 +81,37 @@ int verb_parse(const struct verb *verb, int argc, char **argv,
     opterr = 0;
     optind = 1;
     while ((c = getopt_long(argc, argv, j.shorts, j.longs, NULL)) != -1) {
+        size_t i = 0;
+
         if (c == '?' || c == ':')
-            return wrong_option(verb, c, argv, err);
+            return err_set(err, ERR_INVALID, "%s: %s; see: mneme help %s",
+                           argv[optind - 1],
+                           c == ':' ? "this option needs a value"
+                                    : "there is no such option, or it takes "
+                                      "no value",
+                           verb->name);
+        while (c < FIRST_LONG ? j.all[i]->letter != c
+                              : i != (size_t)(c - FIRST_LONG))
+            i++;
         XGROW(args->given, args->n_given, args->cap_given);
-        args->given[args->n_given].option = find(&j, c);
+        args->given[args->n_given].option = j.all[i];
         args->given[args->n_given++].value = optarg;
     }
     args->words = argv + optind;
     args->n_words = (size_t)(argc - optind);
-    if (verb_has(args, "help"))
+    if (verb_has(args, "help") || (args->n_words >= verb->min_words &&
+                                   args->n_words <= verb->max_words))
         return 0;
-    return count_words(verb, args->n_words, err);
+    return err_set(err, ERR_INVALID, "too %s arguments; usage: mneme %s%s%s",
+                   args->n_words < verb->min_words ? "few" : "many",
+                   verb->name, verb->words ? " " : "",
+                   verb->words ? verb->words : "");
 }
 
-void verb_args_release(struct verb_args *args)
-{
-    free(args->given);
-    args->given = NULL;
-}
+/* --- values ------------------------------------------------------------- */
 
-/* --- reading what was given --------------------------------------------- */
-
-static const struct verb_given *last(const struct verb_args *args,
-                                     const char *name)
+static const struct verb_given *find_last(const struct verb_args *args,
+                                          const char *name)
 {
     for (size_t i = args->n_given; i-- > 0;)
         if (!strcmp(args->given[i].option->name, name))
@@ -142,7 +121,7 @@ static const struct verb_given *last(const struct verb_args *args,
 
 const char *verb_value(const struct verb_args *args, const char *name)
 {
-    const struct verb_given *g = last(args, name);
+    const struct verb_given *g = find_last(args, name);
 
     return g ? g->value : NULL;
 }
@@ -156,7 +135,7 @@ const char *verb_path(const struct verb_args *args, const char *name)
 
 bool verb_has(const struct verb_args *args, const char *name)
 {
-    return last(args, name) != NULL;
+    return find_last(args, name) != NULL;
 }
 
 static int parse_integer(const char *text, int64_t least, int64_t most,
@@ -203,13 +182,13 @@ int verb_real(const struct verb_args *args, const char *name, double least,
     return 0;
 }
 
-int verb_version(const char *word, int64_t *version, struct err *err)
+int verb_number(const char *word, const char *of, int64_t *number,
+                struct err *err)
 {
-    if (parse_integer(word, 1, INT64_MAX, version) == 0)
+    if (parse_integer(word, 1, INT64_MAX, number) == 0)
         return 0;
-    return err_set(err, ERR_INVALID,
-                   "%s: the number of a version is needed; see: mneme versions",
-                   word);
+    return err_set(err, ERR_INVALID, "%s: the number of a %s is needed", word,
+                   of);
 }
 
 const char *verb_data_dir(const struct verb_args *args)

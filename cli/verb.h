@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * verb.h - a verb of the client: what it is called, what it takes, what runs.
+ * verb.h - the verbs of the client, and the arguments that a verb gets.
  *
- * The one table of them is in mneme.c; dispatch, help, the manual page and the
- * shell's completion come from it.
+ * A new verb is a row of the table in verbs.c and a function, which is declared
+ * at the end of this header.
  *
- * Owner:   a struct verb_args points into argv and into the table
+ * Owner:   struct verb_args points into argv and into the table
  * Threads: the main one
  */
 #ifndef MNEME_CLI_VERB_H
@@ -20,63 +20,79 @@
 struct verb_option {
     const char *name;  /* without the dashes; NULL ends a list */
     char letter;       /* 0: none */
-    const char *value; /* what stands for its value; NULL: a switch */
+    const char *value; /* a name for its value; NULL: it takes none */
     const char *help;
 };
 
 struct verb_args {
     const struct verb *verb;
-    char **words; /* what is no option */
+    char **words; /* the arguments that are no options */
     size_t n_words;
     struct verb_given {
         const struct verb_option *option;
-        const char *value; /* NULL for a switch */
+        const char *value; /* NULL: it takes none */
     } *given;
     size_t n_given, cap_given;
 };
 
-/* Returns 0 or an error code, which gives the exit status. */
+/* Prints its result on the standard output. Returns 0 or an error code, which
+ * err_exit_status() maps to the exit status. */
 typedef int verb_fn(const struct verb_args *args, struct err *err);
 
 struct verb {
     const char *name;
-    const char *words;   /* "N [M]" for the synopsis; NULL: none */
+    const char *words;   /* of the synopsis, as "A B"; NULL: none */
     size_t min_words, max_words;
     bool json;           /* takes --json */
     const char *summary; /* one line */
     const char *details; /* or NULL; paragraphs end with a line feed */
     const struct verb_option *options; /* its own, or NULL */
     verb_fn *run;
+    const char *exits; /* a sentence about 1, 2 and 3, or NULL */
 };
 
-/* --addr, --data-dir, --json, --help: those that every verb takes. */
+extern const struct verb verbs[];
+extern const size_t verbs_n;
+
+/* The options of every verb: --addr, --data-dir, --json, --help. */
 extern const struct verb_option verb_common[];
 
-/*
- * Takes argv[1..] apart, argv[0] being the verb. ERR_INVALID says which option
- * is wrong.
- */
+/* Parses argv[1..]; argv[0] is the verb. ERR_INVALID names a wrong option.
+ * The caller frees args->given, also after an error. */
 int verb_parse(const struct verb *verb, int argc, char **argv,
                struct verb_args *args, struct err *err);
-void verb_args_release(struct verb_args *args);
 
-/* The last value given for an option, NULL when it was not. */
+/* The last value of an option; NULL: it was not given. */
 const char *verb_value(const struct verb_args *args, const char *name);
-/* The same of an option that names a file: "-" as the standard input's path. */
+/* The same for a file name, where "-" becomes the path of the standard
+ * input. */
 const char *verb_path(const struct verb_args *args, const char *name);
 bool verb_has(const struct verb_args *args, const char *name);
 
-/* The option's value as a number in [least, most], or *out as it was.
- * ERR_INVALID. */
+/* Parse the value of an option, a number from least to most. Without the
+ * option, *out stays. ERR_INVALID. */
 int verb_integer(const struct verb_args *args, const char *name,
                  int64_t least, int64_t most, int64_t *out, struct err *err);
 int verb_real(const struct verb_args *args, const char *name, double least,
               double most, double *out, struct err *err);
 
-/* A word as the number of a version: 1 or more. */
-int verb_version(const char *word, int64_t *version, struct err *err);
+/* Parses the number of a version, a record or a range (`of`), 1 or more.
+ * ERR_INVALID. */
+int verb_number(const char *word, const char *of, int64_t *number,
+                struct err *err);
 
-/* --data-dir or the daemon's own default. */
+/* --data-dir, else the daemon's default. */
 const char *verb_data_dir(const struct verb_args *args);
+
+/* --- the functions of the verbs ----------------------------------------- */
+
+verb_fn cmd_help;                                                 /* mneme.c */
+verb_fn cmd_status, cmd_top;                                 /* cmd_status.c */
+verb_fn cmd_versions, cmd_show, cmd_diff, cmd_history;     /* cmd_versions.c */
+verb_fn cmd_rollback, cmd_version, cmd_ranges;             /* cmd_rollback.c */
+verb_fn cmd_quarantine, cmd_forget;                      /* cmd_quarantine.c */
+verb_fn cmd_generate, cmd_score, cmd_classify, cmd_embed;       /* cmd_ask.c */
+verb_fn cmd_backup, cmd_restore;                             /* cmd_backup.c */
+verb_fn cmd_bench, cmd_demo, cmd_feed, cmd_verify;            /* a file each */
 
 #endif

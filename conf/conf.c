@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The public face: create and free, print, what a reload may change. All
- * of it goes through the table, key by key; loading is in conf_load.c.
+ * Creates, frees, prints and reloads a configuration, key by key from the
+ * table. conf_load.c loads it.
  */
 #include "config.h"
 
@@ -23,7 +23,7 @@ struct conf *conf_create(void)
 {
     struct conf *c = xcalloc(1, sizeof *c);
 
-    c->places = conf_places_create();
+    c->origins = conf_origins_create();
     conf_load_defaults(c);
     if (!conf_listen_parse(&c->http))
         BUG("the default of http.listen is no address");
@@ -37,7 +37,7 @@ void conf_free(struct conf *c)
     for (size_t i = 0; i < conf_map_n; i++)
         conf_value_release(&conf_map[i], c);
     free(c->http.listen_host);
-    conf_places_free(c->places);
+    conf_origins_free(c->origins);
     free(c);
 }
 
@@ -73,7 +73,7 @@ static const struct conf_key *row(const char *key)
 
 char *conf_where(const struct conf *c, const char *key)
 {
-    return conf_place_text(c->places, &c->places->at[row(key) - conf_map]);
+    return conf_origin_text(c->origins, &c->origins->at[row(key) - conf_map]);
 }
 
 char *conf_text(const struct conf *c, const char *key)
@@ -84,7 +84,7 @@ char *conf_text(const struct conf *c, const char *key)
     return buf_detach(&out);
 }
 
-/* --- what a version keeps ------------------------------------------------ */
+/* --- keys that a version keeps ------------------------------------------- */
 
 void conf_learning_keys(struct conf_strings *keys)
 {
@@ -130,7 +130,7 @@ int conf_check_stored(const char *key, const char *value, struct err *err)
 
 /* --- print -------------------------------------------------------------- */
 
-/* What follows "key:", with the end of the line. */
+/* Prints the part behind "key:", with the end of the line. */
 static void print_value(const struct conf_key *key, const struct conf *c,
                         bool is_masked, struct buf *out)
 {
@@ -172,8 +172,7 @@ static bool is_same(const struct conf_key *key, const struct conf *a,
     return same;
 }
 
-/* The address cannot change while it is listened on, and one that all can
- * reach never goes without its tokens. */
+/* A reload must not remove the token file that the present address needs. */
 static bool can_reload(const struct conf_key *key, const struct conf *now,
                        const struct conf *next)
 {
@@ -200,8 +199,7 @@ size_t conf_reload_diff(const struct conf *now, const struct conf *next,
     return n;
 }
 
-/* By way of its text, which is what the table can both write and read. The
- * place goes along. */
+/* Copies a value as text, and its origin. */
 static void copy_value(const struct conf_key *key, struct conf *to,
                        const struct conf *from)
 {
@@ -212,7 +210,7 @@ static void copy_value(const struct conf_key *key, struct conf *to,
     if (conf_tree_of_value(&tree, key, text) != 0 ||
         conf_value_set(key, to, tree.root, &why) != 0)
         BUG("%s: its printed value does not read back", key->name);
-    *conf_place_of(to, key) = from->places->at[key - conf_map];
+    *conf_origin_of(to, key) = from->origins->at[key - conf_map];
     buf_release(&why);
     conf_tree_release(&tree);
     free(text);

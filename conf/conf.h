@@ -1,19 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * conf.h - the settings of mneme: plain structs, filled from YAML.
+ * conf.h - the configuration: plain structs, filled from YAML.
  *
- * The structs below have the shape of the file: the key
- * `learner.optimizer.lr` is the field c->learner.optimizer.lr. Names, types,
- * defaults, ranges and explanations come from one table (conf_map.c), from
- * which also the printed configuration, conf/mneme.yaml and the KEYS section
- * of mneme.yaml(5) are made.
+ * The structs have the shape of the file: the key `learner.optimizer.lr` is the
+ * field c->learner.optimizer.lr. The table in conf_map.c gives each key its
+ * type, default, range and explanation.
  *
  *     struct conf *c = conf_create();
  *     struct conf_problems p = CONF_PROBLEMS_INIT;
  *     if (conf_load(c, path, sets, n_sets, check, &p) != 0)
  *         print p.items[0 .. p.n - 1].text, one a line, and exit 2
  *
- * Owner:   a struct conf owns every string and list in it
+ * Owner:   a struct conf owns all its strings and lists
  * Threads: any, one at a time while it is filled; read-only afterwards
  */
 #ifndef MNEME_CONF_CONF_H
@@ -28,7 +26,7 @@
 #include "base/log.h"
 
 struct conf_strings {
-    char **items; /* never NULL inside */
+    char **items; /* none is NULL */
     size_t n;
 };
 
@@ -54,11 +52,11 @@ enum conf_bad_record {
 };
 enum conf_when_behind { CONF_WHEN_BEHIND_WAIT, CONF_WHEN_BEHIND_SAMPLE };
 
-/* One librdkafka property, as the user gave it. */
+/* A librdkafka property from the user. */
 struct conf_property {
     char *name;
-    char *value; /* never logged where is_secret */
-    char *where; /* "mneme.yaml:12:9", "--set:1:1" or "default" */
+    char *value; /* never logged if is_secret */
+    char *where; /* as conf_where */
     bool is_secret;
 };
 
@@ -82,7 +80,7 @@ struct conf_kafka {
 
 struct conf_source {
     enum conf_source_type type;
-    char *path; /* type file: never "-" after a load without problems */
+    char *path; /* with type file never "-", after a successful load */
     bool follow;
     enum conf_at_end at_end;
     struct conf_kafka kafka;
@@ -108,20 +106,20 @@ enum conf_tokenizer { CONF_TOKENIZER_BYTES, CONF_TOKENIZER_BPE };
 struct conf_model {
     enum conf_preset preset;
     enum conf_tokenizer tokenizer;
-    int64_t vocab_size;      /* ids, with the special ones */
-    int64_t tokenizer_bytes; /* of text the vocabulary is learned from */
+    int64_t vocab_size;      /* with the special tokens */
+    int64_t tokenizer_bytes; /* of text that the vocabulary is learned from */
     char *tokenizer_from;    /* NULL, a text file or a tokenizer.json */
     double tokenizer_wait_seconds;
     int64_t max_domains;
     int64_t max_labels;
-    bool qk_norm; /* normalise queries and keys: the Qwen3 layout */
-    /* All six are 0 unless preset is custom, and then none is. */
+    bool qk_norm; /* normalise queries and keys, as Qwen3 does */
+    /* With preset custom none of the six is 0, otherwise all are. */
     int64_t dim; /* channels */
     int64_t layers;
     int64_t heads;    /* divides dim, dim / heads is even */
     int64_t kv_heads; /* divides heads */
     int64_t ffn_dim;
-    int64_t context; /* tokens of a segment */
+    int64_t context; /* tokens */
     char *init;      /* NULL: random; else a model directory */
 };
 
@@ -138,7 +136,7 @@ struct conf_optimizer {
     double lr;
     int64_t warmup_steps;
     double weight_decay;
-    double clip_norm; /* global norm of the gradient; 0: no clipping */
+    double clip_norm; /* of the whole gradient; 0: no clipping */
 };
 
 struct conf_ewc {
@@ -166,10 +164,10 @@ struct conf_holdout {
 
 struct conf_learner {
     int64_t threads; /* 0: one for each core */
-    int64_t shards;  /* 0: as many as threads when the data directory is made */
+    int64_t shards;  /* 0: the threads when the data directory is created */
     int64_t seed;
-    int64_t batch_tokens; /* new tokens of an update */
-    double flush_seconds; /* 0: only at the end or when full */
+    int64_t batch_tokens; /* new tokens of a step */
+    double flush_seconds; /* 0: a step needs a full batch or the end */
     struct conf_optimizer optimizer;
     struct conf_ewc ewc;
     struct conf_replay replay;
@@ -180,22 +178,22 @@ struct conf_learner {
 
 struct conf_surprise {
     bool enabled;
-    double mads;          /* above the median of the domain's bits per byte */
-    int64_t history;      /* records of a domain before it acts */
+    double mads;          /* above the median of a domain's bits per byte */
+    int64_t history;      /* records of a domain before the filter acts */
     int64_t accept_after; /* refused in a row; 0: never */
 };
 
 struct conf_near_duplicate {
     bool enabled;
-    int64_t bits;  /* of 64 that may differ */
+    int64_t bits;  /* of a 64-bit simhash that may differ */
     int64_t burst; /* records of a family at once */
     double share;  /* of the other records, after that */
 };
 
 struct conf_repetition {
     bool enabled;
-    int64_t min_bytes; /* shorter records are not looked at */
-    double share;      /* of a record that may repeat what came before in it */
+    int64_t min_bytes; /* shorter records are not checked */
+    double share;      /* of a record that may be copies of itself */
 };
 
 struct conf_share_cap {
@@ -205,7 +203,7 @@ struct conf_share_cap {
 
 struct conf_gradient_norm {
     bool enabled;
-    double medians; /* of the recent norms */
+    double medians; /* limit, in medians of recent norms */
 };
 
 struct conf_filter {
@@ -220,11 +218,11 @@ struct conf_filter {
 
 struct conf_gate {
     bool enabled;
-    double max_regression;       /* relative bits per byte of a domain */
+    double max_regression;       /* relative, of a domain's bits per byte */
     double confidence;           /* one-sided, in [0.5, 1) */
-    int64_t min_chunks;          /* holdout segments of a domain tested alone */
-    int64_t max_tokens;          /* scored by one decision */
-    struct conf_strings protect; /* domains that may never exceed it */
+    int64_t min_chunks;          /* held-out segments for a test of a domain */
+    int64_t max_tokens;          /* scored for one verdict */
+    struct conf_strings protect; /* domains that may never regress */
 };
 
 struct conf_keep {
@@ -255,7 +253,7 @@ struct conf_http {
     int64_t max_body_bytes;
     int64_t max_connections;
     int64_t max_request_seconds;
-    /* What listen says, taken apart. */
+    /* The parts of listen. */
     enum conf_listen_kind listen_kind;
     char *listen_host; /* address or name without brackets; unix: the path */
     int listen_port;   /* 0: any free one; unix: 0 */
@@ -269,7 +267,7 @@ struct conf_log {
 
 /* --- all of it ---------------------------------------------------------- */
 
-struct conf_places; /* where each value came from; fields in conf_load.h */
+struct conf_origins; /* fields are in conf_problems.h */
 
 struct conf {
     char *data_dir;
@@ -281,14 +279,14 @@ struct conf {
     struct conf_serve serve;
     struct conf_http http;
     struct conf_log log;
-    struct conf_places *places; /* for conf_where */
+    struct conf_origins *origins; /* for conf_where */
 };
 
-/* Every key at its default. */
+/* Returns a configuration with all defaults. */
 struct conf *conf_create(void);
 void conf_free(struct conf *c);
 
-/* One thing that is wrong, ready to be printed. */
+/* A problem of a configuration, ready to be printed. */
 struct conf_problem {
     int order, line, column; /* for sorting: the file is 0, then each --set */
     char *text; /* "file:line:col: key: problem; did you mean 'x'?" */
@@ -306,78 +304,79 @@ struct conf_problems {
 void conf_problems_release(struct conf_problems *p);
 
 /*
- * Does librdkafka know this property, and take this value? The library that
- * links it answers, so that conf needs none of it.
- *   why      where the reason goes, why_size bytes with the NUL
- *   returns  0 when it does
+ * Checks that librdkafka knows a property and accepts its value. The caller of
+ * conf_load passes such a function, so that conf needs no librdkafka.
+ *   why      out: the reason, why_size bytes with the NUL
+ *   returns  0 if it is accepted
  */
 typedef int conf_property_check(const char *name, const char *value, char *why,
                                 size_t why_size);
 
 /*
- * The file that -c stands for when it is not given: $MNEME_CONF (also when
- * there is no such file: reading it then says so), ./mneme.yaml,
- * SYSCONFDIR/mneme/mneme.yaml, or NULL when there is none of them. To be
- * freed.
+ * Finds the configuration file when -c is not given: $MNEME_CONF, ./mneme.yaml,
+ * SYSCONFDIR/mneme/mneme.yaml, or NULL. $MNEME_CONF may name a missing file:
+ * reading it then fails. The caller frees the path.
  */
 char *conf_find(void);
 
 /*
- * Reads the file, then the overrides, then checks one setting against
- * another. Everything that is wrong goes into problems, sorted by place.
- *   c         from conf_create(); what is not mentioned keeps its value
+ * Loads the file, then the overrides, then checks values against each other.
+ * Adds all problems, sorted by origin.
+ *   c         from conf_create(); keys that are not mentioned keep their value
  *   path      NULL: no file
- *   sets      "a.b.c=value", later ones win; the value is YAML, but texts that
- *             do not begin with a quote are taken as they stand, and so is
- *             what follows "source.kafka.properties.NAME="
- *   check     for source.kafka.properties; NULL: any name is taken
- *   returns   0, or ERR_INVALID when problems has grown; c is then good for
+ *   sets      "a.b.c=value"; later ones win. The value is YAML, with two
+ *             exceptions: a text that does not begin with a quote, and the
+ *             value of "source.kafka.properties.NAME=", are taken unchanged
+ *   check     for source.kafka.properties; NULL: any name is accepted
+ *   returns   0, or ERR_INVALID after a problem; c is then good for
  *             conf_free only
  */
 int conf_load(struct conf *c, const char *path, const char *const *sets,
               size_t n_sets, conf_property_check *check,
               struct conf_problems *problems);
 
-/* What --data-dir does: as --set data_dir=DIR, but DIR is no YAML. */
+/* Does what --data-dir does: --set data_dir=DIR, but DIR is no YAML. */
 void conf_set_data_dir(struct conf *c, const char *dir);
 
-/* "mneme.yaml:12:9", "--set:1:10" or "default": where the value of a key came
- * from, for a message about something that only later turns out wrong. To be
- * freed; key is in the table. */
+/* Returns the origin of a key's value, for messages: "mneme.yaml:12:9",
+ * "--set:1:10" or "default". The key must exist. The caller frees it. */
 char *conf_where(const struct conf *c, const char *key);
 
-/* The value of a key as it is printed: conf_text(c, "model.preset") is "small".
- * To be freed; key is in the table, and neither a section nor properties. */
+/* Returns the printed value of a key: conf_text(c, "model.preset") is "small".
+ * The key must exist, and be neither a section nor properties. The caller frees
+ * it. */
 char *conf_text(const struct conf *c, const char *key);
 
-/* Appends the names of the keys that decide what is learned: each version keeps
- * the values of these, and of no others. conf_strings_release() */
+/* Appends the names of the keys that learning depends on. Each version keeps
+ * the values of these keys only. conf_strings_release() */
 void conf_learning_keys(struct conf_strings *keys);
 
 /*
- * Can a version that keeps this text for this key be learned again with it?
- *   value    NULL: it keeps something else than a text
- *   returns  0; ERR_NOTFOUND: there is no such key (another release had it);
- *            ERR_CORRUPT: a key that no version keeps, or no value of the key
+ * Checks that a retrain can use the value that a version keeps for a key.
+ *   value    NULL: the version keeps something that is no text
+ *   returns  0; ERR_NOTFOUND: no such key, since another program version had
+ *            it; ERR_CORRUPT: versions do not keep this key, or the value is
+ *            not allowed
  */
 int conf_check_stored(const char *key, const char *value, struct err *err);
 
-/* Appends the whole configuration as YAML, each key with its present value;
- * it loads back to the same. Secrets are CONF_MASK, which a load refuses. */
+/* Appends the whole configuration as YAML, which loads to the same values.
+ * Secrets are printed as CONF_MASK, which conf_load refuses. */
 void conf_print(const struct conf *c, struct buf *out);
 
 #define CONF_MASK "********"
 
 /*
- * Which keys differ, by whether a running daemon can take the new value.
- *   reloadable, fixed   names are appended; conf_strings_release() both
- *   returns             how many differ
+ * Compares two configurations.
+ *   reloadable   out: keys that differ and that a running daemon can change
+ *   fixed        out: other keys that differ; conf_strings_release() both
+ *   returns      how many differ
  */
 size_t conf_reload_diff(const struct conf *now, const struct conf *next,
                         struct conf_strings *reloadable,
                         struct conf_strings *fixed);
-/* Gives `now` the reloadable values of `next`; the others stay, and so does a
- * token file that the present address needs. */
+/* Copies the reloadable values of `next` to `now`. A token file that the
+ * present address needs is kept. */
 void conf_reload_apply(struct conf *now, const struct conf *next);
 
 void conf_strings_add(struct conf_strings *l, const char *s); /* copies */

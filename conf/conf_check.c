@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One setting against another: what no single row of the table can say. Each
- * check names the keys that it looks at, and is left out when one of them
- * already has a problem of its own.
+ * Checks that concern more than one row of the table. A check is left out when
+ * one of its keys has a problem already.
  */
 #include "config.h"
 
@@ -30,23 +29,24 @@ struct check {
     struct conf_problems *problems;
 };
 
-static struct conf_place *place_of(const struct check *k, const char *key)
+static struct conf_origin *origin_of(const struct check *k, const char *key)
 {
     const struct conf_key *row = conf_map_find(key);
 
     BUG_ON(!row);
-    return conf_place_of(k->c, row);
+    return conf_origin_of(k->c, row);
 }
 
 static bool is_sound(const struct check *k, const char *key)
 {
-    return !place_of(k, key)->is_wrong;
+    return !origin_of(k, key)->is_wrong;
 }
 
-/* Adds "place of `at`: key: text". */
+/* Adds the problem "ORIGIN: key: text".
+ *   at   the key whose origin is shown */
 static void __attribute__((format(printf, 4, 5)))
-complain(const struct check *k, const char *key, const char *at,
-         const char *fmt, ...)
+add_problem(const struct check *k, const char *key, const char *at,
+            const char *fmt, ...)
 {
     char text[256];
     va_list ap;
@@ -54,7 +54,7 @@ complain(const struct check *k, const char *key, const char *at,
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    conf_problem_add(k->problems, k->c->places, place_of(k, at), key, "%s",
+    conf_problem_add(k->problems, k->c->origins, origin_of(k, at), key, "%s",
                      text);
 }
 
@@ -75,10 +75,10 @@ static void refuse_topic(const struct check *k, const char *key,
     struct buf shown = BUF_INIT;
 
     conf_quote_short(name, &shown);
-    complain(k, key, key,
-             "%s is no topic name: letters, digits, '.', '_' and '-', at "
-             "most %d of them",
-             shown.data, TOPIC_MAX);
+    add_problem(k, key, key,
+                "%s is no topic name: letters, digits, '.', '_' and '-', at "
+                "most %d of them",
+                shown.data, TOPIC_MAX);
     buf_release(&shown);
 }
 
@@ -99,13 +99,13 @@ static void check_topics(const struct check *k)
     if (!is_sound(k, key))
         return;
     if (topics->n == 0)
-        complain(k, key, key, "needs at least one topic");
+        add_problem(k, key, key, "needs at least one topic");
     for (size_t i = 0; i < topics->n; i++) {
         if (!is_topic(topics->items[i]))
             refuse_topic(k, key, topics->items[i]);
         else if (has_string(topics, i, topics->items[i]))
-            complain(k, key, key, "topic '%s' is there twice",
-                     topics->items[i]);
+            add_problem(k, key, key, "topic '%s' is given twice",
+                        topics->items[i]);
     }
 }
 
@@ -120,10 +120,11 @@ static void check_dead_letter(const struct check *k)
     if (!is_topic(name))
         refuse_topic(k, key, name);
     else if (has_string(topics, topics->n, name))
-        complain(k, key, key,
-                 "bad records from '%s' would come back to it: name another "
-                 "topic",
-                 name);
+        add_problem(
+            k, key, key,
+            "bad records from '%s' would be sent to it again: name another "
+            "topic",
+            name);
 }
 
 static void check_source(const struct check *k)
@@ -138,9 +139,9 @@ static void check_source(const struct check *k)
     }
     if (s->type == CONF_SOURCE_FILE && strcmp(s->path, "-") == 0 &&
         is_sound(k, "source.path"))
-        complain(k, "source.path", "source.type",
-                 "source.type: file needs the path of a file (for the "
-                 "standard input: source.type: stdin)");
+        add_problem(k, "source.path", "source.type",
+                    "source.type: file needs the path of a file (for the "
+                    "standard input: source.type: stdin)");
 }
 
 /* --- model -------------------------------------------------------------- */
@@ -160,12 +161,12 @@ static bool check_custom_given(const struct check *k)
         if (!is_sound(k, keys[i])) {
             all = false;
         } else if (is_custom && values[i] == 0) {
-            complain(k, keys[i], "model.preset",
-                     "needed with model.preset: custom");
+            add_problem(k, keys[i], "model.preset",
+                        "needed with model.preset: custom");
             all = false;
         } else if (!is_custom && values[i] != 0) {
-            complain(k, keys[i], keys[i],
-                     "only with model.preset: custom; a preset has its own");
+            add_problem(k, keys[i], keys[i],
+                        "only with model.preset: custom; a preset has its own");
         }
     }
     return is_custom && all;
@@ -176,19 +177,19 @@ static void check_shape(const struct check *k)
     const struct conf_model *m = &k->c->model;
 
     if (m->dim % m->heads != 0)
-        complain(k, "model.dim", "model.dim",
-                 "%lld is not a multiple of model.heads, %lld",
-                 (long long)m->dim, (long long)m->heads);
+        add_problem(k, "model.dim", "model.dim",
+                    "%lld is not a multiple of model.heads, %lld",
+                    (long long)m->dim, (long long)m->heads);
     else if (m->dim / m->heads % 2 != 0)
-        complain(k, "model.dim", "model.dim",
-                 "model.dim / model.heads is %lld, which is not even",
-                 (long long)(m->dim / m->heads));
+        add_problem(k, "model.dim", "model.dim",
+                    "model.dim / model.heads is %lld, which is not even",
+                    (long long)(m->dim / m->heads));
     if (m->heads % m->kv_heads != 0)
-        complain(k, "model.kv_heads", "model.kv_heads",
-                 "%lld does not divide model.heads, %lld",
-                 (long long)m->kv_heads, (long long)m->heads);
+        add_problem(k, "model.kv_heads", "model.kv_heads",
+                    "%lld does not divide model.heads, %lld",
+                    (long long)m->kv_heads, (long long)m->heads);
     if (m->context < 2)
-        complain(k, "model.context", "model.context", "at least 2 tokens");
+        add_problem(k, "model.context", "model.context", "at least 2 tokens");
 }
 
 static void check_model(const struct check *k)
@@ -199,8 +200,8 @@ static void check_model(const struct check *k)
         check_shape(k);
     if (m->tokenizer == CONF_TOKENIZER_BPE && m->vocab_size < MIN_BPE_VOCAB &&
         is_sound(k, "model.tokenizer") && is_sound(k, "model.vocab_size"))
-        complain(k, "model.vocab_size", "model.vocab_size",
-                 "model.tokenizer: bpe needs at least %d", MIN_BPE_VOCAB);
+        add_problem(k, "model.vocab_size", "model.vocab_size",
+                    "model.tokenizer: bpe needs at least %d", MIN_BPE_VOCAB);
 }
 
 /* --- learner, publish --------------------------------------------------- */
@@ -212,8 +213,8 @@ static void check_learner(const struct check *k)
 
     if (ewc->consolidate.kind == CONF_CONSOLIDATE_EVERY &&
         ewc->consolidate.every_steps < 1)
-        complain(k, key, key,
-                 "every:STEPS needs at least 1; to switch it off: off");
+        add_problem(k, key, key,
+                    "every:STEPS needs at least 1; to switch it off: off");
 }
 
 static void check_publish(const struct check *k)
@@ -221,14 +222,14 @@ static void check_publish(const struct check *k)
     const struct conf_publish *p = &k->c->publish;
 
     if (p->every_seconds == 0 && p->every_tokens == 0)
-        complain(k, "publish.every_tokens", "publish.every_tokens",
-                 "with publish.every_seconds 0 as well no version would be "
-                 "made: one of them has to be above 0");
+        add_problem(k, "publish.every_tokens", "publish.every_tokens",
+                    "publish.every_seconds is 0, too, so no version would be "
+                    "published: set one of them above 0");
     if (p->gate.enabled && k->c->learner.holdout.fraction == 0 &&
         is_sound(k, "publish.gate.enabled"))
-        complain(k, "learner.holdout.fraction", "learner.holdout.fraction",
-                 "the gate has nothing to measure with: above 0, or "
-                 "publish.gate.enabled: false");
+        add_problem(k, "learner.holdout.fraction", "learner.holdout.fraction",
+                    "the gate needs held-out records: set it above 0, or "
+                    "publish.gate.enabled: false");
 }
 
 /* --- http --------------------------------------------------------------- */
@@ -243,7 +244,8 @@ static bool parse_port(const char *s, int *port)
     return *port <= 65535;
 }
 
-/* Is it a host that can be listened on, and is it this machine only? */
+/* Checks that a host can be listened on. *is_local: only this machine reaches
+ * it. */
 static bool parse_host(const char *host, bool is_v6, bool *is_local)
 {
     struct in6_addr a6;
@@ -260,7 +262,7 @@ static bool parse_host(const char *host, bool is_v6, bool *is_local)
         return true;
     }
     *is_local = strcmp(host, "localhost") == 0;
-    /* a name: not of digits alone, which would be half an address */
+    /* A name has more than digits: those would be a part of an address. */
     return strspn(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
                         "0123456789.-") == strlen(host) &&
            strlen(host) <= MAX_HOST && host[strspn(host, "0123456789.")];
@@ -319,15 +321,17 @@ static void check_http(const struct check *k)
         return;
     if (!conf_listen_parse(http)) {
         conf_quote_short(http->listen, &shown);
-        complain(k, "http.listen", "http.listen",
-                 "expected HOST:PORT, [IPV6]:PORT or unix:PATH, found %s",
-                 shown.data);
+        add_problem(k, "http.listen", "http.listen",
+                    "expected HOST:PORT, [IPV6]:PORT or unix:PATH, found %s",
+                    shown.data);
         buf_release(&shown);
     } else if (!http->listen_local && !http->token_file &&
                is_sound(k, "http.token_file")) {
-        complain(k, "http.listen", "http.listen",
-                 "anybody who reaches this address could ask and roll back: "
-                 "set http.token_file, or listen on 127.0.0.1 or unix:PATH");
+        add_problem(
+            k, "http.listen", "http.listen",
+            "anybody who reaches this address could send requests and roll "
+            "back: set http.token_file, or listen on 127.0.0.1 or "
+            "unix:PATH");
     }
 }
 

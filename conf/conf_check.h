@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * conf_check.h - one setting against another, after all have been loaded.
+ * conf_check.h - checks values against each other, after all are loaded.
  *
  * Threads: any, one at a time for a struct conf
  */
@@ -11,7 +11,7 @@
 
 void conf_check(struct conf *c, struct conf_problems *problems);
 
-/* Takes http.listen apart. False: it is not an address, and nothing changed. */
+/* Parses http.listen. False: it is no address, and nothing has changed. */
 bool conf_listen_parse(struct conf_http *http);
 
 #endif

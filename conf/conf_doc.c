@@ -18,7 +18,8 @@ static size_t add_plain(const char *word, size_t n_bytes, struct buf *out)
     return n_bytes;
 }
 
-/* A word of roff: no hyphens made of dashes, no requests by accident. */
+/* Adds a word of roff. Escapes dashes, backslashes, and a dot or a quote at the
+ * beginning, which would start a request. */
 static size_t add_roff(const char *word, size_t n_bytes, struct buf *out)
 {
     if (*word == '.' || *word == '\'')
@@ -34,7 +35,8 @@ static size_t add_roff(const char *word, size_t n_bytes, struct buf *out)
     return n_bytes;
 }
 
-/* Words of text into lines that begin with depth steps and a mark. */
+/* Fills lines with the words of a text. Each line begins with depth steps and a
+ * mark. */
 static void fill(const char *text, int depth, const char *mark,
                  size_t (*add_word)(const char *, size_t, struct buf *),
                  struct buf *out)
@@ -66,13 +68,16 @@ static void fill(const char *text, int depth, const char *mark,
 static const char preamble[] =
     "# SPDX-License-Identifier: Apache-2.0\n"
     "#\n"
-    "# mneme.yaml - the configuration of mnemed. Every key is here with its\n"
-    "# default, so keep only what you change: an empty file will do. See\n"
-    "# mneme.yaml(5); `mnemed -t` checks a file, `mnemed -T` prints what is\n"
-    "# in effect.\n"
+    "# mneme.yaml - the configuration of mnemed. This file has every key with\n"
+    "# its default. Keep only the keys that you change: an empty file is "
+    "fine.\n"
+    "# See mneme.yaml(5). `mnemed -t` checks a file, and `mnemed -T` prints "
+    "the\n"
+    "# configuration in effect.\n"
     "#\n"
-    "# Keys marked [reload] are taken over on SIGHUP, the others at the next\n"
-    "# start. This file is made from the table in conf/conf_map.c.\n";
+    "# SIGHUP reloads keys marked [reload]. Other keys change at the next "
+    "start.\n"
+    "# This file is generated from the table in conf/conf_map.c.\n";
 
 static void sample_key(const struct conf_key *key, const struct conf *defaults,
                        struct buf *out)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * conf_doc.h - the documents that are made from the table: they are in the
- * repository, and test_conf_doc compares them with what comes from here (and
- * writes them with MNEME_WRITE_DOCS=1 in its environment).
+ * conf_doc.h - makes documents from the table of keys.
+ *
+ * The documents are in the repository. test_conf_doc compares them with the
+ * output of these functions. With MNEME_WRITE_DOCS=1 it writes them instead.
  *
  * Threads: any
  */
@@ -11,7 +12,7 @@
 
 #include "base/buf.h"
 
-/* Appends conf/mneme.yaml: each key explained in place, at its default. */
+/* Appends conf/mneme.yaml: each key with its default and its explanation. */
 void conf_doc_sample(struct buf *out);
 
 /* Appends the KEYS section of mneme.yaml(5), in roff. */

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How it works: the text becomes a tree (conf_yaml.c); the tree is walked
- * along the table, and what the table takes goes into the struct. An
- * override is a tree of one value, walked from its key. A problem is noted
- * with its place and the walk goes on, so that the user sees all of them; a
- * key that had one is marked, so that checks do not report what only follows
- * from it.
+ * How it works: conf_yaml.c parses the text into a tree. The values of the tree
+ * go into the struct, by the rows of the table. A --set is a tree of one value.
+ * A problem is stored with its line and column and loading continues, so that
+ * the user sees all of them. The key of a problem is marked, so that conf_check
+ * reports none of its consequences.
  *
- * The walk recurses once a section: the tree is CONF_YAML_MAX_DEPTH deep at
- * most, and only names of the table are followed.
+ * Loading recurses once a section. The depth is limited: the tree has at most
+ * CONF_YAML_MAX_DEPTH levels, and only names of the table are followed.
  */
 #include "config.h"
 
@@ -35,41 +34,42 @@ struct load {
     struct conf *c;
     struct conf_problems *problems;
     conf_property_check *check;
-    int order; /* as in struct conf_place */
+    int order; /* as in struct conf_origin */
     int shift; /* columns before the value of a --set */
 };
 
-/* --- the walk ----------------------------------------------------------- */
+/* --- origins and problems ----------------------------------------------- */
 
-static struct conf_place place_at(const struct load *l, int line, int column)
+static struct conf_origin origin_at(const struct load *l, int line, int column)
 {
-    struct conf_place place = {l->order, line, column, false};
+    struct conf_origin origin = {l->order, line, column, false};
 
     if (line == 1)
-        place.column += l->shift;
-    return place;
+        origin.column += l->shift;
+    return origin;
 }
 
-static struct conf_place place_of_value(const struct load *l,
+static struct conf_origin origin_of_value(const struct load *l,
+                                          const struct conf_node *node)
+{
+    return origin_at(l, node->line, node->column);
+}
+
+/* Returns where the key of a node is. The root has no key: then where its value
+ * is, or the beginning of a --set. */
+static struct conf_origin origin_of_key(const struct load *l,
                                         const struct conf_node *node)
 {
-    return place_at(l, node->line, node->column);
-}
-
-/* Of the key of a node; of the root, which has none, the value's, and on a
- * command line the beginning. */
-static struct conf_place place_of_key(const struct load *l,
-                                      const struct conf_node *node)
-{
-    struct conf_place place = {l->order, 1, 1, false};
+    struct conf_origin origin = {l->order, 1, 1, false};
 
     if (node->key)
-        return place_at(l, node->key_line, node->key_column);
-    return l->order > 0 ? place : place_of_value(l, node);
+        return origin_at(l, node->key_line, node->key_column);
+    return l->order > 0 ? origin : origin_of_value(l, node);
 }
 
-/* A key from the user for a message: as it is, or in quotes when it is odd. */
-static char *shown(const char *path)
+/* Formats a key from the user for a message. Puts it in quotes if it has
+ * unusual characters. */
+static char *format_key(const char *path)
 {
     struct buf out = BUF_INIT;
     size_t n = strspn(path, "abcdefghijklmnopqrstuvwxyz"
@@ -82,12 +82,12 @@ static char *shown(const char *path)
     return buf_detach(&out);
 }
 
-static void complain(struct load *l, struct conf_place place, const char *path,
-                     const char *why)
+static void add_problem(struct load *l, struct conf_origin origin,
+                        const char *path, const char *why)
 {
-    char *key = shown(path);
+    char *key = format_key(path);
 
-    conf_problem_add(l->problems, l->c->places, &place, key, "%s", why);
+    conf_problem_add(l->problems, l->c->origins, &origin, key, "%s", why);
     free(key);
 }
 
@@ -100,36 +100,36 @@ static void unknown_key(struct load *l, const char *path,
     buf_adds(&why, "unknown key");
     if (near) {
         buf_addf(&why, "; did you mean '%s'?", near->name);
-        conf_place_of(l->c, near)->is_wrong = true;
+        conf_origin_of(l->c, near)->is_wrong = true;
     }
-    complain(l, place_of_key(l, node), path, why.data);
+    add_problem(l, origin_of_key(l, node), path, why.data);
     buf_release(&why);
 }
 
-static void take_value(struct load *l, const struct conf_key *key,
+static void load_value(struct load *l, const struct conf_key *key,
                        const struct conf_node *node)
 {
-    struct conf_place *place = conf_place_of(l->c, key);
+    struct conf_origin *origin = conf_origin_of(l->c, key);
     struct buf why = BUF_INIT;
 
-    if (place->order == 0 && l->order == 0) {
-        buf_addf(&why, "given twice; first in line %d", place->line);
-        complain(l, place_of_key(l, node), key->name, why.data);
+    if (origin->order == 0 && l->order == 0) {
+        buf_addf(&why, "given twice; first in line %d", origin->line);
+        add_problem(l, origin_of_key(l, node), key->name, why.data);
     } else if (conf_value_set(key, l->c, node, &why) != 0) {
-        complain(l, place_of_value(l, node), key->name, why.data);
-        place->is_wrong = true;
+        add_problem(l, origin_of_value(l, node), key->name, why.data);
+        origin->is_wrong = true;
     } else {
-        *place = place_of_value(l, node);
+        *origin = origin_of_value(l, node);
     }
     buf_release(&why);
 }
 
 /* --- librdkafka's properties -------------------------------------------- */
 
-/* What mneme decides, and the reason for the user. */
+/* Properties that the user may not set, and the reason. */
 static const struct {
     const char *name, *why;
-} owned[] = {
+} refused[] = {
     {"enable.auto.commit",
      "mneme commits an offset after the version that accounts for it"},
     {"auto.commit.enable",
@@ -142,26 +142,22 @@ static const struct {
     {"offset.store.sync.interval.ms",
      "mneme keeps the offsets in its versions"},
     {"auto.offset.reset",
-     "a silent jump is never wanted here; see source.kafka.start and "
+     "mneme never skips records silently; see source.kafka.start and "
      "source.kafka.on_gap"},
     {"partition.assignment.strategy",
-     "mneme takes its partitions up where its versions stand"},
-    {"enable.partition.eof", "mneme asks for the ends of partitions itself"},
+     "mneme continues its partitions at the positions in its versions"},
+    {"enable.partition.eof", "mneme needs it to know the lag"},
+    {"transactional.id", "mneme does not produce in transactions"},
+    {"test.mock.num.brokers",
+     "set bootstrap.servers: embedded for a broker inside mnemed"},
+    {"log.queue", "mneme has its own log"},
+    {"enabled_events", "mneme polls with callbacks"},
 };
 
 /* "source.kafka.properties.group.id" */
 static bool is_property_path(const char *path)
 {
     return strncmp(path, PROPERTIES ".", strlen(PROPERTIES ".")) == 0;
-}
-
-static const char *why_owned(const char *name)
-{
-    for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) {
-        if (strcmp(owned[i].name, name) == 0)
-            return owned[i].why;
-    }
-    return NULL;
 }
 
 static bool is_secret(const char *name)
@@ -177,7 +173,7 @@ static bool is_secret(const char *name)
     return false;
 }
 
-/* The property of that name, added in its place when it is not there. */
+/* Finds the property of this name, or adds it in order. */
 static struct conf_property *property_slot(struct conf_properties *p,
                                            const char *name)
 {
@@ -196,15 +192,14 @@ static struct conf_property *property_slot(struct conf_properties *p,
     return &p->items[i];
 }
 
-/* The reason that a property cannot have this value, or NULL. */
-static const char *refused_property(struct load *l, const char *name,
-                                    const struct conf_node *node, char *why,
-                                    size_t why_size)
+/* Returns why a property cannot have this value, or NULL. */
+static const char *check_property(struct load *l, const char *name,
+                                  const struct conf_node *node, char *why,
+                                  size_t why_size)
 {
-    const char *reason = why_owned(name);
-
-    if (reason)
-        return reason;
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
+        if (strcmp(refused[i].name, name) == 0)
+            return refused[i].why;
     if (node->kind != CONF_NODE_SCALAR || conf_node_is_null(node))
         return "expected a value: write NAME: VALUE";
     if (is_secret(name) && strcmp(node->text, CONF_MASK) == 0)
@@ -215,18 +210,18 @@ static const char *refused_property(struct load *l, const char *name,
     return NULL;
 }
 
-static void take_property(struct load *l, const char *name,
+static void load_property(struct load *l, const char *name,
                           const struct conf_node *node)
 {
-    struct conf_place place = place_of_key(l, node);
+    struct conf_origin origin = origin_of_key(l, node);
     struct conf_property *x;
     char why[256] = "";
-    const char *reason = refused_property(l, name, node, why, sizeof why);
+    const char *reason = check_property(l, name, node, why, sizeof why);
     char *path;
 
     if (reason) {
         path = xasprintf(PROPERTIES ".%s", name);
-        complain(l, place, path, reason);
+        add_problem(l, origin, path, reason);
         free(path);
         return;
     }
@@ -234,15 +229,15 @@ static void take_property(struct load *l, const char *name,
     free(x->value);
     free(x->where);
     x->value = xstrdup(node->text);
-    x->where = conf_place_text(l->c->places, &place);
+    x->where = conf_origin_text(l->c->origins, &origin);
 }
 
 /* --- mappings ----------------------------------------------------------- */
 
-static void take(struct load *l, const char *path,
-                 const struct conf_node *node);
+static void load_node(struct load *l, const char *path,
+                      const struct conf_node *node);
 
-/* An earlier sibling with the same key, or NULL. */
+/* Returns an earlier sibling with the same key, or NULL. */
 static const struct conf_node *twin(const struct conf_node *node)
 {
     const struct conf_node *x;
@@ -254,7 +249,7 @@ static const struct conf_node *twin(const struct conf_node *node)
     return NULL;
 }
 
-static void take_mapping(struct load *l, const char *path,
+static void load_mapping(struct load *l, const char *path,
                          const struct conf_node *map, bool is_properties)
 {
     const struct conf_node *node, *first;
@@ -267,18 +262,20 @@ static void take_mapping(struct load *l, const char *path,
         if ((first = twin(node)) != NULL) {
             snprintf(why, sizeof why, "given twice; first in line %d",
                      first->key_line);
-            complain(l, place_of_key(l, node), child.data, why);
+            add_problem(l, origin_of_key(l, node), child.data, why);
         } else if (is_properties) {
-            take_property(l, node->key, node);
+            load_property(l, node->key, node);
         } else {
-            take(l, child.data, node);
+            load_node(l, child.data, node);
         }
     }
     buf_release(&child);
 }
 
-/* path is "" for the whole file. */
-static void take(struct load *l, const char *path, const struct conf_node *node)
+/* Loads a node and its children.
+ *   path   "" for the whole file */
+static void load_node(struct load *l, const char *path,
+                      const struct conf_node *node)
 {
     const struct conf_key *key = *path ? conf_map_find(path) : NULL;
     bool is_mapping =
@@ -286,21 +283,21 @@ static void take(struct load *l, const char *path, const struct conf_node *node)
         (key && (key->type == CONF_SECTION || key->type == CONF_PROPERTIES));
 
     if (is_property_path(path))
-        take_property(l, path + strlen(PROPERTIES "."), node);
+        load_property(l, path + strlen(PROPERTIES "."), node);
     else if (*path && !key)
         unknown_key(l, path, node);
     else if (!is_mapping)
-        take_value(l, key, node);
+        load_value(l, key, node);
     else if (node->kind == CONF_NODE_MAP)
-        take_mapping(l, path, node, key && key->type == CONF_PROPERTIES);
+        load_mapping(l, path, node, key && key->type == CONF_PROPERTIES);
     else if (!conf_node_is_null(node))
-        complain(l, place_of_value(l, node), path,
-                 "expected a mapping: `key: value` lines");
+        add_problem(l, origin_of_value(l, node), path,
+                    "expected a mapping: `key: value` lines");
 }
 
 /* --- texts -------------------------------------------------------------- */
 
-/* A tree of one scalar that is what it says, whatever YAML makes of it. */
+/* Makes a tree of one text without parsing it as YAML. */
 static void tree_of_text(struct conf_tree *t, const char *text)
 {
     struct conf_node *node = xcalloc(1, sizeof *node);
@@ -338,37 +335,38 @@ void conf_load_defaults(struct conf *c)
             continue;
         if (conf_tree_of_value(&tree, &conf_map[i], conf_map[i].fallback) != 0)
             BUG("%s: %s", conf_map[i].name, tree.why);
-        take(&l, conf_map[i].name, tree.root);
+        load_node(&l, conf_map[i].name, tree.root);
         conf_tree_release(&tree);
     }
     if (problems.n > 0)
         BUG("%s", problems.items[0].text);
 }
 
-/* False when not all of the file could be read: what is missing then would
- * only mislead the checks. */
+/* False: a part of the file could not be read. Then checks would report only
+ * consequences of that. */
 static bool load_file(struct load *l, const char *path)
 {
     struct conf_tree tree = CONF_TREE_INIT;
-    struct conf_place place = {0, 0, 0, false};
+    struct conf_origin origin = {0, 0, 0, false};
     struct buf text = BUF_INIT;
     struct err err = ERR_INIT;
     int rc;
 
-    l->c->places->file = xstrdup(path);
+    l->c->origins->file = xstrdup(path);
     rc = fileio_read(path, CONF_YAML_MAX_BYTES, &text, &err);
     if (rc != 0) {
-        conf_problem_add_text(l->problems, &place, xstrdup(err.msg));
+        conf_problem_add_text(l->problems, &origin, xstrdup(err.msg));
         goto out;
     }
     rc = conf_tree_parse(&tree, text.data ? text.data : "", text.len);
     if (rc != 0) {
-        place.line = tree.line;
-        place.column = tree.column;
-        conf_problem_add(l->problems, l->c->places, &place, "", "%s", tree.why);
+        origin.line = tree.line;
+        origin.column = tree.column;
+        conf_problem_add(l->problems, l->c->origins, &origin, "", "%s",
+                         tree.why);
     }
     if (tree.root && (rc == 0 || tree.root->kind == CONF_NODE_MAP))
-        take(l, "", tree.root);
+        load_node(l, "", tree.root);
 out:
     conf_tree_release(&tree);
     buf_release(&text);
@@ -379,13 +377,13 @@ out:
 static void load_set(struct load *l, const char *text)
 {
     struct conf_tree tree = CONF_TREE_INIT;
-    struct conf_place place = {l->order, 1, 1, false};
+    struct conf_origin origin = {l->order, 1, 1, false};
     const char *equals = strchr(text, '=');
     char *path;
     int rc = 0;
 
     if (!equals || equals == text || !utf8_valid(text, strlen(text))) {
-        complain(l, place, text, "expected KEY=VALUE, in UTF-8");
+        add_problem(l, origin, text, "expected KEY=VALUE, in UTF-8");
         return;
     }
     path = xstrndup(text, (size_t)(equals - text));
@@ -394,13 +392,13 @@ static void load_set(struct load *l, const char *text)
         tree_of_text(&tree, equals + 1);
     else
         rc = conf_tree_of_value(&tree, conf_map_find(path), equals + 1);
-    /* to libyaml the end of a text is the next line */
-    place.column =
+    /* libyaml reports the end of a text as the next line */
+    origin.column =
         tree.line > 1 ? (int)strlen(text) + 1 : l->shift + tree.column;
     if (rc != 0)
-        complain(l, place, path, tree.why);
+        add_problem(l, origin, path, tree.why);
     else
-        take(l, path, tree.root);
+        load_node(l, path, tree.root);
     conf_tree_release(&tree);
     free(path);
 }

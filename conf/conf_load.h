@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * conf_load.h - defaults, and the value of a command line; conf.h has what
- * others need.
+ * conf_load.h - sets defaults, and parses the value of one key. conf_load
+ * itself is in conf.h.
  *
  * Threads: any, one at a time for a struct conf
  */
@@ -12,13 +12,12 @@
 #include "conf/conf_map.h"
 #include "conf/conf_yaml.h"
 
-/* A tree of the one value that a key is given on a command line: texts as they
- * stand unless they begin with a quote, everything else as YAML. ERR_INVALID
- * as conf_tree_parse. */
+/* Parses the value of one key into a tree. A text is not parsed as YAML, unless
+ * it begins with a quote. Errors are those of conf_tree_parse. */
 int conf_tree_of_value(struct conf_tree *t, const struct conf_key *key,
                        const char *value);
 
-/* Sets every key to the default of the table. */
+/* Sets every key to its default. */
 void conf_load_defaults(struct conf *c);
 
 #endif

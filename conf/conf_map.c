@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * The table, and finding a row. What is done with the value of a row is in
- * conf_value.c.
- */
+/* The table of keys, and functions that find a row. */
 #include "config.h"
 
 #include "conf/conf_map.h"
@@ -15,203 +12,217 @@
 
 #define MAX_SEED 9007199254740991.0 /* 2^53 - 1: JSON carries it exactly */
 
-/* A row reads best as it is written here. */
 /* clang-format off */
 #define SECTION(path, text) {.name = path, .type = CONF_SECTION, .doc = text}
 
 const struct conf_key conf_map[] = {
     {.name = "data_dir", .type = CONF_TEXT, AT(data_dir),
      .fallback = "./mneme-data",
-     .doc = "Directory of everything that mneme keeps: the database, the "
-            "versions and, while it runs, its addresses. It is made when it "
-            "is missing. It is closed to other users (mode 0700, files 0600), "
-            "and one daemon at a time uses it."},
+     .doc = "Directory for all data of mneme: the database, the versions, "
+            "and its addresses while it runs. mnemed creates the directory "
+            "if it is missing. Other users cannot read it (mode 0700, files "
+            "0600), and only one daemon at a time may use it."},
 
-    SECTION("source", "Where the records come from."),
+    SECTION("source", "Where records are read from."),
     {.name = "source.type", .type = CONF_ENUM, AT(source.type),
      .fallback = "kafka", .words = "kafka | file | stdin",
-     .doc = "Kafka topics, a file with one record a line, or the standard "
-            "input, read the same way."},
+     .doc = "Kafka topics, a file with one record a line, or standard input "
+            "with one record a line."},
     {.name = "source.path", .type = CONF_TEXT, AT(source.path),
      .fallback = "-",
-     .doc = "With source.type file: the file. Names that end in .gz or .zst "
-            "are read as they are. A dash stands for no file."},
+     .doc = "With source.type file: the file to read. A file whose name ends "
+            "in .gz or .zst is decompressed. A dash means that no file is "
+            "given."},
     {.name = "source.follow", .type = CONF_BOOL, AT(source.follow),
      .fallback = "false",
      .doc = "With source.type file: wait for more lines at the end of the "
-            "file, and follow it when it is rotated. A renamed file is read "
-            "for another 1.5 to 10 seconds while lines come. The rest of a "
-            "file that was truncated, or was rotated while mnemed did not run, "
-            "is looked for only in PATH.1, PATH.1.gz and PATH.1.zst. If it is "
-            "in none of them, that counts as a gap."},
+            "file, and follow the file when it is rotated. A renamed file is "
+            "read for another 1.5 to 10 seconds, while lines arrive. A file "
+            "may be truncated, or be rotated while mnemed does not run. Then "
+            "mnemed looks for the remaining lines in PATH.1, PATH.1.gz and "
+            "PATH.1.zst only. If they are in none of these files, they count "
+            "as a gap."},
     {.name = "source.at_end", .type = CONF_ENUM, AT(source.at_end),
      .fallback = "serve", .words = "serve | exit",
-     .doc = "What to do after the last line: go on serving, or exit with "
-            "status 0. Before that a version is published, and the log says "
-            "what became of the records. Status 0 says that the file was read; "
-            "when all its records were refused, the log has the warning "
-            "nothing_learned. With exit, a source that stops before its end (a "
-            "damaged or replaced file) also ends the program: after a version, "
-            "with the reason and status 1."},
+     .doc = "What to do after the last line: continue to serve, or exit with "
+            "status 0. Before it exits, mnemed publishes a version and logs "
+            "how many records were learned, held out, quarantined and "
+            "skipped. Status 0 means that the whole file was read. If every "
+            "record was refused, the log has the warning nothing_learned. "
+            "With exit, a source that stops early (a damaged or replaced "
+            "file) also ends the program: it publishes a version, logs the "
+            "reason and exits with status 1."},
 
-    SECTION("source.kafka", "Used with source.type kafka."),
+    SECTION("source.kafka", "Settings for source.type kafka."),
     {.name = "source.kafka.topics", .type = CONF_STRINGS,
      AT(source.kafka.topics), .fallback = "[text]",
-     .doc = "Topics to learn from, by name."},
+     .doc = "Names of the topics to learn from."},
     {.name = "source.kafka.start", .type = CONF_ENUM,
      AT(source.kafka.start.kind), .fallback = "earliest",
      .words = "earliest | latest | timestamp:MS",
      .number_at = offsetof(struct conf, source.kafka.start.timestamp_ms),
-     .doc = "Where a partition is first read from; MS is Unix time in "
-            "milliseconds. It counts only where the data directory has no "
-            "offset for the partition yet."},
+     .doc = "Where reading of a partition begins; MS is Unix time in "
+            "milliseconds. This key has no effect on a partition for which "
+            "the data directory has an offset."},
     {.name = "source.kafka.on_gap", .type = CONF_ENUM,
      AT(source.kafka.on_gap), .fallback = "stop", .words = "stop | skip",
-     .doc = "When Kafka no longer has the stored offset, or the topic is "
-            "another one of the same name: stop learning and go on serving, "
-            "or count the gap and go on at the first offset there is."},
+     .doc = "What to do when Kafka no longer has the stored offset, or the "
+            "topic was replaced by another one with the same name. stop: "
+            "learning stops, and serving continues. skip: the gap is "
+            "counted, and reading continues at the nearest offset that Kafka "
+            "has. The key also decides for a file that was replaced: with "
+            "skip, it is read from its first line."},
     {.name = "source.kafka.dead_letter", .type = CONF_TEXT,
      AT(source.kafka.dead_letter), .fallback = "null", .null_word = "null",
-     .doc = "Topic that bad records are also sent to, as they came, with the "
-            "reason in their headers. While the topic is missing or refuses "
-            "them, they wait (16 MiB at most) and are sent again."},
+     .doc = "Topic to which bad records are sent as well, unchanged, with "
+            "the reason in their headers. While the topic is missing or the "
+            "broker refuses them, dead letters wait (16 MiB at most) and are "
+            "sent again."},
     {.name = "source.kafka.properties", .type = CONF_PROPERTIES,
      AT(source.kafka.properties),
      .fallback = "{bootstrap.servers: \"localhost:9092\", group.id: mneme}",
-     .doc = "Handed to librdkafka as they stand: SASL, TLS, fetch sizes and "
-            "so on; its CONFIGURATION.md has them all. What is given here "
-            "comes on top of the default. bootstrap.servers: embedded starts "
-            "a broker inside mnemed, for a trial only: what it holds is gone "
-            "when mnemed stops."},
+     .doc = "Properties that are passed to librdkafka unchanged: SASL, TLS, "
+            "fetch sizes and so on. librdkafka's CONFIGURATION.md lists "
+            "them. Properties given here are added to the default. "
+            "bootstrap.servers: embedded starts a broker inside mnemed, for "
+            "trials only: its records are lost when mnemed stops."},
 
     {.name = "source.format", .type = CONF_ENUM, AT(source.format),
      .fallback = "auto", .words = "auto | json | text",
      .decides_learning = true,
-     .doc = "What a record is: a JSON object with text (or prompt and "
-            "completion), or plain text. auto: a value that begins like an "
-            "object and has one of these as a key, in quotes or bare, is JSON; "
-            "it is a bad record if it cannot be read. Everything else is plain "
-            "text."},
+     .doc = "How a record is read: as a JSON object with text (or prompt and "
+            "completion), or as plain text. auto: a value that begins like "
+            "an object and has one of these keys, quoted or bare, is read as "
+            "JSON. If it cannot be parsed, it is a bad record. Any other "
+            "value is plain text."},
     {.name = "source.max_record_bytes", .type = CONF_INT,
      AT(source.max_record_bytes), .fallback = "65536", .min = 1,
      .max = CONF_MAX_RECORD_BYTES,
      .decides_learning = true,
-     .doc = "A longer record is a bad record."},
+     .doc = "Length limit of a record. A longer record is a bad record."},
     {.name = "source.bad_record", .type = CONF_ENUM, AT(source.bad_record),
      .fallback = "quarantine", .words = "quarantine | skip | stop",
      .decides_learning = true,
-     .doc = "What happens to a record that cannot be learned from: keep it "
-            "with the reason, count it only, or stop learning. Bad records "
-            "are counted in any case, and the log has a line for each reason, "
-            "at most one a minute."},
+     .doc = "What to do with a record that cannot be learned: store it with "
+            "the reason, only count it, or stop learning. Bad records are "
+            "always counted. The log has a line for each reason, at most "
+            "once a minute."},
     {.name = "source.when_behind", .type = CONF_ENUM, AT(source.when_behind),
      .fallback = "wait", .words = "wait | sample",
-     .doc = "When records come faster than they can be learned: hold the "
-            "source back, or learn a uniform share and count the rest."},
+     .doc = "What to do when records arrive faster than they can be learned. "
+            "wait: the source reads more slowly. sample: a uniform sample is "
+            "learned, and the other records are counted."},
 
-    SECTION("model", "What learns. Fixed once the data directory is made."),
+    SECTION("model",
+            "The model that learns. These keys cannot change after the data "
+            "directory is created."),
     {.name = "model.preset", .type = CONF_ENUM, AT(model.preset),
      .fallback = "small",
      .words = "nano | tiny | small | base | large | custom | linear",
      .decides_learning = true,
-     .doc = "Size of the Transformer. Custom takes dim, layers, heads, "
-            "kv_heads, ffn_dim and context from the keys below. Linear has no "
-            "Transformer: a fast classifier for streams with labels."},
+     .doc = "Size of the Transformer. custom: the keys dim, layers, heads, "
+            "kv_heads, ffn_dim and context below give the shape. linear: a "
+            "fast classifier without a Transformer, for streams with labels."},
     {.name = "model.tokenizer", .type = CONF_ENUM, AT(model.tokenizer),
      .fallback = "bpe", .words = "bytes | bpe",
-     .doc = "Bytes as they are, or a byte-level BPE vocabulary that is "
-            "learned from the first text and then frozen."},
+     .doc = "bytes: each byte is a token. bpe: a byte-level BPE vocabulary, "
+            "which is learned from the first text and then never changes."},
     {.name = "model.vocab_size", .type = CONF_INT, AT(model.vocab_size),
      .fallback = "4096", .min = 256, .max = MODEL_MAX_VOCAB,
-     .doc = "With model.tokenizer bpe: how many tokens there are, the special "
-            "ones included; at least 300."},
+     .doc = "With model.tokenizer bpe: number of tokens in the vocabulary, "
+            "including the special ones. It must be at least 300."},
     {.name = "model.tokenizer_bytes", .type = CONF_INT,
      AT(model.tokenizer_bytes), .fallback = "1048576", .min = 1,
      .max = 1073741824,
-     .doc = "How many bytes of text the vocabulary is learned from."},
+     .doc = "Bytes of text from which the vocabulary is learned."},
     {.name = "model.tokenizer_from", .type = CONF_TEXT,
      AT(model.tokenizer_from), .fallback = "null", .null_word = "null",
-     .doc = "A text file that the vocabulary is learned from instead, or a "
-            "tokenizer.json that is taken as it is."},
+     .doc = "A text file from which the vocabulary is learned instead of the "
+            "stream, or a tokenizer.json that is used unchanged."},
     {.name = "model.tokenizer_wait_seconds", .type = CONF_REAL,
      AT(model.tokenizer_wait_seconds), .fallback = "30", .min = 0,
      .max = 86400,
-     .doc = "When the stream pauses this long, the vocabulary is learned from "
-            "the text that there is."},
+     .doc = "If the stream pauses this long, the vocabulary is learned from "
+            "the text that has arrived so far."},
     {.name = "model.max_domains", .type = CONF_INT, AT(model.max_domains),
      .fallback = "256", .min = 1, .max = 65536,
      .decides_learning = true,
-     .doc = "Further domains count as `other`."},
+     .doc = "Number of domains that are measured on their own. Further "
+            "domains count as `other`."},
     {.name = "model.max_labels", .type = CONF_INT, AT(model.max_labels),
      .fallback = "4096", .min = 1, .max = 65536,
      .decides_learning = true,
-     .doc = "Records with further labels are bad records."},
+     .doc = "Number of labels that the class head learns. A record with a "
+            "further label is a bad record."},
     {.name = "model.qk_norm", .type = CONF_BOOL, AT(model.qk_norm),
      .fallback = "false",
-     .doc = "Normalise queries and keys, as Qwen3 does; versions are then "
+     .doc = "Normalise queries and keys, as Qwen3 does. Versions are then "
             "Qwen3ForCausalLM instead of LlamaForCausalLM."},
     {.name = "model.dim", .type = CONF_INT, AT(model.dim), .fallback = "0",
      .min = 0, .max = MODEL_MAX_DIM,
-     .doc = "With model.preset custom: channels. A multiple of heads, with "
-            "dim / heads even. Like the five after it, it is needed there "
-            "and 0 with any other preset."},
+     .doc = "With model.preset custom: number of channels. It must be a "
+            "multiple of heads, and dim / heads must be even. This key and "
+            "the next five are required with preset custom, and must be 0 "
+            "with any other preset."},
     {.name = "model.layers", .type = CONF_INT, AT(model.layers),
      .fallback = "0", .min = 0, .max = MODEL_MAX_LAYERS,
-     .doc = "With model.preset custom: layers."},
+     .doc = "With model.preset custom: number of layers."},
     {.name = "model.heads", .type = CONF_INT, AT(model.heads),
      .fallback = "0", .min = 0, .max = 1024,
-     .doc = "With model.preset custom: attention heads."},
+     .doc = "With model.preset custom: number of attention heads."},
     {.name = "model.kv_heads", .type = CONF_INT, AT(model.kv_heads),
      .fallback = "0", .min = 0, .max = 1024,
-     .doc = "With model.preset custom: heads of keys and values; divides "
-            "heads."},
+     .doc = "With model.preset custom: number of heads of keys and values. "
+            "It must divide heads."},
     {.name = "model.ffn_dim", .type = CONF_INT, AT(model.ffn_dim),
      .fallback = "0", .min = 0, .max = 4.0 * MODEL_MAX_DIM,
-     .doc = "With model.preset custom: channels inside the feed-forward "
-            "layer."},
+     .doc = "With model.preset custom: number of channels inside the "
+            "feed-forward layer."},
     {.name = "model.context", .type = CONF_INT, AT(model.context),
      .fallback = "0", .min = 0, .max = MODEL_MAX_CONTEXT,
-     .doc = "With model.preset custom: tokens that the model sees at once; at "
-            "least 2."},
+     .doc = "With model.preset custom: number of tokens in the model's "
+            "context; at least 2."},
     {.name = "model.init", .type = CONF_TEXT, AT(model.init),
      .fallback = "random", .null_word = "random",
-     .doc = "Weights to start from: random ones, or a Hugging Face model "
+     .doc = "Initial weights: random, or those of a Hugging Face model "
             "directory."},
 
-    SECTION("learner", "How it learns."),
+    SECTION("learner", "How the model learns."),
     {.name = "learner.threads", .type = CONF_INT, AT(learner.threads),
      .fallback = "0", .min = 0, .max = 256,
-     .doc = "0: one for each core that it may use. What is learned does not "
-            "depend on it."},
+     .doc = "Number of worker threads. 0: one for each core that mnemed may "
+            "use. The number does not change what is learned."},
     {.name = "learner.shards", .type = CONF_INT, AT(learner.shards),
      .fallback = "0", .min = 0, .max = 256,
-     .doc = "Parts of a batch whose gradients are summed in order. 0: as many "
-            "as threads when the data directory is made; fixed from then "
-            "on."},
+     .doc = "Number of parts into which a batch is divided. Their gradients "
+            "are summed in order. 0: the number of threads when the data "
+            "directory is created, which then never changes."},
     {.name = "learner.seed", .type = CONF_INT, AT(learner.seed),
      .fallback = "42", .min = 0, .max = MAX_SEED,
      .decides_learning = true,
-     .doc = "The same records, configuration and seed give the same model."},
+     .doc = "Seed of all random numbers. The same records, configuration and "
+            "seed give the same model."},
     {.name = "learner.batch_tokens", .type = CONF_INT,
      AT(learner.batch_tokens), .fallback = "256", .min = 8, .max = 1048576,
      .decides_learning = true,
-     .doc = "New tokens in an update; replay comes on top."},
+     .doc = "New tokens in a step. Replayed tokens are added to them."},
     {.name = "learner.flush_seconds", .type = CONF_REAL,
      AT(learner.flush_seconds), .fallback = "2", .min = 0, .max = 86400,
-     .doc = "Learn from a part-filled batch when the stream pauses this long. "
-            "0: only at the end or when it is full."},
+     .doc = "If the stream pauses this long, a part-filled batch is learned. "
+            "0: a step waits for a full batch or the end of the stream."},
 
-    SECTION("learner.optimizer", "AdamW."),
+    SECTION("learner.optimizer", "The optimizer is AdamW."),
     {.name = "learner.optimizer.lr", .type = CONF_REAL,
      AT(learner.optimizer.lr), .fallback = "0", .min = 0, .max = 1,
      .is_reloadable = true, .decides_learning = true,
-     .doc = "Learning rate after the warm-up; constant, since a stream has no "
-            "end. 0: the one that fits the model's width, 0.28 / dim."},
+     .doc = "Learning rate after the warm-up. It stays constant, since a "
+            "stream has no end. 0: a rate that suits the model's width, 0.28 "
+            "/ dim."},
     {.name = "learner.optimizer.warmup_steps", .type = CONF_INT,
      AT(learner.optimizer.warmup_steps), .fallback = "100", .min = 0,
      .max = 1000000000,
      .decides_learning = true,
-     .doc = "Steps over which the rate rises from 0."},
+     .doc = "Steps in which the learning rate rises from 0."},
     {.name = "learner.optimizer.weight_decay", .type = CONF_REAL,
      AT(learner.optimizer.weight_decay), .fallback = "0.1", .min = 0,
      .max = 10,
@@ -221,14 +232,16 @@ const struct conf_key conf_map[] = {
      AT(learner.optimizer.clip_norm), .fallback = "1.0", .min = 0,
      .max = 1000000,
      .decides_learning = true,
-     .doc = "The gradient's global norm is cut to this. 0: no clipping."},
+     .doc = "Limit of the gradient's global norm. A larger gradient is "
+            "scaled down to it. 0: no clipping."},
 
-    SECTION("learner.ewc", "Elastic weight consolidation: holds weights that "
-                           "older text needs near where they were."),
+    SECTION("learner.ewc",
+            "Elastic weight consolidation: a penalty on moving weights that "
+            "earlier text needs."),
     {.name = "learner.ewc.enabled", .type = CONF_BOOL,
      AT(learner.ewc.enabled), .fallback = "true",
      .decides_learning = true,
-     .doc = "The switch."},
+     .doc = "Turns elastic weight consolidation on."},
     {.name = "learner.ewc.lambda", .type = CONF_REAL, AT(learner.ewc.lambda),
      .fallback = "10.0", .min = 0, .max = 1e9, .is_reloadable = true,
      .decides_learning = true,
@@ -236,274 +249,299 @@ const struct conf_key conf_map[] = {
     {.name = "learner.ewc.decay", .type = CONF_REAL, AT(learner.ewc.decay),
      .fallback = "0.95", .min = 0, .max = 0.9999,
      .decides_learning = true,
-     .doc = "Share of the running Fisher estimate that a consolidation keeps; "
-            "the rest comes from the new one."},
+     .doc = "Share of the running Fisher estimate that a consolidation "
+            "keeps. The rest comes from the new estimate."},
     {.name = "learner.ewc.consolidate", .type = CONF_ENUM,
      AT(learner.ewc.consolidate.kind), .fallback = "auto",
      .words = "auto | off | every:STEPS",
      .number_at = offsetof(struct conf, learner.ewc.consolidate.every_steps),
      .decides_learning = true,
-     .doc = "When the anchor moves to the present weights: by itself on a "
-            "plateau of the loss and at intervals, never, or every so many "
-            "steps."},
+     .doc = "When the anchor moves to the present weights. auto: when the "
+            "loss no longer falls, and at intervals. off: never. every: "
+            "after this number of steps."},
 
-    SECTION("learner.replay", "Learning again from records that were kept."),
+    SECTION("learner.replay",
+            "Learning again from segments in the replay buffer."),
     {.name = "learner.replay.enabled", .type = CONF_BOOL,
      AT(learner.replay.enabled), .fallback = "true",
      .decides_learning = true,
-     .doc = "The switch."},
+     .doc = "Turns replay on."},
     {.name = "learner.replay.ratio", .type = CONF_REAL,
      AT(learner.replay.ratio), .fallback = "1.0", .min = 0, .max = 16,
      .is_reloadable = true, .decides_learning = true,
-     .doc = "Replayed tokens for each new one in an update."},
+     .doc = "Replayed tokens for each new token in a step."},
     {.name = "learner.replay.adaptive", .type = CONF_BOOL,
      AT(learner.replay.adaptive), .fallback = "false",
      .decides_learning = true,
-     .doc = "Replay more when there is time and less with growing lag. What "
-            "is learned then depends on timing."},
+     .doc = "Replay more while there is time, and less while the lag grows. "
+            "What is learned then depends on timing."},
     {.name = "learner.replay.capacity", .type = CONF_INT,
      AT(learner.replay.capacity), .fallback = "100000", .min = 1,
      .max = 10000000,
      .decides_learning = true,
-     .doc = "Segments that are kept."},
+     .doc = "Number of segments in the replay buffer."},
     {.name = "learner.replay.balance", .type = CONF_ENUM,
      AT(learner.replay.balance), .fallback = "domain",
      .words = "domain | none",
      .decides_learning = true,
-     .doc = "Which segments stay when it is full: about as many of each "
-            "domain, or in proportion to what came."},
+     .doc = "Which segments a full buffer keeps. domain: about as many of "
+            "each domain. none: in proportion to the records that arrived."},
 
-    SECTION("learner.holdout", "Records that are never learned, to measure "
-                               "with."),
+    SECTION("learner.holdout",
+            "Held-out records. They are never learned, and the gate measures "
+            "on them."),
     {.name = "learner.holdout.fraction", .type = CONF_REAL,
      AT(learner.holdout.fraction), .fallback = "0.01", .min = 0, .max = 0.5,
      .decides_learning = true,
-     .doc = "Share of the records, chosen by a hash of their text; a tenth of "
-            "the first 400 if that is more, so that there is something to "
-            "measure on soon; copies of those stay held out."},
+     .doc = "Share of records that is held out, chosen by a hash of the "
+            "text. Of the first 400 records, at least a tenth is held out, "
+            "so that the gate can soon measure. Copies of those texts are "
+            "always held out."},
     {.name = "learner.holdout.capacity", .type = CONF_INT,
      AT(learner.holdout.capacity), .fallback = "2000", .min = 1,
      .max = 1000000,
      .decides_learning = true,
-     .doc = "Segments that are kept, balanced by domain."},
+     .doc = "Number of held-out segments that are kept, balanced by domain."},
 
-    SECTION("filter", "What is not fit to be learned: counted by reason, and "
-                      "kept in the quarantine. The settings belong to what "
-                      "is learned, as the learner's do."),
+    SECTION("filter",
+            "Filters quarantine records that would do harm when learned, and "
+            "count them by reason. Like the settings of the learner, these "
+            "keys change what is learned."),
 
     SECTION("filter.surprise",
-            "Records that the model, before it learns them, finds far worse "
-            "than their domain's of late, worse than counting bytes, and "
-            "without any structure: noise. And those far better: known by "
-            "heart. Another language, or a new kind of text, is learned. "
-            "Reasons: surprise, predictable. Not with model.preset linear."),
+            "Refuses noise, and text that is known by heart. The model "
+            "scores a record before it learns it. A record is noise (reason "
+            "surprise) if its loss is far above its domain's recent losses, "
+            "worse than counting bytes, and the text has no structure. A "
+            "record is known by heart (reason predictable) if its loss is "
+            "far below. Another language or a new kind of text is learned. "
+            "This filter does not work with model.preset linear."),
     {.name = "filter.surprise.enabled", .type = CONF_BOOL,
      AT(filter.surprise.enabled), .fallback = "true",
      .decides_learning = true,
-     .doc = "The switch."},
+     .doc = "Turns this filter on."},
     {.name = "filter.surprise.mads", .type = CONF_REAL,
      AT(filter.surprise.mads), .fallback = "6", .min = 1, .max = 1000,
      .decides_learning = true,
-     .doc = "How far from the median bits per byte of the domain's last 128 "
-            "records, in median absolute deviations."},
+     .doc = "How far a record's bits per byte may be from the median of its "
+            "domain's last 128 records, in median absolute deviations."},
     {.name = "filter.surprise.history", .type = CONF_INT,
      AT(filter.surprise.history), .fallback = "64", .min = 8, .max = 1000000,
      .decides_learning = true,
-     .doc = "Records of a domain that are learned before it acts there."},
+     .doc = "Records of a domain that must be learned before the filter acts "
+            "on that domain."},
     {.name = "filter.surprise.accept_after", .type = CONF_INT,
      AT(filter.surprise.accept_after), .fallback = "1000", .min = 0,
      .max = 1000000000,
      .decides_learning = true,
-     .doc = "After so many refused records of a domain in a row the new level "
-            "is accepted: the history of the domain begins anew. 0: never."},
+     .doc = "If so many records of a domain are refused in a row, the new "
+            "level is accepted: the history of the domain begins again. 0: "
+            "never."},
 
     SECTION("filter.near_duplicate",
-            "Too many records that are the same, but for a word or two. "
-            "Reason: near_duplicate."),
+            "Refuses records of which too many are nearly the same: they "
+            "differ in a word or two. Reason: near_duplicate."),
     {.name = "filter.near_duplicate.enabled", .type = CONF_BOOL,
      AT(filter.near_duplicate.enabled), .fallback = "true",
      .decides_learning = true,
-     .doc = "The switch."},
+     .doc = "Turns this filter on."},
     {.name = "filter.near_duplicate.bits", .type = CONF_INT,
      AT(filter.near_duplicate.bits), .fallback = "3", .min = 0, .max = 3,
      .decides_learning = true,
      .doc = "Records whose 64-bit simhashes differ in at most so many bits "
-            "are of one family. 0: the same words."},
+            "belong to one family. 0: only records with the same words."},
     {.name = "filter.near_duplicate.burst", .type = CONF_INT,
      AT(filter.near_duplicate.burst), .fallback = "64", .min = 1,
      .max = 1000000000,
      .decides_learning = true,
-     .doc = "So many of a family may come at once."},
+     .doc = "Number of records of a family that are accepted at once."},
     {.name = "filter.near_duplicate.share", .type = CONF_REAL,
      AT(filter.near_duplicate.share), .fallback = "0.1", .min = 0, .max = 1,
      .decides_learning = true,
-     .doc = "And beyond that one for every 1 / share other records: log lines "
-            "that are a tenth of a stream lose nothing, and one sentence over "
-            "and over is cut off."},
+     .doc = "After the burst, a family may have one record for every 1 / "
+            "share other records. Log lines that are a tenth of a stream "
+            "lose nothing; one sentence that is repeated without end is "
+            "refused."},
 
-    SECTION("filter.repetition", "Records that repeat themselves. Reason: "
-                                 "repetition."),
+    SECTION("filter.repetition",
+            "Refuses records that repeat themselves. Reason: repetition."),
     {.name = "filter.repetition.enabled", .type = CONF_BOOL,
      AT(filter.repetition.enabled), .fallback = "true",
      .decides_learning = true,
-     .doc = "The switch."},
+     .doc = "Turns this filter on."},
     {.name = "filter.repetition.min_bytes", .type = CONF_INT,
      AT(filter.repetition.min_bytes), .fallback = "512", .min = 16,
      .max = 16777216,
      .decides_learning = true,
-     .doc = "Shorter records are not looked at."},
+     .doc = "Shorter records are not checked."},
     {.name = "filter.repetition.share", .type = CONF_REAL,
      AT(filter.repetition.share), .fallback = "0.95", .min = 0, .max = 1,
      .decides_learning = true,
-     .doc = "A record of which more than this share is copies, of 8 bytes or "
-            "more, of what stands before in it is refused. 1: none."},
+     .doc = "A record is refused if more than this share of it consists of "
+            "copies, of 8 bytes or more, of its earlier text. 1: no record "
+            "is refused."},
 
-    SECTION("filter.share_cap", "One domain that drowns the others. Reason: "
-                                "share_cap."),
+    SECTION("filter.share_cap",
+            "Limits a domain that exceeds its share of the stream. Reason: "
+            "share_cap."),
     {.name = "filter.share_cap.share", .type = CONF_REAL,
      AT(filter.share_cap.share), .fallback = "1", .min = 0.01, .max = 1,
      .decides_learning = true,
-     .doc = "While others come, a domain may have so much of the bytes: at "
-            "most share / (1 - share) times what came of them all. What is "
-            "beyond is refused. 1: no cap."},
+     .doc = "Largest share of the recent bytes for one domain. While other "
+            "domains send records, it may have share / (1 - share) times as "
+            "many bytes as all of them. Further records are refused. 1: no "
+            "limit."},
     {.name = "filter.share_cap.window_bytes", .type = CONF_INT,
      AT(filter.share_cap.window_bytes), .fallback = "1048576", .min = 1024,
      .max = 1e12,
      .decides_learning = true,
-     .doc = "How much counts as recent. Others that had less than a 64th of "
-            "it of late do not count."},
+     .doc = "Number of bytes that count as recent. Other domains with less "
+            "than a 64th of them do not count."},
 
-    SECTION("filter.gradient_norm", "Steps whose gradient is absurd. Reason: "
-                                    "step_skipped."),
+    SECTION("filter.gradient_norm",
+            "Skips steps whose gradient is far too large. Reason: "
+            "step_skipped."),
     {.name = "filter.gradient_norm.enabled", .type = CONF_BOOL,
      AT(filter.gradient_norm.enabled), .fallback = "true",
      .decides_learning = true,
-     .doc = "The switch. A gradient that is not finite is never applied."},
+     .doc = "Turns this filter on. A gradient that is not finite is never "
+            "applied, whatever this key says."},
     {.name = "filter.gradient_norm.medians", .type = CONF_REAL,
      AT(filter.gradient_norm.medians), .fallback = "100", .min = 2,
      .max = 1e9,
      .decides_learning = true,
-     .doc = "A step whose gradient's norm is above so many medians of the "
-            "last 64 teaches nothing, and its records are quarantined."},
+     .doc = "A step is skipped if its gradient's norm exceeds so many times "
+            "the median of the last 64 norms. The records of the step are "
+            "quarantined."},
 
-    SECTION("publish", "When a version is made, and whether it serves."),
+    SECTION("publish", "When a version is published, and whether it serves."),
     {.name = "publish.every_seconds", .type = CONF_REAL,
      AT(publish.every_seconds), .fallback = "10", .min = 0, .max = 31536000,
      .is_reloadable = true,
-     .doc = "A version is made this long after the last one. When the stream "
-            "pauses for learner.flush_seconds, what is learned is published at "
-            "once: up to ten times in a row, and after that once in "
-            "every_seconds. While the stream goes on, publishing takes at most "
-            "5 % of the time, counted in processor time: after a version that "
-            "took one second, the next comes 20 seconds later at the earliest. "
-            "`mneme status` says what the next version waits for. 0: by tokens "
-            "alone."},
+     .doc = "Interval between two versions. When the stream pauses for "
+            "learner.flush_seconds, a version is published at once: up to "
+            "ten times in a row, and then once in every_seconds. While "
+            "records arrive, publishing takes at most 5 % of the time, "
+            "counted in processor time: after a version that took one "
+            "second, the next one follows after 20 seconds at the earliest. "
+            "`mneme status` says what the next version waits for. 0: only "
+            "publish.every_tokens decides."},
     {.name = "publish.every_tokens", .type = CONF_INT,
      AT(publish.every_tokens), .fallback = "200000", .min = 0, .max = 1e15,
      .is_reloadable = true,
-     .doc = "Or after this many new tokens, whichever comes first. 0: by time "
-            "alone."},
+     .doc = "A version is also published after this number of new tokens. 0: "
+            "only publish.every_seconds decides."},
 
-    SECTION("publish.gate", "A version serves only when it is not worse than "
-                            "the serving one on held-out records."),
+    SECTION("publish.gate",
+            "The gate lets a version serve only if it is not worse than the "
+            "reference version on held-out records."),
     {.name = "publish.gate.enabled", .type = CONF_BOOL,
      AT(publish.gate.enabled), .fallback = "true", .is_reloadable = true,
-     .doc = "The switch. Without it each version serves at once."},
+     .doc = "Turns the gate on. Without it, each version serves at once."},
     {.name = "publish.gate.max_regression", .type = CONF_REAL,
      AT(publish.gate.max_regression), .fallback = "0.02", .min = 0, .max = 1,
      .is_reloadable = true,
-     .doc = "Relative rise of a domain's bits per byte, or fall of the "
-            "accuracy, that is accepted: 0.02 is two per cent."},
+     .doc = "Largest accepted rise of a domain's bits per byte, or fall of "
+            "its accuracy, relative to the reference version: 0.02 is two "
+            "per cent."},
     {.name = "publish.gate.confidence", .type = CONF_REAL,
      AT(publish.gate.confidence), .fallback = "0.95", .min = 0.5,
      .max = 0.9999, .is_reloadable = true,
-     .doc = "Of the one-sided bound that has to stay below it."},
+     .doc = "Confidence of the one-sided bound that must stay below "
+            "max_regression."},
     {.name = "publish.gate.min_chunks", .type = CONF_INT,
      AT(publish.gate.min_chunks), .fallback = "30", .min = 2, .max = 1000000,
      .is_reloadable = true,
-     .doc = "Domains with fewer held-out segments are tested together, and "
-            "further tests need as many."},
+     .doc = "Held-out segments that a domain needs for a test of its own. "
+            "Domains with fewer are tested together. The gate's other tests "
+            "need as many segments, too."},
     {.name = "publish.gate.max_tokens", .type = CONF_INT,
      AT(publish.gate.max_tokens), .fallback = "16384", .min = 256,
      .max = 1000000000, .is_reloadable = true,
-     .doc = "Held-out tokens that one decision scores, and at most half as "
-            "many again of those that arrived last."},
+     .doc = "Held-out tokens that are scored for one verdict. The newest "
+            "held-out records add at most half as many."},
     {.name = "publish.gate.protect", .type = CONF_STRINGS,
      AT(publish.gate.protect), .fallback = "[]", .is_reloadable = true,
-     .doc = "Domains that may never exceed max_regression, whatever the "
-            "others gain."},
+     .doc = "Domains that may never exceed max_regression, even if other "
+            "domains improve."},
 
     {.name = "publish.auto_rollback", .type = CONF_BOOL,
      AT(publish.auto_rollback), .fallback = "true", .is_reloadable = true,
-     .doc = "Go back by itself to the last good version, and skip the records "
-            "since then, when that version is better on the same new records, "
-            "or a weight is not finite; at most three times an hour, then "
-            "learning holds. false: never, and stop when a weight is not "
-            "finite."},
+     .doc = "Go back to the last good version, and skip the records after "
+            "it, when that version is better on the same new records or when "
+            "a weight is not finite. After three automatic rollbacks in an "
+            "hour, learning pauses. false: never go back, and stop learning "
+            "when a weight is not finite."},
 
-    SECTION("publish.keep", "Versions that stay, beside those that are pinned "
-                            "or serving."),
+    SECTION("publish.keep",
+            "Versions that retention keeps, in addition to pinned and "
+            "serving ones."),
     {.name = "publish.keep.newest", .type = CONF_INT,
      AT(publish.keep.newest), .fallback = "20", .min = 1, .max = 1000000,
-     .is_reloadable = true, .doc = "The newest so many."},
+     .is_reloadable = true,
+     .doc = "Number of newest versions to keep."},
     {.name = "publish.keep.hourly", .type = CONF_INT,
      AT(publish.keep.hourly), .fallback = "24", .min = 0, .max = 1000000,
      .is_reloadable = true,
-     .doc = "The last one of each of so many hours."},
+     .doc = "Number of hours for which the last version of each hour is "
+            "kept."},
     {.name = "publish.keep.daily", .type = CONF_INT, AT(publish.keep.daily),
      .fallback = "14", .min = 0, .max = 1000000, .is_reloadable = true,
-     .doc = "The last one of each of so many days."},
+     .doc = "Number of days for which the last version of each day is kept."},
 
-    SECTION("serve", "How versions answer."),
+    SECTION("serve", "How versions answer requests."),
     {.name = "serve.quantize", .type = CONF_ENUM, AT(serve.quantize),
      .fallback = "none", .words = "none | int8",
-     .doc = "Weights as they are, or rounded to int8 when a version is "
-            "loaded: less memory, faster answers, and a loss in bits per "
-            "byte that is usually well below one per cent. What is learned "
-            "and the files stay in float. The gate compares versions as they "
-            "answer: both rounded."},
+     .doc = "none: weights are used unchanged. int8: weights are rounded to "
+            "int8 when a version is loaded. This takes less memory and gives "
+            "faster answers. It costs usually well below one per cent in "
+            "bits per byte. Learning and the files stay in float. The gate "
+            "compares versions as they serve: both rounded."},
 
-    SECTION("http", "Where questions are answered."),
+    SECTION("http", "The HTTP server."),
     {.name = "http.listen", .type = CONF_TEXT, AT(http.listen),
      .fallback = "127.0.0.1:6636",
-     .doc = "HOST:PORT, [IPV6]:PORT or unix:PATH. Port 0: any free one, "
-            "which is printed and written to http.addr in the data "
+     .doc = "HOST:PORT, [IPV6]:PORT or unix:PATH. With port 0, mnemed takes "
+            "a free port, prints it, and writes it to http.addr in the data "
             "directory."},
     {.name = "http.token_file", .type = CONF_TEXT, AT(http.token_file),
      .fallback = "null", .null_word = "null", .is_reloadable = true,
-     .doc = "File of tokens, one a line: `infer TOKEN` may read and ask, "
-            "`admin TOKEN` may also roll back, pin and promote; # begins a "
-            "comment. Needed to listen on anything but loopback or a unix "
-            "socket. The log warns of a file that every user can read, and of "
-            "tokens of fewer than 16 characters. A reload reads it again."},
+     .doc = "File of access tokens, one a line. `infer TOKEN` allows reading "
+            "and inference. `admin TOKEN` also allows rollback, pin and "
+            "promote. # begins a comment. The file is required for any "
+            "address except loopback and a unix socket. The log warns if all "
+            "users can read the file, and if a token has fewer than 16 "
+            "characters. A reload reads the file again."},
     {.name = "http.max_body_bytes", .type = CONF_INT,
      AT(http.max_body_bytes), .fallback = "1048576", .min = 1024,
      .max = 1073741824,
-     .doc = "A request with a longer body gets 413. All bodies together, raw "
-            "and parsed, take at most 64 MiB, or four times this if that is "
-            "more; a body without room gets 429."},
+     .doc = "Length limit of a request's body. A longer one gets 413. The "
+            "bodies of all requests, raw and parsed, take at most 64 MiB, or "
+            "four times this limit if that is more. A body for which there "
+            "is no room gets 429."},
     {.name = "http.max_connections", .type = CONF_INT,
      AT(http.max_connections), .fallback = "256", .min = 1, .max = 4096,
-     .doc = "How many requests may be answered at a time, event streams among "
-            "them; further ones get 429. One address may have three quarters "
-            "of them. 16 more are for /healthz, /readyz, /v1/operations and "
-            "admin requests. Idle connections are closed when new ones need "
-            "room. At start mnemed raises the limit of open files to what this "
-            "needs."},
+     .doc = "Number of requests that may be answered at the same time, "
+            "including event streams. Further requests get 429. One address "
+            "may have three quarters of them. Another 16 are reserved for "
+            "/healthz, /readyz, /v1/operations and admin requests. Idle "
+            "connections are closed when new ones need room. At start, "
+            "mnemed raises the limit of open files as far as this needs."},
     {.name = "http.max_request_seconds", .type = CONF_INT,
      AT(http.max_request_seconds), .fallback = "120", .min = 1, .max = 86400,
-     .doc = "A completion, score, classification or embedding that takes "
-            "longer is cancelled: it gets 503 with code time_limit, or ends "
-            "with an error event when it is streamed. The wait for its turn "
-            "does not count."},
+     .doc = "Time limit of a completion, score, classification or embedding. "
+            "After it, the request is cancelled: it gets 503 with code "
+            "time_limit, or an error event if it is streamed. The wait for a "
+            "slot does not count."},
 
-    SECTION("log", "Lines on the standard error."),
+    SECTION("log", "Log lines go to standard error."),
     {.name = "log.level", .type = CONF_ENUM, AT(log.level),
      .fallback = "info", .words = "error | warn | info | debug",
-     .is_reloadable = true, .doc = "The least important lines that show."},
+     .is_reloadable = true,
+     .doc = "Least important level that is logged."},
     {.name = "log.format", .type = CONF_ENUM, AT(log.format),
      .fallback = "text", .words = "text | json", .is_reloadable = true,
-     .doc = "Text, or one JSON object a line."},
+     .doc = "Plain text, or one JSON object a line."},
 };
 /* clang-format on */
 

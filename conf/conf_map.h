@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * conf_map.h - the one table of keys.
+ * conf_map.h - the table of keys.
  *
- * Defaults, parsing and printing (conf_value.h), the nearest key to a wrong one
- * (conf_near.h) and the documents (conf_doc.h) all come from this table, so
- * that none of them can say something else than the others.
+ * One row gives a key its field, default, range and explanation. Parsing and
+ * printing (conf_value.h), suggestions for a wrong key (conf_near.h), the
+ * commented conf/mneme.yaml and the man page (conf_doc.h) use that row. A check
+ * that concerns more than one key is in conf_check.c.
  *
  * Threads: any; the table is constant
  */
@@ -16,34 +17,34 @@
 
 #include "conf/conf.h"
 
-#define CONF_MAX_WORD 40 /* letters of a name or an enum's word */
+#define CONF_MAX_WORD 40 /* letters of a name or of an enum's word */
 
 enum conf_type {
-    CONF_SECTION,   /* a mapping of the keys whose names it begins */
+    CONF_SECTION,   /* a mapping of the keys that begin with its name */
     CONF_BOOL,      /* bool */
     CONF_INT,       /* int64_t in [min, max] */
     CONF_REAL,      /* double in [min, max] */
-    CONF_ENUM,      /* an enum; words are its names in order */
+    CONF_ENUM,      /* an enum; words has its names in order */
     CONF_TEXT,      /* char *, never empty */
     CONF_STRINGS,   /* struct conf_strings */
-    CONF_PROPERTIES /* struct conf_properties; values are taken one by one */
+    CONF_PROPERTIES /* struct conf_properties */
 };
 
 struct conf_key {
     const char *name; /* dotted path */
     enum conf_type type;
-    size_t at;            /* of the field in struct conf */
+    size_t at;            /* offset of the field in struct conf */
     const char *fallback; /* the default, as YAML */
     double min, max;
-    /* CONF_ENUM: "a | b | c:N"; a last word with a colon takes a whole number
+    /* CONF_ENUM: "a | b | c:N". A last word with a colon takes a whole number
      * of at least 0, for the int64_t field at number_at. */
     const char *words;
     size_t number_at;
-    const char *null_word; /* CONF_TEXT: stands for NULL; NULL: must be given */
-    bool is_reloadable;    /* a running daemon takes a new value */
-    /* What is learned depends on it: each version keeps its value, and
-     * learning a version again applies it. Never a key that names a file, an
-     * address or a program: stored values may come from somebody else. */
+    const char *null_word; /* CONF_TEXT: means NULL; NULL: a text is required */
+    bool is_reloadable;    /* SIGHUP changes the value in a running daemon */
+    /* Learning depends on the key. Each version keeps its value, and a retrain
+     * uses that value. Never set this for a key that names a file, an address
+     * or a program: somebody else may have made the version. */
     bool decides_learning;
     const char *doc;       /* sentences for the user */
 };
@@ -52,15 +53,15 @@ struct conf_key {
 extern const struct conf_key conf_map[];
 extern const size_t conf_map_n;
 
-/* The row of that name, a section or a key, or NULL. */
+/* Returns the row of a section or a key, or NULL. */
 const struct conf_key *conf_map_find(const char *name);
 
-/* The last part of a dotted name, and how many parts come before it. */
+/* Return the last part of a dotted name, and the number of parts before it. */
 const char *conf_map_leaf(const char *name);
 int conf_map_depth(const char *name);
 
-/* Steps through "a | b | c:N": the next word into word, and what comes after
- * it, or NULL at the end. */
+/* Copies the next word of "a | b | c:N". Returns the rest, or NULL at the end.
+ */
 const char *conf_map_next_word(const char *words, char word[CONF_MAX_WORD + 1]);
 
 #endif

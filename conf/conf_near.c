@@ -12,8 +12,8 @@ static int min3(int a, int b, int c)
     return m < c ? m : c;
 }
 
-/* Insertions, deletions, changes and swaps of neighbours between two words
- * (Damerau 1964, each place edited once); CONF_MAX_WORD for longer ones. */
+/* Counts insertions, deletions, changes and swaps of neighbours between two
+ * words (Damerau 1964, restricted). Returns CONF_MAX_WORD for longer words. */
 static int edits(const char *a, const char *b)
 {
     size_t n = strlen(a), m = strlen(b);
@@ -37,8 +37,8 @@ static int edits(const char *a, const char *b)
     return d[n][m];
 }
 
-/* Words of up to three letters differ in one at most, longer ones in a third
- * of theirs. */
+/* Returns how many edits make a word near: 1 for words of up to three letters,
+ * a third of the letters for longer ones. */
 static int near_enough(const char *word)
 {
     size_t n = strlen(word);
@@ -53,8 +53,9 @@ static bool same_section(const char *a, const char *b)
     return (size_t)(conf_map_leaf(b) - b) == n && memcmp(a, b, n) == 0;
 }
 
-/* How far a row is from a wrong name: the last part counts most, the whole name
- * decides between rows that end alike. Not less than limit: not near. */
+/* Returns the distance of a row from a wrong name, or limit when it is not
+ * near. The last part counts most. The whole name decides between equal last
+ * parts. */
 static int distance(const char *name, const char *row, int limit)
 {
     int leaf = edits(conf_map_leaf(name), conf_map_leaf(row));

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * conf_near.h - what the user may have meant by a name that is not there.
+ * conf_near.h - suggests a name for one that does not exist.
  *
- * Near is a third of the letters at most: added, left out, changed, or swapped
- * with their neighbour.
+ * A name is near when at most a third of its letters differ: added, left out,
+ * changed, or swapped with their neighbour.
  *
  * Threads: any
  */
@@ -14,12 +14,12 @@
 
 #include "conf/conf_map.h"
 
-/* The row whose name is nearest to a wrong one, in the same section if
- * anything there is near; NULL when nothing is. */
+/* Returns the row with the nearest name, or NULL. A near name in the same
+ * section wins. */
 const struct conf_key *conf_near_key(const char *name);
 
-/* The nearest of "a | b | c:N" to a wrong word; false: none, and nearest is
- * not touched. */
+/* Finds the word of "a | b | c:N" that is nearest to a wrong word. False: none
+ * is near, and nearest is unchanged. */
 bool conf_near_word(const char *words, const char *word,
                     char nearest[CONF_MAX_WORD + 1]);
 

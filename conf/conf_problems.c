@@ -11,16 +11,16 @@
 #include "base/buf.h"
 #include "base/xalloc.h"
 
-struct conf_places *conf_places_create(void)
+struct conf_origins *conf_origins_create(void)
 {
-    struct conf_places *p = xcalloc(1, sizeof *p + conf_map_n * sizeof *p->at);
+    struct conf_origins *p = xcalloc(1, sizeof *p + conf_map_n * sizeof *p->at);
 
     for (size_t i = 0; i < conf_map_n; i++)
         p->at[i].order = CONF_BY_DEFAULT;
     return p;
 }
 
-void conf_places_free(struct conf_places *p)
+void conf_origins_free(struct conf_origins *p)
 {
     if (!p)
         return;
@@ -28,23 +28,23 @@ void conf_places_free(struct conf_places *p)
     free(p);
 }
 
-struct conf_place *conf_place_of(struct conf *c, const struct conf_key *key)
+struct conf_origin *conf_origin_of(struct conf *c, const struct conf_key *key)
 {
-    return &c->places->at[key - conf_map];
+    return &c->origins->at[key - conf_map];
 }
 
-char *conf_place_text(const struct conf_places *p,
-                      const struct conf_place *place)
+char *conf_origin_text(const struct conf_origins *p,
+                       const struct conf_origin *origin)
 {
-    if (place->order == CONF_BY_DEFAULT)
+    if (origin->order == CONF_BY_DEFAULT)
         return xstrdup("default");
-    if (place->order > 0)
-        return xasprintf("--set:%d:%d", place->order, place->column);
-    return xasprintf("%s:%d:%d", p->file, place->line, place->column);
+    if (origin->order > 0)
+        return xasprintf("--set:%d:%d", origin->order, origin->column);
+    return xasprintf("%s:%d:%d", p->file, origin->line, origin->column);
 }
 
 void conf_problem_add_text(struct conf_problems *problems,
-                           const struct conf_place *place, char *text)
+                           const struct conf_origin *origin, char *text)
 {
     struct conf_problem *x;
 
@@ -55,19 +55,19 @@ void conf_problem_add_text(struct conf_problems *problems,
     }
     XGROW(problems->items, problems->n, problems->cap);
     x = &problems->items[problems->n++];
-    x->order = place->order;
-    x->line = place->line;
-    x->column = place->column;
+    x->order = origin->order;
+    x->line = origin->line;
+    x->column = origin->column;
     x->text = text;
 }
 
 void conf_problem_add(struct conf_problems *problems,
-                      const struct conf_places *places,
-                      const struct conf_place *place, const char *key,
+                      const struct conf_origins *origins,
+                      const struct conf_origin *origin, const char *key,
                       const char *fmt, ...)
 {
     struct buf line = BUF_INIT;
-    char *where = conf_place_text(places, place);
+    char *where = conf_origin_text(origins, origin);
     char text[512];
     va_list ap;
 
@@ -76,7 +76,7 @@ void conf_problem_add(struct conf_problems *problems,
     va_end(ap);
     buf_addf(&line, "%s: %s%s%s", where, key, *key ? ": " : "", text);
     free(where);
-    conf_problem_add_text(problems, place, buf_detach(&line));
+    conf_problem_add_text(problems, origin, buf_detach(&line));
 }
 
 void conf_problems_release(struct conf_problems *p)
@@ -87,7 +87,7 @@ void conf_problems_release(struct conf_problems *p)
     memset(p, 0, sizeof *p);
 }
 
-static int by_place(const void *a, const void *b)
+static int by_origin(const void *a, const void *b)
 {
     const struct conf_problem *x = a, *y = b;
 
@@ -103,5 +103,5 @@ static int by_place(const void *a, const void *b)
 void conf_problems_sort(struct conf_problems *p)
 {
     if (p->n)
-        qsort(p->items, p->n, sizeof *p->items, by_place);
+        qsort(p->items, p->n, sizeof *p->items, by_origin);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * conf_problems.h - what is wrong with a configuration, and where each setting
- * comes from: what loading and checking share.
+ * conf_problems.h - problems of a configuration, and the origin of each value:
+ * shared by conf_load.c and conf_check.c.
  *
  * Threads: any, one at a time for a struct conf
  */
@@ -11,40 +11,40 @@
 #include "conf/conf.h"
 #include "conf/conf_map.h"
 
-struct conf_place {
+struct conf_origin {
     int order; /* 0: the file; k: the k-th --set; CONF_BY_DEFAULT */
     int line, column;
-    bool is_wrong; /* has a problem: say nothing that follows from it */
+    bool is_wrong; /* has a problem: report no consequences */
 };
 
 #define CONF_BY_DEFAULT (-1)
 
-struct conf_places {
+struct conf_origins {
     char *file;             /* NULL: none */
-    struct conf_place at[]; /* conf_map_n, by row */
+    struct conf_origin at[]; /* [conf_map_n], by row of the table */
 };
 
-struct conf_places *conf_places_create(void);
-void conf_places_free(struct conf_places *p);
+struct conf_origins *conf_origins_create(void);
+void conf_origins_free(struct conf_origins *p);
 
-/* "file:line:column", to be freed. */
-char *conf_place_text(const struct conf_places *p,
-                      const struct conf_place *place);
+/* Returns "file:line:column", which the caller frees. */
+char *conf_origin_text(const struct conf_origins *p,
+                       const struct conf_origin *origin);
 
-struct conf_place *conf_place_of(struct conf *c, const struct conf_key *key);
+struct conf_origin *conf_origin_of(struct conf *c, const struct conf_key *key);
 
-/* Adds "place: key: text". */
+/* Adds "origin: key: text". */
 void conf_problem_add(struct conf_problems *problems,
-                      const struct conf_places *places,
-                      const struct conf_place *place, const char *key,
+                      const struct conf_origins *origins,
+                      const struct conf_origin *origin, const char *key,
                       const char *fmt, ...)
     __attribute__((format(printf, 5, 6)));
 
-/* Adds a line as it stands; text is theirs from then on. */
+/* Adds a line unchanged. Takes text over. */
 void conf_problem_add_text(struct conf_problems *problems,
-                           const struct conf_place *place, char *text);
+                           const struct conf_origin *origin, char *text);
 
-/* As they are to be read: the file from its beginning, then each --set. */
+/* Sorts by origin: the file from its beginning, then each --set. */
 void conf_problems_sort(struct conf_problems *p);
 
 #endif

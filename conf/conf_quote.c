@@ -10,8 +10,8 @@
 
 #define SHORT_BYTES 40
 
-/* Letters, digits and a few signs that never mean anything to YAML, and no
- * word that YAML reads as something else than text. */
+/* Tells whether a text needs no quotes: it has only letters, digits and signs
+ * without a meaning in YAML, and is no word with a meaning. */
 static bool is_plain(const char *s)
 {
     static const char *const taken[] = {"null", "Null", "NULL", "random"};
@@ -29,8 +29,8 @@ static bool is_plain(const char *s)
     return true;
 }
 
-/* One character of UTF-8 inside double quotes; those that YAML does not take
- * as they are, or takes for line ends, are escaped. Returns its bytes. */
+/* Prints one character of UTF-8 for double quotes, and returns its bytes.
+ * Escapes characters that YAML refuses, or reads as line ends. */
 static size_t print_escaped(const char *s, struct buf *out)
 {
     const unsigned char *u = (const unsigned char *)s;

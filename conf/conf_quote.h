@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * conf_quote.h - a text as YAML, and a text in a message.
+ * conf_quote.h - quotes a text for YAML, and for a message.
  *
  * Threads: any
  */
@@ -9,11 +9,12 @@
 
 #include "base/buf.h"
 
-/* Appends a text (UTF-8) as a YAML scalar, in quotes where it needs them. */
+/* Appends a text (UTF-8) as a YAML scalar, in quotes if it needs them. */
 void conf_quote_yaml(const char *text, struct buf *out);
 
-/* Appends a text from the user for a message: short, without control
- * characters, in quotes. */
+/* Appends a text from the user in quotes: shortened, without control
+ * characters.
+ */
 void conf_quote_short(const char *text, struct buf *out);
 
 #endif

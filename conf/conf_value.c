@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One group of functions for each thing that is done with the value of a key:
- * describe, set, print, release. Each comes down to a switch over the type.
+ * Four groups of functions: describe, set, print, release. Each ends in a
+ * switch over the type.
  */
 #include "config.h"
 
@@ -37,8 +37,8 @@ static const void *field_const(const struct conf_key *key, const struct conf *c)
 
 /* --- describe ----------------------------------------------------------- */
 
-/* The fewest digits that read back as the same number; whole numbers without
- * an exponent. */
+/* Prints the fewest digits that give the same number again. Whole numbers have
+ * no exponent. */
 static void print_real(double x, struct buf *out)
 {
     char text[32];
@@ -141,7 +141,7 @@ static int set_bool(const struct conf_key *key, bool *x,
     return refuse(key, value, why);
 }
 
-/* A whole number in decimal and nothing else. */
+/* Parses a decimal whole number. */
 static bool parse_int(const char *s, int64_t *x)
 {
     size_t sign = *s == '-' || *s == '+';
@@ -173,7 +173,7 @@ static int set_real(const struct conf_key *key, double *x,
     char *end;
     double number;
 
-    /* strtod also reads inf, nan and hexadecimal; YAML's numbers are plain */
+    /* strtod would also accept inf, nan and hexadecimal */
     if (value->is_quoted || *s == '\0' ||
         strspn(s, "0123456789.eE+-") != strlen(s))
         return refuse(key, value, why);
@@ -185,7 +185,7 @@ static int set_real(const struct conf_key *key, double *x,
     return 0;
 }
 
-/* "every:200" against "every:STEPS". */
+/* Matches "every:200" with "every:STEPS". */
 static bool matches_number(const char *word, const char *text, int64_t *n)
 {
     const char *colon = strchr(word, ':');
@@ -243,7 +243,7 @@ static int set_text(const struct conf_key *key, char **x,
     return 0;
 }
 
-/* A list, or one text for a list of one. */
+/* Accepts a list, or one text for a list of one. */
 static int set_strings(struct conf_strings *x, const struct conf_node *value,
                        struct buf *why)
 {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * conf_value.h - the value of a key: described, set from a node, printed,
- * released, by the type that the table gives it.
+ * conf_value.h - describes, sets, prints and frees the value of a key, by its
+ * type in the table.
  *
- * What is printed reads back to the same value, so that comparing and copying
- * values goes by way of their text.
+ * A printed value is parsed to the same value. So values are compared and
+ * copied as text.
  *
  * Threads: any, one at a time for a struct conf
  */
@@ -18,14 +18,13 @@
 #include "conf/conf_map.h"
 #include "conf/conf_yaml.h"
 
-/* "a whole number from 0 to 256" and so on. */
+/* Appends what values are allowed: "a whole number from 0 to 256". */
 void conf_value_describe(const struct conf_key *key, struct buf *out);
 
 /*
- * Gives the field of a key the value of a node. Not for sections and
- * properties.
- *   why      what is wrong with the value, appended, when it is refused
- *   returns  0 or ERR_INVALID with the field as it was
+ * Sets the field of a key from a node. Not for sections and properties.
+ *   why      out: what is wrong with the value, appended
+ *   returns  0, or ERR_INVALID with the field unchanged
  */
 int conf_value_set(const struct conf_key *key, struct conf *c,
                    const struct conf_node *value, struct buf *why);
@@ -35,12 +34,12 @@ int conf_value_set(const struct conf_key *key, struct conf *c,
 void conf_value_print(const struct conf_key *key, const struct conf *c,
                       struct buf *out);
 
-/* Appends what follows "name:" of properties: one a line, depth steps in, or
- * {} when there is none; secrets are CONF_MASK if is_masked. */
+/* Appends the part behind "name:" of properties: one a line, indented by depth
+ * steps, or {}. With is_masked, secrets are CONF_MASK. */
 void conf_value_print_properties(const struct conf_properties *p, int depth,
                                  bool is_masked, struct buf *out);
 
-/* Frees what the fields of a key own. */
+/* Frees the memory that the field of a key owns. */
 void conf_value_release(const struct conf_key *key, struct conf *c);
 
 #endif

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How it works: libyaml gives events; a cursor stands on the open mapping or
- * list, and each event adds a node below it or moves the cursor up. There is
- * no recursion here, and libyaml's event parser has none either: depth costs
- * heap, and is capped.
+ * How it works: libyaml reports events. A cursor points to the mapping or list
+ * that is open, and each event adds a node to it or moves the cursor up.
+ * Neither this file nor libyaml's event parser recurses. Depth costs heap, and
+ * is limited.
  *
- * One thing is added to YAML: `path: -` means the text "-". To YAML a lone
- * dash starts a list, which after a key on the same line is an error, so no
- * valid text changes its meaning: where libyaml refuses a dash for that
- * reason, the dash is put in quotes and the text is parsed again.
+ * `KEY: -` means the text "-". In YAML a lone dash begins a list, which is an
+ * error behind a key on the same line. So the dash of such a line is put in
+ * quotes before libyaml reads the text.
  */
 #include "config.h"
 
@@ -24,13 +23,11 @@
 #include "base/err.h"
 #include "base/xalloc.h"
 
-#define MAX_DASHES 16
-
 struct builder {
     struct conf_tree *tree;
-    struct conf_node *open; /* the mapping or list that takes the next node */
+    struct conf_node *open; /* the mapping or list that gets the next node */
     int depth;
-    char *key; /* of the value that comes next, or NULL */
+    char *key; /* of the next value, or NULL */
     int key_line, key_column;
     bool had_document, done;
 };
@@ -71,8 +68,8 @@ bool conf_node_is_null(const struct conf_node *node)
 
 /* --- events into nodes -------------------------------------------------- */
 
-/* Hangs a new node below the open one. A mapping's value takes the key that
- * came before it. */
+/* Adds a node to the open mapping or list. In a mapping it gets the key that
+ * was read before it. */
 static int add_node(struct builder *b, enum conf_node_kind kind,
                     const yaml_mark_t *mark, struct conf_node **added)
 {
@@ -196,8 +193,8 @@ static int on_event(struct builder *b, const yaml_event_t *e)
 
 /* --- libyaml ------------------------------------------------------------ */
 
-/* libyaml's words are complete sentences about the syntax, without content.
- * A reader's error (not UTF-8) has a byte offset instead of a mark. */
+/* Stores libyaml's error. Its messages describe the syntax and quote no
+ * content. An error in the encoding has a byte offset instead of a line. */
 static int refuse_syntax(struct conf_tree *t, const yaml_parser_t *parser,
                          const char *bytes, size_t n_bytes)
 {
@@ -221,71 +218,39 @@ static int refuse_syntax(struct conf_tree *t, const yaml_parser_t *parser,
     return ERR_INVALID;
 }
 
-static int parse_once(struct conf_tree *t, const char *bytes, size_t n_bytes)
+/* Copies a text, and puts the dash of each line `KEY: -` in quotes. A comment
+ * may follow the dash. text   n_bytes, followed by a NUL */
+static void quote_dashes(const char *text, size_t n_bytes, struct buf *out)
 {
-    struct builder b = {.tree = t};
-    yaml_parser_t parser;
-    yaml_event_t event;
-    int rc = 0;
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789_.-";
+    const char *end = text + n_bytes, *line = text, *next, *colon, *dash, *rest;
 
-    if (!yaml_parser_initialize(&parser))
-        BUG("out of memory in libyaml");
-    yaml_parser_set_input_string(&parser, (const unsigned char *)bytes,
-                                 n_bytes);
-    while (rc == 0 && !b.done) {
-        if (!yaml_parser_parse(&parser, &event)) {
-            rc = refuse_syntax(t, &parser, bytes, n_bytes);
-            break;
+    for (; line < end; line = next) {
+        next = memchr(line, '\n', (size_t)(end - line));
+        next = next ? next + 1 : end;
+        colon = line + strspn(line, " ");
+        colon += strspn(colon, letters);
+        dash = colon + (*colon == ':');
+        dash += strspn(dash, " \t");
+        rest = dash + (*dash == '-');
+        rest += strspn(rest, " \t");
+        if (*colon == ':' && *dash == '-' && dash > colon + 1 &&
+            (strchr("\r\n", *rest) || (*rest == '#' && rest > dash + 1))) {
+            buf_add(out, line, (size_t)(dash - line));
+            buf_adds(out, "\"-\"");
+            line = dash + 1;
         }
-        rc = on_event(&b, &event);
-        yaml_event_delete(&event);
+        buf_add(out, line, (size_t)(next - line));
     }
-    free(b.key);
-    yaml_parser_delete(&parser);
-    return rc;
-}
-
-/* --- a lone dash as a value --------------------------------------------- */
-
-/* The offset of the dash that libyaml just refused, when nothing but a comment
- * follows it on its line; else -1. */
-static long refused_dash(const struct conf_tree *t, const char *bytes,
-                         size_t n_bytes)
-{
-    const char *end = bytes + n_bytes;
-    const char *s = bytes;
-    const char *dash;
-
-    if (!strstr(t->why, "block sequence entries are not allowed"))
-        return -1;
-    for (int line = 1; line < t->line; line++) {
-        s = memchr(s, '\n', (size_t)(end - s));
-        if (!s++)
-            return -1;
-    }
-    for (dash = s; dash + 1 < end && *dash != '\n'; dash++) {
-        if (dash[0] == ':' && (dash[1] == ' ' || dash[1] == '\t'))
-            break;
-    }
-    if (dash + 1 >= end || *dash != ':')
-        return -1;
-    for (dash++; dash < end && (*dash == ' ' || *dash == '\t'); dash++)
-        ;
-    if (dash >= end || *dash != '-')
-        return -1;
-    for (s = dash + 1; s < end && (*s == ' ' || *s == '\t'); s++)
-        ;
-    if (s == end || *s == '\n' || *s == '\r' || (*s == '#' && s > dash + 1))
-        return dash - bytes;
-    return -1;
 }
 
 int conf_tree_parse(struct conf_tree *t, const char *bytes, size_t n_bytes)
 {
-    struct buf text = BUF_INIT;
-    struct buf again = BUF_INIT;
-    long at;
-    int rc;
+    struct buf text = BUF_INIT, quoted = BUF_INIT;
+    struct builder b = {.tree = t};
+    yaml_parser_t parser;
+    yaml_event_t event;
+    int rc = 0;
 
     conf_tree_release(t);
     if (n_bytes > CONF_YAML_MAX_BYTES) {
@@ -294,21 +259,23 @@ int conf_tree_parse(struct conf_tree *t, const char *bytes, size_t n_bytes)
         return ERR_INVALID;
     }
     buf_add(&text, bytes, n_bytes);
-    rc = parse_once(t, text.data, text.len);
-    for (int i = 0; rc != 0 && i < MAX_DASHES; i++) {
-        at = refused_dash(t, text.data, text.len);
-        if (at < 0)
+    quote_dashes(text.data, text.len, &quoted);
+    if (!yaml_parser_initialize(&parser))
+        BUG("out of memory in libyaml");
+    yaml_parser_set_input_string(
+        &parser, (const unsigned char *)(quoted.len ? quoted.data : ""),
+        quoted.len);
+    while (rc == 0 && !b.done) {
+        if (!yaml_parser_parse(&parser, &event)) {
+            rc = refuse_syntax(t, &parser, quoted.data, quoted.len);
             break;
-        buf_clear(&again);
-        buf_add(&again, text.data, (size_t)at);
-        buf_adds(&again, "\"-\"");
-        buf_add(&again, text.data + at + 1, text.len - (size_t)at - 1);
-        buf_clear(&text);
-        buf_add(&text, again.data, again.len);
-        conf_tree_release(t);
-        rc = parse_once(t, text.data, text.len);
+        }
+        rc = on_event(&b, &event);
+        yaml_event_delete(&event);
     }
-    buf_release(&again);
+    free(b.key);
+    yaml_parser_delete(&parser);
+    buf_release(&quoted);
     buf_release(&text);
     return rc;
 }

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * conf_yaml.h - YAML text into a small tree of nodes that know their place.
+ * conf_yaml.h - parses YAML into a small tree of nodes with line numbers.
  *
- * The part of YAML that a configuration needs: one document of mappings,
- * lists and scalars. Anchors, aliases, tags and keys that are not plain text
- * are refused, as is anything beyond the limits below, so that no text can
- * make the tree larger than the text.
+ * It accepts the part of YAML that a configuration needs: one document of
+ * mappings, lists and scalars. It refuses anchors, aliases, tags, keys that are
+ * not plain text, and anything beyond the limits below. So the tree is never
+ * much larger than the text.
  *
  *     struct conf_tree t = CONF_TREE_INIT;
  *     if (conf_tree_parse(&t, bytes, n_bytes) != 0)
- *         ... t.line, t.column, t.why; t.root is what came before that ...
- *     conf_tree_release(&t);
+ *         ... t.line, t.column, t.why; t.root has the nodes before the error
+ * ... conf_tree_release(&t);
  *
  * Owner:   the tree owns its nodes and their text
  * Threads: any, one at a time for a tree
@@ -22,7 +22,7 @@
 #include <stddef.h>
 
 #define CONF_YAML_MAX_BYTES (1024 * 1024)
-#define CONF_YAML_MAX_DEPTH 16   /* mappings and lists inside each other */
+#define CONF_YAML_MAX_DEPTH 16   /* nested mappings and lists */
 #define CONF_YAML_MAX_NODES 5000 /* keys, values and list elements */
 #define CONF_YAML_MAX_TEXT 65536 /* bytes of one scalar */
 
@@ -31,32 +31,32 @@ enum conf_node_kind { CONF_NODE_SCALAR, CONF_NODE_LIST, CONF_NODE_MAP };
 struct conf_node {
     enum conf_node_kind kind;
     int line, column; /* from 1; column in characters */
-    char *key;        /* in a mapping; else NULL */
+    char *key;        /* of a value in a mapping; else NULL */
     int key_line, key_column;
     char *text;              /* of a scalar */
-    bool is_quoted;          /* or a block scalar: text, whatever is in it */
+    bool is_quoted;          /* or a block scalar: always a text */
     struct conf_node *first; /* elements, or values of a mapping */
     struct conf_node *last;
-    struct conf_node *next;    /* the element after this one */
+    struct conf_node *next;    /* sibling */
     struct conf_node *up;      /* NULL for the root */
-    struct conf_node *created; /* all nodes, for release */
+    struct conf_node *created; /* list of all nodes, for release */
 };
 
 struct conf_tree {
-    struct conf_node *root; /* NULL: nothing but comments */
+    struct conf_node *root; /* NULL: the text has only comments */
     struct conf_node *created;
     size_t n_nodes;
-    int line, column; /* of the error; 0: not at a place */
-    char why[160];    /* holds nothing that is in the text */
+    int line, column; /* of the error; 0: unknown */
+    char why[160];    /* quotes nothing from the text */
 };
 
 #define CONF_TREE_INIT {NULL, NULL, 0, 0, 0, ""}
 
-/* ERR_INVALID with the place and the reason in the tree. */
+/* ERR_INVALID: line, column and reason are in the tree. */
 int conf_tree_parse(struct conf_tree *t, const char *bytes, size_t n_bytes);
 void conf_tree_release(struct conf_tree *t);
 
-/* Nothing, `null` or `~`, without quotes. */
+/* Tells whether a scalar is empty, `null` or `~`, without quotes. */
 bool conf_node_is_null(const struct conf_node *node);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Signals are blocked in every thread and taken by sigwait in the main one;
- * other threads that want the process to end leave a note and send it
- * SIGTERM.
+ * Every thread blocks SIGTERM, SIGINT and SIGHUP, and the main thread waits for
+ * them. When another thread wants the process to end, it sends SIGTERM to the
+ * main thread. start() and stop() follow the order in daemon.h.
  */
 #include "config.h"
 
@@ -31,14 +31,13 @@
 #include "learner/kernels/ops.h"
 #include "store/store.h"
 
-#define READY_LOOK_MS 100
-#define READY_TELL_MS 15000 /* each extension is for a minute */
+#define READY_POLL_MS 100
+#define READY_EXTEND_MS 15000 /* each extension lasts for a minute */
 
 struct daemon {
     struct conf *conf;
     daemon_reload_fn *reload;
     void *reload_arg;
-    pthread_t main_thread;
 
     struct store *store;
     struct catalog *catalog;
@@ -57,13 +56,14 @@ struct daemon {
     struct err fatal;
 };
 
-/* --- what other threads ask of this one --------------------------------- */
+static pthread_t main_thread;
+
+/* --- calls from other threads ------------------------------------------- */
 
 static void on_end(void *arg)
 {
-    struct daemon *d = arg;
-
-    pthread_kill(d->main_thread, SIGTERM);
+    (void)arg;
+    pthread_kill(main_thread, SIGTERM);
 }
 
 static void on_fatal(const struct err *err, void *arg)
@@ -74,7 +74,7 @@ static void on_fatal(const struct err *err, void *arg)
     if (d->fatal.code == ERR_OK)
         d->fatal = *err;
     pthread_mutex_unlock(&d->mutex);
-    pthread_kill(d->main_thread, SIGTERM);
+    pthread_kill(main_thread, SIGTERM);
 }
 
 static void wake_trainer(void *arg)
@@ -93,76 +93,69 @@ static void wake_publisher(void *arg)
 
 /* --- starting ----------------------------------------------------------- */
 
-static const struct store_schema *schemas(void)
-{
-    static struct store_schema replay;
-
-    replay = (struct store_schema){"replay", replay_schema, replay_schema_n};
-    return &replay;
-}
-
-/* Logs what store_open found in the directory, and changed there. */
-static void say_what_was_found(struct daemon *d)
+/* Logs what store_open found in the directory, and what it changed there. */
+static void log_findings(struct daemon *d)
 {
     const char *dir = d->conf->data_dir;
 
     if (store_privacy(d->store) == FILEIO_TIGHTENED)
         log_warn("private",
-                 "dir=%s result=\"other users could enter it; its mode is 0700 "
-                 "now\"",
+                 "dir=%s result=\"other users could enter it; its mode is now "
+                 "0700\"",
                  dir);
     else if (store_privacy(d->store) == FILEIO_OPEN)
         log_warn("private",
-                 "dir=%s result=\"other users can enter it, and mnemed leaves "
-                 "it so: it belongs to another user, is shared, or holds other "
-                 "files. Files of mnemed are private\"",
+                 "dir=%s result=\"other users can enter it. mnemed does not "
+                 "change that: the directory belongs to another user, is "
+                 "shared, or holds other files. The files of mnemed are "
+                 "private\"",
                  dir);
     if (store_swept(d->store))
         log_warn("swept",
-                 "dir=%s/versions names=\"%s\" result=\"not in the "
-                 "database: renamed to .swept-NAME, and removed with the next "
-                 "version or at the next start\"",
+                 "dir=%s/versions names=\"%s\" result=\"these folders are not "
+                 "in the database. They were renamed to .swept-NAME. The next "
+                 "version or the next start removes them\"",
                  dir, store_swept(d->store));
     if (store_strangers(d->store))
         log_warn("swept",
-                 "dir=%s/versions names=\"%s\" result=\"not in the "
-                 "database, and not of this store: left as they are\"",
+                 "dir=%s/versions names=\"%s\" result=\"these folders are not "
+                 "in the database and not of this store: they stay as they "
+                 "are\"",
                  dir, store_strangers(d->store));
     if (store_lost(d->store))
         log_error("damaged",
                   "file=%s/mneme.db-wal error=\"the last %d transactions are "
-                  "lost: pins, skips and rollbacks among them have to be "
-                  "asked for again\"",
+                  "lost: repeat any pin, skip or rollback among them\"",
                   dir, store_lost(d->store));
 }
 
-static int open_store(struct daemon *d, int *shards, struct err *err)
+static int open_store(struct daemon *d, int threads, int *shards,
+                      struct err *err)
 {
-    int threads = d->conf->learner.threads ? (int)d->conf->learner.threads
-                                           : options_cores();
-    int rc = store_open(d->conf->data_dir, schemas(), 1, &d->store, err);
+    const struct store_schema replay = {"replay", replay_schema,
+                                        replay_schema_n};
+    int rc = store_open(d->conf->data_dir, &replay, 1, &d->store, err);
 
     if (rc)
         return rc;
-    say_what_was_found(d);
+    log_findings(d);
     rc = restore_settings(d->store, d->conf, threads, shards, err);
     if (rc == 0)
         rc = catalog_open(d->conf->data_dir, &d->catalog, err);
     return rc;
 }
 
-/* What it will use, said before it is used. */
+/* Before that memory is used. */
 static void announce_memory(struct daemon *d)
 {
     struct learner_options learner;
     struct model_shape shape;
-    struct err err = ERR_INIT;
     const struct model_shape *s = NULL;
     int64_t bytes;
 
     if (d->learning.has_model &&
         options_shape(d->conf, (int)d->conf->model.vocab_size, &shape,
-                      &err) == 0)
+                      NULL) == 0)
         s = &shape;
     options_learner(d->conf, s, NULL, d->learning.threads,
                     d->learning.shards, &learner);
@@ -172,39 +165,7 @@ static void announce_memory(struct daemon *d)
     log_info("memory", "at_most_mib=%lld", (long long)(bytes >> 20));
 }
 
-static int open_learning(struct daemon *d, int shards, struct err *err)
-{
-    int threads = d->conf->learner.threads ? (int)d->conf->learner.threads
-                                           : options_cores();
-    const struct model_shape *shape;
-    int rc;
-
-    rc = learning_open(&d->learning, d->conf, threads, shards, err);
-    d->learning_open = true;
-    if (rc)
-        return rc;
-    announce_memory(d);
-    rc = restore_state(d->store, d->conf, &d->learning, err);
-    if (rc || !d->learning.learner)
-        return rc;
-    shape = d->learning.has_model ? &d->learning.shape : NULL;
-    serving_prepare(d->serving, shape, d->learning.tokenizer);
-    return restore_serving(d->store, d->catalog, d->serving, err);
-}
-
-static int make_source(struct daemon *d, struct err *err)
-{
-    struct source_options options = {
-        .conf = d->conf,
-        .data_dir = d->conf->data_dir,
-        .store_id = store_id(d->store),
-        .queue = d->queue,
-    };
-
-    return source_create(&options, &d->source, err);
-}
-
-static void make_publisher(struct daemon *d)
+static void create_publisher(struct daemon *d)
 {
     struct publisher_options options = {
         .conf = d->conf,
@@ -221,12 +182,11 @@ static void make_publisher(struct daemon *d)
 
     d->publisher = publisher_create(&options);
     if (d->learning.learner)
-        publisher_prepare(d->publisher,
-                          d->learning.has_model ? &d->learning.shape : NULL,
+        publisher_prepare(d->publisher, learning_shape(&d->learning),
                           d->learning.tokenizer);
 }
 
-static void make_trainer(struct daemon *d)
+static void create_trainer(struct daemon *d)
 {
     struct trainer_options options = {
         .conf = d->conf,
@@ -246,62 +206,69 @@ static void make_trainer(struct daemon *d)
     d->trainer = trainer_create(&options);
 }
 
-static int start_http(struct daemon *d, struct err *err)
-{
-    struct http_context context = {
-        .conf = d->conf,
-        .board = &d->board,
-        .serving = d->serving,
-        .catalog = d->catalog,
-        .control = d->control,
-    };
-    int rc = http_start(&context, &d->http, err);
-
-    if (rc == 0)
-        log_info("http", "address=%s", http_address(d->http));
-    return rc;
-}
-
-static int begin_source(struct daemon *d, struct err *err)
-{
-    size_t n = 0;
-    struct source_position *positions =
-        progress_positions(&d->learning.progress, &n);
-    int rc = source_begin(d->source, positions, n, 0, err);
-
-    free(positions);
-    return rc;
-}
-
+/* On an error stop() releases what has been started. */
 static int start(struct daemon *d, struct err *err)
 {
+    int threads = d->conf->learner.threads ? (int)d->conf->learner.threads
+                                           : options_cores();
     struct infer_options infer;
+    struct source_position *positions;
+    size_t n_positions = 0;
     int shards = 1;
-    int rc = open_store(d, &shards, err);
+    int rc = open_store(d, threads, &shards, err);
 
     if (rc)
         return rc;
-    options_infer(d->conf, &infer);
-    d->serving = serving_create(d->catalog, &infer);
-    rc = open_learning(d, shards, err);
+
+    d->learning_open = true;
+    rc = learning_open(&d->learning, d->conf, threads, shards, err);
     if (rc)
         return rc;
+    announce_memory(d);
+    rc = restore_state(d->store, d->conf, &d->learning, err);
+    if (rc)
+        return rc;
+
+    options_infer(d->conf, &infer);
+    d->serving = serving_create(d->catalog, &infer);
+    if (d->learning.learner) {
+        serving_prepare(d->serving, learning_shape(&d->learning),
+                        d->learning.tokenizer);
+        rc = restore_serving(d->store, d->catalog, d->serving, err);
+        if (rc)
+            return rc;
+    }
+
     d->queue = queue_create(OPTIONS_QUEUE_RECORDS, OPTIONS_QUEUE_BYTES);
-    rc = make_source(d, err);
+    rc = source_create(&(struct source_options){.conf = d->conf,
+                                                .data_dir = d->conf->data_dir,
+                                                .store_id = store_id(d->store),
+                                                .queue = d->queue},
+                       &d->source, err);
     if (rc)
         return rc;
     d->control = control_create(wake_trainer, wake_publisher, d);
-    make_publisher(d);
-    make_trainer(d);
+    create_publisher(d);
+    create_trainer(d);
     d->board.source_get_health = source_get_health;
     d->board.source_get_partitions = source_get_partitions;
     d->board.source = d->source;
     progress_show(&d->learning.progress, &d->board, status_lock(&d->board));
     status_unlock(&d->board);
+
     publisher_start(d->publisher);
-    rc = start_http(d, err);
-    if (rc == 0)
-        rc = begin_source(d, err);
+    rc = http_start(&(struct http_context){.conf = d->conf,
+                                           .board = &d->board,
+                                           .serving = d->serving,
+                                           .catalog = d->catalog,
+                                           .control = d->control},
+                    &d->http, err);
+    if (rc)
+        return rc;
+    log_info("http", "address=%s", http_address(d->http));
+    positions = progress_positions(&d->learning.progress, &n_positions);
+    rc = source_begin(d->source, positions, n_positions, 0, err);
+    free(positions);
     if (rc == 0)
         trainer_start(d->trainer);
     return rc;
@@ -309,6 +276,7 @@ static int start(struct daemon *d, struct err *err)
 
 /* --- stopping ----------------------------------------------------------- */
 
+/* Also after a start that failed: then some parts are NULL. */
 static void stop(struct daemon *d)
 {
     status_set_state(&d->board, STATUS_STOPPING, NULL);
@@ -334,12 +302,6 @@ static void stop(struct daemon *d)
 
 /* --- running ------------------------------------------------------------ */
 
-static void log_names(const char *event, const struct conf_strings *names)
-{
-    for (size_t i = 0; i < names->n; i++)
-        log_info(event, "key=%s", names->items[i]);
-}
-
 static void reload(struct daemon *d)
 {
     struct conf *next = d->reload(d->reload_arg);
@@ -353,7 +315,8 @@ static void reload(struct daemon *d)
     if (http_reload(d->http, &err) != 0)
         log_warn("reload", "%s", err.msg);
     log_configure(d->conf->log.level, d->conf->log.format);
-    log_names("reloaded", &changed);
+    for (size_t i = 0; i < changed.n; i++)
+        log_info("reloaded", "key=%s", changed.items[i]);
     for (size_t i = 0; i < fixed.n; i++)
         log_warn("reload", "key=%s result=\"needs a restart\"",
                  fixed.items[i]);
@@ -362,24 +325,10 @@ static void reload(struct daemon *d)
     conf_free(next);
 }
 
-/* Waits for a signal, and returns it. Before the daemon is ready it waits for
- * at most READY_LOOK_MS; 0: no signal came. */
-static int next_signal(const sigset_t *signals, bool ready)
-{
-    const struct timespec look = {0, READY_LOOK_MS * 1000000};
-    int signal = 0;
-
-    if (!ready)
-        signal = sigtimedwait(signals, NULL, &look);
-    else if (sigwait(signals, &signal) != 0)
-        signal = SIGTERM;
-    return signal > 0 ? signal : 0;
-}
-
-/* Tells the service manager READY=1 once a version serves, as /readyz does.
- * That may have to wait for text from the stream; until then the manager's
- * limit on the start is extended. True: ready has been told. */
-static bool tell_readiness(struct daemon *d, int64_t *told_ms)
+/* Tells the service manager READY=1 once a version serves, as /readyz does. A
+ * new data directory may have to wait for text from the stream; until then the
+ * manager's time limit is extended. Returns true when READY=1 has been sent. */
+static bool notify_ready(struct daemon *d, int64_t *extended_ms)
 {
     int64_t now = timing_mono_ms();
 
@@ -387,67 +336,65 @@ static bool tell_readiness(struct daemon *d, int64_t *told_ms)
         notify_send("READY=1\nSTATUS=a version serves");
         return true;
     }
-    if (*told_ms == 0 || now - *told_ms >= READY_TELL_MS) {
+    if (*extended_ms == 0 || now - *extended_ms >= READY_EXTEND_MS) {
         notify_send("EXTEND_TIMEOUT_USEC=60000000\n"
                     "STATUS=no version serves yet: waiting for text");
-        *told_ms = now;
+        *extended_ms = now;
     }
     return false;
 }
 
-static void wait_for_the_end(struct daemon *d, const sigset_t *signals)
+/* Handles signals until one of them stops the daemon. */
+static void wait_for_stop(struct daemon *d, const sigset_t *signals)
 {
-    int64_t told_ms = 0;
+    const struct timespec poll = {0, READY_POLL_MS * 1000000};
+    int64_t extended_ms = 0;
     bool ready = false;
 
     for (;;) {
-        int signal;
+        int signal = 0;
 
-        ready = ready || tell_readiness(d, &told_ms);
-        signal = next_signal(signals, ready);
+        ready = ready || notify_ready(d, &extended_ms);
+        if (!ready)
+            signal = sigtimedwait(signals, NULL, &poll);
+        else if (sigwait(signals, &signal) != 0)
+            signal = SIGTERM;
         if (signal == SIGHUP)
             reload(d);
-        else if (signal)
+        else if (signal > 0)
             return;
     }
 }
 
-static pthread_t waiting_thread;
-
-static void pass_on(int signal)
+static void forward_signal(int signal)
 {
-    pthread_kill(waiting_thread, signal);
+    pthread_kill(main_thread, signal);
 }
 
 /* OpenBLAS may start threads before main(), and they block no signals. A signal
- * that reached one of them would end the process, so the handler passes it on
- * to the main thread, which takes it when it waits. */
+ * that reaches such a thread would end the process. So a handler forwards it to
+ * the main thread. */
 static void block_signals(sigset_t *signals)
 {
-    static const int taken[] = {SIGTERM, SIGINT, SIGHUP};
-    struct sigaction action = {.sa_handler = pass_on, .sa_flags = SA_RESTART};
+    static const int handled[] = {SIGTERM, SIGINT, SIGHUP};
+    struct sigaction action = {.sa_handler = forward_signal,
+                               .sa_flags = SA_RESTART};
 
-    waiting_thread = pthread_self();
+    main_thread = pthread_self();
     sigemptyset(signals);
-    for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
-        sigaddset(signals, taken[i]);
+    for (size_t i = 0; i < sizeof handled / sizeof *handled; i++)
+        sigaddset(signals, handled[i]);
     pthread_sigmask(SIG_BLOCK, signals, NULL);
     action.sa_mask = *signals;
-    for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)
-        sigaction(taken[i], &action, NULL);
+    for (size_t i = 0; i < sizeof handled / sizeof *handled; i++)
+        sigaction(handled[i], &action, NULL);
     signal(SIGPIPE, SIG_IGN);
-}
-
-static const char *source_type(const struct conf *conf)
-{
-    static const char *const names[] = {"kafka", "file", "stdin"};
-
-    return names[conf->source.type];
 }
 
 int daemon_run(struct conf *conf, daemon_reload_fn *reload_conf, void *arg,
                struct err *err)
 {
+    static const char *const source_types[] = {"kafka", "file", "stdin"};
     struct daemon *d = xcalloc(1, sizeof *d);
     sigset_t signals;
     int rc;
@@ -455,15 +402,14 @@ int daemon_run(struct conf *conf, daemon_reload_fn *reload_conf, void *arg,
     d->conf = conf;
     d->reload = reload_conf;
     d->reload_arg = arg;
-    d->main_thread = pthread_self();
     pthread_mutex_init(&d->mutex, NULL);
     status_board_init(&d->board);
-    d->board.now.source_type = source_type(conf);
+    d->board.now.source_type = source_types[conf->source.type];
     block_signals(&signals);
     ops_init();
     rc = start(d, err);
     if (rc == 0)
-        wait_for_the_end(d, &signals);
+        wait_for_stop(d, &signals);
     stop(d);
     if (rc == 0 && d->fatal.code != ERR_OK) {
         *err = d->fatal;

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * daemon.h - owns every part; starts and stops them in order.
+ * daemon.h - starts and stops every part of the daemon, in order.
  *
- *     store, catalog      the lock, migrations, sweeping
- *     learning            the newest whole version, or the model at birth
- *     serving, publisher  the version that answers
- *     http                answers from here on, /readyz when a version serves
- *     source, trainer     learns
+ *     start                          stop
+ *     1 store, catalog               1 HTTP refuses new requests
+ *     2 learning: the head version   2 the trainer publishes and ends
+ *     3 serving: a version answers   3 HTTP ends: requests have the grace
+ *     4 the publisher's thread         period to finish
+ *     5 HTTP                         4 the publisher ends
+ *     6 the source begins to read    5 the source ends
+ *     7 the trainer's thread         6 all memory is freed, the store closed
  *
- * and back in the other order. SIGTERM and SIGINT stop; SIGHUP reloads.
+ * SIGTERM and SIGINT stop the daemon. SIGHUP reloads the configuration.
  *
  * Threads: main
  */
@@ -18,14 +21,14 @@
 #include "base/err.h"
 #include "conf/conf.h"
 
-/* Reads the configuration again, for SIGHUP: a new struct conf, or NULL after
- * having told what is wrong. */
+/* Reads the configuration again, for SIGHUP. Returns a new struct conf, or NULL
+ * after it has printed every problem. */
 typedef struct conf *daemon_reload_fn(void *arg);
 
 /*
- * Runs until it is told to stop, or the end of a source with at_end: exit, or
- * something that cannot be mended. conf stays the caller's, but reloadable
- * values in it change. Returns 0 after a clean stop.
+ * Runs until a signal stops the daemon, or a source with at_end: exit ends, or
+ * a part fails for good. conf stays the caller's, but a reload changes values
+ * in it. Returns 0 after a clean stop.
  */
 int daemon_run(struct conf *conf, daemon_reload_fn *reload, void *arg,
                struct err *err);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * mnemed: options, the configuration, and the exit status.
+ * mnemed: reads the command line and the configuration; then runs the daemon,
+ * checks the configuration, or learns a version again. Sets the exit status.
  */
 #include "config.h"
 
@@ -30,34 +31,36 @@ struct arguments {
     const char **sets;
     size_t n_sets, cap_sets;
     bool test, print, verbose, json;
-    bool retrains;   /* it is to learn a version again */
-    int64_t retrain; /* which; 0: the newest */
+    bool retrains;   /* --retrain is given */
+    int64_t retrain; /* the version; 0: the newest */
 };
 
 static void usage(FILE *out)
 {
     fputs("Usage: mnemed [-c FILE] [-t | -T] [--set KEY=VALUE]... "
           "[--data-dir DIR] [-v]\n"
+          "       mnemed --retrain N [-c FILE] [--set KEY=VALUE]... [--json]\n"
           "\n"
-          "Learns from a text stream, publishes versions, serves them over "
+          "Learns from a text stream, publishes versions, and serves them over "
           "HTTP.\n"
           "\n"
-          "  -c, --conf FILE      configuration (default: $MNEME_CONF, "
+          "  -c, --conf FILE      the configuration (default: $MNEME_CONF, "
           "./mneme.yaml,\n"
           "                       " SYSCONFDIR "/mneme/mneme.yaml)\n"
-          "  -t, --test           test the configuration and exit\n"
-          "  -T, --print          test it and print all of it, defaults "
-          "filled in\n"
-          "      --set KEY=VALUE  override one key by its dotted path\n"
-          "      --data-dir DIR   where everything is kept (data_dir)\n"
+          "  -t, --test           check the configuration and exit\n"
+          "  -T, --print          check the configuration, print every key "
+          "with its value,\n"
+          "                       and exit\n"
+          "      --set KEY=VALUE  override one key, given by its dotted path\n"
+          "      --data-dir DIR   keep all data in DIR (overrides data_dir)\n"
           "      --retrain N      learn version N (or: latest) again from its "
           "parent and\n"
-          "                       the same records, compare bit by bit, and "
-          "exit\n"
-          "      --json           its report as JSON\n"
+          "                       the same records, compare both bit by bit, "
+          "and exit\n"
+          "      --json           print the report of --retrain as JSON\n"
           "  -v, --verbose        log at level debug\n"
-          "  -V, --version        print the version and exit\n"
-          "  -h, --help           this text\n"
+          "  -V, --version        print the program version and exit\n"
+          "  -h, --help           print this text and exit\n"
           "\n"
           "See mnemed(8) and mneme.yaml(5).\n",
           out);
@@ -108,7 +111,10 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
                 break;
             a->retrain = strtoll(optarg, &end, 10);
             if (a->retrain < 1 || *end) {
-                fprintf(stderr, "mnemed: --retrain: no version: %s\n", optarg);
+                fprintf(stderr,
+                        "mnemed: --retrain: expected a version number or "
+                        "'latest', got '%s'\n",
+                        optarg);
                 return EXIT_USAGE;
             }
             break;
@@ -137,11 +143,12 @@ static int parse_arguments(int argc, char **argv, struct arguments *a)
 }
 
 /*
- * Tensors go back to the system when they are freed: glibc would raise its
- * threshold for that after the first large one, and keep them in pieces, in an
- * arena for each thread (measured: 1.75 times what was announced).
+ * Memory of tensors goes back to the system when they are freed. By default,
+ * glibc raises its threshold for that after the first large block, and keeps
+ * freed memory in an arena for each thread. Measured: the process then takes
+ * 1.75 times the announced memory.
  */
-static void tame_malloc(void)
+static void configure_malloc(void)
 {
 #ifdef __GLIBC__
     mallopt(M_MMAP_THRESHOLD, 1 << 20);
@@ -149,8 +156,8 @@ static void tame_malloc(void)
 #endif
 }
 
-/* A configuration from the file and the arguments, or NULL after having said
- * everything that is wrong with it. */
+/* Reads the configuration from the file and the arguments. NULL: it is not
+ * valid, and every problem has been printed. */
 static struct conf *load(void *arg)
 {
     const struct arguments *a = arg;
@@ -175,7 +182,7 @@ static struct conf *load(void *arg)
     return conf;
 }
 
-static void print(const struct conf *conf)
+static void print_conf(const struct conf *conf)
 {
     struct buf text = BUF_INIT;
 
@@ -240,11 +247,13 @@ static void print_report(const json_t *report)
         print_difference(item);
 }
 
-/* The configuration again, with what the version was learned with. */
-static struct conf *load_for(struct arguments *a, const struct conf *conf,
-                             struct conf_strings *sets, struct err *err)
+/* Reads the configuration again, with the settings of the version. */
+static struct conf *load_for_retrain(struct arguments *a,
+                                     const struct conf *conf,
+                                     struct conf_strings *sets,
+                                     struct err *err)
 {
-    struct conf *then;
+    struct conf *result;
 
     if (retrain_settings(conf, &a->retrain, sets, err) != 0)
         return NULL;
@@ -252,12 +261,13 @@ static struct conf *load_for(struct arguments *a, const struct conf *conf,
         XGROW(a->sets, a->n_sets, a->cap_sets);
         a->sets[a->n_sets++] = sets->items[i];
     }
-    then = load(a);
-    if (!then) /* load() has printed the reason */
+    result = load(a);
+    if (!result) /* load() has printed the reason */
         err_set(err, ERR_STATE,
-                "version %lld: its settings do not go with this configuration",
+                "version %lld: the settings that it was learned with are not "
+                "valid with this configuration",
                 (long long)a->retrain);
-    return then;
+    return result;
 }
 
 /* Returns the exit status. */
@@ -265,15 +275,15 @@ static int retrain(const struct conf *conf, struct arguments *a)
 {
     struct conf_strings sets = {0};
     struct err err = ERR_INIT;
-    struct conf *then = load_for(a, conf, &sets, &err);
+    struct conf *settings = load_for_retrain(a, conf, &sets, &err);
     json_t *report = NULL;
     int status = err_exit_status(err.code);
 
-    if (then) {
-        log_configure(then->log.level, then->log.format);
+    if (settings) {
+        log_configure(settings->log.level, settings->log.format);
         ops_init();
         status = err_exit_status(
-            retrain_run(then, a->retrain, &report, &err));
+            retrain_run(settings, a->retrain, &report, &err));
     }
     if (err.code != ERR_OK)
         log_plain("mnemed", err.msg);
@@ -286,7 +296,7 @@ static int retrain(const struct conf *conf, struct arguments *a)
     if (report && !json_is_true(json_object_get(report, "same")))
         status = EXIT_FAILED;
     json_decref(report);
-    conf_free(then);
+    conf_free(settings);
     conf_strings_release(&sets);
     return status;
 }
@@ -300,7 +310,7 @@ int main(int argc, char **argv)
     fileio_occupy_closed();
     ops_restart(argv);
     status = parse_arguments(argc, argv, &a);
-    tame_malloc();
+    configure_malloc();
     if (status >= 0)
         goto out;
     if (!a.conf_path)
@@ -309,9 +319,9 @@ int main(int argc, char **argv)
     if (!conf)
         status = EXIT_USAGE;
     else if (a.print)
-        print(conf);
+        print_conf(conf);
     else if (a.test)
-        puts("mnemed: the configuration is good");
+        puts("mnemed: the configuration is valid");
     if (status < 0)
         status = a.test       ? 0
                  : a.retrains ? retrain(conf, &a)

@@ -22,7 +22,7 @@ void notify_send(const char *state)
         (path[0] != '/' && path[0] != '@'))
         return;
     memcpy(address.sun_path, path, n);
-    if (path[0] == '@') /* the abstract name space */
+    if (path[0] == '@') /* an abstract socket address begins with NUL */
         address.sun_path[0] = '\0';
     fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A ring of the last operations: number n is in slot n mod REMEMBERED. Those
- * that wait are few, so taking the oldest is a walk over the ring.
+ * A ring keeps the last operations: operation n is in slot n mod KEPT. All
+ * changes of state are made by set_state, after the drawing in control.h.
  */
 #include "config.h"
 
@@ -16,8 +16,8 @@
 #include "base/timing.h"
 #include "base/xalloc.h"
 
-#define REMEMBERED 256
-#define MOST_WAITING 32
+#define KEPT 256
+#define MOST_OPEN 32 /* operations that have not ended */
 
 struct control {
     void (*wake_trainer)(void *arg);
@@ -25,27 +25,38 @@ struct control {
     void *arg;
     pthread_mutex_t mutex; /* guards all below */
     pthread_cond_t finished;
-    struct control_operation ring[REMEMBERED];
-    int64_t last; /* number of the newest; the first is 1 */
-    int waiting;
+    struct control_operation ring[KEPT];
+    int64_t last; /* number of the newest operation; the first is 1 */
+    int n_open;
+};
+
+static const struct kind {
+    const char *name;
+    bool for_trainer; /* it changes the learner */
+    bool chooses;     /* it names the version that shall serve */
+    bool hides_reason; /* it names the forgotten person */
+} kinds[] = {
+    [CONTROL_ROLLBACK_REWIND] = {"rollback_rewind", true, true, false},
+    [CONTROL_ROLLBACK_SKIP] = {"rollback_skip", true, true, false},
+    [CONTROL_ROLLBACK_KEEP] = {"rollback_keep", false, true, false},
+    [CONTROL_PIN] = {"pin", false, false, false},
+    [CONTROL_UNPIN] = {"unpin", false, false, false},
+    [CONTROL_PROMOTE] = {"promote", false, true, false},
+    [CONTROL_PROMOTE_LATEST] = {"promote_latest", false, false, false},
+    [CONTROL_RELEASE_RANGE] = {"release_range", false, false, false},
+    [CONTROL_RELEASE] = {"release", false, false, false},
+    [CONTROL_FORGET_ID] = {"forget_id", true, false, true},
+    [CONTROL_FORGET_DOMAIN] = {"forget_domain", true, false, true},
 };
 
 const char *control_kind_name(enum control_kind kind)
 {
-    static const char *const names[] = {
-        "rollback_rewind", "rollback_skip", "rollback_keep", "pin",
-        "unpin",           "promote",       "promote_latest", "release_range",
-        "release",         "forget_id",     "forget_domain"};
-
-    return names[kind];
+    return kinds[kind].name;
 }
 
-const char *control_state_name(enum control_state state)
+bool control_chooses(enum control_kind kind)
 {
-    static const char *const names[] = {"queued", "running", "done",
-                                        "failed"};
-
-    return names[state];
+    return kinds[kind].chooses;
 }
 
 struct control *control_create(void (*wake_trainer)(void *arg),
@@ -70,24 +81,6 @@ void control_free(struct control *c)
     free(c);
 }
 
-static bool is_forget(enum control_kind kind)
-{
-    return kind == CONTROL_FORGET_ID || kind == CONTROL_FORGET_DOMAIN;
-}
-
-/* Those that change what the learner is. */
-static bool is_trainers(enum control_kind kind)
-{
-    return kind == CONTROL_ROLLBACK_REWIND || kind == CONTROL_ROLLBACK_SKIP ||
-           is_forget(kind);
-}
-
-bool control_chooses(enum control_kind kind)
-{
-    return kind == CONTROL_ROLLBACK_REWIND || kind == CONTROL_ROLLBACK_SKIP ||
-           kind == CONTROL_ROLLBACK_KEEP || kind == CONTROL_PROMOTE;
-}
-
 /* Locks: needs c->mutex */
 static struct control_operation *find(struct control *c, int64_t id)
 {
@@ -95,8 +88,27 @@ static struct control_operation *find(struct control *c, int64_t id)
 
     if (id <= 0)
         return NULL;
-    op = &c->ring[id % REMEMBERED];
+    op = &c->ring[id % KEPT];
     return op->id == id ? op : NULL;
+}
+
+static bool has_ended(const struct control_operation *op)
+{
+    return op->state >= CONTROL_DONE;
+}
+
+/* Locks: needs c->mutex */
+static void set_state(struct control_operation *op, enum control_state next)
+{
+    static const enum control_state before[] = {
+        [CONTROL_QUEUED] = CONTROL_SUBMITTED,
+        [CONTROL_RUNNING] = CONTROL_QUEUED,
+        [CONTROL_DONE] = CONTROL_RUNNING,
+        [CONTROL_FAILED] = CONTROL_RUNNING,
+    };
+
+    BUG_ON(op->state != before[next]);
+    op->state = next;
 }
 
 int control_submit(struct control *c, enum control_kind kind, int64_t version,
@@ -105,9 +117,9 @@ int control_submit(struct control *c, enum control_kind kind, int64_t version,
     struct control_operation *op;
 
     pthread_mutex_lock(&c->mutex);
-    op = &c->ring[(c->last + 1) % REMEMBERED];
-    /* One that still waits is not forgotten, however many came after it. */
-    if (c->waiting >= MOST_WAITING || (op->id && op->state < CONTROL_DONE)) {
+    op = &c->ring[(c->last + 1) % KEPT];
+    /* An operation that has not ended keeps its slot. */
+    if (c->n_open >= MOST_OPEN || (op->id && !has_ended(op))) {
         pthread_mutex_unlock(&c->mutex);
         return err_set(err, ERR_STATE,
                        "too many operations are waiting; try again later");
@@ -119,7 +131,7 @@ int control_submit(struct control *c, enum control_kind kind, int64_t version,
     op->version = version;
     op->asked_ms = timing_wall_ms();
     snprintf(op->reason, sizeof op->reason, "%s", reason ? reason : "");
-    c->waiting++;
+    c->n_open++;
     pthread_mutex_unlock(&c->mutex);
     return 0;
 }
@@ -132,10 +144,10 @@ void control_start(struct control *c, int64_t id)
     pthread_mutex_lock(&c->mutex);
     op = find(c, id);
     BUG_ON(!op);
-    op->started = true;
+    set_state(op, CONTROL_QUEUED);
     kind = op->kind;
     pthread_mutex_unlock(&c->mutex);
-    if (is_trainers(kind))
+    if (kinds[kind].for_trainer)
         c->wake_trainer(c->arg);
     else
         c->wake_publisher(c->arg);
@@ -144,8 +156,8 @@ void control_start(struct control *c, int64_t id)
 static int not_found(int64_t id, struct err *err)
 {
     return err_set(err, ERR_NOTFOUND,
-                   "no operation %lld (the last %d are remembered)",
-                   (long long)id, REMEMBERED);
+                   "no operation %lld (the last %d are kept)", (long long)id,
+                   KEPT);
 }
 
 int control_get(struct control *c, int64_t id, struct control_operation *op,
@@ -168,7 +180,7 @@ int control_wait(struct control *c, int64_t id, int64_t timeout_ms,
     const struct control_operation *found;
 
     pthread_mutex_lock(&c->mutex);
-    while ((found = find(c, id)) && found->state < CONTROL_DONE)
+    while ((found = find(c, id)) && !has_ended(found))
         if (timing_wait(&c->finished, &c->mutex, &deadline) != 0)
             break;
     if (found)
@@ -184,14 +196,14 @@ bool control_take(struct control *c, bool for_trainer,
     bool taken = false;
 
     pthread_mutex_lock(&c->mutex);
-    first = c->last > REMEMBERED ? c->last - REMEMBERED + 1 : 1;
+    first = c->last > KEPT ? c->last - KEPT + 1 : 1;
     for (int64_t id = first; id <= c->last && !taken; id++) {
         struct control_operation *found = find(c, id);
 
-        if (!found || !found->started || found->state != CONTROL_QUEUED ||
-            is_trainers(found->kind) != for_trainer)
+        if (!found || found->state != CONTROL_QUEUED ||
+            kinds[found->kind].for_trainer != for_trainer)
             continue;
-        found->state = CONTROL_RUNNING;
+        set_state(found, CONTROL_RUNNING);
         *op = *found;
         taken = true;
     }
@@ -204,15 +216,15 @@ int64_t control_choice(struct control *c, int64_t but)
     int64_t choice = 0;
 
     pthread_mutex_lock(&c->mutex);
-    for (int64_t id = c->last, left = c->waiting; left > 0; id--) {
+    for (int64_t id = c->last, left = c->n_open; left > 0 && !choice; id--) {
         const struct control_operation *op = find(c, id);
 
         if (!op)
             break;
-        if (op->state >= CONTROL_DONE)
+        if (has_ended(op))
             continue;
         left--;
-        if (!choice && id != but && control_chooses(op->kind))
+        if (id != but && kinds[op->kind].chooses)
             choice = op->version;
     }
     pthread_mutex_unlock(&c->mutex);
@@ -233,34 +245,36 @@ void control_set_result(struct control *c, int64_t id, const char *json)
 void control_finish(struct control *c, int64_t id, const struct err *err,
                     const char *detail)
 {
+    bool failed = err && err->code != ERR_OK;
     struct control_operation *op;
 
     pthread_mutex_lock(&c->mutex);
     op = find(c, id);
-    if (op && op->state < CONTROL_DONE) {
-        bool failed = err && err->code != ERR_OK;
-
-        op->state = failed ? CONTROL_FAILED : CONTROL_DONE;
-        if (failed)
-            op->err = *err;
-        snprintf(op->detail, sizeof op->detail, "%s",
-                 failed ? err->msg : detail);
-        op->finished_ms = timing_wall_ms();
-        c->waiting--;
-        pthread_cond_broadcast(&c->finished);
-    }
+    BUG_ON(!op);
+    set_state(op, failed ? CONTROL_FAILED : CONTROL_DONE);
+    if (failed)
+        op->err = *err;
+    snprintf(op->detail, sizeof op->detail, "%s", failed ? err->msg : detail);
+    op->finished_ms = timing_wall_ms();
+    c->n_open--;
+    pthread_cond_broadcast(&c->finished);
     pthread_mutex_unlock(&c->mutex);
 }
 
 json_t *control_to_json(const struct control_operation *op)
 {
+    static const char *const states[] = {
+        [CONTROL_SUBMITTED] = "queued", [CONTROL_QUEUED] = "queued",
+        [CONTROL_RUNNING] = "running",  [CONTROL_DONE] = "done",
+        [CONTROL_FAILED] = "failed",
+    };
     json_t *root = json_pack(
         "{s:I, s:s, s:I, s:s, s:s, s:s, s:I}", "operation", (json_int_t)op->id,
         "kind", control_kind_name(op->kind),
         op->kind == CONTROL_RELEASE ? "record" : "version",
-        (json_int_t)op->version, "state", control_state_name(op->state),
-        "reason", is_forget(op->kind) ? "" : op->reason, "detail", op->detail,
-        "asked_ms", (json_int_t)op->asked_ms);
+        (json_int_t)op->version, "state", states[op->state],
+        "reason", kinds[op->kind].hides_reason ? "" : op->reason, "detail",
+        op->detail, "asked_ms", (json_int_t)op->asked_ms);
 
     if (op->result[0])
         json_object_set_new(root, "result", json_loads(op->result, 0, NULL));

@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * control.h - what users ask of the daemon, as numbered operations.
+ * control.h - numbered operations that users ask for.
  *
- * A request is checked at once where that needs no other thread (does the
- * version exist), given a number, carried out by the trainer (rollback rewind
- * and skip, forgetting) or the publisher (all others), and can be asked after
- * or waited for. A release has the row of the quarantine as its version; 0 is
- * all rows of the reason, "" being any. What is forgotten is not told again.
+ * An HTTP thread submits an operation and gets its number. The trainer carries
+ * out rewind, skip and forget; the publisher carries out all other kinds. A
+ * client reads the operation by its number, or waits for its end.
  *
- *     QUEUED, and started -> RUNNING -> DONE | FAILED
+ *     control_submit  control_start  control_take  control_finish
+ *          |               |              |              |
+ *          v               v              v              v
+ *      SUBMITTED ------> QUEUED ------> RUNNING ----> DONE | FAILED
+ *
+ * A submitted operation is known to control_choice, but no thread takes it yet:
+ * its version may begin to serve first.
  *
  * Threads: any
  */
@@ -28,15 +32,17 @@ enum control_kind {
     CONTROL_ROLLBACK_KEEP,
     CONTROL_PIN,
     CONTROL_UNPIN,
-    CONTROL_PROMOTE,       /* serve exactly this version */
-    CONTROL_PROMOTE_LATEST, /* follow the newest that passed again */
-    CONTROL_RELEASE_RANGE, /* a skipped range; its id is in `version` */
-    CONTROL_RELEASE,       /* from quarantine */
-    CONTROL_FORGET_ID,     /* erase records; the reason says whose */
-    CONTROL_FORGET_DOMAIN
+    CONTROL_PROMOTE,        /* serve exactly this version */
+    CONTROL_PROMOTE_LATEST, /* serve the newest version that passed */
+    CONTROL_RELEASE_RANGE,  /* `version` is the id of a skipped range */
+    CONTROL_RELEASE,        /* `version` is the row of a quarantined record; 0:
+                               all rows with the reason `reason`, "": any */
+    CONTROL_FORGET_ID,      /* `reason` is the id of the records to erase */
+    CONTROL_FORGET_DOMAIN   /* `reason` is their domain */
 };
 
 enum control_state {
+    CONTROL_SUBMITTED,
     CONTROL_QUEUED,
     CONTROL_RUNNING,
     CONTROL_DONE,
@@ -49,54 +55,60 @@ struct control_operation {
     int64_t version;
     char reason[256];
     enum control_state state;
-    bool started;
     struct err err; /* when FAILED */
     int64_t asked_ms, finished_ms;
-    char detail[512]; /* what it did, one line */
+    char detail[512]; /* what the operation did, one line */
     char result[8192]; /* the same as a JSON object, for some kinds; or "" */
 };
 
 struct control;
 
-/* wake_trainer and wake_publisher are called when one has something to do. */
+/* control_start calls wake_trainer or wake_publisher. */
 struct control *control_create(void (*wake_trainer)(void *arg),
                                void (*wake_publisher)(void *arg), void *arg);
 void control_free(struct control *c);
 
-/* ERR_STATE when too many operations wait. *id out. It is known from now on
- * (control_choice), and carried out after control_start. */
+/* Adds an operation, SUBMITTED. *id out. ERR_STATE when too many operations
+ * have not ended. */
 int control_submit(struct control *c, enum control_kind kind, int64_t version,
                    const char *reason, int64_t *id, struct err *err);
+
+/* Queues a submitted operation and wakes its thread. */
 void control_start(struct control *c, int64_t id);
 
-/* A copy of operation id; ERR_NOTFOUND (the last 256 are remembered). */
+/* Copies operation `id`. ERR_NOTFOUND: only the last 256 are kept. */
 int control_get(struct control *c, int64_t id, struct control_operation *op,
                 struct err *err);
 
-/* As control_get, after it has ended or timeout_ms have passed. */
+/* As control_get, after the operation has ended or timeout_ms have passed. */
 int control_wait(struct control *c, int64_t id, int64_t timeout_ms,
                  struct control_operation *op, struct err *err);
 
-/* The next queued operation for that thread, now RUNNING; false: none. */
+/* Copies the oldest queued operation of that thread, which is RUNNING from now
+ * on. False: there is none. */
 bool control_take(struct control *c, bool for_trainer,
                   struct control_operation *op);
 
-/* The version that the newest operation that has not ended, and is not `but`,
- * wants to serve; 0: none does. `promote latest` does not count: it chooses
- * when it runs. */
-int64_t control_choice(struct control *c, int64_t but);
-
+/* Does this kind name the version that shall serve? CONTROL_PROMOTE_LATEST does
+ * not: it chooses the version when it runs. */
 bool control_chooses(enum control_kind kind);
 
-/* What it did, for programs; before control_finish. */
+/* The version that the newest operation with control_chooses wants to serve. 0:
+ * no such operation is left.
+ *   but  an operation to leave out; 0: none */
+int64_t control_choice(struct control *c, int64_t but);
+
+/* Sets `result` of a running operation. */
 void control_set_result(struct control *c, int64_t id, const char *json);
 
-/* err NULL or code 0: DONE. */
+/* Ends a running operation. err NULL or code 0: DONE, else FAILED. */
 void control_finish(struct control *c, int64_t id, const struct err *err,
                     const char *detail);
 
 const char *control_kind_name(enum control_kind kind);
-const char *control_state_name(enum control_state state);
+
+/* The operation as the API shows it. An operation to forget has no reason
+ * there: the reason names the forgotten person. */
 json_t *control_to_json(const struct control_operation *op);
 
 #endif

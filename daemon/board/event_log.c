@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The log is a ring: event n is in slot n % EVENT_LOG_KEPT. A reader's position
- * is the number of the last event that it has read. The position ELSEWHERE
- * stands for an id of another run.
+ * is the number of the last event that it has read. The position OTHER_RUN
+ * stands for an id that this run of the daemon has not given.
  */
 #include "config.h"
 
@@ -19,7 +19,7 @@
 #include "base/timing.h"
 #include "base/xalloc.h"
 
-#define ELSEWHERE (-1)
+#define OTHER_RUN (-1)
 
 struct kept {
     const char *name;
@@ -27,7 +27,7 @@ struct kept {
 };
 
 struct event_log {
-    int64_t start_ms; /* of this run */
+    int64_t start_ms; /* of the daemon */
     event_log_fn *watch;
     void *arg;
     pthread_t thread;
@@ -86,7 +86,7 @@ void event_log_free(struct event_log *l)
 
 /* --- the watching thread ------------------------------------------------ */
 
-static char *text_of(const char *name, json_t *more)
+static char *event_text(const char *name, json_t *more)
 {
     json_t *root = json_pack("{s:s, s:I}", "event", name, "time_ms",
                              (json_int_t)timing_wall_ms());
@@ -102,7 +102,7 @@ static char *text_of(const char *name, json_t *more)
 
 void event_log_add(struct event_log *l, const char *name, json_t *more)
 {
-    char *text = text_of(name, more);
+    char *text = event_text(name, more);
     struct kept *k;
 
     pthread_mutex_lock(&l->mutex);
@@ -146,7 +146,7 @@ int64_t event_log_after(struct event_log *l, const char *id)
 
     if (sscanf(id, "%" SCNd64 "-%" SCNd64 "%n", &start_ms, &at, &n) != 2 ||
         id[n] || start_ms != l->start_ms || at < 0 || at > event_log_newest(l))
-        return ELSEWHERE;
+        return OTHER_RUN;
     return at;
 }
 
@@ -159,22 +159,22 @@ void event_log_make(const struct event_log *l, int64_t at, const char *name,
                     json_t *more, struct event *e)
 {
     e->name = name;
-    e->json = text_of(name, more);
+    e->json = event_text(name, more);
     set_id(l, at, e);
 }
 
 /* Makes the event `missed`: events *at + 1 to `oldest` are no longer kept. */
-static void tell_missed(const struct event_log *l, int64_t oldest, int64_t *at,
+static void make_missed(const struct event_log *l, int64_t oldest, int64_t *at,
                         struct event *e)
 {
-    bool elsewhere = *at == ELSEWHERE;
+    bool is_other_run = *at == OTHER_RUN;
 
     event_log_make(l, oldest, "missed",
                    json_pack("{s:o, s:s}", "missed",
-                             elsewhere ? json_null()
+                             is_other_run ? json_null()
                                        : json_integer(oldest - *at),
                              "reason",
-                             elsewhere ? "the id is not of this run of the "
+                             is_other_run ? "the id is not of this run of the "
                                          "daemon: events from before its start "
                                          "are lost"
                                        : "too many newer events: these are no "
@@ -196,7 +196,7 @@ enum event_found event_log_next(struct event_log *l, int64_t *at,
         rc = timing_wait(&l->changed, &l->mutex, &deadline);
     oldest = l->newest > EVENT_LOG_KEPT ? l->newest - EVENT_LOG_KEPT : 0;
     if (*at < oldest) {
-        tell_missed(l, oldest, at, e);
+        make_missed(l, oldest, at, e);
     } else if (*at == l->newest) {
         found = l->ended ? EVENT_END : EVENT_NONE_YET;
     } else {

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * source_state.h - what a source tells about itself: where it reads, and how it
- * is. The board shows it; stream/source.h has the source.
+ * source_state.h - the positions and the health of a source, as the board shows
+ * them. stream/source.h has the source.
  */
 #ifndef MNEME_DAEMON_BOARD_SOURCE_STATE_H
 #define MNEME_DAEMON_BOARD_SOURCE_STATE_H
 
 #include <stdint.h>
 
-/* Where a partition goes on, and how to tell that it is still the same one.
- * Positions of released records (store/releases.h) are the store's own: the
- * functions of stream/source.h leave them out. */
+/* The position of a partition, and the hash by which a source recognises the
+ * partition after a restart. The functions of stream/source.h leave out the
+ * positions of released records (store/releases.h). */
 struct source_position {
     const char *topic; /* a Kafka topic, or a file's path */
-    int32_t partition; /* file: 0; one more after each rotation; stdin: one
-                          more at each start */
+    int32_t partition; /* file: 0, plus 1 after each rotation; stdin: plus 1 at
+                          each start */
     int64_t next_offset;  /* file: line number from 0 */
     int64_t last_learned; /* offset, -1: none */
     uint64_t last_hash;   /* XXH3 of that record's value */
@@ -22,26 +22,26 @@ struct source_position {
 
 enum source_state {
     SOURCE_RUNNING,
-    SOURCE_RETRYING, /* broker or file away: mends by itself */
-    SOURCE_STOPPED,  /* a gap or another topic: the owner must decide */
-    SOURCE_ENDED     /* the last line has been pushed */
+    SOURCE_RETRYING, /* the broker or the file is missing; the source retries */
+    SOURCE_STOPPED,  /* a gap or another topic: the operator must decide */
+    SOURCE_ENDED     /* the last line is in the queue */
 };
 
 struct source_partition {
     const char *topic; /* lives as long as the source */
     int32_t partition;
-    int64_t start;  /* where this store began, or went on after a gap; -1: not
-                       known */
-    int64_t offset; /* next one to be read by the source */
-    int64_t end;    /* known end; -1: not known */
+    int64_t start;  /* the first offset of this store, or the first one after
+                       a gap; -1: not known */
+    int64_t offset; /* the next offset that the source will read */
+    int64_t end;    /* -1: not known */
 };
 
 struct source_health {
     enum source_state state;
     char reason[256]; /* one line for the user, when not RUNNING */
-    int64_t gaps;     /* times that on_gap: skip went over a gap */
+    int64_t gaps;     /* gaps that on_gap: skip passed over */
     int64_t records_read;
-    int64_t times_cut; /* event times that lay ahead (record_parse) */
+    int64_t times_cut; /* event times from the future (record_parse) */
     int64_t dead_lettered, dead_letters_failed, dead_letters_waiting;
 };
 

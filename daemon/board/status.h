@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * status.h - the board on which each thread writes how it is doing, and from
- * which /v1/status, /metrics and the log read.
+ * status.h - the board: figures that every thread shows about its work.
  *
- * A plain struct behind a mutex: writers change their fields between
- * status_lock and status_unlock, readers take a copy. What it shows of versions
- * comes from the store (publisher_show_versions), so that it is the same after
- * a rollback to a version as after a restart at it.
+ * A plain struct behind a mutex. A writer changes its fields between
+ * status_lock and status_unlock; a reader copies the struct. GET /v1/status,
+ * GET /metrics and the events are made from such copies (status_figures.c).
+ *
+ * The publisher reads the figures of versions from the store
+ * (publisher_show_versions). So a rollback to a version and a restart at that
+ * version show the same figures.
  *
  * Threads: any
  */
@@ -29,7 +31,7 @@ enum status_state {
     STATUS_STARTING, /* collecting text for the vocabulary, loading */
     STATUS_LEARNING,
     STATUS_WAITING,  /* for records */
-    STATUS_PAUSED,   /* reason says why */
+    STATUS_PAUSED,   /* status.reason names the cause */
     STATUS_ROLLING_BACK,
     STATUS_STOPPING
 };
@@ -46,12 +48,18 @@ struct status_domain {
     int64_t replay_rows;
 };
 
-/* Held-out records of a domain, under the judged version. */
+/* The loss of the judged version on a domain's holdout. */
 struct status_holdout {
     const char *domain; /* from status_name */
     double loss;        /* bits per byte; NaN: none */
-    double best;        /* the lowest up to that version, on its branch; NaN:
-                           none. Forgetting is loss minus best. */
+    double best;        /* the lowest loss of this version and its ancestors;
+                           NaN: none. Forgetting is loss minus best. */
+};
+
+/* The number of quarantined records with this reason. */
+struct status_reason {
+    const char *reason; /* from status_name */
+    int64_t count;
 };
 
 struct status {
@@ -65,15 +73,16 @@ struct status {
     struct status_records {
         int64_t consumed, learned, skipped, quarantined, holdout;
     } records;
-    double tokens_per_second, records_per_second; /* last seconds */
+    double tokens_per_second, records_per_second; /* of the last seconds */
     double train_bits_per_byte, prequential_bits_per_byte; /* NaN: none yet */
-    double prequential_total; /* bits per byte over everything */
-    double accuracy;          /* labelled records, recent; NaN */
+    double prequential_total; /* bits per byte over all learned text */
+    double accuracy;          /* of recent labelled records; NaN: none */
     int64_t labels;
     struct status_replay {
         int64_t records, capacity, bytes;
-        int64_t damaged; /* rows that draws found so, since the start */
-        int64_t missing; /* rows that a loaded index named in vain */
+        int64_t damaged; /* sampled rows that could not be read, since the
+                            start */
+        int64_t missing; /* rows of a loaded index that the table lacks */
     } replay;
     int64_t holdout_rows;
     struct status_ewc {
@@ -85,43 +94,43 @@ struct status {
     int64_t newest_record_ms;  /* event time of the newest learned record */
     int64_t serving_record_ms; /* the same in the serving version */
     struct status_publish {
-        int64_t count, failed;      /* publishes done, tried in vain */
-        double last_seconds;        /* the last one, whole */
-        double last_cpu_seconds;    /* the processor time that it took */
-        double last_stop_seconds;   /* how long it held the trainer */
-        double interval_seconds;    /* stretched when publishing costs much */
-        const char *next_waits_for; /* what the next version waits for, a static
-                                       text; NULL: nothing to publish */
-        int64_t next_ms;            /* when the wait ends at the latest,
+        int64_t count, failed;      /* publishes that succeeded, that failed */
+        double last_seconds;        /* duration of the last publish */
+        double last_cpu_seconds;    /* its processor time */
+        double last_stop_seconds;   /* how long the trainer waited for it */
+        double interval_seconds;    /* least time between two versions */
+        const char *next_waits_for; /* the condition for the next version, a
+                                       static text; NULL: nothing to publish */
+        int64_t next_ms;            /* the latest time of the next version,
                                        monotonic; 0: not known */
-        int64_t passed, refused, inconclusive;
+        int64_t passed, refused, inconclusive; /* verdicts */
         int64_t rollbacks;
-        int64_t automatic; /* of these, by itself */
+        int64_t automatic; /* rollbacks that the guard started */
         int64_t newest_version; /* the largest number ever used */
         int64_t judged_version; /* the newest version with a verdict; 0: none.
-                                   Its figures follow: */
+                                   The fields below describe its verdict. */
         char last_verdict[16];
         char last_reason[STATUS_REASON_MAX];
-        /* After an inconclusive verdict; or "": */
+        /* The evidence that an inconclusive verdict lacks; "": none. */
         char waits_for[STATUS_REASON_MAX];
-        int64_t refused_in_a_row;
-        int64_t reference_version; /* the one it was compared with; 0: none, or
-                                      the next comparison begins anew */
-        int64_t shadow_records;    /* of the shadow comparison */
-        double shadow_difference;  /* relative; above 0: the live is worse */
-        double shadow_evidence;    /* ln; from 6.9 on it goes back */
-        char last_rollback[256];   /* why; "" */
+        int64_t refused_in_a_row;  /* versions since the last one that passed */
+        int64_t reference_version; /* 0: none, or the next comparison starts
+                                      anew */
+        int64_t shadow_records;    /* segments of the shadow comparison */
+        double shadow_difference;  /* relative; above 0: the live version is
+                                      worse */
+        double shadow_evidence;    /* ln; the guard rolls back from 6.9 on */
+        char last_rollback[256];   /* its reason; "": none */
     } publish;
-    int64_t vocabulary_bytes, vocabulary_wanted; /* while collecting */
-    int64_t flushes;
-    int64_t memory_announced;   /* bytes, said at start */
+    int64_t vocabulary_bytes, vocabulary_wanted; /* text collected so far, and
+                                                    the text that is needed */
+    int64_t flushes; /* part-filled batches that were learned in a pause */
+    int64_t memory_announced; /* bytes; the log line `memory` at start */
     bool erasure_pending; /* mneme.db may hold bytes of forgotten records */
-    struct {
-        const char *reason; /* from status_name */
-        int64_t count;
-    } quarantine[24]; /* by reason */
+    struct status_reason quarantine[24];
     size_t n_quarantine;
-    size_t n_domains, n_domains_known; /* shown, and all there are */
+    size_t n_domains;        /* domains shown here */
+    int64_t n_domains_known; /* all domains */
     struct status_domain domains[STATUS_MAX_DOMAINS];
     size_t n_holdouts;
     struct status_holdout holdouts[STATUS_MAX_DOMAINS];
@@ -131,14 +140,15 @@ struct status_board {
     pthread_mutex_t mutex;
     struct status now;
     struct names names;  /* `now` and its copies point to these; only grows */
-    struct names topics; /* of places */
-    struct status_place {
+    struct names topics; /* of positions */
+    struct status_position {
         long topic;
         int32_t partition;
-        int64_t next_offset; /* to be learned from */
-    } *places;
-    size_t n_places;
-    /* Asked for lag when the JSON is made; NULL: there is no source. */
+        int64_t next_offset; /* the learner's */
+    } *positions;
+    size_t n_positions;
+    /* The renderings call these two functions. The daemon sets them, so that
+     * the board does not depend on the source. NULL: there is no source. */
     struct source *source;
     void (*source_get_health)(struct source *s, struct source_health *health);
     size_t (*source_get_partitions)(struct source *s,
@@ -151,27 +161,28 @@ void status_board_release(struct status_board *b);
 struct status *status_lock(struct status_board *b);
 void status_unlock(struct status_board *b);
 
-/* The board's own copy of a name, whole; equal names have equal pointers. It
- * lives as long as the board. Locks: between status_lock and status_unlock. */
+/* The board's own copy of a name. Equal names have equal pointers, which are
+ * valid as long as the board. Locks: between status_lock and status_unlock. */
 const char *status_name(struct status_board *b, const char *name);
 
-/* Where the learner is: behind the source by what waits in the queue. Locks:
- * between status_lock and status_unlock. */
-void status_set_places(struct status_board *b,
-                       const struct source_position *positions, size_t n);
+/* Sets the learner's positions. The source has read further: the records
+ * between the two wait in the queue. Copies the positions. Locks: between
+ * status_lock and status_unlock. */
+void status_set_positions(struct status_board *b,
+                          const struct source_position *positions, size_t n);
 
-/* A copy, to be freed; its names are the board's. */
+/* A copy, which the caller frees. Its names belong to the board. */
 struct status *status_copy(struct status_board *b);
 
-/* Sets state and reason (NULL: none). */
+/* Sets state and reason; NULL: no reason. */
 void status_set_state(struct status_board *b, enum status_state state,
                       const char *reason);
 
-/* As GET /v1/status prints it (INTERFACE), and GET /v1/domains. */
+/* The body of GET /v1/status, and of GET /v1/domains. */
 json_t *status_to_json(struct status_board *b);
 json_t *status_domains_json(struct status_board *b);
 
-/* OpenMetrics text of everything here, names begin mneme_. */
+/* Appends all metrics in the text format of Prometheus. */
 void status_to_metrics(struct status_board *b, struct buf *out);
 
 #endif

@@ -1,28 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * GET /v1/events: what changes on the board, as server-sent events.
+ * GET /v1/events: changes of the board, as server-sent events.
  *
- * One thread looks at the board twice a second, and adds an event to the log
- * for each change. So there are at most two step events a second, and two
- * publishes between two looks are one event with the newer numbers. Each stream
- * follows the log.
+ * One thread compares the board twice a second with its last copy, and adds an
+ * event to the log for each change. So there are at most two step events a
+ * second, and two publications in half a second are one event with the newer
+ * numbers. Each stream follows the log.
  *
- * `publish` says that a version is durable; it has no verdict yet. `gate`
- * follows, with a version and its verdict.
+ * `publish` says that a version is durable; the verdict is not known then.
+ * `gate` follows with a version and its verdict.
  */
 #include "config.h"
 
-#include "daemon/http/http_impl.h"
+#include "daemon/http/api_events.h"
 
 #include <stdlib.h>
 
 #include "base/json_value.h"
 #include "base/xalloc.h"
-#include "daemon/board/event_log.h"
+#include "daemon/http/http_endpoints.h"
 #include "daemon/http/http_head.h"
 #include "daemon/http/http_stream.h"
 
-#define LOOK_MS 500
+#define POLL_MS 500
 
 static json_t *step_json(const struct status *now)
 {
@@ -35,8 +35,8 @@ static json_t *step_json(const struct status *now)
         json_value_real(now->prequential_bits_per_byte));
 }
 
-static void tell_versions(struct event_log *l, const char *event,
-                          int64_t version, const struct status *now)
+static void add_versions(struct event_log *l, const char *event,
+                         int64_t version, const struct status *now)
 {
     event_log_add(l, event,
                   json_pack("{s:I, s:I, s:I}", "version", (json_int_t)version,
@@ -45,7 +45,7 @@ static void tell_versions(struct event_log *l, const char *event,
                             (json_int_t)now->serving_version));
 }
 
-static void tell_verdict(struct event_log *l, const struct status *now)
+static void add_verdict(struct event_log *l, const struct status *now)
 {
     event_log_add(l, "gate",
                   json_pack("{s:I, s:I, s:I, s:s, s:o, s:o}", "version",
@@ -59,8 +59,8 @@ static void tell_verdict(struct event_log *l, const struct status *now)
                             json_value_text(now->publish.waits_for)));
 }
 
-static void tell_rollback(struct event_log *l, const struct status *now,
-                          bool automatic)
+static void add_rollback(struct event_log *l, const struct status *now,
+                         bool automatic)
 {
     event_log_add(l, "rollback",
                   json_pack("{s:I, s:I, s:b, s:o}", "head_version",
@@ -70,26 +70,26 @@ static void tell_rollback(struct event_log *l, const struct status *now,
                             json_value_text(now->publish.last_rollback)));
 }
 
-static int64_t verdicts(const struct status_publish *p)
+static int64_t count_verdicts(const struct status_publish *p)
 {
     return p->passed + p->refused + p->inconclusive;
 }
 
-static void tell_changes(struct event_log *l, const struct status *was,
-                         const struct status *now)
+static void add_changes(struct event_log *l, const struct status *was,
+                        const struct status *now)
 {
     const struct status_publish *p = &now->publish, *q = &was->publish;
 
     if (now->step != was->step || now->state != was->state)
         event_log_add(l, "step", step_json(now));
     if (p->newest_version != q->newest_version)
-        tell_versions(l, "publish", p->newest_version, now);
-    if (verdicts(p) != verdicts(q))
-        tell_verdict(l, now);
+        add_versions(l, "publish", p->newest_version, now);
+    if (count_verdicts(p) != count_verdicts(q))
+        add_verdict(l, now);
     if (p->rollbacks != q->rollbacks)
-        tell_rollback(l, now, p->automatic != q->automatic);
+        add_rollback(l, now, p->automatic != q->automatic);
     if (now->serving_version != was->serving_version)
-        tell_versions(l, "serving", now->serving_version, now);
+        add_versions(l, "serving", now->serving_version, now);
     if (now->ewc.consolidations != was->ewc.consolidations)
         event_log_add(l, "consolidation",
                       json_pack("{s:I, s:o}", "consolidations",
@@ -110,9 +110,9 @@ static void watch(struct event_log *l, void *arg)
     while (!ends) {
         struct status *now;
 
-        ends = event_log_pause(l, LOOK_MS);
+        ends = event_log_pause(l, POLL_MS);
         now = status_copy(board);
-        tell_changes(l, was, now);
+        add_changes(l, was, now);
         free(was);
         was = now;
     }
@@ -124,57 +124,58 @@ struct event_log *api_events_watch(struct status_board *board)
     return event_log_create(watch, board);
 }
 
-/* --- a listener --------------------------------------------------------- */
+/* --- one client --------------------------------------------------------- */
 
-struct listener {
+struct follower {
     struct event_log *log;
     struct status_board *board;
     int64_t at;   /* position in the log */
-    bool resumes; /* it sent the id of an earlier event */
+    bool resumes; /* the client sent the id of an earlier event */
 };
 
 static bool send_event(struct http_stream *s, struct event *e)
 {
-    bool deaf = http_stream_event(s, e->name, e->id, e->json);
+    bool closed = http_stream_event(s, e->name, e->id, e->json);
 
     free(e->json);
-    return deaf;
+    return closed;
 }
 
-/* Sends the present state as a first event; the log has the later ones. */
-static bool send_first(struct http_stream *s, const struct listener *l)
+/* The first event has the present state; the log has only changes. */
+static bool send_first(struct http_stream *s, const struct follower *f)
 {
-    struct status *now = status_copy(l->board);
+    struct status *now = status_copy(f->board);
     struct event e;
 
-    event_log_make(l->log, l->at, "step", step_json(now), &e);
+    event_log_make(f->log, f->at, "step", step_json(now), &e);
     free(now);
     return send_event(s, &e);
 }
 
 static void follow(struct http_stream *s, void *arg)
 {
-    struct listener *l = arg;
+    struct follower *f = arg;
     enum event_found found = EVENT_NONE_YET;
-    bool deaf = !l->resumes && send_first(s, l);
+    bool closed = !f->resumes && send_first(s, f);
 
-    while (!deaf && found != EVENT_END) {
+    while (!closed && found != EVENT_END) {
         struct event e;
 
-        found = event_log_next(l->log, &l->at, LOOK_MS, &e);
-        deaf = found == EVENT_FOUND ? send_event(s, &e) : http_stream_deaf(s);
+        found = event_log_next(f->log, &f->at, POLL_MS, &e);
+        closed =
+            found == EVENT_FOUND ? send_event(s, &e) : http_stream_closed(s);
     }
 }
 
 void api_events(struct http_request *rq)
 {
     const char *id = http_head_field(rq->head, "Last-Event-ID");
-    struct listener *l = xcalloc(1, sizeof *l);
+    struct follower *f = xcalloc(1, sizeof *f);
 
-    l->log = http_events(rq->http);
-    l->board = rq->context->board;
-    l->resumes = id && *id;
-    l->at = l->resumes ? event_log_after(l->log, id) : event_log_newest(l->log);
+    f->log = rq->events;
+    f->board = rq->context->board;
+    f->resumes = id && *id;
+    f->at = f->resumes ? event_log_after(f->log, id) : event_log_newest(f->log);
     rq->reply.status = 200;
-    rq->reply.stream = http_stream_create(follow, l, free);
+    rq->reply.stream = http_stream_create(follow, f, free);
 }

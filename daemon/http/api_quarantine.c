@@ -1,29 +1,32 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The quarantine: GET /v1/quarantine (limit, before, reason, topic),
- * GET /v1/quarantine/{id}, POST /v1/quarantine/{id}/release, and
- * POST /v1/quarantine/release {"reason": R} or {"all": true}. And
- * POST /v1/forget {"id": ID} or {"domain": D}.
+ * The quarantine and forgetting. Fields of the requests:
+ *
+ *     GET /v1/quarantine             ?limit, before, reason, topic
+ *     POST /v1/quarantine/release    {"reason": R} or {"all": true}
+ *     POST /v1/forget                {"id": ID} or {"domain": D}
  */
 #include "config.h"
 
-#include "daemon/http/http_impl.h"
+#include "daemon/http/api_operations.h"
 
 #include <string.h>
 
 #include "base/json_value.h"
 #include "base/timing.h"
 #include "base/utf8.h"
-#include "daemon/stream/release.h"
+#include "daemon/http/http_endpoints.h"
+#include "daemon/stream/record_reason.h"
+#include "daemon/stream/released_records.h"
 
 #define LIST_ROWS 100
 #define PREVIEW_BYTES 200
 #define RELEASE_WAIT_MS 5000
-#define FORGET_WAIT_MS 2000 /* a refusal is told at once */
+#define FORGET_WAIT_MS 2000 /* long enough for a forget to be refused */
 
-/* --- looking ------------------------------------------------------------ */
+/* --- reading ------------------------------------------------------------ */
 
-/* Names come from records that may be broken. */
+/* A name comes from a record and may be invalid UTF-8. */
 static json_t *name_or_null(const char *s)
 {
     return s ? json_value_text(s) : json_null();
@@ -80,9 +83,9 @@ void api_quarantine(struct http_request *rq)
     http_answer(rq, 200, json_pack("{s:o}", "quarantine", list));
 }
 
-/* Its bytes as text where they are text, and in any case as base64. */
-static json_t *whole_json(const struct http_request *rq,
-                          const struct catalog_quarantine *row)
+/* The row with the record, in base64 and, if it is UTF-8, as text. */
+static json_t *record_json(const struct http_request *rq,
+                           const struct catalog_quarantine *row)
 {
     int64_t n_labels = status_lock(rq->context->board)->labels;
     struct err why = ERR_INIT;
@@ -91,15 +94,15 @@ static json_t *whole_json(const struct http_request *rq,
     bool is_text = utf8_valid(row->bytes, row->n_bytes);
 
     status_unlock(rq->context->board);
-    release_explain(row->reason ? row->reason : "", row->bytes, row->n_bytes,
-                    detail, sizeof detail);
+    record_reason_explain(row->reason ? row->reason : "", row->bytes,
+                          row->n_bytes, detail, sizeof detail);
     json_object_set_new(json, "detail",
                         *detail ? json_string(detail) : json_null());
     json_object_set_new(json, "text",
                         is_text ? json_stringn(row->bytes, row->n_bytes)
                                 : json_null());
     json_object_set_new(json, "base64", http_base64(row->bytes, row->n_bytes));
-    release_check(rq->context->conf, row, n_labels, &why);
+    released_records_check(rq->context->conf, row, n_labels, &why);
     json_object_set_new(json, "releasable",
                         json_boolean(why.code == ERR_OK));
     json_object_set_new(json, "why_not",
@@ -108,7 +111,7 @@ static json_t *whole_json(const struct http_request *rq,
     return json;
 }
 
-/* The row that the path names, or NULL with the reply. */
+/* The row whose number is in the path. NULL: the request has failed. */
 static struct catalog_quarantine *find_row(struct http_request *rq)
 {
     struct catalog_quarantine_filter filter = {0};
@@ -116,16 +119,13 @@ static struct catalog_quarantine *find_row(struct http_request *rq)
     struct err err = ERR_INIT;
     size_t n = 0;
 
-    if (!http_parse_number(rq->argument, &filter.row) || filter.row == 0)
-        n = 0;
-    else if (catalog_quarantine_find(rq->context->catalog, &filter, &row, &n,
-                                     &err) != 0) {
+    if (http_parse_number(rq->argument, &filter.row) && filter.row != 0 &&
+        catalog_quarantine_find(rq->context->catalog, &filter, &row, &n,
+                                &err) != 0)
         http_fail_err(rq, &err);
-        return NULL;
-    }
-    if (n == 0)
-        http_fail(rq, 404, "not_found", NULL,
-                  "there is no record %s in quarantine", rq->argument);
+    else if (n == 0)
+        http_fail(rq, 404, "not_found", NULL, "no record %s in quarantine",
+                  rq->argument);
     return row;
 }
 
@@ -135,7 +135,7 @@ void api_quarantined(struct http_request *rq)
 
     if (!row)
         return;
-    http_answer(rq, 200, whole_json(rq, row));
+    http_answer(rq, 200, record_json(rq, row));
     catalog_quarantine_free(row, 1);
 }
 
@@ -150,7 +150,7 @@ void api_release(struct http_request *rq)
         return;
     number = row->row;
     catalog_quarantine_free(row, 1);
-    api_operate(rq, CONTROL_RELEASE, number, "", RELEASE_WAIT_MS, 202);
+    api_operations_run(rq, CONTROL_RELEASE, number, "", RELEASE_WAIT_MS, 202);
 }
 
 void api_release_many(struct http_request *rq)
@@ -165,7 +165,8 @@ void api_release_many(struct http_request *rq)
         http_fail(rq, 400, "missing_parameter", "reason",
                   "either 'reason' or 'all': true is needed");
     else
-        api_operate(rq, CONTROL_RELEASE, 0, reason, RELEASE_WAIT_MS, 202);
+        api_operations_run(rq, CONTROL_RELEASE, 0, reason, RELEASE_WAIT_MS,
+                           202);
 }
 
 /* --- forgetting --------------------------------------------------------- */
@@ -184,8 +185,9 @@ void api_forget(struct http_request *rq)
                   "either 'id' or 'domain' is needed");
     else if (strlen(name) > RECORD_NAME_MAX)
         http_fail(rq, 400, "invalid_value", *id ? "id" : "domain",
-                  "no record has one of more than %d bytes", RECORD_NAME_MAX);
+                  "no record has an id or a domain above %d bytes",
+                  RECORD_NAME_MAX);
     else
-        api_operate(rq, *id ? CONTROL_FORGET_ID : CONTROL_FORGET_DOMAIN, 0,
-                    name, FORGET_WAIT_MS, 202);
+        api_operations_run(rq, *id ? CONTROL_FORGET_ID : CONTROL_FORGET_DOMAIN,
+                           0, name, FORGET_WAIT_MS, 202);
 }

@@ -1,58 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Endpoints that read a text and write none: score, classify, embeddings, and
- * the tokenizer as lm-evaluation-harness asks for it.
+ * Endpoints that read texts and generate none: score, classify, embeddings.
  */
 #include "config.h"
 
-#include "daemon/http/api_text.h"
+#include "daemon/http/api_tokenizer.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/json_value.h"
-#include "base/utf8.h"
 #include "base/xalloc.h"
+#include "daemon/http/api_versions.h"
+#include "daemon/http/http_endpoints.h"
 
-#define MOST_TEXTS 256
-#define MOST_INPUTS 2048 /* of embeddings, as with OpenAI */
+#define MAX_TEXTS 256
+#define MAX_INPUTS 2048 /* of embeddings, as in OpenAI's API */
 #define DEFAULT_SCORES 10
-
-/* Pieces shared with the completions. */
-
-json_t *api_text_token(const struct tokenizer *t, uint16_t id)
-{
-    struct buf text = BUF_INIT;
-    size_t n;
-    const char *bytes = tokenizer_bytes(t, id, &n);
-    json_t *s;
-
-    if (id == tokenizer_end_of_text(t)) {
-        buf_adds(&text, API_TEXT_END);
-    } else if (utf8_valid(bytes, n)) {
-        buf_add(&text, bytes, n);
-    } else {
-        buf_adds(&text, "bytes:");
-        for (size_t i = 0; i < n; i++)
-            buf_addf(&text, "\\x%02x", (unsigned char)bytes[i]);
-    }
-    s = json_stringn(text.data ? text.data : "", text.len);
-    buf_release(&text);
-    return s;
-}
-
-bool api_text_encode(struct http_request *rq, const struct infer *f,
-                     const char *text, size_t n_bytes, struct token_list *ids)
-{
-    struct cancel cancel = http_cancel_question(&rq->cancel);
-    struct err err = ERR_INIT;
-
-    if (tokenizer_encode_wanted(infer_tokenizer(f), text, n_bytes, &cancel, ids,
-                                &err) == 0)
-        return true;
-    http_fail_err(rq, &err);
-    return false;
-}
 
 /* --- score -------------------------------------------------------------- */
 
@@ -66,7 +31,7 @@ static json_t *tokens_json(const struct infer *f, const struct infer_score *s)
         json_object_set_new(o, "id", json_integer(s->tokens.items[i]));
         json_object_set_new(
             o, "token",
-            api_text_token(infer_tokenizer(f), s->tokens.items[i]));
+            api_tokenizer_token(infer_tokenizer(f), s->tokens.items[i]));
         json_object_set_new(o, "logprob", json_value_real(s->logprobs[i]));
         json_array_append_new(list, o);
     }
@@ -77,7 +42,7 @@ static int score_one(struct http_request *rq, const struct infer *f,
                      const json_t *text, bool tokens, json_t *results,
                      struct err *err)
 {
-    struct cancel cancel = http_cancel_question(&rq->cancel);
+    struct cancel cancel = http_cancel_callback(&rq->cancel);
     struct infer_score s = {0};
     json_t *o;
     int rc = infer_score(f, json_string_value(text), json_string_length(text),
@@ -97,7 +62,7 @@ static int score_one(struct http_request *rq, const struct infer *f,
     return 0;
 }
 
-/* {"version", "results"}, or what went wrong. Takes results over. */
+/* Answers {"version", "results"}, or the error. Takes results over. */
 static void answer(struct http_request *rq, int rc, const struct err *err,
                    int64_t version, json_t *results)
 {
@@ -123,20 +88,17 @@ void api_score(struct http_request *rq)
     int64_t version;
     int rc = 0;
 
-    if (!http_get_strings(rq, "text", MOST_TEXTS, &texts))
+    if (!http_get_strings(rq, "text", MAX_TEXTS, &texts))
         return;
     if (!http_get_bool(rq, "tokens", &tokens))
         goto out;
-    f = http_get_model(rq, &version);
+    f = api_versions_get_text(rq, &version);
     if (!f)
         goto out;
-    if (http_need_text_model(rq, f)) {
-        results = json_array();
-        for (size_t i = 0; rc == 0 && i < json_array_size(texts); i++)
-            rc = score_one(rq, f, json_array_get(texts, i), tokens, results,
-                           &err);
-        answer(rq, rc, &err, version, results);
-    }
+    results = json_array();
+    for (size_t i = 0; rc == 0 && i < json_array_size(texts); i++)
+        rc = score_one(rq, f, json_array_get(texts, i), tokens, results, &err);
+    answer(rq, rc, &err, version, results);
     serving_put(rq->context->serving, f);
 out:
     json_decref(texts);
@@ -149,7 +111,7 @@ struct ranked {
     float score;
 };
 
-/* The highest first; equal ones in the order of the labels. */
+/* Sorts by falling score; equal scores in the order of the labels. */
 static int by_score(const void *a, const void *b)
 {
     const struct ranked *x = a, *y = b;
@@ -187,7 +149,7 @@ static int classify_all(struct http_request *rq, const struct infer *f,
                         struct err *err)
 {
     const struct names *labels = infer_labels(f);
-    struct cancel cancel = http_cancel_question(&rq->cancel);
+    struct cancel cancel = http_cancel_callback(&rq->cancel);
     float *scores;
     int rc = 0;
 
@@ -217,11 +179,11 @@ void api_classify(struct http_request *rq)
     int64_t version;
     int rc;
 
-    if (!http_get_strings(rq, "text", MOST_TEXTS, &texts))
+    if (!http_get_strings(rq, "text", MAX_TEXTS, &texts))
         return;
     if (!http_get_integer(rq, "top_k", 1, 1000000, &top_k))
         goto out;
-    f = http_get_model(rq, &version);
+    f = api_versions_get(rq, &version);
     if (!f)
         goto out;
     results = json_array();
@@ -234,7 +196,7 @@ out:
 
 /* --- embeddings --------------------------------------------------------- */
 
-/* Little-endian floats, as the SDKs unpack them. */
+/* Little-endian floats, as OpenAI's SDKs unpack them. */
 static json_t *base64_json(const float *x, size_t n)
 {
     struct buf bytes = BUF_INIT;
@@ -261,19 +223,18 @@ static json_t *floats_json(const float *x, size_t n)
     return list;
 }
 
-/* A request for embeddings, and its answer so far. */
 struct embedding {
     struct http_request *rq;
     const struct infer *f;
     bool base64;
-    json_t *data;
-    size_t n_tokens; /* so far */
+    json_t *data; /* the vectors so far */
+    size_t n_tokens;
 };
 
 static int embed_ids(struct embedding *e, const struct token_list *ids,
                      struct err *err)
 {
-    struct cancel cancel = http_cancel_question(&e->rq->cancel);
+    struct cancel cancel = http_cancel_callback(&e->rq->cancel);
     size_t dim = (size_t)infer_shape(e->f)->dim;
     float *x = xcalloc(dim, sizeof *x);
     int rc = infer_embed(e->f, ids->items, ids->n, &cancel, x, err);
@@ -303,10 +264,10 @@ static bool embed_one(struct embedding *e, const json_t *input,
     bool good;
 
     if (json_is_string(input))
-        good = api_text_encode(e->rq, e->f, json_string_value(input),
-                               json_string_length(input), &ids);
+        good = api_tokenizer_encode(e->rq, e->f, json_string_value(input),
+                                    json_string_length(input), &ids);
     else
-        good = api_text_ids(e->rq, "input", name, e->f, input, &ids);
+        good = api_tokenizer_ids(e->rq, "input", name, e->f, input, &ids);
     if (good && embed_ids(e, &ids, &err) != 0) {
         http_fail_err(e->rq, &err);
         good = false;
@@ -334,7 +295,7 @@ static void embed(struct http_request *rq, const struct infer *f,
     char model[32];
     json_t *root;
 
-    /* An array of ids is one input. */
+    /* A string or an array of ids is one input. */
     if (!(json_is_array(input) && !json_is_integer(json_array_get(input, 0))
               ? embed_all(&e, input)
               : embed_one(&e, input, "input"))) {
@@ -354,7 +315,7 @@ static void embed(struct http_request *rq, const struct infer *f,
     http_answer(rq, 200, root);
 }
 
-/* Checks the types in `input` before anything is computed. */
+/* Checks all types in `input`, so that a wrong one costs no computing. */
 static bool check_input(struct http_request *rq, const json_t *input)
 {
     const json_t *first = json_array_get(input, 0);
@@ -370,12 +331,12 @@ static bool check_input(struct http_request *rq, const json_t *input)
         http_fail(rq, 400, "invalid_type", "input",
                   "'input' must be a string, an array of 1 to %d strings, an "
                   "array of token ids, or an array of such arrays",
-                  MOST_INPUTS);
+                  MAX_INPUTS);
         return false;
     }
-    if (n > MOST_INPUTS) {
+    if (n > MAX_INPUTS) {
         http_fail(rq, 400, "invalid_value", "input",
-                  "'input' has %zu elements, more than %d", n, MOST_INPUTS);
+                  "'input' has %zu elements, more than %d", n, MAX_INPUTS);
         return false;
     }
     for (size_t i = 0; i < n; i++) {
@@ -394,8 +355,8 @@ static bool check_input(struct http_request *rq, const json_t *input)
     return true;
 }
 
-/* Only models that are trained for it can have their vectors cut to fewer
- * dimensions; this one is not. */
+/* Only models that are trained for it can shorten their vectors; this model is
+ * not. */
 static bool check_dimensions(struct http_request *rq, const struct infer *f)
 {
     int64_t dim = infer_shape(f)->dim, wanted = dim;
@@ -406,7 +367,7 @@ static bool check_dimensions(struct http_request *rq, const struct infer *f)
         return true;
     http_fail(rq, 400, "invalid_value", "dimensions",
               "'dimensions' is %lld, but this model's embeddings have %lld: "
-              "leave it out",
+              "omit the field",
               (long long)wanted, (long long)dim);
     return false;
 }
@@ -422,163 +383,15 @@ void api_embeddings(struct http_request *rq)
         return;
     if (strcmp(format, "float") != 0 && strcmp(format, "base64") != 0) {
         http_fail(rq, 400, "invalid_value", "encoding_format",
-                  "encoding_format is \"float\" or \"base64\"");
+                  "'encoding_format' must be \"float\" or \"base64\"");
         return;
     }
     if (!check_input(rq, input))
         return;
-    f = http_get_model(rq, &version);
+    f = api_versions_get_text(rq, &version);
     if (!f)
         return;
-    if (http_need_text_model(rq, f) && check_dimensions(rq, f))
+    if (check_dimensions(rq, f))
         embed(rq, f, version, input, format[0] == 'b');
-    serving_put(rq->context->serving, f);
-}
-
-/* --- tokenizer ---------------------------------------------------------- */
-
-static json_t *ids_json(const struct token_list *ids)
-{
-    json_t *list = json_array();
-
-    for (size_t i = 0; i < ids->n; i++)
-        json_array_append_new(list, json_integer(ids->items[i]));
-    return list;
-}
-
-/* The name of the end mark alone is its id: the harness asks for it so. In a
- * text it is as plain as the rest. */
-static bool encode(struct http_request *rq, const struct infer *f,
-                   const json_t *text, struct token_list *ids)
-{
-    if (json_string_length(text) != strlen(API_TEXT_END) ||
-        strcmp(json_string_value(text), API_TEXT_END) != 0)
-        return api_text_encode(rq, f, json_string_value(text),
-                               json_string_length(text), ids);
-    token_list_add(ids, tokenizer_end_of_text(infer_tokenizer(f)));
-    return true;
-}
-
-void api_tokenize(struct http_request *rq)
-{
-    const char *key = json_object_get(rq->body, "prompt") ? "prompt" : "text";
-    struct token_list ids = TOKEN_LIST_INIT;
-    json_t *texts = NULL, *root;
-    const struct infer *f;
-    int64_t version;
-    bool adds = false, encoded = false;
-
-    if (!http_get_bool(rq, "add_special_tokens", &adds) ||
-        !http_get_strings(rq, key, 1, &texts))
-        return;
-    f = http_get_model(rq, &version);
-    if (!f)
-        goto out;
-    if (http_need_text_model(rq, f)) {
-        if (adds)
-            token_list_add(&ids, tokenizer_end_of_text(infer_tokenizer(f)));
-        encoded = encode(rq, f, json_array_get(texts, 0), &ids);
-    }
-    if (encoded) {
-        root = json_object();
-        json_object_set_new(root, "tokens", ids_json(&ids));
-        json_object_set_new(root, "count", json_integer((json_int_t)ids.n));
-        json_object_set_new(root, "add_special_tokens", json_boolean(adds));
-        json_object_set_new(root, "max_model_len",
-                            json_integer(infer_shape(f)->context));
-        json_object_set_new(root, "version", json_integer(version));
-        http_answer(rq, 200, root);
-    }
-    token_list_release(&ids);
-    serving_put(rq->context->serving, f);
-out:
-    json_decref(texts);
-}
-
-bool api_text_ids(struct http_request *rq, const char *key, const char *name,
-                  const struct infer *f, const json_t *list,
-                  struct token_list *ids)
-{
-    int vocab = tokenizer_vocab_size(infer_tokenizer(f));
-
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *id = json_array_get(list, i);
-
-        if (!json_is_integer(id) || json_integer_value(id) < 0 ||
-            json_integer_value(id) >= vocab) {
-            http_fail(rq, 400, "invalid_value", key,
-                      "'%s[%zu]': token ids are whole numbers from 0 to %d, of "
-                      "this model's own tokenizer (POST /tokenize)",
-                      name, i, vocab - 1);
-            return false;
-        }
-        token_list_add(ids, (uint16_t)json_integer_value(id));
-    }
-    return true;
-}
-
-static void detokenize(struct http_request *rq, const struct infer *f,
-                       int64_t version, const json_t *list)
-{
-    struct token_list ids = TOKEN_LIST_INIT;
-    struct buf bytes = BUF_INIT, text = BUF_INIT;
-    json_t *root;
-
-    if (!api_text_ids(rq, "tokens", "tokens", f, list, &ids))
-        goto out;
-    tokenizer_decode(infer_tokenizer(f), ids.items, ids.n, &bytes);
-    utf8_repair(bytes.data ? bytes.data : "", bytes.len, &text);
-    root = json_object();
-    json_object_set_new(root, "prompt",
-                        json_stringn(text.data ? text.data : "", text.len));
-    json_object_set_new(root, "version", json_integer(version));
-    http_answer(rq, 200, root);
-out:
-    buf_release(&bytes);
-    buf_release(&text);
-    token_list_release(&ids);
-}
-
-void api_detokenize(struct http_request *rq)
-{
-    const json_t *list = json_object_get(rq->body, "tokens");
-    const struct infer *f;
-    int64_t version;
-
-    if (!json_is_array(list)) {
-        http_fail(rq, 400, "invalid_type", "tokens",
-                  "tokens is an array of token ids");
-        return;
-    }
-    f = http_get_model(rq, &version);
-    if (!f)
-        return;
-    if (http_need_text_model(rq, f))
-        detokenize(rq, f, version, list);
-    serving_put(rq->context->serving, f);
-}
-
-void api_tokenizer_info(struct http_request *rq)
-{
-    int64_t version;
-    const struct infer *f = http_find_model(rq, NULL, &version);
-    json_t *root;
-
-    if (!f)
-        return;
-    if (http_need_text_model(rq, f)) {
-        const struct tokenizer *t = infer_tokenizer(f);
-        json_int_t end = tokenizer_end_of_text(t);
-
-        root = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:i, s:i}",
-                         "tokenizer_class", "PreTrainedTokenizerFast",
-                         "eos_token", API_TEXT_END, "bos_token", API_TEXT_END,
-                         "pad_token", API_TEXT_END, "eos_token_id", end,
-                         "bos_token_id", end, "pad_token_id", end,
-                         "vocab_size", tokenizer_vocab_size(t),
-                         "model_max_length", infer_shape(f)->context);
-        json_object_set_new(root, "chat_template", json_null());
-        http_answer(rq, 200, root);
-    }
     serving_put(rq->context->serving, f);
 }

@@ -1,13 +1,141 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * GET /v1/versions and /v1/versions/{n}.
+ * GET /v1/versions and /v1/versions/{n}; and the versions as models, which is
+ * how OpenAI's clients see them: GET /v1/models and /v1/models/{name}.
  */
 #include "config.h"
 
-#include "daemon/http/http_impl.h"
+#include "daemon/http/api_versions.h"
+
+#include <stdio.h>
+#include <string.h>
 
 #include "base/json_value.h"
 #include "base/timing.h"
+#include "daemon/http/http_endpoints.h"
+
+#define NAME "mneme"
+
+/* --- a name to a number ------------------------------------------------- */
+
+static bool fail_unknown(struct http_request *rq, const char *name)
+{
+    http_fail(rq, 404, "model_not_found", "model",
+              "no model '%s'; the models are mneme, mneme@N, mneme@latest "
+              "and mneme@previous",
+              name);
+    return false;
+}
+
+static bool find_latest(struct http_request *rq, int64_t *version)
+{
+    struct catalog_pointers pointers = {0};
+    struct err err = ERR_INIT;
+
+    if (catalog_pointers(rq->context->catalog, &pointers, &err) != 0) {
+        http_fail_err(rq, &err);
+        return false;
+    }
+    *version = pointers.head;
+    if (!*version)
+        http_fail(rq, 503, "not_ready", "model", "there is no version yet");
+    return *version != 0;
+}
+
+static bool find_previous(struct http_request *rq, int64_t *version)
+{
+    struct catalog_history *rows = NULL;
+    struct err err = ERR_INIT;
+    size_t n = 0;
+
+    if (catalog_history(rq->context->catalog, 1, &rows, &n, &err) != 0) {
+        http_fail_err(rq, &err);
+        return false;
+    }
+    *version = n ? rows[0].previous : 0;
+    catalog_history_free(rows, n);
+    if (!*version)
+        http_fail(rq, 404, "model_not_found", "model",
+                  "no version served before the serving one");
+    return *version != 0;
+}
+
+/* *version 0: the serving version. False: the request has failed. */
+static bool parse_name(struct http_request *rq, const char *name,
+                       int64_t *version)
+{
+    const char *which = name + strlen(NAME) + 1;
+
+    *version = 0;
+    if (!name[0] || !strcmp(name, NAME))
+        return true;
+    if (strncmp(name, NAME "@", strlen(NAME) + 1) != 0)
+        return fail_unknown(rq, name);
+    if (!strcmp(which, "latest"))
+        return find_latest(rq, version);
+    if (!strcmp(which, "previous"))
+        return find_previous(rq, version);
+    if (!http_parse_number(which, version) || *version == 0)
+        return fail_unknown(rq, name);
+    return true;
+}
+
+/* --- a number to a version ---------------------------------------------- */
+
+static void fail_version(struct http_request *rq, const struct err *err,
+                         int64_t version)
+{
+    if (err->code == ERR_NOTFOUND)
+        http_fail(rq, 404, "model_not_found", "model", "%s", err->msg);
+    else if (err->code == ERR_STATE && version == 0)
+        http_fail(rq, 503, "not_ready", "model", "%s", err->msg);
+    else
+        http_fail_err(rq, err);
+}
+
+const struct infer *api_versions_get(struct http_request *rq, int64_t *version)
+{
+    const struct infer *f = NULL;
+    const char *name = NAME;
+    struct catalog_version v;
+    struct err err = ERR_INIT;
+    int64_t wanted;
+    int rc = 0;
+
+    if (!http_get_string(rq, "model", &name) || !parse_name(rq, name, &wanted))
+        return NULL;
+    if (wanted &&
+        (rc = catalog_get(rq->context->catalog, wanted, &v, &err)) == 0) {
+        /* serving_get would read the files of a damaged version again. */
+        if (v.state == STORE_DAMAGED)
+            rc = err_set(&err, ERR_CORRUPT, "version %lld is damaged",
+                         (long long)wanted);
+        catalog_version_release(&v);
+    }
+    if (rc == 0)
+        f = serving_get(rq->context->serving, wanted, version, &err);
+    if (f)
+        rq->reply.version = *version;
+    else
+        fail_version(rq, &err, wanted);
+    return f;
+}
+
+const struct infer *api_versions_get_text(struct http_request *rq,
+                                          int64_t *version)
+{
+    const struct infer *f = api_versions_get(rq, version);
+
+    if (!f || infer_tokenizer(f))
+        return f;
+    serving_put(rq->context->serving, f);
+    http_fail(rq, 400, "no_text_model", "model",
+              "this daemon learns labels only (model.preset: linear); it can "
+              "classify");
+    return NULL;
+}
+
+/* --- versions ----------------------------------------------------------- */
 
 static json_t *offsets_json(const struct catalog_version *v)
 {
@@ -41,7 +169,7 @@ static json_t *holdout_json(const struct catalog_version *v)
     return domains;
 }
 
-/* What the gate wrote; null while there is nothing. */
+/* The gate's JSON; null before the verdict. */
 static json_t *gate_json(const struct catalog_version *v)
 {
     json_t *gate = v->gate_json ? json_loads(v->gate_json, 0, NULL) : NULL;
@@ -100,15 +228,76 @@ void api_version(struct http_request *rq)
     struct err err = ERR_INIT;
     int64_t n;
 
-    if (!http_parse_number(rq->argument, &n)) {
-        http_fail(rq, 404, "not_found", NULL, "no version %s",
-                  rq->argument);
+    if (!http_path_number(rq, "version", &n))
         return;
-    }
     if (catalog_get(rq->context->catalog, n, &v, &err) != 0) {
         http_fail_err(rq, &err);
         return;
     }
     http_answer(rq, 200, version_json(&v));
+    catalog_version_release(&v);
+}
+
+/* --- models ------------------------------------------------------------- */
+
+static json_t *model_json(struct http_request *rq, const char *id,
+                          int64_t version, int64_t created_ms)
+{
+    bool int8 = serving_options(rq->context->serving)->quantize == INFER_INT8;
+
+    return json_pack("{s:s, s:s, s:I, s:s, s:I, s:s}", "id", id, "object",
+                     "model", "created", (json_int_t)(created_ms / 1000),
+                     "owned_by", NAME, "version", (json_int_t)version,
+                     "quantize", int8 ? "int8" : "none");
+}
+
+void api_models(struct http_request *rq)
+{
+    struct catalog_version *versions = NULL;
+    struct err err = ERR_INIT;
+    size_t n = 0;
+    json_t *list;
+
+    if (catalog_list(rq->context->catalog, 0, 0, &versions, &n, &err) != 0) {
+        http_fail_err(rq, &err);
+        return;
+    }
+    list = json_array();
+    for (size_t i = 0; i < n; i++) {
+        const struct catalog_version *v = &versions[i];
+        char id[48];
+
+        if (v->serving)
+            json_array_insert_new(
+                list, 0, model_json(rq, NAME, v->version, v->created_ms));
+        snprintf(id, sizeof id, NAME "@%lld", (long long)v->version);
+        if (v->state != STORE_DAMAGED)
+            json_array_append_new(
+                list, model_json(rq, id, v->version, v->created_ms));
+    }
+    catalog_versions_free(versions, n);
+    http_answer(rq, 200,
+                json_pack("{s:s, s:o}", "object", "list", "data", list));
+}
+
+void api_model(struct http_request *rq)
+{
+    struct catalog_version v;
+    struct err err = ERR_INIT;
+    int64_t version;
+
+    if (!parse_name(rq, rq->argument, &version))
+        return;
+    if (version == 0)
+        version = serving_version(rq->context->serving);
+    if (version == 0) {
+        http_fail(rq, 503, "not_ready", NULL, "no version serves yet");
+        return;
+    }
+    if (catalog_get(rq->context->catalog, version, &v, &err) != 0) {
+        fail_version(rq, &err, version);
+        return;
+    }
+    http_answer(rq, 200, model_json(rq, rq->argument, version, v.created_ms));
     catalog_version_release(&v);
 }

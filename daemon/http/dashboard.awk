@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# A text file as a C array of its lines: awk -v name=NAME -f dashboard.awk FILE
+# Prints a text file as a C array of its lines: awk -v name=NAME -f dashboard.awk FILE
 BEGIN {
     print "/* Made from dashboard.html by dashboard.awk. */"
     print "#include \"daemon/http/dashboard.h\""

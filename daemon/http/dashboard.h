@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * dashboard.h - the page at GET /: dashboard.html, built in.
+ * dashboard.h - the lines of dashboard.html, the page at GET /.
  *
  * Threads: any
  */

@@ -7,8 +7,9 @@
 
 #include "base/log.h"
 #include "base/timing.h"
+#include "daemon/board/metrics.h"
 
-#define LOOK_MS 200 /* between two checks of the socket */
+#define CHECK_MS 200 /* between two checks of the socket */
 
 void http_cancel_begin(struct http_cancel *c, struct http_cancel_rules *rules,
                        const char *path, int fd)
@@ -19,58 +20,35 @@ void http_cancel_begin(struct http_cancel *c, struct http_cancel_rules *rules,
                               .path = path,
                               .fd = fd,
                               .began_ms = now,
-                              .look_ms = now + LOOK_MS};
-}
-
-/* Has the client closed its sending side, or the connection? Bytes that it sent
- * before may still be unread. */
-static bool has_left(int fd)
-{
-    struct pollfd p = {.fd = fd, .events = POLLRDHUP};
-
-    return fd >= 0 && poll(&p, 1, 0) > 0;
+                              .next_check_ms = now + CHECK_MS};
 }
 
 static enum http_cancel_cause find_cause(struct http_cancel *c, int64_t now)
 {
     int64_t stop_ms = atomic_load(&c->rules->stop_ms);
+    struct pollfd p = {.fd = c->fd, .events = POLLRDHUP};
 
     if (stop_ms && now >= stop_ms)
         return HTTP_GRACE_OVER;
     if (now - c->began_ms >= c->rules->most_seconds * 1000)
         return HTTP_TIME_LIMIT;
-    if (now < c->look_ms)
-        return HTTP_WANTED;
-    c->look_ms = now + LOOK_MS;
-    return has_left(c->fd) ? HTTP_CLIENT_LEFT : HTTP_WANTED;
-}
-
-static int say(const struct http_cancel *c, struct err *err)
-{
-    switch (c->cause) {
-    case HTTP_WANTED:
-        return 0;
-    case HTTP_CLIENT_LEFT:
-        return err_set(err, ERR_AGAIN, "the client has left");
-    case HTTP_TIME_LIMIT:
-        return err_set(err, ERR_AGAIN,
-                       "not done within http.max_request_seconds, %lld: ask "
-                       "for less in one request, or raise the limit",
-                       (long long)c->rules->most_seconds);
-    default:
-        return err_set(err, ERR_AGAIN, "the daemon is stopping");
-    }
+    if (now < c->next_check_ms)
+        return HTTP_NOT_CANCELLED;
+    c->next_check_ms = now + CHECK_MS;
+    /* POLLRDHUP is reported even while earlier bytes are unread. */
+    return c->fd >= 0 && poll(&p, 1, 0) > 0 ? HTTP_CLIENT_LEFT
+                                            : HTTP_NOT_CANCELLED;
 }
 
 int http_cancel_check(struct http_cancel *c, struct err *err)
 {
     int64_t now = timing_mono_ms();
 
-    if (c->cause == HTTP_WANTED) {
+    if (c->cause == HTTP_NOT_CANCELLED) {
         c->cause = find_cause(c, now);
-        if (c->cause != HTTP_WANTED) {
+        if (c->cause != HTTP_NOT_CANCELLED) {
             atomic_fetch_add(&c->rules->cancelled[c->cause], 1);
-            /* Clients that leave are nothing unusual. */
+            /* Clients leave often: no operator needs to know. */
             log_line(c->cause == HTTP_CLIENT_LEFT ? LOG_DEBUG : LOG_INFO,
                      "request_cancelled",
                      "path=%s cause=%s after_seconds=%.1f", c->path,
@@ -78,22 +56,39 @@ int http_cancel_check(struct http_cancel *c, struct err *err)
                      (double)(now - c->began_ms) / 1000);
         }
     }
-    return say(c, err);
+    switch (c->cause) {
+    case HTTP_NOT_CANCELLED:
+        return 0;
+    case HTTP_CLIENT_LEFT:
+        return err_set(err, ERR_AGAIN, "the client has left");
+    case HTTP_TIME_LIMIT:
+        return err_set(err, ERR_AGAIN,
+                       "not done within http.max_request_seconds, %lld: send "
+                       "less work in one request, or raise the limit",
+                       (long long)c->rules->most_seconds);
+    default:
+        return err_set(err, ERR_AGAIN, "the daemon is stopping");
+    }
 }
 
-static int ask(void *arg, struct err *err)
+static int check(void *arg, struct err *err)
 {
     return http_cancel_check(arg, err);
 }
 
-struct cancel http_cancel_question(struct http_cancel *c)
+struct cancel http_cancel_callback(struct http_cancel *c)
 {
-    return (struct cancel){ask, c};
+    return (struct cancel){check, c};
+}
+
+bool http_cancel_stopping(const struct http_cancel_rules *rules)
+{
+    return atomic_load(&rules->stop_ms) != 0;
 }
 
 const char *http_cancel_code(enum http_cancel_cause cause)
 {
-    static const char *const codes[] = {"wanted", "client_left", "time_limit",
+    static const char *const codes[] = {"none", "client_left", "time_limit",
                                         "stopping"};
 
     return codes[cause];
@@ -101,11 +96,15 @@ const char *http_cancel_code(enum http_cancel_cause cause)
 
 void http_cancel_metrics(const struct http_cancel_rules *rules, struct buf *out)
 {
-    buf_adds(out, "# HELP mneme_http_cancelled_total Requests cancelled while "
-                  "they waited or were computed.\n"
-                  "# TYPE mneme_http_cancelled_total counter\n");
-    for (int i = HTTP_WANTED + 1; i < HTTP_N_CAUSES; i++)
-        buf_addf(out, "mneme_http_cancelled_total{cause=\"%s\"} %lld\n",
-                 http_cancel_code((enum http_cancel_cause)i),
-                 (long long)atomic_load(&rules->cancelled[i]));
+    static const char name[] = "http_cancelled_total";
+
+    metrics_family(out, name,
+                   "Requests cancelled while they waited or were computed.");
+    for (int i = HTTP_NOT_CANCELLED + 1; i < HTTP_N_CAUSES; i++) {
+        const struct metrics_label cause = {
+            "cause", http_cancel_code((enum http_cancel_cause)i)};
+
+        metrics_sample(out, name, &cause, 1,
+                       (double)atomic_load(&rules->cancelled[i]));
+    }
 }

@@ -4,14 +4,14 @@
  *
  * A request is cancelled when its client has left, when it has taken
  * http.max_request_seconds, or when the daemon stops and the grace period is
- * over. The code that waits or computes for it checks this: in line for a
- * place, and at each token, piece of a text, and text.
+ * over. The thread of the request calls http_cancel_check while it waits for a
+ * slot; when it computes, at each token, each piece of a text, and each text.
  *
- * A client that closes only its sending side counts as one that has left: the
- * two cannot be told apart. The socket is checked a few times a second, so such
- * a client still gets an answer that is ready at once.
+ * A client that closes only its sending side counts as one that has left: TCP
+ * cannot tell the two apart. The socket is checked a few times a second, so
+ * such a client still gets an answer that is ready at once.
  *
- * Owner:   the request; a stream, which may outlast it, has a copy
+ * Owner:   the request; a stream has a copy, since it may outlast its request
  * Threads: one at a time
  */
 #ifndef MNEME_DAEMON_HTTP_HTTP_CANCEL_H
@@ -25,7 +25,7 @@
 #include "base/cancel.h"
 
 enum http_cancel_cause {
-    HTTP_WANTED,
+    HTTP_NOT_CANCELLED,
     HTTP_CLIENT_LEFT,
     HTTP_TIME_LIMIT,
     HTTP_GRACE_OVER,
@@ -34,7 +34,7 @@ enum http_cancel_cause {
 
 /* What all requests of a server share. */
 struct http_cancel_rules {
-    atomic_llong stop_ms; /* monotonic: end of the grace; 0: no stop yet */
+    atomic_llong stop_ms; /* monotonic end of the grace period; 0: running */
     int64_t most_seconds; /* http.max_request_seconds */
     atomic_llong cancelled[HTTP_N_CAUSES];
 };
@@ -43,12 +43,12 @@ struct http_cancel {
     struct http_cancel_rules *rules;
     const char *path; /* for the log */
     int fd;           /* of the client */
-    int64_t began_ms, look_ms; /* monotonic */
+    int64_t began_ms, next_check_ms; /* monotonic; the check is the socket's */
     enum http_cancel_cause cause;
 };
 
 /*
- * Work on a request begins; the time counts from now.
+ * Starts the time limit of a request.
  *   rules  outlive it
  *   path   outlives it
  *   fd     of the client, stays open while requests are checked; -1: none
@@ -60,10 +60,13 @@ void http_cancel_begin(struct http_cancel *c, struct http_cancel_rules *rules,
  * counted and logged once. */
 int http_cancel_check(struct http_cancel *c, struct err *err);
 
-/* http_cancel_check in the form that infer.h takes; it points to c. */
-struct cancel http_cancel_question(struct http_cancel *c);
+/* http_cancel_check as the callback that infer.h takes; it points to c. */
+struct cancel http_cancel_callback(struct http_cancel *c);
 
-/* A cause as one word, for programs. */
+/* True when the daemon stops: no new request may compute. */
+bool http_cancel_stopping(const struct http_cancel_rules *rules);
+
+/* The cause as one word, for programs. */
 const char *http_cancel_code(enum http_cancel_cause cause);
 
 /* Appends mneme_http_cancelled_total. */

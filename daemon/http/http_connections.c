@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Connections are a list, changed under one mutex. Sockets block; another
- * thread that wants one to end shuts its socket down, which wakes whoever
- * reads or writes there. An element leaves the list before its socket is
- * closed, so nobody shuts down another's.
+ * Connections are a list, changed under one mutex. Their sockets block. To end
+ * a connection, another thread shuts its socket down, which wakes the thread
+ * that reads or writes there. A connection leaves the list before its socket
+ * is closed, so no thread shuts down the socket of another connection.
  *
  *     accept -> READING -> COMPUTING -> WRITING | STREAMING -> IDLE -> READING
  *
- * There is room for every place, so when there is no room for a new connection
- * one of the others can be evicted.
+ * There is room for all requests that can be admitted. So when there is no room
+ * for a new connection, a waiting one can be evicted.
  */
 #include "config.h"
 
@@ -28,15 +28,13 @@
 
 #include "base/timing.h"
 #include "base/xalloc.h"
-#include "daemon/http/http_mhd.h"
 
 #define NO_DEADLINE INT64_MAX
-#define REAP_MS 500
-#define ROOM_MS 100         /* for one that is evicted to be gone */
-#define SLOW_MS 2000        /* for a body, when memory is short */
-#define STUCK_SECONDS 30    /* a client takes nothing of its answer */
-#define RESERVED 16         /* places for health and administration */
-#define OTHER_FILES 2       /* the listening socket, and wake_fd */
+#define DEADLINE_CHECK_MS 500
+#define EVICTION_MS 100   /* for an evicted connection to end */
+#define SLOW_BODY_MS 2000 /* older bodies may be evicted for their memory */
+#define SEND_TIMEOUT_SECONDS 30
+#define RESERVED 16 /* further requests, for health and administration */
 #define READ_BYTES 16384
 #define LINGER_BYTES ((size_t)16 << 20)
 
@@ -50,17 +48,17 @@ struct http_connections {
     struct http_connections_options o;
     pthread_t acceptor;
     int wake_fd;           /* ends the acceptor's wait */
-    pthread_mutex_t mutex; /* guards all below, and the elements */
+    pthread_mutex_t mutex; /* guards all below, and fields of connections */
     pthread_cond_t gone;   /* a connection has left the list */
     bool stopping;
     struct http_connection *first;
-    int n, n_placed;
-    size_t held_bytes;
+    int n, n_admitted;
+    size_t charged_bytes;
 };
 
-int http_connections_descriptors(int most)
+int http_connections_max(int max_requests)
 {
-    return (most + RESERVED) * (1 + HTTP_MHD_DESCRIPTORS) + OTHER_FILES;
+    return max_requests + RESERVED;
 }
 
 /* --- eviction ----------------------------------------------------------- */
@@ -71,7 +69,7 @@ static bool is_waiting(const struct http_connection *c)
 }
 
 /* Locks: needs cs->mutex */
-static int count_of(const struct http_connections *cs, uint64_t address)
+static int count_address(const struct http_connections *cs, uint64_t address)
 {
     int n = 0;
 
@@ -80,13 +78,13 @@ static int count_of(const struct http_connections *cs, uint64_t address)
     return n;
 }
 
-/* Ends the oldest waiting connection of the address that has most connections;
- * false: there is none.
- *   for_memory  only one that holds memory and is slow to send the rest
+/* Ends the oldest waiting connection of the address with the most connections;
+ * false: no connection can be evicted.
+ *   for_memory  evicts only a connection with an old, incomplete body
  * Locks: needs cs->mutex */
 static bool evict(struct http_connections *cs, bool for_memory)
 {
-    int64_t slow_ms = timing_mono_ms() - SLOW_MS;
+    int64_t slow_ms = timing_mono_ms() - SLOW_BODY_MS;
     struct http_connection *victim = NULL;
     int most = 0;
 
@@ -94,10 +92,11 @@ static bool evict(struct http_connections *cs, bool for_memory)
         int n;
 
         if (!is_waiting(c) ||
-            (for_memory && (!c->held_bytes || c->since_ms > slow_ms)))
+            (for_memory && (!c->charged_bytes || c->since_ms > slow_ms)))
             continue;
-        n = victim && victim->address == c->address ? most
-                                                    : count_of(cs, c->address);
+        n = victim && victim->address == c->address
+                ? most
+                : count_address(cs, c->address);
         if (!victim || n > most ||
             (n == most && c->since_ms <= victim->since_ms)) {
             victim = c;
@@ -107,8 +106,8 @@ static bool evict(struct http_connections *cs, bool for_memory)
     if (!victim)
         return false;
     victim->evicted = true;
-    cs->held_bytes -= victim->held_bytes;
-    victim->held_bytes = 0;
+    cs->charged_bytes -= victim->charged_bytes;
+    victim->charged_bytes = 0;
     shutdown(victim->fd, SHUT_RDWR);
     return true;
 }
@@ -124,16 +123,16 @@ static void set_phase(struct http_connection *c, enum http_phase phase)
     c->since_ms = now;
     c->deadline_ms = phase_ms[phase] == NO_DEADLINE ? NO_DEADLINE
                                                     : now + phase_ms[phase];
-    if (phase <= HTTP_CLOSING && c->has_place) {
-        c->has_place = false;
-        c->all->n_placed--;
+    if (phase <= HTTP_CLOSING && c->admitted) {
+        c->admitted = false;
+        c->all->n_admitted--;
     }
-    /* http_connections_stop has closed the others that wait. */
+    /* http_connections_stop has already closed the waiting connections. */
     if (phase <= HTTP_IDLE && c->all->stopping)
         shutdown(c->fd, SHUT_RDWR);
 }
 
-void http_connection_set(struct http_connection *c, enum http_phase phase)
+void http_connection_set_phase(struct http_connection *c, enum http_phase phase)
 {
     pthread_mutex_lock(&c->all->mutex);
     set_phase(c, phase);
@@ -154,21 +153,21 @@ bool http_connection_admit(struct http_connection *c, bool reserved,
                            const char **why)
 {
     struct http_connections *cs = c->all;
-    int most_of_one = cs->o.most - cs->o.most / 4;
+    int max_of_one = cs->o.max_requests - cs->o.max_requests / 4;
     int n_same = 0;
 
     *why = NULL;
     pthread_mutex_lock(&cs->mutex);
     for (const struct http_connection *d = cs->first; d; d = d->next)
-        n_same += d->has_place && d->address == c->address;
-    if (cs->n_placed >= cs->o.most + (reserved ? RESERVED : 0))
-        *why = "as many requests as http.max_connections are being answered";
-    else if (!reserved && c->address && n_same >= most_of_one)
-        *why = "three quarters of http.max_connections are being answered for "
-               "this address alone";
+        n_same += d->admitted && d->address == c->address;
+    if (cs->n_admitted >= cs->o.max_requests + (reserved ? RESERVED : 0))
+        *why = "http.max_connections requests are being answered already";
+    else if (!reserved && c->address && n_same >= max_of_one)
+        *why = "this address alone has three quarters of the "
+               "http.max_connections requests that are being answered";
     if (!*why) {
-        c->has_place = true;
-        cs->n_placed++;
+        c->admitted = true;
+        cs->n_admitted++;
         set_phase(c, HTTP_COMPUTING);
     }
     pthread_mutex_unlock(&cs->mutex);
@@ -177,44 +176,44 @@ bool http_connection_admit(struct http_connection *c, bool reserved,
 
 /* --- memory ------------------------------------------------------------- */
 
-bool http_connection_hold(struct http_connection *c, size_t n_bytes)
+bool http_connection_charge(struct http_connection *c, size_t n_bytes)
 {
     struct http_connections *cs = c->all;
     bool fits;
 
     pthread_mutex_lock(&cs->mutex);
     do
-        fits = n_bytes <= cs->o.most_bytes &&
-               cs->held_bytes <= cs->o.most_bytes - n_bytes;
-    while (!fits && n_bytes <= cs->o.most_bytes && evict(cs, true));
+        fits = n_bytes <= cs->o.body_bytes &&
+               cs->charged_bytes <= cs->o.body_bytes - n_bytes;
+    while (!fits && n_bytes <= cs->o.body_bytes && evict(cs, true));
     fits = fits && !c->evicted;
     if (fits) {
-        c->held_bytes += n_bytes;
-        cs->held_bytes += n_bytes;
+        c->charged_bytes += n_bytes;
+        cs->charged_bytes += n_bytes;
     }
     pthread_mutex_unlock(&cs->mutex);
     return fits;
 }
 
-void http_connection_let_go(struct http_connection *c)
+void http_connection_uncharge(struct http_connection *c)
 {
     pthread_mutex_lock(&c->all->mutex);
-    c->all->held_bytes -= c->held_bytes;
-    c->held_bytes = 0;
+    c->all->charged_bytes -= c->charged_bytes;
+    c->charged_bytes = 0;
     pthread_mutex_unlock(&c->all->mutex);
 }
 
 /* --- reading and writing ------------------------------------------------ */
 
-bool http_connection_fill(struct http_connection *c)
+bool http_connection_read(struct http_connection *c)
 {
     ssize_t n;
     bool ended;
 
-    if (c->at) {
-        memmove(c->in.data, c->in.data + c->at, c->in.len - c->at);
-        c->in.len -= c->at;
-        c->at = 0;
+    if (c->n_used) {
+        memmove(c->in.data, c->in.data + c->n_used, c->in.len - c->n_used);
+        c->in.len -= c->n_used;
+        c->n_used = 0;
     }
     buf_reserve(&c->in, READ_BYTES);
     do
@@ -231,21 +230,21 @@ bool http_connection_fill(struct http_connection *c)
     return true;
 }
 
-int http_connection_head(struct http_connection *c, size_t *length,
-                         struct http_refusal *why)
+int http_connection_read_head(struct http_connection *c, size_t *length,
+                              struct http_refusal *why)
 {
     size_t seen = 0;
-    bool looked_for_blank = false;
+    bool is_first = true;
 
     for (;;) {
-        const char *bytes = c->in.data + c->at;
-        size_t n = c->in.len - c->at;
+        const char *bytes = c->in.data + c->n_used;
+        size_t n = c->in.len - c->n_used;
 
-        /* Old clients end a body with a line end that is not counted. */
-        if (!looked_for_blank && n >= 2) {
-            looked_for_blank = true;
+        /* Old clients send a line end after a body and do not count it. */
+        if (is_first && n >= 2) {
+            is_first = false;
             if (memcmp(bytes, "\r\n", 2) == 0) {
-                c->at += 2;
+                c->n_used += 2;
                 continue;
             }
         }
@@ -253,7 +252,7 @@ int http_connection_head(struct http_connection *c, size_t *length,
             return -1;
         if (n && *length)
             return 1;
-        if (http_connection_fill(c))
+        if (http_connection_read(c))
             continue;
         if (!n)
             return 0;
@@ -262,7 +261,7 @@ int http_connection_head(struct http_connection *c, size_t *length,
                                            "the request was not complete in "
                                            "time"}
                    : (struct http_refusal){400, "malformed_request",
-                                           "the head has no end"};
+                                           "the head is incomplete"};
         return -1;
     }
 }
@@ -292,24 +291,24 @@ void http_connection_linger(struct http_connection *c)
 {
     size_t n_read = 0;
 
-    http_connection_set(c, HTTP_CLOSING);
+    http_connection_set_phase(c, HTTP_CLOSING);
     shutdown(c->fd, SHUT_WR);
-    c->in.len = c->at = 0;
-    while (n_read < LINGER_BYTES && http_connection_fill(c)) {
+    c->in.len = c->n_used = 0;
+    while (n_read < LINGER_BYTES && http_connection_read(c)) {
         n_read += c->in.len;
         c->in.len = 0;
     }
 }
 
-/* --- coming and going --------------------------------------------------- */
+/* --- opening and closing ------------------------------------------------ */
 
 static void close_connection(struct http_connection *c)
 {
     struct http_connections *cs = c->all;
 
     pthread_mutex_lock(&cs->mutex);
-    if (c->has_place)
-        cs->n_placed--;
+    if (c->admitted)
+        cs->n_admitted--;
     if (c->previous)
         c->previous->next = c->next;
     else
@@ -324,21 +323,21 @@ static void close_connection(struct http_connection *c)
     free(c);
 }
 
-static void *run(void *arg)
+static void *serve_connection(void *arg)
 {
     struct http_connection *c = arg;
 
     c->all->o.serve(c->all->o.arg, c);
-    http_connection_let_go(c);
+    http_connection_uncharge(c);
     close_connection(c);
     return NULL;
 }
 
-/* Who counts as one: an IPv4 address, or a network of IPv6, which is what one
- * owner gets. */
-static uint64_t address_of(const struct sockaddr_storage *a)
+/* The limits count by this number: an IPv4 address, or an IPv6 network (the
+ * first 64 bits), since one owner gets a whole network. */
+static uint64_t address_number(const struct sockaddr_storage *a)
 {
-    const struct sockaddr_in6 *six = (const struct sockaddr_in6 *)a;
+    const struct sockaddr_in6 *ipv6 = (const struct sockaddr_in6 *)a;
     uint64_t network = 0;
 
     if (a->ss_family == AF_INET)
@@ -346,13 +345,13 @@ static uint64_t address_of(const struct sockaddr_storage *a)
                ((const struct sockaddr_in *)a)->sin_addr.s_addr;
     if (a->ss_family != AF_INET6)
         return 0;
-    if (IN6_IS_ADDR_V4MAPPED(&six->sin6_addr)) {
-        uint32_t four;
+    if (IN6_IS_ADDR_V4MAPPED(&ipv6->sin6_addr)) {
+        uint32_t ipv4;
 
-        memcpy(&four, six->sin6_addr.s6_addr + 12, sizeof four);
-        return (uint64_t)1 << 32 | four;
+        memcpy(&ipv4, ipv6->sin6_addr.s6_addr + 12, sizeof ipv4);
+        return (uint64_t)1 << 32 | ipv4;
     }
-    memcpy(&network, six->sin6_addr.s6_addr, sizeof network);
+    memcpy(&network, ipv6->sin6_addr.s6_addr, sizeof network);
     return network ? network : 1; /* ::1 */
 }
 
@@ -360,16 +359,16 @@ static void open_connection(struct http_connections *cs, int fd,
                             const struct sockaddr_storage *from)
 {
     struct http_connection *c = xcalloc(1, sizeof *c);
-    struct timeval stuck = {STUCK_SECONDS, 0};
+    struct timeval timeout = {SEND_TIMEOUT_SECONDS, 0};
     pthread_attr_t detached;
     pthread_t thread;
     int on = 1;
 
     c->all = cs;
     c->fd = fd;
-    c->address = address_of(from);
+    c->address = address_number(from);
     buf_reserve(&c->in, READ_BYTES);
-    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &stuck, sizeof stuck);
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
     if (c->address)
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     pthread_mutex_lock(&cs->mutex);
@@ -382,14 +381,14 @@ static void open_connection(struct http_connections *cs, int fd,
     pthread_mutex_unlock(&cs->mutex);
     pthread_attr_init(&detached);
     pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
-    if (pthread_create(&thread, &detached, run, c) != 0)
+    if (pthread_create(&thread, &detached, serve_connection, c) != 0)
         close_connection(c);
     pthread_attr_destroy(&detached);
 }
 
 static void make_room(struct http_connections *cs)
 {
-    struct timespec until = timing_deadline(ROOM_MS);
+    struct timespec until = timing_deadline(EVICTION_MS);
 
     pthread_mutex_lock(&cs->mutex);
     evict(cs, false);
@@ -397,24 +396,18 @@ static void make_room(struct http_connections *cs)
     pthread_mutex_unlock(&cs->mutex);
 }
 
-static bool has_room(struct http_connections *cs)
-{
-    bool has;
-
-    pthread_mutex_lock(&cs->mutex);
-    has = cs->n < cs->o.most + RESERVED;
-    pthread_mutex_unlock(&cs->mutex);
-    return has;
-}
-
-/* One that waits to be accepted, when there is room. */
+/* Accepts a connection, or makes room for it first. */
 static void accept_one(struct http_connections *cs)
 {
     struct sockaddr_storage from = {0};
     socklen_t size = sizeof from;
+    bool has_room;
     int fd;
 
-    if (!has_room(cs)) {
+    pthread_mutex_lock(&cs->mutex);
+    has_room = cs->n < http_connections_max(cs->o.max_requests);
+    pthread_mutex_unlock(&cs->mutex);
+    if (!has_room) {
         make_room(cs);
         return;
     }
@@ -427,19 +420,20 @@ static void accept_one(struct http_connections *cs)
         make_room(cs);
 }
 
-/* Locks: needs cs->mutex */
-static void reap(struct http_connections *cs)
+static void expire_connections(struct http_connections *cs)
 {
     int64_t now = timing_mono_ms();
 
+    pthread_mutex_lock(&cs->mutex);
     for (struct http_connection *c = cs->first; c; c = c->next) {
         if (c->deadline_ms >= now)
             continue;
-        /* Whose request is incomplete can still be told so. */
+        /* A connection with an incomplete request can still be sent a 408. */
         shutdown(c->fd, c->phase == HTTP_READING && !c->expired ? SHUT_RD
                                                                 : SHUT_RDWR);
         c->expired = true;
     }
+    pthread_mutex_unlock(&cs->mutex);
 }
 
 static void *accept_all(void *arg)
@@ -447,18 +441,16 @@ static void *accept_all(void *arg)
     struct http_connections *cs = arg;
     struct pollfd fds[2] = {{.fd = cs->o.listen_fd, .events = POLLIN},
                             {.fd = cs->wake_fd, .events = POLLIN}};
-    int64_t looked_ms = timing_mono_ms();
+    int64_t checked_ms = timing_mono_ms();
 
     while (!fds[1].revents) {
-        int n = poll(fds, 2, REAP_MS);
+        int n = poll(fds, 2, DEADLINE_CHECK_MS);
 
         if (n > 0 && fds[0].revents && !fds[1].revents)
             accept_one(cs);
-        if (n <= 0 || timing_mono_ms() - looked_ms >= REAP_MS) {
-            pthread_mutex_lock(&cs->mutex);
-            reap(cs);
-            pthread_mutex_unlock(&cs->mutex);
-            looked_ms = timing_mono_ms();
+        if (n <= 0 || timing_mono_ms() - checked_ms >= DEADLINE_CHECK_MS) {
+            expire_connections(cs);
+            checked_ms = timing_mono_ms();
         }
     }
     return NULL;
@@ -487,7 +479,7 @@ int http_connections_start(const struct http_connections_options *o,
     pthread_mutex_init(&cs->mutex, NULL);
     pthread_cond_init(&cs->gone, NULL);
     cs->wake_fd = eventfd(0, EFD_CLOEXEC);
-    /* Whoever waits may have gone before accept4 is called. */
+    /* Non-blocking: the client may be gone before accept4 is called. */
     if (cs->wake_fd < 0 ||
         fcntl(o->listen_fd, F_SETFL, O_NONBLOCK) != 0)
         errnum = errno;
@@ -496,7 +488,7 @@ int http_connections_start(const struct http_connections_options *o,
     if (errnum) {
         release(cs);
         return err_set_errno(err, ERR_IO, errnum,
-                             "http.listen: the server does not start");
+                             "http.listen: cannot start the server");
     }
     *connections = cs;
     return 0;
@@ -528,11 +520,11 @@ int http_connections_stop(struct http_connections *cs, int64_t grace_ms)
         if (is_waiting(c))
             shutdown(c->fd, SHUT_RDWR);
     wait_until_gone(cs, grace_ms);
-    n_cut = cs->n_placed;
+    n_cut = cs->n_admitted;
     for (struct http_connection *c = cs->first; c; c = c->next)
         shutdown(c->fd, SHUT_RDWR);
     while (cs->n)
-        wait_until_gone(cs, ROOM_MS);
+        wait_until_gone(cs, EVICTION_MS);
     pthread_mutex_unlock(&cs->mutex);
     release(cs);
     return n_cut;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A head is looked through twice: http_head_find sees every byte once and
- * refuses control characters and line ends that are not CR LF, so that
- * http_head_parse works on clean lines.
+ * A head is read in two passes. http_head_find checks every byte once, and
+ * refuses control characters and line ends that are not CR LF. So
+ * http_head_parse can rely on clean lines.
  *
- * The body in chunks is a machine of one byte a step, except for data.
+ * A chunked body is read by a state machine, one byte a step except for data.
  */
 #include "config.h"
 
@@ -13,9 +13,9 @@
 #include <string.h>
 #include <strings.h>
 
-#define MOST_LENGTH_DIGITS 18 /* of Content-Length: below 2^63 */
-#define MOST_CHUNK_DIGITS 15  /* hexadecimal */
-#define MOST_EXTRA_BYTES 8192
+#define MAX_LENGTH_DIGITS 18 /* of Content-Length: below 2^63 */
+#define MAX_CHUNK_DIGITS 15  /* hexadecimal */
+#define MAX_EXTRA_BYTES 8192
 
 static bool refuse(struct http_refusal *why, int status, const char *code,
                    const char *message)
@@ -29,7 +29,7 @@ static bool malformed(struct http_refusal *why, const char *message)
     return refuse(why, 400, "malformed_request", message);
 }
 
-/* --- where it ends ------------------------------------------------------ */
+/* --- the end of a head -------------------------------------------------- */
 
 static bool is_control(unsigned char c)
 {
@@ -44,16 +44,16 @@ bool http_head_find(const char *bytes, size_t n, size_t *seen, size_t *length,
         bool after_cr = i > 0 && bytes[i - 1] == '\r';
 
         if (is_control((unsigned char)bytes[i]))
-            return malformed(why, "a control character in the head");
+            return malformed(why, "the head has a control character");
         if (after_cr != (bytes[i] == '\n'))
-            return malformed(why, "a line of the head ends in CR LF");
+            return malformed(why, "every line of the head must end in CR LF");
         if (i >= 3 && bytes[i] == '\n' && bytes[i - 2] == '\n') {
             *length = i + 1;
             break;
         }
     }
     *seen = *length ? *length : n;
-    if (*seen <= HTTP_HEAD_BYTES && (*length || n < HTTP_HEAD_BYTES))
+    if (*seen <= HTTP_MAX_HEAD_BYTES && (*length || n < HTTP_MAX_HEAD_BYTES))
         return true;
     if (!memchr(bytes, '\n', *seen))
         return refuse(why, 414, "target_too_long",
@@ -99,8 +99,8 @@ static int hex_value(char c)
     return -1;
 }
 
-/* Takes %XX, and + for a blank in a query, out of a text where it lies. */
-static bool decode(char *s, bool is_query, struct http_refusal *why)
+/* Decodes %XX, and + in a query, in place. */
+static bool decode_percent(char *s, bool is_query, struct http_refusal *why)
 {
     char *out = s;
 
@@ -116,7 +116,7 @@ static bool decode(char *s, bool is_query, struct http_refusal *why)
         if (low < 0)
             return malformed(why, "a % in the target needs two digits");
         if (high + low == 0)
-            return malformed(why, "%00 in the target");
+            return malformed(why, "the target has %00");
         *out++ = (char)(high << 4 | low);
         s += 2;
     }
@@ -124,7 +124,7 @@ static bool decode(char *s, bool is_query, struct http_refusal *why)
     return true;
 }
 
-/* A name or an address, and perhaps a port. */
+/* True for HOST or HOST:PORT. */
 static bool is_authority(const char *s)
 {
     size_t n = 0;
@@ -153,8 +153,8 @@ static bool is_authority(const char *s)
 
 /* --- the request line --------------------------------------------------- */
 
-/* Cuts off what comes before the first of c; NULL: there is none. */
-static char *cut(char *s, char c)
+/* Ends s at the first c. Returns the text after c, or NULL without a c. */
+static char *split(char *s, char c)
 {
     char *at = strchr(s, c);
 
@@ -168,16 +168,17 @@ static bool parse_query(char *query, struct http_head *head,
                         struct http_refusal *why)
 {
     while (query) {
-        char *next = cut(query, '&'), *value = cut(query, '=');
+        char *next = split(query, '&'), *value = split(query, '=');
 
         if (*query && value) {
-            if (head->n_arguments == HTTP_MOST_ARGUMENTS)
-                return malformed(why, "too many arguments in the query");
-            if (!decode(query, true, why) || !decode(value, true, why))
+            if (head->n_arguments == HTTP_MAX_ARGUMENTS)
+                return malformed(why, "the query has too many arguments");
+            if (!decode_percent(query, true, why) ||
+                !decode_percent(value, true, why))
                 return false;
             head->arguments[head->n_arguments++] =
                 (struct http_field){query, value};
-        } else if (!decode(query, true, why)) {
+        } else if (!decode_percent(query, true, why)) {
             return false;
         }
         query = next;
@@ -185,9 +186,8 @@ static bool parse_query(char *query, struct http_head *head,
     return true;
 }
 
-/* "http://host:port/path?query": what begins at the path. In place, the
- * authority moves one byte to the left, over the slash before it, so that its
- * end has room for a NUL. */
+/* Splits "http://host:port/path?query". The authority moves one byte to the
+ * left, over the slash before it, to make room for its NUL. */
 static bool parse_absolute(char *target, char **path, struct http_head *head,
                            struct http_refusal *why)
 {
@@ -218,10 +218,10 @@ static bool parse_target(char *target, struct http_head *head,
         if (!parse_absolute(target, &path, head, why))
             return false;
     } else if (*target != '/' && strcmp(target, "*") != 0) {
-        return malformed(why, "the target begins with /");
+        return malformed(why, "the target must begin with /");
     }
-    query = cut(path, '?');
-    if (!decode(path, false, why))
+    query = split(path, '?');
+    if (!decode_percent(path, false, why))
         return false;
     head->path = *path ? path : "/";
     return !query || parse_query(query, head, why);
@@ -232,10 +232,10 @@ static bool parse_version(const char *s, struct http_head *head,
 {
     if (strlen(s) != 8 || strncmp(s, "HTTP/", 5) != 0 || !is_digit(s[5]) ||
         s[6] != '.' || !is_digit(s[7]))
-        return malformed(why, "a request line is METHOD TARGET HTTP/1.1");
+        return malformed(why, "a request line must be METHOD TARGET HTTP/1.1");
     if (s[5] != '1')
         return refuse(why, 505, "version_not_supported",
-                      "HTTP/1.1 and HTTP/1.0 are understood");
+                      "only HTTP/1.1 and HTTP/1.0 are supported");
     head->minor = s[7] > '0';
     return true;
 }
@@ -247,13 +247,13 @@ static bool parse_request_line(char *line, struct http_head *head,
     char *target, *version;
 
     if (n == 0 || line[n] != ' ')
-        return malformed(why, "a request line is METHOD TARGET HTTP/1.1");
+        return malformed(why, "a request line must be METHOD TARGET HTTP/1.1");
     line[n] = '\0';
     head->method = line;
     target = line + n + 1;
-    version = cut(target, ' ');
+    version = split(target, ' ');
     if (!version || !*target)
-        return malformed(why, "a request line is METHOD TARGET HTTP/1.1");
+        return malformed(why, "a request line must be METHOD TARGET HTTP/1.1");
     return parse_version(version, head, why) &&
            parse_target(target, head, why);
 }
@@ -269,9 +269,9 @@ static bool parse_field(char *line, struct http_head *head,
     if (*line == ' ' || *line == '\t')
         return malformed(why, "a header line begins with a blank");
     if (n == 0 || line[n] != ':')
-        return malformed(why, "a header line is NAME: VALUE, without a blank "
-                              "before the colon");
-    if (head->n_fields == HTTP_MOST_FIELDS)
+        return malformed(why, "a header line must be NAME: VALUE, without a "
+                              "blank before the colon");
+    if (head->n_fields == HTTP_MAX_FIELDS)
         return refuse(why, 431, "head_too_large", "more than 100 headers");
     line[n] = '\0';
     value = line + n + 1;
@@ -284,7 +284,7 @@ static bool parse_field(char *line, struct http_head *head,
     return true;
 }
 
-/* Fields that mean one thing may be there once. */
+/* Some fields must not be repeated: two readers could pick different ones. */
 static bool check_repeated(const struct http_head *head,
                            struct http_refusal *why)
 {
@@ -299,7 +299,7 @@ static bool check_repeated(const struct http_head *head,
             n += strcasecmp(head->fields[j].name, once[i]) == 0;
         if (n > 1)
             return refuse(why, 400, i < 2 ? "ambiguous_length" : "repeated",
-                          "a header that may be there once is repeated");
+                          "a header that may occur only once is repeated");
     }
     return true;
 }
@@ -309,14 +309,14 @@ static bool check_host(const struct http_head *head, struct http_refusal *why)
     const char *host = http_head_field(head, "Host");
 
     if (!host && head->minor)
-        return malformed(why, "a request of HTTP/1.1 has a Host");
+        return malformed(why, "a request of HTTP/1.1 needs a Host");
     if (host && *host && !is_authority(host))
-        return malformed(why, "Host is a name or an address, and a port");
+        return malformed(why, "Host must be HOST or HOST:PORT");
     return true;
 }
 
-/* Is `word` one of the list "a, b, c"? */
-static bool lists(const char *list, const char *word)
+/* Is `word` an element of the list "a, b, c"? */
+static bool list_has(const char *list, const char *word)
 {
     size_t n = strlen(word);
 
@@ -330,8 +330,8 @@ static bool lists(const char *list, const char *word)
     return false;
 }
 
-/* One coding after another, each a token, and chunked once, at the end: then
- * the request is well-formed, and only we cannot read it. */
+/* True for a list of tokens with chunked once, at its end. Such a list is
+ * well-formed, although this server does not support it. */
 static bool is_coding_list(const char *list)
 {
     for (;;) {
@@ -352,17 +352,17 @@ static bool parse_transfer_encoding(const char *coding, struct http_head *head,
                                     struct http_refusal *why)
 {
     if (!head->minor)
-        return malformed(why, "Transfer-Encoding in a request of HTTP/1.0");
+        return malformed(why, "HTTP/1.0 has no Transfer-Encoding");
     if (http_head_field(head, "Content-Length"))
         return refuse(why, 400, "ambiguous_length",
-                      "one Content-Length or one Transfer-Encoding, not both");
+                      "send a Content-Length or a Transfer-Encoding, not both");
     head->chunked = strcmp(coding, "chunked") == 0;
     if (head->chunked)
         return true;
     if (strcasecmp(coding, "chunked") != 0 && is_coding_list(coding))
         return refuse(why, 501, "not_implemented",
-                      "of Transfer-Encoding, only chunked is understood");
-    return malformed(why, "Transfer-Encoding is chunked, and nothing else");
+                      "the only supported Transfer-Encoding is chunked");
+    return malformed(why, "Transfer-Encoding must be chunked");
 }
 
 static bool parse_length(const char *s, struct http_head *head,
@@ -371,12 +371,12 @@ static bool parse_length(const char *s, struct http_head *head,
     size_t n = strspn(s, "0123456789");
 
     if (n == 0 || s[n])
-        return malformed(why, "Content-Length is a number");
+        return malformed(why, "Content-Length must be a number");
     while (n > 1 && *s == '0') {
         s++;
         n--;
     }
-    if (n > MOST_LENGTH_DIGITS)
+    if (n > MAX_LENGTH_DIGITS)
         return refuse(why, 413, "too_large", "the body is too large");
     head->length = 0;
     for (; *s; s++)
@@ -398,22 +398,22 @@ static bool check_framing(struct http_head *head, struct http_refusal *why)
         return true;
     if (strcasecmp(expect, "100-continue") != 0)
         return refuse(why, 417, "expectation_failed",
-                      "of Expect, only 100-continue is understood");
-    head->expects = head->chunked || head->length;
+                      "the only supported Expect is 100-continue");
+    head->expects_continue = head->chunked || head->length;
     return true;
 }
 
-static void read_connection(struct http_head *head)
+static void parse_connection(struct http_head *head)
 {
-    bool closes = false, keeps = false;
+    bool ends = false, keep_alive = false;
 
     for (int i = 0; i < head->n_fields; i++) {
         if (strcasecmp(head->fields[i].name, "Connection") != 0)
             continue;
-        closes |= lists(head->fields[i].value, "close");
-        keeps |= lists(head->fields[i].value, "keep-alive");
+        ends |= list_has(head->fields[i].value, "close");
+        keep_alive |= list_has(head->fields[i].value, "keep-alive");
     }
-    head->keeps = !closes && (head->minor || keeps);
+    head->keep_alive = !ends && (head->minor || keep_alive);
 }
 
 bool http_head_parse(char *bytes, size_t n, struct http_head *head,
@@ -435,13 +435,13 @@ bool http_head_parse(char *bytes, size_t n, struct http_head *head,
         }
         line = cr;
     }
-    read_connection(head);
+    parse_connection(head);
     return check_repeated(head, why) && check_host(head, why) &&
            check_framing(head, why);
 }
 
-static const char *look_up(const struct http_field *fields, int n,
-                           const char *name, bool with_case)
+static const char *find_value(const struct http_field *fields, int n,
+                              const char *name, bool with_case)
 {
     for (int i = 0; i < n; i++)
         if (with_case ? strcmp(fields[i].name, name) == 0
@@ -452,12 +452,12 @@ static const char *look_up(const struct http_field *fields, int n,
 
 const char *http_head_field(const struct http_head *head, const char *name)
 {
-    return look_up(head->fields, head->n_fields, name, false);
+    return find_value(head->fields, head->n_fields, name, false);
 }
 
 const char *http_head_argument(const struct http_head *head, const char *name)
 {
-    return look_up(head->arguments, head->n_arguments, name, true);
+    return find_value(head->arguments, head->n_arguments, name, true);
 }
 
 /* --- the body ----------------------------------------------------------- */
@@ -470,7 +470,7 @@ enum {
     SIZE_LF,
     DATA_CR, /* after a chunk's data */
     DATA_LF,
-    LINE,          /* the beginning of a trailer line, or the empty line */
+    LINE, /* the first byte of a trailer line, or of the empty line */
     TRAILER_NAME,
     TRAILER_VALUE,
     TRAILER_LF,
@@ -489,8 +489,8 @@ static bool is_text(char c)
     return c != '\n' && !is_control((unsigned char)c);
 }
 
-/* One byte outside the data. Returns the next state, or -1. */
-static int step(struct http_body *b, char c)
+/* Reads one byte outside the data. Returns the next state, or -1. */
+static int next_state(struct http_body *b, char c)
 {
     int digit = hex_value(c);
 
@@ -500,8 +500,8 @@ static int step(struct http_body *b, char c)
         /* fall through */
     case SIZE:
         if (digit >= 0) {
-            b->n_extra += b->left == 0; /* there may be many zeros */
-            if (b->left >> (4 * (MOST_CHUNK_DIGITS - 1)))
+            b->n_extra += b->left == 0; /* leading zeros count, too */
+            if (b->left >> (4 * (MAX_CHUNK_DIGITS - 1)))
                 return -1;
             b->left = b->left << 4 | (unsigned)digit;
             return SIZE;
@@ -556,8 +556,8 @@ enum http_body_step http_body_next(struct http_body *b, const char *bytes,
                 b->state = b->chunked ? DATA_CR : ENDED;
             return HTTP_BODY_PIECE;
         }
-        b->state = step(b, bytes[i++]);
-        if (b->state < 0 || b->n_extra > MOST_EXTRA_BYTES)
+        b->state = next_state(b, bytes[i++]);
+        if (b->state < 0 || b->n_extra > MAX_EXTRA_BYTES)
             return HTTP_BODY_BAD;
     }
     *used = i;

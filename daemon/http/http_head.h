@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * http_head.h - the head of a request, and where its body ends.
+ * http_head.h - parses the head of a request, and finds where its body ends.
  *
- * Strict RFC 9112: whatever two readers could take for two different requests
- * is refused. Pure functions over bytes; http_connections.h does the reading.
+ * Strict RFC 9112: a request that two readers could take for two different
+ * requests is refused. Pure functions over bytes; http_connections.h reads the
+ * socket.
  *
  * Threads: any
  */
@@ -14,9 +15,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define HTTP_HEAD_BYTES 32768 /* the longest head */
-#define HTTP_MOST_FIELDS 100
-#define HTTP_MOST_ARGUMENTS 32
+#define HTTP_MAX_HEAD_BYTES 32768
+#define HTTP_MAX_FIELDS 100
+#define HTTP_MAX_ARGUMENTS 32
 
 struct http_field {
     const char *name, *value;
@@ -25,16 +26,16 @@ struct http_field {
 /* All texts point into the parsed bytes. */
 struct http_head {
     const char *method;
-    const char *path;      /* without %XX; begins with '/', or is "*" */
+    const char *path;      /* with %XX decoded; begins with '/', or is "*" */
     const char *authority; /* of a target in absolute form, or NULL */
     int minor;             /* 1 for HTTP/1.1, 0 for HTTP/1.0 */
     int n_fields, n_arguments;
-    struct http_field fields[HTTP_MOST_FIELDS];
-    struct http_field arguments[HTTP_MOST_ARGUMENTS]; /* ?name=value&... */
+    struct http_field fields[HTTP_MAX_FIELDS];
+    struct http_field arguments[HTTP_MAX_ARGUMENTS]; /* ?name=value&... */
     bool chunked;
-    uint64_t length; /* of the body; 0 when it is chunked, or none */
-    bool keeps;      /* the client wants to go on with the connection */
-    bool expects;    /* it waits for 100 Continue */
+    uint64_t length;       /* of the body; 0 when it is chunked, or none */
+    bool keep_alive;       /* the client may send another request */
+    bool expects_continue; /* the client waits for 100 Continue */
 };
 
 /* Why a request cannot be read: the reply, after which the connection ends. */
@@ -46,7 +47,7 @@ struct http_refusal {
 
 /*
  * Looks for the end of a head, and for bytes that no head may have.
- *   *seen    bytes looked at before; 0 at first
+ *   *seen    bytes checked by earlier calls; 0 at first
  *   *length  of the head, with its empty line; 0 while it is incomplete
  *   returns  false with *why when it is refused already
  */
@@ -54,7 +55,7 @@ bool http_head_find(const char *bytes, size_t n, size_t *seen, size_t *length,
                     struct http_refusal *why);
 
 /*
- * Takes a whole head apart.
+ * Parses a whole head.
  *   bytes    n of them, as http_head_find found them, and room for a NUL; they
  *            are changed, and must live as long as *head
  *   returns  false with *why; head->method is set if it could be read
@@ -81,10 +82,10 @@ enum http_body_step { HTTP_BODY_MORE, HTTP_BODY_PIECE, HTTP_BODY_END,
 void http_body_init(struct http_body *b, const struct http_head *head);
 
 /*
- * Goes on with the next bytes.
- *   *used    how many of them are done with
+ * Parses the next bytes.
+ *   *used    how many of them are parsed
  *   *piece   HTTP_BODY_PIECE: *n_piece bytes of the body, among those used
- *   returns  HTTP_BODY_MORE: all used, and more are needed
+ *   returns  HTTP_BODY_MORE: all are used, and the body goes on
  */
 enum http_body_step http_body_next(struct http_body *b, const char *bytes,
                                    size_t n, size_t *used, const char **piece,

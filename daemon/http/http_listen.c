@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The listening socket: TCP or a unix socket, whose file may be left over
- * from a daemon that was killed.
+ * The listening socket: TCP or a unix socket. A killed daemon leaves the file
+ * of its unix socket; the next start removes the file.
  */
 #include "config.h"
 
-#include "daemon/http/http_impl.h"
+#include "daemon/http/http_listen.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -23,30 +23,25 @@
 
 /* --- unix --------------------------------------------------------------- */
 
-/* Does somebody listen there? */
-static bool answers(const struct sockaddr_un *a)
-{
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bool yes = fd >= 0 &&
-               connect(fd, (const struct sockaddr *)a, sizeof *a) == 0;
-
-    if (fd >= 0)
-        close(fd);
-    return yes;
-}
-
-/* Takes away the file of a daemon that is no more; nothing else. */
-static int clear_stale(const struct sockaddr_un *a, struct err *err)
+/* Removes the socket file of a daemon that no longer runs, and nothing else. */
+static int remove_stale(const struct sockaddr_un *a, struct err *err)
 {
     struct stat st;
+    bool answers;
+    int fd;
 
     if (lstat(a->sun_path, &st) != 0)
         return 0;
     if (!S_ISSOCK(st.st_mode))
         return err_set(err, ERR_IO,
-                       "http.listen: %s is there and is no socket",
+                       "http.listen: %s exists and is not a socket",
                        a->sun_path);
-    if (answers(a))
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    answers =
+        fd >= 0 && connect(fd, (const struct sockaddr *)a, sizeof *a) == 0;
+    if (fd >= 0)
+        close(fd);
+    if (answers)
         return err_set(err, ERR_IO,
                        "http.listen: unix:%s is taken by another process",
                        a->sun_path);
@@ -61,10 +56,10 @@ static int listen_unix(const char *path, int fd, struct err *err)
     int rc;
 
     snprintf(a.sun_path, sizeof a.sun_path, "%s", path);
-    rc = clear_stale(&a, err);
+    rc = remove_stale(&a, err);
     if (rc)
         return rc;
-    /* Whoever can open it can roll back: the owner and the group. */
+    /* Only the owner and the group may open it: it accepts rollbacks. */
     mask = umask(0117);
     rc = bind(fd, (const struct sockaddr *)&a, sizeof a);
     umask(mask);
@@ -76,24 +71,8 @@ static int listen_unix(const char *path, int fd, struct err *err)
 
 /* --- TCP ---------------------------------------------------------------- */
 
-static int look_up(const struct conf_http *conf, struct addrinfo **found,
-                   struct err *err)
-{
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
-                             .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
-    char port[16];
-    int rc;
-
-    snprintf(port, sizeof port, "%d", conf->listen_port);
-    rc = getaddrinfo(conf->listen_host, port, &hints, found);
-    if (rc != 0)
-        return err_set(err, ERR_IO, "http.listen: %s: %s", conf->listen,
-                       gai_strerror(rc));
-    return 0;
-}
-
-/* "127.0.0.1:6636" or "[::1]:6636", with the port that we got. */
-static char *name_of(int fd)
+/* "127.0.0.1:6636" or "[::1]:6636", with the port that the system chose. */
+static char *bound_address(int fd)
 {
     struct sockaddr_storage a;
     socklen_t size = sizeof a;
@@ -128,12 +107,17 @@ static int try_address(const struct addrinfo *a, int *fd)
 static int listen_tcp(const struct conf_http *conf, int *fd, char **address,
                       struct err *err)
 {
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
+                             .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     struct addrinfo *found = NULL;
-    int errnum = 0;
-    int rc = look_up(conf, &found, err);
+    char port[16];
+    int rc, errnum = 0;
 
-    if (rc)
-        return rc;
+    snprintf(port, sizeof port, "%d", conf->listen_port);
+    rc = getaddrinfo(conf->listen_host, port, &hints, &found);
+    if (rc != 0)
+        return err_set(err, ERR_IO, "http.listen: %s: %s", conf->listen,
+                       gai_strerror(rc));
     *fd = -1;
     for (const struct addrinfo *a = found; a && *fd < 0; a = a->ai_next)
         errnum = try_address(a, fd);
@@ -141,7 +125,7 @@ static int listen_tcp(const struct conf_http *conf, int *fd, char **address,
     if (*fd < 0)
         return err_set_errno(err, ERR_IO, errnum, "http.listen: %s",
                              conf->listen);
-    *address = name_of(*fd);
+    *address = bound_address(*fd);
     return 0;
 }
 

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Each connection has a daemon of libmicrohttpd of its own, which has no thread
- * (an "external" event loop) and one connection: our_end is read and written
- * here, the other end by libmicrohttpd.
+ * Each connection has its own daemon of libmicrohttpd, without a thread (an
+ * "external" event loop) and with one connection. This file reads and writes
+ * our_end of the socket pair, libmicrohttpd the other end.
  *
- * 1. The client's head never reaches libmicrohttpd, which gets one that
- *    says what decides how a reply is framed, and nothing else: whether it is
- *    a HEAD, the version, whether there is a body. So two parsers cannot
- *    disagree.
- * 2. Every body is passed on in chunks, however the client framed it. One that
- *    breaks off is ended here, so that libmicrohttpd writes that reply, too.
- * 3. The next request begins when libmicrohttpd has said that the last one is
+ * 1. The client's head never reaches libmicrohttpd, so two parsers cannot
+ *    disagree. It gets a head that says only what the framing of a reply
+ *    depends on: whether the request is a HEAD, its version, and whether there
+ *    is a body.
+ * 2. Every body is passed on in chunks, however the client framed it. A body
+ *    that breaks off is ended here, so that libmicrohttpd writes that reply,
+ *    too.
+ * 3. The next request begins when libmicrohttpd has reported the last one
  *    complete, and its reply is sent.
  */
 #include "config.h"
@@ -19,30 +20,162 @@
 
 #include <errno.h>
 #include <microhttpd.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/xalloc.h"
-#include "daemon/http/http_private.h"
+#include "daemon/http/http_connections.h"
+#include "daemon/http/http_request.h"
+#include "daemon/http/http_stream.h"
 
 #define POOL_BYTES ((size_t)16384) /* libmicrohttpd's memory for a request */
-#define BLOCK_BYTES 16384          /* passed on at once */
+#define BLOCK_BYTES 16384          /* passed on at a time */
+#define STREAM_BYTES 4096          /* read from a stream at a time */
 
 struct http_mhd {
     struct http_connection *connection;
+    struct http_mhd_handlers handlers;
     struct MHD_Daemon *daemon;
     int our_end;
     struct buf out; /* not yet written to our_end */
     struct http_request *rq;
     bool has_body;
-    bool complete; /* the reply is written to its end */
+    bool complete; /* all of the reply is written */
     bool closed;   /* libmicrohttpd has ended the connection */
-    bool deaf;     /* the client takes no more */
+    bool broken;   /* the client reads no more */
 };
 
-/* --- what libmicrohttpd calls ------------------------------------------- */
+/* Sends to the client what libmicrohttpd has written so far. */
+static bool forward(struct http_mhd *m)
+{
+    char bytes[BLOCK_BYTES];
+    ssize_t n = -1;
+
+    while (!m->broken &&
+           (n = recv(m->our_end, bytes, sizeof bytes, MSG_DONTWAIT)) > 0) {
+        struct iovec part = {bytes, (size_t)n};
+
+        m->broken = !http_connection_send(m->connection, &part, 1);
+    }
+    if (!m->broken && (n == 0 || (errno != EAGAIN && errno != EINTR)))
+        m->closed = true;
+    return !m->broken;
+}
+
+/* --- the reply ---------------------------------------------------------- */
+
+static struct MHD_Response *create_body(struct http_reply *p)
+{
+    char *body =
+        p->json ? json_dumps(p->json, JSON_COMPACT | JSON_REAL_PRECISION(12))
+                : NULL;
+    size_t n = p->text.len;
+
+    if (p->json)
+        n = body ? strlen(body) : 0;
+    else
+        body = buf_detach(&p->text);
+    return MHD_create_response_from_buffer(n, body, MHD_RESPMEM_MUST_FREE);
+}
+
+/* The next bytes of a stream, for libmicrohttpd. It may wait long for them, so
+ * it first sends those that libmicrohttpd has already written. */
+static ssize_t read_stream(void *arg, uint64_t at, char *bytes, size_t size)
+{
+    struct http_mhd *m = arg;
+    size_t n;
+
+    (void)at;
+    if (!forward(m))
+        return MHD_CONTENT_READER_END_WITH_ERROR;
+    n = http_stream_read(m->rq->reply.stream, bytes, size);
+    return n ? (ssize_t)n : MHD_CONTENT_READER_END_OF_STREAM;
+}
+
+static struct MHD_Response *create_stream(struct http_mhd *m)
+{
+    struct MHD_Response *r;
+
+    if (strcmp(m->rq->head->method, "HEAD") != 0)
+        return MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BYTES,
+                                                 read_stream, m, NULL);
+    /* libmicrohttpd 0.9.75 ends the reply to a HEAD with a last chunk. This
+     * response has no body at all, and no length: a stream has none. */
+    r = MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
+    if (r)
+        MHD_set_response_options(r, MHD_RF_INSANITY_HEADER_CONTENT_LENGTH,
+                                 MHD_RO_END);
+    return r;
+}
+
+static void add_number(struct MHD_Response *r, const char *name, int64_t x)
+{
+    char text[32];
+
+    snprintf(text, sizeof text, "%lld", (long long)x);
+    MHD_add_response_header(r, name, text);
+}
+
+static void add_headers(struct MHD_Response *r, const struct http_reply *p)
+{
+    MHD_add_response_header(r, "Content-Type", p->type);
+    MHD_add_response_header(r, "Cache-Control", "no-store");
+    MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
+    MHD_add_response_header(r, "Content-Security-Policy",
+                            "default-src 'none'; connect-src 'self'; "
+                            "style-src 'unsafe-inline'; "
+                            "script-src 'unsafe-inline'; "
+                            "frame-ancestors 'none'");
+    if (p->version)
+        add_number(r, "X-Mneme-Version", p->version);
+    if (p->retry_never) /* OpenAI's clients would repeat a 503 */
+        MHD_add_response_header(r, "X-Should-Retry", "false");
+    else if (p->retry_seconds)
+        add_number(r, "Retry-After", p->retry_seconds);
+    if (p->allow)
+        MHD_add_response_header(r, "Allow", p->allow);
+    if (p->status == 401)
+        MHD_add_response_header(r, "WWW-Authenticate", "Bearer");
+    if (p->close)
+        MHD_add_response_header(r, "Connection", "close");
+}
+
+static enum MHD_Result send_reply(struct http_mhd *m, struct MHD_Connection *to)
+{
+    struct http_reply *p = &m->rq->reply;
+    struct MHD_Response *r;
+    enum MHD_Result rc;
+
+    /* json_pack returns NULL when a text in it is not UTF-8. */
+    if (!p->json && !p->type && !p->stream)
+        http_fail(m->rq, 503, "unavailable", NULL,
+                  "the answer cannot be written as JSON");
+    if (p->stream) {
+        p->type = HTTP_STREAM_TYPE;
+        /* In HTTP/1.0 a stream ends with its connection. */
+        p->close |= !m->rq->head->minor;
+        r = create_stream(m);
+        http_connection_set_phase(m->connection, HTTP_STREAMING);
+    } else {
+        if (p->json)
+            p->type = "application/json";
+        r = create_body(p);
+        /* A refused request is not admitted: it can still be evicted. */
+        if (m->connection->admitted)
+            http_connection_set_phase(m->connection, HTTP_WRITING);
+    }
+    if (!r)
+        return MHD_NO;
+    add_headers(r, p);
+    rc = MHD_queue_response(to, (unsigned)p->status, r);
+    MHD_destroy_response(r);
+    return rc;
+}
+
+/* --- callbacks of libmicrohttpd ----------------------------------------- */
 
 static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection,
                                   const char *path, const char *method,
@@ -59,12 +192,12 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection,
         return MHD_YES;
     }
     if (*n) {
-        http_take(m->rq, bytes, *n);
+        m->handlers.body(m->handlers.arg, bytes, *n);
         *n = 0;
         return MHD_YES;
     }
-    http_answer_whole(m->rq);
-    return http_send(m->rq, connection);
+    m->handlers.answer(m->handlers.arg);
+    return send_reply(m, connection);
 }
 
 static void on_completed(void *arg, struct MHD_Connection *connection,
@@ -80,29 +213,13 @@ static void on_completed(void *arg, struct MHD_Connection *connection,
 
 /* --- the event loop ----------------------------------------------------- */
 
-bool http_mhd_forward(struct http_mhd *m)
-{
-    char bytes[BLOCK_BYTES];
-    ssize_t n = -1;
-
-    while (!m->deaf && (n = recv(m->our_end, bytes, sizeof bytes,
-                                 MSG_DONTWAIT)) > 0) {
-        struct iovec part = {bytes, (size_t)n};
-
-        m->deaf = !http_connection_send(m->connection, &part, 1);
-    }
-    if (!m->deaf && (n == 0 || (errno != EAGAIN && errno != EINTR)))
-        m->closed = true;
-    return !m->deaf;
-}
-
 /* One turn of libmicrohttpd's event loop.
- *   wait_ms  for something to do; -1: as long as it takes */
-static bool turn(struct http_mhd *m, int wait_ms)
+ *   wait_ms  for an event; -1: without a limit */
+static bool run_once(struct http_mhd *m, int wait_ms)
 {
     if (MHD_run_wait(m->daemon, wait_ms) != MHD_YES)
         m->closed = true;
-    return http_mhd_forward(m);
+    return forward(m);
 }
 
 static bool flush(struct http_mhd *m)
@@ -117,7 +234,7 @@ static bool flush(struct http_mhd *m)
             n_sent += (size_t)n;
         else if (errno != EAGAIN && errno != EINTR)
             return false;
-        if (n_sent < m->out.len && !turn(m, 0))
+        if (n_sent < m->out.len && !run_once(m, 0))
             return false;
     }
     buf_clear(&m->out);
@@ -130,15 +247,14 @@ void http_mhd_begin(struct http_mhd *m, struct http_request *rq, bool has_body)
 {
     const struct http_head *head = rq->head;
     bool is_head = head && head->method && strcmp(head->method, "HEAD") == 0;
-    bool is_old = head && !head->minor;
+    bool is_http_1_0 = head && !head->minor;
 
     m->rq = rq;
     m->has_body = has_body;
     m->complete = false;
-    rq->mhd = m;
     buf_addf(&m->out, "%s / HTTP/1.%d\r\nHost: localhost\r\n%s%s\r\n",
-             is_head ? "HEAD" : "POST", is_old ? 0 : 1,
-             is_old ? "Connection: keep-alive\r\n" : "",
+             is_head ? "HEAD" : "POST", is_http_1_0 ? 0 : 1,
+             is_http_1_0 ? "Connection: keep-alive\r\n" : "",
              has_body ? "Transfer-Encoding: chunked\r\n" : "");
 }
 
@@ -147,7 +263,7 @@ bool http_mhd_body(struct http_mhd *m, const char *bytes, size_t n)
     buf_addf(&m->out, "%zx\r\n", n);
     buf_add(&m->out, bytes, n);
     buf_adds(&m->out, "\r\n");
-    return m->out.len < BLOCK_BYTES || (flush(m) && turn(m, 0));
+    return m->out.len < BLOCK_BYTES || (flush(m) && run_once(m, 0));
 }
 
 bool http_mhd_end(struct http_mhd *m)
@@ -158,50 +274,47 @@ bool http_mhd_end(struct http_mhd *m)
         buf_adds(&m->out, "0\r\n\r\n");
     ok = flush(m);
     while (ok && !m->complete && !m->closed)
-        ok = turn(m, -1);
+        ok = run_once(m, -1);
     m->rq = NULL;
     return ok && m->complete && !m->closed;
 }
 
-/* --- coming and going --------------------------------------------------- */
+/* --- creating and freeing ----------------------------------------------- */
 
-static int start(struct http_mhd *m, struct err *err)
+int http_mhd_create(struct http_connection *c,
+                    const struct http_mhd_handlers *handlers,
+                    struct http_mhd **mhd, struct err *err)
 {
     struct sockaddr_storage nobody = {.ss_family = AF_UNIX};
-    int ends[2];
+    struct http_mhd *m = xcalloc(1, sizeof *m);
+    const char *part = "libmicrohttpd";
+    int ends[2], rc;
 
+    m->connection = c;
+    m->handlers = *handlers;
+    m->our_end = -1;
     m->daemon = MHD_start_daemon(
         MHD_USE_NO_LISTEN_SOCKET | MHD_USE_EPOLL, 0, NULL, NULL, on_request, m,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, POOL_BYTES,
         MHD_OPTION_NOTIFY_COMPLETED, on_completed, m, MHD_OPTION_END);
     if (!m->daemon)
-        return err_set_errno(err, ERR_IO, errno, "libmicrohttpd");
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
-        return err_set_errno(err, ERR_IO, errno, "a socket pair");
+        goto failed;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
+        part = "a socket pair";
+        goto failed;
+    }
     m->our_end = ends[0];
-    /* It takes the other end over, also when it fails. */
+    /* libmicrohttpd owns the other end, even when this fails. */
     if (MHD_add_connection(m->daemon, ends[1],
                            (const struct sockaddr *)&nobody,
                            sizeof nobody.ss_family) != MHD_YES)
-        return err_set_errno(err, ERR_IO, errno, "libmicrohttpd");
-    return 0;
-}
-
-int http_mhd_create(struct http_connection *c, struct http_mhd **mhd,
-                    struct err *err)
-{
-    struct http_mhd *m = xcalloc(1, sizeof *m);
-    int rc;
-
-    m->connection = c;
-    m->our_end = -1;
-    rc = start(m, err);
-    if (rc) {
-        http_mhd_free(m);
-        return rc;
-    }
+        goto failed;
     *mhd = m;
     return 0;
+failed:
+    rc = err_set_errno(err, ERR_IO, errno, "%s", part);
+    http_mhd_free(m);
+    return rc;
 }
 
 void http_mhd_free(struct http_mhd *m)

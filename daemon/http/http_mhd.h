@@ -2,10 +2,10 @@
 /*
  * http_mhd.h - libmicrohttpd behind the strict reader of a connection.
  *
- * libmicrohttpd reads from one end of a socket pair what the connection's
- * thread writes to the other: a head made of what http_head.h understood, and
- * the body in chunks. It calls the handlers of http_private.h for the body and
- * the reply, and writes the reply, which goes to the client as it comes.
+ * The connection's thread writes each request to one end of a socket pair, and
+ * libmicrohttpd reads it from the other end: a new head with the result of
+ * http_head.h, and the body in chunks. libmicrohttpd calls the handlers and
+ * writes the reply, whose bytes go to the client at once.
  *
  * libmicrohttpd's event loop runs in the connection's thread, inside these
  * functions, so there is no other thread and no lock.
@@ -30,29 +30,36 @@ struct http_request;
 /* Descriptors that each one has open. */
 #define HTTP_MHD_DESCRIPTORS 3
 
-/* For the requests of c, which outlives it. ERR_IO. */
-int http_mhd_create(struct http_connection *c, struct http_mhd **mhd,
-                    struct err *err);
+struct http_mhd_handlers {
+    /* A piece of the body. */
+    void (*body)(void *arg, const char *bytes, size_t n);
+    /* The request is complete: leaves its reply, if it has none yet. */
+    void (*answer)(void *arg);
+    void *arg;
+};
 
-/* A reply that is not complete is given up. NULL is fine. */
+/* For the requests of c, which outlives it. ERR_IO. */
+int http_mhd_create(struct http_connection *c,
+                    const struct http_mhd_handlers *handlers,
+                    struct http_mhd **mhd, struct err *err);
+
+/* An incomplete reply is given up. NULL is fine. */
 void http_mhd_free(struct http_mhd *m);
 
-/* A request begins; rq lives until http_mhd_end or http_mhd_free. A request
- * that is refused before its body is read has none.
- *   rq->head  may be NULL: a refused request
+/*
+ * Begins a request.
+ *   rq        lives until http_mhd_end or http_mhd_free; its head may be NULL
+ *             when the request could not be read
+ *   has_body  false, too, when the request is refused before its body is read
  */
 void http_mhd_begin(struct http_mhd *m, struct http_request *rq,
                     bool has_body);
 
-/* A piece of its body. False: the connection is of no more use. */
+/* Hands over a piece of the body. False: the connection is broken. */
 bool http_mhd_body(struct http_mhd *m, const char *bytes, size_t n);
 
-/* The request is whole, or is refused: its reply is left in rq, and sent to its
- * end. False: the connection is of no more use. */
+/* The body is complete, or has failed: gets the reply from the handler, and
+ * sends all of it. False: the connection is broken. */
 bool http_mhd_end(struct http_mhd *m);
-
-/* Sends to the client what libmicrohttpd has written so far; whoever waits
- * inside a handler does it first. False: the client does not take it. */
-bool http_mhd_forward(struct http_mhd *m);
 
 #endif

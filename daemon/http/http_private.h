@@ -1,31 +1,35 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * http_private.h - what the server's own files share.
+ * http_private.h - the server's own files, from the lowest up.
  *
- *     http.c              the life of a request; starting and stopping
- *     http_admit.c        the table of paths; what is refused by its headers
- *     http_connections.c  connections, their deadlines and limits
- *     http_head.c         the head of a request, and where its body ends
+ *     http_cancel.c, http_slots.c, http_tokens.c, http_listen.c
+ *     http_head.c         parses the head of a request, and its chunks
+ *     http_connections.c  accepts connections; their deadlines and limits
+ *     http_request.c      a request and its reply, as endpoints use them
+ *     http_stream.c       a reply of server-sent events
  *     http_mhd.c          libmicrohttpd: takes bodies, writes replies
- *     http_send.c         the reply as libmicrohttpd wants it
+ *     api_*.c             the endpoints
+ *     http_endpoints.c    the table of endpoints
+ *     http_admit.c        refuses requests by their headers
+ *     http_serve.c        the life of a request
+ *     http.c              starts and stops the server
  *
- * Threads: a request's functions run in its connection's thread
+ * Threads: as said at each
  */
 #ifndef MNEME_DAEMON_HTTP_HTTP_PRIVATE_H
 #define MNEME_DAEMON_HTTP_HTTP_PRIVATE_H
 
-#include <microhttpd.h>
 #include <pthread.h>
-#include <stdatomic.h>
-#include <stdbool.h>
 
-#include "daemon/board/event_log.h"
+#include "daemon/http/http.h"
+#include "daemon/http/http_cancel.h"
 #include "daemon/http/http_connections.h"
-#include "daemon/http/http_impl.h"
+#include "daemon/http/http_endpoints.h"
+#include "daemon/http/http_slots.h"
 
 struct http {
     struct http_context context;
-    struct http_places *places;
+    struct http_slots *slots;
     struct http_connections *connections;
     char *address;
     char *address_path; /* data_dir/http.addr */
@@ -36,35 +40,20 @@ struct http {
     struct http_tokens *tokens;
 };
 
-struct http_route {
-    const char *method;
-    const char *path; /* {} stands for one part */
-    http_endpoint *endpoint;
-    enum http_scope scope;
-    bool computes; /* takes a place to compute */
-};
+/* Serves the requests of a connection, one after the other; arg is the struct
+ * http. Threads: the connection's */
+void http_serve(void *arg, struct http_connection *c);
 
-/* Finds the route, and checks what the headers tell: token, coding, length. A
- * refusal is left as the reply. */
-void http_admit(struct http_request *rq);
+/*
+ * Checks the headers of a request: token, origin, coding and length of the
+ * body. A request that has failed keeps its reply. Threads: the connection's
+ *   endpoint  NULL: the request has failed
+ *   returns   the holder of the request's slot: http_tokens_holder
+ */
+uint64_t http_admit(struct http *h, struct http_request *rq,
+                    const struct http_endpoint *endpoint);
 
-/* May its request have a reserved place? */
-bool http_admit_reserved(const struct http_route *route);
-
-/* Of a body that is refused so much is read, so that the client gets to see
- * the answer instead of a reset. */
-#define HTTP_ADMIT_DRAIN_BYTES ((size_t)16 << 20)
-
-/* Refuses a body for its size. */
+/* Fails the request with 413: its body is too large. */
 void http_admit_too_large(struct http_request *rq);
-
-/* A piece of the body, as libmicrohttpd hands it over. */
-void http_take(struct http_request *rq, const char *bytes, size_t n);
-
-/* The request is whole: leaves its reply, unless it is refused already. */
-void http_answer_whole(struct http_request *rq);
-
-/* Hands the reply to libmicrohttpd, as a body or as a stream of events. */
-enum MHD_Result http_send(struct http_request *rq, struct MHD_Connection *to);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One buffer between two threads: the writer appends events, the reader takes
- * what is there.
+ * One buffer between two threads: the writer appends events, and the reader
+ * removes all bytes that have arrived.
  */
 #include "config.h"
 
@@ -15,25 +15,26 @@
 #include "base/buf.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
+#include "daemon/http/http_slots.h"
 
-#define QUIET_MS 10000
-#define MOST_WAITING ((size_t)16 << 20) /* bytes */
+#define KEEP_ALIVE_MS 10000
+#define MAX_UNSENT_BYTES ((size_t)16 << 20)
 #define KEEP_ALIVE ": still here\n\n"
 
 struct http_stream {
     http_stream_fn *fn;
     void *arg;
     void (*release)(void *arg);
-    void (*at_end)(void *arg);
-    void *at_end_arg;
+    struct http_slots *slots; /* NULL: the writer has no slot */
+    uint64_t holder;
     pthread_t writer;
     bool started;
     pthread_mutex_t mutex; /* guards all below */
     pthread_cond_t changed;
-    struct buf waiting;
-    size_t n_read; /* of waiting */
+    struct buf unsent;
+    size_t n_read; /* bytes of unsent */
     bool ended;    /* the writer has returned */
-    bool deaf;     /* nobody listens */
+    bool closed;   /* no more events can be sent */
 };
 
 struct http_stream *http_stream_create(http_stream_fn *fn, void *arg,
@@ -56,8 +57,9 @@ static void *write_all(void *arg)
     struct http_stream *s = arg;
 
     s->fn(s, s->arg);
-    /* The place first: a client that has its last event may ask again. */
-    s->at_end(s->at_end_arg);
+    /* Before the last event is sent: the client may send its next request. */
+    if (s->slots)
+        http_slots_put(s->slots, s->holder);
     pthread_mutex_lock(&s->mutex);
     s->ended = true;
     pthread_cond_broadcast(&s->changed);
@@ -65,11 +67,11 @@ static void *write_all(void *arg)
     return NULL;
 }
 
-bool http_stream_start(struct http_stream *s, void (*at_end)(void *arg),
-                       void *arg)
+bool http_stream_start(struct http_stream *s, struct http_slots *slots,
+                       uint64_t holder)
 {
-    s->at_end = at_end;
-    s->at_end_arg = arg;
+    s->slots = slots;
+    s->holder = holder;
     s->started = pthread_create(&s->writer, NULL, write_all, s) == 0;
     return s->started;
 }
@@ -77,22 +79,22 @@ bool http_stream_start(struct http_stream *s, void (*at_end)(void *arg),
 bool http_stream_event(struct http_stream *s, const char *name, const char *id,
                        const char *text)
 {
-    bool deaf;
+    bool closed;
 
     pthread_mutex_lock(&s->mutex);
-    if (s->waiting.len - s->n_read > MOST_WAITING)
-        s->deaf = true;
-    deaf = s->deaf;
-    if (!deaf) {
+    if (s->unsent.len - s->n_read > MAX_UNSENT_BYTES)
+        s->closed = true;
+    closed = s->closed;
+    if (!closed) {
         if (name)
-            buf_addf(&s->waiting, "event: %s\nid: %s\n", name, id);
-        buf_adds(&s->waiting, "data: ");
-        buf_adds(&s->waiting, text);
-        buf_adds(&s->waiting, "\n\n");
+            buf_addf(&s->unsent, "event: %s\nid: %s\n", name, id);
+        buf_adds(&s->unsent, "data: ");
+        buf_adds(&s->unsent, text);
+        buf_adds(&s->unsent, "\n\n");
         pthread_cond_broadcast(&s->changed);
     }
     pthread_mutex_unlock(&s->mutex);
-    return deaf;
+    return closed;
 }
 
 bool http_stream_text(struct http_stream *s, const char *text)
@@ -103,51 +105,44 @@ bool http_stream_text(struct http_stream *s, const char *text)
 bool http_stream_json(struct http_stream *s, json_t *body)
 {
     char *text = json_dumps(body, JSON_COMPACT | JSON_REAL_PRECISION(9));
-    bool deaf = !text || http_stream_text(s, text);
+    bool closed = !text || http_stream_text(s, text);
 
     free(text);
     json_decref(body);
-    return deaf;
+    return closed;
 }
 
-bool http_stream_deaf(struct http_stream *s)
+bool http_stream_closed(struct http_stream *s)
 {
-    bool deaf;
+    bool closed;
 
     pthread_mutex_lock(&s->mutex);
-    deaf = s->deaf;
+    closed = s->closed;
     pthread_mutex_unlock(&s->mutex);
-    return deaf;
+    return closed;
 }
 
 /* --- the reader --------------------------------------------------------- */
 
-/* Locks: needs s->mutex. */
-static void wait_for_bytes(struct http_stream *s)
-{
-    struct timespec deadline = timing_deadline(QUIET_MS);
-    int rc = 0;
-
-    while (s->n_read == s->waiting.len && !s->ended && rc != ETIMEDOUT)
-        rc = timing_wait(&s->changed, &s->mutex, &deadline);
-    if (s->n_read == s->waiting.len && !s->ended)
-        buf_adds(&s->waiting, KEEP_ALIVE);
-}
-
 size_t http_stream_read(struct http_stream *s, char *bytes, size_t size)
 {
+    struct timespec deadline = timing_deadline(KEEP_ALIVE_MS);
+    int rc = 0;
     size_t n;
 
     pthread_mutex_lock(&s->mutex);
-    wait_for_bytes(s);
-    n = s->waiting.len - s->n_read;
+    while (s->n_read == s->unsent.len && !s->ended && rc != ETIMEDOUT)
+        rc = timing_wait(&s->changed, &s->mutex, &deadline);
+    if (s->n_read == s->unsent.len && !s->ended)
+        buf_adds(&s->unsent, KEEP_ALIVE);
+    n = s->unsent.len - s->n_read;
     if (n > size)
         n = size;
     if (n)
-        memcpy(bytes, s->waiting.data + s->n_read, n);
+        memcpy(bytes, s->unsent.data + s->n_read, n);
     s->n_read += n;
-    if (s->n_read == s->waiting.len) {
-        buf_clear(&s->waiting);
+    if (s->n_read == s->unsent.len) {
+        buf_clear(&s->unsent);
         s->n_read = 0;
     }
     pthread_mutex_unlock(&s->mutex);
@@ -159,14 +154,14 @@ void http_stream_free(struct http_stream *s)
     if (!s)
         return;
     pthread_mutex_lock(&s->mutex);
-    s->deaf = true;
+    s->closed = true;
     pthread_cond_broadcast(&s->changed);
     pthread_mutex_unlock(&s->mutex);
     if (s->started)
         pthread_join(s->writer, NULL);
     if (s->release)
         s->release(s->arg);
-    buf_release(&s->waiting);
+    buf_release(&s->unsent);
     pthread_cond_destroy(&s->changed);
     pthread_mutex_destroy(&s->mutex);
     free(s);

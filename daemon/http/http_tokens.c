@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config.h"
 
-#include "daemon/http/http_impl.h"
+#include "daemon/http/http_tokens.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
 
+#include "base/buf.h"
 #include "base/checksum.h"
 #include "base/fileio.h"
 #include "base/log.h"
 #include "base/xalloc.h"
 
-#define MOST_FILE_BYTES 65536
-#define SHORT_TOKEN 16 /* characters; below it, it can be guessed */
+#define MAX_FILE_BYTES 65536
+#define MIN_CHARACTERS 16 /* a shorter token can be guessed */
 
 struct token {
     enum http_scope scope;
@@ -23,7 +24,7 @@ struct token {
 
 struct http_tokens {
     bool needed;
-    int n_short; /* tokens that can be guessed */
+    int n_short; /* tokens below MIN_CHARACTERS */
     struct token *items;
     size_t n, cap;
 };
@@ -43,7 +44,6 @@ bool http_tokens_needed(const struct http_tokens *t)
     return t->needed;
 }
 
-/* One line, without its end. */
 static int add_line(struct http_tokens *t, char *line, const char *path,
                     int number, struct err *err)
 {
@@ -55,13 +55,13 @@ static int add_line(struct http_tokens *t, char *line, const char *path,
     if (!scope || scope[0] == '#')
         return 0;
     is_admin = !strcmp(scope, "admin");
-    /* The line itself is not quoted: it may be a secret. */
+    /* The message does not quote the line, which may hold a secret. */
     if ((!is_admin && strcmp(scope, "infer") != 0) || !text ||
         strtok_r(NULL, " \t\r", &save))
         return err_set(err, ERR_INVALID,
                        "%s:%d: a line is `infer TOKEN` or `admin TOKEN`",
                        path, number);
-    t->n_short += strlen(text) < SHORT_TOKEN;
+    t->n_short += strlen(text) < MIN_CHARACTERS;
     XGROW(t->items, t->n, t->cap);
     t->items[t->n++] = (struct token){is_admin ? HTTP_ADMIN : HTTP_INFER,
                                       xstrdup(text)};
@@ -78,14 +78,14 @@ static int parse(struct http_tokens *t, char *text, const char *path,
         rc = add_line(t, line, path, ++number, err);
     if (rc == 0 && t->n == 0)
         rc = err_set(err, ERR_INVALID,
-                     "%s: no token in it; a line is `infer TOKEN` or "
+                     "%s: the file has no token; a line is `infer TOKEN` or "
                      "`admin TOKEN`",
                      path);
     return rc;
 }
 
-/* Warns when others can read or guess the tokens. It is no error, so that a
- * daemon that was set up in this way still starts. */
+/* Warns when other users can read or guess the tokens. This is no error, so
+ * that a daemon with such a file still starts. */
 static void warn(const struct http_tokens *t, const char *path)
 {
     struct stat st;
@@ -93,13 +93,13 @@ static void warn(const struct http_tokens *t, const char *path)
     if (stat(path, &st) == 0 && (st.st_mode & (S_IROTH | S_IWOTH)))
         log_warn("tokens",
                  "file=%s error=\"every user of this machine can read or "
-                 "write it; close it with chmod o=\"",
+                 "write the file; run chmod o= on it\"",
                  path);
     if (t->n_short)
         log_warn("tokens",
                  "file=%s error=\"%d tokens have fewer than %d characters "
                  "and can be guessed: make longer ones\"",
-                 path, t->n_short, SHORT_TOKEN);
+                 path, t->n_short, MIN_CHARACTERS);
 }
 
 int http_tokens_load(const char *path, struct http_tokens **tokens,
@@ -111,7 +111,7 @@ int http_tokens_load(const char *path, struct http_tokens **tokens,
 
     t->needed = path != NULL;
     if (path)
-        rc = fileio_read(path, MOST_FILE_BYTES, &text, err);
+        rc = fileio_read(path, MAX_FILE_BYTES, &text, err);
     if (rc == 0 && path)
         rc = parse(t, text.data ? text.data : (char[]){""}, path, err);
     buf_release(&text);
@@ -126,8 +126,8 @@ int http_tokens_load(const char *path, struct http_tokens **tokens,
     return 0;
 }
 
-/* As long for every difference. */
-static bool same(const char *secret, const char *given)
+/* The time it takes does not depend on where the two differ. */
+static bool is_same(const char *secret, const char *given)
 {
     size_t n = strlen(secret), n_given = strlen(given);
     unsigned different = n != n_given;
@@ -138,8 +138,7 @@ static bool same(const char *secret, const char *given)
     return different == 0;
 }
 
-/* The token after "Bearer ", or NULL. */
-static const char *token_in(const char *authorization)
+static const char *bearer_token(const char *authorization)
 {
     if (!authorization || strncasecmp(authorization, "Bearer ", 7) != 0)
         return NULL;
@@ -149,7 +148,7 @@ static const char *token_in(const char *authorization)
 uint64_t http_tokens_holder(const struct http_tokens *t,
                             const char *authorization)
 {
-    const char *token = t->needed ? token_in(authorization) : NULL;
+    const char *token = t->needed ? bearer_token(authorization) : NULL;
 
     return token ? checksum_xxh3(token, strlen(token), 0) : 0;
 }
@@ -161,11 +160,11 @@ enum http_scope http_tokens_check(const struct http_tokens *t,
 
     if (!t->needed)
         return HTTP_ADMIN;
-    authorization = token_in(authorization);
+    authorization = bearer_token(authorization);
     if (!authorization)
         return HTTP_OPEN;
     for (size_t i = 0; i < t->n; i++)
-        if (same(t->items[i].text, authorization) &&
+        if (is_same(t->items[i].text, authorization) &&
             t->items[i].scope > scope)
             scope = t->items[i].scope;
     return scope;

@@ -2,32 +2,32 @@
 noinst_LIBRARIES += daemon/http/libhttp.a
 daemon_http_libhttp_a_SOURCES = \
 	daemon/http/api_completions.c \
-	daemon/http/api_events.c \
-	daemon/http/api_models.c \
+	daemon/http/api_events.c daemon/http/api_events.h \
+	daemon/http/api_operations.c daemon/http/api_operations.h \
 	daemon/http/api_quarantine.c \
 	daemon/http/api_status.c \
-	daemon/http/api_text.c daemon/http/api_text.h \
-	daemon/http/api_versions.c \
+	daemon/http/api_text.c \
+	daemon/http/api_tokenizer.c daemon/http/api_tokenizer.h \
+	daemon/http/api_versions.c daemon/http/api_versions.h \
 	daemon/http/completion.c daemon/http/completion.h \
-	daemon/http/completion_read.c \
-	daemon/http/completion_stream.c \
+	daemon/http/completion_stream.c daemon/http/completion_stream.h \
 	daemon/http/dashboard.h \
 	daemon/http/http.c daemon/http/http.h \
 	daemon/http/http_admit.c \
 	daemon/http/http_cancel.c daemon/http/http_cancel.h \
 	daemon/http/http_connections.c daemon/http/http_connections.h \
+	daemon/http/http_endpoints.c daemon/http/http_endpoints.h \
 	daemon/http/http_head.c daemon/http/http_head.h \
-	daemon/http/http_impl.h \
-	daemon/http/http_listen.c \
+	daemon/http/http_listen.c daemon/http/http_listen.h \
 	daemon/http/http_mhd.c daemon/http/http_mhd.h \
-	daemon/http/http_places.c \
 	daemon/http/http_private.h \
-	daemon/http/http_reply.c \
-	daemon/http/http_send.c \
+	daemon/http/http_request.c daemon/http/http_request.h \
+	daemon/http/http_serve.c \
+	daemon/http/http_slots.c daemon/http/http_slots.h \
 	daemon/http/http_stream.c daemon/http/http_stream.h \
-	daemon/http/http_tokens.c
+	daemon/http/http_tokens.c daemon/http/http_tokens.h
 
-# The dashboard is one page, built in.
+# The dashboard is one page, built into the daemon.
 nodist_daemon_http_libhttp_a_SOURCES = daemon/http/dashboard_lines.c
 EXTRA_DIST += daemon/http/dashboard.html daemon/http/dashboard.awk
 CLEANFILES += daemon/http/dashboard_lines.c

@@ -9,11 +9,11 @@
 #include "daemon/intake/simhash.h"
 
 #define QUARTER_BITS 16
-#define TABLE_SHIFT 52 /* keeps 12 bits, for FAMILIES */
+#define TABLE_SHIFT 52 /* leaves 12 bits, an index below FAMILIES */
 
-enum { N_CLOCK, N_BEGUN, N_COUNTERS };
+enum { N_CLOCK, N_MADE, N_COUNTERS };
 
-/* --- finding ------------------------------------------------------------ */
+/* --- counting ----------------------------------------------------------- */
 
 static uint16_t *entry(struct families *f, int table, uint64_t hash)
 {
@@ -33,7 +33,7 @@ static int32_t find(struct families *f, uint64_t hash, int bits)
         uint16_t item = *entry(f, t, hash);
         int distance;
 
-        if (item >= f->n) /* never begun */
+        if (item >= f->n) /* an unused entry */
             continue;
         distance = simhash_distance(hash, f->items[item].hash);
         if (distance < least) {
@@ -44,60 +44,27 @@ static int32_t find(struct families *f, uint64_t hash, int bits)
     return best;
 }
 
-static void point_at(struct families *f, uint64_t hash, int32_t item,
-                     struct family_mark *mark)
+bool families_too_many(struct families *f, uint64_t hash,
+                       const struct family_limits *limits)
 {
-    for (int t = 0; t < FAMILY_TABLES; t++) {
-        uint16_t *e = entry(f, t, hash);
+    int32_t item = find(f, hash, limits->bits);
+    struct family *k;
 
-        mark->tables[t] = *e;
-        *e = (uint16_t)item;
+    if (item < 0) {
+        item = (int32_t)(f->n++ % FAMILIES);
+        f->items[item] = (struct family){.hash = hash, .last = f->clock};
     }
-}
-
-/* --- a record ----------------------------------------------------------- */
-
-static bool fill(struct family *k, int64_t clock,
-                 const struct family_limits *limits)
-{
-    float others = (float)(clock - k->last - 1);
-
-    k->level = fmaxf(0.0f, k->level - limits->share * others);
-    k->last = clock;
+    for (int t = 0; t < FAMILY_TABLES; t++)
+        *entry(f, t, hash) = (uint16_t)item;
+    f->clock++;
+    k = &f->items[item];
+    k->level = fmaxf(0.0f, k->level - limits->share *
+                                          (float)(f->clock - k->last - 1));
+    k->last = f->clock;
     if (k->level + 1.0f > limits->burst)
         return true;
     k->level += 1.0f;
     return false;
-}
-
-bool families_too_many(struct families *f, uint64_t hash,
-                       const struct family_limits *limits,
-                       struct family_mark *mark)
-{
-    int32_t item = find(f, hash, limits->bits);
-
-    mark->hash = hash;
-    mark->began = item < 0;
-    if (item < 0)
-        item = (int32_t)(f->n++ % FAMILIES);
-    mark->item = item;
-    mark->was = f->items[item];
-    point_at(f, hash, item, mark);
-    f->clock++;
-    if (mark->began)
-        f->items[item] = (struct family){.hash = hash, .last = f->clock - 1};
-    return fill(&f->items[item], f->clock, limits);
-}
-
-void families_take_back(struct families *f, const struct family_mark *mark)
-{
-    if (mark->item < 0)
-        return;
-    f->clock--;
-    f->n -= mark->began;
-    f->items[mark->item] = mark->was;
-    for (int t = FAMILY_TABLES - 1; t >= 0; t--)
-        *entry(f, t, mark->hash) = mark->tables[t];
 }
 
 /* --- a version's state -------------------------------------------------- */
@@ -106,7 +73,7 @@ void families_export(const struct families *f, struct tensor_list *out)
 {
     int64_t counters[N_COUNTERS] = {
         [N_CLOCK] = f->clock,
-        [N_BEGUN] = f->n,
+        [N_MADE] = f->n,
     };
     const size_t one[] = {FAMILIES}, two[] = {FAMILY_TABLES, FAMILIES};
     int64_t *hashes, *last;
@@ -139,9 +106,9 @@ static int check(const struct found *t, struct err *err)
     const int64_t *counters = t->counters->data, *last = t->last->data;
     const float *levels = t->levels->data;
     const uint16_t *tables = t->tables->data;
-    int64_t clock = counters[N_CLOCK], begun = counters[N_BEGUN];
-    bool fine = clock > 0 && clock <= TENSOR_COUNTER_MOST && begun > 0 &&
-                begun <= clock;
+    int64_t clock = counters[N_CLOCK], made = counters[N_MADE];
+    bool fine = clock > 0 && clock <= TENSOR_COUNTER_MOST && made > 0 &&
+                made <= clock;
 
     for (size_t i = 0; i < FAMILIES; i++)
         fine = fine && last[i] >= 0 && last[i] <= clock && levels[i] >= 0;
@@ -188,7 +155,7 @@ int families_import(struct families *f, const struct tensor_list *in,
         return rc;
     counters = t.counters->data;
     f->clock = counters[N_CLOCK];
-    f->n = counters[N_BEGUN];
+    f->n = counters[N_MADE];
     for (size_t i = 0; i < FAMILIES; i++)
         f->items[i] = (struct family){
             .hash = (uint64_t)((const int64_t *)t.hashes->data)[i],

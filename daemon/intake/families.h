@@ -1,25 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * families.h - texts that are nearly the same, and how many of them may come.
+ * families.h - how many nearly equal texts may be learned.
  *
- * A family is a 64-bit hash (simhash.h) and whatever lies within `bits` of it.
- * It may come `burst` times at once, and after that so often as its bucket
- * leaks: `share` for each record of another family since. So a family that is
- * less than about `share` of the stream never loses a record, one that makes
- * up all of it is cut off after the burst, and a stream of ten kinds of lines
- * keeps all ten.
+ * A family is a 64-bit hash (simhash.h) and all hashes within `bits` of it. A
+ * leaky bucket limits each family: `burst` texts at once, then `share` texts
+ * for each record of another family.
  *
- *     level <- max(0, level - share x others since the last);
+ *     level <- max(0, level - share x others since the last)
  *     level + 1 > burst: too many;  else level <- level + 1
  *
- * The last FAMILIES families are remembered. One is found through any of four
- * tables, by a quarter of its bits each: two hashes within 3 bits agree in one
- * quarter at least. A table's entry is overwritten by the next one to fall on
- * it, so that finding takes four looks; a family that comes often is always
- * found, a rare one may be taken for a new one, which lets it pass.
+ * So a family of less than about `share` of the stream loses no record, and a
+ * family that is the whole stream is cut off after the burst.
  *
- * What is done can be taken back, the last first: a version's state is that of
- * its position, and the trainer has looked further ahead.
+ * The last FAMILIES families are kept. Each of four tables finds a family by a
+ * quarter of its bits: two hashes within 3 bits agree in at least one quarter.
+ * Later families overwrite the entries of the tables. A frequent family is
+ * always found; a rare one may count as new, so its text passes.
  *
  * Owner:   the filter
  * Threads: trainer
@@ -34,19 +30,19 @@
 
 #define FAMILIES 4096
 #define FAMILY_TABLES 4
-#define FAMILY_BITS_MAX 3 /* that the tables find */
+#define FAMILY_BITS_MAX 3 /* the tables find no more */
 
 struct family {
     uint64_t hash;
-    int64_t last; /* clock when it came last */
+    int64_t last; /* clock of its newest text */
     float level;
 };
 
 struct families {
     struct family items[FAMILIES];                 /* a ring */
     uint16_t tables[FAMILY_TABLES][FAMILIES];      /* to items */
-    int64_t clock; /* records */
-    int64_t n;     /* families ever begun */
+    int64_t clock; /* texts counted */
+    int64_t n;     /* families ever made */
 };
 
 struct family_limits {
@@ -54,25 +50,12 @@ struct family_limits {
     float burst, share;
 };
 
-/* What one call has changed. */
-struct family_mark {
-    struct family was;
-    uint64_t hash;
-    int32_t item; /* -1: nothing */
-    uint16_t tables[FAMILY_TABLES];
-    bool began;
-};
-
-/* A record comes: is it one too many of its family? */
+/* Counts a text; true when its family has had too many. */
 bool families_too_many(struct families *f, uint64_t hash,
-                       const struct family_limits *limits,
-                       struct family_mark *mark);
+                       const struct family_limits *limits);
 
-/* Takes back the last call that has not been. */
-void families_take_back(struct families *f, const struct family_mark *mark);
-
-/* Tensors filter.families.*; nothing before the first record. An import of
- * nothing is a new table; ERR_CORRUPT changes nothing. */
+/* Tensors filter.families.*; none before the first text. Without such tensors
+ * families_import empties the tables. ERR_CORRUPT changes nothing. */
 void families_export(const struct families *f, struct tensor_list *out);
 int families_import(struct families *f, const struct tensor_list *in,
                     struct err *err);

@@ -10,35 +10,49 @@
 #include "base/buf.h"
 #include "base/checksum.h"
 #include "base/xalloc.h"
+#include "daemon/intake/families.h"
 #include "daemon/intake/simhash.h"
 #include "daemon/intake/surprise.h"
 #include "daemon/intake/texture.h"
 #include "learner/tokenizer/cut.h"
 #include "learner/tokenizer/grams.h"
 
-/* A shorter segment's bits per byte are mostly chance, and pairs too few. */
+/* The bits per byte of a shorter segment are mostly chance. */
 #define LEAST_BYTES 96
-/* texture_pairs of what has no structure is below (measured:
+/* texture_pairs is below this in a text without structure (measured:
  * docs/RELIABILITY.md, Filters). */
 #define SHUFFLED 2.0
 
-#define OTHERS 64 /* the share cap acts when others have window / 64 */
+/* The share cap applies when the other domains have had window / OTHERS. */
+#define OTHERS 64
+
+/* Recent bytes of a domain, or of all, as of clock `at`. */
+struct share_bytes {
+    double arrived, admitted;
+    int64_t at;
+};
 
 struct share {
-    struct filter_share *domains; /* [n] */
+    struct share_bytes *domains; /* [n] */
     size_t n;
-    struct filter_share all;
-    int64_t clock; /* bytes that came */
+    struct share_bytes all;
+    int64_t clock; /* bytes that arrived */
+};
+
+/* filter_admit counts records here, and filter_settle counts them again. */
+struct counts {
+    struct families families;
+    struct share share;
 };
 
 struct filter {
     const struct conf_filter *conf;
     const struct tokenizer *tokenizer;
-    struct families families;
+    struct counts ahead;   /* of the records that have arrived */
+    struct counts settled; /* of the settled records: the version's state */
     struct surprise surprise;
-    struct share share;
-    struct gram_list grams; /* working room */
-    struct buf text;
+    struct gram_list grams; /* scratch */
+    struct buf text;        /* scratch */
 };
 
 struct filter *filter_create(const struct conf_filter *conf,
@@ -52,28 +66,13 @@ struct filter *filter_create(const struct conf_filter *conf,
     return f;
 }
 
-struct filter *filter_copy(const struct filter *f)
-{
-    struct filter *copy = filter_create(f->conf, f->tokenizer);
-    struct tensor_list none = TENSOR_LIST_INIT;
-
-    copy->families = f->families;
-    surprise_export(&f->surprise, &none);
-    if (surprise_import(&copy->surprise, &none, NULL) != 0)
-        BUG("the filter does not take its own state");
-    tensor_list_release(&none);
-    copy->share = f->share;
-    copy->share.domains = xmemdup(f->share.domains,
-                                  f->share.n * sizeof *f->share.domains);
-    return copy;
-}
-
 void filter_free(struct filter *f)
 {
     if (!f)
         return;
     surprise_release(&f->surprise);
-    free(f->share.domains);
+    free(f->ahead.share.domains);
+    free(f->settled.share.domains);
     gram_list_release(&f->grams);
     buf_release(&f->text);
     free(f);
@@ -81,7 +80,7 @@ void filter_free(struct filter *f)
 
 /* --- near-duplicates ---------------------------------------------------- */
 
-/* A text without a word has its own hash. */
+/* A text without a word has no n-grams. */
 static uint64_t hash_of(struct filter *f, const struct filter_record *r)
 {
     const uint32_t *grams = r->grams;
@@ -96,23 +95,21 @@ static uint64_t hash_of(struct filter *f, const struct filter_record *r)
     return n ? simhash(grams, n) : checksum_xxh3(r->text, r->n_bytes, 0);
 }
 
-static bool too_many_alike(struct filter *f, const struct filter_record *r,
-                           struct filter_mark *mark)
+static bool is_one_too_many(struct families *families,
+                            const struct conf_near_duplicate *c, uint64_t hash)
 {
-    const struct conf_near_duplicate *c = &f->conf->near_duplicate;
     const struct family_limits limits = {
         .bits = (int)c->bits,
         .burst = (float)c->burst,
         .share = (float)c->share,
     };
 
-    return families_too_many(&f->families, hash_of(f, r), &limits,
-                             &mark->family);
+    return families_too_many(families, hash, &limits);
 }
 
 /* --- share cap ---------------------------------------------------------- */
 
-static struct filter_share *share_of(struct share *s, int32_t domain)
+static struct share_bytes *bytes_of(struct share *s, int32_t domain)
 {
     size_t i = (size_t)domain;
 
@@ -124,91 +121,86 @@ static struct filter_share *share_of(struct share *s, int32_t domain)
     return &s->domains[i];
 }
 
-static void fade(struct filter_share *x, int64_t clock, double window)
+static void fade(struct share_bytes *x, int64_t clock, double window)
 {
     double keep = exp(-(double)(clock - x->at) / window);
 
-    x->came *= keep;
+    x->arrived *= keep;
     x->admitted *= keep;
     x->at = clock;
 }
 
-static bool over_its_share(struct filter *f, const struct filter_record *r,
-                           struct filter_mark *mark)
+static bool is_over_share(struct share *s, const struct conf_share_cap *c,
+                          int32_t domain, size_t n_bytes)
 {
-    const struct conf_share_cap *c = &f->conf->share_cap;
-    double window = (double)c->window_bytes, n = (double)r->n_bytes, others;
-    struct share *s = &f->share;
-    struct filter_share *d;
-    bool over;
+    double window = (double)c->window_bytes, n = (double)n_bytes, others;
+    struct share_bytes *d = bytes_of(s, domain);
+    bool is_over;
 
-    mark->share.n = s->n;
-    d = share_of(s, r->domain);
-    mark->share.on = true;
-    mark->share.domain = r->domain;
-    mark->share.n_bytes = r->n_bytes;
-    mark->share.was = *d;
-    mark->share.all_was = s->all;
-    s->clock += (int64_t)r->n_bytes;
+    s->clock += (int64_t)n_bytes;
     fade(d, s->clock, window);
     fade(&s->all, s->clock, window);
-    others = s->all.came - d->came;
-    over = others >= window / OTHERS &&
-           d->admitted + n > c->share / (1 - c->share) * others;
-    d->came += n;
-    s->all.came += n;
-    d->admitted += over ? 0 : n;
-    return over;
+    others = s->all.arrived - d->arrived;
+    is_over = others >= window / OTHERS &&
+              d->admitted + n > c->share / (1 - c->share) * others;
+    d->arrived += n;
+    s->all.arrived += n;
+    d->admitted += is_over ? 0 : n;
+    return is_over;
 }
 
-static void take_back_share(struct share *s, const struct filter_mark *mark)
-{
-    if (!mark->share.on)
-        return;
-    s->clock -= (int64_t)mark->share.n_bytes;
-    s->domains[mark->share.domain] = mark->share.was;
-    s->all = mark->share.all_was;
-    s->n = mark->share.n;
-}
-
-/* --- a record comes ----------------------------------------------------- */
-
-static bool repeats_itself(const struct filter *f,
-                           const struct filter_record *r)
-{
-    const struct conf_repetition *c = &f->conf->repetition;
-
-    return r->n_bytes >= (size_t)c->min_bytes &&
-           texture_repeated(r->text, r->n_bytes) > c->share;
-}
+/* --- a record arrives --------------------------------------------------- */
 
 const char *filter_admit(struct filter *f, const struct filter_record *r,
                          struct filter_mark *mark)
 {
     const struct conf_filter *c = f->conf;
 
-    mark->family.item = -1;
-    mark->share.on = false;
+    *mark = (struct filter_mark){.domain = r->domain, .n_bytes = r->n_bytes};
     if (r->released)
         return NULL;
-    if (c->repetition.enabled && repeats_itself(f, r))
+    if (c->repetition.enabled &&
+        r->n_bytes >= (size_t)c->repetition.min_bytes &&
+        texture_repeated(r->text, r->n_bytes) > c->repetition.share)
         return "repetition";
-    if (c->near_duplicate.enabled && too_many_alike(f, r, mark))
-        return "near_duplicate";
-    if (c->share_cap.share < 1 && over_its_share(f, r, mark))
-        return "share_cap";
+    if (c->near_duplicate.enabled) {
+        mark->in_families = true;
+        mark->hash = hash_of(f, r);
+        if (is_one_too_many(&f->ahead.families, &c->near_duplicate,
+                            mark->hash))
+            return "near_duplicate";
+    }
+    if (c->share_cap.share < 1) {
+        mark->in_share = true;
+        if (is_over_share(&f->ahead.share, &c->share_cap, r->domain,
+                          r->n_bytes))
+            return "share_cap";
+    }
     return NULL;
 }
 
-void filter_take_back(struct filter *f, const struct filter_mark *mark)
+void filter_settle(struct filter *f, const struct filter_mark *mark)
 {
-    take_back_share(&f->share, mark);
-    families_take_back(&f->families, &mark->family);
+    if (mark->in_families)
+        is_one_too_many(&f->settled.families, &f->conf->near_duplicate,
+                        mark->hash);
+    if (mark->in_share)
+        is_over_share(&f->settled.share, &f->conf->share_cap, mark->domain,
+                      mark->n_bytes);
+}
+
+void filter_rewind(struct filter *f)
+{
+    free(f->ahead.share.domains);
+    f->ahead = f->settled;
+    f->ahead.share.domains =
+        xmemdup(f->settled.share.domains,
+                f->settled.share.n * sizeof *f->settled.share.domains);
 }
 
 /* --- a record has been scored ------------------------------------------- */
 
-/* No language, to look at; its text is in f->text then. */
+/* Leaves the text of the segment in f->text. */
 static bool looks_like_noise(struct filter *f, const struct segment *s)
 {
     buf_clear(&f->text);
@@ -216,41 +208,29 @@ static bool looks_like_noise(struct filter *f, const struct segment *s)
     return texture_pairs(f->text.data, f->text.len) < SHUFFLED;
 }
 
-static bool is_noise(struct filter *f, const struct segment *s,
-                     double bits_per_byte)
-{
-    return looks_like_noise(f, s) &&
-           bits_per_byte > texture_entropy(f->text.data, f->text.len);
-}
-
-static const char *tell(struct filter *f, const struct segment *s,
-                        double bits_per_byte)
-{
-    const struct conf_surprise *c = &f->conf->surprise;
-
-    switch (surprise_tell(&f->surprise, s->domain, bits_per_byte, c->mads,
-                          c->history)) {
-    case SURPRISE_HIGH:
-        return is_noise(f, s, bits_per_byte) ? "surprise" : NULL;
-    case SURPRISE_LOW:
-        return "predictable";
-    case SURPRISE_NONE:
-        break;
-    }
-    return NULL;
-}
-
 const char *filter_judge(struct filter *f, const struct segment *first,
                          double text_nats, bool released)
 {
     const struct conf_surprise *c = &f->conf->surprise;
     double bits_per_byte = text_nats / first->n_bytes / log(2.0);
-    const char *reason;
+    const char *reason = NULL;
 
     if (!c->enabled || released || first->n_bytes < LEAST_BYTES ||
         !isfinite(bits_per_byte))
         return NULL;
-    reason = tell(f, first, bits_per_byte);
+    switch (surprise_compare(&f->surprise, first->domain, bits_per_byte,
+                             c->mads, c->history)) {
+    case SURPRISE_HIGH:
+        if (looks_like_noise(f, first) &&
+            bits_per_byte > texture_entropy(f->text.data, f->text.len))
+            reason = "surprise";
+        break;
+    case SURPRISE_LOW:
+        reason = "predictable";
+        break;
+    case SURPRISE_NONE:
+        break;
+    }
     if (reason)
         surprise_refused(&f->surprise, first->domain, c->accept_after);
     else
@@ -263,7 +243,7 @@ const char *filter_judge_held_out(struct filter *f,
 {
     if (!f->conf->surprise.enabled || released ||
         first->n_bytes < LEAST_BYTES ||
-        !surprise_refuses(&f->surprise, first->domain))
+        !surprise_has_run(&f->surprise, first->domain))
         return NULL;
     return looks_like_noise(f, first) ? "surprise" : NULL;
 }
@@ -272,7 +252,7 @@ const char *filter_judge_held_out(struct filter *f,
 
 static void export_share(const struct share *s, struct tensor_list *out)
 {
-    const size_t n = s->n + 1; /* the last is all */
+    const size_t n = s->n + 1; /* the last row is of all domains */
     const size_t shape[] = {n, 2};
     double *bytes;
     int64_t *at;
@@ -284,84 +264,72 @@ static void export_share(const struct share *s, struct tensor_list *out)
                             NULL);
     at = tensor_add_copy(out, "filter.share.at", TENSOR_I64, 1, &n, NULL);
     for (size_t i = 0; i < n; i++) {
-        const struct filter_share *x = i < s->n ? &s->domains[i] : &s->all;
+        const struct share_bytes *x = i < s->n ? &s->domains[i] : &s->all;
 
-        bytes[2 * i] = x->came;
+        bytes[2 * i] = x->arrived;
         bytes[2 * i + 1] = x->admitted;
         at[i] = x->at;
     }
 }
 
-static bool share_is_fine(int64_t clock, const double *bytes,
-                          const int64_t *at, size_t n)
-{
-    bool fine = clock > 0 && clock <= TENSOR_COUNTER_MOST && n > 0;
-
-    for (size_t i = 0; i < 2 * n; i++)
-        fine = fine && isfinite(bytes[i]) && bytes[i] >= 0;
-    for (size_t i = 0; i < n; i++)
-        fine = fine && at[i] >= 0 && at[i] <= clock;
-    return fine;
-}
-
-static void take_share(struct share *s, int64_t clock, const double *bytes,
-                       const int64_t *at, size_t n)
-{
-    struct share next = {.n = n - 1, .clock = clock};
-
-    next.domains = xcalloc(n, sizeof *next.domains);
-    for (size_t i = 0; i < n; i++)
-        *(i < n - 1 ? &next.domains[i] : &next.all) =
-            (struct filter_share){bytes[2 * i], bytes[2 * i + 1], at[i]};
-    free(s->domains);
-    *s = next;
-}
-
 static int import_share(struct share *s, const struct tensor_list *in,
                         struct err *err)
 {
-    const struct tensor *clock, *bytes, *at;
-    size_t n;
+    const struct tensor *clock_tensor, *bytes_tensor, *at_tensor;
+    struct share next = {0};
+    const double *bytes;
+    const int64_t *at;
+    bool is_valid;
     int rc;
 
-    if (!tensor_find(in, "filter.share.clock")) {
-        free(s->domains);
-        memset(s, 0, sizeof *s);
-        return 0;
-    }
-    if ((rc = tensor_expect(in, "filter.share.clock", TENSOR_I64, 1, &clock,
-                            err)) ||
-        (rc = tensor_expect(in, "filter.share.at", TENSOR_I64, SIZE_MAX, &at,
-                            err)))
+    if (!tensor_find(in, "filter.share.clock"))
+        goto out;
+    if ((rc = tensor_expect(in, "filter.share.clock", TENSOR_I64, 1,
+                            &clock_tensor, err)) ||
+        (rc = tensor_expect(in, "filter.share.at", TENSOR_I64, SIZE_MAX,
+                            &at_tensor, err)) ||
+        (rc = tensor_expect(in, "filter.share.bytes", TENSOR_F64,
+                            2 * tensor_count(at_tensor), &bytes_tensor, err)))
         return rc;
-    n = tensor_count(at);
-    rc = tensor_expect(in, "filter.share.bytes", TENSOR_F64, 2 * n, &bytes,
-                       err);
-    if (rc)
-        return rc;
-    if (!share_is_fine(*(const int64_t *)clock->data, bytes->data, at->data,
-                       n))
+    bytes = bytes_tensor->data;
+    at = at_tensor->data;
+    next.n = tensor_count(at_tensor);
+    next.clock = *(const int64_t *)clock_tensor->data;
+    is_valid = next.clock > 0 && next.clock <= TENSOR_COUNTER_MOST && next.n;
+    for (size_t i = 0; is_valid && i < next.n; i++)
+        is_valid = isfinite(bytes[2 * i]) && bytes[2 * i] >= 0 &&
+                   isfinite(bytes[2 * i + 1]) && bytes[2 * i + 1] >= 0 &&
+                   at[i] >= 0 && at[i] <= next.clock;
+    if (!is_valid)
         return err_set(err, ERR_CORRUPT,
                        "tensors filter.share: values out of range");
-    take_share(s, *(const int64_t *)clock->data, bytes->data, at->data, n);
+    next.domains = xcalloc(next.n, sizeof *next.domains);
+    for (size_t i = 0; i < next.n; i++)
+        next.domains[i] =
+            (struct share_bytes){bytes[2 * i], bytes[2 * i + 1], at[i]};
+    next.all = next.domains[--next.n];
+out:
+    free(s->domains);
+    *s = next;
     return 0;
 }
 
 void filter_export(const struct filter *f, struct tensor_list *out)
 {
-    families_export(&f->families, out);
+    families_export(&f->settled.families, out);
     surprise_export(&f->surprise, out);
-    export_share(&f->share, out);
+    export_share(&f->settled.share, out);
 }
 
 int filter_import(struct filter *f, const struct tensor_list *in,
                   struct err *err)
 {
-    int rc = families_import(&f->families, in, err);
+    int rc = families_import(&f->settled.families, in, err);
 
     if (rc == 0)
         rc = surprise_import(&f->surprise, in, err);
     if (rc == 0)
-        rc = import_share(&f->share, in, err);
+        rc = import_share(&f->settled.share, in, err);
+    filter_rewind(f);
     return rc;
 }

@@ -1,23 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * intake.h - records decided and waiting, in the order of the stream.
+ * intake.h - decides what becomes of each record, and counts it in the order of
+ * the stream.
  *
- * Each record is decided when it comes in: learned, held out, quarantined or
- * skipped; what is to be learned is cut into segments. A decision takes effect
- * only when everything before it in the stream has: so the position of a
- * version never passes over a record that a part-filled batch still holds, and
- * a record is counted once.
+ * Intake decides a record when the record arrives: it is learned, held out,
+ * quarantined or skipped. A record to be learned is cut into segments, which
+ * wait for a step. A decision takes effect when the decisions on all earlier
+ * records have: only then is the record counted, and the position moved past
+ * it. So no version's position passes over a record in a part-filled batch, and
+ * no record is counted twice.
  *
- *     intake_add -> [ record | record | record ] -> intake_batch, intake_apply
- *                     front
+ *     intake_add -> [ record | record | record ] -> intake_next_batch,
+ *                     front                         intake_apply
  *
- * Invariants: (1) records leave at the front only. (2) Between two steps the
- * front is a record to be learned, or the queue is empty. (3) What is decided
- * depends on the record, on those before it and the options, never on timing.
- * (4) The filter has seen all that waits; for a version that is
- * taken back on a copy (intake_export).
+ * Invariants: (1) Records leave at the front only. (2) Between two steps the
+ * front is a record to be learned, or no record waits. (3) A decision depends
+ * on the record, the records before it and the settings, never on timing.
+ * (4) The filter has counted each waiting record, and has settled each record
+ * whose decision took effect (filter.h).
  *
- * Owner:   the trainer; intake owns the records it is given
+ * Owner:   the trainer; intake owns the records that it gets
  * Threads: trainer
  */
 #ifndef MNEME_DAEMON_INTAKE_INTAKE_H
@@ -31,8 +33,8 @@
 #include "conf/conf.h"
 #include "daemon/intake/filter.h"
 #include "daemon/intake/progress.h"
-#include "daemon/stream/record.h"
 #include "daemon/intake/refusals.h"
+#include "daemon/stream/record.h"
 #include "learner/tokenizer/tokenizer.h"
 #include "replay/replay.h"
 #include "store/catalog.h"
@@ -44,102 +46,109 @@ struct intake_options {
     const struct conf *conf;
     const struct tokenizer *tokenizer; /* NULL: preset linear */
     size_t context;                    /* targets in a segment */
-    struct progress *progress;         /* the trainer's */
-    struct replay *holdout;            /* held-out segments go there */
-    struct filter *filter;             /* learning's; NULL: none */
-    struct refusals *refusals;         /* learning's; NULL: none */
+    struct progress *progress;
+    struct replay *holdout; /* gets the held-out segments */
+    struct filter *filter;
+    struct refusals *refusals;
 };
 
 struct intake *intake_create(const struct intake_options *options);
 void intake_free(struct intake *in);
 
-/* What the control log skips (catalog_skipped), in any order. Takes the array
- * over. */
+/* Sets the ranges that rollbacks skip (catalog_skipped), in any order. Owns the
+ * array from now on. */
 void intake_set_skipped(struct intake *in, struct catalog_range *ranges,
                         size_t n);
 
-/* What is forgotten by id or domain (tombstones_read): skipped, too. Takes the
- * array over. */
+/* Sets the tombstones (tombstones_read): their records are skipped. Owns the
+ * array from now on. */
 void intake_set_forgotten(struct intake *in, struct tombstone *tombstones,
                           size_t n);
 
-/* The tables above have changed: waiting records that are skipped by now are
- * not learned, nor the rest of one that was learned in part. */
+/* Decides the waiting records again, after a change of the ranges or the
+ * tombstones. If the record at the front is skipped by now, the rest of its
+ * segments is not learned. */
 void intake_decide_again(struct intake *in, int64_t step);
 
+/* The same after a rollback that skips: the rest of the segments of the record
+ * at the front is not learned. */
+void intake_restart(struct intake *in, int64_t step);
+
 /*
- * Is a record with this text held out, with so many before it (skipped ones do
- * not count)? Of the first INTAKE_FIRST a tenth or the fraction, whichever is
- * more, and by the fraction from then on: a gate that has
- * nothing to measure on lets everything pass, and with one record in a hundred
- * it would have a dozen after the first thousand. Else a function of the text
- * alone: duplicates share a side, and intake sees to it that those of the first
- * do, too (progress_keep_first_text). A fraction of 0 is none.
+ * Is a record with this text held out?
+ *
+ * The answer is a function of the text alone, so that all copies of a text are
+ * on the same side. Of the first INTAKE_FIRST records at least
+ * INTAKE_FIRST_HELD_OUT are held out, since the gate needs records to measure
+ * on; intake remembers those texts, so that later copies are held out as well
+ * (progress_keep_first_text).
+ *   n_before  records before this one; skipped records do not count
+ *   fraction  learner.holdout.fraction; 0: no record is held out
  */
 #define INTAKE_FIRST PROGRESS_FIRST_TEXTS
 #define INTAKE_FIRST_HELD_OUT 0.1
-bool intake_holds_out(const char *text, size_t n_bytes, int64_t place,
+bool intake_holds_out(const char *text, size_t n_bytes, int64_t n_before,
                       double fraction);
 
-/* when_behind: sample. From now on a record is learned with this chance, drawn
- * from its partition and offset, and counted as skipped otherwise; 1: all. */
+/* source.when_behind: sample. From now on a record is learned with this
+ * probability, a function of its partition and offset, else skipped. 1: all
+ * records are learned. */
 void intake_set_share(struct intake *in, double share);
 
 /*
- * Decides a record and puts it at the end; what needs no step before it takes
- * effect at once. step: the learner's steps so far, for the ledger.
- * Returns 0, or ERR_INVALID for a bad record when bad_record is `stop`; the
- * record is gone in both cases.
+ * Decides a record and puts it at the end. The decision takes effect at once
+ * when no record waits.
+ *   step     the learner's steps so far, for the ledger
+ *   returns  0, or ERR_INVALID for a bad record when source.bad_record is
+ *            `stop`; intake owns the record in both cases
  */
 int intake_add(struct intake *in, struct record *rec, int64_t step,
                struct err *err);
 
-/* Tokens waiting to be learned; preset linear counts a quarter of a text's
- * bytes, about the same. */
+/* Waiting tokens. For preset linear a quarter of the bytes of a text stands for
+ * its tokens. */
 size_t intake_tokens(const struct intake *in);
 
-/* Have so many records come without a batch of tokens (a flood that is refused)
- * that a step should be made of what there is? A matter of the records since
- * the front, so that a restart comes to the same. */
+/* Is a step due although less than a batch waits? True from 4096 waiting
+ * records on: refused records would pile up behind a part-filled batch. Depends
+ * on the records since the front only, so a restart gives the same steps. */
 bool intake_is_long(const struct intake *in);
 
-/* Bytes of memory that waiting records take, about. */
+/* Memory of the waiting records in bytes, approximately. */
 size_t intake_memory(const struct intake *in);
 
-/* The next step's fresh segments: whole ones in record order, until the next
- * would pass batch_tokens, at least one; or until a released record meets one
- * that is not. What a person wants learned no filter asks, and no gradient is
- * too large for: that must not hold for what came beside it. Arrays are
- * intake's, valid until intake_apply. */
+/*
+ * The fresh segments of the next step, in the order of the records: at least
+ * one, and at most batch_tokens if it is more than one.
+ *
+ * All records of a batch are released records, or none is. Filters and the
+ * limit of the gradient do not apply to released records, and must apply to the
+ * others. The arrays belong to intake and are valid until intake_apply.
+ */
 struct intake_batch {
     struct segment *segments;
     struct segment_origin *origins;
-    const char **refused; /* [n] NULL, or why the step refused the record that
-                             begins with this segment: to be filled in */
+    const char **refused; /* [n], the caller sets it: why the step refused the
+                             record that begins with this segment; or NULL */
     size_t n;
     size_t tokens; /* as intake_tokens counts */
-    bool released; /* all of its records are, or none is */
+    bool released;
 };
 void intake_next_batch(struct intake *in, size_t batch_tokens,
                        struct intake_batch *b);
 
-/* The batch has been learned in step `step`: counts, ledger, positions; then
- * whatever waited behind it. refused not NULL: the step made no update, and all
- * records that begin in it are quarantined for that reason; else those that
- * b->refused names. They are quarantined whole: what is left of them is not
- * learned either. */
+/*
+ * The batch was learned in step `step`: counts its records, writes the ledger
+ * and moves the positions.
+ *   refused  NULL: the records that b->refused names are quarantined; else the
+ *            step made no update, and all records that begin in the batch are
+ *            quarantined with this reason. A quarantined record is quarantined
+ *            whole: its later segments are not learned.
+ */
 void intake_apply(struct intake *in, const struct intake_batch *b,
                   const char *refused, int64_t step);
 
-/* A rollback that does not read again: everything waiting is decided anew
- * against the tables as they are now; the record that was learned in part, if
- * any, is dropped. Returns its partition and offset, or -1. */
-int32_t intake_restart(struct intake *in, int64_t step, int64_t *offset);
-
-/* Drops everything that waits, as if it had never come. */
+/* Drops all waiting records, as if they had never arrived. */
 void intake_clear(struct intake *in);
-
-/* The filter's state at the position: without what waits. */
-void intake_export(const struct intake *in, struct tensor_list *out);
 
 #endif

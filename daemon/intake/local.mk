@@ -4,11 +4,7 @@ daemon_intake_libintake_a_SOURCES = \
 	daemon/intake/families.c daemon/intake/families.h \
 	daemon/intake/filter.c daemon/intake/filter.h \
 	daemon/intake/intake.c daemon/intake/intake.h \
-	daemon/intake/intake_decide.c \
-	daemon/intake/intake_impl.h \
 	daemon/intake/progress.c daemon/intake/progress.h \
-	daemon/intake/progress_json.c \
-	daemon/intake/progress_private.h \
 	daemon/intake/refusals.c daemon/intake/refusals.h \
 	daemon/intake/simhash.c daemon/intake/simhash.h \
 	daemon/intake/surprise.c daemon/intake/surprise.h \

@@ -1,7 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Counting, positions, and what is staged. The counters as a version's
- * metadata are in progress_json.c.
+ * Counting, positions, the stage, and last the metadata of a version, which is
+ * one JSON object:
+ *
+ *     {"kernels", "step", "records": {...}, "tokens_seen", "bytes_seen",
+ *      "newest_record_ms", "flushes", "loss": LOSS, "train_loss": LOSS,
+ *      "labels": [name], "quarantine": {reason: count},
+ *      "domains": [{"name", "records", "bytes", "loss": LOSS, "labelled",
+ *                   "right"}],
+ *      "first": [offset], "first_texts": [hash],
+ *      "settings": {key: text}}
+ *
+ * with LOSS = [nats, bytes, recent nats, recent bytes].
  */
 #include "config.h"
 
@@ -11,10 +21,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/tensor.h"
+#include "base/timing.h"
 #include "base/xalloc.h"
-#include "daemon/intake/progress_private.h"
+#include "daemon/stream/record.h"
 
 #define FADE_RECORDS 500.0
+#define MAX_NAMES 65537 /* model.max_domains and `other`, model.max_labels */
 
 void progress_loss_add(struct progress_loss *l, double nats, double bytes)
 {
@@ -46,17 +59,12 @@ void progress_init(struct progress *p)
     memset(p, 0, sizeof *p);
 }
 
-static void release_stage(struct progress *p)
+void progress_release(struct progress *p)
 {
     struct progress_stage stage;
 
     progress_take_stage(p, &stage);
     progress_stage_release(&stage);
-}
-
-void progress_release(struct progress *p)
-{
-    release_stage(p);
     for (size_t i = 0; i < p->n_partitions; i++)
         free(p->partitions[i].topic);
     free(p->partitions);
@@ -85,16 +93,25 @@ bool progress_has_first_text(const struct progress *p, uint64_t hash)
     return false;
 }
 
+/* The id of a partition, or -1. */
+static int32_t find_partition(const struct progress *p, const char *topic,
+                              int32_t partition)
+{
+    for (size_t i = 0; i < p->n_partitions; i++)
+        if (p->partitions[i].partition == partition &&
+            strcmp(p->partitions[i].topic, topic) == 0)
+            return (int32_t)i;
+    return -1;
+}
+
 int32_t progress_partition_id(struct progress *p, const char *topic,
                               int32_t partition)
 {
+    int32_t id = find_partition(p, topic, partition);
     struct progress_partition *q;
 
-    for (size_t i = 0; i < p->n_partitions; i++) {
-        q = &p->partitions[i];
-        if (q->partition == partition && strcmp(q->topic, topic) == 0)
-            return (int32_t)i;
-    }
+    if (id >= 0)
+        return id;
     XGROW(p->partitions, p->n_partitions, p->cap_partitions);
     q = &p->partitions[p->n_partitions];
     memset(q, 0, sizeof *q);
@@ -122,27 +139,24 @@ int32_t progress_begin(struct progress *p, const char *topic,
 int64_t progress_next_offset(const struct progress *p, const char *topic,
                              int32_t partition)
 {
-    for (size_t i = 0; i < p->n_partitions; i++) {
-        const struct progress_partition *q = &p->partitions[i];
+    int32_t id = find_partition(p, topic, partition);
 
-        if (q->positioned && q->partition == partition &&
-            strcmp(q->topic, topic) == 0)
-            return q->next_offset;
-    }
-    return 0;
+    return id >= 0 && p->partitions[id].positioned
+               ? p->partitions[id].next_offset
+               : 0;
 }
 
-void progress_grow_domains(struct progress *p)
+/* The array, with zeroed elements at the end so that it has at least n. */
+static void *grow(void *array, size_t n, size_t *cap, size_t size)
 {
-    size_t old = p->cap_domains;
+    size_t old = *cap;
 
-    if (p->domains.n <= old)
-        return;
-    p->cap_domains = 2 * p->domains.n;
-    p->by_domain = xreallocarray(p->by_domain, p->cap_domains,
-                                 sizeof *p->by_domain);
-    memset(p->by_domain + old, 0,
-           (p->cap_domains - old) * sizeof *p->by_domain);
+    if (n <= old)
+        return array;
+    *cap = 2 * n;
+    array = xreallocarray(array, *cap, size);
+    memset((char *)array + old * size, 0, (*cap - old) * size);
+    return array;
 }
 
 int32_t progress_domain_id(struct progress *p, const char *name,
@@ -153,7 +167,8 @@ int32_t progress_domain_id(struct progress *p, const char *name,
     if (id < 0)
         id = names_add(&p->domains,
                        p->domains.n < max_domains ? name : "other");
-    progress_grow_domains(p);
+    p->by_domain = grow(p->by_domain, p->domains.n, &p->cap_domains,
+                        sizeof *p->by_domain);
     return (int32_t)id;
 }
 
@@ -173,7 +188,7 @@ static int64_t *counter_of(struct status_records *r, char kind)
     }
 }
 
-/* Joins the last run where it goes on from it. */
+/* Extends the last run of the ledger when the record follows it. */
 static void add_to_ledger(struct progress *p, int64_t step,
                           int32_t partition_id, int64_t offset, char kind)
 {
@@ -221,19 +236,13 @@ void progress_move(struct progress *p, int32_t partition_id, int64_t offset)
     q->tokens_done = 0;
 }
 
-void progress_count_reason(struct progress *p, const char *reason)
+static void count_reason(struct progress *p, const char *reason, int64_t n)
 {
     size_t id = (size_t)names_add(&p->reasons, reason);
-    size_t old = p->cap_reasons;
 
-    if (p->reasons.n > old) {
-        p->cap_reasons = 2 * p->reasons.n;
-        p->by_reason = xreallocarray(p->by_reason, p->cap_reasons,
-                                     sizeof *p->by_reason);
-        memset(p->by_reason + old, 0,
-               (p->cap_reasons - old) * sizeof *p->by_reason);
-    }
-    p->by_reason[id]++;
+    p->by_reason = grow(p->by_reason, p->reasons.n, &p->cap_reasons,
+                        sizeof *p->by_reason);
+    p->by_reason[id] += n;
 }
 
 void progress_quarantine(struct progress *p,
@@ -242,7 +251,7 @@ void progress_quarantine(struct progress *p,
 {
     struct store_quarantine_row kept = *row;
 
-    progress_count_reason(p, row->reason);
+    count_reason(p, row->reason, 1);
     if (kept.n_bytes > most_bytes) {
         kept.n_bytes = most_bytes;
         kept.cut = true;
@@ -271,6 +280,15 @@ void progress_learned(struct progress *p, int32_t domain, double nats,
     progress_loss_add(&p->loss, nats, bytes);
 }
 
+void progress_count_label(struct progress *p, int32_t domain, bool right)
+{
+    struct progress_domain *d = &p->by_domain[domain];
+    double keep = exp(-1.0 / FADE_RECORDS);
+
+    d->recent_labelled = d->recent_labelled * keep + 1;
+    d->recent_right = d->recent_right * keep + (right ? 1 : 0);
+}
+
 void progress_take_stage(struct progress *p, struct progress_stage *stage)
 {
     *stage = (struct progress_stage){p->ledger, p->n_ledger, p->quarantine,
@@ -282,7 +300,7 @@ void progress_take_stage(struct progress *p, struct progress_stage *stage)
     p->quarantine_bytes = 0;
 }
 
-/* Puts old[n_old] before array[n]; frees old. */
+/* Puts old[n_old] before array[*n]; frees array. */
 static void *prepend(void *old, size_t n_old, void *array, size_t *n,
                      size_t *cap, size_t size)
 {
@@ -385,14 +403,34 @@ void progress_set_positions(struct progress *p,
     }
 }
 
-/* --- for the board ------------------------------------------------------ */
+/* --- the board ---------------------------------------------------------- */
 
-static void show_domains(const struct progress *p, struct status_board *board,
-                         struct status *s)
+void progress_show(const struct progress *p, struct status_board *board,
+                   struct status *s)
 {
-    s->n_domains_known = p->domains.n;
+    size_t most = sizeof s->quarantine / sizeof *s->quarantine, n_positions;
+    struct source_position *positions = progress_positions(p, &n_positions);
+    double right = 0, labelled = 0;
+
+    s->records = p->records;
+    s->tokens_seen = p->tokens_seen;
+    s->bytes_seen = p->bytes_seen;
+    s->newest_record_ms = p->newest_record_ms;
+    s->flushes = p->flushes;
+    s->prequential_bits_per_byte = progress_loss_recent(&p->loss);
+    s->prequential_total = progress_loss_total(&p->loss);
+    s->train_bits_per_byte = progress_loss_recent(&p->train_loss);
+    s->labels = (int64_t)p->labels.n;
+    s->n_domains_known = (int64_t)p->domains.n;
     s->n_domains = p->domains.n < STATUS_MAX_DOMAINS ? p->domains.n
                                                      : STATUS_MAX_DOMAINS;
+    for (size_t i = 0; i < p->domains.n; i++) {
+        const struct progress_domain *d = &p->by_domain[i];
+
+        right += d->recent_right;
+        labelled += d->recent_labelled;
+    }
+    s->accuracy = labelled > 0 ? right / labelled : NAN;
     for (size_t i = 0; i < s->n_domains; i++) {
         const struct progress_domain *d = &p->by_domain[i];
         struct status_domain *out = &s->domains[i];
@@ -405,52 +443,301 @@ static void show_domains(const struct progress *p, struct status_board *board,
                             ? d->recent_right / d->recent_labelled
                             : NAN;
     }
-}
-
-static void show_reasons(const struct progress *p, struct status_board *board,
-                         struct status *s)
-{
-    size_t most = sizeof s->quarantine / sizeof s->quarantine[0];
-
     s->n_quarantine = p->reasons.n < most ? p->reasons.n : most;
     for (size_t i = 0; i < s->n_quarantine; i++) {
         s->quarantine[i].reason = status_name(board, p->reasons.items[i]);
         s->quarantine[i].count = p->by_reason[i];
     }
-}
-
-void progress_show(const struct progress *p, struct status_board *board,
-                   struct status *s)
-{
-    double right = 0, labelled = 0;
-    size_t n_positions;
-    struct source_position *positions = progress_positions(p, &n_positions);
-
-    s->records = p->records;
-    s->tokens_seen = p->tokens_seen;
-    s->bytes_seen = p->bytes_seen;
-    s->newest_record_ms = p->newest_record_ms;
-    s->flushes = p->flushes;
-    s->prequential_bits_per_byte = progress_loss_recent(&p->loss);
-    s->prequential_total = progress_loss_total(&p->loss);
-    s->train_bits_per_byte = progress_loss_recent(&p->train_loss);
-    s->labels = (int64_t)p->labels.n;
-    for (size_t i = 0; i < p->domains.n; i++) {
-        right += p->by_domain[i].recent_right;
-        labelled += p->by_domain[i].recent_labelled;
-    }
-    s->accuracy = labelled > 0 ? right / labelled : NAN;
-    show_domains(p, board, s);
-    show_reasons(p, board, s);
-    status_set_places(board, positions, n_positions);
+    status_set_positions(board, positions, n_positions);
     free(positions);
 }
 
-void progress_count_label(struct progress *p, int32_t domain, bool right)
-{
-    struct progress_domain *d = &p->by_domain[domain];
-    double keep = exp(-1.0 / FADE_RECORDS);
+/* --- metadata: writing -------------------------------------------------- */
 
-    d->recent_labelled = d->recent_labelled * keep + 1;
-    d->recent_right = d->recent_right * keep + (right ? 1 : 0);
+static json_t *loss_json(const struct progress_loss *l)
+{
+    return json_pack("[f, f, f, f]", l->nats, l->bytes, l->recent_nats,
+                     l->recent_bytes);
+}
+
+static json_t *names_json(const struct names *t)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < t->n; i++)
+        json_array_append_new(list, json_string(t->items[i]));
+    return list;
+}
+
+static json_t *domains_json(const struct progress *p)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < p->domains.n; i++) {
+        const struct progress_domain *d = &p->by_domain[i];
+
+        json_array_append_new(list, json_pack("{s:s, s:I, s:I, s:o, s:f, s:f}",
+                                              "name", p->domains.items[i],
+                                              "records", (json_int_t)d->records,
+                                              "bytes", (json_int_t)d->bytes,
+                                              "loss", loss_json(&d->loss),
+                                              "labelled", d->recent_labelled,
+                                              "right", d->recent_right));
+    }
+    return list;
+}
+
+static json_t *reasons_json(const struct progress *p)
+{
+    json_t *counts = json_object();
+
+    for (size_t i = 0; i < p->reasons.n; i++)
+        json_object_set_new(counts, p->reasons.items[i],
+                            json_integer(p->by_reason[i]));
+    return counts;
+}
+
+/* Hashes become signed, since JSON integers are. */
+static json_t *first_texts_json(const struct progress *p)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < p->n_first_texts; i++)
+        json_array_append_new(list,
+                              json_integer((json_int_t)p->first_texts[i]));
+    return list;
+}
+
+/* The first offset of each partition, by id. */
+static json_t *first_json(const struct progress *p)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < p->n_partitions; i++)
+        json_array_append_new(list,
+                              json_integer(p->partitions[i].first_offset));
+    return list;
+}
+
+void progress_export(const struct progress *p, int64_t step,
+                     const char *kernels, json_t *settings, struct buf *out)
+{
+    const struct status_records *r = &p->records;
+    json_t *root = json_pack(
+        "{s:s, s:I, s:{s:I, s:I, s:I, s:I, s:I}, s:I, s:I, s:I, s:I, s:o, "
+        "s:o, s:o, s:o, s:o, s:o, s:o, s:o*}",
+        "kernels", kernels, "step", (json_int_t)step, "records", "consumed",
+        (json_int_t)r->consumed, "learned", (json_int_t)r->learned, "skipped",
+        (json_int_t)r->skipped, "quarantined", (json_int_t)r->quarantined,
+        "holdout", (json_int_t)r->holdout, "tokens_seen",
+        (json_int_t)p->tokens_seen, "bytes_seen", (json_int_t)p->bytes_seen,
+        "newest_record_ms", (json_int_t)p->newest_record_ms, "flushes",
+        (json_int_t)p->flushes, "loss", loss_json(&p->loss), "train_loss",
+        loss_json(&p->train_loss), "labels", names_json(&p->labels), "domains",
+        domains_json(p), "quarantine", reasons_json(p), "first", first_json(p),
+        "first_texts", first_texts_json(p), "settings", settings);
+    char *text = json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(17));
+
+    buf_adds(out, text);
+    free(text);
+    json_decref(root);
+}
+
+/* --- metadata: reading -------------------------------------------------- */
+
+static bool is_count(json_int_t n)
+{
+    return n >= 0 && n <= TENSOR_COUNTER_MOST;
+}
+
+static int loss_from_json(const json_t *list, struct progress_loss *l)
+{
+    double *fields[] = {&l->nats, &l->bytes, &l->recent_nats, &l->recent_bytes};
+
+    if (json_array_size(list) != 4)
+        return -1;
+    for (size_t i = 0; i < 4; i++) {
+        *fields[i] = json_number_value(json_array_get(list, i));
+        if (!json_is_number(json_array_get(list, i)) ||
+            !(fabs(*fields[i]) <= (double)TENSOR_COUNTER_MOST))
+            return -1;
+    }
+    return 0;
+}
+
+static int names_from_list(const json_t *list, struct names *t)
+{
+    size_t i;
+    json_t *item;
+
+    if (!json_is_array(list) || json_array_size(list) > MAX_NAMES)
+        return -1;
+    json_array_foreach(list, i, item)
+    {
+        const char *name = json_string_value(item);
+
+        if (!name || names_find(t, name) >= 0)
+            return -1;
+        names_add(t, name);
+    }
+    return 0;
+}
+
+static int domains_from_json(struct progress *p, const json_t *list)
+{
+    size_t i;
+    json_t *item;
+
+    if (!json_is_array(list) || json_array_size(list) > MAX_NAMES)
+        return -1;
+    json_array_foreach(list, i, item)
+    {
+        struct progress_domain d = {0};
+        const char *name = NULL;
+        json_int_t records, bytes;
+        json_t *loss;
+
+        if (json_unpack(item, "{s:s, s:I, s:I, s:o, s:F, s:F}", "name", &name,
+                        "records", &records, "bytes", &bytes, "loss", &loss,
+                        "labelled", &d.recent_labelled, "right",
+                        &d.recent_right) != 0 ||
+            loss_from_json(loss, &d.loss) != 0 || !is_count(records) ||
+            !is_count(bytes) || !(d.recent_labelled >= 0) ||
+            !(d.recent_right >= 0) || !isfinite(d.recent_labelled) ||
+            !isfinite(d.recent_right) ||
+            names_find(&p->domains, name) >= 0)
+            return -1;
+        d.records = records;
+        d.bytes = bytes;
+        names_add(&p->domains, name);
+        p->by_domain = grow(p->by_domain, p->domains.n, &p->cap_domains,
+                            sizeof *p->by_domain);
+        p->by_domain[i] = d;
+    }
+    /* Only `other` may exceed model.max_domains. */
+    return p->domains.n == MAX_NAMES && names_find(&p->domains, "other") < 0
+               ? -1
+               : 0;
+}
+
+static int reasons_from_json(struct progress *p, json_t *counts)
+{
+    const char *reason;
+    json_t *count;
+
+    if (!json_is_object(counts))
+        return -1;
+    json_object_foreach(counts, reason, count)
+    {
+        if (!json_is_integer(count) || !is_count(json_integer_value(count)))
+            return -1;
+        count_reason(p, reason, json_integer_value(count));
+    }
+    return 0;
+}
+
+/* Sets the first offsets of the version's partitions. They never change, so a
+ * rollback keeps those of other partitions. Early versions have none. */
+static void first_from_json(struct progress *p, const json_t *list)
+{
+    size_t i;
+    json_t *item;
+
+    json_array_foreach(list, i, item)
+    {
+        if (i < p->n_partitions && !p->partitions[i].positioned &&
+            is_count(json_integer_value(item)))
+            p->partitions[i].first_offset = json_integer_value(item);
+    }
+}
+
+/* Early versions do not have them. */
+static int first_texts_from_json(struct progress *p, const json_t *list)
+{
+    size_t i;
+    json_t *item;
+
+    if (json_array_size(list) > PROGRESS_FIRST_TEXTS)
+        return -1;
+    json_array_foreach(list, i, item)
+    {
+        if (!json_is_integer(item))
+            return -1;
+        progress_keep_first_text(p, (uint64_t)json_integer_value(item));
+    }
+    return 0;
+}
+
+/* Earlier program versions kept event times from the future. Such a time
+ * becomes the present time. */
+static int64_t not_ahead(int64_t time_ms)
+{
+    int64_t now = timing_wall_ms();
+
+    return time_ms > now + RECORD_AHEAD_MS ? now : time_ms;
+}
+
+static int fill_from_json(struct progress *p, json_t *root)
+{
+    json_int_t n[9];
+    json_t *loss, *train_loss, *labels, *domains, *reasons;
+
+    if (json_unpack(root,
+                    "{s:{s:I, s:I, s:I, s:I, s:I}, s:I, s:I, s:I, s:I, s:o, "
+                    "s:o, s:o, s:o, s:o}",
+                    "records", "consumed", &n[0], "learned", &n[1], "skipped",
+                    &n[2], "quarantined", &n[3], "holdout", &n[4],
+                    "tokens_seen", &n[5], "bytes_seen", &n[6],
+                    "newest_record_ms", &n[7], "flushes", &n[8], "loss", &loss,
+                    "train_loss", &train_loss, "labels", &labels, "domains",
+                    &domains, "quarantine", &reasons) != 0)
+        return -1;
+    for (size_t i = 0; i < 9; i++)
+        if (!is_count(n[i] < 0 && i == 7 ? -(n[i] + 1) : n[i])) /* a time */
+            return -1;
+    p->records = (struct status_records){n[0], n[1], n[2], n[3], n[4]};
+    p->tokens_seen = n[5];
+    p->bytes_seen = n[6];
+    p->newest_record_ms = not_ahead(n[7]);
+    p->flushes = n[8];
+    if (loss_from_json(loss, &p->loss) != 0 ||
+        loss_from_json(train_loss, &p->train_loss) != 0 ||
+        names_from_list(labels, &p->labels) != 0 ||
+        domains_from_json(p, domains) != 0 ||
+        first_texts_from_json(p, json_object_get(root, "first_texts")) != 0)
+        return -1;
+    return reasons_from_json(p, reasons);
+}
+
+int progress_import(struct progress *p, const char *json, size_t n_bytes,
+                    struct err *err)
+{
+    struct progress fresh;
+    json_error_t where;
+    json_t *root = json_loadb(json, n_bytes, JSON_REJECT_DUPLICATES, &where);
+    int rc = 0;
+
+    progress_init(&fresh);
+    if (!root)
+        rc = err_set(err, ERR_CORRUPT, "version metadata: %s", where.text);
+    else if (fill_from_json(&fresh, root) != 0)
+        rc = err_set(err, ERR_CORRUPT,
+                     "version metadata: a field is missing or of another "
+                     "type");
+    if (rc == 0)
+        first_from_json(p, json_object_get(root, "first"));
+    json_decref(root);
+    if (rc == 0) {
+        /* Every rollback keeps the table of partitions. */
+        fresh.partitions = p->partitions;
+        fresh.n_partitions = p->n_partitions;
+        fresh.cap_partitions = p->cap_partitions;
+        p->partitions = NULL;
+        p->n_partitions = 0;
+        progress_release(p);
+        *p = fresh;
+    } else {
+        progress_release(&fresh);
+    }
+    return rc;
 }

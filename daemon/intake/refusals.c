@@ -9,7 +9,7 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "base/xalloc.h"
-#include "daemon/stream/release.h"
+#include "daemon/stream/record_reason.h"
 
 void refusals_init(struct refusals *r)
 {
@@ -31,7 +31,7 @@ static struct refusals_reason *reason_of(struct refusals *r, const char *name)
         XGROW(r->by_reason, r->reasons.n, r->cap);
         id = (int64_t)names_add(&r->reasons, name);
         memset(&r->by_reason[id], 0, sizeof *r->by_reason);
-        r->by_reason[id].told_ms = -1;
+        r->by_reason[id].logged_ms = -1;
     }
     return &r->by_reason[id];
 }
@@ -39,7 +39,7 @@ static struct refusals_reason *reason_of(struct refusals *r, const char *name)
 /* --- lines -------------------------------------------------------------- */
 
 /* Warnings are for faults of the stream. Blank lines, and records that a filter
- * refuses in a healthy stream, are at level info. */
+ * refuses in a healthy stream, are logged at level info. */
 static enum log_level level_of(const char *reason)
 {
     static const char *const usual[] = {"empty", "repetition",
@@ -52,38 +52,32 @@ static enum log_level level_of(const char *reason)
     return LOG_WARN;
 }
 
-static void tell(struct refusals *r, size_t id, int64_t now_ms)
+static void log_if_due(struct refusals *r, size_t id, bool all, int64_t now_ms)
 {
     struct refusals_reason *one = &r->by_reason[id];
     const char *name = r->reasons.items[id];
+    bool is_due = all || one->logged_ms < 0 ||
+                  now_ms - one->logged_ms >= REFUSALS_EVERY_MS;
 
-    if (r->tells)
+    if (one->unlogged == 0 || !is_due)
+        return;
+    if (r->logs)
         log_line(level_of(name), "refused",
                  "reason=%s count=%lld topic=%s partition=%d offset=%lld "
                  "detail=\"%s\"",
-                 name, (long long)one->untold, one->topic,
+                 name, (long long)one->unlogged, one->topic,
                  (int)one->partition, (long long)one->offset, one->detail);
-    one->untold = 0;
-    one->told_ms = now_ms;
+    one->unlogged = 0;
+    one->logged_ms = now_ms;
 }
 
-static void tell_if_due(struct refusals *r, size_t id, bool all,
-                        int64_t now_ms)
-{
-    const struct refusals_reason *one = &r->by_reason[id];
-
-    if (one->untold && (all || one->told_ms < 0 ||
-                        now_ms - one->told_ms >= REFUSALS_EVERY_MS))
-        tell(r, id, now_ms);
-}
-
-void refusals_tell(struct refusals *r, bool all, int64_t now_ms)
+void refusals_log(struct refusals *r, bool all, int64_t now_ms)
 {
     for (size_t i = 0; i < r->reasons.n; i++)
-        tell_if_due(r, i, all, now_ms);
+        log_if_due(r, i, all, now_ms);
 }
 
-/* "bad_field 50, not_utf8 2" */
+/* Appends the counts by reason, as "bad_field 50, not_utf8 2". */
 static void list_reasons(const struct refusals *r, struct buf *out)
 {
     buf_adds(out, "");
@@ -93,23 +87,19 @@ static void list_reasons(const struct refusals *r, struct buf *out)
                      r->reasons.items[i], (long long)r->by_reason[i].count);
 }
 
-static bool is_all_refused(const struct refusals *r)
-{
-    return r->refused && r->refused == r->records;
-}
-
 static void warn(struct refusals *r)
 {
     struct buf reasons = BUF_INIT;
 
     list_reasons(r, &reasons);
-    if (r->tells)
+    if (r->logs)
         log_warn("nothing_learned",
                  "records=%lld refused=\"%s\" detail=\"%s\" hint=\"all records "
                  "so far were refused; %s\"",
                  (long long)r->records, reasons.data, r->detail,
-                 r->quarantined ? "to look at them: mneme quarantine"
-                                : "source.bad_record is skip: none is kept");
+                 r->quarantined
+                     ? "mneme quarantine lists them"
+                     : "source.bad_record is skip, so none was kept");
     r->warned = true;
     buf_release(&reasons);
 }
@@ -122,16 +112,16 @@ static void count_refused(struct refusals *r, const char *reason,
     struct refusals_reason *one = reason_of(r, reason);
 
     one->count++;
-    if (one->untold++ == 0) {
+    if (one->unlogged++ == 0) {
         one->topic = rec->topic;
         one->partition = rec->partition;
         one->offset = rec->offset;
-        release_explain(reason, rec->value, rec->n_bytes, one->detail,
-                        sizeof one->detail);
+        record_reason_explain(reason, rec->value, rec->n_bytes, one->detail,
+                              sizeof one->detail);
     }
     if (r->refused++ == 0)
         memcpy(r->detail, one->detail, sizeof r->detail);
-    tell_if_due(r, (size_t)(one - r->by_reason), false, now_ms);
+    log_if_due(r, (size_t)(one - r->by_reason), false, now_ms);
 }
 
 void refusals_count(struct refusals *r, char kind, const char *reason,
@@ -157,10 +147,10 @@ void refusals_preview(struct refusals *r, const struct record *rec)
         r->previewed++;
         r->preview_refused += rec->reason != NULL;
         if (rec->reason && r->previewed == 1)
-            release_explain(rec->reason, rec->value, rec->n_bytes, r->detail,
-                            sizeof r->detail);
+            record_reason_explain(rec->reason, rec->value, rec->n_bytes,
+                                  r->detail, sizeof r->detail);
     }
-    if (!r->tells || r->warned || r->previewed == 0 ||
+    if (!r->logs || r->warned || r->previewed == 0 ||
         r->previewed != r->preview_refused ||
         (!ended && r->previewed < REFUSALS_FIRST))
         return;
@@ -175,9 +165,9 @@ void refusals_end(struct refusals *r, int64_t now_ms)
 {
     struct buf reasons = BUF_INIT;
 
-    refusals_tell(r, true, now_ms);
+    refusals_log(r, true, now_ms);
     list_reasons(r, &reasons);
-    if (r->tells)
+    if (r->logs)
         log_info("end",
                  "records=%lld learned=%lld held_out=%lld skipped=%lld "
                  "quarantined=%lld refused=\"%s\"",
@@ -185,7 +175,7 @@ void refusals_end(struct refusals *r, int64_t now_ms)
                  (long long)r->held_out, (long long)r->skipped,
                  (long long)r->quarantined, reasons.data);
     buf_release(&reasons);
-    if (is_all_refused(r))
+    if (r->refused && r->refused == r->records)
         warn(r);
     for (size_t i = 0; i < r->reasons.n; i++)
         r->by_reason[i].count = 0;

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Vertical counters: digit d of the counter of bit i is bit i of digits[d].
- * Eight hashes are added by seven carry-save adders, so that the carry runs
- * through the higher digits once for eight; through all that are used, since
- * looking whether there is any left would be guessed wrong as often as not.
+ * One counter for each of the 64 bits, and all counters are added to at once:
+ * digit d of the counter of bit i is bit i of digits[d].
+ *
+ * Seven carry-save adders add eight hashes, so that the carry runs through the
+ * higher digits once for eight hashes. It runs through all used digits: a test
+ * whether any carry is left would be mispredicted half of the time.
  */
 #include "config.h"
 
@@ -15,10 +17,10 @@
 
 struct counters {
     uint64_t digits[DIGITS];
-    int used; /* of them, for as many features as there are */
+    int used; /* digits that the number of features needs */
 };
 
-/* 32 bits to 64. */
+/* Hashes 32 bits to 64. */
 static uint64_t spread(uint32_t gram)
 {
     uint64_t x = (gram + UINT64_C(1)) * UINT64_C(0x9e3779b97f4a7c15);
@@ -26,7 +28,7 @@ static uint64_t spread(uint32_t gram)
     return x ^ x >> 32;
 }
 
-/* *sum + a + b: the sum stays, the carry is returned. */
+/* Bitwise *sum + a + b: sets *sum to the sum bits, returns the carries. */
 static inline uint64_t add3(uint64_t *sum, uint64_t a, uint64_t b)
 {
     uint64_t x = *sum ^ a, carry = (*sum & a) | (x & b);
@@ -35,7 +37,7 @@ static inline uint64_t add3(uint64_t *sum, uint64_t a, uint64_t b)
     return carry;
 }
 
-/* Adds x to the digits from d up. */
+/* Adds x to the digits from d on. */
 static inline void ripple(struct counters *c, int d, uint64_t x)
 {
     for (; d < c->used; d++) {
@@ -57,7 +59,7 @@ static inline void add_eight(struct counters *c, const uint32_t *g)
     ripple(c, 3, add3(&d[2], four[0], four[1]));
 }
 
-/* The bits whose counter is above limit. */
+/* The bits whose counters exceed limit. */
 static uint64_t above(const struct counters *c, uint64_t limit)
 {
     uint64_t more = 0, equal = ~UINT64_C(0);

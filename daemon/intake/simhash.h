@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * simhash.h - 64 bits of a text, most of them alike for texts that are
- * (Charikar 2002; 64 bits and a distance of 3 for near-duplicates: Manku, Jain,
- * Das Sarma 2007).
+ * simhash.h - a 64-bit hash of a text, which differs in few bits from the hash
+ * of a similar text (Charikar 2002). Near-duplicates differ in at most 3 bits
+ * (Manku, Jain, Das Sarma 2007).
  *
- * The features are the text's hashed word uni- and bigrams (learner/tokenizer/grams.h);
- * bit i is set when it is in more than half of the features' hashes. Counting
- * is done for all 64 bits at once, a machine word for each digit of the
- * counters.
+ * The features are the hashed word unigrams and bigrams of the text
+ * (learner/tokenizer/grams.h). Bit i of the hash is set when bit i is set in
+ * more than half of the hashes of the features.
  *
  * Threads: any
  */
@@ -17,10 +16,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* No features: 0. */
+/* 0 for a text without features. */
 uint64_t simhash(const uint32_t *grams, size_t n);
 
-/* Bits that differ. */
+/* The number of bits that differ. */
 static inline int simhash_distance(uint64_t a, uint64_t b)
 {
     return __builtin_popcountll(a ^ b);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The sorted copy of a ring follows it by one removal and one insertion, so
- * that the median is at hand and the MAD takes one walk from the middle
- * outwards.
+ * Each record changes the sorted copy of a ring by one removal and one
+ * insertion. So the median needs no sorting, and the MAD takes one walk from
+ * the middle outwards.
  */
 #include "config.h"
 
@@ -57,8 +57,8 @@ static double middle(const float *sorted, size_t n)
     return 0.5 * ((double)sorted[(n - 1) / 2] + (double)sorted[n / 2]);
 }
 
-/* The distance that half of them are within: steps outwards from the median m,
- * always to the nearer side. */
+/* Half of the values are within this distance of the median m. The walk goes
+ * outwards from m, always to the nearer value. */
 static double mad(const float *sorted, size_t n, double m)
 {
     size_t up = 0, down;
@@ -80,9 +80,9 @@ static double mad(const float *sorted, size_t n, double m)
     return distance;
 }
 
-enum surprise_verdict surprise_tell(const struct surprise *s, int32_t domain,
-                                    double bits_per_byte, double mads,
-                                    int64_t history)
+enum surprise_level surprise_compare(const struct surprise *s, int32_t domain,
+                                     double bits_per_byte, double mads,
+                                     int64_t history)
 {
     const struct surprise_domain *d =
         (size_t)domain < s->n ? s->domains[domain] : NULL;
@@ -99,42 +99,32 @@ enum surprise_verdict surprise_tell(const struct surprise *s, int32_t domain,
     return SURPRISE_NONE;
 }
 
-/* --- what became of a record -------------------------------------------- */
+/* --- counting ----------------------------------------------------------- */
 
-/* The first place in sorted[n] that is not below x. */
-static size_t place_of(const float *sorted, size_t n, float x)
+/* The first index in sorted[n] whose value is at least x. */
+static size_t lower_bound(const float *sorted, size_t n, float x)
 {
-    size_t at = 0;
+    size_t i = 0;
 
-    while (at < n && sorted[at] < x)
-        at++;
-    return at;
+    while (i < n && sorted[i] < x)
+        i++;
+    return i;
 }
 
-static void take_out(float *sorted, size_t n, float x)
+static void add_level(struct surprise_domain *d, float x)
 {
-    size_t at = place_of(sorted, n, x);
+    float *slot = &d->levels[d->n % SURPRISE_KEPT];
+    size_t n = kept(d), i;
 
-    memmove(sorted + at, sorted + at + 1, (n - at - 1) * sizeof *sorted);
-}
-
-static void put_in(float *sorted, size_t n, float x)
-{
-    size_t at = place_of(sorted, n, x);
-
-    memmove(sorted + at + 1, sorted + at, (n - at) * sizeof *sorted);
-    sorted[at] = x;
-}
-
-static void keep(struct surprise_domain *d, float x)
-{
-    float *at = &d->levels[d->n % SURPRISE_KEPT];
-
-    if (d->n >= SURPRISE_KEPT)
-        take_out(d->sorted, SURPRISE_KEPT, *at);
-    put_in(d->sorted, d->n < SURPRISE_KEPT ? (size_t)d->n : SURPRISE_KEPT - 1,
-           x);
-    *at = x;
+    if (n == SURPRISE_KEPT) {
+        i = lower_bound(d->sorted, n--, *slot);
+        memmove(d->sorted + i, d->sorted + i + 1,
+                (n - i) * sizeof *d->sorted);
+    }
+    i = lower_bound(d->sorted, n, x);
+    memmove(d->sorted + i + 1, d->sorted + i, (n - i) * sizeof *d->sorted);
+    d->sorted[i] = x;
+    *slot = x;
     d->n++;
 }
 
@@ -144,7 +134,7 @@ void surprise_learned(struct surprise *s, int32_t domain, double bits_per_byte)
 
     d->run = 0;
     if (isfinite(bits_per_byte))
-        keep(d, (float)bits_per_byte);
+        add_level(d, (float)bits_per_byte);
 }
 
 void surprise_refused(struct surprise *s, int32_t domain, int64_t accept_after)
@@ -156,7 +146,7 @@ void surprise_refused(struct surprise *s, int32_t domain, int64_t accept_after)
         memset(d, 0, sizeof *d);
 }
 
-bool surprise_refuses(const struct surprise *s, int32_t domain)
+bool surprise_has_run(const struct surprise *s, int32_t domain)
 {
     return domain >= 0 && (size_t)domain < s->n && s->domains[domain] &&
            s->domains[domain]->run > 0;
@@ -195,7 +185,8 @@ static int compare_floats(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static bool fine(const struct tensor *levels, const struct tensor *counters)
+static bool are_valid(const struct tensor *levels,
+                      const struct tensor *counters)
 {
     const float *x = levels->data;
     const int64_t *c = counters->data;
@@ -207,21 +198,6 @@ static bool fine(const struct tensor *levels, const struct tensor *counters)
         if (c[i] < 0 || c[i] > TENSOR_COUNTER_MOST)
             return false;
     return true;
-}
-
-static void take(struct surprise *s, size_t n, const float *levels,
-                 const int64_t *counters)
-{
-    surprise_release(s);
-    for (size_t i = 0; i < n; i++) {
-        struct surprise_domain *d = domain_of(s, (int32_t)i);
-
-        memcpy(d->levels, levels + i * SURPRISE_KEPT, sizeof d->levels);
-        d->n = counters[i * N_COUNTERS + N_LEARNED];
-        d->run = counters[i * N_COUNTERS + N_RUN];
-        memcpy(d->sorted, d->levels, sizeof d->sorted);
-        qsort(d->sorted, kept(d), sizeof *d->sorted, compare_floats);
-    }
 }
 
 int surprise_import(struct surprise *s, const struct tensor_list *in,
@@ -244,9 +220,21 @@ int surprise_import(struct surprise *s, const struct tensor_list *in,
                        n * N_COUNTERS, &counters, err);
     if (rc)
         return rc;
-    if (tensor_count(levels) != n * SURPRISE_KEPT || !fine(levels, counters))
+    if (tensor_count(levels) != n * SURPRISE_KEPT ||
+        !are_valid(levels, counters))
         return err_set(err, ERR_CORRUPT,
                        "tensors filter.surprise: values out of range");
-    take(s, n, levels->data, counters->data);
+    surprise_release(s);
+    for (size_t i = 0; i < n; i++) {
+        struct surprise_domain *d = domain_of(s, (int32_t)i);
+        const int64_t *c = (const int64_t *)counters->data + i * N_COUNTERS;
+
+        memcpy(d->levels, (const float *)levels->data + i * SURPRISE_KEPT,
+               sizeof d->levels);
+        d->n = c[N_LEARNED];
+        d->run = c[N_RUN];
+        memcpy(d->sorted, d->levels, sizeof d->sorted);
+        qsort(d->sorted, kept(d), sizeof *d->sorted, compare_floats);
+    }
     return 0;
 }

@@ -9,8 +9,8 @@
 
 #include "base/xalloc.h"
 
-#define MATCH 8
-#define PLACES 1024 /* a power of two */
+#define MATCH 8 /* bytes */
+#define SLOTS 1024 /* a power of two */
 
 static uint64_t eight_bytes(const char *p)
 {
@@ -20,7 +20,7 @@ static uint64_t eight_bytes(const char *p)
     return x;
 }
 
-/* How far text[a...] and text[b...], a < b, are the same. */
+/* The number of equal bytes from text[a] and from text[b] on, a < b. */
 static size_t match_length(const char *text, size_t a, size_t b,
                            size_t n_bytes)
 {
@@ -33,16 +33,16 @@ static size_t match_length(const char *text, size_t a, size_t b,
 
 double texture_repeated(const char *text, size_t n_bytes)
 {
-    uint32_t places[PLACES] = {0}; /* where 8 bytes of that hash were, + 1 */
+    uint32_t slots[SLOTS] = {0}; /* last position of 8 bytes with this hash,
+                                    + 1; 0: none */
     size_t at = 0, repeated = 0;
 
     while (at + MATCH <= n_bytes) {
         uint64_t x = eight_bytes(text + at);
-        uint32_t *place =
-            &places[(x * UINT64_C(0x9e3779b97f4a7c15)) >> 54];
-        size_t before = *place, n;
+        uint32_t *slot = &slots[(x * UINT64_C(0x9e3779b97f4a7c15)) >> 54];
+        size_t before = *slot, n;
 
-        *place = (uint32_t)(at + 1);
+        *slot = (uint32_t)(at + 1);
         if (before == 0 || eight_bytes(text + before - 1) != x) {
             at++;
             continue;
@@ -77,7 +77,7 @@ static int compare_pairs(const void *a, const void *b)
     return (int)*(const uint16_t *)a - (int)*(const uint16_t *)b;
 }
 
-/* Sum of c (c - 1) / 2 over the pairs of neighbours. */
+/* The sum of c (c - 1) / 2 over the counts c of the pairs. */
 static double same_pairs(const char *text, size_t n_bytes)
 {
     size_t n = n_bytes - 1, run = 0;

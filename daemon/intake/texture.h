@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * texture.h - what a text is like, told from its bytes alone.
+ * texture.h - measures of a text that depend on its bytes alone.
  *
  * Threads: any; pure functions
  */
@@ -11,26 +11,27 @@
 #include <stdint.h>
 
 /*
- * The share of the text, 0 to 1, that repeats what came before in it: a greedy
- * parse as in LZ77, with matches of 8 bytes or more at any distance. One pass,
+ * The share of the text, 0 to 1, that repeats earlier bytes of it: a greedy
+ * parse as in LZ77, with matches of at least 8 bytes at any distance. One pass,
  * about a byte a cycle.
  */
 double texture_repeated(const char *text, size_t n_bytes);
 
-/* Entropy of its bytes one by one, in bits a byte: what a code would cost that
- * knows only how often each occurs in it. */
+/* The entropy of the single bytes, in bits a byte. A code that knows the
+ * frequency of each byte, and nothing else, needs that much. */
 double texture_entropy(const char *text, size_t n_bytes);
 
 /*
- * How much more often pairs of neighbouring bytes come again than in the same
- * bytes shuffled:
+ * How much more often pairs of neighbouring bytes repeat than in the same bytes
+ * shuffled:
  *     (observed - expected) / max(sqrt(expected + 1), expected / 5)
  *     observed = sum over pairs of c (c - 1) / 2
  *     expected = (n - 1) (n - 2) / 2
  *                (sum over bytes of c (c - 1) / n (n - 1))^2
- * Language, code and logs in any script are far above 2, most of 96 bytes
- * too; shuffled letters and encoded random bytes are below (nearly Poisson; in
- * long texts runs of one byte weigh more than that, hence the fifth).
+ * Language, code and logs in any script are far above 2, and so are most such
+ * texts of 96 bytes. Shuffled letters and encoded random bytes are below 2:
+ * their repeats are nearly Poisson. In long texts runs of one byte weigh more,
+ * hence the fifth.
  */
 double texture_pairs(const char *text, size_t n_bytes);
 

@@ -12,8 +12,8 @@
 
 #define FILE_LIMIT ((size_t)64 << 20)
 
-/* Records that give no text (all bad, all held out) end the waiting as well,
- * in an error. */
+/* Collecting also ends when the records take so much memory, in an error if
+ * all of them are bad or held out. */
 #define MEMORY_LIMIT ((size_t)256 << 20)
 
 void vocabulary_init(struct vocabulary *v, const struct conf *conf)
@@ -31,21 +31,15 @@ void vocabulary_release(struct vocabulary *v)
     memset(v, 0, sizeof *v);
 }
 
-static bool ends_with(const char *s, const char *end)
-{
-    size_t n = strlen(s), m = strlen(end);
-
-    return n >= m && strcmp(s + n - m, end) == 0;
-}
-
 static int from_file(const struct conf *conf, struct tokenizer **tokenizer,
                      struct err *err)
 {
     const char *path = conf->model.tokenizer_from;
+    const char *suffix = strrchr(path, '.');
     struct buf file = BUF_INIT;
     int rc = fileio_read(path, FILE_LIMIT, &file, err);
 
-    if (rc == 0 && ends_with(path, ".json"))
+    if (rc == 0 && suffix && strcmp(suffix, ".json") == 0)
         rc = tokenizer_from_json(file.data, file.len, tokenizer, err);
     else if (rc == 0)
         rc = tokenizer_train(file.data, file.len,

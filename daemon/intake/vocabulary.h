@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * vocabulary.h - the first text of a stream, until a vocabulary can be learned
+ * vocabulary.h - collects the first text of a stream, and learns a vocabulary
  * from it.
  *
- * With `tokenizer: bpe` and no vocabulary yet the first records wait here; held
- * out ones give no text. It is complete at tokenizer_bytes of text, when the
- * source ends, or when it pauses for tokenizer_wait_seconds after the first
- * text. The same records are then learned, in order. Nothing of this is stored:
- * a restart reads them again.
+ * With `tokenizer: bpe` and no vocabulary yet, the first records wait here. The
+ * text of held-out records is left out. The trainer learns the vocabulary after
+ * tokenizer_bytes of text, at the end of the source, or when the source pauses
+ * for tokenizer_wait_seconds after the first text. Then the same records go to
+ * intake, in order. Nothing is stored before: a restart reads them again.
  *
  * Owner:   the trainer
  * Threads: trainer; vocabulary_known main
@@ -28,25 +28,27 @@ struct vocabulary {
     struct buf text;
     struct record **records;
     size_t n, cap;
-    size_t memory; /* of the records, bytes */
+    size_t memory; /* bytes that the records take */
 };
 
 void vocabulary_init(struct vocabulary *v, const struct conf *conf);
 void vocabulary_release(struct vocabulary *v);
 
-/* A tokenizer that needs no text from the stream: bytes, or tokenizer_from.
- * *tokenizer stays NULL when the stream is needed. */
+/* The tokenizer that the configuration alone gives: bytes, or tokenizer_from.
+ * *tokenizer is NULL when it needs text of the stream. */
 int vocabulary_known(const struct conf *conf, struct tokenizer **tokenizer,
                      struct err *err);
 
-/* Takes a record; true when there is enough text. */
+/* Adds a record, which v owns from now on. Returns true when the text is
+ * sufficient. */
 bool vocabulary_add(struct vocabulary *v, struct record *rec);
 
-/* Learns it from the text so far. */
+/* Learns the vocabulary from the text so far. */
 int vocabulary_learn(struct vocabulary *v, struct tokenizer **tokenizer,
                      struct err *err);
 
-/* The records, oldest first, now the caller's; *n out; free() the array. */
+/* The records, oldest first, which the caller owns from now on, like the array.
+ * v is empty then. */
 struct record **vocabulary_take(struct vocabulary *v, size_t *n);
 
 #endif

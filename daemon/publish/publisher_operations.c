@@ -12,7 +12,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
-#include "daemon/stream/release.h"
+#include "daemon/stream/released_records.h"
 
 int publisher_write_rollback(struct publisher *p,
                              const struct store_rollback *rollback,
@@ -150,9 +150,9 @@ static int carry_out(struct publisher *p, const struct control_operation *op,
     case CONTROL_RELEASE:
         n_labels = status_lock(p->options.board)->labels;
         status_unlock(p->options.board);
-        rc = release_carry_out(p->options.store, p->options.catalog,
-                               p->options.conf, version, op->reason, n_labels,
-                               detail, size, err);
+        rc = released_records_write(p->options.store, p->options.catalog,
+                                    p->options.conf, version, op->reason,
+                                    n_labels, detail, size, err);
         if (rc == 0)
             p->released = true;
         p->options.wake_trainer(p->options.arg);

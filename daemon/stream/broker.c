@@ -18,7 +18,7 @@
 #include "daemon/stream/kafka_conf.h"
 
 struct broker {
-    rd_kafka_t *handle; /* the cluster's books are kept by a client */
+    rd_kafka_t *handle; /* a mock cluster needs a client */
 #ifdef HAVE_LIBRDKAFKA_RDKAFKA_MOCK_H
     rd_kafka_mock_cluster_t *cluster;
 #endif
@@ -129,8 +129,10 @@ int broker_start(const char *const *topics, size_t n, const char *data_dir,
         broker_stop(b);
         return rc;
     }
-    log_warn("embedded", "kafka=%s: for a trial only, what it holds is gone "
-             "when this process ends", broker_address(b));
+    log_warn("embedded",
+             "kafka=%s: for trials only; its records are lost "
+             "when this process ends",
+             broker_address(b));
     *broker = b;
     return 0;
 }

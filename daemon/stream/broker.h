@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * broker.h - a Kafka broker inside the daemon, for a trial.
+ * broker.h - a Kafka broker inside the daemon, for trials.
  *
- * It is librdkafka's: one broker on loopback that any client can reach, with
- * its log in memory. What it holds is gone with the process, and of each
- * partition it keeps only a bounded tail.
+ * This is librdkafka's mock broker. It listens on loopback for any client. It
+ * keeps records in memory, and of each partition only a bounded tail. All
+ * records are lost when the process ends.
  *
  * Threads: one at a time
  */
@@ -17,13 +17,13 @@
 
 struct broker;
 
-/* Starts it with these topics, a partition each, and writes
- * data_dir/kafka.addr. ERR_STATE when this build has none. */
+/* Starts a broker with these topics, which have one partition each. Writes its
+ * address to data_dir/kafka.addr. ERR_STATE: this build has no mock broker. */
 int broker_start(const char *const *topics, size_t n, const char *data_dir,
                  struct broker **broker, struct err *err);
 const char *broker_address(const struct broker *b); /* "127.0.0.1:40123" */
 
-/* NULL is fine. Removes kafka.addr. */
+/* Also removes kafka.addr. NULL is fine. */
 void broker_stop(struct broker *b);
 
 #endif

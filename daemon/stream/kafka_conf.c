@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Three layers, the later ones win: what suits mneme, what the user says, and
- * what the promises rest on. The last are refused from the user.
+ * Three layers, and each overrides the one before: defaults that suit mneme,
+ * the user's properties, and the settings that exactly-once learning depends
+ * on. conf_load refuses the last from the user.
  */
 #include "config.h"
 
@@ -20,50 +21,25 @@
 
 struct setting {
     const char *name, *value;
-    const char *why; /* that the user may not have another value */
 };
 
-static const struct setting preferred[] = {
-    {"isolation.level", "read_committed", NULL},
-    {"queued.max.messages.kbytes", "16384", NULL}, /* ours is the queue */
-    {"queue.buffering.max.kbytes", "16384", NULL}, /* of dead letters */
-    {"topic.metadata.refresh.interval.ms", "30000", NULL}, /* new ones */
-    {"client.id", "mneme", NULL},
+static const struct setting defaults[] = {
+    {"isolation.level", "read_committed"},
+    {"queued.max.messages.kbytes", "16384"}, /* mneme has a queue of its own */
+    {"queue.buffering.max.kbytes", "16384"}, /* for dead letters */
+    {"topic.metadata.refresh.interval.ms", "30000"}, /* finds new partitions */
+    {"client.id", "mneme"},
 };
 
-static const struct setting owned[] = {
-    {"enable.auto.commit", "false",
-     "an offset is committed only after the version that accounts for it"},
-    {"enable.auto.offset.store", "false",
-     "an offset is committed only after the version that accounts for it"},
-    {"auto.offset.reset", "error",
-     "offsets come from the data directory; see source.kafka.start and on_gap"},
-    {"partition.assignment.strategy", "range,roundrobin",
-     "mneme takes assignments as a whole"},
-    {"enable.partition.eof", "true", "mneme needs it to know the lag"},
-};
-
-static const struct setting refused[] = {
-    {"auto.commit.enable", NULL,
-     "an offset is committed only after the version that accounts for it"},
-    {"offset.store.method", NULL,
-     "offsets come from the data directory"},
-    {"transactional.id", NULL, "mneme does not produce in transactions"},
-    {"test.mock.num.brokers", NULL, "use bootstrap.servers: embedded"},
-    {"log.queue", NULL, "mneme has its own log"},
-    {"enabled_events", NULL, "mneme polls with callbacks"},
+static const struct setting required[] = {
+    {"enable.auto.commit", "false"},
+    {"enable.auto.offset.store", "false"},
+    {"auto.offset.reset", "error"},
+    {"partition.assignment.strategy", "range,roundrobin"},
+    {"enable.partition.eof", "true"},
 };
 
 #define N(array) (sizeof(array) / sizeof *(array))
-
-static const struct setting *find(const struct setting *table, size_t n,
-                                  const char *name)
-{
-    for (size_t i = 0; i < n; i++)
-        if (strcmp(table[i].name, name) == 0)
-            return &table[i];
-    return NULL;
-}
 
 const char *kafka_conf_get(const struct conf_kafka *conf, const char *name)
 {
@@ -88,7 +64,6 @@ void kafka_conf_log(const rd_kafka_t *rk, int level, const char *facility,
     log_debug("librdkafka", "%s: %s", facility, text);
 }
 
-/* Takes ours unless it is the user's to say and they have said it. */
 static int set_table(rd_kafka_conf_t *to, const struct setting *table,
                      size_t n, struct err *err)
 {
@@ -101,7 +76,7 @@ static int set_table(rd_kafka_conf_t *to, const struct setting *table,
     return 0;
 }
 
-/* The reason may hold the value: of a secret only the name is told. */
+/* librdkafka's message may contain the value, so a secret gets none. */
 static int set_property(rd_kafka_conf_t *to, const struct conf_property *p,
                         struct err *err)
 {
@@ -118,14 +93,14 @@ static int set_property(rd_kafka_conf_t *to, const struct conf_property *p,
 static int set_all(rd_kafka_conf_t *to, const struct conf_kafka *conf,
                    const char *servers, struct err *err)
 {
-    int rc = set_table(to, preferred, N(preferred), err);
+    int rc = set_table(to, defaults, N(defaults), err);
 
     for (size_t i = 0; i < conf->properties.n && rc == 0; i++)
         if (!servers ||
             strcmp(conf->properties.items[i].name, "bootstrap.servers") != 0)
             rc = set_property(to, &conf->properties.items[i], err);
     if (rc == 0)
-        rc = set_table(to, owned, N(owned), err);
+        rc = set_table(to, required, N(required), err);
     if (rc == 0 && servers &&
         rd_kafka_conf_set(to, "bootstrap.servers", servers, NULL, 0) !=
             RD_KAFKA_CONF_OK)
@@ -166,10 +141,10 @@ rd_kafka_t *kafka_conf_open(rd_kafka_type_t type, rd_kafka_conf_t *conf,
     return NULL;
 }
 
-/* --- the end of a handle ------------------------------------------------ */
+/* --- destroying a handle ------------------------------------------------ */
 
 #define CLOSE_MS 5000
-#define LOOK_MS 5
+#define CHECK_MS 5
 
 struct closing {
     rd_kafka_t *rk;
@@ -198,8 +173,8 @@ void kafka_conf_close(rd_kafka_t *rk)
         return;
     }
     while (!atomic_load(&c->is_done) && timing_mono_ms() < until)
-        timing_sleep_ms(LOOK_MS);
-    if (!atomic_load(&c->is_done)) { /* c stays, for the thread */
+        timing_sleep_ms(CHECK_MS);
+    if (!atomic_load(&c->is_done)) { /* the thread still uses c */
         log_debug("kafka", "librdkafka does not end");
         pthread_detach(thread);
         return;
@@ -210,6 +185,7 @@ void kafka_conf_close(rd_kafka_t *rk)
 
 /* --- for conf_load ------------------------------------------------------ */
 
+/* Tells whether a value may be a secret, which no message may repeat. */
 static bool is_private(const char *name)
 {
     return strstr(name, "password") || strstr(name, "secret") ||
@@ -217,31 +193,13 @@ static bool is_private(const char *name)
            strstr(name, "token");
 }
 
-static int refuse(const char *name, const char *value, char *why,
-                  size_t why_size)
-{
-    const struct setting *s = find(owned, N(owned), name);
-
-    if (s && strcmp(s->value, value) == 0)
-        return 0; /* what we set ourselves */
-    if (!s)
-        s = find(refused, N(refused), name);
-    if (!s)
-        return 0;
-    snprintf(why, why_size, "cannot be set: %s", s->why);
-    return -1;
-}
-
 int source_property_check(const char *name, const char *value, char *why,
                           size_t why_size)
 {
-    rd_kafka_conf_t *scratch;
-    rd_kafka_conf_res_t res;
+    rd_kafka_conf_t *scratch = rd_kafka_conf_new();
+    rd_kafka_conf_res_t res =
+        rd_kafka_conf_set(scratch, name, value, why, why_size);
 
-    if (refuse(name, value, why, why_size) != 0)
-        return -1;
-    scratch = rd_kafka_conf_new();
-    res = rd_kafka_conf_set(scratch, name, value, why, why_size);
     rd_kafka_conf_destroy(scratch);
     if (res == RD_KAFKA_CONF_INVALID && is_private(name))
         snprintf(why, why_size, "librdkafka refuses the value");

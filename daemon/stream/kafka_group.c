@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The group says which partitions (g->list); where each goes on is found
- * outside its callback, since the broker has to be asked for that. Every change
- * of place - an assignment, a seek, a gap that is skipped - is one and the same
- * thing: rd_kafka_assign of all partitions with explicit offsets.
+ * The rebalance callback stores the assigned partitions in g->list. Their
+ * offsets are found later, outside the callback, since that takes questions to
+ * the broker. An assignment, a seek and a skipped gap all end in the same call:
+ * rd_kafka_assign of all partitions with explicit offsets.
  */
 #include "config.h"
 
@@ -19,16 +19,16 @@
 #include "daemon/stream/kafka_conf.h"
 
 #define RETRY_MS 1000
-#define ANSWER_MS 1000 /* of a broker, when it has nothing else to answer */
-#define ANSWER_MOST_MS 5000 /* reading waits for it, and so does the end */
-#define PATIENCE 3    /* answers that do not come, until all brokers are away */
+#define ANSWER_MS 1000 /* for an answer, when no other request is waiting */
+#define ANSWER_MOST_MS 5000 /* reading and the daemon's end wait so long */
+#define PATIENCE 3 /* unanswered questions before the link counts as down */
 
-/* --- halting, gaps ------------------------------------------------------ */
+/* --- stopping, gaps ----------------------------------------------------- */
 
 /*
- * Reads nothing. What the group gave is answered with an empty list: to NULL
- * librdkafka goes on waiting for our answer, and no unsubscribe and no
- * rebalance gets past that.
+ * Ends the reading of all partitions. An assignment of the group is answered
+ * with an empty list. NULL would be no answer: librdkafka would wait for one
+ * and hold back every rebalance and unsubscribe.
  */
 static void drop_assignment(struct kafka_group *g)
 {
@@ -38,12 +38,12 @@ static void drop_assignment(struct kafka_group *g)
     rd_kafka_assign(g->rk, none);
     if (none)
         rd_kafka_topic_partition_list_destroy(none);
-    kafka_parts_set_assigned(&g->parts, NULL);
+    kafka_partitions_set_assigned(&g->parts, NULL);
 }
 
-/* Reads no more, until a seek. */
+/* Stops reading until a seek. */
 static void __attribute__((format(printf, 2, 3)))
-halt(struct kafka_group *g, const char *fmt, ...)
+stop_reading(struct kafka_group *g, const char *fmt, ...)
 {
     char reason[512];
     va_list ap;
@@ -52,7 +52,7 @@ halt(struct kafka_group *g, const char *fmt, ...)
     vsnprintf(reason, sizeof reason, fmt, ap);
     va_end(ap);
     drop_assignment(g);
-    g->is_halted = true;
+    g->is_stopped = true;
     g->needs_assign = false;
     source_set_state(g->source, SOURCE_STOPPED, "%s", reason);
 }
@@ -66,30 +66,33 @@ retry_later(struct kafka_group *g, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(reason, sizeof reason, fmt, ap);
     va_end(ap);
-    g->try_at_ms = timing_mono_ms() + RETRY_MS;
+    g->retry_ms = timing_mono_ms() + RETRY_MS;
     source_set_state(g->source, SOURCE_RETRYING, "%s", reason);
 }
 
-/* A position that cannot be read on from. Returns 0 when it is skipped, with
- * part->next set; ERR_STATE: halted. */
-static int meet_gap(struct kafka_group *g, struct kafka_part *part,
-                    int64_t nearest, const char *what)
+/* Handles a gap as source.kafka.on_gap says. Returns 0 with part->next set, or
+ * ERR_STATE when reading has stopped. */
+static int handle_gap(struct kafka_group *g, struct kafka_partition *part,
+                      int64_t nearest, const char *gap)
 {
-    if (g->place.conf->on_gap == CONF_ON_GAP_STOP) {
-        halt(g, "%s; roll back to a version whose offsets are there, or set "
-             "source.kafka.on_gap: skip", what);
+    if (g->query.conf->on_gap == CONF_ON_GAP_STOP) {
+        stop_reading(g,
+                     "%s; roll back to a version whose offsets Kafka still "
+                     "has, or set source.kafka.on_gap: skip",
+                     gap);
         return ERR_STATE;
     }
-    source_count_gap(g->source, "%s; going on at %" PRId64, what, nearest);
+    source_count_gap(g->source, "%s; reading continues at %" PRId64, gap,
+                     nearest);
     atomic_store(&part->next, nearest);
-    atomic_store(&part->went_on, nearest);
+    atomic_store(&part->resume, nearest);
     return 0;
 }
 
-/* --- assigning ---------------------------------------------------------- */
+/* --- assignment --------------------------------------------------------- */
 
-/* Where the part goes on as far as is known here, and what was read last. */
-static struct source_position known_place(const struct kafka_part *part)
+/* Where the partition continues, by what this process and the store know. */
+static struct source_position known_position(const struct kafka_partition *part)
 {
     struct source_position at = {.topic = part->topic,
                                  .partition = part->partition,
@@ -109,25 +112,25 @@ static struct source_position known_place(const struct kafka_part *part)
 }
 
 /*
- * Sets part->next to a place that is known, if it still means the same. Past
- * the end of what Kafka has, records were lost, and what was learned is not
- * learned again; but a topic that has been made anew is read from its
- * beginning.
+ * Sets part->next to the known position, if that is still valid. A next offset
+ * behind the partition's end means that records were lost. Reading then
+ * continues at the end, so that nothing is learned twice. But a topic that was
+ * created again is read from its beginning.
  */
-static int place_known(struct kafka_group *g, struct kafka_part *part,
-                       struct err *err)
+static int use_known_position(struct kafka_group *g,
+                              struct kafka_partition *part, struct err *err)
 {
-    struct source_position at = known_place(part);
+    struct source_position at = known_position(part);
     struct err gap = ERR_INIT;
     int64_t nearest = -1;
-    int rc = kafka_place_check(&g->place, &at, &nearest, &gap);
+    int rc = kafka_position_check(&g->query, &at, &nearest, &gap);
 
     if (rc == ERR_STATE) {
-        rc = part->is_gone && nearest < at.next_offset
-                 ? kafka_place_start(&g->place, part->topic, part->partition,
-                                     true, &nearest, err)
+        rc = part->may_be_recreated && nearest < at.next_offset
+                 ? kafka_position_start(&g->query, part->topic, part->partition,
+                                        true, &nearest, err)
                  : 0;
-        return rc != 0 ? rc : meet_gap(g, part, nearest, gap.msg);
+        return rc != 0 ? rc : handle_gap(g, part, nearest, gap.msg);
     }
     if (rc != 0)
         return err_set(err, rc, "%s", gap.msg);
@@ -135,109 +138,109 @@ static int place_known(struct kafka_group *g, struct kafka_part *part,
     return 0;
 }
 
-/* Sets part->next. *is_new: resolved from the configuration. ERR_AGAIN;
- * ERR_STATE: halted. */
-static int place_part(struct kafka_group *g, struct kafka_part *part,
-                      bool *is_new, struct err *err)
+/* Sets part->next. ERR_AGAIN: no answer; ERR_STATE: reading has stopped.
+ *   is_new  is set when source.kafka.start has given the offset */
+static int find_offset(struct kafka_group *g, struct kafka_partition *part,
+                       bool *is_new, struct err *err)
 {
     int64_t offset = -1;
     int rc;
 
     if (part->has_position || atomic_load(&part->start) >= 0)
-        rc = atomic_load(&part->next) < 0 || part->is_doubted
-                 ? place_known(g, part, err)
+        rc = atomic_load(&part->next) < 0 || part->needs_check
+                 ? use_known_position(g, part, err)
                  : 0;
     else if (atomic_load(&part->next) >= 0)
         rc = 0;
     else
-        rc = kafka_place_start(&g->place, part->topic, part->partition,
-                               kafka_parts_has_begun(&g->parts, part->topic),
-                               &offset, err);
+        rc = kafka_position_start(
+            &g->query, part->topic, part->partition,
+            kafka_partitions_has_begun(&g->parts, part->topic), &offset, err);
     if (rc == 0 && offset >= 0) {
         atomic_store(&part->next, offset);
         *is_new = true;
     }
     if (rc == 0)
-        part->is_doubted = part->is_gone = false;
+        part->needs_check = part->may_be_recreated = false;
     return rc;
 }
 
-/* Places every partition of the group's list and writes the offsets into it;
- * starts that are new are committed. */
-static int place_all(struct kafka_group *g, struct err *err)
+/* Finds the offset of every partition in the group's list, and writes it into
+ * the list. Commits new starts. */
+static int find_offsets(struct kafka_group *g, struct err *err)
 {
     rd_kafka_topic_partition_list_t *starts =
         rd_kafka_topic_partition_list_new(g->list->cnt);
-    int rc = kafka_parts_read_marks(&g->parts, &g->place, g->list, err);
+    int rc = kafka_partitions_read_marks(&g->parts, &g->query, g->list, err);
 
     for (int i = 0; i < g->list->cnt && rc == 0; i++) {
         rd_kafka_topic_partition_t *row = &g->list->elems[i];
-        struct kafka_part *part =
-            kafka_parts_get(&g->parts, row->topic, row->partition);
+        struct kafka_partition *part =
+            kafka_partitions_get(&g->parts, row->topic, row->partition);
         bool is_new = false;
 
-        rc = place_part(g, part, &is_new, err);
+        rc = find_offset(g, part, &is_new, err);
         row->offset = atomic_load(&part->next);
         if (rc == 0 && is_new)
-            kafka_parts_add_commit(&g->parts, part, row->offset, row->offset,
-                                   starts);
+            kafka_partitions_add_commit(&g->parts, part, row->offset,
+                                        row->offset, starts);
     }
     if (rc == 0)
-        rc = kafka_parts_commit_starts(&g->parts, g->rk, starts, err);
-    else
-        kafka_parts_drop_starts(&g->parts, starts);
+        rc = kafka_partitions_commit_starts(&g->parts, g->rk, starts, err);
+    for (int i = 0; i < starts->cnt && rc != 0; i++) /* are to be found again */
+        atomic_store(&kafka_partitions_get(&g->parts, starts->elems[i].topic,
+                                           starts->elems[i].partition)
+                          ->next,
+                     -1);
     rd_kafka_topic_partition_list_destroy(starts);
     return rc;
 }
 
-static void start_reading(struct kafka_group *g)
+void kafka_group_assign(struct kafka_group *g)
 {
-    rd_kafka_resp_err_t e = rd_kafka_assign(g->rk, g->list);
+    struct err err = ERR_INIT;
+    rd_kafka_resp_err_t e;
+    int rc;
 
+    if (!g->needs_assign || !g->list || g->is_stopped ||
+        timing_mono_ms() < g->retry_ms)
+        return;
+    rc = find_offsets(g, &err);
+    if (rc == ERR_STATE && !g->is_stopped) { /* the group is another store's */
+        stop_reading(g, "%s", err.msg);
+        rd_kafka_unsubscribe(g->rk);
+    } else if (rc != 0 && rc != ERR_STATE) {
+        retry_later(g, "%s", err.msg);
+    }
+    if (rc != 0)
+        return;
+    e = rd_kafka_assign(g->rk, g->list);
     if (e) {
-        retry_later(g, "cannot take the partitions: %s", rd_kafka_err2str(e));
+        retry_later(g, "cannot read the assigned partitions: %s",
+                    rd_kafka_err2str(e));
         return;
     }
-    kafka_parts_set_assigned(&g->parts, g->list);
-    /* A pause outlives its assignment. */
+    kafka_partitions_set_assigned(&g->parts, g->list);
+    /* librdkafka keeps a pause beyond its assignment. */
     rd_kafka_resume_partitions(g->rk, g->list);
     g->is_paused = false;
     g->needs_assign = false;
-    g->wants_topic = false;
+    g->misses_topic = false;
     source_set_state(g->source, SOURCE_RUNNING, "%s", "");
-}
-
-void kafka_group_try(struct kafka_group *g)
-{
-    struct err err = ERR_INIT;
-    int rc;
-
-    if (!g->needs_assign || !g->list || g->is_halted ||
-        timing_mono_ms() < g->try_at_ms)
-        return;
-    rc = place_all(g, &err);
-    if (rc == 0) {
-        start_reading(g);
-    } else if (rc != ERR_STATE) {
-        retry_later(g, "%s", err.msg);
-    } else if (!g->is_halted) { /* the group is another's: leave it alone */
-        halt(g, "%s", err.msg);
-        rd_kafka_unsubscribe(g->rk);
-    }
 }
 
 static void assign_again(struct kafka_group *g)
 {
     g->needs_assign = true;
-    g->try_at_ms = 0;
+    g->retry_ms = 0;
 }
 
 void kafka_group_set_positions(struct kafka_group *g,
                                const struct source_position *positions,
                                size_t n)
 {
-    kafka_parts_set_positions(&g->parts, positions, n);
-    g->is_halted = false;
+    kafka_partitions_set_positions(&g->parts, positions, n);
+    g->is_stopped = false;
     assign_again(g);
     if (g->list)
         drop_assignment(g);
@@ -247,7 +250,7 @@ void kafka_group_pause(struct kafka_group *g, bool pause)
 {
     rd_kafka_topic_partition_list_t *list;
 
-    if (pause == g->is_paused || g->needs_assign || g->is_halted || !g->list)
+    if (pause == g->is_paused || g->needs_assign || g->is_stopped || !g->list)
         return;
     list = rd_kafka_topic_partition_list_copy(g->list);
     if (pause)
@@ -259,12 +262,12 @@ void kafka_group_pause(struct kafka_group *g, bool pause)
 }
 
 bool kafka_group_is_reading(const struct kafka_group *g,
-                            const struct kafka_part *part)
+                            const struct kafka_partition *part)
 {
     return part && part->is_assigned && !g->needs_assign;
 }
 
-/* Called from within rd_kafka_consumer_poll. */
+/* Threads: polling, inside rd_kafka_consumer_poll */
 static void on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t e,
                          rd_kafka_topic_partition_list_t *list, void *arg)
 {
@@ -276,9 +279,9 @@ static void on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t e,
     g->list = NULL;
     if (e == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
         g->list = rd_kafka_topic_partition_list_copy(list);
-        kafka_parts_set_listed(&g->parts, list);
+        kafka_partitions_set_listed(&g->parts, list);
     }
-    if (g->list && !g->is_halted && !atomic_load(g->stopping))
+    if (g->list && !g->is_stopped && !atomic_load(g->stopping))
         assign_again(g);
     else
         drop_assignment(g);
@@ -286,38 +289,39 @@ static void on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t e,
 
 /* --- errors ------------------------------------------------------------- */
 
-/* Looks again at doubted parts; not at once, for they may be there. */
-static void place_again(struct kafka_group *g)
+/* Checks the positions again after a pause: the error may be temporary. */
+static void check_positions_later(struct kafka_group *g)
 {
-    if (!g->list || !g->list->cnt || g->is_halted || g->needs_assign)
+    if (!g->list || !g->list->cnt || g->is_stopped || g->needs_assign)
         return;
     g->needs_assign = true;
-    g->try_at_ms = timing_mono_ms() + RETRY_MS;
+    g->retry_ms = timing_mono_ms() + RETRY_MS;
 }
 
-void kafka_group_take_error(struct kafka_group *g, const rd_kafka_message_t *m,
-                            struct kafka_part *part)
+void kafka_group_handle_error(struct kafka_group *g,
+                              const rd_kafka_message_t *m,
+                              struct kafka_partition *part)
 {
     switch (m->err) {
     case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
     case RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE:
         if (part && part->is_assigned) {
-            part->is_doubted = true;
-            place_again(g);
+            part->needs_check = true;
+            check_positions_later(g);
         }
         break;
     case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
     case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
     case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
-        kafka_parts_doubt(&g->parts,
-                          m->rkt ? rd_kafka_topic_name(m->rkt) : NULL);
-        place_again(g);
+        kafka_partitions_miss_topic(
+            &g->parts, m->rkt ? rd_kafka_topic_name(m->rkt) : NULL);
+        check_positions_later(g);
         /* fall through */
     case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
     case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
-        g->wants_topic = true;
+        g->misses_topic = true;
         source_set_state(g->source, SOURCE_RETRYING, "%s: %s",
-                         kafka_place_servers(&g->place),
+                         kafka_position_servers(&g->query),
                          rd_kafka_message_errstr(m));
         break;
     default:
@@ -325,17 +329,17 @@ void kafka_group_take_error(struct kafka_group *g, const rd_kafka_message_t *m,
     }
 }
 
-static void say_down(struct kafka_group *g, const char *how,
-                     const char *reason)
+static void set_link_down(struct kafka_group *g, const char *how,
+                          const char *reason)
 {
     g->link = KAFKA_LINK_DOWN;
-    g->try_at_ms = timing_mono_ms() + RETRY_MS;
-    if (!g->is_halted)
+    g->retry_ms = timing_mono_ms() + RETRY_MS;
+    if (!g->is_stopped)
         source_set_state(g->source, SOURCE_RETRYING, "Kafka at %s %s: %s",
-                         kafka_place_servers(&g->place), how, reason);
+                         kafka_position_servers(&g->query), how, reason);
 }
 
-/* Called from within a poll. */
+/* Threads: polling, inside a poll */
 static void on_error(rd_kafka_t *rk, int e, const char *reason, void *arg)
 {
     struct kafka_group *g = arg;
@@ -343,24 +347,26 @@ static void on_error(rd_kafka_t *rk, int e, const char *reason, void *arg)
 
     if (e == RD_KAFKA_RESP_ERR__FATAL) {
         e = rd_kafka_fatal_error(rk, why, sizeof why);
-        halt(g, "Kafka has ended our membership: %s (%s); is another daemon "
-             "running with this group.instance.id?", rd_kafka_err2str(e), why);
+        stop_reading(g,
+                     "Kafka has ended the membership in the group: %s (%s); "
+                     "is another daemon running with this group.instance.id?",
+                     rd_kafka_err2str(e), why);
     } else if (e == RD_KAFKA_RESP_ERR__AUTHENTICATION ||
                e == RD_KAFKA_RESP_ERR__SSL) {
-        say_down(g, "cannot be used", reason);
+        set_link_down(g, "cannot be used", reason);
     } else {
         log_debug("kafka", "%s: %s", rd_kafka_err2name(e), reason);
-        /* It counts the brokers that are down, and the count can be wrong
-         * either way: that all are is not always said, and is said when one
-         * of two is. */
+        /* librdkafka also reports that all brokers are down. That report is
+         * not reliable: it may be missing, or come when one of two is down. */
         if (g->link == KAFKA_LINK_UP)
-            g->link = KAFKA_LINK_DOUBTED;
+            g->link = KAFKA_LINK_UNSURE;
     }
 }
 
-/* A broker answers one request of a connection after the other, and a fetch
- * only when there is something, or after fetch.wait.max.ms. */
-static int answer_ms(struct kafka_group *g)
+/* How long to wait for an answer. A broker answers the requests of a connection
+ * in order. It answers a fetch when it has records, or after fetch.wait.max.ms.
+ */
+static int answer_timeout_ms(struct kafka_group *g)
 {
     char text[32] = "";
     size_t size = sizeof text;
@@ -372,26 +378,26 @@ static int answer_ms(struct kafka_group *g)
     return (int)(most < ANSWER_MOST_MS ? most : ANSWER_MOST_MS);
 }
 
-void kafka_group_look_for_broker(struct kafka_group *g)
+void kafka_group_check_broker(struct kafka_group *g)
 {
     const struct rd_kafka_metadata *metadata;
     rd_kafka_resp_err_t e;
 
-    if (g->link == KAFKA_LINK_UP || timing_mono_ms() < g->look_at_ms)
+    if (g->link == KAFKA_LINK_UP || timing_mono_ms() < g->check_ms)
         return;
-    e = rd_kafka_metadata(g->rk, 0, NULL, &metadata, answer_ms(g));
-    g->look_at_ms = timing_mono_ms() + RETRY_MS;
+    e = rd_kafka_metadata(g->rk, 0, NULL, &metadata, answer_timeout_ms(g));
+    g->check_ms = timing_mono_ms() + RETRY_MS;
     if (e && g->link == KAFKA_LINK_DOWN)
-        g->try_at_ms = g->look_at_ms;
+        g->retry_ms = g->check_ms;
     else if (e && ++g->n_unanswered >= PATIENCE)
-        say_down(g, "is away", rd_kafka_err2str(e));
+        set_link_down(g, "is away", rd_kafka_err2str(e));
     if (e)
         return;
     rd_kafka_metadata_destroy(metadata);
     g->n_unanswered = 0;
     if (g->link == KAFKA_LINK_DOWN) {
-        g->try_at_ms = 0;
-        if (!g->is_halted && !g->wants_topic && !g->needs_assign)
+        g->retry_ms = 0;
+        if (!g->is_stopped && !g->misses_topic && !g->needs_assign)
             source_set_state(g->source, SOURCE_RUNNING, "%s", "");
     }
     g->link = KAFKA_LINK_UP;
@@ -409,9 +415,9 @@ int kafka_group_open(struct kafka_group *g, struct source *source,
 
     g->source = source;
     g->stopping = stopping;
-    g->place.conf = conf;
-    g->place.servers = servers;
-    kafka_parts_init(&g->parts, &conf->topics, source->options.store_id);
+    g->query.conf = conf;
+    g->query.servers = servers;
+    kafka_partitions_init(&g->parts, &conf->topics, source->options.store_id);
     snprintf(instance, sizeof instance, "mneme-%.40s",
              source->options.store_id);
     to = kafka_conf_create(conf, RD_KAFKA_CONSUMER, servers, instance, err);
@@ -420,7 +426,7 @@ int kafka_group_open(struct kafka_group *g, struct source *source,
     rd_kafka_conf_set_opaque(to, g);
     rd_kafka_conf_set_rebalance_cb(to, on_rebalance);
     rd_kafka_conf_set_error_cb(to, on_error);
-    g->rk = g->place.rk = kafka_conf_open(RD_KAFKA_CONSUMER, to, err);
+    g->rk = g->query.rk = kafka_conf_open(RD_KAFKA_CONSUMER, to, err);
     if (!g->rk)
         return ERR_INVALID;
     rd_kafka_poll_set_consumer(g->rk);
@@ -429,7 +435,7 @@ int kafka_group_open(struct kafka_group *g, struct source *source,
 
 int kafka_group_subscribe(struct kafka_group *g, struct err *err)
 {
-    const struct conf_strings *topics = &g->place.conf->topics;
+    const struct conf_strings *topics = &g->query.conf->topics;
     rd_kafka_topic_partition_list_t *list =
         rd_kafka_topic_partition_list_new((int)topics->n);
     rd_kafka_resp_err_t e;
@@ -452,5 +458,5 @@ void kafka_group_close(struct kafka_group *g, bool leave)
         kafka_conf_close(g->rk);
     if (g->list)
         rd_kafka_topic_partition_list_destroy(g->list);
-    kafka_parts_release(&g->parts);
+    kafka_partitions_release(&g->parts);
 }

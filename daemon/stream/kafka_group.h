@@ -1,30 +1,31 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * kafka_group.h - membership in the consumer group: which partitions are ours,
- * where each goes on, and what keeps us from reading them.
+ * kafka_group.h - membership in the consumer group: assigned partitions, the
+ * offset where each continues, and errors.
  *
- *     subscribed --group--> assigned --place--> reading
- *                              ^ |                 |
- *            broker is asked   | v                 v
- *            again each second +-+             halted: a gap, another topic,
- *                                              another store's group
+ *     subscribed --rebalance--> assigned --offsets found--> reading
+ *                                 ^ |                          |
+ *               the broker is     | v                          v
+ *               asked each second +-+              stopped: a gap, another
+ *                                                  topic of the same name, or a
+ *                                                  group of another store
  *
- * Where a partition goes on:
- *   1. where this process left it (part->next), after a rebalance or a gap
- *   2. the store's position, after it has been checked (kafka_place.h)
- *   3. where this store began to read it, from the mark in the group's commit
- *   4. what source.kafka.start says, which then is committed with a mark before
- *      the first record is read
+ * A partition continues at the first of these that is known:
+ *   1. the next offset of this process (part->next), after a rebalance or a gap
+ *   2. the store's position, if a check finds it valid (kafka_position.h)
+ *   3. the start that the mark in the group's commit holds
+ *   4. the offset that source.kafka.start gives; it is committed with a mark
+ *      before the first record is read
  *
- * Errors are no return values here: they become the source's state, RETRYING
- * for what mends by itself, STOPPED until a seek for what does not.
+ * Errors become the state of the source instead of return values. RETRYING: the
+ * group retries. STOPPED: reading ends until a seek.
  *
  * Use:      kafka_group_open, kafka_group_subscribe; then in each round of the
- *           polling thread kafka_group_try, kafka_group_pause, a poll of rk,
- *           kafka_group_look_for_broker; kafka_group_close
+ *           polling thread kafka_group_assign, kafka_group_pause, a poll of rk,
+ *           kafka_group_check_broker; at the end kafka_group_close
  * Owner:    the source; caller's memory, zeroed
- * Threads:  polling, also through librdkafka's callbacks; others use rk, place
- *           and what kafka_parts.h lets them
+ * Threads:  polling, also through librdkafka's callbacks; other threads use rk,
+ *           query and the functions of kafka_partitions.h that say "any"
  */
 #ifndef MNEME_DAEMON_STREAM_KAFKA_GROUP_H
 #define MNEME_DAEMON_STREAM_KAFKA_GROUP_H
@@ -35,71 +36,77 @@
 
 #include <librdkafka/rdkafka.h>
 
-#include "daemon/stream/kafka_parts.h"
-#include "daemon/stream/kafka_place.h"
+#include "daemon/stream/kafka_partitions.h"
+#include "daemon/stream/kafka_position.h"
 #include "daemon/stream/source_private.h"
 
 enum kafka_link {
     KAFKA_LINK_UP,
-    KAFKA_LINK_DOUBTED, /* a connection was lost: ask */
-    KAFKA_LINK_DOWN     /* nobody answers */
+    KAFKA_LINK_UNSURE, /* a connection was lost: ask whether a broker answers */
+    KAFKA_LINK_DOWN    /* no broker answers */
 };
 
 struct kafka_group {
-    struct source *source;        /* its options, its state */
-    const _Atomic bool *stopping; /* take no more partitions */
+    struct source *source; /* its options and its state */
+    const _Atomic bool *stopping;
     rd_kafka_t *rk;
-    struct kafka_place place;
-    struct kafka_parts parts;
+    struct kafka_position_query query;
+    struct kafka_partitions parts;
 
-    /* Private. */
-    rd_kafka_topic_partition_list_t *list; /* what we are to read, or NULL */
-    bool needs_assign;
-    int64_t try_at_ms; /* not before */
-    bool is_halted;
-    bool is_paused;   /* what librdkafka has been told */
+    /* Only kafka_group.c uses the fields below. */
+    rd_kafka_topic_partition_list_t *list; /* the group's assignment, or NULL */
+    bool needs_assign; /* the offsets of the list are still to be found */
+    int64_t retry_ms;  /* time of the next attempt to find them */
+    bool is_stopped;
+    bool is_paused;
     enum kafka_link link;
-    int64_t look_at_ms; /* for a broker, not before */
-    int n_unanswered;   /* in a row; the next one may have to connect first */
-    bool wants_topic; /* one that is not there */
+    int64_t check_ms;  /* time of the next question whether a broker answers */
+    int n_unanswered;  /* such questions in a row */
+    bool misses_topic; /* the broker lacks a topic, or denies access to it */
 };
 
 /*
- * Makes the consumer, which does not read yet.
- *   servers   of an embedded broker, or NULL
- *   returns   0 or ERR_INVALID; kafka_group_close is due in both cases
+ * Creates the consumer, which does not read yet.
+ *   servers   address of the embedded broker, or NULL
+ *   stopping  while it is true, no partitions are assigned
+ *   returns   0 or ERR_INVALID; the caller calls kafka_group_close in both
+ * cases
  */
 int kafka_group_open(struct kafka_group *g, struct source *source,
                      const char *servers, const _Atomic bool *stopping,
                      struct err *err);
 
-/* Joins the group. Threads: any, before polling starts. */
+/* Joins the group. Threads: any, before polling starts */
 int kafka_group_subscribe(struct kafka_group *g, struct err *err);
 
-/* Leaves it when leave is set: the polling thread has ended. */
+/* Closes the consumer after the polling thread has ended.
+ *   leave   leaves the group first */
 void kafka_group_close(struct kafka_group *g, bool leave);
 
-/* Takes the partitions that the group gave, when there is something to do. */
-void kafka_group_try(struct kafka_group *g);
+/* If the assignment has changed, finds the offsets of its partitions and starts
+ * to read them. Asks the broker, and waits for the answers. */
+void kafka_group_assign(struct kafka_group *g);
 
-/* Goes on from other positions, also when it was halted. */
+/* Continues at other positions. Also ends a stop. */
 void kafka_group_set_positions(struct kafka_group *g,
                                const struct source_position *positions,
                                size_t n);
 
-/* Pauses or resumes all partitions, when that is a change. */
+/* Pauses or resumes all partitions. */
 void kafka_group_pause(struct kafka_group *g, bool pause);
 
-/* Are messages of the partition to be taken? part may be NULL. */
+/* Tells whether messages of the partition may be read. part may be NULL. */
 bool kafka_group_is_reading(const struct kafka_group *g,
-                            const struct kafka_part *part);
+                            const struct kafka_partition *part);
 
-/* An error that was polled, of the partition if it is of one. The end of a
- * partition is none. */
-void kafka_group_take_error(struct kafka_group *g, const rd_kafka_message_t *m,
-                            struct kafka_part *part);
+/* Handles a polled error.
+ *   m       not the end of a partition
+ *   part    the partition of the error, or NULL */
+void kafka_group_handle_error(struct kafka_group *g,
+                              const rd_kafka_message_t *m,
+                              struct kafka_partition *part);
 
-/* When a connection was lost: is a broker there? */
-void kafka_group_look_for_broker(struct kafka_group *g);
+/* After a lost connection, asks whether a broker answers. */
+void kafka_group_check_broker(struct kafka_group *g);
 
 #endif

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A ring of pointers as long as max_records, a mutex, and a condition for each
- * side. A side is signalled only while it waits: with both awake a record
- * costs one lock on each side and no system call.
+ * A ring of max_records pointers, a mutex, and a condition for each side. A
+ * thread is signalled only while it waits. So while neither thread waits, a
+ * record costs one lock on each side and no system call.
  *
- * Invariants: (1) bytes is the sum of record_memory over the ring; (2) a
- * record is in the ring or its holder's, never both.
+ * Invariant: bytes is the sum of record_memory over the ring.
  */
 #include "config.h"
 
@@ -21,7 +20,7 @@
 
 struct slot {
     struct record *rec;
-    size_t n_bytes; /* record_memory when it came in */
+    size_t n_bytes; /* record_memory when it was pushed */
 };
 
 struct queue {
@@ -31,7 +30,7 @@ struct queue {
     size_t front, n, max_records;
     size_t bytes, max_bytes;
     bool consumer_waits, producer_waits;
-    bool woken, closed;
+    bool is_woken;
 };
 
 struct queue *queue_create(size_t max_records, size_t max_bytes)
@@ -60,7 +59,7 @@ void queue_free(struct queue *q)
     free(q);
 }
 
-/* Locks: needs q->mutex, as all the static functions do. */
+/* Locks: all static functions need q->mutex. */
 static bool fits(const struct queue *q, size_t n_bytes)
 {
     if (q->n == 0)
@@ -69,7 +68,7 @@ static bool fits(const struct queue *q, size_t n_bytes)
            q->bytes <= q->max_bytes - n_bytes;
 }
 
-static void put(struct queue *q, struct record *r, size_t n_bytes)
+static void push_back(struct queue *q, struct record *r, size_t n_bytes)
 {
     q->slots[(q->front + q->n) % q->max_records] =
         (struct slot){.rec = r, .n_bytes = n_bytes};
@@ -85,8 +84,9 @@ static bool half_empty(const struct queue *q)
            (q->bytes <= q->max_bytes / 2 || q->n == 0);
 }
 
-/* A producer that waits is woken at half: once for many records. */
-static struct record *take(struct queue *q)
+/* Signals a waiting producer when the queue is half empty, so that one signal
+ * serves many records. */
+static struct record *pop_front(struct queue *q)
 {
     struct slot *slot = &q->slots[q->front];
     struct record *r = slot->rec;
@@ -103,14 +103,14 @@ static struct record *take(struct queue *q)
 bool queue_try_push(struct queue *q, struct record *r)
 {
     size_t n_bytes = record_memory(r);
-    bool taken;
+    bool pushed;
 
     pthread_mutex_lock(&q->mutex);
-    taken = !q->closed && fits(q, n_bytes);
-    if (taken)
-        put(q, r, n_bytes);
+    pushed = fits(q, n_bytes);
+    if (pushed)
+        push_back(q, r, n_bytes);
     pthread_mutex_unlock(&q->mutex);
-    return taken;
+    return pushed;
 }
 
 bool queue_push(struct queue *q, struct record *r, int64_t timeout_ms)
@@ -118,19 +118,19 @@ bool queue_push(struct queue *q, struct record *r, int64_t timeout_ms)
     struct timespec deadline = timing_deadline(timeout_ms);
     size_t n_bytes = record_memory(r);
     int rc = 0;
-    bool taken;
+    bool pushed;
 
     pthread_mutex_lock(&q->mutex);
-    while (!q->closed && !fits(q, n_bytes) && rc != ETIMEDOUT) {
+    while (!fits(q, n_bytes) && rc != ETIMEDOUT) {
         q->producer_waits = true;
         rc = timing_wait(&q->drained, &q->mutex, &deadline);
         q->producer_waits = false;
     }
-    taken = !q->closed && fits(q, n_bytes);
-    if (taken)
-        put(q, r, n_bytes);
+    pushed = fits(q, n_bytes);
+    if (pushed)
+        push_back(q, r, n_bytes);
     pthread_mutex_unlock(&q->mutex);
-    return taken;
+    return pushed;
 }
 
 bool queue_has_room(struct queue *q)
@@ -154,16 +154,15 @@ double queue_fill(struct queue *q)
     return records > bytes ? records : bytes;
 }
 
-/* Waits until there is a record. */
 static void wait_filled(struct queue *q, int64_t timeout_ms)
 {
     struct timespec deadline;
     int rc = 0;
 
-    if (q->n || q->woken)
+    if (q->n || q->is_woken)
         return;
     deadline = timing_deadline(timeout_ms);
-    while (q->n == 0 && !q->woken && rc != ETIMEDOUT) {
+    while (q->n == 0 && !q->is_woken && rc != ETIMEDOUT) {
         q->consumer_waits = true;
         rc = timing_wait(&q->filled, &q->mutex, &deadline);
         q->consumer_waits = false;
@@ -178,9 +177,9 @@ size_t queue_pop_many(struct queue *q, struct record **records, size_t max,
     pthread_mutex_lock(&q->mutex);
     wait_filled(q, timeout_ms);
     if (q->n == 0)
-        q->woken = false;
+        q->is_woken = false;
     while (n < max && q->n)
-        records[n++] = take(q);
+        records[n++] = pop_front(q);
     pthread_mutex_unlock(&q->mutex);
     return n;
 }
@@ -196,7 +195,7 @@ struct record *queue_pop(struct queue *q, int64_t timeout_ms)
 void queue_wake(struct queue *q)
 {
     pthread_mutex_lock(&q->mutex);
-    q->woken = true;
+    q->is_woken = true;
     pthread_cond_signal(&q->filled);
     pthread_mutex_unlock(&q->mutex);
 }
@@ -205,15 +204,7 @@ void queue_clear(struct queue *q)
 {
     pthread_mutex_lock(&q->mutex);
     while (q->n)
-        record_free(take(q));
-    pthread_mutex_unlock(&q->mutex);
-}
-
-void queue_close(struct queue *q)
-{
-    pthread_mutex_lock(&q->mutex);
-    q->closed = true;
-    pthread_cond_broadcast(&q->drained);
+        record_free(pop_front(q));
     pthread_mutex_unlock(&q->mutex);
 }
 

@@ -1,24 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A value goes through the checks from cheap to dear: null, size, blank,
- * UTF-8, and last the format. What stands as text is not copied, and neither
- * is a string of JSON without escapes: text then points into value.
+ * The checks run from cheap to expensive: null, size, blank, UTF-8, format.
+ * Text is not copied when it is a part of value: plain text, and a JSON string
+ * without escapes.
  *
- *     struct record | value NUL | room: what is decoded, and names, each NUL
+ *     struct record | value NUL | room for decoded strings and names, each NUL
  *
- * The room is as long as the value and a name: decoded strings are no longer
- * than what they are made of, and a name's NUL goes where a quote was. The
- * n-grams are another piece, of the same block or the next.
+ * The room is as long as the value and a name. That suffices: a decoded string
+ * is not longer than its JSON, and a name's NUL replaces a quote. The n-grams
+ * are a piece of their own, in the same block or the next.
  *
- * A block counts the pieces that are still needed. While its maker carves from
- * it the count is too large by CARVING, so that only giving back is atomic;
- * what was given is settled when the maker leaves it.
+ * A block counts the pieces that are still in use. While its maker allocates
+ * from it, the count has ALLOCATING added, so that only freeing needs an atomic
+ * operation. The maker corrects the count when it leaves the block.
  *
- * With format auto a JSON object that has a member `text`, `prompt` or
- * `completion` is a record, good or bad. A value that begins like one, names
- * such a member and cannot be parsed is bad, too: its braces are not prose.
- * Everything else is text as it stands. A member that is null, or a label,
- * domain or id of no length, counts as not given.
+ * Format auto: a JSON object with a member `text`, `prompt` or `completion` is
+ * a record, good or bad. So is a value that begins like such an object but
+ * cannot be parsed: it is bad, since nobody writes prose like that. Any other
+ * value is plain text. A member that is null counts as absent, and so does an
+ * empty label, domain or id.
  */
 #include "config.h"
 
@@ -33,7 +33,7 @@
 #include "base/timing.h"
 #include "base/utf8.h"
 #include "base/xalloc.h"
-#include "daemon/stream/fields.h"
+#include "daemon/stream/json_scan.h"
 
 struct record *record_create(enum record_kind kind)
 {
@@ -48,7 +48,7 @@ struct record *record_create(enum record_kind kind)
 
 #define BLOCK_BYTES ((size_t)64 << 10)
 #define ALIGNMENT _Alignof(max_align_t)
-#define CARVING (SIZE_MAX / 2)
+#define ALLOCATING (SIZE_MAX / 2)
 
 struct record_block {
     atomic_size_t needed;
@@ -56,7 +56,7 @@ struct record_block {
     max_align_t bytes[];
 };
 
-static void give_back(struct record_block *b, size_t n)
+static void unref_block(struct record_block *b, size_t n)
 {
     if (b && atomic_fetch_sub(&b->needed, n) == n)
         free(b);
@@ -64,7 +64,7 @@ static void give_back(struct record_block *b, size_t n)
 
 static void leave_block(struct record_maker *m)
 {
-    give_back(m->block, CARVING - m->given);
+    unref_block(m->block, ALLOCATING - m->given);
     m->block = NULL;
     m->given = 0;
 }
@@ -75,14 +75,16 @@ static void next_block(struct record_maker *m, size_t at_least)
     struct record_block *b = xmalloc(sizeof *b + size);
 
     leave_block(m);
-    atomic_init(&b->needed, CARVING);
+    atomic_init(&b->needed, ALLOCATING);
     b->used = 0;
     b->size = size;
     m->block = b;
 }
 
-/* A piece of n bytes, and the block to give it back to. */
-static void *carve(struct record_maker *m, size_t n, struct record_block **of)
+/* Allocates n bytes.
+ *   of   out, the block that unref_block needs */
+static void *allocate(struct record_maker *m, size_t n,
+                      struct record_block **of)
 {
     char *piece;
 
@@ -115,7 +117,7 @@ struct record *record_create_data(struct record_maker *m, const char *value,
     size_t memory = sizeof(struct record) + 2 * (n_bytes + 1) +
                     RECORD_NAME_MAX + 1;
     struct record_block *block;
-    struct record *r = carve(m, memory, &block);
+    struct record *r = allocate(m, memory, &block);
     char *copy = (char *)(r + 1);
 
     *r = (struct record){
@@ -136,9 +138,9 @@ void record_free(struct record *r)
 
     if (!r)
         return;
-    give_back(r->grams_block, 1);
+    unref_block(r->grams_block, 1);
     if (block)
-        give_back(block, 1);
+        unref_block(block, 1);
     else
         free(r);
 }
@@ -163,8 +165,8 @@ static bool is_blank(const char *s, size_t n)
 
 enum { TEXT, PROMPT, COMPLETION, LABEL, DOMAIN, ID, TS, N_FIELDS };
 
-/* A copy with a NUL, in the room. */
-static const char *put_name(struct record *r, const char *name, size_t n)
+/* Copies a name into the room, and adds a NUL. */
+static const char *copy_name(struct record *r, const char *name, size_t n)
 {
     char *to = r->room;
 
@@ -174,41 +176,42 @@ static const char *put_name(struct record *r, const char *name, size_t n)
     return to;
 }
 
-/* A string that is a C string of a decent length; *out stays NULL when it is
- * not given or empty. False: it is something else. */
-static bool take_name(struct record *r, const struct field *f,
+/* Reads a name: a string without NUL, of at most RECORD_NAME_MAX bytes. *out
+ * stays NULL when the field is absent or empty. False: it is no name. */
+static bool read_name(struct record *r, const struct json_field *f,
                       const char **out)
 {
-    if (f->kind == FIELD_ABSENT || f->kind == FIELD_NULL)
+    if (f->kind == JSON_FIELD_ABSENT || f->kind == JSON_FIELD_NULL)
         return true;
-    if (f->kind != FIELD_STRING || f->n_bytes > RECORD_NAME_MAX ||
+    if (f->kind != JSON_FIELD_STRING || f->n_bytes > RECORD_NAME_MAX ||
         memchr(f->string, '\0', f->n_bytes))
         return false;
     if (f->n_bytes)
         *out = f->string[f->n_bytes] == '\0'
                    ? f->string /* decoded */
-                   : put_name(r, f->string, f->n_bytes);
+                   : copy_name(r, f->string, f->n_bytes);
     return true;
 }
 
-static bool take_time(const struct field *f, int64_t *time_ms)
+static bool read_time(const struct json_field *f, int64_t *time_ms)
 {
-    if (f->kind == FIELD_ABSENT || f->kind == FIELD_NULL)
+    if (f->kind == JSON_FIELD_ABSENT || f->kind == JSON_FIELD_NULL)
         return true;
-    if (f->kind != FIELD_NUMBER || !(fabs(f->number) < 0x1p62))
+    if (f->kind != JSON_FIELD_NUMBER || !(fabs(f->number) < 0x1p62))
         return false;
     *time_ms = (int64_t)floor(f->number);
     return true;
 }
 
-/* False: the object has neither `text` nor the pair. */
-static bool take_text(struct record *r, const struct field *fields)
+/* Reads `text`, or `prompt` and `completion`. False: the object has neither. */
+static bool read_text(struct record *r, const struct json_field *fields)
 {
-    const struct field *text = &fields[TEXT], *prompt = &fields[PROMPT];
+    const struct json_field *text = &fields[TEXT], *prompt = &fields[PROMPT];
 
-    if (text->kind != FIELD_STRING) {
+    if (text->kind != JSON_FIELD_STRING) {
         text = &fields[COMPLETION];
-        if (text->kind != FIELD_STRING || prompt->kind != FIELD_STRING)
+        if (text->kind != JSON_FIELD_STRING ||
+            prompt->kind != JSON_FIELD_STRING)
             return false;
         if (prompt->n_bytes) {
             r->prompt = prompt->string;
@@ -220,14 +223,15 @@ static bool take_text(struct record *r, const struct field *fields)
     return true;
 }
 
-static const char *take_rest(struct record *r, const struct field *fields,
-                             size_t max_bytes)
+static const char *read_other_fields(struct record *r,
+                                     const struct json_field *fields,
+                                     size_t max_bytes)
 {
-    /* The id first: it is wanted of a bad record, too. */
-    if (!take_name(r, &fields[ID], &r->id) ||
-        !take_name(r, &fields[LABEL], &r->label) ||
-        !take_name(r, &fields[DOMAIN], &r->domain) ||
-        !take_time(&fields[TS], &r->time_ms))
+    /* The id comes first: a bad record needs one, too, to be forgotten. */
+    if (!read_name(r, &fields[ID], &r->id) ||
+        !read_name(r, &fields[LABEL], &r->label) ||
+        !read_name(r, &fields[DOMAIN], &r->domain) ||
+        !read_time(&fields[TS], &r->time_ms))
         return "bad_field";
     if (is_blank(r->text, r->text_bytes))
         return "empty";
@@ -236,16 +240,8 @@ static const char *take_rest(struct record *r, const struct field *fields,
     return NULL;
 }
 
-/* Does the object have text, prompt or completion, as only a record has? */
-static bool is_record(const struct field *fields)
-{
-    return fields[TEXT].kind != FIELD_ABSENT ||
-           fields[PROMPT].kind != FIELD_ABSENT ||
-           fields[COMPLETION].kind != FIELD_ABSENT;
-}
-
-/* Skips blanks, control characters, byte order marks, and spaces that do not
- * break or have no width. */
+/* Skips blanks, control characters, byte order marks, no-break spaces and
+ * zero-width spaces. */
 static const char *skip_lead(const char *p)
 {
     for (;;) {
@@ -260,8 +256,8 @@ static const char *skip_lead(const char *p)
     }
 }
 
-/* Does it begin like an object, or like an array of objects, and hold one of
- * the names that only a record has? */
+/* Tells whether a value begins like an object or an array of objects, and has a
+ * member that only a record has. */
 static bool begins_like_record(const char *s, size_t n)
 {
     static const char *const names[] = {"text", "prompt", "completion"};
@@ -270,82 +266,90 @@ static bool begins_like_record(const char *s, size_t n)
     if (*p == '[')
         p = skip_lead(p + 1);
     for (size_t i = 0; *p == '{' && i < sizeof names / sizeof *names; i++)
-        if (fields_hold(s, n, names[i], NULL) || fields_name(s, n, names[i]))
+        if (json_scan_has_member(s, n, names[i], NULL) ||
+            json_scan_has_key(s, n, names[i]))
             return true;
     return false;
 }
 
-/* Why a value that is not a JSON object cannot be learned as text; NULL: it
- * can. */
+/* Returns why a value that is not a JSON object cannot be learned as plain
+ * text. NULL: it can. */
 static const char *refuse_as_text(const char *s, size_t n,
                                   enum conf_format format,
-                                  enum fields_outcome outcome)
+                                  enum json_scan_outcome outcome)
 {
     if (format == CONF_FORMAT_TEXT ||
         (format == CONF_FORMAT_AUTO && !begins_like_record(s, n)))
         return NULL;
     if (*s == RECORD_SEPARATOR)
         return "record_separator";
-    if (outcome == FIELDS_TOO_DEEP)
+    if (outcome == JSON_SCAN_TOO_DEEP)
         return "too_deep";
     return format == CONF_FORMAT_JSON ? "not_json" : "broken_json";
 }
 
-/* Takes the members of an object. *as_text: it is no record. */
-static const char *take_object(struct record *r, const struct field *fields,
+/* Reads the members of an object. Sets *as_text when it is no record. */
+static const char *read_object(struct record *r,
+                               const struct json_field *fields,
                                enum conf_format format, size_t max_bytes,
                                bool *as_text)
 {
-    if (take_text(r, fields))
-        return take_rest(r, fields, max_bytes);
-    take_name(r, &fields[ID], &r->id); /* for `mneme forget` */
-    if (format == CONF_FORMAT_JSON || is_record(fields))
-        return fields[TEXT].kind > FIELD_NULL ? "bad_field" : "no_text";
-    *as_text = true;
-    return NULL;
+    if (read_text(r, fields))
+        return read_other_fields(r, fields, max_bytes);
+    read_name(r, &fields[ID], &r->id); /* for `mneme forget` */
+    *as_text = format != CONF_FORMAT_JSON &&
+               fields[TEXT].kind == JSON_FIELD_ABSENT &&
+               fields[PROMPT].kind == JSON_FIELD_ABSENT &&
+               fields[COMPLETION].kind == JSON_FIELD_ABSENT;
+    if (*as_text)
+        return NULL;
+    return fields[TEXT].kind > JSON_FIELD_NULL ? "bad_field" : "no_text";
 }
 
-/* Names binary data; NULL: it is none. ASCII in UTF-16 has a NUL in every other
- * place. Confluent's serializers put a zero byte and the number of a schema,
- * which is not 0, in front. */
+/* Returns the kind of binary data, or NULL for other values. In UTF-16, every
+ * other byte of ASCII text is a NUL. Confluent's serializers begin with a zero
+ * byte and the number of a schema, which is not 0. */
 static const char *name_binary(const char *s, size_t n)
 {
-    size_t looked_at = n < 64 ? n : 64, n_nul[2] = {0, 0};
+    size_t n_checked = n < 64 ? n : 64, n_nul[2] = {0, 0};
 
     if (n >= 2 &&
         (memcmp(s, "\xff\xfe", 2) == 0 || memcmp(s, "\xfe\xff", 2) == 0))
         return "utf16";
     if (!memchr(s, '\0', n))
         return NULL;
-    for (size_t i = 0; i < looked_at; i++)
+    for (size_t i = 0; i < n_checked; i++)
         n_nul[i & 1] += s[i] == '\0';
     if (n >= 4 && !n_nul[0] != !n_nul[1] &&
-        n_nul[0] + n_nul[1] >= looked_at / 4)
+        n_nul[0] + n_nul[1] >= n_checked / 4)
         return "utf16";
     if (n > 5 && memcmp(s, "\0", 2) == 0 && memcmp(s, "\0\0\0\0", 5) != 0)
-        return "schema_registry"; /* a number below 2^24 */
+        return "schema_registry"; /* its number is below 2^24 */
     return "nul_bytes";
 }
 
-/* Sets r->text in any case but that of a bad record; returns its reason. */
+/* Sets r->text, or returns why the record is bad. */
 static const char *parse_value(struct record *r, const char *value, size_t n,
                                enum conf_format format, size_t max_bytes)
 {
-    struct field fields[N_FIELDS] = {
-        [TEXT] = {.name = "text"},     [PROMPT] = {.name = "prompt"},
+    struct json_field fields[N_FIELDS] = {
+        [TEXT] = {.name = "text"},
+        [PROMPT] = {.name = "prompt"},
         [COMPLETION] = {.name = "completion"},
-        [LABEL] = {.name = "label"},   [DOMAIN] = {.name = "domain"},
-        [ID] = {.name = "id"},         [TS] = {.name = "ts"},
+        [LABEL] = {.name = "label"},
+        [DOMAIN] = {.name = "domain"},
+        [ID] = {.name = "id"},
+        [TS] = {.name = "ts"},
     };
-    enum fields_outcome outcome = FIELDS_BROKEN;
+    enum json_scan_outcome outcome = JSON_SCAN_BROKEN;
     const char *reason = NULL;
     bool as_text = true;
 
     if (format != CONF_FORMAT_TEXT)
-        outcome = fields_scan(value, n, fields, N_FIELDS, &r->room);
-    if (outcome == FIELDS_READ) {
+        outcome = json_scan(value, n, fields, N_FIELDS, &r->room);
+    if (outcome == JSON_SCAN_READ) {
         as_text = false;
-        reason = take_object(r, fields, format, max_bytes, &as_text);
+        reason = read_object(r, fields, format, max_bytes, &as_text);
     } else {
         reason = name_binary(value, n); /* valid JSON has no NUL */
         if (!reason)
@@ -377,47 +381,22 @@ static const char *check_value(const struct record *r, const char *value,
     return NULL;
 }
 
-const char *record_explain(const char *reason)
-{
-    static const char *const texts[][2] = {
-        {"null", "it has no value"},
-        {"empty", "it has no text"},
-        {"too_long", "it is longer than source.max_record_bytes"},
-        {"utf16", "it is UTF-16, and must be UTF-8"},
-        {"schema_registry", "it begins with a schema registry's header"},
-        {"nul_bytes", "it has NUL bytes"},
-        {"not_utf8", "it is not UTF-8"},
-        {"not_json", "it is not a JSON object, and source.format is json"},
-        {"broken_json",
-         "it begins like a JSON record, but cannot be read as JSON"},
-        {"too_deep", "its JSON is nested more than 64 levels deep"},
-        {"record_separator", "it begins with the record separator of RFC 7464"},
-        {"no_text", "it has no text"},
-        {"bad_field", "one of its fields has the wrong type or is too long"},
-    };
-
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
-        if (strcmp(texts[i][0], reason) == 0)
-            return texts[i][1];
-    return NULL;
-}
-
 bool record_has_id(const void *bytes, size_t n_bytes, const char *id)
 {
     char *copy = xcalloc(n_bytes + 1, 1);
     char *room = xmalloc(n_bytes + 1), *at = room;
-    struct field f = {.name = "id"};
+    struct json_field f = {.name = "id"};
     size_t bom;
     bool yes;
 
     if (n_bytes)
         memcpy(copy, bytes, n_bytes);
     bom = has_bom(copy, n_bytes) ? 3 : 0;
-    if (fields_scan(copy + bom, n_bytes - bom, &f, 1, &at) == FIELDS_READ)
-        yes = f.kind == FIELD_STRING && strlen(id) == f.n_bytes &&
+    if (json_scan(copy + bom, n_bytes - bom, &f, 1, &at) == JSON_SCAN_READ)
+        yes = f.kind == JSON_FIELD_STRING && strlen(id) == f.n_bytes &&
               memcmp(id, f.string, f.n_bytes) == 0;
     else
-        yes = fields_hold(copy, n_bytes, "id", id);
+        yes = json_scan_has_member(copy, n_bytes, "id", id);
     free(room);
     free(copy);
     return yes;
@@ -429,13 +408,13 @@ bool record_text_has_id(const char *text, size_t n_bytes, bool from_beginning,
     const char *p = skip_lead(text);
 
     if (!from_beginning)
-        return fields_hold(text, n_bytes, "id", id);
+        return json_scan_has_member(text, n_bytes, "id", id);
     return (*p == '{' || (*p == '[' && *skip_lead(p + 1) == '{')) &&
            record_has_id(text, n_bytes, id);
 }
 
-/* The header's, then the topic; false: it is no name. */
-static bool fall_back(struct record *r, const char *domain)
+/* Sets the domain of a record that names none. False: no name is valid. */
+static bool set_domain(struct record *r, const char *domain)
 {
     const char *name = domain && *domain ? domain : r->topic;
     size_t n = strlen(name);
@@ -444,11 +423,11 @@ static bool fall_back(struct record *r, const char *domain)
         return true;
     if (n > RECORD_NAME_MAX || !utf8_valid(name, n))
         return false;
-    r->domain = put_name(r, name, n);
+    r->domain = copy_name(r, name, n);
     return true;
 }
 
-static void find_grams(struct record_maker *m, struct record *r)
+static void compute_grams(struct record_maker *m, struct record *r)
 {
     size_t bytes;
     uint32_t *grams;
@@ -458,16 +437,16 @@ static void find_grams(struct record_maker *m, struct record *r)
     bytes = m->grams.n * sizeof *grams;
     if (bytes == 0)
         return;
-    grams = carve(m, bytes, &r->grams_block);
+    grams = allocate(m, bytes, &r->grams_block);
     memcpy(grams, m->grams.items, bytes);
     r->grams = grams;
     r->n_grams = m->grams.n;
     r->memory += bytes;
 }
 
-/* A time in the future would hide the age of all later records. The clock is
- * read only when the time is beyond the one that was read last. */
-static void cut_time(struct record_maker *m, struct record *r)
+/* An event time in the future would hide the age of all later records. The
+ * clock is read only when the last reading does not decide. */
+static void limit_time(struct record_maker *m, struct record *r)
 {
     if (r->time_ms <= m->now_ms + RECORD_AHEAD_MS)
         return;
@@ -489,9 +468,9 @@ void record_parse(struct record_maker *m, struct record *r,
         r->reason = check_value(r, value, n, max_bytes);
     if (!r->reason)
         r->reason = parse_value(r, value, n, format, max_bytes);
-    if (!fall_back(r, domain) && !r->reason)
+    if (!set_domain(r, domain) && !r->reason)
         r->reason = "bad_field";
-    cut_time(m, r);
+    limit_time(m, r);
     if (!r->reason && m->hashes)
-        find_grams(m, r);
+        compute_grams(m, r);
 }

@@ -11,7 +11,14 @@
 #include "base/log.h"
 #include "base/xalloc.h"
 #include "daemon/stream/source_private.h"
-#include "store/releases.h"
+
+int source_create(const struct source_options *options, struct source **source,
+                  struct err *err)
+{
+    if (options->conf->source.type == CONF_SOURCE_KAFKA)
+        return source_kafka_create(source, options, err);
+    return source_file_create(source, options, err);
+}
 
 void source_free(struct source *s)
 {
@@ -19,47 +26,22 @@ void source_free(struct source *s)
         s->ops->free(s);
 }
 
-/* Without those of released records; to be freed. */
-static struct source_position *
-external(const struct source_position *positions, size_t *n)
-{
-    struct source_position *out = xcalloc(*n + 1, sizeof *out);
-    size_t kept = 0;
-
-    for (size_t i = 0; i < *n; i++)
-        if (strcmp(positions[i].topic, RELEASES_TOPIC) != 0)
-            out[kept++] = positions[i];
-    *n = kept;
-    return out;
-}
-
 int source_begin(struct source *s, const struct source_position *positions,
                  size_t n, int64_t epoch, struct err *err)
 {
-    struct source_position *its = external(positions, &n);
-    int rc = s->ops->begin(s, its, n, epoch, err);
-
-    free(its);
-    return rc;
+    return s->ops->begin(s, positions, n, epoch, err);
 }
 
 int source_seek(struct source *s, const struct source_position *positions,
                 size_t n, int64_t epoch, struct err *err)
 {
-    struct source_position *its = external(positions, &n);
-    int rc = s->ops->seek(s, its, n, epoch, err);
-
-    free(its);
-    return rc;
+    return s->ops->seek(s, positions, n, epoch, err);
 }
 
 void source_published(struct source *s,
                       const struct source_position *positions, size_t n)
 {
-    struct source_position *its = external(positions, &n);
-
-    s->ops->published(s, its, n);
-    free(its);
+    s->ops->published(s, positions, n);
 }
 
 size_t source_get_partitions(struct source *s, struct source_partition **rows)
@@ -76,12 +58,12 @@ void source_get_health(struct source *s, struct source_health *health)
     pthread_mutex_unlock(&s->mutex);
     health->records_read = atomic_load(&s->records_read);
     health->times_cut = atomic_load(&s->times_cut);
-    health->dead_lettered = atomic_load(&s->letters.delivered);
-    health->dead_letters_failed = atomic_load(&s->letters.failed);
-    health->dead_letters_waiting = atomic_load(&s->letters.waiting);
+    health->dead_lettered = atomic_load(&s->dead_letters.delivered);
+    health->dead_letters_failed = atomic_load(&s->dead_letters.failed);
+    health->dead_letters_waiting = atomic_load(&s->dead_letters.waiting);
 }
 
-/* --- for the kinds ------------------------------------------------------ */
+/* --- shared by source_kafka.c and source_file.c -------------------------- */
 
 void source_init(struct source *s, const struct source_ops *ops,
                  const struct source_options *options)
@@ -112,23 +94,18 @@ void source_parse(struct source *s, struct record *r, const char *domain)
     record_parse(&s->maker, r, conf->format, (size_t)conf->max_record_bytes,
                  domain);
     if (r->time_cut && atomic_fetch_add(&s->times_cut, 1) == 0)
-        log_warn("time", "topic=%s partition=%d offset=%lld: its event time "
-                 "is in the future, and the present time is used; further ones "
-                 "are only counted", r->topic, (int)r->partition,
-                 (long long)r->offset);
-}
-
-static const char *state_name(enum source_state state)
-{
-    static const char *const names[] = {"running", "retrying", "stopped",
-                                        "ended"};
-
-    return names[state];
+        log_warn("time",
+                 "topic=%s partition=%d offset=%lld: the event time is "
+                 "in the future, so the present time replaces it; later cases "
+                 "are only counted",
+                 r->topic, (int)r->partition, (long long)r->offset);
 }
 
 void source_set_state(struct source *s, enum source_state state,
                       const char *fmt, ...)
 {
+    static const char *const names[] = {"running", "retrying", "stopped",
+                                        "ended"};
     char reason[sizeof s->reason];
     enum source_state before;
     va_list ap;
@@ -145,39 +122,20 @@ void source_set_state(struct source *s, enum source_state state,
         log_line(state == SOURCE_STOPPED    ? LOG_ERROR
                  : state == SOURCE_RETRYING ? LOG_WARN
                                             : LOG_INFO,
-                 "source", "state=%s%s%s", state_name(state),
+                 "source", "state=%s%s%s", names[state],
                  *reason ? " reason=" : "", reason);
 }
 
 void source_count_gap(struct source *s, const char *fmt, ...)
 {
-    char what[256];
+    char text[256];
     va_list ap;
 
     va_start(ap, fmt);
-    vsnprintf(what, sizeof what, fmt, ap);
+    vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     pthread_mutex_lock(&s->mutex);
     s->gaps++;
     pthread_mutex_unlock(&s->mutex);
-    log_warn("gap", "%s", what);
-}
-
-struct source_position *
-source_positions_copy(const struct source_position *positions, size_t n)
-{
-    struct source_position *copy = xcalloc(n ? n : 1, sizeof *copy);
-
-    for (size_t i = 0; i < n; i++) {
-        copy[i] = positions[i];
-        copy[i].topic = xstrdup(positions[i].topic);
-    }
-    return copy;
-}
-
-void source_positions_free(struct source_position *positions, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        free((char *)positions[i].topic);
-    free(positions);
+    log_warn("gap", "%s", text);
 }

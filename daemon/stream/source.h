@@ -1,25 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * source.h - where records come from, as a struct of functions: source_kafka.c,
- * source_file.c (files and stdin).
+ * source.h - reads records from Kafka, a file or standard input.
  *
- * A source runs one thread that owns the consumer or the file, pushes parsed
- * records into the queue, and never decides where to begin: positions come
- * from the store. Each begin or seek starts an epoch that is stamped on every
- * record, so that the trainer can tell and drop what was read before it.
+ * source_kafka.c and source_file.c implement it. A source runs one thread,
+ * which owns the consumer or the file and pushes parsed records into the queue.
+ * The source stores no positions: the store does, and the caller passes them to
+ * source_begin and source_seek. Each of these calls starts a new epoch. Every
+ * record carries its epoch, so that the trainer can drop older records.
  *
- * A condition that ends reading but not serving - the stored offset is gone,
- * the topic is another one, the broker is away, the file cannot be read - is
- * in source_health; a broker that is away mends by itself, and each is logged
- * once when it comes and once when it goes.
+ * Some conditions end reading but not serving: a gap, another topic of the same
+ * name, a broker or a file that cannot be reached. source_get_health reports
+ * them. Each is logged once when it begins and once when it ends. The source
+ * retries a broker or a file that cannot be reached.
  *
- * Threads: functions below are for the daemon's threads, not for the source's
- *          own; source_seek and source_begin from the trainer only
+ * Threads: any except the source's own; source_begin and source_seek only from
+ *          the trainer
  */
 #ifndef MNEME_DAEMON_STREAM_SOURCE_H
 #define MNEME_DAEMON_STREAM_SOURCE_H
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,50 +29,54 @@
 
 struct source_options {
     const struct conf *conf;
-    const char *data_dir; /* for kafka.addr */
-    const char *store_id; /* goes into group commits */
+    const char *data_dir; /* the embedded broker writes kafka.addr into it */
+    const char *store_id; /* is written into the group's commits */
     struct queue *queue;
 };
 
-struct source; /* starts with its struct source_ops */
+struct source;
 
 /*
- * Makes the source that the configuration names; checks what can be checked
- * without reading (a file that is not there is ERR_IO; a broker that is away
- * is not an error). Nothing is read yet.
+ * Creates the source that the configuration names. It reads no record yet.
+ * ERR_IO: the file cannot be read. A broker that cannot be reached is no error.
  */
 int source_create(const struct source_options *options,
                   struct source **source, struct err *err);
-void source_free(struct source *s); /* stops it first */
+void source_free(struct source *s); /* stops reading first; NULL is fine */
 
-/* Starts reading from the positions; partitions without one begin as the
- * configuration says. The array is copied. */
+/*
+ * Starts reading at the positions, which are copied. A partition without a
+ * position begins where the configuration says. Positions of other topics,
+ * such as released records, are ignored here and in the next two functions.
+ */
 int source_begin(struct source *s, const struct source_position *positions,
                  size_t n, int64_t epoch, struct err *err);
 
 /*
- * Reads on from other positions, as a new epoch. First makes sure that every
- * one of them can still be read: if not, ERR_STATE says which and nothing has
- * changed. stdin is always ERR_STATE, and so is a file that was truncated since
- * it was opened, or replaced, unless the line before the position is the one
- * that was learned. May take as long as a broker's answer, bounded
- * to 10 s.
+ * Continues reading at other positions, in a new epoch. All positions are
+ * checked first.
+ *   returns  0; ERR_STATE when one of them can no longer be read, and then
+ *            nothing has changed. Standard input and named pipes always give
+ *            ERR_STATE. A truncated or replaced file gives it, too, unless the
+ *            line before the position is the one that was learned.
+ * Waits for a broker's answers, at most about 10 s.
  */
 int source_seek(struct source *s, const struct source_position *positions,
                 size_t n, int64_t epoch, struct err *err);
 
-/* A version with these positions is durable: a hint for lag tools. */
+/* Tells the source that a version with these positions is durable. A Kafka
+ * source then commits them, for tools that show the lag. */
 void source_published(struct source *s,
                       const struct source_position *positions, size_t n);
 
 void source_get_health(struct source *s, struct source_health *health);
 
-/* *rows to be freed. */
+/* Returns the number of *rows, which the caller frees. */
 size_t source_get_partitions(struct source *s,
                              struct source_partition **rows);
 
-/* Checks one librdkafka property, for conf_load. Returns 0, or -1 with the
- * reason in why. */
+/* Asks librdkafka whether it accepts a property, for conf_load. Returns 0, or
+ * -1 with the reason in why. */
 int source_property_check(const char *name, const char *value, char *why,
                           size_t why_size);
 

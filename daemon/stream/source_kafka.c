@@ -1,21 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Records from Kafka topics: one thread polls the consumer.
+ * Reads records from Kafka topics. One thread polls the consumer.
  *
- * This is the thread, its orders from others, and the functions of source.h.
- * The rooms around it:
+ * This file has the polling thread, the way of a message into the queue, and
+ * the functions of source.h. Other files have the rest:
  *
- *     kafka_group    which partitions are ours, where each goes on, errors
- *     kafka_parts    the table of partitions, and what is committed of them
- *     kafka_inbox    from a message to a record in the queue, or held
- *     kafka_letters  dead letters
+ *     kafka_group       assignment of partitions, their first offsets, errors
+ *     kafka_partitions  the table of partitions, and commits
+ *     kafka_position    checks positions against the broker's offsets
+ *     dead_letters      sends refused messages to a Kafka topic
  *
- * A full queue: what has been polled waits in the inbox and every partition is
- * paused; polling goes on.
+ * A full queue: the thread waits up to PATIENCE_MS for room. Then it keeps
+ * polled records in k->held, pauses all partitions and goes on polling, so
+ * that the group does not evict this member. It pushes the held records once
+ * the queue is half empty, and resumes when none is left. Pausing at once would
+ * cost more: librdkafka drops the messages that it has fetched ahead, and
+ * fetches them again.
  *
- * Threads: the polling thread owns the group and the inbox; others read parts
- * under their mutex, ask the broker through the group's handle, and leave
- * orders.
+ * part->next is the next offset to read. A message below it has been read
+ * already: librdkafka may deliver messages again after a pause.
+ *
+ * Threads: the polling thread owns the group and the held records. Others read
+ * the table under its mutex, ask the broker through the group's handle, and
+ * leave a seek request.
  */
 #include "config.h"
 
@@ -24,38 +31,43 @@
 
 #include <librdkafka/rdkafka.h>
 
+#include "base/checksum.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
 #include "daemon/stream/broker.h"
+#include "daemon/stream/dead_letters.h"
 #include "daemon/stream/kafka_conf.h"
 #include "daemon/stream/kafka_group.h"
-#include "daemon/stream/kafka_inbox.h"
-#include "daemon/stream/kafka_letters.h"
 #include "daemon/stream/source_private.h"
 
 #define POLL_MS 50
-#define POLL_HOLDING_MS 5 /* while the queue may get room */
+#define POLL_HOLDING_MS 5 /* short, since the queue may get room */
+#define PATIENCE_MS 1000
+#define SLICE_MS 50 /* of a wait for room: then stopping and seeks are read */
 #define SEEK_MS 10000
 
-/* Positions to go on from, asked for by another thread. */
-struct order {
-    bool is_set;
-    struct source_position *positions;
+/* A request of another thread to read at other positions. */
+struct seek_request {
+    struct source_position *positions; /* owns the topics */
     size_t n;
     int64_t epoch;
 };
 
 struct source_kafka {
     struct source base;
-    struct broker *broker; /* or NULL */
+    struct broker *broker; /* embedded, or NULL */
     pthread_t thread;
     bool has_thread;
-    _Atomic bool stopping, has_order;
-    struct order order; /* Locks: base.mutex */
+    _Atomic bool stopping, has_request;
+    struct seek_request request; /* Locks: base.mutex */
 
-    struct kafka_group group; /* the polling thread's, from here on */
-    struct kafka_inbox inbox;
-    struct kafka_part *last; /* looked up */
+    /* Only the polling thread uses the fields below. */
+    struct kafka_group group;
+    struct dead_letters *dead_letters; /* NULL: no topic is configured */
+    struct kafka_partition *last;      /* of the last message */
+    int64_t epoch;
+    struct record **held; /* records that found no room in the queue */
+    size_t n_held, held_capacity;
 };
 
 static struct source_kafka *kafka_of(struct source *s)
@@ -63,30 +75,150 @@ static struct source_kafka *kafka_of(struct source *s)
     return (struct source_kafka *)s;
 }
 
-/* --- the thread --------------------------------------------------------- */
+/* --- from a message to the queue ---------------------------------------- */
 
-static void take_order(struct source_kafka *k)
+/* Makes a record of a message. A value that is too long is cut at the limit. */
+static struct record *make_record(struct source_kafka *k,
+                                  const rd_kafka_message_t *m,
+                                  const struct kafka_partition *part)
 {
-    struct order o;
+    const struct conf_source *conf = &k->base.options.conf->source;
+    size_t max_bytes = (size_t)conf->max_record_bytes;
+    struct record *r = record_create_data(
+        &k->base.maker, m->payload, m->len < max_bytes ? m->len : max_bytes);
+    int64_t time_ms = rd_kafka_message_timestamp(m, NULL);
+    rd_kafka_headers_t *headers;
+    const void *value;
+    char *domain = NULL;
+    size_t n;
 
-    if (!atomic_exchange(&k->has_order, false))
-        return;
-    pthread_mutex_lock(&k->base.mutex);
-    o = k->order;
-    memset(&k->order, 0, sizeof k->order);
-    pthread_mutex_unlock(&k->base.mutex);
-    if (!o.is_set)
-        return;
-    kafka_inbox_restart(&k->inbox, o.epoch);
-    kafka_group_set_positions(&k->group, o.positions, o.n);
-    source_positions_free(o.positions, o.n);
+    if (rd_kafka_message_headers(m, &headers) == RD_KAFKA_RESP_ERR_NO_ERROR &&
+        rd_kafka_header_get_last(headers, "domain", &value, &n) ==
+            RD_KAFKA_RESP_ERR_NO_ERROR &&
+        value)
+        domain = xstrndup(value, n);
+    r->epoch = k->epoch;
+    r->topic = part->topic;
+    r->partition = part->partition;
+    r->offset = m->offset;
+    r->time_ms = time_ms > 0 ? time_ms : 0;
+    r->value_hash = checksum_xxh3(m->payload ? m->payload : "", m->len, 0);
+    if (m->len > max_bytes)
+        r->reason = "too_long";
+    source_parse(&k->base, r, domain);
+    free(domain);
+    return r;
 }
 
-/* The partition that the message is of, or NULL: mostly the last one again. */
-static struct kafka_part *part_of(struct source_kafka *k,
-                                  const rd_kafka_message_t *m)
+static void push_or_hold(struct source_kafka *k, struct record *r)
 {
-    struct kafka_part *part = k->last;
+    struct queue *q = k->base.options.queue;
+
+    if (!k->n_held && queue_try_push(q, r))
+        return;
+    for (int64_t waited = 0;
+         !k->n_held && waited < PATIENCE_MS && !atomic_load(&k->stopping) &&
+         !atomic_load(&k->has_request);
+         waited += SLICE_MS)
+        if (queue_push(q, r, SLICE_MS))
+            return;
+    XGROW(k->held, k->n_held, k->held_capacity);
+    k->held[k->n_held++] = r;
+}
+
+/* Pushes held records in order, as many as fit, once the queue is half empty.
+ */
+static void push_held(struct source_kafka *k)
+{
+    struct queue *q = k->base.options.queue;
+    size_t n = 0;
+
+    if (!k->n_held || !queue_has_room(q))
+        return;
+    while (n < k->n_held && queue_try_push(q, k->held[n]))
+        n++;
+    k->n_held -= n;
+    memmove(k->held, k->held + n, k->n_held * sizeof *k->held);
+}
+
+static void drop_held(struct source_kafka *k)
+{
+    for (size_t i = 0; i < k->n_held; i++)
+        record_free(k->held[i]);
+    k->n_held = 0;
+}
+
+static void read_message(struct source_kafka *k, const rd_kafka_message_t *m,
+                         struct kafka_partition *part)
+{
+    struct record *r;
+
+    if (m->offset < atomic_load(&part->next))
+        return;
+    r = make_record(k, m, part);
+    if (r->reason && k->dead_letters)
+        dead_letters_send(k->dead_letters, m, r);
+    part->last_read = m->offset;
+    part->last_hash = r->value_hash;
+    push_or_hold(k, r);
+    atomic_store(&part->next, m->offset + 1);
+    atomic_fetch_add(&k->base.records_read, 1);
+}
+
+/* The partition is read up to `end`. Offsets below it without a message, such
+ * as marks of transactions, become a hole. */
+static void reach_end(struct source_kafka *k, int64_t end,
+                      struct kafka_partition *part)
+{
+    int64_t next = atomic_load(&part->next);
+    struct record *r;
+
+    atomic_store(&part->end, end);
+    if (next < 0 || end <= next)
+        return;
+    r = record_create(RECORD_HOLE);
+    r->epoch = k->epoch;
+    r->topic = part->topic;
+    r->partition = part->partition;
+    r->first_offset = next;
+    r->offset = end - 1;
+    push_or_hold(k, r);
+    atomic_store(&part->next, end);
+}
+
+/* --- the thread --------------------------------------------------------- */
+
+static void free_request(struct seek_request *request)
+{
+    for (size_t i = 0; i < request->n; i++)
+        free((char *)request->positions[i].topic);
+    free(request->positions);
+}
+
+static void follow_request(struct source_kafka *k)
+{
+    struct seek_request request;
+
+    if (!atomic_exchange(&k->has_request, false))
+        return;
+    pthread_mutex_lock(&k->base.mutex);
+    request = k->request;
+    k->request = (struct seek_request){.positions = NULL};
+    pthread_mutex_unlock(&k->base.mutex);
+    if (!request.positions)
+        return;
+    drop_held(k);
+    k->epoch = request.epoch;
+    kafka_group_set_positions(&k->group, request.positions, request.n);
+    free_request(&request);
+}
+
+/* Finds the partition of a message; NULL when there is none. Most messages are
+ * of the same partition as the one before. */
+static struct kafka_partition *part_of(struct source_kafka *k,
+                                       const rd_kafka_message_t *m)
+{
+    struct kafka_partition *part = k->last;
     const char *topic;
 
     if (!m->rkt)
@@ -94,24 +226,10 @@ static struct kafka_part *part_of(struct source_kafka *k,
     topic = rd_kafka_topic_name(m->rkt);
     if (!part || part->partition != m->partition ||
         strcmp(part->topic, topic) != 0)
-        part = kafka_parts_find(&k->group.parts, topic, m->partition);
+        part = kafka_partitions_find(&k->group.parts, topic, m->partition);
     if (part)
         k->last = part;
     return part;
-}
-
-static void handle_message(struct source_kafka *k, const rd_kafka_message_t *m)
-{
-    struct kafka_part *part = part_of(k, m);
-
-    if (m->err && m->err != RD_KAFKA_RESP_ERR__PARTITION_EOF)
-        kafka_group_take_error(&k->group, m, part);
-    else if (!kafka_group_is_reading(&k->group, part))
-        return;
-    else if (m->err)
-        kafka_inbox_reach_end(&k->inbox, m->offset, part);
-    else
-        kafka_inbox_take(&k->inbox, m, part);
 }
 
 static void *run(void *arg)
@@ -120,40 +238,50 @@ static void *run(void *arg)
 
     pthread_setname_np(pthread_self(), "source");
     while (!atomic_load(&k->stopping)) {
+        struct kafka_partition *part;
         rd_kafka_message_t *m;
-        bool is_holding;
 
-        take_order(k);
-        kafka_group_try(&k->group);
-        kafka_inbox_push(&k->inbox);
-        is_holding = kafka_inbox_is_holding(&k->inbox);
-        kafka_group_pause(&k->group, is_holding);
+        follow_request(k);
+        kafka_group_assign(&k->group);
+        push_held(k);
+        kafka_group_pause(&k->group, k->n_held > 0);
         m = rd_kafka_consumer_poll(k->group.rk,
-                                   is_holding ? POLL_HOLDING_MS : POLL_MS);
+                                   k->n_held ? POLL_HOLDING_MS : POLL_MS);
         if (m) {
-            handle_message(k, m);
+            part = part_of(k, m);
+            if (m->err && m->err != RD_KAFKA_RESP_ERR__PARTITION_EOF)
+                kafka_group_handle_error(&k->group, m, part);
+            else if (kafka_group_is_reading(&k->group, part) && m->err)
+                reach_end(k, m->offset, part);
+            else if (kafka_group_is_reading(&k->group, part))
+                read_message(k, m, part);
             rd_kafka_message_destroy(m);
         }
-        kafka_letters_poll(k->inbox.letters);
-        kafka_group_look_for_broker(&k->group);
+        dead_letters_poll(k->dead_letters);
+        kafka_group_check_broker(&k->group);
     }
     return NULL;
 }
 
 /* --- the functions of source.h ------------------------------------------ */
 
-static void give_order(struct source_kafka *k,
-                       const struct source_position *positions, size_t n,
-                       int64_t epoch)
+/* Leaves a request for the polling thread, in place of an older one. */
+static void leave_request(struct source_kafka *k,
+                          const struct source_position *positions, size_t n,
+                          int64_t epoch)
 {
-    struct order o = {.is_set = true, .n = n, .epoch = epoch};
+    struct seek_request request = {.n = n, .epoch = epoch};
 
-    o.positions = source_positions_copy(positions, n);
+    request.positions = xcalloc(n + 1, sizeof *positions);
+    for (size_t i = 0; i < n; i++) {
+        request.positions[i] = positions[i];
+        request.positions[i].topic = xstrdup(positions[i].topic);
+    }
     pthread_mutex_lock(&k->base.mutex);
-    source_positions_free(k->order.positions, k->order.n);
-    k->order = o;
+    free_request(&k->request);
+    k->request = request;
     pthread_mutex_unlock(&k->base.mutex);
-    atomic_store(&k->has_order, true);
+    atomic_store(&k->has_request, true);
 }
 
 static int kafka_begin(struct source *s,
@@ -167,12 +295,13 @@ static int kafka_begin(struct source *s,
     if (rc != 0)
         return rc;
     if (k->broker && n) {
-        source_count_gap(s, "the embedded broker of an earlier run is gone, "
-                         "and %zu stored positions with it; reading begins "
-                         "anew", n);
+        source_count_gap(s,
+                         "the embedded broker of an earlier run is gone "
+                         "with its records, so the stored positions are void; "
+                         "reading begins anew");
         n = 0;
     }
-    give_order(k, positions, n, epoch);
+    leave_request(k, positions, n, epoch);
     rc = pthread_create(&k->thread, NULL, run, k);
     if (rc != 0)
         return err_set_errno(err, ERR_IO, rc, "cannot start a thread");
@@ -185,23 +314,23 @@ static int kafka_seek(struct source *s,
                       int64_t epoch, struct err *err)
 {
     struct source_kafka *k = kafka_of(s);
-    const struct kafka_place *place = &k->group.place;
+    const struct kafka_position_query *query = &k->group.query;
     int64_t until = timing_mono_ms() + SEEK_MS;
     struct source_position *all =
-        kafka_parts_complete(&k->group.parts, positions, &n);
+        kafka_partitions_complete(&k->group.parts, positions, &n);
     struct err why = ERR_INIT;
     int64_t nearest;
     int rc = 0;
 
     for (size_t i = 0; i < n && rc == 0; i++) {
-        if (timing_mono_ms() > until - KAFKA_PLACE_WAIT_MS && i)
+        if (timing_mono_ms() > until - KAFKA_POSITION_WAIT_MS && i)
             rc = err_set(&why, ERR_STATE, "Kafka at %s answers too slowly",
-                         kafka_place_servers(place));
+                         kafka_position_servers(query));
         else
-            rc = kafka_place_check(place, &all[i], &nearest, &why);
+            rc = kafka_position_check(query, &all[i], &nearest, &why);
     }
     if (rc == 0)
-        give_order(k, all, n, epoch);
+        leave_request(k, all, n, epoch);
     else
         err_set(err, ERR_STATE, "%s", why.msg);
     free(all);
@@ -213,7 +342,7 @@ static void kafka_published(struct source *s,
 {
     struct kafka_group *g = &kafka_of(s)->group;
 
-    kafka_parts_commit_published(&g->parts, g->rk, positions, n);
+    kafka_partitions_commit_published(&g->parts, g->rk, positions, n);
 }
 
 static size_t kafka_get_partitions(struct source *s,
@@ -221,7 +350,7 @@ static size_t kafka_get_partitions(struct source *s,
 {
     struct kafka_group *g = &kafka_of(s)->group;
 
-    return kafka_parts_get_rows(&g->parts, g->rk, rows);
+    return kafka_partitions_get_rows(&g->parts, g->rk, rows);
 }
 
 static void kafka_free(struct source *s)
@@ -231,16 +360,15 @@ static void kafka_free(struct source *s)
     atomic_store(&k->stopping, true);
     if (k->has_thread)
         pthread_join(k->thread, NULL);
-    kafka_inbox_release(&k->inbox);
-    kafka_letters_free(k->inbox.letters);
+    drop_held(k);
+    free(k->held);
+    dead_letters_free(k->dead_letters);
     kafka_group_close(&k->group, k->has_thread);
     broker_stop(k->broker);
-    source_positions_free(k->order.positions, k->order.n);
+    free_request(&k->request);
     source_release(s);
     free(k);
 }
-
-/* --- creation ----------------------------------------------------------- */
 
 static int start_broker(struct source_kafka *k, const struct conf_kafka *conf,
                         struct err *err)
@@ -261,22 +389,6 @@ static int start_broker(struct source_kafka *k, const struct conf_kafka *conf,
     return rc;
 }
 
-/* The parts, once the broker is there. */
-static int open_handles(struct source_kafka *k, const struct conf_kafka *conf,
-                        struct err *err)
-{
-    const char *servers = k->broker ? broker_address(k->broker) : NULL;
-    int rc = kafka_group_open(&k->group, &k->base, servers, &k->stopping, err);
-
-    k->inbox.source = &k->base;
-    k->inbox.stopping = &k->stopping;
-    k->inbox.has_order = &k->has_order;
-    if (rc == 0)
-        rc = kafka_letters_create(conf, servers, &k->base.letters,
-                                  &k->stopping, &k->inbox.letters, err);
-    return rc;
-}
-
 int source_kafka_create(struct source **source,
                         const struct source_options *options,
                         struct err *err)
@@ -290,6 +402,7 @@ int source_kafka_create(struct source **source,
     };
     const struct conf_kafka *conf = &options->conf->source.kafka;
     struct source_kafka *k = xcalloc(1, sizeof *k);
+    const char *servers;
     int rc;
 
     source_init(&k->base, &ops, options);
@@ -299,7 +412,11 @@ int source_kafka_create(struct source **source,
         free(k);
         return rc;
     }
-    rc = open_handles(k, conf, err);
+    servers = k->broker ? broker_address(k->broker) : NULL;
+    rc = kafka_group_open(&k->group, &k->base, servers, &k->stopping, err);
+    if (rc == 0)
+        rc = dead_letters_create(conf, servers, &k->base.dead_letters,
+                                 &k->stopping, &k->dead_letters, err);
     if (rc != 0)
         kafka_free(&k->base);
     else

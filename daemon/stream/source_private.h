@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * source_private.h - what the kinds of sources share: the table of functions, and
- * a health that is logged when it changes.
+ * source_private.h - the part that Kafka sources and file sources share.
  *
- * Each kind has a struct that begins with struct source.
+ * struct source_kafka and struct source_file each begin with a struct source.
  */
 #ifndef MNEME_DAEMON_STREAM_SOURCE_PRIVATE_H
 #define MNEME_DAEMON_STREAM_SOURCE_PRIVATE_H
@@ -25,25 +24,24 @@ struct source_ops {
                              struct source_partition **rows);
 };
 
-/* Counts of dead letters; each letter is in one of the three. */
-struct source_letters {
+/* Each dead letter is counted in one of the three. */
+struct source_dead_letters {
     _Atomic int64_t delivered, failed, waiting;
 };
 
 struct source {
     const struct source_ops *ops;
-    struct source_options options; /* its strings are copies */
+    struct source_options options; /* owns copies of the strings */
     pthread_mutex_t mutex;
-    pthread_cond_t changed; /* something below, or in the kind's struct */
-    enum source_state state; /* Locks: mutex, and reason and gaps */
+    pthread_cond_t changed;  /* a field under the mutex has changed */
+    enum source_state state; /* Locks: mutex; also for reason and gaps */
     char reason[256];
     int64_t gaps;
     _Atomic int64_t records_read, times_cut;
-    struct source_letters letters;
-    struct record_maker maker; /* the reading thread's */
+    struct source_dead_letters dead_letters;
+    struct record_maker maker; /* only the reading thread uses it */
 };
 
-/* One of the two, by source.type. */
 int source_file_create(struct source **source,
                        const struct source_options *options, struct err *err);
 int source_kafka_create(struct source **source,
@@ -54,22 +52,18 @@ void source_init(struct source *s, const struct source_ops *ops,
                  const struct source_options *options);
 void source_release(struct source *s);
 
-/* record_parse as the configuration says: on the reading thread, which has time
- * to spare. domain as there. */
+/* Calls record_parse with the configured format and limit, and counts event
+ * times that were in the future. Threads: the reading thread */
 void source_parse(struct source *s, struct record *r, const char *domain);
 
-/* Sets the state, and logs it when it is another one. Locks: takes mutex. */
+/* Sets the state and its reason, and logs a change of state. Locks: takes
+ * mutex. */
 void source_set_state(struct source *s, enum source_state state,
                       const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* on_gap: skip went over a gap: counted and logged. Locks: takes mutex. */
+/* Counts and logs a gap that reading skipped. Locks: takes mutex. */
 void source_count_gap(struct source *s, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
-
-/* An array with copies of the topics, to be freed by the function below. */
-struct source_position *
-source_positions_copy(const struct source_position *positions, size_t n);
-void source_positions_free(struct source_position *positions, size_t n);
 
 #endif

@@ -12,7 +12,8 @@
 #include "learner/kernels/ops.h"
 #include "store/store.h"
 
-/* replay.adaptive and when_behind: sample (learning.h says how) */
+/* Limits of learning_set_pressure: of the replay ratio, and of the share of
+ * records that is learned. */
 #define REPLAY_MOST 4.0
 #define REPLAY_LEAST 0.25
 #define LEAST_SHARE 0.05
@@ -27,7 +28,8 @@ int learning_open(struct learning *l, const struct conf *conf, int threads,
     l->has_model = conf->model.preset != CONF_PRESET_LINEAR;
     progress_init(&l->progress);
     refusals_init(&l->refusals);
-    /* The workers, the threads that answer, the trainer and the publisher. */
+    /* For the workers, the threads that answer requests, the trainer and the
+     * publisher. */
     if (l->has_model &&
         ops_reserve(threads + options_cores() + 2, err) != 0)
         return err->code;
@@ -55,18 +57,16 @@ void learning_close(struct learning *l)
     memset(l, 0, sizeof *l);
 }
 
-/* The trainer's connection for rows: its catalog is used by no other thread.
- */
-static struct sqlite3 *reader(struct learning *l)
+const struct model_shape *learning_shape(const struct learning *l)
 {
-    struct sqlite3 *db = catalog_lock(l->catalog);
-
-    catalog_unlock(l->catalog);
-    return db;
+    return l->has_model ? &l->shape : NULL;
 }
 
-static void make_replay(struct learning *l)
+/* Creates replay, holdout, filter and intake. */
+static void create_intake(struct learning *l)
 {
+    /* Used after the unlock: no other thread uses this catalog. */
+    struct sqlite3 *db = catalog_lock(l->catalog);
     struct replay_options options;
     struct intake_options intake = {
         .conf = l->conf,
@@ -75,12 +75,13 @@ static void make_replay(struct learning *l)
         .progress = &l->progress,
     };
 
+    catalog_unlock(l->catalog);
     options_replay(l->conf, REPLAY_ROWS, &options);
     options.limits = &l->limits;
-    l->replay = replay_create(&options, reader(l));
+    l->replay = replay_create(&options, db);
     options_replay(l->conf, REPLAY_HOLDOUT, &options);
     options.limits = &l->limits;
-    l->holdout = replay_create(&options, reader(l));
+    l->holdout = replay_create(&options, db);
     l->filter = filter_create(&l->conf->filter, l->tokenizer);
     intake.holdout = l->holdout;
     intake.filter = l->filter;
@@ -95,20 +96,21 @@ int learning_prepare_shape(struct learning *l, struct tokenizer *tokenizer,
     struct learner_options options;
     int rc;
 
-    tokenizer_free(l->tokenizer); /* of a try that failed */
+    tokenizer_free(l->tokenizer); /* an earlier attempt may have failed */
     l->tokenizer = tokenizer;
     if (tokenizer && tokenizer_vocab_size(tokenizer) != shape->vocab_size)
         return err_set(err, ERR_CORRUPT,
-                       "tokenizer.json has %d ids, config.json says "
-                       "vocab_size %d: they belong to different models",
+                       "tokenizer.json has %d ids, but config.json says "
+                       "vocab_size %d: the two files belong to different "
+                       "models",
                        tokenizer_vocab_size(tokenizer), shape->vocab_size);
     if (l->has_model)
         l->shape = *shape;
-    options_learner(l->conf, l->has_model ? &l->shape : NULL, tokenizer,
-                    l->threads, l->shards, &options);
+    options_learner(l->conf, learning_shape(l), tokenizer, l->threads,
+                    l->shards, &options);
     rc = learner_create(&options, &l->learner, err);
     if (rc == 0)
-        make_replay(l);
+        create_intake(l);
     return rc;
 }
 
@@ -148,7 +150,7 @@ int learning_prepare_version(struct learning *l, int64_t version,
         rc = learning_prepare_shape(l, tokenizer, &shape, err);
     else
         tokenizer_free(tokenizer);
-    if (rc == ERR_INVALID) /* the version's file is damaged */
+    if (rc == ERR_INVALID) /* only a damaged file is not valid here */
         rc = err->code = ERR_CORRUPT;
     buf_release(&json);
     return rc;
@@ -189,7 +191,7 @@ static int load_files(struct learning *l, int64_t version, struct loaded *v,
     return rc;
 }
 
-/* Ids of partitions are the store's: known before anything is counted. */
+/* Gives partitions the ids that the store has given them. */
 static int load_partitions(struct learning *l, struct err *err)
 {
     struct catalog_offset *rows = NULL;
@@ -200,7 +202,8 @@ static int load_partitions(struct learning *l, struct err *err)
         if (progress_partition_id(&l->progress, rows[i].topic,
                                   rows[i].partition) != rows[i].partition_id)
             rc = err_set(err, ERR_CORRUPT,
-                         "mneme.db: the table of partitions has a hole");
+                         "mneme.db: an id is missing in the table of "
+                         "partitions");
     catalog_offsets_free(rows, n);
     return rc;
 }
@@ -244,7 +247,7 @@ int learning_load(struct learning *l, int64_t version, int64_t branch,
     if (rc == 0)
         rc = progress_import(&l->progress, v.row.metadata_json,
                              strlen(v.row.metadata_json), err);
-    /* The room for logits depends on model.max_labels. */
+    /* make_room allocates logits for model.max_labels labels. */
     if (rc == 0 &&
         l->progress.labels.n > (size_t)l->conf->model.max_labels)
         rc = err_set(err, ERR_LIMIT,
@@ -267,12 +270,12 @@ struct snapshot *learning_snapshot(struct learning *l)
                       l->mixed_settings ? NULL : options_settings(l->conf),
                       &l->anchor_generation);
 
-    intake_export(l->intake, &s->state);
+    filter_export(l->filter, &s->state);
     return s;
 }
 
-/* Between a at 0 and b at 1, on a logarithmic scale. */
-static double between(double a, double b, double at)
+/* Interpolates on a logarithmic scale: a at 0, b at 1. */
+static double interpolate(double a, double b, double at)
 {
     return a * pow(b / a, at < 0 ? 0 : at > 1 ? 1 : at);
 }
@@ -283,11 +286,11 @@ void learning_set_pressure(struct learning *l, double fill)
 
     l->replay_ratio = r->ratio;
     if (r->adaptive && r->ratio > 0)
-        l->replay_ratio = fill < 0.5
-                              ? between(REPLAY_MOST, r->ratio, 2 * fill)
-                              : between(r->ratio, REPLAY_LEAST, 2 * fill - 1);
+        l->replay_ratio =
+            fill < 0.5 ? interpolate(REPLAY_MOST, r->ratio, 2 * fill)
+                       : interpolate(r->ratio, REPLAY_LEAST, 2 * fill - 1);
     if (l->conf->source.when_behind == CONF_WHEN_BEHIND_SAMPLE)
-        intake_set_share(l->intake, between(1, LEAST_SHARE, 2 * fill - 1));
+        intake_set_share(l->intake, interpolate(1, LEAST_SHARE, 2 * fill - 1));
 }
 
 /* --- a step ------------------------------------------------------------- */
@@ -299,24 +302,24 @@ bool learning_ready(const struct learning *l)
            intake_is_long(l->intake);
 }
 
-static void copy_draws(const struct replay_draw *draws, size_t n,
-                       struct segment **segments, size_t *cap)
+static void copy_segments(const struct replay_draw *sample, size_t n,
+                          struct segment **segments, size_t *cap)
 {
     if (n > *cap) {
         *cap = 2 * n;
         *segments = xreallocarray(*segments, *cap, sizeof **segments);
     }
     for (size_t i = 0; i < n; i++)
-        (*segments)[i] = draws[i].segment;
+        (*segments)[i] = sample[i].segment;
 }
 
-/* The Fisher draw with tokens of its own: the next draw invalidates it. */
-static void keep_fisher(struct learning *l, const struct replay_draw *draws,
+/* Copies the tokens, too: the next sample from replay overwrites them. */
+static void copy_fisher(struct learning *l, const struct replay_draw *sample,
                         size_t n)
 {
     size_t tokens = 0, at = 0;
 
-    copy_draws(draws, n, &l->fisher, &l->cap_fisher);
+    copy_segments(sample, n, &l->fisher, &l->cap_fisher);
     for (size_t i = 0; i < n; i++)
         tokens += l->fisher[i].n_tokens + 1;
     if (tokens > l->cap_fisher_tokens) {
@@ -353,41 +356,23 @@ static void make_room(struct learning *l, size_t n_fresh, size_t n_all)
     }
 }
 
-static size_t replay_wanted(const struct learning *l,
-                            const struct intake_batch *b)
-{
-    const struct conf_replay *r = &l->conf->learner.replay;
-    size_t unit = l->has_model ? b->tokens : b->n;
-
-    return r->enabled ? (size_t)llround(l->replay_ratio * (double)unit) : 0;
-}
-
-static size_t targets(const struct segment *s, size_t n)
-{
-    size_t sum = 0;
-
-    for (size_t i = 0; i < n; i++)
-        sum += s[i].n_tokens;
-    return sum;
-}
-
-/* What learner_step asks about the fresh segments. */
-struct question {
-    struct learning *l;
-    const struct intake_batch *b;
+struct filter_context {
+    struct filter *filter;
+    const struct intake_batch *batch;
 };
 
-/* A record is judged by its first segment; the others of the batch follow. */
-static void judge(void *arg, const double *text_nats, uint8_t *refused)
+/* Between scoring and learning: the filter decides on each record by its first
+ * segment. The record's other segments in this batch follow that decision. */
+static void filter_batch(void *arg, const double *text_nats, uint8_t *refused)
 {
-    struct question *q = arg;
-    const struct intake_batch *b = q->b;
+    const struct filter_context *c = arg;
+    const struct intake_batch *b = c->batch;
 
     for (size_t i = 0; i < b->n; i++) {
         if (b->origins[i].part == 0)
-            b->refused[i] = filter_judge(q->l->filter, &b->segments[i],
+            b->refused[i] = filter_judge(c->filter, &b->segments[i],
                                          text_nats[i], b->released);
-        else if (i > 0) /* else it began in an earlier step */
+        else if (i > 0) /* segment 0 may continue a record of the last step */
             b->refused[i] = b->refused[i - 1];
         refused[i] = b->refused[i] != NULL;
     }
@@ -415,12 +400,13 @@ static void count_batch(struct learning *l, const struct intake_batch *b,
                           l->replayed[i].n_bytes);
 }
 
-static void keep_batch(struct learning *l, const struct intake_batch *b,
+/* Offers what was learned to replay. */
+static void offer_batch(struct learning *l, const struct intake_batch *b,
                        size_t n_labels)
 {
     size_t stride = (size_t)l->conf->model.max_labels;
 
-    /* The Fisher information is of kept segments, too. */
+    /* EWC takes the segments for the Fisher from replay, too. */
     if (!l->conf->learner.replay.enabled && !l->conf->learner.ewc.enabled)
         return;
     for (size_t i = 0; i < b->n; i++) {
@@ -436,18 +422,19 @@ static void keep_batch(struct learning *l, const struct intake_batch *b,
     }
 }
 
-int learning_step(struct learning *l, struct learning_step_result *result,
+int learning_step(struct learning *l, struct learner_step_output *out,
                   struct err *err)
 {
-    struct replay_draw *draws = NULL, *fisher = NULL;
+    const struct conf_replay *replay = &l->conf->learner.replay;
+    struct replay_draw *sample = NULL, *fisher = NULL;
     struct intake_batch b;
-    struct learner_step_input in = {0};
-    struct question question = {l, &b};
+    struct filter_context filter = {l->filter, &b};
+    struct learner_step_input in;
     uint64_t step = (uint64_t)learner_steps(l->learner);
-    size_t n_draws = 0, n_fisher = 0;
+    size_t n_sample = 0, n_fisher = 0, wanted = 0;
     int rc;
 
-    memset(result, 0, sizeof *result);
+    memset(out, 0, sizeof *out);
     intake_next_batch(l->intake, (size_t)l->conf->learner.batch_tokens, &b);
     BUG_ON(b.n == 0);
     l->limits = (struct segment_limits){
@@ -461,37 +448,45 @@ int learning_step(struct learning *l, struct learning_step_result *result,
                               &fisher, &n_fisher, err);
     if (rc)
         return rc;
-    keep_fisher(l, fisher, n_fisher);
-    rc = replay_sample(l->replay, step, replay_wanted(l, &b), !l->has_model,
-                       &draws, &n_draws, err);
+    copy_fisher(l, fisher, n_fisher);
+    if (replay->enabled)
+        wanted = (size_t)llround(
+            l->replay_ratio * (double)(l->has_model ? b.tokens : b.n));
+    rc = replay_sample(l->replay, step, wanted, !l->has_model, &sample,
+                       &n_sample, err);
     if (rc)
         return rc;
-    copy_draws(draws, n_draws, &l->replayed, &l->cap_replayed);
-    make_room(l, b.n, b.n + n_draws);
+    copy_segments(sample, n_sample, &l->replayed, &l->cap_replayed);
+    make_room(l, b.n, b.n + n_sample);
     in = (struct learner_step_input){
-        b.segments, b.n,      l->replayed,
-        n_draws,    l->fisher, n_fisher,
-        b.released, l->has_model ? judge : NULL, &question,
+        .fresh = b.segments,
+        .n_fresh = b.n,
+        .replayed = l->replayed,
+        .n_replayed = n_sample,
+        .fisher = l->fisher,
+        .n_fisher = n_fisher,
+        .trusted = b.released,
+        .judge = l->has_model ? filter_batch : NULL,
+        .judge_arg = &filter,
     };
-    result->step.nats = l->nats;
-    result->step.text_nats = l->text_nats;
-    result->step.right = l->right;
-    result->step.logits = l->logits;
-    result->fresh_tokens = b.tokens;
-    result->replayed_tokens = targets(l->replayed, n_draws);
-    rc = learner_step(l->learner, &in, &result->step, err);
-    if (rc == ERR_DIVERGED) /* what comes next skips up to the position */
+    out->nats = l->nats;
+    out->text_nats = l->text_nats;
+    out->right = l->right;
+    out->logits = l->logits;
+    rc = learner_step(l->learner, &in, out, err);
+    if (rc == ERR_DIVERGED) /* so that a skip passes over these records */
         intake_apply(l->intake, &b, "diverged", learner_steps(l->learner));
     if (rc)
         return rc;
-    if (!result->step.skipped) {
-        for (size_t i = 0; result->step.n_refused < b.n && i < n_draws; i++)
-            replay_replayed(l->replay, &draws[i], step, l->nats[b.n + i]);
-        count_batch(l, &b, result->step.n_refused < b.n ? n_draws : 0);
-        keep_batch(l, &b, result->step.n_labels);
+    if (!out->skipped) {
+        if (out->n_refused == b.n)
+            n_sample = 0; /* there was no update: nothing was replayed */
+        for (size_t i = 0; i < n_sample; i++)
+            replay_replayed(l->replay, &sample[i], step, l->nats[b.n + i]);
+        count_batch(l, &b, n_sample);
+        offer_batch(l, &b, out->n_labels);
     }
-    intake_apply(l->intake, &b,
-                 result->step.skipped ? "step_skipped" : NULL,
+    intake_apply(l->intake, &b, out->skipped ? "step_skipped" : NULL,
                  learner_steps(l->learner));
     return 0;
 }

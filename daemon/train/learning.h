@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * learning.h - the live state: learner, replay, holdout, progress and intake,
- * and one step over all of them.
+ * learning.h - the live version: everything that a version is, in memory; and
+ * one step over it.
  *
- * Everything that a version is, in memory. The tokenizer comes first
- * (learning_prepare); then the state is new (learning_begin) or a version's
- * (learning_load).
+ * Use: learning_open, then a learning_prepare function, which creates the model
+ * with its initial weights. learning_load then replaces the state by that of a
+ * stored version.
  *
  * Owner:   the trainer
- * Threads: trainer; before it starts, main
+ * Threads: trainer; main, before the trainer starts
  */
 #ifndef MNEME_DAEMON_TRAIN_LEARNING_H
 #define MNEME_DAEMON_TRAIN_LEARNING_H
@@ -26,23 +26,24 @@
 
 struct learning {
     const struct conf *conf;
-    struct catalog *catalog; /* its own, for rows and versions */
+    struct catalog *catalog; /* no other thread uses it */
     int threads, shards;
     bool has_model; /* false: preset linear */
     struct model_shape shape;
-    struct tokenizer *tokenizer; /* NULL until prepared, or linear */
-    struct learner *learner;     /* NULL until prepared */
+    struct tokenizer *tokenizer; /* NULL: not prepared, or preset linear */
+    struct learner *learner;     /* NULL: not prepared */
     struct replay *replay, *holdout;
     struct progress progress;
     struct filter *filter;
     struct intake *intake;
-    struct refusals refusals; /* logs only in the trainer's learning */
-    double replay_ratio;     /* replayed tokens for each new one, now */
-    int64_t anchor_generation; /* of the head version's file; 0: write it */
-    struct segment_limits limits; /* of stored rows, at this step */
-    bool mixed_settings; /* they changed between two versions: the next one
-                            cannot say what it was learned with */
-    /* Working room of a step: */
+    struct refusals refusals;
+    double replay_ratio; /* replayed tokens for each new token, at present */
+    int64_t anchor_generation; /* of the head version's anchor file. 0: the
+                                  next version writes the file anew */
+    struct segment_limits limits; /* stored rows beyond them are damaged */
+    bool mixed_settings; /* settings changed between two versions: the next one
+                            cannot name the settings of all its steps */
+    /* Working memory of a step: */
     struct segment *replayed, *fisher;
     size_t cap_replayed, cap_fisher;
     uint16_t *fisher_tokens;
@@ -54,59 +55,60 @@ struct learning {
     size_t cap_right;
 };
 
-/* Opens a catalog of its own on data_dir. */
+/* Opens the catalog of conf->data_dir. */
 int learning_open(struct learning *l, const struct conf *conf, int threads,
                   int shards, struct err *err);
 void learning_close(struct learning *l);
 
-/* The tokenizer is known (taken over; NULL for preset linear): makes the
- * model and all that hangs on it, with weights at birth. */
+/* Creates the learner with initial weights, replay, holdout and intake. Takes
+ * the tokenizer over; NULL: preset linear. */
 int learning_prepare(struct learning *l, struct tokenizer *tokenizer,
                      struct err *err);
 
-/* The same with a shape from elsewhere: a version's, or another model's. */
+/* The same, with a given shape instead of the configured one. */
 int learning_prepare_shape(struct learning *l, struct tokenizer *tokenizer,
                            const struct model_shape *shape, struct err *err);
 
-/* The same with vocabulary and shape of a stored version, whose weights are not
+/* The same, with vocabulary and shape of a stored version. Its weights are not
  * loaded. ERR_CORRUPT, ERR_NOTFOUND. */
 int learning_prepare_version(struct learning *l, int64_t version,
                              struct err *err);
 
-/* Becomes a version. branch 0: a restart, which goes on where it was;
- * else the number of a new branch of row keys. Positions are the version's.
- * On an error the state may be half of each: load another one. */
+/*
+ * Loads a stored version: its whole state and its positions.
+ *   branch  0 after a restart; else the number of a new branch of row keys
+ * After an error the state may be half of each version: load another one.
+ */
 int learning_load(struct learning *l, int64_t version, int64_t branch,
                   struct err *err);
 
-/* What the control log says by now, for intake: what is skipped for good and
- * what is forgotten. */
+/* Reads from the store, for intake, which records are skipped for good and
+ * which are forgotten. */
 int learning_load_skipped(struct learning *l, struct err *err);
 
-/* What a step did, for the board. */
-struct learning_step_result {
-    struct learner_step_output step;
-    size_t fresh_tokens, replayed_tokens;
-};
-
 /*
- * One step over the next batch: samples replay, scores, learns, counts, offers
- * what was new to replay. ERR_DIVERGED: a weight is not finite, go back to a
- * version: the batch counts as quarantined, so that a skip passes over it. A
- * replay row that is damaged is left out (replay_next_damaged).
+ * One step over the next batch: samples replay, scores, learns, counts, and
+ * offers the new segments to replay. Damaged replay rows are left out
+ * (replay_next_damaged).
+ *   out  its arrays are valid until the next step
+ * ERR_DIVERGED: a weight is not finite, and the caller goes back to a version.
+ * The batch then counts as quarantined, so that a skip passes over it.
  */
-int learning_step(struct learning *l, struct learning_step_result *result,
+int learning_step(struct learning *l, struct learner_step_output *out,
                   struct err *err);
 
 /*
- * How far behind the stream we are, 0 (idle) to 1 (the queue is full): with
- * replay.adaptive the ratio goes from 4 over the configured one, at half full,
- * to a quarter; with when_behind: sample fewer records are learned from half
- * full on, at least one in twenty.
+ * Adapts to how far learning is behind the stream: fill is 0 for an empty
+ * queue, 1 for a full one. With replay.adaptive the replay ratio falls from 4,
+ * over the configured ratio at half full, to a quarter. With when_behind:
+ * sample, fewer records are learned from half full on, at least one in twenty.
  */
 void learning_set_pressure(struct learning *l, double fill);
 
-/* Is there a whole batch to learn from, or a step due without? */
+/* NULL with preset linear. */
+const struct model_shape *learning_shape(const struct learning *l);
+
+/* True when there is a full batch, or intake wants a step without one. */
 bool learning_ready(const struct learning *l);
 
 struct snapshot *learning_snapshot(struct learning *l);

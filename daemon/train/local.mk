@@ -2,6 +2,7 @@
 noinst_LIBRARIES += daemon/train/libtrain.a
 daemon_train_libtrain_a_SOURCES = \
 	daemon/train/forget.c daemon/train/forget.h \
+	daemon/train/inbox.c daemon/train/inbox.h \
 	daemon/train/learning.c daemon/train/learning.h \
 	daemon/train/options.c daemon/train/options.h \
 	daemon/train/pace.c daemon/train/pace.h \
@@ -11,8 +12,6 @@ daemon_train_libtrain_a_SOURCES = \
 	daemon/train/retrain_settings.c \
 	daemon/train/rewind.c daemon/train/rewind.h \
 	daemon/train/trainer.c daemon/train/trainer.h \
-	daemon/train/trainer_board.c \
-	daemon/train/trainer_impl.h \
-	daemon/train/trainer_operations.c
+	daemon/train/trainer_board.c daemon/train/trainer_board.h
 
 TRAIN_LIBS = daemon/train/libtrain.a $(PUBLISH_LIBS)

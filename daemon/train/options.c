@@ -12,20 +12,22 @@
 #define RATE_TIMES_WIDTH 0.28f
 
 #define HOLDOUT_RECENT 0.25
-/* A draw from the database costs as much as all else that is done for a short
- * text; beside a Transformer's step it is nothing. */
+
+/* With preset linear, replay rows stay in memory: reading one from the database
+ * takes as long as all other work on a short text. */
 #define LINEAR_KEPT_BYTES ((size_t)96 << 20)
 
-/* Names, counters, results and their JSON, in all versions in memory. */
+/* Memory of a domain and of a label, in all versions in memory together: names,
+ * counters, results and their JSON. */
 #define DOMAIN_BYTES 6144
 #define LABEL_BYTES 1024
 
-/* Bodies of requests: HTTP_BODIES of the largest, but at least HTTP_BYTES. */
+/* Request bodies: HTTP_BODIES of the largest size, but at least HTTP_BYTES. */
 #define HTTP_BYTES ((size_t)64 << 20)
 #define HTTP_BODIES 4
 
-/* Of an event stream: two threads, its buffers and those of libmicrohttpd,
- * measured with 1,500 streams. */
+/* Memory of a connection that follows events: two threads, and buffers.
+ * Measured with 1,500 of them. */
 #define CONNECTION_BYTES ((size_t)240 << 10)
 #define FEW_CONNECTIONS 256
 
@@ -33,12 +35,14 @@ int options_shape(const struct conf *conf, int vocab_size,
                   struct model_shape *shape, struct err *err)
 {
     const struct conf_model *m = &conf->model;
-    int rc;
+    bool custom = m->preset == CONF_PRESET_CUSTOM;
+    char *preset = conf_text(conf, "model.preset");
+    int rc = model_preset(custom ? "small" : preset, shape, err);
 
-    if (m->preset == CONF_PRESET_CUSTOM) {
-        rc = model_preset("small", shape, err);
-        if (rc)
-            return rc;
+    free(preset);
+    if (rc)
+        return rc;
+    if (custom) {
         shape->dim = (int)m->dim;
         shape->layers = (int)m->layers;
         shape->heads = (int)m->heads;
@@ -46,24 +50,10 @@ int options_shape(const struct conf *conf, int vocab_size,
         shape->head_dim = (int)(m->dim / m->heads);
         shape->ffn_dim = (int)m->ffn_dim;
         shape->context = (int)m->context;
-    } else {
-        char *preset = conf_text(conf, "model.preset");
-
-        rc = model_preset(preset, shape, err);
-        free(preset);
-        if (rc)
-            return rc;
     }
     shape->vocab_size = vocab_size;
     shape->qk_norm = m->qk_norm;
     return model_shape_check(shape, err);
-}
-
-static enum ewc_when consolidate_when(enum conf_consolidate_kind kind)
-{
-    return kind == CONF_CONSOLIDATE_OFF     ? EWC_OFF
-           : kind == CONF_CONSOLIDATE_EVERY ? EWC_EVERY
-                                            : EWC_AUTO;
 }
 
 float options_rate(const struct conf *conf, const struct model_shape *shape)
@@ -95,7 +85,17 @@ void options_learner(const struct conf *conf, const struct model_shape *shape,
     out->ewc.enabled = l->ewc.enabled;
     out->ewc.lambda = (float)l->ewc.lambda;
     out->ewc.decay = (float)l->ewc.decay;
-    out->ewc.consolidate = consolidate_when(l->ewc.consolidate.kind);
+    switch (l->ewc.consolidate.kind) {
+    case CONF_CONSOLIDATE_OFF:
+        out->ewc.consolidate = EWC_OFF;
+        break;
+    case CONF_CONSOLIDATE_EVERY:
+        out->ewc.consolidate = EWC_EVERY;
+        break;
+    case CONF_CONSOLIDATE_AUTO:
+        out->ewc.consolidate = EWC_AUTO;
+        break;
+    }
     out->ewc.every_steps = l->ewc.consolidate.every_steps;
     out->head.max_labels = (int)conf->model.max_labels;
     out->head.seed = (uint64_t)l->seed;
@@ -117,7 +117,7 @@ void options_replay(const struct conf *conf, enum replay_kind kind,
     out->seed = (uint64_t)l->seed;
     out->capacity = kind == REPLAY_HOLDOUT ? l->holdout.capacity
                                            : l->replay.capacity;
-    if (kind == REPLAY_HOLDOUT) /* the newest stay, to be judged on */
+    if (kind == REPLAY_HOLDOUT) /* the gate needs the newest rows */
         out->recent_share = HOLDOUT_RECENT;
     if (l->replay.balance == CONF_BALANCE_NONE)
         out->quota_exponent = 1;
@@ -150,16 +150,6 @@ int options_cores(void)
     return CPU_COUNT(&set) > 0 ? CPU_COUNT(&set) : 1;
 }
 
-size_t options_step_tokens(const struct conf *conf)
-{
-    const struct conf_learner *l = &conf->learner;
-    double replayed = l->replay.enabled
-                          ? (l->replay.adaptive ? 4.0 : l->replay.ratio)
-                          : 0;
-
-    return (size_t)((double)l->batch_tokens * (1 + replayed)) + 1024;
-}
-
 size_t options_http_bytes(const struct conf *conf)
 {
     size_t few = HTTP_BODIES * (size_t)conf->http.max_body_bytes;
@@ -167,35 +157,34 @@ size_t options_http_bytes(const struct conf *conf)
     return few > HTTP_BYTES ? few : HTTP_BYTES;
 }
 
-/* The memory that grows with the numbers of domains and labels. */
-static size_t by_name_bytes(const struct conf *conf,
-                            const struct learner_options *learner)
-{
-    size_t labels = (size_t)conf->model.max_labels;
-    size_t dim = learner->shape ? (size_t)learner->shape->dim : 0;
-    size_t d = 2 * dim + (size_t)learner->head.gram_dim;
-    /* A label's row and prototype exist in the learner (learner_bytes), in a
-     * snapshot, and in each loaded version. */
-    size_t copies = 6 * labels * 2 * d * sizeof(float);
-    /* The logits of a batch. */
-    size_t logits = (size_t)conf->learner.batch_tokens * labels *
-                    sizeof(float);
-
-    return copies + logits + labels * LABEL_BYTES +
-           (size_t)conf->model.max_domains * DOMAIN_BYTES;
-}
-
 size_t options_memory(const struct conf *conf,
                       const struct learner_options *learner)
 {
-    size_t tokens = options_step_tokens(conf);
-    size_t row = 128; /* of an index */
+    const struct conf_replay *replay = &conf->learner.replay;
+    double replayed = !replay->enabled  ? 0
+                      : replay->adaptive ? 4
+                                         : replay->ratio;
+    size_t step_tokens =
+        (size_t)((double)conf->learner.batch_tokens * (1 + replayed)) + 1024;
+    size_t replay_row = 128; /* in the index */
+    size_t rows =
+        (size_t)(replay->capacity + conf->learner.holdout.capacity);
     size_t kept = learner->shape ? 0 : LINEAR_KEPT_BYTES;
-    /* Code, SQLite, librdkafka, and connections up to the default number. */
+    /* Code, SQLite, librdkafka, and FEW_CONNECTIONS connections. */
     size_t fixed = (size_t)96 << 20;
-    size_t more = conf->http.max_connections > FEW_CONNECTIONS
-                      ? (size_t)conf->http.max_connections - FEW_CONNECTIONS
-                      : 0;
+    size_t connections = conf->http.max_connections > FEW_CONNECTIONS
+                             ? (size_t)conf->http.max_connections -
+                                   FEW_CONNECTIONS
+                             : 0;
+    size_t labels = (size_t)conf->model.max_labels;
+    size_t dim = learner->shape ? (size_t)learner->shape->dim : 0;
+    /* A label's row and prototype. Besides the learner's (learner_bytes), a
+     * snapshot and each loaded version have them. */
+    size_t label_row =
+        2 * (2 * dim + (size_t)learner->head.gram_dim) * sizeof(float);
+    size_t label_rows = 6 * labels * label_row;
+    size_t batch_logits =
+        (size_t)conf->learner.batch_tokens * labels * sizeof(float);
     size_t block = 0;
 
     if (learner->shape) {
@@ -205,13 +194,13 @@ size_t options_memory(const struct conf *conf,
             block = m->n_params * sizeof(float);
         model_free(m);
     }
-    /* A snapshot holds weights, two moments, Fisher and anchor; the served
-     * version, the candidate and up to three asked for by number one each. */
-    return learner_bytes(learner, tokens) + (5 + 5) * block +
-           (size_t)(conf->learner.replay.capacity +
-                    conf->learner.holdout.capacity) *
-               row +
-           by_name_bytes(conf, learner) + OPTIONS_STAGED_BYTES + kept +
-           OPTIONS_QUEUE_BYTES + options_http_bytes(conf) +
-           more * CONNECTION_BYTES + fixed;
+    /* Blocks: a snapshot has five, for weights, two moments, Fisher and anchor.
+     * The serving version, the candidate and three versions that requests name
+     * have one each. */
+    return learner_bytes(learner, step_tokens) +
+           (5 + 5) * block + rows * replay_row + label_rows + batch_logits +
+           labels * LABEL_BYTES +
+           (size_t)conf->model.max_domains * DOMAIN_BYTES +
+           OPTIONS_STAGED_BYTES + kept + OPTIONS_QUEUE_BYTES +
+           options_http_bytes(conf) + connections * CONNECTION_BYTES + fixed;
 }

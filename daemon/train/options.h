@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * options.h - from the settings to the options of each part.
+ * options.h - turns the configuration into the options of each part.
  *
- * Threads: any, pure functions
+ * Threads: any; pure functions
  */
 #ifndef MNEME_DAEMON_TRAIN_OPTIONS_H
 #define MNEME_DAEMON_TRAIN_OPTIONS_H
@@ -15,14 +15,15 @@
 #include "learner/learner.h"
 #include "replay/replay.h"
 
-/* The shape for a vocabulary; ERR_INVALID. Not for preset linear. */
+/* The model's shape with this vocabulary. Not for preset linear. ERR_INVALID:
+ * the configured shape is impossible. */
 int options_shape(const struct conf *conf, int vocab_size,
                   struct model_shape *shape, struct err *err);
 
-/* The learning rate: the configured one, or the one for this width. */
+/* The configured learning rate, or the one that suits the model's width. */
 float options_rate(const struct conf *conf, const struct model_shape *shape);
 
-/* shape and tokenizer NULL: preset linear. */
+/* shape and tokenizer are NULL with preset linear. */
 void options_learner(const struct conf *conf, const struct model_shape *shape,
                      const struct tokenizer *tokenizer, int threads,
                      int shards, struct learner_options *out);
@@ -32,26 +33,22 @@ void options_infer(const struct conf *conf, struct infer_options *out);
 void options_replay(const struct conf *conf, enum replay_kind kind,
                     struct replay_options *out);
 
-/* The settings that decide what is learned from given records, by their keys,
- * as text: a version keeps them, so that it can be learned again. */
+/* The settings that decide what is learned from given records: an object of
+ * keys and texts. A version keeps them, so that it can be learned again. */
 json_t *options_settings(const struct conf *conf);
 
-/* Cores this process may use. */
+/* The number of cores that this process may use. */
 int options_cores(void);
-
-/* The largest step in tokens: fresh and replayed. */
-size_t options_step_tokens(const struct conf *conf);
 
 /* The most memory that all request bodies together may take, raw and parsed. */
 size_t options_http_bytes(const struct conf *conf);
 
-/* What the daemon will use, in bytes, at its largest: learner, a snapshot on
- * its way, the served version, indexes, queue and caches. */
+/* The most memory that the daemon will use, in bytes. */
 size_t options_memory(const struct conf *conf,
                       const struct learner_options *learner);
 
-/* The most memory of learned records that are staged for the next version. At
- * half of it a version is made; at all of it learning waits for that version.
+/* The most memory of learned segments that are staged for the next version. A
+ * version is made at half of it. At all of it, learning waits for that version.
  */
 #define OPTIONS_STAGED_BYTES ((size_t)64 << 20)
 

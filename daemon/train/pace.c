@@ -23,88 +23,78 @@ static int64_t after(int64_t ms, double seconds)
     return ms + (int64_t)(1000 * seconds);
 }
 
-/* Of two things that a version waits for, keeps the later one. */
-static void wait_until(struct pace_wait *w, int64_t until_ms, const char *what)
+/* Keeps the wait that ends later. Returns true when it is over. */
+static bool wait_is_over(struct pace_wait *w, const struct pace_input *in,
+                         int64_t until_ms, const char *reason)
 {
     if (until_ms >= w->until_ms)
-        *w = (struct pace_wait){what, until_ms};
+        *w = (struct pace_wait){reason, until_ms};
+    return w->until_ms <= in->now_ms;
 }
 
-static bool is_over(const struct pace_wait *w, const struct pace_sight *s)
-{
-    return w->until_ms <= s->now_ms;
-}
-
-static double pauses_left(const struct pace *p, const struct conf *conf,
-                          int64_t now_ms)
-{
-    double seconds = (double)(now_ms - p->at_ms) / 1000;
-
-    return fmin(PACE_PAUSES,
-                p->pauses + seconds / conf->publish.every_seconds);
-}
-
-/* Uses up one of the versions at a pause: the stream pauses, everything is
- * learned, and one is left. */
-static bool take_pause(struct pace *p, const struct conf *conf,
-                       const struct pace_sight *s)
+/* The stream pauses, everything is learned, and a version at a pause is left:
+ * uses it up. */
+static bool use_pause(struct pace *p, const struct conf *conf,
+                      const struct pace_input *in)
 {
     double flush = conf->learner.flush_seconds;
     int64_t pause_ms = flush > 0 ? (int64_t)(1000 * flush) : PAUSE_MS;
+    double seconds = (double)(in->now_ms - p->at_ms) / 1000;
     double left;
 
-    if (!(conf->publish.every_seconds > 0) || s->has_more ||
-        s->now_ms - s->record_ms < pause_ms)
+    if (!(conf->publish.every_seconds > 0) || in->has_more ||
+        in->now_ms - in->record_ms < pause_ms)
         return false;
-    left = pauses_left(p, conf, s->now_ms);
+    left = fmin(PACE_PAUSES,
+                p->pauses + seconds / conf->publish.every_seconds);
     if (left < 1)
         return false;
-    *p = (struct pace){left - 1, s->now_ms};
+    *p = (struct pace){left - 1, in->now_ms};
     return true;
 }
 
-static bool refused_due(const struct conf *conf, const struct pace_sight *s,
+/* Without a step. */
+static bool refused_due(const struct conf *conf, const struct pace_input *in,
                         struct pace_wait *w)
 {
     double flush = conf->learner.flush_seconds;
 
-    if (!s->has_refused) {
-        if (s->has_more)
+    if (!in->has_refused) {
+        if (in->has_more)
             *w = (struct pace_wait){
                 "a full batch, or a pause of learner.flush_seconds",
-                flush > 0 ? after(s->record_ms, flush) : 0};
+                flush > 0 ? after(in->record_ms, flush) : 0};
         return false;
     }
-    if (s->was_refused || s->now_ms - s->published_ms >= REFUSED_MS)
-        wait_until(w, s->published_ms + REFUSED_MS,
-                   "a minute since the last version of refused records");
-    else
-        wait_until(w, s->record_ms + PAUSE_MS,
-                   "a pause in the refused records");
-    return is_over(w, s);
+    if (in->was_refused || in->now_ms - in->published_ms >= REFUSED_MS)
+        return wait_is_over(w, in, in->published_ms + REFUSED_MS,
+                            "a minute since the last version of refused "
+                            "records");
+    return wait_is_over(w, in, in->record_ms + PAUSE_MS,
+                        "a pause in the refused records");
 }
 
 bool pace_due(struct pace *p, const struct conf *conf,
-              const struct pace_sight *s, struct pace_wait *w)
+              const struct pace_input *in, struct pace_wait *w)
 {
     const struct conf_publish *c = &conf->publish;
+    bool over = true;
 
     *w = (struct pace_wait){NULL, 0};
-    if (s->has_step && take_pause(p, conf, s))
+    if (in->has_step && use_pause(p, conf, in))
         return true;
-    if (s->has_step || s->has_refused)
-        wait_until(w, after(s->published_ms, s->cpu_seconds / PUBLISH_SHARE),
-                   "publishing to take at most 5 % of the time");
-    if (!s->has_step)
-        return refused_due(conf, s, w);
-    if (c->every_tokens > 0 && s->tokens >= c->every_tokens)
-        return is_over(w, s);
-    if (c->every_seconds > 0) {
-        wait_until(w, after(s->published_ms, c->every_seconds),
-                   "publish.every_seconds");
-        return is_over(w, s);
-    }
-    if (is_over(w, s))
+    if (in->has_step || in->has_refused)
+        over = wait_is_over(
+            w, in, after(in->published_ms, in->cpu_seconds / PUBLISH_SHARE),
+            "publishing to take at most 5 % of the time");
+    if (!in->has_step)
+        return refused_due(conf, in, w);
+    if (c->every_tokens > 0 && in->tokens >= c->every_tokens)
+        return over;
+    if (c->every_seconds > 0)
+        return wait_is_over(w, in, after(in->published_ms, c->every_seconds),
+                            "publish.every_seconds");
+    if (over)
         *w = (struct pace_wait){"publish.every_tokens", 0};
     return false;
 }

@@ -1,24 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * pace.h - when the next version is made, and what it waits for.
+ * pace.h - decides when the next version is made.
  *
- * While the stream goes on, a version is made publish.every_seconds after the
- * last one, or after publish.every_tokens. Publishing takes at most 5 % of the
- * time, counted by the processor time of the last version: that is what
- * publishing takes from learning. On a busy machine a cheap version takes long,
+ * While records arrive, a version is made publish.every_seconds after the last
+ * one, or after publish.every_tokens. Publishing takes at most 5 % of the time,
+ * counted in processor time of the last version. Processor time is what
+ * publishing takes from learning: on a busy machine a cheap version takes long,
  * but costs no more.
  *
  * When the stream pauses for learner.flush_seconds and everything is learned, a
- * version is made at once: waiting would gain nothing. If records trickle in,
- * each is followed by a pause. So there are at most PACE_PAUSES such versions
- * in a row, and one more for each publish.every_seconds that goes by.
+ * version is made at once: waiting would gain nothing. In a slow stream a pause
+ * follows each record. So at most PACE_PAUSES versions in a row are made at
+ * pauses, and one more for each publish.every_seconds.
  *
- * Without a step only refused records can be published: two seconds after the
- * last of them, and then once a minute.
+ * Without a step, a version can only hold refused records. It is made two
+ * seconds after the last refused record, and then once a minute.
  *
  * The pace has no influence on what is learned.
  *
- * Threads: each struct one thread's; pure functions
+ * Threads: each struct belongs to one thread; no global state
  */
 #ifndef MNEME_DAEMON_TRAIN_PACE_H
 #define MNEME_DAEMON_TRAIN_PACE_H
@@ -29,40 +29,42 @@
 #include "conf/conf.h"
 
 #define PACE_PAUSES 10
-#ifndef PUBLISH_SHARE /* bench/clean_stream.py wants more */
+#ifndef PUBLISH_SHARE /* bench/clean_stream.py sets a larger share */
 #define PUBLISH_SHARE 0.05
 #endif
 
+/* At time at_ms, this many versions could be made at pauses without a wait. */
 struct pace {
-    double pauses; /* how many versions pauses could make at once, */
-    int64_t at_ms; /* at this time */
+    double pauses;
+    int64_t at_ms;
 };
 
-/* All times are monotonic. */
-struct pace_sight {
+/* All times are monotonic. "Since" means since the last version. */
+struct pace_input {
     int64_t now_ms;
-    int64_t published_ms; /* the last version was submitted */
-    int64_t record_ms;    /* the last record came */
+    int64_t published_ms; /* when the last version was submitted */
+    int64_t record_ms;    /* when the last record came */
     double cpu_seconds;   /* processor time of the last version */
-    int64_t tokens;       /* learned since then */
-    bool has_step;        /* since then */
-    bool has_refused;     /* records, since then */
+    int64_t tokens;       /* learned since */
+    bool has_step;        /* a step was made since */
+    bool has_refused;     /* records were refused since */
     bool was_refused;     /* the last version had refused records only */
-    bool has_more;        /* records at hand that are not learned yet */
+    bool has_more;        /* there are records that are not learned yet */
 };
 
 struct pace_wait {
-    const char *what; /* a static text; NULL: there is nothing to publish */
-    int64_t until_ms; /* at the latest, monotonic; 0: not known */
+    const char *reason; /* static text; NULL: there is nothing to publish */
+    int64_t until_ms;   /* monotonic: the wait's end at the latest; 0: not
+                           known */
 };
 
 void pace_start(struct pace *p, int64_t now_ms);
 
-/* Is a version due? If not, *w says what it waits for. */
+/* Returns true when a version is due. If not, *w tells what it waits for. */
 bool pace_due(struct pace *p, const struct conf *conf,
-              const struct pace_sight *s, struct pace_wait *w);
+              const struct pace_input *in, struct pace_wait *w);
 
-/* The least time between two versions while the stream goes on. */
+/* The shortest time between two versions while records arrive. */
 double pace_interval_seconds(const struct conf *conf, double cpu_seconds);
 
 #endif

@@ -22,7 +22,7 @@
 #include "daemon/train/learning.h"
 #include "daemon/train/options.h"
 #include "daemon/stream/queue.h"
-#include "daemon/stream/release.h"
+#include "daemon/stream/released_records.h"
 #include "daemon/train/restore.h"
 #include "daemon/train/retrain_compare.h"
 #include "daemon/stream/source.h"
@@ -338,13 +338,13 @@ static int step_up_to(struct retrain *r, int64_t step, struct err *err)
     int rc = 0;
 
     while (rc == 0 && learner_steps(r->learning.learner) < step) {
-        struct learning_step_result result;
+        struct learner_step_output output;
 
         if (intake_tokens(r->learning.intake) == 0)
             return err_set(err, ERR_CORRUPT,
                            "step %lld: the records are not those of the ledger",
                            (long long)learner_steps(r->learning.learner) + 1);
-        rc = learning_step(&r->learning, &result, err);
+        rc = learning_step(&r->learning, &output, err);
         show(r);
     }
     return rc;
@@ -359,7 +359,7 @@ static int call_released(struct retrain *r, int64_t *offset,
     int rc = releases_read(r->learning.catalog, *offset, 1, &rows, &n, err);
 
     if (rc == 0 && n && rows->id == *offset)
-        *rec = release_record(&r->maker, r->conf, rows);
+        *rec = released_records_parse(&r->maker, r->conf, rows);
     else if (rc == 0)
         *offset = n ? rows->id - 1 : INT64_MAX - 1; /* there is no more */
     releases_free(rows, n);

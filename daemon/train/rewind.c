@@ -266,7 +266,6 @@ static int load_skipping(struct learning *l, int64_t version, int64_t branch,
         xmemdup(l->progress.partitions,
                 l->progress.n_partitions * sizeof *present);
     size_t n = l->progress.n_partitions;
-    int64_t offset = 0;
     int rc = learning_load(l, version, branch, err);
 
     if (rc == 0) {
@@ -277,7 +276,7 @@ static int load_skipping(struct learning *l, int64_t version, int64_t branch,
         *undone = consumed - records->consumed;
         records->skipped += *undone;
         records->consumed = consumed;
-        intake_restart(l->intake, learner_steps(l->learner), &offset);
+        intake_restart(l->intake, learner_steps(l->learner));
     }
     free(present);
     return rc;

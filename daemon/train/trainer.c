@@ -1,26 +1,94 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The loop is in learn(): whatever asks for attention first (outcomes of the
- * publisher, operations), then a step when a batch is full, else the next
- * record, else - after a pause of flush_seconds - a step on what there is.
+ * The thread runs trainer_begin, then trainer_turn again and again, then
+ * trainer_end. A turn first does what other threads have asked for: the
+ * publisher's result, new settings, operations, the guard's request. Then it
+ * makes a step, or gives records to intake until a batch is full.
+ *
+ * One state says whether learning goes on, and if not, why:
+ *
+ *   STARTING --------- trainer_begin ---------------> WAITING
+ *   STARTING --------- restore_guard_pause ---------> PAUSED_BY_GUARD
+ *
+ *   WAITING ---------- run_step --------------------> LEARNING
+ *   LEARNING --------- learn: no record for 1 s ----> WAITING
+ *   both ------------- set_state: source stopped ---> PAUSED_BY_SOURCE
+ *   PAUSED_BY_SOURCE - run_step, learn: source runs -> LEARNING, WAITING
+ *
+ *   these three ------ collect: the disk is full ---> PAUSED_BY_STORE
+ *   PAUSED_BY_STORE -- collect: version is written -> LEARNING
+ *   the four --------- pause_by_guard --------------> PAUSED_BY_GUARD
+ *   PAUSED_BY_GUARD -- resume_by_operator ----------> LEARNING
+ *
+ *   the five --------- roll_back -------------------> ROLLING_BACK
+ *   ROLLING_BACK ----- roll_back: done -------------> LEARNING
+ *   ROLLING_BACK ----- roll_back: refused ----------> the state before
+ *   any -------------- announce_end, trainer_end ---> STOPPING
+ *   any -------------- fail ------------------------> FAILED
+ *
+ * In PAUSED_BY_SOURCE no records arrive, but those in the queue are learned.
+ * Invariants: (1) no step is made in PAUSED_BY_STORE and PAUSED_BY_GUARD.
+ * (2) STOPPING and FAILED are final; after FAILED nothing is published.
+ * (3) PAUSED_BY_GUARD is in the control log, so that a restart begins in it.
+ * (4) No version is being published while a rollback or forget runs.
  */
 #include "config.h"
 
 #include "daemon/train/trainer.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/log.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
-#include "daemon/train/options.h"
-#include "daemon/stream/release.h"
-#include "daemon/train/trainer_private.h"
+#include "daemon/gate/guard.h"
 #include "daemon/intake/vocabulary.h"
+#include "daemon/train/forget.h"
+#include "daemon/train/inbox.h"
+#include "daemon/train/options.h"
+#include "daemon/train/pace.h"
+#include "daemon/train/rewind.h"
+#include "daemon/train/trainer_board.h"
 
-#define POLL_MS 100
-#define RETRY_MS 5000                      /* a full disk */
+#define POLL_MS 100   /* between two turns while learning is paused */
+#define RETRY_MS 5000 /* between two attempts to publish to a full disk */
 #define STAGED_LIMIT ((int64_t)OPTIONS_STAGED_BYTES / 2) /* makes a version */
+
+enum trainer_state {
+    STARTING, /* collects text for the vocabulary */
+    LEARNING,
+    WAITING, /* for records */
+    PAUSED_BY_SOURCE,
+    PAUSED_BY_STORE,
+    PAUSED_BY_GUARD,
+    ROLLING_BACK,
+    STOPPING,
+    FAILED
+};
+
+struct trainer {
+    struct trainer_options options;
+    struct learning *l;
+    enum trainer_state state;
+    pthread_t thread;
+    bool started;
+    atomic_bool stop_requested;
+    pthread_mutex_t mutex; /* guards the next three */
+    pthread_cond_t reloaded;
+    struct conf *now;
+    const struct conf *next; /* NULL: nothing to reload */
+    struct inbox inbox;
+    struct trainer_board board;
+    struct pace pace;
+    int64_t retry_ms;         /* PAUSED_BY_STORE: the next attempt */
+    int64_t choices_at_pause; /* PAUSED_BY_GUARD: publisher_choices then */
+    char pause_reason[256];   /* PAUSED_BY_GUARD: as in the control log */
+    int64_t published_ms, published_tokens, published_step;
+    bool without_step; /* the last version had no step of its own */
+};
 
 struct trainer *trainer_create(const struct trainer_options *options)
 {
@@ -28,11 +96,10 @@ struct trainer *trainer_create(const struct trainer_options *options)
 
     t->options = *options;
     t->l = options->learning;
-    t->l->refusals.tells = true;
-    record_maker_init(&t->maker,
-                      options->conf->model.preset == CONF_PRESET_LINEAR);
-    t->next_release = -1;
-    t->look_for_releases = true; /* some may not be in a version yet */
+    t->l->refusals.logs = true;
+    inbox_init(&t->inbox, t->l, options->queue, options->source);
+    t->board = (struct trainer_board){
+        .board = options->board, .learning = t->l};
     pthread_mutex_init(&t->mutex, NULL);
     pthread_cond_init(&t->reloaded, NULL);
     return t;
@@ -42,87 +109,163 @@ void trainer_free(struct trainer *t)
 {
     if (!t)
         return;
-    while (t->next_taken < t->n_taken)
-        record_free(t->taken[t->next_taken++]);
-    record_maker_release(&t->maker);
+    inbox_release(&t->inbox);
     pthread_cond_destroy(&t->reloaded);
     pthread_mutex_destroy(&t->mutex);
     free(t);
 }
 
-void trainer_fail(struct trainer *t, const struct err *err)
+/* --- the state ---------------------------------------------------------- */
+
+static bool is_paused(const struct trainer *t)
+{
+    return t->state == PAUSED_BY_STORE || t->state == PAUSED_BY_GUARD;
+}
+
+/* Enters a state, and shows it with its reason. */
+static void set_state(struct trainer *t, enum trainer_state state)
+{
+    struct status_board *board = t->options.board;
+    struct source_health health = {.state = SOURCE_RUNNING};
+    char text[STATUS_REASON_MAX + 80] = "";
+    struct status *s;
+
+    if (t->state >= STOPPING)
+        return;
+    if (state == LEARNING || state == WAITING || state == PAUSED_BY_SOURCE) {
+        source_get_health(t->options.source, &health);
+        if (health.state == SOURCE_STOPPED)
+            state = PAUSED_BY_SOURCE;
+        else if (state == PAUSED_BY_SOURCE)
+            state = WAITING;
+    }
+    t->state = state;
+    switch (state) {
+    case LEARNING:
+    case WAITING:
+        s = status_lock(board);
+        if (s->publish.waits_for[0])
+            snprintf(text, sizeof text,
+                     "version %lld serves; the gate waits for %s",
+                     (long long)s->serving_version, s->publish.waits_for);
+        status_unlock(board);
+        if (state == WAITING && health.state == SOURCE_RETRYING)
+            snprintf(text, sizeof text, "%s", health.reason);
+        status_set_state(board,
+                         state == LEARNING ? STATUS_LEARNING : STATUS_WAITING,
+                         text[0] ? text : NULL);
+        break;
+    case PAUSED_BY_SOURCE:
+        status_set_state(board, STATUS_PAUSED, health.reason);
+        break;
+    case PAUSED_BY_STORE:
+        status_set_state(board, STATUS_PAUSED,
+                         "the disk is full, or too many files are open: "
+                         "learning goes on when there is room");
+        break;
+    case PAUSED_BY_GUARD:
+        status_set_state(board, STATUS_PAUSED, t->pause_reason);
+        break;
+    case ROLLING_BACK:
+        status_set_state(board, STATUS_ROLLING_BACK, NULL);
+        break;
+    case STOPPING:
+        status_set_state(board, STATUS_STOPPING, NULL);
+        break;
+    case STARTING:
+    case FAILED: /* main shows that the process stops */
+        break;
+    }
+}
+
+/* The process has to end. */
+static void fail(struct trainer *t, const struct err *err)
 {
     log_error("trainer", "%s", err->msg);
     t->options.on_fatal(err, t->options.arg);
-    t->failed = true;
-    t->stopping = true;
+    set_state(t, FAILED);
 }
 
 /* --- versions ----------------------------------------------------------- */
 
-void trainer_submit(struct trainer *t)
+/* Submits a version. No other may be on its way. */
+static void submit(struct trainer *t)
 {
     int64_t started = timing_mono_ns(), cpu_ns = timing_thread_cpu_ns();
     struct snapshot *snapshot = learning_snapshot(t->l);
-    struct status *s;
 
     snapshot->cpu_ns = timing_thread_cpu_ns() - cpu_ns;
-    t->last_publish_ms = timing_mono_ms();
+    t->published_ms = timing_mono_ms();
     t->published_tokens = t->l->progress.tokens_seen;
     t->without_step = t->published_step == learner_steps(t->l->learner);
     t->published_step = learner_steps(t->l->learner);
-    s = status_lock(t->options.board);
-    s->publish.last_stop_seconds = timing_seconds_since(started);
+    status_lock(t->options.board)->publish.last_stop_seconds =
+        timing_seconds_since(started);
     status_unlock(t->options.board);
     publisher_submit(t->options.publisher, snapshot);
 }
 
-/* The outcome of the last submit, when there is one. */
-static void collect(struct trainer *t)
+/* Takes the result of the last submit, if there is one. Returns its error. */
+static int collect(struct trainer *t)
 {
     struct snapshot *s = NULL;
     struct err err = ERR_INIT;
     int64_t version;
 
     if (!publisher_collect(t->options.publisher, &s, &version, &err))
-        return;
+        return 0;
     if (err.code == ERR_OK) {
         snapshot_stored(s, t->l->replay, t->l->holdout);
         t->l->mixed_settings = false;
-        if (t->held)
+        if (t->state == PAUSED_BY_STORE)
             log_info("resume", "reason=\"there is room again\"");
-        t->held = false;
-        return;
+    } else {
+        snapshot_not_stored(s, t->l->replay, t->l->holdout, &t->l->progress);
+        t->l->anchor_generation = 0;
+        t->published_step = -1;
+        t->retry_ms = timing_mono_ms() + RETRY_MS;
     }
-    snapshot_not_stored(s, t->l->replay, t->l->holdout, &t->l->progress);
-    t->l->anchor_generation = 0;
-    t->published_step = -1;
-    t->held = err.code == ERR_FULL;
-    t->retry_ms = timing_mono_ms() + RETRY_MS;
+    if (err.code == ERR_FULL && t->state != PAUSED_BY_GUARD)
+        set_state(t, PAUSED_BY_STORE);
+    else if (err.code != ERR_FULL && t->state == PAUSED_BY_STORE)
+        set_state(t, LEARNING);
+    return err.code;
 }
 
-static bool has_taken(const struct trainer *t)
+/* Waits until no version is on its way. Returns the error of the last one. */
+static int drain_publisher(struct trainer *t)
 {
-    return t->next_taken < t->n_taken;
+    publisher_wait(t->options.publisher);
+    return collect(t);
 }
 
-static bool has_records(const struct trainer *t)
+/* Publishes everything that has been decided, also without a step: a run that
+ * ends with refused records has them in a version. Returns when the version is
+ * durable, or has failed with the error returned. */
+static int publish_all(struct trainer *t)
 {
-    return has_taken(t) || queue_length(t->options.queue);
+    int rc = drain_publisher(t);
+
+    if (learner_steps(t->l->learner) == t->published_step &&
+        !t->l->progress.n_ledger)
+        return rc;
+    submit(t);
+    return drain_publisher(t);
 }
 
-/* Is a version due? If not, *w says what it waits for. */
+/* Returns true when a version is due. If not, *w tells what it waits for. */
 static bool version_due(struct trainer *t, struct pace_wait *w)
 {
-    struct pace_sight sight = {
+    struct pace_input in = {
         .now_ms = timing_mono_ms(),
-        .published_ms = t->last_publish_ms,
-        .record_ms = t->last_record_ms,
+        .published_ms = t->published_ms,
+        .record_ms = t->inbox.record_ms,
         .tokens = t->l->progress.tokens_seen - t->published_tokens,
         .has_step = learner_steps(t->l->learner) != t->published_step,
         .has_refused = t->l->progress.n_quarantine > 0,
         .was_refused = t->without_step,
-        .has_more = has_records(t) || intake_tokens(t->l->intake) > 0,
+        .has_more = inbox_has_records(&t->inbox) ||
+                    intake_tokens(t->l->intake) > 0,
     };
     struct status *s;
 
@@ -131,408 +274,560 @@ static bool version_due(struct trainer *t, struct pace_wait *w)
             "the last version to be written and judged", 0};
         return false;
     }
-    if (sight.has_step && t->held) {
+    if (in.has_step && t->state == PAUSED_BY_STORE) {
         *w = (struct pace_wait){"room on the disk", t->retry_ms};
-        return sight.now_ms >= t->retry_ms;
+        return in.now_ms >= t->retry_ms;
     }
     s = status_lock(t->options.board);
-    sight.cpu_seconds = s->publish.last_cpu_seconds;
+    in.cpu_seconds = s->publish.last_cpu_seconds;
     s->publish.interval_seconds =
-        pace_interval_seconds(t->options.conf, sight.cpu_seconds);
+        pace_interval_seconds(t->options.conf, in.cpu_seconds);
     status_unlock(t->options.board);
-    return (sight.has_step &&
-            replay_staged_bytes(t->l->replay) > STAGED_LIMIT) ||
-           pace_due(&t->pace, t->options.conf, &sight, w);
+    return (in.has_step && replay_staged_bytes(t->l->replay) > STAGED_LIMIT) ||
+           pace_due(&t->pace, t->options.conf, &in, w);
 }
 
-void trainer_drain_publisher(struct trainer *t)
+/* --- rollbacks and the guard -------------------------------------------- */
+
+/* An operator rolled back, or chose the serving version. */
+static void resume_by_operator(struct trainer *t, const char *action)
 {
-    publisher_wait(t->options.publisher);
-    collect(t);
+    log_info("guard", "action=resume reason=\"%s\"", action);
+    set_state(t, LEARNING);
 }
 
-/* With what has been decided without a step, too: a run that ends with records
- * that nothing is learned from has them in a version. */
-void trainer_publish_now(struct trainer *t)
+/* Rolls back. The caller has filled in version, skip, keep_serving, automatic
+ * and reason. */
+static int roll_back(struct trainer *t, struct rewind_request *request,
+                     char *detail, size_t size, struct err *err)
 {
-    trainer_drain_publisher(t);
-    if (learner_steps(t->l->learner) != t->published_step ||
-        t->l->progress.n_ledger) {
-        trainer_submit(t);
-        trainer_drain_publisher(t);
+    enum trainer_state before;
+    bool for_good = false;
+    int rc;
+
+    request->learning = t->l;
+    request->source = t->options.source;
+    request->publisher = t->options.publisher;
+    request->epoch = &t->inbox.epoch;
+    status_set_state(t->options.board, STATUS_ROLLING_BACK, NULL);
+    drain_publisher(t); /* may enter PAUSED_BY_STORE */
+    before = t->state;
+    set_state(t, ROLLING_BACK);
+    rc = rewind_run(request, detail, size, &for_good, err);
+    if (rc) {
+        set_state(t, before);
+        return rc;
     }
+    log_info("rollback", "version=%lld automatic=%s %s",
+             (long long)request->version,
+             request->automatic ? "true" : "false", detail);
+    if (for_good)
+        log_error("guard",
+                  "version=%lld action=skip_for_good reason=\"the records "
+                  "were released from quarantine, and a second automatic "
+                  "rollback undid them: they are never learned\"",
+                  (long long)request->version);
+    inbox_rolled_back(&t->inbox, request->skip);
+    t->published_step = learner_steps(t->l->learner);
+    t->published_tokens = t->l->progress.tokens_seen;
+    t->published_ms = timing_mono_ms();
+    trainer_board_start_rates(&t->board);
+    trainer_board_show_step(&t->board, NULL);
+    if (before == PAUSED_BY_GUARD)
+        resume_by_operator(t, "an operator rolled back");
+    else
+        set_state(t, LEARNING);
+    return 0;
 }
 
-/* --- records and steps -------------------------------------------------- */
-
-/* Rows that the step would have replayed, had they been whole. */
-static void tell_damaged(struct trainer *t)
+/* Runs on the publisher's thread, as operators' choices do: so a choice comes
+ * either before the pause, or after it and ends it. */
+static int write_guard_pause(struct store *s, void *arg, struct err *err)
 {
-    int64_t key;
+    struct trainer *t = arg;
 
-    while (replay_next_damaged(t->l->replay, &key))
-        log_warn("replay", "row=%lld damaged=true", (long long)key);
+    t->choices_at_pause = publisher_choices(t->options.publisher);
+    return store_hold(s, t->pause_reason, err);
 }
 
-static void step(struct trainer *t)
+/* Steps since the last version stay in memory only. */
+static void pause_by_guard(struct trainer *t, const char *reason,
+                           const char *cause)
 {
-    struct learning_step_result result;
+    struct guard_request dropped;
     struct err err = ERR_INIT;
     int rc;
 
-    /* A full staging area has to wait until the version on its way is done. */
-    if (replay_staged_bytes(t->l->replay) > (int64_t)OPTIONS_STAGED_BYTES)
-        trainer_drain_publisher(t);
-    rc = learning_step(t->l, &result, &err);
-    tell_damaged(t);
-    if (rc == ERR_DIVERGED)
-        trainer_recover(t, &err);
+    snprintf(t->pause_reason, sizeof t->pause_reason,
+             "learning holds, because %.80s; `mneme rollback` or `mneme "
+             "promote` lets it go on",
+             reason);
+    log_error("guard", "action=hold reason=\"%s\" cause=\"%s\"",
+              t->pause_reason, cause);
+    rc = publisher_run(t->options.publisher, write_guard_pause, t, &err);
+    if (rc == ERR_FULL)
+        log_error("guard",
+                  "reason=\"the pause could not be written, so a restart will "
+                  "not know of it: %s\"",
+                  err.msg);
     else if (rc)
-        trainer_fail(t, &err);
-    else
-        trainer_show_step(t, &result);
-    if (rc == 0 && result.step.skipped)
-        log_warn("step", "step=%lld skipped=true grad_norm=%g",
-                 (long long)learner_steps(t->l->learner),
-                 result.step.grad_norm);
-    if (rc == 0 && result.step.consolidated)
-        log_info("consolidation", "step=%lld count=%lld penalty=%g",
-                 (long long)learner_steps(t->l->learner),
-                 (long long)learner_ewc(t->l->learner)->consolidations,
-                 result.step.ewc_penalty);
+        fail(t, &err);
+    publisher_take_wish(t->options.publisher, &dropped);
+    set_state(t, PAUSED_BY_GUARD);
 }
 
-/* The next record, or NULL after timeout_ms or a wake. */
-static struct record *next_record(struct trainer *t, int64_t timeout_ms)
+/* If the guard had paused learning when the last process ended, it is still
+ * paused. */
+static int restore_guard_pause(struct trainer *t, struct err *err)
 {
-    if (t->next_taken == t->n_taken) {
-        t->next_taken = 0;
-        t->n_taken = queue_pop_many(t->options.queue, t->taken,
-                                    TRAINER_TAKEN_MAX, timeout_ms);
+    struct catalog_hold hold = {0};
+    /* Counted before the log is read: a choice in between ends the pause. */
+    int64_t choices = publisher_choices(t->options.publisher);
+    int rc = catalog_hold(t->options.catalog, &hold, err);
+
+    if (rc == 0 && hold.version && !hold.lifted) {
+        t->choices_at_pause = choices;
+        snprintf(t->pause_reason, sizeof t->pause_reason, "%s", hold.reason);
+        log_error("guard", "action=hold version=%lld reason=\"%s\"",
+                  (long long)hold.version, t->pause_reason);
+        set_state(t, PAUSED_BY_GUARD);
     }
-    if (!has_taken(t))
-        return NULL;
-    t->last_record_ms = timing_mono_ms();
-    return t->taken[t->next_taken++];
+    free(hold.reason);
+    return rc;
 }
 
-static void take(struct trainer *t, struct record *rec)
+/* An automatic rollback, which skips the records since the version. The serving
+ * version goes back, too, unless it is pinned or keep_serving is set. After
+ * GUARD_MOST automatic rollbacks in an hour, learning pauses instead. */
+static void go_back(struct trainer *t, int64_t version, bool keep_serving,
+                    const char *reason)
 {
+    struct rewind_request request = {.version = version,
+                                     .skip = true,
+                                     .keep_serving = keep_serving,
+                                     .automatic = true,
+                                     .reason = reason};
+    struct catalog_pointers pointers;
     struct err err = ERR_INIT;
-
-    if (rec->epoch != t->epoch) {
-        record_free(rec);
-        return;
-    }
-    if (rec->kind == RECORD_END) {
-        t->ended = t->end_untold = true;
-        record_free(rec);
-        return;
-    }
-    t->ended = false;
-    if (intake_add(t->l->intake, rec, learner_steps(t->l->learner), &err) !=
-        0)
-        trainer_fail(t, &err);
-}
-
-int64_t trainer_next_release(struct trainer *t)
-{
-    if (t->next_release < 0)
-        t->next_release =
-            progress_next_offset(&t->l->progress, RELEASES_TOPIC, 0);
-    return t->next_release;
-}
-
-/* Released records come before what the queue holds. False: there is none. */
-static bool take_released(struct trainer *t)
-{
-    struct releases_row *rows = NULL;
-    struct err err = ERR_INIT;
+    int64_t at_ms[GUARD_MOST];
+    char detail[512];
     size_t n = 0;
+    int rc = catalog_pointers(t->options.catalog, &pointers, &err);
 
-    t->look_for_releases |= publisher_released(t->options.publisher);
-    if (!t->look_for_releases)
-        return false;
-    if (releases_read(t->l->catalog, trainer_next_release(t),
-                      TRAINER_TAKEN_MAX, &rows, &n, &err) != 0)
-        trainer_fail(t, &err);
-    t->look_for_releases = n == TRAINER_TAKEN_MAX;
-    for (size_t i = 0; i < n && !t->failed; i++) {
-        struct record *rec = release_record(&t->maker, t->options.conf,
-                                            &rows[i]);
-
-        t->next_release = rows[i].id + 1;
-        t->last_record_ms = timing_mono_ms();
-        if (intake_add(t->l->intake, rec, learner_steps(t->l->learner),
-                       &err) != 0)
-            trainer_fail(t, &err);
+    if (rc == 0)
+        rc = catalog_went_back(t->options.catalog, GUARD_MOST, at_ms, &n,
+                               &err);
+    if (rc == 0 && !guard_allow(at_ms, n, timing_wall_ms())) {
+        pause_by_guard(t, "it went back by itself three times within an hour",
+                       reason);
+        return;
     }
-    releases_free(rows, n);
-    return n > 0;
+    log_warn("guard", "version=%lld action=rollback reason=\"%s\"",
+             (long long)version, reason);
+    if (rc == 0) {
+        request.keep_serving |= pointers.serving_pinned;
+        rc = roll_back(t, &request, detail, sizeof detail, &err);
+    }
+    if (rc == ERR_NOTFOUND || rc == ERR_STATE || rc == ERR_CORRUPT)
+        pause_by_guard(t, "it could not go back by itself", err.msg);
+    else if (rc)
+        fail(t, &err);
 }
 
-/* Is it time to learn from a part-filled batch? */
-static bool flush_due(struct trainer *t)
+/* Goes back, or pauses, when the guard has asked for it. False: it has not. */
+static bool follow_guard(struct trainer *t)
 {
-    double flush = t->options.conf->learner.flush_seconds;
-    double pause = (double)(timing_mono_ms() - t->last_record_ms) / 1000;
+    struct guard_request wish;
 
-    if (intake_tokens(t->l->intake) == 0 || has_records(t))
+    if (t->state == PAUSED_BY_GUARD ||
+        !publisher_take_wish(t->options.publisher, &wish))
         return false;
-    return t->ended || (flush > 0 && pause >= flush);
+    go_back(t, wish.version, false, wish.reason);
+    return true;
 }
 
-/* With at_end: exit, a source that has stopped is at its end. Its state has to
- * be read before the queue: the source stops after it pushed its last record.
- */
-static bool has_stopped(struct trainer *t, struct source_health *health)
+/* --- operations and new settings ---------------------------------------- */
+
+static int forget(struct trainer *t, const struct control_operation *op,
+                  char *detail, size_t size, struct err *err)
 {
-    if (t->options.conf->source.at_end != CONF_AT_END_EXIT)
-        return false;
-    source_get_health(t->options.source, health);
-    return health->state == SOURCE_STOPPED && !has_records(t);
+    struct forget_request request = {
+        .learning = t->l,
+        .source = t->options.source,
+        .publisher = t->options.publisher,
+        .kind = op->kind == CONTROL_FORGET_ID ? TOMBSTONES_ID
+                                              : TOMBSTONES_DOMAIN,
+        .name = op->reason,
+        .next_release = inbox_next_release(&t->inbox),
+    };
+    json_t *result = NULL;
+    char *text;
+    int rc = publish_all(t);
+
+    if (rc)
+        return err_set(err, rc == ERR_FULL ? ERR_FULL : ERR_IO,
+                       "no version can be written%s, so that nothing can be "
+                       "forgotten; nothing has changed",
+                       rc == ERR_FULL ? ": the disk is full" : "");
+    rc = forget_run(&request, detail, size, &result, err);
+    if (rc)
+        return rc;
+    text = json_dumps(result, JSON_COMPACT);
+    control_set_result(t->options.control, op->id, text);
+    free(text);
+    json_decref(result);
+    trainer_board_show(&t->board, true);
+    return 0;
 }
 
-/* The last line is learned and in a version: tells the owner, once. */
-static void finish_end(struct trainer *t)
+static void run_operations(struct trainer *t)
+{
+    struct control_operation op;
+
+    while (control_take(t->options.control, true, &op)) {
+        bool forgets = op.kind == CONTROL_FORGET_ID ||
+                       op.kind == CONTROL_FORGET_DOMAIN;
+        struct rewind_request request = {
+            .version = op.version,
+            .skip = op.kind == CONTROL_ROLLBACK_SKIP,
+            .reason = op.reason[0] ? op.reason : "asked for",
+        };
+        struct err err = ERR_INIT;
+        char detail[sizeof op.detail] = "";
+        int rc = forgets
+                     ? forget(t, &op, detail, sizeof detail, &err)
+                     : roll_back(t, &request, detail, sizeof detail, &err);
+
+        if (rc)
+            log_warn(forgets ? "forget" : "rollback",
+                     "version=%lld error=\"%s\"", (long long)op.version,
+                     err.msg);
+        if (rc && !forgets)
+            publisher_serve_as_stored(t->options.publisher, op.id);
+        control_finish(t->options.control, op.id, rc ? &err : NULL, detail);
+        if (rc == ERR_DIVERGED)
+            fail(t, &err);
+    }
+}
+
+/* A version keeps the settings that it was learned with. So what was learned
+ * with the old settings gets a version before they change. */
+static void apply_reload(struct trainer *t)
+{
+    pthread_mutex_lock(&t->mutex);
+    if (t->next) {
+        struct learner *learner = t->l->learner;
+
+        if (learner && t->state != PAUSED_BY_STORE)
+            publish_all(t);
+        publisher_wait(t->options.publisher);
+        t->l->mixed_settings =
+            learner && t->published_step != learner_steps(learner);
+        conf_reload_apply(t->now, t->next);
+        if (learner) {
+            learner_set_rate(learner,
+                             options_rate(t->now, learning_shape(t->l)));
+            learner_set_lambda(learner, (float)t->now->learner.ewc.lambda);
+        }
+        t->next = NULL;
+        pthread_cond_broadcast(&t->reloaded);
+    }
+    pthread_mutex_unlock(&t->mutex);
+}
+
+void trainer_reload(struct trainer *t, struct conf *now,
+                    const struct conf *next)
+{
+    pthread_mutex_lock(&t->mutex);
+    t->now = now;
+    t->next = next;
+    queue_wake(t->options.queue);
+    while (t->next && !t->stop_requested)
+        pthread_cond_wait(&t->reloaded, &t->mutex);
+    t->next = NULL;
+    pthread_mutex_unlock(&t->mutex);
+}
+
+/* --- learning ----------------------------------------------------------- */
+
+static void run_step(struct trainer *t)
+{
+    struct learner_step_output step;
+    struct catalog_pointers pointers;
+    struct err err = ERR_INIT;
+    int64_t damaged_row;
+    int rc;
+
+    rc = learning_step(t->l, &step, &err);
+    while (replay_next_damaged(t->l->replay, &damaged_row))
+        log_warn("replay", "row=%lld damaged=true", (long long)damaged_row);
+    if (rc == 0) {
+        trainer_board_show_step(&t->board, &step);
+        if (step.skipped)
+            log_warn("step", "step=%lld skipped=true grad_norm=%g",
+                     (long long)learner_steps(t->l->learner),
+                     step.grad_norm);
+        if (step.consolidated)
+            log_info("consolidation", "step=%lld count=%lld penalty=%g",
+                     (long long)learner_steps(t->l->learner),
+                     (long long)learner_ewc(t->l->learner)->consolidations,
+                     step.ewc_penalty);
+        set_state(t, LEARNING);
+        return;
+    }
+    if (rc != ERR_DIVERGED) {
+        fail(t, &err);
+        return;
+    }
+    log_error("diverged", "%s", err.msg);
+    if (!t->options.conf->publish.auto_rollback) {
+        fail(t, &err);
+        return;
+    }
+    drain_publisher(t);
+    rc = catalog_pointers(t->options.catalog, &pointers, &err);
+    if (rc)
+        fail(t, &err);
+    else /* the gate may have refused the head version: it must not serve */
+        go_back(t, pointers.head, true, err.msg);
+}
+
+/* The source has ended and everything is learned: once that is in a version,
+ * tells the daemon when it has to exit. */
+static void announce_end(struct trainer *t)
 {
     struct source_health health;
     struct err err = ERR_INIT;
     bool stopped;
 
-    if (t->end_announced || t->held)
+    if (publish_all(t) != 0 || follow_guard(t))
         return;
-    trainer_publish_now(t);
-    if (t->held || trainer_heed(t))
-        return;
-    stopped = has_stopped(t, &health);
-    if (t->end_untold || stopped)
+    stopped = inbox_has_stopped(&t->inbox, &health);
+    if (t->inbox.end_is_new || stopped)
         refusals_end(&t->l->refusals, timing_mono_ms());
-    t->end_untold = false;
+    t->inbox.end_is_new = false;
+    if (t->options.conf->source.at_end != CONF_AT_END_EXIT)
+        return;
     if (stopped) {
-        t->end_announced = true;
         err_set(&err, ERR_STATE, "%s", health.reason);
         t->options.on_fatal(&err, t->options.arg);
-    } else if (t->options.conf->source.at_end == CONF_AT_END_EXIT) {
-        t->end_announced = true;
+    } else {
         t->options.on_end(t->options.arg);
     }
+    set_state(t, STOPPING);
 }
 
-/* Records up to the next full batch; false: there is none. */
-static bool take_batch(struct trainer *t)
-{
-    struct record *rec = next_record(t, t->ended ? POLL_MS : 20);
-
-    if (!rec)
-        return false;
-    take(t, rec);
-    while (!learning_ready(t->l) && !t->failed && has_taken(t))
-        take(t, next_record(t, 0));
-    return true;
-}
-
-/* One turn of the loop. */
+/* Makes a step when a batch is full, or when it is part-filled and the source
+ * pauses or has ended. Otherwise gives records to intake. */
 static void learn(struct trainer *t)
 {
-    struct pace_wait wait = {"an operator: learning is paused", 0};
+    double flush = t->options.conf->learner.flush_seconds;
     struct source_health health;
-    bool due;
+    struct err err = ERR_INIT;
+    int64_t idle_ms;
+    bool added;
 
-    collect(t);
-    trainer_take_reload(t);
-    trainer_run_operations(t);
-    trainer_look_for_choice(t);
-    due = !t->parked && version_due(t, &wait);
-    trainer_show_wait(t, due ? NULL : &wait);
-    if (trainer_heed(t))
-        return;
-    if (due)
-        trainer_submit(t);
-    if (t->held || t->parked) {
-        trainer_show_state(t, false);
-        timing_sleep_ms(POLL_MS);
-        return;
+    if (replay_staged_bytes(t->l->replay) > (int64_t)OPTIONS_STAGED_BYTES) {
+        drain_publisher(t); /* the version on its way empties the stage */
+        if (is_paused(t))
+            return;
     }
     learning_set_pressure(t->l, queue_fill(t->options.queue));
     if (learning_ready(t->l)) {
-        step(t);
-        trainer_show_state(t, true);
+        run_step(t);
         return;
     }
-    if (take_released(t) || take_batch(t))
+    t->inbox.check_releases |= publisher_released(t->options.publisher);
+    if (inbox_fill(&t->inbox, &added, &err) != 0) {
+        fail(t, &err);
         return;
-    t->ended |= has_stopped(t, &health);
-    if (flush_due(t)) {
-        t->l->progress.flushes += !t->ended;
-        step(t);
-    } else if (t->ended) {
-        finish_end(t);
     }
-    if (timing_mono_ms() - t->last_record_ms > 1000) {
-        trainer_show_state(t, false);
-        refusals_tell(&t->l->refusals, false, timing_mono_ms());
+    if (added || inbox_has_records(&t->inbox))
+        return;
+    t->inbox.ended |= inbox_has_stopped(&t->inbox, &health);
+    idle_ms = timing_mono_ms() - t->inbox.record_ms;
+    if (intake_tokens(t->l->intake) == 0) {
+        if (t->inbox.ended)
+            announce_end(t);
+    } else if (t->inbox.ended ||
+               (flush > 0 && (double)idle_ms / 1000 >= flush)) {
+        t->l->progress.flushes += !t->inbox.ended;
+        run_step(t);
     }
-    trainer_show(t, false);
+    if (idle_ms > 1000 && !is_paused(t)) {
+        set_state(t, WAITING);
+        refusals_log(&t->l->refusals, false, timing_mono_ms());
+    }
+    trainer_board_show(&t->board, false);
 }
 
-/* --- the beginning ------------------------------------------------------ */
-
-static int prepare(struct trainer *t, struct tokenizer *tokenizer,
-                   struct err *err)
+int64_t trainer_turn(struct trainer *t)
 {
-    int rc = learning_prepare(t->l, tokenizer, err);
-    const struct model_shape *shape = t->l->has_model ? &t->l->shape : NULL;
+    struct pace_wait wait = {"an operator: learning is paused", 0};
+    bool due;
 
-    if (rc)
-        return rc;
-    serving_prepare(t->options.serving, shape, t->l->tokenizer);
-    publisher_prepare(t->options.publisher, shape, t->l->tokenizer);
+    if (t->stop_requested || t->state >= STOPPING)
+        return -1;
+    collect(t);
+    apply_reload(t);
+    run_operations(t);
+    if (t->state == PAUSED_BY_GUARD &&
+        publisher_choices(t->options.publisher) != t->choices_at_pause)
+        resume_by_operator(t, "an operator chose the serving version");
+    due = t->state != PAUSED_BY_GUARD && version_due(t, &wait);
+    trainer_board_show_wait(&t->board, due ? NULL : &wait);
+    if (follow_guard(t))
+        return 0;
+    if (due)
+        submit(t);
+    if (is_paused(t))
+        return POLL_MS;
+    learn(t);
     return 0;
 }
 
-static void show_collecting(struct trainer *t, const struct vocabulary *v)
+/* --- the beginning and the end ------------------------------------------ */
+
+/* Keeps records until there is enough text, or no more comes: the source has
+ * ended, or pauses after the first text. */
+static void collect_text(struct trainer *t, struct vocabulary *v)
 {
-    struct status *s = status_lock(t->options.board);
-
-    s->vocabulary_bytes = (int64_t)v->text.len;
-    s->vocabulary_wanted = t->options.conf->model.tokenizer_bytes;
-    status_unlock(t->options.board);
-    status_set_state(t->options.board, STATUS_STARTING,
-                     "collecting text for the vocabulary");
-}
-
-/* The end, or a pause, after the first of it; or an end that is final. */
-static bool collected(struct trainer *t, const struct vocabulary *v)
-{
-    double wait = t->options.conf->model.tokenizer_wait_seconds;
-    double pause = (double)(timing_mono_ms() - t->last_record_ms) / 1000;
-
-    if (v->text.len == 0)
-        return t->ended &&
-               t->options.conf->source.at_end == CONF_AT_END_EXIT;
-    return t->ended || pause >= wait;
-}
-
-static void collect_vocabulary(struct trainer *t, struct vocabulary *v)
-{
+    const struct conf *conf = t->options.conf;
+    int64_t pause_ms = (int64_t)(1000 * conf->model.tokenizer_wait_seconds);
     struct source_health health;
     bool enough = false;
 
-    while (!enough && !t->stopping) {
-        struct record *rec = next_record(t, POLL_MS);
+    while (!enough && !t->stop_requested) {
+        struct record *rec = inbox_next(&t->inbox, POLL_MS);
+        struct status *s;
 
-        trainer_take_reload(t);
-        show_collecting(t, v);
-        if (!rec) {
-            t->ended |= has_stopped(t, &health);
-            enough = collected(t, v);
-        } else if (rec->kind == RECORD_END) {
-            t->ended = t->end_untold = true;
-            record_free(rec);
-            refusals_preview(&t->l->refusals, NULL);
-        } else {
-            t->ended = false;
+        apply_reload(t);
+        s = status_lock(t->options.board);
+        s->vocabulary_bytes = (int64_t)v->text.len;
+        s->vocabulary_wanted = conf->model.tokenizer_bytes;
+        status_unlock(t->options.board);
+        status_set_state(t->options.board, STATUS_STARTING,
+                         "collecting text for the vocabulary");
+        if (rec) {
             refusals_preview(&t->l->refusals, rec);
             enough = vocabulary_add(v, rec);
+            continue;
         }
+        t->inbox.ended |= inbox_has_stopped(&t->inbox, &health);
+        if (t->inbox.ended)
+            refusals_preview(&t->l->refusals, NULL);
+        if (v->text.len == 0)
+            enough = t->inbox.ended &&
+                     conf->source.at_end == CONF_AT_END_EXIT;
+        else
+            enough = t->inbox.ended ||
+                     timing_mono_ms() - t->inbox.record_ms >= pause_ms;
     }
 }
 
-/* The vocabulary from the stream, the model at birth, and the records that
- * waited. */
+/* Learns the vocabulary, publishes the untrained model, and gives intake the
+ * records that the vocabulary came from. */
 static int begin_with_vocabulary(struct trainer *t, struct err *err)
 {
     struct source_health health;
     struct tokenizer *tokenizer = NULL;
     struct vocabulary v;
-    struct record **records = NULL;
-    size_t n = 0;
-    bool ended;
+    struct record **records;
+    size_t n;
     int rc = 0;
 
     vocabulary_init(&v, t->options.conf);
-    collect_vocabulary(t, &v);
-    if (!t->stopping)
+    collect_text(t, &v);
+    if (!t->stop_requested)
         rc = vocabulary_learn(&v, &tokenizer, err);
-    if (rc && has_stopped(t, &health)) /* the reason why there is no text */
+    if (rc && inbox_has_stopped(&t->inbox, &health)) /* why there is no text */
         rc = err_set(err, ERR_STATE, "%s", health.reason);
-    if (rc == 0 && tokenizer) {
-        log_info("vocabulary", "size=%d bytes=%zu records=%zu",
-                 tokenizer_vocab_size(tokenizer), v.text.len, v.n);
-        rc = prepare(t, tokenizer, err);
-    }
-    if (rc == 0 && tokenizer) {
-        records = vocabulary_take(&v, &n);
-        for (size_t i = 0; i < n; i++)
-            progress_begin(&t->l->progress, records[i]->topic,
-                           records[i]->partition, records[i]->offset);
-        trainer_submit(t);
-        trainer_drain_publisher(t);
-    }
-    ended = t->ended;
+    if (rc || !tokenizer)
+        goto out;
+    log_info("vocabulary", "size=%d bytes=%zu records=%zu",
+             tokenizer_vocab_size(tokenizer), v.text.len, v.n);
+    rc = learning_prepare(t->l, tokenizer, err);
+    if (rc)
+        goto out;
+    serving_prepare(t->options.serving, learning_shape(t->l),
+                    t->l->tokenizer);
+    publisher_prepare(t->options.publisher, learning_shape(t->l),
+                      t->l->tokenizer);
+    records = vocabulary_take(&v, &n);
     for (size_t i = 0; i < n; i++)
-        take(t, records[i]);
-    t->ended = ended; /* they came before the end */
+        progress_begin(&t->l->progress, records[i]->topic,
+                       records[i]->partition, records[i]->offset);
+    submit(t);
+    drain_publisher(t);
+    for (size_t i = 0; i < n; i++) {
+        if (rc == 0)
+            rc = inbox_add(&t->inbox, records[i], err);
+        else
+            record_free(records[i]);
+    }
     free(records);
+out:
     vocabulary_release(&v);
     return rc;
 }
 
-static int begin(struct trainer *t, struct err *err)
+void trainer_begin(struct trainer *t)
 {
     struct catalog_pointers pointers;
-    int rc = catalog_pointers(t->options.catalog, &pointers, err);
+    struct err err = ERR_INIT;
+    int rc = catalog_pointers(t->options.catalog, &pointers, &err);
 
-    t->last_record_ms = t->rate_ms = timing_mono_ms();
-    pace_start(&t->pace, t->last_record_ms);
+    t->inbox.record_ms = t->published_ms = timing_mono_ms();
+    pace_start(&t->pace, t->inbox.record_ms);
+    trainer_board_start_rates(&t->board);
     t->published_step = -1;
-    if (rc)
-        return rc;
-    if (!t->l->learner)
-        return begin_with_vocabulary(t, err);
     t->published_tokens = t->l->progress.tokens_seen;
-    t->rate_tokens = t->l->progress.tokens_seen;
-    t->rate_records = t->l->progress.records.consumed;
-    t->last_publish_ms = timing_mono_ms();
-    if (pointers.head == 0) {
-        trainer_submit(t);
-        trainer_drain_publisher(t);
-        return 0;
+    if (rc == 0 && !t->l->learner) {
+        rc = begin_with_vocabulary(t, &err);
+    } else if (rc == 0 && pointers.head == 0) {
+        submit(t);
+        drain_publisher(t);
+    } else if (rc == 0) {
+        t->published_step = learner_steps(t->l->learner);
+        rc = restore_guard_pause(t, &err);
     }
-    t->published_step = learner_steps(t->l->learner);
-    return trainer_find_hold(t, err);
+    if (rc)
+        fail(t, &err);
+    if (!is_paused(t))
+        set_state(t, WAITING);
 }
 
-/* Not past what the guard wants of the newest version: the next start goes
- * back. */
-static void publish_last(struct trainer *t)
+/* When the guard has asked to go back from the head version, nothing is
+ * published after it: the next process goes back. */
+void trainer_end(struct trainer *t)
 {
+    bool publishes = t->l->learner && !is_paused(t) && t->state != FAILED;
     struct guard_request wish;
 
-    trainer_drain_publisher(t);
-    if (!publisher_take_wish(t->options.publisher, &wish))
-        trainer_publish_now(t);
-    trainer_show(t, true);
+    set_state(t, STOPPING);
+    if (publishes) {
+        drain_publisher(t);
+        if (!publisher_take_wish(t->options.publisher, &wish))
+            publish_all(t);
+        trainer_board_show(&t->board, true);
+    }
+    refusals_log(&t->l->refusals, true, timing_mono_ms());
+    pthread_mutex_lock(&t->mutex);
+    t->stop_requested = true; /* trainer_reload does not wait any more */
+    pthread_cond_broadcast(&t->reloaded);
+    pthread_mutex_unlock(&t->mutex);
 }
 
 static void *run(void *arg)
 {
     struct trainer *t = arg;
-    struct err err = ERR_INIT;
+    int64_t wait_ms;
 
     pthread_setname_np(pthread_self(), "trainer");
-    if (begin(t, &err) != 0)
-        trainer_fail(t, &err);
-    trainer_show_state(t, false);
-    while (!t->stopping)
-        learn(t);
-    if (t->l->learner && !t->held && !t->parked && !t->failed)
-        publish_last(t);
-    refusals_tell(&t->l->refusals, true, timing_mono_ms());
-    pthread_mutex_lock(&t->mutex);
-    pthread_cond_broadcast(&t->reloaded);
-    pthread_mutex_unlock(&t->mutex);
+    trainer_begin(t);
+    while ((wait_ms = trainer_turn(t)) >= 0)
+        timing_sleep_ms(wait_ms);
+    trainer_end(t);
     return NULL;
 }
 
@@ -547,7 +842,7 @@ void trainer_stop(struct trainer *t)
 {
     if (!t->started)
         return;
-    t->stopping = true;
+    t->stop_requested = true;
     queue_wake(t->options.queue);
     pthread_join(t->thread, NULL);
     t->started = false;

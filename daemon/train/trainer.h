@@ -2,20 +2,15 @@
 /*
  * trainer.h - the thread that learns.
  *
- *     COLLECTING  first text, until there is a vocabulary (bpe only)
- *     LEARNING    records -> intake -> steps; a version when it is due
- *     HELD        the disk is full: nothing is learned until a version can be
- *                 written again
- *     PARKED      the guard would go back once too often, or cannot: until an
- *                 operator rolls back or promotes, restarts notwithstanding
- *     STOPPING    the step is finished, a last version is published
+ * It moves records into intake, makes steps, and submits versions when they are
+ * due. Between two steps it carries out operations (rollback, forget), reloads
+ * settings, and follows the guard. trainer.c draws its states.
  *
- * Between two steps it looks at what users ask (rollbacks), collects the
- * publisher's outcome, and decides whether a version is due. Time decides only
- * when versions are made and when a part-filled batch is flushed, never what
- * is learned from full ones.
+ * Time decides when versions are made and when a part-filled batch is learned.
+ * It never decides what is learned from full batches.
  *
- * Threads: trainer_create to trainer_start and trainer_stop main
+ * Threads: main; trainer_begin, trainer_turn and trainer_end run on the
+ *          trainer's thread, or in a test that starts none
  */
 #ifndef MNEME_DAEMON_TRAIN_TRAINER_H
 #define MNEME_DAEMON_TRAIN_TRAINER_H
@@ -41,9 +36,9 @@ struct trainer_options {
     struct serving *serving;
     struct status_board *board;
     struct catalog *catalog;
-    /* The last line of a source with at_end: exit is in a version. */
+    /* With at_end: exit, the last record is in a version. */
     void (*on_end)(void *arg);
-    /* Something that only ending the process can mend. */
+    /* The trainer cannot go on: the process has to end. */
     void (*on_fatal)(const struct err *err, void *arg);
     void *arg;
 };
@@ -51,15 +46,22 @@ struct trainer_options {
 struct trainer *trainer_create(const struct trainer_options *options);
 void trainer_start(struct trainer *t);
 
-/* Gives `now` (the configuration that every part has) the reloadable values of
- * `next`, between two steps and with no publish on its way; returns when that
- * is done. Both stay the caller's. */
+/* Gives `now`, the configuration that every part uses, the reloadable values of
+ * `next`. This happens between two steps, while no version is being published.
+ * Returns when it is done. Both stay the caller's. */
 void trainer_reload(struct trainer *t, struct conf *now,
                     const struct conf *next);
 
-/* Finishes the step, publishes what was learned, ends the thread. Returns when
- * it has. */
+/* Finishes the step, publishes what was learned, ends the thread, and returns
+ * then. */
 void trainer_stop(struct trainer *t);
 void trainer_free(struct trainer *t);
+
+/* The thread is these three functions: trainer_begin once, trainer_turn while
+ * it returns the milliseconds to wait before the next turn (0 or more), then
+ * trainer_end. A test calls them itself. */
+void trainer_begin(struct trainer *t);
+int64_t trainer_turn(struct trainer *t);
+void trainer_end(struct trainer *t);
 
 #endif

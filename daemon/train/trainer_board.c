@@ -1,37 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * What the trainer writes on the board.
- */
 #include "config.h"
 
-#include "daemon/train/trainer_private.h"
-
-#include <stdio.h>
+#include "daemon/train/trainer_board.h"
 
 #include "base/timing.h"
 
 #define SHOW_MS 200
 
-static void show_rates(struct trainer *t, struct status *s, int64_t now)
+void trainer_board_start_rates(struct trainer_board *b)
 {
-    const struct progress *p = &t->l->progress;
-    double seconds = (double)(now - t->rate_ms) / 1000;
-
-    if (seconds < 2)
-        return;
-    s->tokens_per_second = (double)(p->tokens_seen - t->rate_tokens) / seconds;
-    s->records_per_second =
-        (double)(p->records.consumed - t->rate_records) / seconds;
-    if (s->tokens_per_second < 0) /* a rollback */
-        s->tokens_per_second = s->records_per_second = 0;
-    t->rate_ms = now;
-    t->rate_tokens = p->tokens_seen;
-    t->rate_records = p->records.consumed;
+    b->rate_ms = timing_mono_ms();
+    b->rate_tokens = b->learning->progress.tokens_seen;
+    b->rate_records = b->learning->progress.records.consumed;
 }
 
-static void show_learner(struct trainer *t, struct status *s)
+static void show_learner(const struct learning *l, struct status *s)
 {
-    const struct learning *l = t->l;
     const struct ewc *ewc = learner_ewc(l->learner);
 
     s->step = learner_steps(l->learner);
@@ -49,93 +33,56 @@ static void show_learner(struct trainer *t, struct status *s)
             replay_live_in_domain(l->replay, (int32_t)i);
 }
 
-void trainer_show(struct trainer *t, bool now_please)
+void trainer_board_show(struct trainer_board *b, bool at_once)
 {
+    const struct progress *p = &b->learning->progress;
     int64_t now = timing_mono_ms();
+    double seconds = (double)(now - b->rate_ms) / 1000;
     struct status *s;
 
-    if (!now_please && now - t->show_ms < SHOW_MS)
+    if (!at_once && now - b->shown_ms < SHOW_MS)
         return;
-    t->show_ms = now;
-    s = status_lock(t->options.board);
-    progress_show(&t->l->progress, t->options.board, s);
-    if (t->l->learner)
-        show_learner(t, s);
-    show_rates(t, s, now);
-    status_unlock(t->options.board);
+    b->shown_ms = now;
+    s = status_lock(b->board);
+    progress_show(p, b->board, s);
+    if (b->learning->learner)
+        show_learner(b->learning, s);
+    if (seconds >= 2) {
+        s->tokens_per_second =
+            (double)(p->tokens_seen - b->rate_tokens) / seconds;
+        s->records_per_second =
+            (double)(p->records.consumed - b->rate_records) / seconds;
+        trainer_board_start_rates(b);
+    }
+    status_unlock(b->board);
 }
 
-void trainer_show_wait(struct trainer *t, const struct pace_wait *w)
+void trainer_board_show_wait(struct trainer_board *b,
+                             const struct pace_wait *wait)
 {
-    struct pace_wait now = w ? *w : (struct pace_wait){NULL, 0};
+    struct pace_wait now = wait ? *wait : (struct pace_wait){NULL, 0};
     struct status *s;
 
-    if (now.what == t->shown.what && now.until_ms == t->shown.until_ms)
+    if (now.reason == b->wait.reason && now.until_ms == b->wait.until_ms)
         return;
-    t->shown = now;
-    s = status_lock(t->options.board);
-    s->publish.next_waits_for = now.what;
+    b->wait = now;
+    s = status_lock(b->board);
+    s->publish.next_waits_for = now.reason;
     s->publish.next_ms = now.until_ms;
-    status_unlock(t->options.board);
+    status_unlock(b->board);
 }
 
-void trainer_show_no_step(struct trainer *t)
+void trainer_board_show_step(struct trainer_board *b,
+                             const struct learner_step_output *step)
 {
-    struct status *s = status_lock(t->options.board);
+    struct status *s = status_lock(b->board);
 
-    s->ewc.penalty = s->ewc.share = s->grad_norm = s->rate = 0;
-    s->tokens_per_second = s->records_per_second = 0;
-    status_unlock(t->options.board);
-}
-
-void trainer_show_step(struct trainer *t, const struct learning_step_result *r)
-{
-    struct status *s = status_lock(t->options.board);
-
-    s->ewc.penalty = r->step.ewc_penalty;
-    s->ewc.share = r->step.ewc_share;
-    s->grad_norm = r->step.grad_norm;
-    s->rate = r->step.rate;
-    status_unlock(t->options.board);
-    trainer_show(t, false);
-}
-
-/* After an inconclusive verdict, or NULL. */
-static const char *what_the_gate_waits_for(struct trainer *t, char *text,
-                                           size_t size)
-{
-    struct status *s = status_lock(t->options.board);
-
-    text[0] = '\0';
-    if (s->publish.waits_for[0])
-        snprintf(text, size, "version %lld serves; the gate waits for %s",
-                 (long long)s->serving_version, s->publish.waits_for);
-    status_unlock(t->options.board);
-    return text[0] ? text : NULL;
-}
-
-void trainer_show_state(struct trainer *t, bool learning)
-{
-    struct source_health health;
-    char text[STATUS_REASON_MAX + 80];
-
-    if (t->held) {
-        status_set_state(t->options.board, STATUS_PAUSED,
-                         "the disk is full, or too many files are open: "
-                         "learning goes on when there is room");
-        return;
-    }
-    if (t->parked) {
-        status_set_state(t->options.board, STATUS_PAUSED, t->parked_reason);
-        return;
-    }
-    source_get_health(t->options.source, &health);
-    if (health.state == SOURCE_STOPPED)
-        status_set_state(t->options.board, STATUS_PAUSED, health.reason);
-    else
-        status_set_state(t->options.board,
-                         learning ? STATUS_LEARNING : STATUS_WAITING,
-                         health.state == SOURCE_RETRYING && !learning
-                             ? health.reason
-                             : what_the_gate_waits_for(t, text, sizeof text));
+    s->ewc.penalty = step ? step->ewc_penalty : 0;
+    s->ewc.share = step ? step->ewc_share : 0;
+    s->grad_norm = step ? step->grad_norm : 0;
+    s->rate = step ? step->rate : 0;
+    if (!step)
+        s->tokens_per_second = s->records_per_second = 0;
+    status_unlock(b->board);
+    trainer_board_show(b, !step);
 }

@@ -18,6 +18,7 @@
 
 #include <math.h>
 
+#include "base/heap.h"
 #include "learner/kernels/block.h"
 #include "learner/kernels/hot.h"
 #include "learner/kernels/vexp.h"
@@ -30,24 +31,7 @@ static bool better(const struct infer_alternative *a,
     return a->logprob != b->logprob ? a->logprob > b->logprob : a->id < b->id;
 }
 
-static void sink(struct infer_alternative *items, size_t n, size_t at)
-{
-    struct infer_alternative moved = items[at];
-
-    for (;;) {
-        size_t child = 2 * at + 1;
-
-        if (child >= n)
-            break;
-        if (child + 1 < n && better(&items[child + 1], &items[child]))
-            child++;
-        if (!better(&items[child], &moved))
-            break;
-        items[at] = items[child];
-        at = child;
-    }
-    items[at] = moved;
-}
+HEAP_DEFINE(heap, struct infer_alternative, better)
 
 static void heap_of(const float *logprobs, size_t v,
                     struct infer_alternative *items)
@@ -55,17 +39,15 @@ static void heap_of(const float *logprobs, size_t v,
     for (size_t i = 0; i < v; i++)
         items[i] = (struct infer_alternative){(uint16_t)i, logprobs[i]};
     for (size_t i = v / 2; i-- > 0;)
-        sink(items, v, i);
+        heap_sink(items, v, i);
 }
 
 /* Moves the best of n to place n - 1. */
 static void take_best(struct infer_alternative *items, size_t n)
 {
-    struct infer_alternative best = items[0];
+    size_t n_heap = n;
 
-    items[0] = items[n - 1];
-    sink(items, n - 1, 0);
-    items[n - 1] = best;
+    items[n - 1] = heap_pop(items, &n_heap);
 }
 
 /* --- probabilities ------------------------------------------------------ */

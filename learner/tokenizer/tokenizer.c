@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/heap.h"
 #include "base/xalloc.h"
 #include "learner/tokenizer/pretoken.h"
 #include "learner/tokenizer/tokenizer_private.h"
@@ -229,43 +230,16 @@ struct node {
 struct merger {
     struct node *nodes;
     size_t cap_nodes;
-    uint64_t *heap; /* rank << 32 | place; the smallest on top */
+    uint64_t *heap; /* rank << 32 | node; the smallest on top */
     size_t n_heap, cap_heap;
 };
 
-static void heap_push(struct merger *m, uint64_t value)
+static bool merges_before(const uint64_t *a, const uint64_t *b)
 {
-    size_t i;
-
-    XGROW(m->heap, m->n_heap, m->cap_heap);
-    for (i = m->n_heap++; i > 0; i = (i - 1) / 2) {
-        if (m->heap[(i - 1) / 2] <= value)
-            break;
-        m->heap[i] = m->heap[(i - 1) / 2];
-    }
-    m->heap[i] = value;
+    return *a < *b;
 }
 
-static uint64_t heap_pop(struct merger *m)
-{
-    uint64_t top = m->heap[0], last = m->heap[--m->n_heap];
-    size_t i = 0;
-
-    for (;;) {
-        size_t child = 2 * i + 1;
-
-        if (child >= m->n_heap)
-            break;
-        if (child + 1 < m->n_heap && m->heap[child + 1] < m->heap[child])
-            child++;
-        if (last <= m->heap[child])
-            break;
-        m->heap[i] = m->heap[child];
-        i = child;
-    }
-    m->heap[i] = last;
-    return top;
-}
+HEAP_DEFINE(heap, uint64_t, merges_before)
 
 /* Rank + 1 of the pair that begins at a node, 0 when there is none. */
 static uint32_t pair_at(const struct tokenizer *t, const struct merger *m,
@@ -282,8 +256,10 @@ static void consider(const struct tokenizer *t, struct merger *m, int32_t at)
 {
     uint32_t rank = at >= 0 ? pair_at(t, m, at) : 0;
 
-    if (rank)
-        heap_push(m, (uint64_t)rank << 32 | (uint32_t)at);
+    if (!rank)
+        return;
+    XGROW(m->heap, m->n_heap, m->cap_heap);
+    heap_push(m->heap, &m->n_heap, (uint64_t)rank << 32 | (uint32_t)at);
 }
 
 static void merge_at(const struct tokenizer *t, struct merger *m, int32_t at,
@@ -319,7 +295,7 @@ static void encode_pretoken(const struct tokenizer *t, struct merger *m,
     for (size_t i = 0; i + 1 < n; i++)
         consider(t, m, (int32_t)i);
     while (m->n_heap) {
-        uint64_t top = heap_pop(m);
+        uint64_t top = heap_pop(m->heap, &m->n_heap);
         int32_t at = (int32_t)(top & 0xffffffff);
 
         if (pair_at(t, m, at) == top >> 32)

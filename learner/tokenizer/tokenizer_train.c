@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/checksum.h"
+#include "base/heap.h"
 #include "base/xalloc.h"
 #include "learner/tokenizer/pretoken.h"
 #include "learner/tokenizer/tokenizer_private.h"
@@ -140,39 +141,12 @@ static bool better(const struct candidate *a, const struct candidate *b)
     return a->count != b->count ? a->count > b->count : a->key < b->key;
 }
 
-static void heap_push(struct trainer *t, struct candidate c)
-{
-    size_t i;
+HEAP_DEFINE(heap, struct candidate, better)
 
+static void add_candidate(struct trainer *t, const struct pair *p)
+{
     XGROW(t->heap, t->n_heap, t->cap_heap);
-    for (i = t->n_heap++; i > 0; i = (i - 1) / 2) {
-        if (!better(&c, &t->heap[(i - 1) / 2]))
-            break;
-        t->heap[i] = t->heap[(i - 1) / 2];
-    }
-    t->heap[i] = c;
-}
-
-static struct candidate heap_pop(struct trainer *t)
-{
-    struct candidate top = t->heap[0], last = t->heap[--t->n_heap];
-    size_t i = 0;
-
-    for (;;) {
-        size_t child = 2 * i + 1;
-
-        if (child >= t->n_heap)
-            break;
-        if (child + 1 < t->n_heap &&
-            better(&t->heap[child + 1], &t->heap[child]))
-            child++;
-        if (!better(&t->heap[child], &last))
-            break;
-        t->heap[i] = t->heap[child];
-        i = child;
-    }
-    t->heap[i] = last;
-    return top;
+    heap_push(t->heap, &t->n_heap, (struct candidate){p->count, p->key});
 }
 
 static uint32_t key_at(const struct word *w, size_t i)
@@ -195,7 +169,7 @@ static void add_pairs(struct trainer *t, uint32_t word, int only)
         XGROW(p->words, p->n_words, p->cap_words);
         p->words[p->n_words++] = word;
         if (only >= 0)
-            heap_push(t, (struct candidate){p->count, p->key});
+            add_candidate(t, p);
     }
 }
 
@@ -252,15 +226,15 @@ static void merge(struct trainer *t, uint32_t key, uint16_t result)
 static bool best_pair(struct trainer *t, uint32_t *key)
 {
     while (t->n_heap) {
-        struct candidate c = heap_pop(t);
-        int64_t count = pair_of(t, c.key)->count;
+        struct candidate c = heap_pop(t->heap, &t->n_heap);
+        const struct pair *p = pair_of(t, c.key);
 
-        if (count == c.count && count >= 2) {
+        if (p->count == c.count && p->count >= 2) {
             *key = c.key;
             return true;
         }
-        if (count >= 2 && count < c.count)
-            heap_push(t, (struct candidate){count, c.key});
+        if (p->count >= 2 && p->count < c.count)
+            add_candidate(t, p);
     }
     return false;
 }
@@ -290,7 +264,7 @@ static void count_text(struct trainer *t, const char *text, size_t n_bytes)
     for (size_t i = 0; i < t->n_words; i++)
         add_pairs(t, (uint32_t)i, -1);
     for (size_t i = 0; i < t->n_pairs; i++)
-        heap_push(t, (struct candidate){t->pairs[i].count, t->pairs[i].key});
+        add_candidate(t, &t->pairs[i]);
 }
 
 int tokenizer_train(const char *text, size_t n_bytes, int vocab_size,

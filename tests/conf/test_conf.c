@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The configuration: values, overrides, printing that loads back, reload, and
- * that no text at all breaks it.
+ * The configuration: values, overrides, printing, reload, and mutated texts.
  */
 #include "config.h"
 
@@ -23,7 +22,7 @@
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
-/* --- what is taken ------------------------------------------------------ */
+/* --- loading ------------------------------------------------------------ */
 
 static void values(void **state)
 {
@@ -109,6 +108,30 @@ static void overrides(void **state)
     conf_free(c);
 }
 
+/* Behind a key a lone dash is a text. Every other dash is YAML's. */
+static void lone_dashes(void **state)
+{
+    static const char *const good[] = {
+        "source.path: -",
+        "source.path: -\r\n",
+        "source:\n  path:\t-\t# no\n",
+        "source.kafka.topics:\n- a\n- b\nsource.path: -\n",
+        "source:\n  path: \"-\"\n  # path: -\n",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(good); i++) {
+        struct conf *c = util_load_good(good[i]);
+
+        assert_string_equal(c->source.path, "-");
+        conf_free(c);
+    }
+    util_assert_refused(&(struct util_refused){
+        "source.path: - a\n",
+        "t.yaml:1:14: block sequence entries are not allowed in this "
+        "context"});
+}
+
 static void wrong_overrides(void **state)
 {
     static const char *const bad[] = {
@@ -152,18 +175,21 @@ static void properties(void **state)
         "      auto.offset.reset: latest\n"
         "      client.id: bad\n"
         "      group.id:\n"
-        "      sasl.password: \"********\"\n",
+        "      sasl.password: \"********\"\n"
+        "      test.mock.num.brokers: 3\n",
         "t.yaml:4:7: source.kafka.properties.grup.id: librdkafka has no such "
         "property or value\n"
-        "t.yaml:5:7: source.kafka.properties.auto.offset.reset: a silent jump "
-        "is never wanted here; see source.kafka.start and "
+        "t.yaml:5:7: source.kafka.properties.auto.offset.reset: mneme never "
+        "skips records silently; see source.kafka.start and "
         "source.kafka.on_gap\n"
         "t.yaml:6:7: source.kafka.properties.client.id: librdkafka has no "
         "such property or value\n"
         "t.yaml:7:7: source.kafka.properties.group.id: expected a value: "
         "write NAME: VALUE\n"
         "t.yaml:8:7: source.kafka.properties.sasl.password: this is the mask "
-        "of a printed configuration, not the value"};
+        "of a printed configuration, not the value\n"
+        "t.yaml:9:7: source.kafka.properties.test.mock.num.brokers: set "
+        "bootstrap.servers: embedded for a broker inside mnemed"};
     struct conf *c = util_load_good("source:\n  kafka:\n    properties:\n"
                                     "      sasl.username: me\n"
                                     "      sasl.password: hunter2\n"
@@ -254,7 +280,7 @@ static void finding_the_file(void **state)
 
 /* --- printing and reloading --------------------------------------------- */
 
-/* What is printed loads back to the same, and prints the same. */
+/* A printed configuration loads to the same values, and prints the same. */
 static void assert_round_trip(const struct conf *c)
 {
     struct buf printed = BUF_INIT, again = BUF_INIT;
@@ -336,7 +362,7 @@ static void reload(void **state)
     conf_free(next);
 }
 
-/* A public address does not lose its tokens by a reload. */
+/* A reload does not remove the token file that a public address needs. */
 static void reload_keeps_the_tokens(void **state)
 {
     struct conf *now =
@@ -357,8 +383,8 @@ static void reload_keeps_the_tokens(void **state)
 
 /* --- mutated copies ----------------------------------------------------- */
 
-/* One or two edits: a byte changed, a piece cut, doubled or moved, or
- * something that means much to YAML put in. */
+/* Makes one or two edits: changes a byte, cuts, doubles or moves a part, or
+ * inserts characters with a meaning in YAML. */
 static void mutate(struct buf *text, uint64_t seed)
 {
     static const char *const bits[] = {
@@ -395,8 +421,8 @@ static void mutate(struct buf *text, uint64_t seed)
     }
 }
 
-/* Any text is refused with a place, or gives a configuration that prints and
- * loads back. */
+/* Any text is refused with an origin, or gives a configuration that prints and
+ * loads again. */
 static void mutated_copies(void **state)
 {
     char *sample = util_document("conf/mneme.yaml", NULL);
@@ -408,7 +434,7 @@ static void mutated_copies(void **state)
         struct conf_problems p = CONF_PROBLEMS_INIT;
         struct buf text = BUF_INIT;
 
-        /* without comments every edit hits something */
+        /* edits inside comments would have no effect */
         for (char *line = sample; *line;) {
             size_t n = strcspn(line, "\n");
 
@@ -433,10 +459,10 @@ static void mutated_copies(void **state)
     free(sample);
 }
 
-/* --- what a version keeps ------------------------------------------------ */
+/* --- keys that a version keeps ------------------------------------------ */
 
-/* verify --retrain applies stored settings, which may come from anybody. So
- * none of them may name a file, an address or a program. */
+/* A retrain uses the values that a version keeps, and anybody may have made the
+ * version. So no such key may name a file, an address or a program. */
 static void test_learning_keys(void **state)
 {
     static const char *const never[] = {
@@ -501,6 +527,7 @@ int main(void)
         cmocka_unit_test(test_check_stored),
         cmocka_unit_test(values),
         cmocka_unit_test(overrides),
+        cmocka_unit_test(lone_dashes),
         cmocka_unit_test(wrong_overrides),
         cmocka_unit_test(properties),
         cmocka_unit_test(addresses),

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The defaults, and the two documents made from the table. With
- * MNEME_WRITE_DOCS=1 in the environment the documents are written instead of
- * compared.
+ * The defaults, and the two documents that are generated from the table. With
+ * MNEME_WRITE_DOCS=1 the program writes the documents instead of comparing
+ * them.
  */
 #include "config.h"
 
@@ -109,7 +109,7 @@ static void sample_is_the_defaults(void **state)
     buf_release(&made);
 }
 
-/* The page with its KEYS section replaced. */
+/* Returns the man page with its KEYS section replaced. */
 static char *with_keys(const char *page, const char *keys)
 {
     const char *begin = strstr(page, ".SH KEYS\n");
@@ -141,7 +141,7 @@ static void man_page_has_the_table(void **state)
     buf_release(&keys);
 }
 
-/* The lines of an example as the reader sees them. */
+/* Returns the lines of an example as man shows them. */
 static char *example(const char *begin, const char *end)
 {
     struct buf out = BUF_INIT;

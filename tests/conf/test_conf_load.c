@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * What is refused of a configuration, where, and with which words.
- */
+/* Problems of a configuration: their origins and texts. */
 #include "config.h"
 
 #include <setjmp.h>
@@ -131,7 +129,7 @@ static void wrong_yaml(void **state)
         {"\tlog: 1\n", "t.yaml:1:1: found character that cannot start any "
                        "token (while scanning for the next token)"},
         {"log:\n  level: \xff\n", "t.yaml:2:10: invalid leading UTF-8 octet"},
-        /* what stands before the error is looked at all the same */
+        /* the part before the error is checked, too */
         {"sorce: 1\nlog: [\n",
          "t.yaml:1:1: sorce: unknown key; did you mean 'source'?\n"
          "t.yaml:2:6: log: expected a mapping: `key: value` lines\n"
@@ -220,7 +218,7 @@ static void checks_between_settings(void **state)
          " ffn_dim: 128, context: 64}\n",
          "t.yaml:1:30: model.dim: model.dim / model.heads is 3, which is not "
          "even"},
-        /* nothing follows from a preset that is itself wrong */
+        /* a wrong preset has no consequences */
         {"model: {preset: custm, dim: 64}\n",
          "t.yaml:1:17: model.preset: expected nano | tiny | small | base | "
          "large | custom | linear, found 'custm'; did you mean 'custom'?"},
@@ -230,25 +228,26 @@ static void checks_between_settings(void **state)
         {"source.kafka.topics: []\n",
          "t.yaml:1:22: source.kafka.topics: needs at least one topic"},
         {"source.kafka.topics: [a, a]\n",
-         "t.yaml:1:22: source.kafka.topics: topic 'a' is there twice"},
+         "t.yaml:1:22: source.kafka.topics: topic 'a' is given twice"},
         {"source.kafka.topics: [a b]\n",
          "t.yaml:1:22: source.kafka.topics: 'a b' is no topic name: letters, "
          "digits, '.', '_' and '-', at most 249 of them"},
         {"source.kafka.dead_letter: text\n",
          "t.yaml:1:27: source.kafka.dead_letter: bad records from 'text' "
-         "would come back to it: name another topic"},
+         "would be sent to it again: name another topic"},
         {"learner.ewc.consolidate: every:0\n",
          "t.yaml:1:26: learner.ewc.consolidate: every:STEPS needs at least 1; "
          "to switch it off: off"},
         {"publish: {every_seconds: 0, every_tokens: 0}\n",
-         "t.yaml:1:43: publish.every_tokens: with publish.every_seconds 0 as "
-         "well no version would be made: one of them has to be above 0"},
+         "t.yaml:1:43: publish.every_tokens: publish.every_seconds is 0, too, "
+         "so no version would be published: set one of them above 0"},
         {"learner.holdout.fraction: 0\n",
-         "t.yaml:1:27: learner.holdout.fraction: the gate has nothing to "
-         "measure with: above 0, or publish.gate.enabled: false"},
+         "t.yaml:1:27: learner.holdout.fraction: the gate needs held-out "
+         "records: set it above 0, or publish.gate.enabled: false"},
         {"http.listen: 0.0.0.0:80\n",
          "t.yaml:1:14: http.listen: anybody who reaches this address could "
-         "ask and roll back: set http.token_file, or listen on 127.0.0.1 or "
+         "send requests and roll back: set http.token_file, or listen on "
+         "127.0.0.1 or "
          "unix:PATH"},
         {"http.listen: 6636\n",
          "t.yaml:1:14: http.listen: expected HOST:PORT, [IPV6]:PORT or "
@@ -268,7 +267,8 @@ static void all_problems_at_once(void **state)
         "t.yaml:2:10: publish.gate.max_regresion: unknown key; did you mean "
         "'publish.gate.max_regression'?\n"
         "t.yaml:4:11: http.listen: anybody who reaches this address could "
-        "ask and roll back: set http.token_file, or listen on 127.0.0.1 or "
+        "send requests and roll back: set http.token_file, or listen on "
+        "127.0.0.1 or "
         "unix:PATH\n"
         "t.yaml:5:20: http.max_connections: expected a whole number from 1 "
         "to 4096, found '0'\n"

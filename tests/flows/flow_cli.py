@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The client against a server that answers as the daemon does, and not.
+"""Tests the client against a fake server, which sends good and bad replies.
 
-What it prints, its exit codes, and that nothing in an answer can break it.
+Checks its output and exit codes, and that no reply can break it.
 """
 
 import fcntl
@@ -71,7 +71,7 @@ MOST_TEXTS = 24
 
 
 class Fake(http.server.BaseHTTPRequestHandler):
-    """The daemon's answers; remembers what was posted."""
+    """Replies like the daemon, and keeps the bodies of POST requests."""
 
     protocol_version = "HTTP/1.1"
     posts = []
@@ -238,10 +238,11 @@ def hands(tap, where):
                    *where), 0, ["rolled back to 2"], "rollback skip")
     path, body, _ = Fake.posts[-1]
     tap.equal((path, body), ("/v1/rollback", {
-        "version": 2, "stream": "skip", "reason": "bad"}), "what it asked")
-    tap.ok(Fake.polls > 2, "and it waited for the end")
+        "version": 2, "stream": "skip", "reason": "bad"}),
+           "the body of the request")
+    tap.ok(Fake.polls > 2, "rollback waits for the end of the operation")
     check(tap, run("rollback", "2", *where), 3, ["offset 5 is gone"],
-          "a rollback that the daemon refuses: exit 3, its reason")
+          "a rollback that the daemon refuses: exit 3 with the reason")
     check(tap, run("rollback", "2", "--stream", "up", *where), 2,
           ["rewind, skip or keep"], "a wrong --stream: exit 2")
     check(tap, run("promote", "latest", *where), 0, ["rolled back"],
@@ -260,12 +261,12 @@ def questions(tap, where):
     check(tap, run("score", "--lines", "--version", "3", *where,
                    stdin=b"one\ntwo\n"), 0, ["1.5000"], "score of lines")
     tap.equal(Fake.posts[-1][1], {"model": "mneme@3", "text": ["one", "two"]},
-              "what it asked")
+              "the body of the request")
     check(tap, run("generate", "--seed", "1", "--temperature", "0", "The",
                    *where), 0, [" and "], "generate")
     body = Fake.posts[-1][1]
     tap.ok(body["seed"] == 1 and body["temperature"] == 0 and
-           body["prompt"] == "The", "what it asked")
+           body["prompt"] == "The", "the body of the request")
     check(tap, run("classify", *where, stdin=b"please\n"), 0,
           ["refund", "0.7500"], "classify")
     tap.equal(Fake.posts[-1][1]["text"], "please", "without echo's line end")
@@ -278,7 +279,7 @@ def questions(tap, where):
 
 
 def scored(*args, stdin):
-    """The bytes of each line that was scored, and what went with them."""
+    """The bytes of each scored line, the exit code and the errors."""
     code, out, err = run("score", "--lines", "--json", *args, stdin=stdin)
     got = json.loads(out) if out else {"results": []}
     return code, [r["bytes"] for r in got["results"]], err
@@ -289,16 +290,16 @@ def lines(tap, where):
     text = b"".join(b"x" * (n % 50 + 1) + b"\n" for n in many)
     wanted = [n % 50 + 1 for n in many]
     tap.equal(scored(*where, stdin=text), (0, wanted, ""),
-              "700 lines, in pieces that the daemon takes, in order")
+              "700 lines in order, in requests that the daemon accepts")
     tap.equal(scored(*where, stdin=text.replace(b"\n", b"\r\n")),
               (0, wanted, ""), "CR LF ends a line")
     tap.equal(scored(*where, stdin=b"\xef\xbb\xbf" + text),
               (0, wanted, ""), "a byte order mark is dropped")
     tap.equal(scored("-", *where, stdin=text[:-1]), (0, wanted, ""),
-              "- is the standard input; the last line may lack its end")
+              "- is the standard input; the last line may have no end")
     tap.equal(scored("one\r\nthree\n", *where, stdin=b"")[1], [3, 5],
               "lines of the argument")
-    tap.equal(scored(*where, stdin=b"")[:2], (0, []), "no line at all")
+    tap.equal(scored(*where, stdin=b"")[:2], (0, []), "no lines")
     code, out, _ = run("score", "--lines", *where, stdin=text)
     rows = out.splitlines()
     tap.ok(code == 0 and len(rows) == 702 and out.count("version 2") == 1 and
@@ -307,14 +308,14 @@ def lines(tap, where):
     got = json.loads(out)
     tap.ok(code == 0 and [r["index"] for r in got["data"]] ==
            list(range(700)) and got["usage"]["total_tokens"] == 700,
-           "embed --lines --json: one document, numbered and counted through")
+           "embed --lines --json: one document, with indexes and sums over all")
     models = {b["model"] for _, b, _ in Fake.posts[-11:]}
     tap.equal(models, {"mneme", "mneme@2"},
-              "the version that answered first answers all")
+              "the version of the first reply answers all requests")
     code, out, _ = run("generate", "--lines", *where, stdin=b"a\\\nb\r\n")
     tap.equal((code, out.splitlines()),
               (0, [" and ?[31mreda\\\\", " and ?[31mredb"]),
-              "generate --lines: an answer is one line")
+              "generate --lines: a completion is one line")
     check(tap, run("score", "-", *where, stdin=b"please\r\n"), 0, ["  6 "],
           "score -: the standard input, without its line end")
     for bad, why in ((b"refuse me", "is refused"), (b"\xff", "not UTF-8"),
@@ -323,14 +324,14 @@ def lines(tap, where):
         tap.ok(code == 2 and got == [3] * 100 and
                err.startswith("mneme score: line 101: ") and why in err and
                err.count("\n") == 1,
-               f"a line ({why}): named, after the answers before it")
+               f"a line ({why}): the error names it, after earlier answers")
     code, got, err = scored(*where, stdin=b"one\n" * 64 + b"break\n")
     tap.ok(code == 1 and got == [3] * 64 and "line 65: " in err,
-           "a daemon that fails half-way: the line, and a whole document")
+           "a request fails: the error names the line, the JSON is whole")
 
 
 class Terminal:
-    """A verb of the client on a terminal of its own."""
+    """Runs a verb on a pseudo terminal."""
 
     def __init__(self, columns, rows, *args, stdin=None):
         self.main, side = pty.openpty()
@@ -368,7 +369,7 @@ class Terminal:
 
 
 def fits(seen, columns, rows):
-    """Every screen that was drawn is no larger than the window."""
+    """No screen is larger than the window."""
     for screen in seen.split(b"\x1b[H")[1:]:
         text = re.sub(rb"\x1b\[[0-9;?]*[a-zA-Z]", b"", screen)
         got = text.decode().replace("\r", "").split("\n")
@@ -422,7 +423,7 @@ def top(tap, where):
 
 
 def make_store(tap):
-    """A data directory for the verbs that need no daemon."""
+    """Makes a data directory for the verbs that need no daemon."""
     d = Daemon("store", source__type="file", source__at_end="exit",
                source__path=write_lines(os.path.join(TMP, "store.txt"),
                                         ["some text to learn"] * 20))
@@ -431,7 +432,7 @@ def make_store(tap):
 
 
 def outputs(tap, where):
-    """Each verb with an output that nobody reads, or that takes nothing."""
+    """Runs each verb with an output that fails, or whose reader has left."""
     data = make_store(tap)
     arguments = {
         "demo": ["--minutes", "0.5"], "status": where, "top": where,
@@ -449,7 +450,7 @@ def outputs(tap, where):
     }
     shown = re.findall(r"^  (\w+)", run("help")[1], re.M)
     tap.equal(sorted(set(shown) - set(arguments)), [],
-              "every verb is in the table of this test")
+              "this test has arguments for every verb")
     source = os.path.join(TMP, "a-backup")
     run("backup", source, "--data-dir", data)
     for verb, rest in arguments.items():
@@ -492,7 +493,7 @@ def outputs(tap, where):
 
 def write_to(mode, *args):
     """(exit status, stderr) with a standard output that is a full disk, is
-    closed, or is a pipe that nobody reads any more."""
+    closed, or is a pipe without a reader."""
     line = [MNEME, *args]
     stdout = None
     if mode == "closed":
@@ -524,7 +525,7 @@ def trouble(tap, where):
           "a wrong option: exit 2")
     check(tap, run("nonsense"), 2, ["nonsense"], "a wrong verb: exit 2")
     check(tap, run("status", "--addr", "127.0.0.1:1"), 1, ["127.0.0.1:1"],
-          "nobody there: exit 1")
+          "no daemon at this address: exit 1")
     check(tap, run("status", "--data-dir", TMP + "/none"), 1, ["http.addr"],
           "no daemon on that data directory: exit 1")
     check(tap, run("verify", "--data-dir", TMP + "/none"), 3, ["none"],
@@ -580,12 +581,12 @@ def feed(tap):
            "feed from the standard input")
     code, out, _ = run("feed", *MOCK, "--rate", "20", "--json",
                        stdin=b"a\n" * 20)
-    tap.ok(json.loads(out)["seconds"] > 0.9, "--rate holds back")
+    tap.ok(json.loads(out)["seconds"] > 0.9, "--rate limits the speed")
     check(tap, run("feed", *MOCK, "-X", "message.max.bytes=2000",
                    stdin=b"a\n" + b"b" * 3000 + b"\n"), 1,
           ["1 delivered, 1 failed"], "a record too large: counted, exit 1")
     check(tap, run("feed", "-X", "no.such=1", stdin=b""), 2, ["no.such"],
-          "a wrong property: exit 2")
+          "an unknown property: exit 2")
     check(tap, run("feed", *MOCK, TMP + "/gone"), 1, ["gone"],
           "no such file: exit 1, before anything is sent")
     with socket.socket() as s:
@@ -600,7 +601,7 @@ SHARES = ("products", "attention", "norms", "loss", "optimizer", "ewc",
 
 
 def positive(tap, result, *paths):
-    """Every path of keys leads to a number above 0."""
+    """Checks that every path of keys leads to a number above 0."""
     wrong = []
     for path in paths:
         value = result
@@ -632,15 +633,21 @@ def bench(tap):
     shares = got.get("train", {}).get("tiny", {}).get("shares", {})
     tap.equal(sorted(shares), sorted(SHARES), "bench: the shares")
     tap.ok(abs(sum(shares.values()) - 1) < 1e-6, "bench: they sum to 1")
+    text = " ".join(run("help", "bench")[1].split())
+    keys = [k for part in (got.get("machine", {}), *(
+        got.get(g, {}).get("tiny", {}) for g in ("train", "score", "generate")
+    )) for k in part if not re.search("_(least|most|thread|kind)$", k)]
+    tap.equal([k for k in keys if k not in text], [],
+              "bench: the help has the keys of the JSON")
     tap.ok("presets" not in got and "quantize" not in got and
            "small" not in got.get("train", {}),
-           "bench: what was not asked for is absent")
+           "bench: parts that were not chosen are absent")
     text = os.path.join(TMP, "bench.txt")
     with open(text, "w") as f:
         f.write("What a line says is not what it means.\n" * 2000)
     check(tap, run("bench", "--only", "preset-nano", "--text", text,
                    "--threads", "1", "--windows", "2", *quick), 0,
-          ["TRAINING", "preset nano", "TIME IN PERCENT"], "bench: the tables")
+          ["PRESETS", "nano", "share of time: attention"], "bench: the tables")
     code, out, errors = run("bench", "--only", "quantize", "--json",
                             "--seconds", "0.02")
     got = json.loads(out) if code == 0 else {}
@@ -652,13 +659,13 @@ def bench(tap):
            "bench: int8 costs little")
     check(tap, run("bench", "--only", "quantize", "--text", text,
                    "--seconds", "0.002"), 0,
-          ["WHAT INT8 COSTS", "BITS/BYTE"], "bench: the table of int8")
+          ["INT8", "bits per byte, int8"], "bench: the table of int8")
     check(tap, run("bench", "--only", "huge"), 2, ["huge"],
           "bench: no such part: exit 2")
     with open(text, "rb") as f:
         code, out, _ = run("bench", "--only", "replay", "--text", "-",
                            "--seconds", "0.002", stdin=f.read())
-    tap.ok(code == 0 and "Replay:" in out, "bench --text -")
+    tap.ok(code == 0 and "rows written/s" in out, "bench --text -")
     check(tap, run("bench", "--only", "replay", "--text", "-",
                    stdin=b"short\n"), 2, ["/dev/stdin has too little text"],
           "bench --text -: too little text: exit 2")
@@ -667,7 +674,7 @@ def bench(tap):
     check(tap, run("bench", "--only", "tiny", "--text", text), 2, ["--text"],
           "bench: too little text: exit 2")
     check(tap, run("bench", "--only", "replay", TMPDIR=TMP + "/none"), 1,
-          ["none"], "bench: nowhere to write: exit 1")
+          ["none"], "bench: no temporary directory: exit 1")
 
 
 def documents(tap):

@@ -62,7 +62,8 @@ def damaged(tap):
     path = write_lines(os.path.join(TMP, "damaged.jsonl"),
                        records("harbour", 300))
     d = Daemon("damaged", source__type="file", source__path=path,
-               source__follow="true", learner__flush_seconds=0.2).start()
+               source__follow="true", publish__keep__newest=1000,
+               learner__flush_seconds=0.2).start()
     in_version(d, 300)
     d.stop()
     gone = len(sql(d, "SELECT key FROM replay_rows WHERE died IS NULL AND"
@@ -226,7 +227,8 @@ def releases(tap):
         f.write("".join(line + "\n" for line in lines).encode())
         f.write(b"\xff is not UTF-8\n")
     d = Daemon("released", source__type="file", source__path=path,
-               source__follow="true", learner__flush_seconds=0.2,
+               source__follow="true", publish__keep__newest=1000,
+               learner__flush_seconds=0.2,
                source__format="json", publish__every_seconds=0.3).start()
     n = len(lines) + 1
     before = in_version(d, n)["version"]
@@ -324,7 +326,8 @@ def forgetting(tap):
                   for x in "abcd"]
     path = write_lines(os.path.join(TMP, "forgotten.jsonl"), lines)
     d = Daemon("forgotten", source__type="file", source__path=path,
-               source__follow="true", learner__flush_seconds=0.2,
+               source__follow="true", publish__keep__newest=1000,
+               learner__flush_seconds=0.2,
                learner__batch_tokens=1024, model__max_labels=4,
                publish__every_seconds=0.3)
     code, _, why = mneme("forget", "--id", "x", data=d.data)
@@ -432,7 +435,8 @@ def released_and_forgotten(tap):
     path = write_lines(os.path.join(TMP, "both.jsonl"),
                        lines + records("harbour", 100))
     d = Daemon("both", source__type="file", source__path=path,
-               source__follow="true", learner__flush_seconds=0.2,
+               source__follow="true", publish__keep__newest=1000,
+               learner__flush_seconds=0.2,
                publish__every_seconds=0.3)
     d.start(model__max_labels=2)
     in_version(d, 110)
@@ -467,7 +471,8 @@ def interrupted(tap):
               for i in range(900)]
     path = write_lines(os.path.join(TMP, "interrupted.jsonl"), lines)
     d = Daemon("interrupted", source__type="file", source__path=path,
-               source__follow="true", learner__flush_seconds=0.2,
+               source__follow="true", publish__keep__newest=1000,
+               learner__flush_seconds=0.2,
                learner__batch_tokens=1024, publish__every_seconds=0.3)
     d.start(model__max_labels=2)
     in_version(d, len(lines))
@@ -502,7 +507,8 @@ def interrupted(tap):
 
 def kafka(tap):
     """The same with partitions: what is released is no partition of theirs."""
-    d = Daemon("kafka", learner__flush_seconds=0.2, model__max_labels=2,
+    d = Daemon("kafka", publish__keep__newest=1000,
+               learner__flush_seconds=0.2, model__max_labels=2,
                publish__every_seconds=0.3,
                **{"source.kafka.properties.bootstrap.servers": "embedded"})
     d.start(wait="alive")

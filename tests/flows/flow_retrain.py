@@ -64,6 +64,7 @@ def skipped_early(tap):
     path = write_lines(os.path.join(TMP, "skipped.jsonl"), lines)
     d = Daemon("skipped", source__type="file", source__path=path,
                source__bad_record="skip", source__at_end="exit",
+               publish__keep__newest=1000,
                publish__every_seconds=0, publish__every_tokens=2000)
     tap.equal(d.run(), 0, "skipped early: learned")
     d.start(source__at_end="serve")
@@ -83,7 +84,8 @@ def embedded(tap):
     path = write_lines(os.path.join(TMP, "feed.jsonl"),
                        records("harbour", 60) + ["{not json at all"] +
                        records("orchard", 60))
-    d = Daemon("embedded", learner__flush_seconds=0.2,
+    d = Daemon("embedded", publish__keep__newest=1000,
+               learner__flush_seconds=0.2,
                source__kafka__dead_letter="bad", **{
                    "source__kafka__properties__bootstrap.servers": "embedded"})
     d.start(wait="alive")
@@ -126,7 +128,8 @@ def main():
             "domain": "workshop", "label": "long"})
     path = write_lines(os.path.join(TMP, "lines.jsonl"), lines)
     d = Daemon("retrain", source__type="file", source__path=path,
-               source__follow="true", learner__flush_seconds=0.2,
+               source__follow="true", publish__keep__newest=1000,
+               learner__flush_seconds=0.2,
                publish__every_tokens=15000, learner__shards=2)
     d.start()
     d.until(lambda: d.status()["records"]["consumed"] > 150, "some records")

@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Requests are cancelled when their clients have left; others are answered.
 
-Clients that leave free their places. A token with many requests keeps no
-other token waiting. After SIGTERM, answers under way have a grace period, and
-then end properly. The flow does not test how long things take, only that they
-end although the work would take minutes.
+The slots of clients that leave become free. A token with many requests keeps
+no other token waiting. After SIGTERM, answers under way have a grace period,
+and then end properly. The flow does not test how long things take, only that
+they end although the work would take minutes.
 """
 
 import json
@@ -24,7 +24,7 @@ BUSY, QUIET, ADMIN = "busy-token-0123456789", "quiet-token-0123456789", \
 
 
 def begin(daemon, path, body, token=BUSY, method="POST"):
-    """Sends a request; its socket."""
+    """Sends a request and returns its socket."""
     host, port = daemon.address()
     s = socket.create_connection((host, port), timeout=120)
     data = json.dumps(body).encode() if body is not None else b""
@@ -35,7 +35,7 @@ def begin(daemon, path, body, token=BUSY, method="POST"):
 
 
 def receive(s):
-    """Status and the rest, to the end of the connection."""
+    """Reads to the end of the connection: status and text."""
     got = b""
     while piece := s.recv(65536):
         got += piece
@@ -72,7 +72,7 @@ def leaving(tap, daemon):
 
 
 def sharing(tap, daemon):
-    """More of one token than there are places: another has one at once."""
+    """One token has more requests than there are slots: another gets a slot."""
     n = len(os.sched_getaffinity(0)) + 2
     before = cancelled(daemon, "client_left")
     sockets = [begin(daemon, "/v1/score", LONG) for _ in range(n)]
@@ -85,9 +85,9 @@ def sharing(tap, daemon):
 
 def limit(tap, daemon):
     status, text = ask(daemon, "/v1/score", LONG)
-    tap.equal(status, 503, "a request has its time")
+    tap.equal(status, 503, "a request has a time limit")
     tap.ok('"code":"time_limit"' in text and
-           "http.max_request_seconds" in text, "which is said")
+           "http.max_request_seconds" in text, "the reply names the limit")
 
 
 def shapes(tap, daemon):
@@ -96,7 +96,7 @@ def shapes(tap, daemon):
     data = json.loads(text.split("\r\n\r\n", 1)[1])["data"]
     tap.equal((status, len(data)), (200, 2048), "2,048 inputs are embedded")
     tap.equal(ask(daemon, "/v1/embeddings", {"input": ["a"] * 2049})[0], 400,
-              "and not one more")
+              "2,049 inputs are refused")
 
 
 def stopping(tap, daemon):
@@ -108,27 +108,27 @@ def stopping(tap, daemon):
         "events": begin(daemon, "/v1/events", None, QUIET, "GET"),
     }
     answers = {}
-    asked["streamed"].recv(1, socket.MSG_PEEK)  # it has begun
+    asked["streamed"].recv(1, socket.MSG_PEEK)  # it streams
     threads = [threading.Thread(
         target=lambda k=k, s=s: answers.update({k: receive(s)}))
         for k, s in asked.items()]
     for t in threads:
         t.start()
-    time.sleep(3)  # the long one, which takes minutes, is read whole
+    time.sleep(3)  # for the server to read the long request
     daemon.process.send_signal(signal.SIGTERM)
     for t in threads:
         t.join()
-    tap.equal(daemon.process.wait(60), 0, "SIGTERM ends it although it works")
+    tap.equal(daemon.process.wait(60), 0, "SIGTERM ends a daemon that computes")
     daemon.process = None
     tap.equal(answers["long"][0], 503, "the long answer ends in 503")
-    tap.ok('"code":"stopping"' in answers["long"][1], "which says why")
+    tap.ok('"code":"stopping"' in answers["long"][1], "the 503 names the cause")
     tap.ok(answers["streamed"][0] == 200 and
            '"code":"stopping"' in answers["streamed"][1] and
            "data: [DONE]\n\n\r\n0\r\n\r\n" in answers["streamed"][1],
            "the stream ends with an error event and [DONE]")
     tap.ok("event: step\nid: " in answers["events"][1] and
            answers["events"][1].endswith("\r\n0\r\n\r\n"),
-           "the events end properly")
+           "the events end with a last chunk")
 
 
 def main():

@@ -144,7 +144,7 @@ static void serve(int64_t version)
 
 /* --- the server --------------------------------------------------------- */
 
-/* Whoever waits is told at once. */
+/* A publisher that ends every operation at once. */
 static void carry_out(void *arg)
 {
     struct control_operation op;
@@ -260,13 +260,12 @@ void util_send_all(int fd, const char *bytes, size_t n)
         ssize_t sent = send(fd, bytes, n, MSG_NOSIGNAL);
 
         if (sent <= 0)
-            return; /* the server has said what it has to say */
+            return; /* the server has answered and closed */
         bytes += sent;
         n -= (size_t)sent;
     }
 }
 
-/* All that comes until the other side closes. */
 static char *receive(int fd)
 {
     struct buf b = BUF_INIT;

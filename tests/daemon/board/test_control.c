@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Operations: who gets them and in what order, waiting, forgetting, and what
- * is refused.
+ * Operations: their states, the thread that gets each kind, the order, and the
+ * limits on their number.
  */
 #include "config.h"
 
@@ -57,7 +57,7 @@ static int64_t submit(struct control *c, enum control_kind kind,
     return id;
 }
 
-/* Each to its thread, the oldest first, each once. */
+/* Each thread gets its own kinds, the oldest operation first, each once. */
 static void test_take(void **state)
 {
     struct control *c = *state;
@@ -84,7 +84,7 @@ static void test_take(void **state)
     assert_false(control_take(c, false, &op));
 }
 
-/* The newest that waits or runs, whatever became of the others. */
+/* The choice is that of the newest operation that has not ended. */
 static void test_choice(void **state)
 {
     struct control *c = *state;
@@ -101,6 +101,8 @@ static void test_choice(void **state)
     submit(c, CONTROL_UNPIN, 1);
     assert_int_equal(control_choice(c, 0), 3);
     assert_int_equal(control_choice(c, keep), 4);
+    while (control_take(c, false, &op) && op.id != keep)
+        control_finish(c, op.id, NULL, "");
     control_finish(c, keep, &failed, "");
     assert_int_equal(control_choice(c, 0), 4);
     assert_true(control_take(c, true, &op));
@@ -108,11 +110,13 @@ static void test_choice(void **state)
     assert_int_equal(control_choice(c, skip), 0);
     control_finish(c, skip, NULL, "");
     assert_int_equal(control_choice(c, 0), 0);
-    /* One that is not started is known, and not carried out. */
+    /* A submitted operation counts, but no thread takes it. */
     assert_int_equal(
         control_submit(c, CONTROL_ROLLBACK_REWIND, 7, "why", &skip, NULL), 0);
     assert_int_equal(control_choice(c, 0), 7);
     assert_false(control_take(c, true, &op));
+    assert_int_equal(control_get(c, skip, &op, NULL), 0);
+    assert_int_equal(op.state, CONTROL_SUBMITTED);
     control_start(c, skip);
     assert_true(control_take(c, true, &op));
     assert_int_equal(op.version, 7);
@@ -153,7 +157,7 @@ static bool pass_one(struct control *c, int64_t *id)
     return true;
 }
 
-/* Only so many wait. */
+/* The number of operations that have not ended is limited. */
 static void test_line(void **state)
 {
     struct control *c = *state;
@@ -174,8 +178,8 @@ static void test_line(void **state)
     submit(c, CONTROL_PIN, 1);
 }
 
-/* What has ended is forgotten at last; what waits is not, and no more is taken
- * in instead. */
+/* An ended operation loses its slot in the end. A queued operation keeps its
+ * slot, and a new operation that needs the slot is refused. */
 static void test_memory(void **state)
 {
     struct control *c = *state;
@@ -194,7 +198,7 @@ static void test_memory(void **state)
     assert_int_equal(control_get(c, id, &op, NULL), 0);
 }
 
-/* A reason of any length is cut. */
+/* A long reason is cut. */
 static void test_reason(void **state)
 {
     struct control_operation op;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The log of events: readers get events in order, from their position on, and
- * learn of events that are lost.
+ * The log of events: a reader gets the events after its position, in order. An
+ * event `missed` tells a reader about lost events.
  */
 #include "config.h"
 
@@ -32,7 +32,7 @@ static void add(struct event_log *l, int64_t from, int64_t to)
         event_log_add(l, "step", json_pack("{s:I}", "n", (json_int_t)i));
 }
 
-/* The next event is number n, and has this name. */
+/* The next event has number n, this name and this part of its JSON. */
 static void expect(struct event_log *l, int64_t *at, int64_t n,
                    const char *name, const char *part)
 {
@@ -63,13 +63,13 @@ static void test_log(void **state)
     }
     assert_int_equal(event_log_next(l, &at, 0, &e), EVENT_NONE_YET);
 
-    /* Back after an event: what came after it. */
+    /* A client that reconnects gets the event after its last one. */
     event_log_make(l, 1, "step", json_object(), &e);
     free(e.json);
     back = event_log_after(l, e.id);
     expect(l, &back, 2, "step", "\"n\":2}");
 
-    /* Away for too long: how many are lost, then the oldest that are left. */
+    /* Too many events since: the number of lost ones, then the oldest. */
     add(l, 4, EVENT_LOG_KEPT + 10);
     expect(l, &at, 10, "missed", "\"missed\":7,");
     expect(l, &at, 11, "step", "\"n\":11}");
@@ -81,7 +81,7 @@ static void test_log(void **state)
     event_log_free(l);
 }
 
-/* Of another run, of the future, or no id at all. */
+/* Ids of another run or of the future, and texts that are no ids. */
 static void test_other_ids(void **state)
 {
     struct event_log *l = event_log_create(watch, NULL);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The board as JSON and as metrics: what INTERFACE promises is there, what is
- * not known is null or left out, and no name breaks either format.
+ * The board as JSON and as metrics: every field and every metric has its value,
+ * an unknown figure is null or left out, and no name breaks either format.
  */
 #include "config.h"
 
@@ -111,7 +111,7 @@ static void test_values(void **state)
     json_decref(j);
 }
 
-/* A record's time a little ahead, or a clock that was set back. */
+/* The time of a record may be in the future, and a clock may be set back. */
 static void test_freshness_is_not_negative(void **state)
 {
     static int64_t now = 1700000010000;
@@ -152,8 +152,8 @@ static void test_domains(void **state)
     json_decref(j);
 }
 
-/* Two names of the greatest length that differ in the last letter only, and
- * one that they begin with: each has its own figures. */
+/* Two names of the greatest length differ in the last letter only; a third
+ * name is their prefix. Each has its own figures. */
 static void test_long_names(void **state)
 {
     char a[256], b[256], c[64];
@@ -191,7 +191,7 @@ static void test_long_names(void **state)
     buf_release(&metrics);
 }
 
-/* What names a domain in the metrics, to be freed. */
+/* The label of a domain in the metrics; the caller frees it. */
 static char *label_of(size_t which)
 {
     struct buf metrics = BUF_INIT;
@@ -208,8 +208,8 @@ static char *label_of(size_t which)
     return label;
 }
 
-/* No label ends a line for anybody who reads it, and two names never give the
- * same one: a scrape in which a series stands twice is refused whole. */
+/* No label ends a line for any reader. Two names never give the same label:
+ * Prometheus refuses a scrape with a repeated series. */
 static void test_labels(void **state)
 {
     static const char *const cases[][2] = {
@@ -242,8 +242,8 @@ static void test_labels(void **state)
     }
 }
 
-/* A clock that is set back: the process has run no shorter for that, and no
- * record is younger than now. */
+/* A clock that is set back does not shorten the uptime, and does not make a
+ * record younger than the present. */
 static void test_clock_set_back(void **state)
 {
     static int64_t now = 1700000010000;
@@ -263,7 +263,7 @@ static void test_clock_set_back(void **state)
     status_to_metrics(&board, &metrics);
     assert_non_null(strstr(metrics.data, "\nmneme_freshness_seconds 0\n"));
     buf_release(&metrics);
-    /* Both clocks: what runs is the monotonic one. */
+    /* The uptime is measured by the monotonic clock. */
     timing_set_fake(&now);
     s = status_lock(&board);
     s->started_ms = timing_mono_ms() - 1500;
@@ -274,7 +274,7 @@ static void test_clock_set_back(void **state)
     json_decref(j);
 }
 
-/* What the next version waits for, and how long. */
+/* The condition for the next version, and the seconds until it is made. */
 static void test_next_version(void **state)
 {
     static int64_t now = 1700000010000;
@@ -304,7 +304,540 @@ static void test_next_version(void **state)
     json_decref(j);
 }
 
-/* Each line is a comment or `name{labels} number`, and begins with mneme_. */
+/* --- every figure once --------------------------------------------------- */
+
+static void two_partitions_health(struct source *s,
+                                  struct source_health *health)
+{
+    (void)s;
+    *health = (struct source_health){
+        .state = SOURCE_RETRYING,
+        .reason = "no broker",
+        .gaps = 101,
+        .records_read = 102,
+        .times_cut = 103,
+        .dead_lettered = 104,
+        .dead_letters_failed = 105,
+        .dead_letters_waiting = 106,
+    };
+}
+
+static size_t two_partitions(struct source *s, struct source_partition **rows)
+{
+    static const struct source_partition all[] = {
+        {"news", 0, 0, 900, 1000},
+        {"news", 7, -1, 70, -1}, /* the end is not known */
+    };
+
+    (void)s;
+    *rows = xmalloc(sizeof all);
+    memcpy(*rows, all, sizeof all);
+    return sizeof all / sizeof all[0];
+}
+
+/* Gives every figure a value of its own. */
+static void fill_board(int64_t now_ms)
+{
+    struct status *s = status_lock(&board);
+    struct status_publish *p = &s->publish;
+
+    s->state = STATUS_LEARNING;
+    strcpy(s->reason, "all is well");
+    s->started_ms = timing_mono_ms() - 61500;
+    s->source_type = "kafka";
+    s->serving_version = 1;
+    s->head_version = 2;
+    s->serving_pinned = true;
+    s->step = 3;
+    s->tokens_seen = 4;
+    s->bytes_seen = 5;
+    s->records = (struct status_records){40, 7, 8, 9, 16};
+    s->tokens_per_second = 10.5;
+    s->records_per_second = 11.25;
+    s->train_bits_per_byte = 1.5;
+    s->prequential_bits_per_byte = 1.25;
+    s->prequential_total = 1.125;
+    s->accuracy = 0.5;
+    s->labels = 12;
+    s->replay = (struct status_replay){13, 14, 15, 17, 18};
+    s->holdout_rows = 19;
+    s->ewc = (struct status_ewc){0.25, 0.125, 2.5, 20};
+    s->grad_norm = 0.75;
+    s->rate = 0.001;
+    s->steps_skipped = 21;
+    s->newest_record_ms = now_ms;
+    s->serving_record_ms = now_ms - 2500;
+    p->count = 22;
+    p->failed = 23;
+    p->last_seconds = 2.25;
+    p->last_cpu_seconds = 2.125;
+    p->last_stop_seconds = 0.0625;
+    p->interval_seconds = 30.5;
+    p->next_waits_for = "publish.every_seconds";
+    p->next_ms = timing_mono_ms() + 4500;
+    p->passed = 24;
+    p->refused = 25;
+    p->inconclusive = 26;
+    p->rollbacks = 27;
+    p->automatic = 28;
+    p->newest_version = 29;
+    p->judged_version = 30;
+    strcpy(p->last_verdict, "inconclusive");
+    strcpy(p->last_reason, "few records");
+    strcpy(p->waits_for, "more records");
+    p->refused_in_a_row = 31;
+    p->reference_version = 32;
+    p->shadow_records = 33;
+    p->shadow_difference = 0.03125;
+    p->shadow_evidence = -1.5;
+    strcpy(p->last_rollback, "asked for");
+    s->vocabulary_bytes = 34;
+    s->vocabulary_wanted = 35;
+    s->flushes = 36;
+    s->memory_announced = 37;
+    s->erasure_pending = true;
+    s->n_quarantine = 2;
+    s->quarantine[0].reason = status_name(&board, "empty");
+    s->quarantine[0].count = 6;
+    s->quarantine[1].reason = status_name(&board, "surprise");
+    s->quarantine[1].count = 38;
+    s->n_domains = 2;
+    s->n_domains_known = 39;
+    s->domains[0] = (struct status_domain){status_name(&board, "news"), 41,
+                                           42, 3.5, 0.625, 43};
+    s->domains[1] = (struct status_domain){status_name(&board, "code"), 44,
+                                           45, NAN, NAN, 46};
+    s->n_holdouts = 1;
+    s->holdouts[0] =
+        (struct status_holdout){status_name(&board, "news"), 3.25, 3.125};
+    status_unlock(&board);
+    board.source = (struct source *)&board; /* only its two functions matter */
+    board.source_get_health = two_partitions_health;
+    board.source_get_partitions = two_partitions;
+}
+
+/* The whole text: a new metric is a new line here. */
+static void test_every_metric(void **state)
+{
+    static const char expected[] =
+        "# HELP mneme_up 1 while the process runs.\n"
+        "# TYPE mneme_up gauge\n"
+        "mneme_up 1\n"
+        "# HELP mneme_records_consumed_total Records decided.\n"
+        "# TYPE mneme_records_consumed_total counter\n"
+        "mneme_records_consumed_total 40\n"
+        "# HELP mneme_records_learned_total Records learned.\n"
+        "# TYPE mneme_records_learned_total counter\n"
+        "mneme_records_learned_total 7\n"
+        "# HELP mneme_records_skipped_total Records skipped.\n"
+        "# TYPE mneme_records_skipped_total counter\n"
+        "mneme_records_skipped_total 8\n"
+        "# HELP mneme_records_quarantined_total Records quarantined.\n"
+        "# TYPE mneme_records_quarantined_total counter\n"
+        "mneme_records_quarantined_total 9\n"
+        "# HELP mneme_records_holdout_total Records held out.\n"
+        "# TYPE mneme_records_holdout_total counter\n"
+        "mneme_records_holdout_total 16\n"
+        "# HELP mneme_quarantine_reasons_total Records quarantined by "
+        "reason.\n"
+        "# TYPE mneme_quarantine_reasons_total counter\n"
+        "mneme_quarantine_reasons_total{reason=\"empty\"} 6\n"
+        "mneme_quarantine_reasons_total{reason=\"surprise\"} 38\n"
+        "# HELP mneme_steps_total Optimizer steps.\n"
+        "# TYPE mneme_steps_total counter\n"
+        "mneme_steps_total 3\n"
+        "# HELP mneme_steps_skipped_total Steps without an update.\n"
+        "# TYPE mneme_steps_skipped_total counter\n"
+        "mneme_steps_skipped_total 21\n"
+        "# HELP mneme_tokens_learned_total New tokens learned.\n"
+        "# TYPE mneme_tokens_learned_total counter\n"
+        "mneme_tokens_learned_total 4\n"
+        "# HELP mneme_bytes_learned_total Bytes of text learned.\n"
+        "# TYPE mneme_bytes_learned_total counter\n"
+        "mneme_bytes_learned_total 5\n"
+        "# HELP mneme_flushes_total Part-filled batches learned in a pause.\n"
+        "# TYPE mneme_flushes_total counter\n"
+        "mneme_flushes_total 36\n"
+        "# HELP mneme_tokens_per_second New tokens learned a second.\n"
+        "# TYPE mneme_tokens_per_second gauge\n"
+        "mneme_tokens_per_second 10.5\n"
+        "# HELP mneme_records_per_second Records decided a second.\n"
+        "# TYPE mneme_records_per_second gauge\n"
+        "mneme_records_per_second 11.25\n"
+        "# HELP mneme_prequential_bits_per_byte Loss before learning, recent "
+        "mean.\n"
+        "# TYPE mneme_prequential_bits_per_byte gauge\n"
+        "mneme_prequential_bits_per_byte 1.25\n"
+        "# HELP mneme_train_bits_per_byte Loss of whole steps, recent mean.\n"
+        "# TYPE mneme_train_bits_per_byte gauge\n"
+        "mneme_train_bits_per_byte 1.5\n"
+        "# HELP mneme_accuracy Labelled records told right before learning.\n"
+        "# TYPE mneme_accuracy gauge\n"
+        "mneme_accuracy 0.5\n"
+        "# HELP mneme_gradient_norm Before clipping.\n"
+        "# TYPE mneme_gradient_norm gauge\n"
+        "mneme_gradient_norm 0.75\n"
+        "# HELP mneme_learning_rate Of the last step.\n"
+        "# TYPE mneme_learning_rate gauge\n"
+        "mneme_learning_rate 0.001\n"
+        "# HELP mneme_ewc_penalty Consolidation penalty in nats.\n"
+        "# TYPE mneme_ewc_penalty gauge\n"
+        "mneme_ewc_penalty 0.25\n"
+        "# HELP mneme_ewc_share Displacement by consolidation over that by "
+        "the optimizer.\n"
+        "# TYPE mneme_ewc_share gauge\n"
+        "mneme_ewc_share 0.125\n"
+        "# HELP mneme_ewc_consolidations_total Consolidations completed.\n"
+        "# TYPE mneme_ewc_consolidations_total counter\n"
+        "mneme_ewc_consolidations_total 20\n"
+        "# HELP mneme_replay_records Live replay rows.\n"
+        "# TYPE mneme_replay_records gauge\n"
+        "mneme_replay_records 13\n"
+        "# HELP mneme_replay_capacity Most live replay rows.\n"
+        "# TYPE mneme_replay_capacity gauge\n"
+        "mneme_replay_capacity 14\n"
+        "# HELP mneme_replay_bytes Bytes of live replay rows.\n"
+        "# TYPE mneme_replay_bytes gauge\n"
+        "mneme_replay_bytes 15\n"
+        "# HELP mneme_replay_damaged_total Replay rows that were damaged or "
+        "gone when they were drawn.\n"
+        "# TYPE mneme_replay_damaged_total counter\n"
+        "mneme_replay_damaged_total 17\n"
+        "# HELP mneme_replay_missing_total Rows that a loaded index named "
+        "and the table did not have.\n"
+        "# TYPE mneme_replay_missing_total counter\n"
+        "mneme_replay_missing_total 18\n"
+        "# HELP mneme_serving_version The version that answers.\n"
+        "# TYPE mneme_serving_version gauge\n"
+        "mneme_serving_version 1\n"
+        "# HELP mneme_head_version The newest version.\n"
+        "# TYPE mneme_head_version gauge\n"
+        "mneme_head_version 2\n"
+        "# HELP mneme_publishes_total Versions published by this process.\n"
+        "# TYPE mneme_publishes_total counter\n"
+        "mneme_publishes_total 22\n"
+        "# HELP mneme_publish_failures_total Publishes that failed.\n"
+        "# TYPE mneme_publish_failures_total counter\n"
+        "mneme_publish_failures_total 23\n"
+        "# HELP mneme_rollbacks_total Rollbacks by this process.\n"
+        "# TYPE mneme_rollbacks_total counter\n"
+        "mneme_rollbacks_total 27\n"
+        "# HELP mneme_automatic_rollbacks_total Rollbacks by the daemon "
+        "itself.\n"
+        "# TYPE mneme_automatic_rollbacks_total counter\n"
+        "mneme_automatic_rollbacks_total 28\n"
+        "# HELP mneme_gate_refused_in_a_row Versions since one passed the "
+        "gate.\n"
+        "# TYPE mneme_gate_refused_in_a_row gauge\n"
+        "mneme_gate_refused_in_a_row 31\n"
+        "# HELP mneme_shadow_records Held-out segments of the shadow "
+        "comparison.\n"
+        "# TYPE mneme_shadow_records gauge\n"
+        "mneme_shadow_records 33\n"
+        "# HELP mneme_shadow_difference_ratio Loss of the live version over "
+        "the older one's, less 1.\n"
+        "# TYPE mneme_shadow_difference_ratio gauge\n"
+        "mneme_shadow_difference_ratio 0.03125\n"
+        "# HELP mneme_shadow_evidence Ln of the evidence that the older one "
+        "is 3 % better.\n"
+        "# TYPE mneme_shadow_evidence gauge\n"
+        "mneme_shadow_evidence -1.5\n"
+        "# HELP mneme_publish_seconds The last publish, whole.\n"
+        "# TYPE mneme_publish_seconds gauge\n"
+        "mneme_publish_seconds 2.25\n"
+        "# HELP mneme_publish_cpu_seconds The processor time of the last "
+        "publish.\n"
+        "# TYPE mneme_publish_cpu_seconds gauge\n"
+        "mneme_publish_cpu_seconds 2.125\n"
+        "# HELP mneme_publish_stop_seconds How long the last publish held "
+        "the trainer.\n"
+        "# TYPE mneme_publish_stop_seconds gauge\n"
+        "mneme_publish_stop_seconds 0.0625\n"
+        "# HELP mneme_publish_interval_seconds Least time between two "
+        "versions; longer when they cost much.\n"
+        "# TYPE mneme_publish_interval_seconds gauge\n"
+        "mneme_publish_interval_seconds 30.5\n"
+        "# HELP mneme_erasure_pending 1 while mneme.db may hold bytes of "
+        "forgotten records.\n"
+        "# TYPE mneme_erasure_pending gauge\n"
+        "mneme_erasure_pending 1\n"
+        "# HELP mneme_gate_verdicts_total Gate verdicts by this process.\n"
+        "# TYPE mneme_gate_verdicts_total counter\n"
+        "mneme_gate_verdicts_total{verdict=\"pass\"} 24\n"
+        "mneme_gate_verdicts_total{verdict=\"fail\"} 25\n"
+        "mneme_gate_verdicts_total{verdict=\"inconclusive\"} 26\n"
+        "# HELP mneme_freshness_seconds Age of the newest record in the "
+        "serving version.\n"
+        "# TYPE mneme_freshness_seconds gauge\n"
+        "mneme_freshness_seconds 2.5\n"
+        "# HELP mneme_domain_prequential_bits_per_byte Loss before learning "
+        "by domain, recent mean.\n"
+        "# TYPE mneme_domain_prequential_bits_per_byte gauge\n"
+        "mneme_domain_prequential_bits_per_byte{domain=\"news\"} 3.5\n"
+        "# HELP mneme_domain_holdout_bits_per_byte Loss of the judged "
+        "version on the holdout.\n"
+        "# TYPE mneme_domain_holdout_bits_per_byte gauge\n"
+        "mneme_domain_holdout_bits_per_byte{domain=\"news\"} 3.25\n"
+        "# HELP mneme_domain_holdout_best_bits_per_byte The lowest holdout "
+        "loss so far.\n"
+        "# TYPE mneme_domain_holdout_best_bits_per_byte gauge\n"
+        "mneme_domain_holdout_best_bits_per_byte{domain=\"news\"} 3.125\n"
+        "# HELP mneme_domain_accuracy Share of labels that were predicted "
+        "right.\n"
+        "# TYPE mneme_domain_accuracy gauge\n"
+        "mneme_domain_accuracy{domain=\"news\"} 0.625\n"
+        "# HELP mneme_domains Domains known; the first 257 have series.\n"
+        "# TYPE mneme_domains gauge\n"
+        "mneme_domains 39\n"
+        "# HELP mneme_domain_records_total Records learned by domain.\n"
+        "# TYPE mneme_domain_records_total counter\n"
+        "mneme_domain_records_total{domain=\"news\"} 41\n"
+        "mneme_domain_records_total{domain=\"code\"} 44\n"
+        "# HELP mneme_source_gaps_total Gaps in the stream that were "
+        "skipped.\n"
+        "# TYPE mneme_source_gaps_total counter\n"
+        "mneme_source_gaps_total 101\n"
+        "# HELP mneme_source_times_cut_total Event times in the future, "
+        "replaced by the present time.\n"
+        "# TYPE mneme_source_times_cut_total counter\n"
+        "mneme_source_times_cut_total 103\n"
+        "# HELP mneme_dead_letters_delivered_total Dead letters that were "
+        "delivered.\n"
+        "# TYPE mneme_dead_letters_delivered_total counter\n"
+        "mneme_dead_letters_delivered_total 104\n"
+        "# HELP mneme_dead_letters_failed_total Dead letters that failed for "
+        "good.\n"
+        "# TYPE mneme_dead_letters_failed_total counter\n"
+        "mneme_dead_letters_failed_total 105\n"
+        "# HELP mneme_dead_letters_waiting Dead letters that are not "
+        "delivered yet.\n"
+        "# TYPE mneme_dead_letters_waiting gauge\n"
+        "mneme_dead_letters_waiting 106\n"
+        "# HELP mneme_source_lag Records between the learner and the end.\n"
+        "# TYPE mneme_source_lag gauge\n"
+        "mneme_source_lag{topic=\"news\",partition=\"0\"} 1000\n";
+    static int64_t now = 1700000010000;
+    struct buf out = BUF_INIT;
+
+    (void)state;
+    timing_set_fake(&now);
+    fill_board(now);
+    status_to_metrics(&board, &out);
+    timing_set_fake(NULL);
+    assert_string_equal(out.data, expected);
+    buf_release(&out);
+}
+
+/* The whole object: a new field is a new line here. */
+static void test_every_field(void **state)
+{
+    static const char expected[] =
+        "{\n"
+        " \"state\": \"learning\",\n"
+        " \"reason\": \"all is well\",\n"
+        " \"serving_version\": 1,\n"
+        " \"head_version\": 2,\n"
+        " \"serving_pinned\": true,\n"
+        " \"step\": 3,\n"
+        " \"tokens_seen\": 4,\n"
+        " \"bytes_seen\": 5,\n"
+        " \"tokens_per_second\": 10.5,\n"
+        " \"records_per_second\": 11.25,\n"
+        " \"records\": {\n"
+        "  \"consumed\": 40,\n"
+        "  \"learned\": 7,\n"
+        "  \"skipped\": 8,\n"
+        "  \"quarantined\": 9,\n"
+        "  \"holdout\": 16\n"
+        " },\n"
+        " \"loss\": {\n"
+        "  \"train_bits_per_byte\": 1.5,\n"
+        "  \"prequential_bits_per_byte\": 1.25,\n"
+        "  \"prequential_total_bits_per_byte\": 1.125\n"
+        " },\n"
+        " \"accuracy\": 0.5,\n"
+        " \"labels\": 12,\n"
+        " \"replay\": {\n"
+        "  \"records\": 13,\n"
+        "  \"capacity\": 14,\n"
+        "  \"bytes\": 15,\n"
+        "  \"damaged\": 17,\n"
+        "  \"missing\": 18\n"
+        " },\n"
+        " \"holdout_rows\": 19,\n"
+        " \"ewc\": {\n"
+        "  \"penalty\": 0.25,\n"
+        "  \"share\": 0.125,\n"
+        "  \"consolidations\": 20,\n"
+        "  \"lambda\": 2.5\n"
+        " },\n"
+        " \"optimizer\": {\n"
+        "  \"grad_norm\": 0.75,\n"
+        "  \"rate\": 0.001,\n"
+        "  \"steps_skipped\": 21\n"
+        " },\n"
+        " \"flushes\": 36,\n"
+        " \"domains\": [\n"
+        "  {\n"
+        "   \"domain\": \"news\",\n"
+        "   \"records\": 41,\n"
+        "   \"bytes\": 42,\n"
+        "   \"prequential_bits_per_byte\": 3.5,\n"
+        "   \"holdout_bits_per_byte\": 3.25,\n"
+        "   \"holdout_best_bits_per_byte\": 3.125,\n"
+        "   \"forgetting_bits_per_byte\": 0.125,\n"
+        "   \"accuracy\": 0.625,\n"
+        "   \"replay_rows\": 43\n"
+        "  },\n"
+        "  {\n"
+        "   \"domain\": \"code\",\n"
+        "   \"records\": 44,\n"
+        "   \"bytes\": 45,\n"
+        "   \"prequential_bits_per_byte\": null,\n"
+        "   \"holdout_bits_per_byte\": null,\n"
+        "   \"holdout_best_bits_per_byte\": null,\n"
+        "   \"forgetting_bits_per_byte\": null,\n"
+        "   \"accuracy\": null,\n"
+        "   \"replay_rows\": 46\n"
+        "  }\n"
+        " ],\n"
+        " \"domains_known\": 39,\n"
+        " \"quarantine\": {\n"
+        "  \"empty\": 6,\n"
+        "  \"surprise\": 38\n"
+        " },\n"
+        " \"publish\": {\n"
+        "  \"count\": 22,\n"
+        "  \"failed\": 23,\n"
+        "  \"last_seconds\": 2.25,\n"
+        "  \"last_cpu_seconds\": 2.125,\n"
+        "  \"last_stop_seconds\": 0.0625,\n"
+        "  \"interval_seconds\": 30.5,\n"
+        "  \"next_version\": {\n"
+        "   \"waits_for\": \"publish.every_seconds\",\n"
+        "   \"in_seconds\": 4.5\n"
+        "  },\n"
+        "  \"judged_version\": 30,\n"
+        "  \"passed\": 24,\n"
+        "  \"refused\": 25,\n"
+        "  \"inconclusive\": 26,\n"
+        "  \"rollbacks\": 27,\n"
+        "  \"last_verdict\": \"inconclusive\",\n"
+        "  \"last_reason\": \"few records\",\n"
+        "  \"automatic_rollbacks\": 28,\n"
+        "  \"refused_in_a_row\": 31,\n"
+        "  \"waits_for\": \"more records\",\n"
+        "  \"last_rollback\": \"asked for\",\n"
+        "  \"shadow\": {\n"
+        "   \"against\": 32,\n"
+        "   \"records\": 33,\n"
+        "   \"difference\": 0.03125,\n"
+        "   \"evidence\": -1.5\n"
+        "  }\n"
+        " },\n"
+        " \"source\": {\n"
+        "  \"type\": \"kafka\",\n"
+        "  \"state\": \"retrying\",\n"
+        "  \"reason\": \"no broker\",\n"
+        "  \"gaps\": 101,\n"
+        "  \"records_read\": 102,\n"
+        "  \"dead_lettered\": 104,\n"
+        "  \"dead_letters_failed\": 105,\n"
+        "  \"dead_letters_waiting\": 106,\n"
+        "  \"times_cut\": 103,\n"
+        "  \"partitions\": [\n"
+        "   {\n"
+        "    \"topic\": \"news\",\n"
+        "    \"partition\": 0,\n"
+        "    \"offset\": 0,\n"
+        "    \"lag\": 1000\n"
+        "   },\n"
+        "   {\n"
+        "    \"topic\": \"news\",\n"
+        "    \"partition\": 7,\n"
+        "    \"offset\": 70,\n"
+        "    \"lag\": null\n"
+        "   }\n"
+        "  ]\n"
+        " },\n"
+        " \"freshness_seconds\": 2.5,\n"
+        " \"uptime_seconds\": 61.5,\n"
+        " \"memory_announced_bytes\": 37,\n"
+        " \"erasure_pending\": true\n"
+        "}";
+    static int64_t now = 1700000010000;
+    json_t *j;
+    char *text;
+
+    (void)state;
+    timing_set_fake(&now);
+    fill_board(now);
+    j = status_to_json(&board);
+    timing_set_fake(NULL);
+    text = json_dumps(j, JSON_INDENT(1));
+    assert_string_equal(text, expected);
+    free(text);
+    json_decref(j);
+}
+
+/* An object that does not apply is null, or is left out. */
+static void test_fields_that_do_not_apply(void **state)
+{
+    static int64_t now = 1700000010000;
+    struct buf out = BUF_INIT;
+    struct status *s;
+    json_t *j;
+
+    (void)state;
+    timing_set_fake(&now);
+    fill_board(now);
+    s = status_lock(&board);
+    s->head_version = 0;
+    s->publish.reference_version = 0;
+    s->publish.shadow_records = 0;
+    s->publish.next_waits_for = NULL;
+    s->publish.waits_for[0] = '\0';
+    s->serving_record_ms = 0;
+    s->train_bits_per_byte = NAN;
+    status_unlock(&board);
+    j = status_to_json(&board);
+    status_to_metrics(&board, &out);
+    timing_set_fake(NULL);
+    assert_true(json_is_null(at(j, "publish.shadow")));
+    assert_true(json_is_null(at(j, "publish.next_version")));
+    assert_true(json_is_null(at(j, "publish.waits_for")));
+    assert_true(json_is_null(at(j, "freshness_seconds")));
+    assert_true(json_is_null(at(j, "loss.train_bits_per_byte")));
+    assert_int_equal(json_integer_value(at(j, "vocabulary.bytes")), 34);
+    assert_int_equal(json_integer_value(at(j, "vocabulary.wanted")), 35);
+    assert_null(strstr(out.data, "mneme_freshness_seconds"));
+    assert_null(strstr(out.data, "mneme_shadow_evidence"));
+    assert_null(strstr(out.data, "mneme_shadow_difference_ratio"));
+    assert_non_null(strstr(out.data, "\nmneme_shadow_records 0\n"));
+    assert_non_null(strstr(out.data, "# TYPE mneme_train_bits_per_byte"));
+    assert_null(strstr(out.data, "\nmneme_train_bits_per_byte "));
+    json_decref(j);
+    buf_release(&out);
+}
+
+/* GET /v1/domains has the same rows as GET /v1/status, and no other field. */
+static void test_every_domain_field(void **state)
+{
+    json_t *all, *domains;
+
+    (void)state;
+    fill_board(timing_wall_ms());
+    all = status_to_json(&board);
+    domains = status_domains_json(&board);
+    assert_int_equal(json_object_size(domains), 2);
+    assert_true(json_equal(at(domains, "domains"), at(all, "domains")));
+    assert_true(json_equal(at(domains, "domains_known"),
+                           at(all, "domains_known")));
+    json_decref(all);
+    json_decref(domains);
+}
+
+/* A line is a comment, or `name{labels} number` with a name mneme_... */
 static void check_line(char *line)
 {
     char *value = strrchr(line, ' '), *end;
@@ -341,7 +874,7 @@ static void test_metrics(void **state)
     buf_release(&out);
 }
 
-/* --- where the learner is ----------------------------------------------- */
+/* --- the learner's positions -------------------------------------------- */
 
 static void is_running(struct source *s, struct source_health *health)
 {
@@ -366,7 +899,7 @@ static size_t partitions_of_two_topics(struct source *s,
     return sizeof all / sizeof all[0];
 }
 
-static void test_places(void **state)
+static void test_positions(void **state)
 {
     const struct source_position learned[] = {
         {.topic = "news", .partition = 0, .next_offset = 600},
@@ -383,7 +916,7 @@ static void test_places(void **state)
     board.source_get_health = is_running;
     board.source_get_partitions = partitions_of_two_topics;
     status_lock(&board);
-    status_set_places(&board, learned, 3);
+    status_set_positions(&board, learned, 3);
     status_unlock(&board);
     j = status_to_json(&board);
     for (size_t i = 0; i < 5; i++) {
@@ -404,7 +937,7 @@ static void test_places(void **state)
     board.source = NULL;
 }
 
-/* The longest reasons stay text, whatever they are cut in. */
+/* A long reason is cut, maybe inside a character, and stays valid JSON. */
 static void test_long_reason(void **state)
 {
     char reason[1000] = "";
@@ -434,8 +967,14 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_labels, setup, teardown),
         cmocka_unit_test_setup_teardown(test_clock_set_back, setup, teardown),
         cmocka_unit_test_setup_teardown(test_next_version, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_places, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_positions, setup, teardown),
         cmocka_unit_test_setup_teardown(test_long_reason, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_every_metric, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_every_field, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_every_domain_field, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_fields_that_do_not_apply, setup,
+                                        teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the server says of versions and texts, and the operations that it takes.
+ * The endpoints' answers about versions and texts, and operations.
  */
 #include "config.h"
 
@@ -17,7 +17,7 @@
 #include "base/xalloc.h"
 #include "tests/util/http_util.h"
 
-/* --- what answers ------------------------------------------------------- */
+/* --- versions and texts ------------------------------------------------- */
 
 static void test_state(void **state)
 {
@@ -82,7 +82,7 @@ static void test_models(void **state)
     util_check_error(util_get("/v1/models/gpt"), 404, NULL);
 }
 
-/* The names of versions, and that the answer says which it was. */
+/* Each name finds its version, and the answer says which version it was. */
 static void test_names(void **state)
 {
     static const struct {
@@ -179,7 +179,7 @@ static void test_embeddings(void **state)
                      400, "encoding_format");
 }
 
-/* A text's ids have its embedding; there may be many inputs. */
+/* A text and its token ids have the same embedding; 300 inputs are fine. */
 static void test_embeddings_of_ids(void **state)
 {
     static const char *const wrong[][2] = {
@@ -228,7 +228,7 @@ static void test_embeddings_of_ids(void **state)
     buf_release(&many);
 }
 
-/* An empty text is a text. */
+/* Every endpoint accepts an empty text. */
 static void test_empty_text(void **state)
 {
     struct util_answer a = util_post("/v1/classify", "{\"text\":\"\"}");
@@ -253,7 +253,7 @@ static void test_tokens(void **state)
     assert_int_equal(util_number_at(&a, "count"), 1);
     assert_int_equal(util_number_at(&a, "tokens.0"), 256);
     util_release(&a);
-    /* With anything behind it, a NUL too, it is a text. */
+    /* With any byte after it, a NUL too, the name is ordinary text. */
     a = util_post("/tokenize", "{\"prompt\":\"<|endoftext|>\\u0000x\"}");
     assert_int_equal(util_number_at(&a, "count"), 15);
     assert_int_equal(util_number_at(&a, "tokens.0"), '<');

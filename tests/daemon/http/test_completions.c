@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Completions and chats: whole, as a stream, refused.
+ * Completions and chats: as one answer, as a stream, and wrong requests.
  */
 #include "config.h"
 
@@ -19,7 +19,7 @@
 #include "base/timing.h"
 #include "base/utf8.h"
 #include "base/xalloc.h"
-#include "daemon/http/completion.h"
+#include "daemon/http/completion_stream.h"
 #include "tests/util/http_util.h"
 
 static void test_completion(void **state)
@@ -44,13 +44,13 @@ static void test_completion(void **state)
     util_release(&a);
     util_release(&b);
     util_release(&c);
-    a = util_post("/v1/completions", "{}"); /* the beginning of a record */
+    a = util_post("/v1/completions", "{}"); /* an empty prompt */
     assert_int_equal(util_number_at(&a, "usage.prompt_tokens"), 0);
     util_number_at(&a, "seed");
     util_release(&a);
 }
 
-/* As lm-evaluation-harness scores a prompt: the last entry is left out. */
+/* lm-evaluation-harness scores a prompt with such a request. */
 static void test_echo(void **state)
 {
     struct util_answer a = util_post(
@@ -107,7 +107,7 @@ static void test_chat(void **state)
         400, "messages[0].content");
 }
 
-/* An error names the message that is wrong. */
+/* An error names the wrong message. */
 static void test_messages(void **state)
 {
 #define FIRST "{\"messages\":[{\"role\":\"user\",\"content\":\"w\"},"
@@ -139,8 +139,8 @@ static void test_messages(void **state)
 
 #define CHAT "{\"messages\":[{\"role\":\"user\",\"content\":\"ab\"}],"
 
-/* The events of a stream, without the chunks of the transfer, which begin
- * anywhere in an event. */
+/* The events of a stream, without the framing of chunks. A chunk may begin in
+ * the middle of an event. */
 static char *events_of(const struct util_answer *s)
 {
     struct buf body = BUF_INIT;
@@ -173,8 +173,8 @@ static void add_logprobs(const struct util_answer *s, json_t *list)
     free(events);
 }
 
-/* The logprobs of a chat equal those of a completion with the same seed, and
- * those of a stream, also before a stop string. */
+/* A chat has the logprobs of a completion with the same seed, and of a stream,
+ * with and without stop strings. */
 static void test_chat_logprobs(void **state)
 {
     static const char *const stops[] = {"[]", "[\"e\"]", "[\"ab\",\" t\"]"};
@@ -198,7 +198,7 @@ static void test_chat_logprobs(void **state)
             util_at(l.json, "choices.0.logprobs.token_logprobs");
         json_t *pieces = json_array();
 
-        /* jansson reads no NUL in a key, which a legacy answer may have. */
+        /* jansson cannot read a NUL in a key of top_logprobs. */
         compared += l.json != NULL;
         if (l.json)
             assert_int_equal(json_array_size(list), json_array_size(wanted));
@@ -233,8 +233,7 @@ static void test_chat_logprobs(void **state)
                      400, "logprobs");
 }
 
-/* Fields that nobody reads may hold numbers of any size; others have a range.
- */
+/* An unknown field may hold a number of any size; a known one has a range. */
 static void test_big_numbers(void **state)
 {
     (void)state;
@@ -250,43 +249,43 @@ static void test_big_numbers(void **state)
                      NULL);
 }
 
-/* The tail stays short, and the pieces make up the repaired whole. */
-static void test_tail(void **state)
+/* Few bytes stay unsent, and the pieces make up the repaired whole. */
+static void test_unsent(void **state)
 {
     static const char *const stop[] = {"stop it", "zz"};
     static const char pieces[][8] = {"a",  "\xe2", "\x82", "\xac", "\xff",
                                      "st", "o",    "z",    " sto", "\xf0\x9f"};
-    struct completion_tail tail = {BUF_INIT};
-    struct buf told = BUF_INIT, raw = BUF_INIT, whole = BUF_INIT;
+    struct buf unsent = BUF_INIT, sent = BUF_INIT;
+    struct buf raw = BUF_INIT, whole = BUF_INIT;
 
     (void)state;
     for (unsigned i = 0; i < 20000; i++) {
         const char *piece = pieces[i * i % 10];
 
-        completion_tail_add(&tail, piece, strlen(piece), stop, 2, &told);
+        completion_stream_add(&unsent, piece, strlen(piece), stop, 2, &sent);
         buf_adds(&raw, piece);
-        assert_true(tail.raw.len <= 6 + 3);
+        assert_true(unsent.len <= 6 + 3);
     }
-    assert_true(tail.raw.cap < 64);
+    assert_true(unsent.cap < 64);
     utf8_repair(raw.data, raw.len, &whole);
-    assert_true(told.len + 3 * 9 >= whole.len && told.len <= whole.len);
-    assert_memory_equal(told.data, whole.data, told.len);
-    buf_release(&tail.raw);
-    buf_release(&told);
+    assert_true(sent.len + 3 * 9 >= whole.len && sent.len <= whole.len);
+    assert_memory_equal(sent.data, whole.data, sent.len);
+    buf_release(&unsent);
+    buf_release(&sent);
     buf_release(&raw);
     buf_release(&whole);
 }
 
-/* --- work that nobody wants --------------------------------------------- */
+/* --- cancelled requests ------------------------------------------------- */
 
-/* Some 60,000 tokens: seconds of work for the model that main() asks for. Whether
- * the client is still there is checked for the first time after 0.2 s. */
+/* Some 60,000 tokens: seconds of work for the model of main(). The client's
+ * socket is first checked after 0.2 s. */
 #define LONG_WORK                                                              \
     "\"prompt\":[\"a\",\"b\",\"c\",\"d\",\"e\",\"f\",\"g\",\"h\","             \
     "\"a\",\"b\",\"c\",\"d\",\"e\",\"f\",\"g\",\"h\"],\"n\":16,"               \
     "\"max_tokens\":1024"
 
-static int ask_long(const char *more)
+static int send_long(const char *more)
 {
     char *body = xasprintf("{" LONG_WORK "%s}", more);
     char *request =
@@ -316,15 +315,15 @@ static long cancelled(const char *cause)
     return n;
 }
 
-/* Asks, leaves after leave_ms, and waits a while for that to be counted. */
-static bool is_given_up(int64_t leave_ms, long before)
+/* Sends requests, leaves after leave_ms, and waits for the count to rise. */
+static bool is_cancelled(int64_t leave_ms, long before)
 {
-    enum { N = 2 }; /* and a connection to ask how it is */
+    enum { N = 2 };
     bool counted = false;
     int fds[N];
 
     for (int i = 0; i < N; i++)
-        fds[i] = ask_long("");
+        fds[i] = send_long("");
     timing_sleep_ms(leave_ms);
     for (int i = 0; i < N; i++)
         close(fds[i]);
@@ -335,8 +334,8 @@ static bool is_given_up(int64_t leave_ms, long before)
     return counted;
 }
 
-/* A client may leave before its request is read, and then nothing is given up:
- * on a busy machine it takes more than one try. */
+/* A client that leaves before its request is read cancels nothing. So a busy
+ * machine may need more than one try, each with a longer wait. */
 static void test_abandoned(void **state)
 {
     long before = cancelled("client_left");
@@ -344,12 +343,13 @@ static void test_abandoned(void **state)
 
     (void)state;
     for (int i = 0; i < 8 && !counted; i++)
-        counted = is_given_up(20 << i, before);
+        counted = is_cancelled(20 << i, before);
     assert_true(counted);
     util_check_ok(util_post("/v1/completions", "{\"max_tokens\":1}"));
 }
 
-/* Nothing that computes goes on; clients are not asked to try again. */
+/* Every endpoint that computes has a time limit. The reply says that the same
+ * request would fail again. */
 static void test_time_limit(void **state)
 {
     static const char *const asked[][2] = {
@@ -405,7 +405,7 @@ static void *read_answer(void *arg)
     return NULL;
 }
 
-/* The end of the server cuts off no answer that is done in time. */
+/* A stop waits for answers that end within the grace period. */
 static void test_stop_waits(void **state)
 {
     struct reading r[2];
@@ -413,16 +413,16 @@ static void test_stop_waits(void **state)
     char *events, first;
 
     (void)state;
-    r[0].fd = ask_long("");
-    r[1].fd = ask_long(",\"stream\":true");
-    assert_int_equal(recv(r[1].fd, &first, 1, MSG_PEEK), 1); /* it has begun */
+    r[0].fd = send_long("");
+    r[1].fd = send_long(",\"stream\":true");
+    assert_int_equal(recv(r[1].fd, &first, 1, MSG_PEEK), 1); /* it streams */
     for (int i = 0; i < 2; i++)
         pthread_create(&threads[i], NULL, read_answer, &r[i]);
-    timing_sleep_ms(400); /* both are read whole */
+    timing_sleep_ms(400); /* for the server to read both requests */
     util_stop();
     for (int i = 0; i < 2; i++)
         pthread_join(threads[i], NULL);
-    /* On a slow machine the grace is over first, which is said as well. */
+    /* On a slow machine the grace period ends first, with 503. */
     if (r[0].answer.status != 503)
         assert_int_equal(json_array_size(util_at(r[0].answer.json, "choices")),
                          256);
@@ -435,8 +435,7 @@ static void test_stop_waits(void **state)
     util_start("127.0.0.1:0", NULL);
 }
 
-/* The pieces of a stream are the text, each whole characters, none of a stop
- * string. */
+/* The pieces of a stream make up the text of the plain answer. */
 static void check_stream(const char *settings)
 {
     char *plain = xasprintf("{%s}", settings);
@@ -544,7 +543,7 @@ int main(void)
         cmocka_unit_test(test_messages),
         cmocka_unit_test(test_chat_logprobs),
         cmocka_unit_test(test_big_numbers),
-        cmocka_unit_test(test_tail),
+        cmocka_unit_test(test_unsent),
         cmocka_unit_test(test_abandoned),
         cmocka_unit_test(test_time_limit),
         cmocka_unit_test(test_stop_waits),

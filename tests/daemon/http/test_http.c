@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The server: what is asked wrongly, tokens, addresses, and before the first
+ * The server: wrong requests, tokens, addresses, and a server without a
  * version.
  */
 #include "config.h"
@@ -27,7 +27,7 @@
 #define ADMIN "admin-token-of-the-test"
 #define INFER "infer-token-of-the-test"
 
-/* --- asking wrongly ----------------------------------------------------- */
+/* --- wrong requests ----------------------------------------------------- */
 
 static void test_bad_json(void **state)
 {
@@ -83,13 +83,13 @@ static void test_too_large(void **state)
     memset(body, ' ', UTIL_MAX_BODY + 2);
     body[UTIL_MAX_BODY + 1] = '\0';
     util_check_error(util_post("/v1/score", body), 413, NULL);
-    /* By what it announces, without a byte of it. */
+    /* Only a Content-Length, without a byte of the body. */
     fd = util_dial();
     buf_adds(&b, "POST /v1/score HTTP/1.1\r\nHost: localhost\r\n"
                  "Content-Length: 99999999999\r\n\r\n");
     util_send_all(fd, b.data, b.len);
     util_check_error(util_read_answer(fd), 413, NULL);
-    /* In chunks, which announce nothing. */
+    /* In chunks, which have no Content-Length. */
     buf_clear(&b);
     buf_addf(&b,
              "POST /v1/score HTTP/1.1\r\nHost: localhost\r\n"
@@ -101,7 +101,7 @@ static void test_too_large(void **state)
     free(body);
 }
 
-/* A stream that nobody reads to its end does not keep its place. */
+/* A stream whose client has left puts its slot back. */
 static void test_hang_up(void **state)
 {
     static const char body[] = "{\"stream\":true,\"max_tokens\":16384,"
@@ -134,12 +134,12 @@ static void test_hang_up(void **state)
             return;
         timing_sleep_ms(20);
     }
-    fail_msg("places are not given back");
+    fail_msg("slots are not put back");
 }
 
 /* --- other servers ------------------------------------------------------ */
 
-static void test_tokens_asked(void **state)
+static void test_tokens_needed(void **state)
 {
     char *path = fileio_join(fix.dir, "tokens");
     static const char lines[] =
@@ -187,7 +187,7 @@ static void test_unix_socket(void **state)
     (void)state;
     strncpy(a.sun_path, path, sizeof a.sun_path - 1);
     assert_int_equal(bind(stale, (struct sockaddr *)&a, sizeof a), 0);
-    close(stale); /* as a killed daemon leaves it */
+    close(stale); /* its file stays, as after a kill */
     util_stop();
     util_start(listen, NULL);
     fd = socket(AF_UNIX, SOCK_STREAM, 0);
@@ -219,7 +219,7 @@ static void test_address(void **state)
     fix.conf->http.listen_port = fix.port;
     assert_int_equal(http_start(&context, &second, &err), ERR_IO);
     assert_true(*err.msg);
-    assert_true(fileio_exists(path)); /* still the first one's */
+    assert_true(fileio_exists(path)); /* the first server's */
     util_stop();
     assert_false(fileio_exists(path));
     buf_release(&line);
@@ -227,7 +227,7 @@ static void test_address(void **state)
     util_start("127.0.0.1:0", NULL);
 }
 
-/* Before the first version. */
+/* Without a version, health is fine and requests for one get 503. */
 static void test_not_ready(void **state)
 {
     struct serving *full = fix.serving;
@@ -253,7 +253,7 @@ static void test_not_ready(void **state)
     util_start("127.0.0.1:0", NULL);
 }
 
-/* A damaged version is refused by name, whatever of it is still in memory. */
+/* A request that names a damaged version fails, even while it is in memory. */
 static void test_damaged(void **state)
 {
     (void)state;
@@ -267,8 +267,8 @@ static void test_damaged(void **state)
     util_check_error(util_post("/v1/rollback", "{\"version\":1}"), 409, NULL);
 }
 
-/* A request that trickles in is cut off; the clock is real, so only one that
- * stops short is looked at: stopping the server ends it at once. */
+/* A stop ends the connection of an incomplete request at once: it does not wait
+ * for the deadline of 30 s. */
 static void test_stop(void **state)
 {
     int64_t began = timing_mono_ms();
@@ -290,7 +290,7 @@ int main(void)
         cmocka_unit_test(test_paths),
         cmocka_unit_test(test_too_large),
         cmocka_unit_test(test_hang_up),
-        cmocka_unit_test(test_tokens_asked),
+        cmocka_unit_test(test_tokens_needed),
         cmocka_unit_test(test_unix_socket),
         cmocka_unit_test(test_address),
         cmocka_unit_test(test_not_ready),

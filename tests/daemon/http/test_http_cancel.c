@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * When a request is cancelled, with a fake clock and a pair of sockets.
+ * The causes that cancel a request, with a fake clock and a pair of sockets.
  */
 #include "config.h"
 
@@ -49,18 +49,18 @@ static int tear_down(void **state)
 
 static void expect(enum http_cancel_cause cause, const char *message)
 {
-    struct cancel question = http_cancel_question(&cancel);
+    struct cancel callback = http_cancel_callback(&cancel);
     struct err err = ERR_INIT;
 
-    for (int i = 0; i < 2; i++) { /* it stays, and is counted once */
-        assert_int_equal(cancel_check(&question, &err), ERR_AGAIN);
+    for (int i = 0; i < 2; i++) { /* the cause stays, and is counted once */
+        assert_int_equal(cancel_check(&callback, &err), ERR_AGAIN);
         assert_int_equal(cancel.cause, cause);
         assert_non_null(strstr(err.msg, message));
         assert_int_equal(atomic_load(&rules.cancelled[cause]), 1);
     }
 }
 
-/* Bytes of a next request are no hang-up. */
+/* Bytes of a next request do not cancel this one. */
 static void test_wanted(void **state)
 {
     (void)state;
@@ -69,7 +69,7 @@ static void test_wanted(void **state)
         assert_int_equal(http_cancel_check(&cancel, NULL), 0);
 }
 
-/* Seen within a quarter of a second, whatever was sent before. */
+/* A client that has left is seen within 0.25 s, with unread bytes, too. */
 static void test_left(void **state)
 {
     (void)state;

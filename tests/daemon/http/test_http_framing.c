@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What clients and attackers send to the socket: each refusal is one
- * well-formed answer on a connection that ends, and the server goes on.
+ * Hostile and careless requests. Each refusal is one well-formed answer on a
+ * connection that ends, and the server goes on.
  */
 #include "config.h"
 
@@ -20,7 +20,7 @@
 #include "base/fileio.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
-#include "daemon/http/http.h"
+#include "daemon/http/http_endpoints.h"
 #include "tests/util/http_util.h"
 
 #define HOST "Host: localhost\r\n"
@@ -56,18 +56,18 @@ static const char *field_of(const struct util_answer *a, const char *name)
     return NULL;
 }
 
-/* One answer with a body of its length, and nothing before or after it. */
-static void check_whole(const struct util_answer *a, const char *asked)
+/* The text is one answer, whose body has its Content-Length. */
+static void check_whole(const struct util_answer *a, const char *request)
 {
     const char *length = field_of(a, "Content-Length");
 
     if (strncmp(a->text, "HTTP/1.1 ", 9) != 0 ||
         count(a->text, "Content-Type: ") != 1 || !length ||
         strlen(a->body) != (size_t)atoi(length) || !a->json)
-        fail_msg("%s\nis answered with\n%s", asked, a->text);
+        fail_msg("%s\nis answered with\n%s", request, a->text);
 }
 
-/* Sends it all and reads to the end, which the server has to make. */
+/* Sends all bytes and reads until the server closes the connection. */
 static struct util_answer answer_to(const char *text, size_t n)
 {
     int fd = util_dial();
@@ -88,11 +88,11 @@ static void check_refused(const char *text, size_t n, int status)
     assert_true(*util_text_at(&a, "error.message"));
     assert_true(*util_text_at(&a, "error.code"));
     util_release(&a);
-    /* At once: not when a deadline has passed. */
+    /* The refusal does not wait for a deadline of 30 s. */
     assert_true(timing_mono_ms() - began < 20000);
 }
 
-/* What follows a request that cannot be read is never taken for another. */
+/* Bytes after a request that cannot be read are never taken for a request. */
 static void test_framings(void **state)
 {
     static const struct {
@@ -175,7 +175,7 @@ static void test_large_heads(void **state)
     util_check_ok(util_get("/healthz"));
 }
 
-/* A client that gives up in the middle of its request. */
+/* A client that closes its sending side in the middle of a request gets 400. */
 static void test_cut_short(void **state)
 {
     static const char *const texts[] = {
@@ -192,9 +192,9 @@ static void test_cut_short(void **state)
     }
 }
 
-/* --- what is good ------------------------------------------------------- */
+/* --- valid requests ----------------------------------------------------- */
 
-/* So many answers on one connection, of so many requests in one piece. */
+/* Several requests in one piece get their answers on one connection. */
 static void test_one_connection(void **state)
 {
     static const char text[] =
@@ -228,7 +228,7 @@ static void test_one_connection(void **state)
     util_release(&a);
 }
 
-/* However the bytes are cut. */
+/* A request may come byte by byte. */
 static void test_byte_by_byte(void **state)
 {
     static const char text[] =
@@ -272,7 +272,7 @@ static void test_old_clients(void **state)
     util_release(&a);
 }
 
-/* Reads until there is such a text. */
+/* Reads until the text has come. */
 static void await_text(int fd, const char *text)
 {
     struct buf got = BUF_INIT;
@@ -300,7 +300,7 @@ static void test_expect(void **state)
     await_text(fd, "HTTP/1.1 100 Continue\r\n\r\n");
     util_send_all(fd, "{\"text\":\"a\"}", 12);
     util_check_ok(util_read_answer(fd));
-    /* Refused without the body: the client is not told to send it. */
+    /* A refusal comes before the body: no 100 Continue. */
     fd = util_dial();
     util_send_all(fd, head, sizeof head - 1);
     util_send_all(fd, "9999\r\n\r\n", 8);
@@ -320,9 +320,9 @@ static void test_encoded_body(void **state)
     util_check_error(a, 415, NULL);
 }
 
-/* --- who may ask -------------------------------------------------------- */
+/* --- tokens and origins ------------------------------------------------- */
 
-/* Pages on the net must not reach us through a browser here. */
+/* A web page of another origin must not use the daemon through a browser. */
 static void test_origins(void **state)
 {
     static const struct {
@@ -367,67 +367,55 @@ static void test_origins(void **state)
     }
 }
 
-enum { OPEN, INFER, ADMIN };
+#define ROW(method, path, function, scope, work, summary)                      \
+    {#method, path, NULL, HTTP_##scope, HTTP_##work, summary},
 
-static const struct {
-    int scope;
-    const char *method, *path;
-} routes[] = {
-    {OPEN, "GET", "/"},
-    {OPEN, "GET", "/healthz"},
-    {OPEN, "GET", "/readyz"},
-    {INFER, "GET", "/metrics"},
-    {INFER, "GET", "/v1/status"},
-    {INFER, "GET", "/v1/domains"},
-    {INFER, "GET", "/v1/history"},
-    {INFER, "HEAD", "/v1/events"},
-    {INFER, "GET", "/v1/versions"},
-    {INFER, "GET", "/v1/versions/1"},
-    {ADMIN, "POST", "/v1/versions/1/pin"},
-    {ADMIN, "POST", "/v1/versions/1/unpin"},
-    {ADMIN, "POST", "/v1/versions/x/promote"},
-    {ADMIN, "POST", "/v1/rollback"},
-    {INFER, "GET", "/v1/ranges"},
-    {ADMIN, "POST", "/v1/ranges/x/release"},
-    {ADMIN, "GET", "/v1/quarantine"},
-    {ADMIN, "GET", "/v1/quarantine/1"},
-    {ADMIN, "POST", "/v1/quarantine/release"},
-    {ADMIN, "POST", "/v1/quarantine/x/release"},
-    {ADMIN, "POST", "/v1/forget"},
-    {INFER, "GET", "/v1/operations/1"},
-    {INFER, "GET", "/v1/models"},
-    {INFER, "GET", "/v1/models/mneme"},
-    {INFER, "POST", "/v1/completions"},
-    {INFER, "POST", "/v1/chat/completions"},
-    {INFER, "POST", "/v1/score"},
-    {INFER, "POST", "/v1/classify"},
-    {INFER, "POST", "/v1/embeddings"},
-    {INFER, "POST", "/tokenize"},
-    {INFER, "POST", "/detokenize"},
-    {INFER, "GET", "/tokenizer_info"},
-};
+static const struct http_endpoint endpoints[] = {HTTP_ENDPOINTS(ROW)};
+
+#define N_ENDPOINTS (sizeof endpoints / sizeof *endpoints)
 
 #define INFER_TOKEN "infer-token-of-the-test"
 #define ADMIN_TOKEN "admin-token-of-the-test"
 
-/* Every route by every credential: who is let in, and nobody else. */
+/* Checks one row of the table with one credential. Sends HEAD for GET, so that
+ * no stream begins. */
+static void check_credential(const struct http_endpoint *e, const char *field,
+                             enum http_scope scope)
+{
+    const char *braces = strstr(e->path, "{}");
+    int want = scope >= e->scope ? 0 : scope == HTTP_OPEN ? 401 : 403;
+    char *text = xasprintf("%s %.*s%s%s HTTP/1.1\r\nHost: any.example\r\n"
+                           "Connection: close\r\n%s"
+                           "Content-Length: 2\r\n\r\n{}",
+                           strcmp(e->method, "GET") ? e->method : "HEAD",
+                           (int)strcspn(e->path, "{"), e->path,
+                           braces ? "x" : "", braces ? braces + 2 : "", field);
+    struct util_answer a = answer_to(text, strlen(text));
+    int got = a.status == 401 || a.status == 403 ? a.status : 0;
+
+    if (got != want || !a.status || a.status == 500 || a.status == 405)
+        fail_msg("%d, not %d: %s", a.status, want, text);
+    util_release(&a);
+    free(text);
+}
+
 static void test_credentials(void **state)
 {
     static const struct {
-        int scope;
+        enum http_scope scope;
         const char *field;
     } credentials[] = {
-        {OPEN, ""},
-        {OPEN, "Authorization:\r\n"},
-        {OPEN, "Authorization: Bearer\r\n"},
-        {OPEN, "Authorization: Bearer wrong-token-of-the-test\r\n"},
-        {OPEN, "Authorization: Bearer " INFER_TOKEN "x\r\n"},
-        {OPEN, "Authorization: Bearer x" INFER_TOKEN "\r\n"},
-        {OPEN, "Authorization: Basic " ADMIN_TOKEN "\r\n"},
-        {OPEN, "Authorization: " ADMIN_TOKEN "\r\n"},
-        {OPEN, "X-Authorization: Bearer " ADMIN_TOKEN "\r\n"},
-        {INFER, "Authorization: Bearer " INFER_TOKEN "\r\n"},
-        {ADMIN, "authorization: bearer " ADMIN_TOKEN "\r\n"},
+        {HTTP_OPEN, ""},
+        {HTTP_OPEN, "Authorization:\r\n"},
+        {HTTP_OPEN, "Authorization: Bearer\r\n"},
+        {HTTP_OPEN, "Authorization: Bearer wrong-token-of-the-test\r\n"},
+        {HTTP_OPEN, "Authorization: Bearer " INFER_TOKEN "x\r\n"},
+        {HTTP_OPEN, "Authorization: Bearer x" INFER_TOKEN "\r\n"},
+        {HTTP_OPEN, "Authorization: Basic " ADMIN_TOKEN "\r\n"},
+        {HTTP_OPEN, "Authorization: " ADMIN_TOKEN "\r\n"},
+        {HTTP_OPEN, "X-Authorization: Bearer " ADMIN_TOKEN "\r\n"},
+        {HTTP_INFER, "Authorization: Bearer " INFER_TOKEN "\r\n"},
+        {HTTP_ADMIN, "authorization: bearer " ADMIN_TOKEN "\r\n"},
     };
     static const char lines[] =
         "infer " INFER_TOKEN "\nadmin " ADMIN_TOKEN "\n";
@@ -437,34 +425,39 @@ static void test_credentials(void **state)
     assert_int_equal(fileio_write_atomic(path, lines, strlen(lines), NULL), 0);
     util_stop();
     util_start("127.0.0.1:0", path);
-    for (size_t i = 0; i < sizeof routes / sizeof *routes; i++)
-        for (size_t j = 0; j < sizeof credentials / sizeof *credentials; j++) {
-            int scope = credentials[j].scope;
-            int want = scope >= routes[i].scope ? 0 : scope == OPEN ? 401 : 403;
-            char *text = xasprintf("%s %s HTTP/1.1\r\nHost: any.example\r\n"
-                                   "Connection: close\r\n%s"
-                                   "Content-Length: 2\r\n\r\n{}",
-                                   routes[i].method, routes[i].path,
-                                   credentials[j].field);
-            struct util_answer a = answer_to(text, strlen(text));
-            int got = a.status == 401 || a.status == 403 ? a.status : 0;
-
-            if (got != want || !a.status || a.status == 500)
-                fail_msg("%d, not %d: %s", a.status, want, text);
-            util_release(&a);
-            free(text);
-        }
+    for (size_t i = 0; i < N_ENDPOINTS; i++)
+        for (size_t j = 0; j < sizeof credentials / sizeof *credentials; j++)
+            check_credential(&endpoints[i], credentials[j].field,
+                             credentials[j].scope);
     util_stop();
     unlink(path);
     free(path);
     util_start("127.0.0.1:0", NULL);
 }
 
+/* A wrong method gets 405, with the method and the summary of the row. */
+static void test_methods(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < N_ENDPOINTS; i++) {
+        const struct http_endpoint *e = &endpoints[i];
+        const char *braces = strstr(e->path, "{}");
+        char *path = xasprintf("%.*s%s%s", (int)strcspn(e->path, "{"), e->path,
+                               braces ? "x" : "", braces ? braces + 2 : "");
+        struct util_answer a = util_ask("PUT", path, NULL, NULL, 0);
+
+        assert_non_null(strstr(util_text_at(&a, "error.message"), e->summary));
+        assert_string_equal(field_of(&a, "Allow"), e->method);
+        util_check_error(a, 405, NULL);
+        free(path);
+    }
+}
+
 /* --- too many ----------------------------------------------------------- */
 
-#define MANY 60 /* there is room for 8 requests and 16 others */
+#define MANY 60 /* above the limit: 8 requests, and 16 reserved */
 
-/* Connections that only wait keep nobody out: the oldest give way. */
+/* Waiting connections keep no client out: the oldest are evicted. */
 static void test_half_open(void **state)
 {
     int fds[MANY];
@@ -510,8 +503,8 @@ static struct util_answer ask_from(const char *from, const char *request)
     return util_read_answer(fd);
 }
 
-/* Requests that last: an address has six of eight places, what must get through
- * has some more, and all of them come back. */
+/* Of 8 requests that are answered at a time, one address may have 6; vital
+ * endpoints have more. When the clients leave, others are admitted again. */
 static void test_crowd(void **state)
 {
     int fds[8];
@@ -539,7 +532,7 @@ static void test_crowd(void **state)
             return;
         timing_sleep_ms(20);
     }
-    fail_msg("streams that nobody reads keep their places");
+    fail_msg("streams whose clients have left still count");
 }
 
 int main(void)
@@ -555,6 +548,7 @@ int main(void)
         cmocka_unit_test(test_encoded_body),
         cmocka_unit_test(test_origins),
         cmocka_unit_test(test_credentials),
+        cmocka_unit_test(test_methods),
         cmocka_unit_test(test_half_open),
         cmocka_unit_test(test_crowd),
     };

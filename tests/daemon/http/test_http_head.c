@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Heads and bodies as bytes: what is read, and what is refused with which
- * status.
+ * Parsing heads and bodies: which are valid, and the status of the others.
  */
 #include "config.h"
 
@@ -23,8 +22,8 @@
 #define HOST "Host: a\r\n"
 #define END "\r\n"
 
-/* The status that refuses it; 0: incomplete; 200: it is read. *bytes lives as
- * long as *head. */
+/* Returns 200 for a valid head, 0 for an incomplete one, or the status of its
+ * refusal. *bytes must live as long as *head. */
 static int read_head(const char *text, size_t n, struct http_head *head,
                      char **bytes)
 {
@@ -197,12 +196,12 @@ static void test_statuses(void **state)
     }
 }
 
-/* Each character where it has no business is refused. */
+/* Each character is accepted only where RFC 9112 allows it. */
 static void test_characters(void **state)
 {
     (void)state;
     for (int c = 0; c < 256; c++) {
-        static const char *const places[] = {
+        static const char *const patterns[] = {
             "GET /?x HTTP/1.1\r\nHost: a\r\nA: b\r\n\r\n",
             "GET /a HTTP/1.1\r\nHost: a?b\r\nA: b\r\n\r\n",
             "GET /a HTTP/1.1\r\nHost: a\r\nA?b: b\r\n\r\n",
@@ -218,13 +217,13 @@ static void test_characters(void **state)
             c == '\t'};
 
         for (int i = 0; i < 4; i++) {
-            char *text = xstrdup(places[i]), *bytes;
+            char *text = xstrdup(patterns[i]), *bytes;
             size_t n = strlen(text);
             struct http_head head;
 
             *strchr(text, '?') = (char)c;
             if ((read_head(text, n, &head, &bytes) == 200) != good[i])
-                fail_msg("character %d in place %d", c, i);
+                fail_msg("character %d in pattern %d", c, i);
             free(text);
             free(bytes);
         }
@@ -254,15 +253,15 @@ static void test_values(void **state)
     assert_null(http_head_argument(&head, "none"));
     assert_int_equal(head.length, 12);
     assert_false(head.chunked);
-    assert_false(head.keeps);
-    assert_true(head.expects);
+    assert_false(head.keep_alive);
+    assert_true(head.expects_continue);
     free(bytes);
     assert_int_equal(read_head("GET http://h?q=1 HTTP/1.0\r\n"
                                "Connection: Keep-Alive\r\n\r\n",
                                53, &head, &bytes),
                      200);
     assert_string_equal(head.path, "/");
-    assert_true(head.keeps);
+    assert_true(head.keep_alive);
     free(bytes);
 }
 
@@ -274,25 +273,25 @@ static void test_sizes(void **state)
 
     (void)state;
     buf_adds(&b, "GET /");
-    while (b.len < HTTP_HEAD_BYTES)
+    while (b.len < HTTP_MAX_HEAD_BYTES)
         buf_addc(&b, 'a');
     assert_int_equal(read_head(b.data, b.len, &head, &bytes), 414);
     buf_clear(&b);
     buf_adds(&b, GET HOST);
-    while (b.len < HTTP_HEAD_BYTES)
+    while (b.len < HTTP_MAX_HEAD_BYTES)
         buf_adds(&b, "A: bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\r\n");
     buf_adds(&b, END);
     assert_int_equal(read_head(b.data, b.len, &head, &bytes), 431);
     buf_clear(&b);
     buf_adds(&b, GET HOST);
-    for (int i = 0; i < HTTP_MOST_FIELDS; i++)
+    for (int i = 0; i < HTTP_MAX_FIELDS; i++)
         buf_addf(&b, "A%d: b\r\n", i);
     buf_adds(&b, END);
     assert_int_equal(read_head(b.data, b.len, &head, &bytes), 431);
     free(bytes);
     buf_clear(&b);
     buf_adds(&b, "GET /?");
-    for (int i = 0; i < HTTP_MOST_ARGUMENTS + 1; i++)
+    for (int i = 0; i < HTTP_MAX_ARGUMENTS + 1; i++)
         buf_addf(&b, "a%d=1&", i);
     buf_adds(&b, " HTTP/1.1\r\n" HOST END);
     assert_int_equal(read_head(b.data, b.len, &head, &bytes), 400);
@@ -302,7 +301,7 @@ static void test_sizes(void **state)
 
 /* --- bodies ------------------------------------------------------------- */
 
-/* Reads a body that comes in pieces of `step` bytes. False: refused. */
+/* Reads a body that comes in pieces of `step` bytes. False: invalid. */
 static bool read_chunks(const char *text, size_t step, struct buf *out,
                         bool *ended)
 {
@@ -342,7 +341,7 @@ static void test_chunks(void **state)
 {
     static const struct {
         const char *text;
-        const char *body; /* NULL: refused; what is not ended has a > */
+        const char *body; /* NULL: invalid; > marks an incomplete body */
     } cases[] = {
         {"0\r\n\r\n", ""},
         {"2\r\n{}\r\n0\r\n\r\n", "{}"},
@@ -412,8 +411,7 @@ static void test_endless(void **state)
     buf_release(&out);
 }
 
-/* Whatever the bytes, nothing is read beyond them, and what is read again in
- * other pieces is read the same. */
+/* Mutated heads: some are valid, and no byte beyond them is read. */
 static void test_noise(void **state)
 {
     static const char base[] =

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The server piece by piece: places to compute, tokens, deadlines, which
- * operations can be asked for, events. What versions answer is in
- * test_api.c; here none serves.
+ * The server's parts: slots, tokens, deadlines, limits, operations, events. No
+ * version serves here; test_api.c has the answers of versions.
  */
 #include "config.h"
 
@@ -31,7 +30,9 @@
 #include "base/xalloc.h"
 #include "daemon/http/http.h"
 #include "daemon/http/http_connections.h"
-#include "daemon/http/http_impl.h"
+#include "daemon/http/http_mhd.h"
+#include "daemon/http/http_slots.h"
+#include "daemon/http/http_tokens.h"
 #include "store/store.h"
 #include "tests/util/store_util.h"
 
@@ -44,7 +45,7 @@ static struct status_board board;
 static struct conf *conf;
 static struct http *http;
 
-/* A publisher that refuses what is asked because of "fail". */
+/* A publisher that refuses operations with the reason "fail". */
 static void wake_publisher(void *arg)
 {
     struct control_operation op;
@@ -116,7 +117,7 @@ static int dial(void)
     return fd;
 }
 
-/* To the end of the connection; the status, or 0. */
+/* Reads to the end of the connection. The status, or 0. */
 static int read_status(int fd)
 {
     char block[4096] = "", more[4096];
@@ -148,69 +149,69 @@ static int ask(const char *method, const char *path, const char *token,
     return read_status(fd);
 }
 
-/* --- places ------------------------------------------------------------- */
+/* --- slots -------------------------------------------------------------- */
 
-static void *take_and_give(void *arg)
+static void *get_and_put(void *arg)
 {
-    if (http_places_take(arg, 0, NULL, NULL) == 0)
-        http_places_give(arg, 0);
+    if (http_slots_get(arg, 0, NULL, NULL) == 0)
+        http_slots_put(arg, 0);
     return NULL;
 }
 
-static void test_places(void **state)
+static void test_slots(void **state)
 {
-    struct http_places *p = http_places_create(1, 0);
+    struct http_slots *s = http_slots_create(1, 0);
     struct err err = ERR_INIT;
     pthread_t thread;
 
     (void)state;
-    assert_int_equal(http_places_take(p, 0, NULL, NULL), 0);
-    assert_int_equal(http_places_take(p, 0, NULL, &err), ERR_LIMIT);
-    http_places_give(p, 0);
-    assert_int_equal(http_places_take(p, 0, NULL, NULL), 0);
-    http_places_free(p);
+    assert_int_equal(http_slots_get(s, 0, NULL, NULL), 0);
+    assert_int_equal(http_slots_get(s, 0, NULL, &err), ERR_LIMIT);
+    http_slots_put(s, 0);
+    assert_int_equal(http_slots_get(s, 0, NULL, NULL), 0);
+    http_slots_free(s);
 
-    p = http_places_create(1, 1);
-    assert_int_equal(http_places_take(p, 0, NULL, NULL), 0);
-    pthread_create(&thread, NULL, take_and_give, p);
-    http_places_give(p, 0);
+    s = http_slots_create(1, 1);
+    assert_int_equal(http_slots_get(s, 0, NULL, NULL), 0);
+    pthread_create(&thread, NULL, get_and_put, s);
+    http_slots_put(s, 0);
     pthread_join(thread, NULL);
-    http_places_free(p);
+    http_slots_free(s);
 }
 
-/* A token that has all places keeps nobody else waiting. */
-static void test_places_shared(void **state)
+/* A holder of all slots keeps no other holder waiting. */
+static void test_slots_shared(void **state)
 {
-    struct http_places *p = http_places_create(2, 0);
+    struct http_slots *s = http_slots_create(2, 0);
     enum { A = 1, B, C };
 
     (void)state;
-    assert_int_equal(http_places_take(p, A, NULL, NULL), 0);
-    assert_int_equal(http_places_take(p, A, NULL, NULL), 0);
-    assert_int_equal(http_places_take(p, A, NULL, NULL), ERR_LIMIT);
-    assert_int_equal(http_places_take(p, B, NULL, NULL), 0);
-    assert_int_equal(http_places_take(p, B, NULL, NULL), ERR_LIMIT);
-    assert_int_equal(http_places_take(p, C, NULL, NULL), ERR_LIMIT);
-    http_places_give(p, A);
-    assert_int_equal(http_places_take(p, A, NULL, NULL), ERR_LIMIT);
-    assert_int_equal(http_places_take(p, C, NULL, NULL), 0);
-    http_places_give(p, A);
-    http_places_give(p, B);
-    assert_int_equal(http_places_take(p, C, NULL, NULL), 0);
-    http_places_give(p, C);
-    http_places_give(p, C);
-    http_places_free(p);
+    assert_int_equal(http_slots_get(s, A, NULL, NULL), 0);
+    assert_int_equal(http_slots_get(s, A, NULL, NULL), 0);
+    assert_int_equal(http_slots_get(s, A, NULL, NULL), ERR_LIMIT);
+    assert_int_equal(http_slots_get(s, B, NULL, NULL), 0);
+    assert_int_equal(http_slots_get(s, B, NULL, NULL), ERR_LIMIT);
+    assert_int_equal(http_slots_get(s, C, NULL, NULL), ERR_LIMIT);
+    http_slots_put(s, A);
+    assert_int_equal(http_slots_get(s, A, NULL, NULL), ERR_LIMIT);
+    assert_int_equal(http_slots_get(s, C, NULL, NULL), 0);
+    http_slots_put(s, A);
+    http_slots_put(s, B);
+    assert_int_equal(http_slots_get(s, C, NULL, NULL), 0);
+    http_slots_put(s, C);
+    http_slots_put(s, C);
+    http_slots_free(s);
 }
 
 struct queued {
-    struct http_places *places;
+    struct http_slots *slots;
     uint64_t holder;
     atomic_int *turn;
     int got; /* which turn it had */
     atomic_bool waits;
 };
 
-/* Asked as soon as it waits. */
+/* The first check shows that the request waits. */
 static int note_waiting(void *arg, struct err *err)
 {
     struct queued *q = arg;
@@ -220,45 +221,45 @@ static int note_waiting(void *arg, struct err *err)
     return 0;
 }
 
-static void *take_a_turn(void *arg)
+static void *get_a_turn(void *arg)
 {
     struct queued *q = arg;
     struct cancel cancel = {note_waiting, q};
 
-    if (http_places_take(q->places, q->holder, &cancel, NULL) == 0) {
+    if (http_slots_get(q->slots, q->holder, &cancel, NULL) == 0) {
         q->got = atomic_fetch_add(q->turn, 1);
-        http_places_give(q->places, q->holder);
+        http_slots_put(q->slots, q->holder);
     }
     return NULL;
 }
 
-/* Who has the fewest places is next, also when another came before. */
-static void test_places_fewest(void **state)
+/* The holder with the fewest slots is next, even if another came first. */
+static void test_slots_fewest(void **state)
 {
-    struct http_places *p = http_places_create(1, 4);
+    struct http_slots *s = http_slots_create(1, 4);
     atomic_int turn = 1;
     enum { A = 1, B, C };
-    struct queued first = {p, B, &turn, 0, false};
-    struct queued second = {p, A, &turn, 0, false};
+    struct queued first = {s, B, &turn, 0, false};
+    struct queued second = {s, A, &turn, 0, false};
     pthread_t threads[2];
 
     (void)state;
-    assert_int_equal(http_places_take(p, A, NULL, NULL), 0);
-    assert_int_equal(http_places_take(p, B, NULL, NULL), 0);
-    pthread_create(&threads[0], NULL, take_a_turn, &first);
+    assert_int_equal(http_slots_get(s, A, NULL, NULL), 0);
+    assert_int_equal(http_slots_get(s, B, NULL, NULL), 0);
+    pthread_create(&threads[0], NULL, get_a_turn, &first);
     while (!atomic_load(&first.waits))
         timing_sleep_ms(1);
-    pthread_create(&threads[1], NULL, take_a_turn, &second);
+    pthread_create(&threads[1], NULL, get_a_turn, &second);
     while (!atomic_load(&second.waits))
         timing_sleep_ms(1);
-    http_places_give(p, A);
+    http_slots_put(s, A);
     pthread_join(threads[1], NULL);
     assert_int_equal(second.got, 1);
     assert_int_equal(first.got, 0);
-    http_places_give(p, B);
+    http_slots_put(s, B);
     pthread_join(threads[0], NULL);
     assert_int_equal(first.got, 2);
-    http_places_free(p);
+    http_slots_free(s);
 }
 
 static int refuse(void *arg, struct err *err)
@@ -267,35 +268,35 @@ static int refuse(void *arg, struct err *err)
     return err_set(err, ERR_AGAIN, "left");
 }
 
-/* Who is not wanted any more leaves the line. */
-static void test_places_cancelled(void **state)
+/* A cancelled request leaves the line. */
+static void test_slots_cancelled(void **state)
 {
-    struct http_places *p = http_places_create(1, 1);
+    struct http_slots *s = http_slots_create(1, 1);
     struct cancel cancel = {refuse, NULL};
 
     (void)state;
-    assert_int_equal(http_places_take(p, 0, NULL, NULL), 0);
+    assert_int_equal(http_slots_get(s, 0, NULL, NULL), 0);
     for (int i = 0; i < 3; i++)
-        assert_int_equal(http_places_take(p, 0, &cancel, NULL), ERR_AGAIN);
-    http_places_give(p, 0);
-    assert_int_equal(http_places_take(p, 0, &cancel, NULL), 0);
-    http_places_free(p);
+        assert_int_equal(http_slots_get(s, 0, &cancel, NULL), ERR_AGAIN);
+    http_slots_put(s, 0);
+    assert_int_equal(http_slots_get(s, 0, &cancel, NULL), 0);
+    http_slots_free(s);
 }
 
-/* Whoever waits when the server stops is sent away. */
-static void test_places_closed(void **state)
+/* A stop refuses the waiting requests. */
+static void test_slots_closed(void **state)
 {
-    struct http_places *p = http_places_create(1, 1);
+    struct http_slots *s = http_slots_create(1, 1);
     pthread_t thread;
 
     (void)state;
-    assert_int_equal(http_places_take(p, 0, NULL, NULL), 0);
-    pthread_create(&thread, NULL, take_and_give, p);
-    http_places_close(p);
+    assert_int_equal(http_slots_get(s, 0, NULL, NULL), 0);
+    pthread_create(&thread, NULL, get_and_put, s);
+    http_slots_close(s);
     pthread_join(thread, NULL);
-    http_places_give(p, 0);
-    assert_int_equal(http_places_take(p, 0, NULL, NULL), ERR_STATE);
-    http_places_free(p);
+    http_slots_put(s, 0);
+    assert_int_equal(http_slots_get(s, 0, NULL, NULL), ERR_STATE);
+    http_slots_free(s);
 }
 
 /* --- tokens ------------------------------------------------------------- */
@@ -338,7 +339,7 @@ static void test_tokens(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         if (http_tokens_check(t, cases[i].header) != cases[i].scope)
             fail_msg("%s", cases[i].header);
-    /* However it is written, a token is one holder. */
+    /* The holder does not depend on blanks and letter case. */
     assert_true(http_tokens_holder(t, "Bearer abc") ==
                 http_tokens_holder(t, "bearer   abc"));
     assert_true(http_tokens_holder(t, "Bearer abc") !=
@@ -349,7 +350,7 @@ static void test_tokens(void **state)
     http_tokens_free(t);
 }
 
-/* What is wrong is said without quoting a secret. */
+/* An error quotes no secret. */
 static void test_bad_tokens(void **state)
 {
     static const char *const texts[] = {
@@ -369,7 +370,7 @@ static void test_bad_tokens(void **state)
                      ERR_NOTFOUND);
 }
 
-/* Loads a file of that mode; what is logged meanwhile. */
+/* Loads a token file of a mode, and returns the log lines. */
 static char *log_of(const char *text, mode_t mode)
 {
     char *path = fileio_join(dir, "open-tokens");
@@ -413,7 +414,7 @@ static void test_weak_tokens(void **state)
     free(said);
 }
 
-/* A pipe instead of a file does not keep the daemon waiting. */
+/* A pipe instead of a file is an error; the daemon does not wait for it. */
 static void test_token_pipe(void **state)
 {
     char *path = fileio_join(dir, "pipe");
@@ -428,7 +429,7 @@ static void test_token_pipe(void **state)
     free(path);
 }
 
-/* A reload reads the file again, and keeps the old tokens when it cannot. */
+/* A reload reads the file again; when it fails, the old tokens stay. */
 static void test_reload(void **state)
 {
     struct err err = ERR_INIT;
@@ -457,8 +458,8 @@ static void test_reload(void **state)
 
 /* --- deadlines ---------------------------------------------------------- */
 
-/* A byte now and then keeps no connection. The clock is moved under the
- * server's feet, which the thread sanitizer rightly dislikes. */
+/* Slow bytes do not extend a deadline. The fake clock is a data race on
+ * purpose, so ThreadSanitizer leaves this test out. */
 #ifndef __SANITIZE_THREAD__
 static void test_slow(void **state)
 {
@@ -478,7 +479,7 @@ static void test_slow(void **state)
     now += 31000;
     assert_int_equal(send(fd, "T", 1, MSG_NOSIGNAL), 1);
     assert_int_equal(read_status(fd), 408);
-    /* Nor in a body, nor does silence. */
+    /* The same in a body, and for a client that sends nothing. */
     fd = dial();
     send(fd, body, sizeof body - 1, MSG_NOSIGNAL);
     silent = dial();
@@ -513,7 +514,7 @@ static void *post_body(void *arg)
     return NULL;
 }
 
-/* The most that this process has used, in MiB. */
+/* The peak memory of this process, in MiB. */
 static int peak_mib(void)
 {
     struct buf text = BUF_INIT;
@@ -542,8 +543,7 @@ static char *body_of(const char *piece, size_t n_pieces)
     return text;
 }
 
-/* Many at once: each is answered, and all together take no more than what is
- * announced for them. */
+/* Sends many bodies at a time. Each is answered, with the status or 429. */
 static void post_many(const char *piece, size_t n_pieces, int status)
 {
     char *text = body_of(piece, n_pieces);
@@ -571,12 +571,12 @@ static void test_bodies(void **state)
     post_many("[]", SIZE_MAX, 400);
     post_many("1", SIZE_MAX, 400);
     post_many("{\"a\":1}", SIZE_MAX, 400);
-    /* As many as may be. Texts would be scored, if a version served here. */
+    /* Bodies at the limit of values, which are parsed. */
     post_many("{\"a\":1,\"b\":2}", 16000, 400);
     post_many("\"a\"", 131000, 400);
     post_many("1", 131000, 400);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-    /* The client has its own bytes, and malloc here keeps what threads free. */
+    /* Allows for the clients' copies, and for memory that malloc keeps. */
     if (peak_mib() - before > 64 + N_BODIES + 48)
         fail_msg("%d MiB", peak_mib() - before);
 #else
@@ -587,7 +587,7 @@ static void test_bodies(void **state)
 /* --- descriptors -------------------------------------------------------- */
 
 #ifndef __SANITIZE_THREAD__ /* which cannot start threads after a fork */
-/* What http_start says in a process that may open so many files. */
+/* http_start in a process with a limit on open files. */
 static int start_with(rlim_t soft, rlim_t hard, rlim_t *raised)
 {
     struct http_context context = {conf, &board, serving, catalog, control};
@@ -614,7 +614,7 @@ static void test_descriptors(void **state)
     (void)state;
     http_stop(http);
     pid = fork();
-    if (pid == 0) { /* limits that are lowered stay so */
+    if (pid == 0) { /* a child: a lowered hard limit cannot be raised again */
         rlim_t raised;
         bool ok = start_with(64, 0, &raised) == 0 && raised >= 256 + 256;
 
@@ -637,19 +637,18 @@ static int count_descriptors(void)
     return n;
 }
 
-/* Kept connections take as many as are counted for them, and give all back. */
+/* A connection has the descriptors that http_start counts, and closes all. */
 static void test_descriptors_each(void **state)
 {
     static const char text[] = "GET /healthz HTTP/1.1\r\n"
                                "Host: localhost\r\n\r\n";
     int before;
-    int each = 1 + http_connections_descriptors(2) -
-               http_connections_descriptors(1); /* 1: the client's own */
+    int each = 2 + HTTP_MHD_DESCRIPTORS; /* with the client's own */
     char answer[4096];
     int fds[8];
 
     (void)state;
-    http_stop(http); /* nothing is left of the tests before */
+    http_stop(http); /* no connection of an earlier test is left */
     start();
     before = count_descriptors();
     for (int i = 0; i < 8; i++) {
@@ -681,7 +680,7 @@ static void test_operations(void **state)
     assert_int_equal(ask("POST", "/v1/versions/1/promote", NULL, ""), 200);
 }
 
-/* Nobody carries them out: at some number further ones are refused. */
+/* The trainer runs no operation here: at some number 429 follows. */
 static void test_too_many_operations(void **state)
 {
     struct control_operation op;
@@ -699,7 +698,7 @@ static void test_too_many_operations(void **state)
     control_finish(control, op.id, NULL, "");
 }
 
-/* A reason that is cut to size is cut between characters. */
+/* A long reason is cut between characters. */
 static void test_long_reason(void **state)
 {
     struct buf body = BUF_INIT;
@@ -722,7 +721,7 @@ static void test_dashboard(void **state)
     assert_int_equal(ask("POST", "/", NULL, ""), 405);
 }
 
-/* Reads until there is such a text; fails when it does not come. */
+/* Reads until the text has come. */
 static void await_text(int fd, struct buf *got, const char *text)
 {
     char block[512];
@@ -771,8 +770,8 @@ static char *id_of(const struct buf *got, const char *name)
     return id;
 }
 
-/* What changes on the board is told, by name and with an id; the end of the
- * server is the end of a stream, properly. */
+/* Each change of the board is an event with a name and an id. A stop ends the
+ * stream with a last chunk. */
 static void test_events(void **state)
 {
     struct buf got = BUF_INIT;
@@ -784,7 +783,7 @@ static void test_events(void **state)
     await_text(fd, &got, "\"event\":\"step\"");
     s = status_lock(&board);
     s->head_version = s->publish.newest_version = 7;
-    strcpy(s->publish.last_verdict, "failed"); /* the one before it */
+    strcpy(s->publish.last_verdict, "failed"); /* of version 6 */
     status_unlock(&board);
     await_text(fd, &got, "event: publish\nid: ");
     await_text(fd, &got, "\"event\":\"publish\"");
@@ -798,7 +797,7 @@ static void test_events(void **state)
     await_text(fd, &got, "\"event\":\"gate\"");
     await_text(fd, &got, "\"version\":7");
     await_text(fd, &got, "\"verdict\":\"passed\"");
-    /* A rollback is no publish. */
+    /* A rollback makes no publish event. */
     buf_clear(&got);
     s = status_lock(&board);
     s->head_version = s->publish.judged_version = 6;
@@ -815,8 +814,8 @@ static void test_events(void **state)
     buf_release(&got);
 }
 
-/* A listener that comes back is told what it missed, and no more; one that
- * comes from another run, that it cannot be. */
+/* A client that reconnects gets the events that it missed, and no others. A
+ * client of an earlier run of the daemon gets an event `missed`. */
 static void test_events_resumed(void **state)
 {
     struct buf got = BUF_INIT, more = BUF_INIT, other = BUF_INIT;
@@ -856,7 +855,7 @@ static void test_events_resumed(void **state)
 
 /* --- stopping ----------------------------------------------------------- */
 
-/* What would compute is refused at once, everything else still answers. */
+/* After http_close, requests that compute get 503, and others are answered. */
 static void test_closed(void **state)
 {
     (void)state;
@@ -872,11 +871,11 @@ static void test_closed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_places),
-        cmocka_unit_test(test_places_shared),
-        cmocka_unit_test(test_places_fewest),
-        cmocka_unit_test(test_places_cancelled),
-        cmocka_unit_test(test_places_closed),
+        cmocka_unit_test(test_slots),
+        cmocka_unit_test(test_slots_shared),
+        cmocka_unit_test(test_slots_fewest),
+        cmocka_unit_test(test_slots_cancelled),
+        cmocka_unit_test(test_slots_closed),
         cmocka_unit_test(test_tokens),
         cmocka_unit_test(test_bad_tokens),
         cmocka_unit_test(test_weak_tokens),

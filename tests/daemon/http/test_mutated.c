@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Mutated inputs of the parsers, from fixed seeds: whatever comes is read or
- * refused with a reason, and what is read keeps what the headers promise. The
- * configuration's are in test_conf.c. MNEME_MUTATIONS (1) multiplies their
- * number.
+ * Mutated inputs of the parsers, from fixed seeds. Every input is read, or
+ * refused with a reason; an input that is read keeps the promises of the
+ * parser's header. MNEME_MUTATIONS (default 1) multiplies their number. The
+ * inputs of the configuration are in test_conf.c.
  */
 #include "config.h"
 
@@ -41,7 +41,7 @@ static uint64_t below(uint64_t n, uint64_t seed, uint64_t edit, uint64_t what)
     return rng_below(n, seed, RNG_SAMPLE, edit, what);
 }
 
-/* What means much to JSON, and to those who read numbers and names in it. */
+/* Text that has a meaning in JSON, or in numbers and names. */
 static const char *const pieces[] = {
     "\"",     "\\",         "{",        "}",     "[",      "]",
     ",",      ":",          "null",     "true",  "-1",     "0",
@@ -50,8 +50,7 @@ static const char *const pieces[] = {
     "\xff",   "\xc3",       "\xf4\x90\x80\x80",  "\x1b",   "\xef\xbb\xbf",
     "[[[[[[", "9223372036854775807",    "18446744073709551616", "\n", " "};
 
-/* One to three edits: a byte changed or put in, a piece cut, doubled, moved
- * from elsewhere, or one of `pieces` put in. */
+/* Makes one to three edits, each of one of the kinds in the switch. */
 static void mutate(const char *from, size_t n_from, uint64_t seed,
                    struct buf *out)
 {
@@ -70,36 +69,36 @@ static void mutate(const char *from, size_t n_from, uint64_t seed,
         cut = cut < n - at ? cut : n - at;
         out->len = at;
         switch (below(6, seed, i, 5)) {
-        case 0: /* another byte */
+        case 0: /* replace a byte */
             buf_addc(out, byte);
             buf_add(out, old + at + 1, n - at - 1);
             break;
-        case 1: /* without some */
+        case 1: /* remove bytes */
             buf_add(out, old + at + cut, n - at - cut);
             break;
-        case 2: /* some twice */
+        case 2: /* double bytes */
             buf_add(out, old + at, cut);
             buf_add(out, old + at, n - at);
             break;
-        case 3: /* some from elsewhere */
+        case 3: /* insert bytes of another position */
             cut = cut < n - from_at ? cut : n - from_at;
             buf_add(out, old + from_at, cut);
             buf_add(out, old + at, n - at);
             break;
-        case 4: /* a piece in place of some */
+        case 4: /* replace bytes by a piece */
             buf_adds(out, piece);
             buf_add(out, old + at + cut, n - at - cut);
             break;
-        default: /* cut short */
+        default: /* truncate */
             break;
         }
         free(old);
     }
-    buf_addc(out, '\0'); /* parsers are promised a NUL behind the text */
+    buf_addc(out, '\0'); /* parsers may rely on a NUL after the text */
     out->len--;
 }
 
-/* Some are read and some are refused: or nothing has been tried. */
+/* Some inputs are read and some are refused; otherwise the test is too weak. */
 static void assert_both(const char *what, uint64_t n_read, uint64_t n)
 {
     print_message("# %s: %llu of %llu are read\n", what,
@@ -148,7 +147,7 @@ static void tensor_files(void **state)
         for (size_t i = 0; i < list.n; i++)
             held += tensor_bytes(&list.items[i]);
         n_read += rc == 0;
-        if (rc == 0) /* 16-bit numbers take twice their room */
+        if (rc == 0) /* 16-bit numbers become 32-bit floats */
             assert_true(held <= 2 * bad.len);
         else
             assert_true(list.n == 0 && strstr(err.msg, "file") &&
@@ -164,7 +163,8 @@ static void tensor_files(void **state)
 
 /* --- tokenizer.json ----------------------------------------------------- */
 
-/* What is read encodes any text without loss, and is written as it was read. */
+/* A tokenizer that is read encodes any text without loss, and its JSON is read
+ * and written again without a change. */
 static void check_tokenizer(const struct tokenizer *t)
 {
     static const char text[] = "the thin \xc3\xa9 then\n\0 7 \xff th";
@@ -252,7 +252,8 @@ static void records(void **state)
         r = record_create_data(&maker, bad.data, bad.len);
         r->topic = "topic";
         record_parse(&maker, r, formats[below(3, seed, 9, 0)], 200, NULL);
-        assert_memory_equal(r->value, bad.data, bad.len); /* for quarantine */
+        assert_memory_equal(r->value, bad.data,
+                            bad.len); /* quarantine keeps it */
         if (!r->reason) {
             n_read++;
             assert_true(utf8_valid(r->text, r->text_bytes));
@@ -350,8 +351,8 @@ static struct sqlite3 *open_rows(void)
     return db;
 }
 
-/* Whatever stands in a column, and of whatever type: the row as it was written,
- * or no row. */
+/* Whatever value and type a column has, the row is read as it was written, or
+ * not at all. */
 static void rows(void **state)
 {
     static const char *const columns[] = {
@@ -378,7 +379,7 @@ static void rows(void **state)
         sqlite3_exec(db, "SAVEPOINT before", NULL, NULL, NULL);
         value = xasprintf(values[i / COUNT(columns)], column);
         sql = xasprintf("UPDATE replay_rows SET %s = %s", column, value);
-        sqlite3_exec(db, sql, NULL, NULL, NULL); /* NULL is refused for some */
+        sqlite3_exec(db, sql, NULL, NULL, NULL); /* some columns refuse NULL */
         assert_int_equal(
             replay_db_read(db, REPLAY_ROWS, &key, 1, &read, NULL), 0);
         assert_int_equal(read.n + read.n_damaged, 1);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Each filter on texts made here; and all of them behind one face, where what
- * was done is taken back and state goes out and in.
+ * Each measure on texts that are made here; then both filters through filter.h,
+ * with their settled state, its export and its import.
  */
 #include "config.h"
 
@@ -20,6 +20,7 @@
 
 #include "base/rng.h"
 #include "base/xalloc.h"
+#include "daemon/intake/families.h"
 #include "daemon/intake/simhash.h"
 #include "daemon/intake/surprise.h"
 #include "daemon/intake/texture.h"
@@ -38,7 +39,7 @@ static uint64_t below(uint64_t n, uint64_t stream, uint64_t i)
     return rng_below(n, 11, RNG_INIT, stream, i);
 }
 
-/* n words of a made-up language, every time others. */
+/* n words of a made-up language, others for each stream. */
 static char *words(size_t n, uint64_t stream)
 {
     static const char *const parts[] = {"ka", "mor", "ti", "sel", "un",
@@ -78,7 +79,7 @@ static uint64_t hash(const char *text)
     return h;
 }
 
-/* By counting, bit by bit. */
+/* Against counting, bit by bit. */
 static void simhash_is_the_majority(void **state)
 {
     (void)state;
@@ -167,9 +168,7 @@ static const struct family_limits limits = {.bits = 3, .burst = 8,
 
 static bool comes(struct families *f, uint64_t h)
 {
-    struct family_mark mark;
-
-    return !families_too_many(f, h, &limits, &mark);
+    return !families_too_many(f, h, &limits);
 }
 
 static uint64_t other(uint64_t i)
@@ -177,7 +176,7 @@ static uint64_t other(uint64_t i)
     return below(UINT64_MAX, 21, i);
 }
 
-/* One text alone is cut off after the burst; others give it its share. */
+/* A family alone is cut off after the burst. Other records give it a share. */
 static void a_family_is_bounded(void **state)
 {
     struct families *f = xcalloc(1, sizeof *f);
@@ -196,7 +195,7 @@ static void a_family_is_bounded(void **state)
     free(f);
 }
 
-/* Ten kinds of lines, a tenth each, lose nothing; nor does what is rare. */
+/* Families with a tenth of the stream each lose nothing, nor do rare ones. */
 static void a_tenth_of_the_stream_is_fine(void **state)
 {
     struct families *f = xcalloc(1, sizeof *f);
@@ -217,9 +216,9 @@ static void learn_levels(struct surprise *s, int32_t domain, int n)
         surprise_learned(s, domain, 2.0 + 0.1 * (i % 5)); /* 2.2, MAD 0.1 */
 }
 
-static enum surprise_verdict tell(const struct surprise *s, double x)
+static enum surprise_level tell(const struct surprise *s, double x)
 {
-    return surprise_tell(s, 3, x, 6, 64);
+    return surprise_compare(s, 3, x, 6, 64);
 }
 
 static void surprise_is_by_median_and_mad(void **state)
@@ -236,7 +235,7 @@ static void surprise_is_by_median_and_mad(void **state)
     assert_int_equal(tell(&s, 2.85), SURPRISE_HIGH);
     assert_int_equal(tell(&s, 1.0), SURPRISE_NONE); /* not a quarter */
     assert_int_equal(tell(&s, 0.5), SURPRISE_LOW);
-    assert_int_equal(surprise_tell(&s, 4, 100, 6, 64), SURPRISE_NONE);
+    assert_int_equal(surprise_compare(&s, 4, 100, 6, 64), SURPRISE_NONE);
     surprise_release(&s);
 }
 
@@ -293,7 +292,7 @@ static void a_level_that_stays_is_accepted(void **state)
     surprise_release(&s);
 }
 
-/* --- the face ----------------------------------------------------------- */
+/* --- filter.h ----------------------------------------------------------- */
 
 struct world {
     struct conf *conf;
@@ -343,7 +342,7 @@ static const char *admit(struct world *w, const char *text, int32_t domain)
     return admit_as(w, text, domain, false, &mark);
 }
 
-/* "" for NULL. */
+/* The reason; "" for NULL. */
 static const char *word(const char *reason)
 {
     return reason ? reason : "";
@@ -381,7 +380,7 @@ static void records_are_refused_by_reason(void **state)
     free(again);
 }
 
-/* Texts without words are told apart. */
+/* Different texts without words are different families. */
 static void marks_alone_are_texts(void **state)
 {
     struct world *w = *state;
@@ -394,8 +393,8 @@ static void marks_alone_are_texts(void **state)
     }
 }
 
-/* Nine tenths of one domain: it is thinned to half while the other comes, and
- * has everything again when it is alone. */
+/* A domain with nine tenths of the stream is thinned to half while the other
+ * domain's records arrive. Alone, it keeps all its records again. */
 static void a_domain_has_its_share(void **state)
 {
     struct world *w = *state;
@@ -417,9 +416,9 @@ static void a_domain_has_its_share(void **state)
     assert_in_range(alone, 1000, 2000);
 }
 
-/* --- scored ------------------------------------------------------------- */
+/* --- filter_judge ------------------------------------------------------- */
 
-/* A record of that text at that many bits per byte. */
+/* Judges a record with this text and this loss. */
 static const char *judge(struct world *w, const char *text, int32_t domain,
                          double bits, bool released)
 {
@@ -463,7 +462,7 @@ static void noise_is_refused_and_news_is_not(void **state)
     assert_null(judge(w, noise, 1, 8, false)); /* no history yet */
     have_history(w, 0);
     assert_string_equal(word(judge(w, noise, 0, 5, false)), "surprise");
-    assert_null(judge(w, noise, 0, 4, false)); /* no worse than counting */
+    assert_null(judge(w, noise, 0, 4, false)); /* below the entropy */
     assert_null(judge(w, strange, 0, 6, false)); /* has structure */
     assert_null(judge(w, noise, 0, 5, true));
     assert_null(judge(w, "too short to tell", 0, 9, false));
@@ -473,7 +472,7 @@ static void noise_is_refused_and_news_is_not(void **state)
     free(strange);
 }
 
-/* What is held out is not scored: noise goes the way of the noise before it. */
+/* Held-out noise is refused when the last record of its domain was. */
 static void noise_is_not_held_out(void **state)
 {
     struct world *w = *state;
@@ -527,7 +526,7 @@ static void assert_same_state(const struct filter *a, const struct filter *b)
     tensor_list_release(&y);
 }
 
-/* Few families, so that they are full, and full again. */
+/* Record i is of one of few families, so that many are refused. */
 static const char *admit_some(struct world *w, uint64_t i,
                               struct filter_mark *mark)
 {
@@ -539,40 +538,55 @@ static const char *admit_some(struct world *w, uint64_t i,
                     mark);
 }
 
-static void what_was_done_is_taken_back(void **state)
+static const char *admit_and_settle(struct world *w, uint64_t i)
 {
-    enum { N = 6000 };
+    struct filter_mark mark;
+    const char *reason = admit_some(w, i, &mark);
+
+    filter_settle(w->f, &mark);
+    return reason;
+}
+
+/* The state counts settled records only, and a filter that rewinds to it
+ * decides the other records the same again. */
+static void the_state_is_of_settled_records(void **state)
+{
+    enum { N = 6000, SETTLED = 2500 };
     struct world *w = *state;
+    struct filter *whole = w->f, *ahead;
     struct filter_mark *marks = xcalloc(N, sizeof *marks);
-    struct filter *was;
+    const char **reasons = xcalloc(N, sizeof *reasons);
     size_t refused = 0;
 
     w->conf->filter.near_duplicate.burst = 3;
     w->conf->filter.share_cap.share = 0.3;
     w->conf->filter.share_cap.window_bytes = 2048;
-    for (uint64_t i = 0; i < 500; i++)
-        admit_some(w, i, &marks[0]);
-    was = filter_copy(w->f);
-    assert_same_state(was, w->f);
-    for (uint64_t i = 0; i < N; i++)
-        refused += admit_some(w, 500 + i, &marks[i]) != NULL;
-    assert_in_range(refused, 50, N - 50);
-    for (size_t i = N; i-- > 0;)
-        filter_take_back(w->f, &marks[i]);
-    assert_same_state(was, w->f);
-    /* As many new families as there is room for, and more */
+    ahead = filter_create(&w->conf->filter, w->tokenizer);
+    w->f = ahead;
     for (uint64_t i = 0; i < N; i++) {
-        char text[32];
-
-        snprintf(text, sizeof text, "%d %d %d", (int)below(10000, 40, i),
-                 (int)below(10000, 41, i), (int)i);
-        admit_as(w, text, 0, false, &marks[i]);
+        reasons[i] = admit_some(w, i, &marks[i]);
+        refused += reasons[i] != NULL;
     }
-    for (size_t i = N; i-- > 0;)
-        filter_take_back(w->f, &marks[i]);
-    assert_same_state(was, w->f);
-    filter_free(was);
+    assert_in_range(refused, 50, N - 50);
+    assert_same_state(ahead, whole); /* nothing is settled */
+    for (uint64_t i = 0; i < SETTLED; i++)
+        filter_settle(ahead, &marks[i]);
+    w->f = whole;
+    for (uint64_t i = 0; i < SETTLED; i++)
+        assert_string_equal(word(admit_and_settle(w, i)), word(reasons[i]));
+    assert_same_state(ahead, whole);
+    for (int round = 0; round < 2; round++) {
+        filter_rewind(ahead);
+        w->f = ahead;
+        for (uint64_t i = SETTLED; i < N; i++)
+            assert_string_equal(word(admit_some(w, i, &marks[i])),
+                                word(reasons[i]));
+        assert_same_state(ahead, whole);
+    }
+    filter_free(ahead);
+    w->f = whole;
     free(marks);
+    free(reasons);
 }
 
 static void state_goes_out_and_in(void **state)
@@ -580,24 +594,23 @@ static void state_goes_out_and_in(void **state)
     struct world *w = *state;
     struct tensor_list out = TENSOR_LIST_INIT;
     struct filter *again = filter_create(&w->conf->filter, w->tokenizer);
-    struct filter_mark mark;
 
     assert_int_equal(filter_import(again, &out, NULL), 0);
     assert_same_state(again, w->f); /* nothing at all */
     w->conf->filter.share_cap.share = 0.5;
     for (uint64_t i = 0; i < 6000; i++)
-        admit_some(w, i, &mark);
+        admit_and_settle(w, i);
     have_history(w, 2);
     filter_export(w->f, &out);
     assert_int_equal(filter_import(again, &out, NULL), 0);
     assert_same_state(again, w->f);
     for (uint64_t i = 0; i < 500; i++) {
-        const char *a = admit_some(w, 6000 + i, &mark);
+        const char *a = admit_and_settle(w, 6000 + i);
         struct filter *f = w->f;
         const char *b;
 
         w->f = again;
-        b = admit_some(w, 6000 + i, &mark);
+        b = admit_and_settle(w, 6000 + i);
         w->f = f;
         assert_string_equal(word(a), word(b));
     }
@@ -612,11 +625,10 @@ static void a_damaged_state_is_refused(void **state)
         "filter.families.counters", "filter.families.last",
         "filter.surprise.counters", "filter.share.at"};
     struct world *w = *state;
-    struct filter_mark mark;
 
     w->conf->filter.share_cap.share = 0.5;
     for (uint64_t i = 0; i < 100; i++)
-        admit_some(w, i, &mark);
+        admit_and_settle(w, i);
     have_history(w, 2);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         struct tensor_list out = TENSOR_LIST_INIT;
@@ -657,7 +669,7 @@ int main(void)
         FACE(noise_is_refused_and_news_is_not),
         FACE(noise_is_not_held_out),
         FACE(noise_that_stays_is_accepted),
-        FACE(what_was_done_is_taken_back),
+        FACE(the_state_is_of_settled_records),
         FACE(state_goes_out_and_in),
         FACE(a_damaged_state_is_refused),
     };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Records go through a real intake, tokenizer (bytes: a token each) and
- * holdout; a "step" takes a batch and applies it.
+ * Records go through a real intake, tokenizer (one token for each byte) and
+ * holdout. A "step" is intake_next_batch and intake_apply.
  */
 #include "config.h"
 
@@ -18,7 +18,7 @@
 #include <cmocka.h>
 
 #include "base/xalloc.h"
-#include "daemon/stream/release.h"
+#include "daemon/stream/released_records.h"
 
 #define CONTEXT 16
 
@@ -28,6 +28,7 @@ struct world {
     struct progress progress;
     struct replay *holdout;
     struct filter *filter;
+    struct refusals refusals;
     struct intake *in;
     int64_t step;
 };
@@ -40,9 +41,11 @@ static void begin(struct world *w)
         .tokenizer = w->tokenizer,
         .context = CONTEXT,
         .progress = &w->progress,
+        .refusals = &w->refusals,
     };
 
     progress_init(&w->progress);
+    refusals_init(&w->refusals);
     replay_options_default(&options, REPLAY_HOLDOUT);
     w->holdout = intake.holdout = replay_create(&options, NULL);
     w->filter = intake.filter = filter_create(&w->conf->filter, w->tokenizer);
@@ -55,6 +58,7 @@ static void end(struct world *w)
     filter_free(w->filter);
     replay_free(w->holdout);
     progress_release(&w->progress);
+    refusals_release(&w->refusals);
 }
 
 static int setup(void **state)
@@ -155,7 +159,7 @@ static void set_skipped(struct world *w, int64_t first, int64_t last)
 
 /* --- the tests ---------------------------------------------------------- */
 
-/* A bad record behind one that waits is not counted, nor passed over. */
+/* A bad record behind a waiting record is neither counted nor passed over. */
 static void test_in_order(void **state)
 {
     struct world *w = *state;
@@ -165,7 +169,7 @@ static void test_in_order(void **state)
     add(w, 2, "def");
     check_records(w, 0, 0, 0, 0);
     check_position(w, 0, 0);
-    assert_int_equal(intake_tokens(w->in), 8); /* text and its end */
+    assert_int_equal(intake_tokens(w->in), 8); /* texts and end marks */
     assert_int_equal(learn(w, 4, NULL), 1);
     check_records(w, 1, 0, 1, 0);
     check_position(w, 2, 0);
@@ -178,7 +182,7 @@ static void test_in_order(void **state)
     assert_int_equal(intake_memory(w->in), 0);
 }
 
-/* With nothing in front, a decision takes effect at once. */
+/* A decision takes effect at once when no record waits. */
 static void test_at_once(void **state)
 {
     struct world *w = *state;
@@ -203,7 +207,8 @@ static void test_stop_at_a_bad_one(void **state)
     check_records(w, 0, 0, 0, 0);
 }
 
-/* Counted when its first part is learned; its position says how far. */
+/* A record is counted with its first segment; tokens_done says how far its
+ * segments are learned. */
 static void test_a_record_in_parts(void **state)
 {
     struct world *w = *state;
@@ -219,7 +224,8 @@ static void test_a_record_in_parts(void **state)
     assert_int_equal(w->progress.tokens_seen, 41);
 }
 
-/* A restart in the middle of a record goes on there, and counts it no more. */
+/* After a restart a record goes on with its next segment, and is not counted
+ * again. */
 static void test_resume(void **state)
 {
     struct world *w = *state;
@@ -248,8 +254,7 @@ static void test_a_refused_step(void **state)
     assert_string_equal(w->progress.quarantine[0].reason, "step_skipped");
 }
 
-/* A record in quarantine is there whole; one that was learned in part goes on.
- */
+/* A record is quarantined whole. A record that was learned in part goes on. */
 static void test_a_refused_step_within_records(void **state)
 {
     struct world *w = *state;
@@ -273,8 +278,8 @@ static void test_a_refused_step_within_records(void **state)
     check_position(w, 3, 0);
 }
 
-/* What was counted as learned is not held out, or refused, by other settings
- * after a restart. */
+/* After a restart with other settings a record that counts as learned is
+ * neither held out nor refused. */
 static void test_resume_under_other_settings(void **state)
 {
     struct world *w = *state;
@@ -330,8 +335,8 @@ static void test_holdout_is_the_texts(void **state)
     assert_in_range(first, 900, 1100);
 }
 
-/* More of the first records; and as many when some are learned meanwhile, and
- * what waits is read again, as after a restart. */
+/* A greater share of the first records is held out. Restarts do not change
+ * their number. */
 static void test_the_first_held_out(void **state)
 {
     struct world *w = *state;
@@ -366,7 +371,7 @@ static void test_the_first_held_out(void **state)
     assert_int_equal(again, whole);
 }
 
-/* What is skipped is not there to measure on, nor read by verify --retrain. */
+/* Skipped records are not among the first records. */
 static void test_skipped_before_the_first(void **state)
 {
     struct world *w = *state;
@@ -386,8 +391,8 @@ static void test_skipped_before_the_first(void **state)
                     INTAKE_FIRST / 7);
 }
 
-/* Their copies are never learned, however late they come, and whether the first
- * still waits or has been read long ago. */
+/* Copies of the first held-out texts are never learned: neither while the first
+ * copy waits, nor much later. */
 static void test_copies_of_the_first(void **state)
 {
     struct world *w = *state;
@@ -406,7 +411,7 @@ static void test_copies_of_the_first(void **state)
             learn(w, CONTEXT, NULL);
         if (round == 0)
             held_out = w->progress.records.holdout;
-        /* As a restart does. */
+        /* a restart */
         buf_clear(&metadata);
         progress_export(&w->progress, 1, "", NULL, &metadata);
         assert_int_equal(progress_import(&w->progress, metadata.data,
@@ -432,27 +437,25 @@ static void test_skipped_ranges(void **state)
     check_position(w, 4, 0);
 }
 
-/* `skip`: what waits is decided anew; a record begun is dropped, not counted
+/* A rollback that skips: the waiting records are decided again. The rest of a
+ * record that was learned in part is dropped, and the record is not counted
  * again. */
 static void test_restart(void **state)
 {
     struct world *w = *state;
-    int64_t offset = -1;
 
     add(w, 0, "0123456789012345678901234567890123456789");
     add(w, 1, "abc");
     add(w, 2, "def");
     learn(w, CONTEXT, NULL);
     set_skipped(w, 0, 1);
-    assert_int_equal(intake_restart(w->in, w->step, &offset), 0);
-    assert_int_equal(offset, 0);
+    intake_restart(w->in, w->step);
     check_records(w, 1, 1, 0, 0);
     check_position(w, 2, 0);
     assert_int_equal(intake_tokens(w->in), 4);
     learn(w, 100, NULL);
     check_records(w, 2, 1, 0, 0);
     assert_int_equal(intake_memory(w->in), 0);
-    assert_int_equal(intake_restart(w->in, w->step, &offset), -1);
 }
 
 static void test_labels(void **state)
@@ -496,8 +499,8 @@ static void test_linear(void **state)
     assert_string_equal(w->progress.quarantine[0].reason, "no_label");
 }
 
-/* Batches follow the order of the stream over partitions; whole segments, at
- * least one. */
+/* A batch has whole segments, at least one, in the order of the stream over all
+ * partitions. */
 static void test_batches(void **state)
 {
     struct world *w = *state;
@@ -521,7 +524,7 @@ static void test_batches(void **state)
     check_records(w, 50, 0, 0, 0);
 }
 
-/* when_behind: sample: which are passed over is the records' own. */
+/* source.when_behind: sample. The choice depends on the records alone. */
 static void test_sampled(void **state)
 {
     struct world *w = *state;
@@ -539,15 +542,15 @@ static void test_sampled(void **state)
     check_position(w, 400, 0);
 }
 
-/* --- filtered ----------------------------------------------------------- */
+/* --- filters ------------------------------------------------------------ */
 
-/* The filter's state at the position, to be compared. */
+/* Both filters have the same state. */
 static void check_state(const struct world *a, const struct world *b)
 {
     struct tensor_list x = TENSOR_LIST_INIT, y = TENSOR_LIST_INIT;
 
-    intake_export(a->in, &x);
-    intake_export(b->in, &y);
+    filter_export(a->filter, &x);
+    filter_export(b->filter, &y);
     assert_int_equal(x.n, y.n);
     for (size_t i = 0; i < x.n; i++)
         assert_memory_equal(x.items[i].data, y.items[i].data,
@@ -556,7 +559,7 @@ static void check_state(const struct world *a, const struct world *b)
     tensor_list_release(&y);
 }
 
-/* What comes too often is quarantined in its place, and never held out. */
+/* Too many near-duplicates are quarantined in their order, and not held out. */
 static void test_near_duplicates(void **state)
 {
     struct world *w = *state;
@@ -589,7 +592,7 @@ static void set_forgotten(struct world *w, enum tombstones_kind kind,
     intake_set_forgotten(w->in, t, 1);
 }
 
-/* By id up to an offset, by domain; bad ones are not kept either. */
+/* Forgotten by id up to an offset, or by domain; bad records as well. */
 static void test_forgotten(void **state)
 {
     struct world *w = *state;
@@ -611,7 +614,7 @@ static void test_forgotten(void **state)
     check_position(w, 7, 0);
 }
 
-/* Waiting ones too, and the rest of one that was learned in part. */
+/* The same for waiting records, and for the rest of a record. */
 static void test_forgotten_while_waiting(void **state)
 {
     struct world *w = *state;
@@ -635,7 +638,7 @@ static void test_forgotten_while_waiting(void **state)
     assert_int_equal(intake_memory(w->in), 0);
 }
 
-/* As the trainer makes them of rows of `releases`. */
+/* The trainer makes such records from the rows of the table `releases`. */
 static void add_released(struct world *w, int64_t id, const char *value)
 {
     struct releases_row row = {.id = id,
@@ -645,13 +648,14 @@ static void add_released(struct world *w, int64_t id, const char *value)
     struct record_maker m;
 
     record_maker_init(&m, false);
-    assert_int_equal(
-        intake_add(w->in, release_record(&m, w->conf, &row), w->step, NULL),
-        0);
+    assert_int_equal(intake_add(w->in,
+                                released_records_parse(&m, w->conf, &row),
+                                w->step, NULL),
+                     0);
     record_maker_release(&m);
 }
 
-/* What a person has looked at passes, and is no one's duplicate. */
+/* Released records pass the filters, and do not count as near-duplicates. */
 static void test_released_pass(void **state)
 {
     struct world *w = *state;
@@ -665,7 +669,7 @@ static void test_released_pass(void **state)
     for (int64_t i = 3; i < 5; i++)
         add(w, i, "the same words again");
     intake_next_batch(w->in, 4 * 21, &b);
-    assert_int_equal(b.n, 6); /* the fourth is in a step of its own */
+    assert_int_equal(b.n, 6); /* the fourth record is in the next step */
     assert_true(b.released);
     intake_apply(w->in, &b, NULL, ++w->step);
     intake_next_batch(w->in, 4 * 21, &b);
@@ -675,8 +679,7 @@ static void test_released_pass(void **state)
     check_records(w, 4, 0, 1, 0);
 }
 
-/* A step is of released records or of others, whatever their order and the
- * room: what makes a released one pass is not for its neighbours. */
+/* A step has released records or others, in any order of the stream. */
 static void test_released_apart(void **state)
 {
     static const char order[] = "ooRRoRoo";
@@ -692,7 +695,7 @@ static void test_released_apart(void **state)
         intake_next_batch(w->in, 1000, &b);
         assert_int_equal(b.n, steps[i]);
         assert_int_equal(b.released, i % 2);
-        /* A gradient that is too large. */
+        /* The gradient is too large. */
         intake_apply(w->in, &b, b.released ? NULL : "step_skipped",
                      ++w->step);
     }
@@ -700,7 +703,7 @@ static void test_released_apart(void **state)
     check_records(w, 3, 0, 5, 0);
 }
 
-/* A version in the middle has the state of one that has seen no more. */
+/* The state of a version does not depend on the records after its position. */
 static void test_the_filters_state_is_the_positions(void **state)
 {
     struct world *w = *state, other = {.conf = w->conf,
@@ -711,7 +714,7 @@ static void test_the_filters_state_is_the_positions(void **state)
     begin(&other);
     for (int64_t i = 0; i < 40; i++)
         add(w, i, i % 3 ? "the same words again" : "and others now and then");
-    learn(w, 20, NULL); /* 0, in part */
+    learn(w, 20, NULL); /* record 0 in part */
     for (int64_t i = 0; i < 2; i++)
         add(&other, i,
             i % 3 ? "the same words again" : "and others now and then");
@@ -723,7 +726,7 @@ static void test_the_filters_state_is_the_positions(void **state)
     check_position(w, 1, 0);
     check_position(&other, 1, 0);
     check_state(w, &other);
-    intake_clear(w->in); /* and read again, as after a restart */
+    intake_clear(w->in); /* a restart */
     for (int64_t i = 1; i < 40; i++)
         add(w, i, i % 3 ? "the same words again" : "and others now and then");
     for (int64_t i = 2; i < 40; i++)
@@ -740,7 +743,7 @@ static void test_the_filters_state_is_the_positions(void **state)
     end(&other);
 }
 
-/* The judge of a step refuses records one by one, whole. */
+/* A step refuses single records, each whole. */
 static void test_refused_in_a_step(void **state)
 {
     struct world *w = *state;
@@ -762,7 +765,7 @@ static void test_refused_in_a_step(void **state)
     check_records(w, 2, 0, 1, 0);
 }
 
-/* A flood of what is refused does not pile up behind a part-filled batch. */
+/* Refused records do not pile up behind a part-filled batch. */
 static void test_long(void **state)
 {
     struct world *w = *state;
@@ -777,7 +780,7 @@ static void test_long(void **state)
     check_records(w, 1, 0, 4095, 0);
 }
 
-/* A stream of its own, that no filter and no sampling touches. */
+/* Released records have a position of their own, and are never sampled. */
 static void test_released(void **state)
 {
     struct world *w = *state;
@@ -787,7 +790,7 @@ static void test_released(void **state)
     intake_set_share(w->in, 0);
     add(w, 7, "abc");
     add_released(w, 1, "abcdefg");
-    add_released(w, 2, " "); /* good when it was released */
+    add_released(w, 2, " "); /* bad by now */
     add_released(w, 3, "abcdefg");
     intake_next_batch(w->in, 100, &b);
     assert_int_equal(b.n, 2);

@@ -38,7 +38,7 @@ static void test_counters_add_up(void **state)
     progress_decide(&p, 1, id, 7, 'h');
     progress_decide(&p, 1, id, 9, 'q');
     progress_decide(&p, 2, id, 10, 's');
-    progress_decide(&p, 2, id, 12, 's'); /* a hole: another run */
+    progress_decide(&p, 2, id, 12, 's'); /* an offset is missing: a new run */
     check_sum(&p);
     assert_int_equal(p.records.consumed, 6);
     assert_int_equal(p.n_ledger, 5);
@@ -58,7 +58,7 @@ static void test_positions(void **state)
     (void)state;
     progress_init(&p);
     a = progress_begin(&p, "text", 0, 100);
-    b = progress_partition_id(&p, "text", 1); /* seen, no position */
+    b = progress_partition_id(&p, "text", 1); /* without a position */
     assert_int_not_equal(a, b);
     assert_int_equal(progress_begin(&p, "text", 0, 7), a);
     offsets = progress_offsets(&p, &n);
@@ -160,13 +160,13 @@ static void test_export_is_exact(void **state)
     progress_init(&q);
     fill(&p);
     progress_export(&p, 1000, "loops", NULL, &first);
-    progress_partition_id(&q, "text", 0); /* the store's table comes first */
+    progress_partition_id(&q, "text", 0); /* the store's table */
     assert_int_equal(progress_import(&q, first.data, first.len, &err), 0);
     progress_export(&q, 1000, "loops", NULL, &second);
     assert_string_equal(first.data, second.data);
     assert_memory_equal(&p.loss, &q.loss, sizeof p.loss);
     check_sum(&q);
-    /* And both go on alike. */
+    /* Both count the same from here on. */
     progress_learned(&p, 0, 0.1, 3);
     progress_learned(&q, 0, 0.1, 3);
     assert_memory_equal(&p.by_domain[0], &q.by_domain[0],
@@ -177,7 +177,7 @@ static void test_export_is_exact(void **state)
     progress_release(&q);
 }
 
-/* Preset linear: bytes are counted, a loss there is none. */
+/* Preset linear counts bytes, and has no loss. */
 static void test_no_loss(void **state)
 {
     struct progress p;
@@ -192,7 +192,7 @@ static void test_no_loss(void **state)
     progress_release(&p);
 }
 
-/* After a restart a rewind still knows where the store began. */
+/* A restart keeps the first offsets, which a rewind needs. */
 static void test_first_offset_comes_back(void **state)
 {
     struct progress p, q;
@@ -215,7 +215,7 @@ static void test_first_offset_comes_back(void **state)
     progress_release(&q);
 }
 
-/* An earlier program kept a time from the future: fresh for ever. */
+/* An earlier program version kept a time from the future. */
 static void test_future_comes_back(void **state)
 {
     static const int64_t now = 1700000010000;
@@ -251,7 +251,7 @@ static void test_import_refuses(void **state)
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_int_equal(
             progress_import(&p, bad[i], strlen(bad[i]), &err), ERR_CORRUPT);
-    assert_int_equal(p.tokens_seen, 4711); /* as it was */
+    assert_int_equal(p.tokens_seen, 4711); /* unchanged */
     progress_release(&p);
 }
 
@@ -271,7 +271,7 @@ static void test_other_domain(void **state)
     progress_release(&p);
 }
 
-/* The board has room for some of the domains, and says how many there are. */
+/* The board shows some of many domains, and the number of all. */
 static void test_more_domains_than_shown(void **state)
 {
     const size_t n = STATUS_MAX_DOMAINS + 43;
@@ -316,7 +316,7 @@ static void test_bits_per_byte(void **state)
     progress_loss_add(&l, log(2.0) * 30, 10);
     assert_true(fabs(progress_loss_recent(&l) - 3) < 1e-12);
     assert_true(fabs(progress_loss_total(&l) - 3) < 1e-12);
-    /* Old losses fade: after ten times PROGRESS_FADE_BYTES they are gone. */
+    /* Old losses have faded after ten times PROGRESS_FADE_BYTES. */
     for (int i = 0; i < 1000; i++)
         progress_loss_add(&l, log(2.0) * 655.36, 655.36);
     assert_true(fabs(progress_loss_recent(&l) - 1) < 1e-3);

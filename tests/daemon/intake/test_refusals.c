@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * refusals.h: lines at most once a minute for a reason, that lose no count; the
- * summary of a file; the warning when all was refused; and what is wrong with a
- * field, in words (release_explain).
+ * refusals.h: one line a minute for a reason, whose counts add up; the summary
+ * of a file; the warning when all records are refused. And record_reason_explain,
+ * which describes a bad record.
  */
 #include "config.h"
 
@@ -20,7 +20,7 @@
 #include <cmocka.h>
 
 #include "base/buf.h"
-#include "daemon/stream/release.h"
+#include "daemon/stream/record_reason.h"
 
 static FILE *captured;
 static int real_stderr;
@@ -33,7 +33,7 @@ static void capture_begin(void)
     dup2(fileno(captured), STDERR_FILENO);
 }
 
-/* What has been logged since, to be freed. */
+/* The log since capture_begin; the caller frees it. */
 static char *capture_end(void)
 {
     struct buf b = BUF_INIT;
@@ -58,7 +58,7 @@ static int count(const char *text, const char *word)
     return n;
 }
 
-/* The sum of count=N in the lines of a reason. */
+/* The sum of count=N in all lines of a reason. */
 static long long sum_of_counts(const char *text, const char *reason)
 {
     long long sum = 0;
@@ -91,7 +91,7 @@ static void decide(struct refusals *r, char kind, const char *reason,
 static void begin(struct refusals *r)
 {
     refusals_init(r);
-    r->tells = true;
+    r->logs = true;
     capture_begin();
 }
 
@@ -102,10 +102,10 @@ static void test_once_a_minute(void **state)
 
     (void)state;
     begin(&r);
-    for (int i = 0; i < 1000; i++) /* 3 minutes and a bit */
+    for (int i = 0; i < 1000; i++) /* 190 seconds */
         decide(&r, 'q', i % 10 ? "bad_field" : "not_json", LABEL, i,
                5000 + 190 * i);
-    refusals_tell(&r, true, 5000 + 190 * 1000);
+    refusals_log(&r, true, 5000 + 190 * 1000);
     log = capture_end();
     assert_int_equal(count(log, "reason=bad_field"), 5);
     assert_int_equal(count(log, "reason=not_json"), 5);
@@ -127,14 +127,14 @@ static void test_held_back(void **state)
     begin(&r);
     decide(&r, 'q', "null", "", 0, 1000);
     decide(&r, 'q', "null", "", 1, 1001);
-    refusals_tell(&r, false, 60999);
+    refusals_log(&r, false, 60999);
     log = capture_end();
     assert_int_equal(sum_of_counts(log, "null"), 1);
     free(log);
     capture_begin();
-    refusals_tell(&r, false, 61000); /* nothing came meanwhile */
-    refusals_tell(&r, false, 200000);
-    refusals_tell(&r, true, 200000);
+    refusals_log(&r, false, 61000); /* no new record */
+    refusals_log(&r, false, 200000);
+    refusals_log(&r, true, 200000);
     log = capture_end();
     assert_int_equal(count(log, "\n"), 1);
     assert_int_equal(sum_of_counts(log, "null"), 1);
@@ -204,7 +204,7 @@ static void test_all_refused(void **state)
     refusals_release(&r);
 
     begin(&r);
-    decide(&r, 's', NULL, "a", 0, 1000); /* a range that is left out */
+    decide(&r, 's', NULL, "a", 0, 1000); /* a skipped range */
     refusals_end(&r, 1000);
     /* The skipped record may have been a good one. */
     decide(&r, 's', NULL, "a", 0, 1000);
@@ -228,7 +228,7 @@ static void test_silent(void **state)
 
     (void)state;
     begin(&r);
-    r.tells = false;
+    r.logs = false;
     for (int i = 0; i < 200; i++)
         decide(&r, 'q', "bad_field", LABEL, i, 1000);
     refusals_preview(&r, NULL);
@@ -327,8 +327,8 @@ static void test_words(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char detail[160];
 
-        release_explain(cases[i].reason, cases[i].bytes,
-                        strlen(cases[i].bytes), detail, sizeof detail);
+        record_reason_explain(cases[i].reason, cases[i].bytes,
+                              strlen(cases[i].bytes), detail, sizeof detail);
         assert_string_equal(detail, cases[i].words);
     }
 }

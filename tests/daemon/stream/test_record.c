@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What becomes of a value, by format: a table of values and verdicts. */
+/* Parses values in each format, and compares the reasons of bad records. */
 #include "config.h"
 
 #include <setjmp.h>
@@ -15,6 +15,7 @@
 #include "base/timing.h"
 #include "base/xalloc.h"
 #include "daemon/stream/record.h"
+#include "daemon/stream/record_reason.h"
 
 #define MAX_BYTES 4096
 
@@ -77,18 +78,16 @@ static const struct verdict verdicts[] = {
     {"{\"text\"=>\"a\"}", "not_json", "broken_json", NULL},
     {"{\"\"text\"\": \"\"a\"\"}", "not_json", "broken_json", NULL},
     {"{\\\"text\\\": \\\"a\\\"}", "not_json", "broken_json", NULL},
-    {"{\xe2\x80\x9ctext\xe2\x80\x9d: \"a\"}", "not_json", "broken_json",
-     NULL},
+    {"{\xe2\x80\x9ctext\xe2\x80\x9d: \"a\"}", "not_json", "broken_json", NULL},
     {"\xc2\xa0{\"text\":\"a\"}", "not_json", "broken_json", NULL},
     {"\xe2\x80\x8b{\"text\":\"a\"}", "not_json", "broken_json", NULL},
     {"[{\"text\":\"a\"}]", "not_json", "broken_json", NULL},
     {"[ {\"text\":\"a\"},", "not_json", "broken_json", NULL},
-    {"{\"prompt\":\"a\",\"completion\":\"b\"", "not_json", "broken_json",
-     NULL},
+    {"{\"prompt\":\"a\",\"completion\":\"b\"", "not_json", "broken_json", NULL},
     {"{\"text\":\"a\"}{\"text\":\"b\"}", "not_json", "broken_json", NULL},
     {"\x1e{\"text\":\"a\"}", "record_separator", "record_separator", NULL},
     {"\x1e plain", "record_separator", NULL, NULL},
-    /* Prose and code that begin with a brace and name no text. */
+    /* Prose and code that begin with a brace, without a key `text`. */
     {"{ return text; }", "not_json", NULL, NULL},
     {"{see the text: a}", "not_json", NULL, NULL},
     {"{ context: 1 }", "not_json", NULL, NULL},
@@ -169,7 +168,7 @@ static void test_times(void **state)
         assert_true(r->time_ms == (i ? now : now + 30000));
         record_free(r);
     }
-    now += 1000; /* the same one is no longer ahead */
+    now += 1000; /* later, the same time is not in the future */
     for (int i = 0; i < 2; i++) {
         struct record *r = parse(CONF_FORMAT_AUTO, values[1]);
 
@@ -185,7 +184,7 @@ struct binary {
     const char *reason;
 };
 
-/* With every format, binary data has a reason of its own. */
+/* Binary data gets a specific reason in every format. */
 static void test_binary(void **state)
 {
     static const struct binary values[] = {
@@ -215,7 +214,7 @@ static void test_binary(void **state)
             if (!r->reason || strcmp(r->reason, values[i].reason) != 0)
                 fail_msg("value %zu as %d: %s", i, format,
                          r->reason ? r->reason : "good");
-            assert_non_null(record_explain(r->reason));
+            assert_non_null(record_reason_clause(r->reason));
             record_free(r);
         }
 }
@@ -230,7 +229,7 @@ static void expect_text(const char *value, const char *text)
     record_free(r);
 }
 
-/* JSON that is allowed, but that parsers treat differently. */
+/* Valid JSON that parsers treat differently. */
 static void test_grammar(void **state)
 {
     static const char same[] =
@@ -252,7 +251,7 @@ static void test_grammar(void **state)
     expect_text("\xef\xbb\xbfplain", "plain");
 }
 
-/* Ids of records that are learned as they stand, or not at all. */
+/* Ids of records that are learned as plain text, or are refused. */
 static void test_ids(void **state)
 {
     struct record *r = parse(CONF_FORMAT_AUTO,
@@ -288,7 +287,7 @@ static void test_has_id(void **state)
         {"{\"id\":\"a/bc\"}", false},
         {"{\"id\":\"a/\"}", false},
         {"{\"text\":\"\\\"id\\\":\\\"a/b\\\"\"}", false},
-        /* Not valid JSON: any member of that name. */
+        /* In invalid JSON, a member at any depth counts. */
         {"{\"text\":\"x\",\"id\":\"a\\/b\"", true},
         {"{\"text\":\"x\ty\",\"id\":\"a/b\"}", true},
         {"{\"text\":\"5\" tall\",\"id\": \"a/b\"}", true},
@@ -353,7 +352,7 @@ static void test_pair(void **state)
     record_free(r);
 }
 
-/* Field, then header, then topic. */
+/* The domain comes from the field, else the header, else the topic. */
 static void test_domain(void **state)
 {
     const char *with = "{\"text\":\"a\",\"domain\":\"field\"}";
@@ -397,8 +396,8 @@ static void test_lengths(void **state)
     }
 }
 
-/* All that can be in the room at once: every string decoded, names as long as
- * they may be, and the topic behind a value that is no JSON after all. */
+/* Fills the room completely: all strings are decoded, names have their maximal
+ * length, and the topic follows a value that turns out to be no JSON. */
 static void test_room(void **state)
 {
     static const char *const ends[] = {"}", ",", "\\"};
@@ -439,7 +438,7 @@ static void test_room(void **state)
     }
 }
 
-/* The hashes are those of the decoded text. */
+/* The n-grams are hashes of the decoded text. */
 static void test_grams(void **state)
 {
     const char *json = "{\"text\":\"one\\ttwo\",\"label\":\"l\"}";
@@ -477,8 +476,8 @@ static void check_numbered(struct record *r, int i, size_t n_bytes)
     record_free(r);
 }
 
-/* Blocks follow each other, records are freed in any order, also when the
- * maker is gone; large ones, too. */
+/* Records of many blocks, small and large, are freed in any order, and after
+ * their maker. */
 static void test_blocks(void **state)
 {
     enum { N = 500 };
@@ -524,7 +523,7 @@ static int release_makers(void **state)
     return 0;
 }
 
-/* Nesting that would exhaust a recursive parser's stack is refused by name. */
+/* Deep nesting is refused. It would exhaust the stack of a recursive parser. */
 static void test_depth(void **state)
 {
     char value[MAX_BYTES];
@@ -550,7 +549,7 @@ static void test_depth(void **state)
     memset(value + n + 1000, ']', 1000);
     memcpy(value, "{\"code\":\"a\"", 11);
     r = parse(CONF_FORMAT_AUTO, value);
-    assert_null(r->reason); /* not a record: text as it stands */
+    assert_null(r->reason); /* no record, so plain text */
     record_free(r);
     r = parse(CONF_FORMAT_JSON, "{\"text\":\"[[[{{{ \\\" [[[\"}");
     assert_null(r->reason);

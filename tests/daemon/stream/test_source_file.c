@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Lines of files as records: endings, packing, restarts, rotation, seeks. */
+/* Lines of files as records: line ends, compression, restarts, rotation, seeks.
+ */
 #include "config.h"
 
 #include <fcntl.h>
@@ -86,8 +87,8 @@ static void append_text(const char *text)
     fclose(f);
 }
 
-/* The next record; as the trainer, without those from before a seek. */
-static struct record *take(struct fixture *fx)
+/* Returns the next record. Like the trainer, it drops older epochs. */
+static struct record *next_record(struct fixture *fx)
 {
     for (;;) {
         struct record *r = queue_pop(fx->queue, WAIT_MS);
@@ -99,11 +100,11 @@ static struct record *take(struct fixture *fx)
     }
 }
 
-/* The next record is this line of this generation. */
+/* Expects this line of this partition as the next record. */
 static void expect(struct fixture *fx, int32_t partition, int64_t offset,
                    const char *value)
 {
-    struct record *r = take(fx);
+    struct record *r = next_record(fx);
 
     assert_int_equal(r->kind, RECORD_DATA);
     assert_string_equal(r->value, value);
@@ -125,7 +126,7 @@ static void expect_end(struct fixture *fx, int64_t offset)
     record_free(r);
 }
 
-/* Until the state is another one than running. */
+/* Waits for a state. */
 static void expect_state(struct fixture *fx, enum source_state state,
                          const char *words)
 {
@@ -188,6 +189,54 @@ static void test_plain(void **state)
     close_source(&fx);
 }
 
+/* Every value that the source reports, while it reads and at the end. */
+static void test_reported_values(void **state)
+{
+    struct fixture fx = {.epoch = 1};
+    struct source_partition *rows;
+    struct source_health h;
+    char text[400] = "{\"text\":\"a\",\"ts\":9e15}\n"; /* in the future */
+    int64_t offset = 0;
+
+    (void)state;
+    for (int i = 1; i < 20; i++)
+        strcat(text, "{\"text\":\"a\"}\n");
+    put_text("values", text);
+    open_source(&fx, "values", false);
+    assert_int_equal(source_get_partitions(fx.source, &rows), 0);
+    free(rows);
+    begin(&fx, NULL);
+    for (int i = 0; i < WAIT_MS && offset < 8; i++) { /* the queue is full */
+        timing_sleep_ms(1);
+        offset = source_get_partitions(fx.source, &rows) ? rows->offset : 0;
+        if (offset >= 8) {
+            assert_string_equal(rows->topic, path);
+            assert_int_equal(rows->partition, 0);
+            assert_int_equal(rows->start, 0);
+            assert_int_equal(rows->offset, 8);
+            assert_int_equal(rows->end, -1);
+        }
+        free(rows);
+    }
+    assert_int_equal(offset, 8);
+    for (int i = 0; i < 20; i++)
+        record_free(next_record(&fx));
+    expect_end(&fx, 20);
+    expect_state(&fx, SOURCE_ENDED, "the last line has been read");
+    assert_int_equal(source_get_partitions(fx.source, &rows), 1);
+    assert_int_equal(rows->offset, 20);
+    assert_int_equal(rows->end, 20);
+    free(rows);
+    source_get_health(fx.source, &h);
+    assert_int_equal(h.gaps, 0);
+    assert_int_equal(h.records_read, 20);
+    assert_int_equal(h.times_cut, 1);
+    assert_int_equal(h.dead_lettered, 0);
+    assert_int_equal(h.dead_letters_failed, 0);
+    assert_int_equal(h.dead_letters_waiting, 0);
+    close_source(&fx);
+}
+
 static void test_domain_is_the_name(void **state)
 {
     struct fixture fx = {.epoch = 1};
@@ -241,7 +290,7 @@ static void test_zstd(void **state)
     expect_state(&fx, SOURCE_STOPPED, "break off");
     close_source(&fx);
 
-    memset(packed + 6, 0xff, 3); /* a block of a kind that there is not */
+    memset(packed + 6, 0xff, 3); /* no valid kind of block */
     put("c.zst", packed, n);
     open_source(&fx, "c.zst", false);
     begin(&fx, NULL);
@@ -249,7 +298,7 @@ static void test_zstd(void **state)
     close_source(&fx);
 }
 
-/* Lines around the limit, and one far beyond every buffer. */
+/* Lines near the length limit, and one larger than every buffer. */
 static void test_long_lines(void **state)
 {
     static const size_t lengths[] = {MAX_BYTES, MAX_BYTES + 1, 3 << 20, 2};
@@ -296,7 +345,7 @@ static void test_restart(void **state)
     expect_end(&fx, 3);
     close_source(&fx);
 
-    /* The record at hand is learned in part: it comes again. */
+    /* A part of the record is learned, so it is read again. */
     open_source(&fx, "r", false);
     p = at(0, 2, "two");
     p.next_offset = 1;
@@ -304,7 +353,7 @@ static void test_restart(void **state)
     expect(&fx, 0, 1, "two");
     close_source(&fx);
 
-    /* The limit is lower than when the last one was learned. */
+    /* The limit is lower than when the last line was learned. */
     put_text("r", "one\nsecond\ntwo\n");
     open_source(&fx, "r", false);
     fx.conf.source.max_record_bytes = 4;
@@ -313,19 +362,19 @@ static void test_restart(void **state)
     expect(&fx, 0, 2, "two");
     close_source(&fx);
 
-    /* And that one, learned in part, is not wanted any more. */
+    /* The same, and a part of that line is learned. It is not read again. */
     open_source(&fx, "r", false);
     fx.conf.source.max_record_bytes = 4;
     p.next_offset = 1;
     begin(&fx, &p);
-    r = take(&fx);
+    r = next_record(&fx);
     assert_int_equal(r->offset, 1);
     assert_string_equal(r->reason, "too_long");
     record_free(r);
     close_source(&fx);
 }
 
-/* A line that is too long is no proof that it was learned. */
+/* A line that exceeds the limit may differ from the learned one. */
 static void test_another_long_line(void **state)
 {
     static const size_t lengths[] = {MAX_BYTES + 1, CONF_MAX_RECORD_BYTES + 1};
@@ -339,7 +388,8 @@ static void test_another_long_line(void **state)
 
         memset(line, 'a', lengths[i]);
         line[lengths[i]] = '\0';
-        p = at(0, 2, i == 0 ? "two" : line); /* no limit allows the second */
+        /* no limit allows so long a line */
+        p = at(0, 2, i == 0 ? "two" : line);
         line[lengths[i]] = '\n';
         put_text("r", text);
         open_source(&fx, "r", false);
@@ -398,7 +448,7 @@ static void test_missing(void **state)
     assert_int_equal(source_create(&o, &fx.source, &err), ERR_IO);
 }
 
-/* Appended, renamed away, truncated: nothing is lost or read twice. */
+/* The file grows, is renamed, is truncated: each line is read once. */
 static void test_follow(void **state)
 {
     struct fixture fx = {.epoch = 1};
@@ -411,7 +461,7 @@ static void test_follow(void **state)
     open_source(&fx, "log", true);
     begin(&fx, NULL);
     expect(&fx, 0, 0, "one");
-    assert_null(queue_pop(fx.queue, 150)); /* half a line is no line */
+    assert_null(queue_pop(fx.queue, 150)); /* the line has no end yet */
     append_text("o\n");
     expect(&fx, 0, 1, "two");
     append_text("last");
@@ -425,7 +475,7 @@ static void test_follow(void **state)
     timing_sleep_ms(250);
     append_text("cut\n");
     expect(&fx, 2, 0, "cut");
-    /* Older ones count as well, until a version has all of them. */
+    /* Older partitions are listed until a version accounts for them. */
     assert_int_equal(source_get_partitions(fx.source, &rows), 3);
     assert_int_equal(rows[0].partition, 2);
     assert_int_equal(rows[1].partition, 0);
@@ -442,8 +492,7 @@ static void test_follow(void **state)
     close_source(&fx);
 }
 
-/* A seek needs every line after the positions: those of the file that was
- * renamed away are not there. */
+/* A seek is refused when lines after the positions are in a renamed file. */
 static void test_seek_over_a_rotation(void **state)
 {
     struct fixture fx = {.epoch = 1};
@@ -471,7 +520,7 @@ static void test_seek_over_a_rotation(void **state)
     expect(&fx, 1, 1, "newer");
     close_source(&fx);
 
-    fx.epoch = 1; /* and after a restart */
+    fx.epoch = 1; /* the same after a restart */
     open_source(&fx, "log", true);
     assert_int_equal(source_begin(fx.source, p, 2, 1, NULL), 0);
     expect(&fx, 1, 1, "newer");
@@ -480,7 +529,7 @@ static void test_seek_over_a_rotation(void **state)
     close_source(&fx);
 }
 
-/* The rest of the old file comes first, when it can be found. */
+/* After a restart, remaining lines are read from a copy, if there is one. */
 static void test_rotated_while_stopped(void **state)
 {
     struct fixture fx = {.epoch = 1};
@@ -513,7 +562,7 @@ static void test_rotated_while_stopped(void **state)
     close_source(&fx);
 }
 
-/* The same inode. */
+/* Writes new text into the same inode. */
 static void write_anew(const char *text)
 {
     FILE *f = fopen(path, "w");
@@ -523,7 +572,7 @@ static void write_anew(const char *text)
     assert_int_equal(fclose(f), 0);
 }
 
-/* "line 0" to "line 99999": more than is read at once. */
+/* Writes "line 0" to "line 99999", more than one read returns. */
 static void write_many_lines(void)
 {
     FILE *f = fopen(path, "w");
@@ -542,8 +591,8 @@ static int64_t gaps_of(struct fixture *fx)
     return h.gaps;
 }
 
-/* Truncated and rewritten between two reads, to a shorter, equal or longer
- * file: every new line is read, and no piece of a line. */
+/* The file is rewritten between two reads, to a shorter, equal or longer one.
+ * Every new line is read, and no part of a line. */
 static void test_written_anew(void **state)
 {
     static const char *const texts[] = {"uno\n", "uno\ndos\n",
@@ -574,9 +623,8 @@ static void test_written_anew(void **state)
     }
 }
 
-/* copytruncate: lines that were written after the last read are in the copy.
- * When a file is truncated before it was read, and there is no copy, lines are
- * lost: a gap. */
+/* logrotate's copytruncate: the copy has the lines after the last read. Without
+ * a copy they are lost, which is a gap. */
 static void test_copied_and_truncated(void **state)
 {
     struct fixture fx = {.epoch = 1};
@@ -603,7 +651,7 @@ static void test_copied_and_truncated(void **state)
     expect(&fx, 0, 0, "line 0");
     write_anew("uno\n");
     for (int32_t partition = 0; partition == 0;) {
-        struct record *r = take(&fx);
+        struct record *r = next_record(&fx);
 
         partition = r->partition;
         assert_string_equal(strncmp(r->value, "line ", 5) ? r->value : "uno",
@@ -642,7 +690,7 @@ static void test_changed_while_read(void **state)
 }
 
 /* The writer keeps the renamed file open for a while. The test moves the clock,
- * so that a busy machine changes nothing; the thread sanitizer dislikes that. */
+ * so that a busy machine changes nothing. The thread sanitizer forbids that. */
 #ifndef __SANITIZE_THREAD__
 static void test_renamed_and_written(void **state)
 {
@@ -717,7 +765,8 @@ static void remove_file(const char *name)
     free(to);
 }
 
-/* Rotated and compressed while the source did not run; no copy: a gap. */
+/* The file was rotated and compressed while no source ran. Without a copy that
+ * is a gap. */
 static void test_packed_while_stopped(void **state)
 {
     struct fixture fx = {.epoch = 1};
@@ -747,7 +796,7 @@ static void test_packed_while_stopped(void **state)
     }
 }
 
-/* With at_end: exit, a source that cannot go on stops for good. */
+/* With at_end: exit, a source that cannot open its file stops. */
 static void test_stops_for_good(void **state)
 {
     struct fixture fx = {.epoch = 1};
@@ -771,7 +820,7 @@ static void test_stops_for_good(void **state)
     expect_state(&fx, SOURCE_STOPPED, "line 2 has grown since");
     close_source(&fx);
 
-    fx.conf.source.at_end = CONF_AT_END_SERVE; /* whatever it says */
+    fx.conf.source.at_end = CONF_AT_END_SERVE; /* makes no difference */
     fx.conf.source.type = CONF_SOURCE_STDIN;
     dup2(folder, STDIN_FILENO);
     fx.queue = o.queue = queue_create(8, 1 << 20);
@@ -807,7 +856,7 @@ static void test_seek(void **state)
     expect(&fx, 0, 2, "three");
     expect_end(&fx, 3);
 
-    p = at(0, 1, "uno"); /* refused, and nothing comes of it */
+    p = at(0, 1, "uno"); /* refused, without effect */
     assert_int_equal(source_seek(fx.source, &p, 1, 3, &err), ERR_STATE);
     assert_non_null(strstr(err.msg, "another file"));
     p = at(1, 1, "one");
@@ -815,7 +864,7 @@ static void test_seek(void **state)
     assert_non_null(strstr(err.msg, "rotated"));
     assert_null(queue_pop(fx.queue, 50));
 
-    fx.epoch = 4; /* a version from before the first record */
+    fx.epoch = 4; /* a position before the first record */
     assert_int_equal(source_seek(fx.source, NULL, 0, 4, &err), 0);
     expect(&fx, 0, 0, "one");
     close_source(&fx);
@@ -823,7 +872,7 @@ static void test_seek(void **state)
 
 static const char thirteen[] = "0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n11\n12\n";
 
-/* Until the reader waits for room in it. */
+/* Waits until the reading thread waits for room. */
 static void fill_queue(struct fixture *fx)
 {
     while (queue_length(fx->queue) < 8)
@@ -831,7 +880,7 @@ static void fill_queue(struct fixture *fx)
     timing_sleep_ms(20);
 }
 
-/* A seek while the reader waits for room in a full queue. */
+/* A seek while the reading thread waits for room in a full queue. */
 static void test_seek_under_pressure(void **state)
 {
     struct fixture fx = {.epoch = 1};
@@ -860,8 +909,8 @@ static void expect_thirteen(struct fixture *fx, int32_t partition)
     }
 }
 
-/* The rest of a file that was rotated while nobody followed it is being read:
- * there is where a seek goes. */
+/* The source reads the copy of a file that was rotated while no source ran. A
+ * seek goes to that copy. */
 static void test_seek_in_a_rotated_file(void **state)
 {
     struct fixture fx = {.epoch = 1};
@@ -878,7 +927,7 @@ static void test_seek_in_a_rotated_file(void **state)
     expect(&fx, 3, 1, "1");
     fill_queue(&fx);
 
-    p = at(3, 0, NULL); /* nothing to compare */
+    p = at(3, 0, NULL); /* no line to compare */
     fx.epoch = 2;
     assert_int_equal(source_seek(fx.source, &p, 1, 2, NULL), 0);
     expect(&fx, 3, 0, "0");
@@ -886,17 +935,17 @@ static void test_seek_in_a_rotated_file(void **state)
     snprintf(older, sizeof older, "%s/log.2", dir);
     snprintf(old, sizeof old, "%s.1", path);
     assert_int_equal(rename(old, older), 0);
-    put_text("log.1", thirteen); /* another, where it was */
+    put_text("log.1", thirteen); /* the copy is replaced */
     assert_int_equal(source_seek(fx.source, &p, 1, 3, &err), ERR_STATE);
     assert_non_null(strstr(err.msg, "line 1 was in a file"));
     for (int i = 1; i < 13; i++)
-        record_free(take(&fx));
+        record_free(next_record(&fx));
     expect(&fx, 4, 0, "uno");
     close_source(&fx);
 }
 
-/* The path names another file from now on; what is read is beside it. */
-static void put_in_its_place(const char *name, const char *text)
+/* Renames the file to PATH.1, and writes another one to its path. */
+static void replace_file(const char *name, const char *text)
 {
     char old[160];
 
@@ -905,7 +954,8 @@ static void put_in_its_place(const char *name, const char *text)
     put_text(name, text);
 }
 
-/* The path names another file, and the reader has not come to its end. */
+/* A seek is refused when the path names another file. The source still reads
+ * the renamed one to its end. */
 static void test_seek_in_a_replaced_file(void **state)
 {
     struct fixture fx = {.epoch = 1};
@@ -917,17 +967,18 @@ static void test_seek_in_a_replaced_file(void **state)
     open_source(&fx, "log", true);
     begin(&fx, NULL);
     fill_queue(&fx);
-    put_in_its_place("log", "uno\n");
+    replace_file("log", "uno\n");
 
     p = at(0, 0, NULL);
     assert_int_equal(source_seek(fx.source, &p, 1, 2, &err), ERR_STATE);
     assert_non_null(strstr(err.msg, "line 1 was in a file"));
-    expect_thirteen(&fx, 0); /* nothing has changed */
+    expect_thirteen(&fx, 0); /* the refused seek had no effect */
     expect(&fx, 1, 0, "uno");
     close_source(&fx);
 }
 
-/* As an editor saves it: what was learned last is there still. */
+/* An editor has saved the file as a new one. A seek compares the last learned
+ * line. */
 static void test_seek_in_a_saved_file(void **state)
 {
     struct fixture fx = {.epoch = 1};
@@ -939,7 +990,7 @@ static void test_seek_in_a_saved_file(void **state)
     open_source(&fx, "log", false);
     begin(&fx, NULL);
     expect_thirteen(&fx, 0);
-    put_in_its_place("log", thirteen);
+    replace_file("log", thirteen);
 
     p = at(0, 2, "one");
     assert_int_equal(source_seek(fx.source, &p, 1, 2, &err), ERR_STATE);
@@ -961,7 +1012,7 @@ static void test_seek_in_a_truncated_file(void **state)
     open_source(&fx, "log", true);
     begin(&fx, NULL);
     fill_queue(&fx);
-    put_text("log", "uno\n"); /* the same inode */
+    put_text("log", "uno\n"); /* keeps the inode */
     p = at(0, 0, NULL);
     assert_int_equal(source_seek(fx.source, &p, 1, 2, &err), ERR_STATE);
     assert_non_null(strstr(err.msg, "line 1 was in a file"));
@@ -970,8 +1021,8 @@ static void test_seek_in_a_truncated_file(void **state)
     close_source(&fx);
 }
 
-/* A seek before the reader has opened anything: it waits for it, unless there
- * is nothing to wait for. */
+/* A seek waits until the source has opened its file. A source that has stopped
+ * opens none. */
 static void test_seek_at_once(void **state)
 {
     struct fixture fx = {.epoch = 1};
@@ -1002,7 +1053,7 @@ static void test_seek_at_once(void **state)
     close_source(&fx);
 }
 
-/* A pipe as standard input: read once, another partition at each start. */
+/* Standard input is read once, and each start begins another partition. */
 static void test_stdin(void **state)
 {
     struct fixture fx = {.epoch = 1};
@@ -1050,6 +1101,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_plain),
+        cmocka_unit_test(test_reported_values),
         cmocka_unit_test(test_domain_is_the_name),
         cmocka_unit_test(test_gzip_of_two_members),
         cmocka_unit_test(test_zstd),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The Kafka source against librdkafka's mock cluster, in this process:
- * all sources are started before the first test.
+ * The Kafka source, with librdkafka's mock cluster in the same process. All
+ * sources start before the first test.
  */
 #include "config.h"
 
@@ -21,7 +21,7 @@
 #include "base/timing.h"
 #include "tests/daemon/stream/test_source_kafka_util.h"
 
-/* --- one source each ---------------------------------------------------- */
+/* --- one source for each test ------------------------------------------- */
 
 enum {
     EARLIEST,
@@ -60,7 +60,7 @@ static struct fixture *prepare_one(int which, int n_partitions,
     return fx;
 }
 
-/* All of its partitions, and its group. */
+/* Moves the leaders of its partitions, and its group's coordinator. */
 static void lead(const struct fixture *fx, int32_t broker)
 {
     for (int32_t p = 0; p < 2; p++)
@@ -83,8 +83,8 @@ __wrap_rd_kafka_offsets_for_times(rd_kafka_t *rk,
                                   rd_kafka_topic_partition_list_t *list,
                                   int wait_ms);
 
-/* The mock answers every time but its two ends with -1, "none is that late".
- * For one topic a real broker's answer stands in: from TIME_MS on, offset 4. */
+/* The mock cluster finds no offset for a time. For one topic this function
+ * answers like a real broker: the first offset since TIME_MS is 4. */
 rd_kafka_resp_err_t
 __wrap_rd_kafka_offsets_for_times(rd_kafka_t *rk,
                                   rd_kafka_topic_partition_list_t *list,
@@ -124,7 +124,7 @@ static void test_earliest_of_three_partitions(void **state)
     for (int i = 0; i < 3; i++) {
         int64_t offset = 0;
 
-        /* It is told just after the record has been handed over. */
+        /* The offset advances just after the record is pushed. */
         for (int try = 0; try < 200 && offset != 10; try++) {
             assert_int_equal(source_get_partitions(fx->source, &rows), 3);
             offset = rows[i].offset;
@@ -134,7 +134,7 @@ static void test_earliest_of_three_partitions(void **state)
         assert_int_equal(offset, 10);
     }
 
-    /* The start was committed with our mark before anything was read. */
+    /* The start was committed with a mark before the first record was read. */
     assert_int_equal(committed(fx, 1, store_id, &start), 0);
     assert_string_equal(store_id, "our-store");
     assert_int_equal(start, 0);
@@ -171,7 +171,7 @@ static void test_start_at_a_time(void **state)
     assert_int_equal(start, 4);
 }
 
-/* No record is that late yet: what comes from now on. */
+/* No record has so late a time yet: reading begins at the end. */
 static void test_start_at_a_time_to_come(void **state)
 {
     struct fixture *fx = &fixtures[TIMED_LATE];
@@ -207,7 +207,7 @@ static void test_gap_stops(void **state)
     source_get_health(fx->source, &h);
     assert_int_equal(h.gaps, 0);
 
-    /* The way out: a version whose offsets are there. */
+    /* A seek to an offset that Kafka still has ends the stop. */
     high = atoll(strstr(h.reason, " to ") + 4);
     p = at(fx, 0, 4, NULL);
     assert_int_equal(source_seek(fx->source, &p, 1, 2, &err), ERR_STATE);
@@ -248,8 +248,8 @@ static int64_t offset_of(struct fixture *fx)
     return offset;
 }
 
-/* While the source is paused, with four records in the queue and the others
- * held, the broker drops what comes next. Returns how many had been taken. */
+/* The source is paused, with four records in the queue and more held. Meanwhile
+ * the broker drops the next records. Returns the next offset. */
 static int64_t fall_behind(struct fixture *fx)
 {
     int64_t next;
@@ -322,7 +322,7 @@ static void test_another_topic(void **state)
     (void)state;
     expect_state(&fixtures[OTHER_TOPIC], SOURCE_STOPPED,
                  "another topic of that name");
-    expect_number(fx, 0, 0); /* skip: from its beginning */
+    expect_number(fx, 0, 0); /* skip reads the new topic from its beginning */
 }
 
 static void test_group_of_another_store(void **state)
@@ -335,7 +335,7 @@ static void test_group_of_another_store(void **state)
     assert_int_equal(queue_length(fx->queue), 0);
 }
 
-/* The queue holds four: pause and resume lose and repeat nothing. */
+/* The queue has room for four. Pauses lose no record and repeat none. */
 static void test_slow_consumer(void **state)
 {
     struct fixture *fx = &fixtures[SLOW];
@@ -343,7 +343,7 @@ static void test_slow_consumer(void **state)
 
     (void)state;
     expect_in_order(fx, next, 300);
-    timing_sleep_ms(1300); /* longer than the source's patience */
+    timing_sleep_ms(1300); /* longer than PATIENCE_MS */
     expect_in_order(fx, next, 300);
     assert_null(queue_pop(fx->queue, 100));
     produce(fx->topic, 0, "200", 3, NULL);
@@ -370,7 +370,7 @@ static void test_seek(void **state)
     assert_int_equal(source_seek(fx->source, &p, 1, 3, &err), ERR_STATE);
     assert_non_null(strstr(err.msg, "11"));
     assert_null(queue_pop(fx->queue, 100));
-    fx->epoch = 4; /* before the first record: where this store began */
+    fx->epoch = 4; /* no position: the store's start */
     assert_int_equal(source_seek(fx->source, NULL, 0, 4, &err), 0);
     expect_number(fx, 0, 0);
 }
@@ -380,7 +380,9 @@ static void test_kinds_of_values(void **state)
     static const char *const reasons[] = {NULL, "null", "empty", "not_utf8",
                                           "too_long", NULL};
     struct fixture *fx = &fixtures[KINDS];
+    struct source_partition *rows, row;
     struct source_health h;
+    size_t n;
 
     (void)state;
     for (int64_t i = 0; i < 6; i++) {
@@ -397,14 +399,30 @@ static void test_kinds_of_values(void **state)
         assert_true(r->n_bytes <= MAX_BYTES);
         record_free(r);
     }
+    /* Every value that the source reports. The counters follow the records. */
     for (int i = 0; i < WAIT_MS; i += 10) {
         source_get_health(fx->source, &h);
-        if (h.dead_lettered == 4)
+        n = source_get_partitions(fx->source, &rows);
+        row = rows[0];
+        free(rows);
+        if (h.dead_lettered == 4 && h.records_read == 6 && row.end == 6)
             break;
         timing_sleep_ms(10);
     }
-    assert_int_equal(h.dead_lettered, 4);
+    assert_int_equal(h.state, SOURCE_RUNNING);
+    assert_string_equal(h.reason, "");
+    assert_int_equal(h.gaps, 0);
     assert_int_equal(h.records_read, 6);
+    assert_int_equal(h.times_cut, 1);
+    assert_int_equal(h.dead_lettered, 4);
+    assert_int_equal(h.dead_letters_failed, 0);
+    assert_int_equal(h.dead_letters_waiting, 0);
+    assert_int_equal(n, 1);
+    assert_string_equal(row.topic, fx->topic);
+    assert_int_equal(row.partition, 0);
+    assert_int_equal(row.start, 0);
+    assert_int_equal(row.offset, 6);
+    assert_int_equal(row.end, 6);
 }
 
 static void expect_letters(struct fixture *fx, int64_t delivered,
@@ -424,8 +442,8 @@ static void expect_letters(struct fixture *fx, int64_t delivered,
              (long long)h.dead_letters_waiting);
 }
 
-/* The topic for dead letters is not there: they wait, and go as soon as it is,
- * the first of them, too. */
+/* Dead letters wait while their topic is missing, and all are delivered later.
+ */
 static void test_letters_wait(void **state)
 {
     struct fixture *fx = &fixtures[LETTERS];
@@ -434,7 +452,7 @@ static void test_letters_wait(void **state)
     for (int64_t i = 0; i < 3; i++)
         record_free(expect(fx, 0, i));
     expect_letters(fx, 0, 0, 3);
-    timing_sleep_ms(2500); /* tried again in the meantime */
+    timing_sleep_ms(2500); /* meanwhile they are sent again */
     produce(fx->topic, 0, "\xff", 1, NULL);
     record_free(expect(fx, 0, 3));
     expect_letters(fx, 0, 0, 4);
@@ -443,7 +461,8 @@ static void test_letters_wait(void **state)
     expect_letters(fx, 4, 0, 0);
 }
 
-/* Letters that wait at the end have failed; nothing waits for them. */
+/* Dead letters that wait at the end fail. source_free does not wait for them.
+ */
 static void test_letters_at_the_end(void **state)
 {
     struct fixture *fx = &fixtures[LETTERS];
@@ -489,8 +508,8 @@ static void test_embedded(void **state)
     free(path);
 }
 
-/* Everything it needs moves from broker 1 to broker 2, and 1 goes away. There
- * is a broker all the time, so that there is nothing to say. */
+/* Partitions and group move from broker 1 to broker 2, and broker 1 stops. One
+ * broker is always up, so the state does not change. */
 static void test_leader_change(void **state)
 {
     struct fixture *fx = &fixtures[LEADER];
@@ -515,7 +534,7 @@ static void test_leader_change(void **state)
     expect_in_order(fx, next, 20);
 }
 
-/* Last: it takes all brokers down for everybody. */
+/* This test comes last: it stops all brokers. */
 static void test_broker_away(void **state)
 {
     struct fixture *fx = &fixtures[AWAY];
@@ -555,13 +574,9 @@ static void test_properties(void **state)
     check_property("sasl.mechanisms", "SCRAM-SHA-512", NULL);
     check_property("no.such.thing", "1", "no such property");
     check_property("fetch.wait.max.ms", "soon", "fetch.wait.max.ms");
-    check_property("enable.auto.commit", "true", "cannot be set");
-    check_property("enable.auto.commit", "false", NULL);
-    check_property("auto.offset.reset", "latest", "source.kafka.start");
-    check_property("test.mock.num.brokers", "3", "embedded");
 }
 
-/* --- all of them -------------------------------------------------------- */
+/* --- setup -------------------------------------------------------------- */
 
 static void prepare_plain(void)
 {
@@ -591,7 +606,7 @@ static void prepare_plain(void)
     produce_numbers(fx->topic, 1, 0, 10);
 
     fx = prepare_one(LEADER, 2, 100);
-    /* A broker answers what is asked after a fetch behind it. */
+    /* A broker answers a fetch before a later request. */
     set_property(fx, "fetch.wait.max.ms", "1500");
     lead(fx, 1);
     produce_numbers(fx->topic, 2, 0, 10);
@@ -640,7 +655,8 @@ static void prepare_others(void)
 {
     struct fixture *fx = prepare_one(KINDS, 1, 100);
     static char dead[] = "dead-letters", lost[] = "no-such-topic";
-    const char *json = "{\"text\":\"a\",\"label\":\"spam\"}";
+    /* the event time is in the future */
+    const char *json = "{\"text\":\"a\",\"label\":\"spam\",\"ts\":9e15}";
     char large[MAX_BYTES + 1];
 
     memset(large, 'a', sizeof large);
@@ -692,7 +708,7 @@ static int stop_all(void **state)
     pthread_t threads[N_FIXTURES];
 
     (void)state;
-    /* A consumer takes a second to close: all of them at once. */
+    /* Closing takes a second, so all sources close at the same time. */
     for (int i = 0; i < N_FIXTURES; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, close_one,
                                         &fixtures[i]), 0);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The Kafka source as a member of a group, against librdkafka's mock cluster:
- * partitions that come and go, and a broker that refuses.
+ * The Kafka source as a member of a group, with librdkafka's mock cluster:
+ * rebalances, and a broker that refuses requests.
  *
- * The mock lets members rejoin for a second less than the session's timeout,
- * so that is short here. The last tests make every request of a kind fail, so
- * they have the cluster to themselves.
+ * In the mock cluster a rebalance takes a second less than the session's
+ * timeout, so the timeout is short here. The last tests make all requests of
+ * one kind fail, so no other source runs during them.
  */
 #include "config.h"
 
@@ -24,11 +24,11 @@
 #include "tests/daemon/stream/test_source_kafka_util.h"
 
 #define N_PARTITIONS 4
-#define LIST_OFFSETS 2 /* Kafka's number of the request */
+#define LIST_OFFSETS 2 /* Kafka's number of this request */
 #define FETCH 1
 
-/* A member by that name of the group of this number. n_partitions: of its
- * topic, which is made before it is asked for; 0: is there. */
+/* Starts a member with a name, in the group of this number.
+ *   n_partitions   creates the topic with so many; 0: it exists */
 static void join(struct fixture *fx, int number, int n_partitions,
                  const char *name, const char *store_id, size_t queue_size)
 {
@@ -82,9 +82,9 @@ static int64_t sum(const int64_t *numbers)
 }
 
 /*
- * A second member joins and leaves. What the first has read it never reads
- * again, whoever had the partition in the meantime: its trainer has learned
- * from it. Only what is its own does it commit.
+ * A second member joins and leaves. The first never reads a record twice,
+ * whoever had the partition meanwhile, since its trainer has learned that
+ * record. It commits only its assigned partitions.
  */
 static void test_member_comes_and_goes(void **state)
 {
@@ -100,7 +100,7 @@ static void test_member_comes_and_goes(void **state)
     for (int p = 0; p < N_PARTITIONS; p++)
         expect_commit(&a, p, 6);
 
-    /* The other begins where this store did, and takes half. */
+    /* The second begins at the store's starts, with half of the partitions. */
     join(&b, 0, 0, "b", "our-store", 100);
     expect_in_order(&b, b_next, 10 * 2);
     fill(&a, 10, 5);
@@ -120,11 +120,11 @@ static void test_member_comes_and_goes(void **state)
     for (int p = 0; p < N_PARTITIONS; p++)
         if (!b_next[p])
             expect_commit(&a, p, 14);
-    for (int p = 0; p < N_PARTITIONS; p++) /* in the same commit, or not */
+    for (int p = 0; p < N_PARTITIONS; p++) /* in one commit or several */
         if (b_next[p])
             expect_commit(&a, p, 12);
 
-    /* Its half comes back while the queue is full and records are held. */
+    /* The partitions return while the queue is full and records are held. */
     fill(&a, 15, 100);
     close_source(&b);
     timing_sleep_ms(5000);
@@ -135,7 +135,7 @@ static void test_member_comes_and_goes(void **state)
     close_source(&a);
 }
 
-/* It is refused and leaves; ours goes on where it was. */
+/* A daemon of another store is refused and leaves. The first one reads on. */
 static void test_daemon_of_another_store_joins(void **state)
 {
     static struct fixture ours, theirs;
@@ -176,7 +176,7 @@ static void expect_refused(int request)
     assert_int_equal(n, 0);
 }
 
-/* The broker says that the offset is gone, and then has it: no gap. */
+/* The broker reports once that it lacks an offset, which is no gap. */
 static void test_offset_is_there_after_all(void **state)
 {
     static struct fixture fx;
@@ -198,8 +198,8 @@ static void test_offset_is_there_after_all(void **state)
     close_source(&fx);
 }
 
-/* Where to begin is asked for until there is an answer, and a source that
- * waits for it can be stopped. */
+/* The source asks for the first offset until a broker answers. It can be
+ * stopped meanwhile. */
 static void test_broker_refuses_to_tell_offsets(void **state)
 {
     static struct fixture first, second;

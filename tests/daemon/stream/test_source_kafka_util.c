@@ -15,7 +15,7 @@
 #include "base/fileio.h"
 #include "base/log.h"
 #include "base/timing.h"
-#include "daemon/stream/kafka_place.h"
+#include "daemon/stream/kafka_position.h"
 #include "tests/daemon/stream/test_source_kafka_util.h"
 
 rd_kafka_t *producer;
@@ -176,8 +176,8 @@ int64_t committed(const struct fixture *fx, int32_t partition,
     assert_int_equal(rd_kafka_committed(rk, list, WAIT_MS), 0);
     offset = list->elems[0].offset;
     store_id[0] = '\0';
-    kafka_place_read_mark(list->elems[0].metadata,
-                          list->elems[0].metadata_size, store_id, start);
+    kafka_position_read_mark(list->elems[0].metadata,
+                             list->elems[0].metadata_size, store_id, start);
     rd_kafka_topic_partition_list_destroy(list);
     rd_kafka_destroy(rk);
     return offset;
@@ -197,7 +197,7 @@ void commit_as(const struct fixture *fx, const char *store_id)
     rd_kafka_conf_set(conf, "group.id", fx->group, NULL, 0);
     rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, NULL, 0);
     row->offset = 1;
-    row->metadata = kafka_place_mark(store_id, 0);
+    row->metadata = kafka_position_mark(store_id, 0);
     row->metadata_size = strlen(row->metadata);
     assert_int_equal(rd_kafka_commit(rk, list, 0), 0);
     rd_kafka_topic_partition_list_destroy(list);

@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The table of verbs: names, options, help texts and exit statuses. Dispatch,
+ * help, the manual page and the shell completion are made from it.
+ */
+#include "config.h"
+
+#include "cli/verb.h"
+
+#define ANY_NUMBER 1000000 /* of words */
+
+/* --- texts of several verbs --------------------------------------------- */
+
+/* The options of a verb: a list with its end. */
+#define OPTIONS(...)                                                           \
+    (const struct verb_option[])                                               \
+    {                                                                          \
+        __VA_ARGS__, {NULL, 0, NULL, NULL}                                     \
+    }
+#define ASK_VERSION                                                            \
+    {                                                                          \
+        "version", 0, "N", "use version N (default: the serving version)"      \
+    }
+#define ASK_LINES                                                              \
+    {                                                                          \
+        "lines", 0, NULL, "treat each line as a text of its own"               \
+    }
+
+#define TEXT_FROM                                                              \
+    "The text is the argument. Without one, or with -, it is read from the "   \
+    "standard input. "
+#define MANY_LINES                                                             \
+    "With --lines, any number of lines are answered in their order, all by "   \
+    "one version. The first line that fails ends the verb: the answers "       \
+    "before it are printed, and the error names the line.\n"
+
+/* --- the table ---------------------------------------------------------- */
+
+const struct verb verbs[] = {
+    {"demo", NULL, 0, 0, false,
+     "Show learning, a bad feed and a rollback in three minutes.",
+     "Needs no Kafka: starts mnemed with an embedded broker on a new data "
+     "directory. Sends one domain of text after another, and shows what the "
+     "model learns and what it remembers. Then sends a bad feed, rolls back, "
+     "completes a prompt, and prints a summary of the measured figures. "
+     "--data-dir names a directory without a store (default: a new directory "
+     "below $TMPDIR).\n",
+     OPTIONS({"texts", 0, "DIR",
+              "learn from this folder, which has one folder of plain text "
+              "files for each domain; a file `order` in it may name them in "
+              "order (default: text found on this machine)"},
+             {"minutes", 'm', "N", "take about N minutes (default 3)"},
+             {"keep", 0, NULL, "leave the daemon running at the end"}),
+     cmd_demo, NULL},
+    {"status", NULL, 0, 0, true,
+     "Print the state of the daemon on one screen.",
+     "Shows the serving version and the newest version, the decisions about "
+     "the records, the speed, the losses, and the last verdict of the gate. A "
+     "loss in bits per byte says how surprised the model is by text; lower is "
+     "better.\n"
+     "LAG is the number of records in the stream that were not read yet. For "
+     "each domain: BITS/BYTE is the prequential loss, measured on new records "
+     "before they are learned. HELD OUT is the newest version's loss on the "
+     "holdout, which is never learned. BEST is the lowest holdout loss of any "
+     "version. ACCURACY is the share of labels that were predicted right. "
+     "REPLAY is the number of segments in the replay buffer.\n",
+     NULL, cmd_status, NULL},
+    {"top", NULL, 0, 0, true,
+     "Show the status again and again, until q or Ctrl-C.",
+     "On a terminal, the screen is cut to the window. Into a pipe, the screens "
+     "follow each other. With --json, each screen is one line: the daemon's "
+     "status as JSON.\n",
+     OPTIONS({"interval", 'n', "SECONDS",
+              "read the status every SECONDS (default 2)"}),
+     cmd_top, NULL},
+    {"versions", NULL, 0, 0, true, "List the versions, newest first.",
+     "OFFSET is the sum of the next offsets of all partitions. BITS/BYTE and "
+     "ACCURACY are means over the holdout of all domains. GATE is the verdict: "
+     "the comparison of the version with its reference version. FLAGS: the "
+     "serving version answers requests, the head version is the newest one, "
+     "and a pinned version is never removed.\n",
+     OPTIONS({"limit", 'n', "N", "list only the newest N (default: all)"}),
+     cmd_versions, NULL},
+    {"show", "N", 1, 1, true, "Print the details of version N.",
+     "The first table has the losses on the holdout. The second table is the "
+     "gate's comparison with the reference version, in bits per byte: the loss "
+     "of the reference version, the loss of this version, the change, its "
+     "standard error, and the largest change that is allowed. The version "
+     "fails when a change is significantly larger than that.\n"
+     "Each row is a sample of held-out segments. First come the domains, each "
+     "followed by its segments that arrived before the reference version. "
+     "Then come three samples over all domains: the segments that arrived "
+     "last; the older segments of domains with few of them; and the segments "
+     "that arrived after the reference version.\n",
+     NULL, cmd_show, NULL},
+    {"diff", "A B", 2, 2, true,
+     "Compare two versions metric by metric and domain by domain.",
+     "Losses are in bits per byte on the holdout; lower is better.\n",
+     NULL, cmd_diff, NULL},
+    {"rollback", "N", 1, 1, true,
+     "Serve version N again, and go on learning from it.",
+     "rewind: the learner and the source go back to version N, and the records "
+     "after it are learned again. skip: the learner goes back to version N, "
+     "and the records that were learned after it are never learned again. "
+     "keep: only serving goes back, as with promote N; the learner goes on.\n"
+     "Version N answers requests at once. The learner follows when its current "
+     "step is finished. If it cannot follow, the version that served before "
+     "serves again.\n",
+     OPTIONS({"stream", 0, "rewind|skip|keep",
+              "what to do with the records that were learned after version "
+              "N (default rewind)"},
+             {"reason", 0, "TEXT", "a note for the history"}),
+     cmd_rollback,
+     "Exit status 3 when the records after version N can no longer be read.\n"},
+    {"pin", "N", 1, 1, true,
+     "Protect version N from removal, until it is unpinned.", NULL, NULL,
+     cmd_version, NULL},
+    {"unpin", "N", 1, 1, true,
+     "Let retention remove version N again.", NULL, NULL, cmd_version, NULL},
+    {"promote", "N|latest", 1, 1, true,
+     "Serve version N, whatever its verdict.",
+     "Version N serves until the next promote or rollback. promote latest "
+     "serves the newest version that passed the gate, and follows newer "
+     "versions again.\n",
+     NULL, cmd_version, NULL},
+    {"history", NULL, 0, 0, true,
+     "List the versions that served, with times and causes.", NULL, NULL,
+     cmd_history, NULL},
+    {"ranges", NULL, 0, 0, true,
+     "List the ranges of the stream that rollbacks skipped.",
+     "KIND is the cause. skip: an operator's rollback --stream skip. "
+     "quarantine: an automatic rollback. skip_for_good: a second automatic "
+     "rollback, after the range had been released. A released range is learned "
+     "when it is read again, which takes a rollback to a version before it.\n",
+     OPTIONS({"release", 0, "ID",
+              "let this range be learned when a rollback reads it again"}),
+     cmd_ranges, NULL},
+    {"generate", "[PROMPT]", 0, 1, true, "Complete a prompt.",
+     "The prompt is the argument. Without one, or with -, it is read from the "
+     "standard input. " MANY_LINES,
+     OPTIONS(ASK_VERSION,
+             {"max-tokens", 0, "N", "generate at most N tokens (default 64)"},
+             {"temperature", 0, "X",
+              "0 always takes the likeliest token; higher values give more "
+              "variety (default 0.8)"},
+             {"top-p", 0, "X",
+              "sample only from the likeliest tokens that together have "
+              "probability X"},
+             {"top-k", 0, "N", "sample only from the N likeliest tokens"},
+             {"seed", 0, "N",
+              "seed of the sampling; the same seed gives the same text"},
+             {"stop", 0, "TEXT", "end the completion before this text"},
+             {"lines", 0, NULL,
+              "treat each line as a prompt of its own; each completion is "
+              "printed as one line, with its line ends as \\n"}),
+     cmd_generate, NULL},
+    {"score", "[TEXT]", 0, 1, true, "Print the loss of the model on a text.",
+     TEXT_FROM "The loss is printed in bits per byte and as perplexity per "
+     "token; lower means that the model expects the text more. " MANY_LINES,
+     OPTIONS(ASK_VERSION, ASK_LINES),
+     cmd_score, NULL},
+    {"classify", "[TEXT]", 0, 1, true, "Predict the label of a text.",
+     TEXT_FROM "The labels are those that occurred in learned records. "
+     MANY_LINES,
+     OPTIONS(ASK_VERSION, ASK_LINES,
+             {"top-k", 0, "N", "print the N likeliest labels (default 5)"}),
+     cmd_classify, NULL},
+    {"embed", "[TEXT]", 0, 1, true, "Print the embedding vector of a text.",
+     TEXT_FROM "The vector is printed as one line of numbers. " MANY_LINES,
+     OPTIONS(ASK_VERSION, ASK_LINES),
+     cmd_embed, NULL},
+    {"feed", "[FILE]...", 0, ANY_NUMBER, true,
+     "Send lines to Kafka as records.",
+     "Each line is a record. Without a FILE, or with -, lines are read from "
+     "the standard input. A file whose name ends in .gz or .zst is "
+     "decompressed. At the end, the numbers of delivered and of failed records "
+     "are printed.\n",
+     OPTIONS({"topic", 't', "T", "the topic to send to (default text)"},
+             {"brokers", 'b', "HOST:PORT,...",
+              "addresses of the Kafka brokers (default: the embedded broker "
+              "of the daemon on the data directory, else localhost:9092)"},
+             {"domain", 'd', "D",
+              "send D as the header `domain` of each record"},
+             {"key", 'k', "KEY", "the key of each record"},
+             {"partition", 'p', "N",
+              "send to this partition (default: librdkafka chooses)"},
+             {"rate", 'r', "N", "send at most N records a second"},
+             {"property", 'X', "NAME=VALUE",
+              "set a property of librdkafka, such as security.protocol; may "
+              "be repeated"}),
+     cmd_feed,
+     "Exit status 1 when a record was not delivered.\n"},
+    {"quarantine", "[list | show ID | release ID...]", 0, ANY_NUMBER, true,
+     "List, show or release the records in quarantine.",
+     "list (the default) prints the newest records. show prints one record: "
+     "its bytes, and why it was refused. release sends records back to be "
+     "learned, at the current position of the stream. Each is learned once, "
+     "also after a restart or a rollback, and passes every filter. The ledger "
+     "lists it under topic (released). Instead of IDs, --reason or --all "
+     "releases all records that can be released. A record cannot be released "
+     "when it is invalid (not UTF-8, too long, empty), or when only a part of "
+     "it was kept.\n",
+     OPTIONS({"reason", 'r', "R",
+              "with list or release: only the records that were refused for "
+              "this reason"},
+             {"topic", 't', "T",
+              "with list: only the records of this topic or file"},
+             {"limit", 'n', "N",
+              "with list: only the newest N records (default 100)"},
+             {"all", 'a', NULL,
+              "with release: every record that can be released"}),
+     cmd_quarantine,
+     "Exit status 3 when a record cannot be released.\n"},
+    {"forget", NULL, 0, 0, true, "Erase the records of an id or a domain.",
+     "Removes the records' rows from replay, holdout and quarantine, and "
+     "writes the database file anew without their bytes. A rewind does not "
+     "learn these records again. A record that arrives later is a new record. "
+     "The output names the versions that learned from the records. These "
+     "versions stay and answer as before, but can no longer be retrained (show "
+     "says so). To remove what they learned, rewind to a version before "
+     "them.\n"
+     "A record that has left the replay buffer has left no trace of its id: a "
+     "version that learned only such records is not named. Invalid records, "
+     "and records of source.format text, have no id field. If such a record "
+     "begins like a JSON object, it is searched for a member `id`, in quotes, "
+     "with exactly this value. An id in a part of a record that was not kept "
+     "is not found.\n"
+     "Writing the database anew needs as much free space as the database "
+     "takes. Until there is that space, the file may hold erased bytes: the "
+     "result and `mneme status` say so, and the daemon tries again every "
+     "minute.\n",
+     OPTIONS({"id", 0, "ID", "forget the records with this id"},
+             {"domain", 'd', "D", "forget the records of this domain"}),
+     cmd_forget, "Exit status 3 when no daemon runs.\n"},
+    {"verify", "[N]", 0, 1, true,
+     "Check the database, and the checksums of a version's files.",
+     "Reads the data directory, with or without a daemon, and writes nothing. "
+     "Without N, checks the newest version. Checksums find damage. They are "
+     "not signatures: a person who can write to the directory can also write "
+     "new checksums.\n"
+     "--retrain loads the version's parent, reads the records in the version's "
+     "ledger from Kafka or the file, and learns them in the same steps, with "
+     "the settings that the version stores. Weights, optimizer, Fisher, replay "
+     "index and counters must be equal in every bit.\n",
+     OPTIONS({"all", 'a', NULL, "check all versions"},
+             {"retrain", 0, NULL,
+              "learn the version again from its parent and the same "
+              "records, and compare the result bit by bit"},
+             {"conf", 'c', "FILE",
+              "with --retrain: the daemon's configuration, which names the "
+              "source; - is the standard input (default: mnemed's own "
+              "search)"},
+             {"set", 0, "KEY=VALUE",
+              "with --retrain: override one key of the configuration; may "
+              "be repeated"}),
+     cmd_verify,
+     "Exit status 1 for damage, or a retrained version that differs; 3 when "
+     "the version, its parent or its records are gone.\n"},
+    {"backup", "DIR", 1, 1, true,
+     "Copy the data directory, also while the daemon runs.",
+     "Copies a snapshot of the database, and the files of every undamaged "
+     "version in it, into DIR, which must be new or empty. Each file is "
+     "checked against its checksum. Versions that are damaged, or are removed "
+     "during the copy, are left out and named. --data-dir names the data "
+     "directory; --addr is ignored.\n"
+     "DIR/SHA256SUMS is written last. sha256sum -c checks a backup without "
+     "mneme; mneme verify --all --data-dir DIR checks it with mneme. Do not "
+     "start mnemed on a backup: restore it first.\n",
+     NULL, cmd_backup,
+     "Exit status 1, with DIR left empty, when the database, the newest "
+     "version or the serving version is damaged.\n"},
+    {"restore", "DIR", 1, 1, true, "Make a data directory from a backup.",
+     "Copies the backup DIR to --data-dir, which must be new or empty, and "
+     "checks every file. Then start mnemed on it with the same configuration. "
+     "It reads the stream from the position of the backup's newest version, "
+     "and learns what the original daemon learned after that version. mnemed "
+     "refuses a directory whose restore was interrupted. With Kafka, run "
+     "either the original or the restored daemon, not both: they have the same "
+     "consumer group.\n",
+     NULL, cmd_restore,
+     "Exit status 3 when --data-dir is not empty.\n"},
+    {"bench", NULL, 0, 0, true,
+     "Measure how fast this machine learns and answers.",
+     "Measures the machine (multiply-adds, matrix products, memory); training "
+     "steps of the learner on real text, for each preset and for four shapes "
+     "that are common in other benchmarks; scoring and generation with fp32 "
+     "and int8 weights; the loss that int8 adds; the replay buffer in SQLite; "
+     "and publishing a version of preset small on the disk of $TMPDIR. A step "
+     "is forward, backward, clipping, EWC and AdamW. Needs no daemon. Stop "
+     "other work on the machine first. Takes under three minutes on two "
+     "cores.\n"
+     "Shapes (layers x dim, heads, vocabulary, sequences of 256 tokens): tiny "
+     "4 x 128, 4, 256, 4; small 6 x 256, 8, 256, 4; medium 6 x 384, 6, 4096, "
+     "8; gpt2 12 x 768, 12, 50257, 2. Presets: vocabulary 4096, 512 tokens in "
+     "a step, in sequences of 128.\n"
+     "GFLOP/s count the operations that the model needs: 6 for each token and "
+     "weight of a matrix product, 12 for each head, dimension and attended "
+     "pair of tokens. Recomputed values count once.\n"
+     "The keys of --json follow; X is a shape or a preset. A rate or a time "
+     "KEY is the median of the windows; KEY_least and KEY_most are the "
+     "smallest and the largest window:\n"
+     "machine: fma_peak_gflops, sgemm_gflops, triad_gb_per_second, for all "
+     "threads at once; with _one_thread appended, for one thread.\n"
+     "train.X, presets.X: tokens_per_second, model_gflops, peak_share, "
+     "parameters, step_tokens, flop_per_token, skipped_steps; shares of the "
+     "threads' time, which sum to 1: products, attention, norms, loss, "
+     "optimizer, ewc, gradient_sum, rest.\n"
+     "score.X: tokens_per_second, int8_tokens_per_second, "
+     "ratio_to_training.\n"
+     "generate.X (one text at a time on one thread, including the time for the "
+     "prompt): tokens_per_second, int8_tokens_per_second, prompt_tokens, "
+     "new_tokens.\n"
+     "quantize: bits_per_byte_float and bits_per_byte_int8, the losses of a "
+     "model of shape tiny with bytes as tokens, on text that it has not "
+     "learned; loss_percent, the loss that int8 adds; shape, trained_tokens, "
+     "scored_chunks, scored_bytes. With --seconds below 0.5, this model learns "
+     "less.\n"
+     "replay: rows_in_per_second, rows_out_per_second, capacity_rows, "
+     "row_tokens.\n"
+     "publish: seconds, stop_seconds, longest_stop_seconds.\n"
+     "left_out: the parts that need more memory than there is, with reasons.\n",
+     OPTIONS({"only", 0, "LIST",
+              "measure only these parts, separated by commas: machine, "
+              "tiny, small, medium, gpt2, preset-nano to preset-large, "
+              "quantize, replay, publish; train, score, generate, presets; "
+              "or one name from the JSON, such as train.tiny"},
+             {"threads", 't', "N",
+              "number of threads (default: one for each core)"},
+             {"text", 0, "FILE",
+              "learn from this text; - is the standard input (default: "
+              "licences and sources of this machine)"},
+             {"windows", 'w', "N",
+              "measure each rate in N windows (default 5)"},
+             {"seconds", 's', "X", "length of a window (default 0.5)"},
+             {"rows", 0, "N",
+              "capacity of the replay buffer in rows (default 20000)"}),
+     cmd_bench, NULL},
+    {"help", "[VERB]", 0, 1, false, "Explain a verb, or list all verbs.", NULL,
+     OPTIONS({"man", 0, NULL, "print the manual page, mneme(1), as roff"},
+             {"completion", 0, NULL, "print the completion for bash"}),
+     cmd_help, NULL},
+};
+
+const size_t verbs_n = sizeof verbs / sizeof verbs[0];

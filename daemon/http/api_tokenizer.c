@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The tokenizer's endpoints, as lm-evaluation-harness calls them: POST
+ * /tokenize, POST /detokenize and GET /tokenizer_info.
+ */
+#include "config.h"
+
+#include "daemon/http/api_tokenizer.h"
+
+#include <string.h>
+
+#include "base/utf8.h"
+#include "daemon/http/api_versions.h"
+#include "daemon/http/http_endpoints.h"
+
+/* The name of the end-of-text token in texts. */
+#define END_OF_TEXT "<|endoftext|>"
+
+/* --- tokens in JSON ----------------------------------------------------- */
+
+json_t *api_tokenizer_token(const struct tokenizer *t, uint16_t id)
+{
+    struct buf text = BUF_INIT;
+    size_t n;
+    const char *bytes = tokenizer_bytes(t, id, &n);
+    json_t *s;
+
+    if (id == tokenizer_end_of_text(t)) {
+        buf_adds(&text, END_OF_TEXT);
+    } else if (utf8_valid(bytes, n)) {
+        buf_add(&text, bytes, n);
+    } else {
+        buf_adds(&text, "bytes:");
+        for (size_t i = 0; i < n; i++)
+            buf_addf(&text, "\\x%02x", (unsigned char)bytes[i]);
+    }
+    s = json_stringn(text.data ? text.data : "", text.len);
+    buf_release(&text);
+    return s;
+}
+
+bool api_tokenizer_encode(struct http_request *rq, const struct infer *f,
+                          const char *text, size_t n_bytes,
+                          struct token_list *ids)
+{
+    struct cancel cancel = http_cancel_callback(&rq->cancel);
+    struct err err = ERR_INIT;
+
+    if (tokenizer_encode_wanted(infer_tokenizer(f), text, n_bytes, &cancel, ids,
+                                &err) == 0)
+        return true;
+    http_fail_err(rq, &err);
+    return false;
+}
+
+bool api_tokenizer_ids(struct http_request *rq, const char *key,
+                       const char *name, const struct infer *f,
+                       const json_t *list, struct token_list *ids)
+{
+    int vocab = tokenizer_vocab_size(infer_tokenizer(f));
+
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *id = json_array_get(list, i);
+
+        if (!json_is_integer(id) || json_integer_value(id) < 0 ||
+            json_integer_value(id) >= vocab) {
+            http_fail(rq, 400, "invalid_value", key,
+                      "'%s[%zu]' must be a token id of this model, a whole "
+                      "number from 0 to %d (see POST /tokenize)",
+                      name, i, vocab - 1);
+            return false;
+        }
+        token_list_add(ids, (uint16_t)json_integer_value(id));
+    }
+    return true;
+}
+
+/* --- endpoints ---------------------------------------------------------- */
+
+static json_t *ids_json(const struct token_list *ids)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < ids->n; i++)
+        json_array_append_new(list, json_integer(ids->items[i]));
+    return list;
+}
+
+void api_tokenize(struct http_request *rq)
+{
+    const char *key = json_object_get(rq->body, "prompt") ? "prompt" : "text";
+    struct token_list ids = TOKEN_LIST_INIT;
+    json_t *texts = NULL, *root;
+    const json_t *text;
+    const struct infer *f;
+    int64_t version;
+    bool add_special = false, encoded = true;
+
+    if (!http_get_bool(rq, "add_special_tokens", &add_special) ||
+        !http_get_strings(rq, key, 1, &texts))
+        return;
+    f = api_versions_get_text(rq, &version);
+    if (!f)
+        goto out;
+    if (add_special)
+        token_list_add(&ids, tokenizer_end_of_text(infer_tokenizer(f)));
+    text = json_array_get(texts, 0);
+    /* The harness asks for the id of end-of-text by its name alone. Inside a
+     * text the name is ordinary text. */
+    if (json_string_length(text) == strlen(END_OF_TEXT) &&
+        strcmp(json_string_value(text), END_OF_TEXT) == 0)
+        token_list_add(&ids, tokenizer_end_of_text(infer_tokenizer(f)));
+    else
+        encoded = api_tokenizer_encode(rq, f, json_string_value(text),
+                                       json_string_length(text), &ids);
+    if (encoded) {
+        root = json_object();
+        json_object_set_new(root, "tokens", ids_json(&ids));
+        json_object_set_new(root, "count", json_integer((json_int_t)ids.n));
+        json_object_set_new(root, "add_special_tokens",
+                            json_boolean(add_special));
+        json_object_set_new(root, "max_model_len",
+                            json_integer(infer_shape(f)->context));
+        json_object_set_new(root, "version", json_integer(version));
+        http_answer(rq, 200, root);
+    }
+    token_list_release(&ids);
+    serving_put(rq->context->serving, f);
+out:
+    json_decref(texts);
+}
+
+void api_detokenize(struct http_request *rq)
+{
+    const json_t *list = json_object_get(rq->body, "tokens");
+    struct token_list ids = TOKEN_LIST_INIT;
+    struct buf bytes = BUF_INIT, text = BUF_INIT;
+    const struct infer *f;
+    json_t *root;
+    int64_t version;
+
+    if (!json_is_array(list)) {
+        http_fail(rq, 400, "invalid_type", "tokens",
+                  "'tokens' must be an array of token ids");
+        return;
+    }
+    f = api_versions_get_text(rq, &version);
+    if (!f)
+        return;
+    if (api_tokenizer_ids(rq, "tokens", "tokens", f, list, &ids)) {
+        tokenizer_decode(infer_tokenizer(f), ids.items, ids.n, &bytes);
+        utf8_repair(bytes.data ? bytes.data : "", bytes.len, &text);
+        root = json_object();
+        json_object_set_new(root, "prompt",
+                            json_stringn(text.data ? text.data : "", text.len));
+        json_object_set_new(root, "version", json_integer(version));
+        http_answer(rq, 200, root);
+    }
+    buf_release(&bytes);
+    buf_release(&text);
+    token_list_release(&ids);
+    serving_put(rq->context->serving, f);
+}
+
+void api_tokenizer_info(struct http_request *rq)
+{
+    int64_t version;
+    const struct infer *f = api_versions_get_text(rq, &version);
+    const struct tokenizer *t;
+    json_int_t end;
+    json_t *root;
+
+    if (!f)
+        return;
+    t = infer_tokenizer(f);
+    end = tokenizer_end_of_text(t);
+    root = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:i, s:i}",
+                     "tokenizer_class", "PreTrainedTokenizerFast", "eos_token",
+                     END_OF_TEXT, "bos_token", END_OF_TEXT, "pad_token",
+                     END_OF_TEXT, "eos_token_id", end, "bos_token_id", end,
+                     "pad_token_id", end, "vocab_size", tokenizer_vocab_size(t),
+                     "model_max_length", infer_shape(f)->context);
+    json_object_set_new(root, "chat_template", json_null());
+    http_answer(rq, 200, root);
+    serving_put(rq->context->serving, f);
+}

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * http_endpoints.h - the table of endpoints.
+ *
+ * Routing, the replies 404 and 405, and the tests of tokens and methods use the
+ * table. A new endpoint is a row here, which declares its function, and the
+ * function in a file api_*.c.
+ *
+ * Threads: any
+ */
+#ifndef MNEME_DAEMON_HTTP_HTTP_ENDPOINTS_H
+#define MNEME_DAEMON_HTTP_HTTP_ENDPOINTS_H
+
+#include "daemon/http/http_request.h"
+#include "daemon/http/http_tokens.h"
+
+/* How an endpoint is limited. */
+enum http_work {
+    HTTP_QUICK,
+    HTTP_VITAL,   /* quick, and answered above http.max_connections, too */
+    HTTP_COMPUTES /* needs a slot, and can be cancelled */
+};
+
+/*
+ * E(method, path, function, scope, work, summary)
+ *   method  HEAD is answered like GET
+ *   path    {} stands for one part, which is rq->argument
+ *   scope   what a token must allow (http_tokens.h); OPEN: no token is needed
+ */
+#define HTTP_ENDPOINTS(E)                                                      \
+    E(GET, "/", api_dashboard, OPEN, QUICK, "the dashboard")                   \
+    E(GET, "/healthz", api_healthz, OPEN, VITAL, "whether the daemon runs")    \
+    E(GET, "/readyz", api_readyz, OPEN, VITAL, "whether a version serves")     \
+    E(GET, "/metrics", api_metrics, INFER, QUICK, "metrics for Prometheus")    \
+    E(GET, "/v1/status", api_status, INFER, QUICK, "the state of the daemon")  \
+    E(GET, "/v1/domains", api_domains, INFER, QUICK, "losses by domain")       \
+    E(GET, "/v1/history", api_history, INFER, QUICK, "which version served")   \
+    E(GET, "/v1/events", api_events, INFER, QUICK, "events as they happen")    \
+    E(GET, "/v1/versions", api_versions, INFER, QUICK, "all versions")         \
+    E(GET, "/v1/versions/{}", api_version, INFER, QUICK, "one version")        \
+    E(POST, "/v1/versions/{}/pin", api_pin, ADMIN, VITAL,                      \
+      "protect a version from retention")                                      \
+    E(POST, "/v1/versions/{}/unpin", api_unpin, ADMIN, VITAL,                  \
+      "end the protection of a version")                                       \
+    E(POST, "/v1/versions/{}/promote", api_promote, ADMIN, VITAL,              \
+      "make a version serve")                                                  \
+    E(POST, "/v1/rollback", api_rollback, ADMIN, VITAL,                        \
+      "go back to an older version")                                           \
+    E(GET, "/v1/ranges", api_ranges, INFER, QUICK,                             \
+      "records that rollbacks skipped")                                        \
+    E(POST, "/v1/ranges/{}/release", api_release_range, ADMIN, VITAL,          \
+      "learn the records of a skipped range")                                  \
+    E(GET, "/v1/quarantine", api_quarantine, ADMIN, VITAL,                     \
+      "the records in quarantine")                                             \
+    E(GET, "/v1/quarantine/{}", api_quarantined, ADMIN, VITAL,                 \
+      "one record in quarantine")                                              \
+    E(POST, "/v1/quarantine/release", api_release_many, ADMIN, VITAL,          \
+      "learn all quarantined records of a reason")                             \
+    E(POST, "/v1/quarantine/{}/release", api_release, ADMIN, VITAL,            \
+      "learn a quarantined record")                                            \
+    E(POST, "/v1/forget", api_forget, ADMIN, VITAL,                            \
+      "erase the records of an id or a domain")                                \
+    E(GET, "/v1/operations/{}", api_operation, INFER, VITAL,                   \
+      "the state of an operation")                                             \
+    E(GET, "/v1/models", api_models, INFER, QUICK, "the versions as models")   \
+    E(GET, "/v1/models/{}", api_model, INFER, QUICK, "one version as a model") \
+    E(POST, "/v1/completions", api_completions, INFER, COMPUTES,               \
+      "complete a prompt")                                                     \
+    E(POST, "/v1/chat/completions", api_chat_completions, INFER, COMPUTES,     \
+      "complete a chat")                                                       \
+    E(POST, "/v1/score", api_score, INFER, COMPUTES, "losses of texts")        \
+    E(POST, "/v1/classify", api_classify, INFER, COMPUTES, "labels of texts")  \
+    E(POST, "/v1/embeddings", api_embeddings, INFER, COMPUTES,                 \
+      "vectors of texts")                                                      \
+    E(POST, "/tokenize", api_tokenize, INFER, COMPUTES,                        \
+      "the token ids of a text")                                               \
+    E(POST, "/detokenize", api_detokenize, INFER, COMPUTES,                    \
+      "the text of token ids")                                                 \
+    E(GET, "/tokenizer_info", api_tokenizer_info, INFER, QUICK,                \
+      "the tokenizer's special tokens and sizes")
+
+typedef void http_endpoint_fn(struct http_request *rq);
+
+#define HTTP_DECLARE_ENDPOINT(method, path, function, scope, work, summary)    \
+    http_endpoint_fn function;
+HTTP_ENDPOINTS(HTTP_DECLARE_ENDPOINT)
+
+struct http_endpoint {
+    const char *method, *path;
+    http_endpoint_fn *run;
+    enum http_scope scope;
+    enum http_work work;
+    const char *summary;
+};
+
+/* The endpoint of rq->head, with rq->argument. NULL: the request has failed,
+ * with 404 or 405. */
+const struct http_endpoint *http_endpoints_find(struct http_request *rq);
+
+#endif

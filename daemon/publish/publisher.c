@@ -54,8 +54,8 @@ struct publisher *publisher_create(const struct publisher_options *options)
     struct publisher *p = xcalloc(1, sizeof *p);
 
     p->options = *options;
-    p->judge = judge_create(options->conf, options->catalog,
-                            options->serving);
+    p->scoring = holdout_scoring_create(options->conf, options->catalog,
+                                        options->serving);
     p->publish.kind = TASK_PUBLISH;
     p->verdict.kind = TASK_VERDICT;
     p->operation.kind = TASK_OPERATION;
@@ -81,7 +81,7 @@ void publisher_free(struct publisher *p)
         return;
     BUG_ON(p->started);
     snapshot_free(p->publish.snapshot);
-    judge_free(p->judge);
+    holdout_scoring_free(p->scoring);
     probe_release(&p->probe);
     buf_release(&p->tokenizer_json);
     pthread_cond_destroy(&p->work);
@@ -196,7 +196,7 @@ bool publisher_collect(struct publisher *p, struct snapshot **s,
     return have;
 }
 
-bool publisher_take_wish(struct publisher *p, struct guard_wish *wish)
+bool publisher_take_wish(struct publisher *p, struct guard_request *wish)
 {
     pthread_mutex_lock(&p->mutex);
     *wish = p->wish;
@@ -298,7 +298,7 @@ static void run_publish(struct publisher *p)
  * process, retention and the figures of the publication follow. */
 static void run_verdict(struct publisher *p)
 {
-    struct guard_wish wish = {.cause = GUARD_NO_CAUSE};
+    struct guard_request wish = {.cause = GUARD_NO_CAUSE};
     struct err err = ERR_INIT;
     bool again = false;
     struct status *s;

@@ -86,7 +86,7 @@ bool publisher_collect(struct publisher *p, struct snapshot **s,
 
 /* Takes the guard's request for a rollback, if there is one. Every rollback
  * drops it. */
-bool publisher_take_wish(struct publisher *p, struct guard_wish *wish);
+bool publisher_take_wish(struct publisher *p, struct guard_request *wish);
 
 /* An operation that chose the serving version (serving_choose) has failed. The
  * version that the store names serves again, or the choice of another operation

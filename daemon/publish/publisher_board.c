@@ -14,7 +14,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "daemon/publish/judge_parent.h"
+#include "daemon/publish/verdict_memory.h"
 #include "daemon/intake/progress.h"
 
 /* --- the lowest losses -------------------------------------------------- */
@@ -56,7 +56,7 @@ static json_t *gate_of(const struct catalog_version *v)
 }
 
 void publisher_note_best(struct catalog *c, int64_t version,
-                         struct judgement *j)
+                         struct verdict *j)
 {
     struct catalog_version v, parent;
     json_t *best = NULL;
@@ -137,7 +137,7 @@ static void show_holdouts(struct status_board *b, struct status *s,
 
 /* The verdict about version v; gate NULL: no version has a verdict. With
  * another serving version than after that verdict the next comparison begins
- * anew (judge.c), so this one is not shown. Locks: needs the board's */
+ * anew (verdict.c), so this one is not shown. Locks: needs the board's */
 static void show_verdict(struct status_publish *s, const char *verdict,
                          const json_t *gate, bool is_over)
 {
@@ -154,12 +154,12 @@ static void show_verdict(struct status_publish *s, const char *verdict,
 }
 
 void publisher_show_versions(struct catalog *c, int64_t serving,
-                             const struct judgement *verdict,
+                             const struct verdict *verdict,
                              struct status_board *board)
 {
     struct catalog_pointers pointers;
     struct catalog_version v = {0};
-    struct judge_memory memory;
+    struct verdict_memory memory;
     struct err err = ERR_INIT;
     json_t *gate = NULL, *best = NULL;
     int64_t ms = newest_record_ms(c, serving), version;
@@ -169,7 +169,7 @@ void publisher_show_versions(struct catalog *c, int64_t serving,
         log_warn("status", "error=\"%s\"", err.msg);
         return;
     }
-    judge_memory_begin(&memory);
+    verdict_memory_init(&memory);
     /* The judged version: the newest one on the branch with a verdict. */
     version = pointers.head;
     while (version && catalog_get(c, version, &v, NULL) == 0 &&
@@ -180,7 +180,7 @@ void publisher_show_versions(struct catalog *c, int64_t serving,
     if (v.version) {
         gate = gate_of(&v);
         best = best_of_version(c, v.version, gate);
-        judge_recall(c, v.version, &memory, NULL);
+        verdict_memory_load(c, v.version, &memory, NULL);
     }
     s = status_lock(board);
     s->head_version = pointers.head;
@@ -197,17 +197,17 @@ void publisher_show_versions(struct catalog *c, int64_t serving,
     s->publish.refused_in_a_row =
         memory.expected ? memory.refused
                         : json_integer_value(json_object_get(gate, "refused"));
-    s->publish.passed += verdict && verdict->verdict == STORE_PASSED;
-    s->publish.refused += verdict && verdict->verdict == STORE_FAILED;
+    s->publish.passed += verdict && verdict->state == STORE_PASSED;
+    s->publish.refused += verdict && verdict->state == STORE_FAILED;
     s->publish.inconclusive +=
-        verdict && verdict->verdict == STORE_INCONCLUSIVE;
+        verdict && verdict->state == STORE_INCONCLUSIVE;
     status_unlock(board);
     json_decref(gate);
     json_decref(best);
     catalog_version_release(&v);
 }
 
-void publisher_show(struct publisher *p, const struct judgement *verdict)
+void publisher_show(struct publisher *p, const struct verdict *verdict)
 {
     publisher_show_versions(p->options.catalog,
                             serving_version(p->options.serving), verdict,

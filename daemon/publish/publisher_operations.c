@@ -20,7 +20,7 @@ int publisher_write_rollback(struct publisher *p,
                              struct err *err)
 {
     struct store_rollback rows = *rollback;
-    struct judge_memory memory;
+    struct verdict_memory memory;
     struct infer *infer = NULL;
     struct status *s;
     char *guard;
@@ -31,8 +31,8 @@ int publisher_write_rollback(struct publisher *p,
     if (rc == 0)
         rc = store_know_partitions(p->options.store, known, n_known, err);
     if (rc == 0) {
-        judge_memory_went_back(&memory);
-        rows.guard = guard = judge_memory_write(&memory);
+        verdict_memory_reset(&memory);
+        rows.guard = guard = verdict_memory_write(&memory);
         rows.in_transaction = replay_db_rollback;
         rc = store_rollback(p->options.store, &rows, err);
         free(guard);

@@ -20,7 +20,7 @@
 #include <stdatomic.h>
 
 #include "base/buf.h"
-#include "daemon/publish/judge.h"
+#include "daemon/publish/verdict.h"
 #include "daemon/publish/probe.h"
 #include "daemon/publish/publisher.h"
 
@@ -58,7 +58,7 @@ struct publisher {
     const struct model_shape *shape;
     const struct tokenizer *tokenizer;
     struct buf tokenizer_json;
-    struct judge *judge;
+    struct holdout_scoring *scoring;
     struct probe probe;     /* of the snapshot that was written last */
     int64_t probed_version; /* the version made of that snapshot; 0: none */
     atomic_bool released;   /* records, since publisher_released was called */
@@ -79,7 +79,7 @@ struct publisher {
     bool stopping;
     struct publisher_task *first; /* the queue */
     struct publisher_task publish, verdict, operation;
-    struct guard_wish wish; /* with GUARD_NO_CAUSE: none */
+    struct guard_request wish; /* with GUARD_NO_CAUSE: none */
 };
 
 /* Writes a snapshot as the new head version, tells the source its positions,
@@ -96,7 +96,7 @@ int publisher_prune(struct publisher *p, struct err *err);
  *          was judged by the process before
  *   again  out, with an error: whether a later call may succeed
  */
-int publisher_verdict(struct publisher *p, struct guard_wish *wish,
+int publisher_verdict(struct publisher *p, struct guard_request *wish,
                       bool *again, struct err *err);
 
 /* Makes a loaded version the serving one, after the store says so. A version
@@ -126,14 +126,14 @@ void publisher_undo_choice(struct publisher *p, int64_t operation);
  *   verdict  a verdict that was just written, to be counted, or NULL
  */
 void publisher_show_versions(struct catalog *c, int64_t serving,
-                             const struct judgement *verdict,
+                             const struct verdict *verdict,
                              struct status_board *board);
-void publisher_show(struct publisher *p, const struct judgement *verdict);
+void publisher_show(struct publisher *p, const struct verdict *verdict);
 
 /* Adds `best` to the gate's JSON of a version: the lowest holdout loss of each
  * domain on its branch. It is kept with the version, because the versions
  * before it are pruned. */
 void publisher_note_best(struct catalog *c, int64_t version,
-                         struct judgement *j);
+                         struct verdict *j);
 
 #endif

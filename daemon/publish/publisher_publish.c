@@ -12,7 +12,7 @@
 #include "base/log.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
-#include "daemon/publish/judge_parent.h"
+#include "daemon/publish/verdict_memory.h"
 
 static int write_replay(struct sqlite3 *db, int64_t version, void *arg,
                         struct err *err)
@@ -109,13 +109,13 @@ int publisher_prune(struct publisher *p, struct err *err)
     struct store_keep keep = {(int)k->newest, (int)k->hourly, (int)k->daily,
                               0};
     struct catalog_pointers pointers;
-    struct judge_memory memory;
+    struct verdict_memory memory;
     int removed = 0, rc;
 
     /* The reference version stays. Without it the next candidate would be
      * compared with the serving version, which may be the worse one. */
     if (catalog_pointers(p->options.catalog, &pointers, NULL) == 0 &&
-        judge_recall(p->options.catalog, pointers.head, &memory, NULL) == 0)
+        verdict_memory_load(p->options.catalog, pointers.head, &memory, NULL) == 0)
         keep.also = memory.reference;
     rc = store_prune(p->options.store, &keep, timing_wall_ms(), sweep_replay,
                      p, &removed, err);

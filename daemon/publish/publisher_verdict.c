@@ -2,7 +2,7 @@
 /*
  * The verdict about the head version. The candidate is loaded with the code
  * that answers requests, and compared with the probe of the live weights
- * (probe.h). Then the gate compares it with the reference version (judge.h).
+ * (probe.h). Then the gate compares it with the reference version (verdict.h).
  * One transaction writes the verdict, the switch of serving and the guard's
  * state.
  *
@@ -14,14 +14,11 @@
 
 #include "daemon/publish/publisher_private.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/log.h"
-#include "base/utf8.h"
-#include "daemon/publish/judge_parent.h"
+#include "daemon/publish/verdict_memory.h"
 
 void publisher_switch(struct publisher *p, int64_t version,
                       struct infer *infer)
@@ -34,140 +31,100 @@ void publisher_switch(struct publisher *p, int64_t version,
         log_debug("serving", "%s", err.msg); /* its operation will fail, too */
 }
 
-/* The verdict `fail` about a version that cannot be compared. */
-static int refuse(struct publisher *p, int64_t version, bool not_finite,
-                  const char *what, const char *why, struct judgement *out,
-                  struct err *err)
-{
-    char reason[sizeof out->reason];
-
-    snprintf(reason, sizeof reason, "%.30s: %.220s", what, why);
-    *err = (struct err)ERR_INIT;
-    return judge_broken(p->judge, version, not_finite, reason, out, err);
-}
-
-/* Loads the candidate and judges it. *candidate stays NULL when its numbers are
- * not finite or not those of the live weights; the verdict is fail then. */
-static int examine(struct publisher *p, int64_t version,
-                   struct infer **candidate, struct judgement *out,
-                   struct err *err)
+/* Loads the candidate. Leaves in->candidate NULL, and says why, when its numbers
+ * are not finite or not those of the live weights. */
+static int read_back(struct publisher *p, struct verdict_input *in,
+                     struct infer **candidate, char *damage, size_t size,
+                     struct err *err)
 {
     /* A version of the process before has no probe. */
     const struct probe *probe =
-        p->probed_version == version ? &p->probe : NULL;
-    struct infer *infer = NULL;
+        p->probed_version == in->version ? &p->probe : NULL;
     int rc;
 
-    if (probe && !probe->finite)
-        return refuse(p, version, true, "not finite", probe->problem, out,
-                      err);
-    rc = serving_load(p->options.serving, version, &infer, err);
+    in->damage = damage;
+    if (probe && !probe->finite) {
+        in->not_finite = true;
+        snprintf(damage, size, "not finite: %.220s", probe->problem);
+        return 0;
+    }
+    rc = serving_load(p->options.serving, in->version, candidate, err);
     if (rc == 0 && probe)
-        rc = probe_compare(probe, infer, err);
-    if (rc == ERR_CORRUPT || rc == ERR_DIVERGED) {
-        infer_free(infer);
-        return refuse(p, version, rc == ERR_DIVERGED, "cannot be read back",
-                      err->msg, out, err);
-    }
-    if (rc == 0 && !judge_as_parent(p->options.catalog, version, out)) {
-        rc = judge_candidate(p->judge, version, infer, out, err);
-        if (rc == 0 && probe)
-            json_object_set_new(out->gate, "read_back",
-                                json_pack("{s:b, s:i, s:b}", "finite", 1,
-                                          "probe_texts", PROBE_TEXTS, "same",
-                                          1));
-    }
-    if (rc) {
-        infer_free(infer);
-        return rc == ERR_DIVERGED ? refuse(p, version, true, "not finite",
-                                           err->msg, out, err)
-                                  : rc;
-    }
-    *candidate = infer;
+        rc = probe_compare(probe, *candidate, err);
+    if (rc == 0)
+        in->candidate = *candidate;
+    if (rc != ERR_CORRUPT && rc != ERR_DIVERGED)
+        return rc;
+    in->not_finite = rc == ERR_DIVERGED;
+    snprintf(damage, size, "cannot be read back: %.220s", err->msg);
+    *err = (struct err)ERR_INIT;
     return 0;
-}
-
-/* Puts the rollback that the guard wants into the guard's state. */
-static void request_rollback(struct publisher *p, int64_t version,
-                             struct judgement *j)
-{
-    struct guard_wish wish = {.cause = j->cause, .version = j->reference};
-    /* The reason begins with a name, which may be long. The cut must not
-     * split a character. */
-    size_t n = utf8_whole(j->reason, strnlen(j->reason, 160));
-
-    if (j->cause == GUARD_NO_CAUSE)
-        return;
-    snprintf(wish.reason, sizeof wish.reason, "version %lld: %s (%.*s)",
-             (long long)version, guard_cause_text(j->cause), (int)n,
-             j->reason);
-    if (p->options.conf->publish.auto_rollback && j->reference != 0)
-        j->memory.wish = wish;
-    else
-        log_warn("guard", "version=%lld reference=%lld action=none "
-                          "reason=\"%s\"",
-                 (long long)version, (long long)j->reference, wish.reason);
 }
 
 static int judge_head(struct publisher *p,
                       const struct catalog_pointers *pointers,
-                      struct guard_wish *wish, struct err *err)
+                      struct guard_request *request, struct err *err)
 {
-    int64_t version = pointers->head;
-    struct judgement j = {0};
+    struct verdict_input in = {
+        .conf = p->options.conf,
+        .catalog = p->options.catalog,
+        .scoring = p->scoring,
+        .version = pointers->head,
+        /* With every version damaged, a start leaves none to serve. */
+        .serving =
+            serving_version(p->options.serving) ? pointers->serving : 0,
+        .serving_pinned = pointers->serving_pinned,
+    };
+    struct verdict v = {0};
     struct infer *candidate = NULL;
-    char *gate = NULL, *guard = NULL;
-    bool serve;
-    int rc;
+    char *gate = NULL, *guard = NULL, damage[300];
+    int rc = read_back(p, &in, &candidate, damage, sizeof damage, err);
 
-    /* With every version damaged, a start leaves none to serve. */
-    judge_begin(p->judge,
-                serving_version(p->options.serving) ? pointers->serving : 0);
-    rc = examine(p, version, &candidate, &j, err);
+    if (rc == 0)
+        rc = verdict_decide(&in, &v, err);
     if (rc)
         goto out;
-    serve = j.verdict == STORE_PASSED && !pointers->serving_pinned &&
-            (!j.same_as || j.same_as == pointers->serving);
-    if (serve)
-        judgement_serves(&j, version);
-    request_rollback(p, version, &j);
-    publisher_note_best(p->options.catalog, version, &j);
-    gate = json_dumps(j.gate, JSON_COMPACT | JSON_REAL_PRECISION(17));
-    guard = judge_memory_write(&j.memory);
-    rc = store_verdict(p->options.store, version, j.verdict, gate, guard,
-                       j.results, j.n_results, serve, j.reason, err);
+    if (in.candidate && !v.same_as && v.cause != GUARD_NOT_FINITE &&
+        p->probed_version == in.version)
+        json_object_set_new(v.gate, "read_back",
+                            json_pack("{s:b, s:i, s:b}", "finite", 1,
+                                      "probe_texts", PROBE_TEXTS, "same", 1));
+    publisher_note_best(p->options.catalog, in.version, &v);
+    gate = json_dumps(v.gate, JSON_COMPACT | JSON_REAL_PRECISION(17));
+    guard = verdict_memory_write(&v.memory);
+    rc = store_verdict(p->options.store, in.version, v.state, gate, guard,
+                       v.results, v.n_results, v.serve, v.reason, err);
     if (rc)
         goto out;
-    if (serve) {
-        publisher_switch(p, version, candidate);
+    if (v.serve) {
+        publisher_switch(p, in.version, candidate);
         candidate = NULL;
     }
     log_info("gate",
              "version=%lld verdict=%s serving=%lld reference=%lld "
              "refused=%lld shadow_records=%lld shadow_evidence=%.2f "
              "reason=\"%s\"%s%s%s",
-             (long long)version, store_state_name(j.verdict),
-             (long long)(serve ? version : pointers->serving),
-             (long long)j.reference, (long long)j.refused,
-             (long long)j.shadow_records,
-             isfinite(j.shadow_evidence) ? j.shadow_evidence : 0, j.reason,
-             j.waits_for[0] ? " waits_for=\"" : "", j.waits_for,
-             j.waits_for[0] ? "\"" : "");
-    *wish = j.memory.wish;
+             (long long)in.version, store_state_name(v.state),
+             (long long)(v.serve ? in.version : pointers->serving),
+             (long long)v.reference, (long long)v.memory.refused,
+             (long long)v.shadow_records, v.shadow_log_wealth, v.reason,
+             v.waits_for[0] ? " waits_for=\"" : "", v.waits_for,
+             v.waits_for[0] ? "\"" : "");
+    *request = v.memory.request;
 out:
-    publisher_show(p, rc ? NULL : &j);
+    publisher_show(p, rc ? NULL : &v);
     free(gate);
     free(guard);
-    judgement_release(&j);
+    verdict_release(&v);
     infer_free(candidate);
     return rc;
 }
 
 /* The request of the process before, unless it paused learning instead. */
 static int find_request(struct publisher *p, int64_t head,
-                        struct guard_wish *wish, struct err *err)
+                        struct guard_request *wish, struct err *err)
 {
-    struct judge_memory memory = {0};
+    struct verdict_memory memory = {0};
     struct catalog_hold hold = {0};
     char *guard = NULL;
     int rc = catalog_guard(p->options.catalog, head, &guard, err);
@@ -176,14 +133,14 @@ static int find_request(struct publisher *p, int64_t head,
         rc = catalog_hold(p->options.catalog, &hold, err);
     if (rc == 0 && guard && hold.version != head &&
         p->options.conf->publish.auto_rollback &&
-        judge_memory_read(&memory, guard))
-        *wish = memory.wish;
+        verdict_memory_read(&memory, guard))
+        *wish = memory.request;
     free(hold.reason);
     free(guard);
     return rc;
 }
 
-int publisher_verdict(struct publisher *p, struct guard_wish *wish,
+int publisher_verdict(struct publisher *p, struct guard_request *wish,
                       bool *again, struct err *err)
 {
     struct catalog_pointers pointers;

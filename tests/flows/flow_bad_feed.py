@@ -24,7 +24,7 @@ from flow_util import Tap, add_up, mneme
 
 SOAK = float(os.environ.get("MNEME_SOAK_MINUTES", "0"))
 VERSIONS = 4            # a bad feed goes on for so many
-PATIENCE = 60           # seconds for what should come soon
+PATIENCE = 300          # seconds that no busy machine needs for what comes soon
 TESTS = 40
 
 SETTINGS = {

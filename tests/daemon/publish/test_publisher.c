@@ -28,7 +28,7 @@
 #include "base/rng.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
-#include "daemon/publish/judge_memory.h"
+#include "daemon/publish/verdict_memory.h"
 #include "daemon/stream/source_private.h"
 #include "learner/kernels/ops.h"
 #include "learner/model.h"
@@ -543,7 +543,7 @@ static void test_verdicts(void **state)
  * paused instead. */
 static void test_not_finite(void **state)
 {
-    struct guard_wish wish;
+    struct guard_request wish;
     struct room r;
 
     begin(&r, *state);
@@ -572,7 +572,7 @@ static void test_not_finite(void **state)
 
 static void test_no_auto_rollback(void **state)
 {
-    struct guard_wish wish;
+    struct guard_request wish;
     struct room r;
 
     begin(&r, *state);
@@ -600,7 +600,7 @@ static void damage_head(struct room *r)
  * since the live weights are not damaged. */
 static void test_damaged_files(void **state)
 {
-    struct guard_wish wish;
+    struct guard_request wish;
     struct room r;
 
     begin(&r, *state);
@@ -867,7 +867,7 @@ static int roll_back(struct room *r, int64_t to, bool keep_serving,
 static void test_rollback(void **state)
 {
     struct err err = ERR_INIT;
-    struct guard_wish wish;
+    struct guard_request wish;
     struct room r;
 
     begin(&r, *state);
@@ -905,7 +905,7 @@ static void test_rollback(void **state)
 static void test_failed_rollback(void **state)
 {
     struct err err = ERR_INIT;
-    struct guard_wish wish;
+    struct guard_request wish;
     struct room r;
 
     begin(&r, *state);

@@ -39,7 +39,7 @@ static int64_t publish(struct util_both *b, int64_t parent, double loss,
         .domain = "a" LONG_NAME, .bits_per_byte = loss, .accuracy = NAN,
         .chunks = 50};
     char *name = xstrdup(result.domain);
-    struct judgement j = {
+    struct verdict j = {
         .gate = json_loads(gate, 0, NULL),
         .results = xmemdup(&result, sizeof result),
         .n_results = 1,
@@ -47,35 +47,35 @@ static int64_t publish(struct util_both *b, int64_t parent, double loss,
     };
     int64_t version = util_publish(b->s, parent, 1 + util_number(
         b->s, "SELECT newest FROM pointers"));
-    struct judge_memory memory;
+    struct verdict_memory memory;
     char *text, *guard;
 
-    judge_memory_begin(&memory);
+    verdict_memory_init(&memory);
     memory.expected = serving;
     memory.refused = refused;
     publisher_note_best(b->c, version, &j);
     text = json_dumps(j.gate, JSON_REAL_PRECISION(17));
-    guard = judge_memory_write(&memory);
+    guard = verdict_memory_write(&memory);
     assert_int_equal(store_verdict(b->s, version, verdict, text, guard,
                                    &result, 1, verdict == STORE_PASSED, "",
                                    NULL),
                      0);
     free(text);
     free(guard);
-    judgement_release(&j);
+    verdict_release(&j);
     return version;
 }
 
 /* Writes a rollback as the publisher does. */
 static void roll_back(struct util_both *b, int64_t version)
 {
-    struct judge_memory memory;
+    struct verdict_memory memory;
     struct store_rollback r = {
         .to = version, .mode = "rewind", .reason = ""};
     char *guard;
 
-    judge_memory_went_back(&memory);
-    r.guard = guard = judge_memory_write(&memory);
+    verdict_memory_reset(&memory);
+    r.guard = guard = verdict_memory_write(&memory);
     assert_int_equal(store_rollback(b->s, &r, NULL), 0);
     free(guard);
 }
@@ -304,7 +304,7 @@ static void test_before(void **state)
 static void test_count(void **state)
 {
     struct util_both b = util_open_both(*state);
-    const struct judgement j = {.verdict = STORE_FAILED};
+    const struct verdict j = {.state = STORE_FAILED};
     struct status_board board;
     struct status *s;
 

@@ -200,7 +200,7 @@ def exhausted(tap, d):
 
 def flipped(tap):
     """Preset linear: the labels of two languages change places."""
-    d = Fed("linear", model__preset="linear", publish__every_tokens=4000,
+    d = Fed("linear", model__preset="linear", publish__every_tokens=12000,
             learner__holdout__fraction=0.2).start("alive")
     languages = [FIRST, SECOND]
     rng = random.Random(3)

@@ -244,13 +244,15 @@ static const char *read_other_fields(struct record *r,
  * and zero-width spaces. Returns the byte there; 0 at the end. */
 static char skip_lead(const char **p, const char *end)
 {
-    static const char *const skipped[] = {BOM, "\xe2\x80\x8b", "\xc2\xa0"};
+    enum { N_SKIPPED = 3 };
+    static const char *const skipped[N_SKIPPED] = {BOM, "\xe2\x80\x8b",
+                                                   "\xc2\xa0"};
     bool moved = true;
 
     while (moved && *p < end) {
         moved = **p && (unsigned char)**p <= ' ';
         *p += moved;
-        for (size_t i = 0; !moved && i < sizeof skipped / sizeof *skipped; i++) {
+        for (size_t i = 0; !moved && i < N_SKIPPED; i++) {
             size_t n = strlen(skipped[i]);
 
             moved = (size_t)(end - *p) >= n && memcmp(*p, skipped[i], n) == 0;

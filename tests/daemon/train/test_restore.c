@@ -16,7 +16,7 @@
 #include <cmocka.h>
 
 #include "base/xalloc.h"
-#include "daemon/publish/judge_memory.h"
+#include "daemon/publish/verdict_memory.h"
 #include "daemon/train/restore.h"
 #include "learner/kernels/ops.h"
 #include "learner/learner.h"
@@ -360,16 +360,16 @@ static void test_damaged_serving(void **state)
 
 static int write_request(struct store *s, void *arg, struct err *err)
 {
-    struct judge_memory memory;
+    struct verdict_memory memory;
     char *text, *sql;
     int64_t *changed = arg;
 
     (void)err;
-    judge_memory_begin(&memory);
-    memory.wish.cause = GUARD_BETTER;
-    memory.wish.version = 1;
-    snprintf(memory.wish.reason, sizeof memory.wish.reason, "a test");
-    text = judge_memory_write(&memory);
+    verdict_memory_init(&memory);
+    memory.request.cause = GUARD_WORSE;
+    memory.request.version = 1;
+    snprintf(memory.request.reason, sizeof memory.request.reason, "a test");
+    text = verdict_memory_write(&memory);
     sql = xasprintf("UPDATE versions SET guard = '%s' WHERE version = 2"
                     " RETURNING 1",
                     text);
@@ -389,7 +389,7 @@ static int hold(struct store *s, void *arg, struct err *err)
 static void test_guard_request(void **state)
 {
     const char *const off[] = {"publish.auto_rollback=false"};
-    struct guard_wish wish;
+    struct guard_request request;
     struct rewind_util u;
     int64_t changed = 0;
 
@@ -398,19 +398,19 @@ static void test_guard_request(void **state)
     assert_int_equal(publisher_run(u.publisher, write_request, &changed, NULL),
                      0);
     assert_int_equal(changed, 1);
-    assert_false(publisher_take_wish(u.publisher, &wish));
+    assert_false(publisher_take_wish(u.publisher, &request));
     reopen(&u);
-    assert_true(publisher_take_wish(u.publisher, &wish));
-    assert_int_equal(wish.version, 1);
-    assert_string_equal(wish.reason, "a test");
+    assert_true(publisher_take_wish(u.publisher, &request));
+    assert_int_equal(request.version, 1);
+    assert_string_equal(request.reason, "a test");
     rewind_util_close(&u);
 
     rewind_util_open(&u, *state, off, 1);
-    assert_false(publisher_take_wish(u.publisher, &wish));
+    assert_false(publisher_take_wish(u.publisher, &request));
     /* Learning was paused instead. */
     assert_int_equal(publisher_run(u.publisher, hold, NULL, NULL), 0);
     reopen(&u);
-    assert_false(publisher_take_wish(u.publisher, &wish));
+    assert_false(publisher_take_wish(u.publisher, &request));
     rewind_util_close(&u);
 }
 

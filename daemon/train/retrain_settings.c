@@ -2,8 +2,8 @@
 /*
  * A data directory may come from somebody else, with correct checksums. So only
  * keys that decide what is learned are taken from it, each with a value that
- * the key can have. Which files, brokers and programs are used, the operator's
- * configuration alone decides.
+ * the key can have. The operator's configuration alone decides which files,
+ * brokers and programs are used.
  */
 #include "config.h"
 

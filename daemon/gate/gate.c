@@ -517,7 +517,7 @@ void gate_decide(const struct gate_options *options,
     d->above = most > 0;
     withheld = any_withholds(options, tests, n, d);
 
-    /* The verdict, without a look at the mean. */
+    /* The verdict of the tests, before the mean counts. */
     if (d->above)
         d->verdict = most >= GATE_GROSS || options->doubted ? GATE_FAIL
                                                             : GATE_INCONCLUSIVE;

@@ -27,8 +27,8 @@ static void set_if_lower(json_t *best, const char *domain, double loss)
         json_object_set_new(best, domain, json_real(loss));
 }
 
-/* The lowest losses of a version's branch: `best` in its gate's JSON. Old
- * versions have none; then those of the versions before it that are left. */
+/* The lowest losses of a version's branch: `best` in its gate's JSON. Versions
+ * of older programs have no `best`: then of the kept versions before it. */
 static json_t *best_of_version(struct catalog *c, int64_t version,
                                const json_t *gate)
 {
@@ -135,9 +135,9 @@ static void show_holdouts(struct status_board *b, struct status *s,
     }
 }
 
-/* The verdict about version v; gate NULL: no version has a verdict. With
- * another serving version than after that verdict the next comparison begins
- * anew (verdict.c), so this one is not shown. Locks: needs the board's */
+/* Shows a verdict; gate NULL: no version has one. is_over: the serving version
+ * has changed since the verdict. The next comparison then begins anew
+ * (verdict.c), and this one is not shown. Locks: needs the board's */
 static void show_verdict(struct status_publish *s, const char *verdict,
                          const json_t *gate, bool is_over)
 {

@@ -6,9 +6,9 @@
  * One transaction writes the verdict, the switch of serving and the guard's
  * state.
  *
- * Only the trainer can carry out the rollback that the guard wants. The request
- * is in the guard's state of the head version. So a process that starts finds
- * the request of the one before it.
+ * Only the trainer can carry out a rollback that the guard requests. The
+ * request is stored with the head version's verdict. So after a restart the
+ * new process finds it.
  */
 #include "config.h"
 
@@ -37,7 +37,7 @@ static int read_back(struct publisher *p, struct verdict_input *in,
                      struct infer **candidate, char *damage, size_t size,
                      struct err *err)
 {
-    /* A version of the process before has no probe. */
+    /* A version of an earlier process has no probe. */
     const struct probe *probe =
         p->probed_version == in->version ? &p->probe : NULL;
     int rc;
@@ -70,7 +70,7 @@ static int judge_head(struct publisher *p,
         .catalog = p->options.catalog,
         .scoring = p->scoring,
         .version = pointers->head,
-        /* With every version damaged, a start leaves none to serve. */
+        /* After a start at which every version was damaged, none serves. */
         .serving =
             serving_version(p->options.serving) ? pointers->serving : 0,
         .serving_pinned = pointers->serving_pinned,
@@ -120,7 +120,7 @@ out:
     return rc;
 }
 
-/* The request of the process before, unless it paused learning instead. */
+/* Finds an earlier process's request, unless that process paused instead. */
 static int find_request(struct publisher *p, int64_t head,
                         struct guard_request *wish, struct err *err)
 {

@@ -34,7 +34,7 @@ void verdict_release(struct verdict *v)
     memset(v, 0, sizeof *v);
 }
 
-/* Copies the results, which belong to somebody else. */
+/* Copies one domain's result, with the domain's name. */
 static void add_result(struct verdict *out, const char *domain,
                        double bits_per_byte, double accuracy, int64_t chunks)
 {
@@ -51,7 +51,7 @@ static void add_result(struct verdict *out, const char *domain,
     };
 }
 
-/* Before the candidate may become the reference. */
+/* Keeps the shadow figures, before the candidate may become the reference. */
 static void note_shadow(struct verdict *out)
 {
     out->reference = out->memory.reference;
@@ -94,8 +94,8 @@ static void decide_damaged(const struct verdict_input *in, const char *damage,
     m->refused++;
 }
 
-/* Learning was paused instead of carrying out the request of that version. An
- * error counts as paused: a rollback too few does less harm. */
+/* True when learning was paused instead of carrying out the version's request.
+ * An error counts as paused: a missing rollback does less harm. */
 static bool was_paused(struct catalog *c, int64_t version)
 {
     struct catalog_hold hold = {0};
@@ -109,7 +109,7 @@ static bool was_paused(struct catalog *c, int64_t version)
  * A version without a step of its own (all its records were refused or held
  * out) has the weights of its parent. It gets the parent's verdict and memory,
  * with an open request of the guard, and nothing counts a second time. False:
- * it is no such version, or its parent has no verdict.
+ * the version has a step of its own, or its parent has no verdict.
  */
 static bool decide_as_parent(struct catalog *c, int64_t version,
                              struct verdict *out)
@@ -262,8 +262,8 @@ static int choose_patience(const struct verdict_input *in,
     return 0;
 }
 
-/* The reference's bits per byte on segments outside the shadow comparison, as
- * far as there are any: the unit of the comparison. */
+/* The unit of the shadow comparison: the reference's bits per byte, on segments
+ * outside the comparison if there are any. */
 static double reference_loss(const struct holdout_scoring_result *s)
 {
     double nats[2] = {0}, bytes[2] = {0};
@@ -396,7 +396,7 @@ int verdict_decide(const struct verdict_input *in, struct verdict *out,
     if (rc)
         return rc;
 
-    /* The weights are the parent's: so is the verdict. */
+    /* With its parent's weights a version gets its parent's verdict. */
     if (in->candidate && decide_as_parent(in->catalog, in->version, out)) {
         out->serve = out->state == STORE_PASSED && !in->serving_pinned &&
                      (in->serving == 0 || in->serving == out->same_as);
@@ -407,7 +407,7 @@ int verdict_decide(const struct verdict_input *in, struct verdict *out,
         return 0;
     }
 
-    /* The losses, if there is anything to compare with. */
+    /* The losses, if there are versions to compare. */
     m->request.cause = GUARD_NO_CAUSE;
     why = !in->serving                      ? "the first version"
           : !in->conf->publish.gate.enabled ? "the gate is off"
@@ -446,7 +446,7 @@ int verdict_decide(const struct verdict_input *in, struct verdict *out,
                                          : m->reference));
     json_object_set_new(out->gate, "refused", json_integer(m->refused));
 
-    /* What follows from it: serving, the next reference, a rollback. */
+    /* The consequences: serving, the next reference, a rollback. */
     out->serve = out->state == STORE_PASSED && !in->serving_pinned;
     if (out->serve) {
         m->expected = in->version;

@@ -204,7 +204,7 @@ static void print_gate_shadow(const json_t *gate)
            pick_real(s, "enough"));
 }
 
-/* Prints nothing for a version that was not compared. */
+/* Prints the gate's comparison, or nothing if there was none. */
 static void print_gate(const json_t *v)
 {
     const json_t *gate = pick(v, "gate"), *d;

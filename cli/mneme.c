@@ -79,7 +79,8 @@ static void die_with_reader(void)
     sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
-/* Needed where a verb handles SIGPIPE itself. */
+/* Tells whether the reader of the output has left, for verbs that handle
+ * SIGPIPE themselves. */
 static bool reader_has_left(void)
 {
     struct pollfd p = {.fd = STDOUT_FILENO, .events = POLLOUT};

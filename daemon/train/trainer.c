@@ -397,8 +397,8 @@ static int restore_guard_pause(struct trainer *t, struct err *err)
 /* Rolls back to the version by itself, and skips all later records. The version
  * also serves, unless keep_serving is set or the serving version is pinned.
  * After GUARD_MOST automatic rollbacks in an hour, learning pauses instead. */
-static void go_back(struct trainer *t, int64_t version, bool keep_serving,
-                    const char *reason)
+static void auto_roll_back(struct trainer *t, int64_t version,
+                           bool keep_serving, const char *reason)
 {
     struct rewind_request request = {.version = version,
                                      .skip = true,
@@ -439,7 +439,7 @@ static bool follow_guard(struct trainer *t)
     if (t->state == PAUSED_BY_GUARD ||
         !publisher_take_wish(t->options.publisher, &request))
         return false;
-    go_back(t, request.version, false, request.reason);
+    auto_roll_back(t, request.version, false, request.reason);
     return true;
 }
 
@@ -487,7 +487,7 @@ static void run_operations(struct trainer *t)
         struct rewind_request request = {
             .version = op.version,
             .skip = op.kind == CONTROL_ROLLBACK_SKIP,
-            .reason = op.reason[0] ? op.reason : "asked for",
+            .reason = op.reason[0] ? op.reason : "an operator's request",
         };
         struct err err = ERR_INIT;
         char detail[sizeof op.detail] = "";
@@ -586,7 +586,7 @@ static void run_step(struct trainer *t)
     if (rc)
         fail(t, &err);
     else /* the gate may have refused the head version: it must not serve */
-        go_back(t, pointers.head, true, err.msg);
+        auto_roll_back(t, pointers.head, true, err.msg);
 }
 
 /* Publishes a last version after the source has ended. With at_end: exit, then

@@ -316,8 +316,8 @@ static void decide_good(struct intake *in, struct waiting *w)
     }
 }
 
-/* The first segments of this record have been learned, and the record has been
- * counted. Only the other segments are left, whatever the settings are now. */
+/* Decides a record that is learned in part: it is counted already, and its
+ * other segments are learned, whatever the settings are now. */
 static void decide_rest(struct intake *in, struct waiting *w,
                         int64_t tokens_done)
 {
@@ -332,7 +332,7 @@ static void decide_rest(struct intake *in, struct waiting *w,
         tokens_done -= w->cut.segments[w->next++].n_tokens;
 }
 
-/* source.when_behind: sample passes over some records. */
+/* True when source.when_behind: sample leaves the record out. */
 static bool is_passed_over(const struct intake *in, const struct waiting *w)
 {
     uint64_t seed = (uint64_t)in->options.conf->learner.seed;

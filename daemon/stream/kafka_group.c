@@ -390,7 +390,7 @@ void kafka_group_check_broker(struct kafka_group *g)
     if (e && g->link == KAFKA_LINK_DOWN)
         g->retry_ms = g->check_ms;
     else if (e && ++g->n_unanswered >= PATIENCE)
-        set_link_down(g, "is away", rd_kafka_err2str(e));
+        set_link_down(g, "does not answer", rd_kafka_err2str(e));
     if (e)
         return;
     rd_kafka_metadata_destroy(metadata);

@@ -298,7 +298,7 @@ static void run_publish(struct publisher *p)
  * retention and the figures of the publication follow. */
 static void run_verdict(struct publisher *p)
 {
-    struct guard_request wish = {.cause = GUARD_NO_CAUSE};
+    struct guard_request request = {.cause = GUARD_NO_CAUSE};
     struct err err = ERR_INIT;
     bool again = false;
     struct status *s;
@@ -306,7 +306,7 @@ static void run_verdict(struct publisher *p)
 
     if (p->dead)
         return;
-    rc = publisher_verdict(p, &wish, &again, &err);
+    rc = publisher_verdict(p, &request, &again, &err);
     if (rc)
         fail(p, "gate", &err, again);
     else
@@ -314,10 +314,10 @@ static void run_verdict(struct publisher *p)
     pthread_mutex_lock(&p->mutex);
     if (rc && again)
         enqueue(p, &p->verdict, timing_mono_ms() + RETRY_MS);
-    if (wish.cause != GUARD_NO_CAUSE)
-        p->wish = wish;
+    if (request.cause != GUARD_NO_CAUSE)
+        p->wish = request;
     pthread_mutex_unlock(&p->mutex);
-    if (wish.cause != GUARD_NO_CAUSE)
+    if (request.cause != GUARD_NO_CAUSE)
         p->options.wake_trainer(p->options.arg);
     if (!p->started_ns)
         return;

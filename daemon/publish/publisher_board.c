@@ -50,7 +50,7 @@ static json_t *best_of_version(struct catalog *c, int64_t version,
     return best;
 }
 
-static json_t *gate_of(const struct catalog_version *v)
+static json_t *load_gate(const struct catalog_version *v)
 {
     return v->gate_json ? json_loads(v->gate_json, 0, NULL) : NULL;
 }
@@ -64,7 +64,7 @@ void publisher_note_best(struct catalog *c, int64_t version,
     if (catalog_get(c, version, &v, NULL) != 0)
         return;
     if (v.parent && catalog_get(c, v.parent, &parent, NULL) == 0) {
-        json_t *gate = gate_of(&parent);
+        json_t *gate = load_gate(&parent);
 
         best = best_of_version(c, v.parent, gate);
         json_decref(gate);
@@ -178,7 +178,7 @@ void publisher_show_versions(struct catalog *c, int64_t serving,
         catalog_version_release(&v);
     }
     if (v.version) {
-        gate = gate_of(&v);
+        gate = load_gate(&v);
         best = best_of_version(c, v.version, gate);
         verdict_memory_load(c, v.version, &memory, NULL);
     }

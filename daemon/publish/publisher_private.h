@@ -92,11 +92,11 @@ int publisher_prune(struct publisher *p, struct err *err);
 
 /*
  * Gives a pending head version its verdict, and makes it serve if it passed.
- *   wish   out: the rollback that the guard requests, also for a head version
- *          that an earlier process judged
- *   again  out, with an error: whether a later call may succeed
+ *   request  out: the rollback that the guard requests, also for a head version
+ *            that an earlier process judged
+ *   again    out, with an error: whether a later call may succeed
  */
-int publisher_verdict(struct publisher *p, struct guard_request *wish,
+int publisher_verdict(struct publisher *p, struct guard_request *request,
                       bool *again, struct err *err);
 
 /* Makes a loaded version serve, after the store names it. The version that a

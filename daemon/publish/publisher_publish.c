@@ -112,10 +112,11 @@ int publisher_prune(struct publisher *p, struct err *err)
     struct verdict_memory memory;
     int removed = 0, rc;
 
-    /* The reference version stays. Without it the next candidate would be
-     * compared with the serving version, which may be the worse one. */
+    /* Keeps the reference version. Without it the next candidate would be
+     * compared with the serving version, which may be worse. */
     if (catalog_pointers(p->options.catalog, &pointers, NULL) == 0 &&
-        verdict_memory_load(p->options.catalog, pointers.head, &memory, NULL) == 0)
+        verdict_memory_load(p->options.catalog, pointers.head, &memory,
+                            NULL) == 0)
         keep.also = memory.reference;
     rc = store_prune(p->options.store, &keep, timing_wall_ms(), sweep_replay,
                      p, &removed, err);

@@ -31,8 +31,8 @@ void publisher_switch(struct publisher *p, int64_t version,
         log_debug("serving", "%s", err.msg); /* its operation will fail, too */
 }
 
-/* Loads the candidate. Leaves in->candidate NULL, and says why, when its numbers
- * are not finite or not those of the live weights. */
+/* Loads the candidate. When its numbers are not finite or differ from the live
+ * weights, in->candidate stays NULL, and `damage` gets the reason. */
 static int read_back(struct publisher *p, struct verdict_input *in,
                      struct infer **candidate, char *damage, size_t size,
                      struct err *err)
@@ -122,7 +122,7 @@ out:
 
 /* Finds an earlier process's request, unless that process paused instead. */
 static int find_request(struct publisher *p, int64_t head,
-                        struct guard_request *wish, struct err *err)
+                        struct guard_request *request, struct err *err)
 {
     struct verdict_memory memory = {0};
     struct catalog_hold hold = {0};
@@ -134,13 +134,13 @@ static int find_request(struct publisher *p, int64_t head,
     if (rc == 0 && guard && hold.version != head &&
         p->options.conf->publish.auto_rollback &&
         verdict_memory_read(&memory, guard))
-        *wish = memory.request;
+        *request = memory.request;
     free(hold.reason);
     free(guard);
     return rc;
 }
 
-int publisher_verdict(struct publisher *p, struct guard_request *wish,
+int publisher_verdict(struct publisher *p, struct guard_request *request,
                       bool *again, struct err *err)
 {
     struct catalog_pointers pointers;
@@ -157,8 +157,8 @@ int publisher_verdict(struct publisher *p, struct guard_request *wish,
     is_pending = v.state == STORE_PENDING;
     catalog_version_release(&v);
     if (!is_pending)
-        return find_request(p, pointers.head, wish, err);
-    rc = judge_head(p, &pointers, wish, err);
+        return find_request(p, pointers.head, request, err);
+    rc = judge_head(p, &pointers, request, err);
     *again = rc == ERR_FULL;
     return rc;
 }

@@ -79,8 +79,7 @@ static void die_with_reader(void)
     sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
-/* Tells whether the reader of the output has left, for verbs that handle
- * SIGPIPE themselves. */
+/* Also works for a verb that handles SIGPIPE itself. */
 static bool reader_has_left(void)
 {
     struct pollfd p = {.fd = STDOUT_FILENO, .events = POLLOUT};

@@ -12,8 +12,7 @@
 #include "learner/kernels/ops.h"
 #include "store/store.h"
 
-/* Limits of the replay ratio, and of the share of records that are learned, in
- * learning_set_pressure. */
+/* Limits of the replay ratio, and of the share of records that are learned. */
 #define REPLAY_MOST 4.0
 #define REPLAY_LEAST 0.25
 #define LEAST_SHARE 0.05
@@ -360,9 +359,8 @@ struct filter_context {
     const struct intake_batch *batch;
 };
 
-/* Called between scoring and learning. The filter decides on each record by its
- * first segment; the record's other segments in this batch share the decision.
- */
+/* Called between scoring and learning. The filter decides on a record by its
+ * first segment; the record's other segments in this batch get that decision. */
 static void filter_batch(void *arg, const double *text_nats, uint8_t *refused)
 {
     const struct filter_context *c = arg;

@@ -52,8 +52,7 @@ void trainer_start(struct trainer *t);
 void trainer_reload(struct trainer *t, struct conf *now,
                     const struct conf *next);
 
-/* Finishes the step, publishes a last version, and waits until the thread has
- * ended. */
+/* Finishes the step, publishes a last version, and waits for the thread. */
 void trainer_stop(struct trainer *t);
 void trainer_free(struct trainer *t);
 

@@ -360,7 +360,7 @@ struct filter_context {
 };
 
 /* Called between scoring and learning. The filter decides on a record by its
- * first segment; the record's other segments in this batch get that decision. */
+ * first segment; the other segments in this batch get that decision. */
 static void filter_batch(void *arg, const double *text_nats, uint8_t *refused)
 {
     const struct filter_context *c = arg;

@@ -50,9 +50,11 @@ tests_fuzz_fuzz_metadata_SOURCES = tests/fuzz/fuzz_metadata.c $(FUZZ_UTIL) $(FUZ
 tests_fuzz_fuzz_metadata_LDFLAGS = $(FUZZ_FLAGS)
 tests_fuzz_fuzz_metadata_LDADD = $(INTAKE_LIBS) $(BASE_LIBS)
 
-fuzz: $(FUZZ_TARGETS)
+# Only these programs and their libraries; `make all` builds much more.
+fuzz-programs: $(FUZZ_TARGETS)
+fuzz: fuzz-programs
 	$(SHELL) $(srcdir)/tests/fuzz/run_fuzz.sh $(FUZZ_SECONDS) \
 	  '$(srcdir)/tests/fuzz/corpus' $(FUZZ_TARGETS)
-.PHONY: fuzz
+.PHONY: fuzz fuzz-programs
 
 EXTRA_DIST += tests/fuzz/corpus tests/fuzz/run_fuzz.sh

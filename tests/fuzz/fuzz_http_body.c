@@ -4,8 +4,8 @@
  * endpoint: '0' is completions.
  *
  * The request is made by hand and has no socket: an eventfd that is never
- * readable stands for the listening one. The model is tiny, with random weights,
- * and computes for a tenth of a second at most.
+ * readable stands for the listening one. The model is tiny, with random
+ * weights, and computes for a tenth of a second at most.
  */
 #include "config.h"
 

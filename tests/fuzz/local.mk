@@ -11,9 +11,11 @@ FUZZ_TARGETS = tests/fuzz/fuzz_yaml \
 	tests/fuzz/fuzz_tokenizer \
 	tests/fuzz/fuzz_replay_row \
 	tests/fuzz/fuzz_config_json \
-	tests/fuzz/fuzz_metadata
+	tests/fuzz/fuzz_version_metadata \
+	tests/fuzz/fuzz_http_body
 FUZZ_SECONDS = 20
 FUZZ_UTIL = tests/fuzz/fuzz.h tests/fuzz/fuzz_file.c
+FUZZ_STORE = tests/fuzz/fuzz_store.h tests/fuzz/fuzz_store.c
 if FUZZING
 FUZZ_MAIN =
 FUZZ_FLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
@@ -46,13 +48,20 @@ tests_fuzz_fuzz_replay_row_LDADD = $(REPLAY_LIBS) $(BASE_LIBS)
 tests_fuzz_fuzz_config_json_SOURCES = tests/fuzz/fuzz_config_json.c $(FUZZ_UTIL) $(FUZZ_MAIN)
 tests_fuzz_fuzz_config_json_LDFLAGS = $(FUZZ_FLAGS)
 tests_fuzz_fuzz_config_json_LDADD = $(STORE_LIBS) $(BASE_LIBS)
-tests_fuzz_fuzz_metadata_SOURCES = tests/fuzz/fuzz_metadata.c $(FUZZ_UTIL) $(FUZZ_MAIN)
-tests_fuzz_fuzz_metadata_LDFLAGS = $(FUZZ_FLAGS)
-tests_fuzz_fuzz_metadata_LDADD = $(INTAKE_LIBS) $(BASE_LIBS)
+tests_fuzz_fuzz_version_metadata_SOURCES = tests/fuzz/fuzz_version_metadata.c \
+	$(FUZZ_STORE) $(FUZZ_UTIL) $(FUZZ_MAIN)
+tests_fuzz_fuzz_version_metadata_LDFLAGS = $(FUZZ_FLAGS)
+tests_fuzz_fuzz_version_metadata_LDADD = $(PUBLISH_LIBS) $(BASE_LIBS)
+tests_fuzz_fuzz_http_body_SOURCES = tests/fuzz/fuzz_http_body.c \
+	$(FUZZ_STORE) $(FUZZ_UTIL) $(FUZZ_MAIN)
+tests_fuzz_fuzz_http_body_LDFLAGS = $(FUZZ_FLAGS)
+tests_fuzz_fuzz_http_body_LDADD = $(HTTP_LIBS) $(BASE_LIBS)
 
-fuzz: $(FUZZ_TARGETS)
+# Only these programs and their libraries; `make all` builds much more.
+fuzz-programs: $(FUZZ_TARGETS)
+fuzz: fuzz-programs
 	$(SHELL) $(srcdir)/tests/fuzz/run_fuzz.sh $(FUZZ_SECONDS) \
 	  '$(srcdir)/tests/fuzz/corpus' $(FUZZ_TARGETS)
-.PHONY: fuzz
+.PHONY: fuzz fuzz-programs
 
 EXTRA_DIST += tests/fuzz/corpus tests/fuzz/run_fuzz.sh

@@ -333,6 +333,10 @@ static _Noreturn void try_to_map(int n, int answer)
 {
     const struct rlimit none = {0, 0}, seconds = {1, 2};
 
+    /* If the parent is killed now, a lock on an inherited descriptor must not
+     * outlive it. */
+    close_range(STDERR_FILENO + 1, (unsigned)answer - 1, 0);
+    close_range((unsigned)answer + 1, ~0U, 0);
     setrlimit(RLIMIT_CORE, &none);
     setrlimit(RLIMIT_CPU, &seconds);
     map_buffers(n);

@@ -10,8 +10,7 @@ store_libstore_a_SOURCES = \
 	store/catalog_quarantine.c \
 	store/catalog_version.c \
 	store/current.c store/current.h \
-	store/db.c store/db.h store/db_private.h \
-	store/db_open.c \
+	store/db.c store/db.h \
 	store/hf.c store/hf.h \
 	store/pages.c store/pages.h \
 	store/ranges.c store/ranges.h \

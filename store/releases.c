@@ -117,22 +117,14 @@ static const struct catalog_row_type rows_type = {sizeof(struct releases_row),
 int releases_read(struct catalog *c, int64_t from, size_t limit,
                   struct releases_row **rows, size_t *n, struct err *err)
 {
-    struct catalog_rows list;
-    int rc;
-
-    catalog_lock(c);
-    rc = catalog_rows_read(c, &rows_type, &list, err,
-                           "SELECT releases.id, topic, partition,"
+    return catalog_rows_list(c, &rows_type, rows, n, err,
+"SELECT releases.id, topic, partition,"
                            " record_offset, time_ms, reason, domain, bytes"
                            " FROM releases"
                            " JOIN partitions ON partitions.id = partition_id"
                            " WHERE releases.id >= ?1 ORDER BY releases.id"
                            " LIMIT ?2",
                            "ii", from, catalog_limit(limit));
-    catalog_unlock(c);
-    *rows = list.items;
-    *n = list.n;
-    return rc;
 }
 
 void releases_free(struct releases_row *rows, size_t n)

@@ -391,7 +391,6 @@ int tombstones_scrub(struct store *s, struct err *err)
 static int read_row(sqlite3_stmt *q, void *row, struct err *err)
 {
     struct tombstone *t = row;
-
     struct db_cells c = {q, err, 0};
 
     t->hash = (uint64_t)db_cell(&c, 0, INT64_MIN, INT64_MAX);
@@ -421,21 +420,15 @@ static int by_hash(const void *a, const void *b)
 int tombstones_read(struct catalog *c, struct tombstone **rows, size_t *n,
                     struct err *err)
 {
-    struct catalog_rows list;
-    int rc;
+    int rc = catalog_rows_list(c, &rows_type, rows, n, err,
+                               "SELECT hash, partition_id, max(last_offset)"
+                               " FROM control_log"
+                               " WHERE kind IN ('forget_id', 'forget_domain')"
+                               " GROUP BY hash, partition_id",
+                               "");
 
-    catalog_lock(c);
-    rc = catalog_rows_read(c, &rows_type, &list, err,
-                           "SELECT hash, partition_id, max(last_offset)"
-                           " FROM control_log"
-                           " WHERE kind IN ('forget_id', 'forget_domain')"
-                           " GROUP BY hash, partition_id",
-                           "");
-    catalog_unlock(c);
-    if (list.n)
-        qsort(list.items, list.n, sizeof(struct tombstone), by_hash);
-    *rows = list.items;
-    *n = list.n;
+    if (*n)
+        qsort(*rows, *n, sizeof **rows, by_hash);
     return rc;
 }
 

@@ -17,7 +17,7 @@
 #include <jansson.h>
 
 #include "base/fileio.h"
-#include "store/catalog_files.h"
+#include "store/catalog_private.h"
 #include "store/hf.h"
 #include "store/safetensors.h"
 #include "store/version_files.h"

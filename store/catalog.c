@@ -256,7 +256,8 @@ static int parse_state(const char *name, enum store_state *state,
         *state = (enum store_state)i;
         return 0;
     }
-    return err_set(err, ERR_CORRUPT, "mneme.db: a version has the unknown state %.20s",
+    return err_set(err, ERR_CORRUPT,
+                   "mneme.db: a version has the unknown state %.20s",
                    name ? name : "(none)");
 }
 

@@ -79,7 +79,7 @@ static inline int64_t catalog_limit(size_t limit)
     return limit && limit < INT64_MAX ? (int64_t)limit : (int64_t)-1;
 }
 
-/* --- files of a version, for store_load.c ---------------------------------- */
+/* --- files of a version, for store_load.c --------------------------------- */
 
 struct catalog_file {
     char *name;

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 noinst_LIBRARIES += store/libstore.a
 store_libstore_a_SOURCES = \
-	store/backup.c store/backup.h store/backup_copy.c \
-	store/backup_private.h store/backup_restore.c \
+	store/backup.c store/backup.h \
+	store/backup_copy.c store/backup_copy.h store/backup_restore.c \
 	store/catalog.c store/catalog.h store/catalog_private.h \
 	store/catalog_lists.c \
 	store/current.c store/current.h \

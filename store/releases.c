@@ -13,7 +13,7 @@
 
 /* --- writing ------------------------------------------------------------ */
 
-/* One whole row that has not been released yet? */
+/* Checks that the row is whole and not released yet. */
 static int check_row(struct store *s, int64_t row, struct err *err)
 {
     int64_t state = 0;
@@ -32,8 +32,8 @@ static int check_row(struct store *s, int64_t row, struct err *err)
                      (long long)row);
     if (rc == 0 && state == 2)
         rc = err_set(err, ERR_STATE,
-                     "record %lld was cut when it was kept, so that it cannot "
-                     "be released",
+                     "record %lld was cut when it was stored, so it cannot be "
+                     "released",
                      (long long)row);
     return rc;
 }

@@ -10,7 +10,7 @@
  * versions.verdict is the gate's verdict and never changes; versions.state is
  * the current state. versions.guard is the state of the daemon's guard after
  * the verdict, or after a rollback to the version; only the daemon reads this
- * text (daemon/publish/judge_memory.h).
+ * text (daemon/publish/verdict_memory.h).
  *
  * pointers has one row. newest is the largest version number ever used.
  *

@@ -201,17 +201,17 @@ int catalog_guard(struct catalog *c, int64_t version, char **guard,
  * rollback by an operator: at most `most` times (wall clock), newest first.
  *   at_ms  [most]; the first *n are filled in
  */
-int catalog_went_back(struct catalog *c, size_t most, int64_t *at_ms,
+int catalog_auto_rollbacks(struct catalog *c, size_t most, int64_t *at_ms,
                       size_t *n, struct err *err);
 
-/* The last pause of learning (store_hold). */
-struct catalog_hold {
+/* The last pause of learning (store_pause). */
+struct catalog_pause {
     int64_t version; /* the head version at that time; 0: there was no pause */
-    bool lifted;     /* an operator has promoted or rolled back since */
+    bool ended;      /* an operator has promoted or rolled back since */
     char *reason;    /* to be freed; NULL: there was no pause */
 };
 
-int catalog_hold(struct catalog *c, struct catalog_hold *hold,
+int catalog_pause(struct catalog *c, struct catalog_pause *pause,
                  struct err *err);
 
 /* Reads a setting (store_setting_put), to be freed; NULL: absent. */

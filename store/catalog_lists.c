@@ -105,7 +105,7 @@ int catalog_skipped(struct catalog *c, struct catalog_range **ranges, size_t *n,
         "");
 
     if (rc == 0)
-        *n = ranges_settle(*ranges, *n);
+        *n = ranges_normalize(*ranges, *n);
     return rc;
 }
 
@@ -318,7 +318,7 @@ static int read_time(sqlite3_stmt *q, void *row, struct err *err)
 static const struct catalog_row_type time_rows = {sizeof(int64_t), read_time,
                                                   NULL};
 
-int catalog_went_back(struct catalog *c, size_t most, int64_t *at_ms,
+int catalog_auto_rollbacks(struct catalog *c, size_t most, int64_t *at_ms,
                       size_t *n, struct err *err)
 {
     int64_t *times;
@@ -336,38 +336,39 @@ int catalog_went_back(struct catalog *c, size_t most, int64_t *at_ms,
     return rc;
 }
 
-static int read_hold(sqlite3_stmt *q, void *row, struct err *err)
+static int read_pause(sqlite3_stmt *q, void *row, struct err *err)
 {
-    struct catalog_hold *hold = row;
+    struct catalog_pause *pause = row;
     struct db_cells c = {q, err, 0};
 
-    hold->version = db_cell(&c, 0, 0, DB_MOST);
-    hold->lifted = sqlite3_column_int(q, 1) != 0;
-    hold->reason = db_cell_text_or_null(&c, 2);
+    pause->version = db_cell(&c, 0, 0, DB_MOST);
+    pause->ended = sqlite3_column_int(q, 1) != 0;
+    pause->reason = db_cell_text_or_null(&c, 2);
     return c.rc;
 }
 
-static void release_hold(void *row)
+static void release_pause(void *row)
 {
-    struct catalog_hold *hold = row;
+    struct catalog_pause *pause = row;
 
-    free(hold->reason);
+    free(pause->reason);
 }
 
-static const struct catalog_row_type hold_rows = {sizeof(struct catalog_hold),
-                                                  read_hold, release_hold};
+static const struct catalog_row_type pause_rows = {sizeof(struct catalog_pause),
+                                                  read_pause, release_pause};
 
-int catalog_hold(struct catalog *c, struct catalog_hold *hold, struct err *err)
+int catalog_pause(struct catalog *c, struct catalog_pause *pause,
+                  struct err *err)
 {
-    struct catalog_hold *last;
+    struct catalog_pause *last;
     size_t n;
-    int rc = catalog_rows_list(c, &hold_rows, &last, &n, err,
+    int rc = catalog_rows_list(c, &pause_rows, &last, &n, err,
                                "SELECT version, id < " OPERATORS_CHOICE
                                ", reason FROM control_log WHERE kind = 'hold'"
                                " ORDER BY id DESC LIMIT 1",
                                "");
 
-    *hold = n ? last[0] : (struct catalog_hold){0};
+    *pause = n ? last[0] : (struct catalog_pause){0};
     free(last);
     return rc;
 }

@@ -33,7 +33,7 @@ static int compare(const void *a, const void *b)
            (x->first_offset < y->first_offset);
 }
 
-size_t ranges_settle(struct catalog_range *items, size_t n)
+size_t ranges_normalize(struct catalog_range *items, size_t n)
 {
     size_t kept = 0;
 

@@ -29,7 +29,7 @@ void ranges_add(struct ranges *r, int32_t partition_id, int64_t first_offset,
                 int64_t last_offset);
 
 /* Normalizes an array of n ranges. Returns the new number of ranges. */
-size_t ranges_settle(struct catalog_range *items, size_t n);
+size_t ranges_normalize(struct catalog_range *items, size_t n);
 
 /* Is the offset in the normalized ranges? */
 bool ranges_have(const struct catalog_range *items, size_t n,

@@ -18,7 +18,7 @@
  * and tombstones.h explain the kinds of the control log. Its hash is that of a
  * forgotten id or domain. `promote` is an operator's choice of the serving
  * version. `hold`, with the head version, says that learning is paused until
- * an operator promotes or rolls back (catalog_hold).
+ * an operator promotes or rolls back (catalog_pause).
  */
 #include "config.h"
 

@@ -12,7 +12,7 @@
  *   passed | failed | inconclusive  store_verdict: a second transaction, with
  *                                   the history row and the serving version
  *   rolled_back                     store_rollback
- *   damaged                         store_mark
+ *   damaged                         store_set_state
  *   removed                         store_prune: the row first, then the files
  *
  * A row without complete files cannot exist. store_open moves files without a
@@ -167,7 +167,7 @@ int store_publish(struct store *s, const struct store_publication *p,
 /* Adds partitions to the table before a version has their offsets; the ranges
  * of store_rollback may refer to them. ERR_INVALID when a partition has another
  * id in the table. */
-int store_know_partitions(struct store *s, const struct store_offset *offsets,
+int store_add_partitions(struct store *s, const struct store_offset *offsets,
                           size_t n, struct err *err);
 
 struct store_domain_result {
@@ -204,8 +204,8 @@ int store_serve_instead(struct store *s, int64_t version, const char *reason,
                         struct err *err);
 
 /* Records in the control log, with the head version, that learning is paused
- * until an operator promotes or rolls back (catalog_hold). */
-int store_hold(struct store *s, const char *reason, struct err *err);
+ * until an operator promotes or rolls back (catalog_pause). */
+int store_pause(struct store *s, const char *reason, struct err *err);
 
 struct store_rollback {
     int64_t to;
@@ -261,7 +261,7 @@ int store_release(struct store *s, int64_t range, const char *reason,
 int store_pin(struct store *s, int64_t version, bool pinned, struct err *err);
 
 /* Sets a version's state, with a reason. */
-int store_mark(struct store *s, int64_t version, enum store_state state,
+int store_set_state(struct store *s, int64_t version, enum store_state state,
                const char *reason, struct err *err);
 
 struct store_keep {

@@ -208,7 +208,7 @@ int store_pin(struct store *s, int64_t version, bool pinned, struct err *err)
     return db_end(s->db, rc, err);
 }
 
-int store_mark(struct store *s, int64_t version, enum store_state state,
+int store_set_state(struct store *s, int64_t version, enum store_state state,
                const char *reason, struct err *err)
 {
     char before[STATE_MAX];
@@ -225,7 +225,7 @@ int store_mark(struct store *s, int64_t version, enum store_state state,
     return db_end(s->db, rc, err);
 }
 
-int store_hold(struct store *s, const char *reason, struct err *err)
+int store_pause(struct store *s, const char *reason, struct err *err)
 {
     int rc = db_begin(s->db, err);
 

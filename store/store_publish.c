@@ -85,7 +85,7 @@ static int add_partition(struct store *s, const struct store_offset *o,
     return rc;
 }
 
-int store_know_partitions(struct store *s, const struct store_offset *offsets,
+int store_add_partitions(struct store *s, const struct store_offset *offsets,
                           size_t n, struct err *err)
 {
     int rc = db_begin(s->db, err);

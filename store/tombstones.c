@@ -302,7 +302,7 @@ static int write_all(struct store *s, const struct tombstones_forget *f,
         rc = erase(s, &releases, f, found, &report->releases, err);
     if (rc == 0 && f->in_transaction)
         rc = f->in_transaction(db_handle(s->db), found, f->arg, err);
-    found->records.n = ranges_settle(found->records.items, found->records.n);
+    found->records.n = ranges_normalize(found->records.items, found->records.n);
     if (rc == 0)
         rc = write_tombstones(s, f, found, &report->records, err);
     if (rc == 0)
@@ -337,7 +337,7 @@ void tombstones_report_release(struct tombstones_report *report)
     memset(report, 0, sizeof *report);
 }
 
-int tombstones_scrub_waits(struct store *s, bool *waits, struct err *err)
+int tombstones_scrub_is_due(struct store *s, bool *waits, struct err *err)
 {
     char *wanted = NULL;
     int rc = db_setting(s->db, SCRUB, &wanted, err);
@@ -368,7 +368,7 @@ static int check_room(struct store *s, struct err *err)
 int tombstones_scrub(struct store *s, struct err *err)
 {
     bool waits = false;
-    int rc = tombstones_scrub_waits(s, &waits, err);
+    int rc = tombstones_scrub_is_due(s, &waits, err);
 
     if (rc || !waits)
         return rc;

@@ -87,7 +87,7 @@ void tombstones_report_release(struct tombstones_report *report);
 int tombstones_scrub(struct store *s, struct err *err);
 
 /* *waits: is a scrub due? */
-int tombstones_scrub_waits(struct store *s, bool *waits, struct err *err);
+int tombstones_scrub_is_due(struct store *s, bool *waits, struct err *err);
 
 /* --- reading ------------------------------------------------------------ */
 

@@ -594,7 +594,7 @@ static size_t went_back(struct util_both *b, int64_t at_ms[3])
 {
     size_t n;
 
-    assert_int_equal(catalog_went_back(b->c, 3, at_ms, &n, NULL), 0);
+    assert_int_equal(catalog_auto_rollbacks(b->c, 3, at_ms, &n, NULL), 0);
     return n;
 }
 
@@ -619,7 +619,7 @@ static void test_went_back(void **state)
     assert_int_equal(at_ms[2], 4000);
     /* Away from damage is neither. */
     go_back(&b, 1, "rewind", true, NULL);
-    assert_int_equal(store_mark(b.s, 1, STORE_DAMAGED, "", NULL), 0);
+    assert_int_equal(store_set_state(b.s, 1, STORE_DAMAGED, "", NULL), 0);
     assert_int_equal(store_serve_instead(b.s, 2, "1 is damaged", NULL), 0);
     assert_int_equal(went_back(&b, at_ms), 3);
     /* An operator's choice, and another. */
@@ -633,14 +633,14 @@ static void test_went_back(void **state)
     util_close_both(&b);
 }
 
-static void assert_hold(struct util_both *b, int64_t version, bool lifted,
+static void assert_hold(struct util_both *b, int64_t version, bool ended,
                         const char *reason)
 {
-    struct catalog_hold hold;
+    struct catalog_pause hold;
 
-    assert_int_equal(catalog_hold(b->c, &hold, NULL), 0);
+    assert_int_equal(catalog_pause(b->c, &hold, NULL), 0);
     assert_int_equal(hold.version, version);
-    assert_int_equal(hold.lifted, lifted);
+    assert_int_equal(hold.ended, ended);
     if (reason)
         assert_string_equal(hold.reason, reason);
     else
@@ -655,23 +655,23 @@ static void test_hold(void **state)
     assert_hold(&b, 0, false, NULL);
     util_pass(b.s, 1, true);
     util_pass(b.s, 2, true);
-    assert_int_equal(store_hold(b.s, "three times", NULL), 0);
+    assert_int_equal(store_pause(b.s, "three times", NULL), 0);
     assert_hold(&b, 2, false, "three times");
     go_back(&b, 1, "rewind", true, NULL);
     assert_int_equal(store_pin(b.s, 1, true, NULL), 0);
     assert_hold(&b, 2, false, "three times");
     assert_int_equal(store_serve(b.s, 2, false, NULL, NULL), 0);
     assert_hold(&b, 2, true, "three times");
-    assert_int_equal(store_hold(b.s, "again", NULL), 0);
+    assert_int_equal(store_pause(b.s, "again", NULL), 0);
     assert_hold(&b, 1, false, "again");
     go_back(&b, 2, "skip", false, NULL);
     assert_hold(&b, 1, true, "again");
     /* What served is damaged: the daemon's choice is none, an operator's is. */
-    assert_int_equal(store_hold(b.s, "and again", NULL), 0);
-    assert_int_equal(store_mark(b.s, 2, STORE_DAMAGED, "", NULL), 0);
+    assert_int_equal(store_pause(b.s, "and again", NULL), 0);
+    assert_int_equal(store_set_state(b.s, 2, STORE_DAMAGED, "", NULL), 0);
     assert_int_equal(store_serve_instead(b.s, 1, NULL, NULL), 0);
     assert_hold(&b, 2, false, "and again");
-    assert_int_equal(store_mark(b.s, 1, STORE_DAMAGED, "", NULL), 0);
+    assert_int_equal(store_set_state(b.s, 1, STORE_DAMAGED, "", NULL), 0);
     util_pass(b.s, 3, false);
     assert_int_equal(store_serve(b.s, 3, true, NULL, NULL), 0);
     assert_hold(&b, 2, true, "and again");

@@ -41,7 +41,7 @@ static void test_ranges(void **state)
     ranges_add(&r, 1, 20, 29);
     ranges_add(&r, 1, 0, 3);
     ranges_add(&r, 1, 12, 15);
-    r.n = ranges_settle(r.items, r.n);
+    r.n = ranges_normalize(r.items, r.n);
     assert_int_equal(r.n, 3);
     assert_int_equal(r.items[2].first_offset, 10);
     assert_int_equal(r.items[2].last_offset, 29);
@@ -52,7 +52,7 @@ static void test_ranges(void **state)
     assert_false(ranges_have(r.items, r.n, 2, 5));
     assert_true(ranges_meet(r.items, r.n, 1, 4, 10));
     assert_false(ranges_meet(r.items, r.n, 1, 4, 9));
-    assert_int_equal(ranges_settle(NULL, 0), 0);
+    assert_int_equal(ranges_normalize(NULL, 0), 0);
     ranges_release(&r);
 }
 

@@ -76,7 +76,8 @@ static void test_serve(void **state)
     assert_int_equal(store_serve(s, 2, false, NULL, NULL), 0);
     assert_int_equal(store_serve(s, 3, false, NULL, NULL), ERR_NOTFOUND);
     now = 9000;
-    assert_int_equal(store_mark(s, 2, STORE_DAMAGED, "a bit flipped", NULL), 0);
+    assert_int_equal(
+        store_set_state(s, 2, STORE_DAMAGED, "a bit flipped", NULL), 0);
     assert_int_equal(store_serve(s, 2, true, NULL, NULL), ERR_STATE);
     assert_int_equal(store_serve_instead(s, 1, "2 is damaged", NULL), 0);
     assert_int_equal(catalog_history(c, 0, &h, &n, NULL), 0);
@@ -226,7 +227,7 @@ static void test_rollback(void **state)
     assert_int_equal(catalog_skipped(c, &ranges, &n, NULL), 0);
     assert_int_equal(n, 2); /* no rollback undoes a skip */
     free(ranges);
-    assert_int_equal(store_mark(s, 1, STORE_DAMAGED, "", NULL), 0);
+    assert_int_equal(store_set_state(s, 1, STORE_DAMAGED, "", NULL), 0);
     assert_int_equal(util_rewind_to(s, 1), ERR_STATE);
     catalog_close(c);
     store_close(s);
@@ -364,7 +365,7 @@ static void test_rollback_twice(void **state)
     assert_int_equal(t.skipped, 0);
     /* A partition that no version knows yet. */
     assert_int_equal(skip_to(s, 1, &unknown, 1), ERR_INVALID);
-    assert_int_equal(store_know_partitions(s, &later, 1, NULL), 0);
+    assert_int_equal(store_add_partitions(s, &later, 1, NULL), 0);
     assert_int_equal(skip_to(s, 1, &unknown, 1), 0);
     catalog_close(c);
     store_close(s);

@@ -489,8 +489,7 @@ static int read_file(sqlite3_stmt *q, void *row, struct err *err)
     f->sha256 = db_cell_text(&c, 2);
     if (c.rc == 0 && !version_files_is_name(f->name))
         return err_set(err, ERR_CORRUPT,
-                       "mneme.db: a version has no file named %.60s",
-                       f->name);
+                       "mneme.db: a version has no file named %.60s", f->name);
     return c.rc;
 }
 

@@ -65,11 +65,11 @@ struct catalog_version {
     char weights_sha256[65];
     enum store_state state;
     bool pinned, serving, head;
-    bool forgotten; /* records that it learned or held out are forgotten
-                       (tombstones.h), so it cannot be retrained */
+    bool forgotten;      /* records that it learned or held out are forgotten
+                            (tombstones.h), so it cannot be retrained */
     char *gate_json;     /* NULL while pending */
     char *metadata_json;
-    int64_t bytes;       /* the size of its files */
+    int64_t bytes; /* the size of its files */
     struct catalog_offset *offsets;
     size_t n_offsets;
     struct catalog_domain *domains;
@@ -202,7 +202,7 @@ int catalog_guard(struct catalog *c, int64_t version, char **guard,
  *   at_ms  [most]; the first *n are filled in
  */
 int catalog_auto_rollbacks(struct catalog *c, size_t most, int64_t *at_ms,
-                      size_t *n, struct err *err);
+                           size_t *n, struct err *err);
 
 /* The last pause of learning (store_pause). */
 struct catalog_pause {
@@ -212,7 +212,7 @@ struct catalog_pause {
 };
 
 int catalog_pause(struct catalog *c, struct catalog_pause *pause,
-                 struct err *err);
+                  struct err *err);
 
 /* Reads a setting (store_setting_put), to be freed; NULL: absent. */
 int catalog_setting(struct catalog *c, const char *key, char **value,

@@ -50,8 +50,9 @@ static const struct catalog_row_type history_rows = {
 int catalog_history(struct catalog *c, size_t limit,
                     struct catalog_history **rows, size_t *n, struct err *err)
 {
-    return catalog_rows_list(c, &history_rows, rows, n, err,
-"SELECT id, from_ms, until_ms, version, previous, cause,"
+    return catalog_rows_list(
+        c, &history_rows, rows, n, err,
+        "SELECT id, from_ms, until_ms, version, previous, cause,"
         " reason FROM history ORDER BY id DESC LIMIT ?1",
         "i", catalog_limit(limit));
 }
@@ -67,9 +68,9 @@ int catalog_partitions(struct catalog *c, struct catalog_offset **rows,
                        size_t *n, struct err *err)
 {
     return catalog_rows_list(c, &catalog_offset_rows, rows, n, err,
-"SELECT id, topic, partition, 0, 0, -1, 0"
-                           " FROM partitions ORDER BY id",
-                           "");
+                             "SELECT id, topic, partition, 0, 0, -1, 0"
+                             " FROM partitions ORDER BY id",
+                             "");
 }
 
 /* --- skipped ranges ------------------------------------------------------- */
@@ -144,8 +145,9 @@ static const struct catalog_row_type skip_rows = {
 int catalog_ranges(struct catalog *c, struct catalog_skip **rows, size_t *n,
                    struct err *err)
 {
-    return catalog_rows_list(c, &skip_rows, rows, n, err,
-"SELECT c.partition_id, c.first_offset, c.last_offset, c.id,"
+    return catalog_rows_list(
+        c, &skip_rows, rows, n, err,
+        "SELECT c.partition_id, c.first_offset, c.last_offset, c.id,"
         " c.time_ms, c.kind, c.version, p.topic, p.partition, c.reason,"
         " coalesce(r.time_ms, 0), EXISTS (SELECT 1 FROM control_log AS w"
         "  WHERE w.kind = 'rollback' AND w.id > r.id"
@@ -191,10 +193,10 @@ int catalog_ledger(struct catalog *c, int64_t version,
                    struct store_ledger_run **runs, size_t *n, struct err *err)
 {
     return catalog_rows_list(c, &run_rows, runs, n, err,
-"SELECT step, partition_id, first_offset,"
-                           " last_offset, count, kind FROM ledger"
-                           " WHERE version = ?1 ORDER BY seq",
-                           "i", version);
+                             "SELECT step, partition_id, first_offset,"
+                             " last_offset, count, kind FROM ledger"
+                             " WHERE version = ?1 ORDER BY seq",
+                             "i", version);
 }
 
 /* --- quarantine ----------------------------------------------------------- */
@@ -245,8 +247,9 @@ int catalog_quarantine_find(struct catalog *c,
                             struct catalog_quarantine **rows, size_t *n,
                             struct err *err)
 {
-    return catalog_rows_list(c, &quarantine_rows, rows, n, err,
-"SELECT quarantine.id, time_ms, record_offset, topic, partition,"
+    return catalog_rows_list(
+        c, &quarantine_rows, rows, n, err,
+        "SELECT quarantine.id, time_ms, record_offset, topic, partition,"
         " reason, substr(bytes, 1, ?7), length(bytes), whole,"
         " coalesce(release_id, 0), record_id, domain FROM quarantine"
         " JOIN partitions ON partitions.id = partition_id"
@@ -258,8 +261,7 @@ int catalog_quarantine_find(struct catalog *c,
         " ORDER BY quarantine.id DESC LIMIT ?6",
         "ittiiiit", f->row, f->reason, f->topic, f->before,
         (int64_t)f->releasable, catalog_limit(f->limit),
-        f->most_bytes ? (int64_t)f->most_bytes : (int64_t)INT32_MAX,
-        f->domain);
+        f->most_bytes ? (int64_t)f->most_bytes : (int64_t)INT32_MAX, f->domain);
 }
 
 void catalog_quarantine_free(struct catalog_quarantine *rows, size_t n)
@@ -319,7 +321,7 @@ static const struct catalog_row_type time_rows = {sizeof(int64_t), read_time,
                                                   NULL};
 
 int catalog_auto_rollbacks(struct catalog *c, size_t most, int64_t *at_ms,
-                      size_t *n, struct err *err)
+                           size_t *n, struct err *err)
 {
     int64_t *times;
     int rc = catalog_rows_list(c, &time_rows, &times, n, err,
@@ -355,7 +357,7 @@ static void release_pause(void *row)
 }
 
 static const struct catalog_row_type pause_rows = {sizeof(struct catalog_pause),
-                                                  read_pause, release_pause};
+                                                   read_pause, release_pause};
 
 int catalog_pause(struct catalog *c, struct catalog_pause *pause,
                   struct err *err)

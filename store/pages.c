@@ -26,7 +26,7 @@
 
 struct page_file {
     sqlite3_file base;
-    sqlite3_file *real;  /* follows this struct in memory */
+    sqlite3_file *real; /* follows this struct in memory */
     bool checked;
     int page_bytes;      /* 0: not known yet */
     unsigned char *copy; /* of the page that is written */

@@ -118,13 +118,13 @@ int releases_read(struct catalog *c, int64_t from, size_t limit,
                   struct releases_row **rows, size_t *n, struct err *err)
 {
     return catalog_rows_list(c, &rows_type, rows, n, err,
-"SELECT releases.id, topic, partition,"
-                           " record_offset, time_ms, reason, domain, bytes"
-                           " FROM releases"
-                           " JOIN partitions ON partitions.id = partition_id"
-                           " WHERE releases.id >= ?1 ORDER BY releases.id"
-                           " LIMIT ?2",
-                           "ii", from, catalog_limit(limit));
+                             "SELECT releases.id, topic, partition,"
+                             " record_offset, time_ms, reason, domain, bytes"
+                             " FROM releases"
+                             " JOIN partitions ON partitions.id = partition_id"
+                             " WHERE releases.id >= ?1 ORDER BY releases.id"
+                             " LIMIT ?2",
+                             "ii", from, catalog_limit(limit));
 }
 
 void releases_free(struct releases_row *rows, size_t n)

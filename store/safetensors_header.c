@@ -127,8 +127,8 @@ static int parse_dtype(const char *file, struct safetensors_span *s,
             s->kind = &kinds[i];
     if (!s->kind)
         return err_set(err, ERR_INVALID,
-                       "%s: tensor %s has the unknown type %.20s",
-                       file, s->name, dtype);
+                       "%s: tensor %s has the unknown type %.20s", file,
+                       s->name, dtype);
     return 0;
 }
 

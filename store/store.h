@@ -134,8 +134,8 @@ struct store_publication {
     const struct tensor_list *weights; /* NULL when linear */
     const struct tensor_list *state;
     const struct tensor_list *holdout; /* the holdout's index, or NULL */
-    const struct tensor_list *anchor; /* NULL: links to the parent's file;
-                                         empty: no anchor yet */
+    const struct tensor_list *anchor;  /* NULL: links to the parent's file;
+                                          empty: no anchor yet */
     const struct tensor_list *head;
     const char *tokenizer_json;       /* NULL when linear */
     size_t tokenizer_json_bytes;
@@ -168,7 +168,7 @@ int store_publish(struct store *s, const struct store_publication *p,
  * of store_rollback may refer to them. ERR_INVALID when a partition has another
  * id in the table. */
 int store_add_partitions(struct store *s, const struct store_offset *offsets,
-                          size_t n, struct err *err);
+                         size_t n, struct err *err);
 
 struct store_domain_result {
     const char *domain;
@@ -262,7 +262,7 @@ int store_pin(struct store *s, int64_t version, bool pinned, struct err *err);
 
 /* Sets a version's state, with a reason. */
 int store_set_state(struct store *s, int64_t version, enum store_state state,
-               const char *reason, struct err *err);
+                    const char *reason, struct err *err);
 
 struct store_keep {
     int newest, hourly, daily;

@@ -157,7 +157,8 @@ int store_verdict(struct store *s, int64_t version, enum store_state verdict,
 /* --- serving version, pins, states -------------------------------------- */
 
 static int serve_undamaged(struct store *s, int64_t version, bool pinned,
-                       const char *cause, const char *reason, struct err *err)
+                           const char *cause, const char *reason,
+                           struct err *err)
 {
     char state[STATE_MAX];
     int rc = state_of(s, version, state, err);
@@ -209,7 +210,7 @@ int store_pin(struct store *s, int64_t version, bool pinned, struct err *err)
 }
 
 int store_set_state(struct store *s, int64_t version, enum store_state state,
-               const char *reason, struct err *err)
+                    const char *reason, struct err *err)
 {
     char before[STATE_MAX];
     int rc = db_begin(s->db, err);

@@ -22,11 +22,11 @@ struct store {
     struct db *db;
     int lock_fd; /* -1: none */
     char id[33];
-    int versions_fd;         /* the open directory versions/; -1: none */
-    bool unswept;            /* a failed commit has left a directory */
-    bool has_swept;          /* versions/ may have .swept- directories */
+    int versions_fd;             /* the open directory versions/; -1: none */
+    bool unswept;                /* a failed commit has left a directory */
+    bool has_swept;              /* versions/ may have .swept- directories */
     struct buf swept, strangers; /* names, for store_swept, store_strangers */
-    int lost;                /* transactions that the damaged log has lost */
+    int lost; /* transactions that the damaged log has lost */
     enum fileio_privacy privacy;
 };
 

@@ -63,7 +63,7 @@ static int insert_version(struct store *s, const struct store_publication *p,
 }
 
 static int add_partition(struct store *s, const struct store_offset *o,
-                          struct err *err)
+                         struct err *err)
 {
     int64_t same = 0;
     int rc = db_run(s->db, err,
@@ -86,7 +86,7 @@ static int add_partition(struct store *s, const struct store_offset *o,
 }
 
 int store_add_partitions(struct store *s, const struct store_offset *offsets,
-                          size_t n, struct err *err)
+                         size_t n, struct err *err)
 {
     int rc = db_begin(s->db, err);
 

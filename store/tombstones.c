@@ -158,7 +158,7 @@ static int write_tombstones(struct store *s, const struct tombstones_forget *f,
 }
 
 static int add_partitions(struct store *s, const struct tombstones_forget *f,
-                           struct err *err)
+                          struct err *err)
 {
     int rc = 0;
 

@@ -19,7 +19,7 @@
 #include "base/xalloc.h"
 
 #define HEADER_BYTES 32
-#define FRAME_BYTES 24 /* the header of a frame; a page follows */
+#define FRAME_BYTES 24    /* the header of a frame; a page follows */
 #define MAGIC 0x377f0682u /* plus 1 when the checksums are big-endian */
 
 struct sums {

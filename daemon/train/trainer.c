@@ -416,7 +416,7 @@ static void go_back(struct trainer *t, int64_t version, bool keep_serving,
 
     if (rc == 0)
         rc = catalog_auto_rollbacks(t->options.catalog, GUARD_MOST, at_ms, &n,
-                               &err);
+                                    &err);
     if (rc == 0 && !guard_allow(at_ms, n, timing_wall_ms())) {
         pause_by_guard(t, "it went back by itself three times within an hour",
                        reason);

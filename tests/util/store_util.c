@@ -261,10 +261,9 @@ struct util_totals util_totals(struct catalog *c, int64_t version)
                      SQLITE_OK);
     sqlite3_bind_int64(q, 1, version);
     assert_int_equal(sqlite3_step(q), SQLITE_ROW);
-    t = (struct util_totals){sqlite3_column_int64(q, 0),
-                             sqlite3_column_int64(q, 1),
-                             sqlite3_column_int64(q, 2),
-                             sqlite3_column_int64(q, 3)};
+    t = (struct util_totals){
+        sqlite3_column_int64(q, 0), sqlite3_column_int64(q, 1),
+        sqlite3_column_int64(q, 2), sqlite3_column_int64(q, 3)};
     sqlite3_finalize(q);
     catalog_unlock(c);
     return t;

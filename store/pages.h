@@ -17,8 +17,7 @@
 #ifndef MNEME_STORE_PAGES_H
 #define MNEME_STORE_PAGES_H
 
-#define PAGES_RESERVED 8 /* bytes of a page; with any other number, no checks  \
-                          */
+#define PAGES_RESERVED 8 /* bytes of a page; other numbers: no checks */
 
 /* The name of a VFS over the default one, for sqlite3_open_v2. */
 const char *pages_vfs(void);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * buf.h - growable bytes, always followed by a NUL.
+ * buf.h - a growable array of bytes, always followed by a NUL.
  *
  *     struct buf b = BUF_INIT;
  *     buf_addf(&b, "%d", 7);
  *     ... b.data, b.len ...
  *     buf_release(&b);
  *
- * Owner:   the caller; buf_detach hands the bytes over (free() them)
+ * Owner:   the caller; the caller also frees what buf_detach returns
  * Threads: any, one at a time for a buffer
  */
 #ifndef MNEME_BASE_BUF_H
@@ -17,7 +17,7 @@
 #include <stdint.h>
 
 struct buf {
-    char *data; /* NULL while empty and never used */
+    char *data; /* NULL before the first use */
     size_t len;
     size_t cap;
 };
@@ -30,8 +30,8 @@ void buf_addc(struct buf *b, char c);
 void buf_addf(struct buf *b, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 void buf_reserve(struct buf *b, size_t extra_bytes);
-void buf_clear(struct buf *b); /* length 0, memory kept */
+void buf_clear(struct buf *b); /* sets the length to 0, keeps the memory */
 void buf_release(struct buf *b);
-char *buf_detach(struct buf *b); /* never NULL; the buffer is empty after */
+char *buf_detach(struct buf *b); /* never NULL; empties the buffer */
 
 #endif

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * cancel.h - lets long work ask, between its pieces, whether its result is
- * still wanted.
+ * cancel.h - ends long work when its result is no longer wanted. The work calls
+ * cancel_check between its pieces.
  *
  *     if ((rc = cancel_check(cancel, err)))
  *         return rc;
  *
- * Owner:   whoever wants the result; work only keeps a pointer while it runs
- * Threads: check runs in the thread that works
+ * Owner:   the caller that wants the result; the work has a pointer to it
+ * Threads: `check` runs in the thread that does the work
  */
 #ifndef MNEME_BASE_CANCEL_H
 #define MNEME_BASE_CANCEL_H
@@ -17,13 +17,13 @@
 #include "base/err.h"
 
 struct cancel {
-    /* Returns 0 while the result is wanted. Otherwise sets err and returns its
-     * code, now and at every later call; the work then ends with that code. */
+    /* Returns 0 while the result is wanted. After that, every call sets err and
+     * returns its code, and the work ends with that code. */
     int (*check)(void *arg, struct err *err);
     void *arg;
 };
 
-/* As c->check. c NULL: nobody cancels, 0. */
+/* Calls c->check. Returns 0 when c is NULL. */
 static inline int cancel_check(const struct cancel *c, struct err *err)
 {
     return c ? c->check(c->arg, err) : 0;

@@ -9,7 +9,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-/* OpenSSL has a type with the name of one of our codes. */
+/* OpenSSL has a type with the name of one of mneme's error codes. */
 #define ERR_STATE openssl_err_state
 #include <openssl/evp.h>
 #undef ERR_STATE
@@ -80,7 +80,7 @@ void checksum_stream_finish(struct checksum_stream *s, char hex[SHA256_HEX])
     free(s);
 }
 
-/* Everything from fd's position to its end. */
+/* Adds the bytes from fd's position to its end. */
 static int digest_fd(struct checksum_stream *s, int fd, const char *path,
                      struct err *err)
 {
@@ -95,7 +95,7 @@ static int digest_fd(struct checksum_stream *s, int fd, const char *path,
             break;
         checksum_stream_add(s, piece, (size_t)n);
     }
-    /* free() may touch errno, which belongs to read. */
+    /* Before free(), which may change the errno of read(). */
     n = n < 0 ? err_set_errno(err, ERR_IO, errno, "%s: cannot read", path) : 0;
     free(piece);
     return (int)n;

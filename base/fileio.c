@@ -21,12 +21,12 @@
 #define FILE_MODE 0600
 #define DIR_MODE 0700
 
-/* A file that does not tell its size is read in pieces of this. */
+/* The size of a piece, for files whose size is not known. */
 #define PIECE_BYTES (64 * 1024)
 
 int (*fileio_fault)(const char *operation, const char *path);
 
-/* True with errno set when the test hook wants this call to fail. */
+/* True, with errno set, when a test makes this call fail. */
 static bool faulted(const char *operation, const char *path)
 {
     int errnum = fileio_fault ? fileio_fault(operation, path) : 0;
@@ -38,7 +38,7 @@ static bool faulted(const char *operation, const char *path)
 
 /* Is it a file of this user with another mode than FILE_MODE? Files of other
  * users keep their modes. */
-static bool is_too_open(const struct stat *st)
+static bool has_wrong_mode(const struct stat *st)
 {
     return S_ISREG(st->st_mode) && st->st_uid == geteuid() &&
            (st->st_mode & 07777) != FILE_MODE;
@@ -48,7 +48,7 @@ static void make_private(int fd)
 {
     struct stat st;
 
-    if (fstat(fd, &st) == 0 && is_too_open(&st))
+    if (fstat(fd, &st) == 0 && has_wrong_mode(&st))
         (void)!fchmod(fd, FILE_MODE);
 }
 
@@ -64,14 +64,14 @@ static int open_file(const char *path, int flags, int *fd, struct err *err)
             make_private(*fd);
         return 0;
     }
-    /* What is created and cannot be is not something that was not found. */
+    /* ERR_NOTFOUND is only for a file that should exist. */
     code = ERR_IO;
     if (!(flags & O_CREAT) && (errno == ENOENT || errno == ENOTDIR))
         code = ERR_NOTFOUND;
     return err_set_errno(err, code, errno, "%s: cannot open", path);
 }
 
-/* The next piece of fd, at most n_bytes; *n_read is 0 at the end. */
+/* Reads the next piece of fd, at most n_bytes; *n_read is 0 at the end. */
 static int read_piece(int fd, char *to, size_t n_bytes, size_t *n_read,
                       const char *path, struct err *err)
 {
@@ -86,8 +86,8 @@ static int read_piece(int fd, char *to, size_t n_bytes, size_t *n_read,
     return 0;
 }
 
-/* To the end, or one byte over the limit, which is an error. One byte more
- * than the expected size is asked for, so that the end shows at once. */
+/* Reads to the end, or to one byte over the limit, which is an error. The first
+ * piece is one byte larger than the expected size, to find the end at once. */
 static int read_limited(int fd, size_t expected_bytes, size_t limit_bytes,
                         struct buf *out, const char *path, struct err *err)
 {
@@ -114,9 +114,9 @@ static int read_limited(int fd, size_t expected_bytes, size_t limit_bytes,
     }
 }
 
-/* Is it a pipe without a name, such as /dev/stdin? It has a writer, so reading
- * may wait; it is made to. A named pipe may have no writer at all. */
-static bool is_our_pipe(int fd)
+/* Is it a pipe without a name, such as /dev/stdin? It has a writer, so this
+ * makes its reads wait. A named pipe may have no writer. */
+static bool is_unnamed_pipe(int fd)
 {
     struct statfs fs;
 
@@ -138,11 +138,11 @@ int fileio_read(const char *path, size_t limit_bytes, struct buf *out,
     memset(&st, 0, sizeof st);
     if (!fstat(fd, &st) && S_ISREG(st.st_mode))
         expected = (size_t)st.st_size;
-    /* A terminal waits for its user: O_NONBLOCK was for opening alone. */
+    /* Reads of a terminal wait for its user. O_NONBLOCK is only for open(). */
     if (S_ISCHR(st.st_mode))
         fcntl(fd, F_SETFL, 0);
-    if (S_ISFIFO(st.st_mode) && !is_our_pipe(fd))
-        rc = err_set(err, ERR_IO, "%s: a pipe, not a file", path);
+    if (S_ISFIFO(st.st_mode) && !is_unnamed_pipe(fd))
+        rc = err_set(err, ERR_IO, "%s: a named pipe, not a file", path);
     else if (expected > limit_bytes)
         rc = err_set(err, ERR_LIMIT,
                      "%s: %zu bytes, larger than the limit of %zu bytes", path,
@@ -208,7 +208,8 @@ int fileio_rename(const char *from, const char *to, struct err *err)
     return 0;
 }
 
-/* Writes, syncs and closes a file opened with these flags besides. */
+/* Creates, writes, syncs and closes a file. `flags` are additional flags of
+ * open(). */
 static int write_sync(const char *path, int flags, const void *bytes,
                       size_t n_bytes, struct err *err)
 {
@@ -231,7 +232,7 @@ int fileio_write_sync(const char *path, const void *bytes, size_t n_bytes,
     return write_sync(path, 0, bytes, n_bytes, err);
 }
 
-/* Syncs the directory that path is in. */
+/* Syncs the directory that has the entry of path. */
 static int sync_parent(const char *path, struct err *err)
 {
     char *copy = xstrdup(path);
@@ -247,7 +248,7 @@ int fileio_write_atomic(const char *path, const void *bytes, size_t n_bytes,
     char *temporary = xasprintf("%s.tmp", path);
     int rc;
 
-    /* What a crash or somebody else has left there, a link or a pipe too. */
+    /* A crash or another program may have left a file, link or pipe. */
     unlink(temporary);
     rc = write_sync(temporary, O_EXCL, bytes, n_bytes, err);
     if (!rc)
@@ -282,7 +283,8 @@ static int make_dir(const char *path, struct err *err)
     if (fileio_mkdir(path, NULL) == 0)
         return 0;
     errnum = errno;
-    /* Also when it may not be made: "/" of a read-only system. */
+    /* An existing directory is fine, whatever the error: "/" of a read-only
+     * system gives EROFS. */
     if (!stat(path, &st) && S_ISDIR(st.st_mode))
         return 0;
     if (errnum == EEXIST)
@@ -348,8 +350,8 @@ void fileio_make_file_private(const char *path)
 {
     struct stat st;
 
-    /* By name: opening and closing SQLite's file would drop SQLite's locks. */
-    if (lstat(path, &st) == 0 && is_too_open(&st))
+    /* Uses the name: to open and close the file would drop SQLite's locks. */
+    if (lstat(path, &st) == 0 && has_wrong_mode(&st))
         (void)!chmod(path, FILE_MODE);
 }
 
@@ -363,7 +365,7 @@ int fileio_unlink(const char *path, struct err *err)
 
 static int remove_entries(DIR *dir, const char *path, struct err *err)
 {
-    struct err why = ERR_INIT; /* gone already is no error */
+    struct err why = ERR_INIT; /* a missing entry is no error */
     const struct dirent *e;
     int rc = 0;
 
@@ -422,8 +424,8 @@ char *fileio_join(const char *dir, const char *name)
     return xasprintf(n && dir[n - 1] == '/' ? "%s%s" : "%s/%s", dir, name);
 }
 
-/* Somebody else has the lock: says who. */
-static int held_by(int fd, const char *path, struct err *err)
+/* Sets the error of a file that another process has locked. */
+static int refuse_locked(int fd, const char *path, struct err *err)
 {
     char text[32];
     ssize_t n = pread(fd, text, sizeof text - 1, 0);
@@ -436,8 +438,8 @@ static int held_by(int fd, const char *path, struct err *err)
     return err_set(err, ERR_STATE, "%s: in use by another process", path);
 }
 
-/* Over the old pid, and shortened after: on a full disk no new block is
- * needed, so that serving can start. */
+/* Overwrites the old pid, then truncates. So a full disk needs no new block,
+ * and the daemon can start. */
 static int write_pid(int fd, const char *path, struct err *err)
 {
     char text[32];
@@ -446,7 +448,7 @@ static int write_pid(int fd, const char *path, struct err *err)
 
     rc = fileio_write_all(fd, text, (size_t)n, path, err);
     if (!rc && ftruncate(fd, n))
-        rc = err_set_errno(err, ERR_IO, errno, "%s: cannot shorten", path);
+        rc = err_set_errno(err, ERR_IO, errno, "%s: cannot truncate", path);
     return rc;
 }
 
@@ -458,8 +460,8 @@ bool fileio_names(const char *path, int fd)
            ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino;
 }
 
-/* flock, not fcntl: it belongs to the open file, so that a library that opens
- * and closes the same path does not drop it. */
+/* Uses flock, not fcntl: when a library opens and closes the same path, it does
+ * not drop a lock of flock. */
 int fileio_lock(const char *path, int *lock_fd, struct err *err)
 {
     int fd, rc;
@@ -471,10 +473,10 @@ again:
     while ((rc = flock(fd, LOCK_EX | LOCK_NB)) && errno == EINTR)
         ;
     if (rc && errno == EWOULDBLOCK)
-        rc = held_by(fd, path, err);
+        rc = refuse_locked(fd, path, err);
     else if (rc)
         rc = err_set_errno(err, ERR_IO, errno, "%s: cannot lock", path);
-    else if (fileio_names(path, fd)) /* its last holder may delete it */
+    else if (fileio_names(path, fd)) /* its last owner may have deleted it */
         rc = write_pid(fd, path, err);
     else {
         close(fd);
@@ -487,13 +489,8 @@ again:
     return rc;
 }
 
-void fileio_unlock(int lock_fd)
-{
-    close(lock_fd);
-}
-
 /* Deletes the file while it is locked. A process that has opened it already
- * notices this (fileio_names), and opens the new file. */
+ * finds this out with fileio_names, and opens the new file. */
 void fileio_unlock_delete(int lock_fd, const char *path)
 {
     if (!faulted("unlink", path))

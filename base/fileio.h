@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fileio.h - files that are there whole or not at all.
+ * fileio.h - reads and writes files; a file is written completely or not at
+ * all.
  *
- * A file is written under a temporary name, synced, renamed, and its directory
- * synced. A failed sync is never retried: the error is ERR_IO and the caller
- * stops (a second fsync "succeeds" on lost data). A full disk is ERR_FULL.
+ * A file is written under a temporary name, synced and renamed, and then its
+ * directory is synced. A failed sync is never repeated, because a second fsync
+ * succeeds although data is lost: the error is ERR_IO and the caller stops. A
+ * full disk is ERR_FULL.
  *
- * Files and directories that are made here are private, whatever the umask:
- * 0600 and 0700. A file that is rewritten becomes 0600, too.
+ * Files and directories made here are private, whatever the umask: 0600 and
+ * 0700. A rewritten file becomes 0600, too.
  *
- * Every function here that writes, syncs, renames, removes or opens first asks
- * fileio_fault(), so that a test can make the n-th of them fail.
+ * Every function that writes, syncs, renames, removes or opens calls
+ * fileio_fault() first, so that a test can make any of these calls fail.
  *
  * Threads: any
  */
@@ -24,15 +26,14 @@
 #include "base/buf.h"
 #include "base/err.h"
 
-/* Reads a whole file of at most limit_bytes into out (appended). A pipe with
- * a name is refused, since it may have no writer; /dev/stdin is read.
- * ERR_NOTFOUND, ERR_LIMIT, ERR_IO. */
+/* Appends a file of at most limit_bytes to out. Refuses a named pipe, which may
+ * have no writer, but reads /dev/stdin. ERR_NOTFOUND, ERR_LIMIT, ERR_IO. */
 int fileio_read(const char *path, size_t limit_bytes, struct buf *out,
                 struct err *err);
 
-/* Writes path so that after a crash it is the old file or the new one. The
- * new one is "path.tmp" until then: one writer of a path at a time. A file,
- * link or pipe that has that name before is deleted. */
+/* Writes path so that a crash leaves the old file or the new one. The new file
+ * has the name "path.tmp" at first, so a path may have one writer at a time. An
+ * existing file, link or pipe of that name is deleted. */
 int fileio_write_atomic(const char *path, const void *bytes, size_t n_bytes,
                         struct err *err);
 
@@ -40,79 +41,78 @@ int fileio_write_atomic(const char *path, const void *bytes, size_t n_bytes,
 int fileio_write_sync(const char *path, const void *bytes, size_t n_bytes,
                       struct err *err);
 
-/* A new file for writing; ERR_IO when there is one of that name. The caller
- * writes, syncs and closes it. */
+/* Creates a file for writing; ERR_IO when the name is used. The caller writes,
+ * syncs and closes it. */
 int fileio_create(const char *path, int *fd, struct err *err);
 
-/* All of it, or an error. */
+/* Writes all bytes, or returns an error. */
 int fileio_write_all(int fd, const void *bytes, size_t n_bytes,
                      const char *path, struct err *err);
 int fileio_fsync(int fd, const char *path, struct err *err);
-int fileio_sync_dir(const char *path, struct err *err); /* a directory */
-/* The caller syncs the directory. */
+int fileio_sync_dir(const char *path, struct err *err);
+/* The caller syncs the directory of both names. */
 int fileio_rename(const char *from, const char *to, struct err *err);
 
-/* ERR_NOTFOUND when it is not there. */
+/* ERR_NOTFOUND when path does not exist. */
 int fileio_unlink(const char *path, struct err *err);
 
-/* Makes a directory; ERR_IO when the name is taken. */
+/* Makes a directory; ERR_IO when the name is used. */
 int fileio_mkdir(const char *path, struct err *err);
 
-/* mkdir -p; existing directories keep their modes. */
+/* As mkdir -p; existing directories keep their modes. */
 int fileio_mkdirs(const char *path, struct err *err);
 
 enum fileio_privacy {
     FILEIO_PRIVATE,   /* group and others had no permissions */
     FILEIO_TIGHTENED, /* their permissions were removed */
-    FILEIO_OPEN       /* left as it is: see below; or it cannot be read */
+    FILEIO_OPEN       /* unchanged: see below; or it cannot be read */
 };
 
-/* Removes all permissions of group and others from a directory. Left alone are
- * directories of another user, shared ones (sticky, as /tmp), and those that
- * have entries, but none named `mark`. */
+/* Removes all permissions of group and others from a directory. Does not change
+ * a directory of another user, a sticky one (as /tmp), and one that has entries
+ * but none named `mark`. */
 enum fileio_privacy fileio_make_private(const char *path, const char *mark);
 
 /* Gives a file of this user the mode 0600, if it exists. */
 void fileio_make_file_private(const char *path);
 
-/* Deletes a directory with the plain files in it (one level, as a version
- * has), or nothing when it is not there. */
+/* Deletes a directory and the plain files in it, but no directories in it. Does
+ * nothing when it does not exist. */
 int fileio_remove_dir(const char *path, struct err *err);
 
 bool fileio_exists(const char *path);
 
-/* Is it a directory that can be listed, with something in it? */
+/* Is path a directory that can be listed and has entries? */
 bool fileio_has_entries(const char *path);
 
-/* "dir/name", to be freed. */
+/* Returns "dir/name", to be freed. */
 char *fileio_join(const char *dir, const char *name);
 
-/* Does the path still name the file or directory that is open as fd? False also
- * when it names nothing any more. */
+/* Is path still the name of the file or directory that is open as fd? */
 bool fileio_names(const char *path, int fd);
 
 /*
- * A lock that a second process cannot take, held until fileio_unlock or the end
- * of the process. The file holds our pid.
- *   *lock_fd  for fileio_unlock, or for fileio_unlock_delete, which also
- *             deletes the file
- *   returns   ERR_STATE naming the holder's pid when somebody has it
+ * Locks a file against other processes until *lock_fd is closed or the process
+ * ends, and writes the pid into it.
+ *   returns   ERR_STATE when another process has the lock; the message has its
+ *             pid
  */
 int fileio_lock(const char *path, int *lock_fd, struct err *err);
-void fileio_unlock(int lock_fd);
+
+/* Deletes the locked file and unlocks it. */
 void fileio_unlock_delete(int lock_fd, const char *path);
 
 /*
- * Puts /dev/null where a standard descriptor (0 to 2) is closed: the next file
- * would get its number, and output would go there. It is opened the wrong way
- * round, so that using it is an error. First thing in main; ends the process
- * with 1 when it cannot.
+ * Opens /dev/null for each standard descriptor (0 to 2) that is closed.
+ * Otherwise the next file would get its number, and output would go there. A
+ * use of the descriptor is an error: 0 is opened for writing, 1 and 2 for
+ * reading. main calls this first. Ends the process with status 1 when it fails.
  */
 void fileio_occupy_closed(void);
 
-/* Test hook: called with "open", "write", "fsync", "rename", "link", "mkdir",
- * "unlink" or "rmdir" and a path; a non-zero errno value makes that call fail
- * with it. NULL: none. */
+/* For tests: called with "open", "write", "fsync", "rename", "link", "mkdir",
+ * "unlink" or "rmdir" and a path. If it returns an errno value, that call fails
+ * with it. NULL: not called. */
 extern int (*fileio_fault)(const char *operation, const char *path);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * heap.h - binary heaps in an array of any type.
+ * heap.h - makes functions for a binary heap in an array of any type.
  *
  * HEAP_DEFINE(name, type, before) defines
  *
@@ -8,11 +8,11 @@
  *     type name_pop(type *items, size_t *n);
  *     void name_sink(type *items, size_t n, size_t at);
  *
- * name_push adds an item; the array has room for it. name_pop removes the item
- * at the top, items[0]. name_sink repairs a heap whose item `at` may be too
- * near to the top; calls for n / 2 - 1 down to 0 make any array a heap.
+ * name_push adds an item; the array must have room for it. name_pop removes and
+ * returns the first item, items[0]. name_sink moves the item `at` down to where
+ * it belongs; calls for n / 2 - 1 down to 0 make any array a heap.
  *
- *   before  bool before(const type *a, const type *b): a is nearer to the top
+ *   before  bool before(const type *a, const type *b): a comes out before b
  */
 #ifndef MNEME_BASE_HEAP_H
 #define MNEME_BASE_HEAP_H

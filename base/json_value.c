@@ -36,8 +36,9 @@ json_t *json_value_bytes(const char *s, size_t n)
 
 /* --- numbers of any size ------------------------------------------------ */
 
-/* How many of the n characters form a number by JSON's grammar. They are a
- * number if the result is n. *is_real: it has a fraction or an exponent. */
+/* Returns how many of the n characters form a number by JSON's grammar; all of
+ * them are a number if the result is n. *is_real: the number has a fraction or
+ * an exponent. */
 static size_t number_length(const char *s, size_t n, bool *is_real)
 {
     static const char digits[] = "0123456789";
@@ -61,7 +62,7 @@ static size_t number_length(const char *s, size_t n, bool *is_real)
     return i;
 }
 
-/* Fits the number at text[0] to text[n - 1], if it is one. */
+/* Rewrites the number at text[0] to text[n - 1], if these are a number. */
 static void fit_number(char *text, size_t n)
 {
     bool is_real = false, negative = text[0] == '-';
@@ -91,7 +92,7 @@ void json_value_fit_numbers(char *text, size_t n)
             while (++i < n && text[i] != '"')
                 i += text[i] == '\\';
         } else if (length) {
-            /* Shorter numbers fit; words like `true` are no numbers. */
+            /* Shorter numbers need no change; `true` is no number. */
             if (length >= 5 && strchr("-0123456789", text[i]))
                 fit_number(text + i, length);
             i += length - 1;

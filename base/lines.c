@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Two buffers: `raw` holds bytes of the file on their way through a
- * decompressor, `text` holds lines. A plain file is read straight into text.
+ * There are two buffers: `raw` has compressed bytes, and `text` has lines. A
+ * plain file is read directly into text.
  *
- *     text:  [ given | the line at hand ... | read, not looked at | room ]
- *                    start                  scanned               end     cap
+ *     text:  [ returned | current line ... | read, not scanned | free ]
+ *                       start              scanned             end    cap
  *
- * Invariants: (1) there is no LF between start and scanned. (2) cap is
- * max_bytes + TEXT_ROOM, so that a line with its end fits with room to spare;
- * one that does not is cut and `dropping` throws the rest away.
+ * Invariants:
+ *  1. There is no LF between start and scanned.
+ *  2. cap is max_bytes + TEXT_ROOM, so a line of max_bytes fits with its end. A
+ *     longer line is cut, and `dropping` discards its other bytes.
  */
 #include "config.h"
 
@@ -38,24 +39,24 @@ struct lines {
     int fd;
     char *path; /* for messages */
     struct stat st;
-    int64_t begin; /* standard input: its position in the file at the start */
+    int64_t begin; /* the position of standard input when it was opened */
     int64_t bytes_read;
-    int64_t seen; /* the file's size at the last look */
-    char *tail;   /* the last bytes read from a regular file */
+    int64_t seen; /* the file's size at the last check */
+    char *tail;   /* the bytes read last from a regular file; else NULL */
     size_t n_tail;
     enum packing packing;
     z_stream gzip;
     ZSTD_DStream *zstd;
-    bool in_member; /* of a compressed file: it must not end here */
-    bool more_out;  /* the decompressor may hold text back */
-    bool had_member; /* a whole one */
-    bool only_trash; /* what follows is no member */
-    int64_t ignored;
+    bool in_member;  /* inside a compressed member */
+    bool more_out;   /* the decompressor may have more text */
+    bool had_member; /* a complete member was read */
+    bool only_trash; /* the other bytes of the file are no member */
+    int64_t ignored; /* the number of such bytes */
     unsigned char *raw;
     size_t raw_at, raw_end;
     char *text;
     size_t start, scanned, end, cap, max_bytes;
-    bool dropping; /* of the line at hand, what follows */
+    bool dropping; /* discards the other bytes of the current line */
 };
 
 static bool ends_in(const char *s, const char *ending)
@@ -68,7 +69,7 @@ static bool ends_in(const char *s, const char *ending)
 static int open_packing(struct lines *l, struct err *err)
 {
     if (ends_in(l->path, ".gz")) {
-        /* 32: with a header of gzip or of zlib */
+        /* 32 accepts a header of gzip or of zlib. */
         if (inflateInit2(&l->gzip, 15 + 32) != Z_OK)
             return err_set(err, ERR_NOMEM, "%s: no memory to unpack", l->path);
         l->packing = GZIP;
@@ -88,7 +89,7 @@ struct lines *lines_open(const char *path, size_t max_bytes, struct err *err)
     struct lines *l = xcalloc(1, sizeof *l);
 
     l->path = xstrdup(path ? path : "standard input");
-    /* A named pipe must not make the reader wait for its writer. */
+    /* With O_NONBLOCK, open() does not wait for the writer of a named pipe. */
     l->fd = path ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
                  : fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0);
     if (l->fd < 0 || fstat(l->fd, &l->st) != 0) {
@@ -131,10 +132,10 @@ void lines_close(struct lines *l)
     free(l);
 }
 
-/* --- bytes in ----------------------------------------------------------- */
+/* --- reading bytes ------------------------------------------------------ */
 
-/* ERR_STATE: the last bytes that were read are not in the file any more, so it
- * was truncated or rewritten. */
+/* Compares the bytes read last with the file. ERR_STATE: they differ, so the
+ * file was truncated or rewritten. */
 static int compare_tail(struct lines *l, struct err *err)
 {
     char now[LINES_TAIL];
@@ -152,8 +153,8 @@ static int compare_tail(struct lines *l, struct err *err)
         return err_set_errno(err, ERR_IO, errno, "%s: read", l->path);
     if (n < l->n_tail || memcmp(now, l->tail, n) != 0)
         return err_set(err, ERR_STATE,
-                       "%s: it was truncated or written anew after byte %lld "
-                       "had been read",
+                       "%s: the file was truncated or rewritten after byte "
+                       "%lld had been read",
                        l->path, (long long)l->bytes_read);
     if (fstat(l->fd, &st) == 0)
         l->seen = st.st_size - l->begin;
@@ -174,8 +175,8 @@ static void keep_tail(struct lines *l, const char *bytes, size_t n)
     l->n_tail = kept + n;
 }
 
-/* A pipe with nothing in it is asked again, so that its reader can be
- * stopped. Returns bytes read, ERR_END, ERR_AGAIN, ERR_STATE or ERR_IO. */
+/* Returns the number of bytes read, ERR_END, ERR_AGAIN, ERR_STATE or ERR_IO. An
+ * empty pipe gives ERR_AGAIN, so that its reader can be stopped. */
 static ssize_t read_some(struct lines *l, void *to, size_t n, struct err *err)
 {
     ssize_t got;
@@ -202,7 +203,8 @@ static ssize_t read_some(struct lines *l, void *to, size_t n, struct err *err)
     return got ? got : ERR_END;
 }
 
-/* One call of the decompressor. Returns bytes put into `to`, or ERR_CORRUPT. */
+/* Calls the decompressor once. Returns the number of bytes written to `to`, or
+ * ERR_CORRUPT. */
 static ssize_t inflate_some(struct lines *l, char *to, size_t n,
                             struct err *err)
 {
@@ -258,9 +260,9 @@ static ssize_t unzstd_some(struct lines *l, char *to, size_t n,
 
 enum head { HEAD_MEMBER, HEAD_TRASH, HEAD_MORE };
 
-/* Skips padding, and says what follows a member. HEAD_MORE: more bytes are
- * needed to tell. */
-static enum head look_at_head(struct lines *l)
+/* Skips padding, and tells what follows a member. HEAD_MORE: more bytes are
+ * needed. */
+static enum head read_head(struct lines *l)
 {
     static const unsigned char gzip[] = {0x1f, 0x8b};
     static const unsigned char zstd[] = {0x28, 0xb5, 0x2f, 0xfd};
@@ -286,14 +288,14 @@ static enum head look_at_head(struct lines *l)
     return HEAD_MEMBER;
 }
 
-/* Are there bytes to unpack, of this member or of another one? */
+/* Are there bytes to decompress, of this member or of another one? */
 static bool is_at_member(struct lines *l)
 {
     enum head head;
 
     if (l->in_member || l->more_out || !l->had_member)
         return l->raw_at < l->raw_end || l->more_out;
-    head = l->only_trash ? HEAD_TRASH : look_at_head(l);
+    head = l->only_trash ? HEAD_TRASH : read_head(l);
     if (head == HEAD_TRASH) {
         l->only_trash = true;
         l->ignored += (int64_t)(l->raw_end - l->raw_at);
@@ -302,7 +304,8 @@ static bool is_at_member(struct lines *l)
     return head == HEAD_MEMBER;
 }
 
-/* More text into to[n]: as read_some, ERR_INVALID or ERR_CORRUPT. */
+/* Reads more text into to[n]. Returns as read_some, or ERR_INVALID or
+ * ERR_CORRUPT. */
 static ssize_t fetch(struct lines *l, char *to, size_t n, struct err *err)
 {
     ssize_t got;
@@ -310,8 +313,8 @@ static ssize_t fetch(struct lines *l, char *to, size_t n, struct err *err)
     if (l->packing == PLAIN)
         return read_some(l, to, n, err);
     for (;;) {
-        /* Only when it can get on: zstd takes 16 calls without progress for
-         * damage, and a file that is still written is asked more often. */
+        /* Called only with input: zstd reports damage after 16 calls without
+         * progress, and a file that grows slowly may need more calls. */
         while (is_at_member(l)) {
             got = l->packing == GZIP ? inflate_some(l, to, n, err)
                                      : unzstd_some(l, to, n, err);
@@ -328,9 +331,9 @@ static ssize_t fetch(struct lines *l, char *to, size_t n, struct err *err)
     }
 }
 
-/* --- lines out ---------------------------------------------------------- */
+/* --- returning lines ---------------------------------------------------- */
 
-/* Makes room and reads. Returns 0 or fetch's error. */
+/* Makes room in `text` and reads. Returns 0 or fetch's error. */
 static int fill(struct lines *l, struct err *err)
 {
     ssize_t got;
@@ -341,7 +344,7 @@ static int fill(struct lines *l, struct err *err)
         l->scanned -= l->start;
         l->start = 0;
     }
-    /* One more than wanted: a CR that may belong to the line's end. */
+    /* Keeps one byte more: a CR that may belong to the line's end. */
     if (l->end > l->max_bytes + 1) {
         l->dropping = true;
         l->end = l->scanned = l->max_bytes + 1;
@@ -353,8 +356,8 @@ static int fill(struct lines *l, struct err *err)
     return 0;
 }
 
-/* text[start, stop) without its line end is the line. */
-static void give(struct lines *l, size_t stop, struct line *line)
+/* Sets *line to text[start, stop) without its line end. */
+static void set_line(struct lines *l, size_t stop, struct line *line)
 {
     size_t n = stop - l->start;
 
@@ -374,7 +377,7 @@ int lines_next(struct lines *l, struct line *line, struct err *err)
         if (lf) {
             size_t at = (size_t)(lf - l->text);
 
-            give(l, l->dropping ? l->start + l->max_bytes : at, line);
+            set_line(l, l->dropping ? l->start + l->max_bytes : at, line);
             l->start = l->scanned = at + 1;
             l->dropping = false;
             return 0;
@@ -391,13 +394,13 @@ int lines_rest(struct lines *l, struct line *line, struct err *err)
     if (l->in_member)
         return err_set(err, ERR_CORRUPT, "%s: the compressed data break off "
                        "after byte %lld", l->path, (long long)l->bytes_read);
-    if (l->had_member) { /* the beginning of a head is no member */
+    if (l->had_member) { /* part of a head is no member */
         l->ignored += (int64_t)(l->raw_end - l->raw_at);
         l->raw_at = l->raw_end;
     }
     if (l->start == l->end)
         return ERR_END;
-    give(l, l->dropping ? l->start + l->max_bytes : l->end, line);
+    set_line(l, l->dropping ? l->start + l->max_bytes : l->end, line);
     l->start = l->scanned = l->end;
     l->dropping = false;
     return 0;

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A line is put together in a buffer and given to one write(2), so that lines
- * of several processes on one stderr do not mix; a mutex keeps threads apart
- * when a long line needs more than one.
+ * One write(2) writes a line, so that lines of several processes on one stderr
+ * do not mix. A mutex does the same for threads when a line needs more writes.
  *
- * A value may hold anything that a record held. Control characters are
- * escaped in both formats, so that no value can end a line and forge the next
- * one; in JSON, bytes that are not UTF-8 become U+FFFD.
+ * A value may have any bytes of a record. Both formats escape control
+ * characters, so that no value can end a line and forge the next one. In JSON,
+ * bytes that are not UTF-8 become U+FFFD.
  */
 #include "config.h"
 
@@ -41,8 +40,8 @@ enum log_level log_level(void)
     return (enum log_level)atomic_load(&the_level);
 }
 
-/* Appends s. Control characters, also those of C1, become \n or \u001b; in
- * JSON, quotes and backslashes are escaped too. */
+/* Appends s. Control characters, also those of C1, become escapes such as \n or
+ * \u001b. For JSON, quotes and backslashes are escaped, too. */
 static void add_escaped(struct buf *line, const char *s, bool json)
 {
     for (; *s; s++) {
@@ -96,8 +95,8 @@ static void format_json(struct buf *line, const char *ts, const char *level,
     buf_adds(line, "}\n");
 }
 
-/* One write, unless stderr takes less than all. A log that cannot be written
- * has nobody to tell. */
+/* Uses one write, unless stderr accepts only a part. Errors are ignored, since
+ * there is no other place to report them. */
 static void write_line(const char *s, size_t n_bytes)
 {
     pthread_mutex_lock(&write_mu);

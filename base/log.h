@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * log.h - levelled log lines on stderr, as text or as JSON.
+ * log.h - log lines with levels on stderr, as text or as JSON.
  *
  * A line is an event name and key=value pairs:
  *     log_info("publish", "version=%lld seconds=%.2f", n, s);
- * prints  2026-11-24T01:02:03.456Z info publish version=7 seconds=0.12
- * In the JSON format the pairs stay together in "fields". Whoever puts user
- * data into a value keeps it short and free of secrets.
+ * prints  2026-11-24T01:02:03.456Z info publish version=7 seconds=0.12 In the
+ * JSON format all pairs are one string, "fields". A caller that logs user data
+ * keeps it short and without secrets.
  *
- * Threads: any; a line is written whole.
+ * Threads: any; lines of several threads do not mix
  */
 #ifndef MNEME_BASE_LOG_H
 #define MNEME_BASE_LOG_H
@@ -24,8 +24,8 @@ enum log_level log_level(void);
 void log_line(enum log_level level, const char *event, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* "WHO: TEXT" on stderr, whatever the level and format: what a program says
- * before it ends. Control characters are escaped as in a log line. */
+/* Writes "WHO: TEXT" to stderr at any level and format, for the last message of
+ * a program. Escapes control characters, as log_line does. */
 void log_plain(const char *who, const char *text);
 
 #define log_error(event, ...) log_line(LOG_ERROR, event, __VA_ARGS__)

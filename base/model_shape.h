@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * model_shape.h - the shape of a Transformer: what the learner builds from and
- * what the store writes into config.json.
+ * model_shape.h - the shape of a Transformer. The learner builds a model of it,
+ * and the store writes it into config.json.
  *
  * Threads: any
  */
@@ -10,7 +10,7 @@
 
 #include <stdbool.h>
 
-/* Limits for shapes that come from files. */
+/* Limits for shapes that are read from files. */
 #define MODEL_MAX_VOCAB 65536
 #define MODEL_MAX_DIM 8192
 #define MODEL_MAX_LAYERS 128
@@ -28,7 +28,7 @@ struct model_shape {
     float norm_eps;
     float rope_theta;
     bool tied;    /* the output matrix is the embedding */
-    bool qk_norm; /* RMSNorm on queries and keys: the Qwen3 layout */
+    bool qk_norm; /* RMSNorm of queries and keys: the Qwen3 layout */
 };
 
 #endif

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * An array of names in the order of their ids, and beside it an open hash
- * table (linear probing) of id + 1. The table has a power of two of slots, at
- * least twice as many as there are names; names are never taken out, so that
- * there are no marks for deleted ones.
+ * An array of names in the order of their ids, and an open hash table (linear
+ * probing) of id + 1. The number of slots is a power of two, and at least twice
+ * the number of names. Names are never removed, so the table needs no marks for
+ * removed names.
  */
 #include "config.h"
 
@@ -18,7 +18,8 @@
 
 #define FEWEST_SLOTS 16
 
-/* Where the name is, or the empty slot where it would go; needs n_slots. */
+/* Returns the slot of the name, or the empty slot for it. n_slots is above
+ * 0. */
 static size_t *slot_of(const struct names *t, const char *name)
 {
     size_t mask = t->n_slots - 1;
@@ -100,7 +101,7 @@ static int add_all(struct names *t, const json_t *array, struct err *err)
         if (!name)
             return err_set(err, ERR_CORRUPT, "name %zu is not a string", i);
         if (names_add(t, name) != (long)i)
-            return err_set(err, ERR_CORRUPT, "name %zu is there twice: %s", i,
+            return err_set(err, ERR_CORRUPT, "name %zu is a duplicate: %s", i,
                            name);
     }
     return 0;

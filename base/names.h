@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * names.h - an append-only table of names: domains, labels.
+ * names.h - a table of names (domains, labels) to which names are only added.
  *
- * A name's id is its place, from 0, and never changes. The table is part of a
- * version's state, so that ids mean the same after a restart or a rollback.
- * Names are UTF-8: whoever adds one from outside has checked it.
+ * A name's id is its index, from 0, and never changes. The table is part of a
+ * version's state, so ids mean the same after a restart or a rollback. Names
+ * are UTF-8; the caller checks names from outside before it adds them.
  *
- * Owner:   the table owns its copies
- * Threads: one at a time for a table; a copy (names_copy) for other threads
+ * Owner:   the table copies the names
+ * Threads: one at a time for a table; other threads use a names_copy
  */
 #ifndef MNEME_BASE_NAMES_H
 #define MNEME_BASE_NAMES_H
@@ -26,20 +26,21 @@ struct names {
 
 #define NAMES_INIT {NULL, 0, 0, NULL, 0}
 
-/* The id of a name, or -1. */
+/* Returns the id of a name, or -1. */
 long names_find(const struct names *t, const char *name);
 
-/* The id of a name, added when new. */
+/* Returns the id of a name; adds a new name. */
 long names_add(struct names *t, const char *name);
 
-/* Replaces what `to` held. */
+/* Replaces the names of `to`. */
 void names_copy(struct names *to, const struct names *from);
 void names_release(struct names *t);
 
-/* A JSON array of strings (appended to out), and back; parsing replaces what t
- * held and refuses duplicates and more than max names (ERR_CORRUPT, t as it
- * was). */
+/* Appends a JSON array of the names to out. */
 void names_to_json(const struct names *t, struct buf *out);
+
+/* Replaces the names of t by those of a JSON array. ERR_CORRUPT, with t
+ * unchanged, for duplicates and for more than `max` names. */
 int names_from_json(struct names *t, const char *json, size_t n_bytes,
                     size_t max, struct err *err);
 

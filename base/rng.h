@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * rng.h - counter-based randomness.
+ * rng.h - counter-based random numbers.
  *
- * A draw is a pure function of (seed, purpose, step, index): it does not
- * depend on how many draws came before, so that a restart needs only the
- * step, and threads need no shared state. The mixing function is the
- * finaliser of SplitMix64 (Steele, Lea, Flood 2014) applied to each word.
+ * A random number is a pure function of (seed, purpose, step, index). It does
+ * not depend on earlier random numbers. So a restart needs only the step, and
+ * threads share no state. The mixing function is the finaliser of SplitMix64
+ * (Steele, Lea, Flood 2014), applied to each word.
  *
  * Threads: any
  */
@@ -14,16 +14,16 @@
 
 #include <stdint.h>
 
-/* Never renumber: what is learned depends on them. */
+/* The numbers never change, since the learned weights depend on them. */
 enum rng_purpose {
-    RNG_INIT = 1,      /* weights at birth; step: tensor, index: element */
+    RNG_INIT = 1,      /* first weights; step: tensor, index: element */
     RNG_REPLAY = 2,    /* which rows are replayed */
     RNG_RESERVOIR = 3, /* which row leaves the reservoir */
-    RNG_FISHER = 4,    /* which rows, and labels drawn from the model */
+    RNG_FISHER = 4,    /* which rows, and labels sampled from the model */
     RNG_GATE = 5,      /* which holdout segments are scored */
-    RNG_SAMPLE = 6,    /* generation; seed: the request's */
+    RNG_SAMPLE = 6,    /* generation; seed: of the request */
     RNG_HOLDOUT = 7,   /* which holdout row leaves */
-    RNG_BEHIND = 8     /* which records are taken when behind */
+    RNG_BEHIND = 8     /* which records are learned when the lag is large */
 };
 
 uint64_t rng_u64(uint64_t seed, enum rng_purpose purpose, uint64_t step,
@@ -33,11 +33,11 @@ uint64_t rng_u64(uint64_t seed, enum rng_purpose purpose, uint64_t step,
 double rng_unit(uint64_t seed, enum rng_purpose purpose, uint64_t step,
                 uint64_t index);
 
-/* In [0, n), unbiased enough for n far below 2^64; n > 0. */
+/* In [0, n), n > 0. The bias is negligible for n far below 2^64. */
 uint64_t rng_below(uint64_t n, uint64_t seed, enum rng_purpose purpose,
                    uint64_t step, uint64_t index);
 
-/* Standard normal (Box and Muller 1958), one value a call. */
+/* A standard normal value (Box and Muller 1958). */
 double rng_normal(uint64_t seed, enum rng_purpose purpose, uint64_t step,
                   uint64_t index);
 

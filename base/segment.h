@@ -1,24 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * segment.h - the unit of everything: what is learned, replayed, held out and
+ * segment.h - a segment: the unit that is learned, replayed, held out and
  * counted.
  *
- * A record's tokens are its text's tokens followed by the end-of-text token;
- * they are cut into segments of at most `context` tokens. Each token is a
- * target exactly once. The model sees, as input of a segment's first target,
- * the token before it (end-of-text at the start of a record); positions and
- * attention restart at each segment.
+ * The tokens of a record are those of its text and the end-of-text token. They
+ * are cut into segments of at most `context` tokens. Each token is a target
+ * exactly once. The input for a segment's first target is the token before it;
+ * at the start of a record that is end-of-text. Positions and attention begin
+ * again at each segment.
  *
  *     record   [E] a b c d e f g [E]        context 4
  *     segment 0    inputs  E a b c          targets a b c d
  *     segment 1    inputs  d e f g          targets e f g E    (ends)
  *
- * Bits per byte counts the text's tokens only: the end mark is trained, not
- * counted. In an instruction pair the prompt's targets are masked: neither
- * trained nor counted.
+ * Bits per byte counts only the tokens of the text: end-of-text is trained, but
+ * not counted. In an instruction pair the targets of the prompt are masked:
+ * neither trained nor counted.
  *
- * Owner:   whoever made it; a struct segment only points
- * Threads: any, immutable once made
+ * Owner:   the part that made it; a struct segment only has pointers
+ * Threads: any; it does not change after it is made
  */
 #ifndef MNEME_BASE_SEGMENT_H
 #define MNEME_BASE_SEGMENT_H
@@ -31,36 +31,36 @@ struct segment {
     const uint16_t *tokens; /* n_tokens + 1: the input before the first
                                target, then the targets */
     uint32_t n_tokens;      /* targets, 1 to context; 0 for preset linear */
-    uint32_t n_masked;      /* first targets that have no loss */
+    uint32_t n_masked;      /* how many of the first targets have no loss */
     uint32_t n_bytes;       /* UTF-8 bytes of the counted text targets */
     bool ends;              /* the last target is the record's end-of-text */
     int32_t domain;         /* id in the table of domains */
     int32_t label;          /* id in the table of labels, -1 for none */
-    const char *text;       /* the text itself: preset linear only */
+    const char *text;       /* preset linear only */
     uint32_t text_bytes;
     uint32_t n_grams;
-    const uint32_t *grams;   /* hashes of text (learner/tokenizer/grams.h), or NULL: to
-                                be made from it */
+    const uint32_t *grams;   /* hashes of text (tokenizer/grams.h), or NULL: to
+                                be computed from it */
     const float *old_logits; /* labelled replay rows: the class head's logits
                                 when the row was written, or NULL */
     uint32_t n_old_logits;
 };
 
-/* Targets with a loss. */
+/* The number of targets with a loss. */
 static inline uint32_t segment_counted(const struct segment *s)
 {
     return s->n_tokens - s->n_masked;
 }
 
-/* Limits for a segment that was read from a file. */
+/* Limits for a segment that is read from a file. */
 struct segment_limits {
     size_t domains, labels; /* ids are below these */
     size_t vocab_size;      /* 0: preset linear, whose segments have text */
     size_t context;
 };
 
-/* Is everything that a segment refers to within the limits? Checked because the
- * database may come from anybody. */
+/* Are all fields of the segment within the limits? Segments of the database are
+ * checked, since it may come from anybody. */
 static inline bool segment_fits(const struct segment *s,
                                 const struct segment_limits *l)
 {
@@ -81,7 +81,7 @@ static inline bool segment_fits(const struct segment *s,
     return true;
 }
 
-/* Where a segment came from, for the ledger, `forget` and quarantine. */
+/* The origin of a segment, for the ledger, `forget` and quarantine. */
 struct segment_origin {
     int32_t partition_id; /* row of the store's table of topic partitions */
     int64_t offset;

@@ -31,8 +31,8 @@ int sqlite_err(struct sqlite3 *db, const char *path, const char *doing,
 {
     int sqlite_code = sqlite3_errcode(db) & 0xff;
     enum err_code code = code_of(sqlite_code);
-    /* Of a file that cannot be opened it tries other ways, and tells of the
-     * last one: no good. */
+    /* After a failed open, SQLite tries again in other ways, so the system's
+     * error is that of the last try. Only "too many files" is reliable. */
     int system = sqlite3_system_errno(db);
     int errnum = sqlite_code == SQLITE_IOERR ||
                          (sqlite_code == SQLITE_CANTOPEN &&

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * sqlite_err.h - what SQLite says of a failure, as one of our errors.
+ * sqlite_err.h - converts an error of SQLite to a struct err.
  *
- * The line names the file, what was being done, and the cause, which is the
- * system's where there is one: SQLite's own words are "disk I/O error" for all
- * of it, a full disk included. A damaged file says what to do about it.
+ * The message names the file, the failed action and the cause. The cause is the
+ * system's error if there is one, since SQLite reports all of them, even a full
+ * disk, as "disk I/O error". For a damaged file the message says what to do.
  *
- * Threads: any; the connection's
+ * Threads: any that may use the connection
  */
 #ifndef MNEME_BASE_SQLITE_ERR_H
 #define MNEME_BASE_SQLITE_ERR_H
@@ -15,8 +15,12 @@
 
 struct sqlite3;
 
-/* Of the last call on a connection that has failed. path NULL: as SQLite knows
- * it, absolute. Returns the code, never 0. */
+/*
+ * Sets err from the last call on db, which has failed.
+ *   path     NULL: the absolute path that SQLite knows
+ *   doing    the failed action, for the message
+ *   returns  the code, never 0
+ */
 int sqlite_err(struct sqlite3 *db, const char *path, const char *doing,
                struct err *err);
 

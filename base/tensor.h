@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tensor.h - a named block of numbers, and a list of them: what the learner
- * and the replay buffer hand to the store, and get back from it, without any
- * of them knowing the other.
+ * tensor.h - a tensor: a named block of numbers; and a list of tensors. The
+ * learner and the replay buffer pass such lists to the store and get them back,
+ * so that none of them needs the others' types.
  *
- * Owner:   a list owns its names; each block is either owned (freed with the
- *          list) or borrowed, as tensor_add_* says
+ * Owner:   a list owns its names; it owns a block and frees it, or it borrows
+ *          the block, as each tensor_add function says
  * Threads: any, one at a time for a list
  */
 #ifndef MNEME_BASE_TENSOR_H
@@ -19,8 +19,8 @@
 
 enum tensor_type { TENSOR_F32, TENSOR_F64, TENSOR_I64, TENSOR_U16, TENSOR_U8 };
 
-/* The largest counter that is accepted from a file: more than can be counted,
- * and small enough that sums do not overflow. */
+/* The largest counter that is accepted from a file. It is larger than any real
+ * counter, and small enough that sums do not overflow. */
 #define TENSOR_COUNTER_MOST (INT64_C(1) << 60)
 
 #define TENSOR_MAX_DIMS 4
@@ -45,17 +45,18 @@ size_t tensor_type_size(enum tensor_type type);
 size_t tensor_count(const struct tensor *t); /* elements */
 size_t tensor_bytes(const struct tensor *t);
 
-/* Borrow: data stays the caller's and outlives the list. */
+/* Adds a borrowed block: data must outlive the list. */
 void tensor_add_borrowed(struct tensor_list *l, const char *name,
                          enum tensor_type type, int n_dims,
                          const size_t *shape, void *data);
-/* Copy: zeroed when data is NULL. Returns the list's own block, 64-byte
- * aligned. */
+
+/* Adds a copy of data, or zeros when data is NULL. Returns the list's block,
+ * which is 64-byte aligned. */
 void *tensor_add_copy(struct tensor_list *l, const char *name,
                       enum tensor_type type, int n_dims, const size_t *shape,
                       const void *data);
 
-/* One-dimensional shorthands for tensor_add_copy. */
+/* As tensor_add_copy, for one dimension. */
 void tensor_add_i64(struct tensor_list *l, const char *name,
                     const int64_t *values, size_t n);
 void tensor_add_f64(struct tensor_list *l, const char *name,
@@ -64,8 +65,8 @@ void tensor_add_f64(struct tensor_list *l, const char *name,
 const struct tensor *tensor_find(const struct tensor_list *l,
                                  const char *name);
 
-/* The tensor of that name, type and number of elements, or ERR_CORRUPT with
- * what is wrong. n == SIZE_MAX: any number. */
+/* Finds the tensor of that name and checks its type and its number of elements
+ * (n == SIZE_MAX: any number). ERR_CORRUPT says what is wrong. */
 int tensor_expect(const struct tensor_list *l, const char *name,
                   enum tensor_type type, size_t n, const struct tensor **t,
                   struct err *err);

@@ -8,7 +8,7 @@
 
 #include "base/err.h"
 
-/* Years 1000 to 9999: four digits. */
+/* The years 1000 to 9999, which have four digits. */
 #define ISO_FIRST_MS INT64_C(-30610224000000)
 #define ISO_LAST_MS INT64_C(253402300799999)
 
@@ -108,7 +108,7 @@ void timing_iso8601(int64_t wall_ms, char out[TIMING_ISO_MAX])
         wall_ms = ISO_FIRST_MS;
     if (wall_ms > ISO_LAST_MS)
         wall_ms = ISO_LAST_MS;
-    /* Rounded down, also before 1970. */
+    /* Rounds down, also before 1970. */
     ms = (int)((wall_ms % 1000 + 1000) % 1000);
     seconds = (time_t)((wall_ms - ms) / 1000);
     if (!gmtime_r(&seconds, &tm))

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * timing.h - the two clocks.
+ * timing.h - the monotonic clock, the wall clock, and waiting.
  *
  * timing_mono_ns never goes back: all waiting is measured with it. It has no
  * influence on what is learned. timing_wall_ms is Unix time, for people; it
- * jumps when somebody sets the clock. timing_set_fake replaces both in tests.
+ * jumps when the clock is set. timing_set_fake replaces both in tests.
  *
  * Threads: any; timing_set_fake before any other thread starts
  */
@@ -21,18 +21,18 @@ int64_t timing_wall_ms(void);
 double timing_seconds_since(int64_t mono_ns);
 void timing_sleep_ms(int64_t ms);
 
-/* Processor time that the calling thread has used, in nanoseconds. How long the
- * thread waits for a processor or a disk is no part of it. */
+/* The processor time that the calling thread has used, in nanoseconds, without
+ * the time that it has waited for a processor or a disk. */
 int64_t timing_thread_cpu_ns(void);
 
-/* The time on CLOCK_MONOTONIC that is `ms` from now; for timing_wait. */
+/* The time on CLOCK_MONOTONIC in `ms` milliseconds; for timing_wait. */
 struct timespec timing_deadline(int64_t ms);
 
 /*
  * Waits on a condition variable until it is signalled or `deadline` has passed.
  * Setting the system's clock does not change how long it waits.
  *   cond     made by pthread_cond_init with default attributes
- *   mutex    held by the caller
+ *   mutex    locked by the caller
  *   returns  0, or ETIMEDOUT
  */
 int timing_wait(pthread_cond_t *cond, pthread_mutex_t *mutex,
@@ -42,8 +42,8 @@ int timing_wait(pthread_cond_t *cond, pthread_mutex_t *mutex,
 #define TIMING_ISO_MAX 32
 void timing_iso8601(int64_t wall_ms, char out[TIMING_ISO_MAX]);
 
-/* Non-NULL: both clocks and the processor time read *now_ms (milliseconds);
- * NULL: real again. */
+/* For tests: makes both clocks and the processor time read *now_ms
+ * (milliseconds). NULL restores the real clocks. */
 void timing_set_fake(const int64_t *now_ms);
 
 #endif

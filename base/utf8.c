@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The first byte tells the length, and with E0, ED, F0 and F4 also narrows
- * the second byte: that is where overlong forms, surrogates and what lies
- * above U+10FFFF are refused. All other bytes are 80..BF. (RFC 3629, 4.)
+ * The first byte tells the length. After E0, ED, F0 and F4 it also limits the
+ * second byte: these limits refuse overlong forms, surrogates and code points
+ * above U+10FFFF. All other bytes are 80..BF (RFC 3629, section 4).
  */
 #include "config.h"
 
@@ -29,8 +29,8 @@ static int length_by_first(unsigned char c)
     return c < 0xf5 ? 4 : NEVER;
 }
 
-/* The length of the character at s, NEVER when these bytes cannot start one,
- * CUT when they can and the rest is missing; n > 0. */
+/* Returns the length of the character at s; NEVER when these bytes cannot begin
+ * a character; CUT when they can, but the rest is missing. n > 0. */
 static int character(const unsigned char *s, size_t n)
 {
     unsigned char low = s[0] == 0xe0 ? 0xa0 : s[0] == 0xf0 ? 0x90 : 0x80;
@@ -48,7 +48,7 @@ static int character(const unsigned char *s, size_t n)
     return length;
 }
 
-/* Bytes of ASCII at the start of s, by eights. */
+/* Returns the number of ASCII bytes at the start of s, in steps of eight. */
 static size_t ascii_prefix(const unsigned char *s, size_t n_bytes)
 {
     size_t at = 0;
@@ -63,7 +63,7 @@ static size_t ascii_prefix(const unsigned char *s, size_t n_bytes)
     return at;
 }
 
-/* Bytes of s before the first that is not part of a valid character. */
+/* Returns the number of bytes before the first invalid one. */
 static size_t valid_prefix(const unsigned char *s, size_t n_bytes)
 {
     size_t at = 0;
@@ -106,7 +106,7 @@ size_t utf8_whole(const char *s, size_t n_bytes)
         size_t at = n_bytes - back;
 
         if ((u[at] & 0xc0) == 0x80)
-            continue; /* not the first byte of a character: look before it */
+            continue; /* not the first byte of a character */
         return character(u + at, back) == CUT ? at : n_bytes;
     }
     return n_bytes;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * utf8.h - is it UTF-8, and where does a character end.
+ * utf8.h - checks and repairs UTF-8, and finds the end of a character.
  *
- * The strict form of RFC 3629: no overlong forms, no surrogates, nothing
- * above U+10FFFF.
+ * UTF-8 is the strict form of RFC 3629: no overlong forms, no surrogates,
+ * nothing above U+10FFFF.
  *
  * Threads: any
  */
@@ -15,16 +15,15 @@
 
 bool utf8_valid(const char *s, size_t n_bytes);
 
-/* Length of the valid character at the beginning of s; 0: there is none. */
+/* The length of the valid character at the beginning of s; 0: there is none. */
 size_t utf8_character(const char *s, size_t n_bytes);
 
-/* The longest prefix that ends on a character: n_bytes, or up to 3 fewer when
- * the last character is cut. Bytes that can never be UTF-8 do not count as
- * cut. */
+/* The length of s without a cut character at its end: n_bytes, or up to 3 less.
+ * Bytes that cannot be UTF-8 are no cut character. */
 size_t utf8_whole(const char *s, size_t n_bytes);
 
-/* Appends s to out with every byte that is not part of a valid character
- * replaced by U+FFFD. */
+/* Appends s to out; every byte that is not part of a valid character becomes
+ * U+FFFD. */
 struct buf;
 void utf8_repair(const char *s, size_t n_bytes, struct buf *out);
 

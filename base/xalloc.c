@@ -84,7 +84,8 @@ char *xasprintf(const char *fmt, ...)
 #define LINE 64
 #define LARGE_PAGE ((size_t)2 << 20)
 
-/* Zeroed; at a large page's boundary it asks for such pages. */
+/* Allocates zeroed memory. An alignment of LARGE_PAGE also requests large
+ * pages. */
 static void *aligned(size_t n_bytes, size_t alignment)
 {
     size_t padded;
@@ -103,14 +104,16 @@ static void *aligned(size_t n_bytes, size_t alignment)
     return p;
 }
 
-/* A block of several large pages begins at one and asks for them: what is read
- * all over a table would else wait for page tables more than for memory. */
+/* A block of several large pages is aligned to them and requests them.
+ * Otherwise random reads of a large table would wait more for page tables than
+ * for memory. */
 void *xalloc_aligned(size_t n_bytes)
 {
     return aligned(n_bytes, n_bytes >= 4 * LARGE_PAGE ? LARGE_PAGE : LINE);
 }
 
-/* In whole large pages: the block's end is not to lie in small ones. */
+/* Rounds up to whole large pages, so that the end of the block is not in small
+ * pages. */
 void *xalloc_large(size_t n_bytes)
 {
     size_t beyond = n_bytes % LARGE_PAGE, padded;

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * xalloc.h - allocation that cannot fail, for small objects.
+ * xalloc.h - allocates memory; for small objects, without an error to handle.
  *
- * Running out of memory for a few bytes is not something a caller can mend:
- * these abort with a line on stderr. Anything whose size comes from outside
- * is checked against a limit first; large blocks use xalloc_aligned.
+ * No caller can continue without memory for a small object, so these functions
+ * abort with a line on stderr. A caller checks sizes from outside against a
+ * limit first. Large blocks use xalloc_aligned.
  *
- * Owner:    the caller; all of it, the aligned blocks too, is released with
- *           free()
+ * Owner:    the caller, who calls free(), also for aligned blocks
  * Threads:  any
  */
 #ifndef MNEME_BASE_XALLOC_H
@@ -25,22 +24,23 @@ char *xstrndup(const char *s, size_t n);
 void *xmemdup(const void *p, size_t n_bytes);
 char *xasprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-/* Zeroed memory on a 64-byte boundary, for vectors; large pages from 8 MiB on.
- * Returns NULL when there is none. */
+/* Allocates zeroed memory with 64-byte alignment, for vectors; in large pages
+ * from 8 MiB on. Returns NULL when there is no memory. */
 void *xalloc_aligned(size_t n_bytes);
 
-/* The same for what is walked through for every token, which would otherwise
- * need more translations than the processor keeps: whole large pages from 2
- * MiB on. Aborts when there is none. */
+/* As xalloc_aligned, in whole large pages from 2 MiB on; aborts when there is
+ * no memory. For blocks that are read for every token: small pages would need
+ * more address translations than the processor keeps. */
 void *xalloc_large(size_t n_bytes);
 
-/* Zeroed float[n] on a 64-byte boundary; aborts when there is none. */
+/* Allocates zeroed float[n] with 64-byte alignment; aborts when there is no
+ * memory. */
 float *xfloats(size_t n);
 
-/* Test hook: true makes that allocation one that failed. NULL: none. */
+/* For tests: when it returns true, the allocation fails. NULL: not called. */
 extern bool (*xalloc_fault)(void);
 
-/* Room for one more element: doubles *cap when n == *cap. */
+/* Makes room for one more element: doubles cap when n == cap. */
 #define XGROW(array, n, cap)                                                   \
     do {                                                                       \
         if ((n) == (cap)) {                                                    \

@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Making a backup:
+ * A backup takes these steps:
  *
- *   look      a read transaction: pointers, versions, their files
- *   hold      each file opened: what retention removes from now on stays
- *             readable. Was the head removed before that, look again
- *   db_copy   the database, in the same transaction, which ends then
- *   copy      each version's files, against their digests
- *   drop      the rows of what was left out, in the copy; its integrity check
- *   end       the list of digests, everything synced, the mark taken away
+ *   read_store      begins a read transaction; reads pointers, versions and the
+ *                   names of their files; opens each file, so that retention
+ *                   cannot take it away. Begins again when a file of the head
+ *                   or serving version was removed before it was opened
+ *   copy_database   copies the database and ends the transaction
+ *   copy_versions   copies the files and checks their digests
+ *   finish_database deletes the rows of left-out versions from the copy, and
+ *                   checks its integrity
+ *   backup_copy_end syncs everything, writes the list of digests, and deletes
+ *                   the file `unfinished`
  *
- * The read transaction lasts as long as copying the database does: meanwhile
- * the daemon's log cannot be emptied, and only grows.
+ * While the database is copied, the daemon cannot empty its log, which grows.
  */
 #include "config.h"
 
@@ -27,12 +29,12 @@
 
 #include "base/fileio.h"
 #include "base/xalloc.h"
-#include "store/backup_private.h"
+#include "store/backup_copy.h"
 #include "store/db.h"
 #include "store/retention.h"
 #include "store/version_files.h"
 
-#define LOOKS 20 /* until a head stays long enough to be opened */
+#define MAX_READS 20 /* each fails when a file is removed meanwhile */
 
 struct item {
     int64_t version;
@@ -54,7 +56,7 @@ struct making {
     size_t cap_left_out;
 };
 
-/* --- looking ------------------------------------------------------------ */
+/* --- reading the store -------------------------------------------------- */
 
 static void leave_out(struct making *m, int64_t version)
 {
@@ -72,8 +74,8 @@ static int read_pointers(struct making *m, struct err *err)
         rc = db_number(m->db, err, &m->serving, "SELECT serving FROM pointers",
                        "");
     if (rc == ERR_NOTFOUND)
-        rc = err_set(err, ERR_CORRUPT, "%s: the row of pointers is missing",
-                     m->from);
+        rc = err_set(err, ERR_CORRUPT,
+                     "%s/mneme.db: the row of pointers is missing", m->from);
     return rc;
 }
 
@@ -143,9 +145,7 @@ static void close_items(struct making *m)
     m->n = 0;
 }
 
-/* --- holding ------------------------------------------------------------ */
-
-/* Pinned versions may be many. */
+/* There may be many pinned versions. */
 static void raise_open_files(void)
 {
     struct rlimit limit;
@@ -170,9 +170,9 @@ static bool is_needed(const struct making *m, int64_t version)
     return version == m->head || version == m->serving;
 }
 
-/* ERR_AGAIN: a file that is needed has gone. Another that cannot be opened is
- * met again when its turn comes. */
-static int hold(struct making *m, struct err *err)
+/* ERR_AGAIN: a needed file was removed. Another file that cannot be opened is
+ * an error of copy_item. */
+static int open_items(struct making *m, struct err *err)
 {
     int rc = 0;
 
@@ -189,7 +189,7 @@ static int hold(struct making *m, struct err *err)
     return rc;
 }
 
-static int look_once(struct making *m, struct err *err)
+static int read_store_once(struct making *m, struct err *err)
 {
     int rc = db_begin_read(m->db, err);
 
@@ -200,33 +200,33 @@ static int look_once(struct making *m, struct err *err)
     if (rc == 0)
         rc = read_damaged(m, err);
     if (rc == 0)
-        rc = hold(m, err);
+        rc = open_items(m, err);
     return rc;
 }
 
-static int look(struct making *m, struct err *err)
+static int read_store(struct making *m, struct err *err)
 {
     int rc = ERR_AGAIN;
 
     raise_open_files();
-    for (int i = 0; i < LOOKS && rc == ERR_AGAIN; i++) {
+    for (int i = 0; i < MAX_READS && rc == ERR_AGAIN; i++) {
         close_items(m);
         m->copy.total = 0;
         m->report->n_left_out = 0;
-        rc = look_once(m, err);
+        rc = read_store_once(m, err);
         if (rc)
             db_end(m->db, rc, NULL);
     }
     if (rc != ERR_AGAIN)
         return rc;
     if (err)
-        err->code = ERR_CORRUPT; /* and the message that is there */
+        err->code = ERR_CORRUPT; /* the message stays */
     return ERR_CORRUPT;
 }
 
 /* --- copying ------------------------------------------------------------ */
 
-static void show_database(int64_t done, int64_t of, void *arg)
+static void report_database(int64_t done, int64_t of, void *arg)
 {
     struct backup_copy *c = arg;
 
@@ -237,7 +237,7 @@ static void show_database(int64_t done, int64_t of, void *arg)
 static int copy_database(struct making *m, struct err *err)
 {
     char *path = fileio_join(m->copy.to, "mneme.db");
-    int rc = db_copy(m->db, path, show_database, &m->copy, &m->made, err);
+    int rc = db_copy(m->db, path, report_database, &m->copy, &m->made, err);
 
     rc = db_end(m->db, rc, err);
     db_close(m->db);
@@ -269,7 +269,8 @@ static int copy_item(struct making *m, struct item *item, struct err *err)
     return rc;
 }
 
-/* The files from `at` on that are of one version; *next out. */
+/* Copies the files of the version of item `at`. *next is the first item of the
+ * next version. */
 static int copy_version(struct making *m, size_t at, size_t *next,
                         struct err *err)
 {
@@ -304,9 +305,9 @@ static int copy_versions(struct making *m, struct err *err)
     return rc;
 }
 
-/* --- the rows of what was left out -------------------------------------- */
+/* --- finishing the database --------------------------------------------- */
 
-static int drop_rows(struct making *m, struct err *err)
+static int delete_left_out(struct making *m, struct err *err)
 {
     int rc;
 
@@ -324,7 +325,7 @@ static int finish_database(struct making *m, struct err *err)
 {
     char *path = fileio_join(m->copy.to, "mneme.db");
     char sha256[SHA256_HEX];
-    int rc = drop_rows(m, err);
+    int rc = delete_left_out(m, err);
 
     if (rc == 0)
         rc = db_check(m->made, err);
@@ -338,11 +339,11 @@ static int finish_database(struct making *m, struct err *err)
     return rc;
 }
 
-/* --- all of it ---------------------------------------------------------- */
+/* --- the backup --------------------------------------------------------- */
 
 static int make(struct making *m, struct err *err)
 {
-    int rc = look(m, err);
+    int rc = read_store(m, err);
 
     if (rc == 0)
         rc = copy_database(m, err);
@@ -355,12 +356,10 @@ static int make(struct making *m, struct err *err)
     return rc;
 }
 
-static void fill_report(struct making *m)
+void backup_report_release(struct backup_report *r)
 {
-    m->report->head = m->head;
-    m->report->serving = m->serving;
-    m->report->n_files = (int64_t)m->copy.n;
-    m->report->bytes = m->copy.done;
+    free(r->left_out);
+    *r = (struct backup_report){0};
 }
 
 int backup_make(const char *from, const char *to, backup_progress_fn *progress,
@@ -381,9 +380,11 @@ int backup_make(const char *from, const char *to, backup_progress_fn *progress,
         db_close(m.made);
         if (rc)
             backup_copy_undo(&m.copy);
-        else
-            fill_report(&m);
     }
+    report->head = m.head;
+    report->serving = m.serving;
+    report->n_files = (int64_t)m.copy.n;
+    report->bytes = m.copy.done;
     db_close(m.db);
     close_items(&m);
     backup_copy_release(&m.copy);

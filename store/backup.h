@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * backup.h - a copy of a data directory, made while a daemon learns, and the
- * way back.
+ * backup.h - backs up a data directory while a daemon learns, and restores it.
  *
  *     DIR/mneme.db             one state of the database, without a log
- *     DIR/versions/000042/     the files of each version that it names
- *     DIR/SHA256SUMS           the digests of all of them; written last
+ *     DIR/versions/000042/     the files of each version in the database
+ *     DIR/SHA256SUMS           the digests of all these files; written last
  *
- * The database and the list of versions are of one read transaction; each
- * version's files are opened in it, so that retention may remove them while
- * they are copied. Every file is read against its checksum. A version that is
- * not whole is left out, its rows too; head and serving have to be.
+ * One read transaction covers the database and the list of versions. The files
+ * of each version are opened in that transaction, so retention may remove them
+ * while they are copied. Every file is checked against its digest. The backup
+ * leaves out an incomplete version with its rows. The head version and the
+ * serving version must be complete.
  *
  * A backup is a data directory itself: `mneme verify --all --data-dir DIR` and
- * `sha256sum -c SHA256SUMS` check it. While one is written, or restored, the
- * file `unfinished` is there, and store_open refuses.
+ * `sha256sum -c SHA256SUMS` check it. During a backup or a restore the target
+ * has a file `unfinished`, and store_open refuses such a directory.
  *
- * Only reads the directory that is backed up; no lock is needed.
+ * A backup only reads its source, and needs no lock.
  *
  * Threads: any
  */
@@ -34,27 +34,28 @@
 struct backup_report {
     int64_t head, serving; /* 0: none yet */
     int64_t n_versions, n_files, bytes;
-    int64_t *left_out; /* versions that are not whole, or went meanwhile */
+    int64_t *left_out; /* versions that are incomplete or were removed */
     size_t n_left_out;
 };
 
 void backup_report_release(struct backup_report *r);
 
-/* Called now and then; NULL: not. */
+/* Called from time to time during a copy; may be NULL. */
 typedef void backup_progress_fn(int64_t done_bytes, int64_t of_bytes,
                                 void *arg);
 
 /*
- * to   does not exist or is empty: else ERR_STATE
- * ERR_NOTFOUND when there is no store in `from`; ERR_CORRUPT when its database,
- * head or serving version is damaged. Nothing is left of a failed one.
+ * Makes a backup of `from` in `to`, which does not exist or is empty (else
+ * ERR_STATE). ERR_NOTFOUND when there is no store in `from`; ERR_CORRUPT when
+ * its database, head version or serving version is damaged. A failed backup
+ * leaves no files.
  */
 int backup_make(const char *from, const char *to, backup_progress_fn *progress,
                 void *arg, struct backup_report *report, struct err *err);
 
 /*
- * The same way back. ERR_NOTFOUND when `from` is no backup, or one that did not
- * end; ERR_CORRUPT names the file that is not as it was.
+ * Makes a data directory `to` of the backup `from`. ERR_NOTFOUND when `from` is
+ * no complete backup; ERR_CORRUPT names a damaged file.
  */
 int backup_restore(const char *from, const char *to,
                    backup_progress_fn *progress, void *arg,

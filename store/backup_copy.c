@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config.h"
 
-#include "store/backup_private.h"
+#include "store/backup_copy.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -17,12 +17,6 @@
 #include "store/version_files.h"
 
 #define PIECE_BYTES ((size_t)1 << 20)
-
-void backup_report_release(struct backup_report *r)
-{
-    free(r->left_out);
-    *r = (struct backup_report){0};
-}
 
 /* --- the list ----------------------------------------------------------- */
 
@@ -48,7 +42,7 @@ void backup_copy_release(struct backup_copy *c)
     c->cap = 0;
 }
 
-/* As sha256sum(1) writes and reads it. */
+/* Writes the list in the format of sha256sum(1). */
 static int write_sums(struct backup_copy *c, struct err *err)
 {
     char *path = fileio_join(c->to, BACKUP_SUMS);
@@ -67,12 +61,12 @@ static int write_sums(struct backup_copy *c, struct err *err)
 
 /* --- the target --------------------------------------------------------- */
 
-static char *mark_path(const struct backup_copy *c)
+static char *unfinished_path(const struct backup_copy *c)
 {
     return fileio_join(c->to, BACKUP_UNFINISHED);
 }
 
-static bool is_ours(const char *name)
+static bool is_ignored(const char *name)
 {
     return strcmp(name, ".") == 0 || strcmp(name, "..") == 0 ||
            strcmp(name, "lost+found") == 0 ||
@@ -88,17 +82,17 @@ static int check_empty(const char *path, struct err *err)
     if (!dir)
         return err_set_errno(err, ERR_IO, errno, "%s: cannot list", path);
     while (rc == 0 && (e = readdir(dir)))
-        if (!is_ours(e->d_name))
+        if (!is_ignored(e->d_name))
             rc = err_set(err, ERR_STATE,
-                         "%s: not empty (%s is there); name a new directory",
+                         "%s: not empty (it has %s); name a new directory",
                          path, e->d_name);
     closedir(dir);
     return rc;
 }
 
-static int make_mark(struct backup_copy *c, struct err *err)
+static int make_unfinished(struct backup_copy *c, struct err *err)
 {
-    char *path = mark_path(c);
+    char *path = unfinished_path(c);
     int fd = -1, rc = 0;
 
     if (fileio_exists(path))
@@ -114,17 +108,18 @@ static int make_mark(struct backup_copy *c, struct err *err)
     return rc;
 }
 
-/* Marked first, then looked at: a daemon that starts now refuses. */
+/* Checks for entries again after the file `unfinished` exists: from then on no
+ * daemon can start there. */
 int backup_copy_begin(struct backup_copy *c, struct err *err)
 {
     char *top = version_files_top(c->to);
-    char *mark = mark_path(c);
+    char *unfinished = unfinished_path(c);
     int rc = fileio_mkdirs(c->to, err);
 
     if (rc == 0)
         rc = check_empty(c->to, err);
     if (rc == 0)
-        rc = make_mark(c, err);
+        rc = make_unfinished(c, err);
     if (rc)
         goto out;
     rc = check_empty(c->to, err);
@@ -135,9 +130,9 @@ int backup_copy_begin(struct backup_copy *c, struct err *err)
     if (rc == 0)
         rc = fileio_mkdirs(top, err);
     if (rc)
-        unlink(mark);
+        unlink(unfinished);
 out:
-    free(mark);
+    free(unfinished);
     free(top);
     return rc;
 }
@@ -154,7 +149,7 @@ static int sync_parent(const char *path, struct err *err)
 int backup_copy_end(struct backup_copy *c, int with_sums, struct err *err)
 {
     char *top = version_files_top(c->to);
-    char *mark = mark_path(c);
+    char *unfinished = unfinished_path(c);
     int rc = fileio_sync_dir(top, err);
 
     if (rc == 0)
@@ -164,10 +159,10 @@ int backup_copy_end(struct backup_copy *c, int with_sums, struct err *err)
     if (rc == 0 && with_sums)
         rc = write_sums(c, err);
     if (rc == 0)
-        rc = fileio_unlink(mark, err);
+        rc = fileio_unlink(unfinished, err);
     if (rc == 0)
         rc = fileio_sync_dir(c->to, err);
-    free(mark);
+    free(unfinished);
     free(top);
     return rc;
 }
@@ -189,7 +184,7 @@ static void remove_versions(const char *top)
     rmdir(top);
 }
 
-/* The mark goes last. */
+/* Deletes `unfinished` last. */
 void backup_copy_undo(struct backup_copy *c)
 {
     static const char *const files[] = {
@@ -264,7 +259,7 @@ static int copy_bytes(struct backup_copy *c, int in, const char *from,
     return rc;
 }
 
-/* A file that several versions share is there once, as it was. */
+/* Links to a copied file with the same digest: versions share files. */
 static bool link_known(struct backup_copy *c, const char *to,
                        const char *sha256)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Restoring: each file that the list names, against its digest, the database
- * under another name; then the database is asked whether it and the list agree
- * on what there is, and gets its name.
+ * A restore copies each file in the list and checks its digest. The database
+ * gets a temporary name. It gets its own name when its rows and the list name
+ * the same files with the same digests.
  */
 #include "config.h"
 
@@ -19,7 +19,7 @@
 #include "base/buf.h"
 #include "base/fileio.h"
 #include "base/xalloc.h"
-#include "store/backup_private.h"
+#include "store/backup_copy.h"
 #include "store/db.h"
 #include "store/version_files.h"
 
@@ -36,8 +36,8 @@ struct restoring {
 
 /* --- the list ----------------------------------------------------------- */
 
-/* The version of "versions/000042/NAME", 0 for any other path: what comes from
- * outside names no place outside. */
+/* The version of a path "versions/000042/NAME". Returns 0 for any other path:
+ * a list from outside must not name files outside of the directory. */
 static int64_t version_of(const char *path)
 {
     char number[24];
@@ -81,8 +81,7 @@ static int read_list(struct restoring *r, struct err *err)
 
     if (rc == ERR_NOTFOUND)
         rc = err_set(err, rc,
-                     "%s: not a backup, or one that did not end: there is no "
-                     BACKUP_SUMS,
+                     "%s: not a complete backup: it has no " BACKUP_SUMS,
                      r->from);
     if (rc == 0 && memchr(text.data, '\0', text.len))
         rc = err_set(err, ERR_CORRUPT, "%s: damaged", path);
@@ -158,7 +157,7 @@ static int copy_all(struct restoring *r, struct err *err)
     return rc;
 }
 
-/* --- do database and list agree? ---------------------------------------- */
+/* --- comparing database and list ---------------------------------------- */
 
 static int check_file(struct restoring *r, sqlite3_stmt *q, struct err *err)
 {

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * catalog_private.h - what the catalog's files share: the connection, and the
- * one loop that makes a list of a statement's rows.
+ * catalog_private.h - the connection of a catalog, and reading a statement's
+ * rows into an array. For catalog.c, catalog_lists.c, releases.c, tombstones.c
+ * and store_load.c.
  *
  *     static const struct catalog_row_type type = {sizeof(struct x), read_x,
  *                                                  release_x};
- *     catalog_lock(c);
- *     rc = catalog_rows_read(c, &type, &rows, err, "SELECT ...", "i", n);
- *     catalog_unlock(c);
+ *     struct x *items;
+ *     size_t n;
+ *
+ *     rc = catalog_rows_list(c, &type, &items, &n, err, "SELECT ...", "i", id);
  *
  * Threads: any
  */
@@ -28,48 +30,69 @@ struct catalog {
     char *dir;
 };
 
-/* Locks, and begins a read transaction: one state of the store for several
- * statements. On an error nothing is locked. */
+/* Locks, and begins a read transaction: several statements see one state of
+ * the store. After an error, the catalog is not locked. */
 int catalog_enter(struct catalog *c, struct err *err);
-/* Ends it and unlocks; rc, or what went wrong with the end. */
+/* Ends the transaction and unlocks. Returns rc, or the error of the end. */
 int catalog_leave(struct catalog *c, int rc, struct err *err);
 
-/* What the elements of a list are. */
 struct catalog_row_type {
     size_t size;
-    /* Fills an element, which is zeroed, from the statement's present row. */
+    /* Fills a zeroed element from the current row of the statement. */
     int (*read)(sqlite3_stmt *q, void *row, struct err *err);
-    void (*release)(void *row); /* NULL: it owns nothing */
+    void (*release)(void *row); /* NULL: an element owns nothing */
 };
 
 struct catalog_rows {
-    void *items; /* NULL: none */
+    void *items; /* NULL when n is 0 */
     size_t n;
 };
 
-/* All rows of a statement; types and what follows are as for db_bind. None,
- * without anything to free, after an error. Locks: needs the catalog's */
+/* Reads all rows of a statement. `types` and the arguments after it are as for
+ * db_bind. After an error, *rows is empty. Locks: needs the catalog's lock. */
 int catalog_rows_read(struct catalog *c, const struct catalog_row_type *type,
                       struct catalog_rows *rows, struct err *err,
                       const char *sql, const char *types, ...);
+
+/* As catalog_rows_read, with the lock taken inside.
+ *   items  the address of a pointer to the element type */
+int catalog_rows_list(struct catalog *c, const struct catalog_row_type *type,
+                      void *items, size_t *n, struct err *err, const char *sql,
+                      const char *types, ...);
 void catalog_rows_free(const struct catalog_row_type *type, void *items,
                        size_t n);
 
-/* partition_id, topic, partition, next_offset, tokens_done, last_learned,
- * last_hash: a struct catalog_offset. */
+/* Makes a struct catalog_offset of the columns partition_id, topic, partition,
+ * next_offset, tokens_done, last_learned, last_hash. */
 extern const struct catalog_row_type catalog_offset_rows;
 
-/* Locks: needs the catalog's */
+/* Locks: needs the catalog's lock. */
 int catalog_read_pointers(struct catalog *c, struct catalog_pointers *p,
                           struct err *err);
 
-/* ERR_NOTFOUND, in words. */
+/* Sets the error "there is no version N" and returns ERR_NOTFOUND. */
 int catalog_no_version(int64_t version, struct err *err);
 
-/* For LIMIT: 0 is all. */
+/* The value for LIMIT; 0 means all rows. */
 static inline int64_t catalog_limit(size_t limit)
 {
     return limit && limit < INT64_MAX ? (int64_t)limit : (int64_t)-1;
 }
+
+/* --- files of a version, for store_load.c --------------------------------- */
+
+struct catalog_file {
+    char *name;
+    int64_t bytes;
+    char *sha256;
+};
+
+/* Reads the rows of a version's files. ERR_NOTFOUND when the version does not
+ * exist, since every version has files.
+ *   sha256  the digest of the weights, from the version's row */
+int catalog_files(struct catalog *c, int64_t version,
+                  struct catalog_file **files, size_t *n, char sha256[65],
+                  struct err *err);
+void catalog_files_free(struct catalog_file *files, size_t n);
 
 #endif

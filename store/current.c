@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A few entries in an array under one mutex. An entry is freed when it has no
- * references and is not wanted: dropped, replaced, or neither the current one
- * nor among the n_kept idle ones that were used last. Whatever a call frees it
- * first takes out of the array, and frees after the mutex.
+ * references and is not wanted. An entry is wanted until it is retired,
+ * replaced or surplus: n_kept unused entries were used later, and it is not
+ * current. A call removes such entries from the array, and frees their objects
+ * after it has unlocked the mutex.
  *
- * Invariants:
- *  1. at most one wanted entry has a given version
- *  2. an entry that is not wanted has references
+ * Invariants, when the mutex is unlocked:
+ *  1. At most one wanted entry has a given version.
+ *  2. An entry that is not wanted has references.
  */
 #include "config.h"
 
@@ -24,7 +25,7 @@ struct entry {
     int64_t version;
     void *object;
     int64_t references;
-    uint64_t used; /* when, by the counter of uses */
+    uint64_t used; /* the value of the counter `uses` at the last use */
     bool wanted;
 };
 
@@ -35,7 +36,7 @@ struct current {
     struct entry *entries;
     size_t n, cap;
     uint64_t uses;
-    int64_t version; /* of the current one; 0: none */
+    int64_t version; /* of the current entry; 0: none */
 };
 
 struct current *current_create(void (*free_object)(void *object), size_t n_kept)
@@ -63,7 +64,8 @@ void current_free(struct current *c)
     free(c);
 }
 
-/* The wanted entry of a version. Locks: needs c->mutex, as all below. */
+/* Finds the wanted entry of a version. Locks: this and the next functions need
+ * c->mutex. */
 static struct entry *find(struct current *c, int64_t version)
 {
     for (size_t i = 0; i < c->n; i++)
@@ -85,8 +87,8 @@ static struct entry *add(struct current *c, int64_t version, void *object)
     return e;
 }
 
-/* The wanted entry, neither current nor held, that was used longest ago, when
- * there are more than n_kept of them. */
+/* If more than n_kept wanted entries are unused and not current, returns the
+ * one that was used longest ago. */
 static struct entry *surplus(struct current *c)
 {
     struct entry *oldest = NULL;
@@ -104,9 +106,9 @@ static struct entry *surplus(struct current *c)
     return n > c->n_kept ? oldest : NULL;
 }
 
-/* Takes what is to be freed out of the array; *n objects, to be freed with
- * free_objects. */
-static void **collect(struct current *c, size_t *n)
+/* Removes entries from the array whose objects must be freed. Returns these *n
+ * objects in an array. */
+static void **remove_unwanted(struct current *c, size_t *n)
 {
     struct entry *e;
     void **objects = NULL;
@@ -128,11 +130,11 @@ static void **collect(struct current *c, size_t *n)
     return objects;
 }
 
-/* Ends a call: collects, unlocks, frees. */
-static void leave(struct current *c)
+/* Ends a call: removes unwanted entries, unlocks, and frees their objects. */
+static void unlock_and_free(struct current *c)
 {
     size_t n;
-    void **objects = collect(c, &n);
+    void **objects = remove_unwanted(c, &n);
 
     pthread_mutex_unlock(&c->mutex);
     for (size_t i = 0; i < n; i++)
@@ -140,8 +142,9 @@ static void leave(struct current *c)
     free(objects);
 }
 
-/* `previous` is asked for most. */
-static void touch_current(struct current *c)
+/* Counts as a use of the current entry, so that it is kept when another entry
+ * becomes current: most requests for older versions are for this one. */
+static void use_current(struct current *c)
 {
     struct entry *e = find(c, c->version);
 
@@ -155,13 +158,13 @@ void current_swap(struct current *c, int64_t version, void *object)
 
     BUG_ON(version <= 0 || !object);
     pthread_mutex_lock(&c->mutex);
-    touch_current(c);
+    use_current(c);
     old = find(c, version);
     if (old)
         old->wanted = false;
     add(c, version, object);
     c->version = version;
-    leave(c);
+    unlock_and_free(c);
 }
 
 bool current_choose(struct current *c, int64_t version)
@@ -171,10 +174,10 @@ bool current_choose(struct current *c, int64_t version)
     pthread_mutex_lock(&c->mutex);
     e = find(c, version);
     if (e) {
-        touch_current(c);
+        use_current(c);
         c->version = version;
     }
-    leave(c);
+    unlock_and_free(c);
     return e != NULL;
 }
 
@@ -198,7 +201,7 @@ const void *current_get(struct current *c, int64_t version, int64_t *got)
 
 const void *current_keep(struct current *c, int64_t version, void *object)
 {
-    void *mine = object;
+    void *unused = object;
     struct entry *e;
 
     BUG_ON(version <= 0 || !object);
@@ -206,14 +209,14 @@ const void *current_keep(struct current *c, int64_t version, void *object)
     e = find(c, version);
     if (!e) {
         e = add(c, version, object);
-        mine = NULL;
+        unused = NULL;
     }
     e->references++;
     e->used = ++c->uses;
     object = e->object;
-    leave(c);
-    if (mine)
-        c->free_object(mine);
+    unlock_and_free(c);
+    if (unused)
+        c->free_object(unused);
     return object;
 }
 
@@ -229,10 +232,10 @@ void current_put(struct current *c, const void *object)
             continue;
         BUG_ON(e->references == 0);
         e->references--;
-        leave(c);
+        unlock_and_free(c);
         return;
     }
-    BUG("given back, but never given out");
+    BUG("current_put of an object that current_get did not return");
 }
 
 static int compare_versions(const void *a, const void *b)
@@ -253,5 +256,5 @@ void current_retain(struct current *c, const int64_t *versions, size_t n)
                                 compare_versions)))
             e->wanted = false;
     }
-    leave(c);
+    unlock_and_free(c);
 }

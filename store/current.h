@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * current.h - the counted reference to the version in service.
+ * current.h - counted references to the serving version and older versions.
  *
- * One object is current; readers take a reference to it and keep it as long as
- * they answer, whatever is swapped in meanwhile. Besides it the few objects
- * that were used last are kept, so that a request that names an older version
- * need not load it again. The object itself is opaque and never changes; the
- * last reference to one that is no longer kept frees it.
+ * One object is current: that of the serving version. A reader gets a reference
+ * and keeps it while it answers, even if another object becomes current. The
+ * few older objects that were used last are kept, so that a request for an
+ * older version need not load it again. An object is opaque and never changes.
+ * When it is no longer kept, putting its last reference frees it.
  *
  *     loaded --current_swap--> CURRENT --swapped out--> KEPT --evicted,
  *        \                       ^-----current_choose---/^    current_retain
@@ -14,12 +14,12 @@
  *                                                                 v
  *                                     freed <--last current_put-- RETIRED
  *
- * A swap exchanges a pointer under a mutex that nobody holds for longer than a
- * walk over a handful of entries: microseconds. Objects are freed outside it,
- * on the thread that gave the last reference back.
+ * A swap exchanges a pointer under a mutex. No thread holds this mutex for
+ * longer than a loop over a few entries: microseconds. The thread that puts the
+ * last reference frees the object, after it has unlocked the mutex.
  *
- * Owner:   what is swapped in or kept belongs to the struct current
- * Threads: any; create and free by one
+ * Owner:   the struct current owns the objects that it gets
+ * Threads: any; one thread creates and frees
  */
 #ifndef MNEME_STORE_CURRENT_H
 #define MNEME_STORE_CURRENT_H
@@ -30,38 +30,39 @@
 
 struct current; /* fields are in current.c */
 
-/* free_object runs without the lock; n_kept: how many besides the current
- * one are kept when nobody holds them (0: none). */
+/*
+ *   free_object  called without the mutex
+ *   n_kept       how many unused objects are kept besides the current one
+ */
 struct current *current_create(void (*free_object)(void *object),
                                size_t n_kept);
 
-/* Frees every object; a reference that is still out is a BUG. */
+/* Frees every object. All references must have been put (BUG). */
 void current_free(struct current *c);
 
-/* Makes object the current one, under this version number (above 0). An entry
- * of that number from before is retired. */
+/* Makes object the current one, with this version number (above 0). Retires an
+ * older object of the same number. */
 void current_swap(struct current *c, int64_t version, void *object);
 
-/* Makes an object that is kept the current one; false when it is not here. */
+/* Makes a kept object the current one; false when it is not kept. */
 bool current_choose(struct current *c, int64_t version);
 
 /*
- * A reference to the object of a version, 0 for the current one, or NULL when
- * it is not here.
- *   *got  its number; may be NULL
+ * Returns a reference to the object of a version (0: the current one), or NULL
+ * when it is not kept.
+ *   *got  the number of the version; may be NULL
  */
 const void *current_get(struct current *c, int64_t version, int64_t *got);
 
-/* Keeps a freshly loaded object and returns a reference to it. When another
- * thread was first with this version, ours is freed and theirs returned. */
+/* Keeps a newly loaded object and returns a reference to it. If another thread
+ * has added this version first, frees `object` and returns the other one. */
 const void *current_keep(struct current *c, int64_t version, void *object);
 
-/* Gives a reference back: what current_get or current_keep returned. NULL is
- * fine. */
+/* Puts a reference of current_get or current_keep. NULL is fine. */
 void current_put(struct current *c, const void *object);
 
-/* Only these versions (ascending) are to be found from now on, the others were
- * pruned: freed at their last put. The current one stays. */
+/* Retires all versions but these (ascending) and the current one. For use after
+ * retention has removed versions. */
 void current_retain(struct current *c, const int64_t *versions, size_t n);
 
 #endif

@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Statements and transactions of one connection. db_open.c opens it.
+ * Opens a connection, runs statements on it, copies and checks a database.
+ *
+ * The writer uses WAL, synchronous=FULL, foreign keys and secure_delete, which
+ * overwrites what `forget` deletes. Its log remains as an empty file. So
+ * readers can open a store whose daemon does not run, even without permission
+ * to write. A migration and its user_version are one transaction.
  */
 #include "config.h"
 
@@ -8,19 +13,45 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include "base/fileio.h"
 #include "base/sqlite_err.h"
 #include "base/utf8.h"
 #include "base/xalloc.h"
-#include "store/db_private.h"
+#include "store/pages.h"
+#include "store/schema.h"
 
-#define LOG_PAGES 1000 /* a longer log is copied into the database */
+#define BUSY_MS 10000
+#define LOG_PAGES 1000  /* a longer log is copied into the database */
+#define COPY_PAGES 4096 /* between two reports of progress */
 
-/* --- a writer that has failed ------------------------------------------- */
+/* Identifies a file, to notice later that its path names another file. */
+struct file_id {
+    dev_t dev;
+    ino_t ino;
+};
+
+struct cached {
+    const char *sql;
+    sqlite3_stmt *stmt;
+};
+
+struct db {
+    sqlite3 *handle;
+    char *path;
+    bool writer;
+    struct cached *cache;
+    size_t n, cap;
+    struct err failed;            /* set by db_fail; ERR_OK: none */
+    struct file_id database, log; /* of a writer, when it was opened */
+};
+
+/* --- a writer that has failed --------------------------------------------- */
 
 void db_fail(struct db *db, const struct err *err)
 {
@@ -35,8 +66,8 @@ static int failed(const struct db *db, struct err *err)
     return err_set(err, db->failed.code, "%s", db->failed.msg);
 }
 
-/* Is it unknown, after the last error, what the disk holds? A full disk is
- * found before anything is written, unless a sync reports it. */
+/* Does the last error leave unknown what the disk holds? SQLite finds a full
+ * disk before it writes anything, unless a sync reports it. */
 static bool is_in_doubt(struct db *db, enum err_code code)
 {
     switch (sqlite3_extended_errcode(db->handle)) {
@@ -58,7 +89,9 @@ static bool is_in_doubt(struct db *db, enum err_code code)
     }
 }
 
-int db_last_error(struct db *db, const char *doing, struct err *err)
+/* Returns the error of the last SQLite call, which `doing` describes. A writer
+ * fails for good when the error leaves unknown what the disk holds. */
+static int last_error(struct db *db, const char *doing, struct err *err)
 {
     struct err why = ERR_INIT;
     int rc = sqlite_err(db->handle, db->path, doing, &why);
@@ -73,25 +106,26 @@ int db_last_error(struct db *db, const char *doing, struct err *err)
     return why.code;
 }
 
-int db_file_look(const char *path, struct db_file *f, struct err *err)
+static int identify_file(const char *path, struct file_id *f, struct err *err)
 {
     struct stat st;
 
     if (stat(path, &st) != 0)
-        return err_set_errno(err, ERR_IO, errno, "%s: cannot look at it", path);
-    *f = (struct db_file){st.st_dev, st.st_ino};
+        return err_set_errno(err, ERR_IO, errno, "%s: cannot be examined",
+                             path);
+    *f = (struct file_id){st.st_dev, st.st_ino};
     return 0;
 }
 
-static bool is_file(const char *path, const struct db_file *f)
+static bool is_file(const char *path, const struct file_id *f)
 {
-    struct db_file now = {0};
+    struct file_id now = {0};
 
-    return db_file_look(path, &now, NULL) == 0 && now.dev == f->dev &&
+    return identify_file(path, &now, NULL) == 0 && now.dev == f->dev &&
            now.ino == f->ino;
 }
 
-/* `cp` and `>` write into the file that is there. A database in use has at
+/* `cp` and `>` empty a file without replacing it. A database in use has at
  * least one page. */
 static bool is_empty(const char *path)
 {
@@ -109,8 +143,8 @@ int db_check_writer(struct db *db, struct err *err)
         (!is_file(db->path, &db->database) || !is_file(log, &db->log) ||
          is_empty(db->path))) {
         err_set(&why, ERR_IO,
-                "%s: it or its -wal was removed, replaced or emptied while it "
-                "was in use; nothing more is written: put the data directory "
+                "%s: this file or its -wal was removed, replaced or emptied "
+                "while in use; nothing more is written: put the data directory "
                 "back, or restore a backup (mneme restore), then start again",
                 db->path);
         db_fail(db, &why);
@@ -119,7 +153,7 @@ int db_check_writer(struct db *db, struct err *err)
     return failed(db, err);
 }
 
-/* --- statements --------------------------------------------------------- */
+/* --- statements ----------------------------------------------------------- */
 
 sqlite3 *db_handle(struct db *db)
 {
@@ -132,7 +166,7 @@ int db_exec(struct db *db, const char *sql, struct err *err)
         return db->failed.code;
     if (sqlite3_exec(db->handle, sql, NULL, NULL, NULL) == SQLITE_OK)
         return 0;
-    return db_last_error(db, "running a statement", err);
+    return last_error(db, "running a statement", err);
 }
 
 int db_prepare(struct db *db, const char *sql, sqlite3_stmt **stmt,
@@ -147,13 +181,13 @@ int db_prepare(struct db *db, const char *sql, sqlite3_stmt **stmt,
         if (c->sql != sql)
             continue;
         if (sqlite3_stmt_busy(c->stmt))
-            BUG("in use already: %s", sql);
+            BUG("the statement is in use already: %s", sql);
         *stmt = c->stmt;
         return 0;
     }
     if (sqlite3_prepare_v3(db->handle, sql, -1, SQLITE_PREPARE_PERSISTENT, stmt,
                            NULL) != SQLITE_OK)
-        return db_last_error(db, "preparing a statement", err);
+        return last_error(db, "preparing a statement", err);
     XGROW(db->cache, db->n, db->cap);
     db->cache[db->n++] = (struct cached){sql, *stmt};
     return 0;
@@ -203,7 +237,7 @@ int db_step(struct db *db, sqlite3_stmt *stmt, struct err *err)
     case SQLITE_DONE:
         return 0;
     default:
-        return db_last_error(db, "running a statement", err);
+        return last_error(db, "running a statement", err);
     }
 }
 
@@ -266,9 +300,9 @@ char *db_text(sqlite3_stmt *stmt, int column)
     return text ? xstrdup((const char *)text) : NULL;
 }
 
-/* --- columns, checked --------------------------------------------------- */
+/* --- columns, checked ----------------------------------------------------- */
 
-static void refuse(struct db_cells *row, int column, const char *what)
+static void refuse_cell(struct db_cells *row, int column, const char *what)
 {
     const char *name = sqlite3_column_name(row->q, column);
 
@@ -282,11 +316,11 @@ int64_t db_cell(struct db_cells *row, int column, int64_t low, int64_t high)
     int64_t value = sqlite3_column_int64(row->q, column);
 
     if (sqlite3_column_type(row->q, column) != SQLITE_INTEGER) {
-        refuse(row, column, "not a whole number");
+        refuse_cell(row, column, "not a whole number");
         return low;
     }
     if (value < low || value > high) {
-        refuse(row, column, "out of range");
+        refuse_cell(row, column, "out of range");
         return low;
     }
     return value;
@@ -303,7 +337,7 @@ int64_t db_cell_or(struct db_cells *row, int column, int64_t low, int64_t high,
 char *db_cell_text(struct db_cells *row, int column)
 {
     if (sqlite3_column_type(row->q, column) == SQLITE_NULL)
-        refuse(row, column, "missing");
+        refuse_cell(row, column, "missing");
     else
         return db_cell_text_or_null(row, column);
     return xstrdup("");
@@ -319,12 +353,12 @@ char *db_cell_text_or_null(struct db_cells *row, int column)
     }
     if (!text || utf8_valid(text, strlen(text)))
         return text;
-    refuse(row, column, "not UTF-8");
+    refuse_cell(row, column, "not UTF-8");
     free(text);
     return xstrdup("");
 }
 
-/* --- transactions ------------------------------------------------------- */
+/* --- transactions --------------------------------------------------------- */
 
 int db_begin(struct db *db, struct err *err)
 {
@@ -338,8 +372,8 @@ int db_begin_read(struct db *db, struct err *err)
     return db_exec(db, "BEGIN", err);
 }
 
-/* After a failed COMMIT, may the transaction be on the disk? Not when SQLite
- * refused it before it wrote the last frame. */
+/* Can the transaction of a failed COMMIT be on the disk? It cannot when SQLite
+ * refused it before writing the last frame. */
 static bool commit_is_in_doubt(struct db *db)
 {
     switch (sqlite3_errcode(db->handle) & 0xff) {
@@ -363,7 +397,7 @@ static int commit(struct db *db, struct err *err)
     if (sqlite3_exec(db->handle, "COMMIT", NULL, NULL, NULL) == SQLITE_OK)
         return 0;
     in_doubt = db->writer && commit_is_in_doubt(db);
-    db_last_error(db, "committing", &why);
+    last_error(db, "committing", &why);
     if (in_doubt) {
         if (why.code == ERR_FULL)
             why.code = ERR_IO;
@@ -384,27 +418,22 @@ int db_end(struct db *db, int rc, struct err *err)
         err_set(&why, (enum err_code)rc, "%s: a transaction failed", db->path);
         db_fail(db, err && err->code == why.code ? err : &why);
     }
-    /* A full disk has ended the transaction already. */
+    /* On a full disk SQLite has ended the transaction already. */
     if (rc && !sqlite3_get_autocommit(db->handle) &&
         sqlite3_exec(db->handle, "ROLLBACK", NULL, NULL, NULL) != SQLITE_OK)
-        db_last_error(db, "rolling back", NULL);
+        last_error(db, "rolling back", NULL);
     return rc;
 }
 
-/* Copies a long log into the database, by the same rule as SQLite itself. But
- * SQLite does not report a failed sync there; this does. */
+/* Copies a long log into the database, by the same rule as SQLite's own hook.
+ * SQLite's hook ignores a failed sync; this one makes the writer fail. */
 static int on_commit(void *arg, sqlite3 *handle, const char *name, int n_pages)
 {
     if (n_pages >= LOG_PAGES &&
         sqlite3_wal_checkpoint_v2(handle, name, SQLITE_CHECKPOINT_PASSIVE, NULL,
                                   NULL) != SQLITE_OK)
-        db_last_error(arg, "emptying the log", NULL);
+        last_error(arg, "emptying the log", NULL);
     return SQLITE_OK;
-}
-
-void db_watch_log(struct db *db)
-{
-    sqlite3_wal_hook(db->handle, on_commit, db);
 }
 
 int db_checkpoint(struct db *db, struct err *err)
@@ -414,10 +443,407 @@ int db_checkpoint(struct db *db, struct err *err)
     if (sqlite3_wal_checkpoint_v2(db->handle, NULL, SQLITE_CHECKPOINT_TRUNCATE,
                                   NULL, NULL) == SQLITE_OK)
         return 0;
-    return db_last_error(db, "emptying the log", err);
+    return last_error(db, "emptying the log", err);
 }
 
-/* --- the rest ----------------------------------------------------------- */
+/* --- the schema ----------------------------------------------------------- */
+
+static int pragma_number(struct db *db, const char *sql, int64_t *number,
+                         struct err *err)
+{
+    int rc = db_number(db, err, number, sql, "");
+
+    return rc == ERR_NOTFOUND ? last_error(db, sql, err) : rc;
+}
+
+/* Checks that the file is a database of mneme, and reads the number of its
+ * schema. A new file has schema 0. */
+static int read_schema(struct db *db, int64_t *schema, struct err *err)
+{
+    int64_t application = 0;
+    int64_t tables = 0;
+    int rc;
+
+    rc = pragma_number(db, "PRAGMA application_id", &application, err);
+    if (rc == 0)
+        rc = pragma_number(db, "PRAGMA user_version", schema, err);
+    if (rc == 0)
+        rc = pragma_number(db, "SELECT count(*) FROM sqlite_schema", &tables,
+                           err);
+    if (rc)
+        return rc;
+    if (tables && application != SCHEMA_APPLICATION_ID)
+        return err_set(err, ERR_STATE, "%s: a database, but not one of mneme's",
+                       db->path);
+    if (*schema > DB_SCHEMA)
+        return err_set(err, ERR_STATE,
+                       "%s: made by a newer mneme (schema %lld, this program "
+                       "knows %d): upgrade",
+                       db->path, (long long)*schema, DB_SCHEMA);
+    return 0;
+}
+
+static int migrate(struct db *db, int64_t schema, struct err *err)
+{
+    char number[96];
+    int rc = 0;
+
+    for (; schema < DB_SCHEMA && rc == 0; schema++) {
+        snprintf(number, sizeof number,
+                 "PRAGMA application_id=%d; PRAGMA user_version=%d",
+                 SCHEMA_APPLICATION_ID, (int)schema + 1);
+        rc = db_begin(db, err);
+        if (rc)
+            return rc;
+        rc = db_exec(db, schema_migrations[schema], err);
+        if (rc == 0)
+            rc = db_exec(db, number, err);
+        rc = db_end(db, rc, err);
+    }
+    return rc;
+}
+
+/* --- opening -------------------------------------------------------------- */
+
+/* The file may come from anybody. So its schema may call only harmless
+ * functions, views are disabled, and a reader runs no triggers. The writer
+ * runs triggers: schema_check() ensures that they are those of schema.c. */
+static void distrust(struct db *db)
+{
+    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_ENABLE_VIEW, 0, NULL);
+    if (!db->writer)
+        sqlite3_db_config(db->handle, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, NULL);
+    sqlite3_exec(db->handle, "PRAGMA cell_size_check=ON", NULL, NULL, NULL);
+}
+
+int db_check_files(const char *path, struct err *err)
+{
+    static const char *const ends[] = {"", "-wal", "-shm", "-journal"};
+    struct stat st;
+    int rc = 0;
+
+    for (size_t i = 0; i < sizeof ends / sizeof *ends && rc == 0; i++) {
+        char *name = xasprintf("%s%s", path, ends[i]);
+
+        if (lstat(name, &st) == 0 && !S_ISREG(st.st_mode))
+            rc = err_set(err, ERR_CORRUPT,
+                         "%s: not a plain file; put the file itself there, or "
+                         "restore a backup",
+                         name);
+        free(name);
+    }
+    return rc;
+}
+
+static int open_handle(struct db *db, int flags, struct err *err)
+{
+    int rc = db_check_files(db->path, err);
+
+    if (rc)
+        return rc;
+    rc = sqlite3_open_v2(
+        db->path, &db->handle,
+        flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, pages_vfs());
+    if (!db->handle)
+        return err_set(err, ERR_NOMEM, "%s: no memory", db->path);
+    if (rc != SQLITE_OK)
+        return last_error(db, "cannot open", err);
+    sqlite3_busy_timeout(db->handle, BUSY_MS);
+    distrust(db);
+    return 0;
+}
+
+static struct db *create(const char *path, bool writer)
+{
+    struct db *db = xcalloc(1, sizeof *db);
+
+    db->path = xstrdup(path);
+    db->writer = writer;
+    return db;
+}
+
+/* SQLite keeps the old mode, without an error, on a file system without shared
+ * memory. It returns the mode before the transaction that stores the mode, so
+ * the statement is stepped to its end. */
+static int set_wal(struct db *db, struct err *err)
+{
+    const char *mode;
+    sqlite3_stmt *stmt;
+    int rc = db_prepare(db, "PRAGMA journal_mode=WAL", &stmt, err);
+
+    if (rc)
+        return rc;
+    rc = db_step(db, stmt, err);
+    if (rc == DB_ROW) {
+        mode = (const char *)sqlite3_column_text(stmt, 0);
+        if (mode && strcmp(mode, "wal") == 0)
+            rc = db_step(db, stmt, err);
+        else
+            rc = err_set(err, ERR_IO,
+                         "%s: this file system has no shared memory for a "
+                         "write-ahead log; choose a local data_dir",
+                         db->path);
+    }
+    db_done(stmt);
+    return rc;
+}
+
+static int reserved_bytes(struct db *db)
+{
+    int bytes = -1; /* -1 reads the value */
+
+    sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_RESERVE_BYTES,
+                         &bytes);
+    return bytes;
+}
+
+/* Reserves room for a checksum in each page. An older file without that room is
+ * rewritten; when the disk is full, a later start does this. */
+static int check_pages(struct db *db, struct err *err)
+{
+    struct err why = ERR_INIT;
+    int wanted = PAGES_RESERVED;
+    int rc;
+
+    if (reserved_bytes(db) == PAGES_RESERVED)
+        return 0;
+    sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_RESERVE_BYTES,
+                         &wanted);
+    rc = db_exec(db, "VACUUM", &why);
+    if (rc == 0 || rc == ERR_FULL)
+        return 0;
+    return err_set(err, why.code, "%s", why.msg);
+}
+
+/* Records the identity of the files for db_check_writer. The query makes SQLite
+ * create the log. */
+static int identify_files(struct db *db, struct err *err)
+{
+    char *log = xasprintf("%s-wal", db->path);
+    int64_t tables;
+    int rc = pragma_number(db, "SELECT count(*) FROM sqlite_schema", &tables,
+                           err);
+
+    if (rc == 0)
+        rc = identify_file(db->path, &db->database, err);
+    if (rc == 0)
+        rc = identify_file(log, &db->log, err);
+    free(log);
+    return rc;
+}
+
+static int set_up_writer(struct db *db, struct err *err)
+{
+    int64_t schema = 0;
+    int keep = 1;
+    int rc;
+
+    if (sqlite3_db_readonly(db->handle, "main") == 1)
+        return err_set(err, ERR_IO, "%s: not writable", db->path);
+    rc = read_schema(db, &schema, err);
+    if (rc == 0)
+        rc = db_exec(db, "PRAGMA synchronous=FULL", err);
+    if (rc == 0)
+        rc = check_pages(db, err);
+    if (rc == 0)
+        rc = set_wal(db, err);
+    if (rc == 0)
+        rc = db_exec(db,
+                     "PRAGMA synchronous=FULL;"
+                     "PRAGMA foreign_keys=ON; PRAGMA secure_delete=ON;"
+                     "PRAGMA recursive_triggers=ON;"
+                     "PRAGMA journal_size_limit=67108864",
+                     err);
+    if (rc == 0)
+        rc = identify_files(db, err);
+    if (rc)
+        return rc;
+    sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_PERSIST_WAL, &keep);
+    sqlite3_wal_hook(db->handle, on_commit, db);
+    rc = migrate(db, schema, err);
+    return rc ? rc : schema_check(db, err);
+}
+
+int db_open_writer(const char *path, struct db **db, struct err *err)
+{
+    struct db *d = create(path, true);
+    int rc = open_handle(d, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, err);
+
+    if (rc == 0)
+        rc = set_up_writer(d, err);
+    if (rc) {
+        db_close(d);
+        return rc;
+    }
+    *db = d;
+    return 0;
+}
+
+static int set_up_reader(struct db *db, struct err *err)
+{
+    int64_t schema = 0;
+    int rc;
+
+    sqlite3_db_config(db->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    sqlite3_wal_autocheckpoint(db->handle, 0);
+    rc = read_schema(db, &schema, err);
+    if (rc == 0 && schema == 0)
+        rc = err_set(err, ERR_NOTFOUND, "%s: no store yet", db->path);
+    if (rc == 0 && schema < DB_SCHEMA)
+        rc = err_set(err, ERR_STATE,
+                     "%s: made by an older mneme (schema %lld, this program "
+                     "knows %d): start mnemed once to convert it",
+                     db->path, (long long)schema, DB_SCHEMA);
+    return rc ? rc : schema_check(db, err);
+}
+
+int db_open_reader(const char *path, struct db **db, struct err *err)
+{
+    struct db *d;
+    int rc;
+
+    if (access(path, F_OK) != 0 && (errno == ENOENT || errno == ENOTDIR))
+        return err_set(err, ERR_NOTFOUND, "%s: no store here", path);
+    d = create(path, false);
+    rc = open_handle(d, SQLITE_OPEN_READONLY, err);
+    if (rc == 0)
+        rc = set_up_reader(d, err);
+    if (rc) {
+        db_close(d);
+        return rc;
+    }
+    *db = d;
+    return 0;
+}
+
+int db_open_any(const char *path, struct db **db, struct err *err)
+{
+    struct db *d = create(path, false);
+    int rc = open_handle(d, SQLITE_OPEN_READONLY, err);
+
+    if (rc) {
+        db_close(d);
+        return rc;
+    }
+    *db = d;
+    return 0;
+}
+
+/* --- a copy --------------------------------------------------------------- */
+
+static int copy_pages(struct db *from, struct db *to,
+                      void (*progress)(int64_t done_bytes, int64_t of_bytes,
+                                       void *arg),
+                      void *arg, struct err *err)
+{
+    sqlite3_backup *b;
+    int64_t page = 0, all;
+    int rc = pragma_number(from, "PRAGMA page_size", &page, err);
+
+    if (rc)
+        return rc;
+    b = sqlite3_backup_init(to->handle, "main", from->handle, "main");
+    if (!b)
+        return last_error(to, "copying", err);
+    do {
+        rc = sqlite3_backup_step(b, COPY_PAGES);
+        all = sqlite3_backup_pagecount(b);
+        if (progress)
+            progress((all - sqlite3_backup_remaining(b)) * page, all * page,
+                     arg);
+    } while (rc == SQLITE_OK);
+    sqlite3_backup_finish(b);
+    if (rc == SQLITE_DONE)
+        return 0;
+    /* The copy's connection has the error, even if reading failed. */
+    rc = last_error(to, "copying", err);
+    if (rc == ERR_CORRUPT)
+        err_set(err, rc, "%s: damaged: %s; restore a backup (mneme restore)",
+                from->path, sqlite3_errmsg(to->handle));
+    return rc;
+}
+
+int db_copy(struct db *from, const char *path,
+            void (*progress)(int64_t done_bytes, int64_t of_bytes, void *arg),
+            void *arg, struct db **copy, struct err *err)
+{
+    int fd = -1;
+    struct db *d = create(path, false);
+    int rc = fileio_create(path, &fd, err); /* mode 0600 */
+
+    if (fd >= 0)
+        close(fd);
+    if (rc == 0)
+        rc = open_handle(d, SQLITE_OPEN_READWRITE, err);
+    if (rc == 0)
+        rc = copy_pages(from, d, progress, arg, err);
+    db_close(d);
+    if (rc)
+        return rc;
+    d = create(path, false);
+    rc = open_handle(d, SQLITE_OPEN_READWRITE, err);
+    if (rc == 0)
+        rc = db_exec(d,
+                     "PRAGMA journal_mode=DELETE; PRAGMA synchronous=FULL;"
+                     "PRAGMA foreign_keys=ON; PRAGMA secure_delete=ON",
+                     err);
+    if (rc) {
+        db_close(d);
+        return rc;
+    }
+    *copy = d;
+    return 0;
+}
+
+/* --- a check -------------------------------------------------------------- */
+
+static int check_integrity(struct db *db, struct err *err)
+{
+    const char *words;
+    sqlite3_stmt *q;
+    int rc = db_prepare(db, "PRAGMA integrity_check(1)", &q, err);
+
+    if (rc)
+        return rc;
+    rc = db_step(db, q, err);
+    if (rc == DB_ROW) {
+        words = (const char *)sqlite3_column_text(q, 0);
+        rc = 0;
+        if (!words || strcmp(words, "ok") != 0)
+            rc = err_set(err, ERR_CORRUPT, "%s: %.200s", db->path,
+                         words ? words : "no answer to integrity_check");
+    }
+    db_done(q);
+    return rc;
+}
+
+static int check_references(struct db *db, struct err *err)
+{
+    sqlite3_stmt *q;
+    int rc = db_prepare(db, "PRAGMA foreign_key_check", &q, err);
+
+    if (rc)
+        return rc;
+    rc = db_step(db, q, err);
+    if (rc == DB_ROW)
+        rc = err_set(err, ERR_CORRUPT,
+                     "%s: a row of table %s refers to a missing row of %s",
+                     db->path, sqlite3_column_text(q, 0),
+                     sqlite3_column_text(q, 2));
+    db_done(q);
+    return rc;
+}
+
+int db_check(struct db *db, struct err *err)
+{
+    int rc = check_integrity(db, err);
+
+    return rc ? rc : check_references(db, err);
+}
+
+/* --- closing, settings ---------------------------------------------------- */
 
 void db_close(struct db *db)
 {
@@ -425,7 +851,7 @@ void db_close(struct db *db)
         return;
     for (size_t i = 0; i < db->n; i++)
         sqlite3_finalize(db->cache[i].stmt);
-    /* Not done is not lost: the next start reads the log. */
+    /* A failed writer leaves its log as it is: the next start reads it. */
     if (db->failed.code != ERR_OK)
         sqlite3_db_config(db->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1,
                           NULL);
@@ -433,7 +859,7 @@ void db_close(struct db *db)
         sqlite3_wal_checkpoint_v2(db->handle, NULL, SQLITE_CHECKPOINT_TRUNCATE,
                                   NULL, NULL);
     if (sqlite3_close(db->handle) != SQLITE_OK)
-        BUG("%s: closed with a statement in use", db->path);
+        BUG("%s: closed while a statement was in use", db->path);
     free(db->cache);
     free(db->path);
     free(db);

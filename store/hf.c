@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The three files are printed by hand, so that the same shape gives the same
- * bytes. Reading knows three kinds of settings: those of struct model_shape;
- * those that must have one value, because this model computes nothing else;
- * and those that change no number, which are ignored.
+ * The three files are written without a JSON library, so that the same shape
+ * gives the same bytes. A reader of config.json finds three kinds of settings:
+ * those of struct model_shape; those for which this model has only one value;
+ * and those that change no result, which it ignores.
  */
 #include "config.h"
 
@@ -26,13 +26,13 @@
 
 #define MAX_JSON_BYTES (1u << 20)
 #define MAX_TOKENIZER_BYTES (32u << 20)
-#define FEWEST_BYTES 2 /* of a number, as in F16 and BF16 */
+#define FEWEST_BYTES 2 /* of an element: F16 and BF16 */
 #define MAX_WEIGHTS_BYTES ((uint64_t)64 << 30)
 
 /* --- writing ------------------------------------------------------------ */
 
-/* The shortest decimal that reads back as the same float: 1e-06, not
- * 9.99999997e-07; whole numbers as 10000.0. */
+/* Appends the shortest decimal that is read as the same float: 1e-06, not
+ * 9.99999997e-07. Whole numbers are like 10000.0. */
 static void add_float(struct buf *out, float value)
 {
     char text[32];
@@ -112,8 +112,8 @@ void hf_tokenizer_config_json(const struct model_shape *shape, struct buf *out)
 
 /* --- reading config.json ------------------------------------------------ */
 
-/* A whole number from 1 to max; absent: fallback, or an error when that
- * is 0. */
+/* Reads a whole number from 1 to max. An absent key gives `fallback`, or an
+ * error when fallback is 0. */
 static int get_int(const json_t *config, const char *key, int max, int fallback,
                    int *out, struct err *err)
 {
@@ -148,8 +148,8 @@ static int get_float(const json_t *config, const char *key, double fallback,
     return 0;
 }
 
-/* The settings that would make it another model: absent, null or the one
- * value is fine. */
+/* Checks the settings for which this model has only one value. They may also be
+ * absent or null. */
 static int check_fixed(const json_t *config, struct err *err)
 {
     static const struct {
@@ -217,7 +217,7 @@ static int get_rope(const json_t *config, struct model_shape *s,
     return get_float(config, "rope_theta", 10000.0, &s->rope_theta, err);
 }
 
-/* What transformers takes when a setting is absent. */
+/* Uses the defaults of transformers for absent settings. */
 static int get_sizes(const json_t *config, struct model_shape *s,
                      struct err *err)
 {
@@ -266,7 +266,7 @@ static int check_sizes(const struct model_shape *s, struct err *err)
     return 0;
 }
 
-/* eos_token_id: a number, several, or none. */
+/* eos_token_id is a number, a list of numbers, or absent. */
 static int get_end_of_text(const json_t *config, int vocab_size,
                            int64_t *end_of_text, struct err *err)
 {
@@ -318,7 +318,7 @@ out:
 
 /* --- the tensors -------------------------------------------------------- */
 
-/* One comparison of a list with the table; the first error stays. */
+/* The state of comparing a list with the table; rc is the first error. */
 struct check {
     const struct tensor_list *list;
     size_t found;
@@ -381,7 +381,7 @@ static void expect_layers(struct check *c, const struct model_shape *s)
     }
 }
 
-/* The output matrix; some tools write the tied one a second time. */
+/* Checks the output matrix. Some tools also write a tied one. */
 static void expect_output(struct check *c, const struct model_shape *s,
                           const struct tensor *embedding)
 {
@@ -446,14 +446,14 @@ int hf_check_weights(const struct model_shape *shape,
         if (!is_expected(weights->items[i].name, shape))
             return err_set(err, ERR_INVALID, "tensor %s is not expected",
                            weights->items[i].name);
-    return err_set(err, ERR_INVALID, "a tensor is there twice");
+    return err_set(err, ERR_INVALID, "two tensors have the same name");
 }
 
 /* --- the size of the weights -------------------------------------------- */
 
-/* Numbers in the tensors of a shape. With every field within its limit this
- * stays far below 2^63. */
-static uint64_t count_numbers(const struct model_shape *s)
+/* Counts the elements in the tensors of a shape. With every field within its
+ * limit, the result is far below 2^63. */
+static uint64_t count_elements(const struct model_shape *s)
 {
     uint64_t c = (uint64_t)s->dim, hd = (uint64_t)s->head_dim;
     uint64_t q = (uint64_t)s->heads * hd, kv = (uint64_t)s->kv_heads * hd;
@@ -467,7 +467,7 @@ static uint64_t count_numbers(const struct model_shape *s)
 int hf_check_size(const char *path, const struct model_shape *shape,
                   struct err *err)
 {
-    uint64_t least = FEWEST_BYTES * count_numbers(shape);
+    uint64_t least = FEWEST_BYTES * count_elements(shape);
     struct stat st;
 
     if (stat(path, &st) != 0)

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * hf.h - the model directory that Hugging Face transformers loads: its JSON
- * files from a shape, and a shape from its JSON files.
+ * hf.h - writes and reads the files of a model directory that Hugging Face
+ * transformers loads.
  *
- * Without norms on queries and keys the layout is LlamaForCausalLM, with them
- * Qwen3ForCausalLM. Tensors, all float32, (rows out, columns in):
+ * The layout is LlamaForCausalLM, or Qwen3ForCausalLM when queries and keys
+ * have norms. The tensors are float32, with the shapes (outputs, inputs):
  *
  *     model.embed_tokens.weight                       (V, C)
  *     model.layers.N.input_layernorm.weight           (C)
@@ -31,10 +31,10 @@
 #include "base/tensor.h"
 
 /*
- * config.json, generation_config.json and tokenizer_config.json, appended to
- * out. end_of_text: the id of <|endoftext|>, which begins and ends a text.
+ * Append config.json, generation_config.json and tokenizer_config.json to out.
+ * end_of_text is the id of <|endoftext|>, which begins and ends a text.
  *
- * tokenizer_config.json describes what mneme does: <|endoftext|> goes before
+ * tokenizer_config.json describes mneme's tokenizer: <|endoftext|> goes before
  * every text (add_bos_token), and its name within a text is ordinary text
  * (split_special_tokens). `pre` is GGUF's name of the pre-tokenizer, for
  * tokenizer.ggml.pre.
@@ -45,10 +45,10 @@ void hf_generation_config_json(uint32_t end_of_text, struct buf *out);
 void hf_tokenizer_config_json(const struct model_shape *shape, struct buf *out);
 
 /*
- * The shape in a config.json, ours or another tool's.
+ * Reads the shape in a config.json of mneme or of another tool.
  *   shape         context is max_position_embeddings, at most
  *                 MODEL_MAX_CONTEXT
- *   *end_of_text  eos_token_id, the first of several, or -1
+ *   *end_of_text  eos_token_id (the first one of a list), or -1
  * ERR_CORRUPT: not JSON; ERR_INVALID names the setting that this model cannot
  * have (another architecture, biases, scaled rotary positions, a vocabulary
  * above MODEL_MAX_VOCAB, ...).
@@ -56,9 +56,9 @@ void hf_tokenizer_config_json(const struct model_shape *shape, struct buf *out);
 int hf_parse_config(const char *json, size_t n_bytes, struct model_shape *shape,
                     int64_t *end_of_text, struct err *err);
 
-/* Are these exactly the tensors of the table above? ERR_INVALID names the
- * first that is missing, of another shape or type, or not expected. An
- * lm_head.weight beside a tied embedding is allowed when it is the same
+/* Checks that the list has exactly the tensors of the table above. ERR_INVALID
+ * names the first tensor that is missing, has another shape or type, or is not
+ * expected. lm_head.weight may exist beside a tied embedding if it has the same
  * numbers. */
 int hf_check_weights(const struct model_shape *shape,
                      const struct tensor_list *weights, struct err *err);
@@ -69,8 +69,8 @@ int hf_check_weights(const struct model_shape *shape,
 int hf_check_size(const char *path, const struct model_shape *shape,
                   struct err *err);
 
-/* A whole directory: config.json, model.safetensors (one file) and
- * tokenizer.json (appended as it is), checked against each other. */
+/* Reads a directory: config.json, model.safetensors (one file) and
+ * tokenizer.json (appended unchanged). Checks the tensors against the shape. */
 int hf_read_dir(const char *dir, struct model_shape *shape,
                 int64_t *end_of_text, struct tensor_list *weights,
                 struct buf *tokenizer_json, struct err *err);

@@ -1,17 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 noinst_LIBRARIES += store/libstore.a
 store_libstore_a_SOURCES = \
-	store/backup.c store/backup.h store/backup_copy.c \
-	store/backup_private.h store/backup_restore.c \
+	store/backup.c store/backup.h \
+	store/backup_copy.c store/backup_copy.h store/backup_restore.c \
 	store/catalog.c store/catalog.h store/catalog_private.h \
-	store/catalog_files.c store/catalog_files.h \
-	store/catalog_guard.c \
 	store/catalog_lists.c \
-	store/catalog_quarantine.c \
-	store/catalog_version.c \
 	store/current.c store/current.h \
-	store/db.c store/db.h store/db_private.h \
-	store/db_open.c \
+	store/db.c store/db.h \
 	store/hf.c store/hf.h \
 	store/pages.c store/pages.h \
 	store/ranges.c store/ranges.h \
@@ -24,7 +19,7 @@ store_libstore_a_SOURCES = \
 	store/store_publish.c \
 	store/tombstones.c store/tombstones.h \
 	store/version_files.c store/version_files.h \
-	store/version_read.c \
+	store/store_load.c \
 	store/wal.c store/wal.h
 
 STORE_LIBS = store/libstore.a $(BASE_LIBS) $(SQLITE_LIBS) -lm

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A layer between SQLite and the VFS below. Only the database file itself is
- * ours; logs, journals and temporary files are opened by the VFS below.
+ * A layer between SQLite and the VFS below it. It handles only the database
+ * file; the VFS below opens logs, journals and temporary files.
  *
- * Whether pages have checksums, and how large they are, says the header: bytes
- * 16 and 20 of page 1, looked at when the file is opened and whenever page 1
- * passes. A checkpoint writes page 1 first, so that what follows a conversion
- * is known in time.
+ * The header in page 1 tells the page size (byte 16) and whether pages have
+ * checksums (byte 20). It is read when the file is opened, and at each read or
+ * write of page 1. A checkpoint writes page 1 first, so after a conversion the
+ * new header is known before the other pages are written.
  *
- * A page of zeros is one that was never written.
+ * A page of zeros was never written, and has no checksum.
  */
 #include "config.h"
 
@@ -26,10 +26,10 @@
 
 struct page_file {
     sqlite3_file base;
-    sqlite3_file *real;  /* behind this struct */
+    sqlite3_file *real; /* follows this struct in memory */
     bool checked;
     int page_bytes;      /* 0: not known yet */
-    unsigned char *copy; /* a page on its way out */
+    unsigned char *copy; /* of the page that is written */
 };
 
 static sqlite3_vfs vfs;
@@ -46,7 +46,7 @@ static struct page_file *of(sqlite3_file *f)
 
 /* --- checksums ---------------------------------------------------------- */
 
-static void look_at_header(struct page_file *f, const unsigned char *bytes)
+static void read_header(struct page_file *f, const unsigned char *bytes)
 {
     int size = bytes[16] << 8 | bytes[17];
 
@@ -71,7 +71,7 @@ static bool is_zero(const unsigned char *page, int n)
     return page[0] == 0 && memcmp(page, page + 1, (size_t)n - 1) == 0;
 }
 
-static bool is_whole(const unsigned char *page, int n, sqlite3_int64 at)
+static bool is_intact(const unsigned char *page, int n, sqlite3_int64 at)
 {
     uint64_t expected = sum(page, n, at);
 
@@ -79,7 +79,7 @@ static bool is_whole(const unsigned char *page, int n, sqlite3_int64 at)
            is_zero(page, n);
 }
 
-/* --- the methods that look at bytes ------------------------------------- */
+/* --- methods that read and write checksums ------------------------------ */
 
 static int page_read(sqlite3_file *f, void *bytes, int n, sqlite3_int64 at)
 {
@@ -88,8 +88,8 @@ static int page_read(sqlite3_file *f, void *bytes, int n, sqlite3_int64 at)
     if (rc != SQLITE_OK)
         return rc;
     if (at == 0 && n >= 100)
-        look_at_header(of(f), bytes);
-    if (is_page(of(f), n, at) && !is_whole(bytes, n, at)) {
+        read_header(of(f), bytes);
+    if (is_page(of(f), n, at) && !is_intact(bytes, n, at)) {
         sqlite3_log(SQLITE_CORRUPT, "page %lld: its checksum differs",
                     at / n + 1);
         return SQLITE_CORRUPT;
@@ -104,7 +104,7 @@ static int page_write(sqlite3_file *f, const void *bytes, int n,
     uint64_t s;
 
     if (at == 0 && n >= 100)
-        look_at_header(p, bytes);
+        read_header(p, bytes);
     if (!is_page(p, n, at))
         return PASS(f, xWrite, bytes, n, at);
     if (!p->copy)
@@ -124,7 +124,7 @@ static int page_close(sqlite3_file *f)
     return PASS(f, xClose);
 }
 
-/* --- those that pass the call on ---------------------------------------- */
+/* --- methods that only call the VFS below ------------------------------- */
 
 static int page_truncate(sqlite3_file *f, sqlite3_int64 size)
 {
@@ -192,7 +192,7 @@ static int page_unmap(sqlite3_file *f, int delete_it)
     return PASS(f, xShmUnmap, delete_it);
 }
 
-/* Version 2: no memory-mapped reading, which would pass us by. */
+/* Version 2 has no memory-mapped reading, which would bypass the checks. */
 static const sqlite3_io_methods methods = {
     .iVersion = 2,
     .xClose = page_close,
@@ -229,11 +229,11 @@ static int vfs_open(sqlite3_vfs *v, sqlite3_filename name, sqlite3_file *f,
     p->base.pMethods = p->real->pMethods ? &methods : NULL;
     if (rc == SQLITE_OK &&
         PASS(f, xRead, header, sizeof header, 0) == SQLITE_OK)
-        look_at_header(p, header);
+        read_header(p, header);
     return rc;
 }
 
-/* A test may have made another VFS the default one since the last call. */
+/* A test may have changed the default VFS since the last call. */
 const char *pages_vfs(void)
 {
     pthread_mutex_lock(&mutex);

@@ -33,7 +33,7 @@ static int compare(const void *a, const void *b)
            (x->first_offset < y->first_offset);
 }
 
-size_t ranges_settle(struct catalog_range *items, size_t n)
+size_t ranges_normalize(struct catalog_range *items, size_t n)
 {
     size_t kept = 0;
 
@@ -58,8 +58,9 @@ bool ranges_meet(const struct catalog_range *items, size_t n,
                  int32_t partition_id, int64_t first_offset,
                  int64_t last_offset)
 {
-    size_t low = 0, high = n; /* the first that ends at first_offset or later */
+    size_t low = 0, high = n;
 
+    /* Finds the first range that does not end before first_offset. */
     while (low < high) {
         size_t middle = low + (high - low) / 2;
         const struct catalog_range *r = &items[middle];

@@ -2,8 +2,8 @@
 /*
  * ranges.h - sets of offsets, as ranges by partition.
  *
- * Settled means ascending, disjoint, neighbours joined: then ranges_have is a
- * search by halves.
+ * Normalized ranges are ascending and disjoint, and adjacent ranges are merged.
+ * ranges_have and ranges_meet search them by bisection.
  *
  * Owner:   the struct owns its array
  * Threads: any
@@ -24,18 +24,18 @@ struct ranges {
 
 void ranges_release(struct ranges *r);
 
-/* Not settled afterwards. */
+/* Adds a range; the ranges are not normalized after that. */
 void ranges_add(struct ranges *r, int32_t partition_id, int64_t first_offset,
                 int64_t last_offset);
 
-/* Settles an array of n; returns how many it is now. */
-size_t ranges_settle(struct catalog_range *items, size_t n);
+/* Normalizes an array of n ranges. Returns the new number of ranges. */
+size_t ranges_normalize(struct catalog_range *items, size_t n);
 
-/* Is the offset in the settled array? */
+/* Is the offset in the normalized ranges? */
 bool ranges_have(const struct catalog_range *items, size_t n,
                  int32_t partition_id, int64_t offset);
 
-/* Does any of first to last lie in it? */
+/* Is any offset from first_offset to last_offset in the normalized ranges? */
 bool ranges_meet(const struct catalog_range *items, size_t n,
                  int32_t partition_id, int64_t first_offset,
                  int64_t last_offset);

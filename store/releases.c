@@ -13,7 +13,7 @@
 
 /* --- writing ------------------------------------------------------------ */
 
-/* One whole row that has not been released yet? */
+/* Checks that the row is whole and not released yet. */
 static int check_row(struct store *s, int64_t row, struct err *err)
 {
     int64_t state = 0;
@@ -32,8 +32,8 @@ static int check_row(struct store *s, int64_t row, struct err *err)
                      (long long)row);
     if (rc == 0 && state == 2)
         rc = err_set(err, ERR_STATE,
-                     "record %lld was cut when it was kept, so that it cannot "
-                     "be released",
+                     "record %lld was cut when it was stored, so it cannot be "
+                     "released",
                      (long long)row);
     return rc;
 }
@@ -117,22 +117,14 @@ static const struct catalog_row_type rows_type = {sizeof(struct releases_row),
 int releases_read(struct catalog *c, int64_t from, size_t limit,
                   struct releases_row **rows, size_t *n, struct err *err)
 {
-    struct catalog_rows list;
-    int rc;
-
-    catalog_lock(c);
-    rc = catalog_rows_read(c, &rows_type, &list, err,
-                           "SELECT releases.id, topic, partition,"
-                           " record_offset, time_ms, reason, domain, bytes"
-                           " FROM releases"
-                           " JOIN partitions ON partitions.id = partition_id"
-                           " WHERE releases.id >= ?1 ORDER BY releases.id"
-                           " LIMIT ?2",
-                           "ii", from, catalog_limit(limit));
-    catalog_unlock(c);
-    *rows = list.items;
-    *n = list.n;
-    return rc;
+    return catalog_rows_list(c, &rows_type, rows, n, err,
+                             "SELECT releases.id, topic, partition,"
+                             " record_offset, time_ms, reason, domain, bytes"
+                             " FROM releases"
+                             " JOIN partitions ON partitions.id = partition_id"
+                             " WHERE releases.id >= ?1 ORDER BY releases.id"
+                             " LIMIT ?2",
+                             "ii", from, catalog_limit(limit));
 }
 
 void releases_free(struct releases_row *rows, size_t n)

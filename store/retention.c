@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Removing a version in the middle of a branch: those that have it as base take
- * over its base, and its share of the ledger, as spans. The rows of all that
- * go and the sweep of replay rows are one transaction; the directories follow,
- * and what a crash leaves of them is swept at the next start.
+ * When a version in the middle of a branch is removed, the versions whose base
+ * it is take over its base, and its ledger as merged spans. One transaction
+ * deletes the rows of all removed versions and of other parts. The directories
+ * are deleted after it; after a crash, the next start moves the rest aside.
  */
 #include "config.h"
 
@@ -19,9 +19,9 @@
 
 #define HOUR_MS ((int64_t)3600 * 1000)
 
-/* --- which -------------------------------------------------------------- */
+/* --- choosing ----------------------------------------------------------- */
 
-/* The newest of each of the last `count` periods. */
+/* Keeps the newest version of each of the last `count` periods. */
 static void keep_periods(int64_t period_ms, int count, int64_t now_ms,
                          struct retention_version *versions, size_t n)
 {
@@ -119,7 +119,8 @@ int retention_remove_row(struct db *db, int64_t version, struct err *err)
     return rc;
 }
 
-/* Rows of what goes, then the caller's part with what stays, ascending. */
+/* Deletes the rows of removed versions, then calls in_transaction with the kept
+ * versions, ascending. */
 static int
 remove_rows(struct store *s, const struct retention_version *versions, size_t n,
             int (*in_transaction)(struct sqlite3 *db, const int64_t *kept,
@@ -146,11 +147,9 @@ static int remove_dirs(struct store *s,
                        const struct retention_version *versions, size_t n,
                        struct err *err)
 {
-    int rc = 0;
-
     struct err why = ERR_INIT;
+    int rc = store_check(s, &why); /* deleting the rows took a while */
 
-    rc = store_check(s, &why); /* the rows took a while */
     for (size_t i = 0; i < n && rc == 0; i++) {
         char *path;
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reading takes the header first, which is checked whole
- * (safetensors_header.c), and only then memory and the data in one sweep from
- * begin to end, which is also what feeds the digest.
+ * A reader first reads and checks the whole header (safetensors_header.c). Then
+ * it allocates memory and reads the data from begin to end, while it computes
+ * the digest.
  *
- * Numbers are little-endian in the file. So are all machines that this builds
- * on: the blocks are written and read as they lie in memory.
+ * Numbers in the file are little-endian, as on all machines on which this
+ * compiles. So blocks are written and read without conversion.
  */
 #include "config.h"
 
@@ -30,7 +30,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
 
 /* --- writing ------------------------------------------------------------ */
 
-/* In pieces, so that the digest finds them in the cache. */
+/* Writes in pieces, so that the digest reads them from the cache. */
 static int write_block(int fd, const char *bytes, size_t n_bytes,
                        const char *path, struct checksum_stream *digest,
                        struct safetensors_file *written, struct err *err)
@@ -84,18 +84,19 @@ out:
     return rc;
 }
 
-/* --- where the bytes come from ------------------------------------------ */
+/* --- input -------------------------------------------------------------- */
 
 struct input {
     const char *name; /* for messages */
     int fd;           /* -1: from memory */
     const char *memory;
-    uint64_t size;                  /* of everything */
-    struct checksum_stream *digest; /* NULL: none is wanted */
+    uint64_t size;                  /* of the file or the memory */
+    struct checksum_stream *digest; /* NULL: not computed */
 };
 
-/* The next n_bytes, which must be there. */
-static int take(struct input *in, void *to, size_t n_bytes, struct err *err)
+/* Reads the next n_bytes; ERR_CORRUPT when the file has fewer. */
+static int read_bytes(struct input *in, void *to, size_t n_bytes,
+                      struct err *err)
 {
     char *p = to;
     size_t left = n_bytes;
@@ -155,8 +156,8 @@ static float from_bfloat(uint16_t b)
     return f;
 }
 
-/* 16-bit floats, a piece at a time. */
-static int take_half(struct input *in, const struct safetensors_span *s,
+/* Reads 16-bit floats in pieces, and converts them. */
+static int read_half(struct input *in, const struct safetensors_span *s,
                      struct err *err)
 {
     bool bfloat = strcmp(s->kind->dtype, "BF16") == 0;
@@ -170,7 +171,7 @@ static int take_half(struct input *in, const struct safetensors_span *s,
         size_t n = sizeof piece / sizeof *piece;
 
         n = left < n ? left : n;
-        rc = take(in, piece, n * sizeof *piece, err);
+        rc = read_bytes(in, piece, n * sizeof *piece, err);
         for (size_t i = 0; i < n && rc == 0; i++)
             *to++ = bfloat ? from_bfloat(piece[i]) : from_half(piece[i]);
         left -= n;
@@ -178,7 +179,7 @@ static int take_half(struct input *in, const struct safetensors_span *s,
     return rc;
 }
 
-static int take_span(struct input *in, const struct safetensors_span *s,
+static int read_span(struct input *in, const struct safetensors_span *s,
                      struct err *err)
 {
     char *to = s->data;
@@ -186,18 +187,18 @@ static int take_span(struct input *in, const struct safetensors_span *s,
     int rc = 0;
 
     if (s->kind->half)
-        return take_half(in, s, err);
+        return read_half(in, s, err);
     while (left && rc == 0) {
         size_t n = left < PIECE_BYTES ? left : PIECE_BYTES;
 
-        rc = take(in, to, n, err);
+        rc = read_bytes(in, to, n, err);
         to += n;
         left -= n;
     }
     return rc;
 }
 
-/* Memory for every tensor, in the order of the data. */
+/* Allocates memory for every tensor, in the order of the data. */
 static int add_tensors(const struct input *in, struct safetensors_header *h,
                        struct tensor_list *out, struct err *err)
 {
@@ -230,7 +231,7 @@ static int read_header(struct input *in, struct safetensors_header *h,
         return err_set(err, ERR_CORRUPT,
                        "%s: %" PRIu64 " bytes are too few for a tensor file",
                        in->name, in->size);
-    rc = take(in, &length, sizeof length, err);
+    rc = read_bytes(in, &length, sizeof length, err);
     if (rc)
         return rc;
     if (length > in->size - sizeof length)
@@ -244,7 +245,7 @@ static int read_header(struct input *in, struct safetensors_header *h,
                        in->name, length, SAFETENSORS_MAX_HEADER_BYTES);
     data_bytes = in->size - sizeof length - length;
     json = xmalloc((size_t)length + 1);
-    rc = take(in, json, (size_t)length, err);
+    rc = read_bytes(in, json, (size_t)length, err);
     if (rc == 0)
         rc = safetensors_header_parse(in->name, json, (size_t)length,
                                       data_bytes, h, err);
@@ -263,7 +264,7 @@ static int read_tensors(struct input *in, struct tensor_list *out,
     if (rc == 0)
         rc = add_tensors(in, &h, out, err);
     for (size_t i = 0; i < h.n && rc == 0; i++)
-        rc = take_span(in, &h.spans[i], err);
+        rc = read_span(in, &h.spans[i], err);
     if (rc == 0 && metadata_json)
         safetensors_header_metadata(&h, metadata_json);
     if (rc)
@@ -313,8 +314,8 @@ static int damaged(const char *path, const char *sha256, struct err *err)
                    sha256);
 }
 
-/* rc is what the parser said. A wrong digest says more than what the parser
- * stumbled over, so that one is looked for after a failure too. */
+/* rc is the result of the parser. A wrong digest explains more than an error of
+ * the parser, so the digest is checked after such an error, too. */
 static int compare_digest(struct input *in, const char *sha256, int rc,
                           struct err *err)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * safetensors.h - tensor files in and out.
+ * safetensors.h - reads and writes tensor files.
  *
  *     u64  length of the header in bytes, little-endian
  *     JSON {"__metadata__": {string: string},
@@ -8,15 +8,16 @@
  *          padded with spaces, so that the data starts at a multiple of 8
  *     data, row-major, little-endian; offsets count from here
  *
- * The data has no holes and no overlaps and ends with the file. Everything is
- * checked before memory is taken: the header's length against the file's, each
- * tensor's bytes against its shape and type, the offsets against each other.
+ * The data has no holes and no overlaps and ends with the file. A reader checks
+ * the header before it allocates memory for the data: the length of the header
+ * against that of the file, each tensor's bytes against its shape and type, and
+ * the offsets against each other.
  *
- * Written in the order of the list, with a running SHA-256 and no second copy.
- * Read into owned copies: F32, F64, I64, U16, U8 as they are; F16 and BF16
- * become F32.
+ * Tensors are written in the order of the list, without a second copy, while
+ * the SHA-256 is computed. Tensors of the types F32, F64, I64, U16 and U8 are
+ * read unchanged; F16 and BF16 become F32.
  *
- * Owner:   what is read belongs to the list
+ * Owner:   the list owns the tensors that are read
  * Threads: any
  */
 #ifndef MNEME_STORE_SAFETENSORS_H
@@ -30,7 +31,7 @@
 #include "base/err.h"
 #include "base/tensor.h"
 
-/* The format allows 100 MB; a header of ours is a few hundred kilobytes. */
+/* The format allows 100 MB; mneme writes a few hundred kilobytes. */
 #define SAFETENSORS_MAX_HEADER_BYTES (4u << 20)
 
 /* An entry of __metadata__. */
@@ -45,9 +46,9 @@ struct safetensors_file {
 };
 
 /*
- * Writes and syncs path, which must not exist; an unfinished one is removed.
- * Names must differ and may not be "__metadata__" (BUG).
- *   metadata  "format": "pt" is written first, without being asked for
+ * Writes and syncs the file at path, which must not exist. After an error the
+ * file is deleted. Names must differ and may not be "__metadata__" (BUG).
+ *   metadata  "format": "pt" is always written before these pairs
  *   *written  may be NULL
  * ERR_IO, ERR_FULL.
  */
@@ -57,24 +58,24 @@ int safetensors_write(const char *path, const struct tensor_list *tensors,
                       struct err *err);
 
 /*
- * Reads a whole file; out is empty before, and after a failure.
- *   sha256         what the file's digest must be, or NULL: not looked at
- *   limit_bytes    of the file: ERR_LIMIT above it
- *   metadata_json  __metadata__ as a JSON object is appended; may be NULL
- * ERR_CORRUPT, ERR_LIMIT (too many dimensions too), ERR_INVALID (a type that
- * is not known here), ERR_NOTFOUND, ERR_IO, ERR_NOMEM; each names the file.
+ * Reads a file. out must be empty, and is empty after a failure.
+ *   sha256         the expected digest of the file; NULL: not checked
+ *   limit_bytes    ERR_LIMIT when the file is larger
+ *   metadata_json  __metadata__ is appended as a JSON object; may be NULL
+ * ERR_CORRUPT, ERR_LIMIT (also for too many dimensions), ERR_INVALID (an
+ * unknown type), ERR_NOTFOUND, ERR_IO, ERR_NOMEM; each message names the file.
  */
 int safetensors_read(const char *path, const char *sha256, uint64_t limit_bytes,
                      struct tensor_list *out, struct buf *metadata_json,
                      struct err *err);
 
-/* The same from memory; `name` stands for the path in messages. */
+/* As safetensors_read, from memory; messages have `name` as the path. */
 int safetensors_parse(const char *name, const void *bytes, size_t n_bytes,
                       struct tensor_list *out, struct buf *metadata_json,
                       struct err *err);
 
-/* The header of a file alone: appends __metadata__ as a JSON object. The errors
- * of safetensors_read. */
+/* Reads only the header of a file: appends __metadata__ as a JSON object.
+ * Errors as in safetensors_read. */
 int safetensors_read_metadata(const char *path, uint64_t limit_bytes,
                               struct buf *metadata_json, struct err *err);
 

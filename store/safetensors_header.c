@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Parsing fills a table of spans (name, type, shape, begin, end), each checked
- * by itself; then the table is sorted by begin and checked to tile the data
- * exactly.
+ * The parser fills a table of spans (name, type, shape, begin, end) and checks
+ * each. Then it sorts the table by begin, and checks that the spans cover the
+ * data exactly.
  */
 #include "config.h"
 
@@ -25,7 +25,7 @@ static const struct safetensors_kind kinds[] = {
 
 #define N_KINDS (sizeof kinds / sizeof *kinds)
 
-/* --- out ---------------------------------------------------------------- */
+/* --- making ------------------------------------------------------------- */
 
 static void add_json_string(struct buf *out, const char *s)
 {
@@ -56,7 +56,7 @@ static void add_tensor(struct buf *out, const struct tensor *t, uint64_t *end)
 {
     uint64_t begin = *end;
 
-    /* The first kinds are in the order of enum tensor_type. */
+    /* The table begins with the kinds in the order of enum tensor_type. */
     BUG_ON(kinds[t->type].type != t->type || strcmp(t->name, METADATA) == 0);
     *end += tensor_bytes(t);
     buf_addc(out, ',');
@@ -81,11 +81,10 @@ static void check_names(const struct tensor_list *l)
     qsort(names, l->n, sizeof *names, compare_names);
     for (size_t i = 1; i < l->n; i++)
         if (strcmp(names[i - 1], names[i]) == 0)
-            BUG("two tensors are called %s", names[i]);
+            BUG("two tensors have the name %s", names[i]);
     free(names);
 }
 
-/* The length, then the JSON padded so that the data is aligned. */
 void safetensors_header_make(const struct tensor_list *l,
                              const struct safetensors_pair *metadata,
                              size_t n_metadata, struct buf *out)
@@ -105,7 +104,7 @@ void safetensors_header_make(const struct tensor_list *l,
     memcpy(out->data, &length, sizeof length);
 }
 
-/* --- in, checked -------------------------------------------------------- */
+/* --- parsing ------------------------------------------------------------ */
 
 static int as_size(const json_t *value, uint64_t *out)
 {
@@ -128,8 +127,8 @@ static int parse_dtype(const char *file, struct safetensors_span *s,
             s->kind = &kinds[i];
     if (!s->kind)
         return err_set(err, ERR_INVALID,
-                       "%s: tensor %s is of type %.20s, which is not read here",
-                       file, s->name, dtype);
+                       "%s: tensor %s has the unknown type %.20s", file,
+                       s->name, dtype);
     return 0;
 }
 
@@ -161,7 +160,7 @@ static int parse_shape(const char *file, struct safetensors_span *s,
     return 0;
 }
 
-/* The offsets, and that they hold exactly what type and shape say. */
+/* Parses the offsets, and checks them against type and shape. */
 static int parse_offsets(const char *file, struct safetensors_span *s,
                          const json_t *entry, uint64_t data_bytes,
                          struct err *err)
@@ -210,7 +209,7 @@ static int parse_entry(const char *file, struct safetensors_header *h,
     return rc;
 }
 
-static int parse_metadata(const char *file, json_t *metadata, struct err *err)
+static int check_metadata(const char *file, json_t *metadata, struct err *err)
 {
     const char *key;
     json_t *value;
@@ -239,7 +238,7 @@ static int compare_spans(const void *a, const void *b)
     return 0;
 }
 
-/* No holes, no overlaps, nothing after the last. */
+/* Checks that there are no holes, no overlaps and no other bytes. */
 static int check_tiling(const char *file, const struct safetensors_header *h,
                         uint64_t data_bytes, struct err *err)
 {
@@ -280,7 +279,7 @@ int safetensors_header_parse(const char *file, const char *json, size_t n,
     json_object_foreach(h->root, name, entry)
     {
         if (strcmp(name, METADATA) == 0)
-            rc = parse_metadata(file, entry, err);
+            rc = check_metadata(file, entry, err);
         else
             rc = parse_entry(file, h, name, entry, data_bytes, err);
         if (rc)

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * safetensors_header.h - the header of a tensor file: what is in the file, and
- * where.
+ * safetensors_header.h - the header of a tensor file: names, types, shapes and
+ * offsets of its tensors.
  *
  *     struct safetensors_header h = {0};
  *     rc = safetensors_header_parse(name, json, n, data_bytes, &h, err);
- *     ... h.spans[0 .. h.n - 1], by where they begin ...
+ *     ... h.spans[0 .. h.n - 1], in the order of their offsets ...
  *     safetensors_header_release(&h);
  *
- * Owner:   a header owns its JSON and spans, also after a failure
+ * Owner:   a header owns its JSON and spans; release it after a failure, too
  * Threads: any
  */
 #ifndef MNEME_STORE_SAFETENSORS_HEADER_H
@@ -25,12 +25,12 @@
 #include "base/tensor.h"
 #include "store/safetensors.h"
 
-/* How a type of the file becomes one of ours. */
+/* A type of the format, and the type of the tensor that is read. */
 struct safetensors_kind {
     const char *dtype;
     size_t size; /* of an element in the file */
     enum tensor_type type;
-    bool half; /* 16-bit floats are widened */
+    bool half; /* a 16-bit float, which becomes F32 */
 };
 
 struct safetensors_span {
@@ -40,7 +40,7 @@ struct safetensors_span {
     size_t shape[TENSOR_MAX_DIMS];
     size_t count; /* elements */
     uint64_t begin, end;
-    void *data; /* once it is in the list */
+    void *data; /* of the tensor in the list */
 };
 
 struct safetensors_header {
@@ -49,19 +49,18 @@ struct safetensors_header {
     size_t n;
 };
 
-/* The length, then the JSON padded so that the data is aligned. Names must
- * differ and may not be "__metadata__" (BUG). */
+/* Appends the length and the JSON, padded so that the data is aligned. Names
+ * must differ and may not be "__metadata__" (BUG). */
 void safetensors_header_make(const struct tensor_list *l,
                              const struct safetensors_pair *metadata,
                              size_t n_metadata, struct buf *out);
 
 /*
- * Reads the n bytes of JSON; the spans then tile the data exactly.
- *   file        for messages
- *   data_bytes  what follows the header
- *   h           zeroed before
- * ERR_CORRUPT, ERR_LIMIT (too many dimensions), ERR_INVALID (a type that is
- * not known here).
+ * Parses the n bytes of JSON. The spans then cover the data exactly.
+ *   file        the name of the file, for messages
+ *   data_bytes  the number of bytes after the header
+ *   h           zeroed by the caller
+ * ERR_CORRUPT, ERR_LIMIT (too many dimensions), ERR_INVALID (an unknown type).
  */
 int safetensors_header_parse(const char *file, const char *json, size_t n,
                              uint64_t data_bytes, struct safetensors_header *h,

@@ -1,22 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * versions.parent is the number that a version was learned from, kept or not;
- * versions.base its nearest ancestor that is still kept, so that branches can
- * be walked after retention. A version's ledger tells what happened since its
- * parent; when a version between is removed, its share goes to ledger_merged
- * of those that have it as base, one span for a partition and kind.
+ * versions.parent is the version from which a version was learned, even if the
+ * parent has been removed. versions.base is its nearest ancestor that still
+ * exists, so that branches can be followed after retention. A version's ledger
+ * has the decisions since its parent. When a version is removed, its ledger is
+ * added to ledger_merged of the versions whose base it was, as one span for
+ * each partition and kind.
  *
- * verdict is the gate's word and stays; state is what counts now. guard is what
- * the daemon's guard knew when it was spoken, or since a rollback to the
- * version: text that only the daemon understands (daemon/publish/verdict_memory.h).
+ * versions.verdict is the gate's verdict and never changes; versions.state is
+ * the current state. versions.guard is the state of the daemon's guard after
+ * the verdict, or after a rollback to the version; only the daemon reads this
+ * text (daemon/publish/verdict_memory.h).
  *
  * pointers has one row. newest is the largest version number ever used.
  *
- * history and control_log only grow: triggers see to it. releases.h and
- * tombstones.h say what the kinds of the control log mean; its hash is of an id
- * or a domain that is forgotten. `promote` is an operator's choice of what
- * serves; `hold`, with the head as its version, says that learning holds until
- * an operator promotes or rolls back (catalog_guard.c).
+ * history and control_log only grow; triggers prevent other changes. releases.h
+ * and tombstones.h explain the kinds of the control log. Its hash is that of a
+ * forgotten id or domain. `promote` is an operator's choice of the serving
+ * version. `hold`, with the head version, says that learning is paused until
+ * an operator promotes or rolls back (catalog_pause).
  */
 #include "config.h"
 
@@ -88,7 +90,7 @@ const char *const schema_migrations[DB_SCHEMA] = {
     " last_offset INTEGER NOT NULL, count INTEGER NOT NULL,"
     " PRIMARY KEY (version, partition_id, kind)) WITHOUT ROWID;"
 
-    /* Skipped by a rollback: goes to the ledger of the next version. */
+    /* Runs that a rollback skipped; the next version's ledger gets them. */
     "CREATE TABLE ledger_pending ("
     " seq INTEGER PRIMARY KEY, step INTEGER NOT NULL,"
     " partition_id INTEGER NOT NULL REFERENCES partitions,"
@@ -97,7 +99,7 @@ const char *const schema_migrations[DB_SCHEMA] = {
 
     "CREATE TABLE quarantine ("
     " id INTEGER PRIMARY KEY AUTOINCREMENT,"
-    " version INTEGER NOT NULL," /* the first that knows of it */
+    " version INTEGER NOT NULL," /* the first to have it */
     " partition_id INTEGER NOT NULL REFERENCES partitions,"
     " record_offset INTEGER NOT NULL, time_ms INTEGER NOT NULL,"
     " reason TEXT NOT NULL, bytes BLOB NOT NULL, record_id TEXT,"
@@ -107,7 +109,7 @@ const char *const schema_migrations[DB_SCHEMA] = {
 
     "CREATE TABLE history ("
     " id INTEGER PRIMARY KEY AUTOINCREMENT, from_ms INTEGER NOT NULL,"
-    " until_ms INTEGER NOT NULL," /* 0: still */
+    " until_ms INTEGER NOT NULL," /* 0: it serves now */
     " version INTEGER NOT NULL, previous INTEGER NOT NULL,"
     " cause TEXT NOT NULL, reason TEXT NOT NULL);"
     "CREATE TRIGGER history_delete BEFORE DELETE ON history BEGIN"
@@ -132,8 +134,8 @@ const char *const schema_migrations[DB_SCHEMA] = {
     "CREATE TRIGGER control_log_update BEFORE UPDATE ON control_log BEGIN"
     " SELECT RAISE(ABORT, 'the control log only grows'); END;",
 
-    /* 2: what is in quarantine comes back, or is forgotten. Rows that were
-     * kept before may have been cut at 4096 bytes. */
+    /* 2: quarantined records can be released and forgotten. Rows of schema 1
+     * may have been cut at 4096 bytes. */
     "ALTER TABLE quarantine ADD COLUMN whole INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE quarantine ADD COLUMN domain TEXT;"
     "ALTER TABLE quarantine ADD COLUMN release_id INTEGER;"
@@ -151,19 +153,19 @@ const char *const schema_migrations[DB_SCHEMA] = {
     "CREATE INDEX releases_record ON releases (record_id)"
     " WHERE record_id IS NOT NULL;"
 
-    /* Versions that records have been forgotten of: learned 0 when they were
-     * held out. */
+    /* Versions with forgotten records. learned is 0 when the records were held
+     * out. */
     "CREATE TABLE version_forgets ("
     " version INTEGER PRIMARY KEY REFERENCES versions ON DELETE CASCADE,"
     " learned INTEGER NOT NULL);",
 
-    /* 3: what the guard knows outlives the process. */
+    /* 3: stores the state of the guard. */
     "ALTER TABLE versions ADD COLUMN guard TEXT;",
 };
 
-/* --- is it as it was made? ---------------------------------------------- */
+/* --- checking the schema ------------------------------------------------ */
 
-/* Runs a statement whose result is one text; *text is to be freed. */
+/* Runs a statement whose result is one text; the caller frees *text. */
 static int one_text(struct sqlite3 *db, const char *sql, char **text,
                     struct err *err)
 {
@@ -189,13 +191,13 @@ static int one_text(struct sqlite3 *db, const char *sql, char **text,
     return rc;
 }
 
-/* A database in memory as the migrations make it. */
+/* Makes a database in memory by the migrations. */
 static int make_fresh(struct sqlite3 **fresh, struct err *err)
 {
     int rc = sqlite3_open(":memory:", fresh);
 
     if (!*fresh)
-        return err_set(err, ERR_NOMEM, "no memory for a schema");
+        return err_set(err, ERR_NOMEM, "no memory to check the schema");
     for (int i = 0; rc == SQLITE_OK && i < DB_SCHEMA; i++)
         rc = sqlite3_exec(*fresh, schema_migrations[i], NULL, NULL, NULL);
     return rc == SQLITE_OK ? 0

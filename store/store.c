@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Opening a data directory: takes the lock, opens the database with the tables
- * of all parts, and moves aside what a crash has left unfinished.
+ * Opens a data directory: takes the lock, opens the database with the tables of
+ * all parts, and moves the directories aside that a crash has left.
  */
 #include "config.h"
 
@@ -101,11 +101,11 @@ static void add_name(struct buf *list, const char *name)
     buf_addf(list, list->len ? ", %s" : "%s", name);
 }
 
-/* Does a directory without a row belong to this store? It names the store's id.
- * One of an older program names none; it counts as ours when its number is not
- * beyond the next one. */
-static int is_ours(struct store *s, const char *path, int64_t version,
-                   bool *ours, struct err *err)
+/* Does a directory without a row belong to this store? Its state file names the
+ * store's id. A directory of an older program names no id; it belongs to this
+ * store when its number is at most the next version's. */
+static int check_owner(struct store *s, const char *path, int64_t version,
+                       bool *ours, struct err *err)
 {
     char *id = version_files_store_id(path);
     int64_t newest = 0;
@@ -152,7 +152,7 @@ static int sweep_entry(struct store *s, const char *top, const char *name,
                        "SELECT count(*) FROM versions WHERE version = ?1", "i",
                        version);
     if (rc == 0 && !there && !unfinished)
-        rc = is_ours(s, path, version, &ours, err);
+        rc = check_owner(s, path, version, &ours, err);
     if (rc == 0 && !there && ours)
         rc = move_aside(s, path, name, err);
     else if (rc == 0 && !there)
@@ -249,7 +249,7 @@ static int make_dirs(struct store *s, struct err *err)
     return rc;
 }
 
-/* Half of a backup would be taken for a whole store, and learned on. */
+/* A daemon would learn from half of a backup as if it were complete. */
 static int refuse_unfinished(const char *dir, struct err *err)
 {
     char *path = fileio_join(dir, BACKUP_UNFINISHED);
@@ -258,15 +258,15 @@ static int refuse_unfinished(const char *dir, struct err *err)
     if (fileio_exists(path))
         rc = err_set(err, ERR_STATE,
                      "%s: a backup or a restore into this directory did not "
-                     "end: delete the directory, and do that again",
+                     "end: delete the directory, and repeat it",
                      path);
     free(path);
     return rc;
 }
 
-/* Without its database, a directory would look new, and all its versions would
- * look like leftovers of a crash. So this is refused. An empty database without
- * versions is fine: a first start that ended early leaves one. */
+/* Without its database, a data directory would look new, and its versions would
+ * look like remains of a crash. So it is refused. An empty database without
+ * versions is accepted: a first start that ended early leaves one. */
 static int refuse_without_database(const char *dir, struct err *err)
 {
     char *db = fileio_join(dir, "mneme.db");
@@ -284,10 +284,10 @@ static int refuse_without_database(const char *dir, struct err *err)
                      "%s: %s, but %s is not empty; nothing was changed: put "
                      "mneme.db back with its mneme.db-wal, or restore a backup "
                      "(mneme restore), or, to begin anew, move versions away",
-                     db, there ? "empty" : "not there", top);
+                     db, there ? "empty" : "missing", top);
     else if (!there && (fileio_exists(log) || fileio_exists(shared)))
         rc = err_set(err, ERR_STATE,
-                     "%s: not there, but its -wal or -shm is; nothing was "
+                     "%s: missing, but its -wal or -shm exists; nothing was "
                      "changed: put mneme.db back, or restore a backup (mneme "
                      "restore), or, to begin anew, delete the two",
                      db);
@@ -310,8 +310,8 @@ static int take_lock(struct store *s, struct err *err)
     return rc;
 }
 
-/* Makes an empty private file: SQLite gives its mode to the log. The directory
- * is synced before there can be a log. */
+/* Makes an empty private file, since SQLite gives the mode of the database to
+ * its log. Syncs the directory before there can be a log. */
 static int make_database(struct store *s, const char *path, struct err *err)
 {
     int fd = -1;
@@ -339,7 +339,7 @@ static int open_db(struct store *s, struct err *err)
     rc = make_database(s, path, err);
     if (rc == 0)
         rc = db_open_writer(path, &s->db, err);
-    /* The log's entry. */
+    /* Makes the log's directory entry durable. */
     if (rc == 0)
         rc = fileio_sync_dir(s->dir, err);
     free(shared);
@@ -348,15 +348,16 @@ static int open_db(struct store *s, struct err *err)
     return rc;
 }
 
-/* What a rollback skipped was passed over in memory only: whoever opens the
- * store reads it again from the head's position, and meets the control log. */
+/* A process that opens the store reads again from the position of the head
+ * version, and the control log tells it which records to skip. So the runs of
+ * the last rollback must not be counted a second time. */
 int store_drop_pending_ledger(struct store *s, struct err *err)
 {
     return db_run(s->db, err, "DELETE FROM ledger_pending", "");
 }
 
-/* Finishes a scrub that was interrupted. A full disk or a reader in the way is
- * no error: the daemon starts, and tries again later. */
+/* Finishes an interrupted scrub. A full disk or a lock of a reader is no error:
+ * the daemon starts, and tries again later. */
 static int scrub_again(struct store *s, struct err *err)
 {
     struct err why = ERR_INIT;
@@ -396,7 +397,7 @@ int store_open(const char *dir, const struct store_schema *schemas,
         rc = scrub_again(s, err);
     if (rc == 0)
         rc = store_drop_pending_ledger(s, err);
-    s->has_swept = true; /* the last start may have moved some aside */
+    s->has_swept = true; /* perhaps by the last start */
     if (rc == 0)
         rc = store_remove_swept(s, err);
     if (rc == 0)
@@ -436,9 +437,9 @@ int store_check(struct store *s, struct err *err)
 
     if (rc == 0 && !fileio_names(top, s->versions_fd)) {
         err_set(&why, ERR_IO,
-                "%s: it was removed or replaced while it was in use; nothing "
-                "more is written: put the data directory back, or restore a "
-                "backup (mneme restore), then start again",
+                "%s: this directory was removed or replaced while in use; "
+                "nothing more is written: put the data directory back, or "
+                "restore a backup (mneme restore), then start again",
                 top);
         db_fail(s->db, &why);
         rc = db_check_writer(s->db, err);

@@ -1,33 +1,35 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * store.h - versions: published whole or not at all.
+ * store.h - publishes versions, each completely or not at all.
  *
- * A version is a directory of synced files and rows of one SQLite transaction:
+ * A version is a directory of synced files, and rows written by one SQLite
+ * transaction:
  *
  *   WRITING   versions/.new-N       store_publish writes and syncs the files
  *   DURABLE   versions/N            renamed, versions/ synced
  *   PENDING   row in `versions`     the transaction: offsets, counters, replay
  *                                   rows, ledger, quarantine
  *   passed | failed | inconclusive  store_verdict: a second transaction, with
- *                                   the history row and the switch of serving
- *   rolled_back, damaged            store_mark
- *   gone                            store_prune: the row first, then the files
+ *                                   the history row and the serving version
+ *   rolled_back                     store_rollback
+ *   damaged                         store_set_state
+ *   removed                         store_prune: the row first, then the files
  *
- * A row without complete files cannot exist; files without a row are moved
- * aside by store_open. A pending version is gated again at start by the daemon.
- * Numbers start at 1 and are never used twice.
+ * A row without complete files cannot exist. store_open moves files without a
+ * row aside. At start the daemon asks the gate again about a pending version.
+ * Version numbers start at 1 and are never used twice.
  *
- * Only one thread - the publisher - uses a struct store: it holds the only
- * connection that writes or checkpoints (SQLite 3.7.0 to 3.51.2 can corrupt a
- * WAL database when two connections do). Everybody else reads through
- * catalog.h on read-only connections. synchronous=FULL.
+ * Only the publisher thread uses a struct store. It has the only connection
+ * that writes or checkpoints: SQLite 3.7.0 to 3.51.2 can corrupt a WAL database
+ * when two connections do. All others read through catalog.h, on read-only
+ * connections. synchronous=FULL.
  *
- * A failed sync is final, and so is any ERR_IO or damage that a function here
- * meets in the database, and any ERR_IO of a version's files: the store cannot
- * know what the disk holds. From then on every function that writes returns
- * that first error and changes nothing, and the process has to end; the next
- * store_open finds the state before the failed call or after it. ERR_FULL is
- * not final: nothing was written.
+ * Three errors are final, because the store cannot know what the disk holds
+ * after them: a failed sync, ERR_IO or damage in the database, and ERR_IO of a
+ * version's files. From then on every function that writes returns that first
+ * error and changes nothing, and the process must end. The next store_open
+ * finds the state before the failed call or after it. ERR_FULL is not final:
+ * nothing was written.
  *
  * Threads: publisher
  */
@@ -47,8 +49,8 @@
 struct sqlite3;
 struct store; /* fields are in store_private.h */
 
-/* Statements of another part that make its tables; run in order, once each,
- * remembered by the number of them in `schema`. */
+/* The statements by which another part makes its tables. store_open runs each
+ * once, in order; the table `schema` has the number of statements that ran. */
 struct store_schema {
     const char *part; /* "replay" */
     const char *const *statements;
@@ -56,43 +58,45 @@ struct store_schema {
 };
 
 /*
- * Opens or makes a data directory, closes it to other users, takes its lock
- * (ERR_STATE names the holder's pid), migrates, checks that it is not newer
- * than this program (ERR_STATE), and moves version directories without a row
- * aside, to versions/.swept-NAME: unfinished ones and those that bear this
- * store's id. They are removed with the next version, when the disk is full, or
- * at the next start. ERR_STATE, with nothing changed, when the database is
- * missing or empty and there are versions, or it is missing and its log is
- * there. ERR_CORRUPT when the database or its log is a link, a pipe or a
- * directory.
+ * Opens or makes a data directory: removes other users' permissions, takes the
+ * lock, and migrates the database. Moves version directories without a row to
+ * versions/.swept-NAME: unfinished ones, and those with this store's id. They
+ * are removed with the next version, when the disk is full, or at the next
+ * start.
+ *   ERR_STATE    another process has the lock (its pid is in the message); or
+ *                the database is newer than this program; or, with nothing
+ *                changed, the database is missing or empty beside versions or
+ *                a log
+ *   ERR_CORRUPT  the database or its log is a link, a pipe or a directory
  */
 int store_open(const char *dir, const struct store_schema *schemas,
                size_t n_schemas, struct store **store, struct err *err);
 void store_close(struct store *s);
 
-/* Transactions at the end of the database's log that are damaged, so that the
- * store is as it was before them; their versions were swept. */
+/* The number of transactions that store_open lost, because the end of the
+ * database's log is damaged. Their versions were moved aside. */
 int store_lost(const struct store *s);
 
-/* The directories without a row that store_open found, by name: those that it
- * moved aside, and those of another store, which it left alone. NULL: none. */
+/* The names of the directories without a row that store_open found: those that
+ * it moved aside (swept), and those of another store, which it left alone
+ * (strangers). NULL: none. */
 const char *store_swept(const struct store *s);
 const char *store_strangers(const struct store *s);
 
-/* What store_open found and did about the data directory's permissions. */
+/* How private the data directory is, and whether store_open changed that. */
 enum fileio_privacy store_privacy(const struct store *s);
 
 /* Returns the error that has made the store fail, or 0. A store also fails when
- * its database, log or versions/ was removed or replaced. Cheap: the daemon
- * asks every few seconds. */
+ * its database, log or versions/ was removed or replaced. The check is cheap;
+ * the daemon makes it every few seconds. */
 int store_check(struct store *s, struct err *err);
 
 struct sqlite3 *store_connection(struct store *s);
 const char *store_dir(const struct store *s);
 const char *store_id(const struct store *s); /* random, for life: 32 hex */
 
-/* Small settings that belong to the directory: shards, preset, tokenizer kind.
- * get: *value to be freed, NULL when absent. */
+/* Small settings of the data directory: shards, preset, tokenizer kind. get
+ * returns a *value to be freed, NULL when absent. */
 int store_setting_get(struct store *s, const char *key, char **value,
                       struct err *err);
 int store_setting_put(struct store *s, const char *key, const char *value,
@@ -115,11 +119,11 @@ struct store_quarantine_row {
     int64_t offset;
     int64_t time_ms;
     const char *reason; /* not_utf8, too_long, empty, ... */
-    const void *bytes;  /* as they came, up to a cap */
+    const void *bytes;  /* as received, up to a limit */
     size_t n_bytes;
-    bool cut;           /* there were more: it cannot be released */
-    const char *id;     /* or NULL */
-    const char *domain; /* that its text would be of; or NULL: not known */
+    bool cut;           /* the record has more bytes: it cannot be released */
+    const char *id;     /* NULL: none */
+    const char *domain; /* of its text; NULL: not known */
 };
 
 struct store_publication {
@@ -129,16 +133,16 @@ struct store_publication {
     const struct model_shape *shape; /* NULL: preset linear */
     const struct tensor_list *weights; /* NULL when linear */
     const struct tensor_list *state;
-    const struct tensor_list *holdout; /* its index; NULL: in state, or none */
-    const struct tensor_list *anchor; /* NULL: the parent's, hard-linked;
-                                         empty: none yet */
+    const struct tensor_list *holdout; /* the holdout's index, or NULL */
+    const struct tensor_list *anchor;  /* NULL: links to the parent's file;
+                                          empty: no anchor yet */
     const struct tensor_list *head;
     const char *tokenizer_json;       /* NULL when linear */
     size_t tokenizer_json_bytes;
     uint32_t end_of_text;
     const char *labels_json;   /* array of strings */
     const char *metadata_json; /* object: counters, losses by domain, kernels;
-                                  kept with the row and in state.safetensors */
+                                  stored in the row and state.safetensors */
     const struct store_offset *offsets;
     size_t n_offsets;
     const struct store_ledger_run *ledger;
@@ -152,18 +156,19 @@ struct store_publication {
 };
 
 /*
- * Publishes; *version is the new number, and the head. ERR_FULL when the disk
- * is (nothing is left behind, try again later); ERR_IO is final; ERR_CORRUPT
- * when the parent's anchor is not there to be linked: give it again.
+ * Publishes a version; it becomes the head version, and *version is its number.
+ * ERR_FULL: the disk is full, no files are left, and the caller may try again.
+ * ERR_IO is final. ERR_CORRUPT: the parent's anchor file is missing, and the
+ * caller must pass the anchor.
  */
 int store_publish(struct store *s, const struct store_publication *p,
                   int64_t *version, struct err *err);
 
-/* Makes partitions known before the version that has their offsets, which
- * ranges for store_rollback may need. ERR_INVALID when one is known by another
- * number. */
-int store_know_partitions(struct store *s, const struct store_offset *offsets,
-                          size_t n, struct err *err);
+/* Adds partitions to the table before a version has their offsets; the ranges
+ * of store_rollback may refer to them. ERR_INVALID when a partition has another
+ * id in the table. */
+int store_add_partitions(struct store *s, const struct store_offset *offsets,
+                         size_t n, struct err *err);
 
 struct store_domain_result {
     const char *domain;
@@ -173,11 +178,11 @@ struct store_domain_result {
 };
 
 /*
- * The gate has spoken: verdict, results by domain and, with serve, the switch
- * of serving with its history row, in one transaction.
- *   verdict    STORE_PASSED, STORE_FAILED, STORE_INCONCLUSIVE
- *   gate_json  the numbers behind it
- *   guard      what the guard knows now, for catalog_guard; NULL: nothing
+ * Writes the gate's verdict and the results by domain in one transaction. With
+ * `serve`, the version also becomes the serving version, with a history row.
+ *   verdict    STORE_PASSED, STORE_FAILED or STORE_INCONCLUSIVE
+ *   gate_json  the numbers behind the verdict
+ *   guard      the guard's state, for catalog_guard; NULL: none
  * ERR_STATE when the version is not pending.
  */
 int store_verdict(struct store *s, int64_t version, enum store_state verdict,
@@ -185,81 +190,89 @@ int store_verdict(struct store *s, int64_t version, enum store_state verdict,
                   const struct store_domain_result *results, size_t n_results,
                   bool serve, const char *reason, struct err *err);
 
-/* An operator chooses what serves: a history row and one of the control log,
- * which lets learning go on where it held. pinned: stays until
- * store_serve(..., pinned false). ERR_NOTFOUND, ERR_STATE when damaged. */
+/* Makes a version serve because an operator chose it. Writes a history row and
+ * a row of the control log, which ends a pause of learning. A pinned version
+ * serves until store_serve(..., pinned false). ERR_NOTFOUND; ERR_STATE when the
+ * version is damaged. */
 int store_serve(struct store *s, int64_t version, bool pinned,
                 const char *reason, struct err *err);
 
-/* The version that served is damaged, and nobody chose: a history row alone.
- * ERR_NOTFOUND, ERR_STATE when this one is damaged, too. */
+/* Makes a version serve in place of a damaged serving version. Writes a history
+ * row, but no row of the control log. ERR_NOTFOUND; ERR_STATE when this version
+ * is damaged, too. */
 int store_serve_instead(struct store *s, int64_t version, const char *reason,
                         struct err *err);
 
-/* Learning holds, until an operator promotes or rolls back: a row of the
- * control log, with the head (catalog_hold). */
-int store_hold(struct store *s, const char *reason, struct err *err);
+/* Records in the control log, with the head version, that learning is paused
+ * until an operator promotes or rolls back (catalog_pause). */
+int store_pause(struct store *s, const char *reason, struct err *err);
 
 struct store_rollback {
     int64_t to;
     const char *mode; /* "rewind" or "skip" */
     const char *reason;
-    bool keep_serving; /* what answers stays: nobody asked for `to`, which the
-                          gate may have refused */
-    const struct store_ledger_run *skipped; /* never to be learned, and counted
-                                               as skipped */
+    bool keep_serving; /* the serving version stays: the gate may have refused
+                          `to` */
+    const struct store_ledger_run *skipped; /* counted as skipped, and never
+                                               learned */
     size_t n_skipped;
-    bool automatic; /* nobody asked: the history says auto_rollback */
-    /* What goes to the control log, and as what: "skip" when NULL, else
-     * "quarantine" or "skip_for_good". logged NULL: all of `skipped`, else
-     * these: the others are there already, and the rest of a record that `to`
-     * has learned in part is not counted again. */
+    bool automatic; /* by the guard: the history says auto_rollback */
+    /* The kind of the ranges in the control log: "quarantine", "skip_for_good",
+     * or NULL for "skip". */
     const char *range_kind;
+    /* The ranges for the control log, when they differ from `skipped`: without
+     * those that are in the log already, and with the rest of a record that
+     * `to` has learned in part, which is not counted again. NULL: `skipped`. */
     const struct store_ledger_run *logged;
     size_t n_logged;
-    const char *guard; /* what the guard knows with `to` as the head; NULL: what
-                          it knew */
-    /* Inside the transaction, with the newest number ever used. May be NULL. */
+    const char *guard; /* the guard's state with `to` as the head version; NULL:
+                          the state stored with `to` stays */
+    /* Called inside the transaction, with the largest version number ever used.
+     * May be NULL. */
     int (*in_transaction)(struct sqlite3 *db, int64_t to, int64_t newest,
                           struct err *err);
 };
 
 /*
- * Rolls back the head: versions after `to` on its branch become rolled_back,
- * the head is `to`, and the next parent; it serves, too, unless keep_serving.
- * Any kept version that is not damaged will do: one that was rolled back itself
- * comes back with its verdict.
+ * Makes `to` the head version, and the parent of the next version. It also
+ * serves, unless keep_serving. Versions after `to` on the old branch become
+ * rolled_back. `to` may be any stored version that is not damaged; a version
+ * that was rolled back before gets its verdict again.
  *
- * Skipped ranges go to the control log, which no rollback undoes; only
- * store_release takes one back. With "skip"
- * they also begin the ledger of the next version, as kind 's': the caller
- * counts them as skipped, but does not put them into its ledger again. A
- * store that is opened before that reads them again, so they are dropped. With
- * "rewind" they are met when they are read again.
+ * Skipped ranges go to the control log. No rollback undoes them; only
+ * store_release does. With mode "skip" they also begin the ledger of the next
+ * version, as kind 's', so the caller leaves them out of that ledger. If the
+ * store is opened before the next version, the stream reads these ranges again;
+ * so store_open deletes them from the pending ledger. With mode "rewind" the
+ * stream reads them again in any case.
  */
 int store_rollback(struct store *s, const struct store_rollback *r,
                    struct err *err);
 
 /*
- * A range of the control log (its id in catalog_ranges) is skipped no longer:
- * when it is read again, it is learned. ERR_NOTFOUND; ERR_STATE when it was
- * skipped for good, or has been released.
+ * Releases a range of the control log (its id in catalog_ranges): when the
+ * stream reads it again, it is learned. ERR_NOTFOUND; ERR_STATE when the range
+ * was skipped for good, or is released already.
  */
 int store_release(struct store *s, int64_t range, const char *reason,
                   struct err *err);
 
+/* Sets or clears the pin that protects a version from retention. */
 int store_pin(struct store *s, int64_t version, bool pinned, struct err *err);
-int store_mark(struct store *s, int64_t version, enum store_state state,
-               const char *reason, struct err *err);
+
+/* Sets a version's state, with a reason. */
+int store_set_state(struct store *s, int64_t version, enum store_state state,
+                    const char *reason, struct err *err);
 
 struct store_keep {
     int newest, hourly, daily;
-    int64_t also; /* one more; 0: none */
+    int64_t also; /* one more version; 0: none */
 };
 
-/* Removes versions that no rule keeps: never the head, the serving one, their
- * parents' numbers in the rows that stay, or a pinned one. in_transaction gets
- * the connection for sweeping rows; *removed out. */
+/* Removes the versions that no rule keeps. The head version, the serving
+ * version, pending and pinned versions always stay.
+ *   in_transaction  removes rows of other parts; may be NULL
+ *   *removed        the number of removed versions */
 int store_prune(struct store *s, const struct store_keep *keep,
                 int64_t now_ms,
                 int (*in_transaction)(struct sqlite3 *db,
@@ -277,24 +290,24 @@ enum store_part {
     STORE_HEAD
 };
 
-/* One tensor file of a version in `dir`, checked against the checksum in its
- * row through the catalog: ERR_CORRUPT names the file. Any thread. An absent
- * optional part gives an empty list: the anchor before a consolidation, or the
- * holdout's index of an older version, which has it in STORE_STATE. */
+/* Reads a tensor file of a version and checks it against the digest in its row.
+ * ERR_CORRUPT names the file. Any thread. An absent optional part gives an
+ * empty list: the anchor before a consolidation, or the holdout's index of an
+ * older version, which has the index in STORE_STATE. */
 int store_load(struct catalog *c, int64_t version, enum store_part part,
                struct tensor_list *out, struct err *err);
 
-/* A small text file of a version: "tokenizer.json", "labels.json". */
+/* Reads a small text file of a version: "tokenizer.json", "labels.json". */
 int store_load_text(struct catalog *c, int64_t version, const char *name,
                     struct buf *out, struct err *err);
 
-/* The shape in a version's config.json. ERR_CORRUPT: it is no model that this
- * program knows, or needs more weights than the version has. */
+/* Reads the shape in a version's config.json. ERR_CORRUPT: this program cannot
+ * have such a model, or the shape needs more weights than the version has. */
 int store_load_shape(struct catalog *c, int64_t version,
                      struct model_shape *shape, struct err *err);
 
-/* Compares a version's metadata with the copy in its state.safetensors, which
- * has a checksum. ERR_CORRUPT: they differ. */
+/* Compares a version's metadata in the database with the copy in its
+ * state.safetensors. ERR_CORRUPT: they differ. */
 int store_check_metadata(struct catalog *c, int64_t version, struct err *err);
 
 /* Checks every file of a version against its checksum, and its metadata. Any

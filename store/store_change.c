@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What becomes of a version after it is published: each function is one
- * transaction over the rows; no file changes.
+ * Changes to published versions: verdict, serving version, pin, state,
+ * rollback, release of a range. Each function is one transaction; no file
+ * changes.
  *
- * Serving changes hands in one place, serve(): it ends the history row that is
- * open and begins the next.
+ * Only serve() changes the serving version. It ends the open history row and
+ * begins the next one.
  */
 #include "config.h"
 
@@ -18,11 +19,11 @@
 #include "base/xalloc.h"
 #include "store/store_private.h"
 
-/* --- help --------------------------------------------------------------- */
+/* --- states and logs ---------------------------------------------------- */
 
 #define STATE_MAX 16
 
-/* The name of a version's state; ERR_NOTFOUND. */
+/* Reads the name of a version's state; ERR_NOTFOUND. */
 static int state_of(struct store *s, int64_t version, char state[STATE_MAX],
                     struct err *err)
 {
@@ -69,7 +70,7 @@ static int log_control(struct store *s, const char *kind, int64_t version,
                   "itit", timing_wall_ms(), kind, version, reason);
 }
 
-/* Serving goes to version, in the transaction that is under way. */
+/* Makes a version serve, within the open transaction. */
 static int serve(struct store *s, int64_t version, bool pinned,
                  const char *cause, const char *reason, struct err *err)
 {
@@ -153,10 +154,11 @@ int store_verdict(struct store *s, int64_t version, enum store_state verdict,
     return db_end(s->db, rc, err);
 }
 
-/* --- serving, pins, marks ----------------------------------------------- */
+/* --- serving version, pins, states -------------------------------------- */
 
-static int serve_whole(struct store *s, int64_t version, bool pinned,
-                       const char *cause, const char *reason, struct err *err)
+static int serve_undamaged(struct store *s, int64_t version, bool pinned,
+                           const char *cause, const char *reason,
+                           struct err *err)
 {
     char state[STATE_MAX];
     int rc = state_of(s, version, state, err);
@@ -173,7 +175,7 @@ int store_serve(struct store *s, int64_t version, bool pinned,
 
     if (rc)
         return rc;
-    rc = serve_whole(s, version, pinned, "promote", reason, err);
+    rc = serve_undamaged(s, version, pinned, "promote", reason, err);
     if (rc == 0)
         rc = log_control(s, "promote", version, reason, err);
     return db_end(s->db, rc, err);
@@ -186,7 +188,7 @@ int store_serve_instead(struct store *s, int64_t version, const char *reason,
 
     if (rc)
         return rc;
-    rc = serve_whole(s, version, false, "damaged", reason, err);
+    rc = serve_undamaged(s, version, false, "damaged", reason, err);
     return db_end(s->db, rc, err);
 }
 
@@ -207,8 +209,8 @@ int store_pin(struct store *s, int64_t version, bool pinned, struct err *err)
     return db_end(s->db, rc, err);
 }
 
-int store_mark(struct store *s, int64_t version, enum store_state state,
-               const char *reason, struct err *err)
+int store_set_state(struct store *s, int64_t version, enum store_state state,
+                    const char *reason, struct err *err)
 {
     char before[STATE_MAX];
     int rc = db_begin(s->db, err);
@@ -224,7 +226,7 @@ int store_mark(struct store *s, int64_t version, enum store_state state,
     return db_end(s->db, rc, err);
 }
 
-int store_hold(struct store *s, const char *reason, struct err *err)
+int store_pause(struct store *s, const char *reason, struct err *err)
 {
     int rc = db_begin(s->db, err);
 
@@ -239,7 +241,7 @@ int store_hold(struct store *s, const char *reason, struct err *err)
 
 /* --- rolling back ------------------------------------------------------- */
 
-/* The versions from one on down to the first, by their bases. */
+/* A common table expression: a version and its ancestors, by their bases. */
 #define BRANCH(name, first)                                                    \
     name " (version) AS (" first                                               \
          " UNION SELECT base FROM versions JOIN " name                         \
@@ -257,8 +259,8 @@ static const char redo_sql[] =
     " UPDATE versions SET state = coalesce(verdict, 'pending')"
     " WHERE state = 'rolled_back' AND version IN (SELECT version FROM new)";
 
-/* What only the old head's branch has is undone; what only the new one has
- * counts again, with the verdict that it had. */
+/* Versions only on the old branch become rolled_back. Versions only on the new
+ * branch get their verdicts as states again. */
 static int mark_branches(struct store *s, int64_t to, struct err *err)
 {
     int rc = db_run(s->db, err, undo_sql, "i", to);
@@ -279,8 +281,8 @@ static int log_range(struct store *s, const struct store_rollback *rollback,
                   r->last_offset, rollback->reason);
 }
 
-/* The control log has every skip for good; the ledger of the next version only
- * those of the rollback that it comes from. */
+/* The control log keeps every skipped range. The next version's ledger has only
+ * those of the rollback just before it. */
 static int log_skipped(struct store *s, const struct store_rollback *rollback,
                        struct err *err)
 {
@@ -316,22 +318,15 @@ static int log_rollback(struct store *s, const struct store_rollback *r,
     return rc;
 }
 
-static int check_target(struct store *s, int64_t to, struct err *err)
-{
-    char state[STATE_MAX];
-    int rc = state_of(s, to, state, err);
-
-    if (rc == 0)
-        rc = refuse_damaged(state, to, err);
-    return rc;
-}
-
 static int write_rollback(struct store *s, const struct store_rollback *r,
                           struct err *err)
 {
+    char state[STATE_MAX];
     int64_t newest = 0;
-    int rc = check_target(s, r->to, err);
+    int rc = state_of(s, r->to, state, err);
 
+    if (rc == 0)
+        rc = refuse_damaged(state, r->to, err);
     if (rc == 0)
         rc = mark_branches(s, r->to, err);
     if (rc == 0)
@@ -362,8 +357,8 @@ int store_rollback(struct store *s, const struct store_rollback *r,
 
     if (strcmp(r->mode, "rewind") != 0 && strcmp(r->mode, "skip") != 0)
         return err_set(err, ERR_INVALID,
-                       "%.40s is no way to roll back the stream: rewind or "
-                       "skip",
+                       "%.40s: not a mode of rollback; the modes are rewind "
+                       "and skip",
                        r->mode);
     rc = db_begin(s->db, err);
     if (rc)
@@ -398,7 +393,7 @@ static int check_range(struct store *s, int64_t range, struct err *err)
     return rc;
 }
 
-/* The row of a release has the range's id in `version`, and its offsets. */
+/* The row of a release has the id of the range in its column `version`. */
 static int write_release(struct store *s, int64_t range, const char *reason,
                          struct err *err)
 {

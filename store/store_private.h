@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * store_private.h - what store.c, store_publish.c, store_change.c and
- * retention.c share.
+ * store_private.h - the fields of a store, for store.c, store_publish.c,
+ * store_change.c, retention.c, releases.c and tombstones.c.
  *
  * Threads: publisher
  */
@@ -22,21 +22,21 @@ struct store {
     struct db *db;
     int lock_fd; /* -1: none */
     char id[33];
-    int versions_fd;         /* the directory as it was opened; -1: not */
-    bool unswept;            /* a directory of a failed commit is there */
-    bool has_swept;          /* there may be directories moved aside */
-    struct buf swept, strangers; /* their names */
-    int lost;                /* transactions of a damaged log */
+    int versions_fd;             /* the open directory versions/; -1: none */
+    bool unswept;                /* a failed commit has left a directory */
+    bool has_swept;              /* versions/ may have .swept- directories */
+    struct buf swept, strangers; /* names, for store_swept, store_strangers */
+    int lost; /* transactions that the damaged log has lost */
     enum fileio_privacy privacy;
 };
 
-/* Moves directories without a row aside. */
+/* Moves version directories without a row aside. */
 int store_sweep(struct store *s, struct err *err);
 
-/* Removes those that were moved aside. */
+/* Removes the directories that were moved aside. */
 int store_remove_swept(struct store *s, struct err *err);
 
-/* Forgets what a rollback left for the next version's ledger. */
+/* Deletes the runs that a rollback stored for the next version's ledger. */
 int store_drop_pending_ledger(struct store *s, struct err *err);
 
 #endif

@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Publishing a version.
+ * Publishes a version. store_publish takes these steps:
  *
- *   store_publish   version_files_write   versions/.new-N, everything synced
- *                   publish_rename        versions/N, versions/ synced
- *                   write_rows + COMMIT   the version exists
+ *   version_files_write   writes and syncs versions/.new-N
+ *   publish_rename        renames it to versions/N and syncs versions/
+ *   commit_rows           writes the rows and commits: the version exists
  *
  * Invariants:
  *  1. When a row is committed, its files are durable under their final name.
- *  2. A directory of this store without a row is no version: store_open moves
+ *  2. A directory of this store without a row is no version. store_open moves
  *     it aside, and a publish that fails before its commit removes it.
- *  3. After a commit that failed for want of room the directory stays until
- *     the log has been emptied or the next start has read it. After any other
- *     failed commit it stays, and the store has failed: the row may be on the
- *     disk although its sync failed, and then it is there at the next start.
- *  4. The number of a version is above `newest` in the table of pointers,
- *     which the same transaction raises.
+ *  3. After a commit that failed on a full disk, the directory stays until the
+ *     log is emptied or the next start reads the log. After any other failed
+ *     commit, the directory stays and the store has failed: the row may be on
+ *     the disk although its sync failed, and then the next start finds it.
+ *  4. The number of a version is above `newest` in the table of pointers. The
+ *     same transaction raises `newest`.
  */
 #include "config.h"
 
@@ -31,7 +31,7 @@
 #include "store/store_private.h"
 #include "store/version_files.h"
 
-/* What the quarantine keeps; the oldest rows go first. */
+/* Limits of the quarantine; the oldest rows are deleted first. */
 #define QUARANTINE_ROWS 10000
 #define QUARANTINE_BYTES (64 << 20)
 
@@ -62,8 +62,8 @@ static int insert_version(struct store *s, const struct store_publication *p,
     return rc;
 }
 
-static int know_partition(struct store *s, const struct store_offset *o,
-                          struct err *err)
+static int add_partition(struct store *s, const struct store_offset *o,
+                         struct err *err)
 {
     int64_t same = 0;
     int rc = db_run(s->db, err,
@@ -80,21 +80,20 @@ static int know_partition(struct store *s, const struct store_offset *o,
                        (int64_t)o->partition);
     if (rc == 0 && !same)
         rc = err_set(err, ERR_INVALID,
-                     "%s/mneme.db: partition %d of %s is known by another "
-                     "number than %d",
+                     "%s/mneme.db: partition %d of %s has another id than %d",
                      s->dir, (int)o->partition, o->topic, (int)o->partition_id);
     return rc;
 }
 
-int store_know_partitions(struct store *s, const struct store_offset *offsets,
-                          size_t n, struct err *err)
+int store_add_partitions(struct store *s, const struct store_offset *offsets,
+                         size_t n, struct err *err)
 {
     int rc = db_begin(s->db, err);
 
     if (rc)
         return rc;
     for (size_t i = 0; i < n && rc == 0; i++)
-        rc = know_partition(s, &offsets[i], err);
+        rc = add_partition(s, &offsets[i], err);
     return db_end(s->db, rc, err);
 }
 
@@ -106,7 +105,7 @@ static int insert_offsets(struct store *s, const struct store_publication *p,
     for (size_t i = 0; i < p->n_offsets && rc == 0; i++) {
         const struct store_offset *o = &p->offsets[i];
 
-        rc = know_partition(s, o, err);
+        rc = add_partition(s, o, err);
         if (rc == 0)
             rc = db_run(s->db, err,
                         "INSERT INTO offsets VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
@@ -117,8 +116,9 @@ static int insert_offsets(struct store *s, const struct store_publication *p,
     return rc;
 }
 
-/* What the last rollback skipped comes first: it was decided first. */
-static int take_pending_ledger(struct store *s, int64_t version, int64_t *n,
+/* Moves the runs that the last rollback skipped to the beginning of the ledger,
+ * since they were decided first. */
+static int move_pending_ledger(struct store *s, int64_t version, int64_t *n,
                                struct err *err)
 {
     int rc = db_run(s->db, err,
@@ -135,7 +135,7 @@ static int insert_ledger(struct store *s, const struct store_publication *p,
                          int64_t version, struct err *err)
 {
     int64_t seq = 0;
-    int rc = take_pending_ledger(s, version, &seq, err);
+    int rc = move_pending_ledger(s, version, &seq, err);
 
     for (size_t i = 0; i < p->n_ledger && rc == 0; i++) {
         const struct store_ledger_run *r = &p->ledger[i];
@@ -167,7 +167,7 @@ static int trim_quarantine(struct store *s, struct err *err)
                   "i", (int64_t)QUARANTINE_BYTES);
 }
 
-/* A record that is read again after a rollback keeps its row. */
+/* A record that is read again after a rollback updates its row. */
 static int insert_quarantine(struct store *s, const struct store_publication *p,
                              int64_t version, struct err *err)
 {
@@ -214,14 +214,14 @@ static int write_rows(struct store *s, const struct store_publication *p,
 
 /* --- publishing --------------------------------------------------------- */
 
-/* A number is skipped when its directory exists, for whatever reason. */
-static bool is_taken(struct store *s, int64_t version)
+/* A number whose directory exists is not used. */
+static bool is_used(struct store *s, int64_t version)
 {
     char *path = version_files_path(s->dir, version);
-    bool taken = fileio_exists(path);
+    bool used = fileio_exists(path);
 
     free(path);
-    return taken;
+    return used;
 }
 
 static int next_number(struct store *s, int64_t *version, struct err *err)
@@ -233,13 +233,14 @@ static int next_number(struct store *s, int64_t *version, struct err *err)
                        "%s/mneme.db: the row of pointers is missing", s->dir);
     do
         ++*version;
-    while (rc == 0 && is_taken(s, *version));
+    while (rc == 0 && is_used(s, *version));
     return rc;
 }
 
-/* The parent's anchor file, *there false when it has none. */
+/* Reads the row of the parent's anchor file. *found is false when the parent
+ * has no anchor. */
 static int find_anchor(struct store *s, int64_t parent,
-                       struct version_file *anchor, bool *there,
+                       struct version_file *anchor, bool *found,
                        struct err *err)
 {
     sqlite3_stmt *q;
@@ -248,7 +249,7 @@ static int find_anchor(struct store *s, int64_t parent,
                         " WHERE version = ?1 AND name = ?2",
                         &q, err);
 
-    *there = false;
+    *found = false;
     if (rc)
         return rc;
     db_bind(q, "it", parent, VERSION_FILES_ANCHOR);
@@ -260,7 +261,7 @@ static int find_anchor(struct store *s, int64_t parent,
         anchor->bytes = (uint64_t)db_cell(&c, 0, 0, DB_MOST);
         snprintf(anchor->sha256, sizeof anchor->sha256, "%s",
                  sha256 ? sha256 : "");
-        *there = true;
+        *found = true;
         rc = c.rc;
     }
     db_done(q);
@@ -278,9 +279,9 @@ static int check_parent(struct store *s, int64_t parent, struct err *err)
                    "SELECT count(*) FROM versions WHERE version = ?1", "i",
                    parent);
     if (rc == 0 && !there)
-        rc =
-            err_set(err, ERR_NOTFOUND, "there is no version %lld to go on from",
-                    (long long)parent);
+        rc = err_set(err, ERR_NOTFOUND,
+                     "there is no version %lld to continue from",
+                     (long long)parent);
     return rc;
 }
 
@@ -307,9 +308,9 @@ static void remove_unfinished(struct store *s, int64_t version)
     free(path);
 }
 
-/* Removes the files of a publish that failed. Files that cannot be removed are
- * swept at the next start. When another directory has taken the place of the
- * data directory, nothing is removed there. */
+/* Removes the files of a failed publish. The next start moves aside what cannot
+ * be removed. When another directory has replaced the data directory, nothing
+ * is removed there. */
 static void remove_files(struct store *s, int64_t version)
 {
     char *path;
@@ -322,7 +323,7 @@ static void remove_files(struct store *s, int64_t version)
     free(path);
 }
 
-/* Invariant 3. */
+/* Removes the directory only as invariant 3 allows. */
 static void after_failed_commit(struct store *s, int64_t version)
 {
     if (db_check_writer(s->db, NULL) != 0)
@@ -387,7 +388,7 @@ static int publish(struct store *s, const struct store_publication *p,
     if (rc)
         return rc;
     *version = number;
-    /* This commit has overwritten the failed ones in the log. */
+    /* This commit has overwritten the failed commits in the log. */
     if (s->unswept)
         s->unswept = store_sweep(s, NULL) != 0;
     return 0;

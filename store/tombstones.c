@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which versions learned a record: the ledger is read once, and each run is
- * looked up in the settled ranges of the records. Spans that removed versions
- * left (ledger_merged) count when they may contain one. A version comes from
- * its base, which has a smaller number.
+ * Finding the versions that learned a record: the ledger is read once, and each
+ * run is searched in the normalized ranges of the records. A span of removed
+ * versions (ledger_merged) counts when it may contain a record. A version
+ * inherits the marks of its base, which has a smaller number.
  */
 #include "config.h"
 
@@ -29,7 +29,7 @@ struct tombstones_found {
     struct ranges records;
 };
 
-/* Fixed for ever; an id and a domain of the same name are two things. */
+/* Stored, so it never changes. An id and a domain of the same name differ. */
 uint64_t tombstones_hash(enum tombstones_kind kind, const char *name)
 {
     return checksum_xxh3(name, strlen(name),
@@ -47,9 +47,9 @@ void tombstones_add(struct tombstones_found *found, int32_t partition_id,
         ranges_add(r, partition_id, offset, offset);
 }
 
-/* --- our own rows ------------------------------------------------------- */
+/* --- rows of the quarantine and the releases ---------------------------- */
 
-/* A record whose fields were never read may have the id in its bytes. */
+/* A record whose fields were not parsed may have the id in its bytes. */
 #define OF_ID                                                                  \
     " WHERE (record_id = ?1 OR (record_id IS NULL AND has_id(bytes, ?1)))"
 #define OF_DOMAIN " WHERE domain = ?1"
@@ -63,7 +63,7 @@ static const struct own_table quarantine = {
      "SELECT partition_id, record_offset FROM quarantine" OF_DOMAIN},
     {"DELETE FROM quarantine" OF_ID, "DELETE FROM quarantine" OF_DOMAIN}};
 
-/* Both where it was and where it came back. */
+/* Finds the original position and the position in RELEASES_TOPIC. */
 static const struct own_table releases = {
     {"SELECT partition_id, record_offset FROM releases" OF_ID
      " UNION ALL SELECT partitions.id, releases.id FROM releases"
@@ -73,7 +73,7 @@ static const struct own_table releases = {
      " JOIN partitions ON topic = '(released)'" OF_DOMAIN},
     {"DELETE FROM releases" OF_ID, "DELETE FROM releases" OF_DOMAIN}};
 
-/* has_id(bytes, id) in the statements above. */
+/* The SQL function has_id(bytes, id) of the statements above. */
 static void has_id(sqlite3_context *context, int n, sqlite3_value **values)
 {
     const struct tombstones_forget *f = sqlite3_user_data(context);
@@ -120,9 +120,9 @@ static int erase(struct store *s, const struct own_table *t,
 
 /* --- the control log ---------------------------------------------------- */
 
-static int put(struct store *s, const char *kind, uint64_t hash,
-               int32_t partition_id, int64_t first, int64_t last,
-               struct err *err)
+static int write_tombstone(struct store *s, const char *kind, uint64_t hash,
+                           int32_t partition_id, int64_t first, int64_t last,
+                           struct err *err)
 {
     return db_run(s->db, err,
                   "INSERT INTO control_log (time_ms, kind, partition_id,"
@@ -144,19 +144,21 @@ static int write_tombstones(struct store *s, const struct tombstones_forget *f,
 
         for (int64_t at = r->first_offset; at <= r->last_offset && rc == 0;
              at++, ++*n_records)
-            rc = put(s, "forget", hash, r->partition_id, at, at, err);
+            rc = write_tombstone(s, "forget", hash, r->partition_id, at, at,
+                                 err);
     }
     for (size_t i = 0; i < f->n_partitions && rc == 0; i++) {
         const struct store_offset *o = &f->partitions[i];
 
-        rc = put(s, f->kind == TOMBSTONES_ID ? "forget_id" : "forget_domain",
-                 hash, o->partition_id, 0, o->next_offset - 1, err);
+        rc = write_tombstone(
+            s, f->kind == TOMBSTONES_ID ? "forget_id" : "forget_domain", hash,
+            o->partition_id, 0, o->next_offset - 1, err);
     }
     return rc;
 }
 
-static int know_partitions(struct store *s, const struct tombstones_forget *f,
-                           struct err *err)
+static int add_partitions(struct store *s, const struct tombstones_forget *f,
+                          struct err *err)
 {
     int rc = 0;
 
@@ -176,7 +178,7 @@ enum { HELD_OUT = 1, LEARNED = 2 };
 
 struct lineage {
     int64_t version, base;
-    int what;
+    int marks;
 };
 
 struct lineages {
@@ -242,16 +244,16 @@ static int read_ledger(struct store *s, const struct ranges *records,
             continue;
         v = find_lineage(l, sqlite3_column_int64(q, 0));
         if (v)
-            v->what |= sqlite3_column_int(q, 4) ? HELD_OUT : LEARNED;
+            v->marks |= sqlite3_column_int(q, 4) ? HELD_OUT : LEARNED;
     }
     db_done(q);
     return rc;
 }
 
-static int mark(struct store *s, const struct lineage *v,
-                struct tombstones_report *report, struct err *err)
+static int mark_version(struct store *s, const struct lineage *v,
+                        struct tombstones_report *report, struct err *err)
 {
-    bool learned = (v->what & LEARNED) != 0;
+    bool learned = (v->marks & LEARNED) != 0;
 
     report->marked[report->n_marked++] = v->version;
     if (learned)
@@ -276,21 +278,21 @@ static int mark_versions(struct store *s, const struct ranges *records,
     for (size_t i = 0; i < l.n && rc == 0; i++) {
         const struct lineage *base = find_lineage(&l, l.items[i].base);
 
-        l.items[i].what |= base ? base->what : 0;
-        if (l.items[i].what)
-            rc = mark(s, &l.items[i], report, err);
+        l.items[i].marks |= base ? base->marks : 0;
+        if (l.items[i].marks)
+            rc = mark_version(s, &l.items[i], report, err);
     }
     free(l.items);
     return rc;
 }
 
-/* --- all of it ---------------------------------------------------------- */
+/* --- the transaction ---------------------------------------------------- */
 
 static int write_all(struct store *s, const struct tombstones_forget *f,
                      struct tombstones_found *found,
                      struct tombstones_report *report, struct err *err)
 {
-    int rc = know_partitions(s, f, err);
+    int rc = add_partitions(s, f, err);
 
     if (rc == 0)
         rc = define_has_id(s, f, err);
@@ -300,7 +302,7 @@ static int write_all(struct store *s, const struct tombstones_forget *f,
         rc = erase(s, &releases, f, found, &report->releases, err);
     if (rc == 0 && f->in_transaction)
         rc = f->in_transaction(db_handle(s->db), found, f->arg, err);
-    found->records.n = ranges_settle(found->records.items, found->records.n);
+    found->records.n = ranges_normalize(found->records.items, found->records.n);
     if (rc == 0)
         rc = write_tombstones(s, f, found, &report->records, err);
     if (rc == 0)
@@ -335,7 +337,7 @@ void tombstones_report_release(struct tombstones_report *report)
     memset(report, 0, sizeof *report);
 }
 
-int tombstones_scrub_waits(struct store *s, bool *waits, struct err *err)
+int tombstones_scrub_is_due(struct store *s, bool *waits, struct err *err)
 {
     char *wanted = NULL;
     int rc = db_setting(s->db, SCRUB, &wanted, err);
@@ -346,7 +348,7 @@ int tombstones_scrub_waits(struct store *s, bool *waits, struct err *err)
 }
 
 /* VACUUM writes the new file into the log, which needs as much room as the
- * database. Trying it without that room would fill the disk. */
+ * database. Without that room, VACUUM would fill the disk. */
 static int check_room(struct store *s, struct err *err)
 {
     char *path = fileio_join(s->dir, "mneme.db");
@@ -357,7 +359,7 @@ static int check_room(struct store *s, struct err *err)
     if (stat(path, &st) == 0 && statvfs(path, &disk) == 0 &&
         disk.f_bavail < (uint64_t)st.st_size / disk.f_frsize + 1)
         rc = err_set(err, ERR_FULL,
-                     "%s: no room to write it anew: that needs %lld MiB", path,
+                     "%s: no room to rewrite it: that needs %lld MiB", path,
                      (long long)(st.st_size >> 20) + 1);
     free(path);
     return rc;
@@ -366,7 +368,7 @@ static int check_room(struct store *s, struct err *err)
 int tombstones_scrub(struct store *s, struct err *err)
 {
     bool waits = false;
-    int rc = tombstones_scrub_waits(s, &waits, err);
+    int rc = tombstones_scrub_is_due(s, &waits, err);
 
     if (rc || !waits)
         return rc;
@@ -375,7 +377,7 @@ int tombstones_scrub(struct store *s, struct err *err)
         rc = check_room(s, err);
     if (rc == 0) {
         rc = db_exec(s->db, "VACUUM", err);
-        if (rc == ERR_FULL) /* free the room that the log took */
+        if (rc == ERR_FULL) /* frees the room that the log took */
             db_checkpoint(s->db, NULL);
     }
     if (rc == 0)
@@ -391,7 +393,6 @@ int tombstones_scrub(struct store *s, struct err *err)
 static int read_row(sqlite3_stmt *q, void *row, struct err *err)
 {
     struct tombstone *t = row;
-
     struct db_cells c = {q, err, 0};
 
     t->hash = (uint64_t)db_cell(&c, 0, INT64_MIN, INT64_MAX);
@@ -421,21 +422,15 @@ static int by_hash(const void *a, const void *b)
 int tombstones_read(struct catalog *c, struct tombstone **rows, size_t *n,
                     struct err *err)
 {
-    struct catalog_rows list;
-    int rc;
+    int rc = catalog_rows_list(c, &rows_type, rows, n, err,
+                               "SELECT hash, partition_id, max(last_offset)"
+                               " FROM control_log"
+                               " WHERE kind IN ('forget_id', 'forget_domain')"
+                               " GROUP BY hash, partition_id",
+                               "");
 
-    catalog_lock(c);
-    rc = catalog_rows_read(c, &rows_type, &list, err,
-                           "SELECT hash, partition_id, max(last_offset)"
-                           " FROM control_log"
-                           " WHERE kind IN ('forget_id', 'forget_domain')"
-                           " GROUP BY hash, partition_id",
-                           "");
-    catalog_unlock(c);
-    if (list.n)
-        qsort(list.items, list.n, sizeof(struct tombstone), by_hash);
-    *rows = list.items;
-    *n = list.n;
+    if (*n)
+        qsort(*rows, *n, sizeof **rows, by_hash);
     return rc;
 }
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Every file is synced when it is written, the directory after the last of
- * them; renaming it is the store's step. Digests are of the bytes as they are
- * handed to the kernel, so that what a disk makes of them is found later.
+ * Every file is synced when it is written, and the directory after its last
+ * file. store_publish renames the directory. Digests are computed from the
+ * bytes that are written, so that a later check finds what the disk has
+ * changed.
  */
 #include "config.h"
 
@@ -34,7 +35,7 @@ char *version_files_top(const char *dir)
     return fileio_join(dir, "versions");
 }
 
-static char *below(const char *dir, const char *prefix, int64_t version)
+static char *version_path(const char *dir, const char *prefix, int64_t version)
 {
     char *top = version_files_top(dir);
     char name[40];
@@ -48,12 +49,12 @@ static char *below(const char *dir, const char *prefix, int64_t version)
 
 char *version_files_new(const char *dir, int64_t n)
 {
-    return below(dir, NEW, n);
+    return version_path(dir, NEW, n);
 }
 
 char *version_files_path(const char *dir, int64_t n)
 {
-    return below(dir, "", n);
+    return version_path(dir, "", n);
 }
 
 int64_t version_files_number(const char *name, bool *unfinished)
@@ -118,9 +119,9 @@ bool version_files_is_name(const char *name)
 
 /* --- writing ------------------------------------------------------------ */
 
-/* The number of a version depends on when versions were made, what was learned
- * does not: so that the same weights have the same digest, it is the state's
- * file alone that carries number, parent, store and metadata. */
+/* Version numbers depend on when versions are made, but the weights do not. So
+ * only state.safetensors has number, parent, store and metadata: then equal
+ * weights have equal digests. */
 #define PAIRS_OF_CONTENT 2
 #define PAIRS_ALL 6
 
@@ -301,7 +302,7 @@ static int write_anchor(struct writer *w, const char *data_dir,
     return anchor ? link_anchor(w, data_dir, anchor, err) : 0;
 }
 
-/* --- all of it ---------------------------------------------------------- */
+/* --- a version ---------------------------------------------------------- */
 
 static void set_lineage(struct writer *w, int64_t version)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The format is SQLite's ("WAL-mode file format"). The checksum of a frame
- * goes on from the one before it, which stands in that one's header: so that a
- * frame behind a damaged one can be checked on its own.
+ * begins with the checksum of the frame before it, which is in that frame's
+ * header. So a frame after a damaged one can still be checked.
  */
 #include "config.h"
 
@@ -19,8 +19,8 @@
 #include "base/xalloc.h"
 
 #define HEADER_BYTES 32
-#define FRAME_BYTES 24 /* and a page */
-#define MAGIC 0x377f0682u /* the last bit: words of checksums, big-endian */
+#define FRAME_BYTES 24    /* the header of a frame; a page follows */
+#define MAGIC 0x377f0682u /* plus 1 when the checksums are big-endian */
 
 struct sums {
     uint32_t a, b;
@@ -30,7 +30,7 @@ struct wal {
     int fd;
     bool big_endian;
     uint32_t page_bytes;
-    unsigned char salts[8]; /* of this run of the log; others are older */
+    unsigned char salts[8]; /* frames with other salts are older */
     unsigned char *frame;
 };
 
@@ -65,7 +65,7 @@ static bool same(struct sums x, struct sums y)
     return x.a == y.a && x.b == y.b;
 }
 
-/* False at the end. */
+/* Reads frame i; false at the end of the log. */
 static bool read_frame(struct wal *w, int64_t i)
 {
     size_t n = FRAME_BYTES + w->page_bytes;
@@ -74,7 +74,7 @@ static bool read_frame(struct wal *w, int64_t i)
            (ssize_t)n;
 }
 
-/* Does this frame go on from one with the checksum `before`? */
+/* Is the frame intact, after a frame with the checksum `before`? */
 static bool is_good(const struct wal *w, struct sums before)
 {
     struct sums s = add(w, before, w->frame, 8);
@@ -84,8 +84,8 @@ static bool is_good(const struct wal *w, struct sums before)
            same(s, stored(w->frame + 16));
 }
 
-/* A damaged header loses everything; its own fields may be what is wrong, so
- * that salts and page size, which is always this, are the first frame's. */
+/* SQLite ignores a log with a damaged header. Its fields may be wrong, so the
+ * salts then come from the first frame, and the page size is mneme's. */
 static bool read_header(struct wal *w, unsigned char header[HEADER_BYTES])
 {
     bool good;
@@ -105,18 +105,18 @@ static bool read_header(struct wal *w, unsigned char header[HEADER_BYTES])
     return true;
 }
 
-/* Commits behind the first frame that is not as it was written. */
+/* Counts the commits after the first damaged frame. */
 static int count_lost(struct wal *w, const unsigned char *header)
 {
     struct sums before = stored(header + 24);
-    bool whole = same(add(w, (struct sums){0, 0}, header, 24), before);
+    bool intact = same(add(w, (struct sums){0, 0}, header, 24), before);
     int lost = 0;
 
     for (int64_t i = 0; read_frame(w, i); i++) {
         bool good = is_good(w, before);
 
-        whole = whole && good;
-        if (!whole && good && big(w->frame + 4) != 0)
+        intact = intact && good;
+        if (!intact && good && big(w->frame + 4) != 0)
             lost++;
         before = stored(w->frame + 16);
     }

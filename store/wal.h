@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * wal.h - is the end of SQLite's log torn, as after a crash, or damaged?
+ * wal.h - tells a damaged end of SQLite's log from the end that a crash leaves.
  *
- * SQLite reads its log up to the first frame whose checksum is wrong, and takes
- * what follows for a transaction that a crash cut off. A transaction is synced
- * before the next one begins: when the commits of two or more can be read
- * behind that frame, the earlier was on the disk, and the disk has changed it.
+ * SQLite reads its log up to the first frame with a wrong checksum, and ignores
+ * the rest as a transaction that a crash has interrupted. But each transaction
+ * is synced before the next one begins. So when the rest has two or more
+ * readable commits, the disk has changed a transaction that was complete.
  *
- * Threads: before the database is opened: that empties the log
+ * Threads: any, before the database is opened, which empties the log
  */
 #ifndef MNEME_STORE_WAL_H
 #define MNEME_STORE_WAL_H
 
-/* How many transactions the log has lost to damage; 0 also for no log, and
- * where it cannot be told from a crash (the last one). */
+/* Returns the number of transactions that damage has taken from the log. 0 also
+ * when there is no log, and when the damage looks like a crash (in the last
+ * transaction). */
 int wal_lost(const char *path);
 
 #endif

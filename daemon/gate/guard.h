@@ -26,7 +26,7 @@
  *
  * A restart changes nothing: the count and an open request are stored with the
  * version (verdict_memory.h), rollbacks and pauses in the control log
- * (catalog_went_back, catalog_hold).
+ * (catalog_auto_rollbacks, catalog_pause).
  *
  * Threads: any, pure functions
  */

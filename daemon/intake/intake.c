@@ -73,7 +73,7 @@ void intake_set_skipped(struct intake *in, struct catalog_range *ranges,
 {
     free(in->skipped);
     in->skipped = ranges;
-    in->n_skipped = ranges_settle(ranges, n);
+    in->n_skipped = ranges_normalize(ranges, n);
 }
 
 void intake_set_forgotten(struct intake *in, struct tombstone *tombstones,

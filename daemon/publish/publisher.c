@@ -383,7 +383,7 @@ static void scrub(struct publisher *p)
     bool waits = false, first = !p->scrub_ms;
 
     if (p->dead ||
-        tombstones_scrub_waits(p->options.store, &waits, NULL) != 0 ||
+        tombstones_scrub_is_due(p->options.store, &waits, NULL) != 0 ||
         (waits && !first && timing_mono_ms() < p->scrub_ms))
         return;
     if (waits && !first && tombstones_scrub(p->options.store, &err) == 0) {

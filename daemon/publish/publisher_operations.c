@@ -29,7 +29,7 @@ int publisher_write_rollback(struct publisher *p,
     if (!rows.keep_serving)
         rc = serving_load(p->options.serving, rows.to, &infer, err);
     if (rc == 0)
-        rc = store_know_partitions(p->options.store, known, n_known, err);
+        rc = store_add_partitions(p->options.store, known, n_known, err);
     if (rc == 0) {
         verdict_memory_reset(&memory);
         rows.guard = guard = verdict_memory_write(&memory);

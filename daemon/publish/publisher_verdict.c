@@ -125,12 +125,12 @@ static int find_request(struct publisher *p, int64_t head,
                         struct guard_request *request, struct err *err)
 {
     struct verdict_memory memory = {0};
-    struct catalog_hold hold = {0};
+    struct catalog_pause hold = {0};
     char *guard = NULL;
     int rc = catalog_guard(p->options.catalog, head, &guard, err);
 
     if (rc == 0)
-        rc = catalog_hold(p->options.catalog, &hold, err);
+        rc = catalog_pause(p->options.catalog, &hold, err);
     if (rc == 0 && guard && hold.version != head &&
         p->options.conf->publish.auto_rollback &&
         verdict_memory_read(&memory, guard))

@@ -98,8 +98,8 @@ static void decide_damaged(const struct verdict_input *in, const char *damage,
  * An error counts as paused: a missing rollback does less harm. */
 static bool was_paused(struct catalog *c, int64_t version)
 {
-    struct catalog_hold hold = {0};
-    bool paused = catalog_hold(c, &hold, NULL) != 0 || hold.version == version;
+    struct catalog_pause hold = {0};
+    bool paused = catalog_pause(c, &hold, NULL) != 0 || hold.version == version;
 
     free(hold.reason);
     return paused;

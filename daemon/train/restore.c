@@ -125,7 +125,7 @@ static int mark_damaged(struct store *store, int64_t version, struct err *err)
 {
     log_error("damaged", "version=%lld error=\"%s\"", (long long)version,
               err->msg);
-    return store_mark(store, version, STORE_DAMAGED, err->msg, err);
+    return store_set_state(store, version, STORE_DAMAGED, err->msg, err);
 }
 
 /*

@@ -121,8 +121,8 @@ static int log_quarantine(struct catalog *c, const struct plan *plan,
             ranges_add(&retried, range->partition_id, range->first_offset,
                        range->last_offset);
     }
-    known.n = ranges_settle(known.items, known.n);
-    retried.n = ranges_settle(retried.items, retried.n);
+    known.n = ranges_normalize(known.items, known.n);
+    retried.n = ranges_normalize(retried.items, retried.n);
     rows->range_kind = "quarantine";
     rows->n_logged = 0;
     XGROW(*logged, 0, cap); /* NULL would stand for all of rows->skipped */

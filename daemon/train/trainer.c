@@ -346,7 +346,7 @@ static int write_guard_pause(struct store *s, void *arg, struct err *err)
     struct trainer *t = arg;
 
     t->choices_at_pause = publisher_choices(t->options.publisher);
-    return store_hold(s, t->pause_reason, err);
+    return store_pause(s, t->pause_reason, err);
 }
 
 /* Pauses learning. The steps since the last version are not published. */
@@ -378,12 +378,12 @@ static void pause_by_guard(struct trainer *t, const char *reason,
 /* Enters PAUSED_BY_GUARD again when the last process ended in it. */
 static int restore_guard_pause(struct trainer *t, struct err *err)
 {
-    struct catalog_hold hold = {0};
+    struct catalog_pause hold = {0};
     /* Counted before the log is read: a choice in between ends the pause. */
     int64_t choices = publisher_choices(t->options.publisher);
-    int rc = catalog_hold(t->options.catalog, &hold, err);
+    int rc = catalog_pause(t->options.catalog, &hold, err);
 
-    if (rc == 0 && hold.version && !hold.lifted) {
+    if (rc == 0 && hold.version && !hold.ended) {
         t->choices_at_pause = choices;
         snprintf(t->pause_reason, sizeof t->pause_reason, "%s", hold.reason);
         log_error("guard", "action=hold version=%lld reason=\"%s\"",
@@ -413,8 +413,8 @@ static void auto_roll_back(struct trainer *t, int64_t version,
     int rc = catalog_pointers(t->options.catalog, &pointers, &err);
 
     if (rc == 0)
-        rc = catalog_went_back(t->options.catalog, GUARD_MOST, at_ms, &n,
-                               &err);
+        rc = catalog_auto_rollbacks(t->options.catalog, GUARD_MOST, at_ms, &n,
+                                    &err);
     if (rc == 0 && !guard_allow(at_ms, n, timing_wall_ms())) {
         pause_by_guard(t, "three automatic rollbacks in an hour", reason);
         return;

@@ -399,11 +399,11 @@ static void test_fileio_lock(void **state)
     assert_int_equal(fileio_lock(path, &second, &e), ERR_STATE);
     assert_int_equal(second, -1);
     base_assert_content(path, mine);
-    fileio_unlock(first);
+    close(first);
     assert_int_equal(lock_elsewhere(path, getpid()), 0);
     /* That process ended without unlocking. */
     assert_int_equal(fileio_lock(path, &first, &e), 0);
-    fileio_unlock(first);
+    close(first);
     free(path);
     free(mine);
 }
@@ -454,7 +454,7 @@ static void test_fileio_lock_without_pid(void **state)
     assert_int_equal(truncate(path, 0), 0);
     assert_int_equal(fileio_lock(path, &second, &e), ERR_STATE);
     assert_non_null(strstr(e.msg, "by another process"));
-    fileio_unlock(first);
+    close(first);
     free(path);
 }
 
@@ -493,7 +493,7 @@ static void test_fileio_private(void **state)
         assert_int_equal(mode_of(file), 0600);
         assert_int_equal(unlink(file), 0);
         assert_int_equal(fileio_lock(lock, &fd, NULL), 0);
-        fileio_unlock(fd);
+        close(fd);
         assert_int_equal(mode_of(lock), 0600);
         assert_int_equal(unlink(lock), 0);
         assert_int_equal(fileio_mkdir(dir, NULL), 0);

@@ -150,7 +150,7 @@ def taken_away(tap):
     tap.equal(d.run(), 1, "no database: exit 1")
     with open(d.log) as f:
         last = [x for x in f.read().splitlines() if x.startswith("mnemed: ")]
-    tap.ok("mneme.db: not there" in last[-1] and "mneme restore" in last[-1],
+    tap.ok("mneme.db: missing" in last[-1] and "mneme restore" in last[-1],
            f"no database: says what to do ({last[-1]})")
     tap.equal(version_files(d.data), files, "no database: nothing is deleted")
     tap.ok(not os.path.exists(db), "no database: none is made")

@@ -28,6 +28,7 @@
 
 static void test_empty(void **state)
 {
+    const struct catalog_quarantine_filter all = {0};
     struct util_both b = util_open_both(*state);
     struct catalog_version v, *versions;
     struct catalog_pointers p;
@@ -35,7 +36,6 @@ static void test_empty(void **state)
     struct catalog_offset *o;
     struct catalog_range *r;
     struct catalog_quarantine *q;
-    struct catalog_totals t;
     struct err err = ERR_INIT;
     size_t n;
 
@@ -53,9 +53,8 @@ static void test_empty(void **state)
     assert_int_equal(n, 0);
     assert_int_equal(catalog_skipped(b.c, &r, &n, NULL), 0);
     assert_int_equal(n, 0);
-    assert_int_equal(catalog_quarantine(b.c, 0, &q, &n, NULL), 0);
+    assert_int_equal(catalog_quarantine_find(b.c, &all, &q, &n, NULL), 0);
     assert_int_equal(n, 0);
-    assert_int_equal(catalog_totals(b.c, 1, &t, NULL), ERR_NOTFOUND);
     assert_int_equal(catalog_check(b.c, NULL), 0);
     catalog_close(NULL);
     util_close_both(&b);
@@ -195,6 +194,8 @@ static void test_partitions(void **state)
 
 static void test_quarantine(void **state)
 {
+    const struct catalog_quarantine_filter all = {0};
+    const struct catalog_quarantine_filter newest = {.limit = 1};
     struct util_both b = util_open_both(*state);
     struct catalog_quarantine *q;
     struct util_version v;
@@ -203,7 +204,7 @@ static void test_quarantine(void **state)
 
     util_publish(b.s, 0, 1);
     util_publish(b.s, 1, 2);
-    assert_int_equal(catalog_quarantine(b.c, 0, &q, &n, NULL), 0);
+    assert_int_equal(catalog_quarantine_find(b.c, &all, &q, &n, NULL), 0);
     assert_int_equal(n, 2);
     assert_int_equal(q[0].offset, 200);
     assert_int_equal(q[1].offset, 100);
@@ -221,14 +222,14 @@ static void test_quarantine(void **state)
     v.quarantine[0].bytes = NULL;
     v.quarantine[0].n_bytes = 0;
     assert_int_equal(store_publish(b.s, &v.p, &version, NULL), 0);
-    assert_int_equal(catalog_quarantine(b.c, 0, &q, &n, NULL), 0);
+    assert_int_equal(catalog_quarantine_find(b.c, &all, &q, &n, NULL), 0);
     assert_int_equal(n, 2);
     assert_int_equal(q[1].row, row);
     assert_string_equal(q[1].reason, "empty");
     assert_int_equal(q[1].n_bytes, 0);
     assert_non_null(q[1].bytes);
     catalog_quarantine_free(q, n);
-    assert_int_equal(catalog_quarantine(b.c, 1, &q, &n, NULL), 0);
+    assert_int_equal(catalog_quarantine_find(b.c, &newest, &q, &n, NULL), 0);
     assert_int_equal(n, 1);
     catalog_quarantine_free(q, n);
     util_version_release(&v);
@@ -446,13 +447,12 @@ static void test_base_that_turns(void **state)
 {
     struct util_both b = util_open_both(*state);
     int64_t version = util_pass(b.s, 1, true);
-    struct catalog_totals totals;
     char *guard = NULL;
 
     run_sql(b.s, "UPDATE versions SET base = version, guard = NULL");
     assert_int_equal(catalog_guard(b.c, version, &guard, NULL), 0);
     assert_null(guard);
-    assert_int_equal(catalog_totals(b.c, version, &totals, NULL), 0);
+    (void)util_totals(b.c, version);
     util_close_both(&b);
 }
 
@@ -594,7 +594,7 @@ static size_t went_back(struct util_both *b, int64_t at_ms[3])
 {
     size_t n;
 
-    assert_int_equal(catalog_went_back(b->c, 3, at_ms, &n, NULL), 0);
+    assert_int_equal(catalog_auto_rollbacks(b->c, 3, at_ms, &n, NULL), 0);
     return n;
 }
 
@@ -619,7 +619,7 @@ static void test_went_back(void **state)
     assert_int_equal(at_ms[2], 4000);
     /* Away from damage is neither. */
     go_back(&b, 1, "rewind", true, NULL);
-    assert_int_equal(store_mark(b.s, 1, STORE_DAMAGED, "", NULL), 0);
+    assert_int_equal(store_set_state(b.s, 1, STORE_DAMAGED, "", NULL), 0);
     assert_int_equal(store_serve_instead(b.s, 2, "1 is damaged", NULL), 0);
     assert_int_equal(went_back(&b, at_ms), 3);
     /* An operator's choice, and another. */
@@ -633,14 +633,14 @@ static void test_went_back(void **state)
     util_close_both(&b);
 }
 
-static void assert_hold(struct util_both *b, int64_t version, bool lifted,
+static void assert_hold(struct util_both *b, int64_t version, bool ended,
                         const char *reason)
 {
-    struct catalog_hold hold;
+    struct catalog_pause hold;
 
-    assert_int_equal(catalog_hold(b->c, &hold, NULL), 0);
+    assert_int_equal(catalog_pause(b->c, &hold, NULL), 0);
     assert_int_equal(hold.version, version);
-    assert_int_equal(hold.lifted, lifted);
+    assert_int_equal(hold.ended, ended);
     if (reason)
         assert_string_equal(hold.reason, reason);
     else
@@ -655,23 +655,23 @@ static void test_hold(void **state)
     assert_hold(&b, 0, false, NULL);
     util_pass(b.s, 1, true);
     util_pass(b.s, 2, true);
-    assert_int_equal(store_hold(b.s, "three times", NULL), 0);
+    assert_int_equal(store_pause(b.s, "three times", NULL), 0);
     assert_hold(&b, 2, false, "three times");
     go_back(&b, 1, "rewind", true, NULL);
     assert_int_equal(store_pin(b.s, 1, true, NULL), 0);
     assert_hold(&b, 2, false, "three times");
     assert_int_equal(store_serve(b.s, 2, false, NULL, NULL), 0);
     assert_hold(&b, 2, true, "three times");
-    assert_int_equal(store_hold(b.s, "again", NULL), 0);
+    assert_int_equal(store_pause(b.s, "again", NULL), 0);
     assert_hold(&b, 1, false, "again");
     go_back(&b, 2, "skip", false, NULL);
     assert_hold(&b, 1, true, "again");
     /* What served is damaged: the daemon's choice is none, an operator's is. */
-    assert_int_equal(store_hold(b.s, "and again", NULL), 0);
-    assert_int_equal(store_mark(b.s, 2, STORE_DAMAGED, "", NULL), 0);
+    assert_int_equal(store_pause(b.s, "and again", NULL), 0);
+    assert_int_equal(store_set_state(b.s, 2, STORE_DAMAGED, "", NULL), 0);
     assert_int_equal(store_serve_instead(b.s, 1, NULL, NULL), 0);
     assert_hold(&b, 2, false, "and again");
-    assert_int_equal(store_mark(b.s, 1, STORE_DAMAGED, "", NULL), 0);
+    assert_int_equal(store_set_state(b.s, 1, STORE_DAMAGED, "", NULL), 0);
     util_pass(b.s, 3, false);
     assert_int_equal(store_serve(b.s, 3, true, NULL, NULL), 0);
     assert_hold(&b, 2, true, "and again");

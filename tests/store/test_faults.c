@@ -220,12 +220,12 @@ static int act_unpin(struct store *s, struct err *err)
 
 static int act_hold(struct store *s, struct err *err)
 {
-    return store_hold(s, "", err);
+    return store_pause(s, "", err);
 }
 
 static int act_mark(struct store *s, struct err *err)
 {
-    return store_mark(s, 1, STORE_DAMAGED, "", err);
+    return store_set_state(s, 1, STORE_DAMAGED, "", err);
 }
 
 static int act_release_range(struct store *s, struct err *err)
@@ -249,7 +249,7 @@ static int act_partitions(struct store *s, struct err *err)
 {
     const struct store_offset o = {.partition_id = 7, .topic = "new"};
 
-    return store_know_partitions(s, &o, 1, err);
+    return store_add_partitions(s, &o, 1, err);
 }
 
 static int act_forget(struct store *s, struct err *err)

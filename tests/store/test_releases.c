@@ -41,7 +41,7 @@ static void test_ranges(void **state)
     ranges_add(&r, 1, 20, 29);
     ranges_add(&r, 1, 0, 3);
     ranges_add(&r, 1, 12, 15);
-    r.n = ranges_settle(r.items, r.n);
+    r.n = ranges_normalize(r.items, r.n);
     assert_int_equal(r.n, 3);
     assert_int_equal(r.items[2].first_offset, 10);
     assert_int_equal(r.items[2].last_offset, 29);
@@ -52,7 +52,7 @@ static void test_ranges(void **state)
     assert_false(ranges_have(r.items, r.n, 2, 5));
     assert_true(ranges_meet(r.items, r.n, 1, 4, 10));
     assert_false(ranges_meet(r.items, r.n, 1, 4, 9));
-    assert_int_equal(ranges_settle(NULL, 0), 0);
+    assert_int_equal(ranges_normalize(NULL, 0), 0);
     ranges_release(&r);
 }
 
@@ -60,6 +60,7 @@ static void test_ranges(void **state)
 
 static void test_release(void **state)
 {
+    const struct catalog_quarantine_filter all = {0};
     struct util_both b = util_open_both(*state);
     struct catalog_quarantine *q;
     struct catalog_range *skipped;
@@ -98,7 +99,7 @@ static void test_release(void **state)
     assert_true(ranges_have(skipped, n, 1, 100));
     assert_false(ranges_have(skipped, n, 1, 101));
     free(skipped);
-    assert_int_equal(catalog_quarantine(b.c, 0, &q, &n, NULL), 0);
+    assert_int_equal(catalog_quarantine_find(b.c, &all, &q, &n, NULL), 0);
     assert_int_equal(n, 2);
     assert_int_equal(q[0].released, 2);
     assert_int_equal(q[1].released, 1);
@@ -163,6 +164,7 @@ static void test_cut(void **state)
 
 static void test_migration(void **state)
 {
+    const struct catalog_quarantine_filter all = {0};
     static const char rows[] =
         "INSERT INTO partitions VALUES (0, 'text', 0);"
         "INSERT INTO quarantine (version, partition_id, record_offset,"
@@ -188,7 +190,7 @@ static void test_migration(void **state)
     sqlite3_close(db);
     free(path);
     b = util_open_both(*state);
-    assert_int_equal(catalog_quarantine(b.c, 0, &q, &n, NULL), 0);
+    assert_int_equal(catalog_quarantine_find(b.c, &all, &q, &n, NULL), 0);
     assert_int_equal(n, 3);
     assert_false(q[0].whole); /* the newest comes first */
     assert_false(q[1].whole);

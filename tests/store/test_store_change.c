@@ -76,7 +76,8 @@ static void test_serve(void **state)
     assert_int_equal(store_serve(s, 2, false, NULL, NULL), 0);
     assert_int_equal(store_serve(s, 3, false, NULL, NULL), ERR_NOTFOUND);
     now = 9000;
-    assert_int_equal(store_mark(s, 2, STORE_DAMAGED, "a bit flipped", NULL), 0);
+    assert_int_equal(
+        store_set_state(s, 2, STORE_DAMAGED, "a bit flipped", NULL), 0);
     assert_int_equal(store_serve(s, 2, true, NULL, NULL), ERR_STATE);
     assert_int_equal(store_serve_instead(s, 1, "2 is damaged", NULL), 0);
     assert_int_equal(catalog_history(c, 0, &h, &n, NULL), 0);
@@ -169,7 +170,7 @@ static void test_rollback(void **state)
     struct store *s = util_open_store(*state);
     struct catalog *c = util_open_catalog(*state);
     struct catalog_range *ranges;
-    struct catalog_totals t;
+    struct util_totals t;
     struct store_rollback r = {.to = 2,
                                .mode = "sideways",
                                .reason = "bad feed",
@@ -205,12 +206,12 @@ static void test_rollback(void **state)
 
     /* A new number, a child of 2, with what was skipped in its ledger. */
     assert_int_equal(util_pass(s, 5, true), 5);
-    assert_int_equal(catalog_totals(c, 5, &t, NULL), 0);
+    t = util_totals(c, 5);
     assert_int_equal(t.learned, 30);
     assert_int_equal(t.skipped, 91);
     assert_int_equal(t.holdout, 6);
     assert_int_equal(t.quarantined, 3);
-    assert_int_equal(catalog_totals(c, 4, &t, NULL), 0);
+    t = util_totals(c, 4);
     assert_int_equal(t.learned, 40);
     assert_int_equal(t.skipped, 0);
 
@@ -220,13 +221,13 @@ static void test_rollback(void **state)
     util_assert_state(c, 4, STORE_ROLLED_BACK);
     util_assert_state(c, 5, STORE_ROLLED_BACK);
     assert_int_equal(util_pass(s, 6, true), 6);
-    assert_int_equal(catalog_totals(c, 6, &t, NULL), 0);
+    t = util_totals(c, 6);
     assert_int_equal(t.learned, 40);
     assert_int_equal(t.skipped, 0);
     assert_int_equal(catalog_skipped(c, &ranges, &n, NULL), 0);
     assert_int_equal(n, 2); /* no rollback undoes a skip */
     free(ranges);
-    assert_int_equal(store_mark(s, 1, STORE_DAMAGED, "", NULL), 0);
+    assert_int_equal(store_set_state(s, 1, STORE_DAMAGED, "", NULL), 0);
     assert_int_equal(util_rewind_to(s, 1), ERR_STATE);
     catalog_close(c);
     store_close(s);
@@ -279,7 +280,7 @@ static void test_ranges(void **state)
     struct catalog *c = util_open_catalog(*state);
     struct catalog_range *ranges;
     struct catalog_skip *rows;
-    struct catalog_totals t;
+    struct util_totals t;
     int64_t id;
     size_t n;
 
@@ -287,7 +288,7 @@ static void test_ranges(void **state)
         util_pass(s, i, true);
     assert_int_equal(store_rollback(s, &r, NULL), 0);
     util_pass(s, 4, true);
-    assert_int_equal(catalog_totals(c, 4, &t, NULL), 0);
+    t = util_totals(c, 4);
     assert_int_equal(t.skipped, 40); /* all of it, in the ledger */
     assert_int_equal(util_number(s, "SELECT count(*) FROM history"
                                     " WHERE cause = 'auto_rollback'"),
@@ -343,14 +344,14 @@ static void test_rollback_twice(void **state)
                                           .n_skipped = 1};
     struct store *s = util_open_store(*state);
     struct catalog *c = util_open_catalog(*state);
-    struct catalog_totals t;
+    struct util_totals t;
 
     for (int64_t i = 1; i <= 3; i++)
         util_pass(s, i, true);
     assert_int_equal(skip_to(s, 2, &skipped, 1), 0);
     assert_int_equal(store_rollback(s, &rewind, NULL), 0);
     util_pass(s, 4, true);
-    assert_int_equal(catalog_totals(c, 4, &t, NULL), 0);
+    t = util_totals(c, 4);
     assert_int_equal(t.skipped, 0);
     assert_int_equal(util_number(s, "SELECT count(*) FROM control_log"
                                     " WHERE kind = 'skip'"),
@@ -360,11 +361,11 @@ static void test_rollback_twice(void **state)
     store_close(s);
     s = util_open_store(*state);
     util_pass(s, 5, true);
-    assert_int_equal(catalog_totals(c, 5, &t, NULL), 0);
+    t = util_totals(c, 5);
     assert_int_equal(t.skipped, 0);
     /* A partition that no version knows yet. */
     assert_int_equal(skip_to(s, 1, &unknown, 1), ERR_INVALID);
-    assert_int_equal(store_know_partitions(s, &later, 1, NULL), 0);
+    assert_int_equal(store_add_partitions(s, &later, 1, NULL), 0);
     assert_int_equal(skip_to(s, 1, &unknown, 1), 0);
     catalog_close(c);
     store_close(s);

@@ -593,7 +593,7 @@ static void test_no_database(void **state)
 
     util_make_first(*state);
     assert_int_equal(rename(path, away), 0);
-    assert_refused(*state, "not there");
+    assert_refused(*state, "missing");
     assert_int_equal(fileio_write_sync(path, "", 0, NULL), 0);
     assert_refused(*state, "empty");
     assert_int_equal(rename(away, path), 0);

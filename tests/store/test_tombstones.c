@@ -275,7 +275,7 @@ static bool waits(struct store *s)
 {
     bool it_does = false;
 
-    assert_int_equal(tombstones_scrub_waits(s, &it_does, NULL), 0);
+    assert_int_equal(tombstones_scrub_is_due(s, &it_does, NULL), 0);
     return it_does;
 }
 

@@ -204,7 +204,7 @@ int util_open_all(void **state)
     fix.dir = *state;
     fix.tokenizer = tokenizer_create_bytes();
     if (store_open(fix.dir, NULL, 0, &fix.store, &err) != 0 ||
-        store_know_partitions(fix.store, &offset, 1, &err) != 0 ||
+        store_add_partitions(fix.store, &offset, 1, &err) != 0 ||
         catalog_open(fix.dir, &fix.catalog, &err) != 0)
         fail_msg("%s", err.msg);
     publish(0, 1);

@@ -241,6 +241,34 @@ int64_t util_number(struct store *s, const char *sql)
     return number;
 }
 
+struct util_totals util_totals(struct catalog *c, int64_t version)
+{
+    static const char sql[] =
+        "WITH RECURSIVE branch (version) AS (SELECT ?1 UNION"
+        " SELECT base FROM versions JOIN branch USING (version)"
+        " WHERE base > 0), runs AS"
+        " (SELECT version, kind, count FROM ledger UNION ALL"
+        "  SELECT version, kind, count FROM ledger_merged)"
+        " SELECT total(count) FILTER (WHERE kind = 'l'),"
+        " total(count) FILTER (WHERE kind = 'h'),"
+        " total(count) FILTER (WHERE kind = 'q'),"
+        " total(count) FILTER (WHERE kind = 's')"
+        " FROM runs JOIN branch USING (version)";
+    struct util_totals t;
+    sqlite3_stmt *q;
+
+    assert_int_equal(sqlite3_prepare_v2(catalog_lock(c), sql, -1, &q, NULL),
+                     SQLITE_OK);
+    sqlite3_bind_int64(q, 1, version);
+    assert_int_equal(sqlite3_step(q), SQLITE_ROW);
+    t = (struct util_totals){
+        sqlite3_column_int64(q, 0), sqlite3_column_int64(q, 1),
+        sqlite3_column_int64(q, 2), sqlite3_column_int64(q, 3)};
+    sqlite3_finalize(q);
+    catalog_unlock(c);
+    return t;
+}
+
 int64_t util_head(struct store *s)
 {
     return util_number(s, "SELECT head FROM pointers");

@@ -59,6 +59,13 @@ void util_assert_state(struct catalog *c, int64_t version,
 /* The first number of a query on the writer's connection. */
 int64_t util_number(struct store *s, const char *sql);
 
+/* The records that the ledgers of a version and its ancestors account for. */
+struct util_totals {
+    int64_t learned, holdout, quarantined, skipped;
+};
+
+struct util_totals util_totals(struct catalog *c, int64_t version);
+
 /* A version's file, to be freed. */
 char *util_file_of(const char *dir, int64_t version, const char *name);
 

@@ -260,7 +260,8 @@ static void test_damaged(void **state)
     util_check_ok(
         util_post("/v1/score", "{\"text\":\"a\",\"model\":\"mneme@1\"}"));
     assert_int_equal(
-        store_mark(fix.store, 1, STORE_DAMAGED, "a bit has flipped", NULL), 0);
+        store_set_state(fix.store, 1, STORE_DAMAGED, "a bit has flipped", NULL),
+        0);
     util_check_error(
         util_post("/v1/score", "{\"text\":\"a\",\"model\":\"mneme@1\"}"), 409,
         NULL);

@@ -348,7 +348,7 @@ static void pass_time(struct room *r, int64_t ms)
 static int pause_learning(struct store *s, void *arg, struct err *err)
 {
     (void)arg;
-    return store_hold(s, "three times in an hour", err);
+    return store_pause(s, "three times in an hour", err);
 }
 
 /* --- the board and the store -------------------------------------------- */

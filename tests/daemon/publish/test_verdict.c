@@ -103,11 +103,12 @@ int catalog_guard(struct catalog *c, int64_t version, char **guard,
     return 0;
 }
 
-int catalog_hold(struct catalog *c, struct catalog_hold *hold, struct err *err)
+int catalog_pause(struct catalog *c, struct catalog_pause *hold,
+                  struct err *err)
 {
     (void)c;
     (void)err;
-    *hold = (struct catalog_hold){.version = w.paused};
+    *hold = (struct catalog_pause){.version = w.paused};
     return 0;
 }
 

@@ -685,7 +685,7 @@ static void test_changed_while_read(void **state)
         if (!r && h.state == SOURCE_STOPPED)
             break;
     }
-    expect_state(&fx, SOURCE_STOPPED, "truncated or written anew");
+    expect_state(&fx, SOURCE_STOPPED, "truncated or rewritten");
     close_source(&fx);
 }
 

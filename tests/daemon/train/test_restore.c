@@ -382,7 +382,7 @@ static int write_request(struct store *s, void *arg, struct err *err)
 static int hold(struct store *s, void *arg, struct err *err)
 {
     (void)arg;
-    return store_hold(s, "a test", err);
+    return store_pause(s, "a test", err);
 }
 
 /* The process ended before a rollback that the guard had requested. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reading a version's files, on any thread, while the publisher may be
- * removing it: what is not as its row says is looked up once more, and a
- * version whose row is gone by then is not damaged but not there.
+ * Reads the files of a version, on any thread, while the publisher may remove
+ * it. When a file differs from its row, the row is read once more: if the row
+ * has been deleted, the version is not damaged but removed (ERR_NOTFOUND).
  */
 #include "config.h"
 
@@ -17,7 +17,7 @@
 #include <jansson.h>
 
 #include "base/fileio.h"
-#include "store/catalog_files.h"
+#include "store/catalog_private.h"
 #include "store/hf.h"
 #include "store/safetensors.h"
 #include "store/version_files.h"
@@ -30,7 +30,7 @@ static const char *const part_names[] = {
     [STORE_HEAD] = VERSION_FILES_HEAD,
 };
 
-/* The files of one version as its rows have them. */
+/* The files of a version, as its rows name them. */
 struct listing {
     struct catalog_file *files;
     size_t n;
@@ -61,7 +61,7 @@ static char *path_of(struct catalog *c, int64_t version, const char *name)
     return path;
 }
 
-/* An invalid file of a version is damage, and not a mistake of the user. */
+/* An invalid file of a version is damage, not a mistake of the user. */
 static int as_damage(int rc, struct err *err)
 {
     if (rc != ERR_INVALID)
@@ -71,8 +71,8 @@ static int as_damage(int rc, struct err *err)
     return ERR_CORRUPT;
 }
 
-/* A file that is gone or of another size is damage, unless the version itself
- * has gone meanwhile. */
+/* Changes the error of a missing or larger file to ERR_CORRUPT, or to
+ * ERR_NOTFOUND when the version has been removed meanwhile. */
 static int explain(struct catalog *c, int64_t version, const char *path, int rc,
                    struct err *err)
 {
@@ -81,7 +81,7 @@ static int explain(struct catalog *c, int64_t version, const char *path, int rc,
     rc = as_damage(rc, err);
     if (rc == ERR_NOTFOUND || rc == ERR_LIMIT)
         rc = err_set(err, ERR_CORRUPT, "%s: damaged: %s", path,
-                     rc == ERR_LIMIT ? "larger than it was" : "missing");
+                     rc == ERR_LIMIT ? "larger than before" : "missing");
     if (rc == ERR_CORRUPT && list_files(c, version, &again, NULL) != 0)
         rc = err_set(err, ERR_NOTFOUND, "there is no version %lld any more",
                      (long long)version);
@@ -90,7 +90,7 @@ static int explain(struct catalog *c, int64_t version, const char *path, int rc,
 }
 
 /* Checks that a file of a version is a plain file of the size in its row. So no
- * link or FIFO is opened, and no memory is taken for a wrong size. */
+ * link or pipe is opened, and no memory is allocated for a wrong size. */
 static int check_plain(const char *path, const struct catalog_file *f,
                        struct err *err)
 {
@@ -227,7 +227,8 @@ static int verify_file(struct catalog *c, int64_t version,
     return rc;
 }
 
-/* The digest in the row is that of the digests in the files' rows. */
+/* Compares the digest in the version's row with the digests in its files'
+ * rows. */
 static int verify_digest(const struct listing *l, int64_t version,
                          struct err *err)
 {
@@ -248,7 +249,7 @@ static int verify_digest(const struct listing *l, int64_t version,
     if (strcmp(sha256, l->weights_sha256) == 0)
         return 0;
     return err_set(err, ERR_CORRUPT,
-                   "version %lld: weights_sha256 is not that of its files",
+                   "version %lld: weights_sha256 differs from its files",
                    (long long)version);
 }
 
@@ -266,7 +267,7 @@ int store_check_metadata(struct catalog *c, int64_t version, struct err *err)
     rc = safetensors_read_metadata(path, UINT64_MAX, &text, err);
     if (rc == 0)
         pairs = json_loadb(text.data, text.len, 0, NULL);
-    /* The oldest versions have no copy. */
+    /* Versions of the oldest programs have no copy. */
     written = json_string_value(json_object_get(pairs, "metadata"));
     if (rc == 0 && written && *v.metadata_json &&
         strcmp(written, v.metadata_json) != 0)

@@ -49,7 +49,7 @@ static void publish(struct err *err)
                                   .n_offsets = 1};
     int64_t version;
 
-    if (store_know_partitions(fuzz.store, &offset, 1, err) != 0 ||
+    if (store_add_partitions(fuzz.store, &offset, 1, err) != 0 ||
         store_publish(fuzz.store, &p, &version, err) != 0 || version != 1 ||
         store_verdict(fuzz.store, version, STORE_PASSED,
                       "{\"verdict\":\"pass\"}", NULL, &result, 1, true,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A ragged batch: segments one after another in flat arrays, no padding.
+ * Builds a ragged batch: segments one after another in flat arrays.
  */
 #include "config.h"
 

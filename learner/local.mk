@@ -10,9 +10,7 @@ learner_liblearner_a_SOURCES = \
 	learner/head_private.h \
 	learner/head_train.c \
 	learner/learner.c learner/learner.h \
-	learner/learner_examples.c learner/learner_examples.h \
 	learner/learner_private.h \
-	learner/learner_state.c \
 	learner/learner_step.c \
 	learner/model.c learner/model.h \
 	learner/model_pass.c \

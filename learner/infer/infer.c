@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A version's life: what its files hold is checked and taken over, and never
- * changes again. Only the pool of working memory does: a call takes a work
- * from it, or makes one, and gives it back; a few of each kind are kept.
+ * Creates a struct infer: the tensors of a version are checked and copied, and
+ * never change again. Only the pool of working memory changes. A call takes
+ * memory from the pool, or allocates it, and gives it back. The pool keeps a
+ * few of each kind.
  *
- * How texts are read is in infer_read.c, how they are written in
- * infer_generate.c.
+ * infer_read.c reads texts; infer_generate.c writes them.
  */
 #include "config.h"
 
@@ -19,9 +19,9 @@
 #include "learner/infer/infer_private.h"
 #include "learner/kernels/ops.h"
 
-#define KEPT_WORKS 4     /* of a kind, while nobody uses them */
-#define KEPT_TOKENS 512  /* a work with more room is not kept */
-#define LEAST_TOKENS 16  /* room grows from here by doubling */
+#define KEPT_WORKS 4    /* unused ones that the pool keeps of each kind */
+#define KEPT_TOKENS 512 /* larger ones are freed after use */
+#define LEAST_TOKENS 16 /* the smallest size; sizes double */
 
 struct infer_pool {
     pthread_mutex_t lock;
@@ -147,18 +147,18 @@ static size_t pool_bytes(const struct infer *f)
 
 /* --- from a version's files --------------------------------------------- */
 
-static int take_tensor(struct infer *f, const struct model_tensor *m,
+static int load_tensor(struct infer *f, const struct model_tensor *m,
                        const struct tensor_list *weights, struct err *err)
 {
     const struct tensor *t;
     int rc = model_expect(m, weights, &t, err);
 
     if (rc == 0)
-        frozen_take(f->frozen, m, t->data);
+        frozen_set_tensor(f->frozen, m, t->data);
     return rc;
 }
 
-static int take_weights(struct infer *f, const struct model_shape *shape,
+static int load_weights(struct infer *f, const struct model_shape *shape,
                         const struct tokenizer *tokenizer,
                         const struct tensor_list *weights,
                         enum infer_quantize quantize, struct err *err)
@@ -175,11 +175,11 @@ static int take_weights(struct infer *f, const struct model_shape *shape,
     f->tokenizer = tokenizer;
     f->frozen = frozen_create(f->model, quantize == INFER_INT8);
     for (size_t i = 0; rc == 0 && i < f->model->n_tensors; i++)
-        rc = take_tensor(f, &f->model->tensors[i], weights, err);
+        rc = load_tensor(f, &f->model->tensors[i], weights, err);
     return rc;
 }
 
-/* head_import takes features of any length: here it must be this model's. */
+/* head_import accepts any feature length. It must match the model's. */
 static int check_feature(const struct tensor_list *head, int dim,
                          struct err *err)
 {
@@ -194,11 +194,12 @@ static int check_feature(const struct tensor_list *head, int dim,
                    states, dim);
 }
 
-static int take_head(struct infer *f, const struct tensor_list *head,
+static int load_head(struct infer *f, const struct tensor_list *head,
                      const struct names *labels, struct err *err)
 {
     int dim = f->model ? f->model->shape.dim : 0;
-    struct head_options options = {.dim = dim}; /* 0: what the files say */
+    struct head_options options = {.dim = dim}; /* others 0: the tensors
+                                                   decide */
     int rc;
 
     f->head = head_create(&options);
@@ -242,9 +243,9 @@ int infer_create(const struct model_shape *shape,
     f->options = o;
     f->pool = pool_create();
     if (shape)
-        rc = take_weights(f, shape, tokenizer, weights, o.quantize, err);
+        rc = load_weights(f, shape, tokenizer, weights, o.quantize, err);
     if (rc == 0)
-        rc = take_head(f, head, labels, err);
+        rc = load_head(f, head, labels, err);
     if (rc) {
         infer_free(f);
         return rc;

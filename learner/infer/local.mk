@@ -2,11 +2,9 @@
 noinst_LIBRARIES += learner/infer/libinfer.a
 learner_infer_libinfer_a_SOURCES = \
 	learner/infer/frozen.c learner/infer/frozen.h \
-	learner/infer/frozen_impl.h \
-	learner/infer/frozen_weights.c \
 	learner/infer/infer.c learner/infer/infer.h \
 	learner/infer/infer_generate.c \
-	learner/infer/infer_impl.h \
+	learner/infer/infer_private.h \
 	learner/infer/infer_read.c \
 	learner/infer/sample.c learner/infer/sample.h
 learner_infer_libinfer_a_CFLAGS = $(AM_CFLAGS) -fno-math-errno -fno-trapping-math

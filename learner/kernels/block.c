@@ -27,7 +27,7 @@ int block_expect(const struct tensor_list *l, const char *name, size_t n,
     return rc;
 }
 
-float *block_take(float *block, size_t *used, size_t n)
+float *block_alloc(float *block, size_t *used, size_t n)
 {
     float *p = block ? block + *used : NULL;
 

@@ -5,7 +5,7 @@ learner_tokenizer_libtokenizer_a_SOURCES = \
 	learner/tokenizer/grams.c learner/tokenizer/grams.h \
 	learner/tokenizer/pretoken.c learner/tokenizer/pretoken.h \
 	learner/tokenizer/tokenizer.c learner/tokenizer/tokenizer.h \
-	learner/tokenizer/tokenizer_impl.h \
+	learner/tokenizer/tokenizer_private.h \
 	learner/tokenizer/tokenizer_json.c \
 	learner/tokenizer/tokenizer_train.c \
 	learner/tokenizer/unicode_classes.c learner/tokenizer/unicode_classes.h

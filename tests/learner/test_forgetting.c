@@ -161,7 +161,7 @@ static void free_run(struct run *r)
     replay_free(r->replay);
 }
 
-static struct segment *copy_draws(const struct replay_draw *draws, size_t n)
+static struct segment *copy_draws(const struct replay_sampled *draws, size_t n)
 {
     struct segment *s = xcalloc(n, sizeof *s);
 
@@ -175,7 +175,7 @@ static struct segment *copy_draws(const struct replay_draw *draws, size_t n)
 static void step(struct run *r, const struct segment *fresh, size_t n)
 {
     uint64_t number = (uint64_t)learner_steps(r->learner);
-    struct replay_draw *replayed = NULL, *fisher = NULL;
+    struct replay_sampled *replayed = NULL, *fisher = NULL;
     struct learner_step_input in = {.fresh = fresh, .n_fresh = n};
     struct learner_step_output out = {0};
     struct segment *a, *b;

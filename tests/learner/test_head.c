@@ -412,7 +412,7 @@ static double total_loss(const struct head_options *options,
         };
     }
     if (dstates)
-        head_back(h, e, EXAMPLES, 0.5f);
+        head_backward(h, e, EXAMPLES, 0.5f);
     head_step(h, e, EXAMPLES);
     for (int i = 0; i < EXAMPLES; i++)
         sum += (double)e[i].loss;
@@ -484,12 +484,12 @@ static void asking_for_the_states_gradient_changes_nothing(void **state)
             .dstates = d[i],
             .label = i == 2 ? 7 : i, /* 7 has no row */
         };
-    head_back(h, e, 3, 1.0f); /* nor has any, here */
+    head_backward(h, e, 3, 1.0f); /* nor has any, here */
     for (int i = 0; i < N_STATES * DIM; i++)
         assert_true(d[0][i] == 0.0f && d[2][i] == 0.0f);
     assert_int_equal(head_labels(h), 0);
     assert_int_equal(head_import(h, &k.head, &k.state, NULL), 0);
-    head_back(h, e, 3, 1.0f);
+    head_backward(h, e, 3, 1.0f);
     assert_true(d[0][0] != 0.0f && d[1][0] != 0.0f);
     for (int i = 0; i < N_STATES * DIM; i++)
         assert_true(d[2][i] == 0.0f);

@@ -363,7 +363,7 @@ struct verdict {
     double nats;
 };
 
-static void judge(void *arg, const double *text_nats, uint8_t *refused)
+static void refuse(void *arg, const double *text_nats, uint8_t *refused)
 {
     struct verdict *v = arg;
 
@@ -385,8 +385,10 @@ static void what_the_judge_refuses_is_not_learned(void **state)
     struct segment rest[5];
     struct learner_step_output with = {.nats = nats, .text_nats = text_nats};
     struct learner_step_output without = {0};
-    struct learner_step_input in = {.fresh = corpus.segments, .n_fresh = 6,
-                                    .judge = judge, .judge_arg = &v};
+    struct learner_step_input in = {.fresh = corpus.segments,
+                                    .n_fresh = 6,
+                                    .filter = refuse,
+                                    .filter_arg = &v};
     struct learner *a, *b;
 
     (void)state;
@@ -423,8 +425,8 @@ static void a_step_of_refused_segments_teaches_nothing(void **state)
         .n_fresh = 6,
         .replayed = corpus.segments + 6,
         .n_replayed = 3,
-        .judge = judge,
-        .judge_arg = &v,
+        .filter = refuse,
+        .filter_arg = &v,
     };
     struct learner_step_output out = {0};
     struct learner *l = create(&o);
@@ -512,7 +514,7 @@ static void fisher_takes_a_tenth_of_the_tokens(void **state)
     (void)state;
     o.ewc.every_steps = 1;
     l = create(&o);
-    assert_int_equal(learner_fisher_wants(l, 100), 0);
+    assert_int_equal(learner_fisher_tokens(l, 100), 0);
     for (size_t i = 0; i < 150; i++) {
         struct learner_step_input in = {.fresh = corpus.segments + 3 * i,
                                         .n_fresh = 3};
@@ -522,8 +524,8 @@ static void fisher_takes_a_tenth_of_the_tokens(void **state)
         for (size_t k = 0; k < 3; k++)
             step_tokens += in.fresh[k].n_tokens;
         in.fisher = corpus.segments + i;
-        in.n_fisher = learner_fisher_wants(l, step_tokens) > 0;
-        assert_true(learner_fisher_wants(l, step_tokens) <= step_tokens / 10);
+        in.n_fisher = learner_fisher_tokens(l, step_tokens) > 0;
+        assert_true(learner_fisher_tokens(l, step_tokens) <= step_tokens / 10);
         if (in.n_fisher)
             taken += in.fisher->n_tokens;
         tokens += step_tokens;

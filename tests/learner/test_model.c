@@ -261,8 +261,8 @@ static void check_extend(const struct bench *x, const float *want)
     float *cache = xfloats(frozen_cache_floats(f)), logits[V];
 
     for (size_t i = 0; i < x->m->n_tensors; i++)
-        frozen_take(f, &x->m->tensors[i],
-                    x->params + x->m->tensors[i].offset);
+        frozen_set_tensor(f, &x->m->tensors[i],
+                          x->params + x->m->tensors[i].offset);
     for (size_t s = 0; s < x->b.n_segments; s++) {
         size_t from = x->b.starts[s], t = x->b.starts[s + 1] - from;
 
@@ -476,7 +476,7 @@ static void large_vocabulary_goes_in_chunks(void **state)
     add_run(&whole, 150, 77);
     model_forward(m, params, &whole, w, loss);
     model_backward(m, params, &whole, w, 1.0f, NULL, NULL, grads);
-    model_draw_targets(m, params, &whole, w, 1, 2, 0);
+    model_sample_targets(m, params, &whole, w, 1, 2, 0);
     memcpy(drawn, whole.targets, sizeof drawn);
     for (uint32_t i = 0; i < 2; i++) {
         batch_clear(&half);
@@ -485,7 +485,7 @@ static void large_vocabulary_goes_in_chunks(void **state)
         model_backward(m, params, &half, w, 1.0f, NULL, NULL, part);
         for (size_t j = 0; j < m->n_params; j++)
             sum[j] += part[j];
-        model_draw_targets(m, params, &half, w, 1, 2, 150 * i);
+        model_sample_targets(m, params, &half, w, 1, 2, 150 * i);
         assert_memory_equal(half.targets, drawn + 150 * i, 150 * sizeof *drawn);
     }
     util_expect_near("loss", loss, apart, 300, 1e-5);
@@ -516,7 +516,7 @@ static void draws_follow_the_model(void **state)
     memcpy(p, logits + 4 * V, sizeof p);
     ops_ref.cross_entropy(&loss, p, x.b.targets, 1, V);
     for (int i = 0; i < draws; i++) {
-        model_draw_targets(x.m, x.params, &x.b, x.w, 9, (uint64_t)i, 0);
+        model_sample_targets(x.m, x.params, &x.b, x.w, 9, (uint64_t)i, 0);
         count[x.b.targets[4]] += 1.0;
     }
     for (size_t j = 0; j < V; j++) {
@@ -524,11 +524,11 @@ static void draws_follow_the_model(void **state)
 
         assert_true(fabs(count[j] - draws * (double)p[j]) < 5.0 * sd + 1.0);
     }
-    model_draw_targets(x.m, x.params, &x.b, x.w, 9, 3, 0);
+    model_sample_targets(x.m, x.params, &x.b, x.w, 9, 3, 0);
     memcpy(first, x.b.targets, sizeof first);
-    model_draw_targets(x.m, x.params, &x.b, x.w, 9, 4, 0);
+    model_sample_targets(x.m, x.params, &x.b, x.w, 9, 4, 0);
     assert_memory_not_equal(first, x.b.targets, sizeof first);
-    model_draw_targets(x.m, x.params, &x.b, x.w, 9, 3, 0);
+    model_sample_targets(x.m, x.params, &x.b, x.w, 9, 3, 0);
     assert_memory_equal(first, x.b.targets, sizeof first);
     bench_release(&x);
 }

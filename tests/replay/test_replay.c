@@ -31,26 +31,26 @@ static struct sqlite3 *open_tables(void)
 }
 
 /* Of memory for rows that are stored: what is drawn does not depend on it. */
-static int64_t kept_bytes;
+static int64_t cache_bytes;
 
 static int keep_none(void **state)
 {
     (void)state;
-    kept_bytes = 0;
+    cache_bytes = 0;
     return 0;
 }
 
 static int keep_some(void **state)
 {
     (void)state;
-    kept_bytes = 3000;
+    cache_bytes = 3000;
     return 0;
 }
 
 static int keep_all(void **state)
 {
     (void)state;
-    kept_bytes = 1 << 20;
+    cache_bytes = 1 << 20;
     return 0;
 }
 
@@ -61,7 +61,7 @@ static struct replay *make(enum replay_kind kind, int64_t capacity,
 
     replay_options_default(&o, kind);
     o.capacity = capacity;
-    o.kept_bytes = kept_bytes;
+    o.cache_bytes = cache_bytes;
     return replay_create(&o, db);
 }
 
@@ -102,7 +102,7 @@ static void assert_same_draws(struct replay *a, struct replay *b,
 {
     for (uint64_t step = first_step; step < first_step + 40; step++) {
         bool fisher = step % 4 == 0;
-        struct replay_draw *x, *y;
+        struct replay_sampled *x, *y;
         size_t n, m;
 
         if (fisher) {
@@ -191,7 +191,7 @@ static void assert_table_is_index(struct sqlite3 *db,
 static void an_empty_buffer_draws_nothing(void **state)
 {
     struct replay *r = make(REPLAY_ROWS, 10, NULL);
-    struct replay_draw *draws;
+    struct replay_sampled *draws;
     size_t n = 1;
 
     (void)state;
@@ -210,7 +210,7 @@ static void a_draw_larger_than_the_buffer_is_all_of_it(void **state)
     (void)state;
     for (int64_t capacity = 1; capacity <= 9; capacity++) {
         struct replay *r = make(REPLAY_ROWS, capacity, NULL);
-        struct replay_draw *draws;
+        struct replay_sampled *draws;
         size_t n;
 
         offer_many(r, 1, 50);
@@ -434,7 +434,7 @@ static void a_damaged_row_leaves(void **state)
     for (size_t i = 0; i < sizeof damages / sizeof *damages; i++) {
         struct sqlite3 *db = open_tables();
         struct replay *r = make(REPLAY_ROWS, 20, db);
-        struct replay_draw *draws;
+        struct replay_sampled *draws;
         int64_t key = 0, live;
         size_t n;
 
@@ -503,7 +503,7 @@ static void kept_rows_are_not_read(void **state)
     struct sqlite3 *db = open_tables();
     struct replay *r = make(REPLAY_ROWS, 20, db);
     struct tensor_list index = TENSOR_LIST_INIT;
-    struct replay_draw *draws;
+    struct replay_sampled *draws;
     size_t n;
 
     (void)state;

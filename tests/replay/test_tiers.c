@@ -37,13 +37,13 @@ static uint32_t offer(struct tiers *t, int32_t domain)
     return slot;
 }
 
-static struct tiers_wish wish(uint64_t step, size_t n, double recent)
+static struct tiers_request request(uint64_t step, size_t n, double recent)
 {
-    return (struct tiers_wish){.purpose = RNG_REPLAY,
-                               .step = step,
-                               .n = n,
-                               .rows = true,
-                               .recent = recent};
+    return (struct tiers_request){.purpose = RNG_REPLAY,
+                                  .step = step,
+                                  .n = n,
+                                  .rows = true,
+                                  .recent = recent};
 }
 
 static int64_t held(struct tiers *t, int32_t domain)
@@ -55,7 +55,7 @@ static int64_t held(struct tiers *t, int32_t domain)
     for (size_t i = 0; i < n_slots; i++) {
         const struct tiers_entry *e = tiers_entry(t, slots[i]);
 
-        n += e->domain == domain && e->place != TIERS_NONE;
+        n += e->domain == domain && e->position != TIERS_NONE;
     }
     free(slots);
     return n;
@@ -76,7 +76,7 @@ static double age_chi_square(struct tiers *t, int32_t domain, int64_t first,
     for (size_t i = 0; i < n_slots; i++) {
         const struct tiers_entry *e = tiers_entry(t, slots[i]);
 
-        if (e->domain != domain || e->place == TIERS_NONE)
+        if (e->domain != domain || e->position == TIERS_NONE)
             continue;
         count[BINS * (COUNTER(e->key) - first) / (last - first + 1)]++;
         n++;
@@ -179,7 +179,7 @@ static void the_ring_keeps_the_newest(void **state)
         const struct tiers_entry *e = tiers_entry(t, slots[i]);
 
         assert_int_equal(e->recent, COUNTER(e->key) > 1134);
-        assert_true(e->recent || e->place != TIERS_NONE);
+        assert_true(e->recent || e->position != TIERS_NONE);
     }
     free(slots);
     tiers_free(t);
@@ -207,7 +207,7 @@ static void the_dead_are_reported_once(void **state)
 static void capacity_one(void **state)
 {
     struct tiers *ring = make(1, 0, 1), *reservoir = make(0, 1, 1);
-    struct tiers_wish w = wish(1, 10, 0.5);
+    struct tiers_request w = request(1, 10, 0.5);
     const uint32_t *slots;
 
     (void)state;
@@ -216,11 +216,11 @@ static void capacity_one(void **state)
         offer(reservoir, i % 2);
         assert_int_equal(tiers_live(ring), 1);
         assert_int_equal(tiers_live(reservoir), 1);
-        assert_int_equal(tiers_draw(ring, &w, &slots), 1);
-        assert_int_equal(tiers_draw(reservoir, &w, &slots), 1);
+        assert_int_equal(tiers_sample(ring, &w, &slots), 1);
+        assert_int_equal(tiers_sample(reservoir, &w, &slots), 1);
     }
     w.reservoir_only = true;
-    assert_int_equal(tiers_draw(ring, &w, &slots), 0);
+    assert_int_equal(tiers_sample(ring, &w, &slots), 0);
     tiers_free(ring);
     tiers_free(reservoir);
 }
@@ -236,8 +236,8 @@ static void draws_do_not_repeat(void **state)
     for (int i = 0; i < 1000; i++)
         offer(t, i % 5);
     for (uint64_t step = 0; step < 200; step++) {
-        struct tiers_wish w = wish(step, (size_t)(step % 120), 0.5);
-        size_t n = tiers_draw(t, &w, &slots);
+        struct tiers_request w = request(step, (size_t)(step % 120), 0.5);
+        size_t n = tiers_sample(t, &w, &slots);
         size_t most = (size_t)tiers_live(t);
 
         assert_int_equal(n, w.n < most ? w.n : most);
@@ -251,17 +251,17 @@ static void draws_do_not_repeat(void **state)
 static void draws_stop_at_their_tokens(void **state)
 {
     struct tiers *t = make(40, 60, 2);
-    struct tiers_wish w = wish(1, 25, 0.5);
+    struct tiers_request w = request(1, 25, 0.5);
     const uint32_t *slots;
 
     (void)state;
-    assert_int_equal(tiers_draw(t, &w, &slots), 0); /* empty */
+    assert_int_equal(tiers_sample(t, &w, &slots), 0); /* empty */
     for (int i = 0; i < 1000; i++)
         offer(t, 0);
     w.rows = false;
-    assert_int_equal(tiers_draw(t, &w, &slots), 3); /* of 10 tokens each */
+    assert_int_equal(tiers_sample(t, &w, &slots), 3); /* of 10 tokens each */
     w.n = 0;
-    assert_int_equal(tiers_draw(t, &w, &slots), 0);
+    assert_int_equal(tiers_sample(t, &w, &slots), 0);
     tiers_free(t);
 }
 
@@ -276,12 +276,12 @@ static void domains_have_equal_chances(void **state)
     for (int i = 0; i < 50000; i++)
         offer(t, i % 20 == 0);
     for (uint64_t step = 0; step < 10000; step++) {
-        struct tiers_wish w = wish(step, 1, 0.0);
+        struct tiers_request w = request(step, 1, 0.0);
 
-        assert_int_equal(tiers_draw(t, &w, &slots), 1);
+        assert_int_equal(tiers_sample(t, &w, &slots), 1);
         domain[tiers_entry(t, slots[0])->domain]++;
-        w = wish(step, 1, 0.3);
-        tiers_draw(t, &w, &slots);
+        w = request(step, 1, 0.3);
+        tiers_sample(t, &w, &slots);
         recent += tiers_entry(t, slots[0])->recent;
     }
     assert_in_range(domain[0], 4800, 5200); /* sigma 50 */
@@ -294,11 +294,11 @@ static void domains_have_equal_chances(void **state)
 static void assert_same_draws(struct tiers *a, struct tiers *b)
 {
     for (uint64_t step = 0; step < 100; step++) {
-        struct tiers_wish w = wish(step, 1 + step % 30, 0.5);
+        struct tiers_request w = request(step, 1 + step % 30, 0.5);
         const uint32_t *x, *y;
-        size_t n = tiers_draw(a, &w, &x);
+        size_t n = tiers_sample(a, &w, &x);
 
-        assert_int_equal(n, tiers_draw(b, &w, &y));
+        assert_int_equal(n, tiers_sample(b, &w, &y));
         for (size_t i = 0; i < n; i++)
             assert_int_equal(COUNTER(tiers_entry(a, x[i])->key),
                              COUNTER(tiers_entry(b, y[i])->key));
@@ -471,7 +471,7 @@ static void what_is_taken_out_is_gone(void **state)
     struct tiers *t = make(20, 60, 1), *loaded = make(20, 60, 1);
     uint32_t *slots, dead, gone[24];
     const uint32_t *drawn;
-    struct tiers_wish all = wish(1, 1000, 0.5);
+    struct tiers_request all = request(1, 1000, 0.5);
     size_t n, n_gone = 0, n_dead = 0;
 
     (void)state;
@@ -486,7 +486,7 @@ static void what_is_taken_out_is_gone(void **state)
         n_dead++;
     assert_int_equal(n_dead, n_gone);
     assert_int_equal(tiers_live(t), n - n_gone);
-    assert_int_equal(tiers_draw(t, &all, &drawn), n - n_gone);
+    assert_int_equal(tiers_sample(t, &all, &drawn), n - n_gone);
     for (size_t i = 0; i < n - n_gone; i++)
         for (size_t k = 0; k < n_gone; k++)
             assert_int_not_equal(drawn[i], gone[k]);
@@ -520,7 +520,7 @@ static void taking_out_has_no_order(void **state)
     }
     for (uint32_t slot = 0; n < 30; slot += 2)
         if (tiers_entry(a, slot)->recent ||
-            tiers_entry(a, slot)->place != TIERS_NONE)
+            tiers_entry(a, slot)->position != TIERS_NONE)
             gone[n++] = slot;
     tiers_remove(a, gone, 30);
     tiers_remove(b, gone + 13, 17);

@@ -79,7 +79,7 @@ static struct pair pair(size_t shape, bool bytes)
 
             x.params[t->offset + j] = t->decays ? 0.2f * r : 1 + 0.1f * r;
         }
-        frozen_take(x.f, t, x.params + t->offset);
+        frozen_set_tensor(x.f, t, x.params + t->offset);
     }
     fill_batch(&x);
     x.w = model_work_create(x.m, x.b.n_tokens);

@@ -150,7 +150,7 @@ static void ref_rmsnorm_gradients(void **state)
 
     (void)state;
     norm_f(&c);
-    ops_ref.rmsnorm_back(dx, dw, c.dy, c.x, c.w, c.rstd, 4, 9);
+    ops_ref.rmsnorm_backward(dx, dw, c.dy, c.x, c.w, c.rstd, 4, 9);
     check_gradient("x", p, c.x, dx, 36);
     check_gradient("w", p, c.w, dw, 9);
 }
@@ -201,12 +201,12 @@ static double attention_f(void *arg)
     return dot(c->out, c->dout, c->t * c->o_stride);
 }
 
-static void attend_back(const struct ops *ops, struct attention_case *c,
-                        float *dq, float *dk, float *dv)
+static void attend_backward(const struct ops *ops, struct attention_case *c,
+                            float *dq, float *dk, float *dv)
 {
-    ops->attention_back(dq, dk, dv, c->dout, c->out, c->o_stride, c->lse, c->q,
-                        c->q_stride, c->k, c->v, c->kv_stride, c->t, c->heads,
-                        c->kv_heads, c->hd, c->scratch);
+    ops->attention_backward(dq, dk, dv, c->dout, c->out, c->o_stride, c->lse,
+                            c->q, c->q_stride, c->k, c->v, c->kv_stride, c->t,
+                            c->heads, c->kv_heads, c->hd, c->scratch);
 }
 
 static void ref_attention_gradients(void **state)
@@ -218,7 +218,7 @@ static void ref_attention_gradients(void **state)
 
     (void)state;
     attention_f(&c);
-    attend_back(&ops_ref, &c, dq, dk, dv);
+    attend_backward(&ops_ref, &c, dq, dk, dv);
     check_gradient("q", p, c.q, dq, 5 * c.q_stride);
     check_gradient("k", p, c.k, dk, 5 * c.kv_stride);
     check_gradient("v", p, c.v, dv, 5 * c.kv_stride);
@@ -245,7 +245,7 @@ static void ref_swiglu_gradients(void **state)
     float *dgu = zeros(42);
 
     (void)state;
-    ops_ref.swiglu_back(dgu, c.dy, c.gu, 3, 7);
+    ops_ref.swiglu_backward(dgu, c.dy, c.gu, 3, 7);
     check_gradient("gu", p, c.gu, dgu, 42);
 }
 
@@ -275,7 +275,7 @@ static void ref_cross_entropy_gradients(void **state)
     (void)state;
     ops_ref.cross_entropy(c.loss, memcpy(dx, c.logits, 55 * sizeof *dx),
                           targets, 5, 11);
-    ops_ref.cross_entropy_back(dx, targets, c.weight, 0.7f, 5, 11);
+    ops_ref.cross_entropy_backward(dx, targets, c.weight, 0.7f, 5, 11);
     check_gradient("logits", p, c.logits, dx, 55);
 }
 
@@ -376,8 +376,8 @@ static void blas_rmsnorm(void **state)
         ops_blas.rmsnorm(y1, r1, x, w, n, c, 1e-5f);
         util_expect_near("y", y1, y0, n * c, 2e-6);
         util_expect_near("rstd", r1, r0, n, 2e-6);
-        ops_ref.rmsnorm_back(dx0, dw0, dy, x, w, r0, n, c);
-        ops_blas.rmsnorm_back(dx1, dw1, dy, x, w, r0, n, c);
+        ops_ref.rmsnorm_backward(dx0, dw0, dy, x, w, r0, n, c);
+        ops_blas.rmsnorm_backward(dx1, dw1, dy, x, w, r0, n, c);
         util_expect_near("dx", dx1, dx0, n * c, 1e-5);
         util_expect_near("dw", dw1, dw0, c, 1e-5);
     }
@@ -426,8 +426,8 @@ static void compare_attention(size_t t, size_t past, size_t heads,
     util_expect_near("lse", b.lse, a.lse, heads * t, 1e-5);
     if (past)
         return;
-    attend_back(&ops_ref, &a, dq0, dk0, dv0);
-    attend_back(&ops_blas, &b, dq1, dk1, dv1);
+    attend_backward(&ops_ref, &a, dq0, dk0, dv0);
+    attend_backward(&ops_blas, &b, dq1, dk1, dv1);
     util_expect_near("dq", dq1, dq0, n_q, 2e-5);
     util_expect_near("dk", dk1, dk0, n_kv, 2e-5);
     util_expect_near("dv", dv1, dv0, n_kv, 2e-5);
@@ -516,8 +516,8 @@ static void blas_swiglu(void **state)
     ops_ref.swiglu(y0, gu, n, f);
     ops_blas.swiglu(y1, gu, n, f);
     util_expect_near("y", y1, y0, n * f, 1e-6);
-    ops_ref.swiglu_back(d0, dy, gu, n, f);
-    ops_blas.swiglu_back(d1, dy, gu, n, f);
+    ops_ref.swiglu_backward(d0, dy, gu, n, f);
+    ops_blas.swiglu_backward(d1, dy, gu, n, f);
     util_expect_near("dgu", d1, d0, n * 2 * f, 2e-6);
 }
 
@@ -538,8 +538,8 @@ static void blas_cross_entropy(void **state)
         ops_blas.cross_entropy(l1, x1, targets, n, v);
         util_expect_near("loss", l1, l0, n, 2e-6);
         util_expect_near("probabilities", x1, x0, n * v, 1e-6);
-        ops_ref.cross_entropy_back(x0, targets, weight, 0.3f, n, v);
-        ops_blas.cross_entropy_back(x1, targets, weight, 0.3f, n, v);
+        ops_ref.cross_entropy_backward(x0, targets, weight, 0.3f, n, v);
+        ops_blas.cross_entropy_backward(x1, targets, weight, 0.3f, n, v);
         util_expect_near("gradient", x1, x0, n * v, 1e-6);
     }
 }

@@ -58,8 +58,8 @@ static struct problem problem(size_t i, bool bytes)
     q.x = noise(2 * i, q.n * q.in);
     q.w = noise(2 * i + 1, q.out * q.in);
     q.y = xfloats(q.n * q.columns);
-    q.block = xalloc_aligned(packed_place(&q.p, q.in, q.out, bytes, NULL));
-    packed_place(&q.p, q.in, q.out, bytes, q.block);
+    q.block = xalloc_aligned(packed_lay_out(&q.p, q.in, q.out, bytes, NULL));
+    packed_lay_out(&q.p, q.in, q.out, bytes, q.block);
     packed_fill(&q.p, 0, q.w, q.out / 2);
     packed_fill(&q.p, q.out / 2, q.w + q.out / 2 * q.in, q.out - q.out / 2);
     q.scratch = xmalloc(packed_scratch(&q.p, q.n));

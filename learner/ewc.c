@@ -110,7 +110,7 @@ void ewc_pull(const struct ewc *e, float *w, const float *v,
     *moved += (double)squares;
 }
 
-/* --- when --------------------------------------------------------------- */
+/* --- when to consolidate ------------------------------------------------ */
 
 struct trend {
     double mean;   /* of the window */

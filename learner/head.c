@@ -114,7 +114,7 @@ size_t head_bytes(const struct head_options *o)
            (size_t)o->gram_slots * ((size_t)o->gram_dim + 1) * sizeof(float);
 }
 
-/* --- room --------------------------------------------------------------- */
+/* --- memory ------------------------------------------------------------- */
 
 /* Replaces a block by a larger one, zeroed behind the n old floats. */
 static void grow_floats(float **block, size_t n, size_t cap)

@@ -43,23 +43,15 @@ void learner_options_default(struct learner_options *o)
     head_options_default(&o->head);
 }
 
-/* --- life --------------------------------------------------------------- */
-
-static size_t count_ranges(const struct model *m)
-{
-    size_t n = 0;
-
-    for (size_t i = 0; i < m->n_tensors; i++)
-        n += (m->tensors[i].count + RANGE_FLOATS - 1) / RANGE_FLOATS;
-    return n;
-}
+/* --- create and free ---------------------------------------------------- */
 
 static void make_ranges(struct learner *l)
 {
     const struct model *m = l->model;
     struct range *r;
 
-    l->n_ranges = count_ranges(m);
+    for (size_t i = 0; i < m->n_tensors; i++)
+        l->n_ranges += (m->tensors[i].count + RANGE_FLOATS - 1) / RANGE_FLOATS;
     l->results = xcalloc(l->n_ranges, sizeof *l->results);
     r = l->ranges = xcalloc(l->n_ranges, sizeof *l->ranges);
     for (size_t i = 0; i < m->n_tensors; i++) {
@@ -122,8 +114,11 @@ int learner_create(const struct learner_options *options,
     return 0;
 }
 
-static void free_shards(struct learner *l)
+void learner_free(struct learner *l)
 {
+    if (!l)
+        return;
+    workers_free(l->workers);
     for (int i = 0; l->shards && i < l->options.shards; i++) {
         struct shard *s = &l->shards[i];
 
@@ -134,14 +129,6 @@ static void free_shards(struct learner *l)
         free(s->grads);
     }
     free(l->shards);
-}
-
-void learner_free(struct learner *l)
-{
-    if (!l)
-        return;
-    workers_free(l->workers);
-    free_shards(l);
     optim_release(&l->optim);
     ewc_release(&l->ewc);
     free(l->ranges);
@@ -179,9 +166,8 @@ size_t learner_bytes(const struct learner_options *options,
 {
     struct head_options head = options->head;
     struct model *m;
-    size_t blocks = options->ewc.enabled ? 6 : 3; /* weights, two moments; with
-                                                     EWC Fisher, anchor and
-                                                     Fisher sum */
+    /* Weights and two moments; with EWC also Fisher, anchor and Fisher sum. */
+    size_t blocks = options->ewc.enabled ? 6 : 3;
     size_t n_bytes;
 
     head.dim = options->shape ? options->shape->dim : 0;
@@ -195,7 +181,7 @@ size_t learner_bytes(const struct learner_options *options,
     return n_bytes;
 }
 
-/* --- what it says, and what may change ---------------------------------- */
+/* --- figures and settings ----------------------------------------------- */
 
 int64_t learner_steps(const struct learner *l)
 {
@@ -231,40 +217,28 @@ void learner_set_lambda(struct learner *l, float lambda)
 
 /* --- export ------------------------------------------------------------- */
 
-static void export_weights(const struct learner *l, struct tensor_list *out)
-{
-    for (size_t i = 0; l->model && i < l->model->n_tensors; i++) {
-        const struct model_tensor *t = &l->model->tensors[i];
-
-        tensor_add_copy(out, t->name, TENSOR_F32, t->n_dims, t->shape,
-                        l->params + t->offset);
-    }
-}
-
-static void export_state(const struct learner *l, struct tensor_list *out)
-{
-    int64_t counters[N_COUNTERS] = {
-        [N_STEPS] = l->steps,
-        [N_FISHER_CREDIT] = l->fisher_credit,
-    };
-
-    tensor_add_i64(out, "learner.counters", counters, N_COUNTERS);
-    if (l->model) {
-        optim_export(&l->optim, out);
-        ewc_export(&l->ewc, out, NULL);
-    }
-}
-
 void learner_export(const struct learner *l, struct tensor_list *weights,
                     struct tensor_list *state, struct tensor_list *anchor,
                     struct tensor_list *head, int64_t *anchor_generation)
 {
     int64_t generation = l->ewc.consolidations;
+    int64_t counters[N_COUNTERS] = {
+        [N_STEPS] = l->steps,
+        [N_FISHER_CREDIT] = l->fisher_credit,
+    };
 
-    if (weights)
-        export_weights(l, weights);
+    for (size_t i = 0; weights && l->model && i < l->model->n_tensors; i++) {
+        const struct model_tensor *t = &l->model->tensors[i];
+
+        tensor_add_copy(weights, t->name, TENSOR_F32, t->n_dims, t->shape,
+                        l->params + t->offset);
+    }
     if (state)
-        export_state(l, state);
+        tensor_add_i64(state, "learner.counters", counters, N_COUNTERS);
+    if (state && l->model) {
+        optim_export(&l->optim, state);
+        ewc_export(&l->ewc, state, NULL);
+    }
     if (anchor && l->model &&
         !(anchor_generation && *anchor_generation == generation))
         ewc_export(&l->ewc, NULL, anchor);

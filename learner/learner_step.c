@@ -39,27 +39,23 @@
  * on. Replay samples its rows with lower indices. */
 #define FISHER_FIRST_INDEX (UINT64_C(1) << 32)
 
-/* --- sharing out -------------------------------------------------------- */
-
-static void need_segments(struct learner *l, size_t n)
-{
-    if (n <= l->cap_segments)
-        return;
-    l->cap_segments = 2 * n;
-    n = l->cap_segments;
-    l->segments = xreallocarray(l->segments, n, sizeof *l->segments);
-    l->placements = xreallocarray(l->placements, n, sizeof *l->placements);
-    l->lengths = xreallocarray(l->lengths, n, sizeof *l->lengths);
-    l->nats = xreallocarray(l->nats, n, sizeof *l->nats);
-    l->text_nats = xreallocarray(l->text_nats, n, sizeof *l->text_nats);
-    l->refused = xreallocarray(l->refused, n, sizeof *l->refused);
-}
+/* --- distribution over the shards --------------------------------------- */
 
 static void list_segments(struct learner *l,
                           const struct learner_step_input *in)
 {
-    l->n_segments = in->n_fresh + in->n_replayed;
-    need_segments(l, l->n_segments);
+    size_t n = in->n_fresh + in->n_replayed;
+
+    l->n_segments = n;
+    if (n > l->cap_segments) {
+        n = l->cap_segments = 2 * n;
+        l->segments = xreallocarray(l->segments, n, sizeof *l->segments);
+        l->placements = xreallocarray(l->placements, n, sizeof *l->placements);
+        l->lengths = xreallocarray(l->lengths, n, sizeof *l->lengths);
+        l->nats = xreallocarray(l->nats, n, sizeof *l->nats);
+        l->text_nats = xreallocarray(l->text_nats, n, sizeof *l->text_nats);
+        l->refused = xreallocarray(l->refused, n, sizeof *l->refused);
+    }
     l->counted = 0;
     memset(l->refused, 0, l->n_segments);
     for (size_t i = 0; i < l->n_segments; i++) {
@@ -79,21 +75,16 @@ static int compare_lengths(const void *a, const void *b)
     return (x->segment > y->segment) - (x->segment < y->segment);
 }
 
-static void sort_by_length(struct learner *l)
-{
-    for (size_t i = 0; i < l->n_segments; i++)
-        l->lengths[i] = (struct length){i, l->segments[i]->n_tokens};
-    qsort(l->lengths, l->n_segments, sizeof *l->lengths, compare_lengths);
-}
-
 /* The longest remaining segment goes to the shard with the fewest tokens
  * (Graham 1969). Within a shard, segments keep their order. */
-static void share_out(struct learner *l)
+static void distribute(struct learner *l)
 {
     size_t n_shards = (size_t)l->options.shards;
     size_t *load = xcalloc(n_shards, sizeof *load);
 
-    sort_by_length(l);
+    for (size_t i = 0; i < l->n_segments; i++)
+        l->lengths[i] = (struct length){i, l->segments[i]->n_tokens};
+    qsort(l->lengths, l->n_segments, sizeof *l->lengths, compare_lengths);
     for (size_t k = 0; k < l->n_segments; k++) {
         size_t i = l->lengths[k].segment, least = 0;
 
@@ -156,16 +147,7 @@ static void sum_losses(struct learner *l)
     }
 }
 
-/* --- the judge ---------------------------------------------------------- */
-
-static void mask_out(struct learner *l, size_t i)
-{
-    const struct placement *p = &l->placements[i];
-    struct batch *b = &l->shards[p->shard].batch;
-
-    memset(b->counted + p->first, 0, l->segments[i]->n_tokens);
-    l->counted -= segment_counted(l->segments[i]);
-}
+/* --- filter ------------------------------------------------------------- */
 
 /* Asks the filter, and masks the segments that it refuses. Returns their
  * number. */
@@ -178,9 +160,13 @@ static size_t filter_fresh(struct learner *l,
         return 0;
     in->filter(in->filter_arg, l->text_nats, l->refused);
     for (size_t i = 0; i < in->n_fresh; i++) {
+        const struct placement *p = &l->placements[i];
+        struct batch *b = &l->shards[p->shard].batch;
+
         if (!l->refused[i])
             continue;
-        mask_out(l, i);
+        memset(b->counted + p->first, 0, l->segments[i]->n_tokens);
+        l->counted -= segment_counted(l->segments[i]);
         n++;
     }
     return n;
@@ -191,25 +177,6 @@ static size_t filter_fresh(struct learner *l,
 static bool is_example(const struct learner *l, size_t i)
 {
     return l->segments[i]->label >= 0 && !l->refused[i];
-}
-
-static size_t count_labelled(const struct learner *l)
-{
-    size_t n = 0;
-
-    for (size_t i = 0; i < l->n_segments; i++)
-        n += is_example(l, i);
-    return n;
-}
-
-static void need_examples(struct learner *l, size_t n)
-{
-    if (n <= l->cap_examples)
-        return;
-    l->cap_examples = 2 * n;
-    n = l->cap_examples;
-    l->examples = xreallocarray(l->examples, n, sizeof *l->examples);
-    l->owners = xreallocarray(l->owners, n, sizeof *l->owners);
 }
 
 static void need_dstates(struct shard *s, size_t dim)
@@ -291,10 +258,16 @@ static void make_example(struct learner *l, size_t i, size_t n_fresh,
 static void list_examples(struct learner *l, size_t n_fresh,
                           const struct learner_step_output *out)
 {
-    size_t k = 0;
+    size_t n = 0, k = 0;
 
-    l->n_examples = count_labelled(l);
-    need_examples(l, l->n_examples);
+    for (size_t i = 0; i < l->n_segments; i++)
+        n += is_example(l, i);
+    l->n_examples = n;
+    if (n > l->cap_examples) {
+        n = l->cap_examples = 2 * n;
+        l->examples = xreallocarray(l->examples, n, sizeof *l->examples);
+        l->owners = xreallocarray(l->owners, n, sizeof *l->owners);
+    }
     for (size_t i = 0; i < l->n_segments; i++) {
         if (!is_example(l, i))
             continue;
@@ -584,7 +557,7 @@ static int step_model(struct learner *l, const struct learner_step_input *in,
     bool finite = true;
     double loss;
 
-    share_out(l);
+    distribute(l);
     workers_run(l->workers, forward, l, (size_t)l->options.shards);
     sum_losses(l);
     out->n_refused = filter_fresh(l, in);
@@ -599,24 +572,16 @@ static int step_model(struct learner *l, const struct learner_step_input *in,
                    (long long)l->steps);
 }
 
-/* Keeps the caller's pointers, and clears the results. */
-static void clear_output(struct learner_step_output *out)
-{
-    *out = (struct learner_step_output){
-        .nats = out->nats,
-        .text_nats = out->text_nats,
-        .logits = out->logits,
-        .right = out->right,
-    };
-}
-
 int learner_step(struct learner *l, const struct learner_step_input *in,
                  struct learner_step_output *out, struct err *err)
 {
     int rc = 0;
 
     list_segments(l, in);
-    clear_output(out);
+    *out = (struct learner_step_output){.nats = out->nats,
+                                        .text_nats = out->text_nats,
+                                        .logits = out->logits,
+                                        .right = out->right};
     if (out->right)
         memset(out->right, 0, in->n_fresh * sizeof *out->right);
     if (l->n_segments == 0)

@@ -4,7 +4,7 @@ include learner/tokenizer/local.mk
 
 noinst_LIBRARIES += learner/liblearner.a
 learner_liblearner_a_SOURCES = \
-	learner/batch.c \
+	learner/batch.c learner/batch.h \
 	learner/ewc.c learner/ewc.h \
 	learner/head.c learner/head.h \
 	learner/head_private.h \

@@ -31,8 +31,8 @@
 
 #include "base/err.h"
 #include "base/model_shape.h"
-#include "base/segment.h"
 #include "base/tensor.h"
+#include "learner/batch.h"
 
 /* One tensor of the parameter block. */
 struct model_tensor {
@@ -90,26 +90,10 @@ void model_free(struct model *m);
  */
 void model_init_params(const struct model *m, uint64_t seed, float *params);
 
-/* A ragged batch: n_segments segments, n_tokens targets in all. */
-struct batch {
-    size_t n_tokens; /* N */
-    size_t n_segments;
-    uint16_t *inputs;  /* [N] */
-    uint16_t *targets; /* [N] */
-    uint8_t *counted;  /* [N] 1: has a loss; 0: masked */
-    uint32_t *starts;  /* [n_segments + 1] first token of each; the last is N */
-    size_t cap_tokens, cap_segments;
-};
-
 /* Finds the stored tensor of m's name and shape. ERR_CORRUPT if it is missing,
  * has another shape, or is not finite. */
 int model_expect(const struct model_tensor *m, const struct tensor_list *l,
                  const struct tensor **t, struct err *err);
-
-/* Room grows as needed; batch_clear keeps it. */
-void batch_add(struct batch *b, const struct segment *s);
-void batch_clear(struct batch *b);
-void batch_release(struct batch *b);
 
 /* The activations of one forward pass, kept for the backward pass. */
 struct model_work;

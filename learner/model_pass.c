@@ -88,7 +88,7 @@ static struct dims dims_of(const struct model *m)
     return d;
 }
 
-/* --- room --------------------------------------------------------------- */
+/* --- memory ------------------------------------------------------------- */
 
 static void lay_out_kept(struct kept *k, const struct dims *d, size_t n,
                          float *block, size_t *used)

@@ -67,8 +67,8 @@ struct replay {
     bool *unusable;       /* [n_sampled] damaged or missing */
     size_t n_sampled, cap_sampled;
     struct key_list damaged; /* not returned yet */
-    int64_t n_damaged;       /* ever */
-    int64_t n_missing;       /* ever */
+    int64_t n_damaged;       /* since replay_create */
+    int64_t n_missing;       /* since replay_create */
 };
 
 void replay_options_default(struct replay_options *o, enum replay_kind kind)
@@ -85,29 +85,23 @@ void replay_options_default(struct replay_options *o, enum replay_kind kind)
     };
 }
 
-static struct tiers *make_tiers(const struct replay_options *o)
+struct replay *replay_create(const struct replay_options *options,
+                             struct sqlite3 *reader)
 {
+    const struct replay_options *o = options;
+    struct replay *r = xcalloc(1, sizeof *r);
     int64_t ring = (int64_t)(o->recent_share * (double)o->capacity);
-    struct tiers_options options = {
+
+    BUG_ON(!(o->recent_share >= 0.0 && o->recent_share <= 1.0));
+    r->options = *o;
+    r->reader = reader;
+    r->tiers = tiers_create(&(struct tiers_options){
         .ring = ring,
         .reservoir = o->capacity - ring,
         .quota_exponent = o->quota_exponent,
         .seed = o->seed,
         .purpose = o->kind == REPLAY_HOLDOUT ? RNG_HOLDOUT : RNG_RESERVOIR,
-    };
-
-    return tiers_create(&options);
-}
-
-struct replay *replay_create(const struct replay_options *options,
-                             struct sqlite3 *reader)
-{
-    struct replay *r = xcalloc(1, sizeof *r);
-
-    BUG_ON(!(options->recent_share >= 0.0 && options->recent_share <= 1.0));
-    r->options = *options;
-    r->reader = reader;
-    r->tiers = make_tiers(options);
+    });
     return r;
 }
 
@@ -158,7 +152,7 @@ void replay_free(struct replay *r)
     free(r);
 }
 
-/* --- rows come and go --------------------------------------------------- */
+/* --- adding and removing rows ------------------------------------------- */
 
 static void add_key(struct key_list *list, int64_t key)
 {
@@ -415,7 +409,7 @@ static int run_sql(struct replay *r, const char *sql, struct err *err)
 {
     if (sqlite3_exec(r->reader, sql, NULL, NULL, NULL) == SQLITE_OK)
         return 0;
-    return sqlite_err(r->reader, NULL, "reading cached rows", err);
+    return sqlite_err(r->reader, NULL, "reading stored rows", err);
 }
 
 /* Reads by ascending key, so that neighbours share pages, and in one read
@@ -521,7 +515,7 @@ void replay_replayed(struct replay *r, const struct replay_sampled *s,
     e->nats = (float)nats;
 }
 
-/* --- versions ----------------------------------------------------------- */
+/* --- publishing --------------------------------------------------------- */
 
 struct replay_changes *replay_take_changes(struct replay *r,
                                            struct tensor_list *index)
@@ -573,24 +567,19 @@ void replay_changes_free(struct replay_changes *c)
     free(c);
 }
 
-/* Caches a born row that still lives, or leaves it to be freed with c. */
-static void settle_stored(struct replay *r, struct replay_changes *c, size_t i)
-{
-    struct stage *stage = &r->stages[c->slots[i]];
-
-    if (stage->row != c->born[i])
-        return;
-    if (cache_row(r, c->slots[i], c->born[i]))
-        c->born[i] = NULL;
-    else
-        *stage = (struct stage){NULL, false, false};
-}
-
 void replay_stored(struct replay *r, struct replay_changes *c)
 {
     if (c == r->taken) {
-        for (size_t i = 0; i < c->n_born; i++)
-            settle_stored(r, c, i);
+        for (size_t i = 0; i < c->n_born; i++) {
+            struct stage *stage = &r->stages[c->slots[i]];
+
+            if (stage->row != c->born[i])
+                continue; /* it died meanwhile */
+            if (cache_row(r, c->slots[i], c->born[i]))
+                c->born[i] = NULL;
+            else
+                *stage = (struct stage){NULL, false, false};
+        }
         append_keys(&r->dead, r->dead_if_stored.items, r->dead_if_stored.n);
         r->dead_if_stored.n = 0;
         r->taken = NULL;
@@ -598,24 +587,18 @@ void replay_stored(struct replay *r, struct replay_changes *c)
     replay_changes_free(c);
 }
 
-/* Takes back the rows that still live; c frees those that died meanwhile. */
-static void reclaim_rows(struct replay *r, struct replay_changes *c)
-{
-    for (size_t i = 0; i < c->n_born; i++) {
-        struct stage *stage = &r->stages[c->slots[i]];
-
-        if (stage->row != c->born[i])
-            continue;
-        stage->taken = false;
-        r->staged_bytes += (int64_t)stage->row->n_bytes;
-        c->born[i] = NULL;
-    }
-}
-
 void replay_not_stored(struct replay *r, struct replay_changes *c)
 {
     if (c == r->taken) {
-        reclaim_rows(r, c);
+        for (size_t i = 0; i < c->n_born; i++) {
+            struct stage *stage = &r->stages[c->slots[i]];
+
+            if (stage->row != c->born[i])
+                continue; /* it died meanwhile: freed with c */
+            stage->taken = false;
+            r->staged_bytes += (int64_t)stage->row->n_bytes;
+            c->born[i] = NULL;
+        }
         append_keys(&r->dead, c->dead, c->n_dead);
         r->dead_if_stored.n = 0;
         r->reconcile |= c->reconcile;

@@ -31,8 +31,7 @@
     "tokens BLOB, "             /* u16 little-endian, n_tokens + 1 */          \
     "text BLOB, "               /* preset linear */                            \
     "logits BLOB, "             /* f32 little-endian */                        \
-    "loss REAL, "               /* nats, when the                              \
-                                   segment was new */                          \
+    "loss REAL, "               /* nats, of the new segment */                 \
     "checksum INTEGER NOT NULL" /* XXH3 of all columns but born, died, loss */
 
 const char *const replay_schema[] = {
@@ -253,7 +252,7 @@ int replay_db_write(struct sqlite3 *db, const struct replay_changes *c,
     return rc;
 }
 
-/* --- the life of rows over versions ------------------------------------- */
+/* --- births and deaths -------------------------------------------------- */
 
 static int rollback_kind(struct sqlite3 *db, enum replay_kind kind, int64_t to,
                          int64_t last, struct err *err)
@@ -539,7 +538,7 @@ int replay_db_fetch(struct sqlite3_stmt *fetch, int64_t key, struct row **row,
         *row = decode(fetch, key);
     rc = rc == SQLITE_ROW || rc == SQLITE_DONE
              ? 0
-             : fail(sqlite3_db_handle(fetch), "reading a kept row", err);
+             : fail(sqlite3_db_handle(fetch), "reading a stored row", err);
     sqlite3_reset(fetch);
     return rc;
 }
@@ -584,7 +583,7 @@ int replay_db_each_unnamed(struct sqlite3 *db, enum replay_kind kind,
             visit(arg, row);
         free(row);
     }
-    rc = rc == SQLITE_DONE ? 0 : fail(db, "reading kept rows", err);
+    rc = rc == SQLITE_DONE ? 0 : fail(db, "reading stored rows", err);
     sqlite3_finalize(stmt);
     return rc;
 }

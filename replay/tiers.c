@@ -53,7 +53,7 @@ struct tiers {
     int64_t *in_reservoir; /* [n_domains] rows in the reservoir */
     int64_t *live_in;      /* [n_domains] rows in either tier */
     double *quota;         /* [n_domains] */
-    uint32_t **lists;      /* [n_domains][held] slots */
+    uint32_t **lists;      /* [n_domains][in_reservoir] slots */
     size_t *cap_lists;
     int64_t n_reservoir;
 
@@ -279,16 +279,6 @@ static void list_evict(struct tiers *t, size_t domain,
     note_if_dead(t, gone);
 }
 
-static void count_seen(struct tiers *t, int32_t domain)
-{
-    int64_t before;
-
-    grow_domains(t, (size_t)domain + 1);
-    before = sampler_bucket(t->seen[domain]++);
-    if (sampler_bucket(t->seen[domain]) != before)
-        update_quotas(t);
-}
-
 /* Decides whether the reservoir accepts a row of the domain, and makes room for
  * it. */
 static bool reservoir_admits(struct tiers *t, int32_t domain)
@@ -325,6 +315,7 @@ uint32_t tiers_offer(struct tiers *t, int32_t domain, uint16_t n_tokens,
                                 .domain = domain,
                                 .nats = nats,
                                 .n_tokens = n_tokens};
+    int64_t bucket;
     uint32_t slot;
     bool admitted;
 
@@ -333,7 +324,10 @@ uint32_t tiers_offer(struct tiers *t, int32_t domain, uint16_t n_tokens,
     t->counter++;
     BUG_ON(t->counter >> TIERS_COUNTER_BITS);
     entry.key = t->branch << TIERS_COUNTER_BITS | t->counter;
-    count_seen(t, domain);
+    grow_domains(t, (size_t)domain + 1);
+    bucket = sampler_bucket(t->seen[domain]++);
+    if (sampler_bucket(t->seen[domain]) != bucket)
+        update_quotas(t);
     admitted = reservoir_admits(t, domain);
     if (!admitted && t->options.ring == 0)
         return TIERS_NONE;
@@ -696,24 +690,15 @@ static int load_lists(struct tiers *t, const struct columns *c, size_t n,
             continue;
         if (position >= t->in_reservoir[d] ||
             t->lists[d][position] != TIERS_NONE)
-            return bad(err, prefix,
-                       "its position is not free, or not the next one", i);
+            return bad(err, prefix, "its position is taken, or leaves a gap",
+                       i);
         t->lists[d][position] = (uint32_t)i;
     }
     return 0;
 }
 
-static void restore(struct tiers *t, const struct tiers_entry *entry,
-                    bool recent)
-{
-    uint32_t slot = add_row(t, entry);
-
-    if (recent && t->options.ring > 0)
-        ring_push(t, slot);
-    else
-        note_if_dead(t, slot);
-}
-
+/* Shrinks a reservoir that exceeds its capacity: the fullest domain gives up
+ * rows. */
 static void fit(struct tiers *t)
 {
     struct sampler_stream stream = {t->options.seed, t->options.purpose,
@@ -723,19 +708,6 @@ static void fit(struct tiers *t)
     while (t->n_reservoir > t->options.reservoir)
         list_evict(t, sampler_fullest(t->in_reservoir, t->quota, t->n_domains),
                    &stream);
-}
-
-static struct tiers_entry entry_of(const struct columns *c, size_t i)
-{
-    return (struct tiers_entry){
-        .key = c->keys[i],
-        .last_step = c->last_step[i],
-        .n_bytes = (uint32_t)c->bytes[i],
-        .position = c->position[i] < 0 ? TIERS_NONE : (uint32_t)c->position[i],
-        .domain = (int32_t)c->domains[i],
-        .nats = c->nats[i],
-        .n_tokens = c->tokens[i],
-    };
 }
 
 /* Rows get slots in the order of their keys. That is also the order of the
@@ -752,9 +724,22 @@ static int load_rows(struct tiers *t, const struct columns *c, size_t n,
     if (rc)
         return rc;
     for (size_t i = 0; i < n; i++) {
-        struct tiers_entry entry = entry_of(c, i);
+        struct tiers_entry entry = {
+            .key = c->keys[i],
+            .last_step = c->last_step[i],
+            .n_bytes = (uint32_t)c->bytes[i],
+            .position =
+                c->position[i] < 0 ? TIERS_NONE : (uint32_t)c->position[i],
+            .domain = (int32_t)c->domains[i],
+            .nats = c->nats[i],
+            .n_tokens = c->tokens[i],
+        };
+        uint32_t slot = add_row(t, &entry);
 
-        restore(t, &entry, c->recent[i]);
+        if (c->recent[i] && t->options.ring > 0)
+            ring_push(t, slot);
+        else
+            note_if_dead(t, slot);
     }
     return 0;
 }

@@ -211,7 +211,7 @@ void frozen_set_tensor(struct frozen *f, const struct model_tensor *t,
         set_layer_tensor(f, i, t->offset, data);
 }
 
-/* --- room --------------------------------------------------------------- */
+/* --- memory ------------------------------------------------------------- */
 
 static size_t most(size_t a, size_t b)
 {

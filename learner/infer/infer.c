@@ -145,7 +145,7 @@ static size_t pool_bytes(const struct infer *f)
     return n;
 }
 
-/* --- from a version's files --------------------------------------------- */
+/* --- loading a version -------------------------------------------------- */
 
 static int load_tensor(struct infer *f, const struct model_tensor *m,
                        const struct tensor_list *weights, struct err *err)
@@ -290,7 +290,7 @@ const struct names *infer_labels(const struct infer *f)
     return &f->labels;
 }
 
-/* --- what can be wrong with a request ----------------------------------- */
+/* --- checks and errors -------------------------------------------------- */
 
 int infer_need_model(const struct infer *f, struct err *err)
 {

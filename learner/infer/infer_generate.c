@@ -92,7 +92,7 @@ static int check_sampling(const struct infer *f,
     return check_stop(s, err);
 }
 
-/* --- through the model -------------------------------------------------- */
+/* --- reading the history ------------------------------------------------ */
 
 /* Fills the history. A prompt that begins with end-of-text gets no other. */
 static void start(struct generation *g, const uint16_t *prompt, size_t n)

@@ -45,7 +45,7 @@ struct reading {
     void *arg;
 };
 
-/* --- segments through the model ----------------------------------------- */
+/* --- reading segments --------------------------------------------------- */
 
 /* Fills the batch from segment `from` on. Returns the next segment. */
 static size_t fill(const struct reading *r, size_t from, struct batch *b)

@@ -123,7 +123,7 @@ static uint16_t sample_from_all(const float *logprobs, size_t v,
     return (uint16_t)last;
 }
 
-/* --- the best ones ------------------------------------------------------ */
+/* --- the most likely tokens --------------------------------------------- */
 
 /* Pops the k most likely tokens, and returns the sum of their weights. */
 static double pop_k(struct infer_alternative *items, size_t v, size_t k,

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which rows live and which are drawn: the reservoir is uniform over each
- * domain's past and balanced over domains, the ring holds the newest, draws do
- * not repeat, and an exported index goes on with the same draws or is refused.
+ * Which rows live and which are sampled. The reservoir is uniform over the past
+ * of each domain and balanced over domains; the ring holds the newest; samples
+ * do not repeat. An exported index continues with the same samples, or is
+ * refused.
  */
 #include "config.h"
 
@@ -61,11 +62,12 @@ static int64_t held(struct tiers *t, int32_t domain)
     return n;
 }
 
-/* --- what stays --------------------------------------------------------- */
+/* --- which rows stay ---------------------------------------------------- */
 
 #define BINS 10
 
-/* Chi square of the ages of a domain's rows, over offers first to last. */
+/* Returns the chi square of the ages of a domain's rows, over offers first to
+ * last. */
 static double age_chi_square(struct tiers *t, int32_t domain, int64_t first,
                              int64_t last)
 {
@@ -105,8 +107,8 @@ static void one_domain_is_uniform_over_its_past(void **state)
     assert_true(sum / 20 < 9.0 + 4 * 0.95);
 }
 
-/* One domain after another: the first shrinks, the second grows, both have to
- * stay uniform. */
+/* Domains come one after another. The first shrinks and the second grows; both
+ * must stay uniform. */
 static void domains_are_uniform_while_quotas_move(void **state)
 {
     double first = 0.0, second = 0.0;
@@ -128,8 +130,8 @@ static void domains_are_uniform_while_quotas_move(void **state)
     assert_true(second / 20 < 9.0 + 4 * 0.95);
 }
 
-/* 100 times as many rows of one domain: quotas 100^0.4 = 6.3 to 1 over 0.85 of
- * the room, the rest shared equally. */
+/* One domain has 100 times as many rows. Quotas are 100^0.4 = 6.3 to 1 over
+ * 0.85 of the capacity; the rest is shared equally. */
 static void domains_get_their_quota(void **state)
 {
     struct tiers *t = make(0, 1000, 3);
@@ -145,7 +147,7 @@ static void domains_get_their_quota(void **state)
     tiers_free(t);
 }
 
-/* A domain that has less than its quota is kept whole. */
+/* A domain below its quota is kept whole. */
 static void a_small_domain_is_not_pushed_out(void **state)
 {
     struct tiers *t = make(10, 1000, 3);
@@ -225,7 +227,7 @@ static void capacity_one(void **state)
     tiers_free(reservoir);
 }
 
-/* --- what is drawn ------------------------------------------------------ */
+/* --- which rows are sampled --------------------------------------------- */
 
 static void draws_do_not_repeat(void **state)
 {
@@ -265,7 +267,8 @@ static void draws_stop_at_their_tokens(void **state)
     tiers_free(t);
 }
 
-/* Each domain as often as another, whatever its rows; the ring its share. */
+/* Each domain is sampled equally often, whatever its rows; the ring gets its
+ * share. */
 static void domains_have_equal_chances(void **state)
 {
     struct tiers *t = make(200, 800, 6);
@@ -285,7 +288,8 @@ static void domains_have_equal_chances(void **state)
         recent += tiers_entry(t, slots[0])->recent;
     }
     assert_in_range(domain[0], 4800, 5200); /* sigma 50 */
-    assert_in_range(recent, 2820, 3220);    /* 3020, some by the reservoir */
+    assert_in_range(recent, 2820, 3220);    /* about 3020, some of them from the
+                                               reservoir */
     tiers_free(t);
 }
 
@@ -347,7 +351,7 @@ static void an_empty_index_goes_round(void **state)
     tiers_free(b);
 }
 
-/* All the names that the settings allow, and `other`. */
+/* All the domains that the settings allow, and `other`. */
 static void as_many_domains_as_can_be(void **state)
 {
     struct tensor_list index = TENSOR_LIST_INIT;
@@ -365,7 +369,7 @@ static void as_many_domains_as_can_be(void **state)
     tiers_free(b);
 }
 
-/* What a smaller capacity leaves over is dead, and reported. */
+/* Rows beyond a smaller capacity die, and are returned. */
 static void import_into_a_smaller_buffer(void **state)
 {
     struct tensor_list index = TENSOR_LIST_INIT;
@@ -463,8 +467,8 @@ static void a_branch_has_to_be_new(void **state)
     tiers_free(t);
 }
 
-/* Fewer rows, still a whole index: draws are of the rest, what comes next fills
- * the tiers again, and the exported state is one that can be loaded. */
+/* After a removal the index is whole. Samples are of the other rows, new rows
+ * fill the tiers again, and the exported state can be loaded. */
 static void what_is_taken_out_is_gone(void **state)
 {
     struct tensor_list index = TENSOR_LIST_INIT;
@@ -505,7 +509,7 @@ static void what_is_taken_out_is_gone(void **state)
     tiers_free(loaded);
 }
 
-/* Twice a half, in whatever order, is once the whole. */
+/* Removing two halves, in any order, equals removing all at once. */
 static void taking_out_has_no_order(void **state)
 {
     struct tiers *a = make(20, 60, 1), *b = make(20, 60, 1);

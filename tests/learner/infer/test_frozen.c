@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A frozen model against the one it was made from: losses, states, logits and
- * generation with a cache, at shapes that fill no panel; and what int8 costs a
- * model that has learned something.
+ * A frozen model against the model that it was made from: losses, states,
+ * logits and generation with a cache, at shapes that fill no panel. Also what
+ * int8 costs a trained model.
  */
 #include "config.h"
 
@@ -39,7 +39,7 @@ static const struct model_shape shapes[] = {
 
 static const uint32_t lengths[] = {1, 5, 33, 2, 30, 17, 1, 20};
 
-/* A model, frozen, and a batch. */
+/* A model, its frozen copy, and a batch. */
 struct pair {
     const struct model_shape *shape;
     struct model *m;
@@ -121,7 +121,7 @@ static void test_read(void **state)
     }
 }
 
-/* Bytes are another model, but not a very different one. */
+/* An int8 model gives other numbers, but close ones. */
 static void test_read_bytes(void **state)
 {
     (void)state;
@@ -143,7 +143,7 @@ static void test_read_bytes(void **state)
 
 /* --- with a cache ------------------------------------------------------- */
 
-/* Logits of the last token of a segment, by reading it whole. */
+/* Computes the logits of a segment's last token by reading it at once. */
 static void whole_logits(struct pair *x, size_t from, size_t t, float *logits)
 {
     struct batch one = {0};
@@ -161,8 +161,8 @@ static void whole_logits(struct pair *x, size_t from, size_t t, float *logits)
     batch_release(&one);
 }
 
-/* In pieces of 1, 2, 3 and so on: the same bytes as whole, and near what the
- * model has. */
+/* Reading in pieces of 1, 2, 3 and so on gives the same bytes as reading at
+ * once, close to the model's. */
 static void check_extend(struct pair *x, float *cache, size_t from, size_t t,
                          bool bytes)
 {
@@ -283,7 +283,7 @@ static void release_text(struct text *x)
     tokenizer_free(x->tokenizer);
 }
 
-/* Weights of a nano model that has seen the text a few times. */
+/* Trains a nano model on the text for a few passes. */
 static void learn(const struct text *x, const struct model_shape *shape,
                   struct tensor_list *weights)
 {
@@ -343,7 +343,7 @@ static void test_cost(void **state)
 
     (void)state;
     if (strcmp(model_kernels(), "reference loops") == 0)
-        return; /* it would take minutes */
+        return; /* the reference loops would take minutes */
     assert_int_equal(model_preset("nano", &shape, NULL), 0);
     shape.vocab_size = 257;
     x = read_text((size_t)shape.context);
@@ -353,7 +353,7 @@ static void test_cost(void **state)
     print_message("# nano, held out, bits per byte: float %.4f, int8 %.4f "
                   "(%+.3f %%)\n",
                   as_is, bytes, 100.0 * (bytes / as_is - 1.0));
-    assert_true(as_is < 4.5); /* it has learned: 8 at birth */
+    assert_true(as_is < 4.5); /* bits per byte are 8 before training */
     assert_true(fabs(bytes / as_is - 1.0) < 0.005);
     tensor_list_release(&weights);
     release_text(&x);

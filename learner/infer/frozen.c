@@ -83,7 +83,6 @@ struct span {
 struct frozen_work {
     const struct frozen *f;
     size_t cap, cap_spans, cap_cache; /* allocated tokens, spans, floats */
-    size_t n_floats;
     float *x;      /* [cap][c_cols] residual */
     float *states; /* [cap][C] */
     float *cache;  /* of one layer, for reading a batch */
@@ -266,8 +265,7 @@ struct frozen_work *frozen_work_create(const struct frozen *f,
     struct frozen_work *w = xcalloc(1, sizeof *w);
 
     w->f = f;
-    w->n_floats = lay_out_work(w, NULL) / sizeof(float);
-    w->block = xfloats(w->n_floats);
+    w->block = xfloats(lay_out_work(w, NULL) / sizeof(float));
     lay_out_work(w, (char *)w->block);
     need_room(w, max_tokens);
     return w;
@@ -283,13 +281,6 @@ void frozen_work_free(struct frozen_work *w)
     free(w->spans);
     free(w->block);
     free(w);
-}
-
-size_t frozen_work_bytes(const struct frozen_work *w)
-{
-    size_t n = w->n_floats + w->cap * (w->f->c_cols + w->f->c) + w->cap_cache;
-
-    return sizeof *w + n * sizeof(float) + w->cap_spans * sizeof *w->spans;
 }
 
 /* --- a layer ------------------------------------------------------------ */

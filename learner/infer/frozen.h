@@ -42,7 +42,6 @@ void frozen_set_tensor(struct frozen *f, const struct model_tensor *t,
 struct frozen_work *frozen_work_create(const struct frozen *f,
                                        size_t max_tokens);
 void frozen_work_free(struct frozen_work *w);
-size_t frozen_work_bytes(const struct frozen_work *w);
 
 /*
  * Reads a batch.

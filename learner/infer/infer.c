@@ -76,18 +76,6 @@ static void work_free(struct infer_work *w)
     free(w);
 }
 
-static size_t work_bytes(const struct infer *f, const struct infer_work *w)
-{
-    size_t v = (size_t)f->model->shape.vocab_size;
-    size_t n = v * (sizeof *w->logits + sizeof *w->scratch);
-
-    if (w->cache)
-        n += frozen_cache_floats(f->frozen) * sizeof *w->cache;
-    if (w->frozen)
-        n += frozen_work_bytes(w->frozen) + w->max_tokens * sizeof *w->loss;
-    return n;
-}
-
 struct infer_work *infer_work_get(const struct infer *f,
                                   enum infer_kind kind)
 {
@@ -130,19 +118,6 @@ static void pool_free(struct infer_pool *p)
             work_free(p->kept[kind][i]);
     pthread_mutex_destroy(&p->lock);
     free(p);
-}
-
-static size_t pool_bytes(const struct infer *f)
-{
-    struct infer_pool *p = f->pool;
-    size_t n = 0;
-
-    pthread_mutex_lock(&p->lock);
-    for (int kind = 0; kind < INFER_N_KINDS; kind++)
-        for (size_t i = 0; i < p->n[kind]; i++)
-            n += work_bytes(f, p->kept[kind][i]);
-    pthread_mutex_unlock(&p->lock);
-    return n;
 }
 
 /* --- loading a version -------------------------------------------------- */
@@ -198,8 +173,8 @@ static int load_head(struct infer *f, const struct tensor_list *head,
                      const struct names *labels, struct err *err)
 {
     int dim = f->model ? f->model->shape.dim : 0;
-    struct head_options options = {.dim = dim}; /* others 0: the tensors
-                                                   decide */
+    /* The tensors decide where an option is 0. */
+    struct head_options options = {.dim = dim};
     int rc;
 
     f->head = head_create(&options);
@@ -210,8 +185,6 @@ static int load_head(struct infer *f, const struct tensor_list *head,
     if ((rc = head_import(f->head, head, NULL, err)) ||
         (rc = check_feature(head, dim, err)))
         return rc;
-    for (size_t i = 0; i < head->n; i++)
-        f->head_bytes += tensor_bytes(&head->items[i]);
     if (head_labels(f->head) > f->labels.n)
         return err_set(err, ERR_CORRUPT,
                        "class head: %zu labels, but %zu have a name",
@@ -240,7 +213,6 @@ int infer_create(const struct model_shape *shape,
     infer_options_default(&o);
     if (options)
         o = *options;
-    f->options = o;
     f->pool = pool_create();
     if (shape)
         rc = load_weights(f, shape, tokenizer, weights, o.quantize, err);
@@ -264,15 +236,6 @@ void infer_free(struct infer *f)
     frozen_free(f->frozen);
     model_free(f->model);
     free(f);
-}
-
-size_t infer_bytes(const struct infer *f)
-{
-    size_t n = sizeof *f + f->head_bytes;
-
-    if (f->model)
-        n += frozen_bytes(f->frozen) + pool_bytes(f);
-    return n;
 }
 
 const struct tokenizer *infer_tokenizer(const struct infer *f)

@@ -59,7 +59,6 @@ int infer_create(const struct model_shape *shape,
                  const struct infer_options *options, struct infer **infer,
                  struct err *err);
 void infer_free(struct infer *f);
-size_t infer_bytes(const struct infer *f);
 
 /* Both return NULL for preset linear. */
 const struct tokenizer *infer_tokenizer(const struct infer *f);

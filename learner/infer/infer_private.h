@@ -38,9 +38,7 @@ struct infer {
     struct frozen *frozen;
     const struct tokenizer *tokenizer;
     struct head *head;
-    size_t head_bytes;
     struct names labels;
-    struct infer_options options;
     struct infer_pool *pool;
 };
 

@@ -71,7 +71,8 @@ void ewc_release(struct ewc *e)
 
 /* --- the pull ----------------------------------------------------------- */
 
-/* Also sums F (w - a)^2 and the squares of the displacement. */
+/* Pulls w towards the anchor. Also sums F (w - a)^2 and the squares of the
+ * displacement. */
 HOT static void pull(float *restrict w, const float *restrict v,
                           const float *restrict fisher,
                           const float *restrict anchor, size_t n,
@@ -205,7 +206,7 @@ bool ewc_collecting(const struct ewc *e)
 
 /* --- the Fisher information --------------------------------------------- */
 
-/* False if an element is NaN, or so large that a sum of squares could
+/* Returns false if an element is NaN, or so large that a sum of squares could
  * overflow. */
 HOT static bool usable(const float *g, size_t n)
 {

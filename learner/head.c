@@ -419,8 +419,8 @@ static int check_shapes(const struct head_options *o, const struct found *f,
     if (labels == 0 || gram_dim == 0 || slots == 0 || (slots & (slots - 1)) ||
         slots > (size_t)1 << 31 || d < gram_dim || (d - gram_dim) % 2)
         return err_set(err, ERR_CORRUPT,
-                       "class head: rows of %zu with %zu n-grams of %zu do "
-                       "not fit together",
+                       "class head: rows of %zu floats do not fit %zu n-grams "
+                       "of %zu floats",
                        d, slots, gram_dim);
     if ((rc = check_size("gram_dim", gram_dim, o->gram_dim, err)) ||
         (rc = check_size("gram_slots", slots, o->gram_slots, err)))
@@ -442,7 +442,8 @@ static int expect_sums(const struct tensor_list *l, const char *name,
 
     for (size_t i = 0; rc == 0 && i < n; i++)
         if (((const float *)(*t)->data)[i] < 0.0f)
-            return err_set(err, ERR_CORRUPT, "tensor %s: below zero", name);
+            return err_set(err, ERR_CORRUPT, "tensor %s: a value is below zero",
+                           name);
     return rc;
 }
 

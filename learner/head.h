@@ -76,7 +76,7 @@ struct head *head_create(const struct head_options *options);
 void head_free(struct head *h);
 size_t head_labels(const struct head *h); /* labels that have a row */
 
-/* The bytes that a head allocates at most. */
+/* Returns the bytes that a head allocates at most. */
 size_t head_bytes(const struct head_options *options);
 
 /*
@@ -97,7 +97,7 @@ void head_backward(struct head *h, struct head_example *examples, size_t n,
                    float weight);
 
 /*
- * The probability of every label; 0 for a label that is not seen yet.
+ * Computes the probability of every label; 0 for a label that is not seen yet.
  *   states  [n_states][dim]
  *   scores  float[head_labels(h)] out, summing to 1
  */

@@ -17,7 +17,7 @@
 
 #define HEAD_SCALE 10.0f /* logit of a cosine of 1 */
 #define HEAD_PARTS 3
-/* n-gram embeddings start uniform within +- this */
+/* n-gram embeddings start uniform in [-0.05, 0.05) */
 #define HEAD_GRAM_START 0.05f
 
 struct head {
@@ -80,7 +80,8 @@ void head_feature(const struct head *h, const uint32_t *hashes, size_t n,
 void head_sum_grams(const struct head *h, const uint32_t *hashes, size_t n,
                     size_t n_known, float *out);
 
-/* logits[n][labels]: 10 times the cosine of features[n][D] and the rows. */
+/* Computes logits[n][labels], 10 times the cosine of features[n][D] and the
+ * rows. */
 void head_logits(const struct head *h, const float *rows, const float *scale,
                  const float *features, size_t n, float *logits);
 

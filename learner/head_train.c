@@ -210,8 +210,8 @@ static void copy_logits(const struct head *h, size_t i, size_t n_final)
     memset(out + h->labels, 0, (n_final - h->labels) * sizeof *out);
 }
 
-/* The gradient of member i's cross entropy: softmax minus one-hot. A new
- * example competes only with labels of new examples. */
+/* Computes the gradient of member i's cross entropy: softmax minus one-hot. A
+ * new example competes only with labels of new examples. */
 static void cross_entropy_backward(const struct head *h, size_t i, float *ds)
 {
     const struct head_work *w = h->work;
@@ -265,8 +265,9 @@ static void logits_backward(struct head *h, size_t i)
     }
 }
 
-/* The gradient through the normalisation of a part. `part` is its length, 1 /
- * scale its length before. du becomes dx; returns the square of dx. */
+/* Computes the gradient through the normalisation of a part. `part` is its
+ * length, 1 / scale its length before. du becomes dx; returns the square of
+ * dx. */
 HOT static float part_backward(const float *restrict u, float *restrict du,
                                size_t n, float scale, float part)
 {

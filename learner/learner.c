@@ -97,7 +97,8 @@ int learner_create(const struct learner_options *options,
     int rc = 0;
 
     if (options->shards < 1)
-        return err_set(err, ERR_INVALID, "learner: %d shards: at least 1",
+        return err_set(err, ERR_INVALID,
+                       "learner: %d shards: must be at least 1",
                        options->shards);
     l = xcalloc(1, sizeof *l);
     l->options = *options;

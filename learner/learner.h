@@ -64,7 +64,8 @@ int learner_create(const struct learner_options *options,
                    struct learner **learner, struct err *err);
 void learner_free(struct learner *l);
 
-/* The bytes that a learner allocates for steps of up to step_tokens tokens. */
+/* Returns the bytes that a learner allocates for steps of up to step_tokens
+ * tokens. */
 size_t learner_bytes(const struct learner_options *options,
                      size_t step_tokens);
 
@@ -127,8 +128,8 @@ struct learner_step_output {
 int learner_step(struct learner *l, const struct learner_step_input *in,
                  struct learner_step_output *out, struct err *err);
 
-/* How many tokens of replayed segments the Fisher estimate needs in a step of
- * step_tokens tokens; usually 0. */
+/* Returns how many tokens of replayed segments the Fisher estimate needs in a
+ * step of step_tokens tokens; usually 0. */
 size_t learner_fisher_tokens(const struct learner *l, size_t step_tokens);
 
 int64_t learner_steps(const struct learner *l); /* including skipped steps */

@@ -567,8 +567,7 @@ static int step_model(struct learner *l, const struct learner_step_input *in,
     l->steps++;
     if (finite)
         return 0;
-    return err_set(err, ERR_DIVERGED,
-                   "step %lld: a weight is not finite any more",
+    return err_set(err, ERR_DIVERGED, "step %lld: a weight is not finite",
                    (long long)l->steps);
 }
 

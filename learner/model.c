@@ -280,7 +280,8 @@ int model_expect(const struct model_tensor *m, const struct tensor_list *l,
         memcmp((*t)->shape, m->shape,
                (size_t)m->n_dims * sizeof *m->shape) != 0)
         return err_set(err, ERR_CORRUPT,
-                       "tensor %s has not the shape of this model", m->name);
+                       "tensor %s does not have the shape of this model",
+                       m->name);
     return 0;
 }
 

@@ -84,8 +84,8 @@ int model_create(const struct model_shape *shape, struct model **model,
 void model_free(struct model *m);
 
 /*
- * Initial weights: normal(0, 0.02); output projections (o, down) are zero,
- * norms are one. Each weight is a function of (seed, tensor, element) only.
+ * Sets the initial weights: normal(0, 0.02); output projections (o, down) are
+ * zero, norms are one. A weight is a function of (seed, tensor, element) only.
  *   params  float[n_params]
  */
 void model_init_params(const struct model *m, uint64_t seed, float *params);
@@ -99,8 +99,8 @@ int model_expect(const struct model_tensor *m, const struct tensor_list *l,
 struct model_work;
 
 /*
- * Working memory for batches of up to max_tokens tokens, and its size in
- * bytes. It grows when a batch is larger.
+ * Allocates working memory for batches of up to max_tokens tokens. It grows
+ * when a batch is larger. model_work_bytes returns its size.
  */
 struct model_work *model_work_create(const struct model *m,
                                      size_t max_tokens);
@@ -108,7 +108,7 @@ size_t model_work_bytes(const struct model *m, size_t max_tokens);
 void model_work_free(struct model_work *w);
 
 /*
- * The forward pass.
+ * Runs the forward pass.
  *   params  float[n_params]
  *   loss    float[N] out: -ln p(target) of every token, also of masked ones;
  *           NULL when only the states are wanted
@@ -117,13 +117,13 @@ void model_work_free(struct model_work *w);
 void model_forward(const struct model *m, const float *params,
                    const struct batch *b, struct model_work *w, float *loss);
 
-/* The final states of the last model_forward, after the last norm:
+/* Returns the final states of the last model_forward, after the last norm:
  * float[N][C]. */
 const float *model_states(const struct model_work *w);
 
 /*
- * The backward pass: the gradient of scale * (sum over counted tokens of the
- * loss), plus that of dstates.
+ * Runs the backward pass: computes the gradient of scale * (sum over counted
+ * tokens of the loss), plus that of dstates.
  *   weight   float[N] or NULL: multiplies each counted token's loss
  *   dstates  float[N][C] or NULL: an additional gradient of the final states,
  *            from the class head
@@ -143,7 +143,7 @@ void model_sample_targets(const struct model *m, const float *params,
                           struct batch *b, struct model_work *w, uint64_t seed,
                           uint64_t step, uint64_t first_index);
 
-/* The processor kernels in use: OpenBLAS's core and version, or "reference
+/* Returns the kernels in use: OpenBLAS's core and version, or "reference
  * loops". Each version records it. */
 const char *model_kernels(void);
 

@@ -212,7 +212,7 @@ static void need_room(struct model_work *w, const struct model *m, size_t n)
 
 /* --- forward ------------------------------------------------------------ */
 
-/* Residual i, from 0 to 2 L. */
+/* Returns residual i, from 0 to 2 L. */
 static float *residual(const struct model_work *w, size_t i)
 {
     return w->x + i * w->cap * w->d.c;
@@ -264,8 +264,8 @@ static void norm_heads(const struct model_work *w, const float *params,
     }
 }
 
-/* The first norm of a layer, then queries, keys and values with their
- * positions. */
+/* Applies a layer's first norm, then computes queries, keys and values, and
+ * rotates queries and keys by their positions. */
 static void forward_qkv(const struct model_work *w, const float *params,
                         size_t layer, size_t n)
 {
@@ -299,7 +299,7 @@ static void forward_attention(const struct model_work *w, size_t layer,
     }
 }
 
-/* Adds the attention output to the residual; then the feed-forward. */
+/* Adds the attention output to the residual, and runs the feed-forward. */
 static void forward_rest(const struct model_work *w, const float *params,
                          size_t layer, size_t n)
 {
@@ -395,8 +395,8 @@ static void backward_head(struct model_work *w, const float *params,
 }
 
 /*
- * The feed-forward. dx is the gradient of the residual after it, and becomes
- * the gradient of the residual before it.
+ * Runs the feed-forward backwards. dx is the gradient of the residual after it,
+ * and becomes the gradient of the residual before it.
  */
 static void backward_ffn(const struct model_work *w, const float *params,
                          size_t layer, float *grads)

@@ -65,7 +65,7 @@ float optim_v_hat_scale(const struct optim *o);
  */
 float optim_admit(struct optim *o, double grad_norm);
 
-/* The same, but a finite gradient is only clipped, never skipped. */
+/* Does the same, but a finite gradient is only clipped, never skipped. */
 float optim_admit_any(struct optim *o, double grad_norm);
 
 /*

@@ -96,7 +96,7 @@ int replay_sample(struct replay *r, uint64_t step, size_t n_tokens,
                   bool tokens_are_rows, struct replay_sampled **sampled,
                   size_t *n, struct err *err);
 
-/* The same for the Fisher estimate: from the reservoir only, balanced by
+/* Does the same for the Fisher estimate: from the reservoir only, balanced by
  * domain, with other random numbers. */
 int replay_sample_fisher(struct replay *r, uint64_t step, size_t n_tokens,
                          struct replay_sampled **sampled, size_t *n,

@@ -58,8 +58,8 @@ void sampler_quotas(const int64_t *seen, size_t n, int64_t capacity,
 size_t sampler_fullest(const int64_t *kept, const double *quota, size_t n);
 
 /*
- * What happens to row number `seen` (from 1) of a domain, in a reservoir with
- * room for n_free more rows.
+ * Decides what happens to row number `seen` (from 1) of a domain, in a
+ * reservoir with room for n_free more rows.
  */
 enum sampler_fate {
     SAMPLER_REJECT,  /* the row is not kept */

@@ -654,7 +654,7 @@ static int check_row(const struct tiers *t, const struct columns *c, size_t i,
     if (c->keys[i] <= 0 || (i > 0 && c->keys[i] <= c->keys[i - 1]))
         return bad(err, prefix, "the keys do not ascend", i);
     if (c->keys[i] >> TIERS_COUNTER_BITS > t->branch || counter > t->counter)
-        return bad(err, prefix, "the key is from the future", i);
+        return bad(err, prefix, "the key is above the newest", i);
     if (c->domains[i] < 0 || (size_t)c->domains[i] >= t->n_domains)
         return bad(err, prefix, "no such domain", i);
     if (c->bytes[i] < 0 || c->bytes[i] > UINT32_MAX)
@@ -777,8 +777,8 @@ static int check_branch(const struct tiers *t, int64_t branch,
     if (branch == 0)
         return 0;
     if (branch > TIERS_MAX_BRANCH)
-        return err_set(err, ERR_LIMIT, "%s index: no branch above %lld", prefix,
-                       (long long)TIERS_MAX_BRANCH);
+        return err_set(err, ERR_LIMIT, "%s index: the branch is above %lld",
+                       prefix, (long long)TIERS_MAX_BRANCH);
     if (branch <= t->branch)
         return err_set(err, ERR_INVALID,
                        "%s index: branch %lld is not above its own, %lld",

@@ -348,8 +348,8 @@ static size_t cache_floats(const struct frozen *f, size_t cap)
     return keys_floats(f, cap) + f->kv_heads * cap * f->hd_cols;
 }
 
-/* Attention of head h for rows [i, i + n) of the block. `at` is the position of
- * the first row. */
+/* Computes attention of head h for rows [i, i + n) of the block. `at` is the
+ * position of the first row. */
 static void attend(struct frozen_work *w, const struct attention_kv *kv,
                    size_t h, size_t i, size_t at, size_t n)
 {
@@ -369,8 +369,8 @@ static void attend(struct frozen_work *w, const struct attention_kv *kv,
     }
 }
 
-/* Attention for rows [i, i + n) of the block, which belong to the span. `at` is
- * the position of the first row. */
+/* Computes attention for rows [i, i + n) of the block, which belong to the
+ * span. `at` is the position of the first row. */
 static void attend_span(struct frozen_work *w, const struct span *s,
                         size_t layer, size_t i, size_t at, size_t n)
 {

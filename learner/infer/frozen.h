@@ -37,8 +37,8 @@ size_t frozen_bytes(const struct frozen *f);
 void frozen_set_tensor(struct frozen *f, const struct model_tensor *t,
                        const float *data);
 
-/* Working memory for batches of up to max_tokens tokens. It grows when
- * needed. */
+/* Allocates working memory for batches of up to max_tokens tokens. It grows
+ * when needed. */
 struct frozen_work *frozen_work_create(const struct frozen *f,
                                        size_t max_tokens);
 void frozen_work_free(struct frozen_work *w);
@@ -51,7 +51,7 @@ void frozen_work_free(struct frozen_work *w);
 void frozen_read(const struct frozen *f, const struct batch *b,
                  struct frozen_work *w, float *loss);
 
-/* The final states of the last frozen_read, after the last norm:
+/* Returns the final states of the last frozen_read, after the last norm:
  * float[N][C]. */
 const float *frozen_states(const struct frozen_work *w);
 

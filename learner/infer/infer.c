@@ -19,8 +19,8 @@
 #include "learner/infer/infer_private.h"
 #include "learner/kernels/ops.h"
 
-#define KEPT_WORKS 4    /* unused ones that the pool keeps of each kind */
-#define KEPT_TOKENS 512 /* larger ones are freed after use */
+#define KEPT_WORKS 4    /* unused works that the pool keeps of each kind */
+#define KEPT_TOKENS 512 /* works for more tokens are freed after use */
 #define LEAST_TOKENS 16 /* the smallest size; sizes double */
 
 struct infer_pool {
@@ -165,7 +165,8 @@ static int check_feature(const struct tensor_list *head, int dim,
     if (states == (size_t)dim)
         return 0;
     return err_set(err, ERR_CORRUPT,
-                   "class head: it is for states of %zu, the model has %d",
+                   "class head: made for states of %zu floats; the model "
+                   "has %d",
                    states, dim);
 }
 

@@ -60,7 +60,7 @@ int infer_create(const struct model_shape *shape,
                  struct err *err);
 void infer_free(struct infer *f);
 
-/* Both return NULL for preset linear. */
+/* These two return NULL for preset linear. */
 const struct tokenizer *infer_tokenizer(const struct infer *f);
 const struct model_shape *infer_shape(const struct infer *f);
 const struct names *infer_labels(const struct infer *f);

@@ -87,7 +87,7 @@ static int check_sampling(const struct infer *f,
         return err_set(err, ERR_INVALID, "top_k is %d, below 0", s->top_k);
     if (s->n_logprobs > f->model->shape.vocab_size)
         return err_set(err, ERR_INVALID,
-                       "%d logprobs: the vocabulary has %d tokens",
+                       "%d logprobs, but the vocabulary has only %d tokens",
                        s->n_logprobs, f->model->shape.vocab_size);
     return check_stop(s, err);
 }

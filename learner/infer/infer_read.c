@@ -489,8 +489,7 @@ static int check_echo(const struct infer *f, const uint16_t *prompt, size_t n,
     if (rc)
         return rc;
     if (n_alternatives < 0 || n_alternatives > f->model->shape.vocab_size)
-        return err_set(err, ERR_INVALID,
-                       "%d alternatives: 0 to the %d of the vocabulary",
+        return err_set(err, ERR_INVALID, "%d alternatives: must be 0 to %d",
                        n_alternatives, f->model->shape.vocab_size);
     return infer_check_ids(f, prompt, n, err);
 }

@@ -78,8 +78,8 @@ HOT static void put_rows(float *to, size_t to_stride, const float *from,
 
 /* --- forward ------------------------------------------------------------ */
 
-/* The stride of a row of scores, in floats. It is an odd number of cache lines:
- * an even one would map a column to few sets of the cache. */
+/* Returns the floats from one row of scores to the next. It is an odd number of
+ * cache lines: an even one would map a column to few sets of the cache. */
 static size_t score_stride(size_t n_keys)
 {
     return packed_columns(n_keys) | PANEL;
@@ -123,16 +123,16 @@ INLINE float largest(const float *s, size_t n)
     return max;
 }
 
-/* The sums of a row of scores. */
+/* The sum of a row's exponentials, as an inverse and as a logarithm. */
 struct softmax_sums {
     float inverse; /* 1 / sum of the exponentials */
     float lse;
 };
 
 /*
- * Softmax of scale * s[0..n), without the final division. Scores from n to the
- * end of the panel that holds `padded` become 0. The loop covers whole panels,
- * since the rest of an uneven loop takes longer than a panel.
+ * Computes softmax of scale * s[0..n), without the final division. Scores from
+ * n to the end of the panel that holds `padded` become 0. The loop covers whole
+ * panels, since the rest of an uneven loop takes longer than a panel.
  */
 HOT static struct softmax_sums exp_scores(float *s, size_t n, size_t padded,
                                           float scale)
@@ -268,7 +268,7 @@ size_t ops_attention_scratch(size_t t, size_t head_dim)
 {
     struct backward b;
 
-    /* The forward pass needs less. */
+    /* The forward pass needs less than the backward pass. */
     return lay_out_backward(&b, t, head_dim, NULL);
 }
 

@@ -63,8 +63,8 @@ struct ops {
                       size_t q_stride, const float *k, const float *v,
                       size_t kv_stride, size_t t, size_t past, size_t heads,
                       size_t kv_heads, size_t head_dim, float *scratch);
-    /* The gradient of attention with past 0. The scores are recomputed from
-     * lse. dq, dk, dv have the strides of q, k, v and are overwritten. */
+    /* Computes the gradient of attention with past 0. The scores are recomputed
+     * from lse. dq, dk, dv have the strides of q, k, v and are overwritten. */
     void (*attention_backward)(float *dq, float *dk, float *dv,
                                const float *dout, const float *out,
                                size_t o_stride, const float *lse,

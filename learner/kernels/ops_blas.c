@@ -220,7 +220,7 @@ HOT static void swiglu_backward(float *dgu, const float *dy, const float *gu,
     }
 }
 
-/* Softmax of one row of n scores in place; returns log-sum-exp. */
+/* Computes softmax of one row of n scores in place. Returns log-sum-exp. */
 HOT static float softmax_row(float *row, size_t n)
 {
     float max = -INFINITY, sum = 0.0f, inverse;

@@ -121,8 +121,8 @@ static double dot(const float *a, const float *b, size_t n)
     return sum;
 }
 
-/* Attention of one query over n_keys keys; scratch: float[n_keys]. Returns
- * log-sum-exp. */
+/* Computes attention of one query over n_keys keys; scratch: float[n_keys].
+ * Returns log-sum-exp. */
 static float attend(float *out, const float *q, const float *k, const float *v,
                     size_t kv_stride, size_t n_keys, size_t head_dim,
                     float *scratch)
@@ -163,7 +163,7 @@ static void attention(float *out, size_t o_stride, float *lse, const float *q,
 }
 
 /*
- * The gradient of one query, with p = exp(scale q k^T - lse), o = p v:
+ * Computes the gradient of one query, with p = exp(scale q k^T - lse), o = p v:
  *     dv += p dout;  dp = dout v^T;  ds = p (dp - dout o)
  *     dq = scale ds k;  dk += scale ds q
  */

@@ -100,8 +100,8 @@ int workers_create(int n_threads, struct workers **workers, struct err *err)
     int rc;
 
     if (n_threads < 1)
-        return err_set(err, ERR_INVALID, "%d worker threads: at least 1",
-                       n_threads);
+        return err_set(err, ERR_INVALID,
+                       "%d worker threads: must be at least 1", n_threads);
     w = xcalloc(1, sizeof *w);
     w->threads = xcalloc((size_t)n_threads, sizeof *w->threads);
     pthread_mutex_init(&w->mu, NULL);

@@ -40,7 +40,8 @@ void cut_ids(struct cut *c, const struct tokenizer *t, size_t context,
 
 void cut_release(struct cut *c);
 
-/* Appends the text of a segment's targets, decoded if there is no text. */
+/* Appends the text of a segment's targets: the segment's text, or its decoded
+ * tokens. */
 void cut_text(const struct segment *s, const struct tokenizer *t,
               struct buf *out);
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Encoding merges within one pre-token. It uses a linked list of ids and a heap
- * of candidate pairs by (rank, position). A candidate is dropped when it comes
- * out of the heap if a neighbour has changed since. So a pre-token of n bytes
- * takes O(n log n), whatever its content.
+ * Encoding merges pairs within one pre-token, the pair of lowest rank first. It
+ * uses a linked list of ids, and a heap of candidate pairs by rank and
+ * position. A candidate is dropped when it comes out of the heap if a neighbour
+ * has changed since. So a pre-token of n bytes takes O(n log n), whatever its
+ * content.
  */
 #include "config.h"
 

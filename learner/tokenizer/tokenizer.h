@@ -74,8 +74,8 @@ uint16_t tokenizer_end_of_text(const struct tokenizer *t);
 void tokenizer_encode(const struct tokenizer *t, const char *text,
                       size_t n_bytes, struct token_list *out);
 
-/* The same, checking cancel now and then. When it cancels, its error is
- * returned, and out has a part of the ids. */
+/* Does the same, and checks `cancel` every 64 KiB. If it cancels, its error is
+ * returned, and `out` has a part of the ids. */
 int tokenizer_encode_cancellable(const struct tokenizer *t, const char *text,
                                  size_t n_bytes, const struct cancel *cancel,
                                  struct token_list *out, struct err *err);

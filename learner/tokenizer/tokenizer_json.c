@@ -272,10 +272,11 @@ static int read_vocab(struct tokenizer *t, json_t *vocab, struct err *err)
     int rc = 0;
 
     if (n < TOKENIZER_FIRST_MERGE || n > 65536)
-        return err_set(err, ERR_INVALID,
-                       "tokenizer.json: a vocabulary of %zu: mneme has 257 to "
-                       "65536 ids",
-                       n);
+        return err_set(
+            err, ERR_INVALID,
+            "tokenizer.json: a vocabulary of %zu ids: must be 257 to "
+            "65536",
+            n);
     t->vocab_size = (int)n;
     t->tokens = xcalloc(n, sizeof *t->tokens);
     json_object_foreach (vocab, piece, value) {
@@ -407,14 +408,16 @@ static int read_merges(struct tokenizer *t, const json_t *list,
     size_t n = json_array_size(list);
 
     if (!json_is_array(list) || n > 65536)
-        return err_set(err, ERR_CORRUPT, "tokenizer.json: merges");
+        return err_set(err, ERR_CORRUPT,
+                       "tokenizer.json: merges must be at most 65536");
     t->merges = xcalloc(n, sizeof *t->merges);
     for (size_t i = 0; i < n; i++)
         if (!read_merge(json_array_get(list, i), vocab, &t->merges[i]))
-            return err_set(err, ERR_CORRUPT,
-                           "tokenizer.json: merge %zu is not of tokens in the "
-                           "vocabulary",
-                           i);
+            return err_set(
+                err, ERR_CORRUPT,
+                "tokenizer.json: merge %zu uses a token that is not in "
+                "the vocabulary",
+                i);
     t->n_merges = n;
     tokenizer_index(t);
     return 0;
@@ -445,7 +448,8 @@ int tokenizer_from_json(const char *json, size_t n_bytes,
     int rc;
 
     if (n_bytes > JSON_LIMIT)
-        return err_set(err, ERR_LIMIT, "tokenizer.json: %zu bytes", n_bytes);
+        return err_set(err, ERR_LIMIT, "tokenizer.json: %zu bytes, above %zu",
+                       n_bytes, JSON_LIMIT);
     root = json_loadb(json, n_bytes, JSON_REJECT_DUPLICATES, &where);
     if (!root)
         return err_set(err, ERR_CORRUPT, "tokenizer.json: line %d: %s",

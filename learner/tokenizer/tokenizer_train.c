@@ -155,8 +155,8 @@ static uint32_t key_at(const struct word *w, size_t i)
     return (uint32_t)w->ids[i] << 16 | w->ids[i + 1];
 }
 
-/* Adds the word's pairs to the counts. With `only` >= 0, just the pairs with
- * that id note the word and join the heap. */
+/* Adds the word's pairs to the counts. Each pair also notes the word. With
+ * `only` >= 0, just the pairs with that id do so, and become candidates. */
 static void add_pairs(struct trainer *t, uint32_t word, int only)
 {
     const struct word *w = &t->words[word];
@@ -279,7 +279,7 @@ int tokenizer_train(const char *text, size_t n_bytes, int vocab_size,
 
     if (vocab_size < TOKENIZER_FIRST_MERGE || vocab_size > 65536)
         return err_set(err, ERR_INVALID,
-                       "a vocabulary of %d: it has 257 to 65536 ids",
+                       "a vocabulary of %d ids: must be 257 to 65536",
                        vocab_size);
     wanted = (size_t)vocab_size - TOKENIZER_FIRST_MERGE;
     merges = xreallocarray(NULL, wanted + 1, sizeof *merges);

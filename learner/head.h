@@ -53,7 +53,8 @@ struct head_example {
     const uint32_t *grams; /* hashes of the text (learner/tokenizer/grams.h);
                               NULL: made from the text */
     size_t n_grams;
-    const float *states; /* final states; NULL for preset linear */
+    const float *states; /* [n_states][dim] final states; NULL for preset
+                            linear */
     size_t n_states;
     float *dstates; /* out, of head_backward: [n_states][dim] */
     int32_t label;

@@ -100,8 +100,8 @@ struct learner_step_output {
     double *nats;      /* sum of -ln p over the counted targets */
     double *text_nats; /* the same without the end-of-text token, for bits per
                           byte */
-    float *logits;     /* class logits of labelled fresh segments, to be stored
-                          for replay */
+    float *logits;     /* [n_fresh][head.max_labels] class logits of labelled
+                          fresh segments, to be stored for replay */
     uint8_t *right;    /* [n_fresh] 1: the class head predicted the label before
                           the update */
     /* Results of the whole step. */

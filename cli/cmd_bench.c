@@ -37,8 +37,7 @@ struct bench {
 
 /* --- measuring ---------------------------------------------------------- */
 
-static int parse(const struct verb_args *args, struct bench *b,
-                 struct err *err)
+static int parse(const struct verb_args *args, struct bench *b, struct err *err)
 {
     int64_t threads = 1, windows = 5, rows = 20000;
     double seconds = 0.5;
@@ -177,10 +176,10 @@ static void add_row(struct table *t, const struct results *r,
 static void print_kind(const struct results *r, enum part_kind kind)
 {
     static const char *const headings[PART_KINDS] = {
-        [PART_MACHINE] = "l:MACHINE",    [PART_TRAIN] = "l:TRAINING",
-        [PART_SCORE] = "l:SCORING",      [PART_GENERATE] = "l:GENERATION",
-        [PART_PRESET] = "l:PRESETS",     [PART_QUANTIZE] = "l:INT8",
-        [PART_REPLAY] = "l:REPLAY",      [PART_PUBLISH] = "l:PUBLISHING",
+        [PART_MACHINE] = "l:MACHINE", [PART_TRAIN] = "l:TRAINING",
+        [PART_SCORE] = "l:SCORING",   [PART_GENERATE] = "l:GENERATION",
+        [PART_PRESET] = "l:PRESETS",  [PART_QUANTIZE] = "l:INT8",
+        [PART_REPLAY] = "l:REPLAY",   [PART_PUBLISH] = "l:PUBLISHING",
     };
     const struct part *one = NULL;
     struct table t;
@@ -191,7 +190,7 @@ static void print_kind(const struct results *r, enum part_kind kind)
             one = p;
             table_column(&t, 'r',
                          strchr(p->name, '.') ? strchr(p->name, '.') + 1
-                                                : "VALUE");
+                                              : "VALUE");
         }
     for (size_t i = 0; one && i < results_figures_n; i++) {
         const struct results_figure *f = &results_figures[i];
@@ -232,8 +231,7 @@ int cmd_bench(const struct verb_args *args, struct err *err)
     struct bench *b = xcalloc(1, sizeof *b);
     int rc;
 
-    if ((rc = parse(args, b, err)) == 0 &&
-        (rc = load_text(args, b, err)) == 0)
+    if ((rc = parse(args, b, err)) == 0 && (rc = load_text(args, b, err)) == 0)
         rc = measure(b, err);
     if (rc == 0 && verb_has(args, "json")) {
         json_t *j = results_json(&b->results, &b->options);

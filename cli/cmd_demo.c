@@ -89,17 +89,17 @@ struct demo {
     struct mnemed daemon;
     struct client *client;
     struct producer *producer;
-    json_t *status; /* the last reply of /v1/status */
-    int64_t sent;   /* records */
-    double seconds; /* for learning */
+    json_t *status;               /* the last reply of /v1/status */
+    int64_t sent;                 /* records */
+    double seconds;               /* for learning */
     int64_t deadline_ms, line_ms; /* line_ms: the last line about progress */
     /* Version 1, the version after each domain, the version after the bad feed,
      * and the serving version after the rollback. */
     struct measurement list[DEMO_TEXT_DOMAINS + 3];
     size_t n;
-    int64_t good; /* the head version before the bad feed */
-    int64_t served; /* the serving version after it */
-    int64_t quarantined; /* of the bad feed */
+    int64_t good;        /* the head version before the bad feed */
+    int64_t served;      /* the serving version after it */
+    int64_t quarantined; /* of the random bytes */
 };
 
 static volatile int interrupted;
@@ -158,8 +158,7 @@ static int measure(struct demo *d, int64_t version, const char *when,
         if (m->version)
             snprintf(model, sizeof model, "mneme@%" PRId64, m->version);
         rc = client_post(d->client, "/v1/score",
-                         json_pack("{s:o, s:s}", "text", texts, "model",
-                                   model),
+                         json_pack("{s:o, s:s}", "text", texts, "model", model),
                          &reply, err);
         json_array_foreach(pick(reply, "results"), k, row)
         {
@@ -286,9 +285,9 @@ static int send_bytes(struct demo *d, const char *bytes, size_t n,
 {
     int rc = 0;
 
-    while (rc == 0 && d->sent - count(d, "records.consumed") >=
-                          (count(d, "head_version") ? WAITING
-                                                    : WAITING_FOR_VOCABULARY))
+    while (rc == 0 &&
+           d->sent - count(d, "records.consumed") >=
+               (count(d, "head_version") ? WAITING : WAITING_FOR_VOCABULARY))
         rc = watch(d, domain, err);
     if (rc == 0)
         rc = producer_send(d->producer, bytes, n, NULL, &interrupted, err);
@@ -300,8 +299,8 @@ static int send_text(struct demo *d, const char *text, const char *domain,
                      size_t number, struct err *err)
 {
     char *id = xasprintf("%s-%06zu", domain, number);
-    json_t *record = json_pack("{s:s, s:s, s:s}", "text", text, "domain",
-                               domain, "id", id);
+    json_t *record =
+        json_pack("{s:s, s:s, s:s}", "text", text, "domain", domain, "id", id);
     char *value = record ? json_dumps(record, JSON_COMPACT) : NULL;
     int rc = value ? send_bytes(d, value, strlen(value), domain, err)
                    : err_set(err, ERR_INVALID, "domain %s: not UTF-8", domain);
@@ -324,15 +323,14 @@ static int wait_for_address(struct demo *d, const char *file, char **address,
            (rc = address_read(d->daemon.data_dir, file, address, err)) == 0 &&
            !*address) {
         if (timing_mono_ms() - began > CONNECT_MS)
-            return err_set(err, ERR_IO, "mnemed wrote no %s within %d s",
-                           file, CONNECT_MS / 1000);
+            return err_set(err, ERR_IO, "mnemed wrote no %s within %d s", file,
+                           CONNECT_MS / 1000);
         timing_sleep_ms(POLL_MS);
     }
     return rc;
 }
 
-static int start(struct demo *d, const struct verb_args *args,
-                 struct err *err)
+static int start(struct demo *d, const struct verb_args *args, struct err *err)
 {
     struct producer_options options = {.topic = "text", .partition = -1};
     char *http = NULL, *kafka = NULL;
@@ -405,10 +403,17 @@ static int learn(struct demo *d, struct err *err)
 
 /* --- 3: the bad feed ---------------------------------------------------- */
 
+/* Counts the records in quarantine that are no text. */
+static int64_t count_binary(const struct demo *d)
+{
+    return count(d, "quarantine.nul_bytes") + count(d, "quarantine.utf16") +
+           count(d, "quarantine.not_utf8");
+}
+
 static int send_bad_feed(struct demo *d, struct err *err)
 {
     const struct demo_domain *first = &d->texts.domains[0];
-    int64_t quarantined = count(d, "records.quarantined"), began;
+    int64_t binary = count_binary(d), began;
     size_t i;
     int rc = 0;
 
@@ -429,8 +434,8 @@ static int send_bad_feed(struct demo *d, struct err *err)
     for (i = 0; rc == 0 && i < SHUFFLED_RECORDS &&
                 timing_seconds_since(began) < d->seconds / 6;
          i++) {
-        char *text = demo_text_shuffle(first->records[i % first->n_records],
-                                       SEED + i);
+        char *text =
+            demo_text_shuffle(first->records[i % first->n_records], SEED + i);
 
         rc = send_text(d, text, first->name, 500000 + i, err);
         free(text);
@@ -438,7 +443,7 @@ static int send_bad_feed(struct demo *d, struct err *err)
     if (rc || (rc = settle(d, first->name, err)) ||
         (rc = measure(d, count(d, "head_version"), "after the bad feed", err)))
         return rc;
-    d->quarantined = count(d, "records.quarantined") - quarantined;
+    d->quarantined = count_binary(d) - binary;
     d->served = count(d, "serving_version");
     print("  %zu records of shuffled text in %.0f s", i,
           timing_seconds_since(began));
@@ -452,9 +457,9 @@ static int send_bad_feed(struct demo *d, struct err *err)
 static int roll_back(struct demo *d, struct err *err)
 {
     int64_t skipped = count(d, "records.skipped");
-    json_t *body = json_pack("{s:I, s:s, s:s}", "version", (json_int_t)d->good,
-                             "stream", "skip", "reason",
-                             "the bad feed of the demo");
+    json_t *body =
+        json_pack("{s:I, s:s, s:s}", "version", (json_int_t)d->good, "stream",
+                  "skip", "reason", "the bad feed of the demo");
     json_t *operation = NULL;
     int rc;
 
@@ -470,8 +475,7 @@ static int roll_back(struct demo *d, struct err *err)
             print("  %s", detail);
         print("  version %" PRId64 " serves; %" PRId64
               " records of the bad feed will never be learned",
-              d->list[d->n - 1].version,
-              count(d, "records.skipped") - skipped);
+              d->list[d->n - 1].version, count(d, "records.skipped") - skipped);
         print_measurements(d);
     }
     json_decref(operation);
@@ -537,10 +541,11 @@ static void print_summary(const struct demo *d, double seconds)
         exact = exact && fabs(back->bits_per_byte[i] - now) < 1e-9;
     }
     print("  %-9s %" PRId64 " of %d records of random bytes",
-          d->quarantined == BAD_RECORDS ? "refused" : "LEARNED",
-          d->quarantined, BAD_RECORDS);
-    print("  %-9s version %" PRId64 " learned the shuffled text, version %"
-          PRId64 " served;\n            %s changed by %+.1f %%, and the gate "
+          d->quarantined == BAD_RECORDS ? "refused" : "LEARNED", d->quarantined,
+          BAD_RECORDS);
+    print("  %-9s version %" PRId64
+          " learned the shuffled text, version %" PRId64
+          " served;\n            %s changed by %+.1f %%, and the gate "
           "fails only a version that is worse",
           d->served > d->good ? "PASSED" : "withheld", bad->version, d->served,
           d->texts.domains[0].name,

@@ -197,11 +197,11 @@ static void print_gate_shadow(const json_t *gate)
         return;
     printf("\nshadow: on %" PRId64 " held-out segments that arrived after "
            "version %" PRId64 " the loss changed by %+.1f %%;\nlog evidence "
-           "that the older version is better %.1f, better by 3 %% %.1f; "
-           "decided at %.1f\n",
+           "that the older version is better by more than 3 %%: %.1f; "
+           "significant from %.1f on\n",
            pick_integer(s, "records", 0), pick_integer(gate, "against", 0),
-           100 * pick_real(s, "difference"), pick_real(s, "evidence_better"),
-           pick_real(s, "evidence_at_once"), pick_real(s, "enough"));
+           100 * pick_real(s, "difference"), pick_real(s, "evidence_at_once"),
+           pick_real(s, "enough"));
 }
 
 /* Prints nothing for a version that was not compared. */

@@ -116,8 +116,8 @@ static void domain_release(struct demo_domain *d)
     memset(d, 0, sizeof *d);
 }
 
-static void add_domain(struct demo_texts *t, const char *name,
-                       const char *dir, const char *ending)
+static void add_domain(struct demo_texts *t, const char *name, const char *dir,
+                       const char *ending)
 {
     struct demo_domain *d = &t->domains[t->n];
 
@@ -161,8 +161,7 @@ static int add_given(struct demo_texts *t, const char *dir, struct err *err)
     free(entries);
     buf_release(&order);
     free(path);
-    return n < 0 ? err_set(err, ERR_INVALID, "--texts: %s is not a folder",
-                           dir)
+    return n < 0 ? err_set(err, ERR_INVALID, "--texts: %s is not a folder", dir)
                  : 0;
 }
 
@@ -183,8 +182,7 @@ static const struct {
 
 #define N_FOUND_AT (sizeof found_at / sizeof *found_at)
 
-int demo_texts_load(const char *dir, struct demo_texts *texts,
-                    struct err *err)
+int demo_texts_load(const char *dir, struct demo_texts *texts, struct err *err)
 {
     struct demo_texts *t = texts;
     struct demo_domain *shuffled;

@@ -20,8 +20,7 @@
 
 char *mnemed_program(void)
 {
-    static const char *const beside[] = {"../daemon/mnemed",
-                                         "../sbin/mnemed"};
+    static const char *const beside[] = {"../daemon/mnemed", "../sbin/mnemed"};
     const char *env = getenv("MNEMED");
     char self[PATH_MAX];
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);

@@ -100,12 +100,12 @@ static bool is_property(const char *key)
     return strncmp(key, properties, strlen(properties)) == 0;
 }
 
-int conf_check_stored(const char *key, const char *value, struct err *err)
+int conf_set_stored(struct conf *c, const char *key, const char *value,
+                    struct err *err)
 {
     const struct conf_key *k = conf_map_find(key);
     struct conf_tree tree = CONF_TREE_INIT;
     struct buf why = BUF_INIT;
-    struct conf *scratch;
     int rc = 0;
 
     if (!k && !is_property(key))
@@ -117,14 +117,12 @@ int conf_check_stored(const char *key, const char *value, struct err *err)
                        key);
     if (!value)
         return err_set(err, ERR_CORRUPT, "%s: not a text", key);
-    scratch = conf_create();
     if (conf_tree_of_value(&tree, k, value) != 0)
         rc = err_set(err, ERR_CORRUPT, "%s: %s", key, tree.why);
-    else if (conf_value_set(k, scratch, tree.root, &why) != 0)
+    else if (conf_value_set(k, c, tree.root, &why) != 0)
         rc = err_set(err, ERR_CORRUPT, "%s: %s", key, why.data);
     conf_tree_release(&tree);
     buf_release(&why);
-    conf_free(scratch);
     return rc;
 }
 

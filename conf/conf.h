@@ -352,13 +352,14 @@ char *conf_text(const struct conf *c, const char *key);
 void conf_learning_keys(struct conf_strings *keys);
 
 /*
- * Checks that a retrain can use the value that a version keeps for a key.
- *   value    NULL: the version keeps something that is no text
- *   returns  0; ERR_NOTFOUND: no such key, since another program version had
- *            it; ERR_CORRUPT: versions do not keep this key, or the value is
- *            not allowed
+ * Gives a key the text that a version keeps for it.
+ *   value    NULL: the version keeps something other than a text
+ *   returns  0; ERR_NOTFOUND: there is no such key (another program version
+ *            had it); ERR_CORRUPT: no version keeps this key, or the key cannot
+ *            have this value. On an error c is as it was
  */
-int conf_check_stored(const char *key, const char *value, struct err *err);
+int conf_set_stored(struct conf *c, const char *key, const char *value,
+                    struct err *err);
 
 /* Appends the whole configuration as YAML, which loads to the same values.
  * Secrets are printed as CONF_MASK, which conf_load refuses. */

@@ -247,44 +247,18 @@ static void print_report(const json_t *report)
         print_difference(item);
 }
 
-/* Reads the configuration again, with the settings of the version. */
-static struct conf *load_for_retrain(struct arguments *a,
-                                     const struct conf *conf,
-                                     struct conf_strings *sets,
-                                     struct err *err)
-{
-    struct conf *result;
-
-    if (retrain_settings(conf, &a->retrain, sets, err) != 0)
-        return NULL;
-    for (size_t i = 0; i < sets->n; i++) {
-        XGROW(a->sets, a->n_sets, a->cap_sets);
-        a->sets[a->n_sets++] = sets->items[i];
-    }
-    result = load(a);
-    if (!result) /* load() has printed the reason */
-        err_set(err, ERR_STATE,
-                "version %lld: the settings that it was learned with are not "
-                "valid with this configuration",
-                (long long)a->retrain);
-    return result;
-}
-
 /* Returns the exit status. */
-static int retrain(const struct conf *conf, struct arguments *a)
+static int retrain(struct conf *conf, struct arguments *a)
 {
-    struct conf_strings sets = {0};
     struct err err = ERR_INIT;
-    struct conf *settings = load_for_retrain(a, conf, &sets, &err);
     json_t *report = NULL;
-    int status = err_exit_status(err.code);
+    int status;
 
-    if (settings) {
-        log_configure(settings->log.level, settings->log.format);
-        ops_init();
-        status = err_exit_status(
-            retrain_run(settings, a->retrain, &report, &err));
-    }
+    log_configure(conf->log.level, conf->log.format);
+    ops_init();
+    if (retrain_settings(conf, &a->retrain, &err) == 0)
+        retrain_run(conf, a->retrain, &report, &err);
+    status = err_exit_status(err.code);
     if (err.code != ERR_OK)
         log_plain("mnemed", err.msg);
     if (report && a->json) {
@@ -296,8 +270,6 @@ static int retrain(const struct conf *conf, struct arguments *a)
     if (report && !json_is_true(json_object_get(report, "same")))
         status = EXIT_FAILED;
     json_decref(report);
-    conf_free(settings);
-    conf_strings_release(&sets);
     return status;
 }
 

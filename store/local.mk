@@ -28,7 +28,3 @@ store_libstore_a_SOURCES = \
 	store/wal.c store/wal.h
 
 STORE_LIBS = store/libstore.a $(BASE_LIBS) $(SQLITE_LIBS) -lm
-
-
-# Loads what it wrote with transformers, where there is one: by hand, with
-#   top_builddir=. python3 tests/compat_hf.py

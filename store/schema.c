@@ -8,7 +8,7 @@
  *
  * verdict is the gate's word and stays; state is what counts now. guard is what
  * the daemon's guard knew when it was spoken, or since a rollback to the
- * version: text that only the daemon understands (daemon/publish/judge_memory.h).
+ * version: text that only the daemon understands (daemon/publish/verdict_memory.h).
  *
  * pointers has one row. newest is the largest version number ever used.
  *

@@ -11,6 +11,7 @@ tests_util_libtestutil_a_SOURCES = \
 	tests/util/http_util.c tests/util/http_util.h \
 	tests/util/infer_util.c tests/util/infer_util.h \
 	tests/util/near_util.c tests/util/near_util.h \
+	tests/util/rewind_util.c tests/util/rewind_util.h \
 	tests/util/store_util.c tests/util/store_util.h
 endif
 TEST_UTIL = tests/util/libtestutil.a

@@ -18,28 +18,25 @@ static const char *const texts[PROBE_TEXTS] = {
     "    return x < 0 ? -x : x;\n}\n",
 };
 
-/* The index of replay and holdout is no number of the model. */
-static bool is_index(const char *name)
-{
-    return strncmp(name, "replay.", 7) == 0 ||
-           strncmp(name, "holdout.", 8) == 0;
-}
-
-const char *probe_not_finite(const struct tensor_list *l)
+/* The first tensor of the model with a value that is not finite, or NULL. The
+ * index of replay and holdout is no part of the model. */
+static const char *find_not_finite(const struct tensor_list *l)
 {
     for (size_t i = 0; i < l->n; i++) {
         const struct tensor *t = &l->items[i];
 
-        if (t->type == TENSOR_F32 && !is_index(t->name) &&
+        if (t->type == TENSOR_F32 && strncmp(t->name, "replay.", 7) != 0 &&
+            strncmp(t->name, "holdout.", 8) != 0 &&
             !block_finite(t->data, tensor_count(t)))
             return t->name;
     }
     return NULL;
 }
 
-/* Losses and scores of the texts; scores has room for n_labels each. */
-static int ask(const struct infer *f, double *nats, float *scores,
-               size_t n_labels, struct err *err)
+/* The losses and class scores of the texts: nats[PROBE_TEXTS],
+ * scores[PROBE_TEXTS][n_labels]. */
+static int score_texts(const struct infer *f, double *nats, float *scores,
+                       size_t n_labels, struct err *err)
 {
     int rc = 0;
 
@@ -56,7 +53,7 @@ static int ask(const struct infer *f, double *nats, float *scores,
         if (rc == 0 && n_labels) {
             rc = infer_classify(f, texts[i], strlen(texts[i]), NULL,
                                 scores + i * n_labels, err);
-            rc = rc == ERR_STATE ? 0 : rc; /* no row learned yet */
+            rc = rc == ERR_STATE ? 0 : rc; /* no label learned yet */
         }
     }
     return rc;
@@ -80,7 +77,7 @@ void probe_take(const struct snapshot *s, const struct model_shape *shape,
     memset(p, 0, sizeof *p);
     p->finite = true;
     for (size_t i = 0; p->finite && i < sizeof lists / sizeof *lists; i++) {
-        const char *name = probe_not_finite(lists[i]);
+        const char *name = find_not_finite(lists[i]);
 
         if (name)
             fail(p, name, "not finite");
@@ -91,7 +88,7 @@ void probe_take(const struct snapshot *s, const struct model_shape *shape,
     p->scores = xcalloc(PROBE_TEXTS * p->n_labels + 1, sizeof *p->scores);
     if (infer_create(shape, tokenizer, &s->weights, &s->head, &s->labels,
                      options, &live, &err) != 0 ||
-        ask(live, p->nats, p->scores, p->n_labels, &err) != 0)
+        score_texts(live, p->nats, p->scores, p->n_labels, &err) != 0)
         fail(p, "the live weights", err.msg);
     infer_free(live);
 }
@@ -106,21 +103,21 @@ int probe_compare(const struct probe *p, const struct infer *read_back,
 
     if (n != p->n_labels)
         return err_set(err, ERR_CORRUPT,
-                       "%zu labels are read back, and %zu were live", n,
+                       "%zu labels were read back, but %zu were written", n,
                        p->n_labels);
     scores = xcalloc(PROBE_TEXTS * n + 1, sizeof *scores);
-    rc = ask(read_back, nats, scores, n, err);
+    rc = score_texts(read_back, nats, scores, n, err);
     for (size_t i = 0; rc == 0 && i < PROBE_TEXTS; i++)
         if (memcmp(&nats[i], &p->nats[i], sizeof nats[i]) != 0)
             rc = err_set(err, ERR_CORRUPT,
-                         "read back, probe text %zu costs %.9g nats, and the "
-                         "live weights gave %.9g",
+                         "probe text %zu costs %.9g nats with the weights that "
+                         "were read back, but %.9g with the live weights",
                          i + 1, nats[i], p->nats[i]);
     if (rc == 0 && memcmp(scores, p->scores,
                           PROBE_TEXTS * n * sizeof *scores) != 0)
         rc = err_set(err, ERR_CORRUPT,
-                     "read back, the class scores of the probe texts are not "
-                     "those of the live head");
+                     "the class head that was read back and the live one "
+                     "score the probe texts differently");
     free(scores);
     return rc;
 }

@@ -1,34 +1,64 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One loop: a snapshot to publish, a rollback to write, operations from users,
- * in that order; asleep otherwise. `busy` is true from publisher_submit until
- * the gate has spoken about that version, and the outcome of the durable part
- * can be collected before that.
+ * The thread and its queue of tasks. The life of a version, with the function
+ * that makes each step:
+ *
+ *     snapshot
+ *        | publisher_publish -> store_publish begins
+ *     WRITING    files in versions/.new-N
+ *        | store_publish: the files are synced, the directory is renamed
+ *     DURABLE    files in versions/N
+ *        | store_publish: the transaction writes the row
+ *     PENDING    the head version, listed, without a verdict
+ *        | publisher_verdict -> store_verdict
+ *     PASSED | FAILED | INCONCLUSIVE
+ *        | publisher_switch -> serving_switch: a verdict (only PASSED), an
+ *        | operator's promote, or a rollback to this version
+ *     SERVING    until serving_switch to another version
+ *        | publisher_prune -> store_prune, unless the version is the head, the
+ *        | serving or the reference version, pinned, or kept by a rule
+ *     RETIRED    no row, no files
+ *
+ * A rollback to an older version marks the later ones ROLLED_BACK (store.h).
+ *
+ * Invariants:
+ *  1. After publisher_start only this thread uses the struct store.
+ *  2. A task is in the queue at most once; it runs without the mutex.
+ *  3. The verdict is the first task of the queue. So no other task comes
+ *     between a publication and its verdict, unless the disk is full: then the
+ *     verdict has a later due_ms, and other tasks run.
+ *  4. All other tasks run in the order in which they were queued.
+ *  5. The store names a version before it serves. One exception: a version that
+ *     an operator chose serves at once (serving_choose), before its operation.
+ *  6. After an error that no later try can mend (`dead`) no version and no
+ *     verdict is written, and the process ends.
  */
 #include "config.h"
 
 #include "daemon/publish/publisher.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/log.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
-#include "daemon/publish/judge_parent.h"
 #include "daemon/publish/publisher_private.h"
 #include "store/tombstones.h"
 
-#define LOOK_MS 2000   /* between two checks of an idle store */
+#define CHECK_MS 2000  /* between two checks of an idle store */
 #define SCRUB_MS 60000 /* between two tries to erase bytes */
+#define RETRY_MS 5000  /* until a verdict is tried again */
 
 struct publisher *publisher_create(const struct publisher_options *options)
 {
     struct publisher *p = xcalloc(1, sizeof *p);
 
     p->options = *options;
-    p->judge = judge_create(options->conf, options->catalog,
-                            options->serving);
+    p->scoring = holdout_scoring_create(options->conf, options->catalog,
+                                        options->serving);
+    p->publish.kind = TASK_PUBLISH;
+    p->verdict.kind = TASK_VERDICT;
+    p->operation.kind = TASK_OPERATION;
     pthread_mutex_init(&p->mutex, NULL);
     pthread_cond_init(&p->work, NULL);
     pthread_cond_init(&p->done, NULL);
@@ -50,9 +80,8 @@ void publisher_free(struct publisher *p)
     if (!p)
         return;
     BUG_ON(p->started);
-    snapshot_free(p->submitted);
-    snapshot_free(p->outcome_snapshot);
-    judge_free(p->judge);
+    snapshot_free(p->publish.snapshot);
+    holdout_scoring_free(p->scoring);
     probe_release(&p->probe);
     buf_release(&p->tokenizer_json);
     pthread_cond_destroy(&p->work);
@@ -61,13 +90,54 @@ void publisher_free(struct publisher *p)
     free(p);
 }
 
+/* --- the queue: each function needs the mutex --------------------------- */
+
+/* Queues a task. A task that is queued keeps its position. */
+static void enqueue(struct publisher *p, struct publisher_task *t,
+                    int64_t due_ms)
+{
+    struct publisher_task **at = &p->first;
+
+    t->due_ms = due_ms;
+    if (t->state != TASK_QUEUED) {
+        while (*at && t->kind != TASK_VERDICT)
+            at = &(*at)->next;
+        t->next = *at;
+        *at = t;
+        t->state = TASK_QUEUED;
+    }
+    pthread_cond_signal(&p->work);
+}
+
+/* Takes the first task that is due out of the queue; NULL: there is none. */
+static struct publisher_task *dequeue(struct publisher *p)
+{
+    struct publisher_task **at = &p->first, *t;
+
+    while (*at && (*at)->due_ms && (*at)->due_ms > timing_mono_ms())
+        at = &(*at)->next;
+    t = *at;
+    if (t) {
+        *at = t->next;
+        t->state = TASK_RUNNING;
+    }
+    return t;
+}
+
+static bool is_publishing(const struct publisher *p)
+{
+    return p->publish.state == TASK_QUEUED ||
+           p->publish.state == TASK_RUNNING ||
+           p->verdict.state == TASK_RUNNING ||
+           (p->verdict.state == TASK_QUEUED && !p->verdict.due_ms);
+}
+
 /* --- the trainer's side ------------------------------------------------- */
 
 void publisher_wake(struct publisher *p)
 {
     pthread_mutex_lock(&p->mutex);
-    p->woken = true;
-    pthread_cond_signal(&p->work);
+    enqueue(p, &p->operation, 0);
     pthread_mutex_unlock(&p->mutex);
 }
 
@@ -76,23 +146,35 @@ bool publisher_released(struct publisher *p)
     return atomic_exchange(&p->released, false);
 }
 
+int64_t publisher_choices(struct publisher *p)
+{
+    return p->choices;
+}
+
 bool publisher_busy(struct publisher *p)
 {
     bool busy;
 
     pthread_mutex_lock(&p->mutex);
-    busy = p->busy || p->have_outcome;
+    busy = is_publishing(p) || p->publish.state == TASK_DONE;
     pthread_mutex_unlock(&p->mutex);
     return busy;
+}
+
+void publisher_wait(struct publisher *p)
+{
+    pthread_mutex_lock(&p->mutex);
+    while (is_publishing(p))
+        pthread_cond_wait(&p->done, &p->mutex);
+    pthread_mutex_unlock(&p->mutex);
 }
 
 void publisher_submit(struct publisher *p, struct snapshot *s)
 {
     pthread_mutex_lock(&p->mutex);
-    BUG_ON(p->busy || p->have_outcome);
-    p->busy = true;
-    p->submitted = s;
-    pthread_cond_signal(&p->work);
+    BUG_ON(p->publish.state != TASK_IDLE);
+    p->publish.snapshot = s;
+    enqueue(p, &p->publish, 0);
     pthread_mutex_unlock(&p->mutex);
 }
 
@@ -102,259 +184,187 @@ bool publisher_collect(struct publisher *p, struct snapshot **s,
     bool have;
 
     pthread_mutex_lock(&p->mutex);
-    have = p->have_outcome;
+    have = p->publish.state == TASK_DONE;
     if (have) {
-        *s = p->outcome_snapshot;
-        *version = p->outcome_version;
-        *err = p->outcome_err;
-        p->outcome_snapshot = NULL;
-        p->have_outcome = false;
+        *s = p->publish.snapshot;
+        *version = p->publish.version;
+        *err = p->publish.outcome;
+        p->publish.snapshot = NULL;
+        p->publish.state = TASK_IDLE;
     }
     pthread_mutex_unlock(&p->mutex);
     return have;
 }
 
-bool publisher_take_wish(struct publisher *p, struct guard_wish *wish)
+bool publisher_take_wish(struct publisher *p, struct guard_request *wish)
 {
-    bool have;
-
     pthread_mutex_lock(&p->mutex);
-    have = p->have_wish;
-    if (have)
-        *wish = p->wish;
-    p->have_wish = false;
+    *wish = p->wish;
+    p->wish.cause = GUARD_NO_CAUSE;
     pthread_mutex_unlock(&p->mutex);
-    return have;
+    return wish->cause != GUARD_NO_CAUSE;
 }
 
-int64_t publisher_choices(struct publisher *p)
-{
-    int64_t choices;
-
-    pthread_mutex_lock(&p->mutex);
-    choices = p->choices;
-    pthread_mutex_unlock(&p->mutex);
-    return choices;
-}
-
-void publisher_wait(struct publisher *p)
+static int run_and_wait(struct publisher *p, struct publisher_task *t)
 {
     pthread_mutex_lock(&p->mutex);
-    while (p->busy || p->starting || p->judging)
+    enqueue(p, t, 0);
+    while (t->state != TASK_DONE)
         pthread_cond_wait(&p->done, &p->mutex);
     pthread_mutex_unlock(&p->mutex);
+    return t->rc;
 }
 
 int publisher_run(struct publisher *p,
                   int (*run_it)(struct store *s, void *arg, struct err *err),
                   void *arg, struct err *err)
 {
-    struct errand errand = {run_it, arg, err, 0};
+    struct publisher_task errand = {
+        .kind = TASK_ERRAND, .run = run_it, .arg = arg, .err = err};
 
-    pthread_mutex_lock(&p->mutex);
-    p->errand = &errand;
-    pthread_cond_signal(&p->work);
-    while (p->errand)
-        pthread_cond_wait(&p->done, &p->mutex);
-    pthread_mutex_unlock(&p->mutex);
-    return errand.rc;
+    return run_and_wait(p, &errand);
 }
 
 int publisher_rollback(struct publisher *p, const struct store_rollback *rows,
                        const struct store_offset *known, size_t n_known,
                        struct err *err)
 {
-    struct rollback_request request = {*rows, known, n_known, err, 0};
+    struct publisher_task rollback = {.kind = TASK_ROLLBACK,
+                                      .rollback = rows,
+                                      .known = known,
+                                      .n_known = n_known,
+                                      .err = err};
 
-    request.rows.in_transaction = replay_db_rollback;
-    pthread_mutex_lock(&p->mutex);
-    p->rollback = &request;
-    pthread_cond_signal(&p->work);
-    while (p->rollback)
-        pthread_cond_wait(&p->done, &p->mutex);
-    pthread_mutex_unlock(&p->mutex);
-    return request.rc;
+    return run_and_wait(p, &rollback);
 }
 
-/* --- publishing --------------------------------------------------------- */
-
-static int write_replay(struct sqlite3 *db, int64_t version, void *arg,
-                        struct err *err)
+void publisher_serve_as_stored(struct publisher *p, int64_t operation)
 {
-    const struct snapshot *s = arg;
-    int rc = replay_db_write(db, s->replay_changes, version, err);
+    struct publisher_task undo = {.kind = TASK_UNDO_CHOICE,
+                                  .operation = operation};
 
-    return rc ? rc : replay_db_write(db, s->holdout_changes, version, err);
+    run_and_wait(p, &undo);
 }
 
-static int store_snapshot(struct publisher *p, struct snapshot *s,
-                          int64_t *version, struct err *err)
+/* --- the tasks ---------------------------------------------------------- */
+
+/* Counts and logs the failure of a task. `again`: a later try may succeed;
+ * without it the process ends. */
+static void fail(struct publisher *p, const char *task, const struct err *err,
+                 bool again)
 {
-    struct catalog_pointers pointers;
-    struct store_publication publication = {
-        .created_ms = s->created_ms,
-        .step = s->step,
-        .tokens_seen = s->tokens_seen,
-        .shape = p->shape,
-        .weights = p->shape ? &s->weights : NULL,
-        .state = &s->state,
-        .holdout = &s->holdout,
-        .anchor = s->anchor_unchanged ? NULL : &s->anchor,
-        .head = &s->head,
-        .tokenizer_json = p->tokenizer ? p->tokenizer_json.data : NULL,
-        .tokenizer_json_bytes = p->tokenizer_json.len,
-        .end_of_text = p->tokenizer ? tokenizer_end_of_text(p->tokenizer) : 0,
-        .labels_json = s->labels_json.data,
-        .metadata_json = s->metadata.data,
-        .offsets = s->offsets,
-        .n_offsets = s->n_offsets,
-        .ledger = s->stage.ledger,
-        .n_ledger = s->stage.n_ledger,
-        .quarantine = s->stage.quarantine,
-        .n_quarantine = s->stage.n_quarantine,
-        .in_transaction = write_replay,
-        .arg = s,
-    };
-    int rc = catalog_pointers(p->options.catalog, &pointers, err);
-
-    if (rc)
-        return rc;
-    publication.parent = pointers.head;
-    return store_publish(p->options.store, &publication, version, err);
-}
-
-/* The positions of a durable version, for the group's committed offsets. */
-static void tell_source(struct publisher *p, const struct snapshot *s)
-{
-    struct source_position *positions =
-        xcalloc(s->n_offsets, sizeof *positions);
-
-    for (size_t i = 0; i < s->n_offsets; i++)
-        positions[i] = (struct source_position){
-            .topic = s->offsets[i].topic,
-            .partition = s->offsets[i].partition,
-            .next_offset = s->offsets[i].next_offset,
-            .last_learned = s->offsets[i].last_learned,
-            .last_hash = s->offsets[i].last_hash,
-        };
-    source_published(p->options.source, positions, s->n_offsets);
-    free(positions);
-}
-
-/* In the transaction that prunes: kept are the versions that stay. */
-static int sweep_replay(struct sqlite3 *db, const int64_t *kept,
-                        size_t n_kept, void *arg, struct err *err)
-{
-    struct publisher *p = arg;
-    int64_t deleted;
-
-    serving_retain(p->options.serving, kept, n_kept);
-    return replay_db_sweep(db, kept, n_kept, 20000, &deleted, err);
-}
-
-/* What the next candidate is compared with: without it the measure would be
- * lowered to what serves by then. */
-static int64_t reference_of_head(struct publisher *p)
-{
-    struct catalog_pointers pointers;
-    struct judge_memory memory;
-
-    if (catalog_pointers(p->options.catalog, &pointers, NULL) != 0 ||
-        judge_recall(p->options.catalog, pointers.head, &memory, NULL) != 0)
-        return 0;
-    return memory.reference;
-}
-
-static int prune(struct publisher *p, struct err *err)
-{
-    const struct conf_keep *k = &p->options.conf->publish.keep;
-    struct store_keep keep = {(int)k->newest, (int)k->hourly, (int)k->daily,
-                              reference_of_head(p)};
-    int removed = 0;
-    int rc = store_prune(p->options.store, &keep, timing_wall_ms(),
-                         sweep_replay, p, &removed, err);
-
-    if (removed)
-        log_debug("retention", "removed=%d", removed);
-    return rc;
-}
-
-void publisher_fail(struct publisher *p, const char *what,
-                           const struct err *err, bool again)
-{
-    struct status *s = status_lock(p->options.board);
-
-    s->publish.failed++;
+    status_lock(p->options.board)->publish.failed++;
     status_unlock(p->options.board);
     if (!again || !p->failing)
-        log_error(what, "%s", err->msg);
+        log_error(task, "%s", err->msg);
     p->failing = again;
     p->dead = p->dead || !again;
     if (!again)
         p->options.on_fatal(err, p->options.arg);
 }
 
-static void give_outcome(struct publisher *p, struct snapshot *s,
-                         int64_t version, const struct err *err)
+static void run_publish(struct publisher *p)
 {
+    struct publisher_task *t = &p->publish;
+    int rc;
+
+    t->version = 0;
+    t->outcome = (struct err)ERR_INIT;
+    p->started_ns = timing_mono_ns();
+    p->started_cpu_ns = timing_thread_cpu_ns() - t->snapshot->cpu_ns;
+    if (p->dead) /* a version now may follow one that the disk has lost */
+        rc = err_set(&t->outcome, ERR_IO, "nothing is published any more");
+    else
+        rc = publisher_publish(p, t->snapshot, &t->version, &t->outcome);
+    /* The next snapshot has an anchor of its own when this one's parent has
+     * lost the anchor's file (ERR_CORRUPT). */
+    if (rc && !p->dead)
+        fail(p, "publish", &t->outcome,
+             rc == ERR_FULL ||
+                 (rc == ERR_CORRUPT && t->snapshot->anchor_unchanged));
+    if (rc)
+        p->started_ns = 0;
+    else
+        p->failing = false;
     pthread_mutex_lock(&p->mutex);
-    p->outcome_snapshot = s;
-    p->outcome_version = version;
-    p->outcome_err = *err;
-    p->have_outcome = true;
+    t->state = TASK_DONE;
+    if (rc == 0)
+        enqueue(p, &p->verdict, 0);
     pthread_mutex_unlock(&p->mutex);
     p->options.wake_trainer(p->options.arg);
 }
 
-static void publish(struct publisher *p, struct snapshot *s)
+/* The verdict about the head version. When that version was published by this
+ * process, retention and the figures of the publication follow. */
+static void run_verdict(struct publisher *p)
 {
-    int64_t started = timing_mono_ns(), version = 0;
-    int64_t cpu_ns = timing_thread_cpu_ns() - s->cpu_ns;
+    struct guard_request wish = {.cause = GUARD_NO_CAUSE};
     struct err err = ERR_INIT;
-    struct status *status;
-    double seconds;
+    bool again = false;
+    struct status *s;
+    int rc;
 
-    if (p->dead) { /* "succeeding" now could be on data that is lost */
-        err_set(&err, ERR_IO, "nothing is published any more");
-        give_outcome(p, s, 0, &err);
+    if (p->dead)
         return;
-    }
-    probe_release(&p->probe);
-    probe_take(s, p->shape, p->tokenizer,
-               serving_options(p->options.serving), &p->probe);
-    p->probed_version = 0;
-    if (store_snapshot(p, s, &version, &err) != 0) {
-        /* An anchor that cannot be linked is written whole the next time. */
-        publisher_fail(p, "publish", &err,
-                       err.code == ERR_FULL ||
-                           (err.code == ERR_CORRUPT && s->anchor_unchanged));
-        give_outcome(p, s, 0, &err);
+    rc = publisher_verdict(p, &wish, &again, &err);
+    if (rc)
+        fail(p, "gate", &err, again);
+    else
+        p->failing = false;
+    pthread_mutex_lock(&p->mutex);
+    if (rc && again)
+        enqueue(p, &p->verdict, timing_mono_ms() + RETRY_MS);
+    if (wish.cause != GUARD_NO_CAUSE)
+        p->wish = wish;
+    pthread_mutex_unlock(&p->mutex);
+    if (wish.cause != GUARD_NO_CAUSE)
+        p->options.wake_trainer(p->options.arg);
+    if (!p->started_ns)
         return;
-    }
-    p->failing = false;
-    p->probed_version = version;
-    tell_source(p, s);
-    seconds = timing_seconds_since(started);
-    log_info("publish", "version=%lld step=%lld tokens=%lld seconds=%.3f",
-             (long long)version, (long long)s->step,
-             (long long)s->tokens_seen, seconds);
-    give_outcome(p, s, version, &err);
-    publisher_show(p, NULL);
-    publisher_judge(p, version);
-    if (!p->retry_ms && !p->dead && prune(p, &err) != 0)
-        publisher_fail(p, "retention", &err, err.code == ERR_FULL);
-    status = status_lock(p->options.board);
-    status->publish.count++;
-    status->publish.last_seconds = timing_seconds_since(started);
-    status->publish.last_cpu_seconds =
-        (double)(timing_thread_cpu_ns() - cpu_ns) / 1e9;
+    if (rc == 0 && publisher_prune(p, &err) != 0)
+        fail(p, "retention", &err, err.code == ERR_FULL);
+    s = status_lock(p->options.board);
+    s->publish.count++;
+    s->publish.last_seconds = timing_seconds_since(p->started_ns);
+    s->publish.last_cpu_seconds =
+        (double)(timing_thread_cpu_ns() - p->started_cpu_ns) / 1e9;
     status_unlock(p->options.board);
+    p->started_ns = 0;
+}
+
+static void run_task(struct publisher *p, struct publisher_task *t)
+{
+    switch (t->kind) {
+    case TASK_PUBLISH:
+        run_publish(p);
+        break;
+    case TASK_VERDICT:
+        run_verdict(p);
+        break;
+    case TASK_OPERATION:
+        publisher_run_operations(p);
+        break;
+    case TASK_UNDO_CHOICE:
+        publisher_undo_choice(p, t->operation);
+        break;
+    case TASK_ROLLBACK:
+        t->rc = publisher_write_rollback(p, t->rollback, t->known, t->n_known,
+                                         t->err);
+        pthread_mutex_lock(&p->mutex);
+        if (t->rc == 0)
+            p->wish.cause = GUARD_NO_CAUSE;
+        pthread_mutex_unlock(&p->mutex);
+        break;
+    case TASK_ERRAND:
+        t->rc = t->run(p->options.store, t->arg, t->err);
+        break;
+    }
 }
 
 /* --- the thread --------------------------------------------------------- */
 
-/* Ends the process when the store has failed, whatever failed in it. */
-static void look_at_store(struct publisher *p)
+/* Ends the process when the store has failed, in whichever task. */
+static void check_store(struct publisher *p)
 {
     struct err err = ERR_INIT;
 
@@ -365,8 +375,8 @@ static void look_at_store(struct publisher *p)
     p->options.on_fatal(&err, p->options.arg);
 }
 
-/* Erased bytes may still be in the database file when there was no room to
- * write it anew: tries again every SCRUB_MS. */
+/* The database file may still hold erased bytes when there was no room to write
+ * it anew: tries again every SCRUB_MS. */
 static void scrub(struct publisher *p)
 {
     struct err err = ERR_INIT;
@@ -390,15 +400,15 @@ static void scrub(struct publisher *p)
     status_unlock(p->options.board);
 }
 
-/* Sleeps until there is work, a verdict is due to be tried again, or LOOK_MS
- * are over. Locks: needs the mutex. */
+/* Sleeps until a task is queued or due, at most CHECK_MS. Locks: needs the
+ * mutex */
 static void sleep_until_work(struct publisher *p)
 {
-    int64_t wait_ms = LOOK_MS;
+    int64_t wait_ms = CHECK_MS;
     struct timespec at;
 
-    if (p->retry_ms && p->retry_ms - timing_mono_ms() < wait_ms)
-        wait_ms = p->retry_ms - timing_mono_ms();
+    if (p->first && p->first->due_ms - timing_mono_ms() < wait_ms)
+        wait_ms = p->first->due_ms - timing_mono_ms();
     at = timing_deadline(wait_ms);
     timing_wait(&p->work, &p->mutex, &at);
 }
@@ -406,54 +416,25 @@ static void sleep_until_work(struct publisher *p)
 static void *run(void *arg)
 {
     struct publisher *p = arg;
+    struct publisher_task *t;
 
     pthread_setname_np(pthread_self(), "publisher");
-    publisher_judge_pending(p);
     pthread_mutex_lock(&p->mutex);
-    p->starting = false;
-    pthread_cond_broadcast(&p->done);
     for (;;) {
         pthread_mutex_unlock(&p->mutex);
         scrub(p);
-        look_at_store(p);
+        check_store(p);
         pthread_mutex_lock(&p->mutex);
-        if (p->submitted) {
-            struct snapshot *s = p->submitted;
-
-            p->submitted = NULL;
+        t = dequeue(p);
+        if (t) {
             pthread_mutex_unlock(&p->mutex);
-            publish(p, s);
+            run_task(p, t);
             pthread_mutex_lock(&p->mutex);
-            p->busy = false;
+            if (t->state == TASK_RUNNING) /* not queued again meanwhile */
+                t->state = TASK_DONE;
             pthread_cond_broadcast(&p->done);
-        } else if (p->rollback) {
-            pthread_mutex_unlock(&p->mutex);
-            p->rollback->rc = publisher_write_rollback(p, p->rollback);
-            pthread_mutex_lock(&p->mutex);
-            p->rollback = NULL;
-            pthread_cond_broadcast(&p->done);
-        } else if (p->errand) {
-            struct errand *e = p->errand;
-
-            pthread_mutex_unlock(&p->mutex);
-            e->rc = e->run(p->options.store, e->arg, e->err);
-            pthread_mutex_lock(&p->mutex);
-            p->errand = NULL;
-            pthread_cond_broadcast(&p->done);
-        } else if (p->woken) {
-            p->woken = false;
-            pthread_mutex_unlock(&p->mutex);
-            publisher_run_operations(p);
-            pthread_mutex_lock(&p->mutex);
         } else if (p->stopping) {
             break;
-        } else if (p->retry_ms && timing_mono_ms() >= p->retry_ms) {
-            p->judging = true;
-            pthread_mutex_unlock(&p->mutex);
-            publisher_judge_pending(p);
-            pthread_mutex_lock(&p->mutex);
-            p->judging = false;
-            pthread_cond_broadcast(&p->done);
         } else {
             sleep_until_work(p);
         }
@@ -464,8 +445,10 @@ static void *run(void *arg)
 
 void publisher_start(struct publisher *p)
 {
-    p->starting = true;
-    publisher_show(p, NULL); /* before anybody can look */
+    publisher_show(p, NULL); /* HTTP starts after this */
+    pthread_mutex_lock(&p->mutex);
+    enqueue(p, &p->verdict, 0);
+    pthread_mutex_unlock(&p->mutex);
     if (pthread_create(&p->thread, NULL, run, p) != 0)
         BUG("cannot start the publisher's thread");
     p->started = true;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shows versions on the board. Everything is read from the store, and kept
- * nowhere else. So the figures after a start, a verdict, a rollback and an
- * operator's choice are the same function of the same rows.
+ * Shows versions on the board. Every figure is read from the store. So a
+ * restart shows the same figures as the process before it, and a rollback to a
+ * version shows the same as when that version was new.
  */
 #include "config.h"
 
@@ -14,12 +14,12 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "daemon/publish/judge_parent.h"
+#include "daemon/publish/verdict_memory.h"
 #include "daemon/intake/progress.h"
 
 /* --- the lowest losses -------------------------------------------------- */
 
-static void take_lower(json_t *best, const char *domain, double loss)
+static void set_if_lower(json_t *best, const char *domain, double loss)
 {
     const json_t *old = json_object_get(best, domain);
 
@@ -27,33 +27,27 @@ static void take_lower(json_t *best, const char *domain, double loss)
         json_object_set_new(best, domain, json_real(loss));
 }
 
-/* Older versions do not keep their lowest losses: takes them from the versions
- * of the branch that are left. */
-static json_t *best_of_kept(struct catalog *c, int64_t version)
-{
-    struct catalog_version *versions = NULL;
-    json_t *best = json_object();
-    size_t n = 0;
-
-    if (catalog_list(c, version + 1, 0, &versions, &n, NULL) != 0)
-        return best;
-    for (size_t i = 0; i < n; i++)
-        for (size_t d = 0; d < versions[i].n_domains &&
-                           versions[i].state != STORE_ROLLED_BACK;
-             d++)
-            take_lower(best, versions[i].domains[d].domain,
-                       versions[i].domains[d].bits_per_byte);
-    catalog_versions_free(versions, n);
-    return best;
-}
-
+/* The lowest losses of a version's branch: `best` in its gate's JSON. Old
+ * versions have none; then those of the versions before it that are left. */
 static json_t *best_of_version(struct catalog *c, int64_t version,
                                const json_t *gate)
 {
     json_t *best = json_object_get(gate, "best");
+    struct catalog_version *versions = NULL;
+    size_t n = 0;
 
-    return json_is_object(best) ? json_deep_copy(best)
-                                : best_of_kept(c, version);
+    if (json_is_object(best))
+        return json_deep_copy(best);
+    best = json_object();
+    catalog_list(c, version + 1, 0, &versions, &n, NULL);
+    for (size_t i = 0; i < n; i++)
+        for (size_t d = 0; d < versions[i].n_domains &&
+                           versions[i].state != STORE_ROLLED_BACK;
+             d++)
+            set_if_lower(best, versions[i].domains[d].domain,
+                         versions[i].domains[d].bits_per_byte);
+    catalog_versions_free(versions, n);
+    return best;
 }
 
 static json_t *gate_of(const struct catalog_version *v)
@@ -62,7 +56,7 @@ static json_t *gate_of(const struct catalog_version *v)
 }
 
 void publisher_note_best(struct catalog *c, int64_t version,
-                         struct judgement *j)
+                         struct verdict *j)
 {
     struct catalog_version v, parent;
     json_t *best = NULL;
@@ -80,13 +74,13 @@ void publisher_note_best(struct catalog *c, int64_t version,
     if (!best)
         best = json_object();
     for (size_t i = 0; i < j->n_results; i++)
-        take_lower(best, j->results[i].domain, j->results[i].bits_per_byte);
+        set_if_lower(best, j->results[i].domain, j->results[i].bits_per_byte);
     json_object_set_new(j->gate, "best", best);
 }
 
 /* --- the board ---------------------------------------------------------- */
 
-/* Event time of the newest record that a version has learned from; 0: none. */
+/* The event time of the newest record in a version; 0: none. */
 static int64_t newest_record_ms(struct catalog *c, int64_t version)
 {
     struct catalog_version v;
@@ -104,20 +98,6 @@ static int64_t newest_record_ms(struct catalog *c, int64_t version)
     return ms;
 }
 
-/* The newest version on the branch of `version` that has a verdict. False:
- * there is none. */
-static bool judged_version(struct catalog *c, int64_t version,
-                           struct catalog_version *v)
-{
-    while (version && catalog_get(c, version, v, NULL) == 0) {
-        if (v->state != STORE_PENDING)
-            return true;
-        version = v->parent;
-        catalog_version_release(v);
-    }
-    return false;
-}
-
 static double number_of(const json_t *object, const char *key)
 {
     const json_t *n = json_object_get(object, key);
@@ -133,14 +113,13 @@ static void copy_text(const json_t *object, const char *key, char *out,
     snprintf(out, size, "%s", text ? text : "");
 }
 
-/* Locks: needs the board's. */
+/* The holdout losses of version v. Locks: needs the board's */
 static void show_holdouts(struct status_board *b, struct status *s,
                           const struct catalog_version *v, const json_t *best)
 {
     const char *domain;
     json_t *lowest;
 
-    s->n_holdouts = 0;
     json_object_foreach((json_t *)best, domain, lowest)
     {
         struct status_holdout *h = &s->holdouts[s->n_holdouts];
@@ -156,68 +135,52 @@ static void show_holdouts(struct status_board *b, struct status *s,
     }
 }
 
-/* Shows the gate's verdict about v. is_over: another version serves since then,
- * so the next comparison begins anew (judge.c). */
-static void show_gate(struct status_publish *s, const struct catalog_version *v,
-                      const json_t *gate, bool is_over)
+/* The verdict about version v; gate NULL: no version has a verdict. With
+ * another serving version than after that verdict the next comparison begins
+ * anew (verdict.c), so this one is not shown. Locks: needs the board's */
+static void show_verdict(struct status_publish *s, const char *verdict,
+                         const json_t *gate, bool is_over)
 {
-    const json_t *shadow = is_over ? NULL : json_object_get(gate, "shadow");
+    const json_t *live = is_over ? NULL : gate;
+    const json_t *shadow = json_object_get(live, "shadow");
 
-    s->judged_version = v->version;
-    snprintf(s->last_verdict, sizeof s->last_verdict, "%s",
-             store_state_name(v->state));
+    snprintf(s->last_verdict, sizeof s->last_verdict, "%s", verdict);
     copy_text(gate, "reason", s->last_reason, sizeof s->last_reason);
-    copy_text(is_over ? NULL : gate, "waits_for", s->waits_for,
-              sizeof s->waits_for);
-    s->reference_version =
-        is_over ? 0 : json_integer_value(json_object_get(gate, "against"));
+    copy_text(live, "waits_for", s->waits_for, sizeof s->waits_for);
+    s->reference_version = json_integer_value(json_object_get(live, "against"));
     s->shadow_records = json_integer_value(json_object_get(shadow, "records"));
     s->shadow_difference = number_of(shadow, "difference");
     s->shadow_evidence = number_of(shadow, "evidence_at_once");
 }
 
-/* No version has a verdict. Locks: needs the board's. */
-static void show_nothing(struct status *s)
-{
-    struct status_publish *p = &s->publish;
-
-    s->n_holdouts = 0;
-    p->last_verdict[0] = p->last_reason[0] = p->waits_for[0] = '\0';
-    p->judged_version = p->reference_version = p->refused_in_a_row = 0;
-    p->shadow_records = 0;
-    p->shadow_difference = p->shadow_evidence = NAN;
-}
-
-static void count_verdict(struct status_publish *s, enum store_state verdict)
-{
-    s->passed += verdict == STORE_PASSED;
-    s->refused += verdict == STORE_FAILED;
-    s->inconclusive += verdict == STORE_INCONCLUSIVE;
-}
-
 void publisher_show_versions(struct catalog *c, int64_t serving,
-                             const struct judgement *spoken,
+                             const struct verdict *verdict,
                              struct status_board *board)
 {
     struct catalog_pointers pointers;
-    struct catalog_version v;
-    struct judge_memory memory;
+    struct catalog_version v = {0};
+    struct verdict_memory memory;
     struct err err = ERR_INIT;
     json_t *gate = NULL, *best = NULL;
-    int64_t ms = newest_record_ms(c, serving);
+    int64_t ms = newest_record_ms(c, serving), version;
     struct status *s;
-    bool judged;
 
     if (catalog_pointers(c, &pointers, &err) != 0) {
         log_warn("status", "error=\"%s\"", err.msg);
         return;
     }
-    judge_memory_begin(&memory);
-    judged = judged_version(c, pointers.head, &v);
-    if (judged) {
+    verdict_memory_init(&memory);
+    /* The judged version: the newest one on the branch with a verdict. */
+    version = pointers.head;
+    while (version && catalog_get(c, version, &v, NULL) == 0 &&
+           v.state == STORE_PENDING) {
+        version = v.parent;
+        catalog_version_release(&v);
+    }
+    if (v.version) {
         gate = gate_of(&v);
         best = best_of_version(c, v.version, gate);
-        judge_recall(c, v.version, &memory, NULL);
+        verdict_memory_load(c, v.version, &memory, NULL);
     }
     s = status_lock(board);
     s->head_version = pointers.head;
@@ -225,29 +188,28 @@ void publisher_show_versions(struct catalog *c, int64_t serving,
     s->serving_version = serving;
     s->serving_pinned = pointers.serving_pinned;
     s->serving_record_ms = ms;
-    show_nothing(s);
-    if (judged) {
-        show_holdouts(board, s, &v, best);
-        show_gate(&s->publish, &v, gate,
-                  memory.expected && memory.expected != pointers.serving);
-        /* Older stores have the number only in the gate's JSON. */
-        s->publish.refused_in_a_row =
-            memory.expected ? memory.refused
-                            : json_integer_value(
-                                  json_object_get(gate, "refused"));
-    }
-    if (spoken)
-        count_verdict(&s->publish, spoken->verdict);
+    s->n_holdouts = 0;
+    show_holdouts(board, s, &v, best);
+    s->publish.judged_version = v.version;
+    show_verdict(&s->publish, v.version ? store_state_name(v.state) : "", gate,
+                 memory.expected && memory.expected != pointers.serving);
+    /* Old stores have the number only in the gate's JSON. */
+    s->publish.refused_in_a_row =
+        memory.expected ? memory.refused
+                        : json_integer_value(json_object_get(gate, "refused"));
+    s->publish.passed += verdict && verdict->state == STORE_PASSED;
+    s->publish.refused += verdict && verdict->state == STORE_FAILED;
+    s->publish.inconclusive +=
+        verdict && verdict->state == STORE_INCONCLUSIVE;
     status_unlock(board);
     json_decref(gate);
     json_decref(best);
-    if (judged)
-        catalog_version_release(&v);
+    catalog_version_release(&v);
 }
 
-void publisher_show(struct publisher *p, const struct judgement *spoken)
+void publisher_show(struct publisher *p, const struct verdict *verdict)
 {
     publisher_show_versions(p->options.catalog,
-                            serving_version(p->options.serving), spoken,
+                            serving_version(p->options.serving), verdict,
                             p->options.board);
 }

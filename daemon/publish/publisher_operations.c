@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Operations from users that are not the trainer's (control.h), and the rows of
- * any rollback. What is to serve is loaded first, so that a damaged version
- * never comes to serve.
+ * Operations of users that are not the trainer's (control.h), and the store's
+ * part of every rollback. The version that is to serve is loaded before the
+ * store is changed, so that a damaged version never serves.
  */
 #include "config.h"
 
@@ -14,127 +14,86 @@
 #include "base/log.h"
 #include "daemon/stream/released_records.h"
 
-/* Loads first, so that a damaged version never becomes the serving one. */
+int publisher_write_rollback(struct publisher *p,
+                             const struct store_rollback *rollback,
+                             const struct store_offset *known, size_t n_known,
+                             struct err *err)
+{
+    struct store_rollback rows = *rollback;
+    struct verdict_memory memory;
+    struct infer *infer = NULL;
+    struct status *s;
+    char *guard;
+    int rc = 0;
+
+    if (!rows.keep_serving)
+        rc = serving_load(p->options.serving, rows.to, &infer, err);
+    if (rc == 0)
+        rc = store_know_partitions(p->options.store, known, n_known, err);
+    if (rc == 0) {
+        verdict_memory_reset(&memory);
+        rows.guard = guard = verdict_memory_write(&memory);
+        rows.in_transaction = replay_db_rollback;
+        rc = store_rollback(p->options.store, &rows, err);
+        free(guard);
+    }
+    if (rc) {
+        infer_free(infer);
+        return rc;
+    }
+    if (infer)
+        publisher_switch(p, rows.to, infer);
+    publisher_show(p, NULL);
+    s = status_lock(p->options.board);
+    s->publish.rollbacks++;
+    s->publish.automatic += rows.automatic;
+    snprintf(s->publish.last_rollback, sizeof s->publish.last_rollback, "%s",
+             rows.reason ? rows.reason : "");
+    status_unlock(p->options.board);
+    return 0;
+}
+
+/* --- the choice of the serving version ---------------------------------- */
+
 static int switch_to(struct publisher *p, int64_t version, bool pinned,
                      const char *reason, struct err *err)
 {
     struct infer *infer = NULL;
     int rc = serving_load(p->options.serving, version, &infer, err);
 
-    if (rc)
-        return rc;
-    rc = store_serve(p->options.store, version, pinned, reason, err);
+    if (rc == 0)
+        rc = store_serve(p->options.store, version, pinned, reason, err);
     if (rc) {
         infer_free(infer);
         return rc;
     }
-    serving_switch(p->options.serving, version, infer);
-    publisher_keep_choice(p, 0);
-    pthread_mutex_lock(&p->mutex);
+    publisher_switch(p, version, infer);
     p->choices++;
-    pthread_mutex_unlock(&p->mutex);
     p->options.wake_trainer(p->options.arg);
     publisher_show(p, NULL);
     return 0;
 }
 
-void publisher_keep_choice(struct publisher *p, int64_t but)
+void publisher_undo_choice(struct publisher *p, int64_t operation)
 {
-    int64_t choice = control_choice(p->options.control, but);
-    struct err err = ERR_INIT;
-
-    if (choice && serving_choose(p->options.serving, choice, &err) != 0)
-        log_debug("serving", "%s", err.msg); /* its operation will say so */
-}
-
-static void serve_as_stored(struct publisher *p, int64_t operation)
-{
+    int64_t choice = control_choice(p->options.control, operation);
     struct catalog_pointers pointers;
     struct err err = ERR_INIT;
-    int rc = catalog_pointers(p->options.catalog, &pointers, &err);
-
-    if (rc == 0 && pointers.serving)
-        rc = serving_choose(p->options.serving, pointers.serving, &err);
-    if (rc)
-        log_error("serving", "error=\"%s\"", err.msg);
-    publisher_keep_choice(p, operation);
-    publisher_show(p, NULL);
-}
-
-struct failed_choice {
-    struct publisher *p;
-    int64_t operation;
-};
-
-static int run_serve_as_stored(struct store *s, void *arg, struct err *err)
-{
-    const struct failed_choice *f = arg;
-
-    (void)s;
-    (void)err;
-    serve_as_stored(f->p, f->operation);
-    return 0;
-}
-
-void publisher_serve_as_stored(struct publisher *p, int64_t operation)
-{
-    struct failed_choice f = {p, operation};
-
-    publisher_run(p, run_serve_as_stored, &f, NULL);
-}
-
-static int write_rollback(struct publisher *p,
-                          const struct rollback_request *r)
-{
-    struct store_rollback rows = r->rows;
-    struct judge_memory memory;
-    char *guard;
-    int rc = store_know_partitions(p->options.store, r->known, r->n_known,
-                                   r->err);
-
-    if (rc)
-        return rc;
-    judge_memory_went_back(&memory);
-    rows.guard = guard = judge_memory_write(&memory);
-    rc = store_rollback(p->options.store, &rows, r->err);
-    free(guard);
-    return rc;
-}
-
-int publisher_write_rollback(struct publisher *p,
-                             const struct rollback_request *r)
-{
-    bool serve = !r->rows.keep_serving;
-    struct infer *infer = NULL;
-    struct status *s;
     int rc = 0;
 
-    if (serve)
-        rc = serving_load(p->options.serving, r->rows.to, &infer, r->err);
-    if (rc == 0)
-        rc = write_rollback(p, r);
-    if (rc) {
-        infer_free(infer);
-        return rc;
+    if (!choice || serving_choose(p->options.serving, choice, &err) != 0) {
+        rc = catalog_pointers(p->options.catalog, &pointers, &err);
+        if (rc == 0 && pointers.serving)
+            rc = serving_choose(p->options.serving, pointers.serving, &err);
     }
-    if (serve) {
-        serving_switch(p->options.serving, r->rows.to, infer);
-        publisher_keep_choice(p, 0);
-    }
-    pthread_mutex_lock(&p->mutex);
-    p->have_wish = false;
-    pthread_mutex_unlock(&p->mutex);
+    if (rc)
+        log_error("serving", "error=\"%s\"", err.msg);
     publisher_show(p, NULL);
-    s = status_lock(p->options.board);
-    s->publish.rollbacks++;
-    s->publish.automatic += r->rows.automatic;
-    snprintf(s->publish.last_rollback, sizeof s->publish.last_rollback, "%s",
-             r->rows.reason ? r->rows.reason : "");
-    status_unlock(p->options.board);
-    return 0;
 }
 
-/* The newest version that passed: what `promote latest` follows. */
+/* --- operations --------------------------------------------------------- */
+
+/* The newest version that passed, for `promote latest`. */
 static int newest_passed(struct publisher *p, int64_t *version,
                          struct err *err)
 {
@@ -143,31 +102,12 @@ static int newest_passed(struct publisher *p, int64_t *version,
     int rc = catalog_list(p->options.catalog, 0, 0, &versions, &n, err);
 
     *version = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (*version == 0 && versions[i].state == STORE_PASSED)
+    for (size_t i = 0; i < n && *version == 0; i++)
+        if (versions[i].state == STORE_PASSED)
             *version = versions[i].version;
-        catalog_version_release(&versions[i]);
-    }
-    free(versions);
+    catalog_versions_free(versions, n);
     if (rc == 0 && *version == 0)
         rc = err_set(err, ERR_STATE, "no version has passed the gate yet");
-    return rc;
-}
-
-static int release(struct publisher *p, const struct control_operation *op,
-                   char *detail, size_t size, struct err *err)
-{
-    int64_t n_labels = status_lock(p->options.board)->labels;
-    int rc;
-
-    status_unlock(p->options.board);
-    rc = released_records_write(p->options.store, p->options.catalog,
-                                p->options.conf, op->version, op->reason,
-                                n_labels, detail, size, err);
-    if (rc == 0) {
-        p->released = true;
-        p->options.wake_trainer(p->options.arg);
-    }
     return rc;
 }
 
@@ -176,7 +116,7 @@ static int carry_out(struct publisher *p, const struct control_operation *op,
 {
     const char *reason = op->reason[0] ? op->reason
                                        : control_kind_name(op->kind);
-    int64_t version = op->version;
+    int64_t version = op->version, n_labels;
     int rc;
 
     switch (op->kind) {
@@ -208,7 +148,15 @@ static int carry_out(struct publisher *p, const struct control_operation *op,
                  (long long)version);
         return store_release(p->options.store, version, reason, err);
     case CONTROL_RELEASE:
-        return release(p, op, detail, size, err);
+        n_labels = status_lock(p->options.board)->labels;
+        status_unlock(p->options.board);
+        rc = released_records_write(p->options.store, p->options.catalog,
+                                    p->options.conf, version, op->reason,
+                                    n_labels, detail, size, err);
+        if (rc == 0)
+            p->released = true;
+        p->options.wake_trainer(p->options.arg);
+        return rc;
     default:
         BUG("operation %d is not the publisher's", (int)op->kind);
     }
@@ -228,7 +176,7 @@ void publisher_run_operations(struct publisher *p)
                      control_kind_name(op.kind), (long long)op.version,
                      err.msg);
         if (rc && control_chooses(op.kind))
-            serve_as_stored(p, op.id);
+            publisher_undo_choice(p, op.id);
         if (rc == 0)
             log_info("operation", "kind=%s version=%lld result=\"%s\"",
                      control_kind_name(op.kind), (long long)op.version,

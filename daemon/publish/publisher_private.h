@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * publisher_private.h - the insides of a publisher, for its files:
+ * publisher_private.h - struct publisher and its tasks. Calls go one way:
  *
- *     publisher.c             the thread, and what the trainer asks of it:
- *                             snapshots become versions, retention
- *     publisher_verdict.c     the gate's word about a version, and what follows
- *     publisher_board.c       what the board says of versions
- *     publisher_operations.c  what users ask for; the store's side of a
- *                             rollback
+ *     publisher.c                  the thread and its queue
+ *       |
+ *       +-- publisher_publish.c    writes a version; retention
+ *       +-- publisher_operations.c carries out operations and rollbacks
+ *       |     |
+ *       +-----+-- publisher_verdict.c  asks the gate, switches serving
+ *                   |
+ *                 publisher_board.c    shows versions on the board
  *
- * Owner:   publisher_create makes it; the members above the mutex are the
- *          publisher thread's own once it runs, but for the atomic
- * Threads: the functions here the publisher's, with the mutex not held
+ * Threads: the functions here the publisher's, without the mutex
  */
 #ifndef MNEME_DAEMON_PUBLISH_PUBLISHER_PRIVATE_H
 #define MNEME_DAEMON_PUBLISH_PUBLISHER_PRIVATE_H
@@ -20,23 +20,37 @@
 #include <stdatomic.h>
 
 #include "base/buf.h"
-#include "daemon/publish/judge.h"
+#include "daemon/publish/verdict.h"
 #include "daemon/publish/probe.h"
 #include "daemon/publish/publisher.h"
 
-struct rollback_request {
-    struct store_rollback rows;
+/* Members without the name of a kind are used by all kinds. */
+struct publisher_task {
+    enum {
+        TASK_PUBLISH,     /* write a snapshot as a version */
+        TASK_VERDICT,     /* give the head version its verdict */
+        TASK_OPERATION,   /* carry out the operations that wait in control.h */
+        TASK_UNDO_CHOICE, /* an operation of the trainer has failed */
+        TASK_ROLLBACK,    /* write a rollback */
+        TASK_ERRAND       /* run a function of the trainer */
+    } kind;
+    enum { TASK_IDLE, TASK_QUEUED, TASK_RUNNING, TASK_DONE } state;
+    struct publisher_task *next; /* in the queue */
+    int64_t due_ms; /* VERDICT: runs no earlier; 0: at once */
+    int rc;
+    struct err *err;
+    /* PUBLISH: */
+    struct snapshot *snapshot;
+    int64_t version;
+    struct err outcome;
+    int64_t operation; /* UNDO_CHOICE: the one that failed */
+    /* ROLLBACK: */
+    const struct store_rollback *rollback;
     const struct store_offset *known;
     size_t n_known;
-    struct err *err;
-    int rc;
-};
-
-struct errand {
+    /* ERRAND: */
     int (*run)(struct store *s, void *arg, struct err *err);
     void *arg;
-    struct err *err;
-    int rc;
 };
 
 struct publisher {
@@ -44,77 +58,82 @@ struct publisher {
     const struct model_shape *shape;
     const struct tokenizer *tokenizer;
     struct buf tokenizer_json;
-    struct judge *judge;
+    struct holdout_scoring *scoring;
     struct probe probe;     /* of the snapshot that was written last */
-    int64_t probed_version; /* which became this version; 0: none */
-    bool failing; /* the last publish failed, and that has been said */
-    bool dead;    /* something cannot be mended: nothing is written any more */
-    int64_t retry_ms; /* when the head is judged again; 0: it has a verdict */
+    int64_t probed_version; /* the version made of that snapshot; 0: none */
+    atomic_bool released;   /* records, since publisher_released was called */
+    _Atomic int64_t choices; /* as publisher_choices */
+
+    /* publisher.c alone, on the thread: */
+    bool failing; /* the last task failed and may succeed later */
+    bool dead;    /* nothing is written any more */
+    int64_t started_ns, started_cpu_ns; /* of the last publication; 0: its
+                                           verdict is written */
     int64_t scrub_ms; /* when erasing bytes is tried again; 0: not due */
-    atomic_bool released; /* records, and the trainer has not looked */
     pthread_t thread;
     bool started;
 
     pthread_mutex_t mutex; /* guards all below */
     pthread_cond_t work;   /* for the publisher */
     pthread_cond_t done;   /* for the trainer */
-    bool stopping, woken;
-    bool starting; /* until a version that a crash left pending is judged */
-    bool busy;
-    bool judging; /* a version whose verdict is tried again */
-    struct snapshot *submitted;
-    struct rollback_request *rollback;
-    struct errand *errand;
-    bool have_outcome;
-    struct snapshot *outcome_snapshot;
-    int64_t outcome_version;
-    struct err outcome_err;
-    bool have_wish;
-    struct guard_wish wish;
-    int64_t choices;
+    bool stopping;
+    struct publisher_task *first; /* the queue */
+    struct publisher_task publish, verdict, operation;
+    struct guard_request wish; /* with GUARD_NO_CAUSE: none */
 };
 
-/* What cannot be mended ends the process; the rest is tried again. */
-void publisher_fail(struct publisher *p, const char *what,
-                    const struct err *err, bool again);
+/* Writes a snapshot as the new head version, tells the source its positions,
+ * and shows it on the board. *version out. Errors as store_publish. */
+int publisher_publish(struct publisher *p, const struct snapshot *s,
+                      int64_t *version, struct err *err);
+
+/* Removes the versions that retention does not keep. */
+int publisher_prune(struct publisher *p, struct err *err);
+
+/*
+ * Gives a pending head version its verdict, and makes it serve if it passed.
+ *   wish   out: the rollback that the guard wants, also of a head version that
+ *          was judged by the process before
+ *   again  out, with an error: whether a later call may succeed
+ */
+int publisher_verdict(struct publisher *p, struct guard_request *wish,
+                      bool *again, struct err *err);
+
+/* Makes a loaded version the serving one, after the store says so. A version
+ * that a waiting operation has chosen (control_choice) serves instead. */
+void publisher_switch(struct publisher *p, int64_t version,
+                      struct infer *infer);
+
+/* Writes a rollback to the store, and switches serving with it. Arguments as
+ * publisher_rollback. */
+int publisher_write_rollback(struct publisher *p,
+                             const struct store_rollback *rollback,
+                             const struct store_offset *known, size_t n_known,
+                             struct err *err);
+
+/* Carries out every operation that waits for the publisher. */
+void publisher_run_operations(struct publisher *p);
+
+/* After the failure of an operation that chose the serving version: serves the
+ * choice of another operation that waits, or else what the store says. */
+void publisher_undo_choice(struct publisher *p, int64_t operation);
 
 /*
  * Shows versions on the board, from the store alone: the pointers, the serving
  * version, and the figures of the judged version (status.h). Called whenever
  * one of these may have changed.
  *   serving  the serving version; 0: none
- *   spoken   a verdict that was just written, to be counted, or NULL
+ *   verdict  a verdict that was just written, to be counted, or NULL
  */
 void publisher_show_versions(struct catalog *c, int64_t serving,
-                             const struct judgement *spoken,
+                             const struct verdict *verdict,
                              struct status_board *board);
-void publisher_show(struct publisher *p, const struct judgement *spoken);
+void publisher_show(struct publisher *p, const struct verdict *verdict);
 
 /* Adds `best` to the gate's JSON of a version: the lowest holdout loss of each
- * domain on its branch. Kept with the version, because versions before it
- * are pruned. */
+ * domain on its branch. It is kept with the version, because the versions
+ * before it are pruned. */
 void publisher_note_best(struct catalog *c, int64_t version,
-                         struct judgement *j);
-
-/* A version has just been written: asks the gate, writes the verdict,
- * switches. Without room on the disk it stays pending, and retry_ms says when
- * publisher_judge_pending is to be called. */
-void publisher_judge(struct publisher *p, int64_t version);
-
-/* The head, when a crash or a full disk cut its verdict off; older ones stay
- * undecided. When it has one, and the process ended before the guard had its
- * wish, it wishes again. */
-void publisher_judge_pending(struct publisher *p);
-
-/* After what serves was switched: an operator's choice that waits answers
- * first, but for that of operation `but`. */
-void publisher_keep_choice(struct publisher *p, int64_t but);
-
-/* Writes a rollback, and switches what serves with it. */
-int publisher_write_rollback(struct publisher *p,
-                             const struct rollback_request *r);
-
-/* Carries out all that wait. */
-void publisher_run_operations(struct publisher *p);
+                         struct verdict *j);
 
 #endif

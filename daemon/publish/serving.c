@@ -10,15 +10,15 @@
 #include "store/current.h"
 #include "store/store.h"
 
-#define KEPT 3 /* versions besides the serving one */
+#define MOST_KEPT 3 /* versions in memory besides the serving one */
 #define MOST_LABELS 65536
 
 struct serving {
     struct catalog *catalog;
     struct current *current;
     struct infer_options options;
-    pthread_mutex_t loading; /* one load on demand at a time */
-    pthread_mutex_t form;    /* guards the two below */
+    pthread_mutex_t loading; /* one request loads a version at a time */
+    pthread_mutex_t mutex;   /* guards the two below */
     const struct model_shape *shape; /* NULL: preset linear */
     const struct tokenizer *tokenizer;
 };
@@ -37,19 +37,19 @@ struct serving *serving_create(struct catalog *catalog,
     if (options)
         s->options = *options;
     s->catalog = catalog;
-    s->current = current_create(free_infer, KEPT);
+    s->current = current_create(free_infer, MOST_KEPT);
     pthread_mutex_init(&s->loading, NULL);
-    pthread_mutex_init(&s->form, NULL);
+    pthread_mutex_init(&s->mutex, NULL);
     return s;
 }
 
 void serving_prepare(struct serving *s, const struct model_shape *shape,
                      const struct tokenizer *tokenizer)
 {
-    pthread_mutex_lock(&s->form);
+    pthread_mutex_lock(&s->mutex);
     s->shape = shape;
     s->tokenizer = tokenizer;
-    pthread_mutex_unlock(&s->form);
+    pthread_mutex_unlock(&s->mutex);
 }
 
 void serving_free(struct serving *s)
@@ -58,7 +58,7 @@ void serving_free(struct serving *s)
         return;
     current_free(s->current);
     pthread_mutex_destroy(&s->loading);
-    pthread_mutex_destroy(&s->form);
+    pthread_mutex_destroy(&s->mutex);
     free(s);
 }
 
@@ -67,43 +67,35 @@ const struct infer_options *serving_options(const struct serving *s)
     return &s->options;
 }
 
-static int load_labels(struct serving *s, int64_t version,
-                       struct names *labels, struct err *err)
-{
-    struct buf json = BUF_INIT;
-    int rc = store_load_text(s->catalog, version, "labels.json", &json, err);
-
-    if (rc == 0)
-        rc = names_from_json(labels, json.data, json.len, MOST_LABELS, err);
-    buf_release(&json);
-    return rc;
-}
-
 int serving_load(struct serving *s, int64_t version, struct infer **infer,
                  struct err *err)
 {
     struct tensor_list weights = TENSOR_LIST_INIT, head = TENSOR_LIST_INIT;
     struct names labels = NAMES_INIT;
+    struct buf json = BUF_INIT;
     const struct model_shape *shape;
     const struct tokenizer *tokenizer;
     int rc = 0;
 
-    pthread_mutex_lock(&s->form);
+    pthread_mutex_lock(&s->mutex);
     shape = s->shape;
     tokenizer = s->tokenizer;
-    pthread_mutex_unlock(&s->form);
+    pthread_mutex_unlock(&s->mutex);
     if (shape)
         rc = store_load(s->catalog, version, STORE_WEIGHTS, &weights, err);
     if (rc == 0)
         rc = store_load(s->catalog, version, STORE_HEAD, &head, err);
     if (rc == 0)
-        rc = load_labels(s, version, &labels, err);
+        rc = store_load_text(s->catalog, version, "labels.json", &json, err);
+    if (rc == 0)
+        rc = names_from_json(&labels, json.data, json.len, MOST_LABELS, err);
     if (rc == 0)
         rc = infer_create(shape, tokenizer, &weights, &head, &labels,
                           &s->options, infer, err);
     tensor_list_release(&weights);
     tensor_list_release(&head);
     names_release(&labels);
+    buf_release(&json);
     if (rc)
         err_prefix(err, "version %lld", (long long)version);
     return rc;
@@ -114,25 +106,11 @@ void serving_switch(struct serving *s, int64_t version, struct infer *infer)
     current_swap(s->current, version, infer);
 }
 
-/* A version that is not in memory. */
-static const struct infer *load_on_demand(struct serving *s, int64_t version,
-                                          struct err *err)
-{
-    const struct infer *found;
-    struct infer *infer = NULL;
-
-    pthread_mutex_lock(&s->loading);
-    found = current_get(s->current, version, NULL);
-    if (!found && serving_load(s, version, &infer, err) == 0)
-        found = current_keep(s->current, version, infer);
-    pthread_mutex_unlock(&s->loading);
-    return found;
-}
-
 const struct infer *serving_get(struct serving *s, int64_t version,
                                 int64_t *got, struct err *err)
 {
     const struct infer *found = current_get(s->current, version, got);
+    struct infer *infer = NULL;
 
     if (found)
         return found;
@@ -141,7 +119,12 @@ const struct infer *serving_get(struct serving *s, int64_t version,
         return NULL;
     }
     *got = version;
-    return load_on_demand(s, version, err);
+    pthread_mutex_lock(&s->loading);
+    found = current_get(s->current, version, NULL);
+    if (!found && serving_load(s, version, &infer, err) == 0)
+        found = current_keep(s->current, version, infer);
+    pthread_mutex_unlock(&s->loading);
+    return found;
 }
 
 int serving_choose(struct serving *s, int64_t version, struct err *err)
@@ -182,10 +165,7 @@ void serving_retain(struct serving *s, const int64_t *versions, size_t n)
 int64_t serving_version(struct serving *s)
 {
     int64_t version = 0;
-    const void *infer = current_get(s->current, 0, &version);
 
-    if (!infer)
-        return 0;
-    current_put(s->current, infer);
+    current_put(s->current, current_get(s->current, 0, &version));
     return version;
 }

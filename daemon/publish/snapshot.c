@@ -29,10 +29,6 @@ struct snapshot *snapshot_take(const struct learner *l,
                     &s->metadata);
     names_to_json(&progress->labels, &s->labels_json);
     names_copy(&s->labels, &progress->labels);
-    names_copy(&s->domains, &progress->domains);
-    s->traffic = xcalloc(s->domains.n, sizeof *s->traffic);
-    for (size_t i = 0; i < s->domains.n; i++)
-        s->traffic[i] = (double)progress->by_domain[i].bytes;
     s->offsets = progress_offsets(progress, &s->n_offsets);
     progress_take_stage(progress, &s->stage);
     return s;
@@ -69,8 +65,6 @@ void snapshot_free(struct snapshot *s)
     buf_release(&s->metadata);
     buf_release(&s->labels_json);
     names_release(&s->labels);
-    names_release(&s->domains);
-    free(s->traffic);
     free(s->offsets);
     progress_stage_release(&s->stage);
     replay_changes_free(s->replay_changes);

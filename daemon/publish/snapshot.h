@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * snapshot.h - everything of the learner at one step, on its way to becoming a
- * version.
+ * snapshot.h - a copy of everything that the learner has at one step, to be
+ * written as a version.
  *
- * The trainer copies between two steps and goes on; the publisher writes. A
- * snapshot comes back to the trainer when its publish is over, so that what was
- * staged is let go (durable) or staged again (failed).
+ * The trainer copies between two steps and learns on, while the publisher
+ * writes. Then the trainer gets the snapshot back, with the rows that were
+ * staged for this version. When the version is durable, these rows are freed.
+ * When the publication failed, they are staged again.
  *
- * Owner:   whoever holds it; snapshot_free
+ * Owner:   the trainer, and the publisher between publisher_submit and
+ *          publisher_collect; freed by one of the last three functions
  * Threads: one at a time
  */
 #ifndef MNEME_DAEMON_PUBLISH_SNAPSHOT_H
@@ -25,12 +27,11 @@
 
 struct snapshot {
     int64_t step, tokens_seen, created_ms;
-    int64_t cpu_ns; /* processor time that taking it took */
+    int64_t cpu_ns; /* processor time that the copy took */
     struct tensor_list weights, state, holdout, anchor, head;
-    bool anchor_unchanged; /* since the head version: its file is linked */
+    bool anchor_unchanged; /* since the head version, whose file is linked */
     struct buf metadata, labels_json;
-    struct names labels, domains;
-    double *traffic; /* [domains.n] bytes learned */
+    struct names labels;
     struct store_offset *offsets;
     size_t n_offsets;
     struct progress_stage stage;
@@ -38,16 +39,18 @@ struct snapshot {
 };
 
 /*
- * Copies. l NULL is not allowed; settings as progress_export takes them;
- * *anchor_generation is that of the head version's anchor and is updated.
+ * Copies the learner.
+ *   settings           taken over; as progress_export
+ *   *anchor_generation the generation of the head version's anchor; becomes
+ *                      that of this snapshot's
  */
 struct snapshot *snapshot_take(const struct learner *l,
                                struct replay *replay, struct replay *holdout,
                                struct progress *progress, json_t *settings,
                                int64_t *anchor_generation);
 
-/* The publish is durable / has failed: hands the staged parts back. Frees the
- * snapshot. Trainer. */
+/* The version is durable, or its publication has failed: hands the staged rows
+ * back, and frees the snapshot. Threads: trainer */
 void snapshot_stored(struct snapshot *s, struct replay *replay,
                      struct replay *holdout);
 void snapshot_not_stored(struct snapshot *s, struct replay *replay,

@@ -15,6 +15,7 @@ daemon_stream_libstream_a_SOURCES = \
 	daemon/stream/record_reason.c daemon/stream/record_reason.h \
 	daemon/stream/released_records.c daemon/stream/released_records.h \
 	daemon/stream/source.c daemon/stream/source.h \
+	daemon/stream/source_base.c \
 	daemon/stream/source_file.c \
 	daemon/stream/source_kafka.c \
 	daemon/stream/source_private.h

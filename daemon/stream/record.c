@@ -240,20 +240,39 @@ static const char *read_other_fields(struct record *r,
     return NULL;
 }
 
-/* Skips blanks, control characters, byte order marks, no-break spaces and
- * zero-width spaces. */
-static const char *skip_lead(const char *p)
+/* Moves *p past blanks, control characters, byte order marks, no-break spaces
+ * and zero-width spaces. Returns the byte there; 0 at the end. */
+static char skip_lead(const char **p, const char *end)
 {
-    for (;;) {
-        if (*p && (unsigned char)*p <= ' ')
-            p++;
-        else if (strncmp(p, BOM, 3) == 0 || strncmp(p, "\xe2\x80\x8b", 3) == 0)
-            p += 3;
-        else if (strncmp(p, "\xc2\xa0", 2) == 0)
-            p += 2;
-        else
-            return p;
+    enum { N_SKIPPED = 3 };
+    static const char *const skipped[N_SKIPPED] = {BOM, "\xe2\x80\x8b",
+                                                   "\xc2\xa0"};
+    bool moved = true;
+
+    while (moved && *p < end) {
+        moved = **p && (unsigned char)**p <= ' ';
+        *p += moved;
+        for (size_t i = 0; !moved && i < N_SKIPPED; i++) {
+            size_t n = strlen(skipped[i]);
+
+            moved = (size_t)(end - *p) >= n && memcmp(*p, skipped[i], n) == 0;
+            *p += moved ? n : 0;
+        }
     }
+    return *p < end ? **p : '\0';
+}
+
+/* Tells whether a value begins like an object or an array of objects. */
+static bool begins_like_object(const char *s, size_t n)
+{
+    const char *p = s;
+    char first = skip_lead(&p, s + n);
+
+    if (first == '[') {
+        p++;
+        first = skip_lead(&p, s + n);
+    }
+    return first == '{';
 }
 
 /* Tells whether a value begins like an object or an array of objects, and has a
@@ -261,11 +280,10 @@ static const char *skip_lead(const char *p)
 static bool begins_like_record(const char *s, size_t n)
 {
     static const char *const names[] = {"text", "prompt", "completion"};
-    const char *p = skip_lead(s);
 
-    if (*p == '[')
-        p = skip_lead(p + 1);
-    for (size_t i = 0; *p == '{' && i < sizeof names / sizeof *names; i++)
+    if (!begins_like_object(s, n))
+        return false;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (json_scan_has_member(s, n, names[i], NULL) ||
             json_scan_has_key(s, n, names[i]))
             return true;
@@ -405,11 +423,9 @@ bool record_has_id(const void *bytes, size_t n_bytes, const char *id)
 bool record_text_has_id(const char *text, size_t n_bytes, bool from_beginning,
                         const char *id)
 {
-    const char *p = skip_lead(text);
-
     if (!from_beginning)
         return json_scan_has_member(text, n_bytes, "id", id);
-    return (*p == '{' || (*p == '[' && *skip_lead(p + 1) == '{')) &&
+    return begins_like_object(text, n_bytes) &&
            record_has_id(text, n_bytes, id);
 }
 

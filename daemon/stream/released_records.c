@@ -49,7 +49,7 @@ int released_records_check(const struct conf *conf,
     record_maker_init(&maker, false);
     r = released_records_parse(&maker, conf, &as_released);
     if (!row->whole) {
-        why = "only its beginning was kept";
+        why = "it was cut when it was stored";
     } else if (r->reason) {
         record_reason_explain(r->reason, row->bytes, row->n_bytes, detail,
                               sizeof detail);

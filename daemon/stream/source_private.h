@@ -48,6 +48,8 @@ int source_kafka_create(struct source **source,
                         const struct source_options *options,
                         struct err *err);
 
+/* source_base.c has the functions below, which both kinds of sources call. */
+
 void source_init(struct source *s, const struct source_ops *ops,
                  const struct source_options *options);
 void source_release(struct source *s);

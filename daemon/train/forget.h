@@ -1,29 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * forget.h - erasing records: an id's, or a domain's.
+ * forget.h - erases the records of an id, or of a domain.
  *
- *     trainer    a version of all that is decided: nothing is staged any more
- *     publisher  one transaction: rows of replay, holdout, quarantine and
- *                releases go, tombstones come (store/tombstones.h); the
+ *     trainer    publishes a version of all decided records: none is staged
+ *     publisher  one transaction erases rows of replay, holdout, quarantine and
+ *                releases, and writes tombstones (store/tombstones.h). Then the
  *                database file is written anew
- *     trainer    what the table no longer has leaves the index; waiting records
- *                are decided again
+ *     trainer    removes the erased rows from its indexes, and decides waiting
+ *                records again
  *
- * An id is the one that the record's parser read. For records without one, the
- * id is searched in what is kept: the bytes in the quarantine, and texts in
- * replay and holdout that begin like an object. An id that was cut off before
- * the record was kept is not found.
+ * The version before the transaction makes the next version repeatable, and a
+ * kill harmless: at start the indexes of that version lose the same rows.
  *
- * What is forgotten is what the stream holds by now, as far as the source knows
- * its end: a record that comes later is a new one. Since a version lies right
- * before it, the next one can be learned again, and a kill changes nothing: at
- * start the index of that version loses the same rows.
+ * An id is the one that the record's parser read. For records without a parsed
+ * id, the stored bytes are searched: quarantined records, and texts in replay
+ * and holdout that begin like a JSON object. When the id was cut off before the
+ * record was stored, it is not found.
  *
- * Versions that learned such a record stay, and answer as before; the result
- * names them. A record that replay no longer holds has left no trace of its id,
- * so that a version which learned only such ones is not named.
+ * Records are forgotten up to the end of each partition, as far as the source
+ * knows that end. A record that arrives later is a new record.
  *
- * Threads: trainer, with no publish on its way and nothing staged
+ * Versions that learned a forgotten record stay, and answer as before; the
+ * result names them. When all rows of a record have left replay, its id is
+ * stored nowhere, and the versions that learned the record are not named.
+ *
+ * Threads: trainer, while the publisher has no snapshot and nothing is staged
  */
 #ifndef MNEME_DAEMON_TRAIN_FORGET_H
 #define MNEME_DAEMON_TRAIN_FORGET_H
@@ -45,17 +46,19 @@ struct forget_request {
     struct publisher *publisher;
     enum tombstones_kind kind;
     const char *name;
-    int64_t next_release; /* releases before it have been read */
+    int64_t next_release; /* released records before it have been read */
 };
 
 /*
- *   detail  one line about what it did
- *   *result {"replay", "holdout", "quarantine", "released", "records": counts,
- *           "versions": [that learned from them], "not_retrainable": [..],
- *           "erasure_pending": true when there was no room to write the
- *           database file anew: it may still hold their bytes}
- * ERR_NOTFOUND: no such domain. ERR_FULL, ERR_IO: says whether the rows are
- * gone. ERR_DIVERGED: the process must end, to start without them.
+ *   detail   one line for the user: what was erased
+ *   *result  {"replay", "holdout", "quarantine", "released", "records": counts,
+ *            "versions": [that learned from the records],
+ *            "not_retrainable": [..],
+ *            "erasure_pending": true: there was no room to write the database
+ *            file anew, and it may still hold the erased bytes}
+ * ERR_NOTFOUND: there is no such domain. ERR_FULL, ERR_IO: the message says
+ * whether the rows are erased. ERR_DIVERGED: the rows are erased, and the
+ * process must end; the next start loads the state without them.
  */
 int forget_run(const struct forget_request *r, char *detail, size_t size,
                json_t **result, struct err *err);

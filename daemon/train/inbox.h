@@ -3,7 +3,7 @@
  * inbox.h - moves records from the source and from the quarantine to intake.
  *
  * The source's records come through the queue. Released records come from the
- * store (stream/release.h), and before those of the queue. A rollback that
+ * store (stream/released_records.h), and before those of the queue. A rollback that
  * moves the source begins a new epoch: records of an older epoch are dropped.
  *
  * Owner:   the trainer

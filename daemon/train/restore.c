@@ -15,6 +15,7 @@
 
 /* --- settings ----------------------------------------------------------- */
 
+/* Stores the value, or compares it with the stored one. */
 static int compare_setting(struct store *store, const char *key,
                            const char *value, struct err *err)
 {
@@ -47,9 +48,15 @@ int restore_parse_shards(const char *stored, int *shards, struct err *err)
     return 0;
 }
 
-static int restore_shards(struct store *store, const struct conf *conf,
-                          int threads, int *shards, struct err *err)
+int restore_settings(struct store *store, const struct conf *conf, int threads,
+                     int *shards, struct err *err)
 {
+    static const char *const fixed[] = {
+        "model.preset",  "model.tokenizer", "model.vocab_size",
+        "model.qk_norm", "model.dim",       "model.layers",
+        "model.heads",   "model.kv_heads",  "model.ffn_dim",
+        "model.context", "learner.seed",
+    };
     char text[16], *stored = NULL;
     int rc = store_setting_get(store, "learner.shards", &stored, err);
 
@@ -57,23 +64,9 @@ static int restore_shards(struct store *store, const struct conf *conf,
     if (rc == 0 && stored && !conf->learner.shards)
         rc = restore_parse_shards(stored, shards, err);
     free(stored);
-    if (rc)
-        return rc;
     snprintf(text, sizeof text, "%d", *shards);
-    return compare_setting(store, "learner.shards", text, err);
-}
-
-int restore_settings(struct store *store, const struct conf *conf,
-                     int threads, int *shards, struct err *err)
-{
-    static const char *const fixed[] = {
-        "model.preset", "model.tokenizer", "model.vocab_size",
-        "model.qk_norm", "model.dim",      "model.layers",
-        "model.heads",  "model.kv_heads",  "model.ffn_dim",
-        "model.context", "learner.seed",
-    };
-    int rc = restore_shards(store, conf, threads, shards, err);
-
+    if (rc == 0)
+        rc = compare_setting(store, "learner.shards", text, err);
     for (size_t i = 0; rc == 0 && i < sizeof fixed / sizeof *fixed; i++) {
         char *value = conf_text(conf, fixed[i]);
 
@@ -86,8 +79,8 @@ int restore_settings(struct store *store, const struct conf *conf,
 /* --- a new state -------------------------------------------------------- */
 
 /* model.init: shape, vocabulary and weights of another model's directory. */
-static int begin_from_model(const struct conf *conf,
-                            struct learning *learning, struct err *err)
+static int begin_from_model(const struct conf *conf, struct learning *learning,
+                            struct err *err)
 {
     struct tensor_list weights = TENSOR_LIST_INIT;
     struct buf json = BUF_INIT;
@@ -128,22 +121,19 @@ static int begin_new(const struct conf *conf, struct learning *learning,
 
 /* --- a stored state ----------------------------------------------------- */
 
-/* The vocabulary and shape are the same in every version: the newest whole
- * files will do. */
-static int prepare_from(const struct catalog_version *versions, size_t n,
-                        struct learning *learning, struct err *err)
+static int mark_damaged(struct store *store, int64_t version, struct err *err)
 {
-    int rc = ERR_NOTFOUND;
-
-    if (!learning->has_model)
-        return learning_prepare(learning, NULL, err);
-    for (size_t i = 0; rc != 0 && i < n; i++)
-        rc = learning_prepare_version(learning, versions[i].version, err);
-    return rc;
+    log_error("damaged", "version=%lld error=\"%s\"", (long long)version,
+              err->msg);
+    return store_mark(store, version, STORE_DAMAGED, err->msg, err);
 }
 
-/* The head is damaged: learning goes on from the newest whole version, which
- * the gate may have refused: what answers stays. */
+/*
+ * The head is damaged: the newest whole version becomes the head. The gate may
+ * have refused that version, so the serving version stays.
+ *   versions  newest first
+ *   newest    the largest version number ever used
+ */
 static int fall_back(struct store *store, struct learning *learning,
                      const struct catalog_version *versions, size_t n,
                      int64_t newest, struct err *err)
@@ -155,7 +145,7 @@ static int fall_back(struct store *store, struct learning *learning,
             .mode = "rewind",
             .reason = "a newer version is damaged",
             .keep_serving = true,
-            .automatic = true, /* lifts no hold */
+            .automatic = true, /* learning stays paused if it was */
             .in_transaction = replay_db_rollback,
         };
         int rc;
@@ -164,17 +154,12 @@ static int fall_back(struct store *store, struct learning *learning,
             v->state == STORE_ROLLED_BACK || v->state == STORE_PENDING)
             continue;
         rc = learning_load(learning, v->version, newest + 1, err);
-        if (rc == ERR_CORRUPT) {
-            log_error("damaged", "version=%lld error=\"%s\"",
-                      (long long)v->version, err->msg);
-            rc = store_mark(store, v->version, STORE_DAMAGED, err->msg, err);
-            if (rc)
-                return rc;
-            continue;
-        }
+        if (rc == 0)
+            return store_rollback(store, &rollback, err);
+        if (rc == ERR_CORRUPT)
+            rc = mark_damaged(store, v->version, err);
         if (rc)
             return rc;
-        return store_rollback(store, &rollback, err);
     }
     return err_set(err, ERR_CORRUPT,
                    "%s: no version is whole; `mneme verify --all` lists what "
@@ -182,32 +167,12 @@ static int fall_back(struct store *store, struct learning *learning,
                    store_dir(store));
 }
 
-static int load_head(struct store *store, struct learning *learning,
-                     const struct catalog_version *versions, size_t n,
-                     const struct catalog_pointers *pointers,
-                     struct err *err)
-{
-    /* A head that is not the newest number is the target of a rollback after
-     * which nothing was published: row keys begin a branch there. */
-    int64_t branch =
-        pointers->head == pointers->newest ? 0 : pointers->newest + 1;
-    int rc = learning_load(learning, pointers->head, branch, err);
-
-    if (rc != ERR_CORRUPT)
-        return rc;
-    log_error("damaged", "version=%lld error=\"%s\"",
-              (long long)pointers->head, err->msg);
-    rc = store_mark(store, pointers->head, STORE_DAMAGED, err->msg, err);
-    return rc ? rc
-              : fall_back(store, learning, versions, n, pointers->newest,
-                          err);
-}
-
 int restore_state(struct store *store, const struct conf *conf,
                   struct learning *learning, struct err *err)
 {
     struct catalog_pointers pointers;
     struct catalog_version *versions = NULL;
+    int64_t branch = 0;
     size_t n = 0;
     int rc = catalog_pointers(learning->catalog, &pointers, err);
 
@@ -215,11 +180,30 @@ int restore_state(struct store *store, const struct conf *conf,
         return rc;
     if (pointers.head == 0)
         return begin_new(conf, learning, err);
+
+    /* All versions have the same vocabulary and shape: they come from the
+     * newest version whose files are whole. */
     rc = catalog_list(learning->catalog, 0, 0, &versions, &n, err);
-    if (rc == 0)
-        rc = prepare_from(versions, n, learning, err);
-    if (rc == 0)
-        rc = load_head(store, learning, versions, n, &pointers, err);
+    if (rc == 0 && learning->has_model)
+        rc = ERR_NOTFOUND;
+    else if (rc == 0)
+        rc = learning_prepare(learning, NULL, err);
+    for (size_t i = 0; learning->has_model && rc != 0 && i < n; i++)
+        rc = learning_prepare_version(learning, versions[i].version, err);
+
+    /* When the head is not the newest number, nothing was published after a
+     * rollback to it: row keys begin a branch there. */
+    if (pointers.head != pointers.newest)
+        branch = pointers.newest + 1;
+    if (rc == 0) {
+        rc = learning_load(learning, pointers.head, branch, err);
+        if (rc == ERR_CORRUPT) {
+            rc = mark_damaged(store, pointers.head, err);
+            if (rc == 0)
+                rc = fall_back(store, learning, versions, n, pointers.newest,
+                               err);
+        }
+    }
     catalog_versions_free(versions, n);
     return rc;
 }
@@ -237,9 +221,8 @@ static int serve_another(struct store *store, struct catalog *catalog,
     for (size_t i = 0; rc == 0 && i < n && !infer; i++) {
         int64_t version = versions[i].version;
 
-        if (versions[i].state != STORE_PASSED)
-            continue;
-        if (serving_load(serving, version, &infer, err) != 0)
+        if (versions[i].state != STORE_PASSED ||
+            serving_load(serving, version, &infer, err) != 0)
             continue;
         rc = store_serve_instead(store, version,
                                  "the version that served is damaged", err);
@@ -254,40 +237,30 @@ static int serve_another(struct store *store, struct catalog *catalog,
     return rc;
 }
 
-/* Its weights may be whole where another of its files is not: the gate needs
- * all of what serves. */
-static bool is_damaged(struct catalog *catalog, int64_t version)
-{
-    struct catalog_version v;
-    bool damaged;
-
-    if (catalog_get(catalog, version, &v, NULL) != 0)
-        return false;
-    damaged = v.state == STORE_DAMAGED;
-    catalog_version_release(&v);
-    return damaged;
-}
-
 int restore_serving(struct store *store, struct catalog *catalog,
                     struct serving *serving, struct err *err)
 {
     struct catalog_pointers pointers;
+    struct catalog_version v;
     struct infer *infer = NULL;
+    bool damaged = false;
     int rc = catalog_pointers(catalog, &pointers, err);
 
     if (rc || pointers.serving == 0)
         return rc;
-    if (is_damaged(catalog, pointers.serving))
-        return serve_another(store, catalog, serving, err);
-    rc = serving_load(serving, pointers.serving, &infer, err);
-    if (rc == 0) {
-        serving_switch(serving, pointers.serving, infer);
-        return 0;
+    /* restore_state may have found another file of the version damaged. Its
+     * weights would answer, but the gate needs all of its files. */
+    if (catalog_get(catalog, pointers.serving, &v, NULL) == 0) {
+        damaged = v.state == STORE_DAMAGED;
+        catalog_version_release(&v);
     }
-    if (rc != ERR_CORRUPT && rc != ERR_NOTFOUND)
-        return rc;
-    log_error("damaged", "version=%lld error=\"%s\"",
-              (long long)pointers.serving, err->msg);
-    rc = store_mark(store, pointers.serving, STORE_DAMAGED, err->msg, err);
+    if (!damaged) {
+        rc = serving_load(serving, pointers.serving, &infer, err);
+        if (rc == 0)
+            serving_switch(serving, pointers.serving, infer);
+        if (rc != ERR_CORRUPT && rc != ERR_NOTFOUND)
+            return rc;
+        rc = mark_damaged(store, pointers.serving, err);
+    }
     return rc ? rc : serve_another(store, catalog, serving, err);
 }

@@ -2,9 +2,13 @@
 /*
  * restore.h - from the data directory to the state in memory, at start.
  *
- * The head version is loaded; one whose files are damaged is marked so, and
- * the newest whole one before it becomes the head, by a rollback that reads
- * again what came after it. Likewise for the version that serves.
+ * Learning loads the head version. When its files are damaged, the version is
+ * marked, and the newest whole version before it becomes the head by a rollback
+ * that reads the later records again. A damaged serving version is replaced by
+ * the newest whole version that has passed.
+ *
+ * What the guard requested before the process ended is the publisher's part
+ * (publisher_start).
  *
  * Threads: main, before any other thread uses the store
  */
@@ -17,31 +21,34 @@
 #include "daemon/publish/serving.h"
 #include "store/store.h"
 
-/* As many as the processors that a data directory can have been made on. */
+/* No data directory can have been made on a machine with more processors. */
 #define RESTORE_MAX_SHARDS 1024
 
-/* The stored setting learner.shards. ERR_CORRUPT: not 1 to
+/* The stored setting learner.shards. ERR_CORRUPT: it is not a number from 1 to
  * RESTORE_MAX_SHARDS. */
 int restore_parse_shards(const char *stored, int *shards, struct err *err);
 
 /*
- * What was decided when the directory was made and cannot change: preset and
- * shape, tokenizer, seed, shards. A new directory remembers them; an old one is
- * compared: ERR_STATE names the key, what it was, and what to do.
- *   *shards  the directory's
+ * Settings that cannot change after the directory was made: preset and shape,
+ * tokenizer, seed, shards. A new directory stores them. Another directory is
+ * compared: ERR_STATE names the key, both values, and the remedy.
+ *   threads  the number of shards of a new directory without learner.shards
+ *   *shards  the directory's number of shards
  */
 int restore_settings(struct store *store, const struct conf *conf,
                      int threads, int *shards, struct err *err);
 
 /*
- * Prepares and loads the state. With no version yet, and a vocabulary that
- * needs no text from the stream (or model.init), the state is the model at
- * birth; else learning is left unprepared for the trainer to collect text.
+ * Prepares learning and loads its state. In a directory without a version the
+ * state is the model at birth, from model.init or with random weights. When the
+ * vocabulary has to be learned from the stream, learning stays unprepared, and
+ * the trainer collects text first.
+ * ERR_CORRUPT: no version is whole.
  */
 int restore_state(struct store *store, const struct conf *conf,
                   struct learning *learning, struct err *err);
 
-/* Loads the version that serves into serving, if there is one. */
+/* Loads the serving version into serving, if there is one. */
 int restore_serving(struct store *store, struct catalog *catalog,
                     struct serving *serving, struct err *err);
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The ledger tells in which order records were decided, and in which step each
- * of them began ('l', or 'q' when that step was refused) or went on ('c'). So
- * before a record of step S is handed to intake, all steps before S are taken;
- * what a step consists of then follows from the order alone, for a batch that
- * was flushed as for a full one.
+ * record began ('l', or 'q' when the step was refused) or went on ('c'). Before
+ * a record of step S goes to the intake, all steps before S are taken. So each
+ * step learns the same records as the first time, whether its batch was full
+ * or not.
  *
- * Records come from the source in its own order; those of other partitions wait
- * in a line for each partition until the ledger calls them.
+ * The source reads its partitions in an order of its own. A record waits in the
+ * list of its partition until the ledger comes to it.
  */
 #include "config.h"
 
@@ -30,13 +30,16 @@
 #include "store/store.h"
 
 #define POLL_MS 100
-#define SILENCE_MS 60000 /* of a source that has no reason to give */
-#define SHOW_MS 2000
+#define SILENCE_MS 60000 /* then a silent source is an error */
+#define PROGRESS_MS 2000 /* between two lines of the log */
 
-/* Records of a partition that the ledger has not called yet. */
-struct line_of {
-    struct record **items;
+/* A partition of the stream. */
+struct reading {
+    struct record **waiting; /* [first] to [n - 1]: read, but not yet fed */
     size_t first, n, cap;
+    int64_t begin; /* first offset that the ledger names; -1: none */
+    int64_t last;  /* last offset that the ledger names; -1: none */
+    int64_t fed;   /* offset of the last record that intake got; -1: none */
 };
 
 struct retrain {
@@ -48,20 +51,33 @@ struct retrain {
     struct catalog_version from, to;
     struct store_ledger_run *runs;
     size_t n_runs;
-    struct line_of *lines; /* [n_lines] by partition id */
-    size_t n_lines;
-    int64_t *fed;  /* [n_lines] offset of the last record that intake got */
-    int64_t *last; /* [n_lines] last offset that the ledger calls, -1: none */
+    struct reading *partitions; /* [n_partitions] by partition id */
+    size_t n_partitions;
     int64_t records;
-    int64_t show_ms;
-    json_t *differences, *notes;
+    int64_t logged_ms;
+    json_t *differences;
 };
 
-/* --- the state to begin with -------------------------------------------- */
+/* --- the parent's state ------------------------------------------------- */
 
-static void note(struct retrain *r, const char *text)
+/* Opens learning with the number of shards that the data directory has. */
+static int open_learning(struct retrain *r, struct err *err)
 {
-    json_array_append_new(r->notes, json_string(text));
+    struct catalog *c = NULL;
+    char *stored = NULL;
+    int shards = 1;
+    int rc = catalog_open(r->conf->data_dir, &c, err);
+
+    if (rc)
+        return rc;
+    rc = catalog_setting(c, "learner.shards", &stored, err);
+    catalog_close(c);
+    if (rc == 0 && stored)
+        rc = restore_parse_shards(stored, &shards, err);
+    free(stored);
+    if (rc)
+        return rc;
+    return learning_open(&r->learning, r->conf, options_cores(), shards, err);
 }
 
 static int load_versions(struct retrain *r, int64_t version, struct err *err)
@@ -91,53 +107,62 @@ static int load_versions(struct retrain *r, int64_t version, struct err *err)
     return rc ? rc : catalog_ledger(c, version, &r->runs, &r->n_runs, err);
 }
 
-/* Row keys are part of the state: the branch has to be the one it had. */
+/* Row keys are part of the state, and contain the number of the branch. So
+ * learning has to continue on the branch that the version was made on.
+ *   *branch  0: the parent's branch */
 static int find_branch(struct retrain *r, int64_t *branch, struct err *err)
 {
     struct tensor_list from = TENSOR_LIST_INIT, to = TENSOR_LIST_INIT;
     struct catalog *c = r->learning.catalog;
-    int64_t before = 0;
+    int64_t parent = 0;
     int rc = store_load(c, r->from.version, STORE_STATE, &from, err);
 
     if (rc == 0)
         rc = store_load(c, r->to.version, STORE_STATE, &to, err);
     if (rc == 0)
-        rc = replay_index_branch(&from, REPLAY_ROWS, &before, err);
+        rc = replay_index_branch(&from, REPLAY_ROWS, &parent, err);
     if (rc == 0)
         rc = replay_index_branch(&to, REPLAY_ROWS, branch, err);
-    if (rc == 0 && *branch == before)
+    if (rc == 0 && *branch == parent)
         *branch = 0;
     tensor_list_release(&from);
     tensor_list_release(&to);
     return rc;
 }
 
-/* Nothing is learned of what was skipped: it is not even read. */
-static bool is_read(const struct store_ledger_run *run)
+/* Finds the offsets that have to be read. Skipped records (kind 's') are not
+ * read: nothing was learned from them. */
+static int read_ledger(struct retrain *r, struct err *err)
 {
-    return run->kind != 's';
-}
-
-static int note_last(struct retrain *r, struct err *err)
-{
+    r->n_partitions = r->learning.progress.n_partitions;
+    r->partitions = xcalloc(r->n_partitions + 1, sizeof *r->partitions);
+    for (size_t i = 0; i < r->n_partitions; i++)
+        r->partitions[i] =
+            (struct reading){.begin = -1, .last = -1, .fed = -1};
     for (size_t i = 0; i < r->n_runs; i++) {
         const struct store_ledger_run *run = &r->runs[i];
+        bool skipped = run->kind == 's';
+        struct reading *p;
 
-        if (run->partition_id < 0 || (size_t)run->partition_id >= r->n_lines)
+        if (run->partition_id < 0 ||
+            (size_t)run->partition_id >= r->n_partitions)
             return err_set(err, ERR_CORRUPT,
                            "the ledger names partition %d, which is not known",
                            (int)run->partition_id);
         /* A skipped run has the step of the learning that was undone, which
          * may be above this version's. */
         if (run->last_offset < run->first_offset ||
-            (is_read(run) && run->step > r->to.step))
+            (!skipped && run->step > r->to.step))
             return err_set(err, ERR_CORRUPT,
                            "the ledger has a run of offsets %lld to %lld in "
                            "step %lld, which this version cannot have",
                            (long long)run->first_offset,
                            (long long)run->last_offset, (long long)run->step);
-        if (is_read(run) && run->last_offset > r->last[run->partition_id])
-            r->last[run->partition_id] = run->last_offset;
+        p = &r->partitions[run->partition_id];
+        if (!skipped && (p->begin < 0 || run->first_offset < p->begin))
+            p->begin = run->first_offset;
+        if (!skipped && run->last_offset > p->last)
+            p->last = run->last_offset;
     }
     return 0;
 }
@@ -153,259 +178,192 @@ static int load_parent(struct retrain *r, struct err *err)
         rc = learning_load(&r->learning, r->from.version, branch, err);
     if (rc)
         return rc;
-    /* The control log may know of more skips by now than there were then. */
+    /* By now the control log may skip records that the version learned. */
     intake_set_skipped(r->learning.intake, NULL, 0);
-    r->n_lines = r->learning.progress.n_partitions;
-    r->lines = xcalloc(r->n_lines + 1, sizeof *r->lines);
-    r->fed = xcalloc(r->n_lines + 1, sizeof *r->fed);
-    r->last = xcalloc(r->n_lines + 1, sizeof *r->last);
-    for (size_t i = 0; i < r->n_lines; i++)
-        r->fed[i] = r->last[i] = -1;
-    return note_last(r, err);
-}
-
-/* As many shards as the data directory has. */
-static int open_learning(struct retrain *r, struct err *err)
-{
-    struct catalog *c = NULL;
-    char *stored = NULL;
-    int shards = 1;
-    int rc = catalog_open(r->conf->data_dir, &c, err);
-
-    if (rc)
-        return rc;
-    rc = catalog_setting(c, "learner.shards", &stored, err);
-    catalog_close(c);
-    if (rc == 0 && stored)
-        rc = restore_parse_shards(stored, &shards, err);
-    free(stored);
-    if (rc)
-        return rc;
-    return learning_open(&r->learning, r->conf, options_cores(), shards, err);
+    return read_ledger(r, err);
 }
 
 /* --- records ------------------------------------------------------------ */
-
-/* Where the ledger meets a partition first. */
-static int64_t first_in_ledger(const struct retrain *r, size_t partition_id)
-{
-    int64_t first = -1;
-
-    for (size_t i = 0; i < r->n_runs; i++)
-        if ((size_t)r->runs[i].partition_id == partition_id &&
-            is_read(&r->runs[i]) &&
-            (first < 0 || r->runs[i].first_offset < first))
-            first = r->runs[i].first_offset;
-    return first;
-}
 
 static int begin_source(struct retrain *r, struct err *err)
 {
     const struct source_options options = {
         .conf = r->conf,
         .data_dir = r->conf->data_dir,
-        .store_id = "retrain", /* the group is its own */
+        .store_id = "retrain", /* its consumer group is no learner's */
         .queue = r->queue,
     };
-    const struct progress *p = &r->learning.progress;
-    struct source_position *at = xcalloc(p->n_partitions + 1, sizeof *at);
+    struct source_position *positions =
+        xcalloc(r->n_partitions + 1, sizeof *positions);
     size_t n = 0;
     int rc = source_create(&options, &r->source, err);
 
-    for (size_t i = 0; i < p->n_partitions; i++) {
-        const struct progress_partition *q = &p->partitions[i];
-        int64_t first = first_in_ledger(r, i);
+    for (size_t i = 0; i < r->n_partitions; i++) {
+        const struct progress_partition *q =
+            &r->learning.progress.partitions[i];
+        int64_t begin = r->partitions[i].begin;
 
         if (q->positioned)
-            at[n++] = (struct source_position){q->topic, q->partition,
-                                               q->next_offset, q->last_learned,
-                                               q->last_hash};
-        else if (first >= 0)
-            at[n++] = (struct source_position){q->topic, q->partition, first,
-                                               -1, 0};
+            positions[n++] =
+                (struct source_position){q->topic, q->partition, q->next_offset,
+                                         q->last_learned, q->last_hash};
+        else if (begin >= 0)
+            positions[n++] =
+                (struct source_position){q->topic, q->partition, begin, -1, 0};
     }
     if (rc == 0)
-        rc = source_begin(r->source, at, n, 0, err);
-    free(at);
+        rc = source_begin(r->source, positions, n, 0, err);
+    free(positions);
     return rc;
 }
 
-static void line_push(struct line_of *l, struct record *rec)
-{
-    if (l->first == l->n)
-        l->first = l->n = 0;
-    XGROW(l->items, l->n, l->cap);
-    l->items[l->n++] = rec;
-}
-
-/* Why nothing comes any more: what the source says, or that it says nothing. */
-static int check_source(struct retrain *r, bool ended, int64_t silent_ms,
-                        struct err *err)
-{
-    struct source_health health;
-
-    source_get_health(r->source, &health);
-    if (ended || health.state == SOURCE_STOPPED)
-        return err_set(err, ERR_STATE, "records of version %lld are not there "
-                       "any more: %s", (long long)r->to.version,
-                       health.reason[0] ? health.reason : "the source ended");
-    if (silent_ms > SILENCE_MS)
-        return err_set(err, ERR_STATE,
-                       "records of version %lld do not come: %s",
-                       (long long)r->to.version,
-                       health.reason[0] ? health.reason : "the source is "
-                                                          "silent");
-    return 0;
-}
-
-/* Into its partition's line, unless the ledger never calls it. */
+/* Adds a record to those that wait, unless the ledger never names it. */
 static void keep_record(struct retrain *r, struct record *rec)
 {
-    size_t id = (size_t)progress_partition_id(&r->learning.progress,
-                                              rec->topic, rec->partition);
+    size_t id = (size_t)progress_partition_id(&r->learning.progress, rec->topic,
+                                              rec->partition);
+    struct reading *p = id < r->n_partitions ? &r->partitions[id] : NULL;
 
-    if (id < r->n_lines && rec->offset <= r->last[id])
-        line_push(&r->lines[id], rec);
-    else
+    if (!p || rec->offset > p->last) {
         record_free(rec);
+        return;
+    }
+    if (p->first == p->n)
+        p->first = p->n = 0;
+    XGROW(p->waiting, p->n, p->cap);
+    p->waiting[p->n++] = rec;
 }
 
-/* Reads until a record of that partition is in its line. */
+/* Reads until a record of the wanted partition waits. */
 static int read_more(struct retrain *r, size_t wanted, struct err *err)
 {
+    const struct reading *w = &r->partitions[wanted];
     int64_t heard_ms = timing_mono_ms();
-    const struct line_of *l = &r->lines[wanted];
-    int rc = 0;
 
-    while (rc == 0 && l->first == l->n) {
+    while (w->first == w->n) {
         struct record *rec = queue_pop(r->queue, POLL_MS);
         bool ended = rec && rec->kind == RECORD_END;
+        struct source_health health;
 
         if (rec && rec->kind == RECORD_DATA) {
             heard_ms = timing_mono_ms();
             keep_record(r, rec);
             continue;
         }
+        if (rec && !ended) { /* a hole */
+            record_free(rec);
+            continue;
+        }
         record_free(rec);
-        if (!rec || ended)
-            rc = check_source(r, ended, timing_mono_ms() - heard_ms, err);
+        source_get_health(r->source, &health);
+        if (ended || health.state == SOURCE_STOPPED)
+            return err_set(err, ERR_STATE,
+                           "records of version %lld can no longer be read: %s",
+                           (long long)r->to.version,
+                           health.reason[0] ? health.reason
+                                            : "the source ended");
+        if (timing_mono_ms() - heard_ms > SILENCE_MS)
+            return err_set(
+                err, ERR_STATE, "records of version %lld do not come: %s",
+                (long long)r->to.version,
+                health.reason[0] ? health.reason : "the source is silent");
+    }
+    return 0;
+}
+
+/*
+ * The record at *offset, from the source or, when it was released, from the
+ * database.
+ *   *rec     NULL: there is no record at *offset
+ *   *offset  then becomes the last offset before the next record
+ */
+static int next_record(struct retrain *r, size_t id, int64_t *offset,
+                       struct record **rec, struct err *err)
+{
+    struct reading *p = &r->partitions[id];
+    struct releases_row *rows = NULL;
+    size_t n = 0;
+    int rc;
+
+    *rec = NULL;
+    if (strcmp(r->learning.progress.partitions[id].topic, RELEASES_TOPIC) ==
+        0) {
+        rc = releases_read(r->learning.catalog, *offset, 1, &rows, &n, err);
+        if (rc == 0 && n && rows->id == *offset)
+            *rec = released_records_parse(&r->maker, r->conf, rows);
+        else if (rc == 0)
+            *offset = n ? rows->id - 1 : INT64_MAX - 1;
+        releases_free(rows, n);
+        return rc;
+    }
+    while ((rc = read_more(r, id, err)) == 0) {
+        struct record *next = p->waiting[p->first];
+
+        if (next->offset > *offset) {
+            *offset = next->offset - 1;
+            return 0;
+        }
+        p->first++;
+        if (next->offset == *offset) {
+            *rec = next;
+            return 0;
+        }
+        record_free(next);
     }
     return rc;
 }
 
-/* The record at *offset. *rec is NULL when that offset has none; *offset is
- * then the last one before the next record. */
-static int call_record(struct retrain *r, size_t id, int64_t *offset,
-                       struct record **rec, struct err *err)
-{
-    struct line_of *l = &r->lines[id];
-
-    *rec = NULL;
-    for (;;) {
-        int rc = read_more(r, id, err);
-
-        if (rc)
-            return rc;
-        if (l->items[l->first]->offset > *offset) {
-            *offset = l->items[l->first]->offset - 1;
-            return 0;
-        }
-        *rec = l->items[l->first++];
-        if ((*rec)->offset == *offset)
-            return 0;
-        record_free(*rec);
-        *rec = NULL;
-    }
-}
-
 /* --- steps -------------------------------------------------------------- */
-
-static void show(struct retrain *r)
-{
-    int64_t now = timing_mono_ms();
-
-    if (now - r->show_ms < SHOW_MS)
-        return;
-    r->show_ms = now;
-    log_info("retrain", "version=%lld step=%lld of=%lld",
-             (long long)r->to.version,
-             (long long)learner_steps(r->learning.learner),
-             (long long)r->to.step);
-}
 
 static int step_up_to(struct retrain *r, int64_t step, struct err *err)
 {
     int rc = 0;
 
     while (rc == 0 && learner_steps(r->learning.learner) < step) {
-        struct learner_step_output output;
+        struct learner_step_output result;
+        int64_t now_ms = timing_mono_ms();
 
         if (intake_tokens(r->learning.intake) == 0)
             return err_set(err, ERR_CORRUPT,
                            "step %lld: the records are not those of the ledger",
                            (long long)learner_steps(r->learning.learner) + 1);
-        rc = learning_step(&r->learning, &output, err);
-        show(r);
+        rc = learning_step(&r->learning, &result, err);
+        if (now_ms - r->logged_ms < PROGRESS_MS)
+            continue;
+        r->logged_ms = now_ms;
+        log_info("retrain", "version=%lld step=%lld of=%lld",
+                 (long long)r->to.version,
+                 (long long)learner_steps(r->learning.learner),
+                 (long long)r->to.step);
     }
     return rc;
-}
-
-/* Those are in the database, not in the source. */
-static int call_released(struct retrain *r, int64_t *offset,
-                         struct record **rec, struct err *err)
-{
-    struct releases_row *rows = NULL;
-    size_t n = 0;
-    int rc = releases_read(r->learning.catalog, *offset, 1, &rows, &n, err);
-
-    if (rc == 0 && n && rows->id == *offset)
-        *rec = released_records_parse(&r->maker, r->conf, rows);
-    else if (rc == 0)
-        *offset = n ? rows->id - 1 : INT64_MAX - 1; /* there is no more */
-    releases_free(rows, n);
-    return rc;
-}
-
-static bool is_released(const struct retrain *r, size_t id)
-{
-    return strcmp(r->learning.progress.partitions[id].topic,
-                  RELEASES_TOPIC) == 0;
-}
-
-/* Feeds the record at offset *at; *at skips offsets without a record. */
-static int feed(struct retrain *r, const struct store_ledger_run *run,
-                int64_t *at, struct err *err)
-{
-    size_t id = (size_t)run->partition_id;
-    int64_t offset = *at;
-    struct record *rec = NULL;
-    int rc;
-
-    if (run->kind == 'c' && r->fed[id] >= offset)
-        return 0; /* it waits in intake for the rest of its steps */
-    rc = is_released(r, id) ? call_released(r, at, &rec, err)
-                            : call_record(r, id, at, &rec, err);
-    if (rc || !rec)
-        return rc;
-    r->fed[id] = offset;
-    r->records += run->kind != 'c';
-    return intake_add(r->learning.intake, rec,
-                      learner_steps(r->learning.learner), err);
 }
 
 static int learn_run(struct retrain *r, const struct store_ledger_run *run,
                      struct err *err)
 {
-    bool in_step = strchr("lqc", run->kind) != NULL;
+    size_t id = (size_t)run->partition_id;
     int rc = 0;
 
-    if (!is_read(run))
+    if (run->kind == 's')
         return 0;
-    if (in_step)
+    if (strchr("lqc", run->kind))
         rc = step_up_to(r, run->step - 1, err);
     for (int64_t at = run->first_offset; rc == 0 && at <= run->last_offset;
-         at++)
-        rc = feed(r, run, &at, err);
+         at++) {
+        int64_t offset = at;
+        struct record *rec;
+
+        if (run->kind == 'c' && r->partitions[id].fed >= offset)
+            continue; /* it waits in the intake for the rest of its steps */
+        rc = next_record(r, id, &at, &rec, err);
+        if (rc || !rec)
+            continue;
+        r->partitions[id].fed = offset;
+        r->records += run->kind != 'c';
+        rc = intake_add(r->learning.intake, rec,
+                        learner_steps(r->learning.learner), err);
+    }
     return rc;
 }
 
@@ -418,82 +376,60 @@ static int learn(struct retrain *r, struct err *err)
     return rc ? rc : step_up_to(r, r->to.step, err);
 }
 
-/* --- all of it ---------------------------------------------------------- */
-
-/* Other kernels round in another way: the difference would be theirs. */
-static void compare_kernels(struct retrain *r)
-{
-    json_t *root = json_loads(r->to.metadata_json, 0, NULL);
-    const char *was = json_string_value(json_object_get(root, "kernels"));
-
-    if (was && strcmp(was, model_kernels()) != 0) {
-        char *text = xasprintf("it was learned on another kind of machine "
-                               "(%s, here %s): bits may differ for that alone",
-                               was, model_kernels());
-
-        note(r, text);
-        free(text);
-    }
-    json_decref(root);
-}
-
-/* Rows of the parent are missing: has retention taken it meanwhile? */
-static int check_kept(struct retrain *r, struct err *err)
-{
-    struct catalog_version v;
-
-    if (catalog_get(r->learning.catalog, r->from.version, &v, NULL) ==
-        ERR_NOTFOUND)
-        return err_set(err, ERR_STATE,
-                       "version %lld, the parent, was removed by retention "
-                       "meanwhile",
-                       (long long)r->from.version);
-    catalog_version_release(&v);
-    return err->code;
-}
+/* --- the report --------------------------------------------------------- */
 
 static json_t *make_report(const struct retrain *r)
 {
+    json_t *metadata = json_loads(r->to.metadata_json, 0, NULL);
+    const char *kernels =
+        json_string_value(json_object_get(metadata, "kernels"));
+    json_t *notes = json_array();
+
+    /* Other kernels round differently. */
+    if (kernels && strcmp(kernels, model_kernels()) != 0) {
+        char *text = xasprintf("it was learned on another kind of machine "
+                               "(%s, here %s): bits may differ for that alone",
+                               kernels, model_kernels());
+
+        json_array_append_new(notes, json_string(text));
+        free(text);
+    }
+    json_decref(metadata);
     return json_pack(
-        "{s:I, s:I, s:I, s:I, s:b, s:s, s:O, s:O}", "version",
+        "{s:I, s:I, s:I, s:I, s:b, s:s, s:O, s:o}", "version",
         (json_int_t)r->to.version, "parent", (json_int_t)r->to.parent,
         "records", (json_int_t)r->records, "steps",
         (json_int_t)(r->to.step - r->from.step), "same",
         json_array_size(r->differences) == 0, "weights_sha256",
-        r->to.weights_sha256, "differences", r->differences, "notes",
-        r->notes);
+        r->to.weights_sha256, "differences", r->differences, "notes", notes);
 }
 
 static void release(struct retrain *r)
 {
-    for (size_t i = 0; i < r->n_lines; i++) {
-        for (size_t k = r->lines[i].first; k < r->lines[i].n; k++)
-            record_free(r->lines[i].items[k]);
-        free(r->lines[i].items);
+    for (size_t i = 0; i < r->n_partitions; i++) {
+        struct reading *p = &r->partitions[i];
+
+        while (p->first < p->n)
+            record_free(p->waiting[p->first++]);
+        free(p->waiting);
     }
     if (r->learning.conf)
         learning_close(&r->learning); /* its records name the source's topics */
     record_maker_release(&r->maker);
     source_free(r->source);
     queue_free(r->queue);
-    free(r->lines);
-    free(r->fed);
-    free(r->last);
+    free(r->partitions);
     free(r->runs);
     catalog_version_release(&r->from);
     catalog_version_release(&r->to);
     json_decref(r->differences);
-    json_decref(r->notes);
 }
 
 int retrain_run(const struct conf *conf, int64_t version, json_t **report,
                 struct err *err)
 {
-    struct retrain r = {
-        .conf = conf,
-        .differences = json_array(),
-        .notes = json_array(),
-    };
+    struct retrain r = {.conf = conf, .differences = json_array()};
+    struct catalog_version parent = {0};
     int rc;
 
     record_maker_init(&r.maker, conf->model.preset == CONF_PRESET_LINEAR);
@@ -506,14 +442,22 @@ int retrain_run(const struct conf *conf, int64_t version, json_t **report,
     if (rc == 0)
         rc = load_parent(&r, err);
     if (rc == 0) {
-        compare_kernels(&r);
         r.queue = queue_create(OPTIONS_QUEUE_RECORDS, OPTIONS_QUEUE_BYTES);
         rc = begin_source(&r, err);
     }
     if (rc == 0)
         rc = learn(&r, err);
-    if (rc == ERR_CORRUPT && r.from.version)
-        rc = check_kept(&r, err);
+    /* Rows of the parent are missing: retention may have removed it. */
+    if (rc == ERR_CORRUPT && r.from.version) {
+        if (catalog_get(r.learning.catalog, r.from.version, &parent, NULL) ==
+            ERR_NOTFOUND)
+            rc = err_set(err, ERR_STATE,
+                         "version %lld, the parent, was removed by retention "
+                         "meanwhile",
+                         (long long)r.from.version);
+        else
+            catalog_version_release(&parent);
+    }
     if (rc == 0)
         rc = retrain_compare(&r.learning, &r.to, r.differences, err);
     if (rc == 0)

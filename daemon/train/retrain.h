@@ -1,20 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * retrain.h - learns a version again and compares it with the one that is
- * kept: the proof that a version is what its records made of its parent.
+ * retrain.h - learns a version again and compares it with the stored version:
+ * proof that the version is what its records made of its parent.
  *
- *     parent's state + the records that the version's ledger names, in its
- *     order and in its steps, read again from the source + the settings that
- *     the version keeps
- *         -> weights, optimizer, Fisher information and anchor, replay and
- *            holdout index, class head, counters: equal bit for bit, or what
- *            differs
+ *     the parent's state, the settings that the version keeps, and the records
+ *     of the version's ledger, read again in the same order and steps
+ *         -> weights, optimizer, Fisher and anchor, index of replay and
+ *            holdout, class head, counters: equal bit for bit, or a list of
+ *            the differences
  *
- * The data directory is only read, through a catalog, also while a daemon uses
- * it. Kafka is read as a consumer group of its own, another each time, which
- * the broker forgets by itself; nothing is sent to a dead-letter topic.
+ * The data directory is only read, even while a daemon uses it. Kafka is read
+ * by a new consumer group each time, which the broker removes by itself.
+ * Nothing is sent to a dead-letter topic.
  *
- * Threads: main; it starts a source's thread and a learner's workers
+ * Threads: main; the source and the learner's workers have their own
  */
 #ifndef MNEME_DAEMON_TRAIN_RETRAIN_H
 #define MNEME_DAEMON_TRAIN_RETRAIN_H
@@ -27,23 +26,23 @@
 #include "conf/conf.h"
 
 /*
- * What has to be overridden in a configuration to learn a version of its data
- * directory again: texts "key=value" for conf_load.
- *   *version  0: the newest, whose number it becomes
- * ERR_NOTFOUND: no such version. ERR_STATE: it does not say with which settings
- * it was learned, or it was learned with replay.adaptive, which nothing can
- * repeat, or from an embedded broker that does not run.
+ * Gives conf the settings that a version was learned with, and makes its source
+ * one that only reads. All other settings stay.
+ *   *version  0: the head version, whose number it becomes
+ * ERR_NOTFOUND: there is no such version. ERR_STATE: the version keeps no
+ * settings, was learned with replay.adaptive (which nothing can repeat) or from
+ * an embedded broker that does not run, or its settings contradict conf. After
+ * an error conf is good for conf_free only.
  */
-int retrain_settings(const struct conf *conf, int64_t *version,
-                     struct conf_strings *sets, struct err *err);
+int retrain_settings(struct conf *conf, int64_t *version, struct err *err);
 
 /*
- * Learns it again. conf: with the overrides of retrain_settings.
+ * Learns the version again. conf: as retrain_settings left it.
  *   *report  {"version", "parent", "records", "steps", "same",
  *             "weights_sha256", "differences": [{"what", ...}], "notes": [s]}
- * ERR_STATE: it has no parent that is kept, records that it learned from have
- * been forgotten, or they cannot be read again (a file that was rotated,
- * offsets that expired, stdin).
+ * ERR_STATE: the parent is no longer kept, records of the version have been
+ * forgotten, or records cannot be read again (a rotated file, expired offsets,
+ * standard input).
  */
 int retrain_run(const struct conf *conf, int64_t version, json_t **report,
                 struct err *err);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * retrain_compare.h - a version that was learned again against the one that is
- * kept, bit for bit.
+ * retrain_compare.h - compares a version that was learned again with the stored
+ * version, bit for bit.
  *
  * Threads: main
  */
@@ -14,9 +14,9 @@
 #include "daemon/train/learning.h"
 #include "store/catalog.h"
 
-/* Appends {"what", ...} to differences for each tensor and counter of `was`
- * that is another in l, whose snapshot is taken for it, anchor included. An
- * error: `was` could not be read. */
+/* Appends {"what", ...} to differences for each tensor and counter that is not
+ * the same in l as in the stored version `was`. Returns an error when `was`
+ * cannot be read. */
 int retrain_compare(struct learning *l, const struct catalog_version *was,
                     json_t *differences, struct err *err);
 

@@ -1,19 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * rewind.h - the learner's part of a rollback: `rewind` and `skip`.
+ * rewind.h - learning goes back to an older version.
  *
- *     check the version's row and files
- *     rewind: the source makes sure that it can read from there, and does
- *     one transaction: head and serving are N (keep_serving: the head alone),
- *         later versions rolled back, for `skip` the range between goes into
- *         the control log: for good, or (automatic) in quarantine
- *     learner, replay, holdout, counters become N's, on a new branch
+ *     rewind   records after the version are read and learned again
+ *     skip     records after the version are never learned; the control log
+ *              keeps their ranges. An automatic rollback puts them into
+ *              quarantine first, from which an operator can release them
  *
- * Until the transaction a failure leaves everything as it was (a source that
- * was moved is moved back); after it only a damaged memory could fail, and the
- * process ends, to start from what the transaction says.
+ * The order of the steps is the order in rewind_run. One transaction of the
+ * store decides. A failure before the transaction changes nothing: a source
+ * that was moved is moved back. A failure after it ends the process, and the
+ * next start loads what the transaction says.
  *
- * Threads: trainer, with no publish on its way
+ * Threads: trainer, while the publisher has no snapshot
  */
 #ifndef MNEME_DAEMON_TRAIN_REWIND_H
 #define MNEME_DAEMON_TRAIN_REWIND_H
@@ -32,18 +31,20 @@ struct rewind_request {
     struct publisher *publisher;
     int64_t version;
     bool skip;
-    bool keep_serving; /* what answers stays */
-    bool automatic;    /* nobody asked: a skipped range is in quarantine, to be
-                          released; the second time it is skipped for good */
+    bool keep_serving; /* the serving version stays */
+    bool automatic;    /* by the guard: skipped ranges go into quarantine. A
+                          range that was released before is skipped for good */
     const char *reason;
-    int64_t *epoch; /* of the source; one more when it was moved */
+    int64_t *epoch; /* of the source; raised by one when the source is moved */
 };
 
 /*
- * detail: one line about what it did. *for_good (may be NULL): a range that had
- * been released from quarantine is skipped once more, and that is final.
- * ERR_NOTFOUND, ERR_STATE (pending, damaged, cannot be read again): nothing
- * has changed. ERR_DIVERGED: the process must end.
+ *   detail     one line for the user: what the rollback did
+ *   *for_good  true: a released range is skipped again, and for good
+ *   returns    ERR_NOTFOUND, ERR_STATE (the version has no verdict or is
+ *              damaged, the records cannot be read again), ERR_CORRUPT,
+ *              ERR_FULL: nothing has changed.
+ *              ERR_DIVERGED: the process must end
  */
 int rewind_run(const struct rewind_request *r, char *detail, size_t size,
                bool *for_good, struct err *err);

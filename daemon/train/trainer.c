@@ -354,7 +354,7 @@ static int write_guard_pause(struct store *s, void *arg, struct err *err)
 static void pause_by_guard(struct trainer *t, const char *reason,
                            const char *cause)
 {
-    struct guard_wish dropped;
+    struct guard_request dropped;
     struct err err = ERR_INIT;
     int rc;
 
@@ -437,7 +437,7 @@ static void go_back(struct trainer *t, int64_t version, bool keep_serving,
 /* Goes back, or pauses, when the guard has asked for it. False: it has not. */
 static bool follow_guard(struct trainer *t)
 {
-    struct guard_wish wish;
+    struct guard_request wish;
 
     if (t->state == PAUSED_BY_GUARD ||
         !publisher_take_wish(t->options.publisher, &wish))
@@ -802,7 +802,7 @@ void trainer_begin(struct trainer *t)
 void trainer_end(struct trainer *t)
 {
     bool publishes = t->l->learner && !is_paused(t) && t->state != FAILED;
-    struct guard_wish wish;
+    struct guard_request wish;
 
     set_state(t, STOPPING);
     if (publishes) {

@@ -133,7 +133,8 @@ static void test_shapes(void **state)
 
 /* Shape tiny, computed by hand. Each of four layers has 3 x 128 x 128 (q, k,
  * v), 128 x 128 (o) and 3 x 344 x 128 weights; the output has 256 x 128. A step
- * has 1,024 tokens, and 4 x 256 x 257 / 2 pairs in 4 layers of 4 heads of 32. */
+ * has 1,024 tokens, and 4 x 256 x 257 / 2 pairs in 4 layers of 4 heads of
+ * 32. */
 static void test_flop(void **state)
 {
     double weights = 4.0 * (4 * 128 * 128 + 3 * 344 * 128) + 256 * 128;

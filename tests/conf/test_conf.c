@@ -481,7 +481,7 @@ static void test_learning_keys(void **state)
     conf_strings_release(&keys);
 }
 
-static void test_check_stored(void **state)
+static void test_set_stored(void **state)
 {
     static const struct {
         const char *key, *value;
@@ -508,23 +508,28 @@ static void test_check_stored(void **state)
         {"source.kafka.properties", "{}", ERR_CORRUPT},
     };
 
+    struct conf *c = conf_create();
+
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct err err = ERR_INIT;
 
         assert_int_equal(
-            conf_check_stored(cases[i].key, cases[i].value, &err),
+            conf_set_stored(c, cases[i].key, cases[i].value, &err),
             cases[i].rc);
         if (cases[i].rc)
             assert_non_null(strstr(err.msg, cases[i].key));
     }
+    util_assert_key(c, "learner.ewc.consolidate", "every:7");
+    util_assert_key(c, "model.preset", "nano");
+    conf_free(c);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_learning_keys),
-        cmocka_unit_test(test_check_stored),
+        cmocka_unit_test(test_set_stored),
         cmocka_unit_test(values),
         cmocka_unit_test(overrides),
         cmocka_unit_test(lone_dashes),

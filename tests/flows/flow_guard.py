@@ -141,7 +141,7 @@ def exhausted(tap, d, too_high):
         tap.equal(went_back(d), i, f"limit: went back {i} times")
         head, = query(d, "SELECT head FROM pointers")[0]
         memory = memories(d)[head]
-        tap.ok(memory["rule"]["versions"] == 0 and compared(memory) == 0 and
+        tap.ok(memory["rule"]["bad"] == 0 and compared(memory) == 0 and
                memory["wish"] is None, f"limit: anew after time {i}")
         d.start(**too_high)
     counted_once(tap, d, "limit")
@@ -169,6 +169,7 @@ def lifted(tap, d):
     """With a rate that is right again, or it would hold once more."""
     d.kill()
     d.start()
+    d.until(lambda: d.status()["state"] != "starting", "a state")
     tap.equal(d.status()["state"], "paused", "lifted: not by other settings")
     code, reply = d.post("/v1/versions/latest/promote")
     tap.equal(code, 200, f"lifted: by an operator's choice {reply}")

@@ -31,6 +31,11 @@ os._exit(0)
 """
 
 
+def keeping(name, **settings):
+    """A daemon that keeps all versions, however many a busy machine makes."""
+    return Daemon(name, publish__keep__newest=1000, **settings)
+
+
 def sql(daemon, *statements):
     """Behind the back of a daemon that does not run. What is written stays in
     the log: pages of the database itself have checksums that only the daemon
@@ -61,9 +66,8 @@ def in_version(daemon, n):
 def damaged(tap):
     path = write_lines(os.path.join(TMP, "damaged.jsonl"),
                        records("harbour", 300))
-    d = Daemon("damaged", source__type="file", source__path=path,
-               source__follow="true", publish__keep__newest=1000,
-               learner__flush_seconds=0.2).start()
+    d = keeping("damaged", source__type="file", source__path=path,
+                source__follow="true", learner__flush_seconds=0.2).start()
     in_version(d, 300)
     d.stop()
     gone = len(sql(d, "SELECT key FROM replay_rows WHERE died IS NULL AND"
@@ -101,9 +105,9 @@ def only_garbage(tap):
     """It is there for whoever looks, though nothing is learned."""
     path = write_lines(os.path.join(TMP, "garbage.jsonl"),
                        records("harbour", 100))
-    d = Daemon("garbage", source__type="file", source__path=path,
-               source__follow="true", source__format="json",
-               learner__flush_seconds=0.2).start()
+    d = keeping("garbage", source__type="file", source__path=path,
+                source__follow="true", source__format="json",
+                learner__flush_seconds=0.2).start()
     in_version(d, 100)
     before = len(d.get("/v1/quarantine")[1]["quarantine"])
     append(path, ["this is no JSON"] * 20)
@@ -226,10 +230,9 @@ def releases(tap):
     with open(path, "wb") as f:
         f.write("".join(line + "\n" for line in lines).encode())
         f.write(b"\xff is not UTF-8\n")
-    d = Daemon("released", source__type="file", source__path=path,
-               source__follow="true", publish__keep__newest=1000,
-               learner__flush_seconds=0.2,
-               source__format="json", publish__every_seconds=0.3).start()
+    d = keeping("released", source__type="file", source__path=path,
+                source__follow="true", learner__flush_seconds=0.2,
+                source__format="json", publish__every_seconds=0.3).start()
     n = len(lines) + 1
     before = in_version(d, n)["version"]
     rows = refusals(tap, d)
@@ -325,11 +328,10 @@ def forgetting(tap):
     lines[5:5] = [json.dumps({"text": f"Label {x} here.", "label": x})
                   for x in "abcd"]
     path = write_lines(os.path.join(TMP, "forgotten.jsonl"), lines)
-    d = Daemon("forgotten", source__type="file", source__path=path,
-               source__follow="true", publish__keep__newest=1000,
-               learner__flush_seconds=0.2,
-               learner__batch_tokens=1024, model__max_labels=4,
-               publish__every_seconds=0.3)
+    d = keeping("forgotten", source__type="file", source__path=path,
+                source__follow="true", learner__flush_seconds=0.2,
+                learner__batch_tokens=1024, model__max_labels=4,
+                publish__every_seconds=0.3)
     code, _, why = mneme("forget", "--id", "x", data=d.data)
     tap.ok(code == 3 and "start it with: mnemed" in why,
            "forget without a daemon: exit 3, and how to start one")
@@ -407,10 +409,10 @@ def in_texts(tap):
              ['He said {"id": "alice-in-text"} and went on.'] +
              records("harbour", 60))
     path = write_lines(os.path.join(TMP, "texts.jsonl"), lines)
-    d = Daemon("texts", source__type="file", source__path=path,
-               source__follow="true", source__format="text",
-               learner__flush_seconds=0.2, publish__every_seconds=0.3,
-               filter__near_duplicate__enabled="false")
+    d = keeping("texts", source__type="file", source__path=path,
+                source__follow="true", source__format="text",
+                learner__flush_seconds=0.2, publish__every_seconds=0.3,
+                filter__near_duplicate__enabled="false")
     d.start()
     in_version(d, len(lines))
     code, done, why = forget(d, "--id", "alice-in-text")
@@ -434,10 +436,9 @@ def released_and_forgotten(tap):
                           "id": "bob-the-third"}) for i in range(8)]
     path = write_lines(os.path.join(TMP, "both.jsonl"),
                        lines + records("harbour", 100))
-    d = Daemon("both", source__type="file", source__path=path,
-               source__follow="true", publish__keep__newest=1000,
-               learner__flush_seconds=0.2,
-               publish__every_seconds=0.3)
+    d = keeping("both", source__type="file", source__path=path,
+                source__follow="true", learner__flush_seconds=0.2,
+                publish__every_seconds=0.3)
     d.start(model__max_labels=2)
     in_version(d, 110)
     code, _, why = mneme("quarantine", "release", "1", data=d.data)
@@ -470,10 +471,9 @@ def interrupted(tap):
     lines += [json.dumps({"text": f"Quagga {i} here.", "id": f"animal-{i % 9}"})
               for i in range(900)]
     path = write_lines(os.path.join(TMP, "interrupted.jsonl"), lines)
-    d = Daemon("interrupted", source__type="file", source__path=path,
-               source__follow="true", publish__keep__newest=1000,
-               learner__flush_seconds=0.2,
-               learner__batch_tokens=1024, publish__every_seconds=0.3)
+    d = keeping("interrupted", source__type="file", source__path=path,
+                source__follow="true", learner__flush_seconds=0.2,
+                learner__batch_tokens=1024, publish__every_seconds=0.3)
     d.start(model__max_labels=2)
     in_version(d, len(lines))
     d.stop()
@@ -507,10 +507,9 @@ def interrupted(tap):
 
 def kafka(tap):
     """The same with partitions: what is released is no partition of theirs."""
-    d = Daemon("kafka", publish__keep__newest=1000,
-               learner__flush_seconds=0.2, model__max_labels=2,
-               publish__every_seconds=0.3,
-               **{"source.kafka.properties.bootstrap.servers": "embedded"})
+    d = keeping("kafka", learner__flush_seconds=0.2, model__max_labels=2,
+                publish__every_seconds=0.3,
+                **{"source.kafka.properties.bootstrap.servers": "embedded"})
     d.start(wait="alive")
 
     def feed(lines):

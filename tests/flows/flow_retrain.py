@@ -128,9 +128,9 @@ def main():
             "domain": "workshop", "label": "long"})
     path = write_lines(os.path.join(TMP, "lines.jsonl"), lines)
     d = Daemon("retrain", source__type="file", source__path=path,
-               source__follow="true", publish__keep__newest=1000,
-               learner__flush_seconds=0.2,
-               publish__every_tokens=15000, learner__shards=2)
+               source__follow="true", learner__flush_seconds=0.2,
+               publish__every_tokens=15000, publish__keep__newest=1000,
+               learner__shards=2)
     d.start()
     d.until(lambda: d.status()["records"]["consumed"] > 150, "some records")
     d.kill()

@@ -1,12 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 if HAVE_CMOCKA
 check_PROGRAMS += \
-	tests/daemon/publish/test_judge_memory \
+	tests/daemon/publish/test_holdout_sample \
+	tests/daemon/publish/test_holdout_scoring \
 	tests/daemon/publish/test_probe \
+	tests/daemon/publish/test_publisher \
 	tests/daemon/publish/test_publisher_board \
-	tests/daemon/publish/test_serving
-tests_daemon_publish_test_judge_memory_LDADD = $(TEST_UTIL) $(PUBLISH_LIBS) $(CMOCKA_LIBS)
+	tests/daemon/publish/test_serving \
+	tests/daemon/publish/test_verdict \
+	tests/daemon/publish/test_verdict_memory
+tests_daemon_publish_test_holdout_sample_LDADD = $(TEST_UTIL) $(PUBLISH_LIBS) $(CMOCKA_LIBS)
+tests_daemon_publish_test_holdout_scoring_LDFLAGS = $(AM_LDFLAGS) \
+	-Wl,--wrap=progress_import
+tests_daemon_publish_test_holdout_scoring_LDADD = $(TEST_UTIL) $(PUBLISH_LIBS) $(CMOCKA_LIBS)
 tests_daemon_publish_test_probe_LDADD = $(TEST_UTIL) $(PUBLISH_LIBS) $(CMOCKA_LIBS)
+tests_daemon_publish_test_publisher_LDADD = $(TEST_UTIL) $(PUBLISH_LIBS) $(CMOCKA_LIBS)
 tests_daemon_publish_test_publisher_board_LDADD = $(TEST_UTIL) $(PUBLISH_LIBS) $(CMOCKA_LIBS)
 tests_daemon_publish_test_serving_LDADD = $(TEST_UTIL) $(PUBLISH_LIBS) $(CMOCKA_LIBS)
+tests_daemon_publish_test_verdict_LDADD = $(TEST_UTIL) $(PUBLISH_LIBS) $(CMOCKA_LIBS)
+tests_daemon_publish_test_verdict_memory_LDADD = $(TEST_UTIL) $(PUBLISH_LIBS) $(CMOCKA_LIBS)
 endif

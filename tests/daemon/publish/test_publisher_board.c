@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the board shows of versions depends on the store alone: after a verdict,
- * a rollback, an operator's choice and a restart. Uses publisher_private.h, since
- * a whole publisher needs a learner.
+ * The board's figures of versions come from the store alone: after a verdict, a
+ * rollback, an operator's choice and a restart. Uses publisher_private.h, to
+ * write verdicts that no gate gives, such as those of old stores.
  */
 #include "config.h"
 
@@ -27,8 +27,10 @@
     "dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd"         \
     "ddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd"
 
-/* A version with a verdict. gate: what the gate says of it, without `best`;
- * serving: when it had spoken. Returns its number. */
+/* Publishes a version with a verdict, and returns its number.
+ *   gate     the gate's JSON without `best`
+ *   serving  the serving version after the verdict
+ */
 static int64_t publish(struct util_both *b, int64_t parent, double loss,
                        enum store_state verdict, const char *gate,
                        int64_t refused, int64_t serving)
@@ -37,7 +39,7 @@ static int64_t publish(struct util_both *b, int64_t parent, double loss,
         .domain = "a" LONG_NAME, .bits_per_byte = loss, .accuracy = NAN,
         .chunks = 50};
     char *name = xstrdup(result.domain);
-    struct judgement j = {
+    struct verdict j = {
         .gate = json_loads(gate, 0, NULL),
         .results = xmemdup(&result, sizeof result),
         .n_results = 1,
@@ -45,41 +47,41 @@ static int64_t publish(struct util_both *b, int64_t parent, double loss,
     };
     int64_t version = util_publish(b->s, parent, 1 + util_number(
         b->s, "SELECT newest FROM pointers"));
-    struct judge_memory memory;
+    struct verdict_memory memory;
     char *text, *guard;
 
-    judge_memory_begin(&memory);
+    verdict_memory_init(&memory);
     memory.expected = serving;
     memory.refused = refused;
     publisher_note_best(b->c, version, &j);
     text = json_dumps(j.gate, JSON_REAL_PRECISION(17));
-    guard = judge_memory_write(&memory);
+    guard = verdict_memory_write(&memory);
     assert_int_equal(store_verdict(b->s, version, verdict, text, guard,
                                    &result, 1, verdict == STORE_PASSED, "",
                                    NULL),
                      0);
     free(text);
     free(guard);
-    judgement_release(&j);
+    verdict_release(&j);
     return version;
 }
 
-/* As the publisher writes it. */
+/* Writes a rollback as the publisher does. */
 static void roll_back(struct util_both *b, int64_t version)
 {
-    struct judge_memory memory;
+    struct verdict_memory memory;
     struct store_rollback r = {
         .to = version, .mode = "rewind", .reason = ""};
     char *guard;
 
-    judge_memory_went_back(&memory);
-    r.guard = guard = judge_memory_write(&memory);
+    verdict_memory_reset(&memory);
+    r.guard = guard = verdict_memory_write(&memory);
     assert_int_equal(store_rollback(b->s, &r, NULL), 0);
     free(guard);
 }
 
-/* The board after a change, which must be that of a process that starts now.
- * To be freed. */
+/* A copy of the board after a change, to be freed. A process that starts now
+ * must show the same. */
 static struct status *show(struct util_both *b, struct status_board *board)
 {
     struct catalog_pointers pointers;
@@ -137,7 +139,8 @@ static void begin(struct status_board *board)
     status_unlock(board);
 }
 
-/* A version that is worse is refused, and undone: nothing of it is left. */
+/* A worse version is refused, then rolled back: the board shows the version
+ * before it, and no figure of the worse one. */
 static void test_rollback(void **state)
 {
     struct util_both b = util_open_both(*state);
@@ -182,8 +185,9 @@ static void test_rollback(void **state)
     util_close_both(&b);
 }
 
-/* The best of an undone branch is no measure of forgetting; and going back to a
- * version that was refused shows its verdict, but counts no refusal. */
+/* The lowest losses of a branch that was rolled back do not count. After a
+ * rollback to a refused version the board shows its verdict, but no refusal in
+ * a row. */
 static void test_branches(void **state)
 {
     struct util_both b = util_open_both(*state);
@@ -213,7 +217,8 @@ static void test_branches(void **state)
     util_close_both(&b);
 }
 
-/* A head without a verdict: the figures are those of the version before it. */
+/* While the head version has no verdict, the figures are those of the version
+ * before it. */
 static void test_pending(void **state)
 {
     struct util_both b = util_open_both(*state);
@@ -240,8 +245,8 @@ static void test_pending(void **state)
     util_close_both(&b);
 }
 
-/* An operator's choice becomes the reference, so the comparison with the last
- * reference is over. The number of refusals in a row stays. */
+/* A promoted version becomes the reference version, so the comparison with the
+ * last one is over. The number of refusals in a row stays. */
 static void test_promote(void **state)
 {
     struct util_both b = util_open_both(*state);
@@ -264,7 +269,7 @@ static void test_promote(void **state)
     util_close_both(&b);
 }
 
-/* Versions made before the gate noted the lowest losses. */
+/* Old versions have no `best` in their gate's JSON, and no guard's state. */
 static void test_before(void **state)
 {
     const struct store_domain_result results[] = {
@@ -294,12 +299,12 @@ static void test_before(void **state)
     util_close_both(&b);
 }
 
-/* A verdict and its count come in one piece: a listener that sees the count
+/* A verdict and its count change under one lock: a reader that sees the count
  * sees that verdict. */
 static void test_count(void **state)
 {
     struct util_both b = util_open_both(*state);
-    const struct judgement j = {.verdict = STORE_FAILED};
+    const struct verdict j = {.state = STORE_FAILED};
     struct status_board board;
     struct status *s;
 

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * With a learned vocabulary, shape and tokenizer are known only after the first
- * requests. This test is for a build with --enable-tsan, which reports it when
- * they are read and written at the same time.
+ * With a learned vocabulary, serving_prepare comes after the first requests. A
+ * build with --enable-tsan reports a data race here.
  */
 #include "config.h"
 
@@ -21,46 +20,46 @@
 
 #define NO_SUCH_VERSION 7
 
-struct asking {
+struct requests {
     struct serving *serving;
-    atomic_int asked;
+    atomic_int n;
     atomic_bool stopping;
     bool answered;
 };
 
-static void *ask(void *arg)
+static void *request(void *arg)
 {
-    struct asking *a = arg;
+    struct requests *q = arg;
 
-    while (!a->stopping) {
+    while (!q->stopping) {
         struct err err = ERR_INIT;
         int64_t got;
 
-        a->answered |= serving_get(a->serving, NO_SUCH_VERSION, &got, &err) ||
+        q->answered |= serving_get(q->serving, NO_SUCH_VERSION, &got, &err) ||
                        err.code != ERR_NOTFOUND;
-        a->asked++;
+        q->n++;
     }
     return NULL;
 }
 
-static void test_prepared_while_asked(void **state)
+static void test_prepare_late(void **state)
 {
     struct util_both b = util_open_both(*state);
-    struct asking a = {.serving = serving_create(b.c, NULL)};
+    struct requests q = {.serving = serving_create(b.c, NULL)};
     struct util_version v;
     pthread_t thread;
 
     util_version_init(&v, 0, 1);
-    assert_int_equal(pthread_create(&thread, NULL, ask, &a), 0);
-    while (a.asked < 10)
+    assert_int_equal(pthread_create(&thread, NULL, request, &q), 0);
+    while (q.n < 10)
         ;
-    serving_prepare(a.serving, &v.shape, NULL);
-    while (a.asked < 20)
+    serving_prepare(q.serving, &v.shape, NULL);
+    while (q.n < 20)
         ;
-    a.stopping = true;
+    q.stopping = true;
     pthread_join(thread, NULL);
-    assert_false(a.answered);
-    serving_free(a.serving);
+    assert_false(q.answered);
+    serving_free(q.serving);
     util_version_release(&v);
     util_close_both(&b);
 }
@@ -68,7 +67,7 @@ static void test_prepared_while_asked(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_prepared_while_asked,
+        cmocka_unit_test_setup_teardown(test_prepare_late,
                                         util_make_temp, util_remove_temp),
     };
 

@@ -25,7 +25,7 @@
 #include "base/fileio.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
-#include "daemon/publish/judge_memory.h"
+#include "daemon/publish/verdict_memory.h"
 #include "daemon/publish/serving.h"
 #include "daemon/stream/source_private.h"
 #include "daemon/train/restore.h"
@@ -692,18 +692,18 @@ static void test_guard(void **state)
 }
 
 /* The guard's request that the process before left with the head version. */
-static void test_guard_wish(void **state)
+static void test_guard_request(void **state)
 {
     struct world *w = begin(state);
-    struct judge_memory memory;
+    struct verdict_memory memory;
     char *guard, *sql;
 
     learn_batch(w);
     publish(w);
     assert_head(w, 2);
-    judge_memory_begin(&memory);
-    memory.wish = (struct guard_wish){GUARD_MUCH_BETTER, 1, "a test"};
-    guard = judge_memory_write(&memory);
+    verdict_memory_init(&memory);
+    memory.request = (struct guard_request){GUARD_WORSE, 1, "a test"};
+    guard = verdict_memory_write(&memory);
     sql = xasprintf("UPDATE versions SET guard = '%s' WHERE version = 2 "
                     "RETURNING 1",
                     guard);
@@ -1145,7 +1145,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_stop, setup, teardown),
         cmocka_unit_test_setup_teardown(test_thread, setup, teardown),
         cmocka_unit_test_setup_teardown(test_guard, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_guard_wish, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_guard_request, setup, teardown),
         cmocka_unit_test_setup_teardown(test_guard_limit, setup, teardown),
         cmocka_unit_test_setup_teardown(test_guard_hour, setup, teardown),
         cmocka_unit_test_setup_teardown(test_guard_resume, setup, teardown),

@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * The distributions that the gate's tests compare with: normal, Student's t by
- * the incomplete beta function, binomial.
- */
 #include "config.h"
 
-#include "daemon/gate/gate.h"
+#include "daemon/gate/tails.h"
 
 #include <math.h>
 
@@ -40,7 +36,7 @@ static double centre_quantile(double p)
            (((((b[0] * r + b[1]) * r + b[2]) * r + b[3]) * r + b[4]) * r + 1);
 }
 
-double gate_normal_quantile(double p)
+double tails_normal_quantile(double p)
 {
     const double low = 0.02425;
 
@@ -51,10 +47,9 @@ double gate_normal_quantile(double p)
     return centre_quantile(p);
 }
 
-/* --- Student's t -------------------------------------------------------- */
+/* --- the incomplete beta function --------------------------------------- */
 
-/* The continued fraction of the incomplete beta function, by Lentz's method
- * (Abramowitz, Stegun 1964, 26.5.8). */
+/* The continued fraction of I_x(a, b) (26.5.8). */
 static double beta_fraction(double x, double a, double b)
 {
     const double tiny = 1e-300;
@@ -64,8 +59,8 @@ static double beta_fraction(double x, double a, double b)
     f = d;
     for (int m = 1; m < 500; m++) {
         double even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m));
-        double odd = -(a + m) * (a + b + m) * x /
-                     ((a + 2 * m) * (a + 2 * m + 1));
+        double odd =
+            -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1));
         double last;
 
         d = 1 / (1 + even * d);
@@ -81,7 +76,7 @@ static double beta_fraction(double x, double a, double b)
     return f;
 }
 
-/* Not lgamma: it writes a global variable (signgam), and threads would race. */
+/* lgamma() writes the global variable signgam, so threads would race. */
 static double log_gamma(double x)
 {
     int sign;
@@ -89,7 +84,6 @@ static double log_gamma(double x)
     return lgamma_r(x, &sign);
 }
 
-/* I_x(a, b), regularised. */
 static double incomplete_beta(double x, double a, double b)
 {
     double front;
@@ -103,16 +97,14 @@ static double incomplete_beta(double x, double a, double b)
     return 1 - front * beta_fraction(1 - x, b, a) / b;
 }
 
-double gate_coin_tail(int64_t k, int64_t n)
+double tails_coin(int64_t k, int64_t n)
 {
-    /* A binomial tail is a beta function (Abramowitz, Stegun 1964, 26.5.24). */
     if (k <= 0)
         return 1;
-    return k > n ? 0
-                 : incomplete_beta(0.5, (double)k, (double)(n - k + 1));
+    return k > n ? 0 : incomplete_beta(0.5, (double)k, (double)(n - k + 1));
 }
 
-double gate_student_tail(double t, double n)
+double tails_student(double t, double n)
 {
     double both = incomplete_beta(n / (n + t * t), n / 2, 0.5);
 

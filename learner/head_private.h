@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * head_private.h - the fields of a class head, for head.c, which predicts, and
- * head_train.c, which trains. test_head reads the rows.
+ * head_train.c, which trains.
  *
  * D is the length of a feature: gram_dim, or 2 dim + gram_dim. P, the number
  * of its parts, is 1 or 3. Each part has length 1 / sqrt(P), so the feature

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * EWC: the pull, the Fisher estimate of a model whose Fisher is known, when
+ * consolidations begin, and the state.
+ */
 #include "config.h"
 
 #include <math.h>

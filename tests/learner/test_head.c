@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The class head: n-grams, learning new labels, gradients and state. Uses
+ * head_private.h to compare sums over the n-gram table with sums row by row.
+ */
 #include "config.h"
 
 #include <math.h>

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The learner: the same bytes with any number of threads, losses, the filter,
+ * consolidations, the state, and errors.
+ */
 #include "config.h"
 
 #include <math.h>

@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The optimizer: AdamW, warm-up, clipping, skipped steps and the state.
+ */
 #include "config.h"
 
 #include <math.h>

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The tokenizer: pre-tokens, learning a vocabulary, encoding, and
+ * tokenizer.json.
+ */
 #include "config.h"
 
 #include "learner/tokenizer/tokenizer.h"

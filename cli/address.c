@@ -27,7 +27,7 @@ static bool is_same(const struct sockaddr *a, const struct sockaddr *b)
                   sizeof(struct in6_addr)) == 0;
 }
 
-/* True also for the address of a daemon that listens on all interfaces. */
+/* True for loopback, and for an address that stands for all interfaces. */
 static bool is_loopback(const struct sockaddr *a)
 {
     const struct sockaddr_in *v4 = (const struct sockaddr_in *)a;
@@ -69,7 +69,7 @@ static bool is_local_host(const char *host)
     return local;
 }
 
-/* address: "HOST:PORT" or "[HOST]:PORT". */
+/* True for "HOST:PORT" or "[HOST]:PORT" with a host that is_local_host. */
 static bool is_local(const char *address)
 {
     const char *colon = strrchr(address, ':');

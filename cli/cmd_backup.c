@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * backup and restore: call store/backup.h, and report.
+ * backup and restore: call store/backup.h, and print the result.
  */
 #include "config.h"
 

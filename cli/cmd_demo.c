@@ -587,7 +587,7 @@ static int run(struct demo *d, const struct verb_args *args, struct err *err)
     double minutes = 3;
     int rc = verb_real(args, "minutes", 0.5, 600, &minutes, err);
 
-    /* The rest is for the bad feed, the rollback and the verdicts. */
+    /* The bad feed, the rollback and the verdicts take the other quarter. */
     d->seconds = minutes * 60 * 0.75;
     d->deadline_ms = timing_mono_ms() + (int64_t)(10 * minutes * 60000);
     if (rc || (rc = start(d, args, err)) || (rc = learn(d, err)) ||

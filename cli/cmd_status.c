@@ -86,7 +86,7 @@ static void print_serving(const struct screen *s, FILE *out)
             pick_integer(s->status, "head_version", 0),
             pick_integer(s->status, "step", 0));
     if (isfinite(freshness))
-        fprintf(out, ", its newest record is %.0f s old",
+        fprintf(out, "; newest record in the serving version: %.0f s old",
                 freshness);
     fputc('\n', out);
     if (pick_true(s->status, "erasure_pending"))
@@ -122,7 +122,7 @@ static void print_real(const char *before, double value, FILE *out)
         fprintf(out, "%s-", before);
 }
 
-static void print_memory(const struct screen *s, FILE *out)
+static void print_loss_and_memory(const struct screen *s, FILE *out)
 {
     print_real("  loss      bits per byte: before learning ",
                pick_real(s->status, "loss.prequential_bits_per_byte"), out);
@@ -287,7 +287,7 @@ static char *screen_text(const struct screen *s, const char *address,
     print_state(s, address, out);
     print_serving(s, out);
     print_records(s, out);
-    print_memory(s, out);
+    print_loss_and_memory(s, out);
     print_gate(s, out);
     print_next_version(s, out);
     fclose(out);

@@ -182,8 +182,8 @@ static void print_gate_labels(const json_t *gate)
     if (!json_is_object(a))
         return;
     printf("\nlabels: of %" PRId64 " segments, %" PRId64
-           " became wrong and %" PRId64
-           " became right;\naccuracy %.3f before, %.3f now, McNemar p %.3g\n",
+           " became wrong and %" PRId64 " became right;\n"
+           "accuracy: older version %.3f, this one %.3f; McNemar p %.3g\n",
            pick_integer(a, "labelled", 0), pick_integer(a, "lost", 0),
            pick_integer(a, "gained", 0), pick_real(a, "serving"),
            pick_real(a, "candidate"), pick_real(a, "p"));
@@ -204,7 +204,7 @@ static void print_gate_shadow(const json_t *gate)
            pick_real(s, "enough"));
 }
 
-/* Prints nothing for a version that was not compared. */
+/* Prints the gate's comparison, or nothing if there was none. */
 static void print_gate(const json_t *v)
 {
     const json_t *gate = pick(v, "gate"), *d;

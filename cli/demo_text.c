@@ -19,7 +19,7 @@
 #define DOMAIN_BYTES ((size_t)1 << 20)
 #define FILE_BYTES ((size_t)1 << 20) /* larger files are left out */
 #define KEEP_BACK_EVERY 20
-#define FEWEST_RECORDS 40 /* of a domain; with fewer, nothing can be seen */
+#define FEWEST_RECORDS 40 /* of a domain; fewer show no effect */
 
 /* --- cutting ------------------------------------------------------------ */
 
@@ -131,7 +131,7 @@ static void add_domain(struct demo_texts *t, const char *name, const char *dir,
         domain_release(d);
 }
 
-/* Frees name. */
+/* Adds the folder `name` below dir as a domain. Frees name. */
 static void add_below(struct demo_texts *t, const char *dir, char *name)
 {
     char *path = fileio_join(dir, name);

@@ -79,7 +79,7 @@ static void die_with_reader(void)
     sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
-/* Needed where a verb handles SIGPIPE itself. */
+/* Also works for a verb that handles SIGPIPE itself. */
 static bool reader_has_left(void)
 {
     struct pollfd p = {.fd = STDOUT_FILENO, .events = POLLOUT};

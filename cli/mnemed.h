@@ -35,7 +35,7 @@ char *mnemed_program(void);
 int mnemed_start(struct mnemed *m, const char *data_dir, const char *yaml,
                  bool keep, struct err *err);
 
-/* ERR_IO when the daemon has ended. */
+/* Checks that the daemon still runs. ERR_IO: it has ended. */
 int mnemed_check(struct mnemed *m, struct err *err);
 
 /* Ends the daemon with SIGTERM. False when its exit status is not 0. */

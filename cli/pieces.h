@@ -37,10 +37,10 @@ struct pieces {
     void (*print)(const json_t *rows, int64_t first, struct table *t);
 };
 
-/* True without an argument, and with "-". */
+/* True when the text comes from the standard input: no argument, or "-". */
 bool pieces_from_stdin(const struct verb_args *args);
 
-/* An error names the line; the answers to earlier lines are printed. */
+/* Sends all lines. An error names the line; earlier answers are printed. */
 int pieces_send(const struct verb_args *args, const struct pieces *p,
                struct err *err);
 

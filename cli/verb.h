@@ -81,7 +81,7 @@ int verb_real(const struct verb_args *args, const char *name, double least,
 int verb_number(const char *word, const char *of, int64_t *number,
                 struct err *err);
 
-/* --data-dir, else the daemon's default. */
+/* The value of --data-dir, or else the daemon's default. */
 const char *verb_data_dir(const struct verb_args *args);
 
 /* --- the functions of the verbs ----------------------------------------- */

@@ -342,8 +342,8 @@ void conf_load_defaults(struct conf *c)
         BUG("%s", problems.items[0].text);
 }
 
-/* False: a part of the file could not be read. Then checks would report only
- * consequences of that. */
+/* Loads the file. False: a part of it could not be read, so that later checks
+ * would report only consequences of that. */
 static bool load_file(struct load *l, const char *path)
 {
     struct conf_tree tree = CONF_TREE_INIT;
@@ -373,7 +373,7 @@ out:
     return rc == 0;
 }
 
-/* "a.b.c=value" */
+/* Loads an override, "a.b.c=value". */
 static void load_set(struct load *l, const char *text)
 {
     struct conf_tree tree = CONF_TREE_INIT;

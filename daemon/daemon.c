@@ -145,7 +145,7 @@ static int open_store(struct daemon *d, int threads, int *shards,
     return rc;
 }
 
-/* Before that memory is used. */
+/* Logs the most memory that the daemon will use, before it is used. */
 static void announce_memory(struct daemon *d)
 {
     struct learner_options learner;
@@ -206,7 +206,7 @@ static void create_trainer(struct daemon *d)
     d->trainer = trainer_create(&options);
 }
 
-/* On an error stop() releases what has been started. */
+/* Starts all parts in order. After an error, stop() frees the started parts. */
 static int start(struct daemon *d, struct err *err)
 {
     int threads = d->conf->learner.threads ? (int)d->conf->learner.threads
@@ -276,7 +276,7 @@ static int start(struct daemon *d, struct err *err)
 
 /* --- stopping ----------------------------------------------------------- */
 
-/* Also after a start that failed: then some parts are NULL. */
+/* Stops all parts in order. After a failed start some parts are NULL. */
 static void stop(struct daemon *d)
 {
     status_set_state(&d->board, STATUS_STOPPING, NULL);

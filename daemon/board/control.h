@@ -93,8 +93,8 @@ bool control_take(struct control *c, bool for_trainer,
  * not: it chooses the version when it runs. */
 bool control_chooses(enum control_kind kind);
 
-/* The version that the newest operation with control_chooses wants to serve. 0:
- * no such operation is left.
+/* The version that the newest open operation with control_chooses names. 0: no
+ * such operation is open.
  *   but  an operation to leave out; 0: none */
 int64_t control_choice(struct control *c, int64_t but);
 

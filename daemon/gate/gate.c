@@ -206,9 +206,9 @@ static bool mean_part(const struct gate_domain *d, enum gate_patience patience,
 }
 
 /* The mean over domains, weighted by traffic; returns its upper bound. */
-static double weigh(const struct gate_options *o,
-                    const struct gate_domain *domains, size_t n,
-                    enum gate_patience patience, double *mean)
+static double bound_mean(const struct gate_options *o,
+                         const struct gate_domain *domains, size_t n,
+                         enum gate_patience patience, double *mean)
 {
     double total = 0, sum = 0, variance = 0;
     struct gate_part part;
@@ -229,7 +229,7 @@ static double weigh(const struct gate_options *o,
 }
 
 /* The mean over the `before` segments; new domains do not count. */
-static double weigh_old(const struct gate_domain *domains, size_t n)
+static double mean_before(const struct gate_domain *domains, size_t n)
 {
     double total = 0, sum = 0;
 
@@ -244,8 +244,8 @@ static double weigh_old(const struct gate_domain *domains, size_t n)
 
 /* --- tests -------------------------------------------------------------- */
 
-/* How likely the data are if D is at its limit. sign 1: small speaks for D
- * above the limit; -1: for D below it. */
+/* The one-sided p-value if D is at its limit. sign 1: a small value shows that
+ * D is above the limit; -1: below it. */
 static double p_value(const struct gate_part *p, double sign)
 {
     double distance = sign * (p->regression - p->limit);
@@ -320,10 +320,10 @@ static bool lies_above(const struct gate_part *p, int64_t fewest)
 }
 
 /* Does a point estimate exceed its limit, significantly or not? Leaves out the
- * estimates over whole domains, which have to be shown to be below it. */
-static bool any_withholds(const struct gate_options *o,
-                          const struct gate_domain *tests, size_t n,
-                          const struct gate_decision *d)
+ * estimates over whole domains, which all_below tests. */
+static bool is_withheld(const struct gate_options *o,
+                        const struct gate_domain *tests, size_t n,
+                        const struct gate_decision *d)
 {
     for (size_t i = 0; i < n; i++)
         if (lies_above(&tests[i].before, o->min_chunks))
@@ -440,7 +440,7 @@ static void explain_waiting(const struct gate_options *o,
         snprintf(out, size,
                  "the next version, which fails if it exceeds a limit, too: %s",
                  d->reason);
-    } else if (!w || any_withholds(o, tests, n, d) ||
+    } else if (!w || is_withheld(o, tests, n, d) ||
                w->all.regression >= w->all.limit) {
         snprintf(out, size, "a version that is not worse: %s", d->reason);
     } else {
@@ -495,9 +495,9 @@ void gate_decide(const struct gate_options *options,
     d->accuracy = count_labels(options, chunks, n_chunks, true);
     if (d->accuracy.labelled < options->min_chunks)
         d->accuracy = count_labels(options, chunks, n_chunks, false);
-    d->mean_bound =
-        weigh(options, domains, n_domains, GATE_STRICT, &d->mean_regression);
-    d->old_regression = weigh_old(domains, n_domains);
+    d->mean_bound = bound_mean(options, domains, n_domains, GATE_STRICT,
+                               &d->mean_regression);
+    d->old_regression = mean_before(domains, n_domains);
 
     /* Damage: does a test show that its limit is exceeded? The first step of
      * Holm's procedure, over two tests a domain, `recent` and accuracy. */
@@ -515,9 +515,9 @@ void gate_decide(const struct gate_options *options,
         most = fmax(most, above);
     }
     d->above = most > 0;
-    withheld = any_withholds(options, tests, n, d);
+    withheld = is_withheld(options, tests, n, d);
 
-    /* The verdict, without a look at the mean. */
+    /* The verdict of the tests, before the mean counts. */
     if (d->above)
         d->verdict = most >= GATE_GROSS || options->doubted ? GATE_FAIL
                                                             : GATE_INCONCLUSIVE;
@@ -543,7 +543,8 @@ void gate_decide(const struct gate_options *options,
                     !estimate_above;
         if (options->patience != GATE_STRICT && recent_improves &&
             !accuracy_withholds(options, &d->accuracy) &&
-            weigh(options, domains, n_domains, options->patience, &mean) < 0)
+            bound_mean(options, domains, n_domains, options->patience,
+                       &mean) < 0)
             d->waived = true;
         if (d->waived)
             d->verdict = GATE_PASS;

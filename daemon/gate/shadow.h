@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * shadow.h - is the live version worse than the reference? A sequential test
- * whose answer holds at whatever moment one reads it.
+ * shadow.h - is the live version worse than the reference? A sequential test,
+ * which is valid at every moment at which it is read.
  *
  * Both versions score the held-out segments that arrived after the reference
  * was made. Neither version learned from them: a salted hash of the text

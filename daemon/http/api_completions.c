@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * POST /v1/completions and POST /v1/chat/completions, in OpenAI's shapes. Here
- * all choices are generated into one answer; see completion.h for the rest.
+ * POST /v1/completions and POST /v1/chat/completions, in OpenAI's shapes. This
+ * file generates all choices into one answer; completion.h names the others.
  */
 #include "config.h"
 

@@ -20,7 +20,7 @@ struct choice {
     bool closed;       /* the stream takes no more events */
 };
 
-/* The length of the longest end of raw with which a stop string begins. */
+/* The length of raw's longest suffix that is a prefix of a stop string. */
 static size_t stop_begun(const struct buf *raw, const char *const *stop,
                          size_t n_stop)
 {

@@ -4,8 +4,8 @@
  *
  * A request is cancelled when its client has left, when it has taken
  * http.max_request_seconds, or when the daemon stops and the grace period is
- * over. The thread of the request calls http_cancel_check while it waits for a
- * slot; when it computes, at each token, each piece of a text, and each text.
+ * over. The request's thread calls http_cancel_check while it waits for a slot.
+ * When it computes, it calls the check at each token, piece of a text and text.
  *
  * A client that closes only its sending side counts as one that has left: TCP
  * cannot tell the two apart. The socket is checked a few times a second, so

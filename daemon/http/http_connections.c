@@ -333,8 +333,8 @@ static void *serve_connection(void *arg)
     return NULL;
 }
 
-/* The limits count by this number: an IPv4 address, or an IPv6 network (the
- * first 64 bits), since one owner gets a whole network. */
+/* The number by which the limits count clients: an IPv4 address, or an IPv6
+ * network (the first 64 bits), since one owner gets a whole network. */
 static uint64_t address_number(const struct sockaddr_storage *a)
 {
     const struct sockaddr_in6 *ipv6 = (const struct sockaddr_in6 *)a;

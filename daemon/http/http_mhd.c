@@ -48,7 +48,7 @@ struct http_mhd {
     bool broken;   /* the client reads no more */
 };
 
-/* Sends to the client what libmicrohttpd has written so far. */
+/* Sends the client the bytes that libmicrohttpd has written so far. */
 static bool forward(struct http_mhd *m)
 {
     char bytes[BLOCK_BYTES];

@@ -27,7 +27,7 @@ struct http_connection;
 struct http_mhd; /* fields are in http_mhd.c */
 struct http_request;
 
-/* Descriptors that each one has open. */
+/* Open file descriptors of each struct http_mhd. */
 #define HTTP_MHD_DESCRIPTORS 3
 
 struct http_mhd_handlers {
@@ -38,12 +38,12 @@ struct http_mhd_handlers {
     void *arg;
 };
 
-/* For the requests of c, which outlives it. ERR_IO. */
+/* Creates the struct for the requests of c, which outlives it. ERR_IO. */
 int http_mhd_create(struct http_connection *c,
                     const struct http_mhd_handlers *handlers,
                     struct http_mhd **mhd, struct err *err);
 
-/* An incomplete reply is given up. NULL is fine. */
+/* Frees the struct, and drops an incomplete reply. NULL is fine. */
 void http_mhd_free(struct http_mhd *m);
 
 /*

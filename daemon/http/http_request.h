@@ -43,7 +43,7 @@ struct http_connection;
 struct http_head;
 struct http_stream;
 
-/* What the endpoints work with; all of it outlives the server. */
+/* The parts of the daemon that endpoints use; they outlive the server. */
 struct http_context {
     const struct conf *conf;
     struct status_board *board;

@@ -62,7 +62,7 @@ static void keep_body(void *arg, const char *bytes, size_t n)
     }
 }
 
-/* False: the connection is broken. */
+/* Reads the body to its end. False: the connection is broken. */
 static bool read_body(struct session *s)
 {
     static const char continue_line[] = "HTTP/1.1 100 Continue\r\n\r\n";
@@ -179,7 +179,7 @@ static void answer(void *arg)
 
 /* --- a request ---------------------------------------------------------- */
 
-/* False: the connection has ended. */
+/* Serves a request whose head is parsed. False: the connection has ended. */
 static bool serve_request(struct session *s)
 {
     struct http_request *rq = &s->rq;

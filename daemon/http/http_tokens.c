@@ -126,7 +126,7 @@ int http_tokens_load(const char *path, struct http_tokens **tokens,
     return 0;
 }
 
-/* The time it takes does not depend on where the two differ. */
+/* Compares in a time that does not depend on where the two differ. */
 static bool is_same(const char *secret, const char *given)
 {
     size_t n = strlen(secret), n_given = strlen(given);

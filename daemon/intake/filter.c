@@ -95,7 +95,8 @@ static uint64_t hash_of(struct filter *f, const struct filter_record *r)
     return n ? simhash(grams, n) : checksum_xxh3(r->text, r->n_bytes, 0);
 }
 
-static bool is_one_too_many(struct families *families,
+/* Counts a text in its family. True: the family has had too many. */
+static bool count_in_family(struct families *families,
                             const struct conf_near_duplicate *c, uint64_t hash)
 {
     const struct family_limits limits = {
@@ -130,8 +131,9 @@ static void fade(struct share_bytes *x, int64_t clock, double window)
     x->at = clock;
 }
 
-static bool is_over_share(struct share *s, const struct conf_share_cap *c,
-                          int32_t domain, size_t n_bytes)
+/* Counts a record's bytes in its domain. True: they exceed the share cap. */
+static bool count_in_share(struct share *s, const struct conf_share_cap *c,
+                           int32_t domain, size_t n_bytes)
 {
     double window = (double)c->window_bytes, n = (double)n_bytes, others;
     struct share_bytes *d = bytes_of(s, domain);
@@ -166,14 +168,14 @@ const char *filter_admit(struct filter *f, const struct filter_record *r,
     if (c->near_duplicate.enabled) {
         mark->in_families = true;
         mark->hash = hash_of(f, r);
-        if (is_one_too_many(&f->ahead.families, &c->near_duplicate,
+        if (count_in_family(&f->ahead.families, &c->near_duplicate,
                             mark->hash))
             return "near_duplicate";
     }
     if (c->share_cap.share < 1) {
         mark->in_share = true;
-        if (is_over_share(&f->ahead.share, &c->share_cap, r->domain,
-                          r->n_bytes))
+        if (count_in_share(&f->ahead.share, &c->share_cap, r->domain,
+                           r->n_bytes))
             return "share_cap";
     }
     return NULL;
@@ -182,11 +184,11 @@ const char *filter_admit(struct filter *f, const struct filter_record *r,
 void filter_settle(struct filter *f, const struct filter_mark *mark)
 {
     if (mark->in_families)
-        is_one_too_many(&f->settled.families, &f->conf->near_duplicate,
+        count_in_family(&f->settled.families, &f->conf->near_duplicate,
                         mark->hash);
     if (mark->in_share)
-        is_over_share(&f->settled.share, &f->conf->share_cap, mark->domain,
-                      mark->n_bytes);
+        count_in_share(&f->settled.share, &f->conf->share_cap, mark->domain,
+                       mark->n_bytes);
 }
 
 void filter_rewind(struct filter *f)

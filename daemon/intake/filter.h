@@ -68,8 +68,8 @@ struct filter_record {
     bool released;
 };
 
-/* How filter_admit has counted a record, for filter_settle. All zero: it has
- * not. */
+/* How filter_admit has counted a record, for filter_settle. All zero: the
+ * record is not counted. */
 struct filter_mark {
     uint64_t hash;
     size_t n_bytes;

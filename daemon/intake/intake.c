@@ -138,7 +138,7 @@ static struct waiting *append(struct intake *in, struct record *rec)
     return w;
 }
 
-/* The rest of the segments of this record is not learned. */
+/* Drops the segments of the record that were in no step yet. */
 static void drop_segments(struct intake *in, struct waiting *w)
 {
     while (w->kind == 'l' && w->next < w->cut.n_segments)
@@ -263,10 +263,10 @@ bool intake_holds_out(const char *text, size_t n_bytes, int64_t n_before,
 /*
  * Is the last waiting record held out?
  *
- * The records before it are those of progress and those that wait. Skipped
- * records do not count: a rollback has undone them, and `verify --retrain` does
- * not read them. Progress has counted a record that is learned in part. The
- * record's first copy is in progress as well, or still waits.
+ * Progress has counted the records before it, or they wait. Skipped records do
+ * not count: a rollback has undone them, and `verify --retrain` does not read
+ * them. Progress has counted a record that is learned in part. An earlier copy
+ * of the text is in progress as well, or still waits.
  */
 static bool is_held_out(const struct intake *in, const struct waiting *last)
 {
@@ -316,8 +316,8 @@ static void decide_good(struct intake *in, struct waiting *w)
     }
 }
 
-/* The first segments of this record have been learned, and the record has been
- * counted. Only the other segments are left, whatever the settings are now. */
+/* Decides a record that is learned in part: it is counted already, and its
+ * other segments are learned, whatever the settings are now. */
 static void decide_rest(struct intake *in, struct waiting *w,
                         int64_t tokens_done)
 {
@@ -332,7 +332,7 @@ static void decide_rest(struct intake *in, struct waiting *w,
         tokens_done -= w->cut.segments[w->next++].n_tokens;
 }
 
-/* source.when_behind: sample passes over some records. */
+/* True when source.when_behind: sample leaves the record out. */
 static bool is_passed_over(const struct intake *in, const struct waiting *w)
 {
     uint64_t seed = (uint64_t)in->options.conf->learner.seed;
@@ -558,7 +558,7 @@ full:
     b->refused = in->refused;
 }
 
-/* The step has had the next n segments of the record at the front. */
+/* Moves the record at the front past its next n segments, which a step had. */
 static void advance_front(struct intake *in, size_t n, const char *refused,
                           int64_t step)
 {

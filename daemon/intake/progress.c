@@ -670,7 +670,7 @@ static int first_texts_from_json(struct progress *p, const json_t *list)
 
 /* Earlier program versions kept event times from the future. Such a time
  * becomes the present time. */
-static int64_t not_ahead(int64_t time_ms)
+static int64_t limit_to_now(int64_t time_ms)
 {
     int64_t now = timing_wall_ms();
 
@@ -698,7 +698,7 @@ static int fill_from_json(struct progress *p, json_t *root)
     p->records = (struct status_records){n[0], n[1], n[2], n[3], n[4]};
     p->tokens_seen = n[5];
     p->bytes_seen = n[6];
-    p->newest_record_ms = not_ahead(n[7]);
+    p->newest_record_ms = limit_to_now(n[7]);
     p->flushes = n[8];
     if (loss_from_json(loss, &p->loss) != 0 ||
         loss_from_json(train_loss, &p->train_loss) != 0 ||

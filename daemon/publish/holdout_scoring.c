@@ -150,8 +150,8 @@ static bool is_protected(const struct conf_gate *gate, const char *name)
     return false;
 }
 
-/* The candidate's domains, and which of them the serving version has learned
- * while it is not the reference. */
+/* Lists the candidate's domains. served_only: the serving version has learned
+ * the domain, and is not the reference. */
 static int fill_domains(struct holdout_scoring *h,
                         const struct holdout_scoring_task *task,
                         const struct progress *progress,
@@ -182,7 +182,7 @@ static int fill_domains(struct holdout_scoring *h,
     return rc;
 }
 
-/* The candidate's loss by domain on the even sample, for its row. */
+/* Computes the candidate's loss by domain on the even sample. */
 static void fill_results(struct holdout_scoring_result *out)
 {
     out->results = xcalloc(out->n_domains + 1, sizeof *out->results);

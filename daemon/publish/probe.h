@@ -2,8 +2,8 @@
 /*
  * probe.h - checks that a version's files hold the live numbers.
  *
- * A checksum cannot tell that: it is made of the bytes that were written. So
- * two checks are made with the snapshot, before it is written:
+ * A checksum cannot show this, since it is computed from the written bytes. So
+ * there are two checks, which begin before the snapshot is written:
  *
  *  1. Every weight, moment, Fisher and anchor value, and the class head, must
  *     be finite.
@@ -11,10 +11,9 @@
  *     weights that are read back from the files. The same code on the same
  *     numbers gives the same bits.
  *
- * They find a moment or a Fisher value that has become infinite while the
- * weights are still finite (a learning rate that is ten times too large), a
- * tensor written under another's name or layout, and the labels of another
- * step.
+ * The checks find a moment or a Fisher value that has become infinite while the
+ * weights are still finite (a learning rate that is ten times too large). They
+ * also find a tensor under a wrong name or layout, and labels of another step.
  *
  * Threads: publisher
  */

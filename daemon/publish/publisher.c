@@ -196,13 +196,13 @@ bool publisher_collect(struct publisher *p, struct snapshot **s,
     return have;
 }
 
-bool publisher_take_wish(struct publisher *p, struct guard_request *wish)
+bool publisher_take_wish(struct publisher *p, struct guard_request *request)
 {
     pthread_mutex_lock(&p->mutex);
-    *wish = p->wish;
+    *request = p->wish;
     p->wish.cause = GUARD_NO_CAUSE;
     pthread_mutex_unlock(&p->mutex);
-    return wish->cause != GUARD_NO_CAUSE;
+    return request->cause != GUARD_NO_CAUSE;
 }
 
 static int run_and_wait(struct publisher *p, struct publisher_task *t)
@@ -273,11 +273,11 @@ static void run_publish(struct publisher *p)
     p->started_ns = timing_mono_ns();
     p->started_cpu_ns = timing_thread_cpu_ns() - t->snapshot->cpu_ns;
     if (p->dead) /* a version now may follow one that the disk has lost */
-        rc = err_set(&t->outcome, ERR_IO, "nothing is published any more");
+        rc = err_set(&t->outcome, ERR_IO, "no version follows the failure");
     else
         rc = publisher_publish(p, t->snapshot, &t->version, &t->outcome);
-    /* The next snapshot has an anchor of its own when this one's parent has
-     * lost the anchor's file (ERR_CORRUPT). */
+    /* ERR_CORRUPT: the parent's anchor file cannot be linked. The next snapshot
+     * then writes the anchor itself, so a later try may succeed. */
     if (rc && !p->dead)
         fail(p, "publish", &t->outcome,
              rc == ERR_FULL ||
@@ -294,11 +294,11 @@ static void run_publish(struct publisher *p)
     p->options.wake_trainer(p->options.arg);
 }
 
-/* The verdict about the head version. When that version was published by this
- * process, retention and the figures of the publication follow. */
+/* Gives the head version its verdict. If this process published that version,
+ * retention and the figures of the publication follow. */
 static void run_verdict(struct publisher *p)
 {
-    struct guard_request wish = {.cause = GUARD_NO_CAUSE};
+    struct guard_request request = {.cause = GUARD_NO_CAUSE};
     struct err err = ERR_INIT;
     bool again = false;
     struct status *s;
@@ -306,7 +306,7 @@ static void run_verdict(struct publisher *p)
 
     if (p->dead)
         return;
-    rc = publisher_verdict(p, &wish, &again, &err);
+    rc = publisher_verdict(p, &request, &again, &err);
     if (rc)
         fail(p, "gate", &err, again);
     else
@@ -314,10 +314,10 @@ static void run_verdict(struct publisher *p)
     pthread_mutex_lock(&p->mutex);
     if (rc && again)
         enqueue(p, &p->verdict, timing_mono_ms() + RETRY_MS);
-    if (wish.cause != GUARD_NO_CAUSE)
-        p->wish = wish;
+    if (request.cause != GUARD_NO_CAUSE)
+        p->wish = request;
     pthread_mutex_unlock(&p->mutex);
-    if (wish.cause != GUARD_NO_CAUSE)
+    if (request.cause != GUARD_NO_CAUSE)
         p->options.wake_trainer(p->options.arg);
     if (!p->started_ns)
         return;

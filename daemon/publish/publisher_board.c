@@ -27,8 +27,8 @@ static void set_if_lower(json_t *best, const char *domain, double loss)
         json_object_set_new(best, domain, json_real(loss));
 }
 
-/* The lowest losses of a version's branch: `best` in its gate's JSON. Old
- * versions have none; then those of the versions before it that are left. */
+/* The lowest losses of a version's branch: `best` in its gate's JSON. Versions
+ * of older programs have no `best`: then of the kept versions before it. */
 static json_t *best_of_version(struct catalog *c, int64_t version,
                                const json_t *gate)
 {
@@ -50,7 +50,7 @@ static json_t *best_of_version(struct catalog *c, int64_t version,
     return best;
 }
 
-static json_t *gate_of(const struct catalog_version *v)
+static json_t *load_gate(const struct catalog_version *v)
 {
     return v->gate_json ? json_loads(v->gate_json, 0, NULL) : NULL;
 }
@@ -64,7 +64,7 @@ void publisher_note_best(struct catalog *c, int64_t version,
     if (catalog_get(c, version, &v, NULL) != 0)
         return;
     if (v.parent && catalog_get(c, v.parent, &parent, NULL) == 0) {
-        json_t *gate = gate_of(&parent);
+        json_t *gate = load_gate(&parent);
 
         best = best_of_version(c, v.parent, gate);
         json_decref(gate);
@@ -135,9 +135,9 @@ static void show_holdouts(struct status_board *b, struct status *s,
     }
 }
 
-/* The verdict about version v; gate NULL: no version has a verdict. With
- * another serving version than after that verdict the next comparison begins
- * anew (verdict.c), so this one is not shown. Locks: needs the board's */
+/* Shows a verdict; gate NULL: no version has one. is_over: the serving version
+ * has changed since the verdict. The next comparison then begins anew
+ * (verdict.c), and this one is not shown. Locks: needs the board's */
 static void show_verdict(struct status_publish *s, const char *verdict,
                          const json_t *gate, bool is_over)
 {
@@ -178,7 +178,7 @@ void publisher_show_versions(struct catalog *c, int64_t serving,
         catalog_version_release(&v);
     }
     if (v.version) {
-        gate = gate_of(&v);
+        gate = load_gate(&v);
         best = best_of_version(c, v.version, gate);
         verdict_memory_load(c, v.version, &memory, NULL);
     }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Operations of users that are not the trainer's (control.h), and the store's
- * part of every rollback. The version that is to serve is loaded before the
- * store is changed, so that a damaged version never serves.
+ * Carries out users' operations that do not need the trainer (control.h), and
+ * the store's part of every rollback. The next serving version is loaded before
+ * the store is changed, so that a damaged version never serves.
  */
 #include "config.h"
 
@@ -131,7 +131,7 @@ static int carry_out(struct publisher *p, const struct control_operation *op,
         rc = newest_passed(p, &version, err);
         if (rc == 0)
             rc = switch_to(p, version, false, reason, err);
-        snprintf(detail, size, "serving version %lld, and following again",
+        snprintf(detail, size, "serving version %lld, then each that passes",
                  (long long)version);
         return rc;
     case CONTROL_PROMOTE:
@@ -143,8 +143,8 @@ static int carry_out(struct publisher *p, const struct control_operation *op,
         return rc;
     case CONTROL_RELEASE_RANGE:
         snprintf(detail, size,
-                 "range %lld is learned when it is read again: `mneme "
-                 "rollback N` to a version before it reads it",
+                 "range %lld is learned when it is read again: use `mneme "
+                 "rollback N` with a version N from before the range",
                  (long long)version);
         return store_release(p->options.store, version, reason, err);
     case CONTROL_RELEASE:

@@ -61,7 +61,7 @@ struct publisher {
     struct holdout_scoring *scoring;
     struct probe probe;     /* of the snapshot that was written last */
     int64_t probed_version; /* the version made of that snapshot; 0: none */
-    atomic_bool released;   /* records, since publisher_released was called */
+    atomic_bool released;   /* records were, since publisher_released */
     _Atomic int64_t choices; /* as publisher_choices */
 
     /* publisher.c alone, on the thread: */
@@ -92,15 +92,15 @@ int publisher_prune(struct publisher *p, struct err *err);
 
 /*
  * Gives a pending head version its verdict, and makes it serve if it passed.
- *   wish   out: the rollback that the guard wants, also of a head version that
- *          was judged by the process before
- *   again  out, with an error: whether a later call may succeed
+ *   request  out: the rollback that the guard requests, also for a head version
+ *            that an earlier process judged
+ *   again    out, with an error: whether a later call may succeed
  */
-int publisher_verdict(struct publisher *p, struct guard_request *wish,
+int publisher_verdict(struct publisher *p, struct guard_request *request,
                       bool *again, struct err *err);
 
-/* Makes a loaded version the serving one, after the store says so. A version
- * that a waiting operation has chosen (control_choice) serves instead. */
+/* Makes a loaded version serve, after the store names it. The version that a
+ * waiting operation has chosen (control_choice) serves instead. */
 void publisher_switch(struct publisher *p, int64_t version,
                       struct infer *infer);
 
@@ -115,7 +115,7 @@ int publisher_write_rollback(struct publisher *p,
 void publisher_run_operations(struct publisher *p);
 
 /* After the failure of an operation that chose the serving version: serves the
- * choice of another operation that waits, or else what the store says. */
+ * choice of another waiting operation, or else the version in the store. */
 void publisher_undo_choice(struct publisher *p, int64_t operation);
 
 /*

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A snapshot becomes a version: files and one transaction (store_publish).
+ * Writes a snapshot as a version: files and one transaction (store_publish).
  * Retention removes old versions, and the replay rows that only they need.
  */
 #include "config.h"
@@ -23,8 +23,8 @@ static int write_replay(struct sqlite3 *db, int64_t version, void *arg,
     return rc ? rc : replay_db_write(db, s->holdout_changes, version, err);
 }
 
-/* Tells the source the positions of a durable version, which a Kafka consumer
- * group commits. */
+/* Gives the source the positions of a durable version. A Kafka source commits
+ * them. */
 static void tell_source(struct publisher *p, const struct snapshot *s)
 {
     struct source_position *positions =
@@ -112,10 +112,11 @@ int publisher_prune(struct publisher *p, struct err *err)
     struct verdict_memory memory;
     int removed = 0, rc;
 
-    /* The reference version stays. Without it the next candidate would be
-     * compared with the serving version, which may be the worse one. */
+    /* Keeps the reference version. Without it the next candidate would be
+     * compared with the serving version, which may be worse. */
     if (catalog_pointers(p->options.catalog, &pointers, NULL) == 0 &&
-        verdict_memory_load(p->options.catalog, pointers.head, &memory, NULL) == 0)
+        verdict_memory_load(p->options.catalog, pointers.head, &memory,
+                            NULL) == 0)
         keep.also = memory.reference;
     rc = store_prune(p->options.store, &keep, timing_wall_ms(), sweep_replay,
                      p, &removed, err);

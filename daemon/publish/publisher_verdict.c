@@ -6,9 +6,9 @@
  * One transaction writes the verdict, the switch of serving and the guard's
  * state.
  *
- * Only the trainer can carry out the rollback that the guard wants. The request
- * is in the guard's state of the head version. So a process that starts finds
- * the request of the one before it.
+ * Only the trainer can carry out a rollback that the guard requests. The
+ * request is stored with the head version's verdict. So after a restart the
+ * new process finds it.
  */
 #include "config.h"
 
@@ -31,13 +31,13 @@ void publisher_switch(struct publisher *p, int64_t version,
         log_debug("serving", "%s", err.msg); /* its operation will fail, too */
 }
 
-/* Loads the candidate. Leaves in->candidate NULL, and says why, when its numbers
- * are not finite or not those of the live weights. */
+/* Loads the candidate. When its numbers are not finite or differ from the live
+ * weights, in->candidate stays NULL, and `damage` gets the reason. */
 static int read_back(struct publisher *p, struct verdict_input *in,
                      struct infer **candidate, char *damage, size_t size,
                      struct err *err)
 {
-    /* A version of the process before has no probe. */
+    /* A version of an earlier process has no probe. */
     const struct probe *probe =
         p->probed_version == in->version ? &p->probe : NULL;
     int rc;
@@ -70,7 +70,7 @@ static int judge_head(struct publisher *p,
         .catalog = p->options.catalog,
         .scoring = p->scoring,
         .version = pointers->head,
-        /* With every version damaged, a start leaves none to serve. */
+        /* After a start at which every version was damaged, none serves. */
         .serving =
             serving_version(p->options.serving) ? pointers->serving : 0,
         .serving_pinned = pointers->serving_pinned,
@@ -120,9 +120,9 @@ out:
     return rc;
 }
 
-/* The request of the process before, unless it paused learning instead. */
+/* Finds an earlier process's request, unless that process paused instead. */
 static int find_request(struct publisher *p, int64_t head,
-                        struct guard_request *wish, struct err *err)
+                        struct guard_request *request, struct err *err)
 {
     struct verdict_memory memory = {0};
     struct catalog_hold hold = {0};
@@ -134,13 +134,13 @@ static int find_request(struct publisher *p, int64_t head,
     if (rc == 0 && guard && hold.version != head &&
         p->options.conf->publish.auto_rollback &&
         verdict_memory_read(&memory, guard))
-        *wish = memory.request;
+        *request = memory.request;
     free(hold.reason);
     free(guard);
     return rc;
 }
 
-int publisher_verdict(struct publisher *p, struct guard_request *wish,
+int publisher_verdict(struct publisher *p, struct guard_request *request,
                       bool *again, struct err *err)
 {
     struct catalog_pointers pointers;
@@ -157,8 +157,8 @@ int publisher_verdict(struct publisher *p, struct guard_request *wish,
     is_pending = v.state == STORE_PENDING;
     catalog_version_release(&v);
     if (!is_pending)
-        return find_request(p, pointers.head, wish, err);
-    rc = judge_head(p, &pointers, wish, err);
+        return find_request(p, pointers.head, request, err);
+    rc = judge_head(p, &pointers, request, err);
     *again = rc == ERR_FULL;
     return rc;
 }

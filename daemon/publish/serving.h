@@ -27,8 +27,8 @@ void serving_free(struct serving *s);
 const struct infer_options *serving_options(const struct serving *s);
 
 /* Sets shape and tokenizer, which stay the caller's, before the first version
- * is durable. NULL: preset linear. With a learned vocabulary the first requests
- * come before that. */
+ * is durable. NULL: preset linear. While the vocabulary is not learned yet,
+ * requests may come before this call. */
 void serving_prepare(struct serving *s, const struct model_shape *shape,
                      const struct tokenizer *tokenizer);
 
@@ -41,11 +41,11 @@ int serving_load(struct serving *s, int64_t version, struct infer **infer,
 void serving_switch(struct serving *s, int64_t version, struct infer *infer);
 
 /*
- * Makes a version serve before the store says so. So a user who rolls back does
- * not wait for a step and a verdict. The operation that makes the choice
- * durable follows. When that fails, or the process ends before it, the version
+ * Makes a version serve before the store names it. So a user who rolls back
+ * does not wait for a step and a verdict. An operation then makes the choice
+ * durable. When the operation fails, or the process ends before it, the version
  * that the store names serves again. ERR_STATE when the version has no verdict
- * yet; else as serving_get.
+ * yet; else errors as serving_get.
  */
 int serving_choose(struct serving *s, int64_t version, struct err *err);
 

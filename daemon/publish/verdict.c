@@ -34,7 +34,7 @@ void verdict_release(struct verdict *v)
     memset(v, 0, sizeof *v);
 }
 
-/* Copies the results, which belong to somebody else. */
+/* Copies one domain's result, with the domain's name. */
 static void add_result(struct verdict *out, const char *domain,
                        double bits_per_byte, double accuracy, int64_t chunks)
 {
@@ -51,8 +51,8 @@ static void add_result(struct verdict *out, const char *domain,
     };
 }
 
-/* Before the candidate may become the reference. */
-static void note_shadow(struct verdict *out)
+/* Keeps the shadow figures, before the candidate may become the reference. */
+static void copy_shadow(struct verdict *out)
 {
     out->reference = out->memory.reference;
     out->shadow_records = verdict_memory_shadow(&out->memory)->records;
@@ -61,8 +61,8 @@ static void note_shadow(struct verdict *out)
 
 /* --- without a comparison ----------------------------------------------- */
 
-static void decide_without(struct verdict *out, enum gate_verdict verdict,
-                           const char *reason)
+static void decide_uncompared(struct verdict *out, enum gate_verdict verdict,
+                              const char *reason)
 {
     struct gate_decision d = {
         .verdict = verdict,
@@ -87,15 +87,15 @@ static void decide_damaged(const struct verdict_input *in, const char *damage,
                                             .log_wealth = -INFINITY};
     struct verdict_memory *m = &out->memory;
 
-    decide_without(out, GATE_FAIL, damage);
+    decide_uncompared(out, GATE_FAIL, damage);
     out->cause = guard_check(&m->worse_in_a_row, &evidence);
     out->reference = m->reference ? m->reference : in->serving;
     m->above = true;
     m->refused++;
 }
 
-/* Learning was paused instead of carrying out the request of that version. An
- * error counts as paused: a rollback too few does less harm. */
+/* True when learning was paused instead of carrying out the version's request.
+ * An error counts as paused: a missing rollback does less harm. */
 static bool was_paused(struct catalog *c, int64_t version)
 {
     struct catalog_hold hold = {0};
@@ -109,7 +109,7 @@ static bool was_paused(struct catalog *c, int64_t version)
  * A version without a step of its own (all its records were refused or held
  * out) has the weights of its parent. It gets the parent's verdict and memory,
  * with an open request of the guard, and nothing counts a second time. False:
- * it is no such version, or its parent has no verdict.
+ * the version has a step of its own, or its parent has no verdict.
  */
 static bool decide_as_parent(struct catalog *c, int64_t version,
                              struct verdict *out)
@@ -139,7 +139,7 @@ static bool decide_as_parent(struct catalog *c, int64_t version,
                      waits ? waits : "");
             json_object_set_new(gate, "same_as", json_integer(p.version));
             json_object_set_new(gate, "reason", json_string(out->reason));
-            note_shadow(out);
+            copy_shadow(out);
             if (was_paused(c, p.version))
                 out->memory.request.cause = GUARD_NO_CAUSE;
             for (size_t i = 0; i < p.n_domains; i++)
@@ -262,8 +262,8 @@ static int choose_patience(const struct verdict_input *in,
     return 0;
 }
 
-/* The reference's bits per byte on segments outside the shadow comparison, as
- * far as there are any: the unit of the comparison. */
+/* The unit of the shadow comparison: the reference's bits per byte, on segments
+ * outside the comparison if there are any. */
 static double reference_loss(const struct holdout_scoring_result *s)
 {
     double nats[2] = {0}, bytes[2] = {0};
@@ -308,8 +308,8 @@ static json_t *shadow_json(const struct verdict_memory *m)
                      -log(GUARD_ALPHA));
 }
 
-/* The gate, the shadow comparison and the guard. *is_better: the candidate is
- * no worse than the reference on segments from before the reference. */
+/* Runs the gate, the shadow comparison and the guard. *is_better: on segments
+ * from before the reference, the candidate is no worse than the reference. */
 static int compare(const struct verdict_input *in,
                    struct holdout_scoring_result *s, struct verdict *out,
                    bool *is_better, struct err *err)
@@ -343,7 +343,7 @@ static int compare(const struct verdict_input *in,
     add_to_shadow(m, s);
     evidence.above = d.above && d.since_above;
     evidence.newest_better = d.newest_better;
-    note_shadow(out);
+    copy_shadow(out);
     evidence.log_wealth = out->shadow_log_wealth;
     out->cause = guard_check(&m->worse_in_a_row, &evidence);
 
@@ -357,13 +357,13 @@ static int compare(const struct verdict_input *in,
 
 /* --- the decision ------------------------------------------------------- */
 
-/* The guard asks the trainer to go back to the reference. */
+/* Stores the guard's request to roll back to the reference. */
 static void request_rollback(const struct verdict_input *in,
                              struct verdict *out)
 {
     struct guard_request *r = &out->memory.request;
-    /* The reason begins with a name, which may be long: not cut within a
-     * character. */
+    /* The reason begins with a name, which may be long. It is cut between two
+     * characters. */
     size_t n = utf8_whole(out->reason, strnlen(out->reason, 160));
     char text[sizeof r->reason];
 
@@ -396,7 +396,7 @@ int verdict_decide(const struct verdict_input *in, struct verdict *out,
     if (rc)
         return rc;
 
-    /* The weights are the parent's: so is the verdict. */
+    /* With its parent's weights a version gets its parent's verdict. */
     if (in->candidate && decide_as_parent(in->catalog, in->version, out)) {
         out->serve = out->state == STORE_PASSED && !in->serving_pinned &&
                      (in->serving == 0 || in->serving == out->same_as);
@@ -407,7 +407,7 @@ int verdict_decide(const struct verdict_input *in, struct verdict *out,
         return 0;
     }
 
-    /* The losses, if there is anything to compare with. */
+    /* The losses of the candidate and, if they are compared, the reference. */
     m->request.cause = GUARD_NO_CAUSE;
     why = !in->serving                      ? "the first version"
           : !in->conf->publish.gate.enabled ? "the gate is off"
@@ -430,7 +430,7 @@ int verdict_decide(const struct verdict_input *in, struct verdict *out,
         rc = 0;
         decide_damaged(in, damage, true, out);
     } else if (why) {
-        decide_without(out, GATE_PASS, why);
+        decide_uncompared(out, GATE_PASS, why);
     } else {
         rc = compare(in, &scores, out, &is_better, err);
         if (rc)
@@ -446,7 +446,7 @@ int verdict_decide(const struct verdict_input *in, struct verdict *out,
                                          : m->reference));
     json_object_set_new(out->gate, "refused", json_integer(m->refused));
 
-    /* What follows from it: serving, the next reference, a rollback. */
+    /* The consequences: serving, the next reference, a rollback. */
     out->serve = out->state == STORE_PASSED && !in->serving_pinned;
     if (out->serve) {
         m->expected = in->version;

@@ -14,9 +14,9 @@
  * counts once, for the first candidate after it. A new reference starts a new
  * comparison.
  *
- * What has to be known at the next candidate is in struct verdict_memory, which
- * is stored with the verdict. If the disk is full then, the decision is made
- * again later, from the same stored memory: nothing counts twice.
+ * struct verdict_memory carries the state to the next candidate. It is stored
+ * with the verdict. If the disk is full, the decision is made again later, from
+ * the same stored memory: nothing counts twice.
  *
  * Threads: publisher
  */

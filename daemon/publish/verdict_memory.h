@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * verdict_memory.h - everything that is kept from the verdict about one
- * candidate to the next: the reference, the shadow comparison, the counters.
+ * verdict_memory.h - the state that one verdict leaves for the next verdict:
+ * the reference, the shadow comparison, the counters.
  *
  * It is stored with the version (versions.guard in store/schema.c), in the
  * transaction of the verdict, and nowhere else. A candidate is compared with
  * the memory of its nearest ancestor that has one. So the memory of version N
- * accounts for the same records as N does, whatever is killed. Records that are
+ * accounts for the same records as N does, also after a kill. Records that are
  * read again after a restart are compared again, and counted once. A rollback
  * to N writes a new memory for N in its own transaction.
  *
@@ -38,7 +38,7 @@
 struct verdict_memory {
     int64_t reference; /* 0: none yet */
     /* The version that serves unless an operator or a rollback interferes; 0:
-     * nothing is known, -1: whichever serves then. */
+     * nothing is known, -1: the version that serves next. */
     int64_t expected;
     /* Holdout rows counted when the reference was made, and at the last
      * candidate. */

@@ -43,10 +43,11 @@ enum json_scan_outcome {
 };
 
 /*
- * Reads the fields of an object. If the result is not JSON_SCAN_READ, all
- * fields are absent. json     n_bytes of UTF-8, followed by a NUL room *room
- * advances by the bytes of decoded strings. Decoded strings, and copies of all
- * others with a NUL, take at most n_bytes
+ * Reads the fields of an object. Unless it returns JSON_SCAN_READ, all fields
+ * are absent.
+ *   json   n_bytes of UTF-8, followed by a NUL
+ *   room   n_bytes: enough for decoded strings, behind which *room moves, and
+ *          for the caller's copies of all other strings, each with a NUL
  */
 enum json_scan_outcome json_scan(const char *json, size_t n_bytes,
                                  struct json_field *fields, size_t n_fields,

@@ -2,7 +2,7 @@
 /*
  * Three layers, and each overrides the one before: defaults that suit mneme,
  * the user's properties, and the settings that exactly-once learning depends
- * on. conf_load refuses the last from the user.
+ * on. conf_load refuses user properties that the third layer sets.
  */
 #include "config.h"
 

@@ -20,7 +20,7 @@
 
 #define RETRY_MS 1000
 #define ANSWER_MS 1000 /* for an answer, when no other request is waiting */
-#define ANSWER_MOST_MS 5000 /* reading and the daemon's end wait so long */
+#define ANSWER_MOST_MS 5000 /* a limit, as reading and a stop wait for it */
 #define PATIENCE 3 /* unanswered questions before the link counts as down */
 
 /* --- stopping, gaps ----------------------------------------------------- */
@@ -91,7 +91,7 @@ static int handle_gap(struct kafka_group *g, struct kafka_partition *part,
 
 /* --- assignment --------------------------------------------------------- */
 
-/* Where the partition continues, by what this process and the store know. */
+/* The position to continue at: of this process, or else of the store. */
 static struct source_position known_position(const struct kafka_partition *part)
 {
     struct source_position at = {.topic = part->topic,
@@ -390,7 +390,7 @@ void kafka_group_check_broker(struct kafka_group *g)
     if (e && g->link == KAFKA_LINK_DOWN)
         g->retry_ms = g->check_ms;
     else if (e && ++g->n_unanswered >= PATIENCE)
-        set_link_down(g, "is away", rd_kafka_err2str(e));
+        set_link_down(g, "does not answer", rd_kafka_err2str(e));
     if (e)
         return;
     rd_kafka_metadata_destroy(metadata);

@@ -107,7 +107,7 @@ struct source_position *
 kafka_partitions_complete(struct kafka_partitions *parts,
                           const struct source_position *positions, size_t *n);
 
-/* Does what source_get_partitions promises. Threads: any */
+/* Implements source_get_partitions. Threads: any */
 size_t kafka_partitions_get_rows(struct kafka_partitions *parts, rd_kafka_t *rk,
                                  struct source_partition **rows);
 

@@ -9,8 +9,8 @@
 
 #include <stddef.h>
 
-/* Returns a clause for a reason, such as "it is not UTF-8". NULL: it is no
- * reason of record_parse. */
+/* Returns a clause for a reason, such as "it is not UTF-8". NULL: record_parse
+ * gives no such reason. */
 const char *record_reason_clause(const char *reason);
 
 /*

@@ -50,7 +50,7 @@
 #define FOLLOW_WAIT_MS 100
 #define RETRY_WAIT_MS 1000
 #define OPEN_WAIT_MS 3000
-#define LINES_A_TURN 256 /* then requests are read */
+#define LINES_A_TURN 256 /* between two checks for requests */
 
 struct seek_request {
     bool is_set;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A row has the number that its domain had on the branch on which the row was
- * born; a rollback may give a domain another number. Each kept version tells
- * the number that the domain has in rows born after the kept version before it.
- * A span is a run of versions with the same number.
+ * Rows name a domain by its number, and a rollback may give the domain another
+ * number. The number in a kept version is valid for all rows that were born
+ * after the kept version before it. A span is a run of versions with the same
+ * number.
  */
 #include "config.h"
 
@@ -135,7 +135,7 @@ struct text_search {
     struct segment_origin last; /* of the last row; its id is not used */
     struct buf text;            /* of the record so far */
     bool from_beginning;        /* text holds all of its parts so far */
-    int64_t *keys; /* n_doomed of rows to erase, then the record's, to n_keys */
+    int64_t *keys; /* n_doomed rows to erase, then the record's rows */
     size_t n_doomed, n_keys, cap_keys;
 };
 
@@ -144,7 +144,7 @@ static void add_found(void *found, int32_t partition_id, int64_t offset)
     tombstones_add(found, partition_id, offset);
 }
 
-/* The record is complete: its rows are erased when its text has the id. */
+/* Ends a record: its rows will be erased if its text has the id. */
 static void end_record(struct text_search *s)
 {
     if (s->n_keys > s->n_doomed && s->text.len &&
@@ -307,7 +307,7 @@ int forget_run(const struct forget_request *r, char *detail, size_t size,
     if (!e.written)
         goto out;
 
-    /* The rows are gone: memory has to follow, whatever else has failed. */
+    /* The rows are erased, so memory must drop them, whatever has failed. */
     if (replay_drop_missing(l->replay, &n_left, &later) != 0 ||
         replay_drop_missing(l->holdout, &n_left, &later) != 0 ||
         learning_load_skipped(l, &later) != 0) {

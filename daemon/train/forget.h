@@ -9,13 +9,13 @@
  *     trainer    removes the erased rows from its indexes, and decides waiting
  *                records again
  *
- * The version before the transaction makes the next version repeatable, and a
- * kill harmless: at start the indexes of that version lose the same rows.
+ * Thanks to the version before the transaction, the next one can be retrained.
+ * After a kill, the next start removes the same rows from that version's index.
  *
- * An id is the one that the record's parser read. For records without a parsed
+ * A record matches by the id that its parser read. For records without a parsed
  * id, the stored bytes are searched: quarantined records, and texts in replay
- * and holdout that begin like a JSON object. When the id was cut off before the
- * record was stored, it is not found.
+ * and holdout that begin like a JSON object. An id that was cut off before the
+ * record was stored is not found.
  *
  * Records are forgotten up to the end of each partition, as far as the source
  * knows that end. A record that arrives later is a new record.

@@ -78,8 +78,8 @@ static int add_released(struct inbox *b, bool *added, struct err *err)
     for (size_t i = 0; rc == 0 && i < n; i++) {
         b->next_release = rows[i].id + 1;
         b->record_ms = timing_mono_ms();
-        rc = inbox_add(
-            b, released_records_parse(&b->maker, b->learning->conf, &rows[i]), err);
+        rc = inbox_add(b, released_records_parse(
+            &b->maker, b->learning->conf, &rows[i]), err);
     }
     *added = n > 0;
     releases_free(rows, n);

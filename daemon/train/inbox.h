@@ -3,8 +3,8 @@
  * inbox.h - moves records from the source and from the quarantine to intake.
  *
  * The source's records come through the queue. Released records come from the
- * store (stream/released_records.h), and before those of the queue. A rollback that
- * moves the source begins a new epoch: records of an older epoch are dropped.
+ * store (stream/released_records.h), and are taken first. A rollback that moves
+ * the source begins a new epoch: records of an older epoch are dropped.
  *
  * Owner:   the trainer
  * Threads: trainer; inbox_init and inbox_release main
@@ -40,8 +40,8 @@ void inbox_init(struct inbox *b, struct learning *learning,
                 struct queue *queue, struct source *source);
 void inbox_release(struct inbox *b);
 
-/* The next record of the source, now the caller's. NULL: none came within
- * wait_ms, or queue_wake was called. Sets `ended`. */
+/* Returns the source's next record, which the caller owns. NULL: none came
+ * within wait_ms, or queue_wake was called. Sets `ended`. */
 struct record *inbox_next(struct inbox *b, int64_t wait_ms);
 
 /* Gives a record to intake. Errors as intake_add. */
@@ -51,14 +51,14 @@ int inbox_add(struct inbox *b, struct record *rec, struct err *err);
  * are none. *added: intake has been given at least one record. */
 int inbox_fill(struct inbox *b, bool *added, struct err *err);
 
-/* True when records wait that intake has not been given. */
+/* True when records of the source wait that intake does not have yet. */
 bool inbox_has_records(const struct inbox *b);
 
 /* True when at_end is `exit`, the source has stopped and all its records have
  * been taken. *health tells why it stopped. */
 bool inbox_has_stopped(const struct inbox *b, struct source_health *health);
 
-/* Released records before this one have been read. */
+/* Returns the id of the first released record that has not been read. */
 int64_t inbox_next_release(struct inbox *b);
 
 /* After a rollback. skip: records that were read are not read again. */

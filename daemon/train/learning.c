@@ -12,8 +12,7 @@
 #include "learner/kernels/ops.h"
 #include "store/store.h"
 
-/* Limits of learning_set_pressure: of the replay ratio, and of the share of
- * records that is learned. */
+/* Limits of the replay ratio, and of the share of records that are learned. */
 #define REPLAY_MOST 4.0
 #define REPLAY_LEAST 0.25
 #define LEAST_SHARE 0.05
@@ -28,8 +27,7 @@ int learning_open(struct learning *l, const struct conf *conf, int threads,
     l->has_model = conf->model.preset != CONF_PRESET_LINEAR;
     progress_init(&l->progress);
     refusals_init(&l->refusals);
-    /* For the workers, the threads that answer requests, the trainer and the
-     * publisher. */
+    /* Workers, threads that answer requests, the trainer, the publisher. */
     if (l->has_model &&
         ops_reserve(threads + options_cores() + 2, err) != 0)
         return err->code;
@@ -150,7 +148,7 @@ int learning_prepare_version(struct learning *l, int64_t version,
         rc = learning_prepare_shape(l, tokenizer, &shape, err);
     else
         tokenizer_free(tokenizer);
-    if (rc == ERR_INVALID) /* only a damaged file is not valid here */
+    if (rc == ERR_INVALID) /* a stored file is invalid if damaged */
         rc = err->code = ERR_CORRUPT;
     buf_release(&json);
     return rc;
@@ -191,7 +189,7 @@ static int load_files(struct learning *l, int64_t version, struct loaded *v,
     return rc;
 }
 
-/* Gives partitions the ids that the store has given them. */
+/* Gives each partition the id that it has in the store. */
 static int load_partitions(struct learning *l, struct err *err)
 {
     struct catalog_offset *rows = NULL;
@@ -313,7 +311,7 @@ static void copy_segments(const struct replay_sampled *sample, size_t n,
         (*segments)[i] = sample[i].segment;
 }
 
-/* Copies the tokens, too: the next sample from replay overwrites them. */
+/* Copies the segments with their tokens, which the next sample overwrites. */
 static void copy_fisher(struct learning *l, const struct replay_sampled *sample,
                         size_t n)
 {
@@ -361,8 +359,8 @@ struct filter_context {
     const struct intake_batch *batch;
 };
 
-/* Between scoring and learning: the filter decides on each record by its first
- * segment. The record's other segments in this batch follow that decision. */
+/* Called between scoring and learning. The filter decides on a record by its
+ * first segment; the other segments in this batch get that decision. */
 static void filter_batch(void *arg, const double *text_nats, uint8_t *refused)
 {
     const struct filter_context *c = arg;
@@ -400,7 +398,7 @@ static void count_batch(struct learning *l, const struct intake_batch *b,
                           l->replayed[i].n_bytes);
 }
 
-/* Offers what was learned to replay. */
+/* Offers the learned segments to replay. */
 static void offer_batch(struct learning *l, const struct intake_batch *b,
                        size_t n_labels)
 {
@@ -474,7 +472,7 @@ int learning_step(struct learning *l, struct learner_step_output *out,
     out->right = l->right;
     out->logits = l->logits;
     rc = learner_step(l->learner, &in, out, err);
-    if (rc == ERR_DIVERGED) /* so that a skip passes over these records */
+    if (rc == ERR_DIVERGED) /* so that a rollback skips these records */
         intake_apply(l->intake, &b, "diverged", learner_steps(l->learner));
     if (rc)
         return rc;

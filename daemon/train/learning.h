@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * learning.h - the live version: everything that a version is, in memory; and
- * one step over it.
+ * learning.h - the live version in memory, and one step of learning.
  *
  * Use: learning_open, then a learning_prepare function, which creates the model
  * with its initial weights. learning_load then replaces the state by that of a
@@ -77,13 +76,12 @@ int learning_prepare_version(struct learning *l, int64_t version,
 /*
  * Loads a stored version: its whole state and its positions.
  *   branch  0 after a restart; else the number of a new branch of row keys
- * After an error the state may be half of each version: load another one.
+ * After an error the state is a mixture of both versions: load another one.
  */
 int learning_load(struct learning *l, int64_t version, int64_t branch,
                   struct err *err);
 
-/* Reads from the store, for intake, which records are skipped for good and
- * which are forgotten. */
+/* Gives intake the skipped ranges and the tombstones, read from the store. */
 int learning_load_skipped(struct learning *l, struct err *err);
 
 /*
@@ -91,24 +89,24 @@ int learning_load_skipped(struct learning *l, struct err *err);
  * offers the new segments to replay. Damaged replay rows are left out
  * (replay_next_damaged).
  *   out  its arrays are valid until the next step
- * ERR_DIVERGED: a weight is not finite, and the caller goes back to a version.
- * The batch then counts as quarantined, so that a skip passes over it.
+ * ERR_DIVERGED: a weight is not finite, and the caller must roll back. The
+ * batch then counts as quarantined, so that a rollback with skip leaves it out.
  */
 int learning_step(struct learning *l, struct learner_step_output *out,
                   struct err *err);
 
 /*
- * Adapts to how far learning is behind the stream: fill is 0 for an empty
- * queue, 1 for a full one. With replay.adaptive the replay ratio falls from 4,
- * over the configured ratio at half full, to a quarter. With when_behind:
- * sample, fewer records are learned from half full on, at least one in twenty.
+ * Adapts to the backlog: fill is 0 for an empty queue, 1 for a full one. With
+ * replay.adaptive the replay ratio is 4 at fill 0, the configured ratio at 0.5,
+ * and 0.25 at 1. With when_behind: sample, fewer records are learned from 0.5
+ * on, and one in twenty at 1.
  */
 void learning_set_pressure(struct learning *l, double fill);
 
 /* NULL with preset linear. */
 const struct model_shape *learning_shape(const struct learning *l);
 
-/* True when there is a full batch, or intake wants a step without one. */
+/* True when a step is due: a full batch waits, or intake_is_long. */
 bool learning_ready(const struct learning *l);
 
 struct snapshot *learning_snapshot(struct learning *l);

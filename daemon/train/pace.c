@@ -32,8 +32,8 @@ static bool wait_is_over(struct pace_wait *w, const struct pace_input *in,
     return w->until_ms <= in->now_ms;
 }
 
-/* The stream pauses, everything is learned, and a version at a pause is left:
- * uses it up. */
+/* Uses up one version at a pause. False: the stream does not pause, records are
+ * not learned yet, or no such version is left. */
 static bool use_pause(struct pace *p, const struct conf *conf,
                       const struct pace_input *in)
 {
@@ -53,7 +53,7 @@ static bool use_pause(struct pace *p, const struct conf *conf,
     return true;
 }
 
-/* Without a step. */
+/* Decides without a step: only refused records make a version due. */
 static bool refused_due(const struct conf *conf, const struct pace_input *in,
                         struct pace_wait *w)
 {

@@ -225,7 +225,7 @@ static int serve_another(struct store *store, struct catalog *catalog,
             serving_load(serving, version, &infer, err) != 0)
             continue;
         rc = store_serve_instead(store, version,
-                                 "the version that served is damaged", err);
+                                 "the serving version was damaged", err);
         if (rc == 0)
             serving_switch(serving, version, infer);
         else

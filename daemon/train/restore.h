@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * restore.h - from the data directory to the state in memory, at start.
+ * restore.h - loads the state from the data directory at start.
  *
  * Learning loads the head version. When its files are damaged, the version is
  * marked, and the newest whole version before it becomes the head by a rollback
  * that reads the later records again. A damaged serving version is replaced by
  * the newest whole version that has passed.
  *
- * What the guard requested before the process ended is the publisher's part
- * (publisher_start).
+ * A request of the guard that the last process left open is the publisher's
+ * task (publisher_start).
  *
  * Threads: main, before any other thread uses the store
  */
@@ -40,7 +40,7 @@ int restore_settings(struct store *store, const struct conf *conf,
 
 /*
  * Prepares learning and loads its state. In a directory without a version the
- * state is the model at birth, from model.init or with random weights. When the
+ * state is an untrained model or that of model.init. When the
  * vocabulary has to be learned from the stream, learning stays unprepared, and
  * the trainer collects text first.
  * ERR_CORRUPT: no version is whole.

@@ -2,7 +2,7 @@
 /*
  * The ledger tells in which order records were decided, and in which step each
  * record began ('l', or 'q' when the step was refused) or went on ('c'). Before
- * a record of step S goes to the intake, all steps before S are taken. So each
+ * a record of step S is given to intake, all steps before S are made. So each
  * step learns the same records as the first time, whether its batch was full
  * or not.
  *
@@ -30,7 +30,7 @@
 #include "store/store.h"
 
 #define POLL_MS 100
-#define SILENCE_MS 60000 /* then a silent source is an error */
+#define SILENCE_MS 60000 /* a longer silence of the source is an error */
 #define PROGRESS_MS 2000 /* between two lines of the log */
 
 /* A partition of the stream. */
@@ -94,7 +94,7 @@ static int load_versions(struct retrain *r, int64_t version, struct err *err)
                        (long long)version);
     if (r->to.parent == 0)
         return err_set(err, ERR_STATE,
-                       "version %lld is the model at birth: nothing was "
+                       "version %lld is the untrained model: nothing was "
                        "learned for it",
                        (long long)version);
     rc = catalog_get(c, r->to.parent, &r->from, err);
@@ -264,7 +264,7 @@ static int read_more(struct retrain *r, size_t wanted, struct err *err)
                                             : "the source ended");
         if (timing_mono_ms() - heard_ms > SILENCE_MS)
             return err_set(
-                err, ERR_STATE, "records of version %lld do not come: %s",
+                err, ERR_STATE, "records of version %lld do not arrive: %s",
                 (long long)r->to.version,
                 health.reason[0] ? health.reason : "the source is silent");
     }
@@ -387,8 +387,8 @@ static json_t *make_report(const struct retrain *r)
 
     /* Other kernels round differently. */
     if (kernels && strcmp(kernels, model_kernels()) != 0) {
-        char *text = xasprintf("it was learned on another kind of machine "
-                               "(%s, here %s): bits may differ for that alone",
+        char *text = xasprintf("it was learned with other kernels (%s, this "
+                               "machine: %s): bits may differ for that alone",
                                kernels, model_kernels());
 
         json_array_append_new(notes, json_string(text));

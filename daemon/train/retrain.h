@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * retrain.h - learns a version again and compares it with the stored version:
- * proof that the version is what its records made of its parent.
+ * retrain.h - learns a version again and compares it with the stored version.
+ * Equality proves that the version follows from its parent and its records.
  *
  *     the parent's state, the settings that the version keeps, and the records
  *     of the version's ledger, read again in the same order and steps
@@ -26,8 +26,8 @@
 #include "conf/conf.h"
 
 /*
- * Gives conf the settings that a version was learned with, and makes its source
- * one that only reads. All other settings stay.
+ * Writes the settings that a version was learned with into conf, and makes its
+ * source read-only. All other settings stay.
  *   *version  0: the head version, whose number it becomes
  * ERR_NOTFOUND: there is no such version. ERR_STATE: the version keeps no
  * settings, was learned with replay.adaptive (which nothing can repeat) or from

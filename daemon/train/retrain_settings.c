@@ -2,8 +2,8 @@
 /*
  * A data directory may come from somebody else, with correct checksums. So only
  * keys that decide what is learned are taken from it, each with a value that
- * the key can have. Which files, brokers and programs are used, the operator's
- * configuration alone decides.
+ * the key can have. The operator's configuration alone decides which files,
+ * brokers and programs are used.
  */
 #include "config.h"
 
@@ -123,7 +123,7 @@ static int find_embedded(const struct conf *conf, char **set, struct err *err)
 /* Makes the source one that only reads: without dead letters, and with a
  * consumer group of its own, so that the daemon's group keeps its partitions.
  * Then checks the settings against each other. */
-static int only_read(struct conf *conf, int64_t version, struct err *err)
+static int make_read_only(struct conf *conf, int64_t version, struct err *err)
 {
     struct conf_problems problems = CONF_PROBLEMS_INIT;
     long pid = (long)getpid();
@@ -167,7 +167,7 @@ int retrain_settings(struct conf *conf, int64_t *version, struct err *err)
     if (rc == 0)
         rc = apply_settings(conf, *version, settings, err);
     if (rc == 0)
-        rc = only_read(conf, *version, err);
+        rc = make_read_only(conf, *version, err);
     json_decref(settings);
     catalog_close(c);
     return rc;

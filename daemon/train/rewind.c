@@ -14,11 +14,11 @@
 
 /* What a rollback to a version means for the partitions of the stream. */
 struct plan {
-    struct source_position *positions; /* where the version reads on */
-    /* With skip, the offsets from there to the present position: */
+    struct source_position *positions; /* next offsets of the version */
+    /* With skip: the offsets from those positions to the present ones. */
     struct store_ledger_run *skipped;
-    /* The same without a record that the version has learned in part, since
-     * the version has counted it: */
+    /* `skipped` without records that the version has learned in part: the
+     * version has counted those. */
     struct store_ledger_run *counted;
     size_t n_positions, n_skipped, n_counted;
 };
@@ -30,7 +30,7 @@ static void plan_release(struct plan *p)
     free(p->counted);
 }
 
-/* Adds the offsets from `first` to before `end`, unless there is none. */
+/* Adds a run of the offsets `first` to `end` - 1, if there are any. */
 static void add_run(struct store_ledger_run *runs, size_t *n, int64_t step,
                     size_t partition_id, int64_t first, int64_t end)
 {
@@ -82,8 +82,8 @@ static int make_plan(const struct learning *l, const struct catalog_version *v,
                   (o->next_offset == q->next_offset &&
                    o->tokens_done > q->tokens_done)))
             return err_set(err, ERR_STATE,
-                           "version %lld is ahead of the stream, so that there "
-                           "is nothing to skip; rewind goes to it",
+                           "version %lld is ahead of the present position, so "
+                           "there is nothing to skip: use rewind instead",
                            (long long)v->version);
         add_run(plan->skipped, &plan->n_skipped, step, i, position.next_offset,
                 end);
@@ -174,7 +174,7 @@ static int move_source(const struct rewind_request *r,
 }
 
 /*
- * Learning becomes the version.
+ * Loads the version into learning.
  *   *undone  records that learning had consumed after the version; negative
  *            when the version had consumed more
  */
@@ -233,8 +233,8 @@ int rewind_run(const struct rewind_request *r, char *detail, size_t size,
     if (rc)
         return rc;
 
-    /* The version must be whole. Without a verdict it may be learned from, but
-     * it may not serve. */
+    /* The version must be whole. Without a verdict learning may continue from
+     * it, but it may not serve. */
     if ((v.state == STORE_PENDING && !r->keep_serving) ||
         v.state == STORE_DAMAGED)
         rc = err_set(err, ERR_STATE, "version %lld is %s", version,
@@ -242,7 +242,7 @@ int rewind_run(const struct rewind_request *r, char *detail, size_t size,
     if (rc == 0)
         rc = store_verify(l->catalog, r->version, err);
 
-    /* What is read again, or skipped. */
+    /* The records that are read again or skipped. */
     if (rc == 0)
         rc = make_plan(l, &v, r->skip, &plan, err);
     rows.skipped = plan.counted;

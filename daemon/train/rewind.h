@@ -10,7 +10,7 @@
  * The order of the steps is the order in rewind_run. One transaction of the
  * store decides. A failure before the transaction changes nothing: a source
  * that was moved is moved back. A failure after it ends the process, and the
- * next start loads what the transaction says.
+ * next start loads the version that the transaction names.
  *
  * Threads: trainer, while the publisher has no snapshot
  */

@@ -55,7 +55,7 @@
 
 #define POLL_MS 100   /* between two turns while learning is paused */
 #define RETRY_MS 5000 /* between two attempts to publish to a full disk */
-#define STAGED_LIMIT ((int64_t)OPTIONS_STAGED_BYTES / 2) /* makes a version */
+#define STAGED_LIMIT ((int64_t)OPTIONS_STAGED_BYTES / 2) /* a version is due */
 
 enum trainer_state {
     STARTING, /* collects text for the vocabulary */
@@ -188,7 +188,7 @@ static void fail(struct trainer *t, const struct err *err)
 
 /* --- versions ----------------------------------------------------------- */
 
-/* Submits a version. No other may be on its way. */
+/* Submits a snapshot of the live version. The publisher must not be busy. */
 static void submit(struct trainer *t)
 {
     int64_t started = timing_mono_ns(), cpu_ns = timing_thread_cpu_ns();
@@ -205,7 +205,7 @@ static void submit(struct trainer *t)
     publisher_submit(t->options.publisher, snapshot);
 }
 
-/* Takes the result of the last submit, if there is one. Returns its error. */
+/* Collects the outcome of the last submit, if known. Returns its error. */
 static int collect(struct trainer *t)
 {
     struct snapshot *s = NULL;
@@ -218,7 +218,7 @@ static int collect(struct trainer *t)
         snapshot_stored(s, t->l->replay, t->l->holdout);
         t->l->mixed_settings = false;
         if (t->state == PAUSED_BY_STORE)
-            log_info("resume", "reason=\"there is room again\"");
+            log_info("resume", "reason=\"a version was written\"");
     } else {
         snapshot_not_stored(s, t->l->replay, t->l->holdout, &t->l->progress);
         t->l->anchor_generation = 0;
@@ -232,16 +232,15 @@ static int collect(struct trainer *t)
     return err.code;
 }
 
-/* Waits until no version is on its way. Returns the error of the last one. */
+/* Waits until the publisher is not busy. Returns the last submit's error. */
 static int drain_publisher(struct trainer *t)
 {
     publisher_wait(t->options.publisher);
     return collect(t);
 }
 
-/* Publishes everything that has been decided, also without a step: a run that
- * ends with refused records has them in a version. Returns when the version is
- * durable, or has failed with the error returned. */
+/* Publishes all decided records, and returns the error of that version. It is
+ * made without a step, too: refused records at the end of a run need one. */
 static int publish_all(struct trainer *t)
 {
     int rc = drain_publisher(t);
@@ -289,7 +288,7 @@ static bool version_due(struct trainer *t, struct pace_wait *w)
 
 /* --- rollbacks and the guard -------------------------------------------- */
 
-/* An operator rolled back, or chose the serving version. */
+/* Ends the pause after an operator rolled back or chose the serving version. */
 static void resume_by_operator(struct trainer *t, const char *action)
 {
     log_info("guard", "action=resume reason=\"%s\"", action);
@@ -340,8 +339,8 @@ static int roll_back(struct trainer *t, struct rewind_request *request,
     return 0;
 }
 
-/* Runs on the publisher's thread, as operators' choices do: so a choice comes
- * either before the pause, or after it and ends it. */
+/* Runs on the publisher's thread, which also carries out operators' choices. So
+ * a choice comes before the pause, or comes after it and ends the pause. */
 static int write_guard_pause(struct store *s, void *arg, struct err *err)
 {
     struct trainer *t = arg;
@@ -350,7 +349,7 @@ static int write_guard_pause(struct store *s, void *arg, struct err *err)
     return store_hold(s, t->pause_reason, err);
 }
 
-/* Steps since the last version stay in memory only. */
+/* Pauses learning. The steps since the last version are not published. */
 static void pause_by_guard(struct trainer *t, const char *reason,
                            const char *cause)
 {
@@ -359,16 +358,16 @@ static void pause_by_guard(struct trainer *t, const char *reason,
     int rc;
 
     snprintf(t->pause_reason, sizeof t->pause_reason,
-             "learning holds, because %.80s; `mneme rollback` or `mneme "
-             "promote` lets it go on",
+             "learning is paused: %.80s; `mneme rollback` or `mneme promote` "
+             "resumes it",
              reason);
     log_error("guard", "action=hold reason=\"%s\" cause=\"%s\"",
               t->pause_reason, cause);
     rc = publisher_run(t->options.publisher, write_guard_pause, t, &err);
     if (rc == ERR_FULL)
         log_error("guard",
-                  "reason=\"the pause could not be written, so a restart will "
-                  "not know of it: %s\"",
+                  "reason=\"the pause could not be written, so a restart would "
+                  "end it: %s\"",
                   err.msg);
     else if (rc)
         fail(t, &err);
@@ -376,8 +375,7 @@ static void pause_by_guard(struct trainer *t, const char *reason,
     set_state(t, PAUSED_BY_GUARD);
 }
 
-/* If the guard had paused learning when the last process ended, it is still
- * paused. */
+/* Enters PAUSED_BY_GUARD again when the last process ended in it. */
 static int restore_guard_pause(struct trainer *t, struct err *err)
 {
     struct catalog_hold hold = {0};
@@ -396,11 +394,11 @@ static int restore_guard_pause(struct trainer *t, struct err *err)
     return rc;
 }
 
-/* An automatic rollback, which skips the records since the version. The serving
- * version goes back, too, unless it is pinned or keep_serving is set. After
- * GUARD_MOST automatic rollbacks in an hour, learning pauses instead. */
-static void go_back(struct trainer *t, int64_t version, bool keep_serving,
-                    const char *reason)
+/* Rolls back to the version by itself, and skips all later records. The version
+ * also serves, unless keep_serving is set or the serving version is pinned.
+ * After GUARD_MOST automatic rollbacks in an hour, learning pauses instead. */
+static void auto_roll_back(struct trainer *t, int64_t version,
+                           bool keep_serving, const char *reason)
 {
     struct rewind_request request = {.version = version,
                                      .skip = true,
@@ -418,8 +416,7 @@ static void go_back(struct trainer *t, int64_t version, bool keep_serving,
         rc = catalog_went_back(t->options.catalog, GUARD_MOST, at_ms, &n,
                                &err);
     if (rc == 0 && !guard_allow(at_ms, n, timing_wall_ms())) {
-        pause_by_guard(t, "it went back by itself three times within an hour",
-                       reason);
+        pause_by_guard(t, "three automatic rollbacks in an hour", reason);
         return;
     }
     log_warn("guard", "version=%lld action=rollback reason=\"%s\"",
@@ -429,20 +426,20 @@ static void go_back(struct trainer *t, int64_t version, bool keep_serving,
         rc = roll_back(t, &request, detail, sizeof detail, &err);
     }
     if (rc == ERR_NOTFOUND || rc == ERR_STATE || rc == ERR_CORRUPT)
-        pause_by_guard(t, "it could not go back by itself", err.msg);
+        pause_by_guard(t, "an automatic rollback failed", err.msg);
     else if (rc)
         fail(t, &err);
 }
 
-/* Goes back, or pauses, when the guard has asked for it. False: it has not. */
+/* Carries out the guard's request: rolls back, or pauses. False: no request. */
 static bool follow_guard(struct trainer *t)
 {
-    struct guard_request wish;
+    struct guard_request request;
 
     if (t->state == PAUSED_BY_GUARD ||
-        !publisher_take_wish(t->options.publisher, &wish))
+        !publisher_take_wish(t->options.publisher, &request))
         return false;
-    go_back(t, wish.version, false, wish.reason);
+    auto_roll_back(t, request.version, false, request.reason);
     return true;
 }
 
@@ -466,8 +463,8 @@ static int forget(struct trainer *t, const struct control_operation *op,
 
     if (rc)
         return err_set(err, rc == ERR_FULL ? ERR_FULL : ERR_IO,
-                       "no version can be written%s, so that nothing can be "
-                       "forgotten; nothing has changed",
+                       "no version can be written%s, and forgetting needs "
+                       "one; nothing has changed",
                        rc == ERR_FULL ? ": the disk is full" : "");
     rc = forget_run(&request, detail, size, &result, err);
     if (rc)
@@ -490,7 +487,7 @@ static void run_operations(struct trainer *t)
         struct rewind_request request = {
             .version = op.version,
             .skip = op.kind == CONTROL_ROLLBACK_SKIP,
-            .reason = op.reason[0] ? op.reason : "asked for",
+            .reason = op.reason[0] ? op.reason : "an operator's request",
         };
         struct err err = ERR_INIT;
         char detail[sizeof op.detail] = "";
@@ -510,8 +507,8 @@ static void run_operations(struct trainer *t)
     }
 }
 
-/* A version keeps the settings that it was learned with. So what was learned
- * with the old settings gets a version before they change. */
+/* A version stores the settings of its steps. So the steps that were made with
+ * the old settings are published before the settings change. */
 static void apply_reload(struct trainer *t)
 {
     pthread_mutex_lock(&t->mutex);
@@ -589,11 +586,11 @@ static void run_step(struct trainer *t)
     if (rc)
         fail(t, &err);
     else /* the gate may have refused the head version: it must not serve */
-        go_back(t, pointers.head, true, err.msg);
+        auto_roll_back(t, pointers.head, true, err.msg);
 }
 
-/* The source has ended and everything is learned: once that is in a version,
- * tells the daemon when it has to exit. */
+/* Publishes a last version after the source has ended. With at_end: exit, then
+ * tells the daemon to end. */
 static void announce_end(struct trainer *t)
 {
     struct source_health health;
@@ -628,7 +625,7 @@ static void learn(struct trainer *t)
     bool added;
 
     if (replay_staged_bytes(t->l->replay) > (int64_t)OPTIONS_STAGED_BYTES) {
-        drain_publisher(t); /* the version on its way empties the stage */
+        drain_publisher(t); /* publishing empties the stage */
         if (is_paused(t))
             return;
     }
@@ -688,8 +685,8 @@ int64_t trainer_turn(struct trainer *t)
 
 /* --- the beginning and the end ------------------------------------------ */
 
-/* Keeps records until there is enough text, or no more comes: the source has
- * ended, or pauses after the first text. */
+/* Collects records until their text suffices. Stops before that when the source
+ * ends, or pauses after the first text. */
 static void collect_text(struct trainer *t, struct vocabulary *v)
 {
     const struct conf *conf = t->options.conf;
@@ -797,17 +794,17 @@ void trainer_begin(struct trainer *t)
         set_state(t, WAITING);
 }
 
-/* When the guard has asked to go back from the head version, nothing is
- * published after it: the next process goes back. */
+/* After an open request of the guard no version is published: the next process
+ * rolls back. */
 void trainer_end(struct trainer *t)
 {
     bool publishes = t->l->learner && !is_paused(t) && t->state != FAILED;
-    struct guard_request wish;
+    struct guard_request open;
 
     set_state(t, STOPPING);
     if (publishes) {
         drain_publisher(t);
-        if (!publisher_take_wish(t->options.publisher, &wish))
+        if (!publisher_take_wish(t->options.publisher, &open))
             publish_all(t);
         trainer_board_show(&t->board, true);
     }

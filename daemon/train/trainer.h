@@ -36,9 +36,9 @@ struct trainer_options {
     struct serving *serving;
     struct status_board *board;
     struct catalog *catalog;
-    /* With at_end: exit, the last record is in a version. */
+    /* Called when at_end is `exit` and a version holds the last record. */
     void (*on_end)(void *arg);
-    /* The trainer cannot go on: the process has to end. */
+    /* Called after an error that must end the process. */
     void (*on_fatal)(const struct err *err, void *arg);
     void *arg;
 };
@@ -46,20 +46,19 @@ struct trainer_options {
 struct trainer *trainer_create(const struct trainer_options *options);
 void trainer_start(struct trainer *t);
 
-/* Gives `now`, the configuration that every part uses, the reloadable values of
- * `next`. This happens between two steps, while no version is being published.
- * Returns when it is done. Both stay the caller's. */
+/* Copies the reloadable values of `next` to `now`, the configuration that every
+ * part uses. The trainer copies between two steps, while no version is being
+ * published. Returns after the copy. The caller keeps both. */
 void trainer_reload(struct trainer *t, struct conf *now,
                     const struct conf *next);
 
-/* Finishes the step, publishes what was learned, ends the thread, and returns
- * then. */
+/* Finishes the step, publishes a last version, and waits for the thread. */
 void trainer_stop(struct trainer *t);
 void trainer_free(struct trainer *t);
 
-/* The thread is these three functions: trainer_begin once, trainer_turn while
- * it returns the milliseconds to wait before the next turn (0 or more), then
- * trainer_end. A test calls them itself. */
+/* The thread calls trainer_begin once, then trainer_turn until it returns a
+ * negative number, then trainer_end. trainer_turn returns the milliseconds to
+ * wait before the next turn. A test makes the same calls. */
 void trainer_begin(struct trainer *t);
 int64_t trainer_turn(struct trainer *t);
 void trainer_end(struct trainer *t);

@@ -250,7 +250,7 @@ def broker_restart():
     d.start()
     d.until_consumed(100)
     kafka("kill", BROKER)
-    why = state_says(d, "away")
+    why = state_says(d, "does not answer")
     tap.note(why)
     tap.equal(d.get("/readyz")[0], 200, f"{name}: serving goes on")
     kafka("start", BROKER)
@@ -258,7 +258,7 @@ def broker_restart():
     produce(topic, records("orchard", 300), 3)
     exactly_once(d, topic, name, 600)
     tap.equal(len(log_lines(d, "state=retrying")), 1,
-              f"{name}: said once that it is away")
+              f"{name}: said once that it does not answer")
     tap.equal(d.status()["source"]["state"], "running",
               f"{name}: and that it is back")
     retrain(d, topic, name)

@@ -984,7 +984,7 @@ static void test_promote(void **state)
     assert_int_equal(op.err.code, ERR_NOTFOUND);
     check_pointers(&r, 3, 2);
     op = operate(&r, CONTROL_PROMOTE_LATEST, 0, "");
-    assert_string_equal(op.detail, "serving version 3, and following again");
+    assert_string_equal(op.detail, "serving version 3, then each that passes");
     check_pointers(&r, 3, 3);
     check_serving_pinned(&r, false);
     assert_int_equal(publisher_choices(r.publisher), 3);
@@ -1150,7 +1150,7 @@ static void test_order(void **state)
     assert_int_equal(collect(&r, &version), 0);
     assert_int_equal(version, 2);
     assert_int_equal(control_get(r.control, order.second, &op, NULL), 0);
-    assert_string_equal(op.detail, "serving version 2, and following again");
+    assert_string_equal(op.detail, "serving version 2, then each that passes");
     check_pointers(&r, 2, 2);
     end(&r);
 }

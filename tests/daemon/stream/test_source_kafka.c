@@ -546,7 +546,7 @@ static void test_broker_away(void **state)
     for (int64_t i = 0; i < 10; i++)
         expect_number(fx, 0, i);
     rd_kafka_mock_broker_set_down(cluster, -1);
-    expect_state(fx, SOURCE_RETRYING, "away");
+    expect_state(fx, SOURCE_RETRYING, "does not answer");
     begun = timing_mono_ms();
     assert_int_equal(source_seek(fx->source, &p, 1, 2, &err), ERR_STATE);
     assert_true(timing_mono_ms() - begun < WAIT_MS);

@@ -321,7 +321,7 @@ static void test_refused(void **state)
     assert_int_equal(version_of(&w, 10), 2);
     assert_int_equal(version_of(&w, 10), 3);
     assert_int_equal(version_of(&w, 10), 4);
-    assert_refused(&w, 1, ERR_STATE, "the model at birth");
+    assert_refused(&w, 1, ERR_STATE, "the untrained model");
     assert_refused(&w, 99, ERR_NOTFOUND, "99");
     rewind_util_sql(&w.u, "INSERT INTO version_forgets VALUES (4, 1)");
     assert_refused(&w, 4, ERR_STATE, "have been forgotten");

@@ -397,7 +397,7 @@ static void test_skip_ahead(void **state)
     open_three(&u, *state);
     assert_int_equal(rewind_to(&u, 2), 0);
     assert_int_equal(roll_back(&u, &a), ERR_STATE);
-    assert_non_null(strstr(a.err.msg, "ahead of the stream"));
+    assert_non_null(strstr(a.err.msg, "ahead of the present"));
     rewind_util_pointers(&u, 2, 2);
     rewind_util_close(&u);
 }

@@ -734,7 +734,7 @@ static void use_up_rollbacks(struct world *w)
     turn(w);
     turn(w);
     assert_metric(w, "automatic_rollbacks_total", 3);
-    assert_state(w, STATUS_PAUSED, "three times within an hour");
+    assert_state(w, STATUS_PAUSED, "three automatic rollbacks");
 }
 
 static void test_guard_limit(void **state)
@@ -778,7 +778,7 @@ static void test_guard_resume(void **state)
 
     use_up_rollbacks(w);
     restart(w);
-    assert_state(w, STATUS_PAUSED, "three times within an hour");
+    assert_state(w, STATUS_PAUSED, "three automatic rollbacks");
     push(w, 2);
     turn(w);
     assert_int_equal(queue_length(w->queue), 2);
@@ -851,7 +851,7 @@ static void test_rollback_resumes(void **state)
 
     use_up_rollbacks(w);
     operate(w, CONTROL_ROLLBACK_REWIND, 99, "99");
-    assert_state(w, STATUS_PAUSED, "three times within an hour");
+    assert_state(w, STATUS_PAUSED, "three automatic rollbacks");
     operate(w, CONTROL_ROLLBACK_REWIND, 1, NULL);
     assert_state(w, STATUS_LEARNING, NULL);
     learner_set_rate(w->learning.learner, 0.001f);

@@ -205,7 +205,7 @@ static void print_held_out(size_t learned)
 
 /* --- learning ----------------------------------------------------------- */
 
-static struct segment *copy_draws(const struct replay_draw *draws, size_t n)
+static struct segment *copy_sample(const struct replay_sampled *draws, size_t n)
 {
     struct segment *s = xcalloc(n, sizeof *s);
 
@@ -219,7 +219,7 @@ static void step(const struct segment *fresh, size_t n, size_t n_tokens,
                  double *nats)
 {
     uint64_t number = (uint64_t)learner_steps(learner);
-    struct replay_draw *draws = NULL, *fisher = NULL;
+    struct replay_sampled *draws = NULL, *fisher = NULL;
     size_t n_draws = 0, n_fisher = 0;
     struct learner_step_input in = {.fresh = fresh, .n_fresh = n};
     struct learner_step_output out = {0};
@@ -228,16 +228,16 @@ static void step(const struct segment *fresh, size_t n, size_t n_tokens,
     struct err err = ERR_INIT;
 
     if (replay_sample_fisher(replay, number,
-                             learner_fisher_wants(learner, n_tokens), &fisher,
+                             learner_fisher_tokens(learner, n_tokens), &fisher,
                              &n_fisher, &err))
         fail(&err);
-    in.fisher = for_fisher = copy_draws(fisher, n_fisher);
+    in.fisher = for_fisher = copy_sample(fisher, n_fisher);
     in.n_fisher = n_fisher;
     if (replay_sample(replay, number,
                       (size_t)(opt.ratio * (double)n_tokens), false, &draws,
                       &n_draws, &err))
         fail(&err);
-    in.replayed = replayed = copy_draws(draws, n_draws);
+    in.replayed = replayed = copy_sample(draws, n_draws);
     in.n_replayed = n_draws;
     out.nats = xcalloc(n + n_draws, sizeof *out.nats);
     out.text_nats = xcalloc(n + n_draws, sizeof *out.text_nats);

@@ -45,9 +45,9 @@ static size_t place(bool bytes, char *block)
     size_t used = 0;
 
     for (size_t i = 0; i < LAYERS * 4; i++)
-        used += packed_place(&packed[i / 4][i % 4], dims[i % 4][0],
-                             dims[i % 4][1], bytes,
-                             block ? block + used : NULL);
+        used +=
+            packed_lay_out(&packed[i / 4][i % 4], dims[i % 4][0],
+                           dims[i % 4][1], bytes, block ? block + used : NULL);
     return used;
 }
 

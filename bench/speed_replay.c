@@ -130,7 +130,7 @@ static int put(void *arg, struct err *err)
 static int sample(void *arg, struct err *err)
 {
     struct buffer *b = arg;
-    struct replay_draw *draws;
+    struct replay_sampled *draws;
     size_t n = 0;
     int rc = replay_sample(b->replay, b->step++, SAMPLE_ROWS, true, &draws, &n,
                            err);

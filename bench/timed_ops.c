@@ -46,11 +46,11 @@ static void rmsnorm(float *y, float *rstd, const float *x, const float *w,
     TIMED(SPENT_NORMS, rmsnorm(y, rstd, x, w, n, c, eps));
 }
 
-static void rmsnorm_back(float *dx, float *dw, const float *dy,
-                         const float *x, const float *w, const float *rstd,
-                         size_t n, size_t c)
+static void rmsnorm_backward(float *dx, float *dw, const float *dy,
+                             const float *x, const float *w, const float *rstd,
+                             size_t n, size_t c)
 {
-    TIMED(SPENT_NORMS, rmsnorm_back(dx, dw, dy, x, w, rstd, n, c));
+    TIMED(SPENT_NORMS, rmsnorm_backward(dx, dw, dy, x, w, rstd, n, c));
 }
 
 static void attention(float *out, size_t o_stride, float *lse, const float *q,
@@ -63,16 +63,18 @@ static void attention(float *out, size_t o_stride, float *lse, const float *q,
                     heads, kv_heads, head_dim, scratch));
 }
 
-static void attention_back(float *dq, float *dk, float *dv, const float *dout,
-                           const float *out, size_t o_stride, const float *lse,
-                           const float *q, size_t q_stride, const float *k,
-                           const float *v, size_t kv_stride, size_t t,
-                           size_t heads, size_t kv_heads, size_t head_dim,
-                           float *scratch)
+static void attention_backward(float *dq, float *dk, float *dv,
+                               const float *dout, const float *out,
+                               size_t o_stride, const float *lse,
+                               const float *q, size_t q_stride, const float *k,
+                               const float *v, size_t kv_stride, size_t t,
+                               size_t heads, size_t kv_heads, size_t head_dim,
+                               float *scratch)
 {
     TIMED(SPENT_ATTENTION,
-          attention_back(dq, dk, dv, dout, out, o_stride, lse, q, q_stride, k,
-                         v, kv_stride, t, heads, kv_heads, head_dim, scratch));
+          attention_backward(dq, dk, dv, dout, out, o_stride, lse, q, q_stride,
+                             k, v, kv_stride, t, heads, kv_heads, head_dim,
+                             scratch));
 }
 
 static void cross_entropy(float *loss, float *logits, const uint16_t *target,
@@ -81,12 +83,12 @@ static void cross_entropy(float *loss, float *logits, const uint16_t *target,
     TIMED(SPENT_LOSS, cross_entropy(loss, logits, target, n, v));
 }
 
-static void cross_entropy_back(float *probs, const uint16_t *target,
-                               const float *weight, float scale, size_t n,
-                               size_t v)
+static void cross_entropy_backward(float *probs, const uint16_t *target,
+                                   const float *weight, float scale, size_t n,
+                                   size_t v)
 {
     TIMED(SPENT_LOSS,
-          cross_entropy_back(probs, target, weight, scale, n, v));
+          cross_entropy_backward(probs, target, weight, scale, n, v));
 }
 
 void timed_ops_on(struct spent *spent)
@@ -99,11 +101,11 @@ void timed_ops_on(struct spent *spent)
     timed.linear_dx = linear_dx;
     timed.linear_dw = linear_dw;
     timed.rmsnorm = rmsnorm;
-    timed.rmsnorm_back = rmsnorm_back;
+    timed.rmsnorm_backward = rmsnorm_backward;
     timed.attention = attention;
-    timed.attention_back = attention_back;
+    timed.attention_backward = attention_backward;
     timed.cross_entropy = cross_entropy;
-    timed.cross_entropy_back = cross_entropy_back;
+    timed.cross_entropy_backward = cross_entropy_backward;
     ops_fast = &timed;
     spent_to = spent;
 }

@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * A ragged batch: segments one after another in flat arrays, no padding.
- */
 #include "config.h"
 
-#include "learner/model.h"
+#include "learner/batch.h"
 
 #include <stdlib.h>
 #include <string.h>

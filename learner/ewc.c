@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A consolidation:
+ * The states of a consolidation:
  *
- *     IDLE --ewc_begin (ewc_decide, or a drift alarm)--> COLLECTING (passes 0)
+ *     IDLE --ewc_begin (by ewc_decide)--> COLLECTING (passes 0)
  *     COLLECTING --ewc_observe, EWC_PASSES times--> IDLE, with a new F and
  *                                                   anchor
  *
- * passes is -1 while idle. Until the first consolidation is complete F and the
- * anchor are zero and nothing is pulled.
+ * `passes` is -1 while idle. Until the first consolidation is complete, F and
+ * the anchor are zero and no weight is pulled.
  */
 #include "config.h"
 
@@ -23,13 +23,15 @@
 
 #define IDLE (-1)
 
-/* A plateau, and what it takes to leave it, as shares of the mean loss. */
-#define PLATEAU_SLOPE 0.02  /* between the two halves of the window */
-#define PLATEAU_SPREAD 0.25 /* standard deviation within the window */
+/* Limits for being on a plateau and for leaving it, as shares of the mean
+ * loss. */
+#define PLATEAU_SLOPE 0.02  /* difference between the window's halves */
+#define PLATEAU_SPREAD 0.25 /* standard deviation in the window */
 #define LEFT_SLOPE 0.05
-#define LEFT_LEVEL 0.10 /* away from the level of the last plateau */
+#define LEFT_LEVEL 0.10 /* distance from the level of the last plateau */
 
-/* r / (1 + r) is 1 in single precision far below this, and r + 1 finite. */
+/* Far below this, r / (1 + r) is 1 in single precision. It keeps r + 1
+ * finite. */
 #define PULL_MOST 1e30f
 
 #define GRAD_MOST 1e15f
@@ -69,7 +71,8 @@ void ewc_release(struct ewc *e)
 
 /* --- the pull ----------------------------------------------------------- */
 
-/* Adds up F (w - a)^2 and the squares of the displacement on the way. */
+/* Pulls w towards the anchor. Also sums F (w - a)^2 and the squares of the
+ * displacement. */
 HOT static void pull(float *restrict w, const float *restrict v,
                           const float *restrict fisher,
                           const float *restrict anchor, size_t n,
@@ -108,7 +111,7 @@ void ewc_pull(const struct ewc *e, float *w, const float *v,
     *moved += (double)squares;
 }
 
-/* --- when --------------------------------------------------------------- */
+/* --- when to consolidate ------------------------------------------------ */
 
 struct trend {
     double mean;   /* of the window */
@@ -122,7 +125,7 @@ static struct trend window_trend(const struct ewc *e)
     double older = 0.0, newer = 0.0, squares = 0.0, mean;
 
     for (size_t i = 0; i < EWC_WINDOW; i++) {
-        /* i counts from the oldest: the next to be overwritten. */
+        /* The oldest loss is the next to be overwritten. */
         double x = e->window[((size_t)e->n_window + i) % EWC_WINDOW];
 
         if (i < half)
@@ -140,7 +143,7 @@ static struct trend window_trend(const struct ewc *e)
     };
 }
 
-/* Keeps `armed` up to date; true when a plateau may trigger now. */
+/* Updates `armed`. Returns true if a plateau triggers a consolidation now. */
 static bool plateau_reached(struct ewc *e)
 {
     struct trend t;
@@ -203,7 +206,8 @@ bool ewc_collecting(const struct ewc *e)
 
 /* --- the Fisher information --------------------------------------------- */
 
-/* Neither NaN nor so large that a sum of squares could overflow. */
+/* Returns false if an element is NaN, or so large that a sum of squares could
+ * overflow. */
 HOT static bool usable(const float *g, size_t n)
 {
     int bad = 0;
@@ -284,7 +288,7 @@ void ewc_export(const struct ewc *e, struct tensor_list *state,
     }
 }
 
-/* What an import needs; a block that is not there is NULL. */
+/* The tensors of an import; NULL for a block that is absent. */
 struct found {
     const int64_t *counters;
     const double *window, *plateau;
@@ -350,7 +354,7 @@ static int find_all(size_t n, const struct tensor_list *state,
     return find_blocks(n, state, anchor, f, err);
 }
 
-static void take_block(float *to, const float *from, size_t n)
+static void copy_block(float *to, const float *from, size_t n)
 {
     if (from)
         memcpy(to, from, n * sizeof *to);
@@ -369,9 +373,9 @@ int ewc_import(struct ewc *e, const struct tensor_list *state,
     rc = find_all(e->n_params, state, anchor, &f, err);
     if (rc)
         return rc;
-    take_block(e->sum, f.sum, e->n_params);
-    take_block(e->fisher, f.fisher, e->n_params);
-    take_block(e->anchor, f.anchor, e->n_params);
+    copy_block(e->sum, f.sum, e->n_params);
+    copy_block(e->fisher, f.fisher, e->n_params);
+    copy_block(e->anchor, f.anchor, e->n_params);
     memcpy(e->window, f.window, sizeof e->window);
     e->plateau = *f.plateau;
     e->passes = f.counters[N_PASSES];

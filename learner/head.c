@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The class head as it answers, and its state. How it learns is in
- * head_train.c.
+ * The class head: prediction, export and import. Training is in head_train.c,
+ * which calls this file.
  *
- * Labels are appended, rows grown by doubling. The n-gram table is a function
- * of the seed until something is learned, so it is made with the first label:
- * a stream without labels pays nothing for it.
+ * New labels are appended, and the rows grow by doubling. The n-gram table is
+ * a function of the seed until something is learned. It is made with the first
+ * label, so a stream without labels pays nothing for it.
  */
 #include "config.h"
 
@@ -23,9 +23,9 @@
 #include "learner/kernels/ops.h"
 
 #define PROTOTYPE_SHARE 0.5f
-#define TINY 1e-12f /* a length below this is none */
+#define TINY 1e-12f /* a vector shorter than this counts as zero */
 
-/* Far from the tensors of the Transformer in the same random stream. */
+/* Far from the tensors of the Transformer in the random stream. */
 #define GRAMS_STREAM (UINT64_C(1) << 32)
 
 void head_options_default(struct head_options *o)
@@ -59,6 +59,24 @@ struct head *head_create(const struct head_options *options)
     set_shape(h, (size_t)options->dim, (size_t)options->gram_dim,
               (size_t)options->gram_slots);
     return h;
+}
+
+void head_work_free(struct head_work *w)
+{
+    if (!w)
+        return;
+    free(w->members);
+    free(w->parts);
+    gram_list_release(&w->grams);
+    free(w->features);
+    free(w->dfeatures);
+    free(w->logits);
+    free(w->near_logits);
+    free(w->drows);
+    free(w->ds_dot_s);
+    free(w->scores);
+    free(w->present);
+    free(w);
 }
 
 static void release(struct head *h)
@@ -96,9 +114,9 @@ size_t head_bytes(const struct head_options *o)
            (size_t)o->gram_slots * ((size_t)o->gram_dim + 1) * sizeof(float);
 }
 
-/* --- room --------------------------------------------------------------- */
+/* --- memory ------------------------------------------------------------- */
 
-/* A larger zeroed block that begins with the n floats of the old one. */
+/* Replaces a block by a larger one, zeroed behind the n old floats. */
 static void grow_floats(float **block, size_t n, size_t cap)
 {
     float *grown = xfloats(cap);
@@ -152,7 +170,7 @@ void head_need_grams(struct head *h)
 
 /* --- features ----------------------------------------------------------- */
 
-HOT static float length(const float *x, size_t n)
+HOT static float norm(const float *x, size_t n)
 {
     float sum = 0.0f;
 
@@ -162,11 +180,11 @@ HOT static float length(const float *x, size_t n)
     return sqrtf(sum);
 }
 
-/* Scales x to the length given; returns 1 / its length before. What has no
- * length, or none that is finite, becomes zero; then 0. */
+/* Scales x to length `to` and returns 1 / its old length. If that length is
+ * tiny or not finite, sets x to zero and returns 0. */
 static float normalise(float *x, size_t n, float to)
 {
-    float l = length(x, n);
+    float l = norm(x, n);
 
     if (!(l > TINY && l < INFINITY)) {
         memset(x, 0, n * sizeof *x);
@@ -187,23 +205,23 @@ HOT static void sum_rows(float *restrict out, const float *restrict x,
     }
 }
 
-/* Eight floats, at any address that floats can have. */
+/* Eight floats, aligned as floats are. */
 typedef float lane __attribute__((vector_size(32), aligned(4), may_alias));
 
 #define WIDE 32  /* columns whose sums stay in registers: four lanes */
-#define L2 2     /* where they are put: more can be on their way than to L1 */
-#define AHEAD 64 /* rows on their way from memory */
+#define L2 2     /* prefetch to L2: more requests can be in flight than to L1 */
+#define AHEAD 64 /* rows to prefetch ahead */
 
 /*
- * The table is larger than the caches and rows lie anywhere in it: they are
- * asked for before they are added. (Not in a function of its own: GCC takes
- * one that does nothing else for one that does nothing.)
+ * Prefetches the rows before it adds them: the table is larger than the
+ * caches, and the rows lie anywhere in it. The prefetches must stay in this
+ * function: GCC drops calls to a function that only prefetches.
  */
 HOT static void sum_wide(float *out, const struct head *h,
                          const uint32_t *hashes, size_t n, size_t n_known)
 {
     lane a = {0}, b = {0}, c = {0}, d = {0}, *to = (lane *)out;
-    const float *acc = h->gram_acc; /* is stepped after the rows */
+    const float *acc = h->gram_acc; /* updated after the rows, in training */
 
     for (size_t i = 0; i < n; i++) {
         size_t slot = head_slot(h, hashes[i]);
@@ -228,7 +246,7 @@ HOT static void sum_wide(float *out, const struct head *h,
     to[3] = d;
 }
 
-/* Any width; the same sums. */
+/* Computes the same sums for any width. */
 static void sum_any(float *out, const struct head *h, const uint32_t *hashes,
                     size_t n)
 {
@@ -261,7 +279,7 @@ void head_feature(const struct head *h, const uint32_t *hashes, size_t n,
 
     memset(out, 0, h->d * sizeof *out);
     memset(scale, 0, HEAD_PARTS * sizeof *scale);
-    /* A direction needs no division by the number of things summed. */
+    /* The parts are normalised, so a sum serves as well as a mean. */
     if (h->dim && n_states) {
         sum_rows(out, states, n_states, h->dim);
         memcpy(out + h->dim, states + (n_states - 1) * h->dim,
@@ -290,7 +308,7 @@ float head_softmax(const struct head *h, float *logits)
 {
     float sum = 0.0f;
 
-    /* A cosine is 1 at most: no exponential is too large. */
+    /* Logits are at most 10, so no exponential overflows. */
     for (size_t c = 0; c < h->labels; c++) {
         logits[c] = h->row_scale[c] > 0.0f ? expf(logits[c]) : 0.0f;
         sum += logits[c];
@@ -331,14 +349,14 @@ void head_scores(const struct head *h, const char *text, size_t n_bytes,
 
 void head_rescale_row(struct head *h, size_t c)
 {
-    float l = length(h->rows + c * h->d, h->d);
+    float l = norm(h->rows + c * h->d, h->d);
 
     h->row_scale[c] = l > TINY ? 1.0f / l : 0.0f;
 }
 
 void head_rescale_prototype(struct head *h, size_t c)
 {
-    float l = length(h->prototypes + c * h->d, h->d);
+    float l = norm(h->prototypes + c * h->d, h->d);
 
     h->prototype_scale[c] = l > TINY ? 1.0f / l : 0.0f;
 }
@@ -368,20 +386,20 @@ void head_export(const struct head *h, struct tensor_list *head,
     }
 }
 
-/* The tensors of a stored head; the last three NULL for serving. */
+/* The tensors of a stored head. The last three are NULL for serving. */
 struct found {
     const struct tensor *rows, *grams, *prototypes;
     const struct tensor *row_acc, *gram_acc, *counts;
 };
 
-/* An option of 0 is whatever is there. */
-static int check_size(const char *what, size_t there, int wanted,
+/* Compares a stored size with the options; 0 accepts any size. */
+static int check_size(const char *what, size_t found, int wanted,
                       struct err *err)
 {
-    if (wanted == 0 || there == (size_t)wanted)
+    if (wanted == 0 || found == (size_t)wanted)
         return 0;
-    return err_set(err, ERR_CORRUPT, "class head: %s is %zu, expected %d",
-                   what, there, wanted);
+    return err_set(err, ERR_CORRUPT, "class head: %s is %zu, expected %d", what,
+                   found, wanted);
 }
 
 static int check_shapes(const struct head_options *o, const struct found *f,
@@ -401,8 +419,8 @@ static int check_shapes(const struct head_options *o, const struct found *f,
     if (labels == 0 || gram_dim == 0 || slots == 0 || (slots & (slots - 1)) ||
         slots > (size_t)1 << 31 || d < gram_dim || (d - gram_dim) % 2)
         return err_set(err, ERR_CORRUPT,
-                       "class head: rows of %zu with %zu n-grams of %zu do "
-                       "not fit together",
+                       "class head: rows of %zu floats do not fit %zu n-grams "
+                       "of %zu floats",
                        d, slots, gram_dim);
     if ((rc = check_size("gram_dim", gram_dim, o->gram_dim, err)) ||
         (rc = check_size("gram_slots", slots, o->gram_slots, err)))
@@ -416,7 +434,7 @@ static int check_shapes(const struct head_options *o, const struct found *f,
     return 0;
 }
 
-/* Sums of squares. */
+/* Finds a tensor of sums of squares, which must not be negative. */
 static int expect_sums(const struct tensor_list *l, const char *name,
                        size_t n, const struct tensor **t, struct err *err)
 {
@@ -424,7 +442,8 @@ static int expect_sums(const struct tensor_list *l, const char *name,
 
     for (size_t i = 0; rc == 0 && i < n; i++)
         if (((const float *)(*t)->data)[i] < 0.0f)
-            return err_set(err, ERR_CORRUPT, "tensor %s: below zero", name);
+            return err_set(err, ERR_CORRUPT, "tensor %s: a value is below zero",
+                           name);
     return rc;
 }
 
@@ -468,7 +487,7 @@ static void copy(void *to, const struct tensor *from)
         memcpy(to, from->data, tensor_bytes(from));
 }
 
-static void take(struct head *h, const struct found *f)
+static void load(struct head *h, const struct found *f)
 {
     size_t gram_dim = f->grams->shape[1];
 
@@ -503,7 +522,7 @@ int head_import(struct head *h, const struct tensor_list *head,
     }
     fresh = head_create(&h->options);
     if (head->n > 0)
-        take(fresh, &f);
+        load(fresh, &f);
     release(h);
     *h = *fresh;
     free(fresh);

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * head_private.h - the insides of a class head, for head.c and head_train.c.
+ * head_private.h - the fields of a class head, for head.c, which predicts, and
+ * head_train.c, which trains.
  *
  * D is the length of a feature: gram_dim, or 2 dim + gram_dim. P, the number
- * of its parts, is 1 or 3; each part has length 1 / sqrt(P), so that the whole
- * has length 1. A label that has been seen has a row that is not zero.
+ * of its parts, is 1 or 3. Each part has length 1 / sqrt(P), so the feature
+ * has length 1. The row of a label that has been seen is not zero.
  *
- * Threads: as head.h says
+ * Threads: as in head.h
  */
 #ifndef MNEME_LEARNER_HEAD_PRIVATE_H
 #define MNEME_LEARNER_HEAD_PRIVATE_H
@@ -16,66 +17,87 @@
 
 #define HEAD_SCALE 10.0f /* logit of a cosine of 1 */
 #define HEAD_PARTS 3
-#define HEAD_GRAM_START 0.05f /* n-gram embeddings begin within this */
+/* n-gram embeddings start uniform in [-0.05, 0.05) */
+#define HEAD_GRAM_START 0.05f
 
 struct head {
     struct head_options options;
     size_t dim, gram_dim, d;
     size_t n_slots;
-    size_t labels, cap; /* rows in use, and room for */
+    size_t labels, cap; /* rows in use, rows allocated */
 
     float *rows;            /* [cap][D] */
-    float *row_scale;       /* [cap] 1 / length of the row; 0: unseen */
-    float *row_acc;         /* [cap] AdaGrad: sum of squared gradients */
-    float *prototypes;      /* [cap][D] running mean feature of a label */
-    float *prototype_scale; /* [cap] 1 / length; 0: none */
-    int64_t *counts;        /* [cap] examples seen */
-    float *grams;           /* [n_slots][gram_dim]; NULL until a label is
-                               seen */
+    float *row_scale;       /* [cap] 1 / length of the row; 0: label not seen */
+    float *row_acc;         /* [cap] AdaGrad's sum of squared gradients */
+    float *prototypes;      /* [cap][D] running mean feature of each label */
+    float *prototype_scale; /* [cap] 1 / length of the prototype; 0: no
+                               prototype */
+    int64_t *counts;        /* [cap] examples seen of each label */
+    float *grams;           /* [n_slots][gram_dim]; NULL until the first
+                               label */
     float *gram_acc;        /* [n_slots] */
 
-    struct head_work *work; /* of a batch; NULL until then */
+    struct head_work *work; /* NULL until the first batch */
 };
 
-/* A text as the head sees it. */
+/* What the backward pass needs to know of a text's feature. */
 struct head_feature {
-    float scale[HEAD_PARTS]; /* 1 / length of each raw part; 0: empty */
-    size_t gram_from, gram_to; /* its hashes in a list */
+    float scale[HEAD_PARTS];   /* 1 / length of each part before scaling */
+    size_t gram_from, gram_to; /* the text's hashes are [gram_from, gram_to) of
+                                  a list */
+};
+
+/* Working memory for n examples and `labels` labels. */
+struct head_work {
+    size_t cap_examples, cap_labels;
+    struct head_example **members; /* [n] */
+    struct head_feature *parts;    /* [n] */
+    struct gram_list grams;        /* hashes of all members */
+    float *features, *dfeatures;   /* [n][D] */
+    float *logits;                 /* [n][labels] logits, then their
+                                      gradients */
+    float *near_logits;            /* [n][labels] logits of the
+                                      prototypes */
+    float *drows;                  /* [labels][D] */
+    float *ds_dot_s;               /* [labels] sum over members of ds s */
+    float *scores;                 /* [labels] */
+    uint8_t *present;              /* [labels] 1: a new example has the label */
 };
 
 /*
- * The feature of a text with these n hashes.
- *   n_known  of the hashes that stand there: those behind n are needed next,
- *            and their rows are asked for from memory meanwhile
- *   scale    float[HEAD_PARTS] out: 1 / length of each raw part, 0: empty
+ * Computes the feature of a text.
+ *   hashes   the text's hashes; n_known - n hashes of the next texts follow
+ *            them, and their table rows are prefetched
+ *   scale    float[HEAD_PARTS] out: 1 / length of each part before scaling,
+ *            0: empty
  *   out      float[D]
  */
 void head_feature(const struct head *h, const uint32_t *hashes, size_t n,
                   size_t n_known, const float *states, size_t n_states,
                   float *scale, float *out);
 
-/* The sum of the rows of the table, in the order of the hashes: float[gram_dim]
- * out. */
+/* Sums the table rows of the hashes, in order, to float[gram_dim] out. */
 void head_sum_grams(const struct head *h, const uint32_t *hashes, size_t n,
                     size_t n_known, float *out);
 
-/* logits[n][labels] of features[n][D] over rows, 10 times the cosine. */
+/* Computes logits[n][labels], 10 times the cosine of features[n][D] and the
+ * rows. */
 void head_logits(const struct head *h, const float *rows, const float *scale,
                  const float *features, size_t n, float *logits);
 
-/* In place: logits of one example over seen labels to probabilities; unseen
- * ones get 0. Returns ln of the sum of exponentials. */
+/* Turns one example's logits into probabilities in place; labels not seen get
+ * 0. Returns ln of the sum of exponentials. */
 float head_softmax(const struct head *h, float *logits);
 
-/* What is served: scores = (1 - share) scores + share prototype scores, both
- * probabilities. */
+/* Averages the probabilities with those of the prototypes; the result is
+ * served. */
 void head_blend(const struct head *h, float *scores, const float *prototypes);
 
-/* Rows for labels up to n - 1. */
+/* Makes sure that labels 0 to n - 1 have rows. */
 void head_need_labels(struct head *h, size_t n);
 void head_need_grams(struct head *h);
 
-/* After row c, or its prototype, has changed. */
+/* Updates the scale of row c, or of its prototype, after a change. */
 void head_rescale_row(struct head *h, size_t c);
 void head_rescale_prototype(struct head *h, size_t c);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How the class head learns. A piece of a batch goes through these in order:
+ * Training of the class head. A piece of a batch goes through these in order:
  *
- *     features, logits -> judge (test) -> introduce (rows of new labels)
+ *     features, logits -> score_member (test) -> start_new_rows
  *     -> gradients of the logits -> of features and rows -> updates
  *
  * With s = 10 f.w / |w| the logit of feature f and row w, and ds its gradient,
@@ -10,13 +10,13 @@
  *     dw = sum over examples of ds (10 f / |w| - s w / |w|^2)
  * and through a part u = x / |x| of the feature
  *     dx = (du - u (u.du)) / |x|.
- * head_back takes the whole batch as one piece as far as the features, for the
- * states that the Transformer made, and updates nothing.
+ * head_backward treats the whole batch as one piece. It computes the gradient
+ * of the Transformer's final states and updates nothing.
  *
- * AdaGrad keeps one sum of squares for a row, of its whole gradient, so that a
- * first step has the length of the rate whatever the width; the sum decays
- * very slowly, since the stream has no end. A row of the n-gram table is
- * stepped once for each time its n-gram occurs.
+ * AdaGrad keeps one sum of squares for each row, of the row's whole gradient.
+ * So the first step of a row has the length of the rate, whatever the width.
+ * The sum decays very slowly, since the stream has no end. A row of the n-gram
+ * table is updated once for each occurrence of its n-gram.
  */
 #include "config.h"
 
@@ -31,42 +31,10 @@
 #include "learner/kernels/hot.h"
 #include "learner/kernels/ops.h"
 
-#define PIECE 16              /* new examples between two updates */
+#define PIECE 16 /* new examples in a piece */
 #define ADAGRAD_KEEP 0.9999f
-#define PROTOTYPE_MEMORY 1000 /* examples in a prototype, about */
-
-/* Room for a piece of n examples and `labels` labels. */
-struct head_work {
-    size_t cap_examples, cap_labels;
-    struct head_example **members; /* [n] */
-    struct head_feature *parts;    /* [n] */
-    struct gram_list grams;        /* of all members */
-    float *features, *dfeatures;   /* [n][D] */
-    float *logits;                 /* [n][labels], then their gradients */
-    float *near;                   /* [n][labels] prototype logits */
-    float *drows;                  /* [labels][D] */
-    float *along;                  /* [labels] sum of ds s */
-    float *scores;                 /* [labels] */
-    uint8_t *present;              /* [labels] among the new examples */
-};
-
-void head_work_free(struct head_work *w)
-{
-    if (!w)
-        return;
-    free(w->members);
-    free(w->parts);
-    gram_list_release(&w->grams);
-    free(w->features);
-    free(w->dfeatures);
-    free(w->logits);
-    free(w->near);
-    free(w->drows);
-    free(w->along);
-    free(w->scores);
-    free(w->present);
-    free(w);
-}
+/* a prototype averages about this many examples */
+#define PROTOTYPE_MEMORY 1000
 
 static struct head_work *make_work(size_t n, size_t labels, size_t d)
 {
@@ -79,9 +47,9 @@ static struct head_work *make_work(size_t n, size_t labels, size_t d)
     w->features = xfloats(n * d);
     w->dfeatures = xfloats(n * d);
     w->logits = xfloats(n * labels);
-    w->near = xfloats(n * labels);
+    w->near_logits = xfloats(n * labels);
     w->drows = xfloats(labels * d);
-    w->along = xfloats(labels);
+    w->ds_dot_s = xfloats(labels);
     w->scores = xfloats(labels);
     w->present = xcalloc(labels, sizeof *w->present);
     return w;
@@ -148,14 +116,14 @@ static size_t best_of(const float *scores, size_t n)
     return best;
 }
 
-/* What the head made of member i, before it learned from it. */
-static void judge(struct head *h, size_t i)
+/* Tests member i: fills its loss and whether it was classified correctly. */
+static void score_member(struct head *h, size_t i)
 {
     struct head_work *w = h->work;
     struct head_example *e = w->members[i];
     size_t label = (size_t)e->label, n_seen = 0;
     const float *logits = w->logits + i * h->labels;
-    float *near = w->near + i * h->labels, lse;
+    float *near = w->near_logits + i * h->labels, lse;
 
     for (size_t c = 0; c < h->labels; c++)
         n_seen += seen(h, c);
@@ -178,10 +146,10 @@ static void test(struct head *h, size_t n)
     if (h->labels > 0) {
         head_logits(h, h->rows, h->row_scale, w->features, n, w->logits);
         head_logits(h, h->prototypes, h->prototype_scale, w->features, n,
-                    w->near);
+                    w->near_logits);
     }
     for (size_t i = 0; i < n; i++)
-        judge(h, i);
+        score_member(h, i);
 }
 
 /* --- train -------------------------------------------------------------- */
@@ -192,7 +160,7 @@ static void add_feature(struct head *h, size_t c, const float *feature)
         h->rows[c * h->d + j] += feature[j];
 }
 
-/* A sum of features to a row of length 1. Without any feature in the texts
+/* Scales a sum of features to length 1. If no text of the label has a feature,
  * the label stays unseen. */
 static void finish_row(struct head *h, size_t c)
 {
@@ -204,9 +172,8 @@ static void finish_row(struct head *h, size_t c)
     head_rescale_row(h, c);
 }
 
-/* A label that is not seen yet gets the mean feature of its members as its
- * row. */
-static void introduce(struct head *h, size_t n)
+/* Gives each new label a row: the mean feature of its members. */
+static void start_new_rows(struct head *h, size_t n)
 {
     const struct head_work *w = h->work;
     bool any = false;
@@ -232,7 +199,7 @@ static void introduce(struct head *h, size_t n)
     head_logits(h, h->rows, h->row_scale, w->features, n, w->logits);
 }
 
-static void give_logits(const struct head *h, size_t i, size_t n_final)
+static void copy_logits(const struct head *h, size_t i, size_t n_final)
 {
     const struct head_work *w = h->work;
     float *out = w->members[i]->logits;
@@ -243,9 +210,9 @@ static void give_logits(const struct head *h, size_t i, size_t n_final)
     memset(out + h->labels, 0, (n_final - h->labels) * sizeof *out);
 }
 
-/* Softmax over the labels that member i is to be told from, minus the right
- * one: to ds. */
-static void cross_entropy_back(const struct head *h, size_t i, float *ds)
+/* Computes the gradient of member i's cross entropy: softmax minus one-hot. A
+ * new example competes only with labels of new examples. */
+static void cross_entropy_backward(const struct head *h, size_t i, float *ds)
 {
     const struct head_work *w = h->work;
     const struct head_example *e = w->members[i];
@@ -263,9 +230,9 @@ static void cross_entropy_back(const struct head *h, size_t i, float *ds)
     ds[e->label] -= 1.0f;
 }
 
-/* Adds the gradient of alpha times the mean squared distance to the logits of
- * old. */
-static void old_logits_back(const struct head *h, size_t i, float *ds)
+/* Adds the gradient of alpha times the mean squared distance to the stored
+ * logits. */
+static void old_logits_backward(const struct head *h, size_t i, float *ds)
 {
     const struct head_example *e = h->work->members[i];
     const float *s = h->work->logits + i * h->labels;
@@ -280,8 +247,8 @@ static void old_logits_back(const struct head *h, size_t i, float *ds)
             ds[c] += scale * (s[c] - e->old_logits[c]);
 }
 
-/* Logits of member i to 10 ds / |w|, adding up ds s. */
-static void logits_back(struct head *h, size_t i)
+/* Replaces the logits of member i by 10 ds / |w|, and adds ds s to ds_dot_s. */
+static void logits_backward(struct head *h, size_t i)
 {
     struct head_work *w = h->work;
     float *s = w->logits + i * h->labels, *ds = w->scores;
@@ -290,18 +257,19 @@ static void logits_back(struct head *h, size_t i)
         memset(s, 0, h->labels * sizeof *s);
         return;
     }
-    cross_entropy_back(h, i, ds);
-    old_logits_back(h, i, ds);
+    cross_entropy_backward(h, i, ds);
+    old_logits_backward(h, i, ds);
     for (size_t c = 0; c < h->labels; c++) {
-        w->along[c] += ds[c] * s[c];
+        w->ds_dot_s[c] += ds[c] * s[c];
         s[c] = HEAD_SCALE * ds[c] * h->row_scale[c];
     }
 }
 
-/* Through the normalisation of a part of length `part` whose raw length was
- * 1 / scale: du becomes dx. Returns its square. */
-HOT static float part_back(const float *restrict u, float *restrict du,
-                           size_t n, float scale, float part)
+/* Computes the gradient through the normalisation of a part. `part` is its
+ * length, 1 / scale its length before. du becomes dx; returns the square of
+ * dx. */
+HOT static float part_backward(const float *restrict u, float *restrict du,
+                               size_t n, float scale, float part)
 {
     float dot = 0.0f, squares = 0.0f, factor = part * scale;
 
@@ -317,9 +285,9 @@ HOT static float part_back(const float *restrict u, float *restrict du,
     return squares;
 }
 
-/* From the gradient of member i's feature to that of its states. */
-static void give_dstates(const struct head_example *e, size_t dim,
-                         const float *dmean, const float *dlast, float weight)
+/* Spreads the gradient of member i's feature over its states. */
+static void write_dstates(const struct head_example *e, size_t dim,
+                          const float *dmean, const float *dlast, float weight)
 {
     for (size_t t = 0; t < e->n_states; t++)
         for (size_t j = 0; j < dim; j++)
@@ -349,7 +317,7 @@ static float part_length(const struct head *h)
     return h->dim ? 1.0f / sqrtf(HEAD_PARTS) : 1.0f;
 }
 
-static void states_back(struct head *h, size_t i, float weight)
+static void states_backward(struct head *h, size_t i, float weight)
 {
     const struct head_work *w = h->work;
     const struct head_example *e = w->members[i];
@@ -358,13 +326,13 @@ static void states_back(struct head *h, size_t i, float weight)
     float *du = w->dfeatures + i * h->d, part = part_length(h);
     size_t dim = h->dim;
 
-    part_back(u, du, dim, f->scale[0], part);
-    part_back(u + dim, du + dim, dim, f->scale[1], part);
-    give_dstates(e, dim, du, du + dim, weight);
+    part_backward(u, du, dim, f->scale[0], part);
+    part_backward(u + dim, du + dim, dim, f->scale[1], part);
+    write_dstates(e, dim, du, du + dim, weight);
 }
 
-/* From the gradient of member i's feature to its n-grams, and their step. */
-static void grams_back(struct head *h, size_t i)
+/* Updates the n-gram embeddings of member i. */
+static void grams_backward(struct head *h, size_t i)
 {
     const struct head_work *w = h->work;
     const struct head_feature *f = &w->parts[i];
@@ -372,8 +340,8 @@ static void grams_back(struct head *h, size_t i)
     float *du = w->dfeatures + i * h->d, squares;
     size_t dim = h->dim;
 
-    squares = part_back(u + 2 * dim, du + 2 * dim, h->gram_dim, f->scale[2],
-                        part_length(h));
+    squares = part_backward(u + 2 * dim, du + 2 * dim, h->gram_dim, f->scale[2],
+                            part_length(h));
     if (squares > 0.0f && isfinite(squares))
         step_grams(h->grams, h->gram_acc, w->grams.items + f->gram_from,
                    f->gram_to - f->gram_from, (uint32_t)(h->n_slots - 1),
@@ -400,8 +368,7 @@ static void step_row(struct head *h, size_t c)
 
     if (!seen(h, c))
         return;
-    squares = row_gradient(dw, row, h->d,
-                           h->work->along[c] * scale * scale);
+    squares = row_gradient(dw, row, h->d, h->work->ds_dot_s[c] * scale * scale);
     if (!(squares > 0.0f) || !isfinite(squares))
         return;
     h->row_acc[c] = ADAGRAD_KEEP * h->row_acc[c] + squares;
@@ -430,18 +397,18 @@ static void train(struct head *h, size_t n, size_t n_final)
 {
     struct head_work *w = h->work;
 
-    introduce(h, n);
-    memset(w->along, 0, h->labels * sizeof *w->along);
+    start_new_rows(h, n);
+    memset(w->ds_dot_s, 0, h->labels * sizeof *w->ds_dot_s);
     for (size_t i = 0; i < n; i++) {
-        give_logits(h, i, n_final);
-        logits_back(h, i);
+        copy_logits(h, i, n_final);
+        logits_backward(h, i);
     }
     ops_fast->linear_dx(w->dfeatures, w->logits, h->rows, n, h->d, h->labels,
                         0);
     ops_fast->linear_dw(w->drows, w->logits, w->features, n, h->d, h->labels,
                         0);
     for (size_t i = 0; i < n; i++) {
-        grams_back(h, i);
+        grams_backward(h, i);
         move_prototype(h, i);
     }
     for (size_t c = 0; c < h->labels; c++)
@@ -450,11 +417,14 @@ static void train(struct head *h, size_t n, size_t n_final)
 
 /* --- a batch ------------------------------------------------------------ */
 
-/* How a batch falls into pieces: piece k of n has the new examples from
- * share(n_new, k) to share(n_new, k + 1), and the replayed ones likewise. */
+/*
+ * How a batch is cut into n pieces. Piece k has the new examples from
+ * share(n_new, k) to share(n_new, k + 1), and the replayed ones likewise.
+ */
 struct pieces {
     size_t n, n_new, n_replayed;
-    size_t next_new, next_replayed; /* to be looked at, in the batch */
+    size_t next_new, next_replayed; /* index of the next candidate in the
+                                       batch */
 };
 
 static size_t share(size_t of, size_t k, size_t n)
@@ -462,7 +432,7 @@ static size_t share(size_t of, size_t k, size_t n)
     return of * k / n;
 }
 
-/* The next `want` examples of a kind, from *at on. */
+/* Collects the next `want` new or replayed examples, from *at on. */
 static size_t gather(struct head_example *examples, bool replayed,
                      size_t want, size_t *at, struct head_example **members)
 {
@@ -495,7 +465,7 @@ static size_t ceil_div(size_t a, size_t b)
     return (a + b - 1) / b;
 }
 
-/* Marks the labels of new examples; n_labels: rows there will be. */
+/* Marks the labels of new examples, of the n_labels that have rows. */
 static void mark_present(struct head *h, const struct head_example *examples,
                          size_t n, size_t n_labels)
 {
@@ -534,8 +504,8 @@ void head_step(struct head *h, struct head_example *examples, size_t n)
     }
 }
 
-/* Does member i have states, and a row to be pulled to? */
-static bool teaches(const struct head *h, size_t i)
+/* True if member i has states, and its label has a row. */
+static bool trains_trunk(const struct head *h, size_t i)
 {
     const struct head_example *e = h->work->members[i];
 
@@ -543,8 +513,8 @@ static bool teaches(const struct head *h, size_t i)
            seen(h, (size_t)e->label);
 }
 
-void head_back(struct head *h, struct head_example *examples, size_t n,
-               float weight)
+void head_backward(struct head *h, struct head_example *examples, size_t n,
+                   float weight)
 {
     struct head_work *w;
 
@@ -561,13 +531,13 @@ void head_back(struct head *h, struct head_example *examples, size_t n,
         w->members[i] = &examples[i];
     find_features(h, n);
     head_logits(h, h->rows, h->row_scale, w->features, n, w->logits);
-    memset(w->along, 0, h->labels * sizeof *w->along);
+    memset(w->ds_dot_s, 0, h->labels * sizeof *w->ds_dot_s);
     for (size_t i = 0; i < n; i++)
-        if (teaches(h, i))
-            logits_back(h, i);
+        if (trains_trunk(h, i))
+            logits_backward(h, i);
     ops_fast->linear_dx(w->dfeatures, w->logits, h->rows, n, h->d, h->labels,
                         0);
     for (size_t i = 0; i < n; i++)
-        if (teaches(h, i))
-            states_back(h, i, weight / (float)n);
+        if (trains_trunk(h, i))
+            states_backward(h, i, weight / (float)n);
 }

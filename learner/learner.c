@@ -1,19 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A learner is made, freed and asked. Its step is in learner_step.c, its state
- * out and in is in learner_state.c.
+ * Creates and frees a learner, exports its state and imports it. The step
+ * itself is in learner_step.c.
+ *
+ * An import checks everything before it changes anything.
  */
 #include "config.h"
 
 #include "learner/learner.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/xalloc.h"
 #include "learner/learner_private.h"
 #include "learner/kernels/ops.h"
 
 #define RANGE_FLOATS 8192
+
+enum { N_STEPS, N_FISHER_CREDIT, N_COUNTERS };
 
 void learner_options_default(struct learner_options *o)
 {
@@ -38,23 +43,15 @@ void learner_options_default(struct learner_options *o)
     head_options_default(&o->head);
 }
 
-/* --- life --------------------------------------------------------------- */
-
-static size_t count_ranges(const struct model *m)
-{
-    size_t n = 0;
-
-    for (size_t i = 0; i < m->n_tensors; i++)
-        n += (m->tensors[i].count + RANGE_FLOATS - 1) / RANGE_FLOATS;
-    return n;
-}
+/* --- create and free ---------------------------------------------------- */
 
 static void make_ranges(struct learner *l)
 {
     const struct model *m = l->model;
     struct range *r;
 
-    l->n_ranges = count_ranges(m);
+    for (size_t i = 0; i < m->n_tensors; i++)
+        l->n_ranges += (m->tensors[i].count + RANGE_FLOATS - 1) / RANGE_FLOATS;
     l->results = xcalloc(l->n_ranges, sizeof *l->results);
     r = l->ranges = xcalloc(l->n_ranges, sizeof *l->ranges);
     for (size_t i = 0; i < m->n_tensors; i++) {
@@ -100,7 +97,8 @@ int learner_create(const struct learner_options *options,
     int rc = 0;
 
     if (options->shards < 1)
-        return err_set(err, ERR_INVALID, "learner: %d shards: at least 1",
+        return err_set(err, ERR_INVALID,
+                       "learner: %d shards: must be at least 1",
                        options->shards);
     l = xcalloc(1, sizeof *l);
     l->options = *options;
@@ -117,8 +115,11 @@ int learner_create(const struct learner_options *options,
     return 0;
 }
 
-static void free_shards(struct learner *l)
+void learner_free(struct learner *l)
 {
+    if (!l)
+        return;
+    workers_free(l->workers);
     for (int i = 0; l->shards && i < l->options.shards; i++) {
         struct shard *s = &l->shards[i];
 
@@ -129,14 +130,6 @@ static void free_shards(struct learner *l)
         free(s->grads);
     }
     free(l->shards);
-}
-
-void learner_free(struct learner *l)
-{
-    if (!l)
-        return;
-    workers_free(l->workers);
-    free_shards(l);
     optim_release(&l->optim);
     ewc_release(&l->ewc);
     free(l->ranges);
@@ -145,7 +138,7 @@ void learner_free(struct learner *l)
     model_free(l->model);
     head_free(l->head);
     free(l->segments);
-    free(l->places);
+    free(l->placements);
     free(l->lengths);
     free(l->nats);
     free(l->text_nats);
@@ -156,7 +149,7 @@ void learner_free(struct learner *l)
     free(l);
 }
 
-/* A shard gets its part of a step's tokens, and at most a segment more. */
+/* A shard gets its part of a step's tokens, and at most one segment more. */
 static size_t shard_bytes(const struct model *m, int shards,
                           size_t step_tokens)
 {
@@ -174,7 +167,8 @@ size_t learner_bytes(const struct learner_options *options,
 {
     struct head_options head = options->head;
     struct model *m;
-    size_t blocks = options->ewc.enabled ? 6 : 3; /* weights, m, v; EWC's */
+    /* Weights and two moments; with EWC also Fisher, anchor and Fisher sum. */
+    size_t blocks = options->ewc.enabled ? 6 : 3;
     size_t n_bytes;
 
     head.dim = options->shape ? options->shape->dim : 0;
@@ -188,7 +182,7 @@ size_t learner_bytes(const struct learner_options *options,
     return n_bytes;
 }
 
-/* --- what it says, and what may change ---------------------------------- */
+/* --- figures and settings ----------------------------------------------- */
 
 int64_t learner_steps(const struct learner *l)
 {
@@ -220,4 +214,127 @@ void learner_set_lambda(struct learner *l, float lambda)
 {
     l->options.ewc.lambda = lambda;
     l->ewc.options.lambda = lambda;
+}
+
+/* --- export ------------------------------------------------------------- */
+
+void learner_export(const struct learner *l, struct tensor_list *weights,
+                    struct tensor_list *state, struct tensor_list *anchor,
+                    struct tensor_list *head, int64_t *anchor_generation)
+{
+    int64_t generation = l->ewc.consolidations;
+    int64_t counters[N_COUNTERS] = {
+        [N_STEPS] = l->steps,
+        [N_FISHER_CREDIT] = l->fisher_credit,
+    };
+
+    for (size_t i = 0; weights && l->model && i < l->model->n_tensors; i++) {
+        const struct model_tensor *t = &l->model->tensors[i];
+
+        tensor_add_copy(weights, t->name, TENSOR_F32, t->n_dims, t->shape,
+                        l->params + t->offset);
+    }
+    if (state)
+        tensor_add_i64(state, "learner.counters", counters, N_COUNTERS);
+    if (state && l->model) {
+        optim_export(&l->optim, state);
+        ewc_export(&l->ewc, state, NULL);
+    }
+    if (anchor && l->model &&
+        !(anchor_generation && *anchor_generation == generation))
+        ewc_export(&l->ewc, NULL, anchor);
+    if (anchor && anchor_generation)
+        *anchor_generation = generation;
+    head_export(l->head, head, state);
+}
+
+/* --- import ------------------------------------------------------------- */
+
+static int check_weights(const struct learner *l, const struct tensor_list *in,
+                         struct err *err)
+{
+    const struct tensor *t;
+    int rc = 0;
+
+    if (!l->model)
+        return 0;
+    if (!in)
+        return err_set(err, ERR_CORRUPT, "the model's weights are missing");
+    for (size_t i = 0; rc == 0 && i < l->model->n_tensors; i++)
+        rc = model_expect(&l->model->tensors[i], in, &t, err);
+    return rc;
+}
+
+static void copy_weights(struct learner *l, const struct tensor_list *in)
+{
+    for (size_t i = 0; l->model && i < l->model->n_tensors; i++) {
+        const struct model_tensor *m = &l->model->tensors[i];
+
+        memcpy(l->params + m->offset, tensor_find(in, m->name)->data,
+               m->count * sizeof *l->params);
+    }
+}
+
+static int check_counters(const struct tensor_list *state,
+                          const int64_t **counters, struct err *err)
+{
+    const struct tensor *t;
+    int rc = tensor_expect(state, "learner.counters", TENSOR_I64, N_COUNTERS,
+                           &t, err);
+
+    if (rc)
+        return rc;
+    *counters = t->data;
+    if ((*counters)[N_STEPS] < 0 ||
+        (*counters)[N_STEPS] > TENSOR_COUNTER_MOST ||
+        (*counters)[N_FISHER_CREDIT] < -TENSOR_COUNTER_MOST ||
+        (*counters)[N_FISHER_CREDIT] > TENSOR_COUNTER_MOST)
+        return err_set(err, ERR_CORRUPT,
+                       "tensor learner.counters: values out of range");
+    return 0;
+}
+
+/* A failing ewc_import changes nothing, and optim_import cannot fail after
+ * optim_check. So an error leaves the learner as it was. */
+int learner_import(struct learner *l, const struct tensor_list *weights,
+                   const struct tensor_list *state,
+                   const struct tensor_list *anchor,
+                   const struct tensor_list *head, struct err *err)
+{
+    struct head *h = head_create(&l->options.head);
+    const int64_t *counters;
+    int rc;
+
+    if ((rc = check_counters(state, &counters, err)) ||
+        (rc = check_weights(l, weights, err)) ||
+        (rc = head_import(h, head, state, err)))
+        goto out;
+    if (l->model && ((rc = optim_check(&l->optim, state, err)) ||
+                     (rc = ewc_import(&l->ewc, state, anchor, err)) ||
+                     (rc = optim_import(&l->optim, state, err))))
+        goto out;
+    copy_weights(l, weights);
+    head_free(l->head);
+    l->head = h;
+    h = NULL;
+    l->steps = counters[N_STEPS];
+    l->fisher_credit = counters[N_FISHER_CREDIT];
+out:
+    head_free(h);
+    return rc;
+}
+
+int learner_import_weights(struct learner *l, const struct tensor_list *weights,
+                           struct err *err)
+{
+    int rc = check_weights(l, weights, err);
+
+    if (rc)
+        return rc;
+    copy_weights(l, weights);
+    if (l->model) {
+        optim_release(&l->optim);
+        optim_init(&l->optim, &l->options.optim, l->model->n_params);
+    }
+    return 0;
 }

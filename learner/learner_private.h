@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * learner_private.h - the insides of a learner, for learner.c, learner_step.c,
- * learner_examples.c and learner_state.c.
+ * learner_private.h - the fields of a learner, for learner.c, learner_step.c
+ * and the benchmarks.
  *
- * Threads: as learner.h says
+ * Threads: as in learner.h
  */
 #ifndef MNEME_LEARNER_LEARNER_PRIVATE_H
 #define MNEME_LEARNER_LEARNER_PRIVATE_H
@@ -13,49 +13,50 @@
 #include "learner/model.h"
 #include "learner/kernels/workers.h"
 
-/* One share of a step, and its gradient. */
+/* One part of a step's batch, with its gradient. */
 struct shard {
     struct batch batch;
     struct model_work *work;
     float *loss;      /* [cap_tokens] */
-    float *dstates;   /* [cap_tokens][C], as far as labels need it */
+    float *dstates;   /* [cap_tokens][C], allocated when a segment has a
+                         label */
     size_t cap_tokens, cap_dstates;
-    bool has_dstates; /* in this step */
+    bool has_dstates; /* dstates is used in this step */
     float *grads;     /* [n_params] */
 };
 
-/* Where a segment of the step lies. */
-struct place {
+/* The shard of a segment, and its first token in the shard's batch. */
+struct placement {
     size_t shard;
-    size_t first; /* token in the shard's batch */
+    size_t first;
 };
 
-/* How long a segment of the step is. */
+/* A segment's length, for sorting. */
 struct length {
     size_t segment;
     uint32_t n_tokens;
 };
 
-/* A piece of the parameters, within one tensor: a worker's unit when the
- * gradients are summed and the update is made. */
+/* A range of parameters within one tensor. A worker sums gradients and updates
+ * weights range by range. */
 struct range {
     size_t from, to;
     bool decays;
 };
 
-/* What came out of a range, added up in the order of the ranges. */
+/* The results of a range. They are summed in the order of the ranges. */
 struct range_result {
     double squares;   /* of the gradient */
-    double moved;     /* squares of the optimizer's displacement */
-    double ewc_moved; /* and of EWC's */
+    double moved;     /* the same of the optimizer's displacement */
+    double ewc_moved; /* the same of EWC's displacement */
     double penalty;
-    bool finite;      /* the weights after it */
+    bool finite; /* all weights are finite after the update */
 };
 
 struct learner {
     struct learner_options options;
-    struct model *model; /* NULL: preset linear, which uses nothing down to
-                            fisher_credit */
+    struct model *model; /* NULL for preset linear, which uses no field from
+                            here to fisher_credit */
     float *params;
     struct shard *shards; /* [options.shards] */
     struct workers *workers;
@@ -64,24 +65,24 @@ struct learner {
     size_t n_ranges;
     struct optim optim;
     struct ewc ewc;
-    int64_t fisher_credit; /* tokens that Fisher passes may still take */
+    int64_t fisher_credit; /* tokens that the Fisher estimate may still use */
 
     struct head *head;
     int64_t steps;
 
-    /* The step in hand. */
+    /* The current step. */
     const struct segment **segments; /* fresh, then replayed */
-    struct place *places;
-    struct length *lengths; /* for sharing out */
+    struct placement *placements;
+    struct length *lengths;
     double *nats, *text_nats;
-    uint8_t *refused; /* 1: scored, and not learned */
+    uint8_t *refused; /* 1: the filter refused the segment */
     size_t n_segments, cap_segments;
-    size_t counted;   /* tokens with a loss */
-    float factor;     /* of the gradient */
+    size_t counted; /* counted tokens */
+    float factor;   /* multiplies the gradient; below 1 when clipped */
     struct head_example *examples;
-    size_t *owners;   /* segment of an example */
+    size_t *owners; /* index of each example's segment */
     size_t n_examples, cap_examples;
-    struct buf text;  /* of the examples */
+    struct buf text; /* the decoded text of all examples */
 };
 
 #endif

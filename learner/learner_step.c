@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A step. Marked * is done by the workers, a shard or a range at a time:
+ * The order of a step. Workers do the lines marked *, by shard or range:
  *
- *       share the segments out
+ *       distribute the segments over the shards
  *     * forward; losses by segment
- *       the judge: refused ones are masked out
- *       class head: gradients of the states
- *     * backward, each shard into its own gradient
+ *       the filter: refused segments are masked
+ *       class head: gradients of the final states
+ *     * backward: each shard fills its own gradient
  *     * sum the gradients in shard order, and their squares by range
- *       norm; skip (then nothing is learned, by nobody) or clip
+ *       gradient norm: the step is skipped, or the gradient is clipped
  *       class head: test and train
- *     * AdamW, the pull of EWC, are the weights finite
+ *     * AdamW, the pull of EWC, the check for finite weights
  *     * Fisher passes, observed in segment order
  *
- * Why the number of threads does not matter: which shard a segment goes to
- * depends on the segments alone; a shard is worked on by one thread at a time
- * and writes only its own blocks; an element of the sum is added up in shard
- * order; sums over ranges are added up in the order of the ranges.
+ * The number of threads does not change the result. The segments alone decide
+ * which shard each one goes to. One thread at a time works on a shard, and
+ * writes only the shard's own blocks. Each gradient element is summed in shard
+ * order. Sums over ranges are added in the order of the ranges.
  */
 #include "config.h"
 
@@ -29,37 +29,33 @@
 #include "base/xalloc.h"
 #include "learner/kernels/block.h"
 #include "learner/kernels/hot.h"
-#include "learner/learner_examples.h"
-#include "learner/learner_private.h"
 #include "learner/kernels/spent.h"
+#include "learner/learner_private.h"
+#include "learner/tokenizer/cut.h"
 
-#define FISHER_SHARE 10 /* one token in this many, of a step */
+#define FISHER_SHARE 10 /* the Fisher estimate uses one token in this many */
 
-/* Draws for the Fisher information start here in the random stream: replay
- * chooses its rows with the first of them. */
-#define FISHER_FIRST (UINT64_C(1) << 32)
+/* Targets sampled for the Fisher estimate use random numbers from this index
+ * on. Replay samples its rows with lower indices. */
+#define FISHER_FIRST_INDEX (UINT64_C(1) << 32)
 
-/* --- sharing out -------------------------------------------------------- */
-
-static void need_segments(struct learner *l, size_t n)
-{
-    if (n <= l->cap_segments)
-        return;
-    l->cap_segments = 2 * n;
-    n = l->cap_segments;
-    l->segments = xreallocarray(l->segments, n, sizeof *l->segments);
-    l->places = xreallocarray(l->places, n, sizeof *l->places);
-    l->lengths = xreallocarray(l->lengths, n, sizeof *l->lengths);
-    l->nats = xreallocarray(l->nats, n, sizeof *l->nats);
-    l->text_nats = xreallocarray(l->text_nats, n, sizeof *l->text_nats);
-    l->refused = xreallocarray(l->refused, n, sizeof *l->refused);
-}
+/* --- distribution over the shards --------------------------------------- */
 
 static void list_segments(struct learner *l,
                           const struct learner_step_input *in)
 {
-    l->n_segments = in->n_fresh + in->n_replayed;
-    need_segments(l, l->n_segments);
+    size_t n = in->n_fresh + in->n_replayed;
+
+    l->n_segments = n;
+    if (n > l->cap_segments) {
+        n = l->cap_segments = 2 * n;
+        l->segments = xreallocarray(l->segments, n, sizeof *l->segments);
+        l->placements = xreallocarray(l->placements, n, sizeof *l->placements);
+        l->lengths = xreallocarray(l->lengths, n, sizeof *l->lengths);
+        l->nats = xreallocarray(l->nats, n, sizeof *l->nats);
+        l->text_nats = xreallocarray(l->text_nats, n, sizeof *l->text_nats);
+        l->refused = xreallocarray(l->refused, n, sizeof *l->refused);
+    }
     l->counted = 0;
     memset(l->refused, 0, l->n_segments);
     for (size_t i = 0; i < l->n_segments; i++) {
@@ -69,7 +65,7 @@ static void list_segments(struct learner *l,
     }
 }
 
-/* The longest first; equals in their order. */
+/* Orders the longest segment first; equal lengths keep their order. */
 static int compare_lengths(const void *a, const void *b)
 {
     const struct length *x = a, *y = b;
@@ -79,21 +75,16 @@ static int compare_lengths(const void *a, const void *b)
     return (x->segment > y->segment) - (x->segment < y->segment);
 }
 
-static void sort_by_length(struct learner *l)
-{
-    for (size_t i = 0; i < l->n_segments; i++)
-        l->lengths[i] = (struct length){i, l->segments[i]->n_tokens};
-    qsort(l->lengths, l->n_segments, sizeof *l->lengths, compare_lengths);
-}
-
 /* The longest remaining segment goes to the shard with the fewest tokens
- * (Graham 1969); within a shard segments stay in their order. */
-static void share_out(struct learner *l)
+ * (Graham 1969). Within a shard, segments keep their order. */
+static void distribute(struct learner *l)
 {
     size_t n_shards = (size_t)l->options.shards;
     size_t *load = xcalloc(n_shards, sizeof *load);
 
-    sort_by_length(l);
+    for (size_t i = 0; i < l->n_segments; i++)
+        l->lengths[i] = (struct length){i, l->segments[i]->n_tokens};
+    qsort(l->lengths, l->n_segments, sizeof *l->lengths, compare_lengths);
     for (size_t k = 0; k < l->n_segments; k++) {
         size_t i = l->lengths[k].segment, least = 0;
 
@@ -101,14 +92,14 @@ static void share_out(struct learner *l)
             if (load[s] < load[least])
                 least = s;
         load[least] += l->segments[i]->n_tokens;
-        l->places[i].shard = least;
+        l->placements[i].shard = least;
     }
     for (size_t s = 0; s < n_shards; s++)
         batch_clear(&l->shards[s].batch);
     for (size_t i = 0; i < l->n_segments; i++) {
-        struct batch *b = &l->shards[l->places[i].shard].batch;
+        struct batch *b = &l->shards[l->placements[i].shard].batch;
 
-        l->places[i].first = b->n_tokens;
+        l->placements[i].first = b->n_tokens;
         batch_add(b, l->segments[i]);
     }
     free(load);
@@ -143,7 +134,7 @@ static void sum_losses(struct learner *l)
 {
     for (size_t i = 0; i < l->n_segments; i++) {
         const struct segment *s = l->segments[i];
-        const struct place *p = &l->places[i];
+        const struct placement *p = &l->placements[i];
         const float *loss = l->shards[p->shard].loss + p->first;
         double nats = 0.0, end = 0.0;
 
@@ -156,32 +147,152 @@ static void sum_losses(struct learner *l)
     }
 }
 
-/* --- the judge ---------------------------------------------------------- */
+/* --- filter ------------------------------------------------------------- */
 
-static void mask_out(struct learner *l, size_t i)
-{
-    const struct place *p = &l->places[i];
-    struct batch *b = &l->shards[p->shard].batch;
-
-    memset(b->counted + p->first, 0, l->segments[i]->n_tokens);
-    l->counted -= segment_counted(l->segments[i]);
-}
-
-/* Returns how many fresh segments are refused. */
-static size_t judge(struct learner *l, const struct learner_step_input *in)
+/* Asks the filter, and masks the segments that it refuses. Returns their
+ * number. */
+static size_t filter_fresh(struct learner *l,
+                           const struct learner_step_input *in)
 {
     size_t n = 0;
 
-    if (!in->judge || in->n_fresh == 0)
+    if (!in->filter || in->n_fresh == 0)
         return 0;
-    in->judge(in->judge_arg, l->text_nats, l->refused);
+    in->filter(in->filter_arg, l->text_nats, l->refused);
     for (size_t i = 0; i < in->n_fresh; i++) {
+        const struct placement *p = &l->placements[i];
+        struct batch *b = &l->shards[p->shard].batch;
+
         if (!l->refused[i])
             continue;
-        mask_out(l, i);
+        memset(b->counted + p->first, 0, l->segments[i]->n_tokens);
+        l->counted -= segment_counted(l->segments[i]);
         n++;
     }
     return n;
+}
+
+/* --- labelled segments for the class head ------------------------------- */
+
+static bool is_example(const struct learner *l, size_t i)
+{
+    return l->segments[i]->label >= 0 && !l->refused[i];
+}
+
+static void need_dstates(struct shard *s, size_t dim)
+{
+    size_t n = s->batch.n_tokens * dim;
+
+    if (s->has_dstates)
+        return;
+    if (n > s->cap_dstates) {
+        s->cap_dstates = n + n / 4;
+        free(s->dstates);
+        s->dstates = xfloats(s->cap_dstates);
+    }
+    memset(s->dstates, 0, n * sizeof *s->dstates);
+    s->has_dstates = true;
+}
+
+/* Points the example at the states of segment i and at their gradient. */
+static void point_at_states(struct learner *l, size_t i, struct head_example *e)
+{
+    const struct placement *p = &l->placements[i];
+    struct shard *s = &l->shards[p->shard];
+    size_t dim = (size_t)l->model->shape.dim;
+
+    need_dstates(s, dim);
+    e->states = model_states(s->work) + p->first * dim;
+    e->dstates = s->dstates + p->first * dim;
+    e->n_states = l->segments[i]->n_tokens;
+}
+
+/* Preset linear has the text already. Otherwise the texts are decoded into
+ * l->text, which may move while it grows. So the pointers are set at the
+ * end. */
+static void point_at_texts(struct learner *l, size_t n)
+{
+    size_t from = 0;
+
+    buf_clear(&l->text);
+    for (size_t k = 0; k < n; k++) {
+        struct head_example *e = &l->examples[k];
+        const struct segment *s = l->segments[l->owners[k]];
+
+        if (!l->model) {
+            e->text = s->text;
+            e->n_bytes = s->text_bytes;
+            e->grams = s->grams;
+            e->n_grams = s->n_grams;
+            continue;
+        }
+        from = l->text.len;
+        cut_text(s, l->options.tokenizer, &l->text);
+        e->n_bytes = l->text.len - from;
+    }
+    from = 0;
+    for (size_t k = 0; l->model && k < n; k++) {
+        l->examples[k].text = l->text.data ? l->text.data + from : "";
+        from += l->examples[k].n_bytes;
+    }
+}
+
+static void make_example(struct learner *l, size_t i, size_t n_fresh,
+                         const struct learner_step_output *out,
+                         struct head_example *e)
+{
+    const struct segment *s = l->segments[i];
+
+    *e = (struct head_example){
+        .label = s->label,
+        .replayed = i >= n_fresh,
+        .old_logits = s->old_logits,
+        .n_old = s->n_old_logits,
+    };
+    if (out->logits && i < n_fresh)
+        e->logits = out->logits + i * (size_t)l->options.head.max_labels;
+    if (l->model)
+        point_at_states(l, i, e);
+}
+
+static void list_examples(struct learner *l, size_t n_fresh,
+                          const struct learner_step_output *out)
+{
+    size_t n = 0, k = 0;
+
+    for (size_t i = 0; i < l->n_segments; i++)
+        n += is_example(l, i);
+    l->n_examples = n;
+    if (n > l->cap_examples) {
+        n = l->cap_examples = 2 * n;
+        l->examples = xreallocarray(l->examples, n, sizeof *l->examples);
+        l->owners = xreallocarray(l->owners, n, sizeof *l->owners);
+    }
+    for (size_t i = 0; i < l->n_segments; i++) {
+        if (!is_example(l, i))
+            continue;
+        l->owners[k] = i;
+        make_example(l, i, n_fresh, out, &l->examples[k++]);
+    }
+    point_at_texts(l, l->n_examples);
+}
+
+static void train_head(struct learner *l, size_t n_fresh,
+                       struct learner_step_output *out)
+{
+    size_t n = l->n_examples;
+    double loss = 0.0;
+
+    if (n == 0)
+        return;
+    head_step(l->head, l->examples, n);
+    for (size_t k = 0; k < n; k++) {
+        if (out->right && l->owners[k] < n_fresh)
+            out->right[l->owners[k]] = l->examples[k].correct;
+        loss += (double)l->examples[k].loss;
+    }
+    out->n_labelled = (int64_t)n;
+    out->class_loss = loss / (double)n;
 }
 
 /* --- backward, update --------------------------------------------------- */
@@ -215,7 +326,7 @@ HOT static double sum_squares(const float *x, size_t n)
     return sum;
 }
 
-/* The first shard always has a segment, and its gradient becomes the sum. */
+/* Sums the range into shard 0, which always has a segment. */
 static void sum_range(void *arg, size_t range)
 {
     struct learner *l = arg;
@@ -261,7 +372,7 @@ static double grad_norm(struct learner *l)
     return sqrt(squares);
 }
 
-/* Returns whether all weights are finite. */
+/* Updates all weights. Returns true if they are finite. */
 static bool update(struct learner *l, struct learner_step_output *out)
 {
     double moved = 0.0, ewc_moved = 0.0;
@@ -283,12 +394,12 @@ static bool update(struct learner *l, struct learner_step_output *out)
 
 /* --- the Fisher information --------------------------------------------- */
 
-/* Passes of one round: shard s has segment first + s. */
+/* One round of Fisher passes: shard s works on segment s of the round. */
 struct fisher {
     struct learner *l;
     const struct segment *segments;
-    size_t n;           /* in this round */
-    uint64_t first_draw; /* of this round */
+    size_t n;             /* segments in this round */
+    uint64_t first_index; /* of the round's random numbers */
 };
 
 static void fisher_pass(void *arg, size_t k)
@@ -305,15 +416,16 @@ static void fisher_pass(void *arg, size_t k)
     batch_add(&s->batch, segment);
     need_loss(s);
     model_forward(l->model, l->params, &s->batch, s->work, s->loss);
-    model_draw_targets(l->model, l->params, &s->batch, s->work,
-                       l->options.seed, (uint64_t)l->steps,
-                       f->first_draw + k * (uint64_t)l->model->shape.context);
+    model_sample_targets(l->model, l->params, &s->batch, s->work,
+                         l->options.seed, (uint64_t)l->steps,
+                         f->first_index +
+                             k * (uint64_t)l->model->shape.context);
     model_backward(l->model, l->params, &s->batch, s->work,
                    1.0f / (float)counted, NULL, NULL, s->grads);
 }
 
-/* Returns whether a consolidation was completed. Segments that are left over
- * then are not looked at. */
+/* Returns true if a consolidation was completed. The round's other segments are
+ * ignored then. */
 static bool observe(struct fisher *f)
 {
     struct learner *l = f->l;
@@ -339,8 +451,8 @@ static bool collect_fisher(struct learner *l,
             .l = l,
             .segments = in->fisher + i,
             .n = in->n_fisher - i < n_shards ? in->n_fisher - i : n_shards,
-            .first_draw = FISHER_FIRST +
-                          i * (uint64_t)l->model->shape.context,
+            .first_index =
+                FISHER_FIRST_INDEX + i * (uint64_t)l->model->shape.context,
         };
 
         workers_run(l->workers, fisher_pass, &f, f.n);
@@ -350,9 +462,9 @@ static bool collect_fisher(struct learner *l,
     return false;
 }
 
-/* A tenth of the tokens of the steps since the last consolidation began, less
- * what was taken: a segment is taken when there is credit for some of it. */
-size_t learner_fisher_wants(const struct learner *l, size_t step_tokens)
+/* The Fisher estimate may use a tenth of the tokens of the steps since the
+ * consolidation began. A segment is used while some of that credit is left. */
+size_t learner_fisher_tokens(const struct learner *l, size_t step_tokens)
 {
     size_t most = step_tokens / FISHER_SHARE;
 
@@ -365,7 +477,7 @@ size_t learner_fisher_wants(const struct learner *l, size_t step_tokens)
 
 /* --- a step ------------------------------------------------------------- */
 
-/* Losses of the step and of its fresh part. */
+/* Writes the losses to `out`. Returns the mean loss of the fresh segments. */
 static double report_losses(struct learner *l, size_t n_fresh,
                             struct learner_step_output *out)
 {
@@ -411,16 +523,19 @@ static void consolidate(struct learner *l,
         l->fisher_credit = (int64_t)(tokens / FISHER_SHARE);
 }
 
-/* Scored, judged and not refused as a whole: learns. loss: of the fresh part.
- * Returns whether all weights are finite. */
+/*
+ * Learns from what the filter left.
+ *   loss     mean loss of the fresh segments
+ *   returns  true if all weights are finite
+ */
 static bool learn(struct learner *l, const struct learner_step_input *in,
                   double loss, struct learner_step_output *out)
 {
     size_t n_shards = (size_t)l->options.shards;
     bool finite = true;
 
-    learner_examples_list(l, in->n_fresh, out);
-    head_back(l->head, l->examples, l->n_examples, l->options.class_weight);
+    list_examples(l, in->n_fresh, out);
+    head_backward(l->head, l->examples, l->n_examples, l->options.class_weight);
     workers_run(l->workers, backward, l, n_shards);
     out->grad_norm = grad_norm(l);
     out->rate = optim_rate(&l->optim);
@@ -428,7 +543,7 @@ static bool learn(struct learner *l, const struct learner_step_input *in,
                             : optim_admit(&l->optim, out->grad_norm);
     out->skipped = l->factor == 0.0f;
     if (!out->skipped) {
-        learner_examples_learn(l, in->n_fresh, out);
+        train_head(l, in->n_fresh, out);
         finite = update(l, out);
         if (finite)
             consolidate(l, in, loss, out);
@@ -442,30 +557,18 @@ static int step_model(struct learner *l, const struct learner_step_input *in,
     bool finite = true;
     double loss;
 
-    share_out(l);
+    distribute(l);
     workers_run(l->workers, forward, l, (size_t)l->options.shards);
     sum_losses(l);
-    out->n_refused = judge(l, in);
+    out->n_refused = filter_fresh(l, in);
     loss = report_losses(l, in->n_fresh, out);
     if (out->n_refused == 0 || out->n_refused < in->n_fresh)
         finite = learn(l, in, loss, out);
     l->steps++;
     if (finite)
         return 0;
-    return err_set(err, ERR_DIVERGED,
-                   "step %lld: a weight is not finite any more",
+    return err_set(err, ERR_DIVERGED, "step %lld: a weight is not finite",
                    (long long)l->steps);
-}
-
-/* What the caller set stays; what the step says starts at nothing. */
-static void clear_output(struct learner_step_output *out)
-{
-    *out = (struct learner_step_output){
-        .nats = out->nats,
-        .text_nats = out->text_nats,
-        .logits = out->logits,
-        .right = out->right,
-    };
 }
 
 int learner_step(struct learner *l, const struct learner_step_input *in,
@@ -474,7 +577,10 @@ int learner_step(struct learner *l, const struct learner_step_input *in,
     int rc = 0;
 
     list_segments(l, in);
-    clear_output(out);
+    *out = (struct learner_step_output){.nats = out->nats,
+                                        .text_nats = out->text_nats,
+                                        .logits = out->logits,
+                                        .right = out->right};
     if (out->right)
         memset(out->right, 0, in->n_fresh * sizeof *out->right);
     if (l->n_segments == 0)
@@ -485,8 +591,8 @@ int learner_step(struct learner *l, const struct learner_step_input *in,
         memset(l->nats, 0, l->n_segments * sizeof *l->nats);
         memset(l->text_nats, 0, l->n_segments * sizeof *l->text_nats);
         report_losses(l, in->n_fresh, out);
-        learner_examples_list(l, in->n_fresh, out);
-        learner_examples_learn(l, in->n_fresh, out);
+        list_examples(l, in->n_fresh, out);
+        train_head(l, in->n_fresh, out);
         l->steps++;
     }
     out->n_labels = head_labels(l->head);

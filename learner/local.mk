@@ -4,15 +4,13 @@ include learner/tokenizer/local.mk
 
 noinst_LIBRARIES += learner/liblearner.a
 learner_liblearner_a_SOURCES = \
-	learner/batch.c \
+	learner/batch.c learner/batch.h \
 	learner/ewc.c learner/ewc.h \
 	learner/head.c learner/head.h \
 	learner/head_private.h \
 	learner/head_train.c \
 	learner/learner.c learner/learner.h \
-	learner/learner_examples.c learner/learner_examples.h \
 	learner/learner_private.h \
-	learner/learner_state.c \
 	learner/learner_step.c \
 	learner/model.c learner/model.h \
 	learner/model_pass.c \

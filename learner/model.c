@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a model is made of: presets, limits, and where each tensor lies.
+ * The presets, the limits, and the layout of the parameter block.
  *
- * The block, in order; every tensor follows the one before it without a gap,
- * so that q, k, v and gate, up are each one matrix to the products:
+ * Tensors follow each other without a gap, so that q, k, v and gate, up are
+ * each one matrix:
  *
  *     embed | layer 0: norm, q, k, v, (q_norm, k_norm), o,
  *                      norm, gate, up, down | layer 1 ... | norm | (lm_head)
@@ -23,7 +23,7 @@
 #include "learner/kernels/ops.h"
 
 #define MAX_FFN_DIM (8 * MODEL_MAX_DIM)
-#define MAX_PARAMS ((size_t)1 << 31) /* 8 GiB a block, of several */
+#define MAX_PARAMS ((size_t)1 << 31) /* 8 GiB a block, of which there are 6 */
 #define LAYER_TENSORS 11             /* with qk_norm */
 
 static const struct {
@@ -59,7 +59,7 @@ int model_preset(const char *name, struct model_shape *shape, struct err *err)
                    "no preset '%s': nano, tiny, small, base or large", name);
 }
 
-/* Floats in one layer. */
+/* Counts the floats of one layer. */
 static size_t layer_count(const struct model_shape *s)
 {
     size_t c = (size_t)s->dim, hd = (size_t)s->head_dim;
@@ -69,7 +69,7 @@ static size_t layer_count(const struct model_shape *s)
            (s->qk_norm ? 2 * hd : 0);
 }
 
-/* With every field within its limit this stays far below 2^63. */
+/* If every field is within its limit, the result is far below 2^63. */
 static size_t param_count(const struct model_shape *s)
 {
     size_t c = (size_t)s->dim, embed = (size_t)s->vocab_size * c;
@@ -131,8 +131,8 @@ int model_shape_check(const struct model_shape *s, struct err *err)
     return 0;
 }
 
-/* Puts the next tensor at the end of the block; columns 0: a vector, which is
- * always a norm's. Returns its offset. */
+/* Appends a tensor to the block and returns its offset. columns 0 makes a
+ * vector, which is always a norm. */
 static size_t add_tensor(struct model *m, int layer, const char *name,
                          size_t rows, size_t columns)
 {
@@ -176,7 +176,7 @@ static void add_layer(struct model *m, int i)
     l->down = add_tensor(m, i, "mlp.down_proj", c, f);
 }
 
-static void lay_out(struct model *m)
+static void lay_out_tensors(struct model *m)
 {
     const struct model_shape *s = &m->shape;
     size_t v = (size_t)s->vocab_size, c = (size_t)s->dim;
@@ -221,7 +221,7 @@ int model_create(const struct model_shape *shape, struct model **model,
     m->shape = *shape;
     m->tensors = xcalloc(layers * LAYER_TENSORS + 3, sizeof *m->tensors);
     m->layers = xcalloc(layers, sizeof *m->layers);
-    lay_out(m);
+    lay_out_tensors(m);
     m->rope = rope_table(shape);
     *model = m;
     return 0;
@@ -244,7 +244,7 @@ static bool ends_with(const char *s, const char *end)
     return n >= k && strcmp(s + n - k, end) == 0;
 }
 
-/* An output projection adds to the residual: at zero each layer begins as the
+/* Output projections start at zero, so that each layer starts as the
  * identity. */
 static bool starts_at_zero(const struct model_tensor *t)
 {
@@ -280,7 +280,8 @@ int model_expect(const struct model_tensor *m, const struct tensor_list *l,
         memcmp((*t)->shape, m->shape,
                (size_t)m->n_dims * sizeof *m->shape) != 0)
         return err_set(err, ERR_CORRUPT,
-                       "tensor %s has not the shape of this model", m->name);
+                       "tensor %s does not have the shape of this model",
+                       m->name);
     return 0;
 }
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * model.h - the Transformer: its parameters in one block, forward, backward.
+ * model.h - the Transformer: the layout of its parameters, forward, backward.
  *
- * Decoder-only, of the Llama family (Touvron et al. 2023): pre-RMSNorm
- * (Zhang, Sennrich 2019), rotary positions in halves as Hugging Face has them
- * (Su et al. 2021), grouped-query attention (Ainslie et al. 2023), SwiGLU
- * (Shazeer 2020), no biases; with qk_norm RMSNorm on each head's queries and
- * keys before the rotation, which is the layout of Qwen3.
+ * A decoder of the Llama family (Touvron et al. 2023): pre-RMSNorm (Zhang,
+ * Sennrich 2019), rotary positions in halves as in Hugging Face (Su et al.
+ * 2021), grouped-query attention (Ainslie et al. 2023), SwiGLU (Shazeer 2020),
+ * no biases. With qk_norm, RMSNorm is applied to each head's queries and keys
+ * before the rotation, as in Qwen3.
  *
  *     x   = embed[input]
  *     x  += o(attention(rope(q_norm(q(n))), rope(k_norm(k(n))), v(n))),
@@ -14,12 +14,13 @@
  *     x  += down(silu(gate(n)) * up(n)),  n = norm(x)
  *     h   = norm(x);  logits = lm_head(h)
  *
- * Shapes: N tokens of a ragged batch one after another, no padding; products
- * run over all N, attention within a segment; C dim, V vocabulary.
+ * Shapes: N tokens of a ragged batch one after another, without padding;
+ * matrix products run over all N, attention runs within a segment; C dim, V
+ * vocabulary.
  *
- * Owner:   struct model is immutable after model_create and holds no
- *          parameters: they are the caller's float[n_params] blocks, and so
- *          are gradients, moments, Fisher and anchor, all laid out alike
+ * Owner:   struct model never changes after model_create and holds no
+ *          parameters. The caller owns the blocks float[n_params]: parameters,
+ *          gradients, moments, Fisher and anchor, all with one layout.
  * Threads: any; a struct model_work belongs to one thread at a time
  */
 #ifndef MNEME_LEARNER_MODEL_H
@@ -30,21 +31,22 @@
 
 #include "base/err.h"
 #include "base/model_shape.h"
-#include "base/segment.h"
 #include "base/tensor.h"
+#include "learner/batch.h"
 
-/* One tensor of the parameter block, under its Hugging Face name. */
+/* One tensor of the parameter block. */
 struct model_tensor {
     char name[80];
     int n_dims; /* 1 or 2 */
     size_t shape[2];
     size_t offset; /* in floats, from the start of the block */
     size_t count;  /* floats */
-    bool decays;   /* weight decay applies: matrices, not norms */
+    bool decays;   /* weight decay applies: true for matrices, false for
+                      norms */
 };
 
-/* Offsets of one layer, in floats. q, k and v lie one after another, and gate
- * and up: each group is one product. */
+/* Offsets of one layer, in floats. q, k and v are adjacent, and so are gate and
+ * up: each group is multiplied as one matrix. */
 struct model_layer {
     size_t attn_norm;             /* (C) */
     size_t q, k, v;               /* (H hd, C), (KV hd, C), (KV hd, C) */
@@ -67,13 +69,14 @@ struct model {
 };
 
 /*
- * The shape of a preset: nano, tiny, small, base, large. vocab_size is the
- * caller's. ERR_INVALID for any other name.
+ * Sets the shape of a preset: nano, tiny, small, base, large. The caller sets
+ * vocab_size. ERR_INVALID for any other name.
  */
 int model_preset(const char *name, struct model_shape *shape,
                  struct err *err);
 
-/* Checks every field against the limits of model_shape.h and each other. */
+/* Checks every field against the limits of model_shape.h, and that the fields
+ * agree. */
 int model_shape_check(const struct model_shape *shape, struct err *err);
 
 int model_create(const struct model_shape *shape, struct model **model,
@@ -81,61 +84,49 @@ int model_create(const struct model_shape *shape, struct model **model,
 void model_free(struct model *m);
 
 /*
- * Weights at birth: normal(0, 0.02), output projections (o, down) zero, norms
- * one; each a function of (seed, tensor, element) only.
+ * Sets the initial weights: normal(0, 0.02); output projections (o, down) are
+ * zero, norms are one. A weight is a function of (seed, tensor, element) only.
  *   params  float[n_params]
  */
 void model_init_params(const struct model *m, uint64_t seed, float *params);
 
-/* A ragged batch: n_segments segments, n_tokens targets in all. */
-struct batch {
-    size_t n_tokens; /* N */
-    size_t n_segments;
-    uint16_t *inputs;  /* [N] */
-    uint16_t *targets; /* [N] */
-    uint8_t *counted;  /* [N] 1: has a loss; 0: masked */
-    uint32_t *starts;  /* [n_segments + 1] first token of each; the last is N */
-    size_t cap_tokens, cap_segments;
-};
-
-/* The stored tensor of that name and shape, all of it finite; else ERR_CORRUPT
- * with what is wrong. */
+/* Finds the stored tensor of m's name and shape. ERR_CORRUPT if it is missing,
+ * has another shape, or is not finite. */
 int model_expect(const struct model_tensor *m, const struct tensor_list *l,
                  const struct tensor **t, struct err *err);
 
-/* Room grows as needed; batch_clear keeps it. */
-void batch_add(struct batch *b, const struct segment *s);
-void batch_clear(struct batch *b);
-void batch_release(struct batch *b);
-
-/* Activations of one forward pass and what backward needs of them. */
+/* The activations of one forward pass, kept for the backward pass. */
 struct model_work;
 
-/* Room for batches of up to max_tokens tokens; model_work_bytes says how much
- * that is. Grows by itself when a batch is larger. */
+/*
+ * Allocates working memory for batches of up to max_tokens tokens. It grows
+ * when a batch is larger. model_work_bytes returns its size.
+ */
 struct model_work *model_work_create(const struct model *m,
                                      size_t max_tokens);
 size_t model_work_bytes(const struct model *m, size_t max_tokens);
 void model_work_free(struct model_work *w);
 
 /*
- * Forward.
+ * Runs the forward pass.
  *   params  float[n_params]
- *   loss    float[N] out: -ln p(target) of every token, masked ones too; may
- *           be NULL when only the states are wanted
- * The batch must stay as it is until model_backward is done.
+ *   loss    float[N] out: -ln p(target) of every token, also of masked ones;
+ *           NULL when only the states are wanted
+ * The batch must not change until model_backward has returned.
  */
 void model_forward(const struct model *m, const float *params,
                    const struct batch *b, struct model_work *w, float *loss);
 
-/* After model_forward: final states after the last norm, float[N][C]. */
+/* Returns the final states of the last model_forward, after the last norm:
+ * float[N][C]. */
 const float *model_states(const struct model_work *w);
 
 /*
- * Backward of  scale * sum over counted tokens of the loss, and of dstates.
+ * Runs the backward pass: computes the gradient of scale * (sum over counted
+ * tokens of the loss), plus that of dstates.
  *   weight   float[N] or NULL: multiplies each counted token's loss
- *   dstates  float[N][C] or NULL: gradient from above on model_states (the
- *            class head's)
+ *   dstates  float[N][C] or NULL: an additional gradient of the final states,
+ *            from the class head
  *   grads    float[n_params] out
  */
 void model_backward(const struct model *m, const float *params,
@@ -143,15 +134,17 @@ void model_backward(const struct model *m, const float *params,
                     const float *weight, const float *dstates, float *grads);
 
 /*
- * Replaces the batch's targets by labels drawn from the model's own
- * distribution after model_forward, for the Fisher information; loss is not
- * recomputed. Draw i is rng(seed, RNG_FISHER, step, first_index + i).
+ * Replaces the batch's targets by tokens sampled from the model's own
+ * distribution, for the Fisher estimate. Call it after model_forward; the loss
+ * is not recomputed. Target i uses rng(seed, RNG_FISHER, step,
+ * first_index + i).
  */
-void model_draw_targets(const struct model *m, const float *params,
-                        struct batch *b, struct model_work *w, uint64_t seed,
-                        uint64_t step, uint64_t first_index);
+void model_sample_targets(const struct model *m, const float *params,
+                          struct batch *b, struct model_work *w, uint64_t seed,
+                          uint64_t step, uint64_t first_index);
 
-/* OpenBLAS's core and version, or "reference loops": part of a version. */
+/* Returns the kernels in use: OpenBLAS's core and version, or "reference
+ * loops". Each version records it. */
 const char *model_kernels(void);
 
 #endif

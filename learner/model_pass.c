@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A pass through the model: forward and backward.
+ * The forward and backward pass of the model.
  *
- * What forward keeps, for N tokens, in one block (Q = heads, K = kv_heads
- * times head_dim):
+ * The forward pass keeps these for N tokens, in one block (Q = heads times
+ * head_dim, K = kv_heads times head_dim):
  *
  *     x        (2 L + 1)[N][C]   the residual: at the start, after each
  *                                attention, after each feed-forward
@@ -14,11 +14,11 @@
  *               att [N][Q], lse [heads][N], norm2 [N][C], rstd2 [N],
  *               gu [N][2 F], act [N][F]
  *
- * Nothing of size T x T is kept: attention's way back computes the scores
- * again. The rows of the output layer are done in chunks of at most
- * PROBS_FLOATS. A batch that fits into one chunk finds its probabilities again
- * on the way back; a longer one computes them again, chunk by chunk, which
- * bounds the memory at the price of a third more work in that one layer.
+ * Nothing of size T x T is kept: the backward pass of attention recomputes the
+ * scores. The output layer is computed in chunks of at most PROBS_FLOATS
+ * floats. If a batch fits into one chunk, the backward pass reuses its
+ * probabilities. For a longer batch it recomputes them chunk by chunk. That
+ * bounds the memory, and costs a third more work in that layer.
  */
 #include "config.h"
 
@@ -36,7 +36,7 @@
 #define PROBS_FLOATS ((size_t)1 << 24) /* 64 MiB */
 #define NO_CHUNK SIZE_MAX
 
-/* The sizes of a model as the loops want them. */
+/* The sizes of the model, as size_t. */
 struct dims {
     size_t v, c, layers, heads, kv_heads, hd, f, context;
     size_t q, kv, qkv; /* heads * hd, kv_heads * hd, q + 2 kv */
@@ -52,17 +52,17 @@ struct kept {
 struct model_work {
     const struct model *m;
     struct dims d;
-    size_t cap;        /* tokens there is room for */
-    size_t n;          /* tokens of the last forward; 0: none to go back from */
-    size_t rows;       /* of probs */
+    size_t cap;        /* tokens allocated */
+    size_t n;          /* tokens of the last forward pass; 0: none */
+    size_t rows;       /* rows of probs */
     size_t chunk_from; /* first token that probs holds, or NO_CHUNK */
 
-    float *forward; /* the block, and what lies in it */
+    float *forward; /* one block, and the parts of it */
     float *x, *states, *rstd, *probs, *chunk_loss, *scratch;
     struct kept *kept;
     uint32_t *pos; /* [cap] */
 
-    float *backward; /* made at the first way back */
+    float *backward; /* one block, allocated at the first backward pass */
     float *dx, *dn, *dqkv, *datt, *dgu, *dact, *weight, *dhead;
 };
 
@@ -88,57 +88,58 @@ static struct dims dims_of(const struct model *m)
     return d;
 }
 
-/* ---- room ---------------------------------------------------------------- */
+/* --- memory ------------------------------------------------------------- */
 
-static void place_kept(struct kept *k, const struct dims *d, size_t n,
-                       float *block, size_t *used)
+static void lay_out_kept(struct kept *k, const struct dims *d, size_t n,
+                         float *block, size_t *used)
 {
-    k->norm1 = block_take(block, used, n * d->c);
-    k->rstd1 = block_take(block, used, n);
-    k->qkv = block_take(block, used, n * d->qkv);
+    k->norm1 = block_alloc(block, used, n * d->c);
+    k->rstd1 = block_alloc(block, used, n);
+    k->qkv = block_alloc(block, used, n * d->qkv);
     if (d->qk_norm) {
-        k->raw = block_take(block, used, n * (d->q + d->kv));
-        k->rstd_qk = block_take(block, used, n * (d->heads + d->kv_heads));
+        k->raw = block_alloc(block, used, n * (d->q + d->kv));
+        k->rstd_qk = block_alloc(block, used, n * (d->heads + d->kv_heads));
     }
-    k->att = block_take(block, used, n * d->q);
-    k->lse = block_take(block, used, n * d->heads);
-    k->norm2 = block_take(block, used, n * d->c);
-    k->rstd2 = block_take(block, used, n);
-    k->gu = block_take(block, used, n * 2 * d->f);
-    k->act = block_take(block, used, n * d->f);
+    k->att = block_alloc(block, used, n * d->q);
+    k->lse = block_alloc(block, used, n * d->heads);
+    k->norm2 = block_alloc(block, used, n * d->c);
+    k->rstd2 = block_alloc(block, used, n);
+    k->gu = block_alloc(block, used, n * 2 * d->f);
+    k->act = block_alloc(block, used, n * d->f);
 }
 
-/* Places everything that forward needs; returns the floats used. */
-static size_t place_forward(struct model_work *w, float *block)
+/* Sets the pointers of the forward pass into the block. Returns the number of
+ * floats; without a block it only counts. */
+static size_t lay_out_forward(struct model_work *w, float *block)
 {
     const struct dims *d = &w->d;
     size_t n = w->cap, used = 0;
 
-    w->x = block_take(block, &used, (2 * d->layers + 1) * n * d->c);
-    w->states = block_take(block, &used, n * d->c);
-    w->rstd = block_take(block, &used, n);
-    w->probs = block_take(block, &used, w->rows * d->v);
-    w->chunk_loss = block_take(block, &used, w->rows);
+    w->x = block_alloc(block, &used, (2 * d->layers + 1) * n * d->c);
+    w->states = block_alloc(block, &used, n * d->c);
+    w->rstd = block_alloc(block, &used, n);
+    w->probs = block_alloc(block, &used, w->rows * d->v);
+    w->chunk_loss = block_alloc(block, &used, w->rows);
     w->scratch =
-        block_take(block, &used, ops_attention_scratch(d->context, d->hd));
+        block_alloc(block, &used, ops_attention_scratch(d->context, d->hd));
     for (size_t l = 0; l < d->layers; l++)
-        place_kept(&w->kept[l], d, n, block, &used);
+        lay_out_kept(&w->kept[l], d, n, block, &used);
     return used;
 }
 
-static size_t place_backward(struct model_work *w, float *block)
+static size_t lay_out_backward(struct model_work *w, float *block)
 {
     const struct dims *d = &w->d;
     size_t n = w->cap, used = 0;
 
-    w->dx = block_take(block, &used, n * d->c);
-    w->dn = block_take(block, &used, n * d->c);
-    w->dqkv = block_take(block, &used, n * d->qkv);
-    w->datt = block_take(block, &used, n * d->q);
-    w->dgu = block_take(block, &used, n * 2 * d->f);
-    w->dact = block_take(block, &used, n * d->f);
-    w->weight = block_take(block, &used, n);
-    w->dhead = block_take(block, &used, d->q);
+    w->dx = block_alloc(block, &used, n * d->c);
+    w->dn = block_alloc(block, &used, n * d->c);
+    w->dqkv = block_alloc(block, &used, n * d->qkv);
+    w->datt = block_alloc(block, &used, n * d->q);
+    w->dgu = block_alloc(block, &used, n * 2 * d->f);
+    w->dact = block_alloc(block, &used, n * d->f);
+    w->weight = block_alloc(block, &used, n);
+    w->dhead = block_alloc(block, &used, d->q);
     return used;
 }
 
@@ -163,8 +164,8 @@ static void make_room(struct model_work *w, size_t n_tokens)
     set_cap(w, n_tokens);
     w->n = 0;
     w->chunk_from = NO_CHUNK;
-    w->forward = xfloats(place_forward(w, NULL));
-    place_forward(w, w->forward);
+    w->forward = xfloats(lay_out_forward(w, NULL));
+    lay_out_forward(w, w->forward);
     w->pos = xcalloc(w->cap, sizeof *w->pos);
 }
 
@@ -186,7 +187,7 @@ size_t model_work_bytes(const struct model *m, size_t max_tokens)
 
     w.kept = xcalloc(w.d.layers, sizeof *w.kept);
     set_cap(&w, max_tokens);
-    n_floats = place_forward(&w, NULL) + place_backward(&w, NULL);
+    n_floats = lay_out_forward(&w, NULL) + lay_out_backward(&w, NULL);
     free(w.kept);
     return n_floats * sizeof(float) + w.cap * sizeof *w.pos;
 }
@@ -209,9 +210,9 @@ static void need_room(struct model_work *w, const struct model *m, size_t n)
     make_room(w, n);
 }
 
-/* ---- forward ------------------------------------------------------------- */
+/* --- forward ------------------------------------------------------------ */
 
-/* Residual i, 0 to 2 L. */
+/* Returns residual i, from 0 to 2 L. */
 static float *residual(const struct model_work *w, size_t i)
 {
     return w->x + i * w->cap * w->d.c;
@@ -229,7 +230,7 @@ static void embed(const struct model_work *w, const float *params,
     }
 }
 
-/* Positions restart at each segment. */
+/* Positions start at 0 in each segment. */
 static void set_positions(struct model_work *w, const struct batch *b)
 {
     for (size_t s = 0; s < b->n_segments; s++) {
@@ -241,7 +242,8 @@ static void set_positions(struct model_work *w, const struct batch *b)
     }
 }
 
-/* Norms each head of queries and keys, row by row: a row of them is dense. */
+/* Applies RMSNorm to each head of queries and keys. It works row by row, since
+ * the heads of one row are adjacent. */
 static void norm_heads(const struct model_work *w, const float *params,
                        size_t layer, size_t n)
 {
@@ -262,7 +264,8 @@ static void norm_heads(const struct model_work *w, const float *params,
     }
 }
 
-/* Norm, and queries, keys and values with their positions. */
+/* Applies a layer's first norm, then computes queries, keys and values, and
+ * rotates queries and keys by their positions. */
 static void forward_qkv(const struct model_work *w, const float *params,
                         size_t layer, size_t n)
 {
@@ -296,7 +299,7 @@ static void forward_attention(const struct model_work *w, size_t layer,
     }
 }
 
-/* What attention found joins the residual; then the feed-forward. */
+/* Adds the attention output to the residual, and runs the feed-forward. */
 static void forward_rest(const struct model_work *w, const float *params,
                          size_t layer, size_t n)
 {
@@ -323,8 +326,8 @@ static size_t chunk_rows(const struct model_work *w, size_t from)
     return left < w->rows ? left : w->rows;
 }
 
-/* Probabilities of the tokens from `from` on, unless they are there. Loss goes
- * to loss[0..]. */
+/* Computes the probabilities of the chunk at token `from`, unless probs already
+ * holds them. Losses go to loss[0..]. */
 static void make_probs(struct model_work *w, const float *params,
                        const struct batch *b, size_t from, float *loss)
 {
@@ -368,9 +371,9 @@ const float *model_states(const struct model_work *w)
     return w->states;
 }
 
-/* ---- backward ------------------------------------------------------------ */
+/* --- backward ----------------------------------------------------------- */
 
-/* Gradient of the loss on the states: overwrites dn. */
+/* Sets dn to the gradient of the loss with respect to the states. */
 static void backward_head(struct model_work *w, const float *params,
                           const struct batch *b, float scale, float *grads)
 {
@@ -381,9 +384,9 @@ static void backward_head(struct model_work *w, const float *params,
         size_t rows = chunk_rows(w, from);
 
         make_probs(w, params, b, from, w->chunk_loss);
-        ops_fast->cross_entropy_back(w->probs, b->targets + from,
-                                     w->weight + from, scale, rows, d->v);
-        w->chunk_from = NO_CHUNK; /* they are gradients now */
+        ops_fast->cross_entropy_backward(w->probs, b->targets + from,
+                                         w->weight + from, scale, rows, d->v);
+        w->chunk_from = NO_CHUNK; /* probs holds gradients now */
         ops_fast->linear_dx(w->dn + from * d->c, w->probs, params + head, rows,
                             d->c, d->v, 0);
         ops_fast->linear_dw(grads + head, w->probs, w->states + from * d->c,
@@ -391,8 +394,10 @@ static void backward_head(struct model_work *w, const float *params,
     }
 }
 
-/* The feed-forward: dx is the gradient of the residual after it, and becomes
- * that of the one before it. */
+/*
+ * Runs the feed-forward backwards. dx is the gradient of the residual after it,
+ * and becomes the gradient of the residual before it.
+ */
 static void backward_ffn(const struct model_work *w, const float *params,
                          size_t layer, float *grads)
 {
@@ -403,30 +408,30 @@ static void backward_ffn(const struct model_work *w, const float *params,
 
     ops_fast->linear_dx(w->dact, w->dx, params + l->down, n, d->f, d->c, 0);
     ops_fast->linear_dw(grads + l->down, w->dx, k->act, n, d->f, d->c, 0);
-    ops_fast->swiglu_back(w->dgu, w->dact, k->gu, n, d->f);
+    ops_fast->swiglu_backward(w->dgu, w->dact, k->gu, n, d->f);
     ops_fast->linear_dx(w->dn, w->dgu, params + l->gate, n, d->c, 2 * d->f, 0);
     ops_fast->linear_dw(grads + l->gate, w->dgu, k->norm2, n, d->c, 2 * d->f,
                         0);
-    ops_fast->rmsnorm_back(w->dx, grads + l->ffn_norm, w->dn,
-                           residual(w, 2 * layer + 1), params + l->ffn_norm,
-                           k->rstd2, n, d->c);
+    ops_fast->rmsnorm_backward(w->dx, grads + l->ffn_norm, w->dn,
+                               residual(w, 2 * layer + 1), params + l->ffn_norm,
+                               k->rstd2, n, d->c);
 }
 
-/* One row of n_heads normed heads, in place. */
-static void unnorm_row(const struct model_work *w, float *dy, float *dw,
-                       const float *raw, const float *weight, const float *rstd,
-                       size_t n_heads)
+/* Computes the gradient through the norm of n_heads heads, in place. */
+static void norm_row_backward(const struct model_work *w, float *dy, float *dw,
+                              const float *raw, const float *weight,
+                              const float *rstd, size_t n_heads)
 {
     size_t n_bytes = n_heads * w->d.hd * sizeof *dy;
 
     memset(w->dhead, 0, n_bytes);
-    ops_fast->rmsnorm_back(w->dhead, dw, dy, raw, weight, rstd, n_heads,
-                           w->d.hd);
+    ops_fast->rmsnorm_backward(w->dhead, dw, dy, raw, weight, rstd, n_heads,
+                               w->d.hd);
     memcpy(dy, w->dhead, n_bytes);
 }
 
-static void unnorm_heads(const struct model_work *w, const float *params,
-                         size_t layer, float *grads)
+static void norm_heads_backward(const struct model_work *w, const float *params,
+                                size_t layer, float *grads)
 {
     const struct dims *d = &w->d;
     const struct model_layer *l = &w->m->layers[layer];
@@ -437,14 +442,14 @@ static void unnorm_heads(const struct model_work *w, const float *params,
         const float *raw = k->raw + i * (d->q + d->kv);
         const float *rstd = k->rstd_qk + i * (d->heads + d->kv_heads);
 
-        unnorm_row(w, dy, grads + l->q_norm, raw, params + l->q_norm, rstd,
-                   d->heads);
-        unnorm_row(w, dy + d->q, grads + l->k_norm, raw + d->q,
-                   params + l->k_norm, rstd + d->heads, d->kv_heads);
+        norm_row_backward(w, dy, grads + l->q_norm, raw, params + l->q_norm,
+                          rstd, d->heads);
+        norm_row_backward(w, dy + d->q, grads + l->k_norm, raw + d->q,
+                          params + l->k_norm, rstd + d->heads, d->kv_heads);
     }
 }
 
-/* datt becomes dqkv, of the queries and keys before norm and rotation. */
+/* Turns datt into dqkv, the gradient before norm and rotation. */
 static void backward_scores(const struct model_work *w, const float *params,
                             size_t layer, const struct batch *b, float *grads)
 {
@@ -456,16 +461,16 @@ static void backward_scores(const struct model_work *w, const float *params,
         const float *q = k->qkv + from * d->qkv;
         float *dq = w->dqkv + from * d->qkv;
 
-        ops_fast->attention_back(dq, dq + d->q, dq + d->q + d->kv,
-                                 w->datt + from * d->q, k->att + from * d->q,
-                                 d->q, k->lse + from * d->heads, q, d->qkv,
-                                 q + d->q, q + d->q + d->kv, d->qkv, t,
-                                 d->heads, d->kv_heads, d->hd, w->scratch);
+        ops_fast->attention_backward(
+            dq, dq + d->q, dq + d->q + d->kv, w->datt + from * d->q,
+            k->att + from * d->q, d->q, k->lse + from * d->heads, q, d->qkv,
+            q + d->q, q + d->q + d->kv, d->qkv, t, d->heads, d->kv_heads, d->hd,
+            w->scratch);
     }
     ops_fast->rope(w->dqkv, d->qkv, w->m->rope, w->pos, w->n,
                    d->heads + d->kv_heads, d->hd, -1);
     if (d->qk_norm)
-        unnorm_heads(w, params, layer, grads);
+        norm_heads_backward(w, params, layer, grads);
 }
 
 static void backward_attention(const struct model_work *w, const float *params,
@@ -482,9 +487,9 @@ static void backward_attention(const struct model_work *w, const float *params,
     backward_scores(w, params, layer, b, grads);
     ops_fast->linear_dx(w->dn, w->dqkv, params + l->q, n, d->c, d->qkv, 0);
     ops_fast->linear_dw(grads + l->q, w->dqkv, k->norm1, n, d->c, d->qkv, 0);
-    ops_fast->rmsnorm_back(w->dx, grads + l->attn_norm, w->dn,
-                           residual(w, 2 * layer), params + l->attn_norm,
-                           k->rstd1, n, d->c);
+    ops_fast->rmsnorm_backward(w->dx, grads + l->attn_norm, w->dn,
+                               residual(w, 2 * layer), params + l->attn_norm,
+                               k->rstd1, n, d->c);
 }
 
 static void backward_embed(const struct model_work *w, const struct batch *b,
@@ -500,8 +505,9 @@ static void backward_embed(const struct model_work *w, const struct batch *b,
     }
 }
 
-/* What is added to bit by bit: norms, the embedding, and the output layer when
- * no loss overwrites it. Products overwrite the rest, which is nearly all. */
+/* Zeroes the gradients that the backward pass adds to: the norms, the
+ * embedding, and the output layer when no loss overwrites it. Matrix products
+ * overwrite the others. */
 static void clear_gradients(const struct model *m, bool has_loss, float *grads)
 {
     for (size_t i = 0; i < m->n_tensors; i++) {
@@ -514,7 +520,7 @@ static void clear_gradients(const struct model *m, bool has_loss, float *grads)
     }
 }
 
-/* From the loss and from above to the gradient of the states, in dn. */
+/* Sets dn to the gradient of the states, from the loss and from dstates. */
 static void backward_states(struct model_work *w, const float *params,
                             const struct batch *b, float scale,
                             const float *weight, const float *dstates,
@@ -540,15 +546,15 @@ void model_backward(const struct model *m, const float *params,
 
     BUG_ON(w->m != m || w->n != b->n_tokens);
     if (!w->backward) {
-        w->backward = xfloats(place_backward(w, NULL));
-        place_backward(w, w->backward);
+        w->backward = xfloats(lay_out_backward(w, NULL));
+        lay_out_backward(w, w->backward);
     }
     clear_gradients(m, scale != 0.0f, grads);
     backward_states(w, params, b, scale, weight, dstates, grads);
     memset(w->dx, 0, w->n * d->c * sizeof *w->dx);
-    ops_fast->rmsnorm_back(w->dx, grads + m->norm, w->dn,
-                           residual(w, 2 * d->layers), params + m->norm,
-                           w->rstd, w->n, d->c);
+    ops_fast->rmsnorm_backward(w->dx, grads + m->norm, w->dn,
+                               residual(w, 2 * d->layers), params + m->norm,
+                               w->rstd, w->n, d->c);
     for (size_t l = d->layers; l-- > 0;) {
         backward_ffn(w, params, l, grads);
         backward_attention(w, params, l, b, grads);
@@ -556,11 +562,11 @@ void model_backward(const struct model *m, const float *params,
     backward_embed(w, b, grads);
 }
 
-/* ---- draws --------------------------------------------------------------- */
+/* --- sampling ----------------------------------------------------------- */
 
-/* The token at which the sum of the probabilities passes u. Rounding may leave
- * the sum a little short of u: then the last token that can be. */
-static uint16_t draw(const float *probs, size_t v, double u)
+/* Returns the first token at which the cumulative probability exceeds u.
+ * Rounding may leave the total below u; then the last possible token. */
+static uint16_t sample_id(const float *probs, size_t v, double u)
 {
     double sum = 0.0;
     size_t last = 0;
@@ -576,9 +582,9 @@ static uint16_t draw(const float *probs, size_t v, double u)
     return (uint16_t)last;
 }
 
-void model_draw_targets(const struct model *m, const float *params,
-                        struct batch *b, struct model_work *w, uint64_t seed,
-                        uint64_t step, uint64_t first_index)
+void model_sample_targets(const struct model *m, const float *params,
+                          struct batch *b, struct model_work *w, uint64_t seed,
+                          uint64_t step, uint64_t first_index)
 {
     size_t v = w->d.v;
 
@@ -588,8 +594,8 @@ void model_draw_targets(const struct model *m, const float *params,
 
         make_probs(w, params, b, from, w->chunk_loss);
         for (size_t i = 0; i < rows; i++)
-            b->targets[from + i] =
-                draw(w->probs + i * v, v,
-                     rng_unit(seed, RNG_FISHER, step, first_index + from + i));
+            b->targets[from + i] = sample_id(
+                w->probs + i * v, v,
+                rng_unit(seed, RNG_FISHER, step, first_index + from + i));
     }
 }

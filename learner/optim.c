@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * AdamW in one pass over the parameters: gradient, moments and weight of an
- * element are read once and written once. Each element is computed by itself,
- * so that the result does not depend on how ranges are shared among threads.
+ * AdamW in one pass over the parameters: the gradient, moments and weight of
+ * an element are read once and written once. Each element is computed on its
+ * own, so the result does not depend on how ranges are shared among threads.
  *
- * Every finite norm is remembered, that of a skipped step too: when gradients
- * have grown for good, the median follows and learning goes on after
+ * Every finite norm is remembered, also that of a skipped step. If gradients
+ * have become larger for good, the median follows and learning goes on after
  * OPTIM_NORMS_NEEDED steps.
  */
 #include "config.h"
@@ -50,7 +50,7 @@ float optim_rate(const struct optim *o)
     return o->options.lr * (float)warm / (float)o->options.warmup_steps;
 }
 
-/* 1 / (1 - beta^t), t the number of the next update. */
+/* Returns 1 / (1 - beta^t), where t is the number of the next update. */
 static float correction(const struct optim *o, float beta)
 {
     return (float)(1.0 / (1.0 - pow(beta, (double)(o->step + 1))));
@@ -68,7 +68,7 @@ static int compare_doubles(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* 0 while too few norms are known. */
+/* Returns 0 while too few norms are known. */
 static double median_norm(const struct optim *o)
 {
     double sorted[OPTIM_NORMS];
@@ -112,7 +112,7 @@ float optim_admit_any(struct optim *o, double grad_norm)
     return admit(o, grad_norm, INFINITY);
 }
 
-/* The numbers that are the same for every element of an update. */
+/* The constants of an update. */
 struct update {
     float factor, beta1, beta2, new1, new2; /* new = 1 - beta */
     float m_hat_scale, v_hat_scale;

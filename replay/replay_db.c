@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How it works: statements are prepared for the kind's table, used in the
- * order of keys, and finalised. Nothing here begins or ends a transaction.
+ * Each function prepares its statement for the table, runs it in the order of
+ * keys, and finalises it. No function begins or ends a transaction.
  *
- * (died, born) lists the rows that are live or dead without touching their
- * content; the other indices are for what is forgotten.
+ * The index (died, born) lists live or dead rows without reading their content.
+ * The other indices are for forgetting records.
  */
 #include "config.h"
 
@@ -20,8 +20,8 @@
 
 #define COLUMNS                                                                \
     "key INTEGER PRIMARY KEY, "                                                \
-    "born INTEGER NOT NULL, " /* first version that has it */                  \
-    "died INTEGER, "          /* first version that has it no longer */        \
+    "born INTEGER NOT NULL, " /* first version with the row */                 \
+    "died INTEGER, "          /* first version without the row */              \
     "domain INTEGER NOT NULL, label INTEGER NOT NULL, "                        \
     "partition_id INTEGER NOT NULL, record_offset INTEGER NOT NULL, "          \
     "part INTEGER NOT NULL, id TEXT, text_hash INTEGER NOT NULL, "             \
@@ -31,8 +31,8 @@
     "tokens BLOB, "             /* u16 little-endian, n_tokens + 1 */          \
     "text BLOB, "               /* preset linear */                            \
     "logits BLOB, "             /* f32 little-endian */                        \
-    "loss REAL, "               /* nats, when it was new */                    \
-    "checksum INTEGER NOT NULL" /* XXH3 of the rest, but born, died, loss */
+    "loss REAL, "               /* nats, of the new segment */                 \
+    "checksum INTEGER NOT NULL" /* XXH3 of all columns but born, died, loss */
 
 const char *const replay_schema[] = {
     "CREATE TABLE replay_rows (" COLUMNS ")",
@@ -41,7 +41,7 @@ const char *const replay_schema[] = {
     "CREATE TABLE holdout_rows (" COLUMNS ")",
     "CREATE INDEX holdout_rows_life ON holdout_rows (died, born)",
     "CREATE INDEX holdout_rows_id ON holdout_rows (id) WHERE id IS NOT NULL",
-    /* for replay_db_forget, like those of ids */
+    /* for replay_db_forget, like the indices of ids */
     "CREATE INDEX replay_rows_domain ON replay_rows (domain, born)",
     "CREATE INDEX holdout_rows_domain ON holdout_rows (domain, born)",
 };
@@ -57,7 +57,7 @@ static int fail(struct sqlite3 *db, const char *doing, struct err *err)
     return sqlite_err(db, NULL, doing, err);
 }
 
-/* Prepares `sql`, in which %s is the kind's prefix. */
+/* Prepares `sql`, in which %s is the prefix. */
 static int prepare(struct sqlite3 *db, enum replay_kind kind, const char *sql,
                    struct sqlite3_stmt **stmt, struct err *err)
 {
@@ -71,7 +71,7 @@ static int prepare(struct sqlite3 *db, enum replay_kind kind, const char *sql,
     return rc == SQLITE_OK ? 0 : fail(db, "preparing a statement", err);
 }
 
-/* Runs a statement that returns no rows, and makes it ready again. */
+/* Runs a statement that returns no rows, and resets it. */
 static int run(struct sqlite3_stmt *stmt, const char *doing, struct err *err)
 {
     struct sqlite3 *db = sqlite3_db_handle(stmt);
@@ -148,8 +148,8 @@ static int write_born(struct sqlite3 *db, const struct replay_changes *c,
     return rc;
 }
 
-/* Runs `sql`, which has ?1 = key and ?2 = version, for each key. A key of
- * which there is no row is no error: it is as dead as it can be. */
+/* Runs `sql` with ?1 = key and ?2 = version, for each key. A key without a row
+ * is not an error. */
 static int for_keys(struct sqlite3 *db, enum replay_kind kind, const char *sql,
                     const int64_t *keys, size_t n, int64_t version,
                     struct err *err)
@@ -169,9 +169,9 @@ static int for_keys(struct sqlite3 *db, enum replay_kind kind, const char *sql,
     return rc;
 }
 
-static const char bury_sql[] =
+static const char mark_dead_sql[] =
     "UPDATE %s_rows SET died = ?2 WHERE key = ?1 AND died IS NULL";
-static const char revive_sql[] =
+static const char mark_live_sql[] =
     "UPDATE %s_rows SET died = NULL WHERE key = ?1 AND ?2 IS NOT NULL";
 static const char delete_sql[] =
     "DELETE FROM %s_rows WHERE key = ?1 AND ?2 IS NOT NULL";
@@ -194,10 +194,11 @@ static int compare_keys(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Which rows of the table are wrongly alive, and which wrongly dead. */
+/* Finds the rows of the table that are wrongly live, and those wrongly dead. */
 static int compare_with_index(struct sqlite3 *db,
-                              const struct replay_changes *c, struct keys *bury,
-                              struct keys *revive, struct err *err)
+                              const struct replay_changes *c,
+                              struct keys *mark_dead, struct keys *mark_live,
+                              struct err *err)
 {
     struct sqlite3_stmt *stmt = NULL;
     int rc = prepare(db, c->kind, "SELECT key, died IS NULL FROM %s_rows",
@@ -212,28 +213,29 @@ static int compare_with_index(struct sqlite3 *db,
                                               sizeof key, compare_keys);
 
         if (alive && !named)
-            keys_add(bury, key);
+            keys_add(mark_dead, key);
         else if (!alive && named)
-            keys_add(revive, key);
+            keys_add(mark_live, key);
     }
     rc = rc == SQLITE_DONE ? 0 : fail(db, "listing rows", err);
     sqlite3_finalize(stmt);
     return rc;
 }
 
-static int settle(struct sqlite3 *db, const struct replay_changes *c,
-                  int64_t version, struct err *err)
+static int reconcile(struct sqlite3 *db, const struct replay_changes *c,
+                     int64_t version, struct err *err)
 {
-    struct keys bury = {NULL, 0, 0}, revive = {NULL, 0, 0};
-    int rc = compare_with_index(db, c, &bury, &revive, err);
+    struct keys mark_dead = {NULL, 0, 0}, mark_live = {NULL, 0, 0};
+    int rc = compare_with_index(db, c, &mark_dead, &mark_live, err);
 
     if (!rc)
-        rc = for_keys(db, c->kind, bury_sql, bury.items, bury.n, version, err);
+        rc = for_keys(db, c->kind, mark_dead_sql, mark_dead.items, mark_dead.n,
+                      version, err);
     if (!rc)
-        rc = for_keys(db, c->kind, revive_sql, revive.items, revive.n, version,
-                      err);
-    free(bury.items);
-    free(revive.items);
+        rc = for_keys(db, c->kind, mark_live_sql, mark_live.items, mark_live.n,
+                      version, err);
+    free(mark_dead.items);
+    free(mark_live.items);
     return rc;
 }
 
@@ -243,13 +245,14 @@ int replay_db_write(struct sqlite3 *db, const struct replay_changes *c,
     int rc = write_born(db, c, version, err);
 
     if (!rc)
-        rc = for_keys(db, c->kind, bury_sql, c->dead, c->n_dead, version, err);
-    if (!rc && c->settle)
-        rc = settle(db, c, version, err);
+        rc = for_keys(db, c->kind, mark_dead_sql, c->dead, c->n_dead, version,
+                      err);
+    if (!rc && c->reconcile)
+        rc = reconcile(db, c, version, err);
     return rc;
 }
 
-/* --- the life of rows over versions ------------------------------------- */
+/* --- births and deaths -------------------------------------------------- */
 
 static int rollback_kind(struct sqlite3 *db, enum replay_kind kind, int64_t to,
                          int64_t last, struct err *err)
@@ -274,7 +277,7 @@ int replay_db_rollback(struct sqlite3 *db, int64_t to, int64_t last,
     return rc ? rc : rollback_kind(db, REPLAY_HOLDOUT, to, last, err);
 }
 
-/* The largest kept version below `died`; INT64_MIN: there is none. */
+/* Returns the largest kept version below `died`, or INT64_MIN. */
 static int64_t last_before(const int64_t *kept, size_t n, int64_t died)
 {
     size_t low = 0, high = n;
@@ -290,7 +293,7 @@ static int64_t last_before(const int64_t *kept, size_t n, int64_t died)
     return low ? kept[low - 1] : INT64_MIN;
 }
 
-/* The first version above `died` in which rows died; INT64_MAX: none. */
+/* Sets *died to the next version in which rows died, or INT64_MAX. */
 static int next_death(struct sqlite3_stmt *stmt, int64_t *died, struct err *err)
 {
     int rc;
@@ -305,8 +308,8 @@ static int next_death(struct sqlite3_stmt *stmt, int64_t *died, struct err *err)
     return rc;
 }
 
-/* Adds the keys of the rows that died in a version and were born after
- * another, max_rows keys at most. */
+/* Adds the keys of the rows that died in version `died` and were born after
+ * version `after`, up to max_rows keys. */
 static int find_born_after(struct sqlite3_stmt *stmt, int64_t died,
                            int64_t after, int64_t max_rows, struct keys *keys,
                            struct err *err)
@@ -331,10 +334,10 @@ const char *const replay_db_sweep_sql[2] = {
 };
 
 /*
- * Adds the keys of dead rows that no kept version needs, max_rows at most. Let
- * k be the last kept version before the version in which a row died. The row is
- * needed exactly when it was born in k or before. So each version in which rows
- * died takes two look-ups in the index, and no row is read that stays.
+ * Adds the keys of dead rows that no kept version needs, up to max_rows. Let k
+ * be the last kept version before the version in which a row died. The row is
+ * needed exactly if it was born in k or before. So each version in which rows
+ * died takes two look-ups in the index, and no remaining row is read.
  */
 static int find_unkept(struct sqlite3 *db, enum replay_kind kind,
                        const int64_t *kept, size_t n, int64_t max_rows,
@@ -451,7 +454,7 @@ int replay_db_erase(struct sqlite3 *db, enum replay_kind kind,
 
 /* --- reading ------------------------------------------------------------ */
 
-/* For decode(). */
+/* The columns that decode() reads. */
 #define ROW_COLUMNS                                                            \
     "domain, label, partition_id, record_offset, part, id, text_hash, "        \
     "time_ms, n_tokens, n_masked, n_bytes, ends, tokens, text, logits, loss, " \
@@ -466,7 +469,7 @@ int replay_db_prepare_fetch(struct sqlite3 *db, enum replay_kind kind,
     return prepare(db, kind, fetch_sql, fetch, err);
 }
 
-/* A column that has to be in [low, high]; *sane is cleared when it is not. */
+/* Reads a column that must be in [low, high]; clears *sane if it is not. */
 static int64_t column_in(struct sqlite3_stmt *stmt, int i, int64_t low,
                          int64_t high, bool *sane)
 {
@@ -485,7 +488,7 @@ static size_t column_blob(struct sqlite3_stmt *stmt, int i, const void **bytes)
     return *bytes ? (size_t)sqlite3_column_bytes(stmt, i) : 0;
 }
 
-/* The row at the cursor, or NULL when it is not what was written. */
+/* Reads the row at the cursor; NULL when it is damaged. */
 static struct row *decode(struct sqlite3_stmt *stmt, int64_t key)
 {
     struct segment_origin o = {0};
@@ -535,13 +538,13 @@ int replay_db_fetch(struct sqlite3_stmt *fetch, int64_t key, struct row **row,
         *row = decode(fetch, key);
     rc = rc == SQLITE_ROW || rc == SQLITE_DONE
              ? 0
-             : fail(sqlite3_db_handle(fetch), "reading a kept row", err);
+             : fail(sqlite3_db_handle(fetch), "reading a stored row", err);
     sqlite3_reset(fetch);
     return rc;
 }
 
 int replay_db_find(struct sqlite3 *db, enum replay_kind kind,
-                   const int64_t *keys, size_t n, bool *there, struct err *err)
+                   const int64_t *keys, size_t n, bool *exists, struct err *err)
 {
     struct sqlite3_stmt *stmt = NULL;
     int rc = prepare(db, kind, "SELECT key FROM %s_rows", &stmt, err);
@@ -554,7 +557,7 @@ int replay_db_find(struct sqlite3 *db, enum replay_kind kind,
             n ? bsearch(&key, keys, n, sizeof key, compare_keys) : NULL;
 
         if (found)
-            there[found - keys] = true;
+            exists[found - keys] = true;
     }
     rc = rc == SQLITE_DONE ? 0 : fail(db, "listing rows", err);
     sqlite3_finalize(stmt);
@@ -562,7 +565,7 @@ int replay_db_find(struct sqlite3 *db, enum replay_kind kind,
 }
 
 int replay_db_each_unnamed(struct sqlite3 *db, enum replay_kind kind,
-                           void (*see)(void *arg, const struct row *row),
+                           void (*visit)(void *arg, const struct row *row),
                            void *arg, struct err *err)
 {
     struct sqlite3_stmt *stmt = NULL;
@@ -577,17 +580,17 @@ int replay_db_each_unnamed(struct sqlite3 *db, enum replay_kind kind,
         struct row *row = decode(stmt, sqlite3_column_int64(stmt, 17));
 
         if (row)
-            see(arg, row);
+            visit(arg, row);
         free(row);
     }
-    rc = rc == SQLITE_DONE ? 0 : fail(db, "reading kept rows", err);
+    rc = rc == SQLITE_DONE ? 0 : fail(db, "reading stored rows", err);
     sqlite3_finalize(stmt);
     return rc;
 }
 
 struct wanted {
     int64_t key;
-    size_t i; /* where it was asked for */
+    size_t i; /* index in the request */
 };
 
 static int compare_wanted(const void *a, const void *b)
@@ -597,7 +600,7 @@ static int compare_wanted(const void *a, const void *b)
     return (x->key > y->key) - (x->key < y->key);
 }
 
-/* Closes the gaps that rows left which could not be used. */
+/* Closes the gaps of rows that were missing or damaged. */
 static void close_gaps(struct replay_segments *read, int64_t *keys, size_t n)
 {
     struct row **rows = read->memory;
@@ -645,7 +648,7 @@ void replay_segments_free(struct replay_segments *s)
 {
     struct row **rows = s->memory;
 
-    for (size_t i = 0; rows && rows[i]; i++) /* n may have been lowered */
+    for (size_t i = 0; rows && rows[i]; i++) /* n may be smaller */
         free(rows[i]);
     free(rows);
     free(s->items);

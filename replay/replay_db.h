@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * replay_db.h - rows in SQLite, and what a publish takes there.
+ * replay_db.h - rows in SQLite, and the changes that a publication writes.
  *
- * Two tables of the same columns, replay_rows and holdout_rows. A row is live
- * in version v when born <= v and (died is null or v < died); after a rollback
- * that may include versions which no longer had it, never the reverse. Each
- * row carries the XXH3 of its content.
+ * The tables replay_rows and holdout_rows have the same columns. A row is live
+ * in version v when born <= v and (died is null or v < died). After a rollback
+ * a row may count as live in versions that no longer had it, but never the
+ * reverse. Each row has the XXH3 of its content.
  *
- * Threads: each connection's own
+ * Threads: the thread of the connection
  */
 #ifndef MNEME_REPLAY_REPLAY_DB_H
 #define MNEME_REPLAY_REPLAY_DB_H
@@ -21,37 +21,39 @@ struct sqlite3_stmt;
 struct replay_changes {
     enum replay_kind kind;
     struct row **born; /* [n_born] ascending keys; owned */
-    uint32_t *slots;   /* [n_born] where replay.c has them */
+    uint32_t *slots;   /* [n_born] their slots */
     size_t n_born;
     int64_t *dead; /* [n_dead] keys of stored rows that died */
     size_t n_dead;
-    bool settle;   /* the first write after an import */
-    int64_t *live; /* [n_live] ascending: every live key; only to settle */
+    bool reconcile; /* first write after an import: compare the table with the
+                       index */
+    int64_t *live; /* [n_live] ascending: every live key; only with reconcile */
     size_t n_live;
-    int64_t n_bytes; /* of born */
+    int64_t n_bytes; /* size of the born rows */
 };
 
-/* "replay" or "holdout": of tensors, and of tables with "_rows". */
+/* Returns "replay" or "holdout", the prefix of tensors and, with "_rows", of
+ * tables. */
 const char *replay_db_prefix(enum replay_kind kind);
 
-/* The statement for replay_db_fetch, to be finalised by the caller. */
+/* Prepares the statement for replay_db_fetch; the caller finalises it. */
 int replay_db_prepare_fetch(struct sqlite3 *db, enum replay_kind kind,
                             struct sqlite3_stmt **fetch, struct err *err);
 
-/* The row of a key, to be released with free(). *row is NULL when it is missing
- * or not what was written: that is one row's loss. What cannot be read, a page
- * of the database with another checksum among it, is an error. */
+/* Reads the row of a key; the caller calls free(). *row is NULL when the row is
+ * missing or damaged. A failure to read, such as a page with a wrong checksum,
+ * is an error. */
 int replay_db_fetch(struct sqlite3_stmt *fetch, int64_t key, struct row **row,
                     struct err *err);
 
-/* The two statements of replay_db_sweep, with %s for the prefix: tests look at
- * their plans. */
+/* The two statements of replay_db_sweep, with %s for the prefix. Tests check
+ * their query plans. */
 extern const char *const replay_db_sweep_sql[2];
 
-/* Which of the ascending keys[n] the table has: there[n], by one pass over the
- * index of lives, which touches no row. */
+/* Sets exists[n] for those of the ascending keys[n] that the table has. One
+ * pass over an index, which reads no row. */
 int replay_db_find(struct sqlite3 *db, enum replay_kind kind,
-                   const int64_t *keys, size_t n, bool *there,
+                   const int64_t *keys, size_t n, bool *exists,
                    struct err *err);
 
 #endif

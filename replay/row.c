@@ -8,7 +8,7 @@
 #include "base/checksum.h"
 #include "base/xalloc.h"
 
-/* Tokens and logits go to disk as they lie in memory: little-endian. */
+/* Tokens and logits are stored as in memory: little-endian. */
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
                "rows are stored little-endian: swap bytes in replay_db.c");
 
@@ -27,7 +27,7 @@ static size_t gram_bytes(const struct segment *s)
     return s->grams ? (size_t)s->n_grams * sizeof *s->grams : 0;
 }
 
-/* Copies n_bytes to *at, which it moves on; of nothing it makes NULL, as a
+/* Copies n_bytes to *at and advances it. Without bytes it returns NULL, as a
  * database does. */
 static void *put(char **at, const void *from, size_t n_bytes)
 {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * row.h - one kept segment, with all it points to, in one block of memory.
+ * row.h - one stored segment, with everything it points to, in one block.
  *
- * Owner:   whoever copied it; free() releases it whole
- * Threads: any, immutable
+ * Owner:   the caller of row_copy; free() frees all of it
+ * Threads: any, never changes
  */
 #ifndef MNEME_REPLAY_ROW_H
 #define MNEME_REPLAY_ROW_H
@@ -16,17 +16,18 @@
 struct row {
     int64_t key;
     struct segment segment;       /* points into the block */
-    struct segment_origin origin; /* its id too */
-    double nats;                  /* loss when it was new */
-    size_t n_bytes;               /* of the block */
+    struct segment_origin origin; /* its id is in the block, too */
+    double nats;                  /* loss when it was learned or held out */
+    size_t n_bytes;               /* size of the block */
 };
 
-/* segment's pointers need no alignment: they may come from a database. */
+/* Copies a segment. Its pointers need no alignment: they may come from
+ * SQLite. */
 struct row *row_copy(int64_t key, const struct segment *s,
                      const struct segment_origin *origin, double nats);
 
-/* XXH3 of everything but the loss, which nothing depends on, and the hashes,
- * which follow from the text and are not stored. */
+/* Returns the XXH3 of everything but the loss, on which nothing depends, and
+ * the n-gram hashes, which are not stored but made from the text. */
 uint64_t row_checksum(const struct row *row);
 
 #endif

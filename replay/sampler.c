@@ -52,14 +52,14 @@ void sampler_quotas(const int64_t *seen, size_t n, int64_t capacity,
                                            (1.0 - floor) * quota[d] / total);
 }
 
-size_t sampler_fullest(const int64_t *held, const double *quota, size_t n)
+size_t sampler_fullest(const int64_t *kept, const double *quota, size_t n)
 {
     size_t fullest = SAMPLER_NONE;
     double most = 0.0;
 
     for (size_t d = 0; d < n; d++) {
-        if (held[d] > 0 && (double)held[d] / quota[d] > most) {
-            most = (double)held[d] / quota[d];
+        if (kept[d] > 0 && (double)kept[d] / quota[d] > most) {
+            most = (double)kept[d] / quota[d];
             fullest = d;
         }
     }
@@ -67,29 +67,29 @@ size_t sampler_fullest(const int64_t *held, const double *quota, size_t n)
 }
 
 enum sampler_fate sampler_decide(struct sampler_stream *s, int64_t seen,
-                                 int64_t held, double quota, int64_t n_free)
+                                 int64_t kept, double quota, int64_t n_free)
 {
-    double kept = fmax(quota, (double)(held + n_free));
+    double room = fmax(quota, (double)(kept + n_free));
 
-    if ((double)sampler_below(s, (uint64_t)seen) >= kept)
+    if ((double)sampler_below(s, (uint64_t)seen) >= room)
         return SAMPLER_REJECT;
     if (n_free > 0)
         return SAMPLER_ADD;
-    return (double)held < quota ? SAMPLER_GROW : SAMPLER_REPLACE;
+    return (double)kept < quota ? SAMPLER_GROW : SAMPLER_REPLACE;
 }
 
 size_t sampler_pick(struct sampler_stream *s, const uint32_t *slots, size_t n,
                     size_t first, const uint32_t *marks, uint32_t mark)
 {
-    size_t place = 0;
+    size_t start = 0;
 
     for (int try = 0; try < PICK_TRIES; try++) {
-        place = sampler_below(s, n);
-        if (marks[slots[(first + place) % n]] != mark)
-            return place;
+        start = sampler_below(s, n);
+        if (marks[slots[(first + start) % n]] != mark)
+            return start;
     }
     for (size_t i = 1; i < n; i++) {
-        size_t next = (place + i) % n;
+        size_t next = (start + i) % n;
 
         if (marks[slots[(first + next) % n]] != mark)
             return next;

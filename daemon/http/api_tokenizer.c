@@ -46,8 +46,8 @@ bool api_tokenizer_encode(struct http_request *rq, const struct infer *f,
     struct cancel cancel = http_cancel_callback(&rq->cancel);
     struct err err = ERR_INIT;
 
-    if (tokenizer_encode_wanted(infer_tokenizer(f), text, n_bytes, &cancel, ids,
-                                &err) == 0)
+    if (tokenizer_encode_cancellable(infer_tokenizer(f), text, n_bytes, &cancel,
+                                     ids, &err) == 0)
         return true;
     http_fail_err(rq, &err);
     return false;

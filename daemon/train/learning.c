@@ -300,7 +300,7 @@ bool learning_ready(const struct learning *l)
            intake_is_long(l->intake);
 }
 
-static void copy_segments(const struct replay_draw *sample, size_t n,
+static void copy_segments(const struct replay_sampled *sample, size_t n,
                           struct segment **segments, size_t *cap)
 {
     if (n > *cap) {
@@ -312,7 +312,7 @@ static void copy_segments(const struct replay_draw *sample, size_t n,
 }
 
 /* Copies the segments with their tokens, which the next sample overwrites. */
-static void copy_fisher(struct learning *l, const struct replay_draw *sample,
+static void copy_fisher(struct learning *l, const struct replay_sampled *sample,
                         size_t n)
 {
     size_t tokens = 0, at = 0;
@@ -424,7 +424,7 @@ int learning_step(struct learning *l, struct learner_step_output *out,
                   struct err *err)
 {
     const struct conf_replay *replay = &l->conf->learner.replay;
-    struct replay_draw *sample = NULL, *fisher = NULL;
+    struct replay_sampled *sample = NULL, *fisher = NULL;
     struct intake_batch b;
     struct filter_context filter = {l->filter, &b};
     struct learner_step_input in;
@@ -442,7 +442,7 @@ int learning_step(struct learning *l, struct learner_step_output *out,
         .context = l->has_model ? (size_t)l->shape.context : 0,
     };
     rc = replay_sample_fisher(l->replay, step,
-                              learner_fisher_wants(l->learner, b.tokens),
+                              learner_fisher_tokens(l->learner, b.tokens),
                               &fisher, &n_fisher, err);
     if (rc)
         return rc;
@@ -464,8 +464,8 @@ int learning_step(struct learning *l, struct learner_step_output *out,
         .fisher = l->fisher,
         .n_fisher = n_fisher,
         .trusted = b.released,
-        .judge = l->has_model ? filter_batch : NULL,
-        .judge_arg = &filter,
+        .filter = l->has_model ? filter_batch : NULL,
+        .filter_arg = &filter,
     };
     out->nats = l->nats;
     out->text_nats = l->text_nats;

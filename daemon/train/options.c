@@ -122,7 +122,7 @@ void options_replay(const struct conf *conf, enum replay_kind kind,
     if (l->replay.balance == CONF_BALANCE_NONE)
         out->quota_exponent = 1;
     if (kind == REPLAY_ROWS && conf->model.preset == CONF_PRESET_LINEAR)
-        out->kept_bytes = (int64_t)LINEAR_KEPT_BYTES;
+        out->cache_bytes = (int64_t)LINEAR_KEPT_BYTES;
 }
 
 json_t *options_settings(const struct conf *conf)

@@ -1,18 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Layer by layer, and in a layer BLOCK rows at a time:
+ * A forward pass goes layer by layer, and in a layer BLOCK rows at a time:
  *
  *     normed -> qkv, whose keys and values go to the cache -> att, from the
  *     cache -> residual;  normed -> gu -> act -> residual
  *
- * Attention runs on the kernels of the other products, the cache being two
- * more matrices in panels for each key/value head (attention.h), with room for
- * `cap` tokens, a multiple of PANEL: keys in columns, values in rows.
+ * Attention uses the kernels of the other products. For each key/value head
+ * the cache is two matrices in panels (attention.h), with room for `cap`
+ * tokens, a multiple of PANEL: keys in columns, values in rows.
  *
  * A generation's cache has such a pair for each layer. Reading a batch needs
- * one layer's at a time, with a span for each segment.
+ * the cache of one layer at a time, with a span for each segment.
  *
- * Rows have whole panels of columns wherever a product writes them.
+ * Rows that a product writes are padded to whole panels of columns.
+ *
+ * All weights of a version are one block: for each layer its matrices in
+ * panels, then its norms; at the end the last norm, the output layer, and the
+ * embedding if the output layer cannot serve as one.
  */
 #include "config.h"
 
@@ -20,20 +24,57 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/xalloc.h"
 #include "learner/kernels/attention.h"
-#include "learner/infer/frozen_private.h"
 #include "learner/kernels/hot.h"
 #include "learner/kernels/ops.h"
+#include "learner/kernels/packed.h"
 #include "learner/kernels/panels.h"
 #include "learner/kernels/vexp.h"
 
 #define BLOCK 48
-#define HEAD_COLUMNS 1024 /* of the vocabulary at a time */
+#define HEAD_COLUMNS 1024 /* logits computed at a time */
 
-/* Tokens [from, from + n) of a pass, which follow `past` others that are in
- * the cache; keys and values of the first layer. */
+struct layer {
+    float *attn_norm, *ffn_norm, *q_norm, *k_norm;
+    struct packed qkv, o, gu, down;
+};
+
+struct frozen {
+    const struct model *m;
+    bool bytes;
+    size_t c, v, hd, heads, kv_heads, f;
+    size_t q, kv;            /* heads * hd, kv_heads * hd */
+    size_t c_cols, hd_cols;  /* c and hd, rounded up to whole panels */
+    size_t f_cols, qkv_cols; /* f_cols: index of `up` in a row of gu */
+    size_t context_cap;      /* the context, rounded up to whole panels */
+    struct layer *layers;
+    float *norm;
+    float *embed; /* [V][C]; NULL: the rows of `head` are used */
+    struct packed head;
+    char *block;
+    size_t n_bytes;
+};
+
+/* Returns the next n floats of a block, 64-byte aligned, and raises *used by
+ * their bytes. Without a block it only counts. */
+static float *alloc_floats(char *block, size_t *used, size_t n)
+{
+    float *p = block ? (float *)(void *)(block + *used) : NULL;
+
+    *used += (n * sizeof *p + 63) / 64 * 64;
+    return p;
+}
+
+static void copy_floats(float *to, const float *from, size_t n)
+{
+    memcpy(to, from, n * sizeof *to);
+}
+
+/* Tokens [from, from + n) of a pass, which follow `past` tokens in the cache.
+ * keys and values are those of the first layer. */
 struct span {
     float *keys, *values;
     size_t cap, past, from, n;
@@ -41,20 +82,135 @@ struct span {
 
 struct frozen_work {
     const struct frozen *f;
-    size_t cap, cap_spans, cap_cache; /* tokens, spans, floats */
-    size_t n_floats;
-    float *x;      /* [cap][c_cols] the residual */
+    size_t cap, cap_spans, cap_cache; /* allocated tokens, spans, floats */
+    float *x;      /* [cap][c_cols] residual */
     float *states; /* [cap][C] */
-    float *cache;  /* of one layer, when a batch is read */
+    float *cache;  /* of one layer, for reading a batch */
     struct span *spans;
     uint32_t pos[BLOCK];
 
-    float *block; /* and in it: */
+    float *block; /* one block, and the parts of it */
     float *normed, *qkv, *att, *gu, *act, *rstd, *scores, *logits;
     void *scratch;
 };
 
-/* --- room --------------------------------------------------------------- */
+/* --- weights ------------------------------------------------------------ */
+
+static void lay_out_matrix(struct packed *p, const struct frozen *f, size_t in,
+                           size_t out, char *block, size_t *used)
+{
+    *used += packed_lay_out(p, in, out, f->bytes, block ? block + *used : NULL);
+}
+
+static size_t lay_out_weights(struct frozen *f, char *block)
+{
+    const struct model_shape *s = &f->m->shape;
+    size_t used = 0;
+
+    for (int i = 0; i < s->layers; i++) {
+        struct layer *l = &f->layers[i];
+
+        lay_out_matrix(&l->qkv, f, f->c, f->q + 2 * f->kv, block, &used);
+        lay_out_matrix(&l->o, f, f->q, f->c, block, &used);
+        lay_out_matrix(&l->gu, f, f->c, 2 * f->f_cols, block, &used);
+        lay_out_matrix(&l->down, f, f->f, f->c, block, &used);
+        l->attn_norm = alloc_floats(block, &used, f->c);
+        l->ffn_norm = alloc_floats(block, &used, f->c);
+        l->q_norm = alloc_floats(block, &used, f->hd);
+        l->k_norm = alloc_floats(block, &used, f->hd);
+    }
+    f->norm = alloc_floats(block, &used, f->c);
+    lay_out_matrix(&f->head, f, f->c, f->v, block, &used);
+    if (!s->tied || f->bytes)
+        f->embed = alloc_floats(block, &used, f->v * f->c);
+    return used;
+}
+
+struct frozen *frozen_create(const struct model *m, bool bytes)
+{
+    struct frozen *f = xcalloc(1, sizeof *f);
+    const struct model_shape *s = &m->shape;
+
+    f->m = m;
+    f->bytes = bytes;
+    f->c = (size_t)s->dim;
+    f->v = (size_t)s->vocab_size;
+    f->hd = (size_t)s->head_dim;
+    f->heads = (size_t)s->heads;
+    f->kv_heads = (size_t)s->kv_heads;
+    f->f = (size_t)s->ffn_dim;
+    f->q = f->heads * f->hd;
+    f->kv = f->kv_heads * f->hd;
+    f->c_cols = packed_columns(f->c);
+    f->hd_cols = packed_columns(f->hd);
+    f->f_cols = packed_columns(f->f);
+    f->qkv_cols = packed_columns(f->q + 2 * f->kv);
+    f->context_cap = packed_columns((size_t)s->context);
+    f->layers = xcalloc((size_t)s->layers, sizeof *f->layers);
+    f->n_bytes = lay_out_weights(f, NULL);
+    f->block = xalloc_large(f->n_bytes);
+    lay_out_weights(f, f->block);
+    return f;
+}
+
+void frozen_free(struct frozen *f)
+{
+    if (!f)
+        return;
+    free(f->block);
+    free(f->layers);
+    free(f);
+}
+
+size_t frozen_bytes(const struct frozen *f)
+{
+    return sizeof *f + f->n_bytes;
+}
+
+static void set_layer_tensor(struct frozen *f, size_t i, size_t offset,
+                             const float *data)
+{
+    const struct model_layer *at = &f->m->layers[i];
+    struct layer *l = &f->layers[i];
+
+    if (offset == at->attn_norm)
+        copy_floats(l->attn_norm, data, f->c);
+    else if (offset == at->ffn_norm)
+        copy_floats(l->ffn_norm, data, f->c);
+    else if (f->m->shape.qk_norm && offset == at->q_norm)
+        copy_floats(l->q_norm, data, f->hd);
+    else if (f->m->shape.qk_norm && offset == at->k_norm)
+        copy_floats(l->k_norm, data, f->hd);
+    else if (offset == at->q)
+        packed_fill(&l->qkv, 0, data, f->q);
+    else if (offset == at->k)
+        packed_fill(&l->qkv, f->q, data, f->kv);
+    else if (offset == at->v)
+        packed_fill(&l->qkv, f->q + f->kv, data, f->kv);
+    else if (offset == at->o)
+        packed_fill(&l->o, 0, data, f->c);
+    else if (offset == at->gate)
+        packed_fill(&l->gu, 0, data, f->f);
+    else if (offset == at->up)
+        packed_fill(&l->gu, f->f_cols, data, f->f);
+    else if (offset == at->down)
+        packed_fill(&l->down, 0, data, f->c);
+}
+
+void frozen_set_tensor(struct frozen *f, const struct model_tensor *t,
+                       const float *data)
+{
+    if (t->offset == f->m->embed && f->embed)
+        copy_floats(f->embed, data, f->v * f->c);
+    if (t->offset == f->m->lm_head)
+        packed_fill(&f->head, 0, data, f->v);
+    if (t->offset == f->m->norm)
+        copy_floats(f->norm, data, f->c);
+    for (size_t i = 0; i < (size_t)f->m->shape.layers; i++)
+        set_layer_tensor(f, i, t->offset, data);
+}
+
+/* --- memory ------------------------------------------------------------- */
 
 static size_t most(size_t a, size_t b)
 {
@@ -71,22 +227,22 @@ static size_t scratch_bytes(const struct frozen *f)
                      packed_scratch(&f->head, BLOCK)));
 }
 
-static size_t place_block(struct frozen_work *w, char *block)
+static size_t lay_out_work(struct frozen_work *w, char *block)
 {
     const struct frozen *f = w->f;
     size_t used = 0, heads = f->heads + f->kv_heads;
 
-    w->normed = frozen_room(block, &used, BLOCK * most(f->c, f->q + f->kv));
-    w->qkv = frozen_room(block, &used, BLOCK * f->qkv_cols);
-    w->att = frozen_room(block, &used, BLOCK * f->q);
-    w->gu = frozen_room(block, &used, BLOCK * 2 * f->f_cols);
-    w->act = frozen_room(block, &used, BLOCK * f->f_cols);
-    w->rstd = frozen_room(block, &used, most(BLOCK, heads));
+    w->normed = alloc_floats(block, &used, BLOCK * most(f->c, f->q + f->kv));
+    w->qkv = alloc_floats(block, &used, BLOCK * f->qkv_cols);
+    w->att = alloc_floats(block, &used, BLOCK * f->q);
+    w->gu = alloc_floats(block, &used, BLOCK * 2 * f->f_cols);
+    w->act = alloc_floats(block, &used, BLOCK * f->f_cols);
+    w->rstd = alloc_floats(block, &used, most(BLOCK, heads));
     w->scores =
-        frozen_room(block, &used, attention_scratch(f->context_cap, f->hd));
-    w->logits = frozen_room(block, &used, BLOCK * HEAD_COLUMNS);
+        alloc_floats(block, &used, attention_scratch(f->context_cap, f->hd));
+    w->logits = alloc_floats(block, &used, BLOCK * HEAD_COLUMNS);
     w->scratch =
-        frozen_room(block, &used, scratch_bytes(f) / sizeof(float) + 1);
+        alloc_floats(block, &used, scratch_bytes(f) / sizeof(float) + 1);
     return used;
 }
 
@@ -109,9 +265,8 @@ struct frozen_work *frozen_work_create(const struct frozen *f,
     struct frozen_work *w = xcalloc(1, sizeof *w);
 
     w->f = f;
-    w->n_floats = place_block(w, NULL) / sizeof(float);
-    w->block = xfloats(w->n_floats);
-    place_block(w, (char *)w->block);
+    w->block = xfloats(lay_out_work(w, NULL) / sizeof(float));
+    lay_out_work(w, (char *)w->block);
     need_room(w, max_tokens);
     return w;
 }
@@ -128,13 +283,6 @@ void frozen_work_free(struct frozen_work *w)
     free(w);
 }
 
-size_t frozen_work_bytes(const struct frozen_work *w)
-{
-    size_t n = w->n_floats + w->cap * (w->f->c_cols + w->f->c) + w->cap_cache;
-
-    return sizeof *w + n * sizeof(float) + w->cap_spans * sizeof *w->spans;
-}
-
 /* --- a layer ------------------------------------------------------------ */
 
 static void product(const struct packed *p, const float *x, size_t x_stride,
@@ -149,7 +297,8 @@ static void product(const struct packed *p, const float *x, size_t x_stride,
     packed_product(p, &r, 0, p->panels.n_panels);
 }
 
-/* Of n rows of the residual: dense rows of C. */
+/* Applies RMSNorm to n rows of the residual; the result has rows of C
+ * floats. */
 static void norm_rows(struct frozen_work *w, float *to, const float *x,
                       const float *weight, size_t n)
 {
@@ -163,13 +312,13 @@ static void norm_rows(struct frozen_work *w, float *to, const float *x,
                           f->c, eps);
 }
 
-/* Norms each head of queries and keys of a row. */
+/* Applies RMSNorm to each head of queries and keys of a row. */
 static void norm_heads(struct frozen_work *w, const struct layer *l, float *row)
 {
     const struct frozen *f = w->f;
     float eps = f->m->shape.norm_eps, *raw = w->normed;
 
-    frozen_copy(raw, row, f->q + f->kv);
+    copy_floats(raw, row, f->q + f->kv);
     ops_fast->rmsnorm(row, w->rstd, raw, l->q_norm, f->heads, f->hd, eps);
     ops_fast->rmsnorm(row + f->q, w->rstd, raw + f->q, l->k_norm, f->kv_heads,
                       f->hd, eps);
@@ -199,7 +348,8 @@ static size_t cache_floats(const struct frozen *f, size_t cap)
     return keys_floats(f, cap) + f->kv_heads * cap * f->hd_cols;
 }
 
-/* Rows [i, i + n) of the block, of which the first is at place `at`, head h. */
+/* Computes attention of head h for rows [i, i + n) of the block. `at` is the
+ * position of the first row. */
 static void attend(struct frozen_work *w, const struct attention_kv *kv,
                    size_t h, size_t i, size_t at, size_t n)
 {
@@ -219,7 +369,8 @@ static void attend(struct frozen_work *w, const struct attention_kv *kv,
     }
 }
 
-/* Rows [i, i + n) of the block are of the span, the first at place `at`. */
+/* Computes attention for rows [i, i + n) of the block, which belong to the
+ * span. `at` is the position of the first row. */
 static void attend_span(struct frozen_work *w, const struct span *s,
                         size_t layer, size_t i, size_t at, size_t n)
 {
@@ -265,16 +416,16 @@ static void embed(struct frozen_work *w, const uint16_t *tokens, size_t n)
 
         BUG_ON(tokens[i] >= f->v);
         if (f->embed)
-            frozen_copy(row, f->embed + tokens[i] * f->c, f->c);
+            copy_floats(row, f->embed + tokens[i] * f->c, f->c);
         else
             packed_row(&f->head, tokens[i], row);
     }
 }
 
-/* The rows of a block that are of a span. */
+/* The rows of a block that belong to a span. */
 struct overlap {
     size_t from, n; /* rows of the block */
-    size_t at;      /* place of the first in the cache */
+    size_t at;      /* position of the first row in the cache */
 };
 
 static struct overlap overlap_of(const struct span *s, size_t block, size_t n)
@@ -287,8 +438,8 @@ static struct overlap overlap_of(const struct span *s, size_t block, size_t n)
                             s->past + from - s->from};
 }
 
-/* Tokens [block, block + n); *s is the span of the first, and then of the
- * last. caches: the cache has all layers. */
+/* Runs one layer on tokens [block, block + n). *s is the span of the first
+ * token, and becomes that of the last. caches: the cache has all layers. */
 static void pass_block(struct frozen_work *w, size_t layer, size_t block,
                        size_t n, const struct span **s, bool caches)
 {
@@ -315,7 +466,7 @@ static void pass_block(struct frozen_work *w, size_t layer, size_t block,
     finish_layer(w, l, x, n);
 }
 
-/* All layers; the residual is in x. */
+/* Runs all layers on the residual in x. */
 static void pass(struct frozen_work *w, const struct span *spans, size_t n,
                  bool caches)
 {
@@ -332,7 +483,7 @@ static void pass(struct frozen_work *w, const struct span *spans, size_t n,
 
 /* --- losses ------------------------------------------------------------- */
 
-/* max + ln sum exp(of what came so far), in parts: *max and *sum go on. */
+/* Adds n logits to a running max and sum, for max + ln(sum of exp). */
 HOT static void add_exps(const float *x, size_t n, float *max, float *sum)
 {
     float most_yet = *max, add = 0.0f;
@@ -347,7 +498,7 @@ HOT static void add_exps(const float *x, size_t n, float *max, float *sum)
     *max = most_yet;
 }
 
-/* n states at a time, at most BLOCK. */
+/* Computes the losses of n states, at most BLOCK. */
 static void block_losses(struct frozen_work *w, const float *states, size_t n,
                          const uint16_t *target, float *loss)
 {
@@ -388,7 +539,7 @@ void frozen_logits(const struct frozen *f, const float *state,
         size_t cols = f->v - v < HEAD_COLUMNS ? f->v - v : HEAD_COLUMNS;
 
         packed_product(&f->head, &r, v / PANEL, packed_columns(cols) / PANEL);
-        frozen_copy(logits + v, w->logits, cols);
+        copy_floats(logits + v, w->logits, cols);
     }
 }
 
@@ -407,7 +558,7 @@ static void need_cache(struct frozen_work *w, size_t n_spans, size_t n_floats)
     }
 }
 
-/* A span for each segment, one behind the other in the cache. */
+/* Makes a span for each segment, one after the other in the cache. */
 static void make_spans(struct frozen_work *w, const struct batch *b)
 {
     size_t used = 0;

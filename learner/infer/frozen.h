@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * frozen.h - a model whose weights change no more, laid out for reading:
- * forward passes of a version that answers.
+ * frozen.h - a model with fixed weights, laid out for fast forward passes.
  *
- * It computes what model_forward does, within rounding, but keeps nothing for
- * a way back: rows go through a layer BLOCK at a time, so that what they need
- * in it stays in the cache, and logits exist for a block of rows and of the
- * vocabulary only. A token's numbers do not depend on how many others are
- * read with it. With bytes, the matrices of products are int8 (packed.h);
- * the embedding, norms and attention stay in float.
+ * It computes the same as model_forward, within rounding, but keeps nothing
+ * for a backward pass. Rows go through a layer BLOCK at a time, so that their
+ * activations stay in the processor's cache. Logits exist only for one block
+ * of rows and of the vocabulary. The results for a token do not depend on how
+ * many tokens are read with it. With `bytes`, the matrices are int8
+ * (packed.h); the embedding, norms and attention stay in float.
  *
  *     C dim, V vocabulary, N tokens of a batch (model.h)
  *
- * Owner:   holds the model that it was created with, but not its owner
+ * Owner:   keeps a pointer to its model, which the caller frees later
  * Threads: any, once it is filled; a struct frozen_work belongs to one thread
  *          at a time
  */
@@ -28,41 +27,42 @@
 struct frozen;
 struct frozen_work;
 
-/* `m` outlives it. It can be read when frozen_take had every tensor of m. */
+/* `m` must outlive it. Call frozen_set_tensor for every tensor of m before
+ * use. */
 struct frozen *frozen_create(const struct model *m, bool bytes);
 void frozen_free(struct frozen *f);
-size_t frozen_bytes(const struct frozen *f); /* memory it holds */
+size_t frozen_bytes(const struct frozen *f);
 
-/* Takes over the numbers of a tensor of m: float[t->count]. */
-void frozen_take(struct frozen *f, const struct model_tensor *t,
-                 const float *data);
+/* Copies the numbers of one tensor of m: float[t->count]. */
+void frozen_set_tensor(struct frozen *f, const struct model_tensor *t,
+                       const float *data);
 
-/* Room for batches of up to max_tokens tokens; grows by itself. */
+/* Allocates working memory for batches of up to max_tokens tokens. It grows
+ * when needed. */
 struct frozen_work *frozen_work_create(const struct frozen *f,
                                        size_t max_tokens);
 void frozen_work_free(struct frozen_work *w);
-size_t frozen_work_bytes(const struct frozen_work *w);
 
 /*
  * Reads a batch.
- *   loss  float[N] out: -ln p(target) of every token, masked ones too; NULL
- *         when only the states are wanted
+ *   loss  float[N] out: -ln p(target) of every token, also of masked ones;
+ *         NULL when only the states are wanted
  */
 void frozen_read(const struct frozen *f, const struct batch *b,
                  struct frozen_work *w, float *loss);
 
-/* After frozen_read: final states after the last norm, float[N][C]. */
+/* Returns the final states of the last frozen_read, after the last norm:
+ * float[N][C]. */
 const float *frozen_states(const struct frozen_work *w);
 
-/* Logits at a final state: float[C] to float[V]. */
+/* Computes the logits of one final state: float[C] to float[V]. */
 void frozen_logits(const struct frozen *f, const float *state,
                    struct frozen_work *w, float *logits);
 
 /*
- * Logits of the last token only, for generation with a key/value cache: n_new
- * tokens are appended to a cache that holds n_past.
- *   cache   frozen_cache_floats(f) floats, the caller's
- *   logits  float[V] out, of the last new token; may be NULL
+ * Appends n_new tokens to a key/value cache that holds n_past, for generation.
+ *   cache   the caller's, of frozen_cache_floats(f) floats
+ *   logits  float[V] out, of the last new token only; may be NULL
  * n_past + n_new <= context.
  */
 size_t frozen_cache_floats(const struct frozen *f);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A version's life: what its files hold is checked and taken over, and never
- * changes again. Only the pool of working memory does: a call takes a work
- * from it, or makes one, and gives it back; a few of each kind are kept.
+ * Creates a struct infer: the tensors of a version are checked and copied, and
+ * never change again. Only the pool of working memory changes. A call takes
+ * memory from the pool, or allocates it, and gives it back. The pool keeps a
+ * few of each kind.
  *
- * How texts are read is in infer_read.c, how they are written in
- * infer_generate.c.
+ * infer_read.c reads texts; infer_generate.c writes them.
  */
 #include "config.h"
 
@@ -19,9 +19,9 @@
 #include "learner/infer/infer_private.h"
 #include "learner/kernels/ops.h"
 
-#define KEPT_WORKS 4     /* of a kind, while nobody uses them */
-#define KEPT_TOKENS 512  /* a work with more room is not kept */
-#define LEAST_TOKENS 16  /* room grows from here by doubling */
+#define KEPT_WORKS 4    /* unused works that the pool keeps of each kind */
+#define KEPT_TOKENS 512 /* works for more tokens are freed after use */
+#define LEAST_TOKENS 16 /* the smallest size; sizes double */
 
 struct infer_pool {
     pthread_mutex_t lock;
@@ -76,18 +76,6 @@ static void work_free(struct infer_work *w)
     free(w);
 }
 
-static size_t work_bytes(const struct infer *f, const struct infer_work *w)
-{
-    size_t v = (size_t)f->model->shape.vocab_size;
-    size_t n = v * (sizeof *w->logits + sizeof *w->scratch);
-
-    if (w->cache)
-        n += frozen_cache_floats(f->frozen) * sizeof *w->cache;
-    if (w->frozen)
-        n += frozen_work_bytes(w->frozen) + w->max_tokens * sizeof *w->loss;
-    return n;
-}
-
 struct infer_work *infer_work_get(const struct infer *f,
                                   enum infer_kind kind)
 {
@@ -132,33 +120,20 @@ static void pool_free(struct infer_pool *p)
     free(p);
 }
 
-static size_t pool_bytes(const struct infer *f)
-{
-    struct infer_pool *p = f->pool;
-    size_t n = 0;
+/* --- loading a version -------------------------------------------------- */
 
-    pthread_mutex_lock(&p->lock);
-    for (int kind = 0; kind < INFER_N_KINDS; kind++)
-        for (size_t i = 0; i < p->n[kind]; i++)
-            n += work_bytes(f, p->kept[kind][i]);
-    pthread_mutex_unlock(&p->lock);
-    return n;
-}
-
-/* --- from a version's files --------------------------------------------- */
-
-static int take_tensor(struct infer *f, const struct model_tensor *m,
+static int load_tensor(struct infer *f, const struct model_tensor *m,
                        const struct tensor_list *weights, struct err *err)
 {
     const struct tensor *t;
     int rc = model_expect(m, weights, &t, err);
 
     if (rc == 0)
-        frozen_take(f->frozen, m, t->data);
+        frozen_set_tensor(f->frozen, m, t->data);
     return rc;
 }
 
-static int take_weights(struct infer *f, const struct model_shape *shape,
+static int load_weights(struct infer *f, const struct model_shape *shape,
                         const struct tokenizer *tokenizer,
                         const struct tensor_list *weights,
                         enum infer_quantize quantize, struct err *err)
@@ -175,11 +150,11 @@ static int take_weights(struct infer *f, const struct model_shape *shape,
     f->tokenizer = tokenizer;
     f->frozen = frozen_create(f->model, quantize == INFER_INT8);
     for (size_t i = 0; rc == 0 && i < f->model->n_tensors; i++)
-        rc = take_tensor(f, &f->model->tensors[i], weights, err);
+        rc = load_tensor(f, &f->model->tensors[i], weights, err);
     return rc;
 }
 
-/* head_import takes features of any length: here it must be this model's. */
+/* head_import accepts any feature length. It must match the model's. */
 static int check_feature(const struct tensor_list *head, int dim,
                          struct err *err)
 {
@@ -190,15 +165,17 @@ static int check_feature(const struct tensor_list *head, int dim,
     if (states == (size_t)dim)
         return 0;
     return err_set(err, ERR_CORRUPT,
-                   "class head: it is for states of %zu, the model has %d",
+                   "class head: made for states of %zu floats; the model "
+                   "has %d",
                    states, dim);
 }
 
-static int take_head(struct infer *f, const struct tensor_list *head,
+static int load_head(struct infer *f, const struct tensor_list *head,
                      const struct names *labels, struct err *err)
 {
     int dim = f->model ? f->model->shape.dim : 0;
-    struct head_options options = {.dim = dim}; /* 0: what the files say */
+    /* The tensors decide where an option is 0. */
+    struct head_options options = {.dim = dim};
     int rc;
 
     f->head = head_create(&options);
@@ -209,8 +186,6 @@ static int take_head(struct infer *f, const struct tensor_list *head,
     if ((rc = head_import(f->head, head, NULL, err)) ||
         (rc = check_feature(head, dim, err)))
         return rc;
-    for (size_t i = 0; i < head->n; i++)
-        f->head_bytes += tensor_bytes(&head->items[i]);
     if (head_labels(f->head) > f->labels.n)
         return err_set(err, ERR_CORRUPT,
                        "class head: %zu labels, but %zu have a name",
@@ -239,12 +214,11 @@ int infer_create(const struct model_shape *shape,
     infer_options_default(&o);
     if (options)
         o = *options;
-    f->options = o;
     f->pool = pool_create();
     if (shape)
-        rc = take_weights(f, shape, tokenizer, weights, o.quantize, err);
+        rc = load_weights(f, shape, tokenizer, weights, o.quantize, err);
     if (rc == 0)
-        rc = take_head(f, head, labels, err);
+        rc = load_head(f, head, labels, err);
     if (rc) {
         infer_free(f);
         return rc;
@@ -265,15 +239,6 @@ void infer_free(struct infer *f)
     free(f);
 }
 
-size_t infer_bytes(const struct infer *f)
-{
-    size_t n = sizeof *f + f->head_bytes;
-
-    if (f->model)
-        n += frozen_bytes(f->frozen) + pool_bytes(f);
-    return n;
-}
-
 const struct tokenizer *infer_tokenizer(const struct infer *f)
 {
     return f->tokenizer;
@@ -289,7 +254,7 @@ const struct names *infer_labels(const struct infer *f)
     return &f->labels;
 }
 
-/* --- what can be wrong with a request ----------------------------------- */
+/* --- checks and errors -------------------------------------------------- */
 
 int infer_need_model(const struct infer *f, struct err *err)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * infer_private.h - the insides of a struct infer, for infer.c, infer_read.c and
+ * infer_private.h - the fields of a struct infer, for infer.c, infer_read.c and
  * infer_generate.c.
  *
  * V is the vocabulary.
@@ -15,32 +15,30 @@
 #include "learner/infer/infer.h"
 #include "learner/model.h"
 
-/* What a work is for: texts are read in batches, generation goes on from a
- * cache with a few tokens at a time. */
+/* Texts are read in batches; generation reads a few tokens at a time and keeps
+ * their keys and values in a cache. */
 enum infer_kind { INFER_READ, INFER_GENERATE, INFER_N_KINDS };
 
-/* Working memory of one call. For preset linear there is nothing in it. */
+/* Working memory of one call. Preset linear leaves it empty. */
 struct infer_work {
     enum infer_kind kind;
-    struct frozen_work *frozen; /* NULL until infer_work_need */
+    struct frozen_work *frozen; /* NULL before the first infer_work_need */
     float *loss;                /* [max_tokens] */
     size_t max_tokens;
     struct batch batch;
     float *logits;                     /* [V] */
-    struct infer_alternative *scratch; /* [V], of sample.h */
-    float *cache; /* frozen_cache_floats, for INFER_GENERATE */
+    struct infer_alternative *scratch; /* [V] scratch of sample.h */
+    float *cache; /* [frozen_cache_floats], for INFER_GENERATE */
 };
 
 struct infer_pool; /* infer.c */
 
 struct infer {
-    struct model *model; /* NULL: preset linear, and so are the next two */
+    struct model *model; /* NULL for preset linear, like the next two */
     struct frozen *frozen;
     const struct tokenizer *tokenizer;
     struct head *head;
-    size_t head_bytes;
     struct names labels;
-    struct infer_options options;
     struct infer_pool *pool;
 };
 
@@ -48,18 +46,18 @@ struct infer_work *infer_work_get(const struct infer *f,
                                   enum infer_kind kind);
 void infer_work_put(const struct infer *f, struct infer_work *w);
 
-/* Room for n_tokens in a forward pass; what was there is lost. */
+/* Makes room for a forward pass of n_tokens; old content is lost. */
 void infer_work_need(const struct infer *f, struct infer_work *w,
                      size_t n_tokens);
 
-/* ERR_INVALID without a Transformer. */
+/* Returns ERR_INVALID for preset linear. */
 int infer_need_model(const struct infer *f, struct err *err);
 
-/* ERR_INVALID when an id is not one of the vocabulary. */
+/* Returns ERR_INVALID when an id is not in the vocabulary. */
 int infer_check_ids(const struct infer *f, const uint16_t *ids, size_t n,
                     struct err *err);
 
-/* Sets ERR_DIVERGED: finite weights can still be too large. */
+/* Sets ERR_DIVERGED. Outputs can overflow although all weights are finite. */
 int infer_not_finite(struct err *err);
 
 #endif

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A version reads: scores, losses for the gate, classes, embeddings, echo.
+ * Reading texts: scores, losses for the gate, classes, embeddings, echo.
  *
- * All of them cut what they are given into segments and go through read_all:
- * as many segments at a time as fit into a piece (at least one), one forward
- * pass, then a visit to each segment with its losses and final states. Memory
- * is bounded by the piece and the context, however long the text.
+ * All of them cut their input into segments and call read_all. It fills a
+ * piece with as many segments as fit (at least one), runs one forward pass,
+ * and calls a function for each segment with its losses and final states. So
+ * the piece and the context bound the memory, however long the text is.
  */
 #include "config.h"
 
@@ -24,16 +24,16 @@
 #define PIECE_TOKENS 512
 #define GATE_PIECE_TOKENS 2048
 
-/* A segment that was read. */
+/* A segment after the forward pass. */
 struct visit {
-    size_t index; /* among the segments */
+    size_t index; /* index of the segment */
     const struct segment *segment;
     const float *loss;   /* [n_tokens]; NULL when not wanted */
     const float *states; /* [n_tokens][C]; NULL for preset linear */
     struct infer_work *work;
 };
 
-/* What is read, and who is told. */
+/* What read_all reads, and the function it calls. */
 struct reading {
     const struct infer *f;
     const struct segment *segments;
@@ -45,9 +45,9 @@ struct reading {
     void *arg;
 };
 
-/* --- segments through the model ----------------------------------------- */
+/* --- reading segments --------------------------------------------------- */
 
-/* Fills the batch from segment `from` on; returns the first that is left. */
+/* Fills the batch from segment `from` on. Returns the next segment. */
 static size_t fill(const struct reading *r, size_t from, struct batch *b)
 {
     size_t i = from;
@@ -103,7 +103,7 @@ static int read_all(const struct reading *r, struct err *err)
     int rc = 0;
 
     for (size_t from = 0, to; rc == 0 && from < r->n; from = to) {
-        to = from + 1; /* preset linear: nothing to gain from a batch */
+        to = from + 1; /* preset linear gains nothing from a batch */
         rc = cancel_check(r->cancel, err);
         if (rc == 0 && r->f->model) {
             to = fill(r, from, &w->batch);
@@ -116,7 +116,7 @@ static int read_all(const struct reading *r, struct err *err)
     return rc;
 }
 
-/* Cuts a text into segments. c has to be released also after an error. */
+/* Cuts a text into segments. Release c also after an error. */
 static int cut(const struct infer *f, const char *text, size_t n_bytes,
                const struct cancel *cancel, struct cut *c, struct err *err)
 {
@@ -127,8 +127,8 @@ static int cut(const struct infer *f, const char *text, size_t n_bytes,
         cut_record(c, NULL, 0, NULL, 0, text ? text : "", n_bytes, -1, -1);
         return 0;
     }
-    rc =
-        tokenizer_encode_wanted(f->tokenizer, text, n_bytes, cancel, &ids, err);
+    rc = tokenizer_encode_cancellable(f->tokenizer, text, n_bytes, cancel, &ids,
+                                      err);
     if (rc == 0)
         cut_ids(c, f->tokenizer, (size_t)f->model->shape.context, ids.items,
                 ids.n);
@@ -136,7 +136,7 @@ static int cut(const struct infer *f, const char *text, size_t n_bytes,
     return rc;
 }
 
-/* Targets of a segment without the end mark. */
+/* Counts the targets of a segment, without the end-of-text token. */
 static size_t text_targets(const struct segment *s)
 {
     return s->n_tokens - (s->ends && s->n_tokens > 0);
@@ -157,9 +157,9 @@ static void visit_score(const struct visit *v, void *arg)
     score->n_tokens += n;
 }
 
-static void want_tokens_of(const struct cut *c, struct infer_score *score)
+static void keep_tokens(const struct cut *c, struct infer_score *score)
 {
-    size_t n = c->tokens.n - 2; /* between the two end marks */
+    size_t n = c->tokens.n - 2; /* without the two end-of-text tokens */
 
     for (size_t i = 0; i < n; i++)
         token_list_add(&score->tokens, c->tokens.items[i + 1]);
@@ -179,7 +179,7 @@ int infer_score(const struct infer *f, const char *text, size_t n_bytes,
         return rc;
     rc = cut(f, text, n_bytes, cancel, &c, err);
     if (rc == 0 && want_tokens)
-        want_tokens_of(&c, &out);
+        keep_tokens(&c, &out);
     if (rc == 0)
         rc = read_all(&(struct reading){.f = f,
                                         .segments = c.segments,
@@ -211,7 +211,7 @@ void infer_score_release(struct infer_score *s)
 
 /* --- classes ------------------------------------------------------------ */
 
-/* The class head's probabilities for a segment: [head_labels]. */
+/* Computes the class head's probabilities for a segment: [head_labels]. */
 static void score_classes(const struct infer *f, const struct visit *v,
                           float *scores)
 {
@@ -225,7 +225,7 @@ static void score_classes(const struct infer *f, const struct visit *v,
 
 struct classify {
     const struct infer *f;
-    float *one; /* [head_labels] of a segment */
+    float *one; /* [head_labels] of one segment */
     float *sum; /* [labels.n] */
 };
 
@@ -302,7 +302,7 @@ static void visit_gate(const struct visit *v, void *arg)
         g->right[v->index] = classified_right(g, v);
 }
 
-/* Segments come from a database: they must fit this model. */
+/* Checks segments, which come from the database, against this model. */
 static int check_segments(const struct infer *f,
                           const struct segment *segments, size_t n,
                           struct err *err)
@@ -382,7 +382,7 @@ static void visit_embed(const struct visit *v, void *arg)
             e->sum[j] += (double)v->states[i * e->dim + j];
 }
 
-/* A mean and a sum have the same direction. */
+/* Uses the sum instead of the mean: both have the same direction. */
 static void to_unit_length(const double *sum, size_t n, float *out)
 {
     double squares = 0.0;
@@ -425,7 +425,7 @@ int infer_embed(const struct infer *f, const uint16_t *ids, size_t n,
 struct echo {
     const struct infer *f;
     size_t n_alternatives;
-    size_t done; /* prompt ids told of */
+    size_t done; /* prompt ids that are done */
     bool finite;
     float *logprobs;
     struct infer_alternative *alternatives;
@@ -456,11 +456,11 @@ static void visit_echo(const struct visit *v, void *arg)
 }
 
 /*
- * The prompt after an end-of-text, in windows as a record's. A prompt that
- * brings its own end-of-text is a record already: that first id gets a window
- * of its own, and the rest of the prompt the windows it has without it.
- *   tokens  [n + 1] an end-of-text, then the prompt
- *   own     the prompt's first id is an end-of-text
+ * Cuts the prompt as a record would be cut. If the prompt begins with an
+ * end-of-text token, that id gets a segment of its own, and the rest is cut as
+ * without it.
+ *   tokens  [n + 1] an end-of-text token, then the prompt
+ *   own     the prompt's first id is end-of-text
  */
 static size_t cut_prompt(const uint16_t *tokens, size_t n, bool own,
                          size_t context, struct segment *segments)
@@ -489,8 +489,7 @@ static int check_echo(const struct infer *f, const uint16_t *prompt, size_t n,
     if (rc)
         return rc;
     if (n_alternatives < 0 || n_alternatives > f->model->shape.vocab_size)
-        return err_set(err, ERR_INVALID,
-                       "%d alternatives: 0 to the %d of the vocabulary",
+        return err_set(err, ERR_INVALID, "%d alternatives: must be 0 to %d",
                        n_alternatives, f->model->shape.vocab_size);
     return infer_check_ids(f, prompt, n, err);
 }

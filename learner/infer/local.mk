@@ -2,8 +2,6 @@
 noinst_LIBRARIES += learner/infer/libinfer.a
 learner_infer_libinfer_a_SOURCES = \
 	learner/infer/frozen.c learner/infer/frozen.h \
-	learner/infer/frozen_private.h \
-	learner/infer/frozen_weights.c \
 	learner/infer/infer.c learner/infer/infer.h \
 	learner/infer/infer_generate.c \
 	learner/infer/infer_private.h \

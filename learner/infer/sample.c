@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The few best of many are taken from a heap, which costs V once and ln V for
- * each that is taken. Those taken lie behind the heap, the best at the very
- * end:
+ * The most likely tokens are popped from a heap. Building it costs O(V), each
+ * pop O(ln V). Popped tokens lie behind the heap, the most likely at the end:
  *
  *     items  [ heap ............ | third second first ]
  *            0                   n                   v
  *
- * A draw without top_k and top_p needs no order and makes no heap.
+ * Sampling without top_k and top_p needs no order and builds no heap.
  *
- * What is done for every token of the vocabulary is vectorised, with vexp.h's
- * exp in single precision; sums of it are in double.
+ * Loops over the vocabulary are vectorised and use the single-precision exp of
+ * vexp.h. Sums are in double.
  */
 #include "config.h"
 
@@ -33,8 +32,8 @@ static bool better(const struct infer_alternative *a,
 
 HEAP_DEFINE(heap, struct infer_alternative, better)
 
-static void heap_of(const float *logprobs, size_t v,
-                    struct infer_alternative *items)
+static void make_heap(const float *logprobs, size_t v,
+                      struct infer_alternative *items)
 {
     for (size_t i = 0; i < v; i++)
         items[i] = (struct infer_alternative){(uint16_t)i, logprobs[i]};
@@ -42,8 +41,8 @@ static void heap_of(const float *logprobs, size_t v,
         heap_sink(items, v, i);
 }
 
-/* Moves the best of n to place n - 1. */
-static void take_best(struct infer_alternative *items, size_t n)
+/* Moves the most likely of n items to index n - 1. */
+static void pop_best(struct infer_alternative *items, size_t n)
 {
     size_t n_heap = n;
 
@@ -62,7 +61,7 @@ HOT static float largest(const float *x, size_t v)
     return most;
 }
 
-/* Sum of exp((x - most) / temperature). */
+/* Returns the sum of exp((x - most) / temperature). */
 HOT static double sum_exps(const float *x, size_t v, float most,
                            float temperature)
 {
@@ -87,7 +86,7 @@ bool sample_logprobs(float *logits, size_t v)
     return true;
 }
 
-/* The most likely token; v > 0. */
+/* Returns the most likely token; v > 0. */
 static uint16_t most_likely(const float *logprobs, size_t v)
 {
     size_t best = 0;
@@ -98,14 +97,14 @@ static uint16_t most_likely(const float *logprobs, size_t v)
     return (uint16_t)best;
 }
 
-/* What a token weighs beside the most likely one, at a temperature. */
+/* Returns a token's probability relative to the most likely one. */
 static double weight(float logprob, float most, float temperature)
 {
     return (double)vexp((logprob - most) / temperature);
 }
 
-static uint16_t draw_from_all(const float *logprobs, size_t v,
-                              float temperature, double u)
+static uint16_t sample_from_all(const float *logprobs, size_t v,
+                                float temperature, double u)
 {
     float most = largest(logprobs, v);
     double total = sum_exps(logprobs, v, most, temperature), sum = 0.0;
@@ -124,54 +123,55 @@ static uint16_t draw_from_all(const float *logprobs, size_t v,
     return (uint16_t)last;
 }
 
-/* --- the best ones ------------------------------------------------------ */
+/* --- the most likely tokens --------------------------------------------- */
 
-/* The sum of the k best of the heap, which are taken. */
-static double take_k(struct infer_alternative *items, size_t v, size_t k,
-                     float most, float temperature)
+/* Pops the k most likely tokens, and returns the sum of their weights. */
+static double pop_k(struct infer_alternative *items, size_t v, size_t k,
+                    float most, float temperature)
 {
     double total = 0.0;
 
     for (size_t i = 0; i < k; i++) {
-        take_best(items, v - i);
+        pop_best(items, v - i);
         total += weight(items[v - 1 - i].logprob, most, temperature);
     }
     return total;
 }
 
-/* How many of the best are kept; their sum goes to *kept. */
-static size_t cut_to_p(struct infer_alternative *items, size_t v, size_t taken,
-                       double wanted, float most, float temperature,
-                       double *kept)
+/* Pops tokens until their weights reach `wanted`. Returns how many tokens are
+ * kept; *kept is the sum of their weights. */
+static size_t pop_top_p(struct infer_alternative *items, size_t v, size_t taken,
+                        double wanted, float most, float temperature,
+                        double *kept)
 {
     size_t limit = taken ? taken : v, n = 0;
 
     *kept = 0.0;
     while (n < limit && (n == 0 || *kept < wanted)) {
         if (n >= taken)
-            take_best(items, v - n);
+            pop_best(items, v - n);
         *kept += weight(items[v - 1 - n].logprob, most, temperature);
         n++;
     }
     return n;
 }
 
-static uint16_t draw_from_best(const float *logprobs, size_t v,
-                               const struct infer_sampling *s, double u,
-                               struct infer_alternative *items)
+static uint16_t sample_from_best(const float *logprobs, size_t v,
+                                 const struct infer_sampling *s, double u,
+                                 struct infer_alternative *items)
 {
     size_t k = s->top_k > 0 && (size_t)s->top_k < v ? (size_t)s->top_k : 0;
     float most = largest(logprobs, v);
     double total, share, kept, sum = 0.0;
     size_t n;
 
-    heap_of(logprobs, v, items);
+    make_heap(logprobs, v, items);
     if (k)
-        total = take_k(items, v, k, most, s->temperature);
+        total = pop_k(items, v, k, most, s->temperature);
     else
         total = sum_exps(logprobs, v, most, s->temperature);
     share = s->top_p < 1.0f ? (double)s->top_p : 1.0;
-    n = cut_to_p(items, v, k, share * total, most, s->temperature, &kept);
+    n = pop_top_p(items, v, k, share * total, most, s->temperature, &kept);
     for (size_t i = 0; i < n; i++) {
         sum += weight(items[v - 1 - i].logprob, most, s->temperature);
         if (sum > u * kept)
@@ -180,17 +180,17 @@ static uint16_t draw_from_best(const float *logprobs, size_t v,
     return items[v - n].id;
 }
 
-uint16_t sample_draw(const float *logprobs, size_t v,
-                     const struct infer_sampling *sampling, double u,
-                     struct infer_alternative *scratch)
+uint16_t sample_token(const float *logprobs, size_t v,
+                      const struct infer_sampling *sampling, double u,
+                      struct infer_alternative *scratch)
 {
     bool all = sampling->top_k <= 0 || (size_t)sampling->top_k >= v;
 
     if (!(sampling->temperature > 0.0f) || sampling->top_k == 1)
         return most_likely(logprobs, v);
     if (all && sampling->top_p >= 1.0f)
-        return draw_from_all(logprobs, v, sampling->temperature, u);
-    return draw_from_best(logprobs, v, sampling, u, scratch);
+        return sample_from_all(logprobs, v, sampling->temperature, u);
+    return sample_from_best(logprobs, v, sampling, u, scratch);
 }
 
 void sample_best(const float *logprobs, size_t v, size_t n,
@@ -199,9 +199,9 @@ void sample_best(const float *logprobs, size_t v, size_t n,
 {
     if (n == 0)
         return;
-    heap_of(logprobs, v, scratch);
+    make_heap(logprobs, v, scratch);
     for (size_t i = 0; i < n; i++) {
-        take_best(scratch, v - i);
+        pop_best(scratch, v - i);
         best[i] = scratch[v - 1 - i];
     }
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * sample.h - from a model's logits to a token: pure functions.
+ * sample.h - choosing a token from a model's logits: pure functions.
  *
- * V is the vocabulary. Of equally likely tokens the smaller id comes first
- * everywhere, so that a draw depends on nothing but its arguments.
+ * V is the vocabulary. Among equally likely tokens the smaller id comes first,
+ * so that a result depends only on the arguments.
  *
  * Owner:   every array is the caller's
  * Threads: any
@@ -17,23 +17,24 @@
 
 #include "learner/infer/infer.h"
 
-/* Logits become ln p, in place. False, and nothing changed, when they have an
- * infinity or a NaN. */
+/* Turns logits into ln p, in place. Returns false, and changes nothing, if one
+ * is not finite. */
 bool sample_logprobs(float *logits, size_t v);
 
 /*
- * One draw: temperature, then the top_k most likely, then of those the fewest
- * whose share of the probability reaches top_p.
- *   logprobs  float[V], as sample_logprobs leaves them
- *   u         in [0, 1)
+ * Samples a token: applies the temperature, keeps the top_k most likely
+ * tokens, and of those the fewest whose share of the probability reaches
+ * top_p.
+ *   logprobs  float[V] from sample_logprobs
+ *   u         in [0, 1), random
  *   scratch   [V]
  */
-uint16_t sample_draw(const float *logprobs, size_t v,
-                     const struct infer_sampling *sampling, double u,
-                     struct infer_alternative *scratch);
+uint16_t sample_token(const float *logprobs, size_t v,
+                      const struct infer_sampling *sampling, double u,
+                      struct infer_alternative *scratch);
 
 /*
- * The n most likely, best first; n <= v.
+ * Finds the n most likely tokens, most likely first; n <= v.
  *   scratch  [V]
  *   best     [n] out; not in scratch
  */

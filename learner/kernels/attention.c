@@ -1,23 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Each of the products has one side whose rows are broadcast, float by float,
- * and one in panels. There, of a block of ATTENTION_ROWS queries:
+ * In each product, the floats of one side are broadcast one by one, and the
+ * other side is in panels. Forward, for a block of ATTENTION_ROWS queries:
  *
  *     s = q k^T        k in columns
  *     out = p v        v in rows
  *
- * and back, of BACK_ROWS queries, the first three ATTENTION_ROWS at a time:
+ * Backward, for BACKWARD_ROWS queries; the first three of these run on
+ * ATTENTION_ROWS at a time:
  *
  *     s = q k^T        k in columns        dv += p^T dout   dout in rows
  *     dp = dout v^T    v in columns        dk += ds^T q     q in rows
  *     dq = ds k        k in rows
  *
- * p^T and ds^T are p and ds read down their columns. So few queries at a time
- * need few products with keys that none of them sees; dk and dv want more, as
- * each of their sums is fetched and put back once a block.
+ * p^T and ds^T are p and ds read down their columns. Small blocks of queries
+ * avoid products with keys that none of the queries sees. dk and dv prefer
+ * large blocks, since each of their sums is loaded and stored once a block.
  *
- * Sums of dk and dv lie in the scratch until all heads that share them are
- * done. Nothing of size T x T is kept: the scores are computed again.
+ * The sums of dk and dv stay in the scratch until all heads that share them
+ * are done. Nothing of size T x T is kept: the scores are recomputed.
  */
 #include "config.h"
 
@@ -34,14 +35,14 @@
 #include "learner/kernels/vexp.h"
 
 #define INLINE __attribute__((always_inline)) static inline
-#define BACK_ROWS (4 * ATTENTION_ROWS)
+#define BACKWARD_ROWS (4 * ATTENTION_ROWS)
 
 static size_t least(size_t a, size_t b)
 {
     return a < b ? a : b;
 }
 
-/* r->y = r->x columns^T for n_columns of them, rounded up to panels. */
+/* Computes r->y = r->x columns^T, for n_columns rounded up to whole panels. */
 static void times_columns(const struct kernel_rows *r, const float *columns,
                           size_t hd, size_t n_columns)
 {
@@ -53,7 +54,7 @@ static void times_columns(const struct kernel_rows *r, const float *columns,
                              });
 }
 
-/* r->y = r->x rows, of which there are n_rows; hd rounded up. */
+/* Computes r->y = r->x rows, for n_rows rows of hd floats, rounded up. */
 static void times_rows(const struct kernel_rows *r, const float *rows,
                        size_t cap, size_t hd, size_t n_rows)
 {
@@ -65,7 +66,7 @@ static void times_rows(const struct kernel_rows *r, const float *rows,
                              });
 }
 
-/* to = factor * from, n rows of hd. */
+/* Copies n rows of hd floats, multiplied by factor. */
 HOT static void put_rows(float *to, size_t to_stride, const float *from,
                          size_t from_stride, size_t n, size_t hd, float factor)
 {
@@ -75,10 +76,10 @@ HOT static void put_rows(float *to, size_t to_stride, const float *from,
             to[i * to_stride + j] = from[i * from_stride + j] * factor;
 }
 
-/* --- there -------------------------------------------------------------- */
+/* --- forward ------------------------------------------------------------ */
 
-/* Floats from a row of scores to the next. An even number of cache lines would
- * put a column's floats into few sets of the cache. */
+/* Returns the floats from one row of scores to the next. It is an odd number of
+ * cache lines: an even one would map a column to few sets of the cache. */
 static size_t score_stride(size_t n_keys)
 {
     return packed_columns(n_keys) | PANEL;
@@ -89,9 +90,9 @@ size_t attention_scratch(size_t n_keys, size_t hd)
     return ATTENTION_ROWS * (score_stride(n_keys) + packed_columns(hd));
 }
 
-/* Scores from n to the end of the panel become -infinity, and those of the
- * panels up to `padded`. */
-INLINE void hide(float *s, size_t n, size_t padded)
+/* Sets the scores from n to the end of the panel, and up to `padded`, to
+ * -infinity. */
+INLINE void mask_scores(float *s, size_t n, size_t padded)
 {
     for (size_t j = n / PANEL * PANEL; j < padded; j += PANEL) {
         int seen = j < n ? (int)(n - j) : 0;
@@ -105,8 +106,8 @@ INLINE void hide(float *s, size_t n, size_t padded)
     }
 }
 
-/* The largest of n, whole panels, lane by lane: a reduction to the largest is
- * not vectorised where there can be NaN. */
+/* Returns the largest of n scores, in whole panels. It works lane by lane: GCC
+ * does not vectorise a max reduction when there can be NaN. */
 INLINE float largest(const float *s, size_t n)
 {
     float lanes[PANEL], max = -INFINITY;
@@ -122,30 +123,31 @@ INLINE float largest(const float *s, size_t n)
     return max;
 }
 
-/* What a row of scores came to. */
-struct weighed {
-    float inverse; /* of the sum of weights */
+/* The sum of a row's exponentials, as an inverse and as a logarithm. */
+struct softmax_sums {
+    float inverse; /* 1 / sum of the exponentials */
     float lse;
 };
 
 /*
- * Softmax of scale * s[0..n) without its last division; what follows, to the
- * end of the panel that `padded` is in, weighs nothing. Whole panels, since the
- * rest of a loop that does not come out even takes longer than a panel does.
+ * Computes softmax of scale * s[0..n), without the final division. Scores from
+ * n to the end of the panel that holds `padded` become 0. The loop covers whole
+ * panels, since the rest of an uneven loop takes longer than a panel.
  */
-HOT static struct weighed weigh(float *s, size_t n, size_t padded, float scale)
+HOT static struct softmax_sums exp_scores(float *s, size_t n, size_t padded,
+                                          float scale)
 {
     float max, sum = 0.0f;
 
     padded = (padded + PANEL - 1) & ~(size_t)(PANEL - 1);
-    hide(s, n, padded);
+    mask_scores(s, n, padded);
     max = largest(s, padded);
 #pragma omp simd reduction(+ : sum)
     for (size_t j = 0; j < padded; j++) {
         s[j] = vexp((s[j] - max) * scale);
         sum += s[j];
     }
-    return (struct weighed){1.0f / sum, max * scale + logf(sum)};
+    return (struct softmax_sums){1.0f / sum, max * scale + logf(sum)};
 }
 
 static float scale_of(size_t hd)
@@ -169,8 +171,8 @@ void attention_attend(const struct attention_kv *kv,
                                         .n = q->n},
                   kv->keys, kv->hd, n_keys);
     for (size_t i = 0; i < q->n; i++) {
-        struct weighed w = weigh(s + i * stride, q->at + i + 1, n_keys,
-                                 scale_of(kv->hd));
+        struct softmax_sums w =
+            exp_scores(s + i * stride, q->at + i + 1, n_keys, scale_of(kv->hd));
 
         inverse[i] = w.inverse;
         if (q->lse)
@@ -188,10 +190,10 @@ void attention_attend(const struct attention_kv *kv,
                  kv->hd, inverse[i]);
 }
 
-void attention_there(float *out, size_t o_stride, float *lse, const float *q,
-                     size_t q_stride, const float *k, const float *v,
-                     size_t kv_stride, size_t t, size_t past, size_t heads,
-                     size_t kv_heads, size_t head_dim, float *scratch)
+void attention_forward(float *out, size_t o_stride, float *lse, const float *q,
+                       size_t q_stride, const float *k, const float *v,
+                       size_t kv_stride, size_t t, size_t past, size_t heads,
+                       size_t kv_heads, size_t head_dim, float *scratch)
 {
     size_t cap = packed_columns(past + t), group = heads / kv_heads;
     float *keys = scratch, *values = keys + cap * head_dim;
@@ -221,59 +223,62 @@ void attention_there(float *out, size_t o_stride, float *lse, const float *q,
     }
 }
 
-/* --- back --------------------------------------------------------------- */
+/* --- backward ----------------------------------------------------------- */
 
-/* One head on the way back, in the scratch. cap is t in whole panels. */
-struct back {
+/* The buffers of one key/value head in the backward pass. cap is t in whole
+ * panels. */
+struct backward {
     size_t t, cap, hd, hd_cols;
     float *k_columns, *v_columns; /* [cap / PANEL][hd][PANEL] */
     float *k_rows, *q_rows, *dout_rows; /* [hd_cols / PANEL][cap][PANEL] */
     float *dk, *dv;                     /* [t][hd_cols] sums */
     float *dq;                          /* [ATTENTION_ROWS][hd_cols] */
-    float *p, *ds;                      /* [BACK_ROWS][score_stride(t)] */
+    float *p, *ds;                      /* [BACKWARD_ROWS][score_stride(t)] */
 };
 
-/* Queries of one head: they and what belongs to them. */
-struct back_queries {
+/* The queries of one head, with their gradients, outputs and log-sum-exps. */
+struct backward_queries {
     float *dq;
     const float *dout, *out, *lse, *q;
     size_t o_stride, q_stride;
 };
 
-/* Places all of it; returns the floats used. With no block it only counts. */
-static size_t place_back(struct back *b, size_t t, size_t hd, float *block)
+/* Sets the pointers into the block and returns its size in floats. Without a
+ * block it only counts. */
+static size_t lay_out_backward(struct backward *b, size_t t, size_t hd,
+                               float *block)
 {
     size_t cap = packed_columns(t), hd_cols = packed_columns(hd), used = 0;
 
-    *b = (struct back){.t = t, .cap = cap, .hd = hd, .hd_cols = hd_cols};
-    b->k_columns = block_take(block, &used, cap * hd);
-    b->v_columns = block_take(block, &used, cap * hd);
-    b->k_rows = block_take(block, &used, cap * hd_cols);
-    b->q_rows = block_take(block, &used, cap * hd_cols);
-    b->dout_rows = block_take(block, &used, cap * hd_cols);
-    b->dk = block_take(block, &used, t * hd_cols);
-    b->dv = block_take(block, &used, t * hd_cols);
-    b->dq = block_take(block, &used, ATTENTION_ROWS * hd_cols);
-    b->p = block_take(block, &used, BACK_ROWS * score_stride(t));
-    b->ds = block_take(block, &used, BACK_ROWS * score_stride(t));
+    *b = (struct backward){.t = t, .cap = cap, .hd = hd, .hd_cols = hd_cols};
+    b->k_columns = block_alloc(block, &used, cap * hd);
+    b->v_columns = block_alloc(block, &used, cap * hd);
+    b->k_rows = block_alloc(block, &used, cap * hd_cols);
+    b->q_rows = block_alloc(block, &used, cap * hd_cols);
+    b->dout_rows = block_alloc(block, &used, cap * hd_cols);
+    b->dk = block_alloc(block, &used, t * hd_cols);
+    b->dv = block_alloc(block, &used, t * hd_cols);
+    b->dq = block_alloc(block, &used, ATTENTION_ROWS * hd_cols);
+    b->p = block_alloc(block, &used, BACKWARD_ROWS * score_stride(t));
+    b->ds = block_alloc(block, &used, BACKWARD_ROWS * score_stride(t));
     return used;
 }
 
 size_t ops_attention_scratch(size_t t, size_t head_dim)
 {
-    struct back b;
+    struct backward b;
 
-    /* There is less to place on the way there. */
-    return place_back(&b, t, head_dim, NULL);
+    /* The forward pass needs less than the backward pass. */
+    return lay_out_backward(&b, t, head_dim, NULL);
 }
 
-/* s becomes p = exp(scale s - lse), dp becomes ds = p (dp - od); p is 0 from n
- * to the end of the panel that `padded` is in. */
-HOT static void weigh_back(float *s, float *dp, float scale, float lse,
-                           float od, size_t n, size_t padded)
+/* Turns s into p = exp(scale s - lse), and dp into ds = p (dp - od). p is 0
+ * from n to the end of the panel that holds `padded`. */
+HOT static void exp_scores_backward(float *s, float *dp, float scale, float lse,
+                                    float od, size_t n, size_t padded)
 {
     padded = (padded + PANEL - 1) & ~(size_t)(PANEL - 1);
-    hide(s, n, padded);
+    mask_scores(s, n, padded);
 #pragma omp simd
     for (size_t j = 0; j < padded; j++) {
         float p = vexp(s[j] * scale - lse);
@@ -293,9 +298,11 @@ HOT static float dot(const float *a, const float *b, size_t n)
     return sum;
 }
 
-/* p, ds and dq of queries [i, i + n); p and ds point to the first one's. */
-static void back_queries(const struct back *b, const struct back_queries *q,
-                         size_t i, size_t n, float *p, float *ds)
+/* Computes p, ds and dq of queries [i, i + n). p and ds point to the first
+ * query's row. */
+static void backward_queries(const struct backward *b,
+                             const struct backward_queries *q, size_t i,
+                             size_t n, float *p, float *ds)
 {
     size_t n_keys = i + n, stride = score_stride(b->t);
     const float *dout = q->dout + i * q->o_stride;
@@ -313,10 +320,10 @@ static void back_queries(const struct back *b, const struct back_queries *q,
     r.x_stride = q->o_stride;
     times_columns(&r, b->v_columns, b->hd, n_keys);
     for (size_t j = 0; j < n; j++)
-        weigh_back(p + j * stride, ds + j * stride, scale_of(b->hd),
-                   q->lse[i + j],
-                   dot(dout + j * q->o_stride, out + j * q->o_stride, b->hd),
-                   i + j + 1, n_keys);
+        exp_scores_backward(
+            p + j * stride, ds + j * stride, scale_of(b->hd), q->lse[i + j],
+            dot(dout + j * q->o_stride, out + j * q->o_stride, b->hd),
+            i + j + 1, n_keys);
     r.y = b->dq;
     r.y_stride = b->hd_cols;
     r.x = ds;
@@ -327,12 +334,12 @@ static void back_queries(const struct back *b, const struct back_queries *q,
 }
 
 /*
- * Adds x^T rows to y, [t][hd_cols], of queries [i, i + n): x is p or ds, from
- * the first one's row on. Of the keys that not all of them see, each few are
- * added from the query on that has the first of them.
+ * Adds x^T rows to y, [t][hd_cols], for queries [i, i + n). x is p or ds, from
+ * the first query's row on. Keys that only some of these queries see are added
+ * in groups of ATTENTION_ROWS, each from its first such query on.
  */
-static void back_keys(const struct back *b, float *y, const float *x,
-                      const float *rows, size_t i, size_t n)
+static void backward_keys(const struct backward *b, float *y, const float *x,
+                          const float *rows, size_t i, size_t n)
 {
     size_t stride = score_stride(b->t);
     struct kernel_rows r = {.y = y,
@@ -352,34 +359,36 @@ static void back_keys(const struct back *b, float *y, const float *x,
     }
 }
 
-static void back_head(const struct back *b, const struct back_queries *q)
+static void backward_head(const struct backward *b,
+                          const struct backward_queries *q)
 {
     size_t stride = score_stride(b->t);
 
     panels_lay_rows(b->q_rows, b->cap, b->hd, 0, q->q, q->q_stride, b->t);
     panels_lay_rows(b->dout_rows, b->cap, b->hd, 0, q->dout, q->o_stride,
                        b->t);
-    for (size_t i = 0; i < b->t; i += BACK_ROWS) {
-        size_t n = least(BACK_ROWS, b->t - i);
+    for (size_t i = 0; i < b->t; i += BACKWARD_ROWS) {
+        size_t n = least(BACKWARD_ROWS, b->t - i);
 
         for (size_t j = 0; j < n; j += ATTENTION_ROWS)
-            back_queries(b, q, i + j, least(ATTENTION_ROWS, n - j),
-                         b->p + j * stride, b->ds + j * stride);
-        back_keys(b, b->dv, b->p, b->dout_rows, i, n);
-        back_keys(b, b->dk, b->ds, b->q_rows, i, n);
+            backward_queries(b, q, i + j, least(ATTENTION_ROWS, n - j),
+                             b->p + j * stride, b->ds + j * stride);
+        backward_keys(b, b->dv, b->p, b->dout_rows, i, n);
+        backward_keys(b, b->dk, b->ds, b->q_rows, i, n);
     }
 }
 
-void attention_back(float *dq, float *dk, float *dv, const float *dout,
-                    const float *out, size_t o_stride, const float *lse,
-                    const float *q, size_t q_stride, const float *k,
-                    const float *v, size_t kv_stride, size_t t, size_t heads,
-                    size_t kv_heads, size_t head_dim, float *scratch)
+void attention_backward(float *dq, float *dk, float *dv, const float *dout,
+                        const float *out, size_t o_stride, const float *lse,
+                        const float *q, size_t q_stride, const float *k,
+                        const float *v, size_t kv_stride, size_t t,
+                        size_t heads, size_t kv_heads, size_t head_dim,
+                        float *scratch)
 {
     size_t group = heads / kv_heads, hd = head_dim;
-    struct back b;
+    struct backward b;
 
-    place_back(&b, t, hd, scratch);
+    lay_out_backward(&b, t, hd, scratch);
     for (size_t h = 0; h < kv_heads; h++) {
         size_t kv = h * hd;
 
@@ -389,13 +398,13 @@ void attention_back(float *dq, float *dk, float *dv, const float *dout,
         memset(b.dk, 0, t * b.hd_cols * sizeof *b.dk);
         memset(b.dv, 0, t * b.hd_cols * sizeof *b.dv);
         for (size_t g = h * group; g < (h + 1) * group; g++)
-            back_head(&b, &(struct back_queries){.dq = dq + g * hd,
-                                                 .dout = dout + g * hd,
-                                                 .out = out + g * hd,
-                                                 .lse = lse + g * t,
-                                                 .q = q + g * hd,
-                                                 .o_stride = o_stride,
-                                                 .q_stride = q_stride});
+            backward_head(&b, &(struct backward_queries){.dq = dq + g * hd,
+                                                         .dout = dout + g * hd,
+                                                         .out = out + g * hd,
+                                                         .lse = lse + g * t,
+                                                         .q = q + g * hd,
+                                                         .o_stride = o_stride,
+                                                         .q_stride = q_stride});
         put_rows(dk + kv, kv_stride, b.dk, b.hd_cols, t, hd, scale_of(hd));
         put_rows(dv + kv, kv_stride, b.dv, b.hd_cols, t, hd, 1.0f);
     }

@@ -23,11 +23,12 @@ int block_expect(const struct tensor_list *l, const char *name, size_t n,
     int rc = tensor_expect(l, name, TENSOR_F32, n, t, err);
 
     if (rc == 0 && !block_finite((*t)->data, tensor_count(*t)))
-        return err_set(err, ERR_CORRUPT, "tensor %s: not finite", name);
+        return err_set(err, ERR_CORRUPT, "tensor %s: a value is not finite",
+                       name);
     return rc;
 }
 
-float *block_take(float *block, size_t *used, size_t n)
+float *block_alloc(float *block, size_t *used, size_t n)
 {
     float *p = block ? block + *used : NULL;
 

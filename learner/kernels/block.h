@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * block.h - blocks of floats: checked when they come from files, and handed
- * out in parts.
+ * block.h - blocks of floats: checks for tensors from files, and division of a
+ * block into parts.
  *
  * Threads: any
  */
@@ -14,16 +14,16 @@
 #include "base/err.h"
 #include "base/tensor.h"
 
-/* No infinity and no NaN in x[n]. */
+/* Returns true if x[n] has no infinity and no NaN. */
 bool block_finite(const float *x, size_t n);
 
-/* The F32 tensor of that name with n elements (SIZE_MAX: any number), all of
- * them finite; else ERR_CORRUPT with what is wrong. */
+/* Finds the F32 tensor of that name with n elements (SIZE_MAX: any number).
+ * ERR_CORRUPT if it is missing, has another shape, or is not finite. */
 int block_expect(const struct tensor_list *l, const char *name, size_t n,
                  const struct tensor **t, struct err *err);
 
-/* The next n floats of a block, on a 64-byte boundary; *used goes on. With no
- * block it only counts. */
-float *block_take(float *block, size_t *used, size_t n);
+/* Returns the next n floats of a block, 64-byte aligned, and raises *used by
+ * them. Without a block it only counts. */
+float *block_alloc(float *block, size_t *used, size_t n);
 
 #endif

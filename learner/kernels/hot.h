@@ -2,12 +2,12 @@
 /*
  * hot.h - loops over whole parameter blocks, compiled for several processors.
  *
- * A HOT function exists once for each of them and is picked at load time. With
- * -ffp-contract=off its elementwise results are the same in all; only the
- * order of a sum differs. (The library is compiled with -fno-math-errno and
- * -fno-trapping-math, which change no result: a square root that sets errno
- * would keep its loop from being vectorised, and so would a comparison that
- * may raise a flag, for all but AVX-512.)
+ * The compiler makes one copy of a HOT function for each processor; the loader
+ * chooses one. With -ffp-contract=off, elementwise results are the same in all
+ * copies; only the order of a sum differs. The library is compiled with
+ * -fno-math-errno and -fno-trapping-math. They change no result, but without
+ * them a square root could set errno and a comparison could raise a flag, and
+ * GCC would not vectorise the loop.
  *
  * Threads: any
  */
@@ -24,8 +24,8 @@
 #define HOT
 #endif
 
-/* A float and its bits. With _FORTIFY_SOURCE, gcc 12 does not vectorise a loop
- * that copies between the two with memcpy. */
+/* A float and its bits. With _FORTIFY_SOURCE, GCC 12 does not vectorise a loop
+ * that converts with memcpy. */
 union float_bits {
     float f;
     uint32_t bits;

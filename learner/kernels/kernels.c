@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The plain loops, for any processor, and the choice among the others.
+ * Plain loops for any processor, and the choice of kernels.
  */
 #include "config.h"
 
@@ -20,14 +20,14 @@ static void put(float *y, const float *sums, bool accumulate)
         memcpy(y, sums, PANEL * sizeof *y);
 }
 
-/* Four floats, wherever they lie: what every vector unit has. */
+/* Four floats at any address. Every vector unit has them. */
 typedef float four __attribute__((vector_size(16), aligned(4), may_alias));
 
 #define FOURS (PANEL / 4)
-#define MOST_ROWS 2 /* whose sums fit into 16 registers */
+#define MOST_ROWS 2 /* their sums fit into 16 registers */
 
-/* Rows [i, i + rows) of a panel: `rows` is a constant, so that the sums stay
- * in registers. */
+/* Multiplies rows [i, i + rows) by a panel. `rows` is a constant, so that the
+ * sums stay in registers. */
 __attribute__((always_inline)) static inline void
 f32_tile(const struct kernel_rows *r, const struct kernel_panels *p,
          size_t panel, size_t i, const size_t rows)

@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A tile is a few rows by a few panels, its sums held in registers while the
+ * A tile is a few rows by a few panels. Its sums stay in registers while the
  * panels are read once from end to end:
  *
  *     AVX2     6 rows x 1 panel   12 of 16 registers   one row: 4 panels
  *     AVX-512  6 rows x 4 panels  24 of 32 registers   one row: 4 panels
  *
- * The panels of a tile stay in the second-level cache while all rows go past
- * them. Each tile size is the same inline function with constant bounds; the
- * pragmas unroll its loops, without which the sums would lie in memory.
+ * The panels of a tile stay in the second-level cache while all rows are
+ * multiplied. Each tile size is the same inline function with constant bounds.
+ * The pragmas unroll its loops; without them the sums would lie in memory.
  *
- * Products of bytes: the AVX-512 instruction multiplies unsigned by signed,
- * so that inputs go in with 128 added, and 128 times the sum of a row's
- * weights comes off. The AVX2 one adds pairs into 16 bits, which hold
- * 2 * 127 * 127: it takes |x| and gives x's sign to the weight.
+ * int8: the AVX-512 instruction multiplies unsigned by signed bytes. So 128 is
+ * added to the inputs, and 128 times the sum of the row's weights is
+ * subtracted. The AVX2 instruction adds pairs into 16 bits, enough for
+ * 2 * 127 * 127. It multiplies |x| by the weight with the sign of x.
  *
- * Intrinsics, since the compiler was seen neither to keep a tile in registers
- * nor to find the byte products by itself.
+ * These are intrinsics because GCC neither kept a tile in registers nor found
+ * the byte products by itself.
  */
 #include "config.h"
 
@@ -84,7 +84,7 @@ INLINE float *tile_y(const struct tile *t, size_t row)
         break;                                                                 \
     }
 
-/* Rows are shared out evenly: 7 rows are 4 and 3, not 6 and 1. */
+/* Divides rows evenly: 7 rows make tiles of 4 and 3, not 6 and 1. */
 static size_t rows_of_tile(size_t left)
 {
     size_t n_tiles = (left + MOST_ROWS - 1) / MOST_ROWS;
@@ -171,8 +171,8 @@ VNNI INLINE void s8_store_512(const struct tile *t, size_t row, size_t panel,
     _mm512_storeu_ps(y, v);
 }
 
-/* _mm512_dpbusd_epi32, of which GCC 12 copies the sums around and keeps some
- * in memory: a third of the speed. */
+/* Replaces _mm512_dpbusd_epi32: for that, GCC 12 copies the sums and keeps some
+ * in memory, at a third of the speed. */
 VNNI INLINE void dot(__m512i *sums, __m512i x, __m512i w)
 {
     __asm__("vpdpbusd %2, %1, %0" : "+v"(*sums) : "v"(x), "v"(w));
@@ -363,6 +363,6 @@ AVX2 void kernels_s8_avx2(const struct kernel_rows *r,
 
 #else
 
-typedef int kernels_x86_none; /* a file is not empty */
+typedef int kernels_x86_none; /* ISO C forbids an empty file */
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * kernels_x86.h - the products of kernels.h in AVX2 and AVX-512; a processor
- * must have them before one is called.
+ * kernels_x86.h - the products of kernels.h in AVX2 and AVX-512. The caller
+ * checks that the processor supports them.
  *
  * Threads: any
  */

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The layers' arithmetic on OpenBLAS.
+ * The arithmetic of the layers, on OpenBLAS.
  *
- * Products are one sgemm each, but for those of attention (attention.c), which
- * are too small for it, and where our kernels are faster (products.h): there it
- * does what they leave.
+ * Each product is one sgemm, with two exceptions. Products of attention are
+ * too small for sgemm (attention.c). Where mneme's kernels are faster
+ * (products.h), sgemm computes only the columns that they leave.
  *
- * The loops in between are written for the vectoriser: `omp simd` allows the
- * reordering of the one sum that it names, and nothing else is loosened.
- * Those marked HOT are compiled for several processors, picked at load time.
- * A loop inside a HOT function calls only `inline` helpers, which are forced
- * into it: a call would not be vectorised.
+ * The other loops are written for the vectoriser: `omp simd` allows the
+ * reordering of the sum that it names, and nothing else. HOT functions are
+ * compiled for several processors; the loader chooses. A loop in a HOT
+ * function calls only helpers that are always inlined, since a call would
+ * prevent vectorisation.
  *
- * The summing order of every result is a function of the shapes and the
- * processor, never of the values, the thread or the alignment.
+ * The order of a sum depends on the shapes and the processor, never on the
+ * values, the thread or the alignment.
  */
 #include "config.h"
 
@@ -37,7 +37,7 @@
 #include "learner/kernels/products.h"
 #include "learner/kernels/vexp.h"
 
-/* ---- products ------------------------------------------------------------ */
+/* --- products ----------------------------------------------------------- */
 
 static void product(float *c, size_t ldc, const float *a, size_t lda,
                     CBLAS_TRANSPOSE ta, const float *b, size_t ldb,
@@ -48,7 +48,7 @@ static void product(float *c, size_t ldc, const float *a, size_t lda,
                 alpha, a, (blasint)lda, b, (blasint)ldb, beta, c, (blasint)ldc);
 }
 
-/* A single row, as in generation: sgemm would copy the whole matrix first. */
+/* Multiplies a single row: sgemm would copy the whole matrix first. */
 static void row_product(float *y, const float *x, const float *w,
                         CBLAS_TRANSPOSE t, size_t rows, size_t columns,
                         size_t ldw, float alpha, float beta)
@@ -122,7 +122,7 @@ static void linear_dw(float *dw, const float *dy, const float *x, size_t n,
                 out, in - done, n, 1.0f, accumulate ? 1.0f : 0.0f);
 }
 
-/* ---- norms and positions ------------------------------------------------- */
+/* --- norms and positions ------------------------------------------------ */
 
 HOT static void rmsnorm(float *y, float *rstd, const float *x, const float *w,
                         size_t n, size_t c, float eps)
@@ -143,9 +143,9 @@ HOT static void rmsnorm(float *y, float *rstd, const float *x, const float *w,
     }
 }
 
-HOT static void rmsnorm_back(float *dx, float *dw, const float *dy,
-                             const float *x, const float *w, const float *rstd,
-                             size_t n, size_t c)
+HOT static void rmsnorm_backward(float *dx, float *dw, const float *dy,
+                                 const float *x, const float *w,
+                                 const float *rstd, size_t n, size_t c)
 {
     for (size_t i = 0; i < n; i++) {
         const float *row = x + i * c, *up = dy + i * c;
@@ -189,7 +189,7 @@ HOT static void rope(float *x, size_t stride, const float *table,
     }
 }
 
-/* ---- feed-forward and loss ----------------------------------------------- */
+/* --- feed-forward and loss ---------------------------------------------- */
 
 HOT static void swiglu(float *y, const float *gu, size_t n, size_t f)
 {
@@ -203,8 +203,8 @@ HOT static void swiglu(float *y, const float *gu, size_t n, size_t f)
     }
 }
 
-HOT static void swiglu_back(float *dgu, const float *dy, const float *gu,
-                            size_t n, size_t f)
+HOT static void swiglu_backward(float *dgu, const float *dy, const float *gu,
+                                size_t n, size_t f)
 {
     for (size_t i = 0; i < n; i++) {
         const float *g = gu + 2 * f * i, *u = g + f, *d = dy + i * f;
@@ -220,7 +220,7 @@ HOT static void swiglu_back(float *dgu, const float *dy, const float *gu,
     }
 }
 
-/* Softmax of one row of n scores in place; returns log-sum-exp. */
+/* Computes softmax of one row of n scores in place. Returns log-sum-exp. */
 HOT static float softmax_row(float *row, size_t n)
 {
     float max = -INFINITY, sum = 0.0f, inverse;
@@ -250,9 +250,9 @@ static void cross_entropy(float *loss, float *logits, const uint16_t *target,
     }
 }
 
-HOT static void cross_entropy_back(float *probs, const uint16_t *target,
-                                   const float *weight, float scale, size_t n,
-                                   size_t v)
+HOT static void cross_entropy_backward(float *probs, const uint16_t *target,
+                                       const float *weight, float scale,
+                                       size_t n, size_t v)
 {
     for (size_t i = 0; i < n; i++) {
         float *row = probs + i * v, factor = scale * weight[i];
@@ -270,19 +270,19 @@ const struct ops ops_blas = {
     .linear_dx = linear_dx,
     .linear_dw = linear_dw,
     .rmsnorm = rmsnorm,
-    .rmsnorm_back = rmsnorm_back,
+    .rmsnorm_backward = rmsnorm_backward,
     .rope = rope,
-    .attention = attention_there,
-    .attention_back = attention_back,
+    .attention = attention_forward,
+    .attention_backward = attention_backward,
     .swiglu = swiglu,
-    .swiglu_back = swiglu_back,
+    .swiglu_backward = swiglu_backward,
     .cross_entropy = cross_entropy,
-    .cross_entropy_back = cross_entropy_back,
+    .cross_entropy_backward = cross_entropy_backward,
 };
 
 const struct ops *ops_fast = &ops_blas;
 
-/* ---- threads and buffers of OpenBLAS ------------------------------------- */
+/* --- threads and buffers of OpenBLAS ------------------------------------ */
 
 #define ONE_THREAD "OPENBLAS_NUM_THREADS"
 
@@ -326,9 +326,9 @@ static void map_buffers(int n)
         blas_memory_free(buffers[i]);
 }
 
-/* In a child: maps the buffers and answers. If OpenBLAS spins, the limit of one
- * second of processor time ends the child. So the answer does not depend on how
- * busy the machine is. */
+/* Runs in a child: maps the buffers and answers. If OpenBLAS spins, the limit
+ * of one second of processor time ends the child, so the answer does not depend
+ * on how busy the machine is. */
 static _Noreturn void try_to_map(int n, int answer)
 {
     const struct rlimit none = {0, 0}, seconds = {1, 2};

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The layers' arithmetic, written to be read: one loop a sum, sums in double.
- * It is what ops_blas.c is held against, and what runs when there is no BLAS
- * (--without-blas), as under ThreadSanitizer, which cannot see into one.
+ * The arithmetic of the layers, written to be read: one loop for each sum, sums
+ * in double. Tests compare ops_blas.c with it. It also runs when mneme is built
+ * --without-blas, for example under ThreadSanitizer, which cannot see into
+ * OpenBLAS.
  */
 #include "config.h"
 
@@ -70,8 +71,9 @@ static void rmsnorm(float *y, float *rstd, const float *x, const float *w,
 
 /* With r = rstd and s = sum_k dy_k w_k x_k:
  * dx_j = r w_j dy_j - x_j r^3 s / c. */
-static void rmsnorm_back(float *dx, float *dw, const float *dy, const float *x,
-                         const float *w, const float *rstd, size_t n, size_t c)
+static void rmsnorm_backward(float *dx, float *dw, const float *dy,
+                             const float *x, const float *w, const float *rstd,
+                             size_t n, size_t c)
 {
     for (size_t i = 0; i < n; i++) {
         size_t at = i * c;
@@ -119,7 +121,8 @@ static double dot(const float *a, const float *b, size_t n)
     return sum;
 }
 
-/* One query over n_keys keys; scratch: float[n_keys]. Returns log-sum-exp. */
+/* Computes attention of one query over n_keys keys; scratch: float[n_keys].
+ * Returns log-sum-exp. */
 static float attend(float *out, const float *q, const float *k, const float *v,
                     size_t kv_stride, size_t n_keys, size_t head_dim,
                     float *scratch)
@@ -160,14 +163,14 @@ static void attention(float *out, size_t o_stride, float *lse, const float *q,
 }
 
 /*
- * The way back of one query: p = exp(scale q k^T - lse), o = p v.
+ * Computes the gradient of one query, with p = exp(scale q k^T - lse), o = p v:
  *     dv += p dout;  dp = dout v^T;  ds = p (dp - dout o)
  *     dq = scale ds k;  dk += scale ds q
  */
-static void attend_back(float *dq, float *dk, float *dv, const float *dout,
-                        const float *out, float lse, const float *q,
-                        const float *k, const float *v, size_t kv_stride,
-                        size_t n_keys, size_t head_dim)
+static void attend_backward(float *dq, float *dk, float *dv, const float *dout,
+                            const float *out, float lse, const float *q,
+                            const float *k, const float *v, size_t kv_stride,
+                            size_t n_keys, size_t head_dim)
 {
     double scale = 1.0 / sqrt((double)head_dim);
     double od = dot(dout, out, head_dim);
@@ -191,12 +194,13 @@ static void clear_rows(float *x, size_t stride, size_t n, size_t width)
         memset(x + i * stride, 0, width * sizeof *x);
 }
 
-static void attention_back(float *dq, float *dk, float *dv, const float *dout,
-                           const float *out, size_t o_stride, const float *lse,
-                           const float *q, size_t q_stride, const float *k,
-                           const float *v, size_t kv_stride, size_t t,
-                           size_t heads, size_t kv_heads, size_t head_dim,
-                           float *scratch)
+static void attention_backward(float *dq, float *dk, float *dv,
+                               const float *dout, const float *out,
+                               size_t o_stride, const float *lse,
+                               const float *q, size_t q_stride, const float *k,
+                               const float *v, size_t kv_stride, size_t t,
+                               size_t heads, size_t kv_heads, size_t head_dim,
+                               float *scratch)
 {
     (void)scratch;
     clear_rows(dq, q_stride, t, heads * head_dim);
@@ -209,9 +213,9 @@ static void attention_back(float *dq, float *dk, float *dv, const float *dout,
             size_t o = i * o_stride + h * head_dim;
             size_t at = i * q_stride + h * head_dim;
 
-            attend_back(dq + at, dk + kv, dv + kv, dout + o, out + o,
-                        lse[h * t + i], q + at, k + kv, v + kv, kv_stride,
-                        i + 1, head_dim);
+            attend_backward(dq + at, dk + kv, dv + kv, dout + o, out + o,
+                            lse[h * t + i], q + at, k + kv, v + kv, kv_stride,
+                            i + 1, head_dim);
         }
     }
 }
@@ -226,8 +230,8 @@ static void swiglu(float *y, const float *gu, size_t n, size_t f)
     }
 }
 
-static void swiglu_back(float *dgu, const float *dy, const float *gu, size_t n,
-                        size_t f)
+static void swiglu_backward(float *dgu, const float *dy, const float *gu,
+                            size_t n, size_t f)
 {
     for (size_t i = 0; i < n; i++) {
         const float *g = gu + 2 * f * i, *u = g + f;
@@ -261,9 +265,9 @@ static void cross_entropy(float *loss, float *logits, const uint16_t *target,
     }
 }
 
-static void cross_entropy_back(float *probs, const uint16_t *target,
-                               const float *weight, float scale, size_t n,
-                               size_t v)
+static void cross_entropy_backward(float *probs, const uint16_t *target,
+                                   const float *weight, float scale, size_t n,
+                                   size_t v)
 {
     for (size_t i = 0; i < n; i++) {
         float *row = probs + i * v;
@@ -280,14 +284,14 @@ const struct ops ops_ref = {
     .linear_dx = linear_dx,
     .linear_dw = linear_dw,
     .rmsnorm = rmsnorm,
-    .rmsnorm_back = rmsnorm_back,
+    .rmsnorm_backward = rmsnorm_backward,
     .rope = rope,
     .attention = attention,
-    .attention_back = attention_back,
+    .attention_backward = attention_backward,
     .swiglu = swiglu,
-    .swiglu_back = swiglu_back,
+    .swiglu_backward = swiglu_backward,
     .cross_entropy = cross_entropy,
-    .cross_entropy_back = cross_entropy_back,
+    .cross_entropy_backward = cross_entropy_backward,
 };
 
 #ifndef HAVE_OPENBLAS

@@ -10,7 +10,7 @@
 #include "base/err.h"
 #include "learner/kernels/hot.h"
 
-#define MOST 127.0f /* -128 is not used: signs can be changed */
+#define MOST 127.0f /* -128 is not used, so that every sign can be changed */
 
 static const struct kernels *kernels;
 
@@ -43,8 +43,8 @@ size_t packed_columns(size_t n)
     return (n + PANEL - 1) / PANEL * PANEL;
 }
 
-/* The next n bytes of the block. */
-static void *take(char *block, size_t *used, size_t n)
+/* Returns the next n bytes of the block, 64-byte aligned. */
+static void *alloc(char *block, size_t *used, size_t n)
 {
     void *p = block ? block + *used : NULL;
 
@@ -52,18 +52,18 @@ static void *take(char *block, size_t *used, size_t n)
     return p;
 }
 
-size_t packed_place(struct packed *p, size_t in, size_t out, bool bytes,
-                    void *block)
+size_t packed_lay_out(struct packed *p, size_t in, size_t out, bool bytes,
+                      void *block)
 {
     size_t columns = packed_columns(out), in4 = (in + 3) / 4 * 4, used = 0;
 
     *p = (struct packed){.in = in, .out = out, .bytes = bytes};
     if (bytes) {
-        p->w8 = take(block, &used, columns * in4);
-        p->scale = take(block, &used, columns * sizeof *p->scale);
-        p->sums = take(block, &used, columns * sizeof *p->sums);
+        p->w8 = alloc(block, &used, columns * in4);
+        p->scale = alloc(block, &used, columns * sizeof *p->scale);
+        p->sums = alloc(block, &used, columns * sizeof *p->sums);
     } else {
-        p->w = take(block, &used, columns * in * sizeof *p->w);
+        p->w = alloc(block, &used, columns * in * sizeof *p->w);
     }
     p->panels = (struct kernel_panels){
         .w = p->w,
@@ -78,9 +78,9 @@ size_t packed_place(struct packed *p, size_t in, size_t out, bool bytes,
 }
 
 /*
- * x[n] as bytes; returns the scale. Rounding to nearest even, by adding and
- * taking away 1.5 * 2^23, whose low bits are then the number. A row with an
- * infinity or a NaN has the scale NaN.
+ * Rounds x[n] to bytes and returns the scale. Adding 1.5 * 2^23 rounds to
+ * nearest even and leaves the integer in the low bits. If x has an infinity or
+ * a NaN, the scale is NaN.
  */
 HOT static float to_bytes(int8_t *q, const float *x, size_t n)
 {

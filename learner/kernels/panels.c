@@ -8,12 +8,12 @@
 #include "learner/kernels/hot.h"
 #include "learner/kernels/kernels.h"
 
-/* n rows, at most PANEL, become columns of a panel. */
+/* Writes n rows, at most PANEL, as columns of a panel. */
 static void lay_panel(float *to, size_t width, const float *x,
                       size_t x_stride, size_t n)
 {
     for (size_t j = 0; j < width; j++)
-#pragma GCC unroll 4 /* a loop so short is a third slower without */
+#pragma GCC unroll 4 /* without this the short loop takes a third longer */
         for (size_t i = 0; i < n; i++)
             to[j * PANEL + i] = x[i * x_stride + j];
 }

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * panels.h - lays a matrix out in panels, for the products of kernels.h.
+ * panels.h - lays out a matrix in panels, for the products of kernels.h.
  *
- * A matrix of rows of `width` floats can be laid out in two ways, with room for
- * `cap` rows, a multiple of PANEL in the first:
+ * There are two layouts for a matrix of rows of `width` floats, with room for
+ * `cap` rows; cap is a multiple of PANEL in the first:
  *
  *     columns  [cap / PANEL][width][PANEL]    for x rows^T
  *     rows     [width / PANEL][cap][PANEL]    for x rows
  *
- * where width is rounded up to PANEL in the second. What lies behind the last
- * row or column is left as it is.
+ * In the second, width is rounded up to PANEL. Padding behind the last row or
+ * column is not written.
  *
  * Threads: any
  */
@@ -18,7 +18,7 @@
 
 #include <stddef.h>
 
-/* Rows [at, at + n), from x, rows of x_stride floats. */
+/* Sets rows [at, at + n) from x, whose rows are x_stride floats apart. */
 void panels_lay_columns(float *panels, size_t width, size_t at, const float *x,
                         size_t x_stride, size_t n);
 void panels_lay_rows(float *panels, size_t cap, size_t width, size_t at,

@@ -6,18 +6,19 @@
 #include "learner/kernels/packed.h"
 #include "learner/kernels/panels.h"
 
-/* A block of the right-hand side: as many columns as a tile of the kernels has,
- * and so much of the inner dimension that it stays in the second cache. */
+/* The size of a block of the right-hand side: the panels of one tile, and an
+ * inner dimension that keeps the block in the second-level cache. */
 #define BLOCK_PANELS 4
 #define BLOCK_INNER 512
 
-#define FEWEST_ROWS 16 /* laying out has to pay */
+/* below this the layout in panels costs more than it saves */
+#define FEWEST_ROWS 16
 
-/* So many rows at a time when x is read down its columns: the lines that hold
- * them are read again for each block of columns. */
+/* Rows at a time when x is read down its columns, whose cache lines are read
+ * again for each block of columns. */
 #define COLUMN_ROWS 768
 
-/* Columns [column, ...) of p, n_panels of them. */
+/* Computes n_panels panels of columns, from `column` on. */
 static void multiply_columns(const struct product *p, size_t column,
                              size_t n_panels)
 {

@@ -2,11 +2,11 @@
 /*
  * products.h - products of whole matrices on the kernels of kernels.h.
  *
- * For processors where these kernels are faster than OpenBLAS's
- * (kernels.h, beats_blas). The right-hand side is laid out in panels a block at
- * a time, so that nothing of the size of a matrix is needed beside it.
+ * They are used on processors where these kernels are faster than OpenBLAS
+ * (kernels.h, beats_blas). The right-hand side is laid out in panels block by
+ * block, so that no copy of a whole matrix is needed.
  *
- * The summing order depends on the inner dimension only.
+ * The order of a sum depends only on the inner dimension.
  *
  * Threads: any
  */
@@ -16,7 +16,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* y[n][columns] = x[n][inner] b[inner][columns], y += with accumulate. */
+/* y[n][columns] = x[n][inner] b[inner][columns]; accumulate: y +=. */
 struct product {
     float *y;
     size_t y_stride;
@@ -24,14 +24,14 @@ struct product {
     size_t x_stride, x_step;
     const float *b;
     size_t b_stride;
-    bool b_is_transposed; /* it lies as [columns][inner] */
+    bool b_is_transposed; /* b is stored as [columns][inner] */
     size_t n, inner, columns;
     bool accumulate;
 };
 
 /*
- * Returns how many columns it has done: those that fill panels, or none where
- * another way is faster. The rest is the caller's.
+ * Returns how many columns it has computed: those that fill panels, or 0 where
+ * OpenBLAS is faster. The caller computes the others.
  */
 size_t products_run(const struct product *p);
 

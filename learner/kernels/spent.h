@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * spent.h - where the time of a step goes, while somebody wants to know.
+ * spent.h - measures where the time of a step goes, for `mneme bench`.
  *
- * `mneme bench` hangs a struct spent into spent_to for a few steps: the step
- * adds the parts of its update to it, and a table of operations that is timed
- * (bench/timed_ops.h) the rest. Otherwise spent_to is NULL, and what is left
- * of this is a test of it for each range of parameters.
+ * `mneme bench` sets spent_to for a few steps. The step adds the times of its
+ * update; a timed table of operations (bench/timed_ops.h) adds the rest.
+ * Otherwise spent_to is NULL, and the only cost is one test of it for each
+ * range of parameters.
  *
  *     int64_t begin = spent_begin();
  *     ... the optimizer ...
@@ -13,7 +13,7 @@
  *     ... EWC ...
  *     spent_end(SPENT_EWC, begin);
  *
- * Threads: begin and end any; spent_to is set while no step runs
+ * Threads: spent_begin, spent_end: any; spent_to is set while no step runs
  */
 #ifndef MNEME_LEARNER_KERNELS_SPENT_H
 #define MNEME_LEARNER_KERNELS_SPENT_H
@@ -24,18 +24,18 @@
 #include "base/timing.h"
 
 enum spent_part {
-    SPENT_PRODUCTS,  /* with weights, both ways */
-    SPENT_ATTENTION, /* scores and what they weigh, both ways */
+    SPENT_PRODUCTS,  /* with weights, forward and backward */
+    SPENT_ATTENTION, /* scores and weighted values, forward and backward */
     SPENT_NORMS,
-    SPENT_LOSS,      /* softmax and cross entropy, both ways */
-    SPENT_OPTIMIZER, /* AdamW, and whether the weights are finite */
+    SPENT_LOSS,      /* softmax and cross entropy, forward and backward */
+    SPENT_OPTIMIZER, /* AdamW, and the check for finite weights */
     SPENT_EWC,
-    SPENT_SUM,       /* of the gradients, and of their squares */
+    SPENT_SUM, /* sums of the gradients and of their squares */
     SPENT_PARTS
 };
 
 struct spent {
-    _Atomic int64_t ns[SPENT_PARTS]; /* over all threads */
+    _Atomic int64_t ns[SPENT_PARTS];
 };
 
 extern struct spent *spent_to;
@@ -45,7 +45,7 @@ static inline int64_t spent_begin(void)
     return spent_to ? timing_mono_ns() : 0;
 }
 
-/* Returns the time, at which the next part may begin. */
+/* Adds the time since begin_ns to the part. Returns the time now. */
 static inline int64_t spent_end(enum spent_part part, int64_t begin_ns)
 {
     int64_t now;

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * vexp.h - exp in single precision, for loops that are to be vectorised.
+ * vexp.h - exp in single precision, for loops that GCC vectorises.
  *
  *     x = n ln 2 + r,  |r| <= ln 2 / 2;  exp(x) = 2^n exp(r)
  *
- * n is x / ln 2 rounded to the nearest integer by adding and taking away
- * 1.5 * 2^23; n ln 2 is taken off in two parts (Cody, Waite 1980), of which
- * the first product is exact; exp(r) is the minimax polynomial of Cephes'
+ * n is x / ln 2, rounded to the nearest integer by adding and subtracting
+ * 1.5 * 2^23. n ln 2 is subtracted in two parts (Cody, Waite 1980), of which
+ * the first product is exact. exp(r) is the minimax polynomial of Cephes'
  * expf (Moshier 1989).
  *
- * Relative error below 2e-7 (about 1.7 units in the last place) where the
- * result is a normal number and n at most 127: -87.33 <= x <= 88.37. Below, 0;
- * above, the value at 88.37, 2.4e38. NaN stays NaN. What is below goes through
- * the same arithmetic and is masked at the end: a choice on the way would
- * become a second path, of which every step then needs a mask.
+ * The relative error is below 2e-7 (about 1.7 ulp) where the result is a
+ * normal number and n at most 127: -87.33 <= x <= 88.37. Below that range the
+ * result is 0, above it exp(88.37) = 2.4e38. NaN stays NaN. Small x go through
+ * the same arithmetic and are masked at the end: a branch would make GCC mask
+ * every operation.
  *
  * Threads: any
  */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One mutex guards everything but the pieces themselves. A run sets fn, arg
- * and n and wakes the threads; each takes the next piece until none is left,
- * and whoever finishes the last one wakes the caller.
+ * One mutex guards everything but the pieces themselves. A run sets fn, arg and
+ * n and wakes the threads. Each takes the next piece until none is left. The
+ * thread that finishes the last piece wakes the caller.
  */
 #include "config.h"
 
@@ -22,18 +22,18 @@
 
 struct workers {
     pthread_mutex_t mu;
-    pthread_cond_t work; /* there are pieces, or stop */
-    pthread_cond_t done; /* all pieces of a run are done */
+    pthread_cond_t work; /* a run has begun, or stop */
+    pthread_cond_t done; /* the run's last piece is done */
     workers_fn *fn;
     void *arg;
-    size_t n, next, unfinished; /* pieces of this run */
+    size_t n, next, unfinished; /* pieces of the run */
     bool stop;
-    int n_threads; /* that have been started */
+    int n_threads; /* threads started */
     pthread_t *threads;
 };
 
-/* On Linux a thread's id stands for that thread alone. The priority is a
- * courtesy: without it everything still works. */
+/* Lowers the priority of this thread only: Linux accepts a thread's id. A
+ * failure does no harm. */
 static void lower_priority(void)
 {
     id_t self = (id_t)syscall(SYS_gettid);
@@ -41,8 +41,8 @@ static void lower_priority(void)
     (void)setpriority(PRIO_PROCESS, self, NICENESS);
 }
 
-/* Locks: needs w->mu, and gives it up while a piece is worked on. */
-static void take_pieces(struct workers *w)
+/* Locks: needs w->mu, and unlocks it while a piece runs */
+static void run_pieces(struct workers *w)
 {
     while (w->next < w->n) {
         size_t piece = w->next++;
@@ -65,7 +65,7 @@ static void *work(void *arg)
     lower_priority();
     pthread_mutex_lock(&w->mu);
     while (!w->stop) {
-        take_pieces(w);
+        run_pieces(w);
         if (!w->stop)
             pthread_cond_wait(&w->work, &w->mu);
     }
@@ -73,7 +73,7 @@ static void *work(void *arg)
     return NULL;
 }
 
-/* Starts the threads with all signals blocked, which they inherit. */
+/* Starts the threads with all signals blocked, which threads inherit. */
 static int start(struct workers *w, int n_threads, struct err *err)
 {
     sigset_t all, before;
@@ -100,8 +100,8 @@ int workers_create(int n_threads, struct workers **workers, struct err *err)
     int rc;
 
     if (n_threads < 1)
-        return err_set(err, ERR_INVALID, "%d worker threads: at least 1",
-                       n_threads);
+        return err_set(err, ERR_INVALID,
+                       "%d worker threads: must be at least 1", n_threads);
     w = xcalloc(1, sizeof *w);
     w->threads = xcalloc((size_t)n_threads, sizeof *w->threads);
     pthread_mutex_init(&w->mu, NULL);

@@ -8,7 +8,7 @@
 
 #include "base/xalloc.h"
 
-/* Bytes of the text tokens among targets [from, to), the end mark left out. */
+/* Counts the bytes of targets [from, to), without end-of-text. */
 static uint32_t text_bytes_of(const struct tokenizer *t,
                               const uint16_t *targets, size_t from, size_t to)
 {
@@ -37,7 +37,8 @@ static void cut_linear(struct cut *c, const char *text, size_t text_bytes,
     };
 }
 
-/* Adds an end mark to the tokens, which begin with one, and makes segments. */
+/* Appends end-of-text to the tokens, which begin with one, and makes
+ * segments. */
 static void cut_tokens(struct cut *c, const struct tokenizer *t, size_t context,
                        size_t n_prompt, int32_t domain, int32_t label)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * cut.h - a record's text into segments (base/segment.h draws how).
+ * cut.h - cuts a record's text into segments (base/segment.h has a drawing).
  *
  * Owner:   a struct cut owns its tokens and segments; cut_release
  * Threads: any
@@ -23,24 +23,25 @@ struct cut {
 
 /*
  * Cuts a record.
- *   prompt   masked: no loss, not counted; NULL for none
- *   t        NULL: preset linear; one segment that keeps the text
- *   context  targets in a segment at most
- * domain and label are set in every segment. The text must outlive the cut
- * for preset linear; otherwise nothing of it is kept.
+ *   prompt   masked: its tokens have no loss; NULL: no prompt
+ *   t        NULL: preset linear; one segment that points to the text
+ *   context  the most targets of a segment
+ * domain and label are set in every segment. For preset linear the text must
+ * outlive the cut; otherwise nothing of it is kept.
  */
 void cut_record(struct cut *c, const struct tokenizer *t, size_t context,
                 const char *prompt, size_t prompt_bytes, const char *text,
                 size_t text_bytes, int32_t domain, int32_t label);
 
-/* Cuts the n ids of a text, without domain and label. An end-of-text is put in
- * front unless the ids begin with one. */
+/* Cuts the n ids of a text, without domain and label. An end-of-text token is
+ * put before them unless they begin with one. */
 void cut_ids(struct cut *c, const struct tokenizer *t, size_t context,
              const uint16_t *ids, size_t n);
 
 void cut_release(struct cut *c);
 
-/* Appends the text of a segment's targets: decoded, or kept. */
+/* Appends the text of a segment's targets: the segment's text, or its decoded
+ * tokens. */
 void cut_text(const struct segment *s, const struct tokenizer *t,
               struct buf *out);
 

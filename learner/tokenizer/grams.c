@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One pass over the bytes: those that join a word are hashed on the way
- * (FNV-1a, 64 bits); at a word's end its hash, and that of it and the word
- * before, are mixed down to 32 bits.
+ * One pass over the bytes. The bytes of a word are hashed (FNV-1a, 64 bits). At
+ * the end of a word, its hash and that of the pair with the word before are
+ * mixed down to 32 bits.
  */
 #include "config.h"
 
@@ -16,8 +16,8 @@
 #define FNV_BASIS UINT64_C(0xcbf29ce484222325)
 #define FNV_PRIME UINT64_C(0x100000001b3)
 
-/* What a byte does. Of those that join a word the number is what makes the
- * byte a small letter. */
+/* The kinds of bytes. For a byte that belongs to a word, the number is what
+ * must be added to make it a small letter. */
 enum kind { JOINS = 0, CAPITAL = 'a' - 'A', SPACE, ALONE, LEAD3, LEAD4 };
 
 static const uint8_t kinds[256] = {
@@ -43,7 +43,7 @@ static uint32_t mix(uint64_t x)
 
 struct scan {
     uint32_t *out;
-    uint64_t before; /* hash of the word before, 0: none */
+    uint64_t before; /* hash of the previous word, 0: none */
 };
 
 static void end_word(struct scan *s, uint64_t word)
@@ -54,8 +54,8 @@ static void end_word(struct scan *s, uint64_t word)
     s->before = word;
 }
 
-/* A run of bytes that join, from p on. */
-static const unsigned char *take_word(struct scan *s, const unsigned char *p,
+/* Hashes the word that begins at p. */
+static const unsigned char *hash_word(struct scan *s, const unsigned char *p,
                                       const unsigned char *end)
 {
     uint64_t word = FNV_BASIS;
@@ -68,10 +68,10 @@ static const unsigned char *take_word(struct scan *s, const unsigned char *p,
     return p;
 }
 
-/* A character of n_bytes, or what is there of it: a word. */
-static const unsigned char *take_alone(struct scan *s, const unsigned char *p,
-                                       const unsigned char *end,
-                                       size_t n_bytes)
+/* Hashes a character of n_bytes, or as much of it as the text has, as a
+ * word. */
+static const unsigned char *hash_mark(struct scan *s, const unsigned char *p,
+                                      const unsigned char *end, size_t n_bytes)
 {
     uint64_t word = add_byte(FNV_BASIS, *p++);
 
@@ -98,20 +98,20 @@ void gram_list_add_text(struct gram_list *l, const char *text, size_t n_bytes)
 
     if (n_bytes == 0)
         return;
-    make_room(l, 2 * n_bytes); /* every byte makes two hashes at most */
+    make_room(l, 2 * n_bytes); /* a byte makes at most two hashes */
     s.out = l->items + l->n;
     while (p < end) {
         enum kind kind = kinds[*p];
 
         if (kind <= CAPITAL)
-            p = take_word(&s, p, end);
+            p = hash_word(&s, p, end);
         else if (kind == SPACE)
             p++;
         else
-            p = take_alone(&s, p, end,
-                           kind == LEAD4   ? 4
-                           : kind == LEAD3 ? 3
-                                           : 1);
+            p = hash_mark(&s, p, end,
+                          kind == LEAD4   ? 4
+                          : kind == LEAD3 ? 3
+                                          : 1);
     }
     l->n = (size_t)(s.out - l->items);
 }

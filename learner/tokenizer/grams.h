@@ -2,13 +2,14 @@
 /*
  * grams.h - the hashed word uni- and bigrams of a text.
  *
- * A word is a run of letters and digits, without regard to the case of ASCII;
- * a punctuation mark is a word, and so is each character of three or four
- * bytes in UTF-8, since those are mostly of scripts that put no spaces between
- * words. Any bytes will do: a text may begin or end within a character.
+ * A word is a run of letters and digits; the case of ASCII letters does not
+ * matter. Each punctuation mark is a word. So is each character of three or
+ * four bytes in UTF-8, since most of them belong to scripts without spaces
+ * between words. Any bytes are accepted: a text may begin or end within a
+ * character.
  *
- * Owner:   the caller has the list
- * Threads: any, one at a time for a list
+ * Owner:   the caller owns the list
+ * Threads: any; one at a time for a list
  */
 #ifndef MNEME_LEARNER_TOKENIZER_GRAMS_H
 #define MNEME_LEARNER_TOKENIZER_GRAMS_H
@@ -16,7 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Growable hashes, in the order of the text. */
+/* A growable list of hashes, in the order of the text. */
 struct gram_list {
     uint32_t *items;
     size_t n, cap;
@@ -24,10 +25,11 @@ struct gram_list {
 
 #define GRAM_LIST_INIT {NULL, 0, 0}
 
-/* Appends. Never change the hash: class heads that are stored depend on it. */
+/* Appends the hashes of a text. Never change the hash: stored class heads
+ * depend on it. */
 void gram_list_add_text(struct gram_list *l, const char *text, size_t n_bytes);
 
-/* Appends hashes that were made before. */
+/* Appends hashes that were computed before. */
 void gram_list_add(struct gram_list *l, const uint32_t *items, size_t n);
 
 void gram_list_release(struct gram_list *l);

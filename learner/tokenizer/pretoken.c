@@ -9,7 +9,7 @@
 
 #include "learner/tokenizer/unicode_classes.h"
 
-static enum unicode_class look_up(uint32_t c)
+static enum unicode_class class_of(uint32_t c)
 {
     size_t low = 0, high = unicode_ranges_n;
 
@@ -26,7 +26,8 @@ static enum unicode_class look_up(uint32_t c)
     return UNICODE_OTHER;
 }
 
-/* Length of a well-formed character (RFC 3629) and its code point, or 0. */
+/* Returns the length of a well-formed character (RFC 3629), or 0, and its code
+ * point. */
 static size_t decode(const unsigned char *s, size_t n, uint32_t *c)
 {
     static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
@@ -51,7 +52,7 @@ static size_t decode(const unsigned char *s, size_t n, uint32_t *c)
     return length;
 }
 
-/* Class and length of the character at s. */
+/* Returns the class of the character at s, and its length. */
 static enum unicode_class class_at(const char *s, size_t n, size_t *length)
 {
     uint32_t c;
@@ -71,10 +72,10 @@ static enum unicode_class class_at(const char *s, size_t n, size_t *length)
         *length = 1;
         return UNICODE_OTHER;
     }
-    return look_up(c);
+    return class_of(c);
 }
 
-/* 's 't 're 've 'm 'll 'd, or 0 */
+/* Returns the length of 's 't 're 've 'm 'll 'd, or 0. */
 static size_t contraction(const char *s, size_t n)
 {
     if (n < 2 || s[0] != '\'')
@@ -87,7 +88,7 @@ static size_t contraction(const char *s, size_t n)
     return 0;
 }
 
-/* Bytes from the start that are of one class. */
+/* Counts the bytes at the start that are of one class. */
 static size_t run_of(enum unicode_class is, const char *s, size_t n)
 {
     size_t at = 0, length;
@@ -97,8 +98,8 @@ static size_t run_of(enum unicode_class is, const char *s, size_t n)
     return at;
 }
 
-/* White space: all of it at the end of the piece, else all but the last
- * character, which belongs to what follows; a single one stays. */
+/* Counts white space: all of it at the end of the text, otherwise all but the
+ * last character, which belongs to the next pre-token. A single one counts. */
 static size_t space_run(const char *s, size_t n)
 {
     size_t at = 0, last = 0, length;
@@ -111,7 +112,7 @@ static size_t space_run(const char *s, size_t n)
         last = at;
         at += length;
     }
-    /* A number begins a piece of its own: it is an end here. */
+    /* A number is a pre-token of its own, so the text ends before it. */
     if (at == n || next == UNICODE_NUMBER || last == 0)
         return at;
     return last;

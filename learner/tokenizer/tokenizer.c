@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Encoding merges within one pre-token: a linked list of ids, and a heap of
- * candidate pairs by (rank, place). A candidate that its neighbours have
- * changed meanwhile is recognised and dropped, so a pre-token of n bytes takes
- * O(n log n) whatever is in it.
+ * Encoding merges pairs within one pre-token, the pair of lowest rank first. It
+ * uses a linked list of ids, and a heap of candidate pairs by rank and
+ * position. A candidate is dropped when it comes out of the heap if a neighbour
+ * has changed since. So a pre-token of n bytes takes O(n log n), whatever its
+ * content.
  */
 #include "config.h"
 
@@ -18,7 +19,7 @@
 #include "learner/tokenizer/pretoken.h"
 #include "learner/tokenizer/tokenizer_private.h"
 
-#define ASK_BYTES 65536 /* encoded between two checks of cancel */
+#define CHECK_BYTES 65536 /* bytes encoded between two checks of cancel */
 
 void token_list_add(struct token_list *l, uint16_t id)
 {
@@ -230,7 +231,7 @@ struct node {
 struct merger {
     struct node *nodes;
     size_t cap_nodes;
-    uint64_t *heap; /* rank << 32 | node; the smallest on top */
+    uint64_t *heap; /* (rank + 1) << 32 | node; the smallest on top */
     size_t n_heap, cap_heap;
 };
 
@@ -241,7 +242,7 @@ static bool merges_before(const uint64_t *a, const uint64_t *b)
 
 HEAP_DEFINE(heap, uint64_t, merges_before)
 
-/* Rank + 1 of the pair that begins at a node, 0 when there is none. */
+/* Returns rank + 1 of the pair that begins at a node, or 0. */
 static uint32_t pair_at(const struct tokenizer *t, const struct merger *m,
                         int32_t at)
 {
@@ -305,12 +306,12 @@ static void encode_pretoken(const struct tokenizer *t, struct merger *m,
         token_list_add(out, m->nodes[i].id);
 }
 
-int tokenizer_encode_wanted(const struct tokenizer *t, const char *text,
-                            size_t n_bytes, const struct cancel *cancel,
-                            struct token_list *out, struct err *err)
+int tokenizer_encode_cancellable(const struct tokenizer *t, const char *text,
+                                 size_t n_bytes, const struct cancel *cancel,
+                                 struct token_list *out, struct err *err)
 {
     struct merger m = {0};
-    size_t since_asked = 0;
+    size_t since_check = 0;
     int rc = 0;
 
     while (rc == 0 && n_bytes) {
@@ -319,10 +320,10 @@ int tokenizer_encode_wanted(const struct tokenizer *t, const char *text,
         encode_pretoken(t, &m, text, n, out);
         text += n;
         n_bytes -= n;
-        since_asked += n;
-        if (since_asked >= ASK_BYTES) {
+        since_check += n;
+        if (since_check >= CHECK_BYTES) {
             rc = cancel_check(cancel, err);
-            since_asked = 0;
+            since_check = 0;
         }
     }
     free(m.nodes);
@@ -333,5 +334,5 @@ int tokenizer_encode_wanted(const struct tokenizer *t, const char *text,
 void tokenizer_encode(const struct tokenizer *t, const char *text,
                       size_t n_bytes, struct token_list *out)
 {
-    tokenizer_encode_wanted(t, text, n_bytes, NULL, out, NULL);
+    tokenizer_encode_cancellable(t, text, n_bytes, NULL, out, NULL);
 }

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tokenizer.h - bytes to ids and back, lossless on any bytes.
+ * tokenizer.h - bytes to ids and back, lossless for any bytes.
  *
- * Two kinds. `bytes`: a byte is a token. `bpe`: byte-level byte pair
- * encoding (Sennrich et al. 2016) with the pre-tokenizer that Hugging Face
- * writes as Sequence[Digits(individual), ByteLevel(use_regex)] and GGUF calls
- * `smollm`: each digit alone, then the GPT-2 split. The vocabulary is learned
- * once and never changes in a data directory. In both kinds ids 0 to 255 are
- * the bytes and 256 is the end-of-text token `<|endoftext|>`; merges follow
- * from 257, and ids left over are named <unused_N>, so that shapes never
- * change.
+ * There are two kinds. In `bytes`, each byte is a token. `bpe` is byte-level
+ * byte pair encoding (Sennrich et al. 2016). Its pre-tokenizer splits off each
+ * digit, then splits like GPT-2. Hugging Face writes it as
+ * Sequence[Digits(individual), ByteLevel(use_regex)]; GGUF calls it `smollm`.
+ * The vocabulary is learned once and never changes in a data directory. In
+ * both kinds, ids 0 to 255 are the bytes and 256 is the end-of-text token
+ * `<|endoftext|>`. Merges follow from 257. Ids that are left over are named
+ * <unused_N>, so that the shape of the model never changes.
  *
- * Owner:   immutable once made
+ * Owner:   never changes once made
  * Threads: any
  */
 #ifndef MNEME_LEARNER_TOKENIZER_TOKENIZER_H
@@ -24,9 +24,9 @@
 #include "base/cancel.h"
 #include "base/err.h"
 
-struct tokenizer; /* fields are in tokenizer.c */
+struct tokenizer; /* fields are in tokenizer_private.h */
 
-/* Growable ids. */
+/* A growable list of ids. */
 struct token_list {
     uint16_t *items;
     size_t n, cap;
@@ -37,30 +37,32 @@ struct token_list {
 void token_list_add(struct token_list *l, uint16_t id);
 void token_list_release(struct token_list *l);
 
-/* 256 bytes and the end-of-text token; vocab_size 257. */
+/* Creates a tokenizer of 256 bytes and the end-of-text token; vocab_size
+ * 257. */
 struct tokenizer *tokenizer_create_bytes(void);
 
 /*
- * Learns a byte-level BPE of vocab_size ids from text: the most frequent pair
- * is merged first, ties by the smaller pair of ids, so that the same text gives
- * the same vocabulary. Stops early when no pair occurs twice: the ids left
- * over are <unused_N>.
+ * Learns a byte-level BPE of vocab_size ids from text. The most frequent pair
+ * is merged first; among equals, the pair of smaller ids. So the same text
+ * gives the same vocabulary. Merging ends early if no pair occurs twice; the
+ * other ids are <unused_N>.
  *   vocab_size  257 to 65,536
- *   progress    called now and then with merges done and wanted; may be NULL
+ *   progress    called after every few merges, with those done and wanted; may
+ *               be NULL
  */
 int tokenizer_train(const char *text, size_t n_bytes, int vocab_size,
                     void (*progress)(int done, int total, void *arg),
                     void *arg, struct tokenizer **tokenizer, struct err *err);
 
-/* Reads a tokenizer.json of the form that tokenizer_to_json writes; another
- * form is ERR_INVALID and named, damage is ERR_CORRUPT. Its post_processor may
- * be absent, do nothing, or put <|endoftext|> before a text. */
+/* Reads a tokenizer.json of the form that tokenizer_to_json writes. ERR_INVALID
+ * names what has another form; damage is ERR_CORRUPT. Its post_processor may be
+ * absent, do nothing, or put <|endoftext|> before a text. */
 int tokenizer_from_json(const char *json, size_t n_bytes,
                         struct tokenizer **tokenizer, struct err *err);
 
-/* Hugging Face tokenizer.json: BPE, ByteLevel, added_tokens, and a template
- * that puts <|endoftext|> before a text. The same bytes for the same
- * tokenizer. */
+/* Writes a Hugging Face tokenizer.json: BPE, ByteLevel, added_tokens, and a
+ * template that puts <|endoftext|> before a text. The same tokenizer gives the
+ * same bytes. */
 void tokenizer_to_json(const struct tokenizer *t, struct buf *out);
 
 void tokenizer_free(struct tokenizer *t);
@@ -68,21 +70,21 @@ void tokenizer_free(struct tokenizer *t);
 int tokenizer_vocab_size(const struct tokenizer *t);
 uint16_t tokenizer_end_of_text(const struct tokenizer *t);
 
-/* Appends the ids of a text. Special tokens are never recognised in it. */
+/* Appends the ids of a text. A special token's name in it is ordinary text. */
 void tokenizer_encode(const struct tokenizer *t, const char *text,
                       size_t n_bytes, struct token_list *out);
 
-/* The same, checking cancel now and then. When it cancels, its error is
- * returned, and out has a part of the ids. */
-int tokenizer_encode_wanted(const struct tokenizer *t, const char *text,
-                            size_t n_bytes, const struct cancel *cancel,
-                            struct token_list *out, struct err *err);
+/* Does the same, and checks `cancel` every 64 KiB. If it cancels, its error is
+ * returned, and `out` has a part of the ids. */
+int tokenizer_encode_cancellable(const struct tokenizer *t, const char *text,
+                                 size_t n_bytes, const struct cancel *cancel,
+                                 struct token_list *out, struct err *err);
 
-/* The bytes of one id: none for specials and unused ids. Never NULL. */
+/* Returns the bytes of an id; none for special and unused ids. Never NULL. */
 const char *tokenizer_bytes(const struct tokenizer *t, uint16_t id,
                             size_t *n_bytes);
 
-/* The token as tokenizer.json spells it (GPT-2's byte alphabet). */
+/* Returns the token as tokenizer.json spells it (GPT-2's byte alphabet). */
 const char *tokenizer_piece(const struct tokenizer *t, uint16_t id);
 
 void tokenizer_decode(const struct tokenizer *t, const uint16_t *ids,

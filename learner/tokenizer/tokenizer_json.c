@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tokenizer.json as Hugging Face writes it, in the one form that this
- * tokenizer can be: byte-level BPE behind Digits and ByteLevel.
+ * Reads and writes tokenizer.json of Hugging Face, in the one form that this
+ * tokenizer supports: byte-level BPE behind Digits and ByteLevel.
  */
 #include "config.h"
 
@@ -43,7 +43,7 @@ static json_t *piece_json(const char *kind, const char *id, int type_id)
     return json_pack("{s:{s:s, s:i}}", kind, "id", id, "type_id", type_id);
 }
 
-/* Tells other programs to put the end mark before every text, as mneme does. */
+/* Tells other programs to put end-of-text before every text, as mneme does. */
 static json_t *template_json(const struct tokenizer *t)
 {
     return json_pack(
@@ -102,7 +102,7 @@ static bool type_is(const json_t *object, const char *type)
     return is && strcmp(is, type) == 0;
 }
 
-/* Absent, null, false or empty: off. */
+/* True if the value is absent, null, false or empty. */
 static bool is_off(const json_t *value)
 {
     const char *text = json_string_value(value);
@@ -127,7 +127,7 @@ static bool is_text(const json_t *piece)
     return id && strcmp(id, "A") == 0;
 }
 
-/* Does the template's special token have the id of the end mark? */
+/* True if the template's special token has the id of end-of-text. */
 static bool names_end(const json_t *post, const json_t *root)
 {
     const json_t *special = json_object_get(
@@ -141,8 +141,8 @@ static bool names_end(const json_t *post, const json_t *root)
            json_equal(json_array_get(ids, 0), id);
 }
 
-/* Is the template the text alone, or the end mark and the text? Its form for a
- * pair of texts does not matter here. */
+/* True if the template is the text alone, or end-of-text and the text. Its form
+ * for a pair of texts does not matter. */
 static bool reads_template(const json_t *post, const json_t *root,
                            int *n_begins)
 {
@@ -158,7 +158,7 @@ static bool reads_template(const json_t *post, const json_t *root,
     return true;
 }
 
-/* Accepts a processor that does nothing (ByteLevel only moves offsets), or a
+/* Accepts a processor that does nothing (ByteLevel only changes offsets), or a
  * template that reads_template accepts. */
 static bool reads_processor(const json_t *post, const json_t *root,
                             int *n_begins)
@@ -168,8 +168,8 @@ static bool reads_processor(const json_t *post, const json_t *root,
             reads_template(post, root, n_begins));
 }
 
-/* mneme always puts the end mark before a text, once. So a file may ask for
- * that, or for nothing, but for nothing else. */
+/* mneme always puts end-of-text before a text, once. So a file may ask for
+ * that, or for nothing. */
 static int check_post_processor(const json_t *root, struct err *err)
 {
     const json_t *post = json_object_get(root, "post_processor");
@@ -196,7 +196,8 @@ static int check_post_processor(const json_t *root, struct err *err)
                    type ? type : "it");
 }
 
-/* What changes ids or text in ways that this tokenizer does not know. */
+/* Refuses settings that change ids or text in ways that mneme does not
+ * support. */
 static int check_extras(const json_t *root, struct err *err)
 {
     static const char *const off_in_model[] = {
@@ -238,8 +239,8 @@ static int check_form(const json_t *root, struct err *err)
     return check_extras(root, err);
 }
 
-/* The bytes that a piece of GPT-2's alphabet stands for; false when it has a
- * character that is none of it. */
+/* Converts a piece of GPT-2's alphabet to bytes; false when it has a character
+ * outside the alphabet. */
 static bool unspell(const char *piece, struct buf *out)
 {
     const unsigned char *s = (const unsigned char *)piece;
@@ -271,10 +272,11 @@ static int read_vocab(struct tokenizer *t, json_t *vocab, struct err *err)
     int rc = 0;
 
     if (n < TOKENIZER_FIRST_MERGE || n > 65536)
-        return err_set(err, ERR_INVALID,
-                       "tokenizer.json: a vocabulary of %zu: mneme has 257 to "
-                       "65536 ids",
-                       n);
+        return err_set(
+            err, ERR_INVALID,
+            "tokenizer.json: a vocabulary of %zu ids: must be 257 to "
+            "65536",
+            n);
     t->vocab_size = (int)n;
     t->tokens = xcalloc(n, sizeof *t->tokens);
     json_object_foreach (vocab, piece, value) {
@@ -301,8 +303,8 @@ static int read_vocab(struct tokenizer *t, json_t *vocab, struct err *err)
     return rc;
 }
 
-/* Specials and fillers have no bytes. */
-static void silence(struct tokenizer *t, json_int_t id)
+/* Special and unused ids have no bytes. */
+static void clear_bytes(struct tokenizer *t, json_int_t id)
 {
     if (id >= 0 && id < t->vocab_size) {
         t->tokens[id].n_bytes = 0;
@@ -329,7 +331,7 @@ static int read_specials(struct tokenizer *t, const json_t *root,
                            "tokenizer.json: added token %s is not in the "
                            "vocabulary",
                            content ? content : "(no content)");
-        silence(t, id);
+        clear_bytes(t, id);
         if (strcmp(content, TOKENIZER_END_NAME) == 0) {
             t->end_of_text = (uint16_t)id;
             found = true;
@@ -337,7 +339,7 @@ static int read_specials(struct tokenizer *t, const json_t *root,
     }
     for (int id = 0; id < t->vocab_size; id++)
         if (strncmp(t->tokens[id].piece, "<unused_", 8) == 0)
-            silence(t, id);
+            clear_bytes(t, id);
     return found ? 0
                  : err_set(err, ERR_INVALID,
                            "tokenizer.json: no added token "
@@ -364,7 +366,7 @@ static int read_bytes(struct tokenizer *t, const json_t *vocab,
     return 0;
 }
 
-/* A merge as "left right" or ["left", "right"]: ids, or false. */
+/* Reads a merge, "left right" or ["left", "right"], as ids. */
 static bool read_merge(const json_t *item, const json_t *vocab,
                        struct tokenizer_merge *m)
 {
@@ -406,14 +408,16 @@ static int read_merges(struct tokenizer *t, const json_t *list,
     size_t n = json_array_size(list);
 
     if (!json_is_array(list) || n > 65536)
-        return err_set(err, ERR_CORRUPT, "tokenizer.json: merges");
+        return err_set(err, ERR_CORRUPT,
+                       "tokenizer.json: merges must be at most 65536");
     t->merges = xcalloc(n, sizeof *t->merges);
     for (size_t i = 0; i < n; i++)
         if (!read_merge(json_array_get(list, i), vocab, &t->merges[i]))
-            return err_set(err, ERR_CORRUPT,
-                           "tokenizer.json: merge %zu is not of tokens in the "
-                           "vocabulary",
-                           i);
+            return err_set(
+                err, ERR_CORRUPT,
+                "tokenizer.json: merge %zu uses a token that is not in "
+                "the vocabulary",
+                i);
     t->n_merges = n;
     tokenizer_index(t);
     return 0;
@@ -444,7 +448,8 @@ int tokenizer_from_json(const char *json, size_t n_bytes,
     int rc;
 
     if (n_bytes > JSON_LIMIT)
-        return err_set(err, ERR_LIMIT, "tokenizer.json: %zu bytes", n_bytes);
+        return err_set(err, ERR_LIMIT, "tokenizer.json: %zu bytes, above %zu",
+                       n_bytes, JSON_LIMIT);
     root = json_loadb(json, n_bytes, JSON_REJECT_DUPLICATES, &where);
     if (!root)
         return err_set(err, ERR_CORRUPT, "tokenizer.json: line %d: %s",

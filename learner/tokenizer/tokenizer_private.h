@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tokenizer_private.h - the fields of a tokenizer, for tokenizer*.c.
+ * tokenizer_private.h - the fields of a tokenizer, for tokenizer.c,
+ * tokenizer_json.c and tokenizer_train.c.
  */
 #ifndef MNEME_LEARNER_TOKENIZER_TOKENIZER_PRIVATE_H
 #define MNEME_LEARNER_TOKENIZER_TOKENIZER_PRIVATE_H
@@ -19,9 +20,9 @@ struct tokenizer_merge {
 };
 
 struct tokenizer_token {
-    char *bytes; /* with a NUL */
+    char *bytes; /* terminated by NUL */
     size_t n_bytes;
-    char *piece; /* in GPT-2's byte alphabet */
+    char *piece; /* spelled in GPT-2's byte alphabet */
 };
 
 struct tokenizer {
@@ -29,35 +30,36 @@ struct tokenizer {
     uint16_t end_of_text;
     struct tokenizer_token *tokens; /* [vocab_size] */
     uint16_t byte_ids[256];         /* the id of each byte */
-    struct tokenizer_merge *merges; /* the first has the lowest rank */
+    struct tokenizer_merge *merges; /* by rank, the first is applied first */
     size_t n_merges;
-    uint32_t *slots; /* hash of (left, right): rank + 1, 0 is empty */
+    uint32_t *slots; /* hash table by (left, right): rank + 1, 0 is empty */
     size_t n_slots;  /* a power of two */
 };
 
 /*
- * A tokenizer of 256 bytes, end-of-text and merges; ids from 257 + n_merges to
- * vocab_size are unused. Copies merges.
+ * Creates a tokenizer of 256 bytes, end-of-text and merges. Ids from
+ * 257 + n_merges to vocab_size are unused. Copies merges.
  */
 struct tokenizer *tokenizer_build(const struct tokenizer_merge *merges,
                                   size_t n_merges, int vocab_size);
 
-/* Makes the hash of pairs; after merges have been set. */
+/* Builds the hash table of pairs, once the merges are set. */
 void tokenizer_index(struct tokenizer *t);
 
-/* Of a pair (left << 16 | right), for slots that are a power of two. */
+/* Hashes a pair (left << 16 | right), for a table of a power of two. */
 static inline uint32_t tokenizer_hash(uint32_t pair)
 {
     uint32_t mixed = pair * UINT32_C(2654435769);
 
-    return mixed ^ mixed >> 16; /* the low bits know the left id, too */
+    return mixed ^ mixed >> 16; /* so that the low bits depend on the left id,
+                                   too */
 }
 
-/* Appends a byte as GPT-2's alphabet writes it: printable ones as they are,
- * the others as U+0100 and on. */
+/* Appends a byte in GPT-2's alphabet: printable bytes as they are, the others
+ * as U+0100 and on. */
 void tokenizer_spell(unsigned char byte, struct buf *out);
 
-/* The byte that a code point of the alphabet stands for, or -1. */
+/* Returns the byte that a code point of the alphabet stands for, or -1. */
 int tokenizer_unspell(uint32_t code_point);
 
 #endif

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Learning a vocabulary: distinct pre-tokens with their counts; a count for
- * each pair of neighbouring ids, with the words it occurs in; a heap of pairs.
- * A merge rewrites the words that have the pair and corrects the counts of
- * theirs. Counts in the heap may be too high; the true one is looked up when a
- * pair comes out, and it goes back when it has fallen.
+ * Learns a vocabulary. It keeps the distinct pre-tokens (words) with their
+ * counts; a count for each pair of neighbouring ids, with the words that
+ * contain it; and a heap of pairs. A merge rewrites the words that contain the
+ * pair and corrects the counts of their pairs. Counts in the heap may be too
+ * high: when a pair comes out, its true count is looked up, and the pair goes
+ * back if the count has fallen.
  */
 #include "config.h"
 
@@ -31,7 +32,7 @@ struct word {
 struct pair {
     uint32_t key; /* left << 16 | right */
     int64_t count;
-    uint32_t *words; /* in which it may occur; a word may be there twice */
+    uint32_t *words; /* words that may contain it; a word may be listed twice */
     size_t n_words, cap_words;
 };
 
@@ -43,13 +44,13 @@ struct candidate {
 struct trainer {
     struct word *words;
     size_t n_words, cap_words;
-    size_t *word_slots; /* place + 1 */
+    size_t *word_slots; /* index + 1 */
     size_t n_word_slots;
     struct pair *pairs;
     size_t n_pairs, cap_pairs;
     size_t *pair_slots;
     size_t n_pair_slots;
-    struct candidate *heap; /* the best on top */
+    struct candidate *heap; /* the most frequent on top */
     size_t n_heap, cap_heap;
 };
 
@@ -154,8 +155,8 @@ static uint32_t key_at(const struct word *w, size_t i)
     return (uint32_t)w->ids[i] << 16 | w->ids[i + 1];
 }
 
-/* Adds the word's pairs to the counts; `only` restricts what is noted and
- * pushed to pairs with that id (-1: all). */
+/* Adds the word's pairs to the counts. Each pair also notes the word. With
+ * `only` >= 0, just the pairs with that id do so, and become candidates. */
 static void add_pairs(struct trainer *t, uint32_t word, int only)
 {
     const struct word *w = &t->words[word];
@@ -222,7 +223,7 @@ static void merge(struct trainer *t, uint32_t key, uint16_t result)
     free(words);
 }
 
-/* The most frequent pair; false when none occurs twice. */
+/* Finds the most frequent pair; false if none occurs twice. */
 static bool best_pair(struct trainer *t, uint32_t *key)
 {
     while (t->n_heap) {
@@ -278,7 +279,7 @@ int tokenizer_train(const char *text, size_t n_bytes, int vocab_size,
 
     if (vocab_size < TOKENIZER_FIRST_MERGE || vocab_size > 65536)
         return err_set(err, ERR_INVALID,
-                       "a vocabulary of %d: it has 257 to 65536 ids",
+                       "a vocabulary of %d ids: must be 257 to 65536",
                        vocab_size);
     wanted = (size_t)vocab_size - TOKENIZER_FIRST_MERGE;
     merges = xreallocarray(NULL, wanted + 1, sizeof *merges);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * unicode_classes.h - letters (\p{L}), numbers (\p{N}) and White_Space, as the
- * pre-tokenizer asks for them. The table is made by unicode_classes.py.
+ * unicode_classes.h - the Unicode classes that the pre-tokenizer needs: letters
+ * (\p{L}), numbers (\p{N}) and White_Space. unicode_classes.py makes the table.
  *
  * Threads: any
  */
@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 enum unicode_class {
-    UNICODE_OTHER, /* and bytes that are not UTF-8 */
+    UNICODE_OTHER, /* any other, and bytes that are not UTF-8 */
     UNICODE_LETTER,
     UNICODE_NUMBER,
     UNICODE_SPACE

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * EWC: the pull, the Fisher estimate of a model whose Fisher is known, when
+ * consolidations begin, and the state.
+ */
 #include "config.h"
 
 #include <math.h>
@@ -28,7 +32,8 @@ static void draw(float *x, uint64_t step)
         x[i] = (float)rng_normal(3, RNG_INIT, step, i);
 }
 
-/* A whole consolidation with one gradient. Returns the passes it took. */
+/* Runs a whole consolidation with one gradient. Returns the number of
+ * passes. */
 static int consolidate(struct ewc *e, const float *grads, size_t n_tokens,
                        const float *params)
 {
@@ -73,7 +78,7 @@ static void pull_follows_its_formula(void **state)
     assert_int_equal(consolidate(&e, g, 5, a), EWC_PASSES);
     ewc_pull(&e, w, v, 2.0f, 1e-3f, 0.01f, 0, 20, &penalty, &moved);
     ewc_pull(&e, w, v, 2.0f, 1e-3f, 0.01f, 20, N, &penalty, &moved);
-    draw(a, 2); /* where w was */
+    draw(a, 2); /* the value of w at the consolidation */
     for (size_t i = 0; i < N; i++) {
         double f = 5.0 * (double)g[i] * (double)g[i];
         double r = 0.01 * 10.0 * f / (sqrt(2.0 * (double)v[i]) + 1e-3);
@@ -158,13 +163,13 @@ static void a_bad_gradient_does_not_count(void **state)
     ewc_release(&e);
 }
 
-/* --- the estimate, where the Fisher information is known ---------------- */
+/* --- the Fisher estimate, for a model whose Fisher is known ------------- */
 
 #define K 4  /* classes */
 #define DIM 5 /* features */
 #define T 11 /* tokens in a pass */
 
-/* p[t][k] of a softmax regression with weights w[K][DIM]. */
+/* Computes p[t][k] of a softmax regression with weights w[K][DIM]. */
 static void predict(const double *w, const double *x, double *p)
 {
     for (int t = 0; t < T; t++) {
@@ -192,7 +197,7 @@ static int draw_label(const double *p, uint64_t step, uint64_t i)
     return k;
 }
 
-/* Gradient of the mean loss of T drawn labels. */
+/* Computes the gradient of the mean loss of T sampled labels. */
 static void drawn_gradient(const double *p, const double *x, uint64_t step,
                            float *g)
 {
@@ -247,7 +252,7 @@ static void the_estimate_is_unbiased(void **state)
     }
 }
 
-/* --- when --------------------------------------------------------------- */
+/* --- when a consolidation begins ---------------------------------------- */
 
 static struct ewc_options automatic(void)
 {
@@ -257,11 +262,12 @@ static struct ewc_options automatic(void)
     return options;
 }
 
-/* Steps of 1000 tokens until one begins, at most n; returns how many. */
+/* Makes steps of 1000 tokens until a consolidation begins, at most n. Returns
+ * the number of steps. */
 static int steps_until(struct ewc *e, int n, double from, double to)
 {
     for (int i = 1; i <= n; i++) {
-        /* A little noise, as losses have. */
+        /* Real losses have a little noise. */
         double noise = 1 + 0.02 * ((i * 7 % 5) - 2);
 
         if (ewc_decide(e, 1000, (from + (to - from) * i / n) * noise))
@@ -285,13 +291,14 @@ static void a_plateau_triggers_once(void **state)
 
     (void)state;
     ewc_init(&e, &options, N);
-    /* Falling fast, then flat: not before the least number of tokens. */
+    /* The loss falls fast, then stays flat. No consolidation begins before the
+     * least number of tokens. */
     assert_int_equal(steps_until(&e, 200, 5.0, 2.5), 201);
     assert_in_range(steps_until(&e, 200, 2.5, 2.5), 50, 64);
     assert_true(ewc_collecting(&e));
     finish(&e);
     assert_false(ewc_collecting(&e));
-    /* The same plateau for long does nothing; a new level arms it. */
+    /* Staying on a plateau does nothing; a new level arms the trigger. */
     assert_int_equal(steps_until(&e, 1000, 2.5, 2.5), 1001);
     assert_in_range(steps_until(&e, 200, 4.0, 4.0), 50, 64);
     ewc_release(&e);
@@ -305,7 +312,7 @@ static void there_is_a_backstop(void **state)
 
     (void)state;
     ewc_init(&e, &options, N);
-    /* Never a plateau: the loss swings. */
+    /* A loss that swings is never a plateau. */
     while (!ewc_decide(&e, 1000, steps % 40 < 20 ? 2.0 : 6.0))
         steps++;
     assert_int_equal(steps + 1, EWC_BACKSTOP_TOKENS / 1000);
@@ -328,7 +335,7 @@ static void the_next_one_waits(void **state)
     ewc_observe(&e, g, 1, w);
     for (int i = 0; i < 10; i++)
         assert_false(ewc_decide(&e, 10, 1.0));
-    ewc_begin(&e); /* nor does an alarm throw away what is collected */
+    ewc_begin(&e); /* another ewc_begin keeps what is collected */
     assert_int_equal(e.passes, 1);
     finish(&e);
     assert_int_equal(e.consolidations, 1);
@@ -433,7 +440,7 @@ static void refuses_a_damaged_state(void **state)
     assert_int_equal(ewc_import(&b, &list, &anchor, &err), ERR_CORRUPT);
     assert_non_null(strstr(err.msg, "ewc.fisher"));
     tensor_list_release(&anchor);
-    /* Consolidated, but no anchor there. */
+    /* The state has a consolidation, but the anchor is missing. */
     assert_int_equal(ewc_import(&b, &list, &anchor, &err), ERR_CORRUPT);
     assert_int_equal(b.consolidations, 0);
     tensor_list_release(&list);

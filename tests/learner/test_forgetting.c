@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * That EWC and replay each lower forgetting: a small stream of two real
- * domains, licences and then C headers, learned in one pass. What is held out
- * of the first domain is measured after each; the difference is forgetting.
- * Each seed learns the first domain once (with replay: it is short), and the
- * second four times from there: with neither, with EWC, with replay, with both.
+ * EWC and replay each lower forgetting. A small stream of two real domains,
+ * licences and then C headers, is learned in one pass. The loss on held-out
+ * text of the first domain is measured after each domain; the difference is
+ * the forgetting. Each seed learns the first domain once. (With replay: the
+ * domain is short.) From that state it learns the second domain four times:
+ * with neither, with EWC, with replay, with both.
  */
 #include "config.h"
 
@@ -30,7 +31,7 @@
 #define RECORD_BYTES 500
 #define STEP_TOKENS 256
 #define CONTEXT 64
-#define HOLD_OUT 8  /* one record in this many */
+#define HOLD_OUT 8 /* one record in this many is held out */
 #define FISHER_STEPS 70
 #define FIRST_BYTES 120000
 #define SECOND_BYTES 50000
@@ -99,7 +100,7 @@ static void cut_domain(struct domain *d, int32_t id)
     }
 }
 
-/* The first n_bytes of the files that are there; false: there is less. */
+/* Reads the first n_bytes of the files that exist; false: there is less. */
 static bool read_domain(struct domain *d, const char *const *paths,
                         size_t n_bytes, int32_t id)
 {
@@ -161,7 +162,7 @@ static void free_run(struct run *r)
     replay_free(r->replay);
 }
 
-static struct segment *copy_draws(const struct replay_draw *draws, size_t n)
+static struct segment *copy_sample(const struct replay_sampled *draws, size_t n)
 {
     struct segment *s = xcalloc(n, sizeof *s);
 
@@ -170,12 +171,12 @@ static struct segment *copy_draws(const struct replay_draw *draws, size_t n)
     return s;
 }
 
-/* A step on fresh[n]. The Fisher passes are not held to a tenth of the tokens
- * here: the stream is too short for that. */
+/* Makes a step on fresh[n]. The stream is too short to keep Fisher passes to a
+ * tenth of the tokens. */
 static void step(struct run *r, const struct segment *fresh, size_t n)
 {
     uint64_t number = (uint64_t)learner_steps(r->learner);
-    struct replay_draw *replayed = NULL, *fisher = NULL;
+    struct replay_sampled *replayed = NULL, *fisher = NULL;
     struct learner_step_input in = {.fresh = fresh, .n_fresh = n};
     struct learner_step_output out = {0};
     struct segment *a, *b;
@@ -185,19 +186,19 @@ static void step(struct run *r, const struct segment *fresh, size_t n)
                          ewc_collecting(learner_ewc(r->learner))
                              ? STEP_TOKENS / 2 : 0,
                          &fisher, &in.n_fisher, NULL), 0);
-    in.fisher = a = copy_draws(fisher, in.n_fisher);
+    in.fisher = a = copy_sample(fisher, in.n_fisher);
     assert_int_equal(replay_sample(r->replay, number,
                                    (size_t)(r->ratio * STEP_TOKENS), false,
                                    &replayed, &in.n_replayed, NULL), 0);
-    in.replayed = b = copy_draws(replayed, in.n_replayed);
+    in.replayed = b = copy_sample(replayed, in.n_replayed);
     assert_int_equal(learner_step(r->learner, &in, &out, NULL), 0);
     r->penalty = out.ewc_penalty;
     free(a);
     free(b);
 }
 
-/* Learns a domain; its segments are kept for replay, or for the Fisher
- * information. */
+/* Learns a domain. Its segments are kept for replay and for the Fisher
+ * estimate. */
 static void learn(struct run *r, const struct domain *d)
 {
     const size_t per_step = STEP_TOKENS / CONTEXT;
@@ -212,7 +213,7 @@ static void learn(struct run *r, const struct domain *d)
     }
 }
 
-/* The second run goes on from where the first is. */
+/* Continues from the state of the first run. */
 static void go_on_from(struct run *to, const struct run *from)
 {
     struct tensor_list w = TENSOR_LIST_INIT, s = TENSOR_LIST_INIT;
@@ -229,7 +230,7 @@ static void go_on_from(struct run *to, const struct run *from)
     tensor_list_release(&h);
 }
 
-/* Bits per byte on what is held out. */
+/* Returns the bits per byte on the held-out text. */
 static double held_out(const struct run *r, const struct domain *d)
 {
     struct tensor_list weights = TENSOR_LIST_INIT;
@@ -298,8 +299,8 @@ static void compare(uint64_t seed, double forgot[WAYS], double learned[WAYS])
                   learned[BOTH]);
 }
 
-/* In the mean over the seeds: a run that differs in its last bits only, as on
- * other kernels, ends a tenth of a bit elsewhere. */
+/* Compares means over the seeds: on other kernels a run differs in its last
+ * bits, and ends a tenth of a bit elsewhere. */
 static void each_lowers_forgetting(void **state)
 {
     double forgot[WAYS] = {0.0};
@@ -318,7 +319,7 @@ static void each_lowers_forgetting(void **state)
     assert_true(forgot[BOTH] < 0.6 * forgot[EWC]);
 }
 
-/* Reads the text; returns why there can be no test, or NULL. */
+/* Reads the text. Returns why the test cannot run, or NULL. */
 static const char *prepare(void)
 {
     if (strcmp(model_kernels(), "reference loops") == 0)

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The class head: n-grams, learning new labels, gradients and state. Uses
+ * head_private.h to compare sums over the n-gram table with sums row by row.
+ */
 #include "config.h"
 
 #include <math.h>
@@ -51,7 +55,8 @@ static void grams_are_words_and_pairs(void **state)
     assert_int_equal(count_grams("one two  three", &a), 5);
     assert_int_equal(count_grams("wow!", &a), 3);
     assert_int_equal(count_grams("na\xc3\xafve", &a), 1);
-    /* Two characters of three bytes, one of four: no spaces needed. */
+    /* Two characters of three bytes and one of four are words without
+     * spaces. */
     assert_int_equal(count_grams("\xe4\xb8\xad\xe6\x96\x87\xf0\x9f\x98\x80",
                                  &a), 5);
     assert_int_equal(count_grams("One TWO three", &a), 5);
@@ -80,7 +85,7 @@ static void grams_of_any_bytes(void **state)
     gram_list_release(&l);
 }
 
-/* Sums in registers are those of one row after the other. */
+/* Sums in registers equal those of adding row by row. */
 static void wide_sums_are_plain_sums(void **state)
 {
     struct head_options o = small_options(0);
@@ -103,9 +108,9 @@ static void wide_sums_are_plain_sums(void **state)
     head_free(h);
 }
 
-/* --- a small world of texts --------------------------------------------- */
+/* --- generated texts ---------------------------------------------------- */
 
-/* A text of a class: eight words, half of them of that class alone. */
+/* Writes a text of a class: eight words, half of them of that class alone. */
 static char *make_text(int label, uint64_t i)
 {
     char text[256];
@@ -126,7 +131,7 @@ struct world {
     size_t n;
 };
 
-/* n texts of the classes from, ..., to - 1, in a random order. */
+/* Makes n texts of the classes from, ..., to - 1, in random order. */
 static struct world make_world(size_t n, int from, int to, uint64_t seed)
 {
     struct world w = {xcalloc(n, sizeof *w.examples), n};
@@ -150,7 +155,7 @@ static void free_world(struct world *w)
     free(w->examples);
 }
 
-/* An example that brings its hashes is learned like one that does not. */
+/* An example with hashes is learned like one without. */
 static void given_grams_are_the_texts(void **state)
 {
     struct head_options o = small_options(0);
@@ -230,7 +235,7 @@ static void a_new_label_is_tested_before_it_is_known(void **state)
     (void)state;
     head_step(h, &e, 1);
     assert_false(e.correct);
-    assert_true(e.loss == 0.0f); /* ln 1: the only label there is */
+    assert_true(e.loss == 0.0f); /* ln 1: there is only one label */
     head_step(h, &e, 1);
     assert_true(e.correct);
     e.label = 3; /* 1 and 2 have rows, but have never been seen */
@@ -266,7 +271,7 @@ static void texts_without_words_do_no_harm(void **state)
 #define BATCH 20
 #define LOGITS 64
 
-/* A reservoir of what was learned, with the logits of then. */
+/* A reservoir of learned examples, with their logits at that time. */
 struct store {
     struct head_example rows[STORE];
     float logits[STORE][LOGITS];
@@ -292,7 +297,7 @@ static void offer(struct store *s, const struct head_example *e,
         s->n++;
 }
 
-/* Learns a batch and, if wanted, as many rows of the store. */
+/* Learns a batch and, if wanted, as many examples of the reservoir. */
 static void learn_batch(struct head *h, struct store *s,
                         const struct head_example *examples, bool replay)
 {
@@ -310,7 +315,7 @@ static void learn_batch(struct head *h, struct store *s,
         offer(s, &batch[k], head_labels(h));
 }
 
-/* Six classes come in pairs. Returns the accuracy on the first pair. */
+/* Learns six classes in pairs. Returns the accuracy on the first pair. */
 static double class_incremental(bool replay)
 {
     struct head_options options = small_options(0);
@@ -359,8 +364,8 @@ static void fill(float *x, size_t n, uint64_t stream)
         x[i] = (float)rng_normal(8, RNG_INIT, stream, i);
 }
 
-/* A head that knows four labels, from its state: head_step changes it, so each
- * measurement begins with a new one. */
+/* Makes a head with four labels. head_step changes a head, so each measurement
+ * makes a new one. */
 struct known {
     struct tensor_list head, state;
 };
@@ -386,7 +391,7 @@ static struct known make_known(const struct head_options *options)
     return k;
 }
 
-/* Sum of the losses that the gradient is of, for these states. */
+/* Returns the loss that the gradient belongs to, for these states. */
 static double total_loss(const struct head_options *options,
                          const struct known *k, const float *states,
                          const float *old, float *dstates)
@@ -405,14 +410,14 @@ static double total_loss(const struct head_options *options,
             .n_states = N_STATES,
             .dstates = dstates ? dstates + i * N_STATES * DIM : NULL,
             .label = i,
-            .replayed = true, /* over all labels: the loss that is told */
+            .replayed = true, /* over all labels: the loss in the example */
             .logits = logits[i],
             .old_logits = i == 1 ? old : NULL,
             .n_old = i == 1 ? 3 : 0,
         };
     }
     if (dstates)
-        head_back(h, e, EXAMPLES, 0.5f);
+        head_backward(h, e, EXAMPLES, 0.5f);
     head_step(h, e, EXAMPLES);
     for (int i = 0; i < EXAMPLES; i++)
         sum += (double)e[i].loss;
@@ -463,7 +468,7 @@ static void assert_same_tensors(const struct tensor_list *a,
     }
 }
 
-/* What the trunk is to learn is asked before the step may be refused. */
+/* The gradient of the states is computed before the step may be refused. */
 static void asking_for_the_states_gradient_changes_nothing(void **state)
 {
     struct head_options options = small_options(DIM);
@@ -484,12 +489,12 @@ static void asking_for_the_states_gradient_changes_nothing(void **state)
             .dstates = d[i],
             .label = i == 2 ? 7 : i, /* 7 has no row */
         };
-    head_back(h, e, 3, 1.0f); /* nor has any, here */
+    head_backward(h, e, 3, 1.0f); /* this head has no rows at all */
     for (int i = 0; i < N_STATES * DIM; i++)
         assert_true(d[0][i] == 0.0f && d[2][i] == 0.0f);
     assert_int_equal(head_labels(h), 0);
     assert_int_equal(head_import(h, &k.head, &k.state, NULL), 0);
-    head_back(h, e, 3, 1.0f);
+    head_backward(h, e, 3, 1.0f);
     assert_true(d[0][0] != 0.0f && d[1][0] != 0.0f);
     for (int i = 0; i < N_STATES * DIM; i++)
         assert_true(d[2][i] == 0.0f);

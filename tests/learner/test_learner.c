@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The learner: the same bytes with any number of threads, losses, the filter,
+ * consolidations, the state, and errors.
+ */
 #include "config.h"
 
 #include <math.h>
@@ -22,7 +26,7 @@
 #define RECORD_BYTES 57
 #define MAX_LABELS 8
 
-/* Small, and odd where it may be. */
+/* A small shape, with odd sizes where allowed. */
 static const struct model_shape shape = {
     .vocab_size = 257,
     .dim = 20,
@@ -37,7 +41,7 @@ static const struct model_shape shape = {
     .tied = true,
 };
 
-/* --- a corpus: the licence of this program ------------------------------ */
+/* --- a corpus: the licence of mneme ------------------------------------- */
 
 static struct {
     struct tokenizer *tokenizer;
@@ -48,7 +52,7 @@ static struct {
     size_t n;
 } corpus;
 
-/* Records of the text one after another, every third with a label. */
+/* The corpus as records; every third has a label. */
 static int make_corpus(void **state)
 {
     struct err err = ERR_INIT;
@@ -113,8 +117,8 @@ static struct learner *create(const struct learner_options *o)
     return l;
 }
 
-/* Step i: six fresh segments, four that were fresh before, and four Fisher
- * passes; the corpus begins again at its end. */
+/* Makes step i: six fresh segments, four that were fresh before, and four
+ * Fisher passes. The corpus begins again at its end. */
 static struct learner_step_output take_step(struct learner *l, size_t i)
 {
     size_t at = i % (corpus.n / 6);
@@ -221,7 +225,7 @@ static void shards_change_only_the_rounding(void **state)
         struct learner_step_output out;
         struct learner *l;
 
-        o.shards = 1 + 4 * s; /* at last more than there are segments */
+        o.shards = 1 + 4 * s; /* finally more threads than segments */
         l = create(&o);
         take_step(l, 0);
         out = take_step(l, 1);
@@ -265,7 +269,7 @@ static void losses_are_by_segment(void **state)
     struct learner *l = create(&o);
 
     (void)state;
-    /* 10 masked, 30 counted, and the end mark: segments of 24 and 17. */
+    /* 10 masked tokens, 30 counted, and end-of-text: segments of 24 and 17. */
     cut_record(&c, corpus.tokenizer, CONTEXT, "0123456789", 10,
                "The quick brown fox jumps over", 30, 0, -1);
     assert_int_equal(c.n_segments, 2);
@@ -276,7 +280,7 @@ static void losses_are_by_segment(void **state)
     for (int i = 0; i < 2; i++)
         sum += nats[i];
     assert_true(fabs(sum / 31 - out.mean_loss) < 1e-9);
-    /* At birth each of the 257 is about as likely. */
+    /* Initially each of the 257 tokens is about equally likely. */
     assert_true(fabs(nats[0] / 14 - log(257)) < 0.3);
     assert_true(text_nats[0] == nats[0]);
     assert_true(fabs(nats[1] - text_nats[1] - log(257)) < 0.3);
@@ -300,11 +304,11 @@ static void labels_are_learned_with_the_text(void **state)
         if (i == 1)
             first = out.class_loss;
     }
-    /* Records 0 and 1 in three segments each; only 0 has a label. */
+    /* Records 0 and 1 have three segments each; only 0 has a label. */
     assert_int_equal(out.n_labelled, 3);
     assert_int_equal(out.n_labels, 1);
     assert_true(right[0] && right[1] && right[2] && !right[3]);
-    in.n_fresh = 12; /* with record 3, which has another */
+    in.n_fresh = 12; /* with record 3, which has another label */
     out.logits = NULL;
     out.right = NULL;
     for (int i = 0; i < 60; i++)
@@ -314,8 +318,8 @@ static void labels_are_learned_with_the_text(void **state)
     learner_free(l);
 }
 
-/* A step that is skipped is counted, and its norm remembered: no more, neither
- * in the model nor in the class head. */
+/* A skipped step is counted, and its norm is remembered. Nothing else changes,
+ * neither in the model nor in the class head. */
 static void a_skipped_step_teaches_nothing(void **state)
 {
     struct learner_options o = small_options();
@@ -325,7 +329,7 @@ static void a_skipped_step_teaches_nothing(void **state)
     size_t i;
 
     (void)state;
-    o.optim.skip_medians = 1e-6f; /* every step is absurd, once there is a
+    o.optim.skip_medians = 1e-6f; /* every step exceeds this, once there is a
                                      median */
     l = create(&o);
     for (i = 0; i < OPTIM_NORMS_NEEDED; i++)
@@ -356,14 +360,14 @@ static void a_skipped_step_teaches_nothing(void **state)
     learner_free(l);
 }
 
-/* Refuses by a table; notes that it was asked after the scoring. */
+/* Refuses segments by a table, and records that the losses were known. */
 struct verdict {
     const uint8_t *refused;
     size_t n;
     double nats;
 };
 
-static void judge(void *arg, const double *text_nats, uint8_t *refused)
+static void refuse(void *arg, const double *text_nats, uint8_t *refused)
 {
     struct verdict *v = arg;
 
@@ -375,7 +379,8 @@ static void judge(void *arg, const double *text_nats, uint8_t *refused)
     memcpy(refused, v->refused, v->n);
 }
 
-/* A refused segment is scored; what is learned is as if it were not there. */
+/* A refused segment is scored. Apart from that, the step equals one without the
+ * segment. */
 static void what_the_judge_refuses_is_not_learned(void **state)
 {
     static const uint8_t no_third[6] = {0, 0, 1, 0, 0, 0};
@@ -385,8 +390,10 @@ static void what_the_judge_refuses_is_not_learned(void **state)
     struct segment rest[5];
     struct learner_step_output with = {.nats = nats, .text_nats = text_nats};
     struct learner_step_output without = {0};
-    struct learner_step_input in = {.fresh = corpus.segments, .n_fresh = 6,
-                                    .judge = judge, .judge_arg = &v};
+    struct learner_step_input in = {.fresh = corpus.segments,
+                                    .n_fresh = 6,
+                                    .filter = refuse,
+                                    .filter_arg = &v};
     struct learner *a, *b;
 
     (void)state;
@@ -395,7 +402,7 @@ static void what_the_judge_refuses_is_not_learned(void **state)
     b = create(&o);
     memcpy(rest, corpus.segments, 2 * sizeof *rest);
     memcpy(rest + 2, corpus.segments + 3, 3 * sizeof *rest);
-    assert_true(corpus.segments[2].label >= 0); /* and a labelled one */
+    assert_true(corpus.segments[2].label >= 0); /* a labelled segment */
     assert_int_equal(learner_step(a, &in, &with, NULL), 0);
     for (int i = 0; i < 6; i++)
         sum += text_nats[i];
@@ -412,7 +419,8 @@ static void what_the_judge_refuses_is_not_learned(void **state)
     learner_free(b);
 }
 
-/* All refused: not even replay is learned, and no decay is applied. */
+/* If all fresh segments are refused, not even replay is learned, and no weight
+ * decays. */
 static void a_step_of_refused_segments_teaches_nothing(void **state)
 {
     static const uint8_t all[6] = {1, 1, 1, 1, 1, 1};
@@ -423,8 +431,8 @@ static void a_step_of_refused_segments_teaches_nothing(void **state)
         .n_fresh = 6,
         .replayed = corpus.segments + 6,
         .n_replayed = 3,
-        .judge = judge,
-        .judge_arg = &v,
+        .filter = refuse,
+        .filter_arg = &v,
     };
     struct learner_step_output out = {0};
     struct learner *l = create(&o);
@@ -494,7 +502,7 @@ static void the_penalty_begins_with_the_first_anchor(void **state)
     for (size_t i = 0; i < 60; i++) {
         struct learner_step_output out = take_step(l, i);
 
-        /* The update of the very next step leaves the anchor. */
+        /* The next step moves the weights away from the anchor. */
         assert_true(consolidated == (out.ewc_penalty > 0.0));
         assert_true(consolidated == (out.ewc_share > 0.0));
         consolidated = consolidated || out.consolidated;
@@ -512,7 +520,7 @@ static void fisher_takes_a_tenth_of_the_tokens(void **state)
     (void)state;
     o.ewc.every_steps = 1;
     l = create(&o);
-    assert_int_equal(learner_fisher_wants(l, 100), 0);
+    assert_int_equal(learner_fisher_tokens(l, 100), 0);
     for (size_t i = 0; i < 150; i++) {
         struct learner_step_input in = {.fresh = corpus.segments + 3 * i,
                                         .n_fresh = 3};
@@ -522,8 +530,8 @@ static void fisher_takes_a_tenth_of_the_tokens(void **state)
         for (size_t k = 0; k < 3; k++)
             step_tokens += in.fresh[k].n_tokens;
         in.fisher = corpus.segments + i;
-        in.n_fisher = learner_fisher_wants(l, step_tokens) > 0;
-        assert_true(learner_fisher_wants(l, step_tokens) <= step_tokens / 10);
+        in.n_fisher = learner_fisher_tokens(l, step_tokens) > 0;
+        assert_true(learner_fisher_tokens(l, step_tokens) <= step_tokens / 10);
         if (in.n_fisher)
             taken += in.fisher->n_tokens;
         tokens += step_tokens;
@@ -543,14 +551,14 @@ static void continues_as_if_never_stopped(void **state)
     struct exported e;
 
     (void)state;
-    /* Past the first consolidation, in the middle of the second. */
+    /* The state is taken after the first consolidation, during the second. */
     for (size_t i = 0; i < 50; i++)
         take_step(a, i);
     assert_int_equal(learner_ewc(a)->consolidations, 1);
     assert_true(ewc_collecting(learner_ewc(a)));
     e = export_all(a);
     b = create(&o);
-    take_step(b, 7); /* whatever it was before */
+    take_step(b, 7); /* whatever its state was */
     assert_int_equal(import_all(b, &e, NULL), 0);
     assert_same(a, b);
     for (size_t i = 50; i < 90; i++) {
@@ -585,7 +593,7 @@ static void an_anchor_goes_out_when_it_changes(void **state)
     learner_free(l);
 }
 
-/* Imports e with one tensor of list l damaged; the learner stays as it was. */
+/* Imports e with one tensor of list l damaged. The learner must not change. */
 static void try_damaged(struct learner *l, const struct learner *same,
                         struct exported *e, struct tensor_list *list,
                         size_t i)
@@ -660,7 +668,7 @@ static void starts_from_anothers_weights(void **state)
     learner_free(b);
 }
 
-/* --- trouble ------------------------------------------------------------ */
+/* --- errors ------------------------------------------------------------- */
 
 static void says_when_weights_are_lost(void **state)
 {
@@ -707,7 +715,7 @@ static void says_how_much_memory(void **state)
     (void)state;
     o.ewc.enabled = false;
     without = learner_bytes(&o, 500);
-    /* Fisher, anchor and running sum. */
+    /* EWC adds Fisher, anchor and Fisher sum. */
     assert_true(with - without > 3 * 4 * 5000);
     assert_true(learner_bytes(&o, 5000) > without);
     o.shape = NULL;

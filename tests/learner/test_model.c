@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The model: gradients of every tensor against central differences, logits and
- * ten training steps against PyTorch's numbers, generation with a cache
- * against the whole forward pass, and what is refused.
+ * Tests of the model: gradients of every tensor against central differences;
+ * logits and ten training steps against numbers from PyTorch; generation with
+ * a cache against the forward pass; and refused shapes.
  */
 #include "config.h"
 
@@ -29,7 +29,7 @@
 
 static const uint32_t lengths[] = {1, 5, 7}, masked[] = {0, 2, 0};
 
-/* As tests/data/model_reference.py. */
+/* The same as in tests/data/model_reference.py. */
 static struct model_shape odd_shape(bool qk_norm, bool tied)
 {
     return (struct model_shape){.vocab_size = V,
@@ -60,7 +60,8 @@ static void fill_batch(struct batch *b)
     }
 }
 
-/* A model with formula weights, the batch and room: what most tests need. */
+/* Most tests use this: a model with weights by a formula, a batch, and working
+ * memory. */
 struct bench {
     struct model *m;
     float *params, *grads;
@@ -104,7 +105,7 @@ static void bench_release(struct bench *x)
     model_free(x->m);
 }
 
-/* ---- gradients ----------------------------------------------------------- */
+/* --- gradients ---------------------------------------------------------- */
 
 #define SCALE 0.4f
 
@@ -118,8 +119,8 @@ static float dstate_of(size_t i)
     return 0.2f * sinf((float)i);
 }
 
-/* What model_backward differentiates: the weighted loss of the counted tokens
- * and a linear function of the states. */
+/* The function that model_backward differentiates: the weighted loss of the
+ * counted tokens, plus a linear function of the states. */
 static double objective(struct bench *x)
 {
     const float *states;
@@ -135,7 +136,8 @@ static double objective(struct bench *x)
     return sum;
 }
 
-/* The slope at parameter i by four points: the error is of order h^4. */
+/* Measures the slope at parameter i by four points, with an error of order
+ * h^4. */
 static double slope(struct bench *x, size_t i)
 {
     const float h = 1.0f / 64.0f, was = x->params[i];
@@ -194,8 +196,8 @@ static void gradients_qk_norm_untied(void **state)
     check_gradients(true, false);
 }
 
-/* They overwrite what is there, NULL weights are ones, masked tokens and a
- * loss that does not count have none, and a second way back from one forward
+/* Gradients overwrite old content. NULL weights mean ones. Masked tokens, and a
+ * loss with scale 0, have no gradient. A second backward pass after one forward
  * pass gives the same. */
 static void gradients_are_new(bool tied)
 {
@@ -239,7 +241,7 @@ static void gradients_are_new_untied(void **state)
     gradients_are_new(false);
 }
 
-/* ---- PyTorch's numbers --------------------------------------------------- */
+/* --- PyTorch's numbers -------------------------------------------------- */
 
 static void read_floats(FILE *f, float *x, size_t n)
 {
@@ -253,7 +255,7 @@ static void all_logits(const struct bench *x, float *logits)
                      (size_t)x->m->shape.dim, V, 0);
 }
 
-/* Each segment again with a cache, whole. */
+/* Reads each segment again with a cache, at once. */
 static void check_extend(const struct bench *x, const float *want)
 {
     struct frozen *f = frozen_create(x->m, false);
@@ -261,8 +263,8 @@ static void check_extend(const struct bench *x, const float *want)
     float *cache = xfloats(frozen_cache_floats(f)), logits[V];
 
     for (size_t i = 0; i < x->m->n_tensors; i++)
-        frozen_take(f, &x->m->tensors[i],
-                    x->params + x->m->tensors[i].offset);
+        frozen_set_tensor(f, &x->m->tensors[i],
+                          x->params + x->m->tensors[i].offset);
     for (size_t s = 0; s < x->b.n_segments; s++) {
         size_t from = x->b.starts[s], t = x->b.starts[s + 1] - from;
 
@@ -274,7 +276,7 @@ static void check_extend(const struct bench *x, const float *want)
     frozen_free(f);
 }
 
-/* AdamW as the reference has it, in plain loops. */
+/* AdamW as in the reference, in plain loops. */
 static void update(struct bench *x, float *m, float *v, int step)
 {
     double c1 = 1.0 - pow(0.9, step), c2 = 1.0 - pow(0.99, step);
@@ -360,9 +362,9 @@ static void as_pytorch(void **state)
     assert_int_equal(n_cases, 4);
 }
 
-/* ---- passes -------------------------------------------------------------- */
+/* --- passes ------------------------------------------------------------- */
 
-/* One segment of a batch knows nothing of the others. */
+/* A segment's results do not depend on the batch's other segments. */
 static void segments_are_apart(void **state)
 {
     struct bench x;
@@ -387,7 +389,7 @@ static void segments_are_apart(void **state)
     bench_release(&x);
 }
 
-/* Room that grew on the way changes no bit. */
+/* Growing the working memory changes no bit. */
 static void work_grows(void **state)
 {
     struct bench x;
@@ -414,7 +416,7 @@ static void work_grows(void **state)
     bench_release(&x);
 }
 
-/* The states alone: the loss is not computed, the way back still works. */
+/* Without a loss array the backward pass still works. */
 static void loss_may_be_left_out(void **state)
 {
     struct bench x;
@@ -443,8 +445,8 @@ static void add_run(struct batch *b, uint32_t n_tokens, uint32_t first)
     free(tokens);
 }
 
-/* 300 rows of 65,536 probabilities are more than one chunk: losses, gradients
- * and draws must be those of the two halves. */
+/* 300 rows of 65,536 probabilities are more than one chunk. Losses, gradients
+ * and sampled targets must equal those of the two halves. */
 static void large_vocabulary_goes_in_chunks(void **state)
 {
     struct model_shape shape = {.vocab_size = 65536,
@@ -476,7 +478,7 @@ static void large_vocabulary_goes_in_chunks(void **state)
     add_run(&whole, 150, 77);
     model_forward(m, params, &whole, w, loss);
     model_backward(m, params, &whole, w, 1.0f, NULL, NULL, grads);
-    model_draw_targets(m, params, &whole, w, 1, 2, 0);
+    model_sample_targets(m, params, &whole, w, 1, 2, 0);
     memcpy(drawn, whole.targets, sizeof drawn);
     for (uint32_t i = 0; i < 2; i++) {
         batch_clear(&half);
@@ -485,7 +487,7 @@ static void large_vocabulary_goes_in_chunks(void **state)
         model_backward(m, params, &half, w, 1.0f, NULL, NULL, part);
         for (size_t j = 0; j < m->n_params; j++)
             sum[j] += part[j];
-        model_draw_targets(m, params, &half, w, 1, 2, 150 * i);
+        model_sample_targets(m, params, &half, w, 1, 2, 150 * i);
         assert_memory_equal(half.targets, drawn + 150 * i, 150 * sizeof *drawn);
     }
     util_expect_near("loss", loss, apart, 300, 1e-5);
@@ -500,7 +502,8 @@ static void large_vocabulary_goes_in_chunks(void **state)
     free(sum);
 }
 
-/* Draws follow the probabilities, and are a function of seed, step, index. */
+/* Sampled targets follow the probabilities, and are a function of seed, step
+ * and index. */
 static void draws_follow_the_model(void **state)
 {
     const int draws = 4000;
@@ -516,7 +519,7 @@ static void draws_follow_the_model(void **state)
     memcpy(p, logits + 4 * V, sizeof p);
     ops_ref.cross_entropy(&loss, p, x.b.targets, 1, V);
     for (int i = 0; i < draws; i++) {
-        model_draw_targets(x.m, x.params, &x.b, x.w, 9, (uint64_t)i, 0);
+        model_sample_targets(x.m, x.params, &x.b, x.w, 9, (uint64_t)i, 0);
         count[x.b.targets[4]] += 1.0;
     }
     for (size_t j = 0; j < V; j++) {
@@ -524,11 +527,11 @@ static void draws_follow_the_model(void **state)
 
         assert_true(fabs(count[j] - draws * (double)p[j]) < 5.0 * sd + 1.0);
     }
-    model_draw_targets(x.m, x.params, &x.b, x.w, 9, 3, 0);
+    model_sample_targets(x.m, x.params, &x.b, x.w, 9, 3, 0);
     memcpy(first, x.b.targets, sizeof first);
-    model_draw_targets(x.m, x.params, &x.b, x.w, 9, 4, 0);
+    model_sample_targets(x.m, x.params, &x.b, x.w, 9, 4, 0);
     assert_memory_not_equal(first, x.b.targets, sizeof first);
-    model_draw_targets(x.m, x.params, &x.b, x.w, 9, 3, 0);
+    model_sample_targets(x.m, x.params, &x.b, x.w, 9, 3, 0);
     assert_memory_equal(first, x.b.targets, sizeof first);
     bench_release(&x);
 }
@@ -551,8 +554,8 @@ static void *race(void *arg)
     return NULL;
 }
 
-/* The same bytes alone, beside another thread, and with the parameters at
- * another alignment. */
+/* The bytes are the same alone, beside another thread, and with the parameters
+ * at another alignment. */
 static void threads_change_nothing(void **state)
 {
     struct bench x;
@@ -587,7 +590,7 @@ static void threads_change_nothing(void **state)
     bench_release(&x);
 }
 
-/* ---- shapes and birth ---------------------------------------------------- */
+/* --- shapes and birth --------------------------------------------------- */
 
 static void birth_is_a_function_of_the_seed(void **state)
 {

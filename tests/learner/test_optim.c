@@ -1,4 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The optimizer: AdamW, warm-up, clipping, skipped steps and the state.
+ */
 #include "config.h"
 
 #include <math.h>
@@ -38,7 +41,7 @@ static void step(struct optim *o, float *w, const float *g)
     optim_advance(o);
 }
 
-/* The formulas of optim.h, in double precision. */
+/* Computes the formulas of optim.h in double precision. */
 static void plain_step(double *w, double *m, double *v, const float *g,
                        int t)
 {
@@ -90,7 +93,8 @@ static void decays_only_where_told(void **state)
     assert_true(moved == 0.0);
     assert_true(w[0] == 2.0f);
     moved = optim_apply(&o, w, g, 1.0f, 10, 20, true);
-    /* The first of four warm-up steps: a quarter of 0.01, times 0.1 of 2. */
+    /* The first of four warm-up steps has a quarter of the rate 0.01. The decay
+     * is 0.1 of the weight 2. */
     assert_true(fabs(moved - 10 * 0.0005 * 0.0005) < 1e-9);
     assert_true(fabsf(w[10] - 1.9995f) < 1e-6f);
     optim_release(&o);
@@ -173,11 +177,12 @@ static void skips_what_is_absurd(void **state)
     assert_int_equal(o.n_norms, 0);
     for (int i = 0; i < OPTIM_NORMS_NEEDED - 1; i++)
         optim_admit(&o, 0.1);
-    /* One norm too few is known to call this one absurd. */
+    /* With one norm less than needed, no step is skipped. */
     assert_true(optim_admit(&o, 50.0) > 0.0f);
     assert_true(optim_admit(&o, 11.0) == 0.0f);
     assert_int_equal(o.skipped, 3);
-    /* One that somebody wants is clipped, unless it is no number. */
+    /* A released record's gradient is clipped, but only skipped if it is not
+     * finite. */
     assert_true(optim_admit_any(&o, 11.0) > 0.0f);
     assert_true(optim_admit_any(&o, NAN) == 0.0f);
     assert_int_equal(o.skipped, 4);

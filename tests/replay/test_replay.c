@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The buffer with its database: staged, taken and stored rows give the same
- * draws; changes that are taken are stored, or come back; what dies meanwhile
- * is neither lost nor left over; a restart and a rollback go on.
+ * The replay buffer with its database. Staged, taken and stored rows give the
+ * same samples. Changes that are taken are stored, or come back. Rows that die
+ * meanwhile are neither lost nor left over. Restart and rollback continue.
  */
 #include "config.h"
 
@@ -30,27 +30,27 @@ static struct sqlite3 *open_tables(void)
     return db;
 }
 
-/* Of memory for rows that are stored: what is drawn does not depend on it. */
-static int64_t kept_bytes;
+/* Memory for stored rows; samples must not depend on it. */
+static int64_t cache_bytes;
 
 static int keep_none(void **state)
 {
     (void)state;
-    kept_bytes = 0;
+    cache_bytes = 0;
     return 0;
 }
 
 static int keep_some(void **state)
 {
     (void)state;
-    kept_bytes = 3000;
+    cache_bytes = 3000;
     return 0;
 }
 
 static int keep_all(void **state)
 {
     (void)state;
-    kept_bytes = 1 << 20;
+    cache_bytes = 1 << 20;
     return 0;
 }
 
@@ -61,11 +61,11 @@ static struct replay *make(enum replay_kind kind, int64_t capacity,
 
     replay_options_default(&o, kind);
     o.capacity = capacity;
-    o.kept_bytes = kept_bytes;
+    o.cache_bytes = cache_bytes;
     return replay_create(&o, db);
 }
 
-/* Offers number i: its tokens, domain, length and id say which it is. */
+/* Offers segment i, whose tokens, domain, length and id identify it. */
 static void offer(struct replay *r, int i)
 {
     uint16_t tokens[8];
@@ -102,7 +102,7 @@ static void assert_same_draws(struct replay *a, struct replay *b,
 {
     for (uint64_t step = first_step; step < first_step + 40; step++) {
         bool fisher = step % 4 == 0;
-        struct replay_draw *x, *y;
+        struct replay_sampled *x, *y;
         size_t n, m;
 
         if (fisher) {
@@ -129,7 +129,7 @@ static void assert_same_draws(struct replay *a, struct replay *b,
     }
 }
 
-/* Publishes in a transaction of its own; the index out, or NULL. */
+/* Publishes in one transaction; the index out, or NULL. */
 static void publish(struct replay *r, struct sqlite3 *db, int64_t version,
                     struct tensor_list *index)
 {
@@ -165,7 +165,8 @@ static int64_t all_rows(struct sqlite3 *db)
     return number(db, "SELECT count(*) FROM replay_rows");
 }
 
-/* The living rows of the table are those of the index: each can be read. */
+/* Checks that the live rows of the table are those of the index, and
+ * readable. */
 static void assert_table_is_index(struct sqlite3 *db,
                                   const struct tensor_list *index)
 {
@@ -191,7 +192,7 @@ static void assert_table_is_index(struct sqlite3 *db,
 static void an_empty_buffer_draws_nothing(void **state)
 {
     struct replay *r = make(REPLAY_ROWS, 10, NULL);
-    struct replay_draw *draws;
+    struct replay_sampled *draws;
     size_t n = 1;
 
     (void)state;
@@ -210,7 +211,7 @@ static void a_draw_larger_than_the_buffer_is_all_of_it(void **state)
     (void)state;
     for (int64_t capacity = 1; capacity <= 9; capacity++) {
         struct replay *r = make(REPLAY_ROWS, capacity, NULL);
-        struct replay_draw *draws;
+        struct replay_sampled *draws;
         size_t n;
 
         offer_many(r, 1, 50);
@@ -245,7 +246,7 @@ static void staged_and_stored_rows_are_drawn_alike(void **state)
     sqlite3_close(db);
 }
 
-/* Restart: another buffer goes on from the version, bit for bit. */
+/* After a restart, another buffer continues from the version, bit for bit. */
 static void a_restart_goes_on(void **state)
 {
     struct sqlite3 *db = open_tables();
@@ -291,7 +292,7 @@ static void what_comes_and_goes_is_never_written(void **state)
     sqlite3_close(db);
 }
 
-/* Every row of a publish dies while it is on its way. */
+/* Every row of a publication dies before it is durable. */
 static void rows_that_die_in_flight(void **state)
 {
     struct sqlite3 *db = open_tables();
@@ -303,7 +304,7 @@ static void rows_that_die_in_flight(void **state)
     offer_many(r, 1, 100);
     c = replay_take_changes(r, &index);
     assert_true(replay_staged_bytes(r) > 0);
-    assert_same_draws(r, r, 1); /* drawn while they are taken */
+    assert_same_draws(r, r, 1); /* sampled while they are taken */
     offer_many(r, 101, 20000);
     assert_int_equal(replay_db_write(db, c, 1, NULL), 0);
     assert_table_is_index(db, &index);
@@ -317,7 +318,7 @@ static void rows_that_die_in_flight(void **state)
     sqlite3_close(db);
 }
 
-/* Two publishes fail, one after another: the third writes it all. */
+/* Two publications fail; the third writes everything. */
 static void changes_that_were_not_stored_come_back(void **state)
 {
     struct sqlite3 *db = open_tables();
@@ -350,9 +351,9 @@ static void changes_that_were_not_stored_come_back(void **state)
 }
 
 /*
- * Versions 1 to 3, back to 1, version 4 of another branch, back to 2 of the
- * first: each time the table's living rows are the index's after the next
- * publish, and no key is used twice.
+ * Versions 1 to 3, rollback to 1, version 4 of another branch, rollback to 2 of
+ * the first. After each next publication the live rows of the table are those
+ * of the index, and no key is used twice.
  */
 static void rollbacks_leave_no_row_behind(void **state)
 {
@@ -371,7 +372,7 @@ static void rollbacks_leave_no_row_behind(void **state)
     assert_int_equal(replay_db_rollback(db, 1, 3, NULL), 0);
     assert_int_equal(replay_import(r, &index[1], 4, NULL), 0);
     assert_table_is_index(db, &index[1]);
-    offer_many(r, 450, 499); /* lost: a restart before the next publish */
+    offer_many(r, 450, 499); /* lost by a restart before the next publication */
     assert_int_equal(replay_import(r, &index[1], 4, NULL), 0);
     offer_many(r, 500, 599);
     publish(r, db, 4, &index[4]);
@@ -389,7 +390,7 @@ static void rollbacks_leave_no_row_behind(void **state)
     sqlite3_close(db);
 }
 
-/* Changes on their way belong to the state before; whoever has them may hand
+/* Changes that are being written belong to the old state. Their owner may hand
  * them back either way. */
 static void import_forgets_changes_in_flight(void **state)
 {
@@ -420,8 +421,8 @@ static void run_sql(struct sqlite3 *db, const char *sql)
     assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
 }
 
-/* A row that is damaged, missing or another one: the draw does without it, it
- * is told once, dies with the next version and is never drawn again. */
+/* A row is damaged, missing or another one. The sample goes without it; its key
+ * is returned once; it dies with the next version and is not sampled again. */
 static void a_damaged_row_leaves(void **state)
 {
     static const char *const damages[] = {
@@ -434,7 +435,7 @@ static void a_damaged_row_leaves(void **state)
     for (size_t i = 0; i < sizeof damages / sizeof *damages; i++) {
         struct sqlite3 *db = open_tables();
         struct replay *r = make(REPLAY_ROWS, 20, db);
-        struct replay_draw *draws;
+        struct replay_sampled *draws;
         int64_t key = 0, live;
         size_t n;
 
@@ -466,8 +467,8 @@ static void a_damaged_row_leaves(void **state)
     }
 }
 
-/* An index whose rows are gone from the table: they leave when it is loaded,
- * and when that is asked for, alike. */
+/* Rows of the index are missing in the table. They leave when the index is
+ * loaded, and also by replay_drop_missing. */
 static void rows_that_are_gone_leave_the_index(void **state)
 {
     struct sqlite3 *db = open_tables();
@@ -497,13 +498,13 @@ static void rows_that_are_gone_leave_the_index(void **state)
     sqlite3_close(db);
 }
 
-/* A row that is kept, or that was read once, needs no database any more. */
+/* A cached row needs no database any more. */
 static void kept_rows_are_not_read(void **state)
 {
     struct sqlite3 *db = open_tables();
     struct replay *r = make(REPLAY_ROWS, 20, db);
     struct tensor_list index = TENSOR_LIST_INIT;
-    struct replay_draw *draws;
+    struct replay_sampled *draws;
     size_t n;
 
     (void)state;
@@ -557,7 +558,8 @@ static void the_holdout_has_tables_of_its_own(void **state)
     sqlite3_close(db);
 }
 
-/* A restart with a smaller capacity: what is left over dies in the table. */
+/* After a restart with a smaller capacity, the rows beyond it die in the
+ * table. */
 static void a_smaller_capacity_buries_the_rest(void **state)
 {
     struct sqlite3 *db = open_tables();

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Rows in SQLite: what is written is what is read, damage is found, and a row
- * is there as long as a kept version has it, over rollbacks too.
+ * Rows in SQLite. Rows are read as they were written, and damage is found. A
+ * row stays as long as a kept version has it, also after rollbacks.
  */
 #include "config.h"
 
@@ -66,7 +66,7 @@ static struct row *make_row(int64_t key)
     return row_copy(key, &s, &o, 12.5);
 }
 
-/* Writes one version: rows first to last born, the keys dead[n] dead. */
+/* Writes one version: rows first to last are born, the keys dead[n] die. */
 static int write_version(struct sqlite3 *db, enum replay_kind kind,
                          int64_t version, int64_t first, int64_t last,
                          const int64_t *dead, size_t n_dead, struct err *err)
@@ -136,7 +136,8 @@ static void what_is_written_is_read(void **state)
     free(expected);
 }
 
-/* Preset linear: text and no tokens, an id of no length, an unknown loss. */
+/* Preset linear has text and no tokens; here also an empty id and an unknown
+ * loss. */
 static void a_row_of_text_goes_round(void **state)
 {
     struct segment s = {.text = "h\0llo", .text_bytes = 5, .label = -1};
@@ -220,7 +221,7 @@ static void damage_is_found(void **state)
     }
 }
 
-/* The gate compares on the rest. */
+/* Damaged rows are left out, and the others are read. */
 static void damaged_rows_are_left_out(void **state)
 {
     int64_t keys[] = {5, 1, 4, 2};
@@ -242,7 +243,7 @@ static void damaged_rows_are_left_out(void **state)
     replay_segments_free(&read);
 }
 
-/* A page that cannot be read is no row that is gone: nothing goes on. */
+/* An unreadable page is an error, not a missing row. */
 static void a_damaged_page_is_an_error(void **state)
 {
     struct sqlite3 *db = *state;
@@ -274,7 +275,7 @@ static void count_record(void *arg, int32_t partition_id, int64_t offset)
     ++*(int64_t *)arg;
 }
 
-/* Live and dead, by id; and by a domain's number, between two births. */
+/* Forgets live and dead rows by id, and by a domain between two births. */
 static void rows_are_forgotten(void **state)
 {
     struct replay_forget f = {.id = "a-17"};
@@ -323,7 +324,7 @@ static void see(void *arg, const struct row *row)
     s->keys[s->n++] = row->key;
 }
 
-/* Rows of records without an id, a record's after each other; then some go. */
+/* Lists rows of records without an id, record by record; then erases some. */
 static void rows_without_an_id(void **state)
 {
     static const int64_t offsets[] = {9, 7, 9, 7};
@@ -382,10 +383,10 @@ static void no_tables_is_an_error(void **state)
                      ERR_IO);
 }
 
-/* --- the life of rows --------------------------------------------------- */
+/* --- births and deaths -------------------------------------------------- */
 
-/* Row v * 10 is born in version v; in versions 3 and 5 the row born two
- * before dies. */
+/* Row v * 10 is born in version v. In versions 3 and 5 the row born two
+ * versions before dies. */
 static void five_versions(struct sqlite3 *db)
 {
     for (int64_t v = 1; v <= 5; v++) {
@@ -415,7 +416,7 @@ static void rows_die_in_the_version_that_drops_them(void **state)
     assert_int_equal(died(*state, 10), 3);
     assert_int_equal(died(*state, 20), -1);
     assert_int_equal(died(*state, 30), 5);
-    /* Once dead it stays so; a row that is gone is no error. */
+    /* A dead row stays dead; a missing row is no error. */
     assert_int_equal(
         write_version(*state, REPLAY_ROWS, 6, 60, 60, keys, 2, NULL), 0);
     assert_int_equal(died(*state, 10), 3);
@@ -427,10 +428,10 @@ static void rollback_brings_back_what_was_live(void **state)
     assert_int_equal(replay_db_rollback(*state, 2, 5, NULL), 0);
     assert_int_equal(died(*state, 10), -1); /* died in 3 */
     assert_int_equal(died(*state, 20), -1);
-    assert_int_equal(died(*state, 30), 5); /* came and went */
+    assert_int_equal(died(*state, 30), 5); /* born and dead */
     assert_int_equal(died(*state, 40), 6); /* after 2 */
     assert_int_equal(died(*state, 50), 6);
-    /* And on to a version of the branch that was left. */
+    /* Then goes to a version of the branch that was left. */
     assert_int_equal(replay_db_rollback(*state, 4, 5, NULL), 0);
     assert_int_equal(died(*state, 30), -1);
     assert_int_equal(died(*state, 40), -1);
@@ -452,7 +453,7 @@ static void sweep_leaves_what_a_kept_version_has(void **state)
     assert_int_equal(deleted, 0);
     assert_int_equal(replay_db_sweep(*state, &newest, 1, 1, &deleted, NULL), 0);
     assert_int_equal(deleted, 1);
-    assert_int_equal(died(*state, 30), 5); /* the older one went first */
+    assert_int_equal(died(*state, 30), 5); /* the older one is deleted first */
     assert_int_equal(replay_db_sweep(*state, &newest, 1, 9, &deleted, NULL), 0);
     assert_int_equal(deleted, 1);
     assert_int_equal(rows(*state), 3);
@@ -490,7 +491,7 @@ static void insert_lives(struct sqlite3 *db, int64_t n, const char *born,
     sqlite3_free(sql);
 }
 
-/* The plain rule, row by row. */
+/* Applies the plain rule, row by row. */
 static int64_t count_unkept(struct sqlite3 *db, const int64_t *kept, size_t n)
 {
     struct sqlite3_stmt *stmt;
@@ -546,8 +547,8 @@ static int count_instruction(void *arg)
     return 0;
 }
 
-/* 100,000 rows that died in 500 versions, and all of those are kept: what a
- * sweep does depends on the versions, not on the rows. */
+/* 100,000 rows died in 500 versions, which are all kept. The work of a sweep
+ * must depend on the versions, not on the rows. */
 static void sweep_reads_no_row_that_stays(void **state)
 {
     int64_t kept[500], deleted;
@@ -563,7 +564,7 @@ static void sweep_reads_no_row_that_stays(void **state)
     assert_in_range(n_instructions, 1, 30000);
     printf("# nothing to sweep of 100000 rows: %d instructions\n",
            (int)n_instructions);
-    /* One version goes, and with it its rows. */
+    /* One version is removed, and with it its rows. */
     memmove(&kept[250], &kept[251], 249 * sizeof *kept);
     n_instructions = 0;
     assert_int_equal(replay_db_sweep(*state, kept, 499, 20000, &deleted, NULL),
@@ -578,7 +579,7 @@ static void sweep_reads_no_row_that_stays(void **state)
            (int)n_instructions);
 }
 
-/* Both statements of the sweep are look-ups in the index of lives alone. */
+/* Both statements of the sweep must only use the index (died, born). */
 static void sweep_uses_the_index(void **state)
 {
     for (size_t i = 0; i < 2; i++) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The arithmetic of sampling: quotas, acceptance, picking.
+ * The arithmetic of the replay buffer: quotas, acceptance, sampling.
  */
 #include "config.h"
 
@@ -124,7 +124,7 @@ static void picks_are_even(void **state)
         assert_in_range(count[i], 850, 1150); /* 1000, sigma 31 */
 }
 
-/* Picks all, one after another: each once, whatever is left. */
+/* Picks every row once, in whatever order. */
 static void picks_never_repeat(void **state)
 {
     (void)state;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which rows live and which are drawn: the reservoir is uniform over each
- * domain's past and balanced over domains, the ring holds the newest, draws do
- * not repeat, and an exported index goes on with the same draws or is refused.
+ * Which rows live and which are sampled. The reservoir is uniform over the past
+ * of each domain and balanced over domains; the ring holds the newest; samples
+ * do not repeat. An exported index continues with the same samples, or is
+ * refused.
  */
 #include "config.h"
 
@@ -37,13 +38,13 @@ static uint32_t offer(struct tiers *t, int32_t domain)
     return slot;
 }
 
-static struct tiers_wish wish(uint64_t step, size_t n, double recent)
+static struct tiers_request request(uint64_t step, size_t n, double recent)
 {
-    return (struct tiers_wish){.purpose = RNG_REPLAY,
-                               .step = step,
-                               .n = n,
-                               .rows = true,
-                               .recent = recent};
+    return (struct tiers_request){.purpose = RNG_REPLAY,
+                                  .step = step,
+                                  .n = n,
+                                  .rows = true,
+                                  .recent = recent};
 }
 
 static int64_t held(struct tiers *t, int32_t domain)
@@ -55,17 +56,18 @@ static int64_t held(struct tiers *t, int32_t domain)
     for (size_t i = 0; i < n_slots; i++) {
         const struct tiers_entry *e = tiers_entry(t, slots[i]);
 
-        n += e->domain == domain && e->place != TIERS_NONE;
+        n += e->domain == domain && e->position != TIERS_NONE;
     }
     free(slots);
     return n;
 }
 
-/* --- what stays --------------------------------------------------------- */
+/* --- which rows stay ---------------------------------------------------- */
 
 #define BINS 10
 
-/* Chi square of the ages of a domain's rows, over offers first to last. */
+/* Returns the chi square of the ages of a domain's rows, over offers first to
+ * last. */
 static double age_chi_square(struct tiers *t, int32_t domain, int64_t first,
                              int64_t last)
 {
@@ -76,7 +78,7 @@ static double age_chi_square(struct tiers *t, int32_t domain, int64_t first,
     for (size_t i = 0; i < n_slots; i++) {
         const struct tiers_entry *e = tiers_entry(t, slots[i]);
 
-        if (e->domain != domain || e->place == TIERS_NONE)
+        if (e->domain != domain || e->position == TIERS_NONE)
             continue;
         count[BINS * (COUNTER(e->key) - first) / (last - first + 1)]++;
         n++;
@@ -105,8 +107,8 @@ static void one_domain_is_uniform_over_its_past(void **state)
     assert_true(sum / 20 < 9.0 + 4 * 0.95);
 }
 
-/* One domain after another: the first shrinks, the second grows, both have to
- * stay uniform. */
+/* Domains come one after another. The first shrinks and the second grows; both
+ * must stay uniform. */
 static void domains_are_uniform_while_quotas_move(void **state)
 {
     double first = 0.0, second = 0.0;
@@ -128,8 +130,8 @@ static void domains_are_uniform_while_quotas_move(void **state)
     assert_true(second / 20 < 9.0 + 4 * 0.95);
 }
 
-/* 100 times as many rows of one domain: quotas 100^0.4 = 6.3 to 1 over 0.85 of
- * the room, the rest shared equally. */
+/* One domain has 100 times as many rows. Quotas are 100^0.4 = 6.3 to 1 over
+ * 0.85 of the capacity; the rest is shared equally. */
 static void domains_get_their_quota(void **state)
 {
     struct tiers *t = make(0, 1000, 3);
@@ -145,7 +147,7 @@ static void domains_get_their_quota(void **state)
     tiers_free(t);
 }
 
-/* A domain that has less than its quota is kept whole. */
+/* A domain below its quota is kept whole. */
 static void a_small_domain_is_not_pushed_out(void **state)
 {
     struct tiers *t = make(10, 1000, 3);
@@ -179,7 +181,7 @@ static void the_ring_keeps_the_newest(void **state)
         const struct tiers_entry *e = tiers_entry(t, slots[i]);
 
         assert_int_equal(e->recent, COUNTER(e->key) > 1134);
-        assert_true(e->recent || e->place != TIERS_NONE);
+        assert_true(e->recent || e->position != TIERS_NONE);
     }
     free(slots);
     tiers_free(t);
@@ -207,7 +209,7 @@ static void the_dead_are_reported_once(void **state)
 static void capacity_one(void **state)
 {
     struct tiers *ring = make(1, 0, 1), *reservoir = make(0, 1, 1);
-    struct tiers_wish w = wish(1, 10, 0.5);
+    struct tiers_request w = request(1, 10, 0.5);
     const uint32_t *slots;
 
     (void)state;
@@ -216,16 +218,16 @@ static void capacity_one(void **state)
         offer(reservoir, i % 2);
         assert_int_equal(tiers_live(ring), 1);
         assert_int_equal(tiers_live(reservoir), 1);
-        assert_int_equal(tiers_draw(ring, &w, &slots), 1);
-        assert_int_equal(tiers_draw(reservoir, &w, &slots), 1);
+        assert_int_equal(tiers_sample(ring, &w, &slots), 1);
+        assert_int_equal(tiers_sample(reservoir, &w, &slots), 1);
     }
     w.reservoir_only = true;
-    assert_int_equal(tiers_draw(ring, &w, &slots), 0);
+    assert_int_equal(tiers_sample(ring, &w, &slots), 0);
     tiers_free(ring);
     tiers_free(reservoir);
 }
 
-/* --- what is drawn ------------------------------------------------------ */
+/* --- which rows are sampled --------------------------------------------- */
 
 static void draws_do_not_repeat(void **state)
 {
@@ -236,8 +238,8 @@ static void draws_do_not_repeat(void **state)
     for (int i = 0; i < 1000; i++)
         offer(t, i % 5);
     for (uint64_t step = 0; step < 200; step++) {
-        struct tiers_wish w = wish(step, (size_t)(step % 120), 0.5);
-        size_t n = tiers_draw(t, &w, &slots);
+        struct tiers_request w = request(step, (size_t)(step % 120), 0.5);
+        size_t n = tiers_sample(t, &w, &slots);
         size_t most = (size_t)tiers_live(t);
 
         assert_int_equal(n, w.n < most ? w.n : most);
@@ -251,21 +253,22 @@ static void draws_do_not_repeat(void **state)
 static void draws_stop_at_their_tokens(void **state)
 {
     struct tiers *t = make(40, 60, 2);
-    struct tiers_wish w = wish(1, 25, 0.5);
+    struct tiers_request w = request(1, 25, 0.5);
     const uint32_t *slots;
 
     (void)state;
-    assert_int_equal(tiers_draw(t, &w, &slots), 0); /* empty */
+    assert_int_equal(tiers_sample(t, &w, &slots), 0); /* empty */
     for (int i = 0; i < 1000; i++)
         offer(t, 0);
     w.rows = false;
-    assert_int_equal(tiers_draw(t, &w, &slots), 3); /* of 10 tokens each */
+    assert_int_equal(tiers_sample(t, &w, &slots), 3); /* of 10 tokens each */
     w.n = 0;
-    assert_int_equal(tiers_draw(t, &w, &slots), 0);
+    assert_int_equal(tiers_sample(t, &w, &slots), 0);
     tiers_free(t);
 }
 
-/* Each domain as often as another, whatever its rows; the ring its share. */
+/* Each domain is sampled equally often, whatever its rows; the ring gets its
+ * share. */
 static void domains_have_equal_chances(void **state)
 {
     struct tiers *t = make(200, 800, 6);
@@ -276,16 +279,17 @@ static void domains_have_equal_chances(void **state)
     for (int i = 0; i < 50000; i++)
         offer(t, i % 20 == 0);
     for (uint64_t step = 0; step < 10000; step++) {
-        struct tiers_wish w = wish(step, 1, 0.0);
+        struct tiers_request w = request(step, 1, 0.0);
 
-        assert_int_equal(tiers_draw(t, &w, &slots), 1);
+        assert_int_equal(tiers_sample(t, &w, &slots), 1);
         domain[tiers_entry(t, slots[0])->domain]++;
-        w = wish(step, 1, 0.3);
-        tiers_draw(t, &w, &slots);
+        w = request(step, 1, 0.3);
+        tiers_sample(t, &w, &slots);
         recent += tiers_entry(t, slots[0])->recent;
     }
     assert_in_range(domain[0], 4800, 5200); /* sigma 50 */
-    assert_in_range(recent, 2820, 3220);    /* 3020, some by the reservoir */
+    assert_in_range(recent, 2820, 3220);    /* about 3020, some of them from the
+                                               reservoir */
     tiers_free(t);
 }
 
@@ -294,11 +298,11 @@ static void domains_have_equal_chances(void **state)
 static void assert_same_draws(struct tiers *a, struct tiers *b)
 {
     for (uint64_t step = 0; step < 100; step++) {
-        struct tiers_wish w = wish(step, 1 + step % 30, 0.5);
+        struct tiers_request w = request(step, 1 + step % 30, 0.5);
         const uint32_t *x, *y;
-        size_t n = tiers_draw(a, &w, &x);
+        size_t n = tiers_sample(a, &w, &x);
 
-        assert_int_equal(n, tiers_draw(b, &w, &y));
+        assert_int_equal(n, tiers_sample(b, &w, &y));
         for (size_t i = 0; i < n; i++)
             assert_int_equal(COUNTER(tiers_entry(a, x[i])->key),
                              COUNTER(tiers_entry(b, y[i])->key));
@@ -347,7 +351,7 @@ static void an_empty_index_goes_round(void **state)
     tiers_free(b);
 }
 
-/* All the names that the settings allow, and `other`. */
+/* All the domains that the settings allow, and `other`. */
 static void as_many_domains_as_can_be(void **state)
 {
     struct tensor_list index = TENSOR_LIST_INIT;
@@ -365,7 +369,7 @@ static void as_many_domains_as_can_be(void **state)
     tiers_free(b);
 }
 
-/* What a smaller capacity leaves over is dead, and reported. */
+/* Rows beyond a smaller capacity die, and are returned. */
 static void import_into_a_smaller_buffer(void **state)
 {
     struct tensor_list index = TENSOR_LIST_INIT;
@@ -463,15 +467,15 @@ static void a_branch_has_to_be_new(void **state)
     tiers_free(t);
 }
 
-/* Fewer rows, still a whole index: draws are of the rest, what comes next fills
- * the tiers again, and the exported state is one that can be loaded. */
+/* After a removal the index is whole. Samples are of the other rows, new rows
+ * fill the tiers again, and the exported state can be loaded. */
 static void what_is_taken_out_is_gone(void **state)
 {
     struct tensor_list index = TENSOR_LIST_INIT;
     struct tiers *t = make(20, 60, 1), *loaded = make(20, 60, 1);
     uint32_t *slots, dead, gone[24];
     const uint32_t *drawn;
-    struct tiers_wish all = wish(1, 1000, 0.5);
+    struct tiers_request all = request(1, 1000, 0.5);
     size_t n, n_gone = 0, n_dead = 0;
 
     (void)state;
@@ -486,7 +490,7 @@ static void what_is_taken_out_is_gone(void **state)
         n_dead++;
     assert_int_equal(n_dead, n_gone);
     assert_int_equal(tiers_live(t), n - n_gone);
-    assert_int_equal(tiers_draw(t, &all, &drawn), n - n_gone);
+    assert_int_equal(tiers_sample(t, &all, &drawn), n - n_gone);
     for (size_t i = 0; i < n - n_gone; i++)
         for (size_t k = 0; k < n_gone; k++)
             assert_int_not_equal(drawn[i], gone[k]);
@@ -505,7 +509,7 @@ static void what_is_taken_out_is_gone(void **state)
     tiers_free(loaded);
 }
 
-/* Twice a half, in whatever order, is once the whole. */
+/* Removing two halves, in any order, equals removing all at once. */
 static void taking_out_has_no_order(void **state)
 {
     struct tiers *a = make(20, 60, 1), *b = make(20, 60, 1);
@@ -520,7 +524,7 @@ static void taking_out_has_no_order(void **state)
     }
     for (uint32_t slot = 0; n < 30; slot += 2)
         if (tiers_entry(a, slot)->recent ||
-            tiers_entry(a, slot)->place != TIERS_NONE)
+            tiers_entry(a, slot)->position != TIERS_NONE)
             gone[n++] = slot;
     tiers_remove(a, gone, 30);
     tiers_remove(b, gone + 13, 17);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A version that answers: what is refused of weights and shapes, and two
- * threads at once.
+ * Tests of infer_create: refused weights and shapes, two threads at once, and
+ * cancelled calls.
  */
 #include "config.h"
 
@@ -21,7 +21,7 @@
 #include "learner/model.h"
 #include "tests/util/infer_util.h"
 
-/* --- two at once -------------------------------------------------------- */
+/* --- two threads at once ------------------------------------------------ */
 
 struct answers {
     double nats;
@@ -85,11 +85,9 @@ static void test_threads(void **state)
         free(b->written);
     }
     free(one.written);
-    assert_true(infer_bytes(infer_fix.infer) >
-                infer_fix.model->n_params * sizeof(float));
 }
 
-/* --- what is refused ---------------------------------------------------- */
+/* --- refused tensors ---------------------------------------------------- */
 
 static int create(const struct tensor_list *w, const struct tensor_list *h,
                   const struct names *n, struct err *err)
@@ -150,7 +148,7 @@ static void test_head_refused(void **state)
     float *rows, keep;
 
     (void)state;
-    util_make_head(16, &l); /* of another model */
+    util_make_head(16, &l); /* the weights of another model */
     assert_int_equal(create(&infer_fix.weights, &l, &infer_fix.labels, &err),
                      ERR_CORRUPT);
     tensor_list_release(&l);
@@ -175,7 +173,7 @@ static void test_shape_refused(void **state)
     struct infer *f;
 
     (void)state;
-    other.vocab_size = UTIL_V + 1; /* not the tokenizer's */
+    other.vocab_size = UTIL_V + 1; /* not the tokenizer's vocabulary */
     assert_int_equal(infer_create(&other, infer_fix.tokenizer,
                                   &infer_fix.weights, &infer_fix.head,
                                   &infer_fix.labels, NULL, &f, NULL),
@@ -193,7 +191,7 @@ static void test_shape_refused(void **state)
                      ERR_INVALID);
 }
 
-/* Weights that are finite, and what they compute is not. */
+/* The weights are finite, but the outputs are not. */
 static void test_not_finite(void **state)
 {
     struct infer_sampling s = util_greedy(4);
@@ -223,10 +221,10 @@ static void test_not_finite(void **state)
     infer_free(f);
 }
 
-/* --- cancelling --------------------------------------------------------- */
+/* --- cancelled calls ---------------------------------------------------- */
 
 struct patience {
-    int asked, most; /* questions; the next one after most is refused */
+    int asked, most; /* number of checks; the check after `most` cancels */
 };
 
 static int run_out(void *arg, struct err *err)
@@ -236,7 +234,8 @@ static int run_out(void *arg, struct err *err)
     return ++p->asked > p->most ? err_set(err, ERR_AGAIN, "enough") : 0;
 }
 
-/* Runs every kind of work on a long text; the code that all of them gave. */
+/* Runs every function on a long text. Returns the error that all of them
+ * gave. */
 static int work_until(struct patience *p, int kind)
 {
     enum { BYTES = 70000 };
@@ -279,7 +278,7 @@ static int work_until(struct patience *p, int kind)
     return rc;
 }
 
-/* All that computes asks often, and ends at the first refusal. */
+/* Every function checks often, and ends at the first check that cancels. */
 static void test_cancelled(void **state)
 {
     (void)state;

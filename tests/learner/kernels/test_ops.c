@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The layers' arithmetic: the way back of the reference loops against central
- * differences, the BLAS twin against the reference loops at odd shapes.
+ * The arithmetic of the layers: gradients of the reference loops against
+ * central differences, ops_blas against the reference loops at odd shapes.
  */
 #include "config.h"
 
@@ -28,7 +28,7 @@
 
 #define MAX_BLOCKS 64
 
-/* Blocks of the test that runs, released together. */
+/* Blocks of the current test, freed together. */
 static float *blocks[MAX_BLOCKS];
 static size_t n_blocks;
 
@@ -38,7 +38,7 @@ static float *zeros(size_t n)
     return blocks[n_blocks++] = xfloats(n);
 }
 
-/* Numbers in [-1, 1) that differ from block to block. */
+/* Fills a block with numbers in [-1, 1), different for each block. */
 static float *noise(size_t n)
 {
     uint64_t seed = n_blocks;
@@ -66,12 +66,12 @@ static double dot(const float *a, const float *b, size_t n)
     return sum;
 }
 
-/* ---- reference against central differences ------------------------------- */
+/* --- reference against central differences ------------------------------ */
 
 /*
- * A function under test as a scalar: f(arg) = <weights, output>.
- * check_gradient moves each x[i] by h both ways and compares the slope with
- * dx[i], the gradient that the way back computed from dy = weights.
+ * The function under test as a scalar: f(arg) = <weights, output>.
+ * check_gradient moves each x[i] by h both ways. It compares the slope with
+ * dx[i], the gradient computed from dy = weights.
  */
 struct probe {
     double (*f)(void *arg);
@@ -150,7 +150,7 @@ static void ref_rmsnorm_gradients(void **state)
 
     (void)state;
     norm_f(&c);
-    ops_ref.rmsnorm_back(dx, dw, c.dy, c.x, c.w, c.rstd, 4, 9);
+    ops_ref.rmsnorm_backward(dx, dw, c.dy, c.x, c.w, c.rstd, 4, 9);
     check_gradient("x", p, c.x, dx, 36);
     check_gradient("w", p, c.w, dw, 9);
 }
@@ -161,7 +161,7 @@ struct attention_case {
     const float *dout;
 };
 
-/* Strides wider than the rows, so that a mixed-up one shows. */
+/* Strides are wider than the rows, so that a wrong stride shows. */
 static struct attention_case attention_case(size_t t, size_t past, size_t heads,
                                             size_t kv_heads, size_t hd)
 {
@@ -201,12 +201,12 @@ static double attention_f(void *arg)
     return dot(c->out, c->dout, c->t * c->o_stride);
 }
 
-static void attend_back(const struct ops *ops, struct attention_case *c,
-                        float *dq, float *dk, float *dv)
+static void attend_backward(const struct ops *ops, struct attention_case *c,
+                            float *dq, float *dk, float *dv)
 {
-    ops->attention_back(dq, dk, dv, c->dout, c->out, c->o_stride, c->lse, c->q,
-                        c->q_stride, c->k, c->v, c->kv_stride, c->t, c->heads,
-                        c->kv_heads, c->hd, c->scratch);
+    ops->attention_backward(dq, dk, dv, c->dout, c->out, c->o_stride, c->lse,
+                            c->q, c->q_stride, c->k, c->v, c->kv_stride, c->t,
+                            c->heads, c->kv_heads, c->hd, c->scratch);
 }
 
 static void ref_attention_gradients(void **state)
@@ -218,7 +218,7 @@ static void ref_attention_gradients(void **state)
 
     (void)state;
     attention_f(&c);
-    attend_back(&ops_ref, &c, dq, dk, dv);
+    attend_backward(&ops_ref, &c, dq, dk, dv);
     check_gradient("q", p, c.q, dq, 5 * c.q_stride);
     check_gradient("k", p, c.k, dk, 5 * c.kv_stride);
     check_gradient("v", p, c.v, dv, 5 * c.kv_stride);
@@ -245,7 +245,7 @@ static void ref_swiglu_gradients(void **state)
     float *dgu = zeros(42);
 
     (void)state;
-    ops_ref.swiglu_back(dgu, c.dy, c.gu, 3, 7);
+    ops_ref.swiglu_backward(dgu, c.dy, c.gu, 3, 7);
     check_gradient("gu", p, c.gu, dgu, 42);
 }
 
@@ -275,11 +275,12 @@ static void ref_cross_entropy_gradients(void **state)
     (void)state;
     ops_ref.cross_entropy(c.loss, memcpy(dx, c.logits, 55 * sizeof *dx),
                           targets, 5, 11);
-    ops_ref.cross_entropy_back(dx, targets, c.weight, 0.7f, 5, 11);
+    ops_ref.cross_entropy_backward(dx, targets, c.weight, 0.7f, 5, 11);
     check_gradient("logits", p, c.logits, dx, 55);
 }
 
-/* Rotation keeps lengths; the way back undoes it; halves, not pairs. */
+/* Rotation keeps lengths; direction -1 undoes it; it turns halves, not
+ * pairs. */
 static void ref_rope_turns(void **state)
 {
     const float table[] = {1, 0, 1, 0, 0, 1, 0.6f, 0.8f};
@@ -296,7 +297,7 @@ static void ref_rope_turns(void **state)
     util_expect_near("back", x, was, 8, 1e-6);
 }
 
-/* ---- BLAS against the reference ------------------------------------------ */
+/* --- BLAS against the reference ----------------------------------------- */
 
 #ifdef HAVE_OPENBLAS
 
@@ -310,7 +311,7 @@ static float *copy_of(const float *x, size_t n)
 
 static const size_t counts[] = {1, 2, 7, 65, 129};
 
-/* What single precision makes of a sum of n products of noise. */
+/* The error of a sum of n random products in single precision. */
 static double rounding(size_t n)
 {
     return 1e-5 * fmax(1.0, sqrt((double)n) / 4.0);
@@ -337,8 +338,8 @@ static void check_linear(size_t n, size_t in, size_t out)
     release_blocks(NULL);
 }
 
-/* On every set of kernels: below and above the rows that lay out, whole panels
- * and not, more of the inner dimension and of the rows than a block has. */
+/* On every set of kernels: fewer and more rows than the layout needs, whole and
+ * partial panels, and inner dimensions and rows beyond a block. */
 static void blas_linear(void **state)
 {
     static const size_t shapes[][2] = {
@@ -349,7 +350,8 @@ static void blas_linear(void **state)
     for (size_t i = 0; (k = kernels_get(i / 2)) != NULL; i++) {
         struct kernels set = *k;
 
-        set.beats_blas = i % 2; /* whether it does on this processor or not */
+        set.beats_blas = i % 2; /* whether it is faster on this processor or
+                                   not */
         packed_use(&set);
         for (size_t s = 0; s < 5; s++)
             for (size_t j = 0; j < sizeof shapes / sizeof *shapes; j++)
@@ -376,8 +378,8 @@ static void blas_rmsnorm(void **state)
         ops_blas.rmsnorm(y1, r1, x, w, n, c, 1e-5f);
         util_expect_near("y", y1, y0, n * c, 2e-6);
         util_expect_near("rstd", r1, r0, n, 2e-6);
-        ops_ref.rmsnorm_back(dx0, dw0, dy, x, w, r0, n, c);
-        ops_blas.rmsnorm_back(dx1, dw1, dy, x, w, r0, n, c);
+        ops_ref.rmsnorm_backward(dx0, dw0, dy, x, w, r0, n, c);
+        ops_blas.rmsnorm_backward(dx1, dw1, dy, x, w, r0, n, c);
         util_expect_near("dx", dx1, dx0, n * c, 1e-5);
         util_expect_near("dw", dw1, dw0, c, 1e-5);
     }
@@ -403,7 +405,7 @@ static void blas_rope(void **state)
     }
 }
 
-/* Runs both on one case; past 0: the way back too. */
+/* Runs both implementations on one case; with past 0 also the gradients. */
 static void compare_attention(size_t t, size_t past, size_t heads,
                               size_t kv_heads, size_t hd)
 {
@@ -415,7 +417,7 @@ static void compare_attention(size_t t, size_t past, size_t heads,
 
     b.out = zeros(t * b.o_stride);
     b.lse = zeros(heads * t);
-    /* Whatever the scratch holds, down to what is not a number. */
+    /* The scratch may hold anything, even NaN. */
     memset(b.scratch, 0xff,
            ops_attention_scratch(past + t, hd) * sizeof *b.scratch);
     attend(&ops_ref, &a);
@@ -426,15 +428,16 @@ static void compare_attention(size_t t, size_t past, size_t heads,
     util_expect_near("lse", b.lse, a.lse, heads * t, 1e-5);
     if (past)
         return;
-    attend_back(&ops_ref, &a, dq0, dk0, dv0);
-    attend_back(&ops_blas, &b, dq1, dk1, dv1);
+    attend_backward(&ops_ref, &a, dq0, dk0, dv0);
+    attend_backward(&ops_blas, &b, dq1, dk1, dv1);
     util_expect_near("dq", dq1, dq0, n_q, 2e-5);
     util_expect_near("dk", dk1, dk0, n_kv, 2e-5);
     util_expect_near("dv", dv1, dv0, n_kv, 2e-5);
 }
 
-/* Around the blocks and panels of attention.c: 12 and 48 queries, 16 keys, 16
- * of a head. Tokens, past, heads, key/value heads, head size. */
+/* Sizes around the blocks and panels of attention.c: 12 and 48 queries, 16
+ * keys, 16 floats of a head. Tokens, past, heads, key/value heads, head
+ * size. */
 static const size_t attention_cases[][5] = {
     {1, 0, 1, 1, 2},    {1, 0, 3, 1, 6},    {2, 0, 4, 2, 10},
     {12, 0, 2, 1, 16},  {13, 0, 2, 2, 15},  {16, 0, 1, 1, 17},
@@ -446,7 +449,7 @@ static const size_t attention_cases[][5] = {
     {30, 17, 4, 2, 32}, {66, 63, 2, 1, 34},
 };
 
-/* On every set of kernels that there is. */
+/* Runs on every set of kernels that this processor supports. */
 static void each_attention(void (*check)(const size_t *c))
 {
     const struct kernels *k;
@@ -473,7 +476,7 @@ static void blas_attention(void **state)
     each_attention(check_attention);
 }
 
-/* One query at a time gives the bytes that all at once give. */
+/* One query at a time gives the same bytes as all at once. */
 static void check_attention_alone(const size_t *c)
 {
     struct attention_case all = attention_case(c[0], c[1], c[2], c[3], c[4]);
@@ -516,8 +519,8 @@ static void blas_swiglu(void **state)
     ops_ref.swiglu(y0, gu, n, f);
     ops_blas.swiglu(y1, gu, n, f);
     util_expect_near("y", y1, y0, n * f, 1e-6);
-    ops_ref.swiglu_back(d0, dy, gu, n, f);
-    ops_blas.swiglu_back(d1, dy, gu, n, f);
+    ops_ref.swiglu_backward(d0, dy, gu, n, f);
+    ops_blas.swiglu_backward(d1, dy, gu, n, f);
     util_expect_near("dgu", d1, d0, n * 2 * f, 2e-6);
 }
 
@@ -538,14 +541,13 @@ static void blas_cross_entropy(void **state)
         ops_blas.cross_entropy(l1, x1, targets, n, v);
         util_expect_near("loss", l1, l0, n, 2e-6);
         util_expect_near("probabilities", x1, x0, n * v, 1e-6);
-        ops_ref.cross_entropy_back(x0, targets, weight, 0.3f, n, v);
-        ops_blas.cross_entropy_back(x1, targets, weight, 0.3f, n, v);
+        ops_ref.cross_entropy_backward(x0, targets, weight, 0.3f, n, v);
+        ops_blas.cross_entropy_backward(x1, targets, weight, 0.3f, n, v);
         util_expect_near("gradient", x1, x0, n * v, 1e-6);
     }
 }
 
-/* What is not a number must not come out as one: the learner's guards look at
- * the loss. */
+/* NaN must stay NaN: the learner checks the loss for it. */
 static void not_a_number_shows(void **state)
 {
     float x[37] = {0}, y[37], gu[6] = {NAN, 1, 1, 1, 1, 1}, loss;
@@ -562,7 +564,7 @@ static void not_a_number_shows(void **state)
     assert_true(isnan(y[0]) && !isnan(y[1]));
 }
 
-/* The same bytes wherever the block happens to lie. */
+/* The result does not depend on the alignment of the block. */
 static void alignment_changes_nothing(void **state)
 {
     const size_t n = 9, v = 261;
@@ -586,7 +588,7 @@ static void kernels_are_named(void **state)
 
 #endif
 
-/* The error bound that vexp.h states, and its edges. */
+/* Checks the error bound that vexp.h states, and its limits. */
 static void vexp_is_close(void **state)
 {
     double worst = 0.0;
@@ -622,8 +624,8 @@ static size_t mapped_bytes(void)
     return pages * (size_t)sysconf(_SC_PAGESIZE);
 }
 
-/* In a process of its own, which may map so much more: 0, or what
- * ops_reserve() says. */
+/* Runs ops_reserve() in a process that may map only so much more. Returns 0 or
+ * its error. */
 static int reserve_within(size_t more_bytes, int n_threads)
 {
     int status = 0;
@@ -642,7 +644,7 @@ static int reserve_within(size_t more_bytes, int n_threads)
     return -WEXITSTATUS(status);
 }
 
-/* OpenBLAS alone would spin for ever where its buffers have no room. */
+/* OpenBLAS alone would spin for ever if its buffers cannot be mapped. */
 static void buffers_are_mapped_or_refused(void **state)
 {
     (void)state;

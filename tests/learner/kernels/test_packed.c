@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Products with packed weights, on every set of kernels that this processor
- * has: in float against the reference loops, in bytes against sums of integers
- * done here, at odd shapes; that rows do not depend on each other; and what
- * inputs that are not finite give.
+ * supports, at odd shapes. Float is compared with the reference loops, int8
+ * with sums of integers. Rows must not depend on each other. Inputs that are
+ * not finite give NaN.
  */
 #include "config.h"
 
@@ -32,7 +32,7 @@ static const struct {
 
 #define N_SHAPES (sizeof shapes / sizeof *shapes)
 
-/* One product: x, w, and room for y in whole panels. */
+/* One product: x, w, and y in whole panels. */
 struct problem {
     size_t n, in, out, columns;
     float *x, *w, *y;
@@ -58,8 +58,8 @@ static struct problem problem(size_t i, bool bytes)
     q.x = noise(2 * i, q.n * q.in);
     q.w = noise(2 * i + 1, q.out * q.in);
     q.y = xfloats(q.n * q.columns);
-    q.block = xalloc_aligned(packed_place(&q.p, q.in, q.out, bytes, NULL));
-    packed_place(&q.p, q.in, q.out, bytes, q.block);
+    q.block = xalloc_aligned(packed_lay_out(&q.p, q.in, q.out, bytes, NULL));
+    packed_lay_out(&q.p, q.in, q.out, bytes, q.block);
     packed_fill(&q.p, 0, q.w, q.out / 2);
     packed_fill(&q.p, q.out / 2, q.w + q.out / 2 * q.in, q.out - q.out / 2);
     q.scratch = xmalloc(packed_scratch(&q.p, q.n));
@@ -75,7 +75,7 @@ static void release(struct problem *q)
     free(q->scratch);
 }
 
-/* Rows [from, from + n); panels in two parts. */
+/* Computes rows [from, from + n), with the panels in two parts. */
 static void run(struct problem *q, size_t from, size_t n, bool accumulate)
 {
     size_t n_panels = q->p.panels.n_panels, half = n_panels / 2;
@@ -142,7 +142,7 @@ static void test_float(void **state)
     each_set(check_float);
 }
 
-/* x read down the columns of its transposed gives the same bytes. */
+/* Reading x down the columns of its transpose gives the same bytes. */
 static void check_transposed(size_t shape)
 {
     struct problem q = problem(shape, false);
@@ -175,7 +175,7 @@ static void test_transposed(void **state)
 
 /* --- in bytes ----------------------------------------------------------- */
 
-/* As packed.h says it. */
+/* Computes the formula of packed.h. */
 static float rounded(int *q, const float *x, size_t n)
 {
     float most = 0.0f;
@@ -205,7 +205,7 @@ static void by_hand(const struct problem *q, float *y)
     free(b);
 }
 
-/* The same bytes on every processor; and near the product in float. */
+/* int8 gives the same bytes on every processor, close to the float product. */
 static void check_bytes(size_t shape)
 {
     struct problem q = problem(shape, true);
@@ -231,8 +231,7 @@ static void test_bytes(void **state)
     each_set(check_bytes);
 }
 
-/* The largest weights and inputs there are, of both signs: no sum is cut off
- * on the way. */
+/* The largest weights and inputs of both signs: no sum may overflow. */
 static void test_extremes(void **state)
 {
     const struct kernels *k;
@@ -278,7 +277,7 @@ static void check_alone(size_t shape)
     }
 }
 
-/* A row's numbers do not depend on how many go together. */
+/* The result for a row does not depend on how many rows go together. */
 static void test_alone(void **state)
 {
     (void)state;
@@ -303,7 +302,7 @@ static void test_row_again(void **state)
     }
 }
 
-/* In the last row of three: the others are as they were. */
+/* NaN in the last of three rows does not change the others. */
 static void check_not_finite(float what)
 {
     for (int bytes = 0; bytes < 2; bytes++) {
@@ -328,7 +327,7 @@ static void test_not_finite(void **state)
     check_not_finite(-INFINITY);
 }
 
-/* Nothing but zeros: no division by the largest. */
+/* A matrix of zeros causes no division by zero. */
 static void test_zeros(void **state)
 {
     struct problem q = problem(2, true);

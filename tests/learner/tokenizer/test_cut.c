@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Cutting records: where segments begin and end, what is masked, and that no
- * byte and no target is lost or counted twice.
+ * Cutting records: where segments begin and end, and which tokens are masked.
+ * No byte and no target may be lost or counted twice.
  */
 #include "config.h"
 
@@ -22,7 +22,7 @@
 
 static struct tokenizer *tokenizer;
 
-/* The rules of base/segment.h, on any cut of prompt + text. */
+/* Checks the rules of base/segment.h on a cut of prompt + text. */
 static void check(const struct cut *c, size_t context, size_t n_prompt,
                   const char *text, size_t n_text)
 {
@@ -38,7 +38,8 @@ static void check(const struct cut *c, size_t context, size_t n_prompt,
 
         assert_true(s->n_tokens >= 1 && s->n_tokens <= context);
         assert_true(s->n_masked <= s->n_tokens);
-        /* Only the last one is short, and only a prompt's are masked. */
+        /* Only the last segment may be short, and only prompt tokens are
+         * masked. */
         if (i + 1 < c->n_segments)
             assert_int_equal(s->n_tokens, context);
         assert_int_equal(s->ends, i + 1 == c->n_segments);
@@ -70,7 +71,7 @@ static void fill(char *text, size_t n, char first)
         text[i] = (char)(first + (char)(i % 26));
 }
 
-/* With a byte a token, n bytes are n + 1 targets. */
+/* With one token for each byte, n bytes are n + 1 targets. */
 static void test_boundaries(void **state)
 {
     char text[4 * CONTEXT];
@@ -105,12 +106,12 @@ static void test_lengths(void **state)
     expect_lengths(0, 1, 1);               /* the end mark alone */
     expect_lengths(CONTEXT - 2, 1, CONTEXT - 1);
     expect_lengths(CONTEXT - 1, 1, CONTEXT);
-    expect_lengths(CONTEXT, 2, 1);         /* the end mark alone again */
+    expect_lengths(CONTEXT, 2, 1); /* end-of-text alone, again */
     expect_lengths(2 * CONTEXT - 1, 2, CONTEXT);
     expect_lengths(2 * CONTEXT, 3, 1);
 }
 
-/* The first input of a segment is the last target of the one before it. */
+/* The first input of a segment is the last target of the previous one. */
 static void test_inputs(void **state)
 {
     struct cut c;
@@ -149,7 +150,7 @@ static void test_prompt(void **state)
     }
 }
 
-/* A prompt of exactly a segment, and one that reaches into the next. */
+/* One prompt is exactly a segment; another extends into the next. */
 static void test_prompt_across(void **state)
 {
     struct cut c;
@@ -171,7 +172,7 @@ static void test_prompt_across(void **state)
     cut_release(&c);
 }
 
-/* Tokens of several bytes, cut anywhere. */
+/* Tokens have several bytes, and segments may begin at any token. */
 static void test_merged(void **state)
 {
     static const char text[] =
@@ -218,7 +219,7 @@ static void test_linear(void **state)
     cut_release(&c);
 }
 
-/* The text of a segment has its prompt's part too, and no end mark. */
+/* The text of a segment includes its part of the prompt, but no end-of-text. */
 static void test_text(void **state)
 {
     struct buf back = BUF_INIT;

@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The tokenizer: pre-tokens, learning a vocabulary, encoding, and
+ * tokenizer.json.
+ */
 #include "config.h"
 
 #include "learner/tokenizer/tokenizer.h"
@@ -25,7 +29,7 @@ static const char text[] =
     "    if (n < 10) { return n + 1; }\n\n\n"
     "The tide went out, and the ferries left the harbour at last.\n";
 
-/* Splits s and compares with the pieces, which are joined by `|`. */
+/* Splits s, and compares it with the pieces, which are joined by `|`. */
 static void check_split(const char *s, const char *wanted)
 {
     struct buf got = BUF_INIT;
@@ -115,8 +119,8 @@ static void test_lossless_on_any_bytes(void **state)
 
 static void test_training(void **state)
 {
-    /* By hand: "ab" occurs four times, after a space three times, and " abc"
-     * twice; then no pair does. */
+    /* Counted by hand: "ab" occurs four times, three times after a space; "
+     * abc" occurs twice. Then no pair occurs twice. */
     static const char s[] = "abc abc abc abd";
     struct tokenizer *t = NULL;
     struct token_list ids = TOKEN_LIST_INIT;
@@ -193,7 +197,7 @@ static void test_json_round_trip(void **state)
     }
 }
 
-/* A good file with the first `from` replaced. */
+/* Reads a valid file in which the first `from` is replaced. */
 static int load_changed(const char *from, const char *to)
 {
     struct tokenizer *t = trained(270), *back = NULL;
@@ -250,7 +254,8 @@ static void test_json_refused(void **state)
     assert_int_equal(load_changed("{", "["), ERR_CORRUPT);
 }
 
-/* tokenizer.json with another post_processor: reads, and writes its own. */
+/* Reads a tokenizer.json with another post_processor, and writes mneme's
+ * own. */
 static int load_post_processor(const char *post, struct err *err)
 {
     struct tokenizer *t = trained(270), *back = NULL;
@@ -338,8 +343,8 @@ static void test_post_processors(void **state)
     }
 }
 
-/* What Hugging Face transformers makes of a version that it has loaded and
- * saved again (tests/data/saved_again/README). */
+/* A version that Hugging Face transformers has loaded and saved again
+ * (tests/data/saved_again/README). */
 static void test_saved_again(void **state)
 {
     const char *source = getenv("srcdir");
@@ -362,7 +367,7 @@ static void test_saved_again(void **state)
 
 static void test_long_pretoken(void **state)
 {
-    /* 64 KiB of one pre-token: no quadratic time. */
+    /* 64 KiB of one pre-token must not take quadratic time. */
     size_t n = 65536;
     char *s = xmalloc(n + 1);
     struct tokenizer *t = NULL;

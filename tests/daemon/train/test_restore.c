@@ -16,7 +16,7 @@
 #include <cmocka.h>
 
 #include "base/xalloc.h"
-#include "daemon/publish/judge_memory.h"
+#include "daemon/publish/verdict_memory.h"
 #include "daemon/train/restore.h"
 #include "learner/kernels/ops.h"
 #include "learner/learner.h"
@@ -360,16 +360,17 @@ static void test_damaged_serving(void **state)
 
 static int write_request(struct store *s, void *arg, struct err *err)
 {
-    struct judge_memory memory;
+    struct verdict_memory memory;
     char *text, *sql;
     int64_t *changed = arg;
 
     (void)err;
-    judge_memory_begin(&memory);
-    memory.wish.cause = GUARD_BETTER;
-    memory.wish.version = 1;
-    snprintf(memory.wish.reason, sizeof memory.wish.reason, "a test");
-    text = judge_memory_write(&memory);
+    verdict_memory_init(&memory);
+    memory.request.cause = GUARD_WORSE;
+    memory.request.version = 1;
+    snprintf(memory.request.reason, sizeof memory.request.reason,
+             "a test");
+    text = verdict_memory_write(&memory);
     sql = xasprintf("UPDATE versions SET guard = '%s' WHERE version = 2"
                     " RETURNING 1",
                     text);
@@ -389,7 +390,7 @@ static int hold(struct store *s, void *arg, struct err *err)
 static void test_guard_request(void **state)
 {
     const char *const off[] = {"publish.auto_rollback=false"};
-    struct guard_wish wish;
+    struct guard_request wish;
     struct rewind_util u;
     int64_t changed = 0;
 

@@ -235,7 +235,7 @@ static int perform(struct client *c, json_t **reply, struct err *err)
     curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &status);
     c->last_status = status;
     j = json_loadb(c->body.data ? c->body.data : "", c->body.len,
-                   JSON_REJECT_DUPLICATES, &why);
+                   JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &why);
     if (status < 200 || status > 299)
         rc = server_error(c, status, j, err);
     else if (!j)

@@ -172,8 +172,13 @@ static char *make_url(const struct client *c, const char *path)
 {
     if (!strncmp(c->address, "unix:", 5))
         return xasprintf("http://localhost%s", path);
-    if (strstr(c->address, "://"))
-        return xasprintf("%s%s", c->address, path);
+    if (strstr(c->address, "://")) {
+        size_t n = strlen(c->address);
+
+        while (n && c->address[n - 1] == '/')
+            n--;
+        return xasprintf("%.*s%s", (int)n, c->address, path);
+    }
     return xasprintf("http://%s%s", c->address, path);
 }
 

@@ -161,7 +161,7 @@ static int set_sampling(json_t *body, const struct verb_args *args,
     json_object_set_new(body, "temperature", json_real(0.8));
     set_integer(body, args, "max-tokens", "max_tokens", 0, 1 << 20, &rc,
                 err);
-    set_real(body, args, "temperature", "temperature", 100, &rc, err);
+    set_real(body, args, "temperature", "temperature", 2, &rc, err);
     set_real(body, args, "top-p", "top_p", 1, &rc, err);
     set_integer(body, args, "top-k", "top_k", 0, 1 << 20, &rc, err);
     set_integer(body, args, "seed", "seed", 0, INT64_MAX, &rc, err);

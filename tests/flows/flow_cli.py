@@ -567,6 +567,8 @@ def addresses(tap, address):
     check(tap, run("feed", "--data-dir", where, stdin=b"a\n"), 1,
           ["kafka.addr: not an address of this machine"],
           "nor do records go to another machine")
+    check(tap, run("show", "1", "--addr", f"http://{address}/"), 0,
+          ["version      1"], "an address as a browser shows it")
     check(tap, run("show", "1", MNEME_ADDR=address), 0, ["version      1"],
           "the address in $MNEME_ADDR")
     path = os.path.join(TMP, "s")

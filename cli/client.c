@@ -172,8 +172,13 @@ static char *make_url(const struct client *c, const char *path)
 {
     if (!strncmp(c->address, "unix:", 5))
         return xasprintf("http://localhost%s", path);
-    if (strstr(c->address, "://"))
-        return xasprintf("%s%s", c->address, path);
+    if (strstr(c->address, "://")) {
+        size_t n = strlen(c->address);
+
+        while (n && c->address[n - 1] == '/')
+            n--;
+        return xasprintf("%.*s%s", (int)n, c->address, path);
+    }
     return xasprintf("http://%s%s", c->address, path);
 }
 
@@ -235,7 +240,7 @@ static int perform(struct client *c, json_t **reply, struct err *err)
     curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &status);
     c->last_status = status;
     j = json_loadb(c->body.data ? c->body.data : "", c->body.len,
-                   JSON_REJECT_DUPLICATES, &why);
+                   JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &why);
     if (status < 200 || status > 299)
         rc = server_error(c, status, j, err);
     else if (!j)

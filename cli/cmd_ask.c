@@ -161,7 +161,7 @@ static int set_sampling(json_t *body, const struct verb_args *args,
     json_object_set_new(body, "temperature", json_real(0.8));
     set_integer(body, args, "max-tokens", "max_tokens", 0, 1 << 20, &rc,
                 err);
-    set_real(body, args, "temperature", "temperature", 100, &rc, err);
+    set_real(body, args, "temperature", "temperature", 2, &rc, err);
     set_real(body, args, "top-p", "top_p", 1, &rc, err);
     set_integer(body, args, "top-k", "top_k", 0, 1 << 20, &rc, err);
     set_integer(body, args, "seed", "seed", 0, INT64_MAX, &rc, err);
@@ -181,17 +181,20 @@ static void print_completions(const json_t *rows, int64_t first,
     (void)first, (void)t;
     json_array_foreach(rows, i, row)
     {
-        const char *text = pick_text(row, "text");
+        const json_t *text = pick(row, "text");
+        const char *s = json_string_value(text);
+        const char *end = s + json_string_length(text);
 
-        for (; text && *text; text += *text != '\0') {
-            size_t n = strcspn(text, "\r\n\\");
+        while (s < end) {
+            size_t n = 0;
 
-            table_print_text(text, n, stdout);
-            text += n;
-            if (*text)
-                printf("\\%c", *text == '\n'   ? 'n'
-                              : *text == '\r' ? 'r'
-                                              : '\\');
+            while (s + n < end && !(s[n] && strchr("\r\n\\", s[n])))
+                n++;
+            table_print_text(s, n, stdout);
+            s += n;
+            if (s < end)
+                printf("\\%c", *s == '\n' ? 'n' : *s == '\r' ? 'r' : '\\');
+            s += s < end;
         }
         putchar('\n');
     }
@@ -200,11 +203,12 @@ static void print_completions(const json_t *rows, int64_t first,
 static void print_completion(const json_t *rows, int64_t first,
                              struct table *t)
 {
-    const char *text = pick_text_or(json_array_get(rows, 0), "text", "");
+    const json_t *text = pick(json_array_get(rows, 0), "text");
+    size_t n = json_string_length(text);
 
     (void)first, (void)t;
-    table_print_text(text, strlen(text), stdout);
-    if (!*text || text[strlen(text) - 1] != '\n')
+    table_print_text(json_string_value(text), n, stdout);
+    if (n == 0 || json_string_value(text)[n - 1] != '\n')
         putchar('\n');
 }
 

@@ -15,6 +15,8 @@
 #include "cli/pick.h"
 #include "cli/table.h"
 
+#define PREVIEW_CHARACTERS 40
+
 /* --- list --------------------------------------------------------------- */
 
 static void add_query(struct buf *path, const char *key, const char *value)
@@ -32,6 +34,24 @@ static void add_query(struct buf *path, const char *key, const char *value)
     }
 }
 
+/* Fills a cell with the first characters of a record, which may have NUL bytes;
+ * no character is cut. */
+static void preview_cell(struct table *t, const json_t *preview)
+{
+    const char *text = json_string_value(preview);
+    size_t left = json_string_length(preview);
+    struct buf cell = BUF_INIT;
+
+    for (size_t chars = 0; left; left--, text++) {
+        chars += ((unsigned char)*text & 0xc0) != 0x80;
+        if (chars > PREVIEW_CHARACTERS)
+            break;
+        buf_addc(&cell, *text ? *text : '?');
+    }
+    table_cell(t, "%s", cell.data ? cell.data : "");
+    buf_release(&cell);
+}
+
 static void add_row(struct table *t, const json_t *row)
 {
     table_cell(t, "%" PRId64, pick_integer(row, "id", 0));
@@ -44,7 +64,7 @@ static void add_row(struct table *t, const json_t *row)
                pick_true(row, "released") ? "released"
                : pick_true(row, "whole")  ? ""
                                           : "cut");
-    table_cell(t, "%.40s", pick_text_or(row, "preview", ""));
+    preview_cell(t, pick(row, "preview"));
 }
 
 static void print_list(const json_t *reply)

@@ -79,7 +79,8 @@ static void print_serving(const struct screen *s, FILE *out)
 
     if (serving > 0)
         fprintf(out, "  serving   version %" PRId64 "%s", serving,
-                pick_true(s->status, "serving_pinned") ? " (pinned)" : "");
+                pick_true(s->status, "serving_pinned")
+                    ? " (until `promote latest`)" : "");
     else
         fputs("  serving   no version yet", out);
     fprintf(out, ", newest version %" PRId64 ", step %" PRId64,

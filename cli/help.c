@@ -195,7 +195,7 @@ void help_man(FILE *out)
     for (const struct verb_option *o = verb_common; o->name; o++)
         roff_option(o, out);
     fputs(".SH EXIT STATUS\n", out);
-    roff_line(strchr(exit_codes, ' ') + sizeof "status:", out);
+    roff_line(exit_codes + sizeof "Exit status:", out);
     fputs(".SH ENVIRONMENT\n"
           ".TP\n.B MNEME_ADDR\nThe daemon\'s address, when "
           "\\fB\\-\\-addr\\fR is not given.\n"

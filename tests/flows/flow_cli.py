@@ -107,7 +107,10 @@ class Fake(http.server.BaseHTTPRequestHandler):
             else:
                 self.fail(404, f"no version {number}")
         elif self.path.split("?")[0] == "/v1/quarantine":
-            self.answer(200, {"quarantine": []})
+            self.answer(200, {"quarantine": [
+                {"id": 1, "reason": "utf16", "topic": "text", "partition": 0,
+                 "offset": 5, "bytes": 90, "whole": True, "released": False,
+                 "preview": "U\0T\0F" + 40 * "ü"}]})
         elif self.path == "/v1/ranges":
             self.answer(200, {"ranges": []})
         elif self.path == "/v1/history":
@@ -165,7 +168,7 @@ class Fake(http.server.BaseHTTPRequestHandler):
             prompt = body["prompt"]
             prompt = prompt if isinstance(prompt, str) else prompt[0]
             self.answer(200, {"choices": [
-                {"index": 0, "text": " and " + ESC + prompt}]})
+                {"index": 0, "text": " and \0" + ESC + prompt}]})
         elif self.path == "/v1/quarantine/1/release" or \
                 self.path == "/v1/forget":
             self.answer(202, {"operation": 7, "state": "queued"})
@@ -219,6 +222,12 @@ def tables(tap, where):
     check(tap, run("diff", "1", "3", *where), 0,
           ["mail bits/byte", "2.9000", "2.7000", "-0.2000", "-6.9 %"], "diff")
     check(tap, run("history", *where), 0, ["published", "still"], "history")
+    tap.ok(run("quarantine", *where)[1].endswith(
+        " U?T?F" + 35 * "ü" + "\n"),
+        "quarantine: NUL bytes in a preview, which ends with a character")
+    code, out, _ = run("quarantine", "--json", *where)
+    tap.ok(code == 0 and "U\0T" in json.loads(out)["quarantine"][0]["preview"],
+           "quarantine --json: the same")
     for verb in (["status"], ["versions"], ["show", "2"], ["diff", "1", "3"],
                  ["history"]):
         code, out, _ = run(*verb, "--json", *where)
@@ -263,7 +272,8 @@ def questions(tap, where):
     tap.equal(Fake.posts[-1][1], {"model": "mneme@3", "text": ["one", "two"]},
               "the body of the request")
     check(tap, run("generate", "--seed", "1", "--temperature", "0", "The",
-                   *where), 0, [" and "], "generate")
+                   *where), 0, [" and ??[31mredThe"],
+          "generate, also with a NUL byte")
     body = Fake.posts[-1][1]
     tap.ok(body["seed"] == 1 and body["temperature"] == 0 and
            body["prompt"] == "The", "the body of the request")
@@ -314,7 +324,7 @@ def lines(tap, where):
               "the version of the first reply answers all requests")
     code, out, _ = run("generate", "--lines", *where, stdin=b"a\\\nb\r\n")
     tap.equal((code, out.splitlines()),
-              (0, [" and ?[31mreda\\\\", " and ?[31mredb"]),
+              (0, [" and ??[31mreda\\\\", " and ??[31mredb"]),
               "generate --lines: a completion is one line")
     check(tap, run("score", "-", *where, stdin=b"please\r\n"), 0, ["  6 "],
           "score -: the standard input, without its line end")
@@ -557,6 +567,8 @@ def addresses(tap, address):
     check(tap, run("feed", "--data-dir", where, stdin=b"a\n"), 1,
           ["kafka.addr: not an address of this machine"],
           "nor do records go to another machine")
+    check(tap, run("show", "1", "--addr", f"http://{address}/"), 0,
+          ["version      1"], "an address as a browser shows it")
     check(tap, run("show", "1", MNEME_ADDR=address), 0, ["version      1"],
           "the address in $MNEME_ADDR")
     path = os.path.join(TMP, "s")

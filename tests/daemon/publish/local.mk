@@ -10,8 +10,6 @@ check_PROGRAMS += \
 	tests/daemon/publish/test_verdict \
 	tests/daemon/publish/test_verdict_memory
 tests_daemon_publish_test_holdout_sample_LDADD = $(TEST_UTIL) $(PUBLISH_LIBS) $(CMOCKA_LIBS)
-tests_daemon_publish_test_holdout_scoring_LDFLAGS = $(AM_LDFLAGS) \
-	-Wl,--wrap=progress_import
 tests_daemon_publish_test_holdout_scoring_LDADD = $(TEST_UTIL) $(PUBLISH_LIBS) $(CMOCKA_LIBS)
 tests_daemon_publish_test_probe_LDADD = $(TEST_UTIL) $(PUBLISH_LIBS) $(CMOCKA_LIBS)
 tests_daemon_publish_test_publisher_LDADD = $(TEST_UTIL) $(PUBLISH_LIBS) $(CMOCKA_LIBS)

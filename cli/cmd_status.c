@@ -68,7 +68,8 @@ static void print_state(const struct screen *s, const char *address,
     if (wanted > 0 && pick_integer(s->status, "head_version", 0) == 0)
         fprintf(out,
                 "  collecting text for the vocabulary: %" PRId64
-                " of %" PRId64 " bytes\n",
+                " of %" PRId64 " bytes, or until the stream pauses for "
+                "model.tokenizer_wait_seconds\n",
                 pick_integer(s->status, "vocabulary.bytes", 0), wanted);
 }
 

@@ -39,7 +39,9 @@ static void usage(FILE *out)
 {
     fputs("Usage: mnemed [-c FILE] [-t | -T] [--set KEY=VALUE]... "
           "[--data-dir DIR] [-v]\n"
-          "       mnemed --retrain N [-c FILE] [--set KEY=VALUE]... [--json]\n"
+          "       mnemed --retrain N [-c FILE] [--set KEY=VALUE]... "
+          "[--data-dir DIR]\n"
+          "                         [--json]\n"
           "\n"
           "Learns from a text stream, publishes versions, and serves them over "
           "HTTP.\n"

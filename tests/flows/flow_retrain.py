@@ -171,7 +171,7 @@ def main():
     d.stop()
 
     code, report, err = retrain(d, 1)
-    tap.ok(code == 3 and "birth" in err, "version 1 has nothing to learn")
+    tap.ok(code == 3 and "untrained" in err, "version 1 has nothing to learn")
     code, report, err = retrain(d, 999)
     tap.ok(code == 3 and report is None, "no such version: exit 3")
 

@@ -240,7 +240,9 @@ def main():
     tap = Tap()
     path = write_lines(os.path.join(TMP, "records.jsonl"),
                        records("harbour", N // 2) + records("orchard", N // 2))
-    daemon = Daemon("file", source__type="file", source__path=path).start()
+    # a slow machine makes more versions than are kept by default
+    daemon = Daemon("file", source__type="file", source__path=path,
+                    publish__keep__newest=1000).start()
     rewinding(tap, daemon)
     ahead(tap, daemon)
     skipping(tap, daemon)

@@ -475,11 +475,11 @@ static int read_schema(struct db *db, int64_t *schema, struct err *err)
     if (tables && application != SCHEMA_APPLICATION_ID)
         return err_set(err, ERR_STATE, "%s: a database, but not one of mneme's",
                        db->path);
-    if (*schema > DB_SCHEMA)
+    if (*schema > SCHEMA_NEWEST)
         return err_set(err, ERR_STATE,
                        "%s: made by a newer mneme (schema %lld, this program "
                        "knows %d): upgrade",
-                       db->path, (long long)*schema, DB_SCHEMA);
+                       db->path, (long long)*schema, SCHEMA_NEWEST);
     return 0;
 }
 
@@ -488,7 +488,7 @@ static int migrate(struct db *db, int64_t schema, struct err *err)
     char number[96];
     int rc = 0;
 
-    for (; schema < DB_SCHEMA && rc == 0; schema++) {
+    for (; schema < SCHEMA_NEWEST && rc == 0; schema++) {
         snprintf(number, sizeof number,
                  "PRAGMA application_id=%d; PRAGMA user_version=%d",
                  SCHEMA_APPLICATION_ID, (int)schema + 1);
@@ -663,7 +663,7 @@ static int set_up_writer(struct db *db, struct err *err)
     sqlite3_file_control(db->handle, "main", SQLITE_FCNTL_PERSIST_WAL, &keep);
     sqlite3_wal_hook(db->handle, on_commit, db);
     rc = migrate(db, schema, err);
-    return rc ? rc : schema_check(db, err);
+    return rc ? rc : schema_check(db->handle, err);
 }
 
 int db_open_writer(const char *path, struct db **db, struct err *err)
@@ -691,12 +691,12 @@ static int set_up_reader(struct db *db, struct err *err)
     rc = read_schema(db, &schema, err);
     if (rc == 0 && schema == 0)
         rc = err_set(err, ERR_NOTFOUND, "%s: no store yet", db->path);
-    if (rc == 0 && schema < DB_SCHEMA)
+    if (rc == 0 && schema < SCHEMA_NEWEST)
         rc = err_set(err, ERR_STATE,
                      "%s: made by an older mneme (schema %lld, this program "
                      "knows %d): start mnemed once to convert it",
-                     db->path, (long long)schema, DB_SCHEMA);
-    return rc ? rc : schema_check(db, err);
+                     db->path, (long long)schema, SCHEMA_NEWEST);
+    return rc ? rc : schema_check(db->handle, err);
 }
 
 int db_open_reader(const char *path, struct db **db, struct err *err)

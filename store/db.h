@@ -41,9 +41,6 @@
 #include "base/err.h"
 #include "base/tensor.h"
 
-/* The newest schema that this program knows: PRAGMA user_version. */
-#define DB_SCHEMA 3
-
 #define DB_ROW 1 /* db_step has a row */
 
 struct db; /* fields are in db.c */

@@ -24,14 +24,14 @@
 
 #include "store/schema.h"
 
+#include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/sqlite_err.h"
 #include "base/xalloc.h"
-#include "store/db.h"
 
-const char *const schema_migrations[DB_SCHEMA] = {
+const char *const schema_migrations[SCHEMA_NEWEST] = {
     /* 1 */
     "CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT NOT NULL)"
     " WITHOUT ROWID;"
@@ -198,7 +198,7 @@ static int make_fresh(struct sqlite3 **fresh, struct err *err)
 
     if (!*fresh)
         return err_set(err, ERR_NOMEM, "no memory to check the schema");
-    for (int i = 0; rc == SQLITE_OK && i < DB_SCHEMA; i++)
+    for (int i = 0; rc == SQLITE_OK && i < SCHEMA_NEWEST; i++)
         rc = sqlite3_exec(*fresh, schema_migrations[i], NULL, NULL, NULL);
     return rc == SQLITE_OK ? 0
                            : sqlite_err(*fresh, NULL, "making a schema", err);
@@ -243,13 +243,13 @@ static int compare(struct sqlite3 *db, struct sqlite3 *fresh, struct err *err)
     return rc;
 }
 
-int schema_check(struct db *db, struct err *err)
+int schema_check(struct sqlite3 *db, struct err *err)
 {
     struct sqlite3 *fresh = NULL;
     int rc = make_fresh(&fresh, err);
 
     if (rc == 0)
-        rc = compare(db_handle(db), fresh, err);
+        rc = compare(db, fresh, err);
     sqlite3_close(fresh);
     return rc;
 }

@@ -4,7 +4,7 @@
  * into schema i + 1.
  *
  * A migration of a published program version never changes. A change of the
- * tables is a new migration; DB_SCHEMA is the number of migrations.
+ * tables is a new migration; SCHEMA_NEWEST is the number of migrations.
  *
  * Threads: any
  */
@@ -16,13 +16,16 @@
 /* "mnem": identifies a database of mneme. */
 #define SCHEMA_APPLICATION_ID 0x6d6e656d
 
-extern const char *const schema_migrations[]; /* [DB_SCHEMA] */
+/* The newest schema that this program knows: PRAGMA user_version. */
+#define SCHEMA_NEWEST 3
 
-struct db;
+extern const char *const schema_migrations[]; /* [SCHEMA_NEWEST] */
+
+struct sqlite3;
 
 /* Checks that the tables, indices and triggers are those of the migrations, and
  * that there are no views and no other triggers, since a store may come from
  * anybody. ERR_CORRUPT: they differ. */
-int schema_check(struct db *db, struct err *err);
+int schema_check(struct sqlite3 *db, struct err *err);
 
 #endif

@@ -26,6 +26,7 @@
 #include "store/backup.h"
 #include "store/db.h"
 #include "store/pages.h"
+#include "store/schema.h"
 #include "store/store.h"
 #include "tests/util/store_util.h"
 
@@ -61,7 +62,7 @@ static void test_open(void **state)
     assert_int_equal(util_number(s, "PRAGMA synchronous"), 2);
     assert_int_equal(util_number(s, "PRAGMA foreign_keys"), 1);
     assert_int_equal(util_number(s, "PRAGMA secure_delete"), 1);
-    assert_int_equal(util_number(s, "PRAGMA user_version"), DB_SCHEMA);
+    assert_int_equal(util_number(s, "PRAGMA user_version"), SCHEMA_NEWEST);
     store_close(s);
     store_close(NULL);
 }

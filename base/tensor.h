@@ -66,7 +66,8 @@ const struct tensor *tensor_find(const struct tensor_list *l,
                                  const char *name);
 
 /* Finds the tensor of that name and checks its type and its number of elements
- * (n == SIZE_MAX: any number). ERR_CORRUPT says what is wrong. */
+ * (n == SIZE_MAX: any number). ERR_CORRUPT: the tensor is missing, or has
+ * another type or number of elements. */
 int tensor_expect(const struct tensor_list *l, const char *name,
                   enum tensor_type type, size_t n, const struct tensor **t,
                   struct err *err);

@@ -40,9 +40,9 @@ const struct verb verbs[] = {
     {"demo", NULL, 0, 0, false,
      "Show learning, a bad feed and a rollback in three minutes.",
      "Needs no Kafka: starts mnemed with an embedded broker on a new data "
-     "directory. Sends one domain of text after another, and shows what the "
-     "model learns and what it remembers. Then sends a bad feed, rolls back, "
-     "completes a prompt, and prints a summary of the measured figures. "
+     "directory. Sends one domain of text after another, and shows the "
+     "losses of the new and the earlier domains. Then sends a bad feed, rolls "
+     "back, completes a prompt, and prints a summary of the measured figures. "
      "--data-dir names a directory without a store (default: a new directory "
      "below $TMPDIR).\n",
      OPTIONS({"texts", 0, "DIR",
@@ -217,7 +217,7 @@ const struct verb verbs[] = {
      "learn these records again. A record that arrives later is a new record. "
      "The output names the versions that learned from the records. These "
      "versions stay and answer as before, but can no longer be retrained (show "
-     "says so). To remove what they learned, rewind to a version before "
+     "says so). To undo the learning, too, rewind to a version before "
      "them.\n"
      "A record that has left the replay buffer has left no trace of its id: a "
      "version that learned only such records is not named. Invalid records, "

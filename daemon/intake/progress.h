@@ -42,6 +42,8 @@ struct progress_domain {
     int64_t records, bytes; /* learned */
     struct progress_loss loss; /* prequential */
     double recent_right, recent_labelled; /* fade over 500 records */
+    double traffic;     /* progress_traffic, when its clock was traffic_at */
+    int64_t traffic_at;
 };
 
 struct progress_partition {
@@ -127,10 +129,22 @@ void progress_quarantine(struct progress *p,
 void progress_keep_first_text(struct progress *p, uint64_t hash);
 bool progress_has_first_text(const struct progress *p, uint64_t hash);
 
-/* Counts the bytes and the prequential loss of a learned segment. nats NaN:
- * preset linear has no loss. */
+/*
+ * Counts the bytes and the prequential loss of a learned segment.
+ *   nats       NaN: preset linear has no loss
+ *   half_life  of traffic, in learned records
+ */
 void progress_learned(struct progress *p, int32_t domain, double nats,
-                      double bytes);
+                      double bytes, double half_life);
+
+/*
+ * The recent traffic of a domain: its learned bytes, each weighted by
+ * 2^(-records learned since / half_life). Records that were quarantined or
+ * skipped are no traffic. Versions of older programs have no weights: all bytes
+ * count as if they were learned just before the version.
+ */
+double progress_traffic(const struct progress *p, int32_t domain,
+                        double half_life);
 
 /* Counts the prediction of a label, which was made before it was learned. */
 void progress_count_label(struct progress *p, int32_t domain, bool right);

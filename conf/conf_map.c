@@ -294,9 +294,9 @@ const struct conf_key conf_map[] = {
      AT(learner.holdout.fraction), .fallback = "0.01", .min = 0, .max = 0.5,
      .decides_learning = true,
      .doc = "Share of records that is held out, chosen by a hash of the "
-            "text. Of the first 400 records, at least a tenth is held out, "
-            "so that the gate can soon measure. Copies of those texts are "
-            "always held out."},
+            "text. Of the first 400 records, and of the first 100 of each "
+            "domain, at least a tenth is held out, so that the gate can soon "
+            "measure. Copies of those texts are always held out."},
     {.name = "learner.holdout.capacity", .type = CONF_INT,
      AT(learner.holdout.capacity), .fallback = "2000", .min = 1,
      .max = 1000000,

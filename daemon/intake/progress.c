@@ -489,9 +489,9 @@ static json_t *domains_json(const struct progress *p)
 
         json_array_append_new(
             list,
-            json_pack("{s:s, s:I, s:I, s:o, s:f, s:f, s:[f, I]}", "name",
+            json_pack("{s:s, s:I, s:I, s:I, s:o, s:f, s:f, s:[f, I]}", "name",
                       p->domains.items[i], "records", (json_int_t)d->records,
-                      "bytes", (json_int_t)d->bytes, "loss",
+                      "consumed", (json_int_t)d->consumed, "bytes", (json_int_t)d->bytes, "loss",
                       loss_json(&d->loss), "labelled", d->recent_labelled,
                       "right", d->recent_right, "traffic", d->traffic,
                       (json_int_t)d->traffic_at));
@@ -606,22 +606,25 @@ static int domains_from_json(struct progress *p, const json_t *list)
     {
         struct progress_domain d = {0};
         const char *name = NULL;
-        json_int_t records, bytes, at = p->records.learned;
+        json_int_t records, bytes, consumed = -1, at = p->records.learned;
         json_t *loss;
 
-        d.traffic = -1; /* early versions have none */
-        if (json_unpack(item, "{s:s, s:I, s:I, s:o, s:F, s:F, s?[F, I]}",
-                        "name", &name, "records", &records, "bytes", &bytes,
+        d.traffic = -1; /* early versions have neither this nor `consumed` */
+        if (json_unpack(item, "{s:s, s:I, s?I, s:I, s:o, s:F, s:F, s?[F, I]}",
+                        "name", &name, "records", &records, "consumed",
+                        &consumed, "bytes", &bytes,
                         "loss", &loss, "labelled", &d.recent_labelled, "right",
                         &d.recent_right, "traffic", &d.traffic, &at) != 0 ||
             loss_from_json(loss, &d.loss) != 0 || !is_count(records) ||
             !is_count(bytes) || !(d.recent_labelled >= 0) ||
             !(d.recent_right >= 0) || !isfinite(d.recent_labelled) ||
             !isfinite(d.recent_right) || !isfinite(d.traffic) ||
-            !is_count(at) || at > p->records.learned ||
+            consumed > TENSOR_COUNTER_MOST || !is_count(at) ||
+            at > p->records.learned ||
             names_find(&p->domains, name) >= 0)
             return -1;
         d.records = records;
+        d.consumed = consumed < 0 ? records : consumed;
         d.bytes = bytes;
         d.traffic = d.traffic < 0 ? (double)bytes : d.traffic;
         d.traffic_at = at;

@@ -40,6 +40,7 @@ double progress_loss_total(const struct progress_loss *l);  /* NaN: none */
 
 struct progress_domain {
     int64_t records, bytes; /* learned */
+    int64_t consumed; /* records with a decision, but for skipped ones */
     struct progress_loss loss; /* prequential */
     double recent_right, recent_labelled; /* fade over 500 records */
     double traffic;     /* progress_traffic, when its clock was traffic_at */
@@ -125,7 +126,7 @@ void progress_quarantine(struct progress *p,
                          size_t most_bytes);
 
 /* Keeps the hash of a text that is held out since it was among the first. */
-#define PROGRESS_FIRST_TEXTS 400
+#define PROGRESS_FIRST_TEXTS 1000
 void progress_keep_first_text(struct progress *p, uint64_t hash);
 bool progress_has_first_text(const struct progress *p, uint64_t hash);
 

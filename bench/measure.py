@@ -332,8 +332,7 @@ def learned_all(n_lines):
     seen = {'head': -1, 'since': 0}
 
     def ready(s):
-        verdicts = (s['publish']['passed'] + s['publish']['refused'] +
-                    s['publish']['inconclusive'])
+        verdicts = (s['publish']['passed'] + s['publish']['refused'])
         now = (s['head_version'], s['step'], verdicts)
         if seen['head'] != now:
             seen.update(head=now, since=time.monotonic())
@@ -391,10 +390,10 @@ def one_sequence(options, name, domains):
     gate = [v.get('gate') for v in
             daemon.ask('GET', '/v1/versions')[1]['versions']]
     show_sequence(name, domains, table, serving, seconds)
-    print('\nversions %d: passed %d, failed %d, inconclusive %d; the serving '
+    print('\nversions %d: passed %d, failed %d; the serving '
           'version lagged for at most %.0f s; most memory %.0f of %d MiB' % (
               s['head_version'], p['passed'], p['refused'],
-              p['inconclusive'], lag, daemon.memory()[1],
+              lag, daemon.memory()[1],
               daemon.announced()))
     if options.gates:
         print(json.dumps(gate))

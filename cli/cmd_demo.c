@@ -73,7 +73,7 @@ static const char settings[] =
     "publish:\n"
     "  every_seconds: 4\n"
     "  every_tokens: 0\n"
-    "  gate: {min_chunks: 16, max_tokens: 8192}\n"
+    "  gate: {max_tokens: 8192}\n"
     "  keep: {newest: 60}\n"
     "http: {listen: '127.0.0.1:0'}\n";
 

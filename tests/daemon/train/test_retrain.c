@@ -341,6 +341,25 @@ static void test_stdin(void **state)
     conf_free(conf);
 }
 
+/* The configuration names another source: the message tells which to name. */
+static void test_other_source(void **state)
+{
+    const char *const sets[] = {"source.type=kafka",
+                                "source.kafka.topics=[other]"};
+    struct conf *conf;
+    json_t *report = NULL;
+    struct err err = ERR_INIT;
+    struct world w;
+
+    open_world(&w, *state);
+    assert_int_equal(version_of(&w, 10), 2);
+    conf = train_util_conf(w.u.dir, sets, 2);
+    assert_int_equal(retrain_run(conf, 2, &report, &err), ERR_STATE);
+    assert_non_null(strstr(err.msg, "--set source.path="));
+    conf_free(conf);
+    close_world(&w);
+}
+
 /* --- settings ----------------------------------------------------------- */
 
 static void test_no_settings(void **state)
@@ -459,6 +478,7 @@ int main(void)
         TEST(test_fewer_lines),
         TEST(test_refused),
         TEST(test_stdin),
+        TEST(test_other_source),
         TEST(test_no_settings),
         TEST(test_changed_settings),
         TEST(test_no_version),

@@ -144,9 +144,9 @@ static int conclude(const struct report *r, const struct err *store,
         return err_set(err, ERR_CORRUPT, "the store: %s", store->msg);
     if (r->damaged)
         return err_set(err, ERR_CORRUPT,
-                       "%" PRId64 " of %" PRId64
-                       " versions are damaged; the daemon goes on from the "
-                       "newest undamaged version",
+                       "damaged versions: %" PRId64 " of %" PRId64
+                       "; the daemon goes on from the newest undamaged "
+                       "version",
                        r->damaged, r->checked);
     return 0;
 }

@@ -105,8 +105,8 @@ static void test_rewind(void **state)
     open_three(&u, *state);
     weights_of(&u, 3, before);
     assert_int_equal(roll_back(&u, &a), 0);
-    assert_string_equal(a.detail, "serving and learning from version 2; 10 "
-                                  "records are read again");
+    assert_string_equal(a.detail, "serving and learning from version 2; "
+                                  "records that are read again: 10");
     assert_false(a.for_good);
     train_util_check_pointers(&u, 2, 2);
     assert_int_equal(serving_version(u.serving), 2);
@@ -153,7 +153,7 @@ static void test_two_in_a_row(void **state)
     /* Forward, to a version that was rolled back itself. */
     assert_int_equal(roll_back(&u, &a), 0);
     assert_string_equal(a.detail, "serving and learning from version 3, which "
-                                  "had learned 20 records more");
+                                  "had learned more records: 20");
     train_util_check_pointers(&u, 3, 3);
     assert_int_equal(u.source.next[0], 20);
     assert_int_equal(rewind_util_version(&u, 5), 4);
@@ -186,8 +186,8 @@ static void test_keep_serving(void **state)
 
     open_three(&u, *state);
     assert_int_equal(roll_back(&u, &a), 0);
-    assert_string_equal(a.detail, "learning from version 2; 10 records are "
-                                  "read again");
+    assert_string_equal(a.detail, "learning from version 2; records that are "
+                                  "read again: 10");
     train_util_check_pointers(&u, 2, 3);
     assert_int_equal(serving_version(u.serving), 3);
     rewind_util_close(&u);
@@ -364,8 +364,8 @@ static void test_skip(void **state)
     open_three(&u, *state);
     rewind_util_add(&u, 0, NULL, NULL, NULL); /* it stays */
     assert_int_equal(roll_back(&u, &a), 0);
-    assert_string_equal(a.detail, "serving and learning from version 2; 10 "
-                                  "records since then are skipped");
+    assert_string_equal(a.detail, "serving and learning from version 2; "
+                                  "records skipped since then: 10");
     assert_false(a.for_good);
     train_util_check_pointers(&u, 2, 2);
     assert_int_equal(u.source.n_seeks, 0);

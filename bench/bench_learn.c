@@ -5,8 +5,8 @@
  *     bench/bench_learn [--preset nano] [--vocab 0] [--lr 3e-3] [--beta1 B]
  *                       [--beta2 B] [--decay W] [--batch 512] [--ratio 1]
  *                       [--lambda 0] [--consolidate auto|STEPS] [--seed 42]
- *                       [--average D[,D]...] [--threads 1] [--bytes 300000] [--record 2000]
- *                       TEXTFILE...
+ *                       [--average D[,D]...] [--threads 1] [--bytes 300000]
+ *                       [--record 2000] TEXTFILE...
  *
  * Each file is a domain. The domains are learned in the given order, in one
  * pass each: the first --bytes bytes, cut at line ends into records of about
@@ -300,7 +300,8 @@ static void learn_domain(const struct domain *d)
 
 enum {
     O_PRESET = 256, O_VOCAB, O_LR, O_BETA1, O_BETA2, O_DECAY, O_BATCH,
-    O_RATIO, O_LAMBDA, O_AVERAGE, O_CONSOLIDATE, O_SEED, O_THREADS, O_BYTES, O_RECORD
+    O_RATIO, O_LAMBDA, O_AVERAGE, O_CONSOLIDATE, O_SEED, O_THREADS, O_BYTES,
+    O_RECORD
 };
 
 static const struct option long_options[] = {

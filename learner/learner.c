@@ -175,8 +175,8 @@ size_t learner_bytes(const struct learner_options *options,
     struct model *m;
     /* Weights and two moments; the moving average; Fisher, anchor and Fisher
      * sum. */
-    size_t blocks = 3 + (options->average.enabled ? 1 : 0) +
-                    (options->ewc.enabled ? 3 : 0);
+    size_t blocks =
+        3 + (options->average.enabled ? 1 : 0) + (options->ewc.enabled ? 3 : 0);
     size_t n_bytes;
 
     head.dim = options->shape ? options->shape->dim : 0;

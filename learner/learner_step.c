@@ -38,7 +38,7 @@
 
 #define FISHER_SHARE 10 /* the Fisher estimate uses one token in this many */
 
-#define AVERAGE_SHARE 16 /* the average scores one fresh segment in this many */
+#define AVERAGE_SHARE 16 /* the average scores one fresh segment in so many */
 
 /* Targets sampled for the Fisher estimate use random numbers from this index
  * on. Replay samples its rows with lower indices. */
@@ -156,8 +156,8 @@ static void sum_losses(struct learner *l)
         const struct placement *p = &l->placements[i];
         double end;
 
-        l->nats[i] = sum_loss(l->segments[i],
-                              l->shards[p->shard].loss + p->first, &end);
+        l->nats[i] =
+            sum_loss(l->segments[i], l->shards[p->shard].loss + p->first, &end);
         l->text_nats[i] = l->nats[i] - end;
     }
 }

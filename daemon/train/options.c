@@ -197,8 +197,8 @@ size_t options_memory(const struct conf *conf,
         model_free(m);
     }
     /* Blocks: a snapshot has six, for average and live weights, two moments,
-     * Fisher and anchor. The serving version, the candidate and three versions that requests name
-     * have one each. */
+     * Fisher and anchor. The serving version, the candidate and three versions
+     * that requests name have one each. */
     return learner_bytes(learner, step_tokens) +
            (6 + 5) * block + rows * replay_row + label_rows + batch_logits +
            labels * LABEL_BYTES +

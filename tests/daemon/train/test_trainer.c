@@ -423,7 +423,8 @@ static void break_rate(struct world *w)
     learner_set_rate(w->learning.learner, INFINITY);
 }
 
-/* Sets the first number of a weight tensor. */
+/* Sets the first number of a weight tensor. The state gets no live weights:
+ * then those of the tensors are live. */
 static void set_weight(struct world *w, const char *name, float value)
 {
     struct tensor_list weights = TENSOR_LIST_INIT, state = TENSOR_LIST_INIT;
@@ -433,6 +434,7 @@ static void set_weight(struct world *w, const char *name, float value)
     learner_export(w->learning.learner, &weights, &state, &anchor, &head,
                    &generation);
     *(float *)tensor_find(&weights, name)->data = value;
+    tensor_find(&state, "live.weights")->name[0] = 'x';
     assert_int_equal(learner_import(w->learning.learner, &weights, &state,
                                     &anchor, &head, NULL),
                      0);
@@ -1092,6 +1094,26 @@ static void test_ewc_metrics(void **state)
     assert_metric_near(w, "ewc_share", 0.03534);
 }
 
+/* The average scores one segment in sixteen, before it is learned. */
+static void test_average_metric(void **state)
+{
+    struct world *w = begin(state);
+    const struct progress *p = &w->learning.progress;
+    double average, live;
+
+    assert_true(isnan(metric(w, "average_prequential_bits_per_byte")));
+    for (int i = 0; i < 100; i++)
+        learn_batch(w);
+    advance(w, 1);
+    turn(w);
+    assert_in_range(p->average_loss.bytes, p->loss.bytes / 32,
+                    p->loss.bytes / 8);
+    average = metric(w, "average_prequential_bits_per_byte");
+    live = metric(w, "prequential_bits_per_byte");
+    /* The average follows the live weights in so few steps. */
+    assert_true(average > live / 2 && average < 8.1);
+}
+
 /* Replay rows that are gone: sampling counts them, and so does a restart. */
 static void test_replay_metrics(void **state)
 {
@@ -1163,6 +1185,7 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(test_metrics, setup, teardown),
         cmocka_unit_test_setup_teardown(test_ewc_metrics, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_average_metric, setup, teardown),
         cmocka_unit_test_setup_teardown(test_replay_metrics, setup, teardown),
         cmocka_unit_test_setup_teardown(test_holdout, setup, teardown),
     };

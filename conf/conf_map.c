@@ -260,6 +260,23 @@ const struct conf_key conf_map[] = {
             "loss no longer falls, and at intervals. off: never. every: "
             "after this number of steps."},
 
+    SECTION("learner.average",
+            "The moving average of the weights: what a version serves. "
+            "Learning goes on from the live weights, which it does not "
+            "change."),
+    {.name = "learner.average.enabled", .type = CONF_BOOL,
+     AT(learner.average.enabled), .fallback = "true",
+     .decides_learning = true,
+     .doc = "Serves the moving average. false: a version serves the live "
+            "weights, and no average is kept. When turned on again, the "
+            "average starts at the live weights."},
+    {.name = "learner.average.decay", .type = CONF_REAL,
+     AT(learner.average.decay), .fallback = "0.99", .min = 0, .max = 0.9999,
+     .decides_learning = true,
+     .doc = "Share of the average that a step keeps; the rest comes from the "
+            "live weights. It averages about 1 / (1 - decay) steps. Early "
+            "steps keep less."},
+
     SECTION("learner.replay",
             "Learning again from segments in the replay buffer."),
     {.name = "learner.replay.enabled", .type = CONF_BOOL,
@@ -433,19 +450,17 @@ const struct conf_key conf_map[] = {
             "only publish.every_seconds decides."},
 
     SECTION("publish.gate",
-            "The gate compares each new version with the reference version on "
-            "held-out records. The reference is the serving version, or the "
-            "one before it that was better. A domain counts by its held-out "
-            "records from before the reference, so that a bad feed cannot "
-            "vouch for itself; if it has none, by all of them. After "
-            "traffic_half_life learned records since the reference, all "
-            "held-out records count: text that lasts so long is the stream. A "
-            "new version serves unless it is shown to be worse than the "
-            "reference: by more than max_regression on the mean over domains, "
-            "weighted by their recent traffic; by more than max_regression on "
-            "a protected domain or in accuracy; or by more than "
-            "max_domain_regression on any domain. A bad feed under a name of "
-            "its own looks like a new domain: only protected domains stop it."),
+            "A new version serves unless held-out records show that it is "
+            "worse than the reference: by more than max_regression on the mean "
+            "over domains, weighted by recent traffic, on a protected domain "
+            "or in accuracy; or by more than max_domain_regression on any "
+            "domain. The reference is the serving version, or the one before "
+            "it that was better. A domain counts by its records from before "
+            "the reference, so that a bad feed cannot vouch for itself; "
+            "without any, it is new and counts by all of them. All count once "
+            "traffic_half_life records were learned after the reference: text "
+            "that lasts so long is the stream. A bad feed under a new name "
+            "looks like a new domain: only protected domains stop it."),
     {.name = "publish.gate.enabled", .type = CONF_BOOL,
      AT(publish.gate.enabled), .fallback = "true", .is_reloadable = true,
      .doc = "Turns the gate on. Without it, each version serves at once."},

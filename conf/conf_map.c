@@ -457,10 +457,11 @@ const struct conf_key conf_map[] = {
             "domain. The reference is the serving version, or the one before "
             "it that was better. A domain counts by its records from before "
             "the reference, so that a bad feed cannot vouch for itself; "
-            "without any, it is new and counts by all of them. All count once "
-            "traffic_half_life records were learned after the reference: text "
-            "that lasts so long is the stream. A bad feed under a new name "
-            "looks like a new domain: only protected domains stop it."),
+            "without any, it is new and counts by all of them. All count, but "
+            "for protected domains, once traffic_half_life records were "
+            "learned after the reference: text that lasts so long is the "
+            "stream. A bad feed under a new name looks like a new domain: only "
+            "protected domains stop it."),
     {.name = "publish.gate.enabled", .type = CONF_BOOL,
      AT(publish.gate.enabled), .fallback = "true", .is_reloadable = true,
      .doc = "Turns the gate on. Without it, each version serves at once."},

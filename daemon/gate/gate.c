@@ -53,16 +53,16 @@ struct gate_part gate_estimate(const struct gate_chunk *chunks, size_t n,
     return p;
 }
 
-/* Selects the segments by which a domain counts. True: all its segments. */
-static bool select_domain(const struct gate_options *o,
-                          const struct gate_chunk *chunks, size_t n,
-                          int32_t domain, bool *selected)
+/* Selects the segments by which a domain counts. all_when_old: all of them if
+ * the reference is old. Returns whether they are all. */
+static bool select_domain(const struct gate_chunk *chunks, size_t n,
+                          int32_t domain, bool all_when_old, bool *selected)
 {
     bool all = true;
 
     for (size_t i = 0; i < n; i++)
         if (chunks[i].domain == domain && chunks[i].before)
-            all = o->reference_is_old;
+            all = all_when_old;
     for (size_t i = 0; i < n; i++)
         selected[i] =
             chunks[i].domain == domain && (all || chunks[i].before);
@@ -203,8 +203,9 @@ void gate_decide(const struct gate_options *options,
     for (size_t i = 0; i < n_domains; i++) {
         struct gate_domain *g = &domains[i];
 
-        g->counts_all = select_domain(options, chunks, n_chunks, (int32_t)i,
-                                      selected);
+        g->counts_all = select_domain(
+            chunks, n_chunks, (int32_t)i,
+            options->reference_is_old && !g->is_protected, selected);
         g->part = gate_estimate(chunks, n_chunks, selected);
         g->part.limit =
             g->part.reference * (g->is_protected

@@ -10,8 +10,8 @@
  * (`before`). A bad feed is held out, too, and a candidate that learned it
  * gains on that part. This gain must not hide what older text lost. A domain
  * without such segments counts by all its segments: it is new to the reference.
- * When the reference is old (reference_is_old), every domain does: text that
- * lasts so long is the stream.
+ * When the reference is old (reference_is_old), every domain that is not
+ * protected does: text that lasts so long is the stream.
  *
  * The regression of a domain. With d_i the difference in bits of segment i
  * (candidate minus reference) and b_i its bytes, it is the ratio

@@ -251,6 +251,10 @@ static void test_before(void **state)
     gate_decide(&o, chunks, 3 * CHUNKS, &domain, 1, &decision);
     assert_int_equal(decision.verdict, GATE_PASS);
     assert_true(domain.counts_all);
+    domain.is_protected = true;
+    gate_decide(&o, chunks, 3 * CHUNKS, &domain, 1, &decision);
+    assert_int_equal(decision.verdict, GATE_FAIL);
+    domain.is_protected = false;
     /* The domain is new to the reference: it counts by its own loss. */
     o.reference_is_old = false;
     gate_decide(&o, chunks + old, CHUNKS, &domain, 1, &decision);

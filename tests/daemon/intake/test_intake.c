@@ -371,6 +371,45 @@ static void test_the_first_held_out(void **state)
     assert_int_equal(again, whole);
 }
 
+/* So it is with the first records of a domain, whenever it begins. Records that
+ * wait count, too: it makes no difference when steps take them. */
+static void test_the_first_of_a_domain(void **state)
+{
+    struct world *w = *state;
+    int64_t held_out[2];
+
+    w->conf->learner.holdout.fraction = 1e-9;
+    for (int pass = 0; pass < 2; pass++) {
+        int64_t first = 0;
+
+        for (int64_t i = 0; i < INTAKE_FIRST + 3 * INTAKE_FIRST_OF_DOMAIN; i++) {
+            char value[80];
+
+            if (i == INTAKE_FIRST)
+                first = w->progress.records.holdout;
+            snprintf(value, sizeof value,
+                     "{\"text\": \"record %lld\", \"domain\": \"%s\"}",
+                     (long long)i, i < INTAKE_FIRST ? "sea" : "land");
+            add(w, i, value);
+            if (i < INTAKE_FIRST || (pass && i % 7 == 0))
+                while (intake_tokens(w->in))
+                    learn(w, CONTEXT, NULL);
+        }
+        while (intake_tokens(w->in))
+            learn(w, CONTEXT, NULL);
+        held_out[pass] = w->progress.records.holdout - first;
+        assert_int_equal(w->progress.by_domain[1].consumed,
+                         3 * INTAKE_FIRST_OF_DOMAIN);
+        if (pass == 0) {
+            end(w);
+            begin(w);
+        }
+    }
+    assert_in_range(held_out[0], INTAKE_FIRST_OF_DOMAIN / 20,
+                    INTAKE_FIRST_OF_DOMAIN / 6);
+    assert_int_equal(held_out[1], held_out[0]);
+}
+
 /* Skipped records are not among the first records. */
 static void test_skipped_before_the_first(void **state)
 {
@@ -822,6 +861,7 @@ int main(void)
         TEST(test_held_out),
         TEST(test_holdout_is_the_texts),
         TEST(test_the_first_held_out),
+        TEST(test_the_first_of_a_domain),
         TEST(test_skipped_before_the_first),
         TEST(test_copies_of_the_first),
         TEST(test_skipped_ranges),

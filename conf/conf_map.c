@@ -458,9 +458,9 @@ const struct conf_key conf_map[] = {
             "it that was better. A domain counts by its records from before "
             "the reference, so that a bad feed cannot vouch for itself; "
             "without any, it is new and counts by all of them. All count, but "
-            "for protected domains, once traffic_half_life records were "
-            "learned after the reference: text that lasts so long is the "
-            "stream. A bad feed under a new name looks like a new domain: only "
+            "for protected domains, once as many records were learned after "
+            "the reference as before it, at least traffic_half_life and at "
+            "most ten times that: text that lasts so long is the stream. A bad feed under a new name looks like a new domain: only "
             "protected domains stop it."),
     {.name = "publish.gate.enabled", .type = CONF_BOOL,
      AT(publish.gate.enabled), .fallback = "true", .is_reloadable = true,
@@ -480,8 +480,7 @@ const struct conf_key conf_map[] = {
      AT(publish.gate.traffic_half_life), .fallback = "2000", .min = 1,
      .max = 1e15, .is_reloadable = true,
      .doc = "Learned records after which a domain's bytes weigh half as much "
-            "in the mean, and after which the text from before the reference "
-            "version is no longer the only measure."},
+            "in the mean. It also decides when text has lasted long enough."},
     {.name = "publish.gate.confidence", .type = CONF_REAL,
      AT(publish.gate.confidence), .fallback = "0.95", .min = 0.5,
      .max = 0.9999, .is_reloadable = true,

@@ -88,7 +88,7 @@ struct gate_chunk {
 struct gate_options {
     double max_regression, max_domain_regression; /* relative */
     double confidence;                            /* one-sided, 0.5 to 1 */
-    bool reference_is_old; /* traffic_half_life records were learned since */
+    bool reference_is_old; /* enough records were learned since (verdict.c) */
 };
 
 #define GATE_PRIOR 4         /* p */

@@ -48,7 +48,8 @@ struct holdout_scoring_result {
     int64_t n_rows;              /* holdout rows counted in the candidate */
     struct gate_domain *domains; /* of the candidate, for gate_decide */
     size_t n_domains;
-    int64_t records_since; /* learned after the reference */
+    /* Learned up to the reference, and after it. */
+    int64_t records_before, records_since;
     struct store_domain_result *results; /* the candidate's loss by domain */
     size_t n_results;
     char **names;      /* [n_domains], of domains and results */

@@ -35,6 +35,8 @@
 #include "learner/infer/infer.h"
 #include "store/catalog.h"
 
+#define VERDICT_OLD 10 /* half-lives after which any reference is old */
+
 struct verdict_input {
     const struct conf *conf;
     struct catalog *catalog;

@@ -21,35 +21,43 @@
 
 /* --- estimates ---------------------------------------------------------- */
 
+/* The relative change of a segment, weighted by its bytes. */
+static double change(const struct gate_chunk *c, double clip)
+{
+    double x = (c->candidate_nats - c->reference_nats) / c->reference_nats;
+
+    return c->bytes > 0 ? c->bytes * fmax(-clip, fmin(x, clip)) : 0;
+}
+
 struct gate_part gate_estimate(const struct gate_chunk *chunks, size_t n,
-                               const bool *selected)
+                               const bool *selected, double clip)
 {
     struct gate_part p = {.limit = NAN};
-    double candidate = 0, reference = 0, squares = 0;
+    double mean = 0, squares = 0;
 
     for (size_t i = 0; i < n; i++) {
         if (!selected[i])
             continue;
         p.chunks++;
         p.bytes += chunks[i].bytes;
-        candidate += chunks[i].candidate_nats / LN2;
-        reference += chunks[i].reference_nats / LN2;
+        p.candidate += chunks[i].candidate_nats / LN2;
+        p.reference += chunks[i].reference_nats / LN2;
+        mean += change(&chunks[i], clip);
     }
-    p.candidate = p.bytes > 0 ? candidate / p.bytes : NAN;
-    p.reference = p.bytes > 0 ? reference / p.bytes : NAN;
-    p.regression = p.candidate - p.reference;
+    p.candidate /= p.bytes; /* NaN without bytes */
+    p.reference /= p.bytes;
+    mean /= p.bytes;
     for (size_t i = 0; i < n; i++) {
-        const struct gate_chunk *c = &chunks[i];
-        double r = (c->candidate_nats - c->reference_nats) / LN2 -
-                   p.regression * c->bytes;
+        double r = change(&chunks[i], clip) - mean * chunks[i].bytes;
 
         if (selected[i])
             squares += r * r;
     }
+    p.regression = p.reference * mean;
     p.degrees = (double)p.chunks - 1;
-    p.error = p.chunks > 1
-                  ? sqrt(squares * (double)p.chunks / p.degrees) / p.bytes
-                  : INFINITY;
+    p.error = p.chunks > 1 ? p.reference / p.bytes *
+                                 sqrt(squares * (double)p.chunks / p.degrees)
+                           : INFINITY;
     return p;
 }
 
@@ -117,12 +125,13 @@ static struct gate_part average(const struct gate_options *o,
         mean.bytes += p->bytes;
         mean.candidate += w * p->candidate;
         mean.reference += w * p->reference;
+        mean.regression += w * p->regression;
         variance += q;
         squares += p->degrees > 0 ? q * q / p->degrees : INFINITY;
     }
     mean.candidate /= total; /* NaN: no domain counts */
     mean.reference /= total;
-    mean.regression = mean.candidate - mean.reference;
+    mean.regression /= total;
     mean.error = sqrt(variance) / total;
     mean.degrees = squares > 0 ? variance * variance / squares : INFINITY;
     mean.limit = o->max_regression * mean.reference;
@@ -174,10 +183,11 @@ static void explain_part(const char *name, const struct gate_part *p,
                          char *out)
 {
     snprintf(out, GATE_REASON_MAX,
-             "%s: %+.4f bits per byte (from %.4f to %.4f), limit %+.4f, "
-             "%lld segments",
-             name, p->regression, p->reference, p->candidate, p->limit,
-             (long long)p->chunks);
+             "%s: %+.2f %%, limit %+.2f %% (%lld segments, from %.4f to %.4f "
+             "bits per byte)",
+             name, 100 * p->regression / p->reference,
+             100 * p->limit / p->reference, (long long)p->chunks, p->reference,
+             p->candidate);
     out[utf8_whole(out, strlen(out))] = '\0'; /* a name may be cut */
 }
 
@@ -206,7 +216,8 @@ void gate_decide(const struct gate_options *options,
         g->counts_all = select_domain(
             chunks, n_chunks, (int32_t)i,
             options->reference_is_old && !g->is_protected, selected);
-        g->part = gate_estimate(chunks, n_chunks, selected);
+        g->part = gate_estimate(chunks, n_chunks, selected,
+                                g->counts_all ? 1 : GATE_CLIP);
         g->part.limit =
             g->part.reference * (g->is_protected
                                      ? options->max_regression

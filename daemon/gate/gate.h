@@ -13,20 +13,27 @@
  * When the reference is old (reference_is_old), every domain that is not
  * protected does: text that lasts so long is the stream.
  *
- * The regression of a domain. With d_i the difference in bits of segment i
- * (candidate minus reference) and b_i its bytes, it is the ratio
+ * The regression of a domain. Segment i has b_i bytes, o_i bits under the
+ * reference and c_i bits under the candidate. r = sum o / sum b is the
+ * reference's loss. The regression is the mean of the relative changes,
  *
- *     D = sum d / sum b                       bits per byte
+ *     x_i = clip((c_i - o_i) / o_i, -c, c)
+ *     X   = sum b x / sum b,   D = r X        bits per byte
  *
  * with the standard error of a ratio estimator (Cochran 1977, Sampling
  * Techniques, 6.8, without the finite population correction)
  *
- *     SE = sqrt(n / (n - 1) sum (d_i - D b_i)^2) / sum b.
+ *     SE = r sqrt(n / (n - 1) sum b_i^2 (x_i - X)^2) / sum b.
+ *
+ * c is GATE_CLIP. The first records of a bad feed may have been held out before
+ * the reference. Without the clip, what a candidate gains on two of them hides
+ * what it loses on all others. A domain that counts by all its segments has
+ * c = 1: the gain on a new domain is no outlier.
  *
  * Few segments. A domain with two segments may have an SE near 0 by chance. So
  * each variance is moved towards the common one (Smyth 2004, Linear models and
- * empirical Bayes methods, section 4, with a fixed weight). r is the
- * reference's bits per byte; the sums go over domains with n_k segments:
+ * empirical Bayes methods, section 4, with a fixed weight). The sums go over
+ * domains with n_k segments:
  *
  *     v   = n (SE / r)^2                      of a segment, relative
  *     v_0 = sum (n_k - 1) v_k / sum (n_k - 1)
@@ -91,6 +98,7 @@ struct gate_options {
     bool reference_is_old; /* enough records were learned since (verdict.c) */
 };
 
+#define GATE_CLIP 0.25
 #define GATE_PRIOR 4         /* p */
 #define GATE_LABEL_LEVEL 0.1
 #define GATE_FEWEST_CHUNKS 2 /* segments that a comparison needs */
@@ -141,9 +149,11 @@ void gate_decide(const struct gate_options *options,
                  struct gate_decision *decision);
 
 /* D over the selected segments, with the error of the ratio estimator and
- * without a limit. selected: [n]. */
+ * without a limit.
+ *   selected  [n]
+ *   clip      c */
 struct gate_part gate_estimate(const struct gate_chunk *chunks, size_t n,
-                               const bool *selected);
+                               const bool *selected, double clip);
 
 /* Is the regression shown to exceed its limit, at this level? */
 bool gate_is_exceeded(const struct gate_part *p, double level);

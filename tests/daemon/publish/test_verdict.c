@@ -409,7 +409,7 @@ static void test_worse(void **state)
     v = decide(version);
     assert_int_equal(v.state, STORE_FAILED);
     assert_false(v.serve);
-    assert_non_null(strstr(v.reason, "recent traffic: +0.3"));
+    assert_non_null(strstr(v.reason, "recent traffic: +15.00 %"));
     assert_int_equal(v.memory.refused, 1);
     assert_int_equal(v.memory.reference, first);
     assert_int_equal(v.memory.expected, first);

@@ -106,19 +106,12 @@ static int read_bytes(struct input *in, void *to, size_t n_bytes,
         in->memory += n_bytes;
         left = 0;
     }
-    while (left) {
-        ssize_t n = read(in->fd, p, left);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return err_set_errno(err, ERR_IO, errno, "%s: cannot read",
-                                 in->name);
+    for (size_t n; left; left -= n, p += n) {
+        if (fileio_read_piece(in->fd, p, left, &n, in->name, err) != 0)
+            return ERR_IO;
         if (n == 0)
             return err_set(err, ERR_CORRUPT, "%s: the file is cut off",
                            in->name);
-        p += n;
-        left -= (size_t)n;
     }
     if (in->digest)
         checksum_stream_add(in->digest, to, n_bytes);

@@ -15,6 +15,7 @@
 #include "base/fileio.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
+#include "store/store_private.h"
 #include "tests/util/store_util.h"
 
 int util_make_temp(void **state)
@@ -233,7 +234,7 @@ int64_t util_number(struct store *s, const char *sql)
     sqlite3_stmt *q;
     int64_t number;
 
-    assert_int_equal(sqlite3_prepare_v2(store_connection(s), sql, -1, &q, NULL),
+    assert_int_equal(sqlite3_prepare_v2(db_handle(s->db), sql, -1, &q, NULL),
                      SQLITE_OK);
     assert_int_equal(sqlite3_step(q), SQLITE_ROW);
     number = sqlite3_column_int64(q, 0);

@@ -265,7 +265,8 @@ void trainer_util_break_rate(struct train_util *u)
     learner_set_rate(u->learning.learner, INFINITY);
 }
 
-/* Sets the first number of a weight tensor. */
+/* Sets the first number of a weight tensor. The state gets no live weights:
+ * then those of the tensors are live. */
 void trainer_util_set_weight(struct train_util *u, const char *name,
                              float value)
 {
@@ -276,6 +277,7 @@ void trainer_util_set_weight(struct train_util *u, const char *name,
     learner_export(u->learning.learner, &weights, &state, &anchor, &head,
                    &generation);
     *(float *)tensor_find(&weights, name)->data = value;
+    tensor_find(&state, "live.weights")->name[0] = 'x';
     assert_int_equal(learner_import(u->learning.learner, &weights, &state,
                                     &anchor, &head, NULL),
                      0);

@@ -149,6 +149,7 @@ static void fill_board(int64_t now_ms)
     s->records_per_second = 11.25;
     s->train_bits_per_byte = 1.5;
     s->prequential_bits_per_byte = 1.25;
+    s->average_prequential = 1.0625;
     s->prequential_total = 1.125;
     s->accuracy = 0.5;
     s->labels = 12;
@@ -261,6 +262,10 @@ static void test_every_metric(void **state)
         "mean.\n"
         "# TYPE mneme_prequential_bits_per_byte gauge\n"
         "mneme_prequential_bits_per_byte 1.25\n"
+        "# HELP mneme_average_prequential_bits_per_byte Loss of the moving "
+        "average before learning, recent mean of one segment in sixteen.\n"
+        "# TYPE mneme_average_prequential_bits_per_byte gauge\n"
+        "mneme_average_prequential_bits_per_byte 1.0625\n"
         "# HELP mneme_train_bits_per_byte Loss of new and replayed segments, "
         "recent mean.\n"
         "# TYPE mneme_train_bits_per_byte gauge\n"
@@ -446,6 +451,7 @@ static void test_every_field(void **state)
         " \"loss\": {\n"
         "  \"train_bits_per_byte\": 1.5,\n"
         "  \"prequential_bits_per_byte\": 1.25,\n"
+        "  \"average_prequential_bits_per_byte\": 1.0625,\n"
         "  \"prequential_total_bits_per_byte\": 1.125\n"
         " },\n"
         " \"accuracy\": 0.5,\n"

@@ -6,6 +6,7 @@
 
 #include "daemon/train/trainer.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -100,6 +101,27 @@ static void test_ewc_metrics(void **state)
     trainer_util_assert_metric_near(u, "ewc_share", 0.03534);
 }
 
+/* The average scores one segment in sixteen, before it is learned. */
+static void test_average_metric(void **state)
+{
+    struct train_util *u = trainer_util_begin(state);
+    const struct progress *p = &u->learning.progress;
+    double average, live;
+
+    assert_true(isnan(
+        train_util_metric(u, "average_prequential_bits_per_byte")));
+    for (int i = 0; i < 100; i++)
+        trainer_util_learn_batch(u);
+    trainer_util_advance(u, 1);
+    trainer_util_turn(u);
+    assert_in_range(p->average_loss.bytes, p->loss.bytes / 32,
+                    p->loss.bytes / 8);
+    average = train_util_metric(u, "average_prequential_bits_per_byte");
+    live = train_util_metric(u, "prequential_bits_per_byte");
+    /* The average follows the live weights in so few steps. */
+    assert_true(average > live / 2 && average < 8.1);
+}
+
 /* Replay rows that are gone: sampling counts them, and so does a restart. */
 static void test_replay_metrics(void **state)
 {
@@ -144,6 +166,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_metrics),
         T(test_ewc_metrics),
+        T(test_average_metric),
         T(test_replay_metrics),
         T(test_holdout),
     };

@@ -56,7 +56,7 @@ enum conf_when_behind { CONF_WHEN_BEHIND_WAIT, CONF_WHEN_BEHIND_SAMPLE };
 struct conf_property {
     char *name;
     char *value; /* never logged if is_secret */
-    char *where; /* as conf_where */
+    char *where; /* "mneme.yaml:12:9" or "--set:1:10" */
     bool is_secret;
 };
 
@@ -285,7 +285,7 @@ struct conf {
     struct conf_serve serve;
     struct conf_http http;
     struct conf_log log;
-    struct conf_origins *origins; /* for conf_where */
+    struct conf_origins *origins; /* of each key's value, for problems */
 };
 
 /* Returns a configuration with all defaults. */
@@ -343,10 +343,6 @@ int conf_load(struct conf *c, const char *path, const char *const *sets,
 
 /* Does what --data-dir does: --set data_dir=DIR, but DIR is no YAML. */
 void conf_set_data_dir(struct conf *c, const char *dir);
-
-/* Returns the origin of a key's value, for messages: "mneme.yaml:12:9",
- * "--set:1:10" or "default". The key must exist. The caller frees it. */
-char *conf_where(const struct conf *c, const char *key);
 
 /* Returns the printed value of a key: conf_text(c, "model.preset") is "small".
  * The key must exist, and be neither a section nor properties. The caller frees

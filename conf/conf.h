@@ -149,6 +149,10 @@ struct conf_ewc {
     } consolidate;
 };
 
+struct conf_drift {
+    bool enabled;
+};
+
 struct conf_replay {
     bool enabled;
     double ratio; /* replayed tokens for each new one */
@@ -171,6 +175,7 @@ struct conf_learner {
     struct conf_optimizer optimizer;
     struct conf_ewc ewc;
     struct conf_replay replay;
+    struct conf_drift drift;
     struct conf_holdout holdout;
 };
 

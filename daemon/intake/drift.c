@@ -18,6 +18,7 @@ static bool add_block(struct drift *d, double x, struct drift_alarm *alarm)
     if (d->n >= DRIFT_LEAST) {
         distance = fmin(fmax(distance, -limit), limit);
         d->sum = fmax(0, d->sum + distance / deviation - DRIFT_SLACK);
+        d->fall = fmax(0, d->fall - distance / deviation - DRIFT_SLACK);
         d->run = d->sum > 0 ? d->run + 1 : 0;
         d->run_total = d->sum > 0 ? d->run_total + x : 0;
     }
@@ -27,11 +28,14 @@ static bool add_block(struct drift *d, double x, struct drift_alarm *alarm)
         memset(d, 0, sizeof *d);
         return true;
     }
+    if (d->fall > DRIFT_ALARM) {
+        d->n = DRIFT_FALLEN;
+        d->sum = d->fall = d->run = d->run_total = 0;
+    }
     d->n++;
     weight = 1 / fmin(d->n, DRIFT_MEMORY);
     d->mean += weight * distance;
-    d->variance =
-        (1 - weight) * (d->variance + weight * distance * distance);
+    d->variance = (1 - weight) * (d->variance + weight * distance * distance);
     return false;
 }
 
@@ -55,15 +59,16 @@ bool drift_add(struct drift *d, double nats, double bytes,
 
 json_t *drift_json(const struct drift *d)
 {
-    return json_pack("[f, f, f, f, f, f, f, f]", d->nats, d->bytes, d->n,
-                     d->mean, d->variance, d->sum, d->run, d->run_total);
+    return json_pack("[f, f, f, f, f, f, f, f, f]", d->nats, d->bytes, d->n,
+                     d->mean, d->variance, d->sum, d->fall, d->run,
+                     d->run_total);
 }
 
 int drift_from_json(const json_t *list, struct drift *d)
 {
     struct drift r;
-    double *fields[] = {&r.nats,     &r.bytes, &r.n,   &r.mean,
-                        &r.variance, &r.sum,   &r.run, &r.run_total};
+    double *fields[] = {&r.nats, &r.bytes, &r.n,   &r.mean,     &r.variance,
+                        &r.sum,  &r.fall,  &r.run, &r.run_total};
     const size_t n = sizeof fields / sizeof *fields;
 
     if (json_array_size(list) != n)
@@ -77,7 +82,7 @@ int drift_from_json(const json_t *list, struct drift *d)
             return -1;
     }
     if (r.bytes >= DRIFT_BLOCK_BYTES || r.sum > DRIFT_ALARM ||
-        r.run > r.n || (r.sum > 0) != (r.run > 0))
+        r.fall > DRIFT_ALARM || r.run > r.n || (r.sum > 0) != (r.run > 0))
         return -1;
     *d = r;
     return 0;

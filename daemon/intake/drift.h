@@ -14,19 +14,24 @@
  *     d    = x - mean, at most DRIFT_CLIP deviations up or down
  *     z    = d / deviation
  *     sum  = max(0, sum + z - DRIFT_SLACK)
+ *     fall = max(0, fall - z - DRIFT_SLACK)
  *     alarm if sum > DRIFT_ALARM; a warning if sum > DRIFT_ALARM / 2
  *     w    = 1 / min(number of blocks, DRIFT_MEMORY)
  *     mean = mean + w d;  variance = (1 - w) (variance + w d^2)
  *
- * This differs from the published test in two respects. The mean forgets:
+ * This differs from the published test in three respects. The mean forgets:
  * otherwise it would stay above the falling losses of a model that learns, and
- * hide a rise. The deviation is measured: the losses of prose, code and log
- * lines differ tenfold in their variance, and no fixed threshold suits all.
- * The clip keeps single blocks from raising an alarm.
+ * hide a rise. When fall > DRIFT_ALARM, the losses have fallen as clearly as an
+ * alarm says that they rose: both sums become 0, and the number of blocks
+ * becomes DRIFT_FALLEN, so that mean and variance follow faster. The deviation
+ * is measured: prose, code and log lines differ tenfold in the variance of
+ * their losses, and no fixed threshold suits all. The clip keeps one block from
+ * raising an alarm.
  *
- * The first DRIFT_LEAST blocks only set mean and variance. After an alarm the
- * test starts anew with the next block. docs/LEARNING.md, Drift, has the
- * measurements behind the numbers, and those of ADWIN, which needs more blocks.
+ * While there are fewer than DRIFT_LEAST blocks, they only set mean and
+ * variance. After an alarm the test starts anew with the next block.
+ * docs/LEARNING.md, Drift, has the measurements behind the numbers, and those
+ * of ADWIN.
  *
  * The state is a function of the losses and their order.
  *
@@ -42,6 +47,7 @@
 
 #define DRIFT_BLOCK_BYTES 256
 #define DRIFT_LEAST 32       /* blocks */
+#define DRIFT_FALLEN 16      /* blocks */
 #define DRIFT_MEMORY 128     /* blocks */
 #define DRIFT_SLACK 0.5      /* deviations */
 #define DRIFT_CLIP 4.0       /* deviations */
@@ -50,9 +56,10 @@
 
 struct drift {
     double nats, bytes;    /* of the unfinished block */
-    double n;              /* blocks since the start or the last alarm */
+    double n;              /* blocks since the start or the last alarm; fewer
+                              after a fall */
     double mean, variance; /* of the blocks; bits per byte */
-    double sum;            /* 0 to DRIFT_ALARM */
+    double sum, fall;      /* 0 to DRIFT_ALARM */
     double run, run_total; /* number and sum of the blocks since sum was 0 */
 };
 

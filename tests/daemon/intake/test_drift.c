@@ -24,8 +24,8 @@ static double normal(uint64_t seed, uint64_t i)
 /* Adds a block of one segment with this loss, in bits per byte. */
 static bool add(struct drift *d, double bits, struct drift_alarm *alarm)
 {
-    return drift_add(d, bits * log(2.0) * DRIFT_BLOCK_BYTES,
-                     DRIFT_BLOCK_BYTES, alarm);
+    return drift_add(d, bits * log(2.0) * DRIFT_BLOCK_BYTES, DRIFT_BLOCK_BYTES,
+                     alarm);
 }
 
 /* --- the test, plain and slow ------------------------------------------- */
@@ -33,17 +33,25 @@ static bool add(struct drift *d, double bits, struct drift_alarm *alarm)
 /*
  * The losses since the last alarm. Page's form of the test: m is the sum of
  * z - slack, and an alarm is raised when m exceeds its least value so far by
- * more than DRIFT_ALARM. All of it is computed anew for each block.
+ * more than DRIFT_ALARM. The same with -z for a fall, after which m begins
+ * anew. All of it is computed anew for each block.
  */
 struct oracle {
     double x[MOST];
     size_t n;
+    int falls;
 };
+
+static double limited(double x, double most)
+{
+    return x > most ? most : x < -most ? -most : x;
+}
 
 static bool oracle_add(struct oracle *o, double x, struct drift_alarm *alarm)
 {
-    double mean = 0, variance = 0, m = 0, least = 0, total;
-    size_t least_at = DRIFT_LEAST;
+    double mean = 0, variance = 0, m = 0, least = 0, f = 0, f_least = 0;
+    double total = 0;
+    size_t least_at = 0, count = 0;
 
     assert_true(o->n < MOST);
     o->x[o->n++] = x;
@@ -52,19 +60,19 @@ static bool oracle_add(struct oracle *o, double x, struct drift_alarm *alarm)
 
         if (deviation < DRIFT_DEVIATION)
             deviation = DRIFT_DEVIATION;
-        if (i >= DRIFT_LEAST) {
-            if (d > DRIFT_CLIP * deviation)
-                d = DRIFT_CLIP * deviation;
-            if (d < -DRIFT_CLIP * deviation)
-                d = -DRIFT_CLIP * deviation;
+        if (count >= DRIFT_LEAST) {
+            d = limited(d, DRIFT_CLIP * deviation);
             m += d / deviation - DRIFT_SLACK;
+            f += -d / deviation - DRIFT_SLACK;
             if (m <= least) {
                 least = m;
                 least_at = i + 1;
             }
+            f_least = f < f_least ? f : f_least;
+        } else {
+            least_at = i + 1;
         }
         if (m - least > DRIFT_ALARM) {
-            total = 0;
             for (size_t k = least_at; k < o->n; k++)
                 total += o->x[k];
             alarm->before = mean;
@@ -72,7 +80,14 @@ static bool oracle_add(struct oracle *o, double x, struct drift_alarm *alarm)
             o->n = 0;
             return true;
         }
-        w = 1.0 / (double)(i + 1 < DRIFT_MEMORY ? i + 1 : DRIFT_MEMORY);
+        if (f - f_least > DRIFT_ALARM) {
+            m = least = f = f_least = 0;
+            least_at = i + 1;
+            count = DRIFT_FALLEN;
+            o->falls += i + 1 == o->n;
+        }
+        count++;
+        w = 1.0 / (double)(count < DRIFT_MEMORY ? count : DRIFT_MEMORY);
         mean += w * d;
         variance = (1 - w) * (variance + w * d * d);
     }
@@ -102,6 +117,7 @@ static void test_equals_the_oracle(void **state)
         }
     }
     assert_true(alarms >= 8);
+    assert_true(o.falls >= 2);
 }
 
 /* --- what it finds, and what it does not -------------------------------- */
@@ -174,6 +190,23 @@ static void test_ignores_a_fall(void **state)
     }
 }
 
+/* A rise is found although the loss has just fallen from far above. */
+static void test_finds_a_step_after_a_fall(void **state)
+{
+    struct drift d = {0};
+    struct drift_alarm a;
+    uint64_t i;
+
+    (void)state;
+    for (i = 0; i < 250; i++)
+        assert_false(
+            add(&d, 0.6 + 6 * exp(-(double)i / 40) + 0.1 * normal(4, i), &a));
+    for (; i < 290; i++)
+        if (add(&d, 1.8 + 0.1 * normal(4, i), &a))
+            break;
+    assert_true(i < 290);
+}
+
 /* One block, however bad, raises no alarm. */
 static void test_ignores_one_block(void **state)
 {
@@ -182,8 +215,7 @@ static void test_ignores_one_block(void **state)
 
     (void)state;
     for (uint64_t i = 0; i < 2000; i++)
-        assert_false(add(&d, i % 100 == 99 ? 1e6 : 2 + 0.1 * normal(5, i),
-                         &a));
+        assert_false(add(&d, i % 100 == 99 ? 1e6 : 2 + 0.1 * normal(5, i), &a));
 }
 
 /* Short segments count by their bytes. What is not finite is left out. */
@@ -229,8 +261,7 @@ static void test_restores(void **state)
     (void)state;
     for (uint64_t i = 0; i < 3000; i++) {
         double bytes = 1 + floor(200 * rng_unit(2, RNG_SAMPLE, i, 1));
-        double nats =
-            bytes * fabs((i / 1000 % 2 ? 3 : 1) + 0.3 * normal(2, i));
+        double nats = bytes * fabs((i / 1000 % 2 ? 3 : 1) + 0.3 * normal(2, i));
         bool raised = drift_add(&d, nats, bytes, &a);
 
         assert_int_equal(raised, drift_add(&kept, nats, bytes, &b));
@@ -246,13 +277,21 @@ static void test_restores(void **state)
 static void test_refuses_state(void **state)
 {
     static const char *const bad[] = {
-        "{}", "[]", "[0,0,0,0,0,0,0]", "[0,0,0,0,0,0,0,0,0]",
-        "[0,0,0,0,0,0,0,\"1\"]", "[-1,0,0,0,0,0,0,0]",
-        "[0,256,0,0,0,0,0,0]", /* a block that is whole */
-        "[0,0,0,0,-1,0,0,0]", "[0,0,9,1,1,17,3,4]", /* an alarm */
-        "[0,0,9,1,1,2,10,4]", /* a run longer than the history */
-        "[0,0,9,1,1,0,3,4]", "[0,0,9,1,1,2,0,0]", "[0,0,1e300,1,1,0,0,0]"};
-    struct drift d = {1, 2, 3, 4, 5, 6, 3, 8}, was = d;
+        "{}",
+        "[]",
+        "[0,0,0,0,0,0,0,0]",
+        "[0,0,0,0,0,0,0,0,0,0]",
+        "[0,0,0,0,0,0,0,0,\"1\"]",
+        "[-1,0,0,0,0,0,0,0,0]",
+        "[0,256,0,0,0,0,0,0,0]", /* a block that is whole */
+        "[0,0,0,0,-1,0,0,0,0]",
+        "[0,0,9,1,1,17,0,3,4]", /* an alarm */
+        "[0,0,9,1,1,0,17,0,0]", /* a fall */
+        "[0,0,9,1,1,2,0,10,4]", /* a run longer than the history */
+        "[0,0,9,1,1,0,0,3,4]",
+        "[0,0,9,1,1,2,0,0,0]",
+        "[0,0,1e300,1,1,0,0,0,0]"};
+    struct drift d = {1, 2, 3, 4, 5, 6, 7, 3, 8}, was = d;
 
     (void)state;
     assert_int_equal(drift_from_json(NULL, &d), -1);
@@ -273,6 +312,7 @@ int main(void)
         cmocka_unit_test(test_false_alarms),
         cmocka_unit_test(test_finds_a_step),
         cmocka_unit_test(test_ignores_a_fall),
+        cmocka_unit_test(test_finds_a_step_after_a_fall),
         cmocka_unit_test(test_ignores_one_block),
         cmocka_unit_test(test_blocks),
         cmocka_unit_test(test_restores),

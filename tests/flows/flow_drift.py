@@ -79,10 +79,10 @@ def main():
            f"the loss rose: {drift}")
     tap.equal(len(events.drifts()), 1, "one event")
     event = dict(events.drifts()[0])
-    tap.equal((event["domain"], event["alarms"], event["record"],
-               event["after_bits_per_byte"]),
-              ("d", 1, drift["record"], drift["after_bits_per_byte"]),
-              "the event names domain and record")
+    tap.equal((event["domain"], event["alarms"], event["record"]),
+              ("d", 1, drift["record"]), "the event names domain and record")
+    tap.ok(abs(event["after_bits_per_byte"] - drift["after_bits_per_byte"])
+           < 1e-6, "and the loss")
     tap.ok('mneme_domain_drift_alarms_total{domain="d"} 1\n'
            in d.get("/metrics")[1], "a metric counts it")
     tap.ok(mneme("status", data=d.data, code=0)[1].find(" ALARMS") > 0,

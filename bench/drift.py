@@ -56,7 +56,7 @@ def blocks(rows, block_bytes):
 
 
 class PageHinkley:
-    def __init__(self, alarm=16.0, memory=128, least=32, slack=0.5, clip=4.0):
+    def __init__(self, alarm=16.0, memory=128, least=16, slack=0.5, clip=4.0):
         self.settings = alarm, memory, least, slack, clip
         self.restart()
 
@@ -75,7 +75,7 @@ class PageHinkley:
             self.restart()
             return True
         if self.fall > alarm:
-            self.n = 16
+            self.n = least
             self.sum = self.fall = 0
         self.n += 1
         w = 1 / min(self.n, memory)

@@ -29,7 +29,7 @@ static bool add_block(struct drift *d, double x, struct drift_alarm *alarm)
         return true;
     }
     if (d->fall > DRIFT_ALARM) {
-        d->n = DRIFT_FALLEN;
+        d->n = DRIFT_LEAST;
         d->sum = d->fall = d->run = d->run_total = 0;
     }
     d->n++;

@@ -23,15 +23,14 @@
  * otherwise it would stay above the falling losses of a model that learns, and
  * hide a rise. When fall > DRIFT_ALARM, the losses have fallen as clearly as an
  * alarm says that they rose: both sums become 0, and the number of blocks
- * becomes DRIFT_FALLEN, so that mean and variance follow faster. The deviation
- * is measured: prose, code and log lines differ tenfold in the variance of
- * their losses, and no fixed threshold suits all. The clip keeps one block from
+ * becomes DRIFT_LEAST, so that mean and variance follow faster. The deviation
+ * is measured: prose, code and log lines differ in the variance of their
+ * losses, and no fixed threshold suits all. The clip keeps one block from
  * raising an alarm.
  *
- * While there are fewer than DRIFT_LEAST blocks, they only set mean and
- * variance. After an alarm the test starts anew with the next block.
- * docs/LEARNING.md, Drift, has the measurements behind the numbers, and those
- * of ADWIN.
+ * The first DRIFT_LEAST blocks only set mean and variance. After an alarm the
+ * test starts anew with the next block. docs/LEARNING.md, Drift, has the
+ * measurements behind the numbers, and those of ADWIN.
  *
  * The state is a function of the losses and their order.
  *
@@ -46,8 +45,7 @@
 #include <jansson.h>
 
 #define DRIFT_BLOCK_BYTES 256
-#define DRIFT_LEAST 32       /* blocks */
-#define DRIFT_FALLEN 16      /* blocks */
+#define DRIFT_LEAST 16       /* blocks */
 #define DRIFT_MEMORY 128     /* blocks */
 #define DRIFT_SLACK 0.5      /* deviations */
 #define DRIFT_CLIP 4.0       /* deviations */

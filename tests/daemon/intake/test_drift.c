@@ -83,7 +83,7 @@ static bool oracle_add(struct oracle *o, double x, struct drift_alarm *alarm)
         if (f - f_least > DRIFT_ALARM) {
             m = least = f = f_least = 0;
             least_at = i + 1;
-            count = DRIFT_FALLEN;
+            count = DRIFT_LEAST;
             o->falls += i + 1 == o->n;
         }
         count++;

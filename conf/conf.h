@@ -149,6 +149,10 @@ struct conf_ewc {
     } consolidate;
 };
 
+struct conf_drift {
+    bool enabled;
+};
+
 struct conf_average {
     bool enabled;
     double decay; /* in [0, 1) */
@@ -177,6 +181,7 @@ struct conf_learner {
     struct conf_ewc ewc;
     struct conf_average average;
     struct conf_replay replay;
+    struct conf_drift drift;
     struct conf_holdout holdout;
 };
 

@@ -548,6 +548,23 @@ void trainer_reload(struct trainer *t, struct conf *now,
 
 /* --- learning ----------------------------------------------------------- */
 
+static void show_drift(struct trainer *t)
+{
+    const struct progress *p = &t->l->progress;
+
+    for (size_t i = 0; i < t->l->n_drifted; i++) {
+        const struct progress_drift *d =
+            &p->by_domain[t->l->drifted[i]].drifted;
+
+        log_warn("drift",
+                 "domain=\"%.100s\" record=%lld bits_per_byte_before=%.4f "
+                 "bits_per_byte_after=%.4f",
+                 p->domains.items[t->l->drifted[i]], (long long)d->record,
+                 d->last.before, d->last.after);
+        trainer_board_show_drift(&t->board, t->l->drifted[i]);
+    }
+}
+
 static void run_step(struct trainer *t)
 {
     struct learner_step_output step;
@@ -561,6 +578,7 @@ static void run_step(struct trainer *t)
         log_warn("replay", "row=%lld damaged=true", (long long)damaged_row);
     if (rc == 0) {
         trainer_board_show_step(&t->board, &step);
+        show_drift(t);
         if (step.skipped)
             log_warn("step", "step=%lld skipped=true grad_norm=%g",
                      (long long)learner_steps(t->l->learner),

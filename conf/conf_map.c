@@ -271,7 +271,7 @@ const struct conf_key conf_map[] = {
             "weights, and no average is kept. When turned on again, the "
             "average starts at the live weights."},
     {.name = "learner.average.decay", .type = CONF_REAL,
-     AT(learner.average.decay), .fallback = "0.99", .min = 0, .max = 0.9999,
+     AT(learner.average.decay), .fallback = "0.98", .min = 0, .max = 0.9999,
      .decides_learning = true,
      .doc = "Share of the average that a step keeps; the rest comes from the "
             "live weights. It averages about 1 / (1 - decay) steps. Early "
@@ -303,6 +303,15 @@ const struct conf_key conf_map[] = {
      .decides_learning = true,
      .doc = "Which segments a full buffer keeps. domain: about as many of "
             "each domain. none: in proportion to the records that arrived."},
+
+    SECTION("learner.drift",
+            "A test that raises an alarm when the loss of a domain rises."),
+    {.name = "learner.drift.enabled", .type = CONF_BOOL,
+     AT(learner.drift.enabled), .fallback = "true",
+     .decides_learning = true,
+     .doc = "Tests the prequential loss of each domain, in bits per byte, for "
+            "a rise (Page-Hinkley). An alarm is an event, a log line and a "
+            "metric. Learning goes on as before."},
 
     SECTION("learner.holdout",
             "Held-out records. They are never learned, and the gate measures "

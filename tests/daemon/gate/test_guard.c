@@ -114,7 +114,8 @@ static struct guard_evidence observe(size_t n, size_t after, double shift,
         chunks[i] = (struct gate_chunk){
             .bytes = 100,
             .reference_nats = 200,
-            .candidate_nats = i < n - after ? 300 : 200 + shift + (double)(i % 3),
+            .candidate_nats =
+                i < n - after ? 300 : 200 + shift + (double)(i % 3),
             .before = i < n - after,
             .newest = i >= n - 3,
         };

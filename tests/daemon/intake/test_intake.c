@@ -375,6 +375,7 @@ static void test_the_first_held_out(void **state)
 static void test_the_first_of_a_domain(void **state)
 {
     struct world *w = *state;
+    const int64_t n = INTAKE_FIRST + 3 * INTAKE_FIRST_OF_DOMAIN;
     int64_t expected = 0;
 
     for (int i = 0; i < INTAKE_FIRST_OF_DOMAIN; i++) {
@@ -389,7 +390,7 @@ static void test_the_first_of_a_domain(void **state)
     for (int pass = 0; pass < 2; pass++) {
         int64_t first = 0;
 
-        for (int64_t i = 0; i < INTAKE_FIRST + 3 * INTAKE_FIRST_OF_DOMAIN; i++) {
+        for (int64_t i = 0; i < n; i++) {
             char value[80];
 
             if (i == INTAKE_FIRST)

@@ -467,11 +467,10 @@ const struct conf_key conf_map[] = {
             "it that was better. A domain counts by its records from before "
             "the reference, so that a bad feed cannot vouch for itself; "
             "without any, it is new and counts by all of them. All count, but "
-            "for protected domains, once as many records were learned after "
-            "the reference as before it, at least traffic_half_life and at "
-            "most ten times that: text that lasts so long is the stream. A bad "
-            "feed under a new name looks like a new domain: only protected "
-            "domains stop it."),
+            "for protected domains, once ten times traffic_half_life records "
+            "were learned after the reference: text that lasts so long is the "
+            "stream. A bad feed under a new name looks like a new domain: only "
+            "protected domains stop it."),
     {.name = "publish.gate.enabled", .type = CONF_BOOL,
      AT(publish.gate.enabled), .fallback = "true", .is_reloadable = true,
      .doc = "Turns the gate on. Without it, each version serves at once."},

@@ -173,17 +173,17 @@ static void fill_domains(const struct conf_gate *gate,
     out->n_domains = n;
 }
 
-static int count_records(struct catalog *catalog, int64_t reference,
-                         const struct progress *candidate,
-                         struct holdout_scoring_result *out, struct err *err)
+/* Counts the records that were learned after the reference. */
+static int count_since(struct catalog *catalog, int64_t reference,
+                       const struct progress *candidate, int64_t *n,
+                       struct err *err)
 {
     struct progress p;
     int rc;
 
     progress_init(&p);
     rc = load_progress(catalog, reference, &p, err);
-    out->records_before = p.records.learned;
-    out->records_since = candidate->records.learned - p.records.learned;
+    *n = candidate->records.learned - p.records.learned;
     progress_release(&p);
     return rc;
 }
@@ -265,7 +265,8 @@ int holdout_scoring_run(struct holdout_scoring *h,
     if (rc == 0)
         fill_domains(&h->conf->publish.gate, &progress, out);
     if (rc == 0 && reference)
-        rc = count_records(h->catalog, task->reference, &progress, out, err);
+        rc = count_since(h->catalog, task->reference, &progress,
+                         &out->records_since, err);
     if (rc == 0)
         rc = take_sample(h, task, &progress, &s, err);
     for (int i = 0; i < N_SCORED; i++) {

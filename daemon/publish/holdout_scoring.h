@@ -48,8 +48,7 @@ struct holdout_scoring_result {
     int64_t n_rows;              /* holdout rows counted in the candidate */
     struct gate_domain *domains; /* of the candidate, for gate_decide */
     size_t n_domains;
-    /* Learned up to the reference, and after it. */
-    int64_t records_before, records_since;
+    int64_t records_since; /* learned after the reference */
     struct store_domain_result *results; /* the candidate's loss by domain */
     size_t n_results;
     char **names;      /* [n_domains], of domains and results */

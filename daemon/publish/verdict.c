@@ -276,16 +276,6 @@ static json_t *shadow_json(const struct verdict_memory *m)
                      -log(GUARD_ALPHA));
 }
 
-/* Were as many records learned after the reference as before it? At least one
- * half-life of traffic, and at most VERDICT_OLD of them. */
-static bool reference_is_old(const struct holdout_scoring_result *s,
-                             double half_life)
-{
-    double enough = fmax((double)s->records_before, half_life);
-
-    return (double)s->records_since >= fmin(enough, VERDICT_OLD * half_life);
-}
-
 /* Runs the gate, the shadow comparison and the guard. Returns whether the
  * candidate may become the reference. */
 static bool compare(const struct verdict_input *in,
@@ -297,7 +287,8 @@ static bool compare(const struct verdict_input *in,
         .max_regression = conf->max_regression,
         .max_domain_regression = conf->max_domain_regression,
         .confidence = conf->confidence,
-        .reference_is_old = reference_is_old(s, conf->traffic_half_life),
+        .reference_is_old = (double)s->records_since >=
+                            VERDICT_OLD * conf->traffic_half_life,
     };
     struct guard_evidence evidence = {0};
     struct gate_decision d;

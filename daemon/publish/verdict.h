@@ -35,7 +35,7 @@
 #include "learner/infer/infer.h"
 #include "store/catalog.h"
 
-#define VERDICT_OLD 10 /* half-lives after which any reference is old */
+#define VERDICT_OLD 10 /* half-lives of traffic: then a reference is old */
 
 struct verdict_input {
     const struct conf *conf;

@@ -251,14 +251,12 @@ static void print_matrix(const json_t *report, const json_t *arm,
     if (is_loss)
         print_matrix_row(&t, "(before any)", pick(arm, "start"), n);
     for (size_t i = 0; i < n; i++) {
-        int64_t version =
-            pick_integer(json_array_get(pick(arm, "rows"), i), "", 0);
-        char *name = version ? xasprintf("%s (version %" PRId64 ")",
-                                         domain_name(report, i), version)
-                             : xstrdup(domain_name(report, i));
+        const json_t *name = json_array_get(pick(arm, "rows"), i);
 
-        print_matrix_row(&t, name, json_array_get(matrix, i), n);
-        free(name);
+        print_matrix_row(&t,
+                         json_is_string(name) ? json_string_value(name)
+                                              : domain_name(report, i),
+                         json_array_get(matrix, i), n);
     }
     if (is_loss) {
         print_matrix_row(&t, "first contact", pick(arm, "first_contact"), n);

@@ -4,8 +4,8 @@
  *
  *     order, settings, bad_records, held_out_copies
  *     domains  [{name, records, bytes, heldout_records, heldout_bytes}]
- *     arms     [{arm, equal, runs, start, matrix, accuracy, first_contact,
- *              prequential_by_domain, mean, least, most}]
+ *     arms     [{arm, equal, runs, rows, start, matrix, accuracy,
+ *              first_contact, prequential_by_domain, mean, least, most}]
  *
  * `runs` are the results of eval_run.c, one for each seed. The other members of
  * an arm are means over the seeds; least and most are the extremes. With equal
@@ -157,6 +157,25 @@ static json_t *mean_matrix(json_t *const *runs, size_t n_runs, const char *key)
     return rows;
 }
 
+/* Names the rows of the matrix: by the domain that was learned last, or by the
+ * share of the records, where no part of the stream is one domain. */
+static json_t *row_names(const struct plan *p, enum eval_arm arm)
+{
+    bool by_domain = arm != EVAL_JOINT && (p->o->order == EVAL_SEQUENCE ||
+                                           p->o->order == EVAL_GRADUAL);
+    json_t *list = json_array();
+    size_t n = 0;
+
+    for (size_t i = 0; i < p->texts.names.n; i++) {
+        n += p->texts.domains[i].n_learned;
+        json_array_append_new(
+            list, by_domain ? json_value_text(p->texts.names.items[i])
+                            : json_sprintf("%.0f %%", 100.0 * (double)n /
+                                               (double)p->texts.learned.n));
+    }
+    return list;
+}
+
 /* The mean over the runs of a list. */
 static json_t *mean_list(json_t *const *runs, size_t n_runs, const char *key)
 {
@@ -242,9 +261,9 @@ static void add_arms(const struct plan *p, json_t *const *runs,
         json_t *const *of_arm = runs + i * p->o->n_seeds;
         size_t n = p->o->n_seeds;
         json_t *arm = json_pack(
-            "{s:s, s:s, s:o, s:o, s:o, s:o, s:[], s:{}, s:{}, s:{}}", "arm",
-            eval_arm_names[p->arms[i]], "equal", equal, "start",
-            mean_list(of_arm, n, "start"), "matrix",
+            "{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:[], s:{}, s:{}, s:{}}",
+            "arm", eval_arm_names[p->arms[i]], "equal", equal, "rows",
+            row_names(p, p->arms[i]), "start", mean_list(of_arm, n, "start"), "matrix",
             mean_matrix(of_arm, n, "matrix"), "first_contact",
             mean_list(of_arm, n, "first_contact"), "prequential_by_domain",
             mean_list(of_arm, n, "prequential_by_domain"), "runs", "mean",

@@ -104,6 +104,15 @@ static const char *domain_name(const struct chart *c, size_t j)
     return name ? name : "";
 }
 
+static const char *row_name(const struct chart *c, const json_t *arm,
+                            size_t i)
+{
+    const char *name =
+        json_string_value(json_array_get(json_object_get(arm, "rows"), i));
+
+    return name ? name : domain_name(c, i);
+}
+
 static double number(const json_t *x)
 {
     return json_is_number(x) ? json_number_value(x) : NAN;
@@ -369,9 +378,10 @@ static void cell_colour(double bad, int rgb[3])
                              at * (stops[low + 1][i] - stops[low][i]));
 }
 
-static void draw_cell(struct chart *c, double value, double x, double y,
+static void draw_cell(struct chart *c, const json_t *arm, double x, double y,
                       double w, double h, size_t i, size_t j)
 {
+    double value = cell(c, arm, i, j);
     double bad = c->accuracy ? 1 - value : height(c, value);
     int rgb[3];
 
@@ -384,7 +394,7 @@ static void draw_cell(struct chart *c, double value, double x, double y,
     }
     cell_colour(bad, rgb);
     buf_adds(c->out, "<g><title>after ");
-    add_text(c->out, domain_name(c, i), 64);
+    add_text(c->out, row_name(c, arm, i), 64);
     buf_adds(c->out, ", on ");
     add_text(c->out, domain_name(c, j), 64);
     buf_addf(c->out,
@@ -415,9 +425,9 @@ static void draw_map(struct chart *c, const json_t *arm, double x, double y)
     size_t fit = (size_t)(w / 6.4);
 
     text(c, x, y - 22, "small",
-         c->accuracy ? "accuracy: row after this domain, column on that one"
-                     : "bits per byte: row after this domain, column on that "
-                       "one",
+         c->accuracy ? "accuracy on each domain (column), after each (row)"
+                     : "bits per byte on each domain (column), after each "
+                       "(row)",
          80);
     for (size_t j = 0; j < c->n; j++) {
         double mid = x + w * ((double)j + 0.5);
@@ -426,11 +436,11 @@ static void draw_map(struct chart *c, const json_t *arm, double x, double y)
             text(c, mid, y - 6, "small mid", domain_name(c, j),
                  fit > 2 ? fit - 1 : 1);
             text(c, x - 6, y + h * ((double)j + 0.5) + 4, "small end",
-                 domain_name(c, j), 10);
+                 row_name(c, arm, j), 10);
         }
         for (size_t i = 0; i < c->n; i++)
-            draw_cell(c, cell(c, arm, i, j), x + w * (double)j,
-                      y + h * (double)i, w, h, i, j);
+            draw_cell(c, arm, x + w * (double)j, y + h * (double)i, w, h, i,
+                      j);
     }
 }
 

@@ -9,7 +9,7 @@
  * before the version with which the next one begins. The matrix has a row for
  * the last version of each domain. A row is null if retention has removed its
  * versions. Each version was scored when it was made, on a sample of the
- * holdout of that time. `rows` names the version of each row.
+ * holdout of that time. `rows` names the rows.
  */
 #include "config.h"
 
@@ -135,7 +135,9 @@ static json_t *arm_of(const struct table *t)
         json_array_append_new(json_object_get(arm, "rows"),
                               at == SIZE_MAX
                                   ? json_null()
-                                  : json_integer(t->items[at].version));
+                                  : json_sprintf(
+                                        "%s (version %lld)", t->names.items[i],
+                                        (long long)t->items[at].version));
         json_array_append_new(rows, to_json(accuracy + i * n, n));
     }
     for (size_t i = 0; i < t->n_items; i++)

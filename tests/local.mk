@@ -32,6 +32,7 @@ include tests/daemon/publish/local.mk
 include tests/daemon/train/local.mk
 include tests/daemon/http/local.mk
 include tests/daemon/local.mk
+include tests/eval/local.mk
 include tests/bench/local.mk
 include tests/fuzz/local.mk
 

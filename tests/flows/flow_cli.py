@@ -456,6 +456,7 @@ def outputs(tap, where):
         "forget": ["--id", "x", *where], "verify": ["--data-dir", data],
         "backup": [None, "--data-dir", data], "restore": [None, "--data-dir"],
         "bench": ["--only", "machine", "--seconds", "0.002"],
+        "eval": ["--data-dir", data],
         "help": [], "--help": [], "--version": [],
     }
     shown = re.findall(r"^  (\w+)", run("help")[1], re.M)

@@ -288,7 +288,7 @@ static void print_losses(const json_t *arms, const char *equal)
     struct table t;
     size_t i;
 
-    table_init(&t, "l:ARM r:FINAL r:RANGE r:FORGETTING r:TRANSFER r:RETENTION "
+    table_init(&t, "l:ARM r:FINAL r:RANGE r:LIVE r:FORGETTING r:TRANSFER r:RETENTION "
                    "r:NEWEST r:PREQUENTIAL r:UNSEEN r:STEPS r:SECONDS r:MIB");
     json_array_foreach((json_t *)arms, i, arm)
     {
@@ -297,6 +297,7 @@ static void print_losses(const json_t *arms, const char *equal)
         table_cell(&t, "%s", pick_text_or(arm, "arm", ""));
         add_measure(&t, arm, "final_mean", 3);
         add_range(&t, arm, "final_mean");
+        add_measure(&t, arm, "live_final_mean", 3);
         add_measure(&t, arm, "forgetting", 3);
         add_measure(&t, arm, "backward_transfer", 3);
         add_measure(&t, arm, "retention", 3);

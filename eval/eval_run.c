@@ -66,13 +66,14 @@ struct run {
     double nats, text_bytes; /* of the prequential loss */
     double *domain_nats, *domain_bytes, *first_contact; /* [n] */
     double right, labelled;
-    struct progress_loss loss_before; /* when the part began */
+    double average_nats, average_bytes; /* the same, by the moving average */
+    struct progress_loss loss_before, average_before; /* when the part began */
     struct progress_loss *domain_before;
     struct status_records records_before;
     int64_t n_learned, n_refused;
     bool again; /* the part's records are learned once more */
     /* Results: */
-    double *start, *matrix, *accuracy, *all_seconds;
+    double *start, *matrix, *accuracy, *live, *all_seconds;
     json_t *curve_bytes, *curve_loss, *curve_accuracy;
 };
 
@@ -126,8 +127,13 @@ static int score_held(struct run *r, const struct infer *infer,
     return rc;
 }
 
-/* Scores the held-out records: all of them, or those of the chart. */
-static int measure(struct run *r, bool all, struct scores *out,
+enum measured {
+    ALL,      /* all held-out records */
+    IN_CHART, /* those of the chart */
+    ALL_LIVE  /* all, with the live weights instead of their average */
+};
+
+static int measure(struct run *r, enum measured what, struct scores *out,
                    struct err *err)
 {
     struct scores sum = {xcalloc(r->n, sizeof(double)),
@@ -136,10 +142,10 @@ static int measure(struct run *r, bool all, struct scores *out,
                        xcalloc(r->n, sizeof(double))};
     double began = cpu_seconds();
     struct infer *infer = NULL;
-    int rc = learning_infer(&r->learning, &infer, err);
+    int rc = learning_infer(&r->learning, what == ALL_LIVE, &infer, err);
 
     for (size_t i = 0; rc == 0 && i < r->texts->heldout.n; i++)
-        if (all || r->held[i].in_chart)
+        if (what != IN_CHART || r->held[i].in_chart)
             rc = score_held(r, infer, &r->held[i], &sum, &n, err);
     infer_free(infer);
     for (size_t j = 0; j < r->n; j++) {
@@ -179,7 +185,7 @@ static json_t *rows_to_json(const double *x, size_t rows, size_t n)
 static int add_point(struct run *r, struct err *err)
 {
     struct scores s = {reals(r->n), reals(r->n)};
-    int rc = measure(r, false, &s, err);
+    int rc = measure(r, IN_CHART, &s, err);
 
     json_array_append_new(r->curve_bytes, json_real(r->bytes));
     json_array_append_new(r->curve_loss, to_json(s.loss, r->n));
@@ -333,6 +339,7 @@ static void begin_part(struct run *r)
 {
     r->part_seconds = 0;
     r->loss_before = r->learning.progress.loss;
+    r->average_before = r->learning.progress.average_loss;
     r->records_before = r->learning.progress.records;
     take_losses(r, r->domain_before);
 }
@@ -344,6 +351,8 @@ static void count_part(struct run *r)
 
     r->nats += p->loss.nats - r->loss_before.nats;
     r->text_bytes += p->loss.bytes - r->loss_before.bytes;
+    r->average_nats += p->average_loss.nats - r->average_before.nats;
+    r->average_bytes += p->average_loss.bytes - r->average_before.bytes;
     r->n_learned += p->records.learned - r->records_before.learned;
     r->n_refused += p->records.quarantined - r->records_before.quarantined;
     for (size_t j = 0; j < r->n; j++) {
@@ -356,11 +365,11 @@ static void count_part(struct run *r)
 
 static int learn_stream(struct run *r, struct err *err)
 {
-    struct scores s = {r->start, reals(r->n)};
+    double *unused = reals(r->n);
+    struct scores s = {r->start, unused};
     size_t from = 0;
-    int rc = measure(r, true, &s, err);
+    int rc = measure(r, ALL, &s, err);
 
-    free(s.accuracy);
     if (rc == 0)
         rc = add_point(r, err);
     for (size_t part = 0; rc == 0 && part < r->n; part++) {
@@ -377,9 +386,13 @@ static int learn_stream(struct run *r, struct err *err)
         if (rc == 0)
             rc = add_point(r, err);
         if (rc == 0)
-            rc = measure(r, true, &s, err);
+            rc = measure(r, ALL, &s, err);
         from = to;
     }
+    s = (struct scores){r->live, unused};
+    if (rc == 0)
+        rc = measure(r, ALL_LIVE, &s, err);
+    free(unused);
     return rc;
 }
 
@@ -481,6 +494,7 @@ static void run_init(struct run *r, const struct eval_run_options *o)
     r->start = reals(r->n);
     r->matrix = reals(r->n * r->n);
     r->accuracy = reals(r->n * r->n);
+    r->live = reals(r->n);
     r->all_seconds = reals(r->n);
     r->first_contact = reals(r->n);
     r->domain_nats = xcalloc(r->n, sizeof(double));
@@ -504,6 +518,7 @@ static void run_release(struct run *r)
     free(r->start);
     free(r->matrix);
     free(r->accuracy);
+    free(r->live);
     free(r->all_seconds);
     free(r->first_contact);
     free(r->domain_nats);
@@ -533,12 +548,15 @@ static json_t *measures_of(const struct run *r)
     for (size_t j = 0; j < r->n; j++)
         worst = fmax(worst, r->first_contact[j]);
     set_real(m, "final_mean", measures_final_mean(r->matrix, r->n));
+    set_real(m, "live_final_mean", measures_mean(r->live, r->n));
     set_real(m, "backward_transfer",
              in_parts ? measures_backward_transfer(r->matrix, r->n) : NAN);
     set_real(m, "forgetting",
              in_parts ? measures_forgetting(r->matrix, r->n) : NAN);
     set_real(m, "newest", measures_newest(r->matrix, r->n));
     set_real(m, "prequential", r->nats / M_LN2 / r->text_bytes);
+    set_real(m, "average_prequential",
+             r->average_nats / M_LN2 / r->average_bytes);
     set_real(m, "worst_first_contact", worst);
     set_real(m, "worst_unseen",
              in_parts ? measures_worst_unseen(r->start, r->matrix, r->n) : NAN);

@@ -5,7 +5,7 @@
 
 #include <math.h>
 
-static double mean(const double *values, size_t n)
+double measures_mean(const double *values, size_t n)
 {
     double sum = 0.0;
 
@@ -16,7 +16,7 @@ static double mean(const double *values, size_t n)
 
 double measures_final_mean(const double *a, size_t n)
 {
-    return n ? mean(a + (n - 1) * n, n) : NAN;
+    return n ? measures_mean(a + (n - 1) * n, n) : NAN;
 }
 
 double measures_backward_transfer(const double *a, size_t n)
@@ -69,6 +69,6 @@ double measures_anytime(const double *a, size_t n)
     double sum = 0.0;
 
     for (size_t i = 0; i < n; i++)
-        sum += mean(a + i * n, i + 1);
+        sum += measures_mean(a + i * n, i + 1);
     return n ? sum / (double)n : NAN;
 }

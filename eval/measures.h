@@ -19,6 +19,8 @@
 
 #include <stddef.h>
 
+double measures_mean(const double *values, size_t n);
+
 /* The mean of the last row. */
 double measures_final_mean(const double *a, size_t n);
 

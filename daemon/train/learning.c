@@ -50,6 +50,7 @@ void learning_close(struct learning *l)
     free(l->fisher_tokens);
     free(l->nats);
     free(l->text_nats);
+    free(l->average_nats);
     free(l->right);
     free(l->logits);
     memset(l, 0, sizeof *l);
@@ -275,7 +276,7 @@ struct snapshot *learning_snapshot(struct learning *l)
     return s;
 }
 
-int learning_infer(const struct learning *l, struct infer **infer,
+int learning_infer(const struct learning *l, bool live, struct infer **infer,
                    struct err *err)
 {
     struct tensor_list weights = TENSOR_LIST_INIT, head = TENSOR_LIST_INIT;
@@ -283,7 +284,9 @@ int learning_infer(const struct learning *l, struct infer **infer,
     int rc;
 
     options_infer(l->conf, &options);
-    learner_export(l->learner, &weights, NULL, NULL, &head, NULL);
+    learner_export(l->learner, live ? NULL : &weights, NULL, NULL, &head, NULL);
+    if (live)
+        learner_export_live(l->learner, &weights);
     rc = infer_create(learning_shape(l), l->tokenizer, &weights, &head,
                       &l->progress.labels, &options, infer, err);
     tensor_list_release(&weights);
@@ -368,6 +371,8 @@ static void make_room(struct learning *l, size_t n_fresh, size_t n_all)
     if (n_fresh > l->cap_right) {
         l->cap_right = 2 * n_fresh;
         l->right = xreallocarray(l->right, l->cap_right, sizeof *l->right);
+        l->average_nats = xreallocarray(l->average_nats, l->cap_right,
+                                        sizeof *l->average_nats);
         l->logits = xreallocarray(l->logits, l->cap_right * labels,
                                   sizeof *l->logits);
     }
@@ -409,6 +414,9 @@ static void count_batch(struct learning *l, const struct intake_batch *b,
                          l->has_model ? s->n_bytes : s->text_bytes);
         progress_loss_add(&l->progress.train_loss, l->text_nats[i],
                           s->n_bytes);
+        if (!isnan(l->average_nats[i]))
+            progress_loss_add(&l->progress.average_loss, l->average_nats[i],
+                              s->n_bytes);
         if (s->label >= 0)
             progress_count_label(&l->progress, s->domain, l->right[i]);
     }
@@ -488,6 +496,7 @@ int learning_step(struct learning *l, struct learner_step_output *out,
     };
     out->nats = l->nats;
     out->text_nats = l->text_nats;
+    out->average_nats = l->average_nats;
     out->right = l->right;
     out->logits = l->logits;
     rc = learner_step(l->learner, &in, out, err);

@@ -51,6 +51,7 @@ struct learning {
     double *nats, *text_nats;
     size_t cap_nats;
     uint8_t *right;
+    double *average_nats;
     float *logits;
     size_t cap_right;
 };
@@ -115,8 +116,9 @@ bool learning_ready(const struct learning *l);
 struct snapshot *learning_snapshot(struct learning *l);
 
 /* Creates the model that would answer if the live version were published and
- * served now. The caller frees *infer before the learning. */
-int learning_infer(const struct learning *l, struct infer **infer,
+ * served now; with `live`, a model of the live weights instead of their moving
+ * average. The caller frees *infer before the learning. */
+int learning_infer(const struct learning *l, bool live, struct infer **infer,
                    struct err *err);
 
 #endif

@@ -366,9 +366,9 @@ const struct verb verbs[] = {
      "of joint); 1: as good as joint.\n"
      "NEWEST (newest): a[T][T], the last domain just after it was learned.\n"
      "PREQUENTIAL (prequential): the loss of each record just before it is "
-     "learned, over the whole stream, by the live weights. "
-     "(average_prequential): by the moving average, on a sixteenth of the "
-     "segments.\n"
+     "learned, over the whole stream, by the live weights; "
+     "average_prequential in JSON: by the moving average, on a sixteenth of "
+     "the segments.\n"
      "UNSEEN (worst_unseen): the largest loss of a domain before it is "
      "learned: of a[i][j] with i < j, and of the untrained model. A model that "
      "knows nothing needs about 8. `first contact` in the matrix is the loss "
@@ -430,7 +430,8 @@ const struct verb verbs[] = {
               "draw the losses over the stream and the matrices"}),
      cmd_eval,
      "Exit status 1 when a file is damaged or a run fails, 2 when a file has "
-     "no good record.\n"},
+     "no good record, 3 when there is no store in --data-dir, or none of its "
+     "versions was scored.\n"},
     {"help", "[VERB]", 0, 1, false, "Explain a verb, or list all verbs.", NULL,
      OPTIONS({"man", 0, NULL, "print the manual page, mneme(1), as roff"},
              {"completion", 0, NULL, "print the completion for bash"}),

@@ -155,7 +155,7 @@ static void check_run(const json_t *run)
     assert_true(json_is_real(json_object_get(json_object_get(run, "measures"),
                                              "forgetting")) != joint);
     if (!joint) {
-        assert_true(cell(m, 0, 0) < 6);
+        assert_true(cell(m, 0, 0) < 7.5);
         assert_true(fabs(real(run, "measures", "backward_transfer") -
                          (cell(m, 0, 0) - cell(m, 2, 0) + cell(m, 1, 1) -
                           cell(m, 2, 1)) /

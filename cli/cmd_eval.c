@@ -267,74 +267,82 @@ static void print_matrix(const json_t *report, const json_t *arm,
     table_release(&t);
 }
 
-static void add_measure(struct table *t, const json_t *arm, const char *name,
-                        int digits)
-{
-    table_real(t, pick_real(pick(arm, "mean"), name), digits);
-}
+struct column {
+    const char *measure;
+    int digits;
+    bool range; /* the largest minus the smallest value of the seeds */
+};
 
-/* The largest minus the smallest value of the seeds. */
-static void add_range(struct table *t, const json_t *arm, const char *name)
+/* Prints a row for each arm of this `equal`. */
+static void print_arms(const json_t *arms, const char *equal,
+                       const char *columns, const struct column *list,
+                       size_t n)
 {
-    table_real(t,
-               pick_real(pick(arm, "most"), name) -
-                   pick_real(pick(arm, "least"), name),
-               3);
+    const json_t *arm;
+    struct table t;
+    size_t i;
+
+    table_init(&t, columns);
+    json_array_foreach((json_t *)arms, i, arm)
+    {
+        if (strcmp(pick_text_or(arm, "equal", ""), equal) != 0)
+            continue;
+        table_cell(&t, "%s", pick_text_or(arm, "arm", ""));
+        for (size_t k = 0; k < n; k++) {
+            const char *name = list[k].measure;
+            double value = pick_real(pick(arm, "mean"), name);
+
+            if (list[k].range)
+                value = pick_real(pick(arm, "most"), name) -
+                        pick_real(pick(arm, "least"), name);
+            table_real(&t, value, list[k].digits);
+        }
+    }
+    table_print(&t, stdout);
+    table_release(&t);
 }
 
 static void print_losses(const json_t *arms, const char *equal)
 {
-    const json_t *arm;
-    struct table t;
-    size_t i;
+    static const struct column list[] = {
+        {"final_mean", 3, false},        {"final_mean", 3, true},
+        {"forgetting", 3, false},        {"backward_transfer", 3, false},
+        {"retention", 3, false},         {"newest", 3, false},
+        {"prequential", 3, false},
+    };
 
-    table_init(&t, "l:ARM r:FINAL r:RANGE r:LIVE r:FORGETTING r:TRANSFER r:RETENTION "
-                   "r:NEWEST r:PREQUENTIAL r:UNSEEN r:STEPS r:SECONDS r:MIB");
-    json_array_foreach((json_t *)arms, i, arm)
-    {
-        if (strcmp(pick_text_or(arm, "equal", ""), equal) != 0)
-            continue;
-        table_cell(&t, "%s", pick_text_or(arm, "arm", ""));
-        add_measure(&t, arm, "final_mean", 3);
-        add_range(&t, arm, "final_mean");
-        add_measure(&t, arm, "live_final_mean", 3);
-        add_measure(&t, arm, "forgetting", 3);
-        add_measure(&t, arm, "backward_transfer", 3);
-        add_measure(&t, arm, "retention", 3);
-        add_measure(&t, arm, "newest", 3);
-        add_measure(&t, arm, "prequential", 3);
-        add_measure(&t, arm, "worst_unseen", 2);
-        add_measure(&t, arm, "steps", 0);
-        add_measure(&t, arm, "seconds", 1);
-        add_measure(&t, arm, "peak_mib", 0);
-    }
-    table_print(&t, stdout);
-    table_release(&t);
+    print_arms(arms, equal,
+               "l:ARM r:FINAL r:RANGE r:FORGETTING r:TRANSFER r:RETENTION "
+               "r:NEWEST r:PREQUENTIAL",
+               list, sizeof list / sizeof *list);
 }
 
 static void print_accuracies(const json_t *arms, const char *equal)
 {
-    const json_t *arm;
-    struct table t;
-    size_t i;
+    static const struct column list[] = {
+        {"final_accuracy", 3, false},
+        {"final_accuracy", 3, true},
+        {"anytime_accuracy", 3, false},
+        {"prequential_accuracy", 3, false},
+    };
 
-    table_init(&t, "l:ARM r:ACCURACY r:RANGE r:ANYTIME r:PREQUENTIAL r:STEPS "
-                   "r:SECONDS r:MIB");
-    json_array_foreach((json_t *)arms, i, arm)
-    {
-        if (strcmp(pick_text_or(arm, "equal", ""), equal) != 0)
-            continue;
-        table_cell(&t, "%s", pick_text_or(arm, "arm", ""));
-        add_measure(&t, arm, "final_accuracy", 3);
-        add_range(&t, arm, "final_accuracy");
-        add_measure(&t, arm, "anytime_accuracy", 3);
-        add_measure(&t, arm, "prequential_accuracy", 3);
-        add_measure(&t, arm, "steps", 0);
-        add_measure(&t, arm, "seconds", 1);
-        add_measure(&t, arm, "peak_mib", 0);
-    }
-    table_print(&t, stdout);
-    table_release(&t);
+    print_arms(arms, equal, "l:ARM r:FINAL r:RANGE r:ANYTIME r:PREQUENTIAL",
+               list, sizeof list / sizeof *list);
+}
+
+static void print_costs(const json_t *arms, const char *equal)
+{
+    static const struct column list[] = {
+        {"live_final_mean", 3, false}, {"worst_unseen", 2, false},
+        {"steps", 0, false},           {"records_learned", 0, false},
+        {"records_refused", 0, false}, {"seconds", 1, false},
+        {"peak_mib", 0, false},
+    };
+
+    print_arms(arms, equal,
+               "l:ARM r:LIVE r:UNSEEN r:STEPS r:LEARNED r:REFUSED r:SECONDS "
+               "r:MIB",
+               list, sizeof list / sizeof *list);
 }
 
 static void print_measures(const json_t *report, const char *equal)
@@ -351,15 +359,19 @@ static void print_measures(const json_t *report, const char *equal)
     printf("\nAt equal %s, ", !strcmp(equal, "seconds") ? "processor seconds"
                                                         : "updates");
     if (seeds == 1)
-        printf("one seed; bits per byte\n\n");
+        printf("one seed\n");
     else
-        printf("means of %" PRId64 " seeds; bits per byte\n\n", seeds);
-    if (!isnan(pick_real(arm, "mean.final_mean")))
+        printf("means of %" PRId64 " seeds\n", seeds);
+    if (!isnan(pick_real(arm, "mean.final_mean"))) {
+        printf("\nBits per byte\n\n");
         print_losses(arms, equal);
+    }
     if (pick(arm, "accuracy")) {
         printf("\nAccuracy of the labels\n\n");
         print_accuracies(arms, equal);
     }
+    putchar('\n');
+    print_costs(arms, equal);
 }
 
 static void print_matrices(const json_t *report)

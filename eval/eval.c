@@ -354,6 +354,11 @@ int eval_files(const struct eval_options *o, json_t **report, struct err *err)
     rc = eval_texts_read(o, &p.texts, err);
     if (rc == 0 && o->order == EVAL_TIME)
         rc = check_times(&p.texts, err);
+    if (rc == 0 && o->conf->model.preset == CONF_PRESET_LINEAR &&
+        !p.texts.has_labels)
+        rc = err_set(err, ERR_INVALID,
+                     "preset linear learns labels, and no held-out record has "
+                     "one (a member \"label\")");
     if (rc == 0)
         rc = run_all(&p, err);
     if (rc == 0)

@@ -30,6 +30,7 @@
 #define HEAD 44 /* above the bands */
 #define FOOT 56
 #define MOST_NUMBERS 12 /* domains; with more, cells have no numbers */
+#define MOST_NAMES 16   /* with more, domains have neither colours nor names */
 
 static const char *const colours[] = {"#3b82c4", "#d9822b", "#2f9e6e",
                                       "#c44f8e", "#8a6bd1", "#a8951f",
@@ -42,6 +43,7 @@ struct chart {
     size_t n; /* domains */
     bool accuracy; /* accuracies instead of losses */
     bool versions; /* the horizontal axis has versions */
+    bool many;     /* more than MOST_NAMES domains */
     double least, most; /* the vertical scale */
     double x_most;
 };
@@ -291,7 +293,7 @@ static void draw_parts(struct chart *c, const json_t *arm, double x, double y)
                  !(name && !strcmp(name, "joint"));
     double from = 0;
 
-    for (size_t j = 0; j < c->n && !c->versions; j++) {
+    for (size_t j = 0; j < c->n && !c->versions && !c->many; j++) {
         const json_t *d =
             json_array_get(json_object_get(c->report, "domains"), j);
         double to = from + number(json_object_get(d, "bytes"));
@@ -323,7 +325,9 @@ static void draw_line(struct chart *c, const json_t *arm, size_t j, double x,
     size_t n_points = count_points(c, arm);
     bool drawn = false;
 
-    if (j < c->n)
+    if (j < c->n && c->many)
+        buf_adds(c->out, "<path class=\"line faint\" d=\"");
+    else if (j < c->n)
         buf_addf(c->out,
                  "<path class=\"line\" stroke=\"%s\"%s d=\"",
                  colours[j % N_COLOURS],
@@ -385,14 +389,26 @@ static void draw_cell(struct chart *c, const json_t *arm, double x, double y,
     double bad = c->accuracy ? 1 - value : height(c, value);
     int rgb[3];
 
+    if (!c->many) { /* a gap between the cells */
+        w -= 1;
+        h -= 1;
+    }
     if (isnan(value)) {
         buf_addf(c->out,
                  "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" "
                  "height=\"%.1f\" class=\"none\"/>\n",
-                 x, y, w - 1, h - 1);
+                 x, y, w, h);
         return;
     }
     cell_colour(bad, rgb);
+    if (c->many) {
+        buf_addf(c->out,
+                 "<path d=\"M%.1f %.1fh%.1fv%.1fh%.1fz\" "
+                 "fill=\"#%02x%02x%02x\"/>\n",
+                 x, y, w + 0.1, h + 0.1, -w - 0.1, (unsigned)rgb[0],
+                 (unsigned)rgb[1], (unsigned)rgb[2]);
+        return;
+    }
     buf_adds(c->out, "<g><title>after ");
     add_text(c->out, row_name(c, arm, i), 64);
     buf_adds(c->out, ", on ");
@@ -400,7 +416,7 @@ static void draw_cell(struct chart *c, const json_t *arm, double x, double y,
     buf_addf(c->out,
              ": %.4f</title><rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" "
              "height=\"%.1f\" fill=\"#%02x%02x%02x\"/>\n",
-             value, x, y, w - 1, h - 1, (unsigned)rgb[0], (unsigned)rgb[1],
+             value, x, y, w, h, (unsigned)rgb[0], (unsigned)rgb[1],
              (unsigned)rgb[2]);
     if (c->n <= MOST_NUMBERS)
         textf(c, x + w / 2, y + h / 2 + 4,
@@ -411,7 +427,7 @@ static void draw_cell(struct chart *c, const json_t *arm, double x, double y,
 
 static double cell_height(const struct chart *c)
 {
-    return c->n <= MOST_NUMBERS ? 22 : fmax(3, 264.0 / (double)c->n);
+    return c->n <= MOST_NUMBERS ? 22 : 300.0 / (double)c->n;
 }
 
 static double map_height(const struct chart *c)
@@ -458,6 +474,7 @@ static const char style[] =
     ".part{stroke:#8c959f;stroke-dasharray:2 3}.none{fill:#eaedf0}\n"
     ".line{fill:none;stroke-width:1.6;stroke-linejoin:round}"
     ".mean{stroke:#1f2328;stroke-width:2.6}\n"
+    ".faint{stroke:#8c959f;stroke-opacity:.3;stroke-width:1}\n"
     "@media (prefers-color-scheme:dark){.back{fill:#10151b}"
     "text{fill:#e6edf3}.small{fill:#9aa5b1}.grid{stroke:#262d36}\n"
     ".axis,.part{stroke:#6b7683}.none{fill:#222932}"
@@ -468,7 +485,7 @@ static void draw_legend(struct chart *c, double y, double width)
 {
     double x = LEFT;
 
-    for (size_t j = 0; j < c->n + (c->n > 1); j++) {
+    for (size_t j = c->many ? c->n : 0; j < c->n + (c->n > 1); j++) {
         bool is_mean = j == c->n;
         const char *name = is_mean ? "mean" : domain_name(c, j);
         size_t n = strlen(name) < 24 ? strlen(name) : 24;
@@ -544,6 +561,7 @@ void eval_chart(const json_t *report, struct buf *svg)
     double width, height, band_height;
 
     c.n = json_array_size(json_object_get(report, "domains"));
+    c.many = c.n > MOST_NAMES;
     c.versions = order && !strcmp(order, "versions");
     c.accuracy =
         isnan(number(json_object_get(
@@ -559,7 +577,7 @@ void eval_chart(const json_t *report, struct buf *svg)
     band_height = MAP_TOP + map_height(&c);
     width = fmax((double)columns * PANEL_W + 20, 560);
     height = HEAD + (double)bands * band_height + FOOT +
-             18 * floor((double)c.n * 130 / width);
+             (c.many ? 0 : 18 * floor((double)c.n * 130 / width));
     buf_addf(svg,
              "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%.0f\" "
              "height=\"%.0f\" viewBox=\"0 0 %.0f %.0f\" role=\"img\">\n"

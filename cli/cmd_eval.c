@@ -56,8 +56,7 @@ static int parse_name(const struct verb_args *args, const char *option,
     return ERR_INVALID;
 }
 
-static int parse_arms(const struct verb_args *args, bool *arms,
-                      struct err *err)
+static int parse_arms(const struct verb_args *args, bool *arms, struct err *err)
 {
     const char *given = verb_value(args, "arms");
     char *list = given ? xstrdup(given) : NULL, *next = NULL;
@@ -65,8 +64,8 @@ static int parse_arms(const struct verb_args *args, bool *arms,
 
     for (size_t i = 0; !given && i < EVAL_ARMS; i++)
         arms[i] = true;
-    for (char *name = list ? strtok_r(list, ",", &next) : NULL;
-         rc == 0 && name; name = strtok_r(NULL, ",", &next)) {
+    for (char *name = list ? strtok_r(list, ",", &next) : NULL; rc == 0 && name;
+         name = strtok_r(NULL, ",", &next)) {
         size_t i = 0;
 
         while (i < EVAL_ARMS && strcmp(eval_arm_names[i], name) != 0)
@@ -136,8 +135,7 @@ static int load_conf(const struct verb_args *args, struct eval *e,
     return rc;
 }
 
-static int parse(const struct verb_args *args, struct eval *e,
-                 struct err *err)
+static int parse(const struct verb_args *args, struct eval *e, struct err *err)
 {
     struct eval_options *o = &e->options;
     int64_t seeds = 3, seed, jobs = 1, bytes = 0, heldout_bytes = 65536;
@@ -161,8 +159,8 @@ static int parse(const struct verb_args *args, struct eval *e,
         (rc = verb_integer(args, "seed", 0, INT64_MAX / 2, &seed, err)) ||
         (rc = verb_integer(args, "jobs", 1, 1024, &jobs, err)) ||
         (rc = verb_integer(args, "bytes", 0, INT64_MAX, &bytes, err)) ||
-        (rc = verb_integer(args, "heldout-bytes", 0, INT64_MAX,
-                           &heldout_bytes, err)) ||
+        (rc = verb_integer(args, "heldout-bytes", 0, INT64_MAX, &heldout_bytes,
+                           err)) ||
         (rc = verb_integer(args, "points", 1, 1000, &points, err)))
         return rc;
     o->files = (const char *const *)args->words;
@@ -226,8 +224,7 @@ static void print_matrix_row(struct table *t, const char *name,
 
 static const char *domain_name(const json_t *report, size_t j)
 {
-    return pick_text_or(json_array_get(pick(report, "domains"), j), "name",
-                        "");
+    return pick_text_or(json_array_get(pick(report, "domains"), j), "name", "");
 }
 
 /* Prints one matrix of an arm, with further rows. */
@@ -275,8 +272,7 @@ struct column {
 
 /* Prints a row for each arm of this `equal`. */
 static void print_arms(const json_t *arms, const char *equal,
-                       const char *columns, const struct column *list,
-                       size_t n)
+                       const char *columns, const struct column *list, size_t n)
 {
     const json_t *arm;
     struct table t;
@@ -305,9 +301,9 @@ static void print_arms(const json_t *arms, const char *equal,
 static void print_losses(const json_t *arms, const char *equal)
 {
     static const struct column list[] = {
-        {"final_mean", 3, false},        {"final_mean", 3, true},
-        {"forgetting", 3, false},        {"backward_transfer", 3, false},
-        {"retention", 3, false},         {"newest", 3, false},
+        {"final_mean", 3, false},  {"final_mean", 3, true},
+        {"forgetting", 3, false},  {"backward_transfer", 3, false},
+        {"retention", 3, false},   {"newest", 3, false},
         {"prequential", 3, false},
     };
 
@@ -351,13 +347,13 @@ static void print_measures(const json_t *report, const char *equal)
     int64_t seeds = pick_integer(report, "seeds", 1);
     size_t i;
 
-    json_array_foreach((json_t *)arms, i, arm)
-        if (!strcmp(pick_text_or(arm, "equal", ""), equal))
-            break;
+    json_array_foreach(
+        (json_t *)arms, i,
+        arm) if (!strcmp(pick_text_or(arm, "equal", ""), equal)) break;
     if (i == json_array_size(arms))
         return;
-    printf("\nAt equal %s, ", !strcmp(equal, "seconds") ? "processor seconds"
-                                                        : "updates");
+    printf("\nAt equal %s, ",
+           !strcmp(equal, "seconds") ? "processor seconds" : "updates");
     if (seeds == 1)
         printf("one seed\n");
     else
@@ -381,8 +377,7 @@ static void print_matrices(const json_t *report)
 
     json_array_foreach(pick(report, "arms"), i, arm)
     {
-        if (!isnan(pick_real(arm, "mean.final_mean")) ||
-            !pick(arm, "accuracy"))
+        if (!isnan(pick_real(arm, "mean.final_mean")) || !pick(arm, "accuracy"))
             print_matrix(report, arm, "matrix", "bits per byte");
         print_matrix(report, arm, "accuracy", "accuracy");
     }

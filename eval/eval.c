@@ -62,9 +62,9 @@ static int run_job(void *arg, size_t job, void *sink, json_t **result,
         .texts = &p->texts,
         .arm = p->arms[job / p->o->n_seeds],
         .seed = seed_of(p, job),
-        .seconds = p->is_second ? p->seconds + job % p->o->n_seeds *
-                                                   p->texts.names.n
-                                : NULL,
+        .seconds = p->is_second
+                       ? p->seconds + job % p->o->n_seeds * p->texts.names.n
+                       : NULL,
         .progress = eval_pool_report,
         .arg = sink,
     };
@@ -170,7 +170,8 @@ static json_t *row_names(const struct plan *p, enum eval_arm arm)
         n += p->texts.domains[i].n_learned;
         json_array_append_new(
             list, by_domain ? json_value_text(p->texts.names.items[i])
-                            : json_sprintf("%.0f %%", 100.0 * (double)n /
+                            : json_sprintf("%.0f %%",
+                                           100.0 * (double)n /
                                                (double)p->texts.learned.n));
     }
     return list;
@@ -206,8 +207,8 @@ static void add_extremes(json_t *arm, json_t *const *runs, size_t n_runs,
         if (json_is_array(value))
             continue;
         for (size_t k = 0; k < n_runs; k++) {
-            double x = number(
-                json_object_get(json_object_get(runs[k], group), key));
+            double x =
+                number(json_object_get(json_object_get(runs[k], group), key));
 
             sum += x;
             least = x < least ? x : least;
@@ -263,16 +264,15 @@ static void add_arms(const struct plan *p, json_t *const *runs,
         json_t *arm = json_pack(
             "{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:[], s:{}, s:{}, s:{}}",
             "arm", eval_arm_names[p->arms[i]], "equal", equal, "rows",
-            row_names(p, p->arms[i]), "start", mean_list(of_arm, n, "start"), "matrix",
-            mean_matrix(of_arm, n, "matrix"), "first_contact",
+            row_names(p, p->arms[i]), "start", mean_list(of_arm, n, "start"),
+            "matrix", mean_matrix(of_arm, n, "matrix"), "first_contact",
             mean_list(of_arm, n, "first_contact"), "prequential_by_domain",
             mean_list(of_arm, n, "prequential_by_domain"), "runs", "mean",
             "least", "most");
 
         if (p->texts.has_labels)
-            json_object_set_new(
-                arm, "accuracy",
-                mean_matrix(of_arm, p->o->n_seeds, "accuracy"));
+            json_object_set_new(arm, "accuracy",
+                                mean_matrix(of_arm, p->o->n_seeds, "accuracy"));
         add_extremes(arm, of_arm, p->o->n_seeds, "measures");
         add_extremes(arm, of_arm, p->o->n_seeds, "cost");
         for (size_t k = 0; k < p->o->n_seeds; k++)
@@ -291,13 +291,12 @@ static json_t *domains_of(const struct eval_texts *t)
         const struct eval_domain *d = &t->domains[j];
 
         json_array_append_new(
-            list,
-            json_pack("{s:o, s:I, s:I, s:I, s:I}", "name",
-                      json_value_text(t->names.items[j]), "records",
-                      (json_int_t)d->n_learned, "bytes",
-                      (json_int_t)d->learned_bytes, "heldout_records",
-                      (json_int_t)d->n_heldout, "heldout_bytes",
-                      (json_int_t)d->heldout_bytes));
+            list, json_pack("{s:o, s:I, s:I, s:I, s:I}", "name",
+                            json_value_text(t->names.items[j]), "records",
+                            (json_int_t)d->n_learned, "bytes",
+                            (json_int_t)d->learned_bytes, "heldout_records",
+                            (json_int_t)d->n_heldout, "heldout_bytes",
+                            (json_int_t)d->heldout_bytes));
     }
     return list;
 }
@@ -305,13 +304,13 @@ static json_t *domains_of(const struct eval_texts *t)
 static json_t *report_of(const struct plan *p)
 {
     json_t *settings = options_settings(p->o->conf);
-    json_t *report = json_pack(
-        "{s:s, s:s, s:o, s:I, s:I, s:I, s:o, s:[]}", "program",
-        "mneme " PACKAGE_VERSION, "order", eval_order_names[p->o->order],
-        "settings", settings, "seeds", (json_int_t)p->o->n_seeds,
-        "bad_records", (json_int_t)p->texts.n_bad, "held_out_copies",
-        (json_int_t)p->texts.n_copies, "domains", domains_of(&p->texts),
-        "arms");
+    json_t *report = json_pack("{s:s, s:s, s:o, s:I, s:I, s:I, s:o, s:[]}",
+                               "program", "mneme " PACKAGE_VERSION, "order",
+                               eval_order_names[p->o->order], "settings",
+                               settings, "seeds", (json_int_t)p->o->n_seeds,
+                               "bad_records", (json_int_t)p->texts.n_bad,
+                               "held_out_copies", (json_int_t)p->texts.n_copies,
+                               "domains", domains_of(&p->texts), "arms");
     json_t *arms = json_object_get(report, "arms");
 
     /* The arms and the seeds decide these. */

@@ -34,11 +34,11 @@
 #include "conf/conf.h"
 
 enum eval_arm {
-    EVAL_NONE,   /* neither replay nor EWC */
+    EVAL_NONE, /* neither replay nor EWC */
     EVAL_EWC,
     EVAL_REPLAY,
     EVAL_BOTH,
-    EVAL_JOINT,  /* replay, and all records shuffled */
+    EVAL_JOINT, /* replay, and all records shuffled */
     EVAL_ARMS
 };
 
@@ -89,8 +89,7 @@ struct eval_options {
  *   returns  ERR_INVALID: a file has no good record, or too few to hold some
  *            out; ERR_IO, ERR_CORRUPT; ERR_DIVERGED and others name the run
  */
-int eval_files(const struct eval_options *o, json_t **report,
-               struct err *err);
+int eval_files(const struct eval_options *o, json_t **report, struct err *err);
 
 /* Reads the holdout results of all kept versions, and from the history how far
  * serving lagged. Works beside a running daemon. */

@@ -20,7 +20,6 @@
 #include <stdio.h>
 #include <string.h>
 
-
 #define LEFT 74 /* of the plot in its panel */
 #define PLOT_W 300
 #define PLOT_H 190
@@ -40,10 +39,10 @@ static const char *const colours[] = {"#3b82c4", "#d9822b", "#2f9e6e",
 struct chart {
     struct buf *out;
     const json_t *report;
-    size_t n; /* domains */
-    bool accuracy; /* accuracies instead of losses */
-    bool versions; /* the horizontal axis has versions */
-    bool many;     /* more than MOST_NAMES domains */
+    size_t n;           /* domains */
+    bool accuracy;      /* accuracies instead of losses */
+    bool versions;      /* the horizontal axis has versions */
+    bool many;          /* more than MOST_NAMES domains */
     double least, most; /* the vertical scale */
     double x_most;
 };
@@ -99,15 +98,13 @@ textf(struct chart *c, double x, double y, const char *class, const char *fmt,
 
 static const char *domain_name(const struct chart *c, size_t j)
 {
-    const json_t *d =
-        json_array_get(json_object_get(c->report, "domains"), j);
+    const json_t *d = json_array_get(json_object_get(c->report, "domains"), j);
     const char *name = json_string_value(json_object_get(d, "name"));
 
     return name ? name : "";
 }
 
-static const char *row_name(const struct chart *c, const json_t *arm,
-                            size_t i)
+static const char *row_name(const struct chart *c, const json_t *arm, size_t i)
 {
     const char *name =
         json_string_value(json_array_get(json_object_get(arm, "rows"), i));
@@ -130,8 +127,7 @@ static double point(const struct chart *c, const json_t *arm, size_t p,
     size_t k;
 
     if (c->versions) {
-        const json_t *v =
-            json_array_get(json_object_get(arm, "versions"), p);
+        const json_t *v = json_array_get(json_object_get(arm, "versions"), p);
 
         *x = number(json_object_get(v, "version"));
         return number(json_array_get(json_object_get(v, key), j));
@@ -142,8 +138,8 @@ static double point(const struct chart *c, const json_t *arm, size_t p,
 
         if (k == 0)
             *x = number(json_array_get(json_object_get(curve, "bytes"), p));
-        sum += number(json_array_get(
-            json_array_get(json_object_get(curve, key), p), j));
+        sum += number(
+            json_array_get(json_array_get(json_object_get(curve, key), p), j));
     }
     return sum / (double)json_array_size(runs);
 }
@@ -158,11 +154,9 @@ static size_t count_points(const struct chart *c, const json_t *arm)
         "bytes"));
 }
 
-static double cell(const struct chart *c, const json_t *arm, size_t i,
-                   size_t j)
+static double cell(const struct chart *c, const json_t *arm, size_t i, size_t j)
 {
-    const json_t *m =
-        json_object_get(arm, c->accuracy ? "accuracy" : "matrix");
+    const json_t *m = json_object_get(arm, c->accuracy ? "accuracy" : "matrix");
 
     return number(json_array_get(json_array_get(m, i), j));
 }
@@ -286,8 +280,7 @@ static void draw_horizontal_axis(struct chart *c, double x, double y)
  * that is learned. */
 static void draw_parts(struct chart *c, const json_t *arm, double x, double y)
 {
-    const char *order =
-        json_string_value(json_object_get(c->report, "order"));
+    const char *order = json_string_value(json_object_get(c->report, "order"));
     const char *name = json_string_value(json_object_get(arm, "arm"));
     bool strip = order && !strcmp(order, "sequence") &&
                  !(name && !strcmp(name, "joint"));
@@ -304,8 +297,7 @@ static void draw_parts(struct chart *c, const json_t *arm, double x, double y)
             buf_addf(c->out,
                      "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" "
                      "height=\"6\" fill=\"%s\"><title>",
-                     x1, y - 9, fmax(x2 - x1 - 1, 0.5),
-                     colours[j % N_COLOURS]);
+                     x1, y - 9, fmax(x2 - x1 - 1, 0.5), colours[j % N_COLOURS]);
             add_text(c->out, domain_name(c, j), 64);
             buf_adds(c->out, "</title></rect>\n");
         }
@@ -328,8 +320,7 @@ static void draw_line(struct chart *c, const json_t *arm, size_t j, double x,
     if (j < c->n && c->many)
         buf_adds(c->out, "<path class=\"line faint\" d=\"");
     else if (j < c->n)
-        buf_addf(c->out,
-                 "<path class=\"line\" stroke=\"%s\"%s d=\"",
+        buf_addf(c->out, "<path class=\"line\" stroke=\"%s\"%s d=\"",
                  colours[j % N_COLOURS],
                  j / N_COLOURS % 2 ? " stroke-dasharray=\"5 3\"" : "");
     else
@@ -358,9 +349,8 @@ static void draw_lines(struct chart *c, const json_t *arm, double x, double y)
     draw_vertical_axis(c, x, y);
     draw_horizontal_axis(c, x, y);
     draw_parts(c, arm, x, y);
-    buf_addf(c->out,
-             "<path class=\"axis\" d=\"M%.1f %.1f V%.1f H%.1f\"/>\n", x, y,
-             y + PLOT_H, x + PLOT_W);
+    buf_addf(c->out, "<path class=\"axis\" d=\"M%.1f %.1f V%.1f H%.1f\"/>\n", x,
+             y, y + PLOT_H, x + PLOT_W);
     for (size_t j = 0; j < c->n; j++)
         draw_line(c, arm, j, x, y);
     if (c->n > 1)
@@ -419,9 +409,8 @@ static void draw_cell(struct chart *c, const json_t *arm, double x, double y,
              value, x, y, w, h, (unsigned)rgb[0], (unsigned)rgb[1],
              (unsigned)rgb[2]);
     if (c->n <= MOST_NUMBERS)
-        textf(c, x + w / 2, y + h / 2 + 4,
-              bad > 0.72 ? "cell light" : "cell", "%.*f",
-              value < 9.995 ? 2 : 1, value);
+        textf(c, x + w / 2, y + h / 2 + 4, bad > 0.72 ? "cell light" : "cell",
+              "%.*f", value < 9.995 ? 2 : 1, value);
     buf_adds(c->out, "</g>\n");
 }
 
@@ -455,8 +444,7 @@ static void draw_map(struct chart *c, const json_t *arm, double x, double y)
                  row_name(c, arm, j), 10);
         }
         for (size_t i = 0; i < c->n; i++)
-            draw_cell(c, arm, x + w * (double)j, y + h * (double)i, w, h, i,
-                      j);
+            draw_cell(c, arm, x + w * (double)j, y + h * (double)i, w, h, i, j);
     }
 }
 
@@ -519,8 +507,7 @@ static void find_place(const json_t *arms, size_t a, size_t *column,
 
     *column = *band = 0;
     for (size_t i = 0; i <= a; i++) {
-        const json_t *equal =
-            json_object_get(json_array_get(arms, i), "equal");
+        const json_t *equal = json_object_get(json_array_get(arms, i), "equal");
 
         if (i && equal && last && !json_equal(equal, last)) {
             (*band)++;
@@ -537,8 +524,8 @@ static void draw_arm(struct chart *c, const json_t *arm, double x, double y)
     const json_t *mean = json_object_get(arm, "mean");
     const char *equal = json_string_value(json_object_get(arm, "equal"));
     const char *name = json_string_value(json_object_get(arm, "arm"));
-    double final = number(json_object_get(
-        mean, c->accuracy ? "final_accuracy" : "final_mean"));
+    double final = number(
+        json_object_get(mean, c->accuracy ? "final_accuracy" : "final_mean"));
     double forgetting = number(json_object_get(mean, "forgetting"));
 
     textf(c, x + LEFT, y + 18, "arm", "%s%s%s", name ? name : "",
@@ -585,12 +572,12 @@ void eval_chart(const json_t *report, struct buf *svg)
              "<rect class=\"back\" width=\"%.0f\" height=\"%.0f\"/>\n",
              width, height, width, height, style, width, height);
     textf(&c, LEFT, 30, "title", "%zu domain%s, %s", c.n, c.n == 1 ? "" : "s",
-          c.versions                    ? "versions on their holdout"
-          : !order                      ? ""
-          : !strcmp(order, "sequence")  ? "one after another"
-          : !strcmp(order, "gradual")   ? "each fading into the next"
-          : !strcmp(order, "time")      ? "by time stamp"
-                                        : "shuffled");
+          c.versions                   ? "versions on their holdout"
+          : !order                     ? ""
+          : !strcmp(order, "sequence") ? "one after another"
+          : !strcmp(order, "gradual")  ? "each fading into the next"
+          : !strcmp(order, "time")     ? "by time stamp"
+                                       : "shuffled");
     json_array_foreach((json_t *)arms, a, arm)
     {
         find_place(arms, a, &column, &band);

@@ -55,11 +55,11 @@ struct run {
     struct conf conf;
     struct learning learning;
     struct record_maker maker;
-    struct held *held; /* [texts->heldout.n] */
-    size_t *stream;    /* [texts->learned.n] */
-    int64_t offset;    /* of the next record */
-    size_t done;       /* records of the stream that were given to intake */
-    double bytes;      /* of their texts */
+    struct held *held;   /* [texts->heldout.n] */
+    size_t *stream;      /* [texts->learned.n] */
+    int64_t offset;      /* of the next record */
+    size_t done;         /* records of the stream that were given to intake */
+    double bytes;        /* of their texts */
     double part_seconds; /* of processor time for learning, in this part */
     double seconds, measuring_seconds;
     /* Of the first time that each record is learned: */
@@ -200,8 +200,8 @@ static int add_point(struct run *r, struct err *err)
 static const struct progress_loss *domain_loss(const struct run *r, size_t j)
 {
     static const struct progress_loss none;
-    long id = names_find(&r->learning.progress.domains,
-                         r->texts->names.items[j]);
+    long id =
+        names_find(&r->learning.progress.domains, r->texts->names.items[j]);
 
     return id < 0 ? &none : &r->learning.progress.by_domain[id].loss;
 }
@@ -258,9 +258,8 @@ static int flush(struct run *r, struct err *err)
 static int feed(struct run *r, size_t at, struct err *err)
 {
     struct learning *l = &r->learning;
-    struct record *rec =
-        eval_texts_record(r->texts, &r->texts->learned.items[r->stream[at]],
-                          &r->maker, &r->conf);
+    struct record *rec = eval_texts_record(
+        r->texts, &r->texts->learned.items[r->stream[at]], &r->maker, &r->conf);
     int rc;
 
     rec->topic = TOPIC;
@@ -306,8 +305,8 @@ static int learn_once(struct run *r, size_t part, size_t from, size_t to,
         }
         rc = feed(r, from + i, err);
         r->done++;
-        r->bytes += (double)r->texts->learned.items[r->stream[from + i]]
-                        .text_bytes;
+        r->bytes +=
+            (double)r->texts->learned.items[r->stream[from + i]].text_bytes;
         show(r, (double)(from + i) / (double)r->texts->learned.n);
         if (rc == 0 && next < n_points && (i + 1) * n_points >= next * n &&
             i + 1 < n) {
@@ -375,8 +374,7 @@ static int learn_stream(struct run *r, struct err *err)
     for (size_t part = 0; rc == 0 && part < r->n; part++) {
         size_t to = from + r->texts->domains[part].n_learned;
 
-        s = (struct scores){r->matrix + part * r->n,
-                            r->accuracy + part * r->n};
+        s = (struct scores){r->matrix + part * r->n, r->accuracy + part * r->n};
         begin_part(r);
         rc = learn_once(r, part, from, to, err);
         count_part(r);
@@ -409,8 +407,8 @@ static void configure(struct run *r)
     l->seed = (int64_t)r->o->seed;
     l->holdout.fraction = 0;
     l->replay.adaptive = false; /* there is no idle time */
-    l->replay.enabled = arm == EVAL_REPLAY || arm == EVAL_BOTH ||
-                        arm == EVAL_JOINT;
+    l->replay.enabled =
+        arm == EVAL_REPLAY || arm == EVAL_BOTH || arm == EVAL_JOINT;
     l->ewc.enabled = arm == EVAL_EWC || arm == EVAL_BOTH;
     if (r->texts->domains[0].learned_bytes <
             (size_t)r->conf.model.tokenizer_bytes &&
@@ -430,9 +428,9 @@ static int learn_vocabulary(struct run *r, struct tokenizer **tokenizer,
     vocabulary_init(&v, &r->conf);
     for (size_t i = 0; !enough && i < r->texts->learned.n; i++)
         enough = vocabulary_add(
-            &v, eval_texts_record(r->texts,
-                                  &r->texts->learned.items[r->stream[i]],
-                                  &r->maker, &r->conf));
+            &v,
+            eval_texts_record(r->texts, &r->texts->learned.items[r->stream[i]],
+                              &r->maker, &r->conf));
     rc = vocabulary_learn(&v, tokenizer, err);
     vocabulary_release(&v);
     return rc;
@@ -464,13 +462,11 @@ static int prepare(struct run *r, struct err *err)
     int shards, rc;
 
     configure(r);
-    record_maker_init(&r->maker,
-                      r->conf.model.preset == CONF_PRESET_LINEAR);
+    record_maker_init(&r->maker, r->conf.model.preset == CONF_PRESET_LINEAR);
     r->stream = xcalloc(n, sizeof *r->stream);
-    eval_texts_order(r->texts,
-                     r->o->arm == EVAL_JOINT ? EVAL_INTERLEAVED
-                                             : r->o->o->order,
-                     r->o->seed, r->stream);
+    eval_texts_order(
+        r->texts, r->o->arm == EVAL_JOINT ? EVAL_INTERLEAVED : r->o->o->order,
+        r->o->seed, r->stream);
     shards = r->conf.learner.shards ? (int)r->conf.learner.shards : 1;
     rc = learning_open(&r->learning, &r->conf, 1, shards, err);
     if (rc == 0 && r->learning.has_model)
@@ -539,9 +535,9 @@ static void set_real(json_t *o, const char *key, double x)
 static json_t *measures_of(const struct run *r)
 {
     /* Otherwise no part of the stream is one domain. */
-    bool in_parts = r->o->arm != EVAL_JOINT &&
-                    (r->o->o->order == EVAL_SEQUENCE ||
-                     r->o->o->order == EVAL_GRADUAL);
+    bool in_parts =
+        r->o->arm != EVAL_JOINT &&
+        (r->o->o->order == EVAL_SEQUENCE || r->o->o->order == EVAL_GRADUAL);
     json_t *m = json_object();
     double worst = NAN;
 
@@ -584,8 +580,8 @@ static json_t *result_of(const struct run *r)
         "arm", eval_arm_names[r->o->arm], "seed", (json_int_t)r->o->seed,
         "start", to_json(r->start, r->n), "matrix",
         rows_to_json(r->matrix, r->n, r->n), "accuracy",
-        rows_to_json(r->accuracy, r->n, r->n), "curve", "bytes",
-        r->curve_bytes, "loss", r->curve_loss, "accuracy", r->curve_accuracy,
+        rows_to_json(r->accuracy, r->n, r->n), "curve", "bytes", r->curve_bytes,
+        "loss", r->curve_loss, "accuracy", r->curve_accuracy,
         "prequential_by_domain", to_json(prequential, r->n), "first_contact",
         to_json(r->first_contact, r->n), "measures", measures_of(r), "cost",
         "seconds", r->seconds, "measuring_seconds", r->measuring_seconds,
@@ -599,8 +595,7 @@ static json_t *result_of(const struct run *r)
     return j;
 }
 
-int eval_run(const struct eval_run_options *o, json_t **result,
-             struct err *err)
+int eval_run(const struct eval_run_options *o, json_t **result, struct err *err)
 {
     struct run *r = xcalloc(1, sizeof *r);
     int rc;

@@ -55,15 +55,14 @@ static struct eval_domain *find_domain(struct eval_texts *t, const char *name,
 
     *id = (uint32_t)names_add(&t->names, name);
     if (t->names.n > MOST_DOMAINS) {
-        err_set(err, ERR_LIMIT, "there are more than %d domains",
-                MOST_DOMAINS);
+        err_set(err, ERR_LIMIT, "there are more than %d domains", MOST_DOMAINS);
         return NULL;
     }
     if (t->names.n > n) {
         if (n == t->cap_domains) {
             t->cap_domains = n ? 2 * n : 16;
-            t->domains = xreallocarray(t->domains, t->cap_domains,
-                                       sizeof *t->domains);
+            t->domains =
+                xreallocarray(t->domains, t->cap_domains, sizeof *t->domains);
         }
         t->domains[n] = (struct eval_domain){0};
     }
@@ -146,8 +145,8 @@ static int read_line(struct reading *r, const struct line *line,
 static int read_file(struct reading *r, struct err *err)
 {
     size_t n = r->t->learned.n + r->t->heldout.n;
-    struct lines *l = lines_open(
-        r->path, (size_t)r->o->conf->source.max_record_bytes, err);
+    struct lines *l =
+        lines_open(r->path, (size_t)r->o->conf->source.max_record_bytes, err);
     struct line line;
     int rc = 0;
 

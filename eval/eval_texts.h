@@ -37,7 +37,7 @@ struct eval_list {
 };
 
 struct eval_domain {
-    size_t n_learned, n_heldout;       /* records */
+    size_t n_learned, n_heldout;         /* records */
     size_t learned_bytes, heldout_bytes; /* of their texts */
 };
 

@@ -132,21 +132,21 @@ static json_t *arm_of(const struct table *t)
                 at == SIZE_MAX ? NAN : t->items[at].accuracy[j];
         }
         json_array_append_new(matrix, to_json(loss + i * n, n));
-        json_array_append_new(json_object_get(arm, "rows"),
-                              at == SIZE_MAX
-                                  ? json_null()
-                                  : json_sprintf(
-                                        "%s (version %lld)", t->names.items[i],
-                                        (long long)t->items[at].version));
+        json_array_append_new(
+            json_object_get(arm, "rows"),
+            at == SIZE_MAX
+                ? json_null()
+                : json_sprintf("%s (version %lld)", t->names.items[i],
+                               (long long)t->items[at].version));
         json_array_append_new(rows, to_json(accuracy + i * n, n));
     }
     for (size_t i = 0; i < t->n_items; i++)
-        json_array_append_new(
-            json_object_get(arm, "versions"),
-            json_pack("{s:I, s:o, s:o}", "version",
-                      (json_int_t)t->items[i].version, "loss",
-                      to_json(t->items[i].loss, n), "accuracy",
-                      to_json(t->items[i].accuracy, n)));
+        json_array_append_new(json_object_get(arm, "versions"),
+                              json_pack("{s:I, s:o, s:o}", "version",
+                                        (json_int_t)t->items[i].version, "loss",
+                                        to_json(t->items[i].loss, n),
+                                        "accuracy",
+                                        to_json(t->items[i].accuracy, n)));
     json_object_set_new(mean, "final_mean",
                         json_value_real(measures_final_mean(loss, n)));
     json_object_set_new(mean, "backward_transfer",
@@ -206,9 +206,8 @@ static json_t *lag_of(const struct moment *moments, size_t n)
             newest = m->version > newest ? m->version : newest;
         } else {
             serves = true;
-            behind = m->rolled_back || m->version > newest
-                         ? 0
-                         : newest - m->version;
+            behind =
+                m->rolled_back || m->version > newest ? 0 : newest - m->version;
         }
         if (serves)
             worst = behind > worst ? behind : worst;
@@ -267,10 +266,10 @@ int eval_versions(const char *data_dir, json_t **report, struct err *err)
             json_array_append_new(
                 domains,
                 json_pack("{s:o}", "name", json_value_text(t.names.items[j])));
-        *report = json_pack("{s:s, s:s, s:o, s:[o], s:o}", "program",
-                            "mneme " PACKAGE_VERSION, "order", "versions",
-                            "domains", domains, "arms", arm_of(&t), "serving",
-                            lag);
+        *report =
+            json_pack("{s:s, s:s, s:o, s:[o], s:o}", "program",
+                      "mneme " PACKAGE_VERSION, "order", "versions", "domains",
+                      domains, "arms", arm_of(&t), "serving", lag);
     }
     table_release(&t);
     catalog_versions_free(versions, n);

@@ -22,9 +22,9 @@
 #include "tests/util/base_util.h"
 
 static const char *const sets[] = {
-    "source.type=stdin",   "model.preset=custom",  "model.dim=16",
-    "model.layers=1",      "model.heads=2",        "model.kv_heads=1",
-    "model.ffn_dim=32",    "model.context=32",     "model.tokenizer=bytes",
+    "source.type=stdin",        "model.preset=custom", "model.dim=16",
+    "model.layers=1",           "model.heads=2",       "model.kv_heads=1",
+    "model.ffn_dim=32",         "model.context=32",    "model.tokenizer=bytes",
     "learner.batch_tokens=128",
 };
 
@@ -46,8 +46,8 @@ static void write_file(struct fixture *f, const char *dir, int i,
         buf_addf(&text, "%d\", \"label\": \"l%d\"}\n", k, i);
     }
     f->files[i] = xasprintf("%s/%c.jsonl", dir, 'a' + i);
-    assert_int_equal(
-        fileio_write_sync(f->files[i], text.data, text.len, NULL), 0);
+    assert_int_equal(fileio_write_sync(f->files[i], text.data, text.len, NULL),
+                     0);
     buf_release(&text);
 }
 
@@ -119,8 +119,7 @@ static void drop_costs(json_t *report)
 
 static double real(const json_t *j, const char *group, const char *key)
 {
-    return json_real_value(
-        json_object_get(json_object_get(j, group), key));
+    return json_real_value(json_object_get(json_object_get(j, group), key));
 }
 
 static double cell(const json_t *matrix, size_t i, size_t j)
@@ -132,8 +131,8 @@ static void check_run(const json_t *run)
 {
     const json_t *m = json_object_get(run, "matrix");
     const json_t *curve = json_object_get(run, "curve");
-    bool joint = !strcmp(json_string_value(json_object_get(run, "arm")),
-                         "joint");
+    bool joint =
+        !strcmp(json_string_value(json_object_get(run, "arm")), "joint");
 
     assert_int_equal(json_array_size(m), 3);
     for (size_t i = 0; i < 3; i++)
@@ -141,8 +140,8 @@ static void check_run(const json_t *run)
             assert_true(cell(m, i, j) > 0.5 && cell(m, i, j) < 20);
     for (size_t j = 0; j < 3; j++) {
         /* An untrained model of bytes: log2(257) = 8.006. */
-        double start = json_real_value(
-            json_array_get(json_object_get(run, "start"), j));
+        double start =
+            json_real_value(json_array_get(json_object_get(run, "start"), j));
         double contact = json_real_value(
             json_array_get(json_object_get(run, "first_contact"), j));
 
@@ -174,9 +173,9 @@ static void check_retention(const json_t *arms)
     double final[3];
 
     for (size_t i = 0; i < 3; i++)
-        final[i] = real(json_array_get(json_object_get(
-                            json_array_get(arms, i), "runs"), 0),
-                        "measures", "final_mean");
+        final[i] = real(
+            json_array_get(json_object_get(json_array_get(arms, i), "runs"), 0),
+            "measures", "final_mean");
     for (size_t i = 0; i < 3; i++)
         assert_true(
             fabs(real(json_array_get(
@@ -199,8 +198,7 @@ static void test_report(void **state)
     json_array_foreach(arms, i, arm)
     {
         assert_int_equal(json_array_size(json_object_get(arm, "runs")), 2);
-        json_array_foreach(json_object_get(arm, "runs"), k, one)
-            check_run(one);
+        json_array_foreach(json_object_get(arm, "runs"), k, one) check_run(one);
         assert_true(real(arm, "least", "final_mean") <=
                         real(arm, "mean", "final_mean") &&
                     real(arm, "mean", "final_mean") <=
@@ -257,8 +255,8 @@ static void test_linear(void **state)
     f.o.n_seeds = 1;
     report = run(&f);
     arm = json_array_get(json_object_get(report, "arms"), 0);
-    assert_true(json_is_null(json_object_get(json_object_get(arm, "mean"),
-                                             "final_mean")));
+    assert_true(json_is_null(
+        json_object_get(json_object_get(arm, "mean"), "final_mean")));
     assert_true(real(arm, "mean", "final_accuracy") > 0.9);
     assert_true(real(arm, "mean", "anytime_accuracy") > 0.9);
     assert_true(real(arm, "mean", "prequential_accuracy") > 0.5);
@@ -282,8 +280,8 @@ static void test_errors(void **state)
     assert_int_equal(eval_files(&f.o, &report, &err), ERR_NOTFOUND);
     assert_non_null(strstr(err.msg, "arm none, seed"));
     assert_non_null(strstr(err.msg, "no-such-file.json"));
-    assert_int_equal(
-        fileio_write_sync(f.files[1], "\xff\xfe\0\x01\n", 5, NULL), 0);
+    assert_int_equal(fileio_write_sync(f.files[1], "\xff\xfe\0\x01\n", 5, NULL),
+                     0);
     assert_int_equal(eval_files(&f.o, &report, &err), ERR_INVALID);
     assert_non_null(strstr(err.msg, f.files[1]));
     assert_int_equal(eval_versions(*state, &report, &err), ERR_NOTFOUND);

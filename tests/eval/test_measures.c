@@ -72,8 +72,7 @@ static void test_retention(void **state)
 {
     (void)state;
     /* The figures of three final means: (4.715 - 3.006) / (4.715 - 2.692). */
-    assert_near(measures_retention(4.715, 3.006, 2.692),
-                        1.709 / 2.023, NEAR);
+    assert_near(measures_retention(4.715, 3.006, 2.692), 1.709 / 2.023, NEAR);
     assert_near(measures_retention(4, 4, 3), 0, NEAR);
     assert_near(measures_retention(4, 3, 3), 1, NEAR);
     assert_true(isnan(measures_retention(3, 2, 3)));

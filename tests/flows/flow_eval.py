@@ -118,6 +118,23 @@ def a_report(tap, names):
               "one process and two: the same report")
 
 
+def example(tap):
+    """The example of the help, with less text."""
+    help_ = " ".join(mneme("help", "eval", code=0)[1].split())
+    line = re.search(r"mneme (eval --preset[^.]*\.svg [^.]*\.jsonl "
+                     r"[^.]*\.jsonl)", help_).group(1).split()
+    for name, domain in (("news.jsonl", "harbour"), ("logs.jsonl", "orchard")):
+        write_lines(path(name), records(domain, 60))
+    here = os.getcwd()
+    os.chdir(TMP)
+    code, out, err = mneme(*line, "--bytes", "4000")
+    os.chdir(here)
+    tap.ok(code == 0 and ET.parse(path("eval.svg")) and
+           re.search(r"^joint +[0-9.]+ ", out, re.M), "the example of the help")
+    if code:
+        tap.note(err)
+
+
 def orders(tap, names):
     mixed = write_lines(path("mixed.jsonl"), [
         json.dumps(dict(json.loads(line), ts=i * 1000, label="l<&>"))
@@ -224,6 +241,7 @@ def main():
     tap = Tap()
     names = files()
     a_report(tap, names)
+    example(tap)
     orders(tap, names)
     wrong(tap, names)
     versions(tap)

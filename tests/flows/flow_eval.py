@@ -151,11 +151,18 @@ def orders(tap, names):
                          "--arms", "replay", "--svg", path("label.svg"), mixed)
     name = "".join(ET.parse(path("label.svg")).getroot().itertext())
     tap.ok(code == 0 and "l<&>" in name, "--by label; names are escaped")
-    code, out, _ = mneme("eval", *TINY, "--seeds", "1", "--arms", "none",
-                         "--equal-seconds", "--json", "--heldout",
-                         ",".join(names[:2]), *names[1::-1])
-    tap.ok(code == 0 and [a["equal"] for a in json.loads(out)["arms"]] ==
-           ["updates", "seconds"], "--heldout and --equal-seconds")
+    held = [write_lines(path(f"{d}.held"), records(d, 10, seed=2))
+            for d in ("harbour", "orchard")]
+    code, out, err = mneme("eval", *TINY, "--seeds", "1", "--arms", "none",
+                           "--equal-seconds", "--json", "--heldout",
+                           ",".join(held), *names[:2])
+    if not tap.ok(code == 0 and
+                  [a["equal"] for a in json.loads(out)["arms"]] ==
+                  ["updates", "seconds"] and
+                  [(d["records"], d["heldout_records"])
+                   for d in json.loads(out)["domains"]] == 2 * [(80, 10)],
+                  "--heldout and --equal-seconds"):
+        tap.note(f"exit {code}: {out} {err}")
 
 
 def wrong(tap, names):

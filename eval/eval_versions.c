@@ -40,6 +40,13 @@ struct table {
 
 /* --- losses ------------------------------------------------------------- */
 
+/* A version that was rolled back is no ancestor of the present one. */
+static bool counts(const struct catalog_version *v)
+{
+    return v->n_domains > 0 && v->state != STORE_ROLLED_BACK &&
+           v->state != STORE_DAMAGED;
+}
+
 static int read_table(struct catalog *c, struct catalog_version **versions,
                       size_t *n, struct table *t, struct err *err)
 {
@@ -48,7 +55,8 @@ static int read_table(struct catalog *c, struct catalog_version **versions,
     if (rc)
         return rc;
     for (size_t i = *n; i-- > 0;)
-        for (size_t d = 0; d < (*versions)[i].n_domains; d++)
+        for (size_t d = 0;
+             counts(&(*versions)[i]) && d < (*versions)[i].n_domains; d++)
             names_add(&t->names, (*versions)[i].domains[d].domain);
     if (t->names.n == 0)
         return err_set(err, ERR_STATE,
@@ -62,7 +70,7 @@ static int read_table(struct catalog *c, struct catalog_version **versions,
         const struct catalog_version *v = &(*versions)[i];
         struct scored *s = &t->items[t->n_items];
 
-        if (v->n_domains == 0)
+        if (!counts(v))
             continue;
         s->version = v->version;
         s->loss = xcalloc(t->names.n, sizeof *s->loss);

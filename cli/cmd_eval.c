@@ -330,13 +330,14 @@ static void print_costs(const json_t *arms, const char *equal)
 {
     static const struct column list[] = {
         {"live_final_mean", 3, false}, {"worst_unseen", 2, false},
-        {"steps", 0, false},           {"records_learned", 0, false},
-        {"records_refused", 0, false}, {"seconds", 1, false},
-        {"peak_mib", 0, false},
+        {"steps", 0, false},           {"consolidations", 0, false},
+        {"records_learned", 0, false}, {"records_refused", 0, false},
+        {"seconds", 1, false},         {"peak_mib", 0, false},
     };
 
     print_arms(arms, equal,
-               "l:ARM r:LIVE r:UNSEEN r:STEPS r:LEARNED r:REFUSED r:SECONDS "
+               "l:ARM r:LIVE r:UNSEEN r:STEPS r:ANCHORED r:LEARNED r:REFUSED "
+               "r:SECONDS "
                "r:MIB",
                list, sizeof list / sizeof *list);
 }

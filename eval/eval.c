@@ -158,21 +158,22 @@ static json_t *mean_matrix(json_t *const *runs, size_t n_runs, const char *key)
 }
 
 /* Names the rows of the matrix: by the domain that was learned last, or by the
- * share of the records, where no part of the stream is one domain. */
+ * share of the text, where no part of the stream is one domain. */
 static json_t *row_names(const struct plan *p, enum eval_arm arm)
 {
     bool by_domain = arm != EVAL_JOINT && (p->o->order == EVAL_SEQUENCE ||
                                            p->o->order == EVAL_GRADUAL);
     json_t *list = json_array();
-    size_t n = 0;
+    size_t n = 0, all = 0;
 
+    for (size_t i = 0; i < p->texts.names.n; i++)
+        all += p->texts.domains[i].learned_bytes;
     for (size_t i = 0; i < p->texts.names.n; i++) {
-        n += p->texts.domains[i].n_learned;
+        n += p->texts.domains[i].learned_bytes;
         json_array_append_new(
             list, by_domain ? json_value_text(p->texts.names.items[i])
                             : json_sprintf("%.0f %%",
-                                           100.0 * (double)n /
-                                               (double)p->texts.learned.n));
+                                           100.0 * (double)n / (double)all));
     }
     return list;
 }

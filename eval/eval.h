@@ -10,7 +10,7 @@
  * is measured in processor time.
  *
  * The stream has one part for each domain: in sequence, the part is the domain.
- * Otherwise the parts have as many records as the domains. After each part the
+ * Otherwise the parts have as much text as the domains. After each part the
  * held-out records of all domains are scored with the model that would answer.
  *
  * eval_versions reads the same from the versions of a data directory.

@@ -20,7 +20,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define LEFT 74 /* of the plot in its panel */
+#define LEFT 90 /* of the plot in its panel */
 #define PLOT_W 300
 #define PLOT_H 190
 #define PANEL_W (LEFT + PLOT_W + 26)

@@ -362,17 +362,34 @@ static void count_part(struct run *r)
     }
 }
 
+/* Returns the end of a part of the stream that begins at `from`: the parts up
+ * to this one have as much text as the domains up to this one. In sequence, it
+ * is the end of the domain. */
+static size_t end_of_part(const struct run *r, size_t part, size_t from,
+                          size_t *bytes)
+{
+    size_t wanted = 0, at = from;
+
+    if (part + 1 == r->n)
+        return r->texts->learned.n;
+    for (size_t j = 0; j <= part; j++)
+        wanted += r->texts->domains[j].learned_bytes;
+    while (at < r->texts->learned.n && *bytes < wanted)
+        *bytes += r->texts->learned.items[r->stream[at++]].text_bytes;
+    return at;
+}
+
 static int learn_stream(struct run *r, struct err *err)
 {
     double *unused = reals(r->n);
     struct scores s = {r->start, unused};
-    size_t from = 0;
+    size_t from = 0, bytes = 0;
     int rc = measure(r, ALL, &s, err);
 
     if (rc == 0)
         rc = add_point(r, err);
     for (size_t part = 0; rc == 0 && part < r->n; part++) {
-        size_t to = from + r->texts->domains[part].n_learned;
+        size_t to = end_of_part(r, part, from, &bytes);
 
         s = (struct scores){r->matrix + part * r->n, r->accuracy + part * r->n};
         begin_part(r);
@@ -560,6 +577,8 @@ static json_t *measures_of(const struct run *r)
     set_real(m, "anytime_accuracy", measures_anytime(r->accuracy, r->n));
     set_real(m, "prequential_accuracy", r->right / r->labelled);
     set_real(m, "steps", (double)learner_steps(r->learning.learner));
+    set_real(m, "consolidations",
+             (double)learner_ewc(r->learning.learner)->consolidations);
     set_real(m, "records_learned", (double)r->n_learned);
     set_real(m, "records_refused", (double)r->n_refused);
     return m;

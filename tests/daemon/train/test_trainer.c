@@ -999,6 +999,26 @@ static void test_vocabulary(void **state)
     assert_head(w, 2);
 }
 
+/* The built-in vocabulary needs no text: version 1 comes before any record. */
+static void test_builtin_vocabulary(void **state)
+{
+    struct world *w = *state;
+
+    w->conf->model.tokenizer = CONF_TOKENIZER_BUILTIN;
+    w->conf->model.vocab_size = 300;
+    open_world(w);
+    assert_non_null(w->learning.learner);
+    assert_int_equal(tokenizer_vocab_size(w->learning.tokenizer), 300);
+    trainer_begin(w->trainer);
+    publisher_wait(w->publisher);
+    assert_head(w, 1);
+    push(w, 1);
+    turn(w);
+    advance(w, 2);
+    turn(w);
+    assert_int_equal(steps(w), 1);
+}
+
 /* A stop while text is collected: there is no model to publish. */
 static void test_vocabulary_stop(void **state)
 {
@@ -1159,6 +1179,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_reload, setup, teardown),
         cmocka_unit_test_setup_teardown(test_full_disk, setup, teardown),
         cmocka_unit_test_setup_teardown(test_vocabulary, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_builtin_vocabulary, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_vocabulary_stop, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_metrics, setup, teardown),

@@ -5,8 +5,8 @@
  *     bench/bench_learn [--preset nano] [--vocab 0] [--lr 3e-3] [--beta1 B]
  *                       [--beta2 B] [--decay W] [--batch 512] [--ratio 1]
  *                       [--lambda 0] [--consolidate auto|STEPS] [--seed 42]
- *                       [--threads 1] [--bytes 300000] [--record 2000]
- *                       TEXTFILE...
+ *                       [--average D[,D]...] [--threads 1] [--bytes 300000]
+ *                       [--record 2000] TEXTFILE...
  *
  * Each file is a domain. The domains are learned in the given order, in one
  * pass each: the first --bytes bytes, cut at line ends into records of about
@@ -14,8 +14,11 @@
  * daemon's, in memory.
  *   --vocab   0: bytes; else byte-level BPE, trained on the files
  *   --lambda  0: no EWC
+ *   --average  decays of moving averages, which are kept beside the learner's
+ *              own; from 1 on: a number of tokens T, for exp(-tokens / T)
  * Prints for each domain its prequential loss, and then the losses on the
- * held-out records of all domains so far, in bits per byte.
+ * held-out records of all domains so far, in bits per byte, and their mean: a
+ * line for the live weights, and one for each average.
  */
 #include "config.h"
 
@@ -31,13 +34,14 @@
 #include "base/timing.h"
 #include "base/xalloc.h"
 #include "learner/tokenizer/cut.h"
-#include "learner/learner.h"
+#include "learner/learner_private.h"
 #include "learner/model.h"
 #include "replay/replay.h"
 
 #define MAX_DOMAINS 16
 #define HOLD_OUT 20 /* one record in this many */
 #define EVAL_TOKENS 4096
+#define MAX_AVERAGES 8
 
 static struct options {
     const char *preset;
@@ -66,6 +70,8 @@ static struct tokenizer *tokenizer;
 static struct model_shape shape;
 static struct learner *learner;
 static struct replay *replay;
+static struct average averages[MAX_AVERAGES];
+static size_t n_averages;
 
 static void fail(const struct err *err)
 {
@@ -142,19 +148,6 @@ static void make_tokenizer(void)
 
 /* --- losses on held-out records ----------------------------------------- */
 
-static float *gather_weights(const struct model *m)
-{
-    struct tensor_list weights = TENSOR_LIST_INIT;
-    float *params = xfloats(m->n_params);
-
-    learner_export(learner, &weights, NULL, NULL, NULL, NULL);
-    for (size_t i = 0; i < m->n_tensors; i++)
-        memcpy(params + m->tensors[i].offset, weights.items[i].data,
-               m->tensors[i].count * sizeof *params);
-    tensor_list_release(&weights);
-    return params;
-}
-
 static double sum_losses(const struct segment *s, const float *loss)
 {
     double nats = 0.0;
@@ -183,24 +176,33 @@ static double held_out_bits(const struct model *m, const float *params,
     return nats / log(2) / n_bytes;
 }
 
+static void print_weights(const char *name, size_t learned, const float *params)
+{
+    const struct model *m = learner->model;
+    struct model_work *work = model_work_create(m, (size_t)shape.context);
+    double sum = 0.0;
+
+    printf("held out after %zu, %s:", learned + 1, name);
+    for (size_t i = 0; i <= learned; i++) {
+        double bits = held_out_bits(m, params, work, &domains[i]);
+
+        sum += bits;
+        printf(" %.4f", bits);
+    }
+    printf(" mean %.4f\n", sum / (double)(learned + 1));
+    model_work_free(work);
+}
+
 static void print_held_out(size_t learned)
 {
-    struct model *m;
-    struct model_work *work;
-    float *params;
-    struct err err = ERR_INIT;
+    print_weights("live", learned, learner->params);
+    for (size_t i = 0; i < n_averages; i++) {
+        char name[24];
 
-    if (model_create(&shape, &m, &err))
-        fail(&err);
-    work = model_work_create(m, (size_t)shape.context);
-    params = gather_weights(m);
-    printf("held out after %zu:", learned + 1);
-    for (size_t i = 0; i <= learned; i++)
-        printf(" %.4f", held_out_bits(m, params, work, &domains[i]));
-    printf("\n");
-    free(params);
-    model_work_free(work);
-    model_free(m);
+        snprintf(name, sizeof name, "average %g",
+                 (double)averages[i].options.decay);
+        print_weights(name, learned, averages[i].weights);
+    }
 }
 
 /* --- learning ----------------------------------------------------------- */
@@ -212,6 +214,19 @@ static struct segment *copy_sample(const struct replay_sampled *draws, size_t n)
     for (size_t i = 0; i < n; i++)
         s[i] = draws[i].segment;
     return s;
+}
+
+static void follow(size_t n_tokens)
+{
+    for (size_t i = 0; i < n_averages; i++) {
+        struct average a = averages[i];
+
+        if (a.options.decay >= 1.0f)
+            a.options.decay = expf(-(float)n_tokens / a.options.decay);
+        average_follow(&a, learner->params,
+                       average_decay(&a, learner->optim.step - 1), 0,
+                       learner->model->n_params);
+    }
 }
 
 /* Learns fresh[n] in one step, and adds their losses to *nats. */
@@ -247,6 +262,7 @@ static void step(const struct segment *fresh, size_t n, size_t n_tokens,
         *nats += out.text_nats[i];
         replay_offer(replay, &fresh[i], &origin, out.nats[i]);
     }
+    follow(n_tokens);
     if (out.consolidated)
         printf("consolidated at step %llu\n", (unsigned long long)number);
     free(replayed);
@@ -284,7 +300,8 @@ static void learn_domain(const struct domain *d)
 
 enum {
     O_PRESET = 256, O_VOCAB, O_LR, O_BETA1, O_BETA2, O_DECAY, O_BATCH,
-    O_RATIO, O_LAMBDA, O_CONSOLIDATE, O_SEED, O_THREADS, O_BYTES, O_RECORD
+    O_RATIO, O_LAMBDA, O_AVERAGE, O_CONSOLIDATE, O_SEED, O_THREADS, O_BYTES,
+    O_RECORD
 };
 
 static const struct option long_options[] = {
@@ -297,6 +314,7 @@ static const struct option long_options[] = {
     {"batch", required_argument, NULL, O_BATCH},
     {"ratio", required_argument, NULL, O_RATIO},
     {"lambda", required_argument, NULL, O_LAMBDA},
+    {"average", required_argument, NULL, O_AVERAGE},
     {"consolidate", required_argument, NULL, O_CONSOLIDATE},
     {"seed", required_argument, NULL, O_SEED},
     {"threads", required_argument, NULL, O_THREADS},
@@ -309,6 +327,20 @@ static void set_consolidate(struct ewc_options *e, const char *value)
 {
     e->consolidate = strcmp(value, "auto") ? EWC_EVERY : EWC_AUTO;
     e->every_steps = atoll(value);
+}
+
+static void set_averages(const char *value)
+{
+    char *end;
+
+    for (n_averages = 0; *value && n_averages < MAX_AVERAGES; value = end) {
+        averages[n_averages].options.enabled = true;
+        averages[n_averages++].options.decay = strtof(value, &end);
+        if (*end == ',')
+            end++;
+        else if (*end || end == value)
+            exit(2);
+    }
 }
 
 static void set_option(int which, const char *value)
@@ -328,6 +360,7 @@ static void set_option(int which, const char *value)
         l->ewc.lambda = (float)atof(value);
         l->ewc.enabled = l->ewc.lambda > 0.0f;
         break;
+    case O_AVERAGE: set_averages(value); break;
     case O_CONSOLIDATE: set_consolidate(&l->ewc, value); break;
     case O_SEED: l->seed = (uint64_t)atoll(value); break;
     case O_THREADS: opt.threads = atoi(value); break;
@@ -351,6 +384,9 @@ static void create_parts(void)
     opt.learner.shards = 2;
     if (learner_create(&opt.learner, &learner, &err))
         fail(&err);
+    for (size_t i = 0; i < n_averages; i++)
+        average_init(&averages[i], &averages[i].options, learner->params,
+                     learner->model->n_params);
     replay_options_default(&rows, REPLAY_ROWS);
     rows.seed = opt.learner.seed;
     replay = replay_create(&rows, NULL);

@@ -153,6 +153,11 @@ struct conf_ewc {
     } consolidate;
 };
 
+struct conf_average {
+    bool enabled;
+    double decay; /* in [0, 1) */
+};
+
 struct conf_replay {
     bool enabled;
     double ratio; /* replayed tokens for each new one */
@@ -174,6 +179,7 @@ struct conf_learner {
     double flush_seconds; /* 0: a step needs a full batch or the end */
     struct conf_optimizer optimizer;
     struct conf_ewc ewc;
+    struct conf_average average;
     struct conf_replay replay;
     struct conf_holdout holdout;
 };

@@ -270,6 +270,23 @@ const struct conf_key conf_map[] = {
             "loss no longer falls, and at intervals. off: never. every: "
             "after this number of steps."},
 
+    SECTION("learner.average",
+            "The moving average of the weights: what a version serves. "
+            "Learning goes on from the live weights, which it does not "
+            "change."),
+    {.name = "learner.average.enabled", .type = CONF_BOOL,
+     AT(learner.average.enabled), .fallback = "true",
+     .decides_learning = true,
+     .doc = "Serves the moving average. false: a version serves the live "
+            "weights, and no average is kept. When turned on again, the "
+            "average starts at the live weights."},
+    {.name = "learner.average.decay", .type = CONF_REAL,
+     AT(learner.average.decay), .fallback = "0.99", .min = 0, .max = 0.9999,
+     .decides_learning = true,
+     .doc = "Share of the average that a step keeps; the rest comes from the "
+            "live weights. It averages about 1 / (1 - decay) steps. Early "
+            "steps keep less."},
+
     SECTION("learner.replay",
             "Learning again from segments in the replay buffer."),
     {.name = "learner.replay.enabled", .type = CONF_BOOL,

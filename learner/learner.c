@@ -14,9 +14,12 @@
 
 #include "base/xalloc.h"
 #include "learner/learner_private.h"
+#include "learner/kernels/block.h"
 #include "learner/kernels/ops.h"
 
 #define RANGE_FLOATS 8192
+
+#define LIVE "live.weights"
 
 enum { N_STEPS, N_FISHER_CREDIT, N_COUNTERS };
 
@@ -38,6 +41,7 @@ void learner_options_default(struct learner_options *o)
                 .lambda = 10.0f,
                 .decay = 0.95f,
                 .consolidate = EWC_AUTO},
+        .average = {.enabled = true, .decay = 0.99f},
         .class_weight = 0.1f,
     };
     head_options_default(&o->head);
@@ -86,6 +90,7 @@ static int make_model(struct learner *l, struct err *err)
     }
     optim_init(&l->optim, &o->optim, l->model->n_params);
     ewc_init(&l->ewc, &o->ewc, l->model->n_params);
+    average_init(&l->average, &o->average, l->params, l->model->n_params);
     make_ranges(l);
     return 0;
 }
@@ -132,6 +137,7 @@ void learner_free(struct learner *l)
     free(l->shards);
     optim_release(&l->optim);
     ewc_release(&l->ewc);
+    average_release(&l->average);
     free(l->ranges);
     free(l->results);
     free(l->params);
@@ -167,8 +173,10 @@ size_t learner_bytes(const struct learner_options *options,
 {
     struct head_options head = options->head;
     struct model *m;
-    /* Weights and two moments; with EWC also Fisher, anchor and Fisher sum. */
-    size_t blocks = options->ewc.enabled ? 6 : 3;
+    /* Weights and two moments; the moving average; Fisher, anchor and Fisher
+     * sum. */
+    size_t blocks =
+        3 + (options->average.enabled ? 1 : 0) + (options->ewc.enabled ? 3 : 0);
     size_t n_bytes;
 
     head.dim = options->shape ? options->shape->dim : 0;
@@ -232,10 +240,13 @@ void learner_export(const struct learner *l, struct tensor_list *weights,
         const struct model_tensor *t = &l->model->tensors[i];
 
         tensor_add_copy(weights, t->name, TENSOR_F32, t->n_dims, t->shape,
-                        l->params + t->offset);
+                        learner_served(l) + t->offset);
     }
     if (state)
         tensor_add_i64(state, "learner.counters", counters, N_COUNTERS);
+    if (state && l->average.weights)
+        tensor_add_copy(state, LIVE, TENSOR_F32, 1, &l->model->n_params,
+                        l->params);
     if (state && l->model) {
         optim_export(&l->optim, state);
         ewc_export(&l->ewc, state, NULL);
@@ -265,14 +276,36 @@ static int check_weights(const struct learner *l, const struct tensor_list *in,
     return rc;
 }
 
-static void copy_weights(struct learner *l, const struct tensor_list *in)
+/* Sets *live to NULL if the state has no live weights. */
+static int check_live(const struct learner *l, const struct tensor_list *state,
+                      const struct tensor **live, struct err *err)
 {
+    *live = NULL;
+    if (!l->model || !tensor_find(state, LIVE))
+        return 0;
+    return block_expect(state, LIVE, l->model->n_params, live, err);
+}
+
+/*
+ * Sets the average and the live weights.
+ *   in    the average
+ *   live  NULL: the same weights are live
+ */
+static void copy_weights(struct learner *l, const struct tensor_list *in,
+                         const struct tensor *live)
+{
+    size_t n = l->model ? l->model->n_params : 0;
+
     for (size_t i = 0; l->model && i < l->model->n_tensors; i++) {
         const struct model_tensor *m = &l->model->tensors[i];
 
         memcpy(l->params + m->offset, tensor_find(in, m->name)->data,
                m->count * sizeof *l->params);
     }
+    if (l->average.weights)
+        memcpy(l->average.weights, l->params, n * sizeof *l->params);
+    if (live)
+        memcpy(l->params, live->data, n * sizeof *l->params);
 }
 
 static int check_counters(const struct tensor_list *state,
@@ -302,18 +335,20 @@ int learner_import(struct learner *l, const struct tensor_list *weights,
                    const struct tensor_list *head, struct err *err)
 {
     struct head *h = head_create(&l->options.head);
+    const struct tensor *live;
     const int64_t *counters;
     int rc;
 
     if ((rc = check_counters(state, &counters, err)) ||
         (rc = check_weights(l, weights, err)) ||
+        (rc = check_live(l, state, &live, err)) ||
         (rc = head_import(h, head, state, err)))
         goto out;
     if (l->model && ((rc = optim_check(&l->optim, state, err)) ||
                      (rc = ewc_import(&l->ewc, state, anchor, err)) ||
                      (rc = optim_import(&l->optim, state, err))))
         goto out;
-    copy_weights(l, weights);
+    copy_weights(l, weights, live);
     head_free(l->head);
     l->head = h;
     h = NULL;
@@ -331,7 +366,7 @@ int learner_import_weights(struct learner *l, const struct tensor_list *weights,
 
     if (rc)
         return rc;
-    copy_weights(l, weights);
+    copy_weights(l, weights, NULL);
     if (l->model) {
         optim_release(&l->optim);
         optim_init(&l->optim, &l->options.optim, l->model->n_params);

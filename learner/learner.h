@@ -7,7 +7,8 @@
  * Fisher estimate. Fresh segments are scored before they are learned: their
  * loss is the prequential loss. The segments are shared among a fixed number
  * of shards. The gradients are summed in shard order. One AdamW update and the
- * pull of EWC follow.
+ * pull of EWC follow. The moving average of the weights follows them; it is
+ * what a version serves.
  *
  * The result depends on the segments and their order, the options and the
  * seed. It does not depend on the number of threads.
@@ -36,6 +37,7 @@
 #include "base/names.h"
 #include "base/segment.h"
 #include "base/tensor.h"
+#include "learner/average.h"
 #include "learner/ewc.h"
 #include "learner/head.h"
 #include "learner/optim.h"
@@ -50,6 +52,7 @@ struct learner_options {
     uint64_t seed;
     struct optim_options optim;
     struct ewc_options ewc;
+    struct average_options average;
     struct head_options head; /* dim is set from shape */
     float class_weight;       /* of the class loss in the Transformer's
                                  gradient */
@@ -100,6 +103,9 @@ struct learner_step_output {
     double *nats;      /* sum of -ln p over the counted targets */
     double *text_nats; /* the same without the end-of-text token, for bits per
                           byte */
+    double *average_nats; /* [n_fresh] text_nats by the moving average, as it
+                             was before the step; NaN for all but one segment
+                             in sixteen. NULL: none is scored. */
     float *logits;     /* [n_fresh][head.max_labels] class logits of labelled
                           fresh segments, to be stored for replay */
     uint8_t *right;    /* [n_fresh] 1: the class head predicted the label before
@@ -143,8 +149,11 @@ void learner_set_lambda(struct learner *l, float lambda);
 
 /*
  * Copies the whole state, for a version.
- *   weights  the model's tensors under their Hugging Face names
- *   state    optimizer, counters and running sums, for a restart
+ *   weights  the model's tensors under their Hugging Face names: the moving
+ *            average, or the live weights if no average is kept
+ *   state    optimizer, counters and running sums, for a restart; beside an
+ *            average also the live weights (live.weights: F32, laid out like
+ *            the parameters)
  *   anchor   Fisher and anchor; left empty if consolidation number
  *            *anchor_generation is still the newest. *anchor_generation is
  *            set to the newest.
@@ -156,14 +165,16 @@ void learner_export(const struct learner *l, struct tensor_list *weights,
                     struct tensor_list *head, int64_t *anchor_generation);
 
 /* Loads what learner_export wrote. All four lists are needed; `anchor` may
- * be empty before the first consolidation. On an error the learner is
- * unchanged. */
+ * be empty before the first consolidation. A state without live weights is of
+ * a learner that kept no average: live weights and average are then `weights`.
+ * On an error the learner is unchanged. */
 int learner_import(struct learner *l, const struct tensor_list *weights,
                    const struct tensor_list *state,
                    const struct tensor_list *anchor,
                    const struct tensor_list *head, struct err *err);
 
-/* Loads another model's weights (init: PATH) and resets the optimizer. */
+/* Loads another model's weights (init: PATH) as live weights and average, and
+ * resets the optimizer. */
 int learner_import_weights(struct learner *l,
                            const struct tensor_list *weights,
                            struct err *err);

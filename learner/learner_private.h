@@ -65,6 +65,7 @@ struct learner {
     size_t n_ranges;
     struct optim optim;
     struct ewc ewc;
+    struct average average;
     int64_t fisher_credit; /* tokens that the Fisher estimate may still use */
 
     struct head *head;
@@ -78,11 +79,19 @@ struct learner {
     uint8_t *refused; /* 1: the filter refused the segment */
     size_t n_segments, cap_segments;
     size_t counted; /* counted tokens */
+    float average_decay; /* d of this update (average.h) */
     float factor;   /* multiplies the gradient; below 1 when clipped */
     struct head_example *examples;
     size_t *owners; /* index of each example's segment */
     size_t n_examples, cap_examples;
     struct buf text; /* the decoded text of all examples */
 };
+
+/* The weights that a version serves: the moving average, or the live weights
+ * if no average is kept. */
+static inline const float *learner_served(const struct learner *l)
+{
+    return l->average.weights ? l->average.weights : l->params;
+}
 
 #endif

@@ -2,6 +2,7 @@
 /*
  * The order of a step. Workers do the lines marked *, by shard or range:
  *
+ *     * forward with the moving average, on a sixteenth of the fresh segments
  *       distribute the segments over the shards
  *     * forward; losses by segment
  *       the filter: refused segments are masked
@@ -10,7 +11,8 @@
  *     * sum the gradients in shard order, and their squares by range
  *       gradient norm: the step is skipped, or the gradient is clipped
  *       class head: test and train
- *     * AdamW, the pull of EWC, the check for finite weights
+ *     * AdamW, the pull of EWC, the moving average, the check for finite
+ *       weights
  *     * Fisher passes, observed in segment order
  *
  * The number of threads does not change the result. The segments alone decide
@@ -26,6 +28,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/rng.h"
 #include "base/xalloc.h"
 #include "learner/kernels/block.h"
 #include "learner/kernels/hot.h"
@@ -34,6 +37,8 @@
 #include "learner/tokenizer/cut.h"
 
 #define FISHER_SHARE 10 /* the Fisher estimate uses one token in this many */
+
+#define AVERAGE_SHARE 16 /* the average scores one fresh segment in so many */
 
 /* Targets sampled for the Fisher estimate use random numbers from this index
  * on. Replay samples its rows with lower indices. */
@@ -130,21 +135,94 @@ static void forward(void *arg, size_t shard)
     model_forward(l->model, l->params, &s->batch, s->work, s->loss);
 }
 
+/* Sums the counted losses of a segment.
+ *   loss  of its tokens
+ *   end   out: the loss of the end-of-text token, which is in the sum */
+static double sum_loss(const struct segment *s, const float *loss, double *end)
+{
+    double nats = 0.0;
+
+    *end = 0.0;
+    for (size_t t = s->n_masked; t < s->n_tokens; t++)
+        nats += (double)loss[t];
+    if (s->ends && s->n_tokens > s->n_masked)
+        *end = (double)loss[s->n_tokens - 1];
+    return nats;
+}
+
 static void sum_losses(struct learner *l)
 {
     for (size_t i = 0; i < l->n_segments; i++) {
-        const struct segment *s = l->segments[i];
         const struct placement *p = &l->placements[i];
-        const float *loss = l->shards[p->shard].loss + p->first;
-        double nats = 0.0, end = 0.0;
+        double end;
 
-        for (size_t t = s->n_masked; t < s->n_tokens; t++)
-            nats += (double)loss[t];
-        if (s->ends && s->n_tokens > s->n_masked)
-            end = (double)loss[s->n_tokens - 1];
-        l->nats[i] = nats;
-        l->text_nats[i] = nats - end;
+        l->nats[i] =
+            sum_loss(l->segments[i], l->shards[p->shard].loss + p->first, &end);
+        l->text_nats[i] = l->nats[i] - end;
     }
+}
+
+/* --- losses of the moving average --------------------------------------- */
+
+/* One round of scoring: shard s works on segment s of the round. */
+struct scoring {
+    struct learner *l;
+    const struct segment **segments; /* [n] */
+    double *text_nats;               /* [n] out */
+};
+
+static void score_pass(void *arg, size_t k)
+{
+    struct scoring *r = arg;
+    struct learner *l = r->l;
+    struct shard *s = &l->shards[k];
+    double nats, end;
+
+    batch_clear(&s->batch);
+    batch_add(&s->batch, r->segments[k]);
+    need_loss(s);
+    model_forward(l->model, learner_served(l), &s->batch, s->work, s->loss);
+    nats = sum_loss(r->segments[k], s->loss, &end);
+    r->text_nats[k] = nats - end;
+}
+
+/* A random choice: a stream may repeat itself every sixteen segments. */
+static bool is_scored(const struct learner *l, size_t i)
+{
+    return rng_below(AVERAGE_SHARE, l->options.seed, RNG_AVERAGE,
+                     (uint64_t)l->steps, i) == 0;
+}
+
+/*
+ * Scores fresh segments with the moving average. Each is a forward pass of its
+ * own, in the working memory of a shard. So this precedes the step's forward
+ * passes, whose activations the backward passes need.
+ */
+static void score_average(struct learner *l,
+                          const struct learner_step_input *in, double *out)
+{
+    size_t n_shards = (size_t)l->options.shards, i = 0;
+    const struct segment **chosen = xcalloc(n_shards, sizeof *chosen);
+    size_t *owners = xcalloc(n_shards, sizeof *owners);
+    double *nats = xcalloc(n_shards, sizeof *nats);
+
+    while (i < in->n_fresh) {
+        struct scoring r = {l, chosen, nats};
+        size_t n = 0;
+
+        for (; i < in->n_fresh && n < n_shards; i++) {
+            if (!is_scored(l, i))
+                continue;
+            owners[n] = i;
+            chosen[n++] = &in->fresh[i];
+        }
+        workers_run(l->workers, score_pass, &r, n);
+        for (size_t k = 0; k < n; k++)
+            out[owners[k]] = nats[k];
+    }
+    free(chosen);
+    free(owners);
+    free(nats);
 }
 
 /* --- filter ------------------------------------------------------------- */
@@ -358,6 +436,7 @@ static void update_range(void *arg, size_t range)
              optim_rate(o), r->from, r->to, &result->penalty,
              &result->ewc_moved);
     begin = spent_end(SPENT_EWC, begin);
+    average_follow(&l->average, l->params, l->average_decay, r->from, r->to);
     result->finite = block_finite(l->params + r->from, r->to - r->from);
     spent_end(SPENT_OPTIMIZER, begin);
 }
@@ -378,6 +457,7 @@ static bool update(struct learner *l, struct learner_step_output *out)
     double moved = 0.0, ewc_moved = 0.0;
     bool finite = true;
 
+    l->average_decay = average_decay(&l->average, l->optim.step);
     workers_run(l->workers, update_range, l, l->n_ranges);
     optim_advance(&l->optim);
     for (size_t i = 0; i < l->n_ranges; i++) {
@@ -557,6 +637,8 @@ static int step_model(struct learner *l, const struct learner_step_input *in,
     bool finite = true;
     double loss;
 
+    if (out->average_nats && l->average.weights)
+        score_average(l, in, out->average_nats);
     distribute(l);
     workers_run(l->workers, forward, l, (size_t)l->options.shards);
     sum_losses(l);
@@ -579,12 +661,15 @@ int learner_step(struct learner *l, const struct learner_step_input *in,
     list_segments(l, in);
     *out = (struct learner_step_output){.nats = out->nats,
                                         .text_nats = out->text_nats,
+                                        .average_nats = out->average_nats,
                                         .logits = out->logits,
                                         .right = out->right};
     if (out->right)
         memset(out->right, 0, in->n_fresh * sizeof *out->right);
     if (l->n_segments == 0)
         return 0;
+    for (size_t i = 0; out->average_nats && i < in->n_fresh; i++)
+        out->average_nats[i] = (double)NAN;
     if (l->model) {
         rc = step_model(l, in, out, err);
     } else {

@@ -4,6 +4,7 @@ include learner/tokenizer/local.mk
 
 noinst_LIBRARIES += learner/liblearner.a
 learner_liblearner_a_SOURCES = \
+	learner/average.c learner/average.h \
 	learner/batch.c learner/batch.h \
 	learner/ewc.c learner/ewc.h \
 	learner/head.c learner/head.h \

@@ -27,6 +27,7 @@ void status_board_init(struct status_board *b)
     b->now.source_type = "";
     b->now.train_bits_per_byte = NAN;
     b->now.prequential_bits_per_byte = NAN;
+    b->now.average_prequential = NAN;
     b->now.prequential_total = NAN;
     b->now.accuracy = NAN;
 }

@@ -75,6 +75,8 @@ struct status {
     } records;
     double tokens_per_second, records_per_second; /* of the last seconds */
     double train_bits_per_byte, prequential_bits_per_byte; /* NaN: none yet */
+    double average_prequential; /* bits per byte of the moving average, recent
+                                   mean; NaN: none */
     double prequential_total; /* bits per byte over all learned text */
     double accuracy;          /* of recent labelled records; NaN: none */
     int64_t labels;

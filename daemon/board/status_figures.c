@@ -142,6 +142,10 @@ static const struct figure figures[] = {
     {FIGURE("loss.prequential_bits_per_byte", s.prequential_bits_per_byte),
      METRIC(7, "prequential_bits_per_byte",
             "Loss before learning, recent mean.")},
+    {FIGURE("loss.average_prequential_bits_per_byte", s.average_prequential),
+     METRIC(7, "average_prequential_bits_per_byte",
+            "Loss of the moving average before learning, recent mean of one "
+            "segment in sixteen.")},
     {FIGURE("loss.prequential_total_bits_per_byte", s.prequential_total)},
     {FIGURE("accuracy", s.accuracy),
      METRIC(8, "accuracy", "Share of labels predicted correctly.")},

@@ -5,6 +5,7 @@
  *
  *     {"kernels", "step", "records": {...}, "tokens_seen", "bytes_seen",
  *      "newest_record_ms", "flushes", "loss": LOSS, "train_loss": LOSS,
+ *      "average_loss": LOSS,
  *      "labels": [name], "quarantine": {reason: count},
  *      "domains": [{"name", "records", "bytes", "loss": LOSS, "labelled",
  *                   "right"}],
@@ -419,6 +420,7 @@ void progress_show(const struct progress *p, struct status_board *board,
     s->flushes = p->flushes;
     s->prequential_bits_per_byte = progress_loss_recent(&p->loss);
     s->prequential_total = progress_loss_total(&p->loss);
+    s->average_prequential = progress_loss_recent(&p->average_loss);
     s->train_bits_per_byte = progress_loss_recent(&p->train_loss);
     s->labels = (int64_t)p->labels.n;
     s->n_domains_known = (int64_t)p->domains.n;
@@ -525,7 +527,7 @@ void progress_export(const struct progress *p, int64_t step,
     const struct status_records *r = &p->records;
     json_t *root = json_pack(
         "{s:s, s:I, s:{s:I, s:I, s:I, s:I, s:I}, s:I, s:I, s:I, s:I, s:o, "
-        "s:o, s:o, s:o, s:o, s:o, s:o, s:o*}",
+        "s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o*}",
         "kernels", kernels, "step", (json_int_t)step, "records", "consumed",
         (json_int_t)r->consumed, "learned", (json_int_t)r->learned, "skipped",
         (json_int_t)r->skipped, "quarantined", (json_int_t)r->quarantined,
@@ -533,9 +535,10 @@ void progress_export(const struct progress *p, int64_t step,
         (json_int_t)p->tokens_seen, "bytes_seen", (json_int_t)p->bytes_seen,
         "newest_record_ms", (json_int_t)p->newest_record_ms, "flushes",
         (json_int_t)p->flushes, "loss", loss_json(&p->loss), "train_loss",
-        loss_json(&p->train_loss), "labels", names_json(&p->labels), "domains",
-        domains_json(p), "quarantine", reasons_json(p), "first", first_json(p),
-        "first_texts", first_texts_json(p), "settings", settings);
+        loss_json(&p->train_loss), "average_loss", loss_json(&p->average_loss),
+        "labels", names_json(&p->labels), "domains", domains_json(p),
+        "quarantine", reasons_json(p), "first", first_json(p), "first_texts",
+        first_texts_json(p), "settings", settings);
     char *text = json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(17));
 
     buf_adds(out, text);
@@ -681,6 +684,8 @@ static int fill_from_json(struct progress *p, json_t *root)
 {
     json_int_t n[9];
     json_t *loss, *train_loss, *labels, *domains, *reasons;
+    /* Early versions do not have it. */
+    const json_t *average_loss = json_object_get(root, "average_loss");
 
     if (json_unpack(root,
                     "{s:{s:I, s:I, s:I, s:I, s:I}, s:I, s:I, s:I, s:I, s:o, "
@@ -702,6 +707,7 @@ static int fill_from_json(struct progress *p, json_t *root)
     p->flushes = n[8];
     if (loss_from_json(loss, &p->loss) != 0 ||
         loss_from_json(train_loss, &p->train_loss) != 0 ||
+        (average_loss && loss_from_json(average_loss, &p->average_loss) != 0) ||
         names_from_list(labels, &p->labels) != 0 ||
         domains_from_json(p, domains) != 0 ||
         first_texts_from_json(p, json_object_get(root, "first_texts")) != 0)

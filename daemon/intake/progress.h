@@ -65,6 +65,8 @@ struct progress {
     int64_t flushes;
     struct progress_loss loss;       /* prequential, all domains */
     struct progress_loss train_loss; /* fresh and replayed segments */
+    struct progress_loss average_loss; /* prequential, of the moving average,
+                                          on a sixteenth of the segments */
     struct progress_domain *by_domain; /* [domains.n] */
     size_t cap_domains;
     struct names reasons; /* of the quarantine */

@@ -50,6 +50,7 @@ void learning_close(struct learning *l)
     free(l->fisher_tokens);
     free(l->nats);
     free(l->text_nats);
+    free(l->average_nats);
     free(l->right);
     free(l->logits);
     memset(l, 0, sizeof *l);
@@ -349,6 +350,8 @@ static void make_room(struct learning *l, size_t n_fresh, size_t n_all)
     if (n_fresh > l->cap_right) {
         l->cap_right = 2 * n_fresh;
         l->right = xreallocarray(l->right, l->cap_right, sizeof *l->right);
+        l->average_nats = xreallocarray(l->average_nats, l->cap_right,
+                                        sizeof *l->average_nats);
         l->logits = xreallocarray(l->logits, l->cap_right * labels,
                                   sizeof *l->logits);
     }
@@ -390,6 +393,9 @@ static void count_batch(struct learning *l, const struct intake_batch *b,
                          l->has_model ? s->n_bytes : s->text_bytes);
         progress_loss_add(&l->progress.train_loss, l->text_nats[i],
                           s->n_bytes);
+        if (!isnan(l->average_nats[i]))
+            progress_loss_add(&l->progress.average_loss, l->average_nats[i],
+                              s->n_bytes);
         if (s->label >= 0)
             progress_count_label(&l->progress, s->domain, l->right[i]);
     }
@@ -469,6 +475,7 @@ int learning_step(struct learning *l, struct learner_step_output *out,
     };
     out->nats = l->nats;
     out->text_nats = l->text_nats;
+    out->average_nats = l->average_nats;
     out->right = l->right;
     out->logits = l->logits;
     rc = learner_step(l->learner, &in, out, err);

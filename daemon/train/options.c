@@ -97,6 +97,8 @@ void options_learner(const struct conf *conf, const struct model_shape *shape,
         break;
     }
     out->ewc.every_steps = l->ewc.consolidate.every_steps;
+    out->average.enabled = l->average.enabled;
+    out->average.decay = (float)l->average.decay;
     out->head.max_labels = (int)conf->model.max_labels;
     out->head.seed = (uint64_t)l->seed;
 }
@@ -194,11 +196,11 @@ size_t options_memory(const struct conf *conf,
             block = m->n_params * sizeof(float);
         model_free(m);
     }
-    /* Blocks: a snapshot has five, for weights, two moments, Fisher and anchor.
-     * The serving version, the candidate and three versions that requests name
-     * have one each. */
+    /* Blocks: a snapshot has six, for average and live weights, two moments,
+     * Fisher and anchor. The serving version, the candidate and three versions
+     * that requests name have one each. */
     return learner_bytes(learner, step_tokens) +
-           (5 + 5) * block + rows * replay_row + label_rows + batch_logits +
+           (6 + 5) * block + rows * replay_row + label_rows + batch_logits +
            labels * LABEL_BYTES +
            (size_t)conf->model.max_domains * DOMAIN_BYTES +
            OPTIONS_STAGED_BYTES + kept + OPTIONS_QUEUE_BYTES +

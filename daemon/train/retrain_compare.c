@@ -111,6 +111,9 @@ static int compare_counters(const struct comparison *c, struct err *err)
         compare_number(c, "bytes_seen", was.bytes_seen, is->bytes_seen);
         if (memcmp(&was.loss, &is->loss, sizeof was.loss) != 0)
             add_difference(c, "prequential loss", json_object());
+        if (memcmp(&was.average_loss, &is->average_loss,
+                   sizeof was.average_loss) != 0)
+            add_difference(c, "prequential loss of the average", json_object());
     }
     progress_release(&was);
     return rc;

@@ -22,6 +22,7 @@
 #include "store/catalog.h"
 #include "store/store.h"
 
+#define AVERAGE "learner.average.enabled"
 #define PROPERTIES "source.kafka.properties."
 
 static int find_settings(struct catalog *c, int64_t *version, json_t **settings,
@@ -68,6 +69,9 @@ static int apply_settings(struct conf *conf, int64_t version,
                        "version %lld was learned with learner.replay.adaptive, "
                        "which depends on the time: nothing can repeat it",
                        (long long)version);
+    /* Versions of a mneme that kept no average do not have the key. */
+    if (!json_object_get(settings, AVERAGE))
+        conf_set_stored(conf, AVERAGE, "false", NULL);
     json_object_foreach((json_t *)settings, key, value)
     {
         struct err why = ERR_INIT;

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 if HAVE_CMOCKA
 check_PROGRAMS += \
+	tests/learner/test_average \
 	tests/learner/test_ewc \
 	tests/learner/test_forgetting \
 	tests/learner/test_head \
 	tests/learner/test_learner \
 	tests/learner/test_model \
 	tests/learner/test_optim
+tests_learner_test_average_LDADD = $(TEST_UTIL) $(LEARNER_LIBS) $(CMOCKA_LIBS)
 tests_learner_test_ewc_LDADD = $(TEST_UTIL) $(LEARNER_LIBS) $(CMOCKA_LIBS)
 tests_learner_test_forgetting_LDADD = $(TEST_UTIL) $(LEARNER_LIBS) $(REPLAY_LIBS) $(CMOCKA_LIBS)
 tests_learner_test_head_LDADD = $(TEST_UTIL) $(LEARNER_LIBS) $(CMOCKA_LIBS)

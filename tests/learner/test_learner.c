@@ -624,8 +624,12 @@ static void a_damaged_import_changes_nothing(void **state)
     e = export_all(a);
     for (size_t i = 0; i < e.weights.n; i++)
         try_damaged(b, same, &e, &e.weights, i);
-    for (size_t i = 0; i < e.state.n; i++)
+    for (size_t i = 0; i < e.state.n; i++) {
+        /* Without them, it is the state of a learner without an average. */
+        if (strcmp(e.state.items[i].name, "live.weights") == 0)
+            continue;
         try_damaged(b, same, &e, &e.state, i);
+    }
     for (size_t i = 0; i < e.anchor.n; i++)
         try_damaged(b, same, &e, &e.anchor, i);
     for (size_t i = 0; i < e.head.n; i++)
@@ -637,11 +641,31 @@ static void a_damaged_import_changes_nothing(void **state)
     counters[0] = steps;
     ((float *)e.weights.items[3].data)[0] = INFINITY;
     assert_int_equal(import_all(b, &e, NULL), ERR_CORRUPT);
+    ((float *)e.weights.items[3].data)[0] = 0.0f;
+    ((float *)tensor_find(&e.state, "live.weights")->data)[0] = INFINITY;
+    assert_int_equal(import_all(b, &e, NULL), ERR_CORRUPT);
     assert_same(b, same);
     release_all(&e);
     learner_free(a);
     learner_free(b);
     learner_free(same);
+}
+
+/* Fails unless the live weights of `with` are the weights of `weights`. */
+static void assert_live(const struct exported *with,
+                        const struct exported *weights)
+{
+    const struct tensor *t = tensor_find(&with->state, "live.weights");
+    const float *live = t->data;
+
+    for (size_t i = 0; i < weights->weights.n; i++) {
+        const struct tensor *w = &weights->weights.items[i];
+
+        if (memcmp(live, w->data, tensor_bytes(w)))
+            fail_msg("%s differs", w->name);
+        live += tensor_count(w);
+    }
+    assert_ptr_equal(live, (const float *)t->data + tensor_count(t));
 }
 
 static void starts_from_anothers_weights(void **state)
@@ -662,8 +686,219 @@ static void starts_from_anothers_weights(void **state)
     assert_same_tensors(&e.weights, &f.weights);
     assert_int_equal(learner_optim(b)->step, 0);
     assert_true(learner_optim(b)->v[0] == 0.0f);
+    assert_live(&f, &e);
     release_all(&e);
     release_all(&f);
+    learner_free(a);
+    learner_free(b);
+}
+
+/* --- the moving average ------------------------------------------------- */
+
+static void the_average_changes_nothing_that_is_learned(void **state)
+{
+    struct learner_options o = small_options();
+    struct learner *with = create(&o), *without;
+    struct exported e, f;
+    const struct tensor *live;
+    size_t at = 0, different = 0;
+
+    (void)state;
+    o.average.enabled = false;
+    without = create(&o);
+    for (size_t i = 0; i < 60; i++) {
+        take_step(with, i);
+        take_step(without, i);
+    }
+    e = export_all(with);
+    f = export_all(without);
+    live = tensor_find(&e.state, "live.weights");
+    assert_null(tensor_find(&f.state, "live.weights"));
+    assert_int_equal(e.state.n, f.state.n + 1);
+    assert_live(&e, &f);
+    assert_same_tensors(&e.anchor, &f.anchor);
+    assert_same_tensors(&e.head, &f.head);
+    for (size_t i = 0; i < e.weights.n; i++) {
+        size_t n = tensor_count(&e.weights.items[i]);
+
+        different += memcmp((const float *)live->data + at,
+                            e.weights.items[i].data, 4 * n) != 0;
+        at += n;
+    }
+    assert_int_equal(different, e.weights.n);
+    release_all(&e);
+    release_all(&f);
+    learner_free(with);
+    learner_free(without);
+}
+
+/* The average of what a learner without one had after each step. */
+static void the_average_is_that_of_the_formula(void **state)
+{
+    struct learner_options o = small_options();
+    struct learner *with = create(&o), *without;
+    size_t n = learner_params(with);
+    double *plain = xcalloc(n, sizeof *plain);
+    struct exported e;
+
+    (void)state;
+    o.average.enabled = false;
+    without = create(&o);
+    for (size_t i = 0; i <= 40; i++) {
+        double t = (double)i - 1, d = i ? fmin(0.99, (1 + t) / (10 + t)) : 0;
+        size_t at = 0;
+
+        e = export_all(without);
+        for (size_t k = 0; k < e.weights.n; k++) {
+            const float *w = e.weights.items[k].data;
+            size_t count = tensor_count(&e.weights.items[k]);
+
+            for (size_t j = 0; j < count; j++, at++)
+                plain[at] += (1 - d) * ((double)w[j] - plain[at]);
+        }
+        release_all(&e);
+        if (i == 40)
+            break;
+        take_step(with, i);
+        take_step(without, i);
+    }
+    e = export_all(with);
+    for (size_t k = 0, at = 0; k < e.weights.n; k++) {
+        const float *w = e.weights.items[k].data;
+
+        for (size_t j = 0; j < tensor_count(&e.weights.items[k]); j++, at++)
+            assert_true(fabs(plain[at] - (double)w[j]) < 1e-6);
+    }
+    release_all(&e);
+    free(plain);
+    learner_free(with);
+    learner_free(without);
+}
+
+static void decay_0_serves_the_live_weights(void **state)
+{
+    struct learner_options o = small_options();
+    struct learner *l;
+    struct exported e;
+
+    (void)state;
+    o.average.decay = 0.0f;
+    l = create(&o);
+    for (size_t i = 0; i < 20; i++)
+        take_step(l, i);
+    e = export_all(l);
+    assert_live(&e, &e);
+    release_all(&e);
+    learner_free(l);
+}
+
+static void an_average_begins_at_the_weights_of_an_old_state(void **state)
+{
+    struct learner_options o = small_options();
+    struct learner *old, *l;
+    struct exported e, f;
+
+    (void)state;
+    l = create(&o);
+    take_step(l, 9); /* whatever its average was */
+    o.average.enabled = false;
+    old = create(&o);
+    for (size_t i = 0; i < 20; i++)
+        take_step(old, i);
+    e = export_all(old);
+    assert_int_equal(import_all(l, &e, NULL), 0);
+    f = export_all(l);
+    assert_same_tensors(&e.weights, &f.weights);
+    assert_live(&f, &e);
+    release_all(&f);
+    /* Both learn the same from here on. */
+    take_step(l, 20);
+    take_step(old, 20);
+    release_all(&e);
+    e = export_all(old);
+    f = export_all(l);
+    assert_live(&f, &e);
+    release_all(&e);
+    release_all(&f);
+    learner_free(l);
+    learner_free(old);
+}
+
+static void without_an_average_the_live_weights_go_on(void **state)
+{
+    struct learner_options o = small_options();
+    struct learner *with = create(&o), *l;
+    struct exported e, f;
+
+    (void)state;
+    for (size_t i = 0; i < 20; i++)
+        take_step(with, i);
+    e = export_all(with);
+    o.average.enabled = false;
+    l = create(&o);
+    assert_int_equal(import_all(l, &e, NULL), 0);
+    f = export_all(l);
+    assert_null(tensor_find(&f.state, "live.weights"));
+    assert_live(&e, &f);
+    release_all(&e);
+    release_all(&f);
+    learner_free(with);
+    learner_free(l);
+}
+
+/* One fresh segment in sixteen, by the average as it was before the step. */
+static void the_average_scores_a_share_before_it_learns(void **state)
+{
+    enum { STEPS = 200 };
+    struct learner_options o = small_options();
+    struct learner *l = create(&o), *other;
+    size_t scored = 0, n = 6 * STEPS;
+
+    (void)state;
+    o.threads = 1;
+    other = create(&o);
+    for (size_t i = 0; i < STEPS; i++) {
+        double nats[6], again[6], text_nats[6];
+        struct learner_step_input in = {
+            .fresh = corpus.segments + 6 * (i % (corpus.n / 6)), .n_fresh = 6};
+        struct learner_step_output out = {.average_nats = nats,
+                                          .text_nats = text_nats};
+
+        assert_int_equal(learner_step(l, &in, &out, NULL), 0);
+        out = (struct learner_step_output){.average_nats = again};
+        assert_int_equal(learner_step(other, &in, &out, NULL), 0);
+        for (size_t k = 0; k < 6; k++) {
+            assert_int_equal(isnan(nats[k]), isnan(again[k]));
+            if (isnan(nats[k]))
+                continue;
+            scored++;
+            assert_true(nats[k] == again[k]);
+            if (i == 0) /* both are the initial weights */
+                assert_true(fabs(nats[k] / text_nats[k] - 1) < 1e-5);
+        }
+    }
+    assert_in_range(scored, n / 16 - n / 64, n / 16 + n / 64);
+    assert_same(l, other);
+    learner_free(l);
+    learner_free(other);
+}
+
+static void scoring_changes_nothing(void **state)
+{
+    struct learner_options o = small_options();
+    struct learner *a = create(&o), *b = create(&o);
+    double nats[6];
+
+    (void)state;
+    for (size_t i = 0; i < 40; i++) {
+        struct learner_step_input in = {.fresh = corpus.segments + 6 * i,
+                                        .n_fresh = 6};
+        struct learner_step_output out = {.average_nats = nats}, plain = {0};
+
+        assert_int_equal(learner_step(a, &in, &out, NULL), 0);
+        assert_int_equal(learner_step(b, &in, &plain, NULL), 0);
+    }
+    assert_same(a, b);
     learner_free(a);
     learner_free(b);
 }
@@ -718,6 +953,10 @@ static void says_how_much_memory(void **state)
     /* EWC adds Fisher, anchor and Fisher sum. */
     assert_true(with - without > 3 * 4 * 5000);
     assert_true(learner_bytes(&o, 5000) > without);
+    with = without;
+    o.average.enabled = false;
+    without = learner_bytes(&o, 500);
+    assert_true(with - without > 4 * 5000);
     o.shape = NULL;
     assert_true(learner_bytes(&o, 500) < without);
 }
@@ -740,6 +979,13 @@ int main(void)
         cmocka_unit_test(an_anchor_goes_out_when_it_changes),
         cmocka_unit_test(a_damaged_import_changes_nothing),
         cmocka_unit_test(starts_from_anothers_weights),
+        cmocka_unit_test(the_average_changes_nothing_that_is_learned),
+        cmocka_unit_test(the_average_is_that_of_the_formula),
+        cmocka_unit_test(decay_0_serves_the_live_weights),
+        cmocka_unit_test(an_average_begins_at_the_weights_of_an_old_state),
+        cmocka_unit_test(without_an_average_the_live_weights_go_on),
+        cmocka_unit_test(the_average_scores_a_share_before_it_learns),
+        cmocka_unit_test(scoring_changes_nothing),
         cmocka_unit_test(says_when_weights_are_lost),
         cmocka_unit_test(refuses_impossible_options),
         cmocka_unit_test(says_how_much_memory),

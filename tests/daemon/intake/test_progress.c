@@ -144,6 +144,7 @@ static void fill(struct progress *p)
         progress_learned(p, d, 123.4567 / (i + 1), 17 + i % 3);
         progress_count_label(p, d, i % 3 == 0);
         progress_loss_add(&p->train_loss, 1.0 / 3, 7);
+        progress_loss_add(&p->average_loss, 1.0 / 7, 7);
     }
     quarantine(p, id, 1000, "empty", "", 0, NULL);
     p->tokens_seen = 4711;
@@ -165,6 +166,7 @@ static void test_export_is_exact(void **state)
     progress_export(&q, 1000, "loops", NULL, &second);
     assert_string_equal(first.data, second.data);
     assert_memory_equal(&p.loss, &q.loss, sizeof p.loss);
+    assert_memory_equal(&p.average_loss, &q.average_loss, sizeof p.loss);
     check_sum(&q);
     /* Both count the same from here on. */
     progress_learned(&p, 0, 0.1, 3);
@@ -234,6 +236,38 @@ static void test_future_comes_back(void **state)
         assert_true(q.newest_record_ms == (ahead ? now : now + 30000));
     }
     timing_set_fake(NULL);
+    buf_release(&json);
+    progress_release(&p);
+    progress_release(&q);
+}
+
+/* A version from before the moving average. */
+static void test_no_average_loss(void **state)
+{
+    struct progress p, q;
+    struct buf json = BUF_INIT;
+    json_t *root;
+    char *text;
+
+    (void)state;
+    progress_init(&p);
+    progress_init(&q);
+    fill(&p);
+    fill(&q);
+    progress_export(&p, 1000, "loops", NULL, &json);
+    root = json_loadb(json.data, json.len, 0, NULL);
+    assert_int_equal(json_object_del(root, "average_loss"), 0);
+    text = json_dumps(root, JSON_REAL_PRECISION(17));
+    assert_int_equal(progress_import(&q, text, strlen(text), NULL), 0);
+    assert_true(isnan(progress_loss_recent(&q.average_loss)));
+    assert_memory_equal(&p.loss, &q.loss, sizeof p.loss);
+    free(text);
+    json_object_set_new(root, "average_loss", json_pack("[i, i]", 1, 2));
+    text = json_dumps(root, JSON_REAL_PRECISION(17));
+    assert_int_equal(progress_import(&q, text, strlen(text), NULL),
+                     ERR_CORRUPT);
+    free(text);
+    json_decref(root);
     buf_release(&json);
     progress_release(&p);
     progress_release(&q);
@@ -333,6 +367,7 @@ int main(void)
         cmocka_unit_test(test_first_offset_comes_back),
         cmocka_unit_test(test_no_loss),
         cmocka_unit_test(test_future_comes_back),
+        cmocka_unit_test(test_no_average_loss),
         cmocka_unit_test(test_import_refuses),
         cmocka_unit_test(test_other_domain),
         cmocka_unit_test(test_more_domains_than_shown),

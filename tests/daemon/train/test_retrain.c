@@ -24,11 +24,12 @@
 #include "tests/util/store_util.h"
 
 #define N_LINES 60
+#define N_SETS 5
 
 /* A data directory, the file beside it, and the settings of both. */
 struct world {
-    struct rewind_util u;
-    char *path, *sets[4];
+    struct train_util u;
+    char *path, *sets[N_SETS];
 };
 
 static char *line_text(int i)
@@ -65,21 +66,31 @@ static void write_lines(const char *path, int n, int changed)
     assert_int_equal(fclose(f), 0);
 }
 
-static void open_world(struct world *w, const char *dir)
+/* Opens the data directory with or without a moving average. */
+static void open_with(struct world *w, const char *dir, bool average)
 {
     w->path = xasprintf("%s/text", dir);
     w->sets[0] = xasprintf("source.path=%s", w->path);
     w->sets[1] = xstrdup("source.follow=false");
     w->sets[2] = xstrdup("learner.holdout.fraction=0.2");
     w->sets[3] = xstrdup("learner.ewc.consolidate=every:3");
+    w->sets[4] =
+        xasprintf("learner.average.enabled=%s", average ? "true" : "false");
     write_lines(w->path, N_LINES, -1);
-    rewind_util_open(&w->u, dir, (const char *const *)w->sets, 4);
+    rewind_util_open(&w->u, dir, (const char *const *)w->sets, N_SETS);
+    w->u.source.next[0] =
+        progress_next_offset(&w->u.learning.progress, w->path, 0);
+}
+
+static void open_world(struct world *w, const char *dir)
+{
+    open_with(w, dir, true);
 }
 
 static void close_world(struct world *w)
 {
     rewind_util_close(&w->u);
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < N_SETS; i++)
         free(w->sets[i]);
     free(w->path);
 }
@@ -105,7 +116,7 @@ static int retrain(struct world *w, int64_t version, json_t **report,
     const char *const sets[] = {w->sets[0], "source.follow=false",
                                 "source.kafka.on_gap=skip",
                                 "learner.batch_tokens=4096"};
-    struct conf *conf = rewind_util_conf(w->u.dir, sets, 4);
+    struct conf *conf = train_util_conf(w->u.dir, sets, 4);
     int rc;
 
     *err = (struct err)ERR_INIT;
@@ -237,6 +248,73 @@ static void test_released(void **state)
     close_world(&w);
 }
 
+/* The average is turned off and on again: each version says whether it has
+ * one. */
+static void test_average_changes(void **state)
+{
+    struct world w;
+
+    open_world(&w, *state);
+    assert_int_equal(version_of(&w, 15), 2);
+    close_world(&w);
+    open_with(&w, *state, false);
+    assert_int_equal(version_of(&w, 10), 3);
+    close_world(&w);
+    open_world(&w, *state);
+    assert_int_equal(version_of(&w, 10), 4);
+    assert_int_equal(version_of(&w, 5), 5);
+    for (int64_t v = 2; v <= 5; v++)
+        assert_same(&w, v, v - 1);
+    close_world(&w);
+}
+
+/* Removes learner.average.enabled from the snapshot's settings. */
+static void forget_key(struct snapshot *s)
+{
+    static const char key[] = "\"learner.average.enabled\":\"false\",";
+    char *at;
+
+    buf_addc(&s->metadata, '\0');
+    at = strstr(s->metadata.data, key);
+    assert_non_null(at);
+    memmove(at, at + strlen(key), strlen(at + strlen(key)) + 1);
+    s->metadata.len = strlen(s->metadata.data);
+}
+
+/* A version of a program that kept no average: its settings say nothing of
+ * one. */
+static void test_no_average_yet(void **state)
+{
+    struct world w;
+    struct snapshot *s;
+    int64_t version;
+    struct err err = ERR_INIT;
+
+    open_with(&w, *state, false);
+    assert_int_equal(version_of(&w, 10), 2);
+    for (int i = 10; i < 20; i++) {
+        char *text = line_text(i);
+
+        rewind_util_add(&w.u, 0, text, NULL, NULL);
+        free(text);
+    }
+    rewind_util_flush(&w.u);
+    s = learning_snapshot(&w.u.learning);
+    forget_key(s);
+    publisher_submit(w.u.publisher, s);
+    publisher_wait(w.u.publisher);
+    assert_true(publisher_collect(w.u.publisher, &s, &version, &err));
+    assert_int_equal(err.code, ERR_OK);
+    snapshot_stored(s, w.u.learning.replay, w.u.learning.holdout);
+    assert_int_equal(version, 3);
+    close_world(&w);
+    open_world(&w, *state);
+    assert_same(&w, 3, 2);
+    assert_int_equal(version_of(&w, 10), 4);
+    assert_same(&w, 4, 3);
+    close_world(&w);
+}
+
 /* --- not the same ------------------------------------------------------- */
 
 static void test_changed_record(void **state)
@@ -285,7 +363,7 @@ static void test_other_kernels(void **state)
 
     open_world(&w, *state);
     assert_int_equal(version_of(&w, 15), 2);
-    conf = rewind_util_conf(*state, (const char *const *)w.sets, 4);
+    conf = train_util_conf(*state, (const char *const *)w.sets, N_SETS);
     assert_int_equal(retrain_settings(conf, &version, NULL), 0);
     rewind_util_sql(&w.u, "UPDATE versions SET metadata = json_set(metadata,"
                           " '$.kernels', 'others') WHERE version = 2");
@@ -333,12 +411,31 @@ static void test_refused(void **state)
 static void test_stdin(void **state)
 {
     const char *const sets[] = {"source.type=stdin"};
-    struct conf *conf = rewind_util_conf(*state, sets, 1);
+    struct conf *conf = train_util_conf(*state, sets, 1);
     json_t *report = NULL;
     struct err err = ERR_INIT;
 
     assert_int_equal(retrain_run(conf, 2, &report, &err), ERR_STATE);
     conf_free(conf);
+}
+
+/* The configuration names another source: the message tells which to name. */
+static void test_other_source(void **state)
+{
+    const char *const sets[] = {"source.type=kafka",
+                                "source.kafka.topics=[other]"};
+    struct conf *conf;
+    json_t *report = NULL;
+    struct err err = ERR_INIT;
+    struct world w;
+
+    open_world(&w, *state);
+    assert_int_equal(version_of(&w, 10), 2);
+    conf = train_util_conf(w.u.dir, sets, 2);
+    assert_int_equal(retrain_run(conf, 2, &report, &err), ERR_STATE);
+    assert_non_null(strstr(err.msg, "--set source.path="));
+    conf_free(conf);
+    close_world(&w);
 }
 
 /* --- settings ----------------------------------------------------------- */
@@ -376,7 +473,7 @@ static void test_changed_settings(void **state)
 static void test_no_version(void **state)
 {
     struct store *s = util_open_store(*state);
-    struct conf *conf = rewind_util_conf(*state, NULL, 0);
+    struct conf *conf = train_util_conf(*state, NULL, 0);
     struct err err = ERR_INIT;
     int64_t version = 0;
 
@@ -393,7 +490,7 @@ static int embedded_settings(const char *dir, const char *address,
         "source.type=kafka", "source.kafka.topics=[text]",
         "source.kafka.dead_letter=bad",
         "source.kafka.properties.bootstrap.servers=embedded"};
-    struct conf *conf = rewind_util_conf(dir, sets, 4);
+    struct conf *conf = train_util_conf(dir, sets, 4);
     const struct conf_properties *p = &conf->source.kafka.properties;
     char *path = fileio_join(dir, "kafka.addr");
     struct err err = ERR_INIT;
@@ -452,6 +549,8 @@ int main(void)
         TEST(test_same),
         TEST(test_long_record),
         TEST(test_after_rollbacks),
+        TEST(test_average_changes),
+        TEST(test_no_average_yet),
         TEST(test_released),
         TEST(test_changed_record),
         TEST(test_ledger),
@@ -459,6 +558,7 @@ int main(void)
         TEST(test_fewer_lines),
         TEST(test_refused),
         TEST(test_stdin),
+        TEST(test_other_source),
         TEST(test_no_settings),
         TEST(test_changed_settings),
         TEST(test_no_version),

@@ -445,7 +445,9 @@ const struct conf_key conf_map[] = {
     {.name = "publish.every_seconds", .type = CONF_REAL,
      AT(publish.every_seconds), .fallback = "10", .min = 0, .max = 31536000,
      .is_reloadable = true,
-     .doc = "Interval between two versions. When the stream pauses for "
+     .doc = "Interval between two versions. The first version that has "
+            "learned from the stream comes after three seconds, if that is "
+            "sooner. When the stream pauses for "
             "learner.flush_seconds, a version is published at once: up to "
             "ten times in a row, and then once in every_seconds. While "
             "records arrive, publishing takes at most 5 % of the time, "

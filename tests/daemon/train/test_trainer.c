@@ -103,7 +103,8 @@ static void test_version(void **state)
     assert_string_equal(json_string_value(json_object_get(next, "waits_for")),
                         "publish.every_seconds");
     json_decref(status);
-    trainer_util_advance(u, 9.9);
+    /* The untrained version stays for three seconds, the next one for ten. */
+    trainer_util_advance(u, 2.9);
     trainer_util_push(u, 1);
     trainer_util_turn(u);
     trainer_util_assert_head(u, 1);
@@ -111,6 +112,14 @@ static void test_version(void **state)
     trainer_util_turn(u);
     trainer_util_assert_head(u, 2);
     assert_int_equal(serving_version(u->serving), 2);
+    trainer_util_learn_batch(u);
+    trainer_util_advance(u, 9.9);
+    trainer_util_push(u, 1);
+    trainer_util_turn(u);
+    trainer_util_assert_head(u, 2);
+    trainer_util_advance(u, 0.1);
+    trainer_util_turn(u);
+    trainer_util_assert_head(u, 3);
 }
 
 /* The loss is not finite: no update, and the records are quarantined. */

@@ -31,8 +31,8 @@ int restore_parse_shards(const char *stored, int *shards, struct err *err);
 /*
  * Settings that cannot change after the directory was made: preset and shape,
  * tokenizer, seed, shards. A new directory stores them. Another directory is
- * compared: ERR_STATE names the key, both values, and the remedy. If `conf` does
- * not set tokenizer or vocab_size, it gets the directory's.
+ * compared: ERR_STATE names the key, both values, and the remedy. A tokenizer
+ * or vocab_size that `conf` does not set becomes the directory's.
  *   threads  the number of shards of a new directory without learner.shards
  *   *shards  the directory's number of shards
  */

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes builtin_merges.c: the merges of the built-in vocabulary.
 
-    make learner/tokenizer/train_merges               # in the build folder
-    learner/tokenizer/builtin_merges.py --debs DIR --trainer \\
-        build/learner/tokenizer/train_merges > learner/tokenizer/builtin_merges.c
+    make -C build learner/tokenizer/train_merges
+    cd learner/tokenizer
+    ./builtin_merges.py --debs DIR --trainer TRAIN_MERGES > builtin_merges.c
 
 The text comes from packages of Debian 12: prose in many languages, program
 sources, markup, JSON, logs and lists. Missing packages are downloaded to DIR
@@ -73,9 +73,9 @@ wordnet-base 1:3.0-37 WordNet
 xtables-addons-dkms 3.23-1 GPL-2+
 '''.splitlines()]
 
-# Limits in kilobytes. Two or three letters are prose in that language; prose in
-# any other language has REST. A character takes one byte in English and three
-# in Chinese.
+# Limits in kilobytes. Two or three letters are prose in that language; prose
+# in any other language has REST. A character takes one byte in English and
+# three in Chinese.
 LIMITS = {
     'en': 8000,
     'c': 2500, 'go': 500, 'python': 800, 'perl': 400, 'shell': 600,

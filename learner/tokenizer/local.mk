@@ -19,4 +19,5 @@ EXTRA_DIST += learner/tokenizer/unicode_classes.py
 EXTRA_PROGRAMS += learner/tokenizer/train_merges
 learner_tokenizer_train_merges_SOURCES = learner/tokenizer/train_merges.c
 learner_tokenizer_train_merges_LDADD = $(TOKENIZER_LIBS)
+CLEANFILES += learner/tokenizer/train_merges
 EXTRA_DIST += learner/tokenizer/builtin_merges.py

@@ -6,10 +6,11 @@
  * byte pair encoding (Sennrich et al. 2016). Its pre-tokenizer splits off each
  * digit, then splits like GPT-2. Hugging Face writes it as
  * Sequence[Digits(individual), ByteLevel(use_regex)]; GGUF calls it `smollm`.
- * The vocabulary never changes in a data directory: it is learned once, or it
- * is the built-in one, which builtin_merges.py has made. In both kinds, ids 0 to 255 are the bytes and 256 is the end-of-text token
- * `<|endoftext|>`. Merges follow from 257. Ids that are left over are named
- * <unused_N>, so that the shape of the model never changes.
+ * A vocabulary is learned from text, or it is the built-in one. In a data
+ * directory it never changes. In both kinds, ids 0 to 255 are the bytes and
+ * 256 is the end-of-text token `<|endoftext|>`. Merges follow from 257. Ids
+ * that are left over are named <unused_N>, so that the shape of the model
+ * never changes.
  *
  * Owner:   never changes once made
  * Threads: any

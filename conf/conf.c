@@ -71,11 +71,6 @@ static const struct conf_key *row(const char *key)
     return k;
 }
 
-char *conf_where(const struct conf *c, const char *key)
-{
-    return conf_origin_text(c->origins, &c->origins->at[row(key) - conf_map]);
-}
-
 char *conf_text(const struct conf *c, const char *key)
 {
     struct buf out = BUF_INIT;

@@ -56,7 +56,7 @@ enum conf_when_behind { CONF_WHEN_BEHIND_WAIT, CONF_WHEN_BEHIND_SAMPLE };
 struct conf_property {
     char *name;
     char *value; /* never logged if is_secret */
-    char *where; /* as conf_where */
+    char *where; /* "mneme.yaml:12:9" or "--set:1:10" */
     bool is_secret;
 };
 
@@ -153,6 +153,10 @@ struct conf_ewc {
     } consolidate;
 };
 
+struct conf_drift {
+    bool enabled;
+};
+
 struct conf_average {
     bool enabled;
     double decay; /* in [0, 1) */
@@ -181,6 +185,7 @@ struct conf_learner {
     struct conf_ewc ewc;
     struct conf_average average;
     struct conf_replay replay;
+    struct conf_drift drift;
     struct conf_holdout holdout;
 };
 
@@ -289,7 +294,7 @@ struct conf {
     struct conf_serve serve;
     struct conf_http http;
     struct conf_log log;
-    struct conf_origins *origins; /* for conf_where */
+    struct conf_origins *origins; /* of each key's value, for problems */
 };
 
 /* Returns a configuration with all defaults. */
@@ -347,10 +352,6 @@ int conf_load(struct conf *c, const char *path, const char *const *sets,
 
 /* Does what --data-dir does: --set data_dir=DIR, but DIR is no YAML. */
 void conf_set_data_dir(struct conf *c, const char *dir);
-
-/* Returns the origin of a key's value, for messages: "mneme.yaml:12:9",
- * "--set:1:10" or "default". The key must exist. The caller frees it. */
-char *conf_where(const struct conf *c, const char *key);
 
 /*
  * Gives a key that nobody set another default: that of the time when the data

@@ -314,6 +314,15 @@ const struct conf_key conf_map[] = {
      .doc = "Which segments a full buffer keeps. domain: about as many of "
             "each domain. none: in proportion to the records that arrived."},
 
+    SECTION("learner.drift",
+            "A test that raises an alarm when the loss of a domain rises."),
+    {.name = "learner.drift.enabled", .type = CONF_BOOL,
+     AT(learner.drift.enabled), .fallback = "true",
+     .decides_learning = true,
+     .doc = "Tests the prequential loss of each domain, in bits per byte, for "
+            "a rise (Page-Hinkley). An alarm is an event, a log line and a "
+            "metric. Learning goes on as before."},
+
     SECTION("learner.holdout",
             "Held-out records. They are never learned, and the gate measures "
             "on them."),

@@ -46,7 +46,7 @@ static bool use_pause(struct pace *p, const struct conf *conf,
         in->now_ms - in->record_ms < pause_ms)
         return false;
     left = fmin(PACE_PAUSES,
-                p->pauses + seconds / conf->publish.every_seconds);
+                p->pauses_left + seconds / conf->publish.every_seconds);
     if (left < 1)
         return false;
     *p = (struct pace){left - 1, in->now_ms};
@@ -66,7 +66,7 @@ static bool refused_due(const struct conf *conf, const struct pace_input *in,
                 flush > 0 ? after(in->record_ms, flush) : 0};
         return false;
     }
-    if (in->was_refused || in->now_ms - in->published_ms >= REFUSED_MS)
+    if (in->last_only_refused || in->now_ms - in->published_ms >= REFUSED_MS)
         return wait_is_over(w, in, in->published_ms + REFUSED_MS,
                             "a minute since the last version of refused "
                             "records");

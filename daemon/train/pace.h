@@ -37,9 +37,10 @@
 #define PUBLISH_SHARE 0.05
 #endif
 
-/* At time at_ms, this many versions could be made at pauses without a wait. */
 struct pace {
-    double pauses;
+    /* How many versions in a row may be made at pauses, as of at_ms: at most
+     * PACE_PAUSES. It grows by 1 each publish.every_seconds. */
+    double pauses_left;
     int64_t at_ms;
 };
 
@@ -53,7 +54,7 @@ struct pace_input {
     bool has_step;        /* a step was made since */
     bool is_untrained;    /* the last version has learned nothing */
     bool has_refused;     /* records were refused since */
-    bool was_refused;     /* the last version had refused records only */
+    bool last_only_refused; /* the last version had refused records only */
     bool has_more;        /* there are records that are not learned yet */
 };
 

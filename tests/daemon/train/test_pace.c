@@ -172,12 +172,12 @@ static void test_refused(void **state)
     assert_false(due_at(6999));
     assert_int_equal(wait.until_ms, 7000);
     assert_true(due_at(7000));
-    input.was_refused = true;
+    input.last_only_refused = true;
     assert_false(due_at(59999));
     assert_int_equal(wait.until_ms, 60000);
     assert_true(due_at(60000));
     /* Refused records that never stop. */
-    input.was_refused = false;
+    input.last_only_refused = false;
     input.record_ms = 59000;
     assert_true(due_at(60000));
 }

@@ -434,19 +434,19 @@ static void test_guard_request(void **state)
     assert_int_equal(publisher_run(u.publisher, write_request, &changed, NULL),
                      0);
     assert_int_equal(changed, 1);
-    assert_false(publisher_take_wish(u.publisher, &request));
+    assert_false(publisher_take_request(u.publisher, &request));
     reopen(&u);
-    assert_true(publisher_take_wish(u.publisher, &request));
+    assert_true(publisher_take_request(u.publisher, &request));
     assert_int_equal(request.version, 1);
     assert_string_equal(request.reason, "a test");
     rewind_util_close(&u);
 
     rewind_util_open(&u, *state, off, 1);
-    assert_false(publisher_take_wish(u.publisher, &request));
+    assert_false(publisher_take_request(u.publisher, &request));
     /* Learning was paused instead. */
     assert_int_equal(publisher_run(u.publisher, hold, NULL, NULL), 0);
     reopen(&u);
-    assert_false(publisher_take_wish(u.publisher, &request));
+    assert_false(publisher_take_request(u.publisher, &request));
     rewind_util_close(&u);
 }
 

@@ -5,8 +5,9 @@
  * The run is the daemon's: the same intake with its filters, batches, replay
  * and learner. The differences: nothing is held out but the held-out records;
  * a part-filled batch is learned at the end of each part, as when the stream
- * pauses; and the vocabulary is learned from at most as much text as the first
- * part has, since a daemon would have learned it at the pause after that part.
+ * pauses; and a vocabulary that is learned from the stream (model.tokenizer:
+ * bpe) gets at most as much text as the first domain has, since a daemon would
+ * have learned it at the pause after that domain.
  *
  * Owner:   the caller
  * Threads: one; it starts the learner's worker

@@ -83,12 +83,11 @@ const struct verb verbs[] = {
      "gate's comparison with the reference version, in bits per byte: the loss "
      "of the reference version, the loss of this version, the change, its "
      "standard error, and the largest change that is allowed. The version "
-     "fails when a change is significantly larger than that.\n"
-     "Each row is a sample of held-out segments. First come the domains, each "
-     "followed by its segments that arrived before the reference version. "
-     "Then come three samples over all domains: the segments that arrived "
-     "last; the older segments of domains with few of them; and the segments "
-     "that arrived after the reference version.\n",
+     "fails when a change is larger than that and significant.\n"
+     "The first row is the mean over the domains, weighted by their recent "
+     "traffic. Then come the domains. The last row has the segments that "
+     "arrived after the reference version; they count for automatic "
+     "rollbacks. Versions of older programs have other rows.\n",
      NULL, cmd_show, NULL},
     {"diff", "A B", 2, 2, true,
      "Compare two versions metric by metric and domain by domain.",

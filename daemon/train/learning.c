@@ -427,7 +427,8 @@ static void count_batch(struct learning *l, const struct intake_batch *b,
             continue;
         progress_learned(&l->progress, s->domain,
                          l->has_model ? l->text_nats[i] : NAN,
-                         l->has_model ? s->n_bytes : s->text_bytes);
+                         l->has_model ? s->n_bytes : s->text_bytes,
+                         l->conf->publish.gate.traffic_half_life);
         test_drift(l, s, l->text_nats[i]);
         progress_loss_add(&l->progress.train_loss, l->text_nats[i],
                           s->n_bytes);

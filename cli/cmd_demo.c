@@ -42,10 +42,7 @@
 #define POLL_MS 50
 #define OPERATION_MS 600000 /* a busy machine takes long for a verdict */
 #define LINE_MS 8000        /* between two lines about progress */
-
-/* Records that may wait in the broker, and before there is a vocabulary. */
-#define WAITING 40
-#define WAITING_FOR_VOCABULARY 400
+#define WAITING 40          /* records that may wait in the broker */
 
 /*
  * The model learns within minutes, and a version comes every few seconds. The
@@ -55,8 +52,7 @@
 static const char settings[] =
     "source: {type: kafka, kafka: {topics: [text], properties:\n"
     "  {bootstrap.servers: embedded, group.id: mneme-demo}}}\n"
-    "model: {preset: nano, vocab_size: 1024, tokenizer_bytes: 200000,\n"
-    "  tokenizer_wait_seconds: 3}\n"
+    "model: {preset: nano, vocab_size: 1024}\n"
     "learner: {flush_seconds: 1, holdout: {fraction: 0.05, capacity: 2000}}\n"
     "filter: {surprise: {enabled: false}}\n"
     "publish: {every_seconds: 4, every_tokens: 0, keep: {newest: 100},\n"
@@ -235,8 +231,7 @@ static int send_bytes(struct demo *d, const char *bytes, size_t n,
     int rc = 0;
 
     while (rc == 0 &&
-           d->sent - count(d, "records.consumed") >=
-               (count(d, "head_version") ? WAITING : WAITING_FOR_VOCABULARY))
+           d->sent - count(d, "records.consumed") >= WAITING)
         rc = watch(d, domain, err);
     if (rc == 0)
         rc = producer_send(d->producer, bytes, n, NULL, &interrupted, err);

@@ -31,7 +31,7 @@ int learning_open(struct learning *l, const struct conf *conf, int threads,
     if (l->has_model &&
         ops_reserve(threads + options_cores() + 2, err) != 0)
         return err->code;
-    return catalog_open(conf->data_dir, &l->catalog, err);
+    return conf->data_dir ? catalog_open(conf->data_dir, &l->catalog, err) : 0;
 }
 
 void learning_close(struct learning *l)
@@ -65,8 +65,7 @@ const struct model_shape *learning_shape(const struct learning *l)
 /* Creates replay, holdout, filter and intake. */
 static void create_intake(struct learning *l)
 {
-    /* Used after the unlock: no other thread uses this catalog. */
-    struct sqlite3 *db = catalog_lock(l->catalog);
+    struct sqlite3 *db = NULL;
     struct replay_options options;
     struct intake_options intake = {
         .conf = l->conf,
@@ -75,7 +74,11 @@ static void create_intake(struct learning *l)
         .progress = &l->progress,
     };
 
-    catalog_unlock(l->catalog);
+    if (l->catalog) {
+        /* Used after the unlock: no other thread uses this catalog. */
+        db = catalog_lock(l->catalog);
+        catalog_unlock(l->catalog);
+    }
     options_replay(l->conf, REPLAY_ROWS, &options);
     options.limits = &l->limits;
     l->replay = replay_create(&options, db);
@@ -272,6 +275,24 @@ struct snapshot *learning_snapshot(struct learning *l)
 
     filter_export(l->filter, &s->state);
     return s;
+}
+
+int learning_infer(const struct learning *l, bool live, struct infer **infer,
+                   struct err *err)
+{
+    struct tensor_list weights = TENSOR_LIST_INIT, head = TENSOR_LIST_INIT;
+    struct infer_options options;
+    int rc;
+
+    options_infer(l->conf, &options);
+    learner_export(l->learner, live ? NULL : &weights, NULL, NULL, &head, NULL);
+    if (live)
+        learner_export_live(l->learner, &weights);
+    rc = infer_create(learning_shape(l), l->tokenizer, &weights, &head,
+                      &l->progress.labels, &options, infer, err);
+    tensor_list_release(&weights);
+    tensor_list_release(&head);
+    return rc;
 }
 
 /* Interpolates on a logarithmic scale: a at 0, b at 1. */

@@ -78,6 +78,9 @@ bool pace_due(struct pace *p, const struct conf *conf,
               const struct pace_input *in, struct pace_wait *w)
 {
     const struct conf_publish *c = &conf->publish;
+    double seconds = in->is_untrained
+                         ? fmin(c->every_seconds, PACE_FIRST_SECONDS)
+                         : c->every_seconds;
     bool over = true;
 
     *w = (struct pace_wait){NULL, 0};
@@ -92,7 +95,7 @@ bool pace_due(struct pace *p, const struct conf *conf,
     if (c->every_tokens > 0 && in->tokens >= c->every_tokens)
         return over;
     if (c->every_seconds > 0)
-        return wait_is_over(w, in, after(in->published_ms, c->every_seconds),
+        return wait_is_over(w, in, after(in->published_ms, seconds),
                             "publish.every_seconds");
     if (over)
         *w = (struct pace_wait){"publish.every_tokens", 0};

@@ -264,6 +264,7 @@ static bool version_due(struct trainer *t, struct pace_wait *w)
         .record_ms = t->inbox.record_ms,
         .tokens = t->l->progress.tokens_seen - t->published_tokens,
         .has_step = learner_steps(t->l->learner) != t->published_step,
+        .is_untrained = t->published_step == 0,
         .has_refused = t->l->progress.n_quarantine > 0,
         .last_only_refused = t->without_step,
         .has_more = inbox_has_records(&t->inbox) ||

@@ -515,11 +515,39 @@ static void test_set_stored(void **state)
     conf_free(c);
 }
 
+static void test_set_default(void **state)
+{
+    static const char *const sets[] = {"model.tokenizer=bytes"};
+    struct conf *c = conf_create(), *other = conf_create();
+    struct conf_problems p = CONF_PROBLEMS_INIT;
+    struct conf_strings x = {0}, y = {0};
+    struct err err = ERR_INIT;
+
+    (void)state;
+    assert_int_equal(conf_load(c, NULL, sets, 1, NULL, &p), 0);
+    assert_int_equal(conf_load(other, NULL, sets, 1, NULL, &p), 0);
+    assert_int_equal(conf_set_default(c, "model.tokenizer", "bpe", &err), 0);
+    util_assert_key(c, "model.tokenizer", "bytes"); /* it was set */
+    assert_int_equal(conf_set_default(c, "model.vocab_size", "1234", &err), 0);
+    util_assert_key(c, "model.vocab_size", "1234");
+    assert_int_equal(conf_set_default(c, "model.vocab_size", "x", &err),
+                     ERR_CORRUPT);
+    util_assert_key(c, "model.vocab_size", "1234");
+    /* A reload finds no difference. */
+    assert_int_equal(conf_reload_diff(c, other, &x, &y), 0);
+    conf_strings_release(&x);
+    conf_strings_release(&y);
+    conf_problems_release(&p);
+    conf_free(c);
+    conf_free(other);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_learning_keys),
         cmocka_unit_test(test_set_stored),
+        cmocka_unit_test(test_set_default),
         cmocka_unit_test(values),
         cmocka_unit_test(overrides),
         cmocka_unit_test(lone_dashes),

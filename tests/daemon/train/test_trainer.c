@@ -158,7 +158,8 @@ static void test_version(void **state)
     assert_string_equal(json_string_value(json_object_get(next, "waits_for")),
                         "publish.every_seconds");
     json_decref(status);
-    trainer_util_advance(u, 9.9);
+    /* The untrained version stays for three seconds, the next one for ten. */
+    trainer_util_advance(u, 2.9);
     trainer_util_push(u, 1);
     trainer_util_turn(u);
     trainer_util_assert_head(u, 1);
@@ -166,6 +167,14 @@ static void test_version(void **state)
     trainer_util_turn(u);
     trainer_util_assert_head(u, 2);
     assert_int_equal(serving_version(u->serving), 2);
+    trainer_util_learn_batch(u);
+    trainer_util_advance(u, 9.9);
+    trainer_util_push(u, 1);
+    trainer_util_turn(u);
+    trainer_util_assert_head(u, 2);
+    trainer_util_advance(u, 0.1);
+    trainer_util_turn(u);
+    trainer_util_assert_head(u, 3);
 }
 
 /* The loss is not finite: no update, and the records are quarantined. */
@@ -361,6 +370,26 @@ static void test_vocabulary(void **state)
     trainer_util_assert_head(u, 2);
 }
 
+/* The built-in vocabulary needs no text: version 1 comes before any record. */
+static void test_builtin_vocabulary(void **state)
+{
+    struct train_util *u = *state;
+
+    u->conf->model.tokenizer = CONF_TOKENIZER_BUILTIN;
+    u->conf->model.vocab_size = 300;
+    trainer_util_open(u);
+    assert_non_null(u->learning.learner);
+    assert_int_equal(tokenizer_vocab_size(u->learning.tokenizer), 300);
+    trainer_begin(u->trainer);
+    publisher_wait(u->publisher);
+    trainer_util_assert_head(u, 1);
+    trainer_util_push(u, 1);
+    trainer_util_turn(u);
+    trainer_util_advance(u, 2);
+    trainer_util_turn(u);
+    assert_int_equal(learner_steps(u->learning.learner), 1);
+}
+
 /* A stop while text is collected: there is no model to publish. */
 static void test_vocabulary_stop(void **state)
 {
@@ -399,6 +428,7 @@ int main(void)
         T(test_thread),
         T(test_full_disk),
         T(test_vocabulary),
+        T(test_builtin_vocabulary),
         T(test_vocabulary_stop),
     };
 

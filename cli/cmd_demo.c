@@ -38,7 +38,7 @@
 #define BAD_RECORDS 40 /* of random bytes */
 #define SEED 42
 #define MAX_REGRESSION 0.02 /* publish.gate.max_regression */
-#define KEPT 1.05 /* a loss that grows by 5 % counts as forgotten */
+#define KEPT 1.05           /* a loss that grows by 5 % counts as forgotten */
 #define POLL_MS 50
 #define OPERATION_MS 600000 /* a busy machine takes long for a verdict */
 #define LINE_MS 8000        /* between two lines about progress */

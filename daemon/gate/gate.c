@@ -72,8 +72,7 @@ static bool select_domain(const struct gate_chunk *chunks, size_t n,
         if (chunks[i].domain == domain && chunks[i].before)
             all = all_when_old;
     for (size_t i = 0; i < n; i++)
-        selected[i] =
-            chunks[i].domain == domain && (all || chunks[i].before);
+        selected[i] = chunks[i].domain == domain && (all || chunks[i].before);
     return all;
 }
 
@@ -102,8 +101,7 @@ static void moderate_errors(struct gate_domain *domains, size_t n)
         if (p->chunks > 1)
             sum += p->degrees * (double)p->chunks * relative * relative;
         p->degrees += prior;
-        p->error =
-            p->reference * sqrt(sum / p->degrees / (double)p->chunks);
+        p->error = p->reference * sqrt(sum / p->degrees / (double)p->chunks);
     }
 }
 
@@ -179,8 +177,7 @@ bool gate_is_exceeded(const struct gate_part *p, double level)
 
 /* --- the decision ------------------------------------------------------- */
 
-static void explain_part(const char *name, const struct gate_part *p,
-                         char *out)
+static void explain_part(const char *name, const struct gate_part *p, char *out)
 {
     snprintf(out, GATE_REASON_MAX,
              "%s: %+.2f %%, limit %+.2f %% (%lld segments, from %.4f to %.4f "
@@ -218,10 +215,9 @@ void gate_decide(const struct gate_options *options,
             options->reference_is_old && !g->is_protected, selected);
         g->part = gate_estimate(chunks, n_chunks, selected,
                                 g->counts_all ? 1 : GATE_CLIP);
-        g->part.limit =
-            g->part.reference * (g->is_protected
-                                     ? options->max_regression
-                                     : options->max_domain_regression);
+        g->part.limit = g->part.reference *
+                        (g->is_protected ? options->max_regression
+                                         : options->max_domain_regression);
         tests += g->part.bytes > 0;
     }
     free(selected);
@@ -252,8 +248,8 @@ void gate_decide(const struct gate_options *options,
     }
 
     /* May the reference move on? */
-    d->is_better = !(d->mean.regression > 0) &&
-                   d->accuracy.lost <= d->accuracy.gained;
+    d->is_better =
+        !(d->mean.regression > 0) && d->accuracy.lost <= d->accuracy.gained;
     for (size_t i = 0; i < n_domains; i++)
         if (domains[i].is_protected && domains[i].part.regression > 0)
             d->is_better = false;
@@ -265,13 +261,12 @@ json_t *gate_part_to_json(const struct gate_part *p)
 {
     if (p->chunks == 0)
         return json_null();
-    return json_pack("{s:I, s:o, s:o, s:o, s:o, s:o}", "chunks",
-                     (json_int_t)p->chunks, "serving",
-                     json_value_real(p->reference), "candidate",
-                     json_value_real(p->candidate), "regression",
-                     json_value_real(p->regression), "error",
-                     json_value_real(p->error), "limit",
-                     json_value_real(p->limit));
+    return json_pack(
+        "{s:I, s:o, s:o, s:o, s:o, s:o}", "chunks", (json_int_t)p->chunks,
+        "serving", json_value_real(p->reference), "candidate",
+        json_value_real(p->candidate), "regression",
+        json_value_real(p->regression), "error", json_value_real(p->error),
+        "limit", json_value_real(p->limit));
 }
 
 static json_t *accuracy_json(const struct gate_accuracy *a)

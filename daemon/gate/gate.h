@@ -99,7 +99,7 @@ struct gate_options {
 };
 
 #define GATE_CLIP 0.25
-#define GATE_PRIOR 4         /* p */
+#define GATE_PRIOR 4 /* p */
 #define GATE_LABEL_LEVEL 0.1
 #define GATE_FEWEST_CHUNKS 2 /* segments that a comparison needs */
 

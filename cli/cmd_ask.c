@@ -265,6 +265,11 @@ int cmd_score(const struct verb_args *args, struct err *err)
     };
     int rc = make_body(args, p.text_key, &p.body, err);
 
+    if (rc == 0 && !verb_has(args, "lines") &&
+        json_string_length(json_object_get(p.body, p.text_key)) == 0)
+        rc = err_set(err, ERR_INVALID,
+                     "there is nothing to score: the text "
+                     "is empty");
     if (rc == 0)
         rc = send_request(args, &p, err);
     json_decref(p.body);

@@ -61,6 +61,19 @@ static int parse(const struct verb_args *args, struct bench *b, struct err *err)
     return 0;
 }
 
+/* Text of this machine. There may be less than TEXT_BYTES. */
+static void find_text(struct buf *text)
+{
+    struct demo_texts t;
+
+    demo_texts_load(NULL, 0, &t, NULL);
+    for (size_t i = 0; i < t.n; i++)
+        for (size_t k = 0; k < t.domains[i].n_records; k++)
+            if (text->len < TEXT_BYTES)
+                buf_addf(text, "%s\n", t.domains[i].records[k]);
+    demo_texts_release(&t);
+}
+
 static int load_text(const struct verb_args *args, struct bench *b,
                      struct err *err)
 {
@@ -71,7 +84,7 @@ static int load_text(const struct verb_args *args, struct bench *b,
     if (path)
         rc = fileio_read(path, MOST_FILE_BYTES, &b->text, err);
     else
-        demo_text_found(TEXT_BYTES, &b->text);
+        find_text(&b->text);
     if (rc == 0 && b->text.len < CORPUS_LEAST_BYTES)
         rc = err_set(err, path ? ERR_INVALID : ERR_NOTFOUND,
                      "%s has too little text: give a file of %d KiB or more "

@@ -254,7 +254,8 @@ static int conclude(struct feed *f, bool json, struct err *err)
     }
     if (c.failed == 0 && unknown == 0)
         return 0;
-    return err_set(err, ERR_IO, "%" PRId64 " records were not delivered: %s",
+    return err_set(err, ERR_IO,
+                   "records that were not delivered: %" PRId64 "; %s",
                    c.failed + unknown,
                    producer_trouble(f->producer)
                        ? producer_trouble(f->producer)

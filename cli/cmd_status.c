@@ -131,8 +131,8 @@ static void print_loss_and_memory(const struct screen *s, FILE *out)
     print_real(", in training ",
                pick_real(s->status, "loss.train_bits_per_byte"), out);
     fprintf(out,
-            "\n  memory    %" PRId64 " of %" PRId64 " segments to replay; %"
-            PRId64 " EWC consolidations, penalty %.3g\n",
+            "\n  memory    %" PRId64 " of %" PRId64 " segments to replay; "
+            "EWC consolidations: %" PRId64 ", penalty %.3g\n",
             pick_integer(s->status, "replay.records", 0),
             pick_integer(s->status, "replay.capacity", 0),
             pick_integer(s->status, "ewc.consolidations", 0),
@@ -245,7 +245,7 @@ static void print_domains(const struct screen *s, const struct fit *fit,
     }
     finish_table(&t, fit, SIZE_MAX, out);
     if (known > (int64_t)json_array_size(rows))
-        fprintf(out, "and %" PRId64 " more domains, which are not shown\n",
+        fprintf(out, "domains that are not shown: %" PRId64 "\n",
                 known - (int64_t)json_array_size(rows));
 }
 

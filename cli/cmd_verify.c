@@ -84,6 +84,12 @@ static int check_all(struct catalog *c, struct report *r, struct err *err)
     return rc;
 }
 
+/* True when the verb has the number of a version, and not `latest`. */
+static bool has_number(const struct verb_args *args)
+{
+    return args->n_words && strcmp(args->words[0], "latest") != 0;
+}
+
 /* Checks version N, or the newest version. */
 static int check_one(struct catalog *c, const struct verb_args *args,
                      struct report *r, struct err *err)
@@ -93,7 +99,7 @@ static int check_one(struct catalog *c, const struct verb_args *args,
     int64_t version;
     int rc;
 
-    if (args->n_words) {
+    if (has_number(args)) {
         rc = verb_number(args->words[0], "version", &version, err);
     } else {
         rc = catalog_pointers(c, &pointers, err);
@@ -138,9 +144,9 @@ static int conclude(const struct report *r, const struct err *store,
         return err_set(err, ERR_CORRUPT, "the store: %s", store->msg);
     if (r->damaged)
         return err_set(err, ERR_CORRUPT,
-                       "%" PRId64 " of %" PRId64
-                       " versions are damaged; the daemon goes on from the "
-                       "newest undamaged version",
+                       "damaged versions: %" PRId64 " of %" PRId64
+                       "; the daemon goes on from the newest undamaged "
+                       "version",
                        r->damaged, r->checked);
     return 0;
 }
@@ -184,11 +190,11 @@ static int retrain(const struct verb_args *args, struct err *err)
 
     if (verb_has(args, "all"))
         return err_set(err, ERR_INVALID, "--retrain takes one version");
-    if (args->n_words)
+    if (has_number(args))
         rc = verb_number(args->words[0], "version", &version, err);
     if (rc)
         return rc;
-    if (args->n_words)
+    if (has_number(args))
         snprintf(number, sizeof number, "%" PRId64, version);
     program = mnemed_program();
     argv = make_argv(args, program, number);

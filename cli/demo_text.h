@@ -2,9 +2,8 @@
 /*
  * demo_text.h - text for the demo and for `mneme bench`.
  *
- * Text files of a few domains are cut into records of 500 to 1,000 bytes, at
- * ends of paragraphs or lines. Some records of each domain are kept back: the
- * demo never sends them, and measures versions on them.
+ * Text files of a few domains are cut into records of at most 1,000 bytes, at
+ * ends of lines.
  *
  * Owner:   struct demo_texts owns everything in it
  * Threads: one at a time
@@ -15,41 +14,33 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/buf.h"
 #include "base/err.h"
 
 #define DEMO_TEXT_DOMAINS 8    /* at most */
-#define DEMO_TEXT_KEPT_BACK 16 /* records of each domain, at most */
+#define DEMO_TEXT_KEPT_BACK 16 /* records of each domain */
 
 struct demo_domain {
     char *name;
-    char **records; /* UTF-8 */
+    /* UTF-8. The first DEMO_TEXT_KEPT_BACK are from all parts of the text: the
+     * demo never sends them, and measures versions on them. */
+    char **records;
     size_t n_records, cap_records;
-    char *kept_back[DEMO_TEXT_KEPT_BACK];
-    size_t n_kept_back;
     size_t n_bytes; /* of the records */
 };
 
-/* domains[n] is no domain of the stream: it has the kept-back records of the
- * first domain with their letters shuffled. */
 struct demo_texts {
-    struct demo_domain domains[DEMO_TEXT_DOMAINS + 1];
+    struct demo_domain domains[DEMO_TEXT_DOMAINS];
     size_t n;
 };
 
 /*
- * Reads a folder with one folder of text files for each domain, in the order
- * of the file `order` there, else by name. dir NULL: text that most Debian
- * machines have. Files that are not UTF-8 are left out. ERR_NOTFOUND when
- * fewer than two domains have enough text.
+ * Reads n folders of text files, each of which is a domain with the folder's
+ * name. n 0: text that most Debian machines have. Files that are not UTF-8 are
+ * left out. ERR_NOTFOUND when fewer than two domains have enough text.
  */
-int demo_texts_load(const char *dir, struct demo_texts *texts,
+int demo_texts_load(char **folders, size_t n, struct demo_texts *texts,
                     struct err *err);
 void demo_texts_release(struct demo_texts *texts);
-
-/* Appends text of this machine to out, until out has n_bytes. There may be
- * less. */
-void demo_text_found(size_t n_bytes, struct buf *out);
 
 /* A copy of a record with its ASCII letters in a random order: still UTF-8, but
  * without words. To be freed. */

@@ -28,3 +28,11 @@ cli_mneme_SOURCES = \
 
 # verify reads a data directory without the daemon; bench measures in-process.
 cli_mneme_LDADD = $(BENCH_LIBS) $(JANSSON_LIBS) $(CURL_LIBS)
+
+# bash looks for the completion of mneme in a file of that name.
+bashcompletiondir = $(datadir)/bash-completion/completions
+nodist_bashcompletion_DATA = cli/completion/mneme
+cli/completion/mneme: cli/mneme$(EXEEXT)
+	$(AM_V_GEN)$(MKDIR_P) cli/completion && \
+	  cli/mneme$(EXEEXT) help --completion >$@.new && mv $@.new $@
+CLEANFILES += cli/completion/mneme

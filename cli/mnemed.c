@@ -65,7 +65,7 @@ static int make_data_dir(struct mnemed *m, const char *given, struct err *err)
 }
 
 /* Runs in the child and never returns. */
-static void run_child(const struct mnemed *m, bool keep, pid_t parent)
+static void run_child(const struct mnemed *m, pid_t parent)
 {
     int log = open(m->log_path, O_WRONLY | O_CREAT | O_APPEND, 0600);
     int null = open("/dev/null", O_RDWR);
@@ -83,18 +83,16 @@ static void run_child(const struct mnemed *m, bool keep, pid_t parent)
     signal(SIGPIPE, SIG_DFL);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    if (!keep) {
-        prctl(PR_SET_PDEATHSIG, SIGTERM);
-        if (getppid() != parent)
-            _exit(127);
-    }
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (getppid() != parent)
+        _exit(127);
     execvp(argv[0], argv);
     fprintf(stderr, "mneme: %s: %s\n", argv[0], strerror(errno));
     _exit(127);
 }
 
 int mnemed_start(struct mnemed *m, const char *data_dir, const char *yaml,
-                 bool keep, struct err *err)
+                 struct err *err)
 {
     pid_t parent = getpid();
     sigset_t all, before;
@@ -120,7 +118,7 @@ int mnemed_start(struct mnemed *m, const char *data_dir, const char *yaml,
     sigprocmask(SIG_SETMASK, &all, &before);
     m->pid = fork();
     if (m->pid == 0)
-        run_child(m, keep, parent);
+        run_child(m, parent);
     sigprocmask(SIG_SETMASK, &before, NULL);
     if (m->pid > 0)
         return 0;

@@ -29,11 +29,11 @@ char *mnemed_program(void);
 
 /*
  * Writes mneme.yaml into a new data directory (NULL: below $TMPDIR), and starts
- * mnemed with it. With keep, the daemon outlives the client. ERR_STATE when the
- * directory already holds a store. mnemed_release also after an error.
+ * mnemed with it. ERR_STATE when the directory already holds a store.
+ * mnemed_release also after an error.
  */
 int mnemed_start(struct mnemed *m, const char *data_dir, const char *yaml,
-                 bool keep, struct err *err);
+                 struct err *err);
 
 /* Checks that the daemon still runs. ERR_IO: it has ended. */
 int mnemed_check(struct mnemed *m, struct err *err);

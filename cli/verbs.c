@@ -37,20 +37,16 @@
 /* --- the table ---------------------------------------------------------- */
 
 const struct verb verbs[] = {
-    {"demo", NULL, 0, 0, false,
+    {"demo", "[FOLDER]...", 0, ANY_NUMBER, false,
      "Show learning, a bad feed and a rollback in three minutes.",
      "Needs no Kafka: starts mnemed with an embedded broker on a new data "
      "directory. Sends one domain of text after another, and shows the "
      "losses of the new and the earlier domains. Then sends a bad feed, rolls "
      "back, completes a prompt, and prints a summary of the measured figures. "
-     "--data-dir names a directory without a store (default: a new directory "
-     "below $TMPDIR).\n",
-     OPTIONS({"texts", 0, "DIR",
-              "learn from this folder, which has one folder of plain text "
-              "files for each domain; a file `order` in it may name them in "
-              "order (default: text found on this machine)"},
-             {"minutes", 'm', "N", "take about N minutes (default 3)"},
-             {"keep", 0, NULL, "leave the daemon running at the end"}),
+     "Each FOLDER of plain text files is a domain (default: text found on "
+     "this machine). --data-dir names a directory without a store (default: "
+     "a new directory below $TMPDIR).\n",
+     OPTIONS({"minutes", 'm', "N", "take about N minutes (default 3)"}),
      cmd_demo, NULL},
     {"status", NULL, 0, 0, true,
      "Print the state of the daemon on one screen.",
@@ -232,10 +228,10 @@ const struct verb verbs[] = {
      OPTIONS({"id", 0, "ID", "forget the records with this id"},
              {"domain", 'd', "D", "forget the records of this domain"}),
      cmd_forget, "Exit status 3 when no daemon runs.\n"},
-    {"verify", "[N]", 0, 1, true,
+    {"verify", "[VERSION]", 0, 1, true,
      "Check the database, and the checksums of a version's files.",
      "Reads the data directory, with or without a daemon, and writes nothing. "
-     "Without N, checks the newest version. Checksums find damage. They are "
+     "VERSION is a number, or latest, the default. Checksums find damage. They are "
      "not signatures: a person who can write to the directory can also write "
      "new checksums.\n"
      "--retrain loads the version's parent, reads the records in the version's "

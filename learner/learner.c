@@ -41,7 +41,7 @@ void learner_options_default(struct learner_options *o)
                 .lambda = 10.0f,
                 .decay = 0.95f,
                 .consolidate = EWC_AUTO},
-        .average = {.enabled = true, .decay = 0.99f},
+        .average = {.enabled = true, .decay = 0.98f},
         .ngram = {.enabled = false, .mib = 4},
         .class_weight = 0.1f,
     };

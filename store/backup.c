@@ -362,6 +362,30 @@ void backup_report_release(struct backup_report *r)
     *r = (struct backup_report){0};
 }
 
+/* Refuses a target in the data directory, by the last directory of the path
+ * that exists. */
+static int refuse_inside(const char *from, const char *to, struct err *err)
+{
+    char *source = realpath(from, NULL), *path = xstrdup(to), *existing;
+    size_t n = source ? strlen(source) : 0;
+    int rc = 0;
+
+    while (!(existing = realpath(path, NULL)) && errno == ENOENT &&
+           strchr(path, '/'))
+        *strrchr(path, '/') = '\0';
+    if (!existing)
+        existing = realpath(*path ? "." : "/", NULL);
+    if (source && existing && strncmp(source, existing, n) == 0 &&
+        (existing[n] == '/' || !existing[n]))
+        rc = err_set(err, ERR_INVALID,
+                     "%s is in the data directory %s: name a directory outside",
+                     to, from);
+    free(existing);
+    free(path);
+    free(source);
+    return rc;
+}
+
 int backup_make(const char *from, const char *to, backup_progress_fn *progress,
                 void *arg, struct backup_report *report, struct err *err)
 {
@@ -372,7 +396,9 @@ int backup_make(const char *from, const char *to, backup_progress_fn *progress,
     *report = (struct backup_report){0};
     m.copy = (struct backup_copy){
         .to = to, .progress = progress, .arg = arg};
-    rc = db_open_reader(path, &m.db, err);
+    rc = refuse_inside(from, to, err);
+    if (rc == 0)
+        rc = db_open_reader(path, &m.db, err);
     if (rc == 0)
         rc = backup_copy_begin(&m.copy, err);
     if (rc == 0) {

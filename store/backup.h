@@ -12,9 +12,9 @@
  * leaves out an incomplete version with its rows. The head version and the
  * serving version must be complete.
  *
- * A backup is a data directory itself: `mneme verify --all --data-dir DIR` and
- * `sha256sum -c SHA256SUMS` check it. During a backup or a restore the target
- * has a file `unfinished`, and store_open refuses such a directory.
+ * `mneme verify --all --data-dir DIR` and `sha256sum -c SHA256SUMS` check a
+ * backup. During a backup or a restore the target has a file `unfinished`.
+ * store_open refuses such a directory, and a backup.
  *
  * A backup only reads its source, and needs no lock.
  *

@@ -250,17 +250,24 @@ static int make_dirs(struct store *s, struct err *err)
 }
 
 /* A daemon would learn from half of a backup as if it were complete. */
-static int refuse_unfinished(const char *dir, struct err *err)
+static int refuse_backup(const char *dir, struct err *err)
 {
-    char *path = fileio_join(dir, BACKUP_UNFINISHED);
+    char *unfinished = fileio_join(dir, BACKUP_UNFINISHED);
+    char *sums = fileio_join(dir, BACKUP_SUMS);
     int rc = 0;
 
-    if (fileio_exists(path))
+    if (fileio_exists(unfinished))
         rc = err_set(err, ERR_STATE,
                      "%s: a backup or a restore into this directory did not "
                      "end: delete the directory, and repeat it",
-                     path);
-    free(path);
+                     unfinished);
+    else if (fileio_exists(sums))
+        rc = err_set(err, ERR_STATE,
+                     "%s is a backup (it has %s), which mnemed would change: "
+                     "use mneme restore %s --data-dir DIR, and start on DIR",
+                     dir, BACKUP_SUMS, dir);
+    free(sums);
+    free(unfinished);
     return rc;
 }
 
@@ -378,7 +385,7 @@ int store_open(const char *dir, const struct store_schema *schemas,
 
     s->dir = xstrdup(dir);
     s->lock_fd = s->versions_fd = -1;
-    rc = refuse_unfinished(dir, err);
+    rc = refuse_backup(dir, err);
     if (rc == 0)
         rc = refuse_without_database(dir, err);
     if (rc == 0)

@@ -11,8 +11,11 @@ tests_util_libtestutil_a_SOURCES = \
 	tests/util/http_util.c tests/util/http_util.h \
 	tests/util/infer_util.c tests/util/infer_util.h \
 	tests/util/near_util.c tests/util/near_util.h \
+	tests/util/publish_util.c tests/util/publish_util.h \
 	tests/util/rewind_util.c tests/util/rewind_util.h \
-	tests/util/store_util.c tests/util/store_util.h
+	tests/util/store_util.c tests/util/store_util.h \
+	tests/util/train_util.c tests/util/train_util.h \
+	tests/util/trainer_util.c tests/util/trainer_util.h
 endif
 TEST_UTIL = tests/util/libtestutil.a
 

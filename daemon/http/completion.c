@@ -133,6 +133,26 @@ static bool read_logprobs(struct http_request *rq, struct completion *job)
     return true;
 }
 
+/* A chat that needs tools or JSON must not get plain text without an error. */
+static bool check_chat(struct http_request *rq)
+{
+    const json_t *tools = json_object_get(rq->body, "tools");
+    const json_t *format = json_object_get(rq->body, "response_format");
+    const char *type = json_string_value(json_object_get(format, "type"));
+    const char *name = NULL;
+
+    if (tools && !json_is_null(tools) &&
+        !(json_is_array(tools) && json_array_size(tools) == 0))
+        name = "tools";
+    else if (format && !json_is_null(format) &&
+             !(type && strcmp(type, "text") == 0))
+        name = "response_format";
+    if (name)
+        http_fail(rq, 400, "unsupported_parameter", name,
+                  "'%s' is not supported: this model writes plain text", name);
+    return !name;
+}
+
 static bool read_settings(struct http_request *rq, struct completion *job)
 {
     const json_t *options = json_object_get(rq->body, "stream_options");
@@ -141,7 +161,8 @@ static bool read_settings(struct http_request *rq, struct completion *job)
     job->want_usage = json_is_true(json_object_get(options, "include_usage"));
     job->n = 1;
     job->logprobs = -1;
-    if (!http_get_integer(rq, "n", 1, MAX_N, &job->n) || !read_seed(rq, job) ||
+    if ((job->chat && !check_chat(rq)) ||
+        !http_get_integer(rq, "n", 1, MAX_N, &job->n) || !read_seed(rq, job) ||
         !http_get_bool(rq, "stream", &job->stream) || !read_logprobs(rq, job) ||
         !read_sampling(rq, job))
         return false;

@@ -12,7 +12,8 @@
 
 static const struct http_endpoint endpoints[] = {HTTP_ENDPOINTS(ROW)};
 
-/* True when path fits the pattern; *argument is then the part at {}. */
+/* True when path fits the pattern; *argument is then the part at {}. A path that
+ * another row has literally does not fit. */
 static bool match(const char *pattern, const char *path, char *argument)
 {
     const char *braces = strstr(pattern, "{}");
@@ -20,6 +21,9 @@ static bool match(const char *pattern, const char *path, char *argument)
 
     if (!braces)
         return strcmp(pattern, path) == 0;
+    for (size_t i = 0; i < sizeof endpoints / sizeof *endpoints; i++)
+        if (strcmp(endpoints[i].path, path) == 0)
+            return false;
     n = (size_t)(braces - pattern);
     if (strncmp(pattern, path, n) != 0)
         return false;

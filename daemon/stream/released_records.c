@@ -120,7 +120,7 @@ static int release_many(struct store *store, struct catalog *catalog,
     else
         rc = releases_write(store, rows, n_good, err);
     snprintf(detail, size,
-             "%zu records released: they are learned at the present position; "
+             "records released, to be learned at the present position: %zu; "
              "%zu cannot be",
              n_good, n - n_good);
     free(rows);

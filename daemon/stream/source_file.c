@@ -206,8 +206,9 @@ static void begin_other_file(struct source_file *f,
         char reason[ERR_MSG_MAX + 128];
 
         snprintf(reason, sizeof reason,
-                 "%s; put the file back, or set source.kafka.on_gap: skip to "
-                 "read this one from its first line",
+                 "%s; put the file back, or set source.kafka.on_gap: skip, "
+                 "which also holds for files: this one is then read from its "
+                 "first line",
                  why->msg);
         stop_reading(f, reason);
         return;

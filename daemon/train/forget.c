@@ -264,7 +264,7 @@ static void describe(const struct erasing *e, char *detail, size_t size)
     struct buf out = BUF_INIT;
 
     buf_addf(&out,
-             "erased %" PRId64 " rows of replay, %" PRId64
+             "rows erased: %" PRId64 " of replay, %" PRId64
              " of holdout, %" PRId64 " of quarantine",
              e->erased[REPLAY_ROWS], e->erased[REPLAY_HOLDOUT],
              t->quarantine + t->releases);

@@ -185,6 +185,25 @@ static int load_parent(struct retrain *r, struct err *err)
 
 /* --- records ------------------------------------------------------------ */
 
+/* A configuration that names another source, or none, would wait for Kafka. */
+static int check_topic(const struct retrain *r, const char *topic,
+                       struct err *err)
+{
+    const struct conf_strings *topics = &r->conf->source.kafka.topics;
+
+    if (r->conf->source.type != CONF_SOURCE_KAFKA ||
+        strcmp(topic, RELEASES_TOPIC) == 0)
+        return 0;
+    for (size_t i = 0; i < topics->n; i++)
+        if (strcmp(topic, topics->items[i]) == 0)
+            return 0;
+    return err_set(err, ERR_STATE,
+                   "version %lld learned from %s, which this configuration "
+                   "does not read: name the source with --conf FILE, or with "
+                   "--set source.type=file --set source.path=%s",
+                   (long long)r->to.version, topic, topic);
+}
+
 static int begin_source(struct retrain *r, struct err *err)
 {
     const struct source_options options = {
@@ -196,13 +215,15 @@ static int begin_source(struct retrain *r, struct err *err)
     struct source_position *positions =
         xcalloc(r->n_partitions + 1, sizeof *positions);
     size_t n = 0;
-    int rc = source_create(&options, &r->source, err);
+    int rc = 0;
 
-    for (size_t i = 0; i < r->n_partitions; i++) {
+    for (size_t i = 0; rc == 0 && i < r->n_partitions; i++) {
         const struct progress_partition *q =
             &r->learning.progress.partitions[i];
         int64_t begin = r->partitions[i].begin;
 
+        if (begin >= 0)
+            rc = check_topic(r, q->topic, err);
         if (q->positioned)
             positions[n++] =
                 (struct source_position){q->topic, q->partition, q->next_offset,
@@ -211,6 +232,8 @@ static int begin_source(struct retrain *r, struct err *err)
             positions[n++] =
                 (struct source_position){q->topic, q->partition, begin, -1, 0};
     }
+    if (rc == 0)
+        rc = source_create(&options, &r->source, err);
     if (rc == 0)
         rc = source_begin(r->source, positions, n, 0, err);
     free(positions);

@@ -286,13 +286,12 @@ int rewind_run(const struct rewind_request *r, char *detail, size_t size,
         goto out;
     }
     *for_good = rows.range_kind && strcmp(rows.range_kind, "quarantine") != 0;
-    snprintf(detail, size, "%s from version %lld%s %lld records %s",
+    snprintf(detail, size, "%s from version %lld%s: %lld",
              r->keep_serving ? "learning" : "serving and learning", version,
-             !r->skip && undone < 0 ? ", which had learned" : ";",
-             (long long)llabs(undone),
-             r->skip      ? "since then are skipped"
-             : undone < 0 ? "more"
-                          : "are read again");
+             r->skip      ? "; records skipped since then"
+             : undone < 0 ? ", which had learned more records"
+                          : "; records that are read again",
+             (long long)llabs(undone));
 out:
     free(present);
     free(partitions);

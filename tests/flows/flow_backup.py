@@ -111,6 +111,12 @@ def refusals(tap, d, settings):
               "nothing to back up: 3")
     tap.equal(mneme("restore", old, data=place("x"))[0], 3, "no backup: 3")
     tap.equal(mneme("backup")[0], 2, "no directory named: 2")
+    before = sorted(os.listdir(place("still")))
+    on = Daemon("on-backup", **settings)
+    on.data = place("still")
+    tap.equal(on.run(), 1, "mnemed on a backup: exit 1")
+    tap.ok("mneme restore" in on.tail(), "and it names mneme restore")
+    tap.equal(sorted(os.listdir(place("still"))), before, "and changes nothing")
     code, _, why = mneme("backup", "/proc/nowhere", data=d.data)
     tap.ok(code == 1 and "/proc/nowhere" in why, "not writable: 1")
     tap.ok(not os.path.exists(place("x")) or not os.listdir(place("x")),

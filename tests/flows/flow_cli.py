@@ -281,6 +281,8 @@ def questions(tap, where):
           ["refund", "0.7500"], "classify")
     tap.equal(Fake.posts[-1][1]["text"], "please", "without echo's line end")
     check(tap, run("embed", "a", *where), 3, ["no such path"], "404: exit 3")
+    check(tap, run("score", "", *where), 2, ["nothing to score"],
+          "score of an empty text: exit 2")
     check(tap, run("score", *where, stdin=b"\xff\xfe"), 2, ["not UTF-8"],
           "a text that is not UTF-8: exit 2")
     run("score", "a", *where, MNEME_TOKEN="secret")
@@ -538,6 +540,8 @@ def trouble(tap, where):
           "no daemon at this address: exit 1")
     check(tap, run("status", "--data-dir", TMP + "/none"), 1, ["http.addr"],
           "no daemon on that data directory: exit 1")
+    check(tap, run("verify", "latest", "--data-dir", TMP + "/none"), 3, ["none"],
+          "verify latest without a store: exit 3")
     check(tap, run("verify", "--data-dir", TMP + "/none"), 3, ["none"],
           "verify without a store: exit 3")
     check(tap, run("verify", "--retrain", "-c", "-", "--data-dir",

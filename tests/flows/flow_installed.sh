@@ -69,13 +69,13 @@ result $? "make install"
 missing=0
 for name in bin/mneme sbin/mnemed share/mneme/mneme.yaml \
     share/man/man1/mneme.1 share/man/man5/mneme.yaml.5 \
-    share/man/man8/mnemed.8; do
+    share/man/man8/mnemed.8 share/bash-completion/completions/mneme; do
     find "$root" -type f -path "*/$name" | grep -q . || {
         echo "$name is not installed" >&2
         missing=1
     }
 done
-result $missing "programs, manual pages and configuration"
+result $missing "programs, manual pages, configuration and completion"
 
 for name in mneme mnemed; do
     program=$(find "$root" -type f -path "*bin/$name")

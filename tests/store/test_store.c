@@ -32,6 +32,28 @@
 
 /* --- opening ------------------------------------------------------------ */
 
+/* A backup does not become a data directory, and is not made inside one. */
+static void test_backups(void **state)
+{
+    char *sums = fileio_join(*state, BACKUP_SUMS);
+    char *inside = fileio_join(*state, "backups/monday");
+    struct backup_report report;
+    struct store *s = NULL;
+    struct err err = ERR_INIT;
+
+    util_make_first(*state);
+    assert_int_equal(backup_make(*state, inside, NULL, NULL, &report, &err),
+                     ERR_INVALID);
+    assert_non_null(strstr(err.msg, "in the data directory"));
+    *strrchr(inside, '/') = '\0';
+    assert_false(fileio_exists(inside));
+    assert_int_equal(fileio_write_atomic(sums, "", 0, NULL), 0);
+    assert_int_equal(store_open(*state, NULL, 0, &s, &err), ERR_STATE);
+    assert_non_null(strstr(err.msg, "mneme restore"));
+    free(inside);
+    free(sums);
+}
+
 static void test_open(void **state)
 {
     struct store *s = util_open_store(*state);
@@ -498,6 +520,7 @@ int main(void)
     cmocka_unit_test_setup_teardown(f, util_make_temp, util_remove_temp)
     const struct CMUnitTest tests[] = {
         T(test_open),
+        T(test_backups),
         T(test_newer),
         T(test_not_a_store),
         T(test_parts),

@@ -120,6 +120,9 @@ static void test_messages(void **state)
                "\"text\":\"a\"},{\"type\":\"image_url\"}]}]}",
          "messages[1].content[1]"},
         {FIRST "7]}", "messages[1]"},
+        {FIRST "7],\"tools\":[{\"type\":\"function\"}]}", "tools"},
+        {FIRST "7],\"response_format\":{\"type\":\"json_object\"}}",
+         "response_format"},
         {"{\"messages\":[]}", "messages"},
         {"{\"messages\":\"a\"}", "messages"},
     };
@@ -127,7 +130,8 @@ static void test_messages(void **state)
         util_post("/v1/chat/completions", FIRST
                   "{\"role\":\"assistant\",\"tool_calls\":[{\"id\":\"a\"}]},"
                   "{\"role\":\"assistant\",\"content\":null},"
-                  "{\"role\":\"tool\",\"content\":\"4\"}],\"max_tokens\":1}");
+                  "{\"role\":\"tool\",\"content\":\"4\"}],\"max_tokens\":1,"
+                  "\"tools\":[],\"response_format\":{\"type\":\"text\"}}");
 
     (void)state;
     assert_int_equal(util_number_at(&a, "usage.prompt_tokens"), 5);

@@ -68,6 +68,7 @@ static void test_paths(void **state)
     util_check_error(util_get("/v1/versions/"), 404, NULL);
     util_check_error(util_get("/v1/versions/1/2/3"), 404, NULL);
     util_check_error(util_get("/v1/score"), 405, NULL);
+    util_check_error(util_get("/v1/quarantine/release"), 405, NULL);
     a = util_ask("DELETE", "/v1/versions/1", NULL, NULL, 0);
     assert_non_null(strstr(a.text, "Allow: GET"));
     util_check_error(a, 405, NULL);

@@ -29,7 +29,7 @@ struct attempt {
 };
 
 /* As the trainer does: a version of all that is decided comes first. */
-static int forget(struct rewind_util *u, enum tombstones_kind kind,
+static int forget(struct train_util *u, enum tombstones_kind kind,
                   const char *name, struct attempt *a)
 {
     const struct forget_request request = {
@@ -67,7 +67,7 @@ static void assert_list(const struct attempt *a, const char *name,
     assert_string_equal(got, wanted);
 }
 
-static void add(struct rewind_util *u, int n, const char *id,
+static void add(struct train_util *u, int n, const char *id,
                 const char *domain)
 {
     for (int i = 0; i < n; i++)
@@ -76,7 +76,7 @@ static void add(struct rewind_util *u, int n, const char *id,
 }
 
 /* Live rows in the tables, which the indexes have to name. */
-static void assert_rows(struct rewind_util *u, int64_t replay, int64_t holdout)
+static void assert_rows(struct train_util *u, int64_t replay, int64_t holdout)
 {
     assert_int_equal(replay_live(u->learning.replay), replay);
     assert_int_equal(replay_live(u->learning.holdout), holdout);
@@ -93,7 +93,7 @@ static void assert_rows(struct rewind_util *u, int64_t replay, int64_t holdout)
 static void test_id(void **state)
 {
     const char *const sets[] = {"learner.holdout.fraction=0.3"};
-    struct rewind_util u;
+    struct train_util u;
     struct attempt a;
     int64_t holdout, held_out;
 
@@ -120,7 +120,7 @@ static void test_id(void **state)
     assert_non_null(strstr(a.detail, "1 of quarantine; versions that learned "
                                      "from them can no longer be retrained: "
                                      "2-3"));
-    assert_true(rewind_util_metric(&u, "mneme_erasure_pending") == 0);
+    assert_true(rewind_util_metric(&u, "erasure_pending") == 0);
     assert_rows(&u, 41 - holdout - count(&a, "replay"),
                 holdout - count(&a, "holdout"));
     assert_int_equal(rewind_util_sql(&u, "SELECT count(*) FROM quarantine"), 0);
@@ -137,8 +137,8 @@ static void test_id(void **state)
     rewind_util_add(&u, 0, "{\"text\": \"\", \"id\": \"alice\"}", NULL, NULL);
     add(&u, 20, "bob", NULL);
     add(&u, 11, "alice", NULL);
-    assert_true(rewind_util_metric(&u, "mneme_records_skipped_total") == 22);
-    assert_true(rewind_util_metric(&u, "mneme_records_quarantined_total") == 0);
+    assert_true(rewind_util_metric(&u, "records_skipped_total") == 22);
+    assert_true(rewind_util_metric(&u, "records_quarantined_total") == 0);
     rewind_util_close(&u);
 }
 
@@ -146,7 +146,7 @@ static void test_id(void **state)
 static void test_id_in_text(void **state)
 {
     const char *const sets[] = {"source.format=text"};
-    struct rewind_util u;
+    struct train_util u;
     struct attempt a;
 
     rewind_util_open(&u, *state, sets, 1);
@@ -173,13 +173,13 @@ static void test_id_in_text(void **state)
 
 static void test_id_not_found(void **state)
 {
-    struct rewind_util u;
+    struct train_util u;
     struct attempt a;
 
     rewind_util_open(&u, *state, NULL, 0);
     add(&u, 10, "bob", NULL);
     assert_int_equal(forget(&u, TOMBSTONES_ID, "alice", &a), 0);
-    assert_string_equal(a.detail, "erased 0 rows of replay, 0 of holdout, 0 of "
+    assert_string_equal(a.detail, "rows erased: 0 of replay, 0 of holdout, 0 of "
                                   "quarantine; no kept version is known to "
                                   "have learned from them");
     assert_int_equal(count(&a, "records"), 0);
@@ -192,7 +192,7 @@ static void test_id_not_found(void **state)
 /* Records that wait for a step are decided again. */
 static void test_waiting_records(void **state)
 {
-    struct rewind_util u;
+    struct train_util u;
     struct attempt a;
 
     rewind_util_open(&u, *state, NULL, 0);
@@ -211,7 +211,7 @@ static void test_waiting_records(void **state)
 /* Records that the source knows of, but has not read, belong to the stream. */
 static void test_up_to_the_known_end(void **state)
 {
-    struct rewind_util u;
+    struct train_util u;
     struct attempt a;
 
     rewind_util_open(&u, *state, NULL, 0);
@@ -229,7 +229,7 @@ static void test_released(void **state)
 {
     const char *const sets[] = {"filter.repetition.enabled=true",
                                 "filter.repetition.min_bytes=16"};
-    struct rewind_util u;
+    struct train_util u;
     struct attempt a;
 
     rewind_util_open(&u, *state, sets, 2);
@@ -261,7 +261,7 @@ static void test_released(void **state)
 
 static void test_domain(void **state)
 {
-    struct rewind_util u;
+    struct train_util u;
     struct attempt a;
 
     rewind_util_open(&u, *state, NULL, 0);
@@ -285,7 +285,7 @@ static void test_domain(void **state)
 /* On each branch the domain has another number. */
 static void test_domain_on_two_branches(void **state)
 {
-    struct rewind_util u;
+    struct train_util u;
     struct attempt a;
 
     rewind_util_open(&u, *state, NULL, 0);
@@ -309,7 +309,7 @@ static void test_domain_on_two_branches(void **state)
 /* No version knows the domain: it has quarantined records only. */
 static void test_domain_in_quarantine(void **state)
 {
-    struct rewind_util u;
+    struct train_util u;
     struct attempt a;
 
     rewind_util_open(&u, *state, NULL, 0);
@@ -350,7 +350,7 @@ static enum fault_vfs only_the_log_has_room(void)
 
 static void test_no_room(void **state)
 {
-    struct rewind_util u;
+    struct train_util u;
     struct attempt a;
 
     rewind_util_open(&u, *state, NULL, 0);
@@ -385,7 +385,7 @@ static void test_no_room(void **state)
 /* The rows are erased, but the file cannot be written anew: a start does it. */
 static void test_no_room_to_scrub(void **state)
 {
-    struct rewind_util u;
+    struct train_util u;
     struct attempt a;
 
     rewind_util_open(&u, *state, NULL, 0);
@@ -401,7 +401,7 @@ static void test_no_room_to_scrub(void **state)
     json_decref(a.result);
     publisher_wake(u.publisher); /* it shows what waits */
     rewind_util_sql(&u, "SELECT 1");
-    assert_true(rewind_util_metric(&u, "mneme_erasure_pending") == 1);
+    assert_true(rewind_util_metric(&u, "erasure_pending") == 1);
     fault_vfs_hook = NULL;
     fault_vfs_watch = NULL;
     assert_rows(&u, 4, 0);
@@ -409,7 +409,7 @@ static void test_no_room_to_scrub(void **state)
     rewind_util_close(&u);
     rewind_util_open(&u, *state, NULL, 0);
     assert_rows(&u, 4, 0);
-    assert_true(rewind_util_metric(&u, "mneme_erasure_pending") == 0);
+    assert_true(rewind_util_metric(&u, "erasure_pending") == 0);
     assert_int_equal(rewind_util_sql(&u, "SELECT count(*) FROM settings WHERE"
                                          " key = 'scrub'"),
                      0);
@@ -439,7 +439,7 @@ static void test_restarts(void **state)
 {
     struct store_offset partition = {
         .partition_id = 0, .topic = "text", .next_offset = 10};
-    struct rewind_util u;
+    struct train_util u;
     struct attempt a;
 
     rewind_util_open(&u, *state, NULL, 0);

@@ -38,7 +38,7 @@ static struct store *open_store(const char *dir)
 static int try_settings(const char *dir, const char *set, int threads,
                         int *shards, struct err *err)
 {
-    struct conf *conf = rewind_util_conf(dir, &set, set != NULL);
+    struct conf *conf = train_util_conf(dir, &set, set != NULL);
     struct store *s = open_store(dir);
     int rc;
 
@@ -53,7 +53,7 @@ static int try_settings(const char *dir, const char *set, int threads,
 static int try_state(const char *dir, const char *const *sets, size_t n_sets,
                      bool *prepared, struct err *err)
 {
-    struct conf *conf = rewind_util_conf(dir, sets, n_sets);
+    struct conf *conf = train_util_conf(dir, sets, n_sets);
     struct store *s = open_store(dir);
     struct learning l;
     int rc;
@@ -69,7 +69,7 @@ static int try_state(const char *dir, const char *const *sets, size_t n_sets,
     return rc;
 }
 
-static void reopen(struct rewind_util *u)
+static void reopen(struct train_util *u)
 {
     const char *dir = u->dir;
 
@@ -77,7 +77,7 @@ static void reopen(struct rewind_util *u)
     rewind_util_open(u, dir, NULL, 0);
 }
 
-static void assert_state(struct rewind_util *u, int64_t version,
+static void assert_state(struct train_util *u, int64_t version,
                          enum store_state state)
 {
     util_assert_state(u->catalog, version, state);
@@ -110,7 +110,7 @@ static void test_model_init(void **state)
 {
     static const char *const nowhere[] = {"model.init=/nonexistent"};
     struct tensor_list first = TENSOR_LIST_INIT, birth = TENSOR_LIST_INIT;
-    struct rewind_util u;
+    struct train_util u;
     struct err err;
     char *init;
     bool prepared;
@@ -209,7 +209,7 @@ static void test_shards(void **state)
 
 static void test_head(void **state)
 {
-    struct rewind_util u;
+    struct train_util u;
     int64_t steps;
 
     rewind_util_open(&u, *state, NULL, 0);
@@ -217,7 +217,7 @@ static void test_head(void **state)
     steps = learner_steps(u.learning.learner);
     rewind_util_learn(&u, 5); /* in no version */
     reopen(&u);
-    rewind_util_pointers(&u, 2, 2);
+    train_util_check_pointers(&u, 2, 2);
     assert_int_equal(serving_version(u.serving), 2);
     assert_int_equal(learner_steps(u.learning.learner), steps);
     assert_int_equal(u.learning.progress.records.consumed, 10);
@@ -230,14 +230,14 @@ static void test_head(void **state)
  * begin a branch, or the next version would use keys of version 3 again. */
 static void test_head_after_rollback(void **state)
 {
-    struct rewind_util u;
+    struct train_util u;
 
     rewind_util_open(&u, *state, NULL, 0);
     assert_int_equal(rewind_util_version(&u, 10), 2);
     assert_int_equal(rewind_util_version(&u, 10), 3);
     rewind_util_roll_back(&u, 2, false);
     reopen(&u);
-    rewind_util_pointers(&u, 2, 2);
+    train_util_check_pointers(&u, 2, 2);
     assert_int_equal(u.source.next[0], 10);
     assert_int_equal(rewind_util_version(&u, 15), 4);
     assert_int_equal(replay_live(u.learning.replay), 25);
@@ -248,7 +248,7 @@ static void test_head_after_rollback(void **state)
  * the publisher judges it again. */
 static void test_pending_head(void **state)
 {
-    struct rewind_util u;
+    struct train_util u;
 
     rewind_util_open(&u, *state, NULL, 0);
     assert_int_equal(rewind_util_version(&u, 10), 2);
@@ -257,14 +257,14 @@ static void test_pending_head(void **state)
     rewind_util_sql(&u, "UPDATE pointers SET serving = 1");
     reopen(&u);
     assert_state(&u, 2, STORE_PASSED);
-    rewind_util_pointers(&u, 2, 2);
+    train_util_check_pointers(&u, 2, 2);
     assert_int_equal(u.learning.progress.records.consumed, 10);
     rewind_util_close(&u);
 }
 
 static void test_damaged_head(void **state)
 {
-    struct rewind_util u;
+    struct train_util u;
 
     rewind_util_open(&u, *state, NULL, 0);
     assert_int_equal(rewind_util_version(&u, 10), 2);
@@ -273,7 +273,7 @@ static void test_damaged_head(void **state)
     reopen(&u);
     assert_state(&u, 3, STORE_DAMAGED);
     /* Its weights are whole, but it does not serve either. */
-    rewind_util_pointers(&u, 2, 2);
+    train_util_check_pointers(&u, 2, 2);
     assert_int_equal(serving_version(u.serving), 2);
     assert_int_equal(u.learning.progress.records.consumed, 10);
     assert_int_equal(u.source.next[0], 10);
@@ -288,7 +288,7 @@ static void test_damaged_head(void **state)
 /* Learning falls back to a version that the gate refused; it does not serve. */
 static void test_damaged_head_serving_stays(void **state)
 {
-    struct rewind_util u;
+    struct train_util u;
 
     rewind_util_open(&u, *state, NULL, 0);
     assert_int_equal(rewind_util_version(&u, 10), 2);
@@ -299,14 +299,14 @@ static void test_damaged_head_serving_stays(void **state)
     rewind_util_sql(&u, "UPDATE pointers SET serving = 2");
     rewind_util_damage(u.dir, 4, "model.safetensors");
     reopen(&u);
-    rewind_util_pointers(&u, 3, 2);
+    train_util_check_pointers(&u, 3, 2);
     assert_int_equal(u.learning.progress.records.consumed, 20);
     rewind_util_close(&u);
 }
 
 static void test_several_damaged(void **state)
 {
-    struct rewind_util u;
+    struct train_util u;
 
     rewind_util_open(&u, *state, NULL, 0);
     for (int64_t v = 2; v <= 5; v++)
@@ -318,7 +318,7 @@ static void test_several_damaged(void **state)
     rewind_util_damage(u.dir, 5, "model.safetensors");
     rewind_util_damage(u.dir, 4, "state.safetensors");
     reopen(&u);
-    rewind_util_pointers(&u, 1, 1);
+    train_util_check_pointers(&u, 1, 1);
     assert_state(&u, 5, STORE_DAMAGED);
     assert_state(&u, 4, STORE_DAMAGED);
     assert_int_equal(u.learning.progress.records.consumed, 0);
@@ -327,7 +327,7 @@ static void test_several_damaged(void **state)
 
 static void test_no_whole_version(void **state)
 {
-    struct rewind_util u;
+    struct train_util u;
     struct err err;
     bool prepared;
 
@@ -342,7 +342,7 @@ static void test_no_whole_version(void **state)
 
 static void test_damaged_serving(void **state)
 {
-    struct rewind_util u;
+    struct train_util u;
 
     rewind_util_open(&u, *state, NULL, 0);
     assert_int_equal(rewind_util_version(&u, 10), 2);
@@ -351,7 +351,7 @@ static void test_damaged_serving(void **state)
     rewind_util_damage(u.dir, 2, "model.safetensors");
     reopen(&u);
     assert_state(&u, 2, STORE_DAMAGED);
-    rewind_util_pointers(&u, 3, 3);
+    train_util_check_pointers(&u, 3, 3);
     assert_int_equal(serving_version(u.serving), 3);
     rewind_util_close(&u);
 }
@@ -390,7 +390,7 @@ static void test_guard_request(void **state)
 {
     const char *const off[] = {"publish.auto_rollback=false"};
     struct guard_request request;
-    struct rewind_util u;
+    struct train_util u;
     int64_t changed = 0;
 
     rewind_util_open(&u, *state, NULL, 0);

@@ -28,7 +28,7 @@
 
 /* A data directory, the file beside it, and the settings of both. */
 struct world {
-    struct rewind_util u;
+    struct train_util u;
     char *path, *sets[N_SETS];
 };
 
@@ -116,7 +116,7 @@ static int retrain(struct world *w, int64_t version, json_t **report,
     const char *const sets[] = {w->sets[0], "source.follow=false",
                                 "source.kafka.on_gap=skip",
                                 "learner.batch_tokens=4096"};
-    struct conf *conf = rewind_util_conf(w->u.dir, sets, 4);
+    struct conf *conf = train_util_conf(w->u.dir, sets, 4);
     int rc;
 
     *err = (struct err)ERR_INIT;
@@ -363,7 +363,7 @@ static void test_other_kernels(void **state)
 
     open_world(&w, *state);
     assert_int_equal(version_of(&w, 15), 2);
-    conf = rewind_util_conf(*state, (const char *const *)w.sets, N_SETS);
+    conf = train_util_conf(*state, (const char *const *)w.sets, N_SETS);
     assert_int_equal(retrain_settings(conf, &version, NULL), 0);
     rewind_util_sql(&w.u, "UPDATE versions SET metadata = json_set(metadata,"
                           " '$.kernels', 'others') WHERE version = 2");
@@ -411,12 +411,31 @@ static void test_refused(void **state)
 static void test_stdin(void **state)
 {
     const char *const sets[] = {"source.type=stdin"};
-    struct conf *conf = rewind_util_conf(*state, sets, 1);
+    struct conf *conf = train_util_conf(*state, sets, 1);
     json_t *report = NULL;
     struct err err = ERR_INIT;
 
     assert_int_equal(retrain_run(conf, 2, &report, &err), ERR_STATE);
     conf_free(conf);
+}
+
+/* The configuration names another source: the message tells which to name. */
+static void test_other_source(void **state)
+{
+    const char *const sets[] = {"source.type=kafka",
+                                "source.kafka.topics=[other]"};
+    struct conf *conf;
+    json_t *report = NULL;
+    struct err err = ERR_INIT;
+    struct world w;
+
+    open_world(&w, *state);
+    assert_int_equal(version_of(&w, 10), 2);
+    conf = train_util_conf(w.u.dir, sets, 2);
+    assert_int_equal(retrain_run(conf, 2, &report, &err), ERR_STATE);
+    assert_non_null(strstr(err.msg, "--set source.path="));
+    conf_free(conf);
+    close_world(&w);
 }
 
 /* --- settings ----------------------------------------------------------- */
@@ -454,7 +473,7 @@ static void test_changed_settings(void **state)
 static void test_no_version(void **state)
 {
     struct store *s = util_open_store(*state);
-    struct conf *conf = rewind_util_conf(*state, NULL, 0);
+    struct conf *conf = train_util_conf(*state, NULL, 0);
     struct err err = ERR_INIT;
     int64_t version = 0;
 
@@ -471,7 +490,7 @@ static int embedded_settings(const char *dir, const char *address,
         "source.type=kafka", "source.kafka.topics=[text]",
         "source.kafka.dead_letter=bad",
         "source.kafka.properties.bootstrap.servers=embedded"};
-    struct conf *conf = rewind_util_conf(dir, sets, 4);
+    struct conf *conf = train_util_conf(dir, sets, 4);
     const struct conf_properties *p = &conf->source.kafka.properties;
     char *path = fileio_join(dir, "kafka.addr");
     struct err err = ERR_INIT;
@@ -539,6 +558,7 @@ int main(void)
         TEST(test_fewer_lines),
         TEST(test_refused),
         TEST(test_stdin),
+        TEST(test_other_source),
         TEST(test_no_settings),
         TEST(test_changed_settings),
         TEST(test_no_version),

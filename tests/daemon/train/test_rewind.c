@@ -30,7 +30,7 @@ struct attempt {
     struct err err;
 };
 
-static int roll_back(struct rewind_util *u, struct attempt *a)
+static int roll_back(struct train_util *u, struct attempt *a)
 {
     a->request.learning = &u->learning;
     a->request.source = &u->source.base;
@@ -43,14 +43,14 @@ static int roll_back(struct rewind_util *u, struct attempt *a)
                       &a->err);
 }
 
-static int rewind_to(struct rewind_util *u, int64_t version)
+static int rewind_to(struct train_util *u, int64_t version)
 {
     struct attempt a = {.request = {.version = version}};
 
     return roll_back(u, &a);
 }
 
-static int skip_to(struct rewind_util *u, int64_t version, bool automatic,
+static int skip_to(struct train_util *u, int64_t version, bool automatic,
                    bool *for_good)
 {
     struct attempt a = {.request = {
@@ -66,18 +66,18 @@ static int skip_to(struct rewind_util *u, int64_t version, bool automatic,
 }
 
 /* Versions 2 and 3 hold ten records each. */
-static void open_three(struct rewind_util *u, const char *dir)
+static void open_three(struct train_util *u, const char *dir)
 {
     rewind_util_open(u, dir, NULL, 0);
     assert_int_equal(rewind_util_version(u, 10), 2);
     assert_int_equal(rewind_util_version(u, 10), 3);
-    rewind_util_pointers(u, 3, 3);
+    train_util_check_pointers(u, 3, 3);
 }
 
 /* Nothing has changed since open_three. */
-static void assert_as_before(struct rewind_util *u)
+static void assert_as_before(struct train_util *u)
 {
-    rewind_util_pointers(u, 3, 3);
+    train_util_check_pointers(u, 3, 3);
     assert_int_equal(u->learning.progress.records.consumed, 20);
     assert_int_equal(u->source.next[0], 20);
     assert_int_equal(rewind_util_sql(u, "SELECT count(*) FROM control_log"
@@ -85,7 +85,7 @@ static void assert_as_before(struct rewind_util *u)
                      0);
 }
 
-static void weights_of(struct rewind_util *u, int64_t version, char sha256[65])
+static void weights_of(struct train_util *u, int64_t version, char sha256[65])
 {
     struct catalog_version v;
 
@@ -98,26 +98,26 @@ static void weights_of(struct rewind_util *u, int64_t version, char sha256[65])
 
 static void test_rewind(void **state)
 {
-    struct rewind_util u;
+    struct train_util u;
     struct attempt a = {.request = {.version = 2}};
     char before[65], after[65];
 
     open_three(&u, *state);
     weights_of(&u, 3, before);
     assert_int_equal(roll_back(&u, &a), 0);
-    assert_string_equal(a.detail, "serving and learning from version 2; 10 "
-                                  "records are read again");
+    assert_string_equal(a.detail, "serving and learning from version 2; "
+                                  "records that are read again: 10");
     assert_false(a.for_good);
-    rewind_util_pointers(&u, 2, 2);
+    train_util_check_pointers(&u, 2, 2);
     assert_int_equal(serving_version(u.serving), 2);
     assert_int_equal(u.source.next[0], 10);
     assert_int_equal(u.source.epoch, 1);
     assert_int_equal(u.epoch, 1);
-    assert_true(rewind_util_metric(&u, "mneme_records_consumed_total") == 10);
-    assert_true(rewind_util_metric(&u, "mneme_records_learned_total") == 10);
-    assert_true(rewind_util_metric(&u, "mneme_records_skipped_total") == 0);
-    assert_true(rewind_util_metric(&u, "mneme_rollbacks_total") == 1);
-    assert_true(rewind_util_metric(&u, "mneme_automatic_rollbacks_total") == 0);
+    assert_true(rewind_util_metric(&u, "records_consumed_total") == 10);
+    assert_true(rewind_util_metric(&u, "records_learned_total") == 10);
+    assert_true(rewind_util_metric(&u, "records_skipped_total") == 0);
+    assert_true(rewind_util_metric(&u, "rollbacks_total") == 1);
+    assert_true(rewind_util_metric(&u, "automatic_rollbacks_total") == 0);
     /* The same records make the same weights. */
     assert_int_equal(rewind_util_version(&u, 10), 4);
     weights_of(&u, 4, after);
@@ -128,7 +128,7 @@ static void test_rewind(void **state)
 /* Records that wait for a step belong to the position that is left. */
 static void test_waiting_records_are_read_again(void **state)
 {
-    struct rewind_util u;
+    struct train_util u;
 
     open_three(&u, *state);
     rewind_util_add(&u, 0, NULL, NULL, NULL);
@@ -141,20 +141,20 @@ static void test_waiting_records_are_read_again(void **state)
 
 static void test_two_in_a_row(void **state)
 {
-    struct rewind_util u;
+    struct train_util u;
     struct attempt a = {.request = {.version = 3}};
 
     open_three(&u, *state);
     assert_int_equal(rewind_to(&u, 2), 0);
     assert_int_equal(rewind_to(&u, 1), 0);
-    rewind_util_pointers(&u, 1, 1);
+    train_util_check_pointers(&u, 1, 1);
     assert_int_equal(u.epoch, 2);
     assert_int_equal(u.source.next[0], 0);
     /* Forward, to a version that was rolled back itself. */
     assert_int_equal(roll_back(&u, &a), 0);
     assert_string_equal(a.detail, "serving and learning from version 3, which "
-                                  "had learned 20 records more");
-    rewind_util_pointers(&u, 3, 3);
+                                  "had learned more records: 20");
+    train_util_check_pointers(&u, 3, 3);
     assert_int_equal(u.source.next[0], 20);
     assert_int_equal(rewind_util_version(&u, 5), 4);
     assert_int_equal(u.learning.progress.records.consumed, 25);
@@ -164,7 +164,7 @@ static void test_two_in_a_row(void **state)
 /* A partition that the version does not know begins at its first offset. */
 static void test_later_partition(void **state)
 {
-    struct rewind_util u;
+    struct train_util u;
 
     open_three(&u, *state);
     u.source.next[1] = 70;
@@ -181,14 +181,14 @@ static void test_later_partition(void **state)
 
 static void test_keep_serving(void **state)
 {
-    struct rewind_util u;
+    struct train_util u;
     struct attempt a = {.request = {.version = 2, .keep_serving = true}};
 
     open_three(&u, *state);
     assert_int_equal(roll_back(&u, &a), 0);
-    assert_string_equal(a.detail, "learning from version 2; 10 records are "
-                                  "read again");
-    rewind_util_pointers(&u, 2, 3);
+    assert_string_equal(a.detail, "learning from version 2; records that are "
+                                  "read again: 10");
+    train_util_check_pointers(&u, 2, 3);
     assert_int_equal(serving_version(u.serving), 3);
     rewind_util_close(&u);
 }
@@ -197,7 +197,7 @@ static void test_keep_serving(void **state)
 static void test_keep(void **state)
 {
     struct control_operation op;
-    struct rewind_util u;
+    struct train_util u;
     int64_t id;
 
     open_three(&u, *state);
@@ -208,11 +208,11 @@ static void test_keep(void **state)
     publisher_wake(u.publisher);
     assert_int_equal(control_wait(u.control, id, 600000, &op, NULL), 0);
     assert_int_equal(op.state, CONTROL_DONE);
-    rewind_util_pointers(&u, 3, 2);
+    train_util_check_pointers(&u, 3, 2);
     assert_int_equal(serving_version(u.serving), 2);
     assert_int_equal(u.source.n_seeks, 0);
     assert_int_equal(rewind_util_version(&u, 5), 4);
-    rewind_util_pointers(&u, 4, 2);
+    train_util_check_pointers(&u, 4, 2);
     rewind_util_close(&u);
 }
 
@@ -220,7 +220,7 @@ static void test_keep(void **state)
 
 static void test_source_cannot_seek(void **state)
 {
-    struct rewind_util u;
+    struct train_util u;
     struct attempt a = {.request = {.version = 2}};
 
     open_three(&u, *state);
@@ -236,7 +236,7 @@ static void test_source_cannot_seek(void **state)
 
 static void test_pruned(void **state)
 {
-    struct rewind_util u;
+    struct train_util u;
 
     open_three(&u, *state);
     rewind_util_sql(&u, "DELETE FROM versions WHERE version = 1");
@@ -248,7 +248,7 @@ static void test_pruned(void **state)
 
 static void test_damaged(void **state)
 {
-    struct rewind_util u;
+    struct train_util u;
     struct attempt a = {.request = {.version = 2}};
 
     open_three(&u, *state);
@@ -265,7 +265,7 @@ static void test_damaged(void **state)
 
 static void test_pending(void **state)
 {
-    struct rewind_util u;
+    struct train_util u;
     struct attempt a = {.request = {.version = 2}};
 
     open_three(&u, *state);
@@ -276,7 +276,7 @@ static void test_pending(void **state)
     assert_as_before(&u);
     a.request.keep_serving = true;
     assert_int_equal(roll_back(&u, &a), 0);
-    rewind_util_pointers(&u, 2, 3);
+    train_util_check_pointers(&u, 2, 3);
     rewind_util_close(&u);
 }
 
@@ -287,7 +287,7 @@ static enum fault_vfs disk_is_full(void)
 
 static void test_publisher_fails(void **state)
 {
-    struct rewind_util u;
+    struct train_util u;
     struct attempt a = {.request = {.version = 2}};
 
     open_three(&u, *state);
@@ -306,7 +306,7 @@ static void test_publisher_fails(void **state)
 /* Learning on would learn the records between the two positions twice. */
 static void test_source_cannot_go_back(void **state)
 {
-    struct rewind_util u;
+    struct train_util u;
     struct attempt a = {.request = {.version = 2}};
 
     open_three(&u, *state);
@@ -314,13 +314,13 @@ static void test_source_cannot_go_back(void **state)
     fault_vfs_hook = disk_is_full;
     assert_int_equal(roll_back(&u, &a), ERR_DIVERGED);
     fault_vfs_hook = NULL;
-    rewind_util_pointers(&u, 3, 3);
+    train_util_check_pointers(&u, 3, 3);
     rewind_util_close(&u);
 }
 
 static void test_fails_after_the_transaction(void **state)
 {
-    struct rewind_util u;
+    struct train_util u;
     struct attempt a = {.request = {.version = 2}};
 
     rewind_util_open(&u, *state, NULL, 0);
@@ -334,13 +334,13 @@ static void test_fails_after_the_transaction(void **state)
     u.conf->model.max_labels = 1; /* the version has two */
     assert_int_equal(roll_back(&u, &a), ERR_DIVERGED);
     assert_non_null(strstr(a.err.msg, "after the rollback was written"));
-    rewind_util_pointers(&u, 2, 2);
+    train_util_check_pointers(&u, 2, 2);
     rewind_util_close(&u);
 }
 
 /* --- skip --------------------------------------------------------------- */
 
-static void assert_log(struct rewind_util *u, const char *wanted)
+static void assert_log(struct train_util *u, const char *wanted)
 {
     struct catalog_skip *rows = NULL;
     struct buf got = BUF_INIT;
@@ -358,22 +358,22 @@ static void assert_log(struct rewind_util *u, const char *wanted)
 
 static void test_skip(void **state)
 {
-    struct rewind_util u;
+    struct train_util u;
     struct attempt a = {.request = {.version = 2, .skip = true}};
 
     open_three(&u, *state);
     rewind_util_add(&u, 0, NULL, NULL, NULL); /* it stays */
     assert_int_equal(roll_back(&u, &a), 0);
-    assert_string_equal(a.detail, "serving and learning from version 2; 10 "
-                                  "records since then are skipped");
+    assert_string_equal(a.detail, "serving and learning from version 2; "
+                                  "records skipped since then: 10");
     assert_false(a.for_good);
-    rewind_util_pointers(&u, 2, 2);
+    train_util_check_pointers(&u, 2, 2);
     assert_int_equal(u.source.n_seeks, 0);
     assert_int_equal(u.epoch, 0);
     assert_log(&u, "skip 0:10-19");
-    assert_true(rewind_util_metric(&u, "mneme_records_consumed_total") == 20);
-    assert_true(rewind_util_metric(&u, "mneme_records_skipped_total") == 10);
-    assert_true(rewind_util_metric(&u, "mneme_records_learned_total") == 10);
+    assert_true(rewind_util_metric(&u, "records_consumed_total") == 20);
+    assert_true(rewind_util_metric(&u, "records_skipped_total") == 10);
+    assert_true(rewind_util_metric(&u, "records_learned_total") == 10);
     assert_true(intake_tokens(u.learning.intake) > 0);
     assert_int_equal(rewind_util_version(&u, 4), 4);
     assert_int_equal(u.learning.progress.records.learned, 15);
@@ -391,21 +391,21 @@ static void test_skip(void **state)
 
 static void test_skip_ahead(void **state)
 {
-    struct rewind_util u;
+    struct train_util u;
     struct attempt a = {.request = {.version = 3, .skip = true}};
 
     open_three(&u, *state);
     assert_int_equal(rewind_to(&u, 2), 0);
     assert_int_equal(roll_back(&u, &a), ERR_STATE);
     assert_non_null(strstr(a.err.msg, "ahead of the present"));
-    rewind_util_pointers(&u, 2, 2);
+    train_util_check_pointers(&u, 2, 2);
     rewind_util_close(&u);
 }
 
 /* The version has counted a record of which it has learned a part. */
 static void test_skip_the_rest_of_a_record(void **state)
 {
-    struct rewind_util u;
+    struct train_util u;
     struct learner_step_output result;
     char text[400];
 
@@ -437,7 +437,7 @@ static int release_range(struct store *s, void *arg, struct err *err)
     return store_release(s, *(const int64_t *)arg, "a test", err);
 }
 
-static void release(struct rewind_util *u, const char *range)
+static void release(struct train_util *u, const char *range)
 {
     char *sql = xasprintf("SELECT id FROM control_log WHERE kind ="
                           " 'quarantine' AND first_offset = %s",
@@ -451,14 +451,14 @@ static void release(struct rewind_util *u, const char *range)
 /* Only what the control log does not skip yet is added to it. */
 static void test_automatic(void **state)
 {
-    struct rewind_util u;
+    struct train_util u;
     bool for_good;
 
     open_three(&u, *state);
     assert_int_equal(skip_to(&u, 2, true, &for_good), 0);
     assert_false(for_good);
     assert_log(&u, "quarantine 0:10-19");
-    assert_true(rewind_util_metric(&u, "mneme_automatic_rollbacks_total") == 1);
+    assert_true(rewind_util_metric(&u, "automatic_rollbacks_total") == 1);
     assert_int_equal(rewind_util_version(&u, 5), 4);
     /* Two rollbacks in a row over the same range. */
     assert_int_equal(skip_to(&u, 2, true, &for_good), 0);
@@ -475,7 +475,7 @@ static void test_automatic(void **state)
 /* A range that was released has a second chance, and no third. */
 static void test_second_chance(void **state)
 {
-    struct rewind_util u;
+    struct train_util u;
     bool for_good;
 
     open_three(&u, *state);
@@ -503,7 +503,7 @@ static void test_released_record_again(void **state)
 {
     const char *const sets[] = {"filter.repetition.enabled=true",
                                 "filter.repetition.min_bytes=16"};
-    struct rewind_util u;
+    struct train_util u;
     char text[200];
     int64_t row;
 

@@ -735,6 +735,13 @@ HOT static void mix_dense(const float *logprobs, const int64_t *counts,
         p[v] = model * vexp(logprobs[v]) + unigram * (float)counts[v] + even;
 }
 
+HOT static void take_logs(float *p, size_t n)
+{
+#pragma omp simd
+    for (size_t v = 0; v < n; v++)
+        p[v] = vlog(p[v]);
+}
+
 void ngram_reader_distribution(const struct ngram_reader *r,
                                const float *logprobs, float *mixed)
 {
@@ -757,8 +764,7 @@ void ngram_reader_distribution(const struct ngram_reader *r,
         mixed[r->local[i]] += (float)local;
     for (int i = 0; i < known.n; i++)
         add_level(r, &known.levels[i], a.levels[i], mixed);
-    for (size_t i = 0; i < v; i++)
-        mixed[i] = logf(mixed[i]);
+    take_logs(mixed, v);
 }
 
 /* --- segments ----------------------------------------------------------- */

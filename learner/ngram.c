@@ -56,18 +56,18 @@
 #define BUCKETS_A_MIB 16384
 #define MOST_COUNT 255
 
-#define LOCAL_WEIGHT 32.0
-#define UNIGRAM_WEIGHT 200.0
+/* docs/LEARNING.md has the measurements behind these numbers. */
+#define LOCAL_WEIGHT 32.0    /* tokens that p_L spreads over the bytes */
+#define UNIGRAM_WEIGHT 200.0 /* tokens that p_0 spreads over the vocabulary */
 #define N_BYTE_TOKENS 256
-
 #define FIRST_SHARE 0.3f
 #define LEAST_SHARE 0.0005
 #define LEAST_FINAL 0.001
 #define MOST_UPDATES 1000.0f
 #define FAST_UPDATES 20.0
-#define FLOOR_FIRST 0.02
-#define FLOOR_LEAVES 0.02
-#define FLOOR_RETURNS 0.002
+#define FLOOR_FIRST 0.02    /* s when a segment begins */
+#define FLOOR_LEAVES 0.02   /* share of s that returns to the mixture */
+#define FLOOR_RETURNS 0.002 /* share of 1 - s that goes to the floor */
 
 /* Pages of each order; order 0 has none. */
 static const int pages[ORDERS + 1] = {0, 32, 8, 4, 4, 4};
@@ -342,8 +342,8 @@ static int find_token(const struct slot *s, uint16_t token)
 
 /* Adds one to a count. At the largest one, the context's counts are halved
  * first. */
-static int raise(struct ngram_reader *r, int k, uint64_t context, int page,
-                 int at)
+static int raise_count(struct ngram_reader *r, int k, uint64_t context,
+                       int page, int at)
 {
     struct slot *s = change_page(r, context, page);
     int was = s->counts[at], n_pages = page + 1;
@@ -370,7 +370,7 @@ static int count_order(struct ngram_reader *r, int k, uint16_t token)
         int at = s ? find_token(s, token) : -1;
 
         if (at >= 0)
-            return raise(r, k, context, page, at);
+            return raise_count(r, k, context, page, at);
         if (!s) {
             begin_page(r, context, page, token);
             return 0;
@@ -601,15 +601,15 @@ static void update_floor(struct ngram_reader *r, double local, double mixture)
 {
     double posterior = r->floor * local / mixture;
 
-    r->floor = posterior * (1.0 - FLOOR_LEAVES) +
-               (1.0 - posterior) * FLOOR_RETURNS;
+    r->floor =
+        posterior * (1.0 - FLOOR_LEAVES) + (1.0 - posterior) * FLOOR_RETURNS;
 }
 
 /* The parts of the mixture for one target. */
 struct parts {
     double local, unigram, base;
-    double counted[ORDERS];            /* c_k / C_k of known.levels */
-    double before[N_CHAINS][ORDERS];   /* a chain without levels i and above */
+    double counted[ORDERS];          /* c_k / C_k of known.levels */
+    double before[N_CHAINS][ORDERS]; /* a chain without levels i and above */
     double finals[N_FINALS];
 };
 
@@ -631,8 +631,8 @@ static void find_parts(const struct ngram_reader *r, const struct known *known,
         p->counted[i] = (double)l->hits / (double)l->sum;
         for (int c = 0; c < N_CHAINS; c++) {
             p->before[c][i] = chain[c];
-            chain[c] = mix_two((double)w->chains[c][l->class].w,
-                               p->counted[i], chain[c]);
+            chain[c] = mix_two((double)w->chains[c][l->class].w, p->counted[i],
+                               chain[c]);
         }
     }
     p->finals[FINAL_MODEL] = model;
@@ -659,9 +659,9 @@ double ngram_reader_next(struct ngram_reader *r, uint16_t target, double loss)
 
     find_known(r, target, &known);
     find_parts(r, &known, target, model, &parts);
-    p = mix_two(r->floor, parts.local,
-                mix_finals(&r->weights.finals[known.finals], parts.finals,
-                           &sum));
+    p = mix_two(
+        r->floor, parts.local,
+        mix_finals(&r->weights.finals[known.finals], parts.finals, &sum));
     update_floor(r, parts.local, p);
     update_weights(&r->weights, &known, &parts, FAST_UPDATES);
     if (r->own)
@@ -683,8 +683,7 @@ struct coefficients {
 };
 
 static void find_coefficients(const struct ngram_reader *r,
-                              const struct known *known,
-                              struct coefficients *a)
+                              const struct known *known, struct coefficients *a)
 {
     const struct weights *w = &r->weights;
     const struct finals *f = &w->finals[known->finals];
@@ -893,8 +892,7 @@ void ngram_export(const struct ngram *n, struct tensor_list *out)
 
     tensor_add_copy(out, "ngram.slots", TENSOR_U8, 2, slots, n->buckets);
     tensor_add_i64(out, "ngram.counts", n->counts, n->vocab_size);
-    tensor_add_copy(out, "ngram.weights", TENSOR_F32, 1, &weights,
-                    &n->weights);
+    tensor_add_copy(out, "ngram.weights", TENSOR_F32, 1, &weights, &n->weights);
 }
 
 static bool slot_fits(const struct slot *s, size_t vocab_size)

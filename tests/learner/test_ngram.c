@@ -56,8 +56,8 @@ static size_t read_text(uint16_t *tokens)
     struct buf text = BUF_INIT;
     size_t n;
 
-    assert_int_equal(
-        fileio_read(TOP_SRCDIR "/LICENSE", 1 << 20, &text, NULL), 0);
+    assert_int_equal(fileio_read(TOP_SRCDIR "/LICENSE", 1 << 20, &text, NULL),
+                     0);
     n = text.len < TEXT_BYTES ? text.len : TEXT_BYTES;
     tokens[0] = 256;
     for (size_t i = 0; i < n; i++)
@@ -421,8 +421,7 @@ static void an_imported_memory_learns_the_same(void **state)
     ngram_export(a, &l);
     assert_int_equal(ngram_import(&l, V, &b, NULL), 0);
     assert_same(a, b);
-    assert_true(learn(a, tokens + 5000, 3000) ==
-                learn(b, tokens + 5000, 3000));
+    assert_true(learn(a, tokens + 5000, 3000) == learn(b, tokens + 5000, 3000));
     assert_same(a, b);
     tensor_list_release(&l);
     ngram_free(a);
@@ -469,9 +468,8 @@ static void a_damaged_file_is_refused(void **state)
     assert_int_equal(import_changed(&l, "ngram.slots", 4, &token, 2),
                      ERR_CORRUPT);
     for (size_t i = 0; i < 2; i++)
-        assert_int_equal(
-            import_changed(&l, "ngram.counts", 8, &counts[i], 8),
-            ERR_CORRUPT);
+        assert_int_equal(import_changed(&l, "ngram.counts", 8, &counts[i], 8),
+                         ERR_CORRUPT);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_int_equal(import_changed(&l, "ngram.weights", 0, &bad[i], 4),
                          ERR_CORRUPT);
@@ -479,9 +477,9 @@ static void a_damaged_file_is_refused(void **state)
     tensor_add_borrowed(&part, l.items[0].name, l.items[0].type, 2,
                         l.items[0].shape, l.items[0].data);
     assert_int_equal(ngram_import(&part, V, &none, NULL), ERR_CORRUPT);
-    assert_int_equal(ngram_import(&(struct tensor_list)TENSOR_LIST_INIT, V,
-                                  &none, NULL),
-                     ERR_CORRUPT);
+    assert_int_equal(
+        ngram_import(&(struct tensor_list)TENSOR_LIST_INIT, V, &none, NULL),
+        ERR_CORRUPT);
     tensor_list_release(&part);
     tensor_list_release(&l);
     ngram_free(memory);

@@ -128,13 +128,12 @@ static void the_gate_scores_what_answers(void **state)
                strlen(util_text), -1, -1);
     assert_true(c.n_segments <= 16);
     assert_int_equal(
-        infer_segments(f, c.segments, c.n_segments, nats, NULL, NULL, NULL),
-        0);
+        infer_segments(f, c.segments, c.n_segments, nats, NULL, NULL, NULL), 0);
     for (size_t i = 0; i < c.n_segments; i++)
         sum += nats[i];
-    assert_int_equal(infer_score(f, util_text, strlen(util_text), false, NULL,
-                                 &score, NULL),
-                     0);
+    assert_int_equal(
+        infer_score(f, util_text, strlen(util_text), false, NULL, &score, NULL),
+        0);
     assert_true(fabs(sum / score.nats - 1) < 1e-6);
     infer_score_release(&score);
     cut_release(&c);

@@ -24,7 +24,8 @@ enum rng_purpose {
     RNG_SAMPLE = 6,    /* generation; seed: of the request */
     RNG_HOLDOUT = 7,   /* which holdout row leaves */
     RNG_BEHIND = 8,    /* which records are learned when the lag is large */
-    RNG_AVERAGE = 9    /* which segments the moving average scores */
+    RNG_AVERAGE = 9,   /* which segments the moving average scores */
+    RNG_EVAL = 16      /* the order of records in `mneme eval` */
 };
 
 uint64_t rng_u64(uint64_t seed, enum rng_purpose purpose, uint64_t step,

@@ -136,7 +136,6 @@ def main():
                     learner__batch_tokens=512, learner__threads=1,
                     publish__every_seconds=0, publish__every_tokens=2000,
                     publish__gate__max_tokens=8192,
-                    publish__gate__min_chunks=30,
                     publish__keep__newest=6, publish__keep__hourly=0,
                     publish__keep__daily=0).start()
     rows = run(daemon, path, Stream(a.texts, a.seed, a.in_turn), a.versions,

@@ -3,29 +3,24 @@
 """measure.py - measures a whole daemon on your own text.
 
     bench/measure.py live    --text FILE [--preset small] [--seconds 360]
-    bench/measure.py domains --domain NAME=TRAIN,HELDOUT ... [--bytes 250000]
     bench/measure.py labels  --train FILE --test FILE [--records 1000000]
     bench/measure.py rollback --text FILE [--preset base] [--rounds 5]
 
-FILE, TRAIN and HELDOUT are text with one record on each line, or JSON Lines
-with a member `text`; .gz files are decompressed. Each command starts mnemed on
-a new data directory, sends HTTP requests, stops it, and prints tables in
-Markdown. --mnemed is the path of the program, --set is passed to it, and --keep
+FILE is text with one record on each line, or JSON Lines with a member `text`;
+.gz files are decompressed. Each command starts mnemed on a new data directory,
+sends HTTP requests, stops it, and prints tables in Markdown. --mnemed is the path of the program, --set is passed to it, and --keep
 DIR keeps the data directory and the log.
 
 live     learns from a file without a pause: tokens a second, the time of POST
          /v1/score with 200 bytes meanwhile, and memory over time, beside the
          limit that the daemon announced
-domains  learns one domain after another from a file that is followed: bits per
-         byte on held-out records of every domain after each, and forgetting,
-         with EWC and replay, with one of them, and with neither
 labels   preset linear: records a second, and accuracy on the test file; from
          a file, or with --brokers from a topic that it fills first
 rollback rolls back to the version before the newest while the daemon learns,
          with each stream mode: the time until that version serves, the time
          until the next step, and the slowest POST /v1/score meanwhile
 
-Needs only Python 3.
+`mneme eval` measures forgetting. Needs only Python 3.
 """
 import argparse
 import atexit
@@ -298,160 +293,6 @@ def live(options):
     shutil.rmtree(work)
 
 
-PROTECTIONS = {
-    'both': [],
-    'neither': ['learner.replay.enabled=false', 'learner.ewc.enabled=false'],
-    'ewc': ['learner.replay.enabled=false'],
-    'replay': ['learner.ewc.enabled=false'],
-}
-
-
-def cut_to(rows, n_bytes):
-    out, size = [], 0
-    for row in rows:
-        if size >= n_bytes:
-            break
-        out.append(row)
-        size += len(row['text'].encode())
-    return out, size
-
-
-def score_records(daemon, rows, model):
-    bits = n_bytes = 0
-    for at in range(0, len(rows), 10):
-        answer = daemon.post('/v1/score', {
-            'text': [r['text'] for r in rows[at:at + 10]], 'model': model})
-        for r in answer['results']:
-            bits += r['bits_per_byte'] * r['bytes']
-            n_bytes += r['bytes']
-    return bits / n_bytes
-
-
-def learned_all(n_lines):
-    """True when all records are decided, and the head version has a verdict."""
-    seen = {'head': -1, 'since': 0}
-
-    def ready(s):
-        verdicts = (s['publish']['passed'] + s['publish']['refused'] +
-                    s['publish']['inconclusive'])
-        now = (s['head_version'], s['step'], verdicts)
-        if seen['head'] != now:
-            seen.update(head=now, since=time.monotonic())
-        return (s['records']['consumed'] >= n_lines and
-                s['state'] == 'waiting' and
-                time.monotonic() - seen['since'] > 4 and
-                s['head_step'] == s['step'])
-    return ready
-
-
-def one_sequence(options, name, domains):
-    work = tempfile.mkdtemp(prefix='mneme-text.')
-    path = os.path.join(work, 'stream.jsonl')
-    open(path, 'w').close()
-    daemon = Daemon(options, [
-        'source.type=file', 'source.path=' + path, 'source.follow=true',
-        'model.preset=' + options.preset,
-        'model.tokenizer_bytes=%d' % (options.bytes * 9 // 10),
-        'learner.seed=%d' % options.seed, *PROTECTIONS[name]])
-    table, serving, seconds, lines, lag = [], [], [], 0, 0.0
-    behind = None
-
-    def head_step(s):
-        v = daemon.ask('GET', '/v1/versions/%d' % s['head_version'])[1]
-        s['head_step'] = v.get('step', v.get('version', {}))
-        return s
-
-    for domain in domains:
-        write_json_lines(path, domain['train'], 'a')
-        lines += len(domain['train'])
-        cpu = daemon.cpu()
-        ready = learned_all(lines)
-        done = None
-        while True:
-            s = daemon.status()
-            if done is None and s['records']['consumed'] >= lines - 1:
-                done = daemon.cpu() - cpu
-            if s['head_version']:
-                if s['serving_version'] == s['head_version']:
-                    behind = None
-                elif behind is None:
-                    behind = time.monotonic()
-                else:
-                    lag = max(lag, time.monotonic() - behind)
-                if ready(head_step(s)):
-                    break
-            time.sleep(0.25)
-        seconds.append(done)
-        table.append([score_records(daemon, d['heldout'], 'mneme@latest')
-                      for d in domains])
-        serving.append([score_records(daemon, d['heldout'], 'mneme')
-                        for d in domains]
-                       if s['serving_version'] != s['head_version'] else None)
-    p = s['publish']
-    gate = [v.get('gate') for v in
-            daemon.ask('GET', '/v1/versions')[1]['versions']]
-    show_sequence(name, domains, table, serving, seconds)
-    print('\nversions %d: passed %d, failed %d, inconclusive %d; the serving '
-          'version lagged for at most %.0f s; most memory %.0f of %d MiB' % (
-              s['head_version'], p['passed'], p['refused'],
-              p['inconclusive'], lag, daemon.memory()[1],
-              daemon.announced()))
-    if options.gates:
-        print(json.dumps(gate))
-    print('', flush=True)
-    daemon.stop()
-    shutil.rmtree(work)
-    return table, sum(seconds)
-
-
-def forgetting(table):
-    """Mean over all domains but the last of a[T][j] - min over i of a[i][j]."""
-    last = len(table) - 1
-    return sum(table[last][j] - min(row[j] for row in table[:last])
-               for j in range(last)) / last
-
-
-def backward(table):
-    """Mean over all domains but the last of a[T][j] - a[j][j]."""
-    last = len(table) - 1
-    return sum(table[last][j] - table[j][j] for j in range(last)) / last
-
-
-def show_sequence(name, domains, table, serving, seconds):
-    names = [d['name'] for d in domains]
-    print('\nprotection: %s\n' % name)
-    print('| after | %s | processor seconds |' % ' | '.join(names))
-    print('| --- |%s ---: |' % (' ---: |' * len(names)))
-    for i, row in enumerate(table):
-        print('| %s | %s | %.0f |' % (
-            names[i], ' | '.join('%.3f' % x for x in row), seconds[i]))
-        if serving[i]:
-            print('| (serving) | %s | |' % ' | '.join(
-                '%.3f' % x for x in serving[i]))
-
-
-def domains(options):
-    all_domains = []
-    for spec in options.domain:
-        name, files = spec.split('=', 1)
-        train, heldout = files.split(',')
-        rows, size = cut_to(read_records(train), options.bytes)
-        held = read_records(heldout)
-        every = max(1, len(held) // options.heldout)
-        all_domains.append({
-            'name': name,
-            'train': [{'text': r['text'], 'domain': name} for r in rows],
-            'heldout': held[::every][:options.heldout], 'bytes': size})
-    results = [(name, *one_sequence(options, name, all_domains))
-               for name in options.protection.split(',')]
-    print('| protection | mean at the end | lost since it was learned | '
-          'forgetting | processor seconds |\n| --- | ---: | ---: | ---: | ---: |')
-    for name, table, seconds in results:
-        print('| %s | %.3f | %.3f | %.3f | %.0f |' % (
-            name, sum(table[-1]) / len(table[-1]), backward(table),
-            forgetting(table), seconds))
-
-
 def labels(options):
     rows = [r for r in read_records(options.train) if 'label' in r]
     test = [r for r in read_records(options.test) if 'label' in r]
@@ -607,15 +448,6 @@ def main():
     c.add_argument('--window', type=float, default=60)
     c.add_argument('--requests', type=int, default=1000)
     c.add_argument('--repeat', type=int, default=2)
-    c = sub.add_parser('domains')
-    c.set_defaults(run=domains)
-    c.add_argument('--domain', action='append', required=True)
-    c.add_argument('--preset', default='tiny')
-    c.add_argument('--bytes', type=int, default=250000)
-    c.add_argument('--heldout', type=int, default=60)
-    c.add_argument('--seed', type=int, default=42)
-    c.add_argument('--protection', default='both,neither,ewc,replay')
-    c.add_argument('--gates', action='store_true')
     c = sub.add_parser('labels')
     c.set_defaults(run=labels)
     c.add_argument('--train', required=True)

@@ -111,7 +111,7 @@ static void learn(struct versions *v)
         struct segment_origin origin = {.offset = v->offset};
 
         replay_offer(v->replay, &v->segments[i], &origin, 1.0);
-        progress_learned(&v->progress, 0, 1.0, ROW_TOKENS);
+        progress_learned(&v->progress, 0, 1.0, ROW_TOKENS, 2000);
         progress_decide(&v->progress, v->newest + 1, 0, v->offset, 'l');
         progress_move(&v->progress, 0, v->offset++);
     }

@@ -214,9 +214,11 @@ static void print_gate(const json_t *v)
     if (pick_integer(gate, "against", 0) == 0)
         return;
     table_init(&t, "l:GATE r:SEGMENTS r:OLDER r:THIS r:CHANGE r:ERROR r:LIMIT");
+    gate_row(&t, "recent traffic", pick(gate, "mean"));
     json_array_foreach(pick(gate, "domains"), i, d)
     {
         gate_row(&t, pick_text_or(d, "domain", "?"), d);
+        /* Versions of older programs have this and the next two. */
         gate_row(&t, "  arrived before", pick(d, "before"));
     }
     gate_row(&t, "arrived last", pick(gate, "recent"));

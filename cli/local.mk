@@ -8,6 +8,7 @@ cli_mneme_SOURCES = \
 	cli/cmd_backup.c \
 	cli/cmd_bench.c \
 	cli/cmd_demo.c \
+	cli/cmd_eval.c \
 	cli/cmd_feed.c \
 	cli/cmd_quarantine.c \
 	cli/cmd_rollback.c \
@@ -26,8 +27,9 @@ cli_mneme_SOURCES = \
 	cli/verb.c cli/verb.h \
 	cli/verbs.c
 
-# verify reads a data directory without the daemon; bench measures in-process.
-cli_mneme_LDADD = $(BENCH_LIBS) $(JANSSON_LIBS) $(CURL_LIBS)
+# verify reads a data directory without the daemon; bench and eval measure in
+# this process.
+cli_mneme_LDADD = bench/libbench.a $(EVAL_LIBS) $(JANSSON_LIBS) $(CURL_LIBS)
 
 # bash looks for the completion of mneme in a file of that name.
 bashcompletiondir = $(datadir)/bash-completion/completions

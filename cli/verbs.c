@@ -83,12 +83,11 @@ const struct verb verbs[] = {
      "gate's comparison with the reference version, in bits per byte: the loss "
      "of the reference version, the loss of this version, the change, its "
      "standard error, and the largest change that is allowed. The version "
-     "fails when a change is significantly larger than that.\n"
-     "Each row is a sample of held-out segments. First come the domains, each "
-     "followed by its segments that arrived before the reference version. "
-     "Then come three samples over all domains: the segments that arrived "
-     "last; the older segments of domains with few of them; and the segments "
-     "that arrived after the reference version.\n",
+     "fails when a change is larger than that and significant.\n"
+     "The first row is the mean over the domains, weighted by their recent "
+     "traffic. Then come the domains. The last row has the segments that "
+     "arrived after the reference version; they count for automatic "
+     "rollbacks. Versions of older programs have other rows.\n",
      NULL, cmd_show, NULL},
     {"diff", "A B", 2, 2, true,
      "Compare two versions metric by metric and domain by domain.",
@@ -332,6 +331,112 @@ const struct verb verbs[] = {
              {"rows", 0, "N",
               "capacity of the replay buffer in rows (default 20000)"}),
      cmd_bench, NULL},
+    {"eval", "[FILE]...", 0, ANY_NUMBER, true,
+     "Measure learning and forgetting on text.",
+     "With FILEs: plays them as a stream of domains, once for each arm and "
+     "seed, with the daemon's own intake, replay, EWC and learner. Needs no "
+     "daemon, and writes no data directory. Each line is a record, as for "
+     "mnemed; a file whose name ends in .gz or .zst is decompressed. Each file "
+     "is a domain; one file alone is divided by the member `domain` of its "
+     "records. Every twentieth record of a domain is held out, with its "
+     "copies, unless --heldout is given.\n"
+     "Arms say what protects earlier text. none: nothing. ewc: EWC. replay: "
+     "replay. both: replay and EWC. joint: the same records shuffled, with "
+     "replay, which is the bound that the others can hope for. Each run is a "
+     "process with one thread. The same files, settings and seeds give the "
+     "same figures with any --jobs.\n"
+     "Orders: sequence plays one domain after another. gradual lets each fade "
+     "into the next: a record's place moves by up to half a domain. "
+     "interleaved shuffles all records. time sorts them by their member `ts`. "
+     "The stream has one part for each domain, with as much text as the "
+     "domain. After each part, all held-out records are scored with the model "
+     "that a daemon would serve.\n"
+     "The measures. a[i][j] is the loss on the held-out records of domain j "
+     "after part i, in bits per byte; T is the number of domains; lower is "
+     "better.\n"
+     "FINAL (final_mean): the mean of a[T][j] over all j. RANGE: the largest "
+     "minus the smallest FINAL of the seeds. LIVE (live_final_mean): FINAL of "
+     "the live weights; all else is measured with their moving average, which "
+     "a version serves.\n"
+     "FORGETTING (forgetting): the mean over j < T of a[T][j] - min over i < T "
+     "of a[i][j].\n"
+     "TRANSFER (backward_transfer): the mean over j < T of a[j][j] - a[T][j]; "
+     "below zero: later domains made earlier ones worse.\n"
+     "RETENTION (retention): (FINAL of none - FINAL) / (FINAL of none - FINAL "
+     "of joint); 1: as good as joint.\n"
+     "NEWEST (newest): a[T][T], the last domain just after it was learned.\n"
+     "PREQUENTIAL (prequential): the loss of each record just before it is "
+     "learned, over the whole stream, by the live weights; "
+     "average_prequential in JSON: by the moving average, on a sixteenth of "
+     "the segments.\n"
+     "UNSEEN (worst_unseen): the largest loss of a domain before it is "
+     "learned: of a[i][j] with i < j, and of the untrained model. A model that "
+     "knows nothing needs about 8. `first contact` in the matrix is the loss "
+     "of a domain's records in the first step that has any (first_contact; "
+     "the largest of all domains: worst_first_contact).\n"
+     "Accuracies. FINAL (final_accuracy): the mean over all j of the share of "
+     "held-out segments of domain j whose label is predicted right. ANYTIME "
+     "(anytime_accuracy): the mean over i of the mean accuracy on domains 1 to "
+     "i after part i. PREQUENTIAL (prequential_accuracy): the share of records "
+     "whose label was predicted just before they were learned; preset linear "
+     "only.\n"
+     "STEPS, ANCHORED, LEARNED, REFUSED (steps, consolidations, "
+     "records_learned, records_refused): updates, consolidations of EWC, and "
+     "records that were learned or quarantined by a filter. Without a "
+     "consolidation, EWC has had no effect. "
+     "SECONDS (seconds): processor time for learning. MIB (peak_mib): the most "
+     "memory of a run. With --equal-seconds the runs are repeated: each arm "
+     "gets, for each part, the processor time of the slowest arm, and learns "
+     "the part's records again until it is used. These runs depend on the "
+     "machine.\n"
+     "Without a FILE: the same matrix for the versions in --data-dir, beside a "
+     "running daemon or without one. Each version was scored on its own "
+     "holdout when it was made. The row of a domain is the last version before "
+     "the next domain began. Then the share of time in which the serving "
+     "version was not the newest one. While a version waits for its verdict, "
+     "serving is one version behind.\n"
+     "With --json and --out: the report as JSON, with every run; `mean`, "
+     "`least` and `most` have the measures by the names in brackets.\n"
+     "Example, two files of JSON Lines, in half a minute:\n"
+     "    mneme eval --preset nano --seeds 2 --svg eval.svg news.jsonl "
+     "logs.jsonl\n",
+     OPTIONS({"heldout", 0, "FILE,...",
+              "score these records instead of every twentieth: a file for "
+              "each FILE, in the same order; may be repeated"},
+             {"by", 0, "file|domain|label",
+              "what a record's domain is: its file, its member `domain`, or "
+              "its label (default: file; domain with one FILE)"},
+             {"order", 0, "sequence|gradual|interleaved|time",
+              "the order of the records (default sequence)"},
+             {"arms", 0, "LIST",
+              "run only these arms, separated by commas (default "
+              "none,ewc,replay,both,joint)"},
+             {"seeds", 0, "N", "number of seeds (default 3)"},
+             {"seed", 0, "N", "the first seed (default: learner.seed)"},
+             {"equal-seconds", 0, NULL,
+              "also give every arm the same processor time"},
+             {"jobs", 'j', "N",
+              "runs at a time (default: one for each core)"},
+             {"bytes", 0, "N",
+              "use at most N bytes of text of each domain (default: all)"},
+             {"heldout-bytes", 0, "N",
+              "score at most about N bytes of each domain (default 65536; 0: "
+              "all)"},
+             {"points", 0, "N",
+              "measure the lines of the drawing N times in each part (default "
+              "4; 1 with more than 8 domains)"},
+             {"preset", 0, "NAME", "the same as --set model.preset=NAME"},
+             {"set", 0, "KEY=VALUE",
+              "set a key of mneme.yaml(5); may be repeated"},
+             {"conf", 'c', "FILE",
+              "read this configuration first (default: none)"},
+             {"out", 'o', "FILE", "write the report as JSON"},
+             {"svg", 0, "FILE",
+              "draw the losses over the stream and the matrices"}),
+     cmd_eval,
+     "Exit status 1 when a file is damaged or a run fails, 2 when a file has "
+     "no good record, 3 when there is no store in --data-dir, or none of its "
+     "versions was scored.\n"},
     {"help", "[VERB]", 0, 1, false, "Explain a verb, or list all verbs.", NULL,
      OPTIONS({"man", 0, NULL, "print the manual page, mneme(1), as roff"},
              {"completion", 0, NULL, "print the completion for bash"}),

@@ -239,9 +239,11 @@ struct conf_filter {
 
 struct conf_gate {
     bool enabled;
-    double max_regression;       /* relative, of a domain's bits per byte */
-    double confidence;           /* one-sided, in [0.5, 1) */
-    int64_t min_chunks;          /* held-out segments for a test of a domain */
+    double max_regression; /* relative, of the mean over recent traffic */
+    double max_domain_regression; /* relative, of any domain */
+    double traffic_half_life;     /* in learned records */
+    double confidence;            /* one-sided, in [0.5, 1) */
+    int64_t min_chunks;           /* no longer used */
     int64_t max_tokens;          /* scored for one verdict */
     struct conf_strings protect; /* domains that may never regress */
 };

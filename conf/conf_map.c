@@ -347,9 +347,9 @@ const struct conf_key conf_map[] = {
      AT(learner.holdout.fraction), .fallback = "0.01", .min = 0, .max = 0.5,
      .decides_learning = true,
      .doc = "Share of records that is held out, chosen by a hash of the "
-            "text. Of the first 400 records, at least a tenth is held out, "
-            "so that the gate can soon measure. Copies of those texts are "
-            "always held out."},
+            "text. Of the first 400 records, and of the first 100 of each "
+            "domain, at least a tenth is held out, so that the gate can soon "
+            "measure. Copies of those texts are always held out."},
     {.name = "learner.holdout.capacity", .type = CONF_INT,
      AT(learner.holdout.capacity), .fallback = "2000", .min = 1,
      .max = 1000000,
@@ -488,28 +488,47 @@ const struct conf_key conf_map[] = {
             "only publish.every_seconds decides."},
 
     SECTION("publish.gate",
-            "The gate lets a version serve only if it is not worse than the "
-            "reference version on held-out records."),
+            "A new version serves unless held-out records show that it is "
+            "worse than the reference: by more than max_regression on the mean "
+            "over domains, weighted by recent traffic, on a protected domain "
+            "or in accuracy; or by more than max_domain_regression on any "
+            "domain. The reference is the serving version, or the one before "
+            "it that was better. A domain counts by its records from before "
+            "the reference, so that a bad feed cannot vouch for itself; "
+            "without any, it is new and counts by all of them. All count, but "
+            "for protected domains, once ten times traffic_half_life records "
+            "were learned after the reference: text that lasts so long is the "
+            "stream. A bad feed under a new name looks like a new domain: only "
+            "protected domains stop it."),
     {.name = "publish.gate.enabled", .type = CONF_BOOL,
      AT(publish.gate.enabled), .fallback = "true", .is_reloadable = true,
      .doc = "Turns the gate on. Without it, each version serves at once."},
     {.name = "publish.gate.max_regression", .type = CONF_REAL,
      AT(publish.gate.max_regression), .fallback = "0.02", .min = 0, .max = 1,
      .is_reloadable = true,
-     .doc = "Largest accepted rise of a domain's bits per byte, or fall of "
-            "its accuracy, relative to the reference version: 0.02 is two "
+     .doc = "Largest accepted rise of the bits per byte, relative to the "
+            "reference version, of the mean over recent traffic and of each "
+            "protected domain, and largest fall of the accuracy: 0.02 is two "
             "per cent."},
+    {.name = "publish.gate.max_domain_regression", .type = CONF_REAL,
+     AT(publish.gate.max_domain_regression), .fallback = "0.10", .min = 0,
+     .max = 10, .is_reloadable = true,
+     .doc = "The same for the bits per byte of any domain."},
+    {.name = "publish.gate.traffic_half_life", .type = CONF_REAL,
+     AT(publish.gate.traffic_half_life), .fallback = "2000", .min = 1,
+     .max = 1e15, .is_reloadable = true,
+     .doc = "Learned records after which a domain's bytes weigh half as much "
+            "in the mean. It also decides when text has lasted long enough."},
     {.name = "publish.gate.confidence", .type = CONF_REAL,
      AT(publish.gate.confidence), .fallback = "0.95", .min = 0.5,
      .max = 0.9999, .is_reloadable = true,
-     .doc = "Confidence of the one-sided bound that must stay below "
-            "max_regression."},
+     .doc = "Confidence with which a limit must be shown to be exceeded, "
+            "one-sided."},
     {.name = "publish.gate.min_chunks", .type = CONF_INT,
      AT(publish.gate.min_chunks), .fallback = "30", .min = 2, .max = 1000000,
      .is_reloadable = true,
-     .doc = "Held-out segments that a domain needs for a test of its own. "
-            "Domains with fewer are tested together. The gate's other tests "
-            "need as many segments, too."},
+     .doc = "No longer used. It is read so that the configurations of older "
+            "programs stay valid."},
     {.name = "publish.gate.max_tokens", .type = CONF_INT,
      AT(publish.gate.max_tokens), .fallback = "16384", .min = 256,
      .max = 1000000000, .is_reloadable = true,

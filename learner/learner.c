@@ -236,6 +236,22 @@ void learner_set_lambda(struct learner *l, float lambda)
 
 /* --- export ------------------------------------------------------------- */
 
+static void export_weights(const struct learner *l, const float *params,
+                           struct tensor_list *weights)
+{
+    for (size_t i = 0; l->model && i < l->model->n_tensors; i++) {
+        const struct model_tensor *t = &l->model->tensors[i];
+
+        tensor_add_copy(weights, t->name, TENSOR_F32, t->n_dims, t->shape,
+                        params + t->offset);
+    }
+}
+
+void learner_export_live(const struct learner *l, struct tensor_list *weights)
+{
+    export_weights(l, l->params, weights);
+}
+
 void learner_export(const struct learner *l, struct tensor_list *weights,
                     struct tensor_list *state, struct tensor_list *anchor,
                     struct tensor_list *head, int64_t *anchor_generation)
@@ -246,12 +262,8 @@ void learner_export(const struct learner *l, struct tensor_list *weights,
         [N_FISHER_CREDIT] = l->fisher_credit,
     };
 
-    for (size_t i = 0; weights && l->model && i < l->model->n_tensors; i++) {
-        const struct model_tensor *t = &l->model->tensors[i];
-
-        tensor_add_copy(weights, t->name, TENSOR_F32, t->n_dims, t->shape,
-                        learner_served(l) + t->offset);
-    }
+    if (weights)
+        export_weights(l, learner_served(l), weights);
     if (state)
         tensor_add_i64(state, "learner.counters", counters, N_COUNTERS);
     if (state && l->average.weights)

@@ -175,6 +175,10 @@ void learner_export(const struct learner *l, struct tensor_list *weights,
                     struct tensor_list *state, struct tensor_list *anchor,
                     struct tensor_list *head, int64_t *anchor_generation);
 
+/* Copies the live weights, under the same names as learner_export's, to be
+ * compared with the moving average. */
+void learner_export_live(const struct learner *l, struct tensor_list *weights);
+
 /* Loads what learner_export wrote. All four lists are needed; `anchor` may
  * be empty before the first consolidation. A state without live weights is of
  * a learner that kept no average: live weights and average are then `weights`.

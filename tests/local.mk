@@ -35,6 +35,7 @@ include tests/daemon/publish/local.mk
 include tests/daemon/train/local.mk
 include tests/daemon/http/local.mk
 include tests/daemon/local.mk
+include tests/eval/local.mk
 include tests/bench/local.mk
 include tests/fuzz/local.mk
 
@@ -47,6 +48,7 @@ FLOW_TESTS = \
 	tests/flows/flow_bad_input.py \
 	tests/flows/flow_hostile.py \
 	tests/flows/flow_cli.py \
+	tests/flows/flow_eval.py \
 	tests/flows/flow_unwanted.py \
 	tests/flows/flow_rollback.py \
 	tests/flows/flow_publish.py \

@@ -118,7 +118,7 @@ struct status {
                                        static text; NULL: nothing to publish */
         int64_t next_ms;            /* the latest time of the next version,
                                        monotonic; 0: not known */
-        int64_t passed, refused, inconclusive; /* verdicts */
+        int64_t passed, refused; /* verdicts */
         int64_t rollbacks;
         int64_t automatic; /* rollbacks that the guard started */
         int64_t newest_version; /* the largest number ever used */
@@ -126,8 +126,6 @@ struct status {
                                    The fields below describe its verdict. */
         char last_verdict[16];
         char last_reason[STATUS_REASON_MAX];
-        /* The evidence that an inconclusive verdict lacks; "": none. */
-        char waits_for[STATUS_REASON_MAX];
         int64_t refused_in_a_row;  /* versions since the last one that passed */
         int64_t reference_version; /* 0: none, or the next comparison starts
                                       anew */

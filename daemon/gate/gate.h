@@ -1,62 +1,73 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * gate.h - the statistical tests that decide whether a candidate may serve.
+ * gate.h - the rule that decides whether a candidate may serve.
  *
- * The candidate and the reference score the same holdout segments. With d_i the
- * difference in bits of segment i (candidate minus reference) and b_i its
- * bytes, the regression of a set of segments is the ratio
+ * A candidate serves unless it is shown to be worse than the reference. The
+ * rule for users is in mneme.yaml(5), publish.gate.
  *
- *     D = sum d / sum b                       bits per byte
+ * Which segments count. Both versions score the same held-out segments. A
+ * domain counts by the segments that had arrived when the reference was made
+ * (`before`). A bad feed is held out, too, and a candidate that learned it
+ * gains on that part. This gain must not hide what older text lost. A domain
+ * without such segments counts by all its segments: it is new to the reference.
+ * When the reference is old (reference_is_old), every domain that is not
+ * protected does: text that lasts so long is the stream.
+ *
+ * The regression of a domain. Segment i has b_i bytes, o_i bits under the
+ * reference and c_i bits under the candidate. r = sum o / sum b is the
+ * reference's loss. The regression is the mean of the relative changes,
+ *
+ *     x_i = clip((c_i - o_i) / o_i, -c, c)
+ *     X   = sum b x / sum b,   D = r X        bits per byte
  *
  * with the standard error of a ratio estimator (Cochran 1977, Sampling
  * Techniques, 6.8, without the finite population correction)
  *
- *     SE = sqrt(n / (n - 1) sum (d_i - D b_i)^2) / sum b.
+ *     SE = r sqrt(n / (n - 1) sum b_i^2 (x_i - X)^2) / sum b.
  *
- * Student's t with n - 1 degrees of freedom compares (D - limit) / SE. The
- * limit is max_regression times the reference's bits per byte on the same
- * segments.
+ * c is GATE_CLIP. The first records of a bad feed may have been held out before
+ * the reference. Without the clip, what a candidate gains on two of them hides
+ * what it loses on all others. A domain that counts by all its segments has
+ * c = 1: the gain on a new domain is no outlier.
  *
- * The tests:
+ * Few segments. A domain with two segments may have an SE near 0 by chance. So
+ * each variance is moved towards the common one (Smyth 2004, Linear models and
+ * empirical Bayes methods, section 4, with a fixed weight). The sums go over
+ * domains with n_k segments:
  *
- *   domain      D of each domain. Domains with fewer than min_chunks segments
- *               are tested together
- *   before      D over the domain's segments that had arrived when the
- *               reference was made. A bad feed is held out, too, and a
- *               candidate that learned it gains on that part. The gain must not
- *               hide what the domain's older text lost. Needs min_chunks
- *               segments
- *   few before  D over the `before` segments of all domains that have too few
- *               for a test of their own. This test withholds a candidate, and
- *               never fails one
- *   recent      D over the segments that arrived last, of all domains. A burst
- *               that unlearns the newest part of a domain changes its D little.
- *               Needs min_chunks segments
- *   accuracy    labelled segments that the reference classified correctly and
- *               the candidate did not (b), and the reverse (c). McNemar's test
- *               (1947), exact: P(X >= b) of b + c throws of a fair coin. The
- *               limit of (b - c) / n is max_regression times the reference's
- *               accuracy. Uses `before` segments where there are min_chunks
+ *     v   = n (SE / r)^2                      of a segment, relative
+ *     v_0 = sum (n_k - 1) v_k / sum (n_k - 1)
+ *     p   = min(GATE_PRIOR, sum (n_k - 1))
+ *     SE' = r sqrt((p v_0 + (n - 1) v) / f / n),   f = p + n - 1
  *
- * The verdict:
+ * with f degrees of freedom.
  *
- *   fail          A test shows that its limit is exceeded, at GATE_FAIL_LEVEL
- *                 times (1 - confidence), with Holm's correction over all tests
- *                 (Holm 1979). Besides, the regression is GATE_GROSS times its
- *                 limit or more, or the candidate before this one exceeded a
- *                 limit, too. At a constant learning rate the weights wander: a
- *                 few of a thousand versions of a clean stream exceed a limit
- *                 slightly, and their successors do not
- *   pass          Every domain is shown to be below its limit (Holm's
- *                 correction over domains), and no other test has an estimate
- *                 above its limit. A candidate passes, too, if the limits are
- *                 waived: see enum gate_patience
- *   inconclusive  Otherwise; waits_for says what would decide
+ * The mean over domains, with the recent traffic w_k of each (progress.h):
  *
- * The limit of a domain in publish.gate.protect is never waived.
+ *     D_m = sum w_k D_k / W,  SE_m^2 = sum (w_k SE'_k / W)^2,  W = sum w_k
  *
- * D over the segments that arrived after the reference (`since`) is no test:
- * whatever is learned improves on them. It is evidence for the guard.
+ * with sum(q)^2 / sum(q_k^2 / f_k) degrees of freedom, q_k = (w_k SE'_k)^2
+ * (Satterthwaite 1946, Biometrics Bulletin 2).
+ *
+ * The tests. A limit is exceeded when the estimate is above it, and D is shown
+ * to be above 0: Student's t of D / SE' at level alpha = 1 - confidence. The
+ * verdict is fail if a limit is exceeded:
+ *
+ *   mean      D_m above max_regression times the mean of r
+ *   domain    D of a domain above max_domain_regression r, or, when the domain
+ *             is protected, max_regression r. There is one test for each
+ *             domain, so the level is alpha / their number (Bonferroni)
+ *   accuracy  of n labelled segments that count, the candidate loses b that the
+ *             reference classified correctly, and gains c. It may lose l, the
+ *             whole part of max_regression times those that were right.
+ *             McNemar's test (1947), exact: P(X >= b - l) of b - l + c throws
+ *             of a fair coin, at level GATE_LABEL_LEVEL alpha. The reference is
+ *             the best of many versions on nearly the same few labels, so the
+ *             next ones lose some by chance
+ *
+ * Otherwise it is pass. The reference moves on to a candidate that serves and
+ * is not worse (is_better). So many small steps down are together not more than
+ * one limit.
  *
  * Threads: any, pure functions
  */
@@ -69,70 +80,28 @@
 
 #include <jansson.h>
 
-enum gate_verdict { GATE_PASS, GATE_FAIL, GATE_INCONCLUSIVE };
+enum gate_verdict { GATE_PASS, GATE_FAIL };
 
-/* One holdout segment under all versions. */
+/* One holdout segment under both versions. */
 struct gate_chunk {
     int32_t domain; /* 0 to n_domains - 1 */
     double bytes;   /* of the counted targets; 0: preset linear */
     double candidate_nats, reference_nats;
-    double serving_nats; /* only for a domain with served_only */
-    bool before;         /* had arrived when the reference was made */
-    bool recent;         /* among the segments that arrived last */
-    bool newest;         /* among the very last of these */
-    bool only_recent;    /* belongs to no test but `recent` */
+    bool before; /* had arrived when the reference was made */
+    bool newest; /* among the very last segments; for the guard */
     bool labelled, candidate_right, reference_right;
 };
 
-/*
- * A mean over domains that improves can outweigh what a single domain loses.
- * The mean is weighted by traffic, and its one-sided bound at the confidence
- * must be below 0. How much it may outweigh depends on how many candidates in a
- * row did not pass. The values are stored in the gate's JSON.
- *
- *   STRICT          a domain that is not shown to be below its limit, while
- *                   no point estimate is above one
- *   NEW_DOMAIN      a domain above its limit. A domain counts in the mean by
- *                   its `before` segments, so that only the gain of another
- *                   domain outweighs its loss. A domain without such segments
- *                   counts by the candidate's gain over the serving version, if
- *                   that has learned it. Accuracy and `few before` withhold a
- *                   candidate only if the loss is significant
- *   CHANGED_STREAM  the same, and a domain counts by all its segments: the
- *                   stream has changed within the domain
- *
- * Above STRICT, the recent segments must improve, too.
- */
-enum gate_patience {
-    GATE_STRICT,
-    GATE_NEW_DOMAIN,
-    GATE_CHANGED_STREAM,
-};
-
-/* Candidates in a row that did not pass, before each level. */
-#define GATE_NEW_DOMAIN_AFTER 10
-#define GATE_CHANGED_STREAM_AFTER 50
-
-/* CHANGED_STREAM also needs as many tokens learned since the reference as
- * before it, or this number. Versions may be a second apart, and a short burst
- * does not change a stream. */
-#define GATE_CHANGED_STREAM_TOKENS INT64_C(4000000)
-
-enum gate_patience gate_choose_patience(int64_t refused, int64_t tokens_before,
-                                        int64_t tokens_since);
-
 struct gate_options {
-    double max_regression; /* relative */
-    double confidence;     /* one-sided, 0.5 to 1 */
-    int64_t min_chunks;
-    bool doubted; /* the candidate before this one exceeded a limit */
-    enum gate_patience patience;
+    double max_regression, max_domain_regression; /* relative */
+    double confidence;                            /* one-sided, 0.5 to 1 */
+    bool reference_is_old; /* enough records were learned since (verdict.c) */
 };
 
-#define GATE_FAIL_LEVEL 0.1
-#define GATE_GROSS 3
-#define GATE_FEWEST_CHUNKS 2 /* segments that a standard error needs */
-#define GATE_FEWEST_SINCE 5  /* segments that since_above needs */
+#define GATE_CLIP 0.25
+#define GATE_PRIOR 4         /* p */
+#define GATE_LABEL_LEVEL 0.1
+#define GATE_FEWEST_CHUNKS 2 /* segments that a comparison needs */
 
 /* D over a set of segments. */
 struct gate_part {
@@ -140,6 +109,7 @@ struct gate_part {
     double bytes;
     double candidate, reference; /* bits per byte; NaN without bytes */
     double regression, error;    /* D and its standard error */
+    double degrees;              /* of freedom of the error */
     double limit;
 };
 
@@ -147,13 +117,10 @@ struct gate_domain {
     /* in: */
     const char *name;
     bool is_protected;
-    bool served_only; /* the serving version has learned it, and is not the
-                         reference: `gain` is computed */
-    double traffic;   /* bytes learned, the weight in the mean */
+    double traffic; /* recent learned bytes, the weight in the mean */
     /* out: */
-    struct gate_part all, before;
-    struct gate_part gain; /* of the candidate over the serving version */
-    bool pooled;           /* tested together with the other small domains */
+    struct gate_part part;
+    bool counts_all; /* by all segments, not only those from before */
 };
 
 struct gate_accuracy {
@@ -165,24 +132,14 @@ struct gate_accuracy {
 
 /* Room for a sentence about a domain with the longest name. */
 #define GATE_REASON_MAX 512
-#define GATE_WAITS_FOR_MAX 640
 
 struct gate_decision {
     enum gate_verdict verdict;
-    double mean_regression; /* traffic-weighted; NaN: no domain counts */
-    double mean_bound;      /* its upper bound at the confidence */
-    bool waived;            /* passed because the mean improves */
-    struct gate_part recent, few_before;
-    struct gate_part since; /* segments that arrived after the reference */
+    bool is_better; /* not worse than the reference, by the estimates, on the
+                       mean, on any protected domain and in accuracy */
+    struct gate_part mean; /* over recent traffic */
     struct gate_accuracy accuracy;
-    bool above;            /* a test shows that its limit is exceeded */
-    bool since_above;      /* `since` shows it, too; for the guard */
-    bool newest_better;    /* the candidate is better than the reference on the
-                              newest segments that arrived after it */
-    double old_regression; /* mean over the `before` segments; NaN: none */
-    char reason[GATE_REASON_MAX];       /* one line for people */
-    char waits_for[GATE_WAITS_FOR_MAX]; /* inconclusive: what would decide;
-                                           else empty */
+    char reason[GATE_REASON_MAX]; /* one line for people */
 };
 
 /* Decides about a candidate. Fills in the rest of each domain. */
@@ -191,10 +148,21 @@ void gate_decide(const struct gate_options *options,
                  struct gate_domain *domains, size_t n_domains,
                  struct gate_decision *decision);
 
+/* D over the selected segments, with the error of the ratio estimator and
+ * without a limit.
+ *   selected  [n]
+ *   clip      c */
+struct gate_part gate_estimate(const struct gate_chunk *chunks, size_t n,
+                               const bool *selected, double clip);
+
+/* Is the regression shown to exceed its limit, at this level? */
+bool gate_is_exceeded(const struct gate_part *p, double level);
+
 /* A decision as the version stores it and `mneme show` prints it. reference:
  * the number of the reference version. */
 json_t *gate_to_json(const struct gate_options *options,
                      const struct gate_domain *domains, size_t n_domains,
                      const struct gate_decision *decision, int64_t reference);
+json_t *gate_part_to_json(const struct gate_part *p); /* null: no segments */
 
 #endif

@@ -9,10 +9,11 @@
  *   worse       the shadow comparison (shadow.h) shows at level GUARD_ALPHA
  *               that the reference is more than SHADOW_MARGIN better on the
  *               same new held-out records
- *   above       the candidate exceeds a limit of the gate, and on the held-out
- *               records that arrived after the reference, too. This shows
- *               damage of some per cent on a few short records, where the
- *               shadow comparison needs hundreds
+ *   above       the candidate fails the gate, and on the held-out records that
+ *               arrived after the reference its regression is shown to be above
+ *               max_regression, too (level GUARD_LEVEL, at least GUARD_FEWEST
+ *               segments). This shows damage of some per cent on a few short
+ *               records, where the shadow comparison needs hundreds
  *
  * One candidate is not enough for the last two: in the first steps after a
  * change of domain a candidate may look worse once. `worse` takes
@@ -37,7 +38,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "daemon/gate/gate.h"
+
 #define GUARD_ALPHA 0.001
+#define GUARD_LEVEL 0.005
+#define GUARD_FEWEST 5
 #define GUARD_CONFIRMED 2
 #define GUARD_PATIENCE 3
 #define GUARD_MOST 3
@@ -46,11 +51,19 @@
 /* What is known of a candidate after its verdict. */
 struct guard_evidence {
     bool not_finite;
-    bool above;         /* a limit of the gate, and on new records, too */
-    bool newest_better; /* as in struct gate_decision */
+    bool above;
+    bool newest_better; /* than the reference, on the newest segments that
+                           arrived after it */
+    struct gate_part since; /* over all segments that arrived after it */
     double log_wealth;  /* of the shadow comparison: against "the reference is
                            at most SHADOW_MARGIN better" */
 };
+
+/* Sets above, newest_better and since from the segments that the gate has
+ * compared. */
+void guard_observe(struct guard_evidence *e, const struct gate_chunk *chunks,
+                   size_t n, const struct gate_options *options,
+                   enum gate_verdict verdict);
 
 /* The values are stored; older programs had one more. */
 enum guard_cause {

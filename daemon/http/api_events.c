@@ -48,15 +48,13 @@ static void add_versions(struct event_log *l, const char *event,
 static void add_verdict(struct event_log *l, const struct status *now)
 {
     event_log_add(l, "gate",
-                  json_pack("{s:I, s:I, s:I, s:s, s:o, s:o}", "version",
+                  json_pack("{s:I, s:I, s:I, s:s, s:o}", "version",
                             (json_int_t)now->publish.judged_version,
                             "head_version", (json_int_t)now->head_version,
                             "serving_version",
                             (json_int_t)now->serving_version, "verdict",
                             now->publish.last_verdict, "reason",
-                            json_value_text(now->publish.last_reason),
-                            "waits_for",
-                            json_value_text(now->publish.waits_for)));
+                            json_value_text(now->publish.last_reason)));
 }
 
 static void add_rollback(struct event_log *l, const struct status *now,
@@ -86,7 +84,7 @@ static void add_drift(struct event_log *l, const struct status *now)
 
 static int64_t count_verdicts(const struct status_publish *p)
 {
-    return p->passed + p->refused + p->inconclusive;
+    return p->passed + p->refused;
 }
 
 static void add_changes(struct event_log *l, const struct status *was,

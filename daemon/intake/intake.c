@@ -128,7 +128,7 @@ static struct waiting *append(struct intake *in, struct record *rec)
         in->cap = cap;
     }
     w = waiting_at(in, in->n++);
-    *w = (struct waiting){.rec = rec, .label = -1};
+    *w = (struct waiting){.rec = rec, .domain = -1, .label = -1};
     return w;
 }
 
@@ -266,18 +266,22 @@ static bool is_held_out(const struct intake *in, const struct waiting *last)
     const struct progress *p = in->options.progress;
     double fraction = in->options.conf->learner.holdout.fraction;
     int64_t n_before = p->records.consumed - p->records.skipped;
-    bool is_copy = progress_has_first_text(p, last->text_hash);
+    int64_t of_domain = p->by_domain[last->domain].consumed;
+    bool is_copy = progress_has_first_text(p, last->text_hash), is_early;
 
-    if (n_before < INTAKE_FIRST) {
-        for (size_t i = 0; i + 1 < in->n; i++) {
-            const struct waiting *w = waiting_at(in, i);
+    for (size_t i = 0; i + 1 < in->n; i++) {
+        const struct waiting *w = waiting_at(in, i);
+        bool counts = w->kind != HOLE && w->kind != 's' && w->next == 0;
 
-            is_copy |= w->kind == 'h' && w->text_hash == last->text_hash;
-            n_before += w->kind != HOLE && w->kind != 's' && w->next == 0;
-        }
+        is_copy |= w->kind == 'h' && w->text_hash == last->text_hash;
+        n_before += counts;
+        of_domain += counts && w->domain == last->domain;
     }
-    return intake_holds_out(last->rec->text, last->rec->text_bytes, n_before,
-                            fraction) ||
+    is_early = n_before < INTAKE_FIRST ||
+               (last->domain < INTAKE_FIRST_DOMAINS &&
+                of_domain < INTAKE_FIRST_OF_DOMAIN);
+    return intake_holds_out(last->rec->text, last->rec->text_bytes,
+                            is_early ? 0 : INTAKE_FIRST, fraction) ||
            (fraction > 0 && is_copy);
 }
 
@@ -400,6 +404,8 @@ static void count(struct intake *in, struct waiting *w, char kind,
     filter_settle(in->options.filter, &w->mark);
     progress_decide(in->options.progress, step, w->partition_id,
                     w->rec->offset, kind);
+    if (w->domain >= 0 && kind != 's')
+        in->options.progress->by_domain[w->domain].consumed++;
     refusals_count(in->options.refusals, kind, reason, w->rec,
                    timing_mono_ms());
     if (kind == 'q')

@@ -79,13 +79,18 @@ void intake_restart(struct intake *in, int64_t step);
  *
  * The answer is a function of the text alone, so that all copies of a text are
  * on the same side. Of the first INTAKE_FIRST records at least
- * INTAKE_FIRST_HELD_OUT are held out, since the gate needs records to measure
- * on; intake remembers those texts, so that later copies are held out as well
- * (progress_keep_first_text).
- *   n_before  records before this one; skipped records do not count
+ * INTAKE_FIRST_HELD_OUT are held out, and so it is with the first
+ * INTAKE_FIRST_OF_DOMAIN records of each of the first INTAKE_FIRST_DOMAINS
+ * domains. The gate needs records to measure on, also of a domain that has just
+ * begun. Intake remembers those texts, so that later copies are held out as
+ * well (progress_keep_first_text).
+ *   n_before  records before this one, skipped ones not counted; INTAKE_FIRST:
+ *             it is none of the first
  *   fraction  learner.holdout.fraction; 0: no record is held out
  */
-#define INTAKE_FIRST PROGRESS_FIRST_TEXTS
+#define INTAKE_FIRST 400
+#define INTAKE_FIRST_OF_DOMAIN 100
+#define INTAKE_FIRST_DOMAINS 32
 #define INTAKE_FIRST_HELD_OUT 0.1
 bool intake_holds_out(const char *text, size_t n_bytes, int64_t n_before,
                       double fraction);

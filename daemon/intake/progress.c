@@ -269,11 +269,22 @@ void progress_quarantine(struct progress *p,
     p->quarantine[p->n_quarantine++] = kept;
 }
 
+double progress_traffic(const struct progress *p, int32_t domain,
+                        double half_life)
+{
+    const struct progress_domain *d = &p->by_domain[domain];
+    double records = (double)(p->records.learned - d->traffic_at);
+
+    return d->traffic * exp2(-records / half_life);
+}
+
 void progress_learned(struct progress *p, int32_t domain, double nats,
-                      double bytes)
+                      double bytes, double half_life)
 {
     struct progress_domain *d = &p->by_domain[domain];
 
+    d->traffic = progress_traffic(p, domain, half_life) + bytes;
+    d->traffic_at = p->records.learned;
     d->bytes += (int64_t)bytes;
     p->bytes_seen += (int64_t)bytes;
     if (isnan(nats))
@@ -510,13 +521,16 @@ static json_t *domains_json(const struct progress *p)
         const struct progress_domain *d = &p->by_domain[i];
 
         json_array_append_new(
-            list, json_pack("{s:s, s:I, s:I, s:o, s:f, s:f, s:o, s:o}", "name",
-                            p->domains.items[i], "records",
-                            (json_int_t)d->records, "bytes",
-                            (json_int_t)d->bytes, "loss", loss_json(&d->loss),
-                            "labelled", d->recent_labelled, "right",
-                            d->recent_right, "drift", drift_json(&d->drift),
-                            "drifted", drifted_json(&d->drifted)));
+            list,
+            json_pack("{s:s, s:I, s:I, s:I, s:o, s:f, s:f, s:[f, I], s:o, s:o}",
+                      "name", p->domains.items[i], "records",
+                      (json_int_t)d->records, "consumed",
+                      (json_int_t)d->consumed, "bytes", (json_int_t)d->bytes,
+                      "loss", loss_json(&d->loss), "labelled",
+                      d->recent_labelled, "right", d->recent_right, "traffic",
+                      d->traffic, (json_int_t)d->traffic_at, "drift",
+                      drift_json(&d->drift), "drifted",
+                      drifted_json(&d->drifted)));
     }
     return list;
 }
@@ -650,22 +664,29 @@ static int domains_from_json(struct progress *p, const json_t *list)
     {
         struct progress_domain d = {0};
         const char *name = NULL;
-        json_int_t records, bytes;
+        json_int_t records, bytes, consumed = -1, at = p->records.learned;
         json_t *loss;
 
-        if (json_unpack(item, "{s:s, s:I, s:I, s:o, s:F, s:F}", "name", &name,
-                        "records", &records, "bytes", &bytes, "loss", &loss,
-                        "labelled", &d.recent_labelled, "right",
-                        &d.recent_right) != 0 ||
+        d.traffic = -1; /* early versions have neither this nor `consumed` */
+        if (json_unpack(item, "{s:s, s:I, s?I, s:I, s:o, s:F, s:F, s?[F, I]}",
+                        "name", &name, "records", &records, "consumed",
+                        &consumed, "bytes", &bytes, "loss", &loss, "labelled",
+                        &d.recent_labelled, "right", &d.recent_right, "traffic",
+                        &d.traffic, &at) != 0 ||
             loss_from_json(loss, &d.loss) != 0 ||
             drift_from_domain(item, &d) != 0 || !is_count(records) ||
             !is_count(bytes) || !(d.recent_labelled >= 0) ||
             !(d.recent_right >= 0) || !isfinite(d.recent_labelled) ||
-            !isfinite(d.recent_right) ||
+            !isfinite(d.recent_right) || !isfinite(d.traffic) ||
+            consumed > TENSOR_COUNTER_MOST || !is_count(at) ||
+            at > p->records.learned ||
             names_find(&p->domains, name) >= 0)
             return -1;
         d.records = records;
+        d.consumed = consumed < 0 ? records : consumed;
         d.bytes = bytes;
+        d.traffic = d.traffic < 0 ? (double)bytes : d.traffic;
+        d.traffic_at = at;
         names_add(&p->domains, name);
         p->by_domain = grow(p->by_domain, p->domains.n, &p->cap_domains,
                             sizeof *p->by_domain);

@@ -41,8 +41,11 @@ double progress_loss_total(const struct progress_loss *l);  /* NaN: none */
 
 struct progress_domain {
     int64_t records, bytes; /* learned */
+    int64_t consumed; /* records with a decision, but for skipped ones */
     struct progress_loss loss; /* prequential */
     double recent_right, recent_labelled; /* fade over 500 records */
+    double traffic;     /* progress_traffic, when its clock was traffic_at */
+    int64_t traffic_at;
     struct drift drift;
     struct progress_drift {
         int64_t alarms;
@@ -132,14 +135,26 @@ void progress_quarantine(struct progress *p,
                          size_t most_bytes);
 
 /* Keeps the hash of a text that is held out since it was among the first. */
-#define PROGRESS_FIRST_TEXTS 400
+#define PROGRESS_FIRST_TEXTS 1000
 void progress_keep_first_text(struct progress *p, uint64_t hash);
 bool progress_has_first_text(const struct progress *p, uint64_t hash);
 
-/* Counts the bytes and the prequential loss of a learned segment. nats NaN:
- * preset linear has no loss. */
+/*
+ * Counts the bytes and the prequential loss of a learned segment.
+ *   nats       NaN: preset linear has no loss
+ *   half_life  of traffic, in learned records
+ */
 void progress_learned(struct progress *p, int32_t domain, double nats,
-                      double bytes);
+                      double bytes, double half_life);
+
+/*
+ * The recent traffic of a domain: its learned bytes, each weighted by
+ * 2^(-records learned since / half_life). Records that were quarantined or
+ * skipped are no traffic. Versions of older programs have no weights: all bytes
+ * count as if they were learned just before the version.
+ */
+double progress_traffic(const struct progress *p, int32_t domain,
+                        double half_life);
 
 /* Gives the loss of a learned segment to the drift test of its domain, after
  * progress_learned. Returns true when that raises an alarm, which is then the

@@ -11,7 +11,7 @@
 #include "daemon/intake/progress.h"
 #include "daemon/publish/holdout_sample.h"
 
-enum scored { CANDIDATE, REFERENCE, SERVING, N_SCORED };
+enum scored { CANDIDATE, REFERENCE, N_SCORED };
 
 /* The losses of one version on one sample. */
 struct losses {
@@ -150,40 +150,47 @@ static bool is_protected(const struct conf_gate *gate, const char *name)
     return false;
 }
 
-/* Lists the candidate's domains. served_only: the serving version has learned
- * the domain, and is not the reference. */
-static int fill_domains(struct holdout_scoring *h,
-                        const struct holdout_scoring_task *task,
-                        const struct progress *progress,
-                        struct holdout_scoring_result *out, struct err *err)
+/* Lists the candidate's domains. */
+static void fill_domains(const struct conf_gate *gate,
+                         const struct progress *progress,
+                         struct holdout_scoring_result *out)
 {
-    struct progress serving;
-    int rc = 0;
+    size_t n = progress->domains.n;
 
-    progress_init(&serving);
-    if (task->reference && task->reference != task->serving)
-        rc = load_progress(h->catalog, task->serving, &serving, err);
-    out->domains = xcalloc(progress->domains.n + 1, sizeof *out->domains);
-    out->names = xcalloc(progress->domains.n + 1, sizeof *out->names);
-    for (size_t i = 0; i < progress->domains.n; i++) {
+    out->domains = xcalloc(n + 1, sizeof *out->domains);
+    out->names = xcalloc(n + 1, sizeof *out->names);
+    for (size_t i = 0; i < n; i++) {
         const char *name = progress->domains.items[i];
-        ptrdiff_t at = names_find(&serving.domains, name);
 
         out->names[i] = xstrdup(name);
         out->domains[i] = (struct gate_domain){
             .name = out->names[i],
-            .is_protected = is_protected(&h->conf->publish.gate, name),
-            .served_only = at >= 0 && serving.by_domain[at].bytes > 0,
-            .traffic = (double)progress->by_domain[i].bytes,
+            .is_protected = is_protected(gate, name),
+            .traffic = progress_traffic(progress, (int32_t)i,
+                                        gate->traffic_half_life),
         };
     }
-    out->n_domains = progress->domains.n;
-    progress_release(&serving);
+    out->n_domains = n;
+}
+
+/* Counts the records that were learned after the reference. */
+static int count_since(struct catalog *catalog, int64_t reference,
+                       const struct progress *candidate, int64_t *n,
+                       struct err *err)
+{
+    struct progress p;
+    int rc;
+
+    progress_init(&p);
+    rc = load_progress(catalog, reference, &p, err);
+    *n = candidate->records.learned - p.records.learned;
+    progress_release(&p);
     return rc;
 }
 
 /* Computes the candidate's loss by domain on the even sample. */
-static void fill_results(struct holdout_scoring_result *out)
+static void fill_results(const struct holdout_sample *s,
+                         struct holdout_scoring_result *out)
 {
     out->results = xcalloc(out->n_domains + 1, sizeof *out->results);
     for (size_t d = 0; d < out->n_domains; d++) {
@@ -193,7 +200,7 @@ static void fill_results(struct holdout_scoring_result *out)
         for (size_t i = 0; i < out->n_chunks; i++) {
             const struct gate_chunk *c = &out->chunks[i];
 
-            if (c->domain != (int32_t)d || c->only_recent)
+            if (c->domain != (int32_t)d || !s->roles[i].even)
                 continue;
             chunks++;
             bits += c->candidate_nats / log(2.0);
@@ -238,7 +245,7 @@ int holdout_scoring_run(struct holdout_scoring *h,
                         const struct holdout_scoring_task *task,
                         struct holdout_scoring_result *out, struct err *err)
 {
-    const struct infer *reference = NULL, *serving = NULL;
+    const struct infer *reference = NULL;
     struct holdout_sample s = {0};
     struct progress progress;
     double *nats[N_SCORED] = {0};
@@ -256,7 +263,10 @@ int holdout_scoring_run(struct holdout_scoring *h,
     if (rc == 0)
         rc = load_progress(h->catalog, task->version, &progress, err);
     if (rc == 0)
-        rc = fill_domains(h, task, &progress, out, err);
+        fill_domains(&h->conf->publish.gate, &progress, out);
+    if (rc == 0 && reference)
+        rc = count_since(h->catalog, task->reference, &progress,
+                         &out->records_since, err);
     if (rc == 0)
         rc = take_sample(h, task, &progress, &s, err);
     for (int i = 0; i < N_SCORED; i++) {
@@ -267,14 +277,6 @@ int holdout_scoring_run(struct holdout_scoring *h,
     if (rc == 0 && reference)
         rc = score(h, REFERENCE, task->reference, reference, &s,
                    nats[REFERENCE], right[REFERENCE], err);
-    if (rc == 0 && reference && task->serving == task->reference) {
-        memcpy(nats[SERVING], nats[REFERENCE], s.n * sizeof *nats[SERVING]);
-    } else if (rc == 0 && reference) {
-        serving = serving_get(h->serving, task->serving, &got, err);
-        rc = serving ? score(h, SERVING, task->serving, serving, &s,
-                             nats[SERVING], right[SERVING], err)
-                     : err->code;
-    }
     if (rc == 0)
         rc = score(h, CANDIDATE, task->version, task->candidate, &s,
                    nats[CANDIDATE], right[CANDIDATE], err);
@@ -284,7 +286,6 @@ int holdout_scoring_run(struct holdout_scoring *h,
     out->chunks = xcalloc(s.n + 1, sizeof *out->chunks);
     out->is_new = xcalloc(s.n + 1, sizeof *out->is_new);
     out->n_chunks = s.n;
-    out->n_damaged = s.segments.n_damaged;
     out->n_rows = s.n_rows;
     for (size_t i = 0; i < s.n; i++) {
         const struct segment *seg = &s.segments.items[i];
@@ -295,19 +296,15 @@ int holdout_scoring_run(struct holdout_scoring *h,
             .bytes = seg->n_bytes,
             .candidate_nats = nats[CANDIDATE][i],
             .reference_nats = nats[REFERENCE][i],
-            .serving_nats = nats[SERVING][i],
             .before = s.roles[i].before,
-            .recent = s.roles[i].recent && seg->n_bytes > 0,
             .newest = s.roles[i].newest,
-            .only_recent = !s.roles[i].even,
             .labelled = seg->label >= 0,
             .candidate_right = right[CANDIDATE][i],
             .reference_right = right[REFERENCE][i],
         };
     }
-    fill_results(out);
+    fill_results(&s, out);
 out:
-    serving_put(h->serving, serving);
     serving_put(h->serving, reference);
     for (int i = 0; i < N_SCORED; i++) {
         free(nats[i]);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * holdout_scoring.h - the losses of a candidate, of the reference and of the
- * serving version on a sample of the candidate's holdout (holdout_sample.h).
+ * holdout_scoring.h - the losses of a candidate and of the reference on a
+ * sample of the candidate's holdout (holdout_sample.h).
  *
  * Two candidates in a row are scored on nearly the same segments. So the losses
- * of the last candidate, reference and serving version are kept in memory, and
- * only new segments are scored again. A restart may lose them.
+ * of the last candidate and reference are kept in memory, and only new segments
+ * are scored again. A restart may lose them.
  *
  * Owner:   the caller; holdout_scoring_free, holdout_scoring_release
  * Threads: publisher
@@ -39,16 +39,16 @@ struct holdout_scoring_task {
     int64_t reference;      /* 0: only the candidate is scored */
     int64_t reference_rows; /* as in holdout_sample.h */
     int64_t compared_rows;
-    int64_t serving; /* the serving version, if there is a reference */
 };
 
 struct holdout_scoring_result {
     struct gate_chunk *chunks;
     bool *is_new; /* arrived since the last candidate */
-    size_t n_chunks, n_damaged;
+    size_t n_chunks;
     int64_t n_rows;              /* holdout rows counted in the candidate */
     struct gate_domain *domains; /* of the candidate, for gate_decide */
     size_t n_domains;
+    int64_t records_since; /* learned after the reference */
     struct store_domain_result *results; /* the candidate's loss by domain */
     size_t n_results;
     char **names;      /* [n_domains], of domains and results */

@@ -11,7 +11,7 @@
  *        | store_publish: the transaction writes the row
  *     PENDING    the head version, listed, without a verdict
  *        | publisher_verdict -> store_verdict
- *     PASSED | FAILED | INCONCLUSIVE
+ *     PASSED | FAILED
  *        | publisher_switch -> serving_switch: a verdict (only PASSED), an
  *        | operator's promote, or a rollback to this version
  *     SERVING    until serving_switch to another version

@@ -146,7 +146,6 @@ static void show_verdict(struct status_publish *s, const char *verdict,
 
     snprintf(s->last_verdict, sizeof s->last_verdict, "%s", verdict);
     copy_text(gate, "reason", s->last_reason, sizeof s->last_reason);
-    copy_text(live, "waits_for", s->waits_for, sizeof s->waits_for);
     s->reference_version = json_integer_value(json_object_get(live, "against"));
     s->shadow_records = json_integer_value(json_object_get(shadow, "records"));
     s->shadow_difference = number_of(shadow, "difference");
@@ -199,8 +198,6 @@ void publisher_show_versions(struct catalog *c, int64_t serving,
                         : json_integer_value(json_object_get(gate, "refused"));
     s->publish.passed += verdict && verdict->state == STORE_PASSED;
     s->publish.refused += verdict && verdict->state == STORE_FAILED;
-    s->publish.inconclusive +=
-        verdict && verdict->state == STORE_INCONCLUSIVE;
     status_unlock(board);
     json_decref(gate);
     json_decref(best);

@@ -103,13 +103,11 @@ static int give_verdict(struct publisher *p,
     log_info("gate",
              "version=%lld verdict=%s serving=%lld reference=%lld "
              "refused=%lld shadow_records=%lld shadow_evidence=%.2f "
-             "reason=\"%s\"%s%s%s",
+             "reason=\"%s\"",
              (long long)in.version, store_state_name(v.state),
              (long long)(v.serve ? in.version : pointers->serving),
              (long long)v.reference, (long long)v.memory.refused,
-             (long long)v.shadow_records, v.shadow_log_wealth, v.reason,
-             v.waits_for[0] ? " waits_for=\"" : "", v.waits_for,
-             v.waits_for[0] ? "\"" : "");
+             (long long)v.shadow_records, v.shadow_log_wealth, v.reason);
     *request = v.memory.request;
 out:
     publisher_show(p, rc ? NULL : &v);

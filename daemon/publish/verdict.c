@@ -5,8 +5,7 @@
  *
  *     none --> the reference that the serving version's `gate` JSON names (an
  *              old store), else the serving version
- *     set  --> the candidate, if it serves and is not worse on segments from
- *              before the reference
+ *     set  --> the candidate, if it serves and is_better (gate.h)
  *          --> the serving version, if an operator or a rollback chose it
  */
 #include "config.h"
@@ -66,9 +65,6 @@ static void decide_uncompared(struct verdict *out, enum gate_verdict verdict,
 {
     struct gate_decision d = {
         .verdict = verdict,
-        .mean_regression = NAN,
-        .mean_bound = NAN,
-        .old_regression = NAN,
     };
     struct gate_options none = {0};
 
@@ -90,7 +86,6 @@ static void decide_damaged(const struct verdict_input *in, const char *damage,
     decide_uncompared(out, GATE_FAIL, damage);
     out->cause = guard_check(&m->worse_in_a_row, &evidence);
     out->reference = m->reference ? m->reference : in->serving;
-    m->above = true;
     m->refused++;
 }
 
@@ -126,17 +121,12 @@ static bool decide_as_parent(struct catalog *c, int64_t version,
             strcmp(p.weights_sha256, v.weights_sha256) == 0 && p.gate_json)
             gate = json_loads(p.gate_json, 0, NULL);
         if (gate) {
-            const char *waits =
-                json_string_value(json_object_get(gate, "waits_for"));
-
             out->same_as = p.version;
             out->state = p.state;
             out->gate = gate;
             snprintf(out->reason, sizeof out->reason,
                      "nothing was learned since version %lld",
                      (long long)p.version);
-            snprintf(out->waits_for, sizeof out->waits_for, "%s",
-                     waits ? waits : "");
             json_object_set_new(gate, "same_as", json_integer(p.version));
             json_object_set_new(gate, "reason", json_string(out->reason));
             copy_shadow(out);
@@ -220,7 +210,6 @@ static int score(const struct verdict_input *in, bool compares,
     struct holdout_scoring_task task = {
         .version = in->version,
         .candidate = in->candidate,
-        .serving = in->serving,
     };
     int rc = compares ? choose_reference(in, m, err) : 0;
 
@@ -240,27 +229,6 @@ static int score(const struct verdict_input *in, bool compares,
 }
 
 /* --- the comparison ----------------------------------------------------- */
-
-static int choose_patience(const struct verdict_input *in,
-                           const struct verdict_memory *m,
-                           enum gate_patience *patience, struct err *err)
-{
-    int64_t tokens[2];
-    const int64_t versions[2] = {m->reference, in->version};
-
-    for (int i = 0; i < 2; i++) {
-        struct catalog_version v;
-        int rc = catalog_get(in->catalog, versions[i], &v, err);
-
-        if (rc)
-            return rc;
-        tokens[i] = v.tokens_seen;
-        catalog_version_release(&v);
-    }
-    *patience =
-        gate_choose_patience(m->refused, tokens[0], tokens[1] - tokens[0]);
-    return 0;
-}
 
 /* The unit of the shadow comparison: the reference's bits per byte, on segments
  * outside the comparison if there are any. */
@@ -308,51 +276,40 @@ static json_t *shadow_json(const struct verdict_memory *m)
                      -log(GUARD_ALPHA));
 }
 
-/* Runs the gate, the shadow comparison and the guard. *is_better: on segments
- * from before the reference, the candidate is no worse than the reference. */
-static int compare(const struct verdict_input *in,
-                   struct holdout_scoring_result *s, struct verdict *out,
-                   bool *is_better, struct err *err)
+/* Runs the gate, the shadow comparison and the guard. Returns whether the
+ * candidate may become the reference. */
+static bool compare(const struct verdict_input *in,
+                    struct holdout_scoring_result *s, struct verdict *out)
 {
     const struct conf_gate *conf = &in->conf->publish.gate;
     struct verdict_memory *m = &out->memory;
-    struct gate_options options = {
+    const struct gate_options options = {
         .max_regression = conf->max_regression,
+        .max_domain_regression = conf->max_domain_regression,
         .confidence = conf->confidence,
-        .min_chunks = conf->min_chunks,
-        .doubted = m->above,
+        .reference_is_old = (double)s->records_since >=
+                            VERDICT_OLD * conf->traffic_half_life,
     };
     struct guard_evidence evidence = {0};
     struct gate_decision d;
-    int rc = choose_patience(in, m, &options.patience, err);
 
-    if (rc)
-        return rc;
     gate_decide(&options, s->chunks, s->n_chunks, s->domains, s->n_domains, &d);
-    out->state = d.verdict == GATE_PASS   ? STORE_PASSED
-                 : d.verdict == GATE_FAIL ? STORE_FAILED
-                                          : STORE_INCONCLUSIVE;
+    out->state = d.verdict == GATE_PASS ? STORE_PASSED : STORE_FAILED;
     snprintf(out->reason, sizeof out->reason, "%s", d.reason);
-    snprintf(out->waits_for, sizeof out->waits_for, "%s", d.waits_for);
-    /* After many refusals the stream has changed: the older text is no measure
-     * any more. */
-    *is_better =
-        (d.waived && options.patience != GATE_STRICT) ||
-        (!(d.old_regression > 0) && d.accuracy.gained >= d.accuracy.lost);
-
-    add_to_shadow(m, s);
-    evidence.above = d.above && d.since_above;
-    evidence.newest_better = d.newest_better;
-    copy_shadow(out);
-    evidence.log_wealth = out->shadow_log_wealth;
-    out->cause = guard_check(&m->worse_in_a_row, &evidence);
-
+    m->refused = d.verdict == GATE_PASS ? 0 : m->refused + 1;
     out->gate =
         gate_to_json(&options, s->domains, s->n_domains, &d, m->reference);
+
+    add_to_shadow(m, s);
+    copy_shadow(out);
+    guard_observe(&evidence, s->chunks, s->n_chunks, &options, d.verdict);
+    evidence.log_wealth = out->shadow_log_wealth;
+    out->cause = guard_check(&m->worse_in_a_row, &evidence);
     json_object_set_new(out->gate, "shadow", shadow_json(m));
-    m->above = d.above;
-    m->refused = d.verdict == GATE_PASS ? 0 : m->refused + 1;
-    return 0;
+    json_object_set_new(out->gate, "since", gate_part_to_json(&evidence.since));
+    json_object_set_new(out->gate, "newest_better",
+                        json_boolean(evidence.newest_better));
+    return d.is_better;
 }
 
 /* --- the decision ------------------------------------------------------- */
@@ -418,7 +375,7 @@ int verdict_decide(const struct verdict_input *in, struct verdict *out,
         rc = score(in, !why, m, &scores, err);
     if (rc && rc != ERR_DIVERGED)
         goto out;
-    if (!why && scores.n_chunks < GATE_FEWEST_CHUNKS && !scores.n_damaged)
+    if (!why && scores.n_chunks < GATE_FEWEST_CHUNKS)
         why = "nothing is held out yet to compare on";
 
     /* The verdict. */
@@ -432,9 +389,7 @@ int verdict_decide(const struct verdict_input *in, struct verdict *out,
     } else if (why) {
         decide_uncompared(out, GATE_PASS, why);
     } else {
-        rc = compare(in, &scores, out, &is_better, err);
-        if (rc)
-            goto out;
+        is_better = compare(in, &scores, out);
     }
     for (size_t i = 0; i < scores.n_results; i++)
         add_result(out, scores.results[i].domain,

@@ -4,10 +4,9 @@
  * serves, which version is the next reference, and whether to go back.
  *
  * The reference is the serving version, or the version before it that was
- * better. A candidate may pass with a loss that is within its limit, but above
- * the reference's on the segments from before the reference. Then it serves,
- * and the reference stays. So many small steps down are together not more than
- * one limit. The version that an operator promotes becomes the reference.
+ * better: a candidate that passes, but is worse by the estimates (is_better in
+ * gate.h), serves, and the reference stays. The version that an operator
+ * promotes becomes the reference.
  *
  * The shadow comparison (shadow.h) compares each candidate with the reference
  * on held-out segments that arrived after the reference was made. Each segment
@@ -36,6 +35,8 @@
 #include "learner/infer/infer.h"
 #include "store/catalog.h"
 
+#define VERDICT_OLD 10 /* half-lives of traffic: then a reference is old */
+
 struct verdict_input {
     const struct conf *conf;
     struct catalog *catalog;
@@ -49,11 +50,11 @@ struct verdict_input {
 };
 
 struct verdict {
-    enum store_state state; /* STORE_PASSED, _FAILED, _INCONCLUSIVE */
+    enum store_state state; /* STORE_PASSED, STORE_FAILED; with same_as also
+                               STORE_INCONCLUSIVE, of an older program */
     bool serve;             /* the candidate becomes the serving version */
     int64_t same_as; /* the parent, if the weights are the same; else 0 */
     char reason[GATE_REASON_MAX];
-    char waits_for[GATE_WAITS_FOR_MAX];
     json_t *gate; /* the numbers; the caller may add to them */
     struct store_domain_result *results; /* the candidate's, by domain */
     size_t n_results;

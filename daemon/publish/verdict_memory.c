@@ -39,7 +39,6 @@ void verdict_memory_set_reference(struct verdict_memory *m, int64_t reference,
     m->reference = reference;
     m->reference_rows = m->compared_rows = reference_rows;
     m->scale = 0;
-    m->above = false;
 }
 
 /* The mean of two wealths is a wealth, too, so the level stays the same. */
@@ -108,11 +107,11 @@ static bool request_from_json(struct guard_request *r, const json_t *json)
 char *verdict_memory_write(const struct verdict_memory *m)
 {
     json_t *root = json_pack(
-        "{s:I, s:I, s:I, s:I, s:I, s:b, s:f, s:[o], s:[o], s:{s:I}, s:o}",
+        "{s:I, s:I, s:I, s:I, s:I, s:f, s:[o], s:[o], s:{s:I}, s:o}",
         "reference", (json_int_t)m->reference, "expected",
         (json_int_t)m->expected, "mark", (json_int_t)m->reference_rows, "seen",
         (json_int_t)m->compared_rows, "refused", (json_int_t)m->refused,
-        "above", m->above, "scale", m->scale, "text", shadow_to_json(&m->text),
+        "scale", m->scale, "text", shadow_to_json(&m->text),
         "labels", shadow_to_json(&m->labels), "rule", "bad",
         (json_int_t)m->worse_in_a_row, "wish", request_to_json(&m->request));
     char *text = json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(DIGITS));
@@ -131,12 +130,11 @@ static bool last_shadow(struct shadow *s, const json_t *list)
 static bool fill(struct verdict_memory *m, json_t *root)
 {
     json_int_t n[6];
-    int above = false; /* missing in older versions */
 
-    if (json_unpack(root, "{s:I, s:I, s:I, s:I, s:I, s?b, s:F, s:{s:I}}",
+    if (json_unpack(root, "{s:I, s:I, s:I, s:I, s:I, s:F, s:{s:I}}",
                     "reference", &n[0], "expected", &n[1], "mark", &n[2],
-                    "seen", &n[3], "refused", &n[4], "above", &above, "scale",
-                    &m->scale, "rule", "bad", &n[5]) != 0)
+                    "seen", &n[3], "refused", &n[4], "scale", &m->scale,
+                    "rule", "bad", &n[5]) != 0)
         return false;
     for (int i = 0; i < 6; i++)
         if (n[i] < (i == 1 ? -1 : 0) || n[i] > MOST) /* 1: expected */
@@ -149,7 +147,6 @@ static bool fill(struct verdict_memory *m, json_t *root)
     m->compared_rows = n[3];
     m->refused = n[4];
     m->worse_in_a_row = n[5];
-    m->above = above;
     return last_shadow(&m->text, json_object_get(root, "text")) &&
            last_shadow(&m->labels, json_object_get(root, "labels")) &&
            request_from_json(&m->request, json_object_get(root, "wish"));

@@ -48,7 +48,6 @@ struct verdict_memory {
     int64_t reference_rows, compared_rows;
     double scale;    /* of the shadow comparison (shadow.h); 0: not known yet */
     int64_t refused; /* candidates in a row that did not pass */
-    bool above;      /* the last candidate exceeded a limit (gate.h) */
     struct shadow text, labels;
     int64_t worse_in_a_row;       /* guard.h */
     struct guard_request request; /* open until there is a rollback */

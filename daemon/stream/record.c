@@ -472,6 +472,15 @@ static void limit_time(struct record_maker *m, struct record *r)
         r->time_ms = m->now_ms;
 }
 
+char *record_domain_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    const char *name = slash ? slash + 1 : path;
+    const char *dot = strchr(*name ? name + 1 : name, '.');
+
+    return dot ? xstrndup(name, (size_t)(dot - name)) : xstrdup(name);
+}
+
 void record_parse(struct record_maker *m, struct record *r,
                   enum conf_format format, size_t max_bytes,
                   const char *domain)

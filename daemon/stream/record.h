@@ -102,6 +102,10 @@ void record_parse(struct record_maker *m, struct record *r,
                   enum conf_format format, size_t max_bytes,
                   const char *domain);
 
+/* The domain of a file's records: its name without folders and endings, as
+ * "app" of "/var/log/app.log.gz". To be freed. */
+char *record_domain_of(const char *path);
+
 /*
  * Tells whether a quarantined value has this id. The id of a JSON object is its
  * member `id`. In bytes that are not valid JSON, a member `id` at any depth

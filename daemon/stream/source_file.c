@@ -738,16 +738,6 @@ static void file_free(struct source *s)
     free(f);
 }
 
-/* "/var/log/app.log.gz" -> "app" */
-static char *domain_of(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    const char *name = slash ? slash + 1 : path;
-    const char *dot = strchr(*name ? name + 1 : name, '.');
-
-    return dot ? xstrndup(name, (size_t)(dot - name)) : xstrdup(name);
-}
-
 int source_file_create(struct source **source,
                        const struct source_options *options, struct err *err)
 {
@@ -775,7 +765,7 @@ int source_file_create(struct source **source,
     f->is_read_once = is_stdin || !S_ISREG(st.st_mode);
     f->path = is_stdin ? "stdin" : conf->path;
     file_rotation_init(&f->rotation, f->path);
-    f->domain = domain_of(f->path);
+    f->domain = record_domain_of(f->path);
     atomic_store(&f->partition, -1);
     *source = &f->base;
     return 0;

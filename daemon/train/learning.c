@@ -31,7 +31,7 @@ int learning_open(struct learning *l, const struct conf *conf, int threads,
     if (l->has_model &&
         ops_reserve(threads + options_cores() + 2, err) != 0)
         return err->code;
-    return catalog_open(conf->data_dir, &l->catalog, err);
+    return conf->data_dir ? catalog_open(conf->data_dir, &l->catalog, err) : 0;
 }
 
 void learning_close(struct learning *l)
@@ -66,8 +66,7 @@ const struct model_shape *learning_shape(const struct learning *l)
 /* Creates replay, holdout, filter and intake. */
 static void create_intake(struct learning *l)
 {
-    /* Used after the unlock: no other thread uses this catalog. */
-    struct sqlite3 *db = catalog_lock(l->catalog);
+    struct sqlite3 *db = NULL;
     struct replay_options options;
     struct intake_options intake = {
         .conf = l->conf,
@@ -76,7 +75,11 @@ static void create_intake(struct learning *l)
         .progress = &l->progress,
     };
 
-    catalog_unlock(l->catalog);
+    if (l->catalog) {
+        /* Used after the unlock: no other thread uses this catalog. */
+        db = catalog_lock(l->catalog);
+        catalog_unlock(l->catalog);
+    }
     options_replay(l->conf, REPLAY_ROWS, &options);
     options.limits = &l->limits;
     l->replay = replay_create(&options, db);
@@ -280,6 +283,35 @@ struct snapshot *learning_snapshot(struct learning *l)
     return s;
 }
 
+int learning_infer(const struct learning *l, bool live, struct infer **infer,
+                   struct err *err)
+{
+    struct tensor_list weights = TENSOR_LIST_INIT, head = TENSOR_LIST_INIT;
+    struct tensor_list ngram = TENSOR_LIST_INIT;
+    struct infer_options options;
+    struct infer *f = NULL;
+    int rc;
+
+    options_infer(l->conf, &options);
+    learner_export(l->learner, live ? NULL : &weights, NULL, NULL, &head, NULL);
+    learner_export_ngram(l->learner, &ngram);
+    if (live)
+        learner_export_live(l->learner, &weights);
+    rc = infer_create(learning_shape(l), l->tokenizer, &weights, &head,
+                      &l->progress.labels, &options, &f, err);
+    if (rc == 0)
+        rc = infer_add_ngram(f, &ngram, err);
+    tensor_list_release(&weights);
+    tensor_list_release(&head);
+    tensor_list_release(&ngram);
+    if (rc) {
+        infer_free(f);
+        return rc;
+    }
+    *infer = f;
+    return 0;
+}
+
 /* Interpolates on a logarithmic scale: a at 0, b at 1. */
 static double interpolate(double a, double b, double at)
 {
@@ -414,7 +446,8 @@ static void count_batch(struct learning *l, const struct intake_batch *b,
             continue;
         progress_learned(&l->progress, s->domain,
                          l->has_model ? l->mixed_nats[i] : NAN,
-                         l->has_model ? s->n_bytes : s->text_bytes);
+                         l->has_model ? s->n_bytes : s->text_bytes,
+                         l->conf->publish.gate.traffic_half_life);
         test_drift(l, s, l->text_nats[i]);
         progress_loss_add(&l->progress.train_loss, l->text_nats[i],
                           s->n_bytes);

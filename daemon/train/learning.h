@@ -19,6 +19,7 @@
 #include "daemon/intake/intake.h"
 #include "daemon/intake/progress.h"
 #include "daemon/publish/snapshot.h"
+#include "learner/infer/infer.h"
 #include "learner/learner.h"
 #include "replay/replay.h"
 #include "store/catalog.h"
@@ -58,7 +59,9 @@ struct learning {
     size_t cap_right;
 };
 
-/* Opens the catalog of conf->data_dir. */
+/* Opens the catalog of conf->data_dir. Without a data_dir (NULL), nothing is
+ * stored: the replay rows stay in memory, and no function that takes a version
+ * may be called. */
 int learning_open(struct learning *l, const struct conf *conf, int threads,
                   int shards, struct err *err);
 void learning_close(struct learning *l);
@@ -118,5 +121,11 @@ const struct model_shape *learning_shape(const struct learning *l);
 bool learning_ready(const struct learning *l);
 
 struct snapshot *learning_snapshot(struct learning *l);
+
+/* Creates the model that would answer if the live version were published and
+ * served now; with `live`, a model of the live weights instead of their moving
+ * average. The caller frees *infer before the learning. */
+int learning_infer(const struct learning *l, bool live, struct infer **infer,
+                   struct err *err);
 
 #endif

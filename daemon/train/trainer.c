@@ -145,10 +145,12 @@ static void set_state(struct trainer *t, enum trainer_state state)
     case LEARNING:
     case WAITING:
         s = status_lock(board);
-        if (s->publish.waits_for[0])
+        if (s->publish.refused_in_a_row > 0)
             snprintf(text, sizeof text,
-                     "version %lld serves; the gate waits for %s",
-                     (long long)s->serving_version, s->publish.waits_for);
+                     "version %lld serves; the gate refused version %lld: %s",
+                     (long long)s->serving_version,
+                     (long long)s->publish.judged_version,
+                     s->publish.last_reason);
         status_unlock(board);
         if (state == WAITING && health.state == SOURCE_RETRYING)
             snprintf(text, sizeof text, "%s", health.reason);

@@ -62,6 +62,8 @@ static void defaults(void **state)
     assert_true(c->filter.share_cap.share == 1);
     assert_true(c->filter.gradient_norm.medians == 100);
     assert_true(c->publish.gate.max_regression == 0.02);
+    assert_true(c->publish.gate.max_domain_regression == 0.1);
+    assert_true(c->publish.gate.traffic_half_life == 2000);
     assert_int_equal(c->publish.gate.protect.n, 0);
     assert_int_equal(c->publish.keep.daily, 14);
     assert_int_equal(c->serve.quantize, CONF_QUANTIZE_NONE);

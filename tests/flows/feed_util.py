@@ -108,7 +108,7 @@ class Watch(Stretch):
 
     def is_new(self, s):
         p = s["publish"]
-        seen = p["passed"] + p["refused"] + p["inconclusive"]
+        seen = p["passed"] + p["refused"]
         if seen == self.seen:
             return False
         self.seen = seen

@@ -201,6 +201,7 @@ def exhausted(tap, d):
 def flipped(tap):
     """Preset linear: the labels of two languages change places."""
     d = Fed("linear", model__preset="linear", publish__every_tokens=12000,
+            publish__gate__max_tokens=16384,
             learner__holdout__fraction=0.2).start("alive")
     languages = [FIRST, SECOND]
     rng = random.Random(3)

@@ -458,6 +458,10 @@ def outputs(tap, where):
         "forget": ["--id", "x", *where], "verify": ["--data-dir", data],
         "backup": [None, "--data-dir", data], "restore": [None, "--data-dir"],
         "bench": ["--only", "machine", "--seconds", "0.002"],
+        "eval": ["--preset", "linear", "--arms", "none", "--seeds", "1",
+                 write_lines(os.path.join(TMP, "eval.jsonl"), [
+                     json.dumps({"text": f"text {i}", "label": f"l{i % 2}"})
+                     for i in range(40)])],
         "help": [], "--help": [], "--version": [],
     }
     shown = re.findall(r"^  (\w+)", run("help")[1], re.M)

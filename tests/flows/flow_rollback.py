@@ -69,7 +69,7 @@ def figures(daemon):
     """What the status shows of versions and losses."""
     s = daemon.status()
     p = s["publish"]
-    keep = ("judged_version", "last_verdict", "last_reason", "waits_for",
+    keep = ("judged_version", "last_verdict", "last_reason",
             "refused_in_a_row", "shadow")
     return {"domains": s["domains"], "records": s["records"],
             "loss": s["loss"], "ewc": s["ewc"], "step": s["step"],
@@ -87,8 +87,8 @@ def are_of(tap, daemon, version, what):
     tap.equal(seen["last_verdict"], row["state"], f"{what}: its verdict")
     tap.equal(seen["last_reason"], row["gate"]["reason"],
               f"{what}: and the reason")
-    tap.equal((seen["refused_in_a_row"], seen["shadow"], seen["waits_for"]),
-              (0, None, None), f"{what}: the comparison begins anew")
+    tap.equal((seen["refused_in_a_row"], seen["shadow"]),
+              (0, None), f"{what}: the comparison begins anew")
     held = {name: h["bits_per_byte"] for name, h in row["holdout"].items()}
     best = {n: row["gate"]["best"][n] for n in held}
     for got in (daemon.get("/v1/domains")[1]["domains"], seen["domains"]):

@@ -47,7 +47,7 @@ SETTINGS = {
     "learner.batch_tokens": 512, "learner.shards": 2, "learner.threads": 1,
     "learner.holdout.fraction": 0.1, "learner.ewc.consolidate": "every:5",
     "publish.every_seconds": 0, "publish.every_tokens": 5000,
-    "publish.gate.min_chunks": 5, "filter.surprise.enabled": "false",
+    "filter.surprise.enabled": "false",
     "http.listen": "127.0.0.1:0", "log.format": "text",
 }
 

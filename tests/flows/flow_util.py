@@ -30,7 +30,6 @@ SMALL = {
     "learner.batch_tokens": "256",
     "learner.holdout.fraction": "0.05",
     "publish.every_seconds": "1",
-    "publish.gate.min_chunks": "10",
     "http.listen": "127.0.0.1:0",
 }
 

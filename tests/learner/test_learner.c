@@ -706,6 +706,7 @@ static void the_average_changes_nothing_that_is_learned(void **state)
     struct learner_options o = small_options();
     struct learner *with = create(&o), *without;
     struct exported e, f;
+    struct tensor_list alone = TENSOR_LIST_INIT;
     const struct tensor *live;
     size_t at = 0, different = 0;
 
@@ -732,6 +733,9 @@ static void the_average_changes_nothing_that_is_learned(void **state)
         at += n;
     }
     assert_int_equal(different, e.weights.n);
+    learner_export_live(with, &alone);
+    assert_same_tensors(&alone, &f.weights);
+    tensor_list_release(&alone);
     release_all(&e);
     release_all(&f);
     learner_free(with);

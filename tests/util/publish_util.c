@@ -157,7 +157,7 @@ struct snapshot *publish_util_make_snapshot(struct train_util *u)
     s->step = ++u->step;
     u->learning.progress.tokens_seen += 1000;
     u->learning.progress.newest_record_ms = TRAIN_UTIL_START_MS - 5000;
-    progress_learned(&u->learning.progress, 0, 1, 1000);
+    progress_learned(&u->learning.progress, 0, 1, 1000, 2000);
     s->tokens_seen = u->learning.progress.tokens_seen;
     s->created_ms = timing_wall_ms();
     for (size_t i = 0; i < model->n_tensors; i++) {

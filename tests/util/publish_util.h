@@ -11,9 +11,9 @@
 #include "tests/util/train_util.h"
 
 /* Changes of the weights, by which the gate decides (limit: +2 %): */
-#define WORSE 0.02f        /* +0.2 %: passes, and the reference stays */
-#define INCONCLUSIVE 0.06f /* a loss of +3.4 % */
-#define BAD 0.5f           /* +25 % */
+#define WORSE 0.02f    /* +0.2 %: passes, and the reference stays */
+#define TOO_MUCH 0.06f /* a loss of +3.4 % */
+#define BAD 0.5f       /* +25 % */
 
 /* cmocka set-up and tear-down of a group. */
 int publish_util_set_up(void **state);

@@ -171,14 +171,12 @@ static void fill_board(int64_t now_ms)
     p->next_ms = timing_mono_ms() + 4500;
     p->passed = 24;
     p->refused = 25;
-    p->inconclusive = 26;
     p->rollbacks = 27;
     p->automatic = 28;
     p->newest_version = 29;
     p->judged_version = 30;
-    strcpy(p->last_verdict, "inconclusive");
+    strcpy(p->last_verdict, "failed");
     strcpy(p->last_reason, "few records");
-    strcpy(p->waits_for, "more records");
     p->refused_in_a_row = 31;
     p->reference_version = 32;
     p->shadow_records = 33;
@@ -365,7 +363,6 @@ static void test_every_metric(void **state)
         "# TYPE mneme_gate_verdicts_total counter\n"
         "mneme_gate_verdicts_total{verdict=\"pass\"} 24\n"
         "mneme_gate_verdicts_total{verdict=\"fail\"} 25\n"
-        "mneme_gate_verdicts_total{verdict=\"inconclusive\"} 26\n"
         "# HELP mneme_freshness_seconds Age of the newest record in the "
         "serving version.\n"
         "# TYPE mneme_freshness_seconds gauge\n"
@@ -544,13 +541,11 @@ static void test_every_field(void **state)
         "  \"judged_version\": 30,\n"
         "  \"passed\": 24,\n"
         "  \"refused\": 25,\n"
-        "  \"inconclusive\": 26,\n"
         "  \"rollbacks\": 27,\n"
-        "  \"last_verdict\": \"inconclusive\",\n"
+        "  \"last_verdict\": \"failed\",\n"
         "  \"last_reason\": \"few records\",\n"
         "  \"automatic_rollbacks\": 28,\n"
         "  \"refused_in_a_row\": 31,\n"
-        "  \"waits_for\": \"more records\",\n"
         "  \"last_rollback\": \"asked for\",\n"
         "  \"shadow\": {\n"
         "   \"against\": 32,\n"
@@ -620,7 +615,6 @@ static void test_fields_that_do_not_apply(void **state)
     s->publish.reference_version = 0;
     s->publish.shadow_records = 0;
     s->publish.next_waits_for = NULL;
-    s->publish.waits_for[0] = '\0';
     s->serving_record_ms = 0;
     s->train_bits_per_byte = NAN;
     status_unlock(&board);
@@ -629,7 +623,6 @@ static void test_fields_that_do_not_apply(void **state)
     timing_set_fake(NULL);
     assert_true(json_is_null(at(j, "publish.shadow")));
     assert_true(json_is_null(at(j, "publish.next_version")));
-    assert_true(json_is_null(at(j, "publish.waits_for")));
     assert_true(json_is_null(at(j, "freshness_seconds")));
     assert_true(json_is_null(at(j, "loss.train_bits_per_byte")));
     assert_int_equal(json_integer_value(at(j, "vocabulary.bytes")), 34);

@@ -100,6 +100,66 @@ static void test_three_an_hour(void **state)
     assert_false(guard_allow(after_a_set_back, 3, 4000));
 }
 
+/* n segments, of which the last `after` arrived after the reference and have a
+ * regression of `shift`. */
+static struct guard_evidence observe(size_t n, size_t after, double shift,
+                                     enum gate_verdict verdict)
+{
+    const struct gate_options options = {.max_regression = 0.02,
+                                         .confidence = 0.95};
+    struct guard_evidence e = {0};
+    struct gate_chunk chunks[40];
+
+    for (size_t i = 0; i < n; i++)
+        chunks[i] = (struct gate_chunk){
+            .bytes = 100,
+            .reference_nats = 200,
+            .candidate_nats =
+                i < n - after ? 300 : 200 + shift + (double)(i % 3),
+            .before = i < n - after,
+            .newest = i >= n - 3,
+        };
+    guard_observe(&e, chunks, n, &options, verdict);
+    return e;
+}
+
+/* Damage shows on segments from after the reference, too. A domain that has
+ * ended and is forgotten does not. */
+static void test_observe(void **state)
+{
+    struct guard_evidence e = observe(20, 8, 60, GATE_FAIL);
+
+    (void)state;
+    assert_true(e.above);
+    assert_false(e.newest_better);
+    assert_int_equal(e.since.chunks, 8);
+    assert_false(observe(20, 8, 60, GATE_PASS).above);
+    assert_false(observe(20, GUARD_FEWEST - 1, 60, GATE_FAIL).above);
+    assert_false(observe(20, 8, 3, GATE_FAIL).above); /* within the limit */
+    e = observe(20, 8, -10, GATE_FAIL);
+    assert_false(e.above);
+    assert_true(e.newest_better);
+    /* Segments from before the reference do not count. */
+    assert_false(observe(20, 0, 0, GATE_FAIL).newest_better);
+}
+
+/* Without a loss the labels tell. */
+static void test_newest_labels(void **state)
+{
+    const struct gate_options options = {.max_regression = 0.02};
+    struct gate_chunk chunk = {.newest = true, .labelled = true};
+    struct guard_evidence e = {0};
+
+    (void)state;
+    chunk.candidate_right = true;
+    guard_observe(&e, &chunk, 1, &options, GATE_FAIL);
+    assert_true(e.newest_better);
+    chunk.candidate_right = false;
+    chunk.reference_right = true;
+    guard_observe(&e, &chunk, 1, &options, GATE_FAIL);
+    assert_false(e.newest_better);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -108,6 +168,8 @@ int main(void)
         cmocka_unit_test(test_drift),
         cmocka_unit_test(test_not_finite),
         cmocka_unit_test(test_three_an_hour),
+        cmocka_unit_test(test_observe),
+        cmocka_unit_test(test_newest_labels),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -370,6 +370,51 @@ static void test_the_first_held_out(void **state)
     assert_int_equal(again, whole);
 }
 
+/* So it is with the first records of a domain, whenever it begins. Records that
+ * wait count, too: it makes no difference when steps take them. */
+static void test_the_first_of_a_domain(void **state)
+{
+    struct world *w = *state;
+    const int64_t n = INTAKE_FIRST + 3 * INTAKE_FIRST_OF_DOMAIN;
+    int64_t expected = 0;
+
+    for (int i = 0; i < INTAKE_FIRST_OF_DOMAIN; i++) {
+        char text[32];
+
+        snprintf(text, sizeof text, "record %d", INTAKE_FIRST + i);
+        expected += intake_holds_out(text, strlen(text), 0, 1e-9);
+    }
+    assert_in_range(expected, INTAKE_FIRST_OF_DOMAIN / 20,
+                    INTAKE_FIRST_OF_DOMAIN / 5);
+    w->conf->learner.holdout.fraction = 1e-9;
+    for (int pass = 0; pass < 2; pass++) {
+        int64_t first = 0;
+
+        for (int64_t i = 0; i < n; i++) {
+            char value[80];
+
+            if (i == INTAKE_FIRST)
+                first = w->progress.records.holdout;
+            snprintf(value, sizeof value,
+                     "{\"text\": \"record %lld\", \"domain\": \"%s\"}",
+                     (long long)i, i < INTAKE_FIRST ? "sea" : "land");
+            add(w, i, value);
+            if (i < INTAKE_FIRST || (pass && i % 7 == 0))
+                while (intake_tokens(w->in))
+                    learn(w, CONTEXT, NULL);
+        }
+        while (intake_tokens(w->in))
+            learn(w, CONTEXT, NULL);
+        assert_int_equal(w->progress.records.holdout - first, expected);
+        assert_int_equal(w->progress.by_domain[1].consumed,
+                         3 * INTAKE_FIRST_OF_DOMAIN);
+        if (pass == 0) {
+            end(w);
+            begin(w);
+        }
+    }
+}
+
 /* Skipped records are not among the first records. */
 static void test_skipped_before_the_first(void **state)
 {
@@ -819,6 +864,7 @@ int main(void)
         TEST(test_held_out),
         TEST(test_holdout_is_the_texts),
         TEST(test_the_first_held_out),
+        TEST(test_the_first_of_a_domain),
         TEST(test_skipped_before_the_first),
         TEST(test_copies_of_the_first),
         TEST(test_skipped_ranges),

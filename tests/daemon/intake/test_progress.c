@@ -5,6 +5,7 @@
 #include "daemon/intake/progress.h"
 
 #define MOST_BYTES 4096
+#define HALF_LIFE 100
 
 #include <math.h>
 #include <setjmp.h>
@@ -141,7 +142,7 @@ static void fill(struct progress *p)
     names_add(&p->labels, "spam");
     for (int i = 0; i < 1000; i++) {
         progress_decide(p, i, id, i, 'l');
-        progress_learned(p, d, 123.4567 / (i + 1), 17 + i % 3);
+        progress_learned(p, d, 123.4567 / (i + 1), 17 + i % 3, HALF_LIFE);
         progress_test_drift(p, d, i < 900 ? 40 + i % 7 : 90, 17 + i % 3);
         progress_count_label(p, d, i % 3 == 0);
         progress_loss_add(&p->train_loss, 1.0 / 3, 7);
@@ -171,8 +172,8 @@ static void test_export_is_exact(void **state)
     assert_memory_equal(&p.average_loss, &q.average_loss, sizeof p.loss);
     check_sum(&q);
     /* Both count the same from here on. */
-    progress_learned(&p, 0, 0.1, 3);
-    progress_learned(&q, 0, 0.1, 3);
+    progress_learned(&p, 0, 0.1, 3, HALF_LIFE);
+    progress_learned(&q, 0, 0.1, 3, HALF_LIFE);
     progress_test_drift(&p, 0, 9.0 / 7, 1000);
     progress_test_drift(&q, 0, 9.0 / 7, 1000);
     assert_memory_equal(&p.by_domain[0], &q.by_domain[0],
@@ -191,11 +192,51 @@ static void test_no_loss(void **state)
     (void)state;
     progress_init(&p);
     progress_domain_id(&p, "sea", 8);
-    progress_learned(&p, 0, NAN, 5);
+    progress_learned(&p, 0, NAN, 5, HALF_LIFE);
     assert_int_equal(p.bytes_seen, 5);
     assert_int_equal(p.by_domain[0].bytes, 5);
     assert_true(isnan(progress_loss_recent(&p.loss)));
     progress_release(&p);
+}
+
+/* Bytes weigh half as much after HALF_LIFE learned records of any domain. */
+static void test_traffic(void **state)
+{
+    struct progress p, q;
+    struct buf json = BUF_INIT;
+    struct err err = ERR_INIT;
+    json_t *root;
+    char *old;
+
+    (void)state;
+    progress_init(&p);
+    progress_init(&q);
+    progress_domain_id(&p, "sea", 8);
+    progress_domain_id(&p, "land", 8);
+    progress_learned(&p, 0, 1, 800, HALF_LIFE);
+    p.records.learned += 1; /* what is refused does not count */
+    p.records.quarantined += 50;
+    p.records.learned += HALF_LIFE - 1;
+    assert_float_equal(progress_traffic(&p, 0, HALF_LIFE), 400, 1e-9);
+    progress_learned(&p, 0, 1, 100, HALF_LIFE);
+    p.records.learned += HALF_LIFE;
+    progress_learned(&p, 1, 1, 50, HALF_LIFE);
+    assert_float_equal(progress_traffic(&p, 0, HALF_LIFE), 250, 1e-9);
+    assert_float_equal(progress_traffic(&p, 1, HALF_LIFE), 50, 1e-9);
+    /* A version of an older program: all bytes count. */
+    progress_export(&p, 1, "loops", NULL, &json);
+    root = json_loads(json.data, 0, NULL);
+    json_object_del(json_array_get(json_object_get(root, "domains"), 0),
+                    "traffic");
+    old = json_dumps(root, 0);
+    assert_int_equal(progress_import(&q, old, strlen(old), &err), 0);
+    assert_float_equal(progress_traffic(&q, 0, HALF_LIFE), 900, 1e-9);
+    assert_float_equal(progress_traffic(&q, 1, HALF_LIFE), 50, 1e-9);
+    free(old);
+    json_decref(root);
+    buf_release(&json);
+    progress_release(&p);
+    progress_release(&q);
 }
 
 /* A restart keeps the first offsets, which a rewind needs. */
@@ -409,6 +450,7 @@ int main(void)
         cmocka_unit_test(test_export_is_exact),
         cmocka_unit_test(test_first_offset_comes_back),
         cmocka_unit_test(test_no_loss),
+        cmocka_unit_test(test_traffic),
         cmocka_unit_test(test_future_comes_back),
         cmocka_unit_test(test_no_average_loss),
         cmocka_unit_test(test_import_refuses),

@@ -8,6 +8,7 @@
 
 #include "daemon/publish/holdout_scoring.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -38,23 +39,22 @@ static struct world {
 
 static int weights[4]; /* &weights[N] is the model of version N */
 
-/* Version 1 knows domain a, later ones know b, too. Version 2 has learned
- * nothing of b. */
+/* Version N has learned 50 N records: first 1,000 bytes of domain a, and from
+ * version 2 on 500 bytes of b. */
 int catalog_get(struct catalog *c, int64_t version, struct catalog_version *v,
                 struct err *err)
 {
     struct progress p;
     struct buf metadata = BUF_INIT;
-    int32_t a, b;
 
     (void)c;
     (void)err;
     progress_init(&p);
-    a = progress_domain_id(&p, "a", MOST);
-    b = version > 1 ? progress_domain_id(&p, "b", MOST) : -1;
-    p.by_domain[a].bytes = 1000;
-    if (b >= 0)
-        p.by_domain[b].bytes = version == 2 ? 0 : 500;
+    p.records.learned = 50;
+    progress_learned(&p, progress_domain_id(&p, "a", MOST), NAN, 1000, 100);
+    p.records.learned = 50 * version;
+    if (version > 1)
+        progress_learned(&p, progress_domain_id(&p, "b", MOST), NAN, 500, 100);
     progress_export(&p, 0, "", NULL, &metadata);
     progress_release(&p);
     *v = (struct catalog_version){.version = version};
@@ -147,7 +147,7 @@ static void sample(int64_t first, size_t n)
 }
 
 static int run(struct holdout_scoring *h, int64_t version, int64_t reference,
-               int64_t serving, struct holdout_scoring_result *out)
+               struct holdout_scoring_result *out)
 {
     const struct holdout_scoring_task task = {
         .version = version,
@@ -155,15 +155,18 @@ static int run(struct holdout_scoring *h, int64_t version, int64_t reference,
         .reference = reference,
         .reference_rows = 50,
         .compared_rows = 60,
-        .serving = serving,
     };
     struct err err = ERR_INIT;
 
     return holdout_scoring_run(h, &task, out, &err);
 }
 
-static const struct conf conf = {.publish.gate.max_tokens = 4096,
-                                 .learner.seed = 42};
+static const char *protect[] = {"b"};
+static const struct conf conf = {
+    .publish.gate = {.max_tokens = 4096,
+                     .traffic_half_life = 100,
+                     .protect = {.items = (char **)protect, .n = 1}},
+    .learner.seed = 42};
 
 static void test_losses(void **state)
 {
@@ -178,21 +181,17 @@ static void test_losses(void **state)
     w.roles[2] = (struct holdout_sample_role){
         .recent = true, .newest = true, .is_new = true};
     w.roles[3].before = true;
-    assert_int_equal(run(h, 3, 1, 2, &s), 0);
+    assert_int_equal(run(h, 3, 1, &s), 0);
     assert_int_equal(w.asked.reference_rows, 50);
     assert_int_equal(w.asked.compared_rows, 60);
     assert_int_equal(w.asked.max_tokens, 4096);
     assert_int_equal(w.asked.seed, 42);
     assert_int_equal(w.asked.limits.domains, 2);
     assert_int_equal(s.n_chunks, 4);
-    assert_int_equal(s.n_damaged, 1);
     assert_int_equal(s.n_rows, 77);
     for (int i = 0; i < 4; i++) {
         assert_float_equal(s.chunks[i].candidate_nats, 3 * (i + 1), 0);
         assert_float_equal(s.chunks[i].reference_nats, i + 1, 0);
-        assert_float_equal(s.chunks[i].serving_nats, 2 * (i + 1), 0);
-        assert_int_equal(s.chunks[i].only_recent, i == 2);
-        assert_int_equal(s.chunks[i].recent, i == 2);
         assert_int_equal(s.chunks[i].newest, i == 2);
         assert_int_equal(s.chunks[i].labelled, i == 2);
         assert_int_equal(s.chunks[i].before, i == 3);
@@ -217,27 +216,24 @@ static void test_known_losses(void **state)
     (void)state;
     memset(&w, 0, sizeof w);
     sample(1, 8);
-    assert_int_equal(run(h, 2, 1, 1, &s), 0);
-    assert_int_equal(w.scored[1], 8); /* once: it is the serving version, too */
+    assert_int_equal(run(h, 2, 1, &s), 0);
+    assert_int_equal(w.scored[1], 8);
     assert_int_equal(w.scored[2], 8);
-    assert_float_equal(s.chunks[3].serving_nats, 4, 0);
     holdout_scoring_release(&s);
-    /* Version 2 has passed and serves. */
+    /* Version 2 has become the reference. */
     sample(4, 8);
-    assert_int_equal(run(h, 3, 1, 2, &s), 0);
-    assert_int_equal(w.scored[1], 3);
+    assert_int_equal(run(h, 3, 2, &s), 0);
+    assert_int_equal(w.scored[1], 0);
     assert_int_equal(w.scored[2], 3);
     assert_int_equal(w.scored[3], 8);
     for (int i = 0; i < 8; i++) {
-        assert_float_equal(s.chunks[i].reference_nats, i + 4, 0);
-        assert_float_equal(s.chunks[i].serving_nats, 2 * (i + 4), 0);
+        assert_float_equal(s.chunks[i].reference_nats, 2 * (i + 4), 0);
         assert_int_equal(s.chunks[i].reference_right, (i + 4) % 2);
     }
     holdout_scoring_release(&s);
     holdout_scoring_free(h);
 }
 
-/* served_only: the serving version has learned it, and is not the reference. */
 static void test_domains(void **state)
 {
     struct holdout_scoring *h = holdout_scoring_create(&conf, NULL, NULL);
@@ -245,15 +241,15 @@ static void test_domains(void **state)
 
     (void)state;
     memset(&w, 0, sizeof w);
-    assert_int_equal(run(h, 3, 1, 1, &s), 0);
+    assert_int_equal(run(h, 3, 1, &s), 0);
     assert_int_equal(s.n_domains, 2);
     assert_string_equal(s.domains[1].name, "b");
-    assert_float_equal(s.domains[1].traffic, 500, 0);
-    assert_false(s.domains[0].served_only);
-    holdout_scoring_release(&s);
-    assert_int_equal(run(h, 3, 1, 2, &s), 0);
-    assert_true(s.domains[0].served_only);
-    assert_false(s.domains[1].served_only);
+    assert_false(s.domains[0].is_protected);
+    assert_true(s.domains[1].is_protected);
+    /* Half of the traffic of a, which was learned a half-life ago. */
+    assert_float_equal(s.domains[0].traffic, 500, 1e-9);
+    assert_float_equal(s.domains[1].traffic, 500, 1e-9);
+    assert_int_equal(s.records_since, 100);
     holdout_scoring_release(&s);
     holdout_scoring_free(h);
 }
@@ -267,21 +263,17 @@ static void test_errors(void **state)
     memset(&w, 0, sizeof w);
     sample(1, 2);
     /* Without a reference only the candidate is scored. */
-    assert_int_equal(run(h, 3, 0, 0, &s), 0);
+    assert_int_equal(run(h, 3, 0, &s), 0);
     assert_int_equal(w.scored[3], 2);
     assert_true(w.asked.reference_rows == INT64_MAX);
     holdout_scoring_release(&s);
     w.missing = 1;
-    assert_int_equal(run(h, 3, 1, 2, &s), ERR_CORRUPT);
+    assert_int_equal(run(h, 3, 1, &s), ERR_CORRUPT);
     assert_true(s.no_reference);
-    holdout_scoring_release(&s);
-    w.missing = 2;
-    assert_int_equal(run(h, 3, 1, 2, &s), ERR_CORRUPT);
-    assert_false(s.no_reference);
     holdout_scoring_release(&s);
     w.missing = 0;
     w.rc = ERR_DIVERGED;
-    assert_int_equal(run(h, 3, 1, 2, &s), ERR_DIVERGED);
+    assert_int_equal(run(h, 3, 1, &s), ERR_DIVERGED);
     assert_int_equal(s.n_chunks, 0);
     holdout_scoring_release(&s);
     assert_int_equal(w.references, 0);

@@ -71,8 +71,6 @@ static void test_first(void **state)
     assert_true(train_util_metric(&u, "publish_cpu_seconds") < 6000);
     publish_util_check_metric(&u, "gate_verdicts_total{verdict=\"pass\"}", 1);
     publish_util_check_metric(&u, "gate_verdicts_total{verdict=\"fail\"}", 0);
-    publish_util_check_metric(
-        &u, "gate_verdicts_total{verdict=\"inconclusive\"}", 0);
     publish_util_check_metric(&u, "gate_refused_in_a_row", 0);
     publish_util_check_metric(&u, "shadow_records", 0);
     publish_util_check_metric(&u, "rollbacks_total", 0);
@@ -82,13 +80,12 @@ static void test_first(void **state)
     publish_util_check_status(&u, "last_verdict", "\"passed\"");
     publish_util_check_status(&u, "last_reason", "the first version");
     publish_util_check_status(&u, "judged_version", "1");
-    publish_util_check_status(&u, "waits_for", "null");
     publish_util_check_status(&u, "shadow", "null");
     publish_util_check_status(&u, "last_rollback", "null");
     publish_util_end(&u);
 }
 
-/* The three verdicts. Only a version that passed serves. */
+/* Both verdicts. Only a version that passed serves. */
 static void test_verdicts(void **state)
 {
     struct train_util u;
@@ -110,14 +107,12 @@ static void test_verdicts(void **state)
     util_assert_state(u.catalog, 2, STORE_PASSED);
     publish_util_check_metric(&u, "gate_verdicts_total{verdict=\"pass\"}", 2);
 
-    publish_util_publish(&u, INCONCLUSIVE, 20);
-    util_assert_state(u.catalog, 3, STORE_INCONCLUSIVE);
+    publish_util_publish(&u, TOO_MUCH, 20);
+    util_assert_state(u.catalog, 3, STORE_FAILED);
     publish_util_check_pointers(&u, 3, 2);
-    publish_util_check_metric(
-        &u, "gate_verdicts_total{verdict=\"inconclusive\"}", 1);
+    publish_util_check_metric(&u, "gate_verdicts_total{verdict=\"fail\"}", 1);
     publish_util_check_metric(&u, "gate_refused_in_a_row", 1);
-    publish_util_check_status(&u, "last_verdict", "\"inconclusive\"");
-    publish_util_check_status(&u, "waits_for", "a");
+    publish_util_check_status(&u, "last_verdict", "\"failed\"");
     publish_util_check_status(&u, "shadow", "\"against\":2");
     publish_util_check_metric(&u, "shadow_records", 20);
     train_util_check_metric(&u, "shadow_difference_ratio", 0.0378, 1e-3);
@@ -126,7 +121,7 @@ static void test_verdicts(void **state)
     publish_util_publish(&u, BAD, 20);
     util_assert_state(u.catalog, 4, STORE_FAILED);
     publish_util_check_pointers(&u, 4, 2);
-    publish_util_check_metric(&u, "gate_verdicts_total{verdict=\"fail\"}", 1);
+    publish_util_check_metric(&u, "gate_verdicts_total{verdict=\"fail\"}", 2);
     publish_util_check_metric(&u, "gate_refused_in_a_row", 2);
     publish_util_check_metric(&u, "shadow_records", 40);
     publish_util_check_status(&u, "last_verdict", "\"failed\"");
@@ -257,7 +252,7 @@ static void test_retention(void **state)
     publish_util_publish(&u, 0, 40);
     publish_util_publish(&u, WORSE, 10);
     for (int i = 3; i <= 6; i++)
-        publish_util_publish(&u, INCONCLUSIVE, 10);
+        publish_util_publish(&u, TOO_MUCH, 10);
     publish_util_check_pointers(&u, 6, 2);
     assert_int_equal(catalog_get(u.catalog, 1, &v, NULL), 0);
     catalog_version_release(&v);

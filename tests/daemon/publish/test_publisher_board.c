@@ -158,7 +158,6 @@ static void test_rollback(void **state)
     assert_int_equal(s->publish.judged_version, 2);
     assert_string_equal(s->publish.last_verdict, "failed");
     assert_string_equal(s->publish.last_reason, "worse");
-    assert_string_equal(s->publish.waits_for, "a better one");
     assert_int_equal(s->publish.refused_in_a_row, 1);
     assert_int_equal(s->publish.reference_version, 1);
     assert_int_equal(s->publish.shadow_records, 40);
@@ -174,7 +173,6 @@ static void test_rollback(void **state)
     assert_int_equal(s->publish.judged_version, 1);
     assert_string_equal(s->publish.last_verdict, "passed");
     assert_string_equal(s->publish.last_reason, "the first");
-    assert_string_equal(s->publish.waits_for, "");
     assert_int_equal(s->publish.refused_in_a_row, 0);
     assert_int_equal(s->publish.reference_version, 0);
     assert_int_equal(s->publish.shadow_records, 0);
@@ -211,7 +209,6 @@ static void test_branches(void **state)
     check_loss(&board, 3.5, 3);
     assert_string_equal(s->publish.last_verdict, "failed");
     assert_int_equal(s->publish.refused_in_a_row, 0);
-    assert_string_equal(s->publish.waits_for, "");
     free(s);
     status_board_release(&board);
     util_close_both(&b);

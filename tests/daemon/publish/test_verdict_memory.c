@@ -22,7 +22,6 @@ static void fill(struct verdict_memory *m)
     m->compared_rows = 1300;
     m->scale = 1.0 / 3;
     m->refused = 7;
-    m->above = true;
     for (int i = 0; i < 20; i++) {
         shadow_add(&m->text, 300.1 + i, 290.7, 120, m->scale);
         shadow_add_label(&m->labels, i % 3 == 0, i % 2 == 0);
@@ -51,7 +50,6 @@ static void test_round_trip(void **state)
     assert_int_equal(read.worse_in_a_row, 2);
     assert_true(read.scale == m.scale);
     assert_int_equal(read.reference_rows, 1234);
-    assert_true(read.above);
     assert_int_equal(read.request.cause, GUARD_WORSE);
     assert_string_equal(read.request.reason, m.request.reason);
     assert_true(verdict_memory_log_wealth(&m) ==
@@ -112,7 +110,6 @@ static void test_reset(void **state)
     assert_int_equal(read.expected, -1);
     assert_int_equal(read.refused, 0);
     assert_int_equal(read.worse_in_a_row, 0);
-    assert_false(read.above);
     assert_int_equal(read.request.cause, GUARD_NO_CAUSE);
     assert_int_equal(verdict_memory_shadow(&read)->records, 0);
     free(text);
@@ -141,7 +138,6 @@ static void test_old_text(void **state)
     assert_int_equal(m.reference_rows, 100);
     assert_int_equal(m.compared_rows, 120);
     assert_int_equal(m.refused, 3);
-    assert_false(m.above);
     assert_int_equal(m.text.records, 8);
     assert_int_equal(m.labels.records, 6);
     assert_float_equal(shadow_difference(&m.text), 0.25, 1e-12);

@@ -162,6 +162,11 @@ struct conf_average {
     double decay; /* in [0, 1) */
 };
 
+struct conf_ngram {
+    bool enabled;
+    int64_t mib;
+};
+
 struct conf_replay {
     bool enabled;
     double ratio; /* replayed tokens for each new one */
@@ -184,6 +189,7 @@ struct conf_learner {
     struct conf_optimizer optimizer;
     struct conf_ewc ewc;
     struct conf_average average;
+    struct conf_ngram ngram;
     struct conf_replay replay;
     struct conf_drift drift;
     struct conf_holdout holdout;

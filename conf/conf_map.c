@@ -287,6 +287,23 @@ const struct conf_key conf_map[] = {
             "live weights. It averages about 1 / (1 - decay) steps. Early "
             "steps keep less."},
 
+    SECTION("learner.ngram",
+            "The n-gram memory: counts of what followed the last one to five "
+            "tokens, mixed with the Transformer in scores and completions. It "
+            "learns a record at once, and keeps unknown text near 8 bits per "
+            "byte. It is a part of each version. Preset linear has none."),
+    {.name = "learner.ngram.enabled", .type = CONF_BOOL,
+     AT(learner.ngram.enabled), .fallback = "true",
+     .decides_learning = true,
+     .doc = "Keeps the memory. false: new versions have none, and the "
+            "Transformer answers alone. When turned on again, the memory "
+            "begins empty."},
+    {.name = "learner.ngram.mib", .type = CONF_INT, AT(learner.ngram.mib),
+     .fallback = "4", .min = 1, .max = 64, .decides_learning = true,
+     .doc = "Size of the memory in MiB, for a memory that begins empty; later "
+            "it keeps its size. When it is full, rare sequences are "
+            "forgotten."},
+
     SECTION("learner.replay",
             "Learning again from segments in the replay buffer."),
     {.name = "learner.replay.enabled", .type = CONF_BOOL,

@@ -42,6 +42,7 @@ void learner_options_default(struct learner_options *o)
                 .decay = 0.95f,
                 .consolidate = EWC_AUTO},
         .average = {.enabled = true, .decay = 0.98f},
+        .ngram = {.enabled = false, .mib = 4},
         .class_weight = 0.1f,
     };
     head_options_default(&o->head);
@@ -91,6 +92,10 @@ static int make_model(struct learner *l, struct err *err)
     optim_init(&l->optim, &o->optim, l->model->n_params);
     ewc_init(&l->ewc, &o->ewc, l->model->n_params);
     average_init(&l->average, &o->average, l->params, l->model->n_params);
+    if (o->ngram.enabled) {
+        l->ngram = ngram_create(o->shape->vocab_size, o->ngram.mib);
+        l->mixed = xfloats((size_t)o->shape->context);
+    }
     make_ranges(l);
     return 0;
 }
@@ -133,6 +138,7 @@ void learner_free(struct learner *l)
         free(s->loss);
         free(s->dstates);
         free(s->grads);
+        ngram_reader_free(s->reader);
     }
     free(l->shards);
     optim_release(&l->optim);
@@ -146,6 +152,8 @@ void learner_free(struct learner *l)
     free(l->segments);
     free(l->placements);
     free(l->lengths);
+    ngram_free(l->ngram);
+    free(l->mixed);
     free(l->nats);
     free(l->text_nats);
     free(l->refused);
@@ -186,6 +194,8 @@ size_t learner_bytes(const struct learner_options *options,
     n_bytes += blocks * m->n_params * sizeof(float) +
                (size_t)options->shards *
                    shard_bytes(m, options->shards, step_tokens);
+    if (options->ngram.enabled)
+        n_bytes += ngram_bytes(options->shape->vocab_size, options->ngram.mib);
     model_free(m);
     return n_bytes;
 }
@@ -269,6 +279,12 @@ void learner_export(const struct learner *l, struct tensor_list *weights,
     if (anchor && anchor_generation)
         *anchor_generation = generation;
     head_export(l->head, head, state);
+}
+
+void learner_export_ngram(const struct learner *l, struct tensor_list *ngram)
+{
+    if (l->ngram)
+        ngram_export(l->ngram, ngram);
 }
 
 /* --- import ------------------------------------------------------------- */
@@ -369,6 +385,28 @@ int learner_import(struct learner *l, const struct tensor_list *weights,
 out:
     head_free(h);
     return rc;
+}
+
+int learner_import_ngram(struct learner *l, const struct tensor_list *ngram,
+                         struct err *err)
+{
+    const struct learner_options *o = &l->options;
+    struct ngram *n;
+    int rc;
+
+    if (!l->ngram)
+        return 0;
+    if (ngram->n == 0)
+        n = ngram_create(o->shape->vocab_size, o->ngram.mib);
+    else if ((rc = ngram_import(ngram, o->shape->vocab_size, &n, err)))
+        return rc;
+    for (int i = 0; i < o->shards; i++) {
+        ngram_reader_free(l->shards[i].reader);
+        l->shards[i].reader = NULL;
+    }
+    ngram_free(l->ngram);
+    l->ngram = n;
+    return 0;
 }
 
 int learner_import_weights(struct learner *l, const struct tensor_list *weights,

@@ -10,6 +10,11 @@
  * pull of EWC follow. The moving average of the weights follows them; it is
  * what a version serves.
  *
+ * The n-gram memory (ngram.h) learns each fresh segment that counts in the
+ * step, in order, when its prequential loss has been taken. Only that loss is
+ * of the mixture: the filter, the optimizer and EWC see the Transformer's own.
+ * A skipped step leaves the memory as it was.
+ *
  * The result depends on the segments and their order, the options and the
  * seed. It does not depend on the number of threads.
  *
@@ -40,6 +45,7 @@
 #include "learner/average.h"
 #include "learner/ewc.h"
 #include "learner/head.h"
+#include "learner/ngram.h"
 #include "learner/optim.h"
 #include "learner/tokenizer/tokenizer.h"
 
@@ -53,6 +59,7 @@ struct learner_options {
     struct optim_options optim;
     struct ewc_options ewc;
     struct average_options average;
+    struct ngram_options ngram; /* not used by preset linear */
     struct head_options head; /* dim is set from shape */
     float class_weight;       /* of the class loss in the Transformer's
                                  gradient */
@@ -103,9 +110,13 @@ struct learner_step_output {
     double *nats;      /* sum of -ln p over the counted targets */
     double *text_nats; /* the same without the end-of-text token, for bits per
                           byte */
-    double *average_nats; /* [n_fresh] text_nats by the moving average, as it
-                             was before the step; NaN for all but one segment
-                             in sixteen. NULL: none is scored. */
+    double *mixed_nats; /* [n_fresh] text_nats of the mixture with the n-gram
+                           memory; of the Transformer alone without a memory,
+                           for refused segments and in a skipped step */
+    double *average_nats; /* [n_fresh] mixed_nats by the moving average and the
+                             memory, as they were before the step; NaN for all
+                             but one segment in sixteen. NULL: none is
+                             scored. */
     float *logits;     /* [n_fresh][head.max_labels] class logits of labelled
                           fresh segments, to be stored for replay */
     uint8_t *right;    /* [n_fresh] 1: the class head predicted the label before
@@ -176,6 +187,14 @@ int learner_import(struct learner *l, const struct tensor_list *weights,
                    const struct tensor_list *state,
                    const struct tensor_list *anchor,
                    const struct tensor_list *head, struct err *err);
+
+/* Copies the n-gram memory. Leaves the list empty if there is none. */
+void learner_export_ngram(const struct learner *l, struct tensor_list *ngram);
+
+/* Loads what learner_export_ngram wrote. Empty: the memory begins anew. Does
+ * nothing when none is kept. On an error the learner is unchanged. */
+int learner_import_ngram(struct learner *l, const struct tensor_list *ngram,
+                         struct err *err);
 
 /* Loads another model's weights (init: PATH) as live weights and average, and
  * resets the optimizer. */

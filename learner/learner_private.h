@@ -23,6 +23,7 @@ struct shard {
     size_t cap_tokens, cap_dstates;
     bool has_dstates; /* dstates is used in this step */
     float *grads;     /* [n_params] */
+    struct ngram_reader *reader; /* NULL: not used yet */
 };
 
 /* The shard of a segment, and its first token in the shard's batch. */
@@ -66,6 +67,7 @@ struct learner {
     struct optim optim;
     struct ewc ewc;
     struct average average;
+    struct ngram *ngram; /* NULL: none is kept */
     int64_t fisher_credit; /* tokens that the Fisher estimate may still use */
 
     struct head *head;
@@ -76,6 +78,7 @@ struct learner {
     struct placement *placements;
     struct length *lengths;
     double *nats, *text_nats;
+    float *mixed; /* [context] losses of a segment, of the mixture */
     uint8_t *refused; /* 1: the filter refused the segment */
     size_t n_segments, cap_segments;
     size_t counted; /* counted tokens */

@@ -10,6 +10,7 @@
  *     * backward: each shard fills its own gradient
  *     * sum the gradients in shard order, and their squares by range
  *       gradient norm: the step is skipped, or the gradient is clipped
+ *       n-gram memory: score and learn the fresh segments
  *       class head: test and train
  *     * AdamW, the pull of EWC, the moving average, the check for finite
  *       weights
@@ -182,6 +183,11 @@ static void score_pass(void *arg, size_t k)
     batch_add(&s->batch, r->segments[k]);
     need_loss(s);
     model_forward(l->model, learner_served(l), &s->batch, s->work, s->loss);
+    if (l->ngram) {
+        if (!s->reader)
+            s->reader = ngram_reader_create(l->ngram);
+        ngram_reader_segment(s->reader, r->segments[k], s->loss, s->loss);
+    }
     nats = sum_loss(r->segments[k], s->loss, &end);
     r->text_nats[k] = nats - end;
 }
@@ -371,6 +377,26 @@ static void train_head(struct learner *l, size_t n_fresh,
     }
     out->n_labelled = (int64_t)n;
     out->class_loss = loss / (double)n;
+}
+
+/* --- the n-gram memory -------------------------------------------------- */
+
+/* Scores and learns the fresh segments that were not refused. */
+static void learn_ngram(struct learner *l, size_t n_fresh,
+                        struct learner_step_output *out)
+{
+    for (size_t i = 0; l->ngram && i < n_fresh; i++) {
+        const struct placement *p = &l->placements[i];
+        double nats, end;
+
+        if (l->refused[i])
+            continue;
+        ngram_learn(l->ngram, l->segments[i],
+                    l->shards[p->shard].loss + p->first, l->mixed);
+        nats = sum_loss(l->segments[i], l->mixed, &end);
+        if (out->mixed_nats)
+            out->mixed_nats[i] = nats - end;
+    }
 }
 
 /* --- backward, update --------------------------------------------------- */
@@ -569,6 +595,8 @@ static double report_losses(struct learner *l, size_t n_fresh,
             out->nats[i] = l->nats[i];
         if (out->text_nats)
             out->text_nats[i] = l->text_nats[i];
+        if (out->mixed_nats && i < n_fresh)
+            out->mixed_nats[i] = l->text_nats[i];
         if (l->refused[i])
             continue;
         all += l->nats[i];
@@ -623,6 +651,7 @@ static bool learn(struct learner *l, const struct learner_step_input *in,
                             : optim_admit(&l->optim, out->grad_norm);
     out->skipped = l->factor == 0.0f;
     if (!out->skipped) {
+        learn_ngram(l, in->n_fresh, out);
         train_head(l, in->n_fresh, out);
         finite = update(l, out);
         if (finite)
@@ -661,6 +690,7 @@ int learner_step(struct learner *l, const struct learner_step_input *in,
     list_segments(l, in);
     *out = (struct learner_step_output){.nats = out->nats,
                                         .text_nats = out->text_nats,
+                                        .mixed_nats = out->mixed_nats,
                                         .average_nats = out->average_nats,
                                         .logits = out->logits,
                                         .right = out->right};

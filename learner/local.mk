@@ -15,6 +15,7 @@ learner_liblearner_a_SOURCES = \
 	learner/learner_step.c \
 	learner/model.c learner/model.h \
 	learner/model_pass.c \
+	learner/ngram.c learner/ngram.h \
 	learner/optim.c learner/optim.h
 learner_liblearner_a_CFLAGS = $(AM_CFLAGS) -fno-math-errno -fno-trapping-math
 

@@ -136,6 +136,7 @@ struct store_publication {
     const struct tensor_list *anchor;  /* NULL: links to the parent's file;
                                           empty: no anchor yet */
     const struct tensor_list *head;
+    const struct tensor_list *ngram; /* NULL or empty: no n-gram memory */
     const char *tokenizer_json;       /* NULL when linear */
     size_t tokenizer_json_bytes;
     uint32_t end_of_text;
@@ -286,13 +287,16 @@ enum store_part {
     STORE_STATE,
     STORE_HOLDOUT, /* the index of the holdout */
     STORE_ANCHOR,
-    STORE_HEAD
+    STORE_HEAD,
+    STORE_NGRAM,
+    STORE_N_PARTS
 };
 
 /* Reads a tensor file of a version and checks it against the digest in its row.
  * ERR_CORRUPT names the file. Any thread. An absent optional part gives an
- * empty list: the anchor before a consolidation, or the holdout's index of an
- * older version, which has the index in STORE_STATE. */
+ * empty list: the anchor before a consolidation, the n-gram memory of a version
+ * that has none, or the holdout's index of an older version, which has the
+ * index in STORE_STATE. */
 int store_load(struct catalog *c, int64_t version, enum store_part part,
                struct tensor_list *out, struct err *err);
 

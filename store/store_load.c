@@ -28,6 +28,7 @@ static const char *const part_names[] = {
     [STORE_HOLDOUT] = VERSION_FILES_HOLDOUT,
     [STORE_ANCHOR] = VERSION_FILES_ANCHOR,
     [STORE_HEAD] = VERSION_FILES_HEAD,
+    [STORE_NGRAM] = VERSION_FILES_NGRAM,
 };
 
 /* The files of a version, as its rows name them. */
@@ -239,7 +240,8 @@ static int verify_digest(const struct listing *l, int64_t version,
         struct version_file *f = &files.items[files.n];
 
         if (strcmp(l->files[i].name, VERSION_FILES_WEIGHTS) != 0 &&
-            strcmp(l->files[i].name, VERSION_FILES_HEAD) != 0)
+            strcmp(l->files[i].name, VERSION_FILES_HEAD) != 0 &&
+            strcmp(l->files[i].name, VERSION_FILES_NGRAM) != 0)
             continue;
         f->name = l->files[i].name;
         snprintf(f->sha256, sizeof f->sha256, "%s", l->files[i].sha256);

@@ -109,6 +109,7 @@ bool version_files_is_name(const char *name)
         "labels.json",         VERSION_FILES_WEIGHTS,
         VERSION_FILES_STATE,   VERSION_FILES_HOLDOUT,
         VERSION_FILES_ANCHOR,  VERSION_FILES_HEAD,
+        VERSION_FILES_NGRAM,
     };
 
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
@@ -331,6 +332,9 @@ static int write_files(struct writer *w, const char *data_dir,
     if (rc == 0 && p->head)
         rc = write_tensors(w, VERSION_FILES_HEAD, p->head, PAIRS_OF_CONTENT,
                            err);
+    if (rc == 0 && p->ngram && p->ngram->n)
+        rc = write_tensors(w, VERSION_FILES_NGRAM, p->ngram, PAIRS_OF_CONTENT,
+                           err);
     if (rc == 0 && p->labels_json)
         rc = write_text(w, "labels.json", p->labels_json,
                         strlen(p->labels_json), err);
@@ -361,11 +365,11 @@ int version_files_write(const char *dir, const char *store_id, int64_t version,
 void version_files_weights_sha256(const struct version_files *files,
                                   char hex[SHA256_HEX])
 {
-    static const char *const names[] = {VERSION_FILES_WEIGHTS,
-                                        VERSION_FILES_HEAD};
+    static const char *const names[] = {
+        VERSION_FILES_WEIGHTS, VERSION_FILES_HEAD, VERSION_FILES_NGRAM};
     struct buf digests = BUF_INIT;
 
-    for (size_t k = 0; k < 2; k++)
+    for (size_t k = 0; k < sizeof names / sizeof *names; k++)
         for (size_t i = 0; i < files->n; i++)
             if (strcmp(files->items[i].name, names[k]) == 0)
                 buf_adds(&digests, files->items[i].sha256);

@@ -9,7 +9,8 @@
  *                             tokenizer_config.json, tokenizer.json,
  *                             model.safetensors (none of these when linear),
  *                             state.safetensors, holdout.safetensors,
- *                             anchor.safetensors, head.safetensors, labels.json
+ *                             anchor.safetensors, head.safetensors, labels.json,
+ *                             ngram.safetensors (not when linear)
  *
  * store_load, store_load_text and store_verify (store.h) read these files.
  *
@@ -25,7 +26,7 @@
 #include "base/err.h"
 #include "store/store.h"
 
-#define VERSION_FILES_MAX 10
+#define VERSION_FILES_MAX 11
 #define VERSION_FILES_ASIDE ".swept-"
 
 #define VERSION_FILES_WEIGHTS "model.safetensors"
@@ -33,6 +34,7 @@
 #define VERSION_FILES_HOLDOUT "holdout.safetensors"
 #define VERSION_FILES_ANCHOR "anchor.safetensors"
 #define VERSION_FILES_HEAD "head.safetensors"
+#define VERSION_FILES_NGRAM "ngram.safetensors"
 
 struct version_file {
     const char *name; /* a literal */
@@ -76,7 +78,8 @@ int version_files_write(const char *dir, const char *store_id, int64_t version,
                         const struct version_file *anchor,
                         struct version_files *files, struct err *err);
 
-/* SHA-256 over the digests of weights and class head, as far as they exist. */
+/* SHA-256 over the digests of weights, class head and n-gram memory, as far as
+ * they exist. */
 void version_files_weights_sha256(const struct version_files *files,
                                   char hex[SHA256_HEX]);
 

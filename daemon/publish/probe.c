@@ -70,7 +70,7 @@ void probe_take(const struct snapshot *s, const struct model_shape *shape,
                 const struct infer_options *options, struct probe *p)
 {
     const struct tensor_list *lists[] = {&s->weights, &s->state, &s->holdout,
-                                         &s->anchor, &s->head};
+                                         &s->anchor, &s->head, &s->ngram};
     struct infer *live = NULL;
     struct err err = ERR_INIT;
 
@@ -88,6 +88,7 @@ void probe_take(const struct snapshot *s, const struct model_shape *shape,
     p->scores = xcalloc(PROBE_TEXTS * p->n_labels + 1, sizeof *p->scores);
     if (infer_create(shape, tokenizer, &s->weights, &s->head, &s->labels,
                      options, &live, &err) != 0 ||
+        infer_add_ngram(live, &s->ngram, &err) != 0 ||
         score_texts(live, p->nats, p->scores, p->n_labels, &err) != 0)
         fail(p, "the live weights", err.msg);
     infer_free(live);

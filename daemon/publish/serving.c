@@ -71,10 +71,12 @@ int serving_load(struct serving *s, int64_t version, struct infer **infer,
                  struct err *err)
 {
     struct tensor_list weights = TENSOR_LIST_INIT, head = TENSOR_LIST_INIT;
+    struct tensor_list ngram = TENSOR_LIST_INIT;
     struct names labels = NAMES_INIT;
     struct buf json = BUF_INIT;
     const struct model_shape *shape;
     const struct tokenizer *tokenizer;
+    struct infer *loaded = NULL;
     int rc = 0;
 
     pthread_mutex_lock(&s->mutex);
@@ -86,19 +88,28 @@ int serving_load(struct serving *s, int64_t version, struct infer **infer,
     if (rc == 0)
         rc = store_load(s->catalog, version, STORE_HEAD, &head, err);
     if (rc == 0)
+        rc = store_load(s->catalog, version, STORE_NGRAM, &ngram, err);
+    if (rc == 0)
         rc = store_load_text(s->catalog, version, "labels.json", &json, err);
     if (rc == 0)
         rc = names_from_json(&labels, json.data, json.len, MOST_LABELS, err);
     if (rc == 0)
         rc = infer_create(shape, tokenizer, &weights, &head, &labels,
-                          &s->options, infer, err);
+                          &s->options, &loaded, err);
+    if (rc == 0)
+        rc = infer_add_ngram(loaded, &ngram, err);
     tensor_list_release(&weights);
     tensor_list_release(&head);
+    tensor_list_release(&ngram);
     names_release(&labels);
     buf_release(&json);
-    if (rc)
+    if (rc) {
+        infer_free(loaded);
         err_prefix(err, "version %lld", (long long)version);
-    return rc;
+        return rc;
+    }
+    *infer = loaded;
+    return 0;
 }
 
 void serving_switch(struct serving *s, int64_t version, struct infer *infer)

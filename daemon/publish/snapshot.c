@@ -22,6 +22,7 @@ struct snapshot *snapshot_take(const struct learner *l,
     s->created_ms = timing_wall_ms();
     learner_export(l, &s->weights, &s->state, &s->anchor, &s->head,
                    anchor_generation);
+    learner_export_ngram(l, &s->ngram);
     s->anchor_unchanged = before == *anchor_generation && before > 0;
     s->replay_changes = replay_take_changes(replay, &s->state);
     s->holdout_changes = replay_take_changes(holdout, &s->holdout);
@@ -62,6 +63,7 @@ void snapshot_free(struct snapshot *s)
     tensor_list_release(&s->holdout);
     tensor_list_release(&s->anchor);
     tensor_list_release(&s->head);
+    tensor_list_release(&s->ngram);
     buf_release(&s->metadata);
     buf_release(&s->labels_json);
     names_release(&s->labels);

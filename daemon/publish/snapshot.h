@@ -28,7 +28,7 @@
 struct snapshot {
     int64_t step, tokens_seen, created_ms;
     int64_t cpu_ns; /* processor time that the copy took */
-    struct tensor_list weights, state, holdout, anchor, head;
+    struct tensor_list weights, state, holdout, anchor, head, ngram;
     bool anchor_unchanged; /* since the head version, whose file is linked */
     struct buf metadata, labels_json;
     struct names labels;

@@ -51,6 +51,7 @@ void learning_close(struct learning *l)
     free(l->fisher_tokens);
     free(l->nats);
     free(l->text_nats);
+    free(l->mixed_nats);
     free(l->average_nats);
     free(l->right);
     free(l->logits);
@@ -162,7 +163,7 @@ int learning_prepare_version(struct learning *l, int64_t version,
 /* --- a version's state -------------------------------------------------- */
 
 struct loaded {
-    struct tensor_list weights, state, holdout, anchor, head;
+    struct tensor_list weights, state, holdout, anchor, head, ngram;
     struct catalog_version row;
 };
 
@@ -173,6 +174,7 @@ static void loaded_release(struct loaded *v)
     tensor_list_release(&v->holdout);
     tensor_list_release(&v->anchor);
     tensor_list_release(&v->head);
+    tensor_list_release(&v->ngram);
     catalog_version_release(&v->row);
 }
 
@@ -191,6 +193,8 @@ static int load_files(struct learning *l, int64_t version, struct loaded *v,
         rc = store_load(l->catalog, version, STORE_ANCHOR, &v->anchor, err);
     if (rc == 0)
         rc = store_load(l->catalog, version, STORE_HEAD, &v->head, err);
+    if (rc == 0)
+        rc = store_load(l->catalog, version, STORE_NGRAM, &v->ngram, err);
     return rc;
 }
 
@@ -241,6 +245,8 @@ int learning_load(struct learning *l, int64_t version, int64_t branch,
         rc = learner_import(l->learner, l->has_model ? &v.weights : NULL,
                             &v.state, &v.anchor, &v.head, err);
     if (rc == 0)
+        rc = learner_import_ngram(l->learner, &v.ngram, err);
+    if (rc == 0)
         rc = replay_import(l->replay, &v.state, branch, err);
     if (rc == 0)
         rc = replay_import(l->holdout, v.holdout.n ? &v.holdout : &v.state,
@@ -281,18 +287,29 @@ int learning_infer(const struct learning *l, bool live, struct infer **infer,
                    struct err *err)
 {
     struct tensor_list weights = TENSOR_LIST_INIT, head = TENSOR_LIST_INIT;
+    struct tensor_list ngram = TENSOR_LIST_INIT;
     struct infer_options options;
+    struct infer *f = NULL;
     int rc;
 
     options_infer(l->conf, &options);
     learner_export(l->learner, live ? NULL : &weights, NULL, NULL, &head, NULL);
+    learner_export_ngram(l->learner, &ngram);
     if (live)
         learner_export_live(l->learner, &weights);
     rc = infer_create(learning_shape(l), l->tokenizer, &weights, &head,
-                      &l->progress.labels, &options, infer, err);
+                      &l->progress.labels, &options, &f, err);
+    if (rc == 0)
+        rc = infer_add_ngram(f, &ngram, err);
     tensor_list_release(&weights);
     tensor_list_release(&head);
-    return rc;
+    tensor_list_release(&ngram);
+    if (rc) {
+        infer_free(f);
+        return rc;
+    }
+    *infer = f;
+    return 0;
 }
 
 /* Interpolates on a logarithmic scale: a at 0, b at 1. */
@@ -372,6 +389,8 @@ static void make_room(struct learning *l, size_t n_fresh, size_t n_all)
     if (n_fresh > l->cap_right) {
         l->cap_right = 2 * n_fresh;
         l->right = xreallocarray(l->right, l->cap_right, sizeof *l->right);
+        l->mixed_nats = xreallocarray(l->mixed_nats, l->cap_right,
+                                      sizeof *l->mixed_nats);
         l->average_nats = xreallocarray(l->average_nats, l->cap_right,
                                         sizeof *l->average_nats);
         l->logits = xreallocarray(l->logits, l->cap_right * labels,
@@ -426,7 +445,7 @@ static void count_batch(struct learning *l, const struct intake_batch *b,
         if (b->refused[i])
             continue;
         progress_learned(&l->progress, s->domain,
-                         l->has_model ? l->text_nats[i] : NAN,
+                         l->has_model ? l->mixed_nats[i] : NAN,
                          l->has_model ? s->n_bytes : s->text_bytes,
                          l->conf->publish.gate.traffic_half_life);
         test_drift(l, s, l->text_nats[i]);
@@ -515,6 +534,7 @@ int learning_step(struct learning *l, struct learner_step_output *out,
     };
     out->nats = l->nats;
     out->text_nats = l->text_nats;
+    out->mixed_nats = l->mixed_nats;
     out->average_nats = l->average_nats;
     out->right = l->right;
     out->logits = l->logits;

@@ -54,7 +54,7 @@ struct learning {
     double *nats, *text_nats;
     size_t cap_nats;
     uint8_t *right;
-    double *average_nats;
+    double *mixed_nats, *average_nats;
     float *logits;
     size_t cap_right;
 };

@@ -99,6 +99,8 @@ void options_learner(const struct conf *conf, const struct model_shape *shape,
     out->ewc.every_steps = l->ewc.consolidate.every_steps;
     out->average.enabled = l->average.enabled;
     out->average.decay = (float)l->average.decay;
+    out->ngram.enabled = l->ngram.enabled && shape != NULL;
+    out->ngram.mib = (int)l->ngram.mib;
     out->head.max_labels = (int)conf->model.max_labels;
     out->head.seed = (uint64_t)l->seed;
 }
@@ -187,7 +189,7 @@ size_t options_memory(const struct conf *conf,
     size_t label_rows = 6 * labels * label_row;
     size_t batch_logits =
         (size_t)conf->learner.batch_tokens * labels * sizeof(float);
-    size_t block = 0;
+    size_t block = 0, ngram = 0;
 
     if (learner->shape) {
         struct model *m = NULL;
@@ -196,11 +198,14 @@ size_t options_memory(const struct conf *conf,
             block = m->n_params * sizeof(float);
         model_free(m);
     }
+    if (learner->ngram.enabled)
+        ngram = ngram_bytes(learner->shape->vocab_size, learner->ngram.mib);
     /* Blocks: a snapshot has six, for average and live weights, two moments,
      * Fisher and anchor. The serving version, the candidate and three versions
-     * that requests name have one each. */
+     * that requests name have one each. All of these have an n-gram memory; a
+     * version has it twice while it is loaded. */
     return learner_bytes(learner, step_tokens) +
-           (6 + 5) * block + rows * replay_row + label_rows + batch_logits +
+           (6 + 5) * block + (1 + 6) * ngram + rows * replay_row + label_rows + batch_logits +
            labels * LABEL_BYTES +
            (size_t)conf->model.max_domains * DOMAIN_BYTES +
            OPTIONS_STAGED_BYTES + kept + OPTIONS_QUEUE_BYTES +

@@ -53,12 +53,12 @@ static int compare_files(const struct comparison *c, const struct snapshot *s,
                          struct err *err)
 {
     const struct tensor_list *const is[] = {&s->weights, &s->state, &s->holdout,
-                                            &s->anchor, &s->head};
+                                            &s->anchor, &s->head, &s->ngram};
     const size_t n_lists = sizeof is / sizeof *is;
     size_t n_was = 0, n_is = 0;
     int rc = 0;
 
-    for (int part = STORE_WEIGHTS; rc == 0 && part <= STORE_HEAD; part++) {
+    for (int part = STORE_WEIGHTS; rc == 0 && part < STORE_N_PARTS; part++) {
         struct tensor_list was = TENSOR_LIST_INIT;
 
         rc = store_load(c->l->catalog, c->was->version, (enum store_part)part,

@@ -23,6 +23,7 @@
 #include "store/store.h"
 
 #define AVERAGE "learner.average.enabled"
+#define NGRAM "learner.ngram.enabled"
 #define PROPERTIES "source.kafka.properties."
 
 static int find_settings(struct catalog *c, int64_t *version, json_t **settings,
@@ -69,9 +70,12 @@ static int apply_settings(struct conf *conf, int64_t version,
                        "version %lld was learned with learner.replay.adaptive, "
                        "which depends on the time: nothing can repeat it",
                        (long long)version);
-    /* Versions of a mneme that kept no average do not have the key. */
+    /* Versions of a mneme that kept no average, or had no n-gram memory, do not
+     * have the keys. */
     if (!json_object_get(settings, AVERAGE))
         conf_set_stored(conf, AVERAGE, "false", NULL);
+    if (!json_object_get(settings, NGRAM))
+        conf_set_stored(conf, NGRAM, "false", NULL);
     json_object_foreach((json_t *)settings, key, value)
     {
         struct err why = ERR_INIT;

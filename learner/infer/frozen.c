@@ -610,7 +610,7 @@ size_t frozen_cache_floats(const struct frozen *f)
 
 void frozen_extend(const struct frozen *f, float *cache, size_t n_past,
                    const uint16_t *tokens, size_t n_new, struct frozen_work *w,
-                   float *logits)
+                   float *loss, size_t n_losses, float *logits)
 {
     size_t context = (size_t)f->m->shape.context;
     struct span s = {.keys = cache,
@@ -621,9 +621,17 @@ void frozen_extend(const struct frozen *f, float *cache, size_t n_past,
 
     BUG_ON(w->f != f);
     BUG_ON(n_new == 0 || n_new > context || n_past > context - n_new);
+    BUG_ON(n_losses > n_new);
     need_room(w, n_new);
     embed(w, tokens, n_new);
     pass(w, &s, n_new, true);
+    for (size_t i = 0; i < n_losses; i += BLOCK) {
+        size_t rows = n_losses - i < BLOCK ? n_losses - i : BLOCK;
+
+        norm_rows(w, w->states + i * f->c, w->x + i * f->c_cols, f->norm,
+                  rows);
+        block_losses(w, w->states + i * f->c, rows, tokens + i + 1, loss + i);
+    }
     if (!logits)
         return;
     norm_rows(w, w->states, w->x + (n_new - 1) * f->c_cols, f->norm, 1);

@@ -60,13 +60,15 @@ void frozen_logits(const struct frozen *f, const float *state,
 
 /*
  * Appends n_new tokens to a key/value cache that holds n_past, for generation.
- *   cache   the caller's, of frozen_cache_floats(f) floats
- *   logits  float[V] out, of the last new token only; may be NULL
- * n_past + n_new <= context.
+ *   cache     the caller's, of frozen_cache_floats(f) floats
+ *   loss      float[n_losses] out: -ln p(tokens[i + 1]) after new token i;
+ *             NULL with n_losses 0. tokens has n_losses + 1 ids then, at least.
+ *   logits    float[V] out, of the last new token only; may be NULL
+ * n_past + n_new <= context; n_losses <= n_new.
  */
 size_t frozen_cache_floats(const struct frozen *f);
 void frozen_extend(const struct frozen *f, float *cache, size_t n_past,
                    const uint16_t *tokens, size_t n_new, struct frozen_work *w,
-                   float *logits);
+                   float *loss, size_t n_losses, float *logits);
 
 #endif

@@ -59,6 +59,10 @@ static struct infer_work *work_create(const struct infer *f,
     v = (size_t)f->model->shape.vocab_size;
     w->logits = xfloats(v);
     w->scratch = xcalloc(v, sizeof *w->scratch);
+    if (f->ngram) {
+        w->mixed = xfloats(v);
+        w->reader = ngram_reader_create(f->ngram);
+    }
     if (kind == INFER_GENERATE)
         w->cache = xalloc_large(frozen_cache_floats(f->frozen) *
                                 sizeof *w->cache);
@@ -71,6 +75,8 @@ static void work_free(struct infer_work *w)
     batch_release(&w->batch);
     free(w->loss);
     free(w->logits);
+    free(w->mixed);
+    ngram_reader_free(w->reader);
     free(w->scratch);
     free(w->cache);
     free(w);
@@ -227,11 +233,21 @@ int infer_create(const struct model_shape *shape,
     return 0;
 }
 
+int infer_add_ngram(struct infer *f, const struct tensor_list *ngram,
+                    struct err *err)
+{
+    if (!f->model || ngram->n == 0)
+        return 0;
+    BUG_ON(f->ngram != NULL);
+    return ngram_import(ngram, f->model->shape.vocab_size, &f->ngram, err);
+}
+
 void infer_free(struct infer *f)
 {
     if (!f)
         return;
     pool_free(f->pool);
+    ngram_free(f->ngram);
     names_release(&f->labels);
     head_free(f->head);
     frozen_free(f->frozen);

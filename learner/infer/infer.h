@@ -2,8 +2,10 @@
 /*
  * infer.h - inference with one version: score, complete, classify, embed.
  *
- * A struct infer never changes: it holds the weights, tokenizer, class head
- * and labels of one version. Each call uses working memory from a small pool
+ * A struct infer never changes: it holds the weights, tokenizer, n-gram memory,
+ * class head and labels of one version. Scores and completions are of the
+ * mixture of Transformer and n-gram memory (learner/ngram.h), if there is a
+ * memory; classes and embeddings are not. Each call uses working memory from a small pool
  * in the struct.
  *
  * Owner:   the caller, who counts references to it
@@ -59,6 +61,15 @@ int infer_create(const struct model_shape *shape,
                  const struct infer_options *options, struct infer **infer,
                  struct err *err);
 void infer_free(struct infer *f);
+
+/*
+ * Adds a version's n-gram memory, before any other call uses f. The numbers are
+ * copied.
+ *   ngram  what ngram_export wrote; empty: the version has no memory
+ * ERR_CORRUPT when it is not such a memory, or is of another vocabulary.
+ */
+int infer_add_ngram(struct infer *f, const struct tensor_list *ngram,
+                    struct err *err);
 
 /* These two return NULL for preset linear. */
 const struct tokenizer *infer_tokenizer(const struct infer *f);

@@ -14,6 +14,7 @@
 #include "learner/head.h"
 #include "learner/infer/infer.h"
 #include "learner/model.h"
+#include "learner/ngram.h"
 
 /* Texts are read in batches; generation reads a few tokens at a time and keeps
  * their keys and values in a cache. */
@@ -27,6 +28,8 @@ struct infer_work {
     size_t max_tokens;
     struct batch batch;
     float *logits;                     /* [V] */
+    float *mixed;                      /* [V] ln p; NULL without a memory */
+    struct ngram_reader *reader;       /* NULL without a memory */
     struct infer_alternative *scratch; /* [V] scratch of sample.h */
     float *cache; /* [frozen_cache_floats], for INFER_GENERATE */
 };
@@ -37,6 +40,7 @@ struct infer {
     struct model *model; /* NULL for preset linear, like the next two */
     struct frozen *frozen;
     const struct tokenizer *tokenizer;
+    struct ngram *ngram; /* NULL: the Transformer answers alone */
     struct head *head;
     struct names labels;
     struct infer_pool *pool;

@@ -6,6 +6,10 @@
  * piece with as many segments as fit (at least one), runs one forward pass,
  * and calls a function for each segment with its losses and final states. So
  * the piece and the context bound the memory, however long the text is.
+ *
+ * The losses are of the mixture with the n-gram memory. Only echo gets those of
+ * the Transformer, and mixes them itself: it needs whole distributions between
+ * two tokens.
  */
 #include "config.h"
 
@@ -28,7 +32,7 @@
 struct visit {
     size_t index; /* index of the segment */
     const struct segment *segment;
-    const float *loss;   /* [n_tokens]; NULL when not wanted */
+    const float *loss;   /* [n_tokens], mixed; NULL when not wanted */
     const float *states; /* [n_tokens][C]; NULL for preset linear */
     struct infer_work *work;
 };
@@ -40,6 +44,7 @@ struct reading {
     size_t n;
     size_t piece_tokens;
     bool want_loss;
+    bool unmixed; /* the losses are the Transformer's */
     const struct cancel *cancel;
     void (*visit)(const struct visit *v, void *arg);
     void *arg;
@@ -75,6 +80,17 @@ static int forward(const struct reading *r, struct infer_work *w,
     return finite ? 0 : infer_not_finite(err);
 }
 
+/* Replaces the losses of the batch by those of the mixture. */
+static void mix_losses(const struct reading *r, size_t from, size_t to,
+                       struct infer_work *w)
+{
+    for (size_t i = from; i < to; i++) {
+        float *loss = w->loss + w->batch.starts[i - from];
+
+        ngram_reader_segment(w->reader, &r->segments[i], loss, loss);
+    }
+}
+
 static void visit_piece(const struct reading *r, size_t from, size_t to,
                         struct infer_work *w)
 {
@@ -108,6 +124,8 @@ static int read_all(const struct reading *r, struct err *err)
         if (rc == 0 && r->f->model) {
             to = fill(r, from, &w->batch);
             rc = forward(r, w, err);
+            if (rc == 0 && r->f->ngram && r->want_loss && !r->unmixed)
+                mix_losses(r, from, to, w);
         }
         if (rc == 0)
             visit_piece(r, from, to, w);
@@ -434,23 +452,36 @@ struct echo {
 static void best_at(struct echo *e, const float *state, struct infer_work *w)
 {
     size_t v = (size_t)e->f->model->shape.vocab_size;
+    const float *logprobs = w->logits;
 
     frozen_logits(e->f->frozen, state, w->frozen, w->logits);
     e->finite = e->finite && sample_logprobs(w->logits, v);
-    if (e->finite)
-        sample_best(w->logits, v, e->n_alternatives, w->scratch,
-                    e->alternatives + e->done * e->n_alternatives);
+    if (!e->finite)
+        return;
+    if (e->f->ngram) {
+        ngram_reader_distribution(w->reader, w->logits, w->mixed);
+        logprobs = w->mixed;
+    }
+    sample_best(logprobs, v, e->n_alternatives, w->scratch,
+                e->alternatives + e->done * e->n_alternatives);
 }
 
 static void visit_echo(const struct visit *v, void *arg)
 {
     struct echo *e = arg;
     size_t dim = (size_t)e->f->model->shape.dim;
+    struct ngram_reader *reader = v->work->reader;
 
+    if (reader)
+        ngram_reader_start(reader, v->segment->tokens[0]);
     for (size_t i = 0; i < v->segment->n_tokens; i++) {
-        e->logprobs[e->done] = -v->loss[i];
         if (e->n_alternatives)
             best_at(e, v->states + i * dim, v->work);
+        e->logprobs[e->done] = -v->loss[i];
+        if (reader)
+            e->logprobs[e->done] =
+                (float)-ngram_reader_next(reader, v->segment->tokens[i + 1],
+                                          (double)v->loss[i]);
         e->done++;
     }
 }
@@ -508,6 +539,7 @@ int infer_prompt_logprobs(const struct infer *f, const uint16_t *prompt,
     struct reading r = {.f = f,
                         .piece_tokens = PIECE_TOKENS,
                         .want_loss = true,
+                        .unmixed = true,
                         .cancel = cancel,
                         .visit = visit_echo,
                         .arg = &e};

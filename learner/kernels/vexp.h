@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * vexp.h - exp in single precision, for loops that GCC vectorises.
+ * vexp.h - exp and ln in single precision, for loops that GCC vectorises.
  *
  *     x = n ln 2 + r,  |r| <= ln 2 / 2;  exp(x) = 2^n exp(r)
  *
@@ -14,6 +14,12 @@
  * result is 0, above it exp(88.37) = 2.4e38. NaN stays NaN. Small x go through
  * the same arithmetic and are masked at the end: a branch would make GCC mask
  * every operation.
+ *
+ *     x = 2^e m,  sqrt(1/2) <= m < sqrt(2);  ln(x) = e ln 2 + ln(m)
+ *
+ * ln(m) is the polynomial of Cephes' logf. The error is below 2e-7, or 2e-7 of
+ * the result, where x is a normal number above 0. Other x give no number of
+ * use.
  *
  * Threads: any
  */
@@ -50,6 +56,28 @@ __attribute__((always_inline)) static inline float vexp(float x)
     result.f = p * scale.f;
     result.bits &= kept;
     return result.f;
+}
+
+__attribute__((always_inline)) static inline float vlog(float x)
+{
+    const uint32_t root = 0x3f3504f3; /* the bits of sqrt(1/2) */
+    union float_bits bits = {.f = x}, m;
+    uint32_t from_root = bits.bits - root;
+    float e = (float)((int32_t)from_root >> 23), z, y;
+
+    m.bits = (from_root & 0x7fffff) + root;
+    z = m.f - 1.0f;
+    y = 7.0376836292e-2f;
+    y = y * z - 1.1514610310e-1f;
+    y = y * z + 1.1676998740e-1f;
+    y = y * z - 1.2420140846e-1f;
+    y = y * z + 1.4249322787e-1f;
+    y = y * z - 1.6668057665e-1f;
+    y = y * z + 2.0000714765e-1f;
+    y = y * z - 2.4999993993e-1f;
+    y = y * z + 3.3333331174e-1f;
+    y = y * (z * z * z) - e * 2.12194440e-4f - 0.5f * (z * z);
+    return z + y + e * 0.693359375f;
 }
 
 #endif

@@ -22,6 +22,7 @@
 #include "tests/util/base_util.h"
 
 static const char *const sets[] = {
+    "learner.ngram.enabled=false", /* the figures are the Transformer's */
     "source.type=stdin",        "model.preset=custom", "model.dim=16",
     "model.layers=1",           "model.heads=2",       "model.kv_heads=1",
     "model.ffn_dim=32",         "model.context=32",    "model.tokenizer=bytes",

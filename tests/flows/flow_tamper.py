@@ -143,7 +143,8 @@ def mend(data, version, name):
               f" name = '{name}'")
     both = "".join(
         digest(file_of(data, version, n))
-        for n in ("model.safetensors", "head.safetensors")
+        for n in ("model.safetensors", "head.safetensors",
+                  "ngram.safetensors")
         if os.path.exists(file_of(data, version, n)))
     total = hashlib.sha256(both.encode()).hexdigest()
     sql(data, f"UPDATE versions SET weights_sha256 = '{total}'"
@@ -314,7 +315,7 @@ def loose(table, body):
 
 def table():
     state, held = "state.safetensors", "holdout.safetensors"
-    model = "model.safetensors"
+    model, ngram = "model.safetensors", "ngram.safetensors"
     yes, no = True, False
     t = [
         # what decides where to begin
@@ -455,6 +456,18 @@ def table():
                              " bits_per_byte = 'x'")),
         ("domain row UTF-8", no, q("UPDATE OR IGNORE version_domains SET domain ="
                                    " x'ff'")),
+        # the n-gram memory
+        ("ngram slots", yes, tensor(ngram, "ngram.slots", "B", None, 255)),
+        ("ngram slots zero", no, tensor(ngram, "ngram.slots", "B", None, 0)),
+        ("ngram token", yes, tensor(ngram, "ngram.slots", "H", None, 770)),
+        ("ngram counts", yes, tensor(ngram, "ngram.counts", "q", 0, 1 << 60)),
+        ("ngram counts -1", no, tensor(ngram, "ngram.counts", "q", 5, -1)),
+        ("ngram weights NaN", yes, tensor(ngram, "ngram.weights", "f", 0,
+                                          float("nan"))),
+        ("ngram weights 1e38", no, tensor(ngram, "ngram.weights", "f", None,
+                                          1e38)),
+        ("ngram gone", no, q("DELETE FROM version_files WHERE name ="
+                             " 'ngram.safetensors'")),
         # rows of the replay and the holdout
         ("holdout domain 1000", yes, row("holdout_rows", "domain = 1000")),
         ("holdout domain 2^31 - 1", no, row("holdout_rows",
@@ -904,7 +917,8 @@ def random_change(rng, base):
         return f"{where}", change
     if kind == 1:
         name = rng.choice(["state.safetensors", "holdout.safetensors",
-                           "model.safetensors", "head.safetensors"])
+                           "model.safetensors", "head.safetensors",
+                           "ngram.safetensors"])
 
         def change(data):
             v = head(data)

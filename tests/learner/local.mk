@@ -7,6 +7,7 @@ check_PROGRAMS += \
 	tests/learner/test_head \
 	tests/learner/test_learner \
 	tests/learner/test_model \
+	tests/learner/test_ngram \
 	tests/learner/test_optim
 tests_learner_test_average_LDADD = $(TEST_UTIL) $(LEARNER_LIBS) $(CMOCKA_LIBS)
 tests_learner_test_ewc_LDADD = $(TEST_UTIL) $(LEARNER_LIBS) $(CMOCKA_LIBS)
@@ -18,5 +19,8 @@ tests_learner_test_learner_LDADD = $(TEST_UTIL) $(LEARNER_LIBS) $(CMOCKA_LIBS)
 tests_learner_test_model_CPPFLAGS = $(AM_CPPFLAGS) \
 	-DTOP_SRCDIR='"$(abs_top_srcdir)"'
 tests_learner_test_model_LDADD = $(TEST_UTIL) $(INFER_LIBS) $(CMOCKA_LIBS)
+tests_learner_test_ngram_CPPFLAGS = $(AM_CPPFLAGS) \
+	-DTOP_SRCDIR='"$(abs_top_srcdir)"'
+tests_learner_test_ngram_LDADD = $(TEST_UTIL) $(LEARNER_LIBS) $(CMOCKA_LIBS)
 tests_learner_test_optim_LDADD = $(TEST_UTIL) $(LEARNER_LIBS) $(CMOCKA_LIBS)
 endif

@@ -103,6 +103,7 @@ static struct learner_options small_options(void)
     o.optim.warmup_steps = 4;
     o.ewc.consolidate = EWC_EVERY;
     o.ewc.every_steps = 2;
+    o.ngram = (struct ngram_options){.enabled = true, .mib = 1};
     o.head.gram_dim = 8;
     o.head.gram_slots = 512;
     o.head.max_labels = MAX_LABELS;
@@ -139,15 +140,15 @@ static struct learner_step_output take_step(struct learner *l, size_t i)
 /* --- comparing whole learners ------------------------------------------- */
 
 struct exported {
-    struct tensor_list weights, state, anchor, head;
+    struct tensor_list weights, state, anchor, head, ngram;
 };
 
 static struct exported export_all(const struct learner *l)
 {
-    struct exported e = {TENSOR_LIST_INIT, TENSOR_LIST_INIT, TENSOR_LIST_INIT,
-                         TENSOR_LIST_INIT};
+    struct exported e = {0};
 
     learner_export(l, &e.weights, &e.state, &e.anchor, &e.head, NULL);
+    learner_export_ngram(l, &e.ngram);
     return e;
 }
 
@@ -157,6 +158,7 @@ static void release_all(struct exported *e)
     tensor_list_release(&e->state);
     tensor_list_release(&e->anchor);
     tensor_list_release(&e->head);
+    tensor_list_release(&e->ngram);
 }
 
 static void assert_same_tensors(const struct tensor_list *a,
@@ -181,6 +183,7 @@ static void assert_same(const struct learner *a, const struct learner *b)
     assert_same_tensors(&x.state, &y.state);
     assert_same_tensors(&x.anchor, &y.anchor);
     assert_same_tensors(&x.head, &y.head);
+    assert_same_tensors(&x.ngram, &y.ngram);
     release_all(&x);
     release_all(&y);
 }
@@ -188,8 +191,10 @@ static void assert_same(const struct learner *a, const struct learner *b)
 static int import_all(struct learner *l, const struct exported *e,
                       struct err *err)
 {
-    return learner_import(l, &e->weights, &e->state, &e->anchor, &e->head,
-                          err);
+    int rc = learner_import(l, &e->weights, &e->state, &e->anchor, &e->head,
+                            err);
+
+    return rc ? rc : learner_import_ngram(l, &e->ngram, err);
 }
 
 /* --- what is learned ---------------------------------------------------- */
@@ -449,6 +454,7 @@ static void a_step_of_refused_segments_teaches_nothing(void **state)
     is = export_all(l);
     assert_same_tensors(&was.weights, &is.weights);
     assert_same_tensors(&was.head, &is.head);
+    assert_same_tensors(&was.ngram, &is.ngram);
     for (size_t i = 0; i < was.state.n; i++)
         if (strcmp(was.state.items[i].name, "learner.counters") != 0)
             assert_memory_equal(was.state.items[i].data,
@@ -855,10 +861,12 @@ static void the_average_scores_a_share_before_it_learns(void **state)
 {
     enum { STEPS = 200 };
     struct learner_options o = small_options();
-    struct learner *l = create(&o), *other;
+    struct learner *l, *other;
     size_t scored = 0, n = 6 * STEPS;
 
     (void)state;
+    o.ngram.enabled = false; /* so that the losses are the average's own */
+    l = create(&o);
     o.threads = 1;
     other = create(&o);
     for (size_t i = 0; i < STEPS; i++) {
@@ -905,6 +913,118 @@ static void scoring_changes_nothing(void **state)
     assert_same(a, b);
     learner_free(a);
     learner_free(b);
+}
+
+/* --- the n-gram memory -------------------------------------------------- */
+
+/* The losses of a memory that learns the same segments in the same order, beside
+ * a learner without one, whose losses are the Transformer's. */
+static void the_memory_learns_after_it_has_scored(void **state)
+{
+    struct learner_options o = small_options();
+    struct learner *with = create(&o), *without;
+    double alone = 0.0, mixed = 0.0;
+
+    (void)state;
+    o.ngram.enabled = false;
+    without = create(&o);
+    for (size_t i = 0; i < 60; i++) {
+        double text[6], mixed_text[6], plain[6], average[6];
+        struct learner_step_input in = {
+            .fresh = corpus.segments + 6 * (i % (corpus.n / 6)), .n_fresh = 6};
+        struct learner_step_output out = {.text_nats = text,
+                                          .mixed_nats = mixed_text,
+                                          .average_nats = average};
+
+        assert_int_equal(learner_step(with, &in, &out, NULL), 0);
+        for (size_t k = 0; k < 6; k++) {
+            alone += text[k];
+            mixed += mixed_text[k];
+            if (i == 0 && k == 0 && !isnan(average[0]))
+                assert_true(fabs(average[0] / mixed_text[0] - 1) < 1e-5);
+        }
+        out = (struct learner_step_output){.text_nats = plain,
+                                           .mixed_nats = mixed_text};
+        assert_int_equal(learner_step(without, &in, &out, NULL), 0);
+        /* The memory does not change what the Transformer learns. */
+        assert_memory_equal(text, plain, sizeof text);
+        assert_memory_equal(text, mixed_text, sizeof text);
+    }
+    assert_true(mixed < 0.9 * alone);
+    learner_free(with);
+    learner_free(without);
+}
+
+static void only_learned_segments_are_remembered(void **state)
+{
+    static const uint8_t no_third[6] = {0, 0, 1, 0, 0, 0};
+    struct learner_options o = small_options();
+    struct verdict v = {no_third, 6, 0};
+    struct segment rest[5];
+    double text[6], mixed[6];
+    struct learner_step_input in = {.fresh = corpus.segments,
+                                    .n_fresh = 6,
+                                    .filter = refuse,
+                                    .filter_arg = &v};
+    struct learner_step_output out = {.text_nats = text, .mixed_nats = mixed};
+    struct tensor_list a = TENSOR_LIST_INIT, b = TENSOR_LIST_INIT;
+    struct learner *l, *other;
+
+    (void)state;
+    o.shards = 1;
+    l = create(&o);
+    other = create(&o);
+    assert_int_equal(learner_step(l, &in, &out, NULL), 0);
+    assert_true(mixed[2] == text[2] && mixed[3] != text[3]);
+    memcpy(rest, corpus.segments, 2 * sizeof *rest);
+    memcpy(rest + 2, corpus.segments + 3, 3 * sizeof *rest);
+    in = (struct learner_step_input){.fresh = rest,
+                                     .n_fresh = 5,
+                                     .replayed = corpus.segments + 30,
+                                     .n_replayed = 2};
+    out = (struct learner_step_output){0};
+    assert_int_equal(learner_step(other, &in, &out, NULL), 0);
+    learner_export_ngram(l, &a);
+    learner_export_ngram(other, &b);
+    assert_memory_equal(tensor_find(&a, "ngram.slots")->data,
+                        tensor_find(&b, "ngram.slots")->data, 1 << 20);
+    assert_memory_equal(tensor_find(&a, "ngram.counts")->data,
+                        tensor_find(&b, "ngram.counts")->data, 257 * 8);
+    tensor_list_release(&a);
+    tensor_list_release(&b);
+    learner_free(l);
+    learner_free(other);
+}
+
+/* A version without a memory: it begins empty. With the setting off, none is
+ * kept. */
+static void a_memory_begins_empty_or_is_not_kept(void **state)
+{
+    struct learner_options o = small_options();
+    struct learner *l = create(&o), *fresh = create(&o), *off;
+    struct exported was, is, none;
+
+    (void)state;
+    for (size_t i = 0; i < 5; i++)
+        take_step(l, i);
+    was = export_all(l);
+    is = export_all(fresh);
+    assert_int_equal(learner_import_ngram(l, &(struct tensor_list){0}, NULL),
+                     0);
+    none = export_all(l);
+    assert_same_tensors(&none.ngram, &is.ngram);
+    release_all(&none);
+    o.ngram.enabled = false;
+    off = create(&o);
+    assert_int_equal(import_all(off, &was, NULL), 0);
+    none = export_all(off);
+    assert_int_equal(none.ngram.n, 0);
+    release_all(&none);
+    release_all(&was);
+    release_all(&is);
+    learner_free(l);
+    learner_free(fresh);
+    learner_free(off);
 }
 
 /* --- errors ------------------------------------------------------------- */
@@ -961,6 +1081,10 @@ static void says_how_much_memory(void **state)
     o.average.enabled = false;
     without = learner_bytes(&o, 500);
     assert_true(with - without > 4 * 5000);
+    with = without;
+    o.ngram.enabled = false;
+    without = learner_bytes(&o, 500);
+    assert_true(with - without > 1 << 20);
     o.shape = NULL;
     assert_true(learner_bytes(&o, 500) < without);
 }
@@ -990,6 +1114,9 @@ int main(void)
         cmocka_unit_test(without_an_average_the_live_weights_go_on),
         cmocka_unit_test(the_average_scores_a_share_before_it_learns),
         cmocka_unit_test(scoring_changes_nothing),
+        cmocka_unit_test(the_memory_learns_after_it_has_scored),
+        cmocka_unit_test(only_learned_segments_are_remembered),
+        cmocka_unit_test(a_memory_begins_empty_or_is_not_kept),
         cmocka_unit_test(says_when_weights_are_lost),
         cmocka_unit_test(refuses_impossible_options),
         cmocka_unit_test(says_how_much_memory),

@@ -268,7 +268,7 @@ static void check_extend(const struct bench *x, const float *want)
     for (size_t s = 0; s < x->b.n_segments; s++) {
         size_t from = x->b.starts[s], t = x->b.starts[s + 1] - from;
 
-        frozen_extend(f, cache, 0, x->b.inputs + from, t, w, logits);
+        frozen_extend(f, cache, 0, x->b.inputs + from, t, w, NULL, 0, logits);
         util_expect_near("extend", logits, want + (from + t - 1) * V, V, 2e-5);
     }
     free(cache);

@@ -114,27 +114,26 @@ static void test_version(void **state)
     util_close_both(&b);
 }
 
-/* The digest that users compare: of the digests of weights and head. */
+/* The digest that users compare: of the digests of weights, head and n-gram
+ * memory. */
 static void test_weights_sha256(void **state)
 {
+    static const char *const names[] = {"model", "head", "ngram"};
     struct util_both b = util_open_both(*state);
     struct catalog_version one, two;
     struct buf digests = BUF_INIT;
     char sha256[SHA256_HEX];
-    char *path;
 
     util_publish(b.s, 0, 1);
     util_publish(b.s, 1, 2);
-    path =
-        xasprintf("%s/versions/000001/model.safetensors", (const char *)*state);
-    assert_int_equal(checksum_sha256_file(path, sha256, NULL), 0);
-    buf_adds(&digests, sha256);
-    free(path);
-    path =
-        xasprintf("%s/versions/000001/head.safetensors", (const char *)*state);
-    assert_int_equal(checksum_sha256_file(path, sha256, NULL), 0);
-    buf_adds(&digests, sha256);
-    free(path);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char *path = xasprintf("%s/versions/000001/%s.safetensors",
+                               (const char *)*state, names[i]);
+
+        assert_int_equal(checksum_sha256_file(path, sha256, NULL), 0);
+        buf_adds(&digests, sha256);
+        free(path);
+    }
     checksum_sha256(digests.data, digests.len, sha256);
     assert_int_equal(catalog_get(b.c, 1, &one, NULL), 0);
     assert_int_equal(catalog_get(b.c, 2, &two, NULL), 0);

@@ -44,7 +44,8 @@ static void test_damage(void **state)
                  {"state.safetensors", STORE_STATE},
                  {"holdout.safetensors", STORE_HOLDOUT},
                  {"anchor.safetensors", STORE_ANCHOR},
-                 {"head.safetensors", STORE_HEAD}};
+                 {"head.safetensors", STORE_HEAD},
+                 {"ngram.safetensors", STORE_NGRAM}};
     static const char *const texts[] = {"labels.json", "tokenizer.json",
                                         "config.json"};
     struct store *s = util_open_store(*state);

@@ -229,6 +229,7 @@ static void test_publish(void **state)
     assert_tensors(c, 1, STORE_STATE, &v.state);
     assert_tensors(c, 1, STORE_ANCHOR, &v.anchor);
     assert_tensors(c, 1, STORE_HEAD, &v.head);
+    assert_tensors(c, 1, STORE_NGRAM, &v.ngram);
     assert_lineage(*state, 1);
     buf_adds(&text, "before ");
     assert_int_equal(store_load_text(c, 1, "labels.json", &text, NULL), 0);

@@ -149,6 +149,7 @@ void util_version_init(struct util_version *v, int64_t parent, int64_t seed)
     add_numbers(&v->holdout, "holdout.nats", 20, seed);
     add_numbers(&v->anchor, "ewc.fisher", 72, seed);
     add_numbers(&v->head, "head.rows", 16, seed);
+    add_numbers(&v->ngram, "ngram.weights", 24, seed);
     init_rows(v, seed);
     v->p = (struct store_publication){.parent = parent,
                                       .created_ms = 1000 * seed,
@@ -160,6 +161,7 @@ void util_version_init(struct util_version *v, int64_t parent, int64_t seed)
                                       .holdout = &v->holdout,
                                       .anchor = &v->anchor,
                                       .head = &v->head,
+                                      .ngram = &v->ngram,
                                       .tokenizer_json = "{\"model\":{}}",
                                       .tokenizer_json_bytes = 12,
                                       .end_of_text = 256,
@@ -181,6 +183,7 @@ void util_version_release(struct util_version *v)
     tensor_list_release(&v->holdout);
     tensor_list_release(&v->anchor);
     tensor_list_release(&v->head);
+    tensor_list_release(&v->ngram);
 }
 
 int64_t util_publish(struct store *s, int64_t parent, int64_t seed)

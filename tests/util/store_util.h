@@ -28,7 +28,7 @@ void util_close_both(struct util_both *b);
 /* A small version: everything in it is derived from `seed`. */
 struct util_version {
     struct model_shape shape;
-    struct tensor_list weights, state, holdout, anchor, head;
+    struct tensor_list weights, state, holdout, anchor, head, ngram;
     struct store_offset offsets[2];
     struct store_ledger_run ledger[3];
     struct store_quarantine_row quarantine[1];

@@ -4,11 +4,13 @@ check_PROGRAMS += \
 	tests/learner/infer/test_frozen \
 	tests/learner/infer/test_infer \
 	tests/learner/infer/test_infer_generate \
+	tests/learner/infer/test_infer_ngram \
 	tests/learner/infer/test_infer_read
 tests_learner_infer_test_frozen_CPPFLAGS = $(AM_CPPFLAGS) \
 	-DTOP_SRCDIR='"$(abs_top_srcdir)"'
 tests_learner_infer_test_frozen_LDADD = $(TEST_UTIL) $(INFER_LIBS) $(CMOCKA_LIBS)
 tests_learner_infer_test_infer_LDADD = $(TEST_UTIL) $(INFER_LIBS) $(CMOCKA_LIBS)
 tests_learner_infer_test_infer_generate_LDADD = $(TEST_UTIL) $(INFER_LIBS) $(CMOCKA_LIBS)
+tests_learner_infer_test_infer_ngram_LDADD = $(TEST_UTIL) $(INFER_LIBS) $(CMOCKA_LIBS)
 tests_learner_infer_test_infer_read_LDADD = $(TEST_UTIL) $(INFER_LIBS) $(CMOCKA_LIBS)
 endif

@@ -170,7 +170,7 @@ static void check_extend(struct pair *x, float *cache, size_t from, size_t t,
     for (size_t at = 0, n = 1; at < t; at += n, n++) {
         n = n < t - at ? n : t - at;
         frozen_extend(x->f, cache, at, x->b.inputs + from + at, n, x->fw,
-                      logits);
+                      NULL, 0, logits);
         whole_logits(x, from, at + n, want);
         assert_memory_equal(logits, want, v * sizeof *want);
         ops_ref.linear(want, model_states(x->w) + (from + at + n - 1) * c,

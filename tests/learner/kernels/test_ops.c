@@ -609,6 +609,20 @@ static void vexp_is_close(void **state)
     assert_true(isnan(vexp(NAN)));
 }
 
+static void vlog_is_close(void **state)
+{
+    (void)state;
+    for (double x = 1.2e-38; x < 3e38; x *= 1.0007) {
+        double want = log((double)(float)x);
+        double off = fabs((double)vlog((float)x) - want);
+
+        assert_true(off < 2e-7 * fmax(1.0, fabs(want)));
+    }
+    for (float x = 0.5f; x < 2.0f; x += 1e-4f)
+        assert_true(fabs((double)vlog(x) - log((double)x)) < 2e-7);
+    assert_true(vlog(1.0f) == 0.0f);
+}
+
 #if defined(HAVE_BLAS_MEMORY_ALLOC) && !defined(__SANITIZE_ADDRESS__) && \
     !defined(__SANITIZE_THREAD__)
 #define TRIES_NO_ROOM
@@ -681,6 +695,7 @@ int main(void)
 #endif
 #endif
         T(vexp_is_close),
+        T(vlog_is_close),
     };
 
     ops_init();

@@ -56,7 +56,7 @@ struct range_result {
 struct learner {
     struct learner_options options;
     struct model *model; /* NULL for preset linear, which uses no field from
-                            here to fisher_credit */
+                            here to average */
     float *params;
     struct shard *shards; /* [options.shards] */
     struct workers *workers;
@@ -66,7 +66,6 @@ struct learner {
     struct optim optim;
     struct ewc ewc;
     struct average average;
-    int64_t fisher_credit; /* tokens that the Fisher estimate may still use */
 
     struct head *head;
     int64_t steps;

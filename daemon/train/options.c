@@ -196,11 +196,11 @@ size_t options_memory(const struct conf *conf,
             block = m->n_params * sizeof(float);
         model_free(m);
     }
-    /* Blocks: a snapshot has six, for average and live weights, two moments,
-     * Fisher and anchor. The serving version, the candidate and three versions
+    /* Blocks: a snapshot has seven, for average and live weights, two moments,
+     * two of Fisher, and the anchor. The serving version, the candidate and three versions
      * that requests name have one each. */
     return learner_bytes(learner, step_tokens) +
-           (6 + 5) * block + rows * replay_row + label_rows + batch_logits +
+           (7 + 5) * block + rows * replay_row + label_rows + batch_logits +
            labels * LABEL_BYTES +
            (size_t)conf->model.max_domains * DOMAIN_BYTES +
            OPTIONS_STAGED_BYTES + kept + OPTIONS_QUEUE_BYTES +

@@ -273,7 +273,7 @@ const struct conf_key conf_map[] = {
             "weights, and no average is kept. When turned on again, the "
             "average starts at the live weights."},
     {.name = "learner.average.decay", .type = CONF_REAL,
-     AT(learner.average.decay), .fallback = "0.99", .min = 0, .max = 0.9999,
+     AT(learner.average.decay), .fallback = "0.98", .min = 0, .max = 0.9999,
      .decides_learning = true,
      .doc = "Share of the average that a step keeps; the rest comes from the "
             "live weights. It averages about 1 / (1 - decay) steps. Early "

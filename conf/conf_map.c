@@ -284,7 +284,7 @@ const struct conf_key conf_map[] = {
     {.name = "learner.replay.enabled", .type = CONF_BOOL,
      AT(learner.replay.enabled), .fallback = "true",
      .decides_learning = true,
-     .doc = "Turns replay on."},
+     .doc = "Turns replay on. false: no learned record is kept for replay."},
     {.name = "learner.replay.ratio", .type = CONF_REAL,
      AT(learner.replay.ratio), .fallback = "1.0", .min = 0, .max = 16,
      .is_reloadable = true, .decides_learning = true,

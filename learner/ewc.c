@@ -68,8 +68,7 @@ float ewc_lambda(const struct ewc *e)
     if (e->options.lambda >= 0.0f)
         return e->options.lambda;
     ratio = e->tokens_before / ((double)e->tokens_since + EWC_YOUNG);
-    return (float)(EWC_SCALE * fmin(ratio, EWC_RATIO_MOST) *
-                   (1.0 - e->covered));
+    return (float)(fmin(ratio, EWC_LAMBDA_MOST) * (1.0 - e->covered));
 }
 
 HOT static void add_squares(float *restrict running, const float *restrict g,

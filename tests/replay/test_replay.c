@@ -225,6 +225,8 @@ static void staged_and_stored_rows_are_drawn_alike(void **state)
             publish(b, db, i / 1000, NULL);
     }
     assert_int_equal(replay_live(a), replay_live(b));
+    assert_true(replay_kept(a) == (double)replay_live(a) / 3000);
+    assert_true(replay_kept(b) == replay_kept(a));
     assert_int_equal(replay_bytes(a), replay_bytes(b));
     assert_int_equal(replay_staged_bytes(b), 0);
     assert_int_equal(living_rows(db), replay_live(b));

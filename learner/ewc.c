@@ -104,10 +104,29 @@ HOT static void pull(float *restrict w, const float *restrict v,
     *moved = squares;
 }
 
+/* Pulls w towards the average. Returns the sum of squares of the
+ * displacement. */
+HOT static float pull_to_average(float *restrict w,
+                                 const float *restrict average, size_t n,
+                                 float share)
+{
+    float squares = 0.0f;
+
+#pragma omp simd reduction(+ : squares)
+    for (size_t i = 0; i < n; i++) {
+        float d = share * (average[i] - w[i]);
+
+        w[i] += d;
+        squares += d * d;
+    }
+    return squares;
+}
+
 void ewc_pull(struct ewc *e, const struct ewc_pull *p, size_t from, size_t to,
               double *penalty, double *moved)
 {
-    float lambda = ewc_lambda(e), weighted, squares;
+    float lambda = ewc_lambda(e), s = p->lr * EWC_AVERAGE_PULL;
+    float weighted, squares;
     int64_t t = e->steps_since + 1;
 
     if (!e->options.enabled)
@@ -115,6 +134,9 @@ void ewc_pull(struct ewc *e, const struct ewc_pull *p, size_t from, size_t to,
     add_squares(e->running + from, p->grads + from, to - from,
                 (float)p->n_tokens * p->factor * p->factor,
                 1.0f / (float)(t < EWC_HORIZON ? t : EWC_HORIZON));
+    if (p->average)
+        *moved += (double)pull_to_average(p->w + from, p->average + from,
+                                          to - from, s / (1.0f + s));
     if (lambda == 0.0f)
         return;
     pull(p->w + from, p->v + from, e->fisher + from, e->anchor + from,

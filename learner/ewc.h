@@ -28,6 +28,11 @@
  * optimizer's metric and an implicit step, so that no lambda diverges:
  *     r = lr lambda F / (sqrt(v^) + eps);  w <- w + (a - w) r / (1 + r)
  *
+ * A second pull, of all weights alike, is towards the moving average. It damps
+ * the noise of the steps, as Lookahead does (Zhang et al. 2019), and holds from
+ * the first step on:
+ *     w <- w + (average - w) s / (1 + s),  s = lr EWC_AVERAGE_PULL
+ *
  * EWC_AUTO consolidates at a shift, with the anchor from just before it: most
  * new tokens of the step are of domains that are younger than the last
  * consolidation. It also does so after EWC_INTERVAL_TOKENS. Publishing versions
@@ -52,6 +57,7 @@
 #define EWC_FULL_RATIO 0.25 /* replay from this ratio on carries its rows */
 #define EWC_YOUNG 5000 /* tokens; keeps the pull of a young anchor finite */
 #define EWC_LAMBDA_MOST 10
+#define EWC_AVERAGE_PULL 3.0f
 #define EWC_INTERVAL_TOKENS 4000000
 #define EWC_LAMBDA_AUTO (-1.0f)
 
@@ -108,17 +114,18 @@ void ewc_consolidate(struct ewc *e, const struct ewc_fresh *fresh,
                      const float *average);
 
 /*
- * Adds the gradient to R, and pulls w[from, to) towards the anchor.
+ * Adds the gradient to R, and pulls w[from, to) towards anchor and average.
  *   w, v, grads  float[n_params], one layout; v is Adam's second moment
+ *   average      float[n_params], or NULL: no average is kept
  *   factor       multiplies grads: below 1 for a clipped gradient
  *   n_tokens     N
  *   v_hat_scale  1 / (1 - beta2^t)
- *   *penalty     raised by lambda/2 F (w - a)^2 in nats, before the pull
+ *   *penalty     raised by lambda/2 F (w - a)^2 in nats, before the pulls
  *   *moved       raised by the sum of squares of the displacement
  */
 struct ewc_pull {
     float *w;
-    const float *v, *grads;
+    const float *v, *grads, *average;
     float factor;
     size_t n_tokens;
     float v_hat_scale, eps, lr;

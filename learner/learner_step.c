@@ -12,7 +12,7 @@
  *       gradient norm: the step is skipped, or the gradient is clipped
  *       class head: test and train
  *       EWC: a consolidation, if one is due
- *     * AdamW, the pull of EWC, the moving average, the check for finite
+ *     * AdamW, the pulls of EWC, the moving average, the check for finite
  *       weights
  *
  * The number of threads does not change the result. The segments alone decide
@@ -424,6 +424,7 @@ static void update_range(void *arg, size_t range)
         .w = l->params,
         .v = o->v,
         .grads = l->shards[0].grads,
+        .average = l->average.weights,
         .factor = l->factor,
         .n_tokens = l->counted,
         .v_hat_scale = optim_v_hat_scale(o),

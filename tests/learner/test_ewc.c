@@ -129,6 +129,34 @@ static void pull_follows_its_formula(void **state)
     ewc_release(&e);
 }
 
+/* The pull towards the average needs no anchor. */
+static void pulls_towards_the_average(void **state)
+{
+    float w[N], before[N], average[N], g[N] = {0}, v[N] = {0};
+    struct ewc_pull p = {.w = w, .v = v, .grads = g, .average = average,
+                         .factor = 1.0f, .n_tokens = 5, .v_hat_scale = 1.0f,
+                         .eps = 1e-8f, .lr = 0.01f};
+    double penalty = 0, moved = 0, want = 0;
+    double s = 0.01 * (double)EWC_AVERAGE_PULL;
+    struct ewc e;
+
+    (void)state;
+    ewc_init(&e, &usual, N);
+    draw(w, 0);
+    draw(average, 1);
+    memcpy(before, w, sizeof w);
+    ewc_pull(&e, &p, 0, N, &penalty, &moved);
+    assert_true(penalty == 0.0);
+    for (size_t i = 0; i < N; i++) {
+        double d = ((double)average[i] - (double)before[i]) * s / (1 + s);
+
+        assert_true(fabs((double)w[i] - ((double)before[i] + d)) < 1e-6);
+        want += d * d;
+    }
+    assert_true(fabs(moved / want - 1) < 1e-4);
+    ewc_release(&e);
+}
+
 static void no_lambda_diverges(void **state)
 {
     const float lambdas[] = {1e9f, 1e30f, 3e38f};
@@ -542,6 +570,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pulls_nothing_before_the_first_anchor),
         cmocka_unit_test(pull_follows_its_formula),
+        cmocka_unit_test(pulls_towards_the_average),
         cmocka_unit_test(no_lambda_diverges),
         cmocka_unit_test(folds_by_tokens),
         cmocka_unit_test(a_clipped_gradient_counts_clipped),

@@ -56,7 +56,8 @@ void ewc_release(struct ewc *e)
 
 double ewc_covered(double ratio, double kept)
 {
-    return kept * fmin(ratio / EWC_FULL_RATIO, 1.0);
+    return fmin(kept / EWC_FULL_KEPT, 1.0) *
+           fmin(ratio / EWC_FULL_RATIO, 1.0);
 }
 
 float ewc_lambda(const struct ewc *e)
@@ -67,7 +68,7 @@ float ewc_lambda(const struct ewc *e)
         return 0.0f;
     if (e->options.lambda >= 0.0f)
         return e->options.lambda;
-    ratio = e->tokens_before / ((double)e->tokens_since + EWC_YOUNG);
+    ratio = EWC_SCALE * e->tokens_before / ((double)e->tokens_since + EWC_YOUNG);
     return (float)(fmin(ratio, EWC_LAMBDA_MOST) * (1.0 - e->covered));
 }
 

@@ -20,7 +20,7 @@
  * Lambda is a number, or follows from counting. In the Laplace approximation
  * the past weighs as much as its tokens (MacKay 1992): T/S for a mean loss over
  * the tokens since the anchor. So the pull is strong at first, and fades:
- *     lambda = min(T / (S + EWC_YOUNG), EWC_LAMBDA_MOST) (1 - covered)
+ *     lambda = min(EWC_SCALE T / (S + EWC_YOUNG), EWC_LAMBDA_MOST) (1 - covered)
  * `covered` is the part of the past that replay already carries (ewc_covered).
  * docs/LEARNING.md has the measurements behind the constants.
  *
@@ -55,7 +55,10 @@
 
 #define EWC_HORIZON 1000 /* steps that R averages at most */
 #define EWC_FULL_RATIO 0.25 /* replay from this ratio on carries its rows */
+#define EWC_FULL_KEPT 0.5   /* a sample of this part of the past is as good as
+                               all of it */
 #define EWC_YOUNG 5000 /* tokens; keeps the pull of a young anchor finite */
+#define EWC_SCALE 2
 #define EWC_LAMBDA_MOST 10
 #define EWC_AVERAGE_PULL 3.0f
 #define EWC_INTERVAL_TOKENS 4000000

@@ -126,7 +126,8 @@ HOT static float pull_to_average(float *restrict w,
 void ewc_pull(struct ewc *e, const struct ewc_pull *p, size_t from, size_t to,
               double *penalty, double *moved)
 {
-    float lambda = ewc_lambda(e), s = p->lr * EWC_AVERAGE_PULL;
+    float lambda = ewc_lambda(e);
+    float s = p->lr * EWC_AVERAGE_PULL * (float)(1.0 - e->covered);
     float weighted, squares;
     int64_t t = e->steps_since + 1;
 
@@ -135,7 +136,7 @@ void ewc_pull(struct ewc *e, const struct ewc_pull *p, size_t from, size_t to,
     add_squares(e->running + from, p->grads + from, to - from,
                 (float)p->n_tokens * p->factor * p->factor,
                 1.0f / (float)(t < EWC_HORIZON ? t : EWC_HORIZON));
-    if (p->average)
+    if (p->average && s > 0.0f)
         *moved += (double)pull_to_average(p->w + from, p->average + from,
                                           to - from, s / (1.0f + s));
     if (lambda == 0.0f)

@@ -31,7 +31,8 @@
  * A second pull, of all weights alike, is towards the moving average. It damps
  * the noise of the steps, as Lookahead does (Zhang et al. 2019), and holds from
  * the first step on:
- *     w <- w + (average - w) s / (1 + s),  s = lr EWC_AVERAGE_PULL
+ *     w <- w + (average - w) s / (1 + s),  s = lr EWC_AVERAGE_PULL (1 - covered)
+ * So EWC changes nothing where replay carries the whole past.
  *
  * EWC_AUTO consolidates at a shift, with the anchor from just before it: most
  * new tokens of the step are of domains that are younger than the last

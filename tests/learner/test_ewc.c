@@ -154,6 +154,11 @@ static void pulls_towards_the_average(void **state)
         want += d * d;
     }
     assert_true(fabs(moved / want - 1) < 1e-4);
+    /* Nothing where replay carries the past. */
+    e.covered = 1.0;
+    memcpy(before, w, sizeof w);
+    ewc_pull(&e, &p, 0, N, &penalty, &moved);
+    assert_memory_equal(w, before, sizeof w);
     ewc_release(&e);
 }
 

@@ -14,6 +14,7 @@
 #include <openssl/evp.h>
 #undef ERR_STATE
 
+#include "base/fileio.h"
 #include "base/xalloc.h"
 
 #define PIECE_BYTES (256 * 1024)
@@ -85,20 +86,14 @@ static int digest_fd(struct checksum_stream *s, int fd, const char *path,
                      struct err *err)
 {
     unsigned char *piece = xmalloc(PIECE_BYTES);
-    ssize_t n;
+    size_t n;
+    int rc;
 
-    for (;;) {
-        n = read(fd, piece, PIECE_BYTES);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            break;
-        checksum_stream_add(s, piece, (size_t)n);
-    }
-    /* Before free(), which may change the errno of read(). */
-    n = n < 0 ? err_set_errno(err, ERR_IO, errno, "%s: cannot read", path) : 0;
+    while ((rc = fileio_read_piece(fd, piece, PIECE_BYTES, &n, path, err)) ==
+               0 && n)
+        checksum_stream_add(s, piece, n);
     free(piece);
-    return (int)n;
+    return rc;
 }
 
 int checksum_sha256_file(const char *path, char hex[SHA256_HEX],

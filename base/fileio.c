@@ -71,8 +71,7 @@ static int open_file(const char *path, int flags, int *fd, struct err *err)
     return err_set_errno(err, code, errno, "%s: cannot open", path);
 }
 
-/* Reads the next piece of fd, at most n_bytes; *n_read is 0 at the end. */
-static int read_piece(int fd, char *to, size_t n_bytes, size_t *n_read,
+int fileio_read_piece(int fd, void *to, size_t n_bytes, size_t *n_read,
                       const char *path, struct err *err)
 {
     ssize_t n;
@@ -80,10 +79,9 @@ static int read_piece(int fd, char *to, size_t n_bytes, size_t *n_read,
     do
         n = read(fd, to, n_bytes);
     while (n < 0 && errno == EINTR);
-    if (n < 0)
-        return err_set_errno(err, ERR_IO, errno, "%s: cannot read", path);
-    *n_read = (size_t)n;
-    return 0;
+    *n_read = n > 0 ? (size_t)n : 0;
+    return n < 0 ? err_set_errno(err, ERR_IO, errno, "%s: cannot read", path)
+                 : 0;
 }
 
 /* Reads to the end, or to one byte over the limit, which is an error. The first
@@ -99,8 +97,7 @@ static int read_limited(int fd, size_t expected_bytes, size_t limit_bytes,
         if (piece > left)
             piece = left;
         buf_reserve(out, piece);
-        n = 0;
-        if (read_piece(fd, out->data + out->len, piece, &n, path, err))
+        if (fileio_read_piece(fd, out->data + out->len, piece, &n, path, err))
             return ERR_IO;
         if (!n)
             return 0;

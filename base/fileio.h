@@ -31,6 +31,11 @@
 int fileio_read(const char *path, size_t limit_bytes, struct buf *out,
                 struct err *err);
 
+/* Reads the next piece of fd, at most n_bytes, again after a signal. *n_read is
+ * 0 at the end, and after an error. path is for the message. ERR_IO. */
+int fileio_read_piece(int fd, void *to, size_t n_bytes, size_t *n_read,
+                      const char *path, struct err *err);
+
 /* Writes path so that a crash leaves the old file or the new one. The new file
  * has the name "path.tmp" at first, so a path may have one writer at a time. An
  * existing file, link or pipe of that name is deleted. */

@@ -25,6 +25,11 @@ EXTRA_PROGRAMS += bench/bench_learn
 bench_bench_learn_SOURCES = bench/bench_learn.c
 bench_bench_learn_LDADD = $(LEARNER_LIBS) $(REPLAY_LIBS)
 
+# Losses of a stream, for drift.py: `make bench/bench_drift`.
+EXTRA_PROGRAMS += bench/bench_drift
+bench_bench_drift_SOURCES = bench/bench_drift.c
+bench_bench_drift_LDADD = $(LEARNER_LIBS) $(INTAKE_LIBS)
+
 # Matrix products on each set of kernels: `make bench/bench_products`.
 EXTRA_PROGRAMS += bench/bench_products
 bench_bench_products_SOURCES = bench/bench_products.c
@@ -35,4 +40,4 @@ EXTRA_PROGRAMS += bench/bench_filter
 bench_bench_filter_SOURCES = bench/bench_filter.c
 bench_bench_filter_LDADD = $(PUBLISH_LIBS)
 
-EXTRA_DIST += bench/measure.py bench/compare_pytorch.py
+EXTRA_DIST += bench/drift.py bench/measure.py bench/compare_pytorch.py

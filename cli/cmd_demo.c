@@ -41,10 +41,7 @@
 #define POLL_MS 50
 #define OPERATION_MS 600000 /* a busy machine takes long for a verdict */
 #define LINE_MS 8000        /* between two lines about progress */
-
-/* Records that may wait in the broker; and before there is a vocabulary. */
-#define WAITING 40
-#define WAITING_FOR_VOCABULARY 400
+#define WAITING 40          /* records that may wait in the broker */
 
 /*
  * The model learns within minutes, and a version comes every few seconds. The
@@ -54,11 +51,10 @@
 static const char settings[] =
     "source: {type: kafka, kafka: {topics: [text], properties:\n"
     "  {bootstrap.servers: embedded, group.id: mneme-demo}}}\n"
-    "model: {preset: nano, vocab_size: 1024, tokenizer_bytes: 200000,\n"
-    "  tokenizer_wait_seconds: 3}\n"
+    "model: {preset: nano, vocab_size: 1024}\n"
     "learner: {flush_seconds: 1, holdout: {fraction: 0.05, capacity: 2000}}\n"
     "filter: {surprise: {enabled: false}}\n"
-    "publish: {every_seconds: 4, every_tokens: 0, keep: {newest: 60},\n"
+    "publish: {every_seconds: 4, every_tokens: 0, keep: {newest: 100},\n"
     "  gate: {min_chunks: 16, max_tokens: 8192}}\n"
     "http: {listen: '127.0.0.1:0'}\n";
 
@@ -172,7 +168,7 @@ static void print_measurements(const struct demo *d)
 
 /* --- watching the daemon ------------------------------------------------ */
 
-/* Waits a little, reads the status, and prints a line now and then. */
+/* Reads the status, measures version 1 once, and prints a line now and then. */
 static int watch(struct demo *d, const char *domain, struct err *err)
 {
     json_t *status = NULL;
@@ -188,6 +184,8 @@ static int watch(struct demo *d, const char *domain, struct err *err)
         return err_set(err, ERR_IO, "mnemed is too slow (%s; %s)",
                        pick_text_or(status, "state", "no state"),
                        pick_text_or(status, "reason", "no reason given"));
+    if (d->n == 0 && count(d, "head_version"))
+        return measure(d, 1, "first version", err);
     if (!*domain || timing_mono_ms() - d->line_ms < LINE_MS)
         return 0;
     d->line_ms = timing_mono_ms();
@@ -221,8 +219,6 @@ static int settle(struct demo *d, const char *domain, const char *when,
             strcmp(pick_text_or(version, "state", "pending"), "pending") != 0;
         json_decref(version);
     }
-    if (rc == 0 && d->n == 0)
-        rc = measure(d, 1, "first version", err);
     return rc ? rc : measure(d, count(d, "head_version"), when, err);
 }
 
@@ -234,8 +230,7 @@ static int send_bytes(struct demo *d, const char *bytes, size_t n,
     int rc = 0;
 
     while (rc == 0 &&
-           d->sent - count(d, "records.consumed") >=
-               (count(d, "head_version") ? WAITING : WAITING_FOR_VOCABULARY))
+           d->sent - count(d, "records.consumed") >= WAITING)
         rc = watch(d, domain, err);
     if (rc == 0)
         rc = producer_send(d->producer, bytes, n, NULL, &interrupted, err);

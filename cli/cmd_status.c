@@ -231,7 +231,7 @@ static void print_domains(const struct screen *s, const struct fit *fit,
     if (json_array_size(rows) == 0)
         return;
     table_init(&t, "l:DOMAIN r:RECORDS r:BYTES r:BITS/BYTE r:HELD_OUT r:BEST "
-                   "r:ACCURACY r:REPLAY");
+                   "r:ACCURACY r:REPLAY r:ALARMS");
     json_array_foreach(rows, i, row)
     {
         table_cell(&t, "%s", pick_text_or(row, "domain", "?"));
@@ -242,6 +242,7 @@ static void print_domains(const struct screen *s, const struct fit *fit,
         table_real(&t, pick_real(row, "holdout_best_bits_per_byte"), 3);
         table_real(&t, pick_real(row, "accuracy"), 3);
         table_cell(&t, "%" PRId64, pick_integer(row, "replay_rows", 0));
+        table_cell(&t, "%" PRId64, pick_integer(row, "drift.alarms", 0));
     }
     finish_table(&t, fit, SIZE_MAX, out);
     if (known > (int64_t)json_array_size(rows))

@@ -59,7 +59,8 @@ const struct verb verbs[] = {
      "before they are learned. HELD OUT is the newest version's loss on the "
      "holdout, which is never learned. BEST is the lowest holdout loss of any "
      "version. ACCURACY is the share of labels that were predicted right. "
-     "REPLAY is the number of segments in the replay buffer.\n",
+     "REPLAY is the number of segments in the replay buffer. ALARMS is the "
+     "number of drift alarms: the prequential loss rose.\n",
      NULL, cmd_status, NULL},
     {"top", NULL, 0, 0, true,
      "Show the status again and again, until q or Ctrl-C.",

@@ -71,11 +71,6 @@ static const struct conf_key *row(const char *key)
     return k;
 }
 
-char *conf_where(const struct conf *c, const char *key)
-{
-    return conf_origin_text(c->origins, &c->origins->at[row(key) - conf_map]);
-}
-
 char *conf_text(const struct conf *c, const char *key)
 {
     struct buf out = BUF_INIT;
@@ -100,13 +95,27 @@ static bool is_property(const char *key)
     return strncmp(key, properties, strlen(properties)) == 0;
 }
 
+/* Gives a key a value that has been stored as text. */
+static int set_text(struct conf *c, const struct conf_key *k,
+                    const char *value, struct err *err)
+{
+    struct conf_tree tree = CONF_TREE_INIT;
+    struct buf why = BUF_INIT;
+    int rc = 0;
+
+    if (conf_tree_of_value(&tree, k, value) != 0)
+        rc = err_set(err, ERR_CORRUPT, "%s: %s", k->name, tree.why);
+    else if (conf_value_set(k, c, tree.root, &why) != 0)
+        rc = err_set(err, ERR_CORRUPT, "%s: %s", k->name, why.data);
+    conf_tree_release(&tree);
+    buf_release(&why);
+    return rc;
+}
+
 int conf_set_stored(struct conf *c, const char *key, const char *value,
                     struct err *err)
 {
     const struct conf_key *k = conf_map_find(key);
-    struct conf_tree tree = CONF_TREE_INIT;
-    struct buf why = BUF_INIT;
-    int rc = 0;
 
     if (!k && !is_property(key))
         return err_set(err, ERR_NOTFOUND, "there is no key %.80s", key);
@@ -117,13 +126,18 @@ int conf_set_stored(struct conf *c, const char *key, const char *value,
                        key);
     if (!value)
         return err_set(err, ERR_CORRUPT, "%s: not a text", key);
-    if (conf_tree_of_value(&tree, k, value) != 0)
-        rc = err_set(err, ERR_CORRUPT, "%s: %s", key, tree.why);
-    else if (conf_value_set(k, c, tree.root, &why) != 0)
-        rc = err_set(err, ERR_CORRUPT, "%s: %s", key, why.data);
-    conf_tree_release(&tree);
-    buf_release(&why);
-    return rc;
+    return set_text(c, k, value, err);
+}
+
+static bool is_default(const struct conf_key *k, const struct conf *c)
+{
+    return c->origins->at[k - conf_map].order == CONF_BY_DEFAULT;
+}
+
+int conf_set_default(struct conf *c, const char *key, const char *value,
+                     struct err *err)
+{
+    return is_default(row(key), c) ? set_text(c, row(key), value, err) : 0;
 }
 
 /* --- print -------------------------------------------------------------- */
@@ -162,6 +176,11 @@ static bool is_same(const struct conf_key *key, const struct conf *a,
     struct buf x = BUF_INIT, y = BUF_INIT;
     bool same;
 
+    /* conf_set_default may have changed one of them. Properties have origins of
+     * their own. */
+    if (key->type != CONF_PROPERTIES && is_default(key, a) &&
+        is_default(key, b))
+        return true;
     print_value(key, a, false, &x);
     print_value(key, b, false, &y);
     same = strcmp(x.data, y.data) == 0;

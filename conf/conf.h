@@ -56,7 +56,7 @@ enum conf_when_behind { CONF_WHEN_BEHIND_WAIT, CONF_WHEN_BEHIND_SAMPLE };
 struct conf_property {
     char *name;
     char *value; /* never logged if is_secret */
-    char *where; /* as conf_where */
+    char *where; /* "mneme.yaml:12:9" or "--set:1:10" */
     bool is_secret;
 };
 
@@ -101,12 +101,16 @@ enum conf_preset {
     CONF_PRESET_CUSTOM,
     CONF_PRESET_LINEAR
 };
-enum conf_tokenizer { CONF_TOKENIZER_BYTES, CONF_TOKENIZER_BPE };
+enum conf_tokenizer {
+    CONF_TOKENIZER_BYTES,
+    CONF_TOKENIZER_BPE,
+    CONF_TOKENIZER_BUILTIN
+};
 
 struct conf_model {
     enum conf_preset preset;
     enum conf_tokenizer tokenizer;
-    int64_t vocab_size;      /* with the special tokens */
+    int64_t vocab_size;      /* with the special tokens; not for bytes */
     int64_t tokenizer_bytes; /* of text that the vocabulary is learned from */
     char *tokenizer_from;    /* NULL, a text file or a tokenizer.json */
     double tokenizer_wait_seconds;
@@ -151,6 +155,10 @@ struct conf_ewc {
     } consolidate;
 };
 
+struct conf_drift {
+    bool enabled;
+};
+
 struct conf_average {
     bool enabled;
     double decay; /* in [0, 1) */
@@ -179,6 +187,7 @@ struct conf_learner {
     struct conf_ewc ewc;
     struct conf_average average;
     struct conf_replay replay;
+    struct conf_drift drift;
     struct conf_holdout holdout;
 };
 
@@ -287,7 +296,7 @@ struct conf {
     struct conf_serve serve;
     struct conf_http http;
     struct conf_log log;
-    struct conf_origins *origins; /* for conf_where */
+    struct conf_origins *origins; /* of each key's value, for problems */
 };
 
 /* Returns a configuration with all defaults. */
@@ -346,9 +355,13 @@ int conf_load(struct conf *c, const char *path, const char *const *sets,
 /* Does what --data-dir does: --set data_dir=DIR, but DIR is no YAML. */
 void conf_set_data_dir(struct conf *c, const char *dir);
 
-/* Returns the origin of a key's value, for messages: "mneme.yaml:12:9",
- * "--set:1:10" or "default". The key must exist. The caller frees it. */
-char *conf_where(const struct conf *c, const char *key);
+/*
+ * Gives a key that nobody set another default: that of the time when the data
+ * directory was made. A key that was set keeps its value.
+ *   returns  0, or ERR_CORRUPT: the key cannot have this value
+ */
+int conf_set_default(struct conf *c, const char *key, const char *value,
+                     struct err *err);
 
 /* Returns the printed value of a key: conf_text(c, "model.preset") is "small".
  * The key must exist, and be neither a section nor properties. The caller frees
@@ -376,7 +389,8 @@ void conf_print(const struct conf *c, struct buf *out);
 #define CONF_MASK "********"
 
 /*
- * Compares two configurations.
+ * Compares two configurations. A key that was set in neither of them is the
+ * same in both.
  *   reloadable   out: keys that differ and that a running daemon can change
  *   fixed        out: other keys that differ; conf_strings_release() both
  *   returns      how many differ

@@ -198,10 +198,13 @@ static void check_model(const struct check *k)
 
     if (is_sound(k, "model.preset") && check_custom_given(k))
         check_shape(k);
-    if (m->tokenizer == CONF_TOKENIZER_BPE && m->vocab_size < MIN_BPE_VOCAB &&
-        is_sound(k, "model.tokenizer") && is_sound(k, "model.vocab_size"))
+    if (m->tokenizer != CONF_TOKENIZER_BYTES &&
+        m->vocab_size < MIN_BPE_VOCAB && is_sound(k, "model.tokenizer") &&
+        is_sound(k, "model.vocab_size"))
         add_problem(k, "model.vocab_size", "model.vocab_size",
-                    "model.tokenizer: bpe needs at least %d", MIN_BPE_VOCAB);
+                    "model.tokenizer: %s needs at least %d",
+                    m->tokenizer == CONF_TOKENIZER_BPE ? "bpe" : "builtin",
+                    MIN_BPE_VOCAB);
 }
 
 /* --- learner, publish --------------------------------------------------- */

@@ -124,26 +124,36 @@ const struct conf_key conf_map[] = {
             "kv_heads, ffn_dim and context below give the shape. linear: a "
             "fast classifier without a Transformer, for streams with labels."},
     {.name = "model.tokenizer", .type = CONF_ENUM, AT(model.tokenizer),
-     .fallback = "bpe", .words = "bytes | bpe",
-     .doc = "bytes: each byte is a token. bpe: a byte-level BPE vocabulary, "
-            "which is learned from the first text and then never changes."},
+     .fallback = "builtin", .words = "bytes | bpe | builtin",
+     .doc = "builtin: a byte-level BPE vocabulary that mneme brings with it, "
+            "made from text in many languages, program sources and logs. "
+            "Learning starts with the first record. bpe: the vocabulary is "
+            "learned from the first text of the stream, which suits it "
+            "better if it is of one kind. bytes: each byte is a token. The "
+            "vocabulary of a data directory never changes. If this key is "
+            "not set, a directory keeps the tokenizer that it was made "
+            "with."},
     {.name = "model.vocab_size", .type = CONF_INT, AT(model.vocab_size),
      .fallback = "4096", .min = 256, .max = MODEL_MAX_VOCAB,
-     .doc = "With model.tokenizer bpe: number of tokens in the vocabulary, "
-            "including the special ones. It must be at least 300."},
+     .doc = "With model.tokenizer builtin and bpe: number of tokens in the "
+            "vocabulary, including the special ones. It must be at least "
+            "300, and with builtin at most 16384. If this key is not set, a "
+            "directory keeps the number that it was made with."},
     {.name = "model.tokenizer_bytes", .type = CONF_INT,
      AT(model.tokenizer_bytes), .fallback = "1048576", .min = 1,
      .max = 1073741824,
-     .doc = "Bytes of text from which the vocabulary is learned."},
+     .doc = "With model.tokenizer bpe: bytes of text from which the "
+            "vocabulary is learned."},
     {.name = "model.tokenizer_from", .type = CONF_TEXT,
      AT(model.tokenizer_from), .fallback = "null", .null_word = "null",
      .doc = "A text file from which the vocabulary is learned instead of the "
-            "stream, or a tokenizer.json that is used unchanged."},
+            "stream, or a tokenizer.json that is used unchanged. "
+            "model.tokenizer then has no effect."},
     {.name = "model.tokenizer_wait_seconds", .type = CONF_REAL,
      AT(model.tokenizer_wait_seconds), .fallback = "30", .min = 0,
      .max = 86400,
-     .doc = "If the stream pauses this long, the vocabulary is learned from "
-            "the text that has arrived so far."},
+     .doc = "With model.tokenizer bpe: if the stream pauses this long, the "
+            "vocabulary is learned from the text that has arrived so far."},
     {.name = "model.max_domains", .type = CONF_INT, AT(model.max_domains),
      .fallback = "256", .min = 1, .max = 65536,
      .decides_learning = true,
@@ -308,6 +318,15 @@ const struct conf_key conf_map[] = {
      .doc = "Which segments a full buffer keeps. domain: about as many of "
             "each domain. none: in proportion to the records that arrived."},
 
+    SECTION("learner.drift",
+            "A test that raises an alarm when the loss of a domain rises."),
+    {.name = "learner.drift.enabled", .type = CONF_BOOL,
+     AT(learner.drift.enabled), .fallback = "true",
+     .decides_learning = true,
+     .doc = "Tests the prequential loss of each domain, in bits per byte, for "
+            "a rise (Page-Hinkley). An alarm is an event, a log line and a "
+            "metric. Learning goes on as before."},
+
     SECTION("learner.holdout",
             "Held-out records. They are never learned, and the gate measures "
             "on them."),
@@ -439,7 +458,9 @@ const struct conf_key conf_map[] = {
     {.name = "publish.every_seconds", .type = CONF_REAL,
      AT(publish.every_seconds), .fallback = "10", .min = 0, .max = 31536000,
      .is_reloadable = true,
-     .doc = "Interval between two versions. When the stream pauses for "
+     .doc = "Interval between two versions. The first version that has "
+            "learned from the stream comes after three seconds, if that is "
+            "sooner. When the stream pauses for "
             "learner.flush_seconds, a version is published at once: up to "
             "ten times in a row, and then once in every_seconds. While "
             "records arrive, publishing takes at most 5 % of the time, "

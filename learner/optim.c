@@ -22,7 +22,9 @@
 
 #define CLIP_MEDIANS 3.0
 
-enum { N_STEP, N_WARM_FROM, N_SKIPPED, N_NORMS, N_COUNTERS };
+/* N_UNUSED is 0. It was the step at which a later warm-up began; there never
+ * was one. */
+enum { N_STEP, N_UNUSED, N_SKIPPED, N_NORMS, N_COUNTERS };
 
 void optim_init(struct optim *o, const struct optim_options *options,
                 size_t n_params)
@@ -43,7 +45,7 @@ void optim_release(struct optim *o)
 
 float optim_rate(const struct optim *o)
 {
-    int64_t warm = o->step - o->warm_from + 1;
+    int64_t warm = o->step + 1;
 
     if (warm >= o->options.warmup_steps)
         return o->options.lr;
@@ -172,7 +174,6 @@ void optim_export(const struct optim *o, struct tensor_list *out)
 {
     int64_t counters[N_COUNTERS] = {
         [N_STEP] = o->step,
-        [N_WARM_FROM] = o->warm_from,
         [N_SKIPPED] = o->skipped,
         [N_NORMS] = o->n_norms,
     };
@@ -185,8 +186,8 @@ void optim_export(const struct optim *o, struct tensor_list *out)
 
 static int check_counters(const int64_t *c, struct err *err)
 {
-    if (c[N_STEP] < 0 || c[N_WARM_FROM] < 0 || c[N_WARM_FROM] > c[N_STEP] ||
-        c[N_STEP] > TENSOR_COUNTER_MOST || c[N_SKIPPED] < 0 ||
+    if (c[N_STEP] < 0 || c[N_STEP] > TENSOR_COUNTER_MOST ||
+        c[N_UNUSED] != 0 || c[N_SKIPPED] < 0 ||
         c[N_SKIPPED] > TENSOR_COUNTER_MOST || c[N_NORMS] < 0 ||
         c[N_NORMS] > TENSOR_COUNTER_MOST)
         return err_set(err, ERR_CORRUPT,
@@ -235,7 +236,6 @@ int optim_import(struct optim *o, const struct tensor_list *in,
     memcpy(o->v, f.v->data, o->n_params * sizeof *o->v);
     memcpy(o->norms, f.norms->data, sizeof o->norms);
     o->step = c[N_STEP];
-    o->warm_from = c[N_WARM_FROM];
     o->skipped = c[N_SKIPPED];
     o->n_norms = c[N_NORMS];
     return 0;

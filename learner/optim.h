@@ -41,7 +41,6 @@ struct optim {
     size_t n_params;
     float *m, *v;        /* [n_params] */
     int64_t step;        /* updates applied */
-    int64_t warm_from;   /* step at which the warm-up began */
     int64_t skipped;     /* steps skipped */
     double norms[OPTIM_NORMS]; /* ring of recent norms */
     int64_t n_norms;

@@ -216,25 +216,22 @@ static int copy_pieces(struct backup_copy *c, int in, int out, const char *from,
                        struct err *err)
 {
     char *piece = xmalloc(PIECE_BYTES);
-    ssize_t n = 0;
-    int rc = 0;
+    size_t n = 0;
+    int rc;
 
-    while (rc == 0) {
-        n = read(in, piece, PIECE_BYTES);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            rc = err_set_errno(err, ERR_CORRUPT, errno, "%s: cannot read",
-                               from);
-        if (n <= 0)
+    while ((rc = fileio_read_piece(in, piece, PIECE_BYTES, &n, from, err)) ==
+               0 && n) {
+        checksum_stream_add(sum, piece, n);
+        rc = fileio_write_all(out, piece, n, to, err);
+        if (rc)
             break;
-        checksum_stream_add(sum, piece, (size_t)n);
-        rc = fileio_write_all(out, piece, (size_t)n, to, err);
-        c->done += n;
+        c->done += (int64_t)n;
         report(c);
     }
     free(piece);
-    return rc;
+    if (rc && n == 0 && err)
+        err->code = ERR_CORRUPT; /* another version may still be whole */
+    return rc && n == 0 ? ERR_CORRUPT : rc;
 }
 
 static int copy_bytes(struct backup_copy *c, int in, const char *from,

@@ -88,9 +88,8 @@ out:
 
 struct input {
     const char *name; /* for messages */
-    int fd;           /* -1: from memory */
-    const char *memory;
-    uint64_t size;                  /* of the file or the memory */
+    int fd;
+    uint64_t size;                  /* of the file */
     struct checksum_stream *digest; /* NULL: not computed */
 };
 
@@ -101,24 +100,12 @@ static int read_bytes(struct input *in, void *to, size_t n_bytes,
     char *p = to;
     size_t left = n_bytes;
 
-    if (in->fd < 0) {
-        memcpy(to, in->memory, n_bytes);
-        in->memory += n_bytes;
-        left = 0;
-    }
-    while (left) {
-        ssize_t n = read(in->fd, p, left);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return err_set_errno(err, ERR_IO, errno, "%s: cannot read",
-                                 in->name);
+    for (size_t n; left; left -= n, p += n) {
+        if (fileio_read_piece(in->fd, p, left, &n, in->name, err) != 0)
+            return ERR_IO;
         if (n == 0)
             return err_set(err, ERR_CORRUPT, "%s: the file is cut off",
                            in->name);
-        p += n;
-        left -= (size_t)n;
     }
     if (in->digest)
         checksum_stream_add(in->digest, to, n_bytes);
@@ -274,16 +261,6 @@ static int read_tensors(struct input *in, struct tensor_list *out,
 }
 
 /* --- reading ------------------------------------------------------------ */
-
-int safetensors_parse(const char *name, const void *bytes, size_t n_bytes,
-                      struct tensor_list *out, struct buf *metadata_json,
-                      struct err *err)
-{
-    struct input in = {
-        .name = name, .fd = -1, .memory = bytes, .size = n_bytes};
-
-    return read_tensors(&in, out, metadata_json, err);
-}
 
 static int open_input(const char *path, uint64_t limit_bytes, struct input *in,
                       struct err *err)

@@ -69,11 +69,6 @@ int safetensors_read(const char *path, const char *sha256, uint64_t limit_bytes,
                      struct tensor_list *out, struct buf *metadata_json,
                      struct err *err);
 
-/* As safetensors_read, from memory; messages have `name` as the path. */
-int safetensors_parse(const char *name, const void *bytes, size_t n_bytes,
-                      struct tensor_list *out, struct buf *metadata_json,
-                      struct err *err);
-
 /* Reads only the header of a file: appends __metadata__ as a JSON object.
  * Errors as in safetensors_read. */
 int safetensors_read_metadata(const char *path, uint64_t limit_bytes,

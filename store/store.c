@@ -475,11 +475,6 @@ enum fileio_privacy store_privacy(const struct store *s)
     return s->privacy;
 }
 
-struct sqlite3 *store_connection(struct store *s)
-{
-    return db_handle(s->db);
-}
-
 const char *store_dir(const struct store *s)
 {
     return s->dir;

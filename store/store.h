@@ -91,7 +91,6 @@ enum fileio_privacy store_privacy(const struct store *s);
  * the daemon makes it every few seconds. */
 int store_check(struct store *s, struct err *err);
 
-struct sqlite3 *store_connection(struct store *s);
 const char *store_dir(const struct store *s);
 const char *store_id(const struct store *s); /* random, for life: 32 hex */
 

@@ -219,18 +219,13 @@ static int copy_pieces(int in, int out, const char *from, const char *to,
                        struct err *err)
 {
     char *piece = xmalloc(COPY_BYTES);
-    ssize_t n = 0;
+    size_t n = 1;
     int rc = 0;
 
-    while (rc == 0) {
-        n = read(in, piece, COPY_BYTES);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            rc = err_set_errno(err, ERR_IO, errno, "%s: cannot read", from);
-        if (n <= 0)
-            break;
-        rc = fileio_write_all(out, piece, (size_t)n, to, err);
+    while (rc == 0 && n) {
+        rc = fileio_read_piece(in, piece, COPY_BYTES, &n, from, err);
+        if (rc == 0)
+            rc = fileio_write_all(out, piece, n, to, err);
     }
     free(piece);
     return rc;

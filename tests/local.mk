@@ -60,6 +60,7 @@ FLOW_TESTS = \
 	tests/flows/flow_store.py \
 	tests/flows/flow_tamper.py \
 	tests/flows/flow_filters.py \
+	tests/flows/flow_drift.py \
 	tests/flows/flow_quarantine.py \
 	tests/flows/flow_memory.py \
 	tests/flows/flow_installed.sh \

@@ -41,7 +41,8 @@ struct source_health {
     char reason[256]; /* one line for the user, when not RUNNING */
     int64_t gaps;     /* gaps that on_gap: skip passed over */
     int64_t records_read;
-    int64_t times_cut; /* event times from the future (record_parse) */
+    int64_t times_cut; /* records whose time was in the future, and was set to
+                          the present (record_parse) */
     int64_t dead_lettered, dead_letters_failed, dead_letters_waiting;
 };
 

@@ -40,12 +40,22 @@ const char *status_state_name(enum status_state s);
 
 #define STATUS_REASON_MAX 640 /* bytes of a reason, with the final 0 */
 
+/* The drift test of a domain (daemon/intake/drift.h). */
+struct status_drift {
+    int64_t alarms;
+    int64_t record;       /* records of the domain at the last alarm; -1: no
+                             alarm */
+    double before, after; /* its losses, bits per byte; NaN: no alarm */
+    double level;         /* 0.5: a warning; 1: an alarm */
+};
+
 struct status_domain {
     const char *name;            /* from status_name */
     int64_t records, bytes;      /* learned */
     double prequential;          /* bits per byte, recent mean; NaN: none */
     double accuracy;             /* of labelled records, recent; NaN: none */
     int64_t replay_rows;
+    struct status_drift drift;
 };
 
 /* The loss of the judged version on a domain's holdout. */
@@ -93,6 +103,9 @@ struct status {
     } ewc;
     double grad_norm, rate;
     int64_t steps_skipped;
+    int64_t drift_alarms; /* raised since the start of the process */
+    struct status_domain drifted; /* the domain of the newest of these alarms,
+                                     as it was then */
     int64_t newest_record_ms;  /* event time of the newest learned record */
     int64_t serving_record_ms; /* the same in the serving version */
     struct status_publish {

@@ -70,6 +70,20 @@ static void add_rollback(struct event_log *l, const struct status *now,
                             json_value_text(now->publish.last_rollback)));
 }
 
+static void add_drift(struct event_log *l, const struct status *now)
+{
+    const struct status_domain *d = &now->drifted;
+
+    event_log_add(l, "drift",
+                  json_pack("{s:s, s:I, s:I, s:o, s:o}", "domain", d->name,
+                            "alarms", (json_int_t)d->drift.alarms, "record",
+                            (json_int_t)d->drift.record,
+                            "before_bits_per_byte",
+                            json_value_real(d->drift.before),
+                            "after_bits_per_byte",
+                            json_value_real(d->drift.after)));
+}
+
 static int64_t count_verdicts(const struct status_publish *p)
 {
     return p->passed + p->refused + p->inconclusive;
@@ -95,6 +109,8 @@ static void add_changes(struct event_log *l, const struct status *was,
                       json_pack("{s:I, s:o}", "consolidations",
                                 (json_int_t)now->ewc.consolidations, "lambda",
                                 json_value_real(now->ewc.lambda)));
+    if (now->drift_alarms != was->drift_alarms)
+        add_drift(l, now);
     if (now->records.quarantined != was->records.quarantined)
         event_log_add(l, "quarantine",
                       json_pack("{s:I}", "quarantined",

@@ -52,7 +52,7 @@ struct intake {
     size_t n_forgotten;
     struct waiting *items; /* a ring */
     size_t front, n, cap;
-    size_t tokens, memory;
+    size_t tokens;
     struct segment *segments; /* of the batch */
     struct segment_origin *origins;
     const char **refused;
@@ -94,11 +94,6 @@ bool intake_is_long(const struct intake *in)
     return in->n >= LONG && in->tokens > 0;
 }
 
-size_t intake_memory(const struct intake *in)
-{
-    return in->memory;
-}
-
 void intake_set_share(struct intake *in, double share)
 {
     in->share = share;
@@ -134,7 +129,6 @@ static struct waiting *append(struct intake *in, struct record *rec)
     }
     w = waiting_at(in, in->n++);
     *w = (struct waiting){.rec = rec, .label = -1};
-    in->memory += record_memory(rec);
     return w;
 }
 
@@ -149,7 +143,6 @@ static void drop_segments(struct intake *in, struct waiting *w)
 static struct record *take_record(struct intake *in, struct waiting *w)
 {
     drop_segments(in, w);
-    in->memory -= record_memory(w->rec);
     cut_release(&w->cut);
     return w->rec;
 }

@@ -114,9 +114,6 @@ size_t intake_tokens(const struct intake *in);
  * on the records since the front only, so a restart gives the same steps. */
 bool intake_is_long(const struct intake *in);
 
-/* Memory of the waiting records in bytes, approximately. */
-size_t intake_memory(const struct intake *in);
-
 /*
  * The fresh segments of the next step, in the order of the records: at least
  * one, and at most batch_tokens if it is more than one.

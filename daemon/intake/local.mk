@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 noinst_LIBRARIES += daemon/intake/libintake.a
 daemon_intake_libintake_a_SOURCES = \
+	daemon/intake/drift.c daemon/intake/drift.h \
 	daemon/intake/families.c daemon/intake/families.h \
 	daemon/intake/filter.c daemon/intake/filter.h \
 	daemon/intake/intake.c daemon/intake/intake.h \

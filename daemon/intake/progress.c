@@ -8,7 +8,8 @@
  *      "average_loss": LOSS,
  *      "labels": [name], "quarantine": {reason: count},
  *      "domains": [{"name", "records", "bytes", "loss": LOSS, "labelled",
- *                   "right"}],
+ *                   "right", "drift": [state of the test],
+ *                   "drifted": [alarms, record, before, after]}],
  *      "first": [offset], "first_texts": [hash],
  *      "settings": {key: text}}
  *
@@ -281,6 +282,18 @@ void progress_learned(struct progress *p, int32_t domain, double nats,
     progress_loss_add(&p->loss, nats, bytes);
 }
 
+bool progress_test_drift(struct progress *p, int32_t domain, double nats,
+                         double bytes)
+{
+    struct progress_domain *d = &p->by_domain[domain];
+
+    if (!drift_add(&d->drift, nats, bytes, &d->drifted.last))
+        return false;
+    d->drifted.alarms++;
+    d->drifted.record = d->records;
+    return true;
+}
+
 void progress_count_label(struct progress *p, int32_t domain, bool right)
 {
     struct progress_domain *d = &p->by_domain[domain];
@@ -406,6 +419,28 @@ void progress_set_positions(struct progress *p,
 
 /* --- the board ---------------------------------------------------------- */
 
+void progress_show_domain(const struct progress *p, struct status_board *board,
+                          size_t domain, struct status_domain *out)
+{
+    const struct progress_domain *d = &p->by_domain[domain];
+    bool drifted = d->drifted.alarms > 0;
+
+    out->name = status_name(board, p->domains.items[domain]);
+    out->records = d->records;
+    out->bytes = d->bytes;
+    out->prequential = progress_loss_recent(&d->loss);
+    out->accuracy = d->recent_labelled > 0
+                        ? d->recent_right / d->recent_labelled
+                        : NAN;
+    out->drift = (struct status_drift){
+        .alarms = d->drifted.alarms,
+        .record = drifted ? d->drifted.record : -1,
+        .before = drifted ? d->drifted.last.before : NAN,
+        .after = drifted ? d->drifted.last.after : NAN,
+        .level = d->drift.sum / DRIFT_ALARM,
+    };
+}
+
 void progress_show(const struct progress *p, struct status_board *board,
                    struct status *s)
 {
@@ -433,18 +468,8 @@ void progress_show(const struct progress *p, struct status_board *board,
         labelled += d->recent_labelled;
     }
     s->accuracy = labelled > 0 ? right / labelled : NAN;
-    for (size_t i = 0; i < s->n_domains; i++) {
-        const struct progress_domain *d = &p->by_domain[i];
-        struct status_domain *out = &s->domains[i];
-
-        out->name = status_name(board, p->domains.items[i]);
-        out->records = d->records;
-        out->bytes = d->bytes;
-        out->prequential = progress_loss_recent(&d->loss);
-        out->accuracy = d->recent_labelled > 0
-                            ? d->recent_right / d->recent_labelled
-                            : NAN;
-    }
+    for (size_t i = 0; i < s->n_domains; i++)
+        progress_show_domain(p, board, i, &s->domains[i]);
     s->n_quarantine = p->reasons.n < most ? p->reasons.n : most;
     for (size_t i = 0; i < s->n_quarantine; i++) {
         s->quarantine[i].reason = status_name(board, p->reasons.items[i]);
@@ -471,6 +496,12 @@ static json_t *names_json(const struct names *t)
     return list;
 }
 
+static json_t *drifted_json(const struct progress_drift *d)
+{
+    return json_pack("[I, I, f, f]", (json_int_t)d->alarms,
+                     (json_int_t)d->record, d->last.before, d->last.after);
+}
+
 static json_t *domains_json(const struct progress *p)
 {
     json_t *list = json_array();
@@ -478,13 +509,14 @@ static json_t *domains_json(const struct progress *p)
     for (size_t i = 0; i < p->domains.n; i++) {
         const struct progress_domain *d = &p->by_domain[i];
 
-        json_array_append_new(list, json_pack("{s:s, s:I, s:I, s:o, s:f, s:f}",
-                                              "name", p->domains.items[i],
-                                              "records", (json_int_t)d->records,
-                                              "bytes", (json_int_t)d->bytes,
-                                              "loss", loss_json(&d->loss),
-                                              "labelled", d->recent_labelled,
-                                              "right", d->recent_right));
+        json_array_append_new(
+            list, json_pack("{s:s, s:I, s:I, s:o, s:f, s:f, s:o, s:o}", "name",
+                            p->domains.items[i], "records",
+                            (json_int_t)d->records, "bytes",
+                            (json_int_t)d->bytes, "loss", loss_json(&d->loss),
+                            "labelled", d->recent_labelled, "right",
+                            d->recent_right, "drift", drift_json(&d->drift),
+                            "drifted", drifted_json(&d->drifted)));
     }
     return list;
 }
@@ -586,6 +618,27 @@ static int names_from_list(const json_t *list, struct names *t)
     return 0;
 }
 
+/* Early versions have no drift test. Their domains begin one. */
+static int drift_from_domain(const json_t *item, struct progress_domain *d)
+{
+    const json_t *drift = json_object_get(item, "drift");
+    const json_t *drifted = json_object_get(item, "drifted");
+    struct drift_alarm *last = &d->drifted.last;
+    json_int_t alarms, record;
+
+    if (!drift && !drifted)
+        return 0;
+    if (drift_from_json(drift, &d->drift) != 0 ||
+        json_unpack((json_t *)drifted, "[I, I, F, F!]", &alarms, &record,
+                    &last->before, &last->after) != 0 ||
+        !is_count(alarms) || !is_count(record) || !isfinite(last->before) ||
+        !isfinite(last->after))
+        return -1;
+    d->drifted.alarms = alarms;
+    d->drifted.record = record;
+    return 0;
+}
+
 static int domains_from_json(struct progress *p, const json_t *list)
 {
     size_t i;
@@ -604,7 +657,8 @@ static int domains_from_json(struct progress *p, const json_t *list)
                         "records", &records, "bytes", &bytes, "loss", &loss,
                         "labelled", &d.recent_labelled, "right",
                         &d.recent_right) != 0 ||
-            loss_from_json(loss, &d.loss) != 0 || !is_count(records) ||
+            loss_from_json(loss, &d.loss) != 0 ||
+            drift_from_domain(item, &d) != 0 || !is_count(records) ||
             !is_count(bytes) || !(d.recent_labelled >= 0) ||
             !(d.recent_right >= 0) || !isfinite(d.recent_labelled) ||
             !isfinite(d.recent_right) ||

@@ -24,6 +24,7 @@
 #include "base/err.h"
 #include "base/names.h"
 #include "daemon/board/status.h"
+#include "daemon/intake/drift.h"
 #include "store/store.h"
 
 /* A loss over text: bits per byte is nats / bytes / ln 2. */
@@ -42,6 +43,12 @@ struct progress_domain {
     int64_t records, bytes; /* learned */
     struct progress_loss loss; /* prequential */
     double recent_right, recent_labelled; /* fade over 500 records */
+    struct drift drift;
+    struct progress_drift {
+        int64_t alarms;
+        int64_t record; /* records of the domain when the last one was raised */
+        struct drift_alarm last;
+    } drifted;
 };
 
 struct progress_partition {
@@ -134,6 +141,12 @@ bool progress_has_first_text(const struct progress *p, uint64_t hash);
 void progress_learned(struct progress *p, int32_t domain, double nats,
                       double bytes);
 
+/* Gives the loss of a learned segment to the drift test of its domain, after
+ * progress_learned. Returns true when that raises an alarm, which is then the
+ * domain's drifted.last. */
+bool progress_test_drift(struct progress *p, int32_t domain, double nats,
+                         double bytes);
+
 /* Counts the prediction of a label, which was made before it was learned. */
 void progress_count_label(struct progress *p, int32_t domain, bool right);
 
@@ -170,6 +183,10 @@ int progress_import(struct progress *p, const char *json, size_t n_bytes,
  * from now on. */
 void progress_set_positions(struct progress *p,
                             const struct catalog_offset *offsets, size_t n);
+
+/* Copies the figures of a domain. The caller holds the board's lock. */
+void progress_show_domain(const struct progress *p, struct status_board *board,
+                          size_t domain, struct status_domain *out);
 
 /* Copies the figures to the board. The caller sets the step under the same
  * lock, so that no reader sees the records of a step without the step.

@@ -59,6 +59,18 @@ int vocabulary_known(const struct conf *conf, struct tokenizer **tokenizer,
         return from_file(conf, tokenizer, err);
     if (conf->model.tokenizer == CONF_TOKENIZER_BYTES)
         *tokenizer = tokenizer_create_bytes();
+    if (conf->model.tokenizer != CONF_TOKENIZER_BUILTIN)
+        return 0;
+    /* Not a rule of conf_check: a directory that was made with model.tokenizer
+     * bpe may have a larger vocabulary. */
+    if (conf->model.vocab_size > TOKENIZER_BUILTIN_MAX)
+        return err_set(err, ERR_INVALID,
+                       "model.vocab_size is %lld, and the built-in vocabulary "
+                       "has at most %d tokens: set it lower, or "
+                       "model.tokenizer: bpe",
+                       (long long)conf->model.vocab_size,
+                       TOKENIZER_BUILTIN_MAX);
+    *tokenizer = tokenizer_create_builtin((int)conf->model.vocab_size);
     return 0;
 }
 
@@ -92,7 +104,7 @@ int vocabulary_learn(struct vocabulary *v, struct tokenizer **tokenizer,
     if (v->text.len == 0)
         return err_set(err, ERR_STATE,
                        "no text for a vocabulary in %zu records: is "
-                       "source.format right? Or set model.tokenizer: bytes, "
+                       "source.format right? Or set model.tokenizer: builtin, "
                        "or model.tokenizer_from",
                        v->n);
     return tokenizer_train(v->text.data, v->text.len,

@@ -34,8 +34,8 @@ struct vocabulary {
 void vocabulary_init(struct vocabulary *v, const struct conf *conf);
 void vocabulary_release(struct vocabulary *v);
 
-/* The tokenizer that the configuration alone gives: bytes, or tokenizer_from.
- * *tokenizer is NULL when it needs text of the stream. */
+/* The tokenizer that the configuration alone gives: bytes, builtin, or that of
+ * tokenizer_from. *tokenizer is NULL when it needs text of the stream. */
 int vocabulary_known(const struct conf *conf, struct tokenizer **tokenizer,
                      struct err *err);
 

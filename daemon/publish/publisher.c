@@ -196,11 +196,11 @@ bool publisher_collect(struct publisher *p, struct snapshot **s,
     return have;
 }
 
-bool publisher_take_wish(struct publisher *p, struct guard_request *request)
+bool publisher_take_request(struct publisher *p, struct guard_request *request)
 {
     pthread_mutex_lock(&p->mutex);
-    *request = p->wish;
-    p->wish.cause = GUARD_NO_CAUSE;
+    *request = p->request;
+    p->request.cause = GUARD_NO_CAUSE;
     pthread_mutex_unlock(&p->mutex);
     return request->cause != GUARD_NO_CAUSE;
 }
@@ -315,7 +315,7 @@ static void run_verdict(struct publisher *p)
     if (rc && again)
         enqueue(p, &p->verdict, timing_mono_ms() + RETRY_MS);
     if (request.cause != GUARD_NO_CAUSE)
-        p->wish = request;
+        p->request = request;
     pthread_mutex_unlock(&p->mutex);
     if (request.cause != GUARD_NO_CAUSE)
         p->options.wake_trainer(p->options.arg);
@@ -352,7 +352,7 @@ static void run_task(struct publisher *p, struct publisher_task *t)
                                          t->err);
         pthread_mutex_lock(&p->mutex);
         if (t->rc == 0)
-            p->wish.cause = GUARD_NO_CAUSE;
+            p->request.cause = GUARD_NO_CAUSE;
         pthread_mutex_unlock(&p->mutex);
         break;
     case TASK_ERRAND:

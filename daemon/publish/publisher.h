@@ -10,7 +10,7 @@
  *     trainer  -- publisher_submit ------>  store_publish
  *     trainer  <- publisher_collect -----   the version is durable, or failed
  *                                           gate, store_verdict, retention
- *     trainer  <- publisher_take_wish ---   the guard requests a rollback
+ *     trainer  <- publisher_take_request -   the guard requests a rollback
  *
  * Threads: publisher_wake and publisher_choices any; publisher_create,
  *          _start, _stop and _free main; the rest the trainer
@@ -86,7 +86,7 @@ bool publisher_collect(struct publisher *p, struct snapshot **s,
 
 /* Takes the guard's request for a rollback, if there is one. Every rollback
  * drops it. */
-bool publisher_take_wish(struct publisher *p, struct guard_request *request);
+bool publisher_take_request(struct publisher *p, struct guard_request *request);
 
 /* Undoes serving_choose after its operation has failed. Another waiting
  * operation's choice then serves, or else the version that the store names. */

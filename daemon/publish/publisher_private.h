@@ -79,7 +79,7 @@ struct publisher {
     bool stopping;
     struct publisher_task *first; /* the queue */
     struct publisher_task publish, verdict, operation;
-    struct guard_request wish; /* with GUARD_NO_CAUSE: none */
+    struct guard_request request; /* with GUARD_NO_CAUSE: none */
 };
 
 /* Writes a snapshot as the new head version, tells the source its positions,

@@ -61,7 +61,7 @@ static int read_back(struct publisher *p, struct verdict_input *in,
     return 0;
 }
 
-static int judge_head(struct publisher *p,
+static int give_verdict(struct publisher *p,
                       const struct catalog_pointers *pointers,
                       struct guard_request *request, struct err *err)
 {
@@ -158,7 +158,7 @@ int publisher_verdict(struct publisher *p, struct guard_request *request,
     catalog_version_release(&v);
     if (!is_pending)
         return find_request(p, pointers.head, request, err);
-    rc = judge_head(p, &pointers, request, err);
+    rc = give_verdict(p, &pointers, request, err);
     *again = rc == ERR_FULL;
     return rc;
 }

@@ -37,8 +37,11 @@
 
 struct verdict_memory {
     int64_t reference; /* 0: none yet */
-    /* The version that serves unless an operator or a rollback interferes; 0:
-     * nothing is known, -1: the version that serves next. */
+    /* The version that served after the last verdict. When another version
+     * serves at the next verdict, an operator or a rollback has chosen it, and
+     * it becomes the reference. -1: after a rollback, the version that serves
+     * at the next verdict becomes the reference. 0: an old store, of which
+     * nothing is known. */
     int64_t expected;
     /* Holdout rows counted when the reference was made, and at the last
      * candidate. */

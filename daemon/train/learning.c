@@ -45,6 +45,7 @@ void learning_close(struct learning *l)
     progress_release(&l->progress);
     refusals_release(&l->refusals);
     catalog_close(l->catalog);
+    free(l->drifted);
     free(l->replayed);
     free(l->nats);
     free(l->text_nats);
@@ -352,6 +353,21 @@ static void filter_batch(void *arg, const double *text_nats, uint8_t *refused)
     }
 }
 
+static void test_drift(struct learning *l, const struct segment *s,
+                       double nats)
+{
+    if (!l->conf->learner.drift.enabled || !l->has_model ||
+        !progress_test_drift(&l->progress, s->domain, nats, s->n_bytes))
+        return;
+    XGROW(l->drifted, l->n_drifted, l->cap_drifted);
+    l->drifted[l->n_drifted++] = s->domain;
+}
+
+bool learning_has_drifted(const struct learning *l)
+{
+    return l->n_drifted > 0;
+}
+
 /* Counts a learned batch by domain and label. */
 static void count_batch(struct learning *l, const struct intake_batch *b,
                         size_t n_replayed)
@@ -364,6 +380,7 @@ static void count_batch(struct learning *l, const struct intake_batch *b,
         progress_learned(&l->progress, s->domain,
                          l->has_model ? l->text_nats[i] : NAN,
                          l->has_model ? s->n_bytes : s->text_bytes);
+        test_drift(l, s, l->text_nats[i]);
         progress_loss_add(&l->progress.train_loss, l->text_nats[i],
                           s->n_bytes);
         if (!isnan(l->average_nats[i]))
@@ -411,6 +428,7 @@ int learning_step(struct learning *l, struct learner_step_output *out,
     int rc;
 
     memset(out, 0, sizeof *out);
+    l->n_drifted = 0;
     intake_next_batch(l->intake, (size_t)l->conf->learner.batch_tokens, &b);
     BUG_ON(b.n == 0);
     l->limits = (struct segment_limits){

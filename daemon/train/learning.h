@@ -40,6 +40,9 @@ struct learning {
     int64_t anchor_generation; /* of the head version's anchor file. 0: the
                                   next version writes the file anew */
     struct segment_limits limits; /* stored rows beyond them are damaged */
+    int32_t *drifted; /* [n_drifted] the domains in which the last step raised a
+                         drift alarm */
+    size_t n_drifted, cap_drifted;
     bool mixed_settings; /* settings changed between two versions: the next one
                             cannot name the settings of all its steps */
     /* Working memory of a step: */
@@ -93,6 +96,10 @@ int learning_load_skipped(struct learning *l, struct err *err);
  */
 int learning_step(struct learning *l, struct learner_step_output *out,
                   struct err *err);
+
+/* Did the last step raise a drift alarm in any domain? progress has the
+ * alarm. */
+bool learning_has_drifted(const struct learning *l);
 
 /*
  * Adapts to the backlog: fill is 0 for an empty queue, 1 for a full one. With

@@ -46,7 +46,7 @@ static bool use_pause(struct pace *p, const struct conf *conf,
         in->now_ms - in->record_ms < pause_ms)
         return false;
     left = fmin(PACE_PAUSES,
-                p->pauses + seconds / conf->publish.every_seconds);
+                p->pauses_left + seconds / conf->publish.every_seconds);
     if (left < 1)
         return false;
     *p = (struct pace){left - 1, in->now_ms};
@@ -66,7 +66,7 @@ static bool refused_due(const struct conf *conf, const struct pace_input *in,
                 flush > 0 ? after(in->record_ms, flush) : 0};
         return false;
     }
-    if (in->was_refused || in->now_ms - in->published_ms >= REFUSED_MS)
+    if (in->last_only_refused || in->now_ms - in->published_ms >= REFUSED_MS)
         return wait_is_over(w, in, in->published_ms + REFUSED_MS,
                             "a minute since the last version of refused "
                             "records");
@@ -78,6 +78,9 @@ bool pace_due(struct pace *p, const struct conf *conf,
               const struct pace_input *in, struct pace_wait *w)
 {
     const struct conf_publish *c = &conf->publish;
+    double seconds = in->is_untrained
+                         ? fmin(c->every_seconds, PACE_FIRST_SECONDS)
+                         : c->every_seconds;
     bool over = true;
 
     *w = (struct pace_wait){NULL, 0};
@@ -92,7 +95,7 @@ bool pace_due(struct pace *p, const struct conf *conf,
     if (c->every_tokens > 0 && in->tokens >= c->every_tokens)
         return over;
     if (c->every_seconds > 0)
-        return wait_is_over(w, in, after(in->published_ms, c->every_seconds),
+        return wait_is_over(w, in, after(in->published_ms, seconds),
                             "publish.every_seconds");
     if (over)
         *w = (struct pace_wait){"publish.every_tokens", 0};

@@ -13,6 +13,9 @@
  * follows each record. So at most PACE_PAUSES versions in a row are made at
  * pauses, and one more for each publish.every_seconds.
  *
+ * An untrained version is replaced soon: the next one comes PACE_FIRST_SECONDS
+ * after it, even if publish.every_seconds is longer.
+ *
  * Without a step, a version can only hold refused records. It is made two
  * seconds after the last refused record, and then once a minute.
  *
@@ -29,13 +32,15 @@
 #include "conf/conf.h"
 
 #define PACE_PAUSES 10
+#define PACE_FIRST_SECONDS 3.0
 #ifndef PUBLISH_SHARE /* bench/clean_stream.py sets a larger share */
 #define PUBLISH_SHARE 0.05
 #endif
 
-/* At time at_ms, this many versions could be made at pauses without a wait. */
 struct pace {
-    double pauses;
+    /* How many versions in a row may be made at pauses, as of at_ms: at most
+     * PACE_PAUSES. It grows by 1 each publish.every_seconds. */
+    double pauses_left;
     int64_t at_ms;
 };
 
@@ -47,8 +52,9 @@ struct pace_input {
     double cpu_seconds;   /* processor time of the last version */
     int64_t tokens;       /* learned since */
     bool has_step;        /* a step was made since */
+    bool is_untrained;    /* the last version has learned nothing */
     bool has_refused;     /* records were refused since */
-    bool was_refused;     /* the last version had refused records only */
+    bool last_only_refused; /* the last version had refused records only */
     bool has_more;        /* there are records that are not learned yet */
 };
 

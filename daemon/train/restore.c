@@ -15,6 +15,25 @@
 
 /* --- settings ----------------------------------------------------------- */
 
+/* The directory keeps its tokenizer when the configuration sets none: the
+ * program's defaults may have been others when the directory was made. */
+static int keep_tokenizer(struct store *store, struct conf *conf,
+                          struct err *err)
+{
+    static const char *const keys[] = {"model.tokenizer", "model.vocab_size"};
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < sizeof keys / sizeof *keys; i++) {
+        char *stored = NULL;
+
+        rc = store_setting_get(store, keys[i], &stored, err);
+        if (rc == 0 && stored)
+            rc = conf_set_default(conf, keys[i], stored, err);
+        free(stored);
+    }
+    return rc;
+}
+
 /* Stores the value, or compares it with the stored one. */
 static int compare_setting(struct store *store, const char *key,
                            const char *value, struct err *err)
@@ -48,7 +67,7 @@ int restore_parse_shards(const char *stored, int *shards, struct err *err)
     return 0;
 }
 
-int restore_settings(struct store *store, const struct conf *conf, int threads,
+int restore_settings(struct store *store, struct conf *conf, int threads,
                      int *shards, struct err *err)
 {
     static const char *const fixed[] = {
@@ -65,6 +84,8 @@ int restore_settings(struct store *store, const struct conf *conf, int threads,
         rc = restore_parse_shards(stored, shards, err);
     free(stored);
     snprintf(text, sizeof text, "%d", *shards);
+    if (rc == 0)
+        rc = keep_tokenizer(store, conf, err);
     if (rc == 0)
         rc = compare_setting(store, "learner.shards", text, err);
     for (size_t i = 0; rc == 0 && i < sizeof fixed / sizeof *fixed; i++) {

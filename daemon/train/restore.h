@@ -31,12 +31,13 @@ int restore_parse_shards(const char *stored, int *shards, struct err *err);
 /*
  * Settings that cannot change after the directory was made: preset and shape,
  * tokenizer, seed, shards. A new directory stores them. Another directory is
- * compared: ERR_STATE names the key, both values, and the remedy.
+ * compared: ERR_STATE names the key, both values, and the remedy. A tokenizer
+ * or vocab_size that `conf` does not set becomes the directory's.
  *   threads  the number of shards of a new directory without learner.shards
  *   *shards  the directory's number of shards
  */
-int restore_settings(struct store *store, const struct conf *conf,
-                     int threads, int *shards, struct err *err);
+int restore_settings(struct store *store, struct conf *conf, int threads,
+                     int *shards, struct err *err);
 
 /*
  * Prepares learning and loads its state. In a directory without a version the

@@ -91,6 +91,27 @@ static void compare_number(const struct comparison *c, const char *what,
                                  (json_int_t)is));
 }
 
+/* A version that was made before there was a drift test has no state of it:
+ * nothing is compared. */
+static void compare_drift(const struct comparison *c,
+                          const struct progress *was)
+{
+    const struct progress *is = &c->l->progress;
+
+    for (size_t i = 0; i < was->domains.n && i < is->domains.n; i++) {
+        const struct progress_domain *a = &was->by_domain[i];
+        const struct progress_domain *b = &is->by_domain[i];
+
+        if (a->drift.n == 0 && a->drift.bytes == 0 && a->drifted.alarms == 0)
+            continue;
+        if (memcmp(&a->drift, &b->drift, sizeof a->drift) != 0 ||
+            memcmp(&a->drifted, &b->drifted, sizeof a->drifted) != 0)
+            add_difference(c, "drift test",
+                           json_pack("{s:s}", "domain",
+                                     was->domains.items[i]));
+    }
+}
+
 static int compare_counters(const struct comparison *c, struct err *err)
 {
     const struct progress *is = &c->l->progress;
@@ -111,6 +132,7 @@ static int compare_counters(const struct comparison *c, struct err *err)
         compare_number(c, "bytes_seen", was.bytes_seen, is->bytes_seen);
         if (memcmp(&was.loss, &is->loss, sizeof was.loss) != 0)
             add_difference(c, "prequential loss", json_object());
+        compare_drift(c, &was);
         if (memcmp(&was.average_loss, &is->average_loss,
                    sizeof was.average_loss) != 0)
             add_difference(c, "prequential loss of the average", json_object());

@@ -7,24 +7,25 @@
  *
  * One state says whether learning goes on, and if not, why:
  *
- *   STARTING --------- trainer_begin ---------------> WAITING
- *   STARTING --------- restore_guard_pause ---------> PAUSED_BY_GUARD
- *
- *   WAITING ---------- run_step --------------------> LEARNING
- *   LEARNING --------- learn: no record for 1 s ----> WAITING
- *   both ------------- set_state: source stopped ---> PAUSED_BY_SOURCE
- *   PAUSED_BY_SOURCE - run_step, learn: source runs -> LEARNING, WAITING
- *
- *   these three ------ collect: the disk is full ---> PAUSED_BY_STORE
- *   PAUSED_BY_STORE -- collect: version is written -> LEARNING
- *   the four --------- pause_by_guard --------------> PAUSED_BY_GUARD
- *   PAUSED_BY_GUARD -- resume_by_operator ----------> LEARNING
- *
- *   the five --------- roll_back -------------------> ROLLING_BACK
- *   ROLLING_BACK ----- roll_back: done -------------> LEARNING
- *   ROLLING_BACK ----- roll_back: refused ----------> the state before
- *   any -------------- announce_end, trainer_end ---> STOPPING
- *   any -------------- fail ------------------------> FAILED
+ *   from               function: event                     to
+ *   STARTING           trainer_begin                       WAITING
+ *   STARTING           restore_guard_pause                 PAUSED_BY_GUARD
+ *   WAITING            run_step                            LEARNING
+ *   LEARNING           learn: no record for 1 s            WAITING
+ *   LEARNING, WAITING  set_state: the source has stopped   PAUSED_BY_SOURCE
+ *   PAUSED_BY_SOURCE   run_step, learn: the source runs    LEARNING, WAITING
+ *   LEARNING, WAITING, PAUSED_BY_SOURCE
+ *                      collect: the disk is full           PAUSED_BY_STORE
+ *   PAUSED_BY_STORE    collect: a version was written      LEARNING
+ *   LEARNING, WAITING, PAUSED_BY_SOURCE, PAUSED_BY_STORE
+ *                      pause_by_guard                      PAUSED_BY_GUARD
+ *   PAUSED_BY_GUARD    resume_by_operator                  LEARNING
+ *   LEARNING, WAITING, PAUSED_BY_*
+ *                      roll_back: begins                   ROLLING_BACK
+ *   ROLLING_BACK       roll_back: done                     LEARNING
+ *   ROLLING_BACK       roll_back: refused                  the state before
+ *   any                announce_end, trainer_end           STOPPING
+ *   any                fail                                FAILED
  *
  * In PAUSED_BY_SOURCE no records arrive, but those in the queue are learned.
  * Invariants: (1) no step is made in PAUSED_BY_STORE and PAUSED_BY_GUARD.
@@ -261,8 +262,9 @@ static bool version_due(struct trainer *t, struct pace_wait *w)
         .record_ms = t->inbox.record_ms,
         .tokens = t->l->progress.tokens_seen - t->published_tokens,
         .has_step = learner_steps(t->l->learner) != t->published_step,
+        .is_untrained = t->published_step == 0,
         .has_refused = t->l->progress.n_quarantine > 0,
-        .was_refused = t->without_step,
+        .last_only_refused = t->without_step,
         .has_more = inbox_has_records(&t->inbox) ||
                     intake_tokens(t->l->intake) > 0,
     };
@@ -371,7 +373,7 @@ static void pause_by_guard(struct trainer *t, const char *reason,
                   err.msg);
     else if (rc)
         fail(t, &err);
-    publisher_take_wish(t->options.publisher, &dropped);
+    publisher_take_request(t->options.publisher, &dropped);
     set_state(t, PAUSED_BY_GUARD);
 }
 
@@ -437,7 +439,7 @@ static bool follow_guard(struct trainer *t)
     struct guard_request request;
 
     if (t->state == PAUSED_BY_GUARD ||
-        !publisher_take_wish(t->options.publisher, &request))
+        !publisher_take_request(t->options.publisher, &request))
         return false;
     auto_roll_back(t, request.version, false, request.reason);
     return true;
@@ -547,6 +549,23 @@ void trainer_reload(struct trainer *t, struct conf *now,
 
 /* --- learning ----------------------------------------------------------- */
 
+static void show_drift(struct trainer *t)
+{
+    const struct progress *p = &t->l->progress;
+
+    for (size_t i = 0; i < t->l->n_drifted; i++) {
+        const struct progress_drift *d =
+            &p->by_domain[t->l->drifted[i]].drifted;
+
+        log_warn("drift",
+                 "domain=\"%.100s\" record=%lld bits_per_byte_before=%.4f "
+                 "bits_per_byte_after=%.4f",
+                 p->domains.items[t->l->drifted[i]], (long long)d->record,
+                 d->last.before, d->last.after);
+        trainer_board_show_drift(&t->board, t->l->drifted[i]);
+    }
+}
+
 static void run_step(struct trainer *t)
 {
     struct learner_step_output step;
@@ -560,6 +579,7 @@ static void run_step(struct trainer *t)
         log_warn("replay", "row=%lld damaged=true", (long long)damaged_row);
     if (rc == 0) {
         trainer_board_show_step(&t->board, &step);
+        show_drift(t);
         if (step.skipped)
             log_warn("step", "step=%lld skipped=true grad_norm=%g",
                      (long long)learner_steps(t->l->learner),
@@ -804,7 +824,7 @@ void trainer_end(struct trainer *t)
     set_state(t, STOPPING);
     if (publishes) {
         drain_publisher(t);
-        if (!publisher_take_wish(t->options.publisher, &open))
+        if (!publisher_take_request(t->options.publisher, &open))
             publish_all(t);
         trainer_board_show(&t->board, true);
     }

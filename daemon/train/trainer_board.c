@@ -72,6 +72,16 @@ void trainer_board_show_wait(struct trainer_board *b,
     status_unlock(b->board);
 }
 
+void trainer_board_show_drift(struct trainer_board *b, int32_t domain)
+{
+    struct status *s = status_lock(b->board);
+
+    s->drift_alarms++;
+    progress_show_domain(&b->learning->progress, b->board, (size_t)domain,
+                         &s->drifted);
+    status_unlock(b->board);
+}
+
 void trainer_board_show_step(struct trainer_board *b,
                              const struct learner_step_output *step)
 {

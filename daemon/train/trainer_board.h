@@ -35,6 +35,10 @@ void trainer_board_show(struct trainer_board *b, bool at_once);
 void trainer_board_show_wait(struct trainer_board *b,
                              const struct pace_wait *wait);
 
+/* Shows a drift alarm that the last step raised, so that it becomes an
+ * event. */
+void trainer_board_show_drift(struct trainer_board *b, int32_t domain);
+
 /* Shows the figures of a step. NULL: a rollback has undone the last step. */
 void trainer_board_show_step(struct trainer_board *b,
                              const struct learner_step_output *step);

@@ -55,7 +55,6 @@ struct frozen {
     float *embed; /* [V][C]; NULL: the rows of `head` are used */
     struct packed head;
     char *block;
-    size_t n_bytes;
 };
 
 /* Returns the next n floats of a block, 64-byte aligned, and raises *used by
@@ -147,8 +146,7 @@ struct frozen *frozen_create(const struct model *m, bool bytes)
     f->qkv_cols = packed_columns(f->q + 2 * f->kv);
     f->context_cap = packed_columns((size_t)s->context);
     f->layers = xcalloc((size_t)s->layers, sizeof *f->layers);
-    f->n_bytes = lay_out_weights(f, NULL);
-    f->block = xalloc_large(f->n_bytes);
+    f->block = xalloc_large(lay_out_weights(f, NULL));
     lay_out_weights(f, f->block);
     return f;
 }
@@ -160,11 +158,6 @@ void frozen_free(struct frozen *f)
     free(f->block);
     free(f->layers);
     free(f);
-}
-
-size_t frozen_bytes(const struct frozen *f)
-{
-    return sizeof *f + f->n_bytes;
 }
 
 static void set_layer_tensor(struct frozen *f, size_t i, size_t offset,

@@ -31,7 +31,6 @@ struct frozen_work;
  * use. */
 struct frozen *frozen_create(const struct model *m, bool bytes);
 void frozen_free(struct frozen *f);
-size_t frozen_bytes(const struct frozen *f);
 
 /* Copies the numbers of one tensor of m: float[t->count]. */
 void frozen_set_tensor(struct frozen *f, const struct model_tensor *t,

@@ -16,6 +16,7 @@
 
 #include "base/heap.h"
 #include "base/xalloc.h"
+#include "learner/tokenizer/builtin_merges.h"
 #include "learner/tokenizer/pretoken.h"
 #include "learner/tokenizer/tokenizer_private.h"
 
@@ -167,6 +168,19 @@ struct tokenizer *tokenizer_build(const struct tokenizer_merge *merges,
 struct tokenizer *tokenizer_create_bytes(void)
 {
     return tokenizer_build(NULL, 0, TOKENIZER_FIRST_MERGE);
+}
+
+struct tokenizer *tokenizer_create_builtin(int vocab_size)
+{
+    struct tokenizer_merge merges[BUILTIN_MERGES];
+    int n = vocab_size - TOKENIZER_FIRST_MERGE;
+
+    BUG_ON(n < 0 || n > BUILTIN_MERGES);
+    for (int i = 0; i < n; i++)
+        merges[i] = (struct tokenizer_merge){
+            builtin_merges[i][0], builtin_merges[i][1],
+            (uint16_t)(TOKENIZER_FIRST_MERGE + i)};
+    return tokenizer_build(merges, (size_t)n, vocab_size);
 }
 
 void tokenizer_free(struct tokenizer *t)

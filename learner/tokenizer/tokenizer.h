@@ -6,10 +6,11 @@
  * byte pair encoding (Sennrich et al. 2016). Its pre-tokenizer splits off each
  * digit, then splits like GPT-2. Hugging Face writes it as
  * Sequence[Digits(individual), ByteLevel(use_regex)]; GGUF calls it `smollm`.
- * The vocabulary is learned once and never changes in a data directory. In
- * both kinds, ids 0 to 255 are the bytes and 256 is the end-of-text token
- * `<|endoftext|>`. Merges follow from 257. Ids that are left over are named
- * <unused_N>, so that the shape of the model never changes.
+ * A vocabulary is learned from text, or it is the built-in one. In a data
+ * directory it never changes. In both kinds, ids 0 to 255 are the bytes and
+ * 256 is the end-of-text token `<|endoftext|>`. Merges follow from 257. Ids
+ * that are left over are named <unused_N>, so that the shape of the model
+ * never changes.
  *
  * Owner:   never changes once made
  * Threads: any
@@ -40,6 +41,15 @@ void token_list_release(struct token_list *l);
 /* Creates a tokenizer of 256 bytes and the end-of-text token; vocab_size
  * 257. */
 struct tokenizer *tokenizer_create_bytes(void);
+
+/*
+ * Creates the byte-level BPE that is built in, of vocab_size ids. Of its merges
+ * it takes the first ones: each merge needs only earlier ones.
+ *   vocab_size  257 to TOKENIZER_BUILTIN_MAX
+ */
+#define TOKENIZER_BUILTIN_MAX 16384
+
+struct tokenizer *tokenizer_create_builtin(int vocab_size);
 
 /*
  * Learns a byte-level BPE of vocab_size ids from text. The most frequent pair

@@ -41,7 +41,6 @@ static void values(void **state)
         "  init: /models/one\n"
         "  qk_norm: yes\n"
         "log: {level: warn, format: json}\n");
-    char *where;
 
     (void)state;
     assert_int_equal(c->source.type, CONF_SOURCE_STDIN);
@@ -60,12 +59,6 @@ static void values(void **state)
     assert_true(c->model.qk_norm);
     assert_int_equal(c->log.level, LOG_WARN);
     assert_int_equal(c->log.format, LOG_JSON);
-    where = conf_where(c, "model.init");
-    assert_string_equal(where, "t.yaml:12:9");
-    free(where);
-    where = conf_where(c, "data_dir");
-    assert_string_equal(where, "default");
-    free(where);
     conf_free(c);
 }
 
@@ -84,7 +77,7 @@ static void overrides(void **state)
         "source.kafka.dead_letter=",
     };
     struct conf *c;
-    char *problems, *where;
+    char *problems;
 
     (void)state;
     c = util_load("log: {level: error}\n", good, COUNT(good), &problems);
@@ -100,9 +93,6 @@ static void overrides(void **state)
     assert_string_equal(c->http.listen_host, "::1");
     assert_string_equal(c->data_dir, "/a b");
     assert_int_equal(c->log.level, LOG_WARN);
-    where = conf_where(c, "log.level");
-    assert_string_equal(where, "--set:9:11");
-    free(where);
     conf_set_data_dir(c, "elsewhere");
     assert_string_equal(c->data_dir, "elsewhere");
     conf_free(c);
@@ -528,11 +518,39 @@ static void test_set_stored(void **state)
     conf_free(c);
 }
 
+static void test_set_default(void **state)
+{
+    static const char *const sets[] = {"model.tokenizer=bytes"};
+    struct conf *c = conf_create(), *other = conf_create();
+    struct conf_problems p = CONF_PROBLEMS_INIT;
+    struct conf_strings x = {0}, y = {0};
+    struct err err = ERR_INIT;
+
+    (void)state;
+    assert_int_equal(conf_load(c, NULL, sets, 1, NULL, &p), 0);
+    assert_int_equal(conf_load(other, NULL, sets, 1, NULL, &p), 0);
+    assert_int_equal(conf_set_default(c, "model.tokenizer", "bpe", &err), 0);
+    util_assert_key(c, "model.tokenizer", "bytes"); /* it was set */
+    assert_int_equal(conf_set_default(c, "model.vocab_size", "1234", &err), 0);
+    util_assert_key(c, "model.vocab_size", "1234");
+    assert_int_equal(conf_set_default(c, "model.vocab_size", "x", &err),
+                     ERR_CORRUPT);
+    util_assert_key(c, "model.vocab_size", "1234");
+    /* A reload finds no difference. */
+    assert_int_equal(conf_reload_diff(c, other, &x, &y), 0);
+    conf_strings_release(&x);
+    conf_strings_release(&y);
+    conf_problems_release(&p);
+    conf_free(c);
+    conf_free(other);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_learning_keys),
         cmocka_unit_test(test_set_stored),
+        cmocka_unit_test(test_set_default),
         cmocka_unit_test(values),
         cmocka_unit_test(overrides),
         cmocka_unit_test(lone_dashes),

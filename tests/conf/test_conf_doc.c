@@ -43,12 +43,13 @@ static void defaults(void **state)
     assert_string_equal(c->source.kafka.properties.items[0].where, "default");
     assert_int_equal(c->source.max_record_bytes, 65536);
     assert_int_equal(c->model.preset, CONF_PRESET_SMALL);
-    assert_int_equal(c->model.tokenizer, CONF_TOKENIZER_BPE);
+    assert_int_equal(c->model.tokenizer, CONF_TOKENIZER_BUILTIN);
     assert_int_equal(c->model.vocab_size, 4096);
     assert_null(c->model.init);
     assert_int_equal(c->learner.seed, 42);
     assert_true(c->learner.optimizer.lr == 0);
     assert_true(c->learner.ewc.lambda == CONF_REAL_WORD);
+    assert_true(c->learner.drift.enabled);
     assert_true(c->learner.ewc.decay == 0.95);
     assert_int_equal(c->learner.ewc.consolidate.kind, CONF_CONSOLIDATE_AUTO);
     assert_true(c->learner.average.enabled);

@@ -204,8 +204,8 @@ static void checks_between_settings(void **state)
          "t.yaml:1:16: source.path: source.type: file needs the path of a "
          "file (for the standard input: source.type: stdin)"},
         {"model: {vocab_size: 299}\n",
-         "t.yaml:1:21: model.vocab_size: model.tokenizer: bpe needs at least "
-         "300"},
+         "t.yaml:1:21: model.vocab_size: model.tokenizer: builtin needs at "
+         "least 300"},
         {"model: {dim: 64}\n",
          "t.yaml:1:14: model.dim: only with model.preset: custom; a preset "
          "has its own"},

@@ -229,7 +229,7 @@ def unwritable(tap, path):
 
 def no_text(tap):
     empty = write_lines(os.path.join(TMP, "empty.jsonl"), [])
-    for kind, wanted in (("bpe", 1), ("bytes", 0)):
+    for kind, wanted in (("bpe", 1), ("bytes", 0), ("builtin", 0)):
         daemon = Daemon(f"empty-{kind}", source__type="file",
                         source__path=empty, source__at_end="exit",
                         model__tokenizer=kind)

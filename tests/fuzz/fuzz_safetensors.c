@@ -10,7 +10,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct tensor_list tensors = TENSOR_LIST_INIT;
     struct buf metadata = BUF_INIT;
 
-    safetensors_parse("fuzz", data, size, &tensors, &metadata, NULL);
+    safetensors_read(fuzz_file(data, size), NULL, UINT64_MAX, &tensors,
+                     &metadata, NULL);
     tensor_list_release(&tensors);
     buf_release(&metadata);
     return 0;

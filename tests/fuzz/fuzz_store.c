@@ -11,6 +11,7 @@
 
 #include "base/err.h"
 #include "base/xalloc.h"
+#include "store/store_private.h"
 
 static struct fuzz_store fuzz;
 static char *folder;
@@ -70,7 +71,7 @@ const struct fuzz_store *fuzz_store(void)
         abort();
     publish(&err);
     /* No target needs the store after a crash of the machine. */
-    sqlite3_exec(store_connection(fuzz.store), "PRAGMA synchronous = OFF", NULL,
+    sqlite3_exec(db_handle(fuzz.store->db), "PRAGMA synchronous = OFF", NULL,
                  NULL, NULL);
     if (catalog_open(folder, &fuzz.catalog, &err) != 0)
         abort();

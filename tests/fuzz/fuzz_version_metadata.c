@@ -20,6 +20,7 @@
 #include "daemon/publish/publisher_private.h"
 #include "daemon/publish/verdict_memory.h"
 #include "store/safetensors.h"
+#include "store/store_private.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/fuzz_store.h"
 
@@ -66,7 +67,7 @@ static void parse_gate(const char *text, size_t n)
     if (!begun)
         status_board_init(&board);
     begun = true;
-    if (sqlite3_prepare_v2(store_connection(fuzz->store), sql, -1, &update,
+    if (sqlite3_prepare_v2(db_handle(fuzz->store->db), sql, -1, &update,
                            NULL) != SQLITE_OK)
         abort();
     sqlite3_bind_text(update, 1, text, (int)n, SQLITE_STATIC);
@@ -122,8 +123,8 @@ static void parse_tensors(const char *text, size_t n)
         buf_add(&file, text + 1, n_json);
     while (n_data--)
         buf_addc(&file, '\0');
-    safetensors_parse("fuzz", (const void *)file.data, file.len, &tensors,
-                      &metadata, NULL);
+    safetensors_read(fuzz_file((const void *)file.data, file.len), NULL,
+                     UINT64_MAX, &tensors, &metadata, NULL);
     tensor_list_release(&tensors);
     buf_release(&metadata);
     buf_release(&file);

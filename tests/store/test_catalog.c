@@ -24,6 +24,7 @@
 #include "base/timing.h"
 #include "base/xalloc.h"
 #include "store/store.h"
+#include "store/store_private.h"
 #include "tests/util/store_util.h"
 
 static void test_empty(void **state)
@@ -370,7 +371,7 @@ static void test_check_references(void **state)
     struct err err = ERR_INIT;
 
     util_pass(b.s, 1, true);
-    assert_int_equal(sqlite3_exec(store_connection(b.s),
+    assert_int_equal(sqlite3_exec(db_handle(b.s->db),
                                   "PRAGMA foreign_keys=OFF;"
                                   "DELETE FROM partitions WHERE id = 1",
                                   NULL, NULL, NULL),
@@ -384,7 +385,7 @@ static void test_check_references(void **state)
 
 static void run_sql(struct store *s, const char *sql)
 {
-    assert_int_equal(sqlite3_exec(store_connection(s), sql, NULL, NULL, NULL),
+    assert_int_equal(sqlite3_exec(db_handle(s->db), sql, NULL, NULL, NULL),
                      SQLITE_OK);
 }
 

@@ -41,6 +41,7 @@
 #include "base/rng.h"
 #include "base/xalloc.h"
 #include "store/store.h"
+#include "store/store_private.h"
 #include "tests/util/fault_vfs.h"
 #include "tests/util/store_util.h"
 
@@ -496,7 +497,7 @@ static char *describe(struct store *s)
     buf_addf(&text, "head %d serving %d", (int)util_head(s),
              (int)util_number(s, "SELECT serving FROM pointers"));
     assert_int_equal(
-        sqlite3_prepare_v2(store_connection(s),
+        sqlite3_prepare_v2(db_handle(s->db),
                            "SELECT version, state FROM versions", -1, &q, NULL),
         SQLITE_OK);
     while (sqlite3_step(q) == SQLITE_ROW)

@@ -43,6 +43,7 @@
 #include "store/backup.h"
 #include "store/releases.h"
 #include "store/store.h"
+#include "store/store_private.h"
 #include "store/tombstones.h"
 #include "tests/util/fault_vfs.h"
 #include "tests/util/store_util.h"
@@ -276,7 +277,7 @@ static int act_backup(struct store *none, struct err *err)
 
 static int act_restore(struct store *none, struct err *err)
 {
-    char *backup = xasprintf("%s/backup", dir);
+    char *backup = xasprintf("%s-backup", dir);
     struct backup_report report;
     int rc;
 
@@ -376,14 +377,14 @@ static void make_three(void)
     util_pass(s, 2, true);
     util_publish(s, 2, 3);
     assert_int_equal(store_pin(s, 2, true, NULL), 0);
-    assert_int_equal(sqlite3_exec(store_connection(s),
+    assert_int_equal(sqlite3_exec(db_handle(s->db),
                                   "INSERT INTO control_log (time_ms, kind,"
                                   " version, partition_id, first_offset,"
                                   " last_offset) VALUES (1, 'skip', 1, 0, 1,"
                                   " 2)",
                                   NULL, NULL, NULL),
                      SQLITE_OK);
-    assert_int_equal(sqlite3_last_insert_rowid(store_connection(s)), SKIPPED);
+    assert_int_equal(sqlite3_last_insert_rowid(db_handle(s->db)), SKIPPED);
     store_close(s);
     assert_int_equal(fileio_mkdirs(left_over, NULL), 0);
     assert_int_equal(fileio_write_sync(file, "x", 1, NULL), 0);
@@ -393,7 +394,7 @@ static void make_three(void)
 
 static void make_backup(void)
 {
-    char *backup = xasprintf("%s/backup", dir);
+    char *backup = xasprintf("%s-backup", dir);
     struct backup_report report;
 
     assert_int_equal(backup_make(dir, backup, NULL, NULL, &report, NULL), 0);
@@ -409,10 +410,19 @@ static void remove_all(const char *path)
     free(command);
 }
 
+static void remove_backup(void)
+{
+    char *backup = xasprintf("%s-backup", dir);
+
+    remove_all(backup);
+    free(backup);
+}
+
 static void prepare(const struct act *a)
 {
     remove_all(dir);
     remove_all(other);
+    remove_backup();
     make_three();
     if (a->run == act_restore)
         make_backup();
@@ -474,16 +484,19 @@ static void check_copy(const struct act *a, int rc)
 {
     char *mark = xasprintf("%s/" BACKUP_UNFINISHED, other);
     char *db = xasprintf("%s/mneme.db", other);
+    char *sums = xasprintf("%s/" BACKUP_SUMS, other);
     struct store *s = NULL;
 
     if (fileio_exists(mark)) {
         assert_true(rc == DIED);
         assert_int_equal(store_open(other, NULL, 0, &s, NULL), ERR_STATE);
     } else if (fileio_exists(db)) {
+        unlink(sums); /* or the store would refuse a backup */
         assert_true(is_state(other, &a->after));
     } else {
         assert_true(rc == DIED || rc == FAILED);
     }
+    free(sums);
     free(db);
     free(mark);
 }

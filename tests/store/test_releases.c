@@ -21,11 +21,12 @@
 #include "store/releases.h"
 #include "store/schema.h"
 #include "store/store.h"
+#include "store/store_private.h"
 #include "tests/util/store_util.h"
 
 static void run_sql(struct store *s, const char *sql)
 {
-    assert_int_equal(sqlite3_exec(store_connection(s), sql, NULL, NULL, NULL),
+    assert_int_equal(sqlite3_exec(db_handle(s->db), sql, NULL, NULL, NULL),
                      SQLITE_OK);
 }
 

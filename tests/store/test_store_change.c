@@ -16,6 +16,7 @@
 
 #include "base/timing.h"
 #include "store/store.h"
+#include "store/store_private.h"
 #include "tests/util/store_util.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
@@ -120,7 +121,7 @@ static void test_append_only(void **state)
     assert_int_equal(store_pin(s, 1, false, NULL), 0);
     assert_int_equal(store_pin(s, 5, true, NULL), ERR_NOTFOUND);
     for (size_t i = 0; i < COUNT(refused); i++)
-        if (sqlite3_exec(store_connection(s), refused[i], NULL, NULL, NULL) !=
+        if (sqlite3_exec(db_handle(s->db), refused[i], NULL, NULL, NULL) !=
             SQLITE_CONSTRAINT_TRIGGER)
             fail_msg("%s", refused[i]);
     assert_int_equal(util_number(s, "SELECT count(*) FROM history"), 2);

@@ -23,6 +23,7 @@
 #include "base/fileio.h"
 #include "base/xalloc.h"
 #include "store/store.h"
+#include "store/store_private.h"
 #include "tests/util/fault_vfs.h"
 #include "tests/util/store_util.h"
 
@@ -318,7 +319,7 @@ static void fail_in_sqlite(const char *dir, enum fault_vfs f, bool again)
         assert_true(head > 1);
         s = util_open_store(dir); /* back to one version for the next round */
         assert_int_equal(util_rewind_to(s, 1), 0);
-        assert_int_equal(sqlite3_exec(store_connection(s),
+        assert_int_equal(sqlite3_exec(db_handle(s->db),
                                       "DELETE FROM versions WHERE version > 1;"
                                       "UPDATE pointers SET newest = 1",
                                       NULL, NULL, NULL),
@@ -482,7 +483,7 @@ static void make_stray(const char *of, const char *dir, const char *name)
 
     while (util_publish(s, util_head(s), 3) < 2)
         ;
-    assert_int_equal(sqlite3_exec(store_connection(s),
+    assert_int_equal(sqlite3_exec(db_handle(s->db),
                                   "DELETE FROM versions WHERE version = 2;"
                                   "UPDATE pointers SET head = 1, newest = 1",
                                   NULL, NULL, NULL),

@@ -22,6 +22,7 @@
 #include "daemon/train/rewind.h"
 #include "learner/kernels/ops.h"
 #include "store/releases.h"
+#include "store/store_private.h"
 #include "tests/util/store_util.h"
 
 static void check(int rc, const struct err *err)
@@ -196,11 +197,11 @@ static int run_sql(struct store *s, void *arg, struct err *err)
     struct statement *x = arg;
     sqlite3_stmt *q = NULL;
 
-    if (sqlite3_prepare_v2(store_connection(s), x->sql, -1, &q, NULL) !=
+    if (sqlite3_prepare_v2(db_handle(s->db), x->sql, -1, &q, NULL) !=
             SQLITE_OK ||
         (sqlite3_step(q) == SQLITE_ERROR))
         return err_set(err, ERR_INVALID, "%s: %s", x->sql,
-                       sqlite3_errmsg(store_connection(s)));
+                       sqlite3_errmsg(db_handle(s->db)));
     x->number = sqlite3_column_int64(q, 0);
     sqlite3_finalize(q);
     return 0;

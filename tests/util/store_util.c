@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 #include <sqlite3.h>
@@ -15,6 +17,8 @@
 #include "base/fileio.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
+#include "store/safetensors.h"
+#include "store/store_private.h"
 #include "tests/util/store_util.h"
 
 int util_make_temp(void **state)
@@ -233,7 +237,7 @@ int64_t util_number(struct store *s, const char *sql)
     sqlite3_stmt *q;
     int64_t number;
 
-    assert_int_equal(sqlite3_prepare_v2(store_connection(s), sql, -1, &q, NULL),
+    assert_int_equal(sqlite3_prepare_v2(db_handle(s->db), sql, -1, &q, NULL),
                      SQLITE_OK);
     assert_int_equal(sqlite3_step(q), SQLITE_ROW);
     number = sqlite3_column_int64(q, 0);
@@ -267,6 +271,21 @@ struct util_totals util_totals(struct catalog *c, int64_t version)
     sqlite3_finalize(q);
     catalog_unlock(c);
     return t;
+}
+
+int util_read_tensors(const void *bytes, size_t n_bytes,
+                      struct tensor_list *out, struct buf *metadata_json,
+                      struct err *err)
+{
+    int fd = memfd_create("tensors", MFD_CLOEXEC), rc;
+    char path[64];
+
+    assert_true(fd >= 0);
+    assert_int_equal(fileio_write_all(fd, bytes, n_bytes, "memory", NULL), 0);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    rc = safetensors_read(path, NULL, UINT64_MAX, out, metadata_json, err);
+    close(fd);
+    return rc;
 }
 
 int64_t util_head(struct store *s)

@@ -49,6 +49,11 @@ int64_t util_pass(struct store *s, int64_t seed, bool serve);
 /* Opens the store, publishes version 1 and closes it. */
 void util_make_first(const char *dir);
 
+/* Calls safetensors_read with a file of these bytes in memory. */
+int util_read_tensors(const void *bytes, size_t n_bytes,
+                      struct tensor_list *out, struct buf *metadata_json,
+                      struct err *err);
+
 int64_t util_head(struct store *s);
 
 int util_rewind_to(struct store *s, int64_t version);

@@ -198,9 +198,11 @@ static void fill_board(int64_t now_ms)
     s->n_domains = 2;
     s->n_domains_known = 39;
     s->domains[0] = (struct status_domain){status_name(&board, "news"), 41,
-                                           42, 3.5, 0.625, 43};
+                                           42, 3.5, 0.625, 43,
+                                           {47, 48, 2.5, 3.75, 0.75}};
     s->domains[1] = (struct status_domain){status_name(&board, "code"), 44,
-                                           45, NAN, NAN, 46};
+                                           45, NAN, NAN, 46,
+                                           {0, -1, NAN, NAN, 0}};
     s->n_holdouts = 1;
     s->holdouts[0] =
         (struct status_holdout){status_name(&board, "news"), 3.25, 3.125};
@@ -384,6 +386,11 @@ static void test_every_metric(void **state)
         "right.\n"
         "# TYPE mneme_domain_accuracy gauge\n"
         "mneme_domain_accuracy{domain=\"news\"} 0.625\n"
+        "# HELP mneme_domain_drift_level State of the drift test: 0.5 is a "
+        "warning, 1 an alarm.\n"
+        "# TYPE mneme_domain_drift_level gauge\n"
+        "mneme_domain_drift_level{domain=\"news\"} 0.75\n"
+        "mneme_domain_drift_level{domain=\"code\"} 0\n"
         "# HELP mneme_domains Domains known; the first 257 have series.\n"
         "# TYPE mneme_domains gauge\n"
         "mneme_domains 39\n"
@@ -391,6 +398,10 @@ static void test_every_metric(void **state)
         "# TYPE mneme_domain_records_total counter\n"
         "mneme_domain_records_total{domain=\"news\"} 41\n"
         "mneme_domain_records_total{domain=\"code\"} 44\n"
+        "# HELP mneme_domain_drift_alarms_total Drift alarms by domain.\n"
+        "# TYPE mneme_domain_drift_alarms_total counter\n"
+        "mneme_domain_drift_alarms_total{domain=\"news\"} 47\n"
+        "mneme_domain_drift_alarms_total{domain=\"code\"} 0\n"
         "# HELP mneme_source_gaps_total Gaps in the stream that were "
         "skipped.\n"
         "# TYPE mneme_source_gaps_total counter\n"
@@ -486,7 +497,14 @@ static void test_every_field(void **state)
         "   \"holdout_best_bits_per_byte\": 3.125,\n"
         "   \"forgetting_bits_per_byte\": 0.125,\n"
         "   \"accuracy\": 0.625,\n"
-        "   \"replay_rows\": 43\n"
+        "   \"replay_rows\": 43,\n"
+        "   \"drift\": {\n"
+        "    \"alarms\": 47,\n"
+        "    \"level\": 0.75,\n"
+        "    \"record\": 48,\n"
+        "    \"before_bits_per_byte\": 2.5,\n"
+        "    \"after_bits_per_byte\": 3.75\n"
+        "   }\n"
         "  },\n"
         "  {\n"
         "   \"domain\": \"code\",\n"
@@ -497,7 +515,14 @@ static void test_every_field(void **state)
         "   \"holdout_best_bits_per_byte\": null,\n"
         "   \"forgetting_bits_per_byte\": null,\n"
         "   \"accuracy\": null,\n"
-        "   \"replay_rows\": 46\n"
+        "   \"replay_rows\": 46,\n"
+        "   \"drift\": {\n"
+        "    \"alarms\": 0,\n"
+        "    \"level\": 0.0,\n"
+        "    \"record\": null,\n"
+        "    \"before_bits_per_byte\": null,\n"
+        "    \"after_bits_per_byte\": null\n"
+        "   }\n"
         "  }\n"
         " ],\n"
         " \"domains_known\": 39,\n"

@@ -179,7 +179,6 @@ static void test_in_order(void **state)
     check_records(w, 2, 0, 1, 0);
     check_position(w, 3, 0);
     assert_int_equal(intake_tokens(w->in), 0);
-    assert_int_equal(intake_memory(w->in), 0);
 }
 
 /* A decision takes effect at once when no record waits. */
@@ -455,7 +454,6 @@ static void test_restart(void **state)
     assert_int_equal(intake_tokens(w->in), 4);
     learn(w, 100, NULL);
     check_records(w, 2, 1, 0, 0);
-    assert_int_equal(intake_memory(w->in), 0);
 }
 
 static void test_labels(void **state)
@@ -635,7 +633,6 @@ static void test_forgotten_while_waiting(void **state)
     check_records(w, 3, 1, 0, 0);
     check_position(w, 4, 0);
     assert_int_equal(intake_tokens(w->in), 0);
-    assert_int_equal(intake_memory(w->in), 0);
 }
 
 /* The trainer makes such records from the rows of the table `releases`. */

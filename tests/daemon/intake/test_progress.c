@@ -142,6 +142,7 @@ static void fill(struct progress *p)
     for (int i = 0; i < 1000; i++) {
         progress_decide(p, i, id, i, 'l');
         progress_learned(p, d, 123.4567 / (i + 1), 17 + i % 3);
+        progress_test_drift(p, d, i < 900 ? 40 + i % 7 : 90, 17 + i % 3);
         progress_count_label(p, d, i % 3 == 0);
         progress_loss_add(&p->train_loss, 1.0 / 3, 7);
         progress_loss_add(&p->average_loss, 1.0 / 7, 7);
@@ -166,11 +167,14 @@ static void test_export_is_exact(void **state)
     progress_export(&q, 1000, "loops", NULL, &second);
     assert_string_equal(first.data, second.data);
     assert_memory_equal(&p.loss, &q.loss, sizeof p.loss);
+    assert_int_equal(p.by_domain[0].drifted.alarms, 1);
     assert_memory_equal(&p.average_loss, &q.average_loss, sizeof p.loss);
     check_sum(&q);
     /* Both count the same from here on. */
     progress_learned(&p, 0, 0.1, 3);
     progress_learned(&q, 0, 0.1, 3);
+    progress_test_drift(&p, 0, 9.0 / 7, 1000);
+    progress_test_drift(&q, 0, 9.0 / 7, 1000);
     assert_memory_equal(&p.by_domain[0], &q.by_domain[0],
                         sizeof p.by_domain[0]);
     buf_release(&first);
@@ -289,6 +293,45 @@ static void test_import_refuses(void **state)
     progress_release(&p);
 }
 
+/* Versions from before the drift test have no state of it. */
+static void test_import_without_drift(void **state)
+{
+    struct progress p;
+    struct buf json = BUF_INIT;
+    struct err err = ERR_INIT;
+    json_t *root, *domain;
+    char *text;
+
+    (void)state;
+    progress_init(&p);
+    fill(&p);
+    progress_export(&p, 1000, "loops", NULL, &json);
+    root = json_loads(json.data, 0, NULL);
+    domain = json_array_get(json_object_get(root, "domains"), 0);
+    json_object_del(domain, "drift");
+    json_object_del(domain, "drifted");
+    text = json_dumps(root, JSON_REAL_PRECISION(17));
+    assert_int_equal(progress_import(&p, text, strlen(text), &err), 0);
+    assert_int_equal(p.by_domain[0].drifted.alarms, 0);
+    assert_true(p.by_domain[0].drift.n == 0);
+    free(text);
+    /* One of the two alone is damage, and so is a value out of range. */
+    json_object_set_new(domain, "drift", drift_json(&p.by_domain[0].drift));
+    text = json_dumps(root, JSON_REAL_PRECISION(17));
+    assert_int_equal(progress_import(&p, text, strlen(text), &err),
+                     ERR_CORRUPT);
+    free(text);
+    json_object_set_new(domain, "drifted", json_pack("[i,i,f,f]", -1, 0, 1.0,
+                                                     1.0));
+    text = json_dumps(root, JSON_REAL_PRECISION(17));
+    assert_int_equal(progress_import(&p, text, strlen(text), &err),
+                     ERR_CORRUPT);
+    free(text);
+    json_decref(root);
+    buf_release(&json);
+    progress_release(&p);
+}
+
 static void test_other_domain(void **state)
 {
     struct progress p;
@@ -369,6 +412,7 @@ int main(void)
         cmocka_unit_test(test_future_comes_back),
         cmocka_unit_test(test_no_average_loss),
         cmocka_unit_test(test_import_refuses),
+        cmocka_unit_test(test_import_without_drift),
         cmocka_unit_test(test_other_domain),
         cmocka_unit_test(test_more_domains_than_shown),
         cmocka_unit_test(test_bits_per_byte),

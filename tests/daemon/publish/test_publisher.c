@@ -150,35 +150,35 @@ static int pause_learning(struct store *s, void *arg, struct err *err)
  * paused instead. */
 static void test_not_finite(void **state)
 {
-    struct guard_request wish;
+    struct guard_request request;
     struct train_util u;
 
     publish_util_begin(&u, *state);
     publisher_start(u.publisher);
     publish_util_publish(&u, 0, 40);
-    assert_false(publisher_take_wish(u.publisher, &wish));
+    assert_false(publisher_take_request(u.publisher, &request));
     publish_util_publish(&u, NAN, 0);
     util_assert_state(u.catalog, 2, STORE_FAILED);
     publish_util_check_pointers(&u, 2, 1);
     publish_util_check_status(&u, "last_reason", "not finite");
     assert_int_equal(u.n_wakes, 3); /* two outcomes, one request */
     publish_util_restart(&u);
-    assert_true(publisher_take_wish(u.publisher, &wish));
-    assert_int_equal(wish.cause, GUARD_NOT_FINITE);
-    assert_int_equal(wish.version, 1);
-    assert_non_null(strstr(wish.reason, "version 2: "));
-    assert_false(publisher_take_wish(u.publisher, &wish));
+    assert_true(publisher_take_request(u.publisher, &request));
+    assert_int_equal(request.cause, GUARD_NOT_FINITE);
+    assert_int_equal(request.version, 1);
+    assert_non_null(strstr(request.reason, "version 2: "));
+    assert_false(publisher_take_request(u.publisher, &request));
 
     assert_int_equal(publisher_run(u.publisher, pause_learning, NULL, NULL), 0);
     publish_util_restart(&u);
-    assert_false(publisher_take_wish(u.publisher, &wish));
+    assert_false(publisher_take_request(u.publisher, &request));
     publish_util_check_status(&u, "last_verdict", "\"failed\"");
     publish_util_end(&u);
 }
 
 static void test_no_auto_rollback(void **state)
 {
-    struct guard_request wish;
+    struct guard_request request;
     struct train_util u;
 
     publish_util_begin(&u, *state);
@@ -187,7 +187,7 @@ static void test_no_auto_rollback(void **state)
     publish_util_publish(&u, 0, 40);
     publish_util_publish(&u, NAN, 0);
     util_assert_state(u.catalog, 2, STORE_FAILED);
-    assert_false(publisher_take_wish(u.publisher, &wish));
+    assert_false(publisher_take_request(u.publisher, &request));
     publish_util_end(&u);
 }
 
@@ -206,7 +206,7 @@ static void damage_head(struct train_util *u)
  * since the live weights are not damaged. */
 static void test_damaged_files(void **state)
 {
-    struct guard_request wish;
+    struct guard_request request;
     struct train_util u;
 
     publish_util_begin(&u, *state);
@@ -217,7 +217,7 @@ static void test_damaged_files(void **state)
     util_assert_state(u.catalog, 2, STORE_FAILED);
     publish_util_check_pointers(&u, 2, 1);
     publish_util_check_status(&u, "last_reason", "cannot be read back");
-    assert_false(publisher_take_wish(u.publisher, &wish));
+    assert_false(publisher_take_request(u.publisher, &request));
     assert_int_equal(u.n_fatal, 0);
     publish_util_end(&u);
 }

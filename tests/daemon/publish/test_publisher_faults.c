@@ -214,7 +214,7 @@ static void test_store_lost(void **state)
 static void test_failed_rollback(void **state)
 {
     struct err err = ERR_INIT;
-    struct guard_request wish;
+    struct guard_request request;
     struct train_util u;
 
     publish_util_begin(&u, *state);
@@ -229,7 +229,7 @@ static void test_failed_rollback(void **state)
     assert_int_equal(publish_util_roll_back(&u, 2, false, false, &err),
                      ERR_CORRUPT);
     publish_util_check_pointers(&u, 2, 1);
-    assert_true(publisher_take_wish(u.publisher, &wish));
+    assert_true(publisher_take_request(u.publisher, &request));
     publish_util_check_metric(&u, "rollbacks_total", 0);
     assert_int_equal(u.n_fatal, 0);
     publish_util_end(&u);

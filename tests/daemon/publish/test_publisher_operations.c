@@ -23,7 +23,7 @@
 static void test_rollback(void **state)
 {
     struct err err = ERR_INIT;
-    struct guard_request wish;
+    struct guard_request request;
     struct train_util u;
 
     publish_util_begin(&u, *state);
@@ -41,7 +41,7 @@ static void test_rollback(void **state)
     assert_int_equal(publish_util_roll_back(&u, 1, true, true, &err), 0);
     publish_util_check_pointers(&u, 1, 2);
     util_assert_state(u.catalog, 3, STORE_ROLLED_BACK);
-    assert_false(publisher_take_wish(u.publisher, &wish)); /* dropped */
+    assert_false(publisher_take_request(u.publisher, &request)); /* dropped */
     publish_util_check_metric(&u, "rollbacks_total", 1);
     publish_util_check_metric(&u, "automatic_rollbacks_total", 1);
     publish_util_check_status(&u, "last_rollback", "worse");

@@ -55,6 +55,21 @@ static void test_by_time(void **state)
     assert_true(due_in_stream(10000));
 }
 
+/* The untrained version answers for three seconds at most. */
+static void test_untrained(void **state)
+{
+    (void)state;
+    input.is_untrained = true;
+    assert_false(due_in_stream(2999));
+    assert_int_equal(wait.until_ms, 3000);
+    assert_true(due_in_stream(3000));
+    input.has_step = false;
+    assert_false(due_in_stream(20000));
+    input.has_step = true;
+    conf.publish.every_seconds = 1;
+    assert_true(due_in_stream(1000));
+}
+
 static void test_by_tokens(void **state)
 {
     (void)state;
@@ -157,12 +172,12 @@ static void test_refused(void **state)
     assert_false(due_at(6999));
     assert_int_equal(wait.until_ms, 7000);
     assert_true(due_at(7000));
-    input.was_refused = true;
+    input.last_only_refused = true;
     assert_false(due_at(59999));
     assert_int_equal(wait.until_ms, 60000);
     assert_true(due_at(60000));
     /* Refused records that never stop. */
-    input.was_refused = false;
+    input.last_only_refused = false;
     input.record_ms = 59000;
     assert_true(due_at(60000));
 }
@@ -171,6 +186,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_by_time, setup),
+        cmocka_unit_test_setup(test_untrained, setup),
         cmocka_unit_test_setup(test_by_tokens, setup),
         cmocka_unit_test_setup(test_share, setup),
         cmocka_unit_test_setup(test_pause, setup),

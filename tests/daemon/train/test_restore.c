@@ -88,6 +88,10 @@ static void assert_state(struct train_util *u, int64_t version,
 static void test_empty(void **state)
 {
     static const char *const bpe[] = {"model.tokenizer=bpe"};
+    static const char *const builtin[] = {"model.tokenizer=builtin",
+                                          "model.vocab_size=512"};
+    static const char *const large[] = {"model.tokenizer=builtin",
+                                        "model.vocab_size=16385"};
     static const char *const linear[] = {
         "model.preset=linear", "model.dim=0",      "model.layers=0",
         "model.heads=0",       "model.kv_heads=0", "model.ffn_dim=0",
@@ -101,6 +105,10 @@ static void test_empty(void **state)
     /* A learned vocabulary needs text first. */
     assert_int_equal(try_state(*state, bpe, 1, &prepared, &err), 0);
     assert_false(prepared);
+    assert_int_equal(try_state(*state, builtin, 2, &prepared, &err), 0);
+    assert_true(prepared);
+    assert_int_equal(try_state(*state, large, 2, &prepared, &err),
+                     ERR_INVALID);
     assert_int_equal(try_state(*state, linear, 7, &prepared, &err), 0);
     assert_true(prepared);
 }
@@ -170,6 +178,34 @@ static void test_other_settings(void **state)
         assert_non_null(strstr(err.msg, others[i].named));
     }
     assert_int_equal(try_settings(*state, NULL, 1, &shards, &err), 0);
+}
+
+/* A directory that was made when the defaults were others keeps its tokenizer,
+ * unless the configuration sets one. */
+static void test_tokenizer_kept(void **state)
+{
+    static const char *const sets[] = {"model.tokenizer=builtin"};
+    struct conf_problems p = CONF_PROBLEMS_INIT;
+    struct store *s = open_store(*state);
+    struct conf *conf = conf_create();
+    struct err err = ERR_INIT;
+    int shards;
+
+    assert_int_equal(store_setting_put(s, "model.tokenizer", "bpe", &err), 0);
+    assert_int_equal(store_setting_put(s, "model.vocab_size", "20000", &err),
+                     0);
+    assert_int_equal(restore_settings(s, conf, 1, &shards, &err), 0);
+    assert_int_equal(conf->model.tokenizer, CONF_TOKENIZER_BPE);
+    assert_int_equal(conf->model.vocab_size, 20000);
+    conf_free(conf);
+
+    conf = conf_create();
+    assert_int_equal(conf_load(conf, NULL, sets, 1, NULL, &p), 0);
+    assert_int_equal(restore_settings(s, conf, 1, &shards, &err), ERR_STATE);
+    assert_non_null(strstr(err.msg, "model.tokenizer: bpe"));
+    conf_free(conf);
+    conf_problems_release(&p);
+    store_close(s);
 }
 
 static void put_shards(const char *dir, const char *value)
@@ -398,19 +434,19 @@ static void test_guard_request(void **state)
     assert_int_equal(publisher_run(u.publisher, write_request, &changed, NULL),
                      0);
     assert_int_equal(changed, 1);
-    assert_false(publisher_take_wish(u.publisher, &request));
+    assert_false(publisher_take_request(u.publisher, &request));
     reopen(&u);
-    assert_true(publisher_take_wish(u.publisher, &request));
+    assert_true(publisher_take_request(u.publisher, &request));
     assert_int_equal(request.version, 1);
     assert_string_equal(request.reason, "a test");
     rewind_util_close(&u);
 
     rewind_util_open(&u, *state, off, 1);
-    assert_false(publisher_take_wish(u.publisher, &request));
+    assert_false(publisher_take_request(u.publisher, &request));
     /* Learning was paused instead. */
     assert_int_equal(publisher_run(u.publisher, hold, NULL, NULL), 0);
     reopen(&u);
-    assert_false(publisher_take_wish(u.publisher, &request));
+    assert_false(publisher_take_request(u.publisher, &request));
     rewind_util_close(&u);
 }
 
@@ -422,6 +458,7 @@ int main(void)
         TEST(test_empty),
         TEST(test_model_init),
         TEST(test_other_settings),
+        TEST(test_tokenizer_kept),
         TEST(test_shards),
         TEST(test_head),
         TEST(test_head_after_rollback),

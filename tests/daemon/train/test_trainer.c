@@ -15,6 +15,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -54,6 +55,60 @@ static void test_step(void **state)
     trainer_util_turn(u); /* the third record waits for a full batch */
     assert_int_equal(trainer_util_steps(u), 1);
     assert_int_equal(u->learning.progress.records.learned, 2);
+}
+
+/* Learns until a step raises a drift alarm, at most n records. */
+static bool learn_other_text(struct train_util *u, int n)
+{
+    char text[33];
+
+    for (int i = 0; i < n; i++) {
+        snprintf(text, sizeof text, "%04d-QWZXJ-KVBYH-%04d-QPLMC-YUX!", i,
+                 i * 7919 % 10000);
+        trainer_util_push_value(u, text);
+        trainer_util_turn(u);
+        if (learning_has_drifted(&u->learning))
+            return true;
+    }
+    return false;
+}
+
+/* A change of the text is an alarm, which the board shows once, and which a
+ * restart knows but does not raise again. */
+static void test_drift(void **state)
+{
+    struct train_util *u = trainer_util_begin(state);
+    const struct progress_drift *d;
+
+    for (int i = 0; i < 400; i++) {
+        trainer_util_learn_batch(u);
+        assert_false(learning_has_drifted(&u->learning));
+    }
+    assert_int_equal(u->board.now.drift_alarms, 0);
+    assert_true(learn_other_text(u, 200));
+    d = &u->learning.progress.by_domain[0].drifted;
+    assert_int_equal(d->alarms, 1);
+    assert_true(d->last.after > d->last.before);
+    assert_int_equal(u->board.now.drift_alarms, 1);
+    assert_int_equal(u->board.now.drifted.drift.alarms, 1);
+    assert_true(u->board.now.drifted.drift.after == d->last.after);
+    trainer_util_publish(u);
+    trainer_util_restart(u);
+    d = &u->learning.progress.by_domain[0].drifted;
+    assert_int_equal(d->alarms, 1);
+    assert_false(learning_has_drifted(&u->learning));
+}
+
+/* Without the test there is no alarm. */
+static void test_no_drift(void **state)
+{
+    struct train_util *u = trainer_util_begin(state);
+
+    ((struct conf *)u->learning.conf)->learner.drift.enabled = false;
+    for (int i = 0; i < 400; i++)
+        trainer_util_learn_batch(u);
+    assert_false(learn_other_text(u, 200));
+    assert_int_equal(u->learning.progress.by_domain[0].drifted.alarms, 0);
 }
 
 /* A part-filled batch is learned when the stream pauses. */
@@ -103,7 +158,8 @@ static void test_version(void **state)
     assert_string_equal(json_string_value(json_object_get(next, "waits_for")),
                         "publish.every_seconds");
     json_decref(status);
-    trainer_util_advance(u, 9.9);
+    /* The untrained version stays for three seconds, the next one for ten. */
+    trainer_util_advance(u, 2.9);
     trainer_util_push(u, 1);
     trainer_util_turn(u);
     trainer_util_assert_head(u, 1);
@@ -111,6 +167,14 @@ static void test_version(void **state)
     trainer_util_turn(u);
     trainer_util_assert_head(u, 2);
     assert_int_equal(serving_version(u->serving), 2);
+    trainer_util_learn_batch(u);
+    trainer_util_advance(u, 9.9);
+    trainer_util_push(u, 1);
+    trainer_util_turn(u);
+    trainer_util_assert_head(u, 2);
+    trainer_util_advance(u, 0.1);
+    trainer_util_turn(u);
+    trainer_util_assert_head(u, 3);
 }
 
 /* The loss is not finite: no update, and the records are quarantined. */
@@ -306,6 +370,26 @@ static void test_vocabulary(void **state)
     trainer_util_assert_head(u, 2);
 }
 
+/* The built-in vocabulary needs no text: version 1 comes before any record. */
+static void test_builtin_vocabulary(void **state)
+{
+    struct train_util *u = *state;
+
+    u->conf->model.tokenizer = CONF_TOKENIZER_BUILTIN;
+    u->conf->model.vocab_size = 300;
+    trainer_util_open(u);
+    assert_non_null(u->learning.learner);
+    assert_int_equal(tokenizer_vocab_size(u->learning.tokenizer), 300);
+    trainer_begin(u->trainer);
+    publisher_wait(u->publisher);
+    trainer_util_assert_head(u, 1);
+    trainer_util_push(u, 1);
+    trainer_util_turn(u);
+    trainer_util_advance(u, 2);
+    trainer_util_turn(u);
+    assert_int_equal(learner_steps(u->learning.learner), 1);
+}
+
 /* A stop while text is collected: there is no model to publish. */
 static void test_vocabulary_stop(void **state)
 {
@@ -330,6 +414,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_begin),
         T(test_step),
+        T(test_drift),
+        T(test_no_drift),
         T(test_flush),
         T(test_no_flush),
         T(test_version),
@@ -342,6 +428,7 @@ int main(void)
         T(test_thread),
         T(test_full_disk),
         T(test_vocabulary),
+        T(test_builtin_vocabulary),
         T(test_vocabulary_stop),
     };
 

@@ -115,7 +115,6 @@ static void test_read(void **state)
         util_expect_near("loss", x.loss, x.want, x.b.n_tokens, 2e-5);
         util_expect_near("state", frozen_states(x.fw), model_states(x.w), count,
                          5e-5);
-        assert_true(frozen_bytes(x.f) >= x.m->n_params * sizeof(float));
         release(&x);
     }
 }
@@ -138,24 +137,6 @@ static void test_read_bytes(void **state)
         assert_true(off < 0.02 * mean);
         release(&x);
     }
-}
-
-static void test_int8_is_smaller(void **state)
-{
-    struct frozen *as_float, *as_int8;
-    struct model_shape shape;
-    struct model *m;
-
-    (void)state;
-    assert_int_equal(model_preset("nano", &shape, NULL), 0);
-    shape.vocab_size = 257;
-    assert_int_equal(model_create(&shape, &m, NULL), 0);
-    as_float = frozen_create(m, false);
-    as_int8 = frozen_create(m, true);
-    assert_true(frozen_bytes(as_int8) < frozen_bytes(as_float) / 2);
-    frozen_free(as_float);
-    frozen_free(as_int8);
-    model_free(m);
 }
 
 /* --- with a cache ------------------------------------------------------- */
@@ -379,9 +360,9 @@ static void test_cost(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_int8_is_smaller), cmocka_unit_test(test_read),
-        cmocka_unit_test(test_read_bytes),      cmocka_unit_test(test_extend),
-        cmocka_unit_test(test_alone),           cmocka_unit_test(test_cost),
+        cmocka_unit_test(test_read),   cmocka_unit_test(test_read_bytes),
+        cmocka_unit_test(test_extend), cmocka_unit_test(test_alone),
+        cmocka_unit_test(test_cost),
     };
 
     ops_init();

@@ -9,6 +9,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -20,6 +21,7 @@
 #include "base/fileio.h"
 #include "base/rng.h"
 #include "base/xalloc.h"
+#include "learner/tokenizer/builtin_merges.h"
 #include "learner/tokenizer/pretoken.h"
 
 static const char text[] =
@@ -196,6 +198,143 @@ static void test_json_round_trip(void **state)
         buf_release(&again);
     }
 }
+
+/* --- the built-in vocabulary -------------------------------------------- */
+
+/* Applies one merge after the other to the whole pre-token: the definition of
+ * byte pair encoding, without a heap or a hash table. */
+static void encode_plainly(const struct tokenizer *t, const char *s, size_t n,
+                           struct token_list *out)
+{
+    while (n) {
+        size_t n_piece = pretoken_next(s, n), n_ids = n_piece;
+        uint16_t *ids = xreallocarray(NULL, n_piece, sizeof *ids);
+
+        for (size_t i = 0; i < n_piece; i++)
+            ids[i] = (unsigned char)s[i];
+        for (int m = 0; m < tokenizer_vocab_size(t) - 257 && n_ids > 1; m++) {
+            size_t kept = 0;
+
+            for (size_t i = 0; i < n_ids; i++) {
+                bool joins = i + 1 < n_ids && ids[i] == builtin_merges[m][0] &&
+                             ids[i + 1] == builtin_merges[m][1];
+
+                ids[kept++] = joins ? (uint16_t)(257 + m) : ids[i];
+                i += joins;
+            }
+            n_ids = kept;
+        }
+        for (size_t i = 0; i < n_ids; i++)
+            token_list_add(out, ids[i]);
+        free(ids);
+        s += n_piece;
+        n -= n_piece;
+    }
+}
+
+static void add_utf8(struct buf *out, uint32_t c)
+{
+    if (c < 0x80) {
+        buf_addc(out, (char)c);
+        return;
+    }
+    if (c < 0x800) {
+        buf_addc(out, (char)(0xc0 | c >> 6));
+    } else {
+        if (c < 0x10000) {
+            buf_addc(out, (char)(0xe0 | c >> 12));
+        } else {
+            buf_addc(out, (char)(0xf0 | c >> 18));
+            buf_addc(out, (char)(0x80 | (c >> 12 & 0x3f)));
+        }
+        buf_addc(out, (char)(0x80 | (c >> 6 & 0x3f)));
+    }
+    buf_addc(out, (char)(0x80 | (c & 0x3f)));
+}
+
+/* Random bytes, every character, and a text, with vocabularies of all sizes. */
+static void test_builtin_lossless(void **state)
+{
+    static const int sizes[] = {257, 258, 300, 4096, TOKENIZER_BUILTIN_MAX};
+    struct buf characters = BUF_INIT;
+    char noise[512];
+
+    (void)state;
+    for (uint32_t c = 0; c < 0x110000; c++)
+        if (c < 0xd800 || c > 0xdfff)
+            add_utf8(&characters, c);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        struct tokenizer *t = tokenizer_create_builtin(sizes[i]);
+
+        assert_int_equal(tokenizer_vocab_size(t), sizes[i]);
+        check_lossless(t, text, sizeof text - 1);
+        check_lossless(t, characters.data, characters.len);
+        for (uint64_t run = 0; run < 100; run++) {
+            for (size_t k = 0; k < sizeof noise; k++)
+                noise[k] = (char)rng_u64(2, RNG_SAMPLE, run, k);
+            check_lossless(t, noise, (size_t)run * 5);
+        }
+        tokenizer_free(t);
+    }
+    buf_release(&characters);
+}
+
+/* A merge has only earlier ids, so that a smaller vocabulary is a prefix of a
+ * larger one; and no two tokens have the same bytes. */
+static void test_builtin_merges(void **state)
+{
+    struct tokenizer *small = tokenizer_create_builtin(1024);
+    struct tokenizer *large = tokenizer_create_builtin(TOKENIZER_BUILTIN_MAX);
+    json_t *seen = json_object();
+
+    (void)state;
+    assert_int_equal(257 + BUILTIN_MERGES, TOKENIZER_BUILTIN_MAX);
+    for (int i = 0; i < BUILTIN_MERGES; i++)
+        for (int side = 0; side < 2; side++) {
+            assert_true(builtin_merges[i][side] < 257 + i);
+            assert_int_not_equal(builtin_merges[i][side], 256);
+        }
+    for (uint16_t id = 0; id < TOKENIZER_BUILTIN_MAX; id++) {
+        const char *piece = tokenizer_piece(large, id);
+
+        assert_null(json_object_get(seen, piece));
+        json_object_set_new(seen, piece, json_true());
+        if (id < 1024)
+            assert_string_equal(tokenizer_piece(small, id), piece);
+    }
+    json_decref(seen);
+    tokenizer_free(small);
+    tokenizer_free(large);
+}
+
+static void test_builtin_encodes(void **state)
+{
+    static const int sizes[] = {300, 2000, TOKENIZER_BUILTIN_MAX};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        struct tokenizer *t = tokenizer_create_builtin(sizes[i]), *back = NULL;
+        struct token_list x = TOKEN_LIST_INIT, y = TOKEN_LIST_INIT;
+        struct buf json = BUF_INIT;
+        struct err err = ERR_INIT;
+
+        tokenizer_encode(t, text, sizeof text - 1, &x);
+        encode_plainly(t, text, sizeof text - 1, &y);
+        assert_int_equal(x.n, y.n);
+        assert_memory_equal(x.items, y.items, x.n * sizeof *x.items);
+        tokenizer_to_json(t, &json);
+        assert_int_equal(
+            tokenizer_from_json(json.data, json.len, &back, &err), 0);
+        check_same(t, back);
+        tokenizer_free(t);
+        tokenizer_free(back);
+        token_list_release(&x);
+        token_list_release(&y);
+        buf_release(&json);
+    }
+}
+
+/* --- tokenizer.json ----------------------------------------------------- */
 
 /* Reads a valid file in which the first `from` is replaced. */
 static int load_changed(const char *from, const char *to)
@@ -394,6 +533,9 @@ int main(void)
         cmocka_unit_test(test_training),
         cmocka_unit_test(test_same_text_same_vocabulary),
         cmocka_unit_test(test_json_round_trip),
+        cmocka_unit_test(test_builtin_lossless),
+        cmocka_unit_test(test_builtin_merges),
+        cmocka_unit_test(test_builtin_encodes),
         cmocka_unit_test(test_json_refused),
         cmocka_unit_test(test_post_processors),
         cmocka_unit_test(test_saved_again),

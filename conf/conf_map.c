@@ -252,8 +252,9 @@ const struct conf_key conf_map[] = {
      AT(learner.ewc.enabled), .fallback = "true",
      .decides_learning = true,
      .doc = "Turns elastic weight consolidation on, with a weak pull of all "
-            "weights towards their moving average. Where the replay buffer "
-            "holds half of the stream, it changes nothing."},
+            "weights towards their moving average. With lambda: auto it "
+            "changes nothing where the replay buffer holds half of the "
+            "stream."},
     {.name = "learner.ewc.lambda", .type = CONF_REAL, AT(learner.ewc.lambda),
      .fallback = "auto", .min = 0, .max = 1e9, .null_word = "auto",
      .is_reloadable = true, .decides_learning = true,

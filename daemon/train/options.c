@@ -197,8 +197,8 @@ size_t options_memory(const struct conf *conf,
         model_free(m);
     }
     /* Blocks: a snapshot has seven, for average and live weights, two moments,
-     * two of Fisher, and the anchor. The serving version, the candidate and three versions
-     * that requests name have one each. */
+     * two of Fisher, and the anchor. The serving version, the candidate and
+     * three versions that requests name have one each. */
     return learner_bytes(learner, step_tokens) +
            (7 + 5) * block + rows * replay_row + label_rows + batch_logits +
            labels * LABEL_BYTES +

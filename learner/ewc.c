@@ -68,8 +68,9 @@ float ewc_lambda(const struct ewc *e)
         return 0.0f;
     if (e->options.lambda >= 0.0f)
         return e->options.lambda;
-    ratio = EWC_SCALE * e->tokens_before / ((double)e->tokens_since + EWC_YOUNG);
-    return (float)(fmin(ratio, EWC_LAMBDA_MOST) * (1.0 - e->covered));
+    ratio = e->tokens_before / ((double)e->tokens_since + EWC_YOUNG);
+    return (float)(fmin(EWC_SCALE * ratio, EWC_LAMBDA_MOST) *
+                   (1.0 - e->covered));
 }
 
 HOT static void add_squares(float *restrict running, const float *restrict g,

@@ -20,7 +20,8 @@
  * Lambda is a number, or follows from counting. In the Laplace approximation
  * the past weighs as much as its tokens (MacKay 1992): T/S for a mean loss over
  * the tokens since the anchor. So the pull is strong at first, and fades:
- *     lambda = min(EWC_SCALE T / (S + EWC_YOUNG), EWC_LAMBDA_MOST) (1 - covered)
+ *     lambda = (1 - covered) min(EWC_LAMBDA_MOST,
+ *                                EWC_SCALE T / (S + EWC_YOUNG))
  * `covered` is the part of the past that replay already carries (ewc_covered).
  * docs/LEARNING.md has the measurements behind the constants.
  *
@@ -31,7 +32,8 @@
  * A second pull, of all weights alike, is towards the moving average. It damps
  * the noise of the steps, as Lookahead does (Zhang et al. 2019), and holds from
  * the first step on:
- *     w <- w + (average - w) s / (1 + s),  s = lr EWC_AVERAGE_PULL (1 - covered)
+ *     s = lr EWC_AVERAGE_PULL (1 - covered)
+ *     w <- w + (average - w) s / (1 + s)
  * So EWC changes nothing where replay carries the whole past.
  *
  * EWC_AUTO consolidates at a shift, with the anchor from just before it: most

@@ -3,10 +3,10 @@
  * learner.h - the learner: one step through model, optimizer, EWC and class
  * head.
  *
- * A step gets fresh and replayed segments. Fresh segments are scored before they are learned: their
- * loss is the prequential loss. The segments are shared among a fixed number
- * of shards. The gradients are summed in shard order. One AdamW update and the
- * pull of EWC follow. The moving average of the weights follows them; it is
+ * A step gets fresh and replayed segments. Fresh segments are scored before
+ * they are learned: their loss is the prequential loss. The segments are shared
+ * among a fixed number of shards. The gradients are summed in shard order. One
+ * AdamW update and the pulls of EWC follow. The moving average of the weights follows them; it is
  * what a version serves.
  *
  * The result depends on the segments and their order, the options and the

@@ -14,12 +14,12 @@
 
 #include <stdint.h>
 
-/* The numbers never change, since the learned weights depend on them. */
+/* The numbers never change, since the learned weights depend on them. 4 was
+ * used by earlier programs. */
 enum rng_purpose {
     RNG_INIT = 1,      /* first weights; step: tensor, index: element */
     RNG_REPLAY = 2,    /* which rows are replayed */
     RNG_RESERVOIR = 3, /* which row leaves the reservoir */
-    RNG_FISHER = 4,    /* which rows, and labels sampled from the model */
     RNG_GATE = 5,      /* which holdout segments are scored */
     RNG_SAMPLE = 6,    /* generation; seed: of the request */
     RNG_HOLDOUT = 7,   /* which holdout row leaves */

@@ -205,23 +205,17 @@ static void step(const struct part *p, size_t n, size_t n_tokens)
 {
     uint64_t number = (uint64_t)learner_steps(learner);
     struct segment *fresh = xcalloc(n, sizeof *fresh);
-    struct replay_sampled *sample = NULL, *fisher = NULL;
-    size_t n_sample = 0, n_fisher = 0;
+    struct replay_sampled *sample = NULL;
+    size_t n_sample = 0;
     struct learner_step_input in = {.fresh = fresh, .n_fresh = n};
     struct learner_step_output out = {0};
     struct segment_origin origin = {0};
-    struct segment *replayed, *for_fisher;
+    struct segment *replayed;
     struct drift_alarm alarm;
     struct err err = ERR_INIT;
 
     for (size_t i = 0; i < n; i++)
         fresh[i] = p[i].segment;
-    if (replay_sample_fisher(replay, number,
-                             learner_fisher_tokens(learner, n_tokens), &fisher,
-                             &n_fisher, &err))
-        fail(&err);
-    in.fisher = for_fisher = copy_sample(fisher, n_fisher);
-    in.n_fisher = n_fisher;
     if (replay_sample(replay, number, (size_t)(opt.ratio * (double)n_tokens),
                       false, &sample, &n_sample, &err))
         fail(&err);
@@ -244,7 +238,6 @@ static void step(const struct part *p, size_t n, size_t n_tokens)
     }
     free(fresh);
     free(replayed);
-    free(for_fisher);
     free(out.nats);
     free(out.text_nats);
 }

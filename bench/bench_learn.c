@@ -4,21 +4,26 @@
  *
  *     bench/bench_learn [--preset nano] [--vocab 0] [--lr 3e-3] [--beta1 B]
  *                       [--beta2 B] [--decay W] [--batch 512] [--ratio 1]
- *                       [--lambda 0] [--consolidate auto|STEPS] [--seed 42]
- *                       [--average D[,D]...] [--threads 1] [--bytes 300000]
- *                       [--record 2000] TEXTFILE...
+ *                       [--buffer 100] [--lambda 0|auto|L]
+ *                       [--consolidate auto|STEPS] [--seed 42]
+ *                       [--average D[,D]...] [--threads 1] [--skip 0]
+ *                       [--bytes 300000] [--record 2000] [--hold-out 20]
+ *                       TEXTFILE...
  *
  * Each file is a domain. The domains are learned in the given order, in one
- * pass each: the first --bytes bytes, cut at line ends into records of about
- * --record bytes. Every twentieth record is held out. The replay buffer is the
- * daemon's, in memory.
+ * pass each: --bytes bytes after the first --skip, cut at line ends into
+ * records of about --record bytes. One record in --hold-out is held out. The
+ * replay buffer is the daemon's, in memory.
  *   --vocab   0: bytes; else byte-level BPE, trained on the files
+ *   --buffer  capacity of the replay buffer, in percent of the stream
  *   --lambda  0: no EWC
  *   --average  decays of moving averages, which are kept beside the learner's
  *              own; from 1 on: a number of tokens T, for exp(-tokens / T)
  * Prints for each domain its prequential loss, and then the losses on the
  * held-out records of all domains so far, in bits per byte, and their mean: a
- * line for the live weights, and one for each average.
+ * line for the served weights and, with --average, one for the live weights and
+ * one for each average. At the end: the mean and the forgetting of the served
+ * weights (docs/LEARNING.md), and the processor seconds of learning.
  */
 #include "config.h"
 
@@ -28,6 +33,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/buf.h"
 #include "base/fileio.h"
@@ -39,22 +45,23 @@
 #include "replay/replay.h"
 
 #define MAX_DOMAINS 16
-#define HOLD_OUT 20 /* one record in this many */
 #define EVAL_TOKENS 4096
 #define MAX_AVERAGES 8
 
 static struct options {
     const char *preset;
     int vocab, batch, threads, record;
-    size_t n_bytes;
-    double ratio;
+    size_t n_bytes, skip, hold_out;
+    double ratio, buffer;
     struct learner_options learner;
 } opt = {.preset = "nano",
          .batch = 512,
          .threads = 1,
          .record = 2000,
          .n_bytes = 300000,
-         .ratio = 1.0};
+         .hold_out = 20,
+         .ratio = 1.0,
+         .buffer = 100.0};
 
 /* One file, cut into segments. */
 struct domain {
@@ -65,6 +72,8 @@ struct domain {
 };
 
 static struct domain domains[MAX_DOMAINS];
+/* [learned][domain] bits per byte of the served weights */
+static double losses[MAX_DOMAINS][MAX_DOMAINS];
 static size_t n_domains;
 static struct tokenizer *tokenizer;
 static struct model_shape shape;
@@ -85,8 +94,13 @@ static void read_domain(const char *path, struct domain *d)
 {
     struct err err = ERR_INIT;
 
+    size_t skip;
+
     if (fileio_read(path, (size_t)1 << 30, &d->text, &err))
         fail(&err);
+    skip = opt.skip < d->text.len ? opt.skip : d->text.len;
+    d->text.len -= skip;
+    memmove(d->text.data, d->text.data + skip, d->text.len);
     if (d->text.len > opt.n_bytes)
         d->text.len = opt.n_bytes;
 }
@@ -123,7 +137,7 @@ static void cut_domain(struct domain *d, int32_t id)
         c = &d->cuts[d->n_cuts++];
         cut_record(c, tokenizer, (size_t)shape.context, NULL, 0,
                    d->text.data + from, to - from, id, -1);
-        if (d->n_cuts % HOLD_OUT == 0)
+        if (d->n_cuts % opt.hold_out == 0)
             add_segments(&d->held, &d->n_held, c);
         else
             add_segments(&d->train, &d->n_train, c);
@@ -176,7 +190,8 @@ static double held_out_bits(const struct model *m, const float *params,
     return nats / log(2) / n_bytes;
 }
 
-static void print_weights(const char *name, size_t learned, const float *params)
+static void print_weights(const char *name, size_t learned, const float *params,
+                          double *bits_of)
 {
     const struct model *m = learner->model;
     struct model_work *work = model_work_create(m, (size_t)shape.context);
@@ -186,6 +201,8 @@ static void print_weights(const char *name, size_t learned, const float *params)
     for (size_t i = 0; i <= learned; i++) {
         double bits = held_out_bits(m, params, work, &domains[i]);
 
+        if (bits_of)
+            bits_of[i] = bits;
         sum += bits;
         printf(" %.4f", bits);
     }
@@ -195,13 +212,15 @@ static void print_weights(const char *name, size_t learned, const float *params)
 
 static void print_held_out(size_t learned)
 {
-    print_weights("live", learned, learner->params);
+    print_weights("served", learned, learner_served(learner), losses[learned]);
+    if (n_averages > 0)
+        print_weights("live", learned, learner->params, NULL);
     for (size_t i = 0; i < n_averages; i++) {
         char name[24];
 
         snprintf(name, sizeof name, "average %g",
                  (double)averages[i].options.decay);
-        print_weights(name, learned, averages[i].weights);
+        print_weights(name, learned, averages[i].weights, NULL);
     }
 }
 
@@ -234,20 +253,18 @@ static void step(const struct segment *fresh, size_t n, size_t n_tokens,
                  double *nats)
 {
     uint64_t number = (uint64_t)learner_steps(learner);
-    struct replay_sampled *draws = NULL, *fisher = NULL;
-    size_t n_draws = 0, n_fisher = 0;
-    struct learner_step_input in = {.fresh = fresh, .n_fresh = n};
+    struct replay_sampled *draws = NULL;
+    size_t n_draws = 0;
+    struct learner_step_input in = {
+        .fresh = fresh,
+        .n_fresh = n,
+        .covered = ewc_covered(opt.ratio, replay_kept(replay)),
+    };
     struct learner_step_output out = {0};
     struct segment_origin origin = {0};
-    struct segment *replayed, *for_fisher;
+    struct segment *replayed;
     struct err err = ERR_INIT;
 
-    if (replay_sample_fisher(replay, number,
-                             learner_fisher_tokens(learner, n_tokens), &fisher,
-                             &n_fisher, &err))
-        fail(&err);
-    in.fisher = for_fisher = copy_sample(fisher, n_fisher);
-    in.n_fisher = n_fisher;
     if (replay_sample(replay, number,
                       (size_t)(opt.ratio * (double)n_tokens), false, &draws,
                       &n_draws, &err))
@@ -266,7 +283,6 @@ static void step(const struct segment *fresh, size_t n, size_t n_tokens,
     if (out.consolidated)
         printf("consolidated at step %llu\n", (unsigned long long)number);
     free(replayed);
-    free(for_fisher);
     free(out.nats);
     free(out.text_nats);
 }
@@ -300,8 +316,8 @@ static void learn_domain(const struct domain *d)
 
 enum {
     O_PRESET = 256, O_VOCAB, O_LR, O_BETA1, O_BETA2, O_DECAY, O_BATCH,
-    O_RATIO, O_LAMBDA, O_AVERAGE, O_CONSOLIDATE, O_SEED, O_THREADS, O_BYTES,
-    O_RECORD
+    O_RATIO, O_BUFFER, O_LAMBDA, O_AVERAGE, O_CONSOLIDATE, O_SEED, O_THREADS,
+    O_SKIP, O_BYTES, O_RECORD, O_HOLD_OUT
 };
 
 static const struct option long_options[] = {
@@ -313,13 +329,16 @@ static const struct option long_options[] = {
     {"decay", required_argument, NULL, O_DECAY},
     {"batch", required_argument, NULL, O_BATCH},
     {"ratio", required_argument, NULL, O_RATIO},
+    {"buffer", required_argument, NULL, O_BUFFER},
     {"lambda", required_argument, NULL, O_LAMBDA},
     {"average", required_argument, NULL, O_AVERAGE},
     {"consolidate", required_argument, NULL, O_CONSOLIDATE},
     {"seed", required_argument, NULL, O_SEED},
     {"threads", required_argument, NULL, O_THREADS},
+    {"skip", required_argument, NULL, O_SKIP},
     {"bytes", required_argument, NULL, O_BYTES},
     {"record", required_argument, NULL, O_RECORD},
+    {"hold-out", required_argument, NULL, O_HOLD_OUT},
     {NULL, 0, NULL, 0},
 };
 
@@ -356,16 +375,20 @@ static void set_option(int which, const char *value)
     case O_DECAY: l->optim.weight_decay = (float)atof(value); break;
     case O_BATCH: opt.batch = atoi(value); break;
     case O_RATIO: opt.ratio = atof(value); break;
+    case O_BUFFER: opt.buffer = atof(value); break;
     case O_LAMBDA:
-        l->ewc.lambda = (float)atof(value);
-        l->ewc.enabled = l->ewc.lambda > 0.0f;
+        l->ewc.lambda =
+            strcmp(value, "auto") ? (float)atof(value) : EWC_LAMBDA_AUTO;
+        l->ewc.enabled = l->ewc.lambda != 0.0f;
         break;
     case O_AVERAGE: set_averages(value); break;
     case O_CONSOLIDATE: set_consolidate(&l->ewc, value); break;
     case O_SEED: l->seed = (uint64_t)atoll(value); break;
     case O_THREADS: opt.threads = atoi(value); break;
     case O_BYTES: opt.n_bytes = (size_t)atoll(value); break;
+    case O_SKIP: opt.skip = (size_t)atoll(value); break;
     case O_RECORD: opt.record = atoi(value); break;
+    case O_HOLD_OUT: opt.hold_out = (size_t)atoll(value); break;
     default: exit(2);
     }
 }
@@ -374,6 +397,7 @@ static void create_parts(void)
 {
     struct replay_options rows;
     struct err err = ERR_INIT;
+    size_t n_rows = 0;
 
     if (model_preset(opt.preset, &shape, &err))
         fail(&err);
@@ -389,11 +413,40 @@ static void create_parts(void)
                      learner->model->n_params);
     replay_options_default(&rows, REPLAY_ROWS);
     rows.seed = opt.learner.seed;
+    for (size_t i = 0; i < n_domains; i++) {
+        cut_domain(&domains[i], (int32_t)i);
+        n_rows += domains[i].n_train;
+    }
+    rows.capacity = (int64_t)ceil(opt.buffer / 100.0 * (double)n_rows);
     replay = replay_create(&rows, NULL);
+}
+
+/* Forgetting: the mean over all domains but the last of the last loss, less
+ * the lowest loss before it. */
+static void print_summary(double seconds)
+{
+    size_t last = n_domains - 1;
+    double mean = 0.0, forgetting = 0.0;
+
+    for (size_t j = 0; j < n_domains; j++)
+        mean += losses[last][j] / (double)n_domains;
+    for (size_t j = 0; j < last; j++) {
+        double least = INFINITY;
+
+        for (size_t i = j; i < last; i++)
+            least = fmin(least, losses[i][j]);
+        forgetting += (losses[last][j] - least) / (double)last;
+    }
+    printf("mean %.4f forgetting %.4f newest %.4f, %.1f processor seconds, "
+           "%lld consolidations, lambda %.3g\n",
+           mean, forgetting, losses[last][last], seconds,
+           (long long)learner_ewc(learner)->consolidations,
+           (double)ewc_lambda(learner_ewc(learner)));
 }
 
 int main(int argc, char **argv)
 {
+    double seconds = 0.0;
     int which;
 
     learner_options_default(&opt.learner);
@@ -404,11 +457,13 @@ int main(int argc, char **argv)
         read_domain(argv[optind], &domains[n_domains++]);
     make_tokenizer();
     create_parts();
-    for (size_t i = 0; i < n_domains; i++)
-        cut_domain(&domains[i], (int32_t)i);
     for (size_t i = 0; i < n_domains; i++) {
+        clock_t began = clock();
+
         learn_domain(&domains[i]);
+        seconds += (double)(clock() - began) / CLOCKS_PER_SEC;
         print_held_out(i);
     }
+    print_summary(seconds);
     return 0;
 }

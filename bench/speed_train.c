@@ -22,6 +22,7 @@
 #include "learner/learner_private.h"
 
 #define FISHER 1e-4f
+#define LAMBDA 10.0f
 
 struct training {
     const struct speed_options *options;
@@ -83,6 +84,7 @@ static int training_init(struct training *t, const struct speed_options *o,
     learner_options_default(&options);
     options.shape = &s->model;
     options.threads = options.shards = o->threads;
+    options.ewc.lambda = LAMBDA;
     options.ewc.consolidate = EWC_OFF; /* the penalty stays */
     rc = check_memory(&options, s->sequence * s->batch, err);
     if (rc == 0)

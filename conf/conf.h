@@ -143,10 +143,12 @@ struct conf_optimizer {
     double clip_norm; /* of the whole gradient; 0: no clipping */
 };
 
+#define CONF_REAL_WORD (-1.0) /* a number given as a word: auto */
+
 struct conf_ewc {
     bool enabled;
-    double lambda;
-    double decay; /* of the running Fisher, in [0, 1) */
+    double lambda; /* CONF_REAL_WORD: auto */
+    double decay;  /* of the past at a consolidation, in [0, 1) */
     struct {
         enum conf_consolidate_kind kind;
         int64_t every_steps; /* with CONF_CONSOLIDATE_EVERY */

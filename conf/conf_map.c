@@ -251,29 +251,34 @@ const struct conf_key conf_map[] = {
     {.name = "learner.ewc.enabled", .type = CONF_BOOL,
      AT(learner.ewc.enabled), .fallback = "true",
      .decides_learning = true,
-     .doc = "Turns elastic weight consolidation on."},
+     .doc = "Turns elastic weight consolidation on, with a weak pull of all "
+            "weights towards their moving average. With lambda: auto it "
+            "changes nothing where the replay buffer holds half of the "
+            "stream."},
     {.name = "learner.ewc.lambda", .type = CONF_REAL, AT(learner.ewc.lambda),
-     .fallback = "10.0", .min = 0, .max = 1e9, .is_reloadable = true,
-     .decides_learning = true,
-     .doc = "Strength of the pull towards the anchor."},
+     .fallback = "auto", .min = 0, .max = 1e9, .null_word = "auto",
+     .is_reloadable = true, .decides_learning = true,
+     .doc = "Strength of the pull towards the anchor. auto: by the number of "
+            "tokens learned before and since the consolidation, less what "
+            "the replay buffer carries. It fades until the next one."},
     {.name = "learner.ewc.decay", .type = CONF_REAL, AT(learner.ewc.decay),
      .fallback = "0.95", .min = 0, .max = 0.9999,
      .decides_learning = true,
-     .doc = "Share of the running Fisher estimate that a consolidation "
-            "keeps. The rest comes from the new estimate."},
+     .doc = "Share of the weight of all earlier text that a consolidation "
+            "keeps. Text since the last one has its full weight."},
     {.name = "learner.ewc.consolidate", .type = CONF_ENUM,
      AT(learner.ewc.consolidate.kind), .fallback = "auto",
      .words = "auto | off | every:STEPS",
      .number_at = offsetof(struct conf, learner.ewc.consolidate.every_steps),
      .decides_learning = true,
-     .doc = "When the anchor moves to the present weights. auto: when the "
-            "loss no longer falls, and at intervals. off: never. every: "
-            "after this number of steps."},
+     .doc = "When the anchor moves to the moving average of the weights. "
+            "auto: just before a new domain is learned, and after 4,000,000 "
+            "new tokens. off: never. every: after this number of steps."},
 
     SECTION("learner.average",
             "The moving average of the weights: what a version serves. "
-            "Learning goes on from the live weights, which it does not "
-            "change."),
+            "Learning goes on from the live weights. EWC pulls them towards "
+            "it."),
     {.name = "learner.average.enabled", .type = CONF_BOOL,
      AT(learner.average.enabled), .fallback = "true",
      .decides_learning = true,
@@ -309,7 +314,7 @@ const struct conf_key conf_map[] = {
     {.name = "learner.replay.enabled", .type = CONF_BOOL,
      AT(learner.replay.enabled), .fallback = "true",
      .decides_learning = true,
-     .doc = "Turns replay on."},
+     .doc = "Turns replay on. false: no learned record is kept for replay."},
     {.name = "learner.replay.ratio", .type = CONF_REAL,
      AT(learner.replay.ratio), .fallback = "1.0", .min = 0, .max = 16,
      .is_reloadable = true, .decides_learning = true,

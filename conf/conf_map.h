@@ -40,7 +40,9 @@ struct conf_key {
      * of at least 0, for the int64_t field at number_at. */
     const char *words;
     size_t number_at;
-    const char *null_word; /* CONF_TEXT: means NULL; NULL: a text is required */
+    /* CONF_TEXT: means NULL; NULL: a text is required. CONF_REAL: means
+     * CONF_REAL_WORD; NULL: a number is required. */
+    const char *null_word;
     bool is_reloadable;    /* SIGHUP changes the value in a running daemon */
     /* Learning depends on the key. Each version keeps its value, and a retrain
      * uses that value. Never set this for a key that names a file, an address

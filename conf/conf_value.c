@@ -65,6 +65,8 @@ static void describe_range(const struct conf_key *key, struct buf *out)
     print_real(key->min, out);
     buf_adds(out, " to ");
     print_real(key->max, out);
+    if (key->null_word)
+        buf_addf(out, ", or %s", key->null_word);
 }
 
 void conf_value_describe(const struct conf_key *key, struct buf *out)
@@ -173,6 +175,10 @@ static int set_real(const struct conf_key *key, double *x,
     char *end;
     double number;
 
+    if (key->null_word && !value->is_quoted && strcmp(s, key->null_word) == 0) {
+        *x = CONF_REAL_WORD;
+        return 0;
+    }
     /* strtod would also accept inf, nan and hexadecimal */
     if (value->is_quoted || *s == '\0' ||
         strspn(s, "0123456789.eE+-") != strlen(s))
@@ -341,7 +347,10 @@ void conf_value_print(const struct conf_key *key, const struct conf *c,
         buf_addf(out, "%lld", (long long)*(const int64_t *)x);
         break;
     case CONF_REAL:
-        print_real(*(const double *)x, out);
+        if (key->null_word && *(const double *)x == CONF_REAL_WORD)
+            buf_adds(out, key->null_word);
+        else
+            print_real(*(const double *)x, out);
         break;
     case CONF_ENUM:
         print_enum(key, c, out);

@@ -8,7 +8,8 @@
  * makes a young average follow fast, so that it forgets the initial weights.
  * Averaging late weights is that of Polyak and Juditsky (1992).
  *
- * Only live weights are trained: the average does not change what they learn.
+ * Only live weights are trained. The average changes what they learn only by
+ * EWC, which pulls them towards it.
  *
  * Owner:   the learner; the block is laid out like the parameters
  * Threads: trainer; average_follow also workers, on ranges

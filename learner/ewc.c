@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The states of a consolidation:
+ * Between consolidations, R alone changes. Before the first one, F and the
+ * anchor are zero and no weight is pulled.
  *
- *     IDLE --ewc_begin (by ewc_decide)--> COLLECTING (passes 0)
- *     COLLECTING --ewc_observe, EWC_PASSES times--> IDLE, with a new F and
- *                                                   anchor
- *
- * `passes` is -1 while idle. Until the first consolidation is complete, F and
- * the anchor are zero and no weight is pulled.
+ * ewc_pull adds each gradient to R in the pass that moves the weights, so R
+ * costs one read and one write of a block.
  */
 #include "config.h"
 
@@ -21,29 +18,17 @@
 #include "learner/kernels/block.h"
 #include "learner/kernels/hot.h"
 
-#define IDLE (-1)
-
-/* Limits for being on a plateau and for leaving it, as shares of the mean
- * loss. */
-#define PLATEAU_SLOPE 0.02  /* difference between the window's halves */
-#define PLATEAU_SPREAD 0.25 /* standard deviation in the window */
-#define LEFT_SLOPE 0.05
-#define LEFT_LEVEL 0.10 /* distance from the level of the last plateau */
-
 /* Far below this, r / (1 + r) is 1 in single precision. It keeps r + 1
  * finite. */
 #define PULL_MOST 1e30f
 
-#define GRAD_MOST 1e15f
-
 enum {
-    N_PASSES,
     N_CONSOLIDATIONS,
     N_TOKENS_SINCE,
     N_STEPS_SINCE,
-    N_WINDOW,
-    N_ARMED,
-    N_COUNTERS
+    N_DOMAINS,
+    N_SETTLED,
+    N_COUNTS
 };
 
 void ewc_init(struct ewc *e, const struct ewc_options *options,
@@ -52,32 +37,56 @@ void ewc_init(struct ewc *e, const struct ewc_options *options,
     memset(e, 0, sizeof *e);
     e->options = *options;
     e->n_params = n_params;
-    e->passes = IDLE;
-    e->armed = true;
     if (!options->enabled)
         return;
     e->fisher = xfloats(n_params);
     e->anchor = xfloats(n_params);
-    e->sum = xfloats(n_params);
+    e->running = xfloats(n_params);
 }
 
 void ewc_release(struct ewc *e)
 {
     free(e->fisher);
     free(e->anchor);
-    free(e->sum);
+    free(e->running);
     memset(e, 0, sizeof *e);
 }
 
 /* --- the pull ----------------------------------------------------------- */
 
+double ewc_covered(double ratio, double kept)
+{
+    return fmin(kept / EWC_FULL_KEPT, 1.0) *
+           fmin(ratio / EWC_FULL_RATIO, 1.0);
+}
+
+float ewc_lambda(const struct ewc *e)
+{
+    double ratio;
+
+    if (e->consolidations == 0)
+        return 0.0f;
+    if (e->options.lambda >= 0.0f)
+        return e->options.lambda;
+    ratio = e->tokens_before / ((double)e->tokens_since + EWC_YOUNG);
+    return (float)(fmin(EWC_SCALE * ratio, EWC_LAMBDA_MOST) *
+                   (1.0 - e->covered));
+}
+
+HOT static void add_squares(float *restrict running, const float *restrict g,
+                            size_t n, float scale, float share)
+{
+#pragma omp simd
+    for (size_t i = 0; i < n; i++)
+        running[i] += share * (scale * (g[i] * g[i]) - running[i]);
+}
+
 /* Pulls w towards the anchor. Also sums F (w - a)^2 and the squares of the
  * displacement. */
 HOT static void pull(float *restrict w, const float *restrict v,
-                          const float *restrict fisher,
-                          const float *restrict anchor, size_t n,
-                          float strength, float v_hat_scale, float eps,
-                          float *weighted, float *moved)
+                     const float *restrict fisher, const float *restrict anchor,
+                     size_t n, float strength, float v_hat_scale, float eps,
+                     float *weighted, float *moved)
 {
     float sum = 0.0f, squares = 0.0f;
 
@@ -97,167 +106,100 @@ HOT static void pull(float *restrict w, const float *restrict v,
     *moved = squares;
 }
 
-void ewc_pull(const struct ewc *e, float *w, const float *v,
-              float v_hat_scale, float eps, float lr, size_t from, size_t to,
+/* Pulls w towards the average. Returns the sum of squares of the
+ * displacement. */
+HOT static float pull_to_average(float *restrict w,
+                                 const float *restrict average, size_t n,
+                                 float share)
+{
+    float squares = 0.0f;
+
+#pragma omp simd reduction(+ : squares)
+    for (size_t i = 0; i < n; i++) {
+        float d = share * (average[i] - w[i]);
+
+        w[i] += d;
+        squares += d * d;
+    }
+    return squares;
+}
+
+void ewc_pull(struct ewc *e, const struct ewc_pull *p, size_t from, size_t to,
               double *penalty, double *moved)
 {
+    float lambda = ewc_lambda(e);
+    float s = p->lr * EWC_AVERAGE_PULL * (float)(1.0 - e->covered);
     float weighted, squares;
+    int64_t t = e->steps_since + 1;
 
-    if (!e->options.enabled || e->consolidations == 0)
+    if (!e->options.enabled)
         return;
-    pull(w + from, v + from, e->fisher + from, e->anchor + from, to - from,
-         lr * e->options.lambda, v_hat_scale, eps, &weighted, &squares);
-    *penalty += 0.5 * (double)e->options.lambda * (double)weighted;
+    add_squares(e->running + from, p->grads + from, to - from,
+                (float)p->n_tokens * p->factor * p->factor,
+                1.0f / (float)(t < EWC_HORIZON ? t : EWC_HORIZON));
+    if (p->average && s > 0.0f)
+        *moved += (double)pull_to_average(p->w + from, p->average + from,
+                                          to - from, s / (1.0f + s));
+    if (lambda == 0.0f)
+        return;
+    pull(p->w + from, p->v + from, e->fisher + from, e->anchor + from,
+         to - from, p->lr * lambda, p->v_hat_scale, p->eps, &weighted,
+         &squares);
+    *penalty += 0.5 * (double)lambda * (double)weighted;
     *moved += (double)squares;
 }
 
-/* --- when to consolidate ------------------------------------------------ */
-
-struct trend {
-    double mean;   /* of the window */
-    double slope;  /* |newer half - older half| / mean */
-    double spread; /* standard deviation / mean */
-};
-
-static struct trend window_trend(const struct ewc *e)
+void ewc_count(struct ewc *e, const struct ewc_fresh *fresh)
 {
-    const size_t half = EWC_WINDOW / 2;
-    double older = 0.0, newer = 0.0, squares = 0.0, mean;
-
-    for (size_t i = 0; i < EWC_WINDOW; i++) {
-        /* The oldest loss is the next to be overwritten. */
-        double x = e->window[((size_t)e->n_window + i) % EWC_WINDOW];
-
-        if (i < half)
-            older += x;
-        else
-            newer += x;
-        squares += x * x;
-    }
-    mean = (older + newer) / EWC_WINDOW;
-    return (struct trend){
-        .mean = mean,
-        .slope = fabs(newer - older) / (double)half / mean,
-        .spread =
-            sqrt(fmax(squares / EWC_WINDOW - mean * mean, 0.0)) / mean,
-    };
+    e->steps_since++;
+    e->tokens_since += fresh->tokens;
+    if (e->domains < fresh->domains)
+        e->domains = fresh->domains;
+    if (e->settled == 0)
+        e->settled = e->domains;
 }
 
-/* Updates `armed`. Returns true if a plateau triggers a consolidation now. */
-static bool plateau_reached(struct ewc *e)
-{
-    struct trend t;
+/* --- consolidations ----------------------------------------------------- */
 
-    if (e->n_window < EWC_WINDOW)
-        return false;
-    t = window_trend(e);
-    if (!(t.mean > 0.0))
-        return false;
-    if (t.slope > LEFT_SLOPE ||
-        fabs(t.mean - e->plateau) > LEFT_LEVEL * e->plateau)
-        e->armed = true;
-    if (!e->armed || t.slope > PLATEAU_SLOPE || t.spread > PLATEAU_SPREAD ||
-        e->tokens_since < EWC_MIN_TOKENS)
-        return false;
-    e->armed = false;
-    e->plateau = t.mean;
-    return true;
-}
-
-static bool due(struct ewc *e)
+bool ewc_due(const struct ewc *e, const struct ewc_fresh *fresh)
 {
+    if (!e->options.enabled || e->steps_since == 0)
+        return false;
     switch (e->options.consolidate) {
     case EWC_EVERY:
         return e->steps_since >= e->options.every_steps;
     case EWC_AUTO:
-        return plateau_reached(e) || e->tokens_since >= EWC_BACKSTOP_TOKENS;
+        return 2 * fresh->young > fresh->tokens ||
+               e->tokens_since >= EWC_INTERVAL_TOKENS;
     case EWC_OFF:
         break;
     }
     return false;
 }
 
-bool ewc_decide(struct ewc *e, int64_t n_tokens, double loss)
-{
-    if (!e->options.enabled)
-        return false;
-    e->steps_since++;
-    e->tokens_since += n_tokens;
-    if (n_tokens > 0 && isfinite(loss))
-        e->window[e->n_window++ % EWC_WINDOW] = loss;
-    if (ewc_collecting(e) || !due(e))
-        return false;
-    ewc_begin(e);
-    return true;
-}
-
-void ewc_begin(struct ewc *e)
-{
-    if (!e->options.enabled || ewc_collecting(e))
-        return;
-    memset(e->sum, 0, e->n_params * sizeof *e->sum);
-    e->passes = 0;
-}
-
-bool ewc_collecting(const struct ewc *e)
-{
-    return e->passes != IDLE;
-}
-
-/* --- the Fisher information --------------------------------------------- */
-
-/* Returns false if an element is NaN, or so large that a sum of squares could
- * overflow. */
-HOT static bool usable(const float *g, size_t n)
-{
-    int bad = 0;
-
-#pragma omp simd reduction(| : bad)
-    for (size_t i = 0; i < n; i++)
-        bad |= !(fabsf(g[i]) < GRAD_MOST);
-    return !bad;
-}
-
-HOT static void add_squares(float *restrict sum, const float *restrict g,
-                            size_t n, float scale)
+HOT static void fold(float *restrict fisher, const float *restrict running,
+                     size_t n, float add)
 {
 #pragma omp simd
     for (size_t i = 0; i < n; i++)
-        sum[i] += scale * (g[i] * g[i]);
+        fisher[i] += add * (running[i] - fisher[i]);
 }
 
-HOT static void fold(float *restrict fisher, const float *restrict sum,
-                     size_t n, float keep, float add)
+void ewc_consolidate(struct ewc *e, const struct ewc_fresh *fresh,
+                     const float *average)
 {
-#pragma omp simd
-    for (size_t i = 0; i < n; i++)
-        fisher[i] = keep * fisher[i] + add * sum[i];
-}
+    double since = (double)e->tokens_since;
+    double all = e->tokens_before + since;
 
-static void complete(struct ewc *e, const float *params)
-{
-    float keep = e->consolidations ? e->options.decay : 0.0f;
-
-    fold(e->fisher, e->sum, e->n_params, keep,
-         (1.0f - keep) / (float)e->passes);
-    memcpy(e->anchor, params, e->n_params * sizeof *e->anchor);
-    e->consolidations++;
-    e->passes = IDLE;
+    fold(e->fisher, e->running, e->n_params,
+         all > 0.0 ? (float)(since / all) : 1.0f);
+    memcpy(e->anchor, average, e->n_params * sizeof *e->anchor);
+    memset(e->running, 0, e->n_params * sizeof *e->running);
+    e->tokens_before = e->options.decay * e->tokens_before + since;
     e->tokens_since = 0;
     e->steps_since = 0;
-}
-
-bool ewc_observe(struct ewc *e, const float *grads, size_t n_tokens,
-                 const float *params)
-{
-    BUG_ON(!ewc_collecting(e));
-    if (!usable(grads, e->n_params))
-        return false;
-    add_squares(e->sum, grads, e->n_params, (float)n_tokens);
-    if (++e->passes < EWC_PASSES)
-        return false;
-    complete(e, params);
-    return true;
+    e->settled = e->domains > fresh->domains ? e->domains : fresh->domains;
+    e->consolidations++;
 }
 
 /* --- state -------------------------------------------------------------- */
@@ -265,22 +207,21 @@ bool ewc_observe(struct ewc *e, const float *grads, size_t n_tokens,
 void ewc_export(const struct ewc *e, struct tensor_list *state,
                 struct tensor_list *anchor)
 {
-    int64_t counters[N_COUNTERS] = {
-        [N_PASSES] = e->passes,
+    int64_t counts[N_COUNTS] = {
         [N_CONSOLIDATIONS] = e->consolidations,
         [N_TOKENS_SINCE] = e->tokens_since,
         [N_STEPS_SINCE] = e->steps_since,
-        [N_WINDOW] = e->n_window,
-        [N_ARMED] = e->armed,
+        [N_DOMAINS] = e->domains,
+        [N_SETTLED] = e->settled,
     };
     const size_t *n = &e->n_params;
 
+    if (!e->options.enabled)
+        return;
     if (state) {
-        if (ewc_collecting(e))
-            tensor_add_copy(state, "ewc.sum", TENSOR_F32, 1, n, e->sum);
-        tensor_add_i64(state, "ewc.counters", counters, N_COUNTERS);
-        tensor_add_f64(state, "ewc.window", e->window, EWC_WINDOW);
-        tensor_add_f64(state, "ewc.plateau", &e->plateau, 1);
+        tensor_add_copy(state, "ewc.running", TENSOR_F32, 1, n, e->running);
+        tensor_add_i64(state, "ewc.counts", counts, N_COUNTS);
+        tensor_add_f64(state, "ewc.before", &e->tokens_before, 1);
     }
     if (anchor && e->consolidations > 0) {
         tensor_add_copy(anchor, "ewc.fisher", TENSOR_F32, 1, n, e->fisher);
@@ -288,76 +229,50 @@ void ewc_export(const struct ewc *e, struct tensor_list *state,
     }
 }
 
-/* The tensors of an import; NULL for a block that is absent. */
+/* The tensors of an import. */
 struct found {
-    const int64_t *counters;
-    const double *window, *plateau;
-    const float *sum, *fisher, *anchor;
+    const struct tensor *counts, *before, *running;
+    const struct tensor *fisher, *anchor; /* NULL: no consolidation */
 };
 
-static int find_block(const struct tensor_list *l, const char *name, size_t n,
-                      const float **block, struct err *err)
+static int check_counts(const struct found *f, struct err *err)
 {
-    const struct tensor *t;
-    int rc = block_expect(l, name, n, &t, err);
+    const int64_t *c = f->counts->data;
+    double before = *(const double *)f->before->data;
 
-    if (rc == 0)
-        *block = t->data;
-    return rc;
-}
-
-static int check_counters(const int64_t *c, struct err *err)
-{
-    bool fine = c[N_PASSES] >= IDLE && c[N_PASSES] < EWC_PASSES;
-
-    for (int i = 0; i < N_COUNTERS; i++)
-        fine = fine && c[i] <= TENSOR_COUNTER_MOST &&
-               (c[i] >= 0 || i == N_PASSES);
-    if (!fine)
+    for (int i = 0; i < N_COUNTS; i++)
+        if (c[i] < 0 || c[i] > TENSOR_COUNTER_MOST)
+            return err_set(err, ERR_CORRUPT,
+                           "tensor ewc.counts: values out of range");
+    if (!(before >= 0.0 && before <= (double)TENSOR_COUNTER_MOST))
         return err_set(err, ERR_CORRUPT,
-                       "tensor ewc.counters: values out of range");
+                       "tensor ewc.before: value out of range");
     return 0;
 }
 
-static int find_blocks(size_t n, const struct tensor_list *state,
-                       const struct tensor_list *anchor, struct found *f,
-                       struct err *err)
+static int find(size_t n, const struct tensor_list *state,
+                const struct tensor_list *anchor, struct found *f,
+                struct err *err)
 {
-    int rc = 0;
-
-    if (f->counters[N_PASSES] != IDLE)
-        rc = find_block(state, "ewc.sum", n, &f->sum, err);
-    if (rc || f->counters[N_CONSOLIDATIONS] == 0)
-        return rc;
-    rc = find_block(anchor, "ewc.fisher", n, &f->fisher, err);
-    return rc ? rc : find_block(anchor, "ewc.anchor", n, &f->anchor, err);
-}
-
-static int find_all(size_t n, const struct tensor_list *state,
-                    const struct tensor_list *anchor, struct found *f,
-                    struct err *err)
-{
-    const struct tensor *counters, *window, *plateau;
     int rc;
 
-    if ((rc = tensor_expect(state, "ewc.counters", TENSOR_I64, N_COUNTERS,
-                            &counters, err)) ||
-        (rc = tensor_expect(state, "ewc.window", TENSOR_F64, EWC_WINDOW,
-                            &window, err)) ||
-        (rc = tensor_expect(state, "ewc.plateau", TENSOR_F64, 1, &plateau,
+    if ((rc = tensor_expect(state, "ewc.counts", TENSOR_I64, N_COUNTS,
+                            &f->counts, err)) ||
+        (rc = tensor_expect(state, "ewc.before", TENSOR_F64, 1, &f->before,
                             err)) ||
-        (rc = check_counters(counters->data, err)))
+        (rc = check_counts(f, err)) ||
+        (rc = block_expect(state, "ewc.running", n, &f->running, err)))
         return rc;
-    f->counters = counters->data;
-    f->window = window->data;
-    f->plateau = plateau->data;
-    return find_blocks(n, state, anchor, f, err);
+    if (((const int64_t *)f->counts->data)[N_CONSOLIDATIONS] == 0)
+        return 0;
+    rc = block_expect(anchor, "ewc.fisher", n, &f->fisher, err);
+    return rc ? rc : block_expect(anchor, "ewc.anchor", n, &f->anchor, err);
 }
 
-static void copy_block(float *to, const float *from, size_t n)
+static void copy_block(float *to, const struct tensor *from, size_t n)
 {
     if (from)
-        memcpy(to, from, n * sizeof *to);
+        memcpy(to, from->data, n * sizeof *to);
     else
         memset(to, 0, n * sizeof *to);
 }
@@ -365,24 +280,27 @@ static void copy_block(float *to, const float *from, size_t n)
 int ewc_import(struct ewc *e, const struct tensor_list *state,
                const struct tensor_list *anchor, struct err *err)
 {
+    static const int64_t none[N_COUNTS] = {0};
+    const int64_t *counts = none;
     struct found f = {0};
     int rc;
 
     if (!e->options.enabled)
         return 0;
-    rc = find_all(e->n_params, state, anchor, &f, err);
-    if (rc)
-        return rc;
-    copy_block(e->sum, f.sum, e->n_params);
+    if (tensor_find(state, "ewc.counts")) {
+        rc = find(e->n_params, state, anchor, &f, err);
+        if (rc)
+            return rc;
+        counts = f.counts->data;
+    }
+    copy_block(e->running, f.running, e->n_params);
     copy_block(e->fisher, f.fisher, e->n_params);
     copy_block(e->anchor, f.anchor, e->n_params);
-    memcpy(e->window, f.window, sizeof e->window);
-    e->plateau = *f.plateau;
-    e->passes = f.counters[N_PASSES];
-    e->consolidations = f.counters[N_CONSOLIDATIONS];
-    e->tokens_since = f.counters[N_TOKENS_SINCE];
-    e->steps_since = f.counters[N_STEPS_SINCE];
-    e->n_window = f.counters[N_WINDOW];
-    e->armed = f.counters[N_ARMED] != 0;
+    e->tokens_before = f.before ? *(const double *)f.before->data : 0.0;
+    e->consolidations = counts[N_CONSOLIDATIONS];
+    e->tokens_since = counts[N_TOKENS_SINCE];
+    e->steps_since = counts[N_STEPS_SINCE];
+    e->domains = counts[N_DOMAINS];
+    e->settled = counts[N_SETTLED];
     return 0;
 }

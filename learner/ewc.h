@@ -4,30 +4,45 @@
  *
  * Adds lambda/2 * sum_i F_i (w_i - a_i)^2 to the loss: a is the anchor, F the
  * diagonal Fisher estimate (Kirkpatrick et al. 2017). There is one anchor, and
- * F is one decayed running mean (Schwarz et al. 2018, online EWC).
+ * F is one running mean (Schwarz et al. 2018, online EWC).
  *
- * F is the true Fisher: its targets are sampled from the model. For a
- * mean-loss gradient g over N tokens, N g^2 is an unbiased estimate, since the
- * sampled scores have mean zero and the cross terms vanish. ewc_observe adds
- * one such backward pass. After EWC_PASSES of them the consolidation is
- * complete:
- *     F <- decay F + (1 - decay) mean(N g^2)      (the first time F <- mean)
- *     a <- w
+ * F needs no passes of its own. For a gradient g of the mean loss over N
+ * tokens, N g^2 estimates a token's mean squared gradient, since the gradients
+ * of different tokens hardly correlate. This is the empirical Fisher: its
+ * targets are those of the text (Martens 2020, section 5). Each step adds its
+ * clipped gradient:
+ *     R <- R + (N g^2 - R) / min(t, EWC_HORIZON)    t: steps since the anchor
+ * A consolidation takes place before a step, and costs one pass over the
+ * weights. T counts the tokens before the last anchor, S those since:
+ *     F <- (T F + S R) / (T + S);  T <- decay T + S
+ *     a <- the moving average of the weights;  R, S, t <- 0
+ *
+ * Lambda is a number, or follows from counting. In the Laplace approximation
+ * the past weighs as much as its tokens (MacKay 1992): T/S for a mean loss over
+ * the tokens since the anchor. So the pull is strong at first, and fades:
+ *     lambda = (1 - covered) min(EWC_LAMBDA_MOST,
+ *                                EWC_SCALE T / (S + EWC_YOUNG))
+ * `covered` is the part of the past that replay already carries (ewc_covered).
+ * docs/LEARNING.md has the measurements behind the constants.
  *
  * The pull is applied outside Adam, as decoupled weight decay is. It uses the
  * optimizer's metric and an implicit step, so that no lambda diverges:
  *     r = lr lambda F / (sqrt(v^) + eps);  w <- w + (a - w) r / (1 + r)
  *
- * ewc_decide begins a consolidation in two cases. One is a loss plateau: in
- * the window of recent losses, both halves have nearly the same mean and the
- * variance is small. A plateau triggers once, until the loss has left it. The
- * other case is a number of tokens since the last consolidation. A
- * consolidation takes several steps and uses at most a tenth of their tokens.
- * Publishing versions has no influence: what is learned must not depend on
- * when versions are made.
+ * A second pull, of all weights alike, is towards the moving average. It damps
+ * the noise of the steps, as Lookahead does (Zhang et al. 2019), and holds from
+ * the first step on:
+ *     s = lr EWC_AVERAGE_PULL (1 - covered)
+ *     w <- w + (average - w) s / (1 + s)
+ * So EWC changes nothing where replay carries the whole past.
  *
- * Use:     ewc_init; each step ewc_pull, ewc_decide; while ewc_collecting:
- *          ewc_observe for each Fisher pass, until it returns true
+ * EWC_AUTO consolidates at a shift, with the anchor from just before it: most
+ * new tokens of the step are of domains that are younger than the last
+ * consolidation. It also does so after EWC_INTERVAL_TOKENS. Publishing versions
+ * has no influence: what is learned must not depend on when versions are made.
+ *
+ * Use:     ewc_init; for each step: ewc_due, perhaps ewc_consolidate, ewc_pull
+ *          over all ranges, ewc_count
  * Owner:   the learner; copies what it keeps; no blocks while not enabled
  * Threads: trainer; ewc_pull also workers, on ranges
  */
@@ -41,21 +56,32 @@
 #include "base/err.h"
 #include "base/tensor.h"
 
-/* backward passes in a consolidation, of one segment each */
-#define EWC_PASSES 128
-#define EWC_WINDOW 64 /* losses in the plateau window */
-/* least tokens between two consolidations by plateau */
-#define EWC_MIN_TOKENS 250000
-#define EWC_BACKSTOP_TOKENS 4000000
+#define EWC_HORIZON 1000 /* steps that R averages at most */
+#define EWC_FULL_RATIO 0.25 /* replay from this ratio on carries its rows */
+#define EWC_FULL_KEPT 0.5   /* a sample of this part of the past is as good as
+                               all of it */
+#define EWC_YOUNG 5000 /* tokens; keeps the pull of a young anchor finite */
+#define EWC_SCALE 2
+#define EWC_LAMBDA_MOST 10
+#define EWC_AVERAGE_PULL 3.0f
+#define EWC_INTERVAL_TOKENS 4000000
+#define EWC_LAMBDA_AUTO (-1.0f)
 
 enum ewc_when { EWC_AUTO, EWC_OFF, EWC_EVERY };
 
 struct ewc_options {
     bool enabled;
-    float lambda; /* per token; useful values are 1 to 100 */
-    float decay;  /* weight of the old F */
+    float lambda; /* per token; EWC_LAMBDA_AUTO: from counting */
+    float decay;  /* part of T that a consolidation keeps */
     enum ewc_when consolidate;
     int64_t every_steps; /* EWC_EVERY */
+};
+
+/* The new segments of a step, counted in tokens that are learned. */
+struct ewc_fresh {
+    int64_t tokens;
+    int64_t young;   /* those of domains with ids from ewc.settled on */
+    int64_t domains; /* 1 + the highest domain id */
 };
 
 struct ewc {
@@ -63,56 +89,67 @@ struct ewc {
     size_t n_params;
     float *fisher;  /* [n_params] F; 0 before the first consolidation */
     float *anchor;  /* [n_params] a */
-    float *sum;     /* [n_params] sum of N g^2 of the passes so far */
-    int64_t passes; /* passes in sum; -1: no consolidation is under way */
+    float *running; /* [n_params] R */
     int64_t consolidations;
-    int64_t tokens_since;
-    int64_t steps_since;
-    double window[EWC_WINDOW]; /* mean losses of fresh segments in recent
-                                  steps */
-    int64_t n_window;          /* losses ever added to the window */
-    bool armed;                /* a plateau may trigger a consolidation */
-    double plateau;            /* mean loss of the last plateau, 0: none */
+    double tokens_before; /* T */
+    int64_t tokens_since; /* S */
+    int64_t steps_since;  /* t of the last step */
+    int64_t domains;      /* 1 + the highest domain id ever learned */
+    int64_t settled;      /* domains at the last consolidation; before it,
+                             after the first step */
+    double covered; /* by replay, 0 to 1; set by the learner in each step */
 };
 
 void ewc_init(struct ewc *e, const struct ewc_options *options,
               size_t n_params);
 void ewc_release(struct ewc *e);
 
+/* Returns the part of the past that replay carries.
+ *   ratio  replayed tokens for each new one
+ *   kept   the part of all rows that the replay buffer still has */
+double ewc_covered(double ratio, double kept);
+
+/* Returns the lambda of the next pull; 0 before the first consolidation. */
+float ewc_lambda(const struct ewc *e);
+
+/* Is a consolidation due before this step? */
+bool ewc_due(const struct ewc *e, const struct ewc_fresh *fresh);
+
+/* Moves the anchor to average[n_params], and folds R into F. */
+void ewc_consolidate(struct ewc *e, const struct ewc_fresh *fresh,
+                     const float *average);
+
 /*
- * Pulls w[from, to) towards the anchor.
- *   w, v         float[n_params], one layout; v is Adam's second moment
+ * Adds the gradient to R, and pulls w[from, to) towards anchor and average.
+ *   w, v, grads  float[n_params], one layout; v is Adam's second moment
+ *   average      float[n_params], or NULL: no average is kept
+ *   factor       multiplies grads: below 1 for a clipped gradient
+ *   n_tokens     N
  *   v_hat_scale  1 / (1 - beta2^t)
- *   *penalty     raised by lambda/2 F (w - a)^2 in nats, before the pull
+ *   *penalty     raised by lambda/2 F (w - a)^2 in nats, before the pulls
  *   *moved       raised by the sum of squares of the displacement
  */
-void ewc_pull(const struct ewc *e, float *w, const float *v,
-              float v_hat_scale, float eps, float lr, size_t from, size_t to,
+struct ewc_pull {
+    float *w;
+    const float *v, *grads, *average;
+    float factor;
+    size_t n_tokens;
+    float v_hat_scale, eps, lr;
+};
+void ewc_pull(struct ewc *e, const struct ewc_pull *p, size_t from, size_t to,
               double *penalty, double *moved);
 
-/* Call it after each step, with n_tokens fresh tokens of mean loss `loss` (nats
- * a token). Returns true if a consolidation begins. */
-bool ewc_decide(struct ewc *e, int64_t n_tokens, double loss);
-
-/* Begins a consolidation without asking the rules. */
-void ewc_begin(struct ewc *e);
-
-bool ewc_collecting(const struct ewc *e);
-
-/*
- * Adds one Fisher pass: grads is the gradient of the mean loss over n_tokens
- * sampled targets. The last pass updates F, sets the anchor to params and
- * returns true. A gradient that is not finite, or extremely large, is ignored.
- */
-bool ewc_observe(struct ewc *e, const float *grads, size_t n_tokens,
-                 const float *params);
+/* Counts the step, after ewc_pull is done with all ranges. */
+void ewc_count(struct ewc *e, const struct ewc_fresh *fresh);
 
 /*
  * Exports and imports the state. ewc.fisher and ewc.anchor (F32) change only
  * at a consolidation and go to `anchor`, once there was one. The rest goes to
- * `state`: ewc.sum (during a consolidation), ewc.counters (I64), ewc.window,
- * ewc.plateau (F64). To export, either list may be NULL. While EWC is not
- * enabled, import does nothing.
+ * `state`: ewc.running (F32), ewc.counts (I64), ewc.before (F64). To export,
+ * either list may be NULL. While EWC is not enabled, both do nothing.
+ *
+ * A state without ewc.counts has no EWC, or is of a program whose Fisher had
+ * another scale. Then EWC starts anew.
  */
 void ewc_export(const struct ewc *e, struct tensor_list *state,
                 struct tensor_list *anchor);

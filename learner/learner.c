@@ -21,7 +21,8 @@
 
 #define LIVE "live.weights"
 
-enum { N_STEPS, N_FISHER_CREDIT, N_COUNTERS };
+/* Earlier programs kept a count of EWC beside the steps. */
+enum { N_STEPS, N_UNUSED, N_COUNTERS };
 
 void learner_options_default(struct learner_options *o)
 {
@@ -38,7 +39,7 @@ void learner_options_default(struct learner_options *o)
                   .clip_norm = 1.0f,
                   .skip_medians = 100.0f},
         .ewc = {.enabled = true,
-                .lambda = 10.0f,
+                .lambda = EWC_LAMBDA_AUTO,
                 .decay = 0.95f,
                 .consolidate = EWC_AUTO},
         .average = {.enabled = true, .decay = 0.98f},
@@ -181,8 +182,8 @@ size_t learner_bytes(const struct learner_options *options,
 {
     struct head_options head = options->head;
     struct model *m;
-    /* Weights and two moments; the moving average; Fisher, anchor and Fisher
-     * sum. */
+    /* Weights and two moments; the moving average; Fisher, anchor and the
+     * Fisher of the steps since. */
     size_t blocks =
         3 + (options->average.enabled ? 1 : 0) + (options->ewc.enabled ? 3 : 0);
     size_t n_bytes;
@@ -259,7 +260,6 @@ void learner_export(const struct learner *l, struct tensor_list *weights,
     int64_t generation = l->ewc.consolidations;
     int64_t counters[N_COUNTERS] = {
         [N_STEPS] = l->steps,
-        [N_FISHER_CREDIT] = l->fisher_credit,
     };
 
     if (weights)
@@ -347,9 +347,7 @@ static int check_counters(const struct tensor_list *state,
         return rc;
     *counters = t->data;
     if ((*counters)[N_STEPS] < 0 ||
-        (*counters)[N_STEPS] > TENSOR_COUNTER_MOST ||
-        (*counters)[N_FISHER_CREDIT] < -TENSOR_COUNTER_MOST ||
-        (*counters)[N_FISHER_CREDIT] > TENSOR_COUNTER_MOST)
+        (*counters)[N_STEPS] > TENSOR_COUNTER_MOST)
         return err_set(err, ERR_CORRUPT,
                        "tensor learner.counters: values out of range");
     return 0;
@@ -381,7 +379,6 @@ int learner_import(struct learner *l, const struct tensor_list *weights,
     l->head = h;
     h = NULL;
     l->steps = counters[N_STEPS];
-    l->fisher_credit = counters[N_FISHER_CREDIT];
 out:
     head_free(h);
     return rc;

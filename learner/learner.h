@@ -3,11 +3,10 @@
  * learner.h - the learner: one step through model, optimizer, EWC and class
  * head.
  *
- * A step gets fresh segments, replayed segments, and a few segments for the
- * Fisher estimate. Fresh segments are scored before they are learned: their
- * loss is the prequential loss. The segments are shared among a fixed number
- * of shards. The gradients are summed in shard order. One AdamW update and the
- * pull of EWC follow. The moving average of the weights follows them; it is
+ * A step gets fresh and replayed segments. Fresh segments are scored before
+ * they are learned: their loss is the prequential loss. The segments are shared
+ * among a fixed number of shards. The gradients are summed in shard order. One
+ * AdamW update and the pulls of EWC follow. The moving average of the weights follows them; it is
  * what a version serves.
  *
  * The n-gram memory (ngram.h) learns each fresh segment that counts in the
@@ -93,8 +92,8 @@ struct learner_step_input {
     size_t n_fresh;
     const struct segment *replayed;
     size_t n_replayed;
-    const struct segment *fisher; /* replayed, learner_fisher_tokens of them */
-    size_t n_fisher;
+    double covered; /* part of the past that replay carries, 0 to 1; used by
+                       a lambda from counting (ewc.h) */
     bool trusted; /* released records: only a gradient that is not finite skips
                      the step, however large the gradient is */
     learner_filter *filter; /* NULL: nothing is refused. Preset linear never
@@ -131,7 +130,7 @@ struct learner_step_output {
                              gradient was not finite or far too large */
     double ewc_penalty;   /* nats */
     double ewc_share;     /* |EWC displacement| / |optimizer displacement| */
-    bool consolidated;    /* this step completed a consolidation */
+    bool consolidated;    /* a consolidation came before the update */
     size_t n_labels;      /* labels with a row in the class head after the
                              step */
     int64_t n_labelled;   /* labelled segments that the class head learned */
@@ -144,10 +143,6 @@ struct learner_step_output {
  */
 int learner_step(struct learner *l, const struct learner_step_input *in,
                  struct learner_step_output *out, struct err *err);
-
-/* Returns how many tokens of replayed segments the Fisher estimate needs in a
- * step of step_tokens tokens; usually 0. */
-size_t learner_fisher_tokens(const struct learner *l, size_t step_tokens);
 
 int64_t learner_steps(const struct learner *l); /* including skipped steps */
 const struct optim *learner_optim(const struct learner *l);

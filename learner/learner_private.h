@@ -57,7 +57,7 @@ struct range_result {
 struct learner {
     struct learner_options options;
     struct model *model; /* NULL for preset linear, which uses no field from
-                            here to fisher_credit */
+                            here to average */
     float *params;
     struct shard *shards; /* [options.shards] */
     struct workers *workers;
@@ -68,7 +68,6 @@ struct learner {
     struct ewc ewc;
     struct average average;
     struct ngram *ngram; /* NULL: none is kept */
-    int64_t fisher_credit; /* tokens that the Fisher estimate may still use */
 
     struct head *head;
     int64_t steps;

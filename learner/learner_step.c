@@ -12,9 +12,9 @@
  *       gradient norm: the step is skipped, or the gradient is clipped
  *       n-gram memory: score and learn the fresh segments
  *       class head: test and train
- *     * AdamW, the pull of EWC, the moving average, the check for finite
+ *       EWC: a consolidation, if one is due
+ *     * AdamW, the pulls of EWC, the moving average, the check for finite
  *       weights
- *     * Fisher passes, observed in segment order
  *
  * The number of threads does not change the result. The segments alone decide
  * which shard each one goes to. One thread at a time works on a shard, and
@@ -37,13 +37,7 @@
 #include "learner/learner_private.h"
 #include "learner/tokenizer/cut.h"
 
-#define FISHER_SHARE 10 /* the Fisher estimate uses one token in this many */
-
 #define AVERAGE_SHARE 16 /* the average scores one fresh segment in so many */
-
-/* Targets sampled for the Fisher estimate use random numbers from this index
- * on. Replay samples its rows with lower indices. */
-#define FISHER_FIRST_INDEX (UINT64_C(1) << 32)
 
 /* --- distribution over the shards --------------------------------------- */
 
@@ -452,14 +446,24 @@ static void update_range(void *arg, size_t range)
     const struct range *r = &l->ranges[range];
     struct range_result *result = &l->results[range];
     const struct optim *o = &l->optim;
+    const struct ewc_pull p = {
+        .w = l->params,
+        .v = o->v,
+        .grads = l->shards[0].grads,
+        .average = l->average.weights,
+        .factor = l->factor,
+        .n_tokens = l->counted,
+        .v_hat_scale = optim_v_hat_scale(o),
+        .eps = o->options.eps,
+        .lr = optim_rate(o),
+    };
     int64_t begin = spent_begin();
 
     result->penalty = result->ewc_moved = 0.0;
     result->moved = optim_apply(&l->optim, l->params, l->shards[0].grads,
                                 l->factor, r->from, r->to, r->decays);
     begin = spent_end(SPENT_OPTIMIZER, begin);
-    ewc_pull(&l->ewc, l->params, o->v, optim_v_hat_scale(o), o->options.eps,
-             optim_rate(o), r->from, r->to, &result->penalty,
+    ewc_pull(&l->ewc, &p, r->from, r->to, &result->penalty,
              &result->ewc_moved);
     begin = spent_end(SPENT_EWC, begin);
     average_follow(&l->average, l->params, l->average_decay, r->from, r->to);
@@ -498,97 +502,11 @@ static bool update(struct learner *l, struct learner_step_output *out)
     return finite;
 }
 
-/* --- the Fisher information --------------------------------------------- */
-
-/* One round of Fisher passes: shard s works on segment s of the round. */
-struct fisher {
-    struct learner *l;
-    const struct segment *segments;
-    size_t n;             /* segments in this round */
-    uint64_t first_index; /* of the round's random numbers */
-};
-
-static void fisher_pass(void *arg, size_t k)
-{
-    struct fisher *f = arg;
-    struct learner *l = f->l;
-    const struct segment *segment = &f->segments[k];
-    struct shard *s = &l->shards[k];
-    uint32_t counted = segment_counted(segment);
-
-    if (counted == 0)
-        return;
-    batch_clear(&s->batch);
-    batch_add(&s->batch, segment);
-    need_loss(s);
-    model_forward(l->model, l->params, &s->batch, s->work, s->loss);
-    model_sample_targets(l->model, l->params, &s->batch, s->work,
-                         l->options.seed, (uint64_t)l->steps,
-                         f->first_index +
-                             k * (uint64_t)l->model->shape.context);
-    model_backward(l->model, l->params, &s->batch, s->work,
-                   1.0f / (float)counted, NULL, NULL, s->grads);
-}
-
-/* Returns true if a consolidation was completed. The round's other segments are
- * ignored then. */
-static bool observe(struct fisher *f)
-{
-    struct learner *l = f->l;
-
-    for (size_t k = 0; k < f->n; k++) {
-        uint32_t counted = segment_counted(&f->segments[k]);
-
-        l->fisher_credit -= f->segments[k].n_tokens;
-        if (counted && ewc_observe(&l->ewc, l->shards[k].grads, counted,
-                                   l->params))
-            return true;
-    }
-    return false;
-}
-
-static bool collect_fisher(struct learner *l,
-                           const struct learner_step_input *in)
-{
-    size_t n_shards = (size_t)l->options.shards;
-
-    for (size_t i = 0; i < in->n_fisher; i += n_shards) {
-        struct fisher f = {
-            .l = l,
-            .segments = in->fisher + i,
-            .n = in->n_fisher - i < n_shards ? in->n_fisher - i : n_shards,
-            .first_index =
-                FISHER_FIRST_INDEX + i * (uint64_t)l->model->shape.context,
-        };
-
-        workers_run(l->workers, fisher_pass, &f, f.n);
-        if (observe(&f))
-            return true;
-    }
-    return false;
-}
-
-/* The Fisher estimate may use a tenth of the tokens of the steps since the
- * consolidation began. A segment is used while some of that credit is left. */
-size_t learner_fisher_tokens(const struct learner *l, size_t step_tokens)
-{
-    size_t most = step_tokens / FISHER_SHARE;
-
-    if (!l->model || !ewc_collecting(&l->ewc) || l->fisher_credit <= 0)
-        return 0;
-    if (most == 0)
-        most = 1;
-    return (size_t)l->fisher_credit < most ? (size_t)l->fisher_credit : most;
-}
-
 /* --- a step ------------------------------------------------------------- */
 
-/* Writes the losses to `out`. Returns the mean loss of the fresh segments. */
-static double report_losses(struct learner *l, size_t n_fresh,
-                            struct learner_step_output *out)
+static void report_losses(struct learner *l, struct learner_step_output *out)
 {
-    double all = 0.0, fresh = 0.0;
-    size_t counted = 0;
+    double all = 0.0;
 
     for (size_t i = 0; i < l->n_segments; i++) {
         if (out->nats)
@@ -600,45 +518,36 @@ static double report_losses(struct learner *l, size_t n_fresh,
         if (l->refused[i])
             continue;
         all += l->nats[i];
-        if (i < n_fresh) {
-            fresh += l->nats[i];
-            counted += segment_counted(l->segments[i]);
-        }
     }
     out->counted_tokens = (int64_t)l->counted;
     out->mean_loss = l->counted ? all / (double)l->counted : 0.0;
-    return counted ? fresh / (double)counted : 0.0;
 }
 
-static void consolidate(struct learner *l,
-                        const struct learner_step_input *in, double loss,
-                        struct learner_step_output *out)
+/* Counts the fresh segments that the filter left. */
+static struct ewc_fresh count_fresh(const struct learner *l, size_t n_fresh)
 {
-    size_t tokens = 0, fresh = 0;
+    struct ewc_fresh fresh = {0};
 
-    for (size_t i = 0; i < l->n_segments; i++) {
+    for (size_t i = 0; i < n_fresh; i++) {
+        int64_t n = segment_counted(l->segments[i]);
+        int64_t domain = l->segments[i]->domain;
+
         if (l->refused[i])
             continue;
-        tokens += l->segments[i]->n_tokens;
-        if (i < in->n_fresh)
-            fresh += segment_counted(l->segments[i]);
+        fresh.tokens += n;
+        if (domain >= l->ewc.settled)
+            fresh.young += n;
+        if (domain >= fresh.domains)
+            fresh.domains = domain + 1;
     }
-    if (ewc_collecting(&l->ewc)) {
-        out->consolidated = collect_fisher(l, in);
-        l->fisher_credit += (int64_t)(tokens / FISHER_SHARE);
-    }
-    if (ewc_decide(&l->ewc, (int64_t)fresh, loss))
-        l->fisher_credit = (int64_t)(tokens / FISHER_SHARE);
+    return fresh;
 }
 
-/*
- * Learns from what the filter left.
- *   loss     mean loss of the fresh segments
- *   returns  true if all weights are finite
- */
+/* Learns from what the filter left. Returns true if all weights are finite. */
 static bool learn(struct learner *l, const struct learner_step_input *in,
-                  double loss, struct learner_step_output *out)
+                  struct learner_step_output *out)
 {
+    struct ewc_fresh fresh = count_fresh(l, in->n_fresh);
     size_t n_shards = (size_t)l->options.shards;
     bool finite = true;
 
@@ -653,9 +562,12 @@ static bool learn(struct learner *l, const struct learner_step_input *in,
     if (!out->skipped) {
         learn_ngram(l, in->n_fresh, out);
         train_head(l, in->n_fresh, out);
+        out->consolidated = ewc_due(&l->ewc, &fresh);
+        if (out->consolidated)
+            ewc_consolidate(&l->ewc, &fresh, learner_served(l));
+        l->ewc.covered = in->covered;
         finite = update(l, out);
-        if (finite)
-            consolidate(l, in, loss, out);
+        ewc_count(&l->ewc, &fresh);
     }
     return finite;
 }
@@ -664,7 +576,6 @@ static int step_model(struct learner *l, const struct learner_step_input *in,
                       struct learner_step_output *out, struct err *err)
 {
     bool finite = true;
-    double loss;
 
     if (out->average_nats && l->average.weights)
         score_average(l, in, out->average_nats);
@@ -672,9 +583,9 @@ static int step_model(struct learner *l, const struct learner_step_input *in,
     workers_run(l->workers, forward, l, (size_t)l->options.shards);
     sum_losses(l);
     out->n_refused = filter_fresh(l, in);
-    loss = report_losses(l, in->n_fresh, out);
+    report_losses(l, out);
     if (out->n_refused == 0 || out->n_refused < in->n_fresh)
-        finite = learn(l, in, loss, out);
+        finite = learn(l, in, out);
     l->steps++;
     if (finite)
         return 0;
@@ -705,7 +616,7 @@ int learner_step(struct learner *l, const struct learner_step_input *in,
     } else {
         memset(l->nats, 0, l->n_segments * sizeof *l->nats);
         memset(l->text_nats, 0, l->n_segments * sizeof *l->text_nats);
-        report_losses(l, in->n_fresh, out);
+        report_losses(l, out);
         list_examples(l, in->n_fresh, out);
         train_head(l, in->n_fresh, out);
         l->steps++;

@@ -133,16 +133,6 @@ void model_backward(const struct model *m, const float *params,
                     const struct batch *b, struct model_work *w, float scale,
                     const float *weight, const float *dstates, float *grads);
 
-/*
- * Replaces the batch's targets by tokens sampled from the model's own
- * distribution, for the Fisher estimate. Call it after model_forward; the loss
- * is not recomputed. Target i uses rng(seed, RNG_FISHER, step,
- * first_index + i).
- */
-void model_sample_targets(const struct model *m, const float *params,
-                          struct batch *b, struct model_work *w, uint64_t seed,
-                          uint64_t step, uint64_t first_index);
-
 /* Returns the kernels in use: OpenBLAS's core and version, or "reference
  * loops". Each version records it. */
 const char *model_kernels(void);

@@ -35,9 +35,6 @@
 #include "replay/row.h"
 #include "replay/tiers.h"
 
-/* The learner samples targets for the Fisher estimate with low indices. */
-#define FISHER_FIRST_INDEX (UINT64_C(1) << 62)
-
 struct stage {
     struct row *row;
     bool taken, cached;
@@ -240,6 +237,13 @@ void replay_offer(struct replay *r, const struct segment *s,
 int64_t replay_live(const struct replay *r)
 {
     return tiers_live(r->tiers);
+}
+
+double replay_kept(const struct replay *r)
+{
+    int64_t live = tiers_live(r->tiers);
+
+    return live ? (double)live / (double)tiers_seen(r->tiers) : 0.0;
 }
 
 int64_t replay_bytes(const struct replay *r)
@@ -485,21 +489,6 @@ int replay_sample(struct replay *r, uint64_t step, size_t n_tokens,
         .n = n_tokens,
         .rows = tokens_are_rows,
         .recent = r->options.sample_recent_share,
-    };
-
-    return sample(r, &request, sampled, n, err);
-}
-
-int replay_sample_fisher(struct replay *r, uint64_t step, size_t n_tokens,
-                         struct replay_sampled **sampled, size_t *n,
-                         struct err *err)
-{
-    struct tiers_request request = {
-        .purpose = RNG_FISHER,
-        .step = step,
-        .first_index = FISHER_FIRST_INDEX,
-        .n = n_tokens,
-        .reservoir_only = true,
     };
 
     return sample(r, &request, sampled, n, err);

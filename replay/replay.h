@@ -96,12 +96,6 @@ int replay_sample(struct replay *r, uint64_t step, size_t n_tokens,
                   bool tokens_are_rows, struct replay_sampled **sampled,
                   size_t *n, struct err *err);
 
-/* Does the same for the Fisher estimate: from the reservoir only, balanced by
- * domain, with other random numbers. */
-int replay_sample_fisher(struct replay *r, uint64_t step, size_t n_tokens,
-                         struct replay_sampled **sampled, size_t *n,
-                         struct err *err);
-
 /* Records that a sampled row was replayed at a step with this loss. */
 void replay_replayed(struct replay *r, const struct replay_sampled *sampled,
                      uint64_t step, double nats);
@@ -120,6 +114,9 @@ int replay_drop_missing(struct replay *r, size_t *n, struct err *err);
 int64_t replay_missing(const struct replay *r); /* since replay_create */
 
 int64_t replay_live(const struct replay *r);  /* rows */
+/* Returns the live rows' share of all rows ever offered; 0 for an empty
+ * buffer. */
+double replay_kept(const struct replay *r);
 int64_t replay_bytes(const struct replay *r); /* of live rows */
 int64_t replay_staged_bytes(const struct replay *r);
 int64_t replay_live_in_domain(const struct replay *r, int32_t domain);

@@ -117,6 +117,15 @@ int64_t tiers_live(const struct tiers *t)
     return t->n_live;
 }
 
+int64_t tiers_seen(const struct tiers *t)
+{
+    int64_t n = 0;
+
+    for (size_t d = 0; d < t->n_domains; d++)
+        n += t->seen[d];
+    return n;
+}
+
 int64_t tiers_bytes(const struct tiers *t)
 {
     return t->n_bytes;
@@ -481,12 +490,10 @@ size_t tiers_sample(struct tiers *t, const struct tiers_request *request,
                     const uint32_t **slots)
 {
     struct sampler_stream stream = {t->options.seed, request->purpose,
-                                    request->step, request->first_index};
+                                    request->step, 0};
     struct pool pool = pool_start(t);
     size_t n = 0;
 
-    if (request->reservoir_only)
-        pool.ring = 0;
     next_mark(t);
     t->n_sampled = 0;
     while (n < request->n && (pool.reservoir > 0 || pool.ring > 0)) {

@@ -80,17 +80,16 @@ struct tiers_entry *tiers_entry(struct tiers *t, uint32_t slot);
 uint32_t tiers_slots(const struct tiers *t); /* all slots are below it */
 
 int64_t tiers_live(const struct tiers *t);
+int64_t tiers_seen(const struct tiers *t); /* rows ever offered */
 int64_t tiers_bytes(const struct tiers *t);
 int64_t tiers_live_in_domain(const struct tiers *t, int32_t domain);
 
 struct tiers_request {
     enum rng_purpose purpose;
     uint64_t step;
-    uint64_t first_index; /* of the random numbers of this step */
-    size_t n;             /* tokens, or rows */
-    bool rows;            /* n is a number of rows */
-    double recent;        /* share sampled from the ring */
-    bool reservoir_only;
+    size_t n;      /* tokens, or rows */
+    bool rows;     /* n is a number of rows */
+    double recent; /* share sampled from the ring */
 };
 
 /* Samples rows without repetition, until they have n tokens or no row is left.

@@ -47,8 +47,6 @@ void learning_close(struct learning *l)
     catalog_close(l->catalog);
     free(l->drifted);
     free(l->replayed);
-    free(l->fisher);
-    free(l->fisher_tokens);
     free(l->nats);
     free(l->text_nats);
     free(l->mixed_nats);
@@ -351,31 +349,6 @@ static void copy_segments(const struct replay_sampled *sample, size_t n,
         (*segments)[i] = sample[i].segment;
 }
 
-/* Copies the segments with their tokens, which the next sample overwrites. */
-static void copy_fisher(struct learning *l, const struct replay_sampled *sample,
-                        size_t n)
-{
-    size_t tokens = 0, at = 0;
-
-    copy_segments(sample, n, &l->fisher, &l->cap_fisher);
-    for (size_t i = 0; i < n; i++)
-        tokens += l->fisher[i].n_tokens + 1;
-    if (tokens > l->cap_fisher_tokens) {
-        l->cap_fisher_tokens = 2 * tokens;
-        l->fisher_tokens =
-            xreallocarray(l->fisher_tokens, l->cap_fisher_tokens,
-                          sizeof *l->fisher_tokens);
-    }
-    for (size_t i = 0; i < n; i++) {
-        size_t count = l->fisher[i].n_tokens + 1;
-
-        memcpy(l->fisher_tokens + at, l->fisher[i].tokens,
-               count * sizeof *l->fisher_tokens);
-        l->fisher[i].tokens = l->fisher_tokens + at;
-        at += count;
-    }
-}
-
 static void make_room(struct learning *l, size_t n_fresh, size_t n_all)
 {
     size_t labels = (size_t)l->conf->model.max_labels;
@@ -468,8 +441,7 @@ static void offer_batch(struct learning *l, const struct intake_batch *b,
 {
     size_t stride = (size_t)l->conf->model.max_labels;
 
-    /* EWC takes the segments for the Fisher from replay, too. */
-    if (!l->conf->learner.replay.enabled && !l->conf->learner.ewc.enabled)
+    if (!l->conf->learner.replay.enabled)
         return;
     for (size_t i = 0; i < b->n; i++) {
         struct segment s = b->segments[i];
@@ -488,12 +460,12 @@ int learning_step(struct learning *l, struct learner_step_output *out,
                   struct err *err)
 {
     const struct conf_replay *replay = &l->conf->learner.replay;
-    struct replay_sampled *sample = NULL, *fisher = NULL;
+    struct replay_sampled *sample = NULL;
     struct intake_batch b;
     struct filter_context filter = {l->filter, &b};
     struct learner_step_input in;
     uint64_t step = (uint64_t)learner_steps(l->learner);
-    size_t n_sample = 0, n_fisher = 0, wanted = 0;
+    size_t n_sample = 0, wanted = 0;
     int rc;
 
     memset(out, 0, sizeof *out);
@@ -506,12 +478,6 @@ int learning_step(struct learning *l, struct learner_step_output *out,
         .vocab_size = l->has_model ? (size_t)l->shape.vocab_size : 0,
         .context = l->has_model ? (size_t)l->shape.context : 0,
     };
-    rc = replay_sample_fisher(l->replay, step,
-                              learner_fisher_tokens(l->learner, b.tokens),
-                              &fisher, &n_fisher, err);
-    if (rc)
-        return rc;
-    copy_fisher(l, fisher, n_fisher);
     if (replay->enabled)
         wanted = (size_t)llround(
             l->replay_ratio * (double)(l->has_model ? b.tokens : b.n));
@@ -526,8 +492,8 @@ int learning_step(struct learning *l, struct learner_step_output *out,
         .n_fresh = b.n,
         .replayed = l->replayed,
         .n_replayed = n_sample,
-        .fisher = l->fisher,
-        .n_fisher = n_fisher,
+        .covered = ewc_covered(replay->enabled ? l->replay_ratio : 0.0,
+                               replay_kept(l->replay)),
         .trusted = b.released,
         .filter = l->has_model ? filter_batch : NULL,
         .filter_arg = &filter,

@@ -47,10 +47,8 @@ struct learning {
     bool mixed_settings; /* settings changed between two versions: the next one
                             cannot name the settings of all its steps */
     /* Working memory of a step: */
-    struct segment *replayed, *fisher;
-    size_t cap_replayed, cap_fisher;
-    uint16_t *fisher_tokens;
-    size_t cap_fisher_tokens;
+    struct segment *replayed;
+    size_t cap_replayed;
     double *nats, *text_nats;
     size_t cap_nats;
     uint8_t *right;

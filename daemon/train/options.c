@@ -200,13 +200,13 @@ size_t options_memory(const struct conf *conf,
     }
     if (learner->ngram.enabled)
         ngram = ngram_bytes(learner->shape->vocab_size, learner->ngram.mib);
-    /* Blocks: a snapshot has six, for average and live weights, two moments,
-     * Fisher and anchor. The serving version, the candidate and three versions
-     * that requests name have one each. All of these have an n-gram memory; a
-     * version has it twice while it is loaded. */
+    /* Blocks: a snapshot has seven, for average and live weights, two moments,
+     * two of Fisher, and the anchor. The serving version, the candidate and
+     * three versions that requests name have one each. All of these have an
+     * n-gram memory; a version has it twice while it is loaded. */
     return learner_bytes(learner, step_tokens) +
-           (6 + 5) * block + (1 + 6) * ngram + rows * replay_row + label_rows + batch_logits +
-           labels * LABEL_BYTES +
+           (7 + 5) * block + (1 + 6) * ngram + rows * replay_row + label_rows +
+           batch_logits + labels * LABEL_BYTES +
            (size_t)conf->model.max_domains * DOMAIN_BYTES +
            OPTIONS_STAGED_BYTES + kept + OPTIONS_QUEUE_BYTES +
            options_http_bytes(conf) + connections * CONNECTION_BYTES + fixed;

@@ -67,7 +67,6 @@ static void test_rng_purposes_keep_their_numbers(void **state)
     assert_int_equal(RNG_INIT, 1);
     assert_int_equal(RNG_REPLAY, 2);
     assert_int_equal(RNG_RESERVOIR, 3);
-    assert_int_equal(RNG_FISHER, 4);
     assert_int_equal(RNG_GATE, 5);
     assert_int_equal(RNG_SAMPLE, 6);
     assert_int_equal(RNG_HOLDOUT, 7);

@@ -479,6 +479,8 @@ static void test_set_stored(void **state)
     } cases[] = {
         {"learner.seed", "42", 0},
         {"learner.ewc.consolidate", "every:7", 0},
+        {"learner.ewc.lambda", "3", 0},
+        {"learner.ewc.lambda", "auto", 0},
         {"model.preset", "nano", 0},
         {"learner.gone", "1", ERR_NOTFOUND},
         {"learner.seed", NULL, ERR_CORRUPT},
@@ -511,6 +513,7 @@ static void test_set_stored(void **state)
             assert_non_null(strstr(err.msg, cases[i].key));
     }
     util_assert_key(c, "learner.ewc.consolidate", "every:7");
+    util_assert_key(c, "learner.ewc.lambda", "auto");
     util_assert_key(c, "model.preset", "nano");
     conf_free(c);
 }

@@ -48,6 +48,7 @@ static void defaults(void **state)
     assert_null(c->model.init);
     assert_int_equal(c->learner.seed, 42);
     assert_true(c->learner.optimizer.lr == 0);
+    assert_true(c->learner.ewc.lambda == CONF_REAL_WORD);
     assert_true(c->learner.drift.enabled);
     assert_true(c->learner.ewc.decay == 0.95);
     assert_int_equal(c->learner.ewc.consolidate.kind, CONF_CONSOLIDATE_AUTO);

@@ -78,7 +78,10 @@ static void wrong_values(void **state)
          "1, found 'nan'"},
         {"learner.ewc.lambda: 1e999\n",
          "t.yaml:1:21: learner.ewc.lambda: expected a number from 0 to "
-         "1000000000, found '1e999'"},
+         "1000000000, or auto, found '1e999'"},
+        {"learner.ewc.lambda: -1\n",
+         "t.yaml:1:21: learner.ewc.lambda: expected a number from 0 to "
+         "1000000000, or auto, found '-1'"},
         {"publish.auto_rollback: maybe\n",
          "t.yaml:1:24: publish.auto_rollback: expected true | false, found "
          "'maybe'"},

@@ -32,7 +32,6 @@
 #define STEP_TOKENS 256
 #define CONTEXT 64
 #define HOLD_OUT 8 /* one record in this many is held out */
-#define FISHER_STEPS 70
 #define FIRST_BYTES 120000
 #define SECOND_BYTES 50000
 #define SEEDS 3
@@ -146,9 +145,6 @@ static struct run create_run(uint64_t seed, bool with_ewc, double ratio)
     o.optim.lr = 1e-2f;
     o.optim.warmup_steps = 20;
     o.ewc.enabled = with_ewc;
-    o.ewc.consolidate = EWC_EVERY;
-    o.ewc.every_steps = (int64_t)(first.n_train / (STEP_TOKENS / CONTEXT)) -
-                        FISHER_STEPS;
     assert_int_equal(learner_create(&o, &r.learner, NULL), 0);
     replay_options_default(&rows, REPLAY_ROWS);
     rows.seed = seed;
@@ -171,34 +167,24 @@ static struct segment *copy_sample(const struct replay_sampled *draws, size_t n)
     return s;
 }
 
-/* Makes a step on fresh[n]. The stream is too short to keep Fisher passes to a
- * tenth of the tokens. */
 static void step(struct run *r, const struct segment *fresh, size_t n)
 {
     uint64_t number = (uint64_t)learner_steps(r->learner);
-    struct replay_sampled *replayed = NULL, *fisher = NULL;
+    struct replay_sampled *replayed = NULL;
     struct learner_step_input in = {.fresh = fresh, .n_fresh = n};
     struct learner_step_output out = {0};
-    struct segment *a, *b;
+    struct segment *copy;
 
-    assert_int_equal(replay_sample_fisher(
-                         r->replay, number,
-                         ewc_collecting(learner_ewc(r->learner))
-                             ? STEP_TOKENS / 2 : 0,
-                         &fisher, &in.n_fisher, NULL), 0);
-    in.fisher = a = copy_sample(fisher, in.n_fisher);
     assert_int_equal(replay_sample(r->replay, number,
                                    (size_t)(r->ratio * STEP_TOKENS), false,
                                    &replayed, &in.n_replayed, NULL), 0);
-    in.replayed = b = copy_sample(replayed, in.n_replayed);
+    in.replayed = copy = copy_sample(replayed, in.n_replayed);
     assert_int_equal(learner_step(r->learner, &in, &out, NULL), 0);
     r->penalty = out.ewc_penalty;
-    free(a);
-    free(b);
+    free(copy);
 }
 
-/* Learns a domain. Its segments are kept for replay and for the Fisher
- * estimate. */
+/* Learns a domain. Its segments are kept for replay. */
 static void learn(struct run *r, const struct domain *d)
 {
     const size_t per_step = STEP_TOKENS / CONTEXT;
@@ -275,7 +261,6 @@ static void compare(uint64_t seed, double forgot[WAYS], double learned[WAYS])
     double before;
 
     learn(&start, &first);
-    assert_int_equal(learner_ewc(start.learner)->consolidations, 1);
     before = held_out(&start, &first);
     for (int way = 0; way < WAYS; way++) {
         struct run r = create_run(seed, way == EWC || way == BOTH,
@@ -283,8 +268,10 @@ static void compare(uint64_t seed, double forgot[WAYS], double learned[WAYS])
 
         go_on_from(&r, &start);
         learn(&r, &second);
-        if (way == EWC)
+        if (way == EWC) {
+            assert_int_equal(learner_ewc(r.learner)->consolidations, 1);
             assert_true(r.penalty > 0.0);
+        }
         forgot[way] = held_out(&r, &first) - before;
         learned[way] = held_out(&r, &second);
         free_run(&r);
@@ -314,7 +301,7 @@ static void each_lowers_forgetting(void **state)
             forgot[way] += of_seed[way] / SEEDS;
     }
     assert_true(forgot[NEITHER] > 0.3);
-    assert_true(forgot[EWC] < 0.95 * forgot[NEITHER]);
+    assert_true(forgot[EWC] < 0.85 * forgot[NEITHER]);
     assert_true(forgot[REPLAY] < 0.6 * forgot[NEITHER]);
     assert_true(forgot[BOTH] < 0.6 * forgot[EWC]);
 }

@@ -464,7 +464,6 @@ static void large_vocabulary_goes_in_chunks(void **state)
     struct model_work *w;
     struct model *m;
     float *params, *grads, *part, *sum, loss[300], apart[300];
-    uint16_t drawn[300];
 
     (void)state;
     assert_int_equal(model_create(&shape, &m, NULL), 0);
@@ -478,8 +477,6 @@ static void large_vocabulary_goes_in_chunks(void **state)
     add_run(&whole, 150, 77);
     model_forward(m, params, &whole, w, loss);
     model_backward(m, params, &whole, w, 1.0f, NULL, NULL, grads);
-    model_sample_targets(m, params, &whole, w, 1, 2, 0);
-    memcpy(drawn, whole.targets, sizeof drawn);
     for (uint32_t i = 0; i < 2; i++) {
         batch_clear(&half);
         add_run(&half, 150, i ? 77 : 5);
@@ -487,8 +484,6 @@ static void large_vocabulary_goes_in_chunks(void **state)
         model_backward(m, params, &half, w, 1.0f, NULL, NULL, part);
         for (size_t j = 0; j < m->n_params; j++)
             sum[j] += part[j];
-        model_sample_targets(m, params, &half, w, 1, 2, 150 * i);
-        assert_memory_equal(half.targets, drawn + 150 * i, 150 * sizeof *drawn);
     }
     util_expect_near("loss", loss, apart, 300, 1e-5);
     util_expect_near("gradient", grads, sum, m->n_params, 1e-4);
@@ -500,40 +495,6 @@ static void large_vocabulary_goes_in_chunks(void **state)
     free(grads);
     free(part);
     free(sum);
-}
-
-/* Sampled targets follow the probabilities, and are a function of seed, step
- * and index. */
-static void draws_follow_the_model(void **state)
-{
-    const int draws = 4000;
-    double count[V] = {0};
-    float logits[N * V], p[V], loss;
-    uint16_t first[N];
-    struct bench x;
-
-    (void)state;
-    bench_init(&x, false, true);
-    model_forward(x.m, x.params, &x.b, x.w, x.loss);
-    all_logits(&x, logits);
-    memcpy(p, logits + 4 * V, sizeof p);
-    ops_ref.cross_entropy(&loss, p, x.b.targets, 1, V);
-    for (int i = 0; i < draws; i++) {
-        model_sample_targets(x.m, x.params, &x.b, x.w, 9, (uint64_t)i, 0);
-        count[x.b.targets[4]] += 1.0;
-    }
-    for (size_t j = 0; j < V; j++) {
-        double sd = sqrt(draws * p[j] * (1.0 - p[j]));
-
-        assert_true(fabs(count[j] - draws * (double)p[j]) < 5.0 * sd + 1.0);
-    }
-    model_sample_targets(x.m, x.params, &x.b, x.w, 9, 3, 0);
-    memcpy(first, x.b.targets, sizeof first);
-    model_sample_targets(x.m, x.params, &x.b, x.w, 9, 4, 0);
-    assert_memory_not_equal(first, x.b.targets, sizeof first);
-    model_sample_targets(x.m, x.params, &x.b, x.w, 9, 3, 0);
-    assert_memory_equal(first, x.b.targets, sizeof first);
-    bench_release(&x);
 }
 
 struct racer {
@@ -740,7 +701,6 @@ int main(void)
         cmocka_unit_test(work_grows),
         cmocka_unit_test(loss_may_be_left_out),
         cmocka_unit_test(large_vocabulary_goes_in_chunks),
-        cmocka_unit_test(draws_follow_the_model),
         cmocka_unit_test(threads_change_nothing),
         cmocka_unit_test(birth_is_a_function_of_the_seed),
         cmocka_unit_test(tensors_fill_the_block),

@@ -101,21 +101,11 @@ static void assert_same_draws(struct replay *a, struct replay *b,
                               uint64_t first_step)
 {
     for (uint64_t step = first_step; step < first_step + 40; step++) {
-        bool fisher = step % 4 == 0;
         struct replay_sampled *x, *y;
         size_t n, m;
 
-        if (fisher) {
-            assert_int_equal(replay_sample_fisher(a, step, 30, &x, &n, NULL),
-                             0);
-            assert_int_equal(replay_sample_fisher(b, step, 30, &y, &m, NULL),
-                             0);
-        } else {
-            assert_int_equal(replay_sample(a, step, 30, false, &x, &n, NULL),
-                             0);
-            assert_int_equal(replay_sample(b, step, 30, false, &y, &m, NULL),
-                             0);
-        }
+        assert_int_equal(replay_sample(a, step, 30, false, &x, &n, NULL), 0);
+        assert_int_equal(replay_sample(b, step, 30, false, &y, &m, NULL), 0);
         assert_int_equal(n, m);
         assert_true(n >= 30 / 7);
         for (size_t i = 0; i < n; i++) {
@@ -198,10 +188,8 @@ static void an_empty_buffer_draws_nothing(void **state)
     (void)state;
     assert_int_equal(replay_sample(r, 1, 100, false, &draws, &n, NULL), 0);
     assert_int_equal(n, 0);
-    n = 1;
-    assert_int_equal(replay_sample_fisher(r, 1, 100, &draws, &n, NULL), 0);
-    assert_int_equal(n, 0);
     assert_int_equal(replay_live(r), 0);
+    assert_true(replay_kept(r) == 0.0);
     replay_free(r);
     replay_free(NULL);
 }
@@ -237,6 +225,8 @@ static void staged_and_stored_rows_are_drawn_alike(void **state)
             publish(b, db, i / 1000, NULL);
     }
     assert_int_equal(replay_live(a), replay_live(b));
+    assert_true(replay_kept(a) == (double)replay_live(a) / 3000);
+    assert_true(replay_kept(b) == replay_kept(a));
     assert_int_equal(replay_bytes(a), replay_bytes(b));
     assert_int_equal(replay_staged_bytes(b), 0);
     assert_int_equal(living_rows(db), replay_live(b));

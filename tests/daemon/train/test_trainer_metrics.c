@@ -81,26 +81,27 @@ static void test_metrics(void **state)
     trainer_util_assert_metric(u, "domain_records_total{domain=\"d\"}", 4);
 }
 
-/* A consolidation takes 128 segments. The next steps show its penalty. */
+/* The consolidation comes before step 31. That step and the next show its
+ * penalty. */
 static void test_ewc_metrics(void **state)
 {
     struct train_util *u = *state;
-    const struct ewc *ewc;
 
+    u->conf->learner.ewc.lambda = 10;
     u->conf->learner.ewc.consolidate.kind = CONF_CONSOLIDATE_EVERY;
-    u->conf->learner.ewc.consolidate.every_steps = 1;
+    u->conf->learner.ewc.consolidate.every_steps = 30;
     u->conf->publish.every_seconds = 3600;
     trainer_util_begin(state);
-    ewc = learner_ewc(u->learning.learner);
-    for (int i = 0; i < 2000 && ewc->consolidations == 0; i++)
+    for (int i = 0; i < 30; i++)
         trainer_util_learn_batch(u);
+    assert_int_equal(learner_ewc(u->learning.learner)->consolidations, 0);
     trainer_util_learn_batch(u);
     trainer_util_learn_batch(u);
     trainer_util_advance(u, 1);
     trainer_util_turn(u);
     trainer_util_assert_metric(u, "ewc_consolidations_total", 1);
-    trainer_util_assert_metric_near(u, "ewc_penalty", 0.0001495);
-    trainer_util_assert_metric_near(u, "ewc_share", 0.03534);
+    trainer_util_assert_metric_near(u, "ewc_penalty", 0.0071825);
+    trainer_util_assert_metric_near(u, "ewc_share", 0.07163);
 }
 
 /* The average scores one segment in sixteen, before it is learned. */

@@ -504,7 +504,8 @@ static bool update(struct learner *l, struct learner_step_output *out)
 
 /* --- a step ------------------------------------------------------------- */
 
-static void report_losses(struct learner *l, struct learner_step_output *out)
+static void report_losses(struct learner *l, size_t n_fresh,
+                          struct learner_step_output *out)
 {
     double all = 0.0;
 
@@ -583,7 +584,7 @@ static int step_model(struct learner *l, const struct learner_step_input *in,
     workers_run(l->workers, forward, l, (size_t)l->options.shards);
     sum_losses(l);
     out->n_refused = filter_fresh(l, in);
-    report_losses(l, out);
+    report_losses(l, in->n_fresh, out);
     if (out->n_refused == 0 || out->n_refused < in->n_fresh)
         finite = learn(l, in, out);
     l->steps++;
@@ -616,7 +617,7 @@ int learner_step(struct learner *l, const struct learner_step_input *in,
     } else {
         memset(l->nats, 0, l->n_segments * sizeof *l->nats);
         memset(l->text_nats, 0, l->n_segments * sizeof *l->text_nats);
-        report_losses(l, out);
+        report_losses(l, in->n_fresh, out);
         list_examples(l, in->n_fresh, out);
         train_head(l, in->n_fresh, out);
         l->steps++;

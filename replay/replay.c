@@ -241,9 +241,9 @@ int64_t replay_live(const struct replay *r)
 
 double replay_kept(const struct replay *r)
 {
-    int64_t live = tiers_live(r->tiers);
+    int64_t seen = tiers_seen(r->tiers);
 
-    return live ? (double)live / (double)tiers_seen(r->tiers) : 0.0;
+    return seen ? (double)tiers_live(r->tiers) / (double)seen : 1.0;
 }
 
 int64_t replay_bytes(const struct replay *r)

@@ -114,8 +114,7 @@ int replay_drop_missing(struct replay *r, size_t *n, struct err *err);
 int64_t replay_missing(const struct replay *r); /* since replay_create */
 
 int64_t replay_live(const struct replay *r);  /* rows */
-/* Returns the live rows' share of all rows ever offered; 0 for an empty
- * buffer. */
+/* Returns the live rows' share of all rows ever offered; 1 while none was. */
 double replay_kept(const struct replay *r);
 int64_t replay_bytes(const struct replay *r); /* of live rows */
 int64_t replay_staged_bytes(const struct replay *r);

@@ -383,7 +383,7 @@ const struct verb verbs[] = {
      "STEPS, ANCHORED, LEARNED, REFUSED (steps, consolidations, "
      "records_learned, records_refused): updates, consolidations of EWC, and "
      "records that were learned or quarantined by a filter. Without a "
-     "consolidation, EWC has had no effect. "
+     "consolidation, EWC has pulled to the moving average only. "
      "SECONDS (seconds): processor time for learning. MIB (peak_mib): the most "
      "memory of a run. With --equal-seconds the runs are repeated: each arm "
      "gets, for each part, the processor time of the slowest arm, and learns "

@@ -341,9 +341,9 @@ const struct conf_key conf_map[] = {
     {.name = "learner.drift.enabled", .type = CONF_BOOL,
      AT(learner.drift.enabled), .fallback = "true",
      .decides_learning = true,
-     .doc = "Tests the prequential loss of each domain, in bits per byte, for "
-            "a rise (Page-Hinkley). An alarm is an event, a log line and a "
-            "metric. Learning goes on as before."},
+     .doc = "Tests the Transformer's prequential loss of each domain, in bits "
+            "per byte, for a rise (Page-Hinkley). An alarm is an event, a log "
+            "line and a metric. Learning goes on as before."},
 
     SECTION("learner.holdout",
             "Held-out records. They are never learned, and the gate measures "

@@ -57,9 +57,9 @@
 #include "base/tensor.h"
 
 #define EWC_HORIZON 1000 /* steps that R averages at most */
-#define EWC_FULL_RATIO 0.25 /* replay from this ratio on carries its rows */
-#define EWC_FULL_KEPT 0.5   /* a sample of this part of the past is as good as
-                               all of it */
+#define EWC_FULL_RATIO 0.25 /* a larger replay ratio carries no more */
+#define EWC_FULL_KEPT 0.5   /* a larger share of all rows carries no more; a
+                               guess between 0.05 and 1 */
 #define EWC_YOUNG 5000 /* tokens; keeps the pull of a young anchor finite */
 #define EWC_SCALE 2
 #define EWC_LAMBDA_MOST 10
@@ -106,7 +106,7 @@ void ewc_release(struct ewc *e);
 
 /* Returns the part of the past that replay carries.
  *   ratio  replayed tokens for each new one
- *   kept   the part of all rows that the replay buffer still has */
+ *   kept   the share of all rows ever offered that the replay buffer has */
 double ewc_covered(double ratio, double kept);
 
 /* Returns the lambda of the next pull; 0 before the first consolidation. */

@@ -197,6 +197,9 @@ size_t learner_bytes(const struct learner_options *options,
                    shard_bytes(m, options->shards, step_tokens);
     if (options->ngram.enabled)
         n_bytes += ngram_bytes(options->shape->vocab_size, options->ngram.mib);
+    if (options->ngram.enabled && options->average.enabled)
+        n_bytes += (size_t)options->shards *
+                   ngram_reader_bytes((size_t)options->shape->context);
     model_free(m);
     return n_bytes;
 }

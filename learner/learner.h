@@ -6,8 +6,8 @@
  * A step gets fresh and replayed segments. Fresh segments are scored before
  * they are learned: their loss is the prequential loss. The segments are shared
  * among a fixed number of shards. The gradients are summed in shard order. One
- * AdamW update and the pulls of EWC follow. The moving average of the weights follows them; it is
- * what a version serves.
+ * AdamW update follows, then the pulls of EWC, then an update of the moving
+ * average of the weights, which a version serves.
  *
  * The n-gram memory (ngram.h) learns each fresh segment that counts in the
  * step, in order, when its prequential loss has been taken. Only that loss is
@@ -92,8 +92,9 @@ struct learner_step_input {
     size_t n_fresh;
     const struct segment *replayed;
     size_t n_replayed;
-    double covered; /* part of the past that replay carries, 0 to 1; used by
-                       a lambda from counting (ewc.h) */
+    double covered; /* part of the past that replay carries, 0 to 1; weakens
+                       the pull to the average and a lambda from counting
+                       (ewc.h) */
     bool trusted; /* released records: only a gradient that is not finite skips
                      the step, however large the gradient is */
     learner_filter *filter; /* NULL: nothing is refused. Preset linear never

@@ -50,14 +50,14 @@ struct range_result {
     double squares;   /* of the gradient */
     double moved;     /* the same of the optimizer's displacement */
     double ewc_moved; /* the same of EWC's displacement */
-    double penalty;
+    double penalty;   /* of EWC, in nats */
     bool finite; /* all weights are finite after the update */
 };
 
 struct learner {
     struct learner_options options;
     struct model *model; /* NULL for preset linear, which uses no field from
-                            here to average */
+                            here to ngram */
     float *params;
     struct shard *shards; /* [options.shards] */
     struct workers *workers;
@@ -77,12 +77,12 @@ struct learner {
     struct placement *placements;
     struct length *lengths;
     double *nats, *text_nats;
-    float *mixed; /* [context] losses of a segment, of the mixture */
+    float *mixed;     /* [context] losses of a segment, of the mixture */
     uint8_t *refused; /* 1: the filter refused the segment */
     size_t n_segments, cap_segments;
-    size_t counted; /* counted tokens */
+    size_t counted;      /* counted tokens */
     float average_decay; /* d of this update (average.h) */
-    float factor;   /* multiplies the gradient; below 1 when clipped */
+    float factor;        /* multiplies the gradient; below 1 when clipped */
     struct head_example *examples;
     size_t *owners; /* index of each example's segment */
     size_t n_examples, cap_examples;

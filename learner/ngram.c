@@ -55,6 +55,7 @@
 #define SLOTS 4 /* in a bucket */
 #define BUCKETS_A_MIB 16384
 #define MOST_COUNT 255
+#define OVERLAY_FIRST 256 /* the first capacity of an overlay */
 
 /* docs/LEARNING.md has the measurements behind these numbers. */
 #define LOCAL_WEIGHT 32.0    /* tokens that p_L spreads over the bytes */
@@ -197,7 +198,7 @@ static void overlay_grow(struct overlay *o)
 {
     struct overlay old = *o;
 
-    o->cap = old.cap ? 2 * old.cap : 256;
+    o->cap = old.cap ? 2 * old.cap : OVERLAY_FIRST;
     o->keys = xcalloc(o->cap, sizeof *o->keys);
     o->copies = xcalloc(o->cap, sizeof *o->copies);
     for (size_t i = 0; i < old.cap; i++) {
@@ -820,6 +821,16 @@ void ngram_reader_free(struct ngram_reader *r)
     free(r);
 }
 
+size_t ngram_reader_bytes(size_t n_tokens)
+{
+    size_t cap = OVERLAY_FIRST;
+
+    while (cap < 2 * ORDERS * n_tokens)
+        cap *= 2;
+    return sizeof(struct ngram_reader) + n_tokens * sizeof(uint16_t) +
+           cap * (sizeof(uint32_t) + sizeof(struct bucket));
+}
+
 void ngram_reader_start(struct ngram_reader *r, uint16_t first)
 {
     if (r->overlay.n)
@@ -934,7 +945,7 @@ static bool weights_fit(const struct weights *w)
     return true;
 }
 
-/* The memory must be such as ngram_learn could have made. */
+/* Checks every count, token and weight that reading relies on. */
 static int check(const struct ngram *n, struct err *err)
 {
     for (size_t i = 0; i < n->n_buckets; i++)

@@ -90,6 +90,10 @@ struct ngram_reader;
 struct ngram_reader *ngram_reader_create(const struct ngram *n);
 void ngram_reader_free(struct ngram_reader *r);
 
+/* The bytes that a reader takes for segments of up to n_tokens: at most one
+ * changed bucket for each token and order, but for rare halvings of counts. */
+size_t ngram_reader_bytes(size_t n_tokens);
+
 /* Starts a segment. `first` is the input for its first target. */
 void ngram_reader_start(struct ngram_reader *r, uint16_t first);
 

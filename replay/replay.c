@@ -446,11 +446,18 @@ static int fetch_all(struct replay *r, struct unread *unread, size_t n,
     return rc;
 }
 
-static int sample(struct replay *r, const struct tiers_request *request,
-                  struct replay_sampled **sampled, size_t *n, struct err *err)
+int replay_sample(struct replay *r, uint64_t step, size_t n_tokens,
+                  bool tokens_are_rows, struct replay_sampled **sampled,
+                  size_t *n, struct err *err)
 {
+    struct tiers_request request = {
+        .step = step,
+        .n = n_tokens,
+        .rows = tokens_are_rows,
+        .recent = r->options.sample_recent_share,
+    };
     const uint32_t *slots;
-    size_t n_sampled = tiers_sample(r->tiers, request, &slots), n_unread = 0;
+    size_t n_sampled = tiers_sample(r->tiers, &request, &slots), n_unread = 0;
     struct unread *unread = xmalloc((n_sampled + 1) * sizeof *unread);
     int64_t damaged;
     int rc;
@@ -477,21 +484,6 @@ static int sample(struct replay *r, const struct tiers_request *request,
     *sampled = r->sampled;
     *n = r->n_sampled;
     return 0;
-}
-
-int replay_sample(struct replay *r, uint64_t step, size_t n_tokens,
-                  bool tokens_are_rows, struct replay_sampled **sampled,
-                  size_t *n, struct err *err)
-{
-    struct tiers_request request = {
-        .purpose = RNG_REPLAY,
-        .step = step,
-        .n = n_tokens,
-        .rows = tokens_are_rows,
-        .recent = r->options.sample_recent_share,
-    };
-
-    return sample(r, &request, sampled, n, err);
 }
 
 void replay_replayed(struct replay *r, const struct replay_sampled *s,

@@ -489,8 +489,8 @@ static void next_mark(struct tiers *t)
 size_t tiers_sample(struct tiers *t, const struct tiers_request *request,
                     const uint32_t **slots)
 {
-    struct sampler_stream stream = {t->options.seed, request->purpose,
-                                    request->step, 0};
+    struct sampler_stream stream = {t->options.seed, RNG_REPLAY, request->step,
+                                    0};
     struct pool pool = pool_start(t);
     size_t n = 0;
 

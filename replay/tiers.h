@@ -85,8 +85,7 @@ int64_t tiers_bytes(const struct tiers *t);
 int64_t tiers_live_in_domain(const struct tiers *t, int32_t domain);
 
 struct tiers_request {
-    enum rng_purpose purpose;
-    uint64_t step;
+    uint64_t step; /* of the random numbers, RNG_REPLAY */
     size_t n;      /* tokens, or rows */
     bool rows;     /* n is a number of rows */
     double recent; /* share sampled from the ring */

@@ -3,9 +3,9 @@
  * drift.h - raises an alarm when the losses of a domain rise.
  *
  * The Page-Hinkley test (Page 1954; Mouss et al. 2004) for a rise, on the
- * prequential loss of one domain. The loss is in bits per byte: a higher loss
- * is worse. A loss that falls, as it does while a model learns, never raises
- * an alarm.
+ * Transformer's prequential loss of one domain, without the n-gram memory. The
+ * loss is in bits per byte: a higher loss is worse. A loss that falls, as it
+ * does while a model learns, never raises an alarm.
  *
  * The losses of segments are noisy, and short segments more so. So a value x
  * of the test is the loss of a block: consecutive segments of the domain with

@@ -5,8 +5,8 @@
  * A struct infer never changes: it holds the weights, tokenizer, n-gram memory,
  * class head and labels of one version. Scores and completions are of the
  * mixture of Transformer and n-gram memory (learner/ngram.h), if there is a
- * memory; classes and embeddings are not. Each call uses working memory from a small pool
- * in the struct.
+ * memory; classes and embeddings are the Transformer's. Each call uses working
+ * memory from a small pool in the struct.
  *
  * Owner:   the caller, who counts references to it
  * Threads: any, at once

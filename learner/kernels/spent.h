@@ -28,7 +28,7 @@ enum spent_part {
     SPENT_ATTENTION, /* scores and weighted values, forward and backward */
     SPENT_NORMS,
     SPENT_LOSS,      /* softmax and cross entropy, forward and backward */
-    SPENT_OPTIMIZER, /* AdamW, and the check for finite weights */
+    SPENT_OPTIMIZER, /* AdamW, moving average, check for finite weights */
     SPENT_EWC,
     SPENT_SUM, /* sums of the gradients and of their squares */
     SPENT_PARTS

@@ -10,6 +10,7 @@
 
 #include "learner/tokenizer/tokenizer.h"
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -175,6 +176,9 @@ struct tokenizer *tokenizer_create_builtin(int vocab_size)
     struct tokenizer_merge merges[BUILTIN_MERGES];
     int n = vocab_size - TOKENIZER_FIRST_MERGE;
 
+    static_assert(TOKENIZER_FIRST_MERGE + BUILTIN_MERGES ==
+                      TOKENIZER_BUILTIN_MAX,
+                  "the merges fill the largest vocabulary");
     BUG_ON(n < 0 || n > BUILTIN_MERGES);
     for (int i = 0; i < n; i++)
         merges[i] = (struct tokenizer_merge){

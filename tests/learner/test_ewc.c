@@ -559,6 +559,9 @@ static void refuses_a_damaged_state(void **state)
     ((float *)anchor.items[0].data)[5] = INFINITY;
     assert_int_equal(ewc_import(&b, &list, &anchor, &err), ERR_CORRUPT);
     assert_non_null(strstr(err.msg, "ewc.fisher"));
+    ((float *)anchor.items[0].data)[5] = -1.0f;
+    assert_int_equal(ewc_import(&b, &list, &anchor, &err), ERR_CORRUPT);
+    assert_non_null(strstr(err.msg, "negative"));
     tensor_list_release(&anchor);
     /* The state has a consolidation, but the anchor is missing. */
     assert_int_equal(ewc_import(&b, &list, &anchor, &err), ERR_CORRUPT);

@@ -40,11 +40,8 @@ static uint32_t offer(struct tiers *t, int32_t domain)
 
 static struct tiers_request request(uint64_t step, size_t n, double recent)
 {
-    return (struct tiers_request){.purpose = RNG_REPLAY,
-                                  .step = step,
-                                  .n = n,
-                                  .rows = true,
-                                  .recent = recent};
+    return (struct tiers_request){
+        .step = step, .n = n, .rows = true, .recent = recent};
 }
 
 static int64_t held(struct tiers *t, int32_t domain)

@@ -519,8 +519,8 @@ const struct conf_key conf_map[] = {
     {.name = "publish.gate.max_domain_regression", .type = CONF_REAL,
      AT(publish.gate.max_domain_regression), .fallback = "0.10", .min = 0,
      .max = 10, .is_reloadable = true,
-     .doc = "Largest accepted rise of the bits per byte of any domain, relative "
-            "to the reference version."},
+     .doc = "Largest accepted rise of the bits per byte of any domain, "
+            "relative to the reference version."},
     {.name = "publish.gate.traffic_half_life", .type = CONF_REAL,
      AT(publish.gate.traffic_half_life), .fallback = "2000", .min = 1,
      .max = 1e15, .is_reloadable = true,

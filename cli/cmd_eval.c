@@ -337,8 +337,7 @@ static void print_costs(const json_t *arms, const char *equal)
 
     print_arms(arms, equal,
                "l:ARM r:LIVE r:UNSEEN r:STEPS r:ANCHORED r:LEARNED r:REFUSED "
-               "r:SECONDS "
-               "r:MIB",
+               "r:SECONDS r:MIB",
                list, sizeof list / sizeof *list);
 }
 
@@ -348,9 +347,11 @@ static void print_measures(const json_t *report, const char *equal)
     int64_t seeds = pick_integer(report, "seeds", 1);
     size_t i;
 
-    json_array_foreach(
-        (json_t *)arms, i,
-        arm) if (!strcmp(pick_text_or(arm, "equal", ""), equal)) break;
+    json_array_foreach((json_t *)arms, i, arm)
+    {
+        if (!strcmp(pick_text_or(arm, "equal", ""), equal))
+            break;
+    }
     if (i == json_array_size(arms))
         return;
     printf("\nAt equal %s, ",

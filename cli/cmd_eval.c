@@ -337,8 +337,7 @@ static void print_costs(const json_t *arms, const char *equal)
 
     print_arms(arms, equal,
                "l:ARM r:LIVE r:UNSEEN r:STEPS r:ANCHORED r:LEARNED r:REFUSED "
-               "r:SECONDS "
-               "r:MIB",
+               "r:SECONDS r:MIB",
                list, sizeof list / sizeof *list);
 }
 
@@ -348,9 +347,11 @@ static void print_measures(const json_t *report, const char *equal)
     int64_t seeds = pick_integer(report, "seeds", 1);
     size_t i;
 
-    json_array_foreach(
-        (json_t *)arms, i,
-        arm) if (!strcmp(pick_text_or(arm, "equal", ""), equal)) break;
+    json_array_foreach((json_t *)arms, i, arm)
+    {
+        if (!strcmp(pick_text_or(arm, "equal", ""), equal))
+            break;
+    }
     if (i == json_array_size(arms))
         return;
     printf("\nAt equal %s, ",
@@ -423,6 +424,17 @@ static void print_files(const json_t *report)
     print_matrices(report);
 }
 
+/* A measure that the versions do not define is a dash. */
+static void print_measure(const json_t *arm, const char *name, const char *path)
+{
+    double value = pick_real(arm, path);
+
+    if (isnan(value))
+        printf("%s -", name);
+    else
+        printf("%s %.3f", name, value);
+}
+
 static void print_versions(const json_t *report)
 {
     const json_t *arm = json_array_get(pick(report, "arms"), 0);
@@ -430,9 +442,10 @@ static void print_versions(const json_t *report)
     double share = pick_real(serving, "behind_share");
 
     print_matrices(report);
-    printf("\nfinal mean %.3f, forgetting %.3f, backward transfer %.3f\n",
-           pick_real(arm, "mean.final_mean"), pick_real(arm, "mean.forgetting"),
-           pick_real(arm, "mean.backward_transfer"));
+    print_measure(arm, "\nfinal mean", "mean.final_mean");
+    print_measure(arm, ", forgetting", "mean.forgetting");
+    print_measure(arm, ", backward transfer", "mean.backward_transfer");
+    putchar('\n');
     if (!isnan(share))
         printf("serving was behind the newest version for %.1f %% of %.0f s, "
                "by %" PRId64 " version%s at worst, by %" PRId64 " at the end\n",

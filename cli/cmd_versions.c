@@ -247,6 +247,7 @@ static void print_version(const json_t *v)
     print_field("state", pick_text(v, "state"));
     print_field("gate", pick_text(v, "gate.verdict"));
     print_field("because", pick_text(v, "gate.reason"));
+    /* Of older programs. */
     print_field("waits for", pick_text(v, "gate.waits_for"));
     if (pick_integer(v, "gate.against", 0))
         printf("compared     with version %" PRId64 "\n",

@@ -4,9 +4,11 @@
 #include "cli/demo_text.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <fts.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/fileio.h"
 #include "base/rng.h"
@@ -97,6 +99,20 @@ static void add_domain(struct demo_texts *t, const char *name, const char *dir,
     }
 }
 
+/* The domain has the folder's name, without slashes at the end. */
+static void add_folder(struct demo_texts *t, const char *folder)
+{
+    size_t n = strlen(folder);
+    char *path, *slash;
+
+    while (n > 1 && folder[n - 1] == '/')
+        n--;
+    path = xstrndup(folder, n);
+    slash = strrchr(path, '/');
+    add_domain(t, slash && slash[1] ? slash + 1 : path, path, "");
+    free(path);
+}
+
 int demo_texts_load(char **folders, size_t n, struct demo_texts *texts,
                     struct err *err)
 {
@@ -111,10 +127,19 @@ int demo_texts_load(char **folders, size_t n, struct demo_texts *texts,
     struct demo_texts *t = texts;
 
     memset(t, 0, sizeof *t);
+    if (n > DEMO_TEXT_DOMAINS)
+        return err_set(err, ERR_INVALID, "%zu folders: at most %d can be used",
+                       n, DEMO_TEXT_DOMAINS);
     for (size_t i = 0; i < n; i++) {
-        const char *slash = strrchr(folders[i], '/');
-
-        add_domain(t, slash ? slash + 1 : folders[i], folders[i], "");
+        if (access(folders[i], R_OK | X_OK) != 0)
+            return err_set_errno(err, ERR_NOTFOUND, errno, "%s: cannot open",
+                                 folders[i]);
+        add_folder(t, folders[i]);
+        if (t->n == i)
+            return err_set(err, ERR_NOTFOUND,
+                           "%s: there is too little text: a folder needs some "
+                           "60 KB in UTF-8 files",
+                           folders[i]);
     }
     for (size_t i = 0; n == 0 && i < sizeof found_at / sizeof *found_at; i++)
         if (t->n < 3)

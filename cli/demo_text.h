@@ -36,7 +36,9 @@ struct demo_texts {
 /*
  * Reads n folders of text files, each of which is a domain with the folder's
  * name. n 0: text that most Debian machines have. Files that are not UTF-8 are
- * left out. ERR_NOTFOUND when fewer than two domains have enough text.
+ * left out. ERR_NOTFOUND when a folder has too little text, or there are fewer
+ * than two domains; ERR_INVALID when there are too many. demo_texts_release
+ * also after an error.
  */
 int demo_texts_load(char **folders, size_t n, struct demo_texts *texts,
                     struct err *err);

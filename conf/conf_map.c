@@ -498,13 +498,14 @@ const struct conf_key conf_map[] = {
             "over domains, weighted by recent traffic, on a protected domain "
             "or in accuracy; or by more than max_domain_regression on any "
             "domain. The reference is the serving version, or the one before "
-            "it that was better. A domain counts by its records from before "
-            "the reference, so that a bad feed cannot vouch for itself; "
-            "without any, it is new and counts by all of them. All count, but "
-            "for protected domains, once ten times traffic_half_life records "
-            "were learned after the reference: text that lasts so long is the "
-            "stream. A bad feed under a new name looks like a new domain: only "
-            "protected domains stop it."),
+            "it that was better. A domain is measured on its held-out records "
+            "from before the reference, so that a bad feed cannot vouch for "
+            "itself. A domain without such records is new, and is measured on "
+            "all its held-out records. Once ten times traffic_half_life "
+            "records were learned after the reference, so is every domain "
+            "that is not protected: text that lasts so long is the stream. A "
+            "bad feed under a new name looks like a new domain: only protected "
+            "domains stop it."),
     {.name = "publish.gate.enabled", .type = CONF_BOOL,
      AT(publish.gate.enabled), .fallback = "true", .is_reloadable = true,
      .doc = "Turns the gate on. Without it, each version serves at once."},
@@ -518,17 +519,20 @@ const struct conf_key conf_map[] = {
     {.name = "publish.gate.max_domain_regression", .type = CONF_REAL,
      AT(publish.gate.max_domain_regression), .fallback = "0.10", .min = 0,
      .max = 10, .is_reloadable = true,
-     .doc = "The same for the bits per byte of any domain."},
+     .doc = "Largest accepted rise of the bits per byte of any domain, "
+            "relative to the reference version."},
     {.name = "publish.gate.traffic_half_life", .type = CONF_REAL,
      AT(publish.gate.traffic_half_life), .fallback = "2000", .min = 1,
      .max = 1e15, .is_reloadable = true,
      .doc = "Learned records after which a domain's bytes weigh half as much "
-            "in the mean. It also decides when text has lasted long enough."},
+            "in the mean. It also decides when text has lasted so long that "
+            "it is the stream: see above."},
     {.name = "publish.gate.confidence", .type = CONF_REAL,
      AT(publish.gate.confidence), .fallback = "0.95", .min = 0.5,
      .max = 0.9999, .is_reloadable = true,
-     .doc = "Confidence with which a limit must be shown to be exceeded, "
-            "one-sided."},
+     .doc = "Confidence of the one-sided test that the candidate is worse than "
+            "the reference. A version fails only when an estimate is above its "
+            "limit and this test agrees."},
     {.name = "publish.gate.min_chunks", .type = CONF_INT,
      AT(publish.gate.min_chunks), .fallback = "30", .min = 2, .max = 1000000,
      .is_reloadable = true,

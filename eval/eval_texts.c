@@ -303,7 +303,6 @@ int eval_texts_read(const struct eval_options *o, struct eval_texts *t,
     int rc;
 
     memset(t, 0, sizeof *t);
-    t->by_file = o->by == EVAL_BY_FILE;
     record_maker_init(&r.maker, false);
     rc = read_files(&r, o->files, o->n_files, err);
     r.is_heldout = true;
@@ -329,8 +328,7 @@ struct record *eval_texts_record(const struct eval_texts *t,
     rec->value_hash = checksum_xxh3(r->value, r->n_bytes, 0);
     record_parse(maker, rec, conf->source.format,
                  (size_t)conf->source.max_record_bytes, name);
-    if (t->by_file) /* instead of the record's own */
-        rec->domain = name;
+    rec->domain = name; /* instead of the record's own */
     return rec;
 }
 

@@ -50,7 +50,6 @@ struct eval_texts {
     size_t n_copies; /* records that are not learned, since their text is held
                         out */
     bool has_labels; /* a held-out record has one */
-    bool by_file;
 };
 
 int eval_texts_read(const struct eval_options *o, struct eval_texts *t,

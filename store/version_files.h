@@ -9,8 +9,8 @@
  *                             tokenizer_config.json, tokenizer.json,
  *                             model.safetensors (none of these when linear),
  *                             state.safetensors, holdout.safetensors,
- *                             anchor.safetensors, head.safetensors, labels.json,
- *                             ngram.safetensors (not when linear)
+ *                             anchor.safetensors, head.safetensors,
+ *                             labels.json, ngram.safetensors (not when linear)
  *
  * store_load, store_load_text and store_verify (store.h) read these files.
  *

@@ -46,7 +46,8 @@ struct status_drift {
     int64_t record;       /* records of the domain at the last alarm; -1: no
                              alarm */
     double before, after; /* its losses, bits per byte; NaN: no alarm */
-    double level;         /* 0.5: a warning; 1: an alarm */
+    double level;         /* 0 to 1; 0.5: a warning. At 1 there is an alarm,
+                             and the level is 0 again. */
 };
 
 struct status_domain {

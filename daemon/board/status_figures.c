@@ -206,7 +206,8 @@ static const struct figure figures[] = {
      METRIC(18, "domain_drift_alarms_total", "Drift alarms by domain.")},
     {DOMAIN("domains.drift.level", d.drift.level),
      METRIC(17, "domain_drift_level",
-            "State of the drift test: 0.5 is a warning, 1 an alarm.")},
+            "State of the drift test: 0.5 is a warning; at 1 it raises an "
+            "alarm and begins again at 0.")},
     {DOMAIN("domains.drift.record", d.drift.record)},
     {DOMAIN("domains.drift.before_bits_per_byte", d.drift.before)},
     {DOMAIN("domains.drift.after_bits_per_byte", d.drift.after)},

@@ -24,8 +24,9 @@
 /* The relative change of a segment, weighted by its bytes. */
 static double change(const struct gate_chunk *c, double clip)
 {
-    double x = (c->candidate_nats - c->reference_nats) / c->reference_nats;
+    double x = c->candidate_nats - c->reference_nats;
 
+    x = x == 0 ? 0 : x / c->reference_nats; /* both may be 0 */
     return c->bytes > 0 ? c->bytes * fmax(-clip, fmin(x, clip)) : 0;
 }
 

@@ -5,7 +5,8 @@
  * One thread compares the board twice a second with its last copy, and adds an
  * event to the log for each change. So there are at most two step events a
  * second, and two publications in half a second are one event with the newer
- * numbers. Each stream follows the log.
+ * numbers. So are two drift alarms, which may be of different domains. Each
+ * stream follows the log.
  *
  * `publish` says that a version is durable; the verdict is not known then.
  * `gate` follows with a version and its verdict.

@@ -12,8 +12,8 @@
 
 static const struct http_endpoint endpoints[] = {HTTP_ENDPOINTS(ROW)};
 
-/* True when path fits the pattern; *argument is then the part at {}. A path that
- * another row has literally does not fit. */
+/* True when path fits the pattern; *argument is then the part at {}. A path
+ * that another row has literally does not fit. */
 static bool match(const char *pattern, const char *path, char *argument)
 {
     const char *braces = strstr(pattern, "{}");

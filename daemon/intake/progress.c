@@ -7,8 +7,9 @@
  *      "newest_record_ms", "flushes", "loss": LOSS, "train_loss": LOSS,
  *      "average_loss": LOSS,
  *      "labels": [name], "quarantine": {reason: count},
- *      "domains": [{"name", "records", "bytes", "loss": LOSS, "labelled",
- *                   "right", "drift": [state of the test],
+ *      "domains": [{"name", "records", "consumed", "bytes", "loss": LOSS,
+ *                   "labelled", "right", "traffic": [bytes, records learned],
+ *                   "drift": [state of the test],
  *                   "drifted": [alarms, record, before, after]}],
  *      "first": [offset], "first_texts": [hash],
  *      "settings": {key: text}}

@@ -62,8 +62,8 @@ static int read_back(struct publisher *p, struct verdict_input *in,
 }
 
 static int give_verdict(struct publisher *p,
-                      const struct catalog_pointers *pointers,
-                      struct guard_request *request, struct err *err)
+                        const struct catalog_pointers *pointers,
+                        struct guard_request *request, struct err *err)
 {
     struct verdict_input in = {
         .conf = p->options.conf,

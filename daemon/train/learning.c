@@ -393,6 +393,7 @@ static void filter_batch(void *arg, const double *text_nats, uint8_t *refused)
     }
 }
 
+/* nats: of the Transformer alone. */
 static void test_drift(struct learning *l, const struct segment *s,
                        double nats)
 {

@@ -94,6 +94,8 @@ static void test_by_domain_and_label(void **state)
     static const char *const names[2][2] = {{"x", "y"}, {"even", "odd"}};
 
     for (int i = 0; i < 2; i++) {
+        struct record_maker maker;
+        struct record *rec;
         struct fixture f;
 
         set_up(&f, *state);
@@ -106,6 +108,12 @@ static void test_by_domain_and_label(void **state)
         /* Every twentieth of 30 records of each domain. */
         assert_int_equal(f.t.domains[0].n_learned, 29);
         assert_int_equal(f.t.domains[1].n_heldout, 1);
+        /* Intake gets the same domain, although the record names another. */
+        record_maker_init(&maker, false);
+        rec = eval_texts_record(&f.t, &f.t.learned.items[0], &maker, f.conf);
+        assert_string_equal(rec->domain, names[i][0]);
+        record_free(rec);
+        record_maker_release(&maker);
         tear_down(&f);
     }
 }

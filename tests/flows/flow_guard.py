@@ -29,6 +29,8 @@ SETTINGS = {
     "publish__every_tokens": 2500,
     # Room for all that is held out between two versions.
     "publish__gate__max_tokens": 65536,
+    # The memory would predict these few words well, whatever the rate does.
+    "learner__ngram__enabled": "false",
     "filter__surprise__enabled": "false",
     "filter__near_duplicate__enabled": "false",
     "filter__repetition__enabled": "false",

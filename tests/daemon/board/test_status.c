@@ -384,7 +384,7 @@ static void test_every_metric(void **state)
         "# TYPE mneme_domain_accuracy gauge\n"
         "mneme_domain_accuracy{domain=\"news\"} 0.625\n"
         "# HELP mneme_domain_drift_level State of the drift test: 0.5 is a "
-        "warning, 1 an alarm.\n"
+        "warning; at 1 it raises an alarm and begins again at 0.\n"
         "# TYPE mneme_domain_drift_level gauge\n"
         "mneme_domain_drift_level{domain=\"news\"} 0.75\n"
         "mneme_domain_drift_level{domain=\"code\"} 0\n"

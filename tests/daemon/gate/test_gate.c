@@ -79,6 +79,21 @@ static void test_estimate(void **state)
     assert_float_equal(p.regression, 2 * (100 * 0.05 + 300) / 400, 1e-12);
 }
 
+/* A segment that costs nothing under both versions has not changed. */
+static void test_no_loss(void **state)
+{
+    const struct gate_chunk chunks[2] = {
+        {.bytes = 100, .candidate_nats = 200, .reference_nats = 200},
+        {.bytes = 100},
+    };
+    const bool selected[2] = {true, true};
+    struct gate_part p = gate_estimate(chunks, 2, selected, 0.25);
+
+    (void)state;
+    assert_float_equal(p.regression, 0, 0);
+    assert_float_equal(p.error, 0, 0);
+}
+
 static enum gate_verdict one_domain(double shift, double noise, size_t n)
 {
     struct gate_chunk chunks[CHUNKS];
@@ -539,6 +554,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_estimate),
+        cmocka_unit_test(test_no_loss),
         cmocka_unit_test(test_one_domain),
         cmocka_unit_test(test_nothing_held_out),
         cmocka_unit_test(test_weights),

@@ -233,8 +233,8 @@ static bool is_name(const char *s)
 static void records(void **state)
 {
     static const char *const good[] = {
-        "{\"text\":\"A tide \\u00e9\\n\",\"domain\":\"harbour\",\"label\":\"x\","
-        "\"id\":\"17\",\"ts\":1700000000000}",
+        "{\"text\":\"A tide \\u00e9\\n\",\"domain\":\"harbour\","
+        "\"label\":\"x\",\"id\":\"17\",\"ts\":1700000000000}",
         "{\"prompt\":\"2+2=\",\"completion\":\"4\",\"more\":[1,{\"a\":null}]}",
         "Plain text \xc3\xa9 of a line."};
     static const enum conf_format formats[] = {

@@ -179,8 +179,8 @@ static void test_id_not_found(void **state)
     rewind_util_open(&u, *state, NULL, 0);
     add(&u, 10, "bob", NULL);
     assert_int_equal(forget(&u, TOMBSTONES_ID, "alice", &a), 0);
-    assert_string_equal(a.detail, "rows erased: 0 of replay, 0 of holdout, 0 of "
-                                  "quarantine; no kept version is known to "
+    assert_string_equal(a.detail, "rows erased: 0 of replay, 0 of holdout, "
+                                  "0 of quarantine; no kept version is known to "
                                   "have learned from them");
     assert_int_equal(count(&a, "records"), 0);
     assert_list(&a, "versions", "");

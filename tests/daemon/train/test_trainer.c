@@ -60,7 +60,7 @@ static void test_step(void **state)
 /* Learns until a step raises a drift alarm, at most n records. */
 static bool learn_other_text(struct train_util *u, int n)
 {
-    char text[33];
+    char text[48];
 
     for (int i = 0; i < n; i++) {
         snprintf(text, sizeof text, "%04d-QWZXJ-KVBYH-%04d-QPLMC-YUX!", i,

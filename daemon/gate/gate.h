@@ -26,9 +26,9 @@
  *     SE = r sqrt(n / (n - 1) sum b_i^2 (x_i - X)^2) / sum b.
  *
  * c is GATE_CLIP. The first records of a bad feed may have been held out before
- * the reference. Without the clip, what a candidate gains on two of them hides
- * what it loses on all others. A domain that counts by all its segments has
- * c = 1: the gain on a new domain is no outlier.
+ * the reference. Without the clip, a candidate's gain on two such records hides
+ * its losses on all other segments. A domain that counts by all its segments
+ * has c = 1: the gain on a new domain is no outlier.
  *
  * Few segments. A domain with two segments may have an SE near 0 by chance. So
  * each variance is moved towards the common one (Smyth 2004, Linear models and

@@ -404,11 +404,6 @@ static void test_drift(struct learning *l, const struct segment *s,
     l->drifted[l->n_drifted++] = s->domain;
 }
 
-bool learning_has_drifted(const struct learning *l)
-{
-    return l->n_drifted > 0;
-}
-
 /* Counts a learned batch by domain and label. */
 static void count_batch(struct learning *l, const struct intake_batch *b,
                         size_t n_replayed)

@@ -100,10 +100,6 @@ int learning_load_skipped(struct learning *l, struct err *err);
 int learning_step(struct learning *l, struct learner_step_output *out,
                   struct err *err);
 
-/* Did the last step raise a drift alarm in any domain? progress has the
- * alarm. */
-bool learning_has_drifted(const struct learning *l);
-
 /*
  * Adapts to the backlog: fill is 0 for an empty queue, 1 for a full one. With
  * replay.adaptive the replay ratio is 4 at fill 0, the configured ratio at 0.5,

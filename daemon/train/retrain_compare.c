@@ -91,8 +91,8 @@ static void compare_number(const struct comparison *c, const char *what,
                                  (json_int_t)is));
 }
 
-/* A version that was made before there was a drift test has no state of it:
- * nothing is compared. */
+/* Versions of programs without a drift test store no state of the test. For
+ * them, nothing is compared. */
 static void compare_drift(const struct comparison *c,
                           const struct progress *was)
 {

@@ -57,6 +57,26 @@ static void test_step(void **state)
     assert_int_equal(u->learning.progress.records.learned, 2);
 }
 
+/* A step has 128 new tokens at first, and one more for every 128 learned. A
+ * record has 33 tokens, so a step has as many whole records as fit. */
+static void test_steps_grow(void **state)
+{
+    struct train_util *u = trainer_util_begin(state);
+    int64_t learned = 0;
+
+    u->conf->learner.batch_tokens = 200;
+    for (int64_t step = 1; step <= 100; step++) {
+        int64_t most = 128 + 33 * learned / 128;
+
+        learned += (most < 200 ? most : 200) / 33;
+        trainer_util_push(u, 6);
+        while (trainer_util_steps(u) < step)
+            trainer_util_turn(u);
+        assert_int_equal(u->learning.progress.records.learned, learned);
+    }
+    assert_true(33 * learned > 128 * 100); /* it reached the largest step */
+}
+
 /* Learns until a step raises a drift alarm, at most n records. */
 static bool learn_other_text(struct train_util *u, int n)
 {
@@ -414,6 +434,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_begin),
         T(test_step),
+        T(test_steps_grow),
         T(test_drift),
         T(test_no_drift),
         T(test_flush),

@@ -18,7 +18,7 @@
 #define LEAST_SHARE 0.05
 /* The size of a step: docs/LEARNING.md, "The size of a step". */
 #define FIRST_TOKENS 128
-#define TOKENS_TO_GROW 128 /* learned tokens that make a step larger by one */
+#define GROWTH 0.65
 
 int learning_open(struct learning *l, const struct conf *conf, int threads,
                   int shards, struct err *err)
@@ -339,8 +339,10 @@ void learning_set_pressure(struct learning *l, double fill)
 static size_t step_tokens(const struct learning *l)
 {
     int64_t most = l->conf->learner.batch_tokens;
-    int64_t n = FIRST_TOKENS + l->progress.tokens_seen / TOKENS_TO_GROW;
+    int64_t n = (int64_t)(GROWTH * sqrt((double)l->progress.tokens_seen));
 
+    if (n < FIRST_TOKENS)
+        n = FIRST_TOKENS;
     return (size_t)(n < most ? n : most);
 }
 

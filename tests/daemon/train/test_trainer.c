@@ -57,24 +57,26 @@ static void test_step(void **state)
     assert_int_equal(u->learning.progress.records.learned, 2);
 }
 
-/* A step has 128 new tokens at first, and one more for every 128 learned. A
- * record has 33 tokens, so a step has as many whole records as fit. */
+/* A step has 0.65 sqrt(T) new tokens after T tokens, from 128 to the setting. A
+ * record has 33 tokens, and a step has as many whole records as fit. */
 static void test_steps_grow(void **state)
 {
     struct train_util *u = trainer_util_begin(state);
-    int64_t learned = 0;
+    int64_t learned = 0, pushed = 0, most = 0;
 
     u->conf->learner.batch_tokens = 200;
-    for (int64_t step = 1; step <= 100; step++) {
-        int64_t most = 128 + 33 * learned / 128;
-
-        learned += (most < 200 ? most : 200) / 33;
-        trainer_util_push(u, 6);
+    for (int64_t step = 1; most < 200; step++) {
+        most = 128;
+        while (most < 200 && (most + 1) * (most + 1) * 10000 <=
+                                 65 * 65 * 33 * learned)
+            most++;
+        trainer_util_push(u, (int)(learned + 7 - pushed)); /* over 200 wait */
+        pushed = learned + 7;
+        learned += most / 33;
         while (trainer_util_steps(u) < step)
             trainer_util_turn(u);
         assert_int_equal(u->learning.progress.records.learned, learned);
     }
-    assert_true(33 * learned > 128 * 100); /* it reached the largest step */
 }
 
 /* Learns until a step raises a drift alarm, at most n records. */

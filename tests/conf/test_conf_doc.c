@@ -53,7 +53,7 @@ static void defaults(void **state)
     assert_true(c->learner.ewc.decay == 0.95);
     assert_int_equal(c->learner.ewc.consolidate.kind, CONF_CONSOLIDATE_AUTO);
     assert_true(c->learner.average.enabled);
-    assert_true(c->learner.average.decay == 0.98);
+    assert_true(c->learner.average.decay == 0.99);
     assert_true(c->learner.ngram.enabled);
     assert_int_equal(c->learner.ngram.mib, 4);
     assert_int_equal(c->learner.replay.capacity, 100000);

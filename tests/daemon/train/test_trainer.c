@@ -57,6 +57,28 @@ static void test_step(void **state)
     assert_int_equal(u->learning.progress.records.learned, 2);
 }
 
+/* A step has 0.65 sqrt(T) new tokens after T tokens, from 128 to the setting. A
+ * record has 33 tokens, and a step has as many whole records as fit. */
+static void test_steps_grow(void **state)
+{
+    struct train_util *u = trainer_util_begin(state);
+    int64_t learned = 0, pushed = 0, most = 0;
+
+    u->conf->learner.batch_tokens = 200;
+    for (int64_t step = 1; most < 200; step++) {
+        most = 128;
+        while (most < 200 && (most + 1) * (most + 1) * 10000 <=
+                                 65 * 65 * 33 * learned)
+            most++;
+        trainer_util_push(u, (int)(learned + 7 - pushed)); /* over 200 wait */
+        pushed = learned + 7;
+        learned += most / 33;
+        while (trainer_util_steps(u) < step)
+            trainer_util_turn(u);
+        assert_int_equal(u->learning.progress.records.learned, learned);
+    }
+}
+
 /* Learns until a step raises a drift alarm, at most n records. */
 static bool learn_other_text(struct train_util *u, int n)
 {
@@ -414,6 +436,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_begin),
         T(test_step),
+        T(test_steps_grow),
         T(test_drift),
         T(test_no_drift),
         T(test_flush),

@@ -7,6 +7,7 @@
  *              old store), else the serving version
  *     set  --> the candidate, if it serves and is_better (gate.h)
  *          --> the serving version, if an operator or a rollback chose it
+ *          --> the serving version or an older one, if it cannot be read
  */
 #include "config.h"
 

@@ -99,7 +99,8 @@ static void estimate_domain(const struct gate_options *o,
         g->part = after;
     improved = after.chunks >= GATE_FEWEST_CHUNKS &&
                after.regression < -o->max_regression * after.unit;
-    g->part.share = improved ? old_share(g) : 1;
+    g->part.share =
+        improved && g->part.regression > 0 ? old_share(g) : 1;
     g->part.regression *= g->part.share;
     g->part.with_after = g->part.regression;
     if (g->part.share < 1)

@@ -32,10 +32,10 @@
  *
  * Text that has changed. A domain had the recent traffic T at its last record
  * before the reference, and has learned B bytes since. Its text has changed
- * when B is above GATE_CHANGED T, and its later segments became better by more
- * than max_regression. Then D and SE are multiplied by the share of the old
- * text, s = T / (T + B): users ask little about it. A domain that is protected
- * never counts as changed.
+ * when B is above GATE_CHANGED T, D is above 0, and the later segments became
+ * better by more than max_regression. Then D and SE are multiplied by the share
+ * of the old text, s = T / (T + B): users ask little about it. A domain that is
+ * protected never counts as changed.
  *
  * Few segments. A domain with two segments may have an SE near 0 by chance. So
  * each variance is moved towards that of the other domains (Smyth 2004, Linear

@@ -339,8 +339,13 @@ static void test_changed_text(void **state)
     assert_int_equal(decision.verdict, GATE_FAIL);
     assert_float_equal(domain.part.share, 1, 0);
     domain.is_protected = false;
-    /* So it does when the new text did not improve: the text is the same, and
-     * the candidate is worse. */
+    /* A gain on the old text counts in full. */
+    fill(chunks, old, 0, 2.0, -0.13, 0.05);
+    gate_decide(&options, chunks, n, &domain, 1, &decision);
+    assert_float_equal(domain.part.share, 1, 0);
+    fill(chunks, old, 0, 2.0, 0.13, 0.05);
+    /* When the new text did not improve, the text is the same, and the candidate
+     * is worse. */
     fill(chunks + old, CHUNKS, 0, 2.0, 0.13, 0.05);
     for (size_t i = old; i < n; i++)
         chunks[i].before = false;

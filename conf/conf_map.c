@@ -497,18 +497,18 @@ const struct conf_key conf_map[] = {
 
     SECTION("publish.gate",
             "A new version serves unless held-out records show that it is "
-            "worse than the reference: by more than max_regression on the mean "
-            "over domains, weighted by recent traffic, on a protected domain "
-            "or in accuracy; or by more than max_domain_regression on any "
-            "domain. The reference is the serving version, or the one before "
-            "it that was better. A domain is measured on its held-out records "
-            "from before the reference, so that a bad feed cannot vouch for "
-            "itself. A domain without such records is new, and is measured on "
-            "all its held-out records. Once ten times traffic_half_life "
-            "records were learned after the reference, so is every domain "
-            "that is not protected: text that lasts so long is the stream. A "
-            "bad feed under a new name looks like a new domain: only protected "
-            "domains stop it."),
+            "worse than the reference (the serving version, or one before it "
+            "that was better): by more than max_regression on the mean over "
+            "domains, weighted by recent traffic, on a protected domain or in "
+            "accuracy; or by more than max_domain_regression on any domain. "
+            "Losses below 1 bit per byte count as 1. A domain is measured on "
+            "its records from before the reference, so that a bad feed cannot "
+            "vouch for itself; a new domain on all its records. Once a domain "
+            "has learned twice its earlier traffic since the reference, and "
+            "its newer records improved, its text has changed: its older "
+            "records count by their share of the text, unless it is protected. "
+            "A bad feed that lasts, or has a new name, looks like new text: "
+            "only protected domains stop it."),
     {.name = "publish.gate.enabled", .type = CONF_BOOL,
      AT(publish.gate.enabled), .fallback = "true", .is_reloadable = true,
      .doc = "Turns the gate on. Without it, each version serves at once."},
@@ -528,8 +528,8 @@ const struct conf_key conf_map[] = {
      AT(publish.gate.traffic_half_life), .fallback = "2000", .min = 1,
      .max = 1e15, .is_reloadable = true,
      .doc = "Learned records after which a domain's bytes weigh half as much "
-            "in the mean. It also decides when text has lasted so long that "
-            "it is the stream: see above."},
+            "in the mean. It also decides when the text of a domain has "
+            "changed: see above."},
     {.name = "publish.gate.confidence", .type = CONF_REAL,
      AT(publish.gate.confidence), .fallback = "0.95", .min = 0.5,
      .max = 0.9999, .is_reloadable = true,

@@ -36,7 +36,7 @@ void head_options_default(struct head_options *o)
         .gram_slots = 1 << 17,
         .max_labels = 4096,
         .lr = 0.2f,
-        .replay_logits = 0.1f,
+        .replay_logits = 0.05f,
         .seed = 42,
     };
 }
@@ -75,7 +75,7 @@ void head_work_free(struct head_work *w)
     free(w->drows);
     free(w->ds_dot_s);
     free(w->scores);
-    free(w->present);
+    free(w->frequency);
     free(w);
 }
 
@@ -308,7 +308,7 @@ float head_softmax(const struct head *h, float *logits)
 {
     float sum = 0.0f;
 
-    /* Logits are at most 10, so no exponential overflows. */
+    /* Logits are at most HEAD_SCALE, so no exponential overflows. */
     for (size_t c = 0; c < h->labels; c++) {
         logits[c] = h->row_scale[c] > 0.0f ? expf(logits[c]) : 0.0f;
         sum += logits[c];

@@ -9,11 +9,14 @@
  * Preset linear has no Transformer, so it has only the last part. That is the
  * model of fastText (Joulin et al. 2017), trained online.
  *
- * Each label has a row. A logit is 10 times the cosine of h and the row. New
- * examples are trained over the classes present in the batch only (ER-ACE,
- * Caccia et al. 2022). Replayed examples are trained over all classes seen.
- * Their loss adds alpha times the squared distance to the logits that were
- * stored with them (dark experience replay, Buzzega et al. 2020). The row of a
+ * Each label has a row. A logit is 7 times the cosine of h and the row. The
+ * training softmax weights each class by how often it comes: its new examples
+ * in the batch, and its share of the replayed ones, of which all classes get as
+ * many (balanced softmax, Ren et al. 2020). So a class that many new examples
+ * have does not push the other classes away, and the probabilities that are
+ * served are those of equally frequent classes. The loss of a replayed example
+ * adds alpha times the squared distance to the logits that were stored with it
+ * (dark experience replay, Buzzega et al. 2020). The row of a
  * new label starts at the normalised mean feature of its first examples. The
  * probabilities are averaged with those of the nearest class mean, the
  * prototype.

@@ -391,9 +391,25 @@ static struct known make_known(const struct head_options *options)
     return k;
 }
 
-/* Returns the loss that the gradient belongs to, for these states. */
+/* The loss of the balanced softmax. Labels 0 to n_new - 1 have one new example
+ * each. The other examples are replayed, and shared by the four labels. */
+static double balanced_loss(const float logits[4], int label, int n_new)
+{
+    double share = (EXAMPLES - n_new) / 4.0, sum = 0, own = 0;
+
+    for (int c = 0; c < 4; c++) {
+        double x = (share + (c < n_new)) * exp((double)logits[c]);
+
+        sum += x;
+        own = c == label ? x : own;
+    }
+    return -log(own / sum);
+}
+
+/* Returns the loss that the gradient belongs to, for these states. Examples 0
+ * to n_new - 1 are new, the others are replayed. */
 static double total_loss(const struct head_options *options,
-                         const struct known *k, const float *states,
+                         const struct known *k, int n_new, const float *states,
                          const float *old, float *dstates)
 {
     struct head *h = head_create(options);
@@ -410,25 +426,29 @@ static double total_loss(const struct head_options *options,
             .n_states = N_STATES,
             .dstates = dstates ? dstates + i * N_STATES * DIM : NULL,
             .label = i,
-            .replayed = true, /* over all labels: the loss in the example */
+            .replayed = i >= n_new,
             .logits = logits[i],
-            .old_logits = i == 1 ? old : NULL,
-            .n_old = i == 1 ? 3 : 0,
+            .old_logits = i == 2 ? old : NULL,
+            .n_old = i == 2 ? 3 : 0,
         };
     }
     if (dstates)
         head_backward(h, e, EXAMPLES, 0.5f);
     head_step(h, e, EXAMPLES);
     for (int i = 0; i < EXAMPLES; i++)
-        sum += (double)e[i].loss;
-    for (int c = 0; c < 3; c++)
+        sum += balanced_loss(logits[i], i, n_new);
+    /* Without new examples, the balanced softmax is the plain one. */
+    for (int i = 0; n_new == 0 && i < EXAMPLES; i++)
+        assert_true(fabs((double)e[i].loss - balanced_loss(logits[i], i, 0)) <
+                    1e-5);
+    for (int c = 0; n_new < 3 && c < 3; c++)
         sum += (double)options->replay_logits / 3 *
-               pow((double)(logits[1][c] - old[c]), 2);
+               pow((double)(logits[2][c] - old[c]), 2);
     head_free(h);
     return 0.5 * sum / EXAMPLES;
 }
 
-static void gradients_match_central_differences(void **state)
+static void check_gradients(int n_new)
 {
     enum { N = EXAMPLES * N_STATES * DIM };
     struct head_options options = small_options(DIM);
@@ -436,23 +456,30 @@ static void gradients_match_central_differences(void **state)
     float states[N], d[N], old[3] = {1.0f, -2.0f, 0.5f};
     const float h = 2e-2f;
 
-    (void)state;
     fill(states, N, 99);
-    total_loss(&options, &k, states, old, d);
+    total_loss(&options, &k, n_new, states, old, d);
     for (size_t i = 0; i < N; i++) {
         float was = states[i];
         double up, down, want;
 
         states[i] = was + h;
-        up = total_loss(&options, &k, states, old, NULL);
+        up = total_loss(&options, &k, n_new, states, old, NULL);
         states[i] = was - h;
-        down = total_loss(&options, &k, states, old, NULL);
+        down = total_loss(&options, &k, n_new, states, old, NULL);
         states[i] = was;
         want = (up - down) / (2.0 * (double)h);
         assert_true(fabs((double)d[i] - want) < 2e-4 + 0.01 * fabs(want));
     }
     tensor_list_release(&k.head);
     tensor_list_release(&k.state);
+}
+
+static void gradients_match_central_differences(void **state)
+{
+    (void)state;
+    check_gradients(0);
+    check_gradients(2);
+    check_gradients(EXAMPLES);
 }
 
 static void assert_same_tensors(const struct tensor_list *a,

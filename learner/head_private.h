@@ -24,6 +24,7 @@ struct head {
     struct head_options options;
     size_t dim, gram_dim, d;
     size_t n_slots;
+    bool letters; /* features have runs of letters; false: imported without */
     size_t labels, cap; /* rows in use, rows allocated */
 
     float *rows;            /* [cap][D] */
@@ -75,6 +76,12 @@ struct head_work {
 void head_feature(const struct head *h, const uint32_t *hashes, size_t n,
                   size_t n_known, const float *states, size_t n_states,
                   float *scale, float *out);
+
+/* Appends the hashes of a text, in the order in which they are summed.
+ *   grams  [n_grams] those of the words and pairs; NULL: not known */
+void head_find_grams(const struct head *h, const char *text, size_t n_bytes,
+                     const uint32_t *grams, size_t n_grams,
+                     struct gram_list *list);
 
 /* Sums the table rows of the hashes, in order, to float[gram_dim] out. */
 void head_sum_grams(const struct head *h, const uint32_t *hashes, size_t n,

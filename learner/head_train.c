@@ -78,24 +78,19 @@ static bool seen(const struct head *h, size_t c)
 
 /* --- test --------------------------------------------------------------- */
 
-static void find_grams(const struct head_example *e, struct gram_list *list,
-                       struct head_feature *f)
-{
-    f->gram_from = list->n;
-    if (e->grams)
-        gram_list_add(list, e->grams, e->n_grams);
-    else
-        gram_list_add_text(list, e->text, e->n_bytes);
-    f->gram_to = list->n;
-}
-
 static void find_features(struct head *h, size_t n)
 {
     struct head_work *w = h->work;
 
     w->grams.n = 0;
-    for (size_t i = 0; i < n; i++)
-        find_grams(w->members[i], &w->grams, &w->parts[i]);
+    for (size_t i = 0; i < n; i++) {
+        const struct head_example *e = w->members[i];
+
+        w->parts[i].gram_from = w->grams.n;
+        head_find_grams(h, e->text, e->n_bytes, e->grams, e->n_grams,
+                        &w->grams);
+        w->parts[i].gram_to = w->grams.n;
+    }
     for (size_t i = 0; i < n; i++) {
         const struct head_example *e = w->members[i];
         struct head_feature *f = &w->parts[i];

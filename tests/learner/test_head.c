@@ -68,6 +68,43 @@ static void grams_are_words_and_pairs(void **state)
     gram_list_release(&b);
 }
 
+/* Three letters as the header defines them, hashed as stored heads need it. */
+static uint32_t hash_three(const char *letters)
+{
+    uint64_t x = UINT64_C(0x1000000);
+
+    for (int i = 0; i < 3; i++)
+        x += (uint64_t)(unsigned char)letters[i] << (16 - 8 * i);
+    x *= UINT64_C(0x100000001b3);
+    x ^= x >> 32;
+    x *= UINT64_C(0xd6e8feb86659fd93);
+    return (uint32_t)(x >> 32);
+}
+
+static void letters_are_runs_of_three(void **state)
+{
+    static const char *const want[] = {"<te", "tea",       "ea>",
+                                       "<5>", "<\xc3\xa9", "\xc3\xa9>"};
+    struct gram_list l = GRAM_LIST_INIT;
+    char bytes[256];
+
+    (void)state;
+    /* Characters of three and four bytes have none, whole or cut off. */
+    gram_list_add_letters(
+        &l, "Tea, 5% \xe4\xb8\xad\xf0\x9f\x98\x80 \xc3\xa9 \xe4\xb8", 22);
+    assert_int_equal(l.n, 6);
+    for (size_t i = 0; i < 6; i++)
+        assert_int_equal(l.items[i], hash_three(want[i]));
+    for (int i = 0; i < 256; i++)
+        bytes[i] = (char)i;
+    for (size_t from = 0; from < 256; from++) {
+        l.n = 0;
+        gram_list_add_letters(&l, bytes + from, 256 - from);
+    }
+    gram_list_add_letters(&l, "", 0);
+    gram_list_release(&l);
+}
+
 static void grams_of_any_bytes(void **state)
 {
     struct gram_list l = GRAM_LIST_INIT;
@@ -315,27 +352,27 @@ static void learn_batch(struct head *h, struct store *s,
         offer(s, &batch[k], head_labels(h));
 }
 
-/* Learns six classes in pairs. Returns the accuracy on the first pair. */
+/* Learns six classes, one after another. Returns the accuracy on the first
+ * two. */
 static double class_incremental(bool replay)
 {
     struct head_options options = small_options(0);
-    struct world test = make_world(200, 0, 2, 9), parts[3];
+    struct world test = make_world(200, 0, 2, 9), parts[6];
     struct store *store = xcalloc(1, sizeof *store);
     struct head *h;
     double result;
 
     options.gram_slots = 4096;
     h = head_create(&options);
-    for (int part = 0; part < 3; part++) {
-        parts[part] = make_world(400, 2 * part, 2 * part + 2,
-                                 (uint64_t)part + 3);
+    for (int part = 0; part < 6; part++) {
+        parts[part] = make_world(200, part, part + 1, (uint64_t)part + 3);
         for (size_t i = 0; i < parts[part].n; i += BATCH)
             learn_batch(h, store, parts[part].examples + i, replay);
     }
     result = accuracy(h, &test);
     head_free(h);
     free(store);
-    for (int part = 0; part < 3; part++)
+    for (int part = 0; part < 6; part++)
         free_world(&parts[part]);
     free_world(&test);
     return result;
@@ -346,7 +383,7 @@ static void replay_keeps_old_classes(void **state)
     double with = class_incremental(true), without = class_incremental(false);
 
     (void)state;
-    print_message("# first pair: %.3f with replay, %.3f without\n", with,
+    print_message("# first two: %.3f with replay, %.3f without\n", with,
                   without);
     assert_true(with > without);
     assert_true(with > 0.85);
@@ -603,6 +640,44 @@ static void serves_from_what_is_stored(void **state)
     free_world(&w);
 }
 
+/* The features of a head of an older program stay without letters. */
+static void an_older_head_has_no_letters(void **state)
+{
+    struct head_options options = small_options(0);
+    struct world w = make_world(100, 0, 5, 4);
+    struct head *a = head_create(&options), *b = head_create(&options);
+    struct tensor_list head = TENSOR_LIST_INIT, again = TENSOR_LIST_INIT;
+    float x[64], y[64];
+
+    (void)state;
+    head_step(a, w.examples, w.n);
+    head_export(a, &head, NULL);
+    assert_int_equal(head.n, 4);
+    assert_string_equal(head.items[3].name, "head.letters");
+    head.n = 3; /* as the older program wrote it */
+    assert_int_equal(head_import(b, &head, NULL, NULL), 0);
+    head_export(b, &again, NULL);
+    assert_same_tensors(&head, &again);
+    head_scores(a, "a1 a2", 5, NULL, 0, x);
+    head_scores(b, "a1 a2", 5, NULL, 0, y);
+    assert_memory_not_equal(x, y, 5 * sizeof *x);
+    /* Without words there are no letters, and the heads are the same. */
+    head_scores(a, "\xe4\xb8\xad", 3, NULL, 0, x);
+    head_scores(b, "\xe4\xb8\xad", 3, NULL, 0, y);
+    for (int c = 0; c < 5; c++)
+        assert_true(fabsf(x[c] - y[c]) < 1e-6f);
+    head.n = 4;
+    *(int64_t *)head.items[3].data = 4;
+    assert_int_equal(head_import(b, &head, NULL, NULL), ERR_CORRUPT);
+    *(int64_t *)head.items[3].data = 3;
+    assert_int_equal(head_import(b, &head, NULL, NULL), 0);
+    tensor_list_release(&head);
+    tensor_list_release(&again);
+    head_free(a);
+    head_free(b);
+    free_world(&w);
+}
+
 static void refuses_a_damaged_state(void **state)
 {
     struct head_options options = small_options(0), other;
@@ -645,6 +720,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(grams_are_words_and_pairs),
         cmocka_unit_test(grams_of_any_bytes),
+        cmocka_unit_test(letters_are_runs_of_three),
         cmocka_unit_test(wide_sums_are_plain_sums),
         cmocka_unit_test(given_grams_are_the_texts),
         cmocka_unit_test(learns_separable_texts),
@@ -655,6 +731,7 @@ int main(void)
         cmocka_unit_test(asking_for_the_states_gradient_changes_nothing),
         cmocka_unit_test(state_is_exact),
         cmocka_unit_test(serves_from_what_is_stored),
+        cmocka_unit_test(an_older_head_has_no_letters),
         cmocka_unit_test(refuses_a_damaged_state),
     };
 

@@ -40,4 +40,4 @@ EXTRA_PROGRAMS += bench/bench_filter
 bench_bench_filter_SOURCES = bench/bench_filter.c
 bench_bench_filter_LDADD = $(PUBLISH_LIBS)
 
-EXTRA_DIST += bench/drift.py bench/measure.py bench/compare_pytorch.py
+EXTRA_DIST += bench/drift.py bench/measure.py bench/long_run.py bench/compare_pytorch.py

@@ -36,6 +36,7 @@ import tempfile
 from measure import Daemon, read_records, write_json_lines
 
 MIB = 1024 * 1024
+HELD_OUT = 5  # of so many records of a domain, one is held out
 
 
 def size_of(path):
@@ -167,8 +168,10 @@ def make_domains(options, folder):
         for name, found in lists:
             if k < len(found) and len(names) < options.domains:
                 names.append(os.path.join(folder, '%s-%d.jsonl' % (name, k)))
-                write_json_lines(names[-1], [{'text': r['text']}
-                                             for r in found[k]])
+                rows = [{'text': r['text']} for r in found[k]]
+                held = rows[HELD_OUT - 1::HELD_OUT]
+                write_json_lines(names[-1], [r for r in rows if r not in held])
+                write_json_lines(names[-1] + '.held', held)
         k += 1
     if len(names) < options.domains:
         raise SystemExit('the files give %d domains only' % len(names))
@@ -178,9 +181,11 @@ def make_domains(options, folder):
 def play(options, names, out):
     command = [options.mneme, 'eval', '--preset', options.preset, '--seeds',
                '1', '--arms', 'both', '--points', '1', '--heldout-bytes',
-               str(options.bytes // 20), '--out', out]
+               '1000', '--out', out]
     for s in options.set:
         command += ['--set', s]
+    for name in names:
+        command += ['--heldout', name + '.held']
     subprocess.run(command + names, check=True, stdout=subprocess.DEVNULL)
     with open(out, encoding='utf-8') as f:
         arm = json.load(f)['arms'][0]

@@ -13,7 +13,7 @@ stream    gives --tokens tokens to mnemed, in blocks of --block bytes of one
           file after another, and prints memory, the sizes of the database and
           of the versions, and the speed, twenty times. Exit status 1 when the
           memory goes beyond what the daemon announced, or when the database or
-          the versions grow by more than a tenth in the second half.
+          the versions grow by more than a tenth in the last quarter.
 rotation  makes --domains domains of --bytes bytes each, as many of each file as
           its size allows: of records with one `label` or `source`, or of one
           stretch of the file. Plays them with `mneme eval` --turns times; each
@@ -95,12 +95,12 @@ class Sizes:
             *self.rows[-1][2:], len(os.listdir(versions))), flush=True)
 
     def grown(self):
-        """What is more than a tenth larger in the second half."""
-        half = len(self.rows) // 2
+        """What is more than a tenth larger in the last quarter than ever."""
+        at = len(self.rows) * 3 // 4
         names = ('database', 'versions')
         return [name for i, name in enumerate(names)
-                if max(r[3 + i] for r in self.rows[half:]) >
-                1.1 * max(r[3 + i] for r in self.rows[:half]) + 1]
+                if max(r[3 + i] for r in self.rows[at:]) >
+                1.1 * max([r[3 + i] for r in self.rows[:at]], default=0)]
 
 
 def stream(options):
@@ -130,7 +130,7 @@ def stream(options):
     shutil.rmtree(work)
     grown = sizes.grown()
     for name in grown:
-        print('the %s grew in the second half' % name)
+        print('the %s grew in the last quarter' % name)
     return 1 if grown or most > announced else 0
 
 

@@ -343,7 +343,10 @@ const struct verb verbs[] = {
      "copies, unless --heldout is given.\n"
      "Arms say what protects earlier text. none: nothing. ewc: EWC. replay: "
      "replay. both: replay and EWC. joint: the same records shuffled, with "
-     "replay, which is the bound that the others can hope for. Each run is a "
+     "replay, which is the bound that the others can hope for. scratch: at the "
+     "end of each domain, a new model learns all records so far, shuffled, "
+     "with replay. It runs only when --arms names it, since it learns the "
+     "first domain once for each domain. Each run is a "
      "process with one thread. The same files, settings and seeds give the "
      "same figures with any --jobs.\n"
      "Orders: sequence plays one domain after another. gradual lets each fade "
@@ -359,6 +362,8 @@ const struct verb verbs[] = {
      "minus the smallest FINAL of the seeds. LIVE (live_final_mean): FINAL of "
      "the live weights; all else is measured with their moving average, which "
      "a version serves.\n"
+     "ANYTIME (anytime_mean): the mean over i of the mean of a[i][j] over j <= "
+     "i, which is the loss on the domains so far at the end of each.\n"
      "FORGETTING (forgetting): the mean over j < T of a[T][j] - min over i < T "
      "of a[i][j].\n"
      "TRANSFER (backward_transfer): the mean over j < T of a[j][j] - a[T][j]; "
@@ -381,15 +386,17 @@ const struct verb verbs[] = {
      "i after part i. PREQUENTIAL (prequential_accuracy): the share of records "
      "whose label was predicted just before they were learned; preset linear "
      "only.\n"
-     "STEPS, ANCHORED, LEARNED, REFUSED (steps, consolidations, "
-     "records_learned, records_refused): updates, consolidations of EWC, and "
-     "records that were learned or quarantined by a filter. Without a "
+     "STEPS, TOKENS, ANCHORED, LEARNED, REFUSED (steps, tokens, "
+     "consolidations, records_learned, records_refused): updates, learned "
+     "tokens with the replayed ones, consolidations of EWC, and records that "
+     "were learned or quarantined by a filter. Without a "
      "consolidation, EWC has pulled to the moving average only. "
-     "SECONDS (seconds): processor time for learning. MIB (peak_mib): the most "
-     "memory of a run. With --equal-seconds the runs are repeated: each arm "
-     "gets, for each part, the processor time of the slowest arm, and learns "
-     "the part's records again until it is used. These runs depend on the "
-     "machine.\n"
+     "SECONDS (seconds): processor time for learning. LESS "
+     "(less_than_scratch): how many times less that is than with scratch. MIB "
+     "(peak_mib): the most memory of a run. With --equal-seconds the runs are "
+     "repeated: each arm gets, for each part, the processor time of the "
+     "slowest arm, and learns the part's records again until it is used. These "
+     "runs depend on the machine.\n"
      "Without a FILE: the same matrix for the versions in --data-dir, beside a "
      "running daemon or without one. Each version was scored on its own "
      "holdout when it was made. The row of a domain is the last version before "
@@ -411,7 +418,7 @@ const struct verb verbs[] = {
               "the order of the records (default sequence)"},
              {"arms", 0, "LIST",
               "run only these arms, separated by commas (default "
-              "none,ewc,replay,both,joint)"},
+              "none,ewc,replay,both,joint; scratch is one more)"},
              {"seeds", 0, "N", "number of seeds (default 3)"},
              {"seed", 0, "N", "the first seed (default: learner.seed)"},
              {"equal-seconds", 0, NULL,

@@ -15,9 +15,11 @@
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -27,12 +29,27 @@
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
 static atomic_int the_level = LOG_INFO;
 static atomic_int the_format = LOG_TEXT;
+static atomic_bool to_journal; /* stderr is a stream of journald */
 static pthread_mutex_t write_mu = PTHREAD_MUTEX_INITIALIZER;
+
+/* True when stderr is the stream that $JOURNAL_STREAM names, as
+ * systemd.exec(5) says. It is not when stderr has been redirected since. */
+static bool is_journal(void)
+{
+    const char *stream = getenv("JOURNAL_STREAM");
+    unsigned long long device, inode;
+    struct stat st;
+
+    return stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 &&
+           fstat(STDERR_FILENO, &st) == 0 && st.st_dev == device &&
+           st.st_ino == inode;
+}
 
 void log_configure(enum log_level level, enum log_format format)
 {
     atomic_store(&the_level, (int)level);
     atomic_store(&the_format, (int)format);
+    atomic_store(&to_journal, is_journal());
 }
 
 enum log_level log_level(void)
@@ -75,10 +92,13 @@ static void add_json_string(struct buf *line, const char *key, const char *s)
     buf_release(&text);
 }
 
+/* journald keeps the time itself, and the level as a priority. */
 static void format_text(struct buf *line, const char *ts, const char *level,
                         const char *event, const char *fields)
 {
-    buf_addf(line, "%s %s %s", ts, level, event);
+    if (!atomic_load(&to_journal))
+        buf_addf(line, "%s %s ", ts, level);
+    buf_adds(line, event);
     if (*fields)
         buf_addc(line, ' ');
     add_escaped(line, fields, false);
@@ -113,6 +133,15 @@ static void write_line(const char *s, size_t n_bytes)
     pthread_mutex_unlock(&write_mu);
 }
 
+/* A line that begins with <N> gets the priority N of syslog in the journal. */
+static void add_priority(struct buf *line, enum log_level level)
+{
+    static const int priorities[] = {3, 4, 6, 7};
+
+    if (atomic_load(&to_journal))
+        buf_addf(line, "<%d>", priorities[level]);
+}
+
 void log_line(enum log_level level, const char *event, const char *fmt, ...)
 {
     struct buf line = BUF_INIT;
@@ -130,6 +159,7 @@ void log_line(enum log_level level, const char *event, const char *fmt, ...)
     if (n < 0)
         BUG("log line %s: cannot be formatted", event);
     timing_iso8601(timing_wall_ms(), ts);
+    add_priority(&line, level);
     if (atomic_load(&the_format) == LOG_JSON)
         format_json(&line, ts, level_names[level], event, fields);
     else
@@ -144,6 +174,7 @@ void log_plain(const char *who, const char *text)
 {
     struct buf line = BUF_INIT;
 
+    add_priority(&line, LOG_ERROR);
     buf_addf(&line, "%s: ", who);
     add_escaped(&line, text, false);
     buf_addc(&line, '\n');

@@ -8,6 +8,10 @@
  * JSON format all pairs are one string, "fields". A caller that logs user data
  * keeps it short and without secrets.
  *
+ * When stderr is a stream of journald ($JOURNAL_STREAM), each line begins with
+ * its syslog priority, as <4>, which journald takes off. In the text format the
+ * time and the level are then left out, since journald has them.
+ *
  * Threads: any; lines of several threads do not mix
  */
 #ifndef MNEME_BASE_LOG_H
@@ -18,6 +22,7 @@
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 enum log_format { LOG_TEXT, LOG_JSON };
 
+/* Also looks whether stderr goes to journald. */
 void log_configure(enum log_level level, enum log_format format);
 enum log_level log_level(void);
 

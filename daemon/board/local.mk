@@ -4,8 +4,10 @@ daemon_board_libboard_a_SOURCES = \
 	daemon/board/control.c daemon/board/control.h \
 	daemon/board/event_log.c daemon/board/event_log.h \
 	daemon/board/metrics.c daemon/board/metrics.h \
+	daemon/board/pulse.c daemon/board/pulse.h \
 	daemon/board/source_state.h \
 	daemon/board/status.c daemon/board/status.h \
-	daemon/board/status_figures.c
+	daemon/board/status_figures.c \
+	daemon/board/status_sentence.c
 
 BOARD_LIBS = daemon/board/libboard.a $(CONF_LIBS) $(BASE_LIBS)

@@ -196,6 +196,12 @@ void status_set_state(struct status_board *b, enum status_state state,
 json_t *status_to_json(struct status_board *b);
 json_t *status_domains_json(struct status_board *b);
 
+/* The field `source` of GET /v1/status alone. */
+json_t *status_source_json(struct status_board *b);
+
+/* Appends the state in one sentence, without an end of line. */
+void status_to_sentence(struct status_board *b, struct buf *out);
+
 /* Appends all metrics in the text format of Prometheus. */
 void status_to_metrics(struct status_board *b, struct buf *out);
 

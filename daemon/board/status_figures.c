@@ -542,6 +542,11 @@ json_t *status_domains_json(struct status_board *b)
     return to_json(b, "domains");
 }
 
+json_t *status_source_json(struct status_board *b)
+{
+    return to_json(b, "source");
+}
+
 /* --- metrics ------------------------------------------------------------ */
 
 static double metric_value(const struct figure *f, const void *element)

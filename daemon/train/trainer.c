@@ -45,6 +45,7 @@
 #include "base/log.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
+#include "daemon/board/pulse.h"
 #include "daemon/gate/guard.h"
 #include "daemon/intake/vocabulary.h"
 #include "daemon/train/forget.h"
@@ -687,6 +688,7 @@ int64_t trainer_turn(struct trainer *t)
 
     if (t->stop_requested || t->state >= STOPPING)
         return -1;
+    pulse_beat(PULSE_TRAINER, PULSE_STEP_MS);
     collect(t);
     apply_reload(t);
     run_operations(t);
@@ -720,6 +722,7 @@ static void collect_text(struct trainer *t, struct vocabulary *v)
         struct record *rec = inbox_next(&t->inbox, POLL_MS);
         struct status *s;
 
+        pulse_beat(PULSE_TRAINER, PULSE_STEP_MS);
         apply_reload(t);
         s = status_lock(t->options.board);
         s->vocabulary_bytes = (int64_t)v->text.len;
@@ -847,6 +850,7 @@ static void *run(void *arg)
     while ((wait_ms = trainer_turn(t)) >= 0)
         timing_sleep_ms(wait_ms);
     trainer_end(t);
+    pulse_rest(PULSE_TRAINER);
     return NULL;
 }
 

@@ -10,8 +10,10 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -77,6 +79,51 @@ static void test_log_text(void **state)
              "\xc2\xa0\xc2\n"
              "mneme show: no version \\u001b[2J\\nforged\\u009f\n");
     free(out);
+}
+
+/* For journald each line begins with its priority; for others nothing does,
+ * and a redirected stderr is no stream of journald. */
+static void test_log_journal(void **state)
+{
+    char stream[64];
+    struct stat st;
+    char *out;
+
+    (void)state;
+    timing_set_fake(&log_now);
+    capture_begin();
+    assert_int_equal(fstat(STDERR_FILENO, &st), 0);
+    snprintf(stream, sizeof stream, "%llu:%llu", (unsigned long long)st.st_dev,
+             (unsigned long long)st.st_ino);
+    setenv("JOURNAL_STREAM", stream, 1);
+    log_configure(LOG_DEBUG, LOG_TEXT);
+    log_error("stop", "%s", "");
+    log_warn("odd", "a=%d", 1);
+    log_info("publish", "version=%d", 7);
+    log_debug("skip", "text=%s", "a\n<0>b");
+    log_configure(LOG_INFO, LOG_JSON);
+    log_info("json", "a=%d", 1);
+    log_plain("mnemed", "the last words");
+    snprintf(stream, sizeof stream, "%llu:%llu", (unsigned long long)st.st_dev,
+             (unsigned long long)st.st_ino + 1);
+    setenv("JOURNAL_STREAM", stream, 1);
+    log_configure(LOG_INFO, LOG_TEXT);
+    log_info("other", "b=%d", 2);
+    setenv("JOURNAL_STREAM", "nonsense", 1);
+    log_configure(LOG_INFO, LOG_TEXT);
+    log_info("other", "b=%d", 3);
+    unsetenv("JOURNAL_STREAM");
+    out = capture_end();
+    assert_string_equal(
+        out, "<3>stop\n<4>odd a=1\n<6>publish version=7\n"
+             "<7>skip text=a\\n<0>b\n"
+             "<6>{\"ts\":\"2026-11-24T01:02:03.456Z\",\"level\":\"info\","
+             "\"event\":\"json\",\"fields\":\"a=1\"}\n"
+             "<3>mnemed: the last words\n"
+             "2026-11-24T01:02:03.456Z info other b=2\n"
+             "2026-11-24T01:02:03.456Z info other b=3\n");
+    free(out);
+    log_configure(LOG_INFO, LOG_TEXT);
 }
 
 static void test_log_json(void **state)
@@ -163,6 +210,7 @@ int main(void)
     cmocka_unit_test_setup_teardown(f, base_make_temp, base_remove_temp)
     const struct CMUnitTest tests[] = {
         T(test_log_text),
+        T(test_log_journal),
         T(test_log_json),
         T(test_log_levels),
         T(test_log_one_write_a_line),

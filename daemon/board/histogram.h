@@ -2,7 +2,8 @@
 /*
  * histogram.h - counts durations in fixed buckets, for /metrics.
  *
- * Threads: any; a reader may see a sum that is one duration ahead of the counts
+ * Threads: one at a time; the board's are changed between status_lock and
+ *          status_unlock
  */
 #ifndef MNEME_DAEMON_BOARD_HISTOGRAM_H
 #define MNEME_DAEMON_BOARD_HISTOGRAM_H
@@ -13,8 +14,8 @@
 
 /* All zero is an empty histogram. */
 struct histogram {
-    _Atomic int64_t counts[HISTOGRAM_BUCKETS + 1]; /* by bucket, not summed */
-    _Atomic int64_t sum_us;
+    int64_t counts[HISTOGRAM_BUCKETS + 1]; /* by bucket, not summed */
+    double sum;                            /* seconds */
 };
 
 /* The upper bounds in seconds, as their text in the metrics. */

@@ -574,10 +574,13 @@ static void run_step(struct trainer *t)
     struct learner_step_output step;
     struct catalog_pointers pointers;
     struct err err = ERR_INIT;
-    int64_t damaged_row;
+    int64_t damaged_row, started_ns = timing_mono_ns();
     int rc;
 
     rc = learning_step(t->l, &step, &err);
+    histogram_add(&status_lock(t->options.board)->step_seconds,
+                  timing_seconds_since(started_ns));
+    status_unlock(t->options.board);
     while (replay_next_damaged(t->l->replay, &damaged_row))
         log_warn("replay", "row=%lld damaged=true", (long long)damaged_row);
     if (rc == 0) {

@@ -10,5 +10,13 @@ noinst_DATA = contrib/systemd/mnemed.service
 if HAVE_SYSTEMD_UNITS
 systemdsystemunit_DATA = contrib/systemd/mnemed.service
 endif
+
+# Alert rules for Prometheus with their tests, and a dashboard for Grafana.
+prometheusdir = $(pkgdatadir)/prometheus
+dist_prometheus_DATA = contrib/prometheus/mneme.rules.yml \
+	contrib/prometheus/mneme.rules.test.yml
+grafanadir = $(pkgdatadir)/grafana
+dist_grafana_DATA = contrib/grafana/mneme.json
+dist_doc_DATA = docs/RUNBOOK.md
 CLEANFILES += contrib/systemd/mnemed.service
 EXTRA_DIST += contrib/systemd/mnemed.service.in

@@ -51,6 +51,7 @@ struct view {
     /* The conditions of rows; offset 0 holds for most of them. */
     bool always, has_freshness, has_next, has_reference, has_shadow;
     bool collects; /* text for the vocabulary */
+    bool source_up, paused;
     struct status s;
     struct source_health source;
     int64_t up, stalled;
@@ -132,6 +133,8 @@ static const struct figure figures[] = {
      METRIC(1, "build_info", "1; the label names the program version."),
      LABEL("version", PACKAGE_VERSION)},
     {FIGURE("state", state)},
+    {FIGURE(NULL, paused),
+     METRIC(1, "learning_paused", "1 while learning is paused.")},
     {FIGURE("reason", s.reason)},
     {FIGURE("serving_version", s.serving_version),
      METRIC(12, "serving_version", "The version that answers.")},
@@ -298,6 +301,10 @@ static const struct figure figures[] = {
 
     {FIGURE("source.type", s.source_type)},
     {FIGURE("source.state", source_state)},
+    {FIGURE(NULL, source_up),
+     METRIC(19, "source_up",
+            "1 while the source is read or has ended; 0 while it retries or "
+            "has stopped.")},
     {FIGURE("source.reason", source.reason)},
     {FIGURE("source.gaps", source.gaps),
      METRIC(19, "source_gaps_total", "Gaps in the stream that were skipped.")},
@@ -467,6 +474,9 @@ static struct view *view_create(struct status_board *b)
     v->step_seconds = v->s.step_seconds;
     v->state = status_state_name(v->s.state);
     v->source_state = source_states[v->source.state];
+    v->source_up = v->source.state == SOURCE_RUNNING ||
+                   v->source.state == SOURCE_ENDED;
+    v->paused = v->s.state == STATUS_PAUSED;
     v->always = true;
     v->has_freshness = v->s.serving_record_ms != 0;
     v->has_next = p->next_waits_for != NULL;

@@ -8,6 +8,7 @@ cli_mneme_SOURCES = \
 	cli/cmd_backup.c \
 	cli/cmd_bench.c \
 	cli/cmd_demo.c \
+	cli/cmd_doctor.c \
 	cli/cmd_eval.c \
 	cli/cmd_feed.c \
 	cli/cmd_quarantine.c \
@@ -16,6 +17,7 @@ cli_mneme_SOURCES = \
 	cli/cmd_verify.c \
 	cli/cmd_versions.c \
 	cli/demo_text.c cli/demo_text.h \
+	cli/doctor.h cli/doctor_checks.c cli/doctor_source.c \
 	cli/help.c cli/help.h \
 	cli/live.c cli/live.h \
 	cli/mneme.c \

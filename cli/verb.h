@@ -93,6 +93,7 @@ verb_fn cmd_rollback, cmd_version, cmd_ranges;             /* cmd_rollback.c */
 verb_fn cmd_quarantine, cmd_forget;                      /* cmd_quarantine.c */
 verb_fn cmd_generate, cmd_score, cmd_classify, cmd_embed;       /* cmd_ask.c */
 verb_fn cmd_backup, cmd_restore;                             /* cmd_backup.c */
-verb_fn cmd_bench, cmd_demo, cmd_eval, cmd_feed, cmd_verify;  /* a file each */
+/* a file each: */
+verb_fn cmd_bench, cmd_demo, cmd_doctor, cmd_eval, cmd_feed, cmd_verify;
 
 #endif

@@ -70,6 +70,21 @@ const struct verb verbs[] = {
      OPTIONS({"interval", 'n', "SECONDS",
               "read the status every SECONDS (default 2)"}),
      cmd_top, NULL},
+    {"doctor", NULL, 0, 0, true,
+     "Find what is wrong on this machine, and the command that mends it.",
+     "Each finding is one line: what was checked, what is wrong, and a command. "
+     "Checks the configuration, the daemon, the data directory (permissions, "
+     "space, damage of the newest and the serving version), memory, the clock, "
+     "the source (broker, topics, file), the gate, the token file and the "
+     "quarantine. Works with a running and with a stopped daemon, and changes "
+     "nothing. Give the same --conf and --set as to mnemed; without them, a "
+     "running daemon says how its source is.\n",
+     OPTIONS({"conf", 'c', "FILE",
+              "the daemon's configuration (default: mnemed's own search)"},
+             {"set", 0, "KEY=VALUE",
+              "override one key of the configuration; may be repeated"}),
+     cmd_doctor,
+     "Exit status 1 when something is wrong.\n"},
     {"versions", NULL, 0, 0, true, "List the versions, newest first.",
      "OFFSET is the sum of the next offsets of all partitions. BITS/BYTE and "
      "ACCURACY are means over the holdout of all domains. GATE is the verdict: "

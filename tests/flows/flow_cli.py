@@ -447,7 +447,7 @@ def outputs(tap, where):
     """Runs each verb with an output that fails, or whose reader has left."""
     data = make_store(tap)
     arguments = {
-        "demo": ["--minutes", "0.5"], "status": where, "top": where,
+        "demo": ["--minutes", "0.5"], "doctor": where, "status": where, "top": where,
         "versions": where, "show": ["2", *where], "diff": ["1", "2", *where],
         "rollback": ["2", "--stream", "skip", *where],
         "pin": ["latest", "--help"], "unpin": ["latest", "--help"],

@@ -183,8 +183,8 @@ void help_man(FILE *out)
           ".B mneme\n.I VERB\n.RI [ OPTION ]...\n.RI [ ARGUMENT ]...\n"
           ".SH DESCRIPTION\n"
           "The client of\n.BR mnemed (8).\n"
-          "Most verbs send requests to the daemon. The verbs verify, backup, "
-          "restore and bench need no daemon.\n"
+          "Most verbs send requests to the daemon. The verbs doctor, verify, "
+          "backup, restore, bench and eval need no daemon.\n"
           ".SH VERBS\n",
           out);
     for (size_t i = 0; i < verbs_n; i++)

@@ -14,6 +14,7 @@ cli_mneme_SOURCES = \
 	cli/cmd_quarantine.c \
 	cli/cmd_rollback.c \
 	cli/cmd_status.c \
+	cli/cmd_top.c \
 	cli/cmd_verify.c \
 	cli/cmd_versions.c \
 	cli/demo_text.c cli/demo_text.h \
@@ -26,6 +27,7 @@ cli_mneme_SOURCES = \
 	cli/pieces.c cli/pieces.h \
 	cli/producer.c cli/producer.h \
 	cli/table.c cli/table.h \
+	cli/top.c cli/top.h \
 	cli/verb.c cli/verb.h \
 	cli/verbs.c
 

@@ -64,11 +64,16 @@ const struct verb verbs[] = {
      NULL, cmd_status, NULL},
     {"top", NULL, 0, 0, true,
      "Show the status again and again, until q or Ctrl-C.",
-     "On a terminal, the screen is cut to the window. Into a pipe, the screens "
-     "follow each other. With --json, each screen is one line: the daemon's "
-     "status as JSON.\n",
+     "Lag, speed and loss have a line of their last values. FORGOT is how far "
+     "the holdout loss of a domain is above its best one; the line beside it "
+     "has the holdout losses of the newest versions, oldest first. Then come "
+     "the newest versions with their verdicts.\n"
+     "On a terminal, the screen fits the window. Into a pipe, the screens "
+     "follow each other, COLUMNS wide. With --json, each screen is one line: "
+     "the daemon's status as JSON.\n",
      OPTIONS({"interval", 'n', "SECONDS",
-              "read the status every SECONDS (default 2)"}),
+              "read the status every SECONDS (default 2)"},
+             {"once", '1', NULL, "show one screen, and end"}),
      cmd_top, NULL},
     {"doctor", NULL, 0, 0, true,
      "Find what is wrong on this machine, and the command that mends it.",

@@ -217,33 +217,3 @@ void help_man(FILE *out)
           ".SH SEE ALSO\n.BR mnemed (8),\n.BR mneme.yaml (5)\n",
           out);
 }
-
-/* --- bash --------------------------------------------------------------- */
-
-void help_completion(FILE *out)
-{
-    fputs("# SPDX-License-Identifier: Apache-2.0\n"
-          "# mneme completion for bash, made by: mneme help --completion\n"
-          "_mneme() {\n"
-          "    local word=${COMP_WORDS[COMP_CWORD]} words\n"
-          "    if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
-          "        words='",
-          out);
-    for (size_t i = 0; i < verbs_n; i++)
-        fprintf(out, "%s%s", i ? " " : "", verbs[i].name);
-    fputs("'\n    else\n        case ${COMP_WORDS[1]} in\n", out);
-    for (size_t i = 0; i < verbs_n; i++) {
-        fprintf(out, "        %s) words='", verbs[i].name);
-        for (const struct verb_option *o = verbs[i].options; o && o->name; o++)
-            fprintf(out, "--%s ", o->name);
-        for (const struct verb_option *o = verb_common; o->name; o++)
-            if (has_option(&verbs[i], o))
-                fprintf(out, "--%s ", o->name);
-        fputs("' ;;\n", out);
-    }
-    fputs("        esac\n    fi\n"
-          "    mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$word\")\n"
-          "}\n"
-          "complete -o default -F _mneme mneme\n",
-          out);
-}

@@ -86,7 +86,7 @@ const char *verb_data_dir(const struct verb_args *args);
 
 /* --- the functions of the verbs ----------------------------------------- */
 
-verb_fn cmd_help;                                                 /* mneme.c */
+verb_fn cmd_completion, cmd_help;                                 /* mneme.c */
 verb_fn cmd_versions, cmd_show, cmd_diff, cmd_history;     /* cmd_versions.c */
 verb_fn cmd_rollback, cmd_version, cmd_ranges;             /* cmd_rollback.c */
 verb_fn cmd_quarantine, cmd_forget;                      /* cmd_quarantine.c */

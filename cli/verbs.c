@@ -458,9 +458,16 @@ const struct verb verbs[] = {
      "Exit status 1 when a file is damaged or a run fails, 2 when a file has "
      "no good record, 3 when there is no store in --data-dir, or none of its "
      "versions was scored.\n"},
+    {"completion", "bash|zsh|fish", 1, 1, false,
+     "Print the completion of a shell for mneme.",
+     "make install has installed it already. To load it by hand:\n"
+     "    eval \"$(mneme completion bash)\"\n"
+     "    mneme completion zsh >~/.zfunc/_mneme\n"
+     "    mneme completion fish | source\n",
+     NULL, cmd_completion, NULL},
     {"help", "[VERB]", 0, 1, false, "Explain a verb, or list all verbs.", NULL,
      OPTIONS({"man", 0, NULL, "print the manual page, mneme(1), as roff"},
-             {"completion", 0, NULL, "print the completion for bash"}),
+             {"completion", 0, NULL, "the same as completion bash"}),
      cmd_help, NULL},
 };
 

@@ -50,6 +50,7 @@ FLOW_TESTS = \
 	tests/flows/flow_service.py \
 	tests/flows/flow_metrics.py \
 	tests/flows/flow_doctor.py \
+	tests/flows/flow_completion.py \
 	tests/flows/flow_cli.py \
 	tests/flows/flow_eval.py \
 	tests/flows/flow_unwanted.py \

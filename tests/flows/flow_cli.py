@@ -510,7 +510,7 @@ def outputs(tap, where):
                  write_lines(os.path.join(TMP, "eval.jsonl"), [
                      json.dumps({"text": f"text {i}", "label": f"l{i % 2}"})
                      for i in range(40)])],
-        "help": [], "--help": [], "--version": [],
+        "completion": ["bash"], "help": [], "--help": [], "--version": [],
     }
     shown = re.findall(r"^  (\w+)", run("help")[1], re.M)
     tap.equal(sorted(set(shown) - set(arguments)), [],

@@ -70,6 +70,8 @@ missing=0
 for name in bin/mneme sbin/mnemed share/mneme/mneme.yaml \
     share/man/man1/mneme.1 share/man/man5/mneme.yaml.5 \
     share/man/man8/mnemed.8 share/bash-completion/completions/mneme \
+    share/zsh/site-functions/_mneme \
+    share/fish/vendor_completions.d/mneme.fish \
     share/mneme/prometheus/mneme.rules.yml share/mneme/grafana/mneme.json \
     share/doc/mneme/RUNBOOK.md; do
     find "$root" -type f -path "*/$name" | grep -q . || {

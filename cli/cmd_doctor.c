@@ -58,8 +58,8 @@ void doctor_find(struct doctor *d, const char *command, const char *fmt, ...)
     va_end(ap);
     json_array_append_new(d->findings,
                           json_pack("{s:s, s:o, s:o}", "check", d->check,
-                                    "problem", json_value_text(text),
-                                    "command", json_value_text(command)));
+                                    "problem", json_value_text(text), "command",
+                                    json_value_text(command)));
     free(text);
 }
 
@@ -172,9 +172,9 @@ static bool is_skipped(const struct doctor *d, const char *name)
     const json_t *row;
     size_t i;
 
-    json_array_foreach(d->skipped, i, row)
-        if (!strcmp(pick_text_or(row, "check", ""), name))
-            return true;
+    json_array_foreach(
+        d->skipped, i,
+        row) if (!strcmp(pick_text_or(row, "check", ""), name)) return true;
     return false;
 }
 

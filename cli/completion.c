@@ -36,8 +36,8 @@ static struct fits fits_of(const char *text)
             strncat(f.words, text, n);
             strcat(f.words, " ");
         }
-        f.paths = f.paths || is_word(text, n, "FILE") ||
-                  is_word(text, n, "FOLDER");
+        f.paths =
+            f.paths || is_word(text, n, "FILE") || is_word(text, n, "FOLDER");
         f.folders = f.folders || is_word(text, n, "DIR");
         f.verbs = f.verbs || is_word(text, n, "VERB");
         text += n ? n : 1;
@@ -92,6 +92,13 @@ static void bash_name(const struct verb *verb, const struct verb_option *o,
     fprintf(out, "--%s ", o->name);
 }
 
+static const char *kind_of(const struct fits *f)
+{
+    if (f->folders)
+        return "folders";
+    return f->paths ? "paths" : "words";
+}
+
 /* A line of the case of values: what fits behind an option. */
 static void bash_value(const struct verb *verb, const struct verb_option *o,
                        FILE *out)
@@ -103,8 +110,7 @@ static void bash_value(const struct verb *verb, const struct verb_option *o,
     fprintf(out, "        %s,--%s", verb->name, o->name);
     if (o->letter)
         fprintf(out, "|%s,-%c", verb->name, o->letter);
-    fprintf(out, ") kind=%s words='%s' ;;\n",
-            f.folders ? "folders" : f.paths ? "paths" : "words", f.words);
+    fprintf(out, ") kind=%s words='%s' ;;\n", kind_of(&f), f.words);
 }
 
 static void print_bash(FILE *out)
@@ -139,30 +145,32 @@ static void print_bash(FILE *out)
         struct fits f = fits_of(verbs[i].words);
 
         fprintf(out, "        %s) kind=%s words='%s", verbs[i].name,
-                f.folders ? "folders" : f.paths ? "paths" : "words", f.words);
+                kind_of(&f), f.words);
         if (f.verbs)
             print_verbs(out);
         fputs("' options='", out);
         each_option(&verbs[i], bash_name, out);
         fputs("' ;;\n", out);
     }
-    fputs("        esac\n"
-          "    fi\n"
-          "    case $word in\n"
-          "    -*) words=$options ;;\n"
-          "    *)\n"
-          "        case $kind in\n"
-          "        paths) mapfile -t COMPREPLY < <(compgen -f -- \"$word\") ;;\n"
-          "        folders) mapfile -t COMPREPLY < <(compgen -d -- \"$word\") ;;\n"
-          "        esac\n"
-          "        [ $kind = words ] || compopt -o filenames 2>/dev/null\n"
-          "        ;;\n"
-          "    esac\n"
-          "    mapfile -t -O \"${#COMPREPLY[@]}\" COMPREPLY \\\n"
-          "        < <(compgen -W \"$words\" -- \"$word\")\n"
-          "}\n"
-          "complete -F _mneme mneme\n",
-          out);
+    fputs(
+        "        esac\n"
+        "    fi\n"
+        "    case $word in\n"
+        "    -*) words=$options ;;\n"
+        "    *)\n"
+        "        case $kind in\n"
+        "        paths) mapfile -t COMPREPLY < <(compgen -f -- \"$word\") ;;\n"
+        "        folders) mapfile -t COMPREPLY < <(compgen -d -- \"$word\") "
+        ";;\n"
+        "        esac\n"
+        "        [ $kind = words ] || compopt -o filenames 2>/dev/null\n"
+        "        ;;\n"
+        "    esac\n"
+        "    mapfile -t -O \"${#COMPREPLY[@]}\" COMPREPLY \\\n"
+        "        < <(compgen -W \"$words\" -- \"$word\")\n"
+        "}\n"
+        "complete -F _mneme mneme\n",
+        out);
 }
 
 /* --- zsh ---------------------------------------------------------------- */
@@ -326,8 +334,8 @@ int completion_print(const char *shell, FILE *out, struct err *err)
     static const struct {
         const char *name;
         void (*print)(FILE *out);
-    } shells[] = {{"bash", print_bash}, {"zsh", print_zsh},
-                  {"fish", print_fish}};
+    } shells[] = {
+        {"bash", print_bash}, {"zsh", print_zsh}, {"fish", print_fish}};
 
     for (size_t i = 0; i < sizeof shells / sizeof *shells; i++)
         if (strcmp(shells[i].name, shell) == 0) {

@@ -71,9 +71,9 @@ static char *start_command(const struct doctor *d)
     if (has_unit())
         command = xstrdup("systemctl start mnemed");
     else
-        command = xasprintf("mnemed%s%s --data-dir %s",
-                            d->conf_path ? " -c " : "",
-                            d->conf_path ? conf : "", dir);
+        command =
+            xasprintf("mnemed%s%s --data-dir %s", d->conf_path ? " -c " : "",
+                      d->conf_path ? conf : "", dir);
     free(conf);
     free(dir);
     return command;
@@ -116,11 +116,10 @@ static void check_answer(struct doctor *d, const char *address)
                     "the daemon at %s wants a token: its state is not known",
                     address);
     else if (rc && d->pid)
-        doctor_find(d,
-                    has_unit() ? "journalctl -u mnemed -n 50"
-                               : "the log of mnemed",
-                    "process %" PRId64 " runs, and does not answer: %s", d->pid,
-                    err.msg);
+        doctor_find(
+            d, has_unit() ? "journalctl -u mnemed -n 50" : "the log of mnemed",
+            "process %" PRId64 " runs, and does not answer: %s", d->pid,
+            err.msg);
     else if (rc) {
         char *command = start_command(d);
 
@@ -244,12 +243,13 @@ void doctor_check_permissions(struct doctor *d)
         command = command_of("chmod 700 %s", d->data_dir);
         doctor_find(d, command,
                     "other users can enter %s, mode %04o: it holds texts from "
-                    "the stream", d->data_dir, (unsigned)st.st_mode & 07777);
+                    "the stream",
+                    d->data_dir, (unsigned)st.st_mode & 07777);
         free(command);
     }
     if (access(d->data_dir, R_OK | W_OK | X_OK) != 0) {
-        command = xasprintf("sudo -u %s mneme doctor",
-                            user_name(st.st_uid, number));
+        command =
+            xasprintf("sudo -u %s mneme doctor", user_name(st.st_uid, number));
         doctor_find(d, command,
                     "%s belongs to %s: this user cannot use it, and sees only "
                     "a part of its state",
@@ -288,12 +288,13 @@ void doctor_check_disk(struct doctor *d)
     }
     available = (int64_t)fs.f_bavail * (int64_t)fs.f_frsize;
     command = command_of("df -h %s # then a lower publish.keep, or: mneme "
-                         "unpin N", d->data_dir);
+                         "unpin N",
+                         d->data_dir);
     if (available < needed)
         doctor_find(d, command,
                     "%" PRId64 " MiB are free for %s, and two versions may "
-                    "take %" PRId64, available / MIB, d->data_dir,
-                    needed / MIB + 1);
+                    "take %" PRId64,
+                    available / MIB, d->data_dir, needed / MIB + 1);
     free(command);
     if (fs.f_files && fs.f_favail < 1000) {
         command = command_of("df -i %s", d->data_dir);
@@ -305,7 +306,8 @@ void doctor_check_disk(struct doctor *d)
 
 /* --- memory ------------------------------------------------------------- */
 
-/* A number in KiB behind "NAME:" of a file of /proc; -1: not known. In bytes. */
+/* A number in KiB behind "NAME:" of a file of /proc; -1: not known. In bytes.
+ */
 static int64_t proc_bytes(const char *path, const char *name)
 {
     char line[256];
@@ -373,9 +375,8 @@ void doctor_check_memory(struct doctor *d)
 
     if (!d->status && !d->conf)
         return;
-    announced = d->status
-                    ? pick_integer(d->status, "memory_announced_bytes", 0)
-                    : bytes_announced(d->conf, &err);
+    announced = d->status ? pick_integer(d->status, "memory_announced_bytes", 0)
+                          : bytes_announced(d->conf, &err);
     if (announced < 0) {
         doctor_find(d, command, "%s", err.msg);
         return;
@@ -390,7 +391,8 @@ void doctor_check_memory(struct doctor *d)
     if (announced > there)
         doctor_find(d, command,
                     "the daemon may take %" PRId64 " MiB, and there are "
-                    "%" PRId64, announced / MIB, there / MIB);
+                    "%" PRId64,
+                    announced / MIB, there / MIB);
     if (d->pid) {
         char *path = xasprintf("/proc/%" PRId64 "/status", d->pid);
 
@@ -426,7 +428,8 @@ void doctor_check_clock(struct doctor *d)
         timing_iso8601(newest, time);
         doctor_find(d, "timedatectl status",
                     "the store was written at %s, which is in the future: "
-                    "this machine's clock is, or was, wrong", time);
+                    "this machine's clock is, or was, wrong",
+                    time);
     }
     if (pick_integer(d->status, "source.times_cut", 0) > 0)
         doctor_find(d, "timedatectl status # also where the records are made",
@@ -446,7 +449,8 @@ static void check_version(struct doctor *d, int64_t version, const char *role)
     if (!version || store_verify(d->catalog, version, &err) == 0)
         return;
     command = command_of("mneme verify --all --data-dir %s # then: mneme "
-                         "promote N, or mneme restore a backup", d->data_dir);
+                         "promote N, or mneme restore a backup",
+                         d->data_dir);
     doctor_find(d, command, "the %s version %" PRId64 " is damaged: %s", role,
                 version, err.msg);
     free(command);
@@ -481,7 +485,8 @@ void doctor_check_versions(struct doctor *d)
         check_version(d, p.serving, "serving");
     if (!d->status && catalog_pause(d->catalog, &pause, NULL) == 0 &&
         pause.version && !pause.ended)
-        doctor_find(d, "mneme history # then, with the daemon: mneme rollback N",
+        doctor_find(d,
+                    "mneme history # then, with the daemon: mneme rollback N",
                     "learning is paused, also after a restart: %s",
                     pause.reason ? pause.reason : "by the guard");
     free(pause.reason);
@@ -499,10 +504,12 @@ void doctor_check_gate(struct doctor *d)
 
     if (refused >= REFUSED_IN_A_ROW) {
         command = xasprintf("mneme show %" PRId64 " # then: mneme promote N, "
-                            "or mneme rollback N --stream skip", judged);
+                            "or mneme rollback N --stream skip",
+                            judged);
         doctor_find(d, command,
                     "the gate has refused %" PRId64 " versions in a row: %s",
-                    refused, pick_text_or(d->status, "publish.last_reason", ""));
+                    refused,
+                    pick_text_or(d->status, "publish.last_reason", ""));
         free(command);
     }
     if (!d->catalog) {
@@ -518,7 +525,8 @@ void doctor_check_gate(struct doctor *d)
                             : start_command(d);
         doctor_find(d, command,
                     "version %" PRId64 " has waited for its verdict for "
-                    "%" PRId64 " minutes", list[0].version,
+                    "%" PRId64 " minutes",
+                    list[0].version,
                     (timing_wall_ms() - list[0].created_ms) / 60000);
         free(command);
     }
@@ -558,11 +566,12 @@ static const char *top_reason(const json_t *status)
     json_t *count;
     json_int_t most = 0;
 
-    json_object_foreach(pick(status, "quarantine"), name, count)
-        if (json_integer_value(count) > most) {
-            most = json_integer_value(count);
-            top = name;
-        }
+    json_object_foreach(pick(status, "quarantine"), name,
+                        count) if (json_integer_value(count) > most)
+    {
+        most = json_integer_value(count);
+        top = name;
+    }
     return top;
 }
 
@@ -593,12 +602,12 @@ void doctor_check_quarantine(struct doctor *d)
         doctor_skip(d, "there is no version yet");
     if (refused >= QUARANTINE_LEAST &&
         (double)refused >= QUARANTINE_SHARE * (double)all) {
-        command = command_of("mneme quarantine --reason %s",
-                             top_reason(counters));
+        command =
+            command_of("mneme quarantine --reason %s", top_reason(counters));
         doctor_find(d, command,
                     "%" PRId64 " of %" PRId64 " records were refused, most of "
-                    "them for the reason %s", refused, all,
-                    top_reason(counters));
+                    "them for the reason %s",
+                    refused, all, top_reason(counters));
         free(command);
     }
     json_decref(counters);

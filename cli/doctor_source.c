@@ -27,9 +27,8 @@ static void check_topic(struct doctor *d, rd_kafka_t *rk, const char *topic,
 {
     const struct rd_kafka_metadata *answer = NULL;
     rd_kafka_topic_t *t = rd_kafka_topic_new(rk, topic, NULL);
-    rd_kafka_resp_err_t rc =
-        t ? rd_kafka_metadata(rk, 0, t, &answer, BROKER_MS)
-          : RD_KAFKA_RESP_ERR__INVALID_ARG;
+    rd_kafka_resp_err_t rc = t ? rd_kafka_metadata(rk, 0, t, &answer, BROKER_MS)
+                               : RD_KAFKA_RESP_ERR__INVALID_ARG;
     char *quoted = doctor_quote(topic), *at = doctor_quote(servers);
     char *command;
 
@@ -38,20 +37,21 @@ static void check_topic(struct doctor *d, rd_kafka_t *rk, const char *topic,
     if (rc == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
         rc == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC) {
         command = xasprintf("kafka-topics.sh --bootstrap-server %s --create "
-                            "--topic %s", at, quoted);
+                            "--topic %s",
+                            at, quoted);
         doctor_find(d, command, "%s: the topic %s does not exist", key, topic);
         free(command);
     } else if (rc == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED) {
         command = xasprintf("kafka-acls.sh --bootstrap-server %s --list "
-                            "--topic %s", at, quoted);
+                            "--topic %s",
+                            at, quoted);
         doctor_find(d, command,
                     "%s: the broker does not let this user read the topic %s",
                     key, topic);
         free(command);
     } else if (rc) {
         command = xasprintf("kcat -L -b %s -t %s", at, quoted);
-        doctor_find(d, command, "%s: %s: %s", key, topic,
-                    rd_kafka_err2str(rc));
+        doctor_find(d, command, "%s: %s: %s", key, topic, rd_kafka_err2str(rc));
         free(command);
     }
     if (answer)

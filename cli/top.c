@@ -21,8 +21,8 @@
 #include "cli/pick.h"
 #include "cli/table.h"
 
-#define TREND 12      /* values in the sparkline of a domain */
-#define WIDE_TREND 24 /* and of a line of the head */
+#define TREND 12         /* values in the sparkline of a domain */
+#define WIDE_TREND 24    /* and of a line of the head */
 #define LEAST_RANGE 0.02 /* of the value: smaller changes look flat */
 
 /* --- sparklines --------------------------------------------------------- */
@@ -32,9 +32,9 @@
 static void add_sparkline(const double *values, size_t n, size_t most,
                           bool utf8, FILE *out)
 {
-    static const char *const blocks[] = {"\u2581", "\u2582", "\u2583", "\u2584",
-                                         "\u2585", "\u2586", "\u2587",
-                                         "\u2588"};
+    static const char *const blocks[] = {"\u2581", "\u2582", "\u2583",
+                                         "\u2584", "\u2585", "\u2586",
+                                         "\u2587", "\u2588"};
     static const char ascii[] = "_.,-=+*#";
     double least = INFINITY, largest = -INFINITY, range;
 
@@ -142,8 +142,9 @@ static void add_state(const struct top *t, FILE *out)
         add_alert("source: ", pick_text_or(t->status, "source.reason", source),
                   out);
     if (wanted > 0)
-        fprintf(out, "  collecting text for the vocabulary: %" PRId64
-                     " of %" PRId64 " bytes\n",
+        fprintf(out,
+                "  collecting text for the vocabulary: %" PRId64 " of %" PRId64
+                " bytes\n",
                 pick_integer(t->status, "vocabulary.bytes", 0), wanted);
 }
 
@@ -152,9 +153,9 @@ static const json_t *find_version(const struct top *t, int64_t number)
     const json_t *row;
     size_t i;
 
-    json_array_foreach(pick(t->versions, "versions"), i, row)
-        if (pick_integer(row, "version", 0) == number)
-            return row;
+    json_array_foreach(pick(t->versions, "versions"), i,
+                       row) if (pick_integer(row, "version", 0) ==
+                                number) return row;
     return NULL;
 }
 
@@ -182,7 +183,8 @@ static void add_serving(const struct top *t, FILE *out)
     if (serving > 0) {
         fprintf(out, "  serving   version %" PRId64 "%s", serving,
                 pick_true(t->status, "serving_pinned")
-                    ? " (until `promote latest`)" : "");
+                    ? " (until `promote latest`)"
+                    : "");
         add_age(find_version(t, serving), out);
     } else {
         fputs("  serving   no version yet", out);
@@ -263,8 +265,8 @@ static char *domain_trend(const struct top *t, const char *domain)
     n = n < TREND ? n : TREND;
     for (size_t i = 0; i < n; i++) { /* newest first */
         const json_t *version = json_array_get(rows, n - 1 - i);
-        const json_t *losses = json_object_get(
-            json_object_get(version, "holdout"), domain);
+        const json_t *losses =
+            json_object_get(json_object_get(version, "holdout"), domain);
 
         values[i] = pick_real(losses, "bits_per_byte");
     }
@@ -351,9 +353,9 @@ static void add_versions(const struct top *t, int columns, size_t most,
         table_cell(&table, "%" PRId64, pick_integer(row, "version", 0));
         table_cell(&table, "%" PRId64, pick_integer(row, "step", 0));
         table_time(&table, pick_time_ms(row, "created"));
-        table_cell(&table, "%s",
-                   pick_text_or(row, "gate.verdict",
-                                pick_text_or(row, "state", "?")));
+        table_cell(
+            &table, "%s",
+            pick_text_or(row, "gate.verdict", pick_text_or(row, "state", "?")));
         table_cell(&table, "%s", version_flag(row));
         table_cell(&table, "%s", pick_text_or(row, "gate.reason", ""));
     }

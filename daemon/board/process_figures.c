@@ -49,8 +49,7 @@ static void read_stat(struct process_figures *p)
     p->threads = threads;
     p->virtual_bytes = (int64_t)virtual_bytes;
     p->resident_bytes = (int64_t)pages * sysconf(_SC_PAGESIZE);
-    p->start_seconds =
-        unix_time((double)start / (double)sysconf(_SC_CLK_TCK));
+    p->start_seconds = unix_time((double)start / (double)sysconf(_SC_CLK_TCK));
 }
 
 static int64_t count_files(void)

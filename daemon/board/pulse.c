@@ -31,8 +31,7 @@ int pulse_stalled(const char **first)
 
     *first = NULL;
     for (int i = 0; i < PULSE_N; i++) {
-        int64_t due =
-            atomic_load_explicit(&due_ms[i], memory_order_relaxed);
+        int64_t due = atomic_load_explicit(&due_ms[i], memory_order_relaxed);
 
         if (!due || now <= due)
             continue;

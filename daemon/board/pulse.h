@@ -29,8 +29,10 @@ enum pulse {
 
 /* How long the loops promise at most. */
 #define PULSE_LOOP_MS 60000
-#define PULSE_STEP_MS 300000    /* a step of a large model, a rollback */
-#define PULSE_TASK_MS 1800000   /* a version is written, mneme.db is rewritten */
+#define PULSE_STEP_MS 300000  /* a step of a large model; Kafka is asked for
+                                 the positions of many partitions */
+#define PULSE_TASK_MS 1800000 /* a version is written, mneme.db is rewritten, a
+                                 large file is read up to a position */
 
 /* The calling thread moves, and beats again within promise_ms. */
 void pulse_beat(enum pulse p, int64_t promise_ms);

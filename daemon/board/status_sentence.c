@@ -16,8 +16,8 @@
 static int64_t total_lag(struct status_board *b, size_t *n_partitions)
 {
     json_t *all = status_source_json(b), *row;
-    const json_t *rows = json_object_get(json_object_get(all, "source"),
-                                         "partitions");
+    const json_t *rows =
+        json_object_get(json_object_get(all, "source"), "partitions");
     int64_t lag = 0;
     size_t i;
 
@@ -38,9 +38,9 @@ static int64_t total_lag(struct status_board *b, size_t *n_partitions)
 static void add_state(const struct status *s, size_t n_partitions,
                       struct buf *out)
 {
-    static const char *const texts[] = {"Starting",  "Learning",
-                                        "Waiting for records", "Paused",
-                                        "Rolling back", "Stopping"};
+    static const char *const texts[] = {
+        "Starting", "Learning",     "Waiting for records",
+        "Paused",   "Rolling back", "Stopping"};
 
     buf_adds(out, texts[s->state]);
     if (s->state == STATUS_LEARNING && n_partitions)

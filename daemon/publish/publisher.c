@@ -169,7 +169,7 @@ void publisher_wait(struct publisher *p)
     while (is_publishing(p))
         pthread_cond_wait(&p->done, &p->mutex);
     pthread_mutex_unlock(&p->mutex);
-    pulse_beat(PULSE_TRAINER, PULSE_STEP_MS);
+    pulse_beat(PULSE_TRAINER, PULSE_TASK_MS); /* until the next turn */
 }
 
 void publisher_submit(struct publisher *p, struct snapshot *s)
@@ -216,7 +216,7 @@ static int run_and_wait(struct publisher *p, struct publisher_task *t)
     while (t->state != TASK_DONE)
         pthread_cond_wait(&p->done, &p->mutex);
     pthread_mutex_unlock(&p->mutex);
-    pulse_beat(PULSE_TRAINER, PULSE_STEP_MS);
+    pulse_beat(PULSE_TRAINER, PULSE_TASK_MS); /* until the next turn */
     return t->rc;
 }
 

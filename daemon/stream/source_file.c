@@ -499,6 +499,7 @@ static void follow_request(struct source_file *f, struct seek_request *request)
     struct err err = ERR_INIT;
     bool is_open = true;
 
+    pulse_beat(PULSE_SOURCE, PULSE_TASK_MS);
     f->epoch = request->epoch;
     if (request->reader) {
         use_reader(f, request->reader, request->path, &request->position);

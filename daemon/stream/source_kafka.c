@@ -242,7 +242,7 @@ static void *run(void *arg)
         struct kafka_partition *part;
         rd_kafka_message_t *m;
 
-        pulse_beat(PULSE_SOURCE, PULSE_LOOP_MS);
+        pulse_beat(PULSE_SOURCE, PULSE_STEP_MS);
         follow_request(k);
         kafka_group_assign(&k->group);
         push_held(k);

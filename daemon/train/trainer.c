@@ -415,8 +415,10 @@ static void auto_roll_back(struct trainer *t, int64_t version,
     int64_t at_ms[GUARD_MOST];
     char detail[512];
     size_t n = 0;
-    int rc = catalog_pointers(t->options.catalog, &pointers, &err);
+    int rc;
 
+    pulse_beat(PULSE_TRAINER, PULSE_TASK_MS);
+    rc = catalog_pointers(t->options.catalog, &pointers, &err);
     if (rc == 0)
         rc = catalog_auto_rollbacks(t->options.catalog, GUARD_MOST, at_ms, &n,
                                     &err);
@@ -496,8 +498,10 @@ static void run_operations(struct trainer *t)
         };
         struct err err = ERR_INIT;
         char detail[sizeof op.detail] = "";
-        int rc = forgets
-                     ? forget(t, &op, detail, sizeof detail, &err)
+        int rc;
+
+        pulse_beat(PULSE_TRAINER, PULSE_TASK_MS);
+        rc = forgets ? forget(t, &op, detail, sizeof detail, &err)
                      : roll_back(t, &request, detail, sizeof detail, &err);
 
         if (rc)

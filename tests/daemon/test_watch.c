@@ -43,7 +43,8 @@ static int setup(void **state)
     manager = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0);
     assert_int_equal(
         bind(manager, (struct sockaddr *)&a,
-             (socklen_t)offsetof(struct sockaddr_un, sun_path) + n), 0);
+             (socklen_t)offsetof(struct sockaddr_un, sun_path) + n),
+        0);
     setenv("NOTIFY_SOCKET", name, 1);
     setenv("WATCHDOG_USEC", "9000000", 1); /* fed every 3 s */
     unsetenv("WATCHDOG_PID");
@@ -245,9 +246,12 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_life),          T(test_reload_before_ready),
-        T(test_reason_is_one_line), T(test_stalled),
-        T(test_stalled_start), T(test_other_watchdog),
+        T(test_life),
+        T(test_reload_before_ready),
+        T(test_reason_is_one_line),
+        T(test_stalled),
+        T(test_stalled_start),
+        T(test_other_watchdog),
         T(test_sentence),
     };
 

@@ -77,7 +77,7 @@ const struct verb verbs[] = {
      cmd_top, NULL},
     {"doctor", NULL, 0, 0, true,
      "Find what is wrong on this machine, and the command that mends it.",
-     "Each finding is one line: what was checked, what is wrong, and a command. "
+     "Each finding is a line: what was checked, what is wrong, and a command. "
      "Checks the configuration, the daemon, the data directory (permissions, "
      "space, damage of the newest and the serving version), memory, the clock, "
      "the source (broker, topics, file), the gate, the token file and the "

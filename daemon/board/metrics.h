@@ -23,9 +23,9 @@ struct metrics_label {
 
 /* Writes the HELP and TYPE lines. A name that ends in `_total` is a counter,
  * any other name is a gauge.
- *   name  without the prefix `mneme_`, which the writer adds. A name that begins
- *         with `process_` gets none: these metrics have the same names in all
- *         programs. */
+ *   name  without the prefix `mneme_`, which the writer adds. A name with
+ *         `process_` in front gets none: these metrics have the same names in
+ *         all programs. */
 void metrics_family(struct buf *out, const char *name, const char *help);
 
 /* Writes one sample. A value that is not finite is left out. */

@@ -13,7 +13,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -126,6 +128,63 @@ static void test_log_journal(void **state)
     log_configure(LOG_INFO, LOG_TEXT);
 }
 
+/* With a socket as stderr, journald gets messages with fields. */
+static void test_log_journal_fields(void **state)
+{
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    char stream[64], got[4096];
+    int pair[2], journal, saved = dup(STDERR_FILENO);
+    struct stat st;
+    ssize_t n;
+
+    (void)state;
+    snprintf(a.sun_path, sizeof a.sun_path, "/tmp/mneme-journal-%d", getpid());
+    unlink(a.sun_path);
+    journal = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+    assert_int_equal(bind(journal, (struct sockaddr *)&a, sizeof a), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair),
+                     0);
+    dup2(pair[0], STDERR_FILENO);
+    assert_int_equal(fstat(STDERR_FILENO, &st), 0);
+    snprintf(stream, sizeof stream, "%llu:%llu", (unsigned long long)st.st_dev,
+             (unsigned long long)st.st_ino);
+    setenv("JOURNAL_STREAM", stream, 1);
+    log_set_journal(a.sun_path);
+    log_configure(LOG_INFO, LOG_TEXT);
+    errno = ENOENT;
+    log_warn("gate", "version=%d result=\"a b\" text=x\nPRIORITY=0 y=%s z 1",
+             7, "");
+    assert_int_equal(errno, ENOENT);
+    n = recv(journal, got, sizeof got - 1, 0);
+    got[n > 0 ? n : 0] = '\0';
+    assert_non_null(strstr(got, "PRIORITY=4\nSYSLOG_IDENTIFIER=test_log\n"
+                                "MNEME_EVENT=gate\n"
+                                "MESSAGE=gate version=7 result=\"a b\" "
+                                "text=x\\nPRIORITY=0 y= z 1\n"
+                                "MNEME_VERSION=7\nMNEME_RESULT=a b\n"
+                                "MNEME_TEXT=x\\nPRIORITY=0\nMNEME_Y=\n"));
+    assert_null(strstr(got, "MNEME_Z"));
+    log_info("gap", "%s", "a text with x=1");
+    n = recv(journal, got, sizeof got - 1, 0);
+    got[n > 0 ? n : 0] = '\0';
+    assert_non_null(strstr(got, "MESSAGE=gap a text with x=1\n"));
+    assert_null(strstr(got, "MNEME_X"));
+    assert_int_equal(recv(pair[1], got, sizeof got, 0), -1); /* no line */
+    close(journal); /* journald is gone: lines again */
+    log_info("publish", "version=%d", 8);
+    n = recv(pair[1], got, sizeof got - 1, 0);
+    got[n > 0 ? n : 0] = '\0';
+    assert_string_equal(got, "<6>publish version=8\n");
+    dup2(saved, STDERR_FILENO);
+    unsetenv("JOURNAL_STREAM");
+    log_set_journal("/none");
+    log_configure(LOG_INFO, LOG_TEXT);
+    unlink(a.sun_path);
+    close(saved);
+    close(pair[0]);
+    close(pair[1]);
+}
+
 static void test_log_json(void **state)
 {
     char *out;
@@ -211,6 +270,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_log_text),
         T(test_log_journal),
+        T(test_log_journal_fields),
         T(test_log_json),
         T(test_log_levels),
         T(test_log_one_write_a_line),

@@ -64,12 +64,32 @@ const struct verb verbs[] = {
      NULL, cmd_status, NULL},
     {"top", NULL, 0, 0, true,
      "Show the status again and again, until q or Ctrl-C.",
-     "On a terminal, the screen is cut to the window. Into a pipe, the screens "
-     "follow each other. With --json, each screen is one line: the daemon's "
-     "status as JSON.\n",
+     "Lag, speed and loss have a line of their last values. FORGOT is how far "
+     "the holdout loss of a domain is above its best one; the line beside it "
+     "has the holdout losses of the newest versions, oldest first. Then come "
+     "the newest versions with their verdicts.\n"
+     "On a terminal, the screen fits the window. Into a pipe, the screens "
+     "follow each other, COLUMNS wide. With --json, each screen is one line: "
+     "the daemon's status as JSON.\n",
      OPTIONS({"interval", 'n', "SECONDS",
-              "read the status every SECONDS (default 2)"}),
+              "read the status every SECONDS (default 2)"},
+             {"once", '1', NULL, "show one screen, and end"}),
      cmd_top, NULL},
+    {"doctor", NULL, 0, 0, true,
+     "Find what is wrong on this machine, and the command that mends it.",
+     "Each finding is a line: what was checked, what is wrong, and a command. "
+     "Checks the configuration, the daemon, the data directory (permissions, "
+     "space, damage of the newest and the serving version), memory, the clock, "
+     "the source (broker, topics, file), the gate, the token file and the "
+     "quarantine. Works with a running and with a stopped daemon, and changes "
+     "nothing. Give the same --conf and --set as to mnemed; without them, a "
+     "running daemon says how its source is.\n",
+     OPTIONS({"conf", 'c', "FILE",
+              "the daemon's configuration (default: mnemed's own search)"},
+             {"set", 0, "KEY=VALUE",
+              "override one key of the configuration; may be repeated"}),
+     cmd_doctor,
+     "Exit status 1 when something is wrong.\n"},
     {"versions", NULL, 0, 0, true, "List the versions, newest first.",
      "OFFSET is the sum of the next offsets of all partitions. BITS/BYTE and "
      "ACCURACY are means over the holdout of all domains. GATE is the verdict: "
@@ -445,9 +465,16 @@ const struct verb verbs[] = {
      "Exit status 1 when a file is damaged or a run fails, 2 when a file has "
      "no good record, 3 when there is no store in --data-dir, or none of its "
      "versions was scored.\n"},
+    {"completion", "bash|zsh|fish", 1, 1, false,
+     "Print the completion of a shell for mneme.",
+     "make install has installed it already. To load it by hand:\n"
+     "    eval \"$(mneme completion bash)\"\n"
+     "    mneme completion zsh >~/.zfunc/_mneme\n"
+     "    mneme completion fish | source\n",
+     NULL, cmd_completion, NULL},
     {"help", "[VERB]", 0, 1, false, "Explain a verb, or list all verbs.", NULL,
      OPTIONS({"man", 0, NULL, "print the manual page, mneme(1), as roff"},
-             {"completion", 0, NULL, "print the completion for bash"}),
+             {"completion", 0, NULL, "the same as completion bash"}),
      cmd_help, NULL},
 };
 

@@ -47,6 +47,10 @@ FLOW_TESTS = \
 	tests/flows/flow_file.py \
 	tests/flows/flow_bad_input.py \
 	tests/flows/flow_hostile.py \
+	tests/flows/flow_service.py \
+	tests/flows/flow_metrics.py \
+	tests/flows/flow_doctor.py \
+	tests/flows/flow_completion.py \
 	tests/flows/flow_cli.py \
 	tests/flows/flow_eval.py \
 	tests/flows/flow_unwanted.py \

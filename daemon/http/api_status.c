@@ -6,10 +6,16 @@
 
 #include "daemon/http/http_endpoints.h"
 
+#include <math.h>
 #include <stdlib.h>
+#include <string.h>
+#include <strings.h>
 
 #include "base/timing.h"
+#include "base/xalloc.h"
+#include "daemon/board/metrics.h"
 #include "daemon/http/dashboard.h"
+#include "daemon/http/http_head.h"
 
 #define HISTORY_ROWS 1000
 
@@ -23,11 +29,43 @@ void api_domains(struct http_request *rq)
     http_answer(rq, 200, status_domains_json(rq->context->board));
 }
 
+/* The quality of a media type in an Accept header; 0: it is not named. Of
+ * several entries the best one counts. */
+static double quality(const char *accept, const char *type)
+{
+    double best = 0;
+
+    while (accept && *accept) {
+        size_t n, n_type;
+        char *entry, *q;
+
+        accept += strspn(accept, ", \t");
+        n = strcspn(accept, ",");
+        entry = xstrndup(accept, n);
+        n_type = strcspn(entry, "; \t");
+        q = strstr(entry, "q=");
+        if (n_type == strlen(type) && !strncasecmp(entry, type, n_type))
+            best = fmax(best, q ? strtod(q + 2, NULL) : 1);
+        free(entry);
+        accept += n;
+    }
+    return best;
+}
+
+/* OpenMetrics for a reader that names it, and does not like text better. */
 void api_metrics(struct http_request *rq)
 {
+    const char *accept = http_head_field(rq->head, "Accept");
+    double open = quality(accept, "application/openmetrics-text");
+
     status_to_metrics(rq->context->board, &rq->reply.text);
     http_cancel_metrics(rq->rules, &rq->reply.text);
     rq->reply.type = "text/plain; version=0.0.4; charset=utf-8";
+    if (open > 0 && open >= quality(accept, "text/plain")) {
+        metrics_to_openmetrics(&rq->reply.text);
+        rq->reply.type =
+            "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    }
     rq->reply.status = 200;
 }
 

@@ -122,6 +122,20 @@ int http_reload(struct http *h, struct err *err)
     return 0;
 }
 
+int http_reload_check(const struct conf *now, const struct conf *next,
+                      struct err *err)
+{
+    /* The present file stays when its address needs one (conf_reload_apply). */
+    const char *path = next->http.token_file || now->http.listen_local
+                           ? next->http.token_file
+                           : now->http.token_file;
+    struct http_tokens *tokens = NULL;
+    int rc = http_tokens_load(path, &tokens, err);
+
+    http_tokens_free(tokens);
+    return rc;
+}
+
 void http_close(struct http *h)
 {
     long long running = 0;

@@ -30,6 +30,7 @@ enum http_work {
 #define HTTP_ENDPOINTS(E)                                                      \
     E(GET, "/", api_dashboard, OPEN, QUICK, "the dashboard")                   \
     E(GET, "/healthz", api_healthz, OPEN, VITAL, "whether the daemon runs")    \
+    E(GET, "/health", api_healthz, OPEN, VITAL, "the same as /healthz")        \
     E(GET, "/readyz", api_readyz, OPEN, VITAL, "whether a version serves")     \
     E(GET, "/metrics", api_metrics, INFER, QUICK, "metrics for Prometheus")    \
     E(GET, "/v1/status", api_status, INFER, QUICK, "the state of the daemon")  \

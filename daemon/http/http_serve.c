@@ -22,6 +22,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/timing.h"
 #include "base/xalloc.h"
 #include "daemon/http/http_mhd.h"
 #include "daemon/http/http_private.h"
@@ -185,6 +186,7 @@ static bool serve_request(struct session *s)
     struct http_request *rq = &s->rq;
     const struct http_head *head = rq->head;
     bool has_body = head->chunked || head->length;
+    int64_t started_ns = timing_mono_ns();
     bool keep_open = true;
 
     s->endpoint = http_endpoints_find(rq);
@@ -199,6 +201,10 @@ static bool serve_request(struct session *s)
     if (has_body)
         keep_open = read_body(s);
     keep_open = keep_open && http_mhd_end(s->m) && !rq->reply.close;
+    status_count_reply(s->h->context.board,
+                       s->endpoint ? s->endpoint->path : NULL,
+                       s->endpoint ? s->endpoint->method : NULL,
+                       rq->reply.status, timing_seconds_since(started_ns));
     http_request_release(rq);
     if (keep_open)
         http_connection_set_phase(s->c, HTTP_IDLE);

@@ -20,5 +20,6 @@ daemon_stream_libstream_a_SOURCES = \
 	daemon/stream/source_kafka.c \
 	daemon/stream/source_private.h
 
-STREAM_LIBS = daemon/stream/libstream.a $(TOKENIZER_LIBS) $(CONF_LIBS) \
+STREAM_LIBS = daemon/stream/libstream.a daemon/board/libboard.a \
+	$(TOKENIZER_LIBS) $(CONF_LIBS) \
 	$(STORE_LIBS) $(RDKAFKA_LIBS)

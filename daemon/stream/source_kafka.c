@@ -34,6 +34,7 @@
 #include "base/checksum.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
+#include "daemon/board/pulse.h"
 #include "daemon/stream/broker.h"
 #include "daemon/stream/dead_letters.h"
 #include "daemon/stream/kafka_conf.h"
@@ -241,6 +242,7 @@ static void *run(void *arg)
         struct kafka_partition *part;
         rd_kafka_message_t *m;
 
+        pulse_beat(PULSE_SOURCE, PULSE_STEP_MS);
         follow_request(k);
         kafka_group_assign(&k->group);
         push_held(k);
@@ -260,6 +262,7 @@ static void *run(void *arg)
         dead_letters_poll(k->dead_letters);
         kafka_group_check_broker(&k->group);
     }
+    pulse_rest(PULSE_SOURCE);
     return NULL;
 }
 

@@ -45,6 +45,7 @@
 #include "base/log.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
+#include "daemon/board/pulse.h"
 #include "daemon/gate/guard.h"
 #include "daemon/intake/vocabulary.h"
 #include "daemon/train/forget.h"
@@ -414,8 +415,10 @@ static void auto_roll_back(struct trainer *t, int64_t version,
     int64_t at_ms[GUARD_MOST];
     char detail[512];
     size_t n = 0;
-    int rc = catalog_pointers(t->options.catalog, &pointers, &err);
+    int rc;
 
+    pulse_beat(PULSE_TRAINER, PULSE_TASK_MS);
+    rc = catalog_pointers(t->options.catalog, &pointers, &err);
     if (rc == 0)
         rc = catalog_auto_rollbacks(t->options.catalog, GUARD_MOST, at_ms, &n,
                                     &err);
@@ -495,8 +498,10 @@ static void run_operations(struct trainer *t)
         };
         struct err err = ERR_INIT;
         char detail[sizeof op.detail] = "";
-        int rc = forgets
-                     ? forget(t, &op, detail, sizeof detail, &err)
+        int rc;
+
+        pulse_beat(PULSE_TRAINER, PULSE_TASK_MS);
+        rc = forgets ? forget(t, &op, detail, sizeof detail, &err)
                      : roll_back(t, &request, detail, sizeof detail, &err);
 
         if (rc)
@@ -573,10 +578,13 @@ static void run_step(struct trainer *t)
     struct learner_step_output step;
     struct catalog_pointers pointers;
     struct err err = ERR_INIT;
-    int64_t damaged_row;
+    int64_t damaged_row, started_ns = timing_mono_ns();
     int rc;
 
     rc = learning_step(t->l, &step, &err);
+    histogram_add(&status_lock(t->options.board)->step_seconds,
+                  timing_seconds_since(started_ns));
+    status_unlock(t->options.board);
     while (replay_next_damaged(t->l->replay, &damaged_row))
         log_warn("replay", "row=%lld damaged=true", (long long)damaged_row);
     if (rc == 0) {
@@ -687,6 +695,7 @@ int64_t trainer_turn(struct trainer *t)
 
     if (t->stop_requested || t->state >= STOPPING)
         return -1;
+    pulse_beat(PULSE_TRAINER, PULSE_STEP_MS);
     collect(t);
     apply_reload(t);
     run_operations(t);
@@ -720,6 +729,7 @@ static void collect_text(struct trainer *t, struct vocabulary *v)
         struct record *rec = inbox_next(&t->inbox, POLL_MS);
         struct status *s;
 
+        pulse_beat(PULSE_TRAINER, PULSE_STEP_MS);
         apply_reload(t);
         s = status_lock(t->options.board);
         s->vocabulary_bytes = (int64_t)v->text.len;
@@ -847,6 +857,7 @@ static void *run(void *arg)
     while ((wait_ms = trainer_turn(t)) >= 0)
         timing_sleep_ms(wait_ms);
     trainer_end(t);
+    pulse_rest(PULSE_TRAINER);
     return NULL;
 }
 

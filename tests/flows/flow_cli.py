@@ -390,8 +390,55 @@ def fits(seen, columns, rows):
     return True
 
 
+FRAME = """\
+mnemed at ADDRESS: learning
+  serving   version 2, made AGE ago
+  lag       40 records in 1 partition
+  speed     4.5 records/s  812 tokens/s
+  records   310 consumed: 300 learned, 7 held out, 2 quarantined, 1 skipped
+  loss      bits per byte: 2.500 in training
+  memory    300 of 1000 segments to replay; EWC consolidations: 2; step 31
+
+DOMAIN    RECORDS  BITS/BYTE  HELD OUT   BEST  FORGOT  ALARMS  HELD OUT BY VERSION
+?[31mred      300      2.750     2.500  2.250  11.1 %       0  ___
+mail          120      1.500     2.700  2.700   0.0 %       1  #-_
+
+VERSION  STEP  MADE                 GATE    FLAGS   REASON
+3          30  TIME  fail            mail is worse
+2          20  TIME  pass    serves  no domain is worse
+1          10  TIME  passed          \n"""
+
+
+def once(tap, where):
+    mail = {"domain": "mail", "records": 120, "bytes": 9,
+            "prequential_bits_per_byte": 1.5, "holdout_bits_per_byte": 2.7,
+            "holdout_best_bits_per_byte": 2.7, "accuracy": None,
+            "replay_rows": 9, "drift": {"alarms": 1}}
+    red = STATUS["domains"][0]
+    STATUS["domains"] = [red, mail]
+    code, out, _ = run("top", "--once", *where, COLUMNS="100", LC_ALL="C")
+    got = re.sub(r"at [0-9.:]+:", "at ADDRESS:", out)
+    got = re.sub(r"made \d+ \w+ ago", "made AGE ago", got)
+    got = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "TIME", got)
+    tap.equal((code, got.split("\n")), (0, FRAME.split("\n")), "top --once")
+    _, out, _ = run("top", "--once", *where, COLUMNS="100", LC_ALL="C.UTF-8")
+    tap.ok("\u2588\u2584\u2581" in out, "blocks where the terminal has them")
+    for columns in (20, 40, 60, 80):
+        _, out, _ = run("top", "--once", *where, COLUMNS=str(columns),
+                        LINES="12", LC_ALL="C.UTF-8")
+        tap.ok(max(map(len, out.split("\n"))) <= columns and
+               out.count("\n") <= 12, f"top --once fits {columns} x 12")
+    STATUS.update(state="paused", reason="by the guard")
+    t = Terminal(80, 24, "top", *where)
+    drawn = t.read_until(b"\x1b[1;31m  by the guard\x1b[m")
+    os.write(t.main, b"q")
+    tap.ok(drawn and t.end()[0] == 0, "top: a pause is red")
+    STATUS.update(state="learning", reason=None)
+    STATUS["domains"] = [red]
+
+
 def top(tap, where):
-    last = b"too small for the rest"
+    last = b"more\r\n" # of the table of domains
     many = [dict(STATUS["domains"][0], domain=f"domain-{i}" + "x" * i)
             for i in range(60)]
     keep = STATUS["domains"], STATUS["reason"]
@@ -422,6 +469,7 @@ def top(tap, where):
     tap.ok(drawn and t.end() == (0, b"", True),
            "top without a terminal as its input")
     STATUS["domains"], STATUS["reason"] = keep
+    once(tap, where)
     for more in ([], ["--json"]):
         p = subprocess.Popen([MNEME, "top", "-n", "0.1", *more, *where],
                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
@@ -447,7 +495,7 @@ def outputs(tap, where):
     """Runs each verb with an output that fails, or whose reader has left."""
     data = make_store(tap)
     arguments = {
-        "demo": ["--minutes", "0.5"], "status": where, "top": where,
+        "demo": ["--minutes", "0.5"], "doctor": where, "status": where, "top": where,
         "versions": where, "show": ["2", *where], "diff": ["1", "2", *where],
         "rollback": ["2", "--stream", "skip", *where],
         "pin": ["latest", "--help"], "unpin": ["latest", "--help"],
@@ -462,7 +510,7 @@ def outputs(tap, where):
                  write_lines(os.path.join(TMP, "eval.jsonl"), [
                      json.dumps({"text": f"text {i}", "label": f"l{i % 2}"})
                      for i in range(40)])],
-        "help": [], "--help": [], "--version": [],
+        "completion": ["bash"], "help": [], "--help": [], "--version": [],
     }
     shown = re.findall(r"^  (\w+)", run("help")[1], re.M)
     tap.equal(sorted(set(shown) - set(arguments)), [],

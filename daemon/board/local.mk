@@ -4,6 +4,7 @@ daemon_board_libboard_a_SOURCES = \
 	daemon/board/control.c daemon/board/control.h \
 	daemon/board/event_log.c daemon/board/event_log.h \
 	daemon/board/metrics.c daemon/board/metrics.h \
+	daemon/board/series.c daemon/board/series.h \
 	daemon/board/source_state.h \
 	daemon/board/status.c daemon/board/status.h \
 	daemon/board/status_figures.c

@@ -192,6 +192,10 @@ struct status *status_copy(struct status_board *b);
 void status_set_state(struct status_board *b, enum status_state state,
                       const char *reason);
 
+/* Records that are not learned yet, over all partitions whose end is known; -1:
+ * no end is known. */
+int64_t status_lag(struct status_board *b);
+
 /* The body of GET /v1/status, and of GET /v1/domains. */
 json_t *status_to_json(struct status_board *b);
 json_t *status_domains_json(struct status_board *b);

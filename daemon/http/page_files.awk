@@ -16,7 +16,7 @@ FNR == 1 {
     print "static const char *const lines_" n "[] = {"
 }
 {
-    gsub(/\\/, "\\\\")
+    gsub(/\\/, "&&")
     gsub(/"/, "\\\"")
     gsub(/\?/, "\\?") # ?? begins a trigraph
     print "    \"" $0 "\\n\","

@@ -25,7 +25,7 @@ function ticks(low, high, n) {
   const list = [];
   for (let i = Math.ceil(low / step - 1e-6); i * step <= high + step * 1e-6;
        i++)
-    list.push(i * step);
+    list.push(i * step + 0);   // no -0
   return {list, step};
 }
 

@@ -47,7 +47,10 @@ export function setAttributes(node, attributes) {
 const KEYS = new WeakMap();
 export function sync(parent, items, keyOf, create, update) {
   let known = KEYS.get(parent);
-  if (!known) KEYS.set(parent, known = new Map());
+  if (!known) {
+    KEYS.set(parent, known = new Map());
+    parent.replaceChildren();
+  }
   const next = new Map();
   let at = parent.firstChild;
   for (const item of items) {

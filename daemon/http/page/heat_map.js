@@ -10,7 +10,7 @@ import {bits, byId, make, percent, setAttributes, setClass, setText, sync}
 import {verdictClass} from "./overview.js";
 
 const LEVELS = [0.01, 0.02, 0.05, 0.1, 0.2];   // of the best loss
-const NAMES = ["below 1 %", "1 %", "2 %", "5 %", "10 %", "20 % above"];
+const NAMES = ["below 1 %", "1 %", "2 %", "5 %", "10 %", "20 % and more"];
 const CELL = 20, NUMBER_CELL = 52, LABEL = 118;
 
 const table = make("table");
@@ -106,6 +106,7 @@ function showRow(row, domain, shown, numbers) {
 export function showHeatMap(now) {
   state = now;
   const numbers = byId("heat-numbers").checked;
+  const had = table.contains(document.activeElement);
   const width = byId("heat-scroll").clientWidth - LABEL;
   const n = numbers ? 60 : Math.max(6, Math.floor(width / CELL));
   const shown = now.versions.filter(v => v.state !== "pending" &&
@@ -126,10 +127,11 @@ export function showHeatMap(now) {
   });
   sync(body, domains, d => d, () => make("tr"),
        (row, d) => showRow(row, d, shown, numbers));
-  // Cells take the last key of the keyboard with them.
+  // The focus stays in the table when its cell is no longer shown.
   const all = cells();
   const keep = all.find(td => td.dataset.key === focused) || all.at(-1);
   for (const td of all) td.tabIndex = td === keep ? 0 : -1;
+  if (had && keep && !table.contains(document.activeElement)) keep.focus();
   byId("heat-scroll").hidden = !domains.length;
   if (!domains.length)
     setText(byId("heat-readout"), "Nothing is held out yet.");

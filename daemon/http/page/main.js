@@ -10,7 +10,7 @@ import {byId, clock, setText} from "./dom.js";
 import {follow, NoAnswer, Refusal, request, watchLink} from "./request.js";
 import {showOverview} from "./overview.js";
 import {showHeatMap} from "./heat_map.js";
-import {select, showVersions} from "./versions.js";
+import {showVersions} from "./versions.js";
 import {showQuarantine} from "./quarantine.js";
 import {showPlayground} from "./playground.js";
 
@@ -24,7 +24,6 @@ const state = {
   versions: [],   // the newest first
   history: [],    // which version served, the newest first
   series: {time_ms: [], domains: {}, marks: []},
-  shown: null,    // the number of the version that is shown in full
   live: false,
 };
 
@@ -154,9 +153,5 @@ async function run() {
 watchLink(showLink);
 document.addEventListener("mneme-changed", refresh);
 document.addEventListener("visibilitychange", () => wake());
-window.addEventListener("hashchange", () => {
-  const number = /^#version-(\d+)$/.exec(location.hash);
-  if (number) select(Number(number[1]));
-});
 follow(onEvent);
 run();

@@ -10,6 +10,7 @@ const LINES = 8;            // domains that are shown at first
 const TREND_MS = 600e3;
 const RECENT_MS = 900e3;    // an alarm is news for so long
 const NEAR_BEST = 0.02;     // of the loss: no forgetting
+const FEW_SEGMENTS = 10;    // held out: too few to say that text is forgotten
 
 // A domain keeps its colour while the page is open.
 const colours = new Map();
@@ -119,12 +120,16 @@ function learning(s, t) {
           text: change + " in " + duration(t.ms / 1000) + ", " + rate};
 }
 
-function forgetting(s) {
-  const known = s.domains.filter(d => d.forgetting_bits_per_byte !== null);
+function forgetting(s, versions) {
+  const judged = versions.find(v => v.version === s.publish.judged_version);
+  const enough = name => judged && judged.holdout[name] &&
+    judged.holdout[name].chunks >= FEW_SEGMENTS;
+  const known = s.domains.filter(d => d.forgetting_bits_per_byte !== null &&
+                                      enough(d.domain));
   const share = d => d.forgetting_bits_per_byte /
                      Math.max(d.holdout_best_bits_per_byte, 1e-9);
   const worst = known.sort((a, b) => share(b) - share(a))[0];
-  if (!worst) return {level: "note", text: "nothing is held out yet"};
+  if (!worst) return {level: "note", text: "too little is held out to say"};
   if (share(worst) < NEAR_BEST)
     return {level: "good", text: known.length === 1 ?
       "the domain is at its best" :
@@ -152,7 +157,8 @@ function trouble(s, marks) {
         p.refused_in_a_row === 1 ? "the gate refused the newest version" :
         "the gate refused the last " + p.refused_in_a_row + " versions");
   const news = marks.filter(m => m.time_ms > Date.now() - RECENT_MS);
-  for (const m of news.slice(-2).reverse())
+  const latest = new Map(news.map(m => [m.kind + m.domain, m]));
+  for (const m of [...latest.values()].slice(-2).reverse())
     add("warn", m.kind === "drift" ? m.domain + " drifted " + ago(m.time_ms) :
         "rolled back to version " + m.version + " " + ago(m.time_ms));
   if (!list.length) return {level: "good", text: "none"};
@@ -174,12 +180,12 @@ const chosen = new Map();   // domain -> whether its line is shown
 let state = null;
 
 const loss = new Chart(byId("loss-plot"), {
-  label: "Loss by domain over time", height: 300, strip: true,
+  label: "Loss by domain over time", height: 236, strip: true,
   format: (v, step) => v.toFixed(step >= 1 ? 0 : step >= 0.1 ? 1 : 2)});
 const lag = new Chart(byId("lag-plot"), {
-  label: "Lag over time", height: 118, rows: 2, area: true, format: short});
+  label: "Lag over time", height: 92, rows: 3, area: true, format: short});
 const rate = new Chart(byId("rate-plot"), {
-  label: "Tokens learned a second over time", height: 118, rows: 2, area: true,
+  label: "Tokens learned a second over time", height: 92, rows: 3, area: true,
   format: short});
 
 const radio = name => document.querySelector(`[name=${name}]:checked`).value;
@@ -322,7 +328,7 @@ export function showOverview(now) {
   state = now;
   const s = now.status, t = trend(now.series);
   showSentence(sentence(s, now.versions, t));
-  showAnswers({learning: learning(s, t), forgetting: forgetting(s),
+  showAnswers({learning: learning(s, t), forgetting: forgetting(s, now.versions),
                trouble: trouble(s, now.series.marks)});
   showLoss();
   showFlow();

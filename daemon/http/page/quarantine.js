@@ -6,7 +6,7 @@ import {ago, byId, count, make, plural, setText, sync} from "./dom.js";
 import {request} from "./request.js";
 import {confirm, operate, toast} from "./versions.js";
 
-const PAGE = 20;
+const PAGE = 8;
 
 let rows = [];        // that are shown, the newest first
 let open = false;     // the user has asked for them
@@ -51,8 +51,8 @@ function createRecord(row) {
   const whole = make("button", "whole", "Show whole");
   const release = make("button", "release", "Release");
   const li = make("li", "", make("p", "head", make("b", "reason"),
-    make("span", "where"), make("time")), make("pre"), make("p", "note"),
-    make("p", "actions", release, whole));
+    make("span", "where"), make("time")), make("pre"),
+    make("p", "actions", release, whole), make("p", "note"));
   whole.type = release.type = "button";
   whole.setAttribute("aria-label", "Show record " + row.id + " whole");
   release.setAttribute("aria-label", "Release record " + row.id);

@@ -118,7 +118,7 @@ function updateEntry(li, x) {
 
 // --- one version -----------------------------------------------------------
 
-export function select(number) {
+function select(number) {
   chosen = number;
   showVersions(state);
 }
@@ -166,8 +166,8 @@ function showDiff(v, other) {
     setText(tr.children[2], bits(b, 3));
     setText(tr.children[3], change === null ? "–" :
       signed(a - b, 3) + " (" + percent(change) + ")");
-    setClass(tr.children[3], "n " + (change > 0.005 ? "worse" :
-      change < -0.005 ? "better" : ""));
+    setClass(tr.children[3], "n " + (change > 0.01 ? "worse" :
+      change < -0.01 ? "better" : ""));
     setText(tr.children[4], limits.has(n) ? percent(limits.get(n)) : "–");
   });
 }

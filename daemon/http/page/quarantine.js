@@ -10,7 +10,7 @@ const PAGE = 8;
 
 let rows = [];        // that are shown, the newest first
 let open = false;     // the user has asked for them
-let counted = 0;      // quarantined records when they were read
+let readAt = "";     // what the status said when they were read
 
 async function read(before) {
   const {quarantine} = await request(
@@ -18,6 +18,7 @@ async function read(before) {
     {asks: true});
   rows = before ? rows.concat(quarantine) : quarantine;
   byId("quarantine-more").hidden = quarantine.length < PAGE;
+  byId("quarantine-none").hidden = rows.length > 0;
   showRecords();
 }
 
@@ -107,6 +108,8 @@ export function showQuarantine({status}) {
                 x.reason.replaceAll("_", " ")), all);
   }, (li, x) => setText(li.firstChild, count(x.n)));
   byId("quarantine-load").hidden = !list.length;
-  if (open && counted !== status.records.quarantined) attempt(() => read());
-  counted = status.records.quarantined;
+  // Records are listed when the next version is written.
+  const at = status.head_version + " " + status.records.quarantined;
+  if (open && at !== readAt && rows.length <= PAGE) attempt(() => read());
+  readAt = at;
 }

@@ -328,7 +328,7 @@ def quarantine(tap, page):
     tap.ok(page.until("document.querySelector('#records .is-whole')",
                       "the whole record"), "quarantine: the whole record")
     for reason, answer in (("bad field", "cannot be released"),
-                           ("repetitive", "is released")):
+                           ("repetition", "is released")):
         row = page.page.locator("#records li", has=page.page.get_by_text(
             reason, exact=True)).first
         row.locator(".release").click()
@@ -365,6 +365,7 @@ def gone(tap, page, daemon):
            "the daemon is killed: the page says so")
     tap.ok("has not answered since" in page.text("#gone"),
            "the daemon is killed: since when")
+    tap.equal(page.axe(), [], "axe: the daemon is killed")
     tap.equal(page.text("#link-text"), "no answer",
               "the daemon is killed: the bar says so")
     daemon.start()
@@ -439,6 +440,19 @@ def tokens(tap, browser):
     page.page.reload()
     page.page.wait_for_selector("#token[open]")
     tap.ok(True, "tokens: a reload asks again")
+    page.page.keyboard.press("Escape")
+    page.page.wait_for_selector("#gone-token:visible")
+    tap.ok("refuses" in page.text("#gone"), "tokens: without one, it says so")
+    tap.equal(page.axe(), [], "axe: without a token")
+    page.page.click("#gone-token")
+    page.page.fill("#token-word", "wrong-token-of-the-page")
+    page.page.keyboard.press("Enter")
+    page.page.wait_for_selector("#token[open]")
+    page.page.fill("#token-word", INFER)
+    page.page.keyboard.press("Enter")
+    page.ready()
+    tap.ok(page.until("document.getElementById('gone').hidden", "the page"),
+           "tokens: the page comes back with one")
     page.context.close()
     daemon.stop()
 

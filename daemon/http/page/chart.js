@@ -271,7 +271,7 @@ export class Chart {
       const x = this.x(v.time).toFixed(1);
       const cross = `M${x - 3} ${y - 3}l6 6m0 -6l-6 6`;
       const disc = `M${x - 2.5} ${y}a2.5 2.5 0 1 0 5 0a2.5 2.5 0 1 0 -5 0`;
-      setAttributes(node, {d: v.className.includes("fail") ? cross : disc,
+      setAttributes(node, {d: /fail|undone/.test(v.className) ? cross : disc,
                            class: v.className});
     });
   }

@@ -11,7 +11,7 @@ import {verdictClass} from "./overview.js";
 
 const LEVELS = [0.01, 0.02, 0.05, 0.1, 0.2];   // of the best loss
 const NAMES = ["below 1 %", "1 %", "2 %", "5 %", "10 %", "20 % and more"];
-const CELL = 20, NUMBER_CELL = 52, LABEL = 118;
+const CELL = 20, LABEL = 118;   // widths, in pixels
 
 const table = make("table");
 table.setAttribute("role", "grid");

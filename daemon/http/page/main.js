@@ -24,7 +24,6 @@ const state = {
   versions: [],   // the newest first
   history: [],    // which version served, the newest first
   series: {time_ms: [], domains: {}, marks: []},
-  live: false,
 };
 
 // --- reading ---------------------------------------------------------------
@@ -114,19 +113,19 @@ function refresh() {
 
 let goneSince = 0;
 
-function showLink(live, why) {
-  if (live) goneSince = 0;
-  else goneSince = goneSince || Date.now();
-  if (!live && state.live)
-    setText(byId("gone"), "The daemon has not answered since " +
-      clock(goneSince) + ". The page shows what it knew then, and asks on.");
-  else if (!live && !state.status)
-    setText(byId("gone"), why || "The daemon does not answer. The page asks " +
-      "on.");
+// refusal: the daemon answers, but not this page.
+function showLink(live, refusal) {
+  goneSince = live ? 0 : goneSince || Date.now();
+  if (!live)
+    setText(byId("gone-text"), (refusal ?
+      "The daemon refuses: " + refusal.message :
+      "The daemon has not answered since " + clock(goneSince)) +
+      (state.status ? ". The page shows what it knew then, and asks on." :
+                      ". The page asks on."));
+  byId("gone-token").hidden = !(refusal && refusal.status === 401);
   byId("gone").hidden = live;
   document.body.classList.toggle("is-gone", !live);
   setText(byId("link-text"), live ? "live" : "no answer");
-  state.live = live;
 }
 
 async function run() {
@@ -142,7 +141,7 @@ async function run() {
         await Promise.all([readSeries(), readVersions()]);
         show();
       } catch (e) {
-        if (e instanceof Refusal) showLink(false, e.message);
+        if (e instanceof Refusal) showLink(false, e);
         else if (!(e instanceof NoAnswer)) console.error(e);
       }
     }
@@ -153,5 +152,7 @@ async function run() {
 watchLink(showLink);
 document.addEventListener("mneme-changed", refresh);
 document.addEventListener("visibilitychange", () => wake());
+byId("gone-token").onclick = () => request("v1/status", {asks: true})
+  .then(wake, () => {});
 follow(onEvent);
 run();

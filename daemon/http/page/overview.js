@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The state in one sentence, three answers, the loss by domain, and the lag.
 
-import {ago, bits, byId, clock, count, duration, make, options, percent, plural,
-        setAttributes, setClass, setText, short, sync} from "./dom.js";
+import {ago, bits, byId, clock, count, duration, make, plural, setAttributes,
+        setClass, setText, short, sync} from "./dom.js";
 import {Chart, valueAt} from "./chart.js";
 
 export const COLOURS = 8;   // of domains, in style.css
@@ -86,6 +86,8 @@ function sentence(s, versions, t) {
   const parts = [...now];
   if (loss !== null)
     parts.push(", ", [bits(loss) + " bits per byte"], direction(t));
+  else if (s.accuracy !== null)
+    parts.push(", ", [(100 * s.accuracy).toFixed(0) + " % of labels right"]);
   if (s.serving_version) {
     parts.push("; version ", [String(s.serving_version)], " serves");
     if (serving) parts.push(", made " + ago(serving.created * 1000));
@@ -166,7 +168,11 @@ function trouble(s, marks) {
   return {level, text: list.slice(0, 3).map(x => x.text).join("; ")};
 }
 
+// The worst answer also stands in the title of the tab.
 function showAnswers(answers) {
+  const levels = Object.values(answers).map(x => x.level);
+  document.title = (levels.includes("bad") ? "■ " :
+                    levels.includes("warn") ? "▲ " : "") + "mneme";
   for (const [name, {level, text}] of Object.entries(answers)) {
     const node = byId("answers").querySelector(`[data-answer=${name}]`);
     setClass(node, level);
@@ -180,7 +186,7 @@ const chosen = new Map();   // domain -> whether its line is shown
 let state = null;
 
 const loss = new Chart(byId("loss-plot"), {
-  label: "Loss by domain over time", height: 236, strip: true,
+  label: "Loss by domain over time", height: 270, strip: true,
   format: (v, step) => v.toFixed(step >= 1 ? 0 : step >= 0.1 ? 1 : 2)});
 const lag = new Chart(byId("lag-plot"), {
   label: "Lag over time", height: 92, rows: 3, area: true, format: short});
@@ -196,7 +202,8 @@ function isShown(domain, i) {
 
 // {from, to} of what is shown.
 function span(series) {
-  const to = series.time_ms.at(-1) || Date.now(), seconds = Number(radio("range"));
+  const to = series.time_ms.at(-1) || Date.now();
+  const seconds = Number(radio("range"));
   const first = radio("measure") === "held" && state.versions.length ?
     Math.min(series.time_ms[0] || to, state.versions.at(-1).created * 1000) :
     series.time_ms[0] || to;
@@ -219,11 +226,13 @@ function linesOf({series, status, versions}) {
       v.holdout[d.domain].bits_per_byte : null)}));
 }
 
+// pass, fail, pending, or undone by a rollback; and whether it serves.
 export function verdictClass(v) {
   if (v.state === "pending") return "pending";
   const failed = v.state === "failed" || v.state === "damaged" ||
-    v.state === "rolled_back" || (v.gate && v.gate.verdict === "fail");
-  return (failed ? "fail" : "pass") + (v.serving ? " serving" : "");
+    (v.gate && v.gate.verdict === "fail");
+  return (v.state === "rolled_back" ? "undone" : failed ? "fail" : "pass") +
+         (v.serving ? " serving" : "");
 }
 
 function marksOf({series, history, versions}) {
@@ -328,7 +337,8 @@ export function showOverview(now) {
   state = now;
   const s = now.status, t = trend(now.series);
   showSentence(sentence(s, now.versions, t));
-  showAnswers({learning: learning(s, t), forgetting: forgetting(s, now.versions),
+  showAnswers({learning: learning(s, t),
+               forgetting: forgetting(s, now.versions),
                trouble: trouble(s, now.series.marks)});
   showLoss();
   showFlow();

@@ -95,7 +95,8 @@ function createSide(x) {
               readout);
 }
 
-const sides = [{name: "Left", select: "left"}, {name: "Right", select: "right"}];
+const sides = [{name: "Left", select: "left"},
+               {name: "Right", select: "right"}];
 sync(byId("sides"), sides, x => x.name, createSide);
 byId("sides").hidden = true;
 

@@ -11,7 +11,7 @@ let asking = null;      // the question that is open
 const declined = {};    // scopes for which the question was closed
 let onLink = () => {};
 
-// callback(true) when the daemon answers, callback(false, why) when not.
+// callback(true) when the daemon answers, callback(false) when not.
 export function watchLink(callback) {
   onLink = callback;
 }
@@ -75,7 +75,7 @@ export async function request(path, {body, asks = !!body, signal} = {}) {
                   headers: headers({"Content-Type": "application/json"})};
     if (body) init.body = JSON.stringify(body);
     const reply = await send(path, init);
-    onLink(true);
+    if (reply.status !== 401 && reply.status !== 503) onLink(true);
     if (reply.ok) return reply.json().catch(lost);
     const {error} = await reply.json().catch(() => ({}));
     const scope = reply.status === 401 ? "infer" :

@@ -2,7 +2,7 @@
 // The timeline of versions, one version in full beside another one, and the
 // operations: promote, roll back, pin.
 
-import {ago, bits, byId, bytes, clock, count, make, makeSvg, options, percent,
+import {ago, bits, byId, bytes, count, make, makeSvg, options, percent,
         setAttributes, setClass, setText, signed, sync} from "./dom.js";
 import {finish, request} from "./request.js";
 import {verdictClass} from "./overview.js";
@@ -113,7 +113,7 @@ function updateEntry(li, x) {
   setText(change, c ? percent(c.change) : "");
   setText(time, ago(x.time));
   setText(li.children[2], v.serving || v === current() ||
-    verdictClass(v).startsWith("fail") ? reason(v) : "");
+    v.state === "failed" ? reason(v) : "");
 }
 
 // --- one version -----------------------------------------------------------
@@ -197,7 +197,8 @@ function showVersion() {
   byId("promote").disabled = !usable ||
     (v.serving && state.status.serving_pinned);
   byId("rollback").disabled = !usable || v.head || v.state === "rolled_back";
-  setText(byId("promote"), v.serving ? "Keep it serving…" : "Make it serve…");
+  setText(byId("promote"),
+          v.serving ? "Keep it serving…" : "Make it serve…");
   setText(byId("pin"), v.pinned ? "Unpin" : "Pin");
   byId("follow").hidden = !state.status.serving_pinned;
 }
@@ -251,8 +252,8 @@ export function confirm({title, text, word, button, stream = false,
     setText(byId("confirm-wrong"), "");
     setText(go, "Working…");
     try {
-      await act({reason: byId("confirm-why").value,
-                 stream: document.querySelector("[name=stream]:checked").value});
+      const chosen = document.querySelector("[name=stream]:checked");
+      await act({reason: byId("confirm-why").value, stream: chosen.value});
       close();
     } catch (error) {
       setText(byId("confirm-wrong"), error.message);

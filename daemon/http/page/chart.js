@@ -68,7 +68,8 @@ export class Chart {
       this.svg.append(this[name]);
     }
     this.hair = makeSvg("path");
-    this.cursor.append(this.hair);
+    this.when = makeSvg("text", {"text-anchor": "middle"});
+    this.cursor.append(this.hair, this.when);
     this.empty = make("p", "empty", "No figures in this time yet.");
     host.append(this.svg, this.empty);
     this.at = null;      // the cursor's time
@@ -282,6 +283,10 @@ export class Chart {
     const d = at === null ? "" :
       `M${this.x(at).toFixed(1)} ${MARGIN.top}V${this.bottom + this.strip}`;
     setAttributes(this.hair, {d});
+    setText(this.when, at === null ? "" : clock(at));
+    if (at !== null)
+      setAttributes(this.when, {y: this.height - 5, x: Math.min(
+        this.width - 30, Math.max(30, this.x(at))).toFixed(1)});
     const part = at === null ? 100 : 100 * (at - from) / (to - from);
     setAttributes(this.svg, {"aria-valuenow": Math.round(part),
                              "aria-valuetext": clock(at === null ? to : at) +

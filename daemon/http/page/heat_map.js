@@ -22,6 +22,7 @@ byId("heat-scroll").append(table);
 
 let state = null;
 let focused = null;   // "domain\nversion"
+let drawn = null;     // what the picture was made from
 
 sync(byId("heat-key"), NAMES, n => n, (n) => make("li", "",
   make("i", "f" + NAMES.indexOf(n)), n));
@@ -106,8 +107,13 @@ function showRow(row, domain, shown, numbers) {
 export function showHeatMap(now) {
   state = now;
   const numbers = byId("heat-numbers").checked;
+  const {clientWidth} = byId("heat-scroll"), {length} = now.status.domains;
+  // With many domains it takes a while.
+  const seen = [now.versions, numbers, clientWidth, length];
+  if (drawn && seen.every((x, i) => x === drawn[i])) return;
+  drawn = seen;
   const had = table.contains(document.activeElement);
-  const width = byId("heat-scroll").clientWidth - LABEL;
+  const width = clientWidth - LABEL;
   const n = numbers ? 60 : Math.max(6, Math.floor(width / CELL));
   const shown = now.versions.filter(v => v.state !== "pending" &&
     Object.keys(v.holdout).length).slice(0, n).reverse();

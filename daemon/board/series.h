@@ -55,7 +55,8 @@ size_t series_bytes(size_t max_domains);
 
 struct series_domain {
     const char *name;
-    double loss; /* bits per byte; NaN: none */
+    double loss; /* bits per byte; of a model without a loss, the percentage of
+                    wrong labels; NaN: none */
 };
 
 /* Adds a row. A domain that comes first gets a column, with NaN before. Times

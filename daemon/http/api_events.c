@@ -175,7 +175,9 @@ static void add_row(struct series *series, struct status_board *board,
         const struct status_domain *d = &now->domains[i];
 
         if (d->bytes != bytes_of(was, d->name, i))
-            domains[n++] = (struct series_domain){d->name, d->prequential};
+            domains[n++] = (struct series_domain){
+                d->name, isnan(d->prequential) ? 100 * (1 - d->accuracy)
+                                               : d->prequential};
     }
     series_add(series, timing_wall_ms(), figures, domains, n);
 }

@@ -37,6 +37,7 @@ PAGE_FILES = \
 	daemon/http/page/dom.js \
 	daemon/http/page/request.js \
 	daemon/http/page/chart.js \
+	daemon/http/page/measure.js \
 	daemon/http/page/overview.js \
 	daemon/http/page/heat_map.js \
 	daemon/http/page/versions.js \

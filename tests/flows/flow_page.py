@@ -235,6 +235,32 @@ def cursors(tap, page):
     page.page.keyboard.press("Space")
 
 
+def scale(tap, page):
+    """One per cent of noise is drawn as such: no stretched scale."""
+    heights = page.page.evaluate("""async () => {
+        const {Chart} = await import("/page/chart.js");
+        const host = document.createElement("div");
+        document.querySelector("main").append(host);
+        const chart = new Chart(host, {label: "test", height: 200,
+                                       format: String});
+        const times = [...Array(50).keys()];
+        const height = values => {
+            chart.show({from: 0, to: 49, lines: [{key: "a", times, values}]});
+            const y = host.querySelector(".lines path").getAttribute("d")
+                .split(/[ML]/).slice(1).map(p => Number(p.split(" ")[1]));
+            return Math.max(...y) - Math.min(...y);
+        };
+        const all = [height(times.map(t => 2 + 0.02 * (t % 2))),
+                     height(times.map(t => 8 - t / 10)),
+                     height(times.map(t => 0))];
+        host.remove();
+        return all;
+    }""")
+    tap.ok(0 < heights[0] < 20, f"one per cent of noise stays low {heights}")
+    tap.ok(heights[1] > 80, "a real change fills the picture")
+    tap.equal(heights[2], 0, "a constant is a straight line")
+
+
 def reload_keeps(tap, page):
     """The daemon keeps the series: a reload draws the same curves."""
     points = ("[...document.querySelectorAll('#loss .lines path')].map(p => "
@@ -457,6 +483,32 @@ def tokens(tap, browser):
     daemon.stop()
 
 
+def labels(tap, browser):
+    """Preset linear has no loss: the page shows the share of wrong labels."""
+    lines = [json.dumps(dict(json.loads(line), label=domain))
+             for domain in ("harbour", "orchard")
+             for line in records(domain, 150)]
+    daemon = Daemon("labels", source__type="file", source__follow="true",
+                    model__preset="linear", source__path=write_lines(
+                        os.path.join(TMP, "labels.jsonl"), lines))
+    daemon.settings.pop("model.tokenizer")
+    daemon.start()
+    page = Page(browser, daemon.address()).open().ready()
+    tap.ok(page.until("/\\d % of labels right/.test(document.getElementById("
+                      "'sentence').textContent)", "the share"),
+           "labels: the sentence")
+    tap.equal(page.text("#loss-unit"), "% of labels wrong",
+              "labels: the unit of the picture")
+    page.page.locator("#measure label").last.click()
+    tap.ok(page.until("document.querySelector('#loss .dots circle') && "
+                      "document.querySelector('#heat td[class^=f]')",
+                      "held-out labels"),
+           "labels: held-out labels in both pictures")
+    tap.equal((page.wrong, page.axe()), ([], []), "labels: no error")
+    page.context.close()
+    daemon.stop()
+
+
 def main():
     if not CHROMIUM:
         skip_all("no Chromium")
@@ -485,12 +537,14 @@ def main():
         evil_name(tap, page)
         keeps(tap, page, feed)
         cursors(tap, page)
+        scale(tap, page)
         reload_keeps(tap, page)
         rollback_by_keyboard(tap, page, other, daemon)
         promote_by_mouse(tap, page, daemon)
         quarantine(tap, page)
         looks(tap, browser, daemon)
         tokens(tap, browser)
+        labels(tap, browser)
         gone(tap, page, daemon)
         for x in (page, other):
             tap.equal((x.wrong, x.foreign), ([], []),

@@ -160,7 +160,8 @@ export class Chart {
 
   drawGrid() {
     const right = this.width - MARGIN.right;
-    sync(this.grid, this.scale.list, v => v.toPrecision(6), () => {
+    const list = this.empty.hidden ? this.scale.list : [];
+    sync(this.grid, list, v => v.toPrecision(6), () => {
       const g = makeSvg("g");
       g.append(makeSvg("path"), makeSvg("text", {"text-anchor": "end"}));
       return g;

@@ -98,7 +98,7 @@ export function short(x) {
   if (!isNumber(x)) return NONE;
   for (const [unit, name] of [[1e9, " G"], [1e6, " M"], [1e4, " k"]]) {
     if (Math.abs(x) >= unit)
-      return (x / (unit === 1e4 ? 1e3 : unit)).toPrecision(3) + name;
+      return Number((x / (unit === 1e4 ? 1e3 : unit)).toPrecision(3)) + name;
   }
   return Math.abs(x) >= 100 || Number.isInteger(x) ? count(x)
                                                    : x.toPrecision(2);

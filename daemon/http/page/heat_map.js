@@ -7,6 +7,8 @@
 
 import {bits, byId, make, percent, setAttributes, setClass, setText, sync}
   from "./dom.js";
+import {bestLoss, digits, heldLoss, shown as inUnit, unitOf}
+  from "./measure.js";
 import {verdictClass} from "./overview.js";
 
 const LEVELS = [0.01, 0.02, 0.05, 0.1, 0.2];   // of the best loss
@@ -29,13 +31,12 @@ sync(byId("heat-key"), NAMES, n => n, (n) => make("li", "",
 
 // What a version's holdout says of a domain; null: nothing.
 function cellOf(v, domain) {
-  const held = v.holdout[domain];
-  if (!held || held.bits_per_byte === null) return null;
-  const best = v.gate && v.gate.best && v.gate.best[domain];
-  const low = Math.min(held.bits_per_byte, best || Infinity);
-  const above = held.bits_per_byte - low;
-  return {loss: held.bits_per_byte, best: low, above, share: above / low,
-          segments: held.chunks};
+  const {status, versions} = state, loss = heldLoss(status, v, domain);
+  if (loss === null) return null;
+  const best = bestLoss(status, versions, v, domain);
+  const low = Math.min(loss, best === undefined ? Infinity : best);
+  return {loss, above: loss - low, share: (loss - low) / Math.max(low, 1e-9),
+          segments: v.holdout[domain].chunks};
 }
 
 const levelOf = cell => "f" + LEVELS.filter(l => cell.share >= l).length;
@@ -43,9 +44,10 @@ const levelOf = cell => "f" + LEVELS.filter(l => cell.share >= l).length;
 function words(domain, v, cell) {
   const where = domain + ", version " + v.version + ": ";
   if (!cell) return where + "nothing held out";
-  return where + bits(cell.loss, 3) + " bits per byte, " + (cell.above > 0 ?
-    bits(cell.above, 3) + " (" + percent(cell.share) + ") above its best" :
-    "its best so far") + ", " + cell.segments + " segments";
+  const n = digits(state.status);
+  return where + bits(cell.loss, n) + " " + unitOf(state.status) + ", " +
+    (cell.above > 0 ? bits(cell.above, n) + " (" + percent(cell.share) +
+     ") above its best" : "its best so far") + ", " + cell.segments + " segments";
 }
 
 function say(node) {
@@ -100,7 +102,8 @@ function showRow(row, domain, shown, numbers) {
     node.dataset.key = domain + "\n" + x.version;
     setClass(node, cell ? levelOf(cell) : "none");
     setAttributes(node, {"aria-label": words(domain, x, cell)});
-    setText(node.firstChild, numbers && cell ? bits(cell.loss) : "");
+    setText(node.firstChild,
+            numbers && cell ? inUnit(state.status, cell.loss) : "");
   });
 }
 

@@ -4,6 +4,8 @@
 import {ago, bits, byId, clock, count, duration, make, plural, setAttributes,
         setClass, setText, short, sync} from "./dom.js";
 import {Chart, valueAt} from "./chart.js";
+import {bestLoss, heldLoss, newLoss, shown as inUnit, unitOf}
+  from "./measure.js";
 
 export const COLOURS = 8;   // of domains, in style.css
 const LINES = 8;            // domains that are shown at first
@@ -123,24 +125,26 @@ function learning(s, t) {
 }
 
 function forgetting(s, versions) {
-  const judged = versions.find(v => v.version === s.publish.judged_version);
-  const enough = name => judged && judged.holdout[name] &&
-    judged.holdout[name].chunks >= FEW_SEGMENTS;
-  const known = s.domains.filter(d => d.forgetting_bits_per_byte !== null &&
-                                      enough(d.domain));
-  const share = d => d.forgetting_bits_per_byte /
-                     Math.max(d.holdout_best_bits_per_byte, 1e-9);
-  const worst = known.sort((a, b) => share(b) - share(a))[0];
+  const judged = versions.find(v => v.version <= s.publish.judged_version &&
+                                    Object.keys(v.holdout).length);
+  const known = !judged ? [] : Object.keys(judged.holdout).map(name => {
+    const loss = heldLoss(s, judged, name);
+    const best = Math.min(loss, bestLoss(s, versions, judged, name) ?? loss);
+    return {name, loss, above: loss - best,
+            share: (loss - best) / Math.max(best, 1e-9)};
+  }).filter(d => d.loss !== null &&
+                 judged.holdout[d.name].chunks >= FEW_SEGMENTS)
+    .sort((a, b) => b.share - a.share);
+  const worst = known[0];
   if (!worst) return {level: "note", text: "too little is held out to say"};
-  if (share(worst) < NEAR_BEST)
+  if (worst.share < NEAR_BEST)
     return {level: "good", text: known.length === 1 ?
-      "the domain is at its best" :
+      "the domain is within 2 % of its best" :
       "all " + known.length + " domains are within 2 % of their best"};
-  const lost = known.filter(d => share(d) >= NEAR_BEST).length;
-  return {level: share(worst) >= 0.1 ? "bad" : "warn", text:
-    worst.domain + " is " + bits(worst.forgetting_bits_per_byte) +
-    " bits per byte (" + (100 * share(worst)).toFixed(0) +
-    " %) above its best" +
+  const lost = known.filter(d => d.share >= NEAR_BEST).length;
+  return {level: worst.share >= 0.1 ? "bad" : "warn", text:
+    worst.name + " is " + inUnit(s, worst.above) + " " + unitOf(s) + " (" +
+    (100 * worst.share).toFixed(0) + " %) above its best" +
     (lost > 1 ? ", and " + plural(lost - 1, "other") + " above 2 %" : "")};
 }
 
@@ -216,14 +220,13 @@ function span(series) {
 function linesOf({series, status, versions}) {
   if (radio("measure") === "new")
     return status.domains.map(d => ({
-      key: d.domain, now: d.prequential_bits_per_byte, times: series.time_ms,
+      key: d.domain, now: newLoss(status, d), times: series.time_ms,
       values: series.domains[d.domain] || []}));
   const judged = versions.filter(v => v.state !== "pending").reverse();
   return status.domains.map(d => ({
-    key: d.domain, now: d.holdout_bits_per_byte, dots: true, joined: true,
-    times: judged.map(v => v.created * 1000),
-    values: judged.map(v => v.holdout[d.domain] ?
-      v.holdout[d.domain].bits_per_byte : null)}));
+    key: d.domain, now: heldLoss(status, judged.at(-1), d.domain),
+    dots: true, joined: true, times: judged.map(v => v.created * 1000),
+    values: judged.map(v => heldLoss(status, v, d.domain))}));
 }
 
 // pass, fail, pending, or undone by a rollback; and whether it serves.
@@ -270,7 +273,7 @@ function showLegend(lines) {
     setAttributes(li.firstChild, {"aria-pressed": String(l.shown),
                                   title: l.key});
     setText(name, l.key);
-    setText(value, bits(at === null ? l.now : valueAt(l, at, 300e3)));
+    setText(value, l.format(at === null ? l.now : valueAt(l, at, 300e3)));
   });
 }
 
@@ -284,15 +287,16 @@ function showLoss() {
   lines.forEach((l, i) => {
     l.shown = isShown(l.key, i);
     l.className = colourOf(l.key);
-    l.format = v => bits(v);
+    l.format = v => inUnit(state.status, v);
   });
-  loss.describe = at => describe(lines, " bits per byte", at);
+  loss.describe = at => describe(lines, " " + unitOf(state.status), at);
   loss.onCursor = at => { link(loss, at); showLegend(lines); };
   loss.show({...shown, lines: lines.filter(l => l.shown),
              marks: marksOf(state),
              versions: state.versions.map(v => ({
                key: v.version, time: v.created * 1000,
                className: verdictClass(v)}))});
+  setText(byId("loss-unit"), unitOf(state.status));
   showLegend(lines);
 }
 

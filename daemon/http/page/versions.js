@@ -5,6 +5,7 @@
 import {ago, bits, byId, bytes, count, make, makeSvg, options, percent,
         setAttributes, setClass, setText, signed, sync} from "./dom.js";
 import {finish, request} from "./request.js";
+import {digits, heldLoss, unitOf} from "./measure.js";
 import {verdictClass} from "./overview.js";
 
 const SHOWN = 60;     // versions of the timeline
@@ -144,14 +145,13 @@ function showFacts(v) {
        (node, f) => setText(node.lastChild, f[1]));
 }
 
-const held = (v, domain) => v && v.holdout[domain] ?
-  v.holdout[domain].bits_per_byte : null;
-
 function showDiff(v, other) {
   const names = [...new Set([...Object.keys(v.holdout),
                              ...Object.keys(other ? other.holdout : {})])];
   const limits = new Map((v.gate && v.gate.domains || []).map(
     d => [d.domain, d.limit / d.serving]));
+  const {status} = state;
+  setText(byId("diff-unit"), "held-out " + unitOf(status));
   setText(byId("diff-this"), v.version);
   setText(byId("diff-that"), other ? other.version : "–");
   sync(byId("diff-rows"), names, n => n, n => {
@@ -160,15 +160,15 @@ function showDiff(v, other) {
     for (let i = 0; i < 4; i++) tr.append(make("td", "n"));
     return tr;
   }, (tr, n) => {
-    const a = held(v, n), b = held(other, n);
+    const a = heldLoss(status, v, n), b = heldLoss(status, other, n);
     const change = a !== null && b ? a / b - 1 : null;
-    setText(tr.children[1], bits(a, 3));
-    setText(tr.children[2], bits(b, 3));
+    setText(tr.children[1], bits(a, digits(status)));
+    setText(tr.children[2], bits(b, digits(status)));
     setText(tr.children[3], change === null ? "–" :
-      signed(a - b, 3) + " (" + percent(change) + ")");
+      signed(a - b, digits(status)) + " (" + percent(change) + ")");
     setClass(tr.children[3], "n " + (change > 0.01 ? "worse" :
       change < -0.01 ? "better" : ""));
-    setText(tr.children[4], limits.has(n) ? percent(limits.get(n)) : "–");
+    setText(tr.children[4], limits.get(n) ? percent(limits.get(n)) : "–");
   });
 }
 

@@ -129,8 +129,7 @@ static size_t take_row(struct series *s, int level)
 
             *time_at(s, to) = *time_at(s, b);
             for (size_t i = 0; i < SERIES_FIGURES + s->domains.n; i++)
-                s->columns[i][to] =
-                    mean(s->columns[i][a], s->columns[i][b]);
+                s->columns[i][to] = mean(s->columns[i][a], s->columns[i][b]);
         }
         l->first = (l->first + 2) % SERIES_ROWS;
         l->n -= 2;
@@ -184,8 +183,7 @@ void series_mark(struct series *s, int64_t time_ms, const char *kind,
     m = &s->marks[s->n_marks++ % SERIES_MARKS];
     free(m->domain);
     free(m->text);
-    *m = (struct mark){time_ms, version, kind, xstrdup(domain),
-                        xstrdup(text)};
+    *m = (struct mark){time_ms, version, kind, xstrdup(domain), xstrdup(text)};
     pthread_mutex_unlock(&s->mutex);
 }
 
@@ -227,8 +225,7 @@ static void add_times(struct series *s, const size_t *rows, size_t n,
 {
     buf_adds(out, "{\"time_ms\":[");
     for (size_t i = 0; i < n; i++)
-        buf_addf(out, "%s%lld", i ? "," : "",
-                 (long long)*time_at(s, rows[i]));
+        buf_addf(out, "%s%lld", i ? "," : "", (long long)*time_at(s, rows[i]));
     buf_addc(out, ']');
 }
 
@@ -274,8 +271,7 @@ static void add_domains(const struct series *s, const size_t *rows, size_t n,
     buf_addc(out, '}');
 }
 
-static void add_marks(const struct series *s, int64_t after_ms,
-                      struct buf *out)
+static void add_marks(const struct series *s, int64_t after_ms, struct buf *out)
 {
     size_t first = s->n_marks > SERIES_MARKS ? s->n_marks - SERIES_MARKS : 0;
     bool any = false;

@@ -115,7 +115,7 @@ function learning(s, t) {
   if (s.state !== "learning" && s.state !== "waiting")
     return {level: "note", text: s.state.replace("_", " ")};
   const rate = s.state === "waiting" ? "waiting for records" :
-    short(s.tokens_per_second) + " tokens a second";
+    short(s.tokens_per_second) + " tokens/s";
   if (!t) return {level: "note", text: rate + "; the trend shows soon"};
   const change = Math.abs(t.ratio) <= 0.01 ? "loss steady" :
     "loss " + (t.ratio < 0 ? "down" : "up") + " " +
@@ -193,9 +193,9 @@ const loss = new Chart(byId("loss-plot"), {
   label: "Loss by domain over time", height: 270, strip: true,
   format: (v, step) => v.toFixed(step >= 1 ? 0 : step >= 0.1 ? 1 : 2)});
 const lag = new Chart(byId("lag-plot"), {
-  label: "Lag over time", height: 92, rows: 3, area: true, format: short});
+  label: "Lag over time", height: 108, rows: 3, area: true, format: short});
 const rate = new Chart(byId("rate-plot"), {
-  label: "Tokens learned a second over time", height: 92, rows: 3, area: true,
+  label: "Tokens learned a second over time", height: 108, rows: 3, area: true,
   format: short});
 
 const radio = name => document.querySelector(`[name=${name}]:checked`).value;

@@ -3,7 +3,7 @@
 // operations: promote, roll back, pin.
 
 import {ago, bits, byId, bytes, count, make, makeSvg, options, percent,
-        setAttributes, setClass, setText, signed, sync} from "./dom.js";
+        plural, setAttributes, setClass, setText, signed, sync} from "./dom.js";
 import {finish, request} from "./request.js";
 import {digits, heldLoss, unitOf} from "./measure.js";
 import {verdictClass} from "./overview.js";
@@ -93,8 +93,9 @@ function createEntry(x) {
                       makeGauge(), make("span", "change"), make("time"));
   button.type = "button";
   button.onclick = () => select(x.v.version);
-  return make("li", "", make("span", "rail"), button,
-              make("p", "words"));
+  const more = make("a", "more", "Compare, promote or roll back");
+  more.href = "#version";
+  return make("li", "", make("span", "rail"), button, make("p", "words"), more);
 }
 
 function updateEntry(li, x) {
@@ -113,6 +114,7 @@ function updateEntry(li, x) {
   drawGauge(gauge, v);
   setText(change, c ? percent(c.change) : "");
   setText(time, ago(x.time));
+  li.children[3].hidden = v !== current();
   setText(li.children[2], v.serving || v === current() ||
     v.state === "failed" ? reason(v) : "");
 }
@@ -122,6 +124,20 @@ function updateEntry(li, x) {
 function select(number) {
   chosen = number;
   showVersions(state);
+}
+
+// What the gate and the shadow comparison knew.
+function gateFacts({against, mean, shadow}) {
+  const list = [];
+  if (against)
+    list.push(["gate", "compared with version " + against +
+               (mean ? " on " + plural(mean.chunks, "segment") : "")]);
+  if (shadow && shadow.records && shadow.difference !== null)
+    list.push(["shadow", percent(shadow.difference) + " on " +
+      plural(shadow.records, "segment") + "; evidence against it " +
+      signed(shadow.evidence_at_once, 1) + ", a rollback needs " +
+      signed(shadow.enough, 1)]);
+  return list;
 }
 
 function facts(v) {
@@ -134,6 +150,7 @@ function facts(v) {
                 " steps"],
     ["stream", offsets + (v.offsets.length > 3 ? ", and " +
       (v.offsets.length - 3) + " more" : "")],
+    ...gateFacts(v.gate || {}),
     ["size", bytes(v.bytes)],
     ["weights", v.weights_sha256.slice(0, 16)],
   ];

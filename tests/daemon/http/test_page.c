@@ -177,12 +177,14 @@ static void test_series(void **state)
         s->prequential_bits_per_byte = 2.5;
         s->tokens_per_second = 70;
         s->n_domains = 2;
-        s->domains[0] = (struct status_domain){
-            .name = status_name(&fix.board, "learned"),
-            .bytes = s->bytes_seen, .prequential = 1.5};
-        s->domains[1] = (struct status_domain){
-            .name = status_name(&fix.board, "idle"), .bytes = 7,
-            .prequential = 3};
+        s->domains[0] =
+            (struct status_domain){.name = status_name(&fix.board, "learned"),
+                                   .bytes = s->bytes_seen,
+                                   .prequential = 1.5};
+        s->domains[1] =
+            (struct status_domain){.name = status_name(&fix.board, "idle"),
+                                   .bytes = 7,
+                                   .prequential = 3};
         if (i == 0) {
             s->drift_alarms++;
             s->drifted = s->domains[0];

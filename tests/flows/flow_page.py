@@ -515,6 +515,7 @@ def main():
     tap = Tap()
     feed = Feed(os.path.join(TMP, "feed.jsonl"))
     daemon = Daemon("page", source__type="file", source__follow="true",
+                    publish__keep__newest=1000,
                     source__path=feed.path,
                     http__listen=f"127.0.0.1:{free_port()}")
     feed.add(mixed([records("harbour", 150), records("orchard", 150),

@@ -195,7 +195,7 @@ export class Chart {
 
   // A line breaks where it has no value for long: nothing was learned.
   path(line, closed) {
-    const {from, to} = this.data, gap = Math.max(30e3, (to - from) / 30);
+    const {from, to} = this.data, gap = Math.max(60e3, (to - from) / 15);
     let text = "", before = -Infinity, start = null;
     const close = () => {
       if (closed && start !== null)

@@ -68,6 +68,7 @@ FLOW_TESTS = \
 	tests/flows/flow_filters.py \
 	tests/flows/flow_drift.py \
 	tests/flows/flow_quarantine.py \
+	tests/flows/flow_page.py \
 	tests/flows/flow_memory.py \
 	tests/flows/flow_installed.sh \
 	tests/flows/flow_dist.sh \
@@ -142,7 +143,7 @@ EXTRA_DIST += \
 	tests/data/model_reference.py tests/data/model_reference.txt \
 	tests/kafka/kafka.sh tests/kafka/pom.xml \
 	tests/flows/run_flow.sh tests/summary.sh tests/flows/flow_util.py tests/flows/feed_util.py \
-	tests/flows/digest.py \
+	tests/flows/digest.py tests/flows/page_requirements.txt \
 	bench/clean_stream.py bench/bad_feeds.py \
 	$(FLOW_TESTS)
 

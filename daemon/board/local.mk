@@ -7,6 +7,7 @@ daemon_board_libboard_a_SOURCES = \
 	daemon/board/metrics.c daemon/board/metrics.h \
 	daemon/board/process_figures.c daemon/board/process_figures.h \
 	daemon/board/pulse.c daemon/board/pulse.h \
+	daemon/board/series.c daemon/board/series.h \
 	daemon/board/source_state.h \
 	daemon/board/status.c daemon/board/status.h \
 	daemon/board/status_figures.c \

@@ -409,18 +409,19 @@ static int64_t learner_offset(const struct status_board *b,
     return offset < 0 || offset > p->offset ? p->offset : offset;
 }
 
-static void add_partitions(struct view *v, struct status_board *b)
+/* The partitions of the source, which the caller frees. */
+static struct partition_row *read_partitions(struct status_board *b,
+                                             size_t *n_rows)
 {
     struct source_partition *read;
     size_t n = b->source_get_partitions(b->source, &read);
+    struct partition_row *rows = xcalloc(n + 1, sizeof *rows);
 
-    v->partitions = xcalloc(n + 1, sizeof *v->partitions);
-    v->n_partitions = n;
     status_lock(b);
     for (size_t i = 0; i < n; i++) {
         int64_t offset = learner_offset(b, &read[i]), end = read[i].end;
 
-        v->partitions[i] = (struct partition_row){
+        rows[i] = (struct partition_row){
             .topic = read[i].topic,
             .partition = read[i].partition,
             .offset = offset,
@@ -429,6 +430,23 @@ static void add_partitions(struct view *v, struct status_board *b)
     }
     status_unlock(b);
     free(read);
+    *n_rows = n;
+    return rows;
+}
+
+int64_t status_lag(struct status_board *b)
+{
+    struct partition_row *rows = NULL;
+    int64_t lag = -1;
+    size_t n = 0;
+
+    if (b->source)
+        rows = read_partitions(b, &n);
+    for (size_t i = 0; i < n; i++)
+        if (rows[i].lag >= 0)
+            lag = rows[i].lag + (lag > 0 ? lag : 0);
+    free(rows);
+    return lag;
 }
 
 static void add_requests(struct view *v, struct status_board *b)
@@ -465,7 +483,7 @@ static struct view *view_create(struct status_board *b)
     status_unlock(b);
     if (b->source) {
         b->source_get_health(b->source, &v->source);
-        add_partitions(v, b);
+        v->partitions = read_partitions(b, &v->n_partitions);
     }
     add_domains(v);
     add_requests(v, b);

@@ -8,6 +8,10 @@
  * numbers. So are two drift alarms, which may be of different domains. Each
  * stream follows the log.
  *
+ * The thread also adds a row to the series every SERIES_SAMPLE_MS, and a mark
+ * for each drift alarm and each rollback. A domain of which nothing was learned
+ * since the last row has no value in it.
+ *
  * `publish` says that a version is durable; the verdict is not known then.
  * `gate` follows with a version and its verdict.
  */
@@ -15,9 +19,12 @@
 
 #include "daemon/http/api_events.h"
 
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/json_value.h"
+#include "base/timing.h"
 #include "base/xalloc.h"
 #include "daemon/http/http_endpoints.h"
 #include "daemon/http/http_head.h"
@@ -116,27 +123,107 @@ static void add_changes(struct event_log *l, const struct status *was,
                                 (json_int_t)now->records.quarantined));
 }
 
+/* --- the series --------------------------------------------------------- */
+
+static void mark_changes(struct series *series, const struct status *was,
+                         const struct status *now)
+{
+    const struct status_publish *p = &now->publish;
+
+    if (p->rollbacks != was->publish.rollbacks)
+        series_mark(series, timing_wall_ms(), "rollback", now->head_version,
+                    "", p->last_rollback);
+    if (now->drift_alarms != was->drift_alarms) {
+        const struct status_domain *d = &now->drifted;
+        char text[96];
+
+        snprintf(text, sizeof text,
+                 "from %.2f to %.2f bits per byte, at record %lld",
+                 d->drift.before, d->drift.after, (long long)d->drift.record);
+        series_mark(series, timing_wall_ms(), "drift", 0, d->name, text);
+    }
+}
+
+/* The bytes learned of a domain; 0: the copy has no such domain. The order of
+ * the domains changes only at a rollback. */
+static int64_t bytes_of(const struct status *s, const char *name, size_t i)
+{
+    if (i < s->n_domains && s->domains[i].name == name)
+        return s->domains[i].bytes;
+    for (i = 0; i < s->n_domains; i++)
+        if (s->domains[i].name == name)
+            return s->domains[i].bytes;
+    return 0;
+}
+
+static void add_row(struct series *series, struct status_board *board,
+                    const struct status *was, const struct status *now)
+{
+    struct series_domain domains[STATUS_MAX_DOMAINS];
+    int64_t lag = status_lag(board);
+    double figures[SERIES_FIGURES] = {
+        [SERIES_PREQUENTIAL] = now->bytes_seen != was->bytes_seen
+                                   ? now->prequential_bits_per_byte
+                                   : (double)NAN,
+        [SERIES_LAG] = lag < 0 ? (double)NAN : (double)lag,
+        [SERIES_TOKENS_PER_SECOND] = now->tokens_per_second,
+        [SERIES_RECORDS_PER_SECOND] = now->records_per_second,
+    };
+    size_t n = 0;
+
+    for (size_t i = 0; i < now->n_domains; i++) {
+        const struct status_domain *d = &now->domains[i];
+
+        if (d->bytes != bytes_of(was, d->name, i))
+            domains[n++] = (struct series_domain){
+                d->name, isnan(d->prequential) ? 100 * (1 - d->accuracy)
+                                               : d->prequential};
+    }
+    series_add(series, timing_wall_ms(), figures, domains, n);
+}
+
+/* --- the thread --------------------------------------------------------- */
+
+struct watched {
+    struct status_board *board;
+    struct series *series;
+};
+
 static void watch(struct event_log *l, void *arg)
 {
-    struct status_board *board = arg;
-    struct status *was = status_copy(board);
+    struct watched *w = arg;
+    struct status *was = status_copy(w->board);
+    struct status *row = status_copy(w->board); /* at the last row */
+    int64_t row_ms = timing_mono_ms();
     bool ends = false;
 
     while (!ends) {
         struct status *now;
 
         ends = event_log_pause(l, POLL_MS);
-        now = status_copy(board);
+        now = status_copy(w->board);
         add_changes(l, was, now);
+        mark_changes(w->series, was, now);
+        if (timing_mono_ms() - row_ms >= SERIES_SAMPLE_MS) {
+            add_row(w->series, w->board, row, now);
+            *row = *now;
+            row_ms = timing_mono_ms();
+        }
         free(was);
         was = now;
     }
     free(was);
+    free(row);
+    free(w);
 }
 
-struct event_log *api_events_watch(struct status_board *board)
+struct event_log *api_events_watch(struct status_board *board,
+                                   struct series *series)
 {
-    return event_log_create(watch, board);
+    struct watched *w = xmalloc(sizeof *w);
+
+    *w = (struct watched){board, series};
+    return event_log_create(watch, w);
 }
 
 /* --- one client --------------------------------------------------------- */

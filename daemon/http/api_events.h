@@ -8,9 +8,12 @@
 #define MNEME_DAEMON_HTTP_API_EVENTS_H
 
 #include "daemon/board/event_log.h"
+#include "daemon/board/series.h"
 #include "daemon/board/status.h"
 
-/* Creates the log, whose thread watches the board; the board outlives it. */
-struct event_log *api_events_watch(struct status_board *board);
+/* Creates the log. Its thread watches the board, and fills the series. Both
+ * outlive the log. */
+struct event_log *api_events_watch(struct status_board *board,
+                                   struct series *series);
 
 #endif

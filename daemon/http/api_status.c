@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The state of the daemon: status, metrics, health, history, and the dashboard.
+ * The state of the daemon: status, metrics, health, history and series.
  */
 #include "config.h"
 
@@ -16,6 +16,7 @@
 #include "daemon/board/metrics.h"
 #include "daemon/http/dashboard.h"
 #include "daemon/http/http_head.h"
+#include "daemon/board/series.h"
 
 #define HISTORY_ROWS 1000
 
@@ -69,11 +70,14 @@ void api_metrics(struct http_request *rq)
     rq->reply.status = 200;
 }
 
-void api_dashboard(struct http_request *rq)
+void api_series(struct http_request *rq)
 {
-    for (size_t i = 0; dashboard_lines[i]; i++)
-        buf_adds(&rq->reply.text, dashboard_lines[i]);
-    rq->reply.type = "text/html; charset=utf-8";
+    int64_t after_ms = -1;
+
+    if (!http_query_integer(rq, "after", 0, INT64_MAX, &after_ms))
+        return;
+    series_to_json(rq->series, after_ms, &rq->reply.text);
+    rq->reply.type = "application/json";
     rq->reply.status = 200;
 }
 

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
+#include "daemon/board/series.h"
 #include "daemon/http/api_events.h"
 #include "daemon/http/http_listen.h"
 #include "daemon/http/http_mhd.h"
@@ -81,7 +82,8 @@ int http_start(const struct http_context *context, struct http **http,
     h->context = *context;
     h->rules.most_seconds = conf->max_request_seconds;
     pthread_mutex_init(&h->mutex, NULL);
-    h->events = api_events_watch(context->board);
+    h->series = series_create(STATUS_MAX_DOMAINS);
+    h->events = api_events_watch(context->board, h->series);
     h->slots = http_slots_create(options_cores(), MAX_WAITING);
     rc = raise_descriptors(conf, err);
     if (rc == 0)
@@ -172,6 +174,7 @@ void http_stop(struct http *h)
     http_slots_free(h->slots);
     http_tokens_free(h->tokens);
     event_log_free(h->events);
+    series_free(h->series);
     pthread_mutex_destroy(&h->mutex);
     free(h->address);
     free(h->address_path);

@@ -28,12 +28,14 @@ enum http_work {
  *   scope   what a token must allow (http_tokens.h); OPEN: no token is needed
  */
 #define HTTP_ENDPOINTS(E)                                                      \
-    E(GET, "/", api_dashboard, OPEN, QUICK, "the dashboard")                   \
+    E(GET, "/", api_page, OPEN, QUICK, "the page")                             \
+    E(GET, "/page/{}", api_page_file, OPEN, QUICK, "a file of the page")       \
     E(GET, "/healthz", api_healthz, OPEN, VITAL, "whether the daemon runs")    \
     E(GET, "/health", api_healthz, OPEN, VITAL, "the same as /healthz")        \
     E(GET, "/readyz", api_readyz, OPEN, VITAL, "whether a version serves")     \
     E(GET, "/metrics", api_metrics, INFER, QUICK, "metrics for Prometheus")    \
     E(GET, "/v1/status", api_status, INFER, QUICK, "the state of the daemon")  \
+    E(GET, "/v1/series", api_series, INFER, QUICK, "figures over time")        \
     E(GET, "/v1/domains", api_domains, INFER, QUICK, "losses by domain")       \
     E(GET, "/v1/history", api_history, INFER, QUICK, "which version served")   \
     E(GET, "/v1/events", api_events, INFER, QUICK, "events as they happen")    \

@@ -122,13 +122,19 @@ static void add_number(struct MHD_Response *r, const char *name, int64_t x)
 static void add_headers(struct MHD_Response *r, const struct http_reply *p)
 {
     MHD_add_response_header(r, "Content-Type", p->type);
-    MHD_add_response_header(r, "Cache-Control", "no-store");
+    MHD_add_response_header(r, "Cache-Control",
+                            p->etag[0] ? "no-cache" : "no-store");
+    if (p->etag[0])
+        MHD_add_response_header(r, "ETag", p->etag);
     MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
     MHD_add_response_header(r, "Content-Security-Policy",
-                            "default-src 'none'; connect-src 'self'; "
-                            "style-src 'unsafe-inline'; "
-                            "script-src 'unsafe-inline'; "
-                            "frame-ancestors 'none'");
+                            "default-src 'none'; script-src 'self'; "
+                            "style-src 'self'; connect-src 'self'; "
+                            "img-src 'self'; base-uri 'none'; "
+                            "form-action 'none'; frame-ancestors 'none'; "
+                            "require-trusted-types-for 'script'; "
+                            "trusted-types 'none'");
+    MHD_add_response_header(r, "Referrer-Policy", "no-referrer");
     if (p->version)
         add_number(r, "X-Mneme-Version", p->version);
     if (p->retry_never) /* OpenAI's clients would repeat a 503 */

@@ -36,6 +36,7 @@ struct http {
     char *socket_path;  /* of a unix socket, or NULL */
     struct http_cancel_rules rules;
     struct event_log *events;
+    struct series *series;
     pthread_mutex_t mutex; /* guards tokens */
     struct http_tokens *tokens;
 };

@@ -42,6 +42,7 @@ struct event_log;
 struct http_connection;
 struct http_head;
 struct http_stream;
+struct series;
 
 /* The parts of the daemon that endpoints use; they outlive the server. */
 struct http_context {
@@ -61,6 +62,8 @@ struct http_reply {
     int retry_seconds; /* 0: no Retry-After */
     bool retry_never;  /* the same request would fail again */
     const char *allow; /* with 405 */
+    char etag[24];     /* a client may keep the answer, and asks whether it is
+                          still this one; "": it may not */
     bool close;        /* ends the connection after the reply */
     struct http_stream *stream; /* instead of a body: http_stream.h */
 };
@@ -69,6 +72,7 @@ struct http_request {
     const struct http_context *context;
     struct http_cancel_rules *rules;
     struct event_log *events; /* api_events.h */
+    struct series *series;
     struct http_connection *connection;
     const struct http_head *head;     /* NULL: it could not be read */
     char argument[HTTP_MAX_ARGUMENT]; /* the part of the path at {} */

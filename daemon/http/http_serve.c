@@ -246,6 +246,7 @@ static bool serve_next(struct session *s)
     s->rq = (struct http_request){.context = &s->h->context,
                                   .rules = &s->h->rules,
                                   .events = s->h->events,
+                                  .series = s->h->series,
                                   .connection = c};
     if (rc > 0) {
         bytes = xmalloc(n + 1);

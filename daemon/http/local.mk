@@ -4,6 +4,7 @@ daemon_http_libhttp_a_SOURCES = \
 	daemon/http/api_completions.c \
 	daemon/http/api_events.c daemon/http/api_events.h \
 	daemon/http/api_operations.c daemon/http/api_operations.h \
+	daemon/http/api_page.c \
 	daemon/http/api_quarantine.c \
 	daemon/http/api_status.c \
 	daemon/http/api_text.c \
@@ -11,7 +12,6 @@ daemon_http_libhttp_a_SOURCES = \
 	daemon/http/api_versions.c daemon/http/api_versions.h \
 	daemon/http/completion.c daemon/http/completion.h \
 	daemon/http/completion_stream.c daemon/http/completion_stream.h \
-	daemon/http/dashboard.h \
 	daemon/http/http.c daemon/http/http.h \
 	daemon/http/http_admit.c \
 	daemon/http/http_cancel.c daemon/http/http_cancel.h \
@@ -25,17 +25,30 @@ daemon_http_libhttp_a_SOURCES = \
 	daemon/http/http_serve.c \
 	daemon/http/http_slots.c daemon/http/http_slots.h \
 	daemon/http/http_stream.c daemon/http/http_stream.h \
-	daemon/http/http_tokens.c daemon/http/http_tokens.h
+	daemon/http/http_tokens.c daemon/http/http_tokens.h \
+	daemon/http/page_files.h
 
-# The dashboard is one page, built into the daemon.
-nodist_daemon_http_libhttp_a_SOURCES = daemon/http/dashboard_lines.c
-EXTRA_DIST += daemon/http/dashboard.html daemon/http/dashboard.awk
-CLEANFILES += daemon/http/dashboard_lines.c
-daemon/http/dashboard_lines.c: daemon/http/dashboard.html \
-		daemon/http/dashboard.awk
+# The page is built into the daemon.
+PAGE_FILES = \
+	daemon/http/page/index.html \
+	daemon/http/page/style.css \
+	daemon/http/page/icon.svg \
+	daemon/http/page/main.js \
+	daemon/http/page/dom.js \
+	daemon/http/page/request.js \
+	daemon/http/page/chart.js \
+	daemon/http/page/measure.js \
+	daemon/http/page/overview.js \
+	daemon/http/page/heat_map.js \
+	daemon/http/page/versions.js \
+	daemon/http/page/quarantine.js \
+	daemon/http/page/playground.js
+nodist_daemon_http_libhttp_a_SOURCES = daemon/http/page_files.c
+EXTRA_DIST += $(PAGE_FILES) daemon/http/page_files.awk
+CLEANFILES += daemon/http/page_files.c
+daemon/http/page_files.c: $(PAGE_FILES) daemon/http/page_files.awk
 	$(AM_V_GEN)$(MKDIR_P) daemon/http && \
-	$(AWK) -v name=dashboard_lines \
-	  -f $(srcdir)/daemon/http/dashboard.awk \
-	  $(srcdir)/daemon/http/dashboard.html > $@.tmp && mv $@.tmp $@
+	(cd $(srcdir) && $(AWK) -f daemon/http/page_files.awk $(PAGE_FILES)) \
+	  > $@.tmp && mv $@.tmp $@
 
 HTTP_LIBS = daemon/http/libhttp.a $(TRAIN_LIBS) $(MICROHTTPD_LIBS)

@@ -78,11 +78,19 @@ def in_metrics(tap, d):
 
 def on_the_page(tap, d):
     page = d.get("/")[1]
-    tap.ok("<script>" in page and "onerror" not in page,
-           "the page has no text of a record in it")
+    tap.ok("main.js" in page and "onerror" not in page and
+           "<script>" not in page, "the page has no text of a record in it")
+    files = {"main.js"}
+    code = {}
+    while files - set(code):
+        name = (files - set(code)).pop()
+        code[name] = d.get("/page/" + name)[1]
+        files.update(re.findall(r'from "\./(\w+\.js)"', code[name]))
     parsers = re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|"
-                         r"document\.write|\beval\(|new Function|srcdoc", page)
-    tap.equal(parsers, [], "and its script parses none")
+                         r"document\.write|\beval\(|new Function|srcdoc",
+                         page + "".join(code.values()))
+    tap.equal((len(code) > 5, parsers), (True, []),
+              "and its script parses none")
 
 
 def on_the_terminal(tap, d):

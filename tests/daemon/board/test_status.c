@@ -795,6 +795,15 @@ static void test_openmetrics(void **state)
     buf_release(&out);
 }
 
+/* The lag of all partitions whose end is known. */
+static void test_lag(void **state)
+{
+    (void)state;
+    assert_int_equal(status_lag(&board), -1);
+    fill_board(1700000010000);
+    assert_int_equal(status_lag(&board), 1000);
+}
+
 /* GET /v1/domains has the same rows as GET /v1/status, and no other field. */
 static void test_every_domain_field(void **state)
 {
@@ -821,6 +830,7 @@ int main(void)
         T(test_every_metric),
         T(test_every_field),
         T(test_fields_that_do_not_apply),
+        T(test_lag),
         T(test_every_domain_field),
         T(test_process),
         T(test_openmetrics),

@@ -8,7 +8,8 @@ check_PROGRAMS += \
 	tests/daemon/http/test_http_framing \
 	tests/daemon/http/test_http_head \
 	tests/daemon/http/test_http_limits \
-	tests/daemon/http/test_mutated
+	tests/daemon/http/test_mutated \
+	tests/daemon/http/test_page
 tests_daemon_http_test_api_LDADD = $(TEST_UTIL) $(HTTP_LIBS) $(CMOCKA_LIBS)
 tests_daemon_http_test_completions_LDADD = $(TEST_UTIL) $(HTTP_LIBS) $(CMOCKA_LIBS)
 tests_daemon_http_test_http_LDADD = $(TEST_UTIL) $(HTTP_LIBS) $(CMOCKA_LIBS)
@@ -17,4 +18,5 @@ tests_daemon_http_test_http_framing_LDADD = $(TEST_UTIL) $(HTTP_LIBS) $(CMOCKA_L
 tests_daemon_http_test_http_head_LDADD = $(TEST_UTIL) $(HTTP_LIBS) $(CMOCKA_LIBS)
 tests_daemon_http_test_http_limits_LDADD = $(TEST_UTIL) $(HTTP_LIBS) $(CMOCKA_LIBS)
 tests_daemon_http_test_mutated_LDADD = $(TEST_UTIL) $(HTTP_LIBS) $(CMOCKA_LIBS)
+tests_daemon_http_test_page_LDADD = $(TEST_UTIL) $(HTTP_LIBS) $(CMOCKA_LIBS)
 endif

@@ -712,14 +712,7 @@ static void test_long_reason(void **state)
     buf_release(&body);
 }
 
-/* --- pages and events --------------------------------------------------- */
-
-static void test_dashboard(void **state)
-{
-    (void)state;
-    assert_int_equal(ask("GET", "/", NULL, ""), 200);
-    assert_int_equal(ask("POST", "/", NULL, ""), 405);
-}
+/* --- events ------------------------------------------------------------- */
 
 /* Reads until the text has come. */
 static void await_text(int fd, struct buf *got, const char *text)
@@ -892,7 +885,6 @@ int main(void)
         cmocka_unit_test(test_operations),
         cmocka_unit_test(test_too_many_operations),
         cmocka_unit_test(test_long_reason),
-        cmocka_unit_test(test_dashboard),
         cmocka_unit_test(test_events),
         cmocka_unit_test(test_events_resumed),
         cmocka_unit_test(test_closed),

@@ -19,7 +19,9 @@
     }
 #define ASK_VERSION                                                            \
     {                                                                          \
-        "version", 0, "N", "use version N (default: the serving version)"      \
+        "version", 0, "N",                                                     \
+            "use version N, or the version with the tag N (default: the "      \
+            "serving version)"                                                 \
     }
 #define ASK_LINES                                                              \
     {                                                                          \
@@ -75,7 +77,8 @@ const struct verb verbs[] = {
      "ACCURACY are means over the holdout of all domains. GATE is the verdict: "
      "the comparison of the version with its reference version. FLAGS: the "
      "serving version answers requests, the head version is the newest one, "
-     "and a pinned version is never removed.\n",
+     "and a pinned version is never removed. Then come the version's tags, "
+     "each as @NAME.\n",
      OPTIONS({"limit", 'n', "N", "list only the newest N (default: all)"}),
      cmd_versions, NULL},
     {"show", "N", 1, 1, true, "Print the details of version N.",
@@ -113,6 +116,17 @@ const struct verb verbs[] = {
      cmd_version, NULL},
     {"unpin", "N", 1, 1, true,
      "Let retention remove version N again.", NULL, NULL, cmd_version, NULL},
+    {"tag", "N NAME", 2, 2, true, "Give version N a name.",
+     "Requests can then name the version as mneme@NAME, and generate, score, "
+     "classify and embed with --version NAME. A tag that another version has "
+     "moves to version N; mneme history lists the moves. Retention keeps a "
+     "tagged version, as it keeps a pinned one. NAME has 1 to 64 letters, "
+     "digits, dots, underscores or hyphens, and begins with a letter or a "
+     "digit. It is neither a number, nor latest, nor previous.\n",
+     NULL, cmd_tag, NULL},
+    {"untag", "NAME", 1, 1, true, "Remove a name of a version.",
+     "Without another tag or a pin, retention can remove the version again.\n",
+     NULL, cmd_untag, NULL},
     {"promote", "N|latest", 1, 1, true,
      "Serve version N, whatever its verdict.",
      "Version N serves until the next promote or rollback. promote latest "
@@ -120,8 +134,10 @@ const struct verb verbs[] = {
      "versions again.\n",
      NULL, cmd_version, NULL},
     {"history", NULL, 0, 0, true,
-     "List the versions that served, with times and causes.", NULL, NULL,
-     cmd_history, NULL},
+     "List the versions that served, with times and causes.",
+     "A second table has the changes of tags, newest first, if there were "
+     "any. VERSION is - where the tag was removed.\n",
+     NULL, cmd_history, NULL},
     {"ranges", NULL, 0, 0, true,
      "List the ranges of the stream that rollbacks skipped.",
      "KIND is the cause. skip: an operator's rollback --stream skip. "

@@ -557,7 +557,7 @@ const struct conf_key conf_map[] = {
             "when a weight is not finite."},
 
     SECTION("publish.keep",
-            "Versions that retention keeps, in addition to pinned and "
+            "Versions that retention keeps, in addition to pinned, tagged and "
             "serving ones."),
     {.name = "publish.keep.newest", .type = CONF_INT,
      AT(publish.keep.newest), .fallback = "20", .min = 1, .max = 1000000,

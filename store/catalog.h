@@ -70,6 +70,7 @@ struct catalog_version {
     char *gate_json;     /* NULL while pending */
     char *metadata_json;
     int64_t bytes; /* the size of its files */
+    char *tags;    /* its names (tags.h), with blanks between; NULL: none */
     struct catalog_offset *offsets;
     size_t n_offsets;
     struct catalog_domain *domains;

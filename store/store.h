@@ -270,7 +270,7 @@ struct store_keep {
 };
 
 /* Removes the versions that no rule keeps. The head version, the serving
- * version, pending and pinned versions always stay.
+ * version, pending, pinned and tagged versions stay.
  *   in_transaction  removes rows of other parts; may be NULL
  *   *removed        the number of removed versions */
 int store_prune(struct store *s, const struct store_keep *keep,

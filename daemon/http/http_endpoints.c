@@ -3,6 +3,7 @@
 
 #include "daemon/http/http_endpoints.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "daemon/http/http_head.h"
@@ -38,26 +39,32 @@ static bool match(const char *pattern, const char *path, char *argument)
 
 const struct http_endpoint *http_endpoints_find(struct http_request *rq)
 {
-    const struct http_endpoint *other = NULL; /* for another method */
     const char *path = rq->head->path, *method = rq->head->method;
+    struct buf allow = BUF_INIT, takes = BUF_INIT; /* for other methods */
+    const struct http_endpoint *found = NULL;
 
     if (!strcmp(method, "HEAD"))
         method = "GET";
-    for (size_t i = 0; i < sizeof endpoints / sizeof *endpoints; i++) {
+    for (size_t i = 0; !found && i < sizeof endpoints / sizeof *endpoints;
+         i++) {
         const struct http_endpoint *e = &endpoints[i];
+        const char *comma = allow.len ? ", " : "";
 
         if (!match(e->path, path, rq->argument))
             continue;
         if (strcmp(method, e->method) == 0)
-            return e;
-        other = e;
+            found = e;
+        buf_addf(&allow, "%s%s", comma, e->method);
+        buf_addf(&takes, "%s%s (%s)", comma, e->method, e->summary);
     }
-    if (!other) {
+    if (!found && allow.len) {
+        http_fail(rq, 405, "method_not_allowed", NULL, "%s takes %s", path,
+                  takes.data);
+        snprintf(rq->reply.allow, sizeof rq->reply.allow, "%s", allow.data);
+    } else if (!found) {
         http_fail(rq, 404, "unknown_path", NULL, "no such path: %s", path);
-        return NULL;
     }
-    http_fail(rq, 405, "method_not_allowed", NULL, "%s takes %s (%s)", path,
-              other->method, other->summary);
-    rq->reply.allow = other->method;
-    return NULL;
+    buf_release(&allow);
+    buf_release(&takes);
+    return found;
 }

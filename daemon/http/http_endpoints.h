@@ -44,6 +44,11 @@ enum http_work {
       "end the protection of a version")                                       \
     E(POST, "/v1/versions/{}/promote", api_promote, ADMIN, VITAL,              \
       "make a version serve")                                                  \
+    E(GET, "/v1/tags", api_tags, INFER, QUICK, "the names of versions")        \
+    E(PUT, "/v1/tags/{}", api_put_tag, ADMIN, VITAL,                           \
+      "give a name to a version")                                              \
+    E(DELETE, "/v1/tags/{}", api_delete_tag, ADMIN, VITAL,                     \
+      "remove a name of a version")                                            \
     E(POST, "/v1/rollback", api_rollback, ADMIN, VITAL,                        \
       "go back to an older version")                                           \
     E(GET, "/v1/ranges", api_ranges, INFER, QUICK,                             \

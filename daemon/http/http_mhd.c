@@ -135,7 +135,7 @@ static void add_headers(struct MHD_Response *r, const struct http_reply *p)
         MHD_add_response_header(r, "X-Should-Retry", "false");
     else if (p->retry_seconds)
         add_number(r, "Retry-After", p->retry_seconds);
-    if (p->allow)
+    if (p->allow[0])
         MHD_add_response_header(r, "Allow", p->allow);
     if (p->status == 401)
         MHD_add_response_header(r, "WWW-Authenticate", "Bearer");

@@ -60,7 +60,7 @@ struct http_reply {
     int64_t version;   /* that answered; 0: the answer is not a model's */
     int retry_seconds; /* 0: no Retry-After */
     bool retry_never;  /* the same request would fail again */
-    const char *allow; /* with 405 */
+    char allow[32];    /* with 405: the methods; or "" */
     bool close;        /* ends the connection after the reply */
     struct http_stream *stream; /* instead of a body: http_stream.h */
 };

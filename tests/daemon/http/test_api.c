@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "base/xalloc.h"
+#include "store/tags.h"
 #include "tests/util/http_util.h"
 
 /* --- versions and texts ------------------------------------------------- */
@@ -280,6 +281,68 @@ static void test_tokens(void **state)
     util_check_ok(util_get("/tokenizer_info"));
 }
 
+/* --- tags --------------------------------------------------------------- */
+
+static void test_tags(void **state)
+{
+    static const char *const wrong[] = {"latest", "previous", "7",    "a%20b",
+                                        "%2e%2e", "-a",       "a%2fb"};
+    struct util_answer a =
+        util_ask("PUT", "/v1/tags/release", NULL, "{\"version\":1}", 13);
+    int64_t before;
+
+    (void)state;
+    assert_int_equal(a.status, 200);
+    assert_string_equal(util_text_at(&a, "kind"), "tag");
+    assert_int_equal(util_number_at(&a, "version"), 1);
+    assert_string_equal(util_text_at(&a, "reason"), "release");
+    util_release(&a);
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        char *path = xasprintf("/v1/tags/%s", wrong[i]);
+
+        a = util_ask("PUT", path, NULL, "{\"version\":1}", 13);
+        if (a.status != 400 && a.status != 404)
+            fail_msg("%s: %s", path, a.text);
+        util_release(&a);
+        free(path);
+    }
+    util_check_error(util_ask("PUT", "/v1/tags/a", NULL, "{}", 2), 400,
+                     "version");
+    util_check_error(util_ask("PUT", "/v1/tags/a", NULL, "{\"version\":9}", 13),
+                     404, NULL);
+    util_check_error(util_ask("DELETE", "/v1/tags/a", NULL, NULL, 0), 404,
+                     NULL);
+    util_check_error(
+        util_post("/v1/score", "{\"text\":\"a\",\"model\":\"mneme@stable\"}"),
+        404, "model");
+
+    /* The server of this test has no publisher. */
+    assert_int_equal(tags_put(fix.store, "stable", 1, &before, NULL), 0);
+    a = util_get("/v1/tags");
+    assert_string_equal(util_text_at(&a, "tags.0.name"), "stable");
+    assert_string_equal(util_text_at(&a, "tags.0.model"), "mneme@stable");
+    assert_int_equal(util_number_at(&a, "tags.0.version"), 1);
+    util_release(&a);
+    a = util_post("/v1/score", "{\"text\":\"a\",\"model\":\"mneme@stable\"}");
+    assert_int_equal(util_number_at(&a, "version"), 1);
+    util_release(&a);
+    a = util_get("/v1/versions/1");
+    assert_string_equal(util_text_at(&a, "tags.0"), "stable");
+    util_release(&a);
+    a = util_get("/v1/versions/2");
+    assert_int_equal(json_array_size(util_at(a.json, "tags")), 0);
+    util_release(&a);
+    a = util_get("/v1/models");
+    assert_string_equal(util_text_at(&a, "data.3.id"), "mneme@stable");
+    util_release(&a);
+    util_check_ok(util_get("/v1/models/mneme@stable"));
+    a = util_get("/v1/history");
+    assert_string_equal(util_text_at(&a, "tags.0.name"), "stable");
+    assert_int_equal(util_number_at(&a, "tags.0.version"), 1);
+    util_release(&a);
+    assert_int_equal(tags_remove(fix.store, "stable", &before, NULL), 0);
+}
+
 /* --- operations --------------------------------------------------------- */
 
 static void test_operations(void **state)
@@ -325,6 +388,7 @@ int main(void)
         cmocka_unit_test(test_versions),
         cmocka_unit_test(test_models),
         cmocka_unit_test(test_names),
+        cmocka_unit_test(test_tags),
         cmocka_unit_test(test_score),
         cmocka_unit_test(test_classify),
         cmocka_unit_test(test_embeddings),

@@ -444,10 +444,10 @@ static void test_methods(void **state)
         const char *braces = strstr(e->path, "{}");
         char *path = xasprintf("%.*s%s%s", (int)strcspn(e->path, "{"), e->path,
                                braces ? "x" : "", braces ? braces + 2 : "");
-        struct util_answer a = util_ask("PUT", path, NULL, NULL, 0);
+        struct util_answer a = util_ask("PATCH", path, NULL, NULL, 0);
 
         assert_non_null(strstr(util_text_at(&a, "error.message"), e->summary));
-        assert_string_equal(field_of(&a, "Allow"), e->method);
+        assert_non_null(strstr(field_of(&a, "Allow"), e->method));
         util_check_error(a, 405, NULL);
         free(path);
     }

@@ -1,0 +1,83 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What an operator does with versions: names for them.
+
+A tag finds its version over HTTP and with the client, survives a kill, and
+keeps its version when retention removes all others.
+"""
+
+import os
+
+from flow_util import TMP, Daemon, Tap, mneme, records, write_lines
+
+
+def scored_by(daemon, model):
+    status, body = daemon.post("/v1/score", {"text": "a", "model": model})
+    return body.get("version") if status == 200 else status
+
+
+def tags(tap, d):
+    where = ("--addr", "%s:%d" % d.address())
+    first = d.versions()[-1]["version"]
+    code, out, _ = mneme("tag", str(first), "release", *where)
+    tap.ok(code == 0 and f"version {first} has the tag release" in out, "tag")
+    tap.equal(scored_by(d, "mneme@release"), first, "mneme@release answers")
+    tap.ok("mneme@release" in [m["id"] for m in
+                               d.get("/v1/models")[1]["data"]],
+           "it is one of the models")
+    code, out, _ = mneme("score", "--version", "release", "a", *where)
+    tap.ok(code == 0 and f"version {first}\n" in out, "score --version release")
+    tap.ok("@release" in mneme("versions", *where)[1], "versions shows it")
+    tap.ok("release" in mneme("show", str(first), *where)[1], "so does show")
+    for name in ("latest", "42", "a/b", "-x"):
+        tap.equal(mneme("tag", "--", str(first), name, *where)[0], 2,
+                  f"tag {name}: exit 2")
+    tap.equal(mneme("tag", "999", "release", *where)[0], 3,
+              "a version that does not exist: exit 3")
+    tap.equal(mneme("untag", "nobody", *where)[0], 3, "untag of nothing: 3")
+    tap.equal(scored_by(d, "mneme@nobody"), 404, "an unknown name: 404")
+    return first
+
+
+def kept(tap, d, path, first):
+    """All other versions go; the daemon is killed."""
+    with open(path, "a") as f:
+        f.write("".join(x + "\n" for x in records("orchard", 300)))
+    d.until(lambda: d.status()["records"]["consumed"] == 500 and
+            len(d.versions()) <= 3, "older versions are removed", 120)
+    numbers = [v["version"] for v in d.versions()]
+    tap.ok(first in numbers, f"of {numbers}, the tagged one is kept")
+    d.kill()
+    d.start()
+    tap.equal(scored_by(d, "mneme@release"), first, "a kill keeps the tag")
+    where = ("--addr", "%s:%d" % d.address())
+    head = d.status()["head_version"]
+    code, out, _ = mneme("tag", str(head), "release", *where)
+    tap.ok(code == 0 and "moved" in out, "the tag moves")
+    tap.equal(scored_by(d, "mneme@release"), head, "and so do its answers")
+    mneme("untag", "release", *where, code=0)
+    tap.equal(scored_by(d, "mneme@release"), 404, "untag")
+    moves = d.get("/v1/history")[1]["tags"]
+    tap.equal([(m["name"], m["version"]) for m in moves],
+              [("release", None), ("release", head), ("release", first)],
+              "the history has every change")
+    tap.ok("TAG" in mneme("history", *where)[1], "history prints them")
+    tap.equal(mneme("verify", "--all", data=d.data)[0], 0, "the store is whole")
+
+
+def main():
+    tap = Tap()
+    path = write_lines(os.path.join(TMP, "lines.jsonl"),
+                       records("harbour", 200))
+    d = Daemon("manage", source__type="file", source__path=path,
+               source__follow="true", publish__keep__newest=1,
+               publish__keep__hourly=0, publish__keep__daily=0)
+    d.start()
+    d.until_consumed(200)
+    first = tags(tap, d)
+    kept(tap, d, path, first)
+    tap.equal(d.stop(), 0, "it stops")
+    tap.exit()
+
+
+main()

@@ -241,7 +241,8 @@ const struct verb verbs[] = {
      "Writing the database anew needs as much free space as the database "
      "takes. Until there is that space, the file may hold erased bytes: the "
      "result and `mneme status` say so, and the daemon tries again every "
-     "minute.\n",
+     "minute. The log of source.type http keeps its records: see RECORDS OVER "
+     "HTTP in mnemed(8).\n",
      OPTIONS({"id", 0, "ID", "forget the records with this id"},
              {"domain", 'd', "D", "forget the records of this domain"}),
      cmd_forget, "Exit status 3 when no daemon runs.\n"},

@@ -35,7 +35,8 @@ struct conf_strings {
 enum conf_source_type {
     CONF_SOURCE_KAFKA,
     CONF_SOURCE_FILE,
-    CONF_SOURCE_STDIN
+    CONF_SOURCE_STDIN,
+    CONF_SOURCE_HTTP
 };
 enum conf_at_end { CONF_AT_END_SERVE, CONF_AT_END_EXIT };
 enum conf_start_kind {
@@ -84,6 +85,9 @@ struct conf_source {
     bool follow;
     enum conf_at_end at_end;
     struct conf_kafka kafka;
+    struct {
+        int64_t log_bytes;
+    } http;
     enum conf_format format;
     int64_t max_record_bytes; /* 1 .. CONF_MAX_RECORD_BYTES */
     enum conf_bad_record bad_record;

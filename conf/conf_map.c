@@ -25,9 +25,10 @@ const struct conf_key conf_map[] = {
 
     SECTION("source", "Where records are read from."),
     {.name = "source.type", .type = CONF_ENUM, AT(source.type),
-     .fallback = "kafka", .words = "kafka | file | stdin",
-     .doc = "Kafka topics, a file with one record a line, or standard input "
-            "with one record a line."},
+     .fallback = "kafka", .words = "kafka | file | stdin | http",
+     .doc = "Kafka topics, a file with one record a line, standard input "
+            "with one record a line, or records that clients send with POST "
+            "/v1/records."},
     {.name = "source.path", .type = CONF_TEXT, AT(source.path),
      .fallback = "-",
      .doc = "With source.type file: the file to read. A file whose name ends "
@@ -86,6 +87,18 @@ const struct conf_key conf_map[] = {
             "them. Properties given here are added to the default. "
             "bootstrap.servers: embedded starts a broker inside mnemed, for "
             "trials only: its records are lost when mnemed stops."},
+
+    SECTION("source.http", "Settings for source.type http."),
+    {.name = "source.http.log_bytes", .type = CONF_INT,
+     AT(source.http.log_bytes), .fallback = "1073741824", .min = 1048576,
+     .max = INT64_C(1) << 44,
+     .doc = "The most bytes of the log that keeps the records of POST "
+            "/v1/records, in the folder records of the data directory. When "
+            "the log is full, the oldest records are removed, a sixteenth of "
+            "the log or 64 MiB at a time, but only records that the newest "
+            "version accounts for. When there are none, POST gets 429. A "
+            "rewind to a version before a removed record is refused, and a "
+            "version that learned one cannot be retrained."},
 
     {.name = "source.format", .type = CONF_ENUM, AT(source.format),
      .fallback = "auto", .words = "auto | json | text",

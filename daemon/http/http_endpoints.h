@@ -17,6 +17,7 @@
 /* How an endpoint is limited. */
 enum http_work {
     HTTP_QUICK,
+    HTTP_TEXT,    /* quick; its body is not only JSON, and it parses it */
     HTTP_VITAL,   /* quick, and answered above http.max_connections, too */
     HTTP_COMPUTES /* needs a slot, and can be cancelled */
 };
@@ -55,6 +56,7 @@ enum http_work {
       "records that rollbacks skipped")                                        \
     E(POST, "/v1/ranges/{}/release", api_release_range, ADMIN, VITAL,          \
       "learn the records of a skipped range")                                  \
+    E(POST, "/v1/records", api_records, ADMIN, TEXT, "records to learn from")  \
     E(GET, "/v1/quarantine", api_quarantine, ADMIN, VITAL,                     \
       "the records in quarantine")                                             \
     E(GET, "/v1/quarantine/{}", api_quarantined, ADMIN, VITAL,                 \

@@ -42,6 +42,7 @@ struct event_log;
 struct http_connection;
 struct http_head;
 struct http_stream;
+struct source;
 
 /* The parts of the daemon that endpoints use; they outlive the server. */
 struct http_context {
@@ -50,6 +51,7 @@ struct http_context {
     struct serving *serving;
     struct catalog *catalog;
     struct control *control;
+    struct source *source; /* for POST /v1/records; NULL: none */
 };
 
 struct http_reply {

@@ -147,7 +147,7 @@ static void run_endpoint(struct session *s)
         http_fail_err(rq, &err);
         return;
     }
-    if (http_parse_body(rq))
+    if (s->endpoint->work == HTTP_TEXT || http_parse_body(rq))
         s->endpoint->run(rq);
     if (rq->reply.stream && strcmp(rq->head->method, "HEAD") != 0) {
         if (http_stream_start(rq->reply.stream, slots, s->holder))

@@ -5,6 +5,7 @@ daemon_http_libhttp_a_SOURCES = \
 	daemon/http/api_events.c daemon/http/api_events.h \
 	daemon/http/api_operations.c daemon/http/api_operations.h \
 	daemon/http/api_quarantine.c \
+	daemon/http/api_records.c \
 	daemon/http/api_status.c \
 	daemon/http/api_text.c \
 	daemon/http/api_tokenizer.c daemon/http/api_tokenizer.h \

@@ -53,11 +53,11 @@ static void wrong_values(void **state)
 {
     static const struct util_refused cases[] = {
         {"source:\n  type: kafak\n",
-         "t.yaml:2:9: source.type: expected kafka | file | stdin, found "
+         "t.yaml:2:9: source.type: expected kafka | file | stdin | http, found "
          "'kafak'; did you mean 'kafka'?"},
-        {"source: {type: tcp}\n",
-         "t.yaml:1:16: source.type: expected kafka | file | stdin, found "
-         "'tcp'"},
+        {"source: {type: tcp}\n", "t.yaml:1:16: source.type: expected kafka | "
+                                  "file | stdin | http, found "
+                                  "'tcp'"},
         {"learner: {threads: many}\n",
          "t.yaml:1:20: learner.threads: expected a whole number from 0 to "
          "256, found 'many'"},

@@ -15,6 +15,9 @@
 #include <cmocka.h>
 
 #include "base/xalloc.h"
+#include "base/fileio.h"
+#include "daemon/stream/queue.h"
+#include "daemon/stream/source.h"
 #include "store/tags.h"
 #include "tests/util/http_util.h"
 
@@ -343,6 +346,83 @@ static void test_tags(void **state)
     assert_int_equal(tags_remove(fix.store, "stable", &before, NULL), 0);
 }
 
+/* --- records ------------------------------------------------------------ */
+
+static struct util_answer post_as(const char *type, const char *body)
+{
+    char *request = xasprintf("POST /v1/records HTTP/1.1\r\n"
+                              "Host: localhost\r\nContent-Type: %s\r\n"
+                              "Content-Length: %zu\r\n\r\n%s",
+                              type, strlen(body), body);
+    struct util_answer a = util_ask_raw(request, strlen(request));
+
+    free(request);
+    return a;
+}
+
+static void check_positions(struct util_answer a, int64_t first, int64_t last)
+{
+    assert_int_equal(a.status, 200);
+    assert_string_equal(util_text_at(&a, "topic"), "http");
+    assert_int_equal(util_number_at(&a, "partition"), 0);
+    assert_int_equal(util_number_at(&a, "first_offset"), first);
+    assert_int_equal(util_number_at(&a, "last_offset"), last);
+    assert_int_equal(util_number_at(&a, "records"), last - first + 1);
+    util_release(&a);
+}
+
+static void check_value(struct queue *q, const char *value)
+{
+    struct record *r = queue_pop(q, 20000);
+
+    assert_non_null(r);
+    assert_string_equal(r->value, value);
+    record_free(r);
+}
+
+static void test_records(void **state)
+{
+    struct source_options o = {.data_dir = fix.dir, .store_id = "x"};
+    struct err err = ERR_INIT;
+    char *log = xasprintf("%s/records", fix.dir);
+    struct conf *conf;
+
+    (void)state;
+    util_check_error(util_post("/v1/records", "{\"text\":\"a\"}"), 409, NULL);
+    fix.conf->source.type = CONF_SOURCE_HTTP;
+    o.conf = fix.conf;
+    o.queue = queue_create(100, 1 << 20);
+    assert_int_equal(source_create(&o, &fix.source, &err), 0);
+    conf = fix.conf; /* the source uses it */
+    fix.conf = NULL;
+    util_restart();
+    util_check_error(util_post("/v1/records", "{\"text\":\"a\"}"), 503, NULL);
+    assert_int_equal(source_begin(fix.source, NULL, 0, 1, &err), 0);
+    check_positions(util_post("/v1/records", "{\"text\":\n\r\"a\"}"), 0, 0);
+    check_value(o.queue, "{\"text\":  \"a\"}");
+    check_positions(post_as("application/x-ndjson; charset=utf-8",
+                            "{\"text\":\"b\"}\r\n\r\n \nplain\n{\"n\":"
+                            "12345678901234567890}"),
+                    1, 3);
+    check_value(o.queue, "{\"text\":\"b\"}");
+    check_value(o.queue, "plain");
+    check_value(o.queue, "{\"n\":12345678901234567890}");
+    check_positions(post_as("application/json", "{\"n\":12345678901234567890}"),
+                    4, 4);
+    check_value(o.queue, "{\"n\":12345678901234567890}");
+    util_check_error(util_post("/v1/records", ""), 400, NULL);
+    util_check_error(util_post("/v1/records", "[{}]"), 400, NULL);
+    util_check_error(util_post("/v1/records", "{}\n{}"), 400, NULL);
+    util_check_error(post_as("text/plain", "\n \n\r\n"), 400, NULL);
+    source_free(fix.source);
+    fix.source = NULL;
+    util_restart();
+    queue_free(o.queue);
+    conf_free(conf);
+    assert_int_equal(fileio_remove_dir(log, NULL), 0);
+    free(log);
+}
+
 /* --- operations --------------------------------------------------------- */
 
 static void test_operations(void **state)
@@ -389,6 +469,7 @@ int main(void)
         cmocka_unit_test(test_models),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_tags),
+        cmocka_unit_test(test_records),
         cmocka_unit_test(test_score),
         cmocka_unit_test(test_classify),
         cmocka_unit_test(test_embeddings),

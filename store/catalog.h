@@ -90,6 +90,20 @@ int catalog_list(struct catalog *c, int64_t before, size_t limit,
                  struct err *err);
 void catalog_versions_free(struct catalog_version *versions, size_t n);
 
+struct catalog_file {
+    char *name;
+    int64_t bytes;
+    char *sha256;
+};
+
+/* Reads the rows of a version's files. ERR_NOTFOUND when the version does not
+ * exist, since every version has files.
+ *   sha256  the digest of the weights, from the version's row */
+int catalog_files(struct catalog *c, int64_t version,
+                  struct catalog_file **files, size_t *n, char sha256[65],
+                  struct err *err);
+void catalog_files_free(struct catalog_file *files, size_t n);
+
 struct catalog_pointers {
     int64_t head, serving; /* 0: none yet */
     int64_t newest;        /* the largest version number ever used */

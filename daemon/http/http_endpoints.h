@@ -25,7 +25,8 @@ enum http_work {
 /*
  * E(method, path, function, scope, work, summary)
  *   method  HEAD is answered like GET
- *   path    {} stands for one part, which is rq->argument
+ *   path    {} stands for one part, which is rq->argument; a second {} is
+ *           rq->second
  *   scope   what a token must allow (http_tokens.h); OPEN: no token is needed
  */
 #define HTTP_ENDPOINTS(E)                                                      \
@@ -45,6 +46,10 @@ enum http_work {
       "end the protection of a version")                                       \
     E(POST, "/v1/versions/{}/promote", api_promote, ADMIN, VITAL,              \
       "make a version serve")                                                  \
+    E(GET, "/v1/versions/{}/files", api_files, ADMIN, QUICK,                   \
+      "the files of a version")                                                \
+    E(GET, "/v1/versions/{}/files/{}", api_file, ADMIN, QUICK,                 \
+      "one file of a version")                                                 \
     E(GET, "/v1/tags", api_tags, INFER, QUICK, "the names of versions")        \
     E(PUT, "/v1/tags/{}", api_put_tag, ADMIN, VITAL,                           \
       "give a name to a version")                                              \

@@ -95,6 +95,28 @@ static ssize_t read_stream(void *arg, uint64_t at, char *bytes, size_t size)
     return n ? (ssize_t)n : MHD_CONTENT_READER_END_OF_STREAM;
 }
 
+/* libmicrohttpd closes the file. */
+static struct MHD_Response *create_file(struct http_reply *p)
+{
+    struct http_file *f = p->file;
+    struct MHD_Response *r;
+    char text[96];
+
+    r = MHD_create_response_from_fd_at_offset64((uint64_t)f->n_bytes, f->fd,
+                                                (uint64_t)f->first);
+    if (!r)
+        return NULL;
+    f->fd = -1;
+    MHD_add_response_header(r, "Accept-Ranges", "bytes");
+    MHD_add_response_header(r, "ETag", f->etag);
+    if (p->status == 206) {
+        snprintf(text, sizeof text, "bytes %lld-%lld/%lld", (long long)f->first,
+                 (long long)(f->first + f->n_bytes - 1), (long long)f->size);
+        MHD_add_response_header(r, "Content-Range", text);
+    }
+    return r;
+}
+
 static struct MHD_Response *create_stream(struct http_mhd *m)
 {
     struct MHD_Response *r;
@@ -150,7 +172,7 @@ static enum MHD_Result send_reply(struct http_mhd *m, struct MHD_Connection *to)
     enum MHD_Result rc;
 
     /* json_pack returns NULL when a text in it is not UTF-8. */
-    if (!p->json && !p->type && !p->stream)
+    if (!p->json && !p->type && !p->stream && !p->file)
         http_fail(m->rq, 503, "unavailable", NULL,
                   "the answer cannot be written as JSON");
     if (p->stream) {
@@ -162,7 +184,7 @@ static enum MHD_Result send_reply(struct http_mhd *m, struct MHD_Connection *to)
     } else {
         if (p->json)
             p->type = "application/json";
-        r = create_body(p);
+        r = p->file && !p->json ? create_file(p) : create_body(p);
         /* A refused request is not admitted: it can still be evicted. */
         if (m->connection->admitted)
             http_connection_set_phase(m->connection, HTTP_WRITING);

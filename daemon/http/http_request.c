@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/json_value.h"
 #include "base/utf8.h"
@@ -387,6 +388,9 @@ void http_request_release(struct http_request *rq)
     json_decref(rq->body);
     json_decref(rq->reply.json);
     http_stream_free(rq->reply.stream);
+    if (rq->reply.file && rq->reply.file->fd >= 0)
+        close(rq->reply.file->fd);
+    free(rq->reply.file);
     buf_release(&rq->reply.text);
     buf_release(&rq->bytes);
     http_connection_uncharge(rq->connection);

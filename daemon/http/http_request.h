@@ -54,6 +54,13 @@ struct http_context {
     struct source *source; /* for POST /v1/records; NULL: none */
 };
 
+/* A part of a file as the body of a reply. */
+struct http_file {
+    int fd;                       /* -1: handed over */
+    int64_t first, n_bytes, size; /* the part, and the size of the file */
+    char etag[72];
+};
+
 struct http_reply {
     int status;   /* 0: none yet */
     json_t *json; /* or: */
@@ -65,6 +72,7 @@ struct http_reply {
     char allow[32];    /* with 405: the methods; or "" */
     bool close;        /* ends the connection after the reply */
     struct http_stream *stream; /* instead of a body: http_stream.h */
+    struct http_file *file;     /* instead of a body */
 };
 
 struct http_request {
@@ -74,6 +82,7 @@ struct http_request {
     struct http_connection *connection;
     const struct http_head *head;     /* NULL: it could not be read */
     char argument[HTTP_MAX_ARGUMENT]; /* the part of the path at {} */
+    char second[HTTP_MAX_ARGUMENT];   /* the part at the second {} */
     struct buf bytes;                 /* the body as received */
     json_t *body;                     /* an object, perhaps empty */
     struct http_cancel cancel;        /* of an endpoint that computes */

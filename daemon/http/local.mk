@@ -3,6 +3,7 @@ noinst_LIBRARIES += daemon/http/libhttp.a
 daemon_http_libhttp_a_SOURCES = \
 	daemon/http/api_completions.c \
 	daemon/http/api_events.c daemon/http/api_events.h \
+	daemon/http/api_files.c \
 	daemon/http/api_operations.c daemon/http/api_operations.h \
 	daemon/http/api_quarantine.c \
 	daemon/http/api_records.c \

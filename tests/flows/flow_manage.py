@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What an operator does with versions: names for them.
+"""What an operator does with versions: names for them, and their files.
 
 A tag finds its version over HTTP and with the client, survives a kill, and
 keeps its version when retention removes all others.
 """
 
+import hashlib
+import http.client
 import os
 
 from flow_util import TMP, Daemon, Tap, mneme, records, write_lines
@@ -37,6 +39,24 @@ def tags(tap, d):
     tap.equal(mneme("untag", "nobody", *where)[0], 3, "untag of nothing: 3")
     tap.equal(scored_by(d, "mneme@nobody"), 404, "an unknown name: 404")
     return first
+
+
+def files(tap, d, first):
+    """A version's files, with the digests that its row has."""
+    listed = d.get(f"/v1/versions/{first}/files")[1]["files"]
+    folder = os.path.join(d.data, "versions", f"{first:06d}")
+    tap.equal(sorted(f["name"] for f in listed), sorted(os.listdir(folder)),
+              "all of a version's files are listed")
+    host, port = d.address()
+    wrong = []
+    for f in listed:
+        c = http.client.HTTPConnection(host, port, timeout=300)
+        c.request("GET", f"/v1/versions/{first}/files/{f['name']}")
+        r = c.getresponse()
+        if hashlib.sha256(r.read()).hexdigest() != f["sha256"]:
+            wrong.append(f["name"])
+        c.close()
+    tap.equal(wrong, [], f"{len(listed)} files have their digests")
 
 
 def kept(tap, d, path, first):
@@ -75,6 +95,7 @@ def main():
     d.start()
     d.until_consumed(200)
     first = tags(tap, d)
+    files(tap, d, first)
     kept(tap, d, path, first)
     tap.equal(d.stop(), 0, "it stops")
     tap.exit()

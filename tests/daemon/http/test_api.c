@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -20,6 +21,7 @@
 #include "daemon/stream/source.h"
 #include "store/tags.h"
 #include "tests/util/http_util.h"
+#include "tests/util/store_util.h"
 
 /* --- versions and texts ------------------------------------------------- */
 
@@ -346,6 +348,114 @@ static void test_tags(void **state)
     assert_int_equal(tags_remove(fix.store, "stable", &before, NULL), 0);
 }
 
+/* --- files of a version ------------------------------------------------- */
+
+/* Asks with a field of the head. */
+static struct util_answer get_with(const char *path, const char *field)
+{
+    char *request = xasprintf("GET %s HTTP/1.1\r\nHost: localhost\r\n"
+                              "Connection: close\r\n%s\r\n\r\n",
+                              path, field);
+    struct util_answer a = util_ask_raw(request, strlen(request));
+
+    free(request);
+    return a;
+}
+
+static void check_range(const char *range, int status, const char *content,
+                        const char *body)
+{
+    char *field = xasprintf("Range: %s", range);
+    struct util_answer a = get_with("/v1/versions/1/files/labels.json", field);
+
+    assert_int_equal(a.status, status);
+    if (content)
+        assert_non_null(strstr(a.text, content));
+    if (body)
+        assert_string_equal(a.body, body);
+    util_release(&a);
+    free(field);
+}
+
+static void test_files(void **state)
+{
+    static const char *const wrong[] = {
+        "/v1/versions/1/files/nothing",
+        "/v1/versions/1/files/..",
+        "/v1/versions/1/files/../../mneme.db",
+        "/v1/versions/1/files/..%2f..%2fmneme.db",
+        "/v1/versions/1/files/%2e%2e%2fmneme.db",
+        "/v1/versions/1/files/.",
+        "/v1/versions/9/files/config.json",
+        "/v1/versions/x/files/config.json",
+        "/v1/versions/9/files"};
+    struct util_answer a = util_get("/v1/versions/1/files");
+    char *path = util_file_of(fix.dir, 1, "labels.json");
+    struct buf bytes = BUF_INIT;
+    const json_t *file;
+    bool found = false;
+    size_t i;
+
+    (void)state;
+    assert_int_equal(a.status, 200);
+    json_array_foreach(util_at(a.json, "files"), i, file)
+    {
+        const char *name = json_string_value(json_object_get(file, "name"));
+
+        if (strcmp(name, "labels.json") != 0)
+            continue;
+        found = true;
+        assert_int_equal(json_integer_value(json_object_get(file, "bytes")),
+                         14);
+        assert_int_equal(
+            strlen(json_string_value(json_object_get(file, "sha256"))), 64);
+    }
+    assert_true(found);
+    util_release(&a);
+    assert_int_equal(fileio_read(path, 100, &bytes, NULL), 0);
+    a = util_get("/v1/versions/1/files/labels.json");
+    assert_int_equal(a.status, 200);
+    assert_string_equal(a.body, bytes.data);
+    assert_non_null(strstr(a.text, "Content-Length: 14\r\n"));
+    util_release(&a);
+    a = util_ask("HEAD", "/v1/versions/1/files/labels.json", NULL, NULL, 0);
+    assert_int_equal(a.status, 200);
+    assert_string_equal(a.body, "");
+    util_release(&a);
+    check_range("bytes=0-1", 206, "Content-Range: bytes 0-1/14\r\n", "[\"");
+    check_range("bytes=12-", 206, "Content-Range: bytes 12-13/14\r\n", "\"]");
+    check_range("bytes=-1", 206, "Content-Range: bytes 13-13/14\r\n", "]");
+    check_range("bytes=-99", 206, "bytes 0-13/14\r\n", bytes.data);
+    check_range("bytes=3-99", 206, "bytes 3-13/14\r\n", bytes.data + 3);
+    check_range("bytes=14-", 416, NULL, NULL);
+    check_range("bytes=-0", 416, NULL, NULL);
+    check_range("bytes=5-3", 200, NULL, bytes.data);
+    check_range("bytes=0-1,3-4", 200, NULL, bytes.data);
+    check_range("lines=1-2", 200, NULL, bytes.data);
+    a = get_with("/v1/versions/1/files/labels.json",
+                 "If-Range: \"other\"\r\nRange: bytes=0-1");
+    assert_int_equal(a.status, 200);
+    util_release(&a);
+    for (i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        a = util_get(wrong[i]);
+        if (a.status != 404 && a.status != 400)
+            fail_msg("%s: %s", wrong[i], a.text);
+        util_release(&a);
+    }
+    /* A file that was tampered with. */
+    assert_int_equal(fileio_write_sync(path, "[]", 2, NULL), 0);
+    util_check_error(util_get("/v1/versions/1/files/labels.json"), 409, NULL);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(symlink("/etc/passwd", path), 0);
+    a = util_get("/v1/versions/1/files/labels.json");
+    assert_true(a.status >= 400);
+    util_release(&a);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(fileio_write_sync(path, bytes.data, bytes.len, NULL), 0);
+    buf_release(&bytes);
+    free(path);
+}
+
 /* --- records ------------------------------------------------------------ */
 
 static struct util_answer post_as(const char *type, const char *body)
@@ -469,6 +579,7 @@ int main(void)
         cmocka_unit_test(test_models),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_tags),
+        cmocka_unit_test(test_files),
         cmocka_unit_test(test_records),
         cmocka_unit_test(test_score),
         cmocka_unit_test(test_classify),

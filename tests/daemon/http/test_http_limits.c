@@ -64,7 +64,8 @@ static void wake_nobody(void *arg)
 
 static void start(void)
 {
-    struct http_context context = {conf, &board, serving, catalog, control};
+    struct http_context context = {conf,    &board,  serving,
+                                   catalog, control, NULL};
     struct err err = ERR_INIT;
 
     if (http_start(&context, &http, &err) != 0)
@@ -590,7 +591,8 @@ static void test_bodies(void **state)
 /* http_start in a process with a limit on open files. */
 static int start_with(rlim_t soft, rlim_t hard, rlim_t *raised)
 {
-    struct http_context context = {conf, &board, serving, catalog, control};
+    struct http_context context = {conf,    &board,  serving,
+                                   catalog, control, NULL};
     struct rlimit was, limit = {soft, hard};
     struct http *h = NULL;
     int rc;

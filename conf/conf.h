@@ -279,6 +279,7 @@ enum conf_listen_kind { CONF_LISTEN_TCP, CONF_LISTEN_UNIX };
 struct conf_http {
     char *listen;     /* as given */
     char *token_file; /* NULL: none */
+    struct conf_strings cors_origins; /* "*", or scheme://host[:port] */
     int64_t max_body_bytes;
     int64_t max_connections;
     int64_t max_request_seconds;

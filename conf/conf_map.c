@@ -608,10 +608,19 @@ const struct conf_key conf_map[] = {
             "address except loopback and a unix socket. The log warns if all "
             "users can read the file, and if a token has fewer than 16 "
             "characters. A reload reads the file again."},
+    {.name = "http.cors_origins", .type = CONF_STRINGS,
+     AT(http.cors_origins), .fallback = "[]",
+     .doc = "Web pages that may use the daemon from a browser (CORS), by their "
+            "origins: [https://app.example.org, http://localhost:5173]. Without "
+            "http.token_file, a page in the list may do everything. [\"*\"] "
+            "means every page, and needs http.token_file: a page then has to "
+            "know a token. Cookies and other credentials of the browser are "
+            "never used."},
     {.name = "http.max_body_bytes", .type = CONF_INT,
      AT(http.max_body_bytes), .fallback = "1048576", .min = 1024,
      .max = 1073741824,
-     .doc = "Length limit of a request's body. A longer one gets 413. The "
+     .doc = "Length limit of a request's body, after it was decompressed "
+            "(Content-Encoding: gzip or zstd). A longer one gets 413. The "
             "bodies of all requests, raw and parsed, take at most 64 MiB, or "
             "four times this limit if that is more. A body for which there "
             "is no room gets 429."},

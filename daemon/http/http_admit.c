@@ -8,6 +8,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "daemon/http/http_coding.h"
+#include "daemon/http/http_cors.h"
 #include "daemon/http/http_private.h"
 
 /* --- token and origin --------------------------------------------------- */
@@ -37,9 +39,11 @@ static void check_origin(struct http_request *rq)
     const char *name = origin ? strstr(origin, "://") : NULL;
     const char *target = rq->head->authority;
 
-    if (origin && (!name || !host || strcasecmp(name + 3, host) != 0))
+    if (origin && !http_cors_origin(rq) &&
+        (!name || !host || strcasecmp(name + 3, host) != 0))
         http_fail(rq, 403, "foreign_origin", NULL,
-                  "a web page of another origin may not use this daemon");
+                  "a web page of another origin may not use this daemon "
+                  "(http.cors_origins)");
     else if (rq->context->conf->http.listen_kind == CONF_LISTEN_TCP &&
              ((host && !is_local_name(host)) ||
               (target && !is_local_name(target))))
@@ -80,6 +84,19 @@ void http_admit_too_large(struct http_request *rq)
               (long long)rq->context->conf->http.max_body_bytes);
 }
 
+static void check_coding(struct http_request *rq, const char *coding)
+{
+    rq->coding = http_coding_create(coding);
+    if (!rq->coding)
+        http_fail(rq, 415, "unsupported_encoding", NULL,
+                  "Content-Encoding: %s is not supported; the codings are "
+                  "gzip and zstd",
+                  coding);
+    else if (!http_connection_charge(rq->connection, HTTP_CODING_BYTES))
+        http_fail(rq, 429, "overloaded", NULL,
+                  "the bodies of all requests need too much memory; try again");
+}
+
 uint64_t http_admit(struct http *h, struct http_request *rq,
                     const struct http_endpoint *endpoint)
 {
@@ -91,12 +108,9 @@ uint64_t http_admit(struct http *h, struct http_request *rq,
     if (rq->reply.status)
         return holder;
     if (coding && *coding && strcasecmp(coding, "identity") != 0)
-        http_fail(rq, 415, "unsupported_encoding", NULL,
-                  "Content-Encoding: %s is not supported; send the body "
-                  "uncompressed",
-                  coding);
-    else if (rq->head->length >
-             (uint64_t)rq->context->conf->http.max_body_bytes)
+        check_coding(rq, coding);
+    if (!rq->reply.status &&
+        rq->head->length > (uint64_t)rq->context->conf->http.max_body_bytes)
         http_admit_too_large(rq);
     return holder;
 }

@@ -27,7 +27,9 @@
 #include <unistd.h>
 
 #include "base/xalloc.h"
+#include "daemon/http/http_coding.h"
 #include "daemon/http/http_connections.h"
+#include "daemon/http/http_cors.h"
 #include "daemon/http/http_request.h"
 #include "daemon/http/http_stream.h"
 
@@ -141,8 +143,33 @@ static void add_number(struct MHD_Response *r, const char *name, int64_t x)
     MHD_add_response_header(r, name, text);
 }
 
-static void add_headers(struct MHD_Response *r, const struct http_reply *p)
+/* The headers of CORS. Vary: a cache must not give the reply to another page.
+ */
+static void add_cors(struct MHD_Response *r, const struct http_request *rq)
 {
+    const char *origin = http_cors_origin(rq);
+
+    if (rq->context->conf->http.cors_origins.n)
+        MHD_add_response_header(r, "Vary", "Origin");
+    if (!origin)
+        return;
+    MHD_add_response_header(r, "Access-Control-Allow-Origin", origin);
+    MHD_add_response_header(r, "Access-Control-Expose-Headers",
+                            "X-Mneme-Version, X-Request-Id, Retry-After");
+    if (!rq->reply.preflight)
+        return;
+    MHD_add_response_header(r, "Access-Control-Allow-Methods",
+                            "GET, POST, PUT, DELETE");
+    MHD_add_response_header(r, "Access-Control-Allow-Headers",
+                            "Authorization, Content-Type, Content-Encoding, "
+                            "Last-Event-ID, X-Request-Id");
+    MHD_add_response_header(r, "Access-Control-Max-Age", "600");
+}
+
+static void add_headers(struct MHD_Response *r, const struct http_request *rq)
+{
+    const struct http_reply *p = &rq->reply;
+
     MHD_add_response_header(r, "Content-Type", p->type);
     MHD_add_response_header(r, "Cache-Control", "no-store");
     MHD_add_response_header(r, "X-Content-Type-Options", "nosniff");
@@ -151,6 +178,11 @@ static void add_headers(struct MHD_Response *r, const struct http_reply *p)
                             "style-src 'unsafe-inline'; "
                             "script-src 'unsafe-inline'; "
                             "frame-ancestors 'none'");
+    add_cors(r, rq);
+    if (rq->id[0])
+        MHD_add_response_header(r, "X-Request-Id", rq->id);
+    if (p->status == 415)
+        MHD_add_response_header(r, "Accept-Encoding", HTTP_CODINGS);
     if (p->version)
         add_number(r, "X-Mneme-Version", p->version);
     if (p->retry_never) /* OpenAI's clients would repeat a 503 */
@@ -191,7 +223,7 @@ static enum MHD_Result send_reply(struct http_mhd *m, struct MHD_Connection *to)
     }
     if (!r)
         return MHD_NO;
-    add_headers(r, p);
+    add_headers(r, m->rq);
     rc = MHD_queue_response(to, (unsigned)p->status, r);
     MHD_destroy_response(r);
     return rc;

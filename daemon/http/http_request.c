@@ -17,6 +17,7 @@
 
 #include "base/json_value.h"
 #include "base/utf8.h"
+#include "daemon/http/http_coding.h"
 #include "daemon/http/http_connections.h"
 #include "daemon/http/http_head.h"
 #include "daemon/http/http_stream.h"
@@ -391,6 +392,7 @@ void http_request_release(struct http_request *rq)
     if (rq->reply.file && rq->reply.file->fd >= 0)
         close(rq->reply.file->fd);
     free(rq->reply.file);
+    http_coding_free(rq->coding);
     buf_release(&rq->reply.text);
     buf_release(&rq->bytes);
     http_connection_uncharge(rq->connection);

@@ -37,8 +37,10 @@
 #include "store/catalog.h"
 
 #define HTTP_MAX_ARGUMENT 128 /* bytes of a name in a path */
+#define HTTP_MAX_ID 128       /* bytes of a request's id */
 
 struct event_log;
+struct http_coding;
 struct http_connection;
 struct http_head;
 struct http_stream;
@@ -73,6 +75,7 @@ struct http_reply {
     bool close;        /* ends the connection after the reply */
     struct http_stream *stream; /* instead of a body: http_stream.h */
     struct http_file *file;     /* instead of a body */
+    bool preflight;             /* of CORS (http_cors.h) */
 };
 
 struct http_request {
@@ -83,7 +86,9 @@ struct http_request {
     const struct http_head *head;     /* NULL: it could not be read */
     char argument[HTTP_MAX_ARGUMENT]; /* the part of the path at {} */
     char second[HTTP_MAX_ARGUMENT];   /* the part at the second {} */
-    struct buf bytes;                 /* the body as received */
+    char id[HTTP_MAX_ID + 1];         /* X-Request-Id, taken over or made */
+    struct http_coding *coding;       /* of the body; NULL: none */
+    struct buf bytes;                 /* the body, decompressed */
     json_t *body;                     /* an object, perhaps empty */
     struct http_cancel cancel;        /* of an endpoint that computes */
     struct http_reply reply;

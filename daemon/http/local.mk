@@ -17,7 +17,9 @@ daemon_http_libhttp_a_SOURCES = \
 	daemon/http/http.c daemon/http/http.h \
 	daemon/http/http_admit.c \
 	daemon/http/http_cancel.c daemon/http/http_cancel.h \
+	daemon/http/http_coding.c daemon/http/http_coding.h \
 	daemon/http/http_connections.c daemon/http/http_connections.h \
+	daemon/http/http_cors.c daemon/http/http_cors.h \
 	daemon/http/http_endpoints.c daemon/http/http_endpoints.h \
 	daemon/http/http_head.c daemon/http/http_head.h \
 	daemon/http/http_listen.c daemon/http/http_listen.h \

@@ -252,6 +252,15 @@ static void checks_between_settings(void **state)
          "send requests and roll back: set http.token_file, or listen on "
          "127.0.0.1 or "
          "unix:PATH"},
+        {"http.cors_origins: [\"*\"]\n",
+         "t.yaml:1:20: http.cors_origins: every web page could roll back and "
+         "read what was learned: set http.token_file, or name the origins"},
+        {"http.cors_origins: [https://a.example/]\n",
+         "t.yaml:1:20: http.cors_origins: expected http://HOST[:PORT], "
+         "https://HOST[:PORT] or \"*\", found 'https://a.example/'"},
+        {"http.cors_origins: [null]\n",
+         "t.yaml:1:20: http.cors_origins: expected http://HOST[:PORT], "
+         "https://HOST[:PORT] or \"*\", found 'null'"},
         {"http.listen: 6636\n",
          "t.yaml:1:14: http.listen: expected HOST:PORT, [IPV6]:PORT or "
          "unix:PATH, found '6636'"},

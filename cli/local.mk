@@ -13,6 +13,7 @@ cli_mneme_SOURCES = \
 	cli/cmd_quarantine.c \
 	cli/cmd_rollback.c \
 	cli/cmd_status.c \
+	cli/cmd_token.c \
 	cli/cmd_verify.c \
 	cli/cmd_versions.c \
 	cli/demo_text.c cli/demo_text.h \

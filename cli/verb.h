@@ -91,6 +91,7 @@ verb_fn cmd_status, cmd_top;                                 /* cmd_status.c */
 verb_fn cmd_versions, cmd_show, cmd_diff, cmd_history;     /* cmd_versions.c */
 verb_fn cmd_rollback, cmd_version, cmd_tag, cmd_untag;     /* cmd_rollback.c */
 verb_fn cmd_ranges;                                        /* cmd_rollback.c */
+verb_fn cmd_token;                                         /* cmd_token.c */
 verb_fn cmd_quarantine, cmd_forget;                      /* cmd_quarantine.c */
 verb_fn cmd_generate, cmd_score, cmd_classify, cmd_embed;       /* cmd_ask.c */
 verb_fn cmd_backup, cmd_restore;                             /* cmd_backup.c */

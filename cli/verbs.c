@@ -270,6 +270,19 @@ const struct verb verbs[] = {
      cmd_verify,
      "Exit status 1 for damage, or a retrained version that differs; 3 when "
      "the version, its parent or its records are gone.\n"},
+    {"token", "create", 1, 1, true,
+     "Make a token, and its line for http.token_file.",
+     "Prints a random token, and the line that allows it: append the line to "
+     "the file of http.token_file, and send SIGHUP to mnemed. The line has "
+     "only the SHA-256 of the token, from which nobody can find the token. "
+     "Give the token to the client, as $MNEME_TOKEN. Needs no daemon.\n"
+     "Scopes: infer reads and asks versions; feed also sends records to POST "
+     "/v1/records; admin may do everything.\n",
+     OPTIONS({"scope", 0, "infer|feed|admin",
+              "what the token allows (default infer)"},
+             {"rate", 0, "N",
+              "allow at most N requests a minute (default: no limit)"}),
+     cmd_token, NULL},
     {"backup", "DIR", 1, 1, true,
      "Copy the data directory, also while the daemon runs.",
      "Copies a snapshot of the database, and the files of every undamaged "

@@ -603,11 +603,14 @@ const struct conf_key conf_map[] = {
     {.name = "http.token_file", .type = CONF_TEXT, AT(http.token_file),
      .fallback = "null", .null_word = "null", .is_reloadable = true,
      .doc = "File of access tokens, one a line. `infer TOKEN` allows reading "
-            "and inference. `admin TOKEN` also allows rollback, pin and "
-            "promote. # begins a comment. The file is required for any "
-            "address except loopback and a unix socket. The log warns if all "
-            "users can read the file, and if a token has fewer than 16 "
-            "characters. A reload reads the file again."},
+            "and inference. `feed TOKEN` also allows POST /v1/records. `admin "
+            "TOKEN` allows everything. TOKEN may be sha256:HEX, the SHA-256 of "
+            "a token; `mneme token create` makes both. `rate=N` after it "
+            "allows N requests a minute, and then gives 429. # begins a "
+            "comment. The file is required for any address except loopback and "
+            "a unix socket. The log warns if all users can read the file, and "
+            "if a token has fewer than 16 characters. A reload reads the file "
+            "again."},
     {.name = "http.cors_origins", .type = CONF_STRINGS,
      AT(http.cors_origins), .fallback = "[]",
      .doc = "Web pages that may use the daemon from a browser (CORS), by their "

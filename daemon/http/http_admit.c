@@ -8,6 +8,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/timing.h"
 #include "daemon/http/http_coding.h"
 #include "daemon/http/http_cors.h"
 #include "daemon/http/http_private.h"
@@ -58,12 +59,14 @@ static uint64_t check_token(struct http *h, struct http_request *rq,
     const char *authorization = http_head_field(rq->head, "Authorization");
     enum http_scope scope;
     uint64_t holder;
+    int wait_seconds;
     bool needed;
 
     pthread_mutex_lock(&h->mutex);
     scope = http_tokens_check(h->tokens, authorization);
     needed = http_tokens_needed(h->tokens);
     holder = http_tokens_holder(h->tokens, authorization);
+    wait_seconds = http_tokens_take(h->tokens, authorization, timing_mono_ms());
     pthread_mutex_unlock(&h->mutex);
     if (!needed)
         check_origin(rq);
@@ -71,7 +74,13 @@ static uint64_t check_token(struct http *h, struct http_request *rq,
         http_fail(rq, 401, "invalid_token", NULL,
                   "a token is needed: Authorization: Bearer TOKEN");
     else if (scope < needs)
-        http_fail(rq, 403, "scope", NULL, "an admin token is needed");
+        http_fail(rq, 403, "scope", NULL, "%s admin token is needed",
+                  needs == HTTP_FEED ? "a feed or" : "an");
+    if (wait_seconds && !rq->reply.status) {
+        http_fail(rq, 429, "rate_limited", NULL,
+                  "the token has used up its requests of this minute");
+        rq->reply.retry_seconds = wait_seconds;
+    }
     return holder;
 }
 

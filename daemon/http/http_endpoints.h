@@ -61,7 +61,7 @@ enum http_work {
       "records that rollbacks skipped")                                        \
     E(POST, "/v1/ranges/{}/release", api_release_range, ADMIN, VITAL,          \
       "learn the records of a skipped range")                                  \
-    E(POST, "/v1/records", api_records, ADMIN, TEXT, "records to learn from")  \
+    E(POST, "/v1/records", api_records, FEED, TEXT, "records to learn from")   \
     E(GET, "/v1/quarantine", api_quarantine, ADMIN, VITAL,                     \
       "the records in quarantine")                                             \
     E(GET, "/v1/quarantine/{}", api_quarantined, ADMIN, VITAL,                 \

@@ -27,8 +27,8 @@ struct http_connection;
 struct http_mhd; /* fields are in http_mhd.c */
 struct http_request;
 
-/* Open file descriptors of each struct http_mhd, with a file that it sends. */
-#define HTTP_MHD_DESCRIPTORS 4
+/* Open file descriptors of each struct http_mhd. */
+#define HTTP_MHD_DESCRIPTORS 3
 
 struct http_mhd_handlers {
     /* A piece of the body. */

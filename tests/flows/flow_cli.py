@@ -466,7 +466,7 @@ def outputs(tap, where):
         "rollback": ["2", "--stream", "skip", *where],
         "pin": ["latest", "--help"], "unpin": ["latest", "--help"],
         "tag": ["2", "a", *where], "untag": ["a", *where],
-        "promote": ["2", *where], "history": where, "ranges": where,
+        "token": ["create"], "promote": ["2", *where], "history": where, "ranges": where,
         "generate": ["x", *where], "score": ["x", *where],
         "classify": ["x", *where], "embed": ["x", *where],
         "feed": [*MOCK, "--data-dir", data], "quarantine": where,

@@ -8,7 +8,9 @@ keeps its version when retention removes all others.
 
 import hashlib
 import http.client
+import json
 import os
+import signal
 
 from flow_util import TMP, Daemon, Tap, mneme, records, write_lines
 
@@ -59,6 +61,53 @@ def files(tap, d, first):
     tap.equal(wrong, [], f"{len(listed)} files have their digests")
 
 
+def asked(d, token, method="GET", path="/v1/status"):
+    host, port = d.address()
+    c = http.client.HTTPConnection(host, port, timeout=300)
+    c.request(method, path, b"{}" if method == "POST" else None,
+              {"Authorization": f"Bearer {token}"})
+    r = c.getresponse()
+    r.read()
+    c.close()
+    return r.status, r.getheader("Retry-After")
+
+
+def tokens(tap):
+    """Tokens by their digests, reloaded; a rate; scopes."""
+    path = os.path.join(TMP, "token-file")
+    made = [json.loads(mneme("token", "create", "--json", *more, code=0)[1])
+            for more in ((), ("--scope", "admin"), ("--scope", "feed"),
+                         ("--rate", "2"))]
+    infer, admin, feed, slow = (m["token"] for m in made)
+    tap.ok(len({m["token"] for m in made}) == 4 and all(
+        m["sha256"] == hashlib.sha256(m["token"].encode()).hexdigest() and
+        m["token"] not in m["line"] for m in made),
+        "token create: four tokens, and lines with digests only")
+    code, out, _ = mneme("token", "create")
+    tap.ok(code == 0 and "line   infer sha256:" in out, "for people")
+    tap.equal(mneme("token", "create", "--scope", "root")[0], 2,
+              "a wrong scope: exit 2")
+    write_lines(path, [made[0]["line"], made[2]["line"], made[3]["line"]])
+    os.chmod(path, 0o600)
+    d = Daemon("tokens", source__type="http", http__token_file=path)
+    d.start(wait=None)
+    d.until(lambda: asked(d, infer)[0] == 200, "a token works", 60)
+    tap.equal([asked(d, infer, "POST", p)[0] for p in
+               ("/v1/records", "/v1/rollback")], [403, 403], "infer")
+    tap.equal([asked(d, feed, "POST", p)[0] for p in
+               ("/v1/records", "/v1/rollback")], [200, 403], "feed")
+    tap.equal(asked(d, admin)[0], 401, "a token that is not in the file")
+    got = [asked(d, slow) for _ in range(3)]
+    tap.ok([s for s, _ in got] == [200, 200, 429] and int(got[2][1]) >= 1,
+           f"two requests a minute: {got}")
+    write_lines(path, [made[1]["line"]])
+    os.kill(d.process.pid, signal.SIGHUP)
+    d.until(lambda: asked(d, admin)[0] == 200, "SIGHUP reads the file", 60)
+    tap.equal(asked(d, infer)[0], 401, "the removed token")
+    tap.equal(asked(d, admin, "POST", "/v1/rollback")[0], 400, "admin")
+    d.stop()
+
+
 def kept(tap, d, path, first):
     """All other versions go; the daemon is killed."""
     with open(path, "a") as f:
@@ -98,6 +147,7 @@ def main():
     files(tap, d, first)
     kept(tap, d, path, first)
     tap.equal(d.stop(), 0, "it stops")
+    tokens(tap)
     tap.exit()
 
 

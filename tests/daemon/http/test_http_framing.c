@@ -552,6 +552,10 @@ static const struct http_endpoint endpoints[] = {HTTP_ENDPOINTS(ROW)};
 
 #define INFER_TOKEN "infer-token-of-the-test"
 #define ADMIN_TOKEN "admin-token-of-the-test"
+#define FEED_TOKEN "feed-token-of-the-test"
+/* Of "abc": FIPS 180-2, appendix B. */
+#define ABC_SHA256                                                             \
+    "BA7816BF8F01CFEA414140DE5DAE2223B00361A396177A9CB410FF61F20015AD"
 
 /* The path with an x at each {}, to be freed. */
 static char *fill_in(const char *path)
@@ -601,10 +605,16 @@ static void test_credentials(void **state)
         {HTTP_OPEN, "Authorization: " ADMIN_TOKEN "\r\n"},
         {HTTP_OPEN, "X-Authorization: Bearer " ADMIN_TOKEN "\r\n"},
         {HTTP_INFER, "Authorization: Bearer " INFER_TOKEN "\r\n"},
+        {HTTP_FEED, "Authorization: Bearer " FEED_TOKEN "\r\n"},
         {HTTP_ADMIN, "authorization: bearer " ADMIN_TOKEN "\r\n"},
+        {HTTP_ADMIN, "Authorization: Bearer abc\r\n"},
+        /* A digest is no token. */
+        {HTTP_OPEN, "Authorization: Bearer sha256:" ABC_SHA256 "\r\n"},
+        {HTTP_OPEN, "Authorization: Bearer " ABC_SHA256 "\r\n"},
     };
     static const char lines[] =
-        "infer " INFER_TOKEN "\nadmin " ADMIN_TOKEN "\n";
+        "infer " INFER_TOKEN "\nadmin " ADMIN_TOKEN "\nfeed " FEED_TOKEN
+        " rate=100000\nadmin sha256:" ABC_SHA256 "\n";
     char *path = fileio_join(fix.dir, "tokens");
 
     (void)state;

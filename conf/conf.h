@@ -45,6 +45,7 @@ enum conf_start_kind {
     CONF_START_TIMESTAMP
 };
 enum conf_on_gap { CONF_ON_GAP_STOP, CONF_ON_GAP_SKIP };
+enum conf_tombstone { CONF_TOMBSTONE_IGNORE, CONF_TOMBSTONE_FORGET };
 enum conf_format { CONF_FORMAT_AUTO, CONF_FORMAT_JSON, CONF_FORMAT_TEXT };
 enum conf_bad_record {
     CONF_BAD_RECORD_QUARANTINE,
@@ -73,6 +74,7 @@ struct conf_kafka {
         int64_t timestamp_ms; /* Unix time; with CONF_START_TIMESTAMP */
     } start;
     enum conf_on_gap on_gap;
+    enum conf_tombstone tombstone;
     char *dead_letter; /* NULL: none */
     struct conf_properties properties;
 };

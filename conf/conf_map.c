@@ -73,6 +73,15 @@ const struct conf_key conf_map[] = {
             "counted, and reading continues at the nearest offset that Kafka "
             "has. The key also decides for a file that was replaced: with "
             "skip, it is read from its first line."},
+    {.name = "source.kafka.tombstone", .type = CONF_ENUM,
+     AT(source.kafka.tombstone), .fallback = "ignore",
+     .words = "ignore | forget",
+     .doc = "What a message without a value means, as compacted topics have "
+            "them. ignore: it is a bad record with the reason null. forget: "
+            "the records whose id is the message's key are forgotten, as mneme "
+            "forget --id does, and the message counts as skipped. Later "
+            "messages with this id are learned. Without a key, or with one "
+            "that cannot be an id, the message is a bad record."},
     {.name = "source.kafka.dead_letter", .type = CONF_TEXT,
      AT(source.kafka.dead_letter), .fallback = "null", .null_word = "null",
      .doc = "Topic to which bad records are sent as well, unchanged, with "

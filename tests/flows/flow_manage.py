@@ -11,8 +11,13 @@ import http.client
 import json
 import os
 import signal
+import sqlite3
+import subprocess
 
-from flow_util import TMP, Daemon, Tap, mneme, records, write_lines
+from flow_util import MNEMED, TMP, Daemon, Tap, mneme, records, write_lines
+
+CLIENT = os.path.join(os.path.dirname(MNEMED), "..", "tests", "tools",
+                      "kafka_client")
 
 
 def scored_by(daemon, model):
@@ -134,6 +139,51 @@ def kept(tap, d, path, first):
     tap.equal(mneme("verify", "--all", data=d.data)[0], 0, "the store is whole")
 
 
+def tombstones(tap):
+    """A message without a value forgets the records of its key."""
+    d = Daemon("tombstones", source__type="kafka",
+               source__kafka__tombstone="forget",
+               learner__holdout__fraction=0.2,
+               **{"source__kafka__properties__bootstrap.servers": "embedded"})
+    d.start(wait="alive")
+    with open(os.path.join(d.data, "kafka.addr")) as f:
+        address = f.read().strip()
+
+    def produce(*messages):
+        subprocess.run([CLIENT, address, "produce", "text"], text=True,
+                       input="".join(f"0:{key}\t{value}\n"
+                                     for key, value in messages), check=True)
+
+    def rows():
+        db = sqlite3.connect(f"file:{os.path.join(d.data, 'mneme.db')}"
+                             "?mode=ro", uri=True)
+        try:
+            return dict(db.execute(
+                "SELECT id, count(DISTINCT record_offset) FROM (SELECT id,"
+                " record_offset, died FROM replay_rows UNION ALL SELECT id,"
+                " record_offset, died FROM holdout_rows) WHERE died IS NULL"
+                " GROUP BY id"))
+        finally:
+            db.close()
+
+    def message(person, i):
+        return person, json.dumps({
+            "id": person, "text": json.loads(records(
+                "harbour", 1, seed=f"{person}{i}")[0])["text"]})
+
+    produce(*[message(p, i) for i in range(30) for p in ("alice", "bob")])
+    d.until_consumed(60)
+    produce(("alice", "null"), ("", "null"), message("alice", 99))
+    d.until(lambda: d.status()["records"]["consumed"] == 63 and
+            rows() == {"alice": 1, "bob": 30}, "alice is forgotten", 120)
+    s = d.status()["records"]
+    tap.equal((s["skipped"], s["quarantined"]), (1, 1),
+              "the tombstone is skipped; one without a key is a bad record")
+    tap.ok(any(v["forgotten"] for v in d.versions()),
+           "versions that learned from her are marked")
+    tap.equal(d.stop(), 0, "it stops")
+
+
 def main():
     tap = Tap()
     path = write_lines(os.path.join(TMP, "lines.jsonl"),
@@ -148,6 +198,7 @@ def main():
     kept(tap, d, path, first)
     tap.equal(d.stop(), 0, "it stops")
     tokens(tap)
+    tombstones(tap)
     tap.exit()
 
 

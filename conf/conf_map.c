@@ -623,11 +623,11 @@ const struct conf_key conf_map[] = {
     {.name = "http.cors_origins", .type = CONF_STRINGS,
      AT(http.cors_origins), .fallback = "[]",
      .doc = "Web pages that may use the daemon from a browser (CORS), by their "
-            "origins: [https://app.example.org, http://localhost:5173]. Without "
-            "http.token_file, a page in the list may do everything. [\"*\"] "
-            "means every page, and needs http.token_file: a page then has to "
-            "know a token. Cookies and other credentials of the browser are "
-            "never used."},
+            "origins: [https://app.example.org, http://localhost:5173]. "
+            "Without http.token_file, a page in the list may do everything. "
+            "[\"*\"] means every page, and needs http.token_file: a page then "
+            "has to know a token. Cookies and other credentials of the browser "
+            "are never used."},
     {.name = "http.max_body_bytes", .type = CONF_INT,
      AT(http.max_body_bytes), .fallback = "1048576", .min = 1024,
      .max = 1073741824,

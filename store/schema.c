@@ -14,11 +14,11 @@
  *
  * pointers has one row. newest is the largest version number ever used.
  *
- * history and control_log only grow; triggers prevent other changes. releases.h,
- * tags.h and tombstones.h explain the kinds of the control log. Its hash is that of a
- * forgotten id or domain. `promote` is an operator's choice of the serving
- * version. `hold`, with the head version, says that learning is paused until
- * an operator promotes or rolls back (catalog_pause).
+ * history and control_log only grow; triggers prevent other changes.
+ * releases.h, tags.h and tombstones.h explain the kinds of the control log. Its
+ * hash is that of a forgotten id or domain. `promote` is an operator's choice
+ * of the serving version. `hold`, with the head version, says that learning is
+ * paused until an operator promotes or rolls back (catalog_pause).
  */
 #include "config.h"
 

@@ -53,6 +53,11 @@ void http_coding_free(struct http_coding *c)
     free(c);
 }
 
+size_t http_coding_bytes(const struct http_coding *c)
+{
+    return c->zstd ? ((size_t)1 << WINDOW_LOG) + (1 << 20) : 64 << 10;
+}
+
 /* Makes the next piece of at most PIECE_BYTES.
  *   n_used   bytes of the input that were used
  *   returns  false: the data is bad */

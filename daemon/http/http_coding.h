@@ -25,6 +25,9 @@ struct http_coding; /* fields are in http_coding.c */
 struct http_coding *http_coding_create(const char *name);
 void http_coding_free(struct http_coding *c); /* NULL is fine */
 
+/* The most memory that it takes. */
+size_t http_coding_bytes(const struct http_coding *c);
+
 enum http_coding_result {
     HTTP_CODING_OK,
     HTTP_CODING_TOO_LARGE, /* `out` would have more than max_bytes */

@@ -4,6 +4,9 @@
  * sync, cuts the segment back to its durable size. A reader may have read the
  * bytes that were cut, so it opens the file again when lines.h says that it was
  * rewritten.
+ *
+ * A sync may take long. The mutex is not held then, so that the reader and the
+ * status do not wait for it.
  */
 #include "config.h"
 
@@ -40,13 +43,14 @@ struct record_log {
     char *dir;
     int64_t limit_bytes;
     bool reads_only;
-    pthread_mutex_t mutex; /* guards all below */
+    pthread_mutex_t appending; /* one append at a time; guards fd and failed */
+    int fd;                    /* of the last segment; -1: not open */
+    bool failed;               /* a sync has failed */
+    pthread_mutex_t mutex;     /* guards all below; taken after `appending` */
     struct segment *segments;
     size_t n, cap;
     int64_t end;       /* offset after the last durable record */
     int64_t keep_from; /* records from here on are kept */
-    int fd;            /* of the last segment; -1: not open */
-    bool failed;       /* a sync has failed */
 };
 
 static char *segment_path(const struct record_log *l, int64_t first)
@@ -170,6 +174,7 @@ int record_log_open(const struct record_log_options *options,
     l->limit_bytes = options->limit_bytes;
     l->reads_only = options->reads_only;
     l->fd = -1;
+    pthread_mutex_init(&l->appending, NULL);
     pthread_mutex_init(&l->mutex, NULL);
     if (!l->reads_only)
         rc = fileio_mkdirs(l->dir, err);
@@ -194,6 +199,7 @@ void record_log_close(struct record_log *l)
     if (l->fd >= 0)
         close(l->fd);
     pthread_mutex_destroy(&l->mutex);
+    pthread_mutex_destroy(&l->appending);
     free(l->segments);
     free(l->dir);
     free(l);
@@ -250,7 +256,7 @@ int record_log_keep_from(struct record_log *l, int64_t offset, struct err *err)
 
 /* --- appending ---------------------------------------------------------- */
 
-/* Begins a segment at l->end. Locks: needs mutex. */
+/* Begins a segment at l->end. Locks: needs both mutexes. */
 static int add_segment(struct record_log *l, struct err *err)
 {
     char *path = segment_path(l, l->end);
@@ -280,6 +286,7 @@ int record_log_begin_at(struct record_log *l, int64_t offset, struct err *err)
     int64_t end;
     int rc = 0;
 
+    pthread_mutex_lock(&l->appending);
     pthread_mutex_lock(&l->mutex);
     end = l->end;
     BUG_ON(offset <= l->end || l->reads_only);
@@ -291,6 +298,7 @@ int record_log_begin_at(struct record_log *l, int64_t offset, struct err *err)
     else
         l->end = end;
     pthread_mutex_unlock(&l->mutex);
+    pthread_mutex_unlock(&l->appending);
     return rc;
 }
 
@@ -325,11 +333,12 @@ static int make_room(struct record_log *l, int64_t n_bytes, struct err *err)
     return rc;
 }
 
-/* Locks: needs mutex. */
-static int write_lines(struct record_log *l, const char *lines, size_t n_bytes,
-                       struct err *err)
+/* Writes to the last segment, and syncs.
+ *   last  the segment before the write
+ * Locks: needs appending */
+static int write_lines(struct record_log *l, const struct segment *last,
+                       const char *lines, size_t n_bytes, struct err *err)
 {
-    struct segment *last = &l->segments[l->n - 1];
     char *path = segment_path(l, last->first);
     int rc = fileio_write_all(l->fd, lines, n_bytes, path, err);
 
@@ -343,12 +352,34 @@ static int write_lines(struct record_log *l, const char *lines, size_t n_bytes,
     return rc;
 }
 
-/* Locks: needs mutex. */
-static int append(struct record_log *l, const char *lines, size_t n_bytes,
-                  struct err *err)
+/* Makes room in the last segment, or begins one.
+ *   *last  the last segment
+ * Locks: needs appending; takes mutex */
+static int prepare(struct record_log *l, size_t n_bytes, struct segment *last,
+                   struct err *err)
 {
     int64_t segment_bytes = l->limit_bytes / SEGMENTS;
     int rc = 0;
+
+    if (segment_bytes > MOST_SEGMENT_BYTES)
+        segment_bytes = MOST_SEGMENT_BYTES;
+    pthread_mutex_lock(&l->mutex);
+    if (l->n == 0 || l->segments[l->n - 1].bytes >= segment_bytes)
+        rc = add_segment(l, err);
+    if (rc == 0)
+        rc = make_room(l, (int64_t)n_bytes, err);
+    if (rc == 0)
+        *last = l->segments[l->n - 1];
+    pthread_mutex_unlock(&l->mutex);
+    return rc;
+}
+
+/* Locks: needs appending */
+static int append(struct record_log *l, const char *lines, size_t n_bytes,
+                  struct err *err)
+{
+    struct segment last;
+    int rc;
 
     if (l->failed)
         return err_set(err, ERR_IO,
@@ -359,13 +390,8 @@ static int append(struct record_log *l, const char *lines, size_t n_bytes,
                        "the records are larger than source.http.log_bytes, "
                        "%" PRId64,
                        l->limit_bytes);
-    if (segment_bytes > MOST_SEGMENT_BYTES)
-        segment_bytes = MOST_SEGMENT_BYTES;
-    if (l->n == 0 || l->segments[l->n - 1].bytes >= segment_bytes)
-        rc = add_segment(l, err);
-    if (rc == 0)
-        rc = make_room(l, (int64_t)n_bytes, err);
-    return rc ? rc : write_lines(l, lines, n_bytes, err);
+    rc = prepare(l, n_bytes, &last, err);
+    return rc ? rc : write_lines(l, &last, lines, n_bytes, err);
 }
 
 int record_log_append(struct record_log *l, const char *lines, size_t n_bytes,
@@ -374,14 +400,16 @@ int record_log_append(struct record_log *l, const char *lines, size_t n_bytes,
     int rc;
 
     BUG_ON(l->reads_only);
-    pthread_mutex_lock(&l->mutex);
+    pthread_mutex_lock(&l->appending);
     rc = append(l, lines, n_bytes, err);
     if (rc == 0) {
+        pthread_mutex_lock(&l->mutex);
         *first = l->end;
         l->end += n;
         l->segments[l->n - 1].bytes += (int64_t)n_bytes;
+        pthread_mutex_unlock(&l->mutex);
     }
-    pthread_mutex_unlock(&l->mutex);
+    pthread_mutex_unlock(&l->appending);
     return rc;
 }
 

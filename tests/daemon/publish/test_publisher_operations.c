@@ -344,8 +344,9 @@ int main(void)
 #define T(f)                                                                   \
     cmocka_unit_test_setup_teardown(f, util_make_temp, util_remove_temp)
     const struct CMUnitTest tests[] = {
-        T(test_rollback),      T(test_pin),     T(test_tags), T(test_promote), T(test_choice),
-        T(test_release_range), T(test_release), T(test_order),   T(test_stop),
+        T(test_rollback), T(test_pin),           T(test_tags),
+        T(test_promote),  T(test_choice),        T(test_release_range),
+        T(test_release),  T(test_order),         T(test_stop),
     };
 
     return cmocka_run_group_tests(tests, publish_util_set_up,

@@ -15,6 +15,7 @@ cli_mneme_SOURCES = \
 	cli/cmd_rollback.c \
 	cli/cmd_status.c \
 	cli/cmd_top.c \
+	cli/cmd_token.c \
 	cli/cmd_verify.c \
 	cli/cmd_versions.c \
 	cli/completion.c cli/completion.h \

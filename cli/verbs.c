@@ -19,7 +19,9 @@
     }
 #define ASK_VERSION                                                            \
     {                                                                          \
-        "version", 0, "N", "use version N (default: the serving version)"      \
+        "version", 0, "N",                                                     \
+            "use version N, or the version with the tag N (default: the "      \
+            "serving version)"                                                 \
     }
 #define ASK_LINES                                                              \
     {                                                                          \
@@ -95,7 +97,8 @@ const struct verb verbs[] = {
      "ACCURACY are means over the holdout of all domains. GATE is the verdict: "
      "the comparison of the version with its reference version. FLAGS: the "
      "serving version answers requests, the head version is the newest one, "
-     "and a pinned version is never removed.\n",
+     "and a pinned version is never removed. Then come the version's tags, "
+     "each as @NAME.\n",
      OPTIONS({"limit", 'n', "N", "list only the newest N (default: all)"}),
      cmd_versions, NULL},
     {"show", "N", 1, 1, true, "Print the details of version N.",
@@ -133,6 +136,17 @@ const struct verb verbs[] = {
      cmd_version, NULL},
     {"unpin", "N", 1, 1, true,
      "Let retention remove version N again.", NULL, NULL, cmd_version, NULL},
+    {"tag", "N NAME", 2, 2, true, "Give version N a name.",
+     "Requests can then name the version as mneme@NAME, and generate, score, "
+     "classify and embed with --version NAME. A tag that another version has "
+     "moves to version N; mneme history lists the moves. Retention keeps a "
+     "tagged version, as it keeps a pinned one. NAME has 1 to 64 letters, "
+     "digits, dots, underscores or hyphens, and begins with a letter or a "
+     "digit. It is neither a number, nor latest, nor previous.\n",
+     NULL, cmd_tag, NULL},
+    {"untag", "NAME", 1, 1, true, "Remove a name of a version.",
+     "Without another tag or a pin, retention can remove the version again.\n",
+     NULL, cmd_untag, NULL},
     {"promote", "N|latest", 1, 1, true,
      "Serve version N, whatever its verdict.",
      "Version N serves until the next promote or rollback. promote latest "
@@ -140,8 +154,10 @@ const struct verb verbs[] = {
      "versions again.\n",
      NULL, cmd_version, NULL},
     {"history", NULL, 0, 0, true,
-     "List the versions that served, with times and causes.", NULL, NULL,
-     cmd_history, NULL},
+     "List the versions that served, with times and causes.",
+     "A second table has the changes of tags, newest first, if there were "
+     "any. VERSION is - where the tag was removed.\n",
+     NULL, cmd_history, NULL},
     {"ranges", NULL, 0, 0, true,
      "List the ranges of the stream that rollbacks skipped.",
      "KIND is the cause. skip: an operator's rollback --stream skip. "
@@ -245,7 +261,8 @@ const struct verb verbs[] = {
      "Writing the database anew needs as much free space as the database "
      "takes. Until there is that space, the file may hold erased bytes: the "
      "result and `mneme status` say so, and the daemon tries again every "
-     "minute.\n",
+     "minute. The log of source.type http keeps its records: see RECORDS OVER "
+     "HTTP in mnemed(8).\n",
      OPTIONS({"id", 0, "ID", "forget the records with this id"},
              {"domain", 'd', "D", "forget the records of this domain"}),
      cmd_forget, "Exit status 3 when no daemon runs.\n"},
@@ -273,6 +290,19 @@ const struct verb verbs[] = {
      cmd_verify,
      "Exit status 1 for damage, or a retrained version that differs; 3 when "
      "the version, its parent or its records are gone.\n"},
+    {"token", "create", 1, 1, true,
+     "Make a token, and its line for http.token_file.",
+     "Prints a random token, and the line that allows it: append the line to "
+     "the file of http.token_file, and send SIGHUP to mnemed. The line has "
+     "only the SHA-256 of the token, from which nobody can find the token. "
+     "Give the token to the client, as $MNEME_TOKEN. Needs no daemon.\n"
+     "Scopes: infer reads and asks versions; feed also sends records to POST "
+     "/v1/records; admin may do everything.\n",
+     OPTIONS({"scope", 0, "infer|feed|admin",
+              "what the token allows (default infer)"},
+             {"rate", 0, "N",
+              "allow at most N requests a minute (default: no limit)"}),
+     cmd_token, NULL},
     {"backup", "DIR", 1, 1, true,
      "Copy the data directory, also while the daemon runs.",
      "Copies a snapshot of the database, and the files of every undamaged "

@@ -269,7 +269,8 @@ static int start(struct daemon *d, struct err *err)
                                            .board = &d->board,
                                            .serving = d->serving,
                                            .catalog = d->catalog,
-                                           .control = d->control},
+                                           .control = d->control,
+                                           .source = d->source},
                     &d->http, err);
     if (rc)
         return rc;
@@ -429,7 +430,8 @@ static void block_signals(sigset_t *signals)
 int daemon_run(struct conf *conf, daemon_reload_fn *reload_conf, void *arg,
                struct err *err)
 {
-    static const char *const source_types[] = {"kafka", "file", "stdin"};
+    static const char *const source_types[] = {"kafka", "file", "stdin",
+                                               "http"};
     struct daemon *d = xcalloc(1, sizeof *d);
     sigset_t signals;
     int rc;

@@ -69,6 +69,8 @@ FLOW_TESTS = \
 	tests/flows/flow_drift.py \
 	tests/flows/flow_quarantine.py \
 	tests/flows/flow_page.py \
+	tests/flows/flow_manage.py \
+	tests/flows/flow_records.py \
 	tests/flows/flow_memory.py \
 	tests/flows/flow_installed.sh \
 	tests/flows/flow_dist.sh \

@@ -5,6 +5,7 @@
 #include "config.h"
 
 #include "daemon/http/http_endpoints.h"
+#include "store/tags.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -14,9 +15,9 @@
 #include "base/timing.h"
 #include "base/xalloc.h"
 #include "daemon/board/metrics.h"
+#include "daemon/board/series.h"
 #include "daemon/http/dashboard.h"
 #include "daemon/http/http_head.h"
-#include "daemon/board/series.h"
 
 #define HISTORY_ROWS 1000
 
@@ -132,13 +133,36 @@ static json_t *history_row_json(const struct catalog_history *row)
                      time_or_null(row->until_ms));
 }
 
+/* The changes of tags, newest first. False: the request has failed. */
+static bool add_tag_moves(struct http_request *rq, size_t limit, json_t **list)
+{
+    struct tags_move *moves = NULL;
+    struct err err = ERR_INIT;
+    size_t n = 0;
+
+    if (tags_moves(rq->context->catalog, limit, &moves, &n, &err) != 0) {
+        http_fail_err(rq, &err);
+        return false;
+    }
+    *list = json_array();
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(
+            *list,
+            json_pack("{s:s, s:o, s:o}", "name", moves[i].name, "version",
+                      moves[i].version ? json_integer(moves[i].version)
+                                       : json_null(),
+                      "time", time_or_null(moves[i].time_ms)));
+    tags_moves_free(moves, n);
+    return true;
+}
+
 void api_history(struct http_request *rq)
 {
     struct catalog_history *rows = NULL;
     struct err err = ERR_INIT;
     int64_t limit = HISTORY_ROWS;
     size_t n = 0;
-    json_t *list;
+    json_t *list, *tags;
 
     if (!http_query_integer(rq, "limit", 1, 1000000, &limit))
         return;
@@ -151,7 +175,11 @@ void api_history(struct http_request *rq)
     for (size_t i = 0; i < n; i++)
         json_array_append_new(list, history_row_json(&rows[i]));
     catalog_history_free(rows, n);
-    http_answer(rq, 200, json_pack("{s:o}", "history", list));
+    if (add_tag_moves(rq, (size_t)limit, &tags))
+        http_answer(rq, 200,
+                    json_pack("{s:o, s:o}", "history", list, "tags", tags));
+    else
+        json_decref(list);
 }
 
 static json_t *range_json(const struct catalog_skip *r)

@@ -32,7 +32,8 @@
 static int raise_descriptors(const struct conf_http *conf, struct err *err)
 {
     int n = http_connections_max((int)conf->max_connections);
-    rlim_t needed = (rlim_t)n * (1 + HTTP_MHD_DESCRIPTORS) + OTHER_FILES;
+    /* A socket, libmicrohttpd's, and a file that is sent. */
+    rlim_t needed = (rlim_t)n * (2 + HTTP_MHD_DESCRIPTORS) + OTHER_FILES;
     struct rlimit limit;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0)

@@ -17,6 +17,7 @@
 /* How an endpoint is limited. */
 enum http_work {
     HTTP_QUICK,
+    HTTP_TEXT,    /* quick; its body is not only JSON, and it parses it */
     HTTP_VITAL,   /* quick, and answered above http.max_connections, too */
     HTTP_COMPUTES /* needs a slot, and can be cancelled */
 };
@@ -24,7 +25,8 @@ enum http_work {
 /*
  * E(method, path, function, scope, work, summary)
  *   method  HEAD is answered like GET
- *   path    {} stands for one part, which is rq->argument
+ *   path    {} stands for one part, which is rq->argument; a second {} is
+ *           rq->second
  *   scope   what a token must allow (http_tokens.h); OPEN: no token is needed
  */
 #define HTTP_ENDPOINTS(E)                                                      \
@@ -47,12 +49,22 @@ enum http_work {
       "end the protection of a version")                                       \
     E(POST, "/v1/versions/{}/promote", api_promote, ADMIN, VITAL,              \
       "make a version serve")                                                  \
+    E(GET, "/v1/versions/{}/files", api_files, ADMIN, QUICK,                   \
+      "the files of a version")                                                \
+    E(GET, "/v1/versions/{}/files/{}", api_file, ADMIN, QUICK,                 \
+      "one file of a version")                                                 \
+    E(GET, "/v1/tags", api_tags, INFER, QUICK, "the names of versions")        \
+    E(PUT, "/v1/tags/{}", api_put_tag, ADMIN, VITAL,                           \
+      "give a name to a version")                                              \
+    E(DELETE, "/v1/tags/{}", api_delete_tag, ADMIN, VITAL,                     \
+      "remove a name of a version")                                            \
     E(POST, "/v1/rollback", api_rollback, ADMIN, VITAL,                        \
       "go back to an older version")                                           \
     E(GET, "/v1/ranges", api_ranges, INFER, QUICK,                             \
       "records that rollbacks skipped")                                        \
     E(POST, "/v1/ranges/{}/release", api_release_range, ADMIN, VITAL,          \
       "learn the records of a skipped range")                                  \
+    E(POST, "/v1/records", api_records, FEED, TEXT, "records to learn from")   \
     E(GET, "/v1/quarantine", api_quarantine, ADMIN, VITAL,                     \
       "the records in quarantine")                                             \
     E(GET, "/v1/quarantine/{}", api_quarantined, ADMIN, VITAL,                 \

@@ -13,9 +13,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/json_value.h"
 #include "base/utf8.h"
+#include "daemon/http/http_coding.h"
 #include "daemon/http/http_connections.h"
 #include "daemon/http/http_head.h"
 #include "daemon/http/http_stream.h"
@@ -387,6 +389,10 @@ void http_request_release(struct http_request *rq)
     json_decref(rq->body);
     json_decref(rq->reply.json);
     http_stream_free(rq->reply.stream);
+    if (rq->reply.file && rq->reply.file->fd >= 0)
+        close(rq->reply.file->fd);
+    free(rq->reply.file);
+    http_coding_free(rq->coding);
     buf_release(&rq->reply.text);
     buf_release(&rq->bytes);
     http_connection_uncharge(rq->connection);

@@ -3,9 +3,11 @@ noinst_LIBRARIES += daemon/http/libhttp.a
 daemon_http_libhttp_a_SOURCES = \
 	daemon/http/api_completions.c \
 	daemon/http/api_events.c daemon/http/api_events.h \
+	daemon/http/api_files.c \
 	daemon/http/api_operations.c daemon/http/api_operations.h \
 	daemon/http/api_page.c \
 	daemon/http/api_quarantine.c \
+	daemon/http/api_records.c \
 	daemon/http/api_status.c \
 	daemon/http/api_text.c \
 	daemon/http/api_tokenizer.c daemon/http/api_tokenizer.h \
@@ -15,7 +17,9 @@ daemon_http_libhttp_a_SOURCES = \
 	daemon/http/http.c daemon/http/http.h \
 	daemon/http/http_admit.c \
 	daemon/http/http_cancel.c daemon/http/http_cancel.h \
+	daemon/http/http_coding.c daemon/http/http_coding.h \
 	daemon/http/http_connections.c daemon/http/http_connections.h \
+	daemon/http/http_cors.c daemon/http/http_cors.h \
 	daemon/http/http_endpoints.c daemon/http/http_endpoints.h \
 	daemon/http/http_head.c daemon/http/http_head.h \
 	daemon/http/http_listen.c daemon/http/http_listen.h \

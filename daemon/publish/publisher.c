@@ -398,8 +398,8 @@ static void scrub(struct publisher *p)
     }
     if (waits && first)
         log_warn("forget",
-                 "result=\"mneme.db may still hold erased bytes until there is "
-                 "room to write it anew: tried again every minute\"");
+                 "result=\"mneme.db may still hold erased bytes until it is "
+                 "written anew, which is tried every minute\"");
     p->scrub_ms = waits ? timing_mono_ms() + SCRUB_MS : 0;
     status_lock(p->options.board)->erasure_pending = waits;
     status_unlock(p->options.board);

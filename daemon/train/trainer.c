@@ -484,6 +484,59 @@ static int forget(struct trainer *t, const struct control_operation *op,
     return 0;
 }
 
+/* Forgets what the tombstones among n records name. Those further ahead may be
+ * forgotten with the first: a tombstone covers only the records before it, and
+ * the ones between are not decided yet. */
+static int forget_tombstones(struct trainer *t, struct record **records,
+                             size_t n, struct err *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        struct record *rec = records[i];
+        struct forget_request request = {
+            .learning = t->l,
+            .source = t->options.source,
+            .publisher = t->options.publisher,
+            .kind = TOMBSTONES_ID,
+            .name = rec->forgets,
+            .next_release = inbox_next_release(&t->inbox),
+            .tombstone = rec,
+        };
+        json_t *result = NULL;
+        char detail[512];
+
+        if (!rec->forgets || rec->has_forgotten || rec->epoch != t->inbox.epoch)
+            continue;
+        rc = forget_run(&request, detail, sizeof detail, &result, err);
+        rec->has_forgotten = rc == 0;
+        json_decref(result);
+    }
+    return rc;
+}
+
+/* The stream has come to a tombstone. As for an operator's request, nothing may
+ * be staged. A kill before the next version reads the tombstone again. */
+static void meet_tombstone(struct trainer *t)
+{
+    struct err err = ERR_INIT;
+    struct record **records;
+    size_t n;
+    int rc = publish_all(t);
+
+    if (rc || is_paused(t))
+        return; /* it is met again */
+    records = inbox_ahead(&t->inbox, &n);
+    rc = forget_tombstones(t, records, n, &err);
+    if (rc == ERR_FULL) {
+        log_warn("forget", "error=\"%s\"", err.msg);
+        timing_sleep_ms(RETRY_MS / 5);
+    } else if (rc) {
+        fail(t, &err);
+    }
+    trainer_board_show(&t->board, true);
+}
+
 static void run_operations(struct trainer *t)
 {
     struct control_operation op;
@@ -669,6 +722,10 @@ static void learn(struct trainer *t)
         fail(t, &err);
         return;
     }
+    if (t->inbox.meets_tombstone) {
+        meet_tombstone(t);
+        return;
+    }
     if (added || inbox_has_records(&t->inbox))
         return;
     t->inbox.ended |= inbox_has_stopped(&t->inbox, &health);
@@ -788,6 +845,7 @@ static int begin_with_vocabulary(struct trainer *t, struct err *err)
                        records[i]->partition, records[i]->offset);
     submit(t);
     drain_publisher(t);
+    rc = forget_tombstones(t, records, n, err);
     for (size_t i = 0; i < n; i++) {
         if (rc == 0)
             rc = inbox_add(&t->inbox, records[i], err);

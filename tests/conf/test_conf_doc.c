@@ -37,6 +37,7 @@ static void defaults(void **state)
     assert_string_equal(c->source.kafka.topics.items[0], "text");
     assert_int_equal(c->source.kafka.start.kind, CONF_START_EARLIEST);
     assert_null(c->source.kafka.dead_letter);
+    assert_int_equal(c->source.http.log_bytes, 1 << 30);
     assert_int_equal(c->source.kafka.properties.n, 2);
     assert_string_equal(c->source.kafka.properties.items[0].value,
                         "localhost:9092");

@@ -129,6 +129,12 @@ class Fake(http.server.BaseHTTPRequestHandler):
         else:
             self.fail(404, "no such path")
 
+    def do_PUT(self):
+        self.do_POST()
+
+    def do_DELETE(self):
+        self.do_POST()
+
     def do_POST(self):
         body = json.loads(self.rfile.read(
             int(self.headers["Content-Length"])))
@@ -137,6 +143,9 @@ class Fake(http.server.BaseHTTPRequestHandler):
             self.answer(202, {"operation": 8, "state": "queued"})
         elif self.path == "/v1/rollback" or self.path.endswith("/promote"):
             self.answer(202, {"operation": 7, "state": "queued"})
+        elif self.path == "/v1/tags/a":
+            self.answer(200, {"operation": 7, "state": "done",
+                              "detail": f"{self.command} a"})
         elif self.path == "/v1/versions/2/pin":
             self.fail(409, "version 2 is going away")
         elif self.path == "/v1/score":
@@ -260,6 +269,11 @@ def hands(tap, where):
     check(tap, run("pin", "2", *where), 3, ["going away"], "409: exit 3")
     check(tap, run("unpin", "2", *where), 3, ["no version serves"],
           "503: exit 3")
+    check(tap, run("tag", "2", "a", *where), 0, ["PUT a"], "tag")
+    tap.equal(Fake.posts[-1][1], {"version": 2}, "the body of the request")
+    check(tap, run("untag", "a", *where), 0, ["DELETE a"], "untag")
+    check(tap, run("tag", "2", "latest", *where), 2, ["latest"],
+          "tag latest: exit 2")
     check(tap, run("pin", "latest", *where), 2, ["number of a version"],
           "pin latest: exit 2")
 
@@ -499,7 +513,9 @@ def outputs(tap, where):
         "versions": where, "show": ["2", *where], "diff": ["1", "2", *where],
         "rollback": ["2", "--stream", "skip", *where],
         "pin": ["latest", "--help"], "unpin": ["latest", "--help"],
-        "promote": ["2", *where], "history": where, "ranges": where,
+        "tag": ["2", "a", *where], "untag": ["a", *where],
+        "token": ["create"], "promote": ["2", *where],
+        "history": where, "ranges": where,
         "generate": ["x", *where], "score": ["x", *where],
         "classify": ["x", *where], "embed": ["x", *where],
         "feed": [*MOCK, "--data-dir", data], "quarantine": where,

@@ -68,6 +68,8 @@ enum http_work {
       "complete a prompt")                                                     \
     E(POST, "/v1/chat/completions", api_chat_completions, INFER, COMPUTES,     \
       "complete a chat")                                                       \
+    E(POST, "/v1/responses", api_responses, INFER, COMPUTES,                   \
+      "answer a text or messages")                                             \
     E(POST, "/v1/score", api_score, INFER, COMPUTES, "losses of texts")        \
     E(POST, "/v1/classify", api_classify, INFER, COMPUTES, "labels of texts")  \
     E(POST, "/v1/embeddings", api_embeddings, INFER, COMPUTES,                 \

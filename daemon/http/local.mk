@@ -2,14 +2,19 @@
 noinst_LIBRARIES += daemon/http/libhttp.a
 daemon_http_libhttp_a_SOURCES = \
 	daemon/http/api_completions.c \
+	daemon/http/api_fields.c daemon/http/api_fields.h \
 	daemon/http/api_events.c daemon/http/api_events.h \
 	daemon/http/api_operations.c daemon/http/api_operations.h \
 	daemon/http/api_quarantine.c \
+	daemon/http/api_responses.c \
 	daemon/http/api_status.c \
 	daemon/http/api_text.c \
 	daemon/http/api_tokenizer.c daemon/http/api_tokenizer.h \
 	daemon/http/api_versions.c daemon/http/api_versions.h \
 	daemon/http/completion.c daemon/http/completion.h \
+	daemon/http/completion_logprobs.c \
+	daemon/http/completion_logprobs.h \
+	daemon/http/completion_prompt.c \
 	daemon/http/completion_stream.c daemon/http/completion_stream.h \
 	daemon/http/dashboard.h \
 	daemon/http/http.c daemon/http/http.h \

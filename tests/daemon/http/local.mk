@@ -2,6 +2,7 @@
 if HAVE_CMOCKA
 check_PROGRAMS += \
 	tests/daemon/http/test_api \
+	tests/daemon/http/test_api_fields \
 	tests/daemon/http/test_completions \
 	tests/daemon/http/test_http \
 	tests/daemon/http/test_http_cancel \
@@ -10,6 +11,7 @@ check_PROGRAMS += \
 	tests/daemon/http/test_http_limits \
 	tests/daemon/http/test_mutated
 tests_daemon_http_test_api_LDADD = $(TEST_UTIL) $(HTTP_LIBS) $(CMOCKA_LIBS)
+tests_daemon_http_test_api_fields_LDADD = $(TEST_UTIL) $(HTTP_LIBS) $(CMOCKA_LIBS)
 tests_daemon_http_test_completions_LDADD = $(TEST_UTIL) $(HTTP_LIBS) $(CMOCKA_LIBS)
 tests_daemon_http_test_http_LDADD = $(TEST_UTIL) $(HTTP_LIBS) $(CMOCKA_LIBS)
 tests_daemon_http_test_http_cancel_LDADD = $(TEST_UTIL) $(HTTP_LIBS) $(CMOCKA_LIBS)

@@ -65,6 +65,7 @@ FLOW_TESTS = \
 	tests/flows/flow_drift.py \
 	tests/flows/flow_quarantine.py \
 	tests/flows/flow_memory.py \
+	tests/flows/flow_openapi.py \
 	tests/flows/flow_installed.sh \
 	tests/flows/flow_dist.sh \
 	tests/flows/flow_kafka.py \

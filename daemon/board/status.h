@@ -196,6 +196,9 @@ void status_set_state(struct status_board *b, enum status_state state,
 json_t *status_to_json(struct status_board *b);
 json_t *status_domains_json(struct status_board *b);
 
+/* The JSON schema of the first with prefix "", of the second with "domains". */
+json_t *status_schema(const char *prefix);
+
 /* Appends all metrics in the text format of Prometheus. */
 void status_to_metrics(struct status_board *b, struct buf *out);
 

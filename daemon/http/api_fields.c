@@ -181,7 +181,8 @@ static const struct api_field fields[] = {
     NO_EFFECT("prompt_cache_retention", H | R, API_STRING,
               "may make it faster"),
     NO_EFFECT("parallel_tool_calls", H | R, API_BOOL, "there are no tools"),
-    NO_EFFECT("max_tool_calls", R, API_INTEGER, "there are no tools"),
+    {.name = "max_tool_calls", .kinds = R, .use = API_NO_EFFECT,
+     .type = API_INTEGER, .max = INT32_MAX, .doc = "there are no tools"},
 
     /* --- refused -------------------------------------------------------- */
     REFUSED("suffix", C, "[\"\"]", "the model cannot fill in a middle"),
@@ -235,6 +236,20 @@ static const struct api_field fields[] = {
 };
 
 #define N_FIELDS (sizeof fields / sizeof *fields)
+
+/* Rules between fields, as JSON schema; the endpoints check them. */
+#define UNLESS_NULL(name_, other_, rest_)                                      \
+    "{\"anyOf\":[{\"required\":[\"" other_ "\"],\"properties\":{\"" other_        \
+    "\":" rest_ "}},{\"properties\":{\"" name_ "\":{\"enum\":[0,null]}}}]}"
+static const struct {
+    unsigned kinds;
+    const char *schema;
+} rules[] = {
+    {C | H | R, UNLESS_NULL("stream_options", "stream", "{\"const\":true}")},
+    {H, UNLESS_NULL("top_logprobs", "logprobs", "{\"const\":true}")},
+    {R, UNLESS_NULL("top_logprobs", "include",
+                     "{\"type\":\"array\",\"minItems\":1}")},
+};
 
 /* --- checks ------------------------------------------------------------- */
 
@@ -355,8 +370,9 @@ int64_t api_fields_integer(const struct http_request *rq, enum api_kind kind,
                            const char *name)
 {
     json_t *value = value_of(rq, kind, name);
-    int64_t x = json_integer_value(value);
+    int64_t x = 0;
 
+    http_integer_of(value, &x);
     json_decref(value);
     return x;
 }
@@ -447,7 +463,8 @@ static json_t *field_schema(const struct api_field *f)
 
 json_t *api_fields_schema(enum api_kind kind)
 {
-    json_t *properties = json_object(), *required = json_array(), *o;
+    json_t *properties = json_object(), *required = json_array();
+    json_t *all = json_array(), *o;
 
     for (size_t i = 0; i < N_FIELDS; i++) {
         if (!(fields[i].kinds & kind))
@@ -457,7 +474,13 @@ json_t *api_fields_schema(enum api_kind kind)
         if (fields[i].required)
             json_array_append_new(required, json_string(fields[i].name));
     }
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
+        if (rules[i].kinds & kind)
+            json_array_append_new(all, json_loads(rules[i].schema, 0, NULL));
     o = json_pack("{s:s, s:o}", "type", "object", "properties", properties);
+    if (json_array_size(all))
+        json_object_set(o, "allOf", all);
+    json_decref(all);
     if (json_array_size(required))
         json_object_set(o, "required", required);
     json_decref(required);

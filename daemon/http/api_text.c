@@ -298,7 +298,7 @@ static void embed(struct http_request *rq, const struct infer *f,
     json_t *root;
 
     /* A string or an array of ids is one input. */
-    if (!(json_is_array(input) && !json_is_integer(json_array_get(input, 0))
+    if (!(json_is_array(input) && !json_is_number(json_array_get(input, 0))
               ? embed_all(&e, input)
               : embed_one(&e, input, "input"))) {
         json_decref(e.data);
@@ -323,7 +323,7 @@ static bool check_input(struct http_request *rq, const json_t *input)
     const json_t *first = json_array_get(input, 0);
     size_t n = json_array_size(input);
 
-    if (json_is_string(input) || json_is_integer(first))
+    if (json_is_string(input) || json_is_number(first))
         return true;
     if (!json_is_string(first) && !json_is_array(first)) {
         http_fail(rq, 400, "invalid_type", "input",

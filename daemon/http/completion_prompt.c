@@ -145,7 +145,7 @@ static bool read_prompt(struct http_request *rq, struct completion *job)
 
     if (!given) /* empty: the text begins a record */
         return add_text(rq, job, "prompt", "", 0);
-    if (json_is_string(given) || json_is_integer(first))
+    if (json_is_string(given) || json_is_number(first))
         return add_prompt(rq, job, "prompt", given);
     if (json_is_string(first) || json_is_array(first))
         return add_prompts(rq, job, given);

@@ -8,9 +8,15 @@
 #include "daemon/http/http_head.h"
 
 #define ROW(method, path, function, scope, work, summary)                      \
-    {#method, path, function, HTTP_##scope, HTTP_##work, summary},
+    {#method, path, function, HTTP_##scope, HTTP_##work, summary, #function},
 
 static const struct http_endpoint endpoints[] = {HTTP_ENDPOINTS(ROW)};
+
+const struct http_endpoint *http_endpoints_all(size_t *n)
+{
+    *n = sizeof endpoints / sizeof *endpoints;
+    return endpoints;
+}
 
 /* True when path fits the pattern; *argument is then the part at {}. A path
  * that another row has literally does not fit. */

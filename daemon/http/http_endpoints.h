@@ -2,9 +2,9 @@
 /*
  * http_endpoints.h - the table of endpoints.
  *
- * Routing, the replies 404 and 405, and the tests of tokens and methods use the
- * table. A new endpoint is a row here, which declares its function, and the
- * function in a file api_*.c.
+ * Routing, the replies 404 and 405, GET /openapi.json, and the tests of tokens
+ * and methods use the table. A new endpoint is a row here, which declares its
+ * function, the function in a file api_*.c, and an entry in openapi.json.
  *
  * Threads: any
  */
@@ -29,6 +29,8 @@ enum http_work {
  */
 #define HTTP_ENDPOINTS(E)                                                      \
     E(GET, "/", api_dashboard, OPEN, QUICK, "the dashboard")                   \
+    E(GET, "/openapi.json", api_openapi, OPEN, QUICK,                          \
+      "these endpoints, for programs")                                         \
     E(GET, "/healthz", api_healthz, OPEN, VITAL, "whether the daemon runs")    \
     E(GET, "/readyz", api_readyz, OPEN, VITAL, "whether a version serves")     \
     E(GET, "/metrics", api_metrics, INFER, QUICK, "metrics for Prometheus")    \
@@ -93,7 +95,11 @@ struct http_endpoint {
     enum http_scope scope;
     enum http_work work;
     const char *summary;
+    const char *name; /* of the function */
 };
+
+/* All rows of the table. */
+const struct http_endpoint *http_endpoints_all(size_t *n);
 
 /* The endpoint of rq->head, with rq->argument. NULL: the request has failed,
  * with 404 or 405. */

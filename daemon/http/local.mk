@@ -4,6 +4,7 @@ daemon_http_libhttp_a_SOURCES = \
 	daemon/http/api_completions.c \
 	daemon/http/api_fields.c daemon/http/api_fields.h \
 	daemon/http/api_events.c daemon/http/api_events.h \
+	daemon/http/api_openapi.c \
 	daemon/http/api_operations.c daemon/http/api_operations.h \
 	daemon/http/api_quarantine.c \
 	daemon/http/api_responses.c \
@@ -33,7 +34,8 @@ daemon_http_libhttp_a_SOURCES = \
 	daemon/http/http_tokens.c daemon/http/http_tokens.h
 
 # The dashboard is one page, built into the daemon.
-nodist_daemon_http_libhttp_a_SOURCES = daemon/http/dashboard_lines.c
+nodist_daemon_http_libhttp_a_SOURCES = daemon/http/dashboard_lines.c \
+	daemon/http/openapi_lines.c
 EXTRA_DIST += daemon/http/dashboard.html daemon/http/dashboard.awk
 CLEANFILES += daemon/http/dashboard_lines.c
 daemon/http/dashboard_lines.c: daemon/http/dashboard.html \
@@ -42,5 +44,13 @@ daemon/http/dashboard_lines.c: daemon/http/dashboard.html \
 	$(AWK) -v name=dashboard_lines \
 	  -f $(srcdir)/daemon/http/dashboard.awk \
 	  $(srcdir)/daemon/http/dashboard.html > $@.tmp && mv $@.tmp $@
+
+# So is what no table says about the endpoints.
+EXTRA_DIST += daemon/http/openapi.json daemon/http/openapi.awk
+CLEANFILES += daemon/http/openapi_lines.c
+daemon/http/openapi_lines.c: daemon/http/openapi.json daemon/http/openapi.awk
+	$(AM_V_GEN)$(MKDIR_P) daemon/http && \
+	$(AWK) -v name=openapi_lines -f $(srcdir)/daemon/http/openapi.awk \
+	  $(srcdir)/daemon/http/openapi.json > $@.tmp && mv $@.tmp $@
 
 HTTP_LIBS = daemon/http/libhttp.a $(TRAIN_LIBS) $(MICROHTTPD_LIBS)

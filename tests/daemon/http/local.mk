@@ -9,7 +9,8 @@ check_PROGRAMS += \
 	tests/daemon/http/test_http_framing \
 	tests/daemon/http/test_http_head \
 	tests/daemon/http/test_http_limits \
-	tests/daemon/http/test_mutated
+	tests/daemon/http/test_mutated \
+	tests/daemon/http/test_openapi
 tests_daemon_http_test_api_LDADD = $(TEST_UTIL) $(HTTP_LIBS) $(CMOCKA_LIBS)
 tests_daemon_http_test_api_fields_LDADD = $(TEST_UTIL) $(HTTP_LIBS) $(CMOCKA_LIBS)
 tests_daemon_http_test_completions_LDADD = $(TEST_UTIL) $(HTTP_LIBS) $(CMOCKA_LIBS)
@@ -19,4 +20,5 @@ tests_daemon_http_test_http_framing_LDADD = $(TEST_UTIL) $(HTTP_LIBS) $(CMOCKA_L
 tests_daemon_http_test_http_head_LDADD = $(TEST_UTIL) $(HTTP_LIBS) $(CMOCKA_LIBS)
 tests_daemon_http_test_http_limits_LDADD = $(TEST_UTIL) $(HTTP_LIBS) $(CMOCKA_LIBS)
 tests_daemon_http_test_mutated_LDADD = $(TEST_UTIL) $(HTTP_LIBS) $(CMOCKA_LIBS)
+tests_daemon_http_test_openapi_LDADD = $(TEST_UTIL) $(HTTP_LIBS) $(CMOCKA_LIBS)
 endif

@@ -547,9 +547,10 @@ json_t *status_domains_json(struct status_board *b)
 /* The schema of a figure; NULL: of an object. */
 static json_t *figure_schema(const struct figure *f)
 {
-    static const char *const types[] = {
-        [COUNT] = "integer", [REAL] = "number", [NAME] = "string",
-        [TEXT] = "string"};
+    static const char *const types[] = {[COUNT] = "integer",
+                                        [REAL] = "number",
+                                        [NAME] = "string",
+                                        [TEXT] = "string"};
     json_t *o;
 
     if (f->kind == FLAG)

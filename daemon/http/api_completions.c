@@ -27,10 +27,12 @@ static int choice_logprobs(const struct completion *job,
         rc = completion_logprobs_add_prompt(
             &l, prompt, 0, completion_logprobs_ended(job, c), err);
     for (size_t i = 0; rc == 0 && job->logprobs >= 0 && i < c->tokens.n; i++)
-        completion_logprobs_add(&l, &(struct infer_token){
-            c->tokens.items[i], c->logprobs[i],
-            c->alternatives ? c->alternatives + i * (size_t)job->logprobs
-                            : NULL});
+        completion_logprobs_add(
+            &l,
+            &(struct infer_token){
+                c->tokens.items[i], c->logprobs[i],
+                c->alternatives ? c->alternatives + i * (size_t)job->logprobs
+                                : NULL});
     if (rc == 0)
         *out = completion_logprobs_take(&l, true);
     completion_logprobs_release(&l);
@@ -108,9 +110,8 @@ static void answer(struct http_request *rq, struct completion *job)
         http_fail_err(rq, &err);
         return;
     }
-    root =
-        completion_head(job, job->kind == API_CHAT ? "chat.completion"
-                                                   : "text_completion");
+    root = completion_head(job, job->kind == API_CHAT ? "chat.completion"
+                                                      : "text_completion");
     json_object_set_new(root, "choices", choices);
     json_object_set_new(root, "usage", completion_usage(job));
     http_answer(rq, 200, root);

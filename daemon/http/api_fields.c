@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The table has a row for each field, or one for each of its types. Values and
+ * defaults are JSON texts, so that a row is also the field's JSON schema and
+ * its line in docs/OPENAI.md.
+ */
 #include "config.h"
 
 #include "daemon/http/api_fields.h"
@@ -23,17 +28,15 @@
 
 #define HONOURED(name_, kinds_) .name = name_, .kinds = (kinds_)
 #define REFUSED(name_, kinds_, values_, why)                                   \
-    {.name = name_,                                                            \
-     .kinds = (kinds_),                                                        \
-     .use = API_REFUSED,                                                       \
-     .values = values_,                                                        \
-     .doc = why}
+    {                                                                          \
+        .name = name_, .kinds = (kinds_), .use = API_REFUSED,                  \
+        .values = values_, .doc = why                                          \
+    }
 #define NO_EFFECT(name_, kinds_, type_, doc_)                                  \
-    {.name = name_,                                                            \
-     .kinds = (kinds_),                                                        \
-     .use = API_NO_EFFECT,                                                     \
-     .type = type_,                                                            \
-     .doc = doc_}
+    {                                                                          \
+        .name = name_, .kinds = (kinds_), .use = API_NO_EFFECT, .type = type_, \
+        .doc = doc_                                                            \
+    }
 
 static const struct api_field fields[] = {
     /* --- what is read --------------------------------------------------- */
@@ -42,11 +45,12 @@ static const struct api_field fields[] = {
      .doc = "the version that answers: mneme, mneme@N, mneme@latest, "
             "mneme@previous"},
     {HONOURED("prompt", C),
-     .schema = "{\"anyOf\":[{\"type\":\"string\"},"
-               TEXTS ",\"minItems\":1,\"maxItems\":256}," IDS "},"
-               "{\"type\":\"array\",\"minItems\":1,\"maxItems\":256,"
-               "\"items\":{\"$ref\":\"#/components/schemas/TokenIds\"}},"
-               NULL_TYPE "]}",
+     .schema =
+         "{\"anyOf\":[{\"type\":\"string\"}," TEXTS
+         ",\"minItems\":1,\"maxItems\":256}," IDS "},"
+         "{\"type\":\"array\",\"minItems\":1,\"maxItems\":256,"
+         "\"items\":{\"$ref\":\"#/components/schemas/TokenIds\"}}," NULL_TYPE
+         "]}",
      .doc = "a string, strings, token ids, or arrays of token ids; none: the "
             "text begins a record"},
     {HONOURED("messages", H), .required = true,
@@ -55,8 +59,8 @@ static const struct api_field fields[] = {
      .doc = "role: system, developer, user or assistant; content: a string or "
             "text parts. The prompt is the contents, joined by line ends"},
     {HONOURED("input", E), .required = true,
-     .schema = "{\"anyOf\":[{\"type\":\"string\"},"
-               TEXTS ",\"minItems\":1,\"maxItems\":2048}," IDS "},"
+     .schema = "{\"anyOf\":[{\"type\":\"string\"}," TEXTS
+               ",\"minItems\":1,\"maxItems\":2048}," IDS "},"
                "{\"type\":\"array\",\"minItems\":1,\"maxItems\":2048,"
                "\"items\":" IDS "}}]}",
      .doc = "a string, strings, token ids, or arrays of token ids. A text "
@@ -69,8 +73,8 @@ static const struct api_field fields[] = {
             "assistant"},
     {HONOURED("instructions", R), .type = API_STRING,
      .doc = "a text before the input"},
-    {HONOURED("truncate_prompt_tokens", E), .type = API_INTEGER,
-     .min = -1, .max = INT32_MAX,
+    {HONOURED("truncate_prompt_tokens", E), .type = API_INTEGER, .min = -1,
+     .max = INT32_MAX,
      .doc = "as in vLLM: keep this number of tokens at the end of an input; "
             "-1: as many as the context has"},
     {HONOURED("truncate_prompt_tokens", C | H | R), .type = API_INTEGER,
@@ -78,8 +82,8 @@ static const struct api_field fields[] = {
      .doc = "as in vLLM: keep this number of tokens at the end of a prompt; "
             "-1: as many as the context has. Without it a prompt longer than "
             "the context is refused with code context_length_exceeded"},
-    {HONOURED("truncation", R), .type = API_STRING,
-     .fallback = "\"disabled\"", .values = "[\"auto\",\"disabled\"]",
+    {HONOURED("truncation", R), .type = API_STRING, .fallback = "\"disabled\"",
+     .values = "[\"auto\",\"disabled\"]",
      .doc = "auto: an input longer than the context loses its beginning"},
 
     /* --- how much is generated ------------------------------------------ */
@@ -95,8 +99,7 @@ static const struct api_field fields[] = {
      .max = COMPLETION_MAX_TOKENS, .fallback = "256",
      .doc = "the most tokens of the answer"},
     {HONOURED("n", C | H), .type = API_INTEGER, .min = 1,
-     .max = COMPLETION_MAX_N, .fallback = "1",
-     .doc = "choices of each prompt"},
+     .max = COMPLETION_MAX_N, .fallback = "1", .doc = "choices of each prompt"},
     {HONOURED("stop", C | H),
      .schema = "{\"anyOf\":[{\"type\":\"string\",\"minLength\":1,"
                "\"pattern\":\"^[^\\\\u0000]+$\"},"
@@ -181,8 +184,12 @@ static const struct api_field fields[] = {
     NO_EFFECT("prompt_cache_retention", H | R, API_STRING,
               "may make it faster"),
     NO_EFFECT("parallel_tool_calls", H | R, API_BOOL, "there are no tools"),
-    {.name = "max_tool_calls", .kinds = R, .use = API_NO_EFFECT,
-     .type = API_INTEGER, .max = INT32_MAX, .doc = "there are no tools"},
+    {.name = "max_tool_calls",
+     .kinds = R,
+     .use = API_NO_EFFECT,
+     .type = API_INTEGER,
+     .max = INT32_MAX,
+     .doc = "there are no tools"},
 
     /* --- refused -------------------------------------------------------- */
     REFUSED("suffix", C, "[\"\"]", "the model cannot fill in a middle"),
@@ -201,8 +208,7 @@ static const struct api_field fields[] = {
     REFUSED("modalities", H, "[[\"text\"]]", TEXT_ONLY),
     REFUSED("audio", H, NULL, TEXT_ONLY),
     REFUSED("image", R, NULL, TEXT_ONLY),
-    REFUSED("verbosity", H, "[\"medium\"]",
-            "the model was not trained for it"),
+    REFUSED("verbosity", H, "[\"medium\"]", "the model was not trained for it"),
     REFUSED("reasoning_effort", H, "[\"none\"]", "the model does not reason"),
     REFUSED("reasoning", R, "[{},{\"effort\":\"none\"}]",
             "the model does not reason"),
@@ -239,7 +245,7 @@ static const struct api_field fields[] = {
 
 /* Rules between fields, as JSON schema; the endpoints check them. */
 #define UNLESS_NULL(name_, other_, rest_)                                      \
-    "{\"anyOf\":[{\"required\":[\"" other_ "\"],\"properties\":{\"" other_        \
+    "{\"anyOf\":[{\"required\":[\"" other_ "\"],\"properties\":{\"" other_     \
     "\":" rest_ "}},{\"properties\":{\"" name_ "\":{\"enum\":[0,null]}}}]}"
 static const struct {
     unsigned kinds;
@@ -248,7 +254,7 @@ static const struct {
     {C | H | R, UNLESS_NULL("stream_options", "stream", "{\"const\":true}")},
     {H, UNLESS_NULL("top_logprobs", "logprobs", "{\"const\":true}")},
     {R, UNLESS_NULL("top_logprobs", "include",
-                     "{\"type\":\"array\",\"minItems\":1}")},
+                    "{\"type\":\"array\",\"minItems\":1}")},
 };
 
 /* --- checks ------------------------------------------------------------- */
@@ -260,10 +266,10 @@ static bool among(const char *values, const json_t *given)
     bool found = false;
     size_t i;
 
-    json_array_foreach(list, i, one)
-        found |= json_is_number(one) && json_is_number(given)
-                     ? json_number_value(one) == json_number_value(given)
-                     : json_equal(one, given) == 1;
+    json_array_foreach(list, i, one) found |=
+        json_is_number(one) && json_is_number(given)
+            ? json_number_value(one) == json_number_value(given)
+            : json_equal(one, given) == 1;
     json_decref(list);
     return found;
 }
@@ -451,13 +457,12 @@ static json_t *field_schema(const struct api_field *f)
     if (f->fallback)
         json_object_set_new(o, "default",
                             json_loads(f->fallback, JSON_DECODE_ANY, NULL));
-    json_object_set_new(
-        o, "description",
-        json_sprintf("%s%s",
-                     f->use == API_REFUSED     ? "Not supported: "
-                     : f->use == API_NO_EFFECT ? "No effect: "
-                                               : "",
-                     f->doc));
+    json_object_set_new(o, "description",
+                        json_sprintf("%s%s",
+                                     f->use == API_REFUSED ? "Not supported: "
+                                     : f->use == API_NO_EFFECT ? "No effect: "
+                                                               : "",
+                                     f->doc));
     return o;
 }
 

@@ -30,8 +30,7 @@ static json_t *or_null(json_t *schema)
     json_t *type = json_object_get(schema, "type");
 
     if (json_is_string(type)) {
-        json_object_set_new(schema, "type",
-                            json_pack("[O, s]", type, "null"));
+        json_object_set_new(schema, "type", json_pack("[O, s]", type, "null"));
         return schema;
     }
     return json_pack("{s:[o, {s:s}]}", "anyOf", schema, "type", "null");
@@ -46,10 +45,11 @@ static json_t *expand_text(const char *s, size_t n)
         return json_pack("{s:s, s:o}", "type", "array", "items",
                          expand_text(s + 1, n - 2));
     if (s[0] == '{')
-        return json_pack("{s:s, s:o}", "type", "object",
-                         "additionalProperties", expand_text(s + 1, n - 2));
+        return json_pack("{s:s, s:o}", "type", "object", "additionalProperties",
+                         expand_text(s + 1, n - 2));
     if (isupper((unsigned char)s[0]))
-        return json_pack("{s:o}", "$ref", json_sprintf(SCHEMAS "%.*s", (int)n, s));
+        return json_pack("{s:o}", "$ref",
+                         json_sprintf(SCHEMAS "%.*s", (int)n, s));
     if (n == 4 && memcmp(s, "text", 4) == 0)
         return json_pack("{s:s, s:s}", "type", "string", "pattern",
                          "^[^\\u0000]*$");
@@ -118,26 +118,26 @@ static json_t *replies(const struct http_endpoint *e, json_t *more)
                             json_pack("{s:s, s:O}", "description",
                                       "The operation goes on.", "content",
                                       good));
-    json_object_set_new(all, "200", json_pack("{s:s, s:o}", "description",
-                                              "The answer.", "content", good));
+    json_object_set_new(
+        all, "200",
+        json_pack("{s:s, s:o}", "description", "The answer.", "content", good));
     for (size_t i = 0; i < sizeof errors / sizeof *errors; i++)
         if ((!errors[i].scope || e->scope != HTTP_OPEN) &&
             (!errors[i].post || strcmp(e->method, "GET") != 0))
-            json_object_set_new(
-                all, errors[i].status,
-                json_pack("{s:s, s:o}", "description", errors[i].description,
-                          "content",
-                          content("application/json",
-                                  expand_text("Error", 5))));
+            json_object_set_new(all, errors[i].status,
+                                json_pack("{s:s, s:o}", "description",
+                                          errors[i].description, "content",
+                                          content("application/json",
+                                                  expand_text("Error", 5))));
     return all;
 }
 
 static void add_parameter(json_t *list, const char *name, size_t n,
                           const char *in, bool required, json_t *schema)
 {
-    json_array_append_new(
-        list, json_pack("{s:s%, s:s, s:b, s:o}", "name", name, n, "in", in,
-                        "required", required, "schema", expand(schema)));
+    json_array_append_new(list, json_pack("{s:s%, s:s, s:b, s:o}", "name", name,
+                                          n, "in", in, "required", required,
+                                          "schema", expand(schema)));
 }
 
 static json_t *parameters(json_t *more)
@@ -182,12 +182,10 @@ static void add_endpoint(json_t *paths, const struct http_endpoint *e,
     for (size_t i = 0; e->method[i] && i < sizeof method - 1; i++)
         method[i] = (char)tolower((unsigned char)e->method[i]);
     o = json_pack("{s:s, s:s, s:o, s:o}", "operationId",
-                  e->name + strlen("api_"), "summary",
-                  e->summary, "parameters", parameters(more), "responses",
-                  replies(e, more));
+                  e->name + strlen("api_"), "summary", e->summary, "parameters",
+                  parameters(more), "responses", replies(e, more));
     if (e->scope != HTTP_OPEN)
-        json_object_set_new(o, "security",
-                            json_pack("[{s:[]}, {}]", "token"));
+        json_object_set_new(o, "security", json_pack("[{s:[]}, {}]", "token"));
     if (e->scope == HTTP_ADMIN)
         json_object_set_new(o, "description",
                             json_string("Needs an admin token."));
@@ -251,8 +249,7 @@ static void add_model(struct http_request *rq, json_t *schemas)
         serving_get(rq->context->serving, 0, &version, NULL);
     const struct model_shape *shape = f ? infer_shape(f) : NULL;
     json_t *id = json_pack("{s:s, s:i}", "type", "integer", "minimum", 0);
-    json_t *dimensions =
-        json_pack("{s:[s, s]}", "type", "integer", "null");
+    json_t *dimensions = json_pack("{s:[s, s]}", "type", "integer", "null");
 
     if (shape) {
         json_object_set_new(id, "maximum", json_integer(shape->vocab_size - 1));
@@ -266,10 +263,9 @@ static void add_model(struct http_request *rq, json_t *schemas)
         number_pattern(shape ? shape->vocab_size - 1 : MODEL_MAX_VOCAB));
     for (size_t i = 0; shape && i < sizeof bodies / sizeof *bodies; i++)
         json_object_set_new(
-            json_object_get(
-                json_object_get(json_object_get(schemas, bodies[i]),
-                                "properties"),
-                "truncate_prompt_tokens"),
+            json_object_get(json_object_get(json_object_get(schemas, bodies[i]),
+                                            "properties"),
+                            "truncate_prompt_tokens"),
             "maximum", json_integer(shape->context));
     if (f)
         serving_put(rq->context->serving, f);

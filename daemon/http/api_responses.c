@@ -27,11 +27,11 @@
 /* A response while it is generated. */
 struct response {
     struct completion *job;
-    struct http_stream *s;   /* NULL: one answer */
-    const char *status;      /* in_progress, completed, incomplete, failed */
-    struct buf text;         /* so far */
-    json_t *logprobs;        /* of the text */
-    json_t *error;           /* NULL: none */
+    struct http_stream *s; /* NULL: one answer */
+    const char *status;    /* in_progress, completed, incomplete, failed */
+    struct buf text;       /* so far */
+    json_t *logprobs;      /* of the text */
+    json_t *error;         /* NULL: none */
     int64_t n_events;
     bool closed;
 };
@@ -61,13 +61,13 @@ static json_t *message_json(const struct response *r, bool has_text)
 
 static json_t *usage_json(const struct completion *job)
 {
-    return json_pack(
-        "{s:I, s:{s:i, s:i}, s:I, s:{s:i}, s:I}", "input_tokens",
-        (json_int_t)job->prompt_tokens, "input_tokens_details",
-        "cached_tokens", 0, "cache_write_tokens", 0, "output_tokens",
-        (json_int_t)job->completion_tokens, "output_tokens_details",
-        "reasoning_tokens", 0, "total_tokens",
-        (json_int_t)(job->prompt_tokens + job->completion_tokens));
+    return json_pack("{s:I, s:{s:i, s:i}, s:I, s:{s:i}, s:I}", "input_tokens",
+                     (json_int_t)job->prompt_tokens, "input_tokens_details",
+                     "cached_tokens", 0, "cache_write_tokens", 0,
+                     "output_tokens", (json_int_t)job->completion_tokens,
+                     "output_tokens_details", "reasoning_tokens", 0,
+                     "total_tokens",
+                     (json_int_t)(job->prompt_tokens + job->completion_tokens));
 }
 
 /* The whole object. While it is in progress it has neither output nor usage. */
@@ -84,8 +84,7 @@ static json_t *response_json(const struct response *r)
                   job->id, "object", "response", "created_at",
                   (json_int_t)job->created, "status", r->status, "background",
                   0, "completed_at",
-                  is_done ? json_integer(timing_wall_ms() / 1000)
-                          : json_null(),
+                  is_done ? json_integer(timing_wall_ms() / 1000) : json_null(),
                   "error", r->error, "incomplete_details",
                   is_cut ? json_pack("{s:s}", "reason", "max_output_tokens")
                          : json_null(),
@@ -146,16 +145,16 @@ static void send_response(struct response *r, const char *type)
 
 static void send_item(struct response *r, const char *type, bool has_text)
 {
-    send_event(r, type, json_pack("{s:i, s:o}", "output_index", 0, "item",
-                                  message_json(r, has_text)));
+    send_event(r, type,
+               json_pack("{s:i, s:o}", "output_index", 0, "item",
+                         message_json(r, has_text)));
 }
 
 /* An event about the text, which has the fields of body, taken over. */
 static void send_part(struct response *r, const char *type, json_t *body)
 {
-    json_object_set_new(
-        body, "item_id",
-        json_sprintf("msg_%s", r->job->id + strlen("resp-")));
+    json_object_set_new(body, "item_id",
+                        json_sprintf("msg_%s", r->job->id + strlen("resp-")));
     json_object_set_new(body, "output_index", json_integer(0));
     json_object_set_new(body, "content_index", json_integer(0));
     send_event(r, type, body);
@@ -194,11 +193,11 @@ static bool on_piece(const struct completion_piece *piece, void *arg)
         r->status =
             strcmp(piece->reason, "stop") == 0 ? "completed" : "incomplete";
     if (r->s && (piece->n || json_array_size(piece->logprobs)))
-        send_part(r, "response.output_text.delta",
-                  json_pack("{s:o, s:O}", "delta",
-                            json_stringn(piece->text ? piece->text : "",
-                                         piece->n),
-                            "logprobs", piece->logprobs));
+        send_part(
+            r, "response.output_text.delta",
+            json_pack("{s:o, s:O}", "delta",
+                      json_stringn(piece->text ? piece->text : "", piece->n),
+                      "logprobs", piece->logprobs));
     json_decref(piece->logprobs);
     return r->closed;
 }

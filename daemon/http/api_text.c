@@ -269,7 +269,8 @@ static bool embed_one(struct embedding *e, const json_t *input,
                                     json_string_length(input), &ids);
     else
         good = api_tokenizer_ids(e->rq, "input", name, e->f, input, &ids);
-    good = good && completion_prompt_truncate(e->rq, API_EMBEDDINGS, e->f, &ids);
+    good =
+        good && completion_prompt_truncate(e->rq, API_EMBEDDINGS, e->f, &ids);
     if (good && embed_ids(e, &ids, &err) != 0) {
         http_fail_err(e->rq, &err);
         good = false;

@@ -19,8 +19,8 @@
 #include "base/xalloc.h"
 #include "daemon/http/api_versions.h"
 
-#define MAX_CHOICES 256          /* prompts times n */
-#define MAX_ALL_TOKENS (1 << 18) /* of all choices: minutes, not hours */
+#define MAX_CHOICES 256            /* prompts times n */
+#define MAX_ALL_TOKENS (1 << 18)   /* of all choices: minutes, not hours */
 #define MAX_ALTERNATIVES (1 << 18) /* of an answer */
 #define SEED_BITS 0x1fffffffffffff /* 53 bits fit a JSON number */
 

@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A streamed token is added before it is known whether a stop string removes
+ * it. So tokens are kept until their text is sent, and at the end those that
+ * are not sent yet are made again from the complete result.
+ */
 #include "config.h"
 
 #include "daemon/http/completion_logprobs.h"
@@ -190,8 +195,7 @@ int completion_logprobs_add_prompt(struct completion_logprobs *l,
 json_t *completion_logprobs_take(struct completion_logprobs *l, bool whole)
 {
     enum api_kind kind = l->job->kind;
-    bool empty =
-        json_array_size(l->content) + json_array_size(l->tokens) == 0;
+    bool empty = json_array_size(l->content) + json_array_size(l->tokens) == 0;
     json_t *o;
 
     if (kind == API_RESPONSES)

@@ -52,8 +52,8 @@ bool completion_prompt_truncate(struct http_request *rq, enum api_kind kind,
 static bool check_length(struct http_request *rq, const struct completion *job,
                          const char *field, const struct token_list *ids)
 {
-    bool scores = job->echo && job->logprobs >= 0 &&
-                  job->sampling.max_tokens <= 1;
+    bool scores =
+        job->echo && job->logprobs >= 0 && job->sampling.max_tokens <= 1;
     int context = infer_shape(job->f)->context;
 
     if (ids->n <= (size_t)context || scores)
@@ -179,9 +179,10 @@ static bool fail_message(const struct message *m, const char *code,
 static bool add_part(const struct message *m, size_t at, const json_t *part,
                      struct buf *out)
 {
-    static const char *const types[][2] = {
-        {"text", "text"}, {"refusal", "refusal"}, {"input_text", "text"},
-        {"output_text", "text"}};
+    static const char *const types[][2] = {{"text", "text"},
+                                           {"refusal", "refusal"},
+                                           {"input_text", "text"},
+                                           {"output_text", "text"}};
     const char *type = json_string_value(json_object_get(part, "type"));
     char field[40];
 
@@ -205,9 +206,9 @@ static bool add_part(const struct message *m, size_t at, const json_t *part,
 /* Fields of a message that would change the answer. */
 static bool check_message(const struct message *m)
 {
-    static const char *const unsupported[] = {"name", "tool_calls",
+    static const char *const unsupported[] = {"name",          "tool_calls",
                                               "function_call", "audio",
-                                              "refusal", "tool_call_id"};
+                                              "refusal",       "tool_call_id"};
     static const char *const roles[] = {"system", "developer", "user",
                                         "assistant"};
     const char *role = json_string_value(json_object_get(m->json, "role"));
@@ -293,9 +294,9 @@ static bool add_messages(struct http_request *rq, const char *name,
 static bool read_chat(struct http_request *rq, struct completion *job)
 {
     struct buf text = BUF_INIT;
-    bool good = add_messages(rq, "messages", false, &text) &&
-                add_text(rq, job, "messages", text.data ? text.data : "",
-                         text.len);
+    bool good =
+        add_messages(rq, "messages", false, &text) &&
+        add_text(rq, job, "messages", text.data ? text.data : "", text.len);
 
     buf_release(&text);
     return good;
@@ -304,8 +305,7 @@ static bool read_chat(struct http_request *rq, struct completion *job)
 static bool read_input(struct http_request *rq, struct completion *job)
 {
     const json_t *input = json_object_get(rq->body, "input");
-    const char *first =
-        api_fields_string(rq, API_RESPONSES, "instructions");
+    const char *first = api_fields_string(rq, API_RESPONSES, "instructions");
     struct buf text = BUF_INIT;
     bool good = true;
 
@@ -315,8 +315,8 @@ static bool read_input(struct http_request *rq, struct completion *job)
         buf_add(&text, json_string_value(input), json_string_length(input));
     else
         good = add_messages(rq, "input", true, &text);
-    good = good && add_text(rq, job, "input", text.data ? text.data : "",
-                            text.len);
+    good = good &&
+           add_text(rq, job, "input", text.data ? text.data : "", text.len);
     buf_release(&text);
     return good;
 }

@@ -178,9 +178,9 @@ struct chunks {
 static bool send_chunk(const struct completion *job, struct http_stream *s,
                        json_t *choices, json_t *usage)
 {
-    json_t *root = completion_head(job, job->kind == API_CHAT
-                                            ? "chat.completion.chunk"
-                                            : "text_completion");
+    json_t *root =
+        completion_head(job, job->kind == API_CHAT ? "chat.completion.chunk"
+                                                   : "text_completion");
 
     json_object_set_new(root, "choices", choices);
     /* Every event has the field when the last one has a value. */
@@ -250,8 +250,8 @@ void completion_stream_write(struct http_stream *s, void *completion)
         }
     }
     if (rc)
-        http_stream_json(s, json_pack("{s:o}", "error",
-                                      completion_stream_error(job, &err)));
+        http_stream_json(
+            s, json_pack("{s:o}", "error", completion_stream_error(job, &err)));
     else if (!k.closed && job->want_usage)
         send_chunk(job, s, json_array(), completion_usage(job));
     http_stream_text(s, "[DONE]");

@@ -136,8 +136,8 @@ struct infer_sampling {
     float temperature;  /* 0: greedy */
     float top_p;        /* 1: off */
     int top_k;          /* 0: off */
-    float frequency_penalty; /* 0: off; see sample_adjust */
-    float presence_penalty;  /* 0: off */
+    float frequency_penalty;       /* 0: off; see sample_adjust */
+    float presence_penalty;        /* 0: off */
     const struct infer_bias *bias; /* [n_bias] */
     size_t n_bias;
     uint64_t seed;

@@ -181,8 +181,8 @@ static uint16_t sample_from_best(const float *logprobs, size_t v,
 }
 
 void sample_adjust(const float *logprobs, size_t v,
-                   const struct infer_sampling *sampling,
-                   const uint32_t *count, float *adjusted)
+                   const struct infer_sampling *sampling, const uint32_t *count,
+                   float *adjusted)
 {
     for (size_t i = 0; i < v; i++) {
         adjusted[i] = logprobs[i];

@@ -32,8 +32,8 @@ bool sample_logprobs(float *logits, size_t v);
  *   adjusted  float[V] out: unnormalised ln p, for sample_token
  */
 void sample_adjust(const float *logprobs, size_t v,
-                   const struct infer_sampling *sampling,
-                   const uint32_t *count, float *adjusted);
+                   const struct infer_sampling *sampling, const uint32_t *count,
+                   float *adjusted);
 
 /*
  * Samples a token: applies the temperature, keeps the top_k most likely

@@ -20,7 +20,8 @@
 #include "tests/util/conf_util.h"
 #include "tests/util/http_util.h"
 
-#define CHAT "\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],\"max_tokens\":1"
+#define CHAT                                                                   \
+    "\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],\"max_tokens\":1"
 #define TEXT "\"prompt\":\"a\",\"max_tokens\":1"
 #define RESPONSE "\"input\":\"a\",\"max_output_tokens\":1"
 #define VECTOR "\"input\":\"a\""
@@ -173,8 +174,10 @@ static void test_types(void **state)
         {"c", "\"stream\":true,\"stream_options\":7", "stream_options"},
         {"c", "\"stream\":true,\"stream_options\":{\"include_usage\":1}",
          "stream_options"},
-        {"h", "\"stream\":true,\"stream_options\":"
-              "{\"include_obfuscation\":true}", "stream_options"},
+        {"h",
+         "\"stream\":true,\"stream_options\":"
+         "{\"include_obfuscation\":true}",
+         "stream_options"},
         {"e", "\"encoding_format\":\"x\"", "encoding_format"},
         {"r", "\"truncation\":\"middle\"", "truncation"},
         {"r", "\"include\":\"a\"", "include"},

@@ -134,12 +134,12 @@ static void test_messages(void **state)
         {"{\"messages\":[]}", "messages"},
         {"{\"messages\":\"a\"}", "messages"},
     };
-    struct util_answer a =
-        util_post("/v1/chat/completions", FIRST
-                  "{\"role\":\"assistant\",\"tool_calls\":[],\"audio\":null},"
-                  "{\"role\":\"system\",\"content\":\"\"},"
-                  "{\"role\":\"developer\",\"content\":\"4\"}],\"max_tokens\":1,"
-                  "\"tools\":[],\"response_format\":{\"type\":\"text\"}}");
+    struct util_answer a = util_post(
+        "/v1/chat/completions",
+        FIRST "{\"role\":\"assistant\",\"tool_calls\":[],\"audio\":null},"
+              "{\"role\":\"system\",\"content\":\"\"},"
+              "{\"role\":\"developer\",\"content\":\"4\"}],\"max_tokens\":1,"
+              "\"tools\":[],\"response_format\":{\"type\":\"text\"}}");
 
     (void)state;
     assert_int_equal(util_number_at(&a, "usage.prompt_tokens"), 5);
@@ -261,8 +261,8 @@ static void join_stream(const struct util_answer *s, struct buf *text,
         buf_add(text, json_string_value(piece), json_string_length(piece));
         for (int i = 0; i < 4; i++)
             json_array_extend(
-                lists[i], json_object_get(util_at(j, "choices.0.logprobs"),
-                                          names[i]));
+                lists[i],
+                json_object_get(util_at(j, "choices.0.logprobs"), names[i]));
         *n_usages += json_object_get(j, "usage") != NULL;
         json_decref(j);
     }
@@ -405,17 +405,19 @@ static void test_context(void **state)
         util_check_error(a, 400, refused[i][2]);
     }
     /* What fits, what is only scored, and an embedding. */
-    util_check_ok(util_post("/v1/completions", "{\"prompt\":\"abcdefghijklmnop\","
-                                               "\"max_tokens\":40}"));
+    util_check_ok(util_post("/v1/completions",
+                            "{\"prompt\":\"abcdefghijklmnop\","
+                            "\"max_tokens\":40}"));
     util_check_ok(util_post("/v1/completions",
                             "{\"prompt\":" IDS ",\"echo\":true,\"logprobs\":0,"
                             "\"max_tokens\":1}"));
     util_check_ok(util_post("/v1/embeddings", "{\"input\":\"" SEVENTEEN "\"}"));
 
     /* The end of a prompt stays. */
-    a = util_post("/v1/completions", "{\"prompt\":\"" SEVENTEEN "\",\"echo\":true,"
-                                     "\"max_tokens\":0,"
-                                     "\"truncate_prompt_tokens\":-1}");
+    a = util_post("/v1/completions",
+                  "{\"prompt\":\"" SEVENTEEN "\",\"echo\":true,"
+                  "\"max_tokens\":0,"
+                  "\"truncate_prompt_tokens\":-1}");
     assert_string_equal(util_text_at(&a, "choices.0.text"), SEVENTEEN + 1);
     assert_int_equal(util_number_at(&a, "usage.prompt_tokens"), 16);
     util_release(&a);
@@ -431,12 +433,13 @@ static void test_context(void **state)
     assert_true(json_equal(util_at(a.json, "data"), util_at(b.json, "data")));
     util_release(&a);
     util_release(&b);
-    util_check_ok(util_post("/v1/responses",
-                            "{\"input\":\"" SEVENTEEN "\",\"truncation\":\"auto\","
-                            "\"max_output_tokens\":1}"));
-    util_check_error(util_post("/v1/completions",
-                               "{\"prompt\":\"a\",\"truncate_prompt_tokens\":17}"),
-                     400, "truncate_prompt_tokens");
+    util_check_ok(util_post("/v1/responses", "{\"input\":\"" SEVENTEEN
+                                             "\",\"truncation\":\"auto\","
+                                             "\"max_output_tokens\":1}"));
+    util_check_error(
+        util_post("/v1/completions",
+                  "{\"prompt\":\"a\",\"truncate_prompt_tokens\":17}"),
+        400, "truncate_prompt_tokens");
 }
 
 /* --- responses ---------------------------------------------------------- */
@@ -460,7 +463,8 @@ static void test_response(void **state)
         "\"text\":\"a\"},{\"type\":\"input_text\",\"text\":\"b\"}]}],"
         "\"max_output_tokens\":9,\"seed\":7}");
     const char *text = util_text_at(&c, "choices.0.message.content");
-    bool cut = strcmp(util_text_at(&c, "choices.0.finish_reason"), "length") == 0;
+    bool cut =
+        strcmp(util_text_at(&c, "choices.0.finish_reason"), "length") == 0;
 
     (void)state;
     assert_string_equal(util_text_at(&a, "output.0.content.0.text"), text);
@@ -479,11 +483,12 @@ static void test_response(void **state)
     util_release(&b);
     util_release(&c);
     util_check_error(util_post("/v1/responses", "{}"), 400, "input");
-    util_check_error(util_post("/v1/responses", "{\"input\":[]}"), 400, "input");
-    util_check_error(
-        util_post("/v1/responses", "{\"input\":[{\"type\":\"item_reference\","
-                                   "\"id\":\"a\"}]}"),
-        400, "input[0].type");
+    util_check_error(util_post("/v1/responses", "{\"input\":[]}"), 400,
+                     "input");
+    util_check_error(util_post("/v1/responses",
+                               "{\"input\":[{\"type\":\"item_reference\","
+                               "\"id\":\"a\"}]}"),
+                     400, "input[0].type");
     util_check_error(
         util_post("/v1/responses", "{\"input\":[{\"role\":\"user\"}]}"), 400,
         "input[0].content");
@@ -494,7 +499,7 @@ static void test_response(void **state)
 static void test_response_stream(void **state)
 {
     static const char *const order[] = {
-        "response.created", "response.in_progress",
+        "response.created",           "response.in_progress",
         "response.output_item.added", "response.content_part.added",
         "response.output_text.delta", "response.output_text.done",
         "response.content_part.done", "response.output_item.done",
@@ -550,8 +555,8 @@ static void test_response_stream(void **state)
     assert_int_equal(text.len, json_string_length(whole));
     assert_memory_equal(text.data, json_string_value(whole), text.len);
     assert_int_equal(json_array_size(logprobs), 9);
-    assert_true(json_equal(logprobs,
-                           util_at(a.json, "output.0.content.0.logprobs")));
+    assert_true(
+        json_equal(logprobs, util_at(a.json, "output.0.content.0.logprobs")));
     json_decref(logprobs);
     buf_release(&text);
     free(events);

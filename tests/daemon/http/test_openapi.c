@@ -68,8 +68,8 @@ static void test_endpoints(void **state)
         if (strcmp(e[i].method, "GET") == 0)
             assert_null(json_object_get(o, "requestBody"));
     }
-    json_object_foreach((json_t *)paths, name, methods)
-        n_found += json_object_size(methods);
+    json_object_foreach((json_t *)paths, name, methods) n_found +=
+        json_object_size(methods);
     assert_int_equal(n_found, n);
     util_release(&a);
 }
@@ -80,8 +80,7 @@ static void check_references(const json_t *schemas, const json_t *value)
     const char *name;
     size_t i;
 
-    json_array_foreach((json_t *)value, i, one)
-        check_references(schemas, one);
+    json_array_foreach((json_t *)value, i, one) check_references(schemas, one);
     json_object_foreach((json_t *)value, name, one)
     {
         const char *to = json_string_value(one);
@@ -112,16 +111,18 @@ static void test_status(void **state)
     const char *name;
 
     (void)state;
-    json_object_foreach((json_t *)s.json, name, value)
-        if (!json_object_get(json_object_get(schema, "properties"), name))
-            fail_msg("no schema of the status's %s", name);
+    json_object_foreach(
+        (json_t *)s.json, name,
+        value) if (!json_object_get(json_object_get(schema, "properties"),
+                                    name))
+        fail_msg("no schema of the status's %s", name);
     assert_string_equal(
         json_string_value(util_at(schema, "properties.step.type.0")),
         "integer");
     assert_non_null(util_at(schema, "properties.domains.items.properties."
                                     "drift.properties.alarms"));
-    assert_non_null(util_at(schema,
-                            "properties.quarantine.additionalProperties"));
+    assert_non_null(
+        util_at(schema, "properties.quarantine.additionalProperties"));
     util_release(&a);
     util_release(&s);
 }

@@ -220,8 +220,8 @@ static void test_penalties(void **state)
 
             util_logits_after(all.items, all.n, logits);
             assert_int_equal(id, penalised(&s, logits, &generated));
-            assert_true(fabs((double)c.logprobs[i] -
-                             util_logprob(logits, id)) < 1e-4);
+            assert_true(fabs((double)c.logprobs[i] - util_logprob(logits, id)) <
+                        1e-4);
             assert_int_equal(c.alternatives[i].id, util_most_likely(logits));
             n_other += id != util_most_likely(logits);
             token_list_add(&all, id);

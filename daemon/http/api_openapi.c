@@ -107,7 +107,8 @@ static json_t *replies(const struct http_endpoint *e, json_t *more)
     json_t *reply = json_object_get(more, "reply");
     json_t *good = reply ? content("application/json", expand(reply))
                          : json_pack("{s:{}}", media);
-    json_t *all = json_object();
+    json_t *all = json_object(), *description;
+    const char *status;
 
     if (json_object_get(more, "stream"))
         json_object_set_new(good, "text/event-stream", json_object());
@@ -118,6 +119,9 @@ static json_t *replies(const struct http_endpoint *e, json_t *more)
                             json_pack("{s:s, s:O}", "description",
                                       "The operation goes on.", "content",
                                       good));
+    json_object_foreach(json_object_get(more, "also"), status, description)
+        json_object_set_new(all, status,
+                            json_pack("{s:O}", "description", description));
     json_object_set_new(
         all, "200",
         json_pack("{s:s, s:o}", "description", "The answer.", "content", good));
@@ -143,13 +147,13 @@ static void add_parameter(json_t *list, const char *name, size_t n,
 static json_t *parameters(json_t *more)
 {
     json_t *list = json_array(), *schema;
-    json_t *argument = json_object_get(more, "argument");
+    json_t *arguments = json_object_get(more, "arguments");
     const char *name;
 
-    if (argument) {
-        name = json_string_value(json_array_get(argument, 0));
+    for (size_t i = 0; i < json_array_size(arguments); i += 2) {
+        name = json_string_value(json_array_get(arguments, i));
         add_parameter(list, name, strlen(name), "path", true,
-                      json_array_get(argument, 1));
+                      json_array_get(arguments, i + 1));
     }
     json_object_foreach(json_object_get(more, "query"), name, schema)
     {
@@ -161,6 +165,23 @@ static json_t *parameters(json_t *more)
     return list;
 }
 
+/* The path with the names of its arguments. */
+static char *named_path(const char *path, const json_t *arguments)
+{
+    struct buf out = BUF_INIT;
+    const char *braces;
+
+    for (size_t i = 0; (braces = strstr(path, "{}")); i += 2) {
+        const char *name = json_string_value(json_array_get(arguments, i));
+
+        buf_addf(&out, "%.*s{%s}", (int)(braces - path), path,
+                 name ? name : "");
+        path = braces + 2;
+    }
+    buf_adds(&out, path);
+    return buf_detach(&out);
+}
+
 /*
  * Adds an operation to paths.
  *   more  the endpoint's entry in openapi.json
@@ -168,17 +189,12 @@ static json_t *parameters(json_t *more)
 static void add_endpoint(json_t *paths, const struct http_endpoint *e,
                          json_t *more)
 {
-    const char *braces = strstr(e->path, "{}");
     json_t *optional = json_object_get(more, "body?");
     json_t *body = optional ? optional : json_object_get(more, "body");
-    json_t *argument = json_object_get(more, "argument");
-    json_t *o, *methods;
-    char *path, method[8] = "";
+    json_t *o, *methods, *media;
+    char *path = named_path(e->path, json_object_get(more, "arguments"));
+    char method[8] = "";
 
-    path = braces ? xasprintf("%.*s{%s}%s", (int)(braces - e->path), e->path,
-                              json_string_value(json_array_get(argument, 0)),
-                              braces + 2)
-                  : xstrdup(e->path);
     for (size_t i = 0; e->method[i] && i < sizeof method - 1; i++)
         method[i] = (char)tolower((unsigned char)e->method[i]);
     o = json_pack("{s:s, s:s, s:o, s:o}", "operationId",
@@ -189,11 +205,14 @@ static void add_endpoint(json_t *paths, const struct http_endpoint *e,
     if (e->scope == HTTP_ADMIN)
         json_object_set_new(o, "description",
                             json_string("Needs an admin token."));
-    if (body)
+    if (body) {
+        media = content("application/json", expand(body));
+        if (json_object_get(more, "lines"))
+            json_object_set_new(media, "application/x-ndjson", json_object());
         json_object_set_new(
             o, "requestBody",
-            json_pack("{s:b, s:o}", "required", !optional, "content",
-                      content("application/json", expand(body))));
+            json_pack("{s:b, s:o}", "required", !optional, "content", media));
+    }
     methods = json_object_get(paths, path);
     if (!methods) {
         methods = json_object();

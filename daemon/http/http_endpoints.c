@@ -12,12 +12,6 @@
 
 static const struct http_endpoint endpoints[] = {HTTP_ENDPOINTS(ROW)};
 
-const struct http_endpoint *http_endpoints_all(size_t *n)
-{
-    *n = sizeof endpoints / sizeof *endpoints;
-    return endpoints;
-}
-
 /* True when path fits the pattern; *argument is then the part at {}. A path
  * that another row has literally does not fit. */
 static bool match(const char *pattern, const char *path, char *argument)
@@ -66,4 +60,10 @@ const struct http_endpoint *http_endpoints_find(struct http_request *rq)
               other->method, other->summary);
     rq->reply.allow = other->method;
     return NULL;
+}
+
+const struct http_endpoint *http_endpoints_all(size_t *n)
+{
+    *n = sizeof endpoints / sizeof *endpoints;
+    return endpoints;
 }

@@ -27,13 +27,17 @@ static const json_t *find_operation(const json_t *paths, const char *path,
 
     json_object_foreach((json_t *)paths, name, methods)
     {
-        const char *braces = strchr(name, '{'), *end = strchr(name, '}');
-        char plain[128];
+        struct buf out = BUF_INIT;
+        bool same;
 
-        snprintf(plain, sizeof plain, "%.*s%s%s",
-                 braces ? (int)(braces - name) : (int)strlen(name), name,
-                 braces ? "{}" : "", braces ? end + 1 : "");
-        if (strcmp(plain, path) == 0)
+        for (const char *at = name; *at; at++) { /* {version} is {} */
+            buf_addc(&out, *at);
+            if (*at == '{')
+                at = strchr(at, '}') - 1;
+        }
+        same = strcmp(out.data, path) == 0;
+        buf_release(&out);
+        if (same)
             return json_object_get(methods, method);
     }
     return NULL;

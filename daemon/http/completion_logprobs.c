@@ -198,9 +198,11 @@ json_t *completion_logprobs_take(struct completion_logprobs *l, bool whole)
     bool empty = json_array_size(l->content) + json_array_size(l->tokens) == 0;
     json_t *o;
 
+    if (l->job->logprobs < 0)
+        return kind == API_RESPONSES ? json_array() : json_null();
     if (kind == API_RESPONSES)
         o = json_incref(l->content);
-    else if (l->job->logprobs < 0 || (empty && !whole))
+    else if (empty && !whole)
         o = json_null();
     else if (kind == API_CHAT)
         o = json_pack("{s:O, s:n}", "content", l->content, "refusal");

@@ -51,8 +51,8 @@ int completion_logprobs_add_prompt(struct completion_logprobs *l,
                                    const struct token_list *prompt, size_t from,
                                    bool ended, struct err *err);
 
-/* The added tokens as JSON; null when the request wants none. `whole` false:
- * null when there are none, too. */
+/* The added tokens as JSON. null, or [] in a response, when the request wants
+ * none; with `whole` false also when there are none. */
 json_t *completion_logprobs_take(struct completion_logprobs *l, bool whole);
 
 #endif

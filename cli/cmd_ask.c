@@ -165,6 +165,8 @@ static int set_sampling(json_t *body, const struct verb_args *args,
 
     json_object_set_new(body, "max_tokens", json_integer(64));
     json_object_set_new(body, "temperature", json_real(0.8));
+    /* A prompt may be longer than the context: its end is completed. */
+    json_object_set_new(body, "truncate_prompt_tokens", json_integer(-1));
     set_integer(body, args, "max-tokens", "max_tokens", 0, 1 << 20, &rc,
                 err);
     set_real(body, args, "temperature", "temperature", 2, &rc, err);

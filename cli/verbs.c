@@ -169,7 +169,8 @@ const struct verb verbs[] = {
      cmd_ranges, NULL},
     {"generate", "[PROMPT]", 0, 1, true, "Complete a prompt.",
      "The prompt is the argument. Without one, or with -, it is read from the "
-     "standard input. " MANY_LINES,
+     "standard input. Of a prompt longer than the context only the end is "
+     "read. " MANY_LINES,
      OPTIONS(ASK_VERSION,
              {"max-tokens", 0, "N", "generate at most N tokens (default 64)"},
              {"temperature", 0, "X",

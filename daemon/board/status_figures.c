@@ -659,6 +659,78 @@ json_t *status_source_json(struct status_board *b)
     return to_json(b, "source");
 }
 
+/* --- the schema --------------------------------------------------------- */
+
+/* The schema of a figure; NULL: of an object. */
+static json_t *figure_schema(const struct figure *f)
+{
+    static const char *const types[] = {[COUNT] = "integer",
+                                        [REAL] = "number",
+                                        [NAME] = "string",
+                                        [TEXT] = "string"};
+    json_t *o;
+
+    if (f->kind == FLAG)
+        o = json_pack("{s:s}", "type", "boolean");
+    else if (f->kind == LIST)
+        o = json_pack("{s:s, s:{s:s, s:{}, s:[]}}", "type", "array", "items",
+                      "type", "object", "properties", "required");
+    else if (f->kind == OBJECT)
+        o = json_pack("{s:s}", "type", "object");
+    else if (f->kind == NO_OBJECT)
+        o = json_pack("{s:[s, s], s:{}, s:[]}", "type", "object", "null",
+                      "properties", "required");
+    else
+        o = json_pack("{s:[s, s]}", "type", types[f->kind], "null");
+    if (f->help)
+        json_object_set_new(o, "description", json_string(f->help));
+    return o;
+}
+
+/* Adds the schema of the figure at path to that of an object. */
+static void add_schema(json_t *object, const char *path, json_t *schema,
+                       bool always)
+{
+    const char *dot = strchr(path, '.');
+    json_t *properties, *required, *inner;
+    char *key;
+
+    if (json_object_get(object, "items"))
+        object = json_object_get(object, "items");
+    if (strcmp(path, "*") == 0) {
+        json_object_set_new(object, "additionalProperties", schema);
+        return;
+    }
+    properties = json_object_get(object, "properties");
+    required = json_object_get(object, "required");
+    key = dot ? xstrndup(path, (size_t)(dot - path)) : xstrdup(path);
+    inner = json_object_get(properties, key);
+    if (!inner && always)
+        json_array_append_new(required, json_string(key));
+    if (!dot) {
+        json_object_set_new(properties, key, schema);
+    } else {
+        if (!inner) {
+            inner = json_pack("{s:s, s:{}, s:[]}", "type", "object",
+                              "properties", "required");
+            json_object_set_new(properties, key, inner);
+        }
+        add_schema(inner, dot + 1, schema, always);
+    }
+    free(key);
+}
+
+json_t *status_schema(const char *prefix)
+{
+    json_t *root = json_pack("{s:s, s:{}, s:[]}", "type", "object",
+                             "properties", "required");
+
+    for (const struct figure *f = figures; f < figures + N_FIGURES; f++)
+        if (f->path && strncmp(f->path, prefix, strlen(prefix)) == 0)
+            add_schema(root, f->path, figure_schema(f), f->json_if == 0);
+    return root;
+}
+
 /* --- metrics ------------------------------------------------------------ */
 
 static double metric_value(const struct figure *f, const void *element)

@@ -16,7 +16,6 @@
 #include "base/xalloc.h"
 #include "daemon/board/metrics.h"
 #include "daemon/board/series.h"
-#include "daemon/http/dashboard.h"
 #include "daemon/http/http_head.h"
 
 #define HISTORY_ROWS 1000

@@ -9,7 +9,7 @@
 #include "daemon/http/http_head.h"
 
 #define ROW(method, path, function, scope, work, summary)                      \
-    {#method, path, function, HTTP_##scope, HTTP_##work, summary},
+    {#method, path, function, HTTP_##scope, HTTP_##work, summary, #function},
 
 static const struct http_endpoint endpoints[] = {HTTP_ENDPOINTS(ROW)};
 
@@ -80,4 +80,10 @@ const struct http_endpoint *http_endpoints_find(struct http_request *rq)
     buf_release(&allow);
     buf_release(&takes);
     return found;
+}
+
+const struct http_endpoint *http_endpoints_all(size_t *n)
+{
+    *n = sizeof endpoints / sizeof *endpoints;
+    return endpoints;
 }

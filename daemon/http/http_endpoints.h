@@ -2,9 +2,9 @@
 /*
  * http_endpoints.h - the table of endpoints.
  *
- * Routing, the replies 404 and 405, and the tests of tokens and methods use the
- * table. A new endpoint is a row here, which declares its function, and the
- * function in a file api_*.c.
+ * Routing, the replies 404 and 405, GET /openapi.json, and the tests of tokens
+ * and methods use the table. A new endpoint is a row here, which declares its
+ * function, the function in a file api_*.c, and an entry in openapi.json.
  *
  * Threads: any
  */
@@ -32,6 +32,8 @@ enum http_work {
 #define HTTP_ENDPOINTS(E)                                                      \
     E(GET, "/", api_page, OPEN, QUICK, "the page")                             \
     E(GET, "/page/{}", api_page_file, OPEN, QUICK, "a file of the page")       \
+    E(GET, "/openapi.json", api_openapi, OPEN, QUICK,                          \
+      "these endpoints, for programs")                                         \
     E(GET, "/healthz", api_healthz, OPEN, VITAL, "whether the daemon runs")    \
     E(GET, "/health", api_healthz, OPEN, VITAL, "the same as /healthz")        \
     E(GET, "/readyz", api_readyz, OPEN, VITAL, "whether a version serves")     \
@@ -83,6 +85,8 @@ enum http_work {
       "complete a prompt")                                                     \
     E(POST, "/v1/chat/completions", api_chat_completions, INFER, COMPUTES,     \
       "complete a chat")                                                       \
+    E(POST, "/v1/responses", api_responses, INFER, COMPUTES,                   \
+      "answer a text or messages")                                             \
     E(POST, "/v1/score", api_score, INFER, COMPUTES, "losses of texts")        \
     E(POST, "/v1/classify", api_classify, INFER, COMPUTES, "labels of texts")  \
     E(POST, "/v1/embeddings", api_embeddings, INFER, COMPUTES,                 \
@@ -106,7 +110,11 @@ struct http_endpoint {
     enum http_scope scope;
     enum http_work work;
     const char *summary;
+    const char *name; /* of the function */
 };
+
+/* All rows of the table. */
+const struct http_endpoint *http_endpoints_all(size_t *n);
 
 /* The endpoint of rq->head, with rq->argument. NULL: the request has failed,
  * with 404 or 405. */

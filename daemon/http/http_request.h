@@ -115,6 +115,10 @@ void http_fail_err(struct http_request *rq, const struct err *err);
 /* A JSON string of the bytes in base64. */
 json_t *http_base64(const void *bytes, size_t n);
 
+/* True for a whole number, also when it is written as 3.0, which JSON schema
+ * and some languages do not tell from 3. */
+bool http_integer_of(const json_t *json, int64_t *value);
+
 /* --- fields of the body: *value stays as it is when absent or null ------ */
 
 bool http_get_integer(struct http_request *rq, const char *key, int64_t min,

@@ -15,8 +15,8 @@ import shutil
 import sys
 import time
 
-from flow_util import (SLOW, Daemon, Tap, free_port, records, skip_all,
-                       write_lines, TMP)
+from flow_util import (SLOW, SMALLEST, Daemon, Tap, free_port, records,
+                       skip_all, write_lines, TMP)
 
 VENV = os.environ.get("MNEME_PAGE_VENV", "page-venv")
 try:
@@ -263,7 +263,7 @@ def scale(tap, page):
 
 def reload_keeps(tap, page):
     """The daemon keeps the series: a reload draws the same curves."""
-    points = ("[...document.querySelectorAll('#loss .lines path')].map(p => "
+    points = ("[...document.querySelectorAll('.lines path')].map(p => "
               "p.getAttribute('d').length).reduce((a, b) => a + b, 0)")
     before = page.page.evaluate(f"() => {points}")
     page.page.reload()
@@ -517,12 +517,11 @@ def main():
     daemon = Daemon("page", source__type="file", source__follow="true",
                     publish__keep__newest=1000,
                     source__path=feed.path,
-                    http__listen=f"127.0.0.1:{free_port()}")
-    feed.add(mixed([records("harbour", 150), records("orchard", 150),
-                    evil(150)]))
-    feed.add(["no JSON", '{"text": 1}', '{"text": "", "domain": "' +
-              'x' * 300 + '"}',
-              json.dumps({"text": "tide " * 400, "domain": "harbour"})])
+                    http__listen=f"127.0.0.1:{free_port()}", **SMALLEST)
+    feed.add(['{"text": 1}', json.dumps({"text": "tide " * 400,
+                                         "domain": "harbour"})])
+    feed.add(mixed([records("harbour", 100), records("orchard", 100),
+                    evil(100)]))
     daemon.start()
     with sync_playwright() as p:
         browser = p.chromium.launch(executable_path=CHROMIUM,

@@ -18,7 +18,7 @@
 #define LEAST_SHARE 0.05
 /* The size of a step: docs/LEARNING.md, "The size of a step". */
 #define FIRST_TOKENS 128
-#define GROWTH 0.65
+#define GROWTH 0.8
 
 int learning_open(struct learning *l, const struct conf *conf, int threads,
                   int shards, struct err *err)

@@ -59,7 +59,7 @@ static void test_step(void **state)
     assert_int_equal(u->learning.progress.records.learned, 2);
 }
 
-/* A step has 0.65 sqrt(T) new tokens after T tokens, from 128 to the setting. A
+/* A step has 0.8 sqrt(T) new tokens after T tokens, from 128 to the setting. A
  * record has 33 tokens, and a step has as many whole records as fit. */
 static void test_steps_grow(void **state)
 {
@@ -69,8 +69,8 @@ static void test_steps_grow(void **state)
     u->conf->learner.batch_tokens = 200;
     for (int64_t step = 1; most < 200; step++) {
         most = 128;
-        while (most < 200 && (most + 1) * (most + 1) * 10000 <=
-                                 65 * 65 * 33 * learned)
+        while (most < 200 && (most + 1) * (most + 1) * 100 <=
+                                 64 * 33 * learned)
             most++;
         trainer_util_push(u, (int)(learned + 7 - pushed)); /* over 200 wait */
         pushed = learned + 7;

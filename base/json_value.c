@@ -99,3 +99,27 @@ void json_value_fit_numbers(char *text, size_t n)
         }
     }
 }
+
+/* --- names with a NUL --------------------------------------------------- */
+
+void json_value_fit_names(char *text, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        size_t begin = i, end;
+
+        if (text[i] != '"')
+            continue;
+        while (++i < n && text[i] != '"')
+            i += text[i] == '\\';
+        if (i >= n)
+            return;
+        end = i;
+        if (text[i + 1 + strspn(text + i + 1, " \t\r\n")] != ':')
+            continue;
+        for (size_t k = begin + 1; k < end; k++) {
+            if (strncmp(text + k, "\\u0000", 6) == 0)
+                memcpy(text + k, "\\ufffd", 6);
+            k += text[k] == '\\';
+        }
+    }
+}

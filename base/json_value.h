@@ -30,4 +30,8 @@ json_t *json_value_bytes(const char *s, size_t n);
  */
 void json_value_fit_numbers(char *text, size_t n);
 
+/* JSON allows a NUL in a name, but jansson refuses it. Rewrites the escapes of
+ * NUL in names as those of U+FFFD, with the same length. text as above. */
+void json_value_fit_names(char *text, size_t n);
+
 #endif

@@ -11,13 +11,18 @@
 
 #include "base/log.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -27,12 +32,57 @@
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
 static atomic_int the_level = LOG_INFO;
 static atomic_int the_format = LOG_TEXT;
+static atomic_bool to_journal; /* stderr is a stream of journald */
+static atomic_int journal_fd = -1; /* its socket for messages with fields */
+static const char *journal_path = "/run/systemd/journal/socket";
 static pthread_mutex_t write_mu = PTHREAD_MUTEX_INITIALIZER;
+
+/* True when stderr is the stream that $JOURNAL_STREAM names, as
+ * systemd.exec(5) says. It is not when stderr has been redirected since. */
+static bool is_journal(void)
+{
+    const char *stream = getenv("JOURNAL_STREAM");
+    unsigned long long device, inode;
+    struct stat st;
+
+    return stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 &&
+           fstat(STDERR_FILENO, &st) == 0 && st.st_dev == device &&
+           st.st_ino == inode;
+}
+
+/* Connects to the socket for messages with fields, once. A file that only poses
+ * as the stream gets lines. */
+static void open_journal(void)
+{
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    struct stat st;
+    int fd;
+
+    if (atomic_load(&journal_fd) >= 0 || fstat(STDERR_FILENO, &st) != 0 ||
+        !S_ISSOCK(st.st_mode) || strlen(journal_path) >= sizeof a.sun_path)
+        return;
+    strcpy(a.sun_path, journal_path);
+    fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && connect(fd, (struct sockaddr *)&a, sizeof a) == 0)
+        atomic_store(&journal_fd, fd);
+    else if (fd >= 0)
+        close(fd);
+}
+
+void log_set_journal(const char *path)
+{
+    if (atomic_load(&journal_fd) >= 0)
+        close(atomic_exchange(&journal_fd, -1));
+    journal_path = path;
+}
 
 void log_configure(enum log_level level, enum log_format format)
 {
     atomic_store(&the_level, (int)level);
     atomic_store(&the_format, (int)format);
+    atomic_store(&to_journal, is_journal());
+    if (atomic_load(&to_journal))
+        open_journal();
 }
 
 enum log_level log_level(void)
@@ -75,10 +125,13 @@ static void add_json_string(struct buf *line, const char *key, const char *s)
     buf_release(&text);
 }
 
+/* journald keeps the time itself, and the level as a priority. */
 static void format_text(struct buf *line, const char *ts, const char *level,
                         const char *event, const char *fields)
 {
-    buf_addf(line, "%s %s %s", ts, level, event);
+    if (!atomic_load(&to_journal))
+        buf_addf(line, "%s %s ", ts, level);
+    buf_adds(line, event);
     if (*fields)
         buf_addc(line, ' ');
     add_escaped(line, fields, false);
@@ -113,6 +166,73 @@ static void write_line(const char *s, size_t n_bytes)
     pthread_mutex_unlock(&write_mu);
 }
 
+static const int priorities[] = {3, 4, 6, 7}; /* of syslog, by level */
+
+/* A line that begins with <N> gets the priority N in the journal. */
+static void add_priority(struct buf *line, enum log_level level)
+{
+    if (atomic_load(&to_journal))
+        buf_addf(line, "<%d>", priorities[level]);
+}
+
+/* --- journald ----------------------------------------------------------- */
+
+/* Adds `key=value` as the field MNEME_KEY. Returns where the next pair begins;
+ * NULL: there is none, or the text is no pair. */
+static const char *add_pair(struct buf *message, const char *pair)
+{
+    size_t n = strspn(pair, "abcdefghijklmnopqrstuvwxyz0123456789_");
+    const char *value = pair + n + 1, *end;
+
+    if (!n || n > 40 || pair[n] != '=' || pair[0] < 'a')
+        return NULL;
+    if (*value == '"' && strchr(value + 1, '"')) {
+        value++;
+        end = strchr(value, '"');
+    } else {
+        end = value + strcspn(value, " ");
+    }
+    buf_adds(message, "MNEME_");
+    for (size_t i = 0; i < n; i++)
+        buf_addc(message, (char)toupper((unsigned char)pair[i]));
+    buf_addc(message, '=');
+    buf_add(message, value, (size_t)(end - value));
+    buf_addc(message, '\n');
+    end += *end == '"';
+    return *end == ' ' ? end + 1 : NULL;
+}
+
+/* Sends the line with its priority and its fields, as systemd's "Native Journal
+ * Protocol". Control characters are escaped, so no value has a line feed.
+ * False: it must be written as a line. */
+static bool send_to_journal(enum log_level level, const char *event,
+                            const char *fields)
+{
+    struct buf message = BUF_INIT, safe = BUF_INIT;
+    const char *pair;
+    ssize_t sent;
+
+    if (!atomic_load(&to_journal) || atomic_load(&journal_fd) < 0 ||
+        atomic_load(&the_format) == LOG_JSON)
+        return false;
+    add_escaped(&safe, fields, false);
+    pair = safe.data ? safe.data : "";
+    buf_addf(&message,
+             "PRIORITY=%d\nSYSLOG_IDENTIFIER=%s\nMNEME_EVENT=%s\n"
+             "MESSAGE=%s%s%s\n",
+             priorities[level], program_invocation_short_name, event, event,
+             *pair ? " " : "", pair);
+    while (pair && *pair)
+        pair = add_pair(&message, pair);
+    sent = send(atomic_load(&journal_fd), message.data, message.len,
+                MSG_NOSIGNAL | MSG_DONTWAIT);
+    buf_release(&message);
+    buf_release(&safe);
+    return sent >= 0;
+}
+
+/* --- lines -------------------------------------------------------------- */
+
 void log_line(enum log_level level, const char *event, const char *fmt, ...)
 {
     struct buf line = BUF_INIT;
@@ -129,7 +249,13 @@ void log_line(enum log_level level, const char *event, const char *fmt, ...)
     va_end(ap);
     if (n < 0)
         BUG("log line %s: cannot be formatted", event);
+    if (send_to_journal(level, event, fields)) {
+        free(fields);
+        errno = saved;
+        return;
+    }
     timing_iso8601(timing_wall_ms(), ts);
+    add_priority(&line, level);
     if (atomic_load(&the_format) == LOG_JSON)
         format_json(&line, ts, level_names[level], event, fields);
     else
@@ -144,6 +270,7 @@ void log_plain(const char *who, const char *text)
 {
     struct buf line = BUF_INIT;
 
+    add_priority(&line, LOG_ERROR);
     buf_addf(&line, "%s: ", who);
     add_escaped(&line, text, false);
     buf_addc(&line, '\n');

@@ -8,6 +8,12 @@
  * JSON format all pairs are one string, "fields". A caller that logs user data
  * keeps it short and without secrets.
  *
+ * When stderr is a stream of journald ($JOURNAL_STREAM), each line begins with
+ * its syslog priority, as <4>, which journald takes off. In the text format the
+ * time and the level are then left out, since journald has them, and each line
+ * is sent with fields: MNEME_EVENT, and MNEME_NAME for each pair at its
+ * beginning, as MNEME_VERSION=7. A line that cannot be sent is written.
+ *
  * Threads: any; lines of several threads do not mix
  */
 #ifndef MNEME_BASE_LOG_H
@@ -18,6 +24,8 @@
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 enum log_format { LOG_TEXT, LOG_JSON };
 
+/* Also looks whether stderr goes to journald. Call it before other threads log;
+ * later calls change level and format alone, unless stderr has changed. */
 void log_configure(enum log_level level, enum log_format format);
 enum log_level log_level(void);
 
@@ -27,6 +35,9 @@ void log_line(enum log_level level, const char *event, const char *fmt, ...)
 /* Writes "WHO: TEXT" to stderr at any level and format, for the last message of
  * a program. Escapes control characters, as log_line does. */
 void log_plain(const char *who, const char *text);
+
+/* For tests: the socket of journald. */
+void log_set_journal(const char *path);
 
 #define log_error(event, ...) log_line(LOG_ERROR, event, __VA_ARGS__)
 #define log_warn(event, ...) log_line(LOG_WARN, event, __VA_ARGS__)

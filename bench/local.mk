@@ -40,4 +40,9 @@ EXTRA_PROGRAMS += bench/bench_filter
 bench_bench_filter_SOURCES = bench/bench_filter.c
 bench_bench_filter_LDADD = $(PUBLISH_LIBS)
 
-EXTRA_DIST += bench/drift.py bench/measure.py bench/compare_pytorch.py
+# The gate's rule on the versions of a data directory: `make bench/bench_gate`.
+EXTRA_PROGRAMS += bench/bench_gate
+bench_bench_gate_SOURCES = bench/bench_gate.c
+bench_bench_gate_LDADD = $(PUBLISH_LIBS)
+
+EXTRA_DIST += bench/drift.py bench/measure.py bench/long_run.py bench/compare_pytorch.py

@@ -266,8 +266,9 @@ int client_get(struct client *c, const char *path, json_t **reply,
     return rc;
 }
 
-int client_post(struct client *c, const char *path, json_t *body,
-                json_t **reply, struct err *err)
+/* Takes body over, also when it fails. NULL: an empty object. */
+static int send_body(struct client *c, const char *method, const char *path,
+                     json_t *body, json_t **reply, struct err *err)
 {
     char *url = make_url(c, path);
     char *text = body ? json_dumps(body, JSON_COMPACT) : xstrdup("{}");
@@ -283,10 +284,18 @@ int client_post(struct client *c, const char *path, json_t *body,
     curl_easy_setopt(c->curl, CURLOPT_POSTFIELDSIZE_LARGE,
                      (curl_off_t)strlen(text));
     curl_easy_setopt(c->curl, CURLOPT_COPYPOSTFIELDS, text);
+    curl_easy_setopt(c->curl, CURLOPT_CUSTOMREQUEST, method);
     rc = perform(c, reply, err);
+    curl_easy_setopt(c->curl, CURLOPT_CUSTOMREQUEST, NULL);
     free(text);
     free(url);
     return rc;
+}
+
+int client_post(struct client *c, const char *path, json_t *body,
+                json_t **reply, struct err *err)
+{
+    return send_body(c, "POST", path, body, reply, err);
 }
 
 int client_version(struct client *c, int64_t version, json_t **reply,
@@ -337,13 +346,14 @@ static int operation_state(const json_t *operation, struct err *err)
                    "the operation still runs; see: mneme status");
 }
 
-int client_operate(struct client *c, const char *path, json_t *body,
-                   int64_t timeout_ms, json_t **operation, struct err *err)
+static int operate(struct client *c, const char *method, const char *path,
+                   json_t *body, int64_t timeout_ms, json_t **operation,
+                   struct err *err)
 {
     int64_t began = timing_mono_ms(), id;
     json_t *reply = NULL;
     char state_path[64];
-    int rc = client_post(c, path, body, &reply, err);
+    int rc = send_body(c, method, path, body, &reply, err);
 
     /* Without an id, the daemon has finished the operation already. */
     id = pick_integer(reply, "operation", pick_integer(reply, "id", 0));
@@ -362,8 +372,20 @@ int client_operate(struct client *c, const char *path, json_t *body,
     return rc;
 }
 
+int client_operate(struct client *c, const char *path, json_t *body,
+                   int64_t timeout_ms, json_t **operation, struct err *err)
+{
+    return operate(c, "POST", path, body, timeout_ms, operation, err);
+}
+
 int client_run(const struct verb_args *args, const char *path, json_t *body,
                struct err *err)
+{
+    return client_run_by(args, "POST", path, body, err);
+}
+
+int client_run_by(const struct verb_args *args, const char *method,
+                  const char *path, json_t *body, struct err *err)
 {
     struct client *c = NULL;
     json_t *operation = NULL;
@@ -372,7 +394,7 @@ int client_run(const struct verb_args *args, const char *path, json_t *body,
     if (rc)
         json_decref(body);
     else
-        rc = client_operate(c, path, body, OPERATION_MS, &operation, err);
+        rc = operate(c, method, path, body, OPERATION_MS, &operation, err);
     client_free(c);
     if (rc)
         return rc;

@@ -71,5 +71,8 @@ int client_operate(struct client *c, const char *path, json_t *body,
 /* Does the same for a verb, and prints the operation: its detail, or JSON. */
 int client_run(const struct verb_args *args, const char *path, json_t *body,
                struct err *err);
+/* The same with another method than POST. */
+int client_run_by(const struct verb_args *args, const char *method,
+                  const char *path, json_t *body, struct err *err);
 
 #endif

@@ -18,6 +18,7 @@
 #include "cli/pick.h"
 #include "cli/pieces.h"
 #include "cli/table.h"
+#include "store/tags.h"
 
 #define MOST_TEXT_BYTES ((size_t)64 << 20)
 
@@ -66,22 +67,27 @@ static int read_text(const struct verb_args *args, struct buf *text,
     return 0;
 }
 
-/* Makes {"model": "mneme" or "mneme@N", key: text}, without the text when
- * --lines is given. */
+/* Makes {"model": "mneme", "mneme@N" or "mneme@TAG", key: text}, without the
+ * text when --lines is given. */
 static int make_body(const struct verb_args *args, const char *key,
                          json_t **body, struct err *err)
 {
     struct buf text = BUF_INIT;
-    int64_t version = 0;
-    char model[32] = "mneme";
-    int rc = verb_integer(args, "version", 1, INT64_MAX, &version, err);
+    const char *version = verb_value(args, "version");
+    char model[16 + TAGS_NAME_BYTES] = "mneme";
+    int64_t number = 0;
+    int rc = 0;
 
+    if (version && tags_is_name(version)) {
+        snprintf(model, sizeof model, "mneme@%s", version);
+    } else if (version) {
+        rc = verb_integer(args, "version", 1, INT64_MAX, &number, err);
+        snprintf(model, sizeof model, "mneme@%" PRId64, number);
+    }
     if (rc == 0 && !verb_has(args, "lines"))
         rc = read_text(args, &text, err);
     if (rc)
         goto out;
-    if (version)
-        snprintf(model, sizeof model, "mneme@%" PRId64, version);
     *body = json_pack("{s:s}", "model", model);
     if (!verb_has(args, "lines"))
         json_object_set_new(*body, key,
@@ -159,6 +165,8 @@ static int set_sampling(json_t *body, const struct verb_args *args,
 
     json_object_set_new(body, "max_tokens", json_integer(64));
     json_object_set_new(body, "temperature", json_real(0.8));
+    /* A prompt may be longer than the context: its end is completed. */
+    json_object_set_new(body, "truncate_prompt_tokens", json_integer(-1));
     set_integer(body, args, "max-tokens", "max_tokens", 0, 1 << 20, &rc,
                 err);
     set_real(body, args, "temperature", "temperature", 2, &rc, err);

@@ -63,7 +63,7 @@ static int parse_arms(const struct verb_args *args, bool *arms, struct err *err)
     int rc = 0;
 
     for (size_t i = 0; !given && i < EVAL_ARMS; i++)
-        arms[i] = true;
+        arms[i] = i != EVAL_SCRATCH; /* it takes very long */
     for (char *name = list ? strtok_r(list, ",", &next) : NULL; rc == 0 && name;
          name = strtok_r(NULL, ",", &next)) {
         size_t i = 0;
@@ -74,8 +74,8 @@ static int parse_arms(const struct verb_args *args, bool *arms, struct err *err)
             arms[i] = true;
         else
             rc = err_set(err, ERR_INVALID,
-                         "--arms: %s: a list of none, ewc, replay, both and "
-                         "joint is needed",
+                         "--arms: %s: a list of none, ewc, replay, both, "
+                         "joint and scratch is needed",
                          name);
     }
     for (size_t i = 0; rc == 0; i++) {
@@ -255,7 +255,7 @@ static void print_matrix(const json_t *report, const json_t *arm,
                                               : domain_name(report, i),
                          json_array_get(matrix, i), n);
     }
-    if (is_loss) {
+    if (is_loss && json_is_number(pick(arm, "mean.prequential"))) {
         print_matrix_row(&t, "first contact", pick(arm, "first_contact"), n);
         print_matrix_row(&t, "prequential", pick(arm, "prequential_by_domain"),
                          n);
@@ -301,15 +301,19 @@ static void print_arms(const json_t *arms, const char *equal,
 static void print_losses(const json_t *arms, const char *equal)
 {
     static const struct column list[] = {
-        {"final_mean", 3, false},  {"final_mean", 3, true},
-        {"forgetting", 3, false},  {"backward_transfer", 3, false},
-        {"retention", 3, false},   {"newest", 3, false},
+        {"final_mean", 3, false},
+        {"final_mean", 3, true},
+        {"anytime_mean", 3, false},
+        {"forgetting", 3, false},
+        {"backward_transfer", 3, false},
+        {"retention", 3, false},
+        {"newest", 3, false},
         {"prequential", 3, false},
     };
 
     print_arms(arms, equal,
-               "l:ARM r:FINAL r:RANGE r:FORGETTING r:TRANSFER r:RETENTION "
-               "r:NEWEST r:PREQUENTIAL",
+               "l:ARM r:FINAL r:RANGE r:ANYTIME r:FORGETTING r:TRANSFER "
+               "r:RETENTION r:NEWEST r:PREQUENTIAL",
                list, sizeof list / sizeof *list);
 }
 
@@ -329,15 +333,21 @@ static void print_accuracies(const json_t *arms, const char *equal)
 static void print_costs(const json_t *arms, const char *equal)
 {
     static const struct column list[] = {
-        {"live_final_mean", 3, false}, {"worst_unseen", 2, false},
-        {"steps", 0, false},           {"consolidations", 0, false},
-        {"records_learned", 0, false}, {"records_refused", 0, false},
-        {"seconds", 1, false},         {"peak_mib", 0, false},
+        {"live_final_mean", 3, false},
+        {"worst_unseen", 2, false},
+        {"steps", 0, false},
+        {"tokens", 0, false},
+        {"consolidations", 0, false},
+        {"records_learned", 0, false},
+        {"records_refused", 0, false},
+        {"seconds", 1, false},
+        {"less_than_scratch", 1, false},
+        {"peak_mib", 0, false},
     };
 
     print_arms(arms, equal,
-               "l:ARM r:LIVE r:UNSEEN r:STEPS r:ANCHORED r:LEARNED r:REFUSED "
-               "r:SECONDS r:MIB",
+               "l:ARM r:LIVE r:UNSEEN r:STEPS r:TOKENS r:ANCHORED r:LEARNED "
+               "r:REFUSED r:SECONDS r:LESS r:MIB",
                list, sizeof list / sizeof *list);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * rollback, pin, unpin, promote: operations on versions. ranges: lists and
- * releases the ranges of the stream that rollbacks skipped.
+ * rollback, pin, unpin, promote, tag, untag: operations on versions. ranges:
+ * lists and releases the ranges of the stream that rollbacks skipped.
  */
 #include "config.h"
 
@@ -15,6 +15,7 @@
 #include "cli/pick.h"
 #include "cli/table.h"
 #include "cli/verb.h"
+#include "store/tags.h"
 
 int cmd_rollback(const struct verb_args *args, struct err *err)
 {
@@ -57,6 +58,41 @@ int cmd_version(const struct verb_args *args, struct err *err)
     rc = client_run(args, path, NULL, err);
     free(path);
     return rc;
+}
+
+/* --- tags --------------------------------------------------------------- */
+
+/* Sends a request about a tag; takes body over. */
+static int send_tag(const struct verb_args *args, const char *method,
+                    const char *name, json_t *body, struct err *err)
+{
+    char *path;
+    int rc;
+
+    if (!tags_is_name(name)) {
+        json_decref(body);
+        return err_set(err, ERR_INVALID, "%s: " TAGS_RULE, name);
+    }
+    path = xasprintf("/v1/tags/%s", name);
+    rc = client_run_by(args, method, path, body, err);
+    free(path);
+    return rc;
+}
+
+int cmd_tag(const struct verb_args *args, struct err *err)
+{
+    int64_t version;
+    int rc = verb_number(args->words[0], "version", &version, err);
+
+    return rc ? rc
+              : send_tag(args, "PUT", args->words[1],
+                         json_pack("{s:I}", "version", (json_int_t)version),
+                         err);
+}
+
+int cmd_untag(const struct verb_args *args, struct err *err)
+{
+    return send_tag(args, "DELETE", args->words[0], NULL, err);
 }
 
 /* --- ranges ------------------------------------------------------------- */

@@ -1,31 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * status and top: one screen about the daemon, from /v1/status and the newest
- * version.
+ * status: one screen about the daemon, from /v1/status and the newest version.
  */
 #include "config.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include "base/timing.h"
 #include "base/xalloc.h"
 #include "cli/client.h"
 #include "cli/verb.h"
-#include "cli/live.h"
 #include "cli/pick.h"
 #include "cli/table.h"
 
 struct screen {
     json_t *status, *head; /* head: NULL before version 1 */
-};
-
-/* The size of a terminal. A NULL pointer to it stands for a pipe. */
-struct fit {
-    int columns, rows;
 };
 
 static void screen_release(struct screen *s)
@@ -173,26 +163,15 @@ static void print_next_version(const struct screen *s, FILE *out)
     fputc('\n', out);
 }
 
-/* Prints an empty line and the table. On a terminal, prints at most `most` rows
- * and fits them into the columns. */
-static void finish_table(struct table *t, const struct fit *fit, size_t most,
-                         FILE *out)
+/* Prints an empty line and the table. */
+static void finish_table(struct table *t, FILE *out)
 {
-    size_t n = t->n_cells / t->n_columns - 1;
-
-    if (fit && n > most)
-        table_keep_rows(t, most);
-    if (fit)
-        table_narrow(t, (size_t)fit->columns);
     fputc('\n', out);
     table_print(t, out);
-    if (fit && n > most)
-        fprintf(out, "... and %zu more\n", n - most);
     table_release(t);
 }
 
-static void print_partitions(const struct screen *s, const struct fit *fit,
-                             FILE *out)
+static void print_partitions(const struct screen *s, FILE *out)
 {
     const json_t *rows = pick(s->status, "source.partitions");
     struct table t;
@@ -214,13 +193,10 @@ static void print_partitions(const struct screen *s, const struct fit *fit,
         else
             table_cell(&t, "-");
     }
-    /* Leave room for the domains. */
-    finish_table(&t, fit, fit && fit->rows > 15 ? (size_t)fit->rows / 3 : 5,
-                 out);
+    finish_table(&t, out);
 }
 
-static void print_domains(const struct screen *s, const struct fit *fit,
-                          FILE *out)
+static void print_domains(const struct screen *s, FILE *out)
 {
     const json_t *rows = pick(s->status, "domains");
     int64_t known = pick_integer(s->status, "domains_known", 0);
@@ -244,70 +220,25 @@ static void print_domains(const struct screen *s, const struct fit *fit,
         table_cell(&t, "%" PRId64, pick_integer(row, "replay_rows", 0));
         table_cell(&t, "%" PRId64, pick_integer(row, "drift.alarms", 0));
     }
-    finish_table(&t, fit, SIZE_MAX, out);
+    finish_table(&t, out);
     if (known > (int64_t)json_array_size(rows))
         fprintf(out, "domains that are not shown: %" PRId64 "\n",
                 known - (int64_t)json_array_size(rows));
 }
 
-/* Prints text with lines broken between words to fit into the columns. */
-static void wrap(const char *text, int columns, FILE *out)
+static void print_screen(const struct screen *s, const char *address, FILE *out)
 {
-    const int indent = columns > 40 ? 12 : 2;
-
-    for (; *text; text += *text == '\n') {
-        int at = 0, begin = 0;
-
-        while (*text && *text != '\n') {
-            size_t blanks = strspn(text, " ");
-            size_t n = blanks + strcspn(text + blanks, " \n");
-            int width = (int)table_width(text, n);
-
-            if (at > begin && at + width > columns) {
-                fprintf(out, "\n%*s", indent, "");
-                at = begin = indent;
-                width -= (int)blanks;
-                text += blanks;
-                n -= blanks;
-            }
-            fwrite(text, 1, n, out);
-            at += width;
-            text += n;
-        }
-        fputc('\n', out);
-    }
-}
-
-/* Returns the whole screen as text, to be freed. */
-static char *screen_text(const struct screen *s, const char *address,
-                         const struct fit *fit)
-{
-    char *text = NULL, *sentences = NULL;
-    size_t n;
-    FILE *out = open_memstream(&sentences, &n);
-
-    BUG_ON(!out);
     print_state(s, address, out);
     print_serving(s, out);
     print_records(s, out);
     print_loss_and_memory(s, out);
     print_gate(s, out);
     print_next_version(s, out);
-    fclose(out);
-    out = open_memstream(&text, &n);
-    BUG_ON(!out);
-    if (fit)
-        wrap(sentences, fit->columns, out);
-    else
-        fputs(sentences, out);
-    print_partitions(s, fit, out);
-    print_domains(s, fit, out);
-    fclose(out);
-    free(sentences);
-    return text;
+    print_partitions(s, out);
+    print_domains(s, out);
 }
 
-/* --- the verbs ---------------------------------------------------------- */
+/* --- the verb ----------------------------------------------------------- */
 
 int cmd_status(const struct verb_args *args, struct err *err)
 {
@@ -322,69 +253,9 @@ int cmd_status(const struct verb_args *args, struct err *err)
     if (rc == 0 && verb_has(args, "json")) {
         pick_print(s.status);
     } else if (rc == 0) {
-        char *text = screen_text(&s, client_address(c), NULL);
-
-        fputs(text, stdout);
-        free(text);
+        print_screen(&s, client_address(c), stdout);
     }
     screen_release(&s);
     client_free(c);
     return rc;
-}
-
-/* Fetches the status, and shows it until the interval ends; also again when the
- * window's size changes. */
-static int show_once(struct client *c, struct live *l, bool json,
-                     int64_t interval_ms, struct err *err)
-{
-    int64_t until = timing_mono_ms() + interval_ms;
-    struct screen s = {NULL, NULL};
-    int rc = json ? client_get(c, "/v1/status", &s.status, err)
-                  : screen_fetch(c, &s, err);
-
-    if (rc == 0 && json) {
-        json_dumpf(s.status, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
-        putchar('\n');
-    }
-    do {
-        struct fit fit;
-        char *text;
-
-        if (rc || json)
-            break;
-        live_measure(l);
-        fit = (struct fit){l->columns, l->rows};
-        text = screen_text(&s, client_address(c),
-                           l->on_screen ? &fit : NULL);
-        live_show(l, text);
-        fputs(l->on_screen ? "" : "\n", stdout);
-        free(text);
-    } while (fflush(stdout) == 0 && live_wait(l, until) == LIVE_RESIZED);
-    screen_release(&s);
-    if (rc == 0 && (fflush(stdout) != 0 || ferror(stdout)))
-        rc = err_set(err, ERR_IO, "the standard output cannot be written");
-    if (rc == 0 && json)
-        live_wait(l, until);
-    return rc;
-}
-
-int cmd_top(const struct verb_args *args, struct err *err)
-{
-    bool json = verb_has(args, "json");
-    struct client *c = NULL;
-    struct live l;
-    double seconds = 2;
-    int rc = verb_real(args, "interval", 0.1, 3600, &seconds, err);
-
-    if (rc == 0)
-        rc = client_open(args, &c, err);
-    if (rc)
-        return rc;
-    client_set_stop(c, &live_stop);
-    live_begin(&l, json);
-    while (rc == 0 && !live_stop)
-        rc = show_once(c, &l, json, (int64_t)(seconds * 1000), err);
-    live_end(&l);
-    client_free(c);
-    return live_stop ? 0 : rc;
 }

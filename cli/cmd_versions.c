@@ -53,6 +53,8 @@ static int64_t offsets_sum(const json_t *version)
 static void add_flags(struct table *t, const json_t *version)
 {
     struct buf flags = BUF_INIT;
+    const json_t *tag;
+    size_t i;
 
     buf_adds(&flags, "");
     if (pick_true(version, "serving"))
@@ -61,6 +63,8 @@ static void add_flags(struct table *t, const json_t *version)
         buf_adds(&flags, "head ");
     if (pick_true(version, "pinned"))
         buf_adds(&flags, "pinned ");
+    json_array_foreach(pick(version, "tags"), i, tag)
+        buf_addf(&flags, "@%s ", json_string_value(tag));
     if (flags.len)
         flags.data[flags.len - 1] = '\0';
     table_cell(t, "%s", flags.len ? flags.data : "");
@@ -233,12 +237,16 @@ static void print_gate(const json_t *v)
 
 static void print_version(const json_t *v)
 {
+    const json_t *tag;
     struct table t;
+    size_t i;
 
     printf("version      %" PRId64 "%s%s%s\n", pick_integer(v, "version", 0),
            pick_true(v, "serving") ? ", serving" : "",
            pick_true(v, "head") ? ", head" : "",
            pick_true(v, "pinned") ? ", pinned" : "");
+    json_array_foreach(pick(v, "tags"), i, tag)
+        print_field("tag", json_string_value(tag));
     printf("parent       %" PRId64 "\n", pick_integer(v, "parent", 0));
     table_init(&t, "l:created");
     table_time(&t, pick_time_ms(v, "created"));
@@ -406,6 +414,31 @@ out:
 
 /* --- history ------------------------------------------------------------ */
 
+static void print_tag_moves(const json_t *reply)
+{
+    struct table t;
+    const json_t *row;
+    size_t i;
+
+    if (json_array_size(pick(reply, "tags")) == 0)
+        return;
+    table_init(&t, "l:TAG r:VERSION l:TIME");
+    json_array_foreach(pick(reply, "tags"), i, row)
+    {
+        int64_t version = pick_integer(row, "version", 0);
+
+        table_cell(&t, "%s", pick_text_or(row, "name", ""));
+        if (version > 0)
+            table_cell(&t, "%" PRId64, version);
+        else
+            table_cell(&t, "-");
+        table_time(&t, pick_time_ms(row, "time"));
+    }
+    putchar('\n');
+    table_print(&t, stdout);
+    table_release(&t);
+}
+
 static void print_history(const json_t *reply)
 {
     struct table t;
@@ -432,6 +465,7 @@ static void print_history(const json_t *reply)
     }
     table_print(&t, stdout);
     table_release(&t);
+    print_tag_moves(reply);
 }
 
 int cmd_history(const struct verb_args *args, struct err *err)

@@ -183,8 +183,8 @@ void help_man(FILE *out)
           ".B mneme\n.I VERB\n.RI [ OPTION ]...\n.RI [ ARGUMENT ]...\n"
           ".SH DESCRIPTION\n"
           "The client of\n.BR mnemed (8).\n"
-          "Most verbs send requests to the daemon. The verbs verify, backup, "
-          "restore and bench need no daemon.\n"
+          "Most verbs send requests to the daemon. The verbs doctor, verify, "
+          "backup, restore, bench and eval need no daemon.\n"
           ".SH VERBS\n",
           out);
     for (size_t i = 0; i < verbs_n; i++)
@@ -215,35 +215,5 @@ void help_man(FILE *out)
           "mneme verify \\-\\-all \\-\\-data\\-dir /var/lib/mneme\n"
           ".fi\n"
           ".SH SEE ALSO\n.BR mnemed (8),\n.BR mneme.yaml (5)\n",
-          out);
-}
-
-/* --- bash --------------------------------------------------------------- */
-
-void help_completion(FILE *out)
-{
-    fputs("# SPDX-License-Identifier: Apache-2.0\n"
-          "# mneme completion for bash, made by: mneme help --completion\n"
-          "_mneme() {\n"
-          "    local word=${COMP_WORDS[COMP_CWORD]} words\n"
-          "    if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
-          "        words='",
-          out);
-    for (size_t i = 0; i < verbs_n; i++)
-        fprintf(out, "%s%s", i ? " " : "", verbs[i].name);
-    fputs("'\n    else\n        case ${COMP_WORDS[1]} in\n", out);
-    for (size_t i = 0; i < verbs_n; i++) {
-        fprintf(out, "        %s) words='", verbs[i].name);
-        for (const struct verb_option *o = verbs[i].options; o && o->name; o++)
-            fprintf(out, "--%s ", o->name);
-        for (const struct verb_option *o = verb_common; o->name; o++)
-            if (has_option(&verbs[i], o))
-                fprintf(out, "--%s ", o->name);
-        fputs("' ;;\n", out);
-    }
-    fputs("        esac\n    fi\n"
-          "    mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$word\")\n"
-          "}\n"
-          "complete -o default -F _mneme mneme\n",
           out);
 }

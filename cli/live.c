@@ -12,6 +12,7 @@
 
 #include "base/timing.h"
 
+#define SCREEN_BYTES ((size_t)256 << 10)
 #define SLICE_MS 100 /* delay of a signal that comes just before poll() */
 
 volatile sig_atomic_t live_stop;
@@ -82,6 +83,8 @@ void live_begin(struct live *l, bool plain)
         sigaction(SIGTSTP, &action, NULL);
     }
     live_measure(l);
+    if (l->on_screen) /* one write for a screen, so that it does not flicker */
+        setvbuf(stdout, NULL, _IOFBF, SCREEN_BYTES);
     enter(l);
 }
 
@@ -116,17 +119,25 @@ void live_show(const struct live *l, const char *text)
     int shown = n > l->rows ? l->rows - 1 : n;
 
     if (!l->on_screen) {
-        fputs(text, stdout);
+        for (; *text; text++)
+            if (*text != LIVE_BOLD && *text != LIVE_ALERT)
+                fputc(*text, stdout);
         return;
     }
-    fputs("\033[H", stdout);
+    fputs("\033[?2026h\033[H", stdout);
     for (int i = 0; i < shown; i++) {
         size_t length = strcspn(text, "\n");
+        bool marked = *text == LIVE_BOLD || *text == LIVE_ALERT;
 
         /* Clears first, since a full line leaves the cursor on its last
          * character. */
         fputs("\033[K", stdout);
-        fwrite(text, 1, bytes_of_columns(text, length, l->columns), stdout);
+        if (marked)
+            fputs(*text == LIVE_BOLD ? "\033[1m" : "\033[1;31m", stdout);
+        fwrite(text + marked, 1,
+               bytes_of_columns(text + marked, length - marked, l->columns),
+               stdout);
+        fputs(marked ? "\033[m" : "", stdout);
         fputs(i + 1 < l->rows ? "\n" : "", stdout);
         text += length + 1;
     }
@@ -135,6 +146,7 @@ void live_show(const struct live *l, const char *text)
                "... the window is too small for the rest");
     else if (shown < l->rows)
         fputs("\033[J", stdout);
+    fputs("\033[?2026l", stdout);
 }
 
 /* --- waiting ------------------------------------------------------------ */

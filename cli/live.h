@@ -35,7 +35,13 @@ void live_end(struct live *l);
 /* Reads the terminal's size. */
 void live_measure(struct live *l);
 
-/* Replaces the text on the screen. Cuts lines that are too long or too many. */
+/* A line that begins with one of these is shown in another style on a terminal.
+ * It has no width. */
+#define LIVE_BOLD '\001'
+#define LIVE_ALERT '\002'
+
+/* Replaces the text on the screen, at once. Cuts lines that are too long or too
+ * many. */
 void live_show(const struct live *l, const char *text);
 
 /* Waits for the time (timing_mono_ms), the key q or a signal. */

@@ -16,6 +16,7 @@
 #include "base/fileio.h"
 #include "base/log.h"
 #include "base/xalloc.h"
+#include "cli/completion.h"
 #include "cli/help.h"
 #include "cli/verb.h"
 #include "learner/kernels/ops.h"
@@ -41,7 +42,7 @@ int cmd_help(const struct verb_args *args, struct err *err)
     if (verb_has(args, "man"))
         help_man(stdout);
     else if (verb_has(args, "completion"))
-        help_completion(stdout);
+        return completion_print("bash", stdout, err);
     else if (args->n_words == 0)
         help_all(stdout);
     else if (verb)
@@ -49,6 +50,11 @@ int cmd_help(const struct verb_args *args, struct err *err)
     else
         return no_such_verb(args->words[0], err);
     return 0;
+}
+
+int cmd_completion(const struct verb_args *args, struct err *err)
+{
+    return completion_print(args->words[0], stdout, err);
 }
 
 static int run(const struct verb *verb, int argc, char **argv,

@@ -86,13 +86,16 @@ const char *verb_data_dir(const struct verb_args *args);
 
 /* --- the functions of the verbs ----------------------------------------- */
 
-verb_fn cmd_help;                                                 /* mneme.c */
-verb_fn cmd_status, cmd_top;                                 /* cmd_status.c */
+verb_fn cmd_completion, cmd_help;                                 /* mneme.c */
 verb_fn cmd_versions, cmd_show, cmd_diff, cmd_history;     /* cmd_versions.c */
-verb_fn cmd_rollback, cmd_version, cmd_ranges;             /* cmd_rollback.c */
+verb_fn cmd_rollback, cmd_version, cmd_tag, cmd_untag;     /* cmd_rollback.c */
+verb_fn cmd_ranges;                                        /* cmd_rollback.c */
+verb_fn cmd_token;                                         /* cmd_token.c */
 verb_fn cmd_quarantine, cmd_forget;                      /* cmd_quarantine.c */
 verb_fn cmd_generate, cmd_score, cmd_classify, cmd_embed;       /* cmd_ask.c */
 verb_fn cmd_backup, cmd_restore;                             /* cmd_backup.c */
-verb_fn cmd_bench, cmd_demo, cmd_eval, cmd_feed, cmd_verify;  /* a file each */
+/* a file each: */
+verb_fn cmd_bench, cmd_demo, cmd_doctor, cmd_eval, cmd_feed, cmd_status, cmd_top,
+    cmd_verify;
 
 #endif

@@ -19,7 +19,9 @@
     }
 #define ASK_VERSION                                                            \
     {                                                                          \
-        "version", 0, "N", "use version N (default: the serving version)"      \
+        "version", 0, "N",                                                     \
+            "use version N, or the version with the tag N (default: the "      \
+            "serving version)"                                                 \
     }
 #define ASK_LINES                                                              \
     {                                                                          \
@@ -64,18 +66,39 @@ const struct verb verbs[] = {
      NULL, cmd_status, NULL},
     {"top", NULL, 0, 0, true,
      "Show the status again and again, until q or Ctrl-C.",
-     "On a terminal, the screen is cut to the window. Into a pipe, the screens "
-     "follow each other. With --json, each screen is one line: the daemon's "
-     "status as JSON.\n",
+     "Lag, speed and loss have a line of their last values. FORGOT is how far "
+     "the holdout loss of a domain is above its best one; the line beside it "
+     "has the holdout losses of the newest versions, oldest first. Then come "
+     "the newest versions with their verdicts.\n"
+     "On a terminal, the screen fits the window. Into a pipe, the screens "
+     "follow each other, COLUMNS wide. With --json, each screen is one line: "
+     "the daemon's status as JSON.\n",
      OPTIONS({"interval", 'n', "SECONDS",
-              "read the status every SECONDS (default 2)"}),
+              "read the status every SECONDS (default 2)"},
+             {"once", '1', NULL, "show one screen, and end"}),
      cmd_top, NULL},
+    {"doctor", NULL, 0, 0, true,
+     "Find what is wrong on this machine, and the command that mends it.",
+     "Each finding is a line: what was checked, what is wrong, and a command. "
+     "Checks the configuration, the daemon, the data directory (permissions, "
+     "space, damage of the newest and the serving version), memory, the clock, "
+     "the source (broker, topics, file), the gate, the token file and the "
+     "quarantine. Works with a running and with a stopped daemon, and changes "
+     "nothing. Give the same --conf and --set as to mnemed; without them, a "
+     "running daemon says how its source is.\n",
+     OPTIONS({"conf", 'c', "FILE",
+              "the daemon's configuration (default: mnemed's own search)"},
+             {"set", 0, "KEY=VALUE",
+              "override one key of the configuration; may be repeated"}),
+     cmd_doctor,
+     "Exit status 1 when something is wrong.\n"},
     {"versions", NULL, 0, 0, true, "List the versions, newest first.",
      "OFFSET is the sum of the next offsets of all partitions. BITS/BYTE and "
      "ACCURACY are means over the holdout of all domains. GATE is the verdict: "
      "the comparison of the version with its reference version. FLAGS: the "
      "serving version answers requests, the head version is the newest one, "
-     "and a pinned version is never removed.\n",
+     "and a pinned version is never removed. Then come the version's tags, "
+     "each as @NAME.\n",
      OPTIONS({"limit", 'n', "N", "list only the newest N (default: all)"}),
      cmd_versions, NULL},
     {"show", "N", 1, 1, true, "Print the details of version N.",
@@ -113,6 +136,17 @@ const struct verb verbs[] = {
      cmd_version, NULL},
     {"unpin", "N", 1, 1, true,
      "Let retention remove version N again.", NULL, NULL, cmd_version, NULL},
+    {"tag", "N NAME", 2, 2, true, "Give version N a name.",
+     "Requests can then name the version as mneme@NAME, and generate, score, "
+     "classify and embed with --version NAME. A tag that another version has "
+     "moves to version N; mneme history lists the moves. Retention keeps a "
+     "tagged version, as it keeps a pinned one. NAME has 1 to 64 letters, "
+     "digits, dots, underscores or hyphens, and begins with a letter or a "
+     "digit. It is neither a number, nor latest, nor previous.\n",
+     NULL, cmd_tag, NULL},
+    {"untag", "NAME", 1, 1, true, "Remove a name of a version.",
+     "Without another tag or a pin, retention can remove the version again.\n",
+     NULL, cmd_untag, NULL},
     {"promote", "N|latest", 1, 1, true,
      "Serve version N, whatever its verdict.",
      "Version N serves until the next promote or rollback. promote latest "
@@ -120,8 +154,10 @@ const struct verb verbs[] = {
      "versions again.\n",
      NULL, cmd_version, NULL},
     {"history", NULL, 0, 0, true,
-     "List the versions that served, with times and causes.", NULL, NULL,
-     cmd_history, NULL},
+     "List the versions that served, with times and causes.",
+     "A second table has the changes of tags, newest first, if there were "
+     "any. VERSION is - where the tag was removed.\n",
+     NULL, cmd_history, NULL},
     {"ranges", NULL, 0, 0, true,
      "List the ranges of the stream that rollbacks skipped.",
      "KIND is the cause. skip: an operator's rollback --stream skip. "
@@ -133,7 +169,8 @@ const struct verb verbs[] = {
      cmd_ranges, NULL},
     {"generate", "[PROMPT]", 0, 1, true, "Complete a prompt.",
      "The prompt is the argument. Without one, or with -, it is read from the "
-     "standard input. " MANY_LINES,
+     "standard input. Of a prompt longer than the context only the end is "
+     "read. " MANY_LINES,
      OPTIONS(ASK_VERSION,
              {"max-tokens", 0, "N", "generate at most N tokens (default 64)"},
              {"temperature", 0, "X",
@@ -225,7 +262,8 @@ const struct verb verbs[] = {
      "Writing the database anew needs as much free space as the database "
      "takes. Until there is that space, the file may hold erased bytes: the "
      "result and `mneme status` say so, and the daemon tries again every "
-     "minute.\n",
+     "minute. The log of source.type http keeps its records: see RECORDS OVER "
+     "HTTP in mnemed(8).\n",
      OPTIONS({"id", 0, "ID", "forget the records with this id"},
              {"domain", 'd', "D", "forget the records of this domain"}),
      cmd_forget, "Exit status 3 when no daemon runs.\n"},
@@ -253,6 +291,19 @@ const struct verb verbs[] = {
      cmd_verify,
      "Exit status 1 for damage, or a retrained version that differs; 3 when "
      "the version, its parent or its records are gone.\n"},
+    {"token", "create", 1, 1, true,
+     "Make a token, and its line for http.token_file.",
+     "Prints a random token, and the line that allows it: append the line to "
+     "the file of http.token_file, and send SIGHUP to mnemed. The line has "
+     "only the SHA-256 of the token, from which nobody can find the token. "
+     "Give the token to the client, as $MNEME_TOKEN. Needs no daemon.\n"
+     "Scopes: infer reads and asks versions; feed also sends records to POST "
+     "/v1/records; admin may do everything.\n",
+     OPTIONS({"scope", 0, "infer|feed|admin",
+              "what the token allows (default infer)"},
+             {"rate", 0, "N",
+              "allow at most N requests a minute (default: no limit)"}),
+     cmd_token, NULL},
     {"backup", "DIR", 1, 1, true,
      "Copy the data directory, also while the daemon runs.",
      "Copies a snapshot of the database, and the files of every undamaged "
@@ -343,7 +394,10 @@ const struct verb verbs[] = {
      "copies, unless --heldout is given.\n"
      "Arms say what protects earlier text. none: nothing. ewc: EWC. replay: "
      "replay. both: replay and EWC. joint: the same records shuffled, with "
-     "replay, which is the bound that the others can hope for. Each run is a "
+     "replay, which is the bound that the others can hope for. scratch: at the "
+     "end of each domain, a new model learns all records so far, shuffled, "
+     "with replay. It runs only when --arms names it, since it learns the "
+     "first domain once for each domain. Each run is a "
      "process with one thread. The same files, settings and seeds give the "
      "same figures with any --jobs.\n"
      "Orders: sequence plays one domain after another. gradual lets each fade "
@@ -359,6 +413,8 @@ const struct verb verbs[] = {
      "minus the smallest FINAL of the seeds. LIVE (live_final_mean): FINAL of "
      "the live weights; all else is measured with their moving average, which "
      "a version serves.\n"
+     "ANYTIME (anytime_mean): the mean over i of the mean of a[i][j] over j <= "
+     "i, which is the loss on the domains so far at the end of each.\n"
      "FORGETTING (forgetting): the mean over j < T of a[T][j] - min over i < T "
      "of a[i][j].\n"
      "TRANSFER (backward_transfer): the mean over j < T of a[j][j] - a[T][j]; "
@@ -381,15 +437,17 @@ const struct verb verbs[] = {
      "i after part i. PREQUENTIAL (prequential_accuracy): the share of records "
      "whose label was predicted just before they were learned; preset linear "
      "only.\n"
-     "STEPS, ANCHORED, LEARNED, REFUSED (steps, consolidations, "
-     "records_learned, records_refused): updates, consolidations of EWC, and "
-     "records that were learned or quarantined by a filter. Without a "
+     "STEPS, TOKENS, ANCHORED, LEARNED, REFUSED (steps, tokens, "
+     "consolidations, records_learned, records_refused): updates, learned "
+     "tokens with the replayed ones, consolidations of EWC, and records that "
+     "were learned or quarantined by a filter. Without a "
      "consolidation, EWC has pulled to the moving average only. "
-     "SECONDS (seconds): processor time for learning. MIB (peak_mib): the most "
-     "memory of a run. With --equal-seconds the runs are repeated: each arm "
-     "gets, for each part, the processor time of the slowest arm, and learns "
-     "the part's records again until it is used. These runs depend on the "
-     "machine.\n"
+     "SECONDS (seconds): processor time for learning. LESS "
+     "(less_than_scratch): how many times less that is than with scratch. MIB "
+     "(peak_mib): the most memory of a run. With --equal-seconds the runs are "
+     "repeated: each arm gets, for each part, the processor time of the "
+     "slowest arm, and learns the part's records again until it is used. These "
+     "runs depend on the machine.\n"
      "Without a FILE: the same matrix for the versions in --data-dir, beside a "
      "running daemon or without one. Each version was scored on its own "
      "holdout when it was made. The row of a domain is the last version before "
@@ -411,7 +469,7 @@ const struct verb verbs[] = {
               "the order of the records (default sequence)"},
              {"arms", 0, "LIST",
               "run only these arms, separated by commas (default "
-              "none,ewc,replay,both,joint)"},
+              "none,ewc,replay,both,joint; scratch is one more)"},
              {"seeds", 0, "N", "number of seeds (default 3)"},
              {"seed", 0, "N", "the first seed (default: learner.seed)"},
              {"equal-seconds", 0, NULL,
@@ -438,9 +496,16 @@ const struct verb verbs[] = {
      "Exit status 1 when a file is damaged or a run fails, 2 when a file has "
      "no good record, 3 when there is no store in --data-dir, or none of its "
      "versions was scored.\n"},
+    {"completion", "bash|zsh|fish", 1, 1, false,
+     "Print the completion of a shell for mneme.",
+     "make install has installed it already. To load it by hand:\n"
+     "    eval \"$(mneme completion bash)\"\n"
+     "    mneme completion zsh >~/.zfunc/_mneme\n"
+     "    mneme completion fish | source\n",
+     NULL, cmd_completion, NULL},
     {"help", "[VERB]", 0, 1, false, "Explain a verb, or list all verbs.", NULL,
      OPTIONS({"man", 0, NULL, "print the manual page, mneme(1), as roff"},
-             {"completion", 0, NULL, "print the completion for bash"}),
+             {"completion", 0, NULL, "the same as completion bash"}),
      cmd_help, NULL},
 };
 

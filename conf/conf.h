@@ -35,7 +35,8 @@ struct conf_strings {
 enum conf_source_type {
     CONF_SOURCE_KAFKA,
     CONF_SOURCE_FILE,
-    CONF_SOURCE_STDIN
+    CONF_SOURCE_STDIN,
+    CONF_SOURCE_HTTP
 };
 enum conf_at_end { CONF_AT_END_SERVE, CONF_AT_END_EXIT };
 enum conf_start_kind {
@@ -44,6 +45,7 @@ enum conf_start_kind {
     CONF_START_TIMESTAMP
 };
 enum conf_on_gap { CONF_ON_GAP_STOP, CONF_ON_GAP_SKIP };
+enum conf_tombstone { CONF_TOMBSTONE_IGNORE, CONF_TOMBSTONE_FORGET };
 enum conf_format { CONF_FORMAT_AUTO, CONF_FORMAT_JSON, CONF_FORMAT_TEXT };
 enum conf_bad_record {
     CONF_BAD_RECORD_QUARANTINE,
@@ -72,6 +74,7 @@ struct conf_kafka {
         int64_t timestamp_ms; /* Unix time; with CONF_START_TIMESTAMP */
     } start;
     enum conf_on_gap on_gap;
+    enum conf_tombstone tombstone;
     char *dead_letter; /* NULL: none */
     struct conf_properties properties;
 };
@@ -84,6 +87,9 @@ struct conf_source {
     bool follow;
     enum conf_at_end at_end;
     struct conf_kafka kafka;
+    struct {
+        int64_t log_bytes;
+    } http;
     enum conf_format format;
     int64_t max_record_bytes; /* 1 .. CONF_MAX_RECORD_BYTES */
     enum conf_bad_record bad_record;
@@ -275,6 +281,7 @@ enum conf_listen_kind { CONF_LISTEN_TCP, CONF_LISTEN_UNIX };
 struct conf_http {
     char *listen;     /* as given */
     char *token_file; /* NULL: none */
+    struct conf_strings cors_origins; /* "*", or scheme://host[:port] */
     int64_t max_body_bytes;
     int64_t max_connections;
     int64_t max_request_seconds;

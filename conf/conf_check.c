@@ -315,11 +315,53 @@ bool conf_listen_parse(struct conf_http *http)
     return true;
 }
 
+/* An origin as browsers write it: scheme://host or scheme://host:port. */
+static bool is_origin(const char *text)
+{
+    const char *host = strstr(text, "://");
+    size_t n = host ? (size_t)(host - text) : 0;
+
+    if ((n != 4 || strncmp(text, "http", 4)) &&
+        (n != 5 || strncmp(text, "https", 5)))
+        return false;
+    host += 3;
+    return *host &&
+           strspn(host,
+                  "abcdefghijklmnopqrstuvwxyz"
+                  "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-:[]_") == strlen(host);
+}
+
+static void check_origins(const struct check *k)
+{
+    const struct conf_http *http = &k->c->http;
+    const struct conf_strings *list = &http->cors_origins;
+
+    if (!is_sound(k, "http.cors_origins"))
+        return;
+    for (size_t i = 0; i < list->n; i++) {
+        struct buf shown = BUF_INIT;
+        bool is_all = strcmp(list->items[i], "*") == 0;
+
+        conf_quote_short(list->items[i], &shown);
+        if (!is_all && !is_origin(list->items[i]))
+            add_problem(k, "http.cors_origins", "http.cors_origins",
+                        "expected http://HOST[:PORT], https://HOST[:PORT] or "
+                        "\"*\", found %s",
+                        shown.data);
+        else if (is_all && !http->token_file && is_sound(k, "http.token_file"))
+            add_problem(k, "http.cors_origins", "http.cors_origins",
+                        "every web page could roll back and read what was "
+                        "learned: set http.token_file, or name the origins");
+        buf_release(&shown);
+    }
+}
+
 static void check_http(const struct check *k)
 {
     struct conf_http *http = &k->c->http;
     struct buf shown = BUF_INIT;
 
+    check_origins(k);
     if (!is_sound(k, "http.listen"))
         return;
     if (!conf_listen_parse(http)) {

@@ -25,9 +25,10 @@ const struct conf_key conf_map[] = {
 
     SECTION("source", "Where records are read from."),
     {.name = "source.type", .type = CONF_ENUM, AT(source.type),
-     .fallback = "kafka", .words = "kafka | file | stdin",
-     .doc = "Kafka topics, a file with one record a line, or standard input "
-            "with one record a line."},
+     .fallback = "kafka", .words = "kafka | file | stdin | http",
+     .doc = "Kafka topics, a file with one record a line, standard input "
+            "with one record a line, or records that clients send with POST "
+            "/v1/records."},
     {.name = "source.path", .type = CONF_TEXT, AT(source.path),
      .fallback = "-",
      .doc = "With source.type file: the file to read. A file whose name ends "
@@ -72,6 +73,15 @@ const struct conf_key conf_map[] = {
             "counted, and reading continues at the nearest offset that Kafka "
             "has. The key also decides for a file that was replaced: with "
             "skip, it is read from its first line."},
+    {.name = "source.kafka.tombstone", .type = CONF_ENUM,
+     AT(source.kafka.tombstone), .fallback = "ignore",
+     .words = "ignore | forget",
+     .doc = "What a message without a value means, as compacted topics have "
+            "them. ignore: it is a bad record with the reason null. forget: "
+            "the records whose id is the message's key are forgotten, as mneme "
+            "forget --id does, and the message counts as skipped. Later "
+            "messages with this id are learned. Without a key, or with one "
+            "that cannot be an id, the message is a bad record."},
     {.name = "source.kafka.dead_letter", .type = CONF_TEXT,
      AT(source.kafka.dead_letter), .fallback = "null", .null_word = "null",
      .doc = "Topic to which bad records are sent as well, unchanged, with "
@@ -86,6 +96,18 @@ const struct conf_key conf_map[] = {
             "them. Properties given here are added to the default. "
             "bootstrap.servers: embedded starts a broker inside mnemed, for "
             "trials only: its records are lost when mnemed stops."},
+
+    SECTION("source.http", "Settings for source.type http."),
+    {.name = "source.http.log_bytes", .type = CONF_INT,
+     AT(source.http.log_bytes), .fallback = "1073741824", .min = 1048576,
+     .max = INT64_C(1) << 44,
+     .doc = "The most bytes of the log that keeps the records of POST "
+            "/v1/records, in the folder records of the data directory. When "
+            "the log is full, the oldest records are removed, a sixteenth of "
+            "the log or 64 MiB at a time, but only records that the newest "
+            "version accounts for. When there are none, POST gets 429. A "
+            "rewind to a version before a removed record is refused, and a "
+            "version that learned one cannot be retrained."},
 
     {.name = "source.format", .type = CONF_ENUM, AT(source.format),
      .fallback = "auto", .words = "auto | json | text",
@@ -213,9 +235,12 @@ const struct conf_key conf_map[] = {
      .doc = "Seed of all random numbers. The same records, configuration and "
             "seed give the same model."},
     {.name = "learner.batch_tokens", .type = CONF_INT,
-     AT(learner.batch_tokens), .fallback = "256", .min = 8, .max = 1048576,
+     AT(learner.batch_tokens), .fallback = "512", .min = 8, .max = 1048576,
      .decides_learning = true,
-     .doc = "New tokens in a step. Replayed tokens are added to them."},
+     .doc = "New tokens in a step. Replayed tokens are added to them. The "
+            "first steps are smaller, since small steps teach a young model "
+            "more: a step has 0.65 times the square root of the number of "
+            "tokens learned, but at least 128 and at most this number."},
     {.name = "learner.flush_seconds", .type = CONF_REAL,
      AT(learner.flush_seconds), .fallback = "2", .min = 0, .max = 86400,
      .doc = "If the stream pauses this long, a part-filled batch is learned. "
@@ -286,7 +311,7 @@ const struct conf_key conf_map[] = {
             "weights, and no average is kept. When turned on again, the "
             "average starts at the live weights."},
     {.name = "learner.average.decay", .type = CONF_REAL,
-     AT(learner.average.decay), .fallback = "0.98", .min = 0, .max = 0.9999,
+     AT(learner.average.decay), .fallback = "0.99", .min = 0, .max = 0.9999,
      .decides_learning = true,
      .doc = "Share of the average that a step keeps; the rest comes from the "
             "live weights. It averages about 1 / (1 - decay) steps. Early "
@@ -494,18 +519,18 @@ const struct conf_key conf_map[] = {
 
     SECTION("publish.gate",
             "A new version serves unless held-out records show that it is "
-            "worse than the reference: by more than max_regression on the mean "
-            "over domains, weighted by recent traffic, on a protected domain "
-            "or in accuracy; or by more than max_domain_regression on any "
-            "domain. The reference is the serving version, or the one before "
-            "it that was better. A domain is measured on its held-out records "
-            "from before the reference, so that a bad feed cannot vouch for "
-            "itself. A domain without such records is new, and is measured on "
-            "all its held-out records. Once ten times traffic_half_life "
-            "records were learned after the reference, so is every domain "
-            "that is not protected: text that lasts so long is the stream. A "
-            "bad feed under a new name looks like a new domain: only protected "
-            "domains stop it."),
+            "worse than the reference (the serving version, or one before it "
+            "that was better): by more than max_regression on the mean over "
+            "domains, weighted by recent traffic, on a protected domain or in "
+            "accuracy; or by more than max_domain_regression on any domain. "
+            "Losses below 1 bit per byte count as 1. A domain is measured on "
+            "its records from before the reference, so that a bad feed cannot "
+            "vouch for itself; a new domain on all its records. Once a domain "
+            "has learned twice its earlier traffic since the reference, and "
+            "its newer records improved, its text has changed: its older "
+            "records count by their share of the text, unless it is protected. "
+            "A bad feed that lasts, or has a new name, looks like new text: "
+            "only protected domains stop it."),
     {.name = "publish.gate.enabled", .type = CONF_BOOL,
      AT(publish.gate.enabled), .fallback = "true", .is_reloadable = true,
      .doc = "Turns the gate on. Without it, each version serves at once."},
@@ -525,8 +550,8 @@ const struct conf_key conf_map[] = {
      AT(publish.gate.traffic_half_life), .fallback = "2000", .min = 1,
      .max = 1e15, .is_reloadable = true,
      .doc = "Learned records after which a domain's bytes weigh half as much "
-            "in the mean. It also decides when text has lasted so long that "
-            "it is the stream: see above."},
+            "in the mean. It also decides when the text of a domain has "
+            "changed: see above."},
     {.name = "publish.gate.confidence", .type = CONF_REAL,
      AT(publish.gate.confidence), .fallback = "0.95", .min = 0.5,
      .max = 0.9999, .is_reloadable = true,
@@ -557,7 +582,7 @@ const struct conf_key conf_map[] = {
             "when a weight is not finite."},
 
     SECTION("publish.keep",
-            "Versions that retention keeps, in addition to pinned and "
+            "Versions that retention keeps, in addition to pinned, tagged and "
             "serving ones."),
     {.name = "publish.keep.newest", .type = CONF_INT,
      AT(publish.keep.newest), .fallback = "20", .min = 1, .max = 1000000,
@@ -590,15 +615,27 @@ const struct conf_key conf_map[] = {
     {.name = "http.token_file", .type = CONF_TEXT, AT(http.token_file),
      .fallback = "null", .null_word = "null", .is_reloadable = true,
      .doc = "File of access tokens, one a line. `infer TOKEN` allows reading "
-            "and inference. `admin TOKEN` also allows rollback, pin and "
-            "promote. # begins a comment. The file is required for any "
-            "address except loopback and a unix socket. The log warns if all "
-            "users can read the file, and if a token has fewer than 16 "
-            "characters. A reload reads the file again."},
+            "and inference. `feed TOKEN` also allows POST /v1/records. `admin "
+            "TOKEN` allows everything. TOKEN may be sha256:HEX, the SHA-256 of "
+            "a token; `mneme token create` makes both. `rate=N` after it "
+            "allows N requests a minute, and then gives 429. # begins a "
+            "comment. The file is required for any address except loopback and "
+            "a unix socket. The log warns if all users can read the file, and "
+            "if a token has fewer than 16 characters. A reload reads the file "
+            "again."},
+    {.name = "http.cors_origins", .type = CONF_STRINGS,
+     AT(http.cors_origins), .fallback = "[]",
+     .doc = "Web pages that may use the daemon from a browser (CORS), by their "
+            "origins: [https://app.example.org, http://localhost:5173]. "
+            "Without http.token_file, a page in the list may do everything. "
+            "[\"*\"] means every page, and needs http.token_file: a page then "
+            "has to know a token. Cookies and other credentials of the browser "
+            "are never used."},
     {.name = "http.max_body_bytes", .type = CONF_INT,
      AT(http.max_body_bytes), .fallback = "1048576", .min = 1024,
      .max = 1073741824,
-     .doc = "Length limit of a request's body. A longer one gets 413. The "
+     .doc = "Length limit of a request's body, after it was decompressed "
+            "(Content-Encoding: gzip or zstd). A longer one gets 413. The "
             "bodies of all requests, raw and parsed, take at most 64 MiB, or "
             "four times this limit if that is more. A body for which there "
             "is no room gets 429."},

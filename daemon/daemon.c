@@ -2,7 +2,8 @@
 /*
  * Every thread blocks SIGTERM, SIGINT and SIGHUP, and the main thread waits for
  * them. When another thread wants the process to end, it sends SIGTERM to the
- * main thread. start() and stop() follow the order in daemon.h.
+ * main thread. While the main thread stops the parts, another thread waits for
+ * a second SIGTERM. start() and stop() follow the order in daemon.h.
  */
 #include "config.h"
 
@@ -10,7 +11,9 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/fileio.h"
 #include "base/log.h"
@@ -19,7 +22,6 @@
 #include "daemon/board/control.h"
 #include "daemon/http/http.h"
 #include "daemon/train/learning.h"
-#include "daemon/notify.h"
 #include "daemon/train/options.h"
 #include "daemon/publish/publisher.h"
 #include "daemon/stream/queue.h"
@@ -28,11 +30,11 @@
 #include "daemon/stream/source.h"
 #include "daemon/board/status.h"
 #include "daemon/train/trainer.h"
+#include "daemon/watch.h"
 #include "learner/kernels/ops.h"
 #include "store/store.h"
 
-#define READY_POLL_MS 100
-#define READY_EXTEND_MS 15000 /* each extension lasts for a minute */
+#define SECOND_MS 300 /* timeout(1) sends two signals at once: they are one */
 
 struct daemon {
     struct conf *conf;
@@ -51,18 +53,23 @@ struct daemon {
     struct publisher *publisher;
     struct trainer *trainer;
     struct http *http;
+    struct watch *watch;
 
-    pthread_mutex_t mutex; /* guards fatal */
+    atomic_bool ends_by_itself; /* a part has asked for the stop */
+    pthread_mutex_t mutex;      /* guards fatal */
     struct err fatal;
 };
 
 static pthread_t main_thread;
+static _Atomic pthread_t signal_thread; /* waits for the operator's signals */
 
 /* --- calls from other threads ------------------------------------------- */
 
 static void on_end(void *arg)
 {
-    (void)arg;
+    struct daemon *d = arg;
+
+    atomic_store(&d->ends_by_itself, true);
     pthread_kill(main_thread, SIGTERM);
 }
 
@@ -74,6 +81,7 @@ static void on_fatal(const struct err *err, void *arg)
     if (d->fatal.code == ERR_OK)
         d->fatal = *err;
     pthread_mutex_unlock(&d->mutex);
+    atomic_store(&d->ends_by_itself, true);
     pthread_kill(main_thread, SIGTERM);
 }
 
@@ -261,11 +269,13 @@ static int start(struct daemon *d, struct err *err)
                                            .board = &d->board,
                                            .serving = d->serving,
                                            .catalog = d->catalog,
-                                           .control = d->control},
+                                           .control = d->control,
+                                           .source = d->source},
                     &d->http, err);
     if (rc)
         return rc;
     log_info("http", "address=%s", http_address(d->http));
+    d->watch = watch_start(&d->board);
     positions = progress_positions(&d->learning.progress, &n_positions);
     rc = source_begin(d->source, positions, n_positions, 0, err);
     free(positions);
@@ -280,13 +290,14 @@ static int start(struct daemon *d, struct err *err)
 static void stop(struct daemon *d)
 {
     status_set_state(&d->board, STATUS_STOPPING, NULL);
-    notify_send("STOPPING=1");
+    watch_stopping(d->watch);
     http_close(d->http);
     if (d->trainer)
         trainer_stop(d->trainer);
     http_stop(d->http);
     if (d->publisher)
         publisher_stop(d->publisher);
+    watch_stop(d->watch); /* it reads the source's positions */
     d->board.source = NULL;
     source_free(d->source);
     trainer_free(d->trainer);
@@ -302,18 +313,28 @@ static void stop(struct daemon *d)
 
 /* --- running ------------------------------------------------------------ */
 
+/* Applies the new configuration as a whole, or refuses it as a whole. */
 static void reload(struct daemon *d)
 {
     struct conf *next = d->reload(d->reload_arg);
     struct conf_strings changed = {0}, fixed = {0};
     struct err err = ERR_INIT;
 
-    if (!next)
+    if (!next) {
+        log_error("reload", "result=\"refused: the configuration is not valid. "
+                            "Nothing has changed\"");
         return;
+    }
+    if (http_reload_check(d->conf, next, &err) != 0) {
+        log_error("reload", "result=\"refused: nothing has changed\" error=\""
+                            "%s\"", err.msg);
+        conf_free(next);
+        return;
+    }
     conf_reload_diff(d->conf, next, &changed, &fixed);
     trainer_reload(d->trainer, d->conf, next);
     if (http_reload(d->http, &err) != 0)
-        log_warn("reload", "%s", err.msg);
+        log_error("reload", "%s", err.msg);
     log_configure(d->conf->log.level, d->conf->log.format);
     for (size_t i = 0; i < changed.n; i++)
         log_info("reloaded", "key=%s", changed.items[i]);
@@ -325,55 +346,69 @@ static void reload(struct daemon *d)
     conf_free(next);
 }
 
-/* Tells the service manager READY=1 once a version serves, as /readyz does. A
- * new data directory may have to wait for text from the stream; until then the
- * manager's time limit is extended. Returns true when READY=1 has been sent. */
-static bool notify_ready(struct daemon *d, int64_t *extended_ms)
-{
-    int64_t now = timing_mono_ms();
-
-    if (serving_version(d->serving)) {
-        notify_send("READY=1\nSTATUS=a version serves");
-        return true;
-    }
-    if (*extended_ms == 0 || now - *extended_ms >= READY_EXTEND_MS) {
-        notify_send("EXTEND_TIMEOUT_USEC=60000000\n"
-                    "STATUS=no version serves yet: waiting for text");
-        *extended_ms = now;
-    }
-    return false;
-}
-
 /* Handles signals until one of them stops the daemon. */
 static void wait_for_stop(struct daemon *d, const sigset_t *signals)
 {
-    const struct timespec poll = {0, READY_POLL_MS * 1000000};
-    int64_t extended_ms = 0;
-    bool ready = false;
-
     for (;;) {
         int signal = 0;
 
-        ready = ready || notify_ready(d, &extended_ms);
-        if (!ready)
-            signal = sigtimedwait(signals, NULL, &poll);
-        else if (sigwait(signals, &signal) != 0)
-            signal = SIGTERM;
-        if (signal == SIGHUP)
-            reload(d);
-        else if (signal > 0)
+        if (sigwait(signals, &signal) != 0 || signal != SIGHUP)
             return;
+        watch_reloading(d->watch);
+        reload(d);
+        watch_reloaded(d->watch);
     }
+}
+
+/* --- a second signal ---------------------------------------------------- */
+
+/* Ends the process at once, after `arg` signals. That is as safe as a power cut:
+ * the next start goes on from the newest version. */
+static void *await_second_signal(void *arg)
+{
+    int64_t first_ms = timing_mono_ms();
+    intptr_t left = (intptr_t)arg;
+    sigset_t signals;
+    int signal;
+
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    while (left) {
+        if (sigwait(&signals, &signal) != 0)
+            return NULL;
+        if (timing_mono_ms() - first_ms < SECOND_MS)
+            continue;
+        first_ms = timing_mono_ms();
+        left--;
+    }
+    log_plain("mnemed", "a second signal: stopped at once. The records after "
+                        "the newest version are read again at the next start");
+    _exit(DAEMON_STOPPED_AT_ONCE);
+}
+
+static void watch_for_second_signal(struct daemon *d)
+{
+    intptr_t n = atomic_load(&d->ends_by_itself) ? 2 : 1;
+    pthread_attr_t detached;
+    pthread_t thread;
+
+    pthread_attr_init(&detached);
+    pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+    if (pthread_create(&thread, &detached, await_second_signal,
+                       (void *)n) == 0)
+        atomic_store(&signal_thread, thread);
+    pthread_attr_destroy(&detached);
 }
 
 static void forward_signal(int signal)
 {
-    pthread_kill(main_thread, signal);
+    pthread_kill(atomic_load(&signal_thread), signal);
 }
 
 /* OpenBLAS may start threads before main(), and they block no signals. A signal
  * that reaches such a thread would end the process. So a handler forwards it to
- * the main thread. */
+ * the thread that waits for signals. */
 static void block_signals(sigset_t *signals)
 {
     static const int handled[] = {SIGTERM, SIGINT, SIGHUP};
@@ -381,6 +416,7 @@ static void block_signals(sigset_t *signals)
                                .sa_flags = SA_RESTART};
 
     main_thread = pthread_self();
+    atomic_store(&signal_thread, main_thread);
     sigemptyset(signals);
     for (size_t i = 0; i < sizeof handled / sizeof *handled; i++)
         sigaddset(signals, handled[i]);
@@ -394,7 +430,8 @@ static void block_signals(sigset_t *signals)
 int daemon_run(struct conf *conf, daemon_reload_fn *reload_conf, void *arg,
                struct err *err)
 {
-    static const char *const source_types[] = {"kafka", "file", "stdin"};
+    static const char *const source_types[] = {"kafka", "file", "stdin",
+                                               "http"};
     struct daemon *d = xcalloc(1, sizeof *d);
     sigset_t signals;
     int rc;
@@ -410,6 +447,7 @@ int daemon_run(struct conf *conf, daemon_reload_fn *reload_conf, void *arg,
     rc = start(d, err);
     if (rc == 0)
         wait_for_stop(d, &signals);
+    watch_for_second_signal(d);
     stop(d);
     if (rc == 0 && d->fatal.code != ERR_OK) {
         *err = d->fatal;

@@ -11,7 +11,8 @@
  *     6 the source begins to read    5 the source ends
  *     7 the trainer's thread         6 all memory is freed, the store closed
  *
- * SIGTERM and SIGINT stop the daemon. SIGHUP reloads the configuration.
+ * SIGTERM and SIGINT stop the daemon; a second one ends it at once. SIGHUP
+ * reloads the configuration: all of it, or nothing when a part is wrong.
  *
  * Threads: main
  */
@@ -20,6 +21,9 @@
 
 #include "base/err.h"
 #include "conf/conf.h"
+
+/* The exit status after a second SIGTERM. */
+#define DAEMON_STOPPED_AT_ONCE 1
 
 /* Reads the configuration again, for SIGHUP. Returns a new struct conf, or NULL
  * after it has printed every problem. */

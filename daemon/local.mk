@@ -12,7 +12,8 @@ include daemon/http/local.mk
 noinst_LIBRARIES += daemon/libdaemon.a
 daemon_libdaemon_a_SOURCES = \
 	daemon/daemon.c daemon/daemon.h \
-	daemon/notify.c daemon/notify.h
+	daemon/notify.c daemon/notify.h \
+	daemon/watch.c daemon/watch.h
 DAEMON_LIBS = daemon/libdaemon.a $(HTTP_LIBS)
 
 sbin_PROGRAMS += daemon/mnemed

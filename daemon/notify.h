@@ -5,7 +5,7 @@
  * This is the protocol of sd_notify(3): a datagram to the socket that
  * $NOTIFY_SOCKET names. Without $NOTIFY_SOCKET nothing is sent.
  *
- * Threads: main
+ * Threads: any
  */
 #ifndef MNEME_DAEMON_NOTIFY_H
 #define MNEME_DAEMON_NOTIFY_H

@@ -29,8 +29,8 @@
 #include "eval/eval_texts.h"
 #include "eval/measures.h"
 
-const char *const eval_arm_names[EVAL_ARMS] = {"none", "ewc", "replay", "both",
-                                               "joint"};
+const char *const eval_arm_names[EVAL_ARMS] = {"none", "ewc",   "replay",
+                                               "both", "joint", "scratch"};
 const char *const eval_order_names[EVAL_ORDERS] = {"sequence", "gradual",
                                                    "interleaved", "time"};
 const char *const eval_by_names[EVAL_BYS] = {"file", "domain", "label"};
@@ -255,10 +255,29 @@ static void add_retention(const struct plan *p, json_t *const *runs)
     }
 }
 
+/* Compares the processor time of the arm scratch with that of each arm. */
+static void add_less(const struct plan *p, json_t *const *runs)
+{
+    json_t *const *scratch = runs_of(p, runs, EVAL_SCRATCH);
+
+    for (size_t job = 0; job < p->n_jobs; job++) {
+        json_t *cost = json_object_get(runs[job], "cost");
+        double less = NAN;
+
+        if (scratch)
+            less = number(json_object_get(
+                       json_object_get(scratch[job % p->o->n_seeds], "cost"),
+                       "seconds")) /
+                   number(json_object_get(cost, "seconds"));
+        json_object_set_new(cost, "less_than_scratch", json_value_real(less));
+    }
+}
+
 static void add_arms(const struct plan *p, json_t *const *runs,
                      const char *equal, json_t *arms)
 {
     add_retention(p, runs);
+    add_less(p, runs);
     for (size_t i = 0; i < p->n_arms; i++) {
         json_t *const *of_arm = runs + i * p->o->n_seeds;
         size_t n = p->o->n_seeds;
@@ -344,6 +363,10 @@ int eval_files(const struct eval_options *o, json_t **report, struct err *err)
                        "%zu files to learn, but %zu of held-out records: "
                        "give one for each, in the same order",
                        o->n_files, o->n_heldout);
+    if (o->equal_seconds && o->arms[EVAL_SCRATCH])
+        return err_set(err, ERR_INVALID,
+                       "equal seconds are not for the arm scratch, which "
+                       "learns the first domain once for each domain");
     for (size_t i = 0; i < EVAL_ARMS; i++)
         if (o->arms[i])
             p.arms[p.n_arms++] = (enum eval_arm)i;

@@ -38,7 +38,9 @@ enum eval_arm {
     EVAL_EWC,
     EVAL_REPLAY,
     EVAL_BOTH,
-    EVAL_JOINT, /* replay, and all records shuffled */
+    EVAL_JOINT,   /* replay, and all records shuffled */
+    EVAL_SCRATCH, /* at the end of each part, a new model learns the records so
+                     far, shuffled, with replay */
     EVAL_ARMS
 };
 
@@ -77,7 +79,8 @@ struct eval_options {
     size_t heldout_bytes; /* text of a domain that is scored; 0: all */
     size_t points;        /* measurements in a part of the stream, for the
                              chart; 0: 4, or 1 with more than 8 domains */
-    bool equal_seconds;   /* also run with equal processor seconds */
+    bool equal_seconds;   /* also run with equal processor seconds; not with
+                             the arm scratch, which is slower by design */
     /* Called often: share 0 to 1 of the whole work. May be NULL. */
     void (*progress)(void *arg, double share, size_t done, size_t all);
     void *arg;

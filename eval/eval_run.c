@@ -58,7 +58,6 @@ struct run {
     struct held *held;   /* [texts->heldout.n] */
     size_t *stream;      /* [texts->learned.n] */
     int64_t offset;      /* of the next record */
-    size_t done;         /* records of the stream that were given to intake */
     double bytes;        /* of their texts */
     double part_seconds; /* of processor time for learning, in this part */
     double seconds, measuring_seconds;
@@ -71,6 +70,10 @@ struct run {
     struct progress_loss *domain_before;
     struct status_records records_before;
     int64_t n_learned, n_refused;
+    double tokens; /* learned, the replayed ones included */
+    int64_t n_steps;
+    size_t n_fed, n_to_feed; /* records given to intake before this part, and
+                                all that will be, for the progress */
     bool again; /* the part's records are learned once more */
     /* Results: */
     double *start, *matrix, *accuracy, *live, *all_seconds;
@@ -83,6 +86,11 @@ static double cpu_seconds(void)
 
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static bool from_scratch(const struct run *r)
+{
+    return r->o->arm == EVAL_SCRATCH;
 }
 
 static double *reals(size_t n)
@@ -216,7 +224,7 @@ static void take_losses(const struct run *r, struct progress_loss *by_domain)
  * has any: nothing of it was learned before. */
 static void take_first_contacts(struct run *r)
 {
-    for (size_t j = 0; j < r->n; j++) {
+    for (size_t j = 0; j < r->n && !from_scratch(r); j++) {
         const struct progress_loss *l = domain_loss(r, j);
 
         if (isnan(r->first_contact[j]) && l->bytes > 0)
@@ -237,9 +245,13 @@ static int step(struct run *r, struct err *err)
     r->seconds += took;
     if (rc)
         return rc;
+    r->tokens += (double)out.counted_tokens;
+    r->n_steps++;
     take_first_contacts(r);
     /* With preset linear a record is one segment, and each has a label. */
-    n = l->has_model || r->again ? 0 : l->progress.records.learned - n;
+    n = l->has_model || r->again || from_scratch(r)
+            ? 0
+            : l->progress.records.learned - n;
     for (int64_t i = 0; i < n; i++)
         r->right += out.right[i];
     r->labelled += (double)n;
@@ -277,16 +289,20 @@ static bool is_over(const struct run *r, size_t part)
     return r->o->seconds && r->part_seconds >= r->o->seconds[part];
 }
 
-static void show(const struct run *r, double share)
+/* i: records of this part that were given to intake */
+static void show(const struct run *r, size_t i)
 {
     if (r->o->progress)
-        r->o->progress(r->o->arg, share);
+        r->o->progress(r->o->arg,
+                       (double)(r->n_fed + i) / (double)r->n_to_feed);
 }
 
 static size_t points(const struct run *r)
 {
     size_t n = r->o->o->points;
 
+    if (from_scratch(r)) /* a model that is half trained would never serve */
+        return 1;
     return n ? n : r->n > 8 ? 1 : 4;
 }
 
@@ -304,16 +320,16 @@ static int learn_once(struct run *r, size_t part, size_t from, size_t to,
             break;
         }
         rc = feed(r, from + i, err);
-        r->done++;
         r->bytes +=
             (double)r->texts->learned.items[r->stream[from + i]].text_bytes;
-        show(r, (double)(from + i) / (double)r->texts->learned.n);
+        show(r, i);
         if (rc == 0 && next < n_points && (i + 1) * n_points >= next * n &&
             i + 1 < n) {
             rc = add_point(r, err);
             next++;
         }
     }
+    r->n_fed += n;
     return rc ? rc : flush(r, err);
 }
 
@@ -343,72 +359,26 @@ static void begin_part(struct run *r)
     take_losses(r, r->domain_before);
 }
 
-/* Counts what the first pass over a part has learned. */
+/* Counts what the first pass over a part has learned. The arm scratch learns
+ * the records of earlier parts again, so it has no prequential loss. */
 static void count_part(struct run *r)
 {
     const struct progress *p = &r->learning.progress;
 
+    r->n_learned += p->records.learned - r->records_before.learned;
+    r->n_refused += p->records.quarantined - r->records_before.quarantined;
+    if (from_scratch(r))
+        return;
     r->nats += p->loss.nats - r->loss_before.nats;
     r->text_bytes += p->loss.bytes - r->loss_before.bytes;
     r->average_nats += p->average_loss.nats - r->average_before.nats;
     r->average_bytes += p->average_loss.bytes - r->average_before.bytes;
-    r->n_learned += p->records.learned - r->records_before.learned;
-    r->n_refused += p->records.quarantined - r->records_before.quarantined;
     for (size_t j = 0; j < r->n; j++) {
         const struct progress_loss *l = domain_loss(r, j);
 
         r->domain_nats[j] += l->nats - r->domain_before[j].nats;
         r->domain_bytes[j] += l->bytes - r->domain_before[j].bytes;
     }
-}
-
-/* Returns the end of a part of the stream that begins at `from`: the parts up
- * to this one have as much text as the domains up to this one. In sequence, it
- * is the end of the domain. */
-static size_t end_of_part(const struct run *r, size_t part, size_t from,
-                          size_t *bytes)
-{
-    size_t wanted = 0, at = from;
-
-    if (part + 1 == r->n)
-        return r->texts->learned.n;
-    for (size_t j = 0; j <= part; j++)
-        wanted += r->texts->domains[j].learned_bytes;
-    while (at < r->texts->learned.n && *bytes < wanted)
-        *bytes += r->texts->learned.items[r->stream[at++]].text_bytes;
-    return at;
-}
-
-static int learn_stream(struct run *r, struct err *err)
-{
-    double *unused = reals(r->n);
-    struct scores s = {r->start, unused};
-    size_t from = 0, bytes = 0;
-    int rc = measure(r, ALL, &s, err);
-
-    if (rc == 0)
-        rc = add_point(r, err);
-    for (size_t part = 0; rc == 0 && part < r->n; part++) {
-        size_t to = end_of_part(r, part, from, &bytes);
-
-        s = (struct scores){r->matrix + part * r->n, r->accuracy + part * r->n};
-        begin_part(r);
-        rc = learn_once(r, part, from, to, err);
-        count_part(r);
-        if (rc == 0)
-            rc = learn_again(r, part, from, to, err);
-        r->all_seconds[part] = r->part_seconds;
-        if (rc == 0)
-            rc = add_point(r, err);
-        if (rc == 0)
-            rc = measure(r, ALL, &s, err);
-        from = to;
-    }
-    s = (struct scores){r->live, unused};
-    if (rc == 0)
-        rc = measure(r, ALL_LIVE, &s, err);
-    free(unused);
-    return rc;
 }
 
 /* --- preparing ---------------------------------------------------------- */
@@ -424,8 +394,7 @@ static void configure(struct run *r)
     l->seed = (int64_t)r->o->seed;
     l->holdout.fraction = 0;
     l->replay.adaptive = false; /* there is no idle time */
-    l->replay.enabled =
-        arm == EVAL_REPLAY || arm == EVAL_BOTH || arm == EVAL_JOINT;
+    l->replay.enabled = arm != EVAL_NONE && arm != EVAL_EWC;
     l->ewc.enabled = arm == EVAL_EWC || arm == EVAL_BOTH;
     if (r->texts->domains[0].learned_bytes <
             (size_t)r->conf.model.tokenizer_bytes &&
@@ -472,19 +441,13 @@ static void cut_heldout(struct run *r)
     }
 }
 
-static int prepare(struct run *r, struct err *err)
+/* Creates a model that has learned nothing. */
+static int create_learning(struct run *r, struct err *err)
 {
-    size_t n = r->texts->learned.n;
+    int shards = r->conf.learner.shards ? (int)r->conf.learner.shards : 1;
     struct tokenizer *tokenizer = NULL;
-    int shards, rc;
+    int rc;
 
-    configure(r);
-    record_maker_init(&r->maker, r->conf.model.preset == CONF_PRESET_LINEAR);
-    r->stream = xcalloc(n, sizeof *r->stream);
-    eval_texts_order(
-        r->texts, r->o->arm == EVAL_JOINT ? EVAL_INTERLEAVED : r->o->o->order,
-        r->o->seed, r->stream);
-    shards = r->conf.learner.shards ? (int)r->conf.learner.shards : 1;
     rc = learning_open(&r->learning, &r->conf, 1, shards, err);
     if (rc == 0 && r->learning.has_model)
         rc = vocabulary_known(&r->conf, &tokenizer, err);
@@ -494,6 +457,98 @@ static int prepare(struct run *r, struct err *err)
         rc = learning_prepare(&r->learning, tokenizer, err);
     if (rc == 0)
         cut_heldout(r);
+    return rc;
+}
+
+static void close_learning(struct run *r)
+{
+    for (size_t i = 0; i < r->texts->heldout.n; i++) {
+        cut_release(&r->held[i].cut);
+        record_free(r->held[i].rec);
+        r->held[i].rec = NULL;
+    }
+    learning_close(&r->learning);
+}
+
+static int prepare(struct run *r, struct err *err)
+{
+    configure(r);
+    record_maker_init(&r->maker, r->conf.model.preset == CONF_PRESET_LINEAR);
+    r->stream = xcalloc(r->texts->learned.n, sizeof *r->stream);
+    eval_texts_order(
+        r->texts, r->o->arm == EVAL_JOINT ? EVAL_INTERLEAVED : r->o->o->order,
+        r->o->seed, r->stream);
+    return create_learning(r, err);
+}
+
+/* --- the stream --------------------------------------------------------- */
+
+/*
+ * Finds the end of each part of the stream: the parts up to it have as much
+ * text as the domains up to this one. In sequence, it is the end of the domain.
+ *   ends  size_t[n] out, positions in the stream
+ */
+static void find_ends(const struct run *r, size_t *ends)
+{
+    size_t wanted = 0, bytes = 0, at = 0;
+
+    for (size_t part = 0; part < r->n; part++) {
+        wanted += r->texts->domains[part].learned_bytes;
+        while (at < r->texts->learned.n && bytes < wanted)
+            bytes += r->texts->learned.items[r->stream[at++]].text_bytes;
+        ends[part] = part + 1 == r->n ? r->texts->learned.n : at;
+    }
+}
+
+/* Begins with a new model, and with the first `to` records of the stream,
+ * shuffled. */
+static int start_anew(struct run *r, size_t to, struct err *err)
+{
+    eval_texts_order(r->texts, r->o->o->order, r->o->seed, r->stream);
+    eval_texts_shuffle(r->stream, to, r->o->seed);
+    r->bytes = 0;
+    close_learning(r);
+    return create_learning(r, err);
+}
+
+static int learn_stream(struct run *r, struct err *err)
+{
+    double *unused = reals(r->n);
+    struct scores s = {r->start, unused};
+    size_t from = 0, *ends = xcalloc(r->n, sizeof *ends);
+    int rc = measure(r, ALL, &s, err);
+
+    find_ends(r, ends);
+    for (size_t part = 0; part < r->n; part++)
+        r->n_to_feed +=
+            from_scratch(r) ? ends[part] : ends[part] - r->n_to_feed;
+    if (rc == 0)
+        rc = add_point(r, err);
+    for (size_t part = 0; rc == 0 && part < r->n; part++) {
+        size_t to = ends[part];
+
+        s = (struct scores){r->matrix + part * r->n, r->accuracy + part * r->n};
+        if (from_scratch(r))
+            rc = start_anew(r, to, err);
+        if (rc)
+            break;
+        begin_part(r);
+        rc = learn_once(r, part, from, to, err);
+        count_part(r);
+        if (rc == 0)
+            rc = learn_again(r, part, from, to, err);
+        r->all_seconds[part] = r->part_seconds;
+        if (rc == 0)
+            rc = add_point(r, err);
+        if (rc == 0)
+            rc = measure(r, ALL, &s, err);
+        from = from_scratch(r) ? 0 : to;
+    }
+    s = (struct scores){r->live, unused};
+    if (rc == 0)
+        rc = measure(r, ALL_LIVE, &s, err);
+    free(ends);
+    free(unused);
     return rc;
 }
 
@@ -520,11 +575,7 @@ static void run_init(struct run *r, const struct eval_run_options *o)
 
 static void run_release(struct run *r)
 {
-    for (size_t i = 0; i < r->texts->heldout.n; i++) {
-        cut_release(&r->held[i].cut);
-        record_free(r->held[i].rec);
-    }
-    learning_close(&r->learning);
+    close_learning(r);
     record_maker_release(&r->maker);
     free(r->held);
     free(r->stream);
@@ -561,6 +612,8 @@ static json_t *measures_of(const struct run *r)
     for (size_t j = 0; j < r->n; j++)
         worst = fmax(worst, r->first_contact[j]);
     set_real(m, "final_mean", measures_final_mean(r->matrix, r->n));
+    set_real(m, "anytime_mean",
+             in_parts ? measures_anytime(r->matrix, r->n) : NAN);
     set_real(m, "live_final_mean", measures_mean(r->live, r->n));
     set_real(m, "backward_transfer",
              in_parts ? measures_backward_transfer(r->matrix, r->n) : NAN);
@@ -576,7 +629,8 @@ static json_t *measures_of(const struct run *r)
     set_real(m, "final_accuracy", measures_final_mean(r->accuracy, r->n));
     set_real(m, "anytime_accuracy", measures_anytime(r->accuracy, r->n));
     set_real(m, "prequential_accuracy", r->right / r->labelled);
-    set_real(m, "steps", (double)learner_steps(r->learning.learner));
+    set_real(m, "steps", (double)r->n_steps);
+    set_real(m, "tokens", r->tokens);
     set_real(m, "consolidations",
              (double)learner_ewc(r->learning.learner)->consolidations);
     set_real(m, "records_learned", (double)r->n_learned);

@@ -348,7 +348,7 @@ static int compare_keys(const void *a, const void *b)
     return x->at < y->at ? -1 : x->at > y->at;
 }
 
-static void shuffle(size_t *stream, size_t n, uint64_t seed)
+void eval_texts_shuffle(size_t *stream, size_t n, uint64_t seed)
 {
     for (size_t i = n; i > 1; i--) {
         size_t j = rng_below(i, seed, RNG_EVAL, 0, i);
@@ -412,7 +412,7 @@ void eval_texts_order(const struct eval_texts *t, enum eval_order order,
     if (order == EVAL_GRADUAL)
         keep_order(t, keyed, stream);
     if (order == EVAL_INTERLEAVED)
-        shuffle(stream, n, seed);
+        eval_texts_shuffle(stream, n, seed);
     free(keyed);
     free(seen);
 }

@@ -70,4 +70,7 @@ struct record *eval_texts_record(const struct eval_texts *t,
 void eval_texts_order(const struct eval_texts *t, enum eval_order order,
                       uint64_t seed, size_t *stream);
 
+/* Shuffles the first n records of a stream. */
+void eval_texts_shuffle(size_t *stream, size_t n, uint64_t seed);
+
 #endif

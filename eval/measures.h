@@ -47,7 +47,8 @@ double measures_worst_unseen(const double *start, const double *a, size_t n);
  * joint are equal. */
 double measures_retention(double naive, double ours, double joint);
 
-/* The mean over i of the mean over j <= i of a[i][j]. With accuracies: the
+/* The mean over i of the mean over j <= i of a[i][j]: how good the model is on
+ * average, whenever it is asked about what it has learned. With accuracies: the
  * average anytime accuracy. */
 double measures_anytime(const double *a, size_t n);
 

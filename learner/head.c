@@ -23,6 +23,7 @@
 #include "learner/kernels/ops.h"
 
 #define PROTOTYPE_SHARE 0.5f
+#define LETTERS 3   /* in a run (grams.h) */
 #define TINY 1e-12f /* a vector shorter than this counts as zero */
 
 /* Far from the tensors of the Transformer in the random stream. */
@@ -36,7 +37,7 @@ void head_options_default(struct head_options *o)
         .gram_slots = 1 << 17,
         .max_labels = 4096,
         .lr = 0.2f,
-        .replay_logits = 0.1f,
+        .replay_logits = 0.05f,
         .seed = 42,
     };
 }
@@ -58,6 +59,7 @@ struct head *head_create(const struct head_options *options)
     h->options = *options;
     set_shape(h, (size_t)options->dim, (size_t)options->gram_dim,
               (size_t)options->gram_slots);
+    h->letters = true;
     return h;
 }
 
@@ -75,7 +77,7 @@ void head_work_free(struct head_work *w)
     free(w->drows);
     free(w->ds_dot_s);
     free(w->scores);
-    free(w->present);
+    free(w->frequency);
     free(w);
 }
 
@@ -261,6 +263,22 @@ static void sum_any(float *out, const struct head *h, const uint32_t *hashes,
     }
 }
 
+void head_find_grams(const struct head *h, const char *text, size_t n_bytes,
+                     const uint32_t *grams, size_t n_grams,
+                     struct gram_list *list)
+{
+    /* A text has more runs of letters than words, and the words say more. So
+     * beside letters they count twice. */
+    for (int k = 0; k < (h->letters ? 2 : 1); k++) {
+        if (grams)
+            gram_list_add(list, grams, n_grams);
+        else
+            gram_list_add_text(list, text, n_bytes);
+    }
+    if (h->letters)
+        gram_list_add_letters(list, text, n_bytes);
+}
+
 void head_sum_grams(const struct head *h, const uint32_t *hashes, size_t n,
                     size_t n_known, float *out)
 {
@@ -308,7 +326,7 @@ float head_softmax(const struct head *h, float *logits)
 {
     float sum = 0.0f;
 
-    /* Logits are at most 10, so no exponential overflows. */
+    /* Logits are at most HEAD_SCALE, so no exponential overflows. */
     for (size_t c = 0; c < h->labels; c++) {
         logits[c] = h->row_scale[c] > 0.0f ? expf(logits[c]) : 0.0f;
         sum += logits[c];
@@ -334,7 +352,7 @@ void head_scores(const struct head *h, const char *text, size_t n_bytes,
         return;
     feature = xfloats(h->d);
     near = xfloats(h->labels);
-    gram_list_add_text(&list, text, n_bytes);
+    head_find_grams(h, text, n_bytes, NULL, 0, &list);
     head_feature(h, list.items, list.n, list.n, states, n_states, scale,
                  feature);
     head_logits(h, h->rows, h->row_scale, feature, 1, scores);
@@ -368,6 +386,7 @@ void head_export(const struct head *h, struct tensor_list *head,
 {
     size_t rows[2] = {h->labels, h->d};
     size_t grams[2] = {h->n_slots, h->gram_dim};
+    const int64_t letters = LETTERS;
 
     if (h->labels == 0)
         return;
@@ -376,6 +395,8 @@ void head_export(const struct head *h, struct tensor_list *head,
         tensor_add_copy(head, "head.grams", TENSOR_F32, 2, grams, h->grams);
         tensor_add_copy(head, "head.prototypes", TENSOR_F32, 2, rows,
                         h->prototypes);
+        if (h->letters)
+            tensor_add_i64(head, "head.letters", &letters, 1);
     }
     if (state) {
         tensor_add_copy(state, "head.row_acc", TENSOR_F32, 1, rows,
@@ -388,6 +409,7 @@ void head_export(const struct head *h, struct tensor_list *head,
 
 /* The tensors of a stored head. The last three are NULL for serving. */
 struct found {
+    bool letters;
     const struct tensor *rows, *grams, *prototypes;
     const struct tensor *row_acc, *gram_acc, *counts;
 };
@@ -458,6 +480,24 @@ static int check_counts(const struct tensor *t, struct err *err)
     return 0;
 }
 
+/* The head of an older program has three tensors only. */
+static int find_letters(const struct tensor_list *head, bool *letters,
+                        struct err *err)
+{
+    const struct tensor *t;
+    int rc;
+
+    *letters = head->n > 3;
+    if (!*letters)
+        return 0;
+    rc = tensor_expect(head, "head.letters", TENSOR_I64, 1, &t, err);
+    if (rc == 0 && *(const int64_t *)t->data != LETTERS)
+        return err_set(err, ERR_CORRUPT,
+                       "tensor head.letters: runs of %lld letters, expected %d",
+                       (long long)*(const int64_t *)t->data, LETTERS);
+    return rc;
+}
+
 static int find(const struct head_options *o, const struct tensor_list *head,
                 const struct tensor_list *state, struct found *f,
                 struct err *err)
@@ -468,7 +508,8 @@ static int find(const struct head_options *o, const struct tensor_list *head,
     if ((rc = block_expect(head, "head.rows", SIZE_MAX, &f->rows, err)) ||
         (rc = block_expect(head, "head.grams", SIZE_MAX, &f->grams, err)) ||
         (rc = block_expect(head, "head.prototypes", tensor_count(f->rows),
-                            &f->prototypes, err)) ||
+                           &f->prototypes, err)) ||
+        (rc = find_letters(head, &f->letters, err)) ||
         (rc = check_shapes(o, f, err)) || !state)
         return rc;
     labels = f->rows->shape[0];
@@ -493,6 +534,7 @@ static void load(struct head *h, const struct found *f)
 
     set_shape(h, (f->rows->shape[1] - gram_dim) / 2, gram_dim,
               f->grams->shape[0]);
+    h->letters = f->letters;
     head_need_labels(h, f->rows->shape[0]);
     h->grams = xfloats(h->n_slots * h->gram_dim);
     h->gram_acc = xfloats(h->n_slots);

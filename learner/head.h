@@ -5,15 +5,19 @@
  *
  * The feature h of a text has up to three parts, each scaled to unit length:
  *     [RMSNorm(mean of the final states); RMSNorm(last final state);
- *      mean of the embeddings of its hashed word uni- and bigrams]
+ *      mean of the embeddings of its hashed words, pairs of words, and runs of
+ *      three letters (learner/tokenizer/grams.h)]
  * Preset linear has no Transformer, so it has only the last part. That is the
  * model of fastText (Joulin et al. 2017), trained online.
  *
- * Each label has a row. A logit is 10 times the cosine of h and the row. New
- * examples are trained over the classes present in the batch only (ER-ACE,
- * Caccia et al. 2022). Replayed examples are trained over all classes seen.
- * Their loss adds alpha times the squared distance to the logits that were
- * stored with them (dark experience replay, Buzzega et al. 2020). The row of a
+ * Each label has a row. A logit is 7 times the cosine of h and the row. The
+ * training softmax weights each class by how often it comes: its new examples
+ * in the batch, and its share of the replayed ones, of which all classes get as
+ * many (balanced softmax, Ren et al. 2020). So a class that many new examples
+ * have does not push the other classes away, and the probabilities that are
+ * served are those of equally frequent classes. The loss of a replayed example
+ * adds alpha times the squared distance to the logits that were stored with it
+ * (dark experience replay, Buzzega et al. 2020). The row of a
  * new label starts at the normalised mean feature of its first examples. The
  * probabilities are averaged with those of the nearest class mean, the
  * prototype.
@@ -50,8 +54,8 @@ struct head; /* fields are in head_private.h */
 struct head_example {
     const char *text;
     size_t n_bytes;
-    const uint32_t *grams; /* hashes of the text (learner/tokenizer/grams.h);
-                              NULL: made from the text */
+    const uint32_t *grams; /* hashes of the words and pairs of the text; NULL:
+                              made from the text */
     size_t n_grams;
     const float *states; /* [n_states][dim] final states; NULL for preset
                             linear */
@@ -106,15 +110,17 @@ void head_scores(const struct head *h, const char *text, size_t n_bytes,
                  const float *states, size_t n_states, float *scores);
 
 /* Copies what serving needs to `head` (head.rows, head.grams, head.prototypes:
- * F32). Copies what only training needs to `state` (head.row_acc,
- * head.gram_acc: F32, head.counts: I64). Both stay empty before the first
- * label. Either may be NULL. */
+ * F32; head.letters: I64, the length of the runs of letters). Copies what only
+ * training needs to `state` (head.row_acc, head.gram_acc: F32, head.counts:
+ * I64). Both stay empty before the first label. Either may be NULL. */
 void head_export(const struct head *h, struct tensor_list *head,
                  struct tensor_list *state);
 
 /* Loads what head_export wrote; state is NULL for serving. The tensors give the
  * shapes, which must agree with those options that are not 0. An empty list is
- * a head without labels. On an error h is unchanged. */
+ * a head without labels. A head without head.letters is of an older program:
+ * its features have words and pairs only, and stay so. On an error h is
+ * unchanged. */
 int head_import(struct head *h, const struct tensor_list *head,
                 const struct tensor_list *state, struct err *err);
 

@@ -15,7 +15,7 @@
 #include "learner/tokenizer/grams.h"
 #include "learner/head.h"
 
-#define HEAD_SCALE 10.0f /* logit of a cosine of 1 */
+#define HEAD_SCALE 7.0f /* logit of a cosine of 1 */
 #define HEAD_PARTS 3
 /* n-gram embeddings start uniform in [-0.05, 0.05) */
 #define HEAD_GRAM_START 0.05f
@@ -24,6 +24,7 @@ struct head {
     struct head_options options;
     size_t dim, gram_dim, d;
     size_t n_slots;
+    bool letters; /* features have runs of letters; false: imported without */
     size_t labels, cap; /* rows in use, rows allocated */
 
     float *rows;            /* [cap][D] */
@@ -61,7 +62,7 @@ struct head_work {
     float *drows;                  /* [labels][D] */
     float *ds_dot_s;               /* [labels] sum over members of ds s */
     float *scores;                 /* [labels] */
-    uint8_t *present;              /* [labels] 1: a new example has the label */
+    float *frequency;              /* [labels] of the label in the batch */
 };
 
 /*
@@ -76,12 +77,18 @@ void head_feature(const struct head *h, const uint32_t *hashes, size_t n,
                   size_t n_known, const float *states, size_t n_states,
                   float *scale, float *out);
 
+/* Appends the hashes of a text, in the order in which they are summed.
+ *   grams  [n_grams] those of the words and pairs; NULL: not known */
+void head_find_grams(const struct head *h, const char *text, size_t n_bytes,
+                     const uint32_t *grams, size_t n_grams,
+                     struct gram_list *list);
+
 /* Sums the table rows of the hashes, in order, to float[gram_dim] out. */
 void head_sum_grams(const struct head *h, const uint32_t *hashes, size_t n,
                     size_t n_known, float *out);
 
-/* Computes logits[n][labels], 10 times the cosine of features[n][D] and the
- * rows. */
+/* Computes logits[n][labels], HEAD_SCALE times the cosine of features[n][D] and
+ * the rows. */
 void head_logits(const struct head *h, const float *rows, const float *scale,
                  const float *features, size_t n, float *logits);
 

@@ -5,9 +5,10 @@
  *     features, logits -> score_member (test) -> start_new_rows
  *     -> gradients of the logits -> of features and rows -> updates
  *
- * With s = 10 f.w / |w| the logit of feature f and row w, and ds its gradient,
- *     df = sum over rows of ds 10 w / |w|
- *     dw = sum over examples of ds (10 f / |w| - s w / |w|^2)
+ * With s = k f.w / |w| the logit of feature f and row w, k = HEAD_SCALE, and ds
+ * its gradient,
+ *     df = sum over rows of ds k w / |w|
+ *     dw = sum over examples of ds (k f / |w| - s w / |w|^2)
  * and through a part u = x / |x| of the feature
  *     dx = (du - u (u.du)) / |x|.
  * head_backward treats the whole batch as one piece. It computes the gradient
@@ -51,7 +52,7 @@ static struct head_work *make_work(size_t n, size_t labels, size_t d)
     w->drows = xfloats(labels * d);
     w->ds_dot_s = xfloats(labels);
     w->scores = xfloats(labels);
-    w->present = xcalloc(labels, sizeof *w->present);
+    w->frequency = xfloats(labels);
     return w;
 }
 
@@ -77,24 +78,19 @@ static bool seen(const struct head *h, size_t c)
 
 /* --- test --------------------------------------------------------------- */
 
-static void find_grams(const struct head_example *e, struct gram_list *list,
-                       struct head_feature *f)
-{
-    f->gram_from = list->n;
-    if (e->grams)
-        gram_list_add(list, e->grams, e->n_grams);
-    else
-        gram_list_add_text(list, e->text, e->n_bytes);
-    f->gram_to = list->n;
-}
-
 static void find_features(struct head *h, size_t n)
 {
     struct head_work *w = h->work;
 
     w->grams.n = 0;
-    for (size_t i = 0; i < n; i++)
-        find_grams(w->members[i], &w->grams, &w->parts[i]);
+    for (size_t i = 0; i < n; i++) {
+        const struct head_example *e = w->members[i];
+
+        w->parts[i].gram_from = w->grams.n;
+        head_find_grams(h, e->text, e->n_bytes, e->grams, e->n_grams,
+                        &w->grams);
+        w->parts[i].gram_to = w->grams.n;
+    }
     for (size_t i = 0; i < n; i++) {
         const struct head_example *e = w->members[i];
         struct head_feature *f = &w->parts[i];
@@ -210,24 +206,21 @@ static void copy_logits(const struct head *h, size_t i, size_t n_final)
     memset(out + h->labels, 0, (n_final - h->labels) * sizeof *out);
 }
 
-/* Computes the gradient of member i's cross entropy: softmax minus one-hot. A
- * new example competes only with labels of new examples. */
+/* Computes the gradient of member i's cross entropy: softmax minus one-hot,
+ * where the softmax weights each class by its frequency. */
 static void cross_entropy_backward(const struct head *h, size_t i, float *ds)
 {
     const struct head_work *w = h->work;
-    const struct head_example *e = w->members[i];
     const float *s = w->logits + i * h->labels;
     float sum = 0.0f;
 
     for (size_t c = 0; c < h->labels; c++) {
-        bool in = seen(h, c) && (e->replayed || w->present[c]);
-
-        ds[c] = in ? expf(s[c]) : 0.0f;
+        ds[c] = seen(h, c) ? w->frequency[c] * expf(s[c]) : 0.0f;
         sum += ds[c];
     }
     for (size_t c = 0; c < h->labels; c++)
         ds[c] /= sum;
-    ds[e->label] -= 1.0f;
+    ds[w->members[i]->label] -= 1.0f;
 }
 
 /* Adds the gradient of alpha times the mean squared distance to the stored
@@ -247,7 +240,8 @@ static void old_logits_backward(const struct head *h, size_t i, float *ds)
             ds[c] += scale * (s[c] - e->old_logits[c]);
 }
 
-/* Replaces the logits of member i by 10 ds / |w|, and adds ds s to ds_dot_s. */
+/* Replaces the logits of member i by HEAD_SCALE ds / |w|, and adds ds s to
+ * ds_dot_s. */
 static void logits_backward(struct head *h, size_t i)
 {
     struct head_work *w = h->work;
@@ -465,14 +459,31 @@ static size_t ceil_div(size_t a, size_t b)
     return (a + b - 1) / b;
 }
 
-/* Marks the labels of new examples, of the n_labels that have rows. */
-static void mark_present(struct head *h, const struct head_example *examples,
-                         size_t n, size_t n_labels)
+/*
+ * Finds how often each label comes in a batch: its new examples, and an equal
+ * share of the replayed ones. Preset linear samples replay so; with a
+ * Transformer, it is an estimate. Without replay, a new example competes only
+ * with the labels of new examples (ER-ACE, Caccia et al. 2022): nothing would
+ * pull the other rows back.
+ *   n_labels  labels that have a row after the batch
+ */
+static void find_frequencies(struct head *h,
+                             const struct head_example *examples, size_t n,
+                             size_t n_labels)
 {
-    memset(h->work->present, 0, n_labels * sizeof *h->work->present);
+    float *frequency = h->work->frequency, share;
+    size_t n_seen = 0, n_replayed = 0;
+
+    for (size_t c = 0; c < h->labels; c++)
+        n_seen += seen(h, c);
+    for (size_t i = 0; i < n; i++)
+        n_replayed += examples[i].replayed;
+    share = (float)n_replayed / (float)(n_seen ? n_seen : 1);
+    for (size_t c = 0; c < n_labels; c++)
+        frequency[c] = share;
     for (size_t i = 0; i < n; i++)
         if (!examples[i].replayed && (size_t)examples[i].label < n_labels)
-            h->work->present[examples[i].label] = 1;
+            frequency[examples[i].label] += 1.0f;
 }
 
 void head_step(struct head *h, struct head_example *examples, size_t n)
@@ -494,7 +505,7 @@ void head_step(struct head *h, struct head_example *examples, size_t n)
     most = ceil_div(p.n_new, p.n) + ceil_div(p.n_replayed, p.n);
     head_need_grams(h);
     need_work(h, most, n_final);
-    mark_present(h, examples, n, n_final);
+    find_frequencies(h, examples, n, n_final);
     for (size_t k = 0; k < p.n; k++) {
         size_t in_piece = gather_piece(&p, k, examples, h->work->members);
 
@@ -526,7 +537,7 @@ void head_backward(struct head *h, struct head_example *examples, size_t n,
     head_need_grams(h);
     need_work(h, n, h->labels);
     w = h->work;
-    mark_present(h, examples, n, h->labels);
+    find_frequencies(h, examples, n, h->labels);
     for (size_t i = 0; i < n; i++)
         w->members[i] = &examples[i];
     find_features(h, n);

@@ -42,7 +42,7 @@ void learner_options_default(struct learner_options *o)
                 .lambda = EWC_LAMBDA_AUTO,
                 .decay = 0.95f,
                 .consolidate = EWC_AUTO},
-        .average = {.enabled = true, .decay = 0.98f},
+        .average = {.enabled = true, .decay = 0.99f},
         .ngram = {.enabled = false, .mib = 4},
         .class_weight = 0.1f,
     };

@@ -379,6 +379,7 @@ static int read_version(sqlite3_stmt *q, void *row, struct err *err)
         v->metadata_json = xstrdup("");
     v->bytes = db_cell(&c, 10, 0, DB_MOST);
     v->forgotten = sqlite3_column_int(q, 11) != 0;
+    v->tags = db_cell_text_or_null(&c, 12);
     if (c.rc)
         return c.rc;
     return parse_state((const char *)sqlite3_column_text(q, 6), &v->state, err);
@@ -388,6 +389,7 @@ void catalog_version_release(struct catalog_version *v)
 {
     free(v->gate_json);
     free(v->metadata_json);
+    free(v->tags);
     catalog_offsets_free(v->offsets, v->n_offsets);
     catalog_rows_free(&domain_rows, v->domains, v->n_domains);
     memset(v, 0, sizeof *v);
@@ -437,7 +439,9 @@ static int read_versions(struct catalog *c, int64_t first, int64_t last,
             c, &version_rows, &rows, err,
             "SELECT version, parent, created_ms, step, tokens_seen,"
             " weights_sha256, state, pinned, gate, metadata, bytes,"
-            " version IN (SELECT version FROM version_forgets)"
+            " version IN (SELECT version FROM version_forgets),"
+            " (SELECT group_concat(name, ' ') FROM (SELECT name FROM tags"
+            " WHERE tags.version = versions.version ORDER BY name))"
             " FROM versions WHERE version BETWEEN ?1 AND ?2"
             " ORDER BY version DESC LIMIT ?3",
             "iii", first, last, catalog_limit(limit));

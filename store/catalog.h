@@ -70,6 +70,7 @@ struct catalog_version {
     char *gate_json;     /* NULL while pending */
     char *metadata_json;
     int64_t bytes; /* the size of its files */
+    char *tags;    /* its names (tags.h), with blanks between; NULL: none */
     struct catalog_offset *offsets;
     size_t n_offsets;
     struct catalog_domain *domains;
@@ -88,6 +89,20 @@ int catalog_list(struct catalog *c, int64_t before, size_t limit,
                  struct catalog_version **versions, size_t *n,
                  struct err *err);
 void catalog_versions_free(struct catalog_version *versions, size_t n);
+
+struct catalog_file {
+    char *name;
+    int64_t bytes;
+    char *sha256;
+};
+
+/* Reads the rows of a version's files. ERR_NOTFOUND when the version does not
+ * exist, since every version has files.
+ *   sha256  the digest of the weights, from the version's row */
+int catalog_files(struct catalog *c, int64_t version,
+                  struct catalog_file **files, size_t *n, char sha256[65],
+                  struct err *err);
+void catalog_files_free(struct catalog_file *files, size_t n);
 
 struct catalog_pointers {
     int64_t head, serving; /* 0: none yet */

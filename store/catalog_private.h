@@ -79,20 +79,4 @@ static inline int64_t catalog_limit(size_t limit)
     return limit && limit < INT64_MAX ? (int64_t)limit : (int64_t)-1;
 }
 
-/* --- files of a version, for store_load.c --------------------------------- */
-
-struct catalog_file {
-    char *name;
-    int64_t bytes;
-    char *sha256;
-};
-
-/* Reads the rows of a version's files. ERR_NOTFOUND when the version does not
- * exist, since every version has files.
- *   sha256  the digest of the weights, from the version's row */
-int catalog_files(struct catalog *c, int64_t version,
-                  struct catalog_file **files, size_t *n, char sha256[65],
-                  struct err *err);
-void catalog_files_free(struct catalog_file *files, size_t n);
-
 #endif

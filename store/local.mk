@@ -17,6 +17,7 @@ store_libstore_a_SOURCES = \
 	store/schema.c store/schema.h \
 	store/store.c store/store.h store/store_change.c store/store_private.h \
 	store/store_publish.c \
+	store/tags.c store/tags.h \
 	store/tombstones.c store/tombstones.h \
 	store/version_files.c store/version_files.h \
 	store/store_load.c \

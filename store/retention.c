@@ -65,7 +65,8 @@ static int list_versions(struct store *s, struct retention_version **versions,
     int rc =
         db_prepare(s->db,
                    "SELECT version, created_ms, pinned OR state = 'pending' OR"
-                   " version IN (head, serving),"
+                   " version IN (head, serving) OR"
+                   " version IN (SELECT version FROM tags),"
                    " state IN ('rolled_back', 'failed', 'damaged')"
                    " FROM versions JOIN pointers ORDER BY version DESC",
                    &q, err);

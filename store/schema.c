@@ -14,11 +14,11 @@
  *
  * pointers has one row. newest is the largest version number ever used.
  *
- * history and control_log only grow; triggers prevent other changes. releases.h
- * and tombstones.h explain the kinds of the control log. Its hash is that of a
- * forgotten id or domain. `promote` is an operator's choice of the serving
- * version. `hold`, with the head version, says that learning is paused until
- * an operator promotes or rolls back (catalog_pause).
+ * history and control_log only grow; triggers prevent other changes.
+ * releases.h, tags.h and tombstones.h explain the kinds of the control log. Its
+ * hash is that of a forgotten id or domain. `promote` is an operator's choice
+ * of the serving version. `hold`, with the head version, says that learning is
+ * paused until an operator promotes or rolls back (catalog_pause).
  */
 #include "config.h"
 
@@ -161,6 +161,13 @@ const char *const schema_migrations[SCHEMA_NEWEST] = {
 
     /* 3: stores the state of the guard. */
     "ALTER TABLE versions ADD COLUMN guard TEXT;",
+
+    /* 4: names of versions. */
+    "CREATE TABLE tags ("
+    " name TEXT PRIMARY KEY,"
+    " version INTEGER NOT NULL REFERENCES versions ON DELETE CASCADE)"
+    " WITHOUT ROWID;"
+    "CREATE INDEX tags_version ON tags (version);",
 };
 
 /* --- checking the schema ------------------------------------------------ */

@@ -17,7 +17,7 @@
 #define SCHEMA_APPLICATION_ID 0x6d6e656d
 
 /* The newest schema that this program knows: PRAGMA user_version. */
-#define SCHEMA_NEWEST 3
+#define SCHEMA_NEWEST 4
 
 extern const char *const schema_migrations[]; /* [SCHEMA_NEWEST] */
 

@@ -270,7 +270,7 @@ struct store_keep {
 };
 
 /* Removes the versions that no rule keeps. The head version, the serving
- * version, pending and pinned versions always stay.
+ * version, pending, pinned and tagged versions stay.
  *   in_transaction  removes rows of other parts; may be NULL
  *   *removed        the number of removed versions */
 int store_prune(struct store *s, const struct store_keep *keep,
@@ -303,6 +303,14 @@ int store_load(struct catalog *c, int64_t version, enum store_part part,
 /* Reads a small text file of a version: "tokenizer.json", "labels.json". */
 int store_load_text(struct catalog *c, int64_t version, const char *name,
                     struct buf *out, struct err *err);
+
+/* Opens a file of a version for reading, as it is on the disk: nothing is
+ * compared with its checksum. *fd stays valid when retention removes the
+ * version. ERR_NOTFOUND: there is no such version, or it has no such file;
+ * ERR_CORRUPT: its size is not the one in the row. Any thread.
+ *   *file  the row of the file, for catalog_files_free with n 1 */
+int store_open_file(struct catalog *c, int64_t version, const char *name,
+                    struct catalog_file **file, int *fd, struct err *err);
 
 /* Reads the shape in a version's config.json. ERR_CORRUPT: this program cannot
  * have such a model, or the shape needs more weights than the version has. */

@@ -9,14 +9,17 @@
 #include "store/store.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <jansson.h>
 
 #include "base/fileio.h"
+#include "base/xalloc.h"
 #include "store/catalog_private.h"
 #include "store/hf.h"
 #include "store/safetensors.h"
@@ -297,5 +300,61 @@ int store_verify(struct catalog *c, int64_t version, struct err *err)
     if (rc == 0)
         rc = store_check_metadata(c, version, err);
     catalog_files_free(l.files, l.n);
+    return rc;
+}
+
+/* Makes a list of the file alone. ERR_NOTFOUND. */
+static int find_file(struct catalog *c, int64_t version, const char *name,
+                     struct catalog_file **file, struct err *err)
+{
+    struct catalog_file *files, found = {NULL, 0, NULL};
+    char sha256[65];
+    size_t n;
+    int rc = catalog_files(c, version, &files, &n, sha256, err);
+
+    if (rc)
+        return rc;
+    for (size_t i = 0; i < n && !found.name; i++)
+        if (strcmp(files[i].name, name) == 0)
+            found = (struct catalog_file){xstrdup(name), files[i].bytes,
+                                          xstrdup(files[i].sha256)};
+    catalog_files_free(files, n);
+    if (!found.name)
+        return err_set(err, ERR_NOTFOUND, "version %lld has no file %.60s",
+                       (long long)version, name);
+    *file = xmalloc(sizeof found);
+    **file = found;
+    return 0;
+}
+
+int store_open_file(struct catalog *c, int64_t version, const char *name,
+                    struct catalog_file **file, int *fd, struct err *err)
+{
+    struct catalog_file *found = NULL;
+    char *dir, *path;
+    struct stat st;
+    int rc = find_file(c, version, name, &found, err);
+
+    if (rc)
+        return rc;
+    dir = version_files_path(catalog_dir(c), version);
+    path = fileio_join(dir, name);
+    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (*fd < 0)
+        rc = err_set_errno(err, errno == ENOENT ? ERR_NOTFOUND : ERR_IO, errno,
+                           "%s", path);
+    else if (fstat(*fd, &st) != 0 || !S_ISREG(st.st_mode) ||
+             st.st_size != found->bytes)
+        rc = err_set(err, ERR_CORRUPT,
+                     "version %lld: %.60s is not the file that was published",
+                     (long long)version, name);
+    if (rc && *fd >= 0)
+        close(*fd);
+    if (rc)
+        catalog_files_free(found, 1);
+    else
+        *file = found;
+    free(path);
+    free(dir);
     return rc;
 }

@@ -47,6 +47,10 @@ FLOW_TESTS = \
 	tests/flows/flow_file.py \
 	tests/flows/flow_bad_input.py \
 	tests/flows/flow_hostile.py \
+	tests/flows/flow_service.py \
+	tests/flows/flow_metrics.py \
+	tests/flows/flow_doctor.py \
+	tests/flows/flow_completion.py \
 	tests/flows/flow_cli.py \
 	tests/flows/flow_eval.py \
 	tests/flows/flow_unwanted.py \
@@ -65,7 +69,11 @@ FLOW_TESTS = \
 	tests/flows/flow_drift.py \
 	tests/flows/flow_quarantine.py \
 	tests/flows/flow_page.py \
+	tests/flows/flow_manage.py \
+	tests/flows/flow_records.py \
 	tests/flows/flow_memory.py \
+	tests/flows/flow_openai.py \
+	tests/flows/flow_openapi.py \
 	tests/flows/flow_installed.sh \
 	tests/flows/flow_dist.sh \
 	tests/flows/flow_kafka.py \
@@ -129,6 +137,7 @@ EXTRA_DIST += \
 	.ci/run \
 	tests/tools/compat_hf.py tests/tools/compat_tokenizer.py \
 	tests/tools/compat_greedy.py \
+	tests/tools/compat_openai.py tests/tools/compat_openai.js \
 	tests/data/make_store.sh tests/data/store_1.tar.gz \
 	tests/data/store_1_pages.tar.gz tests/data/store_2.tar.gz \
 	tests/data/store_3.tar.gz \

@@ -41,6 +41,8 @@ static const struct kind {
     [CONTROL_ROLLBACK_KEEP] = {"rollback_keep", false, true, false},
     [CONTROL_PIN] = {"pin", false, false, false},
     [CONTROL_UNPIN] = {"unpin", false, false, false},
+    [CONTROL_TAG] = {"tag", false, false, false},
+    [CONTROL_UNTAG] = {"untag", false, false, false},
     [CONTROL_PROMOTE] = {"promote", false, true, false},
     [CONTROL_PROMOTE_LATEST] = {"promote_latest", false, false, false},
     [CONTROL_RELEASE_RANGE] = {"release_range", false, false, false},

@@ -32,6 +32,8 @@ enum control_kind {
     CONTROL_ROLLBACK_KEEP,
     CONTROL_PIN,
     CONTROL_UNPIN,
+    CONTROL_TAG,            /* `reason` is the name (store/tags.h) */
+    CONTROL_UNTAG,          /* the same; `version` is 0 */
     CONTROL_PROMOTE,        /* serve exactly this version */
     CONTROL_PROMOTE_LATEST, /* serve the newest version that passed */
     CONTROL_RELEASE_RANGE,  /* `version` is the id of a skipped range */

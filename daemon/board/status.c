@@ -37,6 +37,7 @@ void status_board_release(struct status_board *b)
     names_release(&b->names);
     names_release(&b->topics);
     free(b->positions);
+    free(b->requests);
     pthread_mutex_destroy(&b->mutex);
 }
 
@@ -69,6 +70,35 @@ void status_set_state(struct status_board *b, enum status_state state,
     s->reason[0] = '\0';
     if (reason)
         strncat(s->reason, reason, sizeof s->reason - 1);
+    status_unlock(b);
+}
+
+/* Locks: needs the mutex */
+static struct status_requests *find_requests(struct status_board *b,
+                                             const char *path,
+                                             const char *method)
+{
+    size_t i = 0;
+
+    while (i < b->n_requests && (strcmp(b->requests[i].path, path) != 0 ||
+                                 strcmp(b->requests[i].method, method) != 0))
+        i++;
+    if (i == b->n_requests) {
+        b->requests = xreallocarray(b->requests, i + 1, sizeof *b->requests);
+        b->requests[i] = (struct status_requests){path, method, {{0}, 0}};
+        b->n_requests++;
+    }
+    return &b->requests[i];
+}
+
+void status_count_reply(struct status_board *b, const char *path,
+                        const char *method, int http_status, double seconds)
+{
+    status_lock(b);
+    if (http_status > 0 && http_status < STATUS_MAX_HTTP)
+        b->http_replies[http_status]++;
+    if (path)
+        histogram_add(&find_requests(b, path, method)->seconds, seconds);
     status_unlock(b);
 }
 

@@ -23,6 +23,7 @@
 
 #include "base/buf.h"
 #include "base/names.h"
+#include "daemon/board/histogram.h"
 #include "daemon/board/source_state.h"
 
 #define STATUS_MAX_DOMAINS 257 /* model.max_domains, and `other` */
@@ -104,6 +105,7 @@ struct status {
     } ewc;
     double grad_norm, rate;
     int64_t steps_skipped;
+    struct histogram step_seconds;
     int64_t drift_alarms; /* raised since the start of the process */
     struct status_domain drifted; /* the domain of the newest of these alarms,
                                      as it was then */
@@ -150,9 +152,20 @@ struct status {
     struct status_holdout holdouts[STATUS_MAX_DOMAINS];
 };
 
+/* The requests that an endpoint has answered. */
+struct status_requests {
+    const char *path, *method; /* of the table of endpoints */
+    struct histogram seconds;
+};
+
+#define STATUS_MAX_HTTP 600 /* HTTP status codes are below */
+
 struct status_board {
     pthread_mutex_t mutex;
     struct status now;
+    struct status_requests *requests; /* only grows */
+    size_t n_requests;
+    int64_t http_replies[STATUS_MAX_HTTP]; /* by status code */
     struct names names;  /* `now` and its copies point to these; only grows */
     struct names topics; /* of positions */
     struct status_position {
@@ -192,6 +205,15 @@ struct status *status_copy(struct status_board *b);
 void status_set_state(struct status_board *b, enum status_state state,
                       const char *reason);
 
+/*
+ * Counts a reply.
+ *   path     of its endpoint, with method: texts that live as long as the
+ *            board; NULL: no endpoint fits
+ *   seconds  from the head of the request to the end of the reply
+ */
+void status_count_reply(struct status_board *b, const char *path,
+                        const char *method, int http_status, double seconds);
+
 /* Records that are not learned yet, over all partitions whose end is known; -1:
  * no end is known. */
 int64_t status_lag(struct status_board *b);
@@ -199,6 +221,15 @@ int64_t status_lag(struct status_board *b);
 /* The body of GET /v1/status, and of GET /v1/domains. */
 json_t *status_to_json(struct status_board *b);
 json_t *status_domains_json(struct status_board *b);
+
+/* The JSON schema of the first with prefix "", of the second with "domains". */
+json_t *status_schema(const char *prefix);
+
+/* The field `source` of GET /v1/status alone. */
+json_t *status_source_json(struct status_board *b);
+
+/* Appends the state in one sentence, without an end of line. */
+void status_to_sentence(struct status_board *b, struct buf *out);
 
 /* Appends all metrics in the text format of Prometheus. */
 void status_to_metrics(struct status_board *b, struct buf *out);

@@ -23,6 +23,8 @@
 #include "base/timing.h"
 #include "base/xalloc.h"
 #include "daemon/board/metrics.h"
+#include "daemon/board/process_figures.h"
+#include "daemon/board/pulse.h"
 
 /* --- the view ----------------------------------------------------------- */
 
@@ -39,19 +41,32 @@ struct partition_row {
     int64_t lag; /* -1: the end is not known */
 };
 
+struct reply_row {
+    const char *code; /* points to text */
+    char text[4];
+    int64_t count;
+};
+
 struct view {
     /* The conditions of rows; offset 0 holds for most of them. */
     bool always, has_freshness, has_next, has_reference, has_shadow;
     bool collects; /* text for the vocabulary */
+    bool source_up, paused;
     struct status s;
     struct source_health source;
-    int64_t up;
+    int64_t up, stalled;
+    struct process_figures process;
+    struct histogram step_seconds;
     const char *state, *source_state;
     double freshness_seconds, uptime_seconds;
     double next_seconds; /* until the next version; NaN: not known */
     struct domain_row domains[STATUS_MAX_DOMAINS];
     struct partition_row *partitions;
     size_t n_partitions;
+    struct status_requests *requests;
+    size_t n_requests;
+    struct reply_row replies[STATUS_MAX_HTTP];
+    size_t n_replies;
 };
 
 /* --- the table ---------------------------------------------------------- */
@@ -63,6 +78,7 @@ enum kind {
     FLAG,      /* bool; 0 or 1 as a metric */
     NAME,      /* const char * */
     TEXT,      /* char[]; "": null */
+    HISTOGRAM, /* struct histogram; a metric only */
     NO_OBJECT, /* null, unless the rows below it make the object */
     LIST,      /* an array with an object for each element */
     OBJECT     /* an object with a field for each element */
@@ -70,9 +86,10 @@ enum kind {
 
 #define KIND_OF(struct_, field_) \
     _Generic(((struct struct_ *)0)->field_, int64_t: COUNT, double: REAL, \
-             bool: FLAG, const char *: NAME, char *: TEXT)
+             bool: FLAG, const char *: NAME, char *: TEXT, \
+             struct histogram: HISTOGRAM)
 
-enum list { NO_LIST, DOMAINS, REASONS, PARTITIONS };
+enum list { NO_LIST, DOMAINS, REASONS, PARTITIONS, REQUESTS, REPLIES };
 
 struct figure {
     const char *path; /* in the JSON; NULL: a metric only. `*` stands for the
@@ -98,6 +115,10 @@ struct figure {
     ROW(status_reason, path_, field_), .list = REASONS, .label = "reason"
 #define PARTITION(path_, field_) \
     ROW(partition_row, path_, field_), .list = PARTITIONS, .label = "topic"
+#define REQUEST(field_) \
+    ROW(status_requests, NULL, field_), .list = REQUESTS, .label = "endpoint"
+#define REPLY(field_) \
+    ROW(reply_row, NULL, field_), .list = REPLIES, .label = "code"
 #define CONTAINER(path_, kind_, list_) \
     .path = path_, .kind = kind_, .list = list_
 #define JSON_IF(condition) .json_if = offsetof(struct view, condition)
@@ -108,7 +129,12 @@ struct figure {
 
 static const struct figure figures[] = {
     {FIGURE(NULL, up), METRIC(1, "up", "1 while the process runs.")},
+    {FIGURE(NULL, up),
+     METRIC(1, "build_info", "1; the label names the program version."),
+     LABEL("version", PACKAGE_VERSION)},
     {FIGURE("state", state)},
+    {FIGURE(NULL, paused),
+     METRIC(1, "learning_paused", "1 while learning is paused.")},
     {FIGURE("reason", s.reason)},
     {FIGURE("serving_version", s.serving_version),
      METRIC(12, "serving_version", "The version that answers.")},
@@ -137,15 +163,16 @@ static const struct figure figures[] = {
      METRIC(1, "records_holdout_total", "Records held out.")},
 
     {FIGURE("loss.train_bits_per_byte", s.train_bits_per_byte),
-     METRIC(8, "train_bits_per_byte",
-            "Loss of new and replayed segments, recent mean.")},
+     METRIC(8, "train_loss_bpb",
+            "Loss of new and replayed segments in bits per byte, recent "
+            "mean.")},
     {FIGURE("loss.prequential_bits_per_byte", s.prequential_bits_per_byte),
-     METRIC(7, "prequential_bits_per_byte",
-            "Loss before learning, recent mean.")},
+     METRIC(7, "prequential_loss_bpb",
+            "Loss before learning in bits per byte, recent mean.")},
     {FIGURE("loss.average_prequential_bits_per_byte", s.average_prequential),
-     METRIC(7, "average_prequential_bits_per_byte",
-            "Loss of the moving average before learning, recent mean of one "
-            "segment in sixteen.")},
+     METRIC(7, "average_prequential_loss_bpb",
+            "Loss of the moving average before learning in bits per byte, "
+            "recent mean of one segment in sixteen.")},
     {FIGURE("loss.prequential_total_bits_per_byte", s.prequential_total)},
     {FIGURE("accuracy", s.accuracy),
      METRIC(8, "accuracy", "Share of labels predicted correctly.")},
@@ -180,6 +207,8 @@ static const struct figure figures[] = {
      METRIC(9, "learning_rate", "Learning rate of the last step.")},
     {FIGURE("optimizer.steps_skipped", s.steps_skipped),
      METRIC(3, "steps_skipped_total", "Steps without an update.")},
+    {FIGURE(NULL, step_seconds),
+     METRIC(6, "step_duration_seconds", "Durations of steps.")},
     {FIGURE("flushes", s.flushes),
      METRIC(5, "flushes_total", "Part-filled batches learned in a pause.")},
 
@@ -189,14 +218,14 @@ static const struct figure figures[] = {
      METRIC(18, "domain_records_total", "Records learned by domain.")},
     {DOMAIN("domains.bytes", d.bytes)},
     {DOMAIN("domains.prequential_bits_per_byte", d.prequential),
-     METRIC(17, "domain_prequential_bits_per_byte",
-            "Loss before learning by domain, recent mean.")},
+     METRIC(17, "domain_prequential_loss_bpb",
+            "Loss before learning by domain in bits per byte, recent mean.")},
     {DOMAIN("domains.holdout_bits_per_byte", holdout),
-     METRIC(17, "domain_holdout_bits_per_byte",
-            "Loss of the judged version on the holdout.")},
+     METRIC(17, "domain_holdout_loss_bpb",
+            "Loss of the judged version on the holdout in bits per byte.")},
     {DOMAIN("domains.holdout_best_bits_per_byte", best),
-     METRIC(17, "domain_holdout_best_bits_per_byte",
-            "The lowest holdout loss so far.")},
+     METRIC(17, "domain_holdout_best_loss_bpb",
+            "The lowest holdout loss so far in bits per byte.")},
     {DOMAIN("domains.forgetting_bits_per_byte", forgetting)},
     {DOMAIN("domains.accuracy", d.accuracy),
      METRIC(17, "domain_accuracy",
@@ -272,6 +301,10 @@ static const struct figure figures[] = {
 
     {FIGURE("source.type", s.source_type)},
     {FIGURE("source.state", source_state)},
+    {FIGURE(NULL, source_up),
+     METRIC(19, "source_up",
+            "1 while the source is read or has ended; 0 while it retries or "
+            "has stopped.")},
     {FIGURE("source.reason", source.reason)},
     {FIGURE("source.gaps", source.gaps),
      METRIC(19, "source_gaps_total", "Gaps in the stream that were skipped.")},
@@ -299,16 +332,44 @@ static const struct figure figures[] = {
      METRIC(16, "freshness_seconds",
             "Age of the newest record in the serving version.")},
     {FIGURE("uptime_seconds", uptime_seconds)},
-    {FIGURE("memory_announced_bytes", s.memory_announced)},
+    {FIGURE("memory_announced_bytes", s.memory_announced),
+     METRIC(22, "memory_announced_bytes",
+            "The most memory that the process announced at its start.")},
+    {FIGURE("stalled_threads", stalled),
+     METRIC(1, "stalled_threads",
+            "Threads that have not moved for longer than their longest task "
+            "takes.")},
     {FIGURE("erasure_pending", s.erasure_pending),
      METRIC(14, "erasure_pending",
             "1 while mneme.db may hold bytes of forgotten records.")},
     {FIGURE("vocabulary.bytes", s.vocabulary_bytes), JSON_IF(collects)},
     {FIGURE("vocabulary.wanted", s.vocabulary_wanted), JSON_IF(collects)},
+
+    {REQUEST(seconds),
+     METRIC(22, "http_request_duration_seconds",
+            "From the head of a request to the end of its reply.")},
+    {REPLY(count),
+     METRIC(22, "http_replies_total", "Replies by status code.")},
+    {FIGURE(NULL, process.cpu_seconds),
+     METRIC(23, "process_cpu_seconds_total",
+            "Processor time of the process, user and system.")},
+    {FIGURE(NULL, process.resident_bytes),
+     METRIC(23, "process_resident_memory_bytes", "Resident memory.")},
+    {FIGURE(NULL, process.virtual_bytes),
+     METRIC(23, "process_virtual_memory_bytes", "Address space in use.")},
+    {FIGURE(NULL, process.open_files),
+     METRIC(23, "process_open_fds", "Open file descriptors.")},
+    {FIGURE(NULL, process.max_files),
+     METRIC(23, "process_max_fds", "The limit of open file descriptors.")},
+    {FIGURE(NULL, process.threads),
+     METRIC(23, "process_threads", "Threads of the process.")},
+    {FIGURE(NULL, process.start_seconds),
+     METRIC(23, "process_start_time_seconds",
+            "Start of the process, in seconds of Unix time.")},
 };
 
 #define N_FIGURES (sizeof figures / sizeof *figures)
-#define LAST_GROUP 21
+#define LAST_GROUP 23
 
 /* --- filling the view --------------------------------------------------- */
 
@@ -388,6 +449,26 @@ int64_t status_lag(struct status_board *b)
     return lag;
 }
 
+static void add_requests(struct view *v, struct status_board *b)
+{
+    status_lock(b);
+    v->n_requests = b->n_requests;
+    v->requests = xcalloc(v->n_requests + 1, sizeof *v->requests);
+    for (size_t i = 0; i < v->n_requests; i++)
+        v->requests[i] = b->requests[i];
+    for (int code = 0; code < STATUS_MAX_HTTP; code++) {
+        struct reply_row *row = &v->replies[v->n_replies];
+
+        if (!b->http_replies[code])
+            continue;
+        snprintf(row->text, sizeof row->text, "%03d", code);
+        row->code = row->text;
+        row->count = b->http_replies[code];
+        v->n_replies++;
+    }
+    status_unlock(b);
+}
+
 static struct view *view_create(struct status_board *b)
 {
     static const char *const source_states[] = {"running", "retrying",
@@ -396,6 +477,7 @@ static struct view *view_create(struct status_board *b)
     const struct status_publish *p = &v->s.publish;
     double now_ms = (double)timing_wall_ms();
     int64_t mono_ms = timing_mono_ms();
+    const char *stalled;
 
     v->s = *status_lock(b);
     status_unlock(b);
@@ -404,9 +486,15 @@ static struct view *view_create(struct status_board *b)
         v->partitions = read_partitions(b, &v->n_partitions);
     }
     add_domains(v);
+    add_requests(v, b);
     v->up = 1;
+    v->stalled = pulse_stalled(&stalled);
+    v->step_seconds = v->s.step_seconds;
     v->state = status_state_name(v->s.state);
     v->source_state = source_states[v->source.state];
+    v->source_up = v->source.state == SOURCE_RUNNING ||
+                   v->source.state == SOURCE_ENDED;
+    v->paused = v->s.state == STATUS_PAUSED;
     v->always = true;
     v->has_freshness = v->s.serving_record_ms != 0;
     v->has_next = p->next_waits_for != NULL;
@@ -426,6 +514,7 @@ static struct view *view_create(struct status_board *b)
 static void view_free(struct view *v)
 {
     free(v->partitions);
+    free(v->requests);
     free(v);
 }
 
@@ -433,7 +522,7 @@ static void view_free(struct view *v)
 static size_t count_elements(const struct view *v, enum list list)
 {
     const size_t counts[] = {1, v->s.n_domains, v->s.n_quarantine,
-                             v->n_partitions};
+                             v->n_partitions, v->n_requests, v->n_replies};
 
     return counts[list];
 }
@@ -447,6 +536,10 @@ static const void *element_at(const struct view *v, enum list list, size_t i)
         return &v->s.quarantine[i];
     case PARTITIONS:
         return &v->partitions[i];
+    case REQUESTS:
+        return &v->requests[i];
+    case REPLIES:
+        return &v->replies[i];
     case NO_LIST:
         break;
     }
@@ -496,6 +589,7 @@ static json_t *json_value_of(const struct view *v, const struct figure *f,
         return json_list(count_elements(v, f->list));
     case OBJECT:
         return json_object();
+    case HISTOGRAM:
     case NO_OBJECT:
         break;
     }
@@ -560,6 +654,83 @@ json_t *status_domains_json(struct status_board *b)
     return to_json(b, "domains");
 }
 
+json_t *status_source_json(struct status_board *b)
+{
+    return to_json(b, "source");
+}
+
+/* --- the schema --------------------------------------------------------- */
+
+/* The schema of a figure; NULL: of an object. */
+static json_t *figure_schema(const struct figure *f)
+{
+    static const char *const types[] = {[COUNT] = "integer",
+                                        [REAL] = "number",
+                                        [NAME] = "string",
+                                        [TEXT] = "string"};
+    json_t *o;
+
+    if (f->kind == FLAG)
+        o = json_pack("{s:s}", "type", "boolean");
+    else if (f->kind == LIST)
+        o = json_pack("{s:s, s:{s:s, s:{}, s:[]}}", "type", "array", "items",
+                      "type", "object", "properties", "required");
+    else if (f->kind == OBJECT)
+        o = json_pack("{s:s}", "type", "object");
+    else if (f->kind == NO_OBJECT)
+        o = json_pack("{s:[s, s], s:{}, s:[]}", "type", "object", "null",
+                      "properties", "required");
+    else
+        o = json_pack("{s:[s, s]}", "type", types[f->kind], "null");
+    if (f->help)
+        json_object_set_new(o, "description", json_string(f->help));
+    return o;
+}
+
+/* Adds the schema of the figure at path to that of an object. */
+static void add_schema(json_t *object, const char *path, json_t *schema,
+                       bool always)
+{
+    const char *dot = strchr(path, '.');
+    json_t *properties, *required, *inner;
+    char *key;
+
+    if (json_object_get(object, "items"))
+        object = json_object_get(object, "items");
+    if (strcmp(path, "*") == 0) {
+        json_object_set_new(object, "additionalProperties", schema);
+        return;
+    }
+    properties = json_object_get(object, "properties");
+    required = json_object_get(object, "required");
+    key = dot ? xstrndup(path, (size_t)(dot - path)) : xstrdup(path);
+    inner = json_object_get(properties, key);
+    if (!inner && always)
+        json_array_append_new(required, json_string(key));
+    if (!dot) {
+        json_object_set_new(properties, key, schema);
+    } else {
+        if (!inner) {
+            inner = json_pack("{s:s, s:{}, s:[]}", "type", "object",
+                              "properties", "required");
+            json_object_set_new(properties, key, inner);
+        }
+        add_schema(inner, dot + 1, schema, always);
+    }
+    free(key);
+}
+
+json_t *status_schema(const char *prefix)
+{
+    json_t *root = json_pack("{s:s, s:{}, s:[]}", "type", "object",
+                             "properties", "required");
+
+    for (const struct figure *f = figures; f < figures + N_FIGURES; f++)
+        if (f->path && strncmp(f->path, prefix, strlen(prefix)) == 0)
+            add_schema(root, f->path, figure_schema(f), f->json_if == 0);
+    return root;
+}
+
 /* --- metrics ------------------------------------------------------------ */
 
 static double metric_value(const struct figure *f, const void *element)
@@ -596,8 +767,17 @@ static void add_samples(const struct view *v, const struct figure *f,
             snprintf(number, sizeof number, "%lld", (long long)row->partition);
             labels[n_labels++] = (struct metrics_label){"partition", number};
         }
-        metrics_sample(out, f->metric, labels, n_labels,
-                       metric_value(f, element));
+        if (f->list == REQUESTS) {
+            const struct status_requests *row = element;
+
+            labels[n_labels++] = (struct metrics_label){"method", row->method};
+        }
+        if (f->kind == HISTOGRAM)
+            metrics_histogram(out, f->metric, labels, n_labels,
+                              (const void *)((const char *)element + f->at));
+        else
+            metrics_sample(out, f->metric, labels, n_labels,
+                           metric_value(f, element));
     }
 }
 
@@ -605,11 +785,14 @@ void status_to_metrics(struct status_board *b, struct buf *out)
 {
     struct view *v = view_create(b);
 
+    process_figures_read(&v->process);
     for (int group = 1; group <= LAST_GROUP; group++) {
         for (const struct figure *f = figures; f < figures + N_FIGURES; f++) {
             if (f->group != group || !holds(v, f->metric_if))
                 continue;
-            if (f->help)
+            if (f->help && f->kind == HISTOGRAM)
+                metrics_histogram_family(out, f->metric, f->help);
+            else if (f->help)
                 metrics_family(out, f->metric, f->help);
             add_samples(v, f, out);
         }

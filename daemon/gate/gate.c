@@ -21,12 +21,17 @@
 
 /* --- estimates ---------------------------------------------------------- */
 
+/* The reference's loss, to which changes are relative. */
+static double unit(const struct gate_chunk *c)
+{
+    return fmax(c->reference_nats, GATE_FLOOR * LN2 * c->bytes);
+}
+
 /* The relative change of a segment, weighted by its bytes. */
 static double change(const struct gate_chunk *c, double clip)
 {
-    double x = c->candidate_nats - c->reference_nats;
+    double x = (c->candidate_nats - c->reference_nats) / unit(c);
 
-    x = x == 0 ? 0 : x / c->reference_nats; /* both may be 0 */
     return c->bytes > 0 ? c->bytes * fmax(-clip, fmin(x, clip)) : 0;
 }
 
@@ -43,10 +48,12 @@ struct gate_part gate_estimate(const struct gate_chunk *chunks, size_t n,
         p.bytes += chunks[i].bytes;
         p.candidate += chunks[i].candidate_nats / LN2;
         p.reference += chunks[i].reference_nats / LN2;
+        p.unit += unit(&chunks[i]) / LN2;
         mean += change(&chunks[i], clip);
     }
     p.candidate /= p.bytes; /* NaN without bytes */
     p.reference /= p.bytes;
+    p.unit /= p.bytes;
     mean /= p.bytes;
     for (size_t i = 0; i < n; i++) {
         double r = change(&chunks[i], clip) - mean * chunks[i].bytes;
@@ -54,55 +61,85 @@ struct gate_part gate_estimate(const struct gate_chunk *chunks, size_t n,
         if (selected[i])
             squares += r * r;
     }
-    p.regression = p.reference * mean;
+    p.regression = p.unit * mean;
     p.degrees = (double)p.chunks - 1;
-    p.error = p.chunks > 1 ? p.reference / p.bytes *
+    p.error = p.chunks > 1 ? p.unit / p.bytes *
                                  sqrt(squares * (double)p.chunks / p.degrees)
                            : INFINITY;
     return p;
 }
 
-/* Selects the segments by which a domain counts. all_when_old: all of them if
- * the reference is old. Returns whether they are all. */
-static bool select_domain(const struct gate_chunk *chunks, size_t n,
-                          int32_t domain, bool all_when_old, bool *selected)
+/* The share s of the old text, if the text has changed. */
+static double old_share(const struct gate_domain *g)
 {
-    bool all = true;
-
-    for (size_t i = 0; i < n; i++)
-        if (chunks[i].domain == domain && chunks[i].before)
-            all = all_when_old;
-    for (size_t i = 0; i < n; i++)
-        selected[i] = chunks[i].domain == domain && (all || chunks[i].before);
-    return all;
+    if (g->is_new || g->is_protected ||
+        g->learned_since <= GATE_CHANGED * g->old_traffic)
+        return 1;
+    return g->old_traffic / (g->old_traffic + g->learned_since);
 }
 
-/* Moves the variance of each domain towards the common one. */
+/* Estimates a domain on its segments from before the reference, or on all of
+ * them if it is new. */
+static void estimate_domain(const struct gate_options *o,
+                            const struct gate_chunk *chunks, size_t n,
+                            int32_t domain, bool *selected,
+                            struct gate_domain *g)
+{
+    struct gate_part after;
+    bool improved;
+
+    for (size_t i = 0; i < n; i++)
+        selected[i] = chunks[i].domain == domain && !chunks[i].before;
+    after = gate_estimate(chunks, n, selected, 1);
+    for (size_t i = 0; i < n; i++)
+        selected[i] = chunks[i].domain == domain && chunks[i].before;
+    g->part = gate_estimate(chunks, n, selected, GATE_CLIP);
+    g->is_new = g->part.chunks == 0;
+    if (g->is_new)
+        g->part = after;
+    improved = after.chunks >= GATE_FEWEST_CHUNKS &&
+               after.regression < -o->max_regression * after.unit;
+    g->part.share =
+        improved && g->part.regression > 0 ? old_share(g) : 1;
+    g->part.regression *= g->part.share;
+    g->part.with_after = g->part.regression;
+    if (g->part.share < 1)
+        g->part.with_after += (1 - g->part.share) * after.regression;
+}
+
+/* The squared deviations of a domain's relative changes: (n - 1) v. */
+static double sum_of_squares(const struct gate_part *p)
+{
+    double relative = p->error / p->unit;
+
+    if (p->chunks < 2 || !(p->unit > 0))
+        return 0;
+    return p->degrees * (double)p->chunks * relative * relative;
+}
+
+/* Moves the variance of each domain towards that of the other domains, and
+ * multiplies the error by the share. */
 static void moderate_errors(struct gate_domain *domains, size_t n)
 {
-    double common = 0, degrees = 0, prior;
+    double common = 0, degrees = 0;
 
     for (size_t i = 0; i < n; i++) {
-        const struct gate_part *p = &domains[i].part;
-        double relative = p->error / p->reference;
-
-        if (p->chunks < 2 || !(p->reference > 0))
-            continue;
-        degrees += p->degrees;
-        common += p->degrees * (double)p->chunks * relative * relative;
+        common += sum_of_squares(&domains[i].part);
+        degrees += domains[i].part.chunks > 1 ? domains[i].part.degrees : 0;
     }
-    if (degrees <= 0)
-        return;
-    common /= degrees;
-    prior = fmin(GATE_PRIOR, degrees);
     for (size_t i = 0; i < n; i++) {
         struct gate_part *p = &domains[i].part;
-        double relative = p->error / p->reference, sum = prior * common;
+        double own = sum_of_squares(p), others = degrees, prior;
 
         if (p->chunks > 1)
-            sum += p->degrees * (double)p->chunks * relative * relative;
-        p->degrees += prior;
-        p->error = p->reference * sqrt(sum / p->degrees / (double)p->chunks);
+            others -= p->degrees;
+        prior = fmin(GATE_PRIOR, others);
+        if (prior > 0) {
+            p->degrees += prior;
+            own += prior * (common - own) / others;
+            p->error = p->unit * sqrt(own / p->degrees / (double)p->chunks);
+        }
+        p->error *= p->share;
     }
 }
 
@@ -124,16 +161,22 @@ static struct gate_part average(const struct gate_options *o,
         mean.bytes += p->bytes;
         mean.candidate += w * p->candidate;
         mean.reference += w * p->reference;
+        mean.unit += w * p->unit;
         mean.regression += w * p->regression;
+        mean.share += w * p->share;
+        mean.with_after += w * p->with_after;
         variance += q;
         squares += p->degrees > 0 ? q * q / p->degrees : INFINITY;
     }
     mean.candidate /= total; /* NaN: no domain counts */
     mean.reference /= total;
+    mean.unit /= total;
     mean.regression /= total;
+    mean.share /= total;
+    mean.with_after /= total;
     mean.error = sqrt(variance) / total;
     mean.degrees = squares > 0 ? variance * variance / squares : INFINITY;
-    mean.limit = o->max_regression * mean.reference;
+    mean.limit = o->max_regression * mean.unit;
     return mean;
 }
 
@@ -143,25 +186,38 @@ static struct gate_accuracy count_labels(const struct gate_options *o,
                                          const struct gate_domain *domains)
 {
     struct gate_accuracy a = {0};
-    double reference = 0, candidate = 0;
-    int64_t allowed;
+    double reference = 0, candidate = 0, share = 0;
+    int64_t lost = 0, gained = 0; /* of those that arrived after */
 
     for (size_t i = 0; i < n; i++) {
         const struct gate_chunk *c = &chunks[i];
+        const struct gate_domain *g = &domains[c->domain];
+        bool is_lost = c->reference_right && !c->candidate_right;
+        bool is_gained = !c->reference_right && c->candidate_right;
 
-        if (!c->labelled || !(c->before || domains[c->domain].counts_all))
+        if (!c->labelled)
             continue;
+        if (!c->before && !g->is_new) {
+            lost += is_lost && !g->is_protected;
+            gained += is_gained && !g->is_protected;
+            continue;
+        }
         a.labelled++;
         reference += c->reference_right;
         candidate += c->candidate_right;
-        a.lost += c->reference_right && !c->candidate_right;
-        a.gained += !c->reference_right && c->candidate_right;
+        a.lost += is_lost;
+        a.gained += is_gained;
+        share += old_share(g);
     }
     a.reference = a.labelled ? reference / (double)a.labelled : NAN;
     a.candidate = a.labelled ? candidate / (double)a.labelled : NAN;
     a.limit = o->max_regression * a.reference;
-    allowed = (int64_t)(a.labelled ? a.limit * (double)a.labelled : 0);
-    a.p = tails_coin(a.lost - allowed, a.lost - allowed + a.gained);
+    a.share = 1;
+    if (a.labelled && tails_coin(gained, lost + gained) <= 1 - o->confidence)
+        a.share = fmax(share / (double)a.labelled, GATE_LEAST_SHARE);
+    a.allowed = a.labelled ? (int64_t)(a.limit / a.share * (double)a.labelled)
+                           : 0;
+    a.p = tails_coin(a.lost - a.allowed, a.lost - a.allowed + a.gained);
     return a;
 }
 
@@ -183,9 +239,8 @@ static void explain_part(const char *name, const struct gate_part *p, char *out)
     snprintf(out, GATE_REASON_MAX,
              "%s: %+.2f %%, limit %+.2f %% (%lld segments, from %.4f to %.4f "
              "bits per byte)",
-             name, 100 * p->regression / p->reference,
-             100 * p->limit / p->reference, (long long)p->chunks, p->reference,
-             p->candidate);
+             name, 100 * p->regression / p->unit, 100 * p->limit / p->unit,
+             (long long)p->chunks, p->reference, p->candidate);
     out[utf8_whole(out, strlen(out))] = '\0'; /* a name may be cut */
 }
 
@@ -211,12 +266,8 @@ void gate_decide(const struct gate_options *options,
     for (size_t i = 0; i < n_domains; i++) {
         struct gate_domain *g = &domains[i];
 
-        g->counts_all = select_domain(
-            chunks, n_chunks, (int32_t)i,
-            options->reference_is_old && !g->is_protected, selected);
-        g->part = gate_estimate(chunks, n_chunks, selected,
-                                g->counts_all ? 1 : GATE_CLIP);
-        g->part.limit = g->part.reference *
+        estimate_domain(options, chunks, n_chunks, (int32_t)i, selected, g);
+        g->part.limit = g->part.unit *
                         (g->is_protected ? options->max_regression
                                          : options->max_domain_regression);
         tests += g->part.bytes > 0;
@@ -250,7 +301,9 @@ void gate_decide(const struct gate_options *options,
 
     /* May the reference move on? */
     d->is_better =
-        !(d->mean.regression > 0) && d->accuracy.lost <= d->accuracy.gained;
+        (!(d->mean.regression > 0) ||
+         (d->mean.share < 0.5 && d->mean.with_after < 0)) &&
+        (d->accuracy.lost <= d->accuracy.gained || d->accuracy.share < 0.5);
     for (size_t i = 0; i < n_domains; i++)
         if (domains[i].is_protected && domains[i].part.regression > 0)
             d->is_better = false;
@@ -288,7 +341,8 @@ static json_t *domain_json(const struct gate_domain *d)
 
     json_object_set_new(json, "domain", json_string(d->name));
     json_object_set_new(json, "protected", json_boolean(d->is_protected));
-    json_object_set_new(json, "counts_all", json_boolean(d->counts_all));
+    json_object_set_new(json, "new", json_boolean(d->is_new));
+    json_object_set_new(json, "old_share", json_value_real(d->part.share));
     json_object_set_new(json, "traffic", json_value_real(d->traffic));
     return json;
 }
@@ -302,13 +356,12 @@ json_t *gate_to_json(const struct gate_options *options,
     for (size_t i = 0; i < n_domains; i++)
         if (domains[i].part.chunks)
             json_array_append_new(list, domain_json(&domains[i]));
-    return json_pack("{s:s, s:s, s:I, s:f, s:f, s:f, s:b, s:o, s:o, s:o}",
+    return json_pack("{s:s, s:s, s:I, s:f, s:f, s:f, s:o, s:o, s:o}",
                      "verdict", d->verdict == GATE_PASS ? "pass" : "fail",
                      "reason", d->reason, "against", (json_int_t)reference,
                      "max_regression", options->max_regression,
                      "max_domain_regression", options->max_domain_regression,
-                     "confidence", options->confidence, "reference_is_old",
-                     options->reference_is_old, "mean",
+                     "confidence", options->confidence, "mean",
                      gate_part_to_json(&d->mean), "accuracy",
                      accuracy_json(&d->accuracy), "domains", list);
 }

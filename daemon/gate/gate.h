@@ -10,14 +10,14 @@
  * (`before`). A bad feed is held out, too, and a candidate that learned it
  * gains on that part. This gain must not hide what older text lost. A domain
  * without such segments counts by all its segments: it is new to the reference.
- * When the reference is old (reference_is_old), every domain that is not
- * protected does: text that lasts so long is the stream.
  *
  * The regression of a domain. Segment i has b_i bytes, o_i bits under the
- * reference and c_i bits under the candidate. r = sum o / sum b is the
- * reference's loss. The regression is the mean of the relative changes,
+ * reference and c_i bits under the candidate. Text that is nearly known by
+ * heart counts as if it cost GATE_FLOOR bits per byte, since a large part of
+ * nearly nothing is nothing: u_i = max(o_i, FLOOR b_i), r = sum u / sum b. The
+ * regression is the mean of the relative changes,
  *
- *     x_i = clip((c_i - o_i) / o_i, -c, c)
+ *     x_i = clip((c_i - o_i) / u_i, -c, c)
  *     X   = sum b x / sum b,   D = r X        bits per byte
  *
  * with the standard error of a ratio estimator (Cochran 1977, Sampling
@@ -30,10 +30,17 @@
  * its losses on all other segments. A domain that counts by all its segments
  * has c = 1: the gain on a new domain is no outlier.
  *
+ * Text that has changed. A domain had the recent traffic T at its last record
+ * before the reference, and has learned B bytes since. Its text has changed
+ * when B is above GATE_CHANGED T, D is above 0, and the later segments became
+ * better by more than max_regression. Then D and SE are multiplied by the share
+ * of the old text, s = T / (T + B): users ask little about it. A domain that is
+ * protected never counts as changed.
+ *
  * Few segments. A domain with two segments may have an SE near 0 by chance. So
- * each variance is moved towards the common one (Smyth 2004, Linear models and
- * empirical Bayes methods, section 4, with a fixed weight). The sums go over
- * domains with n_k segments:
+ * each variance is moved towards that of the other domains (Smyth 2004, Linear
+ * models and empirical Bayes methods, section 4, with a fixed weight). The sums
+ * go over the other domains, with n_k segments:
  *
  *     v   = n (SE / r)^2                      of a segment, relative
  *     v_0 = sum (n_k - 1) v_k / sum (n_k - 1)
@@ -59,7 +66,9 @@
  *             domain, so the level is alpha / their number (Bonferroni)
  *   accuracy  of n labelled segments that count, the candidate loses b that the
  *             reference classified correctly, and gains c. It may lose l, the
- *             whole part of max_regression times those that were right.
+ *             whole part of max_regression times those that were right. When
+ *             the labels have changed (B as above; McNemar's test shows a gain
+ *             on the later ones), l is divided by their mean s.
  *             McNemar's test (1947), exact: P(X >= b - l) of b - l + c throws
  *             of a fair coin, at level GATE_LABEL_LEVEL alpha. The reference is
  *             the best of many versions on nearly the same few labels, so the
@@ -67,7 +76,9 @@
  *
  * Otherwise it is pass. The reference moves on to a candidate that serves and
  * is not worse (is_better). So many small steps down are together not more than
- * one limit.
+ * one limit. When the mean of s over recent traffic is below 1/2, it is enough
+ * that the candidate is not worse with the later segments, s D + (1 - s) D':
+ * else no domain would be protected that is younger than the reference.
  *
  * Threads: any, pure functions
  */
@@ -95,22 +106,27 @@ struct gate_chunk {
 struct gate_options {
     double max_regression, max_domain_regression; /* relative */
     double confidence;                            /* one-sided, 0.5 to 1 */
-    bool reference_is_old; /* enough records were learned since (verdict.c) */
 };
 
 #define GATE_CLIP 0.25
+#define GATE_FLOOR 1.0 /* bits per byte */
+#define GATE_CHANGED 2
 #define GATE_PRIOR 4 /* p */
 #define GATE_LABEL_LEVEL 0.1
+#define GATE_LEAST_SHARE 1e-6
 #define GATE_FEWEST_CHUNKS 2 /* segments that a comparison needs */
 
-/* D over a set of segments. */
+/* D over a set of segments, or over domains. */
 struct gate_part {
     int64_t chunks;
     double bytes;
     double candidate, reference; /* bits per byte; NaN without bytes */
+    double unit;                 /* r, in bits per byte */
     double regression, error;    /* D and its standard error */
     double degrees;              /* of freedom of the error */
     double limit;
+    double share;      /* s; 1 unless the text has changed */
+    double with_after; /* s D + (1 - s) D' */
 };
 
 struct gate_domain {
@@ -118,15 +134,19 @@ struct gate_domain {
     const char *name;
     bool is_protected;
     double traffic; /* recent learned bytes, the weight in the mean */
+    double old_traffic;   /* T */
+    double learned_since; /* B */
     /* out: */
     struct gate_part part;
-    bool counts_all; /* by all segments, not only those from before */
+    bool is_new; /* has no segments from before, and counts by all of them */
 };
 
 struct gate_accuracy {
     int64_t labelled;
     int64_t lost, gained;               /* b and c */
     double reference, candidate, limit; /* NaN without labels */
+    double share;    /* mean s; 1 unless the labels have changed */
+    int64_t allowed; /* l */
     double p; /* of McNemar's test: small if the accuracy fell */
 };
 
@@ -135,8 +155,8 @@ struct gate_accuracy {
 
 struct gate_decision {
     enum gate_verdict verdict;
-    bool is_better; /* not worse than the reference, by the estimates, on the
-                       mean, on any protected domain and in accuracy */
+    bool is_better; /* may become the reference: not worse, by the estimates,
+                       on the mean, on any protected domain and in accuracy */
     struct gate_part mean; /* over recent traffic */
     struct gate_accuracy accuracy;
     char reason[GATE_REASON_MAX]; /* one line for people */
@@ -148,8 +168,8 @@ void gate_decide(const struct gate_options *options,
                  struct gate_domain *domains, size_t n_domains,
                  struct gate_decision *decision);
 
-/* D over the selected segments, with the error of the ratio estimator and
- * without a limit.
+/* D over the selected segments, with the error of the ratio estimator, and
+ * without limit and share.
  *   selected  [n]
  *   clip      c */
 struct gate_part gate_estimate(const struct gate_chunk *chunks, size_t n,

@@ -39,7 +39,7 @@ void guard_observe(struct guard_evidence *e, const struct gate_chunk *chunks,
     for (size_t i = 0; i < n; i++)
         selected[i] = !chunks[i].before;
     *p = gate_estimate(chunks, n, selected, 1);
-    p->limit = options->max_regression * p->reference;
+    p->limit = options->max_regression * p->unit;
     free(selected);
     e->above = verdict == GATE_FAIL && p->chunks >= GUARD_FEWEST &&
                p->regression > p->limit &&

@@ -10,133 +10,32 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/json_value.h"
-#include "base/xalloc.h"
-#include "daemon/http/api_tokenizer.h"
+#include "daemon/http/completion_logprobs.h"
 #include "daemon/http/completion_stream.h"
 #include "daemon/http/http_endpoints.h"
-
-/* --- logprobs ----------------------------------------------------------- */
-
-/* `logprobs` in the shape of /v1/completions: one element a token. */
-struct logprobs {
-    json_t *tokens, *token_logprobs, *top_logprobs, *text_offset;
-    size_t offset; /* in characters of the text */
-};
-
-/* The logprobs of the likeliest tokens, and of the token itself. */
-static json_t *top_json(const struct tokenizer *t, uint16_t id, float logprob,
-                        const struct infer_alternative *best, size_t n)
-{
-    json_t *o = json_object();
-    json_t *own = api_tokenizer_token(t, id);
-
-    for (size_t i = 0; i < n; i++) {
-        json_t *name = api_tokenizer_token(t, best[i].id);
-
-        /* Two tokens may have the same text; the likelier one stays. */
-        if (!json_object_getn(o, json_string_value(name),
-                              json_string_length(name)))
-            json_object_setn_new(o, json_string_value(name),
-                                 json_string_length(name),
-                                 json_value_real(best[i].logprob));
-        json_decref(name);
-    }
-    if (!json_object_getn(o, json_string_value(own), json_string_length(own)))
-        json_object_setn_new(o, json_string_value(own), json_string_length(own),
-                             json_value_real(logprob));
-    json_decref(own);
-    return o;
-}
-
-/* Counts the bytes that begin a character in UTF-8. */
-static size_t count_characters(const struct tokenizer *t, uint16_t id)
-{
-    size_t n_bytes, n = 0;
-    const char *bytes = tokenizer_bytes(t, id, &n_bytes);
-
-    for (size_t i = 0; i < n_bytes; i++)
-        n += ((unsigned char)bytes[i] & 0xc0) != 0x80;
-    return n;
-}
-
-static void logprobs_add(struct logprobs *l, const struct tokenizer *t,
-                         const uint16_t *ids, size_t n, const float *logprobs,
-                         const struct infer_alternative *best, size_t n_best)
-{
-    for (size_t i = 0; i < n; i++) {
-        json_array_append_new(l->tokens, api_tokenizer_token(t, ids[i]));
-        json_array_append_new(l->token_logprobs, json_value_real(logprobs[i]));
-        json_array_append_new(l->top_logprobs,
-                              top_json(t, ids[i], logprobs[i],
-                                       n_best ? best + i * n_best : NULL,
-                                       n_best));
-        json_array_append_new(l->text_offset,
-                              json_integer((json_int_t)l->offset));
-        l->offset += count_characters(t, ids[i]);
-    }
-}
-
-/*
- * Adds the logprobs of the prompt.
- *   ended  the completion is only the end-of-text token: adds its logprob, too.
- *          lm-evaluation-harness asks for one token to score a prompt and drops
- *          the last logprob, so there must be one more than the prompt has
- */
-static int echo_logprobs(const struct completion *job,
-                         const struct token_list *prompt, bool ended,
-                         struct logprobs *l, struct err *err)
-{
-    const struct tokenizer *t = infer_tokenizer(job->f);
-    size_t n = prompt->n + ended, n_best = (size_t)job->logprobs;
-    uint16_t *ids = xcalloc(n + 1, sizeof *ids);
-    float *logprobs = xcalloc(n + 1, sizeof *logprobs);
-    struct infer_alternative *best =
-        n_best ? xcalloc((n + 1) * n_best, sizeof *best) : NULL;
-    struct cancel cancel = http_cancel_callback(job->cancel);
-    int rc;
-
-    if (prompt->n)
-        memcpy(ids, prompt->items, prompt->n * sizeof *ids);
-    if (ended)
-        ids[prompt->n] = tokenizer_end_of_text(t);
-    rc = infer_prompt_logprobs(job->f, ids, n, (int)n_best, &cancel, logprobs,
-                               best, err);
-    if (rc == 0)
-        logprobs_add(l, t, ids, n, logprobs, best, n_best);
-    free(ids);
-    free(logprobs);
-    free(best);
-    return rc;
-}
 
 static int choice_logprobs(const struct completion *job,
                            const struct token_list *prompt,
                            const struct infer_completion *c, json_t **out,
                            struct err *err)
 {
-    bool ended = c->stopped && c->tokens.n == 0 && job->sampling.n_stop == 0;
-    struct logprobs l;
+    struct completion_logprobs l;
     int rc = 0;
 
-    if (job->logprobs < 0) {
-        *out = json_null();
-        return 0;
-    }
-    if (job->chat) {
-        *out = json_pack("{s:o, s:n}", "content",
-                         completion_chat_logprobs(job, c, 0), "refusal");
-        return 0;
-    }
-    l = (struct logprobs){json_array(), json_array(), json_array(),
-                          json_array(), 0};
+    completion_logprobs_init(&l, job);
     if (job->echo)
-        rc = echo_logprobs(job, prompt, ended, &l, err);
-    logprobs_add(&l, infer_tokenizer(job->f), c->tokens.items, c->tokens.n,
-                 c->logprobs, c->alternatives, (size_t)job->logprobs);
-    *out = json_pack("{s:o, s:o, s:o, s:o}", "tokens", l.tokens,
-                     "token_logprobs", l.token_logprobs, "top_logprobs",
-                     l.top_logprobs, "text_offset", l.text_offset);
+        rc = completion_logprobs_add_prompt(
+            &l, prompt, 0, completion_logprobs_ended(job, c), err);
+    for (size_t i = 0; rc == 0 && job->logprobs >= 0 && i < c->tokens.n; i++)
+        completion_logprobs_add(
+            &l,
+            &(struct infer_token){
+                c->tokens.items[i], c->logprobs[i],
+                c->alternatives ? c->alternatives + i * (size_t)job->logprobs
+                                : NULL});
+    if (rc == 0)
+        *out = completion_logprobs_take(&l, true);
+    completion_logprobs_release(&l);
     return rc;
 }
 
@@ -155,10 +54,11 @@ static json_t *choice_json(const struct completion *job,
         completion_text(job, prompt, &text);
     buf_add(&text, c->text.data ? c->text.data : "", c->text.len);
     json_object_set_new(o, "index", json_integer(index));
-    if (job->chat)
+    if (job->kind == API_CHAT)
         json_object_set_new(o, "message",
-                            json_pack("{s:s, s:o}", "role", "assistant",
-                                      "content", completion_string(&text)));
+                            json_pack("{s:s, s:o, s:n}", "role", "assistant",
+                                      "content", completion_string(&text),
+                                      "refusal"));
     else
         json_object_set_new(o, "text", completion_string(&text));
     json_object_set_new(o, "logprobs", logprobs);
@@ -210,8 +110,8 @@ static void answer(struct http_request *rq, struct completion *job)
         http_fail_err(rq, &err);
         return;
     }
-    root =
-        completion_head(job, job->chat ? "chat.completion" : "text_completion");
+    root = completion_head(job, job->kind == API_CHAT ? "chat.completion"
+                                                      : "text_completion");
     json_object_set_new(root, "choices", choices);
     json_object_set_new(root, "usage", completion_usage(job));
     http_answer(rq, 200, root);
@@ -219,9 +119,9 @@ static void answer(struct http_request *rq, struct completion *job)
 
 /* --- endpoints ---------------------------------------------------------- */
 
-static void complete(struct http_request *rq, bool chat)
+static void complete(struct http_request *rq, enum api_kind kind)
 {
-    struct completion *job = completion_create(rq, chat);
+    struct completion *job = completion_create(rq, kind);
 
     if (!job)
         return;
@@ -239,10 +139,10 @@ static void complete(struct http_request *rq, bool chat)
 
 void api_completions(struct http_request *rq)
 {
-    complete(rq, false);
+    complete(rq, API_COMPLETIONS);
 }
 
 void api_chat_completions(struct http_request *rq)
 {
-    complete(rq, true);
+    complete(rq, API_CHAT);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Operations: rollback, promote, pin, the release of a skipped range, and the
- * state of an operation.
+ * Operations: rollback, promote, pin, tags, the release of a skipped range, and
+ * the state of an operation.
  */
 #include "config.h"
 
@@ -14,6 +14,7 @@
 #include "base/utf8.h"
 #include "base/xalloc.h"
 #include "daemon/http/http_endpoints.h"
+#include "store/tags.h"
 
 #define OPERATION_WAIT_MS 5000
 #define REFUSAL_WAIT_MS 2000 /* long enough for a rollback to be refused */
@@ -162,6 +163,69 @@ void api_unpin(struct http_request *rq)
 {
     run_on_version(rq, CONTROL_UNPIN);
 }
+
+/* --- tags ----------------------------------------------------------------- */
+
+static json_t *tag_json(const struct tags_tag *tag)
+{
+    char *model = xasprintf("mneme@%s", tag->name);
+    json_t *json = json_pack("{s:s, s:I, s:s}", "name", tag->name, "version",
+                             (json_int_t)tag->version, "model", model);
+
+    free(model);
+    return json;
+}
+
+void api_tags(struct http_request *rq)
+{
+    struct tags_tag *tags = NULL;
+    struct err err = ERR_INIT;
+    json_t *list;
+    size_t n = 0;
+
+    if (tags_list(rq->context->catalog, &tags, &n, &err) != 0) {
+        http_fail_err(rq, &err);
+        return;
+    }
+    list = json_array();
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(list, tag_json(&tags[i]));
+    tags_free(tags, n);
+    http_answer(rq, 200, json_pack("{s:o}", "tags", list));
+}
+
+void api_put_tag(struct http_request *rq)
+{
+    int64_t version = 0;
+
+    if (!tags_is_name(rq->argument)) {
+        http_fail(rq, 400, "invalid_value", NULL, "%s: " TAGS_RULE,
+                  rq->argument);
+        return;
+    }
+    if (!http_get_integer(rq, "version", 1, INT64_MAX, &version))
+        return;
+    if (version == 0)
+        http_fail(rq, 400, "missing_parameter", "version",
+                  "'version' is needed: the number of the version");
+    else if (check_version(rq, version, false))
+        api_operations_run(rq, CONTROL_TAG, version, rq->argument,
+                           OPERATION_WAIT_MS, 200);
+}
+
+void api_delete_tag(struct http_request *rq)
+{
+    struct err err = ERR_INIT;
+    int64_t version;
+
+    if (tags_find(rq->context->catalog, rq->argument, &version, &err) != 0)
+        http_fail_err(rq, &err);
+    else
+        api_operations_run(rq, CONTROL_UNTAG, 0, rq->argument,
+                           OPERATION_WAIT_MS, 200);
+}
+
+/* --- ranges, promote ------------------------------------------------------ */
 
 void api_release_range(struct http_request *rq)
 {

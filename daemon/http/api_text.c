@@ -13,6 +13,7 @@
 #include "base/json_value.h"
 #include "base/xalloc.h"
 #include "daemon/http/api_versions.h"
+#include "daemon/http/completion.h"
 #include "daemon/http/http_endpoints.h"
 
 #define MAX_TEXTS 256
@@ -268,6 +269,8 @@ static bool embed_one(struct embedding *e, const json_t *input,
                                     json_string_length(input), &ids);
     else
         good = api_tokenizer_ids(e->rq, "input", name, e->f, input, &ids);
+    good =
+        good && completion_prompt_truncate(e->rq, API_EMBEDDINGS, e->f, &ids);
     if (good && embed_ids(e, &ids, &err) != 0) {
         http_fail_err(e->rq, &err);
         good = false;
@@ -296,7 +299,7 @@ static void embed(struct http_request *rq, const struct infer *f,
     json_t *root;
 
     /* A string or an array of ids is one input. */
-    if (!(json_is_array(input) && !json_is_integer(json_array_get(input, 0))
+    if (!(json_is_array(input) && !json_is_number(json_array_get(input, 0))
               ? embed_all(&e, input)
               : embed_one(&e, input, "input"))) {
         json_decref(e.data);
@@ -321,11 +324,7 @@ static bool check_input(struct http_request *rq, const json_t *input)
     const json_t *first = json_array_get(input, 0);
     size_t n = json_array_size(input);
 
-    if (!input || json_is_null(input)) {
-        http_fail(rq, 400, "missing_parameter", "input", "'input' is needed");
-        return false;
-    }
-    if (json_is_string(input) || json_is_integer(first))
+    if (json_is_string(input) || json_is_number(first))
         return true;
     if (!json_is_string(first) && !json_is_array(first)) {
         http_fail(rq, 400, "invalid_type", "input",
@@ -375,23 +374,17 @@ static bool check_dimensions(struct http_request *rq, const struct infer *f)
 void api_embeddings(struct http_request *rq)
 {
     const json_t *input = json_object_get(rq->body, "input");
-    const char *format = "float";
     const struct infer *f;
+    const char *format;
     int64_t version;
 
-    if (!http_get_string(rq, "encoding_format", &format))
+    if (!api_fields_check(rq, API_EMBEDDINGS) || !check_input(rq, input))
         return;
-    if (strcmp(format, "float") != 0 && strcmp(format, "base64") != 0) {
-        http_fail(rq, 400, "invalid_value", "encoding_format",
-                  "'encoding_format' must be \"float\" or \"base64\"");
-        return;
-    }
-    if (!check_input(rq, input))
-        return;
+    format = api_fields_string(rq, API_EMBEDDINGS, "encoding_format");
     f = api_versions_get_text(rq, &version);
     if (!f)
         return;
     if (check_dimensions(rq, f))
-        embed(rq, f, version, input, format[0] == 'b');
+        embed(rq, f, version, input, format && strcmp(format, "base64") == 0);
     serving_put(rq->context->serving, f);
 }

@@ -60,17 +60,17 @@ bool api_tokenizer_ids(struct http_request *rq, const char *key,
     int vocab = tokenizer_vocab_size(infer_tokenizer(f));
 
     for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *id = json_array_get(list, i);
+        int64_t id;
 
-        if (!json_is_integer(id) || json_integer_value(id) < 0 ||
-            json_integer_value(id) >= vocab) {
+        if (!http_integer_of(json_array_get(list, i), &id) || id < 0 ||
+            id >= vocab) {
             http_fail(rq, 400, "invalid_value", key,
                       "'%s[%zu]' must be a token id of this model, a whole "
                       "number from 0 to %d (see POST /tokenize)",
                       name, i, vocab - 1);
             return false;
         }
-        token_list_add(ids, (uint16_t)json_integer_value(id));
+        token_list_add(ids, (uint16_t)id);
     }
     return true;
 }

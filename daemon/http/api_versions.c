@@ -8,11 +8,14 @@
 #include "daemon/http/api_versions.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/json_value.h"
 #include "base/timing.h"
+#include "base/xalloc.h"
 #include "daemon/http/http_endpoints.h"
+#include "store/tags.h"
 
 #define NAME "mneme"
 
@@ -21,8 +24,8 @@
 static bool fail_unknown(struct http_request *rq, const char *name)
 {
     http_fail(rq, 404, "model_not_found", "model",
-              "no model '%s'; the models are mneme, mneme@N, mneme@latest "
-              "and mneme@previous",
+              "no model '%s'; the models are mneme, mneme@N, mneme@latest, "
+              "mneme@previous and mneme@TAG",
               name);
     return false;
 }
@@ -60,6 +63,19 @@ static bool find_previous(struct http_request *rq, int64_t *version)
     return *version != 0;
 }
 
+static bool find_tag(struct http_request *rq, const char *name, const char *tag,
+                     int64_t *version)
+{
+    struct err err = ERR_INIT;
+    int rc = tags_find(rq->context->catalog, tag, version, &err);
+
+    if (rc == ERR_NOTFOUND)
+        return fail_unknown(rq, name);
+    if (rc)
+        http_fail_err(rq, &err);
+    return rc == 0;
+}
+
 /* *version 0: the serving version. False: the request has failed. */
 static bool parse_name(struct http_request *rq, const char *name,
                        int64_t *version)
@@ -75,9 +91,9 @@ static bool parse_name(struct http_request *rq, const char *name,
         return find_latest(rq, version);
     if (!strcmp(which, "previous"))
         return find_previous(rq, version);
-    if (!http_parse_number(which, version) || *version == 0)
-        return fail_unknown(rq, name);
-    return true;
+    if (http_parse_number(which, version))
+        return *version != 0 || fail_unknown(rq, name);
+    return find_tag(rq, name, which, version);
 }
 
 /* --- a number to a version ---------------------------------------------- */
@@ -177,6 +193,18 @@ static json_t *gate_json(const struct catalog_version *v)
     return gate ? gate : json_null();
 }
 
+/* The names between the blanks of v->tags. */
+static json_t *tags_json(const struct catalog_version *v)
+{
+    const char *at = v->tags ? v->tags : "";
+    json_t *list = json_array();
+    size_t n;
+
+    for (; (n = strcspn(at, " ")) > 0; at += n + (at[n] == ' '))
+        json_array_append_new(list, json_stringn(at, n));
+    return list;
+}
+
 static json_t *version_json(const struct catalog_version *v)
 {
     char created[TIMING_ISO_MAX];
@@ -193,6 +221,7 @@ static json_t *version_json(const struct catalog_version *v)
         "state", store_state_name(v->state), "serving", v->serving, "pinned",
         v->pinned, "head", v->head);
     json_object_set_new(json, "forgotten", json_boolean(v->forgotten));
+    json_object_set_new(json, "tags", tags_json(v));
     json_object_set_new(json, "offsets", offsets_json(v));
     json_object_set_new(json, "holdout", holdout_json(v));
     json_object_set_new(json, "gate", gate_json(v));
@@ -251,6 +280,24 @@ static json_t *model_json(struct http_request *rq, const char *id,
                      "quantize", int8 ? "int8" : "none");
 }
 
+static void append_tags(struct http_request *rq, json_t *list,
+                        const struct catalog_version *v)
+{
+    json_t *names = tags_json(v);
+    const json_t *name;
+    size_t i;
+
+    json_array_foreach(names, i, name)
+    {
+        char *id = xasprintf(NAME "@%s", json_string_value(name));
+
+        json_array_append_new(list,
+                              model_json(rq, id, v->version, v->created_ms));
+        free(id);
+    }
+    json_decref(names);
+}
+
 void api_models(struct http_request *rq)
 {
     struct catalog_version *versions = NULL;
@@ -271,9 +318,11 @@ void api_models(struct http_request *rq)
             json_array_insert_new(
                 list, 0, model_json(rq, NAME, v->version, v->created_ms));
         snprintf(id, sizeof id, NAME "@%lld", (long long)v->version);
-        if (v->state != STORE_DAMAGED)
-            json_array_append_new(
-                list, model_json(rq, id, v->version, v->created_ms));
+        if (v->state == STORE_DAMAGED)
+            continue;
+        json_array_append_new(list,
+                              model_json(rq, id, v->version, v->created_ms));
+        append_tags(rq, list, v);
     }
     catalog_versions_free(versions, n);
     http_answer(rq, 200,

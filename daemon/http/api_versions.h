@@ -6,6 +6,7 @@
  *     mneme@42         version 42
  *     mneme@latest     the head version, whatever its verdict
  *     mneme@previous   the version that served before
+ *     mneme@NAME       the version with the tag NAME
  *
  * Owner:   the caller puts the version back with serving_put
  * Threads: an endpoint's

@@ -2,10 +2,6 @@
 /*
  * A request is read in three parts: its settings, its prompts, and a check that
  * all of it together is not too much work.
- *
- * A chat has no template, since no record that is learned has one. Its prompt
- * is the contents of its messages, joined by line ends. So a chat of one
- * message is exactly the `prompt` of an instruction pair.
  */
 #include "config.h"
 
@@ -21,28 +17,21 @@
 #include "base/timing.h"
 #include "base/utf8.h"
 #include "base/xalloc.h"
-#include "daemon/http/api_tokenizer.h"
 #include "daemon/http/api_versions.h"
 
-#define MAX_PROMPTS 256
-#define MAX_N 16
-#define MAX_CHOICES 256 /* prompts times n */
-#define MAX_MESSAGES 1024
-#define MAX_TOKENS 16384         /* max_tokens */
-#define MAX_ALL_TOKENS (1 << 18) /* of all choices: minutes, not hours */
-#define MAX_LOGPROBS 20
+#define MAX_CHOICES 256            /* prompts times n */
+#define MAX_ALL_TOKENS (1 << 18)   /* of all choices: minutes, not hours */
 #define MAX_ALTERNATIVES (1 << 18) /* of an answer */
-#define COMPLETION_TOKENS 16       /* OpenAI's default */
-#define CHAT_TOKENS 256
 #define SEED_BITS 0x1fffffffffffff /* 53 bits fit a JSON number */
 
 /* --- settings ----------------------------------------------------------- */
 
 static bool read_stops(struct http_request *rq, struct completion *job)
 {
-    json_t *given = json_object_get(rq->body, "stop"), *list = NULL;
+    const json_t *given = api_fields_value(rq, "stop");
+    json_t *list = NULL;
 
-    if (!given || json_is_null(given) ||
+    if (job->kind == API_RESPONSES || !given ||
         (json_is_array(given) && json_array_size(given) == 0))
         return true;
     if (!http_get_strings(rq, "stop", COMPLETION_MAX_STOPS, &list))
@@ -64,28 +53,33 @@ static bool read_stops(struct http_request *rq, struct completion *job)
     return true;
 }
 
-static bool read_sampling(struct http_request *rq, struct completion *job)
+static void read_sampling(const struct http_request *rq, struct completion *job)
 {
-    int64_t max_tokens = job->chat ? CHAT_TOKENS : COMPLETION_TOKENS;
-    int64_t top_k = 0;
-    double temperature = 1, top_p = 1;
+    enum api_kind kind = job->kind;
+    struct infer_sampling *s = &job->sampling;
+    const char *max_tokens =
+        kind == API_RESPONSES ? "max_output_tokens" : "max_tokens";
+    int64_t top_k = api_fields_integer(rq, kind, "top_k");
 
-    if (!http_get_integer(rq, "max_tokens", 0, MAX_TOKENS, &max_tokens) ||
-        (job->chat && !http_get_integer(rq, "max_completion_tokens", 0,
-                                        MAX_TOKENS, &max_tokens)) ||
-        !http_get_integer(rq, "top_k", -1, MODEL_MAX_VOCAB, &top_k) ||
-        !http_get_number(rq, "temperature", 0, 2, &temperature) ||
-        !http_get_number(rq, "top_p", 0, 1, &top_p) || !read_stops(rq, job))
-        return false;
-    job->sampling.max_tokens = (int)max_tokens;
-    job->sampling.top_k = top_k > 0 ? (int)top_k : 0; /* -1: off, as in vLLM */
-    job->sampling.temperature = (float)temperature;
-    job->sampling.top_p = (float)top_p;
-    return true;
+    if (kind == API_CHAT && api_fields_value(rq, "max_completion_tokens"))
+        max_tokens = "max_completion_tokens";
+    infer_sampling_default(s);
+    s->max_tokens = (int)api_fields_integer(rq, kind, max_tokens);
+    s->top_k = top_k > 0 ? (int)top_k : 0; /* -1: off, as in vLLM */
+    s->temperature = (float)api_fields_number(rq, kind, "temperature");
+    s->top_p = (float)api_fields_number(rq, kind, "top_p");
+    s->frequency_penalty =
+        (float)api_fields_number(rq, kind, "frequency_penalty");
+    s->presence_penalty =
+        (float)api_fields_number(rq, kind, "presence_penalty");
+    s->n_logprobs = (int)job->logprobs;
 }
 
 static bool read_seed(struct http_request *rq, struct completion *job)
 {
+    const char *prefix = job->kind == API_CHAT        ? "chatcmpl"
+                         : job->kind == API_RESPONSES ? "resp"
+                                                      : "cmpl";
     uint64_t random;
 
     if (getrandom(&random, sizeof random, 0) != sizeof random) {
@@ -93,241 +87,161 @@ static bool read_seed(struct http_request *rq, struct completion *job)
                   "the system has no random bytes");
         return false;
     }
-    snprintf(job->id, sizeof job->id, "%s-%016llx",
-             job->chat ? "chatcmpl" : "cmpl", (unsigned long long)random);
+    snprintf(job->id, sizeof job->id, "%s-%016llx", prefix,
+             (unsigned long long)random);
     job->seed = (int64_t)(rng_u64(random, RNG_SAMPLE, 0, 0) & SEED_BITS);
-    return http_get_integer(rq, "seed", INT64_MIN, INT64_MAX, &job->seed);
+    if (api_fields_value(rq, "seed"))
+        job->seed = api_fields_integer(rq, job->kind, "seed");
+    return true;
 }
 
-static bool read_chat_logprobs(struct http_request *rq, struct completion *job)
+/* True when `include` of a response asks for logprobs. */
+static bool read_include(struct http_request *rq, bool *wanted)
 {
-    int64_t top = -1;
+    const json_t *list = api_fields_value(rq, "include");
+    bool good = !list || json_is_array(list);
+
+    for (size_t i = 0; good && i < json_array_size(list); i++) {
+        const char *name = json_string_value(json_array_get(list, i));
+
+        good = name && strcmp(name, "message.output_text.logprobs") == 0;
+        *wanted |= good;
+    }
+    if (!good)
+        http_fail(rq, 400, "unsupported_parameter", "include",
+                  "'include' may only have message.output_text.logprobs");
+    return good;
+}
+
+/* In a chat `logprobs` is a bool, and a response asks with `include`. */
+static bool read_logprobs(struct http_request *rq, struct completion *job)
+{
+    enum api_kind kind = job->kind;
+    int64_t top;
     bool wanted = false;
 
-    if (!http_get_bool(rq, "logprobs", &wanted) ||
-        !http_get_integer(rq, "top_logprobs", 0, MAX_LOGPROBS, &top))
+    job->logprobs = -1;
+    if (kind == API_COMPLETIONS) {
+        if (api_fields_value(rq, "logprobs"))
+            job->logprobs = api_fields_integer(rq, kind, "logprobs");
+        return true;
+    }
+    if (kind == API_RESPONSES ? !read_include(rq, &wanted) : false)
         return false;
+    if (kind == API_CHAT)
+        wanted = api_fields_bool(rq, kind, "logprobs");
+    top = api_fields_integer(rq, kind, "top_logprobs");
     if (top > 0 && !wanted) {
         http_fail(rq, 400, "invalid_value", "top_logprobs",
-                  "'top_logprobs' needs 'logprobs': true");
+                  kind == API_CHAT ? "'top_logprobs' needs 'logprobs': true"
+                                   : "'top_logprobs' needs 'include': "
+                                     "[\"message.output_text.logprobs\"]");
         return false;
     }
     if (wanted)
-        job->logprobs = top > 0 ? top : 0;
+        job->logprobs = top;
     return true;
 }
 
-/* In a chat `logprobs` is a bool, and there is no `echo`. */
-static bool read_logprobs(struct http_request *rq, struct completion *job)
+static bool fail_option(struct http_request *rq, const char *code,
+                        const char *must)
 {
-    if (job->chat)
-        return read_chat_logprobs(rq, job);
-    if (!http_get_bool(rq, "echo", &job->echo) ||
-        !http_get_integer(rq, "logprobs", 0, MAX_LOGPROBS, &job->logprobs))
-        return false;
-    if (job->stream && job->logprobs >= 0) {
-        http_fail(rq, 400, "invalid_value", "logprobs",
-                  "'logprobs' cannot be streamed: omit 'stream'");
-        return false;
-    }
-    return true;
+    http_fail(rq, 400, code, "stream_options", "'stream_options' %s", must);
+    return false;
 }
 
-/* A chat that needs tools or JSON must not get plain text without an error. */
-static bool check_chat(struct http_request *rq)
+static bool read_stream_options(struct http_request *rq, struct completion *job)
 {
-    const json_t *tools = json_object_get(rq->body, "tools");
-    const json_t *format = json_object_get(rq->body, "response_format");
-    const char *type = json_string_value(json_object_get(format, "type"));
-    const char *name = NULL;
+    const json_t *options = api_fields_value(rq, "stream_options");
+    const json_t *usage = json_object_get(options, "include_usage");
+    const json_t *noise = json_object_get(options, "include_obfuscation");
 
-    if (tools && !json_is_null(tools) &&
-        !(json_is_array(tools) && json_array_size(tools) == 0))
-        name = "tools";
-    else if (format && !json_is_null(format) &&
-             !(type && strcmp(type, "text") == 0))
-        name = "response_format";
-    if (name)
-        http_fail(rq, 400, "unsupported_parameter", name,
-                  "'%s' is not supported: this model writes plain text", name);
-    return !name;
+    if (!options)
+        return true;
+    if (!json_is_object(options))
+        return fail_option(rq, "invalid_type", "must be an object");
+    if (!job->stream)
+        return fail_option(rq, "invalid_value", "needs 'stream': true");
+    if (usage && !json_is_null(usage) && !json_is_boolean(usage))
+        return fail_option(rq, "invalid_type",
+                           "must have true or false for 'include_usage'");
+    if (noise && !json_is_null(noise) && !json_is_false(noise))
+        return fail_option(rq, "unsupported_parameter",
+                           "cannot have 'include_obfuscation': events are not "
+                           "padded");
+    job->want_usage = json_is_true(usage) && job->kind != API_RESPONSES;
+    return true;
 }
 
 static bool read_settings(struct http_request *rq, struct completion *job)
 {
-    const json_t *options = json_object_get(rq->body, "stream_options");
+    enum api_kind kind = job->kind;
 
-    infer_sampling_default(&job->sampling);
-    job->want_usage = json_is_true(json_object_get(options, "include_usage"));
-    job->n = 1;
-    job->logprobs = -1;
-    if ((job->chat && !check_chat(rq)) ||
-        !http_get_integer(rq, "n", 1, MAX_N, &job->n) || !read_seed(rq, job) ||
-        !http_get_bool(rq, "stream", &job->stream) || !read_logprobs(rq, job) ||
-        !read_sampling(rq, job))
+    if (!api_fields_check(rq, kind))
         return false;
-    job->sampling.n_logprobs = (int)job->logprobs;
-    return true;
+    job->n = kind == API_RESPONSES ? 1 : api_fields_integer(rq, kind, "n");
+    job->echo = api_fields_bool(rq, kind, "echo");
+    job->stream = api_fields_bool(rq, kind, "stream");
+    if (!read_seed(rq, job) || !read_stream_options(rq, job) ||
+        !read_logprobs(rq, job))
+        return false;
+    read_sampling(rq, job);
+    return read_stops(rq, job);
 }
 
-/* --- prompts ------------------------------------------------------------ */
+/* --- what depends on the version ---------------------------------------- */
 
-static struct token_list *add_prompt(struct completion *job)
+static bool fail_bias(struct http_request *rq, const char *must)
 {
-    job->prompts =
-        xreallocarray(job->prompts, job->n_prompts + 1, sizeof *job->prompts);
-    job->prompts[job->n_prompts] = (struct token_list)TOKEN_LIST_INIT;
-    return &job->prompts[job->n_prompts++];
-}
-
-static bool add_text(struct http_request *rq, struct completion *job,
-                     const json_t *text)
-{
-    return api_tokenizer_encode(rq, job->f, json_string_value(text),
-                                json_string_length(text), add_prompt(job));
-}
-
-static bool fail_prompt(struct http_request *rq)
-{
-    http_fail(rq, 400, "invalid_type", "prompt",
-              "'prompt' must be a string, an array of 1 to %d strings, an "
-              "array of token ids, or an array of such arrays",
-              MAX_PROMPTS);
+    http_fail(rq, 400, "invalid_value", "logit_bias", "'logit_bias' must %s",
+              must);
     return false;
 }
 
-static bool add_prompts(struct http_request *rq, struct completion *job,
-                        const json_t *list)
+static bool read_bias(struct http_request *rq, struct completion *job)
 {
-    bool texts = json_is_string(json_array_get(list, 0));
+    json_t *given = json_object_get(rq->body, "logit_bias");
+    int vocab = infer_shape(job->f)->vocab_size;
+    const char *name;
+    json_t *value;
 
-    if (json_array_size(list) > MAX_PROMPTS)
-        return fail_prompt(rq);
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *one = json_array_get(list, i);
-        char name[32];
+    if (job->kind == API_RESPONSES || !given || json_is_null(given))
+        return true;
+    if (!json_is_object(given))
+        return fail_bias(rq, "be an object of token ids and numbers");
+    job->bias = xcalloc(json_object_size(given) + 1, sizeof *job->bias);
+    json_object_foreach(given, name, value)
+    {
+        double bias = json_number_value(value);
+        int64_t id;
 
-        snprintf(name, sizeof name, "prompt[%zu]", i);
-        if (texts ? !json_is_string(one) : !json_is_array(one)) {
-            http_fail(rq, 400, "invalid_type", "prompt",
-                      "'%s' must be %s, as 'prompt[0]' is", name,
-                      texts ? "a string" : "an array of token ids");
-            return false;
-        }
-        if (texts ? !add_text(rq, job, one)
-                  : !api_tokenizer_ids(rq, "prompt", name, job->f, one,
-                                       add_prompt(job)))
-            return false;
+        /* A name with another spelling, "007", could occur twice. */
+        if (!http_parse_number(name, &id) || id >= vocab ||
+            (name[0] == '0' && name[1]))
+            return fail_bias(rq, "have token ids of this model as names (see "
+                                 "POST /tokenize)");
+        if (!json_is_number(value) || !(bias >= -100 && bias <= 100))
+            return fail_bias(rq, "have numbers from -100 to 100");
+        job->bias[job->sampling.n_bias++] =
+            (struct infer_bias){(uint16_t)id, (float)bias};
     }
     return true;
 }
 
-static bool read_prompt(struct http_request *rq, struct completion *job)
+/* Names the version's weights and how they are held, as OpenAI's
+ * `system_fingerprint` names a backend. */
+static void read_fingerprint(const struct http_request *rq,
+                             struct completion *job)
 {
-    const json_t *given = json_object_get(rq->body, "prompt");
-    const json_t *first = json_array_get(given, 0);
+    bool int8 = serving_options(job->serving)->quantize == INFER_INT8;
+    struct catalog_version v;
 
-    if (!given || json_is_null(given))
-        add_prompt(job); /* empty: the text begins a record */
-    else if (json_is_string(given))
-        return add_text(rq, job, given);
-    else if (json_is_integer(first))
-        return api_tokenizer_ids(rq, "prompt", "prompt", job->f, given,
-                                 add_prompt(job));
-    else if (json_is_string(first) || json_is_array(first))
-        return add_prompts(rq, job, given);
-    else
-        return fail_prompt(rq);
-    return true;
+    if (catalog_get(rq->context->catalog, job->version, &v, NULL) != 0)
+        return; /* removed just now */
+    snprintf(job->fingerprint, sizeof job->fingerprint, "fp_%.10s%s",
+             v.weights_sha256, int8 ? "_int8" : "");
+    catalog_version_release(&v);
 }
-
-/* --- messages ----------------------------------------------------------- */
-
-/* Fails with the number of the message and the field, which may be "". */
-static bool fail_message(struct http_request *rq, size_t i, const char *field,
-                         const char *must)
-{
-    char name[64];
-
-    snprintf(name, sizeof name, "messages[%zu]%s", i, field);
-    http_fail(rq, 400, "invalid_type", name, "'%s' must be %s", name, must);
-    return false;
-}
-
-/* Appends a part of a message: {"type": "text", "text": T}, or an assistant's
- * {"type": "refusal", "refusal": T}. */
-static bool add_part(struct http_request *rq, size_t i, size_t at,
-                     const json_t *part, struct buf *out)
-{
-    const json_t *text = json_object_get(part, "text");
-    char field[40];
-
-    if (!text)
-        text = json_object_get(part, "refusal");
-    if (json_is_string(text)) {
-        buf_add(out, json_string_value(text), json_string_length(text));
-        return true;
-    }
-    snprintf(field, sizeof field, ".content[%zu]", at);
-    return fail_message(rq, i, field,
-                        "{\"type\": \"text\", \"text\": a string}: this "
-                        "model reads text only");
-}
-
-/* Appends the text of a message. An assistant's message that calls a tool has
- * no text. */
-static bool add_message(struct http_request *rq, size_t i,
-                        const json_t *message, struct buf *out)
-{
-    const json_t *content = json_object_get(message, "content");
-    const char *role = json_string_value(json_object_get(message, "role"));
-
-    if (!json_is_object(message))
-        return fail_message(rq, i, "", "an object");
-    if (json_is_string(content)) {
-        buf_add(out, json_string_value(content), json_string_length(content));
-        return true;
-    }
-    if (json_is_array(content)) {
-        for (size_t k = 0; k < json_array_size(content); k++)
-            if (!add_part(rq, i, k, json_array_get(content, k), out))
-                return false;
-        return true;
-    }
-    if (json_is_null(content) ||
-        (!content && role && strcmp(role, "assistant") == 0))
-        return true;
-    return fail_message(rq, i, ".content",
-                        "a string or an array of {\"type\": \"text\", "
-                        "\"text\"}; only an assistant may omit it");
-}
-
-static bool read_messages(struct http_request *rq, struct completion *job)
-{
-    const json_t *list = json_object_get(rq->body, "messages");
-    size_t n = json_array_size(list);
-    struct buf text = BUF_INIT;
-    bool good = true;
-
-    if (n < 1 || n > MAX_MESSAGES) {
-        http_fail(rq, 400, list ? "invalid_type" : "missing_parameter",
-                  "messages", "'messages' must be an array of 1 to %d messages",
-                  MAX_MESSAGES);
-        return false;
-    }
-    for (size_t i = 0; good && i < n; i++) {
-        if (i)
-            buf_addc(&text, '\n');
-        good = add_message(rq, i, json_array_get(list, i), &text);
-    }
-    if (good)
-        good = api_tokenizer_encode(rq, job->f, text.data ? text.data : "",
-                                    text.len, add_prompt(job));
-    buf_release(&text);
-    return good;
-}
-
-/* --- the whole request -------------------------------------------------- */
 
 static bool check_size(struct http_request *rq, const struct completion *job)
 {
@@ -360,13 +274,14 @@ static bool check_size(struct http_request *rq, const struct completion *job)
     return true;
 }
 
-struct completion *completion_create(struct http_request *rq, bool chat)
+struct completion *completion_create(struct http_request *rq,
+                                     enum api_kind kind)
 {
     struct completion *job = xcalloc(1, sizeof *job);
 
     job->cancel = &rq->cancel;
     job->serving = rq->context->serving;
-    job->chat = chat;
+    job->kind = kind;
     job->created = timing_wall_ms() / 1000;
     if (!read_settings(rq, job))
         goto failed;
@@ -375,7 +290,8 @@ struct completion *completion_create(struct http_request *rq, bool chat)
         goto failed;
     snprintf(job->model, sizeof job->model, "mneme@%lld",
              (long long)job->version);
-    if (!(chat ? read_messages(rq, job) : read_prompt(rq, job)) ||
+    read_fingerprint(rq, job);
+    if (!read_bias(rq, job) || !completion_prompt_read(rq, job) ||
         !check_size(rq, job))
         goto failed;
     return job;
@@ -395,6 +311,8 @@ void completion_free(void *arg)
     free(job->prompts);
     for (size_t i = 0; i < COMPLETION_MAX_STOPS; i++)
         free(job->stops[i]);
+    free(job->bias);
+    json_decref(job->echoed);
     if (job->f)
         serving_put(job->serving, job->f);
     free(job);
@@ -406,6 +324,7 @@ struct infer_sampling completion_sampling(const struct completion *job,
     struct infer_sampling s = job->sampling;
 
     s.stop = (const char *const *)job->stops;
+    s.bias = job->bias;
     s.seed = (uint64_t)job->seed;
     if (choice)
         s.seed = rng_u64(s.seed, RNG_SAMPLE, 1, (uint64_t)choice);
@@ -422,52 +341,6 @@ void completion_text(const struct completion *job, const struct token_list *ids,
     buf_release(&raw);
 }
 
-/* --- logprobs of a chat ------------------------------------------------- */
-
-static json_t *token_json(const struct tokenizer *t, uint16_t id, float logprob)
-{
-    json_t *o = json_object(), *list = json_array();
-    size_t n;
-    const char *bytes = tokenizer_bytes(t, id, &n);
-
-    for (size_t i = 0; i < n; i++)
-        json_array_append_new(list, json_integer((unsigned char)bytes[i]));
-    json_object_set_new(o, "token", api_tokenizer_token(t, id));
-    json_object_set_new(o, "logprob", json_value_real(logprob));
-    json_object_set_new(o, "bytes", list);
-    return o;
-}
-
-json_t *completion_logprob(const struct completion *job,
-                           const struct infer_token *token, size_t n_best)
-{
-    const struct tokenizer *t = infer_tokenizer(job->f);
-    json_t *o = token_json(t, token->id, token->logprob);
-    json_t *list = json_array();
-
-    for (size_t i = 0; i < n_best; i++)
-        json_array_append_new(
-            list, token_json(t, token->best[i].id, token->best[i].logprob));
-    json_object_set_new(o, "top_logprobs", list);
-    return o;
-}
-
-json_t *completion_chat_logprobs(const struct completion *job,
-                                 const struct infer_completion *c, size_t i)
-{
-    size_t n_best = (size_t)job->logprobs;
-    json_t *list = json_array();
-
-    for (; i < c->tokens.n; i++) {
-        struct infer_token token = {c->tokens.items[i], c->logprobs[i],
-                                    n_best ? c->alternatives + i * n_best
-                                           : NULL};
-
-        json_array_append_new(list, completion_logprob(job, &token, n_best));
-    }
-    return list;
-}
-
 /* --- answers ------------------------------------------------------------ */
 
 json_t *completion_usage(const struct completion *job)
@@ -480,10 +353,11 @@ json_t *completion_usage(const struct completion *job)
 
 json_t *completion_head(const struct completion *job, const char *object)
 {
-    return json_pack("{s:s, s:s, s:I, s:s, s:I, s:I}", "id", job->id, "object",
-                     object, "created", (json_int_t)job->created, "model",
-                     job->model, "version", (json_int_t)job->version, "seed",
-                     (json_int_t)job->seed);
+    return json_pack("{s:s, s:s, s:I, s:s, s:s?, s:I, s:I}", "id", job->id,
+                     "object", object, "created", (json_int_t)job->created,
+                     "model", job->model, "system_fingerprint",
+                     job->fingerprint[0] ? job->fingerprint : NULL, "version",
+                     (json_int_t)job->version, "seed", (json_int_t)job->seed);
 }
 
 json_t *completion_string(const struct buf *b)

@@ -3,9 +3,13 @@
  * completion.h - a request for completions after parsing, and the JSON that all
  * its answers share.
  *
- *     completion.c         reads and checks the whole request
- *     api_completions.c    generates each choice, into one answer; or
- *     completion_stream.c  into events, on the stream's own thread
+ *     api_fields.c           checks the fields by their table
+ *     completion.c           reads the settings
+ *     completion_prompt.c    reads prompts, messages and inputs
+ *     completion_logprobs.c  the logprobs of an answer
+ *     api_completions.c      generates each choice, into one answer; or
+ *     completion_stream.c    into events, on the stream's own thread
+ *     api_responses.c        the shapes of /v1/responses
  *
  * Each choice of a prompt has a seed of its own. Choice 0 has the seed of the
  * request, so its text does not depend on `n` or on other prompts. Without a
@@ -18,10 +22,14 @@
 #ifndef MNEME_DAEMON_HTTP_COMPLETION_H
 #define MNEME_DAEMON_HTTP_COMPLETION_H
 
+#include "daemon/http/api_fields.h"
 #include "daemon/http/http_request.h"
 #include "learner/infer/infer.h"
 
 #define COMPLETION_MAX_STOPS 4
+#define COMPLETION_MAX_TOKENS 16384 /* of a choice */
+#define COMPLETION_MAX_N 16
+#define COMPLETION_MAX_TOP 20 /* the likeliest tokens in logprobs */
 
 struct completion {
     struct http_cancel *cancel;    /* the request's, or own_cancel */
@@ -30,19 +38,31 @@ struct completion {
     const struct infer *f; /* counted */
     int64_t version, created;
     char id[48], model[32];
-    bool chat; /* the shape of chat/completions */
+    char fingerprint[24]; /* names the weights; "": not known */
+    enum api_kind kind;   /* the shape of the answer */
     bool echo, stream, want_usage;
     int64_t n, seed, logprobs; /* logprobs < 0: none */
     struct token_list *prompts;
     size_t n_prompts;
     char *stops[COMPLETION_MAX_STOPS];
+    struct infer_bias *bias;
     struct infer_sampling sampling;
+    json_t *echoed; /* fields that an answer of /v1/responses repeats */
     size_t prompt_tokens, completion_tokens; /* so far */
 };
 
 /* Reads a request. NULL: it has failed. */
-struct completion *completion_create(struct http_request *rq, bool chat);
+struct completion *completion_create(struct http_request *rq,
+                                     enum api_kind kind);
 void completion_free(void *completion); /* NULL is fine */
+
+/* Reads what is to be completed into prompts. False: the request has failed. */
+bool completion_prompt_read(struct http_request *rq, struct completion *job);
+
+/* Cuts ids to `truncate_prompt_tokens`. False: the request has failed, because
+ * the setting is larger than the context. */
+bool completion_prompt_truncate(struct http_request *rq, enum api_kind kind,
+                                const struct infer *f, struct token_list *ids);
 
 /* The sampling of a choice of a prompt, with its seed. */
 struct infer_sampling completion_sampling(const struct completion *job,
@@ -51,14 +71,6 @@ struct infer_sampling completion_sampling(const struct completion *job,
 /* Appends the text of ids, with invalid UTF-8 repaired. */
 void completion_text(const struct completion *job, const struct token_list *ids,
                      struct buf *out);
-
-/* One token of a chat's `logprobs`, with its n_best alternatives. */
-json_t *completion_logprob(const struct completion *job,
-                           const struct infer_token *token, size_t n_best);
-
-/* A chat's `logprobs` of the tokens of c from token i on. */
-json_t *completion_chat_logprobs(const struct completion *job,
-                                 const struct infer_completion *c, size_t i);
 
 /* The fields that every answer and event begins with; the tokens so far. */
 json_t *completion_head(const struct completion *job, const char *object);

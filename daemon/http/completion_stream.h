@@ -2,9 +2,11 @@
 /*
  * completion_stream.h - completions as server-sent events.
  *
- * An event has the next piece of a choice's text, in whole characters. Bytes
- * that may begin a stop string are sent later, or not at all. An error is an
- * event, too. The last event is always [DONE].
+ * A piece has the next part of a choice's text, in whole characters. Bytes
+ * that may begin a stop string are sent later, or not at all.
+ *
+ * For completions and chats a piece is an event. An error is an event, too. The
+ * last event is always [DONE]. api_responses.c makes its own events of pieces.
  *
  * Threads: the stream's writer
  */
@@ -12,10 +14,34 @@
 #define MNEME_DAEMON_HTTP_COMPLETION_STREAM_H
 
 #include "base/buf.h"
+#include "daemon/http/completion.h"
 #include "daemon/http/http_stream.h"
+
+struct completion_piece {
+    const char *text; /* NULL: the piece has only logprobs and the reason */
+    size_t n;
+    json_t *logprobs;   /* of its tokens; the receiver takes it over */
+    const char *reason; /* of the last piece: why the choice ends */
+};
+
+/* Returns true when the stream is closed: the generation then ends. */
+typedef bool completion_piece_fn(const struct completion_piece *piece,
+                                 void *arg);
+
+/*
+ * Generates a choice of a prompt, piece by piece, and counts its tokens.
+ * Returns 0 or the error of infer_complete.
+ */
+int completion_stream_choice(struct completion *job, size_t prompt,
+                             int64_t choice, completion_piece_fn *fn, void *arg,
+                             struct err *err);
 
 /* An http_stream_fn: generates every choice of a struct completion. */
 void completion_stream_write(struct http_stream *s, void *completion);
+
+/* The error of a generation, with OpenAI's fields. */
+json_t *completion_stream_error(const struct completion *job,
+                                const struct err *err);
 
 /*
  * Adds the bytes of a token, and moves all that can be sent now to out, as

@@ -32,7 +32,8 @@
 static int raise_descriptors(const struct conf_http *conf, struct err *err)
 {
     int n = http_connections_max((int)conf->max_connections);
-    rlim_t needed = (rlim_t)n * (1 + HTTP_MHD_DESCRIPTORS) + OTHER_FILES;
+    /* A socket, libmicrohttpd's, and a file that is sent. */
+    rlim_t needed = (rlim_t)n * (2 + HTTP_MHD_DESCRIPTORS) + OTHER_FILES;
     struct rlimit limit;
 
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
@@ -122,6 +123,20 @@ int http_reload(struct http *h, struct err *err)
     pthread_mutex_unlock(&h->mutex);
     http_tokens_free(old);
     return 0;
+}
+
+int http_reload_check(const struct conf *now, const struct conf *next,
+                      struct err *err)
+{
+    /* The present file stays when its address needs one (conf_reload_apply). */
+    const char *path = next->http.token_file || now->http.listen_local
+                           ? next->http.token_file
+                           : now->http.token_file;
+    struct http_tokens *tokens = NULL;
+    int rc = http_tokens_load(path, &tokens, err);
+
+    http_tokens_free(tokens);
+    return rc;
 }
 
 void http_close(struct http *h)

@@ -29,6 +29,10 @@ const char *http_address(const struct http *h);
  * tokens stay as they were. Called after conf_reload_apply. */
 int http_reload(struct http *h, struct err *err);
 
+/* Tells whether http_reload would succeed after the reload of `next`. */
+int http_reload_check(const struct conf *now, const struct conf *next,
+                      struct err *err);
+
 /* The grace period of requests that compute when the daemon stops. */
 #define HTTP_GRACE_SECONDS 5
 

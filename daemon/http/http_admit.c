@@ -8,6 +8,9 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/timing.h"
+#include "daemon/http/http_coding.h"
+#include "daemon/http/http_cors.h"
 #include "daemon/http/http_private.h"
 
 /* --- token and origin --------------------------------------------------- */
@@ -37,9 +40,11 @@ static void check_origin(struct http_request *rq)
     const char *name = origin ? strstr(origin, "://") : NULL;
     const char *target = rq->head->authority;
 
-    if (origin && (!name || !host || strcasecmp(name + 3, host) != 0))
+    if (origin && !http_cors_origin(rq) &&
+        (!name || !host || strcasecmp(name + 3, host) != 0))
         http_fail(rq, 403, "foreign_origin", NULL,
-                  "a web page of another origin may not use this daemon");
+                  "a web page of another origin may not use this daemon "
+                  "(http.cors_origins)");
     else if (rq->context->conf->http.listen_kind == CONF_LISTEN_TCP &&
              ((host && !is_local_name(host)) ||
               (target && !is_local_name(target))))
@@ -54,12 +59,14 @@ static uint64_t check_token(struct http *h, struct http_request *rq,
     const char *authorization = http_head_field(rq->head, "Authorization");
     enum http_scope scope;
     uint64_t holder;
+    int wait_seconds;
     bool needed;
 
     pthread_mutex_lock(&h->mutex);
     scope = http_tokens_check(h->tokens, authorization);
     needed = http_tokens_needed(h->tokens);
     holder = http_tokens_holder(h->tokens, authorization);
+    wait_seconds = http_tokens_take(h->tokens, authorization, timing_mono_ms());
     pthread_mutex_unlock(&h->mutex);
     if (!needed)
         check_origin(rq);
@@ -67,7 +74,13 @@ static uint64_t check_token(struct http *h, struct http_request *rq,
         http_fail(rq, 401, "invalid_token", NULL,
                   "a token is needed: Authorization: Bearer TOKEN");
     else if (scope < needs)
-        http_fail(rq, 403, "scope", NULL, "an admin token is needed");
+        http_fail(rq, 403, "scope", NULL, "%s admin token is needed",
+                  needs == HTTP_FEED ? "a feed or" : "an");
+    if (wait_seconds && !rq->reply.status) {
+        http_fail(rq, 429, "rate_limited", NULL,
+                  "the token has used up its requests of this minute");
+        rq->reply.retry_seconds = wait_seconds;
+    }
     return holder;
 }
 
@@ -78,6 +91,20 @@ void http_admit_too_large(struct http_request *rq)
     http_fail(rq, 413, "too_large", NULL,
               "the body is larger than http.max_body_bytes, %lld",
               (long long)rq->context->conf->http.max_body_bytes);
+}
+
+static void check_coding(struct http_request *rq, const char *coding)
+{
+    rq->coding = http_coding_create(coding);
+    if (!rq->coding)
+        http_fail(rq, 415, "unsupported_encoding", NULL,
+                  "Content-Encoding: %s is not supported; the codings are "
+                  "gzip and zstd",
+                  coding);
+    else if (!http_connection_charge(rq->connection,
+                                     http_coding_bytes(rq->coding)))
+        http_fail(rq, 429, "overloaded", NULL,
+                  "the bodies of all requests need too much memory; try again");
 }
 
 uint64_t http_admit(struct http *h, struct http_request *rq,
@@ -91,12 +118,9 @@ uint64_t http_admit(struct http *h, struct http_request *rq,
     if (rq->reply.status)
         return holder;
     if (coding && *coding && strcasecmp(coding, "identity") != 0)
-        http_fail(rq, 415, "unsupported_encoding", NULL,
-                  "Content-Encoding: %s is not supported; send the body "
-                  "uncompressed",
-                  coding);
-    else if (rq->head->length >
-             (uint64_t)rq->context->conf->http.max_body_bytes)
+        check_coding(rq, coding);
+    if (!rq->reply.status &&
+        rq->head->length > (uint64_t)rq->context->conf->http.max_body_bytes)
         http_admit_too_large(rq);
     return holder;
 }

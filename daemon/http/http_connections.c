@@ -28,6 +28,7 @@
 
 #include "base/timing.h"
 #include "base/xalloc.h"
+#include "daemon/board/pulse.h"
 
 #define NO_DEADLINE INT64_MAX
 #define DEADLINE_CHECK_MS 500
@@ -444,8 +445,10 @@ static void *accept_all(void *arg)
     int64_t checked_ms = timing_mono_ms();
 
     while (!fds[1].revents) {
-        int n = poll(fds, 2, DEADLINE_CHECK_MS);
+        int n;
 
+        pulse_beat(PULSE_HTTP, PULSE_LOOP_MS);
+        n = poll(fds, 2, DEADLINE_CHECK_MS);
         if (n > 0 && fds[0].revents && !fds[1].revents)
             accept_one(cs);
         if (n <= 0 || timing_mono_ms() - checked_ms >= DEADLINE_CHECK_MS) {
@@ -453,6 +456,7 @@ static void *accept_all(void *arg)
             checked_ms = timing_mono_ms();
         }
     }
+    pulse_rest(PULSE_HTTP);
     return NULL;
 }
 

@@ -2,9 +2,9 @@
 /*
  * http_endpoints.h - the table of endpoints.
  *
- * Routing, the replies 404 and 405, and the tests of tokens and methods use the
- * table. A new endpoint is a row here, which declares its function, and the
- * function in a file api_*.c.
+ * Routing, the replies 404 and 405, GET /openapi.json, and the tests of tokens
+ * and methods use the table. A new endpoint is a row here, which declares its
+ * function, the function in a file api_*.c, and an entry in openapi.json.
  *
  * Threads: any
  */
@@ -17,6 +17,7 @@
 /* How an endpoint is limited. */
 enum http_work {
     HTTP_QUICK,
+    HTTP_TEXT,    /* quick; its body is not only JSON, and it parses it */
     HTTP_VITAL,   /* quick, and answered above http.max_connections, too */
     HTTP_COMPUTES /* needs a slot, and can be cancelled */
 };
@@ -24,13 +25,17 @@ enum http_work {
 /*
  * E(method, path, function, scope, work, summary)
  *   method  HEAD is answered like GET
- *   path    {} stands for one part, which is rq->argument
+ *   path    {} stands for one part, which is rq->argument; a second {} is
+ *           rq->second
  *   scope   what a token must allow (http_tokens.h); OPEN: no token is needed
  */
 #define HTTP_ENDPOINTS(E)                                                      \
     E(GET, "/", api_page, OPEN, QUICK, "the page")                             \
     E(GET, "/page/{}", api_page_file, OPEN, QUICK, "a file of the page")       \
+    E(GET, "/openapi.json", api_openapi, OPEN, QUICK,                          \
+      "these endpoints, for programs")                                         \
     E(GET, "/healthz", api_healthz, OPEN, VITAL, "whether the daemon runs")    \
+    E(GET, "/health", api_healthz, OPEN, VITAL, "the same as /healthz")        \
     E(GET, "/readyz", api_readyz, OPEN, VITAL, "whether a version serves")     \
     E(GET, "/metrics", api_metrics, INFER, QUICK, "metrics for Prometheus")    \
     E(GET, "/v1/status", api_status, INFER, QUICK, "the state of the daemon")  \
@@ -46,12 +51,22 @@ enum http_work {
       "end the protection of a version")                                       \
     E(POST, "/v1/versions/{}/promote", api_promote, ADMIN, VITAL,              \
       "make a version serve")                                                  \
+    E(GET, "/v1/versions/{}/files", api_files, ADMIN, QUICK,                   \
+      "the files of a version")                                                \
+    E(GET, "/v1/versions/{}/files/{}", api_file, ADMIN, QUICK,                 \
+      "one file of a version")                                                 \
+    E(GET, "/v1/tags", api_tags, INFER, QUICK, "the names of versions")        \
+    E(PUT, "/v1/tags/{}", api_put_tag, ADMIN, VITAL,                           \
+      "give a name to a version")                                              \
+    E(DELETE, "/v1/tags/{}", api_delete_tag, ADMIN, VITAL,                     \
+      "remove a name of a version")                                            \
     E(POST, "/v1/rollback", api_rollback, ADMIN, VITAL,                        \
       "go back to an older version")                                           \
     E(GET, "/v1/ranges", api_ranges, INFER, QUICK,                             \
       "records that rollbacks skipped")                                        \
     E(POST, "/v1/ranges/{}/release", api_release_range, ADMIN, VITAL,          \
       "learn the records of a skipped range")                                  \
+    E(POST, "/v1/records", api_records, FEED, TEXT, "records to learn from")   \
     E(GET, "/v1/quarantine", api_quarantine, ADMIN, VITAL,                     \
       "the records in quarantine")                                             \
     E(GET, "/v1/quarantine/{}", api_quarantined, ADMIN, VITAL,                 \
@@ -70,6 +85,8 @@ enum http_work {
       "complete a prompt")                                                     \
     E(POST, "/v1/chat/completions", api_chat_completions, INFER, COMPUTES,     \
       "complete a chat")                                                       \
+    E(POST, "/v1/responses", api_responses, INFER, COMPUTES,                   \
+      "answer a text or messages")                                             \
     E(POST, "/v1/score", api_score, INFER, COMPUTES, "losses of texts")        \
     E(POST, "/v1/classify", api_classify, INFER, COMPUTES, "labels of texts")  \
     E(POST, "/v1/embeddings", api_embeddings, INFER, COMPUTES,                 \
@@ -93,7 +110,11 @@ struct http_endpoint {
     enum http_scope scope;
     enum http_work work;
     const char *summary;
+    const char *name; /* of the function */
 };
+
+/* All rows of the table. */
+const struct http_endpoint *http_endpoints_all(size_t *n);
 
 /* The endpoint of rq->head, with rq->argument. NULL: the request has failed,
  * with 404 or 405. */

@@ -27,7 +27,9 @@
 #include <unistd.h>
 
 #include "base/xalloc.h"
+#include "daemon/http/http_coding.h"
 #include "daemon/http/http_connections.h"
+#include "daemon/http/http_cors.h"
 #include "daemon/http/http_request.h"
 #include "daemon/http/http_stream.h"
 
@@ -95,6 +97,28 @@ static ssize_t read_stream(void *arg, uint64_t at, char *bytes, size_t size)
     return n ? (ssize_t)n : MHD_CONTENT_READER_END_OF_STREAM;
 }
 
+/* libmicrohttpd closes the file. */
+static struct MHD_Response *create_file(struct http_reply *p)
+{
+    struct http_file *f = p->file;
+    struct MHD_Response *r;
+    char text[96];
+
+    r = MHD_create_response_from_fd_at_offset64((uint64_t)f->n_bytes, f->fd,
+                                                (uint64_t)f->first);
+    if (!r)
+        return NULL;
+    f->fd = -1;
+    MHD_add_response_header(r, "Accept-Ranges", "bytes");
+    MHD_add_response_header(r, "ETag", f->etag);
+    if (p->status == 206) {
+        snprintf(text, sizeof text, "bytes %lld-%lld/%lld", (long long)f->first,
+                 (long long)(f->first + f->n_bytes - 1), (long long)f->size);
+        MHD_add_response_header(r, "Content-Range", text);
+    }
+    return r;
+}
+
 static struct MHD_Response *create_stream(struct http_mhd *m)
 {
     struct MHD_Response *r;
@@ -119,8 +143,33 @@ static void add_number(struct MHD_Response *r, const char *name, int64_t x)
     MHD_add_response_header(r, name, text);
 }
 
-static void add_headers(struct MHD_Response *r, const struct http_reply *p)
+/* The headers of CORS. Vary: a cache must not give the reply to another page.
+ */
+static void add_cors(struct MHD_Response *r, const struct http_request *rq)
 {
+    const char *origin = http_cors_origin(rq);
+
+    if (rq->context->conf->http.cors_origins.n)
+        MHD_add_response_header(r, "Vary", "Origin");
+    if (!origin)
+        return;
+    MHD_add_response_header(r, "Access-Control-Allow-Origin", origin);
+    MHD_add_response_header(r, "Access-Control-Expose-Headers",
+                            "X-Mneme-Version, X-Request-Id, Retry-After");
+    if (!rq->reply.preflight)
+        return;
+    MHD_add_response_header(r, "Access-Control-Allow-Methods",
+                            "GET, POST, PUT, DELETE");
+    MHD_add_response_header(r, "Access-Control-Allow-Headers",
+                            "Authorization, Content-Type, Content-Encoding, "
+                            "Last-Event-ID, X-Request-Id");
+    MHD_add_response_header(r, "Access-Control-Max-Age", "600");
+}
+
+static void add_headers(struct MHD_Response *r, const struct http_request *rq)
+{
+    const struct http_reply *p = &rq->reply;
+
     MHD_add_response_header(r, "Content-Type", p->type);
     MHD_add_response_header(r, "Cache-Control",
                             p->etag[0] ? "no-cache" : "no-store");
@@ -135,13 +184,18 @@ static void add_headers(struct MHD_Response *r, const struct http_reply *p)
                             "require-trusted-types-for 'script'; "
                             "trusted-types 'none'");
     MHD_add_response_header(r, "Referrer-Policy", "no-referrer");
+    add_cors(r, rq);
+    if (rq->id[0])
+        MHD_add_response_header(r, "X-Request-Id", rq->id);
+    if (p->status == 415)
+        MHD_add_response_header(r, "Accept-Encoding", HTTP_CODINGS);
     if (p->version)
         add_number(r, "X-Mneme-Version", p->version);
     if (p->retry_never) /* OpenAI's clients would repeat a 503 */
         MHD_add_response_header(r, "X-Should-Retry", "false");
     else if (p->retry_seconds)
         add_number(r, "Retry-After", p->retry_seconds);
-    if (p->allow)
+    if (p->allow[0])
         MHD_add_response_header(r, "Allow", p->allow);
     if (p->status == 401)
         MHD_add_response_header(r, "WWW-Authenticate", "Bearer");
@@ -156,7 +210,7 @@ static enum MHD_Result send_reply(struct http_mhd *m, struct MHD_Connection *to)
     enum MHD_Result rc;
 
     /* json_pack returns NULL when a text in it is not UTF-8. */
-    if (!p->json && !p->type && !p->stream)
+    if (!p->json && !p->type && !p->stream && !p->file)
         http_fail(m->rq, 503, "unavailable", NULL,
                   "the answer cannot be written as JSON");
     if (p->stream) {
@@ -168,14 +222,14 @@ static enum MHD_Result send_reply(struct http_mhd *m, struct MHD_Connection *to)
     } else {
         if (p->json)
             p->type = "application/json";
-        r = create_body(p);
+        r = p->file && !p->json ? create_file(p) : create_body(p);
         /* A refused request is not admitted: it can still be evicted. */
         if (m->connection->admitted)
             http_connection_set_phase(m->connection, HTTP_WRITING);
     }
     if (!r)
         return MHD_NO;
-    add_headers(r, p);
+    add_headers(r, m->rq);
     rc = MHD_queue_response(to, (unsigned)p->status, r);
     MHD_destroy_response(r);
     return rc;

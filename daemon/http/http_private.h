@@ -3,9 +3,11 @@
  * http_private.h - the server's own files, from the lowest up.
  *
  *     http_cancel.c, http_slots.c, http_tokens.c, http_listen.c
+ *     http_coding.c       decompresses bodies
  *     http_head.c         parses the head of a request, and its chunks
  *     http_connections.c  accepts connections; their deadlines and limits
  *     http_request.c      a request and its reply, as endpoints use them
+ *     http_cors.c         web pages of other origins
  *     http_stream.c       a reply of server-sent events
  *     http_mhd.c          libmicrohttpd: takes bodies, writes replies
  *     api_*.c             the endpoints

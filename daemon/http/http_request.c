@@ -13,9 +13,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/json_value.h"
 #include "base/utf8.h"
+#include "daemon/http/http_coding.h"
 #include "daemon/http/http_connections.h"
 #include "daemon/http/http_head.h"
 #include "daemon/http/http_stream.h"
@@ -203,6 +205,7 @@ bool http_parse_body(struct http_request *rq)
     if (!check_shape(rq, &shape))
         return false;
     json_value_fit_numbers(rq->bytes.data, rq->bytes.len);
+    json_value_fit_names(rq->bytes.data, rq->bytes.len);
     rq->body = json_loadb(rq->bytes.data, rq->bytes.len,
                           JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &why);
     if (!rq->body) {
@@ -234,19 +237,34 @@ static bool fail_type(struct http_request *rq, const char *key,
     return false;
 }
 
+bool http_integer_of(const json_t *json, int64_t *value)
+{
+    double x;
+
+    if (json_is_integer(json)) {
+        *value = json_integer_value(json);
+        return true;
+    }
+    x = json_real_value(json);
+    if (!json_is_real(json) || fabs(x) >= 0x1p62 || x != floor(x))
+        return false;
+    *value = (int64_t)x;
+    return true;
+}
+
 bool http_get_integer(struct http_request *rq, const char *key, int64_t min,
                       int64_t max, int64_t *value)
 {
     const json_t *given = find_field(rq, key);
-    int64_t x;
+    int64_t x = 0;
+    bool too_large;
 
     if (!given)
         return true;
-    if (!json_is_integer(given) &&
-        !(json_is_real(given) && fabs(json_real_value(given)) >= 0x1p62))
+    too_large = json_is_real(given) && fabs(json_real_value(given)) >= 0x1p62;
+    if (!too_large && !http_integer_of(given, &x))
         return fail_type(rq, key, "an integer");
-    x = json_integer_value(given);
-    if (json_is_real(given) || x < min || x > max) {
+    if (too_large || x < min || x > max) {
         http_fail(rq, 400, "invalid_value", key,
                   "'%s' must be from %lld to %lld", key, (long long)min,
                   (long long)max);
@@ -387,6 +405,10 @@ void http_request_release(struct http_request *rq)
     json_decref(rq->body);
     json_decref(rq->reply.json);
     http_stream_free(rq->reply.stream);
+    if (rq->reply.file && rq->reply.file->fd >= 0)
+        close(rq->reply.file->fd);
+    free(rq->reply.file);
+    http_coding_free(rq->coding);
     buf_release(&rq->reply.text);
     buf_release(&rq->bytes);
     http_connection_uncharge(rq->connection);

@@ -37,12 +37,15 @@
 #include "store/catalog.h"
 
 #define HTTP_MAX_ARGUMENT 128 /* bytes of a name in a path */
+#define HTTP_MAX_ID 128       /* bytes of a request's id */
 
 struct event_log;
+struct http_coding;
 struct http_connection;
 struct http_head;
 struct http_stream;
 struct series;
+struct source;
 
 /* The parts of the daemon that endpoints use; they outlive the server. */
 struct http_context {
@@ -51,6 +54,14 @@ struct http_context {
     struct serving *serving;
     struct catalog *catalog;
     struct control *control;
+    struct source *source; /* for POST /v1/records; NULL: none */
+};
+
+/* A part of a file as the body of a reply. */
+struct http_file {
+    int fd;                       /* -1: handed over */
+    int64_t first, n_bytes, size; /* the part, and the size of the file */
+    char etag[72];
 };
 
 struct http_reply {
@@ -61,11 +72,13 @@ struct http_reply {
     int64_t version;   /* that answered; 0: the answer is not a model's */
     int retry_seconds; /* 0: no Retry-After */
     bool retry_never;  /* the same request would fail again */
-    const char *allow; /* with 405 */
+    char allow[32];    /* with 405: the methods; or "" */
     char etag[24];     /* a client may keep the answer, and asks whether it is
                           still this one; "": it may not */
     bool close;        /* ends the connection after the reply */
     struct http_stream *stream; /* instead of a body: http_stream.h */
+    struct http_file *file;     /* instead of a body */
+    bool preflight;             /* of CORS (http_cors.h) */
 };
 
 struct http_request {
@@ -76,7 +89,10 @@ struct http_request {
     struct http_connection *connection;
     const struct http_head *head;     /* NULL: it could not be read */
     char argument[HTTP_MAX_ARGUMENT]; /* the part of the path at {} */
-    struct buf bytes;                 /* the body as received */
+    char second[HTTP_MAX_ARGUMENT];   /* the part at the second {} */
+    char id[HTTP_MAX_ID + 1];         /* X-Request-Id, taken over or made */
+    struct http_coding *coding;       /* of the body; NULL: none */
+    struct buf bytes;                 /* the body, decompressed */
     json_t *body;                     /* an object, perhaps empty */
     struct http_cancel cancel;        /* of an endpoint that computes */
     struct http_reply reply;
@@ -98,6 +114,10 @@ void http_fail_err(struct http_request *rq, const struct err *err);
 
 /* A JSON string of the bytes in base64. */
 json_t *http_base64(const void *bytes, size_t n);
+
+/* True for a whole number, also when it is written as 3.0, which JSON schema
+ * and some languages do not tell from 3. */
+bool http_integer_of(const json_t *json, int64_t *value);
 
 /* --- fields of the body: *value stays as it is when absent or null ------ */
 

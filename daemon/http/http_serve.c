@@ -18,11 +18,17 @@
  */
 #include "config.h"
 
+#include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "base/log.h"
+#include "base/timing.h"
 #include "base/xalloc.h"
+#include "daemon/http/http_coding.h"
+#include "daemon/http/http_cors.h"
 #include "daemon/http/http_mhd.h"
 #include "daemon/http/http_private.h"
 #include "daemon/http/http_stream.h"
@@ -42,6 +48,39 @@ struct session {
 
 /* --- the body ----------------------------------------------------------- */
 
+static bool charge(struct http_request *rq, size_t n)
+{
+    if (http_connection_charge(rq->connection, n * BODY_GROWTH))
+        return true;
+    http_fail(rq, 429, "overloaded", NULL,
+              "the bodies of all requests need too much memory; try again");
+    return false;
+}
+
+static void fail_coding(struct http_request *rq)
+{
+    http_fail(rq, 400, "malformed_body", NULL,
+              "the body is not compressed as Content-Encoding says");
+}
+
+static void decode(struct http_request *rq, const char *bytes, size_t n,
+                   size_t max)
+{
+    size_t before = rq->bytes.len;
+
+    switch (http_coding_decode(rq->coding, bytes, n, max, &rq->bytes)) {
+    case HTTP_CODING_OK:
+        charge(rq, rq->bytes.len - before);
+        break;
+    case HTTP_CODING_TOO_LARGE:
+        http_admit_too_large(rq);
+        break;
+    case HTTP_CODING_BAD:
+        fail_coding(rq);
+        break;
+    }
+}
+
 static void keep_body(void *arg, const char *bytes, size_t n)
 {
     struct http_request *rq = &((struct session *)arg)->rq;
@@ -49,12 +88,11 @@ static void keep_body(void *arg, const char *bytes, size_t n)
 
     if (rq->reply.status)
         return;
-    if (rq->bytes.len + n > max)
+    if (rq->coding)
+        decode(rq, bytes, n, max);
+    else if (rq->bytes.len + n > max)
         http_admit_too_large(rq);
-    else if (!http_connection_charge(rq->connection, n * BODY_GROWTH))
-        http_fail(rq, 429, "overloaded", NULL,
-                  "the bodies of all requests need too much memory; try again");
-    else
+    else if (charge(rq, n))
         buf_add(&rq->bytes, bytes, n);
     if (rq->reply.status) {
         buf_release(&rq->bytes);
@@ -147,7 +185,7 @@ static void run_endpoint(struct session *s)
         http_fail_err(rq, &err);
         return;
     }
-    if (http_parse_body(rq))
+    if (s->endpoint->work == HTTP_TEXT || http_parse_body(rq))
         s->endpoint->run(rq);
     if (rq->reply.stream && strcmp(rq->head->method, "HEAD") != 0) {
         if (http_stream_start(rq->reply.stream, slots, s->holder))
@@ -166,6 +204,10 @@ static void answer(void *arg)
     struct http_request *rq = &s->rq;
     const char *why;
 
+    if (!rq->reply.status && rq->coding &&
+        (rq->head->chunked || rq->head->length) &&
+        !http_coding_is_complete(rq->coding))
+        fail_coding(rq);
     if (rq->reply.status)
         return;
     if (http_connection_admit(s->c, s->endpoint->work == HTTP_VITAL, &why)) {
@@ -179,16 +221,44 @@ static void answer(void *arg)
 
 /* --- a request ---------------------------------------------------------- */
 
+/* Takes the client's id over, or makes one. An id is written to the log and to
+ * a header, so it has only characters that are harmless there. */
+static void set_id(struct http_request *rq)
+{
+    static const char good[] = "abcdefghijklmnopqrstuvwxyz"
+                               "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                               "0123456789-_.:/+=@~";
+    static _Atomic uint64_t made;
+    const char *given =
+        rq->head ? http_head_field(rq->head, "X-Request-Id") : NULL;
+    size_t n = given ? strlen(given) : 0;
+    uint64_t bytes[2];
+
+    if (n >= 1 && n <= HTTP_MAX_ID && strspn(given, good) == n) {
+        memcpy(rq->id, given, n + 1);
+        return;
+    }
+    if (getrandom(bytes, sizeof bytes, GRND_NONBLOCK) != sizeof bytes) {
+        bytes[0] = (uint64_t)timing_wall_ms();
+        bytes[1] = atomic_fetch_add(&made, 1);
+    }
+    snprintf(rq->id, sizeof rq->id, "%016llx%016llx",
+             (unsigned long long)bytes[0], (unsigned long long)bytes[1]);
+}
+
 /* Serves a request whose head is parsed. False: the connection has ended. */
 static bool serve_request(struct session *s)
 {
     struct http_request *rq = &s->rq;
     const struct http_head *head = rq->head;
     bool has_body = head->chunked || head->length;
+    int64_t started_ns = timing_mono_ns();
     bool keep_open = true;
 
-    s->endpoint = http_endpoints_find(rq);
-    s->holder = http_admit(s->h, rq, s->endpoint);
+    if (!http_cors_preflight(rq)) {
+        s->endpoint = http_endpoints_find(rq);
+        s->holder = http_admit(s->h, rq, s->endpoint);
+    }
     rq->reply.close |= !head->keep_alive;
     if (rq->reply.status &&
         (head->expects_continue || head->length > DRAIN_BYTES)) {
@@ -199,6 +269,12 @@ static bool serve_request(struct session *s)
     if (has_body)
         keep_open = read_body(s);
     keep_open = keep_open && http_mhd_end(s->m) && !rq->reply.close;
+    status_count_reply(s->h->context.board,
+                       s->endpoint ? s->endpoint->path : NULL,
+                       s->endpoint ? s->endpoint->method : NULL,
+                       rq->reply.status, timing_seconds_since(started_ns));
+    log_debug("request", "id=%s method=%s path=\"%s\" status=%d", rq->id,
+              head->method, head->path, rq->reply.status);
     http_request_release(rq);
     if (keep_open)
         http_connection_set_phase(s->c, HTTP_IDLE);
@@ -248,10 +324,12 @@ static bool serve_next(struct session *s)
         c->n_used += n;
         s->rq.head = &head;
     }
-    if (bytes && http_head_parse(bytes, n, &head, &why))
+    if (bytes && http_head_parse(bytes, n, &head, &why)) {
+        set_id(&s->rq);
         keep_open = serve_request(s);
-    else
+    } else {
         refuse(s, &why);
+    }
     free(bytes);
     return keep_open;
 }

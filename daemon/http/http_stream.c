@@ -87,7 +87,9 @@ bool http_stream_event(struct http_stream *s, const char *name, const char *id,
     closed = s->closed;
     if (!closed) {
         if (name)
-            buf_addf(&s->unsent, "event: %s\nid: %s\n", name, id);
+            buf_addf(&s->unsent, "event: %s\n", name);
+        if (id)
+            buf_addf(&s->unsent, "id: %s\n", id);
         buf_adds(&s->unsent, "data: ");
         buf_adds(&s->unsent, text);
         buf_adds(&s->unsent, "\n\n");
@@ -104,7 +106,7 @@ bool http_stream_text(struct http_stream *s, const char *text)
 
 bool http_stream_json(struct http_stream *s, json_t *body)
 {
-    char *text = json_dumps(body, JSON_COMPACT | JSON_REAL_PRECISION(9));
+    char *text = json_dumps(body, JSON_COMPACT | JSON_REAL_PRECISION(12));
     bool closed = !text || http_stream_text(s, text);
 
     free(text);

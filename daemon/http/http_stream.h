@@ -33,7 +33,7 @@ struct http_stream *http_stream_create(http_stream_fn *fn, void *arg,
 
 /* Threads: the writer. All return true when the stream is closed: fn should
  * then return. Takes body over; a text must have no line ends.
- * http_stream_event sends a name and an id as well. */
+ * http_stream_event sends a name and an id as well; NULL: none. */
 bool http_stream_json(struct http_stream *s, json_t *body);
 bool http_stream_text(struct http_stream *s, const char *text);
 bool http_stream_event(struct http_stream *s, const char *name, const char *id,

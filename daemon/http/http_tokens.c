@@ -3,6 +3,7 @@
 
 #include "daemon/http/http_tokens.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -17,9 +18,18 @@
 #define MAX_FILE_BYTES 65536
 #define MIN_CHARACTERS 16 /* a shorter token can be guessed */
 
+/* A bucket gains `rate` in a millisecond, and a request takes REQUEST: the
+ * milliseconds of a minute. */
+#define REQUEST 60000
+
+/* Only the digest of a token is kept. To find a token, the digest of the given
+ * one is compared with all of them, each in constant time. */
 struct token {
     enum http_scope scope;
-    char *text;
+    char digest[SHA256_HEX];
+    int rate;          /* requests a minute; 0: no limit */
+    int64_t room;      /* in the bucket: REQUEST for each request */
+    int64_t filled_ms; /* when the bucket was filled last */
 };
 
 struct http_tokens {
@@ -33,8 +43,6 @@ void http_tokens_free(struct http_tokens *t)
 {
     if (!t)
         return;
-    for (size_t i = 0; i < t->n; i++)
-        free(t->items[i].text);
     free(t->items);
     free(t);
 }
@@ -44,27 +52,77 @@ bool http_tokens_needed(const struct http_tokens *t)
     return t->needed;
 }
 
+static bool parse_scope(const char *word, enum http_scope *scope)
+{
+    static const char *const names[] = {
+        [HTTP_INFER] = "infer", [HTTP_FEED] = "feed", [HTTP_ADMIN] = "admin"};
+
+    for (int i = HTTP_INFER; i <= HTTP_ADMIN; i++) {
+        if (strcmp(word, names[i]) != 0)
+            continue;
+        *scope = (enum http_scope)i;
+        return true;
+    }
+    return false;
+}
+
+/* Sets the digest of a token, or the one that is given. */
+static bool parse_token(struct http_tokens *t, const char *word,
+                        char digest[SHA256_HEX])
+{
+    const char *hex = word + 7;
+
+    if (strncmp(word, "sha256:", 7) != 0) {
+        t->n_short += strlen(word) < MIN_CHARACTERS;
+        checksum_sha256(word, strlen(word), digest);
+        return true;
+    }
+    if (strlen(hex) != SHA256_HEX - 1 ||
+        strspn(hex, "0123456789abcdefABCDEF") != SHA256_HEX - 1)
+        return false;
+    for (size_t i = 0; i < SHA256_HEX; i++)
+        digest[i] = (char)tolower((unsigned char)hex[i]);
+    return true;
+}
+
+static bool parse_rate(const char *word, int *rate)
+{
+    size_t n;
+
+    if (!word)
+        return true;
+    if (strncmp(word, "rate=", 5) != 0)
+        return false;
+    n = strspn(word + 5, "0123456789");
+    if (n == 0 || n > 6 || word[5 + n])
+        return false;
+    *rate = atoi(word + 5);
+    return *rate > 0;
+}
+
 static int add_line(struct http_tokens *t, char *line, const char *path,
                     int number, struct err *err)
 {
     char *save = NULL;
     const char *scope = strtok_r(line, " \t\r", &save);
     const char *text = strtok_r(NULL, " \t\r", &save);
-    bool is_admin;
+    const char *rate = strtok_r(NULL, " \t\r", &save);
+    struct token token = {.scope = HTTP_OPEN};
 
     if (!scope || scope[0] == '#')
         return 0;
-    is_admin = !strcmp(scope, "admin");
     /* The message does not quote the line, which may hold a secret. */
-    if ((!is_admin && strcmp(scope, "infer") != 0) || !text ||
+    if (!parse_scope(scope, &token.scope) || !text ||
+        !parse_token(t, text, token.digest) || !parse_rate(rate, &token.rate) ||
         strtok_r(NULL, " \t\r", &save))
         return err_set(err, ERR_INVALID,
-                       "%s:%d: a line is `infer TOKEN` or `admin TOKEN`",
+                       "%s:%d: a line is `infer TOKEN`, `feed TOKEN` or `admin "
+                       "TOKEN`, where TOKEN may be sha256:HEX, and rate=N may "
+                       "follow",
                        path, number);
-    t->n_short += strlen(text) < MIN_CHARACTERS;
+    token.room = (int64_t)token.rate * REQUEST;
     XGROW(t->items, t->n, t->cap);
-    t->items[t->n++] = (struct token){is_admin ? HTTP_ADMIN : HTTP_INFER,
-                                      xstrdup(text)};
+    t->items[t->n++] = token;
     return 0;
 }
 
@@ -77,10 +135,11 @@ static int parse(struct http_tokens *t, char *text, const char *path,
     while (rc == 0 && (line = strsep(&text, "\n")))
         rc = add_line(t, line, path, ++number, err);
     if (rc == 0 && t->n == 0)
-        rc = err_set(err, ERR_INVALID,
-                     "%s: the file has no token; a line is `infer TOKEN` or "
-                     "`admin TOKEN`",
-                     path);
+        rc =
+            err_set(err, ERR_INVALID,
+                    "%s: the file has no token; a line is `infer TOKEN`, `feed "
+                    "TOKEN` or `admin TOKEN`",
+                    path);
     return rc;
 }
 
@@ -126,15 +185,13 @@ int http_tokens_load(const char *path, struct http_tokens **tokens,
     return 0;
 }
 
-/* Compares in a time that does not depend on where the two differ. */
-static bool is_same(const char *secret, const char *given)
+/* Compares two digests in constant time. */
+static bool is_same(const char *a, const char *b)
 {
-    size_t n = strlen(secret), n_given = strlen(given);
-    unsigned different = n != n_given;
+    unsigned different = 0;
 
-    for (size_t i = 0; i < n_given; i++)
-        different |= (unsigned char)secret[i % (n + 1)] ^
-                     (unsigned char)given[i];
+    for (size_t i = 0; i < SHA256_HEX; i++)
+        different |= (unsigned char)a[i] ^ (unsigned char)b[i];
     return different == 0;
 }
 
@@ -153,19 +210,55 @@ uint64_t http_tokens_holder(const struct http_tokens *t,
     return token ? checksum_xxh3(token, strlen(token), 0) : 0;
 }
 
+/* The token of a header with the highest scope; NULL: none. */
+static struct token *find(const struct http_tokens *t,
+                          const char *authorization)
+{
+    const char *given = bearer_token(authorization);
+    struct token *found = NULL;
+    char digest[SHA256_HEX];
+
+    if (!given)
+        return NULL;
+    checksum_sha256(given, strlen(given), digest);
+    for (size_t i = 0; i < t->n; i++)
+        if (is_same(t->items[i].digest, digest) &&
+            (!found || t->items[i].scope > found->scope))
+            found = &t->items[i];
+    return found;
+}
+
 enum http_scope http_tokens_check(const struct http_tokens *t,
                                   const char *authorization)
 {
-    enum http_scope scope = HTTP_OPEN;
+    const struct token *found;
 
     if (!t->needed)
         return HTTP_ADMIN;
-    authorization = bearer_token(authorization);
-    if (!authorization)
-        return HTTP_OPEN;
-    for (size_t i = 0; i < t->n; i++)
-        if (is_same(t->items[i].text, authorization) &&
-            t->items[i].scope > scope)
-            scope = t->items[i].scope;
-    return scope;
+    found = find(t, authorization);
+    return found ? found->scope : HTTP_OPEN;
+}
+
+int http_tokens_take(struct http_tokens *t, const char *authorization,
+                     int64_t now_ms)
+{
+    struct token *k = t->needed ? find(t, authorization) : NULL;
+    int64_t full, missing;
+
+    if (!k || !k->rate)
+        return 0;
+    full = (int64_t)k->rate * REQUEST;
+    if (k->filled_ms && now_ms - k->filled_ms < REQUEST)
+        k->room += (now_ms - k->filled_ms) * k->rate;
+    else
+        k->room = full;
+    if (k->room > full)
+        k->room = full;
+    k->filled_ms = now_ms;
+    missing = REQUEST - k->room;
+    if (missing <= 0) {
+        k->room -= REQUEST;
+        return 0;
+    }
+    return (int)((missing + 1000 * k->rate - 1) / (1000 * k->rate));
 }

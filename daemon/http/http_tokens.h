@@ -14,13 +14,14 @@
 #include "base/err.h"
 
 /* What a request may do; a higher scope includes the lower ones. */
-enum http_scope { HTTP_OPEN, HTTP_INFER, HTTP_ADMIN };
+enum http_scope { HTTP_OPEN, HTTP_INFER, HTTP_FEED, HTTP_ADMIN };
 
 struct http_tokens; /* fields are in http_tokens.c */
 
 /*
- * Reads a token file: lines `infer TOKEN` or `admin TOKEN`, empty lines and
- * lines that begin with #.
+ * Reads a token file: lines `SCOPE TOKEN`, empty lines and lines that begin
+ * with #. SCOPE is infer, feed or admin. TOKEN is a token, or sha256: and the
+ * SHA-256 of a token in hex. `rate=N` may follow: at most N requests a minute.
  *   path  NULL: every request may do everything, without a token
  */
 int http_tokens_load(const char *path, struct http_tokens **tokens,
@@ -32,6 +33,16 @@ bool http_tokens_needed(const struct http_tokens *t);
  * not depend on how much of a token was right. */
 enum http_scope http_tokens_check(const struct http_tokens *t,
                                   const char *authorization);
+
+/*
+ * Counts a request for the limit of its token. The limit is a bucket of N
+ * requests that fills in a minute; it is full after a load.
+ *   now_ms   monotonic
+ *   returns  0; or after how many seconds the next request has room
+ * Threads: one at a time
+ */
+int http_tokens_take(struct http_tokens *t, const char *authorization,
+                     int64_t now_ms);
 
 /* One number for each token: the holder of http_slots.h. 0 for all requests
  * when no token is needed. */

@@ -354,6 +354,8 @@ static void decide(struct intake *in, struct waiting *w)
         w->kind = is_begun ? HOLE : 's';
     else if (is_begun)
         decide_rest(in, w, q->tokens_done);
+    else if (w->rec->forgets)
+        w->kind = 's';
     else if (is_passed_over(in, w))
         w->kind = 's';
     else if (w->rec->reason)

@@ -173,19 +173,21 @@ static void fill_domains(const struct conf_gate *gate,
     out->n_domains = n;
 }
 
-/* Counts the records that were learned after the reference. */
-static int count_since(struct catalog *catalog, int64_t reference,
-                       const struct progress *candidate, int64_t *n,
-                       struct err *err)
+/* Adds what the reference knew of each domain. The traffic is that of the
+ * domain's last record: a domain that was silent is not forgotten. */
+static void fill_old_traffic(const struct progress *reference,
+                             const struct progress *candidate,
+                             struct gate_domain *domains)
 {
-    struct progress p;
-    int rc;
+    for (size_t i = 0; i < candidate->domains.n; i++) {
+        int64_t at = names_find(&reference->domains, domains[i].name);
 
-    progress_init(&p);
-    rc = load_progress(catalog, reference, &p, err);
-    *n = candidate->records.learned - p.records.learned;
-    progress_release(&p);
-    return rc;
+        domains[i].learned_since = (double)candidate->by_domain[i].bytes;
+        if (at < 0)
+            continue;
+        domains[i].learned_since -= (double)reference->by_domain[at].bytes;
+        domains[i].old_traffic = reference->by_domain[at].traffic;
+    }
 }
 
 /* Computes the candidate's loss by domain on the even sample. */
@@ -247,7 +249,7 @@ int holdout_scoring_run(struct holdout_scoring *h,
 {
     const struct infer *reference = NULL;
     struct holdout_sample s = {0};
-    struct progress progress;
+    struct progress progress, old;
     double *nats[N_SCORED] = {0};
     uint8_t *right[N_SCORED] = {0};
     int64_t got;
@@ -255,18 +257,20 @@ int holdout_scoring_run(struct holdout_scoring *h,
 
     *out = (struct holdout_scoring_result){0};
     progress_init(&progress);
+    progress_init(&old);
     if (task->reference) {
         reference = serving_get(h->serving, task->reference, &got, err);
-        out->no_reference = !reference;
         rc = reference ? 0 : err->code;
     }
+    if (rc == 0 && reference)
+        rc = load_progress(h->catalog, task->reference, &old, err);
+    out->no_reference = rc == ERR_CORRUPT || rc == ERR_NOTFOUND;
     if (rc == 0)
         rc = load_progress(h->catalog, task->version, &progress, err);
     if (rc == 0)
         fill_domains(&h->conf->publish.gate, &progress, out);
-    if (rc == 0 && reference)
-        rc = count_since(h->catalog, task->reference, &progress,
-                         &out->records_since, err);
+    if (rc == 0)
+        fill_old_traffic(&old, &progress, out->domains);
     if (rc == 0)
         rc = take_sample(h, task, &progress, &s, err);
     for (int i = 0; i < N_SCORED; i++) {
@@ -286,6 +290,7 @@ int holdout_scoring_run(struct holdout_scoring *h,
     out->chunks = xcalloc(s.n + 1, sizeof *out->chunks);
     out->is_new = xcalloc(s.n + 1, sizeof *out->is_new);
     out->n_chunks = s.n;
+    out->n_damaged = s.segments.n_damaged;
     out->n_rows = s.n_rows;
     for (size_t i = 0; i < s.n; i++) {
         const struct segment *seg = &s.segments.items[i];
@@ -312,5 +317,6 @@ out:
     }
     holdout_sample_release(&s);
     progress_release(&progress);
+    progress_release(&old);
     return rc;
 }

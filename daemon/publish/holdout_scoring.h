@@ -45,21 +45,21 @@ struct holdout_scoring_result {
     struct gate_chunk *chunks;
     bool *is_new; /* arrived since the last candidate */
     size_t n_chunks;
+    size_t n_damaged;            /* sampled rows that cannot be read */
     int64_t n_rows;              /* holdout rows counted in the candidate */
     struct gate_domain *domains; /* of the candidate, for gate_decide */
     size_t n_domains;
-    int64_t records_since; /* learned after the reference */
     struct store_domain_result *results; /* the candidate's loss by domain */
     size_t n_results;
     char **names;      /* [n_domains], of domains and results */
-    bool no_reference; /* the reference could not be loaded */
+    bool no_reference; /* files or metadata of the reference are damaged */
 };
 
 /*
  * Takes the sample and scores it.
  *   out       the caller releases it, also after an error
  *   returns   ERR_DIVERGED when a loss is not finite; the error of loading the
- *             reference, with out->no_reference
+ *             reference, with out->no_reference if the reference is damaged
  */
 int holdout_scoring_run(struct holdout_scoring *h,
                         const struct holdout_scoring_task *task,

@@ -42,6 +42,7 @@
 #include "base/log.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
+#include "daemon/board/pulse.h"
 #include "daemon/publish/publisher_private.h"
 #include "store/tombstones.h"
 
@@ -163,10 +164,12 @@ bool publisher_busy(struct publisher *p)
 
 void publisher_wait(struct publisher *p)
 {
+    pulse_rest(PULSE_TRAINER); /* the publisher itself is watched */
     pthread_mutex_lock(&p->mutex);
     while (is_publishing(p))
         pthread_cond_wait(&p->done, &p->mutex);
     pthread_mutex_unlock(&p->mutex);
+    pulse_beat(PULSE_TRAINER, PULSE_TASK_MS); /* until the next turn */
 }
 
 void publisher_submit(struct publisher *p, struct snapshot *s)
@@ -207,11 +210,13 @@ bool publisher_take_request(struct publisher *p, struct guard_request *request)
 
 static int run_and_wait(struct publisher *p, struct publisher_task *t)
 {
+    pulse_rest(PULSE_TRAINER);
     pthread_mutex_lock(&p->mutex);
     enqueue(p, t, 0);
     while (t->state != TASK_DONE)
         pthread_cond_wait(&p->done, &p->mutex);
     pthread_mutex_unlock(&p->mutex);
+    pulse_beat(PULSE_TRAINER, PULSE_TASK_MS); /* until the next turn */
     return t->rc;
 }
 
@@ -393,8 +398,8 @@ static void scrub(struct publisher *p)
     }
     if (waits && first)
         log_warn("forget",
-                 "result=\"mneme.db may still hold erased bytes until there is "
-                 "room to write it anew: tried again every minute\"");
+                 "result=\"mneme.db may still hold erased bytes until it is "
+                 "written anew, which is tried every minute\"");
     p->scrub_ms = waits ? timing_mono_ms() + SCRUB_MS : 0;
     status_lock(p->options.board)->erasure_pending = waits;
     status_unlock(p->options.board);
@@ -422,6 +427,7 @@ static void *run(void *arg)
     pthread_mutex_lock(&p->mutex);
     for (;;) {
         pthread_mutex_unlock(&p->mutex);
+        pulse_beat(PULSE_PUBLISHER, PULSE_TASK_MS);
         scrub(p);
         check_store(p);
         pthread_mutex_lock(&p->mutex);
@@ -436,10 +442,12 @@ static void *run(void *arg)
         } else if (p->stopping) {
             break;
         } else {
+            pulse_beat(PULSE_PUBLISHER, PULSE_LOOP_MS);
             sleep_until_work(p);
         }
     }
     pthread_mutex_unlock(&p->mutex);
+    pulse_rest(PULSE_PUBLISHER);
     return NULL;
 }
 

@@ -13,6 +13,7 @@
 
 #include "base/log.h"
 #include "daemon/stream/released_records.h"
+#include "store/tags.h"
 
 int publisher_write_rollback(struct publisher *p,
                              const struct store_rollback *rollback,
@@ -111,6 +112,30 @@ static int newest_passed(struct publisher *p, int64_t *version,
     return rc;
 }
 
+static int carry_out_tag(struct publisher *p,
+                         const struct control_operation *op, char *detail,
+                         size_t size, struct err *err)
+{
+    struct store *store = p->options.store;
+    int64_t before = 0;
+    int rc;
+
+    if (op->kind == CONTROL_UNTAG) {
+        rc = tags_remove(store, op->reason, &before, err);
+        snprintf(detail, size, "tag %s removed from version %lld", op->reason,
+                 (long long)before);
+        return rc;
+    }
+    rc = tags_put(store, op->reason, op->version, &before, err);
+    if (before && before != op->version)
+        snprintf(detail, size, "tag %s moved from version %lld to version %lld",
+                 op->reason, (long long)before, (long long)op->version);
+    else
+        snprintf(detail, size, "version %lld has the tag %s",
+                 (long long)op->version, op->reason);
+    return rc;
+}
+
 static int carry_out(struct publisher *p, const struct control_operation *op,
                      char *detail, size_t size, struct err *err)
 {
@@ -127,6 +152,9 @@ static int carry_out(struct publisher *p, const struct control_operation *op,
         snprintf(detail, size, "version %lld %s", (long long)version,
                  op->kind == CONTROL_PIN ? "pinned" : "unpinned");
         return rc;
+    case CONTROL_TAG:
+    case CONTROL_UNTAG:
+        return carry_out_tag(p, op, detail, size, err);
     case CONTROL_PROMOTE_LATEST:
         rc = newest_passed(p, &version, err);
         if (rc == 0)

@@ -7,6 +7,7 @@
  *              old store), else the serving version
  *     set  --> the candidate, if it serves and is_better (gate.h)
  *          --> the serving version, if an operator or a rollback chose it
+ *          --> the serving version or an older one, if it cannot be read
  */
 #include "config.h"
 
@@ -173,14 +174,13 @@ static int64_t number_in_gate(struct catalog *c, int64_t version,
     return value;
 }
 
-/* Keeps the reference of the memory, or sets another one. */
-static int choose_reference(const struct verdict_input *in,
-                            struct verdict_memory *m, struct err *err)
+/* Returns the version that becomes the reference; 0: the memory's stays. */
+static int64_t choose_reference(const struct verdict_input *in,
+                                struct verdict_memory *m)
 {
     struct catalog *c = in->catalog;
     struct catalog_pointers pointers = {0};
-    int64_t version = in->serving, rows = 0;
-    int rc;
+    int64_t version = in->serving;
 
     if (m->expected == in->serving &&
         (m->reference == in->serving || has_passed(c, m->reference)))
@@ -193,16 +193,39 @@ static int choose_reference(const struct verdict_input *in,
         if (catalog_pointers(c, &pointers, NULL) == 0 && pointers.newest > 1)
             m->refused = number_in_gate(c, pointers.newest - 1, "refused");
     }
-    rc = holdout_sample_count_rows(c, version, &rows, err);
-    if (rc)
-        return rc;
-    verdict_memory_set_reference(m, version, rows);
-    m->expected = in->serving;
-    return 0;
+    return version;
+}
+
+/* Sets the reference; 0: none. *readable becomes false when its files are
+ * damaged. */
+static int set_reference(const struct verdict_input *in, int64_t version,
+                         struct verdict_memory *m, bool *readable,
+                         struct err *err)
+{
+    int64_t rows = 0;
+    int rc = version ? holdout_sample_count_rows(in->catalog, version, &rows,
+                                                 err)
+                     : 0;
+
+    *readable = rc != ERR_CORRUPT && rc != ERR_NOTFOUND;
+    if (rc == 0 || !*readable) {
+        verdict_memory_set_reference(m, version, rows);
+        m->expected = in->serving;
+    }
+    return rc;
+}
+
+/* The newest version before this one that passed; 0: none. */
+static int64_t passed_before(struct catalog *c, int64_t version)
+{
+    while (--version > 0 && !has_passed(c, version))
+        ;
+    return version > 0 ? version : 0;
 }
 
 /* Scores the candidate and, if they are compared, the reference. A reference
- * that cannot be loaded is replaced by the serving version. */
+ * that cannot be read is replaced by the serving version, and that one by older
+ * versions that passed. */
 static int score(const struct verdict_input *in, bool compares,
                  struct verdict_memory *m,
                  struct holdout_scoring_result *scores, struct err *err)
@@ -211,21 +234,33 @@ static int score(const struct verdict_input *in, bool compares,
         .version = in->version,
         .candidate = in->candidate,
     };
-    int rc = compares ? choose_reference(in, m, err) : 0;
+    int64_t version = compares ? choose_reference(in, m) : 0;
+    int64_t next = in->serving;
+    bool readable = true;
+    int rc = version ? set_reference(in, version, m, &readable, err) : 0;
 
-    for (int try = 0; rc == 0; try++) {
-        task.reference = compares ? m->reference : 0;
-        task.reference_rows = m->reference_rows;
-        task.compared_rows = m->compared_rows;
-        rc = holdout_scoring_run(in->scoring, &task, scores, err);
-        if (!scores->no_reference || m->reference == in->serving || try)
-            break;
+    for (;;) {
+        if (rc == 0) {
+            task.reference = compares ? m->reference : 0;
+            task.reference_rows = m->reference_rows;
+            task.compared_rows = m->compared_rows;
+            rc = holdout_scoring_run(in->scoring, &task, scores, err);
+            readable = !scores->no_reference;
+        }
+        if (readable)
+            return rc;
+        if (next == m->reference)
+            next = passed_before(in->catalog, next);
+        log_warn("gate",
+                 "version=%lld reference=%lld instead=%lld reason=\"the "
+                 "reference cannot be read: %s\"",
+                 (long long)in->version, (long long)m->reference,
+                 (long long)next, err->msg);
         holdout_scoring_release(scores);
         *err = (struct err)ERR_INIT;
-        m->expected = -1;
-        rc = choose_reference(in, m, err);
+        rc = set_reference(in, next, m, &readable, err);
+        next = next ? passed_before(in->catalog, next) : 0;
     }
-    return rc;
 }
 
 /* --- the comparison ----------------------------------------------------- */
@@ -287,8 +322,6 @@ static bool compare(const struct verdict_input *in,
         .max_regression = conf->max_regression,
         .max_domain_regression = conf->max_domain_regression,
         .confidence = conf->confidence,
-        .reference_is_old = (double)s->records_since >=
-                            VERDICT_OLD * conf->traffic_half_life,
     };
     struct guard_evidence evidence = {0};
     struct gate_decision d;
@@ -375,8 +408,12 @@ int verdict_decide(const struct verdict_input *in, struct verdict *out,
         rc = score(in, !why, m, &scores, err);
     if (rc && rc != ERR_DIVERGED)
         goto out;
+    if (!why && m->reference == 0)
+        why = "no earlier version can be read to compare with";
     if (!why && scores.n_chunks < GATE_FEWEST_CHUNKS)
-        why = "nothing is held out yet to compare on";
+        why = scores.n_damaged
+                  ? "the held-out records are damaged: nothing to compare on"
+                  : "nothing is held out yet to compare on";
 
     /* The verdict. */
     if (!in->candidate) {

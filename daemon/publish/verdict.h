@@ -35,8 +35,6 @@
 #include "learner/infer/infer.h"
 #include "store/catalog.h"
 
-#define VERDICT_OLD 10 /* half-lives of traffic: then a reference is old */
-
 struct verdict_input {
     const struct conf *conf;
     struct catalog *catalog;

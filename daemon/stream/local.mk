@@ -12,13 +12,16 @@ daemon_stream_libstream_a_SOURCES = \
 	daemon/stream/kafka_position.c daemon/stream/kafka_position.h \
 	daemon/stream/queue.c daemon/stream/queue.h \
 	daemon/stream/record.c daemon/stream/record.h \
+	daemon/stream/record_log.c daemon/stream/record_log.h \
 	daemon/stream/record_reason.c daemon/stream/record_reason.h \
 	daemon/stream/released_records.c daemon/stream/released_records.h \
 	daemon/stream/source.c daemon/stream/source.h \
 	daemon/stream/source_base.c \
 	daemon/stream/source_file.c \
+	daemon/stream/source_http.c \
 	daemon/stream/source_kafka.c \
 	daemon/stream/source_private.h
 
-STREAM_LIBS = daemon/stream/libstream.a $(TOKENIZER_LIBS) $(CONF_LIBS) \
+STREAM_LIBS = daemon/stream/libstream.a daemon/board/libboard.a \
+	$(TOKENIZER_LIBS) $(CONF_LIBS) \
 	$(STORE_LIBS) $(RDKAFKA_LIBS)

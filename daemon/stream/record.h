@@ -57,6 +57,9 @@ struct record {
     const char *domain; /* field, header or topic; NULL: none is valid */
     const char *id;     /* or NULL; a JSON object that is learned as plain text
                            may have one, too */
+    const char *forgets; /* a tombstone: the id of the records before it that
+                            are to be forgotten. It has no value. Or NULL */
+    bool has_forgotten;  /* the trainer has done so */
     bool time_cut; /* the present time replaced an event time in the future */
     bool released; /* passes every filter (released_records.h) */
     const uint32_t *grams; /* n_grams hashes of text, or NULL */

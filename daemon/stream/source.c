@@ -12,6 +12,8 @@ int source_create(const struct source_options *options, struct source **source,
 {
     if (options->conf->source.type == CONF_SOURCE_KAFKA)
         return source_kafka_create(source, options, err);
+    if (options->conf->source.type == CONF_SOURCE_HTTP)
+        return source_http_create(source, options, err);
     return source_file_create(source, options, err);
 }
 
@@ -31,6 +33,16 @@ int source_seek(struct source *s, const struct source_position *positions,
                 size_t n, int64_t epoch, struct err *err)
 {
     return s->ops->seek(s, positions, n, epoch, err);
+}
+
+int source_append(struct source *s, const char *lines, size_t n_bytes,
+                  int64_t n, int64_t *first, struct err *err)
+{
+    if (!s || !s->ops->append)
+        return err_set(err, ERR_INVALID,
+                       "the records of this daemon do not come over HTTP "
+                       "(source.type)");
+    return s->ops->append(s, lines, n_bytes, n, first, err);
 }
 
 void source_published(struct source *s,

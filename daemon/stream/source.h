@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * source.h - reads records from Kafka, a file or standard input.
+ * source.h - reads records from Kafka, a file, standard input, or HTTP.
  *
- * source_kafka.c and source_file.c implement it. A source runs one thread,
- * which owns the consumer or the file and pushes parsed records into the queue.
- * The source stores no positions: the store does, and the caller passes them to
- * source_begin and source_seek. Each of these calls starts a new epoch. Every
- * record carries its epoch, so that the trainer can drop older records.
+ * source_kafka.c, source_file.c and source_http.c implement it. A source runs
+ * one thread, which owns the consumer or the file and pushes parsed records
+ * into the queue. The source stores no positions: the store does, and the
+ * caller passes them to source_begin and source_seek. Each of these calls
+ * starts a new epoch. Every record carries its epoch, so that the trainer can
+ * drop older records.
  *
  * Some conditions end reading but not serving: a gap, another topic of the same
  * name, a broker or a file that cannot be reached. source_get_health reports
@@ -19,6 +20,7 @@
 #ifndef MNEME_DAEMON_STREAM_SOURCE_H
 #define MNEME_DAEMON_STREAM_SOURCE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -32,6 +34,8 @@ struct source_options {
     const char *data_dir; /* the embedded broker writes kafka.addr into it */
     const char *store_id; /* is written into the group's commits */
     struct queue *queue;
+    bool reads_only; /* beside a daemon on the same data directory, which may
+                        write the files of its source */
 };
 
 struct source;
@@ -63,6 +67,21 @@ int source_begin(struct source *s, const struct source_position *positions,
  */
 int source_seek(struct source *s, const struct source_position *positions,
                 size_t n, int64_t epoch, struct err *err);
+
+/* The topic of records that arrive over HTTP; their partition is 0. */
+#define SOURCE_HTTP_TOPIC "http"
+
+/*
+ * Appends records that arrived over HTTP; they are durable on return.
+ *   s        NULL: as a source of another type
+ *   lines    the records, a line feed after each
+ *   *first   the offset of the first of n records
+ *   returns  ERR_INVALID: the source is of another type; ERR_STATE: it has not
+ *            begun, or has stopped; and the errors of record_log_append
+ * Threads: any, after source_create and before source_free
+ */
+int source_append(struct source *s, const char *lines, size_t n_bytes,
+                  int64_t n, int64_t *first, struct err *err);
 
 /* Tells the source that a version with these positions is durable. A Kafka
  * source then commits them, for tools that show the lag. */

@@ -42,6 +42,7 @@
 #include "base/log.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
+#include "daemon/board/pulse.h"
 #include "daemon/stream/file_position.h"
 #include "daemon/stream/file_rotation.h"
 #include "daemon/stream/source_private.h"
@@ -301,9 +302,11 @@ static bool push(struct source_file *f, struct record *r)
 
     if (queue_try_push(q, r))
         return true;
-    while (!is_interrupted(f))
+    while (!is_interrupted(f)) {
+        pulse_beat(PULSE_SOURCE, PULSE_LOOP_MS);
         if (queue_push(q, r, PUSH_WAIT_MS))
             return true;
+    }
     record_free(r);
     return false;
 }
@@ -444,6 +447,10 @@ static void read_lines(struct source_file *f)
     struct line line;
     int rc = 0, n = 0;
 
+    if (lines_is_regular(f->reader))
+        pulse_beat(PULSE_SOURCE, PULSE_LOOP_MS);
+    else
+        pulse_rest(PULSE_SOURCE); /* a pipe may say nothing for days */
     while (n < LINES_A_TURN) {
         rc = lines_next(f->reader, &line, &err);
         if (rc != 0)
@@ -471,6 +478,8 @@ static bool wait_for_request(struct source_file *f,
     bool go_on;
 
     pthread_mutex_lock(&f->base.mutex);
+    if (f->is_idle)
+        pulse_rest(PULSE_SOURCE);
     while (!f->stopping && !f->request.is_set && f->is_idle)
         pthread_cond_wait(&f->base.changed, &f->base.mutex);
     go_on = !f->stopping;
@@ -490,6 +499,7 @@ static void follow_request(struct source_file *f, struct seek_request *request)
     struct err err = ERR_INIT;
     bool is_open = true;
 
+    pulse_beat(PULSE_SOURCE, PULSE_TASK_MS);
     f->epoch = request->epoch;
     if (request->reader) {
         use_reader(f, request->reader, request->path, &request->position);
@@ -522,6 +532,7 @@ static void *run(void *arg)
         else
             read_lines(f);
     }
+    pulse_rest(PULSE_SOURCE);
     lines_close(request.reader);
     return NULL;
 }

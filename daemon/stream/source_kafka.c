@@ -33,7 +33,9 @@
 
 #include "base/checksum.h"
 #include "base/timing.h"
+#include "base/utf8.h"
 #include "base/xalloc.h"
+#include "daemon/board/pulse.h"
 #include "daemon/stream/broker.h"
 #include "daemon/stream/dead_letters.h"
 #include "daemon/stream/kafka_conf.h"
@@ -77,6 +79,29 @@ static struct source_kafka *kafka_of(struct source *s)
 
 /* --- from a message to the queue ---------------------------------------- */
 
+/* A message without a value, whose key can be an id. */
+static bool is_tombstone(const struct source_kafka *k,
+                         const rd_kafka_message_t *m)
+{
+    return k->base.options.conf->source.kafka.tombstone ==
+               CONF_TOMBSTONE_FORGET &&
+           !m->payload && m->key && m->key_len > 0 &&
+           m->key_len <= RECORD_NAME_MAX && !memchr(m->key, 0, m->key_len) &&
+           utf8_valid(m->key, m->key_len);
+}
+
+/* Makes the record of a tombstone: it has no value, and its key is the id. */
+static struct record *make_tombstone(struct source_kafka *k,
+                                     const rd_kafka_message_t *m)
+{
+    struct record *r = record_create_data(&k->base.maker, m->key, m->key_len);
+
+    r->forgets = r->value;
+    r->value = NULL;
+    r->n_bytes = 0;
+    return r;
+}
+
 /* Makes a record of a message. A value that is too long is cut at the limit. */
 static struct record *make_record(struct source_kafka *k,
                                   const rd_kafka_message_t *m,
@@ -84,8 +109,11 @@ static struct record *make_record(struct source_kafka *k,
 {
     const struct conf_source *conf = &k->base.options.conf->source;
     size_t max_bytes = (size_t)conf->max_record_bytes;
-    struct record *r = record_create_data(
-        &k->base.maker, m->payload, m->len < max_bytes ? m->len : max_bytes);
+    struct record *r =
+        is_tombstone(k, m)
+            ? make_tombstone(k, m)
+            : record_create_data(&k->base.maker, m->payload,
+                                 m->len < max_bytes ? m->len : max_bytes);
     int64_t time_ms = rd_kafka_message_timestamp(m, NULL);
     rd_kafka_headers_t *headers;
     const void *value;
@@ -156,7 +184,7 @@ static void read_message(struct source_kafka *k, const rd_kafka_message_t *m,
     if (m->offset < atomic_load(&part->next))
         return;
     r = make_record(k, m, part);
-    if (r->reason && k->dead_letters)
+    if (r->reason && !r->forgets && k->dead_letters)
         dead_letters_send(k->dead_letters, m, r);
     part->last_read = m->offset;
     part->last_hash = r->value_hash;
@@ -241,6 +269,7 @@ static void *run(void *arg)
         struct kafka_partition *part;
         rd_kafka_message_t *m;
 
+        pulse_beat(PULSE_SOURCE, PULSE_STEP_MS);
         follow_request(k);
         kafka_group_assign(&k->group);
         push_held(k);
@@ -260,6 +289,7 @@ static void *run(void *arg)
         dead_letters_poll(k->dead_letters);
         kafka_group_check_broker(&k->group);
     }
+    pulse_rest(PULSE_SOURCE);
     return NULL;
 }
 

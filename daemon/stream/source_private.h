@@ -22,6 +22,9 @@ struct source_ops {
                       const struct source_position *positions, size_t n);
     size_t (*get_partitions)(struct source *s,
                              struct source_partition **rows);
+    /* NULL: records do not arrive over HTTP. */
+    int (*append)(struct source *s, const char *lines, size_t n_bytes,
+                  int64_t n, int64_t *first, struct err *err);
 };
 
 /* Each dead letter is counted in one of the three. */
@@ -43,6 +46,8 @@ struct source {
 };
 
 int source_file_create(struct source **source,
+                       const struct source_options *options, struct err *err);
+int source_http_create(struct source **source,
                        const struct source_options *options, struct err *err);
 int source_kafka_create(struct source **source,
                         const struct source_options *options,

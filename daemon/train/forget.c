@@ -87,6 +87,23 @@ static int find_domain(struct erasing *e, struct err *err)
     return rc;
 }
 
+/* The partition of a tombstone, up to the tombstone. */
+static void find_partition(struct erasing *e)
+{
+    const struct record *tombstone = e->request->tombstone;
+
+    e->partitions = xcalloc(1, sizeof *e->partitions);
+    e->n_partitions = 1;
+    *e->partitions = (struct store_offset){
+        .partition_id =
+            progress_partition_id(&e->request->learning->progress,
+                                  tombstone->topic, tombstone->partition),
+        .topic = tombstone->topic,
+        .partition = tombstone->partition,
+        .next_offset = tombstone->offset,
+    };
+}
+
 /* Every partition, with the offset up to which records are forgotten: the
  * partition's end when the source knows it, or else the present position. */
 static void find_partitions(struct erasing *e)
@@ -236,6 +253,8 @@ static int write_and_scrub(struct store *s, void *arg, struct err *err)
     if (rc)
         return rc;
     e->written = true;
+    if (e->request->tombstone)
+        return 0; /* the publisher scrubs */
     rc = tombstones_scrub(s, &e->not_scrubbed);
     if (rc == ERR_FULL || rc == ERR_STATE)
         return 0; /* the publisher tries again every minute */
@@ -302,7 +321,10 @@ int forget_run(const struct forget_request *r, char *detail, size_t size,
 
     if (rc)
         return rc;
-    find_partitions(&e);
+    if (r->tombstone)
+        find_partition(&e);
+    else
+        find_partitions(&e);
     rc = publisher_run(r->publisher, write_and_scrub, &e, err);
     if (!e.written)
         goto out;

@@ -37,6 +37,7 @@
 #include "base/err.h"
 #include "daemon/train/learning.h"
 #include "daemon/publish/publisher.h"
+#include "daemon/stream/record.h"
 #include "daemon/stream/source.h"
 #include "store/tombstones.h"
 
@@ -47,6 +48,11 @@ struct forget_request {
     enum tombstones_kind kind;
     const char *name;
     int64_t next_release; /* released records before it have been read */
+    /* A tombstone of the stream, whose id is `name`; NULL: an operator's
+     * request. Only records before the tombstone in its partition are
+     * forgotten, and all stored rows. The file is written anew within some
+     * minutes, since there may be many tombstones. */
+    const struct record *tombstone;
 };
 
 /*

@@ -91,20 +91,31 @@ int inbox_fill(struct inbox *b, bool *added, struct err *err)
     struct record *rec;
     int rc = 0;
 
-    *added = false;
+    *added = b->meets_tombstone = false;
     if (b->check_releases)
         rc = add_released(b, added, err);
     if (rc || *added)
         return rc;
     rec = inbox_next(b, b->ended ? ENDED_WAIT_MS : WAIT_MS);
-    *added = rec != NULL;
     while (rec) {
+        if (rec->forgets && !rec->has_forgotten) {
+            b->next--; /* it stays the next one */
+            b->meets_tombstone = true;
+            break;
+        }
+        *added = true;
         rc = inbox_add(b, rec, err);
         rec = rc == 0 && b->next < b->n && !learning_ready(b->learning)
                   ? inbox_next(b, 0)
                   : NULL;
     }
     return rc;
+}
+
+struct record **inbox_ahead(struct inbox *b, size_t *n)
+{
+    *n = b->n - b->next;
+    return b->records + b->next;
 }
 
 bool inbox_has_records(const struct inbox *b)

@@ -29,6 +29,7 @@ struct inbox {
     int64_t record_ms; /* monotonic: when the newest record arrived */
     bool ended;        /* the source has no more records for now */
     bool end_is_new;   /* the log has no summary of this end yet */
+    bool meets_tombstone; /* the next record is one; see inbox_fill */
     bool check_releases;  /* the store may hold released records to read */
     int64_t next_release; /* the first to read; -1: the learning position */
     struct record *records[INBOX_MAX]; /* from the queue, not in intake yet */
@@ -48,8 +49,14 @@ struct record *inbox_next(struct inbox *b, int64_t wait_ms);
 int inbox_add(struct inbox *b, struct record *rec, struct err *err);
 
 /* Gives records to intake until it has a full batch. Waits a moment when there
- * are none. *added: intake has been given at least one record. */
+ * are none. Stops with meets_tombstone before a record that forgets others, so
+ * that no version's position passes it before the caller has forgotten them and
+ * set has_forgotten. *added: intake has been given at least one record. */
 int inbox_fill(struct inbox *b, bool *added, struct err *err);
+
+/* The records from the queue that intake does not have yet, from the next one
+ * on: look ahead for tombstones. */
+struct record **inbox_ahead(struct inbox *b, size_t *n);
 
 /* True when records of the source wait that intake does not have yet. */
 bool inbox_has_records(const struct inbox *b);

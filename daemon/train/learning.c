@@ -16,6 +16,9 @@
 #define REPLAY_MOST 4.0
 #define REPLAY_LEAST 0.25
 #define LEAST_SHARE 0.05
+/* The size of a step: docs/LEARNING.md, "The size of a step". */
+#define FIRST_TOKENS 128
+#define GROWTH 0.65
 
 int learning_open(struct learning *l, const struct conf *conf, int threads,
                   int shards, struct err *err)
@@ -331,10 +334,21 @@ void learning_set_pressure(struct learning *l, double fill)
 
 /* --- a step ------------------------------------------------------------- */
 
+/* Returns the number of new tokens of the next step. It depends on nothing but
+ * the tokens learned, so that the same records make the same steps. */
+static size_t step_tokens(const struct learning *l)
+{
+    int64_t most = l->conf->learner.batch_tokens;
+    int64_t n = (int64_t)(GROWTH * sqrt((double)l->progress.tokens_seen));
+
+    if (n < FIRST_TOKENS)
+        n = FIRST_TOKENS;
+    return (size_t)(n < most ? n : most);
+}
+
 bool learning_ready(const struct learning *l)
 {
-    return intake_tokens(l->intake) >=
-               (size_t)l->conf->learner.batch_tokens ||
+    return intake_tokens(l->intake) >= step_tokens(l) ||
            intake_is_long(l->intake);
 }
 
@@ -466,7 +480,7 @@ int learning_step(struct learning *l, struct learner_step_output *out,
 
     memset(out, 0, sizeof *out);
     l->n_drifted = 0;
-    intake_next_batch(l->intake, (size_t)l->conf->learner.batch_tokens, &b);
+    intake_next_batch(l->intake, step_tokens(l), &b);
     BUG_ON(b.n == 0);
     l->limits = (struct segment_limits){
         .domains = l->progress.domains.n,

@@ -211,6 +211,7 @@ static int begin_source(struct retrain *r, struct err *err)
         .data_dir = r->conf->data_dir,
         .store_id = "retrain", /* its consumer group is no learner's */
         .queue = r->queue,
+        .reads_only = true,
     };
     struct source_position *positions =
         xcalloc(r->n_partitions + 1, sizeof *positions);

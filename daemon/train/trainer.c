@@ -45,6 +45,7 @@
 #include "base/log.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
+#include "daemon/board/pulse.h"
 #include "daemon/gate/guard.h"
 #include "daemon/intake/vocabulary.h"
 #include "daemon/train/forget.h"
@@ -414,8 +415,10 @@ static void auto_roll_back(struct trainer *t, int64_t version,
     int64_t at_ms[GUARD_MOST];
     char detail[512];
     size_t n = 0;
-    int rc = catalog_pointers(t->options.catalog, &pointers, &err);
+    int rc;
 
+    pulse_beat(PULSE_TRAINER, PULSE_TASK_MS);
+    rc = catalog_pointers(t->options.catalog, &pointers, &err);
     if (rc == 0)
         rc = catalog_auto_rollbacks(t->options.catalog, GUARD_MOST, at_ms, &n,
                                     &err);
@@ -481,6 +484,59 @@ static int forget(struct trainer *t, const struct control_operation *op,
     return 0;
 }
 
+/* Forgets what the tombstones among n records name. Those further ahead may be
+ * forgotten with the first: a tombstone covers only the records before it, and
+ * the ones between are not decided yet. */
+static int forget_tombstones(struct trainer *t, struct record **records,
+                             size_t n, struct err *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        struct record *rec = records[i];
+        struct forget_request request = {
+            .learning = t->l,
+            .source = t->options.source,
+            .publisher = t->options.publisher,
+            .kind = TOMBSTONES_ID,
+            .name = rec->forgets,
+            .next_release = inbox_next_release(&t->inbox),
+            .tombstone = rec,
+        };
+        json_t *result = NULL;
+        char detail[512];
+
+        if (!rec->forgets || rec->has_forgotten || rec->epoch != t->inbox.epoch)
+            continue;
+        rc = forget_run(&request, detail, sizeof detail, &result, err);
+        rec->has_forgotten = rc == 0;
+        json_decref(result);
+    }
+    return rc;
+}
+
+/* The stream has come to a tombstone. As for an operator's request, nothing may
+ * be staged. A kill before the next version reads the tombstone again. */
+static void meet_tombstone(struct trainer *t)
+{
+    struct err err = ERR_INIT;
+    struct record **records;
+    size_t n;
+    int rc = publish_all(t);
+
+    if (rc || is_paused(t))
+        return; /* it is met again */
+    records = inbox_ahead(&t->inbox, &n);
+    rc = forget_tombstones(t, records, n, &err);
+    if (rc == ERR_FULL) {
+        log_warn("forget", "error=\"%s\"", err.msg);
+        timing_sleep_ms(RETRY_MS / 5);
+    } else if (rc) {
+        fail(t, &err);
+    }
+    trainer_board_show(&t->board, true);
+}
+
 static void run_operations(struct trainer *t)
 {
     struct control_operation op;
@@ -495,8 +551,10 @@ static void run_operations(struct trainer *t)
         };
         struct err err = ERR_INIT;
         char detail[sizeof op.detail] = "";
-        int rc = forgets
-                     ? forget(t, &op, detail, sizeof detail, &err)
+        int rc;
+
+        pulse_beat(PULSE_TRAINER, PULSE_TASK_MS);
+        rc = forgets ? forget(t, &op, detail, sizeof detail, &err)
                      : roll_back(t, &request, detail, sizeof detail, &err);
 
         if (rc)
@@ -573,10 +631,13 @@ static void run_step(struct trainer *t)
     struct learner_step_output step;
     struct catalog_pointers pointers;
     struct err err = ERR_INIT;
-    int64_t damaged_row;
+    int64_t damaged_row, started_ns = timing_mono_ns();
     int rc;
 
     rc = learning_step(t->l, &step, &err);
+    histogram_add(&status_lock(t->options.board)->step_seconds,
+                  timing_seconds_since(started_ns));
+    status_unlock(t->options.board);
     while (replay_next_damaged(t->l->replay, &damaged_row))
         log_warn("replay", "row=%lld damaged=true", (long long)damaged_row);
     if (rc == 0) {
@@ -661,6 +722,10 @@ static void learn(struct trainer *t)
         fail(t, &err);
         return;
     }
+    if (t->inbox.meets_tombstone) {
+        meet_tombstone(t);
+        return;
+    }
     if (added || inbox_has_records(&t->inbox))
         return;
     t->inbox.ended |= inbox_has_stopped(&t->inbox, &health);
@@ -687,6 +752,7 @@ int64_t trainer_turn(struct trainer *t)
 
     if (t->stop_requested || t->state >= STOPPING)
         return -1;
+    pulse_beat(PULSE_TRAINER, PULSE_STEP_MS);
     collect(t);
     apply_reload(t);
     run_operations(t);
@@ -720,6 +786,7 @@ static void collect_text(struct trainer *t, struct vocabulary *v)
         struct record *rec = inbox_next(&t->inbox, POLL_MS);
         struct status *s;
 
+        pulse_beat(PULSE_TRAINER, PULSE_STEP_MS);
         apply_reload(t);
         s = status_lock(t->options.board);
         s->vocabulary_bytes = (int64_t)v->text.len;
@@ -778,6 +845,7 @@ static int begin_with_vocabulary(struct trainer *t, struct err *err)
                        records[i]->partition, records[i]->offset);
     submit(t);
     drain_publisher(t);
+    rc = forget_tombstones(t, records, n, err);
     for (size_t i = 0; i < n; i++) {
         if (rc == 0)
             rc = inbox_add(&t->inbox, records[i], err);
@@ -847,6 +915,7 @@ static void *run(void *arg)
     while ((wait_ms = trainer_turn(t)) >= 0)
         timing_sleep_ms(wait_ms);
     trainer_end(t);
+    pulse_rest(PULSE_TRAINER);
     return NULL;
 }
 

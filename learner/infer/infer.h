@@ -123,11 +123,23 @@ int infer_segments(const struct infer *f, const struct segment *segments,
 int infer_classify(const struct infer *f, const char *text, size_t n_bytes,
                    const struct cancel *cancel, float *scores, struct err *err);
 
+/* A number that is added to the logit of a token. */
+struct infer_bias {
+    uint16_t id;
+    float bias;
+};
+
+/* The penalties and biases change which token is chosen, also by a temperature
+ * of 0, and never the logprobs that are reported. */
 struct infer_sampling {
     int max_tokens;     /* may be 0 */
     float temperature;  /* 0: greedy */
     float top_p;        /* 1: off */
     int top_k;          /* 0: off */
+    float frequency_penalty;       /* 0: off; see sample_adjust */
+    float presence_penalty;        /* 0: off */
+    const struct infer_bias *bias; /* [n_bias] */
+    size_t n_bias;
     uint64_t seed;
     const char *const *stop; /* n_stop strings; generation ends before the first
                                 of them */

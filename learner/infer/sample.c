@@ -180,6 +180,20 @@ static uint16_t sample_from_best(const float *logprobs, size_t v,
     return items[v - n].id;
 }
 
+void sample_adjust(const float *logprobs, size_t v,
+                   const struct infer_sampling *sampling, const uint32_t *count,
+                   float *adjusted)
+{
+    for (size_t i = 0; i < v; i++) {
+        adjusted[i] = logprobs[i];
+        if (count[i])
+            adjusted[i] -= (float)count[i] * sampling->frequency_penalty +
+                           sampling->presence_penalty;
+    }
+    for (size_t i = 0; i < sampling->n_bias; i++)
+        adjusted[sampling->bias[i].id] += sampling->bias[i].bias;
+}
+
 uint16_t sample_token(const float *logprobs, size_t v,
                       const struct infer_sampling *sampling, double u,
                       struct infer_alternative *scratch)

@@ -22,10 +22,24 @@
 bool sample_logprobs(float *logits, size_t v);
 
 /*
+ * Applies penalties and biases, as OpenAI's API defines them:
+ *
+ *     adjusted[j] = logprobs[j] + bias[j] - count[j] frequency_penalty
+ *                   - (count[j] > 0) presence_penalty
+ *
+ *   logprobs  float[V]
+ *   count     [V] how often each token was generated, without the prompt
+ *   adjusted  float[V] out: unnormalised ln p, for sample_token
+ */
+void sample_adjust(const float *logprobs, size_t v,
+                   const struct infer_sampling *sampling, const uint32_t *count,
+                   float *adjusted);
+
+/*
  * Samples a token: applies the temperature, keeps the top_k most likely
  * tokens, and of those the fewest whose share of the probability reaches
  * top_p.
- *   logprobs  float[V] from sample_logprobs
+ *   logprobs  float[V] from sample_logprobs or sample_adjust
  *   u         in [0, 1), random
  *   scratch   [V]
  */

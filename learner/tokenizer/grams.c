@@ -2,7 +2,8 @@
 /*
  * One pass over the bytes. The bytes of a word are hashed (FNV-1a, 64 bits). At
  * the end of a word, its hash and that of the pair with the word before are
- * mixed down to 32 bits.
+ * mixed down to 32 bits. Three letters are a number of 24 bits, and are mixed
+ * likewise.
  */
 #include "config.h"
 
@@ -114,6 +115,48 @@ void gram_list_add_text(struct gram_list *l, const char *text, size_t n_bytes)
                                           : 1);
     }
     l->n = (size_t)(s.out - l->items);
+}
+
+/* Skips a space, a punctuation mark, or a character that is a word. */
+static const unsigned char *skip_mark(const unsigned char *p,
+                                      const unsigned char *end)
+{
+    size_t n_bytes = kinds[*p] == LEAD4 ? 4 : kinds[*p] == LEAD3 ? 3 : 1;
+
+    for (p++; --n_bytes && p < end && (*p & 0xc0) == 0x80; p++)
+        continue;
+    return p;
+}
+
+/* Bit 24 tells three letters from anything else that is hashed. */
+static uint32_t hash_letters(uint32_t last)
+{
+    return mix(((last & 0xffffff) | 0x1000000) * FNV_PRIME);
+}
+
+void gram_list_add_letters(struct gram_list *l, const char *text,
+                           size_t n_bytes)
+{
+    const unsigned char *p = (const unsigned char *)text, *end = p + n_bytes;
+    uint32_t *out, last;
+
+    if (n_bytes == 0)
+        return;
+    make_room(l, n_bytes);
+    out = l->items + l->n;
+    while (p < end) {
+        if (kinds[*p] > CAPITAL) {
+            p = skip_mark(p, end);
+            continue;
+        }
+        last = (uint32_t)'<' << 8 | (uint32_t)(*p + kinds[*p]);
+        for (p++; p < end && kinds[*p] <= CAPITAL; p++) {
+            last = last << 8 | (uint32_t)(*p + kinds[*p]);
+            *out++ = hash_letters(last);
+        }
+        *out++ = hash_letters(last << 8 | '>');
+    }
+    l->n = (size_t)(out - l->items);
 }
 
 void gram_list_add(struct gram_list *l, const uint32_t *items, size_t n)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * grams.h - the hashed word uni- and bigrams of a text.
+ * grams.h - the hashed word uni- and bigrams of a text, and the hashed runs of
+ * three letters.
  *
  * A word is a run of letters and digits; the case of ASCII letters does not
  * matter. Each punctuation mark is a word. So is each character of three or
@@ -28,6 +29,15 @@ struct gram_list {
 /* Appends the hashes of a text. Never change the hash: stored class heads
  * depend on it. */
 void gram_list_add_text(struct gram_list *l, const char *text, size_t n_bytes);
+
+/*
+ * Appends a hash for each three neighbouring letters of a word, of which `<`
+ * and `>` mark the ends: "Tea" has <te, tea and ea>. So words of one stem have
+ * something in common. A letter is a byte. A character of three or four bytes
+ * is a word of its own, and has none. Never change the hash, either.
+ */
+void gram_list_add_letters(struct gram_list *l, const char *text,
+                           size_t n_bytes);
 
 /* Appends hashes that were computed before. */
 void gram_list_add(struct gram_list *l, const uint32_t *items, size_t n);

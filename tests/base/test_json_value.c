@@ -94,6 +94,30 @@ static void test_numbers_fit(void **state)
     assert_memory_equal(text, "1e308 ", 6);
 }
 
+static void test_names_fit(void **state)
+{
+    static const char *const cases[][2] = {
+        {"{\"a\\u0000\":\"b\\u0000\"}", "{\"a\\ufffd\":\"b\\u0000\"}"},
+        {"{\"\\u0000\\u0000\" \n: 1,\"\\\\u0000\":2}",
+         "{\"\\ufffd\\ufffd\" \n: 1,\"\\\\u0000\":2}"},
+        {"{\"\\\\\\u0000\\\"\":[\"\\u0000\",{\"\\u0000\":0}]}",
+         "{\"\\\\\\ufffd\\\"\":[\"\\u0000\",{\"\\ufffd\":0}]}"},
+        {"\"\\u0000", "\"\\u0000"},
+        {"\"\\u00\":", "\"\\u00\":"},
+        {"\"\\", "\"\\"},
+        {"", ""},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[64];
+
+        strcpy(text, cases[i][0]);
+        json_value_fit_names(text, strlen(text));
+        assert_string_equal(text, cases[i][1]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -101,6 +125,7 @@ int main(void)
         cmocka_unit_test(test_text),
         cmocka_unit_test(test_a_nul_is_a_character),
         cmocka_unit_test(test_numbers_fit),
+        cmocka_unit_test(test_names_fit),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

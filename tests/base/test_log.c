@@ -10,8 +10,12 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -77,6 +81,108 @@ static void test_log_text(void **state)
              "\xc2\xa0\xc2\n"
              "mneme show: no version \\u001b[2J\\nforged\\u009f\n");
     free(out);
+}
+
+/* For journald each line begins with its priority; for others nothing does,
+ * and a redirected stderr is no stream of journald. */
+static void test_log_journal(void **state)
+{
+    char stream[64];
+    struct stat st;
+    char *out;
+
+    (void)state;
+    timing_set_fake(&log_now);
+    capture_begin();
+    assert_int_equal(fstat(STDERR_FILENO, &st), 0);
+    snprintf(stream, sizeof stream, "%llu:%llu", (unsigned long long)st.st_dev,
+             (unsigned long long)st.st_ino);
+    setenv("JOURNAL_STREAM", stream, 1);
+    log_configure(LOG_DEBUG, LOG_TEXT);
+    log_error("stop", "%s", "");
+    log_warn("odd", "a=%d", 1);
+    log_info("publish", "version=%d", 7);
+    log_debug("skip", "text=%s", "a\n<0>b");
+    log_configure(LOG_INFO, LOG_JSON);
+    log_info("json", "a=%d", 1);
+    log_plain("mnemed", "the last words");
+    snprintf(stream, sizeof stream, "%llu:%llu", (unsigned long long)st.st_dev,
+             (unsigned long long)st.st_ino + 1);
+    setenv("JOURNAL_STREAM", stream, 1);
+    log_configure(LOG_INFO, LOG_TEXT);
+    log_info("other", "b=%d", 2);
+    setenv("JOURNAL_STREAM", "nonsense", 1);
+    log_configure(LOG_INFO, LOG_TEXT);
+    log_info("other", "b=%d", 3);
+    unsetenv("JOURNAL_STREAM");
+    out = capture_end();
+    assert_string_equal(
+        out, "<3>stop\n<4>odd a=1\n<6>publish version=7\n"
+             "<7>skip text=a\\n<0>b\n"
+             "<6>{\"ts\":\"2026-11-24T01:02:03.456Z\",\"level\":\"info\","
+             "\"event\":\"json\",\"fields\":\"a=1\"}\n"
+             "<3>mnemed: the last words\n"
+             "2026-11-24T01:02:03.456Z info other b=2\n"
+             "2026-11-24T01:02:03.456Z info other b=3\n");
+    free(out);
+    log_configure(LOG_INFO, LOG_TEXT);
+}
+
+/* With a socket as stderr, journald gets messages with fields. */
+static void test_log_journal_fields(void **state)
+{
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    char stream[64], got[4096];
+    int pair[2], journal, saved = dup(STDERR_FILENO);
+    struct stat st;
+    ssize_t n;
+
+    (void)state;
+    snprintf(a.sun_path, sizeof a.sun_path, "/tmp/mneme-journal-%d", getpid());
+    unlink(a.sun_path);
+    journal = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+    assert_int_equal(bind(journal, (struct sockaddr *)&a, sizeof a), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair),
+                     0);
+    dup2(pair[0], STDERR_FILENO);
+    assert_int_equal(fstat(STDERR_FILENO, &st), 0);
+    snprintf(stream, sizeof stream, "%llu:%llu", (unsigned long long)st.st_dev,
+             (unsigned long long)st.st_ino);
+    setenv("JOURNAL_STREAM", stream, 1);
+    log_set_journal(a.sun_path);
+    log_configure(LOG_INFO, LOG_TEXT);
+    errno = ENOENT;
+    log_warn("gate", "version=%d result=\"a b\" text=x\nPRIORITY=0 y=%s z 1",
+             7, "");
+    assert_int_equal(errno, ENOENT);
+    n = recv(journal, got, sizeof got - 1, 0);
+    got[n > 0 ? n : 0] = '\0';
+    assert_non_null(strstr(got, "PRIORITY=4\nSYSLOG_IDENTIFIER=test_log\n"
+                                "MNEME_EVENT=gate\n"
+                                "MESSAGE=gate version=7 result=\"a b\" "
+                                "text=x\\nPRIORITY=0 y= z 1\n"
+                                "MNEME_VERSION=7\nMNEME_RESULT=a b\n"
+                                "MNEME_TEXT=x\\nPRIORITY=0\nMNEME_Y=\n"));
+    assert_null(strstr(got, "MNEME_Z"));
+    log_info("gap", "%s", "a text with x=1");
+    n = recv(journal, got, sizeof got - 1, 0);
+    got[n > 0 ? n : 0] = '\0';
+    assert_non_null(strstr(got, "MESSAGE=gap a text with x=1\n"));
+    assert_null(strstr(got, "MNEME_X"));
+    assert_int_equal(recv(pair[1], got, sizeof got, 0), -1); /* no line */
+    close(journal); /* journald is gone: lines again */
+    log_info("publish", "version=%d", 8);
+    n = recv(pair[1], got, sizeof got - 1, 0);
+    got[n > 0 ? n : 0] = '\0';
+    assert_string_equal(got, "<6>publish version=8\n");
+    dup2(saved, STDERR_FILENO);
+    unsetenv("JOURNAL_STREAM");
+    log_set_journal("/none");
+    log_configure(LOG_INFO, LOG_TEXT);
+    unlink(a.sun_path);
+    close(saved);
+    close(pair[0]);
+    close(pair[1]);
 }
 
 static void test_log_json(void **state)
@@ -163,6 +269,8 @@ int main(void)
     cmocka_unit_test_setup_teardown(f, base_make_temp, base_remove_temp)
     const struct CMUnitTest tests[] = {
         T(test_log_text),
+        T(test_log_journal),
+        T(test_log_journal_fields),
         T(test_log_json),
         T(test_log_levels),
         T(test_log_one_write_a_line),

@@ -37,6 +37,7 @@ static void defaults(void **state)
     assert_string_equal(c->source.kafka.topics.items[0], "text");
     assert_int_equal(c->source.kafka.start.kind, CONF_START_EARLIEST);
     assert_null(c->source.kafka.dead_letter);
+    assert_int_equal(c->source.http.log_bytes, 1 << 30);
     assert_int_equal(c->source.kafka.properties.n, 2);
     assert_string_equal(c->source.kafka.properties.items[0].value,
                         "localhost:9092");
@@ -53,7 +54,7 @@ static void defaults(void **state)
     assert_true(c->learner.ewc.decay == 0.95);
     assert_int_equal(c->learner.ewc.consolidate.kind, CONF_CONSOLIDATE_AUTO);
     assert_true(c->learner.average.enabled);
-    assert_true(c->learner.average.decay == 0.98);
+    assert_true(c->learner.average.decay == 0.99);
     assert_true(c->learner.ngram.enabled);
     assert_int_equal(c->learner.ngram.mib, 4);
     assert_int_equal(c->learner.replay.capacity, 100000);

@@ -53,11 +53,11 @@ static void wrong_values(void **state)
 {
     static const struct util_refused cases[] = {
         {"source:\n  type: kafak\n",
-         "t.yaml:2:9: source.type: expected kafka | file | stdin, found "
+         "t.yaml:2:9: source.type: expected kafka | file | stdin | http, found "
          "'kafak'; did you mean 'kafka'?"},
-        {"source: {type: tcp}\n",
-         "t.yaml:1:16: source.type: expected kafka | file | stdin, found "
-         "'tcp'"},
+        {"source: {type: tcp}\n", "t.yaml:1:16: source.type: expected kafka | "
+                                  "file | stdin | http, found "
+                                  "'tcp'"},
         {"learner: {threads: many}\n",
          "t.yaml:1:20: learner.threads: expected a whole number from 0 to "
          "256, found 'many'"},
@@ -252,6 +252,12 @@ static void checks_between_settings(void **state)
          "send requests and roll back: set http.token_file, or listen on "
          "127.0.0.1 or "
          "unix:PATH"},
+        {"http.cors_origins: [\"*\"]\n",
+         "t.yaml:1:20: http.cors_origins: every web page could roll back and "
+         "read what was learned: set http.token_file, or name the origins"},
+        {"http.cors_origins: [https://a.example/]\n",
+         "t.yaml:1:20: http.cors_origins: expected http://HOST[:PORT], "
+         "https://HOST[:PORT] or \"*\", found 'https://a.example/'"},
         {"http.listen: 6636\n",
          "t.yaml:1:14: http.listen: expected HOST:PORT, [IPV6]:PORT or "
          "unix:PATH, found '6636'"},

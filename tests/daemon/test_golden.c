@@ -46,7 +46,7 @@ static struct store *open_all(const char *dir)
 }
 
 /* Versions 1 and 2, a rolled back 3, 1 pinned, 2 the head: write_store.c. */
-static void check_rows(const char *dir, bool guarded)
+static void check_rows(const char *dir, bool guarded, bool tagged)
 {
     struct catalog *c = NULL;
     struct catalog_version v;
@@ -70,6 +70,8 @@ static void check_rows(const char *dir, bool guarded)
         assert_int_equal(store_verify(c, i, NULL), 0);
         assert_int_equal(catalog_get(c, i, &v, NULL), 0);
         assert_int_equal(v.pinned, i == 1);
+        assert_string_equal(v.tags ? v.tags : "",
+                            tagged && i == 1 ? "release-1.0" : "");
         assert_int_equal(v.head, i == 2);
         assert_int_equal(v.serving, i == 2);
         assert_int_equal(v.state, i == 3 ? STORE_ROLLED_BACK : STORE_PASSED);
@@ -112,8 +114,9 @@ static void open_one(const char *archive, const char *dir)
 
     unpack(archive, dir);
     s = open_all(dir);
-    check_rows(dir, !strstr(archive, "/store_1") &&
-                        !strstr(archive, "/store_2"));
+    check_rows(dir,
+               !strstr(archive, "/store_1") && !strstr(archive, "/store_2"),
+               strstr(archive, "/store_4") != NULL);
     assert_int_equal(util_pass(s, 9, true), 4);
     store_close(s);
     check_pages(dir);

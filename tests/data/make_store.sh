@@ -10,6 +10,7 @@
 #   store_1_pages   schema 1, pages with checksums
 #   store_2         schema 2: quarantine kept whole, releases, forgets
 #   store_3         schema 3: what the guard knew
+#   store_4         schema 4: tags
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 build=${top_builddir:-build}

@@ -265,6 +265,56 @@ static void test_equal_seconds(void **state)
     tear_down(&f);
 }
 
+/* The last training from scratch is the arm joint, and an earlier one does not
+ * know the domains that come later. */
+static void test_scratch(void **state)
+{
+    struct fixture f;
+    json_t *report, *arms, *joint, *scratch, *m;
+    double learned = 57 + 2 * 57 + 3 * 57;
+
+    set_up(&f, *state);
+    f.o.arms[EVAL_NONE] = f.o.arms[EVAL_BOTH] = false;
+    f.o.arms[EVAL_SCRATCH] = true;
+    f.o.n_seeds = 1;
+    report = run(&f);
+    arms = json_object_get(report, "arms");
+    assert_int_equal(json_array_size(arms), 2);
+    joint = json_array_get(json_object_get(json_array_get(arms, 0), "runs"), 0);
+    scratch =
+        json_array_get(json_object_get(json_array_get(arms, 1), "runs"), 0);
+    m = json_object_get(scratch, "matrix");
+    /* Joint makes a step at the end of each part; else the two are equal. */
+    for (size_t j = 0; j < 3; j++)
+        assert_true(fabs(cell(m, 2, j) -
+                         cell(json_object_get(joint, "matrix"), 2, j)) < 0.3);
+    assert_true(cell(m, 0, 0) + 1 < cell(m, 0, 1));
+    assert_true(cell(m, 1, 1) + 1 < cell(m, 1, 2));
+    assert_true(fabs(real(scratch, "measures", "anytime_mean") -
+                     (cell(m, 0, 0) + (cell(m, 1, 0) + cell(m, 1, 1)) / 2 +
+                      (cell(m, 2, 0) + cell(m, 2, 1) + cell(m, 2, 2)) / 3) /
+                         3) < 1e-12);
+    assert_true(real(scratch, "measures", "records_learned") +
+                    real(scratch, "measures", "records_refused") ==
+                learned);
+    assert_true(real(scratch, "measures", "tokens") >
+                1.5 * real(joint, "measures", "tokens"));
+    assert_true(json_is_null(
+        json_object_get(json_object_get(scratch, "measures"), "prequential")));
+    assert_true(real(scratch, "cost", "less_than_scratch") == 1.0);
+    assert_true(fabs(real(joint, "cost", "less_than_scratch") -
+                     real(scratch, "cost", "seconds") /
+                         real(joint, "cost", "seconds")) < 1e-12);
+    json_decref(report);
+    f.o.n_files = 1;
+    report = run(&f);
+    arms = json_object_get(report, "arms");
+    assert_true(json_equal(json_object_get(json_array_get(arms, 0), "matrix"),
+                           json_object_get(json_array_get(arms, 1), "matrix")));
+    json_decref(report);
+    tear_down(&f);
+}
+
 static void test_linear(void **state)
 {
     struct fixture f;
@@ -296,6 +346,10 @@ static void test_errors(void **state)
     assert_int_equal(eval_files(&f.o, &report, &err), ERR_INVALID);
     assert_non_null(strstr(err.msg, "time stamp"));
     f.o.order = EVAL_SEQUENCE;
+    f.o.arms[EVAL_SCRATCH] = f.o.equal_seconds = true;
+    assert_int_equal(eval_files(&f.o, &report, &err), ERR_INVALID);
+    assert_non_null(strstr(err.msg, "scratch"));
+    f.o.arms[EVAL_SCRATCH] = f.o.equal_seconds = false;
     /* An error in the process of a run names the run. */
     f.conf->model.tokenizer_from = xstrdup("no-such-file.json");
     assert_int_equal(eval_files(&f.o, &report, &err), ERR_NOTFOUND);
@@ -312,9 +366,8 @@ static void test_errors(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_report),
-        cmocka_unit_test(test_equal_seconds),
-        cmocka_unit_test(test_linear),
+        cmocka_unit_test(test_report),  cmocka_unit_test(test_equal_seconds),
+        cmocka_unit_test(test_scratch), cmocka_unit_test(test_linear),
         cmocka_unit_test(test_errors),
     };
 

@@ -44,7 +44,7 @@ def configuration(tap):
     tap.ok("bad.yaml:10:" in err and "no.such.property" in err,
            "a property that librdkafka does not know")
     code, out, _ = mnemed("-T")
-    tap.ok(code == 0 and "batch_tokens: 256" in out,
+    tap.ok(code == 0 and "batch_tokens: 512" in out,
            "-T prints every default")
     tap.equal(mnemed("--nonsense")[0], 2, "a wrong option: exit 2")
 

@@ -129,6 +129,12 @@ class Fake(http.server.BaseHTTPRequestHandler):
         else:
             self.fail(404, "no such path")
 
+    def do_PUT(self):
+        self.do_POST()
+
+    def do_DELETE(self):
+        self.do_POST()
+
     def do_POST(self):
         body = json.loads(self.rfile.read(
             int(self.headers["Content-Length"])))
@@ -137,6 +143,9 @@ class Fake(http.server.BaseHTTPRequestHandler):
             self.answer(202, {"operation": 8, "state": "queued"})
         elif self.path == "/v1/rollback" or self.path.endswith("/promote"):
             self.answer(202, {"operation": 7, "state": "queued"})
+        elif self.path == "/v1/tags/a":
+            self.answer(200, {"operation": 7, "state": "done",
+                              "detail": f"{self.command} a"})
         elif self.path == "/v1/versions/2/pin":
             self.fail(409, "version 2 is going away")
         elif self.path == "/v1/score":
@@ -260,6 +269,11 @@ def hands(tap, where):
     check(tap, run("pin", "2", *where), 3, ["going away"], "409: exit 3")
     check(tap, run("unpin", "2", *where), 3, ["no version serves"],
           "503: exit 3")
+    check(tap, run("tag", "2", "a", *where), 0, ["PUT a"], "tag")
+    tap.equal(Fake.posts[-1][1], {"version": 2}, "the body of the request")
+    check(tap, run("untag", "a", *where), 0, ["DELETE a"], "untag")
+    check(tap, run("tag", "2", "latest", *where), 2, ["latest"],
+          "tag latest: exit 2")
     check(tap, run("pin", "latest", *where), 2, ["number of a version"],
           "pin latest: exit 2")
 
@@ -390,8 +404,55 @@ def fits(seen, columns, rows):
     return True
 
 
+FRAME = """\
+mnemed at ADDRESS: learning
+  serving   version 2, made AGE ago
+  lag       40 records in 1 partition
+  speed     4.5 records/s  812 tokens/s
+  records   310 consumed: 300 learned, 7 held out, 2 quarantined, 1 skipped
+  loss      bits per byte: 2.500 in training
+  memory    300 of 1000 segments to replay; EWC consolidations: 2; step 31
+
+DOMAIN    RECORDS  BITS/BYTE  HELD OUT   BEST  FORGOT  ALARMS  HELD OUT BY VERSION
+?[31mred      300      2.750     2.500  2.250  11.1 %       0  ___
+mail          120      1.500     2.700  2.700   0.0 %       1  #-_
+
+VERSION  STEP  MADE                 GATE    FLAGS   REASON
+3          30  TIME  fail            mail is worse
+2          20  TIME  pass    serves  no domain is worse
+1          10  TIME  passed          \n"""
+
+
+def once(tap, where):
+    mail = {"domain": "mail", "records": 120, "bytes": 9,
+            "prequential_bits_per_byte": 1.5, "holdout_bits_per_byte": 2.7,
+            "holdout_best_bits_per_byte": 2.7, "accuracy": None,
+            "replay_rows": 9, "drift": {"alarms": 1}}
+    red = STATUS["domains"][0]
+    STATUS["domains"] = [red, mail]
+    code, out, _ = run("top", "--once", *where, COLUMNS="100", LC_ALL="C")
+    got = re.sub(r"at [0-9.:]+:", "at ADDRESS:", out)
+    got = re.sub(r"made \d+ \w+ ago", "made AGE ago", got)
+    got = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "TIME", got)
+    tap.equal((code, got.split("\n")), (0, FRAME.split("\n")), "top --once")
+    _, out, _ = run("top", "--once", *where, COLUMNS="100", LC_ALL="C.UTF-8")
+    tap.ok("\u2588\u2584\u2581" in out, "blocks where the terminal has them")
+    for columns in (20, 40, 60, 80):
+        _, out, _ = run("top", "--once", *where, COLUMNS=str(columns),
+                        LINES="12", LC_ALL="C.UTF-8")
+        tap.ok(max(map(len, out.split("\n"))) <= columns and
+               out.count("\n") <= 12, f"top --once fits {columns} x 12")
+    STATUS.update(state="paused", reason="by the guard")
+    t = Terminal(80, 24, "top", *where)
+    drawn = t.read_until(b"\x1b[1;31m  by the guard\x1b[m")
+    os.write(t.main, b"q")
+    tap.ok(drawn and t.end()[0] == 0, "top: a pause is red")
+    STATUS.update(state="learning", reason=None)
+    STATUS["domains"] = [red]
+
+
 def top(tap, where):
-    last = b"too small for the rest"
+    last = b"more\r\n" # of the table of domains
     many = [dict(STATUS["domains"][0], domain=f"domain-{i}" + "x" * i)
             for i in range(60)]
     keep = STATUS["domains"], STATUS["reason"]
@@ -422,6 +483,7 @@ def top(tap, where):
     tap.ok(drawn and t.end() == (0, b"", True),
            "top without a terminal as its input")
     STATUS["domains"], STATUS["reason"] = keep
+    once(tap, where)
     for more in ([], ["--json"]):
         p = subprocess.Popen([MNEME, "top", "-n", "0.1", *more, *where],
                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
@@ -447,11 +509,13 @@ def outputs(tap, where):
     """Runs each verb with an output that fails, or whose reader has left."""
     data = make_store(tap)
     arguments = {
-        "demo": ["--minutes", "0.5"], "status": where, "top": where,
+        "demo": ["--minutes", "0.5"], "doctor": where, "status": where, "top": where,
         "versions": where, "show": ["2", *where], "diff": ["1", "2", *where],
         "rollback": ["2", "--stream", "skip", *where],
         "pin": ["latest", "--help"], "unpin": ["latest", "--help"],
-        "promote": ["2", *where], "history": where, "ranges": where,
+        "tag": ["2", "a", *where], "untag": ["a", *where],
+        "token": ["create"], "promote": ["2", *where],
+        "history": where, "ranges": where,
         "generate": ["x", *where], "score": ["x", *where],
         "classify": ["x", *where], "embed": ["x", *where],
         "feed": [*MOCK, "--data-dir", data], "quarantine": where,
@@ -462,7 +526,7 @@ def outputs(tap, where):
                  write_lines(os.path.join(TMP, "eval.jsonl"), [
                      json.dumps({"text": f"text {i}", "label": f"l{i % 2}"})
                      for i in range(40)])],
-        "help": [], "--help": [], "--version": [],
+        "completion": ["bash"], "help": [], "--help": [], "--version": [],
     }
     shown = re.findall(r"^  (\w+)", run("help")[1], re.M)
     tap.equal(sorted(set(shown) - set(arguments)), [],

@@ -69,13 +69,23 @@ result $? "make install"
 missing=0
 for name in bin/mneme sbin/mnemed share/mneme/mneme.yaml \
     share/man/man1/mneme.1 share/man/man5/mneme.yaml.5 \
-    share/man/man8/mnemed.8 share/bash-completion/completions/mneme; do
+    share/man/man8/mnemed.8 share/bash-completion/completions/mneme \
+    share/zsh/site-functions/_mneme \
+    share/fish/vendor_completions.d/mneme.fish \
+    share/mneme/prometheus/mneme.rules.yml share/mneme/grafana/mneme.json \
+    share/doc/mneme/RUNBOOK.md; do
     find "$root" -type f -path "*/$name" | grep -q . || {
         echo "$name is not installed" >&2
         missing=1
     }
 done
-result $missing "programs, manual pages, configuration and completion"
+unit_dir=$(sed -n 's/^systemdsystemunitdir = //p' "$top_builddir/Makefile")
+test "$unit_dir" = no ||
+    find "$root" -type f -path "*/systemd/system/mnemed.service" | grep -q . || {
+    echo "mnemed.service is not installed" >&2
+    missing=1
+}
+result $missing "programs, manual pages, configuration, completion and unit"
 
 for name in mneme mnemed; do
     program=$(find "$root" -type f -path "*bin/$name")

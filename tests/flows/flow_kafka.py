@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A real Apache Kafka: three partitions fed, learned, killed, rolled back."""
 
+import json
 import os
 import random
 import signal
@@ -65,6 +66,18 @@ def main():
     middle = status["head_version"]
     # However many versions come after it: it is gone back to twice.
     tap.equal(daemon.post(f"/v1/versions/{middle}/pin")[0], 200, "pinned")
+
+    # The doctor asks the broker for the topics, and makes none.
+    conf = ["--set", f"source.kafka.properties.bootstrap.servers={address}",
+            "--set", "source.kafka.properties.group.id=flow", "--set"]
+    for topics, wanted in ((TOPIC, []), (f"{TOPIC}, other", ["other"]),
+                           (f"{TOPIC}, other", ["other"])):
+        found = json.loads(mneme("doctor", "--json", *conf,
+                                 f"source.kafka.topics=[{topics}]",
+                                 data=daemon.data)[1])["findings"]
+        tap.equal([(f["check"], "topic other does not exist" in f["problem"])
+                   for f in found], [("source", True) for _ in wanted],
+                  f"mneme doctor with topics {topics}: {wanted} is missing")
 
     # Kill while it learns more; nothing twice, nothing lost.
     rng = random.Random(3)

@@ -101,7 +101,7 @@ def are_of(tap, daemon, version, what):
     metrics = daemon.get("/metrics")[1]
     for name, loss in held.items():
         line = [m for m in metrics.splitlines() if m.startswith(
-            f'mneme_domain_holdout_bits_per_byte{{domain="{name}"}} ')]
+            f'mneme_domain_holdout_loss_bpb{{domain="{name}"}} ')]
         tap.ok(len(line) == 1 and
                abs(float(line[0].split()[-1]) - loss) < 1e-8,
                f"{what}: metrics, {name}")

@@ -30,7 +30,7 @@ static http_endpoint_fn *const endpoints[] = {
     api_completions, api_chat_completions, api_score,
     api_classify,    api_embeddings,       api_tokenize,
     api_detokenize,  api_rollback,         api_forget,
-    api_release_many,
+    api_release_many, api_responses,
 };
 
 static const struct model_shape shape = {.vocab_size = 257,

@@ -68,6 +68,43 @@ static void grams_are_words_and_pairs(void **state)
     gram_list_release(&b);
 }
 
+/* Three letters as the header defines them, hashed as stored heads need it. */
+static uint32_t hash_three(const char *letters)
+{
+    uint64_t x = UINT64_C(0x1000000);
+
+    for (int i = 0; i < 3; i++)
+        x += (uint64_t)(unsigned char)letters[i] << (16 - 8 * i);
+    x *= UINT64_C(0x100000001b3);
+    x ^= x >> 32;
+    x *= UINT64_C(0xd6e8feb86659fd93);
+    return (uint32_t)(x >> 32);
+}
+
+static void letters_are_runs_of_three(void **state)
+{
+    static const char *const want[] = {"<te", "tea",       "ea>",
+                                       "<5>", "<\xc3\xa9", "\xc3\xa9>"};
+    struct gram_list l = GRAM_LIST_INIT;
+    char bytes[256];
+
+    (void)state;
+    /* Characters of three and four bytes have none, whole or cut off. */
+    gram_list_add_letters(
+        &l, "Tea, 5% \xe4\xb8\xad\xf0\x9f\x98\x80 \xc3\xa9 \xe4\xb8", 22);
+    assert_int_equal(l.n, 6);
+    for (size_t i = 0; i < 6; i++)
+        assert_int_equal(l.items[i], hash_three(want[i]));
+    for (int i = 0; i < 256; i++)
+        bytes[i] = (char)i;
+    for (size_t from = 0; from < 256; from++) {
+        l.n = 0;
+        gram_list_add_letters(&l, bytes + from, 256 - from);
+    }
+    gram_list_add_letters(&l, "", 0);
+    gram_list_release(&l);
+}
+
 static void grams_of_any_bytes(void **state)
 {
     struct gram_list l = GRAM_LIST_INIT;
@@ -315,27 +352,27 @@ static void learn_batch(struct head *h, struct store *s,
         offer(s, &batch[k], head_labels(h));
 }
 
-/* Learns six classes in pairs. Returns the accuracy on the first pair. */
+/* Learns six classes, one after another. Returns the accuracy on the first
+ * two. */
 static double class_incremental(bool replay)
 {
     struct head_options options = small_options(0);
-    struct world test = make_world(200, 0, 2, 9), parts[3];
+    struct world test = make_world(200, 0, 2, 9), parts[6];
     struct store *store = xcalloc(1, sizeof *store);
     struct head *h;
     double result;
 
     options.gram_slots = 4096;
     h = head_create(&options);
-    for (int part = 0; part < 3; part++) {
-        parts[part] = make_world(400, 2 * part, 2 * part + 2,
-                                 (uint64_t)part + 3);
+    for (int part = 0; part < 6; part++) {
+        parts[part] = make_world(200, part, part + 1, (uint64_t)part + 3);
         for (size_t i = 0; i < parts[part].n; i += BATCH)
             learn_batch(h, store, parts[part].examples + i, replay);
     }
     result = accuracy(h, &test);
     head_free(h);
     free(store);
-    for (int part = 0; part < 3; part++)
+    for (int part = 0; part < 6; part++)
         free_world(&parts[part]);
     free_world(&test);
     return result;
@@ -346,7 +383,7 @@ static void replay_keeps_old_classes(void **state)
     double with = class_incremental(true), without = class_incremental(false);
 
     (void)state;
-    print_message("# first pair: %.3f with replay, %.3f without\n", with,
+    print_message("# first two: %.3f with replay, %.3f without\n", with,
                   without);
     assert_true(with > without);
     assert_true(with > 0.85);
@@ -391,9 +428,25 @@ static struct known make_known(const struct head_options *options)
     return k;
 }
 
-/* Returns the loss that the gradient belongs to, for these states. */
+/* The loss of the balanced softmax. Labels 0 to n_new - 1 have one new example
+ * each. The other examples are replayed, and shared by the four labels. */
+static double balanced_loss(const float logits[4], int label, int n_new)
+{
+    double share = (EXAMPLES - n_new) / 4.0, sum = 0, own = 0;
+
+    for (int c = 0; c < 4; c++) {
+        double x = (share + (c < n_new)) * exp((double)logits[c]);
+
+        sum += x;
+        own = c == label ? x : own;
+    }
+    return -log(own / sum);
+}
+
+/* Returns the loss that the gradient belongs to, for these states. Examples 0
+ * to n_new - 1 are new, the others are replayed. */
 static double total_loss(const struct head_options *options,
-                         const struct known *k, const float *states,
+                         const struct known *k, int n_new, const float *states,
                          const float *old, float *dstates)
 {
     struct head *h = head_create(options);
@@ -410,25 +463,29 @@ static double total_loss(const struct head_options *options,
             .n_states = N_STATES,
             .dstates = dstates ? dstates + i * N_STATES * DIM : NULL,
             .label = i,
-            .replayed = true, /* over all labels: the loss in the example */
+            .replayed = i >= n_new,
             .logits = logits[i],
-            .old_logits = i == 1 ? old : NULL,
-            .n_old = i == 1 ? 3 : 0,
+            .old_logits = i == 2 ? old : NULL,
+            .n_old = i == 2 ? 3 : 0,
         };
     }
     if (dstates)
         head_backward(h, e, EXAMPLES, 0.5f);
     head_step(h, e, EXAMPLES);
     for (int i = 0; i < EXAMPLES; i++)
-        sum += (double)e[i].loss;
-    for (int c = 0; c < 3; c++)
+        sum += balanced_loss(logits[i], i, n_new);
+    /* Without new examples, the balanced softmax is the plain one. */
+    for (int i = 0; n_new == 0 && i < EXAMPLES; i++)
+        assert_true(fabs((double)e[i].loss - balanced_loss(logits[i], i, 0)) <
+                    1e-5);
+    for (int c = 0; n_new < 3 && c < 3; c++)
         sum += (double)options->replay_logits / 3 *
-               pow((double)(logits[1][c] - old[c]), 2);
+               pow((double)(logits[2][c] - old[c]), 2);
     head_free(h);
     return 0.5 * sum / EXAMPLES;
 }
 
-static void gradients_match_central_differences(void **state)
+static void check_gradients(int n_new)
 {
     enum { N = EXAMPLES * N_STATES * DIM };
     struct head_options options = small_options(DIM);
@@ -436,23 +493,30 @@ static void gradients_match_central_differences(void **state)
     float states[N], d[N], old[3] = {1.0f, -2.0f, 0.5f};
     const float h = 2e-2f;
 
-    (void)state;
     fill(states, N, 99);
-    total_loss(&options, &k, states, old, d);
+    total_loss(&options, &k, n_new, states, old, d);
     for (size_t i = 0; i < N; i++) {
         float was = states[i];
         double up, down, want;
 
         states[i] = was + h;
-        up = total_loss(&options, &k, states, old, NULL);
+        up = total_loss(&options, &k, n_new, states, old, NULL);
         states[i] = was - h;
-        down = total_loss(&options, &k, states, old, NULL);
+        down = total_loss(&options, &k, n_new, states, old, NULL);
         states[i] = was;
         want = (up - down) / (2.0 * (double)h);
         assert_true(fabs((double)d[i] - want) < 2e-4 + 0.01 * fabs(want));
     }
     tensor_list_release(&k.head);
     tensor_list_release(&k.state);
+}
+
+static void gradients_match_central_differences(void **state)
+{
+    (void)state;
+    check_gradients(0);
+    check_gradients(2);
+    check_gradients(EXAMPLES);
 }
 
 static void assert_same_tensors(const struct tensor_list *a,
@@ -576,6 +640,44 @@ static void serves_from_what_is_stored(void **state)
     free_world(&w);
 }
 
+/* The features of a head of an older program stay without letters. */
+static void an_older_head_has_no_letters(void **state)
+{
+    struct head_options options = small_options(0);
+    struct world w = make_world(100, 0, 5, 4);
+    struct head *a = head_create(&options), *b = head_create(&options);
+    struct tensor_list head = TENSOR_LIST_INIT, again = TENSOR_LIST_INIT;
+    float x[64], y[64];
+
+    (void)state;
+    head_step(a, w.examples, w.n);
+    head_export(a, &head, NULL);
+    assert_int_equal(head.n, 4);
+    assert_string_equal(head.items[3].name, "head.letters");
+    head.n = 3; /* as the older program wrote it */
+    assert_int_equal(head_import(b, &head, NULL, NULL), 0);
+    head_export(b, &again, NULL);
+    assert_same_tensors(&head, &again);
+    head_scores(a, "a1 a2", 5, NULL, 0, x);
+    head_scores(b, "a1 a2", 5, NULL, 0, y);
+    assert_memory_not_equal(x, y, 5 * sizeof *x);
+    /* Without words there are no letters, and the heads are the same. */
+    head_scores(a, "\xe4\xb8\xad", 3, NULL, 0, x);
+    head_scores(b, "\xe4\xb8\xad", 3, NULL, 0, y);
+    for (int c = 0; c < 5; c++)
+        assert_true(fabsf(x[c] - y[c]) < 1e-6f);
+    head.n = 4;
+    *(int64_t *)head.items[3].data = 4;
+    assert_int_equal(head_import(b, &head, NULL, NULL), ERR_CORRUPT);
+    *(int64_t *)head.items[3].data = 3;
+    assert_int_equal(head_import(b, &head, NULL, NULL), 0);
+    tensor_list_release(&head);
+    tensor_list_release(&again);
+    head_free(a);
+    head_free(b);
+    free_world(&w);
+}
+
 static void refuses_a_damaged_state(void **state)
 {
     struct head_options options = small_options(0), other;
@@ -618,6 +720,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(grams_are_words_and_pairs),
         cmocka_unit_test(grams_of_any_bytes),
+        cmocka_unit_test(letters_are_runs_of_three),
         cmocka_unit_test(wide_sums_are_plain_sums),
         cmocka_unit_test(given_grams_are_the_texts),
         cmocka_unit_test(learns_separable_texts),
@@ -628,6 +731,7 @@ int main(void)
         cmocka_unit_test(asking_for_the_states_gradient_changes_nothing),
         cmocka_unit_test(state_is_exact),
         cmocka_unit_test(serves_from_what_is_stored),
+        cmocka_unit_test(an_older_head_has_no_letters),
         cmocka_unit_test(refuses_a_damaged_state),
     };
 

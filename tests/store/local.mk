@@ -13,6 +13,7 @@ check_PROGRAMS += \
 	tests/store/test_store \
 	tests/store/test_store_change \
 	tests/store/test_store_faults \
+	tests/store/test_tags \
 	tests/store/test_tombstones
 tests_store_test_catalog_LDADD = $(TEST_UTIL) $(STORE_LIBS) $(CMOCKA_LIBS)
 tests_store_test_crash_LDADD = $(TEST_UTIL) $(STORE_LIBS) $(CMOCKA_LIBS)
@@ -26,5 +27,6 @@ tests_store_test_safetensors_LDADD = $(TEST_UTIL) $(STORE_LIBS) $(CMOCKA_LIBS)
 tests_store_test_store_LDADD = $(TEST_UTIL) $(STORE_LIBS) $(CMOCKA_LIBS)
 tests_store_test_store_change_LDADD = $(TEST_UTIL) $(STORE_LIBS) $(CMOCKA_LIBS)
 tests_store_test_store_faults_LDADD = $(TEST_UTIL) $(STORE_LIBS) $(CMOCKA_LIBS)
+tests_store_test_tags_LDADD = $(TEST_UTIL) $(STORE_LIBS) $(CMOCKA_LIBS)
 tests_store_test_tombstones_LDADD = $(TEST_UTIL) $(STORE_LIBS) $(CMOCKA_LIBS)
 endif

@@ -45,6 +45,7 @@
 #include "store/store.h"
 #include "store/store_private.h"
 #include "store/tombstones.h"
+#include "store/tags.h"
 #include "tests/util/fault_vfs.h"
 #include "tests/util/store_util.h"
 
@@ -55,7 +56,7 @@
 #define NOT_FINAL 6  /* after an I/O error, a later call did not fail */
 #define NOT_AGAIN 8  /* after a full disk, the second try failed */
 #define MOST 20000   /* operations of an act */
-#define SKIPPED 2    /* the range in the control log */
+#define SKIPPED 3    /* the range in the control log */
 
 /* --- what fails --------------------------------------------------------- */
 
@@ -219,6 +220,20 @@ static int act_unpin(struct store *s, struct err *err)
     return store_pin(s, 2, false, err);
 }
 
+static int act_tag(struct store *s, struct err *err)
+{
+    int64_t before;
+
+    return tags_put(s, "stable", 1, &before, err);
+}
+
+static int act_untag(struct store *s, struct err *err)
+{
+    int64_t before;
+
+    return tags_remove(s, "first", &before, err);
+}
+
 static int act_hold(struct store *s, struct err *err)
 {
     return store_pause(s, "", err);
@@ -306,39 +321,114 @@ struct act {
 static const struct act acts[] = {
     {"start", act_start, ALONE, {3, 3}, NULL, 0, 0},
     {"publish", act_publish, WRITES, {4, 4}, NULL, 0, 0},
-    {"verdict", act_verdict, WRITES, {3, 3},
-     "SELECT 10 * serving + (SELECT count(*) FROM history) FROM pointers", 22,
+    {"verdict",
+     act_verdict,
+     WRITES,
+     {3, 3},
+     "SELECT 10 * serving + (SELECT count(*) FROM history) FROM pointers",
+     22,
      33},
     {"rollback", act_rollback, WRITES, {2, 3}, NULL, 0, 0},
     {"retention", act_retention, WRITES, {3, 2}, NULL, 0, 0},
-    {"promote", act_promote, WRITES, {3, 3},
+    {"promote",
+     act_promote,
+     WRITES,
+     {3, 3},
      "SELECT 100 * serving + 10 * serving_pinned + count(*) FROM pointers"
-     " JOIN history", 202, 113},
-    {"serve instead", act_serve_instead, WRITES, {3, 3},
-     "SELECT 10 * serving + count(*) FROM pointers JOIN history", 22, 13},
-    {"pin", act_pin, WRITES, {3, 3},
+     " JOIN history",
+     202,
+     113},
+    {"serve instead",
+     act_serve_instead,
+     WRITES,
+     {3, 3},
+     "SELECT 10 * serving + count(*) FROM pointers JOIN history",
+     22,
+     13},
+    {"pin",
+     act_pin,
+     WRITES,
+     {3, 3},
      "SELECT 10 * pinned + (SELECT count(*) FROM control_log WHERE"
-     " kind = 'pin') FROM versions WHERE version = 1", 1, 12},
-    {"unpin", act_unpin, WRITES, {3, 3},
+     " kind = 'pin') FROM versions WHERE version = 1",
+     1,
+     12},
+    {"unpin",
+     act_unpin,
+     WRITES,
+     {3, 3},
      "SELECT 10 * pinned + (SELECT count(*) FROM control_log WHERE"
-     " kind = 'unpin') FROM versions WHERE version = 2", 10, 1},
-    {"hold", act_hold, WRITES, {3, 3},
-     "SELECT count(*) FROM control_log WHERE kind = 'hold'", 0, 1},
-    {"mark", act_mark, WRITES, {3, 3},
-     "SELECT count(*) FROM versions WHERE state = 'damaged'", 0, 1},
-    {"release range", act_release_range, WRITES, {3, 3},
-     "SELECT count(*) FROM control_log WHERE kind = 'release'", 0, 1},
-    {"release", act_release, WRITES, {3, 3},
+     " kind = 'unpin') FROM versions WHERE version = 2",
+     10,
+     1},
+    {"tag",
+     act_tag,
+     WRITES,
+     {3, 3},
+     "SELECT 10 * count(*) + (SELECT count(*) FROM control_log WHERE"
+     " kind = 'tag') FROM tags",
+     11,
+     22},
+    {"untag",
+     act_untag,
+     WRITES,
+     {3, 3},
+     "SELECT 10 * count(*) + (SELECT count(*) FROM control_log WHERE"
+     " kind = 'untag') FROM tags",
+     10,
+     1},
+    {"hold",
+     act_hold,
+     WRITES,
+     {3, 3},
+     "SELECT count(*) FROM control_log WHERE kind = 'hold'",
+     0,
+     1},
+    {"mark",
+     act_mark,
+     WRITES,
+     {3, 3},
+     "SELECT count(*) FROM versions WHERE state = 'damaged'",
+     0,
+     1},
+    {"release range",
+     act_release_range,
+     WRITES,
+     {3, 3},
+     "SELECT count(*) FROM control_log WHERE kind = 'release'",
+     0,
+     1},
+    {"release",
+     act_release,
+     WRITES,
+     {3, 3},
      "SELECT 100 * count(release_id) + 10 * (SELECT count(*) FROM releases) +"
      " (SELECT count(*) FROM control_log WHERE kind = 'release_record') FROM"
-     " quarantine", 0, 111},
-    {"setting", act_setting, WRITES, {3, 3},
-     "SELECT count(*) FROM settings WHERE key = 'some'", 0, 1},
-    {"partitions", act_partitions, WRITES, {3, 3},
-     "SELECT count(*) FROM partitions", 2, 3},
-    {"forget", act_forget, WRITES, {3, 3},
+     " quarantine",
+     0,
+     111},
+    {"setting",
+     act_setting,
+     WRITES,
+     {3, 3},
+     "SELECT count(*) FROM settings WHERE key = 'some'",
+     0,
+     1},
+    {"partitions",
+     act_partitions,
+     WRITES,
+     {3, 3},
+     "SELECT count(*) FROM partitions",
+     2,
+     3},
+    {"forget",
+     act_forget,
+     WRITES,
+     {3, 3},
      "SELECT 10 * count(*) + (SELECT count(*) FROM control_log WHERE"
-     " kind = 'forget') FROM quarantine", 30, 3},
+     " kind = 'forget') FROM quarantine",
+     30,
+     3},
     {"backup", act_backup, COPIES, {3, 3}, NULL, 0, 0},
     {"restore", act_restore, COPIES, {3, 3}, NULL, 0, 0},
 };
@@ -364,19 +454,22 @@ static bool is_final(struct store *s, const struct err *first)
 
 /* --- running one -------------------------------------------------------- */
 
-/* Versions 1 and 2 passed, 2 serves and is pinned, 3 is pending. A range has
- * been skipped. There are also leftovers of a crash, for a start to sweep. */
+/* Versions 1 and 2 passed, 2 serves, is pinned and has a tag, 3 is pending. A
+ * range has been skipped. There are also leftovers of a crash, for a start to
+ * sweep. */
 static void make_three(void)
 {
     struct store *s = NULL;
     char *left_over = xasprintf("%s/versions/.new-000009", dir);
     char *file = xasprintf("%s/x", left_over);
+    int64_t before;
 
     assert_int_equal(store_open(dir, NULL, 0, &s, NULL), 0);
     util_pass(s, 1, true);
     util_pass(s, 2, true);
     util_publish(s, 2, 3);
     assert_int_equal(store_pin(s, 2, true, NULL), 0);
+    assert_int_equal(tags_put(s, "first", 2, &before, NULL), 0);
     assert_int_equal(sqlite3_exec(db_handle(s->db),
                                   "INSERT INTO control_log (time_ms, kind,"
                                   " version, partition_id, first_offset,"

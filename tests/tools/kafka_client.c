@@ -10,7 +10,8 @@
  *     trim NAME PARTITION OFFSET    expire the records before OFFSET
  *     produce NAME                  stdin, a line each: `begin`, `commit`,
  *                                   `abort` (a transaction), or
- *                                   PARTITION TAB TEXT; TEXT `null`: no value
+ *                                   PARTITION TAB TEXT; TEXT `null`: no value;
+ *                                   PARTITION:KEY gives the message a key
  *     group NAME                    its state TAB its coordinator; then a line
  *                                   a member: MEMBER TAB CLIENT TAB bytes of
  *                                   its assignment
@@ -210,20 +211,22 @@ static void trim(rd_kafka_t *rk, rd_kafka_queue_t *q, const char *name,
 
 static void send_line(rd_kafka_t *rk, const char *topic, char *line)
 {
-    char *text = strchr(line, '\t');
+    char *text = strchr(line, '\t'), *key;
     bool is_null;
 
     if (!text)
         check(RD_KAFKA_RESP_ERR__INVALID_ARG, line);
     *text++ = '\0';
+    key = strchr(line, ':');
     is_null = strcmp(text, "null") == 0;
-    check(rd_kafka_producev(rk, RD_KAFKA_V_TOPIC(topic),
-                            RD_KAFKA_V_PARTITION(atoi(line)),
-                            RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
-                            RD_KAFKA_V_VALUE(is_null ? NULL : text,
-                                             is_null ? 0 : strlen(text)),
-                            RD_KAFKA_V_END),
-          topic);
+    check(
+        rd_kafka_producev(
+            rk, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(atoi(line)),
+            RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+            RD_KAFKA_V_KEY(key ? key + 1 : NULL, key ? strlen(key + 1) : 0),
+            RD_KAFKA_V_VALUE(is_null ? NULL : text, is_null ? 0 : strlen(text)),
+            RD_KAFKA_V_END),
+        topic);
 }
 
 static void produce(const char *address, const char *topic)

@@ -16,6 +16,7 @@
 
 #include "replay/replay.h"
 #include "store/store.h"
+#include "store/tags.h"
 #include "tests/util/store_util.h"
 
 static uint16_t tokens[] = {256, 104, 105, 32, 116, 105, 100, 101, 256};
@@ -66,7 +67,7 @@ int main(int argc, char **argv)
     struct replay *r = NULL;
     struct store *s = NULL;
     struct err err = ERR_INIT;
-    int64_t version = 0;
+    int64_t version = 0, before;
     int rc = argc == 2 ? store_open(argv[1], &schema, 1, &s, &err) : -1;
 
     replay_options_default(&options, REPLAY_ROWS);
@@ -81,6 +82,8 @@ int main(int argc, char **argv)
     }
     if (rc == 0)
         rc = store_pin(s, 1, true, &err);
+    if (rc == 0)
+        rc = tags_put(s, "release-1.0", 1, &before, &err);
     if (rc == 0)
         rc = store_rollback(s, &rollback, &err);
     replay_free(r);

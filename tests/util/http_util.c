@@ -179,8 +179,8 @@ void util_start(const char *listen, const char *token_file)
     fix.conf->http.max_request_seconds = util_most_seconds;
     for (int i = 0; i < 5; i++)
         free(sets[i]);
-    context = (struct http_context){fix.conf, &fix.board, fix.serving,
-                                    fix.catalog, fix.control};
+    context = (struct http_context){fix.conf,    &fix.board,  fix.serving,
+                                    fix.catalog, fix.control, fix.source};
     if (http_start(&context, &fix.http, &err) != 0)
         fail_msg("%s", err.msg);
     fix.port = atoi(strrchr(http_address(fix.http), ':') + 1);
@@ -191,6 +191,12 @@ void util_stop(void)
     http_stop(fix.http);
     conf_free(fix.conf);
     fix.http = NULL;
+}
+
+void util_restart(void)
+{
+    util_stop();
+    util_start("127.0.0.1:0", NULL);
 }
 
 int util_open_all(void **state)

@@ -26,6 +26,7 @@ extern struct http_fixture {
     struct serving *serving;
     struct control *control;
     struct status_board board;
+    struct source *source; /* of the next util_start; or NULL */
     struct conf *conf;
     struct http *http;
     int port;
@@ -42,6 +43,7 @@ extern int64_t util_most_seconds;
 /* Starts and stops only the server. token_file NULL: no token is needed. */
 void util_start(const char *listen, const char *token_file);
 void util_stop(void);
+void util_restart(void); /* at a new port of 127.0.0.1, without tokens */
 
 /* --- a client ----------------------------------------------------------- */
 

@@ -74,8 +74,7 @@ static size_t get_partitions(struct source *base,
 }
 
 static const struct source_ops source_ops = {
-    free_nothing, seek, seek, published, get_partitions,
-};
+    free_nothing, seek, seek, published, get_partitions, NULL};
 
 /* --- opening and closing ------------------------------------------------ */
 

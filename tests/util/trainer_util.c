@@ -157,11 +157,16 @@ void trainer_util_publish(struct train_util *u)
 
 /* --- records ------------------------------------------------------------ */
 
-void trainer_util_push_value(struct train_util *u, const char *value)
+static void push_data(struct train_util *u, const char *value, bool is_id)
 {
     struct record *rec =
         record_create_data(&u->source.base.maker, value, strlen(value));
 
+    if (is_id) { /* as source_kafka.c does */
+        rec->forgets = rec->value;
+        rec->value = NULL;
+        rec->n_bytes = 0;
+    }
     rec->epoch = u->source.epoch;
     rec->topic = TRAIN_UTIL_TOPIC;
     rec->offset = u->source.next[0]++;
@@ -169,6 +174,16 @@ void trainer_util_push_value(struct train_util *u, const char *value)
     rec->value_hash = (uint64_t)rec->offset + 1000;
     source_parse(&u->source.base, rec, NULL);
     assert_true(queue_try_push(u->queue, rec));
+}
+
+void trainer_util_push_value(struct train_util *u, const char *value)
+{
+    push_data(u, value, false);
+}
+
+void trainer_util_push_tombstone(struct train_util *u, const char *id)
+{
+    push_data(u, id, true);
 }
 
 /* n records of 32 bytes each: with the end mark 33 tokens. */

@@ -35,6 +35,8 @@ void trainer_util_advance(struct train_util *u, double seconds);
 void trainer_util_push(struct train_util *u, int n);
 void trainer_util_push_value(struct train_util *u, const char *value);
 void trainer_util_push_end(struct train_util *u);
+/* A tombstone for the records of an id before it. */
+void trainer_util_push_tombstone(struct train_util *u, const char *id);
 
 /* Learns two records: one turn gives them to intake, one makes the step. */
 void trainer_util_learn_batch(struct train_util *u);

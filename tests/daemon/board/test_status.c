@@ -14,12 +14,16 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/timing.h"
 #include "base/utf8.h"
 #include "base/xalloc.h"
+#include "daemon/board/metrics.h"
 
 static struct status_board board;
 
@@ -159,6 +163,10 @@ static void fill_board(int64_t now_ms)
     s->grad_norm = 0.75;
     s->rate = 0.001;
     s->steps_skipped = 21;
+    histogram_add(&s->step_seconds, 0.001); /* a bound belongs to its bucket */
+    histogram_add(&s->step_seconds, 0.125);
+    histogram_add(&s->step_seconds, 0.249);
+    histogram_add(&s->step_seconds, 64);
     s->newest_record_ms = now_ms;
     s->serving_record_ms = now_ms - 2500;
     p->count = 22;
@@ -205,6 +213,10 @@ static void fill_board(int64_t now_ms)
     s->holdouts[0] =
         (struct status_holdout){status_name(&board, "news"), 3.25, 3.125};
     status_unlock(&board);
+    status_count_reply(&board, "/v1/score", "POST", 200, 0.0625);
+    status_count_reply(&board, "/v1/score", "POST", 503, 0.25);
+    status_count_reply(&board, "/healthz", "GET", 200, 0.0005);
+    status_count_reply(&board, NULL, NULL, 404, 0.0005);
     board.source = (struct source *)&board; /* only its two functions matter */
     board.source_get_health = two_partitions_health;
     board.source_get_partitions = two_partitions;
@@ -217,6 +229,12 @@ static void test_every_metric(void **state)
         "# HELP mneme_up 1 while the process runs.\n"
         "# TYPE mneme_up gauge\n"
         "mneme_up 1\n"
+        "# HELP mneme_build_info 1; the label names the program version.\n"
+        "# TYPE mneme_build_info gauge\n"
+        "mneme_build_info{version=\"" PACKAGE_VERSION "\"} 1\n"
+        "# HELP mneme_learning_paused 1 while learning is paused.\n"
+        "# TYPE mneme_learning_paused gauge\n"
+        "mneme_learning_paused 0\n"
         "# HELP mneme_records_consumed_total Records decided.\n"
         "# TYPE mneme_records_consumed_total counter\n"
         "mneme_records_consumed_total 40\n"
@@ -237,6 +255,10 @@ static void test_every_metric(void **state)
         "# TYPE mneme_quarantine_reasons_total counter\n"
         "mneme_quarantine_reasons_total{reason=\"empty\"} 6\n"
         "mneme_quarantine_reasons_total{reason=\"surprise\"} 38\n"
+        "# HELP mneme_stalled_threads Threads that have not moved for longer "
+        "than their longest task takes.\n"
+        "# TYPE mneme_stalled_threads gauge\n"
+        "mneme_stalled_threads 0\n"
         "# HELP mneme_steps_total Optimizer steps.\n"
         "# TYPE mneme_steps_total counter\n"
         "mneme_steps_total 3\n"
@@ -258,18 +280,38 @@ static void test_every_metric(void **state)
         "# HELP mneme_records_per_second Records decided a second.\n"
         "# TYPE mneme_records_per_second gauge\n"
         "mneme_records_per_second 11.25\n"
-        "# HELP mneme_prequential_bits_per_byte Loss before learning, recent "
-        "mean.\n"
-        "# TYPE mneme_prequential_bits_per_byte gauge\n"
-        "mneme_prequential_bits_per_byte 1.25\n"
-        "# HELP mneme_average_prequential_bits_per_byte Loss of the moving "
-        "average before learning, recent mean of one segment in sixteen.\n"
-        "# TYPE mneme_average_prequential_bits_per_byte gauge\n"
-        "mneme_average_prequential_bits_per_byte 1.0625\n"
-        "# HELP mneme_train_bits_per_byte Loss of new and replayed segments, "
-        "recent mean.\n"
-        "# TYPE mneme_train_bits_per_byte gauge\n"
-        "mneme_train_bits_per_byte 1.5\n"
+        "# HELP mneme_step_duration_seconds Durations of steps.\n"
+        "# TYPE mneme_step_duration_seconds histogram\n"
+        "mneme_step_duration_seconds_bucket{le=\"0.001\"} 1\n"
+        "mneme_step_duration_seconds_bucket{le=\"0.0025\"} 1\n"
+        "mneme_step_duration_seconds_bucket{le=\"0.005\"} 1\n"
+        "mneme_step_duration_seconds_bucket{le=\"0.01\"} 1\n"
+        "mneme_step_duration_seconds_bucket{le=\"0.025\"} 1\n"
+        "mneme_step_duration_seconds_bucket{le=\"0.05\"} 1\n"
+        "mneme_step_duration_seconds_bucket{le=\"0.1\"} 1\n"
+        "mneme_step_duration_seconds_bucket{le=\"0.25\"} 3\n"
+        "mneme_step_duration_seconds_bucket{le=\"0.5\"} 3\n"
+        "mneme_step_duration_seconds_bucket{le=\"1.0\"} 3\n"
+        "mneme_step_duration_seconds_bucket{le=\"2.5\"} 3\n"
+        "mneme_step_duration_seconds_bucket{le=\"5.0\"} 3\n"
+        "mneme_step_duration_seconds_bucket{le=\"10.0\"} 3\n"
+        "mneme_step_duration_seconds_bucket{le=\"60.0\"} 3\n"
+        "mneme_step_duration_seconds_bucket{le=\"+Inf\"} 4\n"
+        "mneme_step_duration_seconds_sum 64.375\n"
+        "mneme_step_duration_seconds_count 4\n"
+        "# HELP mneme_prequential_loss_bpb Loss before learning in bits per "
+        "byte, recent mean.\n"
+        "# TYPE mneme_prequential_loss_bpb gauge\n"
+        "mneme_prequential_loss_bpb 1.25\n"
+        "# HELP mneme_average_prequential_loss_bpb Loss of the moving average "
+        "before learning in bits per byte, recent mean of one segment in "
+        "sixteen.\n"
+        "# TYPE mneme_average_prequential_loss_bpb gauge\n"
+        "mneme_average_prequential_loss_bpb 1.0625\n"
+        "# HELP mneme_train_loss_bpb Loss of new and replayed segments in "
+        "bits per byte, recent mean.\n"
+        "# TYPE mneme_train_loss_bpb gauge\n"
+        "mneme_train_loss_bpb 1.5\n"
         "# HELP mneme_accuracy Share of labels predicted correctly.\n"
         "# TYPE mneme_accuracy gauge\n"
         "mneme_accuracy 0.5\n"
@@ -367,18 +409,18 @@ static void test_every_metric(void **state)
         "serving version.\n"
         "# TYPE mneme_freshness_seconds gauge\n"
         "mneme_freshness_seconds 2.5\n"
-        "# HELP mneme_domain_prequential_bits_per_byte Loss before learning "
-        "by domain, recent mean.\n"
-        "# TYPE mneme_domain_prequential_bits_per_byte gauge\n"
-        "mneme_domain_prequential_bits_per_byte{domain=\"news\"} 3.5\n"
-        "# HELP mneme_domain_holdout_bits_per_byte Loss of the judged "
-        "version on the holdout.\n"
-        "# TYPE mneme_domain_holdout_bits_per_byte gauge\n"
-        "mneme_domain_holdout_bits_per_byte{domain=\"news\"} 3.25\n"
-        "# HELP mneme_domain_holdout_best_bits_per_byte The lowest holdout "
-        "loss so far.\n"
-        "# TYPE mneme_domain_holdout_best_bits_per_byte gauge\n"
-        "mneme_domain_holdout_best_bits_per_byte{domain=\"news\"} 3.125\n"
+        "# HELP mneme_domain_prequential_loss_bpb Loss before learning by "
+        "domain in bits per byte, recent mean.\n"
+        "# TYPE mneme_domain_prequential_loss_bpb gauge\n"
+        "mneme_domain_prequential_loss_bpb{domain=\"news\"} 3.5\n"
+        "# HELP mneme_domain_holdout_loss_bpb Loss of the judged version on "
+        "the holdout in bits per byte.\n"
+        "# TYPE mneme_domain_holdout_loss_bpb gauge\n"
+        "mneme_domain_holdout_loss_bpb{domain=\"news\"} 3.25\n"
+        "# HELP mneme_domain_holdout_best_loss_bpb The lowest holdout loss "
+        "so far in bits per byte.\n"
+        "# TYPE mneme_domain_holdout_best_loss_bpb gauge\n"
+        "mneme_domain_holdout_best_loss_bpb{domain=\"news\"} 3.125\n"
         "# HELP mneme_domain_accuracy Share of labels that were predicted "
         "right.\n"
         "# TYPE mneme_domain_accuracy gauge\n"
@@ -399,6 +441,10 @@ static void test_every_metric(void **state)
         "# TYPE mneme_domain_drift_alarms_total counter\n"
         "mneme_domain_drift_alarms_total{domain=\"news\"} 47\n"
         "mneme_domain_drift_alarms_total{domain=\"code\"} 0\n"
+        "# HELP mneme_source_up 1 while the source is read or has ended; 0 "
+        "while it retries or has stopped.\n"
+        "# TYPE mneme_source_up gauge\n"
+        "mneme_source_up 0\n"
         "# HELP mneme_source_gaps_total Gaps in the stream that were "
         "skipped.\n"
         "# TYPE mneme_source_gaps_total counter\n"
@@ -421,7 +467,31 @@ static void test_every_metric(void **state)
         "mneme_dead_letters_waiting 106\n"
         "# HELP mneme_source_lag Records that are not learned yet.\n"
         "# TYPE mneme_source_lag gauge\n"
-        "mneme_source_lag{topic=\"news\",partition=\"0\"} 1000\n";
+        "mneme_source_lag{topic=\"news\",partition=\"0\"} 1000\n"
+        "# HELP mneme_memory_announced_bytes The most memory that the process "
+        "announced at its start.\n"
+        "# TYPE mneme_memory_announced_bytes gauge\n"
+        "mneme_memory_announced_bytes 37\n"
+        "# HELP mneme_http_request_duration_seconds From the head of a "
+        "request to the end of its reply.\n"
+        "# TYPE mneme_http_request_duration_seconds histogram\n";
+    static const char replies[] =
+        "# HELP mneme_http_replies_total Replies by status code.\n"
+        "# TYPE mneme_http_replies_total counter\n"
+        "mneme_http_replies_total{code=\"200\"} 2\n"
+        "mneme_http_replies_total{code=\"404\"} 1\n"
+        "mneme_http_replies_total{code=\"503\"} 1\n"
+        "# HELP process_cpu_seconds_total Processor time of the process, user "
+        "and system.\n"
+        "# TYPE process_cpu_seconds_total counter\n"
+        "process_cpu_seconds_total ";
+    static const char *const series[] = {
+        "{endpoint=\"/v1/score\",method=\"POST\",le=\"0.1\"} 1\n",
+        "{endpoint=\"/v1/score\",method=\"POST\",le=\"0.25\"} 2\n",
+        "_sum{endpoint=\"/v1/score\",method=\"POST\"} 0.3125\n",
+        "_count{endpoint=\"/v1/score\",method=\"POST\"} 2\n",
+        "_count{endpoint=\"/healthz\",method=\"GET\"} 1\n",
+    };
     static int64_t now = 1700000010000;
     struct buf out = BUF_INIT;
 
@@ -430,7 +500,11 @@ static void test_every_metric(void **state)
     fill_board(now);
     status_to_metrics(&board, &out);
     timing_set_fake(NULL);
-    assert_string_equal(out.data, expected);
+    assert_memory_equal(out.data, expected, sizeof expected - 1);
+    for (size_t i = 0; i < sizeof series / sizeof *series; i++)
+        if (!strstr(out.data + sizeof expected - 1, series[i]))
+            fail_msg("no %s", series[i]);
+    assert_non_null(strstr(out.data + sizeof expected - 1, replies));
     buf_release(&out);
 }
 
@@ -582,6 +656,7 @@ static void test_every_field(void **state)
         " \"freshness_seconds\": 2.5,\n"
         " \"uptime_seconds\": 61.5,\n"
         " \"memory_announced_bytes\": 37,\n"
+        " \"stalled_threads\": 0,\n"
         " \"erasure_pending\": true\n"
         "}";
     static int64_t now = 1700000010000;
@@ -631,9 +706,92 @@ static void test_fields_that_do_not_apply(void **state)
     assert_null(strstr(out.data, "mneme_shadow_evidence"));
     assert_null(strstr(out.data, "mneme_shadow_difference_ratio"));
     assert_non_null(strstr(out.data, "\nmneme_shadow_records 0\n"));
-    assert_non_null(strstr(out.data, "# TYPE mneme_train_bits_per_byte"));
-    assert_null(strstr(out.data, "\nmneme_train_bits_per_byte "));
+    assert_non_null(strstr(out.data, "# TYPE mneme_train_loss_bpb"));
+    assert_null(strstr(out.data, "\nmneme_train_loss_bpb "));
     json_decref(j);
+    buf_release(&out);
+}
+
+static double value_of(const char *metrics, const char *name)
+{
+    char *line = xasprintf("\n%s ", name);
+    const char *at = strstr(metrics, line);
+    double value = at ? strtod(at + strlen(line), NULL) : (double)NAN;
+
+    free(line);
+    return value;
+}
+
+/* The figures of the process, against other ways to ask the system. */
+static void test_process(void **state)
+{
+    struct buf out = BUF_INIT;
+    struct timespec cpu;
+    struct rusage usage;
+    int fds[2];
+    double files;
+
+    (void)state;
+    status_to_metrics(&board, &out);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
+    assert_true(value_of(out.data, "process_cpu_seconds_total") > 0);
+    assert_true(value_of(out.data, "process_cpu_seconds_total") <=
+                (double)cpu.tv_sec + (double)cpu.tv_nsec / 1e9);
+    getrusage(RUSAGE_SELF, &usage);
+    assert_true(value_of(out.data, "process_resident_memory_bytes") > 4096);
+    assert_true(value_of(out.data, "process_resident_memory_bytes") <=
+                1024.0 * (double)usage.ru_maxrss + (1 << 20));
+    assert_true(value_of(out.data, "process_virtual_memory_bytes") >
+                value_of(out.data, "process_resident_memory_bytes"));
+    assert_true(value_of(out.data, "process_threads") >= 1);
+    /* seconds of Unix time, after 2020, and not in the future */
+    assert_true(value_of(out.data, "process_start_time_seconds") > 1.57e9);
+    assert_true(value_of(out.data, "process_start_time_seconds") <=
+                (double)time(NULL) + 1);
+    files = value_of(out.data, "process_open_fds");
+    assert_true(value_of(out.data, "process_max_fds") > files);
+    buf_release(&out);
+    assert_int_equal(pipe(fds), 0);
+    status_to_metrics(&board, &out);
+    assert_true(value_of(out.data, "process_open_fds") == files + 2);
+    close(fds[0]);
+    close(fds[1]);
+    buf_release(&out);
+}
+
+/* A small text, converted by hand. */
+static void test_openmetrics(void **state)
+{
+    struct buf out = BUF_INIT;
+
+    (void)state;
+    metrics_family(&out, "steps_total", "Steps, _total of all.");
+    metrics_sample(&out, "steps_total", NULL, 0, 3);
+    metrics_family(&out, "freshness_seconds", "Age.");
+    metrics_sample(&out, "freshness_seconds", NULL, 0, 2.5);
+    metrics_family(&out, "process_cpu_seconds_total", "Time.");
+    metrics_sample(&out, "process_cpu_seconds_total", NULL, 0, 1);
+    metrics_family(&out, "replay_bytes", "# TYPE in the help.");
+    metrics_family(&out, "tokens_per_second", "Speed.");
+    metrics_to_openmetrics(&out);
+    assert_string_equal(out.data,
+                        "# HELP mneme_steps Steps, _total of all.\n"
+                        "# TYPE mneme_steps counter\n"
+                        "mneme_steps_total 3\n"
+                        "# HELP mneme_freshness_seconds Age.\n"
+                        "# TYPE mneme_freshness_seconds gauge\n"
+                        "# UNIT mneme_freshness_seconds seconds\n"
+                        "mneme_freshness_seconds 2.5\n"
+                        "# HELP process_cpu_seconds Time.\n"
+                        "# TYPE process_cpu_seconds counter\n"
+                        "# UNIT process_cpu_seconds seconds\n"
+                        "process_cpu_seconds_total 1\n"
+                        "# HELP mneme_replay_bytes # TYPE in the help.\n"
+                        "# TYPE mneme_replay_bytes gauge\n"
+                        "# UNIT mneme_replay_bytes bytes\n"
+                        "# HELP mneme_tokens_per_second Speed.\n"
+                        "# TYPE mneme_tokens_per_second gauge\n"
+                        "# EOF\n");
     buf_release(&out);
 }
 
@@ -674,6 +832,8 @@ int main(void)
         T(test_fields_that_do_not_apply),
         T(test_lag),
         T(test_every_domain_field),
+        T(test_process),
+        T(test_openmetrics),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,6 +2,7 @@
 if HAVE_CMOCKA
 check_PROGRAMS += \
 	tests/daemon/http/test_api \
+	tests/daemon/http/test_api_fields \
 	tests/daemon/http/test_completions \
 	tests/daemon/http/test_http \
 	tests/daemon/http/test_http_cancel \
@@ -9,8 +10,10 @@ check_PROGRAMS += \
 	tests/daemon/http/test_http_head \
 	tests/daemon/http/test_http_limits \
 	tests/daemon/http/test_mutated \
-	tests/daemon/http/test_page
+	tests/daemon/http/test_page \
+	tests/daemon/http/test_openapi
 tests_daemon_http_test_api_LDADD = $(TEST_UTIL) $(HTTP_LIBS) $(CMOCKA_LIBS)
+tests_daemon_http_test_api_fields_LDADD = $(TEST_UTIL) $(HTTP_LIBS) $(CMOCKA_LIBS)
 tests_daemon_http_test_completions_LDADD = $(TEST_UTIL) $(HTTP_LIBS) $(CMOCKA_LIBS)
 tests_daemon_http_test_http_LDADD = $(TEST_UTIL) $(HTTP_LIBS) $(CMOCKA_LIBS)
 tests_daemon_http_test_http_cancel_LDADD = $(TEST_UTIL) $(HTTP_LIBS) $(CMOCKA_LIBS)
@@ -19,4 +22,5 @@ tests_daemon_http_test_http_head_LDADD = $(TEST_UTIL) $(HTTP_LIBS) $(CMOCKA_LIBS
 tests_daemon_http_test_http_limits_LDADD = $(TEST_UTIL) $(HTTP_LIBS) $(CMOCKA_LIBS)
 tests_daemon_http_test_mutated_LDADD = $(TEST_UTIL) $(HTTP_LIBS) $(CMOCKA_LIBS)
 tests_daemon_http_test_page_LDADD = $(TEST_UTIL) $(HTTP_LIBS) $(CMOCKA_LIBS)
+tests_daemon_http_test_openapi_LDADD = $(TEST_UTIL) $(HTTP_LIBS) $(CMOCKA_LIBS)
 endif

@@ -11,11 +11,17 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/xalloc.h"
+#include "base/fileio.h"
+#include "daemon/stream/queue.h"
+#include "daemon/stream/source.h"
+#include "store/tags.h"
 #include "tests/util/http_util.h"
+#include "tests/util/store_util.h"
 
 /* --- versions and texts ------------------------------------------------- */
 
@@ -280,6 +286,253 @@ static void test_tokens(void **state)
     util_check_ok(util_get("/tokenizer_info"));
 }
 
+/* --- tags --------------------------------------------------------------- */
+
+static void test_tags(void **state)
+{
+    static const char *const wrong[] = {"latest", "previous", "7",    "a%20b",
+                                        "%2e%2e", "-a",       "a%2fb"};
+    struct util_answer a =
+        util_ask("PUT", "/v1/tags/release", NULL, "{\"version\":1}", 13);
+    int64_t before;
+
+    (void)state;
+    assert_int_equal(a.status, 200);
+    assert_string_equal(util_text_at(&a, "kind"), "tag");
+    assert_int_equal(util_number_at(&a, "version"), 1);
+    assert_string_equal(util_text_at(&a, "reason"), "release");
+    util_release(&a);
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        char *path = xasprintf("/v1/tags/%s", wrong[i]);
+
+        a = util_ask("PUT", path, NULL, "{\"version\":1}", 13);
+        if (a.status != 400 && a.status != 404)
+            fail_msg("%s: %s", path, a.text);
+        util_release(&a);
+        free(path);
+    }
+    util_check_error(util_ask("PUT", "/v1/tags/a", NULL, "{}", 2), 400,
+                     "version");
+    util_check_error(util_ask("PUT", "/v1/tags/a", NULL, "{\"version\":9}", 13),
+                     404, NULL);
+    util_check_error(util_ask("DELETE", "/v1/tags/a", NULL, NULL, 0), 404,
+                     NULL);
+    util_check_error(
+        util_post("/v1/score", "{\"text\":\"a\",\"model\":\"mneme@stable\"}"),
+        404, "model");
+
+    /* The server of this test has no publisher. */
+    assert_int_equal(tags_put(fix.store, "stable", 1, &before, NULL), 0);
+    a = util_get("/v1/tags");
+    assert_string_equal(util_text_at(&a, "tags.0.name"), "stable");
+    assert_string_equal(util_text_at(&a, "tags.0.model"), "mneme@stable");
+    assert_int_equal(util_number_at(&a, "tags.0.version"), 1);
+    util_release(&a);
+    a = util_post("/v1/score", "{\"text\":\"a\",\"model\":\"mneme@stable\"}");
+    assert_int_equal(util_number_at(&a, "version"), 1);
+    util_release(&a);
+    a = util_get("/v1/versions/1");
+    assert_string_equal(util_text_at(&a, "tags.0"), "stable");
+    util_release(&a);
+    a = util_get("/v1/versions/2");
+    assert_int_equal(json_array_size(util_at(a.json, "tags")), 0);
+    util_release(&a);
+    a = util_get("/v1/models");
+    assert_string_equal(util_text_at(&a, "data.3.id"), "mneme@stable");
+    util_release(&a);
+    util_check_ok(util_get("/v1/models/mneme@stable"));
+    a = util_get("/v1/history");
+    assert_string_equal(util_text_at(&a, "tags.0.name"), "stable");
+    assert_int_equal(util_number_at(&a, "tags.0.version"), 1);
+    util_release(&a);
+    assert_int_equal(tags_remove(fix.store, "stable", &before, NULL), 0);
+}
+
+/* --- files of a version ------------------------------------------------- */
+
+/* Asks with a field of the head. */
+static struct util_answer get_with(const char *path, const char *field)
+{
+    char *request = xasprintf("GET %s HTTP/1.1\r\nHost: localhost\r\n"
+                              "Connection: close\r\n%s\r\n\r\n",
+                              path, field);
+    struct util_answer a = util_ask_raw(request, strlen(request));
+
+    free(request);
+    return a;
+}
+
+static void check_range(const char *range, int status, const char *content,
+                        const char *body)
+{
+    char *field = xasprintf("Range: %s", range);
+    struct util_answer a = get_with("/v1/versions/1/files/labels.json", field);
+
+    assert_int_equal(a.status, status);
+    if (content)
+        assert_non_null(strstr(a.text, content));
+    if (body)
+        assert_string_equal(a.body, body);
+    util_release(&a);
+    free(field);
+}
+
+static void test_files(void **state)
+{
+    static const char *const wrong[] = {
+        "/v1/versions/1/files/nothing",
+        "/v1/versions/1/files/..",
+        "/v1/versions/1/files/../../mneme.db",
+        "/v1/versions/1/files/..%2f..%2fmneme.db",
+        "/v1/versions/1/files/%2e%2e%2fmneme.db",
+        "/v1/versions/1/files/.",
+        "/v1/versions/9/files/config.json",
+        "/v1/versions/x/files/config.json",
+        "/v1/versions/9/files"};
+    struct util_answer a = util_get("/v1/versions/1/files");
+    char *path = util_file_of(fix.dir, 1, "labels.json");
+    struct buf bytes = BUF_INIT;
+    const json_t *file;
+    bool found = false;
+    size_t i;
+
+    (void)state;
+    assert_int_equal(a.status, 200);
+    json_array_foreach(util_at(a.json, "files"), i, file)
+    {
+        const char *name = json_string_value(json_object_get(file, "name"));
+
+        if (strcmp(name, "labels.json") != 0)
+            continue;
+        found = true;
+        assert_int_equal(json_integer_value(json_object_get(file, "bytes")),
+                         14);
+        assert_int_equal(
+            strlen(json_string_value(json_object_get(file, "sha256"))), 64);
+    }
+    assert_true(found);
+    util_release(&a);
+    assert_int_equal(fileio_read(path, 100, &bytes, NULL), 0);
+    a = util_get("/v1/versions/1/files/labels.json");
+    assert_int_equal(a.status, 200);
+    assert_string_equal(a.body, bytes.data);
+    assert_non_null(strstr(a.text, "Content-Length: 14\r\n"));
+    util_release(&a);
+    a = util_ask("HEAD", "/v1/versions/1/files/labels.json", NULL, NULL, 0);
+    assert_int_equal(a.status, 200);
+    assert_string_equal(a.body, "");
+    util_release(&a);
+    check_range("bytes=0-1", 206, "Content-Range: bytes 0-1/14\r\n", "[\"");
+    check_range("bytes=12-", 206, "Content-Range: bytes 12-13/14\r\n", "\"]");
+    check_range("bytes=-1", 206, "Content-Range: bytes 13-13/14\r\n", "]");
+    check_range("bytes=-99", 206, "bytes 0-13/14\r\n", bytes.data);
+    check_range("bytes=3-99", 206, "bytes 3-13/14\r\n", bytes.data + 3);
+    check_range("bytes=14-", 416, NULL, NULL);
+    check_range("bytes=-0", 416, NULL, NULL);
+    check_range("bytes=5-3", 200, NULL, bytes.data);
+    check_range("bytes=0-1,3-4", 200, NULL, bytes.data);
+    check_range("lines=1-2", 200, NULL, bytes.data);
+    a = get_with("/v1/versions/1/files/labels.json",
+                 "If-Range: \"other\"\r\nRange: bytes=0-1");
+    assert_int_equal(a.status, 200);
+    util_release(&a);
+    for (i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        a = util_get(wrong[i]);
+        if (a.status != 404 && a.status != 400)
+            fail_msg("%s: %s", wrong[i], a.text);
+        util_release(&a);
+    }
+    /* A file that was tampered with. */
+    assert_int_equal(fileio_write_sync(path, "[]", 2, NULL), 0);
+    util_check_error(util_get("/v1/versions/1/files/labels.json"), 409, NULL);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(symlink("/etc/passwd", path), 0);
+    a = util_get("/v1/versions/1/files/labels.json");
+    assert_true(a.status >= 400);
+    util_release(&a);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(fileio_write_sync(path, bytes.data, bytes.len, NULL), 0);
+    buf_release(&bytes);
+    free(path);
+}
+
+/* --- records ------------------------------------------------------------ */
+
+static struct util_answer post_as(const char *type, const char *body)
+{
+    char *request = xasprintf("POST /v1/records HTTP/1.1\r\n"
+                              "Host: localhost\r\nContent-Type: %s\r\n"
+                              "Content-Length: %zu\r\n\r\n%s",
+                              type, strlen(body), body);
+    struct util_answer a = util_ask_raw(request, strlen(request));
+
+    free(request);
+    return a;
+}
+
+static void check_positions(struct util_answer a, int64_t first, int64_t last)
+{
+    assert_int_equal(a.status, 200);
+    assert_string_equal(util_text_at(&a, "topic"), "http");
+    assert_int_equal(util_number_at(&a, "partition"), 0);
+    assert_int_equal(util_number_at(&a, "first_offset"), first);
+    assert_int_equal(util_number_at(&a, "last_offset"), last);
+    assert_int_equal(util_number_at(&a, "records"), last - first + 1);
+    util_release(&a);
+}
+
+static void check_value(struct queue *q, const char *value)
+{
+    struct record *r = queue_pop(q, 20000);
+
+    assert_non_null(r);
+    assert_string_equal(r->value, value);
+    record_free(r);
+}
+
+static void test_records(void **state)
+{
+    struct source_options o = {.data_dir = fix.dir, .store_id = "x"};
+    struct err err = ERR_INIT;
+    char *log = xasprintf("%s/records", fix.dir);
+    struct conf *conf;
+
+    (void)state;
+    util_check_error(util_post("/v1/records", "{\"text\":\"a\"}"), 409, NULL);
+    fix.conf->source.type = CONF_SOURCE_HTTP;
+    o.conf = fix.conf;
+    o.queue = queue_create(100, 1 << 20);
+    assert_int_equal(source_create(&o, &fix.source, &err), 0);
+    conf = fix.conf; /* the source uses it */
+    fix.conf = NULL;
+    util_restart();
+    util_check_error(util_post("/v1/records", "{\"text\":\"a\"}"), 503, NULL);
+    assert_int_equal(source_begin(fix.source, NULL, 0, 1, &err), 0);
+    check_positions(util_post("/v1/records", "{\"text\":\n\r\"a\"}"), 0, 0);
+    check_value(o.queue, "{\"text\":  \"a\"}");
+    check_positions(post_as("application/x-ndjson; charset=utf-8",
+                            "{\"text\":\"b\"}\r\n\r\n \nplain\n{\"n\":"
+                            "12345678901234567890}"),
+                    1, 3);
+    check_value(o.queue, "{\"text\":\"b\"}");
+    check_value(o.queue, "plain");
+    check_value(o.queue, "{\"n\":12345678901234567890}");
+    check_positions(post_as("application/json", "{\"n\":12345678901234567890}"),
+                    4, 4);
+    check_value(o.queue, "{\"n\":12345678901234567890}");
+    util_check_error(util_post("/v1/records", ""), 400, NULL);
+    util_check_error(util_post("/v1/records", "[{}]"), 400, NULL);
+    util_check_error(util_post("/v1/records", "{}\n{}"), 400, NULL);
+    util_check_error(post_as("text/plain", "\n \n\r\n"), 400, NULL);
+    source_free(fix.source);
+    fix.source = NULL;
+    util_restart();
+    queue_free(o.queue);
+    conf_free(conf);
+    assert_int_equal(fileio_remove_dir(log, NULL), 0);
+    free(log);
+}
+
 /* --- operations --------------------------------------------------------- */
 
 static void test_operations(void **state)
@@ -325,6 +578,9 @@ int main(void)
         cmocka_unit_test(test_versions),
         cmocka_unit_test(test_models),
         cmocka_unit_test(test_names),
+        cmocka_unit_test(test_tags),
+        cmocka_unit_test(test_files),
+        cmocka_unit_test(test_records),
         cmocka_unit_test(test_score),
         cmocka_unit_test(test_classify),
         cmocka_unit_test(test_embeddings),

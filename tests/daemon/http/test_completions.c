@@ -104,7 +104,7 @@ static void test_chat(void **state)
     util_check_error(util_post("/v1/chat/completions", "{}"), 400, "messages");
     util_check_error(
         util_post("/v1/chat/completions", "{\"messages\":[{\"content\":5}]}"),
-        400, "messages[0].content");
+        400, "messages[0].role");
 }
 
 /* An error names the wrong message. */
@@ -113,8 +113,16 @@ static void test_messages(void **state)
 #define FIRST "{\"messages\":[{\"role\":\"user\",\"content\":\"w\"},"
     static const char *const wrong[][2] = {
         {FIRST "{\"role\":\"user\"}]}", "messages[1].content"},
-        {FIRST "{\"role\":\"tool\",\"tool_call_id\":\"a\"}]}",
-         "messages[1].content"},
+        {FIRST "{\"role\":\"tool\",\"tool_call_id\":\"a\",\"content\":\"4\"}]}",
+         "messages[1].role"},
+        {FIRST "{\"role\":\"function\",\"content\":\"4\"}]}",
+         "messages[1].role"},
+        {FIRST "{\"role\":\"User\",\"content\":\"4\"}]}", "messages[1].role"},
+        {FIRST "{\"content\":\"4\"}]}", "messages[1].role"},
+        {FIRST "{\"role\":\"assistant\",\"tool_calls\":[{\"id\":\"a\"}]}]}",
+         "messages[1].tool_calls"},
+        {FIRST "{\"role\":\"user\",\"content\":\"4\",\"name\":\"Ann\"}]}",
+         "messages[1].name"},
         {FIRST "{\"role\":\"user\",\"content\":5}]}", "messages[1].content"},
         {FIRST "{\"role\":\"user\",\"content\":[{\"type\":\"text\","
                "\"text\":\"a\"},{\"type\":\"image_url\"}]}]}",
@@ -126,12 +134,12 @@ static void test_messages(void **state)
         {"{\"messages\":[]}", "messages"},
         {"{\"messages\":\"a\"}", "messages"},
     };
-    struct util_answer a =
-        util_post("/v1/chat/completions", FIRST
-                  "{\"role\":\"assistant\",\"tool_calls\":[{\"id\":\"a\"}]},"
-                  "{\"role\":\"assistant\",\"content\":null},"
-                  "{\"role\":\"tool\",\"content\":\"4\"}],\"max_tokens\":1,"
-                  "\"tools\":[],\"response_format\":{\"type\":\"text\"}}");
+    struct util_answer a = util_post(
+        "/v1/chat/completions",
+        FIRST "{\"role\":\"assistant\",\"tool_calls\":[],\"audio\":null},"
+              "{\"role\":\"system\",\"content\":\"\"},"
+              "{\"role\":\"developer\",\"content\":\"4\"}],\"max_tokens\":1,"
+              "\"tools\":[],\"response_format\":{\"type\":\"text\"}}");
 
     (void)state;
     assert_int_equal(util_number_at(&a, "usage.prompt_tokens"), 5);
@@ -235,6 +243,325 @@ static void test_chat_logprobs(void **state)
         "top_logprobs");
     util_check_error(util_post("/v1/chat/completions", CHAT "\"logprobs\":5}"),
                      400, "logprobs");
+}
+
+/* A text and its pieces. */
+static void join_stream(const struct util_answer *s, struct buf *text,
+                        json_t *lists[4], int *n_usages)
+{
+    static const char *const names[] = {"tokens", "token_logprobs",
+                                        "top_logprobs", "text_offset"};
+    char *events = events_of(s), *save = NULL;
+
+    for (char *line = strtok_r(events, "\n", &save); line;
+         line = strtok_r(NULL, "\n", &save)) {
+        json_t *j = json_loads(line + 6, JSON_ALLOW_NUL, NULL);
+        const json_t *piece = util_at(j, "choices.0.text");
+
+        buf_add(text, json_string_value(piece), json_string_length(piece));
+        for (int i = 0; i < 4; i++)
+            json_array_extend(
+                lists[i],
+                json_object_get(util_at(j, "choices.0.logprobs"), names[i]));
+        *n_usages += json_object_get(j, "usage") != NULL;
+        json_decref(j);
+    }
+    free(events);
+}
+
+/* The streamed logprobs of a completion are those of the plain answer, with and
+ * without the prompt, also when the completion is empty. */
+static void test_streamed_logprobs(void **state)
+{
+    static const char *const settings[] = {
+        "\"max_tokens\":20,\"logprobs\":1",
+        "\"max_tokens\":20,\"logprobs\":0,\"stop\":[\"e\",\"ab\"]",
+        "\"max_tokens\":6,\"logprobs\":2,\"echo\":true",
+        "\"max_tokens\":0,\"logprobs\":0,\"echo\":true",
+        "\"max_tokens\":3,\"logprobs\":0,\"echo\":true,"
+        "\"logit_bias\":{\"256\":100}"};
+    static const char *const names[] = {"tokens", "token_logprobs",
+                                        "top_logprobs", "text_offset"};
+    int compared = 0;
+
+    (void)state;
+    for (int seed = 1; seed <= 10 || compared < 8; seed++) {
+        char *rest = xasprintf("{\"prompt\":\"a\xe2\x82\xac\",\"seed\":%d,%s",
+                               seed, settings[seed % 5]);
+        char *plain = xasprintf("%s}", rest);
+        char *streamed = xasprintf("%s,\"stream\":true}", rest);
+        struct util_answer a = util_post("/v1/completions", plain);
+        struct util_answer s = util_post("/v1/completions", streamed);
+        json_t *lists[4];
+        struct buf text = BUF_INIT;
+        int n_usages = 0;
+
+        for (int i = 0; i < 4; i++)
+            lists[i] = json_array();
+        join_stream(&s, &text, lists, &n_usages);
+        assert_int_equal(n_usages, 0);
+        /* jansson cannot read a NUL in a key of top_logprobs. */
+        for (int i = 0; a.json && !strstr(s.text, "\"\\u0000") && i < 4; i++) {
+            json_t *whole = json_object_get(
+                util_at(a.json, "choices.0.logprobs"), names[i]);
+
+            if (!json_equal(whole, lists[i]))
+                fail_msg("%s: %s\n%s", names[i], a.text, s.text);
+            compared += i == 0;
+        }
+        for (int i = 0; i < 4; i++)
+            json_decref(lists[i]);
+        buf_release(&text);
+        util_release(&a);
+        util_release(&s);
+        free(rest);
+        free(plain);
+        free(streamed);
+    }
+}
+
+/* With include_usage every event has `usage`; only the last one has a value. */
+static void test_streamed_usage(void **state)
+{
+    struct util_answer s = util_post(
+        "/v1/chat/completions",
+        CHAT "\"max_tokens\":4,\"logit_bias\":{\"97\":100},\"stream\":true,"
+             "\"stream_options\":{\"include_usage\":true}}");
+    char *events = events_of(&s), *save = NULL, *last = NULL;
+    int n = 0, n_null = 0;
+
+    (void)state;
+    assert_non_null(strstr(events, "{\"role\":\"assistant\",\"content\":\"\""));
+    for (char *line = strtok_r(events, "\n", &save); line;
+         line = strtok_r(NULL, "\n", &save)) {
+        n_null += strstr(line, "\"usage\":null") != NULL;
+        n++;
+        if (strstr(line, "\"usage\":{"))
+            last = line;
+    }
+    assert_int_equal(n, 1 + 4 + 1 + 1 + 1); /* role, text, end, usage, DONE */
+    assert_int_equal(n_null, 6);
+    assert_non_null(strstr(last, "\"choices\":[]"));
+    assert_non_null(strstr(last, "\"completion_tokens\":4"));
+    free(events);
+    util_release(&s);
+}
+
+/* The settings reach the sampling, whose formula test_infer_generate checks. */
+static void test_penalties(void **state)
+{
+    static const char *const texts[] = {"aaaaaa", NULL, NULL, "bbbbbb"};
+    static const char *const more[] = {
+        "\"logit_bias\":{\"97\":100,\"98\":90}",
+        "\"logit_bias\":{\"97\":99,\"98\":95},\"frequency_penalty\":1.5",
+        "\"logit_bias\":{\"97\":99,\"98\":98.9},\"frequency_penalty\":2",
+        "\"logit_bias\":{\"98\":100}"};
+
+    (void)state;
+    for (size_t i = 0; i < 4; i++) {
+        char *body = xasprintf("{\"prompt\":\"\",\"max_tokens\":6,"
+                               "\"temperature\":0,%s}",
+                               more[i]);
+        struct util_answer a = util_post("/v1/completions", body);
+        const char *text = util_text_at(&a, "choices.0.text");
+
+        if (texts[i])
+            assert_string_equal(text, texts[i]);
+        else
+            assert_true(strchr(text, 'a') && strchr(text, 'b'));
+        util_release(&a);
+        free(body);
+    }
+}
+
+/* 16 tokens are the context. */
+static void test_context(void **state)
+{
+#define SEVENTEEN "abcdefghijklmnopq"
+#define IDS "[97,97,97,97,97,97,97,97,97,97,97,97,97,97,97,97,97]"
+    static const char *const refused[][3] = {
+        {"/v1/completions", "{\"prompt\":\"" SEVENTEEN "\"}", "prompt"},
+        {"/v1/completions", "{\"prompt\":[\"a\",\"" SEVENTEEN "\"]}", "prompt"},
+        {"/v1/completions", "{\"prompt\":" IDS "}", "prompt"},
+        {"/v1/completions", "{\"prompt\":[[97]," IDS "],\"echo\":true}",
+         "prompt"},
+        {"/v1/chat/completions",
+         "{\"messages\":[{\"role\":\"user\",\"content\":\"abcdefgh\"},"
+         "{\"role\":\"user\",\"content\":\"abcdefgh\"}]}",
+         "messages"},
+        {"/v1/responses", "{\"input\":\"" SEVENTEEN "\"}", "input"},
+        {"/v1/responses",
+         "{\"input\":\"abcdefgh\",\"instructions\":\"abcdefgh\"}", "input"},
+    };
+    struct util_answer a, b;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        a = util_post(refused[i][0], refused[i][1]);
+        if (a.status != 400)
+            fail_msg("%s: %s", refused[i][1], a.text);
+        assert_string_equal(util_text_at(&a, "error.code"),
+                            "context_length_exceeded");
+        util_check_error(a, 400, refused[i][2]);
+    }
+    /* What fits, what is only scored, and an embedding. */
+    util_check_ok(util_post("/v1/completions",
+                            "{\"prompt\":\"abcdefghijklmnop\","
+                            "\"max_tokens\":40}"));
+    util_check_ok(util_post("/v1/completions",
+                            "{\"prompt\":" IDS ",\"echo\":true,\"logprobs\":0,"
+                            "\"max_tokens\":1}"));
+    util_check_ok(util_post("/v1/embeddings", "{\"input\":\"" SEVENTEEN "\"}"));
+
+    /* The end of a prompt stays. */
+    a = util_post("/v1/completions",
+                  "{\"prompt\":\"" SEVENTEEN "\",\"echo\":true,"
+                  "\"max_tokens\":0,"
+                  "\"truncate_prompt_tokens\":-1}");
+    assert_string_equal(util_text_at(&a, "choices.0.text"), SEVENTEEN + 1);
+    assert_int_equal(util_number_at(&a, "usage.prompt_tokens"), 16);
+    util_release(&a);
+    a = util_post("/v1/completions", "{\"prompt\":[\"" SEVENTEEN "\",\"b\"],"
+                                     "\"echo\":true,\"max_tokens\":0,"
+                                     "\"truncate_prompt_tokens\":3}");
+    assert_string_equal(util_text_at(&a, "choices.0.text"), "opq");
+    assert_string_equal(util_text_at(&a, "choices.1.text"), "b");
+    util_release(&a);
+    a = util_post("/v1/embeddings", "{\"input\":\"" SEVENTEEN "\","
+                                    "\"truncate_prompt_tokens\":2}");
+    b = util_post("/v1/embeddings", "{\"input\":\"pq\"}");
+    assert_true(json_equal(util_at(a.json, "data"), util_at(b.json, "data")));
+    util_release(&a);
+    util_release(&b);
+    util_check_ok(util_post("/v1/responses", "{\"input\":\"" SEVENTEEN
+                                             "\",\"truncation\":\"auto\","
+                                             "\"max_output_tokens\":1}"));
+    util_check_error(
+        util_post("/v1/completions",
+                  "{\"prompt\":\"a\",\"truncate_prompt_tokens\":17}"),
+        400, "truncate_prompt_tokens");
+}
+
+/* --- responses ---------------------------------------------------------- */
+
+/* A response has the text of a chat; a list of messages may replace the string.
+ */
+static void test_response(void **state)
+{
+    struct util_answer c = util_post(
+        "/v1/chat/completions",
+        "{\"messages\":[{\"role\":\"system\",\"content\":\"x\"},"
+        "{\"role\":\"user\",\"content\":\"ab\"}],\"max_tokens\":9,\"seed\":7}");
+    struct util_answer a = util_post(
+        "/v1/responses",
+        "{\"input\":\"ab\",\"instructions\":\"x\",\"max_output_tokens\":9,"
+        "\"seed\":7,\"metadata\":{\"k\":\"v\"}}");
+    struct util_answer b = util_post(
+        "/v1/responses",
+        "{\"input\":[{\"role\":\"system\",\"content\":\"x\"},{\"type\":"
+        "\"message\",\"role\":\"user\",\"content\":[{\"type\":\"input_text\","
+        "\"text\":\"a\"},{\"type\":\"input_text\",\"text\":\"b\"}]}],"
+        "\"max_output_tokens\":9,\"seed\":7}");
+    const char *text = util_text_at(&c, "choices.0.message.content");
+    bool cut =
+        strcmp(util_text_at(&c, "choices.0.finish_reason"), "length") == 0;
+
+    (void)state;
+    assert_string_equal(util_text_at(&a, "output.0.content.0.text"), text);
+    assert_string_equal(util_text_at(&b, "output.0.content.0.text"), text);
+    assert_string_equal(util_text_at(&a, "object"), "response");
+    assert_string_equal(util_text_at(&a, "status"),
+                        cut ? "incomplete" : "completed");
+    assert_string_equal(util_text_at(&a, "metadata.k"), "v");
+    assert_int_equal(util_number_at(&a, "usage.input_tokens"), 4);
+    assert_int_equal(util_number_at(&a, "usage.output_tokens"),
+                     util_number_at(&c, "usage.completion_tokens"));
+    assert_string_equal(util_text_at(&a, "system_fingerprint"),
+                        util_text_at(&c, "system_fingerprint"));
+    assert_int_equal(strlen(util_text_at(&c, "system_fingerprint")), 13);
+    util_release(&a);
+    util_release(&b);
+    util_release(&c);
+    util_check_error(util_post("/v1/responses", "{}"), 400, "input");
+    util_check_error(util_post("/v1/responses", "{\"input\":[]}"), 400,
+                     "input");
+    util_check_error(util_post("/v1/responses",
+                               "{\"input\":[{\"type\":\"item_reference\","
+                               "\"id\":\"a\"}]}"),
+                     400, "input[0].type");
+    util_check_error(
+        util_post("/v1/responses", "{\"input\":[{\"role\":\"user\"}]}"), 400,
+        "input[0].content");
+}
+
+/* The text of the events is that of the plain answer; the events come in
+ * OpenAI's order, with their numbers. */
+static void test_response_stream(void **state)
+{
+    static const char *const order[] = {
+        "response.created",           "response.in_progress",
+        "response.output_item.added", "response.content_part.added",
+        "response.output_text.delta", "response.output_text.done",
+        "response.content_part.done", "response.output_item.done",
+        "response.incomplete"};
+    struct util_answer a = util_post(
+        "/v1/responses",
+        "{\"input\":\"ab\",\"max_output_tokens\":9,\"seed\":7,"
+        "\"logit_bias\":{},\"include\":[\"message.output_text.logprobs\"],"
+        "\"top_logprobs\":2}");
+    struct util_answer s = util_post(
+        "/v1/responses",
+        "{\"input\":\"ab\",\"max_output_tokens\":9,\"seed\":7,\"stream\":true,"
+        "\"include\":[\"message.output_text.logprobs\"],\"top_logprobs\":2}");
+    char *events = events_of(&s), *save = NULL;
+    struct buf text = BUF_INIT;
+    json_t *logprobs = json_array();
+    const json_t *whole = util_at(a.json, "output.0.content.0.text");
+    size_t at = 0;
+    int n = 0;
+
+    (void)state;
+    assert_string_equal(util_text_at(&a, "status"), "incomplete");
+    assert_string_equal(util_text_at(&a, "incomplete_details.reason"),
+                        "max_output_tokens");
+    for (char *line = strtok_r(events, "\n", &save); line;
+         line = strtok_r(NULL, "\n", &save)) {
+        json_t *j;
+        const char *type;
+
+        if (strncmp(line, "event: ", 7) == 0) {
+            if (strcmp(line + 7, order[at]) != 0)
+                assert_string_equal(line + 7, order[++at]);
+            continue;
+        }
+        j = json_loads(line + 6, JSON_ALLOW_NUL, NULL);
+        type = json_string_value(json_object_get(j, "type"));
+        assert_string_equal(type, order[at]);
+        assert_int_equal(
+            json_integer_value(json_object_get(j, "sequence_number")), n++);
+        if (at == 4) {
+            const json_t *delta = json_object_get(j, "delta");
+
+            buf_add(&text, json_string_value(delta), json_string_length(delta));
+            json_array_extend(logprobs, json_object_get(j, "logprobs"));
+        }
+        if (at == 8)
+            assert_true(json_equal(util_at(j, "response.output.0.content"),
+                                   util_at(a.json, "output.0.content")));
+        json_decref(j);
+    }
+    assert_int_equal(at, 8);
+    assert_null(strstr(events, "[DONE]"));
+    assert_int_equal(text.len, json_string_length(whole));
+    assert_memory_equal(text.data, json_string_value(whole), text.len);
+    assert_int_equal(json_array_size(logprobs), 9);
+    assert_true(
+        json_equal(logprobs, util_at(a.json, "output.0.content.0.logprobs")));
+    json_decref(logprobs);
+    buf_release(&text);
+    free(events);
+    util_release(&a);
+    util_release(&s);
 }
 
 /* An unknown field may hold a number of any size; a known one has a range. */
@@ -359,6 +686,7 @@ static void test_time_limit(void **state)
     static const char *const asked[][2] = {
         {"/v1/completions", "{\"prompt\":\"ab\"}"},
         {"/v1/chat/completions", CHAT "\"n\":2}"},
+        {"/v1/responses", "{\"input\":\"ab\"}"},
         {"/v1/completions", "{\"prompt\":\"ab\",\"max_tokens\":0,"
                             "\"echo\":true,\"logprobs\":1}"},
         {"/v1/score", "{\"text\":[\"a\",\"b\"]}"},
@@ -390,7 +718,7 @@ static void test_time_limit(void **state)
     assert_non_null(strstr(events, "}\n\ndata: [DONE]\n\n"));
     free(events);
     util_release(&a);
-    assert_int_equal(cancelled("time_limit"), 7);
+    assert_int_equal(cancelled("time_limit"), 8);
     util_stop();
     util_most_seconds = 120;
     util_start("127.0.0.1:0", NULL);
@@ -526,7 +854,6 @@ static void test_completion_refused(void **state)
         {"{\"stop\":\"a\\u0000b\"}", "stop"},
         {"{\"seed\":1.5}", "seed"},
         {"{\"stream\":1}", "stream"},
-        {"{\"stream\":true,\"logprobs\":1}", "logprobs"},
         {"{\"echo\":\"yes\"}", "echo"},
     };
 
@@ -546,6 +873,12 @@ int main(void)
         cmocka_unit_test(test_completion_refused),
         cmocka_unit_test(test_messages),
         cmocka_unit_test(test_chat_logprobs),
+        cmocka_unit_test(test_streamed_logprobs),
+        cmocka_unit_test(test_streamed_usage),
+        cmocka_unit_test(test_penalties),
+        cmocka_unit_test(test_context),
+        cmocka_unit_test(test_response),
+        cmocka_unit_test(test_response_stream),
         cmocka_unit_test(test_big_numbers),
         cmocka_unit_test(test_unsent),
         cmocka_unit_test(test_abandoned),

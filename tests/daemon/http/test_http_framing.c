@@ -16,6 +16,8 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <zlib.h>
+#include <zstd.h>
 
 #include "base/fileio.h"
 #include "base/timing.h"
@@ -307,17 +309,191 @@ static void test_expect(void **state)
     util_check_error(util_read_answer(fd), 413, NULL);
 }
 
+/* --- compressed bodies -------------------------------------------------- */
+
+static struct util_answer post_coded(const char *coding, const void *body,
+                                     size_t n, bool chunked)
+{
+    struct buf b = BUF_INIT;
+    struct util_answer a;
+
+    buf_addf(&b, SCORE "Content-Encoding: %s\r\nConnection: close\r\n", coding);
+    if (!chunked)
+        buf_addf(&b, "Content-Length: %zu\r\n\r\n", n);
+    else
+        buf_adds(&b, "Transfer-Encoding: chunked\r\n\r\n");
+    for (size_t i = 0; chunked && i < n; i++) {
+        buf_adds(&b, "1\r\n");
+        buf_add(&b, (const char *)body + i, 1);
+        buf_adds(&b, "\r\n");
+    }
+    if (chunked)
+        buf_adds(&b, "0\r\n\r\n");
+    else
+        buf_add(&b, body, n);
+    a = answer_to(b.data, b.len);
+    buf_release(&b);
+    return a;
+}
+
+/* Compresses with zlib (gzip) or zstd, at once. */
+static size_t compress_to(bool gzip, const void *text, size_t n, char *out,
+                          size_t size)
+{
+    z_stream z = {.next_in = (unsigned char *)(uintptr_t)text,
+                  .avail_in = (unsigned)n,
+                  .next_out = (unsigned char *)out,
+                  .avail_out = (unsigned)size};
+
+    if (!gzip)
+        return ZSTD_compress(out, size, text, n, 3);
+    assert_int_equal(deflateInit2(&z, 9, Z_DEFLATED, 16 + MAX_WBITS, 8, 0), 0);
+    assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
+    deflateEnd(&z);
+    return z.total_out;
+}
+
+static void check_coding(bool gzip)
+{
+    static const char text[] = "{\"text\":\"some text\"}";
+    const char *name = gzip ? "gzip" : "zstd";
+    char *bomb = xcalloc(1, 100 * UTIL_MAX_BODY), *out = xmalloc(1 << 20);
+    size_t half = sizeof text / 2, n, first;
+    struct util_answer a;
+
+    n = compress_to(gzip, text, sizeof text - 1, out, 1 << 20);
+    for (int chunked = 0; chunked < 2; chunked++) {
+        a = post_coded(name, out, n, chunked);
+        assert_int_equal(util_number_at(&a, "results.0.bytes"), 9);
+        util_release(&a);
+    }
+    util_check_error(post_coded(name, out, n - 3, false), 400, NULL);
+    util_check_error(post_coded(name, text, sizeof text - 1, false), 400, NULL);
+    /* Several members or frames are one body. */
+    first = compress_to(gzip, text, half, out, 1 << 20);
+    n = compress_to(gzip, text + half, sizeof text - 1 - half, out + first,
+                    (1 << 20) - first);
+    a = post_coded(name, out, first + n, true);
+    assert_int_equal(util_number_at(&a, "results.0.bytes"), 9);
+    util_release(&a);
+    /* A bomb. */
+    memset(bomb, ' ', 100 * UTIL_MAX_BODY);
+    n = compress_to(gzip, bomb, 100 * UTIL_MAX_BODY, out, 1 << 20);
+    assert_true(n < UTIL_MAX_BODY);
+    util_check_error(post_coded(name, out, n, false), 413, NULL);
+    /* Just as much as is allowed. */
+    memcpy(bomb, text, sizeof text - 1);
+    n = compress_to(gzip, bomb, UTIL_MAX_BODY, out, 1 << 20);
+    a = post_coded(name, out, n, false);
+    assert_int_equal(util_number_at(&a, "results.0.bytes"), 9);
+    util_release(&a);
+    free(bomb);
+    free(out);
+}
+
 static void test_encoded_body(void **state)
 {
-    static const char text[] =
-        SCORE "Content-Encoding: gzip\r\nConnection: close\r\n"
-              "Content-Length: 2\r\n\r\n\x1f\x8b";
-    struct util_answer a = answer_to(text, sizeof text - 1);
+    struct util_answer a = post_coded("br", "x", 1, false);
 
     (void)state;
-    assert_non_null(strstr(util_text_at(&a, "error.message"),
-                           "Content-Encoding: gzip"));
+    assert_string_equal(field_of(&a, "Accept-Encoding"), "gzip, zstd");
     util_check_error(a, 415, NULL);
+    util_check_error(post_coded("gzip, gzip", "x", 1, false), 415, NULL);
+    check_coding(true);
+    check_coding(false);
+}
+
+/* --- ids of requests ---------------------------------------------------- */
+
+static void test_ids(void **state)
+{
+    static const char *const taken[] = {"a", "0b1e-4_x.y:z/w+=@~"};
+    static const char *const refused[] = {"a b", "a\"b", "a,b", ""};
+    char first[40];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof taken / sizeof *taken; i++) {
+        char *text = xasprintf("GET /healthz HTTP/1.1\r\n" HOST
+                               "Connection: close\r\nX-Request-Id: %s\r\n\r\n",
+                               taken[i]);
+        struct util_answer a = answer_to(text, strlen(text));
+
+        assert_string_equal(field_of(&a, "X-Request-Id"), taken[i]);
+        util_release(&a);
+        free(text);
+    }
+    first[0] = '\0';
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        char *text = xasprintf("GET /healthz HTTP/1.1\r\n" HOST
+                               "Connection: close\r\nX-Request-Id: %s\r\n\r\n",
+                               refused[i]);
+        struct util_answer a = answer_to(text, strlen(text));
+
+        assert_int_equal(strlen(field_of(&a, "X-Request-Id")), 32);
+        assert_string_not_equal(field_of(&a, "X-Request-Id"), first);
+        snprintf(first, sizeof first, "%s", field_of(&a, "X-Request-Id"));
+        util_release(&a);
+        free(text);
+    }
+}
+
+/* --- CORS --------------------------------------------------------------- */
+
+static struct util_answer from_page(const char *method, const char *origin,
+                                    const char *more)
+{
+    char *text = xasprintf("%s /v1/status HTTP/1.1\r\n" HOST
+                           "Connection: close\r\nOrigin: %s\r\n%s\r\n",
+                           method, origin, more);
+    struct util_answer a = answer_to(text, strlen(text));
+
+    free(text);
+    return a;
+}
+
+#define ASKS_METHOD "Access-Control-Request-Method: POST\r\n"
+
+static void test_cors(void **state)
+{
+    static char *one[] = {(char *)"https://app.example"},
+                *all[] = {(char *)"*"};
+    struct util_answer a =
+        from_page("OPTIONS", "https://app.example", ASKS_METHOD);
+
+    (void)state;
+    /* By default no page may do anything. */
+    assert_null(field_of(&a, "Access-Control-Allow-Origin"));
+    util_check_error(a, 405, NULL);
+    util_check_error(from_page("GET", "https://app.example", ""), 403, NULL);
+
+    fix.conf->http.cors_origins = (struct conf_strings){one, 1};
+    a = from_page("OPTIONS", "https://app.example", ASKS_METHOD);
+    assert_int_equal(a.status, 204);
+    assert_string_equal(field_of(&a, "Access-Control-Allow-Origin"),
+                        "https://app.example");
+    assert_non_null(
+        strstr(field_of(&a, "Access-Control-Allow-Headers"), "Authorization"));
+    assert_null(field_of(&a, "Access-Control-Allow-Credentials"));
+    util_release(&a);
+    a = from_page("GET", "https://app.example", "");
+    assert_int_equal(a.status, 200);
+    assert_string_equal(field_of(&a, "Access-Control-Allow-Origin"),
+                        "https://app.example");
+    assert_string_equal(field_of(&a, "Vary"), "Origin");
+    util_release(&a);
+    a = from_page("OPTIONS", "https://app.example.evil", ASKS_METHOD);
+    assert_null(field_of(&a, "Access-Control-Allow-Origin"));
+    util_check_error(a, 405, NULL);
+    util_check_error(from_page("GET", "https://app.example.evil", ""), 403,
+                     NULL);
+    util_check_error(from_page("GET", "http://app.example", ""), 403, NULL);
+    util_check_error(from_page("GET", "null", ""), 403, NULL);
+
+    fix.conf->http.cors_origins = (struct conf_strings){all, 1};
+    a = from_page("GET", "https://any.example", "");
+    assert_string_equal(field_of(&a, "Access-Control-Allow-Origin"), "*");
+    util_release(&a);
+    fix.conf->http.cors_origins = (struct conf_strings){NULL, 0};
 }
 
 /* --- tokens and origins ------------------------------------------------- */
@@ -368,7 +544,7 @@ static void test_origins(void **state)
 }
 
 #define ROW(method, path, function, scope, work, summary)                      \
-    {#method, path, NULL, HTTP_##scope, HTTP_##work, summary},
+    {#method, path, NULL, HTTP_##scope, HTTP_##work, summary, #function},
 
 static const struct http_endpoint endpoints[] = {HTTP_ENDPOINTS(ROW)};
 
@@ -376,20 +552,33 @@ static const struct http_endpoint endpoints[] = {HTTP_ENDPOINTS(ROW)};
 
 #define INFER_TOKEN "infer-token-of-the-test"
 #define ADMIN_TOKEN "admin-token-of-the-test"
+#define FEED_TOKEN "feed-token-of-the-test"
+/* Of "abc": FIPS 180-2, appendix B. */
+#define ABC_SHA256                                                             \
+    "BA7816BF8F01CFEA414140DE5DAE2223B00361A396177A9CB410FF61F20015AD"
+
+/* The path with an x at each {}, to be freed. */
+static char *fill_in(const char *path)
+{
+    struct buf b = BUF_INIT;
+
+    for (; *path; path += *path == '{' ? 2 : 1)
+        buf_addc(&b, *path == '{' ? 'x' : *path);
+    return buf_detach(&b);
+}
 
 /* Checks one row of the table with one credential. Sends HEAD for GET, so that
  * no stream begins. */
 static void check_credential(const struct http_endpoint *e, const char *field,
                              enum http_scope scope)
 {
-    const char *braces = strstr(e->path, "{}");
+    char *path = fill_in(e->path);
     int want = scope >= e->scope ? 0 : scope == HTTP_OPEN ? 401 : 403;
-    char *text = xasprintf("%s %.*s%s%s HTTP/1.1\r\nHost: any.example\r\n"
-                           "Connection: close\r\n%s"
-                           "Content-Length: 2\r\n\r\n{}",
-                           strcmp(e->method, "GET") ? e->method : "HEAD",
-                           (int)strcspn(e->path, "{"), e->path,
-                           braces ? "x" : "", braces ? braces + 2 : "", field);
+    char *text =
+        xasprintf("%s %s HTTP/1.1\r\nHost: any.example\r\n"
+                  "Connection: close\r\n%s"
+                  "Content-Length: 2\r\n\r\n{}",
+                  strcmp(e->method, "GET") ? e->method : "HEAD", path, field);
     struct util_answer a = answer_to(text, strlen(text));
     int got = a.status == 401 || a.status == 403 ? a.status : 0;
 
@@ -397,6 +586,7 @@ static void check_credential(const struct http_endpoint *e, const char *field,
         fail_msg("%d, not %d: %s", a.status, want, text);
     util_release(&a);
     free(text);
+    free(path);
 }
 
 static void test_credentials(void **state)
@@ -415,10 +605,16 @@ static void test_credentials(void **state)
         {HTTP_OPEN, "Authorization: " ADMIN_TOKEN "\r\n"},
         {HTTP_OPEN, "X-Authorization: Bearer " ADMIN_TOKEN "\r\n"},
         {HTTP_INFER, "Authorization: Bearer " INFER_TOKEN "\r\n"},
+        {HTTP_FEED, "Authorization: Bearer " FEED_TOKEN "\r\n"},
         {HTTP_ADMIN, "authorization: bearer " ADMIN_TOKEN "\r\n"},
+        {HTTP_ADMIN, "Authorization: Bearer abc\r\n"},
+        /* A digest is no token. */
+        {HTTP_OPEN, "Authorization: Bearer sha256:" ABC_SHA256 "\r\n"},
+        {HTTP_OPEN, "Authorization: Bearer " ABC_SHA256 "\r\n"},
     };
     static const char lines[] =
-        "infer " INFER_TOKEN "\nadmin " ADMIN_TOKEN "\n";
+        "infer " INFER_TOKEN "\nadmin " ADMIN_TOKEN "\nfeed " FEED_TOKEN
+        " rate=100000\nadmin sha256:" ABC_SHA256 "\n";
     char *path = fileio_join(fix.dir, "tokens");
 
     (void)state;
@@ -441,13 +637,11 @@ static void test_methods(void **state)
     (void)state;
     for (size_t i = 0; i < N_ENDPOINTS; i++) {
         const struct http_endpoint *e = &endpoints[i];
-        const char *braces = strstr(e->path, "{}");
-        char *path = xasprintf("%.*s%s%s", (int)strcspn(e->path, "{"), e->path,
-                               braces ? "x" : "", braces ? braces + 2 : "");
-        struct util_answer a = util_ask("PUT", path, NULL, NULL, 0);
+        char *path = fill_in(e->path);
+        struct util_answer a = util_ask("PATCH", path, NULL, NULL, 0);
 
         assert_non_null(strstr(util_text_at(&a, "error.message"), e->summary));
-        assert_string_equal(field_of(&a, "Allow"), e->method);
+        assert_non_null(strstr(field_of(&a, "Allow"), e->method));
         util_check_error(a, 405, NULL);
         free(path);
     }
@@ -547,6 +741,8 @@ int main(void)
         cmocka_unit_test(test_expect),
         cmocka_unit_test(test_encoded_body),
         cmocka_unit_test(test_origins),
+        cmocka_unit_test(test_ids),
+        cmocka_unit_test(test_cors),
         cmocka_unit_test(test_credentials),
         cmocka_unit_test(test_methods),
         cmocka_unit_test(test_half_open),

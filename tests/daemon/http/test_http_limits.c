@@ -64,7 +64,8 @@ static void wake_nobody(void *arg)
 
 static void start(void)
 {
-    struct http_context context = {conf, &board, serving, catalog, control};
+    struct http_context context = {conf,    &board,  serving,
+                                   catalog, control, NULL};
     struct err err = ERR_INIT;
 
     if (http_start(&context, &http, &err) != 0)
@@ -350,12 +351,49 @@ static void test_tokens(void **state)
     http_tokens_free(t);
 }
 
+/* A bucket of requests, which fills in a minute. */
+static void test_rate(void **state)
+{
+    struct http_tokens *t = NULL;
+    int64_t now = 1000000;
+
+    (void)state;
+    assert_int_equal(load("infer abc rate=3\nadmin free\n", &t, NULL), 0);
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(http_tokens_take(t, "Bearer free", now), 0);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(http_tokens_take(t, "Bearer abc", now), 0);
+    assert_int_equal(http_tokens_take(t, "Bearer abc", now), 20);
+    assert_int_equal(http_tokens_take(t, "Bearer abc", now + 19500), 1);
+    assert_int_equal(http_tokens_take(t, "Bearer abc", now + 20000), 0);
+    assert_int_equal(http_tokens_take(t, "Bearer abc", now + 20000), 20);
+    now += 10000000;
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(http_tokens_take(t, "Bearer abc", now), 0);
+    assert_true(http_tokens_take(t, "Bearer abc", now) > 0);
+    assert_int_equal(http_tokens_take(t, "Bearer none", now), 0);
+    assert_int_equal(http_tokens_take(t, NULL, now), 0);
+    http_tokens_free(t);
+}
+
 /* An error quotes no secret. */
 static void test_bad_tokens(void **state)
 {
     static const char *const texts[] = {
-        "", "# none\n", "infer\n", "reader hidden\n", "infer hidden two\n",
-        "hidden\n"};
+        "",
+        "# none\n",
+        "infer\n",
+        "reader hidden\n",
+        "infer hidden two\n",
+        "hidden\n",
+        "infer hidden rate=0\n",
+        "infer hidden rate=\n",
+        "infer hidden rate=-1\n",
+        "infer hidden rate=5x\n",
+        "infer hidden rate=5 hidden\n",
+        "infer sha256:hidden\n",
+        "admin sha256:"
+        "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015\n"};
     struct http_tokens *t = NULL;
 
     (void)state;
@@ -590,7 +628,8 @@ static void test_bodies(void **state)
 /* http_start in a process with a limit on open files. */
 static int start_with(rlim_t soft, rlim_t hard, rlim_t *raised)
 {
-    struct http_context context = {conf, &board, serving, catalog, control};
+    struct http_context context = {conf,    &board,  serving,
+                                   catalog, control, NULL};
     struct rlimit was, limit = {soft, hard};
     struct http *h = NULL;
     int rc;
@@ -870,6 +909,7 @@ int main(void)
         cmocka_unit_test(test_slots_cancelled),
         cmocka_unit_test(test_slots_closed),
         cmocka_unit_test(test_tokens),
+        cmocka_unit_test(test_rate),
         cmocka_unit_test(test_bad_tokens),
         cmocka_unit_test(test_weak_tokens),
         cmocka_unit_test(test_token_pipe),

@@ -288,6 +288,14 @@ static void http_bodies(void **state)
         {"/v1/chat/completions",
          "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],"
          "\"max_tokens\":2,\"model\":\"mneme\"}"},
+        {"/v1/completions",
+         "{\"prompt\":[97,98],\"max_tokens\":2,\"logit_bias\":{\"97\":-100},"
+         "\"frequency_penalty\":1.5,\"truncate_prompt_tokens\":1,"
+         "\"stream_options\":{\"include_usage\":true},\"stream\":true}"},
+        {"/v1/responses",
+         "{\"input\":[{\"role\":\"user\",\"content\":[{\"type\":"
+         "\"input_text\",\"text\":\"a\"}]}],\"instructions\":\"b\","
+         "\"max_output_tokens\":2,\"tools\":[],\"metadata\":{\"k\":\"v\"}}"},
         {"/tokenize", "{\"prompt\":\"a tide\"}"},
         {"/detokenize", "{\"tokens\":[65,66,67]}"},
         {"/v1/quarantine/release", "{\"reason\":\"near_duplicate\"}"}};

@@ -31,7 +31,8 @@ static struct world {
     struct holdout_sample_role roles[MOST];
     size_t n;
     struct holdout_sample_options asked;
-    int64_t missing; /* the version that cannot be loaded */
+    int64_t missing;     /* the version that cannot be loaded */
+    int64_t no_metadata; /* the version whose metadata is damaged */
     int scored[4];   /* segments computed, by version */
     int references;  /* versions taken and not given back */
     int rc;          /* of infer_segments */
@@ -39,8 +40,8 @@ static struct world {
 
 static int weights[4]; /* &weights[N] is the model of version N */
 
-/* Version N has learned 50 N records: first 1,000 bytes of domain a, and from
- * version 2 on 500 bytes of b. */
+/* Version N has learned 50 N records: first 1,000 bytes of domain a, for
+ * version 2 500 bytes of b, and for version 3 another 1,500. */
 int catalog_get(struct catalog *c, int64_t version, struct catalog_version *v,
                 struct err *err)
 {
@@ -48,13 +49,16 @@ int catalog_get(struct catalog *c, int64_t version, struct catalog_version *v,
     struct buf metadata = BUF_INIT;
 
     (void)c;
-    (void)err;
+    if (version == w.no_metadata)
+        return err_set(err, ERR_CORRUPT, "metadata");
     progress_init(&p);
     p.records.learned = 50;
     progress_learned(&p, progress_domain_id(&p, "a", MOST), NAN, 1000, 100);
     p.records.learned = 50 * version;
     if (version > 1)
         progress_learned(&p, progress_domain_id(&p, "b", MOST), NAN, 500, 100);
+    if (version > 2)
+        progress_learned(&p, progress_domain_id(&p, "b", MOST), NAN, 1500, 100);
     progress_export(&p, 0, "", NULL, &metadata);
     progress_release(&p);
     *v = (struct catalog_version){.version = version};
@@ -248,8 +252,16 @@ static void test_domains(void **state)
     assert_true(s.domains[1].is_protected);
     /* Half of the traffic of a, which was learned a half-life ago. */
     assert_float_equal(s.domains[0].traffic, 500, 1e-9);
-    assert_float_equal(s.domains[1].traffic, 500, 1e-9);
-    assert_int_equal(s.records_since, 100);
+    assert_float_equal(s.domains[1].traffic, 2000, 1e-9);
+    /* 1,000 bytes of a when version 1 was made, and no more since; b is new. */
+    assert_float_equal(s.domains[0].old_traffic, 1000, 1e-9);
+    assert_float_equal(s.domains[0].learned_since, 0, 0);
+    assert_float_equal(s.domains[1].old_traffic, 0, 0);
+    assert_float_equal(s.domains[1].learned_since, 2000, 0);
+    holdout_scoring_release(&s);
+    assert_int_equal(run(h, 3, 2, &s), 0);
+    assert_float_equal(s.domains[1].old_traffic, 500, 1e-9);
+    assert_float_equal(s.domains[1].learned_since, 1500, 0);
     holdout_scoring_release(&s);
     holdout_scoring_free(h);
 }
@@ -272,6 +284,15 @@ static void test_errors(void **state)
     assert_true(s.no_reference);
     holdout_scoring_release(&s);
     w.missing = 0;
+    w.no_metadata = 1;
+    assert_int_equal(run(h, 3, 1, &s), ERR_CORRUPT);
+    assert_true(s.no_reference);
+    holdout_scoring_release(&s);
+    w.no_metadata = 3; /* the candidate */
+    assert_int_equal(run(h, 3, 1, &s), ERR_CORRUPT);
+    assert_false(s.no_reference);
+    holdout_scoring_release(&s);
+    w.no_metadata = 0;
     w.rc = ERR_DIVERGED;
     assert_int_equal(run(h, 3, 1, &s), ERR_DIVERGED);
     assert_int_equal(s.n_chunks, 0);

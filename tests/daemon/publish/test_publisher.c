@@ -95,11 +95,10 @@ static void test_verdicts(void **state)
     publisher_start(u.publisher);
     publish_util_publish(&u, 0, 40);
     /* All bytes are equally likely: 8 bits. */
-    best = train_util_metric(&u,
-                             "domain_holdout_best_bits_per_byte{domain=\"a\"}");
+    best = train_util_metric(&u, "domain_holdout_best_loss_bpb{domain=\"a\"}");
     train_util_check_metric(
-        &u, "domain_holdout_best_bits_per_byte{domain=\"a\"}", 8.0174, 1e-3);
-    publish_util_check_metric(&u, "domain_holdout_bits_per_byte{domain=\"a\"}",
+        &u, "domain_holdout_best_loss_bpb{domain=\"a\"}", 8.0174, 1e-3);
+    publish_util_check_metric(&u, "domain_holdout_loss_bpb{domain=\"a\"}",
                               best);
 
     publish_util_publish(&u, 0, 0); /* the same weights */
@@ -126,10 +125,10 @@ static void test_verdicts(void **state)
     publish_util_check_metric(&u, "shadow_records", 40);
     publish_util_check_status(&u, "last_verdict", "\"failed\"");
     publish_util_check_status(&u, "judged_version", "4");
-    train_util_check_metric(&u, "domain_holdout_bits_per_byte{domain=\"a\"}",
+    train_util_check_metric(&u, "domain_holdout_loss_bpb{domain=\"a\"}",
                             10.0182, 1e-2);
     publish_util_check_metric(
-        &u, "domain_holdout_best_bits_per_byte{domain=\"a\"}", best);
+        &u, "domain_holdout_best_loss_bpb{domain=\"a\"}", best);
     publish_util_check_metric(&u, "publishes_total", 4);
     publish_util_end(&u);
 }

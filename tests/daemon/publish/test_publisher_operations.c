@@ -17,6 +17,7 @@
 
 #include <cmocka.h>
 
+#include "store/tags.h"
 #include "tests/util/publish_util.h"
 #include "tests/util/store_util.h"
 
@@ -87,6 +88,34 @@ static void test_pin(void **state)
     assert_int_equal(op.state, CONTROL_FAILED);
     assert_int_equal(op.err.code, ERR_NOTFOUND);
     assert_int_equal(publisher_choices(u.publisher), 0);
+    publish_util_end(&u);
+}
+
+static void test_tags(void **state)
+{
+    struct control_operation op;
+    struct train_util u;
+    int64_t version;
+
+    publish_util_begin(&u, *state);
+    publisher_start(u.publisher);
+    publish_util_publish(&u, 0, 40);
+    publish_util_publish(&u, 0, 0);
+    op = publish_util_operate(&u, CONTROL_TAG, 1, "stable");
+    assert_string_equal(op.detail, "version 1 has the tag stable");
+    assert_int_equal(tags_find(u.catalog, "stable", &version, NULL), 0);
+    assert_int_equal(version, 1);
+    op = publish_util_operate(&u, CONTROL_TAG, 2, "stable");
+    assert_string_equal(op.detail,
+                        "tag stable moved from version 1 to version 2");
+    op = publish_util_operate(&u, CONTROL_UNTAG, 0, "stable");
+    assert_string_equal(op.detail, "tag stable removed from version 2");
+    op = publish_util_operate(&u, CONTROL_UNTAG, 0, "stable");
+    assert_int_equal(op.err.code, ERR_NOTFOUND);
+    op = publish_util_operate(&u, CONTROL_TAG, 9, "stable");
+    assert_int_equal(op.err.code, ERR_NOTFOUND);
+    op = publish_util_operate(&u, CONTROL_TAG, 1, "17");
+    assert_int_equal(op.err.code, ERR_INVALID);
     publish_util_end(&u);
 }
 
@@ -315,8 +344,9 @@ int main(void)
 #define T(f)                                                                   \
     cmocka_unit_test_setup_teardown(f, util_make_temp, util_remove_temp)
     const struct CMUnitTest tests[] = {
-        T(test_rollback),      T(test_pin),     T(test_promote), T(test_choice),
-        T(test_release_range), T(test_release), T(test_order),   T(test_stop),
+        T(test_rollback), T(test_pin),           T(test_tags),
+        T(test_promote),  T(test_choice),        T(test_release_range),
+        T(test_release),  T(test_order),         T(test_stop),
     };
 
     return cmocka_run_group_tests(tests, publish_util_set_up,

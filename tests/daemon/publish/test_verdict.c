@@ -43,10 +43,12 @@ static struct world {
     struct gate_chunk chunks[MOST];
     bool is_new[MOST];
     size_t n;
-    int64_t n_rows, records_since;
+    int64_t n_rows;
+    size_t n_damaged;
+    double learned_since;
     bool is_protected;
     int rc;             /* scoring fails with it */
-    int64_t unreadable; /* the version that cannot be loaded as reference */
+    unsigned unreadable; /* bit N: version N cannot be loaded as reference */
     /* What scoring was asked for. */
     struct holdout_scoring_task task;
     int n_runs;
@@ -122,7 +124,7 @@ int holdout_scoring_run(struct holdout_scoring *h,
     w.task = *task;
     w.n_runs++;
     *out = (struct holdout_scoring_result){0};
-    if (task->reference && task->reference == w.unreadable) {
+    if (task->reference && w.unreadable >> task->reference & 1) {
         out->no_reference = true;
         return err_set(err, ERR_CORRUPT, "a checksum is wrong");
     }
@@ -131,7 +133,7 @@ int holdout_scoring_run(struct holdout_scoring *h,
     out->chunks = xmemdup(w.chunks, (w.n + 1) * sizeof *w.chunks);
     out->is_new = xmemdup(w.is_new, (w.n + 1) * sizeof *w.is_new);
     out->n_chunks = w.n;
-    out->records_since = w.records_since;
+    out->n_damaged = w.n_damaged;
     out->n_rows = w.n_rows;
     out->domains = xcalloc(2, sizeof *out->domains);
     out->names = xcalloc(2, sizeof *out->names);
@@ -140,7 +142,9 @@ int holdout_scoring_run(struct holdout_scoring *h,
         out->names[d] = xstrdup(names[d]);
         out->domains[d] = (struct gate_domain){.name = out->names[d],
                                                .is_protected = w.is_protected,
-                                               .traffic = 1000};
+                                               .traffic = 1000,
+                                               .old_traffic = 1000};
+        out->domains[d].learned_since = w.learned_since;
     }
     out->results = xcalloc(1, sizeof *out->results);
     out->results[0] = (struct store_domain_result){
@@ -352,6 +356,8 @@ static void test_nothing_to_compare(void **state)
     add(1, 0, 5, 0);
     check_passes("nothing is held out yet to compare on");
     assert_int_equal(w.task.reference, 1);
+    w.n_damaged = 3;
+    check_passes("the held-out records are damaged: nothing to compare on");
 }
 
 /* --- the comparison ----------------------------------------------------- */
@@ -421,35 +427,36 @@ static void test_worse(void **state)
     verdict_release(&v);
 }
 
-/* Is the reference old, after so many records? */
-static bool is_old(int64_t since)
-{
-    struct verdict v;
-    bool old;
-
-    w.records_since = since;
-    v = decide(publish());
-    old = json_is_true(json_object_get(v.gate, "reference_is_old"));
-    assert_int_equal(v.state, old ? STORE_PASSED : STORE_FAILED);
-    assert_true(v.memory.reference == (old ? w.newest : 1));
-    verdict_release(&v);
-    return old;
-}
-
-/* The text of a domain changes: it gains on its new text and loses on the old.
- * When the new text has lasted long enough, it counts. */
+/* The text of a domain changes: it gains on its new text and loses 5 % on the
+ * old. The less the old text is of the traffic, the less its loss counts. */
 static void test_changed_stream(void **state)
 {
-    struct gate_chunk *c;
+    const struct {
+        double learned_since; /* the traffic was 1,000 */
+        enum store_state verdict;
+    } cases[] = {
+        {2000, STORE_FAILED},
+        {2001, STORE_PASSED}, /* a third of 5 %; the limit is 2 % */
+    };
 
-    (void)state;
-    begin();
-    add(40, 0, 0.13, 0.02);
-    c = add(100, 0, -0.9, 0.02);
-    for (int i = 0; i < 100; i++)
-        c[i].before = false;
-    assert_false(is_old(19999)); /* traffic_half_life is 2,000 */
-    assert_true(is_old(20000));
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        struct gate_chunk *c;
+        struct verdict v;
+
+        tear_down(state);
+        set_up(state);
+        begin();
+        add(40, 0, 0.1, 0.02);
+        c = add(100, 0, -0.9, 0.02);
+        for (int i = 0; i < 100; i++)
+            c[i].before = false;
+        w.learned_since = cases[k].learned_since;
+        v = decide(publish());
+        assert_int_equal(v.state, cases[k].verdict);
+        assert_int_equal(v.memory.reference == w.newest,
+                         v.state == STORE_PASSED);
+        verdict_release(&v);
+    }
 }
 
 /* A protected domain within its limit: the candidate serves, and the reference
@@ -547,25 +554,53 @@ static void test_damaged_reference(void **state)
 /* The damage is found only when the reference is loaded. */
 static void test_unreadable_reference(void **state)
 {
-    int64_t serving = begin_with_two();
-    struct err err = ERR_INIT;
-    struct verdict_input in;
+    int64_t serving = begin_with_two(), version;
     struct verdict v;
 
     (void)state;
-    w.unreadable = 1;
-    v = decide(publish());
+    w.unreadable = 1U << 1;
+    version = publish();
+    v = decide(version);
     assert_int_equal(w.n_runs, 2);
     assert_int_equal(w.task.reference, serving);
     assert_int_equal(v.reference, serving);
     assert_int_equal(v.state, STORE_PASSED);
+    conclude(version, &v);
+    /* It is found once. */
+    v = decide(publish());
+    assert_int_equal(w.n_runs, 3);
+    assert_int_equal(v.reference, serving);
     verdict_release(&v);
-    /* Without any reference there is no verdict. */
-    w.unreadable = serving;
-    in = input(publish());
-    w.rows[0].state = STORE_DAMAGED;
-    assert_int_equal(verdict_decide(&in, &v, &err), ERR_CORRUPT);
+}
+
+/* The serving version cannot be loaded either: an older one that passed takes
+ * its place. */
+static void test_older_reference(void **state)
+{
+    int64_t serving = begin_with_two();
+    struct verdict v;
+
+    (void)state;
+    v = decide(publish()); /* serving + 1, which fails */
+    w.rows[serving].state = STORE_FAILED;
     verdict_release(&v);
+    w.serving = publish();
+    w.unreadable = 1U << w.serving;
+    v = decide(publish());
+    assert_int_equal(w.n_runs, 3);
+    assert_int_equal(w.task.reference, serving);
+    assert_int_equal(v.reference, serving);
+    assert_int_equal(v.state, STORE_PASSED);
+    verdict_release(&v);
+}
+
+static void test_no_reference(void **state)
+{
+    (void)state;
+    begin_with_two();
+    w.unreadable = ~0U;
+    check_passes("no earlier version can be read to compare with");
+    assert_int_equal(w.task.reference, 0);
 }
 
 /* A store of an older program has no memory, only the gate's JSON. */
@@ -854,6 +889,8 @@ int main(void)
         T(test_promoted),
         T(test_damaged_reference),
         T(test_unreadable_reference),
+        T(test_older_reference),
+        T(test_no_reference),
         T(test_old_store),
         T(test_found_while_scoring),
         T(test_damaged_candidate),

@@ -20,8 +20,10 @@
 
 #include <cmocka.h>
 
+#include "base/xalloc.h"
 #include "base/fileio.h"
 #include "base/timing.h"
+#include "tests/util/rewind_util.h"
 #include "tests/util/store_util.h"
 #include "tests/util/trainer_util.h"
 
@@ -55,6 +57,28 @@ static void test_step(void **state)
     trainer_util_turn(u); /* the third record waits for a full batch */
     assert_int_equal(trainer_util_steps(u), 1);
     assert_int_equal(u->learning.progress.records.learned, 2);
+}
+
+/* A step has 0.65 sqrt(T) new tokens after T tokens, from 128 to the setting. A
+ * record has 33 tokens, and a step has as many whole records as fit. */
+static void test_steps_grow(void **state)
+{
+    struct train_util *u = trainer_util_begin(state);
+    int64_t learned = 0, pushed = 0, most = 0;
+
+    u->conf->learner.batch_tokens = 200;
+    for (int64_t step = 1; most < 200; step++) {
+        most = 128;
+        while (most < 200 && (most + 1) * (most + 1) * 10000 <=
+                                 65 * 65 * 33 * learned)
+            most++;
+        trainer_util_push(u, (int)(learned + 7 - pushed)); /* over 200 wait */
+        pushed = learned + 7;
+        learned += most / 33;
+        while (trainer_util_steps(u) < step)
+            trainer_util_turn(u);
+        assert_int_equal(u->learning.progress.records.learned, learned);
+    }
 }
 
 /* Learns until a step raises a drift alarm, at most n records. */
@@ -349,6 +373,106 @@ static void test_full_disk(void **state)
 
 /* --- the vocabulary ----------------------------------------------------- */
 
+static void push_of(struct train_util *u, const char *id, int n)
+{
+    for (int i = 0; i < n; i++) {
+        char *value = xasprintf("{\"text\": \"record %04d tells something new."
+                                "\", \"id\": \"%s\"}",
+                                (int)u->source.next[0], id);
+
+        trainer_util_push_value(u, value);
+        free(value);
+    }
+}
+
+static int64_t rows_of(struct train_util *u, const char *id)
+{
+    char *sql = xasprintf("SELECT (SELECT count(*) FROM replay_rows WHERE id ="
+                          " '%s' AND died IS NULL) + (SELECT count(*) FROM"
+                          " holdout_rows WHERE id = '%s' AND died IS NULL)",
+                          id, id);
+    int64_t n = rewind_util_sql(u, sql);
+
+    free(sql);
+    return n;
+}
+
+static void turn_until_quiet(struct train_util *u)
+{
+    for (int i = 0; i < 12; i++) {
+        trainer_util_turn(u);
+        trainer_util_advance(u, 3); /* a part-filled batch is learned */
+    }
+}
+
+/*
+ * A tombstone forgets the records before it, learned or waiting, and none of
+ * those after it. A kill before the next version reads it again, and changes
+ * nothing more.
+ */
+static void test_tombstone(void **state)
+{
+    struct train_util *u = trainer_util_begin(state);
+    const struct progress *p = &u->learning.progress;
+
+    push_of(u, "alice", 3);
+    push_of(u, "bob", 2);
+    turn_until_quiet(u);
+    assert_int_equal(p->records.learned + p->records.holdout, 5);
+    assert_int_equal(p->records.skipped, 0);
+
+    push_of(u, "alice", 1); /* waits for a full batch */
+    trainer_util_push_tombstone(u, "alice");
+    push_of(u, "carol", 1);
+    trainer_util_push_tombstone(u, "nobody");
+    push_of(u, "bob", 1);
+    push_of(u, "alice", 2);
+    turn_until_quiet(u);
+    assert_int_equal(u->n_fatal, 0);
+    assert_int_equal(rows_of(u, "alice"), 2);
+    assert_int_equal(rows_of(u, "bob"), 3);
+    assert_int_equal(rows_of(u, "carol"), 1);
+    assert_int_equal(p->records.quarantined, 0);
+    /* Two tombstones, and the record that waited. */
+    assert_int_equal(p->records.skipped, 3);
+    assert_int_equal(p->records.learned + p->records.holdout, 9);
+
+    trainer_util_push_tombstone(u, "bob");
+    trainer_util_turn(u);
+    trainer_util_restart(u); /* the tombstone is not in a version */
+    p = &u->learning.progress;
+    assert_int_equal(rows_of(u, "bob"), 0);
+    u->source.next[0]--;
+    trainer_util_push_tombstone(u, "bob");
+    push_of(u, "bob", 1);
+    turn_until_quiet(u);
+    assert_int_equal(rows_of(u, "bob"), 1);
+    assert_int_equal(rows_of(u, "alice"), 2);
+    assert_int_equal(p->records.skipped, 4);
+    assert_int_equal(u->n_fatal, 0);
+}
+
+/* The text for the vocabulary has a tombstone. */
+static void test_tombstone_first(void **state)
+{
+    struct train_util *u = *state;
+
+    u->conf->model.tokenizer = CONF_TOKENIZER_BPE;
+    u->conf->model.vocab_size = 300;
+    trainer_util_open(u);
+    push_of(u, "alice", 3);
+    push_of(u, "bob", 2);
+    trainer_util_push_tombstone(u, "alice");
+    push_of(u, "alice", 1);
+    trainer_util_push_end(u);
+    trainer_begin(u->trainer);
+    publisher_wait(u->publisher);
+    turn_until_quiet(u);
+    assert_int_equal(rows_of(u, "alice"), 1);
+    assert_int_equal(rows_of(u, "bob"), 2);
+    assert_int_equal(u->learning.progress.records.skipped, 4);
+}
+
 static void test_vocabulary(void **state)
 {
     struct train_util *u = *state;
@@ -414,6 +538,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_begin),
         T(test_step),
+        T(test_steps_grow),
         T(test_drift),
         T(test_no_drift),
         T(test_flush),
@@ -427,6 +552,8 @@ int main(void)
         T(test_stop),
         T(test_thread),
         T(test_full_disk),
+        T(test_tombstone),
+        T(test_tombstone_first),
         T(test_vocabulary),
         T(test_builtin_vocabulary),
         T(test_vocabulary_stop),

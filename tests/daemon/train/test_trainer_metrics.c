@@ -62,8 +62,8 @@ static void test_metrics(void **state)
     trainer_util_assert_metric(u, "records_per_second", 1.25);
     /* The n-gram memory knows the third record from the first; the Transformer
      * alone does not. */
-    trainer_util_assert_metric_near(u, "prequential_bits_per_byte", 3.5808);
-    trainer_util_assert_metric_near(u, "train_bits_per_byte", 8.0079);
+    trainer_util_assert_metric_near(u, "prequential_loss_bpb", 3.5808);
+    trainer_util_assert_metric_near(u, "train_loss_bpb", 8.0079);
     trainer_util_assert_metric_near(u, "accuracy", 0.25075);
     trainer_util_assert_metric_near(u, "gradient_norm", 1.6870);
     trainer_util_assert_metric(u, "learning_rate", 0.001f);
@@ -75,7 +75,7 @@ static void test_metrics(void **state)
     trainer_util_assert_metric(u, "publish_interval_seconds", 10);
     trainer_util_assert_metric(u, "domains", 1);
     trainer_util_assert_metric_near(
-        u, "domain_prequential_bits_per_byte{domain=\"d\"}", 3.5808);
+        u, "domain_prequential_loss_bpb{domain=\"d\"}", 3.5808);
     trainer_util_assert_metric_near(u, "domain_accuracy{domain=\"d\"}",
                                     0.25075);
     trainer_util_assert_metric(u, "domain_records_total{domain=\"d\"}", 4);
@@ -112,15 +112,15 @@ static void test_average_metric(void **state)
     double average, live;
 
     assert_true(isnan(
-        train_util_metric(u, "average_prequential_bits_per_byte")));
+        train_util_metric(u, "average_prequential_loss_bpb")));
     for (int i = 0; i < 100; i++)
         trainer_util_learn_batch(u);
     trainer_util_advance(u, 1);
     trainer_util_turn(u);
     assert_in_range(p->average_loss.bytes, p->loss.bytes / 32,
                     p->loss.bytes / 8);
-    average = train_util_metric(u, "average_prequential_bits_per_byte");
-    live = train_util_metric(u, "prequential_bits_per_byte");
+    average = train_util_metric(u, "average_prequential_loss_bpb");
+    live = train_util_metric(u, "prequential_loss_bpb");
     /* The average follows the live weights in so few steps. */
     assert_true(average > live / 2 && average < 8.1);
 }

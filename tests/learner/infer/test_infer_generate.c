@@ -163,6 +163,109 @@ static void test_seeds(void **state)
     infer_completion_release(&other);
 }
 
+/* OpenAI's formula: logit[j] + bias[j] - count[j] frequency_penalty
+ * - (count[j] > 0) presence_penalty. The prompt does not count. */
+static uint16_t penalised(const struct infer_sampling *s, const float *logits,
+                          const struct token_list *generated)
+{
+    double best = -INFINITY;
+    uint16_t id = 0;
+
+    for (size_t j = 0; j < UTIL_V; j++) {
+        double x = (double)logits[j];
+        int count = 0;
+
+        for (size_t i = 0; i < generated->n; i++)
+            count += generated->items[i] == j;
+        for (size_t i = 0; i < s->n_bias; i++)
+            x += s->bias[i].id == j ? (double)s->bias[i].bias : 0.0;
+        x -= count * (double)s->frequency_penalty;
+        x -= (count > 0) * (double)s->presence_penalty;
+        if (x > best) {
+            best = x;
+            id = (uint16_t)j;
+        }
+    }
+    return id;
+}
+
+/* Penalties and biases choose other tokens, and change no logprob. */
+static void test_penalties(void **state)
+{
+    static const struct infer_bias bias[] = {
+        {UTIL_END, -100.0f}, {'e', 1.0f}, {'x', 0.5f}};
+    static const float settings[][2] = {
+        {0.7f, 0.0f}, {0.0f, 1.1f}, {0.3f, 0.4f}, {-0.4f, -0.2f}};
+    enum { N = 14 };
+
+    (void)state;
+    for (size_t k = 0; k < 8; k++) {
+        struct token_list all = TOKEN_LIST_INIT;
+        struct token_list generated = TOKEN_LIST_INIT;
+        struct infer_sampling s = util_greedy(N);
+        struct infer_completion c;
+        size_t n_other = 0;
+
+        s.frequency_penalty = settings[k % 4][0];
+        s.presence_penalty = settings[k % 4][1];
+        s.bias = bias;
+        s.n_bias = k < 4 ? 0 : 3;
+        s.n_logprobs = 1;
+        util_complete(infer_fix.infer, "ab", &s, &c);
+        token_list_add(&all, UTIL_END);
+        util_prompt_of("ab", 2, &all);
+        for (size_t i = 0; i < c.tokens.n; i++) {
+            uint16_t id = c.tokens.items[i];
+            float logits[UTIL_V];
+
+            util_logits_after(all.items, all.n, logits);
+            assert_int_equal(id, penalised(&s, logits, &generated));
+            assert_true(fabs((double)c.logprobs[i] - util_logprob(logits, id)) <
+                        1e-4);
+            assert_int_equal(c.alternatives[i].id, util_most_likely(logits));
+            n_other += id != util_most_likely(logits);
+            token_list_add(&all, id);
+            token_list_add(&generated, id);
+        }
+        assert_true(c.tokens.n == N || k < 4);
+        assert_true(n_other > 0 || settings[k % 4][0] < 0.0f);
+        token_list_release(&all);
+        token_list_release(&generated);
+        infer_completion_release(&c);
+    }
+}
+
+/* A bias of 100 leaves one token, and one of -100 none, at any temperature. */
+static void test_bias(void **state)
+{
+    struct infer_bias bias = {'q', 100.0f};
+    struct infer_sampling s = util_greedy(12);
+    struct infer_completion c;
+    struct err err = ERR_INIT;
+
+    (void)state;
+    s.temperature = 1.0f;
+    s.bias = &bias;
+    s.n_bias = 1;
+    util_complete(infer_fix.infer, "ab", &s, &c);
+    assert_string_equal(c.text.data, "qqqqqqqqqqqq");
+    infer_completion_release(&c);
+    bias.bias = -100.0f;
+    s.max_tokens = 2000;
+    util_complete(infer_fix.infer, "ab", &s, &c);
+    assert_null(memchr(c.text.data, 'q', c.text.len));
+    infer_completion_release(&c);
+    bias.id = UTIL_V;
+    assert_int_equal(
+        infer_complete(infer_fix.infer, NULL, 0, &s, NULL, &c, &err),
+        ERR_INVALID);
+    bias.id = 0;
+    s.presence_penalty = NAN;
+    assert_int_equal(
+        infer_complete(infer_fix.infer, NULL, 0, &s, NULL, &c, &err),
+        ERR_INVALID);
+}
+
 /* int8 gives the same bytes each time, and is close to float. */
 static void test_int8(void **state)
 {
@@ -493,6 +596,8 @@ int main(void)
         cmocka_unit_test(test_own_mark),
         cmocka_unit_test(test_logprobs),
         cmocka_unit_test(test_seeds),
+        cmocka_unit_test(test_penalties),
+        cmocka_unit_test(test_bias),
         cmocka_unit_test(test_int8),
         cmocka_unit_test(test_same_as_greedy),
         cmocka_unit_test(test_draws),

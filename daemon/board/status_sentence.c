@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The state of the daemon in one plain sentence, for the service manager:
+ *
+ *   Learning from 3 partitions, 2.10 bits per byte; version 42 serves; 120
+ *   records behind.
+ */
+#include "config.h"
+
+#include "daemon/board/status.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* The records behind in all partitions; -1: one of them is not known. */
+static int64_t total_lag(struct status_board *b, size_t *n_partitions)
+{
+    json_t *all = status_source_json(b), *row;
+    const json_t *rows =
+        json_object_get(json_object_get(all, "source"), "partitions");
+    int64_t lag = 0;
+    size_t i;
+
+    *n_partitions = json_array_size(rows);
+    json_array_foreach(rows, i, row)
+    {
+        const json_t *one = json_object_get(row, "lag");
+
+        if (!json_is_integer(one))
+            lag = -1;
+        else if (lag >= 0)
+            lag += json_integer_value(one);
+    }
+    json_decref(all);
+    return *n_partitions ? lag : -1;
+}
+
+static void add_state(const struct status *s, size_t n_partitions,
+                      struct buf *out)
+{
+    static const char *const texts[] = {
+        "Starting", "Learning",     "Waiting for records",
+        "Paused",   "Rolling back", "Stopping"};
+
+    buf_adds(out, texts[s->state]);
+    if (s->state == STATUS_LEARNING && n_partitions)
+        buf_addf(out, " from %zu partition%s", n_partitions,
+                 n_partitions == 1 ? "" : "s");
+    if (s->reason[0])
+        buf_addf(out, ": %s", s->reason);
+    if (s->state == STATUS_LEARNING && isfinite(s->prequential_bits_per_byte))
+        buf_addf(out, ", %.2f bits per byte", s->prequential_bits_per_byte);
+}
+
+void status_to_sentence(struct status_board *b, struct buf *out)
+{
+    struct status *s = status_copy(b);
+    size_t n_partitions;
+    int64_t lag = total_lag(b, &n_partitions);
+
+    add_state(s, n_partitions, out);
+    if (s->serving_version)
+        buf_addf(out, "; version %lld serves", (long long)s->serving_version);
+    else
+        buf_adds(out, "; no version serves yet");
+    if (lag > 0)
+        buf_addf(out, "; %lld records behind", (long long)lag);
+    buf_addc(out, '.');
+    free(s);
+}

@@ -115,6 +115,9 @@ def tokens(tap):
 
 def kept(tap, d, path, first):
     """All other versions go; the daemon is killed."""
+    tap.equal(d.stop(), 0, "it stops")
+    d.settings["publish.keep.newest"] = "1"
+    d.start()
     with open(path, "a") as f:
         f.write("".join(x + "\n" for x in records("orchard", 300)))
     d.until(lambda: d.status()["records"]["consumed"] == 500 and
@@ -189,7 +192,7 @@ def main():
     path = write_lines(os.path.join(TMP, "lines.jsonl"),
                        records("harbour", 200))
     d = Daemon("manage", source__type="file", source__path=path,
-               source__follow="true", publish__keep__newest=1,
+               source__follow="true", publish__keep__newest=1000,
                publish__keep__hourly=0, publish__keep__daily=0)
     d.start()
     d.until_consumed(200)

@@ -89,6 +89,19 @@ static json_t *content(const char *media, json_t *schema)
     return json_pack("{s:{s:o}}", media, "schema", schema);
 }
 
+/* The content of a reply that is not JSON: one media type, or several. */
+static json_t *media_only(const json_t *media)
+{
+    json_t *all = json_object();
+
+    if (json_is_string(media))
+        json_object_set_new(all, json_string_value(media), json_object());
+    for (size_t i = 0; i < json_array_size(media); i++)
+        json_object_set_new(all, json_string_value(json_array_get(media, i)),
+                            json_object());
+    return all;
+}
+
 static json_t *replies(const struct http_endpoint *e, json_t *more)
 {
     static const struct {
@@ -103,10 +116,10 @@ static json_t *replies(const struct http_endpoint *e, json_t *more)
                   {"415", "The coding of the body is not known.", false, true},
                   {"429", "Too many requests; try again.", false, false},
                   {"503", "Not now; try again.", false, false}};
-    const char *media = json_string_value(json_object_get(more, "media"));
+    json_t *media = json_object_get(more, "media");
     json_t *reply = json_object_get(more, "reply");
-    json_t *good = reply ? content("application/json", expand(reply))
-                         : json_pack("{s:{}}", media);
+    json_t *good =
+        reply ? content("application/json", expand(reply)) : media_only(media);
     json_t *all = json_object(), *description;
     const char *status;
 
@@ -182,6 +195,24 @@ static char *named_path(const char *path, const json_t *arguments)
     return buf_detach(&out);
 }
 
+/* "get_v1_versions_version": two endpoints may share their function. */
+static json_t *operation_id(const char *method, const char *path)
+{
+    char *id = xasprintf("%s%s", method, path);
+    json_t *json;
+    size_t n = 0;
+
+    for (size_t i = 0; id[i]; i++)
+        if (isalnum((unsigned char)id[i]))
+            id[n++] = id[i];
+        else if (n && id[n - 1] != '_')
+            id[n++] = '_';
+    n -= n > 0 && id[n - 1] == '_';
+    json = json_stringn(id, n);
+    free(id);
+    return json;
+}
+
 /*
  * Adds an operation to paths.
  *   more  the endpoint's entry in openapi.json
@@ -197,9 +228,10 @@ static void add_endpoint(json_t *paths, const struct http_endpoint *e,
 
     for (size_t i = 0; e->method[i] && i < sizeof method - 1; i++)
         method[i] = (char)tolower((unsigned char)e->method[i]);
-    o = json_pack("{s:s, s:s, s:o, s:o}", "operationId",
-                  e->name + strlen("api_"), "summary", e->summary, "parameters",
-                  parameters(more), "responses", replies(e, more));
+    o = json_pack("{s:o, s:s, s:o, s:o}", "operationId",
+                  operation_id(method, path), "summary", e->summary,
+                  "parameters", parameters(more), "responses",
+                  replies(e, more));
     if (e->scope != HTTP_OPEN)
         json_object_set_new(o, "security", json_pack("[{s:[]}, {}]", "token"));
     if (e->scope == HTTP_ADMIN)

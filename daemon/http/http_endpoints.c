@@ -9,7 +9,7 @@
 #include "daemon/http/http_head.h"
 
 #define ROW(method, path, function, scope, work, summary)                      \
-    {#method, path, function, HTTP_##scope, HTTP_##work, summary, #function},
+    {#method, path, function, HTTP_##scope, HTTP_##work, summary},
 
 static const struct http_endpoint endpoints[] = {HTTP_ENDPOINTS(ROW)};
 

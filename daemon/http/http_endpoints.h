@@ -110,7 +110,6 @@ struct http_endpoint {
     enum http_scope scope;
     enum http_work work;
     const char *summary;
-    const char *name; /* of the function */
 };
 
 /* All rows of the table. */

@@ -544,7 +544,7 @@ static void test_origins(void **state)
 }
 
 #define ROW(method, path, function, scope, work, summary)                      \
-    {#method, path, NULL, HTTP_##scope, HTTP_##work, summary, #function},
+    {#method, path, NULL, HTTP_##scope, HTTP_##work, summary},
 
 static const struct http_endpoint endpoints[] = {HTTP_ENDPOINTS(ROW)};
 

@@ -326,8 +326,11 @@ def promote_by_mouse(tap, page, daemon):
     passed = [v["version"] for v in daemon.versions()
               if v["state"] == "passed" and not v["serving"]]
     target = passed[min(4, len(passed) - 1)]
-    page.page.locator("#versions .row", has=page.page.get_by_text(
-        re.compile(f"^{target}$"))).first.click()
+    row = page.page.locator("#versions .row", has=page.page.get_by_text(
+        re.compile(f"^{target}$"))).first
+    row.evaluate("e => e.scrollIntoView({block: 'center', "
+                 "behavior: 'instant'})")
+    row.click()
     page.page.click("#promote")
     tap.ok(page.page.locator("#confirm-go").is_disabled(),
            "promote: nothing happens without the word")

@@ -214,9 +214,12 @@ void status_set_state(struct status_board *b, enum status_state state,
 void status_count_reply(struct status_board *b, const char *path,
                         const char *method, int http_status, double seconds);
 
-/* Records that are not learned yet, over all partitions whose end is known; -1:
- * no end is known. */
-int64_t status_lag(struct status_board *b);
+/*
+ * Returns the records that are not learned yet, over all partitions whose end
+ * is known; -1: no end is known.
+ *   n_partitions  out: of the source; NULL is fine
+ */
+int64_t status_lag(struct status_board *b, size_t *n_partitions);
 
 /* The body of GET /v1/status, and of GET /v1/domains. */
 json_t *status_to_json(struct status_board *b);
@@ -224,9 +227,6 @@ json_t *status_domains_json(struct status_board *b);
 
 /* The JSON schema of the first with prefix "", of the second with "domains". */
 json_t *status_schema(const char *prefix);
-
-/* The field `source` of GET /v1/status alone. */
-json_t *status_source_json(struct status_board *b);
 
 /* Appends the state in one sentence, without an end of line. */
 void status_to_sentence(struct status_board *b, struct buf *out);

@@ -434,7 +434,7 @@ static struct partition_row *read_partitions(struct status_board *b,
     return rows;
 }
 
-int64_t status_lag(struct status_board *b)
+int64_t status_lag(struct status_board *b, size_t *n_partitions)
 {
     struct partition_row *rows = NULL;
     int64_t lag = -1;
@@ -446,6 +446,8 @@ int64_t status_lag(struct status_board *b)
         if (rows[i].lag >= 0)
             lag = rows[i].lag + (lag > 0 ? lag : 0);
     free(rows);
+    if (n_partitions)
+        *n_partitions = n;
     return lag;
 }
 
@@ -652,11 +654,6 @@ json_t *status_to_json(struct status_board *b)
 json_t *status_domains_json(struct status_board *b)
 {
     return to_json(b, "domains");
-}
-
-json_t *status_source_json(struct status_board *b)
-{
-    return to_json(b, "source");
 }
 
 /* --- the schema --------------------------------------------------------- */

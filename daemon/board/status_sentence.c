@@ -12,29 +12,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* The records behind in all partitions; -1: one of them is not known. */
-static int64_t total_lag(struct status_board *b, size_t *n_partitions)
-{
-    json_t *all = status_source_json(b), *row;
-    const json_t *rows =
-        json_object_get(json_object_get(all, "source"), "partitions");
-    int64_t lag = 0;
-    size_t i;
-
-    *n_partitions = json_array_size(rows);
-    json_array_foreach(rows, i, row)
-    {
-        const json_t *one = json_object_get(row, "lag");
-
-        if (!json_is_integer(one))
-            lag = -1;
-        else if (lag >= 0)
-            lag += json_integer_value(one);
-    }
-    json_decref(all);
-    return *n_partitions ? lag : -1;
-}
-
 static void add_state(const struct status *s, size_t n_partitions,
                       struct buf *out)
 {
@@ -56,7 +33,7 @@ void status_to_sentence(struct status_board *b, struct buf *out)
 {
     struct status *s = status_copy(b);
     size_t n_partitions;
-    int64_t lag = total_lag(b, &n_partitions);
+    int64_t lag = status_lag(b, &n_partitions);
 
     add_state(s, n_partitions, out);
     if (s->serving_version)

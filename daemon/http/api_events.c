@@ -160,7 +160,7 @@ static void add_row(struct series *series, struct status_board *board,
                     const struct status *was, const struct status *now)
 {
     struct series_domain domains[STATUS_MAX_DOMAINS];
-    int64_t lag = status_lag(board);
+    int64_t lag = status_lag(board, NULL);
     double figures[SERIES_FIGURES] = {
         [SERIES_PREQUENTIAL] = now->bytes_seen != was->bytes_seen
                                    ? now->prequential_bits_per_byte

@@ -114,7 +114,8 @@ async function askSide(x, node, body, signal) {
       prompt = characters(scored.results[0].logprobs);
     }
     const answer = await request("v1/completions",
-      {signal, body: {...body, model, logprobs: ALTERNATIVES}});
+      {signal, body: {...body, model, logprobs: ALTERNATIVES,
+        truncate_prompt_tokens: -1}});
     const l = answer.choices[0].logprobs;
     const others = l.top_logprobs || [];
     const made = characters(l.tokens.map((token, i) => ({token,

@@ -799,9 +799,9 @@ static void test_openmetrics(void **state)
 static void test_lag(void **state)
 {
     (void)state;
-    assert_int_equal(status_lag(&board), -1);
+    assert_int_equal(status_lag(&board, NULL), -1);
     fill_board(1700000010000);
-    assert_int_equal(status_lag(&board), 1000);
+    assert_int_equal(status_lag(&board, NULL), 1000);
 }
 
 /* GET /v1/domains has the same rows as GET /v1/status, and no other field. */

@@ -146,12 +146,20 @@ int main(int argc, char **argv)
     }
     every = atoll(argv[2]);
     first = atoll(argv[3]);
+    if (every < 1) {
+        fputs("bench_gate: EVERY is a number from 1\n", stderr);
+        return 2;
+    }
     if (conf_load(r.conf, NULL, (const char *const *)(argv + 4),
                   (size_t)argc - 4, NULL, &problems) != 0)
         return 2;
     if (catalog_open(argv[1], &r.catalog, &err) != 0 ||
         catalog_list(r.catalog, 0, 0, &versions, &n, &err) != 0)
         die("open", &err);
+    if (n == 0) {
+        fprintf(stderr, "bench_gate: %s has no version\n", argv[1]);
+        return 1;
+    }
     prepare(&r, versions[0].version);
     for (size_t i = n; i-- > 0;)
         if (versions[i].version >= first &&

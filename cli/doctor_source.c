@@ -151,7 +151,7 @@ static void check_running(struct doctor *d)
 
 void doctor_check_source(struct doctor *d)
 {
-    static const char *const types[] = {"kafka", "file", "stdin"};
+    static const char *const types[] = {"kafka", "file", "stdin", "http"};
     const char *runs = pick_text(d->status, "source.type");
 
     if (d->status)

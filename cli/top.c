@@ -48,11 +48,15 @@ static void add_sparkline(const double *values, size_t n, size_t most,
     }
     range = fmax(largest - least, LEAST_RANGE * fabs(largest));
     for (size_t i = 0; i < n; i++) {
-        int level = range > 0 ? (int)(7.999 * (values[i] - least) / range) : 0;
+        int level = 0;
 
-        if (!isfinite(values[i]))
+        if (!isfinite(values[i])) {
             fputc(' ', out);
-        else if (utf8)
+            continue;
+        }
+        if (range > 0)
+            level = (int)(7.999 * (values[i] - least) / range);
+        if (utf8)
             fputs(blocks[level], out);
         else
             fputc(ascii[level], out);

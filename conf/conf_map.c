@@ -526,7 +526,7 @@ const struct conf_key conf_map[] = {
             "Losses below 1 bit per byte count as 1. A domain is measured on "
             "its records from before the reference, so that a bad feed cannot "
             "vouch for itself; a new domain on all its records. Once a domain "
-            "has learned twice its earlier traffic since the reference, and "
+            "has learned three times its earlier traffic since the reference, and "
             "its newer records improved, its text has changed: its older "
             "records count by their share of the text, unless it is protected. "
             "A bad feed that lasts, or has a new name, looks like new text: "

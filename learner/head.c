@@ -319,14 +319,14 @@ void head_logits(const struct head *h, const float *rows, const float *scale,
     ops_fast->linear(logits, features, rows, n, h->d, h->labels, 0);
     for (size_t i = 0; i < n; i++)
         for (size_t c = 0; c < h->labels; c++)
-            logits[i * h->labels + c] *= HEAD_SCALE * scale[c];
+            logits[i * h->labels + c] *= head_scale(h) * scale[c];
 }
 
 float head_softmax(const struct head *h, float *logits)
 {
     float sum = 0.0f;
 
-    /* Logits are at most HEAD_SCALE, so no exponential overflows. */
+    /* Logits are at most head_scale, so no exponential overflows. */
     for (size_t c = 0; c < h->labels; c++) {
         logits[c] = h->row_scale[c] > 0.0f ? expf(logits[c]) : 0.0f;
         sum += logits[c];

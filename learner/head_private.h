@@ -15,7 +15,8 @@
 #include "learner/tokenizer/grams.h"
 #include "learner/head.h"
 
-#define HEAD_SCALE 7.0f /* logit of a cosine of 1 */
+#define HEAD_SCALE 7.0f      /* logit of a cosine of 1 */
+#define HEAD_OLD_SCALE 10.0f /* of a head without letters: an older program */
 #define HEAD_PARTS 3
 /* n-gram embeddings start uniform in [-0.05, 0.05) */
 #define HEAD_GRAM_START 0.05f
@@ -87,7 +88,14 @@ void head_find_grams(const struct head *h, const char *text, size_t n_bytes,
 void head_sum_grams(const struct head *h, const uint32_t *hashes, size_t n,
                     size_t n_known, float *out);
 
-/* Computes logits[n][labels], HEAD_SCALE times the cosine of features[n][D] and
+/* The logit of a cosine of 1. Versions that an older program published keep
+ * theirs, so that they give the same answers. */
+static inline float head_scale(const struct head *h)
+{
+    return h->letters ? HEAD_SCALE : HEAD_OLD_SCALE;
+}
+
+/* Computes logits[n][labels], head_scale times the cosine of features[n][D] and
  * the rows. */
 void head_logits(const struct head *h, const float *rows, const float *scale,
                  const float *features, size_t n, float *logits);

@@ -5,7 +5,7 @@
  *     features, logits -> score_member (test) -> start_new_rows
  *     -> gradients of the logits -> of features and rows -> updates
  *
- * With s = k f.w / |w| the logit of feature f and row w, k = HEAD_SCALE, and ds
+ * With s = k f.w / |w| the logit of feature f and row w, k = head_scale, and ds
  * its gradient,
  *     df = sum over rows of ds k w / |w|
  *     dw = sum over examples of ds (k f / |w| - s w / |w|^2)
@@ -240,7 +240,7 @@ static void old_logits_backward(const struct head *h, size_t i, float *ds)
             ds[c] += scale * (s[c] - e->old_logits[c]);
 }
 
-/* Replaces the logits of member i by HEAD_SCALE ds / |w|, and adds ds s to
+/* Replaces the logits of member i by head_scale ds / |w|, and adds ds s to
  * ds_dot_s. */
 static void logits_backward(struct head *h, size_t i)
 {
@@ -255,7 +255,7 @@ static void logits_backward(struct head *h, size_t i)
     old_logits_backward(h, i, ds);
     for (size_t c = 0; c < h->labels; c++) {
         w->ds_dot_s[c] += ds[c] * s[c];
-        s[c] = HEAD_SCALE * ds[c] * h->row_scale[c];
+        s[c] = head_scale(h) * ds[c] * h->row_scale[c];
     }
 }
 

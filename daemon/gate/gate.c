@@ -316,8 +316,8 @@ json_t *gate_part_to_json(const struct gate_part *p)
     if (p->chunks == 0)
         return json_null();
     return json_pack(
-        "{s:I, s:o, s:o, s:o, s:o, s:o}", "chunks", (json_int_t)p->chunks,
-        "serving", json_value_real(p->reference), "candidate",
+        "{s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "chunks",
+        (json_int_t)p->chunks, "unit", json_value_real(p->unit), "serving", json_value_real(p->reference), "candidate",
         json_value_real(p->candidate), "regression",
         json_value_real(p->regression), "error", json_value_real(p->error),
         "limit", json_value_real(p->limit));

@@ -110,7 +110,7 @@ struct gate_options {
 
 #define GATE_CLIP 0.25
 #define GATE_FLOOR 1.0 /* bits per byte */
-#define GATE_CHANGED 2
+#define GATE_CHANGED 3
 #define GATE_PRIOR 4 /* p */
 #define GATE_LABEL_LEVEL 0.1
 #define GATE_LEAST_SHARE 1e-6

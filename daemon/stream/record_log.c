@@ -345,7 +345,9 @@ static int write_lines(struct record_log *l, const struct segment *last,
     if (rc == 0) {
         rc = fileio_fsync(l->fd, path, err);
         l->failed = rc != 0;
-    } else if (ftruncate(l->fd, last->bytes) != 0) {
+    } else if (ftruncate(l->fd, last->bytes) != 0 ||
+               lseek(l->fd, last->bytes, SEEK_SET) < 0) {
+        /* Without the seek, the next append would leave a hole. */
         l->failed = true;
     }
     free(path);

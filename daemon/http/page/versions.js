@@ -28,13 +28,14 @@ function verdictWord(v) {
 const reason = v => v.gate && v.gate.reason || (v.state === "pending" ?
   "The gate has not decided yet." : "");
 
-// The difference of the candidate from the reference, in parts of the
-// reference's loss; null: nothing was compared.
+// The difference of the candidate from the reference, relative as the limit is;
+// null: nothing was compared.
 function comparison(v) {
   const m = v.gate && v.gate.mean;
   if (!m || !m.serving) return null;
-  return {change: m.regression / m.serving, error: m.error / m.serving,
-          limit: m.limit / m.serving};
+  const unit = m.unit || m.serving; // older versions have no unit
+  return {change: m.regression / unit, error: m.error / unit,
+          limit: m.limit / unit};
 }
 
 // A gauge: better to the left of the middle, worse to the right, the limit as

@@ -435,8 +435,9 @@ static void test_changed_stream(void **state)
         double learned_since; /* the traffic was 1,000 */
         enum store_state verdict;
     } cases[] = {
-        {2000, STORE_FAILED},
-        {2001, STORE_PASSED}, /* a third of 5 %; the limit is 2 % */
+        {GATE_CHANGED * 1000, STORE_FAILED},
+        /* A quarter of 5 %; the limit is 2 %. */
+        {GATE_CHANGED * 1000 + 1, STORE_PASSED},
     };
 
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {

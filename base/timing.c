@@ -12,7 +12,7 @@
 #define ISO_FIRST_MS INT64_C(-30610224000000)
 #define ISO_LAST_MS INT64_C(253402300799999)
 
-static const int64_t *fake_ms;
+static const _Atomic int64_t *fake_ms;
 
 static struct timespec read_clock(clockid_t clock)
 {
@@ -117,7 +117,7 @@ void timing_iso8601(int64_t wall_ms, char out[TIMING_ISO_MAX])
     snprintf(out + used, TIMING_ISO_MAX - used, ".%03dZ", ms);
 }
 
-void timing_set_fake(const int64_t *now_ms)
+void timing_set_fake(const _Atomic int64_t *now_ms)
 {
     fake_ms = now_ms;
 }

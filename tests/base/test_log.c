@@ -54,7 +54,7 @@ static char *capture_end(void)
     return buf_detach(&b);
 }
 
-static const int64_t log_now = 1795482123456;
+static const _Atomic int64_t log_now = 1795482123456;
 
 static void test_log_text(void **state)
 {

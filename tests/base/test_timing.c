@@ -60,7 +60,7 @@ static void test_timing_clocks(void **state)
 
 static void test_timing_fake(void **state)
 {
-    int64_t now = 5000;
+    _Atomic int64_t now = 5000;
     int64_t start;
 
     (void)state;

@@ -27,7 +27,7 @@
 
 static struct status_board board;
 static struct watch *w;
-static int64_t now;
+static _Atomic int64_t now;
 static int manager;
 
 static int setup(void **state)

@@ -14,7 +14,7 @@
 #include "eval/eval.h"
 #include "tests/util/store_util.h"
 
-static int64_t now_ms;
+static _Atomic int64_t now_ms;
 
 /* Makes a version that was created at `seed` seconds, with its results. b NaN:
  * domain b has none yet. */

@@ -601,7 +601,8 @@ static size_t went_back(struct util_both *b, int64_t at_ms[3])
 static void test_went_back(void **state)
 {
     struct util_both b = util_open_both(*state);
-    int64_t now = 1000, at_ms[3];
+    _Atomic int64_t now = 1000;
+    int64_t at_ms[3];
 
     timing_set_fake(&now);
     for (int64_t i = 1; i <= 3; i++)

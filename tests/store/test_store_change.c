@@ -60,7 +60,7 @@ static void test_serve(void **state)
     struct catalog *c = util_open_catalog(*state);
     struct catalog_history *h;
     struct catalog_pointers p;
-    int64_t now = 5000;
+    _Atomic int64_t now = 5000;
     size_t n;
 
     timing_set_fake(&now);

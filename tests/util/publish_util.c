@@ -211,7 +211,8 @@ struct control_operation publish_util_operate(struct train_util *u,
 }
 
 struct clock {
-    int64_t *now_ms, by;
+    _Atomic int64_t *now_ms;
+    int64_t by;
 };
 
 static int add_ms(struct store *s, void *arg, struct err *err)

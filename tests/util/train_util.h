@@ -44,7 +44,7 @@ struct train_source {
 struct train_util {
     const char *dir;
     struct conf *conf;
-    int64_t now_ms; /* what both clocks say */
+    _Atomic int64_t now_ms; /* what both clocks say */
     struct store *store;
     struct catalog *catalog;
     struct status_board board;

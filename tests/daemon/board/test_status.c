@@ -76,7 +76,7 @@ static void test_promised(void **state)
 
 static void test_values(void **state)
 {
-    static int64_t now = 1700000010000;
+    static _Atomic int64_t now = 1700000010000;
     struct status *s;
     json_t *j;
 
@@ -492,7 +492,7 @@ static void test_every_metric(void **state)
         "_count{endpoint=\"/v1/score\",method=\"POST\"} 2\n",
         "_count{endpoint=\"/healthz\",method=\"GET\"} 1\n",
     };
-    static int64_t now = 1700000010000;
+    static _Atomic int64_t now = 1700000010000;
     struct buf out = BUF_INIT;
 
     (void)state;
@@ -659,7 +659,7 @@ static void test_every_field(void **state)
         " \"stalled_threads\": 0,\n"
         " \"erasure_pending\": true\n"
         "}";
-    static int64_t now = 1700000010000;
+    static _Atomic int64_t now = 1700000010000;
     json_t *j;
     char *text;
 
@@ -677,7 +677,7 @@ static void test_every_field(void **state)
 /* An object that does not apply is null, or is left out. */
 static void test_fields_that_do_not_apply(void **state)
 {
-    static int64_t now = 1700000010000;
+    static _Atomic int64_t now = 1700000010000;
     struct buf out = BUF_INIT;
     struct status *s;
     json_t *j;

@@ -65,7 +65,7 @@ static void add_domain(const char *name, double holdout, double best)
 /* The time of a record may be in the future, and a clock may be set back. */
 static void test_freshness_is_not_negative(void **state)
 {
-    static int64_t now = 1700000010000;
+    static _Atomic int64_t now = 1700000010000;
     struct buf text = BUF_INIT;
     json_t *j;
 
@@ -197,7 +197,7 @@ static void test_labels(void **state)
  * record younger than the present. */
 static void test_clock_set_back(void **state)
 {
-    static int64_t now = 1700000010000;
+    static _Atomic int64_t now = 1700000010000;
     struct buf metrics = BUF_INIT;
     struct status *s;
     json_t *j;
@@ -228,7 +228,7 @@ static void test_clock_set_back(void **state)
 /* The condition for the next version, and the seconds until it is made. */
 static void test_next_version(void **state)
 {
-    static int64_t now = 1700000010000;
+    static _Atomic int64_t now = 1700000010000;
     struct status *s;
     json_t *j = status_to_json(&board);
 

@@ -17,7 +17,7 @@
 #include "base/timing.h"
 #include "daemon/http/http_cancel.h"
 
-static int64_t now = 1000000;
+static _Atomic int64_t now = 1000000;
 static struct http_cancel_rules rules;
 static struct http_cancel cancel;
 static int server, client;

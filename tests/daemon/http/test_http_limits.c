@@ -503,7 +503,7 @@ static void test_slow(void **state)
 {
     static const char body[] = "POST /v1/score HTTP/1.1\r\nHost: localhost\r\n"
                                "Content-Length: 9\r\n\r\n1";
-    static int64_t now;
+    static _Atomic int64_t now;
     int fd, silent;
 
     (void)state;

@@ -265,7 +265,7 @@ static void test_first_offset_comes_back(void **state)
 /* An earlier program version kept a time from the future. */
 static void test_future_comes_back(void **state)
 {
-    static const int64_t now = 1700000010000;
+    static const _Atomic int64_t now = 1700000010000;
     struct progress p, q;
     struct buf json = BUF_INIT;
 

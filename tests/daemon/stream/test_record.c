@@ -156,7 +156,7 @@ static void test_times(void **state)
         "{\"text\":\"a\",\"ts\":1800000000000000}",
         "{\"text\":\"a\",\"ts\":4611686018427387000}",
     };
-    int64_t now = INT64_C(1800000000000);
+    _Atomic int64_t now = INT64_C(1800000000000);
 
     (void)state;
     timing_set_fake(&now);

@@ -229,7 +229,7 @@ static void test_changed_while_read(void **state)
 #ifndef __SANITIZE_THREAD__
 static void test_renamed_and_written(void **state)
 {
-    static int64_t now;
+    static _Atomic int64_t now;
     struct fixture fx = {.epoch = 1};
     char old[160];
     FILE *f;

@@ -43,7 +43,7 @@ struct partition_row {
 
 struct reply_row {
     const char *code; /* points to text */
-    char text[4];
+    char text[12]; /* any int */
     int64_t count;
 };
 

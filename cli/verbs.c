@@ -48,7 +48,9 @@ const struct verb verbs[] = {
      "Each FOLDER of plain text files is a domain (default: text found on "
      "this machine). --data-dir names a directory without a store (default: "
      "a new directory below $TMPDIR).\n",
-     OPTIONS({"minutes", 'm', "N", "take about N minutes (default 3)"}),
+     OPTIONS({"minutes", 'm', "N", "take about N minutes (default 3)"},
+             {"serve", 's', NULL,
+              "keep the daemon and its page running at the end, until Ctrl-C"}),
      cmd_demo, NULL},
     {"status", NULL, 0, 0, true,
      "Print the state of the daemon on one screen.",

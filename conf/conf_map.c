@@ -653,6 +653,12 @@ const struct conf_key conf_map[] = {
             "After it, the request is cancelled: it gets 503 with code "
             "time_limit, or an error event if it is streamed. The wait for a "
             "slot does not count."},
+    {.name = "http.cpu_share", .type = CONF_REAL, AT(http.cpu_share),
+     .fallback = "0.5", .min = 0.05, .max = 1,
+     .doc = "Largest share of the processors that answers take while the "
+            "daemon learns. Answers come first, up to this share; above it "
+            "they wait, and learning has the rest. While nothing is learned, "
+            "answers may use all processors. 1: no limit."},
 
     SECTION("log", "Log lines go to standard error."),
     {.name = "log.level", .type = CONF_ENUM, AT(log.level),

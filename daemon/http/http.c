@@ -86,6 +86,10 @@ int http_start(const struct http_context *context, struct http **http,
     h->series = series_create(STATUS_MAX_DOMAINS);
     h->events = api_events_watch(context->board, h->series);
     h->slots = http_slots_create(options_cores(), MAX_WAITING);
+    h->generators =
+        http_slots_create(options_generations(context->conf), MAX_WAITING);
+    h->rules.share =
+        http_share_create(conf->cpu_share, options_cores(), context->board);
     rc = raise_descriptors(conf, err);
     if (rc == 0)
         rc = http_tokens_load(conf->token_file, &h->tokens, err);
@@ -149,6 +153,7 @@ void http_close(struct http *h)
                                    timing_mono_ms() +
                                        HTTP_GRACE_SECONDS * 1000);
     http_slots_close(h->slots);
+    http_slots_close(h->generators);
 }
 
 void http_stop(struct http *h)
@@ -173,6 +178,8 @@ void http_stop(struct http *h)
     if (h->socket_path)
         unlink(h->socket_path);
     http_slots_free(h->slots);
+    http_slots_free(h->generators);
+    http_share_free(h->rules.share);
     http_tokens_free(h->tokens);
     event_log_free(h->events);
     series_free(h->series);

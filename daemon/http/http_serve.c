@@ -151,16 +151,23 @@ static bool read_body(struct session *s)
 
 /* The wait for a slot, a minute at most, does not count for the time limit: the
  * limit begins again with the slot. */
-static int get_slot(struct session *s, struct err *err)
+static int get_slot(struct session *s, struct http_slots *slots,
+                    struct err *err)
 {
     struct http_cancel *c = &s->rq.cancel;
     struct cancel cancel = http_cancel_callback(c);
+    struct status_board *board = s->h->context.board;
+    int64_t began_ns = timing_mono_ns();
     int rc;
 
     http_cancel_begin(c, s->rq.rules, s->endpoint->path, s->c->fd);
-    rc = http_slots_get(s->h->slots, s->holder, &cancel, err);
+    rc = http_slots_get(slots, s->holder, &cancel, err);
+    histogram_add(&status_lock(board)->slot_seconds,
+                  timing_seconds_since(began_ns));
+    status_unlock(board);
     if (rc == 0)
         http_cancel_begin(c, s->rq.rules, s->endpoint->path, s->c->fd);
+    c->computes = rc == 0;
     return rc;
 }
 
@@ -168,10 +175,12 @@ static int get_slot(struct session *s, struct err *err)
 static void run_endpoint(struct session *s)
 {
     struct http_request *rq = &s->rq;
-    bool computes = s->endpoint->work == HTTP_COMPUTES;
-    struct http_slots *slots = computes ? s->h->slots : NULL;
+    enum http_work work = s->endpoint->work;
+    struct http_slots *slots = work == HTTP_COMPUTES    ? s->h->slots
+                               : work == HTTP_GENERATES ? s->h->generators
+                                                        : NULL;
     struct err err = ERR_INIT;
-    int rc = computes ? get_slot(s, &err) : 0;
+    int rc = slots ? get_slot(s, slots, &err) : 0;
 
     if (rc == ERR_LIMIT) {
         http_fail(rq, 429, "overloaded", NULL, "%s", err.msg);
@@ -194,8 +203,10 @@ static void run_endpoint(struct session *s)
         rq->reply.stream = NULL;
         http_fail(rq, 503, "unavailable", NULL, "cannot start a thread");
     }
-    if (slots)
+    if (slots) {
+        http_share_charge(rq->rules->share);
         http_slots_put(slots, s->holder);
+    }
 }
 
 static void answer(void *arg)

@@ -43,6 +43,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "base/priority.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
 #include "daemon/board/pulse.h"
@@ -911,6 +912,7 @@ static void *run(void *arg)
     int64_t wait_ms;
 
     pthread_setname_np(pthread_self(), "trainer");
+    priority_lower();
     trainer_begin(t);
     while ((wait_ms = trainer_turn(t)) >= 0)
         timing_sleep_ms(wait_ms);

@@ -71,8 +71,9 @@ const struct conf_key conf_map[] = {
             "topic was replaced by another one with the same name. stop: "
             "learning stops, and serving continues. skip: the gap is "
             "counted, and reading continues at the nearest offset that Kafka "
-            "has. The key also decides for a file that was replaced: with "
-            "skip, it is read from its first line."},
+            "has. Other sources obey this key, too. A file that was replaced "
+            "is read from its first line with skip. With source.type http, "
+            "records that are no longer in the log are skipped."},
     {.name = "source.kafka.tombstone", .type = CONF_ENUM,
      AT(source.kafka.tombstone), .fallback = "ignore",
      .words = "ignore | forget",
@@ -105,8 +106,9 @@ const struct conf_key conf_map[] = {
             "/v1/records, in the folder records of the data directory. When "
             "the log is full, the oldest records are removed, a sixteenth of "
             "the log or 64 MiB at a time, but only records that the newest "
-            "version accounts for. When there are none, POST gets 429. A "
-            "rewind to a version before a removed record is refused, and a "
+            "version accounts for. When there are none, POST gets 429. A body "
+            "whose records need more than the log without that sixteenth or "
+            "64 MiB gets 413. A rewind to a version before a removed record is refused, and a "
             "version that learned one cannot be retrained."},
 
     {.name = "source.format", .type = CONF_ENUM, AT(source.format),

@@ -20,7 +20,8 @@
 #define ASK_VERSION                                                            \
     {                                                                          \
         "version", 0, "N",                                                     \
-            "use version N, or the version with the tag N (default: the "      \
+            "use version N, the version with the tag N, latest (the newest "   \
+            "one) or previous (the one that served before) (default: the "     \
             "serving version)"                                                 \
     }
 #define ASK_LINES                                                              \

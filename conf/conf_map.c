@@ -242,7 +242,8 @@ const struct conf_key conf_map[] = {
      .doc = "New tokens in a step. Replayed tokens are added to them. The "
             "first steps are smaller, since small steps teach a young model "
             "more: a step has 0.8 times the square root of the number of "
-            "tokens learned, but at least 128 and at most this number."},
+            "tokens learned, but at least 128, and never more than this "
+            "number."},
     {.name = "learner.flush_seconds", .type = CONF_REAL,
      AT(learner.flush_seconds), .fallback = "2", .min = 0, .max = 86400,
      .doc = "If the stream pauses this long, a part-filled batch is learned. "

@@ -264,8 +264,8 @@ static char unused_char(const char *text)
  * quotes of the format becomes an apostrophe. To tell the quotes apart, the
  * text is made again with another character for those of the format.
  */
-__attribute__((format(printf, 1, 0))) static char *format_fields(const char *fmt,
-                                                                 va_list ap)
+__attribute__((format(printf, 1, 0))) static char *
+format_fields(const char *fmt, va_list ap)
 {
     char *text = NULL, *marked = NULL, *marked_fmt;
     bool inside = false;

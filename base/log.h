@@ -6,8 +6,8 @@
  *     log_info("publish", "version=%lld seconds=%.2f", n, s);
  * prints  2026-11-24T01:02:03.456Z info publish version=7 seconds=0.12 In the
  * JSON format all pairs are one string, "fields". A value with blanks is given
- * between quotes: path=\"%s\". A quote within it becomes an apostrophe. A caller
- * that logs user data keeps it short and without secrets.
+ * between quotes: path=\"%s\". A quote within it becomes an apostrophe. A
+ * caller that logs user data keeps it short and without secrets.
  *
  * When stderr is a stream of journald ($JOURNAL_STREAM), each line begins with
  * its syslog priority, as <4>, which journald takes off. In the text format the

@@ -108,8 +108,8 @@ const struct conf_key conf_map[] = {
             "the log or 64 MiB at a time, but only records that the newest "
             "version accounts for. When there are none, POST gets 429. A body "
             "whose records need more than the log without that sixteenth or "
-            "64 MiB gets 413. A rewind to a version before a removed record is refused, and a "
-            "version that learned one cannot be retrained."},
+            "64 MiB gets 413. A rewind to a version before a removed record is "
+            "refused, and a version that learned one cannot be retrained."},
 
     {.name = "source.format", .type = CONF_ENUM, AT(source.format),
      .fallback = "auto", .words = "auto | json | text",
@@ -522,15 +522,15 @@ const struct conf_key conf_map[] = {
 
     SECTION("publish.gate",
             "A new version serves unless held-out records show that it is "
-            "worse than the reference (the serving version, or one before it "
-            "that was better): by more than max_regression on the mean over "
-            "domains, weighted by recent traffic, on a protected domain or in "
-            "accuracy; or by more than max_domain_regression on any domain. "
+            "worse than the reference (the serving version, or an earlier "
+            "version that was better): by more than max_regression on the mean "
+            "over domains, weighted by recent traffic, on a protected domain "
+            "or in accuracy; or by more than max_domain_regression on any domain. "
             "Losses below 1 bit per byte count as 1. A domain is measured on "
             "its records from before the reference, so that a bad feed cannot "
             "vouch for itself; a new domain on all its records. Once a domain "
-            "has learned three times its earlier traffic since the reference, and "
-            "its newer records improved, its text has changed: its older "
+            "has learned three times its earlier traffic since the reference, "
+            "and its newer records improved, its text has changed: its older "
             "records count by their share of the text, unless it is protected. "
             "A bad feed that lasts, or has a new name, looks like new text: "
             "only protected domains stop it."),

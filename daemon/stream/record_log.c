@@ -5,9 +5,9 @@
  * each cut is counted, and a reader that sees another count opens the file
  * again. It compares the count after it knows that its next record is durable.
  *
- * The cut after a failed sync matters for a restart on the same kernel: the page
- * cache still has the bytes, the disk may not have them, and the next sync
- * would succeed all the same.
+ * The cut after a failed sync matters when mnemed restarts without a reboot:
+ * the page cache still has the bytes, the disk may not have them, and the next
+ * sync would succeed all the same.
  *
  * Only an append, with the mutex `appending`, changes files and the list of
  * segments. Everything that may wait for the disk runs without `mutex`, so
@@ -323,7 +323,7 @@ static int remove_oldest(struct record_log *l, struct err *err)
     char *path = segment_path(l, oldest.first);
     int rc;
 
-    /* It leaves the list first: a seek to its records is refused from now on. */
+    /* It leaves the list first: from now on, a seek to it is refused. */
     pthread_mutex_lock(&l->mutex);
     l->n--;
     memmove(l->segments, l->segments + 1, l->n * sizeof *l->segments);

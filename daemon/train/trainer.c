@@ -485,9 +485,9 @@ static int forget(struct trainer *t, const struct control_operation *op,
     return 0;
 }
 
-/* Forgets what the tombstones among n records name. Those further ahead may be
- * forgotten with the first: a tombstone covers only the records before it, and
- * the ones between are not decided yet. */
+/* Carries out the tombstones among n records, which are not decided yet. Later
+ * ones may be carried out with the first one: a tombstone covers only the
+ * records before it, and those between are skipped when they are decided. */
 static int forget_tombstones(struct trainer *t, struct record **records,
                              size_t n, struct err *err)
 {

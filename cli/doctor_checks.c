@@ -262,7 +262,7 @@ void doctor_check_permissions(struct doctor *d)
 
 /* --- disk --------------------------------------------------------------- */
 
-/* What the next two versions and the staged rows may take. */
+/* Estimates the bytes that the next two versions and the rows for them need. */
 static int64_t bytes_needed(struct doctor *d)
 {
     struct catalog_version *list = NULL;

@@ -740,8 +740,11 @@ json_t *status_schema(const char *prefix)
     json_t *root = json_pack("{s:s, s:{}, s:[]}", "type", "object",
                              "properties", "required");
 
+    size_t n = strlen(prefix);
+
     for (const struct figure *f = figures; f < figures + N_FIGURES; f++)
-        if (f->path && strncmp(f->path, prefix, strlen(prefix)) == 0)
+        if (f->path && strncmp(f->path, prefix, n) == 0 &&
+            (n == 0 || !f->path[n] || f->path[n] == '.'))
             add_schema(root, f->path, figure_schema(f), f->json_if == 0);
     return root;
 }

@@ -33,7 +33,6 @@
 #include "daemon/http/http_private.h"
 #include "daemon/http/http_stream.h"
 
-#define BODY_GROWTH 2 /* bytes of memory for a byte: buffers double */
 #define DRAIN_BYTES ((size_t)16 << 20)
 
 /* A connection, and the request that it serves now. */
@@ -48,13 +47,9 @@ struct session {
 
 /* --- the body ----------------------------------------------------------- */
 
-static bool charge(struct http_request *rq, size_t n)
+static bool charge(void *arg, size_t n_bytes)
 {
-    if (http_connection_charge(rq->connection, n * BODY_GROWTH))
-        return true;
-    http_fail(rq, 429, "overloaded", NULL,
-              "the bodies of all requests need too much memory; try again");
-    return false;
+    return http_charge(arg, n_bytes);
 }
 
 static void fail_coding(struct http_request *rq)
@@ -66,17 +61,18 @@ static void fail_coding(struct http_request *rq)
 static void decode(struct http_request *rq, const char *bytes, size_t n,
                    size_t max)
 {
-    size_t before = rq->bytes.len;
+    const struct http_coding_limits limits = {max, charge, rq};
 
-    switch (http_coding_decode(rq->coding, bytes, n, max, &rq->bytes)) {
+    switch (http_coding_decode(rq->coding, bytes, n, &limits, &rq->bytes)) {
     case HTTP_CODING_OK:
-        charge(rq, rq->bytes.len - before);
         break;
     case HTTP_CODING_TOO_LARGE:
         http_admit_too_large(rq);
         break;
     case HTTP_CODING_BAD:
         fail_coding(rq);
+        break;
+    case HTTP_CODING_NO_MEMORY: /* charge has failed the request */
         break;
     }
 }
@@ -92,9 +88,11 @@ static void keep_body(void *arg, const char *bytes, size_t n)
         decode(rq, bytes, n, max);
     else if (rq->bytes.len + n > max)
         http_admit_too_large(rq);
-    else if (charge(rq, n))
+    else if (http_charge(rq, n * HTTP_BODY_GROWTH))
         buf_add(&rq->bytes, bytes, n);
     if (rq->reply.status) {
+        http_coding_free(rq->coding);
+        rq->coding = NULL;
         buf_release(&rq->bytes);
         http_connection_uncharge(rq->connection);
     }
@@ -266,6 +264,8 @@ static bool serve_request(struct session *s)
     int64_t started_ns = timing_mono_ns();
     bool keep_open = true;
 
+    s->endpoint = NULL;
+    s->holder = 0;
     if (!http_cors_preflight(rq)) {
         s->endpoint = http_endpoints_find(rq);
         s->holder = http_admit(s->h, rq, s->endpoint);

@@ -240,7 +240,7 @@ size_t options_memory(const struct conf *conf,
            (7 + 5) * block + (1 + 6) * ngram + rows * replay_row + label_rows +
            batch_logits + labels * LABEL_BYTES +
            (size_t)conf->model.max_domains * DOMAIN_BYTES +
-           series_bytes(STATUS_MAX_DOMAINS) + OPTIONS_STAGED_BYTES + kept + OPTIONS_QUEUE_BYTES +
-           options_http_bytes(conf) + generations +
+           series_bytes(STATUS_MAX_DOMAINS) + OPTIONS_STAGED_BYTES + kept +
+           OPTIONS_QUEUE_BYTES + options_http_bytes(conf) + generations +
            connections * CONNECTION_BYTES + fixed;
 }

@@ -141,8 +141,8 @@ struct infer_bias {
     float bias;
 };
 
-/* The penalties and biases change which token is chosen, also by a temperature
- * of 0, and never the logprobs that are reported. */
+/* The penalties and biases change which token is chosen, also when temperature
+ * is 0. The reported logprobs are those without penalties and biases. */
 struct infer_sampling {
     int max_tokens;     /* may be 0 */
     float temperature;  /* 0: greedy */

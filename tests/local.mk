@@ -37,6 +37,7 @@ include tests/daemon/http/local.mk
 include tests/daemon/local.mk
 include tests/eval/local.mk
 include tests/bench/local.mk
+include tests/libmneme/local.mk
 include tests/fuzz/local.mk
 
 # The flow tests run the whole daemon: `make check-flow`. FLOW_JOBS of them run
@@ -74,6 +75,7 @@ FLOW_TESTS = \
 	tests/flows/flow_memory.py \
 	tests/flows/flow_openai.py \
 	tests/flows/flow_openapi.py \
+	tests/flows/flow_libmneme.py \
 	tests/flows/flow_installed.sh \
 	tests/flows/flow_dist.sh \
 	tests/flows/flow_kafka.py \

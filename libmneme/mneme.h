@@ -30,10 +30,10 @@
  *          mneme_generate, which mneme_free frees.
  * Threads  any number of threads may use one struct mneme at once, as it does
  *          not change. mneme_close must be the last call.
- * Memory   a version takes 4 bytes a parameter, about one byte with MNEME_INT8;
- *          its n-gram memory takes up to 8 bytes an entry. When malloc fails
- *          for a small object, the library prints a line and calls abort().
- *          No argument and no file makes it abort.
+ * Memory   a version takes 4 bytes a parameter, about one byte with MNEME_INT8,
+ *          and learner.ngram.mib of the daemon for its n-gram memory; twice as
+ *          much while it is opened. When malloc fails, the library may print a
+ *          line and call abort(). No argument and no file makes it abort.
  * Process  the library changes no signal, locale or umask, and prints nothing.
  *          The first mneme_open sets OpenBLAS to one thread in this process.
  * ABI      within one soname, functions and constants are only added. Structs

@@ -149,6 +149,7 @@ EXTRA_DIST += \
 	tests/data/saved_again/tokenizer_config.json \
 	tests/data/model_reference.py tests/data/model_reference.txt \
 	tests/kafka/kafka.sh tests/kafka/pom.xml \
+	tests/package.sh \
 	tests/flows/run_flow.sh tests/summary.sh tests/flows/flow_util.py tests/flows/feed_util.py \
 	tests/flows/digest.py tests/flows/page_requirements.txt \
 	bench/clean_stream.py bench/bad_feeds.py \

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # `make dist` gives the same bytes from two folders: from this one, and from
-# what its archive unpacks to, with another umask, time zone and language.
+# what its archive unpacks to, with another umask, time zone and language. The
+# package for Debian has the same version.
 set -u
 
 # The make that runs this test has settings of its own.
@@ -19,7 +20,7 @@ again() {
     "$1/configure" && make dist
 }
 
-echo "1..2"
+echo "1..3"
 cd "$top_builddir" || exit 1
 rm -f mneme-*.tar.xz
 make dist >&2 || not_ok 1 - "make dist"
@@ -35,3 +36,10 @@ tar -xJf "$first" || exit 1
 second=$(ls "$PWD"/mneme-*.build/mneme-*.tar.xz)
 cmp "$first" "$second" >&2 || not_ok 2 - "the archives differ"
 echo "ok 2 - the same bytes from another folder"
+
+version=${first##*/mneme-}
+version=${version%.tar.xz}
+head -n 1 "$MNEME_TEST_TMP/other/mneme-$version/debian/changelog" |
+    grep -qF "mneme ($version" ||
+    not_ok 3 - "debian/changelog has another version"
+echo "ok 3 - debian/changelog has the version of the archive"

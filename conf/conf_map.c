@@ -279,8 +279,7 @@ const struct conf_key conf_map[] = {
     {.name = "learner.ewc.enabled", .type = CONF_BOOL,
      AT(learner.ewc.enabled), .fallback = "true",
      .decides_learning = true,
-     .doc = "Turns elastic weight consolidation on, with a weak pull of all "
-            "weights towards their moving average. With lambda: auto it "
+     .doc = "Turns elastic weight consolidation on. With lambda: auto it "
             "changes nothing where the replay buffer holds half of the "
             "stream."},
     {.name = "learner.ewc.lambda", .type = CONF_REAL, AT(learner.ewc.lambda),
@@ -305,8 +304,7 @@ const struct conf_key conf_map[] = {
 
     SECTION("learner.average",
             "The moving average of the weights: what a version serves. "
-            "Learning goes on from the live weights. EWC pulls them towards "
-            "it."),
+            "Learning goes on from the live weights."),
     {.name = "learner.average.enabled", .type = CONF_BOOL,
      AT(learner.average.enabled), .fallback = "true",
      .decides_learning = true,

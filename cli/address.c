@@ -69,9 +69,11 @@ static bool is_local_host(const char *host)
     return local;
 }
 
-/* True for "HOST:PORT" or "[HOST]:PORT" with a host that is_local_host. */
-static bool is_local(const char *address)
+/* True for "HOST:PORT" or "[HOST]:PORT" with a host that is_local_host, which
+ * https:// may precede. */
+static bool is_local(const char *text)
 {
+    const char *address = strncmp(text, "https://", 8) ? text : text + 8;
     const char *colon = strrchr(address, ':');
     size_t n = colon ? (size_t)(colon - address) : 0;
     bool bracketed = n > 2 && address[0] == '[' && address[n - 1] == ']';

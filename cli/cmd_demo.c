@@ -276,7 +276,8 @@ static int start(struct demo *d, const struct verb_args *args, struct err *err)
             break;
     }
     options.brokers = kafka;
-    if (rc == 0 && (rc = client_open_at(http, &d->client, err)) == 0)
+    if (rc == 0 &&
+        (rc = client_open_at(args, http, &d->client, err)) == 0)
         rc = producer_open(&options, &d->producer, err);
     if (rc == 0)
         printf("  mnemed (pid %ld) answers at http://%s\n", (long)d->daemon.pid,

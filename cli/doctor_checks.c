@@ -101,7 +101,7 @@ static void check_answer(struct doctor *d, const char *address)
 {
     struct client *c = NULL;
     struct err err = ERR_INIT;
-    int rc = client_open_at(address, &c, &err);
+    int rc = client_open_at(d->args, address, &c, &err);
 
     if (rc == 0)
         rc = client_get(c, "/v1/status", &d->status, &err);

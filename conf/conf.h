@@ -281,6 +281,9 @@ enum conf_listen_kind { CONF_LISTEN_TCP, CONF_LISTEN_UNIX };
 struct conf_http {
     char *listen;     /* as given */
     char *token_file; /* NULL: none */
+    struct {
+        char *cert, *key; /* PEM files; NULL: no TLS. Both or none */
+    } tls;
     struct conf_strings cors_origins; /* "*", or scheme://host[:port] */
     int64_t max_body_bytes;
     int64_t max_connections;

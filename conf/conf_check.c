@@ -356,12 +356,29 @@ static void check_origins(const struct check *k)
     }
 }
 
+static void check_tls(const struct check *k)
+{
+    const struct conf_http *http = &k->c->http;
+
+    if (!is_sound(k, "http.tls.cert") || !is_sound(k, "http.tls.key"))
+        return;
+    if (!http->tls.cert != !http->tls.key)
+        add_problem(k, http->tls.cert ? "http.tls.key" : "http.tls.cert",
+                    http->tls.cert ? "http.tls.cert" : "http.tls.key",
+                    "a certificate and its key are needed together");
+    else if (http->tls.cert && is_sound(k, "http.listen") &&
+             strncmp(http->listen, "unix:", 5) == 0)
+        add_problem(k, "http.tls.cert", "http.tls.cert",
+                    "a unix socket (http.listen) needs no TLS");
+}
+
 static void check_http(const struct check *k)
 {
     struct conf_http *http = &k->c->http;
     struct buf shown = BUF_INIT;
 
     check_origins(k);
+    check_tls(k);
     if (!is_sound(k, "http.listen"))
         return;
     if (!conf_listen_parse(http)) {

@@ -18,6 +18,7 @@
 #include "daemon/http/http_listen.h"
 #include "daemon/http/http_mhd.h"
 #include "daemon/http/http_private.h"
+#include "daemon/http/http_tls.h"
 #include "daemon/train/options.h"
 
 #define MAX_WAITING 64     /* requests of a holder that wait for a slot */
@@ -66,6 +67,19 @@ static int write_address(struct http *h, struct err *err)
     return rc;
 }
 
+/* Reads all files that the configuration names, or none. */
+static int load(const struct conf_http *conf, struct http_tokens **tokens,
+                struct http_tls **tls, struct err *err)
+{
+    int rc = http_tokens_load(conf->token_file, tokens, err);
+
+    if (rc == 0 && (rc = http_tls_load(conf, tls, err)) != 0) {
+        http_tokens_free(*tokens);
+        *tokens = NULL;
+    }
+    return rc;
+}
+
 int http_start(const struct http_context *context, struct http **http,
                struct err *err)
 {
@@ -88,7 +102,7 @@ int http_start(const struct http_context *context, struct http **http,
     h->slots = http_slots_create(options_cores(), MAX_WAITING);
     rc = raise_descriptors(conf, err);
     if (rc == 0)
-        rc = http_tokens_load(conf->token_file, &h->tokens, err);
+        rc = load(conf, &h->tokens, &h->tls, err);
     if (rc == 0)
         rc = http_listen(conf, &o.listen_fd, &h->address, err);
     if (rc == 0 && conf->listen_kind == CONF_LISTEN_UNIX)
@@ -113,30 +127,49 @@ const char *http_address(const struct http *h)
 int http_reload(struct http *h, struct err *err)
 {
     struct http_tokens *tokens = NULL, *old;
-    int rc = http_tokens_load(h->context.conf->http.token_file, &tokens, err);
+    struct http_tls *tls = NULL, *old_tls;
+    int rc = load(&h->context.conf->http, &tokens, &tls, err);
 
     if (rc)
         return rc;
     pthread_mutex_lock(&h->mutex);
     old = h->tokens;
     h->tokens = tokens;
+    old_tls = h->tls;
+    h->tls = tls;
     pthread_mutex_unlock(&h->mutex);
     http_tokens_free(old);
+    http_tls_free(old_tls);
     return 0;
+}
+
+static int check(const struct conf_http *conf, struct err *err)
+{
+    struct http_tokens *tokens = NULL;
+    struct http_tls *tls = NULL;
+    int rc = load(conf, &tokens, &tls, err);
+
+    http_tokens_free(tokens);
+    http_tls_free(tls);
+    return rc;
+}
+
+int http_check(const struct conf *conf, struct err *err)
+{
+    return check(&conf->http, err);
 }
 
 int http_reload_check(const struct conf *now, const struct conf *next,
                       struct err *err)
 {
-    /* The present file stays when its address needs one (conf_reload_apply). */
-    const char *path = next->http.token_file || now->http.listen_local
-                           ? next->http.token_file
-                           : now->http.token_file;
-    struct http_tokens *tokens = NULL;
-    int rc = http_tokens_load(path, &tokens, err);
+    struct conf_http conf = next->http;
 
-    http_tokens_free(tokens);
-    return rc;
+    /* A part that needs a restart keeps its files (conf_reload_apply). */
+    if (!next->http.token_file && !now->http.listen_local)
+        conf.token_file = now->http.token_file;
+    if (!now->http.tls.cert || !next->http.tls.cert)
+        conf.tls = now->http.tls;
+    return check(&conf, err);
 }
 
 void http_close(struct http *h)
@@ -174,6 +207,7 @@ void http_stop(struct http *h)
         unlink(h->socket_path);
     http_slots_free(h->slots);
     http_tokens_free(h->tokens);
+    http_tls_free(h->tls);
     event_log_free(h->events);
     series_free(h->series);
     pthread_mutex_destroy(&h->mutex);

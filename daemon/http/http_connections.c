@@ -29,6 +29,7 @@
 #include "base/timing.h"
 #include "base/xalloc.h"
 #include "daemon/board/pulse.h"
+#include "daemon/http/http_tls.h"
 
 #define NO_DEADLINE INT64_MAX
 #define DEADLINE_CHECK_MS 500
@@ -206,6 +207,25 @@ void http_connection_uncharge(struct http_connection *c)
 
 /* --- reading and writing ------------------------------------------------ */
 
+bool http_connection_secure(struct http_connection *c,
+                            struct http_tls_session *tls)
+{
+    c->tls = tls;
+    return http_tls_session_accept(tls);
+}
+
+static ssize_t receive(struct http_connection *c, char *bytes, size_t size)
+{
+    ssize_t n;
+
+    if (c->tls)
+        return http_tls_session_read(c->tls, bytes, size);
+    do
+        n = recv(c->fd, bytes, size, 0);
+    while (n < 0 && errno == EINTR);
+    return n;
+}
+
 bool http_connection_read(struct http_connection *c)
 {
     ssize_t n;
@@ -217,9 +237,7 @@ bool http_connection_read(struct http_connection *c)
         c->n_used = 0;
     }
     buf_reserve(&c->in, READ_BYTES);
-    do
-        n = recv(c->fd, c->in.data + c->in.len, READ_BYTES, 0);
-    while (n < 0 && errno == EINTR);
+    n = receive(c, c->in.data + c->in.len, READ_BYTES);
     pthread_mutex_lock(&c->all->mutex);
     ended = c->evicted || c->expired;
     if (n > 0 && !ended && c->phase == HTTP_IDLE)
@@ -270,6 +288,13 @@ int http_connection_read_head(struct http_connection *c, size_t *length,
 bool http_connection_send(struct http_connection *c, struct iovec *parts,
                           int n)
 {
+    if (c->tls) {
+        for (; n; parts++, n--)
+            if (!http_tls_session_write(c->tls, parts->iov_base,
+                                        parts->iov_len))
+                return false;
+        return true;
+    }
     while (n) {
         struct msghdr message = {.msg_iov = parts, .msg_iovlen = (size_t)n};
         ssize_t sent = sendmsg(c->fd, &message, MSG_NOSIGNAL);
@@ -293,6 +318,8 @@ void http_connection_linger(struct http_connection *c)
     size_t n_read = 0;
 
     http_connection_set_phase(c, HTTP_CLOSING);
+    if (c->tls)
+        http_tls_session_end(c->tls);
     shutdown(c->fd, SHUT_WR);
     c->in.len = c->n_used = 0;
     while (n_read < LINGER_BYTES && http_connection_read(c)) {
@@ -307,6 +334,9 @@ static void close_connection(struct http_connection *c)
 {
     struct http_connections *cs = c->all;
 
+    if (c->tls)
+        http_tls_session_end(c->tls);
+    http_tls_session_free(c->tls);
     pthread_mutex_lock(&cs->mutex);
     if (c->admitted)
         cs->n_admitted--;

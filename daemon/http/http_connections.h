@@ -26,6 +26,7 @@
 #include "base/err.h"
 #include "daemon/http/http_head.h"
 
+struct http_tls_session;
 struct http_connections; /* fields are in http_connections.c */
 
 /* What a connection does, and its time limit. A connection in a phase up to
@@ -43,6 +44,7 @@ struct http_connection {
     struct http_connection *next, *previous;
     struct http_connections *all;
     int fd;
+    struct http_tls_session *tls; /* NULL: no TLS */
     struct buf in; /* received bytes */
     size_t n_used; /* bytes of `in` that are parsed already */
 
@@ -79,6 +81,12 @@ int http_connections_start(const struct http_connections_options *o,
 int http_connections_stop(struct http_connections *cs, int64_t grace_ms);
 
 /* --- for the connection's thread ---------------------------------------- */
+
+/* Takes over the TLS session of the connection, before anything is read, and
+ * waits for its handshake, which is a part of HTTP_READING. All that is read and
+ * sent later is encrypted. False: the connection is of no use. */
+bool http_connection_secure(struct http_connection *c,
+                            struct http_tls_session *tls);
 
 void http_connection_set_phase(struct http_connection *c,
                                enum http_phase phase);

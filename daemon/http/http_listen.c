@@ -71,8 +71,9 @@ static int listen_unix(const char *path, int fd, struct err *err)
 
 /* --- TCP ---------------------------------------------------------------- */
 
-/* "127.0.0.1:6636" or "[::1]:6636", with the port that the system chose. */
-static char *bound_address(int fd)
+/* "127.0.0.1:6636" or "[::1]:6636", with the port that the system chose, after
+ * the scheme: "https://" with TLS, else "". */
+static char *bound_address(int fd, const char *scheme)
 {
     struct sockaddr_storage a;
     socklen_t size = sizeof a;
@@ -83,8 +84,8 @@ static char *bound_address(int fd)
                     sizeof port, NI_NUMERICHOST | NI_NUMERICSERV) != 0)
         return xstrdup("");
     if (a.ss_family == AF_INET6)
-        return xasprintf("[%s]:%s", host, port);
-    return xasprintf("%s:%s", host, port);
+        return xasprintf("%s[%s]:%s", scheme, host, port);
+    return xasprintf("%s%s:%s", scheme, host, port);
 }
 
 static int try_address(const struct addrinfo *a, int *fd)
@@ -125,7 +126,7 @@ static int listen_tcp(const struct conf_http *conf, int *fd, char **address,
     if (*fd < 0)
         return err_set_errno(err, ERR_IO, errnum, "http.listen: %s",
                              conf->listen);
-    *address = bound_address(*fd);
+    *address = bound_address(*fd, conf->tls.cert ? "https://" : "");
     return 0;
 }
 

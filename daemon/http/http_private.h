@@ -2,7 +2,8 @@
 /*
  * http_private.h - the server's own files, from the lowest up.
  *
- *     http_cancel.c, http_slots.c, http_tokens.c, http_listen.c
+ *     http_cancel.c, http_slots.c, http_tokens.c, http_listen.c,
+ *     http_tls.c
  *     http_coding.c       decompresses bodies
  *     http_head.c         parses the head of a request, and its chunks
  *     http_connections.c  accepts connections; their deadlines and limits
@@ -39,8 +40,9 @@ struct http {
     struct http_cancel_rules rules;
     struct event_log *events;
     struct series *series;
-    pthread_mutex_t mutex; /* guards tokens */
+    pthread_mutex_t mutex; /* guards all below */
     struct http_tokens *tokens;
+    struct http_tls *tls; /* NULL: no TLS */
 };
 
 /* Serves the requests of a connection, one after the other; arg is the struct

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/fileio.h"
@@ -111,4 +112,14 @@ int address_read(const char *data_dir, const char *name, char **address,
     buf_release(&text);
     free(path);
     return rc;
+}
+
+int address_of_daemon(const char *data_dir, char **address, struct err *err)
+{
+    if (address_read(data_dir, "admin.addr", address, NULL) == 0 && *address) {
+        if (!strncmp(*address, "unix:", 5) && !access(*address + 5, W_OK))
+            return 0;
+        free(*address);
+    }
+    return address_read(data_dir, "http.addr", address, err);
 }

@@ -20,4 +20,8 @@
 int address_read(const char *data_dir, const char *name, char **address,
                  struct err *err);
 
+/* Reads the address of the daemon: that of its admin socket (admin.addr) where
+ * this user may open it, else http.addr. As address_read. */
+int address_of_daemon(const char *data_dir, char **address, struct err *err);
+
 #endif

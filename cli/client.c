@@ -53,7 +53,7 @@ static int find_address(const struct verb_args *args, char **address,
         *address = xstrdup(given);
         return 0;
     }
-    if (address_read(verb_data_dir(args), "http.addr", address, err) != 0)
+    if (address_of_daemon(verb_data_dir(args), address, err) != 0)
         return ERR_CORRUPT;
     if (!*address && dir)
         return err_set(err, ERR_IO,

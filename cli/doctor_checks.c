@@ -89,7 +89,7 @@ static char *daemon_address(struct doctor *d)
 
     if (given || (env && *env))
         return xstrdup(given ? given : env);
-    if (address_read(d->data_dir, "http.addr", &address, &err) != 0) {
+    if (address_of_daemon(d->data_dir, &address, &err) != 0) {
         command = command_of("rm %s/http.addr", d->data_dir);
         doctor_find(d, command, "%s", err.msg);
         free(command);

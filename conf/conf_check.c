@@ -372,6 +372,27 @@ static void check_tls(const struct check *k)
                     "a unix socket (http.listen) needs no TLS");
 }
 
+static void check_admin(const struct check *k)
+{
+    const struct conf_http *http = &k->c->http;
+    struct sockaddr_un a;
+
+    if (!is_sound(k, "http.admin_socket"))
+        return;
+    if (http->admin_socket && strlen(http->admin_socket) >= sizeof a.sun_path)
+        add_problem(k, "http.admin_socket", "http.admin_socket",
+                    "the path of a socket has at most %zu bytes",
+                    sizeof a.sun_path - 1);
+    if (!http->admin_socket && http->admin == CONF_ADMIN_SOCKET &&
+        is_sound(k, "http.admin"))
+        add_problem(k, "http.admin_socket", "http.admin",
+                    "needed with http.admin: socket");
+    if (!http->admin_socket && http->admin_group &&
+        is_sound(k, "http.admin_group"))
+        add_problem(k, "http.admin_socket", "http.admin_group",
+                    "needed with http.admin_group");
+}
+
 static void check_http(const struct check *k)
 {
     struct conf_http *http = &k->c->http;
@@ -379,6 +400,7 @@ static void check_http(const struct check *k)
 
     check_origins(k);
     check_tls(k);
+    check_admin(k);
     if (!is_sound(k, "http.listen"))
         return;
     if (!conf_listen_parse(http)) {

@@ -56,14 +56,49 @@ static int raise_descriptors(const struct conf_http *conf, struct err *err)
     return 0;
 }
 
-static int write_address(struct http *h, struct err *err)
+static int write_address(const char *path, const char *address,
+                         struct err *err)
 {
-    char *line = xasprintf("%s\n", h->address);
+    char *line = xasprintf("%s\n", address);
+    int rc = fileio_write_atomic(path, line, strlen(line), err);
+
+    free(line);
+    return rc;
+}
+
+/* Writes http.addr, and with http.admin_socket admin.addr. */
+static int write_addresses(struct http *h, struct err *err)
+{
+    const char *dir = h->context.conf->data_dir;
+    char *path, *address;
     int rc;
 
-    h->address_path = fileio_join(h->context.conf->data_dir, "http.addr");
-    rc = fileio_write_atomic(h->address_path, line, strlen(line), err);
-    free(line);
+    h->address_path = fileio_join(dir, "http.addr");
+    rc = write_address(h->address_path, h->address, err);
+    if (rc || !h->admin_socket)
+        return rc;
+    path = realpath(h->admin_socket, NULL); /* clients start elsewhere */
+    address = xasprintf("unix:%s", path ? path : h->admin_socket);
+    h->admin_path = fileio_join(dir, "admin.addr");
+    rc = write_address(h->admin_path, address, err);
+    free(address);
+    free(path);
+    return rc;
+}
+
+static int listen_admin(struct http *h, struct http_connections_options *o,
+                        struct err *err)
+{
+    const struct conf_http *conf = &h->context.conf->http;
+    int rc;
+
+    if (!conf->admin_socket)
+        return 0;
+    rc = http_listen_admin(conf, &o->admin_fd, &o->admin_group, err);
+    if (rc == 0)
+        h->admin_socket = xstrdup(conf->admin_socket);
+    else
+        close(o->listen_fd);
     return rc;
 }
 
@@ -87,6 +122,8 @@ int http_start(const struct http_context *context, struct http **http,
     struct http *h = xcalloc(1, sizeof *h);
     struct http_connections_options o = {
         .listen_fd = -1,
+        .admin_fd = -1,
+        .admin_group = (gid_t)-1,
         .max_requests = (int)conf->max_connections,
         .body_bytes = options_http_bytes(context->conf),
         .serve = http_serve,
@@ -108,9 +145,11 @@ int http_start(const struct http_context *context, struct http **http,
     if (rc == 0 && conf->listen_kind == CONF_LISTEN_UNIX)
         h->socket_path = xstrdup(conf->listen_host);
     if (rc == 0)
+        rc = listen_admin(h, &o, err);
+    if (rc == 0)
         rc = http_connections_start(&o, &h->connections, err);
     if (rc == 0)
-        rc = write_address(h, err);
+        rc = write_addresses(h, err);
     if (rc) {
         http_stop(h);
         return rc;
@@ -205,6 +244,10 @@ void http_stop(struct http *h)
         unlink(h->address_path);
     if (h->socket_path)
         unlink(h->socket_path);
+    if (h->admin_path)
+        unlink(h->admin_path);
+    if (h->admin_socket)
+        unlink(h->admin_socket);
     http_slots_free(h->slots);
     http_tokens_free(h->tokens);
     http_tls_free(h->tls);
@@ -214,5 +257,7 @@ void http_stop(struct http *h)
     free(h->address);
     free(h->address_path);
     free(h->socket_path);
+    free(h->admin_path);
+    free(h->admin_socket);
     free(h);
 }

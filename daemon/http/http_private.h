@@ -37,6 +37,8 @@ struct http {
     char *address;
     char *address_path; /* data_dir/http.addr */
     char *socket_path;  /* of a unix socket, or NULL */
+    char *admin_path;   /* data_dir/admin.addr, or NULL */
+    char *admin_socket; /* its path while the server listens there, or NULL */
     struct http_cancel_rules rules;
     struct event_log *events;
     struct series *series;

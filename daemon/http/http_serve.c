@@ -342,7 +342,7 @@ static bool secure(struct session *s)
     bool is_plain;
 
     pthread_mutex_lock(&s->h->mutex); /* a reload may free h->tls */
-    is_plain = !s->h->tls;
+    is_plain = !s->h->tls || s->c->origin != HTTP_FROM_LISTEN;
     if (!is_plain)
         tls = http_tls_session_create(s->h->tls, s->c->fd);
     pthread_mutex_unlock(&s->h->mutex);

@@ -234,6 +234,10 @@ static void checks_between_settings(void **state)
         {"http: {listen: \"unix:/s\", tls: {cert: a, key: b}}\n",
          "t.yaml:1:39: http.tls.cert: a unix socket (http.listen) needs no "
          "TLS"},
+        {"http: {admin: socket}\n",
+         "t.yaml:1:15: http.admin_socket: needed with http.admin: socket"},
+        {"http: {admin_group: adm}\n",
+         "t.yaml:1:21: http.admin_socket: needed with http.admin_group"},
         {"source.kafka.topics: []\n",
          "t.yaml:1:22: source.kafka.topics: needs at least one topic"},
         {"source.kafka.topics: [a, a]\n",

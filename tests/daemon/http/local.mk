@@ -5,6 +5,7 @@ check_PROGRAMS += \
 	tests/daemon/http/test_api_fields \
 	tests/daemon/http/test_completions \
 	tests/daemon/http/test_http \
+	tests/daemon/http/test_http_admin \
 	tests/daemon/http/test_http_cancel \
 	tests/daemon/http/test_http_framing \
 	tests/daemon/http/test_http_head \
@@ -17,6 +18,7 @@ tests_daemon_http_test_api_LDADD = $(TEST_UTIL) $(HTTP_LIBS) $(CMOCKA_LIBS)
 tests_daemon_http_test_api_fields_LDADD = $(TEST_UTIL) $(HTTP_LIBS) $(CMOCKA_LIBS)
 tests_daemon_http_test_completions_LDADD = $(TEST_UTIL) $(HTTP_LIBS) $(CMOCKA_LIBS)
 tests_daemon_http_test_http_LDADD = $(TEST_UTIL) $(HTTP_LIBS) $(CMOCKA_LIBS)
+tests_daemon_http_test_http_admin_LDADD = $(TEST_UTIL) $(HTTP_LIBS) $(CMOCKA_LIBS)
 tests_daemon_http_test_http_cancel_LDADD = $(TEST_UTIL) $(HTTP_LIBS) $(CMOCKA_LIBS)
 tests_daemon_http_test_http_framing_LDADD = $(TEST_UTIL) $(HTTP_LIBS) $(CMOCKA_LIBS)
 tests_daemon_http_test_http_head_LDADD = $(TEST_UTIL) $(HTTP_LIBS) $(CMOCKA_LIBS)

@@ -283,7 +283,8 @@ static int start(struct demo *d, const struct verb_args *args, struct err *err)
             break;
     }
     options.brokers = kafka;
-    if (rc == 0 && (rc = client_open_at(d->http, &d->client, err)) == 0)
+    if (rc == 0 &&
+        (rc = client_open_at(args, d->http, &d->client, err)) == 0)
         rc = producer_open(&options, &d->producer, err);
     if (rc == 0)
         printf("  mnemed (pid %ld) answers; its page: http://%s/\n",

@@ -357,12 +357,51 @@ static void check_origins(const struct check *k)
     }
 }
 
+static void check_tls(const struct check *k)
+{
+    const struct conf_http *http = &k->c->http;
+
+    if (!is_sound(k, "http.tls.cert") || !is_sound(k, "http.tls.key"))
+        return;
+    if (!http->tls.cert != !http->tls.key)
+        add_problem(k, http->tls.cert ? "http.tls.key" : "http.tls.cert",
+                    http->tls.cert ? "http.tls.cert" : "http.tls.key",
+                    "a certificate and its key are needed together");
+    else if (http->tls.cert && is_sound(k, "http.listen") &&
+             strncmp(http->listen, "unix:", 5) == 0)
+        add_problem(k, "http.tls.cert", "http.tls.cert",
+                    "a unix socket (http.listen) needs no TLS");
+}
+
+static void check_admin(const struct check *k)
+{
+    const struct conf_http *http = &k->c->http;
+    struct sockaddr_un a;
+
+    if (!is_sound(k, "http.admin_socket"))
+        return;
+    if (http->admin_socket && strlen(http->admin_socket) >= sizeof a.sun_path)
+        add_problem(k, "http.admin_socket", "http.admin_socket",
+                    "the path of a socket has at most %zu bytes",
+                    sizeof a.sun_path - 1);
+    if (!http->admin_socket && http->admin == CONF_ADMIN_SOCKET &&
+        is_sound(k, "http.admin"))
+        add_problem(k, "http.admin_socket", "http.admin",
+                    "needed with http.admin: socket");
+    if (!http->admin_socket && http->admin_group &&
+        is_sound(k, "http.admin_group"))
+        add_problem(k, "http.admin_socket", "http.admin_group",
+                    "needed with http.admin_group");
+}
+
 static void check_http(const struct check *k)
 {
     struct conf_http *http = &k->c->http;
     struct buf shown = BUF_INIT;
 
     check_origins(k);
+    check_tls(k);
+    check_admin(k);
     if (!is_sound(k, "http.listen"))
         return;
     if (!conf_listen_parse(http)) {

@@ -624,6 +624,35 @@ const struct conf_key conf_map[] = {
             "a unix socket. The log warns if all users can read the file, and "
             "if a token has fewer than 16 characters. A reload reads the file "
             "again."},
+    SECTION("http.tls", "Encryption of the TCP address (https)."),
+    {.name = "http.tls.cert", .type = CONF_TEXT, AT(http.tls.cert),
+     .fallback = "null", .null_word = "null", .is_reloadable = true,
+     .doc = "File with the certificate, then with the certificates of its "
+            "chain, in PEM form. With it, mnemed speaks https (TLS 1.2 and "
+            "1.3) and no plain HTTP. A reload reads both files again: a pair "
+            "that is not valid is refused as a whole, and the old one stays. "
+            "Beginning and ending TLS needs a restart."},
+    {.name = "http.tls.key", .type = CONF_TEXT, AT(http.tls.key),
+     .fallback = "null", .null_word = "null", .is_reloadable = true,
+     .doc = "File with the private key of http.tls.cert in PEM form, without "
+            "a password. The log warns if all users can read it."},
+    {.name = "http.admin_socket", .type = CONF_TEXT, AT(http.admin_socket),
+     .fallback = "null", .null_word = "null",
+     .doc = "Path of a unix socket for administration, besides http.listen. "
+            "mnemed makes it with mode 0600. The kernel names the user at the "
+            "other end: root and the user of mnemed may do everything there "
+            "without a token, and nobody else may do anything. mneme with "
+            "--data-dir uses this socket where it may."},
+    {.name = "http.admin_group", .type = CONF_TEXT, AT(http.admin_group),
+     .fallback = "null", .null_word = "null",
+     .doc = "Group whose members may use http.admin_socket, too. The socket "
+            "gets this group and mode 0660. The user of mnemed has to be a "
+            "member."},
+    {.name = "http.admin", .type = CONF_ENUM, AT(http.admin),
+     .fallback = "anywhere", .words = "anywhere | socket",
+     .doc = "Where admin requests are answered, such as rollback, pin, forget "
+            "and the quarantine. With socket, only http.admin_socket answers "
+            "them: http.listen gives 403, also with an admin token."},
     {.name = "http.cors_origins", .type = CONF_STRINGS,
      AT(http.cors_origins), .fallback = "[]",
      .doc = "Web pages that may use the daemon from a browser (CORS), by their "

@@ -32,6 +32,7 @@
 #include "daemon/http/http_mhd.h"
 #include "daemon/http/http_private.h"
 #include "daemon/http/http_stream.h"
+#include "daemon/http/http_tls.h"
 
 #define DRAIN_BYTES ((size_t)16 << 20)
 
@@ -345,10 +346,26 @@ static bool serve_next(struct session *s)
     return keep_open;
 }
 
+/* Begins TLS, when it is configured. */
+static bool secure(struct session *s)
+{
+    struct http_tls_session *tls = NULL;
+    bool is_plain;
+
+    pthread_mutex_lock(&s->h->mutex); /* a reload may free h->tls */
+    is_plain = !s->h->tls || s->c->origin != HTTP_FROM_LISTEN;
+    if (!is_plain)
+        tls = http_tls_session_create(s->h->tls, s->c->fd);
+    pthread_mutex_unlock(&s->h->mutex);
+    return is_plain || (tls && http_connection_secure(s->c, tls));
+}
+
 void http_serve(void *arg, struct http_connection *c)
 {
     struct session s = {.h = arg, .c = c};
 
+    if (!secure(&s))
+        return;
     while (serve_next(&s))
         ;
     http_mhd_free(s.m);

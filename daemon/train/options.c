@@ -31,6 +31,7 @@
 /* Memory of a connection that follows events: two threads, and buffers.
  * Measured with 1,500 of them. */
 #define CONNECTION_BYTES ((size_t)240 << 10)
+#define TLS_BYTES ((size_t)96 << 10) /* of a connection, with http.tls */
 #define FEW_CONNECTIONS 256
 
 /* Completions at the same time, fewer when they would need more memory. */
@@ -209,6 +210,9 @@ size_t options_memory(const struct conf *conf,
                              ? (size_t)conf->http.max_connections -
                                    FEW_CONNECTIONS
                              : 0;
+    size_t tls = conf->http.tls.cert
+                     ? (size_t)conf->http.max_connections * TLS_BYTES
+                     : 0;
     size_t labels = (size_t)conf->model.max_labels;
     size_t dim = learner->shape ? (size_t)learner->shape->dim : 0;
     /* A label's row and prototype. Besides the learner's (learner_bytes), a
@@ -242,5 +246,5 @@ size_t options_memory(const struct conf *conf,
            (size_t)conf->model.max_domains * DOMAIN_BYTES +
            series_bytes(STATUS_MAX_DOMAINS) + OPTIONS_STAGED_BYTES + kept +
            OPTIONS_QUEUE_BYTES + options_http_bytes(conf) + generations +
-           connections * CONNECTION_BYTES + fixed;
+           connections * CONNECTION_BYTES + tls + fixed;
 }

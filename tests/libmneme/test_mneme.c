@@ -21,6 +21,7 @@
 #include <cmocka.h>
 
 #include "base/fileio.h"
+#include "base/rng.h"
 #include "base/xalloc.h"
 #include "libmneme/mneme.h"
 #include "store/tags.h"
@@ -275,6 +276,117 @@ static void test_folder(void **state)
     free(to);
 }
 
+/* Preset linear: classes, and nothing else. */
+static void test_linear(void **state)
+{
+    struct tensor_list head = TENSOR_LIST_INIT, none = TENSOR_LIST_INIT;
+    struct util_version v;
+    struct infer *infer = NULL;
+    struct store *s = util_open_store(*state);
+    struct mneme_error error;
+    struct mneme_score score;
+    struct mneme *m;
+    float wanted[3], got[3];
+    int64_t version;
+    size_t n;
+
+    util_make_head(0, &head);
+    util_version_init(&v, 0, 1);
+    v.p.shape = NULL;
+    v.p.weights = NULL;
+    v.p.ngram = &none;
+    v.p.tokenizer_json = NULL;
+    v.p.tokenizer_json_bytes = 0;
+    v.p.head = &head;
+    v.p.labels_json = "[\"red\", \"blue\", \"never seen\"]";
+    assert_int_equal(store_publish(s, &v.p, &version, NULL), 0);
+    store_close(s);
+    m = open_or_fail(*state, "latest", 0);
+    assert_int_equal(infer_create(NULL, NULL, &none, &head, &infer_fix.labels,
+                                  NULL, &infer, NULL),
+                     0);
+    assert_int_equal(infer_classify(infer, "red wine", 8, NULL, wanted, NULL),
+                     0);
+    assert_int_equal(mneme_classify(m, "red wine", 8, got, 3, NULL), 0);
+    assert_memory_equal(got, wanted, sizeof got);
+    assert_true(mneme_context(m) == 0 && mneme_dim(m) == 0 &&
+                mneme_vocabulary(m) == 0);
+    assert_int_equal(mneme_score(m, "a", 1, &score, &error),
+                     MNEME_ERR_INVALID);
+    assert_int_equal(mneme_tokenize(m, "a", 1, NULL, 0, &n, &error),
+                     MNEME_ERR_INVALID);
+    assert_int_equal(mneme_embed(m, "a", 1, NULL, 0, &error),
+                     MNEME_ERR_INVALID);
+    assert_int_equal(mneme_generate(m, "a", 1, NULL, NULL, NULL, NULL, NULL,
+                                    &error),
+                     MNEME_ERR_INVALID);
+    assert_string_equal(mneme_token_bytes(m, 65, &n), "");
+    mneme_close(m);
+    infer_free(infer);
+    util_version_release(&v);
+    tensor_list_release(&head);
+}
+
+/* Writes a byte of a file, and returns the one that was there. */
+static int put_byte(const char *path, long at, int byte)
+{
+    FILE *f = fopen(path, "r+b");
+    int old;
+
+    assert_non_null(f);
+    assert_int_equal(fseek(f, at, SEEK_SET), 0);
+    old = fgetc(f);
+    assert_int_equal(fseek(f, at, SEEK_SET), 0);
+    fputc(byte, f);
+    fclose(f);
+    return old;
+}
+
+/* A folder has no checksums: whatever its files hold, opening gives an error or
+ * a version that answers. */
+static void test_changed_bytes(void **state)
+{
+    static const char *const names[] = {"config.json", "model.safetensors",
+                                        "tokenizer.json", "head.safetensors",
+                                        "labels.json"};
+    char *to = fileio_join(*state, "versions/copy"), *paths[5];
+    struct mneme_score score;
+    struct mneme *m;
+    struct stat st;
+    int refused = 0;
+
+    make_store(*state);
+    assert_int_equal(mkdir(to, 0700), 0);
+    for (int i = 0; i < 5; i++) {
+        copy(*state, to, names[i]);
+        paths[i] = fileio_join(to, names[i]);
+    }
+    for (uint64_t i = 0; i < 400; i++) {
+        const char *path = paths[i % 5];
+        uint64_t r = rng_u64(3, RNG_INIT, 0, i);
+        int old;
+        long at;
+
+        assert_int_equal(stat(path, &st), 0);
+        at = (long)(r % (uint64_t)(i & 8 ? st.st_size : st.st_size / 8 + 1));
+        old = put_byte(path, at, (int)(r >> 40 & 0xff));
+        if (mneme_open(to, NULL, 0, &m, NULL) == 0) {
+            mneme_score(m, util_text, n_text, &score, NULL);
+            mneme_close(m);
+        } else {
+            refused++;
+        }
+        put_byte(path, at, old);
+    }
+    assert_in_range(refused, 50, 399);
+    m = open_or_fail(to, NULL, 0);
+    compare_all(m);
+    mneme_close(m);
+    for (int i = 0; i < 5; i++)
+        free(paths[i]);
+    free(to);
+}
+
 /* --- refusals ------------------------------------------------------------ */
 
 static void expect(const char *path, const char *version, unsigned flags,
@@ -495,6 +607,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH_TEMP(test_store),
         WITH_TEMP(test_folder),
+        WITH_TEMP(test_linear),
+        WITH_TEMP(test_changed_bytes),
         WITH_TEMP(test_refused_versions),
         WITH_TEMP(test_refused_arguments),
         WITH_TEMP(test_odd_texts),

@@ -263,8 +263,9 @@ static void checks_between_settings(void **state)
          "127.0.0.1 or "
          "unix:PATH"},
         {"http.cors_origins: [\"*\"]\n",
-         "t.yaml:1:20: http.cors_origins: every web page could roll back and "
-         "read what was learned: set http.token_file, or name the origins"},
+         "t.yaml:1:20: http.cors_origins: with \"*\" and without "
+         "http.token_file, any web page could roll back and read "
+         "completions: set http.token_file, or name the origins"},
         {"http.cors_origins: [https://a.example/]\n",
          "t.yaml:1:20: http.cors_origins: expected http://HOST[:PORT], "
          "https://HOST[:PORT] or \"*\", found 'https://a.example/'"},

@@ -12,6 +12,7 @@ base_libbase_a_SOURCES = \
 	base/log.c base/log.h \
 	base/model_shape.h \
 	base/names.c base/names.h \
+	base/priority.c base/priority.h \
 	base/rng.c base/rng.h \
 	base/segment.h \
 	base/sqlite_err.c base/sqlite_err.h \
@@ -19,6 +20,7 @@ base_libbase_a_SOURCES = \
 	base/timing.c base/timing.h \
 	base/utf8.c base/utf8.h \
 	base/xalloc.c base/xalloc.h
+base_libbase_a_CFLAGS = $(AM_CFLAGS) $(PIC_CFLAGS)
 
 BASE_LIBS = base/libbase.a $(CRYPTO_LIBS) $(JANSSON_LIBS) $(XXHASH_LIBS) \
 	$(ZSTD_LIBS) $(ZLIB_LIBS)

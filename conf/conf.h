@@ -293,6 +293,7 @@ struct conf_http {
     int64_t max_body_bytes;
     int64_t max_connections;
     int64_t max_request_seconds;
+    double cpu_share;
     /* The parts of listen. */
     enum conf_listen_kind listen_kind;
     char *listen_host; /* address or name without brackets; unix: the path */

@@ -350,8 +350,9 @@ static void check_origins(const struct check *k)
                         shown.data);
         else if (is_all && !http->token_file && is_sound(k, "http.token_file"))
             add_problem(k, "http.cors_origins", "http.cors_origins",
-                        "every web page could roll back and read what was "
-                        "learned: set http.token_file, or name the origins");
+                        "with \"*\" and without http.token_file, any web page "
+                        "could roll back and read completions: set "
+                        "http.token_file, or name the origins");
         buf_release(&shown);
     }
 }

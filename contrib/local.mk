@@ -19,4 +19,5 @@ grafanadir = $(pkgdatadir)/grafana
 dist_grafana_DATA = contrib/grafana/mneme.json
 dist_doc_DATA = docs/RUNBOOK.md
 CLEANFILES += contrib/systemd/mnemed.service
-EXTRA_DIST += contrib/systemd/mnemed.service.in
+EXTRA_DIST += contrib/systemd/mnemed.service.in \
+	contrib/container/Containerfile

@@ -17,7 +17,7 @@ learner_liblearner_a_SOURCES = \
 	learner/model_pass.c \
 	learner/ngram.c learner/ngram.h \
 	learner/optim.c learner/optim.h
-learner_liblearner_a_CFLAGS = $(AM_CFLAGS) -fno-math-errno -fno-trapping-math
+learner_liblearner_a_CFLAGS = $(AM_CFLAGS) $(PIC_CFLAGS) -fno-math-errno -fno-trapping-math
 
 LEARNER_LIBS = learner/liblearner.a $(TOKENIZER_LIBS) $(KERNELS_LIBS)
 

@@ -22,5 +22,6 @@ store_libstore_a_SOURCES = \
 	store/version_files.c store/version_files.h \
 	store/store_load.c \
 	store/wal.c store/wal.h
+store_libstore_a_CFLAGS = $(AM_CFLAGS) $(PIC_CFLAGS)
 
 STORE_LIBS = store/libstore.a $(BASE_LIBS) $(SQLITE_LIBS) -lm

@@ -37,6 +37,7 @@ include tests/daemon/http/local.mk
 include tests/daemon/local.mk
 include tests/eval/local.mk
 include tests/bench/local.mk
+include tests/libmneme/local.mk
 include tests/fuzz/local.mk
 
 # The flow tests run the whole daemon: `make check-flow`. FLOW_JOBS of them run
@@ -76,6 +77,7 @@ FLOW_TESTS = \
 	tests/flows/flow_memory.py \
 	tests/flows/flow_openai.py \
 	tests/flows/flow_openapi.py \
+	tests/flows/flow_libmneme.py \
 	tests/flows/flow_installed.sh \
 	tests/flows/flow_dist.sh \
 	tests/flows/flow_kafka.py \
@@ -149,6 +151,7 @@ EXTRA_DIST += \
 	tests/data/saved_again/tokenizer_config.json \
 	tests/data/model_reference.py tests/data/model_reference.txt \
 	tests/kafka/kafka.sh tests/kafka/pom.xml \
+	tests/package.sh \
 	tests/flows/run_flow.sh tests/summary.sh tests/flows/flow_util.py tests/flows/feed_util.py \
 	tests/flows/digest.py tests/flows/page_requirements.txt \
 	bench/clean_stream.py bench/bad_feeds.py \

@@ -137,6 +137,10 @@ int http_start(const struct http_context *context, struct http **http,
     h->series = series_create(STATUS_MAX_DOMAINS);
     h->events = api_events_watch(context->board, h->series);
     h->slots = http_slots_create(options_cores(), MAX_WAITING);
+    h->generators =
+        http_slots_create(options_generations(context->conf), MAX_WAITING);
+    h->rules.share =
+        http_share_create(conf->cpu_share, options_cores(), context->board);
     rc = raise_descriptors(conf, err);
     if (rc == 0)
         rc = load(conf, &h->tokens, &h->tls, err);
@@ -221,6 +225,7 @@ void http_close(struct http *h)
                                    timing_mono_ms() +
                                        HTTP_GRACE_SECONDS * 1000);
     http_slots_close(h->slots);
+    http_slots_close(h->generators);
 }
 
 void http_stop(struct http *h)
@@ -249,6 +254,8 @@ void http_stop(struct http *h)
     if (h->admin_socket)
         unlink(h->admin_socket);
     http_slots_free(h->slots);
+    http_slots_free(h->generators);
+    http_share_free(h->rules.share);
     http_tokens_free(h->tokens);
     http_tls_free(h->tls);
     event_log_free(h->events);

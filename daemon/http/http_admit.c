@@ -118,10 +118,6 @@ static void check_coding(struct http_request *rq, const char *coding)
                   "Content-Encoding: %s is not supported; the codings are "
                   "gzip and zstd",
                   coding);
-    else if (!http_connection_charge(rq->connection,
-                                     http_coding_bytes(rq->coding)))
-        http_fail(rq, 429, "overloaded", NULL,
-                  "the bodies of all requests need too much memory; try again");
 }
 
 uint64_t http_admit(struct http *h, struct http_request *rq,

@@ -2,8 +2,8 @@
 /*
  * http_private.h - the server's own files, from the lowest up.
  *
- *     http_cancel.c, http_slots.c, http_tokens.c, http_listen.c,
- *     http_tls.c
+ *     http_share.c, http_cancel.c, http_slots.c, http_tokens.c,
+ *     http_listen.c, http_tls.c
  *     http_coding.c       decompresses bodies
  *     http_head.c         parses the head of a request, and its chunks
  *     http_connections.c  accepts connections; their deadlines and limits
@@ -32,7 +32,8 @@
 
 struct http {
     struct http_context context;
-    struct http_slots *slots;
+    struct http_slots *slots;      /* of requests that compute */
+    struct http_slots *generators; /* of those that generate */
     struct http_connections *connections;
     char *address;
     char *address_path; /* data_dir/http.addr */

@@ -33,6 +33,7 @@ daemon_http_libhttp_a_SOURCES = \
 	daemon/http/http_private.h \
 	daemon/http/http_request.c daemon/http/http_request.h \
 	daemon/http/http_serve.c \
+	daemon/http/http_share.c daemon/http/http_share.h \
 	daemon/http/http_slots.c daemon/http/http_slots.h \
 	daemon/http/http_stream.c daemon/http/http_stream.h \
 	daemon/http/http_tls.c daemon/http/http_tls.h \

@@ -14,7 +14,7 @@ learner_kernels_libkernels_a_SOURCES = \
 	learner/kernels/spent.c learner/kernels/spent.h \
 	learner/kernels/vexp.h \
 	learner/kernels/workers.c learner/kernels/workers.h
-learner_kernels_libkernels_a_CFLAGS = $(AM_CFLAGS) -fno-math-errno -fno-trapping-math
+learner_kernels_libkernels_a_CFLAGS = $(AM_CFLAGS) $(PIC_CFLAGS) -fno-math-errno -fno-trapping-math
 if FUZZING
 # They parse nothing, and clang needs minutes to instrument kernels_x86.c.
 learner_kernels_libkernels_a_CFLAGS += -fno-sanitize=all

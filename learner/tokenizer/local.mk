@@ -10,7 +10,7 @@ learner_tokenizer_libtokenizer_a_SOURCES = \
 	learner/tokenizer/tokenizer_json.c \
 	learner/tokenizer/tokenizer_train.c \
 	learner/tokenizer/unicode_classes.c learner/tokenizer/unicode_classes.h
-learner_tokenizer_libtokenizer_a_CFLAGS = $(AM_CFLAGS) -fno-math-errno -fno-trapping-math
+learner_tokenizer_libtokenizer_a_CFLAGS = $(AM_CFLAGS) $(PIC_CFLAGS) -fno-math-errno -fno-trapping-math
 
 TOKENIZER_LIBS = learner/tokenizer/libtokenizer.a $(BASE_LIBS)
 EXTRA_DIST += learner/tokenizer/unicode_classes.py

@@ -72,6 +72,7 @@ static void defaults(void **state)
     assert_string_equal(c->http.listen_host, "127.0.0.1");
     assert_int_equal(c->http.listen_port, 6636);
     assert_true(c->http.listen_local);
+    assert_true(c->http.cpu_share == 0.5);
     assert_null(c->http.admin_socket);
     assert_null(c->http.admin_group);
     assert_int_equal(c->http.admin, CONF_ADMIN_ANYWHERE);

@@ -69,7 +69,10 @@ result $? "make install"
 missing=0
 for name in bin/mneme sbin/mnemed share/mneme/mneme.yaml \
     share/man/man1/mneme.1 share/man/man5/mneme.yaml.5 \
-    share/man/man8/mnemed.8 share/bash-completion/completions/mneme \
+    share/man/man8/mnemed.8 share/man/man3/libmneme.3 \
+    include/mneme.h lib/libmneme.so.0 lib/pkgconfig/mneme.pc \
+    share/mneme/python/mneme.py share/doc/mneme/examples/score_file.c \
+    share/bash-completion/completions/mneme \
     share/zsh/site-functions/_mneme \
     share/fish/vendor_completions.d/mneme.fish \
     share/mneme/prometheus/mneme.rules.yml share/mneme/grafana/mneme.json \
@@ -85,7 +88,7 @@ test "$unit_dir" = no ||
     echo "mnemed.service is not installed" >&2
     missing=1
 }
-result $missing "programs, manual pages, configuration, completion and unit"
+result $missing "programs, library, manual pages, configuration, completion and unit"
 
 for name in mneme mnemed; do
     program=$(find "$root" -type f -path "*bin/$name")

@@ -535,26 +535,32 @@ void doctor_check_gate(struct doctor *d)
 
 /* --- tokens ------------------------------------------------------------- */
 
-void doctor_check_tokens(struct doctor *d)
+/* Finds a file with secrets that cannot be read, or that others can use. */
+static void check_secret(struct doctor *d, const char *key, const char *path)
 {
-    const char *path = d->conf ? d->conf->http.token_file : NULL;
     struct stat st;
     char *command;
 
-    if (!d->conf || !path)
+    if (!path)
         return;
     if (stat(path, &st) != 0 || access(path, R_OK) != 0) {
         command = command_of("ls -l %s", path);
-        doctor_find(d, command, "http.token_file: %s: %s", path,
-                    strerror(errno));
+        doctor_find(d, command, "%s: %s: %s", key, path, strerror(errno));
         free(command);
     } else if (st.st_mode & (S_IRWXG | S_IRWXO)) {
         command = command_of("chmod 600 %s", path);
-        doctor_find(d, command,
-                    "http.token_file: other users can use %s, mode %04o", path,
-                    (unsigned)st.st_mode & 07777);
+        doctor_find(d, command, "%s: other users can use %s, mode %04o", key,
+                    path, (unsigned)st.st_mode & 07777);
         free(command);
     }
+}
+
+void doctor_check_tokens(struct doctor *d)
+{
+    if (!d->conf)
+        return;
+    check_secret(d, "http.token_file", d->conf->http.token_file);
+    check_secret(d, "http.tls.key", d->conf->http.tls.key);
 }
 
 /* --- quarantine --------------------------------------------------------- */

@@ -12,6 +12,7 @@ base_libbase_a_SOURCES = \
 	base/log.c base/log.h \
 	base/model_shape.h \
 	base/names.c base/names.h \
+	base/priority.c base/priority.h \
 	base/rng.c base/rng.h \
 	base/segment.h \
 	base/sqlite_err.c base/sqlite_err.h \

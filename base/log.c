@@ -4,8 +4,9 @@
  * do not mix. A mutex does the same for threads when a line needs more writes.
  *
  * A value may have any bytes of a record. Both formats escape control
- * characters, so that no value can end a line and forge the next one. In JSON,
- * bytes that are not UTF-8 become U+FFFD.
+ * characters, so that no value can end a line and forge the next one. A value
+ * between quotes cannot end there and forge the next pair: format_fields. In
+ * JSON, bytes that are not UTF-8 become U+FFFD.
  */
 #include "config.h"
 
@@ -28,6 +29,7 @@
 #include "base/buf.h"
 #include "base/timing.h"
 #include "base/utf8.h"
+#include "base/xalloc.h"
 
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
 static atomic_int the_level = LOG_INFO;
@@ -233,22 +235,84 @@ static bool send_to_journal(enum log_level level, const char *event,
 
 /* --- lines -------------------------------------------------------------- */
 
+static size_t count_quotes(const char *s)
+{
+    size_t n = 0;
+
+    for (; *s; s++)
+        n += *s == '"';
+    return n;
+}
+
+static void replace_char(char *s, char from, char to)
+{
+    for (; *s; s++)
+        *s = *s == from ? to : *s;
+}
+
+/* A control character that the text lacks; 0: it has all of them. */
+static char unused_char(const char *text)
+{
+    for (char c = 1; c < ' '; c++)
+        if (!strchr(text, c))
+            return c;
+    return 0;
+}
+
+/*
+ * The text of vprintf, to be freed. A quote that an argument puts between two
+ * quotes of the format becomes an apostrophe. To tell the quotes apart, the
+ * text is made again with another character for those of the format.
+ */
+__attribute__((format(printf, 1, 0))) static char *
+format_fields(const char *fmt, va_list ap)
+{
+    char *text = NULL, *marked = NULL, *marked_fmt;
+    bool inside = false;
+    va_list again;
+    char mark;
+
+    va_copy(again, ap);
+    if (vasprintf(&text, fmt, ap) < 0)
+        BUG("a log line cannot be formatted");
+    if (count_quotes(text) == count_quotes(fmt))
+        goto out;
+    mark = unused_char(text);
+    if (!mark) {
+        replace_char(text, '"', '\'');
+        goto out;
+    }
+    marked_fmt = xstrdup(fmt);
+    replace_char(marked_fmt, '"', mark);
+    if (vasprintf(&marked, marked_fmt, again) < 0)
+        BUG("a log line cannot be formatted");
+    free(marked_fmt);
+    for (char *c = marked; *c; c++) {
+        inside ^= *c == mark;
+        if (*c == '"' && inside)
+            *c = '\'';
+    }
+    replace_char(marked, mark, '"');
+    free(text);
+    text = marked;
+out:
+    va_end(again);
+    return text;
+}
+
 void log_line(enum log_level level, const char *event, const char *fmt, ...)
 {
     struct buf line = BUF_INIT;
     char ts[TIMING_ISO_MAX];
-    char *fields = NULL;
+    char *fields;
     int saved = errno;
     va_list ap;
-    int n;
 
     if (level > log_level())
         return;
     va_start(ap, fmt);
-    n = vasprintf(&fields, fmt, ap);
+    fields = format_fields(fmt, ap);
     va_end(ap);
-    if (n < 0)
-        BUG("log line %s: cannot be formatted", event);
     if (send_to_journal(level, event, fields)) {
         free(fields);
         errno = saved;

@@ -5,8 +5,9 @@
  * A line is an event name and key=value pairs:
  *     log_info("publish", "version=%lld seconds=%.2f", n, s);
  * prints  2026-11-24T01:02:03.456Z info publish version=7 seconds=0.12 In the
- * JSON format all pairs are one string, "fields". A caller that logs user data
- * keeps it short and without secrets.
+ * JSON format all pairs are one string, "fields". A value with blanks is given
+ * between quotes: path=\"%s\". A quote within it becomes an apostrophe. A
+ * caller that logs user data keeps it short and without secrets.
  *
  * When stderr is a stream of journald ($JOURNAL_STREAM), each line begins with
  * its syslog priority, as <4>, which journald takes off. In the text format the
@@ -32,8 +33,9 @@ enum log_level log_level(void);
 void log_line(enum log_level level, const char *event, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Writes "WHO: TEXT" to stderr at any level and format, for the last message of
- * a program. Escapes control characters, as log_line does. */
+/* Writes "WHO: TEXT" to stderr, whatever level and format are configured. For
+ * the last message of a program. Escapes control characters, as log_line does.
+ */
 void log_plain(const char *who, const char *text);
 
 /* For tests: the socket of journald. */

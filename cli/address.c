@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/fileio.h"
@@ -69,9 +70,11 @@ static bool is_local_host(const char *host)
     return local;
 }
 
-/* True for "HOST:PORT" or "[HOST]:PORT" with a host that is_local_host. */
-static bool is_local(const char *address)
+/* True for "HOST:PORT" or "[HOST]:PORT" with a host that is_local_host, which
+ * https:// may precede. */
+static bool is_local(const char *text)
 {
+    const char *address = strncmp(text, "https://", 8) ? text : text + 8;
     const char *colon = strrchr(address, ':');
     size_t n = colon ? (size_t)(colon - address) : 0;
     bool bracketed = n > 2 && address[0] == '[' && address[n - 1] == ']';
@@ -109,4 +112,14 @@ int address_read(const char *data_dir, const char *name, char **address,
     buf_release(&text);
     free(path);
     return rc;
+}
+
+int address_of_daemon(const char *data_dir, char **address, struct err *err)
+{
+    if (address_read(data_dir, "admin.addr", address, NULL) == 0 && *address) {
+        if (!strncmp(*address, "unix:", 5) && !access(*address + 5, W_OK))
+            return 0;
+        free(*address);
+    }
+    return address_read(data_dir, "http.addr", address, err);
 }

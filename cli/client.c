@@ -33,6 +33,7 @@ struct client {
     long last_status;
     const volatile sig_atomic_t *stop; /* or NULL */
     struct buf body;
+    char why[CURL_ERROR_SIZE]; /* of the last failure, or "" */
 };
 
 /* --- the address -------------------------------------------------------- */
@@ -52,7 +53,7 @@ static int find_address(const struct verb_args *args, char **address,
         *address = xstrdup(given);
         return 0;
     }
-    if (address_read(verb_data_dir(args), "http.addr", address, err) != 0)
+    if (address_of_daemon(verb_data_dir(args), address, err) != 0)
         return ERR_CORRUPT;
     if (!*address && dir)
         return err_set(err, ERR_IO,
@@ -99,10 +100,11 @@ static size_t add_to_body(char *bytes, size_t size, size_t n, void *arg)
     return size * n;
 }
 
-int client_open_at(const char *address, struct client **client,
-                   struct err *err)
+int client_open_at(const struct verb_args *args, const char *address,
+                   struct client **client, struct err *err)
 {
     const char *token = getenv("MNEME_TOKEN");
+    const char *ca = verb_value(args, "ca");
     struct client *c;
 
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != 0)
@@ -133,6 +135,11 @@ int client_open_at(const char *address, struct client **client,
     curl_easy_setopt(c->curl, CURLOPT_PROXY, "");
     if (!strncmp(c->address, "unix:", 5))
         curl_easy_setopt(c->curl, CURLOPT_UNIX_SOCKET_PATH, c->address + 5);
+    if (!ca)
+        ca = getenv("MNEME_CA");
+    if (ca && *ca)
+        curl_easy_setopt(c->curl, CURLOPT_CAINFO, ca);
+    curl_easy_setopt(c->curl, CURLOPT_ERRORBUFFER, c->why);
     *client = c;
     return 0;
 }
@@ -144,7 +151,7 @@ int client_open(const struct verb_args *args, struct client **client,
     int rc = find_address(args, &address, err);
 
     if (rc == 0)
-        rc = client_open_at(address, client, err);
+        rc = client_open_at(args, address, client, err);
     free(address);
     return rc;
 }
@@ -228,15 +235,23 @@ static int perform(struct client *c, json_t **reply, struct err *err)
 
     buf_clear(&c->body);
     c->last_status = 0;
+    c->why[0] = '\0';
     code = curl_easy_perform(c->curl);
     if (code == CURLE_COULDNT_CONNECT)
         return err_set(err, ERR_IO,
                        "no daemon answers at %s; is mnemed running? (set the "
                        "address with --addr, --data-dir or $MNEME_ADDR)",
                        c->address);
+    if (code == CURLE_PEER_FAILED_VERIFICATION ||
+        code == CURLE_SSL_CACERT_BADFILE)
+        return err_set(err, ERR_IO,
+                       "%s: %s (name who signed the daemon's certificate with "
+                       "--ca or $MNEME_CA, and the host as the certificate has "
+                       "it with --addr)",
+                       c->address, c->why[0] ? c->why : curl_easy_strerror(code));
     if (code != CURLE_OK)
         return err_set(err, ERR_IO, "%s: %s", c->address,
-                       curl_easy_strerror(code));
+                       c->why[0] ? c->why : curl_easy_strerror(code));
     curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &status);
     c->last_status = status;
     j = json_loadb(c->body.data ? c->body.data : "", c->body.len,

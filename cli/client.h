@@ -25,13 +25,14 @@ struct client;
 /*
  * Takes the address from --addr, else $MNEME_ADDR, else http.addr in the data
  * directory, else 127.0.0.1:6636. Does not connect yet. Each request carries
- * $MNEME_TOKEN as a bearer token. ERR_IO when --data-dir was given and no
+ * $MNEME_TOKEN as a bearer token. With https, the certificate has to be signed by
+ * one of --ca or $MNEME_CA, and to name the host. ERR_IO when --data-dir was given and no
  * daemon runs on it.
  */
 int client_open(const struct verb_args *args, struct client **client,
                 struct err *err);
-int client_open_at(const char *address, struct client **client,
-                   struct err *err);
+int client_open_at(const struct verb_args *args, const char *address,
+                   struct client **client, struct err *err);
 void client_free(struct client *c);
 const char *client_address(const struct client *c);
 

@@ -67,8 +67,8 @@ static int read_text(const struct verb_args *args, struct buf *text,
     return 0;
 }
 
-/* Makes {"model": "mneme", "mneme@N" or "mneme@TAG", key: text}, without the
- * text when --lines is given. */
+/* Makes {"model": "mneme" or "mneme@VERSION", key: text}, without the text when
+ * --lines is given. */
 static int make_body(const struct verb_args *args, const char *key,
                          json_t **body, struct err *err)
 {
@@ -78,7 +78,8 @@ static int make_body(const struct verb_args *args, const char *key,
     int64_t number = 0;
     int rc = 0;
 
-    if (version && tags_is_name(version)) {
+    if (version && (tags_is_name(version) || !strcmp(version, "latest") ||
+                    !strcmp(version, "previous"))) {
         snprintf(model, sizeof model, "mneme@%s", version);
     } else if (version) {
         rc = verb_integer(args, "version", 1, INT64_MAX, &number, err);

@@ -8,7 +8,9 @@
  *     3  sends a bad feed: random bytes, then text with its letters shuffled
  *     4  rolls back to the version before the bad feed
  *     5  completes a prompt
- *     6  prints a summary, which also tells what did not work
+ *     6  prints a summary: what was learned, kept, refused and restored, and
+ *        also what did not work
+ *     7  with --serve, keeps the daemon and its page running until Ctrl-C
  *
  * Every figure comes from the daemon's replies. Each wait ends with an error
  * when the daemon ends, after ten times the intended time, at Ctrl-C, or when
@@ -83,6 +85,8 @@ struct demo {
     int64_t good;        /* the head version before the bad feed */
     int64_t served;      /* the serving version after it */
     int64_t quarantined; /* of the random bytes */
+    char *http;          /* the daemon's address, HOST:PORT */
+    char *reason;        /* the gate's, for the newest version */
 };
 
 static volatile int interrupted;
@@ -218,6 +222,8 @@ static int settle(struct demo *d, const char *domain, const char *when,
         settled =
             pick_integer(version, "step", -1) == count(d, "step") &&
             strcmp(pick_text_or(version, "state", "pending"), "pending") != 0;
+        free(d->reason);
+        d->reason = xstrdup(pick_text_or(version, "gate.reason", ""));
         json_decref(version);
     }
     return rc ? rc : measure(d, count(d, "head_version"), when, err);
@@ -257,7 +263,7 @@ static int send_text(struct demo *d, const char *text, const char *domain,
 static int start(struct demo *d, const struct verb_args *args, struct err *err)
 {
     struct producer_options options = {.topic = "text", .partition = -1};
-    char *http = NULL, *kafka = NULL;
+    char *kafka = NULL;
     const char *dir;
     int rc;
 
@@ -269,19 +275,20 @@ static int start(struct demo *d, const struct verb_args *args, struct err *err)
     printf("mneme demo: a model learns from a stream whose subject changes.\n"
            "Data directory: %s\n\n1. A daemon with its own Kafka broker\n",
            dir);
-    while ((rc = check(d, err)) == 0 && !(http && kafka)) {
+    while ((rc = check(d, err)) == 0 && !(d->http && kafka)) {
         timing_sleep_ms(POLL_MS);
         if ((!kafka && (rc = address_read(dir, "kafka.addr", &kafka, err))) ||
-            (!http && (rc = address_read(dir, "http.addr", &http, err))))
+            (!d->http &&
+             (rc = address_read(dir, "http.addr", &d->http, err))))
             break;
     }
     options.brokers = kafka;
-    if (rc == 0 && (rc = client_open_at(http, &d->client, err)) == 0)
+    if (rc == 0 &&
+        (rc = client_open_at(args, d->http, &d->client, err)) == 0)
         rc = producer_open(&options, &d->producer, err);
     if (rc == 0)
-        printf("  mnemed (pid %ld) answers at http://%s\n", (long)d->daemon.pid,
-               http);
-    free(http);
+        printf("  mnemed (pid %ld) answers; its page: http://%s/\n",
+               (long)d->daemon.pid, d->http);
     free(kafka);
     return rc;
 }
@@ -412,53 +419,129 @@ static int complete(struct demo *d, struct err *err)
 
 /* --- 6: the summary ----------------------------------------------------- */
 
+/* The loss of domain i before its text was sent, after it, and before the bad
+ * feed. Returns the share of the gain that was kept. */
+static double domain_kept(const struct demo *d, size_t i, double loss[3])
+{
+    loss[0] = d->list[i].bits_per_byte[i];
+    loss[1] = d->list[i + 1].bits_per_byte[i];
+    loss[2] = d->list[d->texts.n].bits_per_byte[i];
+    return (loss[0] - loss[2]) / (loss[0] - loss[1]);
+}
+
+static void print_domains(const struct demo *d)
+{
+    struct table t;
+
+    table_init(&t, "l:__BITS_PER_BYTE r:BEFORE_ITS_TEXT r:AFTER_IT r:AT_THE_END "
+                   "r:GAIN_KEPT l:__");
+    for (size_t i = 0; i < d->texts.n; i++) {
+        double loss[3], kept = domain_kept(d, i, loss);
+        bool learned = loss[1] < loss[0];
+
+        table_cell(&t, "  %s", d->texts.domains[i].name);
+        for (size_t k = 0; k < 3; k++)
+            table_real(&t, loss[k], 3);
+        if (learned)
+            table_cell(&t, "%.0f %%", 100 * kept);
+        else
+            table_cell(&t, "-");
+        table_cell(&t, "%s",
+                   !learned      ? "NOT LEARNED"
+                   : kept < KEPT ? "learned, and FORGOTTEN in part"
+                                 : "learned and kept");
+    }
+    table_print(&t, stdout);
+    table_release(&t);
+}
+
+/* The mean change of the domains' losses by the bad feed. */
+static double harm(const struct demo *d)
+{
+    const struct measurement *good = &d->list[d->texts.n], *bad = good + 1;
+    double change = 0;
+
+    for (size_t i = 0; i < d->texts.n; i++)
+        change += bad->bits_per_byte[i] / good->bits_per_byte[i] - 1;
+    return change / (double)d->texts.n;
+}
+
+/* Does the version after the rollback equal the one before the bad feed? */
+static bool restored(const struct demo *d)
+{
+    const struct measurement *good = &d->list[d->texts.n], *back = good + 2;
+    bool exact = back->version == good->version;
+
+    for (size_t i = 0; i < d->texts.n; i++)
+        exact = exact && fabs(back->bits_per_byte[i] -
+                              good->bits_per_byte[i]) < 1e-9;
+    return exact;
+}
+
 static void print_summary(const struct demo *d, double seconds)
 {
     size_t n = d->texts.n;
     const struct measurement *good = &d->list[n], *bad = good + 1;
     const struct measurement *back = good + 2;
-    bool exact = back->version == good->version;
-    double change = 0; /* of the domains, by the bad feed */
+    double change = harm(d);
 
     printf("\nSummary: %.0f s, %" PRId64 " records: %" PRId64
            " learned, %" PRId64 " held out, %" PRId64
-           " skipped by the rollback; %" PRId64 " steps\n",
+           " skipped by the rollback; %" PRId64 " steps\n\n"
+           "What was learned and kept\n",
            seconds, count(d, "records.consumed"), count(d, "records.learned"),
            count(d, "records.holdout"), count(d, "records.skipped"),
            count(d, "step"));
-    for (size_t i = 0; i < n; i++) {
-        double before = d->list[i].bits_per_byte[i];
-        double then = d->list[i + 1].bits_per_byte[i];
-        double now = good->bits_per_byte[i];
-        double kept = (before - now) / (before - then); /* of the gain */
+    print_domains(d);
+    printf("\nWhat was refused\n"
+           "  %" PRId64 " of %d records of random bytes: they are in the "
+           "quarantine, not learned.\n",
+           d->quarantined, BAD_RECORDS);
+    if (d->served <= d->good) {
+        printf("  Version %" PRId64 ", which had learned the shuffled text. "
+               "Version %" PRId64 " went on serving.\n  The gate's reason: ",
+               bad->version, d->served);
+        table_print_name(d->reason, stdout);
+        putchar('\n');
+    } else if (change <= MAX_REGRESSION)
+        printf("  Not version %" PRId64 ", which had learned the shuffled "
+               "text: it did little harm (%+.1f %%).\n",
+               bad->version, 100 * change);
+    else
+        printf("  NOT version %" PRId64 ", which had learned the shuffled "
+               "text and was worse by %.1f %%.\n",
+               d->served, 100 * change);
+    printf("\nThe way back\n"
+           "  The rollback %s version %" PRId64 ". Bits per byte of the "
+           "shuffled text: %.3f before\n  the bad feed, %.3f after it, %.3f "
+           "after the rollback.\n",
+           restored(d) ? "restored" : "DID NOT RESTORE", d->good,
+           good->bits_per_byte[n], bad->bits_per_byte[n],
+           back->bits_per_byte[n]);
+}
 
-        if (then < before)
-            printf("  %-9s %s: %.3f to %.3f bits per byte while it was sent, "
-                   "%.3f at the end: %.0f %% of the gain kept\n",
-                   kept < KEPT ? "FORGOT" : "learned",
-                   d->texts.domains[i].name, before, then, now, 100 * kept);
-        else
-            printf("  %-9s %s: %.3f bits per byte before it was sent, %.3f "
-                   "after\n",
-                   "NOT", d->texts.domains[i].name, before, then);
-        exact = exact && fabs(back->bits_per_byte[i] - now) < 1e-9;
-        change += (bad->bits_per_byte[i] / now - 1) / (double)n;
-    }
-    printf("  %-9s %" PRId64 " of %d records of random bytes\n"
-           "  %-9s version %" PRId64
-           " learned the shuffled text, version %" PRId64
-           " served;\n            the domains changed by %+.1f %%, and the "
-           "gate refuses a version that is\n            shown to be worse\n"
-           "  %-9s version %" PRId64 ": shuffled text %.3f before the bad "
-           "feed, %.3f after it,\n            %.3f after the rollback\n",
-           d->quarantined == BAD_RECORDS ? "refused" : "LEARNED",
-           d->quarantined, BAD_RECORDS,
-           d->served <= d->good       ? "refused"
-           : change <= MAX_REGRESSION ? "harmless"
-                                      : "PASSED",
-           bad->version, d->served, 100 * change,
-           exact ? "restored" : "NOT", d->good, good->bits_per_byte[n],
-           bad->bits_per_byte[n], back->bits_per_byte[n]);
+/* --- 7: the page -------------------------------------------------------- */
+
+static int serve(struct demo *d, struct err *err)
+{
+    int rc;
+
+    printf("\nSee it on the page, in a browser: http://%s/\n"
+           "The daemon runs until you press Ctrl-C.\n",
+           d->http);
+    while ((rc = check(d, err)) == 0)
+        timing_sleep_ms(POLL_MS);
+    return interrupted ? 0 : rc;
+}
+
+static void print_next(const struct demo *d)
+{
+    printf("\nmnemed has been stopped. Its data: %s\n"
+           "Start it again, then open the page at the address that "
+           "%s/http.addr names:\n  %s -c %s\n"
+           "Or keep it running at the end of the demo: mneme demo --serve\n",
+           d->daemon.data_dir, d->daemon.data_dir, d->daemon.program,
+           d->daemon.conf_path);
 }
 
 int cmd_demo(const struct verb_args *args, struct err *err)
@@ -479,8 +562,11 @@ int cmd_demo(const struct verb_args *args, struct err *err)
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (rc == 0 && (rc = start(&d, args, err)) == 0 &&
         (rc = learn(&d, err)) == 0 && (rc = send_bad_feed(&d, err)) == 0 &&
-        (rc = roll_back(&d, err)) == 0 && (rc = complete(&d, err)) == 0)
+        (rc = roll_back(&d, err)) == 0 && (rc = complete(&d, err)) == 0) {
         print_summary(&d, timing_seconds_since(began));
+        if (verb_has(args, "serve"))
+            rc = serve(&d, err);
+    }
     if (!mnemed_stop(&d.daemon) && rc == 0)
         rc = err_set(err, ERR_IO, "mnemed did not exit with status 0");
     if (rc && d.daemon.log_path) {
@@ -490,16 +576,13 @@ int cmd_demo(const struct verb_args *args, struct err *err)
                      d.daemon.log_path);
     }
     if (rc == 0)
-        printf("\nmnemed has been stopped. Start it again with:\n  %s -c %s\n"
-               "Then open the address in %s/http.addr in a browser, or try "
-               "`mneme status`,\n`mneme versions` and `mneme generate "
-               "\"Copyright\"` with --data-dir %s.\n",
-               d.daemon.program, d.daemon.conf_path, d.daemon.data_dir,
-               d.daemon.data_dir);
+        print_next(&d);
     producer_free(d.producer);
     client_free(d.client);
     json_decref(d.status);
     demo_texts_release(&d.texts);
     mnemed_release(&d.daemon);
+    free(d.http);
+    free(d.reason);
     return rc;
 }

@@ -89,7 +89,7 @@ static char *daemon_address(struct doctor *d)
 
     if (given || (env && *env))
         return xstrdup(given ? given : env);
-    if (address_read(d->data_dir, "http.addr", &address, &err) != 0) {
+    if (address_of_daemon(d->data_dir, &address, &err) != 0) {
         command = command_of("rm %s/http.addr", d->data_dir);
         doctor_find(d, command, "%s", err.msg);
         free(command);
@@ -101,7 +101,7 @@ static void check_answer(struct doctor *d, const char *address)
 {
     struct client *c = NULL;
     struct err err = ERR_INIT;
-    int rc = client_open_at(address, &c, &err);
+    int rc = client_open_at(d->args, address, &c, &err);
 
     if (rc == 0)
         rc = client_get(c, "/v1/status", &d->status, &err);
@@ -262,7 +262,7 @@ void doctor_check_permissions(struct doctor *d)
 
 /* --- disk --------------------------------------------------------------- */
 
-/* What the next two versions and the staged rows may take. */
+/* Estimates the bytes that the next two versions and the rows for them need. */
 static int64_t bytes_needed(struct doctor *d)
 {
     struct catalog_version *list = NULL;

@@ -199,6 +199,8 @@ void help_man(FILE *out)
     fputs(".SH ENVIRONMENT\n"
           ".TP\n.B MNEME_ADDR\nThe daemon\'s address, when "
           "\\fB\\-\\-addr\\fR is not given.\n"
+          ".TP\n.B MNEME_CA\nThe file of certificates, when "
+          "\\fB\\-\\-ca\\fR is not given.\n"
           ".TP\n.B MNEME_TOKEN\nThe token that each request "
           "carries, for a daemon that requires one.\n"
           ".TP\n.B MNEMED\nThe mnemed that \\fBdemo\\fR and "

@@ -21,9 +21,12 @@
 
 const struct verb_option verb_common[] = {
     {"addr", 0, "ADDRESS",
-     "the daemon's address: HOST:PORT or unix:PATH (default: $MNEME_ADDR; else "
-     "the address in the data directory, if it is an address of this machine; "
-     "else 127.0.0.1:6636)"},
+     "the daemon's address: HOST:PORT, https://HOST:PORT or unix:PATH "
+     "(default: $MNEME_ADDR; else the address in the data directory, if it is "
+     "an address of this machine; else 127.0.0.1:6636)"},
+    {"ca", 0, "FILE",
+     "with https: the certificates, in PEM form, that may have signed the "
+     "daemon's (default: $MNEME_CA; else those that the system trusts)"},
     {"data-dir", 0, "DIR", "the daemon's data directory (default: "
                            "./mneme-data)"},
     {"json", 0, NULL, "print JSON instead of a table"},

@@ -20,7 +20,8 @@
 #define ASK_VERSION                                                            \
     {                                                                          \
         "version", 0, "N",                                                     \
-            "use version N, or the version with the tag N (default: the "      \
+            "use version N, the version with the tag N, latest (the newest "   \
+            "one) or previous (the one that served before) (default: the "     \
             "serving version)"                                                 \
     }
 #define ASK_LINES                                                              \
@@ -48,7 +49,9 @@ const struct verb verbs[] = {
      "Each FOLDER of plain text files is a domain (default: text found on "
      "this machine). --data-dir names a directory without a store (default: "
      "a new directory below $TMPDIR).\n",
-     OPTIONS({"minutes", 'm', "N", "take about N minutes (default 3)"}),
+     OPTIONS({"minutes", 'm', "N", "take about N minutes (default 3)"},
+             {"serve", 's', NULL,
+              "keep the daemon and its page running at the end, until Ctrl-C"}),
      cmd_demo, NULL},
     {"status", NULL, 0, 0, true,
      "Print the state of the daemon on one screen.",
@@ -66,13 +69,13 @@ const struct verb verbs[] = {
      NULL, cmd_status, NULL},
     {"top", NULL, 0, 0, true,
      "Show the status again and again, until q or Ctrl-C.",
-     "Lag, speed and loss have a line of their last values. FORGOT is how far "
-     "the holdout loss of a domain is above its best one; the line beside it "
-     "has the holdout losses of the newest versions, oldest first. Then come "
-     "the newest versions with their verdicts.\n"
-     "On a terminal, the screen fits the window. Into a pipe, the screens "
-     "follow each other, COLUMNS wide. With --json, each screen is one line: "
-     "the daemon's status as JSON.\n",
+     "Lag, speed and loss are shown with a small chart of their last values. "
+     "FORGOT is how far the holdout loss of a domain is above its lowest one; "
+     "the chart beside it has the holdout losses of the newest versions, "
+     "oldest first. Below are the newest versions with their verdicts.\n"
+     "On a terminal, the screen fits the window. Into a pipe, one screen is "
+     "printed after the other, as wide as $COLUMNS. With --json, each screen is "
+     "one line: the daemon's status as JSON.\n",
      OPTIONS({"interval", 'n', "SECONDS",
               "read the status every SECONDS (default 2)"},
              {"once", '1', NULL, "show one screen, and end"}),
@@ -440,8 +443,8 @@ const struct verb verbs[] = {
      "STEPS, TOKENS, ANCHORED, LEARNED, REFUSED (steps, tokens, "
      "consolidations, records_learned, records_refused): updates, learned "
      "tokens with the replayed ones, consolidations of EWC, and records that "
-     "were learned or quarantined by a filter. Without a "
-     "consolidation, EWC has pulled to the moving average only. "
+     "were learned or quarantined by a filter. If there "
+     "was no consolidation, EWC had no anchor but the moving average. "
      "SECONDS (seconds): processor time for learning. LESS "
      "(less_than_scratch): how many times less that is than with scratch. MIB "
      "(peak_mib): the most memory of a run. With --equal-seconds the runs are "

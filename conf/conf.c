@@ -189,12 +189,15 @@ static bool is_same(const struct conf_key *key, const struct conf *a,
     return same;
 }
 
-/* A reload must not remove the token file that the present address needs. */
+/* A reload must not remove the token file that the present address needs, and
+ * must not begin or end TLS. */
 static bool can_reload(const struct conf_key *key, const struct conf *now,
                        const struct conf *next)
 {
     if (strcmp(key->name, "http.token_file") == 0 && !next->http.token_file)
         return now->http.listen_local;
+    if (strncmp(key->name, "http.tls.", 9) == 0)
+        return now->http.tls.cert && next->http.tls.cert;
     return key->is_reloadable;
 }
 

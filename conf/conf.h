@@ -276,15 +276,24 @@ struct conf_serve {
     enum conf_quantize quantize;
 };
 
+enum conf_admin { CONF_ADMIN_ANYWHERE, CONF_ADMIN_SOCKET };
+
 enum conf_listen_kind { CONF_LISTEN_TCP, CONF_LISTEN_UNIX };
 
 struct conf_http {
     char *listen;     /* as given */
     char *token_file; /* NULL: none */
+    struct {
+        char *cert, *key; /* PEM files; NULL: no TLS. Both or none */
+    } tls;
+    char *admin_socket; /* path; NULL: none */
+    char *admin_group;  /* name; NULL: only root and the daemon's user */
+    enum conf_admin admin;
     struct conf_strings cors_origins; /* "*", or scheme://host[:port] */
     int64_t max_body_bytes;
     int64_t max_connections;
     int64_t max_request_seconds;
+    double cpu_share;
     /* The parts of listen. */
     enum conf_listen_kind listen_kind;
     char *listen_host; /* address or name without brackets; unix: the path */

@@ -350,10 +350,48 @@ static void check_origins(const struct check *k)
                         shown.data);
         else if (is_all && !http->token_file && is_sound(k, "http.token_file"))
             add_problem(k, "http.cors_origins", "http.cors_origins",
-                        "every web page could roll back and read what was "
-                        "learned: set http.token_file, or name the origins");
+                        "with \"*\" and without http.token_file, any web page "
+                        "could roll back and read completions: set "
+                        "http.token_file, or name the origins");
         buf_release(&shown);
     }
+}
+
+static void check_tls(const struct check *k)
+{
+    const struct conf_http *http = &k->c->http;
+
+    if (!is_sound(k, "http.tls.cert") || !is_sound(k, "http.tls.key"))
+        return;
+    if (!http->tls.cert != !http->tls.key)
+        add_problem(k, http->tls.cert ? "http.tls.key" : "http.tls.cert",
+                    http->tls.cert ? "http.tls.cert" : "http.tls.key",
+                    "a certificate and its key are needed together");
+    else if (http->tls.cert && is_sound(k, "http.listen") &&
+             strncmp(http->listen, "unix:", 5) == 0)
+        add_problem(k, "http.tls.cert", "http.tls.cert",
+                    "a unix socket (http.listen) needs no TLS");
+}
+
+static void check_admin(const struct check *k)
+{
+    const struct conf_http *http = &k->c->http;
+    struct sockaddr_un a;
+
+    if (!is_sound(k, "http.admin_socket"))
+        return;
+    if (http->admin_socket && strlen(http->admin_socket) >= sizeof a.sun_path)
+        add_problem(k, "http.admin_socket", "http.admin_socket",
+                    "the path of a socket has at most %zu bytes",
+                    sizeof a.sun_path - 1);
+    if (!http->admin_socket && http->admin == CONF_ADMIN_SOCKET &&
+        is_sound(k, "http.admin"))
+        add_problem(k, "http.admin_socket", "http.admin",
+                    "needed with http.admin: socket");
+    if (!http->admin_socket && http->admin_group &&
+        is_sound(k, "http.admin_group"))
+        add_problem(k, "http.admin_socket", "http.admin_group",
+                    "needed with http.admin_group");
 }
 
 static void check_http(const struct check *k)
@@ -362,6 +400,8 @@ static void check_http(const struct check *k)
     struct buf shown = BUF_INIT;
 
     check_origins(k);
+    check_tls(k);
+    check_admin(k);
     if (!is_sound(k, "http.listen"))
         return;
     if (!conf_listen_parse(http)) {

@@ -71,8 +71,9 @@ const struct conf_key conf_map[] = {
             "topic was replaced by another one with the same name. stop: "
             "learning stops, and serving continues. skip: the gap is "
             "counted, and reading continues at the nearest offset that Kafka "
-            "has. The key also decides for a file that was replaced: with "
-            "skip, it is read from its first line."},
+            "has. Other sources obey this key, too. A file that was replaced "
+            "is read from its first line with skip. With source.type http, "
+            "records that are no longer in the log are skipped."},
     {.name = "source.kafka.tombstone", .type = CONF_ENUM,
      AT(source.kafka.tombstone), .fallback = "ignore",
      .words = "ignore | forget",
@@ -105,9 +106,10 @@ const struct conf_key conf_map[] = {
             "/v1/records, in the folder records of the data directory. When "
             "the log is full, the oldest records are removed, a sixteenth of "
             "the log or 64 MiB at a time, but only records that the newest "
-            "version accounts for. When there are none, POST gets 429. A "
-            "rewind to a version before a removed record is refused, and a "
-            "version that learned one cannot be retrained."},
+            "version accounts for. When there are none, POST gets 429. A body "
+            "whose records need more than the log without that sixteenth or "
+            "64 MiB gets 413. A rewind to a version before a removed record is "
+            "refused, and a version that learned one cannot be retrained."},
 
     {.name = "source.format", .type = CONF_ENUM, AT(source.format),
      .fallback = "auto", .words = "auto | json | text",
@@ -240,7 +242,8 @@ const struct conf_key conf_map[] = {
      .doc = "New tokens in a step. Replayed tokens are added to them. The "
             "first steps are smaller, since small steps teach a young model "
             "more: a step has 0.8 times the square root of the number of "
-            "tokens learned, but at least 128 and at most this number."},
+            "tokens learned, but at least 128, and never more than this "
+            "number."},
     {.name = "learner.flush_seconds", .type = CONF_REAL,
      AT(learner.flush_seconds), .fallback = "2", .min = 0, .max = 86400,
      .doc = "If the stream pauses this long, a part-filled batch is learned. "
@@ -276,8 +279,7 @@ const struct conf_key conf_map[] = {
     {.name = "learner.ewc.enabled", .type = CONF_BOOL,
      AT(learner.ewc.enabled), .fallback = "true",
      .decides_learning = true,
-     .doc = "Turns elastic weight consolidation on, with a weak pull of all "
-            "weights towards their moving average. With lambda: auto it "
+     .doc = "Turns elastic weight consolidation on. With lambda: auto it "
             "changes nothing where the replay buffer holds half of the "
             "stream."},
     {.name = "learner.ewc.lambda", .type = CONF_REAL, AT(learner.ewc.lambda),
@@ -302,8 +304,7 @@ const struct conf_key conf_map[] = {
 
     SECTION("learner.average",
             "The moving average of the weights: what a version serves. "
-            "Learning goes on from the live weights. EWC pulls them towards "
-            "it."),
+            "Learning goes on from the live weights."),
     {.name = "learner.average.enabled", .type = CONF_BOOL,
      AT(learner.average.enabled), .fallback = "true",
      .decides_learning = true,
@@ -519,15 +520,15 @@ const struct conf_key conf_map[] = {
 
     SECTION("publish.gate",
             "A new version serves unless held-out records show that it is "
-            "worse than the reference (the serving version, or one before it "
-            "that was better): by more than max_regression on the mean over "
-            "domains, weighted by recent traffic, on a protected domain or in "
-            "accuracy; or by more than max_domain_regression on any domain. "
+            "worse than the reference (the serving version, or an earlier "
+            "version that was better): by more than max_regression on the mean "
+            "over domains, weighted by recent traffic, on a protected domain "
+            "or in accuracy; or by more than max_domain_regression on any domain. "
             "Losses below 1 bit per byte count as 1. A domain is measured on "
             "its records from before the reference, so that a bad feed cannot "
             "vouch for itself; a new domain on all its records. Once a domain "
-            "has learned three times its earlier traffic since the reference, and "
-            "its newer records improved, its text has changed: its older "
+            "has learned three times its earlier traffic since the reference, "
+            "and its newer records improved, its text has changed: its older "
             "records count by their share of the text, unless it is protected. "
             "A bad feed that lasts, or has a new name, looks like new text: "
             "only protected domains stop it."),
@@ -623,6 +624,35 @@ const struct conf_key conf_map[] = {
             "a unix socket. The log warns if all users can read the file, and "
             "if a token has fewer than 16 characters. A reload reads the file "
             "again."},
+    SECTION("http.tls", "Encryption of the TCP address (https)."),
+    {.name = "http.tls.cert", .type = CONF_TEXT, AT(http.tls.cert),
+     .fallback = "null", .null_word = "null", .is_reloadable = true,
+     .doc = "File with the certificate, then with the certificates of its "
+            "chain, in PEM form. With it, mnemed speaks https (TLS 1.2 and "
+            "1.3) and no plain HTTP. A reload reads both files again: a pair "
+            "that is not valid is refused as a whole, and the old one stays. "
+            "Beginning and ending TLS needs a restart."},
+    {.name = "http.tls.key", .type = CONF_TEXT, AT(http.tls.key),
+     .fallback = "null", .null_word = "null", .is_reloadable = true,
+     .doc = "File with the private key of http.tls.cert in PEM form, without "
+            "a password. The log warns if all users can read it."},
+    {.name = "http.admin_socket", .type = CONF_TEXT, AT(http.admin_socket),
+     .fallback = "null", .null_word = "null",
+     .doc = "Path of a unix socket for administration, besides http.listen. "
+            "mnemed makes it with mode 0600. The kernel names the user at the "
+            "other end: root and the user of mnemed may do everything there "
+            "without a token, and nobody else may do anything. mneme with "
+            "--data-dir uses this socket where it may."},
+    {.name = "http.admin_group", .type = CONF_TEXT, AT(http.admin_group),
+     .fallback = "null", .null_word = "null",
+     .doc = "Group whose members may use http.admin_socket, too. The socket "
+            "gets this group and mode 0660. The user of mnemed has to be a "
+            "member."},
+    {.name = "http.admin", .type = CONF_ENUM, AT(http.admin),
+     .fallback = "anywhere", .words = "anywhere | socket",
+     .doc = "Where admin requests are answered, such as rollback, pin, forget "
+            "and the quarantine. With socket, only http.admin_socket answers "
+            "them: http.listen gives 403, also with an admin token."},
     {.name = "http.cors_origins", .type = CONF_STRINGS,
      AT(http.cors_origins), .fallback = "[]",
      .doc = "Web pages that may use the daemon from a browser (CORS), by their "
@@ -653,6 +683,12 @@ const struct conf_key conf_map[] = {
             "After it, the request is cancelled: it gets 503 with code "
             "time_limit, or an error event if it is streamed. The wait for a "
             "slot does not count."},
+    {.name = "http.cpu_share", .type = CONF_REAL, AT(http.cpu_share),
+     .fallback = "0.5", .min = 0.05, .max = 1,
+     .doc = "Largest share of the processors that answers take while the "
+            "daemon learns. Answers come first, up to this share; above it "
+            "they wait, and learning has the rest. While nothing is learned, "
+            "answers may use all processors. 1: no limit."},
 
     SECTION("log", "Log lines go to standard error."),
     {.name = "log.level", .type = CONF_ENUM, AT(log.level),

@@ -238,6 +238,7 @@ static int start(struct daemon *d, struct err *err)
         return rc;
 
     options_infer(d->conf, &infer);
+    infer.figures = &d->board.infer;
     d->serving = serving_create(d->catalog, &infer);
     if (d->learning.learner) {
         serving_prepare(d->serving, learning_shape(&d->learning),

@@ -18,6 +18,7 @@
 #include "base/xalloc.h"
 #include "conf/conf.h"
 #include "daemon/daemon.h"
+#include "daemon/http/http.h"
 #include "daemon/train/retrain.h"
 #include "daemon/stream/source.h"
 #include "learner/kernels/ops.h"
@@ -184,6 +185,17 @@ static struct conf *load(void *arg)
     return conf;
 }
 
+/* Reads the files of the HTTP server, and prints what is wrong with them. */
+static bool files_are_sound(const struct conf *conf)
+{
+    struct err err = ERR_INIT;
+
+    if (http_check(conf, &err) == 0)
+        return true;
+    fprintf(stderr, "mnemed: %s\n", err.msg);
+    return false;
+}
+
 static void print_conf(const struct conf *conf)
 {
     struct buf text = BUF_INIT;
@@ -291,6 +303,8 @@ int main(int argc, char **argv)
         a.conf_path = conf_find();
     conf = load(&a);
     if (!conf)
+        status = EXIT_USAGE;
+    else if (a.test && !files_are_sound(conf))
         status = EXIT_USAGE;
     else if (a.print)
         print_conf(conf);

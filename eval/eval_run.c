@@ -301,7 +301,7 @@ static size_t points(const struct run *r)
 {
     size_t n = r->o->o->points;
 
-    if (from_scratch(r)) /* a model that is half trained would never serve */
+    if (from_scratch(r)) /* only the finished model is measured */
         return 1;
     return n ? n : r->n > 8 ? 1 : 4;
 }

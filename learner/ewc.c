@@ -60,7 +60,7 @@ double ewc_covered(double ratio, double kept)
            fmin(ratio / EWC_FULL_RATIO, 1.0);
 }
 
-float ewc_lambda(const struct ewc *e)
+float ewc_lambda(const struct ewc *e, double covered)
 {
     double ratio;
 
@@ -70,7 +70,7 @@ float ewc_lambda(const struct ewc *e)
         return e->options.lambda;
     ratio = e->tokens_before / ((double)e->tokens_since + EWC_YOUNG);
     return (float)(fmin(EWC_SCALE * ratio, EWC_LAMBDA_MOST) *
-                   (1.0 - e->covered));
+                   (1.0 - covered));
 }
 
 HOT static void add_squares(float *restrict running, const float *restrict g,
@@ -106,29 +106,10 @@ HOT static void pull(float *restrict w, const float *restrict v,
     *moved = squares;
 }
 
-/* Pulls w towards the average. Returns the sum of squares of the
- * displacement. */
-HOT static float pull_to_average(float *restrict w,
-                                 const float *restrict average, size_t n,
-                                 float share)
-{
-    float squares = 0.0f;
-
-#pragma omp simd reduction(+ : squares)
-    for (size_t i = 0; i < n; i++) {
-        float d = share * (average[i] - w[i]);
-
-        w[i] += d;
-        squares += d * d;
-    }
-    return squares;
-}
-
 void ewc_pull(struct ewc *e, const struct ewc_pull *p, size_t from, size_t to,
               double *penalty, double *moved)
 {
-    float lambda = ewc_lambda(e);
-    float s = p->lr * EWC_AVERAGE_PULL * (float)(1.0 - e->covered);
+    float lambda = ewc_lambda(e, p->covered);
     float weighted, squares;
     int64_t t = e->steps_since + 1;
 
@@ -137,9 +118,6 @@ void ewc_pull(struct ewc *e, const struct ewc_pull *p, size_t from, size_t to,
     add_squares(e->running + from, p->grads + from, to - from,
                 (float)p->n_tokens * p->factor * p->factor,
                 1.0f / (float)(t < EWC_HORIZON ? t : EWC_HORIZON));
-    if (p->average && s > 0.0f)
-        *moved += (double)pull_to_average(p->w + from, p->average + from,
-                                          to - from, s / (1.0f + s));
     if (lambda == 0.0f)
         return;
     pull(p->w + from, p->v + from, e->fisher + from, e->anchor + from,

@@ -29,12 +29,8 @@
  * optimizer's metric and an implicit step, so that no lambda diverges:
  *     r = lr lambda F / (sqrt(v^) + eps);  w <- w + (a - w) r / (1 + r)
  *
- * A second pull, of all weights alike, is towards the moving average. It damps
- * the noise of the steps, as Lookahead does (Zhang et al. 2019), and holds from
- * the first step on:
- *     s = lr EWC_AVERAGE_PULL (1 - covered)
- *     w <- w + (average - w) s / (1 + s)
- * So EWC changes nothing where replay carries the whole past.
+ * So EWC with a lambda from counting changes nothing where replay carries the
+ * whole past.
  *
  * EWC_AUTO consolidates at a shift, with the anchor from just before it: most
  * new tokens of the step are of domains that are younger than the last
@@ -61,9 +57,8 @@
 #define EWC_FULL_KEPT 0.5   /* a larger share of all rows carries no more; a
                                guess between 0.05 and 1 */
 #define EWC_YOUNG 5000 /* tokens; keeps the pull of a young anchor finite */
-#define EWC_SCALE 2
-#define EWC_LAMBDA_MOST 10
-#define EWC_AVERAGE_PULL 3.0f
+#define EWC_SCALE 10
+#define EWC_LAMBDA_MOST 50
 #define EWC_INTERVAL_TOKENS 4000000
 #define EWC_LAMBDA_AUTO (-1.0f)
 
@@ -97,7 +92,6 @@ struct ewc {
     int64_t domains;      /* 1 + the highest domain id ever learned */
     int64_t settled;      /* domains at the last consolidation; before it,
                              after the first step */
-    double covered; /* by replay, 0 to 1; set by the learner in each step */
 };
 
 void ewc_init(struct ewc *e, const struct ewc_options *options,
@@ -109,8 +103,9 @@ void ewc_release(struct ewc *e);
  *   kept   the share of all rows ever offered that the replay buffer has */
 double ewc_covered(double ratio, double kept);
 
-/* Returns the lambda of the next pull; 0 before the first consolidation. */
-float ewc_lambda(const struct ewc *e);
+/* Returns the lambda of the next pull; 0 before the first consolidation.
+ *   covered  by replay, from ewc_covered */
+float ewc_lambda(const struct ewc *e, double covered);
 
 /* Is a consolidation due before this step? */
 bool ewc_due(const struct ewc *e, const struct ewc_fresh *fresh);
@@ -120,20 +115,21 @@ void ewc_consolidate(struct ewc *e, const struct ewc_fresh *fresh,
                      const float *average);
 
 /*
- * Adds the gradient to R, and pulls w[from, to) towards anchor and average.
+ * Adds the gradient to R, and pulls w[from, to) towards the anchor.
  *   w, v, grads  float[n_params], one layout; v is Adam's second moment
- *   average      float[n_params], or NULL: no average is kept
  *   factor       multiplies grads: below 1 for a clipped gradient
  *   n_tokens     N
+ *   covered      by replay, from ewc_covered
  *   v_hat_scale  1 / (1 - beta2^t)
- *   *penalty     raised by lambda/2 F (w - a)^2 in nats, before the pulls
+ *   *penalty     raised by lambda/2 F (w - a)^2 in nats, before the pull
  *   *moved       raised by the sum of squares of the displacement
  */
 struct ewc_pull {
     float *w;
-    const float *v, *grads, *average;
+    const float *v, *grads;
     float factor;
     size_t n_tokens;
+    double covered;
     float v_hat_scale, eps, lr;
 };
 void ewc_pull(struct ewc *e, const struct ewc_pull *p, size_t from, size_t to,

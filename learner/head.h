@@ -11,10 +11,10 @@
  * model of fastText (Joulin et al. 2017), trained online.
  *
  * Each label has a row. A logit is 7 times the cosine of h and the row. The
- * training softmax weights each class by how often it comes: its new examples
- * in the batch, and its share of the replayed ones, of which all classes get as
- * many (balanced softmax, Ren et al. 2020). So a class that many new examples
- * have does not push the other classes away, and the probabilities that are
+ * training softmax weights each class by its number of examples in the batch:
+ * its new ones, and an equal share of the replayed ones (balanced softmax, Ren
+ * et al. 2020). So a class with many new examples does not lower the logits of
+ * the other classes, and the probabilities that are
  * served are those of equally frequent classes. The loss of a replayed example
  * adds alpha times the squared distance to the logits that were stored with it
  * (dark experience replay, Buzzega et al. 2020). The row of a

@@ -93,8 +93,7 @@ struct learner_step_input {
     const struct segment *replayed;
     size_t n_replayed;
     double covered; /* part of the past that replay carries, 0 to 1; weakens
-                       the pull to the average and a lambda from counting
-                       (ewc.h) */
+                       a lambda from counting (ewc.h) */
     bool trusted; /* released records: only a gradient that is not finite skips
                      the step, however large the gradient is */
     learner_filter *filter; /* NULL: nothing is refused. Preset linear never

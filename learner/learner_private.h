@@ -82,6 +82,7 @@ struct learner {
     size_t n_segments, cap_segments;
     size_t counted;      /* counted tokens */
     float average_decay; /* d of this update (average.h) */
+    double covered;      /* by replay (ewc.h) */
     float factor;        /* multiplies the gradient; below 1 when clipped */
     struct head_example *examples;
     size_t *owners; /* index of each example's segment */

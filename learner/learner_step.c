@@ -450,9 +450,9 @@ static void update_range(void *arg, size_t range)
         .w = l->params,
         .v = o->v,
         .grads = l->shards[0].grads,
-        .average = l->average.weights,
         .factor = l->factor,
         .n_tokens = l->counted,
+        .covered = l->covered,
         .v_hat_scale = optim_v_hat_scale(o),
         .eps = o->options.eps,
         .lr = optim_rate(o),
@@ -566,7 +566,7 @@ static bool learn(struct learner *l, const struct learner_step_input *in,
         out->consolidated = ewc_due(&l->ewc, &fresh);
         if (out->consolidated)
             ewc_consolidate(&l->ewc, &fresh, learner_served(l));
-        l->ewc.covered = in->covered;
+        l->covered = in->covered;
         finite = update(l, out);
         ewc_count(&l->ewc, &fresh);
     }

@@ -66,6 +66,8 @@ FLOW_TESTS = \
 	tests/flows/flow_flips.py \
 	tests/flows/flow_store.py \
 	tests/flows/flow_tamper.py \
+	tests/flows/flow_tls.py \
+	tests/flows/flow_admin.py \
 	tests/flows/flow_filters.py \
 	tests/flows/flow_drift.py \
 	tests/flows/flow_quarantine.py \

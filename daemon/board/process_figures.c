@@ -5,6 +5,7 @@
 
 #include <dirent.h>
 #include <math.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -17,15 +18,23 @@ static double seconds_of(const struct timespec *t)
 }
 
 /* /proc/stat has the time of the system's start, but a service may not see it:
- * the two clocks tell it, too. */
+ * the two clocks tell it, too. The first result is kept, since a correction of
+ * the clock would look like a restart. */
 static double unix_time(double since_boot)
 {
+    static _Atomic double first;
     struct timespec now, boot;
+    double none = 0;
+
+    if (atomic_load(&first) != 0)
+        return atomic_load(&first);
 
     if (clock_gettime(CLOCK_REALTIME, &now) ||
         clock_gettime(CLOCK_BOOTTIME, &boot))
         return NAN;
-    return seconds_of(&now) - seconds_of(&boot) + since_boot;
+    atomic_compare_exchange_strong(
+        &first, &none, seconds_of(&now) - seconds_of(&boot) + since_boot);
+    return atomic_load(&first);
 }
 
 /* proc(5): the second field, the program's name, ends with the last ')'. */

@@ -26,6 +26,7 @@
 #include "base/xalloc.h"
 
 #define ALL_ROWS ((size_t)SERIES_LEVELS * SERIES_ROWS)
+#define MARK_BYTES 1024 /* of a mark at most; longer texts are cut */
 
 struct level {
     size_t first, n; /* the oldest row, and how many there are */
@@ -92,7 +93,7 @@ size_t series_bytes(size_t max_domains)
 
     return sizeof(struct series) +
            columns * (ALL_ROWS * sizeof(float) + sizeof(float *)) +
-           SERIES_MARKS * (size_t)1024;
+           SERIES_MARKS * (size_t)MARK_BYTES;
 }
 
 /* --- rows --------------------------------------------------------------- */
@@ -183,7 +184,8 @@ void series_mark(struct series *s, int64_t time_ms, const char *kind,
     m = &s->marks[s->n_marks++ % SERIES_MARKS];
     free(m->domain);
     free(m->text);
-    *m = (struct mark){time_ms, version, kind, xstrdup(domain), xstrdup(text)};
+    *m = (struct mark){time_ms, version, kind, xstrndup(domain, MARK_BYTES / 4),
+                       xstrndup(text, MARK_BYTES / 2)};
     pthread_mutex_unlock(&s->mutex);
 }
 

@@ -59,8 +59,8 @@ struct series_domain {
                     wrong labels; NaN: none */
 };
 
-/* Adds a row. A domain that comes first gets a column, with NaN before. Times
- * do not fall: a row with an earlier time than the last one gets its time.
+/* Adds a row. A new domain gets a column, which has NaN in the earlier rows. A
+ * row whose time is before that of the last row gets the last row's time.
  *   time_ms  wall time */
 void series_add(struct series *s, int64_t time_ms,
                 const double figures[SERIES_FIGURES],

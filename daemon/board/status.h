@@ -25,6 +25,7 @@
 #include "base/names.h"
 #include "daemon/board/histogram.h"
 #include "daemon/board/source_state.h"
+#include "learner/infer/infer.h"
 
 #define STATUS_MAX_DOMAINS 257 /* model.max_domains, and `other` */
 
@@ -106,6 +107,7 @@ struct status {
     double grad_norm, rate;
     int64_t steps_skipped;
     struct histogram step_seconds;
+    struct histogram slot_seconds; /* the wait of requests for a slot */
     int64_t drift_alarms; /* raised since the start of the process */
     struct status_domain drifted; /* the domain of the newest of these alarms,
                                      as it was then */
@@ -166,6 +168,7 @@ struct status_board {
     struct status_requests *requests; /* only grows */
     size_t n_requests;
     int64_t http_replies[STATUS_MAX_HTTP]; /* by status code */
+    struct infer_figures infer; /* of all versions; not behind the mutex */
     struct names names;  /* `now` and its copies point to these; only grows */
     struct names topics; /* of positions */
     struct status_position {

@@ -43,7 +43,7 @@ struct partition_row {
 
 struct reply_row {
     const char *code; /* points to text */
-    char text[4];
+    char text[12]; /* any int */
     int64_t count;
 };
 
@@ -56,7 +56,8 @@ struct view {
     struct source_health source;
     int64_t up, stalled;
     struct process_figures process;
-    struct histogram step_seconds;
+    struct histogram step_seconds, slot_seconds;
+    int64_t passes, pass_requests, pass_tokens;
     const char *state, *source_state;
     double freshness_seconds, uptime_seconds;
     double next_seconds; /* until the next version; NaN: not known */
@@ -366,10 +367,23 @@ static const struct figure figures[] = {
     {FIGURE(NULL, process.start_seconds),
      METRIC(23, "process_start_time_seconds",
             "Start of the process, in seconds of Unix time.")},
+    {FIGURE(NULL, slot_seconds),
+     METRIC(24, "http_slot_wait_seconds",
+            "How long requests waited for a slot to compute.")},
+    {FIGURE(NULL, passes),
+     METRIC(24, "generation_passes_total",
+            "Forward passes that completions shared.")},
+    {FIGURE(NULL, pass_requests),
+     METRIC(24, "generation_pass_requests_total",
+            "Completions in these passes; divided by the passes, the mean "
+            "size of a batch.")},
+    {FIGURE(NULL, pass_tokens),
+     METRIC(24, "generation_pass_tokens_total",
+            "Tokens that these passes read, of prompts and of answers.")},
 };
 
 #define N_FIGURES (sizeof figures / sizeof *figures)
-#define LAST_GROUP 23
+#define LAST_GROUP 24
 
 /* --- filling the view --------------------------------------------------- */
 
@@ -492,6 +506,10 @@ static struct view *view_create(struct status_board *b)
     v->up = 1;
     v->stalled = pulse_stalled(&stalled);
     v->step_seconds = v->s.step_seconds;
+    v->slot_seconds = v->s.slot_seconds;
+    v->passes = atomic_load(&b->infer.passes);
+    v->pass_requests = atomic_load(&b->infer.pass_requests);
+    v->pass_tokens = atomic_load(&b->infer.pass_tokens);
     v->state = status_state_name(v->s.state);
     v->source_state = source_states[v->source.state];
     v->source_up = v->source.state == SOURCE_RUNNING ||
@@ -722,8 +740,11 @@ json_t *status_schema(const char *prefix)
     json_t *root = json_pack("{s:s, s:{}, s:[]}", "type", "object",
                              "properties", "required");
 
+    size_t n = strlen(prefix);
+
     for (const struct figure *f = figures; f < figures + N_FIGURES; f++)
-        if (f->path && strncmp(f->path, prefix, strlen(prefix)) == 0)
+        if (f->path && strncmp(f->path, prefix, n) == 0 &&
+            (n == 0 || !f->path[n] || f->path[n] == '.'))
             add_schema(root, f->path, figure_schema(f), f->json_if == 0);
     return root;
 }

@@ -13,9 +13,10 @@
  *
  * The regression of a domain. Segment i has b_i bytes, o_i bits under the
  * reference and c_i bits under the candidate. Text that is nearly known by
- * heart counts as if it cost GATE_FLOOR bits per byte, since a large part of
- * nearly nothing is nothing: u_i = max(o_i, FLOOR b_i), r = sum u / sum b. The
- * regression is the mean of the relative changes,
+ * heart counts as if it cost GATE_FLOOR bits per byte: otherwise a change of a
+ * few hundredths of a bit would be a large share of its loss. With
+ * u_i = max(o_i, FLOOR b_i) and r = sum u / sum b, the regression is the mean
+ * of the relative changes,
  *
  *     x_i = clip((c_i - o_i) / u_i, -c, c)
  *     X   = sum b x / sum b,   D = r X        bits per byte
@@ -64,9 +65,10 @@
  *   domain    D of a domain above max_domain_regression r, or, when the domain
  *             is protected, max_regression r. There is one test for each
  *             domain, so the level is alpha / their number (Bonferroni)
- *   accuracy  of n labelled segments that count, the candidate loses b that the
- *             reference classified correctly, and gains c. It may lose l, the
- *             whole part of max_regression times those that were right. When
+ *   accuracy  of n labelled segments that count, the reference is right and
+ *             the candidate wrong on b, and the other way round on c. The
+ *             candidate may lose l, the whole part of max_regression times the
+ *             segments on which the reference is right. When
  *             the labels have changed (B as above; McNemar's test shows a gain
  *             on the later ones), l is divided by their mean s.
  *             McNemar's test (1947), exact: P(X >= b - l) of b - l + c throws
@@ -74,11 +76,12 @@
  *             the best of many versions on nearly the same few labels, so the
  *             next ones lose some by chance
  *
- * Otherwise it is pass. The reference moves on to a candidate that serves and
- * is not worse (is_better). So many small steps down are together not more than
- * one limit. When the mean of s over recent traffic is below 1/2, it is enough
- * that the candidate is not worse with the later segments, s D + (1 - s) D':
- * else no domain would be protected that is younger than the reference.
+ * Otherwise it is pass. A candidate that serves and is not worse than the
+ * reference becomes the next reference (is_better). So many small steps down
+ * add up to one limit at most. When the mean of s over recent traffic is below 1/2,
+ * it is enough that the candidate is not worse when the later segments count
+ * too: s D + (1 - s) D'. Otherwise a domain that is younger than the reference
+ * would not be protected.
  *
  * Threads: any, pure functions
  */

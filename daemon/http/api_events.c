@@ -4,9 +4,9 @@
  *
  * One thread compares the board twice a second with its last copy, and adds an
  * event to the log for each change. So there are at most two step events a
- * second, and two publications in half a second are one event with the newer
- * numbers. So are two drift alarms, which may be of different domains. Each
- * stream follows the log.
+ * second. Two publications within half a second give one event, which has the
+ * newer numbers. Two drift alarms give one event, too, which names the later
+ * domain. Each stream follows the log.
  *
  * The thread also adds a row to the series every SERIES_SAMPLE_MS, and a mark
  * for each drift alarm and each rollback. A domain of which nothing was learned

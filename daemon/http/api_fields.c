@@ -43,7 +43,7 @@ static const struct api_field fields[] = {
     {HONOURED("model", C | H | E | R), .type = API_STRING,
      .fallback = "\"mneme\"",
      .doc = "the version that answers: mneme, mneme@N, mneme@latest, "
-            "mneme@previous"},
+            "mneme@previous, or mneme@TAG"},
     {HONOURED("prompt", C),
      .schema =
          "{\"anyOf\":[{\"type\":\"string\"}," TEXTS

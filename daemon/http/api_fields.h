@@ -44,8 +44,9 @@ struct api_field {
     double min, max;      /* of an integer or number */
     const char *fallback; /* the default, as JSON; NULL: none */
     const char *schema;   /* JSON schema, with API_ANY */
-    const char *values;   /* JSON array: the only values of a string; or the
-                             values of a refused field that ask for nothing */
+    const char *values;   /* JSON array: the only values of a string; or of a
+                             refused field, the values that are accepted
+                             because they change nothing */
     bool required;
     const char *doc; /* of a refused field: why */
 };

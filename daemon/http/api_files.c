@@ -121,8 +121,10 @@ void api_file(struct http_request *rq)
         (struct http_file){.fd = fd, .n_bytes = row->bytes, .size = row->bytes};
     snprintf(f->etag, sizeof f->etag, "\"%.64s\"", row->sha256);
     catalog_files_free(row, 1);
-    if (if_range && strcmp(if_range, f->etag) != 0)
-        range = NULL; /* the client has a part of another file */
+    /* A HEAD has no part, and another ETag means a part of another file. */
+    if (strcmp(rq->head->method, "GET") != 0 ||
+        (if_range && strcmp(if_range, f->etag) != 0))
+        range = NULL;
     rq->reply.type = "application/octet-stream";
     rq->reply.status = read_range(range, f);
     if (rq->reply.status == 416)

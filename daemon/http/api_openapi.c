@@ -127,7 +127,7 @@ static json_t *replies(const struct http_endpoint *e, json_t *more)
         json_object_set_new(good, "text/event-stream", json_object());
     if (reply && json_is_string(reply) &&
         strcmp(json_string_value(reply), "Operation") == 0 &&
-        strcmp(e->method, "POST") == 0)
+        strcmp(e->method, "GET") != 0)
         json_object_set_new(all, "202",
                             json_pack("{s:s, s:O}", "description",
                                       "The operation goes on.", "content",

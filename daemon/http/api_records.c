@@ -12,7 +12,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "daemon/http/http_connections.h"
+#include "daemon/http/http_coding.h"
 #include "daemon/http/http_endpoints.h"
 #include "daemon/http/http_head.h"
 #include "daemon/stream/source.h"
@@ -102,11 +102,8 @@ void api_records(struct http_request *rq)
     struct buf lines = BUF_INIT;
     int64_t n = 0;
 
-    if (!http_connection_charge(rq->connection, 2 * rq->bytes.len)) {
-        http_fail(rq, 429, "overloaded", NULL,
-                  "the bodies of all requests need too much memory; try again");
+    if (!http_charge(rq, HTTP_BODY_GROWTH * rq->bytes.len))
         return;
-    }
     if (rq->bytes.len && has_lines(rq))
         n = add_lines(&lines, rq->bytes.data, rq->bytes.len);
     else if (rq->bytes.len)

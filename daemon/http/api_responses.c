@@ -133,7 +133,7 @@ static void send_event(struct response *r, const char *type, json_t *body)
     json_object_set_new(body, "type", json_string(type));
     json_object_set_new(body, "sequence_number", json_integer(r->n_events++));
     text = json_dumps(body, JSON_COMPACT | JSON_REAL_PRECISION(12));
-    r->closed |= http_stream_event(r->s, type, NULL, text);
+    r->closed |= !text || http_stream_event(r->s, type, NULL, text);
     free(text);
     json_decref(body);
 }
@@ -150,7 +150,8 @@ static void send_item(struct response *r, const char *type, bool has_text)
                          message_json(r, has_text)));
 }
 
-/* An event about the text, which has the fields of body, taken over. */
+/* Sends an event about the text: the fields of body, and where the text
+ * belongs. Takes body over. */
 static void send_part(struct response *r, const char *type, json_t *body)
 {
     json_object_set_new(body, "item_id",

@@ -72,8 +72,9 @@ struct infer_sampling completion_sampling(const struct completion *job,
 void completion_text(const struct completion *job, const struct token_list *ids,
                      struct buf *out);
 
-/* The fields that every answer and event begins with; the tokens so far. */
+/* Makes the object with the fields that every answer and event begins with. */
 json_t *completion_head(const struct completion *job, const char *object);
+/* Makes the field `usage`: the tokens of the prompts, and those made so far. */
 json_t *completion_usage(const struct completion *job);
 
 json_t *completion_string(const struct buf *b);

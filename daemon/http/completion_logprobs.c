@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A streamed token is added before it is known whether a stop string removes
- * it. So tokens are kept until their text is sent, and at the end those that
- * are not sent yet are made again from the complete result.
+ * In a stream, a token comes before it is known whether a stop string will
+ * remove its text. So the logprobs of a token are kept until its text is sent.
+ * At the end, the logprobs that were not sent are made from the final tokens.
  */
 #include "config.h"
 

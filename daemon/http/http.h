@@ -18,16 +18,22 @@
 
 struct http; /* fields are in http_private.h */
 
-/* Listens, and writes data_dir/http.addr ("127.0.0.1:6636" or "unix:/path").
+/* Listens, and writes data_dir/http.addr ("127.0.0.1:6636", with TLS
+ * "https://127.0.0.1:6636", or "unix:/path").
  * ERR_IO names an address that is taken; ERR_LIMIT: the process may not open
  * as many files as http.max_connections needs. */
 int http_start(const struct http_context *context, struct http **http,
                struct err *err);
 const char *http_address(const struct http *h);
 
-/* Reads the token file that the configuration names now; on an error the
- * tokens stay as they were. Called after conf_reload_apply. */
+/* Reads the token file, the certificate and the key that the configuration names
+ * now; on an error all stay as they were. Called after conf_reload_apply. Open
+ * connections keep their certificate. */
 int http_reload(struct http *h, struct err *err);
+
+/* Reads the files that the configuration names, and drops them: tells what
+ * http_start would find wrong with them. */
+int http_check(const struct conf *conf, struct err *err);
 
 /* Tells whether http_reload would succeed after the reload of `next`. */
 int http_reload_check(const struct conf *now, const struct conf *next,

@@ -10,6 +10,7 @@
 
 #include "base/timing.h"
 #include "daemon/http/http_coding.h"
+#include "daemon/http/http_connections.h"
 #include "daemon/http/http_cors.h"
 #include "daemon/http/http_private.h"
 
@@ -53,10 +54,20 @@ static void check_origin(struct http_request *rq)
                   "address; set http.token_file to allow any host");
 }
 
+/* On the admin socket, the credentials of the peer count, and no token. */
+static void check_peer(struct http_request *rq)
+{
+    if (rq->connection->origin == HTTP_FROM_STRANGER)
+        http_fail(rq, 403, "peer", NULL,
+                  "only root, the user of mnemed and members of "
+                  "http.admin_group may use this socket");
+}
+
 static uint64_t check_token(struct http *h, struct http_request *rq,
                             enum http_scope needs)
 {
     const char *authorization = http_head_field(rq->head, "Authorization");
+    const struct conf_http *conf = &rq->context->conf->http;
     enum http_scope scope;
     uint64_t holder;
     int wait_seconds;
@@ -76,6 +87,12 @@ static uint64_t check_token(struct http *h, struct http_request *rq,
     else if (scope < needs)
         http_fail(rq, 403, "scope", NULL, "%s admin token is needed",
                   needs == HTTP_FEED ? "a feed or" : "an");
+    if (needs == HTTP_ADMIN && conf->admin == CONF_ADMIN_SOCKET &&
+        !rq->reply.status)
+        http_fail(rq, 403, "admin_socket", NULL,
+                  "admin requests are answered only at unix:%s (http.admin: "
+                  "socket)",
+                  conf->admin_socket);
     if (wait_seconds && !rq->reply.status) {
         http_fail(rq, 429, "rate_limited", NULL,
                   "the token has used up its requests of this minute");
@@ -101,10 +118,6 @@ static void check_coding(struct http_request *rq, const char *coding)
                   "Content-Encoding: %s is not supported; the codings are "
                   "gzip and zstd",
                   coding);
-    else if (!http_connection_charge(rq->connection,
-                                     http_coding_bytes(rq->coding)))
-        http_fail(rq, 429, "overloaded", NULL,
-                  "the bodies of all requests need too much memory; try again");
 }
 
 uint64_t http_admit(struct http *h, struct http_request *rq,
@@ -113,7 +126,9 @@ uint64_t http_admit(struct http *h, struct http_request *rq,
     const char *coding = http_head_field(rq->head, "Content-Encoding");
     uint64_t holder = 0;
 
-    if (endpoint && endpoint->scope != HTTP_OPEN)
+    if (endpoint && rq->connection->origin != HTTP_FROM_LISTEN)
+        check_peer(rq);
+    else if (endpoint && endpoint->scope != HTTP_OPEN)
         holder = check_token(h, rq, endpoint->scope);
     if (rq->reply.status)
         return holder;

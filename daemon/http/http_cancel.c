@@ -10,6 +10,7 @@
 #include "daemon/board/metrics.h"
 
 #define CHECK_MS 200 /* between two checks of the socket */
+#define NAP_MS 20    /* between two checks while the share is used up */
 
 void http_cancel_begin(struct http_cancel *c, struct http_cancel_rules *rules,
                        const char *path, int fd)
@@ -40,12 +41,27 @@ static enum http_cancel_cause find_cause(struct http_cancel *c, int64_t now)
                                             : HTTP_NOT_CANCELLED;
 }
 
+/* Waits until the share allows more work or there is a cause to end. */
+static enum http_cancel_cause wait_for_share(struct http_cancel *c)
+{
+    enum http_cancel_cause cause = find_cause(c, timing_mono_ms());
+    int64_t ms;
+
+    if (!c->computes)
+        return cause;
+    http_share_charge(c->rules->share);
+    while (cause == HTTP_NOT_CANCELLED &&
+           (ms = http_share_wait_ms(c->rules->share)) > 0) {
+        timing_sleep_ms(ms < NAP_MS ? ms : NAP_MS);
+        cause = find_cause(c, timing_mono_ms());
+    }
+    return cause;
+}
+
 int http_cancel_check(struct http_cancel *c, struct err *err)
 {
-    int64_t now = timing_mono_ms();
-
     if (c->cause == HTTP_NOT_CANCELLED) {
-        c->cause = find_cause(c, now);
+        c->cause = wait_for_share(c);
         if (c->cause != HTTP_NOT_CANCELLED) {
             atomic_fetch_add(&c->rules->cancelled[c->cause], 1);
             /* Clients leave often: no operator needs to know. */
@@ -53,7 +69,7 @@ int http_cancel_check(struct http_cancel *c, struct err *err)
                      "request_cancelled",
                      "path=%s cause=%s after_seconds=%.1f", c->path,
                      http_cancel_code(c->cause),
-                     (double)(now - c->began_ms) / 1000);
+                     (double)(timing_mono_ms() - c->began_ms) / 1000);
         }
     }
     switch (c->cause) {

@@ -6,6 +6,7 @@
  * http.max_request_seconds, or when the daemon stops and the grace period is
  * over. The request's thread calls http_cancel_check while it waits for a slot.
  * When it computes, it calls the check at each token, piece of a text and text.
+ * So this is also where it waits for its share of the processors.
  *
  * A client that closes only its sending side counts as one that has left: TCP
  * cannot tell the two apart. The socket is checked a few times a second, so
@@ -23,6 +24,7 @@
 
 #include "base/buf.h"
 #include "base/cancel.h"
+#include "daemon/http/http_share.h"
 
 enum http_cancel_cause {
     HTTP_NOT_CANCELLED,
@@ -34,6 +36,7 @@ enum http_cancel_cause {
 
 /* What all requests of a server share. */
 struct http_cancel_rules {
+    struct http_share *share; /* NULL: answers are not limited */
     atomic_llong stop_ms; /* monotonic end of the grace period; 0: running */
     int64_t most_seconds; /* http.max_request_seconds */
     atomic_llong cancelled[HTTP_N_CAUSES];
@@ -45,6 +48,7 @@ struct http_cancel {
     int fd;           /* of the client */
     int64_t began_ms, next_check_ms; /* monotonic; the check is the socket's */
     enum http_cancel_cause cause;
+    bool computes; /* has a slot, and waits for its share of the processors */
 };
 
 /*
@@ -57,7 +61,8 @@ void http_cancel_begin(struct http_cancel *c, struct http_cancel_rules *rules,
                        const char *path, int fd);
 
 /* 0, or ERR_AGAIN when the request is cancelled. The cause then stays, and is
- * counted and logged once. */
+ * counted and logged once. With `computes` it charges the calling thread's
+ * processor time, and waits while http_share.h says so. */
 int http_cancel_check(struct http_cancel *c, struct err *err);
 
 /* http_cancel_check as the callback that infer.h takes; it points to c. */

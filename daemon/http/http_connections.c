@@ -29,6 +29,8 @@
 #include "base/timing.h"
 #include "base/xalloc.h"
 #include "daemon/board/pulse.h"
+#include "daemon/http/http_listen.h"
+#include "daemon/http/http_tls.h"
 
 #define NO_DEADLINE INT64_MAX
 #define DEADLINE_CHECK_MS 500
@@ -206,6 +208,25 @@ void http_connection_uncharge(struct http_connection *c)
 
 /* --- reading and writing ------------------------------------------------ */
 
+bool http_connection_secure(struct http_connection *c,
+                            struct http_tls_session *tls)
+{
+    c->tls = tls;
+    return http_tls_session_accept(tls);
+}
+
+static ssize_t receive(struct http_connection *c, char *bytes, size_t size)
+{
+    ssize_t n;
+
+    if (c->tls)
+        return http_tls_session_read(c->tls, bytes, size);
+    do
+        n = recv(c->fd, bytes, size, 0);
+    while (n < 0 && errno == EINTR);
+    return n;
+}
+
 bool http_connection_read(struct http_connection *c)
 {
     ssize_t n;
@@ -217,9 +238,7 @@ bool http_connection_read(struct http_connection *c)
         c->n_used = 0;
     }
     buf_reserve(&c->in, READ_BYTES);
-    do
-        n = recv(c->fd, c->in.data + c->in.len, READ_BYTES, 0);
-    while (n < 0 && errno == EINTR);
+    n = receive(c, c->in.data + c->in.len, READ_BYTES);
     pthread_mutex_lock(&c->all->mutex);
     ended = c->evicted || c->expired;
     if (n > 0 && !ended && c->phase == HTTP_IDLE)
@@ -270,6 +289,13 @@ int http_connection_read_head(struct http_connection *c, size_t *length,
 bool http_connection_send(struct http_connection *c, struct iovec *parts,
                           int n)
 {
+    if (c->tls) {
+        for (; n; parts++, n--)
+            if (!http_tls_session_write(c->tls, parts->iov_base,
+                                        parts->iov_len))
+                return false;
+        return true;
+    }
     while (n) {
         struct msghdr message = {.msg_iov = parts, .msg_iovlen = (size_t)n};
         ssize_t sent = sendmsg(c->fd, &message, MSG_NOSIGNAL);
@@ -293,6 +319,8 @@ void http_connection_linger(struct http_connection *c)
     size_t n_read = 0;
 
     http_connection_set_phase(c, HTTP_CLOSING);
+    if (c->tls)
+        http_tls_session_end(c->tls);
     shutdown(c->fd, SHUT_WR);
     c->in.len = c->n_used = 0;
     while (n_read < LINGER_BYTES && http_connection_read(c)) {
@@ -307,6 +335,9 @@ static void close_connection(struct http_connection *c)
 {
     struct http_connections *cs = c->all;
 
+    if (c->tls)
+        http_tls_session_end(c->tls);
+    http_tls_session_free(c->tls);
     pthread_mutex_lock(&cs->mutex);
     if (c->admitted)
         cs->n_admitted--;
@@ -357,6 +388,7 @@ static uint64_t address_number(const struct sockaddr_storage *a)
 }
 
 static void open_connection(struct http_connections *cs, int fd,
+                            enum http_origin origin,
                             const struct sockaddr_storage *from)
 {
     struct http_connection *c = xcalloc(1, sizeof *c);
@@ -367,6 +399,7 @@ static void open_connection(struct http_connections *cs, int fd,
 
     c->all = cs;
     c->fd = fd;
+    c->origin = origin;
     c->address = address_number(from);
     buf_reserve(&c->in, READ_BYTES);
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
@@ -397,8 +430,17 @@ static void make_room(struct http_connections *cs)
     pthread_mutex_unlock(&cs->mutex);
 }
 
+static enum http_origin origin_of(const struct http_connections *cs,
+                                  int listen_fd, int fd)
+{
+    if (listen_fd != cs->o.admin_fd)
+        return HTTP_FROM_LISTEN;
+    return http_listen_trusts(fd, cs->o.admin_group) ? HTTP_FROM_ADMIN
+                                                     : HTTP_FROM_STRANGER;
+}
+
 /* Accepts a connection, or makes room for it first. */
-static void accept_one(struct http_connections *cs)
+static void accept_one(struct http_connections *cs, int listen_fd)
 {
     struct sockaddr_storage from = {0};
     socklen_t size = sizeof from;
@@ -412,10 +454,9 @@ static void accept_one(struct http_connections *cs)
         make_room(cs);
         return;
     }
-    fd = accept4(cs->o.listen_fd, (struct sockaddr *)&from, &size,
-                 SOCK_CLOEXEC);
+    fd = accept4(listen_fd, (struct sockaddr *)&from, &size, SOCK_CLOEXEC);
     if (fd >= 0)
-        open_connection(cs, fd, &from);
+        open_connection(cs, fd, origin_of(cs, listen_fd, fd), &from);
     else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
              errno == ENOMEM)
         make_room(cs);
@@ -440,17 +481,21 @@ static void expire_connections(struct http_connections *cs)
 static void *accept_all(void *arg)
 {
     struct http_connections *cs = arg;
-    struct pollfd fds[2] = {{.fd = cs->o.listen_fd, .events = POLLIN},
-                            {.fd = cs->wake_fd, .events = POLLIN}};
+    /* poll leaves out a descriptor of -1. */
+    struct pollfd fds[3] = {{.fd = cs->o.listen_fd, .events = POLLIN},
+                            {.fd = cs->wake_fd, .events = POLLIN},
+                            {.fd = cs->o.admin_fd, .events = POLLIN}};
     int64_t checked_ms = timing_mono_ms();
 
     while (!fds[1].revents) {
         int n;
 
         pulse_beat(PULSE_HTTP, PULSE_LOOP_MS);
-        n = poll(fds, 2, DEADLINE_CHECK_MS);
+        n = poll(fds, 3, DEADLINE_CHECK_MS);
+        if (n > 0 && fds[2].revents && !fds[1].revents)
+            accept_one(cs, cs->o.admin_fd);
         if (n > 0 && fds[0].revents && !fds[1].revents)
-            accept_one(cs);
+            accept_one(cs, cs->o.listen_fd);
         if (n <= 0 || timing_mono_ms() - checked_ms >= DEADLINE_CHECK_MS) {
             expire_connections(cs);
             checked_ms = timing_mono_ms();
@@ -469,6 +514,8 @@ static void release(struct http_connections *cs)
     if (cs->wake_fd >= 0)
         close(cs->wake_fd);
     close(cs->o.listen_fd);
+    if (cs->o.admin_fd >= 0)
+        close(cs->o.admin_fd);
     free(cs);
 }
 
@@ -485,7 +532,8 @@ int http_connections_start(const struct http_connections_options *o,
     cs->wake_fd = eventfd(0, EFD_CLOEXEC);
     /* Non-blocking: the client may be gone before accept4 is called. */
     if (cs->wake_fd < 0 ||
-        fcntl(o->listen_fd, F_SETFL, O_NONBLOCK) != 0)
+        fcntl(o->listen_fd, F_SETFL, O_NONBLOCK) != 0 ||
+        (o->admin_fd >= 0 && fcntl(o->admin_fd, F_SETFL, O_NONBLOCK) != 0))
         errnum = errno;
     else
         errnum = pthread_create(&cs->acceptor, NULL, accept_all, cs);

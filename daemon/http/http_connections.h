@@ -20,12 +20,14 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include <sys/uio.h>
 
 #include "base/buf.h"
 #include "base/err.h"
 #include "daemon/http/http_head.h"
 
+struct http_tls_session;
 struct http_connections; /* fields are in http_connections.c */
 
 /* What a connection does, and its time limit. A connection in a phase up to
@@ -39,10 +41,19 @@ enum http_phase {
     HTTP_STREAMING  /* no deadline: a stream may last */
 };
 
+/* Where a connection comes from. */
+enum http_origin {
+    HTTP_FROM_LISTEN,  /* http.listen */
+    HTTP_FROM_ADMIN,   /* http.admin_socket, and its credentials are trusted */
+    HTTP_FROM_STRANGER /* http.admin_socket, and they are not */
+};
+
 struct http_connection {
     struct http_connection *next, *previous;
     struct http_connections *all;
     int fd;
+    struct http_tls_session *tls; /* NULL: no TLS */
+    enum http_origin origin;
     struct buf in; /* received bytes */
     size_t n_used; /* bytes of `in` that are parsed already */
 
@@ -58,6 +69,8 @@ struct http_connection {
 
 struct http_connections_options {
     int listen_fd;     /* handed over */
+    int admin_fd;      /* of http.admin_socket, handed over; -1: none */
+    gid_t admin_group; /* trusted, too; (gid_t)-1: none */
     int max_requests;  /* admitted at a time */
     size_t body_bytes; /* limit of all bodies, as received and parsed */
     void (*serve)(void *arg, struct http_connection *c);
@@ -79,6 +92,12 @@ int http_connections_start(const struct http_connections_options *o,
 int http_connections_stop(struct http_connections *cs, int64_t grace_ms);
 
 /* --- for the connection's thread ---------------------------------------- */
+
+/* Takes over the TLS session of the connection, before anything is read, and
+ * waits for its handshake, which is a part of HTTP_READING. All that is read and
+ * sent later is encrypted. False: the connection is of no use. */
+bool http_connection_secure(struct http_connection *c,
+                            struct http_tls_session *tls);
 
 void http_connection_set_phase(struct http_connection *c,
                                enum http_phase phase);

@@ -19,7 +19,8 @@
 const char *http_cors_origin(const struct http_request *rq);
 
 /* Answers the request if it is a preflight of an allowed origin: an OPTIONS
- * with Access-Control-Request-Method. False: it is not, and has no answer. */
+ * with Access-Control-Request-Method. False: it is no such request, and nothing
+ * was answered. */
 bool http_cors_preflight(struct http_request *rq);
 
 #endif

@@ -19,7 +19,8 @@ enum http_work {
     HTTP_QUICK,
     HTTP_TEXT,    /* quick; its body is not only JSON, and it parses it */
     HTTP_VITAL,   /* quick, and answered above http.max_connections, too */
-    HTTP_COMPUTES /* needs a slot, and can be cancelled */
+    HTTP_COMPUTES, /* needs a slot, and can be cancelled */
+    HTTP_GENERATES /* the same, with slots of its own: it takes long */
 };
 
 /*
@@ -81,11 +82,11 @@ enum http_work {
       "the state of an operation")                                             \
     E(GET, "/v1/models", api_models, INFER, QUICK, "the versions as models")   \
     E(GET, "/v1/models/{}", api_model, INFER, QUICK, "one version as a model") \
-    E(POST, "/v1/completions", api_completions, INFER, COMPUTES,               \
+    E(POST, "/v1/completions", api_completions, INFER, GENERATES,              \
       "complete a prompt")                                                     \
-    E(POST, "/v1/chat/completions", api_chat_completions, INFER, COMPUTES,     \
+    E(POST, "/v1/chat/completions", api_chat_completions, INFER, GENERATES,    \
       "complete a chat")                                                       \
-    E(POST, "/v1/responses", api_responses, INFER, COMPUTES,                   \
+    E(POST, "/v1/responses", api_responses, INFER, GENERATES,                  \
       "answer a text or messages")                                             \
     E(POST, "/v1/score", api_score, INFER, COMPUTES, "losses of texts")        \
     E(POST, "/v1/classify", api_classify, INFER, COMPUTES, "labels of texts")  \

@@ -8,9 +8,11 @@
 #include "daemon/http/http_listen.h"
 
 #include <errno.h>
+#include <grp.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -24,55 +26,125 @@
 /* --- unix --------------------------------------------------------------- */
 
 /* Removes the socket file of a daemon that no longer runs, and nothing else. */
-static int remove_stale(const struct sockaddr_un *a, struct err *err)
+static int remove_stale(const struct sockaddr_un *a, const char *key,
+                        struct err *err)
 {
     struct stat st;
-    bool answers;
-    int fd;
+    bool is_stale;
+    int fd, errnum;
 
     if (lstat(a->sun_path, &st) != 0)
         return 0;
     if (!S_ISSOCK(st.st_mode))
-        return err_set(err, ERR_IO,
-                       "http.listen: %s exists and is not a socket",
+        return err_set(err, ERR_IO, "%s: %s exists and is not a socket", key,
                        a->sun_path);
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    answers =
-        fd >= 0 && connect(fd, (const struct sockaddr *)a, sizeof *a) == 0;
-    if (fd >= 0)
-        close(fd);
-    if (answers)
-        return err_set(err, ERR_IO,
-                       "http.listen: unix:%s is taken by another process",
-                       a->sun_path);
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return err_set_errno(err, ERR_IO, errno, "%s: a socket", key);
+    /* Any other failure (EACCES, EAGAIN) does not tell that nobody listens. */
+    errnum = connect(fd, (const struct sockaddr *)a, sizeof *a) ? errno : 0;
+    is_stale = errnum == ECONNREFUSED;
+    close(fd);
+    if (!is_stale)
+        return err_set(err, ERR_IO, "%s: unix:%s is taken by another process",
+                       key, a->sun_path);
     unlink(a->sun_path);
     return 0;
 }
 
-static int listen_unix(const char *path, int fd, struct err *err)
+/* *fd is -1 after an error. */
+static int listen_unix(const char *path, mode_t mask, const char *key, int *fd,
+                       struct err *err)
 {
     struct sockaddr_un a = {.sun_family = AF_UNIX};
-    mode_t mask;
+    mode_t old;
     int rc;
 
+    *fd = -1;
     snprintf(a.sun_path, sizeof a.sun_path, "%s", path);
-    rc = remove_stale(&a, err);
+    rc = remove_stale(&a, key, err);
     if (rc)
         return rc;
-    /* Only the owner and the group may open it: it accepts rollbacks. */
-    mask = umask(0117);
-    rc = bind(fd, (const struct sockaddr *)&a, sizeof a);
-    umask(mask);
-    if (rc != 0 || listen(fd, BACKLOG) != 0)
-        return err_set_errno(err, ERR_IO, errno, "http.listen: unix:%s",
-                             path);
+    *fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (*fd < 0)
+        return err_set_errno(err, ERR_IO, errno, "%s: a socket", key);
+    old = umask(mask);
+    rc = bind(*fd, (const struct sockaddr *)&a, sizeof a);
+    umask(old);
+    if (rc == 0 && listen(*fd, BACKLOG) == 0)
+        return 0;
+    rc = err_set_errno(err, ERR_IO, errno, "%s: unix:%s", key, path);
+    close(*fd);
+    *fd = -1;
+    return rc;
+}
+
+/* Looks a group up by its name. */
+static int find_group(const char *name, gid_t *group, struct err *err)
+{
+    struct group entry, *found = NULL;
+    char text[16384];
+    int errnum = getgrnam_r(name, &entry, text, sizeof text, &found);
+
+    if (errnum)
+        return err_set_errno(err, ERR_IO, errnum, "http.admin_group: %s", name);
+    if (!found)
+        return err_set(err, ERR_IO, "http.admin_group: no group %s", name);
+    *group = found->gr_gid;
     return 0;
+}
+
+int http_listen_admin(const struct conf_http *conf, int *fd, gid_t *group,
+                      struct err *err)
+{
+    const char *path = conf->admin_socket;
+    int rc = 0;
+
+    *group = (gid_t)-1;
+    if (conf->admin_group)
+        rc = find_group(conf->admin_group, group, err);
+    if (rc == 0)
+        rc = listen_unix(path, 0177, "http.admin_socket", fd, err);
+    if (rc == 0 && conf->admin_group &&
+        (lchown(path, (uid_t)-1, *group) != 0 || chmod(path, 0660) != 0)) {
+        rc = err_set_errno(err, ERR_IO, errno,
+                           "http.admin_group: %s cannot be given to group %s",
+                           path, conf->admin_group);
+        close(*fd);
+        *fd = -1;
+        unlink(path);
+    }
+    return rc;
+}
+
+bool http_listen_trusts(int fd, gid_t group)
+{
+    struct ucred peer;
+    socklen_t size = sizeof peer;
+    gid_t *groups;
+    bool is_member = false;
+
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0)
+        return false;
+    if (peer.uid == 0 || peer.uid == geteuid())
+        return true;
+    if (group == (gid_t)-1 || peer.gid == group)
+        return group != (gid_t)-1;
+    /* The other groups of the process, of which there are at most 65536. */
+    size = 65536 * sizeof *groups;
+    groups = xmalloc(size);
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &size) == 0)
+        for (size_t i = 0; i < size / sizeof *groups; i++)
+            is_member |= groups[i] == group;
+    free(groups);
+    return is_member;
 }
 
 /* --- TCP ---------------------------------------------------------------- */
 
-/* "127.0.0.1:6636" or "[::1]:6636", with the port that the system chose. */
-static char *bound_address(int fd)
+/* "127.0.0.1:6636" or "[::1]:6636", with the port that the system chose, after
+ * the scheme: "https://" with TLS, else "". */
+static char *bound_address(int fd, const char *scheme)
 {
     struct sockaddr_storage a;
     socklen_t size = sizeof a;
@@ -83,8 +155,8 @@ static char *bound_address(int fd)
                     sizeof port, NI_NUMERICHOST | NI_NUMERICSERV) != 0)
         return xstrdup("");
     if (a.ss_family == AF_INET6)
-        return xasprintf("[%s]:%s", host, port);
-    return xasprintf("%s:%s", host, port);
+        return xasprintf("%s[%s]:%s", scheme, host, port);
+    return xasprintf("%s%s:%s", scheme, host, port);
 }
 
 static int try_address(const struct addrinfo *a, int *fd)
@@ -125,7 +197,7 @@ static int listen_tcp(const struct conf_http *conf, int *fd, char **address,
     if (*fd < 0)
         return err_set_errno(err, ERR_IO, errnum, "http.listen: %s",
                              conf->listen);
-    *address = bound_address(*fd);
+    *address = bound_address(*fd, conf->tls.cert ? "https://" : "");
     return 0;
 }
 
@@ -136,16 +208,10 @@ int http_listen(const struct conf_http *conf, int *fd, char **address,
 
     if (conf->listen_kind == CONF_LISTEN_TCP)
         return listen_tcp(conf, fd, address, err);
-    *fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (*fd < 0)
-        return err_set_errno(err, ERR_IO, errno, "http.listen: %s",
-                             conf->listen);
-    rc = listen_unix(conf->listen_host, *fd, err);
-    if (rc) {
-        close(*fd);
-        *fd = -1;
+    /* Only the owner and the group may open it: it accepts rollbacks. */
+    rc = listen_unix(conf->listen_host, 0117, "http.listen", fd, err);
+    if (rc)
         return rc;
-    }
     *address = xasprintf("unix:%s", conf->listen_host);
     return 0;
 }

@@ -143,6 +143,15 @@ static void add_number(struct MHD_Response *r, const char *name, int64_t x)
     MHD_add_response_header(r, name, text);
 }
 
+/* With 416: the size of the file, of which the client asked for no part. */
+static void add_size(struct MHD_Response *r, int64_t size)
+{
+    char text[48];
+
+    snprintf(text, sizeof text, "bytes */%lld", (long long)size);
+    MHD_add_response_header(r, "Content-Range", text);
+}
+
 /* The headers of CORS. Vary: a cache must not give the reply to another page.
  */
 static void add_cors(struct MHD_Response *r, const struct http_request *rq)
@@ -155,14 +164,15 @@ static void add_cors(struct MHD_Response *r, const struct http_request *rq)
         return;
     MHD_add_response_header(r, "Access-Control-Allow-Origin", origin);
     MHD_add_response_header(r, "Access-Control-Expose-Headers",
-                            "X-Mneme-Version, X-Request-Id, Retry-After");
+                            "X-Mneme-Version, X-Request-Id, Retry-After, "
+                            "Accept-Ranges, Content-Range, ETag");
     if (!rq->reply.preflight)
         return;
     MHD_add_response_header(r, "Access-Control-Allow-Methods",
                             "GET, POST, PUT, DELETE");
     MHD_add_response_header(r, "Access-Control-Allow-Headers",
                             "Authorization, Content-Type, Content-Encoding, "
-                            "Last-Event-ID, X-Request-Id");
+                            "Last-Event-ID, X-Request-Id, Range, If-Range");
     MHD_add_response_header(r, "Access-Control-Max-Age", "600");
 }
 
@@ -197,6 +207,8 @@ static void add_headers(struct MHD_Response *r, const struct http_request *rq)
         add_number(r, "Retry-After", p->retry_seconds);
     if (p->allow[0])
         MHD_add_response_header(r, "Allow", p->allow);
+    if (p->status == 416 && p->file)
+        add_size(r, p->file->size);
     if (p->status == 401)
         MHD_add_response_header(r, "WWW-Authenticate", "Bearer");
     if (p->close)

@@ -2,7 +2,8 @@
 /*
  * http_private.h - the server's own files, from the lowest up.
  *
- *     http_cancel.c, http_slots.c, http_tokens.c, http_listen.c
+ *     http_share.c, http_cancel.c, http_slots.c, http_tokens.c,
+ *     http_listen.c, http_tls.c
  *     http_coding.c       decompresses bodies
  *     http_head.c         parses the head of a request, and its chunks
  *     http_connections.c  accepts connections; their deadlines and limits
@@ -31,16 +32,20 @@
 
 struct http {
     struct http_context context;
-    struct http_slots *slots;
+    struct http_slots *slots;      /* of requests that compute */
+    struct http_slots *generators; /* of those that generate */
     struct http_connections *connections;
     char *address;
     char *address_path; /* data_dir/http.addr */
     char *socket_path;  /* of a unix socket, or NULL */
+    char *admin_path;   /* data_dir/admin.addr, or NULL */
+    char *admin_socket; /* its path while the server listens there, or NULL */
     struct http_cancel_rules rules;
     struct event_log *events;
     struct series *series;
-    pthread_mutex_t mutex; /* guards tokens */
+    pthread_mutex_t mutex; /* guards all below */
     struct http_tokens *tokens;
+    struct http_tls *tls; /* NULL: no TLS */
 };
 
 /* Serves the requests of a connection, one after the other; arg is the struct

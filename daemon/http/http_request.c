@@ -106,6 +106,15 @@ void http_fail_err(struct http_request *rq, const struct err *err)
     }
 }
 
+bool http_charge(struct http_request *rq, size_t n_bytes)
+{
+    if (http_connection_charge(rq->connection, n_bytes))
+        return true;
+    http_fail(rq, 429, "overloaded", NULL,
+              "the bodies of all requests need too much memory; try again");
+    return false;
+}
+
 json_t *http_base64(const void *bytes, size_t n)
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -186,9 +195,8 @@ static bool check_shape(struct http_request *rq, const struct shape *shape)
         http_fail(rq, 400, "too_many_values", NULL,
                   "the body has more than %d objects and arrays",
                   MAX_CONTAINERS);
-    else if (!http_connection_charge(rq->connection, bytes))
-        http_fail(rq, 429, "overloaded", NULL,
-                  "the bodies of all requests need too much memory; try again");
+    else
+        http_charge(rq, bytes);
     return !rq->reply.status;
 }
 

@@ -112,6 +112,10 @@ void http_fail(struct http_request *rq, int status, const char *code,
  * request was cancelled. */
 void http_fail_err(struct http_request *rq, const struct err *err);
 
+/* Charges memory for the body of the request, which may make room by closing
+ * other connections. False: there is none, and the request has failed. */
+bool http_charge(struct http_request *rq, size_t n_bytes);
+
 /* A JSON string of the bytes in base64. */
 json_t *http_base64(const void *bytes, size_t n);
 

@@ -32,8 +32,8 @@
 #include "daemon/http/http_mhd.h"
 #include "daemon/http/http_private.h"
 #include "daemon/http/http_stream.h"
+#include "daemon/http/http_tls.h"
 
-#define BODY_GROWTH 2 /* bytes of memory for a byte: buffers double */
 #define DRAIN_BYTES ((size_t)16 << 20)
 
 /* A connection, and the request that it serves now. */
@@ -48,13 +48,9 @@ struct session {
 
 /* --- the body ----------------------------------------------------------- */
 
-static bool charge(struct http_request *rq, size_t n)
+static bool charge(void *arg, size_t n_bytes)
 {
-    if (http_connection_charge(rq->connection, n * BODY_GROWTH))
-        return true;
-    http_fail(rq, 429, "overloaded", NULL,
-              "the bodies of all requests need too much memory; try again");
-    return false;
+    return http_charge(arg, n_bytes);
 }
 
 static void fail_coding(struct http_request *rq)
@@ -66,17 +62,18 @@ static void fail_coding(struct http_request *rq)
 static void decode(struct http_request *rq, const char *bytes, size_t n,
                    size_t max)
 {
-    size_t before = rq->bytes.len;
+    const struct http_coding_limits limits = {max, charge, rq};
 
-    switch (http_coding_decode(rq->coding, bytes, n, max, &rq->bytes)) {
+    switch (http_coding_decode(rq->coding, bytes, n, &limits, &rq->bytes)) {
     case HTTP_CODING_OK:
-        charge(rq, rq->bytes.len - before);
         break;
     case HTTP_CODING_TOO_LARGE:
         http_admit_too_large(rq);
         break;
     case HTTP_CODING_BAD:
         fail_coding(rq);
+        break;
+    case HTTP_CODING_NO_MEMORY: /* charge has failed the request */
         break;
     }
 }
@@ -92,9 +89,11 @@ static void keep_body(void *arg, const char *bytes, size_t n)
         decode(rq, bytes, n, max);
     else if (rq->bytes.len + n > max)
         http_admit_too_large(rq);
-    else if (charge(rq, n))
+    else if (http_charge(rq, n * HTTP_BODY_GROWTH))
         buf_add(&rq->bytes, bytes, n);
     if (rq->reply.status) {
+        http_coding_free(rq->coding);
+        rq->coding = NULL;
         buf_release(&rq->bytes);
         http_connection_uncharge(rq->connection);
     }
@@ -151,16 +150,23 @@ static bool read_body(struct session *s)
 
 /* The wait for a slot, a minute at most, does not count for the time limit: the
  * limit begins again with the slot. */
-static int get_slot(struct session *s, struct err *err)
+static int get_slot(struct session *s, struct http_slots *slots,
+                    struct err *err)
 {
     struct http_cancel *c = &s->rq.cancel;
     struct cancel cancel = http_cancel_callback(c);
+    struct status_board *board = s->h->context.board;
+    int64_t began_ns = timing_mono_ns();
     int rc;
 
     http_cancel_begin(c, s->rq.rules, s->endpoint->path, s->c->fd);
-    rc = http_slots_get(s->h->slots, s->holder, &cancel, err);
+    rc = http_slots_get(slots, s->holder, &cancel, err);
+    histogram_add(&status_lock(board)->slot_seconds,
+                  timing_seconds_since(began_ns));
+    status_unlock(board);
     if (rc == 0)
         http_cancel_begin(c, s->rq.rules, s->endpoint->path, s->c->fd);
+    c->computes = rc == 0;
     return rc;
 }
 
@@ -168,10 +174,12 @@ static int get_slot(struct session *s, struct err *err)
 static void run_endpoint(struct session *s)
 {
     struct http_request *rq = &s->rq;
-    bool computes = s->endpoint->work == HTTP_COMPUTES;
-    struct http_slots *slots = computes ? s->h->slots : NULL;
+    enum http_work work = s->endpoint->work;
+    struct http_slots *slots = work == HTTP_COMPUTES    ? s->h->slots
+                               : work == HTTP_GENERATES ? s->h->generators
+                                                        : NULL;
     struct err err = ERR_INIT;
-    int rc = computes ? get_slot(s, &err) : 0;
+    int rc = slots ? get_slot(s, slots, &err) : 0;
 
     if (rc == ERR_LIMIT) {
         http_fail(rq, 429, "overloaded", NULL, "%s", err.msg);
@@ -194,8 +202,10 @@ static void run_endpoint(struct session *s)
         rq->reply.stream = NULL;
         http_fail(rq, 503, "unavailable", NULL, "cannot start a thread");
     }
-    if (slots)
+    if (slots) {
+        http_share_charge(rq->rules->share);
         http_slots_put(slots, s->holder);
+    }
 }
 
 static void answer(void *arg)
@@ -255,6 +265,8 @@ static bool serve_request(struct session *s)
     int64_t started_ns = timing_mono_ns();
     bool keep_open = true;
 
+    s->endpoint = NULL;
+    s->holder = 0;
     if (!http_cors_preflight(rq)) {
         s->endpoint = http_endpoints_find(rq);
         s->holder = http_admit(s->h, rq, s->endpoint);
@@ -334,10 +346,26 @@ static bool serve_next(struct session *s)
     return keep_open;
 }
 
+/* Begins TLS, when it is configured. */
+static bool secure(struct session *s)
+{
+    struct http_tls_session *tls = NULL;
+    bool is_plain;
+
+    pthread_mutex_lock(&s->h->mutex); /* a reload may free h->tls */
+    is_plain = !s->h->tls || s->c->origin != HTTP_FROM_LISTEN;
+    if (!is_plain)
+        tls = http_tls_session_create(s->h->tls, s->c->fd);
+    pthread_mutex_unlock(&s->h->mutex);
+    return is_plain || (tls && http_connection_secure(s->c, tls));
+}
+
 void http_serve(void *arg, struct http_connection *c)
 {
     struct session s = {.h = arg, .c = c};
 
+    if (!secure(&s))
+        return;
     while (serve_next(&s))
         ;
     http_mhd_free(s.m);

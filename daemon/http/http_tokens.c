@@ -18,8 +18,8 @@
 #define MAX_FILE_BYTES 65536
 #define MIN_CHARACTERS 16 /* a shorter token can be guessed */
 
-/* A bucket gains `rate` in a millisecond, and a request takes REQUEST: the
- * milliseconds of a minute. */
+/* A token's allowance grows by its rate (requests a minute) each millisecond. A
+ * request costs REQUEST, the number of milliseconds in a minute. */
 #define REQUEST 60000
 
 /* Only the digest of a token is kept. To find a token, the digest of the given

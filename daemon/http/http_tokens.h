@@ -3,7 +3,9 @@
  * http_tokens.h - bearer tokens: the token file, and what a token allows.
  *
  * Owner:   the server
- * Threads: any, once loaded
+ * Threads: any for one that does not change; but http_tokens_take writes, so the
+ *          server calls all of these with http.mutex locked, which also guards
+ *          the exchange at a reload
  */
 #ifndef MNEME_DAEMON_HTTP_HTTP_TOKENS_H
 #define MNEME_DAEMON_HTTP_HTTP_TOKENS_H
@@ -39,7 +41,7 @@ enum http_scope http_tokens_check(const struct http_tokens *t,
  * requests that fills in a minute; it is full after a load.
  *   now_ms   monotonic
  *   returns  0; or after how many seconds the next request has room
- * Threads: one at a time
+ * Locks:   needs the caller's: it changes the bucket
  */
 int http_tokens_take(struct http_tokens *t, const char *authorization,
                      int64_t now_ms);

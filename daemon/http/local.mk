@@ -33,8 +33,10 @@ daemon_http_libhttp_a_SOURCES = \
 	daemon/http/http_private.h \
 	daemon/http/http_request.c daemon/http/http_request.h \
 	daemon/http/http_serve.c \
+	daemon/http/http_share.c daemon/http/http_share.h \
 	daemon/http/http_slots.c daemon/http/http_slots.h \
 	daemon/http/http_stream.c daemon/http/http_stream.h \
+	daemon/http/http_tls.c daemon/http/http_tls.h \
 	daemon/http/http_tokens.c daemon/http/http_tokens.h \
 	daemon/http/page_files.h
 
@@ -70,4 +72,5 @@ daemon/http/openapi_lines.c: daemon/http/openapi.json daemon/http/openapi.awk
 	$(AWK) -v name=openapi_lines -f $(srcdir)/daemon/http/openapi.awk \
 	  $(srcdir)/daemon/http/openapi.json > $@.tmp && mv $@.tmp $@
 
-HTTP_LIBS = daemon/http/libhttp.a $(TRAIN_LIBS) $(MICROHTTPD_LIBS)
+HTTP_LIBS = daemon/http/libhttp.a $(TRAIN_LIBS) $(MICROHTTPD_LIBS) \
+	$(SSL_LIBS)

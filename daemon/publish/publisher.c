@@ -40,6 +40,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "base/priority.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
 #include "daemon/board/pulse.h"
@@ -424,6 +425,7 @@ static void *run(void *arg)
     struct publisher_task *t;
 
     pthread_setname_np(pthread_self(), "publisher");
+    priority_lower();
     pthread_mutex_lock(&p->mutex);
     for (;;) {
         pthread_mutex_unlock(&p->mutex);

@@ -218,9 +218,17 @@ static int set_reference(const struct verdict_input *in, int64_t version,
 /* The newest version before this one that passed; 0: none. */
 static int64_t passed_before(struct catalog *c, int64_t version)
 {
-    while (--version > 0 && !has_passed(c, version))
-        ;
-    return version > 0 ? version : 0;
+    struct catalog_version *list = NULL;
+    int64_t found = 0;
+    size_t n = 0;
+
+    if (version <= 1 || catalog_list(c, version, 0, &list, &n, NULL) != 0)
+        return 0;
+    for (size_t i = 0; i < n && !found; i++)
+        if (list[i].state == STORE_PASSED)
+            found = list[i].version;
+    catalog_versions_free(list, n);
+    return found;
 }
 
 /* Scores the candidate and, if they are compared, the reference. A reference

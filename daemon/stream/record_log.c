@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The last segment is open for appending. An append that fails, but for its
- * sync, cuts the segment back to its durable size. A reader may have read the
- * bytes that were cut, so it opens the file again when lines.h says that it was
- * rewritten.
+ * The last segment is open for appending. An append that fails cuts the segment
+ * back to its durable size. A reader may have buffered bytes that were cut, so
+ * each cut is counted, and a reader that sees another count opens the file
+ * again. It compares the count after it knows that its next record is durable.
  *
- * A sync may take long. The mutex is not held then, so that the reader and the
- * status do not wait for it.
+ * The cut after a failed sync matters when mnemed restarts without a reboot:
+ * the page cache still has the bytes, the disk may not have them, and the next
+ * sync would succeed all the same.
+ *
+ * Only an append, with the mutex `appending`, changes files and the list of
+ * segments. Everything that may wait for the disk runs without `mutex`, so
+ * that the reader and the status never wait for a disk.
  */
 #include "config.h"
 
@@ -51,6 +56,7 @@ struct record_log {
     size_t n, cap;
     int64_t end;       /* offset after the last durable record */
     int64_t keep_from; /* records from here on are kept */
+    int64_t n_cuts;    /* how often an append was cut off */
 };
 
 static char *segment_path(const struct record_log *l, int64_t first)
@@ -256,10 +262,11 @@ int record_log_keep_from(struct record_log *l, int64_t offset, struct err *err)
 
 /* --- appending ---------------------------------------------------------- */
 
-/* Begins a segment at l->end. Locks: needs both mutexes. */
-static int add_segment(struct record_log *l, struct err *err)
+/* Begins a segment whose first record has the offset `first`.
+ * Locks: needs appending; takes mutex */
+static int add_segment(struct record_log *l, int64_t first, struct err *err)
 {
-    char *path = segment_path(l, l->end);
+    char *path = segment_path(l, first);
     int fd = -1;
     int rc;
 
@@ -272,8 +279,10 @@ static int add_segment(struct record_log *l, struct err *err)
         if (l->fd >= 0)
             close(l->fd);
         l->fd = fd;
+        pthread_mutex_lock(&l->mutex);
         XGROW(l->segments, l->n, l->cap);
-        l->segments[l->n++] = (struct segment){l->end, 0};
+        l->segments[l->n++] = (struct segment){first, 0};
+        pthread_mutex_unlock(&l->mutex);
     } else if (fd >= 0) {
         close(fd);
     }
@@ -283,47 +292,77 @@ static int add_segment(struct record_log *l, struct err *err)
 
 int record_log_begin_at(struct record_log *l, int64_t offset, struct err *err)
 {
-    int64_t end;
     int rc = 0;
 
     pthread_mutex_lock(&l->appending);
-    pthread_mutex_lock(&l->mutex);
-    end = l->end;
     BUG_ON(offset <= l->end || l->reads_only);
-    l->end = offset;
     if (l->n) /* else the first append makes a segment */
-        rc = add_segment(l, err);
-    if (rc == 0)
-        l->keep_from = offset;
-    else
-        l->end = end;
-    pthread_mutex_unlock(&l->mutex);
+        rc = add_segment(l, offset, err);
+    if (rc == 0) {
+        pthread_mutex_lock(&l->mutex);
+        l->end = l->keep_from = offset;
+        pthread_mutex_unlock(&l->mutex);
+    }
     pthread_mutex_unlock(&l->appending);
     return rc;
 }
 
-/* Removes the oldest segments until n_bytes more fit. Locks: needs mutex. */
+/* An append begins another segment when the last one has this size. */
+static int64_t segment_bytes(const struct record_log *l)
+{
+    int64_t bytes = l->limit_bytes / SEGMENTS;
+
+    return bytes < MOST_SEGMENT_BYTES ? bytes : MOST_SEGMENT_BYTES;
+}
+
+/* Removes the file of the oldest segment, and the segment from the list.
+ * Locks: needs appending; takes mutex */
+static int remove_oldest(struct record_log *l, struct err *err)
+{
+    struct segment oldest = l->segments[0];
+    char *path = segment_path(l, oldest.first);
+    int rc;
+
+    /* It leaves the list first: from now on, a seek to it is refused. */
+    pthread_mutex_lock(&l->mutex);
+    l->n--;
+    memmove(l->segments, l->segments + 1, l->n * sizeof *l->segments);
+    pthread_mutex_unlock(&l->mutex);
+    rc = fileio_unlink(path, err);
+    rc = rc == ERR_NOTFOUND ? 0 : rc;
+    if (rc) { /* its bytes still count */
+        pthread_mutex_lock(&l->mutex);
+        memmove(l->segments + 1, l->segments, l->n * sizeof *l->segments);
+        l->segments[0] = oldest;
+        l->n++;
+        pthread_mutex_unlock(&l->mutex);
+    }
+    free(path);
+    return rc;
+}
+
+/* Removes the oldest segments until n_bytes more fit.
+ * Locks: needs appending; takes mutex */
 static int make_room(struct record_log *l, int64_t n_bytes, struct err *err)
 {
     int64_t total = n_bytes;
-    size_t n_removed = 0;
     int rc = 0;
 
     for (size_t i = 0; i < l->n; i++)
         total += l->segments[i].bytes;
     /* The last segment stays: its name says where the log goes on. */
-    while (total > l->limit_bytes && n_removed + 1 < l->n &&
-           l->segments[n_removed + 1].first <= l->keep_from && rc == 0) {
-        char *path = segment_path(l, l->segments[n_removed].first);
+    while (total > l->limit_bytes && l->n > 1 && rc == 0) {
+        int64_t bytes = l->segments[0].bytes;
+        bool may_go;
 
-        rc = fileio_unlink(path, err);
-        rc = rc == ERR_NOTFOUND ? 0 : rc;
-        if (rc == 0)
-            total -= l->segments[n_removed++].bytes;
-        free(path);
+        pthread_mutex_lock(&l->mutex);
+        may_go = l->segments[1].first <= l->keep_from;
+        pthread_mutex_unlock(&l->mutex);
+        if (!may_go)
+            break;
+        rc = remove_oldest(l, err);
+        total -= rc ? 0 : bytes;
     }
-    l->n -= n_removed;
-    memmove(l->segments, l->segments + n_removed, l->n * sizeof *l->segments);
     if (rc == 0 && total > l->limit_bytes)
         rc = err_set(
             err, ERR_AGAIN,
@@ -333,67 +372,60 @@ static int make_room(struct record_log *l, int64_t n_bytes, struct err *err)
     return rc;
 }
 
-/* Writes to the last segment, and syncs.
- *   last  the segment before the write
- * Locks: needs appending */
-static int write_lines(struct record_log *l, const struct segment *last,
-                       const char *lines, size_t n_bytes, struct err *err)
+/* Removes the bytes of a failed append.
+ * Locks: needs appending; takes mutex */
+static void cut(struct record_log *l, int64_t durable_bytes)
 {
+    /* Without the seek, the next append would leave a hole. */
+    if (ftruncate(l->fd, durable_bytes) != 0 ||
+        lseek(l->fd, durable_bytes, SEEK_SET) < 0)
+        l->failed = true;
+    pthread_mutex_lock(&l->mutex);
+    l->n_cuts++;
+    pthread_mutex_unlock(&l->mutex);
+}
+
+/* Writes to the last segment, and syncs.
+ * Locks: needs appending; takes mutex */
+static int write_lines(struct record_log *l, const char *lines, size_t n_bytes,
+                       struct err *err)
+{
+    const struct segment *last = &l->segments[l->n - 1];
     char *path = segment_path(l, last->first);
     int rc = fileio_write_all(l->fd, lines, n_bytes, path, err);
 
     if (rc == 0) {
         rc = fileio_fsync(l->fd, path, err);
         l->failed = rc != 0;
-    } else if (ftruncate(l->fd, last->bytes) != 0 ||
-               lseek(l->fd, last->bytes, SEEK_SET) < 0) {
-        /* Without the seek, the next append would leave a hole. */
-        l->failed = true;
     }
+    if (rc)
+        cut(l, last->bytes);
     free(path);
     return rc;
 }
 
-/* Makes room in the last segment, or begins one.
- *   *last  the last segment
- * Locks: needs appending; takes mutex */
-static int prepare(struct record_log *l, size_t n_bytes, struct segment *last,
-                   struct err *err)
-{
-    int64_t segment_bytes = l->limit_bytes / SEGMENTS;
-    int rc = 0;
-
-    if (segment_bytes > MOST_SEGMENT_BYTES)
-        segment_bytes = MOST_SEGMENT_BYTES;
-    pthread_mutex_lock(&l->mutex);
-    if (l->n == 0 || l->segments[l->n - 1].bytes >= segment_bytes)
-        rc = add_segment(l, err);
-    if (rc == 0)
-        rc = make_room(l, (int64_t)n_bytes, err);
-    if (rc == 0)
-        *last = l->segments[l->n - 1];
-    pthread_mutex_unlock(&l->mutex);
-    return rc;
-}
-
-/* Locks: needs appending */
+/* Locks: needs appending; takes mutex */
 static int append(struct record_log *l, const char *lines, size_t n_bytes,
                   struct err *err)
 {
-    struct segment last;
-    int rc;
+    int64_t most = l->limit_bytes - segment_bytes(l);
+    int rc = 0;
 
     if (l->failed)
         return err_set(err, ERR_IO,
                        "%s: an earlier write has failed; restart mnemed",
                        l->dir);
-    if ((int64_t)n_bytes > l->limit_bytes)
+    /* With more, the last segment, which stays, could leave no room. */
+    if ((int64_t)n_bytes > most)
         return err_set(err, ERR_LIMIT,
-                       "the records are larger than source.http.log_bytes, "
-                       "%" PRId64,
-                       l->limit_bytes);
-    rc = prepare(l, n_bytes, &last, err);
-    return rc ? rc : write_lines(l, &last, lines, n_bytes, err);
+                       "the records have %zu bytes; source.http.log_bytes "
+                       "allows at most %" PRId64 " in one request",
+                       n_bytes, most);
+    if (l->n == 0 || l->segments[l->n - 1].bytes >= segment_bytes(l))
+        rc = add_segment(l, l->end, err);
+    if (rc == 0)
+        rc = make_room(l, (int64_t)n_bytes, err);
+    return rc ? rc : write_lines(l, lines, n_bytes, err);
 }
 
 int record_log_append(struct record_log *l, const char *lines, size_t n_bytes,
@@ -423,6 +455,7 @@ struct record_log_reader {
     int64_t offset;      /* of the next record */
     struct lines *lines; /* NULL: no segment is open */
     int64_t first;       /* offset of the open segment's first record */
+    int64_t n_cuts;      /* of the log, when the segment was opened */
 };
 
 struct record_log_reader *record_log_read_from(struct record_log *l,
@@ -458,10 +491,10 @@ static int not_there(const struct record_log_reader *r, struct err *err)
                    r->offset, r->log->dir);
 }
 
-/* Finds the segment that has the next record. ERR_END: there is no such record
- * yet. */
+/* Finds the segment that has the next record, and the number of cuts. ERR_END:
+ * there is no such record yet. */
 static int find_segment(struct record_log_reader *r, int64_t *first,
-                        struct err *err)
+                        int64_t *n_cuts, struct err *err)
 {
     struct record_log *l = r->log;
     int rc = ERR_STATE;
@@ -473,12 +506,13 @@ static int find_segment(struct record_log_reader *r, int64_t *first,
     }
     if (r->offset >= l->end)
         rc = ERR_END;
+    *n_cuts = l->n_cuts;
     pthread_mutex_unlock(&l->mutex);
     return rc == ERR_STATE ? not_there(r, err) : rc;
 }
 
 static int open_segment(struct record_log_reader *r, int64_t first,
-                        struct err *err)
+                        int64_t n_cuts, struct err *err)
 {
     char *path = segment_path(r->log, first);
     int rc;
@@ -488,6 +522,7 @@ static int open_segment(struct record_log_reader *r, int64_t first,
     if (!r->lines)
         return ERR_IO;
     r->first = first;
+    r->n_cuts = n_cuts;
     rc = lines_skip(r->lines, r->offset - first, err);
     if (rc == ERR_END)
         rc = not_there(r, err);
@@ -496,34 +531,24 @@ static int open_segment(struct record_log_reader *r, int64_t first,
     return rc;
 }
 
-static int read_once(struct record_log_reader *r, struct line *line,
-                     struct err *err)
-{
-    int64_t first = 0;
-    /* The end is checked first: later bytes may not be durable. */
-    int rc = find_segment(r, &first, err);
-
-    if (rc)
-        return rc;
-    if (r->lines && r->first != first)
-        close_segment(r);
-    if (!r->lines)
-        rc = open_segment(r, first, err);
-    if (rc)
-        return rc;
-    rc = lines_next(r->lines, line, err);
-    return rc == ERR_END ? not_there(r, err) : rc;
-}
-
 int record_log_read(struct record_log_reader *r, struct line *line,
                     struct err *err)
 {
-    int rc = read_once(r, line, err);
+    int64_t first = 0, n_cuts = 0;
+    /* Later bytes may not be durable: the record's end is known first. */
+    int rc = find_segment(r, &first, &n_cuts, err);
 
-    if (rc == ERR_STATE) { /* perhaps a failed append was cut off */
+    if (rc)
+        return rc;
+    if (r->lines && (r->first != first || r->n_cuts != n_cuts))
         close_segment(r);
-        rc = read_once(r, line, err);
-    }
+    if (!r->lines)
+        rc = open_segment(r, first, n_cuts, err);
+    if (rc)
+        return rc;
+    rc = lines_next(r->lines, line, err);
+    if (rc == ERR_END)
+        rc = not_there(r, err);
     r->offset += rc == 0;
     return rc;
 }

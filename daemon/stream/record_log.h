@@ -12,14 +12,17 @@
  *     reader        reads durable records only, in order
  *
  * 1. An offset is never given twice. A record that is durable keeps its offset.
- * 2. A crash during an append leaves an incomplete line, which opening removes,
- *    or whole lines that nobody was told about, which stay and are read.
+ * 2. An append that fails leaves nothing. A crash during an append leaves an
+ *    incomplete line, which opening removes, or whole lines. They are read like
+ *    other records, although no client was told that they are durable.
  * 3. The log is never larger than its limit. An append that needs room removes
  *    the oldest segments, if all of their records are before keep_from.
  * 4. After a failed sync, every append fails until the log is opened again.
+ * 5. A reader returns durable records only.
  *
  * Owner:   struct source_http
- * Threads: any; a reader is used by one thread at a time
+ * Threads: any; a reader is used by one thread at a time. Only append and
+ *          begin_at wait for the disk, and no other call waits for them.
  */
 #ifndef MNEME_DAEMON_STREAM_RECORD_LOG_H
 #define MNEME_DAEMON_STREAM_RECORD_LOG_H
@@ -39,8 +42,8 @@ struct record_log_options {
     bool reads_only; /* another process may append: change no file */
 };
 
-/* Opens the log, and makes its directory if it is missing. ERR_IO;
- * ERR_CORRUPT: the names of the segments are out of order. */
+/* Opens the log, and makes its directory if it is missing. Offsets that no
+ * segment has are no error; reading one of them is ERR_STATE. ERR_IO. */
 int record_log_open(const struct record_log_options *options,
                     struct record_log **log, struct err *err);
 void record_log_close(struct record_log *l); /* NULL is fine */
@@ -55,8 +58,9 @@ int64_t record_log_end(struct record_log *l);
  *   n        their number, at least 1
  *   *first   the offset of the first one
  *   returns  ERR_AGAIN: the log is full of records that must be kept;
- *            ERR_LIMIT: they would not fit into an empty log; ERR_FULL: the
- *            disk is full; ERR_IO, ERR_STATE
+ *            ERR_LIMIT: they have more bytes than a sixteenth below the limit
+ *            of the log (64 MiB below, if that is less); ERR_FULL: the disk is
+ *            full; ERR_IO
  */
 int record_log_append(struct record_log *l, const char *lines, size_t n_bytes,
                       int64_t n, int64_t *first, struct err *err);
@@ -74,8 +78,8 @@ int record_log_begin_at(struct record_log *l, int64_t offset, struct err *err);
 
 struct record_log_reader;
 
-/* Reads from `offset` on, which is in the log or at its end. A longer line than
- * max_bytes is cut there. */
+/* Reads from `offset` on, which is in the log or at its end. Of a line longer
+ * than max_bytes, the first max_bytes are returned. */
 struct record_log_reader *
 record_log_read_from(struct record_log *l, int64_t offset, size_t max_bytes);
 void record_log_reader_free(struct record_log_reader *r); /* NULL is fine */

@@ -23,6 +23,7 @@
 #include "base/log.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
+#include "daemon/board/pulse.h"
 #include "daemon/stream/record_log.h"
 #include "daemon/stream/source_private.h"
 
@@ -87,9 +88,11 @@ static bool push(struct source_http *h, struct record *r, int64_t offset)
     r->offset = offset;
     if (queue_try_push(q, r))
         return true;
-    while (!is_interrupted(h))
+    while (!is_interrupted(h)) {
+        pulse_beat(PULSE_SOURCE, PULSE_LOOP_MS);
         if (queue_push(q, r, PUSH_WAIT_MS))
             return true;
+    }
     record_free(r);
     return false;
 }
@@ -137,6 +140,7 @@ static void read_records(struct source_http *h)
     struct line line;
     int rc = 0;
 
+    pulse_beat(PULSE_SOURCE, PULSE_LOOP_MS);
     for (int n = 0; n < RECORDS_A_TURN && rc == 0; n++) {
         rc = record_log_read(h->reader, &line, &err);
         if (rc == 0 && !push_line(h, &line))
@@ -171,6 +175,8 @@ static bool wait_for_request(struct source_http *h, struct http_seek *request)
     bool go_on;
 
     pthread_mutex_lock(&h->base.mutex);
+    if (!h->reader)
+        pulse_rest(PULSE_SOURCE);
     while (!h->stopping && !h->request.is_set && !h->reader)
         pthread_cond_wait(&h->base.changed, &h->base.mutex);
     go_on = !h->stopping;
@@ -192,6 +198,7 @@ static void *run(void *arg)
         else
             read_records(h);
     }
+    pulse_rest(PULSE_SOURCE);
     return NULL;
 }
 
@@ -209,8 +216,9 @@ find_position(const struct source_position *positions, size_t n)
                                     .last_learned = -1};
 }
 
-/* Compares the last learned record with the log, if the log still has it.
- * ERR_STATE: they differ. */
+/* Compares the last learned record with the log, if the log has it. The
+ * record may have been learned when source.max_record_bytes was larger, so the
+ * whole line is compared. ERR_STATE: they differ. */
 static int compare_last(struct source_http *h, const struct source_position *at,
                         struct err *err)
 {
@@ -220,12 +228,14 @@ static int compare_last(struct source_http *h, const struct source_position *at,
 
     if (at->last_learned < record_log_first(h->log))
         return 0;
-    r = record_log_read_from(h->log, at->last_learned, max_bytes(h));
+    r = record_log_read_from(h->log, at->last_learned,
+                             CONF_MAX_RECORD_BYTES);
     rc = record_log_read(r, &line, err);
-    if (rc == ERR_END)
-        rc = 0; /* the caller compares the end */
-    else if (rc == 0 && !line.too_long &&
-             checksum_xxh3(line.bytes, line.n_bytes, 0) != at->last_hash)
+    if (rc == ERR_END || rc == ERR_STATE)
+        rc = 0; /* not in the log; the caller compares the end */
+    else if (rc == 0 && (line.too_long ||
+                         checksum_xxh3(line.bytes, line.n_bytes, 0) !=
+                             at->last_hash))
         rc = err_set(err, ERR_STATE,
                      "http: the record with offset %" PRId64
                      " is not the one that was learned: this is another log",
@@ -261,8 +271,9 @@ static int http_seek(struct source *s, const struct source_position *positions,
     return 0;
 }
 
-/* Starts at a position that the log may not have: after a restored backup the
- * log is empty, and the stream goes on at the position. */
+/* Starts at a position. If the log ends before the position, the next record
+ * gets the position's offset: a restored backup has no log. If the log begins
+ * after the position, source.kafka.on_gap decides. */
 static int begin_at(struct source_http *h, const struct source_position *at,
                     int64_t epoch, struct err *err)
 {

@@ -319,6 +319,14 @@ static double interpolate(double a, double b, double at)
     return a * pow(b / a, at < 0 ? 0 : at > 1 ? 1 : at);
 }
 
+double learning_covered(const struct learning *l)
+{
+    bool replays = l->conf->learner.replay.enabled;
+
+    return ewc_covered(replays ? l->replay_ratio : 0.0,
+                       replay_kept(l->replay));
+}
+
 void learning_set_pressure(struct learning *l, double fill)
 {
     const struct conf_replay *r = &l->conf->learner.replay;
@@ -502,8 +510,7 @@ int learning_step(struct learning *l, struct learner_step_output *out,
         .n_fresh = b.n,
         .replayed = l->replayed,
         .n_replayed = n_sample,
-        .covered = ewc_covered(replay->enabled ? l->replay_ratio : 0.0,
-                               replay_kept(l->replay)),
+        .covered = learning_covered(l),
         .trusted = b.released,
         .filter = l->has_model ? filter_batch : NULL,
         .filter_arg = &filter,

@@ -108,6 +108,9 @@ int learning_step(struct learning *l, struct learner_step_output *out,
  */
 void learning_set_pressure(struct learning *l, double fill);
 
+/* The part of the past that replay carries, 0 to 1 (ewc_covered). */
+double learning_covered(const struct learning *l);
+
 /* NULL with preset linear. */
 const struct model_shape *learning_shape(const struct learning *l);
 

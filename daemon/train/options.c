@@ -31,7 +31,12 @@
 /* Memory of a connection that follows events: two threads, and buffers.
  * Measured with 1,500 of them. */
 #define CONNECTION_BYTES ((size_t)240 << 10)
+#define TLS_BYTES ((size_t)96 << 10) /* of a connection, with http.tls */
 #define FEW_CONNECTIONS 256
+
+/* Completions at the same time, fewer when they would need more memory. */
+#define GENERATIONS 32
+#define GENERATION_BYTES ((size_t)64 << 20)
 
 int options_shape(const struct conf *conf, int vocab_size,
                   struct model_shape *shape, struct err *err)
@@ -112,6 +117,7 @@ void options_infer(const struct conf *conf, struct infer_options *out)
     infer_options_default(out);
     if (conf->serve.quantize == CONF_QUANTIZE_INT8)
         out->quantize = INFER_INT8;
+    out->pass_threads = options_cores();
 }
 
 void options_replay(const struct conf *conf, enum replay_kind kind,
@@ -163,6 +169,28 @@ size_t options_http_bytes(const struct conf *conf)
     return few > HTTP_BYTES ? few : HTTP_BYTES;
 }
 
+/* The most memory of one completion; 0: preset linear. */
+static size_t generation_bytes(const struct conf *conf)
+{
+    struct model_shape shape;
+    int vocab = (int)conf->model.vocab_size;
+
+    if (conf->model.preset == CONF_PRESET_LINEAR ||
+        options_shape(conf, vocab > 257 ? vocab : 257, &shape, NULL) != 0)
+        return 0;
+    return infer_generation_bytes(&shape);
+}
+
+int options_generations(const struct conf *conf)
+{
+    size_t one = generation_bytes(conf);
+    size_t n = one ? GENERATION_BYTES / one : 1;
+
+    if (n < (size_t)options_cores())
+        return options_cores();
+    return n < GENERATIONS ? (int)n : GENERATIONS;
+}
+
 size_t options_memory(const struct conf *conf,
                       const struct learner_options *learner)
 {
@@ -182,6 +210,9 @@ size_t options_memory(const struct conf *conf,
                              ? (size_t)conf->http.max_connections -
                                    FEW_CONNECTIONS
                              : 0;
+    size_t tls = conf->http.tls.cert
+                     ? (size_t)conf->http.max_connections * TLS_BYTES
+                     : 0;
     size_t labels = (size_t)conf->model.max_labels;
     size_t dim = learner->shape ? (size_t)learner->shape->dim : 0;
     /* A label's row and prototype. Besides the learner's (learner_bytes), a
@@ -191,6 +222,9 @@ size_t options_memory(const struct conf *conf,
     size_t label_rows = 6 * labels * label_row;
     size_t batch_logits =
         (size_t)conf->learner.batch_tokens * labels * sizeof(float);
+    /* A holder without a slot may take one extra (http_slots.h). */
+    size_t generations =
+        (size_t)(options_generations(conf) + 1) * generation_bytes(conf);
     size_t block = 0, ngram = 0;
 
     if (learner->shape) {
@@ -210,6 +244,7 @@ size_t options_memory(const struct conf *conf,
            (7 + 5) * block + (1 + 6) * ngram + rows * replay_row + label_rows +
            batch_logits + labels * LABEL_BYTES +
            (size_t)conf->model.max_domains * DOMAIN_BYTES +
-           series_bytes(STATUS_MAX_DOMAINS) + OPTIONS_STAGED_BYTES + kept + OPTIONS_QUEUE_BYTES +
-           options_http_bytes(conf) + connections * CONNECTION_BYTES + fixed;
+           series_bytes(STATUS_MAX_DOMAINS) + OPTIONS_STAGED_BYTES + kept +
+           OPTIONS_QUEUE_BYTES + options_http_bytes(conf) + generations +
+           connections * CONNECTION_BYTES + tls + fixed;
 }

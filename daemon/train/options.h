@@ -43,6 +43,9 @@ int options_cores(void);
 /* The most memory that all request bodies together may take, raw and parsed. */
 size_t options_http_bytes(const struct conf *conf);
 
+/* The number of completions that are generated at the same time. */
+int options_generations(const struct conf *conf);
+
 /* The most memory that the daemon will use, in bytes. */
 size_t options_memory(const struct conf *conf,
                       const struct learner_options *learner);

@@ -15,7 +15,8 @@
  *   LEARNING, WAITING  set_state: the source has stopped   PAUSED_BY_SOURCE
  *   PAUSED_BY_SOURCE   run_step, learn: the source runs    LEARNING, WAITING
  *   LEARNING, WAITING, PAUSED_BY_SOURCE
- *                      collect: the disk is full           PAUSED_BY_STORE
+ *                      collect, meet_tombstone: the disk is full
+ *                                                          PAUSED_BY_STORE
  *   PAUSED_BY_STORE    collect: a version was written      LEARNING
  *   LEARNING, WAITING, PAUSED_BY_SOURCE, PAUSED_BY_STORE
  *                      pause_by_guard                      PAUSED_BY_GUARD
@@ -43,6 +44,7 @@
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "base/priority.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
 #include "daemon/board/pulse.h"
@@ -484,9 +486,9 @@ static int forget(struct trainer *t, const struct control_operation *op,
     return 0;
 }
 
-/* Forgets what the tombstones among n records name. Those further ahead may be
- * forgotten with the first: a tombstone covers only the records before it, and
- * the ones between are not decided yet. */
+/* Carries out the tombstones among n records, which are not decided yet. Later
+ * ones may be carried out with the first one: a tombstone covers only the
+ * records before it, and those between are skipped when they are decided. */
 static int forget_tombstones(struct trainer *t, struct record **records,
                              size_t n, struct err *err)
 {
@@ -516,7 +518,8 @@ static int forget_tombstones(struct trainer *t, struct record **records,
 }
 
 /* The stream has come to a tombstone. As for an operator's request, nothing may
- * be staged. A kill before the next version reads the tombstone again. */
+ * be staged, so a version is made first, whatever publish.every_* says. A kill
+ * before the next version reads the tombstone again. */
 static void meet_tombstone(struct trainer *t)
 {
     struct err err = ERR_INIT;
@@ -530,7 +533,10 @@ static void meet_tombstone(struct trainer *t)
     rc = forget_tombstones(t, records, n, &err);
     if (rc == ERR_FULL) {
         log_warn("forget", "error=\"%s\"", err.msg);
-        timing_sleep_ms(RETRY_MS / 5);
+        /* The version after the pause shows that there is room again. */
+        t->published_step = -1;
+        t->retry_ms = timing_mono_ms() + RETRY_MS;
+        set_state(t, PAUSED_BY_STORE);
     } else if (rc) {
         fail(t, &err);
     }
@@ -845,7 +851,13 @@ static int begin_with_vocabulary(struct trainer *t, struct err *err)
                        records[i]->partition, records[i]->offset);
     submit(t);
     drain_publisher(t);
-    rc = forget_tombstones(t, records, n, err);
+    while ((rc = forget_tombstones(t, records, n, err)) == ERR_FULL &&
+           !t->stop_requested) {
+        log_warn("forget", "error=\"%s\"", err->msg);
+        status_set_state(t->options.board, STATUS_PAUSED, "the disk is full");
+        pulse_beat(PULSE_TRAINER, PULSE_STEP_MS);
+        timing_sleep_ms(RETRY_MS / 5);
+    }
     for (size_t i = 0; i < n; i++) {
         if (rc == 0)
             rc = inbox_add(&t->inbox, records[i], err);
@@ -911,6 +923,7 @@ static void *run(void *arg)
     int64_t wait_ms;
 
     pthread_setname_np(pthread_self(), "trainer");
+    priority_lower();
     trainer_begin(t);
     while ((wait_ms = trainer_turn(t)) >= 0)
         timing_sleep_ms(wait_ms);

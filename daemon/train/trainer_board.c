@@ -26,7 +26,7 @@ static void show_learner(const struct learning *l, struct status *s)
     s->replay.missing = replay_missing(l->replay) + replay_missing(l->holdout);
     s->holdout_rows = replay_live(l->holdout);
     s->ewc.consolidations = ewc->consolidations;
-    s->ewc.lambda = (double)ewc_lambda(ewc);
+    s->ewc.lambda = (double)ewc_lambda(ewc, learning_covered(l));
     s->steps_skipped = learner_optim(l->learner)->skipped;
     for (size_t i = 0; i < s->n_domains; i++)
         s->domains[i].replay_rows =

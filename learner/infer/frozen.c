@@ -252,6 +252,19 @@ static void need_room(struct frozen_work *w, size_t n)
     w->states = xfloats(n * f->c);
 }
 
+static void need_cache(struct frozen_work *w, size_t n_spans, size_t n_floats)
+{
+    if (n_spans > w->cap_spans) {
+        w->spans = xreallocarray(w->spans, n_spans, sizeof *w->spans);
+        w->cap_spans = n_spans;
+    }
+    if (n_floats > w->cap_cache) {
+        free(w->cache);
+        w->cache = xalloc_large(n_floats * sizeof *w->cache);
+        w->cap_cache = n_floats;
+    }
+}
+
 struct frozen_work *frozen_work_create(const struct frozen *f,
                                        size_t max_tokens)
 {
@@ -400,12 +413,13 @@ static void finish_layer(struct frozen_work *w, const struct layer *l, float *x,
 
 /* --- a pass ------------------------------------------------------------- */
 
-static void embed(struct frozen_work *w, const uint16_t *tokens, size_t n)
+static void embed(struct frozen_work *w, float *x, const uint16_t *tokens,
+                  size_t n)
 {
     const struct frozen *f = w->f;
 
     for (size_t i = 0; i < n; i++) {
-        float *row = w->x + i * f->c_cols;
+        float *row = x + i * f->c_cols;
 
         BUG_ON(tokens[i] >= f->v);
         if (f->embed)
@@ -521,10 +535,12 @@ static void block_losses(struct frozen_work *w, const float *states, size_t n,
         loss[i] = max[i] + logf(sum[i]) - wanted[i];
 }
 
-void frozen_logits(const struct frozen *f, const float *state,
-                   struct frozen_work *w, float *logits)
+/* Computes the logits of n states, at most BLOCK. */
+static void block_logits(struct frozen_work *w, const float *states, size_t n,
+                         float *const *to)
 {
-    struct kernel_rows r = packed_input(&f->head, state, f->c, 1, w->scratch);
+    const struct frozen *f = w->f;
+    struct kernel_rows r = packed_input(&f->head, states, f->c, n, w->scratch);
 
     r.y = w->logits;
     r.y_stride = HEAD_COLUMNS;
@@ -532,24 +548,19 @@ void frozen_logits(const struct frozen *f, const float *state,
         size_t cols = f->v - v < HEAD_COLUMNS ? f->v - v : HEAD_COLUMNS;
 
         packed_product(&f->head, &r, v / PANEL, packed_columns(cols) / PANEL);
-        copy_floats(logits + v, w->logits, cols);
+        for (size_t i = 0; i < n; i++)
+            copy_floats(to[i] + v, w->logits + i * HEAD_COLUMNS, cols);
     }
+}
+
+void frozen_logits(const struct frozen *f, const float *state,
+                   struct frozen_work *w, float *logits)
+{
+    BUG_ON(w->f != f);
+    block_logits(w, state, 1, &logits);
 }
 
 /* --- reading a batch ---------------------------------------------------- */
-
-static void need_cache(struct frozen_work *w, size_t n_spans, size_t n_floats)
-{
-    if (n_spans > w->cap_spans) {
-        w->spans = xreallocarray(w->spans, n_spans, sizeof *w->spans);
-        w->cap_spans = n_spans;
-    }
-    if (n_floats > w->cap_cache) {
-        free(w->cache);
-        w->cache = xalloc_large(n_floats * sizeof *w->cache);
-        w->cap_cache = n_floats;
-    }
-}
 
 /* Makes a span for each segment, one after the other in the cache. */
 static void make_spans(struct frozen_work *w, const struct batch *b)
@@ -583,7 +594,7 @@ void frozen_read(const struct frozen *f, const struct batch *b,
         BUG_ON(b->targets[i] >= f->v);
     need_room(w, n);
     make_spans(w, b);
-    embed(w, b->inputs, n);
+    embed(w, w->x, b->inputs, n);
     pass(w, w->spans, n, false);
     for (size_t i = 0; i < n; i += BLOCK) {
         size_t rows = n - i < BLOCK ? n - i : BLOCK;
@@ -608,32 +619,85 @@ size_t frozen_cache_floats(const struct frozen *f)
     return (size_t)f->m->shape.layers * cache_floats(f, f->context_cap);
 }
 
+/* Makes the spans and the residual of all parts. Returns the tokens. */
+static size_t make_parts(struct frozen_work *w, const struct frozen_part *parts,
+                         size_t n_parts)
+{
+    const struct frozen *f = w->f;
+    size_t context = (size_t)f->m->shape.context, n = 0;
+
+    for (size_t i = 0; i < n_parts; i++)
+        n += parts[i].n_new;
+    need_room(w, n);
+    need_cache(w, n_parts, 0);
+    n = 0;
+    for (size_t i = 0; i < n_parts; i++) {
+        const struct frozen_part *p = &parts[i];
+
+        BUG_ON(p->n_new == 0 || p->n_new > context ||
+               p->n_past > context - p->n_new);
+        BUG_ON(p->n_losses > p->n_new);
+        w->spans[i] = (struct span){
+            .keys = p->cache,
+            .values = p->cache + keys_floats(f, f->context_cap),
+            .cap = f->context_cap,
+            .past = p->n_past,
+            .from = n,
+            .n = p->n_new};
+        embed(w, w->x + n * f->c_cols, p->tokens, p->n_new);
+        n += p->n_new;
+    }
+    return n;
+}
+
+/* Computes the losses of a part, whose residual begins at x. */
+static void part_losses(struct frozen_work *w, const struct frozen_part *p,
+                        const float *x)
+{
+    const struct frozen *f = w->f;
+
+    for (size_t i = 0; i < p->n_losses; i += BLOCK) {
+        size_t rows = p->n_losses - i < BLOCK ? p->n_losses - i : BLOCK;
+
+        norm_rows(w, w->states, x + i * f->c_cols, f->norm, rows);
+        block_losses(w, w->states, rows, p->tokens + i + 1, p->loss + i);
+    }
+}
+
+void frozen_extend_all(const struct frozen *f, const struct frozen_part *parts,
+                       size_t n_parts, struct frozen_work *w)
+{
+    float *logits[BLOCK];
+    size_t n_logits = 0, at = 0, n;
+
+    BUG_ON(w->f != f);
+    n = make_parts(w, parts, n_parts);
+    pass(w, w->spans, n, true);
+    for (size_t i = 0; i < n_parts; i++) {
+        part_losses(w, &parts[i], w->x + at * f->c_cols);
+        at += parts[i].n_new;
+    }
+    at = 0;
+    for (size_t i = 0; i < n_parts; i++) {
+        at += parts[i].n_new;
+        if (parts[i].logits) {
+            norm_rows(w, w->states + n_logits * f->c,
+                      w->x + (at - 1) * f->c_cols, f->norm, 1);
+            logits[n_logits++] = parts[i].logits;
+        }
+        if (n_logits == BLOCK || (i + 1 == n_parts && n_logits > 0)) {
+            block_logits(w, w->states, n_logits, logits);
+            n_logits = 0;
+        }
+    }
+}
+
 void frozen_extend(const struct frozen *f, float *cache, size_t n_past,
                    const uint16_t *tokens, size_t n_new, struct frozen_work *w,
                    float *loss, size_t n_losses, float *logits)
 {
-    size_t context = (size_t)f->m->shape.context;
-    struct span s = {.keys = cache,
-                     .values = cache + keys_floats(f, f->context_cap),
-                     .cap = f->context_cap,
-                     .past = n_past,
-                     .n = n_new};
+    struct frozen_part part = {cache, n_past,   tokens, n_new,
+                               loss,  n_losses, logits};
 
-    BUG_ON(w->f != f);
-    BUG_ON(n_new == 0 || n_new > context || n_past > context - n_new);
-    BUG_ON(n_losses > n_new);
-    need_room(w, n_new);
-    embed(w, tokens, n_new);
-    pass(w, &s, n_new, true);
-    for (size_t i = 0; i < n_losses; i += BLOCK) {
-        size_t rows = n_losses - i < BLOCK ? n_losses - i : BLOCK;
-
-        norm_rows(w, w->states + i * f->c, w->x + i * f->c_cols, f->norm,
-                  rows);
-        block_losses(w, w->states + i * f->c, rows, tokens + i + 1, loss + i);
-    }
-    if (!logits)
-        return;
-    norm_rows(w, w->states, w->x + (n_new - 1) * f->c_cols, f->norm, 1);
-    frozen_logits(f, w->states, w, logits);
+    frozen_extend_all(f, &part, 1, w);
 }

@@ -71,4 +71,21 @@ void frozen_extend(const struct frozen *f, float *cache, size_t n_past,
                    const uint16_t *tokens, size_t n_new, struct frozen_work *w,
                    float *loss, size_t n_losses, float *logits);
 
+/* The arguments of one frozen_extend. */
+struct frozen_part {
+    float *cache;
+    size_t n_past;
+    const uint16_t *tokens;
+    size_t n_new;
+    float *loss;
+    size_t n_losses;
+    float *logits;
+};
+
+/* Does frozen_extend for n parts in one pass, which reads the weights once for
+ * all of them. Their caches differ. Each result is the same to the bit as that
+ * of a frozen_extend. */
+void frozen_extend_all(const struct frozen *f, const struct frozen_part *parts,
+                       size_t n, struct frozen_work *w);
+
 #endif

@@ -5,7 +5,8 @@
  * memory from the pool, or allocates it, and gives it back. The pool keeps a
  * few of each kind.
  *
- * infer_read.c reads texts; infer_generate.c writes them.
+ * infer_read.c reads texts; infer_generate.c writes them, in passes that
+ * generations share.
  */
 #include "config.h"
 
@@ -18,6 +19,7 @@
 #include "base/xalloc.h"
 #include "learner/infer/infer_private.h"
 #include "learner/kernels/ops.h"
+#include "learner/kernels/packed.h"
 
 #define KEPT_WORKS 4    /* unused works that the pool keeps of each kind */
 #define KEPT_TOKENS 512 /* works for more tokens are freed after use */
@@ -42,7 +44,9 @@ void infer_work_need(const struct infer *f, struct infer_work *w,
         cap *= 2;
     frozen_work_free(w->frozen);
     free(w->loss);
-    w->frozen = frozen_work_create(f->frozen, cap);
+    w->frozen = NULL;
+    if (w->kind == INFER_READ)
+        w->frozen = frozen_work_create(f->frozen, cap);
     w->loss = xfloats(cap);
     w->max_tokens = cap;
 }
@@ -201,7 +205,7 @@ static int load_head(struct infer *f, const struct tensor_list *head,
 
 void infer_options_default(struct infer_options *o)
 {
-    *o = (struct infer_options){.quantize = INFER_FLOAT};
+    *o = (struct infer_options){.quantize = INFER_FLOAT, .pass_threads = 1};
 }
 
 int infer_create(const struct model_shape *shape,
@@ -223,6 +227,9 @@ int infer_create(const struct model_shape *shape,
     f->pool = pool_create();
     if (shape)
         rc = load_weights(f, shape, tokenizer, weights, o.quantize, err);
+    if (rc == 0 && shape)
+        f->passes = shared_pass_create(f->frozen, o.pass_threads,
+                                       SHARED_PASS_PATIENCE_MS, o.figures);
     if (rc == 0)
         rc = load_head(f, head, labels, err);
     if (rc) {
@@ -247,12 +254,26 @@ void infer_free(struct infer *f)
     if (!f)
         return;
     pool_free(f->pool);
+    shared_pass_free(f->passes);
     ngram_free(f->ngram);
     names_release(&f->labels);
     head_free(f->head);
     frozen_free(f->frozen);
     model_free(f->model);
     free(f);
+}
+
+size_t infer_generation_bytes(const struct model_shape *s)
+{
+    size_t v = (size_t)s->vocab_size;
+    size_t row = packed_columns((size_t)s->head_dim) + (size_t)s->head_dim;
+    size_t cache = (size_t)s->layers * (size_t)s->kv_heads *
+                   packed_columns((size_t)s->context) * row * sizeof(float);
+    /* Logits, mixed, scratch of sample.h, count and adjusted. */
+    size_t vocabulary = v * (4 * sizeof(float) +
+                             sizeof(struct infer_alternative));
+
+    return cache + vocabulary;
 }
 
 const struct tokenizer *infer_tokenizer(const struct infer *f)

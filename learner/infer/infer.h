@@ -35,8 +35,17 @@ struct infer; /* fields are in infer_private.h */
  * faster. */
 enum infer_quantize { INFER_FLOAT, INFER_INT8 };
 
+/* What all versions of a daemon count. Threads: any */
+struct infer_figures {
+    atomic_llong passes;        /* shared passes of generations */
+    atomic_llong pass_requests; /* generations in them */
+    atomic_llong pass_tokens;   /* tokens that they read */
+};
+
 struct infer_options {
     enum infer_quantize quantize;
+    int pass_threads; /* threads that work on a pass of several generations */
+    struct infer_figures *figures; /* outlive every infer; NULL: not counted */
 };
 
 void infer_options_default(struct infer_options *o);
@@ -70,6 +79,9 @@ void infer_free(struct infer *f);
  */
 int infer_add_ngram(struct infer *f, const struct tensor_list *ngram,
                     struct err *err);
+
+/* The most memory that one infer_complete takes. */
+size_t infer_generation_bytes(const struct model_shape *s);
 
 /* These two return NULL for preset linear. */
 const struct tokenizer *infer_tokenizer(const struct infer *f);
@@ -129,8 +141,8 @@ struct infer_bias {
     float bias;
 };
 
-/* The penalties and biases change which token is chosen, also by a temperature
- * of 0, and never the logprobs that are reported. */
+/* The penalties and biases change which token is chosen, also when temperature
+ * is 0. The reported logprobs are those without penalties and biases. */
 struct infer_sampling {
     int max_tokens;     /* may be 0 */
     float temperature;  /* 0: greedy */
@@ -192,7 +204,9 @@ struct infer_completion {
 void infer_completion_release(struct infer_completion *c);
 
 /*
- * Completes a prompt of n ids, with a key/value cache. An end-of-text token is
+ * Completes a prompt of n ids, with a key/value cache. Calls that run at the
+ * same time read their tokens in one pass (shared_pass.h), which changes no
+ * result. An end-of-text token is
  * put before the prompt unless it begins with one; so an empty prompt begins a
  * record. A prompt longer than the context keeps its last part. When the
  * context is full, the older half is dropped and the rest is read again. The

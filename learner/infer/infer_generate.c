@@ -181,8 +181,15 @@ static int read_history(struct generation *g, struct err *err)
 
         if ((rc = cancel_check(g->listener.cancel, err)))
             return rc;
-        frozen_extend(g->f->frozen, w->cache, g->n_read, ids, n, w->frozen,
-                      w->loss, n_losses, n == left ? w->logits : NULL);
+        shared_pass_extend(g->f->passes,
+                           &(struct frozen_part){
+                               .cache = w->cache,
+                               .n_past = g->n_read,
+                               .tokens = ids,
+                               .n_new = n,
+                               .loss = w->loss,
+                               .n_losses = n_losses,
+                               .logits = n == left ? w->logits : NULL});
         if (!block_finite(w->loss, n_losses))
             return infer_not_finite(err);
         read_ngrams(g, ids, n_losses);
@@ -355,8 +362,10 @@ int infer_complete(const struct infer *f, const uint16_t *prompt, size_t n,
         g.listener = *listener;
     g.work = infer_work_get(f, INFER_GENERATE);
     start(&g, prompt, n);
+    shared_pass_join(f->passes);
     for (int i = 0; rc == 0 && !done && i < sampling->max_tokens; i++)
         rc = next_token(&g, (uint64_t)i, &done, err);
+    shared_pass_leave(f->passes);
     infer_work_put(f, g.work);
     if (rc == 0)
         finish_text(&g);

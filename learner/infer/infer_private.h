@@ -13,6 +13,7 @@
 #include "learner/infer/frozen.h"
 #include "learner/head.h"
 #include "learner/infer/infer.h"
+#include "learner/infer/shared_pass.h"
 #include "learner/model.h"
 #include "learner/ngram.h"
 
@@ -23,7 +24,8 @@ enum infer_kind { INFER_READ, INFER_GENERATE, INFER_N_KINDS };
 /* Working memory of one call. Preset linear leaves it empty. */
 struct infer_work {
     enum infer_kind kind;
-    struct frozen_work *frozen; /* NULL before the first infer_work_need */
+    struct frozen_work *frozen; /* for INFER_READ; NULL before the first
+                                   infer_work_need */
     float *loss;                /* [max_tokens] */
     size_t max_tokens;
     struct batch batch;
@@ -37,8 +39,9 @@ struct infer_work {
 struct infer_pool; /* infer.c */
 
 struct infer {
-    struct model *model; /* NULL for preset linear, like the next two */
+    struct model *model; /* NULL for preset linear, like the next three */
     struct frozen *frozen;
+    struct shared_pass *passes;
     const struct tokenizer *tokenizer;
     struct ngram *ngram; /* NULL: the Transformer answers alone */
     struct head *head;

@@ -12,13 +12,9 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
+#include "base/priority.h"
 #include "base/xalloc.h"
-
-#define NICENESS 5
 
 struct workers {
     pthread_mutex_t mu;
@@ -31,15 +27,6 @@ struct workers {
     int n_threads; /* threads started */
     pthread_t *threads;
 };
-
-/* Lowers the priority of this thread only: Linux accepts a thread's id. A
- * failure does no harm. */
-static void lower_priority(void)
-{
-    id_t self = (id_t)syscall(SYS_gettid);
-
-    (void)setpriority(PRIO_PROCESS, self, NICENESS);
-}
 
 /* Locks: needs w->mu, and unlocks it while a piece runs */
 static void run_pieces(struct workers *w)
@@ -62,7 +49,7 @@ static void *work(void *arg)
     struct workers *w = arg;
 
     pthread_setname_np(pthread_self(), "worker");
-    lower_priority();
+    priority_lower();
     pthread_mutex_lock(&w->mu);
     while (!w->stop) {
         run_pieces(w);

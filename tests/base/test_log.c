@@ -69,6 +69,8 @@ static void test_log_text(void **state)
     log_error("stop", "%s", "");
     log_warn("odd", "text=%s", "a\nb\tc\r\x1b[2J \"q\" \\ \xc3\xa9");
     log_warn("c1", "text=%s", "\xc2\x80\xc2\x9b" "31m\xc2\xa0\xc2");
+    log_info("quoted", "path=\"%s\" status=%d text=%s", "/\" status=500 a=\"",
+             404, "\"b\"");
     log_plain("mneme show", "no version \x1b[2J\nforged\xc2\x9f");
     out = capture_end();
     assert_int_equal(errno, ENOENT);
@@ -79,6 +81,8 @@ static void test_log_text(void **state)
              "\"q\" \\ \xc3\xa9\n"
              "2026-11-24T01:02:03.456Z warn c1 text=\\u0080\\u009b" "31m"
              "\xc2\xa0\xc2\n"
+             "2026-11-24T01:02:03.456Z info quoted path=\"/' status=500 a='\" "
+             "status=404 text=\"b\"\n"
              "mneme show: no version \\u001b[2J\\nforged\\u009f\n");
     free(out);
 }

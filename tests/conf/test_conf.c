@@ -371,6 +371,28 @@ static void reload_keeps_the_tokens(void **state)
     conf_free(next);
 }
 
+/* A reload takes another certificate, and neither begins nor ends TLS. */
+static void reload_keeps_tls(void **state)
+{
+    struct conf *now = util_load_good("http.tls: {cert: a, key: b}\n");
+    struct conf *other = util_load_good("http.tls: {cert: c, key: d}\n");
+    struct conf *none = util_load_good("log: {level: debug}\n");
+
+    (void)state;
+    conf_reload_apply(now, other);
+    assert_string_equal(now->http.tls.cert, "c");
+    assert_string_equal(now->http.tls.key, "d");
+    conf_reload_apply(now, none);
+    assert_string_equal(now->http.tls.cert, "c");
+    assert_string_equal(now->http.tls.key, "d");
+    conf_reload_apply(none, other);
+    assert_null(none->http.tls.cert);
+    assert_null(none->http.tls.key);
+    conf_free(now);
+    conf_free(other);
+    conf_free(none);
+}
+
 /* --- mutated copies ----------------------------------------------------- */
 
 /* Makes one or two edits: changes a byte, cuts, doubles or moves a part, or
@@ -561,6 +583,7 @@ int main(void)
         cmocka_unit_test(printed_loads_back),
         cmocka_unit_test(reload),
         cmocka_unit_test(reload_keeps_the_tokens),
+        cmocka_unit_test(reload_keeps_tls),
         cmocka_unit_test(mutated_copies),
     };
 

@@ -72,6 +72,12 @@ static void defaults(void **state)
     assert_string_equal(c->http.listen_host, "127.0.0.1");
     assert_int_equal(c->http.listen_port, 6636);
     assert_true(c->http.listen_local);
+    assert_true(c->http.cpu_share == 0.5);
+    assert_null(c->http.admin_socket);
+    assert_null(c->http.admin_group);
+    assert_int_equal(c->http.admin, CONF_ADMIN_ANYWHERE);
+    assert_null(c->http.tls.cert);
+    assert_null(c->http.tls.key);
     assert_int_equal(c->log.level, LOG_INFO);
     assert_int_equal(c->log.format, LOG_TEXT);
     conf_free(c);

@@ -228,6 +228,16 @@ static void checks_between_settings(void **state)
         {"model: {preest: custom, dim: 64}\n",
          "t.yaml:1:9: model.preest: unknown key; did you mean "
          "'model.preset'?"},
+        {"http.tls: {cert: a.pem}\n",
+         "t.yaml:1:18: http.tls.key: a certificate and its key are needed "
+         "together"},
+        {"http: {listen: \"unix:/s\", tls: {cert: a, key: b}}\n",
+         "t.yaml:1:39: http.tls.cert: a unix socket (http.listen) needs no "
+         "TLS"},
+        {"http: {admin: socket}\n",
+         "t.yaml:1:15: http.admin_socket: needed with http.admin: socket"},
+        {"http: {admin_group: adm}\n",
+         "t.yaml:1:21: http.admin_socket: needed with http.admin_group"},
         {"source.kafka.topics: []\n",
          "t.yaml:1:22: source.kafka.topics: needs at least one topic"},
         {"source.kafka.topics: [a, a]\n",

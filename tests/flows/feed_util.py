@@ -142,12 +142,11 @@ def verdicts(d, since):
     return count
 
 
-def to_serving(d):
-    """Back to what serves, past the bad feed."""
+def back_to(d, version):
+    """Back to a version, past everything that was fed since."""
     d.settle()
-    serving = d.status()["serving_version"]
-    if d.status()["head_version"] != serving:
+    if d.status()["head_version"] != version:
         done = d.operation(d.post("/v1/rollback", {
-            "version": serving, "stream": "skip", "reason": "a bad feed"}))
+            "version": version, "stream": "skip", "reason": "a bad feed"}))
         if done["state"] != "done":
             raise RuntimeError(f"rollback: {done}")

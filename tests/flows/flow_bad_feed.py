@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bad feeds: what serves stays as good as it was; and drift is no bad feed.
 
-A good stream of two domains, the second of which arrives later. Then, each from
-the last good version: shuffled bytes, another language, one sentence over and
-over, ten times the learning rate, and for preset linear flipped labels. What
-serves is asked for its loss on texts that it never saw, whenever there is a new
-version.
+A good stream of two domains, the second of which arrives later. Then bad feeds:
+shuffled bytes, another language, one sentence over and over, ten times the
+learning rate, and for preset linear flipped labels. After each, the daemon goes
+back to the version that served before it. Whenever there is a new version, the
+serving one is asked for its loss on texts that it never saw.
 
 MNEME_SOAK_MINUTES=N makes it longer: each feed goes on for N minutes, and a
 learning rate that stays wrong takes the daemon to its limit of three
@@ -18,7 +18,7 @@ import os
 import random
 
 from feed_util import Fed as AnyFed
-from feed_util import (Watch, accuracy, automatic, line, loss, to_serving,
+from feed_util import (Watch, accuracy, automatic, back_to, line, loss,
                        verdicts)
 from flow_util import Tap, add_up, mneme
 
@@ -127,7 +127,8 @@ def drift(tap, d):
 
 def bad(tap, d, name, make, tests, measure=loss):
     """A feed that must not come to serve."""
-    before = d.status()["head_version"]
+    before = max(v["version"] for v in d.versions())
+    good = d.status()["serving_version"]
     watch = Watch(d, measure, tests)
     watch.look(d.status())
     fed = d.feed(make, watch.done(VERSIONS, SOAK * 60), limit(2 * PATIENCE))
@@ -137,7 +138,7 @@ def bad(tap, d, name, make, tests, measure=loss):
            f"{watch.longest} versions)")
     tap.note(f"{name}: {verdicts(d, before)}, automatic rollbacks "
              f"{automatic(d)}")
-    to_serving(d)
+    back_to(d, good)
     tap.ok(add_up(d.status()), f"{name}: counters add up")
 
 

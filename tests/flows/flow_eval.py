@@ -201,9 +201,18 @@ def versions(tap):
         t.extractall(path("golden"))
     data = next(r for r, _, f in os.walk(path("golden")) if "mneme.db" in f)
     code, out, err = mneme("eval", "--json", data=data)
-    tap.ok(code == 3 and err.endswith("no version has results on held-out "
-                                      "records yet\n"),
-           "a store of an older program, whose versions were never scored")
+    tap.ok(code == 3 and out == "" and
+           err.endswith("start mnemed once to convert it\n"),
+           "a store of an older program: says what to do")
+    source = write_lines(path("few.jsonl"), records("harbour", 20))
+    d = Daemon("unscored", source__type="file", source__path=source,
+               source__at_end="exit", learner__holdout__fraction=0,
+               publish__gate__enabled="false", **SMALLEST)
+    tap.equal(d.run(), 0, "a store without a holdout")
+    code, out, err = mneme("eval", "--json", data=d.data)
+    tap.ok(code == 3 and out == "" and
+           err.endswith("no version has results on held-out records yet\n"),
+           "says that no version was scored")
     tap.note(err)
     source = write_lines(path("stream.jsonl"), records("harbour", 200))
     d = Daemon("running", source__type="file", source__path=source,

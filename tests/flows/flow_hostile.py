@@ -29,8 +29,8 @@ NAMES = {
 # A line feed ends a line, in the log and on a terminal.
 CONTROLS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 METRIC = re.compile(
-    r'# (HELP|TYPE) mneme_\w+ .*'
-    r'|mneme_\w+(\{(\w+="([^"\\\n]|\\["\\n])*",?)+\})? '
+    r'# (HELP|TYPE) (mneme|process)_\w+ .*'
+    r'|(mneme|process)_\w+(\{(\w+="([^"\\\n]|\\["\\n])*",?)+\})? '
     r'[-+]?([0-9.]+(e[-+]?[0-9]+)?|Inf|NaN)')
 
 

@@ -108,6 +108,7 @@ static void begin(void)
 {
     struct http_connections_options options = {
         .listen_fd = eventfd(0, EFD_CLOEXEC),
+        .admin_fd = -1,
         .max_requests = 1,
         .body_bytes = 64 << 20,
     };

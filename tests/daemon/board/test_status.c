@@ -167,6 +167,10 @@ static void fill_board(int64_t now_ms)
     histogram_add(&s->step_seconds, 0.125);
     histogram_add(&s->step_seconds, 0.249);
     histogram_add(&s->step_seconds, 64);
+    histogram_add(&s->slot_seconds, 0.125);
+    board.infer.passes = 107;
+    board.infer.pass_requests = 108;
+    board.infer.pass_tokens = 109;
     s->newest_record_ms = now_ms;
     s->serving_record_ms = now_ms - 2500;
     p->count = 22;
@@ -485,7 +489,22 @@ static void test_every_metric(void **state)
         "and system.\n"
         "# TYPE process_cpu_seconds_total counter\n"
         "process_cpu_seconds_total ";
+    static const char passes[] =
+        "# HELP mneme_generation_passes_total Forward passes that completions "
+        "shared.\n"
+        "# TYPE mneme_generation_passes_total counter\n"
+        "mneme_generation_passes_total 107\n"
+        "# HELP mneme_generation_pass_requests_total Completions in these "
+        "passes; divided by the passes, the mean size of a batch.\n"
+        "# TYPE mneme_generation_pass_requests_total counter\n"
+        "mneme_generation_pass_requests_total 108\n"
+        "# HELP mneme_generation_pass_tokens_total Tokens that these passes "
+        "read, of prompts and of answers.\n"
+        "# TYPE mneme_generation_pass_tokens_total counter\n"
+        "mneme_generation_pass_tokens_total 109\n";
     static const char *const series[] = {
+        "mneme_http_slot_wait_seconds_bucket{le=\"0.1\"} 0\n",
+        "mneme_http_slot_wait_seconds_sum 0.125\n",
         "{endpoint=\"/v1/score\",method=\"POST\",le=\"0.1\"} 1\n",
         "{endpoint=\"/v1/score\",method=\"POST\",le=\"0.25\"} 2\n",
         "_sum{endpoint=\"/v1/score\",method=\"POST\"} 0.3125\n",
@@ -505,6 +524,7 @@ static void test_every_metric(void **state)
         if (!strstr(out.data + sizeof expected - 1, series[i]))
             fail_msg("no %s", series[i]);
     assert_non_null(strstr(out.data + sizeof expected - 1, replies));
+    assert_non_null(strstr(out.data + sizeof expected - 1, passes));
     buf_release(&out);
 }
 

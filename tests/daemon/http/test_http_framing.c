@@ -22,6 +22,7 @@
 #include "base/fileio.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
+#include "daemon/http/http_coding.h"
 #include "daemon/http/http_endpoints.h"
 #include "tests/util/http_util.h"
 
@@ -403,6 +404,96 @@ static void test_encoded_body(void **state)
     check_coding(false);
 }
 
+/* --- the memory of decoders --------------------------------------------- */
+
+static size_t charged, charge_limit;
+
+static bool charge(void *arg, size_t n)
+{
+    (void)arg;
+    if (n > charge_limit - charged)
+        return false;
+    charged += n;
+    return true;
+}
+
+static enum http_coding_result decode(const char *bytes, size_t n, size_t step,
+                                      struct buf *out)
+{
+    const struct http_coding_limits limits = {1 << 20, charge, NULL};
+    struct http_coding *c = http_coding_create("zstd");
+    enum http_coding_result result = HTTP_CODING_OK;
+
+    charged = 0;
+    for (size_t i = 0; i < n && result == HTTP_CODING_OK; i += step)
+        result = http_coding_decode(c, bytes + i, n - i < step ? n - i : step,
+                                    &limits, out);
+    if (result == HTTP_CODING_OK && !http_coding_is_complete(c))
+        result = HTTP_CODING_BAD;
+    http_coding_free(c);
+    return result;
+}
+
+static size_t compress_with(int window_log, bool with_size, const void *text,
+                            size_t n, char *out, size_t size)
+{
+    ZSTD_CCtx *z = ZSTD_createCCtx();
+
+    ZSTD_CCtx_setParameter(z, ZSTD_c_windowLog, window_log);
+    ZSTD_CCtx_setParameter(z, ZSTD_c_contentSizeFlag, with_size);
+    n = ZSTD_compress2(z, out, size, text, n);
+    assert_false(ZSTD_isError(n));
+    ZSTD_freeCCtx(z);
+    return n;
+}
+
+/* A decoder is charged for the window of each frame, before it takes it. */
+static void test_coding_memory(void **state)
+{
+    static const unsigned char skipped[] = {0x5a, 0x2a, 0x4d, 0x18, 3,
+                                            0,    0,    0,    1,    2, 3};
+    static const unsigned char large[] = {0x28, 0xb5, 0x2f, 0xfd, 0, 0x69};
+    size_t n_text = 300000, n = sizeof skipped, n_small;
+    char *text = xmalloc(n_text), *bytes = xmalloc(1 << 20);
+    struct buf out = BUF_INIT;
+
+    (void)state;
+    charge_limit = (size_t)1 << 30;
+    for (size_t i = 0; i < n_text; i++)
+        text[i] = (char)('a' + (i * 2654435761u >> 7) % 23);
+    memcpy(bytes, skipped, n);
+    n += compress_with(10, false, text, n_text, bytes + n, (1 << 20) - n);
+    n_small = n;
+    assert_int_equal(decode(bytes, n, n, &out), HTTP_CODING_OK);
+    assert_int_equal(charged, (640 << 10) + 1024 + 2 * n_text);
+    /* Frames with other headers follow, byte by byte. */
+    n += compress_with(17, true, text, 200, bytes + n, (1 << 20) - n);
+    n += compress_with(17, true, text, 30000, bytes + n, (1 << 20) - n);
+    n += compress_with(18, true, text, n_text, bytes + n, (1 << 20) - n);
+    buf_clear(&out);
+    assert_int_equal(decode(bytes, n, 1, &out), HTTP_CODING_OK);
+    assert_int_equal(out.len, 2 * n_text + 30200);
+    assert_memory_equal(out.data, text, n_text);
+    assert_memory_equal(out.data + n_text + 30200, text, n_text);
+    assert_int_equal(charged, (640 << 10) + (1 << 18) + 2 * out.len);
+    /* Nothing is kept that was not charged. */
+    charge_limit = (640 << 10) + 1023;
+    buf_clear(&out);
+    assert_int_equal(decode(bytes, n_small, 7, &out), HTTP_CODING_NO_MEMORY);
+    charge_limit += 1 + 100000;
+    assert_int_equal(decode(bytes, n_small, 7, &out), HTTP_CODING_NO_MEMORY);
+    assert_in_range(out.len, 1, 50000);
+    /* A window above 8 MiB, and a header that breaks off. */
+    charge_limit = (size_t)1 << 30;
+    assert_int_equal(decode((const char *)large, sizeof large, 6, &out),
+                     HTTP_CODING_BAD);
+    assert_int_equal(decode((const char *)large, 5, 5, &out), HTTP_CODING_BAD);
+    assert_int_equal(charged, 640 << 10);
+    buf_release(&out);
+    free(text);
+    free(bytes);
+}
+
 /* --- ids of requests ---------------------------------------------------- */
 
 static void test_ids(void **state)
@@ -453,12 +544,31 @@ static struct util_answer from_page(const char *method, const char *origin,
 
 #define ASKS_METHOD "Access-Control-Request-Method: POST\r\n"
 
+static int n_counted(const char *path)
+{
+    char *name = xasprintf("_request_duration_seconds_count{endpoint=\"%s\","
+                           "method=\"GET\"} ",
+                           path);
+    struct util_answer a = util_get("/metrics");
+    const char *at = strstr(a.body, name);
+    int n = at ? atoi(at + strlen(name)) : 0;
+
+    util_release(&a);
+    free(name);
+    return n;
+}
+
 static void test_cors(void **state)
 {
+    static const char preflight_after[] =
+        "GET /healthz HTTP/1.1\r\n" HOST "\r\n"
+        "OPTIONS /v1/status HTTP/1.1\r\n" HOST "Connection: close\r\n"
+        "Origin: https://app.example\r\n" ASKS_METHOD "\r\n";
     static char *one[] = {(char *)"https://app.example"},
                 *all[] = {(char *)"*"};
     struct util_answer a =
         from_page("OPTIONS", "https://app.example", ASKS_METHOD);
+    int n;
 
     (void)state;
     /* By default no page may do anything. */
@@ -488,6 +598,12 @@ static void test_cors(void **state)
                      NULL);
     util_check_error(from_page("GET", "http://app.example", ""), 403, NULL);
     util_check_error(from_page("GET", "null", ""), 403, NULL);
+    /* A preflight is not counted for the request before it. */
+    n = n_counted("/healthz");
+    a = answer_to(preflight_after, sizeof preflight_after - 1);
+    assert_non_null(strstr(a.text, "HTTP/1.1 204"));
+    util_release(&a);
+    assert_int_equal(n_counted("/healthz"), n + 1);
 
     fix.conf->http.cors_origins = (struct conf_strings){all, 1};
     a = from_page("GET", "https://any.example", "");
@@ -740,6 +856,7 @@ int main(void)
         cmocka_unit_test(test_old_clients),
         cmocka_unit_test(test_expect),
         cmocka_unit_test(test_encoded_body),
+        cmocka_unit_test(test_coding_memory),
         cmocka_unit_test(test_origins),
         cmocka_unit_test(test_ids),
         cmocka_unit_test(test_cors),

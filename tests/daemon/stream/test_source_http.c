@@ -209,12 +209,49 @@ static void test_limit(void **state)
     remove_log(dir);
 }
 
+/* The last segment cannot be removed, so records must fit beside it. */
+static void test_large_append(void **state)
+{
+    const char *dir = *state;
+    struct record_log *l = open_log(dir);
+    struct err err = ERR_INIT;
+    size_t most = LIMIT / 16 * 15;
+    char *line = xmalloc(most + 2);
+    int64_t first = 0;
+
+    memset(line, 'x', most);
+    memcpy(line + LIMIT / 16 - 2, "\n", 2);
+    append(l, line, 1); /* one byte less than a segment */
+    line[LIMIT / 16 - 1] = 'x';
+    line[LIMIT / 16 - 2] = 'x';
+    memcpy(line + most, "\n", 2);
+    assert_int_equal(record_log_append(l, line, most + 1, 1, &first, &err),
+                     ERR_LIMIT);
+    assert_non_null(strstr(err.msg, "source.http.log_bytes"));
+    assert_non_null(strstr(err.msg, "at most 983040"));
+    line[most - 1] = '\n';
+    assert_int_equal(record_log_append(l, line, most, 1, &first, &err), 0);
+    /* It is as large as a full log, and goes when it was learned. */
+    assert_int_equal(record_log_append(l, line, most, 1, &first, &err),
+                     ERR_AGAIN);
+    assert_int_equal(record_log_keep_from(l, 2, NULL), 0);
+    assert_int_equal(record_log_append(l, line, most, 1, &first, &err), 0);
+    assert_int_equal(first, 2);
+    assert_int_equal(record_log_first(l), 2);
+    record_log_close(l);
+    free(line);
+    remove_log(dir);
+}
+
 static const char *broken;
+static int (*in_call)(void); /* runs inside the broken call */
 
 static int break_call(const char *call, const char *path)
 {
-    if (!broken || strcmp(call, broken) != 0 || !strstr(path, "records/"))
+    if (!broken || strcmp(call, broken) != 0 || !strstr(path, "records"))
         return 0;
+    if (in_call)
+        return in_call();
     return strcmp(call, "write") == 0 ? ENOSPC : EIO;
 }
 
@@ -239,9 +276,81 @@ static void test_faults(void **state)
     assert_int_equal(record_log_append(l, "e\n", 2, 1, &first, &err), ERR_IO);
     check_read(l, 0, "a c"); /* not the one that may not be durable */
     record_log_close(l);
+    /* After a failed sync the page cache has bytes that the disk may lack, and
+     * another sync would succeed. So the bytes are cut off. */
     l = open_log(dir);
-    check_read(l, 0, "a c d");
+    check_read(l, 0, "a c");
     record_log_close(l);
+    remove_log(dir);
+}
+
+/* The lines of an append that failed are never read, also not those that a
+ * reader has buffered. */
+static void test_cut(void **state)
+{
+    const char *dir = *state;
+    struct record_log *l = open_log(dir);
+    struct record_log_reader *r = record_log_read_from(l, 0, 1 << 16);
+    struct err err = ERR_INIT;
+    struct line line;
+    int64_t first;
+
+    append(l, "a\n", 1);
+    /* A reader reads while the bytes of an append are in the file. */
+    append_bytes(dir, 0, "b1\nb2\nb3\n");
+    assert_int_equal(record_log_read(r, &line, &err), 0);
+    assert_memory_equal(line.bytes, "a", 1);
+    fileio_fault = break_call;
+    broken = "write";
+    assert_int_equal(record_log_append(l, "b4\n", 3, 1, &first, &err),
+                     ERR_FULL);
+    broken = NULL;
+    append(l, "c\n", 1);
+    assert_int_equal(record_log_read(r, &line, &err), 0);
+    assert_int_equal(line.n_bytes, 1);
+    assert_memory_equal(line.bytes, "c", 1);
+    record_log_reader_free(r);
+    record_log_close(l);
+    remove_log(dir);
+}
+
+static struct record_log *a_log;
+
+/* The figures of the log can be read while it waits for the disk. */
+static int read_figures(void)
+{
+    assert_int_equal(record_log_end(a_log), 1);
+    assert_in_range(record_log_first(a_log), 0, 1);
+    assert_int_equal(record_log_keep_from(a_log, 1, NULL), 0);
+    return EIO;
+}
+
+static void test_waits_for_disk(void **state)
+{
+    static const char *const calls[] = {"open", "unlink", "write", "fsync"};
+    const char *dir = *state;
+    struct record_log *l = a_log = open_log(dir);
+    struct err err = ERR_INIT;
+    size_t n = LIMIT / 2 + 1; /* two of them are too large for the log */
+    char *line = xmalloc(n + 1);
+    int64_t first;
+
+    memset(line, 'x', n);
+    memcpy(line + n - 1, "\n", 2);
+    append(l, line, 1);
+    fileio_fault = break_call;
+    in_call = read_figures;
+    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
+        broken = calls[i];
+        assert_int_equal(record_log_append(l, line, n, 1, &first, &err),
+                         ERR_IO);
+        assert_int_equal(record_log_end(l), 1);
+        assert_int_equal(record_log_first(l), i < 2 ? 0 : 1);
+    }
+    broken = NULL;
+    in_call = NULL;
+    record_log_close(l);
+    free(line);
     remove_log(dir);
 }
 
@@ -412,8 +521,11 @@ static void test_other_logs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(test_log),    T(test_reads_only), T(test_begin_at),   T(test_limit),
-        T(test_faults), T(test_source),     T(test_other_logs),
+        T(test_log),          T(test_reads_only),
+        T(test_begin_at),     T(test_limit),
+        T(test_large_append), T(test_faults),
+        T(test_cut),          T(test_waits_for_disk),
+        T(test_source),       T(test_other_logs),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -206,8 +206,8 @@ static int read_store(const char *path, const char *name, struct parts *p,
 }
 
 /* Reads a tensor file of a folder that may be absent. */
-static int read_part(const char *dir, const char *name,
-                     struct tensor_list *out, struct err *err)
+static int read_part(const char *dir, const char *name, struct tensor_list *out,
+                     struct err *err)
 {
     char *path = fileio_join(dir, name);
     int rc = 0;
@@ -571,8 +571,8 @@ int mneme_generate(const struct mneme *m, const char *prompt, size_t n_bytes,
     if (rc == 0)
         rc = take_sampling(sampling, &s, &err);
     if (rc == 0)
-        rc = infer_complete(m->infer, ids.items, ids.n, &s, &listener, &c,
-                            &err);
+        rc =
+            infer_complete(m->infer, ids.items, ids.n, &s, &listener, &c, &err);
     token_list_release(&ids);
     if (rc)
         return fail(error, &err);

@@ -91,8 +91,9 @@ struct mneme;
 
 /* --- open and close ----------------------------------------------------- */
 
-#define MNEME_INT8 1u /* hold the matrices as int8: less memory, faster, and
-                         nearly the same numbers, as serve.quantize: int8 */
+/* Hold the matrices as int8: less memory, faster, and nearly the same numbers,
+ * as the daemon with serve.quantize: int8. */
+#define MNEME_INT8 1u
 
 /*
  * Opens a version and reads all of its files.

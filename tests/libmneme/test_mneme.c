@@ -124,9 +124,8 @@ static void compare_classes(const struct mneme *m)
     assert_int_equal(mneme_n_labels(m), 3);
     assert_string_equal(mneme_label(m, 1), "blue");
     assert_null(mneme_label(m, 3));
-    assert_int_equal(infer_classify(infer_fix.infer, "red wine", 8, NULL,
-                                    wanted, NULL),
-                     0);
+    assert_int_equal(
+        infer_classify(infer_fix.infer, "red wine", 8, NULL, wanted, NULL), 0);
     assert_int_equal(mneme_classify(m, "red wine", 8, got, 3, NULL), 0);
     assert_memory_equal(got, wanted, sizeof got);
 }
@@ -179,9 +178,8 @@ static void compare_completions(const struct mneme *m)
     assert_int_equal(infer_complete(infer_fix.infer, ids.items, ids.n, &is,
                                     NULL, &wanted, NULL),
                      0);
-    assert_int_equal(mneme_generate(m, "A version", 9, &s, NULL, NULL, &text,
-                                    &n, NULL),
-                     0);
+    assert_int_equal(
+        mneme_generate(m, "A version", 9, &s, NULL, NULL, &text, &n, NULL), 0);
     assert_int_equal(n, wanted.text.len);
     assert_string_equal(text, wanted.text.data);
     mneme_free(text);
@@ -212,7 +210,7 @@ static void test_store(void **state)
     static const struct {
         const char *name;
         int64_t number;
-    } names[] = {{NULL, 2}, {"", 2}, {"latest", 3}, {"previous", 1},
+    } names[] = {{NULL, 2}, {"", 2},  {"latest", 3}, {"previous", 1},
                  {"1", 1},  {"3", 3}, {"first", 1}};
     struct mneme *m;
 
@@ -311,15 +309,14 @@ static void test_linear(void **state)
     assert_memory_equal(got, wanted, sizeof got);
     assert_true(mneme_context(m) == 0 && mneme_dim(m) == 0 &&
                 mneme_vocabulary(m) == 0);
-    assert_int_equal(mneme_score(m, "a", 1, &score, &error),
-                     MNEME_ERR_INVALID);
+    assert_int_equal(mneme_score(m, "a", 1, &score, &error), MNEME_ERR_INVALID);
     assert_int_equal(mneme_tokenize(m, "a", 1, NULL, 0, &n, &error),
                      MNEME_ERR_INVALID);
     assert_int_equal(mneme_embed(m, "a", 1, NULL, 0, &error),
                      MNEME_ERR_INVALID);
-    assert_int_equal(mneme_generate(m, "a", 1, NULL, NULL, NULL, NULL, NULL,
-                                    &error),
-                     MNEME_ERR_INVALID);
+    assert_int_equal(
+        mneme_generate(m, "a", 1, NULL, NULL, NULL, NULL, NULL, &error),
+        MNEME_ERR_INVALID);
     assert_string_equal(mneme_token_bytes(m, 65, &n), "");
     mneme_close(m);
     infer_free(infer);
@@ -472,25 +469,25 @@ static void test_refused_arguments(void **state)
                      MNEME_ERR_INVALID);
     mneme_sampling_init(&s, sizeof s);
     s.size = 8;
-    assert_int_equal(mneme_generate(m, "a", 1, &s, NULL, NULL, &text, NULL,
-                                    &error),
-                     MNEME_ERR_INVALID);
+    assert_int_equal(
+        mneme_generate(m, "a", 1, &s, NULL, NULL, &text, NULL, &error),
+        MNEME_ERR_INVALID);
     mneme_sampling_init(&s, sizeof s);
     s.temperature = NAN;
-    assert_int_equal(mneme_generate(m, "a", 1, &s, NULL, NULL, &text, NULL,
-                                    &error),
-                     MNEME_ERR_INVALID);
+    assert_int_equal(
+        mneme_generate(m, "a", 1, &s, NULL, NULL, &text, NULL, &error),
+        MNEME_ERR_INVALID);
     mneme_sampling_init(&s, sizeof s);
     s.max_tokens = -1;
-    assert_int_equal(mneme_generate(m, "a", 1, &s, NULL, NULL, &text, NULL,
-                                    &error),
-                     MNEME_ERR_INVALID);
+    assert_int_equal(
+        mneme_generate(m, "a", 1, &s, NULL, NULL, &text, NULL, &error),
+        MNEME_ERR_INVALID);
     s.max_tokens = 1;
     s.stop = stop;
     s.n_stop = 1;
-    assert_int_equal(mneme_generate(m, "a", 1, &s, NULL, NULL, &text, NULL,
-                                    &error),
-                     MNEME_ERR_INVALID);
+    assert_int_equal(
+        mneme_generate(m, "a", 1, &s, NULL, NULL, &text, NULL, &error),
+        MNEME_ERR_INVALID);
     assert_string_equal(mneme_token_bytes(m, 256, &n), "");
     assert_int_equal(n, 0);
     assert_string_equal(mneme_token_bytes(m, UINT32_MAX, NULL), "");
@@ -519,9 +516,8 @@ static void test_odd_texts(void **state)
     for (int i = 0; i < 32; i++)
         norm += out[i] * out[i];
     assert_true(fabsf(norm - 1) < 1e-4f);
-    assert_int_equal(mneme_generate(m, NULL, 0, NULL, NULL, NULL, &text, &n,
-                                    NULL),
-                     0);
+    assert_int_equal(
+        mneme_generate(m, NULL, 0, NULL, NULL, NULL, &text, &n, NULL), 0);
     assert_int_equal(strlen(text) <= n, 1);
     mneme_free(text);
     assert_int_equal(mneme_classify(m, odd, sizeof odd, out, 3, NULL), 0);

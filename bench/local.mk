@@ -45,4 +45,5 @@ EXTRA_PROGRAMS += bench/bench_gate
 bench_bench_gate_SOURCES = bench/bench_gate.c
 bench_bench_gate_LDADD = $(PUBLISH_LIBS)
 
-EXTRA_DIST += bench/drift.py bench/measure.py bench/long_run.py bench/compare_pytorch.py
+EXTRA_DIST += bench/drift.py bench/measure.py bench/long_run.py bench/compare_pytorch.py \
+	bench/serve_load.py

@@ -76,6 +76,7 @@ FLOW_TESTS = \
 	tests/flows/flow_records.py \
 	tests/flows/flow_memory.py \
 	tests/flows/flow_openai.py \
+	tests/flows/flow_streams.py \
 	tests/flows/flow_openapi.py \
 	tests/flows/flow_libmneme.py \
 	tests/flows/flow_installed.sh \
@@ -87,11 +88,13 @@ FLOW_TESTS = \
 # on for MNEME_SOAK_MINUTES (2), and a learning rate that stays wrong goes to the
 # limit of rollbacks. Every operation on a file or on memory fails in turn, and
 # thousands of states after a crash are built (SOAK); then 1,000 kills (SOAK_KILLS)
-# and 1,000 flipped bits (SOAK_FLIPS), each for at most SOAK_SECONDS. Kafka: a
-# queue that stays full for longer.
+# and 1,000 flipped bits (SOAK_FLIPS), each for at most SOAK_SECONDS; 1,000
+# changes of the serving version under streams (SOAK_SWITCHES). Kafka: a queue
+# that stays full for longer.
 SOAK_TESTS = tests/flows/flow_bad_feed.py tests/store/test_faults tests/store/test_crash \
 	tests/flows/flow_kills.py tests/flows/flow_faults.py tests/flows/flow_flips.py \
-	tests/flows/flow_tamper.py tests/flows/flow_kafka_field.py
+	tests/flows/flow_tamper.py tests/flows/flow_streams.py \
+	tests/flows/flow_kafka_field.py
 
 # What they ask of a broker and no client at hand does.
 EXTRA_PROGRAMS += tests/tools/kafka_client
@@ -174,6 +177,7 @@ soak: all $(FLOW_TOOLS)
 	@MNEME_SOAK_MINUTES=$${MNEME_SOAK_MINUTES:-2} \
 	  SOAK=1 SOAK_KILLS=$${SOAK_KILLS:-1000} \
 	  SOAK_FLIPS=$${SOAK_FLIPS:-1000} \
+	  SOAK_SWITCHES=$${SOAK_SWITCHES:-1000} \
 	  MNEME_FLOW_SECONDS=$${MNEME_FLOW_SECONDS:-86400} \
 	  $(MAKE) $(AM_MAKEFLAGS) -j1 check-TESTS TESTS='$(SOAK_TESTS)' \
 	    TEST_SUITE_LOG=soak-suite.log

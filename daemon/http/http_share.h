@@ -2,8 +2,8 @@
 /*
  * http_share.h - bounds the processor time that answers take from learning.
  *
- * The threads that learn and publish have the lowest priority (base/priority.h),
- * so an answer hardly waits for them. While the daemon learns, all answers
+ * The threads that learn and publish have the lowest priority
+ * (base/priority.h), so an answer hardly waits for them. While the daemon learns, all answers
  * together may take http.cpu_share of the processors. Above it they wait at
  * their next token, piece or text.
  *

@@ -496,9 +496,7 @@ static void test_reload(void **state)
 
 /* --- deadlines ---------------------------------------------------------- */
 
-/* Slow bytes do not extend a deadline. The fake clock is a data race on
- * purpose, so ThreadSanitizer leaves this test out. */
-#ifndef __SANITIZE_THREAD__
+/* Slow bytes do not extend a deadline. */
 static void test_slow(void **state)
 {
     static const char body[] = "POST /v1/score HTTP/1.1\r\nHost: localhost\r\n"
@@ -531,7 +529,6 @@ static void test_slow(void **state)
     timing_set_fake(NULL);
     start();
 }
-#endif
 
 /* --- memory ------------------------------------------------------------- */
 
@@ -914,9 +911,7 @@ int main(void)
         cmocka_unit_test(test_weak_tokens),
         cmocka_unit_test(test_token_pipe),
         cmocka_unit_test(test_reload),
-#ifndef __SANITIZE_THREAD__
         cmocka_unit_test(test_slow),
-#endif
         cmocka_unit_test(test_bodies),
 #ifndef __SANITIZE_THREAD__
         cmocka_unit_test(test_descriptors),

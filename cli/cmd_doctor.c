@@ -178,10 +178,23 @@ static bool is_skipped(const struct doctor *d, const char *name)
     return false;
 }
 
+static void print_well(const struct doctor *d)
+{
+    bool first = true;
+
+    fputs("nothing is wrong; checked: ", stdout);
+    for (size_t i = 0; i < sizeof checks / sizeof *checks; i++) {
+        if (is_skipped(d, checks[i].name))
+            continue;
+        printf("%s%s", first ? "" : ", ", checks[i].name);
+        first = false;
+    }
+    putchar('\n');
+}
+
 static void print_report(const struct doctor *d)
 {
     const json_t *row;
-    bool first = true;
     size_t i;
 
     json_array_foreach(d->findings, i, row)
@@ -192,16 +205,8 @@ static void print_report(const struct doctor *d)
         table_print_name(pick_text(row, "command"), stdout);
         putchar('\n');
     }
-    if (json_array_size(d->findings))
-        return;
-    fputs("nothing is wrong; checked: ", stdout);
-    for (i = 0; i < sizeof checks / sizeof *checks; i++) {
-        if (is_skipped(d, checks[i].name))
-            continue;
-        printf("%s%s", first ? "" : ", ", checks[i].name);
-        first = false;
-    }
-    putchar('\n');
+    if (json_array_size(d->findings) == 0)
+        print_well(d);
     json_array_foreach(d->skipped, i, row)
         printf("not checked: %s: %s\n", pick_text(row, "check"),
                pick_text(row, "reason"));

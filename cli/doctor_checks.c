@@ -115,12 +115,17 @@ static void check_answer(struct doctor *d, const char *address)
         doctor_find(d, "export MNEME_TOKEN=... # of http.token_file",
                     "the daemon at %s wants a token: its state is not known",
                     address);
-    else if (rc && d->pid)
-        doctor_find(
-            d, has_unit() ? "journalctl -u mnemed -n 50" : "the log of mnemed",
-            "process %" PRId64 " runs, and does not answer: %s", d->pid,
-            err.msg);
-    else if (rc) {
+    else if (rc && d->pid) {
+        char *command =
+            has_unit() ? xstrdup("journalctl -u mnemed -n 50")
+                       : xasprintf("readlink /proc/%" PRId64 "/fd/2 # its log",
+                                   d->pid);
+
+        doctor_find(d, command,
+                    "process %" PRId64 " runs, and does not answer: %s", d->pid,
+                    err.msg);
+        free(command);
+    } else if (rc) {
         char *command = start_command(d);
 
         doctor_find(d, command, "the daemon does not answer: %s", err.msg);
@@ -134,11 +139,17 @@ static void check_state(struct doctor *d)
     const char *state = pick_text_or(d->status, "state", "");
     const char *reason = pick_text_or(d->status, "reason", "");
 
-    if (pick_integer(d->status, "stalled_threads", 0) > 0)
-        doctor_find(d,
-                    has_unit() ? "systemctl restart mnemed"
-                               : "kill -9 the daemon, and start it again",
+    if (pick_integer(d->status, "stalled_threads", 0) > 0) {
+        char *command =
+            has_unit() ? xstrdup("systemctl restart mnemed")
+            : d->pid   ? xasprintf("kill -9 %" PRId64 " # then start it again",
+                                   d->pid)
+                       : xstrdup("mneme status");
+
+        doctor_find(d, command,
                     "a thread of the daemon does not move; the log says which");
+        free(command);
+    }
     if (!strcmp(state, "paused"))
         doctor_find(d, "mneme history # then: mneme rollback N",
                     "learning is paused: %s", reason);
@@ -322,28 +333,44 @@ static int64_t proc_bytes(const char *path, const char *name)
     return bytes;
 }
 
-/* The limit of a process's control group; INT64_MAX: none is known. */
-static int64_t group_limit(int64_t pid)
+/* The memory limit of a control group; INT64_MAX: none is known. */
+static int64_t limit_of(const char *group)
 {
-    char *path = xasprintf("/proc/%" PRId64 "/cgroup", pid), *file;
-    struct buf groups = BUF_INIT, limit = BUF_INIT;
+    char *path = xasprintf("/sys/fs/cgroup%s/memory.max", group);
+    struct buf limit = BUF_INIT;
     int64_t bytes = INT64_MAX;
-    char *group;
 
-    if (fileio_read(path, 65536, &groups, NULL) == 0 && groups.len &&
-        (group = strstr(groups.data, "0::/"))) {
-        group += 3;
-        group[strcspn(group, "\n")] = '\0';
-        file = xasprintf("/sys/fs/cgroup%s/memory.max", group);
-        if (fileio_read(file, 64, &limit, NULL) == 0 && limit.len &&
-            limit.data[0] >= '0' && limit.data[0] <= '9')
-            bytes = strtoll(limit.data, NULL, 10);
-        free(file);
-    }
-    buf_release(&groups);
+    if (fileio_read(path, 64, &limit, NULL) == 0 && limit.len &&
+        limit.data[0] >= '0' && limit.data[0] <= '9')
+        bytes = strtoll(limit.data, NULL, 10);
     buf_release(&limit);
     free(path);
     return bytes;
+}
+
+/* The least limit of a process's control group and those above it. */
+static int64_t group_limit(int64_t pid)
+{
+    char *path = xasprintf("/proc/%" PRId64 "/cgroup", pid);
+    struct buf groups = BUF_INIT;
+    int64_t least = INT64_MAX;
+    char *group = NULL, *end;
+
+    if (fileio_read(path, 65536, &groups, NULL) == 0 && groups.len)
+        group = strstr(groups.data, "0::/");
+    if (group) {
+        group += 3;
+        group[strcspn(group, "\n")] = '\0';
+        while ((end = strrchr(group, '/'))) {
+            int64_t bytes = limit_of(group);
+
+            least = bytes < least ? bytes : least;
+            *end = '\0';
+        }
+    }
+    buf_release(&groups);
+    free(path);
+    return least;
 }
 
 /* What the daemon announces at its start with this configuration; -1: the model

@@ -45,11 +45,6 @@ static struct fits fits_of(const char *text)
     return f;
 }
 
-static bool has_option(const struct verb *verb, const struct verb_option *o)
-{
-    return verb->json || strcmp(o->name, "json") != 0;
-}
-
 /* Calls `print` for the verb's own options and the common ones. */
 static void each_option(const struct verb *verb,
                         void (*print)(const struct verb *verb,
@@ -59,7 +54,7 @@ static void each_option(const struct verb *verb,
     for (const struct verb_option *o = verb->options; o && o->name; o++)
         print(verb, o, out);
     for (const struct verb_option *o = verb_common; o->name; o++)
-        if (has_option(verb, o))
+        if (verb_takes(verb, o))
             print(verb, o, out);
 }
 

@@ -151,14 +151,14 @@ static void check_running(struct doctor *d)
 
 void doctor_check_source(struct doctor *d)
 {
-    static const char *const types[] = {"kafka", "file", "stdin", "http"};
     const char *runs = pick_text(d->status, "source.type");
 
     if (d->status)
         check_running(d);
     if (!d->conf)
         return;
-    if (!d->knows_conf || (runs && strcmp(runs, types[d->conf->source.type]))) {
+    if (!d->knows_conf ||
+        (runs && strcmp(runs, conf_source_name(d->conf->source.type)) != 0)) {
         if (!d->status)
             doctor_skip(d, "no configuration file was found: give --conf");
         return;

@@ -65,11 +65,6 @@ static void option_text(const struct verb_option *o, FILE *out)
     free(left);
 }
 
-static bool has_option(const struct verb *verb, const struct verb_option *o)
-{
-    return verb->json || strcmp(o->name, "json") != 0;
-}
-
 void help_verb(const struct verb *verb, FILE *out)
 {
     fprintf(out, "Usage: mneme %s [OPTION]...%s%s\n\n", verb->name,
@@ -85,7 +80,7 @@ void help_verb(const struct verb *verb, FILE *out)
     for (const struct verb_option *o = verb->options; o && o->name; o++)
         option_text(o, out);
     for (const struct verb_option *o = verb_common; o->name; o++)
-        if (has_option(verb, o))
+        if (verb_takes(verb, o))
             option_text(o, out);
 }
 

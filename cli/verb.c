@@ -34,6 +34,11 @@ const struct verb_option verb_common[] = {
     {NULL, 0, NULL, NULL},
 };
 
+bool verb_takes(const struct verb *verb, const struct verb_option *common)
+{
+    return verb->json || strcmp(common->name, "json") != 0;
+}
+
 /* --- parsing ------------------------------------------------------------ */
 
 struct joined {
@@ -68,7 +73,7 @@ static void join(const struct verb *verb, struct joined *j)
     for (const struct verb_option *o = verb->options; o && o->name; o++)
         join_one(j, o);
     for (const struct verb_option *o = verb_common; o->name; o++)
-        if (verb->json || strcmp(o->name, "json") != 0)
+        if (verb_takes(verb, o))
             join_one(j, o);
 }
 

@@ -54,8 +54,11 @@ struct verb {
 extern const struct verb verbs[];
 extern const size_t verbs_n;
 
-/* The options of every verb: --addr, --data-dir, --json, --help. */
+/* The common options: --addr, --ca, --data-dir, --json, --help. */
 extern const struct verb_option verb_common[];
+
+/* Does the verb take this common option? Not each one takes --json. */
+bool verb_takes(const struct verb *verb, const struct verb_option *common);
 
 /* Parses argv[1..]; argv[0] is the verb. ERR_INVALID names a wrong option.
  * The caller frees args->given, also after an error. */

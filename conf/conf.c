@@ -30,6 +30,13 @@ struct conf *conf_create(void)
     return c;
 }
 
+const char *conf_source_name(enum conf_source_type type)
+{
+    static const char *const names[] = {"kafka", "file", "stdin", "http"};
+
+    return names[type];
+}
+
 void conf_free(struct conf *c)
 {
     if (!c)

@@ -327,6 +327,9 @@ struct conf {
 struct conf *conf_create(void);
 void conf_free(struct conf *c);
 
+/* The name of a type of source in the configuration and in the status. */
+const char *conf_source_name(enum conf_source_type type);
+
 /* A problem of a configuration, ready to be printed. */
 struct conf_problem {
     int order, line, column; /* for sorting: the file is 0, then each --set */

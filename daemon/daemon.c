@@ -431,8 +431,6 @@ static void block_signals(sigset_t *signals)
 int daemon_run(struct conf *conf, daemon_reload_fn *reload_conf, void *arg,
                struct err *err)
 {
-    static const char *const source_types[] = {"kafka", "file", "stdin",
-                                               "http"};
     struct daemon *d = xcalloc(1, sizeof *d);
     sigset_t signals;
     int rc;
@@ -442,7 +440,7 @@ int daemon_run(struct conf *conf, daemon_reload_fn *reload_conf, void *arg,
     d->reload_arg = arg;
     pthread_mutex_init(&d->mutex, NULL);
     status_board_init(&d->board);
-    d->board.now.source_type = source_types[conf->source.type];
+    d->board.now.source_type = conf_source_name(conf->source.type);
     block_signals(&signals);
     ops_init();
     rc = start(d, err);

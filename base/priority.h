@@ -7,9 +7,9 @@
 #ifndef MNEME_BASE_PRIORITY_H
 #define MNEME_BASE_PRIORITY_H
 
-/* Gives the calling thread the lowest priority, as `nice -n 19` does. It gets
- * the processors when no other thread of the process wants them, and about
- * 1.5 % of one otherwise. A failure does no harm. */
+/* Gives the calling thread the lowest priority, as `nice -n 19` does. Against a
+ * thread of the usual priority in the same control group, it gets about 1.5 %
+ * of a processor that both want. A failure does no harm. */
 void priority_lower(void);
 
 #endif

@@ -494,23 +494,24 @@ static void print_summary(const struct demo *d, double seconds)
            count(d, "step"));
     print_domains(d);
     printf("\nWhat was refused\n"
-           "  %" PRId64 " of %d records of random bytes: they are in the "
-           "quarantine, not learned.\n",
-           d->quarantined, BAD_RECORDS);
+           "  %" PRId64 " of %d records of random bytes: %s.\n",
+           d->quarantined, BAD_RECORDS,
+           d->quarantined == BAD_RECORDS
+               ? "they are in the quarantine, not learned"
+               : "THE OTHERS WERE LEARNED");
     if (d->served <= d->good) {
         printf("  Version %" PRId64 ", which had learned the shuffled text. "
                "Version %" PRId64 " went on serving.\n  The gate's reason: ",
                bad->version, d->served);
         table_print_name(d->reason, stdout);
         putchar('\n');
-    } else if (change <= MAX_REGRESSION)
-        printf("  Not version %" PRId64 ", which had learned the shuffled "
-               "text: it did little harm (%+.1f %%).\n",
-               bad->version, 100 * change);
-    else
-        printf("  NOT version %" PRId64 ", which had learned the shuffled "
-               "text and was worse by %.1f %%.\n",
-               d->served, 100 * change);
+    } else {
+        printf("  Version %" PRId64 ", which had learned the shuffled text, "
+               "was not refused. The domains\n  changed by %+.1f %%: %s\n",
+               bad->version, 100 * change,
+               change <= MAX_REGRESSION ? "the gate allows that."
+                                        : "MORE THAN THE GATE ALLOWS.");
+    }
     printf("\nThe way back\n"
            "  The rollback %s version %" PRId64 ". Bits per byte of the "
            "shuffled text: %.3f before\n  the bad feed, %.3f after it, %.3f "

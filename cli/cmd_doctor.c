@@ -150,8 +150,12 @@ static int64_t find_pid(const char *data_dir)
 
 static void open_all(struct doctor *d)
 {
+    const char *env = getenv("MNEME_ADDR");
+
     catalog_open(d->data_dir, &d->catalog, NULL);
-    d->pid = find_pid(d->data_dir);
+    /* A daemon at a given address may be another one. */
+    if (!verb_value(d->args, "addr") && !(env && *env))
+        d->pid = find_pid(d->data_dir);
 }
 
 static void run_checks(struct doctor *d)

@@ -179,12 +179,12 @@ void doctor_check_daemon(struct doctor *d)
 
 /* --- permissions -------------------------------------------------------- */
 
-static const char *user_name(uid_t uid, char number[24])
+/* The name, or else the number. To be freed. */
+static char *user_name(uid_t uid)
 {
     const struct passwd *p = getpwuid(uid);
 
-    snprintf(number, 24, "%u", (unsigned)uid);
-    return p ? p->pw_name : number;
+    return p ? xstrdup(p->pw_name) : xasprintf("%u", (unsigned)uid);
 }
 
 /* Finds a file or folder of another owner than the data directory's. One is
@@ -217,14 +217,17 @@ static void check_owners(struct doctor *d, uid_t owner)
 {
     char *versions = fileio_join(d->data_dir, "versions"), *path, *command;
     char *dir = doctor_quote(d->data_dir);
-    char a[24], b[24];
     uid_t other;
 
     if (find_foreign(d->data_dir, owner, &path, &other) ||
         find_foreign(versions, owner, &path, &other)) {
-        command = xasprintf("chown -R %s: %s", user_name(owner, a), dir);
+        char *name = user_name(owner), *other_name = user_name(other);
+
+        command = xasprintf("chown -R %s: %s", name, dir);
         doctor_find(d, command, "%s belongs to %s, and the directory to %s",
-                    path, user_name(other, b), user_name(owner, a));
+                    path, other_name, name);
+        free(other_name);
+        free(name);
         free(command);
         free(path);
     }
@@ -235,7 +238,7 @@ static void check_owners(struct doctor *d, uid_t owner)
 void doctor_check_permissions(struct doctor *d)
 {
     struct stat st;
-    char number[24], *command;
+    char *command, *name;
 
     if (stat(d->data_dir, &st) != 0) {
         if (errno == ENOENT)
@@ -259,12 +262,13 @@ void doctor_check_permissions(struct doctor *d)
         free(command);
     }
     if (access(d->data_dir, R_OK | W_OK | X_OK) != 0) {
-        command =
-            xasprintf("sudo -u %s mneme doctor", user_name(st.st_uid, number));
+        name = user_name(st.st_uid);
+        command = xasprintf("sudo -u %s mneme doctor", name);
         doctor_find(d, command,
                     "%s belongs to %s: this user cannot use it, and sees only "
                     "a part of its state",
-                    d->data_dir, user_name(st.st_uid, number));
+                    d->data_dir, name);
+        free(name);
         free(command);
         return;
     }
@@ -574,8 +578,8 @@ static void check_secret(struct doctor *d, const char *key, const char *path)
         command = command_of("ls -l %s", path);
         doctor_find(d, command, "%s: %s: %s", key, path, strerror(errno));
         free(command);
-    } else if (st.st_mode & (S_IRWXG | S_IRWXO)) {
-        command = command_of("chmod 600 %s", path);
+    } else if (st.st_mode & S_IRWXO) {
+        command = command_of("chmod o= %s", path);
         doctor_find(d, command, "%s: other users can use %s, mode %04o", key,
                     path, (unsigned)st.st_mode & 07777);
         free(command);

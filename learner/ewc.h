@@ -23,14 +23,12 @@
  *     lambda = (1 - covered) min(EWC_LAMBDA_MOST,
  *                                EWC_SCALE T / (S + EWC_YOUNG))
  * `covered` is the part of the past that replay already carries (ewc_covered).
- * docs/LEARNING.md has the measurements behind the constants.
+ * Where replay carries the whole past, covered is 1 and lambda is 0: EWC then
+ * moves no weight. docs/LEARNING.md has the measurements behind the constants.
  *
  * The pull is applied outside Adam, as decoupled weight decay is. It uses the
  * optimizer's metric and an implicit step, so that no lambda diverges:
  *     r = lr lambda F / (sqrt(v^) + eps);  w <- w + (a - w) r / (1 + r)
- *
- * So EWC with a lambda from counting changes nothing where replay carries the
- * whole past.
  *
  * EWC_AUTO consolidates at a shift, with the anchor from just before it: most
  * new tokens of the step are of domains that are younger than the last

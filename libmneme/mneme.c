@@ -290,15 +290,15 @@ static int read_path(const char *path, const char *version, struct parts *p,
     free(db);
     if (is_store)
         return read_store(path, version, p, number, err);
+    rc = access(path, X_OK);
+    if (rc)
+        return err_set(err, access(path, F_OK) ? ERR_NOTFOUND : ERR_IO,
+                       "%s: not a folder that can be read", path);
     if (version && *version)
         return err_set(err, ERR_INVALID,
                        "%s: not a data directory, so it has no version to "
                        "choose",
                        path);
-    rc = access(path, X_OK);
-    if (rc)
-        return err_set(err, access(path, F_OK) ? ERR_NOTFOUND : ERR_IO,
-                       "%s: not a folder that can be read", path);
     return read_folder(path, p, err);
 }
 

@@ -80,7 +80,8 @@ def _call(name, *arguments):
 
 
 def _bytes(text):
-    return text.encode() if isinstance(text, str) else bytes(text)
+    # bytes(5) would be five NUL bytes; memoryview refuses a number.
+    return text.encode() if isinstance(text, str) else bytes(memoryview(text))
 
 
 class Version:

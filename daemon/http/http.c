@@ -66,20 +66,24 @@ static int write_address(const char *path, const char *address,
     return rc;
 }
 
-/* Writes http.addr, and with http.admin_socket admin.addr. */
+/* Writes http.addr, and with http.admin_socket admin.addr. Without it, removes
+ * the admin.addr of a daemon that was killed. */
 static int write_addresses(struct http *h, struct err *err)
 {
     const char *dir = h->context.conf->data_dir;
-    char *path, *address;
+    char *admin = fileio_join(dir, "admin.addr"), *path, *address;
     int rc;
 
     h->address_path = fileio_join(dir, "http.addr");
     rc = write_address(h->address_path, h->address, err);
-    if (rc || !h->admin_socket)
+    if (rc || !h->admin_socket) {
+        unlink(admin);
+        free(admin);
         return rc;
+    }
     path = realpath(h->admin_socket, NULL); /* clients start elsewhere */
     address = xasprintf("unix:%s", path ? path : h->admin_socket);
-    h->admin_path = fileio_join(dir, "admin.addr");
+    h->admin_path = admin;
     rc = write_address(h->admin_path, address, err);
     free(address);
     free(path);

@@ -335,8 +335,10 @@ static void close_connection(struct http_connection *c)
 {
     struct http_connections *cs = c->all;
 
-    if (c->tls)
+    if (c->tls) { /* its last bytes have a short limit, as in a linger */
+        http_connection_set_phase(c, HTTP_CLOSING);
         http_tls_session_end(c->tls);
+    }
     http_tls_session_free(c->tls);
     pthread_mutex_lock(&cs->mutex);
     if (c->admitted)

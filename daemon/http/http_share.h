@@ -3,9 +3,9 @@
  * http_share.h - bounds the processor time that answers take from learning.
  *
  * The threads that learn and publish have the lowest priority
- * (base/priority.h), so an answer hardly waits for them. While the daemon learns, all answers
- * together may take http.cpu_share of the processors. Above it they wait at
- * their next token, piece or text.
+ * (base/priority.h), so an answer hardly waits for them. While the daemon
+ * learns, all answers together may take http.cpu_share of the processors. Above
+ * it they wait at their next token, piece or text.
  *
  * The account holds processor time. It grows by http.cpu_share of each
  * processor, up to HTTP_SHARE_BURST_MS of it, and answers spend it after they
@@ -34,8 +34,8 @@ struct http_share *http_share_create(double share, int cores,
                                      struct status_board *board);
 void http_share_free(struct http_share *s);
 
-/* Spends the processor time that the calling thread has used since its last
- * call, in any of the server's shares. s may be NULL. */
+/* Spends the processor time that the calling thread has used since it last
+ * called this function. s may be NULL. */
 void http_share_charge(struct http_share *s);
 
 /* Spends this time. */

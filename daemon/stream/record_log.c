@@ -317,17 +317,23 @@ static int64_t segment_bytes(const struct record_log *l)
 
 /* Removes the file of the oldest segment, and the segment from the list.
  * Locks: needs appending; takes mutex */
-static int remove_oldest(struct record_log *l, struct err *err)
+static int remove_oldest(struct record_log *l, bool *removed, struct err *err)
 {
     struct segment oldest = l->segments[0];
-    char *path = segment_path(l, oldest.first);
+    char *path;
     int rc;
 
     /* It leaves the list first: from now on, a seek to it is refused. */
     pthread_mutex_lock(&l->mutex);
-    l->n--;
-    memmove(l->segments, l->segments + 1, l->n * sizeof *l->segments);
+    *removed = l->segments[1].first <= l->keep_from;
+    if (*removed) {
+        l->n--;
+        memmove(l->segments, l->segments + 1, l->n * sizeof *l->segments);
+    }
     pthread_mutex_unlock(&l->mutex);
+    if (!*removed)
+        return 0;
+    path = segment_path(l, oldest.first);
     rc = fileio_unlink(path, err);
     rc = rc == ERR_NOTFOUND ? 0 : rc;
     if (rc) { /* its bytes still count */
@@ -353,14 +359,11 @@ static int make_room(struct record_log *l, int64_t n_bytes, struct err *err)
     /* The last segment stays: its name says where the log goes on. */
     while (total > l->limit_bytes && l->n > 1 && rc == 0) {
         int64_t bytes = l->segments[0].bytes;
-        bool may_go;
+        bool removed;
 
-        pthread_mutex_lock(&l->mutex);
-        may_go = l->segments[1].first <= l->keep_from;
-        pthread_mutex_unlock(&l->mutex);
-        if (!may_go)
+        rc = remove_oldest(l, &removed, err);
+        if (!removed)
             break;
-        rc = remove_oldest(l, err);
         total -= rc ? 0 : bytes;
     }
     if (rc == 0 && total > l->limit_bytes)

@@ -58,8 +58,8 @@ int64_t record_log_end(struct record_log *l);
  *   n        their number, at least 1
  *   *first   the offset of the first one
  *   returns  ERR_AGAIN: the log is full of records that must be kept;
- *            ERR_LIMIT: they have more bytes than a sixteenth below the limit
- *            of the log (64 MiB below, if that is less); ERR_FULL: the disk is
+ *            ERR_LIMIT: n_bytes exceeds the log's limit less one segment (a
+ *            sixteenth of the limit, at most 64 MiB); ERR_FULL: the disk is
  *            full; ERR_IO
  */
 int record_log_append(struct record_log *l, const char *lines, size_t n_bytes,

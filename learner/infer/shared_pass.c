@@ -236,6 +236,8 @@ void shared_pass_extend(struct shared_pass *p, const struct frozen_part *part)
     while (!r.done) {
         bool running = p->n_groups > 0;
 
+        if (running)
+            is_late = false; /* another one has begun a round */
         if (!running && (is_late || p->n_waiting >= p->n_joined)) {
             begin_round(p);
             is_late = false;

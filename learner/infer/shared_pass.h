@@ -10,11 +10,11 @@
  *     a generation   choose a token, send it | wait |  round  | choose ...
  *     another one          choose, send      | wait |  round  | choose ...
  *
- * A round begins when every generation that has joined waits, so each one
- * advances at the same pace: none gets two rounds while another waits. A round
- * takes one token of each, and up to SHARED_PASS_PROMPT tokens of prompts. A
- * long prompt takes several rounds, in turn with other prompts. A generation
- * that comes late, by SHARED_PASS_PATIENCE_MS, is not waited for.
+ * A round begins when every generation that has joined waits, so all that have
+ * one token to read advance at the same pace. A round takes one token of each,
+ * and up to SHARED_PASS_PROMPT tokens of prompts. A long prompt takes several
+ * rounds, in turn with other prompts, and may miss some. A generation that
+ * comes late, by SHARED_PASS_PATIENCE_MS, is not waited for.
  *
  * The threads that wait do the work: a round is divided among up to n_threads
  * of them. A result never depends on what is in a round (frozen_extend_all).

@@ -8,8 +8,8 @@
  *     3  sends a bad feed: random bytes, then text with its letters shuffled
  *     4  rolls back to the version before the bad feed
  *     5  completes a prompt
- *     6  prints a summary: what was learned, kept, refused and restored, and
- *        also what did not work
+ *     6  prints a summary: the domains that were learned and kept, the records
+ *        and the version that were refused, the rollback, and each failure
  *     7  with --serve, keeps the daemon and its page running until Ctrl-C
  *
  * Every figure comes from the daemon's replies. Each wait ends with an error
@@ -433,8 +433,8 @@ static void print_domains(const struct demo *d)
 {
     struct table t;
 
-    table_init(&t, "l:__BITS_PER_BYTE r:BEFORE_ITS_TEXT r:AFTER_IT r:AT_THE_END "
-                   "r:GAIN_KEPT l:__");
+    table_init(&t, "l:__BITS_PER_BYTE r:BEFORE_ITS_TEXT r:AFTER_IT "
+                   "r:AT_THE_END r:GAIN_KEPT l:RESULT");
     for (size_t i = 0; i < d->texts.n; i++) {
         double loss[3], kept = domain_kept(d, i, loss);
         bool learned = loss[1] < loss[0];

@@ -185,7 +185,7 @@ static struct conf *load(void *arg)
     return conf;
 }
 
-/* Reads the files of the HTTP server, and prints what is wrong with them. */
+/* Reads the files that keys of http name, and prints the faults found. */
 static bool files_are_sound(const struct conf *conf)
 {
     struct err err = ERR_INIT;

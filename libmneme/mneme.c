@@ -334,7 +334,7 @@ void mneme_close(struct mneme *m)
     free(m);
 }
 
-/* --- what it is --------------------------------------------------------- */
+/* --- properties of a version -------------------------------------------- */
 
 int mneme_library_version(void)
 {

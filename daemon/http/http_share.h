@@ -7,9 +7,9 @@
  * learns, all answers together may take http.cpu_share of the processors. Above
  * it they wait at their next token, piece or text.
  *
- * The account holds processor time. It grows by http.cpu_share of each
- * processor, up to HTTP_SHARE_BURST_MS of it, and answers spend it after they
- * have used it. So a request within the share never waits.
+ * The account holds processor time. It grows by http.cpu_share of the time of
+ * each processor, and holds at most what HTTP_SHARE_BURST_MS add. Answers pay
+ * for the time that they have used. So a request within the share never waits.
  *
  * Owner:   the server
  * Threads: any

@@ -119,12 +119,14 @@ static int load_certificate(SSL_CTX *context, const char *path, struct err *err)
         goto out;
     }
     if (X509_cmp_current_time(X509_get0_notAfter(x)) < 0)
-        log_warn("tls", "file=%s error=\"the certificate has expired: clients "
-                        "refuse it\"",
+        log_warn("tls",
+                 "file=\"%s\" error=\"the certificate has expired: clients "
+                 "refuse it\"",
                  path);
     else if (X509_cmp_current_time(X509_get0_notBefore(x)) > 0)
-        log_warn("tls", "file=%s error=\"the certificate is not valid yet: "
-                        "clients refuse it\"",
+        log_warn("tls",
+                 "file=\"%s\" error=\"the certificate is not valid yet: "
+                 "clients refuse it\"",
                  path);
 out:
     X509_free(x);
@@ -163,7 +165,7 @@ static int load_key(SSL_CTX *context, const char *path, struct err *err)
     }
     if (rc == 0 && stat(path, &st) == 0 && (st.st_mode & (S_IROTH | S_IWOTH)))
         log_warn("tls",
-                 "file=%s error=\"every user of this machine can read or "
+                 "file=\"%s\" error=\"every user of this machine can read or "
                  "write the key; run chmod o= on it\"",
                  path);
 out:

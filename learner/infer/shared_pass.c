@@ -25,7 +25,7 @@
 
 /* A waiting request, on the stack of its thread. */
 struct request {
-    struct frozen_part left; /* what is not read yet */
+    struct frozen_part left; /* the tokens that are not read yet */
     size_t n_round;          /* tokens of it in this round; may be 0 */
     bool done;
     struct request *next;

@@ -17,7 +17,8 @@
  * comes late, by SHARED_PASS_PATIENCE_MS, is not waited for.
  *
  * The threads that wait do the work: a round is divided among up to n_threads
- * of them. A result never depends on what is in a round (frozen_extend_all).
+ * of them. A result never depends on the other generations in its round
+ * (frozen_extend_all).
  *
  * Owner:   the struct infer, so that a pass never mixes versions
  * Threads: any

@@ -17,6 +17,28 @@
 #define MODEL_MAX_LAYERS 128
 #define MODEL_MAX_CONTEXT 8192
 
+/* Which projections of attention have biases. */
+enum model_bias {
+    MODEL_BIAS_NONE,
+    MODEL_BIAS_QKV, /* q, k and v: the Qwen2 layout */
+    MODEL_BIAS_ALL, /* q, k, v and o: Hugging Face's attention_bias */
+};
+
+/* How rotary positions are stretched, for contexts longer than those of the
+ * first training. */
+enum rope_kind {
+    ROPE_PLAIN,
+    ROPE_LINEAR, /* each angle is divided by `factor` */
+    ROPE_LLAMA3, /* only slow rotations are: Llama 3.1 */
+};
+
+struct rope_scaling {
+    enum rope_kind kind;
+    float factor; /* 1 or more; the others: llama3 only */
+    float low_factor, high_factor; /* low < high */
+    int first_context; /* tokens of the first training */
+};
+
 struct model_shape {
     int vocab_size; /* V */
     int dim;        /* C, hidden_size */
@@ -30,6 +52,8 @@ struct model_shape {
     float rope_theta;
     bool tied;    /* the output matrix is the embedding */
     bool qk_norm; /* RMSNorm of queries and keys: the Qwen3 layout */
+    enum model_bias bias;
+    struct rope_scaling rope;
 };
 
 #endif

@@ -3,13 +3,16 @@
  * hf.h - writes and reads the files of a model directory that Hugging Face
  * transformers loads.
  *
- * The layout is LlamaForCausalLM, or Qwen3ForCausalLM when queries and keys
- * have norms. The tensors are float32, with the shapes (outputs, inputs):
+ * The layout is LlamaForCausalLM; Qwen3ForCausalLM when queries and keys have
+ * norms; Qwen2ForCausalLM when queries, keys and values have biases. The tensors
+ * are float32, with the shapes (outputs, inputs):
  *
  *     model.embed_tokens.weight                       (V, C)
  *     model.layers.N.input_layernorm.weight           (C)
  *     model.layers.N.self_attn.{q,k,v}_proj.weight    (heads * head_dim, C)
  *     model.layers.N.self_attn.o_proj.weight          (C, heads * head_dim)
+ *     model.layers.N.self_attn.{q,k,v}_proj.bias      Qwen2, attention_bias
+ *     model.layers.N.self_attn.o_proj.bias            (C), attention_bias
  *     model.layers.N.self_attn.{q,k}_norm.weight      (head_dim), Qwen3
  *     model.layers.N.post_attention_layernorm.weight  (C)
  *     model.layers.N.mlp.{gate,up}_proj.weight        (F, C)
@@ -47,11 +50,12 @@ void hf_tokenizer_config_json(const struct model_shape *shape, struct buf *out);
 /*
  * Reads the shape in a config.json of mneme or of another tool.
  *   shape         context is max_position_embeddings, at most
- *                 MODEL_MAX_CONTEXT
+ *                 MODEL_MAX_CONTEXT and a sliding window, so that a window
+ *                 changes nothing
  *   *end_of_text  eos_token_id (the first one of a list), or -1
  * ERR_CORRUPT: not JSON; ERR_INVALID names the setting that this model cannot
- * have (another architecture, biases, scaled rotary positions, a vocabulary
- * above MODEL_MAX_VOCAB, ...).
+ * have (another architecture, a kind of rope scaling, biases of the
+ * feed-forward, a vocabulary above MODEL_MAX_VOCAB, ...).
  */
 int hf_parse_config(const char *json, size_t n_bytes, struct model_shape *shape,
                     int64_t *end_of_text, struct err *err);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * write_hf DIR [qwen3] - publishes one version with small random weights into
- * the data directory DIR, for compat_hf.py: DIR/versions/000001 is what it
- * loads.
+ * write_hf DIR [qwen3 | qwen2 | llama3] - publishes one version with small
+ * random weights into the data directory DIR, for compat_hf.py:
+ * DIR/versions/000001 is what it loads.
  */
 #include "config.h"
 
@@ -51,7 +51,7 @@ static void add(struct tensor_list *l, const char *name, int rows, int columns)
 static void add_layer(struct tensor_list *l, int layer, const char *name,
                       int rows, int columns)
 {
-    char *full = xasprintf("model.layers.%d.%s.weight", layer, name);
+    char *full = xasprintf("model.layers.%d.%s", layer, name);
 
     add(l, full, rows, columns);
     free(full);
@@ -64,19 +64,24 @@ static void make_weights(struct tensor_list *l)
 
     add(l, "model.embed_tokens.weight", shape.vocab_size, shape.dim);
     for (int i = 0; i < shape.layers; i++) {
-        add_layer(l, i, "input_layernorm", shape.dim, 0);
-        add_layer(l, i, "self_attn.q_proj", q, shape.dim);
-        add_layer(l, i, "self_attn.k_proj", kv, shape.dim);
-        add_layer(l, i, "self_attn.v_proj", kv, shape.dim);
-        add_layer(l, i, "self_attn.o_proj", shape.dim, q);
-        if (shape.qk_norm) {
-            add_layer(l, i, "self_attn.q_norm", shape.head_dim, 0);
-            add_layer(l, i, "self_attn.k_norm", shape.head_dim, 0);
+        add_layer(l, i, "input_layernorm.weight", shape.dim, 0);
+        add_layer(l, i, "self_attn.q_proj.weight", q, shape.dim);
+        add_layer(l, i, "self_attn.k_proj.weight", kv, shape.dim);
+        add_layer(l, i, "self_attn.v_proj.weight", kv, shape.dim);
+        add_layer(l, i, "self_attn.o_proj.weight", shape.dim, q);
+        if (shape.bias != MODEL_BIAS_NONE) {
+            add_layer(l, i, "self_attn.q_proj.bias", q, 0);
+            add_layer(l, i, "self_attn.k_proj.bias", kv, 0);
+            add_layer(l, i, "self_attn.v_proj.bias", kv, 0);
         }
-        add_layer(l, i, "post_attention_layernorm", shape.dim, 0);
-        add_layer(l, i, "mlp.gate_proj", shape.ffn_dim, shape.dim);
-        add_layer(l, i, "mlp.up_proj", shape.ffn_dim, shape.dim);
-        add_layer(l, i, "mlp.down_proj", shape.dim, shape.ffn_dim);
+        if (shape.qk_norm) {
+            add_layer(l, i, "self_attn.q_norm.weight", shape.head_dim, 0);
+            add_layer(l, i, "self_attn.k_norm.weight", shape.head_dim, 0);
+        }
+        add_layer(l, i, "post_attention_layernorm.weight", shape.dim, 0);
+        add_layer(l, i, "mlp.gate_proj.weight", shape.ffn_dim, shape.dim);
+        add_layer(l, i, "mlp.up_proj.weight", shape.ffn_dim, shape.dim);
+        add_layer(l, i, "mlp.down_proj.weight", shape.dim, shape.ffn_dim);
     }
     add(l, "model.norm.weight", shape.dim, 0);
     if (!shape.tied)
@@ -107,6 +112,10 @@ int main(int argc, char **argv)
         shape.qk_norm = true;
         shape.tied = false;
     }
+    if (argc > 2 && strcmp(argv[2], "qwen2") == 0)
+        shape.bias = MODEL_BIAS_QKV;
+    if (argc > 2 && strcmp(argv[2], "llama3") == 0)
+        shape.rope = (struct rope_scaling){ROPE_LLAMA3, 8.0f, 1.0f, 4.0f, 16};
     make_weights(&weights);
     rc = store_open(argv[1], NULL, 0, &s, &err);
     if (rc == 0)

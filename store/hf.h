@@ -63,7 +63,7 @@ int hf_parse_config(const char *json, size_t n_bytes, struct model_shape *shape,
 /* Checks that the list has exactly the tensors of the table above. ERR_INVALID
  * names the first tensor that is missing, has another shape or type, or is not
  * expected. lm_head.weight may exist beside a tied embedding if it has the same
- * numbers. */
+ * numbers; tensors without numbers (data NULL) are not compared. */
 int hf_check_weights(const struct model_shape *shape,
                      const struct tensor_list *weights, struct err *err);
 
@@ -72,11 +72,5 @@ int hf_check_weights(const struct model_shape *shape,
  * ERR_CORRUPT: it is too small. */
 int hf_check_size(const char *path, const struct model_shape *shape,
                   struct err *err);
-
-/* Reads a directory: config.json, model.safetensors (one file) and
- * tokenizer.json (appended unchanged). Checks the tensors against the shape. */
-int hf_read_dir(const char *dir, struct model_shape *shape,
-                int64_t *end_of_text, struct tensor_list *weights,
-                struct buf *tokenizer_json, struct err *err);
 
 #endif

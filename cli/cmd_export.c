@@ -281,7 +281,10 @@ static void print_text(const struct export *e, const char *dir)
     printf("bits per byte on the holdout, %zu segments:\n", e->n_segments);
     if (!isnan(e->served))
         printf("  %.4f  as mneme answers, with the n-gram memory\n", e->served);
-    printf("  %.4f  the Transformer in f32\n", e->whole);
+    printf("  %.4f  the Transformer in f32%s\n", e->whole,
+           e->type == GGUF_F32 ? ", as exported" : "");
+    if (e->type == GGUF_F32)
+        return;
     printf("  %.4f  the Transformer in %s, as exported (%+.2f %%)\n",
            e->rounded, gguf_type_name(e->type),
            100 * (e->rounded / e->whole - 1));

@@ -39,6 +39,28 @@ struct rope_scaling {
     int first_context; /* tokens of the first training */
 };
 
+/*
+ * Returns a rotation as it is scaled, in radians a position.
+ * llama3 (transformers, _compute_llama3_parameters): a rotation that goes round
+ * more than high_factor times in the first context stays; one that goes round
+ * less than low_factor times is divided by `factor`; between them it is mixed.
+ */
+static inline double rope_scaling_turn(const struct rope_scaling *r,
+                                       double turn)
+{
+    double rounds, kept;
+
+    if (r->kind == ROPE_PLAIN)
+        return turn;
+    if (r->kind == ROPE_LINEAR)
+        return turn / (double)r->factor;
+    rounds = (double)r->first_context * turn / (2.0 * 3.14159265358979323846);
+    kept = (rounds - (double)r->low_factor) /
+           ((double)r->high_factor - (double)r->low_factor);
+    kept = kept < 0.0 ? 0.0 : kept > 1.0 ? 1.0 : kept;
+    return kept * turn + (1.0 - kept) * turn / (double)r->factor;
+}
+
 struct model_shape {
     int vocab_size; /* V */
     int dim;        /* C, hidden_size */

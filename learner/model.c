@@ -232,28 +232,6 @@ static void lay_out_tensors(struct model *m)
     BUG_ON(m->n_params != param_count(s));
 }
 
-/*
- * Stretches a rotation by its scaling.
- *   turn     radians a position
- * llama3 (transformers, _compute_llama3_parameters): a rotation that goes round
- * more than high_factor times in the first context stays; one that goes round
- * less than low_factor times is divided by `factor`; between them it is mixed.
- */
-static double stretch(const struct rope_scaling *r, double turn)
-{
-    double rounds, kept;
-
-    if (r->kind == ROPE_PLAIN)
-        return turn;
-    if (r->kind == ROPE_LINEAR)
-        return turn / (double)r->factor;
-    rounds = (double)r->first_context * turn / (2.0 * 3.14159265358979323846);
-    kept = (rounds - (double)r->low_factor) /
-           ((double)r->high_factor - (double)r->low_factor);
-    kept = kept < 0.0 ? 0.0 : kept > 1.0 ? 1.0 : kept;
-    return kept * turn + (1.0 - kept) * turn / (double)r->factor;
-}
-
 /* table[position][pair] = cos, sin of position * theta^(-2 pair / head_dim),
  * stretched */
 static float *rope_table(const struct model_shape *s)
@@ -264,7 +242,7 @@ static float *rope_table(const struct model_shape *s)
     for (size_t p = 0; p < context; p++) {
         for (size_t j = 0; j < half; j++) {
             double turn = pow(s->rope_theta, -(double)j / (double)half);
-            double angle = (double)p * stretch(&s->rope, turn);
+            double angle = (double)p * rope_scaling_turn(&s->rope, turn);
 
             table[2 * (p * half + j)] = (float)cos(angle);
             table[2 * (p * half + j) + 1] = (float)sin(angle);

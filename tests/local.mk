@@ -153,6 +153,7 @@ EXTRA_DIST += \
 	tests/data/saved_again/model.safetensors \
 	tests/data/saved_again/tokenizer.json \
 	tests/data/saved_again/tokenizer_config.json \
+	tests/data/models \
 	tests/data/model_reference.py tests/data/model_reference.txt \
 	tests/kafka/kafka.sh tests/kafka/pom.xml \
 	tests/package.sh \

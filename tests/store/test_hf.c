@@ -18,7 +18,6 @@
 #include "base/fileio.h"
 #include "base/xalloc.h"
 #include "store/hf.h"
-#include "store/safetensors.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
@@ -414,85 +413,6 @@ static void test_tied(void **state)
     tensor_list_release(&l);
 }
 
-/* --- a directory -------------------------------------------------------- */
-
-static void write_text(const char *dir, const char *name, const char *text)
-{
-    char *path = fileio_join(dir, name);
-
-    assert_int_equal(fileio_write_sync(path, text, strlen(text), NULL), 0);
-    free(path);
-}
-
-static void test_directory(void **state)
-{
-    const char *top = getenv("TMPDIR");
-    char *dir = xasprintf("%s/mneme-hf-XXXXXX", top ? top : "/tmp");
-    char *model;
-    struct tensor_list l = TENSOR_LIST_INIT;
-    struct tensor_list back = TENSOR_LIST_INIT;
-    struct buf json = BUF_INIT;
-    struct buf tokenizer = BUF_INIT;
-    struct err err = ERR_INIT;
-    struct model_shape s;
-    int64_t eot;
-
-    (void)state;
-    assert_non_null(mkdtemp(dir));
-    model = fileio_join(dir, "model.safetensors");
-    assert_int_equal(hf_read_dir(dir, &s, &eot, &back, &tokenizer, &err),
-                     ERR_NOTFOUND);
-    assert_non_null(strstr(err.msg, "config.json"));
-    hf_config_json(&llama, 256, &json);
-    write_text(dir, "config.json", json.data);
-    write_text(dir, "tokenizer.json", "{}");
-    make_weights(&l, &llama);
-    assert_int_equal(hf_read_dir(dir, &s, &eot, &back, &tokenizer, &err),
-                     ERR_NOTFOUND);
-    assert_non_null(strstr(err.msg, "model.safetensors"));
-    assert_int_equal(safetensors_write(model, &l, NULL, 0, NULL, NULL), 0);
-    buf_clear(&tokenizer);
-    assert_int_equal(hf_read_dir(dir, &s, &eot, &back, &tokenizer, NULL), 0);
-    assert_int_equal(back.n, l.n);
-    assert_string_equal(tokenizer.data, "{}");
-    assert_int_equal(eot, 256);
-    tensor_list_release(&back);
-    write_text(dir, "config.json", "{\"model_type\":\"gpt2\"}");
-    assert_int_equal(hf_read_dir(dir, &s, &eot, &back, &tokenizer, &err),
-                     ERR_INVALID);
-    assert_non_null(strstr(err.msg, dir));
-    assert_int_equal(back.n, 0);
-    assert_int_equal(fileio_remove_dir(dir, NULL), 0);
-    tensor_list_release(&l);
-    buf_release(&json);
-    buf_release(&tokenizer);
-    free(model);
-    free(dir);
-}
-
-/* What Hugging Face transformers makes of a version that it has loaded and
- * saved again (tests/data/saved_again/README). */
-static void test_saved_again(void **state)
-{
-    const char *source = getenv("srcdir");
-    char *dir = fileio_join(source ? source : ".", "tests/data/saved_again");
-    struct tensor_list weights = TENSOR_LIST_INIT;
-    struct buf tokenizer = BUF_INIT;
-    struct err err = ERR_INIT;
-    struct model_shape shape;
-    int64_t end_of_text;
-
-    (void)state;
-    assert_int_equal(
-        hf_read_dir(dir, &shape, &end_of_text, &weights, &tokenizer, &err), 0);
-    assert_int_equal(shape.vocab_size, 257);
-    assert_int_equal(shape.dim, 8);
-    assert_int_equal(end_of_text, 256);
-    tensor_list_release(&weights);
-    buf_release(&tokenizer);
-    free(dir);
-}
-
 static void test_tokenizer_config(void **state)
 {
     struct buf text = BUF_INIT;
@@ -544,8 +464,6 @@ int main(void)
         cmocka_unit_test(test_defaults),  cmocka_unit_test(test_refused),
         cmocka_unit_test(test_families),
         cmocka_unit_test(test_weights),   cmocka_unit_test(test_tied),
-        cmocka_unit_test(test_directory),
-        cmocka_unit_test(test_saved_again),
         cmocka_unit_test(test_tokenizer_config),
         cmocka_unit_test(test_absurd_config),
     };

@@ -35,6 +35,7 @@
 #define SAMPLE_SEED 42
 #define SAMPLE_TOKENS 16384
 
+#define MOST_LABELS 65536
 #define MIB 1048576.0
 
 struct export {
@@ -134,6 +135,21 @@ static int read_texts(struct catalog *c, struct export *e, struct err *err)
     return rc;
 }
 
+/* The class head has a row for each label. */
+static int read_labels(struct catalog *c, struct export *e, struct err *err)
+{
+    struct names labels = NAMES_INIT;
+    struct buf text = BUF_INIT;
+    int rc = store_load_text(c, e->version, "labels.json", &text, err);
+
+    if (rc == 0)
+        rc = names_from_json(&labels, text.data, text.len, MOST_LABELS, err);
+    e->has_head = labels.n > 0;
+    names_release(&labels);
+    buf_release(&text);
+    return rc;
+}
+
 static int read_version(struct catalog *c, const struct catalog_version *v,
                         struct export *e, struct err *err)
 {
@@ -151,6 +167,8 @@ static int read_version(struct catalog *c, const struct catalog_version *v,
         rc = tokenizer_from_json(e->model.tokenizer_json.data,
                                  e->model.tokenizer_json.len, &e->tokenizer,
                                  err);
+    if (rc == 0)
+        rc = read_labels(c, e, err);
     e->has_ngram = e->ngram.n > 0;
     e->model.sha256 = v->weights_sha256;
     return rc;
@@ -178,7 +196,6 @@ static int take_sample(struct catalog *c, const struct catalog_version *v,
                          err);
     options.limits.domains = progress.domains.n;
     options.limits.labels = progress.labels.n;
-    e->has_head = progress.labels.n > 0;
     if (rc == 0)
         rc = holdout_sample_take(c, e->version, &options, &e->sample, err);
     for (size_t i = 0; rc == 0 && i < e->sample.n; i++)
@@ -274,8 +291,7 @@ static void print_text(const struct export *e, const char *dir)
            format_name(e), gguf_type_name(e->type),
            (double)e->report.bytes / MIB);
     if (isnan(e->rounded)) {
-        printf("bits per byte: not measured, since the version has no "
-               "held-out text\n");
+        printf("bits per byte: not measured: no held-out text\n");
         return;
     }
     printf("bits per byte on the holdout, %zu segments:\n", e->n_segments);
@@ -295,10 +311,14 @@ static void print_text(const struct export *e, const char *dir)
 static int run(struct catalog *c, const struct catalog_version *v,
                struct export *e, const char *dir, struct err *err)
 {
+    struct err unread = ERR_INIT;
     int rc = read_version(c, v, e, err);
 
-    if (rc == 0)
-        rc = take_sample(c, v, e, err);
+    /* A damaged holdout is no reason to keep the model. */
+    if (rc == 0 && take_sample(c, v, e, &unread) != 0) {
+        fprintf(stderr, "the losses are not measured: %s\n", unread.msg);
+        e->n_segments = 0;
+    }
     if (rc == 0 && e->has_ngram)
         rc = measure(e, true, &e->served, err);
     if (rc == 0)

@@ -411,7 +411,7 @@ static bool read_merge(const json_t *item, const json_t *vocab,
     if (left) {
         right = strchr(left, ' ');
         n_left = right ? (size_t)(right - left) : 0;
-        right = right ? right + 1 : NULL;
+        right = right && !strchr(right + 1, ' ') ? right + 1 : NULL;
     } else {
         left = json_string_value(json_array_get(item, 0));
         right = json_string_value(json_array_get(item, 1));
@@ -443,12 +443,13 @@ static int read_merges(struct tokenizer *t, const json_t *list,
         return err_set(err, ERR_CORRUPT,
                        "tokenizer.json: merges must be a list of at most %d",
                        TOKENIZER_MAX_MERGES);
-    t->pairs = json_is_array(json_array_get(list, 0));
     t->merges = xcalloc(n, sizeof *t->merges);
     while (t->n_merges < n &&
            read_merge(json_array_get(list, t->n_merges), vocab, &both,
-                      &t->merges[t->n_merges]))
+                      &t->merges[t->n_merges])) {
+        t->pairs = t->pairs || json_is_array(json_array_get(list, t->n_merges));
         t->n_merges++;
+    }
     buf_release(&both);
     if (t->n_merges == n)
         return 0;

@@ -373,13 +373,13 @@ static void test_json_refused(void **state)
                                   "\"individual_digits\": false"),
                      ERR_INVALID);
     assert_int_equal(load_changed("\"normalizer\": null",
-                                  "\"normalizer\": {\"type\": \"NFC\"}"),
+                                  "\"normalizer\": {\"type\": \"NFD\"}"),
                      ERR_INVALID);
     assert_int_equal(load_changed("\"content\": \"<|endoftext|>\"",
                                   "\"content\": \"<s>\""),
-                     ERR_INVALID);
-    assert_int_equal(load_changed("\"ignore_merges\": false",
-                                  "\"ignore_merges\": true"),
+                     ERR_CORRUPT);
+    assert_int_equal(load_changed("\"byte_fallback\": false",
+                                  "\"byte_fallback\": true"),
                      ERR_INVALID);
     assert_int_equal(load_changed("\"dropout\": null", "\"dropout\": 0.1"),
                      ERR_INVALID);

@@ -968,7 +968,8 @@ static int check(const struct ngram *n, struct err *err)
                 return err_set(err, ERR_CORRUPT,
                                "tensor ngram.slots: bucket %zu is invalid", i);
     for (size_t v = 0; v < n->vocab_size; v++)
-        if (n->counts[v] < 0 || n->counts[v] > TENSOR_COUNTER_MOST / MODEL_MAX_VOCAB)
+        if (n->counts[v] < 0 ||
+            n->counts[v] > TENSOR_COUNTER_MOST / MODEL_MAX_VOCAB)
             return err_set(err, ERR_CORRUPT,
                            "tensor ngram.counts: value %zu is out of range", v);
     if (!weights_fit(&n->weights))

@@ -115,7 +115,7 @@ static void add_rope(struct buf *out, const struct rope_scaling *r)
              r->kind == ROPE_LINEAR ? "linear" : "llama3");
 }
 
-void hf_config_json(const struct model_shape *s, uint32_t end_of_text,
+void hf_config_json(const struct model_shape *s, const struct hf_text *text,
                     struct buf *out)
 {
     const struct family *f = family_of(s);
@@ -140,7 +140,7 @@ void hf_config_json(const struct model_shape *s, uint32_t end_of_text,
     buf_addf(out,
              "  \"bos_token_id\": %" PRIu32 ",\n  \"eos_token_id\": %" PRIu32
              ",\n",
-             end_of_text, end_of_text);
+             text->begin, text->end);
     buf_adds(out, "  \"hidden_act\": \"silu\",\n");
     if (s->bias != MODEL_BIAS_QKV) /* Qwen2 has no such setting */
         add_flag(out, "attention_bias", s->bias == MODEL_BIAS_ALL);
@@ -150,26 +150,38 @@ void hf_config_json(const struct model_shape *s, uint32_t end_of_text,
                   "  \"torch_dtype\": \"float32\"\n}\n");
 }
 
-void hf_generation_config_json(uint32_t end_of_text, struct buf *out)
+void hf_generation_config_json(const struct hf_text *text, struct buf *out)
 {
     buf_addf(out,
              "{\n  \"bos_token_id\": %" PRIu32 ",\n  \"eos_token_id\": %" PRIu32
              ",\n  \"pad_token_id\": %" PRIu32 "\n}\n",
-             end_of_text, end_of_text, end_of_text);
+             text->begin, text->end, text->end);
 }
 
-void hf_tokenizer_config_json(const struct model_shape *shape, struct buf *out)
+/* Appends a line with a text, which may have any characters. */
+static void add_text(struct buf *out, const char *key, const char *text)
+{
+    json_t *string = json_string(text);
+    char *quoted = string ? json_dumps(string, JSON_ENCODE_ANY) : NULL;
+
+    buf_addf(out, "  \"%s\": %s,\n", key, quoted ? quoted : "null");
+    json_decref(string);
+    free(quoted);
+}
+
+void hf_tokenizer_config_json(const struct model_shape *shape,
+                              const struct hf_text *text, struct buf *out)
 {
     buf_adds(out, "{\n  \"tokenizer_class\": \"PreTrainedTokenizerFast\",\n"
                   "  \"add_prefix_space\": false,\n"
-                  "  \"add_bos_token\": true,\n"
-                  "  \"bos_token\": \"<|endoftext|>\",\n"
-                  "  \"clean_up_tokenization_spaces\": false,\n"
-                  "  \"eos_token\": \"<|endoftext|>\",\n"
-                  "  \"model_input_names\": [\"input_ids\", "
-                  "\"attention_mask\"],\n"
-                  "  \"pre\": \"smollm\",\n"
-                  "  \"split_special_tokens\": true,\n");
+                  "  \"add_bos_token\": true,\n");
+    add_text(out, "bos_token", text->begin_name);
+    add_flag(out, "clean_up_tokenization_spaces", false);
+    add_text(out, "eos_token", text->end_name);
+    buf_adds(out, "  \"model_input_names\": [\"input_ids\", "
+                  "\"attention_mask\"],\n");
+    add_text(out, "pre", text->pre);
+    add_flag(out, "split_special_tokens", true);
     buf_addf(out, "  \"model_max_length\": %d\n}\n", shape->context);
 }
 

@@ -33,19 +33,31 @@
 #include "base/model_shape.h"
 #include "base/tensor.h"
 
+/* How a text is cut into tokens. */
+struct hf_text {
+    uint32_t begin, end; /* ids of the tokens that begin and end a text */
+    const char *begin_name, *end_name;
+    const char *pre; /* GGUF's name of the pre-tokenizer */
+};
+
+/* Of mneme's own vocabularies: <|endoftext|> begins and ends a text. */
+#define HF_TEXT_OWN(id)                                                        \
+    {                                                                          \
+        .begin = (id), .end = (id), .begin_name = "<|endoftext|>",             \
+        .end_name = "<|endoftext|>", .pre = "smollm"                           \
+    }
+
 /*
  * Append config.json, generation_config.json and tokenizer_config.json to out.
- * end_of_text is the id of <|endoftext|>, which begins and ends a text.
- *
- * tokenizer_config.json describes mneme's tokenizer: <|endoftext|> goes before
- * every text (add_bos_token), and its name within a text is ordinary text
- * (split_special_tokens). `pre` is GGUF's name of the pre-tokenizer, for
- * tokenizer.ggml.pre.
+ * tokenizer_config.json describes what mneme does: the token that begins a text
+ * goes before every text (add_bos_token), and its name within a text is
+ * ordinary text (split_special_tokens). `pre` is for tokenizer.ggml.pre.
  */
-void hf_config_json(const struct model_shape *shape, uint32_t end_of_text,
+void hf_config_json(const struct model_shape *shape, const struct hf_text *text,
                     struct buf *out);
-void hf_generation_config_json(uint32_t end_of_text, struct buf *out);
-void hf_tokenizer_config_json(const struct model_shape *shape, struct buf *out);
+void hf_generation_config_json(const struct hf_text *text, struct buf *out);
+void hf_tokenizer_config_json(const struct model_shape *shape,
+                              const struct hf_text *text, struct buf *out);
 
 /*
  * Reads the shape in a config.json of mneme or of another tool.

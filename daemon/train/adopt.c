@@ -31,6 +31,7 @@ static int write_replay(struct sqlite3 *db, int64_t version, void *arg,
 static int publish(struct store *store, const struct learning *l,
                    const struct snapshot *s, struct err *err)
 {
+    const struct hf_text text = snapshot_text(l->tokenizer);
     struct buf json = BUF_INIT;
     struct store_publication publication = {
         .created_ms = s->created_ms,
@@ -41,7 +42,7 @@ static int publish(struct store *store, const struct learning *l,
         .anchor = &s->anchor,
         .head = &s->head,
         .ngram = &s->ngram,
-        .end_of_text = tokenizer_end_of_text(l->tokenizer),
+        .text = &text,
         .labels_json = s->labels_json.data,
         .metadata_json = s->metadata.data,
         .in_transaction = write_replay,

@@ -48,6 +48,8 @@ static const struct model_shape small = {
     .tied = true,
 };
 
+static const struct hf_text text_256 = HF_TEXT_OWN(256);
+
 /* --- a model ------------------------------------------------------------ */
 
 static void add(struct tensor_list *l, const char *name, int rows, int columns)
@@ -103,9 +105,9 @@ static void make_model(struct export_model *m, bool qk_norm)
     add(&m->weights, "model.norm.weight", small.dim, 0);
     if (!m->shape.tied)
         add(&m->weights, "lm_head.weight", V, small.dim);
-    hf_config_json(&m->shape, 256, &m->config_json);
-    hf_generation_config_json(256, &m->generation_config_json);
-    hf_tokenizer_config_json(&m->shape, &m->tokenizer_config_json);
+    hf_config_json(&m->shape, &text_256, &m->config_json);
+    hf_generation_config_json(&text_256, &m->generation_config_json);
+    hf_tokenizer_config_json(&m->shape, &text_256, &m->tokenizer_config_json);
     tokenizer_to_json(t, &m->tokenizer_json);
     tokenizer_free(t);
 }

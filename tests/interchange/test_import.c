@@ -393,6 +393,8 @@ static void harmless_tensors_are_left_out(void **state)
     free(dir);
 }
 
+static const struct hf_text text_256 = HF_TEXT_OWN(256);
+
 /* --- GGUF --------------------------------------------------------------- */
 
 /* Writes a model of tests/data/models as GGUF; the caller frees the path. */
@@ -410,9 +412,9 @@ static char *make_gguf(const char *name, enum gguf_type type, const char *dir)
     struct export_report report;
     struct err err = ERR_INIT;
 
-    hf_config_json(&m.shape, 256, &m.config_json);
-    hf_generation_config_json(256, &m.generation_config_json);
-    hf_tokenizer_config_json(&m.shape, &m.tokenizer_config_json);
+    hf_config_json(&m.shape, &text_256, &m.config_json);
+    hf_generation_config_json(&text_256, &m.generation_config_json);
+    hf_tokenizer_config_json(&m.shape, &text_256, &m.tokenizer_config_json);
     assert_int_equal(fileio_read(json, 1 << 20, &m.tokenizer_json, NULL), 0);
     if (export_write(&m, EXPORT_GGUF, type, out, &report, &err) != 0)
         fail_msg("%s", err.msg);

@@ -35,6 +35,8 @@ static const struct model_shape llama = {
     .tied = true,
 };
 
+static const struct hf_text text_256 = HF_TEXT_OWN(256);
+
 static struct model_shape qwen3(void)
 {
     struct model_shape s = llama;
@@ -77,17 +79,17 @@ static void test_written(void **state)
     struct buf out = BUF_INIT;
 
     (void)state;
-    hf_config_json(&llama, 256, &out);
+    hf_config_json(&llama, &text_256, &out);
     assert_string_equal(out.data, expected);
     buf_clear(&out);
-    hf_generation_config_json(256, &out);
+    hf_generation_config_json(&text_256, &out);
     assert_string_equal(out.data, "{\n"
                                   "  \"bos_token_id\": 256,\n"
                                   "  \"eos_token_id\": 256,\n"
                                   "  \"pad_token_id\": 256\n"
                                   "}\n");
     buf_clear(&out);
-    hf_tokenizer_config_json(&llama, &out);
+    hf_tokenizer_config_json(&llama, &text_256, &out);
     assert_non_null(
         strstr(out.data, "\"clean_up_tokenization_spaces\": false"));
     assert_non_null(strstr(out.data, "\"eos_token\": \"<|endoftext|>\""));
@@ -97,11 +99,12 @@ static void test_written(void **state)
 
 static void assert_round_trip(const struct model_shape *s)
 {
+    const struct hf_text seven = HF_TEXT_OWN(7);
     struct buf out = BUF_INIT;
     struct model_shape back;
     int64_t eot;
 
-    hf_config_json(s, 7, &out);
+    hf_config_json(s, &seven, &out);
     assert_int_equal(hf_parse_config(out.data, out.len, &back, &eot, NULL), 0);
     assert_int_equal(eot, 7);
     assert_int_equal(back.vocab_size, s->vocab_size);
@@ -418,7 +421,7 @@ static void test_tokenizer_config(void **state)
     struct buf text = BUF_INIT;
 
     (void)state;
-    hf_tokenizer_config_json(&llama, &text);
+    hf_tokenizer_config_json(&llama, &text_256, &text);
     assert_non_null(strstr(text.data, "\"add_bos_token\": true"));
     assert_non_null(strstr(text.data, "\"bos_token\": \"<|endoftext|>\""));
     assert_non_null(strstr(text.data, "\"split_special_tokens\": true"));

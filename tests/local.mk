@@ -80,6 +80,7 @@ FLOW_TESTS = \
 	tests/flows/flow_streams.py \
 	tests/flows/flow_openapi.py \
 	tests/flows/flow_libmneme.py \
+	tests/flows/flow_import.py \
 	tests/flows/flow_installed.sh \
 	tests/flows/flow_dist.sh \
 	tests/flows/flow_kafka.py \

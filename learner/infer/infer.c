@@ -70,6 +70,8 @@ static struct infer_work *work_create(const struct infer *f,
     if (kind == INFER_GENERATE)
         w->cache = xalloc_large(frozen_cache_floats(f->frozen) *
                                 sizeof *w->cache);
+    if (kind == INFER_GENERATE && f->ngram)
+        w->losses = xfloats((size_t)f->model->shape.context);
     return w;
 }
 
@@ -83,6 +85,7 @@ static void work_free(struct infer_work *w)
     ngram_reader_free(w->reader);
     free(w->scratch);
     free(w->cache);
+    free(w->losses);
     free(w);
 }
 
@@ -227,9 +230,12 @@ int infer_create(const struct model_shape *shape,
     f->pool = pool_create();
     if (shape)
         rc = load_weights(f, shape, tokenizer, weights, o.quantize, err);
-    if (rc == 0 && shape)
+    f->figures = o.figures;
+    if (rc == 0 && shape) {
         f->passes = shared_pass_create(f->frozen, o.pass_threads,
                                        SHARED_PASS_PATIENCE_MS, o.figures);
+        f->prefixes = prefix_tree_create(o.prefixes, f->frozen);
+    }
     if (rc == 0)
         rc = load_head(f, head, labels, err);
     if (rc) {
@@ -255,6 +261,7 @@ void infer_free(struct infer *f)
         return;
     pool_free(f->pool);
     shared_pass_free(f->passes);
+    prefix_tree_free(f->prefixes);
     ngram_free(f->ngram);
     names_release(&f->labels);
     head_free(f->head);

@@ -79,7 +79,9 @@ static void expect_same(const struct infer_completion *a,
 static struct infer *make_infer(enum infer_quantize quantize, int threads,
                                 struct infer_figures *figures)
 {
-    struct infer_options o = {quantize, threads, figures};
+    struct infer_options o = {.quantize = quantize,
+                              .pass_threads = threads,
+                              .figures = figures};
     struct infer *f = NULL;
 
     assert_int_equal(infer_create(&infer_util_shape, infer_fix.tokenizer,
@@ -89,16 +91,25 @@ static struct infer *make_infer(enum infer_quantize quantize, int threads,
     return f;
 }
 
-/* Float and int8, with one thread for a pass, and with three. */
+/* Float and int8; with one thread for a pass, and with three; without and with
+ * an n-gram memory. */
 static void test_same_as_alone(void **state)
 {
+    struct tensor_list memory = TENSOR_LIST_INIT;
+
     (void)state;
-    for (int k = 0; k < 4; k++) {
+    util_make_memory(&memory);
+    for (int k = 0; k < 8; k++) {
         enum infer_quantize quantize = k % 2 ? INFER_INT8 : INFER_FLOAT;
         struct infer_figures figures = {0};
-        struct infer *f = make_infer(quantize, k < 2 ? 1 : 3, &figures);
+        struct infer *f = make_infer(quantize, k / 2 % 2 ? 3 : 1, &figures);
         struct infer *alone = make_infer(quantize, 1, NULL);
         struct stream streams[N_STREAMS] = {0}, want[N_STREAMS] = {0};
+
+        if (k >= 4) {
+            assert_int_equal(infer_add_ngram(f, &memory, NULL), 0);
+            assert_int_equal(infer_add_ngram(alone, &memory, NULL), 0);
+        }
 
         for (size_t i = 0; i < N_STREAMS; i++) {
             streams[i] = (struct stream){.f = f, .i = i};
@@ -121,6 +132,7 @@ static void test_same_as_alone(void **state)
         infer_free(f);
         infer_free(alone);
     }
+    tensor_list_release(&memory);
 }
 
 /* --- cancellation ------------------------------------------------------- */

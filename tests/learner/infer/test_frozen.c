@@ -24,6 +24,7 @@
 #include "learner/tokenizer/cut.h"
 #include "learner/infer/frozen.h"
 #include "learner/infer/infer.h"
+#include "learner/infer/sample.h"
 #include "learner/learner.h"
 #include "learner/kernels/ops.h"
 #include "tests/util/near_util.h"
@@ -231,7 +232,8 @@ static void test_copied(void **state)
     (void)state;
     for (size_t i = 0; i < 2 * N_SHAPES; i++) {
         struct pair x = pair(i / 2, i % 2);
-        size_t n_floats = frozen_cache_floats(x.f), v = (size_t)x.shape->vocab_size;
+        size_t n_floats = frozen_cache_floats(x.f);
+        size_t v = (size_t)x.shape->vocab_size;
         size_t n = x.b.starts[3], t = n < 33 ? n : 33;
         float *from = xfloats(n_floats), *to = xfloats(n_floats);
         float *block = xfloats(frozen_block_floats(x.f)), *logits = xfloats(v);
@@ -248,6 +250,8 @@ static void test_copied(void **state)
             frozen_extend(x.f, to, k, x.b.inputs + k, 1, x.fw, NULL, 0, logits);
             assert_true(frozen_lse(logits, v) - logits[x.b.inputs[k + 1]] ==
                         loss[k]);
+            assert_true(sample_logprobs(logits, v));
+            assert_true(-logits[x.b.inputs[k + 1]] == loss[k]);
         }
         free(from);
         free(to);

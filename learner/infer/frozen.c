@@ -128,9 +128,8 @@ static size_t lay_out_weights(struct frozen *f, char *block)
     return used;
 }
 
-struct frozen *frozen_create(const struct model *m, bool bytes)
+static void set_sizes(struct frozen *f, const struct model *m, bool bytes)
 {
-    struct frozen *f = xcalloc(1, sizeof *f);
     const struct model_shape *s = &m->shape;
 
     f->m = m;
@@ -149,6 +148,13 @@ struct frozen *frozen_create(const struct model *m, bool bytes)
     f->qkv_cols = packed_columns(f->q + 2 * f->kv);
     f->context_cap = packed_columns((size_t)s->context);
     f->layers = xcalloc((size_t)s->layers, sizeof *f->layers);
+}
+
+struct frozen *frozen_create(const struct model *m, bool bytes)
+{
+    struct frozen *f = xcalloc(1, sizeof *f);
+
+    set_sizes(f, m, bytes);
     f->block = xalloc_large(lay_out_weights(f, NULL));
     lay_out_weights(f, f->block);
     return f;
@@ -631,6 +637,26 @@ const float *frozen_states(const struct frozen_work *w)
 size_t frozen_cache_floats(const struct frozen *f)
 {
     return (size_t)f->m->shape.layers * cache_floats(f, f->context_cap);
+}
+
+/* int8 needs the larger scratch. A segment's cache has whole panels. */
+size_t frozen_work_bytes(const struct model_shape *s, size_t max_tokens,
+                         bool reads)
+{
+    struct model m = {.shape = *s};
+    struct frozen f = {0};
+    struct frozen_work w = {.f = &f};
+    size_t used;
+
+    set_sizes(&f, &m, true);
+    lay_out_weights(&f, NULL);
+    used = lay_out_work(&w, NULL) +
+           max_tokens * (f.c_cols + f.c) * sizeof(float);
+    if (reads)
+        used += cache_floats(&f, 2 * packed_columns(max_tokens)) *
+                sizeof(float);
+    free(f.layers);
+    return used;
 }
 
 /* A block is a cache with room for FROZEN_BLOCK tokens. */

@@ -44,6 +44,12 @@ struct frozen_work *frozen_work_create(const struct frozen *f,
                                        size_t max_tokens);
 void frozen_work_free(struct frozen_work *w);
 
+/* The most memory of a frozen_work for max_tokens tokens.
+ *   reads  also for frozen_read, of few segments
+ */
+size_t frozen_work_bytes(const struct model_shape *s, size_t max_tokens,
+                         bool reads);
+
 /*
  * Reads a batch.
  *   loss  float[N] out: -ln p(target) of every token, also of masked ones;

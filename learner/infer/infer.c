@@ -280,7 +280,26 @@ size_t infer_generation_bytes(const struct model_shape *s)
     size_t vocabulary = v * (4 * sizeof(float) +
                              sizeof(struct infer_alternative));
 
-    return cache + vocabulary;
+    size_t losses = (size_t)s->context * sizeof(float);
+
+    return cache + vocabulary + losses +
+           ngram_reader_bytes((size_t)s->context);
+}
+
+/* As work_create and infer_work_need take it. */
+size_t infer_reading_bytes(const struct model_shape *s)
+{
+    size_t v = (size_t)s->vocab_size;
+
+    return v * (2 * sizeof(float) + sizeof(struct infer_alternative)) +
+           frozen_work_bytes(s, KEPT_TOKENS, true);
+}
+
+size_t infer_kept_bytes(const struct model_shape *s, int pass_threads)
+{
+    return KEPT_WORKS * (infer_generation_bytes(s) + infer_reading_bytes(s)) +
+           (size_t)pass_threads *
+               frozen_work_bytes(s, SHARED_PASS_PROMPT, false);
 }
 
 const struct tokenizer *infer_tokenizer(const struct infer *f)

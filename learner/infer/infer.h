@@ -98,6 +98,12 @@ int infer_add_ngram(struct infer *f, const struct tensor_list *ngram,
 /* The most memory that one infer_complete takes. */
 size_t infer_generation_bytes(const struct model_shape *s);
 
+/* The most memory that a call takes that reads texts. */
+size_t infer_reading_bytes(const struct model_shape *s);
+
+/* The most memory that an infer keeps for calls to come, beside its weights. */
+size_t infer_kept_bytes(const struct model_shape *s, int pass_threads);
+
 /* These two return NULL for preset linear. */
 const struct tokenizer *infer_tokenizer(const struct infer *f);
 const struct model_shape *infer_shape(const struct infer *f);

@@ -693,9 +693,9 @@ const struct conf_key conf_map[] = {
     {.name = "http.cpu_share", .type = CONF_REAL, AT(http.cpu_share),
      .fallback = "0.5", .min = 0.05, .max = 1,
      .doc = "Largest share of the processors that answers take while the "
-            "daemon learns. Answers come first, up to this share; above it "
-            "they wait, and learning has the rest. While nothing is learned, "
-            "answers may use all processors. 1: no limit."},
+            "daemon learns or scores a version. Answers come first, up to "
+            "this share; above it they wait, and learning has the rest. "
+            "Otherwise answers may use all processors. 1: no limit."},
 
     SECTION("log", "Log lines go to standard error."),
     {.name = "log.level", .type = CONF_ENUM, AT(log.level),

@@ -46,6 +46,7 @@ struct generation {
     const struct infer_sampling *sampling;
     struct infer_listener listener;
     struct infer_work *work;
+    struct shared_pass_member member;
     struct token_list history;
     size_t first, n_read;
     size_t n_kept; /* ids of the window that the prefix cache got */
@@ -233,7 +234,7 @@ static int read_history(struct generation *g, struct err *err)
 
         if ((rc = cancel_check(g->listener.cancel, err)))
             return rc;
-        shared_pass_extend(g->f->passes,
+        shared_pass_extend(g->f->passes, &g->member,
                            &(struct frozen_part){
                                .cache = w->cache,
                                .n_past = g->n_read,
@@ -419,10 +420,10 @@ int infer_complete(const struct infer *f, const uint16_t *prompt, size_t n,
         g.listener = *listener;
     g.work = infer_work_get(f, INFER_GENERATE);
     start(&g, prompt, n);
-    shared_pass_join(f->passes);
+    shared_pass_join(f->passes, &g.member);
     for (int i = 0; rc == 0 && !done && i < sampling->max_tokens; i++)
         rc = next_token(&g, (uint64_t)i, &done, err);
-    shared_pass_leave(f->passes);
+    shared_pass_leave(f->passes, &g.member);
     if (rc == 0)
         keep_prefix(&g);
     infer_work_put(f, g.work);

@@ -35,7 +35,7 @@ struct block {
     struct block *newer, *older;
     struct prefix_tree *tree;
     size_t n; /* tokens, at most FROZEN_BLOCK */
-    uint16_t ids[FROZEN_BLOCK];
+    token_id ids[FROZEN_BLOCK];
     float losses[FROZEN_BLOCK];
     float states[]; /* [frozen_block_floats]; a root has none */
 };
@@ -163,7 +163,7 @@ static struct block *add_child(struct prefix_tree *t, struct block *parent)
 
 /* Returns the child that agrees with most of the n next ids; *agreed is their
  * number. NULL: none agrees. */
-static struct block *find_child(const struct block *parent, const uint16_t *ids,
+static struct block *find_child(const struct block *parent, const token_id *ids,
                                 size_t n, size_t *agreed)
 {
     struct block *best = NULL;
@@ -207,7 +207,7 @@ void prefix_tree_free(struct prefix_tree *t)
 
 /* --- finding and keeping ------------------------------------------------ */
 
-size_t prefix_tree_find(struct prefix_tree *t, const uint16_t *ids, size_t n,
+size_t prefix_tree_find(struct prefix_tree *t, const token_id *ids, size_t n,
                         float *cache, float *losses)
 {
     struct block *at, *child;
@@ -230,7 +230,7 @@ size_t prefix_tree_find(struct prefix_tree *t, const uint16_t *ids, size_t n,
     return found;
 }
 
-static void fill(struct prefix_tree *t, struct block *b, const uint16_t *ids,
+static void fill(struct prefix_tree *t, struct block *b, const token_id *ids,
                  size_t n, const float *cache, size_t i, const float *losses)
 {
     b->n = n;
@@ -240,7 +240,7 @@ static void fill(struct prefix_tree *t, struct block *b, const uint16_t *ids,
     frozen_block_save(t->f, cache, i, b->states);
 }
 
-void prefix_tree_keep(struct prefix_tree *t, const uint16_t *ids, size_t n,
+void prefix_tree_keep(struct prefix_tree *t, const token_id *ids, size_t n,
                       const float *cache, const float *losses)
 {
     struct block *at;

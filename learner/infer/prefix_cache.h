@@ -46,14 +46,14 @@ void prefix_tree_free(struct prefix_tree *t);
  *           for 0 < i < the returned number; NULL: not wanted
  *   returns the number of its tokens
  */
-size_t prefix_tree_find(struct prefix_tree *t, const uint16_t *ids, size_t n,
+size_t prefix_tree_find(struct prefix_tree *t, const token_id *ids, size_t n,
                         float *cache, float *losses);
 
 /*
  * Keeps the keys and values of n tokens that were read, as far as there is room.
  *   losses  as above; always NULL, or never
  */
-void prefix_tree_keep(struct prefix_tree *t, const uint16_t *ids, size_t n,
+void prefix_tree_keep(struct prefix_tree *t, const token_id *ids, size_t n,
                       const float *cache, const float *losses);
 
 #endif

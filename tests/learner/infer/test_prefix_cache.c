@@ -44,7 +44,7 @@ struct oracle {
     struct frozen *f;
     struct frozen_work *w;
     float *cache, *want, *losses;
-    uint16_t ids[WINDOWS][CONTEXT];
+    token_id ids[WINDOWS][CONTEXT];
     size_t n[WINDOWS], n_windows;
 };
 
@@ -89,7 +89,7 @@ static void make_window(struct oracle *o, uint64_t seed)
         memcpy(o->ids[i], o->ids[from], k * sizeof o->ids[i][0]);
     }
     for (; k < n; k++)
-        o->ids[i][k] = (uint16_t)(rng_u64(seed, 4, i, k) % 3);
+        o->ids[i][k] = (token_id)(rng_u64(seed, 4, i, k) % 3);
     o->n[i] = n;
 }
 
@@ -193,7 +193,7 @@ static void drops_the_oldest(void **state)
     struct prefix_cache *c;
     struct prefix_tree *t, *other;
     struct oracle o;
-    uint16_t ids[CONTEXT] = {7, 7, 7};
+    token_id ids[CONTEXT] = {7, 7, 7};
 
     (void)state;
     oracle_create(&o);
@@ -204,8 +204,8 @@ static void drops_the_oldest(void **state)
     frozen_extend(o.f, o.cache, 0, ids, CONTEXT, o.w, NULL, 0, NULL);
     prefix_tree_keep(t, ids, 3 * FROZEN_BLOCK, o.cache, NULL);
     prefix_tree_keep(other, ids, FROZEN_BLOCK, o.cache, NULL);
-    for (uint16_t i = 8; i < 20; i++) {
-        uint16_t last[FROZEN_BLOCK] = {i};
+    for (token_id i = 8; i < 20; i++) {
+        token_id last[FROZEN_BLOCK] = {i};
 
         assert_int_equal(prefix_tree_find(t, ids, CONTEXT, o.want, NULL),
                          3 * FROZEN_BLOCK);
@@ -305,7 +305,7 @@ static void random_prompt(uint64_t seed, struct token_list *ids)
 
     util_prompt_of(util_text, shared, ids);
     for (size_t i = 0; i < own; i++)
-        token_list_add(ids, (uint16_t)(rng_u64(seed / 2, 0, 1, i) % 200));
+        token_list_add(ids, (token_id)(rng_u64(seed / 2, 0, 1, i) % 200));
 }
 
 struct stream {

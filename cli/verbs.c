@@ -85,7 +85,7 @@ const struct verb verbs[] = {
      "Each finding is a line: what was checked, what is wrong, and a command. "
      "Checks the configuration, the daemon, the data directory (permissions, "
      "space, damage of the newest and the serving version), memory, the clock, "
-     "the source (broker, topics, file), the gate, the token file and the "
+     "the source (broker, topics, file, log), the gate, the token file and the "
      "quarantine. Works with a running and with a stopped daemon, and changes "
      "nothing. Give the same --conf and --set as to mnemed; without them, a "
      "running daemon says how its source is.\n",

@@ -43,6 +43,7 @@ struct source_health {
     int64_t records_read;
     int64_t times_cut; /* records whose time was in the future, and was set to
                           the present (record_parse) */
+    int64_t time_cut_ms; /* monotonic time of the newest one; 0: none */
     int64_t dead_lettered, dead_letters_failed, dead_letters_waiting;
 };
 

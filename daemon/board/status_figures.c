@@ -61,6 +61,7 @@ struct view {
     const char *state, *source_state;
     double freshness_seconds, uptime_seconds;
     double next_seconds; /* until the next version; NaN: not known */
+    double time_cut_seconds; /* since the newest one; NaN: there is none */
     struct domain_row domains[STATUS_MAX_DOMAINS];
     struct partition_row *partitions;
     size_t n_partitions;
@@ -322,6 +323,7 @@ static const struct figure figures[] = {
     {FIGURE("source.times_cut", source.times_cut),
      METRIC(20, "source_times_cut_total",
             "Event times in the future, replaced by the present time.")},
+    {FIGURE("source.time_cut_ago_seconds", time_cut_seconds)},
     {CONTAINER("source.partitions", LIST, PARTITIONS)},
     {PARTITION("source.partitions.topic", topic)},
     {PARTITION("source.partitions.partition", partition)},
@@ -522,12 +524,15 @@ static struct view *view_create(struct status_board *b)
     v->has_shadow = p->shadow_records != 0;
     v->collects = v->s.vocabulary_wanted && v->s.head_version == 0;
     v->uptime_seconds = (double)(mono_ms - v->s.started_ms) / 1000;
-    v->freshness_seconds = v->next_seconds = NAN;
+    v->freshness_seconds = v->next_seconds = v->time_cut_seconds = NAN;
     if (v->has_freshness)
         v->freshness_seconds =
             fmax(0, (now_ms - (double)v->s.serving_record_ms) / 1000);
     if (p->next_ms)
         v->next_seconds = fmax(0, (double)(p->next_ms - mono_ms) / 1000);
+    if (v->source.time_cut_ms)
+        v->time_cut_seconds =
+            fmax(0, (double)(mono_ms - v->source.time_cut_ms) / 1000);
     return v;
 }
 

@@ -507,8 +507,7 @@ const struct verb verbs[] = {
      "    mneme completion fish | source\n",
      NULL, cmd_completion, NULL},
     {"help", "[VERB]", 0, 1, false, "Explain a verb, or list all verbs.", NULL,
-     OPTIONS({"man", 0, NULL, "print the manual page, mneme(1), as roff"},
-             {"completion", 0, NULL, "the same as completion bash"}),
+     OPTIONS({"man", 0, NULL, "print the manual page, mneme(1), as roff"}),
      cmd_help, NULL},
 };
 

@@ -27,6 +27,9 @@ enum source_state {
     SOURCE_ENDED     /* the last line is in the queue */
 };
 
+/* Its name in the status and in the log (status.c). */
+const char *source_state_name(enum source_state s);
+
 struct source_partition {
     const char *topic; /* lives as long as the source */
     int32_t partition;

@@ -65,6 +65,7 @@ struct view {
     struct domain_row domains[STATUS_MAX_DOMAINS];
     struct partition_row *partitions;
     size_t n_partitions;
+    int64_t lag; /* of all partitions whose end is known; -1: of none */
     struct status_requests *requests;
     size_t n_requests;
     struct reply_row replies[STATUS_MAX_HTTP];
@@ -324,6 +325,7 @@ static const struct figure figures[] = {
      METRIC(20, "source_times_cut_total",
             "Event times in the future, replaced by the present time.")},
     {FIGURE("source.time_cut_ago_seconds", time_cut_seconds)},
+    {FIGURE("source.lag", lag)},
     {CONTAINER("source.partitions", LIST, PARTITIONS)},
     {PARTITION("source.partitions.topic", topic)},
     {PARTITION("source.partitions.partition", partition)},
@@ -450,17 +452,26 @@ static struct partition_row *read_partitions(struct status_board *b,
     return rows;
 }
 
-int64_t status_lag(struct status_board *b, size_t *n_partitions)
+/* Adds up the lag of the partitions whose end is known; -1: there are none. */
+static int64_t add_lag(const struct partition_row *rows, size_t n)
 {
-    struct partition_row *rows = NULL;
     int64_t lag = -1;
-    size_t n = 0;
 
-    if (b->source)
-        rows = read_partitions(b, &n);
     for (size_t i = 0; i < n; i++)
         if (rows[i].lag >= 0)
             lag = rows[i].lag + (lag > 0 ? lag : 0);
+    return lag;
+}
+
+int64_t status_lag(struct status_board *b, size_t *n_partitions)
+{
+    struct partition_row *rows = NULL;
+    size_t n = 0;
+    int64_t lag;
+
+    if (b->source)
+        rows = read_partitions(b, &n);
+    lag = add_lag(rows, n);
     free(rows);
     if (n_partitions)
         *n_partitions = n;
@@ -489,8 +500,6 @@ static void add_requests(struct view *v, struct status_board *b)
 
 static struct view *view_create(struct status_board *b)
 {
-    static const char *const source_states[] = {"running", "retrying",
-                                                "stopped", "ended"};
     struct view *v = xcalloc(1, sizeof *v);
     const struct status_publish *p = &v->s.publish;
     double now_ms = (double)timing_wall_ms();
@@ -503,6 +512,7 @@ static struct view *view_create(struct status_board *b)
         b->source_get_health(b->source, &v->source);
         v->partitions = read_partitions(b, &v->n_partitions);
     }
+    v->lag = add_lag(v->partitions, v->n_partitions);
     add_domains(v);
     add_requests(v, b);
     v->up = 1;
@@ -513,7 +523,7 @@ static struct view *view_create(struct status_board *b)
     v->pass_requests = atomic_load(&b->infer.pass_requests);
     v->pass_tokens = atomic_load(&b->infer.pass_tokens);
     v->state = status_state_name(v->s.state);
-    v->source_state = source_states[v->source.state];
+    v->source_state = source_state_name(v->source.state);
     v->source_up = v->source.state == SOURCE_RUNNING ||
                    v->source.state == SOURCE_ENDED;
     v->paused = v->s.state == STATUS_PAUSED;

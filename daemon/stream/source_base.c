@@ -53,8 +53,6 @@ void source_parse(struct source *s, struct record *r, const char *domain)
 void source_set_state(struct source *s, enum source_state state,
                       const char *fmt, ...)
 {
-    static const char *const names[] = {"running", "retrying", "stopped",
-                                        "ended"};
     char reason[sizeof s->reason];
     enum source_state before;
     va_list ap;
@@ -71,7 +69,7 @@ void source_set_state(struct source *s, enum source_state state,
         log_line(state == SOURCE_STOPPED    ? LOG_ERROR
                  : state == SOURCE_RETRYING ? LOG_WARN
                                             : LOG_INFO,
-                 "source", "state=%s%s%s%s", names[state],
+                 "source", "state=%s%s%s%s", source_state_name(state),
                  *reason ? " reason=\"" : "", reason, *reason ? "\"" : "");
 }
 

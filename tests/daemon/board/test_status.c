@@ -660,6 +660,7 @@ static void test_every_field(void **state)
         "  \"dead_letters_waiting\": 106,\n"
         "  \"times_cut\": 103,\n"
         "  \"time_cut_ago_seconds\": 110.0,\n"
+        "  \"lag\": 1000,\n"
         "  \"partitions\": [\n"
         "   {\n"
         "    \"topic\": \"news\",\n"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The check of the source: is the broker there, do the topics exist, can the
- * file be read, are records accepted over HTTP? A running daemon says itself how
- * its source is.
+ * file be read, are records accepted over HTTP? A running daemon says itself
+ * how its source is.
  */
 #include "config.h"
 

@@ -55,7 +55,7 @@ bool http_stream_start(struct http_stream *s, struct http_slots *slots,
 /*
  * Waits for the next bytes. After 10 s without an event they are a comment, so
  * that no proxy closes the connection.
- *   client_fd  its socket
+ *   client_fd  its socket; -1: none
  *   returns    0 at the end, and half a second after the client has left or has
  *              closed its sending side (http_cancel.h)
  * Threads: the connection's

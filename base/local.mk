@@ -6,6 +6,7 @@ base_libbase_a_SOURCES = \
 	base/checksum.c base/checksum.h \
 	base/err.c base/err.h \
 	base/fileio.c base/fileio.h \
+	base/half.h \
 	base/heap.h \
 	base/json_value.c base/json_value.h \
 	base/lines.c base/lines.h \

@@ -11,7 +11,8 @@
 #include <stdbool.h>
 
 /* Limits for shapes that are read from files. */
-#define MODEL_MAX_VOCAB 65536
+#define MODEL_MAX_VOCAB 262144
+#define MODEL_MAX_LEARNED_VOCAB 65536 /* of a tokenizer that mneme learns */
 #define MODEL_MAX_DIM 8192
 #define MODEL_MAX_LAYERS 128
 #define MODEL_MAX_CONTEXT 8192

@@ -27,8 +27,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* A token of a vocabulary: 0 to MODEL_MAX_VOCAB - 1. */
+typedef uint32_t token_id;
+
 struct segment {
-    const uint16_t *tokens; /* n_tokens + 1: the input before the first
+    const token_id *tokens; /* n_tokens + 1: the input before the first
                                target, then the targets */
     uint32_t n_tokens;      /* targets, 1 to context; 0 for preset linear */
     uint32_t n_masked;      /* how many of the first targets have no loss */

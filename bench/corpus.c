@@ -60,7 +60,7 @@ static int encode(struct corpus *c, struct corpus_ids *to, struct err *err)
         tokenizer_encode(to->tokenizer, c->text, c->n_bytes, &to->ids);
     for (size_t i = 0; !to->tokenizer && i < c->n_bytes; i++)
         token_list_add(&to->ids,
-                       (uint16_t)((unsigned char)c->text[i] % to->vocab));
+                       (token_id)((unsigned char)c->text[i] % to->vocab));
     return 0;
 }
 

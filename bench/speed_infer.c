@@ -46,7 +46,7 @@ static float next_weight(uint32_t *state)
     return ((float)(*state >> 8) / (float)(1 << 23) - 1.0f) * WEIGHT_MOST;
 }
 
-static void add_weights(const struct model *m, uint16_t end,
+static void add_weights(const struct model *m, token_id end,
                         struct tensor_list *out)
 {
     uint32_t state = 1;

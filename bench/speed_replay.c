@@ -24,7 +24,7 @@ struct buffer {
     struct sqlite3 *writer, *reader;
     struct replay *replay;
     size_t publish; /* rows in a publication */
-    uint16_t tokens[SPEED_REPLAY_TOKENS + 1];
+    token_id tokens[SPEED_REPLAY_TOKENS + 1];
     int64_t offered, version;
     uint64_t step;
 };
@@ -84,7 +84,7 @@ static void offer(struct buffer *b)
                         .label = -1};
     struct segment_origin origin = {.offset = b->offered++};
 
-    b->tokens[b->offered % SPEED_REPLAY_TOKENS] = (uint16_t)b->offered;
+    b->tokens[b->offered % SPEED_REPLAY_TOKENS] = (token_id)b->offered;
     replay_offer(b->replay, &s, &origin, 1.0);
 }
 

@@ -77,13 +77,13 @@ static void attention_backward(float *dq, float *dk, float *dv,
                              scratch));
 }
 
-static void cross_entropy(float *loss, float *logits, const uint16_t *target,
+static void cross_entropy(float *loss, float *logits, const token_id *target,
                           size_t n, size_t v)
 {
     TIMED(SPENT_LOSS, cross_entropy(loss, logits, target, n, v));
 }
 
-static void cross_entropy_backward(float *probs, const uint16_t *target,
+static void cross_entropy_backward(float *probs, const token_id *target,
                                    const float *weight, float scale, size_t n,
                                    size_t v)
 {

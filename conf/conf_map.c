@@ -158,7 +158,7 @@ const struct conf_key conf_map[] = {
             "not set, a directory keeps the tokenizer that it was made "
             "with."},
     {.name = "model.vocab_size", .type = CONF_INT, AT(model.vocab_size),
-     .fallback = "4096", .min = 256, .max = MODEL_MAX_VOCAB,
+     .fallback = "4096", .min = 256, .max = MODEL_MAX_LEARNED_VOCAB,
      .doc = "With model.tokenizer builtin and bpe: number of tokens in the "
             "vocabulary, including the special ones. It must be at least "
             "300, and with builtin at most 16384. If this key is not set, a "

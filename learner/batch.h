@@ -16,8 +16,8 @@
 struct batch {
     size_t n_tokens; /* N */
     size_t n_segments;
-    uint16_t *inputs;  /* [N] */
-    uint16_t *targets; /* [N] */
+    token_id *inputs;  /* [N] */
+    token_id *targets; /* [N] */
     uint8_t *counted;  /* [N] 1: has a loss; 0: masked */
     uint32_t *starts;  /* [n_segments + 1] first token of each; the last is N */
     size_t cap_tokens, cap_segments;

@@ -219,7 +219,7 @@ static float *residual(const struct model_work *w, size_t i)
 }
 
 static void embed(const struct model_work *w, const float *params,
-                  const uint16_t *tokens, size_t n)
+                  const token_id *tokens, size_t n)
 {
     const struct dims *d = &w->d;
 

@@ -3,8 +3,8 @@
  * The table of counts has buckets of 64 bytes, one line of the processor's
  * cache, with four slots each. A slot holds up to four tokens and their counts:
  *
- *     slot   check  n  -  token token token token  count count count count
- *            u16    u8 u8 u16                      u8
+ *     slot   check  n  high token token token token  count count count count
+ *            u16    u8 u8   u16                      u8
  *
  * The tokens that followed a context are in its pages 0, 1, ...: page i is one
  * slot, found by a hash of context and i, and begun when page i - 1 is full.
@@ -46,6 +46,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/model_shape.h"
 #include "base/xalloc.h"
 #include "learner/kernels/hot.h"
 #include "learner/kernels/vexp.h"
@@ -75,9 +76,9 @@ static const int pages[ORDERS + 1] = {0, 32, 8, 4, 4, 4};
 
 struct slot {
     uint16_t check;
-    uint8_t n; /* 0: free */
-    uint8_t unused;
-    uint16_t tokens[PAIRS];
+    uint8_t n;                /* 0: free */
+    uint8_t high;             /* bits 16 and 17 of each token */
+    uint16_t tokens[PAIRS];   /* their lower bits */
     uint8_t counts[PAIRS];
 };
 
@@ -86,6 +87,7 @@ struct bucket {
 };
 
 static_assert(sizeof(struct bucket) == 64, "a bucket is a cache line");
+static_assert(MODEL_MAX_VOCAB == 1 << 18, "a slot holds 18 bits of a token");
 
 /* A mixing weight between two distributions: the first one's. */
 struct share {
@@ -137,9 +139,9 @@ struct ngram_reader {
     struct ngram *own; /* learning: changes go here, not to the overlay */
     struct overlay overlay;
     struct weights weights; /* this segment's */
-    uint16_t last[ORDERS];  /* the last tokens, the newest first */
+    token_id last[ORDERS];  /* the last tokens, the newest first */
     int n_last;
-    uint16_t *local; /* [n_local] targets of this segment so far */
+    token_id *local; /* [n_local] targets of this segment so far */
     size_t n_local, cap_local;
     double floor; /* s */
 };
@@ -284,10 +286,22 @@ static unsigned sum_slot(const struct slot *s)
     return sum;
 }
 
+static token_id slot_token(const struct slot *s, int i)
+{
+    return (token_id)(s->high >> (2 * i) & 3) << 16 | s->tokens[i];
+}
+
+static void set_token(struct slot *s, int i, token_id token)
+{
+    s->tokens[i] = (uint16_t)token;
+    s->high = (uint8_t)((s->high & ~(3u << (2 * i))) |
+                        (token >> 16) << (2 * i));
+}
+
 /* Begins a page with one token. It takes a free slot, or that of the lowest
  * sum. */
 static void begin_page(struct ngram_reader *r, uint64_t context, int page,
-                       uint16_t token)
+                       token_id token)
 {
     struct place p = place_page(r, context, page);
     struct bucket *b = change_bucket(r, p.bucket);
@@ -302,8 +316,8 @@ static void begin_page(struct ngram_reader *r, uint64_t context, int page,
             at = i;
         }
     }
-    b->slots[at] = (struct slot){
-        .check = p.check, .n = 1, .tokens = {token}, .counts = {1}};
+    b->slots[at] = (struct slot){.check = p.check, .n = 1, .counts = {1}};
+    set_token(&b->slots[at], 0, token);
 }
 
 /* --- counting ----------------------------------------------------------- */
@@ -320,7 +334,7 @@ static void halve_pages(struct ngram_reader *r, uint64_t context, int n_pages)
 
 /* Adds a token to the last page of a context, which is full. The rarest token
  * loses a count; when it has none left, the new one takes its place. */
-static void replace_rarest(struct slot *s, uint16_t token)
+static void replace_rarest(struct slot *s, token_id token)
 {
     int rarest = 0;
 
@@ -330,13 +344,13 @@ static void replace_rarest(struct slot *s, uint16_t token)
     if (s->counts[rarest] > 1)
         s->counts[rarest]--;
     else
-        s->tokens[rarest] = token;
+        set_token(s, rarest, token);
 }
 
-static int find_token(const struct slot *s, uint16_t token)
+static int find_token(const struct slot *s, token_id token)
 {
     for (int i = 0; i < s->n; i++)
-        if (s->tokens[i] == token)
+        if (slot_token(s, i) == token)
             return i;
     return -1;
 }
@@ -360,7 +374,7 @@ static int raise_count(struct ngram_reader *r, int k, uint64_t context,
 }
 
 /* Counts a token after the last k tokens. Returns its count before. */
-static int count_order(struct ngram_reader *r, int k, uint16_t token)
+static int count_order(struct ngram_reader *r, int k, token_id token)
 {
     uint64_t context = hash_context(r, k);
     struct slot *change;
@@ -384,12 +398,12 @@ static int count_order(struct ngram_reader *r, int k, uint16_t token)
         return 0;
     }
     change = change_page(r, context, page);
-    change->tokens[change->n] = token;
+    set_token(change, change->n, token);
     change->counts[change->n++] = 1;
     return 0;
 }
 
-static void push(struct ngram_reader *r, uint16_t token)
+static void push(struct ngram_reader *r, token_id token)
 {
     memmove(r->last + 1, r->last, (ORDERS - 1) * sizeof *r->last);
     r->last[0] = token;
@@ -399,7 +413,7 @@ static void push(struct ngram_reader *r, uint16_t token)
 
 /* Counts a target from the longest order down. An order that knew the token
  * keeps shorter ones from counting it. */
-static void count(struct ngram_reader *r, uint16_t token)
+static void count(struct ngram_reader *r, token_id token)
 {
     if (r->own) {
         r->own->counts[token]++;
@@ -479,7 +493,7 @@ static bool read_level(const struct ngram_reader *r, int k, int target,
             l->sum += s->counts[i];
             if (s->counts[i] > l->most)
                 l->most = s->counts[i];
-            if (s->tokens[i] == target)
+            if ((int)slot_token(s, i) == target)
                 l->hits += s->counts[i];
         }
         l->number += s->n;
@@ -512,7 +526,7 @@ static void find_known(const struct ngram_reader *r, int target,
 
 /* --- probabilities ------------------------------------------------------ */
 
-static size_t count_local(const struct ngram_reader *r, uint16_t token)
+static size_t count_local(const struct ngram_reader *r, token_id token)
 {
     size_t n = 0;
 
@@ -522,7 +536,7 @@ static size_t count_local(const struct ngram_reader *r, uint16_t token)
 }
 
 /* p_L */
-static double local_probability(const struct ngram_reader *r, uint16_t token,
+static double local_probability(const struct ngram_reader *r, token_id token,
                                 size_t n_same)
 {
     double prior = token < N_BYTE_TOKENS ? LOCAL_WEIGHT / N_BYTE_TOKENS : 0.0;
@@ -539,7 +553,7 @@ static double unigram_total(const struct ngram_reader *r)
 }
 
 /* p_0 */
-static double unigram_probability(const struct ngram_reader *r, uint16_t token,
+static double unigram_probability(const struct ngram_reader *r, token_id token,
                                   size_t n_same)
 {
     double n = (double)r->n->counts[token] + (r->own ? 0.0 : (double)n_same);
@@ -615,7 +629,7 @@ struct parts {
 };
 
 static void find_parts(const struct ngram_reader *r, const struct known *known,
-                       uint16_t target, double model, struct parts *p)
+                       token_id target, double model, struct parts *p)
 {
     const struct weights *w = &r->weights;
     size_t n_same = count_local(r, target);
@@ -652,7 +666,7 @@ static void update_weights(struct weights *w, const struct known *known,
     update_finals(&w->finals[known->finals], p->finals, most);
 }
 
-double ngram_reader_next(struct ngram_reader *r, uint16_t target, double loss)
+double ngram_reader_next(struct ngram_reader *r, token_id target, double loss)
 {
     double model = isnan(loss) ? 0.0 : exp(-loss), p, sum;
     struct known known;
@@ -671,7 +685,7 @@ double ngram_reader_next(struct ngram_reader *r, uint16_t target, double loss)
     return -log(p);
 }
 
-void ngram_reader_skip(struct ngram_reader *r, uint16_t token)
+void ngram_reader_skip(struct ngram_reader *r, token_id token)
 {
     push(r, token);
 }
@@ -722,7 +736,7 @@ static void add_level(const struct ngram_reader *r, const struct level *l,
         if (!s)
             break;
         for (int i = 0; i < s->n; i++)
-            p[s->tokens[i]] += (float)(a * s->counts[i]);
+            p[slot_token(s, i)] += (float)(a * s->counts[i]);
     }
 }
 
@@ -769,7 +783,7 @@ void ngram_reader_distribution(const struct ngram_reader *r,
 
 /* --- segments ----------------------------------------------------------- */
 
-static void start(struct ngram_reader *r, uint16_t first)
+static void start(struct ngram_reader *r, token_id first)
 {
     r->weights = r->n->weights;
     r->n_last = 0;
@@ -783,7 +797,7 @@ static void read_segment(struct ngram_reader *r, const struct segment *s,
 {
     start(r, s->tokens[0]);
     for (uint32_t t = 0; t < s->n_tokens; t++) {
-        uint16_t target = s->tokens[t + 1];
+        token_id target = s->tokens[t + 1];
 
         if (t < s->n_masked) {
             ngram_reader_skip(r, target);
@@ -827,11 +841,11 @@ size_t ngram_reader_bytes(size_t n_tokens)
 
     while (cap < 2 * ORDERS * n_tokens)
         cap *= 2;
-    return sizeof(struct ngram_reader) + n_tokens * sizeof(uint16_t) +
+    return sizeof(struct ngram_reader) + n_tokens * sizeof(token_id) +
            cap * (sizeof(uint32_t) + sizeof(struct bucket));
 }
 
-void ngram_reader_start(struct ngram_reader *r, uint16_t first)
+void ngram_reader_start(struct ngram_reader *r, token_id first)
 {
     if (r->overlay.n)
         memset(r->overlay.keys, 0, r->overlay.cap * sizeof *r->overlay.keys);
@@ -911,7 +925,7 @@ static bool slot_fits(const struct slot *s, size_t vocab_size)
     if (s->n > PAIRS)
         return false;
     for (int i = 0; i < s->n; i++)
-        if (s->tokens[i] >= vocab_size || s->counts[i] == 0)
+        if (slot_token(s, i) >= vocab_size || s->counts[i] == 0)
             return false;
     return true;
 }
@@ -954,7 +968,8 @@ static int check(const struct ngram *n, struct err *err)
                 return err_set(err, ERR_CORRUPT,
                                "tensor ngram.slots: bucket %zu is invalid", i);
     for (size_t v = 0; v < n->vocab_size; v++)
-        if (n->counts[v] < 0 || n->counts[v] > TENSOR_COUNTER_MOST / 65536)
+        if (n->counts[v] < 0 ||
+            n->counts[v] > TENSOR_COUNTER_MOST / MODEL_MAX_VOCAB)
             return err_set(err, ERR_CORRUPT,
                            "tensor ngram.counts: value %zu is out of range", v);
     if (!weights_fit(&n->weights))

@@ -95,14 +95,14 @@ void ngram_reader_free(struct ngram_reader *r);
 size_t ngram_reader_bytes(size_t n_tokens);
 
 /* Starts a segment. `first` is the input for its first target. */
-void ngram_reader_start(struct ngram_reader *r, uint16_t first);
+void ngram_reader_start(struct ngram_reader *r, token_id first);
 
 /* Returns the mixture's loss of the next target, and adapts to it.
  *   loss  the Transformer's */
-double ngram_reader_next(struct ngram_reader *r, uint16_t target, double loss);
+double ngram_reader_next(struct ngram_reader *r, token_id target, double loss);
 
 /* Adds a token that is only context: a masked target. */
-void ngram_reader_skip(struct ngram_reader *r, uint16_t token);
+void ngram_reader_skip(struct ngram_reader *r, token_id token);
 
 /*
  * Computes the whole distribution of the next target.

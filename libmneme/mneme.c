@@ -443,7 +443,7 @@ const char *mneme_token_bytes(const struct mneme *m, uint32_t id,
     *n_bytes = 0;
     if (id >= mneme_vocabulary(m))
         return "";
-    return tokenizer_bytes(m->tokenizer, (uint16_t)id, n_bytes);
+    return tokenizer_bytes(m->tokenizer, (token_id)id, n_bytes);
 }
 
 int mneme_score(const struct mneme *m, const char *text, size_t n_bytes,

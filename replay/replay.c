@@ -209,7 +209,7 @@ static void drop_dead(struct replay *r)
 /* Returns about the bytes that a row takes in the database. */
 static uint32_t content_bytes(const struct segment *s)
 {
-    size_t bytes = s->tokens ? 2 * ((size_t)s->n_tokens + 1) : 0;
+    size_t bytes = row_stored_token_bytes(s);
 
     bytes += s->text ? s->text_bytes : 0;
     bytes += s->old_logits ? s->n_old_logits * sizeof(float) : 0;

@@ -28,7 +28,7 @@
     "time_ms INTEGER NOT NULL, "                                               \
     "n_tokens INTEGER NOT NULL, n_masked INTEGER NOT NULL, "                   \
     "n_bytes INTEGER NOT NULL, ends INTEGER NOT NULL, "                        \
-    "tokens BLOB, "             /* u16 little-endian, n_tokens + 1 */          \
+    "tokens BLOB, "             /* u16 or u32 little-endian, n_tokens + 1 */   \
     "text BLOB, "               /* preset linear */                            \
     "logits BLOB, "             /* f32 little-endian */                        \
     "loss REAL, "               /* nats, of the new segment */                 \
@@ -108,6 +108,9 @@ static int insert(struct sqlite3_stmt *stmt, const struct row *row,
 {
     const struct segment *s = &row->segment;
     const struct segment_origin *o = &row->origin;
+    size_t token_bytes;
+    void *tokens = row_store_tokens(s, &token_bytes);
+    int rc;
 
     sqlite3_bind_int64(stmt, 1, row->key);
     sqlite3_bind_int64(stmt, 2, version);
@@ -123,13 +126,15 @@ static int insert(struct sqlite3_stmt *stmt, const struct row *row,
     sqlite3_bind_int64(stmt, 12, s->n_masked);
     sqlite3_bind_int64(stmt, 13, s->n_bytes);
     sqlite3_bind_int64(stmt, 14, s->ends);
-    bind_blob(stmt, 15, s->tokens,
-              ((size_t)s->n_tokens + 1) * sizeof *s->tokens);
+    bind_blob(stmt, 15, tokens, token_bytes);
     bind_blob(stmt, 16, s->text, s->text_bytes);
     bind_blob(stmt, 17, s->old_logits, s->n_old_logits * sizeof(float));
     sqlite3_bind_double(stmt, 18, row->nats); /* NaN becomes NULL */
     sqlite3_bind_int64(stmt, 19, (int64_t)row_checksum(row));
-    return run(stmt, "keeping a row", err);
+    rc = run(stmt, "keeping a row", err);
+    sqlite3_bind_null(stmt, 15);
+    free(tokens);
+    return rc;
 }
 
 static int write_born(struct sqlite3 *db, const struct replay_changes *c,
@@ -496,6 +501,7 @@ static struct row *decode(struct sqlite3_stmt *stmt, int64_t key)
     const void *tokens, *text, *logits;
     size_t token_bytes = column_blob(stmt, 12, &tokens);
     size_t logit_bytes = column_blob(stmt, 14, &logits);
+    token_id *ids = NULL;
     struct row *row;
     bool sane = true;
 
@@ -513,13 +519,18 @@ static struct row *decode(struct sqlite3_stmt *stmt, int64_t key)
     s.ends = column_in(stmt, 11, 0, 1, &sane) != 0;
     s.text_bytes = (uint32_t)column_blob(stmt, 13, &text);
     s.n_old_logits = (uint32_t)(logit_bytes / sizeof(float));
-    s.tokens = tokens;
     s.text = text;
     s.old_logits = logits;
-    if (token_bytes != (tokens ? 2 * ((size_t)s.n_tokens + 1) : 0) ||
-        logit_bytes % sizeof(float) != 0 || !sane)
+    if (logit_bytes % sizeof(float) != 0 || !sane)
         return NULL;
+    if (tokens) {
+        ids = row_load_tokens(tokens, token_bytes, s.n_tokens);
+        if (!ids)
+            return NULL;
+    }
+    s.tokens = ids;
     row = row_copy(key, &s, &o, sqlite3_column_double(stmt, 15));
+    free(ids);
     if ((int64_t)row_checksum(row) == sqlite3_column_int64(stmt, 16))
         return row;
     free(row);

@@ -3,6 +3,7 @@
 
 #include "replay/row.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/checksum.h"
@@ -40,7 +41,54 @@ static void *put(char **at, const void *from, size_t n_bytes)
     return to;
 }
 
-/* Layout: struct row | logits float | grams u32 | tokens u16 | text | id NUL */
+size_t row_stored_token_bytes(const struct segment *s)
+{
+    size_t n = s->tokens ? (size_t)s->n_tokens + 1 : 0;
+
+    for (size_t i = 0; i < n; i++)
+        if (s->tokens[i] > UINT16_MAX)
+            return n * sizeof(token_id);
+    return n * sizeof(uint16_t);
+}
+
+void *row_store_tokens(const struct segment *s, size_t *n_bytes)
+{
+    size_t n = s->tokens ? (size_t)s->n_tokens + 1 : 0;
+    uint16_t *narrow;
+
+    *n_bytes = row_stored_token_bytes(s);
+    if (n == 0)
+        return NULL;
+    if (*n_bytes == n * sizeof(token_id))
+        return xmemdup(s->tokens, *n_bytes);
+    narrow = xmalloc(*n_bytes);
+    for (size_t i = 0; i < n; i++)
+        narrow[i] = (uint16_t)s->tokens[i];
+    return narrow;
+}
+
+token_id *row_load_tokens(const void *stored, size_t n_bytes, uint32_t n_tokens)
+{
+    size_t n = (size_t)n_tokens + 1;
+    token_id *tokens;
+
+    if (n_bytes != n * sizeof(uint16_t) && n_bytes != n * sizeof(token_id))
+        return NULL;
+    tokens = xmalloc(n * sizeof *tokens);
+    if (n_bytes == n * sizeof(token_id)) {
+        memcpy(tokens, stored, n_bytes);
+        return tokens;
+    }
+    for (size_t i = 0; i < n; i++) {
+        uint16_t id;
+
+        memcpy(&id, (const char *)stored + i * sizeof id, sizeof id);
+        tokens[i] = id;
+    }
+    return tokens;
+}
+
+/* Layout: struct row | logits float | grams u32 | tokens u32 | text | id NUL */
 struct row *row_copy(int64_t key, const struct segment *s,
                      const struct segment_origin *origin, double nats)
 {
@@ -81,8 +129,13 @@ uint64_t row_checksum(const struct row *row)
     };
     uint64_t sum = checksum_xxh3(numbers, sizeof numbers, 0);
 
-    if (s->tokens)
-        sum = checksum_xxh3(s->tokens, token_bytes(s), sum);
+    if (s->tokens) {
+        size_t n_bytes;
+        void *stored = row_store_tokens(s, &n_bytes);
+
+        sum = checksum_xxh3(stored, n_bytes, sum);
+        free(stored);
+    }
     if (s->text)
         sum = checksum_xxh3(s->text, s->text_bytes, sum);
     if (s->old_logits)

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "base/fileio.h"
+#include "base/half.h"
 #include "base/xalloc.h"
 #include "store/safetensors_header.h"
 
@@ -114,35 +115,6 @@ static int read_bytes(struct input *in, void *to, size_t n_bytes,
 
 /* --- the data ----------------------------------------------------------- */
 
-static float from_half(uint16_t h)
-{
-    uint32_t sign = (uint32_t)(h & 0x8000) << 16;
-    uint32_t exponent = (h >> 10) & 31;
-    uint32_t fraction = h & 0x3ff;
-    uint32_t bits;
-    float f;
-
-    if (exponent == 0) { /* zero and subnormal numbers: fraction / 2^24 */
-        f = (float)fraction / 16777216.0f;
-        return sign ? -f : f;
-    }
-    if (exponent == 31)
-        bits = sign | 0x7f800000u | fraction << 13;
-    else
-        bits = sign | (exponent + 112) << 23 | fraction << 13;
-    memcpy(&f, &bits, sizeof f);
-    return f;
-}
-
-static float from_bfloat(uint16_t b)
-{
-    uint32_t bits = (uint32_t)b << 16;
-    float f;
-
-    memcpy(&f, &bits, sizeof f);
-    return f;
-}
-
 /* Reads 16-bit floats in pieces, and converts them. */
 static int read_half(struct input *in, const struct safetensors_span *s,
                      struct err *err)
@@ -160,7 +132,8 @@ static int read_half(struct input *in, const struct safetensors_span *s,
         n = left < n ? left : n;
         rc = read_bytes(in, piece, n * sizeof *piece, err);
         for (size_t i = 0; i < n && rc == 0; i++)
-            *to++ = bfloat ? from_bfloat(piece[i]) : from_half(piece[i]);
+            *to++ = bfloat ? half_bf16_to_float(piece[i])
+                           : half_to_float(piece[i]);
         left -= n;
     }
     return rc;

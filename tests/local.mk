@@ -27,6 +27,7 @@ include tests/learner/local.mk
 include tests/learner/kernels/local.mk
 include tests/learner/tokenizer/local.mk
 include tests/learner/infer/local.mk
+include tests/interchange/local.mk
 include tests/daemon/board/local.mk
 include tests/daemon/stream/local.mk
 include tests/daemon/gate/local.mk

@@ -18,7 +18,7 @@
 
 /* --- tokens in JSON ----------------------------------------------------- */
 
-json_t *api_tokenizer_token(const struct tokenizer *t, uint16_t id)
+json_t *api_tokenizer_token(const struct tokenizer *t, token_id id)
 {
     struct buf text = BUF_INIT;
     size_t n;
@@ -70,7 +70,7 @@ bool api_tokenizer_ids(struct http_request *rq, const char *key,
                       name, i, vocab - 1);
             return false;
         }
-        token_list_add(ids, (uint16_t)id);
+        token_list_add(ids, (token_id)id);
     }
     return true;
 }

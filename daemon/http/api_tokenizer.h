@@ -12,7 +12,7 @@
 
 /* The text of a token, or "bytes:\xe2\x82" when the token is not whole
  * characters, as OpenAI spells it. */
-json_t *api_tokenizer_token(const struct tokenizer *t, uint16_t id);
+json_t *api_tokenizer_token(const struct tokenizer *t, token_id id);
 
 /* Appends the ids of a text. False: the request was cancelled, and has failed.
  */

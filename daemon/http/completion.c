@@ -223,7 +223,7 @@ static bool read_bias(struct http_request *rq, struct completion *job)
         if (!json_is_number(value) || !(bias >= -100 && bias <= 100))
             return fail_bias(rq, "have numbers from -100 to 100");
         job->bias[job->sampling.n_bias++] =
-            (struct infer_bias){(uint16_t)id, (float)bias};
+            (struct infer_bias){(token_id)id, (float)bias};
     }
     return true;
 }

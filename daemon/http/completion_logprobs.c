@@ -74,7 +74,7 @@ static json_t *top_json(const struct tokenizer *t,
 }
 
 /* Counts the bytes that begin a character in UTF-8. */
-static size_t count_characters(const struct tokenizer *t, uint16_t id)
+static size_t count_characters(const struct tokenizer *t, token_id id)
 {
     size_t n_bytes, n = 0;
     const char *bytes = tokenizer_bytes(t, id, &n_bytes);
@@ -84,7 +84,7 @@ static size_t count_characters(const struct tokenizer *t, uint16_t id)
     return n;
 }
 
-static json_t *token_json(const struct tokenizer *t, uint16_t id, float logprob)
+static json_t *token_json(const struct tokenizer *t, token_id id, float logprob)
 {
     json_t *o = json_object(), *list = json_array();
     size_t n;
@@ -165,7 +165,7 @@ int completion_logprobs_add_prompt(struct completion_logprobs *l,
     size_t n_best = job->logprobs > 0 ? (size_t)job->logprobs : 0;
     struct cancel cancel = http_cancel_callback(job->cancel);
     struct infer_alternative *best = NULL;
-    uint16_t *ids;
+    token_id *ids;
     float *logprobs;
     int rc;
 

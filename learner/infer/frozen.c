@@ -413,7 +413,7 @@ static void finish_layer(struct frozen_work *w, const struct layer *l, float *x,
 
 /* --- a pass ------------------------------------------------------------- */
 
-static void embed(struct frozen_work *w, float *x, const uint16_t *tokens,
+static void embed(struct frozen_work *w, float *x, const token_id *tokens,
                   size_t n)
 {
     const struct frozen *f = w->f;
@@ -507,7 +507,7 @@ HOT static void add_exps(const float *x, size_t n, float *max, float *sum)
 
 /* Computes the losses of n states, at most BLOCK. */
 static void block_losses(struct frozen_work *w, const float *states, size_t n,
-                         const uint16_t *target, float *loss)
+                         const token_id *target, float *loss)
 {
     const struct frozen *f = w->f;
     struct kernel_rows r = packed_input(&f->head, states, f->c, n, w->scratch);
@@ -693,7 +693,7 @@ void frozen_extend_all(const struct frozen *f, const struct frozen_part *parts,
 }
 
 void frozen_extend(const struct frozen *f, float *cache, size_t n_past,
-                   const uint16_t *tokens, size_t n_new, struct frozen_work *w,
+                   const token_id *tokens, size_t n_new, struct frozen_work *w,
                    float *loss, size_t n_losses, float *logits)
 {
     struct frozen_part part = {cache, n_past,   tokens, n_new,

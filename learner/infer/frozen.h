@@ -68,14 +68,14 @@ void frozen_logits(const struct frozen *f, const float *state,
  */
 size_t frozen_cache_floats(const struct frozen *f);
 void frozen_extend(const struct frozen *f, float *cache, size_t n_past,
-                   const uint16_t *tokens, size_t n_new, struct frozen_work *w,
+                   const token_id *tokens, size_t n_new, struct frozen_work *w,
                    float *loss, size_t n_losses, float *logits);
 
 /* The arguments of one frozen_extend. */
 struct frozen_part {
     float *cache;
     size_t n_past;
-    const uint16_t *tokens;
+    const token_id *tokens;
     size_t n_new;
     float *loss;
     size_t n_losses;

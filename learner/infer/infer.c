@@ -302,16 +302,16 @@ int infer_need_model(const struct infer *f, struct err *err)
                    "Transformer");
 }
 
-int infer_check_ids(const struct infer *f, const uint16_t *ids, size_t n,
+int infer_check_ids(const struct infer *f, const token_id *ids, size_t n,
                     struct err *err)
 {
-    int v = f->model->shape.vocab_size;
+    token_id v = (token_id)f->model->shape.vocab_size;
 
     for (size_t i = 0; i < n; i++)
         if (ids[i] >= v)
             return err_set(err, ERR_INVALID,
-                           "token id %u: the vocabulary ends at %d",
-                           (unsigned)ids[i], v - 1);
+                           "token id %u: the vocabulary ends at %u", ids[i],
+                           v - 1);
     return 0;
 }
 

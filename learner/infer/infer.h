@@ -137,7 +137,7 @@ int infer_classify(const struct infer *f, const char *text, size_t n_bytes,
 
 /* A number that is added to the logit of a token. */
 struct infer_bias {
-    uint16_t id;
+    token_id id;
     float bias;
 };
 
@@ -164,12 +164,12 @@ void infer_sampling_default(struct infer_sampling *s); /* the defaults of
                                                           OpenAI's API */
 
 struct infer_alternative {
-    uint16_t id;
+    token_id id;
     float logprob;
 };
 
 struct infer_token {
-    uint16_t id;
+    token_id id;
     float logprob; /* ln p at temperature 1, with n_logprobs >= 0 */
     const struct infer_alternative *best; /* [n_logprobs], most likely first;
                                              valid during the call only */
@@ -216,7 +216,7 @@ void infer_completion_release(struct infer_completion *c);
  * ERR_INVALID when an id or a setting is out of range, or a stop string is
  * empty.
  */
-int infer_complete(const struct infer *f, const uint16_t *prompt, size_t n,
+int infer_complete(const struct infer *f, const token_id *prompt, size_t n,
                    const struct infer_sampling *sampling,
                    const struct infer_listener *listener,
                    struct infer_completion *completion, struct err *err);
@@ -229,7 +229,7 @@ int infer_complete(const struct infer *f, const uint16_t *prompt, size_t n,
  *   logprobs      float[n] out
  *   alternatives  [n][n_alternatives] out, most likely first; NULL with 0
  */
-int infer_prompt_logprobs(const struct infer *f, const uint16_t *prompt,
+int infer_prompt_logprobs(const struct infer *f, const token_id *prompt,
                           size_t n, int n_alternatives,
                           const struct cancel *cancel, float *logprobs,
                           struct infer_alternative *alternatives,
@@ -242,7 +242,7 @@ int infer_prompt_logprobs(const struct infer *f, const uint16_t *prompt,
  *   out  float[dim]
  * ERR_INVALID when an id is out of range.
  */
-int infer_embed(const struct infer *f, const uint16_t *ids, size_t n,
+int infer_embed(const struct infer *f, const token_id *ids, size_t n,
                 const struct cancel *cancel, float *out, struct err *err);
 
 #endif

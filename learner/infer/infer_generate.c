@@ -98,7 +98,7 @@ static int check_sampling(const struct infer *f,
     if (!isfinite(s->frequency_penalty) || !isfinite(s->presence_penalty))
         return err_set(err, ERR_INVALID, "a penalty is not finite");
     for (size_t i = 0; i < s->n_bias; i++)
-        if (s->bias[i].id >= f->model->shape.vocab_size ||
+        if (s->bias[i].id >= (token_id)f->model->shape.vocab_size ||
             !isfinite(s->bias[i].bias))
             return err_set(err, ERR_INVALID,
                            "a bias of token %d is %g: the vocabulary has %d "
@@ -115,9 +115,9 @@ static int check_sampling(const struct infer *f,
 /* --- reading the history ------------------------------------------------ */
 
 /* Fills the history. A prompt that begins with end-of-text gets no other. */
-static void start(struct generation *g, const uint16_t *prompt, size_t n)
+static void start(struct generation *g, const token_id *prompt, size_t n)
 {
-    uint16_t end = tokenizer_end_of_text(g->f->tokenizer);
+    token_id end = tokenizer_end_of_text(g->f->tokenizer);
     size_t context = (size_t)g->f->model->shape.context;
 
     if (n == 0 || prompt[0] != end)
@@ -150,7 +150,7 @@ static void keep_newer_half(struct generation *g)
  * on.
  *   n_losses  how many of them were read with a loss, in the work's `loss`
  */
-static void read_ngrams(struct generation *g, const uint16_t *tokens,
+static void read_ngrams(struct generation *g, const token_id *tokens,
                         size_t n_losses)
 {
     struct infer_work *w = g->work;
@@ -173,7 +173,7 @@ static int read_history(struct generation *g, struct err *err)
     if (g->history.n - g->first > (size_t)m->shape.context)
         keep_newer_half(g);
     while (g->first + g->n_read < g->history.n) {
-        const uint16_t *ids = g->history.items + g->first + g->n_read;
+        const token_id *ids = g->history.items + g->first + g->n_read;
         size_t left = g->history.n - g->first - g->n_read;
         size_t n = left < PROMPT_PIECE ? left : PROMPT_PIECE;
         /* The last id has no target yet. */
@@ -207,7 +207,7 @@ static int read_history(struct generation *g, struct err *err)
 
 /* --- output ------------------------------------------------------------- */
 
-static void keep_logprobs(struct generation *g, uint16_t id)
+static void keep_logprobs(struct generation *g, token_id id)
 {
     struct infer_completion *out = &g->out;
     size_t n = (size_t)g->sampling->n_logprobs;
@@ -228,7 +228,7 @@ static void keep_logprobs(struct generation *g, uint16_t id)
                     g->work->scratch, out->alternatives + out->tokens.n * n);
 }
 
-static void keep_token(struct generation *g, uint16_t id)
+static void keep_token(struct generation *g, token_id id)
 {
     size_t n_bytes;
     const char *bytes = tokenizer_bytes(g->f->tokenizer, id, &n_bytes);
@@ -308,7 +308,7 @@ static int next_token(struct generation *g, uint64_t i, bool *done,
     size_t v = (size_t)g->f->model->shape.vocab_size;
     size_t from = g->raw.len, at;
     const float *logprobs;
-    uint16_t id;
+    token_id id;
     int rc = read_history(g, err);
 
     if (rc)
@@ -344,7 +344,7 @@ static void finish_text(struct generation *g)
     utf8_repair(g->raw.data, whole, &g->out.text);
 }
 
-int infer_complete(const struct infer *f, const uint16_t *prompt, size_t n,
+int infer_complete(const struct infer *f, const token_id *prompt, size_t n,
                    const struct infer_sampling *sampling,
                    const struct infer_listener *listener,
                    struct infer_completion *completion, struct err *err)

@@ -61,7 +61,7 @@ void infer_work_need(const struct infer *f, struct infer_work *w,
 int infer_need_model(const struct infer *f, struct err *err);
 
 /* Returns ERR_INVALID when an id is not in the vocabulary. */
-int infer_check_ids(const struct infer *f, const uint16_t *ids, size_t n,
+int infer_check_ids(const struct infer *f, const token_id *ids, size_t n,
                     struct err *err);
 
 /* Sets ERR_DIVERGED. Outputs can overflow although all weights are finite. */

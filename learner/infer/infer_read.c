@@ -411,7 +411,7 @@ static void to_unit_length(const double *sum, size_t n, float *out)
         out[j] = squares > 0.0 ? (float)(sum[j] / sqrt(squares)) : 0.0f;
 }
 
-int infer_embed(const struct infer *f, const uint16_t *ids, size_t n,
+int infer_embed(const struct infer *f, const token_id *ids, size_t n,
                 const struct cancel *cancel, float *out, struct err *err)
 {
     struct embedding e = {0};
@@ -493,10 +493,10 @@ static void visit_echo(const struct visit *v, void *arg)
  *   tokens  [n + 1] an end-of-text token, then the prompt
  *   own     the prompt's first id is end-of-text
  */
-static size_t cut_prompt(const uint16_t *tokens, size_t n, bool own,
+static size_t cut_prompt(const token_id *tokens, size_t n, bool own,
                          size_t context, struct segment *segments)
 {
-    const uint16_t *from = own ? tokens + 1 : tokens;
+    const token_id *from = own ? tokens + 1 : tokens;
     size_t left = own ? n - 1 : n, k = 0;
 
     if (own)
@@ -512,7 +512,7 @@ static size_t cut_prompt(const uint16_t *tokens, size_t n, bool own,
     return k;
 }
 
-static int check_echo(const struct infer *f, const uint16_t *prompt, size_t n,
+static int check_echo(const struct infer *f, const token_id *prompt, size_t n,
                       int n_alternatives, struct err *err)
 {
     int rc = infer_need_model(f, err);
@@ -525,7 +525,7 @@ static int check_echo(const struct infer *f, const uint16_t *prompt, size_t n,
     return infer_check_ids(f, prompt, n, err);
 }
 
-int infer_prompt_logprobs(const struct infer *f, const uint16_t *prompt,
+int infer_prompt_logprobs(const struct infer *f, const token_id *prompt,
                           size_t n, int n_alternatives,
                           const struct cancel *cancel, float *logprobs,
                           struct infer_alternative *alternatives,
@@ -545,7 +545,7 @@ int infer_prompt_logprobs(const struct infer *f, const uint16_t *prompt,
                         .arg = &e};
     int rc = check_echo(f, prompt, n, n_alternatives, err);
     struct segment *segments;
-    uint16_t *tokens, end;
+    token_id *tokens, end;
     size_t context;
 
     if (rc || n == 0)

@@ -36,7 +36,7 @@ static void make_heap(const float *logprobs, size_t v,
                       struct infer_alternative *items)
 {
     for (size_t i = 0; i < v; i++)
-        items[i] = (struct infer_alternative){(uint16_t)i, logprobs[i]};
+        items[i] = (struct infer_alternative){(token_id)i, logprobs[i]};
     for (size_t i = v / 2; i-- > 0;)
         heap_sink(items, v, i);
 }
@@ -87,14 +87,14 @@ bool sample_logprobs(float *logits, size_t v)
 }
 
 /* Returns the most likely token; v > 0. */
-static uint16_t most_likely(const float *logprobs, size_t v)
+static token_id most_likely(const float *logprobs, size_t v)
 {
     size_t best = 0;
 
     for (size_t i = 1; i < v; i++)
         if (logprobs[i] > logprobs[best])
             best = i;
-    return (uint16_t)best;
+    return (token_id)best;
 }
 
 /* Returns a token's probability relative to the most likely one. */
@@ -103,7 +103,7 @@ static double weight(float logprob, float most, float temperature)
     return (double)vexp((logprob - most) / temperature);
 }
 
-static uint16_t sample_from_all(const float *logprobs, size_t v,
+static token_id sample_from_all(const float *logprobs, size_t v,
                                 float temperature, double u)
 {
     float most = largest(logprobs, v);
@@ -120,7 +120,7 @@ static uint16_t sample_from_all(const float *logprobs, size_t v,
         if (sum > u * total)
             break;
     }
-    return (uint16_t)last;
+    return (token_id)last;
 }
 
 /* --- the most likely tokens --------------------------------------------- */
@@ -156,7 +156,7 @@ static size_t pop_top_p(struct infer_alternative *items, size_t v, size_t taken,
     return n;
 }
 
-static uint16_t sample_from_best(const float *logprobs, size_t v,
+static token_id sample_from_best(const float *logprobs, size_t v,
                                  const struct infer_sampling *s, double u,
                                  struct infer_alternative *items)
 {
@@ -194,7 +194,7 @@ void sample_adjust(const float *logprobs, size_t v,
         adjusted[sampling->bias[i].id] += sampling->bias[i].bias;
 }
 
-uint16_t sample_token(const float *logprobs, size_t v,
+token_id sample_token(const float *logprobs, size_t v,
                       const struct infer_sampling *sampling, double u,
                       struct infer_alternative *scratch)
 {

@@ -43,7 +43,7 @@ void sample_adjust(const float *logprobs, size_t v,
  *   u         in [0, 1), random
  *   scratch   [V]
  */
-uint16_t sample_token(const float *logprobs, size_t v,
+token_id sample_token(const float *logprobs, size_t v,
                       const struct infer_sampling *sampling, double u,
                       struct infer_alternative *scratch);
 

@@ -18,9 +18,10 @@
 #define MNEME_LEARNER_KERNELS_OPS_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/err.h"
-#include <stdint.h>
+#include "base/segment.h"
 
 struct ops {
     const char *name;
@@ -81,10 +82,10 @@ struct ops {
 
     /* loss[i] = logsumexp(logits[i]) - logits[i][target[i]]. Turns logits into
      * probabilities in place. */
-    void (*cross_entropy)(float *loss, float *logits, const uint16_t *target,
+    void (*cross_entropy)(float *loss, float *logits, const token_id *target,
                           size_t n, size_t v);
     /* Turns probabilities into gradients: scale * weight[i] * (p - onehot). */
-    void (*cross_entropy_backward)(float *probs, const uint16_t *target,
+    void (*cross_entropy_backward)(float *probs, const token_id *target,
                                    const float *weight, float scale, size_t n,
                                    size_t v);
 };

@@ -240,7 +240,7 @@ HOT static float softmax_row(float *row, size_t n)
     return max + logf(sum);
 }
 
-static void cross_entropy(float *loss, float *logits, const uint16_t *target,
+static void cross_entropy(float *loss, float *logits, const token_id *target,
                           size_t n, size_t v)
 {
     for (size_t i = 0; i < n; i++) {
@@ -250,7 +250,7 @@ static void cross_entropy(float *loss, float *logits, const uint16_t *target,
     }
 }
 
-HOT static void cross_entropy_backward(float *probs, const uint16_t *target,
+HOT static void cross_entropy_backward(float *probs, const token_id *target,
                                        const float *weight, float scale,
                                        size_t n, size_t v)
 {

@@ -247,7 +247,7 @@ static void swiglu_backward(float *dgu, const float *dy, const float *gu,
     }
 }
 
-static void cross_entropy(float *loss, float *logits, const uint16_t *target,
+static void cross_entropy(float *loss, float *logits, const token_id *target,
                           size_t n, size_t v)
 {
     for (size_t i = 0; i < n; i++) {
@@ -265,7 +265,7 @@ static void cross_entropy(float *loss, float *logits, const uint16_t *target,
     }
 }
 
-static void cross_entropy_backward(float *probs, const uint16_t *target,
+static void cross_entropy_backward(float *probs, const token_id *target,
                                    const float *weight, float scale, size_t n,
                                    size_t v)
 {

@@ -10,7 +10,7 @@
 
 /* Counts the bytes of targets [from, to), without end-of-text. */
 static uint32_t text_bytes_of(const struct tokenizer *t,
-                              const uint16_t *targets, size_t from, size_t to)
+                              const token_id *targets, size_t from, size_t to)
 {
     size_t sum = 0;
 
@@ -42,7 +42,7 @@ static void cut_linear(struct cut *c, const char *text, size_t text_bytes,
 static void cut_tokens(struct cut *c, const struct tokenizer *t, size_t context,
                        size_t n_prompt, int32_t domain, int32_t label)
 {
-    const uint16_t *tokens;
+    const token_id *tokens;
     size_t n_targets;
 
     token_list_add(&c->tokens, tokenizer_end_of_text(t));
@@ -89,9 +89,9 @@ void cut_record(struct cut *c, const struct tokenizer *t, size_t context,
 }
 
 void cut_ids(struct cut *c, const struct tokenizer *t, size_t context,
-             const uint16_t *ids, size_t n)
+             const token_id *ids, size_t n)
 {
-    uint16_t end = tokenizer_end_of_text(t);
+    token_id end = tokenizer_end_of_text(t);
 
     memset(c, 0, sizeof *c);
     if (n == 0 || ids[0] != end)

@@ -36,7 +36,7 @@ void cut_record(struct cut *c, const struct tokenizer *t, size_t context,
 /* Cuts the n ids of a text, without domain and label. An end-of-text token is
  * put before them unless they begin with one. */
 void cut_ids(struct cut *c, const struct tokenizer *t, size_t context,
-             const uint16_t *ids, size_t n);
+             const token_id *ids, size_t n);
 
 void cut_release(struct cut *c);
 

@@ -23,7 +23,7 @@
 
 #define CHECK_BYTES 65536 /* bytes encoded between two checks of cancel */
 
-void token_list_add(struct token_list *l, uint16_t id)
+void token_list_add(struct token_list *l, token_id id)
 {
     XGROW(l->items, l->n, l->cap);
     l->items[l->n++] = id;
@@ -77,11 +77,11 @@ int tokenizer_unspell(uint32_t code_point)
 
 /* --- building ----------------------------------------------------------- */
 
-static size_t slot_of(const struct tokenizer *t, uint16_t left,
-                      uint16_t right)
+static size_t slot_of(const struct tokenizer *t, token_id left,
+                      token_id right)
 {
     size_t slot =
-        tokenizer_hash((uint32_t)left << 16 | right) & (t->n_slots - 1);
+        tokenizer_hash(left << 16 ^ left >> 16 ^ right) & (t->n_slots - 1);
 
     while (t->slots[slot]) {
         const struct tokenizer_merge *m = &t->merges[t->slots[slot] - 1];
@@ -153,7 +153,7 @@ struct tokenizer *tokenizer_build(const struct tokenizer_merge *merges,
         char byte = (char)b;
 
         set_token(t, b, &byte, 1);
-        t->byte_ids[b] = (uint16_t)b;
+        t->byte_ids[b] = (token_id)b;
     }
     set_special(t, TOKENIZER_END_OF_TEXT, xstrdup(TOKENIZER_END_NAME));
     t->merges = xmemdup(merges, n_merges * sizeof *merges);
@@ -183,7 +183,7 @@ struct tokenizer *tokenizer_create_builtin(int vocab_size)
     for (int i = 0; i < n; i++)
         merges[i] = (struct tokenizer_merge){
             builtin_merges[i][0], builtin_merges[i][1],
-            (uint16_t)(TOKENIZER_FIRST_MERGE + i)};
+            (token_id)(TOKENIZER_FIRST_MERGE + i)};
     return tokenizer_build(merges, (size_t)n, vocab_size);
 }
 
@@ -206,15 +206,15 @@ int tokenizer_vocab_size(const struct tokenizer *t)
     return t->vocab_size;
 }
 
-uint16_t tokenizer_end_of_text(const struct tokenizer *t)
+token_id tokenizer_end_of_text(const struct tokenizer *t)
 {
     return t->end_of_text;
 }
 
-const char *tokenizer_bytes(const struct tokenizer *t, uint16_t id,
+const char *tokenizer_bytes(const struct tokenizer *t, token_id id,
                             size_t *n_bytes)
 {
-    if (id >= t->vocab_size) {
+    if (id >= (token_id)t->vocab_size) {
         *n_bytes = 0;
         return "";
     }
@@ -222,12 +222,12 @@ const char *tokenizer_bytes(const struct tokenizer *t, uint16_t id,
     return t->tokens[id].bytes;
 }
 
-const char *tokenizer_piece(const struct tokenizer *t, uint16_t id)
+const char *tokenizer_piece(const struct tokenizer *t, token_id id)
 {
-    return id < t->vocab_size ? t->tokens[id].piece : "";
+    return id < (token_id)t->vocab_size ? t->tokens[id].piece : "";
 }
 
-void tokenizer_decode(const struct tokenizer *t, const uint16_t *ids,
+void tokenizer_decode(const struct tokenizer *t, const token_id *ids,
                       size_t n, struct buf *out)
 {
     for (size_t i = 0; i < n; i++) {
@@ -241,7 +241,7 @@ void tokenizer_decode(const struct tokenizer *t, const uint16_t *ids,
 /* --- encoding ----------------------------------------------------------- */
 
 struct node {
-    uint16_t id;
+    token_id id;
     int32_t previous, next; /* -1: none */
     bool gone;
 };
@@ -282,7 +282,7 @@ static void consider(const struct tokenizer *t, struct merger *m, int32_t at)
 }
 
 static void merge_at(const struct tokenizer *t, struct merger *m, int32_t at,
-                     uint16_t result)
+                     token_id result)
 {
     struct node *a = &m->nodes[at], *b = &m->nodes[a->next];
 

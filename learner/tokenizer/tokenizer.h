@@ -24,18 +24,19 @@
 #include "base/buf.h"
 #include "base/cancel.h"
 #include "base/err.h"
+#include "base/segment.h"
 
 struct tokenizer; /* fields are in tokenizer_private.h */
 
 /* A growable list of ids. */
 struct token_list {
-    uint16_t *items;
+    token_id *items;
     size_t n, cap;
 };
 
 #define TOKEN_LIST_INIT {NULL, 0, 0}
 
-void token_list_add(struct token_list *l, uint16_t id);
+void token_list_add(struct token_list *l, token_id id);
 void token_list_release(struct token_list *l);
 
 /* Creates a tokenizer of 256 bytes and the end-of-text token; vocab_size
@@ -78,7 +79,7 @@ void tokenizer_to_json(const struct tokenizer *t, struct buf *out);
 void tokenizer_free(struct tokenizer *t);
 
 int tokenizer_vocab_size(const struct tokenizer *t);
-uint16_t tokenizer_end_of_text(const struct tokenizer *t);
+token_id tokenizer_end_of_text(const struct tokenizer *t);
 
 /* Appends the ids of a text. A special token's name in it is ordinary text. */
 void tokenizer_encode(const struct tokenizer *t, const char *text,
@@ -91,13 +92,13 @@ int tokenizer_encode_cancellable(const struct tokenizer *t, const char *text,
                                  struct token_list *out, struct err *err);
 
 /* Returns the bytes of an id; none for special and unused ids. Never NULL. */
-const char *tokenizer_bytes(const struct tokenizer *t, uint16_t id,
+const char *tokenizer_bytes(const struct tokenizer *t, token_id id,
                             size_t *n_bytes);
 
 /* Returns the token as tokenizer.json spells it (GPT-2's byte alphabet). */
-const char *tokenizer_piece(const struct tokenizer *t, uint16_t id);
+const char *tokenizer_piece(const struct tokenizer *t, token_id id);
 
-void tokenizer_decode(const struct tokenizer *t, const uint16_t *ids,
+void tokenizer_decode(const struct tokenizer *t, const token_id *ids,
                       size_t n, struct buf *out);
 
 #endif

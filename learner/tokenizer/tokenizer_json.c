@@ -333,7 +333,7 @@ static int read_specials(struct tokenizer *t, const json_t *root,
                            content ? content : "(no content)");
         clear_bytes(t, id);
         if (strcmp(content, TOKENIZER_END_NAME) == 0) {
-            t->end_of_text = (uint16_t)id;
+            t->end_of_text = (token_id)id;
             found = true;
         }
     }
@@ -361,7 +361,7 @@ static int read_bytes(struct tokenizer *t, const json_t *vocab,
                            "tokenizer.json: byte 0x%02x is not in the "
                            "vocabulary",
                            b);
-        t->byte_ids[b] = (uint16_t)json_integer_value(id);
+        t->byte_ids[b] = (token_id)json_integer_value(id);
     }
     return 0;
 }
@@ -394,9 +394,9 @@ static bool read_merge(const json_t *item, const json_t *vocab,
         ok = ids[0] && ids[1] && ids[2];
     }
     if (ok)
-        *m = (struct tokenizer_merge){(uint16_t)json_integer_value(ids[0]),
-                                      (uint16_t)json_integer_value(ids[1]),
-                                      (uint16_t)json_integer_value(ids[2])};
+        *m = (struct tokenizer_merge){(token_id)json_integer_value(ids[0]),
+                                      (token_id)json_integer_value(ids[1]),
+                                      (token_id)json_integer_value(ids[2])};
     free(left);
     free(both);
     return ok;

@@ -16,7 +16,7 @@
 #define TOKENIZER_END_NAME "<|endoftext|>"
 
 struct tokenizer_merge {
-    uint16_t left, right, result;
+    token_id left, right, result;
 };
 
 struct tokenizer_token {
@@ -27,9 +27,9 @@ struct tokenizer_token {
 
 struct tokenizer {
     int vocab_size;
-    uint16_t end_of_text;
+    token_id end_of_text;
     struct tokenizer_token *tokens; /* [vocab_size] */
-    uint16_t byte_ids[256];         /* the id of each byte */
+    token_id byte_ids[256];         /* the id of each byte */
     struct tokenizer_merge *merges; /* by rank, the first is applied first */
     size_t n_merges;
     uint32_t *slots; /* hash table by (left, right): rank + 1, 0 is empty */
@@ -46,7 +46,7 @@ struct tokenizer *tokenizer_build(const struct tokenizer_merge *merges,
 /* Builds the hash table of pairs, once the merges are set. */
 void tokenizer_index(struct tokenizer *t);
 
-/* Hashes a pair (left << 16 | right), for a table of a power of two. */
+/* Hashes a pair (left << 16 ^ right), for a table of a power of two. */
 static inline uint32_t tokenizer_hash(uint32_t pair)
 {
     uint32_t mixed = pair * UINT32_C(2654435769);

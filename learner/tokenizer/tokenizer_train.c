@@ -25,7 +25,7 @@ struct word {
     const char *bytes;
     uint32_t n_bytes;
     int64_t count;
-    uint16_t *ids;
+    token_id *ids;
     uint32_t n_ids;
 };
 
@@ -157,7 +157,7 @@ static uint32_t key_at(const struct word *w, size_t i)
 
 /* Adds the word's pairs to the counts. Each pair also notes the word. With
  * `only` >= 0, just the pairs with that id do so, and become candidates. */
-static void add_pairs(struct trainer *t, uint32_t word, int only)
+static void add_pairs(struct trainer *t, uint32_t word, int64_t only)
 {
     const struct word *w = &t->words[word];
 
@@ -188,7 +188,7 @@ static bool has_pair(const struct word *w, uint32_t key)
     return false;
 }
 
-static void rewrite(struct word *w, uint32_t key, uint16_t result)
+static void rewrite(struct word *w, uint32_t key, token_id result)
 {
     uint32_t n = 0;
 
@@ -203,7 +203,7 @@ static void rewrite(struct word *w, uint32_t key, uint16_t result)
     w->n_ids = n;
 }
 
-static void merge(struct trainer *t, uint32_t key, uint16_t result)
+static void merge(struct trainer *t, uint32_t key, token_id result)
 {
     struct pair *p = pair_of(t, key);
     uint32_t *words = p->words;
@@ -285,10 +285,10 @@ int tokenizer_train(const char *text, size_t n_bytes, int vocab_size,
     merges = xreallocarray(NULL, wanted + 1, sizeof *merges);
     count_text(&t, text, n_bytes);
     while (n < wanted && best_pair(&t, &key)) {
-        uint16_t result = (uint16_t)(TOKENIZER_FIRST_MERGE + n);
+        token_id result = (token_id)(TOKENIZER_FIRST_MERGE + n);
 
-        merges[n++] = (struct tokenizer_merge){(uint16_t)(key >> 16),
-                                               (uint16_t)(key & 0xffff),
+        merges[n++] = (struct tokenizer_merge){(token_id)(key >> 16),
+                                               (token_id)(key & 0xffff),
                                                result};
         merge(&t, key, result);
         if (progress && n % PROGRESS_EVERY == 0)

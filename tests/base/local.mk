@@ -5,6 +5,7 @@ check_PROGRAMS += \
 	tests/base/test_checksum \
 	tests/base/test_err \
 	tests/base/test_fileio \
+	tests/base/test_half \
 	tests/base/test_heap \
 	tests/base/test_json_value \
 	tests/base/test_lines \
@@ -20,6 +21,7 @@ tests_base_test_buf_LDADD = $(TEST_UTIL) $(BASE_LIBS) $(CMOCKA_LIBS)
 tests_base_test_checksum_LDADD = $(TEST_UTIL) $(BASE_LIBS) $(CMOCKA_LIBS)
 tests_base_test_err_LDADD = $(TEST_UTIL) $(BASE_LIBS) $(CMOCKA_LIBS)
 tests_base_test_fileio_LDADD = $(TEST_UTIL) $(BASE_LIBS) $(CMOCKA_LIBS)
+tests_base_test_half_LDADD = $(TEST_UTIL) $(BASE_LIBS) $(CMOCKA_LIBS)
 tests_base_test_heap_LDADD = $(TEST_UTIL) $(BASE_LIBS) $(CMOCKA_LIBS)
 tests_base_test_json_value_LDADD = $(TEST_UTIL) $(BASE_LIBS) $(CMOCKA_LIBS)
 tests_base_test_lines_LDADD = $(TEST_UTIL) $(BASE_LIBS) $(CMOCKA_LIBS)

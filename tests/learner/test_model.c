@@ -48,14 +48,14 @@ static struct model_shape odd_shape(bool qk_norm, bool tied)
 
 static void fill_batch(struct batch *b)
 {
-    uint16_t tokens[16];
+    token_id tokens[16];
 
     for (uint32_t s = 0; s < 3; s++) {
         struct segment seg = {
             .tokens = tokens, .n_tokens = lengths[s], .n_masked = masked[s]};
 
         for (uint32_t i = 0; i <= lengths[s]; i++)
-            tokens[i] = (uint16_t)((11 * s + 7 * i + i * i) % V);
+            tokens[i] = (token_id)((11 * s + 7 * i + i * i) % V);
         batch_add(b, &seg);
     }
 }
@@ -375,7 +375,7 @@ static void segments_are_apart(void **state)
     model_forward(x.m, x.params, &x.b, x.w, x.loss);
     for (size_t s = 0; s < 3; s++) {
         size_t from = x.b.starts[s], t = x.b.starts[s + 1] - from;
-        uint16_t tokens[9];
+        token_id tokens[9];
         struct segment seg = {.tokens = tokens, .n_tokens = (uint32_t)t};
         struct batch one = {0};
 
@@ -436,11 +436,11 @@ static void loss_may_be_left_out(void **state)
 
 static void add_run(struct batch *b, uint32_t n_tokens, uint32_t first)
 {
-    uint16_t *tokens = xcalloc(n_tokens + 1, sizeof *tokens);
+    token_id *tokens = xcalloc(n_tokens + 1, sizeof *tokens);
     struct segment s = {.tokens = tokens, .n_tokens = n_tokens};
 
     for (uint32_t i = 0; i <= n_tokens; i++)
-        tokens[i] = (uint16_t)(first + 211 * i);
+        tokens[i] = (token_id)(first + 211 * i);
     batch_add(b, &s);
     free(tokens);
 }
@@ -645,7 +645,7 @@ static void malformed_shapes_are_refused(void **state)
     } wrong[] = {
 #define F(name) offsetof(struct model_shape, name)
         {F(vocab_size), 1, "vocab_size"},
-        {F(vocab_size), 65537, "vocab_size"},
+        {F(vocab_size), MODEL_MAX_VOCAB + 1, "vocab_size"},
         {F(dim), 0, "dim"},
         {F(dim), 8193, "dim"},
         {F(layers), 0, "layers"},

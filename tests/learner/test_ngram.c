@@ -17,6 +17,7 @@
 
 #include "base/fileio.h"
 #include "base/rng.h"
+#include "base/model_shape.h"
 #include "base/xalloc.h"
 #include "learner/ngram.h"
 
@@ -28,7 +29,7 @@
 
 /* Stands for the Transformer: ln p of the next token, a function of the last
  * one. Text is as unlikely to it as any tokens. */
-static void model(uint16_t last, float *logprobs)
+static void model(token_id last, float *logprobs)
 {
     double sum = 0.0;
 
@@ -51,7 +52,7 @@ static void losses(const struct segment *s, float *loss)
 }
 
 /* The licence as tokens, each a byte. tokens[0] is the input before it. */
-static size_t read_text(uint16_t *tokens)
+static size_t read_text(token_id *tokens)
 {
     struct buf text = BUF_INIT;
     size_t n;
@@ -66,7 +67,7 @@ static size_t read_text(uint16_t *tokens)
     return n;
 }
 
-static struct segment segment_at(const uint16_t *tokens, size_t from, size_t n)
+static struct segment segment_at(const token_id *tokens, size_t from, size_t n)
 {
     return (struct segment){
         .tokens = tokens + from,
@@ -75,7 +76,7 @@ static struct segment segment_at(const uint16_t *tokens, size_t from, size_t n)
 }
 
 /* Learns n tokens in segments. Returns the sum of the losses. */
-static double learn(struct ngram *memory, const uint16_t *tokens, size_t n)
+static double learn(struct ngram *memory, const token_id *tokens, size_t n)
 {
     float loss[CONTEXT], mixed[CONTEXT];
     double nats = 0.0;
@@ -93,7 +94,7 @@ static double learn(struct ngram *memory, const uint16_t *tokens, size_t n)
 
 static struct ngram *learned(size_t n_tokens)
 {
-    static uint16_t tokens[TEXT_BYTES + 1];
+    static token_id tokens[TEXT_BYTES + 1];
     struct ngram *memory = ngram_create(V, 1);
     size_t n = read_text(tokens);
 
@@ -102,7 +103,7 @@ static struct ngram *learned(size_t n_tokens)
 }
 
 /* A random text in which tokens and sequences repeat. */
-static void random_tokens(uint64_t seed, uint16_t *tokens, size_t n)
+static void random_tokens(uint64_t seed, token_id *tokens, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         uint64_t from = rng_below(i + 1, seed, RNG_INIT, i, 0);
@@ -110,7 +111,7 @@ static void random_tokens(uint64_t seed, uint16_t *tokens, size_t n)
         if (i > 8 && rng_below(4, seed, RNG_INIT, i, 1))
             tokens[i] = tokens[from];
         else
-            tokens[i] = (uint16_t)rng_below(V, seed, RNG_INIT, i, 2);
+            tokens[i] = (token_id)rng_below(V, seed, RNG_INIT, i, 2);
     }
 }
 
@@ -131,13 +132,13 @@ static void check_distributions(const struct ngram *memory, uint64_t seed,
                                 size_t n)
 {
     struct ngram_reader *r = ngram_reader_create(memory);
-    uint16_t *tokens = xcalloc(n + 1, sizeof *tokens);
+    token_id *tokens = xcalloc(n + 1, sizeof *tokens);
     float logprobs[V], mixed[V];
 
     random_tokens(seed, tokens, n + 1);
     ngram_reader_start(r, tokens[0]);
     for (size_t t = 0; t < n; t++) {
-        uint16_t target = tokens[t + 1];
+        token_id target = tokens[t + 1];
         double loss;
 
         model(tokens[t], logprobs);
@@ -167,7 +168,7 @@ static void distributions_sum_to_one(void **state)
 static void a_full_table_is_a_distribution(void **state)
 {
     struct ngram *memory = ngram_create(V, 1);
-    uint16_t *tokens = xcalloc(60001, sizeof *tokens);
+    token_id *tokens = xcalloc(60001, sizeof *tokens);
 
     (void)state;
     for (uint64_t seed = 0; seed < 3; seed++) {
@@ -231,7 +232,7 @@ static uint64_t scale(const float *logprobs, uint64_t *frequencies)
     return sum;
 }
 
-static void encode(struct coder *c, const float *logprobs, uint16_t token)
+static void encode(struct coder *c, const float *logprobs, token_id token)
 {
     uint64_t frequencies[V], sum = scale(logprobs, frequencies), below = 0;
 
@@ -243,11 +244,11 @@ static void encode(struct coder *c, const float *logprobs, uint16_t token)
     shift(c, false);
 }
 
-static uint16_t decode(struct coder *c, const float *logprobs)
+static token_id decode(struct coder *c, const float *logprobs)
 {
     uint64_t frequencies[V], sum = scale(logprobs, frequencies), below = 0;
     uint64_t at;
-    uint16_t token = 0;
+    token_id token = 0;
 
     c->range /= sum;
     at = (c->code - c->low) / c->range;
@@ -262,7 +263,7 @@ static uint16_t decode(struct coder *c, const float *logprobs)
 /* Codes the text, segment by segment. The memory learns each segment when it
  * has been coded. Decoding fills tokens[1..n]. Returns the sum of the losses
  * that learning says. */
-static double code_text(struct coder *c, uint16_t *tokens, size_t n,
+static double code_text(struct coder *c, token_id *tokens, size_t n,
                         bool decodes)
 {
     struct ngram *memory = ngram_create(V, 1);
@@ -295,7 +296,7 @@ static double code_text(struct coder *c, uint16_t *tokens, size_t n,
 /* The text comes back from its code, whose length is the sum of the losses. */
 static void an_arithmetic_coder_brings_the_text_back(void **state)
 {
-    static uint16_t tokens[TEXT_BYTES + 1], decoded[TEXT_BYTES + 1];
+    static token_id tokens[TEXT_BYTES + 1], decoded[TEXT_BYTES + 1];
     struct coder c = {.range = UINT64_MAX, .bytes = BUF_INIT};
     struct coder d = {.range = UINT64_MAX};
     size_t n = read_text(tokens);
@@ -351,7 +352,7 @@ static void unknown_text_has_a_floor(void **state)
 static void a_loss_that_is_no_number_counts_as_zero_probability(void **state)
 {
     struct ngram *memory = ngram_create(V, 1);
-    uint16_t tokens[] = {256, 'a', 299, 'a'};
+    token_id tokens[] = {256, 'a', 299, 'a'};
     float loss[] = {NAN, INFINITY, NAN}, mixed[3];
     struct segment s = {.tokens = tokens, .n_tokens = 3};
 
@@ -363,11 +364,51 @@ static void a_loss_that_is_no_number_counts_as_zero_probability(void **state)
     ngram_free(memory);
 }
 
+/* Tokens that differ only above 16 bits are different tokens. */
+static void ids_above_16_bits_are_told_apart(void **state)
+{
+    enum { WIDE = MODEL_MAX_VOCAB, N = 60 };
+    static float logprobs[WIDE], mixed[WIDE];
+    struct ngram *memory = ngram_create(WIDE, 1), *read = NULL;
+    struct ngram_reader *r = ngram_reader_create(memory);
+    struct tensor_list l = TENSOR_LIST_INIT;
+    token_id tokens[N + 1];
+    float loss[N];
+    struct segment s = {.tokens = tokens, .n_tokens = N};
+    double sum = 0.0;
+
+    (void)state;
+    for (int t = 0; t < N; t++)
+        loss[t] = 12.0f;
+    for (int t = 0; t <= N; t++) /* 7 is followed by each of four in turn */
+        tokens[t] = t % 2 ? (token_id)(t / 2 % 4) << 16 | 5 : 7;
+    ngram_learn(memory, &s, loss, loss);
+    for (size_t v = 0; v < WIDE; v++)
+        logprobs[v] = -logf(WIDE);
+    ngram_reader_start(r, 7);
+    ngram_reader_distribution(r, logprobs, mixed);
+    for (size_t v = 0; v < WIDE; v++)
+        sum += exp((double)mixed[v]);
+    assert_true(fabs(sum - 1.0) < 1e-3);
+    for (token_id high = 0; high < 4; high++) {
+        assert_true(mixed[high << 16 | 5] > logf(0.02f));
+        assert_true(mixed[high << 16 | 6] < logf(0.002f));
+    }
+    ngram_export(memory, &l);
+    assert_int_equal(ngram_import(&l, WIDE, &read, NULL), 0);
+    ngram_free(read);
+    read = NULL;
+    assert_int_equal(ngram_import(&l, V, &read, NULL), ERR_CORRUPT);
+    tensor_list_release(&l);
+    ngram_reader_free(r);
+    ngram_free(memory);
+}
+
 /* A reader has the losses that learning has, to the bit, and leaves the memory
  * as it was. Masked targets have no loss. */
 static void a_reader_agrees_with_learning(void **state)
 {
-    static uint16_t tokens[TEXT_BYTES + 1];
+    static token_id tokens[TEXT_BYTES + 1];
     float loss[CONTEXT], read[CONTEXT], again[CONTEXT], mixed[CONTEXT];
     size_t n = read_text(tokens);
     struct ngram *memory = ngram_create(V, 1);
@@ -411,7 +452,7 @@ static void assert_same(const struct ngram *a, const struct ngram *b)
 
 static void an_imported_memory_learns_the_same(void **state)
 {
-    static uint16_t tokens[TEXT_BYTES + 1];
+    static token_id tokens[TEXT_BYTES + 1];
     struct tensor_list l = TENSOR_LIST_INIT;
     struct ngram *a = learned(5000), *b = NULL;
     size_t n = read_text(tokens);
@@ -448,9 +489,9 @@ static void a_damaged_file_is_refused(void **state)
 {
     static const float bad[] = {NAN, -1.0f, 2.5f, INFINITY, 0.0f};
     const int64_t counts[] = {-1, INT64_MAX};
-    /* A slot: u16 check, u8 n, u8, u16 tokens[4], u8 counts[4]. */
+    /* A slot: u16 check, u8 n, u8 high, u16 tokens[4], u8 counts[4]. */
     const unsigned char five = 5, one = 1;
-    const uint16_t token = V;
+    const token_id token = V;
     struct tensor_list l = TENSOR_LIST_INIT, part = TENSOR_LIST_INIT;
     struct ngram *memory = learned(1000), *none = NULL;
 
@@ -466,6 +507,8 @@ static void a_damaged_file_is_refused(void **state)
     ((unsigned char *)tensor_find(&l, "ngram.slots")->data)[2] = 1;
     ((unsigned char *)tensor_find(&l, "ngram.slots")->data)[12] = 1;
     assert_int_equal(import_changed(&l, "ngram.slots", 4, &token, 2),
+                     ERR_CORRUPT);
+    assert_int_equal(import_changed(&l, "ngram.slots", 3, &one, 1),
                      ERR_CORRUPT);
     for (size_t i = 0; i < 2; i++)
         assert_int_equal(import_changed(&l, "ngram.counts", 8, &counts[i], 8),
@@ -525,6 +568,7 @@ int main(void)
         cmocka_unit_test(an_arithmetic_coder_brings_the_text_back),
         cmocka_unit_test(unknown_text_has_a_floor),
         cmocka_unit_test(a_loss_that_is_no_number_counts_as_zero_probability),
+        cmocka_unit_test(ids_above_16_bits_are_told_apart),
         cmocka_unit_test(a_reader_agrees_with_learning),
         cmocka_unit_test(an_imported_memory_learns_the_same),
         cmocka_unit_test(a_damaged_file_is_refused),

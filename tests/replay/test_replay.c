@@ -68,7 +68,7 @@ static struct replay *make(enum replay_kind kind, int64_t capacity,
 /* Offers segment i, whose tokens, domain, length and id identify it. */
 static void offer(struct replay *r, int i)
 {
-    uint16_t tokens[8];
+    token_id tokens[8];
     struct segment s = {.tokens = tokens,
                         .n_tokens = 1 + (uint32_t)i % 7,
                         .n_bytes = (uint32_t)i,
@@ -77,7 +77,7 @@ static void offer(struct replay *r, int i)
     struct segment_origin o = {.offset = i, .id = i % 2 ? "odd" : NULL};
 
     for (int t = 0; t < 8; t++)
-        tokens[t] = (uint16_t)(i + t);
+        tokens[t] = (token_id)(i + t);
     replay_offer(r, &s, &o, i);
 }
 
@@ -94,7 +94,7 @@ static void assert_is_whole(const struct segment *s)
     assert_int_equal(s->n_tokens, 1 + i % 7);
     assert_int_equal(s->domain, i % 3);
     for (uint32_t t = 0; t <= s->n_tokens; t++)
-        assert_int_equal(s->tokens[t], (uint16_t)((uint32_t)i + t));
+        assert_int_equal(s->tokens[t], (token_id)((uint32_t)i + t));
 }
 
 static void assert_same_draws(struct replay *a, struct replay *b,

@@ -42,7 +42,7 @@ static void run_sql(struct sqlite3 *db, const char *sql)
     assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
 }
 
-static const uint16_t tokens[] = {7, 65535, 0, 258, 9};
+static const token_id tokens[] = {7, 65535, 0, 258, 9};
 static const float logits[] = {0.5f, -1.0f, 3.25f};
 
 static struct row *make_row(int64_t key)
@@ -103,6 +103,43 @@ static int64_t number(struct sqlite3 *db, const char *sql)
 static int64_t rows(struct sqlite3 *db)
 {
     return number(db, "SELECT count(*) FROM replay_rows");
+}
+
+/* Rows take 2 bytes an id as long as all fit, else 4. Any other size is
+ * damage. */
+static void wide_ids_take_four_bytes(void **state)
+{
+    static const token_id ids[] = {7, 65536, 262143};
+    struct segment s = {.tokens = ids, .n_tokens = 2, .n_bytes = 3,
+                        .label = -1};
+    const struct segment_origin o = {.offset = 1};
+    struct replay_changes *c = xcalloc(1, sizeof *c);
+    struct sqlite3_stmt *fetch;
+    struct row *row;
+
+    c->born = xcalloc(3, sizeof *c->born);
+    c->born[c->n_born++] = row_copy(1, &s, &o, 1.0);
+    s.n_tokens = 1;
+    s.tokens = tokens;
+    c->born[c->n_born++] = row_copy(2, &s, &o, 1.0);
+    assert_int_equal(replay_db_write(*state, c, 1, NULL), 0);
+    replay_changes_free(c);
+    assert_int_equal(number(*state, "SELECT length(tokens) FROM replay_rows "
+                                    "WHERE key = 1"),
+                     12);
+    assert_int_equal(number(*state, "SELECT length(tokens) FROM replay_rows "
+                                    "WHERE key = 2"),
+                     4);
+    assert_int_equal(replay_db_prepare_fetch(*state, REPLAY_ROWS, &fetch, NULL),
+                     0);
+    assert_int_equal(replay_db_fetch(fetch, 1, &row, NULL), 0);
+    assert_memory_equal(row->segment.tokens, ids, sizeof ids);
+    free(row);
+    run_sql(*state, "UPDATE replay_rows SET tokens = zeroblob(9) "
+                    "WHERE key = 1");
+    assert_int_equal(replay_db_fetch(fetch, 1, &row, NULL), 0);
+    assert_null(row);
+    sqlite3_finalize(fetch);
 }
 
 static void what_is_written_is_read(void **state)
@@ -606,6 +643,7 @@ static void sweep_uses_the_index(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(wide_ids_take_four_bytes),
         TEST(what_is_written_is_read),
         TEST(a_row_of_text_goes_round),
         TEST(rows_are_read_in_the_order_asked_for),

@@ -195,7 +195,7 @@ static const struct {
     {LLAMA ",\"rope_theta\":-1}", ERR_INVALID, "rope_theta"},
     {LLAMA ",\"eos_token_id\":100}", ERR_INVALID, "eos_token_id"},
     {LLAMA ",\"eos_token_id\":\"a\"}", ERR_INVALID, "eos_token_id"},
-    {"{\"model_type\":\"llama\",\"vocab_size\":65537}", ERR_INVALID,
+    {"{\"model_type\":\"llama\",\"vocab_size\":262145}", ERR_INVALID,
      "vocab_size"},
     {"{\"model_type\":\"llama\",\"vocab_size\":-5}", ERR_INVALID, "vocab_size"},
     {"{\"model_type\":\"llama\",\"vocab_size\":1e3}", ERR_INVALID,

@@ -19,7 +19,7 @@
 #include "store/tags.h"
 #include "tests/util/store_util.h"
 
-static uint16_t tokens[] = {256, 104, 105, 32, 116, 105, 100, 101, 256};
+static token_id tokens[] = {256, 104, 105, 32, 116, 105, 100, 101, 256};
 
 static int write_rows(struct sqlite3 *db, int64_t version, void *arg,
                       struct err *err)

@@ -127,9 +127,9 @@ void util_forward_one(const struct segment *s, float *loss)
     batch_release(&b);
 }
 
-void util_logits_after(const uint16_t *ids, size_t n, float *logits)
+void util_logits_after(const token_id *ids, size_t n, float *logits)
 {
-    uint16_t tokens[UTIL_CONTEXT + 1] = {0};
+    token_id tokens[UTIL_CONTEXT + 1] = {0};
     struct segment s = {.tokens = tokens, .n_tokens = (uint32_t)n};
     struct batch b = {0};
     struct model_work *w = model_work_create(infer_fix.model, n);
@@ -146,14 +146,14 @@ void util_logits_after(const uint16_t *ids, size_t n, float *logits)
     batch_release(&b);
 }
 
-uint16_t util_most_likely(const float *logits)
+token_id util_most_likely(const float *logits)
 {
     size_t best = 0;
 
     for (size_t i = 1; i < UTIL_V; i++)
         if (logits[i] > logits[best])
             best = i;
-    return (uint16_t)best;
+    return (token_id)best;
 }
 
 double util_logprob(const float *logits, size_t id)

@@ -48,8 +48,8 @@ void util_make_head(int dim, struct tensor_list *out);
 void util_forward_one(const struct segment *s, float *loss);
 
 /* Logits after n ids, by a whole forward pass. */
-void util_logits_after(const uint16_t *ids, size_t n, float *logits);
-uint16_t util_most_likely(const float *logits);
+void util_logits_after(const token_id *ids, size_t n, float *logits);
+token_id util_most_likely(const float *logits);
 double util_logprob(const float *logits, size_t id);
 
 void util_prompt_of(const char *s, size_t n, struct token_list *l);

@@ -133,7 +133,7 @@ void publish_util_hold_out(struct train_util *u, int n)
     for (int i = 0; i < n; i++) {
         int64_t offset = u->learning.progress.partitions[0].next_offset;
         const struct segment_origin origin = {.offset = offset};
-        uint16_t tokens[16];
+        token_id tokens[16];
         struct segment s = {.tokens = tokens,
                             .n_tokens = 15,
                             .n_bytes = 15,
@@ -142,7 +142,7 @@ void publish_util_hold_out(struct train_util *u, int n)
 
         for (int t = 0; t < 16; t++)
             tokens[t] =
-                (uint16_t)((offset * 31 % 251 + t * (offset % 7 + 1)) % 256);
+                (token_id)((offset * 31 % 251 + t * (offset % 7 + 1)) % 256);
         replay_offer(u->learning.holdout, &s, &origin, 0);
         progress_decide(&u->learning.progress, u->step, 0, offset, 'h');
         progress_move(&u->learning.progress, 0, offset);

@@ -175,7 +175,7 @@ static void check_tokenizer(const struct tokenizer *t)
 
     tokenizer_encode(t, text, sizeof text - 1, &ids);
     for (size_t i = 0; i < ids.n; i++)
-        assert_true(ids.items[i] < tokenizer_vocab_size(t));
+        assert_true(ids.items[i] < (token_id)tokenizer_vocab_size(t));
     tokenizer_decode(t, ids.items, ids.n, &back);
     assert_int_equal(back.len, sizeof text - 1);
     assert_memory_equal(back.data, text, back.len);
@@ -332,7 +332,7 @@ static void http_bodies(void **state)
 
 /* --- replay rows -------------------------------------------------------- */
 
-static const uint16_t row_tokens[] = {7, 300, 0, 258, 9};
+static const token_id row_tokens[] = {7, 300, 0, 258, 9};
 
 static struct sqlite3 *open_rows(void)
 {

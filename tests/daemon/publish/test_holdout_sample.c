@@ -28,13 +28,13 @@ static int write_rows(struct sqlite3 *db, int64_t version, void *arg,
 /* Offers held-out segment i, whose text depends on `copy`. */
 static void offer(struct replay *holdout, int i, int32_t domain, int copy)
 {
-    uint16_t tokens[21];
+    token_id tokens[21];
     struct segment s = {.tokens = tokens, .n_tokens = 20, .n_bytes = 20,
                         .domain = domain, .label = -1};
     const struct segment_origin origin = {.offset = i};
 
     for (int t = 0; t < 21; t++)
-        tokens[t] = (uint16_t)(copy + t * (copy % 7));
+        tokens[t] = (token_id)(copy + t * (copy % 7));
     replay_offer(holdout, &s, &origin, 0);
 }
 

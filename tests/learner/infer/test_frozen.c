@@ -52,13 +52,13 @@ struct pair {
 
 static void fill_batch(struct pair *x)
 {
-    uint16_t tokens[64];
+    token_id tokens[64];
 
     for (uint32_t s = 0; s < sizeof lengths / sizeof *lengths; s++) {
         struct segment seg = {.tokens = tokens, .n_tokens = lengths[s]};
 
         for (uint32_t i = 0; i <= lengths[s]; i++)
-            tokens[i] = (uint16_t)(rng_unit(s, RNG_SAMPLE, 1, i) *
+            tokens[i] = (token_id)(rng_unit(s, RNG_SAMPLE, 1, i) *
                                    x->shape->vocab_size);
         batch_add(&x->b, &seg);
     }
@@ -146,7 +146,7 @@ static void whole_logits(struct pair *x, size_t from, size_t t, float *logits)
 {
     struct batch one = {0};
     struct segment s = {.tokens = x->b.inputs + from, .n_tokens = (uint32_t)t};
-    uint16_t tokens[64] = {0};
+    token_id tokens[64] = {0};
     size_t c = (size_t)x->shape->dim;
     float state[64];
 
@@ -208,7 +208,7 @@ static void test_alone(void **state)
 
         frozen_read(x.f, &x.b, x.fw, x.want);
         for (size_t s = 0; s < x.b.n_segments; s++) {
-            uint16_t tokens[64];
+            token_id tokens[64];
             size_t from = x.b.starts[s], t = x.b.starts[s + 1] - from;
             struct segment seg = {.tokens = tokens, .n_tokens = (uint32_t)t};
             struct batch one = {0};

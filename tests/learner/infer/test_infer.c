@@ -35,7 +35,7 @@ static void ask(struct answers *a)
     struct infer_sampling s = util_greedy(60);
     struct infer_completion c;
     struct infer_score score;
-    uint16_t prompt[] = {'a', 'b', 'c'};
+    token_id prompt[] = {'a', 'b', 'c'};
 
     s.temperature = 1.0f;
     s.seed = 21;
@@ -199,7 +199,7 @@ static void test_not_finite(void **state)
     struct infer_score score;
     struct infer *f;
     float p[2];
-    uint16_t ids[] = {1, 2};
+    token_id ids[] = {1, 2};
 
     (void)state;
     for (size_t j = 0; j < (size_t)infer_util_shape.dim; j++)
@@ -246,7 +246,7 @@ static int work_until(struct patience *p, int kind)
     struct infer_score score = {0};
     struct err err = ERR_INIT;
     char *text = xcalloc(BYTES + 1, 1);
-    uint16_t *ids = xcalloc(BYTES, sizeof *ids);
+    token_id *ids = xcalloc(BYTES, sizeof *ids);
     float *out = xfloats(BYTES);
     int rc = 0;
 

@@ -23,7 +23,7 @@
 /* --- generation --------------------------------------------------------- */
 
 /* Generates greedily, with whole forward passes over the windows of infer.h. */
-static void greedy_slowly(const uint16_t *prompt, size_t n, size_t n_new,
+static void greedy_slowly(const token_id *prompt, size_t n, size_t n_new,
                           struct token_list *out)
 {
     struct token_list all = TOKEN_LIST_INIT;
@@ -35,7 +35,7 @@ static void greedy_slowly(const uint16_t *prompt, size_t n, size_t n_new,
     first = all.n > UTIL_CONTEXT ? all.n - UTIL_CONTEXT : 0;
     while (out->n < n_new) {
         float logits[UTIL_V];
-        uint16_t id;
+        token_id id;
 
         if (all.n - first > UTIL_CONTEXT)
             first = all.n - UTIL_CONTEXT / 2;
@@ -94,7 +94,7 @@ static void test_greedy(void **state)
 
 static void test_own_mark(void **state)
 {
-    uint16_t with[] = {UTIL_END, 'a', 'b'};
+    token_id with[] = {UTIL_END, 'a', 'b'};
     struct infer_sampling s = util_greedy(10);
     struct infer_completion a, b;
 
@@ -165,11 +165,11 @@ static void test_seeds(void **state)
 
 /* OpenAI's formula: logit[j] + bias[j] - count[j] frequency_penalty
  * - (count[j] > 0) presence_penalty. The prompt does not count. */
-static uint16_t penalised(const struct infer_sampling *s, const float *logits,
+static token_id penalised(const struct infer_sampling *s, const float *logits,
                           const struct token_list *generated)
 {
     double best = -INFINITY;
-    uint16_t id = 0;
+    token_id id = 0;
 
     for (size_t j = 0; j < UTIL_V; j++) {
         double x = (double)logits[j];
@@ -183,7 +183,7 @@ static uint16_t penalised(const struct infer_sampling *s, const float *logits,
         x -= (count > 0) * (double)s->presence_penalty;
         if (x > best) {
             best = x;
-            id = (uint16_t)j;
+            id = (token_id)j;
         }
     }
     return id;
@@ -215,7 +215,7 @@ static void test_penalties(void **state)
         token_list_add(&all, UTIL_END);
         util_prompt_of("ab", 2, &all);
         for (size_t i = 0; i < c.tokens.n; i++) {
-            uint16_t id = c.tokens.items[i];
+            token_id id = c.tokens.items[i];
             float logits[UTIL_V];
 
             util_logits_after(all.items, all.n, logits);
@@ -326,10 +326,10 @@ static void test_same_as_greedy(void **state)
 static void test_draws(void **state)
 {
     enum { N = 2000 };
-    uint16_t end = UTIL_END;
+    token_id end = UTIL_END;
     float logits[UTIL_V];
     double p, seen = 0.0;
-    uint16_t best;
+    token_id best;
 
     (void)state;
     util_logits_after(&end, 1, logits);
@@ -520,7 +520,7 @@ static void test_told(void **state)
 {
     struct infer_sampling s = util_greedy(10);
     struct infer_completion c;
-    uint16_t prompt[] = {'h', 'i'};
+    token_id prompt[] = {'h', 'i'};
     int ends = 0;
 
     (void)state;
@@ -556,7 +556,7 @@ static void test_nothing(void **state)
 static int refused(const struct infer_sampling *s)
 {
     struct infer_completion c;
-    uint16_t id = 1;
+    token_id id = 1;
 
     return infer_complete(infer_fix.infer, &id, 1, s, NULL, &c, NULL);
 }
@@ -566,7 +566,7 @@ static void test_sampling_refused(void **state)
     const char *empty = "";
     struct infer_sampling s;
     struct infer_completion c;
-    uint16_t id = UTIL_V;
+    token_id id = UTIL_V;
 
     (void)state;
     s = util_greedy(1), s.temperature = -1.0f;

@@ -176,7 +176,7 @@ static void test_segments_right(void **state)
 
 static void test_segments_refused(void **state)
 {
-    uint16_t tokens[UTIL_CONTEXT + 2] = {1, 2, 300, 4};
+    token_id tokens[UTIL_CONTEXT + 2] = {1, 2, 300, 4};
     struct segment s = {.tokens = tokens, .n_tokens = 3, .label = -1};
     atomic_bool stop = true;
     double nats;
@@ -263,7 +263,7 @@ static void test_echo_own_mark(void **state)
 
 static void test_echo_refused(void **state)
 {
-    uint16_t ids[] = {1, UTIL_V};
+    token_id ids[] = {1, UTIL_V};
     float p[2];
 
     (void)state;
@@ -341,7 +341,7 @@ static void test_linear(void **state)
     struct infer_score score;
     struct infer *f;
     float scores[3];
-    uint16_t id = 1;
+    token_id id = 1;
 
     (void)state;
     util_make_head(0, &l);
@@ -387,7 +387,7 @@ static void test_embed(void **state)
     struct model_work *w = model_work_create(infer_fix.model, UTIL_CONTEXT);
     double sum[32] = {0}, squares = 0.0, length = 0.0;
     float out[32], own[32];
-    uint16_t end = UTIL_END, beyond = UTIL_V;
+    token_id end = UTIL_END, beyond = UTIL_V;
     struct token_list ids = TOKEN_LIST_INIT;
     struct cut c;
 

@@ -222,7 +222,7 @@ struct reader {
     bool at_once;
     pthread_t thread;
     float *cache, *loss, logits[UTIL_V];
-    uint16_t ids[CONTEXT + 1];
+    token_id ids[CONTEXT + 1];
 };
 
 static void *run_reader(void *arg)
@@ -270,7 +270,7 @@ static void run_readers(struct rounds *x, struct reader *readers, size_t n)
         r->cache = xfloats(frozen_cache_floats(x->f));
         r->loss = xfloats(r->n);
         for (size_t j = 0; j <= r->n; j++)
-            r->ids[j] = (uint16_t)(rng_u64(i, RNG_SAMPLE, 0, j) % UTIL_V);
+            r->ids[j] = (token_id)(rng_u64(i, RNG_SAMPLE, 0, j) % UTIL_V);
         assert_int_equal(
             pthread_create(&r->thread, NULL, run_reader, r), 0);
     }

@@ -249,7 +249,7 @@ static void ref_swiglu_gradients(void **state)
     check_gradient("gu", p, c.gu, dgu, 42);
 }
 
-static const uint16_t targets[] = {0, 10, 4, 7, 7};
+static const token_id targets[] = {0, 10, 4, 7, 7};
 
 struct loss_case {
     size_t n, v;
@@ -551,7 +551,7 @@ static void blas_cross_entropy(void **state)
 static void not_a_number_shows(void **state)
 {
     float x[37] = {0}, y[37], gu[6] = {NAN, 1, 1, 1, 1, 1}, loss;
-    const uint16_t target = 3;
+    const token_id target = 3;
 
     (void)state;
     x[20] = NAN;
@@ -569,7 +569,7 @@ static void alignment_changes_nothing(void **state)
 {
     const size_t n = 9, v = 261;
     float *a = noise(n * v + 16), *b = zeros(n * v + 16), la[9], lb[9];
-    const uint16_t t[] = {0, 1, 2, 3, 4, 5, 6, 7, 260};
+    const token_id t[] = {0, 1, 2, 3, 4, 5, 6, 7, 260};
 
     (void)state;
     memcpy(b + 3, a, n * v * sizeof *a);

@@ -208,7 +208,7 @@ static void encode_plainly(const struct tokenizer *t, const char *s, size_t n,
 {
     while (n) {
         size_t n_piece = pretoken_next(s, n), n_ids = n_piece;
-        uint16_t *ids = xreallocarray(NULL, n_piece, sizeof *ids);
+        token_id *ids = xreallocarray(NULL, n_piece, sizeof *ids);
 
         for (size_t i = 0; i < n_piece; i++)
             ids[i] = (unsigned char)s[i];
@@ -219,7 +219,7 @@ static void encode_plainly(const struct tokenizer *t, const char *s, size_t n,
                 bool joins = i + 1 < n_ids && ids[i] == builtin_merges[m][0] &&
                              ids[i + 1] == builtin_merges[m][1];
 
-                ids[kept++] = joins ? (uint16_t)(257 + m) : ids[i];
+                ids[kept++] = joins ? (token_id)(257 + m) : ids[i];
                 i += joins;
             }
             n_ids = kept;
@@ -294,7 +294,7 @@ static void test_builtin_merges(void **state)
             assert_true(builtin_merges[i][side] < 257 + i);
             assert_int_not_equal(builtin_merges[i][side], 256);
         }
-    for (uint16_t id = 0; id < TOKENIZER_BUILTIN_MAX; id++) {
+    for (token_id id = 0; id < TOKENIZER_BUILTIN_MAX; id++) {
         const char *piece = tokenizer_piece(large, id);
 
         assert_null(json_object_get(seen, piece));

@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+if HAVE_CMOCKA
+check_PROGRAMS += \
+	tests/interchange/test_gguf_format
+tests_interchange_test_gguf_format_LDADD = $(TEST_UTIL) $(INTERCHANGE_LIBS) $(CMOCKA_LIBS)
+endif

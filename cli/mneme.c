@@ -44,8 +44,6 @@ int cmd_help(const struct verb_args *args, struct err *err)
 
     if (verb_has(args, "man"))
         help_man(stdout);
-    else if (verb_has(args, "completion"))
-        return completion_print("bash", stdout, err);
     else if (args->n_words == 0)
         help_all(stdout);
     else if (verb)

@@ -21,11 +21,11 @@
 
 #define ROPE_FREQS "rope_freqs.weight"
 
-/* What Llama 3 has, besides a factor. */
+/* What Llama 3 has, besides a factor and a first context. */
 #define LOW_FACTOR 1.0f
 #define HIGH_FACTOR 4.0f
-#define FIRST_CONTEXT 8192
-#define FREQS_DIFFER 1e-3
+#define LARGEST_FIRST_CONTEXT (1 << 20)
+#define FREQS_DIFFER 1e-4
 
 static const struct architecture {
     const char *name;
@@ -256,9 +256,24 @@ int import_gguf_shape(const struct gguf *g, struct model_shape *shape,
 
 /* --- numbers ------------------------------------------------------------ */
 
+static bool fits_divisors(const struct model_shape *s, const float *divisors)
+{
+    size_t half = (size_t)s->head_dim / 2;
+
+    for (size_t i = 0; i < half; i++) {
+        double turn = pow((double)s->rope_theta, -(double)i / (double)half);
+        double want = turn / rope_scaling_turn(&s->rope, turn);
+
+        if (!(fabs((double)divisors[i] - want) <= FREQS_DIFFER * want))
+            return false;
+    }
+    return true;
+}
+
 /*
- * Finds the factor of llama3 from the divisors of the rotations, and checks
- * that they are those of Llama 3. The slowest rotation has the whole factor.
+ * Finds factor and first context of llama3 from the divisors of the rotations.
+ * The slowest rotation has the whole factor; the first context is a power of
+ * two. Which of two contexts it is does not matter if all divisors fit.
  */
 static int read_rope_freqs(struct gguf *g, struct model_shape *s,
                            struct err *err)
@@ -276,13 +291,12 @@ static int read_rope_freqs(struct gguf *g, struct model_shape *s,
     divisors = xfloats(half);
     rc = gguf_load(g, t, divisors, err);
     s->rope = (struct rope_scaling){ROPE_LLAMA3, divisors[half - 1], LOW_FACTOR,
-                                    HIGH_FACTOR, FIRST_CONTEXT};
-    for (size_t i = 0; i < half && rc == 0; i++) {
-        double turn = pow((double)s->rope_theta, -(double)i / (double)half);
-        double want = turn / rope_scaling_turn(&s->rope, turn);
-
-        if (!(s->rope.factor >= 1.0f && isfinite(s->rope.factor)) ||
-            !(fabs((double)divisors[i] - want) <= FREQS_DIFFER * want))
+                                    HIGH_FACTOR, 1};
+    if (rc == 0 && !(s->rope.factor >= 1.0f && isfinite(s->rope.factor)))
+        s->rope.first_context = LARGEST_FIRST_CONTEXT;
+    while (rc == 0 && !fits_divisors(s, divisors)) {
+        s->rope.first_context *= 2;
+        if (s->rope.first_context > LARGEST_FIRST_CONTEXT)
             rc = err_set(err, ERR_INVALID,
                          "tensor " ROPE_FREQS ": only the scaling of Llama 3 "
                          "is read");

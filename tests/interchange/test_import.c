@@ -430,8 +430,8 @@ static char *make_gguf(const char *name, enum gguf_type type, const char *dir)
 /* F32 keeps the logits; q and k have their rows in Hugging Face's order. */
 static void a_gguf_file_has_the_same_logits(void **state)
 {
-    static const char *const kinds[] = {"llama", "smollm", "qwen3", "mistral",
-                                        "qwen2"};
+    static const char *const kinds[] = {"llama",   "smollm", "qwen3", "llama3",
+                                        "mistral", "qwen2",  "linear"};
     char *dir = temp_dir();
 
     (void)state;

@@ -59,6 +59,11 @@ static int check_shape(const struct model_shape *s, struct err *err)
     if (s->qk_norm && s->bias != MODEL_BIAS_NONE)
         return err_set(err, ERR_INVALID,
                        "llama.cpp knows no biases of attention in qwen3");
+    if (s->bias == MODEL_BIAS_QKV && s->heads * s->head_dim != s->dim)
+        return err_set(err, ERR_INVALID,
+                       "llama.cpp knows qwen2 only with heads that have %d "
+                       "channels together, not %d",
+                       s->dim, s->heads * s->head_dim);
     if (!has_pairs(s) && s->rope.kind == ROPE_LLAMA3)
         return err_set(err, ERR_INVALID,
                        "llama.cpp knows the rope scaling of Llama 3 in llama "

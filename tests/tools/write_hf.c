@@ -121,7 +121,7 @@ int main(int argc, char **argv)
                 (struct rope_scaling){ROPE_LLAMA3, 8.0f, 1.0f, 4.0f, 16};
         } else if (strcmp(argv[i], "wide") == 0) {
             shape.dim = 64;
-            shape.head_dim = 24;
+            shape.head_dim = shape.bias == MODEL_BIAS_QKV ? 16 : 24;
             shape.ffn_dim = 96;
         }
     }

@@ -347,8 +347,8 @@ const struct verb verbs[] = {
      "index; numbers in F32, F16 or BF16), or a GGUF file (F32, F16, BF16, "
      "Q8_0, Q4_0). Llama, Mistral, Qwen2, Qwen3 and SmolLM are known. What "
      "cannot be read is refused by its name.\n"
-     "Numbers become float32, since all of them learn. Needs about 32 bytes a "
-     "parameter of memory, and half of that on the disk.\n"
+     "Numbers become float32, since all of them learn. Needs about 52 bytes "
+     "of memory a parameter, and 20 on the disk.\n"
      "model.init in mneme.yaml does the same at the first start of mnemed.\n",
      OPTIONS({"context", 0, "N",
               "use at most N tokens of the model's context (default 2048)"}),

@@ -169,6 +169,9 @@ static int read_version(struct catalog *c, const struct catalog_version *v,
                                  err);
     if (rc == 0)
         rc = read_labels(c, e, err);
+    if (rc == 0 &&
+        tokenizer_vocab_size(e->tokenizer) < e->model.shape.vocab_size)
+        tokenizer_pad(e->tokenizer, e->model.shape.vocab_size);
     e->has_ngram = e->ngram.n > 0;
     e->model.sha256 = v->weights_sha256;
     return rc;

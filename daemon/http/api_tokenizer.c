@@ -103,7 +103,7 @@ void api_tokenize(struct http_request *rq)
     if (!f)
         goto out;
     if (add_special)
-        token_list_add(&ids, tokenizer_end_of_text(infer_tokenizer(f)));
+        token_list_add(&ids, tokenizer_begin_of_text(infer_tokenizer(f)));
     text = json_array_get(texts, 0);
     /* The harness asks for the id of end-of-text by its name alone. Inside a
      * text the name is ordinary text. */

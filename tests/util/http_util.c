@@ -180,7 +180,7 @@ void util_start(const char *listen, const char *token_file)
     for (int i = 0; i < 5; i++)
         free(sets[i]);
     context = (struct http_context){fix.conf,    &fix.board,  fix.serving,
-                                    fix.catalog, fix.control, fix.source};
+                                    fix.catalog, fix.control, fix.source, 8};
     if (http_start(&context, &fix.http, &err) != 0)
         fail_msg("%s", err.msg);
     fix.port = atoi(strrchr(http_address(fix.http), ':') + 1);

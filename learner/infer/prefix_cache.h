@@ -5,9 +5,9 @@
  * Many prompts begin alike: a system prompt, or a chat that has grown by a
  * turn. The cache keeps the keys and values of windows of tokens in blocks of
  * FROZEN_BLOCK. A generation copies those of the longest beginning that it
- * shares with a kept window, and reads only the rest. The copies are the same to
- * the bit as keys and values that are computed again, so no answer depends on
- * what the cache holds.
+ * shares with a kept window, and reads only the rest. The copies are the same
+ * to the bit as keys and values that are computed again, so no answer depends
+ * on what the cache holds.
  *
  * Tokens are found by comparing all their ids. There is no hash.
  *
@@ -66,7 +66,8 @@ size_t prefix_tree_find(struct prefix_tree *t, struct prefix_reading *r,
 void prefix_tree_end(struct prefix_tree *t, struct prefix_reading *r);
 
 /*
- * Keeps the keys and values of n tokens that were read, as far as there is room.
+ * Keeps the keys and values of n tokens that were read, as far as there is
+ * room.
  *   losses  as above; always NULL, or never
  */
 void prefix_tree_keep(struct prefix_tree *t, const token_id *ids, size_t n,

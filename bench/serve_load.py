@@ -22,9 +22,11 @@ the wait of the next. Needs Python 3 only.
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
 import random
+import re
 import signal
 import shutil
 import subprocess
@@ -36,8 +38,12 @@ STREAM_TOKENS = 64
 END_OF_TEXT = 256
 
 
+EMPTY = re.compile(rb'"(text|content)": ?""')  # the end of a stream has no text
+
+
 async def ask(address, path, body=None, on_event=None):
-    """One request on a connection of its own."""
+    """One request on a connection of its own. on_event gets the time of each
+    event that has text."""
     reader, writer = await asyncio.open_connection(*address)
     data = b'' if body is None else json.dumps(body).encode()
     writer.write(('%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n'
@@ -49,7 +55,8 @@ async def ask(address, path, body=None, on_event=None):
         line = await reader.readline()
         if not line:
             break
-        if on_event and line.startswith(b'data: {'):
+        if (on_event and line.startswith(b'data: {')
+                and not EMPTY.search(line)):
             on_event(time.perf_counter())
         lines.append(line)
     writer.close()
@@ -115,8 +122,9 @@ async def score_at_rate(address, texts, seconds):
     return took
 
 
-async def stream_until(address, prompt, figures, end):
-    """One stream after another. A stream counts when it has ended."""
+async def stream_until(address, prompts, body, figures, end):
+    """One stream after another, each with the next prompt. A stream counts when
+    it has ended."""
     while time.perf_counter() < end:
         began, last, first, gaps = time.perf_counter(), None, None, []
 
@@ -129,22 +137,30 @@ async def stream_until(address, prompt, figures, end):
             last = now
 
         await ask(address, '/v1/completions',
-                  {'prompt': prompt, 'max_tokens': STREAM_TOKENS,
-                   'stream': True, 'seed': 1,
-                   'logit_bias': {str(END_OF_TEXT): -100}}, event)
+                  {'prompt': next(prompts), 'max_tokens': STREAM_TOKENS,
+                   'stream': True, **body}, event)
         figures['first'].append(first)
         figures['gaps'] += gaps
         figures['n'] += 1
         figures['ended'] = time.perf_counter()
 
 
-async def run_streams(address, n, prompts, seconds):
+SAMPLED = {'seed': 1, 'logit_bias': {str(END_OF_TEXT): -100}}
+
+
+async def measure_until_end(address, n, prompts, seconds, body):
+    """n streams at a time; the raw figures, and the seconds that they took."""
     figures = {'first': [], 'gaps': [], 'n': 0, 'ended': 0}
-    start = time.perf_counter()
+    start, prompts = time.perf_counter(), itertools.cycle(prompts)
     await asyncio.gather(*(
-        stream_until(address, prompts[i % len(prompts)], figures,
-                     start + seconds) for i in range(n)))
-    took = figures['ended'] - start
+        stream_until(address, prompts, body, figures, start + seconds)
+        for _ in range(n)))
+    return figures, figures['ended'] - start
+
+
+async def run_streams(address, n, prompts, seconds):
+    figures, took = await measure_until_end(address, n, prompts, seconds,
+                                            SAMPLED)
     return {
         'requests/s': figures['n'] / took,
         'tokens/s': figures['n'] * STREAM_TOKENS / took,

@@ -331,6 +331,19 @@ void conf_free(struct conf *c);
 /* The name of a type of source in the configuration and in the status. */
 const char *conf_source_name(enum conf_source_type type);
 
+/* What a token of http.token_file may do; a higher scope includes the lower
+ * ones. */
+enum conf_scope {
+    CONF_SCOPE_NONE,
+    CONF_SCOPE_INFER,
+    CONF_SCOPE_FEED,
+    CONF_SCOPE_ADMIN
+};
+#define CONF_SCOPES "infer, feed or admin"
+
+/* CONF_SCOPE_NONE: there is no such scope. */
+enum conf_scope conf_scope_of(const char *name);
+
 /* A problem of a configuration, ready to be printed. */
 struct conf_problem {
     int order, line, column; /* for sorting: the file is 0, then each --set */

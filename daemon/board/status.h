@@ -39,7 +39,8 @@ enum status_state {
     STATUS_STOPPING
 };
 
-const char *status_state_name(enum status_state s);
+const char *status_state_name(enum status_state s);  /* "waiting" */
+const char *status_state_words(enum status_state s); /* "Waiting for records" */
 
 #define STATUS_REASON_MAX 640 /* bytes of a reason, with the final 0 */
 

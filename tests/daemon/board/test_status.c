@@ -113,6 +113,7 @@ static void two_partitions_health(struct source *s,
         .gaps = 101,
         .records_read = 102,
         .times_cut = 103,
+        .time_cut_ms = 1699999900000,
         .dead_lettered = 104,
         .dead_letters_failed = 105,
         .dead_letters_waiting = 106,
@@ -672,6 +673,8 @@ static void test_every_field(void **state)
         "  \"dead_letters_failed\": 105,\n"
         "  \"dead_letters_waiting\": 106,\n"
         "  \"times_cut\": 103,\n"
+        "  \"time_cut_ago_seconds\": 110.0,\n"
+        "  \"lag\": 1000,\n"
         "  \"partitions\": [\n"
         "   {\n"
         "    \"topic\": \"news\",\n"

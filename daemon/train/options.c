@@ -269,6 +269,6 @@ size_t options_memory(const struct conf *conf,
            batch_logits + labels * LABEL_BYTES +
            (size_t)conf->model.max_domains * DOMAIN_BYTES +
            series_bytes(STATUS_MAX_DOMAINS) + OPTIONS_STAGED_BYTES + kept +
-           OPTIONS_QUEUE_BYTES + options_http_bytes(conf) + generations + working +
-           connections * CONNECTION_BYTES + tls + fixed;
+           OPTIONS_QUEUE_BYTES + options_http_bytes(conf) + generations +
+           working + connections * CONNECTION_BYTES + tls + fixed;
 }

@@ -12,6 +12,9 @@ of them. Each turn starts a daemon with a new data directory and measures:
     streams     1, 8 and 32 streams of /v1/completions, while learning is
                 paused (the text has ended): time to the first token, time
                 between two tokens, requests and tokens a second
+    prefixes    time to the first token of prompts of 220 tokens, while
+                learning is paused: by turns one that nobody has sent, and
+                one whose first 200 tokens were sent before
 
 The time of a score counts from when it was due, so a late one does not hide
 the wait of the next. Needs Python 3 only.
@@ -22,6 +25,7 @@ import asyncio
 import itertools
 import json
 import os
+import random
 import re
 import signal
 import shutil
@@ -215,6 +219,31 @@ async def measure_streams(daemon, name, turn, texts, o):
         show('%s %d streams' % (name, n), turn, {**row, 'cores': cores})
 
 
+async def measure_prefixes(daemon, name, turn, texts, o):
+    """Prompts are random letters, as token ids."""
+    await wait_for(daemon, lambda s: s['state'] == 'waiting' and s['step'])
+    chance = random.Random(turn)
+
+    def letters(n):
+        return [chance.randrange(97, 123) for _ in range(n)]
+
+    shared, took = letters(200), {'unknown': [], 'known': []}
+    for i in range(o.prefixes + 1):
+        for kind in took:
+            first = []
+            prompt = (shared if kind == 'known' else letters(200)) + letters(20)
+            began = time.perf_counter()
+            await ask(daemon.address, '/v1/completions',
+                      {'prompt': prompt, 'max_tokens': 8, 'stream': True,
+                       'logit_bias': {str(END_OF_TEXT): -100}},
+                      first.append)
+            if i:  # the first one makes the prefix known
+                took[kind].append(first[0] - began)
+    show(name + ' prefixes', turn, {
+        '%s p%d ms' % (kind, p): 1000 * percentile(values, p / 100)
+        for kind, values in took.items() for p in (10, 50, 90)})
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     p.add_argument('--mnemed', action='append', required=True)
@@ -223,7 +252,9 @@ def main():
     p.add_argument('--seconds', type=float, default=20)
     p.add_argument('--streams', type=int, nargs='*', default=[1, 8, 32])
     p.add_argument('--set', action='append', default=[])
-    p.add_argument('--skip', choices=['scores', 'streams'], default='')
+    p.add_argument('--prefixes', type=int, default=100)
+    p.add_argument('--skip', choices=['scores', 'streams', 'prefixes'],
+                   nargs='*', default=[])
     o = p.parse_args()
     with open(o.text, encoding='utf-8', errors='replace') as f:
         lines = [line.strip() for line in f]
@@ -237,8 +268,9 @@ def main():
     for turn in range(o.turns):
         for program in o.mnemed:
             for part, text, measure in (('scores', o.text, measure_scores),
-                                        ('streams', few, measure_streams)):
-                if part == o.skip:
+                                        ('streams', few, measure_streams),
+                                        ('prefixes', few, measure_prefixes)):
+                if part in o.skip:
                     continue
                 daemon = Daemon(program, o.set, text)
                 try:

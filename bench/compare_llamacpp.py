@@ -120,10 +120,12 @@ def make_version(o, work, preset):
 
 
 def start_mneme(o, work, data, preset, kind, cpus):
-    server = mnemed(o, work, data, [
-        'model.preset=' + preset, 'serve.quantize=' + kind],
-        cpus, '%s.%s.log' % (data, kind))
     path = data + '/http.addr'
+    if os.path.exists(path):
+        os.unlink(path)
+    server = mnemed(o, work, data, [
+        'model.preset=' + preset, 'serve.quantize=' + kind,
+        'serve.prefix_cache_mib=0'], cpus, '%s.%s.log' % (data, kind))
     server.wait(lambda: os.path.exists(path) and open(path).read().strip())
     host, port = open(path).read().strip().rsplit(':', 1)
     server.address = host, int(port)

@@ -14,7 +14,8 @@ static const struct {
 } types[] = {
     [TENSOR_F32] = {"F32", 4}, [TENSOR_F64] = {"F64", 8},
     [TENSOR_I64] = {"I64", 8}, [TENSOR_U16] = {"U16", 2},
-    [TENSOR_U8] = {"U8", 1},
+    [TENSOR_U8] = {"U8", 1},   [TENSOR_F16] = {"F16", 2},
+    [TENSOR_BF16] = {"BF16", 2},
 };
 
 size_t tensor_type_size(enum tensor_type type)

@@ -17,7 +17,17 @@
 
 #include "base/err.h"
 
-enum tensor_type { TENSOR_F32, TENSOR_F64, TENSOR_I64, TENSOR_U16, TENSOR_U8 };
+/* TENSOR_F16 and TENSOR_BF16 (half.h) are only written, for other programs:
+ * readers convert them to TENSOR_F32. */
+enum tensor_type {
+    TENSOR_F32,
+    TENSOR_F64,
+    TENSOR_I64,
+    TENSOR_U16,
+    TENSOR_U8,
+    TENSOR_F16,
+    TENSOR_BF16
+};
 
 /* The largest counter that is accepted from a file. It is larger than any real
  * counter, and small enough that sums do not overflow. */

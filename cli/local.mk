@@ -10,6 +10,7 @@ cli_mneme_SOURCES = \
 	cli/cmd_demo.c \
 	cli/cmd_doctor.c \
 	cli/cmd_eval.c \
+	cli/cmd_export.c \
 	cli/cmd_feed.c \
 	cli/cmd_quarantine.c \
 	cli/cmd_rollback.c \
@@ -36,7 +37,7 @@ cli_mneme_SOURCES = \
 
 # verify reads a data directory without the daemon; bench and eval measure in
 # this process.
-cli_mneme_LDADD = bench/libbench.a $(EVAL_LIBS) $(JANSSON_LIBS) $(CURL_LIBS)
+cli_mneme_LDADD = bench/libbench.a interchange/libinterchange.a $(EVAL_LIBS) $(JANSSON_LIBS) $(CURL_LIBS)
 
 # Completion for bash, zsh and fish. Each shell looks for a file of this name.
 bashcompletiondir = $(datadir)/bash-completion/completions

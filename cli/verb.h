@@ -98,8 +98,7 @@ verb_fn cmd_quarantine, cmd_forget;                      /* cmd_quarantine.c */
 verb_fn cmd_generate, cmd_score, cmd_classify, cmd_embed;       /* cmd_ask.c */
 verb_fn cmd_backup, cmd_restore;                             /* cmd_backup.c */
 /* a file each: */
-verb_fn cmd_bench, cmd_demo, cmd_doctor, cmd_eval, cmd_feed, cmd_status;
-verb_fn cmd_top,
-    cmd_verify;
+verb_fn cmd_bench, cmd_demo, cmd_doctor, cmd_eval, cmd_export, cmd_feed;
+verb_fn cmd_status, cmd_top, cmd_verify;
 
 #endif

@@ -337,6 +337,34 @@ const struct verb verbs[] = {
      "consumer group.\n",
      NULL, cmd_restore,
      "Exit status 3 when --data-dir is not empty.\n"},
+    {"export", "N DIR", 2, 2, true,
+     "Write version N as a model of transformers or llama.cpp.",
+     "N is a number, a tag, latest (the newest version), serving or previous. "
+     "DIR must be new or an empty folder. Works with a running and with a "
+     "stopped daemon. --data-dir names the data directory; --addr is "
+     "ignored.\n"
+     "hf writes the files that transformers loads: config.json, "
+     "generation_config.json, tokenizer.json, tokenizer_config.json and "
+     "model.safetensors. gguf writes DIR/model.gguf, which llama.cpp and "
+     "programs on top of it load.\n"
+     "Types: f32 keeps every bit. f16 and bf16 take half of the memory, q8_0 "
+     "about a quarter, q4_0 about a seventh; the last two need gguf. In gguf, "
+     "norms stay f32, and a matrix whose rows do not consist of blocks of 32 "
+     "numbers becomes f16.\n"
+     "The model is the Transformer of the version. What mneme has beside it is "
+     "left out, and named on the standard error: the n-gram memory and the "
+     "class head.\n"
+     "The losses are measured on a sample of the version's holdout: of "
+     "mneme's answers, of the Transformer in f32, and of the exported "
+     "numbers. llama.cpp also rounds activations when weights have type q8_0 "
+     "or q4_0, which is not measured here.\n"
+     "Needs memory for the weights in f32 two to three times.\n",
+     OPTIONS({"format", 'f', "hf|gguf",
+              "for transformers, or for llama.cpp (default hf)"},
+             {"type", 't', "f32|f16|bf16|q8_0|q4_0",
+              "how numbers are stored (default f32)"}),
+     cmd_export,
+     "Exit status 3 when DIR is used or there is no such version yet.\n"},
     {"bench", NULL, 0, 0, true,
      "Measure how fast this machine learns and answers.",
      "Measures the machine (multiply-adds, matrix products, memory); training "

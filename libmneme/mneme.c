@@ -84,64 +84,6 @@ static int fail(struct mneme_error *error, const struct err *err)
     return err->code;
 }
 
-/* --- which version ------------------------------------------------------ */
-
-static bool parse_number(const char *s, int64_t *number)
-{
-    int64_t n = 0;
-
-    for (const char *p = s; *p; p++) {
-        if (*p < '0' || *p > '9' || n > INT64_MAX / 10 - 1)
-            return false;
-        n = 10 * n + (*p - '0');
-    }
-    *number = n;
-    return *s != '\0';
-}
-
-static int find_previous(struct catalog *c, int64_t *number, struct err *err)
-{
-    struct catalog_history *rows = NULL;
-    size_t n = 0;
-    int rc = catalog_history(c, 1, &rows, &n, err);
-
-    *number = n ? rows[0].previous : 0;
-    catalog_history_free(rows, n);
-    return rc;
-}
-
-/* Finds the number of a version. *moves: another version may have the name
- * later. */
-static int find_version(struct catalog *c, const char *name, int64_t *number,
-                        bool *moves, struct err *err)
-{
-    struct catalog_pointers pointers;
-    int rc = 0;
-
-    *moves = true;
-    if (name && strcmp(name, "previous") == 0) {
-        rc = find_previous(c, number, err);
-    } else if (!name || !*name || strcmp(name, "latest") == 0) {
-        rc = catalog_pointers(c, &pointers, err);
-        if (rc == 0)
-            *number = name && *name ? pointers.head : pointers.serving;
-    } else if (parse_number(name, number)) {
-        *moves = false;
-        if (*number == 0)
-            return err_set(err, ERR_NOTFOUND, "there is no version 0");
-    } else if (!tags_is_name(name)) {
-        return err_set(err, ERR_INVALID,
-                       "version: neither a number, nor latest, nor previous, "
-                       "nor a tag");
-    } else {
-        rc = tags_find(c, name, number, err);
-    }
-    if (rc == 0 && *number == 0)
-        rc = err_set(err, ERR_STATE, "%s: no such version yet: %s",
-                     catalog_dir(c), name && *name ? name : "none serves");
-    return rc;
-}
-
 /* --- reading files ------------------------------------------------------ */
 
 /* *linear: the version has no Transformer. */
@@ -194,7 +136,7 @@ static int read_store(const char *path, const char *name, struct parts *p,
         return rc;
     for (int i = 0; i < TRIES && moves; i++) {
         parts_release(p);
-        rc = find_version(c, name, number, &moves, err);
+        rc = tags_resolve(c, name, number, &moves, err);
         if (rc)
             break;
         rc = read_version(c, *number, p, err);

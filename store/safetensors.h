@@ -15,7 +15,7 @@
  *
  * Tensors are written in the order of the list, without a second copy, while
  * the SHA-256 is computed. Tensors of the types F32, F64, I64, U16 and U8 are
- * read unchanged; F16 and BF16 become F32.
+ * read unchanged; F16 and BF16 become F32 when they are read.
  *
  * Owner:   the list owns the tensors that are read
  * Threads: any

@@ -56,8 +56,9 @@ static void add_tensor(struct buf *out, const struct tensor *t, uint64_t *end)
 {
     uint64_t begin = *end;
 
-    /* The table begins with the kinds in the order of enum tensor_type. */
-    BUG_ON(kinds[t->type].type != t->type || strcmp(t->name, METADATA) == 0);
+    /* The table has the kinds in the order of enum tensor_type. */
+    BUG_ON(kinds[t->type].size != tensor_type_size(t->type) ||
+           strcmp(t->name, METADATA) == 0);
     *end += tensor_bytes(t);
     buf_addc(out, ',');
     add_json_string(out, t->name);

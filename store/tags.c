@@ -162,6 +162,87 @@ int tags_find(struct catalog *c, const char *name, int64_t *version,
     return rc;
 }
 
+/* --- finding a version --------------------------------------------------- */
+
+static bool parse_number(const char *s, int64_t *number)
+{
+    int64_t n = 0;
+
+    for (const char *p = s; *p; p++) {
+        if (*p < '0' || *p > '9' || n > INT64_MAX / 10 - 1)
+            return false;
+        n = 10 * n + (*p - '0');
+    }
+    *number = n;
+    return *s != '\0';
+}
+
+static int find_previous(struct catalog *c, int64_t *number, struct err *err)
+{
+    struct catalog_history *rows = NULL;
+    size_t n = 0;
+    int rc = catalog_history(c, 1, &rows, &n, err);
+
+    *number = n ? rows[0].previous : 0;
+    catalog_history_free(rows, n);
+    return rc;
+}
+
+static int find_pointer(struct catalog *c, bool head, int64_t *number,
+                        struct err *err)
+{
+    struct catalog_pointers pointers;
+    int rc = catalog_pointers(c, &pointers, err);
+
+    if (rc == 0)
+        *number = head ? pointers.head : pointers.serving;
+    return rc;
+}
+
+/* A tag may be called `serving`: then it is the tag. */
+static int find_tag(struct catalog *c, const char *name, int64_t *number,
+                    struct err *err)
+{
+    struct err missing = ERR_INIT;
+    int rc = tags_find(c, name, number, &missing);
+
+    if (rc == ERR_NOTFOUND && strcmp(name, "serving") == 0)
+        return find_pointer(c, false, number, err);
+    if (rc)
+        *err = missing;
+    return rc;
+}
+
+int tags_resolve(struct catalog *c, const char *name, int64_t *number,
+                 bool *moves, struct err *err)
+{
+    int rc;
+
+    *moves = true;
+    if (!name || !*name)
+        rc = find_pointer(c, false, number, err);
+    else if (strcmp(name, "latest") == 0)
+        rc = find_pointer(c, true, number, err);
+    else if (strcmp(name, "previous") == 0)
+        rc = find_previous(c, number, err);
+    else if (parse_number(name, number)) {
+        *moves = false;
+        return *number ? 0
+                       : err_set(err, ERR_NOTFOUND, "there is no version 0");
+    } else if (!tags_is_name(name))
+        return err_set(err, ERR_INVALID,
+                       "version: neither a number, nor latest, nor previous, "
+                       "nor a tag");
+    else
+        rc = find_tag(c, name, number, err);
+    if (rc == 0 && *number == 0)
+        rc = err_set(err, ERR_STATE, "%s: no such version yet: %s",
+                     catalog_dir(c), name && *name ? name : "none serves");
+    return rc;
+}
+
+/* --- moves --------------------------------------------------------------- */
+
 static int read_move(sqlite3_stmt *q, void *row, struct err *err)
 {
     struct tags_move *m = row;

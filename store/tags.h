@@ -58,6 +58,17 @@ void tags_free(struct tags_tag *tags, size_t n);
 int tags_find(struct catalog *c, const char *name, int64_t *version,
               struct err *err);
 
+/*
+ * Reads the number of a version that is given by number, tag, `latest` (the
+ * head version), `serving` or `previous` (the one that served before).
+ *   name    NULL or "": the serving version
+ *   *moves  out: another version may have this name later
+ * ERR_NOTFOUND: no tag has the name; ERR_STATE: there is no such version yet;
+ * ERR_INVALID: it can be no name. A version with a number may be missing.
+ */
+int tags_resolve(struct catalog *c, const char *name, int64_t *version,
+                 bool *moves, struct err *err);
+
 struct tags_move {
     int64_t time_ms;
     char *name;

@@ -127,10 +127,10 @@ CLEANFILES += tests/tools/tamper
 FLOW_TOOLS = tests/tools/kafka_client$(EXEEXT) tests/tools/fault_preload.so$(EXEEXT) \
 	tests/tools/tamper$(EXEEXT)
 
-# Versions for other programs to read: compat_hf.py.
+# Versions for other programs to read: compat_hf.py, compat_gguf.py.
 EXTRA_PROGRAMS += tests/tools/write_hf
 tests_tools_write_hf_SOURCES = tests/tools/write_hf.c
-tests_tools_write_hf_LDADD = $(STORE_LIBS)
+tests_tools_write_hf_LDADD = $(TOKENIZER_LIBS) $(STORE_LIBS)
 CLEANFILES += tests/tools/write_hf
 
 # For tests/data/make_store.sh.
@@ -144,7 +144,8 @@ endif
 EXTRA_DIST += \
 	.ci/run \
 	tests/tools/compat_hf.py tests/tools/compat_tokenizer.py \
-	tests/tools/compat_greedy.py \
+	tests/tools/compat_greedy.py tests/tools/compat_gguf.py \
+	tests/tools/plain_model.py \
 	tests/tools/compat_openai.py tests/tools/compat_openai.js \
 	tests/data/make_store.sh tests/data/store_1.tar.gz \
 	tests/data/store_1_pages.tar.gz tests/data/store_2.tar.gz \

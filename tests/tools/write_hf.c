@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * write_hf DIR [qwen3] - publishes one version with small random weights into
- * the data directory DIR, for compat_hf.py: DIR/versions/000001 is what it
- * loads.
+ * write_hf DIR [qwen3] [wide] - publishes one version with small random weights
+ * into the data directory DIR, for compat_hf.py and compat_gguf.py:
+ * DIR/versions/000001 is what they load. wide: rows have a multiple of 32
+ * numbers.
  */
 #include "config.h"
 
@@ -11,6 +12,7 @@
 #include <string.h>
 
 #include "base/xalloc.h"
+#include "learner/tokenizer/tokenizer.h"
 #include "store/store.h"
 
 static struct model_shape shape = {
@@ -85,16 +87,16 @@ static void make_weights(struct tensor_list *l)
 
 int main(int argc, char **argv)
 {
-    static const char tokenizer[] = "{}"; /* not what is tested here */
+    struct tokenizer *tokenizer = tokenizer_create_builtin(shape.vocab_size);
+    struct buf tokenizer_json = BUF_INIT;
     struct tensor_list weights = TENSOR_LIST_INIT;
     struct tensor_list state = TENSOR_LIST_INIT;
     struct store_publication p = {
         .shape = &shape,
         .weights = &weights,
         .state = &state,
-        .tokenizer_json = tokenizer,
-        .tokenizer_json_bytes = sizeof tokenizer - 1,
         .end_of_text = 256,
+        .labels_json = "[]",
     };
     struct store *s = NULL;
     struct err err = ERR_INIT;
@@ -103,10 +105,19 @@ int main(int argc, char **argv)
 
     if (argc < 2)
         return 2;
-    if (argc > 2 && strcmp(argv[2], "qwen3") == 0) {
-        shape.qk_norm = true;
-        shape.tied = false;
+    for (int i = 2; i < argc; i++) {
+        if (strcmp(argv[i], "qwen3") == 0) {
+            shape.qk_norm = true;
+            shape.tied = false;
+        } else if (strcmp(argv[i], "wide") == 0) {
+            shape.dim = 64;
+            shape.head_dim = 24;
+            shape.ffn_dim = 96;
+        }
     }
+    tokenizer_to_json(tokenizer, &tokenizer_json);
+    p.tokenizer_json = tokenizer_json.data;
+    p.tokenizer_json_bytes = tokenizer_json.len;
     make_weights(&weights);
     rc = store_open(argv[1], NULL, 0, &s, &err);
     if (rc == 0)
@@ -114,6 +125,8 @@ int main(int argc, char **argv)
     if (rc)
         fprintf(stderr, "%s\n", err.msg);
     store_close(s);
+    tokenizer_free(tokenizer);
+    buf_release(&tokenizer_json);
     tensor_list_release(&weights);
     tensor_list_release(&state);
     return err_exit_status(rc);

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A forward pass of Llama and Qwen3 in plain NumPy, for comparisons."""
+
+import json
+import os
+import struct
+
+import numpy as np
+
+
+def read_tensors(path):
+    with open(path, "rb") as f:
+        data = f.read()
+    n = struct.unpack("<Q", data[:8])[0]
+    header = json.loads(data[8:8 + n])
+    header.pop("__metadata__")
+    out = {}
+    for name, t in header.items():
+        begin, end = t["data_offsets"]
+        out[name] = np.frombuffer(data[8 + n + begin:8 + n + end],
+                                  "<f4").reshape(t["shape"]).astype("f8")
+    return out
+
+
+def norm(x, weight, eps):
+    return x / np.sqrt((x * x).mean(-1, keepdims=True) + eps) * weight
+
+
+def rotate(x, theta):
+    t, _, d = x.shape
+    rate = theta ** (-np.arange(0, d, 2) / d)
+    angle = np.arange(t)[:, None, None] * rate
+    a, b = x[..., :d // 2], x[..., d // 2:]
+    cos, sin = np.cos(angle), np.sin(angle)
+    return np.concatenate([a * cos - b * sin, b * cos + a * sin], -1)
+
+
+def attend(c, w, pre, x):
+    h, kv, d = (c["num_attention_heads"], c["num_key_value_heads"],
+                c["head_dim"])
+    t = len(x)
+    q = (x @ w[pre + "q_proj.weight"].T).reshape(t, h, d)
+    k = (x @ w[pre + "k_proj.weight"].T).reshape(t, kv, d)
+    v = (x @ w[pre + "v_proj.weight"].T).reshape(t, kv, d)
+    if pre + "q_norm.weight" in w:
+        q = norm(q, w[pre + "q_norm.weight"], c["rms_norm_eps"])
+        k = norm(k, w[pre + "k_norm.weight"], c["rms_norm_eps"])
+    q, k = rotate(q, c["rope_theta"]), rotate(k, c["rope_theta"])
+    k, v = k.repeat(h // kv, 1), v.repeat(h // kv, 1)
+    score = np.einsum("ihd,jhd->hij", q, k) / np.sqrt(d)
+    score += np.triu(np.full((t, t), -np.inf), 1)
+    p = np.exp(score - score.max(-1, keepdims=True))
+    p /= p.sum(-1, keepdims=True)
+    out = np.einsum("hij,jhd->ihd", p, v).reshape(t, h * d)
+    return out @ w[pre + "o_proj.weight"].T
+
+
+def read_model(directory):
+    """config.json, and the tensors of model.safetensors in float64."""
+    with open(os.path.join(directory, "config.json")) as f:
+        c = json.load(f)
+    return c, read_tensors(os.path.join(directory, "model.safetensors"))
+
+
+def forward(c, w, ids):
+    """The logits after each id: (T, V)."""
+    x = w["model.embed_tokens.weight"][ids]
+    for i in range(c["num_hidden_layers"]):
+        pre = f"model.layers.{i}."
+        y = norm(x, w[pre + "input_layernorm.weight"], c["rms_norm_eps"])
+        x = x + attend(c, w, pre + "self_attn.", y)
+        y = norm(x, w[pre + "post_attention_layernorm.weight"],
+                 c["rms_norm_eps"])
+        gate = y @ w[pre + "mlp.gate_proj.weight"].T
+        up = y @ w[pre + "mlp.up_proj.weight"].T
+        x = x + (gate / (1 + np.exp(-gate)) * up) @ w[
+            pre + "mlp.down_proj.weight"].T
+    x = norm(x, w["model.norm.weight"], c["rms_norm_eps"])
+    return x @ w.get("lm_head.weight", w["model.embed_tokens.weight"]).T

@@ -274,6 +274,7 @@ enum conf_quantize { CONF_QUANTIZE_NONE, CONF_QUANTIZE_INT8 };
 
 struct conf_serve {
     enum conf_quantize quantize;
+    int64_t prefix_cache_mib; /* 0: off */
 };
 
 enum conf_admin { CONF_ADMIN_ANYWHERE, CONF_ADMIN_SOCKET };

@@ -58,6 +58,7 @@ struct view {
     struct process_figures process;
     struct histogram step_seconds, slot_seconds;
     int64_t passes, pass_requests, pass_tokens;
+    int64_t prompt_tokens, prefix_tokens, prefix_bytes;
     const char *state, *source_state;
     double freshness_seconds, uptime_seconds;
     double next_seconds; /* until the next version; NaN: not known */
@@ -384,6 +385,14 @@ static const struct figure figures[] = {
     {FIGURE(NULL, pass_tokens),
      METRIC(24, "generation_pass_tokens_total",
             "Tokens that these passes read, of prompts and of answers.")},
+    {FIGURE(NULL, prompt_tokens),
+     METRIC(24, "generation_prompt_tokens_total",
+            "Tokens of the prompts of completions.")},
+    {FIGURE(NULL, prefix_tokens),
+     METRIC(24, "prefix_cache_hit_tokens_total",
+            "Of these prompt tokens, those that the prefix cache had.")},
+    {FIGURE(NULL, prefix_bytes),
+     METRIC(24, "prefix_cache_bytes", "Memory that the prefix cache takes.")},
 };
 
 #define N_FIGURES (sizeof figures / sizeof *figures)
@@ -522,6 +531,9 @@ static struct view *view_create(struct status_board *b)
     v->passes = atomic_load(&b->infer.passes);
     v->pass_requests = atomic_load(&b->infer.pass_requests);
     v->pass_tokens = atomic_load(&b->infer.pass_tokens);
+    v->prompt_tokens = atomic_load(&b->infer.prompt_tokens);
+    v->prefix_tokens = atomic_load(&b->infer.prefix_tokens);
+    v->prefix_bytes = atomic_load(&b->infer.prefix_bytes);
     v->state = status_state_name(v->s.state);
     v->source_state = source_state_name(v->source.state);
     v->source_up = v->source.state == SOURCE_RUNNING ||

@@ -527,6 +527,7 @@ def outputs(tap, where):
                  write_lines(os.path.join(TMP, "eval.jsonl"), [
                      json.dumps({"text": f"text {i}", "label": f"l{i % 2}"})
                      for i in range(40)])],
+        "export": ["latest", None, "--data-dir", data],
         "completion": ["bash"], "help": [], "--help": [], "--version": [],
     }
     shown = re.findall(r"^  (\w+)", run("help")[1], re.M)
@@ -537,7 +538,7 @@ def outputs(tap, where):
     for verb, rest in arguments.items():
         bad = []
         for mode in ("full", "closed", "left"):
-            args = [a or os.path.join(TMP, f"b-{mode}") for a in rest]
+            args = [a or os.path.join(TMP, f"{verb}-{mode}") for a in rest]
             if verb == "restore":
                 args = [source, "--data-dir", os.path.join(TMP, f"r-{mode}")]
             code, err = write_to(mode, verb, *args)

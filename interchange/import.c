@@ -248,7 +248,7 @@ static int read_folder(const char *dir, struct import_model *m, bool all,
     return rc;
 }
 
-/* --- a source ----------------------------------------------------------- */
+/* --- either kind ------------------------------------------------------ */
 
 static int read_source(const char *source, struct import_model *m, bool all,
                        struct err *err)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * import.h - reads a model that another program wrote.
+ * import.h - reads a published model: one that another program wrote.
  *
- * A source is one of:
+ * It is one of:
  *
  *     a folder of Hugging Face     config.json, tokenizer.json and either
  *                                  model.safetensors or several files with
@@ -45,7 +45,7 @@ struct import_model {
     }
 
 /*
- * Reads a source. `m` is as IMPORT_MODEL_INIT, and is so after a failure.
+ * Reads a published model. `m` is as IMPORT_MODEL_INIT, and is so after a failure.
  * ERR_NOTFOUND, ERR_INVALID (names what this program does not read),
  * ERR_CORRUPT, ERR_LIMIT, ERR_IO, ERR_NOMEM. Messages begin with a path.
  */

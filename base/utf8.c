@@ -98,6 +98,21 @@ size_t utf8_character(const char *s, size_t n_bytes)
     return length > 0 ? (size_t)length : 0;
 }
 
+size_t utf8_decode(const char *s, size_t n_bytes, uint32_t *code_point)
+{
+    const unsigned char *u = (const unsigned char *)s;
+    size_t length = utf8_character(s, n_bytes);
+    uint32_t c = length <= 1 ? 0x7f : 0x7fU >> length;
+
+    if (length == 0)
+        return 0;
+    c &= u[0];
+    for (size_t i = 1; i < length; i++)
+        c = c << 6 | (u[i] & 0x3f);
+    *code_point = c;
+    return length;
+}
+
 size_t utf8_whole(const char *s, size_t n_bytes)
 {
     const unsigned char *u = (const unsigned char *)s;

@@ -12,11 +12,15 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 bool utf8_valid(const char *s, size_t n_bytes);
 
 /* The length of the valid character at the beginning of s; 0: there is none. */
 size_t utf8_character(const char *s, size_t n_bytes);
+
+/* Returns the same length, and the character's code point. */
+size_t utf8_decode(const char *s, size_t n_bytes, uint32_t *code_point);
 
 /* The length of s without a cut character at its end: n_bytes, or up to 3 less.
  * Bytes that cannot be UTF-8 are no cut character. */

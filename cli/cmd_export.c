@@ -169,6 +169,9 @@ static int read_version(struct catalog *c, const struct catalog_version *v,
                                  err);
     if (rc == 0)
         rc = read_labels(c, e, err);
+    if (rc == 0 &&
+        tokenizer_vocab_size(e->tokenizer) < e->model.shape.vocab_size)
+        tokenizer_pad(e->tokenizer, e->model.shape.vocab_size);
     e->has_ngram = e->ngram.n > 0;
     e->model.sha256 = v->weights_sha256;
     return rc;
@@ -287,6 +290,8 @@ static void print_json(const struct export *e, const char *dir)
 
 static void print_text(const struct export *e, const char *dir)
 {
+    double percent = 100 * (e->rounded / e->whole - 1);
+
     printf("%s: version %" PRId64 " as %s, %s, %.1f MiB\n", dir, e->version,
            format_name(e), gguf_type_name(e->type),
            (double)e->report.bytes / MIB);
@@ -303,7 +308,7 @@ static void print_text(const struct export *e, const char *dir)
         return;
     printf("  %.4f  the Transformer in %s, as exported (%+.2f %%)\n",
            e->rounded, gguf_type_name(e->type),
-           100 * (e->rounded / e->whole - 1));
+           fabs(percent) < 0.005 ? 0.0 : percent); /* no "-0.00" */
 }
 
 /* --- all of it ---------------------------------------------------------- */

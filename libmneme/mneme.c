@@ -25,7 +25,7 @@
 #include "base/xalloc.h"
 #include "learner/infer/infer.h"
 #include "store/catalog.h"
-#include "store/hf.h"
+#include "interchange/import.h"
 #include "store/safetensors.h"
 #include "store/store.h"
 #include "store/tags.h"
@@ -175,13 +175,17 @@ static int read_folder(const char *dir, struct parts *p, struct err *err)
 {
     char *config = fileio_join(dir, "config.json");
     bool linear = access(config, F_OK) != 0;
-    int64_t end_of_text;
+    struct import_model m = IMPORT_MODEL_INIT;
     int rc = 0;
 
     free(config);
     if (!linear)
-        rc = hf_read_dir(dir, &p->shape, &end_of_text, &p->weights,
-                         &p->tokenizer_json, err);
+        rc = import_read(dir, &m, err);
+    if (rc == 0 && !linear) {
+        p->shape = m.shape;
+        p->weights = m.weights;
+        p->tokenizer_json = m.tokenizer_json;
+    }
     if (rc == 0)
         rc = read_part(dir, VERSION_FILES_HEAD, &p->head, err);
     if (rc == 0)
@@ -209,6 +213,9 @@ static int create(struct mneme *m, struct parts *p, unsigned flags,
     if (p->tokenizer_json.len)
         rc = tokenizer_from_json(p->tokenizer_json.data, p->tokenizer_json.len,
                                  &m->tokenizer, err);
+    if (rc == 0 && m->tokenizer &&
+        tokenizer_vocab_size(m->tokenizer) < p->shape.vocab_size)
+        tokenizer_pad(m->tokenizer, p->shape.vocab_size);
     if (rc == 0 && p->labels_json.len)
         rc = names_from_json(&labels, p->labels_json.data, p->labels_json.len,
                              MOST_LABELS, err);

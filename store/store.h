@@ -46,6 +46,7 @@
 #include "base/tensor.h"
 #include "store/catalog.h"
 
+struct hf_text;
 struct sqlite3;
 struct store; /* fields are in store_private.h */
 
@@ -140,6 +141,8 @@ struct store_publication {
     const char *tokenizer_json;       /* NULL when linear */
     size_t tokenizer_json_bytes;
     uint32_t end_of_text;
+    const struct hf_text *text; /* NULL: that of mneme's own vocabularies, with
+                                   end_of_text */
     const char *labels_json;   /* array of strings */
     const char *metadata_json; /* object: counters, losses by domain, kernels;
                                   stored in the row and state.safetensors */

@@ -81,6 +81,7 @@ FLOW_TESTS = \
 	tests/flows/flow_streams.py \
 	tests/flows/flow_openapi.py \
 	tests/flows/flow_libmneme.py \
+	tests/flows/flow_import.py \
 	tests/flows/flow_installed.sh \
 	tests/flows/flow_dist.sh \
 	tests/flows/flow_kafka.py \
@@ -136,6 +137,11 @@ CLEANFILES += tests/tools/write_hf
 
 # For tests/data/make_store.sh.
 if HAVE_CMOCKA
+EXTRA_PROGRAMS += tests/tools/encode_texts
+tests_tools_encode_texts_SOURCES = tests/tools/encode_texts.c
+tests_tools_encode_texts_LDADD = $(TOKENIZER_LIBS)
+CLEANFILES += tests/tools/encode_texts
+
 EXTRA_PROGRAMS += tests/tools/write_store
 tests_tools_write_store_SOURCES = tests/tools/write_store.c
 tests_tools_write_store_LDADD = $(TEST_UTIL) $(DAEMON_LIBS) $(CMOCKA_LIBS)
@@ -148,6 +154,7 @@ EXTRA_DIST += \
 	tests/tools/compat_greedy.py tests/tools/compat_gguf.py \
 	tests/tools/plain_model.py \
 	tests/tools/compat_openai.py tests/tools/compat_openai.js \
+	tests/learner/tokenizer/nfc_digest.py \
 	tests/data/make_store.sh tests/data/store_1.tar.gz \
 	tests/data/store_1_pages.tar.gz tests/data/store_2.tar.gz \
 	tests/data/store_3.tar.gz \
@@ -155,6 +162,12 @@ EXTRA_DIST += \
 	tests/data/saved_again/model.safetensors \
 	tests/data/saved_again/tokenizer.json \
 	tests/data/saved_again/tokenizer_config.json \
+	tests/data/models \
+	tests/data/tokenizers/gpt2.json tests/data/tokenizers/gpt2.ids.json \
+	tests/data/tokenizers/llama3.json tests/data/tokenizers/llama3.ids.json \
+	tests/data/tokenizers/qwen2.json tests/data/tokenizers/qwen2.ids.json \
+	tests/data/tokenizers/scattered.json tests/data/tokenizers/scattered.ids.json \
+	tests/data/tokenizers/smollm.json tests/data/tokenizers/smollm.ids.json \
 	tests/data/model_reference.py tests/data/model_reference.txt \
 	tests/kafka/kafka.sh tests/kafka/pom.xml \
 	tests/package.sh \

@@ -14,11 +14,11 @@
 #include "base/timing.h"
 #include "base/xalloc.h"
 #include "daemon/board/series.h"
-#include "daemon/http/api_events.h"
-#include "daemon/http/http_listen.h"
-#include "daemon/http/http_mhd.h"
+#include "daemon/http/api/api_events.h"
 #include "daemon/http/http_private.h"
-#include "daemon/http/http_tls.h"
+#include "daemon/http/request/http_mhd.h"
+#include "daemon/http/wire/http_listen.h"
+#include "daemon/http/wire/http_tls.h"
 #include "daemon/train/options.h"
 
 #define MAX_WAITING 64     /* requests of a holder that wait for a slot */
@@ -142,7 +142,8 @@ int http_start(const struct http_context *context, struct http **http,
     h->events = api_events_watch(context->board, h->series);
     h->slots = http_slots_create(options_cores(), MAX_WAITING);
     h->generators =
-        http_slots_create(options_generations(context->conf), MAX_WAITING);
+        http_slots_create(context->generations ? context->generations : 1,
+                          MAX_WAITING);
     h->rules.share =
         http_share_create(conf->cpu_share, options_cores(), context->board);
     rc = raise_descriptors(conf, err);

@@ -46,6 +46,8 @@ int publisher_publish(struct publisher *p, const struct snapshot *s,
                       int64_t *version, struct err *err)
 {
     int64_t started = timing_mono_ns();
+    struct hf_text text = p->tokenizer ? snapshot_text(p->tokenizer)
+                                       : (struct hf_text){0};
     struct catalog_pointers pointers;
     struct store_publication publication = {
         .created_ms = s->created_ms,
@@ -60,7 +62,7 @@ int publisher_publish(struct publisher *p, const struct snapshot *s,
         .ngram = &s->ngram,
         .tokenizer_json = p->tokenizer ? p->tokenizer_json.data : NULL,
         .tokenizer_json_bytes = p->tokenizer_json.len,
-        .end_of_text = p->tokenizer ? tokenizer_end_of_text(p->tokenizer) : 0,
+        .text = p->tokenizer ? &text : NULL,
         .labels_json = s->labels_json.data,
         .metadata_json = s->metadata.data,
         .offsets = s->offsets,

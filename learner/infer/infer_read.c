@@ -487,11 +487,11 @@ static void visit_echo(const struct visit *v, void *arg)
 }
 
 /*
- * Cuts the prompt as a record would be cut. If the prompt begins with an
- * end-of-text token, that id gets a segment of its own, and the rest is cut as
+ * Cuts the prompt as a record would be cut. If the prompt begins with the token
+ * that begins a text, that id gets a segment of its own, and the rest is cut as
  * without it.
- *   tokens  [n + 1] an end-of-text token, then the prompt
- *   own     the prompt's first id is end-of-text
+ *   tokens  [n + 1] the token that begins a text, then the prompt
+ *   own     the prompt's first id is that token
  */
 static size_t cut_prompt(const token_id *tokens, size_t n, bool own,
                          size_t context, struct segment *segments)
@@ -545,19 +545,19 @@ int infer_prompt_logprobs(const struct infer *f, const token_id *prompt,
                         .arg = &e};
     int rc = check_echo(f, prompt, n, n_alternatives, err);
     struct segment *segments;
-    token_id *tokens, end;
+    token_id *tokens, begin;
     size_t context;
 
     if (rc || n == 0)
         return rc;
     context = (size_t)f->model->shape.context;
-    end = tokenizer_end_of_text(f->tokenizer);
+    begin = tokenizer_begin_of_text(f->tokenizer);
     tokens = xcalloc(n + 1, sizeof *tokens);
-    tokens[0] = end;
+    tokens[0] = begin;
     memcpy(tokens + 1, prompt, n * sizeof *tokens);
     segments = xcalloc(n / context + 2, sizeof *segments);
     r.segments = segments;
-    r.n = cut_prompt(tokens, n, prompt[0] == end, context, segments);
+    r.n = cut_prompt(tokens, n, prompt[0] == begin, context, segments);
     rc = read_all(&r, err);
     free(segments);
     free(tokens);

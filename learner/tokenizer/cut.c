@@ -80,7 +80,7 @@ void cut_record(struct cut *c, const struct tokenizer *t, size_t context,
         cut_linear(c, text, text_bytes, domain, label);
         return;
     }
-    token_list_add(&c->tokens, tokenizer_end_of_text(t));
+    token_list_add(&c->tokens, tokenizer_begin_of_text(t));
     if (prompt)
         tokenizer_encode(t, prompt, prompt_bytes, &c->tokens);
     n_prompt = c->tokens.n - 1;
@@ -91,11 +91,11 @@ void cut_record(struct cut *c, const struct tokenizer *t, size_t context,
 void cut_ids(struct cut *c, const struct tokenizer *t, size_t context,
              const token_id *ids, size_t n)
 {
-    token_id end = tokenizer_end_of_text(t);
+    token_id begin = tokenizer_begin_of_text(t);
 
     memset(c, 0, sizeof *c);
-    if (n == 0 || ids[0] != end)
-        token_list_add(&c->tokens, end);
+    if (n == 0 || ids[0] != begin)
+        token_list_add(&c->tokens, begin);
     for (size_t i = 0; i < n; i++)
         token_list_add(&c->tokens, ids[i]);
     cut_tokens(c, t, context, 0, -1, -1);

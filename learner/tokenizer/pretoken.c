@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/utf8.h"
 #include "learner/tokenizer/unicode_classes.h"
 
 static enum unicode_class class_of(uint32_t c)
@@ -26,32 +27,6 @@ static enum unicode_class class_of(uint32_t c)
     return UNICODE_OTHER;
 }
 
-/* Returns the length of a well-formed character (RFC 3629), or 0, and its code
- * point. */
-static size_t decode(const unsigned char *s, size_t n, uint32_t *c)
-{
-    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-    size_t length = s[0] < 0x80   ? 1
-                    : s[0] < 0xc2 ? 0
-                    : s[0] < 0xe0 ? 2
-                    : s[0] < 0xf0 ? 3
-                    : s[0] < 0xf5 ? 4
-                                  : 0;
-
-    if (length == 0 || length > n)
-        return 0;
-    *c = length == 1 ? s[0] : s[0] & (0x7fU >> length);
-    for (size_t i = 1; i < length; i++) {
-        if ((s[i] & 0xc0) != 0x80)
-            return 0;
-        *c = *c << 6 | (s[i] & 0x3f);
-    }
-    if (*c < least[length] || *c > 0x10ffff ||
-        (*c >= 0xd800 && *c <= 0xdfff))
-        return 0;
-    return length;
-}
-
 /* Returns the class of the character at s, and its length. */
 static enum unicode_class class_at(const char *s, size_t n, size_t *length)
 {
@@ -67,13 +42,15 @@ static enum unicode_class class_at(const char *s, size_t n, size_t *length)
         return UNICODE_NUMBER;
     if (b < 0x80)
         return UNICODE_OTHER;
-    *length = decode((const unsigned char *)s, n, &c);
+    *length = utf8_decode(s, n, &c);
     if (*length == 0) {
         *length = 1;
         return UNICODE_OTHER;
     }
     return class_of(c);
 }
+
+/* --- GPT-2 and SmolLM --------------------------------------------------- */
 
 /* Returns the length of 's 't 're 've 'm 'll 'd, or 0. */
 static size_t contraction(const char *s, size_t n)
@@ -98,9 +75,12 @@ static size_t run_of(enum unicode_class is, const char *s, size_t n)
     return at;
 }
 
-/* Counts white space: all of it at the end of the text, otherwise all but the
- * last character, which belongs to the next pre-token. A single one counts. */
-static size_t space_run(const char *s, size_t n)
+/*
+ * Counts white space: all of it at the end of the text, otherwise all but the
+ * last character, which belongs to the next pre-token. A single one counts.
+ *   numbers_apart  a number is a text of its own, so the text ends before it
+ */
+static size_t space_run(bool numbers_apart, const char *s, size_t n)
 {
     size_t at = 0, last = 0, length;
     enum unicode_class next = UNICODE_SPACE;
@@ -112,18 +92,18 @@ static size_t space_run(const char *s, size_t n)
         last = at;
         at += length;
     }
-    /* A number is a pre-token of its own, so the text ends before it. */
-    if (at == n || next == UNICODE_NUMBER || last == 0)
+    if (at == n || (numbers_apart && next == UNICODE_NUMBER) || last == 0)
         return at;
     return last;
 }
 
-size_t pretoken_next(const char *text, size_t n_bytes)
+static size_t next_of_gpt2(bool numbers_apart, const char *text,
+                           size_t n_bytes)
 {
     size_t length, space, after;
     enum unicode_class is = class_at(text, n_bytes, &length);
 
-    if (is == UNICODE_NUMBER)
+    if (numbers_apart && is == UNICODE_NUMBER)
         return length;
     after = contraction(text, n_bytes);
     if (after)
@@ -131,7 +111,93 @@ size_t pretoken_next(const char *text, size_t n_bytes)
     space = text[0] == ' ' && n_bytes > 1 ? 1 : 0;
     if (space)
         is = class_at(text + 1, n_bytes - 1, &length);
-    if (is == UNICODE_LETTER || is == UNICODE_OTHER)
+    if (is == UNICODE_LETTER || is == UNICODE_OTHER ||
+        (is == UNICODE_NUMBER && !numbers_apart))
         return space + run_of(is, text + space, n_bytes - space);
-    return space_run(text, n_bytes);
+    return space_run(numbers_apart, text, n_bytes);
+}
+
+/* --- Llama 3 and Qwen2 -------------------------------------------------- */
+
+/* Does what contraction does, in any case. The long s (U+017F) is a lower case
+ * of S. */
+static size_t contraction_any_case(const char *s, size_t n)
+{
+    char small[3] = "'";
+
+    if (n < 2 || s[0] != '\'')
+        return 0;
+    if (n >= 3 && memcmp(s + 1, "\xc5\xbf", 2) == 0)
+        return 3;
+    for (size_t i = 1; i < 3 && i < n; i++)
+        small[i] = (char)(s[i] >= 'A' && s[i] <= 'Z' ? s[i] + 'a' - 'A' : s[i]);
+    return contraction(small, n < 3 ? n : 3);
+}
+
+static bool is_newline(char c)
+{
+    return c == '\r' || c == '\n';
+}
+
+/* Counts up to `most` number characters. */
+static size_t numbers(int most, const char *s, size_t n)
+{
+    size_t at = 0, length;
+
+    for (int i = 0; i < most && at < n; i++) {
+        if (class_at(s + at, n - at, &length) != UNICODE_NUMBER)
+            break;
+        at += length;
+    }
+    return at;
+}
+
+/* Counts white space up to its last line end; without one, as space_run. */
+static size_t space_or_lines(const char *s, size_t n)
+{
+    size_t run = run_of(UNICODE_SPACE, s, n), lines = run;
+
+    while (lines && !is_newline(s[lines - 1]))
+        lines--;
+    return lines ? lines : space_run(false, s, n);
+}
+
+static size_t next_of_llama3(int most_numbers, const char *text,
+                             size_t n_bytes)
+{
+    size_t length, after, begin;
+    enum unicode_class is = class_at(text, n_bytes, &length), second;
+
+    if (is == UNICODE_LETTER)
+        return run_of(is, text, n_bytes);
+    if (is == UNICODE_NUMBER)
+        return numbers(most_numbers, text, n_bytes);
+    after = contraction_any_case(text, n_bytes);
+    if (after)
+        return after;
+    second = UNICODE_SPACE;
+    if (length < n_bytes)
+        second = class_at(text + length, n_bytes - length, &after);
+    if (second == UNICODE_LETTER && !is_newline(text[0]))
+        return length + run_of(second, text + length, n_bytes - length);
+    if (is == UNICODE_SPACE && (text[0] != ' ' || second != UNICODE_OTHER))
+        return space_or_lines(text, n_bytes);
+    begin = is == UNICODE_SPACE ? length : 0;
+    after = begin + run_of(UNICODE_OTHER, text + begin, n_bytes - begin);
+    while (after < n_bytes && is_newline(text[after]))
+        after++;
+    return after;
+}
+
+size_t pretoken_next(enum pretoken_kind kind, const char *text,
+                     size_t n_bytes)
+{
+    switch (kind) {
+    case PRETOKEN_LLAMA3:
+        return next_of_llama3(3, text, n_bytes);
+    case PRETOKEN_QWEN2:
+        return next_of_llama3(1, text, n_bytes);
+    default:
+        return next_of_gpt2(kind == PRETOKEN_SMOLLM, text, n_bytes);
+    }
 }

@@ -1,27 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Encoding merges pairs within one pre-token, the pair of lowest rank first. It
- * uses a linked list of ids, and a heap of candidate pairs by rank and
- * position. A candidate is dropped when it comes out of the heap if a neighbour
- * has changed since. So a pre-token of n bytes takes O(n log n), whatever its
- * content.
+ * The vocabulary: tokens, the names of added tokens, and the hash tables that
+ * encoding needs (tokenizer_encode.c).
  */
 #include "config.h"
 
 #include "learner/tokenizer/tokenizer.h"
 
 #include <assert.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/heap.h"
+#include "base/checksum.h"
+#include "base/model_shape.h"
 #include "base/xalloc.h"
 #include "learner/tokenizer/builtin_merges.h"
-#include "learner/tokenizer/pretoken.h"
 #include "learner/tokenizer/tokenizer_private.h"
-
-#define CHECK_BYTES 65536 /* bytes encoded between two checks of cancel */
 
 void token_list_add(struct token_list *l, token_id id)
 {
@@ -38,21 +32,15 @@ void token_list_release(struct token_list *l)
 
 /* --- GPT-2's byte alphabet ---------------------------------------------- */
 
-static bool prints_as_itself(int byte)
-{
-    return (byte >= '!' && byte <= '~') || (byte >= 0xa1 && byte <= 0xac) ||
-           byte >= 0xae;
-}
-
+/* Bytes 0 to 32, 127 to 160 and 173 do not print. Their characters are U+0100
+ * to U+0143, in this order. */
 static uint32_t code_point_of(unsigned char byte)
 {
-    uint32_t next = 256;
-
-    if (prints_as_itself(byte))
-        return byte;
-    for (int b = 0; b < byte; b++)
-        next += !prints_as_itself(b);
-    return next;
+    if (byte <= 32)
+        return 256U + byte;
+    if (byte >= 127 && byte <= 160)
+        return 289U + byte - 127;
+    return byte == 173 ? 323 : byte;
 }
 
 void tokenizer_spell(unsigned char byte, struct buf *out)
@@ -69,75 +57,145 @@ void tokenizer_spell(unsigned char byte, struct buf *out)
 
 int tokenizer_unspell(uint32_t code_point)
 {
-    for (int b = 0; b < 256; b++)
-        if (code_point_of((unsigned char)b) == code_point)
-            return b;
-    return -1;
+    int c = (int)code_point;
+
+    if (code_point > 323)
+        return -1;
+    if (c >= 256)
+        return c == 323 ? 173 : c >= 289 ? c - 289 + 127 : c - 256;
+    return code_point_of((unsigned char)c) == code_point ? c : -1;
 }
 
-/* --- building ----------------------------------------------------------- */
+/* --- hash tables and names ---------------------------------------------- */
 
-static size_t slot_of(const struct tokenizer *t, token_id left,
-                      token_id right)
-{
-    size_t slot =
-        tokenizer_hash(left << 16 ^ left >> 16 ^ right) & (t->n_slots - 1);
-
-    while (t->slots[slot]) {
-        const struct tokenizer_merge *m = &t->merges[t->slots[slot] - 1];
-
-        if (m->left == left && m->right == right)
-            break;
-        slot = (slot + 1) & (t->n_slots - 1);
-    }
-    return slot;
-}
-
-void tokenizer_index(struct tokenizer *t)
+/* As in Hugging Face's tokenizers, the last of several merges of the same two
+ * ids counts. */
+static void index_merges(struct tokenizer *t)
 {
     t->n_slots = 64;
-    while (t->n_slots < 4 * t->n_merges)
+    while (t->n_slots < 2 * t->n_merges)
         t->n_slots *= 2;
     free(t->slots);
     t->slots = xcalloc(t->n_slots, sizeof *t->slots);
     for (size_t i = 0; i < t->n_merges; i++) {
-        size_t slot = slot_of(t, t->merges[i].left, t->merges[i].right);
+        const struct tokenizer_merge *m = &t->merges[i];
+        size_t at =
+            (size_t)(tokenizer_slot_of(t, m->left, m->right) - t->slots);
 
-        if (!t->slots[slot])
-            t->slots[slot] = (uint32_t)i + 1;
+        t->slots[at] =
+            (struct tokenizer_slot){m->left, m->right, (uint32_t)i + 1};
     }
 }
 
-static void set_token(struct tokenizer *t, int id, const char *bytes,
-                      size_t n_bytes)
+static void index_words(struct tokenizer *t)
+{
+    t->n_words = 64;
+    while (t->n_words < 2 * (size_t)t->vocab_size)
+        t->n_words *= 2;
+    t->words = xcalloc(t->n_words, sizeof *t->words);
+    for (int id = 0; id < t->vocab_size; id++) {
+        const struct tokenizer_token *token = &t->tokens[id];
+        size_t at;
+
+        if (token->kind != TOKENIZER_ORDINARY || token->n_bytes == 0)
+            continue;
+        at = checksum_xxh3(t->text.data + token->bytes_at, token->n_bytes, 0);
+        for (at &= t->n_words - 1; t->words[at];)
+            at = (at + 1) & (t->n_words - 1);
+        t->words[at] = (uint32_t)id + 1;
+    }
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    const struct tokenizer_name *x = a, *y = b;
+    size_t n = x->n_bytes < y->n_bytes ? x->n_bytes : y->n_bytes;
+    int order = memcmp(x->bytes, y->bytes, n);
+
+    if (order)
+        return order;
+    return x->n_bytes < y->n_bytes ? -1 : x->n_bytes > y->n_bytes;
+}
+
+void tokenizer_add_name(struct tokenizer_names *names, const char *name,
+                        size_t n_bytes, token_id id, bool is_special)
+{
+    XGROW(names->items, names->n, names->cap);
+    names->items[names->n++] = (struct tokenizer_name){
+        .bytes = xmemdup(name, n_bytes),
+        .n_bytes = n_bytes,
+        .id = id,
+        .is_special = is_special,
+    };
+    names->begins[(unsigned char)name[0]] = true;
+    names->has_text = names->has_text || !is_special;
+}
+
+void tokenizer_index(struct tokenizer *t)
+{
+    index_merges(t);
+    if (t->knows_words)
+        index_words(t);
+    if (t->names.n)
+        qsort(t->names.items, t->names.n, sizeof *t->names.items,
+              compare_names);
+    if (t->normal_names.n)
+        qsort(t->normal_names.items, t->normal_names.n,
+              sizeof *t->normal_names.items, compare_names);
+}
+
+/* --- building ----------------------------------------------------------- */
+
+/* Adds a string, terminated by NUL, to the text of all tokens. */
+static size_t add_text(struct tokenizer *t, const char *bytes, size_t n)
+{
+    size_t at = t->text.len;
+
+    buf_add(&t->text, bytes, n);
+    buf_addc(&t->text, '\0');
+    return at;
+}
+
+void tokenizer_set(struct tokenizer *t, token_id id, enum tokenizer_kind kind,
+                   const char *bytes, size_t n_bytes, const char *piece)
+{
+    struct tokenizer_token *token = &t->tokens[id];
+
+    token->kind = kind;
+    token->bytes_at = add_text(t, bytes, n_bytes);
+    token->n_bytes = n_bytes;
+    token->piece_at = add_text(t, piece, strlen(piece));
+}
+
+void tokenizer_set_unused(struct tokenizer *t, token_id id)
+{
+    struct buf piece = BUF_INIT;
+
+    buf_addf(&piece, "<unused_%u>", id);
+    tokenizer_set(t, id, TOKENIZER_UNUSED, "", 0, piece.data);
+    buf_release(&piece);
+}
+
+static void set_ordinary(struct tokenizer *t, token_id id, const char *bytes,
+                         size_t n_bytes)
 {
     struct buf piece = BUF_INIT;
 
     for (size_t i = 0; i < n_bytes; i++)
         tokenizer_spell((unsigned char)bytes[i], &piece);
-    t->tokens[id].bytes = xmalloc(n_bytes + 1);
-    memcpy(t->tokens[id].bytes, bytes, n_bytes);
-    t->tokens[id].bytes[n_bytes] = '\0';
-    t->tokens[id].n_bytes = n_bytes;
-    t->tokens[id].piece = buf_detach(&piece);
-}
-
-static void set_special(struct tokenizer *t, int id, char *name)
-{
-    t->tokens[id].bytes = xstrdup("");
-    t->tokens[id].n_bytes = 0;
-    t->tokens[id].piece = name;
+    tokenizer_set(t, id, TOKENIZER_ORDINARY, bytes, n_bytes, piece.data);
+    buf_release(&piece);
 }
 
 static void set_merged(struct tokenizer *t, const struct tokenizer_merge *m)
 {
-    const struct tokenizer_token *a = &t->tokens[m->left];
-    const struct tokenizer_token *b = &t->tokens[m->right];
     struct buf both = BUF_INIT;
+    const token_id sides[] = {m->left, m->right};
 
-    buf_add(&both, a->bytes, a->n_bytes);
-    buf_add(&both, b->bytes, b->n_bytes);
-    set_token(t, m->result, both.data, both.len);
+    for (int i = 0; i < 2; i++)
+        buf_add(&both, t->text.data + t->tokens[sides[i]].bytes_at,
+                t->tokens[sides[i]].n_bytes);
+    set_ordinary(t, m->result, both.data, both.len);
     buf_release(&both);
 }
 
@@ -147,21 +205,27 @@ struct tokenizer *tokenizer_build(const struct tokenizer_merge *merges,
     struct tokenizer *t = xcalloc(1, sizeof *t);
 
     t->vocab_size = vocab_size;
-    t->end_of_text = TOKENIZER_END_OF_TEXT;
+    t->begin_of_text = t->end_of_text = TOKENIZER_END_OF_TEXT;
+    t->pretoken = PRETOKEN_SMOLLM;
     t->tokens = xcalloc((size_t)vocab_size, sizeof *t->tokens);
     for (int b = 0; b < 256; b++) {
         char byte = (char)b;
 
-        set_token(t, b, &byte, 1);
+        set_ordinary(t, (token_id)b, &byte, 1);
         t->byte_ids[b] = (token_id)b;
     }
-    set_special(t, TOKENIZER_END_OF_TEXT, xstrdup(TOKENIZER_END_NAME));
+    tokenizer_set(t, TOKENIZER_END_OF_TEXT, TOKENIZER_SPECIAL, "", 0,
+                  TOKENIZER_END_NAME);
+    tokenizer_add_name(&t->names, TOKENIZER_END_NAME,
+                       strlen(TOKENIZER_END_NAME), TOKENIZER_END_OF_TEXT, true);
     t->merges = xmemdup(merges, n_merges * sizeof *merges);
     t->n_merges = n_merges;
     for (size_t i = 0; i < n_merges; i++)
         set_merged(t, &merges[i]);
     for (int id = TOKENIZER_FIRST_MERGE + (int)n_merges; id < vocab_size; id++)
-        set_special(t, id, xasprintf("<unused_%d>", id));
+        tokenizer_set_unused(t, (token_id)id);
+    for (int id = 0; id < vocab_size; id++)
+        t->tokens[id].in_vocab = true;
     tokenizer_index(t);
     return t;
 }
@@ -187,19 +251,42 @@ struct tokenizer *tokenizer_create_builtin(int vocab_size)
     return tokenizer_build(merges, (size_t)n, vocab_size);
 }
 
+void tokenizer_pad(struct tokenizer *t, int vocab_size)
+{
+    int id = t->vocab_size;
+
+    BUG_ON(vocab_size < id || vocab_size > MODEL_MAX_VOCAB);
+    t->tokens =
+        xreallocarray(t->tokens, (size_t)vocab_size, sizeof *t->tokens);
+    memset(t->tokens + id, 0, (size_t)(vocab_size - id) * sizeof *t->tokens);
+    for (; id < vocab_size; id++)
+        tokenizer_set_unused(t, (token_id)id);
+    t->vocab_size = vocab_size;
+}
+
+static void release_names(struct tokenizer_names *names)
+{
+    for (size_t i = 0; i < names->n; i++)
+        free(names->items[i].bytes);
+    free(names->items);
+}
+
 void tokenizer_free(struct tokenizer *t)
 {
     if (!t)
         return;
-    for (int i = 0; t->tokens && i < t->vocab_size; i++) {
-        free(t->tokens[i].bytes);
-        free(t->tokens[i].piece);
-    }
+    release_names(&t->names);
+    release_names(&t->normal_names);
+    buf_release(&t->text);
     free(t->tokens);
     free(t->merges);
     free(t->slots);
+    free(t->words);
+    free(t->frame);
     free(t);
 }
+
+/* --- what a tokenizer has ----------------------------------------------- */
 
 int tokenizer_vocab_size(const struct tokenizer *t)
 {
@@ -211,6 +298,63 @@ token_id tokenizer_end_of_text(const struct tokenizer *t)
     return t->end_of_text;
 }
 
+token_id tokenizer_begin_of_text(const struct tokenizer *t)
+{
+    return t->begin_of_text;
+}
+
+int tokenizer_set_end_of_text(struct tokenizer *t, token_id id,
+                              struct err *err)
+{
+    if (!tokenizer_is_special(t, id))
+        return err_set(err, ERR_INVALID,
+                       "token %u cannot end a text: it is no special token "
+                       "of tokenizer.json",
+                       id);
+    if (t->begin_of_text == t->end_of_text)
+        t->begin_of_text = id;
+    t->end_of_text = id;
+    return 0;
+}
+
+bool tokenizer_is_special(const struct tokenizer *t, token_id id)
+{
+    return id < (token_id)t->vocab_size &&
+           t->tokens[id].kind == TOKENIZER_SPECIAL;
+}
+
+bool tokenizer_find(const struct tokenizer *t, const char *name,
+                    size_t n_bytes, token_id *id)
+{
+    const struct tokenizer_names *all[] = {&t->names, &t->normal_names};
+    struct tokenizer_name key = {.bytes = (char *)name, .n_bytes = n_bytes};
+
+    for (int i = 0; i < 2; i++) {
+        const struct tokenizer_name *found =
+            all[i]->n ? bsearch(&key, all[i]->items, all[i]->n, sizeof key,
+                                compare_names)
+                      : NULL;
+
+        if (found) {
+            *id = found->id;
+            return true;
+        }
+    }
+    return false;
+}
+
+const char *tokenizer_gguf_pre(const struct tokenizer *t)
+{
+    static const char *const names[] = {
+        [PRETOKEN_SMOLLM] = "smollm",
+        [PRETOKEN_GPT2] = "gpt-2",
+        [PRETOKEN_LLAMA3] = "llama-bpe",
+        [PRETOKEN_QWEN2] = "qwen2",
+    };
+
+    return names[t->pretoken];
+}
+
 const char *tokenizer_bytes(const struct tokenizer *t, token_id id,
                             size_t *n_bytes)
 {
@@ -219,12 +363,14 @@ const char *tokenizer_bytes(const struct tokenizer *t, token_id id,
         return "";
     }
     *n_bytes = t->tokens[id].n_bytes;
-    return t->tokens[id].bytes;
+    return t->text.data + t->tokens[id].bytes_at;
 }
 
 const char *tokenizer_piece(const struct tokenizer *t, token_id id)
 {
-    return id < (token_id)t->vocab_size ? t->tokens[id].piece : "";
+    return id < (token_id)t->vocab_size
+               ? t->text.data + t->tokens[id].piece_at
+               : "";
 }
 
 void tokenizer_decode(const struct tokenizer *t, const token_id *ids,
@@ -236,121 +382,4 @@ void tokenizer_decode(const struct tokenizer *t, const token_id *ids,
 
         buf_add(out, bytes, n_bytes);
     }
-}
-
-/* --- encoding ----------------------------------------------------------- */
-
-struct node {
-    token_id id;
-    int32_t previous, next; /* -1: none */
-    bool gone;
-};
-
-struct merger {
-    struct node *nodes;
-    size_t cap_nodes;
-    uint64_t *heap; /* (rank + 1) << 32 | node; the smallest on top */
-    size_t n_heap, cap_heap;
-};
-
-static bool merges_before(const uint64_t *a, const uint64_t *b)
-{
-    return *a < *b;
-}
-
-HEAP_DEFINE(heap, uint64_t, merges_before)
-
-/* Returns rank + 1 of the pair that begins at a node, or 0. */
-static uint32_t pair_at(const struct tokenizer *t, const struct merger *m,
-                        int32_t at)
-{
-    const struct node *a = &m->nodes[at];
-
-    if (a->gone || a->next < 0)
-        return 0;
-    return t->slots[slot_of(t, a->id, m->nodes[a->next].id)];
-}
-
-static void consider(const struct tokenizer *t, struct merger *m, int32_t at)
-{
-    uint32_t rank = at >= 0 ? pair_at(t, m, at) : 0;
-
-    if (!rank)
-        return;
-    XGROW(m->heap, m->n_heap, m->cap_heap);
-    heap_push(m->heap, &m->n_heap, (uint64_t)rank << 32 | (uint32_t)at);
-}
-
-static void merge_at(const struct tokenizer *t, struct merger *m, int32_t at,
-                     token_id result)
-{
-    struct node *a = &m->nodes[at], *b = &m->nodes[a->next];
-
-    a->id = result;
-    b->gone = true;
-    a->next = b->next;
-    if (b->next >= 0)
-        m->nodes[b->next].previous = at;
-    consider(t, m, a->previous);
-    consider(t, m, at);
-}
-
-static void encode_pretoken(const struct tokenizer *t, struct merger *m,
-                            const char *bytes, size_t n,
-                            struct token_list *out)
-{
-    if (n > m->cap_nodes) {
-        m->cap_nodes = 2 * n;
-        m->nodes =
-            xreallocarray(m->nodes, m->cap_nodes, sizeof *m->nodes);
-    }
-    for (size_t i = 0; i < n; i++)
-        m->nodes[i] = (struct node){
-            .id = t->byte_ids[(unsigned char)bytes[i]],
-            .previous = (int32_t)i - 1,
-            .next = i + 1 < n ? (int32_t)i + 1 : -1,
-        };
-    m->n_heap = 0;
-    for (size_t i = 0; i + 1 < n; i++)
-        consider(t, m, (int32_t)i);
-    while (m->n_heap) {
-        uint64_t top = heap_pop(m->heap, &m->n_heap);
-        int32_t at = (int32_t)(top & 0xffffffff);
-
-        if (pair_at(t, m, at) == top >> 32)
-            merge_at(t, m, at, t->merges[(top >> 32) - 1].result);
-    }
-    for (int32_t i = 0; i >= 0; i = m->nodes[i].next)
-        token_list_add(out, m->nodes[i].id);
-}
-
-int tokenizer_encode_cancellable(const struct tokenizer *t, const char *text,
-                                 size_t n_bytes, const struct cancel *cancel,
-                                 struct token_list *out, struct err *err)
-{
-    struct merger m = {0};
-    size_t since_check = 0;
-    int rc = 0;
-
-    while (rc == 0 && n_bytes) {
-        size_t n = pretoken_next(text, n_bytes);
-
-        encode_pretoken(t, &m, text, n, out);
-        text += n;
-        n_bytes -= n;
-        since_check += n;
-        if (since_check >= CHECK_BYTES) {
-            rc = cancel_check(cancel, err);
-            since_check = 0;
-        }
-    }
-    free(m.nodes);
-    free(m.heap);
-    return rc;
-}
-
-void tokenizer_encode(const struct tokenizer *t, const char *text,
-                      size_t n_bytes, struct token_list *out)
-{
-    tokenizer_encode_cancellable(t, text, n_bytes, NULL, out, NULL);
 }

@@ -1,23 +1,41 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tokenizer.h - bytes to ids and back, lossless for any bytes.
+ * tokenizer.h - bytes to ids and back.
  *
  * There are two kinds. In `bytes`, each byte is a token. `bpe` is byte-level
- * byte pair encoding (Sennrich et al. 2016). Its pre-tokenizer splits off each
- * digit, then splits like GPT-2. Hugging Face writes it as
- * Sequence[Digits(individual), ByteLevel(use_regex)]; GGUF calls it `smollm`.
- * A vocabulary is learned from text, or it is the built-in one. In a data
- * directory it never changes. In both kinds, ids 0 to 255 are the bytes and
- * 256 is the end-of-text token `<|endoftext|>`. Merges follow from 257. Ids
- * that are left over are named <unused_N>, so that the shape of the model
- * never changes.
+ * byte pair encoding (Sennrich et al. 2016): a text is split into pre-tokens
+ * (pretoken.h), and in each of them pairs of tokens are merged, the merge of
+ * the lowest rank first.
  *
- * Owner:   never changes once made
+ * A vocabulary is learned from text, or it is the built-in one, or a published
+ * one. In a data directory it never changes. In mneme's own vocabularies, ids 0
+ * to 255 are the bytes and 256 is the end-of-text token `<|endoftext|>`. Merges
+ * follow from 257. The pre-tokenizer is that of SmolLM. Ids that are left over
+ * are named <unused_N>, so that the shape of the model never changes.
+ *
+ * In a published vocabulary each token may have any id, and some ids may have
+ * no token. tokenizer_from_json reads these forms of tokenizer.json:
+ *
+ *   pre_tokenizer  ByteLevel (GPT-2); Digits and ByteLevel (SmolLM); Split with
+ *                  the pattern of Llama 3 or Qwen2, and ByteLevel
+ *   normalizer     none or NFC
+ *   model          BPE, with or without ignore_merges
+ *   added tokens   with any ids. Special ones (<|im_start|>) have no bytes, and
+ *                  their names in a text are ordinary text, unless
+ *                  tokenizer_encode_marked reads it. The names of others
+ *                  (<think>) are always found, and are their bytes.
+ *   post_processor none, or one special token before the text
+ *
+ * Encoding and decoding keeps any bytes. With normalizer NFC it gives the text
+ * in Unicode's normalization form C; bytes that are not UTF-8 are kept, too.
+ *
+ * Owner:   never changes once made and padded
  * Threads: any
  */
 #ifndef MNEME_LEARNER_TOKENIZER_TOKENIZER_H
 #define MNEME_LEARNER_TOKENIZER_TOKENIZER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -65,28 +83,73 @@ int tokenizer_train(const char *text, size_t n_bytes, int vocab_size,
                     void (*progress)(int done, int total, void *arg),
                     void *arg, struct tokenizer **tokenizer, struct err *err);
 
-/* Reads a tokenizer.json of the form that tokenizer_to_json writes. ERR_INVALID
- * names what has another form; damage is ERR_CORRUPT. Its post_processor may be
- * absent, do nothing, or put <|endoftext|> before a text. */
+/*
+ * Reads a tokenizer.json of one of the forms above, of at most
+ * TOKENIZER_MAX_JSON bytes, MODEL_MAX_VOCAB ids and TOKENIZER_MAX_MERGES
+ * merges. ERR_INVALID names what has another form; damage is ERR_CORRUPT.
+ *
+ * The end-of-text token is the first of these names that is a special token:
+ * <|endoftext|>, <|end_of_text|>, </s>, <eos>. tokenizer_set_end_of_text
+ * chooses another one. Texts begin with the special token of post_processor;
+ * without one, with end-of-text.
+ */
+#define TOKENIZER_MAX_JSON ((size_t)64 << 20)
+#define TOKENIZER_MAX_MERGES 1048576
+
 int tokenizer_from_json(const char *json, size_t n_bytes,
                         struct tokenizer **tokenizer, struct err *err);
 
-/* Writes a Hugging Face tokenizer.json: BPE, ByteLevel, added_tokens, and a
- * template that puts <|endoftext|> before a text. The same tokenizer gives the
- * same bytes. */
+/*
+ * Writes a Hugging Face tokenizer.json. The same tokenizer gives the same
+ * bytes. A published tokenizer is written with everything that was read. One of
+ * mneme's own form has a template that puts <|endoftext|> before a text.
+ */
 void tokenizer_to_json(const struct tokenizer *t, struct buf *out);
+
+/*
+ * Before a tokenizer is shared: adds unused ids up to vocab_size, since many
+ * published models have more ids than their tokenizer. tokenizer_to_json does
+ * not write them.
+ *   vocab_size  at least that of the tokenizer
+ */
+void tokenizer_pad(struct tokenizer *t, int vocab_size);
+
+/* Before a tokenizer is shared: chooses the token that ends a text; it begins
+ * texts, too, if the old one did. ERR_INVALID unless it is a special token. */
+int tokenizer_set_end_of_text(struct tokenizer *t, token_id id,
+                              struct err *err);
 
 void tokenizer_free(struct tokenizer *t);
 
 int tokenizer_vocab_size(const struct tokenizer *t);
 token_id tokenizer_end_of_text(const struct tokenizer *t);
 
+/* The token that is put before a text. In mneme's own vocabularies, and in
+ * published ones without such a token, it is end-of-text. */
+token_id tokenizer_begin_of_text(const struct tokenizer *t);
+
+/* True for added tokens that are no text. */
+bool tokenizer_is_special(const struct tokenizer *t, token_id id);
+
+/* Finds the added token of this name. */
+bool tokenizer_find(const struct tokenizer *t, const char *name,
+                    size_t n_bytes, token_id *id);
+
+/* The name of the pre-tokenizer in GGUF (tokenizer.ggml.pre). */
+const char *tokenizer_gguf_pre(const struct tokenizer *t);
+
 /* Appends the ids of a text. A special token's name in it is ordinary text. */
 void tokenizer_encode(const struct tokenizer *t, const char *text,
                       size_t n_bytes, struct token_list *out);
 
-/* Does the same, and checks `cancel` every 64 KiB. If it cancels, its error is
- * returned, and `out` has a part of the ids. */
+/* Does the same for what a chat template has made: the names of special tokens
+ * become these tokens. Anybody who may write such a text can end a message in
+ * it. */
+void tokenizer_encode_marked(const struct tokenizer *t, const char *text,
+                             size_t n_bytes, struct token_list *out);
+
+/* Does what tokenizer_encode does, and checks `cancel` every 64 KiB. If it
+ * cancels, its error is returned, and `out` has a part of the ids. */
 int tokenizer_encode_cancellable(const struct tokenizer *t, const char *text,
                                  size_t n_bytes, const struct cancel *cancel,
                                  struct token_list *out, struct err *err);
@@ -95,7 +158,8 @@ int tokenizer_encode_cancellable(const struct tokenizer *t, const char *text,
 const char *tokenizer_bytes(const struct tokenizer *t, token_id id,
                             size_t *n_bytes);
 
-/* Returns the token as tokenizer.json spells it (GPT-2's byte alphabet). */
+/* Returns the token as tokenizer.json spells it: in GPT-2's byte alphabet; an
+ * added token as it is. */
 const char *tokenizer_piece(const struct tokenizer *t, token_id id);
 
 void tokenizer_decode(const struct tokenizer *t, const token_id *ids,

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reads and writes tokenizer.json of Hugging Face, in the one form that this
- * tokenizer supports: byte-level BPE behind Digits and ByteLevel.
+ * Reads and writes tokenizer.json of Hugging Face. Of a published tokenizer,
+ * everything but vocab and merges is kept as it was read, so that it can be
+ * written again.
  */
 #include "config.h"
 
@@ -11,10 +12,13 @@
 
 #include <jansson.h>
 
+#include "base/model_shape.h"
+#include "base/utf8.h"
 #include "base/xalloc.h"
+#include "learner/tokenizer/nfc.h"
 #include "learner/tokenizer/tokenizer_private.h"
 
-#define JSON_LIMIT ((size_t)64 << 20)
+#define N_BYTES 256
 
 /* --- writing ------------------------------------------------------------ */
 
@@ -24,8 +28,12 @@ static json_t *merges_json(const struct tokenizer *t)
 
     for (size_t i = 0; i < t->n_merges; i++)
         json_array_append_new(
-            list, json_sprintf("%s %s", t->tokens[t->merges[i].left].piece,
-                               t->tokens[t->merges[i].right].piece));
+            list,
+            t->pairs
+                ? json_pack("[s, s]", tokenizer_piece(t, t->merges[i].left),
+                            tokenizer_piece(t, t->merges[i].right))
+                : json_sprintf("%s %s", tokenizer_piece(t, t->merges[i].left),
+                               tokenizer_piece(t, t->merges[i].right)));
     return list;
 }
 
@@ -34,7 +42,9 @@ static json_t *vocab_json(const struct tokenizer *t)
     json_t *vocab = json_object();
 
     for (int id = 0; id < t->vocab_size; id++)
-        json_object_set_new(vocab, t->tokens[id].piece, json_integer(id));
+        if (t->tokens[id].in_vocab)
+            json_object_set_new(vocab, tokenizer_piece(t, (token_id)id),
+                                json_integer(id));
     return vocab;
 }
 
@@ -59,9 +69,9 @@ static json_t *template_json(const struct tokenizer *t)
         TOKENIZER_END_NAME);
 }
 
-void tokenizer_to_json(const struct tokenizer *t, struct buf *out)
+static json_t *own_json(const struct tokenizer *t)
 {
-    json_t *root = json_pack(
+    return json_pack(
         "{s:s, s:n, s:n, s:[{s:i, s:s, s:b, s:b, s:b, s:b, s:b}], s:n, "
         "s:{s:s, s:[{s:s, s:b}, {s:s, s:b, s:b, s:b}]}, s:o, "
         "s:{s:s, s:b, s:b, s:b}, "
@@ -77,6 +87,23 @@ void tokenizer_to_json(const struct tokenizer *t, struct buf *out)
         "type", "BPE", "dropout", "unk_token", "continuing_subword_prefix",
         "end_of_word_suffix", "fuse_unk", 0, "byte_fallback", 0,
         "ignore_merges", 0, "vocab", vocab_json(t), "merges", merges_json(t));
+}
+
+/* Puts vocab and merges where they were read. */
+static json_t *read_json(const struct tokenizer *t)
+{
+    json_t *root = json_loads(t->frame, 0, NULL);
+    json_t *model = json_object_get(root, "model");
+
+    BUG_ON(!model);
+    json_object_set_new(model, "vocab", vocab_json(t));
+    json_object_set_new(model, "merges", merges_json(t));
+    return root;
+}
+
+void tokenizer_to_json(const struct tokenizer *t, struct buf *out)
+{
+    json_t *root = t->frame ? read_json(t) : own_json(t);
     char *text = json_dumps(root, JSON_INDENT(1));
 
     buf_adds(out, text);
@@ -85,38 +112,399 @@ void tokenizer_to_json(const struct tokenizer *t, struct buf *out)
     json_decref(root);
 }
 
-/* --- reading ------------------------------------------------------------ */
+/* --- reading: its form -------------------------------------------------- */
 
-static int unfit(struct err *err, const char *what)
+static const char *type_of(const json_t *object)
 {
-    return err_set(err, ERR_INVALID,
-                   "tokenizer.json: %s is not of the form that mneme reads "
-                   "(byte-level BPE behind Digits and ByteLevel)",
-                   what);
+    const char *type = json_string_value(json_object_get(object, "type"));
+
+    return type ? type : "(no type)";
 }
 
 static bool type_is(const json_t *object, const char *type)
 {
-    const char *is = json_string_value(json_object_get(object, "type"));
-
-    return is && strcmp(is, type) == 0;
+    return strcmp(type_of(object), type) == 0;
 }
 
-/* True if the value is absent, null, false or empty. */
+/* True if the value is absent, null, false, zero or empty. */
 static bool is_off(const json_t *value)
 {
     const char *text = json_string_value(value);
 
     return !value || json_is_null(value) || json_is_false(value) ||
-           (text && !*text);
+           (text && !*text) ||
+           (json_is_number(value) && json_number_value(value) == 0);
 }
 
-static bool is_special(const json_t *piece, const char *id)
+static bool is_on(const json_t *object, const char *key)
 {
-    const char *is = json_string_value(
-        json_object_get(json_object_get(piece, "SpecialToken"), "id"));
+    return json_is_true(json_object_get(object, key));
+}
 
-    return is && strcmp(is, id) == 0;
+/* Names a part that has another form, and what it may be. */
+static int unfit(struct err *err, const char *part, const char *is,
+                 const char *may_be)
+{
+    return err_set(err, ERR_INVALID,
+                   "tokenizer.json: %s: %.60s is not supported (%s)", part, is,
+                   may_be);
+}
+
+/* True if ByteLevel adds no space before a text; its pattern splits the text,
+ * or does not. */
+static bool is_byte_level(const json_t *pre, bool use_regex)
+{
+    return type_is(pre, "ByteLevel") && !is_on(pre, "add_prefix_space") &&
+           use_regex != json_is_false(json_object_get(pre, "use_regex"));
+}
+
+/* Sets the kind of a Split, whose pattern matches all of any text. */
+static bool reads_split(const json_t *split, enum pretoken_kind *kind)
+{
+    const char *pattern = json_string_value(
+        json_object_get(json_object_get(split, "pattern"), "Regex"));
+    const char *behavior =
+        json_string_value(json_object_get(split, "behavior"));
+    const char *wanted = is_on(split, "invert") ? "Removed" : "Isolated";
+
+    if (!pattern || !behavior || strcmp(behavior, wanted) != 0)
+        return false;
+    *kind = PRETOKEN_LLAMA3;
+    if (strcmp(pattern, PRETOKEN_LLAMA3_PATTERN) == 0)
+        return true;
+    *kind = PRETOKEN_QWEN2;
+    return strcmp(pattern, PRETOKEN_QWEN2_PATTERN) == 0;
+}
+
+static int read_pre_tokenizer(const json_t *pre, enum pretoken_kind *kind,
+                              struct err *err)
+{
+    static const char may_be[] =
+        "may be that of GPT-2, SmolLM, Llama 3 or Qwen2, without a space "
+        "before the text";
+    const json_t *steps = json_object_get(pre, "pretokenizers");
+    const json_t *first = json_array_get(steps, 0);
+    const json_t *second = json_array_get(steps, 1);
+    const char *pattern;
+
+    if (is_byte_level(pre, true)) {
+        *kind = PRETOKEN_GPT2;
+        return 0;
+    }
+    if (type_is(pre, "Sequence") && json_array_size(steps) == 2) {
+        if (type_is(first, "Digits") && is_on(first, "individual_digits") &&
+            is_byte_level(second, true)) {
+            *kind = PRETOKEN_SMOLLM;
+            return 0;
+        }
+        if (type_is(first, "Split") && is_byte_level(second, false) &&
+            reads_split(first, kind))
+            return 0;
+    }
+    if (!type_is(pre, "Sequence"))
+        return unfit(err, "pre_tokenizer", type_of(pre), may_be);
+    pattern = json_string_value(
+        json_object_get(json_object_get(first, "pattern"), "Regex"));
+    return unfit(err, "pre_tokenizer", pattern ? pattern : type_of(first),
+                 may_be);
+}
+
+static int read_normalizer(const json_t *normalizer, bool *composes,
+                           struct err *err)
+{
+    *composes = type_is(normalizer, "NFC");
+    if (*composes || is_off(normalizer))
+        return 0;
+    return unfit(err, "normalizer", type_of(normalizer), "may be NFC or none");
+}
+
+static int check_model(const json_t *model, struct err *err)
+{
+    static const char *const off[] = {"dropout", "continuing_subword_prefix",
+                                      "end_of_word_suffix", "byte_fallback"};
+
+    if (!type_is(model, "BPE"))
+        return unfit(err, "model", type_of(model), "must be BPE");
+    for (size_t i = 0; i < sizeof off / sizeof *off; i++)
+        if (!is_off(json_object_get(model, off[i])))
+            return unfit(err, "model", off[i], "must be byte-level BPE");
+    return 0;
+}
+
+static int read_form(struct tokenizer *t, const json_t *root, struct err *err)
+{
+    const json_t *decoder = json_object_get(root, "decoder");
+    const json_t *model = json_object_get(root, "model");
+    int rc = check_model(model, err);
+
+    if (rc == 0)
+        rc = read_normalizer(json_object_get(root, "normalizer"), &t->composes,
+                             err);
+    if (rc == 0)
+        rc = read_pre_tokenizer(json_object_get(root, "pre_tokenizer"),
+                                &t->pretoken, err);
+    if (rc == 0 && !is_off(decoder) && !type_is(decoder, "ByteLevel"))
+        rc = unfit(err, "decoder", type_of(decoder), "may be ByteLevel");
+    t->knows_words = is_on(model, "ignore_merges");
+    return rc;
+}
+
+/* --- reading: tokens ---------------------------------------------------- */
+
+/* Converts a piece of GPT-2's alphabet to bytes; false when it has a character
+ * outside the alphabet. */
+static bool unspell(const char *piece, struct buf *out)
+{
+    size_t left = strlen(piece), length;
+
+    buf_clear(out);
+    for (; left; piece += length, left -= length) {
+        uint32_t c;
+        int byte;
+
+        length = utf8_decode(piece, left, &c);
+        byte = length ? tokenizer_unspell(c) : -1;
+        if (byte < 0)
+            return false;
+        buf_addc(out, (char)byte);
+    }
+    return true;
+}
+
+/* Checks an id, and raises vocab_size so that it fits. */
+static int read_id(struct tokenizer *t, const json_t *value, const char *name,
+                   struct err *err)
+{
+    json_int_t id = json_integer_value(value);
+
+    if (!json_is_integer(value) || id < 0)
+        return err_set(err, ERR_CORRUPT,
+                       "tokenizer.json: token %.40s: its id is not a whole "
+                       "number from 0",
+                       name);
+    if (id >= MODEL_MAX_VOCAB)
+        return err_set(err, ERR_INVALID,
+                       "tokenizer.json: token %.40s has id %lld: must be below "
+                       "%d",
+                       name, (long long)id, MODEL_MAX_VOCAB);
+    if (id >= t->vocab_size)
+        t->vocab_size = (int)id + 1;
+    return 0;
+}
+
+/* Reads the number of ids, before memory is taken for them. */
+static int read_ids(struct tokenizer *t, json_t *vocab, const json_t *added,
+                    struct err *err)
+{
+    size_t n = json_object_size(vocab), i;
+    const char *piece;
+    json_t *value;
+    int rc = 0;
+
+    if (n < N_BYTES || n > MODEL_MAX_VOCAB)
+        return err_set(
+            err, ERR_INVALID,
+            "tokenizer.json: a vocabulary of %zu tokens: must be %d to %d", n,
+            N_BYTES, MODEL_MAX_VOCAB);
+    json_object_foreach (vocab, piece, value)
+        if (rc == 0)
+            rc = read_id(t, value, piece, err);
+    json_array_foreach (added, i, value)
+        if (rc == 0)
+            rc = read_id(t, json_object_get(value, "id"), "(added)", err);
+    return rc;
+}
+
+static int read_vocab(struct tokenizer *t, json_t *vocab, struct err *err)
+{
+    struct buf bytes = BUF_INIT;
+    const char *piece;
+    json_t *value;
+    int rc = 0;
+
+    json_object_foreach (vocab, piece, value) {
+        token_id id = (token_id)json_integer_value(value);
+
+        if (t->tokens[id].in_vocab) {
+            rc = err_set(err, ERR_CORRUPT,
+                         "tokenizer.json: two tokens have id %u", id);
+            break;
+        }
+        t->tokens[id].in_vocab = true;
+        if (!unspell(piece, &bytes) || strncmp(piece, "<unused_", 8) == 0)
+            buf_clear(&bytes);
+        tokenizer_set(t, id, TOKENIZER_ORDINARY, bytes.data ? bytes.data : "",
+                      bytes.len, piece);
+    }
+    buf_release(&bytes);
+    return rc;
+}
+
+/* Finds the id of a byte by its piece. */
+static int read_bytes(struct tokenizer *t, const json_t *vocab,
+                      struct err *err)
+{
+    for (int b = 0; b < N_BYTES; b++) {
+        struct buf piece = BUF_INIT;
+        const json_t *id;
+
+        tokenizer_spell((unsigned char)b, &piece);
+        id = json_object_get(vocab, piece.data);
+        buf_release(&piece);
+        if (!id)
+            return err_set(err, ERR_INVALID,
+                           "tokenizer.json: byte 0x%02x is not in the "
+                           "vocabulary",
+                           b);
+        t->byte_ids[b] = (token_id)json_integer_value(id);
+    }
+    return 0;
+}
+
+/* Sets an added token, which may be in the vocabulary with the same id. */
+static int read_added(struct tokenizer *t, const json_t *item,
+                      const json_t *vocab, json_t *names, struct err *err)
+{
+    static const char *const off[] = {"single_word", "lstrip", "rstrip"};
+    const char *name = json_string_value(json_object_get(item, "content"));
+    token_id id = (token_id)json_integer_value(json_object_get(item, "id"));
+    const json_t *known = name ? json_object_get(vocab, name) : NULL;
+    bool special = is_on(item, "special");
+    bool normal = is_on(item, "normalized");
+    struct buf form_c = BUF_INIT;
+    size_t n = name ? strlen(name) : 0;
+
+    if (n == 0)
+        return err_set(err, ERR_CORRUPT,
+                       "tokenizer.json: an added token has no content");
+    for (size_t i = 0; i < sizeof off / sizeof *off; i++)
+        if (is_on(item, off[i]))
+            return unfit(err, name, off[i], "must be false");
+    if (json_object_get(names, name) ||
+        (known ? (token_id)json_integer_value(known) != id
+               : t->tokens[id].kind != TOKENIZER_UNUSED))
+        return err_set(err, ERR_CORRUPT,
+                       "tokenizer.json: added token %.40s has the id of "
+                       "another token, or two ids",
+                       name);
+    json_object_set_new(names, name, json_true());
+    tokenizer_set(t, id, special ? TOKENIZER_SPECIAL : TOKENIZER_ADDED, name,
+                  special ? 0 : n, name);
+    if (normal && t->composes)
+        nfc_add(name, n, &form_c);
+    else
+        buf_add(&form_c, name, n);
+    tokenizer_add_name(normal ? &t->normal_names : &t->names, form_c.data,
+                       form_c.len, id, special);
+    buf_release(&form_c);
+    return 0;
+}
+
+/* Reads a merge, "left right" or ["left", "right"], as ids. */
+static bool read_merge(const json_t *item, const json_t *vocab,
+                       struct buf *both, struct tokenizer_merge *m)
+{
+    const char *left = json_string_value(item), *right;
+    const json_t *ids[3];
+    size_t n_left;
+
+    if (left) {
+        right = strchr(left, ' ');
+        n_left = right ? (size_t)(right - left) : 0;
+        right = right && !strchr(right + 1, ' ') ? right + 1 : NULL;
+    } else {
+        left = json_string_value(json_array_get(item, 0));
+        right = json_string_value(json_array_get(item, 1));
+        n_left = left ? strlen(left) : 0;
+    }
+    if (!left || !right || (json_is_array(item) && json_array_size(item) != 2))
+        return false;
+    buf_clear(both);
+    buf_add(both, left, n_left);
+    ids[0] = json_object_get(vocab, n_left ? both->data : "");
+    ids[1] = json_object_get(vocab, right);
+    buf_adds(both, right);
+    ids[2] = json_object_get(vocab, both->data ? both->data : "");
+    if (!ids[0] || !ids[1] || !ids[2])
+        return false;
+    *m = (struct tokenizer_merge){(token_id)json_integer_value(ids[0]),
+                                  (token_id)json_integer_value(ids[1]),
+                                  (token_id)json_integer_value(ids[2])};
+    return true;
+}
+
+static int read_merges(struct tokenizer *t, const json_t *list,
+                       const json_t *vocab, struct err *err)
+{
+    size_t n = json_array_size(list);
+    struct buf both = BUF_INIT;
+
+    if (!json_is_array(list) || n > TOKENIZER_MAX_MERGES)
+        return err_set(err, ERR_CORRUPT,
+                       "tokenizer.json: merges must be a list of at most %d",
+                       TOKENIZER_MAX_MERGES);
+    t->merges = xcalloc(n, sizeof *t->merges);
+    while (t->n_merges < n &&
+           read_merge(json_array_get(list, t->n_merges), vocab, &both,
+                      &t->merges[t->n_merges])) {
+        t->pairs = t->pairs || json_is_array(json_array_get(list, t->n_merges));
+        t->n_merges++;
+    }
+    buf_release(&both);
+    if (t->n_merges == n)
+        return 0;
+    return err_set(err, ERR_CORRUPT,
+                   "tokenizer.json: merge %zu uses a token that is not in the "
+                   "vocabulary",
+                   t->n_merges);
+}
+
+static int read_tokens(struct tokenizer *t, const json_t *root,
+                       struct err *err)
+{
+    const json_t *model = json_object_get(root, "model");
+    const json_t *added = json_object_get(root, "added_tokens");
+    json_t *vocab = json_object_get(model, "vocab"), *names, *item;
+    int rc = read_ids(t, vocab, added, err);
+    size_t i;
+
+    if (rc)
+        return rc;
+    t->tokens = xcalloc((size_t)t->vocab_size, sizeof *t->tokens);
+    rc = read_vocab(t, vocab, err);
+    if (rc == 0)
+        rc = read_bytes(t, vocab, err);
+    names = json_object();
+    json_array_foreach (added, i, item)
+        if (rc == 0)
+            rc = read_added(t, item, vocab, names, err);
+    json_decref(names);
+    if (rc == 0)
+        rc = read_merges(t, json_object_get(model, "merges"), vocab, err);
+    if (rc)
+        return rc;
+    for (int id = 0; id < t->vocab_size; id++)
+        if (t->tokens[id].kind == TOKENIZER_UNUSED)
+            tokenizer_set_unused(t, (token_id)id);
+    return 0;
+}
+
+/* --- reading: how a text begins and ends -------------------------------- */
+
+static int find_end(struct tokenizer *t, struct err *err)
+{
+    static const char *const names[] = {TOKENIZER_END_NAME, "<|end_of_text|>",
+                                        "</s>", "<eos>"};
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (tokenizer_find(t, names[i], strlen(names[i]), &t->end_of_text) &&
+            tokenizer_is_special(t, t->end_of_text)) {
+            t->begin_of_text = t->end_of_text;
+            return 0;
+        }
+    return err_set(err, ERR_INVALID,
+                   "tokenizer.json: no special token is named "
+                   TOKENIZER_END_NAME ", <|end_of_text|>, </s> or <eos>");
 }
 
 static bool is_text(const json_t *piece)
@@ -127,23 +515,27 @@ static bool is_text(const json_t *piece)
     return id && strcmp(id, "A") == 0;
 }
 
-/* True if the template's special token has the id of end-of-text. */
-static bool names_end(const json_t *post, const json_t *root)
+/* Reads the special token of a piece of a template. */
+static bool reads_special(const struct tokenizer *t, const json_t *post,
+                          const json_t *piece, token_id *id)
 {
-    const json_t *special = json_object_get(
-        json_object_get(post, "special_tokens"), TOKENIZER_END_NAME);
-    const json_t *ids = json_object_get(special, "ids");
-    const json_t *vocab =
-        json_object_get(json_object_get(root, "model"), "vocab");
-    const json_t *id = json_object_get(vocab, TOKENIZER_END_NAME);
+    const char *name = json_string_value(
+        json_object_get(json_object_get(piece, "SpecialToken"), "id"));
+    const json_t *special = NULL, *ids;
 
-    return json_array_size(ids) == 1 && id &&
-           json_equal(json_array_get(ids, 0), id);
+    if (name)
+        special = json_object_get(json_object_get(post, "special_tokens"),
+                                  name);
+    ids = json_object_get(special, "ids");
+    return json_array_size(ids) == 1 &&
+           tokenizer_find(t, name, strlen(name), id) &&
+           tokenizer_is_special(t, *id) &&
+           json_integer_value(json_array_get(ids, 0)) == (json_int_t)*id;
 }
 
-/* True if the template is the text alone, or end-of-text and the text. Its form
- * for a pair of texts does not matter. */
-static bool reads_template(const json_t *post, const json_t *root,
+/* True if the template is the text alone, or a special token and the text. Its
+ * form for a pair of texts does not matter. */
+static bool reads_template(struct tokenizer *t, const json_t *post,
                            int *n_begins)
 {
     const json_t *single = json_object_get(post, "single");
@@ -151,292 +543,87 @@ static bool reads_template(const json_t *post, const json_t *root,
 
     if (n < 1 || n > 2 || !is_text(json_array_get(single, n - 1)))
         return false;
-    if (n == 2 && (!is_special(json_array_get(single, 0), TOKENIZER_END_NAME) ||
-                   !names_end(post, root)))
-        return false;
     *n_begins += n == 2;
-    return true;
+    return n == 1 ||
+           reads_special(t, post, json_array_get(single, 0),
+                         &t->begin_of_text);
 }
 
 /* Accepts a processor that does nothing (ByteLevel only changes offsets), or a
  * template that reads_template accepts. */
-static bool reads_processor(const json_t *post, const json_t *root,
+static bool reads_processor(struct tokenizer *t, const json_t *post,
                             int *n_begins)
 {
     return is_off(post) || type_is(post, "ByteLevel") ||
            (type_is(post, "TemplateProcessing") &&
-            reads_template(post, root, n_begins));
+            reads_template(t, post, n_begins));
 }
 
-/* mneme always puts end-of-text before a text, once. So a file may ask for
- * that, or for nothing. */
-static int check_post_processor(const json_t *root, struct err *err)
+/* mneme puts one token before a text. So a file may ask for one, or for
+ * none. */
+static int read_post_processor(struct tokenizer *t, const json_t *root,
+                               struct err *err)
 {
     const json_t *post = json_object_get(root, "post_processor");
     const json_t *list = json_object_get(post, "processors");
-    const char *type = json_string_value(json_object_get(post, "type"));
+    const char *type = type_of(post);
     bool good = true;
     int n_begins = 0;
 
     if (!type_is(post, "Sequence"))
-        good = reads_processor(post, root, &n_begins);
+        good = reads_processor(t, post, &n_begins);
     else
         good = json_is_array(list);
     for (size_t i = 0; good && i < json_array_size(list); i++) {
-        post = json_array_get(list, i);
-        good = reads_processor(post, root, &n_begins);
-        if (!good)
-            type = json_string_value(json_object_get(post, "type"));
+        good = reads_processor(t, json_array_get(list, i), &n_begins);
+        type = type_of(json_array_get(list, i));
     }
     if (good && n_begins <= 1)
         return 0;
-    return err_set(err, ERR_INVALID,
-                   "tokenizer.json: post_processor: %.40s may add only one "
-                   TOKENIZER_END_NAME " before the text",
-                   type ? type : "it");
+    return unfit(err, "post_processor", type,
+                 "may add only one special token before the text");
 }
 
-/* Refuses settings that change ids or text in ways that mneme does not
- * support. */
-static int check_extras(const json_t *root, struct err *err)
+/* --- reading ------------------------------------------------------------ */
+
+/* True if tokenizer_to_json writes the same tokenizer without a frame. */
+static bool is_own(const struct tokenizer *t)
 {
-    static const char *const off_in_model[] = {
-        "dropout",       "continuing_subword_prefix",
-        "end_of_word_suffix", "byte_fallback",
-        "ignore_merges",
-    };
-    const json_t *model = json_object_get(root, "model");
-    const json_t *decoder = json_object_get(root, "decoder");
+    token_id id;
 
-    if (!is_off(json_object_get(root, "normalizer")))
-        return unfit(err, "normalizer");
-    if (check_post_processor(root, err))
-        return ERR_INVALID;
-    if (!is_off(decoder) && !type_is(decoder, "ByteLevel"))
-        return unfit(err, "decoder");
-    for (size_t i = 0; i < sizeof off_in_model / sizeof *off_in_model; i++)
-        if (!is_off(json_object_get(model, off_in_model[i])))
-            return unfit(err, off_in_model[i]);
-    return 0;
-}
-
-static int check_form(const json_t *root, struct err *err)
-{
-    const json_t *pre = json_object_get(root, "pre_tokenizer");
-    const json_t *steps = json_object_get(pre, "pretokenizers");
-    const json_t *digits = json_array_get(steps, 0);
-    const json_t *bytes = json_array_get(steps, 1);
-
-    if (!type_is(pre, "Sequence") || json_array_size(steps) != 2 ||
-        !type_is(digits, "Digits") ||
-        !json_is_true(json_object_get(digits, "individual_digits")) ||
-        !type_is(bytes, "ByteLevel") ||
-        json_is_true(json_object_get(bytes, "add_prefix_space")) ||
-        json_is_false(json_object_get(bytes, "use_regex")))
-        return unfit(err, "pre_tokenizer");
-    if (!type_is(json_object_get(root, "model"), "BPE"))
-        return unfit(err, "model");
-    return check_extras(root, err);
-}
-
-/* Converts a piece of GPT-2's alphabet to bytes; false when it has a character
- * outside the alphabet. */
-static bool unspell(const char *piece, struct buf *out)
-{
-    const unsigned char *s = (const unsigned char *)piece;
-
-    buf_clear(out);
-    while (*s) {
-        uint32_t c = *s;
-        int byte;
-
-        if (c >= 0xc2 && c < 0xe0 && (s[1] & 0xc0) == 0x80)
-            c = (c & 0x1f) << 6 | (*++s & 0x3f);
-        else if (c >= 0x80)
+    if (t->pretoken != PRETOKEN_SMOLLM || t->composes || t->knows_words ||
+        t->names.n != 1 || t->normal_names.n ||
+        !tokenizer_find(t, TOKENIZER_END_NAME, strlen(TOKENIZER_END_NAME), &id))
+        return false;
+    for (int i = 0; i < t->vocab_size; i++)
+        if (!t->tokens[i].in_vocab)
             return false;
-        s++;
-        byte = tokenizer_unspell(c);
-        if (byte < 0)
-            return false;
-        buf_addc(out, (char)byte);
-    }
     return true;
 }
 
-static int read_vocab(struct tokenizer *t, json_t *vocab, struct err *err)
+static int read_root(struct tokenizer *t, json_t *root, struct err *err)
 {
-    size_t n = json_object_size(vocab);
-    struct buf bytes = BUF_INIT;
-    const char *piece;
-    json_t *value;
-    int rc = 0;
+    json_t *model = json_object_get(root, "model");
+    int rc = read_form(t, root, err);
 
-    if (n < TOKENIZER_FIRST_MERGE || n > 65536)
-        return err_set(
-            err, ERR_INVALID,
-            "tokenizer.json: a vocabulary of %zu ids: must be 257 to "
-            "65536",
-            n);
-    t->vocab_size = (int)n;
-    t->tokens = xcalloc(n, sizeof *t->tokens);
-    json_object_foreach (vocab, piece, value) {
-        json_int_t id = json_integer_value(value);
-        struct tokenizer_token *token;
-
-        if (!json_is_integer(value) || id < 0 || id >= (json_int_t)n ||
-            t->tokens[id].piece) {
-            rc = err_set(err, ERR_CORRUPT,
-                         "tokenizer.json: the ids are not 0 to %zu, each once",
-                         n - 1);
-            break;
-        }
-        token = &t->tokens[id];
-        token->piece = xstrdup(piece);
-        if (!unspell(piece, &bytes))
-            buf_clear(&bytes);
-        token->n_bytes = bytes.len;
-        token->bytes = xcalloc(bytes.len + 1, 1);
-        if (bytes.len)
-            memcpy(token->bytes, bytes.data, bytes.len);
-    }
-    buf_release(&bytes);
-    return rc;
-}
-
-/* Special and unused ids have no bytes. */
-static void clear_bytes(struct tokenizer *t, json_int_t id)
-{
-    if (id >= 0 && id < t->vocab_size) {
-        t->tokens[id].n_bytes = 0;
-        t->tokens[id].bytes[0] = '\0';
-    }
-}
-
-static int read_specials(struct tokenizer *t, const json_t *root,
-                         struct err *err)
-{
-    const json_t *added = json_object_get(root, "added_tokens");
-    bool found = false;
-    size_t i;
-    json_t *item;
-
-    json_array_foreach (added, i, item) {
-        const char *content =
-            json_string_value(json_object_get(item, "content"));
-        json_int_t id = json_integer_value(json_object_get(item, "id"));
-
-        if (!content || id < 0 || id >= t->vocab_size ||
-            strcmp(t->tokens[id].piece, content) != 0)
-            return err_set(err, ERR_INVALID,
-                           "tokenizer.json: added token %s is not in the "
-                           "vocabulary",
-                           content ? content : "(no content)");
-        clear_bytes(t, id);
-        if (strcmp(content, TOKENIZER_END_NAME) == 0) {
-            t->end_of_text = (token_id)id;
-            found = true;
-        }
-    }
-    for (int id = 0; id < t->vocab_size; id++)
-        if (strncmp(t->tokens[id].piece, "<unused_", 8) == 0)
-            clear_bytes(t, id);
-    return found ? 0
-                 : err_set(err, ERR_INVALID,
-                           "tokenizer.json: no added token "
-                           TOKENIZER_END_NAME);
-}
-
-static int read_bytes(struct tokenizer *t, const json_t *vocab,
-                      struct err *err)
-{
-    for (int b = 0; b < 256; b++) {
-        struct buf piece = BUF_INIT;
-        const json_t *id;
-
-        tokenizer_spell((unsigned char)b, &piece);
-        id = json_object_get(vocab, piece.data);
-        buf_release(&piece);
-        if (!json_is_integer(id))
-            return err_set(err, ERR_INVALID,
-                           "tokenizer.json: byte 0x%02x is not in the "
-                           "vocabulary",
-                           b);
-        t->byte_ids[b] = (token_id)json_integer_value(id);
-    }
-    return 0;
-}
-
-/* Reads a merge, "left right" or ["left", "right"], as ids. */
-static bool read_merge(const json_t *item, const json_t *vocab,
-                       struct tokenizer_merge *m)
-{
-    const char *text = json_string_value(item);
-    const char *space = text ? strchr(text, ' ') : NULL;
-    char *left = NULL, *both = NULL;
-    const char *right = NULL;
-    json_t *ids[3];
-    bool ok = false;
-
-    if (space) {
-        left = xstrndup(text, (size_t)(space - text));
-        right = space + 1;
-    } else if (json_array_size(item) == 2 &&
-               json_is_string(json_array_get(item, 0)) &&
-               json_is_string(json_array_get(item, 1))) {
-        left = xstrdup(json_string_value(json_array_get(item, 0)));
-        right = json_string_value(json_array_get(item, 1));
-    }
-    if (left) {
-        both = xasprintf("%s%s", left, right);
-        ids[0] = json_object_get(vocab, left);
-        ids[1] = json_object_get(vocab, right);
-        ids[2] = json_object_get(vocab, both);
-        ok = ids[0] && ids[1] && ids[2];
-    }
-    if (ok)
-        *m = (struct tokenizer_merge){(token_id)json_integer_value(ids[0]),
-                                      (token_id)json_integer_value(ids[1]),
-                                      (token_id)json_integer_value(ids[2])};
-    free(left);
-    free(both);
-    return ok;
-}
-
-static int read_merges(struct tokenizer *t, const json_t *list,
-                       const json_t *vocab, struct err *err)
-{
-    size_t n = json_array_size(list);
-
-    if (!json_is_array(list) || n > 65536)
-        return err_set(err, ERR_CORRUPT,
-                       "tokenizer.json: merges must be at most 65536");
-    t->merges = xcalloc(n, sizeof *t->merges);
-    for (size_t i = 0; i < n; i++)
-        if (!read_merge(json_array_get(list, i), vocab, &t->merges[i]))
-            return err_set(
-                err, ERR_CORRUPT,
-                "tokenizer.json: merge %zu uses a token that is not in "
-                "the vocabulary",
-                i);
-    t->n_merges = n;
+    if (rc == 0)
+        rc = read_tokens(t, root, err);
+    if (rc)
+        return rc;
     tokenizer_index(t);
+    rc = find_end(t, err);
+    if (rc == 0)
+        rc = read_post_processor(t, root, err);
+    if (rc)
+        return rc;
+    if (is_own(t)) {
+        t->pairs = false;
+    } else {
+        json_object_set_new(model, "vocab", json_null());
+        json_object_set_new(model, "merges", json_null());
+        t->frame = json_dumps(root, JSON_COMPACT);
+    }
     return 0;
-}
-
-static int read_model(struct tokenizer *t, const json_t *root,
-                      struct err *err)
-{
-    const json_t *model = json_object_get(root, "model");
-    json_t *vocab = json_object_get(model, "vocab");
-    int rc = read_vocab(t, vocab, err);
-
-    if (rc == 0)
-        rc = read_specials(t, root, err);
-    if (rc == 0)
-        rc = read_bytes(t, vocab, err);
-    if (rc == 0)
-        rc = read_merges(t, json_object_get(model, "merges"), vocab, err);
-    return rc;
 }
 
 int tokenizer_from_json(const char *json, size_t n_bytes,
@@ -447,17 +634,15 @@ int tokenizer_from_json(const char *json, size_t n_bytes,
     json_t *root;
     int rc;
 
-    if (n_bytes > JSON_LIMIT)
+    if (n_bytes > TOKENIZER_MAX_JSON)
         return err_set(err, ERR_LIMIT, "tokenizer.json: %zu bytes, above %zu",
-                       n_bytes, JSON_LIMIT);
+                       n_bytes, TOKENIZER_MAX_JSON);
     root = json_loadb(json, n_bytes, JSON_REJECT_DUPLICATES, &where);
     if (!root)
         return err_set(err, ERR_CORRUPT, "tokenizer.json: line %d: %s",
                        where.line, where.text);
     t = xcalloc(1, sizeof *t);
-    rc = check_form(root, err);
-    if (rc == 0)
-        rc = read_model(t, root, err);
+    rc = read_root(t, root, err);
     json_decref(root);
     if (rc == 0)
         *tokenizer = t;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * tokenizer_private.h - the fields of a tokenizer, for tokenizer.c,
- * tokenizer_json.c and tokenizer_train.c.
+ * tokenizer_encode.c, tokenizer_json.c and tokenizer_train.c.
  */
 #ifndef MNEME_LEARNER_TOKENIZER_TOKENIZER_PRIVATE_H
 #define MNEME_LEARNER_TOKENIZER_TOKENIZER_PRIVATE_H
@@ -9,8 +9,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "learner/tokenizer/pretoken.h"
 #include "learner/tokenizer/tokenizer.h"
 
+/* The layout of mneme's own vocabularies. */
 #define TOKENIZER_END_OF_TEXT 256
 #define TOKENIZER_FIRST_MERGE 257
 #define TOKENIZER_END_NAME "<|endoftext|>"
@@ -19,21 +21,65 @@ struct tokenizer_merge {
     token_id left, right, result;
 };
 
+enum tokenizer_kind {
+    TOKENIZER_UNUSED,  /* an id between others that has no token */
+    TOKENIZER_ORDINARY, /* a byte, or a result of merges */
+    TOKENIZER_ADDED,   /* an added token that is text: <think> */
+    TOKENIZER_SPECIAL  /* an added token that is none: <|endoftext|> */
+};
+
 struct tokenizer_token {
-    char *bytes; /* terminated by NUL */
+    size_t bytes_at; /* in the tokenizer's text, terminated by NUL */
     size_t n_bytes;
-    char *piece; /* spelled in GPT-2's byte alphabet */
+    size_t piece_at; /* spelled in GPT-2's byte alphabet; an added token as it
+                        is. Terminated by NUL. */
+    enum tokenizer_kind kind;
+    bool in_vocab; /* it belongs to the vocab of tokenizer.json */
+};
+
+/* The name of an added token. It is found in texts. */
+struct tokenizer_name {
+    char *bytes;
+    size_t n_bytes;
+    token_id id;
+    bool is_special;
+};
+
+/* Added tokens whose names are sought at the same time. */
+struct tokenizer_names {
+    struct tokenizer_name *items; /* in the order of their bytes */
+    size_t n, cap;
+    bool begins[256]; /* a name begins with this byte */
+    bool has_text;    /* one of them is no special token */
+};
+
+/* A hash table by the two ids. */
+struct tokenizer_slot {
+    token_id left, right;
+    uint32_t rank; /* of the merge, + 1; 0 is empty */
 };
 
 struct tokenizer {
     int vocab_size;
-    token_id end_of_text;
+    token_id begin_of_text, end_of_text;
+    enum pretoken_kind pretoken;
+    bool composes; /* a text is put into normalization form C first */
+    bool knows_words; /* a pre-token that is a token is not built by merges */
+    struct buf text;  /* the bytes and pieces of all tokens */
     struct tokenizer_token *tokens; /* [vocab_size] */
     token_id byte_ids[256];         /* the id of each byte */
     struct tokenizer_merge *merges; /* by rank, the first is applied first */
     size_t n_merges;
-    uint32_t *slots; /* hash table by (left, right): rank + 1, 0 is empty */
+    struct tokenizer_slot *slots;
     size_t n_slots;  /* a power of two */
+    uint32_t *words; /* hash table of ordinary tokens by bytes: id + 1, 0 is
+                        empty; NULL unless knows_words */
+    size_t n_words;  /* a power of two */
+    struct tokenizer_names names; /* sought in a text as it is */
+    struct tokenizer_names normal_names; /* sought after normalization */
+    char *frame; /* the tokenizer.json that was read, without vocab and merges;
+                    NULL: mneme's own form */
+    bool pairs;  /* it has merges as pairs, not as strings */
 };
 
 /*
@@ -43,16 +89,41 @@ struct tokenizer {
 struct tokenizer *tokenizer_build(const struct tokenizer_merge *merges,
                                   size_t n_merges, int vocab_size);
 
-/* Builds the hash table of pairs, once the merges are set. */
+/* Sets the bytes and the piece of an id. */
+void tokenizer_set(struct tokenizer *t, token_id id, enum tokenizer_kind kind,
+                   const char *bytes, size_t n_bytes, const char *piece);
+
+/* Makes an id unused, with the piece <unused_N>. */
+void tokenizer_set_unused(struct tokenizer *t, token_id id);
+
+/* Adds the name of an added token. */
+void tokenizer_add_name(struct tokenizer_names *names, const char *name,
+                        size_t n_bytes, token_id id, bool is_special);
+
+/* Builds the tables that encoding needs, once tokens, names and merges are
+ * set. */
 void tokenizer_index(struct tokenizer *t);
 
-/* Hashes a pair (left << 16 ^ right), for a table of a power of two. */
-static inline uint32_t tokenizer_hash(uint32_t pair)
+/* Hashes two ids, for a table of a power of two. */
+static inline uint32_t tokenizer_hash(token_id left, token_id right)
 {
-    uint32_t mixed = pair * UINT32_C(2654435769);
+    uint32_t mixed =
+        (left << 16 ^ left >> 16 ^ right) * UINT32_C(2654435769);
 
     return mixed ^ mixed >> 16; /* so that the low bits depend on the left id,
                                    too */
+}
+
+/* Returns the slot of two ids: their merge's, or an empty one. */
+static inline const struct tokenizer_slot *
+tokenizer_slot_of(const struct tokenizer *t, token_id left, token_id right)
+{
+    size_t at = tokenizer_hash(left, right) & (t->n_slots - 1);
+
+    while (t->slots[at].rank &&
+           (t->slots[at].left != left || t->slots[at].right != right))
+        at = (at + 1) & (t->n_slots - 1);
+    return &t->slots[at];
 }
 
 /* Appends a byte in GPT-2's alphabet: printable bytes as they are, the others

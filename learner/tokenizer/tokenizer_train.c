@@ -105,8 +105,9 @@ static void count_word(struct trainer *t, const char *bytes, size_t n)
 
 static size_t pair_slot(const struct trainer *t, uint32_t key)
 {
-    size_t slot = tokenizer_hash(key) & (t->n_pair_slots - 1);
+    size_t slot = tokenizer_hash(key >> 16, key & 0xffff);
 
+    slot &= t->n_pair_slots - 1;
     while (t->pair_slots[slot] &&
            t->pairs[t->pair_slots[slot] - 1].key != key)
         slot = (slot + 1) & (t->n_pair_slots - 1);
@@ -256,7 +257,7 @@ static void trainer_release(struct trainer *t)
 static void count_text(struct trainer *t, const char *text, size_t n_bytes)
 {
     while (n_bytes) {
-        size_t n = pretoken_next(text, n_bytes);
+        size_t n = pretoken_next(PRETOKEN_SMOLLM, text, n_bytes);
 
         count_word(t, text, n);
         text += n;

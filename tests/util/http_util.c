@@ -21,8 +21,8 @@
 #include "conf/conf.h"
 #include "daemon/http/http.h"
 #include "learner/head.h"
-#include "learner/model.h"
 #include "learner/kernels/ops.h"
+#include "learner/model.h"
 #include "store/store.h"
 #include "tests/util/http_util.h"
 #include "tests/util/store_util.h"
@@ -180,7 +180,7 @@ void util_start(const char *listen, const char *token_file)
     for (int i = 0; i < 5; i++)
         free(sets[i]);
     context = (struct http_context){fix.conf,    &fix.board,  fix.serving,
-                                    fix.catalog, fix.control, fix.source};
+                                    fix.catalog, fix.control, fix.source, 8};
     if (http_start(&context, &fix.http, &err) != 0)
         fail_msg("%s", err.msg);
     fix.port = atoi(strrchr(http_address(fix.http), ':') + 1);

@@ -29,10 +29,10 @@
 #include "base/timing.h"
 #include "base/xalloc.h"
 #include "daemon/http/http.h"
-#include "daemon/http/http_connections.h"
-#include "daemon/http/http_mhd.h"
-#include "daemon/http/http_slots.h"
-#include "daemon/http/http_tokens.h"
+#include "daemon/http/request/http_mhd.h"
+#include "daemon/http/request/http_tokens.h"
+#include "daemon/http/wire/http_connections.h"
+#include "daemon/http/wire/http_slots.h"
 #include "store/store.h"
 #include "tests/util/store_util.h"
 
@@ -65,7 +65,7 @@ static void wake_nobody(void *arg)
 static void start(void)
 {
     struct http_context context = {conf,    &board,  serving,
-                                   catalog, control, NULL};
+                                   catalog, control, NULL, 8};
     struct err err = ERR_INIT;
 
     if (http_start(&context, &http, &err) != 0)
@@ -626,7 +626,7 @@ static void test_bodies(void **state)
 static int start_with(rlim_t soft, rlim_t hard, rlim_t *raised)
 {
     struct http_context context = {conf,    &board,  serving,
-                                   catalog, control, NULL};
+                                   catalog, control, NULL, 8};
     struct rlimit was, limit = {soft, hard};
     struct http *h = NULL;
     int rc;

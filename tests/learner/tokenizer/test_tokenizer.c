@@ -38,7 +38,7 @@ static void check_split(const char *s, const char *wanted)
     size_t n = strlen(s);
 
     while (n) {
-        size_t piece = pretoken_next(s, n);
+        size_t piece = pretoken_next(PRETOKEN_SMOLLM, s, n);
 
         assert_in_range(piece, 1, n);
         if (got.len)
@@ -207,7 +207,7 @@ static void encode_plainly(const struct tokenizer *t, const char *s, size_t n,
                            struct token_list *out)
 {
     while (n) {
-        size_t n_piece = pretoken_next(s, n), n_ids = n_piece;
+        size_t n_piece = pretoken_next(PRETOKEN_SMOLLM, s, n), n_ids = n_piece;
         token_id *ids = xreallocarray(NULL, n_piece, sizeof *ids);
 
         for (size_t i = 0; i < n_piece; i++)
@@ -373,13 +373,13 @@ static void test_json_refused(void **state)
                                   "\"individual_digits\": false"),
                      ERR_INVALID);
     assert_int_equal(load_changed("\"normalizer\": null",
-                                  "\"normalizer\": {\"type\": \"NFC\"}"),
+                                  "\"normalizer\": {\"type\": \"NFD\"}"),
                      ERR_INVALID);
     assert_int_equal(load_changed("\"content\": \"<|endoftext|>\"",
                                   "\"content\": \"<s>\""),
-                     ERR_INVALID);
-    assert_int_equal(load_changed("\"ignore_merges\": false",
-                                  "\"ignore_merges\": true"),
+                     ERR_CORRUPT);
+    assert_int_equal(load_changed("\"byte_fallback\": false",
+                                  "\"byte_fallback\": true"),
                      ERR_INVALID);
     assert_int_equal(load_changed("\"dropout\": null", "\"dropout\": 0.1"),
                      ERR_INVALID);

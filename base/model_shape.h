@@ -34,9 +34,9 @@ enum rope_kind {
 
 struct rope_scaling {
     enum rope_kind kind;
-    float factor; /* 1 or more; the others: llama3 only */
+    float factor;                  /* 1 or more; the others: llama3 only */
     float low_factor, high_factor; /* low < high */
-    int first_context; /* tokens of the first training */
+    int first_context;             /* tokens of the first training */
 };
 
 /*

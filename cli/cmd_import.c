@@ -40,9 +40,9 @@ static void print_json(const char *dir, const struct adopt_report *r)
     json_t *root = json_pack(
         "{s:s, s:i, s:I, s:i, s:i, s:i, s:i, s:i, s:I}", "directory", dir,
         "version", 1, "parameters", (json_int_t)r->n_params, "layers",
-        r->shape.layers, "dim", r->shape.dim, "vocab_size",
-        r->shape.vocab_size, "context", r->shape.context, "model_context",
-        r->model_context, "memory_bytes", (json_int_t)r->memory_bytes);
+        r->shape.layers, "dim", r->shape.dim, "vocab_size", r->shape.vocab_size,
+        "context", r->shape.context, "model_context", r->model_context,
+        "memory_bytes", (json_int_t)r->memory_bytes);
 
     pick_print(root);
     json_decref(root);

@@ -107,9 +107,9 @@ static int take_string(struct cursor *c, struct gguf_string *s)
 static size_t value_bytes(uint32_t type)
 {
     static const uint8_t sizes[] = {
-        [GGUF_U8] = 1,     [GGUF_I8] = 1,  [GGUF_U16] = 2, [GGUF_I16] = 2,
-        [GGUF_U32] = 4,    [GGUF_I32] = 4, [GGUF_FLOAT] = 4, [GGUF_BOOL] = 1,
-        [GGUF_STRING] = 0, [GGUF_ARRAY] = 0, [GGUF_U64] = 8, [GGUF_I64] = 8,
+        [GGUF_U8] = 1,     [GGUF_I8] = 1,    [GGUF_U16] = 2,   [GGUF_I16] = 2,
+        [GGUF_U32] = 4,    [GGUF_I32] = 4,   [GGUF_FLOAT] = 4, [GGUF_BOOL] = 1,
+        [GGUF_STRING] = 0, [GGUF_ARRAY] = 0, [GGUF_U64] = 8,   [GGUF_I64] = 8,
         [GGUF_DOUBLE] = 8,
     };
 
@@ -323,8 +323,11 @@ int gguf_parse(const char *path, const char *bytes, size_t n,
                uint64_t file_bytes, bool *more, struct gguf **gguf,
                struct err *err)
 {
-    struct cursor c = {.path = path, .bytes = bytes, .n = n,
-                       .file_bytes = file_bytes, .err = err};
+    struct cursor c = {.path = path,
+                       .bytes = bytes,
+                       .n = n,
+                       .file_bytes = file_bytes,
+                       .err = err};
     struct gguf *g = xcalloc(1, sizeof *g);
     uint64_t n_tensors = 0, n_keys = 0;
     int rc = take_version(&c);

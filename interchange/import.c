@@ -75,7 +75,8 @@ int import_parse_index(const char *json, size_t n_bytes, json_t **map,
     if (!json_is_object(found))
         rc = err_set(err, ERR_CORRUPT, INDEX ": %s",
                      root ? "weight_map is not an object" : why.text);
-    json_object_foreach (found, tensor, value) {
+    json_object_foreach(found, tensor, value)
+    {
         const char *file = json_string_value(value);
 
         if (rc == 0 && (!file || !is_plain_name(file)))
@@ -105,9 +106,8 @@ static int find_files(const char *dir, struct files *f, struct err *err)
     if (rc == 0)
         rc = import_parse_index(json.data ? json.data : "", json.len, &f->map,
                                 err);
-    json_object_foreach (rc == 0 ? f->map : NULL, tensor, value)
-        if (rc == 0)
-            rc = add_file(f, json_string_value(value), err);
+    json_object_foreach(rc == 0 ? f->map : NULL, tensor, value) if (rc == 0)
+        rc = add_file(f, json_string_value(value), err);
 out:
     buf_release(&json);
     free(one);
@@ -182,10 +182,10 @@ static int read_files(const char *dir, const struct files *f, bool numbers,
         struct tensor_list l = TENSOR_LIST_INIT;
         char *path = fileio_join(dir, f->names[i]);
 
-        rc = numbers ? safetensors_read(path, NULL, MAX_WEIGHTS_BYTES, &l, NULL,
-                                        err)
-                     : safetensors_read_shapes(path, MAX_WEIGHTS_BYTES, &l,
-                                               err);
+        rc =
+            numbers
+                ? safetensors_read(path, NULL, MAX_WEIGHTS_BYTES, &l, NULL, err)
+                : safetensors_read_shapes(path, MAX_WEIGHTS_BYTES, &l, err);
         free(path);
         drop_harmless(&l);
         if (rc == 0)

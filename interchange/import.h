@@ -32,14 +32,17 @@
 #include "base/tensor.h"
 
 struct import_model {
-    struct model_shape shape;    /* context: of the model, at most
-                                    MODEL_MAX_CONTEXT */
-    int64_t end_of_text;         /* the id that ends a text; -1: not said */
-    struct tensor_list weights;  /* float32, as the table of store/hf.h */
+    struct model_shape shape;   /* context: of the model, at most
+                                   MODEL_MAX_CONTEXT */
+    int64_t end_of_text;        /* the id that ends a text; -1: not said */
+    struct tensor_list weights; /* float32, as the table of store/hf.h */
     struct buf tokenizer_json;
 };
 
-#define IMPORT_MODEL_INIT {.end_of_text = -1}
+#define IMPORT_MODEL_INIT                                                      \
+    {                                                                          \
+        .end_of_text = -1                                                      \
+    }
 
 /*
  * Reads a source. `m` is as IMPORT_MODEL_INIT, and is so after a failure.

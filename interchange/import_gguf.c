@@ -99,8 +99,8 @@ static float get_float(struct reader *r, const char *key, double fallback)
     if (gguf_get_float(found, &value) && value > 0 && isfinite((float)value) &&
         (float)value > 0.0f)
         return (float)value;
-    r->rc = err_set(r->err, ERR_INVALID, "%s is missing or not above 0",
-                    r->name);
+    r->rc =
+        err_set(r->err, ERR_INVALID, "%s is missing or not above 0", r->name);
     return 1.0f;
 }
 
@@ -200,8 +200,7 @@ static int list_tensors(const struct gguf *g, struct tensor_list *l,
         if (!gguf_names_to_hf(t[i].name, name))
             return err_set(err, ERR_INVALID, "tensor %s is not expected",
                            t[i].name);
-        tensor_add_borrowed(l, name, TENSOR_F32, t[i].n_dims, t[i].shape,
-                            NULL);
+        tensor_add_borrowed(l, name, TENSOR_F32, t[i].n_dims, t[i].shape, NULL);
     }
     return 0;
 }

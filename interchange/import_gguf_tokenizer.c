@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * llama.cpp knows a pre-tokenizer by name (tokenizer.ggml.pre), and what belongs
- * to it: Llama 3 takes a word of the vocabulary as it is, and puts a token
- * before each text; Qwen2 has a normalizer in its tokenizer.json.
+ * llama.cpp knows a pre-tokenizer by name (tokenizer.ggml.pre), and what
+ * belongs to it: Llama 3 takes a word of the vocabulary as it is, and puts a
+ * token before each text; Qwen2 has a normalizer in its tokenizer.json.
  */
 #include "config.h"
 
@@ -27,7 +27,9 @@ static const struct rule {
 } rules[] = {
     {.name = "gpt-2"},
     {.name = "smollm", .digits = true},
-    {.name = "llama-bpe", .pattern = SPLIT("\\p{N}{1,3}"), .knows_words = true,
+    {.name = "llama-bpe",
+     .pattern = SPLIT("\\p{N}{1,3}"),
+     .knows_words = true,
      .begins = true},
     {.name = "qwen2", .pattern = SPLIT("\\p{N}"), .composes = true},
 };
@@ -70,12 +72,11 @@ static json_t *pre_tokenizer(const struct rule *r)
 
     if (!r->pattern && !r->digits)
         return byte_level(true);
-    first = r->digits
-                ? json_pack("{s:s, s:b}", "type", "Digits",
-                            "individual_digits", 1)
-                : json_pack("{s:s, s:{s:s}, s:s, s:b}", "type", "Split",
-                            "pattern", "Regex", r->pattern, "behavior",
-                            "Isolated", "invert", 0);
+    first = r->digits ? json_pack("{s:s, s:b}", "type", "Digits",
+                                  "individual_digits", 1)
+                      : json_pack("{s:s, s:{s:s}, s:s, s:b}", "type", "Split",
+                                  "pattern", "Regex", r->pattern, "behavior",
+                                  "Isolated", "invert", 0);
     return json_pack("{s:s, s:[o, o]}", "type", "Sequence", "pretokenizers",
                      first, byte_level(r->digits));
 }
@@ -206,9 +207,10 @@ static int read_begin(const struct gguf *g, const struct rule *r,
     if (!begins)
         return 0;
     if (gguf_get_int(key, id))
-        json_object_foreach (t->vocab, name, value)
-            if (json_integer_value(value) == (json_int_t)*id && !t->begin)
-                t->begin = xstrdup(name);
+        json_object_foreach(t->vocab, name,
+                            value) if (json_integer_value(value) ==
+                                           (json_int_t)*id &&
+                                       !t->begin) t->begin = xstrdup(name);
     return t->begin ? 0
                     : err_set(err, ERR_INVALID,
                               "tokenizer.ggml.bos_token_id is not a token's "
@@ -237,8 +239,8 @@ int import_gguf_tokenizer(const struct gguf *g, size_t vocab_size,
         "{s:s, s:n, s:n, s:O, s:o, s:o, s:o, s:o,"
         " s:{s:s, s:n, s:n, s:n, s:n, s:b, s:b, s:b, s:O, s:O}}",
         "version", "1.0", "truncation", "padding", "added_tokens", t.added,
-        "normalizer", r->composes ? json_pack("{s:s}", "type", "NFC")
-                                  : json_null(),
+        "normalizer",
+        r->composes ? json_pack("{s:s}", "type", "NFC") : json_null(),
         "pre_tokenizer", pre_tokenizer(r), "post_processor",
         t.begin ? template_of(t.begin, begin) : json_null(), "decoder",
         byte_level(true), "model", "type", "BPE", "dropout", "unk_token",

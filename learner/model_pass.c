@@ -534,8 +534,8 @@ static void backward_embed(const struct model_work *w, const struct batch *b,
 }
 
 /* Zeroes the gradients that the backward pass adds to: the norms, the biases,
- * the embedding, and the output layer when no loss overwrites it. Matrix products
- * overwrite the others. */
+ * the embedding, and the output layer when no loss overwrites it. Matrix
+ * products overwrite the others. */
 static void clear_gradients(const struct model *m, bool has_loss, float *grads)
 {
     for (size_t i = 0; i < m->n_tensors; i++) {

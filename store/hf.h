@@ -4,8 +4,8 @@
  * transformers loads.
  *
  * The layout is LlamaForCausalLM; Qwen3ForCausalLM when queries and keys have
- * norms; Qwen2ForCausalLM when queries, keys and values have biases. The tensors
- * are float32, with the shapes (outputs, inputs):
+ * norms; Qwen2ForCausalLM when queries, keys and values have biases. The
+ * tensors are float32, with the shapes (outputs, inputs):
  *
  *     model.embed_tokens.weight                       (V, C)
  *     model.layers.N.input_layernorm.weight           (C)

@@ -21,7 +21,8 @@ struct adopt_report {
     struct model_shape shape; /* as it will learn */
     int model_context;        /* the context of the source */
     int64_t n_params;
-    int64_t memory_bytes; /* that mnemed will announce with this configuration */
+    int64_t
+        memory_bytes; /* that mnemed will announce with this configuration */
 };
 
 /*

@@ -54,8 +54,8 @@ static void add_line(struct buf *out, const char *key, int value)
     buf_addf(out, "  \"%s\": %d,\n", key, value);
 }
 
-void hf_config_json(const struct model_shape *s, uint32_t end_of_text,
-                    struct buf *out)
+void hf_config_json(const struct model_shape *s,
+                    const struct hf_tokens *tokens, struct buf *out)
 {
     buf_addf(out, "{\n  \"architectures\": [\"%sForCausalLM\"],\n",
              s->qk_norm ? "Qwen3" : "Llama");
@@ -78,7 +78,7 @@ void hf_config_json(const struct model_shape *s, uint32_t end_of_text,
     buf_addf(out,
              "  \"bos_token_id\": %" PRIu32 ",\n  \"eos_token_id\": %" PRIu32
              ",\n",
-             end_of_text, end_of_text);
+             tokens->begin, tokens->end);
     buf_adds(out, "  \"hidden_act\": \"silu\",\n"
                   "  \"attention_bias\": false,\n"
                   "  \"attention_dropout\": 0.0,\n"
@@ -87,26 +87,43 @@ void hf_config_json(const struct model_shape *s, uint32_t end_of_text,
                   "  \"torch_dtype\": \"float32\"\n}\n");
 }
 
-void hf_generation_config_json(uint32_t end_of_text, struct buf *out)
+void hf_generation_config_json(const struct hf_tokens *tokens, struct buf *out)
 {
     buf_addf(out,
              "{\n  \"bos_token_id\": %" PRIu32 ",\n  \"eos_token_id\": %" PRIu32
              ",\n  \"pad_token_id\": %" PRIu32 "\n}\n",
-             end_of_text, end_of_text, end_of_text);
+             tokens->begin, tokens->end, tokens->end);
 }
 
-void hf_tokenizer_config_json(const struct model_shape *shape, struct buf *out)
+/* Appends a line with the name of a token, which may have any characters. */
+static void add_name(struct buf *out, const char *key, const char *name)
+{
+    json_t *text = json_string(name);
+    char *quoted = text ? json_dumps(text, JSON_ENCODE_ANY) : NULL;
+
+    buf_addf(out, "  \"%s\": %s,\n", key, quoted ? quoted : "null");
+    free(quoted);
+    json_decref(text);
+}
+
+static void add_bool(struct buf *out, const char *key, bool value)
+{
+    buf_addf(out, "  \"%s\": %s,\n", key, value ? "true" : "false");
+}
+
+void hf_tokenizer_config_json(const struct model_shape *shape,
+                              const struct hf_tokens *tokens, struct buf *out)
 {
     buf_adds(out, "{\n  \"tokenizer_class\": \"PreTrainedTokenizerFast\",\n"
-                  "  \"add_prefix_space\": false,\n"
-                  "  \"add_bos_token\": true,\n"
-                  "  \"bos_token\": \"<|endoftext|>\",\n"
-                  "  \"clean_up_tokenization_spaces\": false,\n"
-                  "  \"eos_token\": \"<|endoftext|>\",\n"
-                  "  \"model_input_names\": [\"input_ids\", "
-                  "\"attention_mask\"],\n"
-                  "  \"pre\": \"smollm\",\n"
-                  "  \"split_special_tokens\": true,\n");
+                  "  \"add_prefix_space\": false,\n");
+    add_bool(out, "add_bos_token", tokens->adds_begin);
+    add_name(out, "bos_token", tokens->begin_name);
+    buf_adds(out, "  \"clean_up_tokenization_spaces\": false,\n");
+    add_name(out, "eos_token", tokens->end_name);
+    buf_adds(out, "  \"model_input_names\": [\"input_ids\", "
+                  "\"attention_mask\"],\n");
+    add_name(out, "pre", tokens->pre);
+    add_bool(out, "split_special_tokens", tokens->splits_special);
     buf_addf(out, "  \"model_max_length\": %d\n}\n", shape->context);
 }
 

@@ -22,6 +22,7 @@
 #ifndef MNEME_STORE_HF_H
 #define MNEME_STORE_HF_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,19 +31,31 @@
 #include "base/model_shape.h"
 #include "base/tensor.h"
 
-/*
- * Append config.json, generation_config.json and tokenizer_config.json to out.
- * end_of_text is the id of <|endoftext|>, which begins and ends a text.
- *
- * tokenizer_config.json describes mneme's tokenizer: <|endoftext|> goes before
- * every text (add_bos_token), and its name within a text is ordinary text
- * (split_special_tokens). `pre` is GGUF's name of the pre-tokenizer, for
- * tokenizer.ggml.pre.
- */
-void hf_config_json(const struct model_shape *shape, uint32_t end_of_text,
-                    struct buf *out);
-void hf_generation_config_json(uint32_t end_of_text, struct buf *out);
-void hf_tokenizer_config_json(const struct model_shape *shape, struct buf *out);
+/* The tokens that begin and end a text. */
+struct hf_tokens {
+    uint32_t begin, end;
+    const char *begin_name, *end_name;
+    const char *pre;     /* GGUF's name of the pre-tokenizer, for
+                            tokenizer.ggml.pre */
+    bool adds_begin;     /* tokenizer.json puts `begin` before a text */
+    bool splits_special; /* the name of a special token is ordinary text */
+};
+
+/* Those of mneme's own vocabularies. */
+#define HF_OWN_TOKENS                                                          \
+    {                                                                          \
+        256,      256,  "<|endoftext|>", "<|endoftext|>",                      \
+        "smollm", true, true,                                                  \
+    }
+
+/* Append config.json, generation_config.json and tokenizer_config.json to
+ * out. */
+void hf_config_json(const struct model_shape *shape,
+                    const struct hf_tokens *tokens, struct buf *out);
+void hf_generation_config_json(const struct hf_tokens *tokens,
+                               struct buf *out);
+void hf_tokenizer_config_json(const struct model_shape *shape,
+                              const struct hf_tokens *tokens, struct buf *out);
 
 /*
  * Reads the shape in a config.json of mneme or of another tool.

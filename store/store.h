@@ -45,6 +45,7 @@
 #include "base/model_shape.h"
 #include "base/tensor.h"
 #include "store/catalog.h"
+#include "store/hf.h"
 
 struct sqlite3;
 struct store; /* fields are in store_private.h */
@@ -139,7 +140,7 @@ struct store_publication {
     const struct tensor_list *ngram; /* NULL or empty: no n-gram memory */
     const char *tokenizer_json;       /* NULL when linear */
     size_t tokenizer_json_bytes;
-    uint32_t end_of_text;
+    struct hf_tokens tokens;   /* not used when linear */
     const char *labels_json;   /* array of strings */
     const char *metadata_json; /* object: counters, losses by domain, kernels;
                                   stored in the row and state.safetensors */

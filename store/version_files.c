@@ -195,15 +195,15 @@ static int write_model(struct writer *w, struct err *err)
 
     if (!p->shape)
         return 0;
-    hf_config_json(p->shape, p->end_of_text, &text);
+    hf_config_json(p->shape, &p->tokens, &text);
     rc = write_buf(w, "config.json", &text, err);
     if (rc)
         return rc;
-    hf_generation_config_json(p->end_of_text, &text);
+    hf_generation_config_json(&p->tokens, &text);
     rc = write_buf(w, "generation_config.json", &text, err);
     if (rc)
         return rc;
-    hf_tokenizer_config_json(p->shape, &text);
+    hf_tokenizer_config_json(p->shape, &p->tokens, &text);
     rc = write_buf(w, "tokenizer_config.json", &text, err);
     if (rc == 0)
         rc = write_text(w, "tokenizer.json", p->tokenizer_json,

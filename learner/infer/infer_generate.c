@@ -114,14 +114,15 @@ static int check_sampling(const struct infer *f,
 
 /* --- reading the history ------------------------------------------------ */
 
-/* Fills the history. A prompt that begins with end-of-text gets no other. */
+/* Fills the history. A prompt that begins with the token that begins a text
+ * gets no other. */
 static void start(struct generation *g, const token_id *prompt, size_t n)
 {
-    token_id end = tokenizer_end_of_text(g->f->tokenizer);
+    token_id begin = tokenizer_begin_of_text(g->f->tokenizer);
     size_t context = (size_t)g->f->model->shape.context;
 
-    if (n == 0 || prompt[0] != end)
-        token_list_add(&g->history, end);
+    if (n == 0 || prompt[0] != begin)
+        token_list_add(&g->history, begin);
     for (size_t i = 0; i < n; i++)
         token_list_add(&g->history, prompt[i]);
     if (g->history.n > context)

@@ -545,19 +545,19 @@ int infer_prompt_logprobs(const struct infer *f, const token_id *prompt,
                         .arg = &e};
     int rc = check_echo(f, prompt, n, n_alternatives, err);
     struct segment *segments;
-    token_id *tokens, end;
+    token_id *tokens, begin;
     size_t context;
 
     if (rc || n == 0)
         return rc;
     context = (size_t)f->model->shape.context;
-    end = tokenizer_end_of_text(f->tokenizer);
+    begin = tokenizer_begin_of_text(f->tokenizer);
     tokens = xcalloc(n + 1, sizeof *tokens);
-    tokens[0] = end;
+    tokens[0] = begin;
     memcpy(tokens + 1, prompt, n * sizeof *tokens);
     segments = xcalloc(n / context + 2, sizeof *segments);
     r.segments = segments;
-    r.n = cut_prompt(tokens, n, prompt[0] == end, context, segments);
+    r.n = cut_prompt(tokens, n, prompt[0] == begin, context, segments);
     rc = read_all(&r, err);
     free(segments);
     free(tokens);

@@ -8,7 +8,7 @@
 
 #include "base/xalloc.h"
 
-/* Counts the bytes of targets [from, to), without end-of-text. */
+/* Counts the bytes of targets [from, to), without special tokens. */
 static uint32_t text_bytes_of(const struct tokenizer *t,
                               const token_id *targets, size_t from, size_t to)
 {
@@ -37,8 +37,8 @@ static void cut_linear(struct cut *c, const char *text, size_t text_bytes,
     };
 }
 
-/* Appends end-of-text to the tokens, which begin with one, and makes
- * segments. */
+/* Appends end-of-text to the tokens, which begin with the token that begins a
+ * text, and makes segments. */
 static void cut_tokens(struct cut *c, const struct tokenizer *t, size_t context,
                        size_t n_prompt, int32_t domain, int32_t label)
 {
@@ -80,7 +80,7 @@ void cut_record(struct cut *c, const struct tokenizer *t, size_t context,
         cut_linear(c, text, text_bytes, domain, label);
         return;
     }
-    token_list_add(&c->tokens, tokenizer_end_of_text(t));
+    token_list_add(&c->tokens, tokenizer_begin_of_text(t));
     if (prompt)
         tokenizer_encode(t, prompt, prompt_bytes, &c->tokens);
     n_prompt = c->tokens.n - 1;
@@ -91,11 +91,11 @@ void cut_record(struct cut *c, const struct tokenizer *t, size_t context,
 void cut_ids(struct cut *c, const struct tokenizer *t, size_t context,
              const token_id *ids, size_t n)
 {
-    token_id end = tokenizer_end_of_text(t);
+    token_id begin = tokenizer_begin_of_text(t);
 
     memset(c, 0, sizeof *c);
-    if (n == 0 || ids[0] != end)
-        token_list_add(&c->tokens, end);
+    if (n == 0 || ids[0] != begin)
+        token_list_add(&c->tokens, begin);
     for (size_t i = 0; i < n; i++)
         token_list_add(&c->tokens, ids[i]);
     cut_tokens(c, t, context, 0, -1, -1);

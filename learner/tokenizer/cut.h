@@ -14,7 +14,8 @@
 #include "learner/tokenizer/tokenizer.h"
 
 struct cut {
-    struct token_list tokens; /* end-of-text, the text, end-of-text */
+    struct token_list tokens; /* the token that begins a text, the text,
+                                 end-of-text */
     struct segment *segments; /* point into tokens */
     size_t n_segments;
 };
@@ -33,8 +34,8 @@ void cut_record(struct cut *c, const struct tokenizer *t, size_t context,
                 const char *prompt, size_t prompt_bytes, const char *text,
                 size_t text_bytes, int32_t domain, int32_t label);
 
-/* Cuts the n ids of a text, without domain and label. An end-of-text token is
- * put before them unless they begin with one. */
+/* Cuts the n ids of a text, without domain and label. The token that begins a
+ * text is put before them unless they begin with it. */
 void cut_ids(struct cut *c, const struct tokenizer *t, size_t context,
              const token_id *ids, size_t n);
 

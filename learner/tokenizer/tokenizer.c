@@ -206,6 +206,7 @@ struct tokenizer *tokenizer_build(const struct tokenizer_merge *merges,
 
     t->vocab_size = vocab_size;
     t->begin_of_text = t->end_of_text = TOKENIZER_END_OF_TEXT;
+    t->adds_begin = true;
     t->pretoken = PRETOKEN_SMOLLM;
     t->tokens = xcalloc((size_t)vocab_size, sizeof *t->tokens);
     for (int b = 0; b < 256; b++) {
@@ -251,17 +252,24 @@ struct tokenizer *tokenizer_create_builtin(int vocab_size)
     return tokenizer_build(merges, (size_t)n, vocab_size);
 }
 
-void tokenizer_pad(struct tokenizer *t, int vocab_size)
+int tokenizer_fit(struct tokenizer *t, int vocab_size, struct err *err)
 {
     int id = t->vocab_size;
 
-    BUG_ON(vocab_size < id || vocab_size > MODEL_MAX_VOCAB);
+    if (vocab_size < id || vocab_size > MODEL_MAX_VOCAB ||
+        (vocab_size > id && !t->frame))
+        return err_set(err, ERR_CORRUPT,
+                       "tokenizer.json has %d ids, but config.json says "
+                       "vocab_size %d: the two files belong to different "
+                       "models",
+                       id, vocab_size);
     t->tokens =
         xreallocarray(t->tokens, (size_t)vocab_size, sizeof *t->tokens);
     memset(t->tokens + id, 0, (size_t)(vocab_size - id) * sizeof *t->tokens);
     for (; id < vocab_size; id++)
         tokenizer_set_unused(t, (token_id)id);
     t->vocab_size = vocab_size;
+    return 0;
 }
 
 static void release_names(struct tokenizer_names *names)
@@ -303,18 +311,14 @@ token_id tokenizer_begin_of_text(const struct tokenizer *t)
     return t->begin_of_text;
 }
 
-int tokenizer_set_end_of_text(struct tokenizer *t, token_id id,
-                              struct err *err)
+bool tokenizer_adds_begin(const struct tokenizer *t)
 {
-    if (!tokenizer_is_special(t, id))
-        return err_set(err, ERR_INVALID,
-                       "token %u cannot end a text: it is no special token "
-                       "of tokenizer.json",
-                       id);
-    if (t->begin_of_text == t->end_of_text)
-        t->begin_of_text = id;
-    t->end_of_text = id;
-    return 0;
+    return t->adds_begin;
+}
+
+bool tokenizer_is_own(const struct tokenizer *t)
+{
+    return !t->frame;
 }
 
 bool tokenizer_is_special(const struct tokenizer *t, token_id id)

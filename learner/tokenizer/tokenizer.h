@@ -29,7 +29,7 @@
  * Encoding and decoding keeps any bytes. With normalizer NFC it gives the text
  * in Unicode's normalization form C; bytes that are not UTF-8 are kept, too.
  *
- * Owner:   never changes once made and padded
+ * Owner:   never changes once it is shared
  * Threads: any
  */
 #ifndef MNEME_LEARNER_TOKENIZER_TOKENIZER_H
@@ -89,8 +89,8 @@ int tokenizer_train(const char *text, size_t n_bytes, int vocab_size,
  * merges. ERR_INVALID names what has another form; damage is ERR_CORRUPT.
  *
  * The end-of-text token is the first of these names that is a special token:
- * <|endoftext|>, <|end_of_text|>, </s>, <eos>. tokenizer_set_end_of_text
- * chooses another one. Texts begin with the special token of post_processor;
+ * <|endoftext|>, <|end_of_text|>, </s>, <eos>. Texts
+ * begin with the special token of post_processor;
  * without one, with end-of-text.
  */
 #define TOKENIZER_MAX_JSON ((size_t)64 << 20)
@@ -107,17 +107,12 @@ int tokenizer_from_json(const char *json, size_t n_bytes,
 void tokenizer_to_json(const struct tokenizer *t, struct buf *out);
 
 /*
- * Before a tokenizer is shared: adds unused ids up to vocab_size, since many
- * published models have more ids than their tokenizer. tokenizer_to_json does
- * not write them.
- *   vocab_size  at least that of the tokenizer
+ * Before a tokenizer is shared: makes it fit a model of vocab_size ids. Many
+ * published models have more ids than their tokenizer; it gets unused ids, which
+ * tokenizer_to_json does not write. ERR_CORRUPT: the model has fewer ids, or
+ * other ids than a vocabulary of mneme's own form.
  */
-void tokenizer_pad(struct tokenizer *t, int vocab_size);
-
-/* Before a tokenizer is shared: chooses the token that ends a text; it begins
- * texts, too, if the old one did. ERR_INVALID unless it is a special token. */
-int tokenizer_set_end_of_text(struct tokenizer *t, token_id id,
-                              struct err *err);
+int tokenizer_fit(struct tokenizer *t, int vocab_size, struct err *err);
 
 void tokenizer_free(struct tokenizer *t);
 
@@ -127,6 +122,12 @@ token_id tokenizer_end_of_text(const struct tokenizer *t);
 /* The token that is put before a text. In mneme's own vocabularies, and in
  * published ones without such a token, it is end-of-text. */
 token_id tokenizer_begin_of_text(const struct tokenizer *t);
+
+/* True if tokenizer.json, as it is written, puts that token before a text. */
+bool tokenizer_adds_begin(const struct tokenizer *t);
+
+/* True if the vocabulary has mneme's own form. */
+bool tokenizer_is_own(const struct tokenizer *t);
 
 /* True for added tokens that are no text. */
 bool tokenizer_is_special(const struct tokenizer *t, token_id id);

@@ -578,6 +578,7 @@ static int read_post_processor(struct tokenizer *t, const json_t *root,
         good = reads_processor(t, json_array_get(list, i), &n_begins);
         type = type_of(json_array_get(list, i));
     }
+    t->adds_begin = n_begins == 1;
     if (good && n_begins <= 1)
         return 0;
     return unfit(err, "post_processor", type,
@@ -618,6 +619,7 @@ static int read_root(struct tokenizer *t, json_t *root, struct err *err)
         return rc;
     if (is_own(t)) {
         t->pairs = false;
+        t->adds_begin = true;
     } else {
         json_object_set_new(model, "vocab", json_null());
         json_object_set_new(model, "merges", json_null());

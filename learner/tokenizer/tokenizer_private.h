@@ -62,6 +62,7 @@ struct tokenizer_slot {
 struct tokenizer {
     int vocab_size;
     token_id begin_of_text, end_of_text;
+    bool adds_begin; /* tokenizer.json puts begin_of_text before a text */
     enum pretoken_kind pretoken;
     bool composes; /* a text is put into normalization form C first */
     bool knows_words; /* a pre-token that is a token is not built by merges */

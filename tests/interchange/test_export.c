@@ -88,6 +88,8 @@ static void add_layer(struct tensor_list *l, const struct model_shape *s, int i)
     }
 }
 
+static const struct hf_tokens own = HF_OWN_TOKENS;
+
 static void make_model(struct export_model *m, bool qk_norm)
 {
     struct tokenizer *t = tokenizer_create_builtin(V);
@@ -102,9 +104,9 @@ static void make_model(struct export_model *m, bool qk_norm)
     add(&m->weights, "model.norm.weight", small.dim, 0);
     if (!m->shape.tied)
         add(&m->weights, "lm_head.weight", V, small.dim);
-    hf_config_json(&m->shape, 256, &m->config_json);
-    hf_generation_config_json(256, &m->generation_config_json);
-    hf_tokenizer_config_json(&m->shape, &m->tokenizer_config_json);
+    hf_config_json(&m->shape, &own, &m->config_json);
+    hf_generation_config_json(&own, &m->generation_config_json);
+    hf_tokenizer_config_json(&m->shape, &own, &m->tokenizer_config_json);
     tokenizer_to_json(t, &m->tokenizer_json);
     tokenizer_free(t);
 }

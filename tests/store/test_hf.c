@@ -22,6 +22,8 @@
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
+static const struct hf_tokens own = HF_OWN_TOKENS;
+
 static const struct model_shape llama = {
     .vocab_size = 300,
     .dim = 12,
@@ -78,17 +80,17 @@ static void test_written(void **state)
     struct buf out = BUF_INIT;
 
     (void)state;
-    hf_config_json(&llama, 256, &out);
+    hf_config_json(&llama, &own, &out);
     assert_string_equal(out.data, expected);
     buf_clear(&out);
-    hf_generation_config_json(256, &out);
+    hf_generation_config_json(&own, &out);
     assert_string_equal(out.data, "{\n"
                                   "  \"bos_token_id\": 256,\n"
                                   "  \"eos_token_id\": 256,\n"
                                   "  \"pad_token_id\": 256\n"
                                   "}\n");
     buf_clear(&out);
-    hf_tokenizer_config_json(&llama, &out);
+    hf_tokenizer_config_json(&llama, &own, &out);
     assert_non_null(
         strstr(out.data, "\"clean_up_tokenization_spaces\": false"));
     assert_non_null(strstr(out.data, "\"eos_token\": \"<|endoftext|>\""));
@@ -102,7 +104,7 @@ static void assert_round_trip(const struct model_shape *s)
     struct model_shape back;
     int64_t eot;
 
-    hf_config_json(s, 7, &out);
+    hf_config_json(s, &(struct hf_tokens){.end = 7}, &out);
     assert_int_equal(hf_parse_config(out.data, out.len, &back, &eot, NULL), 0);
     assert_int_equal(eot, 7);
     assert_int_equal(back.vocab_size, s->vocab_size);
@@ -354,7 +356,7 @@ static void test_directory(void **state)
     assert_int_equal(hf_read_dir(dir, &s, &eot, &back, &tokenizer, &err),
                      ERR_NOTFOUND);
     assert_non_null(strstr(err.msg, "config.json"));
-    hf_config_json(&llama, 256, &json);
+    hf_config_json(&llama, &own, &json);
     write_text(dir, "config.json", json.data);
     write_text(dir, "tokenizer.json", "{}");
     make_weights(&l, &llama);
@@ -409,7 +411,7 @@ static void test_tokenizer_config(void **state)
     struct buf text = BUF_INIT;
 
     (void)state;
-    hf_tokenizer_config_json(&llama, &text);
+    hf_tokenizer_config_json(&llama, &own, &text);
     assert_non_null(strstr(text.data, "\"add_bos_token\": true"));
     assert_non_null(strstr(text.data, "\"bos_token\": \"<|endoftext|>\""));
     assert_non_null(strstr(text.data, "\"split_special_tokens\": true"));
@@ -417,6 +419,31 @@ static void test_tokenizer_config(void **state)
     /* Otherwise generate() of transformers refuses the token_type_ids. */
     assert_non_null(strstr(text.data, "\"model_input_names\": [\"input_ids\", "
                                       "\"attention_mask\"]"));
+    buf_release(&text);
+}
+
+static void test_published_tokens(void **state)
+{
+    static const struct hf_tokens tokens = {
+        3, 9, "<s\">", "</s>", "qwen2", false, false,
+    };
+    struct buf text = BUF_INIT;
+
+    (void)state;
+    hf_tokenizer_config_json(&llama, &tokens, &text);
+    assert_non_null(strstr(text.data, "\"add_bos_token\": false"));
+    assert_non_null(strstr(text.data, "\"bos_token\": \"<s\\\">\""));
+    assert_non_null(strstr(text.data, "\"eos_token\": \"</s>\""));
+    assert_non_null(strstr(text.data, "\"split_special_tokens\": false"));
+    assert_non_null(strstr(text.data, "\"pre\": \"qwen2\""));
+    buf_clear(&text);
+    hf_generation_config_json(&tokens, &text);
+    assert_non_null(strstr(text.data, "\"bos_token_id\": 3"));
+    assert_non_null(strstr(text.data, "\"eos_token_id\": 9"));
+    buf_clear(&text);
+    hf_config_json(&llama, &tokens, &text);
+    assert_non_null(strstr(text.data, "\"bos_token_id\": 3"));
+    assert_non_null(strstr(text.data, "\"eos_token_id\": 9"));
     buf_release(&text);
 }
 
@@ -457,6 +484,7 @@ int main(void)
         cmocka_unit_test(test_directory),
         cmocka_unit_test(test_saved_again),
         cmocka_unit_test(test_tokenizer_config),
+        cmocka_unit_test(test_published_tokens),
         cmocka_unit_test(test_absurd_config),
     };
 

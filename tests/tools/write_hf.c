@@ -95,7 +95,7 @@ int main(int argc, char **argv)
         .shape = &shape,
         .weights = &weights,
         .state = &state,
-        .end_of_text = 256,
+        .tokens = HF_OWN_TOKENS,
         .labels_json = "[]",
     };
     struct store *s = NULL;

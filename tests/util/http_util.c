@@ -116,7 +116,7 @@ static void publish(int64_t parent, int seed)
                                   .head = &head,
                                   .tokenizer_json = json.data,
                                   .tokenizer_json_bytes = json.len,
-                                  .end_of_text = 256,
+                                  .tokens = HF_OWN_TOKENS,
                                   .labels_json = "[\"red\",\"blue\"]",
                                   .metadata_json = "{}",
                                   .offsets = &offset,

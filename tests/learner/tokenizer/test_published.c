@@ -97,6 +97,8 @@ static void check_family(const char *name, const char *gguf_pre,
     assert_string_equal(tokenizer_gguf_pre(t), gguf_pre);
     assert_string_equal(tokenizer_piece(t, tokenizer_begin_of_text(t)), begin);
     assert_string_equal(tokenizer_piece(t, tokenizer_end_of_text(t)), end);
+    assert_int_equal(tokenizer_adds_begin(t), strcmp(name, "llama3") == 0);
+    assert_false(tokenizer_is_own(t));
     assert_true(json_array_size(texts) > 20);
     json_array_foreach (texts, i, item)
         check_text(t, item, composes);
@@ -190,7 +192,6 @@ static void test_added_tokens(void **state)
 {
     struct tokenizer *t = load_file("qwen2.json");
     token_id id, think = id_of(t, "<think>"), user = id_of(t, "<|im_start|>");
-    struct err err = ERR_INIT;
     size_t n;
 
     (void)state;
@@ -202,20 +203,6 @@ static void test_added_tokens(void **state)
     assert_string_equal(tokenizer_bytes(t, user, &n), "");
     assert_int_equal(n, 0);
     assert_false(tokenizer_is_special(t, 1000000));
-
-    assert_int_equal(tokenizer_set_end_of_text(t, think, &err), ERR_INVALID);
-    id = id_of(t, "<|im_end|>");
-    assert_int_equal(tokenizer_set_end_of_text(t, id, &err), 0);
-    assert_int_equal(tokenizer_end_of_text(t), id);
-    assert_int_equal(tokenizer_begin_of_text(t), id);
-    tokenizer_free(t);
-
-    /* A file that names the begin keeps it. */
-    t = load_file("llama3.json");
-    id = id_of(t, "<|eot_id|>");
-    assert_int_equal(tokenizer_set_end_of_text(t, id, &err), 0);
-    assert_string_equal(tokenizer_piece(t, tokenizer_begin_of_text(t)),
-                        "<|begin_of_text|>");
     tokenizer_free(t);
 }
 
@@ -224,13 +211,15 @@ static void test_unused_ids(void **state)
 {
     struct tokenizer *t = load_file("scattered.json");
     struct buf before = BUF_INIT, after = BUF_INIT;
+    struct err err = ERR_INIT;
     size_t n;
 
     (void)state;
     assert_string_equal(tokenizer_piece(t, 6), "<unused_6>");
     assert_string_equal(tokenizer_bytes(t, 6, &n), "");
     tokenizer_to_json(t, &before);
-    tokenizer_pad(t, 5000);
+    assert_int_equal(tokenizer_fit(t, 1000, &err), ERR_CORRUPT);
+    assert_int_equal(tokenizer_fit(t, 5000, &err), 0);
     assert_int_equal(tokenizer_vocab_size(t), 5000);
     assert_string_equal(tokenizer_piece(t, 4999), "<unused_4999>");
     tokenizer_to_json(t, &after);

@@ -54,8 +54,8 @@ static void add_line(struct buf *out, const char *key, int value)
     buf_addf(out, "  \"%s\": %d,\n", key, value);
 }
 
-void hf_config_json(const struct model_shape *s,
-                    const struct hf_tokens *tokens, struct buf *out)
+void hf_config_json(const struct model_shape *s, const struct hf_tokens *tokens,
+                    struct buf *out)
 {
     buf_addf(out, "{\n  \"architectures\": [\"%sForCausalLM\"],\n",
              s->qk_norm ? "Qwen3" : "Llama");

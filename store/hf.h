@@ -44,16 +44,14 @@ struct hf_tokens {
 /* Those of mneme's own vocabularies. */
 #define HF_OWN_TOKENS                                                          \
     {                                                                          \
-        256,      256,  "<|endoftext|>", "<|endoftext|>",                      \
-        "smollm", true, true,                                                  \
+        256, 256, "<|endoftext|>", "<|endoftext|>", "smollm", true, true,      \
     }
 
 /* Append config.json, generation_config.json and tokenizer_config.json to
  * out. */
 void hf_config_json(const struct model_shape *shape,
                     const struct hf_tokens *tokens, struct buf *out);
-void hf_generation_config_json(const struct hf_tokens *tokens,
-                               struct buf *out);
+void hf_generation_config_json(const struct hf_tokens *tokens, struct buf *out);
 void hf_tokenizer_config_json(const struct model_shape *shape,
                               const struct hf_tokens *tokens, struct buf *out);
 

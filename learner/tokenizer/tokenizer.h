@@ -19,7 +19,8 @@
  *   pre_tokenizer  ByteLevel (GPT-2); Digits and ByteLevel (SmolLM); Split with
  *                  the pattern of Llama 3 or Qwen2, and ByteLevel
  *   normalizer     none or NFC
- *   model          BPE, with or without ignore_merges
+ *   model          BPE, with or without ignore_merges; with byte_fallback as
+ *                  below
  *   added tokens   with any ids. Special ones (<|im_start|>) have no bytes, and
  *                  their names in a text are ordinary text, unless
  *                  tokenizer_encode_marked reads it. The names of others
@@ -28,6 +29,12 @@
  *
  * Encoding and decoding keeps any bytes. With normalizer NFC it gives the text
  * in Unicode's normalization form C; bytes that are not UTF-8 are kept, too.
+ *
+ * With byte_fallback it reads the form of Llama 2 and Mistral: merging begins
+ * with the characters of the whole text, and with the bytes of those that are
+ * no token. Spaces become U+2581, and one is put before the text (normalizer
+ * Sequence[Prepend, Replace], or pre_tokenizer Metaspace without a split). Thus
+ * decoding gives one space more before the text, and U+2581 becomes a space.
  *
  * Owner:   never changes once it is shared
  * Threads: any
@@ -108,9 +115,9 @@ void tokenizer_to_json(const struct tokenizer *t, struct buf *out);
 
 /*
  * Before a tokenizer is shared: makes it fit a model of vocab_size ids. Many
- * published models have more ids than their tokenizer; it gets unused ids, which
- * tokenizer_to_json does not write. ERR_CORRUPT: the model has fewer ids, or
- * other ids than a vocabulary of mneme's own form.
+ * published models have more ids than their tokenizer; it gets unused ids,
+ * which tokenizer_to_json does not write. ERR_CORRUPT: the model has fewer ids,
+ * or other ids than a vocabulary of mneme's own form.
  */
 int tokenizer_fit(struct tokenizer *t, int vocab_size, struct err *err);
 
@@ -133,8 +140,8 @@ bool tokenizer_is_own(const struct tokenizer *t);
 bool tokenizer_is_special(const struct tokenizer *t, token_id id);
 
 /* Finds the added token of this name. */
-bool tokenizer_find(const struct tokenizer *t, const char *name,
-                    size_t n_bytes, token_id *id);
+bool tokenizer_find(const struct tokenizer *t, const char *name, size_t n_bytes,
+                    token_id *id);
 
 /* The name of the pre-tokenizer in GGUF (tokenizer.ggml.pre). */
 const char *tokenizer_gguf_pre(const struct tokenizer *t);

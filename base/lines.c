@@ -20,6 +20,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
@@ -63,7 +64,7 @@ static bool ends_in(const char *s, const char *ending)
 {
     size_t n = strlen(s), m = strlen(ending);
 
-    return n > m && strcmp(s + n - m, ending) == 0;
+    return n > m && strcasecmp(s + n - m, ending) == 0;
 }
 
 static int open_packing(struct lines *l, struct err *err)

@@ -2,9 +2,10 @@
 /*
  * lines.h - reads the lines of a file, which may be compressed.
  *
- * A name that ends in .gz or .zst means a compressed file; any other file is
- * plain. A line ends with LF or CR LF, which are not part of the line. Memory
- * is bounded: of a line longer than max_bytes, the first max_bytes are kept.
+ * A name that ends in .gz or .zst, in any case, means a compressed file; any
+ * other file is plain. A line ends with LF or CR LF, which are not part of the
+ * line. Memory is bounded: of a line longer than max_bytes, the first max_bytes
+ * are kept.
  *
  * After the end of the file, lines_next continues when the file has grown, also
  * after the end of a compressed member. Zeros after a member are padding. Other

@@ -46,4 +46,4 @@ bench_bench_gate_SOURCES = bench/bench_gate.c
 bench_bench_gate_LDADD = $(PUBLISH_LIBS)
 
 EXTRA_DIST += bench/drift.py bench/measure.py bench/long_run.py bench/compare_pytorch.py \
-	bench/serve_load.py bench/soak.py
+	bench/compare_llamacpp.py bench/serve_load.py bench/soak.py

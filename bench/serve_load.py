@@ -12,6 +12,9 @@ of them. Each turn starts a daemon with a new data directory and measures:
     streams     1, 8 and 32 streams of /v1/completions, while learning is
                 paused (the text has ended): time to the first token, time
                 between two tokens, requests and tokens a second
+    prefixes    time to the first token of prompts of 220 tokens, while
+                learning is paused: by turns one that nobody has sent, and
+                one whose first 200 tokens were sent before
 
 The time of a score counts from when it was due, so a late one does not hide
 the wait of the next. Needs Python 3 only.
@@ -19,8 +22,11 @@ the wait of the next. Needs Python 3 only.
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
+import random
+import re
 import signal
 import shutil
 import subprocess
@@ -32,8 +38,12 @@ STREAM_TOKENS = 64
 END_OF_TEXT = 256
 
 
+EMPTY = re.compile(rb'"(text|content)": ?""')  # the end of a stream has no text
+
+
 async def ask(address, path, body=None, on_event=None):
-    """One request on a connection of its own."""
+    """One request on a connection of its own. on_event gets the time of each
+    event that has text."""
     reader, writer = await asyncio.open_connection(*address)
     data = b'' if body is None else json.dumps(body).encode()
     writer.write(('%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n'
@@ -45,7 +55,8 @@ async def ask(address, path, body=None, on_event=None):
         line = await reader.readline()
         if not line:
             break
-        if on_event and line.startswith(b'data: {'):
+        if (on_event and line.startswith(b'data: {')
+                and not EMPTY.search(line)):
             on_event(time.perf_counter())
         lines.append(line)
     writer.close()
@@ -111,8 +122,9 @@ async def score_at_rate(address, texts, seconds):
     return took
 
 
-async def stream_until(address, prompt, figures, end):
-    """One stream after another. A stream counts when it has ended."""
+async def stream_until(address, prompts, body, figures, end):
+    """One stream after another, each with the next prompt. A stream counts when
+    it has ended."""
     while time.perf_counter() < end:
         began, last, first, gaps = time.perf_counter(), None, None, []
 
@@ -125,22 +137,30 @@ async def stream_until(address, prompt, figures, end):
             last = now
 
         await ask(address, '/v1/completions',
-                  {'prompt': prompt, 'max_tokens': STREAM_TOKENS,
-                   'stream': True, 'seed': 1,
-                   'logit_bias': {str(END_OF_TEXT): -100}}, event)
+                  {'prompt': next(prompts), 'max_tokens': STREAM_TOKENS,
+                   'stream': True, **body}, event)
         figures['first'].append(first)
         figures['gaps'] += gaps
         figures['n'] += 1
         figures['ended'] = time.perf_counter()
 
 
-async def run_streams(address, n, prompts, seconds):
+SAMPLED = {'seed': 1, 'logit_bias': {str(END_OF_TEXT): -100}}
+
+
+async def measure_until_end(address, n, prompts, seconds, body):
+    """n streams at a time; the raw figures, and the seconds that they took."""
     figures = {'first': [], 'gaps': [], 'n': 0, 'ended': 0}
-    start = time.perf_counter()
+    start, prompts = time.perf_counter(), itertools.cycle(prompts)
     await asyncio.gather(*(
-        stream_until(address, prompts[i % len(prompts)], figures,
-                     start + seconds) for i in range(n)))
-    took = figures['ended'] - start
+        stream_until(address, prompts, body, figures, start + seconds)
+        for _ in range(n)))
+    return figures, figures['ended'] - start
+
+
+async def run_streams(address, n, prompts, seconds):
+    figures, took = await measure_until_end(address, n, prompts, seconds,
+                                            SAMPLED)
     return {
         'requests/s': figures['n'] / took,
         'tokens/s': figures['n'] * STREAM_TOKENS / took,
@@ -198,6 +218,31 @@ async def measure_streams(daemon, name, turn, texts, o):
         show('%s %d streams' % (name, n), turn, {**row, 'cores': cores})
 
 
+async def measure_prefixes(daemon, name, turn, texts, o):
+    """Prompts are random letters, as token ids."""
+    await wait_for(daemon, lambda s: s['state'] == 'waiting' and s['step'])
+    chance = random.Random(turn)
+
+    def letters(n):
+        return [chance.randrange(97, 123) for _ in range(n)]
+
+    shared, took = letters(200), {'unknown': [], 'known': []}
+    for i in range(o.prefixes + 1):
+        for kind in took:
+            first = []
+            prompt = (shared if kind == 'known' else letters(200)) + letters(20)
+            began = time.perf_counter()
+            await ask(daemon.address, '/v1/completions',
+                      {'prompt': prompt, 'max_tokens': 8, 'stream': True,
+                       'logit_bias': {str(END_OF_TEXT): -100}},
+                      first.append)
+            if i:  # the first one makes the prefix known
+                took[kind].append(first[0] - began)
+    show(name + ' prefixes', turn, {
+        '%s p%d ms' % (kind, p): 1000 * percentile(values, p / 100)
+        for kind, values in took.items() for p in (10, 50, 90)})
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     p.add_argument('--mnemed', action='append', required=True)
@@ -206,7 +251,9 @@ def main():
     p.add_argument('--seconds', type=float, default=20)
     p.add_argument('--streams', type=int, nargs='*', default=[1, 8, 32])
     p.add_argument('--set', action='append', default=[])
-    p.add_argument('--skip', choices=['scores', 'streams'], default='')
+    p.add_argument('--prefixes', type=int, default=100)
+    p.add_argument('--skip', choices=['scores', 'streams', 'prefixes'],
+                   nargs='*', default=[])
     o = p.parse_args()
     with open(o.text, encoding='utf-8', errors='replace') as f:
         lines = [line.strip() for line in f]
@@ -220,8 +267,9 @@ def main():
     for turn in range(o.turns):
         for program in o.mnemed:
             for part, text, measure in (('scores', o.text, measure_scores),
-                                        ('streams', few, measure_streams)):
-                if part == o.skip:
+                                        ('streams', few, measure_streams),
+                                        ('prefixes', few, measure_prefixes)):
+                if part in o.skip:
                     continue
                 daemon = Daemon(program, o.set, text)
                 try:

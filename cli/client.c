@@ -31,6 +31,7 @@ struct client {
     struct curl_slist *headers;
     char *address; /* HOST:PORT, unix:PATH or a URL */
     long last_status;
+    bool refused_certificate; /* by the last request */
     const volatile sig_atomic_t *stop; /* or NULL */
     struct buf body;
     char why[CURL_ERROR_SIZE]; /* of the last failure, or "" */
@@ -70,6 +71,11 @@ long client_last_status(const struct client *c)
     return c->last_status;
 }
 
+bool client_refused_certificate(const struct client *c)
+{
+    return c->refused_certificate;
+}
+
 /* curl calls this at least once a second. */
 static int must_stop(void *arg, curl_off_t a, curl_off_t b, curl_off_t c,
                      curl_off_t d)
@@ -100,10 +106,27 @@ static size_t add_to_body(char *bytes, size_t size, size_t n, void *arg)
     return size * n;
 }
 
+static void set_headers(struct client *c, const char *content_type)
+{
+    const char *token = getenv("MNEME_TOKEN");
+    char *type = xasprintf("Content-Type: %s", content_type);
+
+    curl_slist_free_all(c->headers);
+    c->headers = curl_slist_append(NULL, type);
+    c->headers = curl_slist_append(c->headers, "Expect:");
+    if (token && *token) {
+        char *header = xasprintf("Authorization: Bearer %s", token);
+
+        c->headers = curl_slist_append(c->headers, header);
+        free(header);
+    }
+    curl_easy_setopt(c->curl, CURLOPT_HTTPHEADER, c->headers);
+    free(type);
+}
+
 int client_open_at(const struct verb_args *args, const char *address,
                    struct client **client, struct err *err)
 {
-    const char *token = getenv("MNEME_TOKEN");
     const char *ca = verb_value(args, "ca");
     struct client *c;
 
@@ -116,16 +139,7 @@ int client_open_at(const struct verb_args *args, const char *address,
         client_free(c);
         return err_set(err, ERR_IO, "libcurl cannot be initialized");
     }
-    if (token && *token) {
-        char *header = xasprintf("Authorization: Bearer %s", token);
-
-        c->headers = curl_slist_append(c->headers, header);
-        free(header);
-    }
-    c->headers =
-        curl_slist_append(c->headers, "Content-Type: application/json");
-    c->headers = curl_slist_append(c->headers, "Expect:");
-    curl_easy_setopt(c->curl, CURLOPT_HTTPHEADER, c->headers);
+    set_headers(c, "application/json");
     curl_easy_setopt(c->curl, CURLOPT_WRITEFUNCTION, add_to_body);
     curl_easy_setopt(c->curl, CURLOPT_WRITEDATA, &c->body);
     curl_easy_setopt(c->curl, CURLOPT_CONNECTTIMEOUT, CONNECT_SECONDS);
@@ -237,13 +251,14 @@ static int perform(struct client *c, json_t **reply, struct err *err)
     c->last_status = 0;
     c->why[0] = '\0';
     code = curl_easy_perform(c->curl);
+    c->refused_certificate = code == CURLE_PEER_FAILED_VERIFICATION ||
+                             code == CURLE_SSL_CACERT_BADFILE;
     if (code == CURLE_COULDNT_CONNECT)
         return err_set(err, ERR_IO,
                        "no daemon answers at %s; is mnemed running? (set the "
                        "address with --addr, --data-dir or $MNEME_ADDR)",
                        c->address);
-    if (code == CURLE_PEER_FAILED_VERIFICATION ||
-        code == CURLE_SSL_CACERT_BADFILE)
+    if (c->refused_certificate)
         return err_set(err, ERR_IO,
                        "%s: %s (name who signed the daemon's certificate with "
                        "--ca or $MNEME_CA, and the host as the certificate has "
@@ -277,6 +292,24 @@ int client_get(struct client *c, const char *path, json_t **reply,
     curl_easy_setopt(c->curl, CURLOPT_URL, url);
     curl_easy_setopt(c->curl, CURLOPT_HTTPGET, 1L);
     rc = perform(c, reply, err);
+    free(url);
+    return rc;
+}
+
+int client_send(struct client *c, const char *path, const char *content_type,
+                const char *bytes, size_t n_bytes, json_t **reply,
+                struct err *err)
+{
+    char *url = make_url(c, path);
+    int rc;
+
+    set_headers(c, content_type);
+    curl_easy_setopt(c->curl, CURLOPT_URL, url);
+    curl_easy_setopt(c->curl, CURLOPT_POST, 1L);
+    curl_easy_setopt(c->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)n_bytes);
+    curl_easy_setopt(c->curl, CURLOPT_POSTFIELDS, n_bytes ? bytes : "");
+    rc = perform(c, reply, err);
+    set_headers(c, "application/json");
     free(url);
     return rc;
 }

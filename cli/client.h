@@ -13,6 +13,7 @@
 #define MNEME_CLI_CLIENT_H
 
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <jansson.h>
@@ -23,11 +24,11 @@
 struct client;
 
 /*
- * Takes the address from --addr, else $MNEME_ADDR, else http.addr in the data
- * directory, else 127.0.0.1:6636. Does not connect yet. Each request carries
- * $MNEME_TOKEN as a bearer token. With https, the certificate has to be signed by
- * one of --ca or $MNEME_CA, and to name the host. ERR_IO when --data-dir was given and no
- * daemon runs on it.
+ * Takes the address from --addr, else $MNEME_ADDR, else the data directory
+ * (address_of_daemon: admin.addr or http.addr), else 127.0.0.1:6636. Does not
+ * connect yet. Each request carries $MNEME_TOKEN as a bearer token. With https,
+ * the certificate has to be signed by one of --ca or $MNEME_CA, and to name the
+ * host. ERR_IO when --data-dir was given and no daemon runs on it.
  */
 int client_open(const struct verb_args *args, struct client **client,
                 struct err *err);
@@ -39,12 +40,21 @@ const char *client_address(const struct client *c);
 /* The HTTP status of the last reply; 0: there was none. */
 long client_last_status(const struct client *c);
 
+/* True when the last request failed because the daemon's certificate was not
+ * accepted. */
+bool client_refused_certificate(const struct client *c);
+
 /* Later requests end with ERR_IO about a second after *stop becomes non-zero.
  * A signal handler may set it. */
 void client_set_stop(struct client *c, const volatile sig_atomic_t *stop);
 
 int client_get(struct client *c, const char *path, json_t **reply,
                struct err *err);
+
+/* Sends bytes of a content type with POST. n_bytes 0: an empty body. */
+int client_send(struct client *c, const char *path, const char *content_type,
+                const char *bytes, size_t n_bytes, json_t **reply,
+                struct err *err);
 
 /* Sends a GET for a verb, and prints the reply with `print`, or with --json
  * as it is. */

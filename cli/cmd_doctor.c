@@ -158,19 +158,6 @@ static void open_all(struct doctor *d)
         d->pid = find_pid(d->data_dir);
 }
 
-static void run_checks(struct doctor *d)
-{
-    for (size_t i = 0; i < sizeof checks / sizeof *checks; i++) {
-        d->check = checks[i].name;
-        checks[i].run(d);
-        if (i == 0)
-            open_all(d);
-        json_array_append_new(d->checked, json_string(d->check));
-    }
-}
-
-/* --- the report --------------------------------------------------------- */
-
 static bool is_skipped(const struct doctor *d, const char *name)
 {
     const json_t *row;
@@ -182,17 +169,28 @@ static bool is_skipped(const struct doctor *d, const char *name)
     return false;
 }
 
+static void run_checks(struct doctor *d)
+{
+    for (size_t i = 0; i < sizeof checks / sizeof *checks; i++) {
+        d->check = checks[i].name;
+        checks[i].run(d);
+        if (i == 0)
+            open_all(d);
+        if (!is_skipped(d, d->check))
+            json_array_append_new(d->checked, json_string(d->check));
+    }
+}
+
+/* --- the report --------------------------------------------------------- */
+
 static void print_well(const struct doctor *d)
 {
-    bool first = true;
+    const json_t *name;
+    size_t i;
 
     fputs("nothing is wrong; checked: ", stdout);
-    for (size_t i = 0; i < sizeof checks / sizeof *checks; i++) {
-        if (is_skipped(d, checks[i].name))
-            continue;
-        printf("%s%s", first ? "" : ", ", checks[i].name);
-        first = false;
-    }
+    json_array_foreach(d->checked, i, name)
+        printf("%s%s", i ? ", " : "", json_string_value(name));
     putchar('\n');
 }
 
@@ -244,6 +242,7 @@ int cmd_doctor(const struct verb_args *args, struct err *err)
     json_decref(d.status);
     catalog_close(d.catalog);
     conf_free(d.conf);
+    free(d.address);
     free(found);
     if (is_well)
         return 0;

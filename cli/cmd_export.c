@@ -357,12 +357,12 @@ int cmd_export(const struct verb_args *args, struct err *err)
         rc = run(c, &v, &e, dir, err);
     }
     if (rc == 0) {
-        fflush(stdout);
-        print_left_out(&e);
         if (verb_has(args, "json"))
             print_json(&e, dir);
         else
             print_text(&e, dir);
+        if (fflush(stdout) == 0) /* else main reports the error */
+            print_left_out(&e);
     }
     free((char *)e.model.name);
     export_model_release(&e.model);

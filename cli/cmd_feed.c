@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * feed: sends the lines of files to a Kafka topic.
+ * feed: sends the lines of files to a Kafka topic, or to the daemon.
  *
  * The loop reads a line, waits if the rate requires it, and gives the line to
- * the producer, which waits while its queue is full. The final counts are of
- * delivery reports.
+ * the producer or to http_feed.h, which wait while the broker or the daemon
+ * takes no more. The final counts are of what they have confirmed.
  */
 #include "config.h"
 
@@ -26,17 +26,22 @@
 #include "base/xalloc.h"
 #include "cli/address.h"
 #include "cli/bar.h"
+#include "cli/http_feed.h"
 #include "cli/verb.h"
 #include "cli/pick.h"
 #include "cli/producer.h"
+#include "cli/table.h"
 
 /* A little more than Kafka's default limit for a message. */
 #define MOST_LINE_BYTES ((size_t)16 << 20)
 #define FLUSH_MS 200
 
 struct feed {
-    struct producer *producer;
+    struct producer *producer; /* NULL: over HTTP */
+    struct http_feed *http;    /* NULL: to Kafka */
     struct bar bar;
+    const char *file;    /* that is read */
+    int64_t line;        /* number of its last line */
     const char *domain;
     double rate;         /* records a second; 0: no limit */
     int64_t began_ms;
@@ -45,7 +50,7 @@ struct feed {
     int64_t bytes_before; /* of the finished files */
 };
 
-static volatile int interrupted;
+static volatile sig_atomic_t interrupted;
 
 static void on_interrupt(int signal_number)
 {
@@ -53,7 +58,89 @@ static void on_interrupt(int signal_number)
     interrupted = 1;
 }
 
+/* --- the two ways -------------------------------------------------------- */
+
+static void get_counts(const struct feed *f, struct producer_counts *counts)
+{
+    if (f->http)
+        http_feed_counts(f->http, counts);
+    else
+        producer_counts(f->producer, counts);
+}
+
+static void refuse_line(struct feed *f, const char *why)
+{
+    if (f->http)
+        http_feed_refuse(f->http, f->file, f->line, why);
+    else
+        producer_refuse(f->producer, why);
+}
+
+static int handle_replies(struct feed *f, int timeout_ms, struct err *err)
+{
+    if (f->http)
+        return http_feed_poll(f->http, timeout_ms, err);
+    producer_poll(f->producer, timeout_ms);
+    return 0;
+}
+
 /* --- options ------------------------------------------------------------ */
+
+/* True when the daemon that --addr or the data directory names takes records
+ * over HTTP. */
+static bool takes_http(struct client *c)
+{
+    json_t *status = NULL;
+    bool yes = client_get(c, "/v1/status", &status, NULL) == 0 &&
+               !strcmp(pick_text_or(status, "source.type", ""), "http");
+
+    json_decref(status);
+    return yes;
+}
+
+/* Opens the way to the daemon. *http stays NULL when records go to Kafka: an
+ * option is only for Kafka, or the daemon does not say that it takes records
+ * over HTTP. */
+static int open_http(const struct verb_args *args, struct http_feed **http,
+                     struct err *err)
+{
+    static const char *const only_kafka[] = {"brokers", "topic", "key",
+                                             "partition", "property"};
+    bool wanted = verb_has(args, "http");
+    struct client *c = NULL;
+    char *brokers = NULL;
+    int rc = 0;
+
+    for (size_t i = 0; i < sizeof only_kafka / sizeof *only_kafka; i++) {
+        if (!verb_has(args, only_kafka[i]))
+            continue;
+        return wanted ? err_set(err, ERR_INVALID, "--%s: not with --http",
+                                only_kafka[i])
+                      : 0;
+    }
+    if (!wanted) {
+        rc = address_read(verb_data_dir(args), "kafka.addr", &brokers, err);
+        if (rc || brokers) {
+            free(brokers);
+            return rc;
+        }
+    }
+    rc = client_open(args, &c, wanted ? err : NULL);
+    if (rc)
+        return wanted ? rc : 0;
+    if (!wanted && !takes_http(c)) {
+        client_free(c);
+        return 0;
+    }
+    if (verb_has(args, "domain")) {
+        client_free(c);
+        return err_set(err, ERR_INVALID,
+                       "--domain: over HTTP, the domain is a field of the "
+                       "record");
+    }
+    *http = http_feed_create(c, &interrupted);
+    return 0;
+}
 
 static int open_producer(const struct verb_args *args,
                          struct producer **producer, struct err *err)
@@ -121,7 +208,7 @@ static void show(struct feed *f, const struct lines *l)
     double seconds = bar_seconds(&f->bar);
     double share = NAN;
 
-    producer_counts(f->producer, &c);
+    get_counts(f, &c);
     if (f->bytes_total)
         share = (double)(f->bytes_before + (l ? lines_bytes_read(l) : 0)) /
                 (double)f->bytes_total;
@@ -131,30 +218,38 @@ static void show(struct feed *f, const struct lines *l)
 }
 
 /* Waits until the rate allows the next record. */
-static void wait_for_rate(struct feed *f)
+static int wait_for_rate(struct feed *f, struct err *err)
 {
-    if (f->rate <= 0)
-        return;
-    while (!interrupted) {
+    int rc = 0;
+
+    while (f->rate > 0 && !interrupted && rc == 0) {
         double due = (double)f->n / f->rate;
         double now = (double)(timing_mono_ms() - f->began_ms) / 1000;
         double wait = due - now;
 
         if (wait <= 0)
-            return;
-        producer_poll(f->producer, wait > 0.1 ? 100 : (int)(wait * 1000) + 1);
+            break;
+        rc = handle_replies(f, wait > 0.1 ? 100 : (int)(wait * 1000) + 1, err);
         show(f, NULL);
     }
+    return rc;
 }
 
 static int send_line(struct feed *f, const struct line *line, struct err *err)
 {
-    wait_for_rate(f);
+    int rc = wait_for_rate(f, err);
+
+    if (rc)
+        return rc;
     f->n++;
+    f->line++;
     if (line->too_long) {
-        producer_refuse(f->producer, "a line is longer than 16 MiB");
+        refuse_line(f, "a line is longer than 16 MiB");
         return 0;
     }
+    if (f->http)
+        return http_feed_add(f->http, line->bytes, line->n_bytes, f->file,
+                             f->line, err);
     return producer_send(f->producer, line->bytes, line->n_bytes, f->domain,
                          &interrupted, err);
 }
@@ -170,9 +265,9 @@ static int feed_lines(struct feed *f, struct lines *l, struct err *err)
             break;
         if (rc == 0)
             rc = send_line(f, &line, err);
-        else if (rc == ERR_AGAIN)
-            producer_poll(f->producer, 0);
-        if (rc && rc != ERR_AGAIN)
+        else if (rc == ERR_AGAIN) /* a pipe that has no line now */
+            rc = handle_replies(f, 0, err);
+        if (rc)
             return rc;
         show(f, l);
     }
@@ -191,6 +286,8 @@ static int feed_file(struct feed *f, const char *path, struct err *err)
 
     if (!l)
         return ERR_IO;
+    f->file = path ? path : "standard input";
+    f->line = 0;
     rc = feed_lines(f, l, err);
     f->bytes_before += lines_bytes_read(l);
     lines_close(l);
@@ -213,28 +310,52 @@ static int feed_all(struct feed *f, const struct verb_args *args,
 }
 
 /* Ends at the latest after message.timeout.ms (5 minutes), when librdkafka
- * gives up. */
-static void wait_for_reports(struct feed *f)
+ * gives up; over HTTP, at an error. */
+static int wait_for_reports(struct feed *f, struct err *err)
 {
     bool once_more = interrupted;
 
+    if (f->http)
+        return http_feed_flush(f->http, err);
     while (!producer_flush(f->producer, FLUSH_MS)) {
         show(f, NULL);
         if (interrupted && !once_more)
             break;
         once_more = false;
     }
+    return 0;
 }
 
 /* --- the end ------------------------------------------------------------ */
 
-static int conclude(struct feed *f, bool json, struct err *err)
+/* Names the refused records on stderr. */
+static void print_refused(const json_t *refused)
+{
+    const json_t *row;
+    size_t i;
+
+    json_array_foreach(refused, i, row)
+    {
+        fputs("refused: ", stderr);
+        table_print_name(pick_text_or(row, "file", ""), stderr);
+        fprintf(stderr, ":%" PRId64 ": ", pick_integer(row, "line", 0));
+        table_print_name(pick_text_or(row, "reason", ""), stderr);
+        fputc('\n', stderr);
+    }
+}
+
+/* trouble: what ended the loop, or code 0. */
+static int conclude(struct feed *f, bool json, const struct err *trouble,
+                    struct err *err)
 {
     struct producer_counts c;
     double seconds = bar_seconds(&f->bar);
+    const char *why = f->producer ? producer_trouble(f->producer) : NULL;
     int64_t unknown;
 
-    producer_counts(f->producer, &c);
+    get_counts(f, &c);
+    if (f->http)
+        f->n = c.sent; /* without blank lines */
     unknown = f->n - c.delivered - c.failed;
     if (json) {
         json_t *root = json_pack("{s:I, s:I, s:I, s:I, s:f}", "records",
@@ -243,9 +364,14 @@ static int conclude(struct feed *f, bool json, struct err *err)
                                  (json_int_t)c.failed, "unconfirmed",
                                  (json_int_t)unknown, "seconds", seconds);
 
+        if (f->http)
+            json_object_set_new(root, "refused",
+                                json_deep_copy(http_feed_refused(f->http)));
         pick_print(root);
         json_decref(root);
     } else {
+        if (f->http)
+            print_refused(http_feed_refused(f->http));
         printf("%" PRId64 " delivered, %" PRId64 " failed", c.delivered,
                c.failed);
         if (unknown > 0)
@@ -254,12 +380,12 @@ static int conclude(struct feed *f, bool json, struct err *err)
     }
     if (c.failed == 0 && unknown == 0)
         return 0;
-    return err_set(err, ERR_IO,
-                   "records that were not delivered: %" PRId64 "; %s",
-                   c.failed + unknown,
-                   producer_trouble(f->producer)
-                       ? producer_trouble(f->producer)
-                       : "interrupted");
+    if (!why)
+        why = trouble->code ? trouble->msg
+              : f->http     ? "the daemon has refused them"
+                            : "interrupted";
+    return err_set(err, ERR_IO, "records that were not delivered: %" PRId64
+                   "; %s", c.failed + unknown, why);
 }
 
 int cmd_feed(const struct verb_args *args, struct err *err)
@@ -272,6 +398,8 @@ int cmd_feed(const struct verb_args *args, struct err *err)
     if (rc == 0)
         rc = add_sizes(&f, args, err);
     if (rc == 0)
+        rc = open_http(args, &f.http, err);
+    if (rc == 0 && !f.http)
         rc = open_producer(args, &f.producer, err);
     if (rc)
         return rc;
@@ -280,10 +408,15 @@ int cmd_feed(const struct verb_args *args, struct err *err)
     bar_begin(&f.bar, "feed");
     f.began_ms = timing_mono_ms();
     rc = feed_all(&f, args, &trouble);
-    wait_for_reports(&f);
+    if (rc == 0 || f.producer) {
+        int flushed = wait_for_reports(&f, &trouble);
+
+        rc = rc ? rc : flushed;
+    }
     bar_clear(&f.bar);
-    if (conclude(&f, verb_has(args, "json"), err) == 0 && rc)
+    if (conclude(&f, verb_has(args, "json"), &trouble, err) == 0 && rc)
         *err = trouble;
     producer_free(f.producer);
+    http_feed_free(f.http);
     return rc ? ERR_IO : (int)err->code;
 }

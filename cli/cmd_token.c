@@ -13,6 +13,7 @@
 #include "base/checksum.h"
 #include "cli/pick.h"
 #include "cli/verb.h"
+#include "conf/conf.h"
 
 #define RANDOM_BYTES 32
 #define PREFIX "mneme_" /* so that a scanner for secrets knows it */
@@ -62,10 +63,9 @@ int cmd_token(const struct verb_args *args, struct err *err)
     if (rc == 0 && strcmp(args->words[0], "create") != 0)
         rc = err_set(err, ERR_INVALID, "%s: the only word is create",
                      args->words[0]);
-    else if (rc == 0 && strcmp(scope, "infer") != 0 &&
-             strcmp(scope, "feed") != 0 && strcmp(scope, "admin") != 0)
-        rc = err_set(err, ERR_INVALID,
-                     "--scope: %s: must be infer, feed or admin", scope);
+    else if (rc == 0 && conf_scope_of(scope) == CONF_SCOPE_NONE)
+        rc = err_set(err, ERR_INVALID, "--scope: %s: must be " CONF_SCOPES,
+                     scope);
     if (rc == 0)
         rc = make_token(token, sizeof token, err);
     if (rc == 0)

@@ -27,6 +27,7 @@ struct doctor {
     bool knows_conf;       /* a file or --set says how the daemon runs */
     const char *data_dir;
     struct catalog *catalog; /* NULL: there is no store */
+    char *address;           /* of the daemon; NULL: it does not run here */
     json_t *status;          /* of the running daemon; NULL: none answers */
     int64_t pid;             /* of the daemon; 0: none runs */
 

@@ -30,6 +30,7 @@
 #define PENDING_MS (10 * 60 * 1000) /* a verdict takes seconds */
 #define REFUSED_IN_A_ROW 3
 #define CLOCK_MS 60000
+#define CUT_SECONDS 3600 /* an older case may be mended */
 #define QUARANTINE_LEAST 100
 #define QUARANTINE_SHARE 0.2
 
@@ -115,6 +116,13 @@ static void check_answer(struct doctor *d, const char *address)
         doctor_find(d, "export MNEME_TOKEN=... # of http.token_file",
                     "the daemon at %s wants a token: its state is not known",
                     address);
+    else if (rc && c && client_refused_certificate(c))
+        doctor_find(d,
+                    "export MNEME_CA=FILE # and --addr with the certificate's "
+                    "host",
+                    "the certificate of the daemon is not accepted, so its "
+                    "state is not known: %s",
+                    err.msg);
     else if (rc && d->pid) {
         char *command =
             has_unit() ? xstrdup("journalctl -u mnemed -n 50")
@@ -160,10 +168,11 @@ static void check_state(struct doctor *d)
 
 void doctor_check_daemon(struct doctor *d)
 {
-    char *address = daemon_address(d), *command;
+    char *command;
 
-    if (address) {
-        check_answer(d, address);
+    d->address = daemon_address(d);
+    if (d->address) {
+        check_answer(d, d->address);
     } else if (d->pid) {
         doctor_find(d, "mneme doctor # again, in a minute",
                     "process %" PRId64 " runs, and has no address yet", d->pid);
@@ -174,7 +183,6 @@ void doctor_check_daemon(struct doctor *d)
     }
     if (d->status)
         check_state(d);
-    free(address);
 }
 
 /* --- permissions -------------------------------------------------------- */
@@ -404,8 +412,10 @@ void doctor_check_memory(struct doctor *d)
     int64_t announced, there, resident = -1;
     struct err err = ERR_INIT;
 
-    if (!d->status && !d->conf)
+    if (!d->status && !d->conf) {
+        doctor_skip(d, "the configuration is not valid");
         return;
+    }
     announced = d->status ? pick_integer(d->status, "memory_announced_bytes", 0)
                           : bytes_announced(d->conf, &err);
     if (announced < 0) {
@@ -450,6 +460,8 @@ void doctor_check_clock(struct doctor *d)
 
     if (stat(path, &st) == 0)
         newest = (int64_t)st.st_mtim.tv_sec * 1000;
+    else if (!d->status)
+        doctor_skip(d, "there is no store yet");
     if (d->catalog && catalog_list(d->catalog, 0, 1, &list, &n, NULL) == 0) {
         if (n && list[0].created_ms > newest)
             newest = list[0].created_ms;
@@ -462,10 +474,12 @@ void doctor_check_clock(struct doctor *d)
                     "this machine's clock is, or was, wrong",
                     time);
     }
-    if (pick_integer(d->status, "source.times_cut", 0) > 0)
+    /* NaN, without such a record, is not below the limit. */
+    if (pick_real(d->status, "source.time_cut_ago_seconds") < CUT_SECONDS)
         doctor_find(d, "timedatectl status # also where the records are made",
-                    "%" PRId64 " records had a time in the future: this clock "
-                    "or a producer's is wrong",
+                    "%" PRId64 " records since the start had a time in the "
+                    "future, one of them within the last hour: this clock or "
+                    "a producer's is wrong",
                     pick_integer(d->status, "source.times_cut", 0));
     free(path);
 }
@@ -588,8 +602,11 @@ static void check_secret(struct doctor *d, const char *key, const char *path)
 
 void doctor_check_tokens(struct doctor *d)
 {
-    if (!d->conf)
+    if (!d->conf || !d->knows_conf) {
+        doctor_skip(d, d->conf ? "no configuration file was found: give --conf"
+                               : "the configuration is not valid");
         return;
+    }
     check_secret(d, "http.token_file", d->conf->http.token_file);
     check_secret(d, "http.tls.key", d->conf->http.tls.key);
 }
@@ -656,6 +673,8 @@ void doctor_check_erasure(struct doctor *d)
 {
     char *command;
 
+    if (!d->status)
+        doctor_skip(d, "only a running daemon knows");
     if (!pick_true(d->status, "erasure_pending"))
         return;
     command = command_of("df -h %s", d->data_dir);

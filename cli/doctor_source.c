@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The check of the source: is the broker there, do the topics exist, can the
- * file be read? A running daemon says itself how its source is.
+ * file be read, are records accepted over HTTP? A running daemon says itself
+ * how its source is.
  */
 #include "config.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -15,9 +17,12 @@
 #include "base/log.h"
 #include "base/xalloc.h"
 #include "cli/address.h"
+#include "cli/client.h"
 #include "cli/doctor.h"
 #include "cli/pick.h"
 #include "daemon/stream/kafka_conf.h"
+#include "daemon/stream/record_log.h"
+#include "daemon/stream/source.h"
 
 #define BROKER_MS 5000
 
@@ -133,6 +138,84 @@ static void check_file(struct doctor *d)
     free(command);
 }
 
+/* A daemon that is stopped reads on at the position of the newest version, so
+ * the log must have it. A log that ends before is no fault: that of a restored
+ * backup is empty. */
+static void check_log(struct doctor *d, struct record_log *log)
+{
+    struct catalog_pointers p;
+    struct catalog_version v = {0};
+    int64_t first = record_log_first(log);
+
+    if (!d->catalog || catalog_pointers(d->catalog, &p, NULL) != 0 || !p.head ||
+        catalog_get(d->catalog, p.head, &v, NULL) != 0)
+        return;
+    for (size_t i = 0; i < v.n_offsets; i++)
+        if (!strcmp(v.offsets[i].topic, SOURCE_HTTP_TOPIC) &&
+            v.offsets[i].next_offset < first &&
+            d->conf->source.kafka.on_gap != CONF_ON_GAP_SKIP)
+            doctor_find(d, "man mneme.yaml # source.kafka.on_gap",
+                        "the records from offset %" PRId64 " to %" PRId64
+                        " are not learned, and no longer in the log: the "
+                        "daemon will stop reading",
+                        v.offsets[i].next_offset, first - 1);
+    catalog_version_release(&v);
+}
+
+/* Sends no record: the daemon refuses an empty body with 400. So any other
+ * reply tells that it would take no record either. */
+static void check_endpoint(struct doctor *d)
+{
+    struct client *c = NULL;
+    struct err err = ERR_INIT;
+    json_t *reply = NULL;
+    long status = 0;
+
+    if (client_open_at(d->args, d->address, &c, &err) == 0) {
+        client_send(c, "/v1/records", "application/x-ndjson", "", 0, &reply,
+                    &err);
+        status = client_last_status(c);
+    }
+    if (status == 401 || status == 403)
+        doctor_skip(d, "the token may not send records (scope feed)");
+    else if (status != 400)
+        doctor_find(d, "mneme status", "POST /v1/records: %s", err.msg);
+    json_decref(reply);
+    client_free(c);
+}
+
+static void check_http(struct doctor *d)
+{
+    const struct record_log_options options = {
+        .data_dir = d->data_dir,
+        .limit_bytes = d->conf->source.http.log_bytes,
+        .reads_only = true,
+    };
+    struct record_log *log = NULL;
+    struct err err = ERR_INIT;
+
+    if (d->conf->source.max_record_bytes > d->conf->http.max_body_bytes)
+        doctor_find(d, "man mneme.yaml # http.max_body_bytes",
+                    "a record may have %" PRId64 " bytes "
+                    "(source.max_record_bytes), and a request only %" PRId64
+                    " (http.max_body_bytes)",
+                    d->conf->source.max_record_bytes,
+                    d->conf->http.max_body_bytes);
+    if (d->status) {
+        check_endpoint(d);
+    } else if (record_log_open(&options, &log, &err) == 0) {
+        check_log(d, log);
+        record_log_close(log);
+    } else {
+        char *dir = doctor_quote(d->data_dir);
+        char *command = xasprintf("ls -l %s/records", dir);
+
+        doctor_find(d, command, "%s", err.msg);
+        free(command);
+        free(dir);
+    }
+}
+
 /* Finds nothing unless the daemon's source retries or has stopped. */
 static void check_running(struct doctor *d)
 {
@@ -155,8 +238,11 @@ void doctor_check_source(struct doctor *d)
 
     if (d->status)
         check_running(d);
-    if (!d->conf)
+    if (!d->conf) {
+        if (!d->status)
+            doctor_skip(d, "the configuration is not valid");
         return;
+    }
     if (!d->knows_conf ||
         (runs && strcmp(runs, conf_source_name(d->conf->source.type)) != 0)) {
         if (!d->status)
@@ -168,4 +254,6 @@ void doctor_check_source(struct doctor *d)
         check_kafka(d);
     else if (d->conf->source.type == CONF_SOURCE_FILE)
         check_file(d);
+    else if (d->conf->source.type == CONF_SOURCE_HTTP)
+        check_http(d);
 }

@@ -23,6 +23,7 @@ cli_mneme_SOURCES = \
 	cli/demo_text.c cli/demo_text.h \
 	cli/doctor.h cli/doctor_checks.c cli/doctor_source.c \
 	cli/help.c cli/help.h \
+	cli/http_feed.c cli/http_feed.h \
 	cli/live.c cli/live.h \
 	cli/mneme.c \
 	cli/mnemed.c cli/mnemed.h \

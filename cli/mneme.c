@@ -31,6 +31,9 @@ static const struct verb *find(const char *name)
 
 static int no_such_verb(const char *name, struct err *err)
 {
+    if (name[0] == '-')
+        return err_set(err, ERR_INVALID, "options come after the verb: mneme "
+                       "VERB %s ...; see: mneme help", name);
     return err_set(err, ERR_INVALID, "there is no verb %s; see: mneme help",
                    name);
 }
@@ -41,8 +44,6 @@ int cmd_help(const struct verb_args *args, struct err *err)
 
     if (verb_has(args, "man"))
         help_man(stdout);
-    else if (verb_has(args, "completion"))
-        return completion_print("bash", stdout, err);
     else if (args->n_words == 0)
         help_all(stdout);
     else if (verb)

@@ -83,22 +83,6 @@ static void push(struct top_series *s, double value)
 
 /* --- the statuses ------------------------------------------------------- */
 
-/* The records behind in all partitions; NaN: not known. */
-static double total_lag(const json_t *status)
-{
-    const json_t *rows = pick(status, "source.partitions"), *row;
-    double lag = json_array_size(rows) ? 0 : (double)NAN;
-    size_t i;
-
-    json_array_foreach(rows, i, row)
-    {
-        int64_t one = pick_integer(row, "lag", -1);
-
-        lag += one >= 0 ? (double)one : (double)NAN;
-    }
-    return lag;
-}
-
 void top_add(struct top *t, json_t *status, json_t *versions)
 {
     json_decref(t->status);
@@ -107,7 +91,7 @@ void top_add(struct top *t, json_t *status, json_t *versions)
         json_decref(t->versions);
         t->versions = versions;
     }
-    push(&t->lag, total_lag(status));
+    push(&t->lag, pick_real(status, "source.lag"));
     push(&t->records, pick_real(status, "records_per_second"));
     push(&t->tokens, pick_real(status, "tokens_per_second"));
     push(&t->loss, pick_real(status, "loss.prequential_bits_per_byte"));
@@ -202,7 +186,7 @@ static void add_serving(const struct top *t, FILE *out)
 
 static void add_stream(const struct top *t, FILE *out)
 {
-    double lag = total_lag(t->status);
+    double lag = pick_real(t->status, "source.lag");
     double records = pick_real(t->status, "records_per_second");
     size_t n = json_array_size(pick(t->status, "source.partitions"));
 

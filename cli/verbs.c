@@ -85,7 +85,7 @@ const struct verb verbs[] = {
      "Each finding is a line: what was checked, what is wrong, and a command. "
      "Checks the configuration, the daemon, the data directory (permissions, "
      "space, damage of the newest and the serving version), memory, the clock, "
-     "the source (broker, topics, file), the gate, the token file and the "
+     "the source (broker, topics, file, log), the gate, the token file and the "
      "quarantine. Works with a running and with a stopped daemon, and changes "
      "nothing. Give the same --conf and --set as to mnemed; without them, a "
      "running daemon says how its source is.\n",
@@ -206,12 +206,19 @@ const struct verb verbs[] = {
      OPTIONS(ASK_VERSION, ASK_LINES),
      cmd_embed, NULL},
     {"feed", "[FILE]...", 0, ANY_NUMBER, true,
-     "Send lines to Kafka as records.",
+     "Send lines to Kafka, or to the daemon, as records.",
      "Each line is a record. Without a FILE, or with -, lines are read from "
      "the standard input. A file whose name ends in .gz or .zst is "
      "decompressed. At the end, the numbers of delivered and of failed records "
-     "are printed.\n",
-     OPTIONS({"topic", 't', "T", "the topic to send to (default text)"},
+     "are printed.\n"
+     "Records go to POST /v1/records when the daemon has source.type http, and "
+     "no option for Kafka is given; else they go to Kafka. Over HTTP, blank "
+     "lines are left out, a record counts as delivered when it is durable, and "
+     "a record that the daemon refuses is named with its file and line. While "
+     "the daemon takes no more records, feed waits.\n",
+     OPTIONS({"http", 0, NULL,
+              "send to the daemon, without asking it for its source"},
+             {"topic", 't', "T", "the topic to send to (default text)"},
              {"brokers", 'b', "HOST:PORT,...",
               "addresses of the Kafka brokers (default: the embedded broker "
               "of the daemon on the data directory, else localhost:9092)"},
@@ -535,8 +542,7 @@ const struct verb verbs[] = {
      "    mneme completion fish | source\n",
      NULL, cmd_completion, NULL},
     {"help", "[VERB]", 0, 1, false, "Explain a verb, or list all verbs.", NULL,
-     OPTIONS({"man", 0, NULL, "print the manual page, mneme(1), as roff"},
-             {"completion", 0, NULL, "the same as completion bash"}),
+     OPTIONS({"man", 0, NULL, "print the manual page, mneme(1), as roff"}),
      cmd_help, NULL},
 };
 

@@ -37,6 +37,18 @@ const char *conf_source_name(enum conf_source_type type)
     return names[type];
 }
 
+enum conf_scope conf_scope_of(const char *name)
+{
+    static const char *const names[] = {[CONF_SCOPE_INFER] = "infer",
+                                        [CONF_SCOPE_FEED] = "feed",
+                                        [CONF_SCOPE_ADMIN] = "admin"};
+
+    for (int i = CONF_SCOPE_INFER; i <= CONF_SCOPE_ADMIN; i++)
+        if (strcmp(name, names[i]) == 0)
+            return (enum conf_scope)i;
+    return CONF_SCOPE_NONE;
+}
+
 void conf_free(struct conf *c)
 {
     if (!c)

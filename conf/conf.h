@@ -274,6 +274,7 @@ enum conf_quantize { CONF_QUANTIZE_NONE, CONF_QUANTIZE_INT8 };
 
 struct conf_serve {
     enum conf_quantize quantize;
+    int64_t prefix_cache_mib; /* 0: off */
 };
 
 enum conf_admin { CONF_ADMIN_ANYWHERE, CONF_ADMIN_SOCKET };
@@ -329,6 +330,19 @@ void conf_free(struct conf *c);
 
 /* The name of a type of source in the configuration and in the status. */
 const char *conf_source_name(enum conf_source_type type);
+
+/* What a token of http.token_file may do; a higher scope includes the lower
+ * ones. */
+enum conf_scope {
+    CONF_SCOPE_NONE,
+    CONF_SCOPE_INFER,
+    CONF_SCOPE_FEED,
+    CONF_SCOPE_ADMIN
+};
+#define CONF_SCOPES "infer, feed or admin"
+
+/* CONF_SCOPE_NONE: there is no such scope. */
+enum conf_scope conf_scope_of(const char *name);
 
 /* A problem of a configuration, ready to be printed. */
 struct conf_problem {

@@ -606,6 +606,13 @@ const struct conf_key conf_map[] = {
             "faster answers. It costs usually well below one per cent in "
             "bits per byte. Learning and the files stay in float. The gate "
             "compares versions as they serve: both rounded."},
+    {.name = "serve.prefix_cache_mib", .type = CONF_INT,
+     AT(serve.prefix_cache_mib), .fallback = "64", .min = 0, .max = 65536,
+     .doc = "The most memory, in MiB, for prompts that were read before. A "
+            "completion whose prompt begins like one of them starts sooner: a "
+            "common system prompt, or a chat that has grown by a turn. No "
+            "answer depends on it. 0: each completion reads its whole "
+            "prompt."},
 
     SECTION("http", "The HTTP server."),
     {.name = "http.listen", .type = CONF_TEXT, AT(http.listen),
@@ -686,9 +693,9 @@ const struct conf_key conf_map[] = {
     {.name = "http.cpu_share", .type = CONF_REAL, AT(http.cpu_share),
      .fallback = "0.5", .min = 0.05, .max = 1,
      .doc = "Largest share of the processors that answers take while the "
-            "daemon learns. Answers come first, up to this share; above it "
-            "they wait, and learning has the rest. While nothing is learned, "
-            "answers may use all processors. 1: no limit."},
+            "daemon learns or scores a version. Answers come first, up to "
+            "this share; above it they wait, and learning has the rest. "
+            "Otherwise answers may use all processors. 1: no limit."},
 
     SECTION("log", "Log lines go to standard error."),
     {.name = "log.level", .type = CONF_ENUM, AT(log.level),

@@ -15,6 +15,13 @@ endif
 prometheusdir = $(pkgdatadir)/prometheus
 dist_prometheus_DATA = contrib/prometheus/mneme.rules.yml \
 	contrib/prometheus/mneme.rules.test.yml
+# The links of the rules to the runbook name the folders of this installation.
+install-data-hook:
+	for name in mneme.rules.yml mneme.rules.test.yml; do \
+	  file=$(DESTDIR)$(prometheusdir)/$$name; \
+	  $(SED) 's|file:///usr/share/doc/mneme/|file://$(docdir)/|' $$file \
+	    >$$file.new && cat $$file.new >$$file && rm -f $$file.new || exit 1; \
+	done
 grafanadir = $(pkgdatadir)/grafana
 dist_grafana_DATA = contrib/grafana/mneme.json
 dist_doc_DATA = docs/RUNBOOK.md

@@ -44,6 +44,7 @@ struct daemon {
     struct store *store;
     struct catalog *catalog;
     struct status_board board;
+    struct prefix_cache *prefixes; /* NULL: off */
     struct serving *serving;
     struct control *control;
     struct queue *queue;
@@ -239,6 +240,10 @@ static int start(struct daemon *d, struct err *err)
 
     options_infer(d->conf, &infer);
     infer.figures = &d->board.infer;
+    if (d->conf->serve.prefix_cache_mib)
+        d->prefixes = prefix_cache_create(
+            (size_t)d->conf->serve.prefix_cache_mib << 20, &d->board.infer);
+    infer.prefixes = d->prefixes;
     d->serving = serving_create(d->catalog, &infer);
     if (d->learning.learner) {
         serving_prepare(d->serving, learning_shape(&d->learning),
@@ -308,6 +313,7 @@ static void stop(struct daemon *d)
     if (d->learning_open)
         learning_close(&d->learning);
     serving_free(d->serving);
+    prefix_cache_free(d->prefixes);
     catalog_close(d->catalog);
     store_close(d->store);
 }

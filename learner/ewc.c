@@ -228,20 +228,8 @@ static int check_counts(const struct found *f, struct err *err)
     return 0;
 }
 
-/* No Fisher is negative: a negative one would push weights away from the
- * anchor, without a limit. */
-static int expect_fisher(const struct tensor_list *l, const char *name,
-                         size_t n, const struct tensor **t, struct err *err)
-{
-    int rc = block_expect(l, name, n, t, err);
-
-    for (size_t i = 0; rc == 0 && i < n; i++)
-        if (((const float *)(*t)->data)[i] < 0.0f)
-            rc = err_set(err, ERR_CORRUPT, "tensor %s: a value is negative",
-                         name);
-    return rc;
-}
-
+/* A negative Fisher would push weights away from the anchor, without a limit.
+ */
 static int find(size_t n, const struct tensor_list *state,
                 const struct tensor_list *anchor, struct found *f,
                 struct err *err)
@@ -253,11 +241,11 @@ static int find(size_t n, const struct tensor_list *state,
         (rc = tensor_expect(state, "ewc.before", TENSOR_F64, 1, &f->before,
                             err)) ||
         (rc = check_counts(f, err)) ||
-        (rc = expect_fisher(state, "ewc.running", n, &f->running, err)))
+        (rc = block_expect_squares(state, "ewc.running", n, &f->running, err)))
         return rc;
     if (((const int64_t *)f->counts->data)[N_CONSOLIDATIONS] == 0)
         return 0;
-    rc = expect_fisher(anchor, "ewc.fisher", n, &f->fisher, err);
+    rc = block_expect_squares(anchor, "ewc.fisher", n, &f->fisher, err);
     return rc ? rc : block_expect(anchor, "ewc.anchor", n, &f->anchor, err);
 }
 

@@ -456,19 +456,6 @@ static int check_shapes(const struct head_options *o, const struct found *f,
     return 0;
 }
 
-/* Finds a tensor of sums of squares, which must not be negative. */
-static int expect_sums(const struct tensor_list *l, const char *name,
-                       size_t n, const struct tensor **t, struct err *err)
-{
-    int rc = block_expect(l, name, n, t, err);
-
-    for (size_t i = 0; rc == 0 && i < n; i++)
-        if (((const float *)(*t)->data)[i] < 0.0f)
-            return err_set(err, ERR_CORRUPT, "tensor %s: a value is below zero",
-                           name);
-    return rc;
-}
-
 static int check_counts(const struct tensor *t, struct err *err)
 {
     const int64_t *counts = t->data;
@@ -513,8 +500,9 @@ static int find(const struct head_options *o, const struct tensor_list *head,
         (rc = check_shapes(o, f, err)) || !state)
         return rc;
     labels = f->rows->shape[0];
-    if ((rc = expect_sums(state, "head.row_acc", labels, &f->row_acc, err)) ||
-        (rc = expect_sums(state, "head.gram_acc", f->grams->shape[0],
+    if ((rc = block_expect_squares(state, "head.row_acc", labels, &f->row_acc,
+                                   err)) ||
+        (rc = block_expect_squares(state, "head.gram_acc", f->grams->shape[0],
                           &f->gram_acc, err)) ||
         (rc = tensor_expect(state, "head.counts", TENSOR_I64, labels,
                             &f->counts, err)))

@@ -205,7 +205,7 @@ static int find(size_t n_params, const struct tensor_list *in,
     int rc;
 
     if ((rc = block_expect(in, "optim.m", n_params, &f->m, err)) ||
-        (rc = block_expect(in, "optim.v", n_params, &f->v, err)) ||
+        (rc = block_expect_squares(in, "optim.v", n_params, &f->v, err)) ||
         (rc = tensor_expect(in, "optim.counters", TENSOR_I64, N_COUNTERS,
                             &f->counters, err)) ||
         (rc = tensor_expect(in, "optim.norms", TENSOR_F64, OPTIM_NORMS,

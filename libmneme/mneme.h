@@ -214,8 +214,8 @@ typedef int mneme_token_fn(const char *bytes, size_t n_bytes, void *arg);
  * same version, prompt and sampling give the same text, on the same kind of
  * processor, whatever other threads do.
  *   sampling  NULL: the defaults
- *   on_token  called in this thread; may be NULL. Return soon: until then,
- *             each token of the other generations of `m` takes up to 5 ms more.
+ *   on_token  called in this thread; may be NULL. It may block: the other
+ *             generations of `m` go on.
  *   text      out: whole UTF-8 characters and a NUL, for mneme_free; a byte
  *             that is not UTF-8 becomes U+FFFD. It does not have the prompt.
  *             NULL: not wanted

@@ -481,6 +481,31 @@ int catalog_list(struct catalog *c, int64_t before, size_t limit,
     return read_versions(c, 0, last, limit, versions, n, err);
 }
 
+int catalog_passed_before(struct catalog *c, int64_t version, int64_t *passed,
+                          struct err *err)
+{
+    sqlite3_stmt *q;
+    int rc = catalog_enter(c, err);
+
+    *passed = 0;
+    if (rc)
+        return rc;
+    rc = db_prepare(c->db,
+                    "SELECT max(version) FROM versions"
+                    " WHERE version < ?1 AND state = ?2",
+                    &q, err);
+    if (rc == 0) {
+        db_bind(q, "it", version, store_state_name(STORE_PASSED));
+        rc = db_step(c->db, q, err);
+        if (rc == DB_ROW) {
+            *passed = sqlite3_column_int64(q, 0); /* NULL reads as 0 */
+            rc = 0;
+        }
+        db_done(q);
+    }
+    return catalog_leave(c, rc, err);
+}
+
 /* --- files of a version --------------------------------------------------- */
 
 static int read_file(sqlite3_stmt *q, void *row, struct err *err)

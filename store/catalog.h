@@ -90,6 +90,11 @@ int catalog_list(struct catalog *c, int64_t before, size_t limit,
                  struct err *err);
 void catalog_versions_free(struct catalog_version *versions, size_t n);
 
+/* *passed: the newest version before `version` that passed the gate; 0: none.
+ */
+int catalog_passed_before(struct catalog *c, int64_t version, int64_t *passed,
+                          struct err *err);
+
 struct catalog_file {
     char *name;
     int64_t bytes;

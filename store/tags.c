@@ -208,7 +208,7 @@ static int find_tag(struct catalog *c, const char *name, int64_t *number,
 
     if (rc == ERR_NOTFOUND && strcmp(name, "serving") == 0)
         return find_pointer(c, false, number, err);
-    if (rc)
+    if (rc && err)
         *err = missing;
     return rc;
 }

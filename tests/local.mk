@@ -62,6 +62,7 @@ FLOW_TESTS = \
 	tests/flows/flow_guard.py \
 	tests/flows/flow_retrain.py \
 	tests/flows/flow_backup.py \
+	tests/flows/flow_export.py \
 	tests/flows/flow_kills.py \
 	tests/flows/flow_faults.py \
 	tests/flows/flow_flips.py \

@@ -61,7 +61,8 @@ install_all() {
         /debs/libmneme0_*.deb /debs/mneme_*.deb /debs/mneme-dev_*.deb'
 }
 
-# The same files under a higher version, as the next release has it.
+# The same files under a higher version, and another configuration, as the next
+# release has it.
 repack() {
     for deb in "$folder"/mneme_*.deb "$folder"/libmneme0_*.deb \
         "$folder"/mneme-dev_*.deb; do
@@ -69,6 +70,9 @@ repack() {
         dpkg-deb -R "$deb" "$work/unpacked" || return
         sed -i 's/^Version: .*/&+next/; s/(= \([^)]*\))/(= \1+next)/' \
             "$work/unpacked/DEBIAN/control"
+        [ ! -e "$work/unpacked/etc/mneme/mneme.yaml" ] ||
+            echo '# a line of the next release' \
+                >>"$work/unpacked/etc/mneme/mneme.yaml"
         dpkg-deb --root-owner-group -b "$work/unpacked" \
             "$root/next/$(basename "$deb")" || return
     done
@@ -97,6 +101,12 @@ check "the daemon's user and its directory" shell '
     test "$(stat -c "%U:%G %a" /var/lib/mneme)" = "mneme:mneme 700"
     test "$(stat -c "%U:%G %a" /etc/mneme/mneme.yaml)" = "root:mneme 640"
     test "$(getent passwd mneme | cut -d: -f7)" = /usr/sbin/nologin'
+check "the question of the purge is known" shell '
+    debconf-show mneme | grep mneme/remove_data'
+check "the runbook of the alerts" shell '
+    sed -n "s|.*runbook_url: file://\(.*\)#.*|\1|p" \
+        /usr/share/mneme/prometheus/mneme.rules.yml | sort -u | grep . |
+        xargs ls'
 check "the unit is not enabled" shell '
     test -e /lib/systemd/system/mnemed.service
     ! find /etc/systemd -name mnemed.service | grep -q .'
@@ -113,6 +123,8 @@ check "upgrade" shell 'dpkg --force-confold -i /next/*.deb'
 check "the data is the same" test "$before" = "$(digest)"
 check "the configuration is the operator's" shell '
     grep -q "a line of the operator" /etc/mneme/mneme.yaml
+    ! grep -q "a line of the next release" /etc/mneme/mneme.yaml
+    grep -q "a line of the next release" /etc/mneme/mneme.yaml.dpkg-dist
     test "$(stat -c "%U:%G %a" /etc/mneme/mneme.yaml)" = "root:mneme 640"'
 check "the versions are whole" shell 'mneme verify --all --data-dir /var/lib/mneme'
 

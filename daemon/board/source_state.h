@@ -27,6 +27,9 @@ enum source_state {
     SOURCE_ENDED     /* the last line is in the queue */
 };
 
+/* Its name in the status and in the log (status.c). */
+const char *source_state_name(enum source_state s);
+
 struct source_partition {
     const char *topic; /* lives as long as the source */
     int32_t partition;
@@ -43,6 +46,7 @@ struct source_health {
     int64_t records_read;
     int64_t times_cut; /* records whose time was in the future, and was set to
                           the present (record_parse) */
+    int64_t time_cut_ms; /* monotonic time of the newest one; 0: none */
     int64_t dead_lettered, dead_letters_failed, dead_letters_waiting;
 };
 

@@ -10,11 +10,35 @@
 #include "base/timing.h"
 #include "base/xalloc.h"
 
+static const struct {
+    const char *name, *words;
+} states[] = {
+    [STATUS_STARTING] = {"starting", "Starting"},
+    [STATUS_LEARNING] = {"learning", "Learning"},
+    [STATUS_WAITING] = {"waiting", "Waiting for records"},
+    [STATUS_PAUSED] = {"paused", "Paused"},
+    [STATUS_ROLLING_BACK] = {"rolling_back", "Rolling back"},
+    [STATUS_STOPPING] = {"stopping", "Stopping"},
+};
+
 const char *status_state_name(enum status_state s)
 {
-    static const char *const names[] = {"starting", "learning",
-                                        "waiting",  "paused",
-                                        "rolling_back", "stopping"};
+    return states[s].name;
+}
+
+const char *status_state_words(enum status_state s)
+{
+    return states[s].words;
+}
+
+const char *source_state_name(enum source_state s)
+{
+    static const char *const names[] = {
+        [SOURCE_RUNNING] = "running",
+        [SOURCE_RETRYING] = "retrying",
+        [SOURCE_STOPPED] = "stopped",
+        [SOURCE_ENDED] = "ended",
+    };
 
     return names[s];
 }

@@ -16,6 +16,7 @@
 #define MNEME_DAEMON_BOARD_STATUS_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -38,7 +39,8 @@ enum status_state {
     STATUS_STOPPING
 };
 
-const char *status_state_name(enum status_state s);
+const char *status_state_name(enum status_state s);  /* "waiting" */
+const char *status_state_words(enum status_state s); /* "Waiting for records" */
 
 #define STATUS_REASON_MAX 640 /* bytes of a reason, with the final 0 */
 
@@ -169,6 +171,8 @@ struct status_board {
     size_t n_requests;
     int64_t http_replies[STATUS_MAX_HTTP]; /* by status code */
     struct infer_figures infer; /* of all versions; not behind the mutex */
+    atomic_bool publishes; /* the publisher does a task: it writes or scores a
+                              version; not behind the mutex */
     struct names names;  /* `now` and its copies point to these; only grows */
     struct names topics; /* of positions */
     struct status_position {

@@ -58,12 +58,15 @@ struct view {
     struct process_figures process;
     struct histogram step_seconds, slot_seconds;
     int64_t passes, pass_requests, pass_tokens;
+    int64_t prompt_tokens, prefix_tokens, prefix_bytes;
     const char *state, *source_state;
     double freshness_seconds, uptime_seconds;
     double next_seconds; /* until the next version; NaN: not known */
+    double time_cut_seconds; /* since the newest one; NaN: there is none */
     struct domain_row domains[STATUS_MAX_DOMAINS];
     struct partition_row *partitions;
     size_t n_partitions;
+    int64_t lag; /* of all partitions whose end is known; -1: of none */
     struct status_requests *requests;
     size_t n_requests;
     struct reply_row replies[STATUS_MAX_HTTP];
@@ -322,6 +325,8 @@ static const struct figure figures[] = {
     {FIGURE("source.times_cut", source.times_cut),
      METRIC(20, "source_times_cut_total",
             "Event times in the future, replaced by the present time.")},
+    {FIGURE("source.time_cut_ago_seconds", time_cut_seconds)},
+    {FIGURE("source.lag", lag)},
     {CONTAINER("source.partitions", LIST, PARTITIONS)},
     {PARTITION("source.partitions.topic", topic)},
     {PARTITION("source.partitions.partition", partition)},
@@ -380,6 +385,14 @@ static const struct figure figures[] = {
     {FIGURE(NULL, pass_tokens),
      METRIC(24, "generation_pass_tokens_total",
             "Tokens that these passes read, of prompts and of answers.")},
+    {FIGURE(NULL, prompt_tokens),
+     METRIC(24, "generation_prompt_tokens_total",
+            "Tokens of the prompts of completions.")},
+    {FIGURE(NULL, prefix_tokens),
+     METRIC(24, "prefix_cache_hit_tokens_total",
+            "Of these prompt tokens, those that the prefix cache had.")},
+    {FIGURE(NULL, prefix_bytes),
+     METRIC(24, "prefix_cache_bytes", "Memory that the prefix cache takes.")},
 };
 
 #define N_FIGURES (sizeof figures / sizeof *figures)
@@ -448,17 +461,26 @@ static struct partition_row *read_partitions(struct status_board *b,
     return rows;
 }
 
-int64_t status_lag(struct status_board *b, size_t *n_partitions)
+/* Adds up the lag of the partitions whose end is known; -1: there are none. */
+static int64_t add_lag(const struct partition_row *rows, size_t n)
 {
-    struct partition_row *rows = NULL;
     int64_t lag = -1;
-    size_t n = 0;
 
-    if (b->source)
-        rows = read_partitions(b, &n);
     for (size_t i = 0; i < n; i++)
         if (rows[i].lag >= 0)
             lag = rows[i].lag + (lag > 0 ? lag : 0);
+    return lag;
+}
+
+int64_t status_lag(struct status_board *b, size_t *n_partitions)
+{
+    struct partition_row *rows = NULL;
+    size_t n = 0;
+    int64_t lag;
+
+    if (b->source)
+        rows = read_partitions(b, &n);
+    lag = add_lag(rows, n);
     free(rows);
     if (n_partitions)
         *n_partitions = n;
@@ -487,8 +509,6 @@ static void add_requests(struct view *v, struct status_board *b)
 
 static struct view *view_create(struct status_board *b)
 {
-    static const char *const source_states[] = {"running", "retrying",
-                                                "stopped", "ended"};
     struct view *v = xcalloc(1, sizeof *v);
     const struct status_publish *p = &v->s.publish;
     double now_ms = (double)timing_wall_ms();
@@ -501,6 +521,7 @@ static struct view *view_create(struct status_board *b)
         b->source_get_health(b->source, &v->source);
         v->partitions = read_partitions(b, &v->n_partitions);
     }
+    v->lag = add_lag(v->partitions, v->n_partitions);
     add_domains(v);
     add_requests(v, b);
     v->up = 1;
@@ -510,8 +531,11 @@ static struct view *view_create(struct status_board *b)
     v->passes = atomic_load(&b->infer.passes);
     v->pass_requests = atomic_load(&b->infer.pass_requests);
     v->pass_tokens = atomic_load(&b->infer.pass_tokens);
+    v->prompt_tokens = atomic_load(&b->infer.prompt_tokens);
+    v->prefix_tokens = atomic_load(&b->infer.prefix_tokens);
+    v->prefix_bytes = atomic_load(&b->infer.prefix_bytes);
     v->state = status_state_name(v->s.state);
-    v->source_state = source_states[v->source.state];
+    v->source_state = source_state_name(v->source.state);
     v->source_up = v->source.state == SOURCE_RUNNING ||
                    v->source.state == SOURCE_ENDED;
     v->paused = v->s.state == STATUS_PAUSED;
@@ -522,12 +546,15 @@ static struct view *view_create(struct status_board *b)
     v->has_shadow = p->shadow_records != 0;
     v->collects = v->s.vocabulary_wanted && v->s.head_version == 0;
     v->uptime_seconds = (double)(mono_ms - v->s.started_ms) / 1000;
-    v->freshness_seconds = v->next_seconds = NAN;
+    v->freshness_seconds = v->next_seconds = v->time_cut_seconds = NAN;
     if (v->has_freshness)
         v->freshness_seconds =
             fmax(0, (now_ms - (double)v->s.serving_record_ms) / 1000);
     if (p->next_ms)
         v->next_seconds = fmax(0, (double)(p->next_ms - mono_ms) / 1000);
+    if (v->source.time_cut_ms)
+        v->time_cut_seconds =
+            fmax(0, (double)(mono_ms - v->source.time_cut_ms) / 1000);
     return v;
 }
 

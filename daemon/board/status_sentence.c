@@ -15,11 +15,7 @@
 static void add_state(const struct status *s, size_t n_partitions,
                       struct buf *out)
 {
-    static const char *const texts[] = {
-        "Starting", "Learning",     "Waiting for records",
-        "Paused",   "Rolling back", "Stopping"};
-
-    buf_adds(out, texts[s->state]);
+    buf_adds(out, status_state_words(s->state));
     if (s->state == STATUS_LEARNING && n_partitions)
         buf_addf(out, " from %zu partition%s", n_partitions,
                  n_partitions == 1 ? "" : "s");

@@ -327,9 +327,11 @@ static json_t *accuracy_json(const struct gate_accuracy *a)
 {
     if (a->labelled == 0)
         return json_null();
-    return json_pack("{s:I, s:I, s:I, s:o, s:o, s:o, s:o}", "labelled",
-                     (json_int_t)a->labelled, "lost", (json_int_t)a->lost,
-                     "gained", (json_int_t)a->gained, "serving",
+    return json_pack("{s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o}",
+                     "labelled", (json_int_t)a->labelled, "lost",
+                     (json_int_t)a->lost, "gained", (json_int_t)a->gained,
+                     "allowed", (json_int_t)a->allowed, "old_share",
+                     json_value_real(a->share), "serving",
                      json_value_real(a->reference), "candidate",
                      json_value_real(a->candidate), "limit",
                      json_value_real(a->limit), "p", json_value_real(a->p));

@@ -84,6 +84,7 @@ static int add_choice(struct completion *job, size_t prompt, int64_t choice,
     rc = choice_logprobs(job, ids, &c, &logprobs, err);
     if (rc == 0) {
         job->completion_tokens += c.tokens.n;
+        job->cached_tokens += choice == 0 ? c.n_cached : 0;
         json_array_append_new(
             choices, choice_json(job, ids, &c,
                                  (int64_t)prompt * job->n + choice, logprobs));

@@ -61,10 +61,11 @@ static json_t *message_json(const struct response *r, bool has_text)
 
 static json_t *usage_json(const struct completion *job)
 {
-    return json_pack("{s:I, s:{s:i, s:i}, s:I, s:{s:i}, s:I}", "input_tokens",
+    return json_pack("{s:I, s:{s:I, s:i}, s:I, s:{s:i}, s:I}", "input_tokens",
                      (json_int_t)job->prompt_tokens, "input_tokens_details",
-                     "cached_tokens", 0, "cache_write_tokens", 0,
-                     "output_tokens", (json_int_t)job->completion_tokens,
+                     "cached_tokens", (json_int_t)job->cached_tokens,
+                     "cache_write_tokens", 0, "output_tokens",
+                     (json_int_t)job->completion_tokens,
                      "output_tokens_details", "reasoning_tokens", 0,
                      "total_tokens",
                      (json_int_t)(job->prompt_tokens + job->completion_tokens));

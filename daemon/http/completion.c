@@ -280,6 +280,7 @@ struct completion *completion_create(struct http_request *rq,
     struct completion *job = xcalloc(1, sizeof *job);
 
     job->cancel = &rq->cancel;
+    job->last_echo = xcalloc(1, sizeof *job->last_echo);
     job->serving = rq->context->serving;
     job->kind = kind;
     job->created = timing_wall_ms() / 1000;
@@ -312,6 +313,9 @@ void completion_free(void *arg)
     for (size_t i = 0; i < COMPLETION_MAX_STOPS; i++)
         free(job->stops[i]);
     free(job->bias);
+    free(job->last_echo->logprobs);
+    free(job->last_echo->best);
+    free(job->last_echo);
     json_decref(job->echoed);
     if (job->f)
         serving_put(job->serving, job->f);
@@ -345,10 +349,12 @@ void completion_text(const struct completion *job, const struct token_list *ids,
 
 json_t *completion_usage(const struct completion *job)
 {
-    return json_pack("{s:I, s:I, s:I}", "prompt_tokens",
+    return json_pack("{s:I, s:I, s:I, s:{s:I}}", "prompt_tokens",
                      (json_int_t)job->prompt_tokens, "completion_tokens",
                      (json_int_t)job->completion_tokens, "total_tokens",
-                     (json_int_t)(job->prompt_tokens + job->completion_tokens));
+                     (json_int_t)(job->prompt_tokens + job->completion_tokens),
+                     "prompt_tokens_details", "cached_tokens",
+                     (json_int_t)job->cached_tokens);
 }
 
 json_t *completion_head(const struct completion *job, const char *object)

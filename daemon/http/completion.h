@@ -31,6 +31,14 @@
 #define COMPLETION_MAX_N 16
 #define COMPLETION_MAX_TOP 20 /* the likeliest tokens in logprobs */
 
+/* The logprobs of the prompt that was echoed last, for its other choices. */
+struct completion_echo {
+    const struct token_list *prompt; /* NULL: none yet */
+    size_t n; /* ids: those of the prompt, and end-of-text after it */
+    float *logprobs;                 /* [n] */
+    struct infer_alternative *best;  /* [n][logprobs of the request] */
+};
+
 struct completion {
     struct http_cancel *cancel;    /* the request's, or own_cancel */
     struct http_cancel own_cancel; /* of a stream, which may outlast it */
@@ -47,8 +55,10 @@ struct completion {
     char *stops[COMPLETION_MAX_STOPS];
     struct infer_bias *bias;
     struct infer_sampling sampling;
+    struct completion_echo *last_echo;
     json_t *echoed; /* fields that an answer of /v1/responses repeats */
     size_t prompt_tokens, completion_tokens; /* so far */
+    size_t cached_tokens; /* of prompt_tokens: the prefix cache had them */
 };
 
 /* Reads a request. NULL: it has failed. */

@@ -156,37 +156,55 @@ bool completion_logprobs_ended(const struct completion *job,
     return c->stopped && c->tokens.n == 0 && job->sampling.n_stop == 0;
 }
 
+/* Computes the logprobs of a prompt and, when the completion has ended, of the
+ * end-of-text token after it. The last choice may have them already. */
+static int read_echo(const struct completion *job,
+                     const struct token_list *prompt, bool ended,
+                     struct err *err)
+{
+    struct completion_echo *e = job->last_echo;
+    struct cancel cancel = http_cancel_callback(job->cancel);
+    size_t n = prompt->n + ended, n_best = (size_t)job->logprobs;
+    token_id *ids;
+    int rc;
+
+    if (e->prompt == prompt && e->n >= n)
+        return 0;
+    e->prompt = NULL;
+    e->logprobs = xreallocarray(e->logprobs, n + 1, sizeof *e->logprobs);
+    e->best = xreallocarray(e->best, (n + 1) * (n_best + 1), sizeof *e->best);
+    ids = xcalloc(n + 1, sizeof *ids);
+    if (prompt->n)
+        memcpy(ids, prompt->items, prompt->n * sizeof *ids);
+    if (ended)
+        ids[prompt->n] = tokenizer_end_of_text(infer_tokenizer(job->f));
+    rc = infer_prompt_logprobs(job->f, ids, n, (int)n_best, &cancel,
+                               e->logprobs, n_best ? e->best : NULL, err);
+    free(ids);
+    if (rc == 0) {
+        e->prompt = prompt;
+        e->n = n;
+    }
+    return rc;
+}
+
 int completion_logprobs_add_prompt(struct completion_logprobs *l,
                                    const struct token_list *prompt, size_t from,
                                    bool ended, struct err *err)
 {
     const struct completion *job = l->job;
-    size_t n = prompt->n + ended;
-    size_t n_best = job->logprobs > 0 ? (size_t)job->logprobs : 0;
-    struct cancel cancel = http_cancel_callback(job->cancel);
-    struct infer_alternative *best = NULL;
-    token_id *ids;
-    float *logprobs;
+    const struct completion_echo *e = job->last_echo;
     int rc;
 
     if (job->logprobs < 0)
         return 0;
-    ids = xcalloc(n + 1, sizeof *ids);
-    logprobs = xcalloc(n + 1, sizeof *logprobs);
-    if (n_best)
-        best = xcalloc((n + 1) * n_best, sizeof *best);
-    if (prompt->n)
-        memcpy(ids, prompt->items, prompt->n * sizeof *ids);
-    if (ended)
-        ids[prompt->n] = tokenizer_end_of_text(infer_tokenizer(job->f));
-    rc = infer_prompt_logprobs(job->f, ids, n, (int)n_best, &cancel, logprobs,
-                               best, err);
-    for (size_t i = from; rc == 0 && i < n; i++)
-        add(l, &(struct infer_token){ids[i], logprobs[i],
-                                     best ? best + i * n_best : NULL});
-    free(ids);
-    free(logprobs);
-    free(best);
+    rc = read_echo(job, prompt, ended, err);
+    for (size_t i = from; rc == 0 && i < prompt->n + ended; i++)
+        add(l, &(struct infer_token){
+                   i < prompt->n
+                       ? prompt->items[i]
+                       : tokenizer_end_of_text(infer_tokenizer(job->f)),
+                   e->logprobs[i], e->best + i * (size_t)job->logprobs});
     return rc;
 }
 

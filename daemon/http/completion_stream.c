@@ -139,6 +139,7 @@ int completion_stream_choice(struct completion *job, size_t prompt,
         rc = infer_complete(job->f, ids->items, ids->n, &s, &listener, &c, err);
     if (rc == 0) {
         job->completion_tokens += c.tokens.n;
+        job->cached_tokens += choice == 0 ? c.n_cached : 0;
         rc = send_end(&p, ids, &c, n_prompt_bytes, err);
     }
     infer_completion_release(&c);

@@ -208,13 +208,6 @@ void http_connection_uncharge(struct http_connection *c)
 
 /* --- reading and writing ------------------------------------------------ */
 
-bool http_connection_secure(struct http_connection *c,
-                            struct http_tls_session *tls)
-{
-    c->tls = tls;
-    return http_tls_session_accept(tls);
-}
-
 static ssize_t receive(struct http_connection *c, char *bytes, size_t size)
 {
     ssize_t n;
@@ -327,6 +320,19 @@ void http_connection_linger(struct http_connection *c)
         n_read += c->in.len;
         c->in.len = 0;
     }
+}
+
+bool http_connection_secure(struct http_connection *c,
+                            struct http_tls_session *tls)
+{
+    c->tls = tls;
+    if (http_tls_session_accept(tls))
+        return true;
+    /* What is left to read is not encrypted, or not worth decrypting. */
+    http_tls_session_free(c->tls);
+    c->tls = NULL;
+    http_connection_linger(c);
+    return false;
 }
 
 /* --- opening and closing ------------------------------------------------ */

@@ -22,6 +22,7 @@
 #include "base/xalloc.h"
 
 #define BACKLOG 128
+#define MOST_GROUP_BYTES ((size_t)64 << 20)
 
 /* --- unix --------------------------------------------------------------- */
 
@@ -30,7 +31,6 @@ static int remove_stale(const struct sockaddr_un *a, const char *key,
                         struct err *err)
 {
     struct stat st;
-    bool is_stale;
     int fd, errnum;
 
     if (lstat(a->sun_path, &st) != 0)
@@ -41,15 +41,21 @@ static int remove_stale(const struct sockaddr_un *a, const char *key,
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return err_set_errno(err, ERR_IO, errno, "%s: a socket", key);
-    /* Any other failure (EACCES, EAGAIN) does not tell that nobody listens. */
     errnum = connect(fd, (const struct sockaddr *)a, sizeof *a) ? errno : 0;
-    is_stale = errnum == ECONNREFUSED;
     close(fd);
-    if (!is_stale)
+    switch (errnum) {
+    case ECONNREFUSED: /* nobody listens */
+        unlink(a->sun_path);
+        return 0;
+    case 0:
+    case EAGAIN: /* the queue of somebody who listens is full */
         return err_set(err, ERR_IO, "%s: unix:%s is taken by another process",
                        key, a->sun_path);
-    unlink(a->sun_path);
-    return 0;
+    default: /* does not tell whether somebody listens */
+        return err_set_errno(err, ERR_IO, errnum,
+                             "%s: unix:%s exists, and cannot be connected to",
+                             key, a->sun_path);
+    }
 }
 
 /* *fd is -1 after an error. */
@@ -83,15 +89,23 @@ static int listen_unix(const char *path, mode_t mask, const char *key, int *fd,
 static int find_group(const char *name, gid_t *group, struct err *err)
 {
     struct group entry, *found = NULL;
-    char text[16384];
-    int errnum = getgrnam_r(name, &entry, text, sizeof text, &found);
+    size_t size = 8; /* doubled until the names of all members fit */
+    char *text = NULL;
+    int errnum, rc = 0;
 
+    do {
+        size *= 2;
+        text = xrealloc(text, size);
+        errnum = getgrnam_r(name, &entry, text, size, &found);
+    } while (errnum == ERANGE && size < MOST_GROUP_BYTES);
     if (errnum)
-        return err_set_errno(err, ERR_IO, errnum, "http.admin_group: %s", name);
-    if (!found)
-        return err_set(err, ERR_IO, "http.admin_group: no group %s", name);
-    *group = found->gr_gid;
-    return 0;
+        rc = err_set_errno(err, ERR_IO, errnum, "http.admin_group: %s", name);
+    else if (!found)
+        rc = err_set(err, ERR_IO, "http.admin_group: no group %s", name);
+    else
+        *group = found->gr_gid;
+    free(text);
+    return rc;
 }
 
 int http_listen_admin(const struct conf_http *conf, int *fd, gid_t *group,

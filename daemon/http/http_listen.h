@@ -2,7 +2,7 @@
 /*
  * http_listen.h - the listening socket.
  *
- * Threads: main
+ * Threads: main; http_listen_trusts: any
  */
 #ifndef MNEME_DAEMON_HTTP_HTTP_LISTEN_H
 #define MNEME_DAEMON_HTTP_HTTP_LISTEN_H
@@ -21,8 +21,8 @@ int http_listen(const struct conf_http *conf, int *fd, char **address,
 /*
  * Binds a socket to http.admin_socket: mode 0600, or with a group 0660.
  *   *group   of http.admin_group; (gid_t)-1: none
- *   returns  ERR_IO names a path that is taken, and a group that does not exist
- *            or that the socket cannot get
+ *   returns  ERR_IO names a path that is taken or that cannot be checked, and a
+ *            group that does not exist or that the socket cannot get
  */
 int http_listen_admin(const struct conf_http *conf, int *fd, gid_t *group,
                       struct err *err);

@@ -93,7 +93,8 @@ static ssize_t read_stream(void *arg, uint64_t at, char *bytes, size_t size)
     (void)at;
     if (!forward(m))
         return MHD_CONTENT_READER_END_WITH_ERROR;
-    n = http_stream_read(m->rq->reply.stream, bytes, size);
+    n = http_stream_read(m->rq->reply.stream, m->connection->fd, bytes,
+                         size);
     return n ? (ssize_t)n : MHD_CONTENT_READER_END_OF_STREAM;
 }
 

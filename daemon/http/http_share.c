@@ -82,12 +82,14 @@ void http_share_charge(struct http_share *s)
     charged_ns = used_ns;
 }
 
+/* Holdout scoring counts, too. Otherwise a verdict would wait for the answers
+ * when the stream pauses. */
 static bool learns(struct http_share *s)
 {
     bool yes = status_lock(s->board)->state == STATUS_LEARNING;
 
     status_unlock(s->board);
-    return yes;
+    return yes || atomic_load(&s->board->publishes);
 }
 
 int64_t http_share_wait_ms(struct http_share *s)

@@ -4,8 +4,8 @@
  *
  * The threads that learn and publish have the lowest priority
  * (base/priority.h), so an answer hardly waits for them. While the daemon
- * learns, all answers together may take http.cpu_share of the processors. Above
- * it they wait at their next token, piece or text.
+ * learns or publishes, all answers together may take http.cpu_share of the
+ * processors. Above it they wait at their next token, piece or text.
  *
  * The account holds processor time. It grows by http.cpu_share of the time of
  * each processor, and holds at most what HTTP_SHARE_BURST_MS add. Answers pay
@@ -28,7 +28,7 @@ struct http_share; /* fields are in http_share.c */
 /*
  *   share  http.cpu_share, above 0; 1 and more: nothing waits
  *   cores  processors of the daemon
- *   board  outlives it; its state tells whether the daemon learns
+ *   board  outlives it; it tells whether the daemon learns or publishes
  */
 struct http_share *http_share_create(double share, int cores,
                                      struct status_board *board);

@@ -8,6 +8,7 @@
 #include "daemon/http/http_stream.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,7 @@
 #include "daemon/http/http_slots.h"
 
 #define KEEP_ALIVE_MS 10000
+#define CHECK_MS 500 /* between two checks of the client's socket */
 #define MAX_UNSENT_BYTES ((size_t)16 << 20)
 #define KEEP_ALIVE ": still here\n\n"
 
@@ -126,17 +128,30 @@ bool http_stream_closed(struct http_stream *s)
 
 /* --- the reader --------------------------------------------------------- */
 
-size_t http_stream_read(struct http_stream *s, char *bytes, size_t size)
+/* POLLRDHUP is reported even while earlier bytes are unread. */
+static bool has_left(int client_fd)
 {
-    struct timespec deadline = timing_deadline(KEEP_ALIVE_MS);
-    int rc = 0;
+    struct pollfd p = {.fd = client_fd, .events = POLLRDHUP};
+
+    return poll(&p, 1, 0) > 0;
+}
+
+size_t http_stream_read(struct http_stream *s, int client_fd, char *bytes,
+                        size_t size)
+{
+    int64_t began_ms = timing_mono_ms();
     size_t n;
 
     pthread_mutex_lock(&s->mutex);
-    while (s->n_read == s->unsent.len && !s->ended && rc != ETIMEDOUT)
-        rc = timing_wait(&s->changed, &s->mutex, &deadline);
-    if (s->n_read == s->unsent.len && !s->ended)
-        buf_adds(&s->unsent, KEEP_ALIVE);
+    while (s->n_read == s->unsent.len && !s->ended && !s->closed) {
+        struct timespec deadline = timing_deadline(CHECK_MS);
+
+        if (timing_wait(&s->changed, &s->mutex, &deadline) != ETIMEDOUT)
+            continue;
+        s->closed |= has_left(client_fd);
+        if (!s->closed && timing_mono_ms() - began_ms >= KEEP_ALIVE_MS)
+            buf_adds(&s->unsent, KEEP_ALIVE);
+    }
     n = s->unsent.len - s->n_read;
     if (n > size)
         n = size;

@@ -52,9 +52,16 @@ bool http_stream_closed(struct http_stream *s);
 bool http_stream_start(struct http_stream *s, struct http_slots *slots,
                        uint64_t holder);
 
-/* Waits for the next bytes; 0 at the end. After 10 s without an event it is a
- * comment, so that no proxy closes the connection. Threads: the connection's */
-size_t http_stream_read(struct http_stream *s, char *bytes, size_t size);
+/*
+ * Waits for the next bytes. After 10 s without an event they are a comment, so
+ * that no proxy closes the connection.
+ *   client_fd  its socket; -1: none
+ *   returns    0 at the end, and half a second after the client has left or has
+ *              closed its sending side (http_cancel.h)
+ * Threads: the connection's
+ */
+size_t http_stream_read(struct http_stream *s, int client_fd, char *bytes,
+                        size_t size);
 
 /* Closes the stream and waits for its writer. NULL is fine. */
 void http_stream_free(struct http_stream *s);

@@ -52,20 +52,6 @@ bool http_tokens_needed(const struct http_tokens *t)
     return t->needed;
 }
 
-static bool parse_scope(const char *word, enum http_scope *scope)
-{
-    static const char *const names[] = {
-        [HTTP_INFER] = "infer", [HTTP_FEED] = "feed", [HTTP_ADMIN] = "admin"};
-
-    for (int i = HTTP_INFER; i <= HTTP_ADMIN; i++) {
-        if (strcmp(word, names[i]) != 0)
-            continue;
-        *scope = (enum http_scope)i;
-        return true;
-    }
-    return false;
-}
-
 /* Sets the digest of a token, or the one that is given. */
 static bool parse_token(struct http_tokens *t, const char *word,
                         char digest[SHA256_HEX])
@@ -112,12 +98,13 @@ static int add_line(struct http_tokens *t, char *line, const char *path,
     if (!scope || scope[0] == '#')
         return 0;
     /* The message does not quote the line, which may hold a secret. */
-    if (!parse_scope(scope, &token.scope) || !text ||
+    token.scope = (enum http_scope)conf_scope_of(scope);
+    if (token.scope == HTTP_OPEN || !text ||
         !parse_token(t, text, token.digest) || !parse_rate(rate, &token.rate) ||
         strtok_r(NULL, " \t\r", &save))
         return err_set(err, ERR_INVALID,
-                       "%s:%d: a line is `infer TOKEN`, `feed TOKEN` or `admin "
-                       "TOKEN`, where TOKEN may be sha256:HEX, and rate=N may "
+                       "%s:%d: a line is `SCOPE TOKEN`, where SCOPE is "
+                       CONF_SCOPES ", TOKEN may be sha256:HEX, and rate=N may "
                        "follow",
                        path, number);
     token.room = (int64_t)token.rate * REQUEST;

@@ -14,9 +14,15 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "conf/conf.h"
 
 /* What a request may do; a higher scope includes the lower ones. */
-enum http_scope { HTTP_OPEN, HTTP_INFER, HTTP_FEED, HTTP_ADMIN };
+enum http_scope {
+    HTTP_OPEN = CONF_SCOPE_NONE,
+    HTTP_INFER = CONF_SCOPE_INFER,
+    HTTP_FEED = CONF_SCOPE_FEED,
+    HTTP_ADMIN = CONF_SCOPE_ADMIN
+};
 
 struct http_tokens; /* fields are in http_tokens.c */
 

@@ -436,7 +436,9 @@ static void *run(void *arg)
         t = dequeue(p);
         if (t) {
             pthread_mutex_unlock(&p->mutex);
+            atomic_store(&p->options.board->publishes, true);
             run_task(p, t);
+            atomic_store(&p->options.board->publishes, false);
             pthread_mutex_lock(&p->mutex);
             if (t->state == TASK_RUNNING) /* not queued again meanwhile */
                 t->state = TASK_DONE;

@@ -215,12 +215,13 @@ static int set_reference(const struct verdict_input *in, int64_t version,
     return rc;
 }
 
-/* The newest version before this one that passed; 0: none. */
+/* The newest version before this one that passed; 0: none, or an error. */
 static int64_t passed_before(struct catalog *c, int64_t version)
 {
-    while (--version > 0 && !has_passed(c, version))
-        ;
-    return version > 0 ? version : 0;
+    int64_t passed = 0;
+
+    catalog_passed_before(c, version, &passed, NULL);
+    return passed;
 }
 
 /* Scores the candidate and, if they are compared, the reference. A reference

@@ -65,6 +65,7 @@ void source_get_health(struct source *s, struct source_health *health)
     pthread_mutex_unlock(&s->mutex);
     health->records_read = atomic_load(&s->records_read);
     health->times_cut = atomic_load(&s->times_cut);
+    health->time_cut_ms = atomic_load(&s->time_cut_ms);
     health->dead_lettered = atomic_load(&s->dead_letters.delivered);
     health->dead_letters_failed = atomic_load(&s->dead_letters.failed);
     health->dead_letters_waiting = atomic_load(&s->dead_letters.waiting);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/timing.h"
 #include "base/xalloc.h"
 #include "daemon/stream/source_private.h"
 
@@ -38,7 +39,10 @@ void source_parse(struct source *s, struct record *r, const char *domain)
 
     record_parse(&s->maker, r, conf->format, (size_t)conf->max_record_bytes,
                  domain);
-    if (r->time_cut && atomic_fetch_add(&s->times_cut, 1) == 0)
+    if (!r->time_cut)
+        return;
+    atomic_store(&s->time_cut_ms, timing_mono_ms());
+    if (atomic_fetch_add(&s->times_cut, 1) == 0)
         log_warn("time",
                  "topic=%s partition=%d offset=%lld: the event time is "
                  "in the future, so the present time replaces it; later cases "
@@ -49,8 +53,6 @@ void source_parse(struct source *s, struct record *r, const char *domain)
 void source_set_state(struct source *s, enum source_state state,
                       const char *fmt, ...)
 {
-    static const char *const names[] = {"running", "retrying", "stopped",
-                                        "ended"};
     char reason[sizeof s->reason];
     enum source_state before;
     va_list ap;
@@ -67,8 +69,8 @@ void source_set_state(struct source *s, enum source_state state,
         log_line(state == SOURCE_STOPPED    ? LOG_ERROR
                  : state == SOURCE_RETRYING ? LOG_WARN
                                             : LOG_INFO,
-                 "source", "state=%s%s%s", names[state],
-                 *reason ? " reason=" : "", reason);
+                 "source", "state=%s%s%s%s", source_state_name(state),
+                 *reason ? " reason=\"" : "", reason, *reason ? "\"" : "");
 }
 
 void source_count_gap(struct source *s, const char *fmt, ...)

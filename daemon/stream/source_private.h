@@ -40,7 +40,7 @@ struct source {
     enum source_state state; /* Locks: mutex; also for reason and gaps */
     char reason[256];
     int64_t gaps;
-    _Atomic int64_t records_read, times_cut;
+    _Atomic int64_t records_read, times_cut, time_cut_ms;
     struct source_dead_letters dead_letters;
     struct record_maker maker; /* only the reading thread uses it */
 };

@@ -225,10 +225,17 @@ size_t options_memory(const struct conf *conf,
     /* A holder without a slot may take one extra (http_slots.h). */
     size_t generations =
         (size_t)(options_generations(conf) + 1) * generation_bytes(conf);
-    size_t block = 0, ngram = 0;
+    size_t block = 0, ngram = 0, working = 0;
 
     if (learner->shape) {
         struct model *m = NULL;
+        int cores = options_cores();
+
+        /* Requests use the serving version and three others. The publisher
+         * reads four times as many tokens at once. */
+        working = 4 * infer_kept_bytes(learner->shape, cores) +
+                  (size_t)(cores + 4) * infer_reading_bytes(learner->shape) +
+                  ((size_t)conf->serve.prefix_cache_mib << 20);
 
         if (model_create(learner->shape, &m, NULL) == 0)
             block = m->n_params * sizeof(float);
@@ -245,6 +252,6 @@ size_t options_memory(const struct conf *conf,
            batch_logits + labels * LABEL_BYTES +
            (size_t)conf->model.max_domains * DOMAIN_BYTES +
            series_bytes(STATUS_MAX_DOMAINS) + OPTIONS_STAGED_BYTES + kept +
-           OPTIONS_QUEUE_BYTES + options_http_bytes(conf) + generations +
+           OPTIONS_QUEUE_BYTES + options_http_bytes(conf) + generations + working +
            connections * CONNECTION_BYTES + tls + fixed;
 }

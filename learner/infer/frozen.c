@@ -22,6 +22,7 @@
 
 #include "learner/infer/frozen.h"
 
+#include <assert.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,6 +37,8 @@
 
 #define BLOCK 48
 #define HEAD_COLUMNS 1024 /* logits computed at a time */
+
+static_assert(FROZEN_BLOCK == PANEL, "a block has whole panels of keys");
 
 struct layer {
     float *attn_norm, *ffn_norm, *q_norm, *k_norm;
@@ -125,9 +128,8 @@ static size_t lay_out_weights(struct frozen *f, char *block)
     return used;
 }
 
-struct frozen *frozen_create(const struct model *m, bool bytes)
+static void set_sizes(struct frozen *f, const struct model *m, bool bytes)
 {
-    struct frozen *f = xcalloc(1, sizeof *f);
     const struct model_shape *s = &m->shape;
 
     f->m = m;
@@ -146,6 +148,13 @@ struct frozen *frozen_create(const struct model *m, bool bytes)
     f->qkv_cols = packed_columns(f->q + 2 * f->kv);
     f->context_cap = packed_columns((size_t)s->context);
     f->layers = xcalloc((size_t)s->layers, sizeof *f->layers);
+}
+
+struct frozen *frozen_create(const struct model *m, bool bytes)
+{
+    struct frozen *f = xcalloc(1, sizeof *f);
+
+    set_sizes(f, m, bytes);
     f->block = xalloc_large(lay_out_weights(f, NULL));
     lay_out_weights(f, f->block);
     return f;
@@ -505,6 +514,17 @@ HOT static void add_exps(const float *x, size_t n, float *max, float *sum)
     *max = most_yet;
 }
 
+/* Sums in the order of block_losses. */
+float frozen_lse(const float *logits, size_t v)
+{
+    float max = -INFINITY, sum = 0.0f;
+
+    for (size_t i = 0; i < v; i += HEAD_COLUMNS)
+        add_exps(logits + i, v - i < HEAD_COLUMNS ? v - i : HEAD_COLUMNS, &max,
+                 &sum);
+    return max + logf(sum);
+}
+
 /* Computes the losses of n states, at most BLOCK. */
 static void block_losses(struct frozen_work *w, const float *states, size_t n,
                          const token_id *target, float *loss)
@@ -617,6 +637,85 @@ const float *frozen_states(const struct frozen_work *w)
 size_t frozen_cache_floats(const struct frozen *f)
 {
     return (size_t)f->m->shape.layers * cache_floats(f, f->context_cap);
+}
+
+/* int8 needs the larger scratch. A segment's cache has whole panels. */
+size_t frozen_work_bytes(const struct model_shape *s, size_t max_tokens,
+                         bool reads)
+{
+    struct model m = {.shape = *s};
+    struct frozen f = {0};
+    struct frozen_work w = {.f = &f};
+    size_t used;
+
+    set_sizes(&f, &m, true);
+    lay_out_weights(&f, NULL);
+    used = lay_out_work(&w, NULL) +
+           max_tokens * (f.c_cols + f.c) * sizeof(float);
+    if (reads)
+        used += cache_floats(&f, 2 * packed_columns(max_tokens)) *
+                sizeof(float);
+    free(f.layers);
+    return used;
+}
+
+/* A block is a cache with room for FROZEN_BLOCK tokens. */
+size_t frozen_block_floats(const struct frozen *f)
+{
+    return (size_t)f->m->shape.layers * cache_floats(f, FROZEN_BLOCK);
+}
+
+/* One copy from a cache to a block, or back. */
+struct block_copy {
+    float *cache, *block;
+    bool saves;
+};
+
+static void copy_part(struct block_copy *c, size_t cache, size_t block,
+                      size_t n)
+{
+    if (c->saves)
+        copy_floats(c->block + block, c->cache + cache, n);
+    else
+        copy_floats(c->cache + cache, c->block + block, n);
+}
+
+/* A panel of keys, and FROZEN_BLOCK rows of each panel of values, are each in
+ * one piece. */
+static void copy_block(const struct frozen *f, size_t i, struct block_copy *c)
+{
+    size_t cap = f->context_cap, keys = FROZEN_BLOCK * f->hd;
+    size_t rows = FROZEN_BLOCK * PANEL;
+
+    for (size_t l = 0; l < (size_t)f->m->shape.layers; l++) {
+        size_t from = l * cache_floats(f, cap);
+        size_t to = l * cache_floats(f, FROZEN_BLOCK);
+
+        for (size_t h = 0; h < f->kv_heads; h++)
+            copy_part(c, from + h * cap * f->hd + i * keys, to + h * keys,
+                      keys);
+        from += keys_floats(f, cap);
+        to += keys_floats(f, FROZEN_BLOCK);
+        for (size_t p = 0; p < f->kv_heads * f->hd_cols / PANEL; p++)
+            copy_part(c, from + p * cap * PANEL + i * rows, to + p * rows,
+                      rows);
+    }
+}
+
+void frozen_block_save(const struct frozen *f, const float *cache, size_t i,
+                       float *block)
+{
+    struct block_copy c = {(float *)cache, block, true};
+
+    copy_block(f, i, &c);
+}
+
+void frozen_block_load(const struct frozen *f, const float *block, size_t i,
+                       float *cache)
+{
+    struct block_copy c = {cache, (float *)block, false};
+
+    copy_block(f, i, &c);
 }
 
 /* Makes the spans and the residual of all parts. Returns the tokens. */

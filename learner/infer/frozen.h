@@ -24,6 +24,8 @@
 
 #include "learner/model.h"
 
+#define FROZEN_BLOCK 16 /* tokens of a cache that are copied together */
+
 struct frozen;
 struct frozen_work;
 
@@ -41,6 +43,12 @@ void frozen_set_tensor(struct frozen *f, const struct model_tensor *t,
 struct frozen_work *frozen_work_create(const struct frozen *f,
                                        size_t max_tokens);
 void frozen_work_free(struct frozen_work *w);
+
+/* The most memory of a frozen_work for max_tokens tokens.
+ *   reads  also for frozen_read, of few segments
+ */
+size_t frozen_work_bytes(const struct model_shape *s, size_t max_tokens,
+                         bool reads);
 
 /*
  * Reads a batch.
@@ -70,6 +78,23 @@ size_t frozen_cache_floats(const struct frozen *f);
 void frozen_extend(const struct frozen *f, float *cache, size_t n_past,
                    const token_id *tokens, size_t n_new, struct frozen_work *w,
                    float *loss, size_t n_losses, float *logits);
+
+/*
+ * Copies tokens [i * FROZEN_BLOCK, (i + 1) * FROZEN_BLOCK) of a cache to a block
+ * and back. What comes back is the same to the bit, so frozen_extend goes on as
+ * if it had read these tokens. Tokens that are not read yet may hold any
+ * numbers.
+ *   block  float[frozen_block_floats(f)]
+ */
+size_t frozen_block_floats(const struct frozen *f);
+void frozen_block_save(const struct frozen *f, const float *cache, size_t i,
+                       float *block);
+void frozen_block_load(const struct frozen *f, const float *block, size_t i,
+                       float *cache);
+
+/* Returns ln(sum of exp(logits)). A logit minus it is the negative loss that
+ * frozen_extend and frozen_read compute of the same token, to the bit. */
+float frozen_lse(const float *logits, size_t v);
 
 /* The arguments of one frozen_extend. */
 struct frozen_part {

@@ -70,6 +70,8 @@ static struct infer_work *work_create(const struct infer *f,
     if (kind == INFER_GENERATE)
         w->cache = xalloc_large(frozen_cache_floats(f->frozen) *
                                 sizeof *w->cache);
+    if (kind == INFER_GENERATE && f->ngram)
+        w->losses = xfloats((size_t)f->model->shape.context);
     return w;
 }
 
@@ -83,6 +85,7 @@ static void work_free(struct infer_work *w)
     ngram_reader_free(w->reader);
     free(w->scratch);
     free(w->cache);
+    free(w->losses);
     free(w);
 }
 
@@ -227,9 +230,12 @@ int infer_create(const struct model_shape *shape,
     f->pool = pool_create();
     if (shape)
         rc = load_weights(f, shape, tokenizer, weights, o.quantize, err);
-    if (rc == 0 && shape)
+    f->figures = o.figures;
+    if (rc == 0 && shape) {
         f->passes = shared_pass_create(f->frozen, o.pass_threads,
                                        SHARED_PASS_PATIENCE_MS, o.figures);
+        f->prefixes = prefix_tree_create(o.prefixes, f->frozen);
+    }
     if (rc == 0)
         rc = load_head(f, head, labels, err);
     if (rc) {
@@ -255,6 +261,7 @@ void infer_free(struct infer *f)
         return;
     pool_free(f->pool);
     shared_pass_free(f->passes);
+    prefix_tree_free(f->prefixes);
     ngram_free(f->ngram);
     names_release(&f->labels);
     head_free(f->head);
@@ -273,7 +280,26 @@ size_t infer_generation_bytes(const struct model_shape *s)
     size_t vocabulary = v * (4 * sizeof(float) +
                              sizeof(struct infer_alternative));
 
-    return cache + vocabulary;
+    size_t losses = (size_t)s->context * sizeof(float);
+
+    return cache + vocabulary + losses +
+           ngram_reader_bytes((size_t)s->context);
+}
+
+/* As work_create and infer_work_need take it. */
+size_t infer_reading_bytes(const struct model_shape *s)
+{
+    size_t v = (size_t)s->vocab_size;
+
+    return v * (2 * sizeof(float) + sizeof(struct infer_alternative)) +
+           frozen_work_bytes(s, KEPT_TOKENS, true);
+}
+
+size_t infer_kept_bytes(const struct model_shape *s, int pass_threads)
+{
+    return KEPT_WORKS * (infer_generation_bytes(s) + infer_reading_bytes(s)) +
+           (size_t)pass_threads *
+               frozen_work_bytes(s, SHARED_PASS_PROMPT, false);
 }
 
 const struct tokenizer *infer_tokenizer(const struct infer *f)

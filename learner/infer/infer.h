@@ -40,12 +40,27 @@ struct infer_figures {
     atomic_llong passes;        /* shared passes of generations */
     atomic_llong pass_requests; /* generations in them */
     atomic_llong pass_tokens;   /* tokens that they read */
+    atomic_llong prompt_tokens; /* tokens of prompts of generations */
+    atomic_llong prefix_tokens; /* of them, those in the prefix cache */
+    atomic_llong prefix_bytes;  /* memory of the prefix cache */
 };
+
+/*
+ * Keys and values of the beginnings of prompts, of all versions together
+ * (prefix_cache.h). It outlives every infer that uses it, and changes no result.
+ *   limit_bytes  the most memory that it takes
+ *   figures      as in struct infer_options
+ */
+struct prefix_cache;
+struct prefix_cache *prefix_cache_create(size_t limit_bytes,
+                                         struct infer_figures *figures);
+void prefix_cache_free(struct prefix_cache *c);
 
 struct infer_options {
     enum infer_quantize quantize;
     int pass_threads; /* threads that work on a pass of several generations */
     struct infer_figures *figures; /* outlive every infer; NULL: not counted */
+    struct prefix_cache *prefixes; /* NULL: each generation reads its prompt */
 };
 
 void infer_options_default(struct infer_options *o);
@@ -82,6 +97,12 @@ int infer_add_ngram(struct infer *f, const struct tensor_list *ngram,
 
 /* The most memory that one infer_complete takes. */
 size_t infer_generation_bytes(const struct model_shape *s);
+
+/* The most memory that a call takes that reads texts. */
+size_t infer_reading_bytes(const struct model_shape *s);
+
+/* The most memory that an infer keeps for calls to come, beside its weights. */
+size_t infer_kept_bytes(const struct model_shape *s, int pass_threads);
 
 /* These two return NULL for preset linear. */
 const struct tokenizer *infer_tokenizer(const struct infer *f);
@@ -199,13 +220,15 @@ struct infer_completion {
                                                likely first */
     bool stopped; /* ended by a stop string or end-of-text; false:
                      by length or by on_token */
+    size_t n_cached; /* ids of the prompt that the prefix cache had */
 };
 
 void infer_completion_release(struct infer_completion *c);
 
 /*
  * Completes a prompt of n ids, with a key/value cache. Calls that run at the
- * same time read their tokens in one pass (shared_pass.h), which changes no
+ * same time read their tokens in one pass (shared_pass.h), and a prompt whose
+ * beginning is in the prefix cache is read from there on. Neither changes a
  * result. An end-of-text token is
  * put before the prompt unless it begins with one; so an empty prompt begins a
  * record. A prompt longer than the context keeps its last part. When the

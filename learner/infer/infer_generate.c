@@ -14,7 +14,12 @@
  * With an n-gram memory, the window is a segment for the memory's reader, whose
  * targets are all its ids but the first. The reader needs the Transformer's
  * loss of each: from the pass that reads the prompt, and of a generated id from
- * the logits that it was chosen by.
+ * the logits that it was chosen by. Both are the same to the bit (frozen_lse).
+ *
+ * At first the window takes its beginning from the prefix cache: keys, values,
+ * and losses for the reader. Its last id from there is read again, for the
+ * logits or the loss that follow it. The prefix cache gets the window when the
+ * prompt is read and when the generation ends.
  *
  * The bytes are collected raw, since a character may take several tokens and a
  * stop string may extend over tokens. They become UTF-8 at the end.
@@ -41,8 +46,10 @@ struct generation {
     const struct infer_sampling *sampling;
     struct infer_listener listener;
     struct infer_work *work;
+    struct shared_pass_member member;
     struct token_list history;
     size_t first, n_read;
+    size_t n_kept; /* ids of the window that the prefix cache got */
     const float *logprobs; /* [V] ln p of the next token, of the mixture */
     uint32_t *count;       /* [V] of the generated ids; NULL: nothing is
                               adjusted */
@@ -114,6 +121,46 @@ static int check_sampling(const struct infer *f,
 
 /* --- reading the history ------------------------------------------------ */
 
+/* The ids of the window. */
+static const token_id *window(const struct generation *g)
+{
+    return g->history.items + g->first;
+}
+
+/* Begins the window with what the prefix cache has of it. */
+static void read_prefix(struct generation *g, size_t n_prompt)
+{
+    struct infer_figures *figures = g->f->figures;
+    struct infer_work *w = g->work;
+    size_t n = g->history.n - g->first;
+    size_t added = g->first == 0 ? g->history.n - n_prompt : 0;
+    size_t found = prefix_tree_find(g->f->prefixes, window(g), n, w->cache,
+                                    w->losses);
+
+    g->out.n_cached = found > added ? found - added : 0;
+    if (figures) {
+        atomic_fetch_add(&figures->prompt_tokens, (long long)n_prompt);
+        atomic_fetch_add(&figures->prefix_tokens, (long long)g->out.n_cached);
+    }
+    if (found < 2)
+        return;
+    g->n_read = found - 1;
+    if (w->reader)
+        ngram_reader_start(w->reader, window(g)[0]);
+    for (size_t i = 1; w->reader && i < found; i++)
+        ngram_reader_next(w->reader, window(g)[i], (double)w->losses[i]);
+}
+
+/* Gives the prefix cache what has been read since it got the window last. */
+static void keep_prefix(struct generation *g)
+{
+    if (g->n_read <= g->n_kept)
+        return;
+    prefix_tree_keep(g->f->prefixes, window(g), g->n_read, g->work->cache,
+                     g->work->losses);
+    g->n_kept = g->n_read;
+}
+
 /* Fills the history. A prompt that begins with the token that begins a text
  * gets no other. */
 static void start(struct generation *g, const token_id *prompt, size_t n)
@@ -136,14 +183,18 @@ static void start(struct generation *g, const token_id *prompt, size_t n)
         g->count = xcalloc(v, sizeof *g->count);
         g->adjusted = xcalloc(v, sizeof *g->adjusted);
     }
+    if (g->sampling->max_tokens > 0)
+        read_prefix(g, n);
 }
 
 static void keep_newer_half(struct generation *g)
 {
     size_t half = (size_t)g->f->model->shape.context / 2;
 
+    keep_prefix(g);
     g->first = g->history.n - (half ? half : 1);
     g->n_read = 0;
+    g->n_kept = SIZE_MAX; /* such a window is hardly ever asked for again */
 }
 
 /*
@@ -160,8 +211,10 @@ static void read_ngrams(struct generation *g, const token_id *tokens,
         return;
     if (g->n_read == 0)
         ngram_reader_start(w->reader, tokens[0]);
-    for (size_t i = 0; i < n_losses; i++)
+    for (size_t i = 0; i < n_losses; i++) {
+        w->losses[g->n_read + i + 1] = w->loss[i];
         ngram_reader_next(w->reader, tokens[i + 1], (double)w->loss[i]);
+    }
 }
 
 /* Reads the part of the history that is not in the cache. Sets logprobs. */
@@ -174,7 +227,7 @@ static int read_history(struct generation *g, struct err *err)
     if (g->history.n - g->first > (size_t)m->shape.context)
         keep_newer_half(g);
     while (g->first + g->n_read < g->history.n) {
-        const token_id *ids = g->history.items + g->first + g->n_read;
+        const token_id *ids = window(g) + g->n_read;
         size_t left = g->history.n - g->first - g->n_read;
         size_t n = left < PROMPT_PIECE ? left : PROMPT_PIECE;
         /* The last id has no target yet. */
@@ -182,7 +235,7 @@ static int read_history(struct generation *g, struct err *err)
 
         if ((rc = cancel_check(g->listener.cancel, err)))
             return rc;
-        shared_pass_extend(g->f->passes,
+        shared_pass_extend(g->f->passes, &g->member,
                            &(struct frozen_part){
                                .cache = w->cache,
                                .n_past = g->n_read,
@@ -237,9 +290,12 @@ static void keep_token(struct generation *g, token_id id)
     keep_logprobs(g, id);
     token_list_add(&g->out.tokens, id);
     token_list_add(&g->history, id);
-    if (g->work->reader)
+    if (g->work->reader) {
+        if (g->n_read < (size_t)g->f->model->shape.context)
+            g->work->losses[g->n_read] = -g->work->logits[id];
         ngram_reader_next(g->work->reader, id,
                           -(double)g->work->logits[id]);
+    }
     if (g->count)
         g->count[id]++;
     buf_add(&g->raw, bytes, n_bytes);
@@ -314,6 +370,8 @@ static int next_token(struct generation *g, uint64_t i, bool *done,
 
     if (rc)
         return rc;
+    if (i == 0)
+        keep_prefix(g);
     logprobs = g->logprobs;
     if (g->count) {
         sample_adjust(logprobs, v, s, g->count, g->adjusted);
@@ -363,10 +421,12 @@ int infer_complete(const struct infer *f, const token_id *prompt, size_t n,
         g.listener = *listener;
     g.work = infer_work_get(f, INFER_GENERATE);
     start(&g, prompt, n);
-    shared_pass_join(f->passes);
+    shared_pass_join(f->passes, &g.member);
     for (int i = 0; rc == 0 && !done && i < sampling->max_tokens; i++)
         rc = next_token(&g, (uint64_t)i, &done, err);
-    shared_pass_leave(f->passes);
+    shared_pass_leave(f->passes, &g.member);
+    if (rc == 0)
+        keep_prefix(&g);
     infer_work_put(f, g.work);
     if (rc == 0)
         finish_text(&g);

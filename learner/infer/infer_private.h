@@ -13,6 +13,7 @@
 #include "learner/infer/frozen.h"
 #include "learner/head.h"
 #include "learner/infer/infer.h"
+#include "learner/infer/prefix_cache.h"
 #include "learner/infer/shared_pass.h"
 #include "learner/model.h"
 #include "learner/ngram.h"
@@ -34,14 +35,18 @@ struct infer_work {
     struct ngram_reader *reader;       /* NULL without a memory */
     struct infer_alternative *scratch; /* [V] scratch of sample.h */
     float *cache; /* [frozen_cache_floats], for INFER_GENERATE */
+    float *losses; /* [context] of the ids in the cache, for INFER_GENERATE;
+                      NULL without a memory */
 };
 
 struct infer_pool; /* infer.c */
 
 struct infer {
-    struct model *model; /* NULL for preset linear, like the next three */
+    struct model *model; /* NULL for preset linear, like the next four */
     struct frozen *frozen;
     struct shared_pass *passes;
+    struct prefix_tree *prefixes; /* NULL also without a prefix cache */
+    struct infer_figures *figures; /* NULL: not counted */
     const struct tokenizer *tokenizer;
     struct ngram *ngram; /* NULL: the Transformer answers alone */
     struct head *head;

@@ -18,6 +18,7 @@
 #include <math.h>
 
 #include "base/heap.h"
+#include "learner/infer/frozen.h"
 #include "learner/kernels/block.h"
 #include "learner/kernels/hot.h"
 #include "learner/kernels/vexp.h"
@@ -75,12 +76,11 @@ HOT static double sum_exps(const float *x, size_t v, float most,
 
 bool sample_logprobs(float *logits, size_t v)
 {
-    float most, lse;
+    float lse;
 
     if (!block_finite(logits, v))
         return false;
-    most = largest(logits, v);
-    lse = most + (float)log(sum_exps(logits, v, most, 1.0f));
+    lse = frozen_lse(logits, v);
     for (size_t i = 0; i < v; i++)
         logits[i] -= lse;
     return true;

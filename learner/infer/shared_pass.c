@@ -9,6 +9,11 @@
  * takes groups until none is left. The thread that finishes the last group
  * ends the round: requests that are done return, and the others go to the end
  * of the line, which shares the tokens of prompts among them.
+ *
+ * A member is awaited while it chooses a token. A round that begins without
+ * members gives up all that are awaited: it raises n_given_up, which makes
+ * their own number old. A member that was away for longer than the patience
+ * takes part when it comes, but is not awaited for its next token.
  */
 #include "config.h"
 
@@ -27,7 +32,8 @@
 struct request {
     struct frozen_part left; /* the tokens that are not read yet */
     size_t n_round;          /* tokens of it in this round; may be 0 */
-    bool done;
+    struct shared_pass_member *member;
+    bool is_late, done;
     struct request *next;
 };
 
@@ -42,7 +48,8 @@ struct shared_pass {
     pthread_mutex_t mutex; /* guards all below */
     pthread_cond_t changed;
     struct request *line; /* the longest waiting first */
-    size_t n_joined, n_waiting;
+    size_t n_joined, n_awaited;
+    uint64_t n_given_up; /* how often members were given up */
     struct frozen_part *parts; /* [n_parts] of the round */
     size_t n_parts, cap_parts;
     struct group *groups; /* [n_groups], room for n_threads */
@@ -71,7 +78,7 @@ void shared_pass_free(struct shared_pass *p)
 {
     if (!p)
         return;
-    BUG_ON(p->n_joined > 0 || p->n_waiting > 0);
+    BUG_ON(p->n_joined > 0);
     for (size_t i = 0; i < p->n_threads; i++)
         frozen_work_free(p->works[i]);
     pthread_cond_destroy(&p->changed);
@@ -82,18 +89,48 @@ void shared_pass_free(struct shared_pass *p)
     free(p);
 }
 
-void shared_pass_join(struct shared_pass *p)
+/* --- who is awaited ----------------------------------------------------- */
+
+/* Locks: needs p->mutex, as the next two */
+static void go_away(struct shared_pass *p, struct shared_pass_member *m,
+                    bool is_awaited)
+{
+    m->is_awaited = is_awaited;
+    m->n_given_up = p->n_given_up;
+    m->away_ms = timing_mono_ms();
+    p->n_awaited += is_awaited;
+}
+
+/* Returns true when m has come late. */
+static bool come_back(struct shared_pass *p, const struct shared_pass_member *m)
+{
+    if (m->is_awaited && m->n_given_up == p->n_given_up)
+        p->n_awaited--;
+    return p->patience_ms >= 0 &&
+           timing_mono_ms() - m->away_ms > p->patience_ms;
+}
+
+static void give_up(struct shared_pass *p)
+{
+    if (p->n_awaited > 0)
+        p->n_given_up++;
+    p->n_awaited = 0;
+}
+
+void shared_pass_join(struct shared_pass *p, struct shared_pass_member *m)
 {
     pthread_mutex_lock(&p->mutex);
     p->n_joined++;
+    go_away(p, m, true);
     pthread_mutex_unlock(&p->mutex);
 }
 
-void shared_pass_leave(struct shared_pass *p)
+void shared_pass_leave(struct shared_pass *p, struct shared_pass_member *m)
 {
     pthread_mutex_lock(&p->mutex);
     p->n_joined--;
-    pthread_cond_broadcast(&p->changed); /* now all may wait */
+    come_back(p, m);
+    pthread_cond_broadcast(&p->changed); /* now none may be awaited */
     pthread_mutex_unlock(&p->mutex);
 }
 
@@ -194,7 +231,7 @@ static void end_round(struct shared_pass *p)
         r->next = NULL;
         r->done = r->left.n_new == 0;
         if (r->done) {
-            p->n_waiting--;
+            go_away(p, r->member, !r->is_late);
         } else {
             *served_end = r;
             served_end = &r->next;
@@ -222,25 +259,27 @@ static void run_groups(struct shared_pass *p)
     }
 }
 
-void shared_pass_extend(struct shared_pass *p, const struct frozen_part *part)
+void shared_pass_extend(struct shared_pass *p, struct shared_pass_member *m,
+                        const struct frozen_part *part)
 {
-    struct request r = {.left = *part}, **end = &p->line;
+    struct request r = {.left = *part, .member = m}, **end = &p->line;
     struct timespec late = timing_deadline(p->patience_ms);
-    bool is_late = false;
+    bool is_over = false; /* the patience */
 
     pthread_mutex_lock(&p->mutex);
     while (*end)
         end = &(*end)->next;
     *end = &r;
-    p->n_waiting++;
+    r.is_late = come_back(p, m);
     while (!r.done) {
         bool running = p->n_groups > 0;
 
         if (running)
-            is_late = false; /* another one has begun a round */
-        if (!running && (is_late || p->n_waiting >= p->n_joined)) {
+            is_over = false; /* another one has begun a round */
+        if (!running && (is_over || p->n_awaited == 0)) {
+            give_up(p);
             begin_round(p);
-            is_late = false;
+            is_over = false;
         }
         if (p->next_group < p->n_groups) {
             run_groups(p);
@@ -249,7 +288,7 @@ void shared_pass_extend(struct shared_pass *p, const struct frozen_part *part)
             pthread_cond_wait(&p->changed, &p->mutex);
             late = timing_deadline(p->patience_ms);
         } else {
-            is_late = timing_wait(&p->changed, &p->mutex, &late) == ETIMEDOUT;
+            is_over = timing_wait(&p->changed, &p->mutex, &late) == ETIMEDOUT;
         }
     }
     pthread_mutex_unlock(&p->mutex);

@@ -14,7 +14,9 @@
  * one token to read advance at the same pace. A round takes one token of each,
  * and up to SHARED_PASS_PROMPT tokens of prompts. A long prompt takes several
  * rounds, in turn with other prompts, and may miss some. A generation that
- * comes late, by SHARED_PASS_PATIENCE_MS, is not waited for.
+ * comes late, by SHARED_PASS_PATIENCE_MS, is not waited for. Its next token is
+ * not waited for either. So a listener that blocks delays its own generation
+ * only.
  *
  * The threads that wait do the work: a round is divided among up to n_threads
  * of them. A result never depends on the other generations in its round
@@ -45,13 +47,21 @@ struct shared_pass *shared_pass_create(const struct frozen *f, int n_threads,
                                        struct infer_figures *figures);
 void shared_pass_free(struct shared_pass *p);
 
-/* A generation begins and ends. In between it must soon call
+/* A generation, from join to leave. The fields are shared_pass.c's. */
+struct shared_pass_member {
+    bool is_awaited;     /* unless others have given it up since */
+    uint64_t n_given_up; /* the pass's, when it became awaited */
+    int64_t away_ms;     /* since when, monotonic */
+};
+
+/* A generation begins and ends. In between it should soon call
  * shared_pass_extend or shared_pass_leave: others wait for it. */
-void shared_pass_join(struct shared_pass *p);
-void shared_pass_leave(struct shared_pass *p);
+void shared_pass_join(struct shared_pass *p, struct shared_pass_member *m);
+void shared_pass_leave(struct shared_pass *p, struct shared_pass_member *m);
 
 /* Does one frozen_extend, in rounds with other generations. Returns when it is
  * done. */
-void shared_pass_extend(struct shared_pass *p, const struct frozen_part *part);
+void shared_pass_extend(struct shared_pass *p, struct shared_pass_member *m,
+                        const struct frozen_part *part);
 
 #endif

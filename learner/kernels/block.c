@@ -28,6 +28,18 @@ int block_expect(const struct tensor_list *l, const char *name, size_t n,
     return rc;
 }
 
+int block_expect_squares(const struct tensor_list *l, const char *name,
+                         size_t n, const struct tensor **t, struct err *err)
+{
+    int rc = block_expect(l, name, n, t, err);
+
+    for (size_t i = 0; rc == 0 && i < tensor_count(*t); i++)
+        if (((const float *)(*t)->data)[i] < 0.0f)
+            rc = err_set(err, ERR_CORRUPT, "tensor %s: a value is negative",
+                         name);
+    return rc;
+}
+
 float *block_alloc(float *block, size_t *used, size_t n)
 {
     float *p = block ? block + *used : NULL;

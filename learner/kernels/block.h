@@ -22,6 +22,10 @@ bool block_finite(const float *x, size_t n);
 int block_expect(const struct tensor_list *l, const char *name, size_t n,
                  const struct tensor **t, struct err *err);
 
+/* The same for sums or means of squares: none may be negative. */
+int block_expect_squares(const struct tensor_list *l, const char *name,
+                         size_t n, const struct tensor **t, struct err *err);
+
 /* Returns the next n floats of a block, 64-byte aligned, and raises *used by
  * them. Without a block it only counts. */
 float *block_alloc(float *block, size_t *used, size_t n);

@@ -49,6 +49,9 @@ static void *work(void *arg)
     struct workers *w = arg;
 
     pthread_setname_np(pthread_self(), "worker");
+    /* In the daemon, learning gives way to answers. `mneme eval` and `mneme
+     * bench` compute for minutes or hours, and give way to whatever else runs
+     * there; on an idle machine it makes no difference. */
     priority_lower();
     pthread_mutex_lock(&w->mu);
     while (!w->stop) {

@@ -319,6 +319,22 @@ static void test_skippable_frame(void **state)
     free(path);
 }
 
+static void test_capitals(void **state)
+{
+    unsigned char packed[256];
+    size_t n = pack_gzip(packed, sizeof packed);
+    char *path = file("OLD.GZ");
+    struct lines *l;
+
+    (void)state;
+    append(path, packed, n);
+    l = opened(path);
+    expect_both(l);
+    lines_close(l);
+    unlink(path);
+    free(path);
+}
+
 /* What stands before the damage is read. */
 static void test_damage_behind_lines(void **state)
 {
@@ -481,6 +497,7 @@ int main(void)
         cmocka_unit_test(test_unpacks_more_than_fits),
         cmocka_unit_test(test_padding),
         cmocka_unit_test(test_skippable_frame),
+        cmocka_unit_test(test_capitals),
         cmocka_unit_test(test_damage_behind_lines),
         cmocka_unit_test(test_large_window),
         cmocka_unit_test(test_written_anew),

@@ -69,6 +69,7 @@ static void defaults(void **state)
     assert_int_equal(c->publish.gate.protect.n, 0);
     assert_int_equal(c->publish.keep.daily, 14);
     assert_int_equal(c->serve.quantize, CONF_QUANTIZE_NONE);
+    assert_int_equal(c->serve.prefix_cache_mib, 64);
     assert_string_equal(c->http.listen_host, "127.0.0.1");
     assert_int_equal(c->http.listen_port, 6636);
     assert_true(c->http.listen_local);

@@ -62,7 +62,8 @@ STATUS = {
                  "holdout_best_bits_per_byte": 2.25, "accuracy": None,
                  "replay_rows": 300}],
     "source": {"type": "kafka", "partitions": [
-        {"topic": "text", "partition": 0, "offset": 310, "lag": 40}]},
+        {"topic": "text", "partition": 0, "offset": 310, "lag": 40}],
+               "lag": 40},
     "freshness_seconds": None,
 }
 
@@ -376,7 +377,7 @@ class Terminal:
                     struct.pack("HHHH", rows, columns, 0, 0))
 
     def read_until(self, word, seconds=30):
-        end = time.monotonic() + seconds
+        end = time.monotonic() + seconds * SLOW
         os.set_blocking(self.main, False)
         while word not in self.seen and time.monotonic() < end:
             try:
@@ -386,7 +387,7 @@ class Terminal:
         return word in self.seen
 
     def end(self):
-        code = self.process.wait(30)
+        code = self.process.wait(30 * SLOW)
         self.read_until(b"\x1b[?1049l", 5)
         same = termios.tcgetattr(self.side) == self.before
         os.close(self.main)
@@ -526,6 +527,7 @@ def outputs(tap, where):
                  write_lines(os.path.join(TMP, "eval.jsonl"), [
                      json.dumps({"text": f"text {i}", "label": f"l{i % 2}"})
                      for i in range(40)])],
+        "export": ["latest", None, "--data-dir", data],
         "completion": ["bash"], "help": [], "--help": [], "--version": [],
     }
     shown = re.findall(r"^  (\w+)", run("help")[1], re.M)
@@ -536,7 +538,7 @@ def outputs(tap, where):
     for verb, rest in arguments.items():
         bad = []
         for mode in ("full", "closed", "left"):
-            args = [a or os.path.join(TMP, f"b-{mode}") for a in rest]
+            args = [a or os.path.join(TMP, f"{verb}-{mode}") for a in rest]
             if verb == "restore":
                 args = [source, "--data-dir", os.path.join(TMP, f"r-{mode}")]
             code, err = write_to(mode, verb, *args)
@@ -561,7 +563,7 @@ def outputs(tap, where):
              "source.at_end": "exit", "model.preset": "nano",
              "model.tokenizer": "bytes", "http.listen": "127.0.0.1:0",
          }.items() for x in ("--set", f"{k}={v}")]],
-        env=dict(os.environ, MNEME_CONF=os.devnull), timeout=120)
+        env=dict(os.environ, MNEME_CONF=os.devnull), timeout=120 * SLOW)
     check_store = run("verify", "--all", "--data-dir", where)
     tap.ok(r.returncode == 0 and check_store[0] == 0,
            "mnemed with closed descriptors logs into none of its files")
@@ -586,7 +588,8 @@ def write_to(mode, *args):
     env = {k: v for k, v in os.environ.items() if k != "MNEME_ADDR"}
     env["TMPDIR"] = TMP
     r = subprocess.run(line, stdin=subprocess.DEVNULL, stdout=stdout,
-                       stderr=subprocess.PIPE, timeout=120, env=env, cwd=TMP)
+                       stderr=subprocess.PIPE, timeout=120 * SLOW, env=env,
+                       cwd=TMP)
     if stdout is not None:
         os.close(stdout)
     return r.returncode, r.stderr.decode("utf-8", "replace")
@@ -767,7 +770,7 @@ def documents(tap):
     with open(page) as f:
         tap.ok(code == 0 and out == f.read(),
                "man/mneme.1 is what help --man prints")
-    code, out, _ = run("help", "--completion")
+    code, out, _ = run("completion", "bash")
     r = subprocess.run(["bash", "-n"], input=out.encode())
     tap.ok(code == 0 and r.returncode == 0, "the completion is bash")
     everything = run("help")[1]

@@ -121,8 +121,6 @@ def main():
         check(tap, shell, ask, script)
     tap.equal(bash(os.path.join(TMP, "mneme"), "rollback", "--stream", "=",
                    "r"), ["rewind"], "bash: --option=VALUE")
-    tap.equal(mneme("help", "--completion", code=0)[1],
-              mneme("completion", "bash")[1], "help --completion as before")
     tap.equal(mneme("completion", "tcsh")[0], 2, "another shell: exit 2")
     tap.exit()
 

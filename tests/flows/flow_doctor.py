@@ -9,6 +9,7 @@ names where that command is a single one.
 import json
 import os
 import shlex
+import shutil
 import sqlite3
 import subprocess
 import time
@@ -187,6 +188,55 @@ def kafka(tap):
     broker.stop()
 
 
+def http(tap):
+    daemon = Daemon("http", source__type="http").start(wait="alive")
+    args = ["--set", "source.type=http"]
+    for line in records("harbour", 50):
+        daemon.post("/v1/records", json.loads(line))
+    daemon.until_consumed(50)
+    daemon.until(lambda: daemon.get("/readyz")[0] == 200, "a version")
+    well(tap, daemon, "a source of type http", *args)
+    p = daemon.status()["source"]["partitions"][0]
+    tap.equal(p["offset"] + p["lag"], 50, "the check sent no record")
+    finds(tap, daemon, "source", "http.max_body_bytes",
+          "a record that is larger than a body may be", *args, "--set",
+          "http.max_body_bytes=1024")
+    daemon.post("/v1/records", {"text": "a time", "ts": 4102444800000})
+    finds(tap, daemon, "clock", "had a time in the future",
+          "a record from the future", *args)
+    daemon.stop()
+    well(tap, daemon, "and when it is stopped", *args, also=["daemon"])
+    log = os.path.join(daemon.data, "records")
+    os.rename(os.path.join(log, os.listdir(log)[0]),
+              os.path.join(log, f"{1000:020}.jsonl"))
+    finds(tap, daemon, "source", "no longer in the log",
+          "a log without the records that come next", *args, also=["daemon"])
+
+
+def certificate(tap):
+    if not shutil.which("openssl"):
+        tap.ok(True, "a certificate # SKIP openssl is missing")
+        return
+    cert, key = os.path.join(TMP, "tls.crt"), os.path.join(TMP, "tls.key")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+         "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj",
+         "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout",
+         key, "-out", cert], check=True, capture_output=True)
+    daemon = Daemon("tls", http__tls__cert=cert, http__tls__key=key)
+    daemon.start(wait=None)
+    daemon.until(lambda: os.path.exists(os.path.join(daemon.data,
+                                                     "http.addr")), "alive")
+    command = finds(tap, daemon, "daemon", "certificate of the daemon",
+                    "a certificate that is not known")
+    tap.ok(command.startswith("export MNEME_CA="), f"with: {command}")
+    code, found, _ = doctor(daemon, env={**os.environ, "MNEME_CA": cert})
+    tap.ok(not any("certificate" in problem
+                   for problem, _ in found.get("daemon", [])),
+           "with $MNEME_CA the state is known")
+    daemon.stop()
+
+
 def token_needed(tap, path):
     tokens = os.path.join(TMP, "tokens")
     daemon = Daemon("token", source__type="file", source__path=path,
@@ -213,11 +263,15 @@ def main():
     stopped(tap, daemon, path)
     quarantine(tap)
     kafka(tap)
+    http(tap)
+    certificate(tap)
     token_needed(tap, path)
     empty = Daemon("empty")
     skipped = well(tap, empty, "no data directory: only the daemon is missing",
                    also=["daemon"])
-    tap.ok("disk" in skipped and "source" in skipped, "the rest is skipped")
+    tap.ok({"permissions", "disk", "clock", "source", "versions", "gate",
+            "tokens", "quarantine", "erasure"} <= set(skipped),
+           f"the rest is skipped: {skipped}")
     tap.exit()
 
 

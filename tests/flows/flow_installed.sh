@@ -82,6 +82,12 @@ for name in bin/mneme sbin/mnemed share/mneme/mneme.yaml \
         missing=1
     }
 done
+rules=$(find "$root" -name mneme.rules.yml)
+runbook=$root$(sed -n 's|.*runbook_url: file://\(.*\)#mnemedown$|\1|p' "$rules")
+test -f "$runbook" || {
+    echo "the alerts name $runbook, which is not installed" >&2
+    missing=1
+}
 unit_dir=$(sed -n 's/^systemdsystemunitdir = //p' "$top_builddir/Makefile")
 test "$unit_dir" = no ||
     find "$root" -type f -path "*/systemd/system/mnemed.service" | grep -q . || {

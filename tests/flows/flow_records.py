@@ -77,6 +77,46 @@ def shapes(tap, d):
     tap.equal(s["source"]["type"], "http", "the type of the source")
 
 
+def fed(tap):
+    """mneme feed finds out that records go over HTTP."""
+    d = Http("fed", http__max_body_bytes=4096).start(wait="alive")
+    lines = records("harbour", 300)
+    lines[100:100] = ["", "  "]
+    lines.insert(150, json.dumps({"text": "w" * 5000}))
+    path = write_lines(os.path.join(TMP, "fed.jsonl"), lines)
+    code, out, err = mneme("feed", path, data=d.data)
+    tap.ok(code == 1 and out.startswith("300 delivered, 1 failed") and
+           f"{path}:151: " in err,
+           f"batches that fit, and the refused record by its line: {out}{err}")
+    code, out, err = mneme("feed", "--json", path, data=d.data)
+    report = json.loads(out)
+    tap.equal((code, report["records"], report["delivered"], report["failed"],
+               report["unconfirmed"],
+               [(r["file"], r["line"]) for r in report["refused"]]),
+              (1, 301, 300, 1, 0, [(path, 151)]), "the same as JSON")
+    code, out, _ = mneme("feed", "--http", "--rate", "50", data=d.data,
+                         stdin="one\ntwo\nthree")
+    tap.ok(code == 0 and out.startswith("3 delivered, 0 failed"),
+           "--http, the standard input, at a rate")
+    p = d.status()["source"]["partitions"][0]
+    tap.equal(p["offset"] + p["lag"], 603, "all of them are in the log, once")
+    tap.equal(mneme("feed", "--http", "--topic", "t", path, data=d.data)[0], 2,
+              "--http with an option for Kafka")
+    code, _, err = mneme("feed", "--domain", "d", path, data=d.data)
+    tap.ok(code == 2 and "field of the record" in err,
+           "--domain: what to do instead")
+    d.stop()
+    code, _, err = mneme("feed", "--http", path, data=d.data)
+    tap.ok(code == 1 and "no daemon" in err, "--http without a daemon")
+    d = Daemon("file", source__type="file", source__path=path)
+    d.start(wait="alive")
+    code, out, err = mneme("feed", "--http", path, data=d.data)
+    tap.ok(code == 1 and "source.type" in err and
+           "301 without a delivery report" in out,
+           "a daemon with another source takes none, and says why")
+    d.stop()
+
+
 def killed(tap, d, lines):
     """Six kills while a client sends; what was acknowledged is learned."""
     acknowledged = set(range(16))
@@ -212,6 +252,7 @@ def main():
     tap = Tap()
     d = Http("records", publish__every_tokens=4000,
              publish__keep__newest=1000).start(wait="alive")
+    fed(tap)
     shapes(tap, d)
     end = killed(tap, d, records("harbour", 400, seed=2))
     ways_back(tap, d, end)

@@ -158,6 +158,16 @@ def main():
     tap.ok(requests > 1.5 * passes,
            f"completions share passes: {requests / passes:.1f} in each")
 
+    status, known = daemon.post("/v1/completions", body(3))
+    usage = known["usage"]
+    tap.equal(usage["prompt_tokens_details"],
+              {"cached_tokens": usage["prompt_tokens"]},
+              "the serving version has read this prompt before")
+    hits = metric(daemon, "mneme_prefix_cache_hit_tokens_total")
+    read = metric(daemon, "mneme_generation_prompt_tokens_total")
+    tap.ok(usage["prompt_tokens"] < hits < read,
+           f"{hits} of {read} tokens of prompts were in the prefix cache")
+
     tokens = metric(daemon, "mneme_generation_pass_tokens_total")
     for _ in range(20):
         leave(daemon)

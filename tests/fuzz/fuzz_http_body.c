@@ -137,7 +137,7 @@ static void read_stream(struct http_stream *s)
 
     if (!http_stream_start(s, NULL, 0))
         abort();
-    while (http_stream_read(s, bytes, sizeof bytes))
+    while (http_stream_read(s, -1, bytes, sizeof bytes))
         ;
 }
 

@@ -265,6 +265,10 @@ static void refuses_a_damaged_state(void **state)
     ((float *)list.items[1].data)[N - 1] = NAN;
     assert_int_equal(optim_check(&a, &list, &err), ERR_CORRUPT);
     assert_non_null(strstr(err.msg, "optim.v"));
+    /* Its root is taken. */
+    ((float *)list.items[1].data)[N - 1] = -1e-9f;
+    assert_int_equal(optim_import(&a, &list, &err), ERR_CORRUPT);
+    assert_non_null(strstr(err.msg, "optim.v: a value is negative"));
     ((float *)list.items[1].data)[N - 1] = 0.0f;
     ((int64_t *)list.items[2].data)[0] = -1;
     assert_int_equal(optim_import(&a, &list, &err), ERR_CORRUPT);

@@ -174,6 +174,26 @@ static void test_list(void **state)
     util_close_both(&b);
 }
 
+static void test_passed_before(void **state)
+{
+    struct util_both b = util_open_both(*state);
+    int64_t passed = -1;
+
+    for (int64_t i = 1; i <= 6; i++) {
+        if (i == 2 || i == 3)
+            util_pass(b.s, i, false);
+        else
+            util_publish(b.s, i - 1, i);
+    }
+    assert_int_equal(catalog_passed_before(b.c, 6, &passed, NULL), 0);
+    assert_int_equal(passed, 3);
+    assert_int_equal(catalog_passed_before(b.c, 3, &passed, NULL), 0);
+    assert_int_equal(passed, 2);
+    assert_int_equal(catalog_passed_before(b.c, 2, &passed, NULL), 0);
+    assert_int_equal(passed, 0);
+    util_close_both(&b);
+}
+
 static void test_partitions(void **state)
 {
     struct util_both b = util_open_both(*state);
@@ -688,6 +708,7 @@ int main(void)
         T(test_version),
         T(test_list),
         T(test_weights_sha256),
+        T(test_passed_before),
         T(test_partitions),
         T(test_quarantine),
         T(test_quarantine_cap),

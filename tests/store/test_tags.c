@@ -119,6 +119,46 @@ static void test_moves(void **state)
     util_close_both(&b);
 }
 
+static void check_resolved(struct catalog *c, const char *name, int code,
+                           int64_t expected, bool expected_moves)
+{
+    int64_t version = -1;
+    bool moves;
+
+    assert_int_equal(tags_resolve(c, name, &version, &moves, NULL), code);
+    if (code)
+        return;
+    assert_int_equal(version, expected);
+    assert_int_equal(moves, expected_moves);
+}
+
+static void test_resolve(void **state)
+{
+    struct util_both b = util_open_both(*state);
+    int64_t version;
+
+    check_resolved(b.c, "latest", ERR_STATE, 0, true);
+    check_resolved(b.c, "serving", ERR_STATE, 0, true);
+    util_pass(b.s, 1, true);
+    util_pass(b.s, 2, true);
+    util_pass(b.s, 3, false);
+    check_resolved(b.c, NULL, 0, 2, true);
+    check_resolved(b.c, "", 0, 2, true);
+    check_resolved(b.c, "serving", 0, 2, true);
+    check_resolved(b.c, "latest", 0, 3, true);
+    check_resolved(b.c, "previous", 0, 1, true);
+    check_resolved(b.c, "7", 0, 7, false);
+    check_resolved(b.c, "0", ERR_NOTFOUND, 0, false);
+    check_resolved(b.c, "99999999999999999999", ERR_INVALID, 0, false);
+    check_resolved(b.c, "a b", ERR_INVALID, 0, false);
+    check_resolved(b.c, "a", ERR_NOTFOUND, 0, false);
+    assert_int_equal(tags_put(b.s, "a", 1, &version, NULL), 0);
+    assert_int_equal(tags_put(b.s, "serving", 3, &version, NULL), 0);
+    check_resolved(b.c, "a", 0, 1, true);
+    check_resolved(b.c, "serving", 0, 3, true);
+    util_close_both(&b);
+}
+
 static void test_retention(void **state)
 {
     const struct store_keep keep = {0, 0, 0, 0};
@@ -188,6 +228,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names),
         cmocka_unit_test_setup_teardown(test_moves, util_make_temp,
+                                        util_remove_temp),
+        cmocka_unit_test_setup_teardown(test_resolve, util_make_temp,
                                         util_remove_temp),
         cmocka_unit_test_setup_teardown(test_retention, util_make_temp,
                                         util_remove_temp),

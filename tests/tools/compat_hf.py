@@ -4,9 +4,10 @@
 
     compat_hf.py
 
-publishes a Llama and a Qwen3 version with tests/tools/write_hf and loads each with
-AutoModelForCausalLM: every tensor found, none made up, and the logits those of
-a plain forward pass in NumPy over the same file. Prints TAP; skipped without
+publishes a Llama and a Qwen3 version with tests/tools/write_hf and loads each,
+and what `mneme export` makes of it, with AutoModelForCausalLM: every tensor
+found, none made up, the numbers of the right type, and the logits those of a
+plain forward pass in NumPy over the same file. Prints TAP; skipped without
 transformers, torch and numpy. Needs no network.
 """
 
@@ -28,29 +29,49 @@ except ImportError as missing:
 IDS = [256, 72, 101, 108, 108, 111, 33, 299, 0, 7]
 
 
-def check(number, kind, expected):
-    program = os.path.join(os.environ.get("top_builddir", "."),
-                           "tests", "tools", "write_hf")
-    with tempfile.TemporaryDirectory() as data_dir:
-        subprocess.run([program, data_dir, kind], check=True)
-        directory = os.path.join(data_dir, "versions", "000001")
-        model, report = AutoModelForCausalLM.from_pretrained(
-            directory, output_loading_info=True)
-        with torch.no_grad():
-            theirs = model(torch.tensor([IDS])).logits[0].double().numpy()
-        worst = np.abs(theirs - forward(*read_model(directory), IDS)).max()
+TOP = os.environ.get("top_builddir", ".")
+TYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
+
+
+def load(directory, expected):
+    """Every tensor found, none made up, the logits those of NumPy."""
+    model, report = AutoModelForCausalLM.from_pretrained(
+        directory, output_loading_info=True, torch_dtype="auto")
+    dtype = model.dtype
+    with torch.no_grad():
+        theirs = model.float()(torch.tensor([IDS])).logits[0].double().numpy()
+    worst = np.abs(theirs - forward(*read_model(directory), IDS)).max()
     made_up = [k for k in report["missing_keys"] if k != "lm_head.weight"]
-    ok = (type(model).__name__ == expected and not made_up
-          and not report["unexpected_keys"] and worst < 1e-4)
     print(f"# {type(model).__name__}: logits differ by at most {worst:.2g}")
-    print(f"{'ok' if ok else 'not ok'} {number} - {kind}")
-    return ok
+    return dtype, (type(model).__name__ == expected and not made_up
+                   and not report["unexpected_keys"] and worst < 1e-4)
+
+
+def check(number, kind, expected):
+    with tempfile.TemporaryDirectory() as work:
+        data_dir = f"{work}/data"
+        subprocess.run([f"{TOP}/tests/tools/write_hf", data_dir, kind],
+                       check=True)
+        ok = load(os.path.join(data_dir, "versions", "000001"), expected)[1]
+        print(f"{'ok' if ok else 'not ok'} {number} - {kind}")
+        results = [ok]
+        for i, (name, dtype) in enumerate(TYPES.items()):
+            out = f"{work}/{name}"
+            subprocess.run([f"{TOP}/cli/mneme", "export", "1", out, "--type",
+                            name, "--data-dir", data_dir, "--json"],
+                           stdout=subprocess.DEVNULL, check=True)
+            found, ok = load(out, expected)
+            ok = ok and found == dtype
+            print(f"{'ok' if ok else 'not ok'} {number + 1 + i} - {kind}, "
+                  f"exported as {name}")
+            results.append(ok)
+    return all(results)
 
 
 def main():
-    print("1..2")
+    print("1..8")
     results = [check(1, "llama", "LlamaForCausalLM"),
-               check(2, "qwen3", "Qwen3ForCausalLM")]
+               check(5, "qwen3", "Qwen3ForCausalLM")]
     sys.exit(0 if all(results) else 1)
 
 

@@ -17,8 +17,12 @@ def read_tensors(path):
     out = {}
     for name, t in header.items():
         begin, end = t["data_offsets"]
-        out[name] = np.frombuffer(data[8 + n + begin:8 + n + end],
-                                  "<f4").reshape(t["shape"]).astype("f8")
+        raw = data[8 + n + begin:8 + n + end]
+        if t["dtype"] == "BF16":
+            x = (np.frombuffer(raw, "<u2").astype("<u4") << 16).view("<f4")
+        else:
+            x = np.frombuffer(raw, {"F32": "<f4", "F16": "<f2"}[t["dtype"]])
+        out[name] = x.reshape(t["shape"]).astype("f8")
     return out
 
 

@@ -203,6 +203,7 @@ int util_open_all(void **state)
 {
     struct err err = ERR_INIT;
     struct store_offset offset = {0, "text", 0, 0, 0, -1, 0};
+    struct infer_options options;
 
     signal(SIGPIPE, SIG_IGN);
     ops_init();
@@ -216,7 +217,11 @@ int util_open_all(void **state)
     publish(0, 1);
     publish(1, 2);
     status_board_init(&fix.board);
-    fix.serving = serving_create(fix.catalog, NULL);
+    fix.prefixes = prefix_cache_create(1 << 20, &fix.board.infer);
+    infer_options_default(&options);
+    options.figures = &fix.board.infer;
+    options.prefixes = fix.prefixes;
+    fix.serving = serving_create(fix.catalog, &options);
     serving_prepare(fix.serving, &util_shape, fix.tokenizer);
     fix.control = control_create(leave_waiting, carry_out, NULL);
     serve(2);
@@ -230,6 +235,7 @@ int util_close_all(void **state)
         util_stop();
     control_free(fix.control);
     serving_free(fix.serving);
+    prefix_cache_free(fix.prefixes);
     status_board_release(&fix.board);
     catalog_close(fix.catalog);
     store_close(fix.store);

@@ -23,6 +23,7 @@ extern struct http_fixture {
     struct store *store;
     struct catalog *catalog;
     struct tokenizer *tokenizer;
+    struct prefix_cache *prefixes;
     struct serving *serving;
     struct control *control;
     struct status_board board;

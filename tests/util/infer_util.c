@@ -16,7 +16,9 @@
 #include "learner/head.h"
 #include "learner/infer/infer.h"
 #include "learner/model.h"
+#include "learner/ngram.h"
 #include "learner/kernels/ops.h"
+#include "learner/tokenizer/cut.h"
 #include "tests/util/infer_util.h"
 
 const struct model_shape infer_util_shape = {.vocab_size = UTIL_V,
@@ -125,6 +127,23 @@ void util_forward_one(const struct segment *s, float *loss)
     model_forward(infer_fix.model, infer_fix.params, &b, w, loss);
     model_work_free(w);
     batch_release(&b);
+}
+
+void util_make_memory(struct tensor_list *out)
+{
+    struct ngram *memory = ngram_create(UTIL_V, 1);
+    struct cut c = CUT_INIT;
+    float loss[UTIL_CONTEXT];
+
+    cut_record(&c, infer_fix.tokenizer, UTIL_CONTEXT, NULL, 0, util_text,
+               strlen(util_text), -1, -1);
+    for (size_t i = 0; i < c.n_segments; i++) {
+        util_forward_one(&c.segments[i], loss);
+        ngram_learn(memory, &c.segments[i], loss, loss);
+    }
+    cut_release(&c);
+    ngram_export(memory, out);
+    ngram_free(memory);
 }
 
 void util_logits_after(const token_id *ids, size_t n, float *logits)

@@ -44,6 +44,9 @@ void util_lend_weights(struct tensor_list *l);
 /* A class head of two labels: "red" texts and "blue" ones. */
 void util_make_head(int dim, struct tensor_list *out);
 
+/* An n-gram memory that has learned util_text, in segments. */
+void util_make_memory(struct tensor_list *out);
+
 /* loss[n] of a segment by itself. */
 void util_forward_one(const struct segment *s, float *loss);
 

@@ -64,14 +64,9 @@ function sourceWords({type, partitions}) {
          (topics.length === 1 ? " of " + topics[0] : "");
 }
 
-function sourceLag({partitions}) {
-  const known = partitions.filter(p => p.lag !== null);
-  return known.length ? known.reduce((sum, p) => sum + p.lag, 0) : null;
-}
-
 // Pieces of the sentence; a strong one is [text].
 function sentence(s, versions, t) {
-  const loss = s.loss.prequential_bits_per_byte, lag = sourceLag(s.source);
+  const loss = s.loss.prequential_bits_per_byte, lag = s.source.lag;
   const serving = versions.find(v => v.version === s.serving_version);
   const now = {
     starting: s.vocabulary ?
@@ -315,7 +310,7 @@ function link(from, at) {
 function showFlow() {
   const {series, status} = state, shown = span(series);
   const parts = [
-    [lag, "lag-now", "lag", sourceLag(status.source), "records"],
+    [lag, "lag-now", "lag", status.source.lag, "records"],
     [rate, "rate-now", "tokens_per_second", status.tokens_per_second,
      "tokens a second"]];
   for (const [chart, output, name, now, unit] of parts) {

@@ -110,8 +110,8 @@ function updateEntry(li, x) {
   setClass(li, verdictClass(v) + (v === current() ? " chosen" : ""));
   setAttributes(li.children[1], {"aria-pressed": String(v === current())});
   setText(number, v.version);
-  setText(word, [verdictWord(v), v.serving && "serves", v.pinned && "pinned"]
-    .filter(Boolean).join(", "));
+  setText(word, [verdictWord(v), v.serving && "serves", v.pinned && "pinned",
+                 ...v.tags.map(tag => "@" + tag)].filter(Boolean).join(", "));
   drawGauge(gauge, v);
   setText(change, c ? percent(c.change) : "");
   setText(time, ago(x.time));

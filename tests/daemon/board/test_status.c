@@ -113,6 +113,7 @@ static void two_partitions_health(struct source *s,
         .gaps = 101,
         .records_read = 102,
         .times_cut = 103,
+        .time_cut_ms = 1699999900000,
         .dead_lettered = 104,
         .dead_letters_failed = 105,
         .dead_letters_waiting = 106,
@@ -171,6 +172,9 @@ static void fill_board(int64_t now_ms)
     board.infer.passes = 107;
     board.infer.pass_requests = 108;
     board.infer.pass_tokens = 109;
+    board.infer.prompt_tokens = 110;
+    board.infer.prefix_tokens = 111;
+    board.infer.prefix_bytes = 112;
     s->newest_record_ms = now_ms;
     s->serving_record_ms = now_ms - 2500;
     p->count = 22;
@@ -501,7 +505,18 @@ static void test_every_metric(void **state)
         "# HELP mneme_generation_pass_tokens_total Tokens that these passes "
         "read, of prompts and of answers.\n"
         "# TYPE mneme_generation_pass_tokens_total counter\n"
-        "mneme_generation_pass_tokens_total 109\n";
+        "mneme_generation_pass_tokens_total 109\n"
+        "# HELP mneme_generation_prompt_tokens_total Tokens of the prompts of "
+        "completions.\n"
+        "# TYPE mneme_generation_prompt_tokens_total counter\n"
+        "mneme_generation_prompt_tokens_total 110\n"
+        "# HELP mneme_prefix_cache_hit_tokens_total Of these prompt tokens, "
+        "those that the prefix cache had.\n"
+        "# TYPE mneme_prefix_cache_hit_tokens_total counter\n"
+        "mneme_prefix_cache_hit_tokens_total 111\n"
+        "# HELP mneme_prefix_cache_bytes Memory that the prefix cache takes.\n"
+        "# TYPE mneme_prefix_cache_bytes gauge\n"
+        "mneme_prefix_cache_bytes 112\n";
     static const char *const series[] = {
         "mneme_http_slot_wait_seconds_bucket{le=\"0.1\"} 0\n",
         "mneme_http_slot_wait_seconds_sum 0.125\n",
@@ -658,6 +673,8 @@ static void test_every_field(void **state)
         "  \"dead_letters_failed\": 105,\n"
         "  \"dead_letters_waiting\": 106,\n"
         "  \"times_cut\": 103,\n"
+        "  \"time_cut_ago_seconds\": 110.0,\n"
+        "  \"lag\": 1000,\n"
         "  \"partitions\": [\n"
         "   {\n"
         "    \"topic\": \"news\",\n"

@@ -427,6 +427,7 @@ static void test_flipped_labels(void **state)
     struct gate_chunk chunks[4 * CHUNKS];
     struct gate_domain domain;
     struct gate_decision decision;
+    json_t *root, *accuracy;
 
     (void)state;
     name(&domain, "a", 1);
@@ -447,6 +448,14 @@ static void test_flipped_labels(void **state)
     gate_decide(&options, chunks, 4 * CHUNKS, &domain, 1, &decision);
     assert_int_equal(decision.verdict, GATE_FAIL);
     assert_int_equal(decision.accuracy.allowed, 12);
+    root = gate_to_json(&options, &domain, 1, &decision, 1);
+    accuracy = json_object_get(root, "accuracy");
+    assert_int_equal(json_integer_value(json_object_get(accuracy, "allowed")),
+                     12);
+    assert_float_equal(json_real_value(json_object_get(accuracy, "old_share")),
+                       decision.accuracy.share, 1e-12);
+    assert_true(decision.accuracy.share < 1);
+    json_decref(root);
     domain.learned_since = 39000;
     gate_decide(&options, chunks, 4 * CHUNKS, &domain, 1, &decision);
     assert_int_equal(decision.verdict, GATE_PASS);

@@ -863,6 +863,43 @@ static void test_completion_refused(void **state)
                          bodies[i][1]);
 }
 
+/* The usage tells how many tokens of a prompt were known. The text of a known
+ * prompt is the same. */
+static void test_cached(void **state)
+{
+    static const char completion[] =
+        "{\"prompt\":[\"zyxwvuts\",\"zyxwv?\"],\"max_tokens\":4,\"seed\":1,"
+        "\"n\":2,\"logprobs\":1,\"echo\":true}";
+    static const char chat[] =
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"qpqpqp\"}],"
+        "\"max_tokens\":4}";
+    static const char response[] =
+        "{\"input\":\"qpqp\",\"max_output_tokens\":4}";
+    static const char cached[] = "usage.prompt_tokens_details.cached_tokens";
+    static const char response_cached[] =
+        "usage.input_tokens_details.cached_tokens";
+    struct util_answer a = util_post("/v1/completions", completion);
+    struct util_answer b = util_post("/v1/completions", completion);
+
+    (void)state;
+    assert_int_equal(util_number_at(&a, "usage.prompt_tokens"), 14);
+    assert_int_equal(util_number_at(&a, cached), 5); /* of the second one */
+    assert_int_equal(util_number_at(&b, cached), 14);
+    assert_true(json_equal(util_at(a.json, "choices"),
+                           util_at(b.json, "choices")));
+    util_release(&a);
+    util_release(&b);
+    a = util_post("/v1/chat/completions", chat);
+    assert_int_equal(util_number_at(&a, cached), 0);
+    util_release(&a);
+    a = util_post("/v1/chat/completions", chat);
+    assert_int_equal(util_number_at(&a, cached), 6);
+    util_release(&a);
+    a = util_post("/v1/responses", response);
+    assert_int_equal(util_number_at(&a, response_cached), 4);
+    util_release(&a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -878,6 +915,7 @@ int main(void)
         cmocka_unit_test(test_penalties),
         cmocka_unit_test(test_context),
         cmocka_unit_test(test_response),
+        cmocka_unit_test(test_cached),
         cmocka_unit_test(test_response_stream),
         cmocka_unit_test(test_big_numbers),
         cmocka_unit_test(test_unsent),

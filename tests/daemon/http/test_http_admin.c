@@ -5,6 +5,7 @@
  */
 #include "config.h"
 
+#include <errno.h>
 #include <grp.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -131,6 +132,26 @@ static void test_full(void **state)
     unlink(path);
 }
 
+/* An error that does not tell whether somebody listens is named. */
+static void test_other_socket(void **state)
+{
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_DGRAM, 0), other;
+    struct err err = ERR_INIT;
+    gid_t group;
+
+    (void)state;
+    snprintf(a.sun_path, sizeof a.sun_path, "%s", path);
+    assert_int_equal(bind(fd, (const struct sockaddr *)&a, sizeof a), 0);
+    assert_int_equal(http_listen_admin(&conf->http, &other, &group, &err),
+                     ERR_IO);
+    assert_non_null(strstr(err.msg, strerror(EPROTOTYPE)));
+    assert_null(strstr(err.msg, "taken"));
+    assert_true(fileio_exists(path));
+    close(fd);
+    unlink(path);
+}
+
 static void test_group(void **state)
 {
     gid_t own = getegid(), group = 0;
@@ -212,6 +233,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_stale),
         cmocka_unit_test(test_full),
+        cmocka_unit_test(test_other_socket),
         cmocka_unit_test(test_group),
         cmocka_unit_test(test_peers),
     };

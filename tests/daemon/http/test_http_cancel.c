@@ -16,6 +16,7 @@
 
 #include "base/timing.h"
 #include "daemon/http/http_cancel.h"
+#include "daemon/http/http_stream.h"
 
 static _Atomic int64_t now = 1000000;
 static struct http_cancel_rules rules;
@@ -89,6 +90,29 @@ static void test_half_closed(void **state)
     expect(HTTP_CLIENT_LEFT, "left");
 }
 
+static void wait_for_close(struct http_stream *s, void *arg)
+{
+    (void)arg;
+    while (!http_stream_closed(s))
+        timing_sleep_ms(10);
+}
+
+/* A stream without events ends soon after its client has left, not only when
+ * the next bytes cannot be sent. */
+static void test_stream(void **state)
+{
+    struct http_stream *s = http_stream_create(wait_for_close, NULL, NULL);
+    char bytes[64];
+
+    (void)state;
+    timing_set_fake(NULL);
+    assert_true(http_stream_start(s, NULL, 0));
+    shutdown(client, SHUT_WR);
+    assert_int_equal(http_stream_read(s, server, bytes, sizeof bytes), 0);
+    assert_true(http_stream_closed(s));
+    http_stream_free(s);
+}
+
 static void test_time_limit(void **state)
 {
     (void)state;
@@ -128,6 +152,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_wanted, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_left, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_half_closed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_stream, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_time_limit, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_grace, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_metrics, set_up, tear_down),

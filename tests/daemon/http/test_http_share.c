@@ -103,6 +103,10 @@ static void test_no_limit(void **state)
     assert_true(http_share_wait_ms(s) > 0);
     status_set_state(&board, STATUS_WAITING, NULL);
     assert_int_equal(http_share_wait_ms(s), 0);
+    atomic_store(&board.publishes, true);
+    assert_true(http_share_wait_ms(s) > 0);
+    atomic_store(&board.publishes, false);
+    assert_int_equal(http_share_wait_ms(s), 0);
     status_set_state(&board, STATUS_LEARNING, NULL);
     assert_true(http_share_wait_ms(s) > 0);
     http_share_free(s);

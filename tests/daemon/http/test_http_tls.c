@@ -239,6 +239,32 @@ static void test_requests(void **state)
     SSL_CTX_free(context);
 }
 
+/* The reply to a request without TLS arrives, although the request is larger
+ * than what the server reads of it. */
+static void test_plain(void **state)
+{
+    enum { BODY = 1 << 20 };
+    static const char head[] = "POST /v1/score HTTP/1.1\r\nHost: a\r\n"
+                               "Content-Length: 1048576\r\n\r\n";
+    char *body = xcalloc(1, BODY), reply[1024] = "";
+    int fd = util_dial();
+
+    (void)state;
+    assert_int_equal(send(fd, head, sizeof head - 1, MSG_NOSIGNAL),
+                     sizeof head - 1);
+    for (size_t n = 0; n < BODY;) {
+        ssize_t sent = send(fd, body + n, BODY - n, MSG_NOSIGNAL);
+
+        assert_true(sent > 0);
+        n += (size_t)sent;
+    }
+    assert_true(recv(fd, reply, sizeof reply - 1, 0) > 0);
+    assert_memory_equal(reply, "HTTP/1.1 400 ", 13);
+    assert_non_null(strstr(reply, "https_needed"));
+    close(fd);
+    free(body);
+}
+
 static void test_old_protocols(void **state)
 {
     SSL_CTX *context = SSL_CTX_new(TLS_client_method());
@@ -364,6 +390,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_files),
         cmocka_unit_test(test_requests),
+        cmocka_unit_test(test_plain),
         cmocka_unit_test(test_old_protocols),
         cmocka_unit_test(test_reload),
         cmocka_unit_test(test_slow_handshake),

@@ -97,6 +97,7 @@ static void test_reported_values(void **state)
     assert_int_equal(h.gaps, 0);
     assert_int_equal(h.records_read, 20);
     assert_int_equal(h.times_cut, 1);
+    assert_true(h.time_cut_ms > 0);
     assert_int_equal(h.dead_lettered, 0);
     assert_int_equal(h.dead_letters_failed, 0);
     assert_int_equal(h.dead_letters_waiting, 0);

@@ -6,6 +6,7 @@ check_PROGRAMS += \
 	tests/learner/infer/test_infer_generate \
 	tests/learner/infer/test_infer_ngram \
 	tests/learner/infer/test_infer_read \
+	tests/learner/infer/test_prefix_cache \
 	tests/learner/infer/test_shared_pass
 tests_learner_infer_test_frozen_CPPFLAGS = $(AM_CPPFLAGS) \
 	-DTOP_SRCDIR='"$(abs_top_srcdir)"'
@@ -14,5 +15,6 @@ tests_learner_infer_test_infer_LDADD = $(TEST_UTIL) $(INFER_LIBS) $(CMOCKA_LIBS)
 tests_learner_infer_test_infer_generate_LDADD = $(TEST_UTIL) $(INFER_LIBS) $(CMOCKA_LIBS)
 tests_learner_infer_test_infer_ngram_LDADD = $(TEST_UTIL) $(INFER_LIBS) $(CMOCKA_LIBS)
 tests_learner_infer_test_infer_read_LDADD = $(TEST_UTIL) $(INFER_LIBS) $(CMOCKA_LIBS)
+tests_learner_infer_test_prefix_cache_LDADD = $(TEST_UTIL) $(INFER_LIBS) $(CMOCKA_LIBS)
 tests_learner_infer_test_shared_pass_LDADD = $(TEST_UTIL) $(INFER_LIBS) $(CMOCKA_LIBS)
 endif

@@ -24,6 +24,7 @@
 #include "learner/tokenizer/cut.h"
 #include "learner/infer/frozen.h"
 #include "learner/infer/infer.h"
+#include "learner/infer/sample.h"
 #include "learner/learner.h"
 #include "learner/kernels/ops.h"
 #include "tests/util/near_util.h"
@@ -224,6 +225,43 @@ static void test_alone(void **state)
     }
 }
 
+/* Logits, normalised, are the losses to the bit. So are the losses of a token
+ * that is read after blocks of a copied cache. */
+static void test_copied(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < 2 * N_SHAPES; i++) {
+        struct pair x = pair(i / 2, i % 2);
+        size_t n_floats = frozen_cache_floats(x.f);
+        size_t v = (size_t)x.shape->vocab_size;
+        size_t n = x.b.starts[3], t = n < 33 ? n : 33;
+        float *from = xfloats(n_floats), *to = xfloats(n_floats);
+        float *block = xfloats(frozen_block_floats(x.f)), *logits = xfloats(v);
+        float *loss = xfloats(t + 1);
+
+        memset(from, 0xff, n_floats * sizeof *from); /* NaN */
+        frozen_extend(x.f, from, 0, x.b.inputs, t, x.fw, loss, t - 1, NULL);
+        for (size_t k = 1; k + 1 < t; k++) {
+            memset(to, 0xff, n_floats * sizeof *to);
+            for (size_t j = 0; j * FROZEN_BLOCK < k; j++) {
+                frozen_block_save(x.f, from, j, block);
+                frozen_block_load(x.f, block, j, to);
+            }
+            frozen_extend(x.f, to, k, x.b.inputs + k, 1, x.fw, NULL, 0, logits);
+            assert_true(frozen_lse(logits, v) - logits[x.b.inputs[k + 1]] ==
+                        loss[k]);
+            assert_true(sample_logprobs(logits, v));
+            assert_true(-logits[x.b.inputs[k + 1]] == loss[k]);
+        }
+        free(from);
+        free(to);
+        free(block);
+        free(logits);
+        free(loss);
+        release(&x);
+    }
+}
+
 /* --- what int8 costs ---------------------------------------------------- */
 
 #define RECORD_BYTES 500
@@ -362,7 +400,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_read),   cmocka_unit_test(test_read_bytes),
         cmocka_unit_test(test_extend), cmocka_unit_test(test_alone),
-        cmocka_unit_test(test_cost),
+        cmocka_unit_test(test_copied), cmocka_unit_test(test_cost),
     };
 
     ops_init();

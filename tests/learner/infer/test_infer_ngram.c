@@ -23,25 +23,14 @@
 static struct ngram *memory;
 static struct tensor_list stored;
 
-/* A memory that has learned the text, in segments. */
 static int setup(void **state)
 {
-    struct cut c = CUT_INIT;
-    float loss[UTIL_CONTEXT];
     int rc = util_setup(state);
 
     if (rc)
         return rc;
-    memory = ngram_create(UTIL_V, 1);
-    cut_record(&c, infer_fix.tokenizer, UTIL_CONTEXT, NULL, 0, util_text,
-               strlen(util_text), -1, -1);
-    for (size_t i = 0; i < c.n_segments; i++) {
-        util_forward_one(&c.segments[i], loss);
-        ngram_learn(memory, &c.segments[i], loss, loss);
-    }
-    cut_release(&c);
-    ngram_export(memory, &stored);
-    return 0;
+    util_make_memory(&stored);
+    return ngram_import(&stored, UTIL_V, &memory, NULL);
 }
 
 static int teardown(void **state)

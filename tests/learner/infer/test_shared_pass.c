@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "base/rng.h"
+#include "base/timing.h"
 #include "base/xalloc.h"
 #include "learner/infer/infer.h"
 #include "learner/infer/shared_pass.h"
@@ -79,7 +80,9 @@ static void expect_same(const struct infer_completion *a,
 static struct infer *make_infer(enum infer_quantize quantize, int threads,
                                 struct infer_figures *figures)
 {
-    struct infer_options o = {quantize, threads, figures};
+    struct infer_options o = {.quantize = quantize,
+                              .pass_threads = threads,
+                              .figures = figures};
     struct infer *f = NULL;
 
     assert_int_equal(infer_create(&infer_util_shape, infer_fix.tokenizer,
@@ -89,16 +92,25 @@ static struct infer *make_infer(enum infer_quantize quantize, int threads,
     return f;
 }
 
-/* Float and int8, with one thread for a pass, and with three. */
+/* Float and int8; with one thread for a pass, and with three; without and with
+ * an n-gram memory. */
 static void test_same_as_alone(void **state)
 {
+    struct tensor_list memory = TENSOR_LIST_INIT;
+
     (void)state;
-    for (int k = 0; k < 4; k++) {
+    util_make_memory(&memory);
+    for (int k = 0; k < 8; k++) {
         enum infer_quantize quantize = k % 2 ? INFER_INT8 : INFER_FLOAT;
         struct infer_figures figures = {0};
-        struct infer *f = make_infer(quantize, k < 2 ? 1 : 3, &figures);
+        struct infer *f = make_infer(quantize, k / 2 % 2 ? 3 : 1, &figures);
         struct infer *alone = make_infer(quantize, 1, NULL);
         struct stream streams[N_STREAMS] = {0}, want[N_STREAMS] = {0};
+
+        if (k >= 4) {
+            assert_int_equal(infer_add_ngram(f, &memory, NULL), 0);
+            assert_int_equal(infer_add_ngram(alone, &memory, NULL), 0);
+        }
 
         for (size_t i = 0; i < N_STREAMS; i++) {
             streams[i] = (struct stream){.f = f, .i = i};
@@ -121,6 +133,7 @@ static void test_same_as_alone(void **state)
         infer_free(f);
         infer_free(alone);
     }
+    tensor_list_release(&memory);
 }
 
 /* --- cancellation ------------------------------------------------------- */
@@ -186,7 +199,8 @@ struct rounds {
     pthread_barrier_t joined;
 };
 
-static void rounds_create(struct rounds *x, unsigned n_streams, int threads)
+static void rounds_create(struct rounds *x, unsigned n_streams, int threads,
+                          int64_t patience_ms)
 {
     struct model_shape shape = infer_util_shape;
 
@@ -203,7 +217,7 @@ static void rounds_create(struct rounds *x, unsigned n_streams, int threads)
         frozen_set_tensor(x->f, t, data);
         free(data);
     }
-    x->p = shared_pass_create(x->f, threads, -1, &x->figures);
+    x->p = shared_pass_create(x->f, threads, patience_ms, &x->figures);
     assert_int_equal(pthread_barrier_init(&x->joined, NULL, n_streams), 0);
 }
 
@@ -227,6 +241,7 @@ struct reader {
 
 static void *run_reader(void *arg)
 {
+    struct shared_pass_member member;
     struct reader *r = arg;
     struct frozen_part part = {.cache = r->cache,
                                .tokens = r->ids,
@@ -235,11 +250,11 @@ static void *run_reader(void *arg)
                                .n_losses = r->at_once ? r->n : 0,
                                .logits = r->logits};
 
-    shared_pass_join(r->x->p);
+    shared_pass_join(r->x->p, &member);
     pthread_barrier_wait(&r->x->joined);
     for (; part.n_past < r->n; part.n_past += part.n_new, part.tokens++)
-        shared_pass_extend(r->x->p, &part);
-    shared_pass_leave(r->x->p);
+        shared_pass_extend(r->x->p, &member, &part);
+    shared_pass_leave(r->x->p, &member);
     return NULL;
 }
 
@@ -292,7 +307,7 @@ static void test_fair(void **state)
         size_t n_all = 0;
 
         (void)state;
-        rounds_create(&x, 6, threads);
+        rounds_create(&x, 6, threads, -1);
         for (size_t i = 0; i < 6; i++) {
             readers[i].n = 10 * (i + 1);
             n_all += readers[i].n;
@@ -316,7 +331,7 @@ static void test_prompts(void **state)
         struct rounds x;
 
         (void)state;
-        rounds_create(&x, 5, threads);
+        rounds_create(&x, 5, threads, -1);
         for (size_t i = 0; i < 3; i++) {
             readers[i].n = PROMPT;
             readers[i].at_once = true;
@@ -331,6 +346,85 @@ static void test_prompts(void **state)
     }
 }
 
+#define HOUR_MS 3600000
+
+/* A generation that reads one token after the other. */
+struct walker {
+    struct rounds *x;
+    struct shared_pass_member member;
+    struct frozen_part part;
+    float *cache, logits[UTIL_V];
+    token_id ids[CONTEXT];
+};
+
+static void walker_join(struct walker *k, struct rounds *x)
+{
+    memset(k, 0, sizeof *k);
+    k->x = x;
+    k->cache = xfloats(frozen_cache_floats(x->f));
+    k->part = (struct frozen_part){.cache = k->cache,
+                                   .tokens = k->ids,
+                                   .n_new = 1,
+                                   .logits = k->logits};
+    shared_pass_join(x->p, &k->member);
+}
+
+static void walk(struct walker *k)
+{
+    shared_pass_extend(k->x->p, &k->member, &k->part);
+    k->part.n_past++;
+}
+
+static void walker_leave(struct walker *k)
+{
+    shared_pass_leave(k->x->p, &k->member);
+    free(k->cache);
+}
+
+static void *run_blocked(void *arg)
+{
+    struct walker *k = arg;
+
+    walk(k);
+    pthread_barrier_wait(&k->x->joined); /* two hours pass */
+    walk(k);
+    pthread_barrier_wait(&k->x->joined); /* the other one goes on */
+    walk(k);
+    walker_leave(k);
+    return NULL;
+}
+
+/* A generation that was late for a token is not waited for again. The patience
+ * is an hour, so waiting would take one. */
+static void test_late(void **state)
+{
+    static _Atomic int64_t now = 1;
+    struct walker blocked, other;
+    struct rounds x;
+    pthread_t thread;
+
+    (void)state;
+    timing_set_fake(&now);
+    rounds_create(&x, 2, 1, HOUR_MS);
+    walker_join(&blocked, &x);
+    walker_join(&other, &x);
+    assert_int_equal(pthread_create(&thread, NULL, run_blocked, &blocked), 0);
+    walk(&other);
+    now += 2 * HOUR_MS;
+    pthread_barrier_wait(&x.joined);
+    walk(&other);
+    assert_int_equal(atomic_load(&x.figures.passes), 2);
+    for (int i = 0; i < 20; i++)
+        walk(&other);
+    walker_leave(&other);
+    pthread_barrier_wait(&x.joined);
+    pthread_join(thread, NULL);
+    assert_int_equal(atomic_load(&x.figures.passes), 2 + 20 + 1);
+    assert_int_equal(atomic_load(&x.figures.pass_requests), 4 + 20 + 1);
+    rounds_release(&x);
+    timing_set_fake(NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -338,6 +432,7 @@ int main(void)
         cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_fair),
         cmocka_unit_test(test_prompts),
+        cmocka_unit_test(test_late),
     };
 
     return cmocka_run_group_tests(tests, util_setup, util_teardown);

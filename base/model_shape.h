@@ -17,6 +17,50 @@
 #define MODEL_MAX_LAYERS 128
 #define MODEL_MAX_CONTEXT 8192
 
+/* Which projections of attention have biases. */
+enum model_bias {
+    MODEL_BIAS_NONE,
+    MODEL_BIAS_QKV, /* q, k and v: the Qwen2 layout */
+    MODEL_BIAS_ALL, /* q, k, v and o: Hugging Face's attention_bias */
+};
+
+/* How rotary positions are stretched, for contexts longer than those of the
+ * first training. */
+enum rope_kind {
+    ROPE_PLAIN,
+    ROPE_LINEAR, /* each angle is divided by `factor` */
+    ROPE_LLAMA3, /* only slow rotations are: Llama 3.1 */
+};
+
+struct rope_scaling {
+    enum rope_kind kind;
+    float factor;                  /* 1 or more; the others: llama3 only */
+    float low_factor, high_factor; /* low < high */
+    int first_context;             /* tokens of the first training */
+};
+
+/*
+ * Returns a rotation as it is scaled, in radians a position.
+ * llama3 (transformers, _compute_llama3_parameters): a rotation that goes round
+ * more than high_factor times in the first context stays; one that goes round
+ * less than low_factor times is divided by `factor`; between them it is mixed.
+ */
+static inline double rope_scaling_turn(const struct rope_scaling *r,
+                                       double turn)
+{
+    double rounds, kept;
+
+    if (r->kind == ROPE_PLAIN)
+        return turn;
+    if (r->kind == ROPE_LINEAR)
+        return turn / (double)r->factor;
+    rounds = (double)r->first_context * turn / (2.0 * 3.14159265358979323846);
+    kept = (rounds - (double)r->low_factor) /
+           ((double)r->high_factor - (double)r->low_factor);
+    kept = kept < 0.0 ? 0.0 : kept > 1.0 ? 1.0 : kept;
+    return kept * turn + (1.0 - kept) * turn / (double)r->factor;
+}
+
 struct model_shape {
     int vocab_size; /* V */
     int dim;        /* C, hidden_size */
@@ -30,6 +74,8 @@ struct model_shape {
     float rope_theta;
     bool tied;    /* the output matrix is the embedding */
     bool qk_norm; /* RMSNorm of queries and keys: the Qwen3 layout */
+    enum model_bias bias;
+    struct rope_scaling rope;
 };
 
 #endif

@@ -140,7 +140,7 @@ static int publish(struct versions *v, struct snapshot *s, struct err *err)
         .head = &s->head,
         .tokenizer_json = v->tokenizer_json.data,
         .tokenizer_json_bytes = v->tokenizer_json.len,
-        .tokens = HF_OWN_TOKENS,
+        .end_of_text = tokenizer_end_of_text(v->tokenizer),
         .labels_json = s->labels_json.data,
         .metadata_json = s->metadata.data,
         .offsets = s->offsets,

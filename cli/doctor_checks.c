@@ -397,7 +397,7 @@ static int64_t bytes_announced(const struct conf *conf, struct err *err)
     struct model_shape shape;
 
     if (conf->model.preset != CONF_PRESET_LINEAR) {
-        if (options_shape(conf, (int)conf->model.vocab_size, &shape, err))
+        if (options_first_shape(conf, &shape, err))
             return -1;
         s = &shape;
     }

@@ -12,6 +12,7 @@ cli_mneme_SOURCES = \
 	cli/cmd_eval.c \
 	cli/cmd_export.c \
 	cli/cmd_feed.c \
+	cli/cmd_import.c \
 	cli/cmd_quarantine.c \
 	cli/cmd_rollback.c \
 	cli/cmd_status.c \

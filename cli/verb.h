@@ -99,6 +99,6 @@ verb_fn cmd_generate, cmd_score, cmd_classify, cmd_embed;       /* cmd_ask.c */
 verb_fn cmd_backup, cmd_restore;                             /* cmd_backup.c */
 /* a file each: */
 verb_fn cmd_bench, cmd_demo, cmd_doctor, cmd_eval, cmd_export, cmd_feed;
-verb_fn cmd_status, cmd_top, cmd_verify;
+verb_fn cmd_import, cmd_status, cmd_top, cmd_verify;
 
 #endif

@@ -337,6 +337,23 @@ const struct verb verbs[] = {
      "consumer group.\n",
      NULL, cmd_restore,
      "Exit status 3 when --data-dir is not empty.\n"},
+    {"import", "SOURCE DIR", 2, 2, true,
+     "Make a data directory of a published model.",
+     "Version 1 of the new data directory DIR has the weights, the shape and "
+     "the tokenizer of SOURCE, which is only read. mnemed --data-dir DIR then "
+     "serves it, and learns on from it. DIR must be new or empty.\n"
+     "SOURCE is a directory as Hugging Face has them (config.json, "
+     "tokenizer.json, and model.safetensors or several files with their "
+     "index; numbers in F32, F16 or BF16), or a GGUF file (F32, F16, BF16, "
+     "Q8_0, Q4_0). Llama, Mistral, Qwen2, Qwen3 and SmolLM are known. What "
+     "cannot be read is refused by its name.\n"
+     "Numbers become float32, since all of them learn. Needs about 52 bytes "
+     "of memory a parameter, and 20 on the disk.\n"
+     "model.init in mneme.yaml does the same at the first start of mnemed.\n",
+     OPTIONS({"context", 0, "N",
+              "use at most N tokens of the model's context (default 2048)"}),
+     cmd_import,
+     "Exit status 3 when DIR is not empty.\n"},
     {"export", "N DIR", 2, 2, true,
      "Write version N as a model of transformers or llama.cpp.",
      "N is a number, a tag, latest (the newest version), serving or previous. "

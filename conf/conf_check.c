@@ -164,6 +164,8 @@ static bool check_custom_given(const struct check *k)
             add_problem(k, keys[i], "model.preset",
                         "needed with model.preset: custom");
             all = false;
+        } else if (m->init && strcmp(keys[i], "model.context") == 0) {
+            continue; /* it limits the context of that model */
         } else if (!is_custom && values[i] != 0) {
             add_problem(k, keys[i], keys[i],
                         "only with model.preset: custom; a preset has its own");

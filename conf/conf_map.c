@@ -215,11 +215,15 @@ const struct conf_key conf_map[] = {
     {.name = "model.context", .type = CONF_INT, AT(model.context),
      .fallback = "0", .min = 0, .max = MODEL_MAX_CONTEXT,
      .doc = "With model.preset custom: number of tokens in the model's "
-            "context; at least 2."},
+            "context; at least 2. With model.init: the most tokens of the "
+            "context that are used; 0: the model's own, but at most 2048. A "
+            "longer context takes more memory and time."},
     {.name = "model.init", .type = CONF_TEXT, AT(model.init),
      .fallback = "random", .null_word = "random",
-     .doc = "Initial weights: random, or those of a Hugging Face model "
-            "directory."},
+     .doc = "Initial weights: random, or shape, vocabulary and weights of a "
+            "published model. It is a directory as Hugging Face has them "
+            "(Llama, Mistral, Qwen2, Qwen3, SmolLM), or a GGUF file. The keys "
+            "of the shape and of the tokenizer then do not apply."},
 
     SECTION("learner", "How the model learns."),
     {.name = "learner.threads", .type = CONF_INT, AT(learner.threads),

@@ -51,6 +51,8 @@ struct daemon {
     struct source *source;
     struct learning learning;
     bool learning_open;
+    struct model_shape shape; /* that learning will have; not linear */
+    int generations;          /* completions at the same time */
     struct publisher *publisher;
     struct trainer *trainer;
     struct http *http;
@@ -158,14 +160,13 @@ static int open_store(struct daemon *d, int threads, int *shards,
 static void announce_memory(struct daemon *d)
 {
     struct learner_options learner;
-    struct model_shape shape;
     const struct model_shape *s = NULL;
     int64_t bytes;
 
     if (d->learning.has_model &&
-        options_shape(d->conf, (int)d->conf->model.vocab_size, &shape,
-                      NULL) == 0)
-        s = &shape;
+        restore_shape(d->catalog, d->conf, &d->shape, NULL) == 0)
+        s = &d->shape;
+    d->generations = options_generations(s);
     options_learner(d->conf, s, NULL, d->learning.threads,
                     d->learning.shards, &learner);
     bytes = (int64_t)options_memory(d->conf, &learner);
@@ -276,7 +277,8 @@ static int start(struct daemon *d, struct err *err)
                                            .serving = d->serving,
                                            .catalog = d->catalog,
                                            .control = d->control,
-                                           .source = d->source},
+                                           .source = d->source,
+                                           .generations = d->generations},
                     &d->http, err);
     if (rc)
         return rc;

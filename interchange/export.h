@@ -5,7 +5,8 @@
  *     EXPORT_HF     config.json, generation_config.json, tokenizer.json,
  *                   tokenizer_config.json, model.safetensors: transformers
  *     EXPORT_GGUF   model.gguf: llama.cpp; architecture qwen3 if the shape has
- *                   norms of queries and keys, else llama
+ *                   norms of queries and keys, qwen2 if they and values have
+ *                   biases, else llama
  *
  * Numbers are rounded to a type. EXPORT_HF rounds every tensor. EXPORT_GGUF
  * keeps norms and biases in F32; a matrix whose rows do not consist of whole

@@ -7,6 +7,7 @@
 
 #include "interchange/export_private.h"
 
+#include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,7 +42,33 @@ static uint32_t file_type(enum gguf_type type)
 
 static const char *architecture(const struct model_shape *s)
 {
-    return s->qk_norm ? "qwen3" : "llama";
+    if (s->qk_norm)
+        return "qwen3";
+    return s->bias == MODEL_BIAS_QKV ? "qwen2" : "llama";
+}
+
+/* True if the rows of q and k are in the order of pairs. */
+static bool has_pairs(const struct model_shape *s)
+{
+    return !s->qk_norm && s->bias != MODEL_BIAS_QKV;
+}
+
+/* Refuses what llama.cpp would leave out without a word. */
+static int check_shape(const struct model_shape *s, struct err *err)
+{
+    if (s->qk_norm && s->bias != MODEL_BIAS_NONE)
+        return err_set(err, ERR_INVALID,
+                       "llama.cpp knows no biases of attention in qwen3");
+    if (s->bias == MODEL_BIAS_QKV && s->heads * s->head_dim != s->dim)
+        return err_set(err, ERR_INVALID,
+                       "llama.cpp knows qwen2 only with heads that have %d "
+                       "channels together, not %d",
+                       s->dim, s->heads * s->head_dim);
+    if (!has_pairs(s) && s->rope.kind == ROPE_LLAMA3)
+        return err_set(err, ERR_INVALID,
+                       "llama.cpp knows the rope scaling of Llama 3 in llama "
+                       "only");
+    return 0;
 }
 
 static void add_u32(struct gguf_writer *w, const char *arch, const char *key,
@@ -78,6 +105,13 @@ static void add_shape(struct gguf_writer *w, const struct model_shape *s)
     add_float(w, arch, "attention.layer_norm_rms_epsilon", s->norm_eps);
     add_u32(w, arch, "rope.dimension_count", s->head_dim);
     add_float(w, arch, "rope.freq_base", s->rope_theta);
+    if (s->rope.kind == ROPE_LINEAR) {
+        char *name = xasprintf("%s.rope.scaling.type", arch);
+
+        gguf_writer_text(w, name, "linear");
+        add_float(w, arch, "rope.scaling.factor", s->rope.factor);
+        free(name);
+    }
 }
 
 /* An id of config.json, or the first one of a list; -1: none. */
@@ -158,10 +192,35 @@ static enum gguf_type type_of(const struct tensor *t, enum gguf_type type)
     return gguf_row_bytes(type, t->shape[t->n_dims - 1]) ? type : GGUF_F16;
 }
 
+/* The divisor of each rotation, for the scaling of Llama 3. */
+static int write_rope_freqs(struct gguf_writer *w, const struct model_shape *s,
+                            struct err *err)
+{
+    size_t half = (size_t)s->head_dim / 2;
+    float *divisors;
+    int rc;
+
+    if (s->rope.kind != ROPE_LLAMA3)
+        return 0;
+    divisors = xfloats(half);
+    for (size_t i = 0; i < half; i++) {
+        double turn = pow((double)s->rope_theta, -(double)i / (double)half);
+
+        divisors[i] = (float)(turn / rope_scaling_turn(&s->rope, turn));
+    }
+    rc = gguf_writer_row(w, divisors, half * sizeof *divisors, err);
+    free(divisors);
+    return rc;
+}
+
 static int declare(struct gguf_writer *w, const struct export_model *m,
                    enum gguf_type type, struct export_report *report,
                    struct err *err)
 {
+    size_t half = (size_t)m->shape.head_dim / 2;
+
+    if (m->shape.rope.kind == ROPE_LLAMA3)
+        gguf_writer_tensor(w, "rope_freqs.weight", GGUF_F32, 1, &half);
     for (size_t i = 0; i < m->weights.n; i++) {
         const struct tensor *t = &m->weights.items[i];
         enum gguf_type own = type_of(t, type);
@@ -189,7 +248,7 @@ static int write_tensor(struct gguf_writer *w, const struct export_model *m,
     float *data = t->data;
     int rc = 0;
 
-    if (!m->shape.qk_norm && gguf_names_from_hf(t->name, name))
+    if (has_pairs(&m->shape) && gguf_names_from_hf(t->name, name))
         pairs = gguf_names_has_pairs(name);
     BUG_ON(pairs && rows % (size_t)m->shape.head_dim != 0);
     for (size_t r = 0; r < rows && rc == 0; r++) {
@@ -216,11 +275,15 @@ int export_gguf(struct export_model *m, enum gguf_type type, const char *dir,
     int rc;
 
     gguf_writer_init(&w);
-    rc = add_keys(&w, m, type, err);
+    rc = check_shape(&m->shape, err);
+    if (rc == 0)
+        rc = add_keys(&w, m, type, err);
     if (rc == 0)
         rc = declare(&w, m, type, report, err);
     if (rc == 0)
         rc = gguf_writer_open(&w, path, err);
+    if (rc == 0)
+        rc = write_rope_freqs(&w, &m->shape, err);
     for (size_t i = 0; i < m->weights.n && rc == 0; i++) {
         struct tensor *t = &m->weights.items[i];
 

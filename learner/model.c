@@ -5,8 +5,9 @@
  * Tensors follow each other without a gap, so that q, k, v and gate, up are
  * each one matrix:
  *
- *     embed | layer 0: norm, q, k, v, (q_norm, k_norm), o,
- *                      norm, gate, up, down | layer 1 ... | norm | (lm_head)
+ *     embed | layer 0: norm, q, k, v, (their biases), (q_norm, k_norm),
+ *                      o, (its bias), norm, gate, up, down
+ *           | layer 1 ... | norm | (lm_head)
  */
 #include "config.h"
 
@@ -24,7 +25,7 @@
 
 #define MAX_FFN_DIM (8 * MODEL_MAX_DIM)
 #define MAX_PARAMS ((size_t)1 << 31) /* 8 GiB a block, of which there are 6 */
-#define LAYER_TENSORS 11             /* with qk_norm */
+#define LAYER_TENSORS 15             /* with qk_norm and all biases */
 
 static const struct {
     const char *name;
@@ -53,6 +54,8 @@ int model_preset(const char *name, struct model_shape *shape, struct err *err)
         shape->rope_theta = 10000.0f;
         shape->tied = true;
         shape->qk_norm = false;
+        shape->bias = MODEL_BIAS_NONE;
+        shape->rope = (struct rope_scaling){.kind = ROPE_PLAIN};
         return 0;
     }
     return err_set(err, ERR_INVALID,
@@ -66,7 +69,9 @@ static size_t layer_count(const struct model_shape *s)
     size_t q = (size_t)s->heads * hd, kv = (size_t)s->kv_heads * hd;
 
     return 2 * c + 2 * c * (q + kv) + 3 * c * (size_t)s->ffn_dim +
-           (s->qk_norm ? 2 * hd : 0);
+           (s->qk_norm ? 2 * hd : 0) +
+           (s->bias != MODEL_BIAS_NONE ? q + 2 * kv : 0) +
+           (s->bias == MODEL_BIAS_ALL ? c : 0);
 }
 
 /* If every field is within its limit, the result is far below 2^63. */
@@ -100,6 +105,38 @@ static int check_floats(const struct model_shape *s, struct err *err)
     return 0;
 }
 
+static int check_rope(const struct rope_scaling *r, struct err *err)
+{
+    if (r->kind == ROPE_PLAIN)
+        return 0;
+    if (!(r->factor >= 1.0f && isfinite(r->factor)))
+        return err_set(err, ERR_INVALID,
+                       "model shape: the rope scaling factor is %g, not 1 or "
+                       "more",
+                       (double)r->factor);
+    if (r->kind == ROPE_LLAMA3 &&
+        !(r->low_factor > 0.0f && r->low_factor < r->high_factor &&
+          isfinite(r->high_factor) && r->first_context > 0))
+        return err_set(err, ERR_INVALID,
+                       "model shape: rope scaling llama3 with the factors %g "
+                       "and %g and a first context of %d",
+                       (double)r->low_factor, (double)r->high_factor,
+                       r->first_context);
+    return 0;
+}
+
+static int check_kinds(const struct model_shape *s, struct err *err)
+{
+    if (s->bias != MODEL_BIAS_NONE && s->bias != MODEL_BIAS_QKV &&
+        s->bias != MODEL_BIAS_ALL)
+        return err_set(err, ERR_INVALID, "model shape: no such biases");
+    if (s->qk_norm && s->bias == MODEL_BIAS_QKV) /* no family has both */
+        return err_set(err, ERR_INVALID,
+                       "model shape: norms and biases of q and k need a bias "
+                       "of o");
+    return check_rope(&s->rope, err);
+}
+
 int model_shape_check(const struct model_shape *s, struct err *err)
 {
     int rc;
@@ -122,7 +159,7 @@ int model_shape_check(const struct model_shape *s, struct err *err)
     if (s->head_dim % 2 != 0)
         return err_set(err, ERR_INVALID, "model shape: head_dim %d is odd",
                        s->head_dim);
-    if ((rc = check_floats(s, err)))
+    if ((rc = check_floats(s, err)) || (rc = check_kinds(s, err)))
         return rc;
     if (param_count(s) > MAX_PARAMS)
         return err_set(err, ERR_LIMIT,
@@ -131,18 +168,17 @@ int model_shape_check(const struct model_shape *s, struct err *err)
     return 0;
 }
 
-/* Appends a tensor to the block and returns its offset. columns 0 makes a
- * vector, which is always a norm. */
+/* Appends a tensor to the block and returns its offset. `name` has .weight or
+ * .bias. columns 0 makes a vector: a norm or a bias. */
 static size_t add_tensor(struct model *m, int layer, const char *name,
                          size_t rows, size_t columns)
 {
     struct model_tensor *t = &m->tensors[m->n_tensors++];
 
     if (layer < 0)
-        snprintf(t->name, sizeof t->name, "%s.weight", name);
+        snprintf(t->name, sizeof t->name, "%s", name);
     else
-        snprintf(t->name, sizeof t->name, "model.layers.%d.%s.weight", layer,
-                 name);
+        snprintf(t->name, sizeof t->name, "model.layers.%d.%s", layer, name);
     t->n_dims = columns ? 2 : 1;
     t->shape[0] = rows;
     t->shape[1] = columns;
@@ -161,19 +197,26 @@ static void add_layer(struct model *m, int i)
     size_t hd = (size_t)s->head_dim;
     size_t q = (size_t)s->heads * hd, kv = (size_t)s->kv_heads * hd;
 
-    l->attn_norm = add_tensor(m, i, "input_layernorm", c, 0);
-    l->q = add_tensor(m, i, "self_attn.q_proj", q, c);
-    l->k = add_tensor(m, i, "self_attn.k_proj", kv, c);
-    l->v = add_tensor(m, i, "self_attn.v_proj", kv, c);
-    if (s->qk_norm) {
-        l->q_norm = add_tensor(m, i, "self_attn.q_norm", hd, 0);
-        l->k_norm = add_tensor(m, i, "self_attn.k_norm", hd, 0);
+    l->attn_norm = add_tensor(m, i, "input_layernorm.weight", c, 0);
+    l->q = add_tensor(m, i, "self_attn.q_proj.weight", q, c);
+    l->k = add_tensor(m, i, "self_attn.k_proj.weight", kv, c);
+    l->v = add_tensor(m, i, "self_attn.v_proj.weight", kv, c);
+    if (s->bias != MODEL_BIAS_NONE) {
+        l->q_bias = add_tensor(m, i, "self_attn.q_proj.bias", q, 0);
+        l->k_bias = add_tensor(m, i, "self_attn.k_proj.bias", kv, 0);
+        l->v_bias = add_tensor(m, i, "self_attn.v_proj.bias", kv, 0);
     }
-    l->o = add_tensor(m, i, "self_attn.o_proj", c, q);
-    l->ffn_norm = add_tensor(m, i, "post_attention_layernorm", c, 0);
-    l->gate = add_tensor(m, i, "mlp.gate_proj", f, c);
-    l->up = add_tensor(m, i, "mlp.up_proj", f, c);
-    l->down = add_tensor(m, i, "mlp.down_proj", c, f);
+    if (s->qk_norm) {
+        l->q_norm = add_tensor(m, i, "self_attn.q_norm.weight", hd, 0);
+        l->k_norm = add_tensor(m, i, "self_attn.k_norm.weight", hd, 0);
+    }
+    l->o = add_tensor(m, i, "self_attn.o_proj.weight", c, q);
+    if (s->bias == MODEL_BIAS_ALL)
+        l->o_bias = add_tensor(m, i, "self_attn.o_proj.bias", c, 0);
+    l->ffn_norm = add_tensor(m, i, "post_attention_layernorm.weight", c, 0);
+    l->gate = add_tensor(m, i, "mlp.gate_proj.weight", f, c);
+    l->up = add_tensor(m, i, "mlp.up_proj.weight", f, c);
+    l->down = add_tensor(m, i, "mlp.down_proj.weight", c, f);
 }
 
 static void lay_out_tensors(struct model *m)
@@ -181,15 +224,16 @@ static void lay_out_tensors(struct model *m)
     const struct model_shape *s = &m->shape;
     size_t v = (size_t)s->vocab_size, c = (size_t)s->dim;
 
-    m->embed = add_tensor(m, -1, "model.embed_tokens", v, c);
+    m->embed = add_tensor(m, -1, "model.embed_tokens.weight", v, c);
     for (int i = 0; i < s->layers; i++)
         add_layer(m, i);
-    m->norm = add_tensor(m, -1, "model.norm", c, 0);
-    m->lm_head = s->tied ? m->embed : add_tensor(m, -1, "lm_head", v, c);
+    m->norm = add_tensor(m, -1, "model.norm.weight", c, 0);
+    m->lm_head = s->tied ? m->embed : add_tensor(m, -1, "lm_head.weight", v, c);
     BUG_ON(m->n_params != param_count(s));
 }
 
-/* table[position][pair] = cos, sin of position * theta^(-2 pair / head_dim) */
+/* table[position][pair] = cos, sin of position * theta^(-2 pair / head_dim),
+ * stretched */
 static float *rope_table(const struct model_shape *s)
 {
     size_t half = (size_t)s->head_dim / 2, context = (size_t)s->context;
@@ -197,8 +241,8 @@ static float *rope_table(const struct model_shape *s)
 
     for (size_t p = 0; p < context; p++) {
         for (size_t j = 0; j < half; j++) {
-            double angle =
-                (double)p * pow(s->rope_theta, -(double)j / (double)half);
+            double turn = pow(s->rope_theta, -(double)j / (double)half);
+            double angle = (double)p * rope_scaling_turn(&s->rope, turn);
 
             table[2 * (p * half + j)] = (float)cos(angle);
             table[2 * (p * half + j) + 1] = (float)sin(angle);
@@ -245,11 +289,12 @@ static bool ends_with(const char *s, const char *end)
 }
 
 /* Output projections start at zero, so that each layer starts as the
- * identity. */
+ * identity. So do biases. */
 static bool starts_at_zero(const struct model_tensor *t)
 {
     return ends_with(t->name, "o_proj.weight") ||
-           ends_with(t->name, "down_proj.weight");
+           ends_with(t->name, "down_proj.weight") ||
+           ends_with(t->name, ".bias");
 }
 
 void model_init_params(const struct model *m, uint64_t seed, float *params)
@@ -259,10 +304,10 @@ void model_init_params(const struct model *m, uint64_t seed, float *params)
         float *x = params + t->offset;
 
         for (size_t j = 0; j < t->count; j++) {
-            if (t->n_dims == 1)
-                x[j] = 1.0f;
-            else if (starts_at_zero(t))
+            if (starts_at_zero(t))
                 x[j] = 0.0f;
+            else if (t->n_dims == 1)
+                x[j] = 1.0f;
             else
                 x[j] = (float)(0.02 * rng_normal(seed, RNG_INIT, i, j));
         }

@@ -4,9 +4,9 @@
  *
  * A decoder of the Llama family (Touvron et al. 2023): pre-RMSNorm (Zhang,
  * Sennrich 2019), rotary positions in halves as in Hugging Face (Su et al.
- * 2021), grouped-query attention (Ainslie et al. 2023), SwiGLU (Shazeer 2020),
- * no biases. With qk_norm, RMSNorm is applied to each head's queries and keys
- * before the rotation, as in Qwen3.
+ * 2021), grouped-query attention (Ainslie et al. 2023), SwiGLU (Shazeer 2020).
+ * With qk_norm, RMSNorm is applied to each head's queries and keys before the
+ * rotation, as in Qwen3. Attention may have biases (enum model_bias).
  *
  *     x   = embed[input]
  *     x  += o(attention(rope(q_norm(q(n))), rope(k_norm(k(n))), v(n))),
@@ -42,16 +42,18 @@ struct model_tensor {
     size_t offset; /* in floats, from the start of the block */
     size_t count;  /* floats */
     bool decays;   /* weight decay applies: true for matrices, false for
-                      norms */
+                      norms and biases */
 };
 
-/* Offsets of one layer, in floats. q, k and v are adjacent, and so are gate and
- * up: each group is multiplied as one matrix. */
+/* Offsets of one layer, in floats. q, k and v are adjacent, and so are their
+ * biases, and gate and up: each group is multiplied as one matrix. */
 struct model_layer {
     size_t attn_norm;             /* (C) */
     size_t q, k, v;               /* (H hd, C), (KV hd, C), (KV hd, C) */
+    size_t q_bias, k_bias, v_bias; /* (H hd), (KV hd), (KV hd): with biases */
     size_t q_norm, k_norm;        /* (hd), with qk_norm only */
     size_t o;                     /* (C, H hd) */
+    size_t o_bias;                /* (C), with MODEL_BIAS_ALL */
     size_t ffn_norm;              /* (C) */
     size_t gate, up, down;        /* (F, C), (F, C), (C, F) */
 };
@@ -85,7 +87,8 @@ void model_free(struct model *m);
 
 /*
  * Sets the initial weights: normal(0, 0.02); output projections (o, down) are
- * zero, norms are one. A weight is a function of (seed, tensor, element) only.
+ * zero, norms are one, biases are zero. A weight is a function of (seed, tensor,
+ * element) only.
  *   params  float[n_params]
  */
 void model_init_params(const struct model *m, uint64_t seed, float *params);

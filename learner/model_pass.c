@@ -31,6 +31,7 @@
 #include "base/rng.h"
 #include "base/xalloc.h"
 #include "learner/kernels/block.h"
+#include "learner/kernels/hot.h"
 #include "learner/kernels/ops.h"
 
 #define PROBS_FLOATS ((size_t)1 << 24) /* 64 MiB */
@@ -41,7 +42,7 @@ struct dims {
     size_t v, c, layers, heads, kv_heads, hd, f, context;
     size_t q, kv, qkv; /* heads * hd, kv_heads * hd, q + 2 kv */
     float eps;
-    bool qk_norm;
+    bool qk_norm, qkv_bias, o_bias;
 };
 
 struct kept {
@@ -80,6 +81,8 @@ static struct dims dims_of(const struct model *m)
         .context = (size_t)s->context,
         .eps = s->norm_eps,
         .qk_norm = s->qk_norm,
+        .qkv_bias = s->bias != MODEL_BIAS_NONE,
+        .o_bias = s->bias == MODEL_BIAS_ALL,
     };
 
     d.q = d.heads * d.hd;
@@ -264,6 +267,23 @@ static void norm_heads(const struct model_work *w, const float *params,
     }
 }
 
+/* Adds a bias to each of n rows. */
+HOT static void add_bias(float *y, const float *bias, size_t n, size_t columns)
+{
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < columns; j++)
+            y[i * columns + j] += bias[j];
+}
+
+/* Adds n rows of dy to the gradient of their bias. */
+HOT static void bias_backward(float *dbias, const float *dy, size_t n,
+                              size_t columns)
+{
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < columns; j++)
+            dbias[j] += dy[i * columns + j];
+}
+
 /* Applies a layer's first norm, then computes queries, keys and values, and
  * rotates queries and keys by their positions. */
 static void forward_qkv(const struct model_work *w, const float *params,
@@ -276,6 +296,8 @@ static void forward_qkv(const struct model_work *w, const float *params,
     ops_fast->rmsnorm(k->norm1, k->rstd1, residual(w, 2 * layer),
                       params + l->attn_norm, n, d->c, d->eps);
     ops_fast->linear(k->qkv, k->norm1, params + l->q, n, d->c, d->qkv, 0);
+    if (d->qkv_bias)
+        add_bias(k->qkv, params + l->q_bias, n, d->qkv);
     if (d->qk_norm)
         norm_heads(w, params, layer, n);
     ops_fast->rope(k->qkv, d->qkv, w->m->rope, w->pos, n,
@@ -311,6 +333,8 @@ static void forward_rest(const struct model_work *w, const float *params,
 
     memcpy(x1, x0, n * d->c * sizeof *x1);
     ops_fast->linear(x1, k->att, params + l->o, n, d->q, d->c, 1);
+    if (d->o_bias)
+        add_bias(x1, params + l->o_bias, n, d->c);
     ops_fast->rmsnorm(k->norm2, k->rstd2, x1, params + l->ffn_norm, n, d->c,
                       d->eps);
     ops_fast->linear(k->gu, k->norm2, params + l->gate, n, d->c, 2 * d->f, 0);
@@ -484,7 +508,11 @@ static void backward_attention(const struct model_work *w, const float *params,
 
     ops_fast->linear_dx(w->datt, w->dx, params + l->o, n, d->q, d->c, 0);
     ops_fast->linear_dw(grads + l->o, w->dx, k->att, n, d->q, d->c, 0);
+    if (d->o_bias)
+        bias_backward(grads + l->o_bias, w->dx, n, d->c);
     backward_scores(w, params, layer, b, grads);
+    if (d->qkv_bias)
+        bias_backward(grads + l->q_bias, w->dqkv, n, d->qkv);
     ops_fast->linear_dx(w->dn, w->dqkv, params + l->q, n, d->c, d->qkv, 0);
     ops_fast->linear_dw(grads + l->q, w->dqkv, k->norm1, n, d->c, d->qkv, 0);
     ops_fast->rmsnorm_backward(w->dx, grads + l->attn_norm, w->dn,
@@ -505,9 +533,9 @@ static void backward_embed(const struct model_work *w, const struct batch *b,
     }
 }
 
-/* Zeroes the gradients that the backward pass adds to: the norms, the
- * embedding, and the output layer when no loss overwrites it. Matrix products
- * overwrite the others. */
+/* Zeroes the gradients that the backward pass adds to: the norms, the biases,
+ * the embedding, and the output layer when no loss overwrites it. Matrix
+ * products overwrite the others. */
 static void clear_gradients(const struct model *m, bool has_loss, float *grads)
 {
     for (size_t i = 0; i < m->n_tensors; i++) {

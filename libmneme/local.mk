@@ -3,7 +3,7 @@
 # libmneme, for other programs: mneme.h. The library is linked from the archives
 # of the rooms, whose code is position-independent. Its file is named by its
 # soname; the number grows when a symbol or a struct changes (docs/RELEASING.md).
-LIBMNEME_LIBS = $(INFER_LIBS) $(STORE_LIBS)
+LIBMNEME_LIBS = interchange/libinterchange.a $(INFER_LIBS) $(STORE_LIBS)
 include_HEADERS = libmneme/mneme.h
 
 mnemelibdir = $(libdir)

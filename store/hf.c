@@ -20,14 +20,52 @@
 
 #include <jansson.h>
 
-#include "base/fileio.h"
 #include "base/xalloc.h"
-#include "store/safetensors.h"
 
-#define MAX_JSON_BYTES (1u << 20)
-#define MAX_TOKENIZER_BYTES (32u << 20)
 #define FEWEST_BYTES 2 /* of an element: F16 and BF16 */
-#define MAX_WEIGHTS_BYTES ((uint64_t)64 << 30)
+
+/* --- families ----------------------------------------------------------- */
+
+/* The model types that are read, with transformers' values of settings that
+ * their config.json may leave out. A version is written as the first one that
+ * has its norms and biases. */
+static const struct family {
+    const char *type, *class;
+    bool qk_norm;
+    enum model_bias bias; /* without attention_bias */
+    bool has_bias_setting;
+    int kv_heads; /* 0: as many as heads */
+    int head_dim; /* 0: hidden_size / heads */
+    int context;
+    bool windows;          /* sliding_window applies */
+    bool window_is_chosen; /* only with use_sliding_window */
+} families[] = {
+    {.type = "llama", .class = "Llama", .has_bias_setting = true,
+     .context = 2048},
+    {.type = "qwen2", .class = "Qwen2", .bias = MODEL_BIAS_QKV, .kv_heads = 32,
+     .context = 32768, .windows = true, .window_is_chosen = true},
+    {.type = "qwen3", .class = "Qwen3", .qk_norm = true,
+     .has_bias_setting = true, .kv_heads = 32, .head_dim = 128,
+     .context = 32768, .windows = true, .window_is_chosen = true},
+    {.type = "mistral", .class = "Mistral", .kv_heads = 8, .context = 131072,
+     .windows = true},
+};
+
+#define N_FAMILIES (sizeof families / sizeof *families)
+#define WINDOW 4096 /* the value of an absent sliding_window */
+
+static const struct family *family_of(const struct model_shape *s)
+{
+    for (size_t i = 0; i < N_FAMILIES; i++) {
+        const struct family *f = &families[i];
+
+        if (f->qk_norm == s->qk_norm &&
+            (f->bias == s->bias ||
+             (f->has_bias_setting && s->bias == MODEL_BIAS_ALL)))
+            return f;
+    }
+    BUG("model_shape_check accepts no other");
+}
 
 /* --- writing ------------------------------------------------------------ */
 
@@ -54,13 +92,36 @@ static void add_line(struct buf *out, const char *key, int value)
     buf_addf(out, "  \"%s\": %d,\n", key, value);
 }
 
-void hf_config_json(const struct model_shape *s, const struct hf_tokens *tokens,
+static void add_flag(struct buf *out, const char *key, bool value)
+{
+    buf_addf(out, "  \"%s\": %s,\n", key, value ? "true" : "false");
+}
+
+static void add_rope(struct buf *out, const struct rope_scaling *r)
+{
+    if (r->kind == ROPE_PLAIN)
+        return;
+    buf_adds(out, ",\n  \"rope_scaling\": {\"factor\": ");
+    add_float(out, r->factor);
+    if (r->kind == ROPE_LLAMA3) {
+        buf_adds(out, ", \"low_freq_factor\": ");
+        add_float(out, r->low_factor);
+        buf_adds(out, ", \"high_freq_factor\": ");
+        add_float(out, r->high_factor);
+        buf_addf(out, ", \"original_max_position_embeddings\": %d",
+                 r->first_context);
+    }
+    buf_addf(out, ", \"rope_type\": \"%s\"}",
+             r->kind == ROPE_LINEAR ? "linear" : "llama3");
+}
+
+void hf_config_json(const struct model_shape *s, const struct hf_text *text,
                     struct buf *out)
 {
-    buf_addf(out, "{\n  \"architectures\": [\"%sForCausalLM\"],\n",
-             s->qk_norm ? "Qwen3" : "Llama");
-    buf_addf(out, "  \"model_type\": \"%s\",\n",
-             s->qk_norm ? "qwen3" : "llama");
+    const struct family *f = family_of(s);
+
+    buf_addf(out, "{\n  \"architectures\": [\"%sForCausalLM\"],\n", f->class);
+    buf_addf(out, "  \"model_type\": \"%s\",\n", f->type);
     add_line(out, "hidden_size", s->dim);
     add_line(out, "intermediate_size", s->ffn_dim);
     add_line(out, "num_hidden_layers", s->layers);
@@ -73,57 +134,54 @@ void hf_config_json(const struct model_shape *s, const struct hf_tokens *tokens,
     add_float(out, s->norm_eps);
     buf_adds(out, ",\n  \"rope_theta\": ");
     add_float(out, s->rope_theta);
+    add_rope(out, &s->rope);
     buf_addf(out, ",\n  \"tie_word_embeddings\": %s,\n",
              s->tied ? "true" : "false");
     buf_addf(out,
              "  \"bos_token_id\": %" PRIu32 ",\n  \"eos_token_id\": %" PRIu32
              ",\n",
-             tokens->begin, tokens->end);
-    buf_adds(out, "  \"hidden_act\": \"silu\",\n"
-                  "  \"attention_bias\": false,\n"
-                  "  \"attention_dropout\": 0.0,\n"
+             text->begin, text->end);
+    buf_adds(out, "  \"hidden_act\": \"silu\",\n");
+    if (s->bias != MODEL_BIAS_QKV) /* Qwen2 has no such setting */
+        add_flag(out, "attention_bias", s->bias == MODEL_BIAS_ALL);
+    buf_adds(out, "  \"attention_dropout\": 0.0,\n"
                   "  \"mlp_bias\": false,\n"
                   "  \"use_cache\": true,\n"
                   "  \"torch_dtype\": \"float32\"\n}\n");
 }
 
-void hf_generation_config_json(const struct hf_tokens *tokens, struct buf *out)
+void hf_generation_config_json(const struct hf_text *text, struct buf *out)
 {
     buf_addf(out,
              "{\n  \"bos_token_id\": %" PRIu32 ",\n  \"eos_token_id\": %" PRIu32
              ",\n  \"pad_token_id\": %" PRIu32 "\n}\n",
-             tokens->begin, tokens->end, tokens->end);
+             text->begin, text->end, text->end);
 }
 
-/* Appends a line with the name of a token, which may have any characters. */
-static void add_name(struct buf *out, const char *key, const char *name)
+/* Appends a line with a text, which may have any characters. */
+static void add_text(struct buf *out, const char *key, const char *text)
 {
-    json_t *text = json_string(name);
-    char *quoted = text ? json_dumps(text, JSON_ENCODE_ANY) : NULL;
+    json_t *string = json_string(text);
+    char *quoted = string ? json_dumps(string, JSON_ENCODE_ANY) : NULL;
 
     buf_addf(out, "  \"%s\": %s,\n", key, quoted ? quoted : "null");
+    json_decref(string);
     free(quoted);
-    json_decref(text);
-}
-
-static void add_bool(struct buf *out, const char *key, bool value)
-{
-    buf_addf(out, "  \"%s\": %s,\n", key, value ? "true" : "false");
 }
 
 void hf_tokenizer_config_json(const struct model_shape *shape,
-                              const struct hf_tokens *tokens, struct buf *out)
+                              const struct hf_text *text, struct buf *out)
 {
     buf_adds(out, "{\n  \"tokenizer_class\": \"PreTrainedTokenizerFast\",\n"
                   "  \"add_prefix_space\": false,\n");
-    add_bool(out, "add_bos_token", tokens->adds_begin);
-    add_name(out, "bos_token", tokens->begin_name);
-    buf_adds(out, "  \"clean_up_tokenization_spaces\": false,\n");
-    add_name(out, "eos_token", tokens->end_name);
+    add_flag(out, "add_bos_token", text->adds_begin);
+    add_text(out, "bos_token", text->begin_name);
+    add_flag(out, "clean_up_tokenization_spaces", false);
+    add_text(out, "eos_token", text->end_name);
     buf_adds(out, "  \"model_input_names\": [\"input_ids\", "
                   "\"attention_mask\"],\n");
-    add_name(out, "pre", tokens->pre);
-    add_bool(out, "split_special_tokens", tokens->splits_special);
+    add_text(out, "pre", text->pre);
+    add_flag(out, "split_special_tokens", text->splits_special);
     buf_addf(out, "  \"model_max_length\": %d\n}\n", shape->context);
 }
 
@@ -173,11 +231,9 @@ static int check_fixed(const json_t *config, struct err *err)
         const char *key, *only; /* as JSON */
     } fixed[] = {
         {"hidden_act", "\"silu\""},
-        {"attention_bias", "false"},
         {"mlp_bias", "false"},
-        {"rope_scaling", "null"},
         {"quantization_config", "null"},
-        {"use_sliding_window", "false"},
+        {"rope_interleaved", "false"},
         {"partial_rotary_factor", "1.0"},
     };
 
@@ -200,43 +256,135 @@ static int check_fixed(const json_t *config, struct err *err)
     return 0;
 }
 
-static int get_architecture(const json_t *config, struct model_shape *s,
-                            struct err *err)
+static int get_family(const json_t *config, const struct family **family,
+                      struct err *err)
 {
     const char *type = json_string_value(json_object_get(config, "model_type"));
 
     if (!type)
         return err_set(err, ERR_INVALID, "config.json: model_type is missing");
-    if (strcmp(type, "llama") != 0 && strcmp(type, "qwen3") != 0)
-        return err_set(err, ERR_INVALID,
-                       "config.json: model_type is %.40s; only llama and "
-                       "qwen3 are known",
-                       type);
-    s->qk_norm = strcmp(type, "qwen3") == 0;
+    for (size_t i = 0; i < N_FAMILIES; i++) {
+        *family = &families[i];
+        if (strcmp(type, families[i].type) == 0)
+            return 0;
+    }
+    return err_set(err, ERR_INVALID,
+                   "config.json: model_type is %.40s; only llama, mistral, "
+                   "qwen2 and qwen3 are known",
+                   type);
+}
+
+static int get_architecture(const json_t *config, const struct family *f,
+                            struct model_shape *s, struct err *err)
+{
+    const json_t *bias = json_object_get(config, "attention_bias");
+
+    s->qk_norm = f->qk_norm;
+    s->bias = f->bias;
+    if (bias && !json_is_null(bias) && !json_is_false(bias)) {
+        if (!f->has_bias_setting || !json_is_true(bias))
+            return err_set(err, ERR_INVALID,
+                           "config.json: attention_bias has a value that %s "
+                           "cannot have",
+                           f->type);
+        s->bias = MODEL_BIAS_ALL;
+    }
     s->tied = json_is_true(json_object_get(config, "tie_word_embeddings"));
     return 0;
 }
 
-/* Newer transformers keep the rotary settings in an object of their own. */
+static int get_llama3(const json_t *rope, struct rope_scaling *r,
+                      struct err *err)
+{
+    int rc = get_float(rope, "low_freq_factor", 0, &r->low_factor, err);
+
+    if (rc == 0)
+        rc = get_float(rope, "high_freq_factor", 0, &r->high_factor, err);
+    if (rc == 0)
+        rc = get_int(rope, "original_max_position_embeddings", INT32_MAX, 0,
+                     &r->first_context, err);
+    if (rc == 0 && r->low_factor >= r->high_factor)
+        rc = err_set(err, ERR_INVALID,
+                     "config.json: low_freq_factor is not below "
+                     "high_freq_factor");
+    return rc;
+}
+
+/* Reads rope_scaling, or rope_parameters of newer programs: an object with the
+ * kind of scaling, which may be absent or null. */
+static int get_scaling(const json_t *rope, struct rope_scaling *r,
+                       struct err *err)
+{
+    const json_t *kind = json_object_get(rope, "rope_type");
+    const char *type;
+    int rc = 0;
+
+    if (!rope || json_is_null(rope))
+        return 0;
+    kind = kind ? kind : json_object_get(rope, "type");
+    type = json_string_value(kind);
+    if (json_is_object(rope) && kind && type && strcmp(type, "default") == 0)
+        return 0;
+    if (!type)
+        return err_set(err, ERR_INVALID,
+                       "config.json: rope_scaling has no rope_type");
+    if (strcmp(type, "linear") == 0)
+        r->kind = ROPE_LINEAR;
+    else if (strcmp(type, "llama3") == 0)
+        r->kind = ROPE_LLAMA3;
+    else
+        return err_set(err, ERR_INVALID,
+                       "config.json: rope_scaling is %.40s; only linear and "
+                       "llama3 are known",
+                       type);
+    rc = get_float(rope, "factor", 0, &r->factor, err);
+    if (rc == 0 && r->factor < 1.0f)
+        rc = err_set(err, ERR_INVALID,
+                     "config.json: factor of rope_scaling is below 1");
+    if (rc == 0 && r->kind == ROPE_LLAMA3)
+        rc = get_llama3(rope, r, err);
+    return rc;
+}
+
+/* Newer transformers keep all rotary settings in an object of their own. */
 static int get_rope(const json_t *config, struct model_shape *s,
                     struct err *err)
 {
     const json_t *rope = json_object_get(config, "rope_parameters");
-    const char *type = json_string_value(json_object_get(rope, "rope_type"));
+    int rc = get_scaling(json_object_get(config, "rope_scaling"), &s->rope,
+                         err);
 
-    if (type && strcmp(type, "default") != 0)
-        return err_set(err, ERR_INVALID,
-                       "config.json: rope_type is %.40s; only default is "
-                       "known",
-                       type);
+    if (rc == 0 && json_is_object(rope) &&
+        (json_object_get(rope, "rope_type") || json_object_get(rope, "type")))
+        rc = get_scaling(rope, &s->rope, err);
+    if (rc)
+        return rc;
     if (json_object_get(rope, "rope_theta"))
         config = rope;
     return get_float(config, "rope_theta", 10000.0, &s->rope_theta, err);
 }
 
+/* A token sees only the last tokens of a sliding window. A segment that is no
+ * longer than the window is not affected, so the window bounds the context. */
+static int limit_to_window(const json_t *config, const struct family *f,
+                           int *context, struct err *err)
+{
+    const json_t *window = json_object_get(config, "sliding_window");
+    int tokens, rc;
+
+    if (!f->windows || json_is_null(window) ||
+        (f->window_is_chosen &&
+         !json_is_true(json_object_get(config, "use_sliding_window"))))
+        return 0;
+    rc = get_int(config, "sliding_window", INT32_MAX, WINDOW, &tokens, err);
+    if (rc == 0 && tokens < *context)
+        *context = tokens;
+    return rc;
+}
+
 /* Uses the defaults of transformers for absent settings. */
-static int get_sizes(const json_t *config, struct model_shape *s,
-                     struct err *err)
+static int get_sizes(const json_t *config, const struct family *f,
+                     struct model_shape *s, struct err *err)
 {
     int rc;
 
@@ -254,13 +402,16 @@ static int get_sizes(const json_t *config, struct model_shape *s,
                      err);
     if (rc == 0)
         rc = get_int(config, "num_key_value_heads", MODEL_MAX_DIM,
-                     s->qk_norm ? 32 : s->heads, &s->kv_heads, err);
+                     f->kv_heads ? f->kv_heads : s->heads, &s->kv_heads, err);
     if (rc == 0)
         rc = get_int(config, "head_dim", MODEL_MAX_DIM,
-                     s->qk_norm ? 128 : s->dim / s->heads, &s->head_dim, err);
+                     f->head_dim ? f->head_dim : s->dim / s->heads,
+                     &s->head_dim, err);
     if (rc == 0)
-        rc = get_int(config, "max_position_embeddings", INT32_MAX,
-                     s->qk_norm ? 32768 : 2048, &s->context, err);
+        rc = get_int(config, "max_position_embeddings", INT32_MAX, f->context,
+                     &s->context, err);
+    if (rc == 0)
+        rc = limit_to_window(config, f, &s->context, err);
     if (s->context > MODEL_MAX_CONTEXT)
         s->context = MODEL_MAX_CONTEXT;
     if (rc == 0)
@@ -305,6 +456,7 @@ static int get_end_of_text(const json_t *config, int vocab_size,
 int hf_parse_config(const char *json, size_t n_bytes, struct model_shape *shape,
                     int64_t *end_of_text, struct err *err)
 {
+    const struct family *family;
     struct model_shape s = {0};
     json_error_t why;
     json_t *config = json_loadb(json, n_bytes, JSON_REJECT_DUPLICATES, &why);
@@ -315,11 +467,13 @@ int hf_parse_config(const char *json, size_t n_bytes, struct model_shape *shape,
                      config ? "not an object" : why.text);
         goto out;
     }
-    rc = get_architecture(config, &s, err);
+    rc = get_family(config, &family, err);
+    if (rc == 0)
+        rc = get_architecture(config, family, &s, err);
     if (rc == 0)
         rc = check_fixed(config, err);
     if (rc == 0)
-        rc = get_sizes(config, &s, err);
+        rc = get_sizes(config, family, &s, err);
     if (rc == 0)
         rc = get_rope(config, &s, err);
     if (rc == 0)
@@ -370,7 +524,7 @@ static const struct tensor *expect(struct check *c, const char *name, int rows,
 static void expect_layer(struct check *c, int layer, const char *name, int rows,
                          int columns)
 {
-    char *full = xasprintf("model.layers.%d.%s.weight", layer, name);
+    char *full = xasprintf("model.layers.%d.%s", layer, name);
 
     expect(c, full, rows, columns);
     free(full);
@@ -382,19 +536,26 @@ static void expect_layers(struct check *c, const struct model_shape *s)
     int kv = s->kv_heads * s->head_dim;
 
     for (int i = 0; i < s->layers; i++) {
-        expect_layer(c, i, "input_layernorm", s->dim, 0);
-        expect_layer(c, i, "self_attn.q_proj", q, s->dim);
-        expect_layer(c, i, "self_attn.k_proj", kv, s->dim);
-        expect_layer(c, i, "self_attn.v_proj", kv, s->dim);
-        expect_layer(c, i, "self_attn.o_proj", s->dim, q);
-        if (s->qk_norm) {
-            expect_layer(c, i, "self_attn.q_norm", s->head_dim, 0);
-            expect_layer(c, i, "self_attn.k_norm", s->head_dim, 0);
+        expect_layer(c, i, "input_layernorm.weight", s->dim, 0);
+        expect_layer(c, i, "self_attn.q_proj.weight", q, s->dim);
+        expect_layer(c, i, "self_attn.k_proj.weight", kv, s->dim);
+        expect_layer(c, i, "self_attn.v_proj.weight", kv, s->dim);
+        expect_layer(c, i, "self_attn.o_proj.weight", s->dim, q);
+        if (s->bias != MODEL_BIAS_NONE) {
+            expect_layer(c, i, "self_attn.q_proj.bias", q, 0);
+            expect_layer(c, i, "self_attn.k_proj.bias", kv, 0);
+            expect_layer(c, i, "self_attn.v_proj.bias", kv, 0);
         }
-        expect_layer(c, i, "post_attention_layernorm", s->dim, 0);
-        expect_layer(c, i, "mlp.gate_proj", s->ffn_dim, s->dim);
-        expect_layer(c, i, "mlp.up_proj", s->ffn_dim, s->dim);
-        expect_layer(c, i, "mlp.down_proj", s->dim, s->ffn_dim);
+        if (s->bias == MODEL_BIAS_ALL)
+            expect_layer(c, i, "self_attn.o_proj.bias", s->dim, 0);
+        if (s->qk_norm) {
+            expect_layer(c, i, "self_attn.q_norm.weight", s->head_dim, 0);
+            expect_layer(c, i, "self_attn.k_norm.weight", s->head_dim, 0);
+        }
+        expect_layer(c, i, "post_attention_layernorm.weight", s->dim, 0);
+        expect_layer(c, i, "mlp.gate_proj.weight", s->ffn_dim, s->dim);
+        expect_layer(c, i, "mlp.up_proj.weight", s->ffn_dim, s->dim);
+        expect_layer(c, i, "mlp.down_proj.weight", s->dim, s->ffn_dim);
     }
 }
 
@@ -407,28 +568,36 @@ static void expect_output(struct check *c, const struct model_shape *s,
     if (s->tied && !tensor_find(c->list, "lm_head.weight"))
         return;
     output = expect(c, "lm_head.weight", s->vocab_size, s->dim);
-    if (s->tied && c->rc == 0 &&
+    if (s->tied && c->rc == 0 && output->data && embedding->data &&
         memcmp(output->data, embedding->data, tensor_bytes(output)) != 0)
         c->rc = err_set(c->err, ERR_INVALID,
                         "tensor lm_head.weight differs from the embedding "
                         "that it is tied to");
 }
 
+/* The parts of a layer; the last ones only with norms and with biases. */
 static bool is_layer_part(const char *part, const struct model_shape *s)
 {
     static const char *const parts[] = {
-        "input_layernorm",  "self_attn.q_proj", "self_attn.k_proj",
-        "self_attn.v_proj", "self_attn.o_proj", "post_attention_layernorm",
-        "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj",
-        "self_attn.q_norm", "self_attn.k_norm",
+        "input_layernorm.weight",  "self_attn.q_proj.weight",
+        "self_attn.k_proj.weight", "self_attn.v_proj.weight",
+        "self_attn.o_proj.weight", "post_attention_layernorm.weight",
+        "mlp.gate_proj.weight",    "mlp.up_proj.weight",
+        "mlp.down_proj.weight",
     };
-    size_t n = sizeof parts / sizeof *parts - (s->qk_norm ? 0 : 2);
 
-    for (size_t i = 0; i < n; i++)
-        if (strncmp(part, parts[i], strlen(parts[i])) == 0 &&
-            strcmp(part + strlen(parts[i]), ".weight") == 0)
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (strcmp(part, parts[i]) == 0)
             return true;
-    return false;
+    if (strcmp(part, "self_attn.q_norm.weight") == 0 ||
+        strcmp(part, "self_attn.k_norm.weight") == 0)
+        return s->qk_norm;
+    if (strcmp(part, "self_attn.q_proj.bias") == 0 ||
+        strcmp(part, "self_attn.k_proj.bias") == 0 ||
+        strcmp(part, "self_attn.v_proj.bias") == 0)
+        return s->bias != MODEL_BIAS_NONE;
+    return strcmp(part, "self_attn.o_proj.bias") == 0 &&
+           s->bias == MODEL_BIAS_ALL;
 }
 
 static bool is_expected(const char *name, const struct model_shape *s)
@@ -476,7 +645,10 @@ static uint64_t count_elements(const struct model_shape *s)
     uint64_t q = (uint64_t)s->heads * hd, kv = (uint64_t)s->kv_heads * hd;
     uint64_t embed = (uint64_t)s->vocab_size * c;
     uint64_t layer = 2 * c + 2 * c * (q + kv) +
-                     3 * c * (uint64_t)s->ffn_dim + (s->qk_norm ? 2 * hd : 0);
+                     3 * c * (uint64_t)s->ffn_dim +
+                     (s->qk_norm ? 2 * hd : 0) +
+                     (s->bias != MODEL_BIAS_NONE ? q + 2 * kv : 0) +
+                     (s->bias == MODEL_BIAS_ALL ? c : 0);
 
     return embed + (uint64_t)s->layers * layer + c + (s->tied ? 0 : embed);
 }
@@ -497,49 +669,4 @@ int hf_check_size(const char *path, const struct model_shape *shape,
                    "%s: %" PRIu64 " bytes, but the model of config.json "
                    "needs at least %" PRIu64,
                    path, (uint64_t)st.st_size, least);
-}
-
-/* --- a directory -------------------------------------------------------- */
-
-static int read_small(const char *dir, const char *name, size_t limit_bytes,
-                      struct buf *out, struct err *err)
-{
-    char *path = fileio_join(dir, name);
-    int rc = fileio_read(path, limit_bytes, out, err);
-
-    free(path);
-    return rc;
-}
-
-int hf_read_dir(const char *dir, struct model_shape *shape,
-                int64_t *end_of_text, struct tensor_list *weights,
-                struct buf *tokenizer_json, struct err *err)
-{
-    char *path = fileio_join(dir, "model.safetensors");
-    struct buf config = BUF_INIT;
-    int rc;
-
-    rc = read_small(dir, "config.json", MAX_JSON_BYTES, &config, err);
-    if (rc)
-        goto out;
-    rc = hf_parse_config(config.data ? config.data : "", config.len, shape,
-                         end_of_text, err);
-    if (rc == 0)
-        rc = hf_check_size(path, shape, err);
-    if (rc == 0)
-        rc = read_small(dir, "tokenizer.json", MAX_TOKENIZER_BYTES,
-                        tokenizer_json, err);
-    if (rc == 0)
-        rc =
-            safetensors_read(path, NULL, MAX_WEIGHTS_BYTES, weights, NULL, err);
-    if (rc == 0)
-        rc = hf_check_weights(shape, weights, err);
-    if (rc && err && strncmp(err->msg, dir, strlen(dir)) != 0)
-        err_prefix(err, "%s", dir);
-    if (rc)
-        tensor_list_release(weights);
-out:
-    buf_release(&config);
-    free(path);
-    return rc;
 }

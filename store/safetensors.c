@@ -328,3 +328,21 @@ int safetensors_read_metadata(const char *path, uint64_t limit_bytes,
         close(in.fd);
     return rc;
 }
+
+int safetensors_read_shapes(const char *path, uint64_t limit_bytes,
+                            struct tensor_list *out, struct err *err)
+{
+    struct input in = {.name = path, .fd = -1};
+    struct safetensors_header h = {0};
+    int rc = open_input(path, limit_bytes, &in, err);
+
+    if (rc == 0)
+        rc = read_header(&in, &h, err);
+    for (size_t i = 0; rc == 0 && i < h.n; i++)
+        tensor_add_borrowed(out, h.spans[i].name, h.spans[i].kind->type,
+                            h.spans[i].n_dims, h.spans[i].shape, NULL);
+    safetensors_header_release(&h);
+    if (in.fd >= 0)
+        close(in.fd);
+    return rc;
+}

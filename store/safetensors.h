@@ -69,6 +69,12 @@ int safetensors_read(const char *path, const char *sha256, uint64_t limit_bytes,
                      struct tensor_list *out, struct buf *metadata_json,
                      struct err *err);
 
+/* Reads only the header of a file: lists the tensors that safetensors_read
+ * would give, without their numbers (data is NULL). Errors as in
+ * safetensors_read. */
+int safetensors_read_shapes(const char *path, uint64_t limit_bytes,
+                            struct tensor_list *out, struct err *err);
+
 /* Reads only the header of a file: appends __metadata__ as a JSON object.
  * Errors as in safetensors_read. */
 int safetensors_read_metadata(const char *path, uint64_t limit_bytes,

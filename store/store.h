@@ -45,8 +45,8 @@
 #include "base/model_shape.h"
 #include "base/tensor.h"
 #include "store/catalog.h"
-#include "store/hf.h"
 
+struct hf_text;
 struct sqlite3;
 struct store; /* fields are in store_private.h */
 
@@ -140,7 +140,9 @@ struct store_publication {
     const struct tensor_list *ngram; /* NULL or empty: no n-gram memory */
     const char *tokenizer_json;       /* NULL when linear */
     size_t tokenizer_json_bytes;
-    struct hf_tokens tokens;   /* not used when linear */
+    uint32_t end_of_text;
+    const struct hf_text *text; /* NULL: that of mneme's own vocabularies, with
+                                   end_of_text */
     const char *labels_json;   /* array of strings */
     const char *metadata_json; /* object: counters, losses by domain, kernels;
                                   stored in the row and state.safetensors */

@@ -190,20 +190,22 @@ static int write_tensors(struct writer *w, const char *name,
 static int write_model(struct writer *w, struct err *err)
 {
     const struct store_publication *p = w->p;
+    const struct hf_text own = HF_TEXT_OWN(p->end_of_text);
+    const struct hf_text *tokens = p->text ? p->text : &own;
     struct buf text = BUF_INIT;
     int rc;
 
     if (!p->shape)
         return 0;
-    hf_config_json(p->shape, &p->tokens, &text);
+    hf_config_json(p->shape, tokens, &text);
     rc = write_buf(w, "config.json", &text, err);
     if (rc)
         return rc;
-    hf_generation_config_json(&p->tokens, &text);
+    hf_generation_config_json(tokens, &text);
     rc = write_buf(w, "generation_config.json", &text, err);
     if (rc)
         return rc;
-    hf_tokenizer_config_json(p->shape, &p->tokens, &text);
+    hf_tokenizer_config_json(p->shape, tokens, &text);
     rc = write_buf(w, "tokenizer_config.json", &text, err);
     if (rc == 0)
         rc = write_text(w, "tokenizer.json", p->tokenizer_json,

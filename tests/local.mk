@@ -81,6 +81,7 @@ FLOW_TESTS = \
 	tests/flows/flow_streams.py \
 	tests/flows/flow_openapi.py \
 	tests/flows/flow_libmneme.py \
+	tests/flows/flow_import.py \
 	tests/flows/flow_installed.sh \
 	tests/flows/flow_dist.sh \
 	tests/flows/flow_kafka.py \
@@ -161,6 +162,7 @@ EXTRA_DIST += \
 	tests/data/saved_again/model.safetensors \
 	tests/data/saved_again/tokenizer.json \
 	tests/data/saved_again/tokenizer_config.json \
+	tests/data/models \
 	tests/data/tokenizers/gpt2.json tests/data/tokenizers/gpt2.ids.json \
 	tests/data/tokenizers/llama2.json tests/data/tokenizers/llama2.ids.json \
 	tests/data/tokenizers/mistral.json tests/data/tokenizers/mistral.ids.json \

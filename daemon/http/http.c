@@ -142,7 +142,8 @@ int http_start(const struct http_context *context, struct http **http,
     h->events = api_events_watch(context->board, h->series);
     h->slots = http_slots_create(options_cores(), MAX_WAITING);
     h->generators =
-        http_slots_create(options_generations(context->conf), MAX_WAITING);
+        http_slots_create(context->generations ? context->generations : 1,
+                          MAX_WAITING);
     h->rules.share =
         http_share_create(conf->cpu_share, options_cores(), context->board);
     rc = raise_descriptors(conf, err);

@@ -55,6 +55,7 @@ struct http_context {
     struct catalog *catalog;
     struct control *control;
     struct source *source; /* for POST /v1/records; NULL: none */
+    int generations;       /* completions at the same time; 0: one */
 };
 
 /* A part of a file as the body of a reply. */

@@ -42,26 +42,12 @@ static void tell_source(struct publisher *p, const struct snapshot *s)
     free(positions);
 }
 
-static struct hf_tokens tokens_of(const struct tokenizer *t)
-{
-    token_id begin = tokenizer_begin_of_text(t);
-    token_id end = tokenizer_end_of_text(t);
-
-    return (struct hf_tokens){
-        .begin = begin,
-        .end = end,
-        .begin_name = tokenizer_piece(t, begin),
-        .end_name = tokenizer_piece(t, end),
-        .pre = tokenizer_gguf_pre(t),
-        .adds_begin = tokenizer_adds_begin(t),
-        .splits_special = tokenizer_is_own(t),
-    };
-}
-
 int publisher_publish(struct publisher *p, const struct snapshot *s,
                       int64_t *version, struct err *err)
 {
     int64_t started = timing_mono_ns();
+    struct hf_text text = p->tokenizer ? snapshot_text(p->tokenizer)
+                                       : (struct hf_text){0};
     struct catalog_pointers pointers;
     struct store_publication publication = {
         .created_ms = s->created_ms,
@@ -76,6 +62,7 @@ int publisher_publish(struct publisher *p, const struct snapshot *s,
         .ngram = &s->ngram,
         .tokenizer_json = p->tokenizer ? p->tokenizer_json.data : NULL,
         .tokenizer_json_bytes = p->tokenizer_json.len,
+        .text = p->tokenizer ? &text : NULL,
         .labels_json = s->labels_json.data,
         .metadata_json = s->metadata.data,
         .offsets = s->offsets,
@@ -89,8 +76,6 @@ int publisher_publish(struct publisher *p, const struct snapshot *s,
     };
     int rc = catalog_pointers(p->options.catalog, &pointers, err);
 
-    if (p->tokenizer)
-        publication.tokens = tokens_of(p->tokenizer);
     probe_release(&p->probe);
     p->probed_version = 0;
     if (rc)

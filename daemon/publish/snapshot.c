@@ -73,3 +73,16 @@ void snapshot_free(struct snapshot *s)
     replay_changes_free(s->holdout_changes);
     free(s);
 }
+
+struct hf_text snapshot_text(const struct tokenizer *t)
+{
+    token_id begin = tokenizer_begin_of_text(t), end = tokenizer_end_of_text(t);
+
+    return (struct hf_text){.begin = begin,
+                            .end = end,
+                            .begin_name = tokenizer_piece(t, begin),
+                            .end_name = tokenizer_piece(t, end),
+                            .pre = tokenizer_gguf_pre(t),
+                            .adds_begin = tokenizer_adds_begin(t),
+                            .splits_special = tokenizer_is_own(t)};
+}

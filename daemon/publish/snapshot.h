@@ -23,7 +23,9 @@
 #include "base/tensor.h"
 #include "daemon/intake/progress.h"
 #include "learner/learner.h"
+#include "learner/tokenizer/tokenizer.h"
 #include "replay/replay.h"
+#include "store/hf.h"
 
 struct snapshot {
     int64_t step, tokens_seen, created_ms;
@@ -57,5 +59,8 @@ void snapshot_not_stored(struct snapshot *s, struct replay *replay,
                          struct replay *holdout, struct progress *progress);
 
 void snapshot_free(struct snapshot *s);
+
+/* Says how a tokenizer cuts text, for store_publication. Points into it. */
+struct hf_text snapshot_text(const struct tokenizer *t);
 
 #endif

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 noinst_LIBRARIES += daemon/train/libtrain.a
 daemon_train_libtrain_a_SOURCES = \
+	daemon/train/adopt.c daemon/train/adopt.h \
 	daemon/train/forget.c daemon/train/forget.h \
 	daemon/train/inbox.c daemon/train/inbox.h \
 	daemon/train/learning.c daemon/train/learning.h \
@@ -14,4 +15,4 @@ daemon_train_libtrain_a_SOURCES = \
 	daemon/train/trainer.c daemon/train/trainer.h \
 	daemon/train/trainer_board.c daemon/train/trainer_board.h
 
-TRAIN_LIBS = daemon/train/libtrain.a $(PUBLISH_LIBS)
+TRAIN_LIBS = daemon/train/libtrain.a interchange/libinterchange.a $(PUBLISH_LIBS)

@@ -8,6 +8,7 @@
 
 #include "daemon/board/series.h"
 #include "daemon/board/status.h"
+#include "interchange/import.h"
 #include "learner/model.h"
 
 /* Measured: 3e-3 is best at 96 channels, 1e-3 at 256 (bench/NOTES.md). */
@@ -61,6 +62,27 @@ int options_shape(const struct conf *conf, int vocab_size,
     shape->vocab_size = vocab_size;
     shape->qk_norm = m->qk_norm;
     return model_shape_check(shape, err);
+}
+
+void options_limit_context(const struct conf *conf, struct model_shape *shape)
+{
+    int64_t most = conf->model.context ? conf->model.context
+                                       : OPTIONS_INIT_CONTEXT;
+
+    if (shape->context > most)
+        shape->context = (int)most;
+}
+
+int options_first_shape(const struct conf *conf, struct model_shape *shape,
+                        struct err *err)
+{
+    int rc;
+
+    if (!conf->model.init)
+        return options_shape(conf, (int)conf->model.vocab_size, shape, err);
+    rc = import_read_shape(conf->model.init, shape, err);
+    options_limit_context(conf, shape);
+    return rc;
 }
 
 float options_rate(const struct conf *conf, const struct model_shape *shape)
@@ -170,20 +192,14 @@ size_t options_http_bytes(const struct conf *conf)
 }
 
 /* The most memory of one completion; 0: preset linear. */
-static size_t generation_bytes(const struct conf *conf)
+static size_t generation_bytes(const struct model_shape *shape)
 {
-    struct model_shape shape;
-    int vocab = (int)conf->model.vocab_size;
-
-    if (conf->model.preset == CONF_PRESET_LINEAR ||
-        options_shape(conf, vocab > 257 ? vocab : 257, &shape, NULL) != 0)
-        return 0;
-    return infer_generation_bytes(&shape);
+    return shape ? infer_generation_bytes(shape) : 0;
 }
 
-int options_generations(const struct conf *conf)
+int options_generations(const struct model_shape *shape)
 {
-    size_t one = generation_bytes(conf);
+    size_t one = generation_bytes(shape);
     size_t n = one ? GENERATION_BYTES / one : 1;
 
     if (n < (size_t)options_cores())
@@ -224,7 +240,8 @@ size_t options_memory(const struct conf *conf,
         (size_t)conf->learner.batch_tokens * labels * sizeof(float);
     /* A holder without a slot may take one extra (http_slots.h). */
     size_t generations =
-        (size_t)(options_generations(conf) + 1) * generation_bytes(conf);
+        (size_t)(options_generations(learner->shape) + 1) *
+        generation_bytes(learner->shape);
     size_t block = 0, ngram = 0, working = 0;
 
     if (learner->shape) {
@@ -252,6 +269,6 @@ size_t options_memory(const struct conf *conf,
            batch_logits + labels * LABEL_BYTES +
            (size_t)conf->model.max_domains * DOMAIN_BYTES +
            series_bytes(STATUS_MAX_DOMAINS) + OPTIONS_STAGED_BYTES + kept +
-           OPTIONS_QUEUE_BYTES + options_http_bytes(conf) + generations + working +
-           connections * CONNECTION_BYTES + tls + fixed;
+           OPTIONS_QUEUE_BYTES + options_http_bytes(conf) + generations +
+           working + connections * CONNECTION_BYTES + tls + fixed;
 }

@@ -20,6 +20,16 @@
 int options_shape(const struct conf *conf, int vocab_size,
                   struct model_shape *shape, struct err *err);
 
+/* The context of a model of another program: model.context, or at most
+ * OPTIONS_INIT_CONTEXT; never more than the model's own. */
+#define OPTIONS_INIT_CONTEXT 2048
+void options_limit_context(const struct conf *conf, struct model_shape *shape);
+
+/* The shape of a new directory: that of model.init, or the configured one. Not
+ * for preset linear. */
+int options_first_shape(const struct conf *conf, struct model_shape *shape,
+                        struct err *err);
+
 /* The configured learning rate, or the one that suits the model's width. */
 float options_rate(const struct conf *conf, const struct model_shape *shape);
 
@@ -43,8 +53,9 @@ int options_cores(void);
 /* The most memory that all request bodies together may take, raw and parsed. */
 size_t options_http_bytes(const struct conf *conf);
 
-/* The number of completions that are generated at the same time. */
-int options_generations(const struct conf *conf);
+/* The number of completions that are generated at the same time. NULL: preset
+ * linear */
+int options_generations(const struct model_shape *shape);
 
 /* The most memory that the daemon will use, in bytes. */
 size_t options_memory(const struct conf *conf,

@@ -10,8 +10,9 @@
 #include "base/log.h"
 #include "base/xalloc.h"
 #include "daemon/intake/vocabulary.h"
+#include "daemon/train/options.h"
 #include "replay/replay.h"
-#include "store/hf.h"
+#include "interchange/import.h"
 
 /* --- settings ----------------------------------------------------------- */
 
@@ -99,33 +100,30 @@ int restore_settings(struct store *store, struct conf *conf, int threads,
 
 /* --- a new state -------------------------------------------------------- */
 
-/* model.init: shape, vocabulary and weights of another model's directory. */
+/* model.init: shape, vocabulary and weights of a model of another program. */
 static int begin_from_model(const struct conf *conf, struct learning *learning,
                             struct err *err)
 {
-    struct tensor_list weights = TENSOR_LIST_INIT;
-    struct buf json = BUF_INIT;
+    struct import_model m = IMPORT_MODEL_INIT;
     struct tokenizer *tokenizer = NULL;
-    struct model_shape shape;
-    int64_t end_of_text;
-    int rc = hf_read_dir(conf->model.init, &shape, &end_of_text, &weights,
-                         &json, err);
+    int rc = import_read(conf->model.init, &m, err);
 
     if (rc == 0)
-        rc = tokenizer_from_json(json.data, json.len, &tokenizer, err);
+        rc = tokenizer_from_json(m.tokenizer_json.data, m.tokenizer_json.len,
+                                 &tokenizer, err);
+    options_limit_context(conf, &m.shape);
     if (rc == 0)
-        rc = learning_prepare_shape(learning, tokenizer, &shape, err);
+        rc = learning_prepare_shape(learning, tokenizer, &m.shape, err);
     if (rc == 0)
-        rc = learner_import_weights(learning->learner, &weights, err);
-    tensor_list_release(&weights);
-    buf_release(&json);
+        rc = learner_import_weights(learning->learner, &m.weights, err);
+    import_release(&m);
     if (rc)
         err_prefix(err, "model.init %s", conf->model.init);
     return rc;
 }
 
-static int begin_new(const struct conf *conf, struct learning *learning,
-                     struct err *err)
+int restore_new(const struct conf *conf, struct learning *learning,
+                struct err *err)
 {
     struct tokenizer *tokenizer = NULL;
     int rc;
@@ -138,6 +136,18 @@ static int begin_new(const struct conf *conf, struct learning *learning,
     if (rc == 0 && tokenizer)
         rc = learning_prepare(learning, tokenizer, err);
     return rc;
+}
+
+int restore_shape(struct catalog *catalog, const struct conf *conf,
+                  struct model_shape *shape, struct err *err)
+{
+    struct catalog_pointers pointers = {0};
+    int rc = catalog_pointers(catalog, &pointers, err);
+
+    if (rc == 0 && pointers.head &&
+        store_load_shape(catalog, pointers.head, shape, NULL) == 0)
+        return 0;
+    return rc ? rc : options_first_shape(conf, shape, err);
 }
 
 /* --- a stored state ----------------------------------------------------- */
@@ -200,7 +210,7 @@ int restore_state(struct store *store, const struct conf *conf,
     if (rc)
         return rc;
     if (pointers.head == 0)
-        return begin_new(conf, learning, err);
+        return restore_new(conf, learning, err);
 
     /* All versions have the same vocabulary and shape: they come from the
      * newest version whose files are whole. */

@@ -49,6 +49,19 @@ int restore_settings(struct store *store, struct conf *conf, int threads,
 int restore_state(struct store *store, const struct conf *conf,
                   struct learning *learning, struct err *err);
 
+/* Prepares learning with the state of a directory without a version, as
+ * restore_state does. */
+int restore_new(const struct conf *conf, struct learning *learning,
+                struct err *err);
+
+/*
+ * Finds the shape that restore_state will give the model, before memory is
+ * taken for it: that of the head version, of model.init, or of the
+ * configuration. Not for preset linear.
+ */
+int restore_shape(struct catalog *catalog, const struct conf *conf,
+                  struct model_shape *shape, struct err *err);
+
 /* Loads the serving version into serving, if there is one. */
 int restore_serving(struct store *store, struct catalog *catalog,
                     struct serving *serving, struct err *err);

@@ -15,8 +15,8 @@
  * Rows that a product writes are padded to whole panels of columns.
  *
  * All weights of a version are one block: for each layer its matrices in
- * panels, then its norms; at the end the last norm, the output layer, and the
- * embedding if the output layer cannot serve as one.
+ * panels, then its norms and biases; at the end the last norm, the output layer,
+ * and the embedding if the output layer cannot serve as one.
  */
 #include "config.h"
 
@@ -42,6 +42,7 @@ static_assert(FROZEN_BLOCK == PANEL, "a block has whole panels of keys");
 
 struct layer {
     float *attn_norm, *ffn_norm, *q_norm, *k_norm;
+    float *qkv_bias, *o_bias; /* NULL: none */
     struct packed qkv, o, gu, down;
 };
 
@@ -120,6 +121,10 @@ static size_t lay_out_weights(struct frozen *f, char *block)
         l->ffn_norm = alloc_floats(block, &used, f->c);
         l->q_norm = alloc_floats(block, &used, f->hd);
         l->k_norm = alloc_floats(block, &used, f->hd);
+        if (s->bias != MODEL_BIAS_NONE)
+            l->qkv_bias = alloc_floats(block, &used, f->q + 2 * f->kv);
+        if (s->bias == MODEL_BIAS_ALL)
+            l->o_bias = alloc_floats(block, &used, f->c);
     }
     f->norm = alloc_floats(block, &used, f->c);
     lay_out_matrix(&f->head, f, f->c, f->v, block, &used);
@@ -183,6 +188,14 @@ static void set_layer_tensor(struct frozen *f, size_t i, size_t offset,
         copy_floats(l->q_norm, data, f->hd);
     else if (f->m->shape.qk_norm && offset == at->k_norm)
         copy_floats(l->k_norm, data, f->hd);
+    else if (l->qkv_bias && offset == at->q_bias)
+        copy_floats(l->qkv_bias, data, f->q);
+    else if (l->qkv_bias && offset == at->k_bias)
+        copy_floats(l->qkv_bias + f->q, data, f->kv);
+    else if (l->qkv_bias && offset == at->v_bias)
+        copy_floats(l->qkv_bias + f->q + f->kv, data, f->kv);
+    else if (l->o_bias && offset == at->o_bias)
+        copy_floats(l->o_bias, data, f->c);
     else if (offset == at->q)
         packed_fill(&l->qkv, 0, data, f->q);
     else if (offset == at->k)
@@ -312,6 +325,15 @@ static void product(const struct packed *p, const float *x, size_t x_stride,
     packed_product(p, &r, 0, p->panels.n_panels);
 }
 
+/* Adds a bias of `columns` floats to each of n rows. */
+HOT static void add_bias(float *y, size_t y_stride, const float *bias, size_t n,
+                         size_t columns)
+{
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < columns; j++)
+            y[i * y_stride + j] += bias[j];
+}
+
 /* Applies RMSNorm to n rows of the residual; the result has rows of C
  * floats. */
 static void norm_rows(struct frozen_work *w, float *to, const float *x,
@@ -347,6 +369,8 @@ static void make_qkv(struct frozen_work *w, const struct layer *l,
     norm_rows(w, w->normed, x, l->attn_norm, n);
     product(&l->qkv, w->normed, f->c, n, w->qkv, f->qkv_cols, false,
             w->scratch);
+    if (l->qkv_bias)
+        add_bias(w->qkv, f->qkv_cols, l->qkv_bias, n, f->q + 2 * f->kv);
     for (size_t i = 0; f->m->shape.qk_norm && i < n; i++)
         norm_heads(w, l, w->qkv + i * f->qkv_cols);
     ops_fast->rope(w->qkv, f->qkv_cols, f->m->rope, w->pos, n,
@@ -413,6 +437,8 @@ static void finish_layer(struct frozen_work *w, const struct layer *l, float *x,
     const struct frozen *f = w->f;
 
     product(&l->o, w->att, f->q, n, x, f->c_cols, true, w->scratch);
+    if (l->o_bias)
+        add_bias(x, f->c_cols, l->o_bias, n, f->c);
     norm_rows(w, w->normed, x, l->ffn_norm, n);
     product(&l->gu, w->normed, f->c, n, w->gu, 2 * f->f_cols, false,
             w->scratch);

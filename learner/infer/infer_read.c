@@ -487,11 +487,11 @@ static void visit_echo(const struct visit *v, void *arg)
 }
 
 /*
- * Cuts the prompt as a record would be cut. If the prompt begins with an
- * end-of-text token, that id gets a segment of its own, and the rest is cut as
+ * Cuts the prompt as a record would be cut. If the prompt begins with the token
+ * that begins a text, that id gets a segment of its own, and the rest is cut as
  * without it.
- *   tokens  [n + 1] an end-of-text token, then the prompt
- *   own     the prompt's first id is end-of-text
+ *   tokens  [n + 1] the token that begins a text, then the prompt
+ *   own     the prompt's first id is that token
  */
 static size_t cut_prompt(const token_id *tokens, size_t n, bool own,
                          size_t context, struct segment *segments)

@@ -14,8 +14,7 @@
 #include "learner/tokenizer/tokenizer.h"
 
 struct cut {
-    struct token_list tokens; /* the token that begins a text, the text,
-                                 end-of-text */
+    struct token_list tokens; /* begin-of-text, the text, end-of-text */
     struct segment *segments; /* point into tokens */
     size_t n_segments;
 };

@@ -11,6 +11,8 @@ FUZZ_TARGETS = tests/fuzz/fuzz_yaml \
 	tests/fuzz/fuzz_tokenizer \
 	tests/fuzz/fuzz_replay_row \
 	tests/fuzz/fuzz_config_json \
+	tests/fuzz/fuzz_model_index \
+	tests/fuzz/fuzz_gguf \
 	tests/fuzz/fuzz_version_metadata \
 	tests/fuzz/fuzz_http_body
 FUZZ_SECONDS = 20
@@ -48,6 +50,12 @@ tests_fuzz_fuzz_replay_row_LDADD = $(REPLAY_LIBS) $(BASE_LIBS)
 tests_fuzz_fuzz_config_json_SOURCES = tests/fuzz/fuzz_config_json.c $(FUZZ_UTIL) $(FUZZ_MAIN)
 tests_fuzz_fuzz_config_json_LDFLAGS = $(FUZZ_FLAGS)
 tests_fuzz_fuzz_config_json_LDADD = $(STORE_LIBS) $(BASE_LIBS)
+tests_fuzz_fuzz_model_index_SOURCES = tests/fuzz/fuzz_model_index.c $(FUZZ_UTIL) $(FUZZ_MAIN)
+tests_fuzz_fuzz_model_index_LDFLAGS = $(FUZZ_FLAGS)
+tests_fuzz_fuzz_model_index_LDADD = $(INTERCHANGE_LIBS) $(BASE_LIBS)
+tests_fuzz_fuzz_gguf_SOURCES = tests/fuzz/fuzz_gguf.c $(FUZZ_UTIL) $(FUZZ_MAIN)
+tests_fuzz_fuzz_gguf_LDFLAGS = $(FUZZ_FLAGS)
+tests_fuzz_fuzz_gguf_LDADD = $(INTERCHANGE_LIBS) $(BASE_LIBS)
 tests_fuzz_fuzz_version_metadata_SOURCES = tests/fuzz/fuzz_version_metadata.c \
 	$(FUZZ_STORE) $(FUZZ_UTIL) $(FUZZ_MAIN)
 tests_fuzz_fuzz_version_metadata_LDFLAGS = $(FUZZ_FLAGS)

@@ -25,6 +25,7 @@
 #include "base/rng.h"
 #include "base/xalloc.h"
 #include "interchange/export.h"
+#include "interchange/import.h"
 #include "interchange/gguf_names.h"
 #include "learner/tokenizer/tokenizer.h"
 #include "store/hf.h"
@@ -46,6 +47,8 @@ static const struct model_shape small = {
     .rope_theta = 10000.0f,
     .tied = true,
 };
+
+static const struct hf_text text_256 = HF_TEXT_OWN(256);
 
 /* --- a model ------------------------------------------------------------ */
 
@@ -88,8 +91,6 @@ static void add_layer(struct tensor_list *l, const struct model_shape *s, int i)
     }
 }
 
-static const struct hf_tokens own = HF_OWN_TOKENS;
-
 static void make_model(struct export_model *m, bool qk_norm)
 {
     struct tokenizer *t = tokenizer_create_builtin(V);
@@ -104,9 +105,9 @@ static void make_model(struct export_model *m, bool qk_norm)
     add(&m->weights, "model.norm.weight", small.dim, 0);
     if (!m->shape.tied)
         add(&m->weights, "lm_head.weight", V, small.dim);
-    hf_config_json(&m->shape, &own, &m->config_json);
-    hf_generation_config_json(&own, &m->generation_config_json);
-    hf_tokenizer_config_json(&m->shape, &own, &m->tokenizer_config_json);
+    hf_config_json(&m->shape, &text_256, &m->config_json);
+    hf_generation_config_json(&text_256, &m->generation_config_json);
+    hf_tokenizer_config_json(&m->shape, &text_256, &m->tokenizer_config_json);
     tokenizer_to_json(t, &m->tokenizer_json);
     tokenizer_free(t);
 }
@@ -486,26 +487,24 @@ static void check_hf(const char *temp, enum gguf_type type, const char *dtype)
     struct export_model m, plain;
     struct export_report report;
     char *dir = xasprintf("%s/hf-%d", temp, (int)type);
-    struct tensor_list back = TENSOR_LIST_INIT;
-    struct model_shape shape;
-    struct buf tokenizer = BUF_INIT, config = BUF_INIT;
+    struct import_model back = IMPORT_MODEL_INIT;
+    struct buf config = BUF_INIT;
     char *path = fileio_join(dir, "config.json");
-    int64_t end;
 
     make_model(&m, true);
     make_model(&plain, true);
     assert_int_equal(export_write(&m, EXPORT_HF, type, dir, &report, NULL), 0);
-    assert_int_equal(
-        hf_read_dir(dir, &shape, &end, &back, &tokenizer, NULL), 0);
-    assert_memory_equal(&shape, &m.shape, sizeof shape);
-    assert_int_equal(end, 256);
-    assert_string_equal(tokenizer.data, m.tokenizer_json.data);
+    assert_int_equal(import_read(dir, &back, NULL), 0);
+    assert_memory_equal(&back.shape, &m.shape, sizeof back.shape);
+    assert_int_equal(back.end_of_text, 256);
+    assert_string_equal(back.tokenizer_json.data, m.tokenizer_json.data);
     assert_int_equal(fileio_read(path, 1 << 20, &config, NULL), 0);
     assert_non_null(strstr(config.data, dtype));
-    assert_int_equal(back.n, m.weights.n);
-    for (size_t i = 0; i < back.n; i++) {
-        const float *x = plain.weights.items[i].data, *y = back.items[i].data;
-        size_t n = tensor_count(&back.items[i]);
+    assert_int_equal(back.weights.n, m.weights.n);
+    for (size_t i = 0; i < back.weights.n; i++) {
+        const float *x = plain.weights.items[i].data;
+        const float *y = back.weights.items[i].data;
+        size_t n = tensor_count(&back.weights.items[i]);
 
         same_row(y, m.weights.items[i].data, n);
         for (size_t j = 0; j < n; j++)
@@ -517,8 +516,7 @@ static void check_hf(const char *temp, enum gguf_type type, const char *dtype)
     }
     export_model_release(&m);
     export_model_release(&plain);
-    tensor_list_release(&back);
-    buf_release(&tokenizer);
+    import_release(&back);
     buf_release(&config);
     free(path);
     free(dir);

@@ -83,17 +83,22 @@ static void set_formula(const struct model *m, float *params)
     }
 }
 
-static void bench_init(struct bench *x, bool qk_norm, bool tied)
+static void bench_init_shape(struct bench *x, const struct model_shape *shape)
 {
-    struct model_shape shape = odd_shape(qk_norm, tied);
-
     memset(x, 0, sizeof *x);
-    assert_int_equal(model_create(&shape, &x->m, NULL), 0);
+    assert_int_equal(model_create(shape, &x->m, NULL), 0);
     x->params = xfloats(x->m->n_params);
     x->grads = xfloats(x->m->n_params);
     set_formula(x->m, x->params);
     fill_batch(&x->b);
     x->w = model_work_create(x->m, N);
+}
+
+static void bench_init(struct bench *x, bool qk_norm, bool tied)
+{
+    struct model_shape shape = odd_shape(qk_norm, tied);
+
+    bench_init_shape(x, &shape);
 }
 
 static void bench_release(struct bench *x)
@@ -166,12 +171,12 @@ static void check_tensor(struct bench *x, const struct model_tensor *t)
     }
 }
 
-static void check_gradients(bool qk_norm, bool tied)
+static void check_gradients_of(const struct model_shape *shape)
 {
     struct bench x;
     float weight[N], dstates[N * 12];
 
-    bench_init(&x, qk_norm, tied);
+    bench_init_shape(&x, shape);
     for (size_t i = 0; i < N; i++)
         weight[i] = weight_of(i);
     for (size_t i = 0; i < N * 12; i++)
@@ -182,6 +187,28 @@ static void check_gradients(bool qk_norm, bool tied)
     for (size_t i = 0; i < x.m->n_tensors; i++)
         check_tensor(&x, &x.m->tensors[i]);
     bench_release(&x);
+}
+
+static void check_gradients(bool qk_norm, bool tied)
+{
+    struct model_shape shape = odd_shape(qk_norm, tied);
+
+    check_gradients_of(&shape);
+}
+
+/* Qwen2's biases with the rope of Llama 3.1; all biases with Qwen3's norms. */
+static void gradients_with_biases(void **state)
+{
+    struct model_shape shape = odd_shape(false, true);
+
+    (void)state;
+    shape.bias = MODEL_BIAS_QKV;
+    shape.rope = (struct rope_scaling){ROPE_LLAMA3, 4.0f, 1.0f, 2.0f, 64};
+    check_gradients_of(&shape);
+    shape = odd_shape(true, false);
+    shape.bias = MODEL_BIAS_ALL;
+    shape.rope = (struct rope_scaling){.kind = ROPE_LINEAR, .factor = 2.0f};
+    check_gradients_of(&shape);
 }
 
 static void gradients_tied(void **state)
@@ -694,6 +721,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_tied),
         cmocka_unit_test(gradients_qk_norm_untied),
+        cmocka_unit_test(gradients_with_biases),
         cmocka_unit_test(gradients_are_new_tied),
         cmocka_unit_test(gradients_are_new_untied),
         cmocka_unit_test(as_pytorch),

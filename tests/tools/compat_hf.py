@@ -4,8 +4,8 @@
 
     compat_hf.py
 
-publishes a Llama and a Qwen3 version with tests/tools/write_hf and loads each,
-and what `mneme export` makes of it, with AutoModelForCausalLM: every tensor
+publishes a Llama, a Qwen3 and a Qwen2 version, and one with the rope scaling of
+Llama 3, with tests/tools/write_hf and loads each, and what `mneme export` makes of it, with AutoModelForCausalLM: every tensor
 found, none made up, the numbers of the right type, and the logits those of a
 plain forward pass in NumPy over the same file. Prints TAP; skipped without
 transformers, torch and numpy. Needs no network.
@@ -69,9 +69,11 @@ def check(number, kind, expected):
 
 
 def main():
-    print("1..8")
+    print("1..16")
     results = [check(1, "llama", "LlamaForCausalLM"),
-               check(5, "qwen3", "Qwen3ForCausalLM")]
+               check(5, "qwen3", "Qwen3ForCausalLM"),
+               check(9, "qwen2", "Qwen2ForCausalLM"),
+               check(13, "llama3", "LlamaForCausalLM")]
     sys.exit(0 if all(results) else 1)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A forward pass of Llama and Qwen3 in plain NumPy, for comparisons."""
+"""A forward pass of Llama, Qwen2 and Qwen3 in plain NumPy, for comparisons."""
 
 import json
 import os
@@ -30,9 +30,19 @@ def norm(x, weight, eps):
     return x / np.sqrt((x * x).mean(-1, keepdims=True) + eps) * weight
 
 
-def rotate(x, theta):
+def stretch(rate, scaling):
+    """The rope scaling of Llama 3 (transformers' modeling_rope_utils)."""
+    if not scaling:
+        return rate
+    rounds = scaling["original_max_position_embeddings"] * rate / (2 * np.pi)
+    low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
+    kept = np.clip((rounds - low) / (high - low), 0, 1)
+    return kept * rate + (1 - kept) * rate / scaling["factor"]
+
+
+def rotate(x, theta, scaling):
     t, _, d = x.shape
-    rate = theta ** (-np.arange(0, d, 2) / d)
+    rate = stretch(theta ** (-np.arange(0, d, 2) / d), scaling)
     angle = np.arange(t)[:, None, None] * rate
     a, b = x[..., :d // 2], x[..., d // 2:]
     cos, sin = np.cos(angle), np.sin(angle)
@@ -43,13 +53,14 @@ def attend(c, w, pre, x):
     h, kv, d = (c["num_attention_heads"], c["num_key_value_heads"],
                 c["head_dim"])
     t = len(x)
-    q = (x @ w[pre + "q_proj.weight"].T).reshape(t, h, d)
-    k = (x @ w[pre + "k_proj.weight"].T).reshape(t, kv, d)
-    v = (x @ w[pre + "v_proj.weight"].T).reshape(t, kv, d)
+    q, k, v = (x @ w[pre + f"{p}_proj.weight"].T
+               + w.get(pre + f"{p}_proj.bias", 0) for p in "qkv")
+    q, k, v = q.reshape(t, h, d), k.reshape(t, kv, d), v.reshape(t, kv, d)
     if pre + "q_norm.weight" in w:
         q = norm(q, w[pre + "q_norm.weight"], c["rms_norm_eps"])
         k = norm(k, w[pre + "k_norm.weight"], c["rms_norm_eps"])
-    q, k = rotate(q, c["rope_theta"]), rotate(k, c["rope_theta"])
+    scaling = c.get("rope_scaling")
+    q, k = (rotate(y, c["rope_theta"], scaling) for y in (q, k))
     k, v = k.repeat(h // kv, 1), v.repeat(h // kv, 1)
     score = np.einsum("ihd,jhd->hij", q, k) / np.sqrt(d)
     score += np.triu(np.full((t, t), -np.inf), 1)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * write_hf DIR [qwen3] [wide] - publishes one version with small random weights
- * into the data directory DIR, for compat_hf.py and compat_gguf.py:
- * DIR/versions/000001 is what they load. wide: rows have a multiple of 32
- * numbers.
+ * write_hf DIR [qwen3 | qwen2 | llama3] [wide] - publishes one version with small
+ * random weights into the data directory DIR, for compat_hf.py and
+ * compat_gguf.py: DIR/versions/000001 is what they load. wide: rows have a
+ * multiple of 32 numbers.
  */
 #include "config.h"
 
@@ -53,7 +53,7 @@ static void add(struct tensor_list *l, const char *name, int rows, int columns)
 static void add_layer(struct tensor_list *l, int layer, const char *name,
                       int rows, int columns)
 {
-    char *full = xasprintf("model.layers.%d.%s.weight", layer, name);
+    char *full = xasprintf("model.layers.%d.%s", layer, name);
 
     add(l, full, rows, columns);
     free(full);
@@ -66,19 +66,24 @@ static void make_weights(struct tensor_list *l)
 
     add(l, "model.embed_tokens.weight", shape.vocab_size, shape.dim);
     for (int i = 0; i < shape.layers; i++) {
-        add_layer(l, i, "input_layernorm", shape.dim, 0);
-        add_layer(l, i, "self_attn.q_proj", q, shape.dim);
-        add_layer(l, i, "self_attn.k_proj", kv, shape.dim);
-        add_layer(l, i, "self_attn.v_proj", kv, shape.dim);
-        add_layer(l, i, "self_attn.o_proj", shape.dim, q);
-        if (shape.qk_norm) {
-            add_layer(l, i, "self_attn.q_norm", shape.head_dim, 0);
-            add_layer(l, i, "self_attn.k_norm", shape.head_dim, 0);
+        add_layer(l, i, "input_layernorm.weight", shape.dim, 0);
+        add_layer(l, i, "self_attn.q_proj.weight", q, shape.dim);
+        add_layer(l, i, "self_attn.k_proj.weight", kv, shape.dim);
+        add_layer(l, i, "self_attn.v_proj.weight", kv, shape.dim);
+        add_layer(l, i, "self_attn.o_proj.weight", shape.dim, q);
+        if (shape.bias != MODEL_BIAS_NONE) {
+            add_layer(l, i, "self_attn.q_proj.bias", q, 0);
+            add_layer(l, i, "self_attn.k_proj.bias", kv, 0);
+            add_layer(l, i, "self_attn.v_proj.bias", kv, 0);
         }
-        add_layer(l, i, "post_attention_layernorm", shape.dim, 0);
-        add_layer(l, i, "mlp.gate_proj", shape.ffn_dim, shape.dim);
-        add_layer(l, i, "mlp.up_proj", shape.ffn_dim, shape.dim);
-        add_layer(l, i, "mlp.down_proj", shape.dim, shape.ffn_dim);
+        if (shape.qk_norm) {
+            add_layer(l, i, "self_attn.q_norm.weight", shape.head_dim, 0);
+            add_layer(l, i, "self_attn.k_norm.weight", shape.head_dim, 0);
+        }
+        add_layer(l, i, "post_attention_layernorm.weight", shape.dim, 0);
+        add_layer(l, i, "mlp.gate_proj.weight", shape.ffn_dim, shape.dim);
+        add_layer(l, i, "mlp.up_proj.weight", shape.ffn_dim, shape.dim);
+        add_layer(l, i, "mlp.down_proj.weight", shape.dim, shape.ffn_dim);
     }
     add(l, "model.norm.weight", shape.dim, 0);
     if (!shape.tied)
@@ -95,7 +100,7 @@ int main(int argc, char **argv)
         .shape = &shape,
         .weights = &weights,
         .state = &state,
-        .tokens = HF_OWN_TOKENS,
+        .end_of_text = 256,
         .labels_json = "[]",
     };
     struct store *s = NULL;
@@ -109,9 +114,14 @@ int main(int argc, char **argv)
         if (strcmp(argv[i], "qwen3") == 0) {
             shape.qk_norm = true;
             shape.tied = false;
+        } else if (strcmp(argv[i], "qwen2") == 0) {
+            shape.bias = MODEL_BIAS_QKV;
+        } else if (strcmp(argv[i], "llama3") == 0) {
+            shape.rope =
+                (struct rope_scaling){ROPE_LLAMA3, 8.0f, 1.0f, 4.0f, 16};
         } else if (strcmp(argv[i], "wide") == 0) {
             shape.dim = 64;
-            shape.head_dim = 24;
+            shape.head_dim = shape.bias == MODEL_BIAS_QKV ? 16 : 24;
             shape.ffn_dim = 96;
         }
     }

@@ -116,7 +116,7 @@ static void publish(int64_t parent, int seed)
                                   .head = &head,
                                   .tokenizer_json = json.data,
                                   .tokenizer_json_bytes = json.len,
-                                  .tokens = HF_OWN_TOKENS,
+                                  .end_of_text = 256,
                                   .labels_json = "[\"red\",\"blue\"]",
                                   .metadata_json = "{}",
                                   .offsets = &offset,
@@ -180,7 +180,7 @@ void util_start(const char *listen, const char *token_file)
     for (int i = 0; i < 5; i++)
         free(sets[i]);
     context = (struct http_context){fix.conf,    &fix.board,  fix.serving,
-                                    fix.catalog, fix.control, fix.source};
+                                    fix.catalog, fix.control, fix.source, 8};
     if (http_start(&context, &fix.http, &err) != 0)
         fail_msg("%s", err.msg);
     fix.port = atoi(strrchr(http_address(fix.http), ':') + 1);

@@ -164,7 +164,7 @@ void util_version_init(struct util_version *v, int64_t parent, int64_t seed)
                                       .ngram = &v->ngram,
                                       .tokenizer_json = "{\"model\":{}}",
                                       .tokenizer_json_bytes = 12,
-                                      .tokens = HF_OWN_TOKENS,
+                                      .end_of_text = 256,
                                       .labels_json = "[\"spam\"]",
                                       .metadata_json =
                                           "{\"kernels\":\"\xc3\xa4\"}",

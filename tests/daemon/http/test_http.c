@@ -216,7 +216,7 @@ static void test_address(void **state)
     line.data[strcspn(line.data, "\n")] = '\0';
     assert_string_equal(line.data, http_address(fix.http));
     context = (struct http_context){fix.conf,    &fix.board,  fix.serving,
-                                    fix.catalog, fix.control, NULL};
+                                    fix.catalog, fix.control, NULL, 8};
     fix.conf->http.listen_port = fix.port;
     assert_int_equal(http_start(&context, &second, &err), ERR_IO);
     assert_true(*err.msg);

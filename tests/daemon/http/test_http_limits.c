@@ -65,7 +65,7 @@ static void wake_nobody(void *arg)
 static void start(void)
 {
     struct http_context context = {conf,    &board,  serving,
-                                   catalog, control, NULL};
+                                   catalog, control, NULL, 8};
     struct err err = ERR_INIT;
 
     if (http_start(&context, &http, &err) != 0)
@@ -626,7 +626,7 @@ static void test_bodies(void **state)
 static int start_with(rlim_t soft, rlim_t hard, rlim_t *raised)
 {
     struct http_context context = {conf,    &board,  serving,
-                                   catalog, control, NULL};
+                                   catalog, control, NULL, 8};
     struct rlimit was, limit = {soft, hard};
     struct http *h = NULL;
     int rc;

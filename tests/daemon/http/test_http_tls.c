@@ -91,7 +91,7 @@ static void restart(const char *cert, const char *key)
     http_stop(fix.http);
     set_pair(fix.conf, cert, key);
     context = (struct http_context){fix.conf,    &fix.board,  fix.serving,
-                                    fix.catalog, fix.control, fix.source};
+                                    fix.catalog, fix.control, fix.source, 8};
     if (http_start(&context, &fix.http, &err) != 0)
         fail_msg("%s", err.msg);
     fix.port = atoi(strrchr(http_address(fix.http), ':') + 1);

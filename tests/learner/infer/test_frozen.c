@@ -29,11 +29,15 @@
 #include "learner/kernels/ops.h"
 #include "tests/util/near_util.h"
 
+#define PLAIN MODEL_BIAS_NONE, {ROPE_PLAIN, 0, 0, 0, 0}
+
 static const struct model_shape shapes[] = {
-    {37, 12, 2, 3, 1, 6, 20, 80, 1e-5f, 10000.0f, false, false},
-    {257, 32, 1, 2, 2, 16, 48, 70, 1e-5f, 10000.0f, true, true},
-    {1100, 20, 2, 4, 2, 10, 33, 64, 1e-6f, 5000.0f, true, false},
-    {2051, 24, 2, 6, 3, 40, 50, 33, 1e-5f, 10000.0f, false, true},
+    {37, 12, 2, 3, 1, 6, 20, 80, 1e-5f, 10000.0f, false, false, PLAIN},
+    {257, 32, 1, 2, 2, 16, 48, 70, 1e-5f, 10000.0f, true, true, PLAIN},
+    {1100, 20, 2, 4, 2, 10, 33, 64, 1e-6f, 5000.0f, true, false, MODEL_BIAS_QKV,
+     {ROPE_LLAMA3, 8.0f, 1.0f, 4.0f, 32}},
+    {2051, 24, 2, 6, 3, 40, 50, 33, 1e-5f, 10000.0f, false, true,
+     MODEL_BIAS_ALL, {ROPE_LINEAR, 2.5f, 0, 0, 0}},
 };
 
 #define N_SHAPES (sizeof shapes / sizeof *shapes)

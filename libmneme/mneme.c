@@ -25,7 +25,7 @@
 #include "base/xalloc.h"
 #include "learner/infer/infer.h"
 #include "store/catalog.h"
-#include "store/hf.h"
+#include "interchange/import.h"
 #include "store/safetensors.h"
 #include "store/store.h"
 #include "store/tags.h"
@@ -175,13 +175,17 @@ static int read_folder(const char *dir, struct parts *p, struct err *err)
 {
     char *config = fileio_join(dir, "config.json");
     bool linear = access(config, F_OK) != 0;
-    int64_t end_of_text;
+    struct import_model m = IMPORT_MODEL_INIT;
     int rc = 0;
 
     free(config);
     if (!linear)
-        rc = hf_read_dir(dir, &p->shape, &end_of_text, &p->weights,
-                         &p->tokenizer_json, err);
+        rc = import_read(dir, &m, err);
+    if (rc == 0 && !linear) {
+        p->shape = m.shape;
+        p->weights = m.weights;
+        p->tokenizer_json = m.tokenizer_json;
+    }
     if (rc == 0)
         rc = read_part(dir, VERSION_FILES_HEAD, &p->head, err);
     if (rc == 0)

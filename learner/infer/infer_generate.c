@@ -161,8 +161,8 @@ static void keep_prefix(struct generation *g)
     g->n_kept = g->n_read;
 }
 
-/* Fills the history. A prompt that begins with the token that begins a text
- * gets no other. */
+/* Fills the history. A prompt that has the token that begins a text gets no
+ * other. */
 static void start(struct generation *g, const token_id *prompt, size_t n)
 {
     token_id begin = tokenizer_begin_of_text(g->f->tokenizer);

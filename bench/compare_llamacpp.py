@@ -10,8 +10,10 @@ and with int8 weights, llama-server with f32 and with q8_0. Each gets 1, 8 and 3
 streams of /v1/completions from the load generator of serve_load.py: prompts of
 200 bytes, each used once, 64 new tokens, temperature 0. Measured are requests a
 second, the time to the first token, the time between two tokens (median and
-p95), and processor time. The first completions of the two servers with float
-weights are compared: they have the same text.
+p95), and processor time. Tokens that arrive together have no time between them,
+so `a token` is the mean of a request, and of these the median. The first
+completions of the two servers with float weights are compared: they have the
+same text.
 
 The n-gram memory is off, since llama.cpp has none. Prompt caches are off.
 --threads N bounds both servers to N processors (affinity) and N threads.
@@ -24,6 +26,7 @@ import asyncio
 import json
 import os
 import platform
+import random
 import shutil
 import signal
 import socket
@@ -36,6 +39,7 @@ from serve_load import (END_OF_TEXT, STREAM_TOKENS, ask, measure_until_end,
                         percentile)
 
 PROMPT_BYTES = 200
+PROMPT_STEP = 40  # no two prompts begin at the same byte
 SLOTS = 32
 START_SECONDS = 60
 
@@ -116,10 +120,12 @@ def make_version(o, work, preset):
 
 
 def start_mneme(o, work, data, preset, kind, cpus):
-    server = mnemed(o, work, data, [
-        'model.preset=' + preset, 'serve.quantize=' + kind],
-        cpus, '%s.%s.log' % (data, kind))
     path = data + '/http.addr'
+    if os.path.exists(path):
+        os.unlink(path)
+    server = mnemed(o, work, data, [
+        'model.preset=' + preset, 'serve.quantize=' + kind,
+        'serve.prefix_cache_mib=0'], cpus, '%s.%s.log' % (data, kind))
     server.wait(lambda: os.path.exists(path) and open(path).read().strip())
     host, port = open(path).read().strip().rsplit(':', 1)
     server.address = host, int(port)
@@ -181,6 +187,7 @@ async def measure(server, kind, prompts, o):
             'first p95 ms': 1000 * percentile(figures['first'], 0.95),
             'between p50 ms': 1000 * percentile(figures['gaps'], 0.5),
             'between p95 ms': 1000 * percentile(figures['gaps'], 0.95),
+            'a token ms': 1000 * percentile(figures['means'], 0.5),
             'cores': cores,
             'requests': figures['n'],
             'tokens in events': 1 + len(figures['gaps'])
@@ -236,7 +243,7 @@ def show(result):
           'weights' % (result['preset'], result['same_texts'],
                        result['texts']))
     columns = ['requests/s', 'tokens/s', 'first p50 ms', 'first p95 ms',
-               'between p50 ms', 'between p95 ms', 'cores']
+               'between p50 ms', 'between p95 ms', 'a token ms', 'cores']
     print('| streams | server | %s |' % ' | '.join(columns))
     print('| ---: | --- |%s' % (' ---: |' * len(columns)))
     for n in result['servers'][0]['streams']:
@@ -270,14 +277,16 @@ def read_prompts(path):
     with open(path, encoding='utf-8', errors='replace') as f:
         lines = [line.strip() for line in f]
     data = ' '.join(line for line in lines if line).encode()
-    return lines, [data[at:at + PROMPT_BYTES].decode(errors='ignore')
-                   for at in range(0, len(data) - PROMPT_BYTES, PROMPT_BYTES)]
+    prompts = [data[at:at + PROMPT_BYTES].decode(errors='ignore')
+               for at in range(0, len(data) - PROMPT_BYTES, PROMPT_STEP)]
+    random.Random(1).shuffle(prompts)
+    return lines, prompts
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     p.add_argument('--text', required=True, help='plain text, a record a line; '
-                   'a megabyte gives 5,000 prompts')
+                   'a megabyte gives 25,000 prompts')
     p.add_argument('--build', default='build', help='with daemon/mnemed and '
                    'cli/mneme')
     p.add_argument('--llama-server', default='llama-server')

@@ -141,6 +141,7 @@ async def stream_until(address, prompts, body, figures, end):
                    'stream': True, **body}, event)
         figures['first'].append(first)
         figures['gaps'] += gaps
+        figures['means'].append(sum(gaps) / max(1, len(gaps)))
         figures['n'] += 1
         figures['ended'] = time.perf_counter()
 
@@ -150,7 +151,7 @@ SAMPLED = {'seed': 1, 'logit_bias': {str(END_OF_TEXT): -100}}
 
 async def measure_until_end(address, n, prompts, seconds, body):
     """n streams at a time; the raw figures, and the seconds that they took."""
-    figures = {'first': [], 'gaps': [], 'n': 0, 'ended': 0}
+    figures = {'first': [], 'gaps': [], 'means': [], 'n': 0, 'ended': 0}
     start, prompts = time.perf_counter(), itertools.cycle(prompts)
     await asyncio.gather(*(
         stream_until(address, prompts, body, figures, start + seconds)

@@ -289,6 +289,8 @@ static void print_json(const struct export *e, const char *dir)
 
 static void print_text(const struct export *e, const char *dir)
 {
+    double percent = 100 * (e->rounded / e->whole - 1);
+
     printf("%s: version %" PRId64 " as %s, %s, %.1f MiB\n", dir, e->version,
            format_name(e), gguf_type_name(e->type),
            (double)e->report.bytes / MIB);
@@ -305,7 +307,7 @@ static void print_text(const struct export *e, const char *dir)
         return;
     printf("  %.4f  the Transformer in %s, as exported (%+.2f %%)\n",
            e->rounded, gguf_type_name(e->type),
-           100 * (e->rounded / e->whole - 1));
+           fabs(percent) < 0.005 ? 0.0 : percent); /* no "-0.00" */
 }
 
 /* --- all of it ---------------------------------------------------------- */

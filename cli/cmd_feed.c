@@ -86,16 +86,15 @@ static int handle_replies(struct feed *f, int timeout_ms, struct err *err)
 
 /* --- options ------------------------------------------------------------ */
 
-/* True when the daemon that --addr or the data directory names takes records
- * over HTTP. */
-static bool takes_http(struct client *c)
+/* Asks the daemon whether it takes records over HTTP. */
+static int ask_source(struct client *c, bool *takes, struct err *err)
 {
     json_t *status = NULL;
-    bool yes = client_get(c, "/v1/status", &status, NULL) == 0 &&
-               !strcmp(pick_text_or(status, "source.type", ""), "http");
+    int rc = client_get(c, "/v1/status", &status, err);
 
+    *takes = !strcmp(pick_text_or(status, "source.type", ""), "http");
     json_decref(status);
-    return yes;
+    return rc;
 }
 
 /* Opens the way to the daemon. *http stays NULL when records go to Kafka: an
@@ -106,7 +105,8 @@ static int open_http(const struct verb_args *args, struct http_feed **http,
 {
     static const char *const only_kafka[] = {"brokers", "topic", "key",
                                              "partition", "property"};
-    bool wanted = verb_has(args, "http");
+    bool wanted = verb_has(args, "http"), takes;
+    struct err why = ERR_INIT;
     struct client *c = NULL;
     char *brokers = NULL;
     int rc = 0;
@@ -125,12 +125,16 @@ static int open_http(const struct verb_args *args, struct http_feed **http,
             return rc;
         }
     }
-    rc = client_open(args, &c, wanted ? err : NULL);
-    if (rc)
-        return wanted ? rc : 0;
-    if (!wanted && !takes_http(c)) {
+    rc = client_open(args, &c, &why);
+    takes = wanted;
+    if (rc == 0 && !wanted)
+        rc = ask_source(c, &takes, &why);
+    if (rc || !takes) {
         client_free(c);
-        return 0;
+        /* Without an address, Kafka may be meant. */
+        return rc && (wanted || verb_has(args, "addr"))
+                   ? err_set(err, why.code, "%s", why.msg)
+                   : 0;
     }
     if (verb_has(args, "domain")) {
         client_free(c);

@@ -14,11 +14,11 @@
 #include "base/timing.h"
 #include "base/xalloc.h"
 #include "daemon/board/series.h"
-#include "daemon/http/api_events.h"
-#include "daemon/http/http_listen.h"
-#include "daemon/http/http_mhd.h"
+#include "daemon/http/api/api_events.h"
 #include "daemon/http/http_private.h"
-#include "daemon/http/http_tls.h"
+#include "daemon/http/request/http_mhd.h"
+#include "daemon/http/wire/http_listen.h"
+#include "daemon/http/wire/http_tls.h"
 #include "daemon/train/options.h"
 
 #define MAX_WAITING 64     /* requests of a holder that wait for a slot */

@@ -14,7 +14,7 @@
 #ifndef MNEME_DAEMON_HTTP_HTTP_H
 #define MNEME_DAEMON_HTTP_HTTP_H
 
-#include "daemon/http/http_request.h"
+#include "daemon/http/request/http_request.h"
 
 struct http; /* fields are in http_private.h */
 

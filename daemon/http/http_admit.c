@@ -9,10 +9,10 @@
 #include <strings.h>
 
 #include "base/timing.h"
-#include "daemon/http/http_coding.h"
-#include "daemon/http/http_connections.h"
-#include "daemon/http/http_cors.h"
 #include "daemon/http/http_private.h"
+#include "daemon/http/request/http_cors.h"
+#include "daemon/http/wire/http_coding.h"
+#include "daemon/http/wire/http_connections.h"
 
 /* --- token and origin --------------------------------------------------- */
 

@@ -2,20 +2,23 @@
 /*
  * http_private.h - the server's own files, from the lowest up.
  *
- *     http_share.c, http_cancel.c, http_slots.c, http_tokens.c,
- *     http_listen.c, http_tls.c
- *     http_coding.c       decompresses bodies
- *     http_head.c         parses the head of a request, and its chunks
- *     http_connections.c  accepts connections; their deadlines and limits
- *     http_request.c      a request and its reply, as endpoints use them
- *     http_cors.c         web pages of other origins
- *     http_stream.c       a reply of server-sent events
- *     http_mhd.c          libmicrohttpd: takes bodies, writes replies
- *     api_*.c             the endpoints
- *     http_endpoints.c    the table of endpoints
- *     http_admit.c        refuses requests by their headers
- *     http_serve.c        the life of a request
- *     http.c              starts and stops the server
+ *     wire/           sockets and what is on them
+ *       http_share.c, http_cancel.c, http_slots.c, http_listen.c, http_tls.c
+ *       http_coding.c       decompresses bodies
+ *       http_head.c         parses the head of a request, and its chunks
+ *       http_connections.c  accepts connections; their deadlines and limits
+ *       http_stream.c       a reply of server-sent events
+ *     request/        one request
+ *       http_request.c      a request and its reply, as endpoints use them
+ *       http_tokens.c       bearer tokens
+ *       http_cors.c         web pages of other origins
+ *       http_model.c        the version that a request names
+ *       http_mhd.c          libmicrohttpd: takes bodies, writes replies
+ *     completion/     completions in OpenAI's shape
+ *     api/            the endpoints, and the table of them, http_endpoints.c
+ *     http_admit.c    refuses requests by their headers
+ *     http_serve.c    the life of a request
+ *     http.c          starts and stops the server
  *
  * Threads: as said at each
  */
@@ -24,11 +27,11 @@
 
 #include <pthread.h>
 
+#include "daemon/http/api/http_endpoints.h"
 #include "daemon/http/http.h"
-#include "daemon/http/http_cancel.h"
-#include "daemon/http/http_connections.h"
-#include "daemon/http/http_endpoints.h"
-#include "daemon/http/http_slots.h"
+#include "daemon/http/wire/http_cancel.h"
+#include "daemon/http/wire/http_connections.h"
+#include "daemon/http/wire/http_slots.h"
 
 struct http {
     struct http_context context;

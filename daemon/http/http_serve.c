@@ -27,12 +27,12 @@
 #include "base/log.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
-#include "daemon/http/http_coding.h"
-#include "daemon/http/http_cors.h"
-#include "daemon/http/http_mhd.h"
 #include "daemon/http/http_private.h"
-#include "daemon/http/http_stream.h"
-#include "daemon/http/http_tls.h"
+#include "daemon/http/request/http_cors.h"
+#include "daemon/http/request/http_mhd.h"
+#include "daemon/http/wire/http_coding.h"
+#include "daemon/http/wire/http_stream.h"
+#include "daemon/http/wire/http_tls.h"
 
 #define DRAIN_BYTES ((size_t)16 << 20)
 

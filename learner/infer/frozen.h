@@ -80,9 +80,9 @@ void frozen_extend(const struct frozen *f, float *cache, size_t n_past,
                    float *loss, size_t n_losses, float *logits);
 
 /*
- * Copies tokens [i * FROZEN_BLOCK, (i + 1) * FROZEN_BLOCK) of a cache to a block
- * and back. What comes back is the same to the bit, so frozen_extend goes on as
- * if it had read these tokens. Tokens that are not read yet may hold any
+ * Copies tokens [i * FROZEN_BLOCK, (i + 1) * FROZEN_BLOCK) of a cache to a
+ * block and back. What comes back is the same to the bit, so frozen_extend goes
+ * on as if it had read these tokens. Tokens that are not read yet may hold any
  * numbers.
  *   block  float[frozen_block_floats(f)]
  */

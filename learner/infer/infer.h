@@ -47,7 +47,7 @@ struct infer_figures {
 
 /*
  * Keys and values of the beginnings of prompts, of all versions together
- * (prefix_cache.h). It outlives every infer that uses it, and changes no result.
+ * (prefix_cache.h). It outlives every infer that uses it. It changes no result.
  *   limit_bytes  the most memory that it takes
  *   figures      as in struct infer_options
  */

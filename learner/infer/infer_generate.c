@@ -47,6 +47,7 @@ struct generation {
     struct infer_listener listener;
     struct infer_work *work;
     struct shared_pass_member member;
+    struct prefix_reading reading;
     struct token_list history;
     size_t first, n_read;
     size_t n_kept; /* ids of the window that the prefix cache got */
@@ -134,9 +135,11 @@ static void read_prefix(struct generation *g, size_t n_prompt)
     struct infer_work *w = g->work;
     size_t n = g->history.n - g->first;
     size_t added = g->first == 0 ? g->history.n - n_prompt : 0;
-    size_t found = prefix_tree_find(g->f->prefixes, window(g), n, w->cache,
-                                    w->losses);
+    size_t found;
 
+    g->reading = (struct prefix_reading){.ids = window(g), .n = n};
+    found = prefix_tree_find(g->f->prefixes, &g->reading, w->cache, w->losses,
+                             g->listener.cancel);
     g->out.n_cached = found > added ? found - added : 0;
     if (figures) {
         atomic_fetch_add(&figures->prompt_tokens, (long long)n_prompt);
@@ -370,8 +373,10 @@ static int next_token(struct generation *g, uint64_t i, bool *done,
 
     if (rc)
         return rc;
-    if (i == 0)
+    if (i == 0) {
         keep_prefix(g);
+        prefix_tree_end(g->f->prefixes, &g->reading);
+    }
     logprobs = g->logprobs;
     if (g->count) {
         sample_adjust(logprobs, v, s, g->count, g->adjusted);
@@ -425,6 +430,7 @@ int infer_complete(const struct infer *f, const token_id *prompt, size_t n,
     for (int i = 0; rc == 0 && !done && i < sampling->max_tokens; i++)
         rc = next_token(&g, (uint64_t)i, &done, err);
     shared_pass_leave(f->passes, &g.member);
+    prefix_tree_end(f->prefixes, &g.reading);
     if (rc == 0)
         keep_prefix(&g);
     infer_work_put(f, g.work);

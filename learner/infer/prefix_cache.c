@@ -28,7 +28,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/timing.h"
 #include "base/xalloc.h"
+
+#define CHECK_MS 50 /* how often a wait looks whether it is cancelled */
 
 struct block {
     struct block *parent, *child, *sibling; /* child: the first of them */
@@ -53,6 +56,9 @@ struct prefix_tree {
     const struct frozen *f;
     struct block *root;
     size_t bytes; /* of a block */
+    struct prefix_reading *readings;
+    uint64_t n_readings; /* ever */
+    pthread_cond_t ended; /* a reading */
 };
 
 struct prefix_cache *prefix_cache_create(size_t limit_bytes,
@@ -89,6 +95,7 @@ struct prefix_tree *prefix_tree_create(struct prefix_cache *c,
         sizeof(struct block) + frozen_block_floats(f) * sizeof(float);
     t->root = xcalloc(1, sizeof *t->root);
     t->root->n = FROZEN_BLOCK;
+    pthread_cond_init(&t->ended, NULL);
     return t;
 }
 
@@ -161,6 +168,15 @@ static struct block *add_child(struct prefix_tree *t, struct block *parent)
     return b;
 }
 
+static size_t agree(const token_id *a, const token_id *b, size_t n)
+{
+    size_t i = 0;
+
+    while (i < n && a[i] == b[i])
+        i++;
+    return i;
+}
+
 /* Returns the child that agrees with most of the n next ids; *agreed is their
  * number. NULL: none agrees. */
 static struct block *find_child(const struct block *parent, const token_id *ids,
@@ -170,10 +186,8 @@ static struct block *find_child(const struct block *parent, const token_id *ids,
 
     *agreed = 0;
     for (struct block *b = parent->child; b; b = b->sibling) {
-        size_t most = b->n < n ? b->n : n, i = 0;
+        size_t i = agree(b->ids, ids, b->n < n ? b->n : n);
 
-        while (i < most && b->ids[i] == ids[i])
-            i++;
         if (i > *agreed) {
             *agreed = i;
             best = b;
@@ -201,22 +215,21 @@ void prefix_tree_free(struct prefix_tree *t)
     }
     count_bytes(t->cache);
     pthread_mutex_unlock(&t->cache->mutex);
+    BUG_ON(t->readings != NULL);
+    pthread_cond_destroy(&t->ended);
     free(t->root);
     free(t);
 }
 
 /* --- finding and keeping ------------------------------------------------ */
 
-size_t prefix_tree_find(struct prefix_tree *t, const token_id *ids, size_t n,
-                        float *cache, float *losses)
+/* Locks: needs the mutex, as all up to prefix_tree_find */
+static size_t copy_known(struct prefix_tree *t, const token_id *ids, size_t n,
+                         float *cache, float *losses)
 {
-    struct block *at, *child;
+    struct block *at = t->root, *child;
     size_t found = 0, agreed;
 
-    if (!t)
-        return 0;
-    pthread_mutex_lock(&t->cache->mutex);
-    at = t->root;
     while (at->n == FROZEN_BLOCK && found % FROZEN_BLOCK == 0 &&
            (child = find_child(at, ids + found, n - found, &agreed))) {
         frozen_block_load(t->f, child->states, found / FROZEN_BLOCK, cache);
@@ -226,8 +239,88 @@ size_t prefix_tree_find(struct prefix_tree *t, const token_id *ids, size_t n,
         at = child;
     }
     touch(t, at);
+    return found;
+}
+
+/* Returns the number of the reading that shares most with r: at least `least`
+ * tokens, and half of its own, so that the wait is worth it. 0: none does. */
+static uint64_t find_reading(const struct prefix_tree *t,
+                             const struct prefix_reading *r, size_t least)
+{
+    uint64_t found = 0;
+
+    for (const struct prefix_reading *x = t->readings; x; x = x->next) {
+        size_t n = agree(x->ids, r->ids, x->n < r->n ? x->n : r->n);
+
+        if (n >= least && 2 * n >= x->n) {
+            least = n + 1;
+            found = x->number;
+        }
+    }
+    return found;
+}
+
+static bool is_reading(const struct prefix_tree *t, uint64_t number)
+{
+    const struct prefix_reading *x = t->readings;
+
+    while (x && x->number != number)
+        x = x->next;
+    return x != NULL;
+}
+
+static void wait_for(struct prefix_tree *t, uint64_t number,
+                     const struct cancel *cancel)
+{
+    bool cancelled = false;
+
+    while (!cancelled && is_reading(t, number)) {
+        struct timespec at = timing_deadline(CHECK_MS);
+
+        timing_wait(&t->ended, &t->cache->mutex, &at);
+        pthread_mutex_unlock(&t->cache->mutex);
+        cancelled = cancel_check(cancel, NULL) != 0;
+        pthread_mutex_lock(&t->cache->mutex);
+    }
+}
+
+size_t prefix_tree_find(struct prefix_tree *t, struct prefix_reading *r,
+                        float *cache, float *losses,
+                        const struct cancel *cancel)
+{
+    size_t found;
+    uint64_t other;
+
+    if (!t)
+        return 0;
+    pthread_mutex_lock(&t->cache->mutex);
+    found = copy_known(t, r->ids, r->n, cache, losses);
+    other = find_reading(t, r, found + FROZEN_BLOCK);
+    if (other) {
+        wait_for(t, other, cancel);
+        found = copy_known(t, r->ids, r->n, cache, losses);
+    }
+    r->number = ++t->n_readings;
+    r->next = t->readings;
+    t->readings = r;
     pthread_mutex_unlock(&t->cache->mutex);
     return found;
+}
+
+void prefix_tree_end(struct prefix_tree *t, struct prefix_reading *r)
+{
+    struct prefix_reading **at;
+
+    if (!t || r->number == 0)
+        return;
+    pthread_mutex_lock(&t->cache->mutex);
+    at = &t->readings;
+    while (*at != r)
+        at = &(*at)->next;
+    *at = r->next;
+    r->number = 0;
+    pthread_cond_broadcast(&t->ended);
+    pthread_mutex_unlock(&t->cache->mutex);
 }
 
 static void fill(struct prefix_tree *t, struct block *b, const token_id *ids,

@@ -17,8 +17,8 @@
 
 #include "learner/infer/infer.h"
 
-/* Turns logits into ln p, in place: the negative losses of frozen.h, to the bit.
- * Returns false, and changes nothing, if one is not finite. */
+/* Turns logits into ln p, in place: the negative losses of frozen.h, to the
+ * bit. Returns false, and changes nothing, if one is not finite. */
 bool sample_logprobs(float *logits, size_t v);
 
 /*

@@ -166,6 +166,9 @@ def shows(tap, page, daemon):
     tap.ok("reference" in page.text("#timeline .unit") and
            page.page.locator("#versions .words:not(:empty)").count() >= 1,
            "what the gate said")
+    tap.ok(page.until("[...document.querySelectorAll('#versions .word')].some("
+                      "w => w.textContent.includes('@good'))", "the tag"),
+           "a version's tag")
 
 
 def evil_name(tap, page):
@@ -526,6 +529,8 @@ def main():
     feed.add(mixed([records("harbour", 100), records("orchard", 100),
                     evil(100)]))
     daemon.start()
+    daemon.until(lambda: daemon.request("PUT", "/v1/tags/good", {"version": 1})
+                 [0] == 200, "a tag")
     with sync_playwright() as p:
         browser = p.chromium.launch(executable_path=CHROMIUM,
                                     args=["--no-sandbox"])

@@ -14,7 +14,8 @@ import threading
 import time
 
 from digest import differences, digest
-from flow_util import TMP, Daemon, Tap, add_up, mneme, records, write_lines
+from flow_util import (TMP, Daemon, Tap, add_up, free_port, mneme, records,
+                       write_lines)
 
 
 class Http(Daemon):
@@ -108,6 +109,9 @@ def fed(tap):
     d.stop()
     code, _, err = mneme("feed", "--http", path, data=d.data)
     tap.ok(code == 1 and "no daemon" in err, "--http without a daemon")
+    code, _, err = mneme("feed", "--addr", f"127.0.0.1:{free_port()}", path)
+    tap.ok(code == 1 and "no daemon" in err,
+           "--addr without a daemon: not sent to a Kafka")
     d = Daemon("file", source__type="file", source__path=path)
     d.start(wait="alive")
     code, out, err = mneme("feed", "--http", path, data=d.data)

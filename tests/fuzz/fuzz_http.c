@@ -5,7 +5,7 @@
  */
 #include "config.h"
 
-#include "daemon/http/http_head.h"
+#include "daemon/http/wire/http_head.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <stdlib.h>

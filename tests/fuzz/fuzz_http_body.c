@@ -15,9 +15,9 @@
 
 #include "base/log.h"
 #include "base/xalloc.h"
-#include "daemon/http/http_connections.h"
-#include "daemon/http/http_endpoints.h"
-#include "daemon/http/http_stream.h"
+#include "daemon/http/api/http_endpoints.h"
+#include "daemon/http/wire/http_connections.h"
+#include "daemon/http/wire/http_stream.h"
 #include "learner/head.h"
 #include "learner/kernels/ops.h"
 #include "learner/model.h"

@@ -16,7 +16,7 @@
 #include <cmocka.h>
 
 #include "base/xalloc.h"
-#include "daemon/http/api_fields.h"
+#include "daemon/http/completion/api_fields.h"
 #include "tests/util/conf_util.h"
 #include "tests/util/http_util.h"
 

@@ -19,7 +19,7 @@
 #include "base/timing.h"
 #include "base/utf8.h"
 #include "base/xalloc.h"
-#include "daemon/http/completion_stream.h"
+#include "daemon/http/completion/completion_stream.h"
 #include "tests/util/http_util.h"
 
 static void test_completion(void **state)

@@ -22,8 +22,8 @@
 #include "base/fileio.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
-#include "daemon/http/http_coding.h"
-#include "daemon/http/http_endpoints.h"
+#include "daemon/http/api/http_endpoints.h"
+#include "daemon/http/wire/http_coding.h"
 #include "tests/util/http_util.h"
 
 #define HOST "Host: localhost\r\n"

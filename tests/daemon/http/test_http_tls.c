@@ -31,7 +31,7 @@
 #include "base/fileio.h"
 #include "base/timing.h"
 #include "base/xalloc.h"
-#include "daemon/http/http_tls.h"
+#include "daemon/http/wire/http_tls.h"
 #include "tests/util/http_util.h"
 
 /* --- certificates ------------------------------------------------------- */

@@ -16,7 +16,7 @@
 
 #include <cmocka.h>
 
-#include "daemon/http/http_endpoints.h"
+#include "daemon/http/api/http_endpoints.h"
 #include "tests/util/http_util.h"
 
 static const json_t *find_operation(const json_t *paths, const char *path,

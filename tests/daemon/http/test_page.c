@@ -17,7 +17,7 @@
 #include <cmocka.h>
 
 #include "base/xalloc.h"
-#include "daemon/http/page_files.h"
+#include "daemon/http/api/page_files.h"
 #include "tests/util/http_util.h"
 
 /* The value of a header of an answer, up to the end of its line. */
@@ -60,7 +60,7 @@ static struct util_answer get_unless(const char *path, const char *etag)
 static char *read_source(const char *name)
 {
     const char *dir = getenv("top_srcdir");
-    char *path = xasprintf("%s/daemon/http/page/%s", dir ? dir : ".", name);
+    char *path = xasprintf("%s/daemon/http/api/page/%s", dir ? dir : ".", name);
     FILE *f = fopen(path, "r");
     char *text = xcalloc(1, 1 << 20);
 

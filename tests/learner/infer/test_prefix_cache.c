@@ -108,6 +108,16 @@ static size_t longest_shared(const struct oracle *o, size_t i)
     return longest;
 }
 
+static size_t find(struct prefix_tree *t, const token_id *ids, size_t n,
+                   float *cache, float *losses)
+{
+    struct prefix_reading r = {.ids = ids, .n = n};
+    size_t found = prefix_tree_find(t, &r, cache, losses, NULL);
+
+    prefix_tree_end(t, &r);
+    return found;
+}
+
 /* Reads the newest window without and with the tree; the results have the same
  * bits. Returns how many tokens the tree had. */
 static size_t check_window(struct oracle *o, struct prefix_tree *t)
@@ -119,7 +129,7 @@ static size_t check_window(struct oracle *o, struct prefix_tree *t)
 
     frozen_extend(o->f, o->want, 0, o->ids[i], n, o->w, want_loss, n - 1, want);
     memset(o->cache, 0xff, n_bytes); /* NaN */
-    found = prefix_tree_find(t, o->ids[i], n, o->cache, found_loss);
+    found = find(t, o->ids[i], n, o->cache, found_loss);
     assert_true(found <= n);
     for (size_t k = 1; k < found; k++)
         assert_memory_equal(&found_loss[k], &want_loss[k - 1], sizeof(float));
@@ -207,13 +217,107 @@ static void drops_the_oldest(void **state)
     for (token_id i = 8; i < 20; i++) {
         token_id last[FROZEN_BLOCK] = {i};
 
-        assert_int_equal(prefix_tree_find(t, ids, CONTEXT, o.want, NULL),
+        assert_int_equal(find(t, ids, CONTEXT, o.want, NULL),
                          3 * FROZEN_BLOCK);
         prefix_tree_keep(t, last, FROZEN_BLOCK, o.cache, NULL);
     }
     /* The other tree's block was not used for the longest time. */
-    assert_int_equal(prefix_tree_find(other, ids, CONTEXT, o.want, NULL), 0);
+    assert_int_equal(find(other, ids, CONTEXT, o.want, NULL), 0);
     prefix_tree_free(other);
+    prefix_tree_free(t);
+    prefix_cache_free(c);
+    oracle_release(&o);
+}
+
+/* --- waiting ------------------------------------------------------------ */
+
+struct waiter {
+    struct prefix_tree *t;
+    struct prefix_reading reading;
+    float *cache;
+    size_t found;
+    pthread_barrier_t waits;
+    int n_checks, most_checks;
+    pthread_t thread;
+};
+
+/* The first check tells that the find waits. */
+static int check_waiter(void *arg, struct err *err)
+{
+    struct waiter *w = arg;
+
+    if (w->n_checks++ == 0)
+        pthread_barrier_wait(&w->waits);
+    return w->n_checks <= w->most_checks ? 0
+                                         : err_set(err, ERR_AGAIN, "enough");
+}
+
+static void *run_waiter(void *arg)
+{
+    struct waiter *w = arg;
+    struct cancel cancel = {check_waiter, w};
+
+    w->found = prefix_tree_find(w->t, &w->reading, w->cache, NULL, &cancel);
+    prefix_tree_end(w->t, &w->reading);
+    return NULL;
+}
+
+static void waiter_start(struct waiter *w, struct oracle *o,
+                         struct prefix_tree *t, const token_id *ids, size_t n)
+{
+    *w = (struct waiter){.t = t,
+                         .reading = {.ids = ids, .n = n},
+                         .cache = o->want,
+                         .most_checks = 1 << 20};
+    assert_int_equal(pthread_barrier_init(&w->waits, NULL, 2), 0);
+}
+
+static void waiter_run(struct waiter *w)
+{
+    assert_int_equal(pthread_create(&w->thread, NULL, run_waiter, w), 0);
+    pthread_barrier_wait(&w->waits);
+}
+
+static void waiter_join(struct waiter *w)
+{
+    pthread_join(w->thread, NULL);
+    pthread_barrier_destroy(&w->waits);
+}
+
+/* A find waits for a reading of the same beginning, and no longer. */
+static void waits_for_a_reading(void **state)
+{
+    struct prefix_cache *c = prefix_cache_create(PLENTY, NULL);
+    token_id ids[CONTEXT] = {7, 7, 7}, longer[CONTEXT] = {7, 7, 7};
+    struct prefix_reading r = {.ids = ids, .n = 40};
+    struct prefix_tree *t;
+    struct waiter w;
+    struct oracle o;
+
+    (void)state;
+    for (size_t i = 30; i < CONTEXT; i++)
+        longer[i] = 9;
+    oracle_create(&o);
+    t = prefix_tree_create(c, o.f);
+    frozen_extend(o.f, o.cache, 0, ids, 40, o.w, NULL, 0, NULL);
+    assert_int_equal(prefix_tree_find(t, &r, o.want, NULL, NULL), 0);
+    /* Fewer tokens than a block, or than half of those being read. */
+    assert_int_equal(find(t, ids, FROZEN_BLOCK - 1, o.want, NULL), 0);
+    assert_int_equal(find(t, ids, 19, o.want, NULL), 0);
+
+    waiter_start(&w, &o, t, longer, CONTEXT);
+    w.most_checks = 1; /* cancelled */
+    waiter_run(&w);
+    waiter_join(&w);
+    assert_int_equal(w.found, 0);
+
+    waiter_start(&w, &o, t, longer, CONTEXT);
+    waiter_run(&w);
+    prefix_tree_keep(t, ids, 40, o.cache, NULL);
+    prefix_tree_end(t, &r);
+    prefix_tree_end(t, &r);
+    waiter_join(&w);
+    assert_int_equal(w.found, 30);
     prefix_tree_free(t);
     prefix_cache_free(c);
     oracle_release(&o);
@@ -428,6 +532,47 @@ static void choices_share_the_prompt(void **state)
     prefix_cache_free(c);
 }
 
+struct same {
+    const struct infer *f;
+    const struct token_list *ids;
+    pthread_t thread;
+};
+
+static void *run_same(void *arg)
+{
+    const struct same *s = arg;
+    struct infer_completion c = complete(s->f, s->ids, 1, 5);
+
+    infer_completion_release(&c);
+    return NULL;
+}
+
+/* Threads that send the same new prompt at the same time read it once. */
+static void reads_at_the_same_time(void **state)
+{
+    struct infer_figures figures = {0};
+    struct prefix_cache *c = prefix_cache_create(PLENTY, &figures);
+    struct kind kind = {.ngram = true, .threads = 2};
+    struct infer *f = make_infer(&kind, c, &figures);
+    struct token_list ids = TOKEN_LIST_INIT;
+    struct same same[6];
+
+    (void)state;
+    util_prompt_of(util_text, 45, &ids);
+    for (size_t i = 0; i < 6; i++) {
+        same[i] = (struct same){f, &ids, 0};
+        assert_int_equal(
+            pthread_create(&same[i].thread, NULL, run_same, &same[i]), 0);
+    }
+    for (size_t i = 0; i < 6; i++)
+        pthread_join(same[i].thread, NULL);
+    assert_int_equal(atomic_load(&figures.prefix_tokens), 5 * ids.n);
+    assert_int_equal(atomic_load(&figures.pass_tokens), ids.n + 6 * 5);
+    token_list_release(&ids);
+    infer_free(f);
+    prefix_cache_free(c);
+}
+
 /* Two versions share a cache, but no keys and values. */
 static void versions_do_not_mix(void **state)
 {
@@ -479,9 +624,11 @@ int main(void)
         cmocka_unit_test(finds_the_longest_beginning),
         cmocka_unit_test(keeps_its_limit),
         cmocka_unit_test(drops_the_oldest),
+        cmocka_unit_test(waits_for_a_reading),
         cmocka_unit_test(completions_are_the_same),
         cmocka_unit_test(chats_grow),
         cmocka_unit_test(choices_share_the_prompt),
+        cmocka_unit_test(reads_at_the_same_time),
         cmocka_unit_test(versions_do_not_mix),
     };
 

@@ -123,7 +123,8 @@ static void prepare(struct replay *r, int64_t version)
     if (store_load_shape(r->catalog, version, &shape, &err) != 0 ||
         store_load_text(r->catalog, version, "tokenizer.json", &json, &err) !=
             0 ||
-        tokenizer_from_json(json.data, json.len, &tokenizer, &err) != 0)
+        tokenizer_from_json(json.data, json.len, &tokenizer, &err) != 0 ||
+        tokenizer_fit(tokenizer, shape.vocab_size, &err) != 0)
         die("model", &err);
     buf_release(&json);
     r->serving = serving_create(r->catalog, NULL);

@@ -169,9 +169,8 @@ static int read_version(struct catalog *c, const struct catalog_version *v,
                                  err);
     if (rc == 0)
         rc = read_labels(c, e, err);
-    if (rc == 0 &&
-        tokenizer_vocab_size(e->tokenizer) < e->model.shape.vocab_size)
-        tokenizer_pad(e->tokenizer, e->model.shape.vocab_size);
+    if (rc == 0)
+        rc = tokenizer_fit(e->tokenizer, e->model.shape.vocab_size, err);
     e->has_ngram = e->ngram.n > 0;
     e->model.sha256 = v->weights_sha256;
     return rc;

@@ -86,6 +86,13 @@ static const char *rule_of(const json_t *pre)
     return is_bytes(second, false) ? name_of_split(first) : NULL;
 }
 
+/* With the rule of Llama 3, llama.cpp takes a pre-token that is a token without
+ * asking the merges; with the others it does not. */
+static bool ignores_merges(const json_t *model)
+{
+    return json_is_true(json_object_get(model, "ignore_merges"));
+}
+
 /* --- tokens ------------------------------------------------------------- */
 
 struct tokens {
@@ -195,6 +202,11 @@ static int add_all(struct gguf_writer *w, json_t *root, size_t vocab_size,
         return err_set(err, ERR_INVALID,
                        "tokenizer.json: GGUF has no name for this "
                        "pre_tokenizer that mneme knows");
+    if (ignores_merges(json_object_get(root, "model")) !=
+        (strcmp(rule, "llama-bpe") == 0))
+        return err_set(err, ERR_INVALID,
+                       "tokenizer.json: ignore_merges has a value that GGUF "
+                       "cannot have with this pre_tokenizer");
     t.names = xcalloc(t.n, sizeof *t.names);
     t.types = xcalloc(t.n, sizeof *t.types);
     for (size_t i = 0; i < t.n; i++)

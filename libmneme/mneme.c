@@ -213,9 +213,8 @@ static int create(struct mneme *m, struct parts *p, unsigned flags,
     if (p->tokenizer_json.len)
         rc = tokenizer_from_json(p->tokenizer_json.data, p->tokenizer_json.len,
                                  &m->tokenizer, err);
-    if (rc == 0 && m->tokenizer &&
-        tokenizer_vocab_size(m->tokenizer) < p->shape.vocab_size)
-        tokenizer_pad(m->tokenizer, p->shape.vocab_size);
+    if (rc == 0 && m->tokenizer)
+        rc = tokenizer_fit(m->tokenizer, p->shape.vocab_size, err);
     if (rc == 0 && p->labels_json.len)
         rc = names_from_json(&labels, p->labels_json.data, p->labels_json.len,
                              MOST_LABELS, err);

@@ -173,15 +173,15 @@ void hf_tokenizer_config_json(const struct model_shape *shape,
                               const struct hf_text *text, struct buf *out)
 {
     buf_adds(out, "{\n  \"tokenizer_class\": \"PreTrainedTokenizerFast\",\n"
-                  "  \"add_prefix_space\": false,\n"
-                  "  \"add_bos_token\": true,\n");
+                  "  \"add_prefix_space\": false,\n");
+    add_flag(out, "add_bos_token", text->adds_begin);
     add_text(out, "bos_token", text->begin_name);
     add_flag(out, "clean_up_tokenization_spaces", false);
     add_text(out, "eos_token", text->end_name);
     buf_adds(out, "  \"model_input_names\": [\"input_ids\", "
                   "\"attention_mask\"],\n");
     add_text(out, "pre", text->pre);
-    add_flag(out, "split_special_tokens", true);
+    add_flag(out, "split_special_tokens", text->splits_special);
     buf_addf(out, "  \"model_max_length\": %d\n}\n", shape->context);
 }
 

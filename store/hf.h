@@ -25,6 +25,7 @@
 #ifndef MNEME_STORE_HF_H
 #define MNEME_STORE_HF_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -37,21 +38,25 @@
 struct hf_text {
     uint32_t begin, end; /* ids of the tokens that begin and end a text */
     const char *begin_name, *end_name;
-    const char *pre; /* GGUF's name of the pre-tokenizer */
+    const char *pre;     /* GGUF's name of the pre-tokenizer */
+    bool adds_begin;     /* tokenizer.json puts `begin` before a text */
+    bool splits_special; /* the name of a special token is ordinary text */
 };
 
 /* Of mneme's own vocabularies: <|endoftext|> begins and ends a text. */
 #define HF_TEXT_OWN(id)                                                        \
     {                                                                          \
         .begin = (id), .end = (id), .begin_name = "<|endoftext|>",             \
-        .end_name = "<|endoftext|>", .pre = "smollm"                           \
+        .end_name = "<|endoftext|>", .pre = "smollm", .adds_begin = true,      \
+        .splits_special = true                                                 \
     }
 
 /*
  * Append config.json, generation_config.json and tokenizer_config.json to out.
- * tokenizer_config.json describes what mneme does: the token that begins a text
- * goes before every text (add_bos_token), and its name within a text is
- * ordinary text (split_special_tokens). `pre` is for tokenizer.ggml.pre.
+ * tokenizer_config.json describes what tokenizer.json does. With mneme's own
+ * vocabularies, the token that begins a text goes before every text
+ * (add_bos_token), and its name within a text is ordinary text
+ * (split_special_tokens). `pre` is for tokenizer.ggml.pre.
  */
 void hf_config_json(const struct model_shape *shape, const struct hf_text *text,
                     struct buf *out);

@@ -164,6 +164,8 @@ EXTRA_DIST += \
 	tests/data/saved_again/tokenizer_config.json \
 	tests/data/models \
 	tests/data/tokenizers/gpt2.json tests/data/tokenizers/gpt2.ids.json \
+	tests/data/tokenizers/llama2.json tests/data/tokenizers/llama2.ids.json \
+	tests/data/tokenizers/mistral.json tests/data/tokenizers/mistral.ids.json \
 	tests/data/tokenizers/llama3.json tests/data/tokenizers/llama3.ids.json \
 	tests/data/tokenizers/qwen2.json tests/data/tokenizers/qwen2.ids.json \
 	tests/data/tokenizers/scattered.json tests/data/tokenizers/scattered.ids.json \

@@ -390,7 +390,7 @@ static const struct figure figures[] = {
             "Tokens of the prompts of completions.")},
     {FIGURE(NULL, prefix_tokens),
      METRIC(24, "prefix_cache_hit_tokens_total",
-            "Of these prompt tokens, those that the prefix cache had.")},
+            "Prompt tokens of completions that the prefix cache had.")},
     {FIGURE(NULL, prefix_bytes),
      METRIC(24, "prefix_cache_bytes", "Memory that the prefix cache takes.")},
 };

@@ -82,5 +82,7 @@ struct hf_text snapshot_text(const struct tokenizer *t)
                             .end = end,
                             .begin_name = tokenizer_piece(t, begin),
                             .end_name = tokenizer_piece(t, end),
-                            .pre = tokenizer_gguf_pre(t)};
+                            .pre = tokenizer_gguf_pre(t),
+                            .adds_begin = tokenizer_adds_begin(t),
+                            .splits_special = tokenizer_is_own(t)};
 }

@@ -103,14 +103,8 @@ int learning_prepare_shape(struct learning *l, struct tokenizer *tokenizer,
 
     tokenizer_free(l->tokenizer); /* an earlier attempt may have failed */
     l->tokenizer = tokenizer;
-    if (tokenizer && tokenizer_vocab_size(tokenizer) > shape->vocab_size)
-        return err_set(err, ERR_CORRUPT,
-                       "tokenizer.json has %d ids, but config.json says "
-                       "vocab_size %d: the two files belong to different "
-                       "models",
-                       tokenizer_vocab_size(tokenizer), shape->vocab_size);
-    if (tokenizer)
-        tokenizer_pad(tokenizer, shape->vocab_size);
+    if (tokenizer && (rc = tokenizer_fit(tokenizer, shape->vocab_size, err)))
+        return rc;
     if (l->has_model)
         l->shape = *shape;
     options_learner(l->conf, learning_shape(l), tokenizer, l->threads,

@@ -229,12 +229,11 @@ void infer_completion_release(struct infer_completion *c);
  * Completes a prompt of n ids, with a key/value cache. Calls that run at the
  * same time read their tokens in one pass (shared_pass.h), and a prompt whose
  * beginning is in the prefix cache is read from there on. Neither changes a
- * result. An end-of-text token is
- * put before the prompt unless it begins with one; so an empty prompt begins a
- * record. A prompt longer than the context keeps its last part. When the
- * context is full, the older half is dropped and the rest is read again. The
- * same prompt, sampling and version give the same bytes: token i uses
- * rng(seed, RNG_SAMPLE, 0, i).
+ * result. The token that begins a text is put before the prompt unless it
+ * begins with it; so an empty prompt begins a record. A prompt longer than the
+ * context keeps its last part. When the context is full, the older half is
+ * dropped and the rest is read again. The same prompt, sampling and version
+ * give the same bytes: token i uses rng(seed, RNG_SAMPLE, 0, i).
  *   listener  may be NULL
  * ERR_INVALID when an id or a setting is out of range, or a stop string is
  * empty.
@@ -246,9 +245,9 @@ int infer_complete(const struct infer *f, const token_id *prompt, size_t n,
 
 /*
  * For `echo` with `logprobs`: computes ln p of each prompt id given those
- * before it (the first given end-of-text), and the n_alternatives most likely
- * ids at each position. The prompt is cut as a record would be, so a text's
- * ids have the logprobs of infer_score.
+ * before it (the first given the token that begins a text), and the
+ * n_alternatives most likely ids at each position. The prompt is cut as a
+ * record would be, so a text's ids have the logprobs of infer_score.
  *   logprobs      float[n] out
  *   alternatives  [n][n_alternatives] out, most likely first; NULL with 0
  */
@@ -260,8 +259,8 @@ int infer_prompt_logprobs(const struct infer *f, const token_id *prompt,
 
 /*
  * Computes an embedding: the mean of the final states of n ids, scaled to unit
- * length. An end-of-text token is put before the ids unless they begin with
- * one.
+ * length. The token that begins a text is put before the ids unless they begin
+ * with it.
  *   out  float[dim]
  * ERR_INVALID when an id is out of range.
  */

@@ -8,7 +8,7 @@
 
 #include "base/xalloc.h"
 
-/* Counts the bytes of targets [from, to), without end-of-text. */
+/* Counts the bytes of targets [from, to), without special tokens. */
 static uint32_t text_bytes_of(const struct tokenizer *t,
                               const token_id *targets, size_t from, size_t to)
 {
@@ -37,8 +37,8 @@ static void cut_linear(struct cut *c, const char *text, size_t text_bytes,
     };
 }
 
-/* Appends end-of-text to the tokens, which begin with one, and makes
- * segments. */
+/* Appends end-of-text to the tokens, which begin with the token that begins a
+ * text, and makes segments. */
 static void cut_tokens(struct cut *c, const struct tokenizer *t, size_t context,
                        size_t n_prompt, int32_t domain, int32_t label)
 {

@@ -166,13 +166,12 @@ static uint32_t composite(uint32_t first, uint32_t second)
     const struct nfc_pair *found;
 
     if (first - L_FIRST < N_L && second - V_FIRST < N_V)
-        return S_FIRST +
-               ((first - L_FIRST) * N_V + (second - V_FIRST)) * N_T;
+        return S_FIRST + ((first - L_FIRST) * N_V + (second - V_FIRST)) * N_T;
     if (first - S_FIRST < N_S && (first - S_FIRST) % N_T == 0 &&
         second - T_FIRST - 1 < N_T - 1)
         return first + (second - T_FIRST);
-    found = bsearch(&key, nfc_pairs, nfc_pairs_n, sizeof *nfc_pairs,
-                    compare_pairs);
+    found =
+        bsearch(&key, nfc_pairs, nfc_pairs_n, sizeof *nfc_pairs, compare_pairs);
     return found ? found->composite : 0;
 }
 
@@ -184,9 +183,9 @@ static void compose(struct piece *p)
 
     for (size_t i = 0; i < p->n; i++) {
         struct mark m = p->marks[i];
-        bool blocked = starter == SIZE_MAX ||
-                       (kept > starter + 1 &&
-                        p->marks[kept - 1].order >= m.order);
+        bool blocked =
+            starter == SIZE_MAX ||
+            (kept > starter + 1 && p->marks[kept - 1].order >= m.order);
         uint32_t c = blocked ? 0 : composite(p->marks[starter].c, m.c);
 
         if (c) {

@@ -25,7 +25,7 @@ struct nfc_range {
 
 /* The full canonical decomposition of a character. */
 struct nfc_parts {
-    uint32_t code_point; /* ascending */
+    uint32_t code_point;            /* ascending */
     uint32_t parts[NFC_MOST_PARTS]; /* zeros follow the last one */
 };
 

@@ -97,8 +97,7 @@ static size_t space_run(bool numbers_apart, const char *s, size_t n)
     return last;
 }
 
-static size_t next_of_gpt2(bool numbers_apart, const char *text,
-                           size_t n_bytes)
+static size_t next_of_gpt2(bool numbers_apart, const char *text, size_t n_bytes)
 {
     size_t length, space, after;
     enum unicode_class is = class_at(text, n_bytes, &length);
@@ -162,8 +161,7 @@ static size_t space_or_lines(const char *s, size_t n)
     return lines ? lines : space_run(false, s, n);
 }
 
-static size_t next_of_llama3(int most_numbers, const char *text,
-                             size_t n_bytes)
+static size_t next_of_llama3(int most_numbers, const char *text, size_t n_bytes)
 {
     size_t length, after, begin;
     enum unicode_class is = class_at(text, n_bytes, &length), second;
@@ -189,8 +187,7 @@ static size_t next_of_llama3(int most_numbers, const char *text,
     return after;
 }
 
-size_t pretoken_next(enum pretoken_kind kind, const char *text,
-                     size_t n_bytes)
+size_t pretoken_next(enum pretoken_kind kind, const char *text, size_t n_bytes)
 {
     switch (kind) {
     case PRETOKEN_LLAMA3:

@@ -42,7 +42,6 @@ enum pretoken_kind {
     "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
 /* Returns the bytes of the pre-token that begins at text; n_bytes > 0. */
-size_t pretoken_next(enum pretoken_kind kind, const char *text,
-                     size_t n_bytes);
+size_t pretoken_next(enum pretoken_kind kind, const char *text, size_t n_bytes);
 
 #endif

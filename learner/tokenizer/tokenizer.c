@@ -95,15 +95,37 @@ static void index_words(struct tokenizer *t)
     t->words = xcalloc(t->n_words, sizeof *t->words);
     for (int id = 0; id < t->vocab_size; id++) {
         const struct tokenizer_token *token = &t->tokens[id];
-        size_t at;
+        size_t at, n;
+        const char *key = tokenizer_word_key(t, (token_id)id, &n);
 
-        if (token->kind != TOKENIZER_ORDINARY || token->n_bytes == 0)
+        if (token->kind != TOKENIZER_ORDINARY || n == 0)
             continue;
-        at = checksum_xxh3(t->text.data + token->bytes_at, token->n_bytes, 0);
+        at = checksum_xxh3(key, n, 0);
         for (at &= t->n_words - 1; t->words[at];)
             at = (at + 1) & (t->n_words - 1);
         t->words[at] = (uint32_t)id + 1;
     }
+}
+
+static bool is_mark(const char *s, size_t n)
+{
+    return n >= 3 && memcmp(s, TOKENIZER_SPACE_MARK, 3) == 0;
+}
+
+/* True if no merge has the mark of a space at the beginning of its right side,
+ * and not at the end of its left side. */
+static bool keeps_words(const struct tokenizer *t)
+{
+    for (size_t i = 0; i < t->n_merges; i++) {
+        size_t n_left, n_right;
+        const char *left = tokenizer_word_key(t, t->merges[i].left, &n_left);
+        const char *right = tokenizer_word_key(t, t->merges[i].right, &n_right);
+
+        if (is_mark(right, n_right) &&
+            !(n_left >= 3 && is_mark(left + n_left - 3, 3)))
+            return false;
+    }
+    return true;
 }
 
 static int compare_names(const void *a, const void *b)
@@ -134,8 +156,9 @@ void tokenizer_add_name(struct tokenizer_names *names, const char *name,
 void tokenizer_index(struct tokenizer *t)
 {
     index_merges(t);
-    if (t->knows_words)
+    if (t->knows_words || t->falls_back)
         index_words(t);
+    t->splits_words = t->falls_back && !t->knows_words && keeps_words(t);
     if (t->names.n)
         qsort(t->names.items, t->names.n, sizeof *t->names.items,
               compare_names);
@@ -164,7 +187,8 @@ void tokenizer_set(struct tokenizer *t, token_id id, enum tokenizer_kind kind,
     token->kind = kind;
     token->bytes_at = add_text(t, bytes, n_bytes);
     token->n_bytes = n_bytes;
-    token->piece_at = add_text(t, piece, strlen(piece));
+    token->n_piece = strlen(piece);
+    token->piece_at = add_text(t, piece, token->n_piece);
 }
 
 void tokenizer_set_unused(struct tokenizer *t, token_id id)
@@ -206,6 +230,7 @@ struct tokenizer *tokenizer_build(const struct tokenizer_merge *merges,
 
     t->vocab_size = vocab_size;
     t->begin_of_text = t->end_of_text = TOKENIZER_END_OF_TEXT;
+    t->adds_begin = true;
     t->pretoken = PRETOKEN_SMOLLM;
     t->tokens = xcalloc((size_t)vocab_size, sizeof *t->tokens);
     for (int b = 0; b < 256; b++) {
@@ -251,17 +276,23 @@ struct tokenizer *tokenizer_create_builtin(int vocab_size)
     return tokenizer_build(merges, (size_t)n, vocab_size);
 }
 
-void tokenizer_pad(struct tokenizer *t, int vocab_size)
+int tokenizer_fit(struct tokenizer *t, int vocab_size, struct err *err)
 {
     int id = t->vocab_size;
 
-    BUG_ON(vocab_size < id || vocab_size > MODEL_MAX_VOCAB);
-    t->tokens =
-        xreallocarray(t->tokens, (size_t)vocab_size, sizeof *t->tokens);
+    if (vocab_size < id || vocab_size > MODEL_MAX_VOCAB ||
+        (vocab_size > id && !t->frame))
+        return err_set(err, ERR_CORRUPT,
+                       "tokenizer.json has %d ids, but config.json says "
+                       "vocab_size %d: the two files belong to different "
+                       "models",
+                       id, vocab_size);
+    t->tokens = xreallocarray(t->tokens, (size_t)vocab_size, sizeof *t->tokens);
     memset(t->tokens + id, 0, (size_t)(vocab_size - id) * sizeof *t->tokens);
     for (; id < vocab_size; id++)
         tokenizer_set_unused(t, (token_id)id);
     t->vocab_size = vocab_size;
+    return 0;
 }
 
 static void release_names(struct tokenizer_names *names)
@@ -303,18 +334,14 @@ token_id tokenizer_begin_of_text(const struct tokenizer *t)
     return t->begin_of_text;
 }
 
-int tokenizer_set_end_of_text(struct tokenizer *t, token_id id,
-                              struct err *err)
+bool tokenizer_adds_begin(const struct tokenizer *t)
 {
-    if (!tokenizer_is_special(t, id))
-        return err_set(err, ERR_INVALID,
-                       "token %u cannot end a text: it is no special token "
-                       "of tokenizer.json",
-                       id);
-    if (t->begin_of_text == t->end_of_text)
-        t->begin_of_text = id;
-    t->end_of_text = id;
-    return 0;
+    return t->adds_begin;
+}
+
+bool tokenizer_is_own(const struct tokenizer *t)
+{
+    return !t->frame;
 }
 
 bool tokenizer_is_special(const struct tokenizer *t, token_id id)
@@ -323,8 +350,8 @@ bool tokenizer_is_special(const struct tokenizer *t, token_id id)
            t->tokens[id].kind == TOKENIZER_SPECIAL;
 }
 
-bool tokenizer_find(const struct tokenizer *t, const char *name,
-                    size_t n_bytes, token_id *id)
+bool tokenizer_find(const struct tokenizer *t, const char *name, size_t n_bytes,
+                    token_id *id)
 {
     const struct tokenizer_names *all[] = {&t->names, &t->normal_names};
     struct tokenizer_name key = {.bytes = (char *)name, .n_bytes = n_bytes};
@@ -352,7 +379,7 @@ const char *tokenizer_gguf_pre(const struct tokenizer *t)
         [PRETOKEN_QWEN2] = "qwen2",
     };
 
-    return names[t->pretoken];
+    return t->falls_back ? "default" : names[t->pretoken];
 }
 
 const char *tokenizer_bytes(const struct tokenizer *t, token_id id,
@@ -368,13 +395,12 @@ const char *tokenizer_bytes(const struct tokenizer *t, token_id id,
 
 const char *tokenizer_piece(const struct tokenizer *t, token_id id)
 {
-    return id < (token_id)t->vocab_size
-               ? t->text.data + t->tokens[id].piece_at
-               : "";
+    return id < (token_id)t->vocab_size ? t->text.data + t->tokens[id].piece_at
+                                        : "";
 }
 
-void tokenizer_decode(const struct tokenizer *t, const token_id *ids,
-                      size_t n, struct buf *out)
+void tokenizer_decode(const struct tokenizer *t, const token_id *ids, size_t n,
+                      struct buf *out)
 {
     for (size_t i = 0; i < n; i++) {
         size_t n_bytes;

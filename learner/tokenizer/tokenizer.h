@@ -19,7 +19,8 @@
  *   pre_tokenizer  ByteLevel (GPT-2); Digits and ByteLevel (SmolLM); Split with
  *                  the pattern of Llama 3 or Qwen2, and ByteLevel
  *   normalizer     none or NFC
- *   model          BPE, with or without ignore_merges
+ *   model          BPE, with or without ignore_merges; with byte_fallback as
+ *                  below
  *   added tokens   with any ids. Special ones (<|im_start|>) have no bytes, and
  *                  their names in a text are ordinary text, unless
  *                  tokenizer_encode_marked reads it. The names of others
@@ -29,7 +30,13 @@
  * Encoding and decoding keeps any bytes. With normalizer NFC it gives the text
  * in Unicode's normalization form C; bytes that are not UTF-8 are kept, too.
  *
- * Owner:   never changes once made and padded
+ * With byte_fallback it reads the form of Llama 2 and Mistral: merging begins
+ * with the characters of the whole text, and with the bytes of those that are
+ * no token. Spaces become U+2581, and one is put before the text (normalizer
+ * Sequence[Prepend, Replace], or pre_tokenizer Metaspace without a split). Thus
+ * decoding gives one space more before the text, and U+2581 becomes a space.
+ *
+ * Owner:   never changes once it is shared
  * Threads: any
  */
 #ifndef MNEME_LEARNER_TOKENIZER_TOKENIZER_H
@@ -89,8 +96,8 @@ int tokenizer_train(const char *text, size_t n_bytes, int vocab_size,
  * merges. ERR_INVALID names what has another form; damage is ERR_CORRUPT.
  *
  * The end-of-text token is the first of these names that is a special token:
- * <|endoftext|>, <|end_of_text|>, </s>, <eos>. tokenizer_set_end_of_text
- * chooses another one. Texts begin with the special token of post_processor;
+ * <|endoftext|>, <|end_of_text|>, </s>, <eos>. Texts
+ * begin with the special token of post_processor;
  * without one, with end-of-text.
  */
 #define TOKENIZER_MAX_JSON ((size_t)64 << 20)
@@ -107,17 +114,12 @@ int tokenizer_from_json(const char *json, size_t n_bytes,
 void tokenizer_to_json(const struct tokenizer *t, struct buf *out);
 
 /*
- * Before a tokenizer is shared: adds unused ids up to vocab_size, since many
- * published models have more ids than their tokenizer. tokenizer_to_json does
- * not write them.
- *   vocab_size  at least that of the tokenizer
+ * Before a tokenizer is shared: makes it fit a model of vocab_size ids. Many
+ * published models have more ids than their tokenizer; it gets unused ids,
+ * which tokenizer_to_json does not write. ERR_CORRUPT: the model has fewer ids,
+ * or other ids than a vocabulary of mneme's own form.
  */
-void tokenizer_pad(struct tokenizer *t, int vocab_size);
-
-/* Before a tokenizer is shared: chooses the token that ends a text; it begins
- * texts, too, if the old one did. ERR_INVALID unless it is a special token. */
-int tokenizer_set_end_of_text(struct tokenizer *t, token_id id,
-                              struct err *err);
+int tokenizer_fit(struct tokenizer *t, int vocab_size, struct err *err);
 
 void tokenizer_free(struct tokenizer *t);
 
@@ -128,12 +130,18 @@ token_id tokenizer_end_of_text(const struct tokenizer *t);
  * published ones without such a token, it is end-of-text. */
 token_id tokenizer_begin_of_text(const struct tokenizer *t);
 
+/* True if tokenizer.json, as it is written, puts that token before a text. */
+bool tokenizer_adds_begin(const struct tokenizer *t);
+
+/* True if the vocabulary has mneme's own form. */
+bool tokenizer_is_own(const struct tokenizer *t);
+
 /* True for added tokens that are no text. */
 bool tokenizer_is_special(const struct tokenizer *t, token_id id);
 
 /* Finds the added token of this name. */
-bool tokenizer_find(const struct tokenizer *t, const char *name,
-                    size_t n_bytes, token_id *id);
+bool tokenizer_find(const struct tokenizer *t, const char *name, size_t n_bytes,
+                    token_id *id);
 
 /* The name of the pre-tokenizer in GGUF (tokenizer.ggml.pre). */
 const char *tokenizer_gguf_pre(const struct tokenizer *t);

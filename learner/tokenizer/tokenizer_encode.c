@@ -4,6 +4,10 @@
  * is normalized, if the tokenizer does so, and split into pre-tokens. Within
  * one pre-token, pairs are merged, the pair of lowest rank first.
  *
+ * A tokenizer of Llama 2's form has no pre-tokens. If no merge joins a word and
+ * a space after it, the text is nevertheless split there: this gives the same
+ * ids.
+ *
  * Merging uses a linked list of ids, and a heap of candidate pairs by rank and
  * position. A candidate is dropped when it comes out of the heap if a neighbour
  * has changed since. So a pre-token of n bytes takes O(n log n), whatever its
@@ -19,6 +23,7 @@
 
 #include "base/checksum.h"
 #include "base/heap.h"
+#include "base/utf8.h"
 #include "base/xalloc.h"
 #include "learner/tokenizer/nfc.h"
 #include "learner/tokenizer/tokenizer_private.h"
@@ -47,33 +52,34 @@ static bool merges_before(const uint64_t *a, const uint64_t *b)
 
 HEAP_DEFINE(heap, uint64_t, merges_before)
 
-/* Returns rank + 1 of the pair that begins at a node, or 0. */
-static uint32_t pair_at(const struct tokenizer *t, const struct merger *m,
-                        int32_t at)
-{
-    const struct node *a = &m->nodes[at];
-
-    if (a->gone || a->next < 0)
-        return 0;
-    return tokenizer_slot_of(t, a->id, m->nodes[a->next].id)->rank;
-}
-
+/* Makes a candidate of the pair that begins at a node. */
 static void consider(const struct tokenizer *t, struct merger *m, int32_t at)
 {
-    uint32_t rank = at >= 0 ? pair_at(t, m, at) : 0;
+    const struct node *a = at >= 0 ? &m->nodes[at] : NULL;
+    uint32_t rank;
 
+    if (!a || a->next < 0)
+        return;
+    rank = tokenizer_slot_of(t, a->id, m->nodes[a->next].id)->rank;
     if (!rank)
         return;
     XGROW(m->heap, m->n_heap, m->cap_heap);
     heap_push(m->heap, &m->n_heap, (uint64_t)rank << 32 | (uint32_t)at);
 }
 
+/* Merges the pair at a node, unless one of its ids has changed since it became
+ * a candidate. */
 static void merge_at(const struct tokenizer *t, struct merger *m, int32_t at,
-                     token_id result)
+                     const struct tokenizer_merge *merge)
 {
-    struct node *a = &m->nodes[at], *b = &m->nodes[a->next];
+    struct node *a = &m->nodes[at], *b;
 
-    a->id = result;
+    if (a->gone || a->id != merge->left || a->next < 0)
+        return;
+    b = &m->nodes[a->next];
+    if (b->id != merge->right)
+        return;
+    a->id = merge->result;
     b->gone = true;
     a->next = b->next;
     if (b->next >= 0)
@@ -82,26 +88,65 @@ static void merge_at(const struct tokenizer *t, struct merger *m, int32_t at,
     consider(t, m, at);
 }
 
-/* Returns the token that has these bytes, + 1, or 0. */
+/* Returns the token with this key in `words`, + 1, or 0. */
 static uint32_t word_of(const struct tokenizer *t, const char *bytes, size_t n)
 {
     size_t at = checksum_xxh3(bytes, n, 0) & (t->n_words - 1);
 
     for (; t->words[at]; at = (at + 1) & (t->n_words - 1)) {
-        const struct tokenizer_token *token = &t->tokens[t->words[at] - 1];
+        size_t n_key;
+        const char *key = tokenizer_word_key(t, t->words[at] - 1, &n_key);
 
-        if (token->n_bytes == n &&
-            memcmp(t->text.data + token->bytes_at, bytes, n) == 0)
+        if (n_key == n && memcmp(key, bytes, n) == 0)
             break;
     }
     return t->words[at];
 }
 
-static void encode_pretoken(const struct tokenizer *t, struct merger *m,
-                            const char *bytes, size_t n,
-                            struct token_list *out)
+static struct node node_of(token_id id, size_t at)
 {
-    uint32_t word = t->words ? word_of(t, bytes, n) : 0;
+    return (struct node){
+        .id = id,
+        .previous = (int32_t)at - 1,
+        .next = (int32_t)at + 1,
+    };
+}
+
+/* Makes a node for each byte. */
+static size_t add_bytes(const struct tokenizer *t, struct merger *m,
+                        const char *bytes, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        m->nodes[i] = node_of(t->byte_ids[(unsigned char)bytes[i]], i);
+    return n;
+}
+
+/* Makes a node for each character that is a token, and for each byte of the
+ * others. */
+static size_t add_characters(const struct tokenizer *t, struct merger *m,
+                             const char *bytes, size_t n)
+{
+    size_t n_nodes = 0;
+
+    for (size_t at = 0; at < n; n_nodes++) {
+        size_t length = utf8_character(bytes + at, n - at);
+        uint32_t word = length ? word_of(t, bytes + at, length) : 0;
+
+        if (word) {
+            m->nodes[n_nodes] = node_of(word - 1, n_nodes);
+            at += length;
+        } else {
+            m->nodes[n_nodes] =
+                node_of(t->byte_ids[(unsigned char)bytes[at++]], n_nodes);
+        }
+    }
+    return n_nodes;
+}
+
+static void encode_pretoken(const struct tokenizer *t, struct merger *m,
+                            const char *bytes, size_t n, struct token_list *out)
+{
+    uint32_t word = t->knows_words ? word_of(t, bytes, n) : 0;
 
     if (word) {
         token_list_add(out, word - 1);
@@ -109,15 +154,11 @@ static void encode_pretoken(const struct tokenizer *t, struct merger *m,
     }
     if (n > m->cap_nodes) {
         m->cap_nodes = 2 * n;
-        m->nodes =
-            xreallocarray(m->nodes, m->cap_nodes, sizeof *m->nodes);
+        m->nodes = xreallocarray(m->nodes, m->cap_nodes, sizeof *m->nodes);
     }
-    for (size_t i = 0; i < n; i++)
-        m->nodes[i] = (struct node){
-            .id = t->byte_ids[(unsigned char)bytes[i]],
-            .previous = (int32_t)i - 1,
-            .next = i + 1 < n ? (int32_t)i + 1 : -1,
-        };
+    n = t->falls_back ? add_characters(t, m, bytes, n)
+                      : add_bytes(t, m, bytes, n);
+    m->nodes[n - 1].next = -1;
     m->n_heap = 0;
     for (size_t i = 0; i + 1 < n; i++)
         consider(t, m, (int32_t)i);
@@ -125,8 +166,7 @@ static void encode_pretoken(const struct tokenizer *t, struct merger *m,
         uint64_t top = heap_pop(m->heap, &m->n_heap);
         int32_t at = (int32_t)(top & 0xffffffff);
 
-        if (pair_at(t, m, at) == top >> 32)
-            merge_at(t, m, at, t->merges[(top >> 32) - 1].result);
+        merge_at(t, m, at, &t->merges[(top >> 32) - 1]);
     }
     for (int32_t i = 0; i >= 0; i = m->nodes[i].next)
         token_list_add(out, m->nodes[i].id);
@@ -135,8 +175,8 @@ static void encode_pretoken(const struct tokenizer *t, struct merger *m,
 /* --- names -------------------------------------------------------------- */
 
 /* Returns the longest name that the text begins with, or NULL. */
-static const struct tokenizer_name *
-name_at(const struct tokenizer_names *names, const char *text, size_t n)
+static const struct tokenizer_name *name_at(const struct tokenizer_names *names,
+                                            const char *text, size_t n)
 {
     const struct tokenizer_name *items = names->items, *found = NULL;
     size_t low = 0, high = names->n;
@@ -200,6 +240,7 @@ static size_t find_name(const struct tokenizer_names *names, bool marked,
 
 struct encoder {
     const struct tokenizer *t;
+    const char *text;
     bool marked;
     const struct cancel *cancel;
     size_t since_check;
@@ -208,11 +249,30 @@ struct encoder {
     struct token_list *out;
 };
 
+/* Returns the bytes of a word with the spaces before it; n_bytes > 0. */
+static size_t next_word(const struct tokenizer *t, const char *text,
+                        size_t n_bytes)
+{
+    const char *end = text + n_bytes, *at = text + 1;
+
+    while (t->splits_words && at < end) {
+        at = memmem(at, (size_t)(end - at), TOKENIZER_SPACE_MARK, 3);
+        if (!at)
+            break;
+        if (at - text < 3 || memcmp(at - 3, TOKENIZER_SPACE_MARK, 3) != 0)
+            return (size_t)(at - text);
+        at++;
+    }
+    return n_bytes;
+}
+
 static int encode_pretokens(struct encoder *e, const char *text, size_t n_bytes,
                             struct err *err)
 {
     while (n_bytes) {
-        size_t n = pretoken_next(e->t->pretoken, text, n_bytes);
+        size_t n = e->t->falls_back
+                       ? next_word(e->t, text, n_bytes)
+                       : pretoken_next(e->t->pretoken, text, n_bytes);
 
         encode_pretoken(e->t, &e->merger, text, n, e->out);
         text += n;
@@ -236,8 +296,8 @@ static int encode_normal(struct encoder *e, const char *text, size_t n_bytes,
 
     while (rc == 0 && n_bytes) {
         const struct tokenizer_name *name = NULL;
-        size_t n = find_name(&e->t->normal_names, e->marked, text, n_bytes,
-                             &name);
+        size_t n =
+            find_name(&e->t->normal_names, e->marked, text, n_bytes, &name);
 
         rc = encode_pretokens(e, text, n, err);
         if (name) {
@@ -250,9 +310,32 @@ static int encode_normal(struct encoder *e, const char *text, size_t n_bytes,
     return rc;
 }
 
+/* Puts marks in place of spaces, and before the text. */
+static void mark_spaces(struct encoder *e, const char *text, size_t n_bytes)
+{
+    enum tokenizer_space space = e->t->space;
+    bool begins = text[0] == ' ' ||
+                  (n_bytes >= 3 && memcmp(text, TOKENIZER_SPACE_MARK, 3) == 0);
+
+    if (space == TOKENIZER_SPACE || (space == TOKENIZER_ONE_SPACE && !begins) ||
+        (space == TOKENIZER_SPACE_BEFORE_ALL && !begins && text == e->text))
+        buf_adds(&e->normal, TOKENIZER_SPACE_MARK);
+    for (size_t i = 0; i < n_bytes; i++) {
+        if (text[i] == ' ')
+            buf_adds(&e->normal, TOKENIZER_SPACE_MARK);
+        else
+            buf_addc(&e->normal, text[i]);
+    }
+}
+
 static int encode_between(struct encoder *e, const char *text, size_t n_bytes,
                           struct err *err)
 {
+    if (e->t->falls_back && n_bytes) {
+        buf_clear(&e->normal);
+        mark_spaces(e, text, n_bytes);
+        return encode_normal(e, e->normal.data, e->normal.len, err);
+    }
     if (!e->t->composes || nfc_is_normal(text, n_bytes))
         return encode_normal(e, text, n_bytes, err);
     buf_clear(&e->normal);
@@ -265,6 +348,7 @@ static int encode(struct encoder *e, const char *text, size_t n_bytes,
 {
     int rc = 0;
 
+    e->text = text;
     while (rc == 0 && n_bytes) {
         const struct tokenizer_name *name = NULL;
         size_t n = find_name(&e->t->names, e->marked, text, n_bytes, &name);

@@ -79,14 +79,14 @@ static json_t *own_json(const struct tokenizer *t)
         "version", "1.0", "truncation", "padding", "added_tokens", "id",
         (int)t->end_of_text, "content", TOKENIZER_END_NAME, "single_word", 0,
         "lstrip", 0, "rstrip", 0, "normalized", 0, "special", 1, "normalizer",
-        "pre_tokenizer", "type", "Sequence", "pretokenizers", "type",
-        "Digits", "individual_digits", 1, "type", "ByteLevel",
-        "add_prefix_space", 0, "trim_offsets", 1, "use_regex", 1,
-        "post_processor", template_json(t), "decoder", "type", "ByteLevel",
-        "add_prefix_space", 0, "trim_offsets", 1, "use_regex", 1, "model",
-        "type", "BPE", "dropout", "unk_token", "continuing_subword_prefix",
-        "end_of_word_suffix", "fuse_unk", 0, "byte_fallback", 0,
-        "ignore_merges", 0, "vocab", vocab_json(t), "merges", merges_json(t));
+        "pre_tokenizer", "type", "Sequence", "pretokenizers", "type", "Digits",
+        "individual_digits", 1, "type", "ByteLevel", "add_prefix_space", 0,
+        "trim_offsets", 1, "use_regex", 1, "post_processor", template_json(t),
+        "decoder", "type", "ByteLevel", "add_prefix_space", 0, "trim_offsets",
+        1, "use_regex", 1, "model", "type", "BPE", "dropout", "unk_token",
+        "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", 0,
+        "byte_fallback", 0, "ignore_merges", 0, "vocab", vocab_json(t),
+        "merges", merges_json(t));
 }
 
 /* Puts vocab and merges where they were read. */
@@ -221,14 +221,99 @@ static int read_normalizer(const json_t *normalizer, bool *composes,
 static int check_model(const json_t *model, struct err *err)
 {
     static const char *const off[] = {"dropout", "continuing_subword_prefix",
-                                      "end_of_word_suffix", "byte_fallback"};
+                                      "end_of_word_suffix"};
 
     if (!type_is(model, "BPE"))
         return unfit(err, "model", type_of(model), "must be BPE");
     for (size_t i = 0; i < sizeof off / sizeof *off; i++)
         if (!is_off(json_object_get(model, off[i])))
-            return unfit(err, "model", off[i], "must be byte-level BPE");
+            return unfit(err, "model", off[i], "must be off");
     return 0;
+}
+
+/* --- reading: Llama 2's form --------------------------------------------- */
+
+static bool string_is(const json_t *object, const char *key, const char *text)
+{
+    const char *is = json_string_value(json_object_get(object, key));
+
+    return is && strcmp(is, text) == 0;
+}
+
+/* True for Sequence[Prepend, Replace], which puts the mark of a space in place
+ * of each space and before the text. */
+static bool marks_spaces(const json_t *normalizer)
+{
+    const json_t *steps = json_object_get(normalizer, "normalizers");
+    const json_t *prepend = json_array_get(steps, 0);
+    const json_t *replace = json_array_get(steps, 1);
+
+    return type_is(normalizer, "Sequence") && json_array_size(steps) == 2 &&
+           type_is(prepend, "Prepend") &&
+           string_is(prepend, "prepend", TOKENIZER_SPACE_MARK) &&
+           type_is(replace, "Replace") &&
+           string_is(json_object_get(replace, "pattern"), "String", " ") &&
+           string_is(replace, "content", TOKENIZER_SPACE_MARK);
+}
+
+/* True for a Metaspace that does the same and does not split. */
+static bool reads_metaspace(const json_t *pre, enum tokenizer_space *space)
+{
+    if (!type_is(pre, "Metaspace") ||
+        !string_is(pre, "replacement", TOKENIZER_SPACE_MARK) ||
+        !json_is_false(json_object_get(pre, "split")))
+        return false;
+    *space = string_is(pre, "prepend_scheme", "always") ? TOKENIZER_ONE_SPACE
+             : string_is(pre, "prepend_scheme", "first")
+                 ? TOKENIZER_SPACE_BEFORE_ALL
+                 : TOKENIZER_NO_SPACE;
+    return *space != TOKENIZER_NO_SPACE ||
+           string_is(pre, "prepend_scheme", "never");
+}
+
+static int check_steps(const json_t *decoder, struct err *err)
+{
+    static const char *const known[] = {"Replace", "ByteFallback", "Fuse",
+                                        "Strip"};
+    const json_t *steps = json_object_get(decoder, "decoders"), *step;
+    size_t i, k;
+
+    if (is_off(decoder) || type_is(decoder, "Metaspace"))
+        return 0;
+    if (!type_is(decoder, "Sequence"))
+        return unfit(err, "decoder", type_of(decoder), "may be a Sequence");
+    json_array_foreach(steps, i, step)
+    {
+        for (k = 0; k < sizeof known / sizeof *known; k++)
+            if (type_is(step, known[k]))
+                break;
+        if (k == sizeof known / sizeof *known)
+            return unfit(err, "decoder", type_of(step), "may be Llama 2's");
+    }
+    return 0;
+}
+
+static int read_fallback_form(struct tokenizer *t, const json_t *root,
+                              struct err *err)
+{
+    const json_t *normalizer = json_object_get(root, "normalizer");
+    const json_t *pre = json_object_get(root, "pre_tokenizer");
+
+    t->falls_back = true;
+    if (marks_spaces(normalizer)) {
+        t->space = TOKENIZER_SPACE;
+        if (!is_off(pre))
+            return unfit(err, "pre_tokenizer", type_of(pre),
+                         "with byte_fallback and a normalizer it may be none");
+    } else if (!is_off(normalizer)) {
+        return unfit(err, "normalizer", type_of(normalizer),
+                     "with byte_fallback it may be Llama 2's or none");
+    } else if (!reads_metaspace(pre, &t->space)) {
+        return unfit(err, "pre_tokenizer", type_of(pre),
+                     "with byte_fallback it may be a Metaspace that does not "
+                     "split");
+    }
+    return check_steps(json_object_get(root, "decoder"), err);
 }
 
 static int read_form(struct tokenizer *t, const json_t *root, struct err *err)
@@ -237,6 +322,9 @@ static int read_form(struct tokenizer *t, const json_t *root, struct err *err)
     const json_t *model = json_object_get(root, "model");
     int rc = check_model(model, err);
 
+    t->knows_words = is_on(model, "ignore_merges");
+    if (rc == 0 && is_on(model, "byte_fallback"))
+        return read_fallback_form(t, root, err);
     if (rc == 0)
         rc = read_normalizer(json_object_get(root, "normalizer"), &t->composes,
                              err);
@@ -245,7 +333,6 @@ static int read_form(struct tokenizer *t, const json_t *root, struct err *err)
                                 &t->pretoken, err);
     if (rc == 0 && !is_off(decoder) && !type_is(decoder, "ByteLevel"))
         rc = unfit(err, "decoder", type_of(decoder), "may be ByteLevel");
-    t->knows_words = is_on(model, "ignore_merges");
     return rc;
 }
 
@@ -269,6 +356,34 @@ static bool unspell(const char *piece, struct buf *out)
         buf_addc(out, (char)byte);
     }
     return true;
+}
+
+/* Appends the name of a byte in Llama 2's form. */
+static void add_byte_name(int byte, struct buf *out)
+{
+    buf_addf(out, "<0x%02X>", (unsigned)byte);
+}
+
+/* Does what unspell does in Llama 2's form: <0x0A> is a byte, and the mark
+ * stands for a space. */
+static void unmark(const char *piece, struct buf *out)
+{
+    struct buf name = BUF_INIT;
+    long byte = strncmp(piece, "<0x", 3) == 0 ? strtol(piece + 3, NULL, 16) : 0;
+
+    buf_clear(out);
+    add_byte_name((int)(byte & 0xff), &name);
+    if (strcmp(name.data, piece) == 0) {
+        buf_addc(out, (char)byte);
+        piece = "";
+    }
+    buf_release(&name);
+    while (*piece) {
+        bool mark = strncmp(piece, TOKENIZER_SPACE_MARK, 3) == 0;
+
+        buf_addc(out, mark ? ' ' : *piece);
+        piece += mark ? 3 : 1;
+    }
 }
 
 /* Checks an id, and raises vocab_size so that it fits. */
@@ -306,12 +421,10 @@ static int read_ids(struct tokenizer *t, json_t *vocab, const json_t *added,
             err, ERR_INVALID,
             "tokenizer.json: a vocabulary of %zu tokens: must be %d to %d", n,
             N_BYTES, MODEL_MAX_VOCAB);
-    json_object_foreach (vocab, piece, value)
-        if (rc == 0)
-            rc = read_id(t, value, piece, err);
-    json_array_foreach (added, i, value)
-        if (rc == 0)
-            rc = read_id(t, json_object_get(value, "id"), "(added)", err);
+    json_object_foreach(vocab, piece, value) if (rc == 0) rc =
+        read_id(t, value, piece, err);
+    json_array_foreach(added, i, value) if (rc == 0) rc =
+        read_id(t, json_object_get(value, "id"), "(added)", err);
     return rc;
 }
 
@@ -331,7 +444,11 @@ static int read_vocab(struct tokenizer *t, json_t *vocab, struct err *err)
             break;
         }
         t->tokens[id].in_vocab = true;
-        if (!unspell(piece, &bytes) || strncmp(piece, "<unused_", 8) == 0)
+        if (t->falls_back)
+            unmark(piece, &bytes);
+        else if (!unspell(piece, &bytes))
+            buf_clear(&bytes);
+        if (strncmp(piece, "<unused_", 8) == 0)
             buf_clear(&bytes);
         tokenizer_set(t, id, TOKENIZER_ORDINARY, bytes.data ? bytes.data : "",
                       bytes.len, piece);
@@ -348,7 +465,10 @@ static int read_bytes(struct tokenizer *t, const json_t *vocab,
         struct buf piece = BUF_INIT;
         const json_t *id;
 
-        tokenizer_spell((unsigned char)b, &piece);
+        if (t->falls_back)
+            add_byte_name(b, &piece);
+        else
+            tokenizer_spell((unsigned char)b, &piece);
         id = json_object_get(vocab, piece.data);
         buf_release(&piece);
         if (!id)
@@ -380,6 +500,8 @@ static int read_added(struct tokenizer *t, const json_t *item,
     for (size_t i = 0; i < sizeof off / sizeof *off; i++)
         if (is_on(item, off[i]))
             return unfit(err, name, off[i], "must be false");
+    if (normal && t->space == TOKENIZER_SPACE)
+        return unfit(err, name, "normalized", "must be false");
     if (json_object_get(names, name) ||
         (known ? (token_id)json_integer_value(known) != id
                : t->tokens[id].kind != TOKENIZER_UNUSED))
@@ -459,8 +581,7 @@ static int read_merges(struct tokenizer *t, const json_t *list,
                    t->n_merges);
 }
 
-static int read_tokens(struct tokenizer *t, const json_t *root,
-                       struct err *err)
+static int read_tokens(struct tokenizer *t, const json_t *root, struct err *err)
 {
     const json_t *model = json_object_get(root, "model");
     const json_t *added = json_object_get(root, "added_tokens");
@@ -475,9 +596,8 @@ static int read_tokens(struct tokenizer *t, const json_t *root,
     if (rc == 0)
         rc = read_bytes(t, vocab, err);
     names = json_object();
-    json_array_foreach (added, i, item)
-        if (rc == 0)
-            rc = read_added(t, item, vocab, names, err);
+    json_array_foreach(added, i, item) if (rc == 0) rc =
+        read_added(t, item, vocab, names, err);
     json_decref(names);
     if (rc == 0)
         rc = read_merges(t, json_object_get(model, "merges"), vocab, err);
@@ -502,9 +622,10 @@ static int find_end(struct tokenizer *t, struct err *err)
             t->begin_of_text = t->end_of_text;
             return 0;
         }
-    return err_set(err, ERR_INVALID,
-                   "tokenizer.json: no special token is named "
-                   TOKENIZER_END_NAME ", <|end_of_text|>, </s> or <eos>");
+    return err_set(
+        err, ERR_INVALID,
+        "tokenizer.json: no special token is named " TOKENIZER_END_NAME
+        ", <|end_of_text|>, </s> or <eos>");
 }
 
 static bool is_text(const json_t *piece)
@@ -524,8 +645,8 @@ static bool reads_special(const struct tokenizer *t, const json_t *post,
     const json_t *special = NULL, *ids;
 
     if (name)
-        special = json_object_get(json_object_get(post, "special_tokens"),
-                                  name);
+        special =
+            json_object_get(json_object_get(post, "special_tokens"), name);
     ids = json_object_get(special, "ids");
     return json_array_size(ids) == 1 &&
            tokenizer_find(t, name, strlen(name), id) &&
@@ -545,8 +666,7 @@ static bool reads_template(struct tokenizer *t, const json_t *post,
         return false;
     *n_begins += n == 2;
     return n == 1 ||
-           reads_special(t, post, json_array_get(single, 0),
-                         &t->begin_of_text);
+           reads_special(t, post, json_array_get(single, 0), &t->begin_of_text);
 }
 
 /* Accepts a processor that does nothing (ByteLevel only changes offsets), or a
@@ -578,6 +698,7 @@ static int read_post_processor(struct tokenizer *t, const json_t *root,
         good = reads_processor(t, json_array_get(list, i), &n_begins);
         type = type_of(json_array_get(list, i));
     }
+    t->adds_begin = n_begins == 1;
     if (good && n_begins <= 1)
         return 0;
     return unfit(err, "post_processor", type,
@@ -591,8 +712,8 @@ static bool is_own(const struct tokenizer *t)
 {
     token_id id;
 
-    if (t->pretoken != PRETOKEN_SMOLLM || t->composes || t->knows_words ||
-        t->names.n != 1 || t->normal_names.n ||
+    if (t->pretoken != PRETOKEN_SMOLLM || t->falls_back || t->composes ||
+        t->knows_words || t->names.n != 1 || t->normal_names.n ||
         !tokenizer_find(t, TOKENIZER_END_NAME, strlen(TOKENIZER_END_NAME), &id))
         return false;
     for (int i = 0; i < t->vocab_size; i++)
@@ -618,6 +739,7 @@ static int read_root(struct tokenizer *t, json_t *root, struct err *err)
         return rc;
     if (is_own(t)) {
         t->pairs = false;
+        t->adds_begin = true;
     } else {
         json_object_set_new(model, "vocab", json_null());
         json_object_set_new(model, "merges", json_null());

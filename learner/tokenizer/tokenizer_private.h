@@ -22,20 +22,31 @@ struct tokenizer_merge {
 };
 
 enum tokenizer_kind {
-    TOKENIZER_UNUSED,  /* an id between others that has no token */
+    TOKENIZER_UNUSED,   /* an id between others that has no token */
     TOKENIZER_ORDINARY, /* a byte, or a result of merges */
-    TOKENIZER_ADDED,   /* an added token that is text: <think> */
-    TOKENIZER_SPECIAL  /* an added token that is none: <|endoftext|> */
+    TOKENIZER_ADDED,    /* an added token that is text: <think> */
+    TOKENIZER_SPECIAL   /* an added token that is none: <|endoftext|> */
 };
 
 struct tokenizer_token {
     size_t bytes_at; /* in the tokenizer's text, terminated by NUL */
     size_t n_bytes;
-    size_t piece_at; /* spelled in GPT-2's byte alphabet; an added token as it
-                        is. Terminated by NUL. */
+    size_t piece_at; /* as tokenizer.json spells it, terminated by NUL */
+    size_t n_piece;
     enum tokenizer_kind kind;
     bool in_vocab; /* it belongs to the vocab of tokenizer.json */
 };
+
+/* Where a text, or the text between two added tokens, gets a space before it
+ * (Llama 2). */
+enum tokenizer_space {
+    TOKENIZER_NO_SPACE,
+    TOKENIZER_SPACE,           /* before each */
+    TOKENIZER_ONE_SPACE,       /* before each that does not begin with one */
+    TOKENIZER_SPACE_BEFORE_ALL /* so, but only at the beginning */
+};
+
+#define TOKENIZER_SPACE_MARK "\xe2\x96\x81" /* U+2581 stands for a space */
 
 /* The name of an added token. It is found in texts. */
 struct tokenizer_name {
@@ -62,20 +73,26 @@ struct tokenizer_slot {
 struct tokenizer {
     int vocab_size;
     token_id begin_of_text, end_of_text;
+    bool adds_begin; /* tokenizer.json puts begin_of_text before a text */
     enum pretoken_kind pretoken;
-    bool composes; /* a text is put into normalization form C first */
-    bool knows_words; /* a pre-token that is a token is not built by merges */
-    struct buf text;  /* the bytes and pieces of all tokens */
+    bool composes;   /* a text is put into normalization form C first */
+    bool falls_back; /* merging begins with characters, as in Llama 2, and with
+                        bytes for a character that is no token */
+    enum tokenizer_space space; /* if it falls back */
+    bool splits_words; /* if so, no merge joins a word and a space after it */
+    bool knows_words;  /* a pre-token that is a token is not built by merges */
+    struct buf text;   /* the bytes and pieces of all tokens */
     struct tokenizer_token *tokens; /* [vocab_size] */
     token_id byte_ids[256];         /* the id of each byte */
     struct tokenizer_merge *merges; /* by rank, the first is applied first */
     size_t n_merges;
     struct tokenizer_slot *slots;
     size_t n_slots;  /* a power of two */
-    uint32_t *words; /* hash table of ordinary tokens by bytes: id + 1, 0 is
-                        empty; NULL unless knows_words */
+    uint32_t *words; /* hash table of ordinary tokens: id + 1, 0 is empty; by
+                        pieces if it falls back, by bytes if it knows words,
+                        otherwise NULL */
     size_t n_words;  /* a power of two */
-    struct tokenizer_names names; /* sought in a text as it is */
+    struct tokenizer_names names;        /* sought in a text as it is */
     struct tokenizer_names normal_names; /* sought after normalization */
     char *frame; /* the tokenizer.json that was read, without vocab and merges;
                     NULL: mneme's own form */
@@ -107,8 +124,7 @@ void tokenizer_index(struct tokenizer *t);
 /* Hashes two ids, for a table of a power of two. */
 static inline uint32_t tokenizer_hash(token_id left, token_id right)
 {
-    uint32_t mixed =
-        (left << 16 ^ left >> 16 ^ right) * UINT32_C(2654435769);
+    uint32_t mixed = (left << 16 ^ left >> 16 ^ right) * UINT32_C(2654435769);
 
     return mixed ^ mixed >> 16; /* so that the low bits depend on the left id,
                                    too */
@@ -124,6 +140,17 @@ tokenizer_slot_of(const struct tokenizer *t, token_id left, token_id right)
            (t->slots[at].left != left || t->slots[at].right != right))
         at = (at + 1) & (t->n_slots - 1);
     return &t->slots[at];
+}
+
+/* Finds the key of a token in `words`. */
+static inline const char *tokenizer_word_key(const struct tokenizer *t,
+                                             token_id id, size_t *n_bytes)
+{
+    const struct tokenizer_token *token = &t->tokens[id];
+    const char *text = t->text.data;
+
+    *n_bytes = t->falls_back ? token->n_piece : token->n_bytes;
+    return text + (t->falls_back ? token->piece_at : token->bytes_at);
 }
 
 /* Appends a byte in GPT-2's alphabet: printable bytes as they are, the others

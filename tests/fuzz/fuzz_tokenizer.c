@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A tokenizer.json. What is accepted encodes the file itself, and is written and
- * read again; both tokenizers give the same ids. */
+/* A tokenizer.json. What is accepted encodes the file itself, and is written
+ * and read again; both tokenizers give the same ids. */
 #include "config.h"
 
 #include "learner/tokenizer/tokenizer.h"

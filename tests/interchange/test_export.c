@@ -272,7 +272,8 @@ static void gguf_has_keys_and_tensors(void **state)
     struct export_report report;
     struct found f;
     struct stat st;
-    char *dir = fileio_join(*state, "gguf"), *file = fileio_join(dir, "model.gguf");
+    char *dir = fileio_join(*state, "gguf");
+    char *file = fileio_join(dir, "model.gguf");
     float x[64];
 
     make_model(&m, false);
@@ -433,21 +434,27 @@ static void a_chat_template_goes_along(void **state)
 
 static void pre_tokenizers_have_names(void **state)
 {
+#define SPLIT(numbers)                                                         \
+    "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\","           \
+    "\"behavior\":\"Isolated\",\"pattern\":{\"Regex\":\"(?i:'s|'t|'re|'ve|"    \
+    "'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|" numbers "| ?"        \
+    "[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+"        \
+    "(?!\\\\S)|\\\\s+\"}},{\"type\":\"ByteLevel\",\"use_regex\":false}]}"
     static const struct {
         const char *json, *name;
+        bool ignores_merges;
     } known[] = {
-        {"{\"type\":\"ByteLevel\",\"add_prefix_space\":false}", "gpt-2"},
-        {"{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\","
-         "\"behavior\":\"Isolated\",\"pattern\":{\"Regex\":\"(?i:'s|'t|'re|'ve|"
-         "'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}| ?"
-         "[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+"
-         "(?!\\\\S)|\\\\s+\"}},{\"type\":\"ByteLevel\",\"use_regex\":false}]}",
-         "qwen2"},
-        {"{\"type\":\"Whitespace\"}", NULL},
+        {"{\"type\":\"ByteLevel\",\"add_prefix_space\":false}", "gpt-2",
+         false},
+        {"{\"type\":\"ByteLevel\"}", NULL, true},
+        {SPLIT("\\\\p{N}"), "qwen2", false},
+        {SPLIT("\\\\p{N}{1,3}"), "llama-bpe", true},
+        {SPLIT("\\\\p{N}{1,3}"), NULL, false},
+        {"{\"type\":\"Whitespace\"}", NULL, false},
         {"{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\"},"
          "{\"type\":\"ByteLevel\"}]}",
-         NULL},
-        {"null", NULL},
+         NULL, false},
+        {"null", NULL, false},
     };
 
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
@@ -461,8 +468,8 @@ static void pre_tokenizers_have_names(void **state)
         buf_clear(&m.tokenizer_json);
         buf_addf(&m.tokenizer_json,
                  "{\"pre_tokenizer\":%s,\"model\":{\"type\":\"BPE\",\"vocab\":"
-                 "{\"a\":0},\"merges\":[[\"a\",\"b\"]]}}",
-                 known[i].json);
+                 "{\"a\":0},\"merges\":[[\"a\",\"b\"]],\"ignore_merges\":%s}}",
+                 known[i].json, known[i].ignores_merges ? "true" : "false");
         rc = export_write(&m, EXPORT_GGUF, GGUF_F16, dir, &report, &err);
         assert_int_equal(rc, known[i].name ? 0 : ERR_INVALID);
         if (known[i].name) {
@@ -544,7 +551,8 @@ static int write_to(const char *dir, enum gguf_type type, struct err *err)
 static void targets_are_new_or_empty(void **state)
 {
     char *dir = fileio_join(*state, "new"), *slash = xasprintf("%s//", dir);
-    char *file = fileio_join(dir, "config.json"), *gone = fileio_join(*state, "a/b");
+    char *file = fileio_join(dir, "config.json");
+    char *gone = fileio_join(*state, "a/b");
     char *aside = xasprintf("%s.exporting", dir);
     struct err err = ERR_INIT;
 
@@ -623,7 +631,8 @@ static int fail_later(const char *operation, const char *path)
 
 static void a_failing_disk_leaves_nothing(void **state)
 {
-    char *dir = fileio_join(*state, "faults"), *aside = xasprintf("%s.exporting", dir);
+    char *dir = fileio_join(*state, "faults");
+    char *aside = xasprintf("%s.exporting", dir);
     int n = 0;
 
     for (int format = 0; format < 2; format++) {

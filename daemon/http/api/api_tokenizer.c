@@ -29,6 +29,7 @@ void api_tokenize(struct http_request *rq)
     const json_t *text;
     const struct infer *f;
     int64_t version;
+    token_id special;
     bool add_special = false, encoded = true;
 
     if (!http_get_bool(rq, "add_special_tokens", &add_special) ||
@@ -42,9 +43,9 @@ void api_tokenize(struct http_request *rq)
     text = json_array_get(texts, 0);
     /* The harness asks for the id of end-of-text by its name alone. Inside a
      * text the name is ordinary text. */
-    if (json_string_length(text) == strlen(TOKEN_JSON_END) &&
-        strcmp(json_string_value(text), TOKEN_JSON_END) == 0)
-        token_list_add(&ids, tokenizer_end_of_text(infer_tokenizer(f)));
+    if (tokenizer_find(infer_tokenizer(f), json_string_value(text),
+                       json_string_length(text), &special))
+        token_list_add(&ids, special);
     else
         encoded = token_json_encode(rq, f, json_string_value(text),
                                     json_string_length(text), &ids);
@@ -102,18 +103,22 @@ void api_tokenizer_info(struct http_request *rq)
     int64_t version;
     const struct infer *f = http_model_get_text(rq, &version);
     const struct tokenizer *t;
-    json_int_t end;
+    const char *end;
+    json_int_t end_id;
     json_t *root;
 
     if (!f)
         return;
     t = infer_tokenizer(f);
-    end = tokenizer_end_of_text(t);
+    end_id = tokenizer_end_of_text(t);
+    end = tokenizer_piece(t, tokenizer_end_of_text(t));
     root = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:i, s:i}",
                      "tokenizer_class", "PreTrainedTokenizerFast", "eos_token",
-                     TOKEN_JSON_END, "bos_token", TOKEN_JSON_END, "pad_token",
-                     TOKEN_JSON_END, "eos_token_id", end, "bos_token_id", end,
-                     "pad_token_id", end, "vocab_size", tokenizer_vocab_size(t),
+                     end, "bos_token",
+                     tokenizer_piece(t, tokenizer_begin_of_text(t)),
+                     "pad_token", end, "eos_token_id", end_id, "bos_token_id",
+                     (json_int_t)tokenizer_begin_of_text(t), "pad_token_id",
+                     end_id, "vocab_size", tokenizer_vocab_size(t),
                      "model_max_length", infer_shape(f)->context);
     json_object_set_new(root, "chat_template", json_null());
     http_answer(rq, 200, root);

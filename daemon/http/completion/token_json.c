@@ -12,8 +12,8 @@ json_t *token_json_text(const struct tokenizer *t, token_id id)
     const char *bytes = tokenizer_bytes(t, id, &n);
     json_t *s;
 
-    if (id == tokenizer_end_of_text(t)) {
-        buf_adds(&text, TOKEN_JSON_END);
+    if (tokenizer_is_special(t, id)) {
+        buf_adds(&text, tokenizer_piece(t, id));
     } else if (utf8_valid(bytes, n)) {
         buf_add(&text, bytes, n);
     } else {

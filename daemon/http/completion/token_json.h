@@ -10,11 +10,8 @@
 #include "daemon/http/request/http_request.h"
 #include "learner/infer/infer.h"
 
-/* The name of the end-of-text token in texts. */
-#define TOKEN_JSON_END "<|endoftext|>"
-
 /* The text of a token, or "bytes:\xe2\x82" when the token is not whole
- * characters, as OpenAI spells it. */
+ * characters, as OpenAI spells it. A special token has its name. */
 json_t *token_json_text(const struct tokenizer *t, token_id id);
 
 /* Appends the ids of a text. False: the request was cancelled, and has failed.

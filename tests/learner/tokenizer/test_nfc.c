@@ -61,8 +61,12 @@ static void test_bytes_that_are_no_characters(void **state)
 static void test_quick_check(void **state)
 {
     static const char *const normal[] = {
-        "plain", "caf\u00e9 \u6f6e\u6c34 \U0001f642", "\u0e2a\u0e27\u0e31",
-        "\u05e9\u05b8\u05c1", "\xff\xfe", "",
+        "plain",
+        "caf\u00e9 \u6f6e\u6c34 \U0001f642",
+        "\u0e2a\u0e27\u0e31",
+        "\u05e9\u05b8\u05c1",
+        "\xff\xfe",
+        "",
     };
 
     (void)state;
@@ -111,7 +115,9 @@ static void test_every_character(void **state)
         }
     }
     checksum_stream_finish(sum, hex);
-    assert_string_equal(hex, "2131d6418dc1d64ac9e6f4a970bd3a8f724a179591da36213450aa039e2b92ef");
+    assert_string_equal(
+        hex,
+        "2131d6418dc1d64ac9e6f4a970bd3a8f724a179591da36213450aa039e2b92ef");
     buf_release(&out);
     buf_release(&again);
 }

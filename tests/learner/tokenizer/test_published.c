@@ -10,6 +10,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -64,7 +65,7 @@ static void check_ids(const struct token_list *ids, const json_t *wanted)
 }
 
 static void check_text(const struct tokenizer *t, const json_t *item,
-                       int composes)
+                       bool lossless)
 {
     const char *text = json_string_value(json_object_get(item, "text"));
     const json_t *ids = json_object_get(item, "ids");
@@ -75,7 +76,7 @@ static void check_text(const struct tokenizer *t, const json_t *item,
     tokenizer_encode(t, text, strlen(text), &got);
     check_ids(&got, ids);
     tokenizer_decode(t, got.items, got.n, &back);
-    if (!composes)
+    if (lossless)
         assert_string_equal(back.data ? back.data : "", text);
     got.n = 0;
     tokenizer_encode_marked(t, text, strlen(text), &got);
@@ -91,15 +92,18 @@ static void check_family(const char *name, const char *gguf_pre,
     char *ids_file = xasprintf("%s.ids.json", name);
     json_t *root = read_json(file), *texts = read_json(ids_file), *item;
     struct tokenizer *t = load(root);
-    int composes = json_is_object(json_object_get(root, "normalizer"));
+    const json_t *model = json_object_get(root, "model");
+    bool lossless = !json_is_object(json_object_get(root, "normalizer")) &&
+                    !json_is_true(json_object_get(model, "byte_fallback"));
     size_t i;
 
     assert_string_equal(tokenizer_gguf_pre(t), gguf_pre);
     assert_string_equal(tokenizer_piece(t, tokenizer_begin_of_text(t)), begin);
     assert_string_equal(tokenizer_piece(t, tokenizer_end_of_text(t)), end);
+    assert_int_equal(tokenizer_adds_begin(t), strcmp(begin, end) != 0);
+    assert_false(tokenizer_is_own(t));
     assert_true(json_array_size(texts) > 20);
-    json_array_foreach (texts, i, item)
-        check_text(t, item, composes);
+    json_array_foreach(texts, i, item) check_text(t, item, lossless);
     tokenizer_free(t);
     json_decref(root);
     json_decref(texts);
@@ -112,14 +116,17 @@ static void test_families(void **state)
     (void)state;
     check_family("gpt2", "gpt-2", "<|endoftext|>", "<|endoftext|>");
     check_family("smollm", "smollm", "<|endoftext|>", "<|endoftext|>");
-    check_family("llama3", "llama-bpe", "<|begin_of_text|>",
-                 "<|end_of_text|>");
+    check_family("llama3", "llama-bpe", "<|begin_of_text|>", "<|end_of_text|>");
     check_family("qwen2", "qwen2", "<|endoftext|>", "<|endoftext|>");
+    check_family("llama2", "default", "<s>", "</s>");
+    check_family("mistral", "default", "<s>", "</s>");
     check_family("scattered", "qwen2", "</s>", "</s>");
 }
 
-static const char *const files[] = {"gpt2.json", "smollm.json", "llama3.json",
-                                    "qwen2.json", "scattered.json"};
+static const char *const files[] = {
+    "gpt2.json",      "smollm.json", "llama3.json", "qwen2.json",
+    "scattered.json", "llama2.json", "mistral.json"};
+#define FIRST_FALLBACK 5
 #define N_FILES (sizeof files / sizeof *files)
 
 /* What is written means the same as what was read, and is read again as the
@@ -159,6 +166,7 @@ static void test_any_bytes(void **state)
         for (uint64_t run = 0; run < 100; run++) {
             struct token_list ids = TOKEN_LIST_INIT;
             struct buf back = BUF_INIT;
+            size_t extra;
 
             /* Not 0xcc and 0xcd: they begin the marks that compose. */
             for (size_t k = 0; k < sizeof noise; k++) {
@@ -168,13 +176,73 @@ static void test_any_bytes(void **state)
             }
             tokenizer_encode(t, noise, sizeof noise, &ids);
             tokenizer_decode(t, ids.items, ids.n, &back);
-            assert_int_equal(back.len, sizeof noise);
-            assert_memory_equal(back.data, noise, sizeof noise);
+            extra = back.len - sizeof noise; /* a space before the text */
+            assert_in_range(extra, 0, i >= FIRST_FALLBACK);
+            assert_memory_equal(back.data + extra, noise, sizeof noise);
             token_list_release(&ids);
             buf_release(&back);
         }
         tokenizer_free(t);
     }
+}
+
+static void check_decoded(const struct tokenizer *t, const char *text,
+                          const char *wanted)
+{
+    struct token_list ids = TOKEN_LIST_INIT;
+    struct buf back = BUF_INIT;
+
+    tokenizer_encode(t, text, strlen(text), &ids);
+    tokenizer_decode(t, ids.items, ids.n, &back);
+    assert_string_equal(back.data ? back.data : "", wanted);
+    token_list_release(&ids);
+    buf_release(&back);
+}
+
+/* Where Llama 2's form puts spaces. */
+static void test_spaces(void **state)
+{
+    struct tokenizer *t = load_file("llama2.json");
+
+    (void)state;
+    check_decoded(t, "", "");
+    check_decoded(t, "a  b ", " a  b ");
+    check_decoded(t, " a", "  a");
+    check_decoded(t, "a\u2581\xff\n\U0001f642", " a \xff\n\U0001f642");
+    check_decoded(t, "a<think>b", " a<think> b");
+    tokenizer_free(t);
+
+    t = load_file("mistral.json");
+    check_decoded(t, "", "");
+    check_decoded(t, "a", " a");
+    check_decoded(t, " a", " a");
+    check_decoded(t, "\u2581a", " a");
+    check_decoded(t, "a<think>b", " a<think>b");
+    tokenizer_free(t);
+}
+
+/* 200 KB without a space, and of spaces alone, must not take quadratic time. */
+static void test_long_words(void **state)
+{
+    static const char bytes[] = {'t', ' ', '\xff'};
+    size_t n = 200000;
+    char *text = xmalloc(n);
+
+    (void)state;
+    for (size_t i = 0; i < N_FILES; i++) {
+        struct tokenizer *t = load_file(files[i]);
+
+        for (size_t k = 0; k < sizeof bytes; k++) {
+            struct token_list ids = TOKEN_LIST_INIT;
+
+            memset(text, bytes[k], n);
+            tokenizer_encode(t, text, n, &ids);
+            assert_in_range(ids.n, 1, n + 1);
+            token_list_release(&ids);
+        }
+        tokenizer_free(t);
+    }
+    free(text);
 }
 
 static token_id id_of(const struct tokenizer *t, const char *name)
@@ -190,7 +258,6 @@ static void test_added_tokens(void **state)
 {
     struct tokenizer *t = load_file("qwen2.json");
     token_id id, think = id_of(t, "<think>"), user = id_of(t, "<|im_start|>");
-    struct err err = ERR_INIT;
     size_t n;
 
     (void)state;
@@ -202,20 +269,6 @@ static void test_added_tokens(void **state)
     assert_string_equal(tokenizer_bytes(t, user, &n), "");
     assert_int_equal(n, 0);
     assert_false(tokenizer_is_special(t, 1000000));
-
-    assert_int_equal(tokenizer_set_end_of_text(t, think, &err), ERR_INVALID);
-    id = id_of(t, "<|im_end|>");
-    assert_int_equal(tokenizer_set_end_of_text(t, id, &err), 0);
-    assert_int_equal(tokenizer_end_of_text(t), id);
-    assert_int_equal(tokenizer_begin_of_text(t), id);
-    tokenizer_free(t);
-
-    /* A file that names the begin keeps it. */
-    t = load_file("llama3.json");
-    id = id_of(t, "<|eot_id|>");
-    assert_int_equal(tokenizer_set_end_of_text(t, id, &err), 0);
-    assert_string_equal(tokenizer_piece(t, tokenizer_begin_of_text(t)),
-                        "<|begin_of_text|>");
     tokenizer_free(t);
 }
 
@@ -224,13 +277,15 @@ static void test_unused_ids(void **state)
 {
     struct tokenizer *t = load_file("scattered.json");
     struct buf before = BUF_INIT, after = BUF_INIT;
+    struct err err = ERR_INIT;
     size_t n;
 
     (void)state;
     assert_string_equal(tokenizer_piece(t, 6), "<unused_6>");
     assert_string_equal(tokenizer_bytes(t, 6, &n), "");
     tokenizer_to_json(t, &before);
-    tokenizer_pad(t, 5000);
+    assert_int_equal(tokenizer_fit(t, 1000, &err), ERR_CORRUPT);
+    assert_int_equal(tokenizer_fit(t, 5000, &err), 0);
     assert_int_equal(tokenizer_vocab_size(t), 5000);
     assert_string_equal(tokenizer_piece(t, 4999), "<unused_4999>");
     tokenizer_to_json(t, &after);
@@ -255,9 +310,8 @@ static int load_with(const char *name, const char *key, const char *second_key,
         object = json_object_get(root, key);
         key = second_key;
     }
-    assert_int_equal(json_object_set_new(object, key,
-                                         json_loads(value, JSON_DECODE_ANY,
-                                                    NULL)),
+    assert_int_equal(json_object_set_new(
+                         object, key, json_loads(value, JSON_DECODE_ANY, NULL)),
                      0);
     text = json_dumps(root, 0);
     rc = tokenizer_from_json(text, strlen(text), &t, err);
@@ -295,9 +349,8 @@ static void test_refused(void **state)
         {"pre_tokenizer", NULL,
          SPLIT("\"Regex\": \"\\\\w+\"", "Isolated", "false"), ERR_INVALID,
          "pre_tokenizer: \\w+"},
-        {"pre_tokenizer", NULL,
-         SPLIT("\"String\": \" \"", "Isolated", "false"), ERR_INVALID,
-         "pre_tokenizer: Split"},
+        {"pre_tokenizer", NULL, SPLIT("\"String\": \" \"", "Isolated", "false"),
+         ERR_INVALID, "pre_tokenizer: Split"},
         {"pre_tokenizer", NULL, "{\"type\": \"Metaspace\"}", ERR_INVALID,
          "pre_tokenizer: Metaspace"},
         {"pre_tokenizer", NULL,
@@ -310,7 +363,8 @@ static void test_refused(void **state)
          "decoder: Metaspace"},
         {"model", "type", "\"Unigram\"", ERR_INVALID, "model: Unigram"},
         {"model", "type", "\"WordPiece\"", ERR_INVALID, "model: WordPiece"},
-        {"model", "byte_fallback", "true", ERR_INVALID, "byte_fallback"},
+        {"model", "byte_fallback", "true", ERR_INVALID,
+         "pre_tokenizer: ByteLevel"},
         {"model", "end_of_word_suffix", "\"</w>\"", ERR_INVALID,
          "end_of_word_suffix"},
         {"model", "dropout", "0.1", ERR_INVALID, "dropout"},
@@ -345,15 +399,56 @@ static void test_refused(void **state)
     }
 }
 
+static void test_fallback_refused(void **state)
+{
+    static const struct {
+        const char *name, *key, *second_key, *value, *named;
+    } cases[] = {
+        {"llama2.json", "normalizer", NULL, "{\"type\": \"NFC\"}",
+         "normalizer: NFC"},
+        {"llama2.json", "normalizer", NULL, "null", "pre_tokenizer"},
+        {"llama2.json", "pre_tokenizer", NULL, "{\"type\": \"Split\"}",
+         "pre_tokenizer: Split"},
+        {"llama2.json", "decoder", NULL,
+         "{\"type\": \"Sequence\", \"decoders\": [{\"type\": \"CTC\"}]}",
+         "decoder: CTC"},
+        {"llama2.json", "model", "byte_fallback", "false",
+         "normalizer: Sequence"},
+        {"llama2.json", "added_tokens", NULL,
+         "[{\"id\": 900, \"content\": \"x\", \"normalized\": true}]",
+         "normalized"},
+        {"mistral.json", "pre_tokenizer", "split", "true",
+         "pre_tokenizer: Metaspace"},
+        {"mistral.json", "pre_tokenizer", "replacement", "\"_\"",
+         "pre_tokenizer: Metaspace"},
+        {"mistral.json", "pre_tokenizer", "prepend_scheme", "\"last\"",
+         "pre_tokenizer: Metaspace"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct err err = ERR_INIT;
+
+        assert_int_equal(load_with(cases[i].name, cases[i].key,
+                                   cases[i].second_key, cases[i].value, &err),
+                         ERR_INVALID);
+        if (!strstr(err.msg, cases[i].named))
+            fail_msg("%s: not in: %s", cases[i].named, err.msg);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_families),
         cmocka_unit_test(test_written_again),
         cmocka_unit_test(test_any_bytes),
+        cmocka_unit_test(test_spaces),
+        cmocka_unit_test(test_long_words),
         cmocka_unit_test(test_added_tokens),
         cmocka_unit_test(test_unused_ids),
         cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_fallback_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -509,6 +509,8 @@ def make_store(tap):
 def outputs(tap, where):
     """Runs each verb with an output that fails, or whose reader has left."""
     data = make_store(tap)
+    model = os.path.join(TMP, "a-model")
+    run("export", "latest", model, "--data-dir", data)
     arguments = {
         "demo": ["--minutes", "0.5"], "doctor": where, "status": where, "top": where,
         "versions": where, "show": ["2", *where], "diff": ["1", "2", *where],
@@ -528,6 +530,7 @@ def outputs(tap, where):
                      json.dumps({"text": f"text {i}", "label": f"l{i % 2}"})
                      for i in range(40)])],
         "export": ["latest", None, "--data-dir", data],
+        "import": [model, None],
         "completion": ["bash"], "help": [], "--help": [], "--version": [],
     }
     shown = re.findall(r"^  (\w+)", run("help")[1], re.M)

@@ -45,7 +45,7 @@ long client_last_status(const struct client *c);
 bool client_refused_certificate(const struct client *c);
 
 /* Later requests end with ERR_IO about a second after *stop becomes non-zero.
- * A signal handler may set it. */
+ * A signal handler may set it; NULL: nothing does. */
 void client_set_stop(struct client *c, const volatile sig_atomic_t *stop);
 
 int client_get(struct client *c, const char *path, json_t **reply,

@@ -97,18 +97,57 @@ static int ask_source(struct client *c, bool *takes, struct err *err)
     return rc;
 }
 
-/* Opens the way to the daemon. *http stays NULL when records go to Kafka: an
- * option is only for Kafka, or the daemon does not say that it takes records
- * over HTTP. */
-static int open_http(const struct verb_args *args, struct http_feed **http,
-                     struct err *err)
+static bool names_daemon(const struct verb_args *args)
+{
+    const char *env = getenv("MNEME_ADDR");
+
+    return verb_has(args, "addr") || verb_has(args, "data-dir") ||
+           (env && *env);
+}
+
+/* Does the data directory of the embedded broker say where records go? */
+static int has_broker(const struct verb_args *args, bool *has, struct err *err)
+{
+    const char *env = getenv("MNEME_ADDR");
+    char *brokers = NULL;
+    int rc = 0;
+
+    if (!verb_has(args, "addr") && !(env && *env))
+        rc = address_read(verb_data_dir(args), "kafka.addr", &brokers, err);
+    *has = brokers != NULL;
+    free(brokers);
+    return rc;
+}
+
+/* Finds out whether the daemon takes records over HTTP. If no daemon was named
+ * and none answers, Kafka is meant. */
+static int ask_daemon(const struct verb_args *args, struct client **client,
+                      bool *takes, struct err *err)
+{
+    struct err why = ERR_INIT;
+    int rc = client_open(args, client, &why);
+    bool answers;
+
+    *takes = verb_has(args, "http");
+    if (rc == 0 && !*takes)
+        rc = ask_source(*client, takes, &why);
+    if (rc == 0)
+        return 0;
+    answers = *client && (client_last_status(*client) ||
+                          client_refused_certificate(*client));
+    return *takes || answers || names_daemon(args)
+               ? err_set(err, why.code, "%s", why.msg)
+               : 0;
+}
+
+/* Opens the way to the daemon. *http stays NULL when records go to Kafka. */
+static int open_http(const struct verb_args *args, struct bar *bar,
+                     struct http_feed **http, struct err *err)
 {
     static const char *const only_kafka[] = {"brokers", "topic", "key",
                                              "partition", "property"};
-    bool wanted = verb_has(args, "http"), takes;
-    struct err why = ERR_INIT;
+    bool wanted = verb_has(args, "http"), takes = false, has = false;
     struct client *c = NULL;
-    char *brokers = NULL;
     int rc = 0;
 
     for (size_t i = 0; i < sizeof only_kafka / sizeof *only_kafka; i++) {
@@ -118,31 +157,20 @@ static int open_http(const struct verb_args *args, struct http_feed **http,
                                 only_kafka[i])
                       : 0;
     }
-    if (!wanted) {
-        rc = address_read(verb_data_dir(args), "kafka.addr", &brokers, err);
-        if (rc || brokers) {
-            free(brokers);
-            return rc;
-        }
-    }
-    rc = client_open(args, &c, &why);
-    takes = wanted;
-    if (rc == 0 && !wanted)
-        rc = ask_source(c, &takes, &why);
+    if (!wanted)
+        rc = has_broker(args, &has, err);
+    if (rc || has)
+        return rc;
+    rc = ask_daemon(args, &c, &takes, err);
+    if (rc == 0 && takes && verb_has(args, "domain"))
+        rc = err_set(err, ERR_INVALID,
+                     "--domain: over HTTP, the domain is a field of the "
+                     "record");
     if (rc || !takes) {
         client_free(c);
-        /* Without an address, Kafka may be meant. */
-        return rc && (wanted || verb_has(args, "addr"))
-                   ? err_set(err, why.code, "%s", why.msg)
-                   : 0;
+        return rc;
     }
-    if (verb_has(args, "domain")) {
-        client_free(c);
-        return err_set(err, ERR_INVALID,
-                       "--domain: over HTTP, the domain is a field of the "
-                       "record");
-    }
-    *http = http_feed_create(c, &interrupted);
+    *http = http_feed_create(c, &interrupted, bar);
     return 0;
 }
 
@@ -320,7 +348,7 @@ static int wait_for_reports(struct feed *f, struct err *err)
     bool once_more = interrupted;
 
     if (f->http)
-        return http_feed_flush(f->http, err);
+        return http_feed_finish(f->http, err);
     while (!producer_flush(f->producer, FLUSH_MS)) {
         show(f, NULL);
         if (interrupted && !once_more)
@@ -332,8 +360,8 @@ static int wait_for_reports(struct feed *f, struct err *err)
 
 /* --- the end ------------------------------------------------------------ */
 
-/* Names the refused records on stderr. */
-static void print_refused(const json_t *refused)
+/* Names the refused records on stderr, the first hundred of them. */
+static void print_refused(const json_t *refused, int64_t n)
 {
     const json_t *row;
     size_t i;
@@ -346,6 +374,9 @@ static void print_refused(const json_t *refused)
         table_print_name(pick_text_or(row, "reason", ""), stderr);
         fputc('\n', stderr);
     }
+    n -= (int64_t)json_array_size(refused);
+    if (n > 0)
+        fprintf(stderr, "refused: %" PRId64 " more\n", n);
 }
 
 /* trouble: what ended the loop, or code 0. */
@@ -375,11 +406,11 @@ static int conclude(struct feed *f, bool json, const struct err *trouble,
         json_decref(root);
     } else {
         if (f->http)
-            print_refused(http_feed_refused(f->http));
+            print_refused(http_feed_refused(f->http), c.failed);
         printf("%" PRId64 " delivered, %" PRId64 " failed", c.delivered,
                c.failed);
         if (unknown > 0)
-            printf(", %" PRId64 " without a delivery report", unknown);
+            printf(", %" PRId64 " unconfirmed", unknown);
         printf(" (%.1f s)\n", seconds);
     }
     if (c.failed == 0 && unknown == 0)
@@ -396,13 +427,13 @@ int cmd_feed(const struct verb_args *args, struct err *err)
 {
     struct sigaction action = {.sa_handler = on_interrupt};
     struct feed f = {.domain = verb_value(args, "domain")};
-    struct err trouble = ERR_INIT;
-    int rc = verb_real(args, "rate", 0.001, 1e9, &f.rate, err);
+    struct err trouble = ERR_INIT, late = ERR_INIT;
+    int rc = verb_real(args, "rate", 0.001, 1e9, &f.rate, err), flushed;
 
     if (rc == 0)
         rc = add_sizes(&f, args, err);
     if (rc == 0)
-        rc = open_http(args, &f.http, err);
+        rc = open_http(args, &f.bar, &f.http, err);
     if (rc == 0 && !f.http)
         rc = open_producer(args, &f.producer, err);
     if (rc)
@@ -412,11 +443,8 @@ int cmd_feed(const struct verb_args *args, struct err *err)
     bar_begin(&f.bar, "feed");
     f.began_ms = timing_mono_ms();
     rc = feed_all(&f, args, &trouble);
-    if (rc == 0 || f.producer) {
-        int flushed = wait_for_reports(&f, &trouble);
-
-        rc = rc ? rc : flushed;
-    }
+    flushed = wait_for_reports(&f, rc ? &late : &trouble);
+    rc = rc ? rc : flushed;
     bar_clear(&f.bar);
     if (conclude(&f, verb_has(args, "json"), &trouble, err) == 0 && rc)
         *err = trouble;

@@ -3,6 +3,8 @@
 
 #include "cli/http_feed.h"
 
+#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,6 +29,10 @@ struct origin {
 struct http_feed {
     struct client *client;
     const volatile sig_atomic_t *stop;
+    struct bar *bar;
+    bool failed;  /* a batch could not be sent */
+    bool is_last; /* the last batch goes out after an interruption, too */
+    bool waits;   /* for a daemon that answers 429 */
     struct buf lines; /* the batch */
     struct origin origins[BATCH_RECORDS];
     size_t n;
@@ -36,12 +42,14 @@ struct http_feed {
 };
 
 struct http_feed *http_feed_create(struct client *c,
-                                   const volatile sig_atomic_t *stop)
+                                   const volatile sig_atomic_t *stop,
+                                   struct bar *bar)
 {
     struct http_feed *f = xcalloc(1, sizeof *f);
 
     f->client = c;
     f->stop = stop;
+    f->bar = bar;
     f->refused = json_array();
     client_set_stop(c, stop);
     return f;
@@ -91,6 +99,17 @@ static void nap(const struct http_feed *f, int64_t ms)
         timing_sleep_ms(ms < NAP_MS ? ms : NAP_MS);
 }
 
+/* Says once why nothing moves: the log of records is full, or the token has a
+ * rate. */
+static void begin_wait(struct http_feed *f, const struct err *why)
+{
+    if (f->waits)
+        return;
+    f->waits = true;
+    bar_clear(f->bar);
+    fprintf(stderr, "mneme feed: waiting: %s\n", why->msg);
+}
+
 /* Posts the records from `first` on. Returns the error of the reply. */
 static int post(struct http_feed *f, size_t first, size_t n, struct err *err)
 {
@@ -100,15 +119,19 @@ static int post(struct http_feed *f, size_t first, size_t n, struct err *err)
     int rc;
 
     for (;;) {
-        if (*f->stop)
-            return err_set(err, ERR_AGAIN, "interrupted");
         *err = (struct err)ERR_INIT;
         rc = client_send(f->client, "/v1/records", "application/x-ndjson",
                          f->lines.data + begin, n_bytes, &reply, err);
         if (client_last_status(f->client) != 429)
             break;
-        nap(f, AGAIN_MS); /* the learner is behind, or the token's rate */
+        begin_wait(f, err);
+        nap(f, AGAIN_MS);
+        if (*f->stop)
+            break;
     }
+    f->waits = f->waits && rc;
+    if (rc && *f->stop && client_last_status(f->client) == 0)
+        rc = err_set(err, ERR_AGAIN, "interrupted");
     if (rc == 0)
         f->counts.delivered += (int64_t)n;
     json_decref(reply);
@@ -136,12 +159,26 @@ static int send_records(struct http_feed *f, size_t first, size_t n,
     return rc ? rc : send_records(f, first + n / 2, n - n / 2, err);
 }
 
-int http_feed_flush(struct http_feed *f, struct err *err)
+static int flush(struct http_feed *f, struct err *err)
 {
-    int rc = f->n ? send_records(f, 0, f->n, err) : 0;
+    int rc = 0;
 
+    if (*f->stop && !f->is_last)
+        return err_set(err, ERR_AGAIN, "interrupted");
+    if (f->n)
+        rc = send_records(f, 0, f->n, err);
+    f->failed = f->failed || rc;
     empty(f);
     return rc;
+}
+
+int http_feed_finish(struct http_feed *f, struct err *err)
+{
+    if (f->failed)
+        return 0;
+    f->is_last = true;
+    client_set_stop(f->client, NULL);
+    return flush(f, err);
 }
 
 static bool is_blank(const char *bytes, size_t n)
@@ -158,17 +195,17 @@ int http_feed_add(struct http_feed *f, const char *bytes, size_t n_bytes,
 
     if (is_blank(bytes, n_bytes)) /* the daemon takes none */
         return 0;
-    if (f->lines.len + n_bytes >= BATCH_BYTES)
-        rc = http_feed_flush(f, err);
+    f->counts.sent++;
+    if (f->n == BATCH_RECORDS || f->lines.len + n_bytes >= BATCH_BYTES)
+        rc = flush(f, err);
+    if (rc)
+        return rc;
     if (f->n == 0)
         f->began_ms = timing_mono_ms();
     buf_add(&f->lines, bytes, n_bytes);
     buf_addc(&f->lines, '\n');
     f->origins[f->n++] = (struct origin){f->lines.len, xstrdup(file), line};
-    f->counts.sent++;
-    if (rc == 0 && f->n == BATCH_RECORDS)
-        rc = http_feed_flush(f, err);
-    return rc;
+    return 0;
 }
 
 int http_feed_poll(struct http_feed *f, int sleep_ms, struct err *err)
@@ -176,7 +213,7 @@ int http_feed_poll(struct http_feed *f, int sleep_ms, struct err *err)
     int rc = 0;
 
     if (f->n && timing_mono_ms() - f->began_ms >= BATCH_MS)
-        rc = http_feed_flush(f, err);
+        rc = flush(f, err);
     if (rc == 0)
         nap(f, sleep_ms);
     return rc;

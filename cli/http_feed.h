@@ -5,7 +5,8 @@
  * A batch has at most 256 KiB or 1,000 records. It is sent when it is full, and
  * when its first record has waited for 200 ms. A record counts as delivered
  * when the daemon has answered that it is durable. While the daemon answers
- * 429, the batch is sent again once a second. A batch that is too large for the
+ * 429, the batch is sent again once a second; the standard error says so once,
+ * with the daemon's reason. A batch that is too large for the
  * daemon is halved; a single record that is too large is refused.
  *
  * Owner:   the caller; records and names are copied
@@ -18,6 +19,7 @@
 
 #include <jansson.h>
 
+#include "cli/bar.h"
 #include "cli/client.h"
 #include "cli/producer.h"
 
@@ -26,13 +28,15 @@ struct http_feed; /* fields are in http_feed.c */
 /*
  * Takes the client over.
  *   stop  becomes non-zero to end all waiting; a signal handler may set it
+ *   bar   is cleared before a line goes to the standard error
  */
 struct http_feed *http_feed_create(struct client *c,
-                                   const volatile sig_atomic_t *stop);
+                                   const volatile sig_atomic_t *stop,
+                                   struct bar *bar);
 void http_feed_free(struct http_feed *f); /* NULL is fine */
 
 /*
- * Adds a record, unless the line is blank, and sends the batch when it is full.
+ * Sends the batch if it is full, then adds a record, unless the line is blank.
  *   file, line  where the record is from, for its name when it is refused
  *   returns     0; ERR_AGAIN when *stop is set; the error of a daemon that does
  *               not answer, or takes no records
@@ -47,8 +51,9 @@ void http_feed_refuse(struct http_feed *f, const char *file, int64_t line,
 /* Sends a batch that has waited for 200 ms, and then sleeps. */
 int http_feed_poll(struct http_feed *f, int sleep_ms, struct err *err);
 
-/* Sends what is left. */
-int http_feed_flush(struct http_feed *f, struct err *err);
+/* Sends what is left, also after *stop was set, unless sending has failed
+ * before. */
+int http_feed_finish(struct http_feed *f, struct err *err);
 
 /* sent: all records that were added or refused. */
 void http_feed_counts(const struct http_feed *f,

@@ -116,7 +116,7 @@ def fed(tap):
     d.start(wait="alive")
     code, out, err = mneme("feed", "--http", path, data=d.data)
     tap.ok(code == 1 and "source.type" in err and
-           "301 without a delivery report" in out,
+           "301 unconfirmed" in out,
            "a daemon with another source takes none, and says why")
     d.stop()
 

@@ -407,6 +407,18 @@ int fileio_remove_dir(const char *path, struct err *err)
     return rc;
 }
 
+int fileio_empty_dir(const char *path, struct err *err)
+{
+    DIR *dir = opendir(path);
+    int rc;
+
+    if (!dir)
+        return err_set_errno(err, ERR_IO, errno, "%s: cannot list", path);
+    rc = remove_entries(dir, path, err);
+    closedir(dir);
+    return rc;
+}
+
 bool fileio_exists(const char *path)
 {
     struct stat st;

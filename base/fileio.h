@@ -85,6 +85,9 @@ void fileio_make_file_private(const char *path);
  * nothing when it does not exist. */
 int fileio_remove_dir(const char *path, struct err *err);
 
+/* Deletes the plain files in a directory, which may be named by a link. */
+int fileio_empty_dir(const char *path, struct err *err);
+
 bool fileio_exists(const char *path);
 
 /* Is path a directory that can be listed and has entries? */

@@ -43,7 +43,8 @@ int timing_wait(pthread_cond_t *cond, pthread_mutex_t *mutex,
 void timing_iso8601(int64_t wall_ms, char out[TIMING_ISO_MAX]);
 
 /* For tests: makes both clocks and the processor time read *now_ms
- * (milliseconds), which any thread may change. NULL restores the real clocks. */
+ * (milliseconds), which any thread may change. NULL restores the real
+ * clocks. */
 void timing_set_fake(const _Atomic int64_t *now_ms);
 
 #endif

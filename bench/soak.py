@@ -8,8 +8,8 @@ FILE is text with one record on each line, or JSON Lines with a member `text`;
 .gz files are decompressed. It is repeated, with a number behind each record,
 and reaches mnemed at --rate bytes a second through a file that it follows.
 Meanwhile clients send scores, completions, chats and responses (streamed and
-not), embeddings, records, bodies that are wrong, and read metrics, versions,
-events and the page. Some leave in the middle of a stream. An operator
+not), embeddings and bodies that are wrong, and read metrics, versions, events
+and the page. Some leave in the middle of a stream. An operator
 promotes, rolls back and pins. --load sets how many requests a second. The
 replay buffer and the held-out records are limited (learner.replay.capacity
 1000, learner.holdout.capacity 200), so that both are full after the warm-up.
@@ -19,9 +19,10 @@ files, threads, the database, what was learned and answered. At the end, the
 slope of the anonymous memory after the warm-up (the first quarter, at most an
 hour) is the median of the slopes between all pairs of samples (Theil 1950).
 
-Exit status 1 when memory grows by more than 1 MB an hour, when more files or
-threads are open in the last quarter than in the one before it, when a request
-failed that should not, or when the daemon logged an error. Needs only Python 3.
+Exit status 1 when memory grows by more than 1 MB an hour; when the most files
+or threads of the last third after the warm-up exceed those of the third before
+it by more than 8; when a request failed that should not; or when the daemon
+logged an error. Needs only Python 3.
 """
 import argparse
 import http.client
@@ -109,8 +110,15 @@ class Client(threading.Thread):
             if leave and i > 5:
                 break
             last = line.strip() or last
+        else:
+            leave = False
         connection.close()
-        if reply.status != 200 or b'"error"' in last and b'null' not in last:
+        if path == '/v1/responses':  # its last event has the whole response
+            wrong = not leave and not re.search(
+                rb'"response\.(completed|incomplete)"', last)
+        else:
+            wrong = b'"error"' in last and b'null' not in last
+        if reply.status != 200 or wrong:
             return '%s: %d %r' % (path, reply.status, last[:200])
         return None
 
@@ -150,6 +158,10 @@ def chat(c):
             'max_tokens': 24}
 
 
+def response(c):
+    return {'input': c.text(60), 'max_output_tokens': 24}
+
+
 ACTS = [
     ('score', lambda c: c.ask('POST', '/v1/score', {'text': c.text()})),
     ('score', lambda c: c.ask('POST', '/v1/score', {'text': c.text(2000)})),
@@ -157,9 +169,8 @@ ACTS = [
     ('stream', lambda c: c.stream('/v1/completions', completion(c))),
     ('stream', lambda c: c.stream('/v1/chat/completions', chat(c))),
     ('chat', lambda c: c.ask('POST', '/v1/chat/completions', chat(c))),
-    ('response', lambda c: c.ask('POST', '/v1/responses',
-                                 {'input': c.text(60),
-                                  'max_output_tokens': 24})),
+    ('response', lambda c: c.ask('POST', '/v1/responses', response(c))),
+    ('stream', lambda c: c.stream('/v1/responses', response(c))),
     ('embedding', lambda c: c.ask('POST', '/v1/embeddings',
                                   {'input': [c.text(), c.text()]})),
     ('read', lambda c: c.ask('GET', '/metrics')),
@@ -274,7 +285,7 @@ def judge(soak, started, samples):
     for line in soak.wrong[:10]:
         print('  ' + line)
     errors = [line for line in open(soak.daemon.log, errors='replace')
-              if re.search(r'\b(ERROR|level=error)\b', line)]
+              if re.search(r'^\S+ error |"level":"error"', line)]
     print('errors in the log: %d' % len(errors))
     for line in errors[:10]:
         print('  ' + line.rstrip())

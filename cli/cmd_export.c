@@ -72,9 +72,7 @@ static int parse_format(const struct verb_args *args, struct export *e,
     }
     if (strcmp(name, "adapter") == 0 || strcmp(name, "gguf-adapter") == 0)
         return err_set(err, ERR_INVALID,
-                       "--format %s: this version has no adapter; use hf or "
-                       "gguf",
-                       name);
+                       "--format %s: not supported; use hf or gguf", name);
     return err_set(err, ERR_INVALID, "--format %.40s: must be hf or gguf",
                    name);
 }

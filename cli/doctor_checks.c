@@ -24,6 +24,7 @@
 #include "cli/client.h"
 #include "cli/pick.h"
 #include "daemon/train/options.h"
+#include "daemon/train/restore.h"
 #include "store/store.h"
 
 #define MIB ((int64_t)1 << 20)
@@ -385,10 +386,19 @@ static int64_t group_limit(int64_t pid)
     return least;
 }
 
-/* What the daemon announces at its start with this configuration; -1: the model
- * cannot be made. */
-static int64_t bytes_announced(const struct conf *conf, struct err *err)
+/* The shape that the model has after the next start. */
+static int shape_at_start(const struct doctor *d, struct model_shape *shape,
+                          struct err *err)
 {
+    return d->catalog ? restore_shape(d->catalog, d->conf, shape, err)
+                      : options_first_shape(d->conf, shape, err);
+}
+
+/* What the daemon announces at its start with this configuration and this data
+ * directory; -1: the model cannot be made. */
+static int64_t bytes_announced(const struct doctor *d, struct err *err)
+{
+    const struct conf *conf = d->conf;
     int threads =
         conf->learner.threads ? (int)conf->learner.threads : options_cores();
     int shards = conf->learner.shards ? (int)conf->learner.shards : threads;
@@ -397,7 +407,7 @@ static int64_t bytes_announced(const struct conf *conf, struct err *err)
     struct model_shape shape;
 
     if (conf->model.preset != CONF_PRESET_LINEAR) {
-        if (options_first_shape(conf, &shape, err))
+        if (shape_at_start(d, &shape, err))
             return -1;
         s = &shape;
     }
@@ -417,9 +427,12 @@ void doctor_check_memory(struct doctor *d)
         return;
     }
     announced = d->status ? pick_integer(d->status, "memory_announced_bytes", 0)
-                          : bytes_announced(d->conf, &err);
+                          : bytes_announced(d, &err);
     if (announced < 0) {
-        doctor_find(d, command, "%s", err.msg);
+        doctor_find(d,
+                    d->conf->model.init ? "mnemed -T # then another model.init"
+                                        : command,
+                    "%s", err.msg);
         return;
     }
     there = proc_bytes("/proc/meminfo", d->pid ? "MemTotal" : "MemAvailable");

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The check of the source: is the broker there, do the topics exist, can the
- * file be read, are records accepted over HTTP? A running daemon says itself
- * how its source is.
+ * file be read, does POST /v1/records answer? A running daemon says itself how
+ * its source is.
  */
 #include "config.h"
 
@@ -162,8 +162,9 @@ static void check_log(struct doctor *d, struct record_log *log)
     catalog_version_release(&v);
 }
 
-/* Sends no record: the daemon refuses an empty body with 400. So any other
- * reply tells that it would take no record either. */
+/* Sends no record: the daemon refuses an empty body with 400. So the reply
+ * tells whether the endpoint answers and the token may use it. Only a record
+ * would tell whether the log takes one. */
 static void check_endpoint(struct doctor *d)
 {
     struct client *c = NULL;
@@ -178,6 +179,8 @@ static void check_endpoint(struct doctor *d)
     }
     if (status == 401 || status == 403)
         doctor_skip(d, "the token may not send records (scope feed)");
+    else if (status == 429)
+        doctor_skip(d, "the daemon takes no more requests now; try again");
     else if (status != 400)
         doctor_find(d, "mneme status", "POST /v1/records: %s", err.msg);
     json_decref(reply);

@@ -85,10 +85,11 @@ const struct verb verbs[] = {
      "Each finding is a line: what was checked, what is wrong, and a command. "
      "Checks the configuration, the daemon, the data directory (permissions, "
      "space, damage of the newest and the serving version), memory, the clock, "
-     "the source (broker, topics, file, log), the gate, the token file and the "
-     "quarantine. Works with a running and with a stopped daemon, and changes "
-     "nothing. Give the same --conf and --set as to mnemed; without them, a "
-     "running daemon says how its source is.\n",
+     "the source (broker, topics, file, POST /v1/records, the log of a stopped "
+     "daemon), the gate, the token file and the quarantine. Works with a "
+     "running and with a stopped daemon, and changes nothing. Give the same "
+     "--conf and --set as to mnemed; without them, a running daemon says how "
+     "its source is.\n",
      OPTIONS({"conf", 'c', "FILE",
               "the daemon's configuration (default: mnemed's own search)"},
              {"set", 0, "KEY=VALUE",
@@ -214,8 +215,9 @@ const struct verb verbs[] = {
      "Records go to POST /v1/records when the daemon has source.type http, and "
      "no option for Kafka is given; else they go to Kafka. Over HTTP, blank "
      "lines are left out, a record counts as delivered when it is durable, and "
-     "a record that the daemon refuses is named with its file and line. While "
-     "the daemon takes no more records, feed waits.\n",
+     "a record that is too large is named with its file and line; see mneme "
+     "quarantine for the rest. While the daemon takes no more records, feed "
+     "waits.\n",
      OPTIONS({"http", 0, NULL,
               "send to the daemon, without asking it for its source"},
              {"topic", 't', "T", "the topic to send to (default text)"},
@@ -345,11 +347,14 @@ const struct verb verbs[] = {
      "SOURCE is a directory as Hugging Face has them (config.json, "
      "tokenizer.json, and model.safetensors or several files with their "
      "index; numbers in F32, F16 or BF16), or a GGUF file (F32, F16, BF16, "
-     "Q8_0, Q4_0). Llama, Mistral, Qwen2, Qwen3 and SmolLM are known. What "
-     "cannot be read is refused by its name.\n"
+     "Q8_0, Q4_0; byte-level BPE only, so not Llama 2 and Mistral with "
+     "SentencePiece). Llama, Mistral, Qwen2, Qwen3 and SmolLM are known. What "
+     "cannot be read is refused, and the message names it.\n"
      "Numbers become float32, since all of them learn. Needs about 52 bytes "
      "of memory a parameter, and 20 on the disk.\n"
-     "model.init in mneme.yaml does the same at the first start of mnemed.\n",
+     "model.init in mneme.yaml does the same at the first start of mnemed. For "
+     "the packaged service: sudo -u mneme mneme import SOURCE "
+     "/var/lib/mneme.\n",
      OPTIONS({"context", 0, "N",
               "use at most N tokens of the model's context (default 2048)"}),
      cmd_import,
@@ -375,13 +380,13 @@ const struct verb verbs[] = {
      "mneme's answers, of the Transformer in f32, and of the exported "
      "numbers. llama.cpp also rounds activations when weights have type q8_0 "
      "or q4_0, which is not measured here.\n"
-     "Needs memory for the weights in f32 two to three times.\n",
+     "Needs two to three times the memory of the weights in f32.\n",
      OPTIONS({"format", 'f', "hf|gguf",
               "for transformers, or for llama.cpp (default hf)"},
              {"type", 't', "f32|f16|bf16|q8_0|q4_0",
               "how numbers are stored (default f32)"}),
      cmd_export,
-     "Exit status 3 when DIR is used or there is no such version yet.\n"},
+     "Exit status 3 when DIR is not empty or there is no such version yet.\n"},
     {"bench", NULL, 0, 0, true,
      "Measure how fast this machine learns and answers.",
      "Measures the machine (multiply-adds, matrix products, memory); training "

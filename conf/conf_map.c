@@ -217,7 +217,8 @@ const struct conf_key conf_map[] = {
      .doc = "With model.preset custom: number of tokens in the model's "
             "context; at least 2. With model.init: the most tokens of the "
             "context that are used; 0: the model's own, but at most 2048. A "
-            "longer context takes more memory and time."},
+            "longer context takes more memory and time. The versions keep it, "
+            "so both keys can be removed after the first start."},
     {.name = "model.init", .type = CONF_TEXT, AT(model.init),
      .fallback = "random", .null_word = "random",
      .doc = "Initial weights: random, or shape, vocabulary and weights of a "
@@ -697,8 +698,8 @@ const struct conf_key conf_map[] = {
     {.name = "http.cpu_share", .type = CONF_REAL, AT(http.cpu_share),
      .fallback = "0.5", .min = 0.05, .max = 1,
      .doc = "Largest share of the processors that answers take while the "
-            "daemon learns or scores a version. Answers come first, up to "
-            "this share; above it they wait, and learning has the rest. "
+            "daemon learns or publishes. Answers come first, up to this "
+            "share; above it they wait, and learning has the rest. "
             "Otherwise answers may use all processors. 1: no limit."},
 
     SECTION("log", "Log lines go to standard error."),

@@ -371,8 +371,8 @@ static void wait_for_stop(struct daemon *d, const sigset_t *signals)
 
 /* --- a second signal ---------------------------------------------------- */
 
-/* Ends the process at once, after `arg` signals. That is as safe as a power cut:
- * the next start goes on from the newest version. */
+/* Ends the process at once, after `arg` signals. That is as safe as a power
+ * cut: the next start goes on from the newest version. */
 static void *await_second_signal(void *arg)
 {
     int64_t first_ms = timing_mono_ms();

@@ -45,7 +45,8 @@ struct import_model {
     }
 
 /*
- * Reads a published model. `m` is as IMPORT_MODEL_INIT, and is so after a failure.
+ * Reads a published model. `m` is as IMPORT_MODEL_INIT, and is so after a
+ * failure.
  * ERR_NOTFOUND, ERR_INVALID (names what this program does not read),
  * ERR_CORRUPT, ERR_LIMIT, ERR_IO, ERR_NOMEM. Messages begin with a path.
  */

@@ -461,10 +461,10 @@ static size_t ceil_div(size_t a, size_t b)
 
 /*
  * Finds how often each label comes in a batch: its new examples, and an equal
- * share of the replayed ones. Preset linear samples replay in equal
- * shares; with a Transformer, the share is an estimate. Without replay, a new example competes only
- * with the labels of new examples (ER-ACE, Caccia et al. 2022): nothing would
- * pull the other rows back.
+ * share of the replayed ones. Preset linear samples replay in equal shares;
+ * with a Transformer, the share is an estimate. Without replay, a new example
+ * competes only with the labels of new examples (ER-ACE, Caccia et al. 2022):
+ * nothing would pull the other rows back.
  *   n_labels  labels that have a row after the batch
  */
 static void find_frequencies(struct head *h,

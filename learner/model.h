@@ -87,8 +87,8 @@ void model_free(struct model *m);
 
 /*
  * Sets the initial weights: normal(0, 0.02); output projections (o, down) are
- * zero, norms are one, biases are zero. A weight is a function of (seed, tensor,
- * element) only.
+ * zero, norms are one, biases are zero. A weight is a function of (seed,
+ * tensor, element) only.
  *   params  float[n_params]
  */
 void model_init_params(const struct model *m, uint64_t seed, float *params);

@@ -78,10 +78,10 @@
  *
  * Otherwise it is pass. A candidate that serves and is not worse than the
  * reference becomes the next reference (is_better). So many small steps down
- * add up to one limit at most. When the mean of s over recent traffic is below 1/2,
- * it is enough that the candidate is not worse when the later segments count
- * too: s D + (1 - s) D'. Otherwise a domain that is younger than the reference
- * would not be protected.
+ * add up to one limit at most. When the mean of s over recent traffic is below
+ * 1/2, it is enough that the candidate is not worse when the later segments
+ * count too: s D + (1 - s) D'. Otherwise a domain that is younger than the
+ * reference would not be protected.
  *
  * Threads: any, pure functions
  */

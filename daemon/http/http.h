@@ -26,9 +26,9 @@ int http_start(const struct http_context *context, struct http **http,
                struct err *err);
 const char *http_address(const struct http *h);
 
-/* Reads the token file, the certificate and the key that the configuration names
- * now; on an error all stay as they were. Called after conf_reload_apply. Open
- * connections keep their certificate. */
+/* Reads the token file, the certificate and the key that the configuration
+ * names now; on an error all stay as they were. Called after conf_reload_apply.
+ * Open connections keep their certificate. */
 int http_reload(struct http *h, struct err *err);
 
 /* Reads the files that the configuration names, and drops them: tells what

@@ -83,9 +83,10 @@ static int write_directory(const char *dir, struct learning *l, struct err *err)
     store_close(store);
     if (rc) { /* a failed publication leaves no files in versions/ */
         fileio_remove_dir(versions, NULL);
-        fileio_remove_dir(dir, NULL);
         if (was_there)
-            fileio_mkdir(dir, NULL);
+            fileio_empty_dir(dir, NULL);
+        else
+            fileio_remove_dir(dir, NULL);
     }
     free(versions);
     return rc;

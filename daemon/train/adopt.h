@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * adopt.h - makes a data directory of a model that another program wrote.
+ * adopt.h - makes a data directory of a published model.
  *
  * Its version 1 has the model's weights and tokenizer. It has learned nothing:
  * it has no records, no positions in a stream, and an empty replay buffer. The
@@ -21,8 +21,7 @@ struct adopt_report {
     struct model_shape shape; /* as it will learn */
     int model_context;        /* the context of the source */
     int64_t n_params;
-    int64_t
-        memory_bytes; /* that mnemed will announce with this configuration */
+    int64_t memory_bytes; /* that mnemed will announce with this conf */
 };
 
 /*
@@ -30,7 +29,7 @@ struct adopt_report {
  *   conf  with model.init; its data_dir is not used
  *   dir   a new directory, or an empty one. After an error there is none, or it
  *         is empty again
- * ERR_STATE: dir is used. Other errors: import_read(), store_open(),
+ * ERR_STATE: dir is not empty. Other errors: import_read(), store_open(),
  * store_publish().
  */
 int adopt_model(struct conf *conf, const char *dir, struct adopt_report *report,

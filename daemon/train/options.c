@@ -81,7 +81,8 @@ int options_first_shape(const struct conf *conf, struct model_shape *shape,
     if (!conf->model.init)
         return options_shape(conf, (int)conf->model.vocab_size, shape, err);
     rc = import_read_shape(conf->model.init, shape, err);
-    options_limit_context(conf, shape);
+    if (rc == 0)
+        options_limit_context(conf, shape);
     return rc;
 }
 

@@ -20,7 +20,7 @@
 int options_shape(const struct conf *conf, int vocab_size,
                   struct model_shape *shape, struct err *err);
 
-/* The context of a model of another program: model.context, or at most
+/* The context of a published model: model.context, or at most
  * OPTIONS_INIT_CONTEXT; never more than the model's own. */
 #define OPTIONS_INIT_CONTEXT 2048
 void options_limit_context(const struct conf *conf, struct model_shape *shape);

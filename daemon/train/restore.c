@@ -90,8 +90,14 @@ int restore_settings(struct store *store, struct conf *conf, int threads,
     if (rc == 0)
         rc = compare_setting(store, "learner.shards", text, err);
     for (size_t i = 0; rc == 0 && i < sizeof fixed / sizeof *fixed; i++) {
-        char *value = conf_text(conf, fixed[i]);
+        char *value;
 
+        /* Beside model.init it only decides the first version's shape, which
+         * the versions keep. */
+        if (conf->model.preset != CONF_PRESET_CUSTOM &&
+            strcmp(fixed[i], "model.context") == 0)
+            continue;
+        value = conf_text(conf, fixed[i]);
         rc = compare_setting(store, fixed[i], value, err);
         free(value);
     }
@@ -100,7 +106,7 @@ int restore_settings(struct store *store, struct conf *conf, int threads,
 
 /* --- a new state -------------------------------------------------------- */
 
-/* model.init: shape, vocabulary and weights of a model of another program. */
+/* model.init: shape, vocabulary and weights of a published model. */
 static int begin_from_model(const struct conf *conf, struct learning *learning,
                             struct err *err)
 {

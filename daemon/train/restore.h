@@ -32,7 +32,8 @@ int restore_parse_shards(const char *stored, int *shards, struct err *err);
  * Settings that cannot change after the directory was made: preset and shape,
  * tokenizer, seed, shards. A new directory stores them. Another directory is
  * compared: ERR_STATE names the key, both values, and the remedy. A tokenizer
- * or vocab_size that `conf` does not set becomes the directory's.
+ * or vocab_size that `conf` does not set becomes the directory's. model.context
+ * is compared only with preset custom.
  *   threads  the number of shards of a new directory without learner.shards
  *   *shards  the directory's number of shards
  */

@@ -15,8 +15,8 @@
  * Rows that a product writes are padded to whole panels of columns.
  *
  * All weights of a version are one block: for each layer its matrices in
- * panels, then its norms and biases; at the end the last norm, the output layer,
- * and the embedding if the output layer cannot serve as one.
+ * panels, then its norms and biases; at the end the last norm, the output
+ * layer, and the embedding if the output layer cannot serve as one.
  */
 #include "config.h"
 

@@ -343,6 +343,31 @@ static void test_fileio_remove_dir(void **state)
     free(sub);
 }
 
+static void test_fileio_empty_dir(void **state)
+{
+    char *dir = fileio_join(*state, "d");
+    char *file = fileio_join(dir, "file");
+    char *other = fileio_join(*state, "link");
+    struct stat before, after;
+    struct err e = ERR_INIT;
+
+    assert_int_equal(fileio_empty_dir(dir, &e), ERR_IO); /* not there */
+    assert_int_equal(fileio_mkdirs(dir, &e), 0);
+    assert_int_equal(fileio_write_sync(file, "x", 1, &e), 0);
+    assert_int_equal(symlink("d", other), 0);
+    assert_int_equal(stat(dir, &before), 0);
+    assert_int_equal(fileio_empty_dir(other, &e), 0);
+    assert_false(fileio_has_entries(dir));
+    assert_int_equal(stat(dir, &after), 0); /* the same directory */
+    assert_int_equal(before.st_ino, after.st_ino);
+    assert_true(fileio_exists(other));
+    assert_int_equal(unlink(other), 0);
+    assert_int_equal(fileio_remove_dir(dir, &e), 0);
+    free(dir);
+    free(file);
+    free(other);
+}
+
 static void test_fileio_join(void **state)
 {
     static const char *const known[][3] = {{"a", "b", "a/b"},
@@ -554,6 +579,7 @@ int main(void)
         cmocka_unit_test(test_fileio_write_all_error),
         T(test_fileio_mkdirs),
         T(test_fileio_remove_dir),
+        T(test_fileio_empty_dir),
         T(test_fileio_private),
         T(test_fileio_make_private),
         cmocka_unit_test(test_fileio_join),

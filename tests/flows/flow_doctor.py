@@ -106,11 +106,18 @@ def stopped(tap, daemon, path):
     for key, value in (("dim", 1024), ("layers", 64), ("heads", 16),
                        ("kv_heads", 16), ("ffn_dim", 4096), ("context", 128)):
         large += ["--set", f"model.{key}={value}"]
-    finds(tap, daemon, "memory", "MiB, and there are",
+    bare = Daemon("bare")
+    finds(tap, bare, "memory", "MiB, and there are",
           "a model that is too large", *source, *large, also=also)
-    finds(tap, daemon, "memory", "parameters, more than",
+    finds(tap, bare, "memory", "parameters, more than",
           "a model that no machine has room for", *source, *large,
           "--set", "model.layers=128", "--set", "model.dim=8192", also=also)
+    finds(tap, bare, "memory", "no such model", "a model.init that is gone",
+          *source, "--set", f"model.init={TMP}/none", also=also)
+    well(tap, daemon, "the model in the data directory counts", *source,
+         *large, also=also)
+    well(tap, daemon, "which needs no model.init any longer", *source,
+         "--set", f"model.init={TMP}/none", also=also)
     db = os.path.join(daemon.data, "mneme.db")
     before = os.stat(db)
     os.utime(db, (time.time(), time.time() + 86400))

@@ -78,13 +78,21 @@ def learn(tap, feed):
     imported.stop()
 
     begun = daemon_of("begun", feed, model__init=folder)
+    begun.settings["model.context"] = "128"
     begun.start()
     tap.equal(weights(begun, 1), first, "model.init gives the same version 1")
     time.sleep(0.3)
     begun.kill()
     begun.start()
-    tap.equal(weights(begun, finish(begun)), last,
+    own = finish(begun)
+    tap.equal(weights(begun, own), last,
               "a kill changes nothing that is learned")
+    begun.stop()
+    for key in ("model.init", "model.context"):
+        del begun.settings[key]
+    begun.start()
+    tap.equal(begun.status()["head_version"], own,
+              "both keys can be removed after the first start")
     begun.stop()
     return imported
 

@@ -3,9 +3,9 @@
  * http_tokens.h - bearer tokens: the token file, and what a token allows.
  *
  * Owner:   the server
- * Threads: any for one that does not change; but http_tokens_take writes, so the
- *          server calls all of these with http.mutex locked, which also guards
- *          the exchange at a reload
+ * Threads: any for one that does not change; but http_tokens_take writes, so
+ *          the server calls all of these with http.mutex locked, which also
+ *          guards the exchange at a reload
  */
 #ifndef MNEME_DAEMON_HTTP_REQUEST_HTTP_TOKENS_H
 #define MNEME_DAEMON_HTTP_REQUEST_HTTP_TOKENS_H

@@ -94,8 +94,8 @@ int http_connections_stop(struct http_connections *cs, int64_t grace_ms);
 /* --- for the connection's thread ---------------------------------------- */
 
 /* Takes over the TLS session of the connection, before anything is read, and
- * waits for its handshake, which is a part of HTTP_READING. All that is read and
- * sent later is encrypted. False: the connection is of no use. */
+ * waits for its handshake, which is a part of HTTP_READING. All that is read
+ * and sent later is encrypted. False: the connection is of no use. */
 bool http_connection_secure(struct http_connection *c,
                             struct http_tls_session *tls);
 

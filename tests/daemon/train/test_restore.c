@@ -208,6 +208,30 @@ static void test_tokenizer_kept(void **state)
     store_close(s);
 }
 
+/* With model.init, the versions keep the context: both keys may be removed. */
+static void test_context_of_init(void **state)
+{
+    static const char *const sets[] = {"source.type=stdin", "model.init=model",
+                                       "model.context=512"};
+    struct store *s = open_store(*state);
+    struct err err = ERR_INIT;
+    int shards;
+
+    for (size_t n = 3; n > 0; n--) {
+        struct conf_problems p = CONF_PROBLEMS_INIT;
+        struct conf *conf = conf_create();
+
+        assert_int_equal(conf_load(conf, NULL, sets, n, NULL, &p), 0);
+        if (n == 1) /* as an older program stored it */
+            assert_int_equal(store_setting_put(s, "model.context", "512", &err),
+                             0);
+        assert_int_equal(restore_settings(s, conf, 1, &shards, &err), 0);
+        conf_free(conf);
+        conf_problems_release(&p);
+    }
+    store_close(s);
+}
+
 static void put_shards(const char *dir, const char *value)
 {
     struct store *s = open_store(dir);
@@ -459,6 +483,7 @@ int main(void)
         TEST(test_model_init),
         TEST(test_other_settings),
         TEST(test_tokenizer_kept),
+        TEST(test_context_of_init),
         TEST(test_shards),
         TEST(test_head),
         TEST(test_head_after_rollback),

@@ -348,7 +348,8 @@ const struct verb verbs[] = {
      "Q8_0, Q4_0). Llama, Mistral, Qwen2, Qwen3 and SmolLM are known. What "
      "cannot be read is refused by its name.\n"
      "Numbers become float32, since all of them learn. Needs about 52 bytes "
-     "of memory a parameter, and 20 on the disk.\n"
+     "of memory a parameter, and 20 on the disk. More than 2,147,483,648 "
+     "parameters are refused.\n"
      "model.init in mneme.yaml does the same at the first start of mnemed.\n",
      OPTIONS({"context", 0, "N",
               "use at most N tokens of the model's context (default 2048)"}),

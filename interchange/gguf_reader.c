@@ -280,8 +280,8 @@ static int take_tensor(struct cursor *c, struct gguf_tensor *t, uint64_t *next,
 static int take_tensors(struct cursor *c, struct gguf *g, uint64_t n)
 {
     uint64_t next = 0, end = 0, data_at;
-    int rc = check_number(c, "tensors", n, GGUF_MAX_TENSORS,
-                          FEWEST_TENSOR_BYTES);
+    int rc =
+        check_number(c, "tensors", n, GGUF_MAX_TENSORS, FEWEST_TENSOR_BYTES);
 
     if (rc)
         return rc;

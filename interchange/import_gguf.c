@@ -117,9 +117,8 @@ static void get_rope(struct reader *r, struct model_shape *s)
         factor = find(r, "rope.scale_linear");
     if (r->rc || (!kind && !factor))
         return;
-    if (kind &&
-        (!gguf_get_string(kind, &type) ||
-         (!gguf_is(&type, "none") && !gguf_is(&type, "linear")))) {
+    if (kind && (!gguf_get_string(kind, &type) ||
+                 (!gguf_is(&type, "none") && !gguf_is(&type, "linear")))) {
         r->rc = err_set(r->err, ERR_INVALID,
                         "%s.rope.scaling.type is known as none and linear only",
                         r->a->name);
@@ -131,9 +130,9 @@ static void get_rope(struct reader *r, struct model_shape *s)
     if (value == 0.0 || value == 1.0)
         return;
     if (!(value > 1.0 && isfinite((float)value))) {
-        r->rc = err_set(r->err, ERR_INVALID,
-                        "%s.rope.scaling.factor is missing or below 1",
-                        r->a->name);
+        r->rc =
+            err_set(r->err, ERR_INVALID,
+                    "%s.rope.scaling.factor is missing or below 1", r->a->name);
         return;
     }
     s->rope.kind = ROPE_LINEAR;

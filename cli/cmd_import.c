@@ -54,8 +54,12 @@ static void print_text(const char *dir, const struct adopt_report *r)
            "a vocabulary of %d\n",
            dir, (double)r->n_params / 1e6, r->shape.layers, r->shape.dim,
            r->shape.vocab_size);
-    printf("context: %d of the model's %d tokens\n", r->shape.context,
-           r->model_context);
+    if (r->model_context < MODEL_MAX_CONTEXT)
+        printf("context: %d of the model's %d tokens\n", r->shape.context,
+               r->model_context);
+    else /* the source's own number was cut to this one */
+        printf("context: %d of at most %d tokens, which is mneme's limit\n",
+               r->shape.context, MODEL_MAX_CONTEXT);
     printf("mnemed will take at most %" PRId64
            " MiB with the default configuration\n",
            r->memory_bytes >> 20);

@@ -351,7 +351,8 @@ const struct verb verbs[] = {
      "SentencePiece). Llama, Mistral, Qwen2, Qwen3 and SmolLM are known. What "
      "cannot be read is refused, and the message names it.\n"
      "Numbers become float32, since all of them learn. Needs about 52 bytes "
-     "of memory a parameter, and 20 on the disk.\n"
+     "of memory a parameter, and 20 on the disk. More than 2,147,483,648 "
+     "parameters are refused.\n"
      "model.init in mneme.yaml does the same at the first start of mnemed. For "
      "the packaged service: sudo -u mneme mneme import SOURCE "
      "/var/lib/mneme.\n",

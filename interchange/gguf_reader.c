@@ -163,12 +163,28 @@ static int take_key(struct cursor *c, struct gguf_key *key)
     return take(c, value_bytes(key->type)) ? 0 : failed(c);
 }
 
+/* Checks the number of `what` against a limit and the bytes of the file, of
+ * which each takes at least `fewest`. */
+static int check_number(const struct cursor *c, const char *what, uint64_t n,
+                        uint64_t limit, uint64_t fewest)
+{
+    if (n > limit)
+        return err_set(c->err, ERR_CORRUPT,
+                       "%s: %" PRIu64 " %s, more than %" PRIu64, c->path, n,
+                       what, limit);
+    if (n > c->file_bytes / fewest)
+        return err_set(c->err, ERR_CORRUPT,
+                       "%s: %" PRIu64 " %s, more than the file has room for",
+                       c->path, n, what);
+    return 0;
+}
+
 static int take_keys(struct cursor *c, struct gguf *g, uint64_t n)
 {
-    int rc = 0;
+    int rc = check_number(c, "keys", n, GGUF_MAX_KEYS, FEWEST_KEY_BYTES);
 
-    if (n > GGUF_MAX_KEYS || n > c->file_bytes / FEWEST_KEY_BYTES)
-        return err_set(c->err, ERR_CORRUPT, "%s: %" PRIu64 " keys", c->path, n);
+    if (rc)
+        return rc;
     g->keys = xcalloc((size_t)n + 1, sizeof *g->keys);
     for (; g->n_keys < n && rc == 0; g->n_keys++)
         rc = take_key(c, &g->keys[g->n_keys]);
@@ -242,12 +258,14 @@ static int take_tensor(struct cursor *c, struct gguf_tensor *t, uint64_t *next,
                        c->path, t->name, type);
     t->type = (enum gguf_type)type;
     row_bytes = gguf_row_bytes(t->type, t->shape[t->n_dims - 1]);
-    if (row_bytes == 0 ||
-        __builtin_mul_overflow(row_bytes, t->count / t->shape[t->n_dims - 1],
-                               &n_bytes))
+    if (row_bytes == 0)
         return err_set(c->err, ERR_CORRUPT,
                        "%s: tensor %s: its rows are no whole blocks of %s",
                        c->path, t->name, gguf_type_name(t->type));
+    if (__builtin_mul_overflow(row_bytes, t->count / t->shape[t->n_dims - 1],
+                               &n_bytes))
+        return err_set(c->err, ERR_CORRUPT, "%s: tensor %s is too large",
+                       c->path, t->name);
     if (t->at != *next || n_bytes > c->file_bytes - *next)
         return err_set(c->err, ERR_CORRUPT,
                        "%s: tensor %s: its numbers are not where they must be",
@@ -262,11 +280,11 @@ static int take_tensor(struct cursor *c, struct gguf_tensor *t, uint64_t *next,
 static int take_tensors(struct cursor *c, struct gguf *g, uint64_t n)
 {
     uint64_t next = 0, end = 0, data_at;
-    int rc = 0;
+    int rc =
+        check_number(c, "tensors", n, GGUF_MAX_TENSORS, FEWEST_TENSOR_BYTES);
 
-    if (n > GGUF_MAX_TENSORS || n > c->file_bytes / FEWEST_TENSOR_BYTES)
-        return err_set(c->err, ERR_CORRUPT, "%s: %" PRIu64 " tensors", c->path,
-                       n);
+    if (rc)
+        return rc;
     g->tensors = xcalloc((size_t)n + 1, sizeof *g->tensors);
     for (; g->n_tensors < n && rc == 0; g->n_tensors++)
         rc = take_tensor(c, &g->tensors[g->n_tensors], &next, g->alignment);
@@ -379,22 +397,26 @@ static int parse_file(int fd, const char *path, uint64_t file_bytes,
     size_t n = FIRST_BYTES;
 
     for (;;) {
+        struct err why = ERR_INIT; /* of this try */
         bool more = false;
         char *bytes;
         int rc;
 
         n = n < file_bytes ? n : (size_t)file_bytes;
         bytes = xmalloc(n + 1);
-        rc = read_first(fd, path, bytes, n, err);
+        rc = read_first(fd, path, bytes, n, &why);
         if (rc == 0)
-            rc = gguf_parse(path, bytes, n, file_bytes, &more, g, err);
+            rc = gguf_parse(path, bytes, n, file_bytes, &more, g, &why);
         if (rc == 0) {
             (*g)->bytes = bytes;
             return 0;
         }
         free(bytes);
-        if (!more || n >= GGUF_MAX_HEADER)
+        if (!more || n >= GGUF_MAX_HEADER) {
+            if (err)
+                *err = why;
             return rc;
+        }
         n *= 4;
     }
 }

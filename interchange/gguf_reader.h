@@ -66,7 +66,8 @@ void gguf_close(struct gguf *g);
  * Parses the first n bytes of a file that has file_bytes bytes. A message
  * begins with `path`.
  *   more  out: true if the header is longer than n; the result is then
- * ERR_LIMIT g     its strings point into bytes
+ *         ERR_LIMIT
+ *   g     out: its strings point into bytes
  */
 int gguf_parse(const char *path, const char *bytes, size_t n,
                uint64_t file_bytes, bool *more, struct gguf **g,

@@ -8,6 +8,7 @@
 
 #include "interchange/import.h"
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,8 +107,11 @@ static int find_files(const char *dir, struct files *f, struct err *err)
     if (rc == 0)
         rc = import_parse_index(json.data ? json.data : "", json.len, &f->map,
                                 err);
-    json_object_foreach(rc == 0 ? f->map : NULL, tensor, value) if (rc == 0)
-        rc = add_file(f, json_string_value(value), err);
+    json_object_foreach(rc == 0 ? f->map : NULL, tensor, value)
+    {
+        if (rc == 0)
+            rc = add_file(f, json_string_value(value), err);
+    }
 out:
     buf_release(&json);
     free(one);
@@ -119,7 +123,7 @@ out:
 
 /* Some programs store the angles of rotary positions. They follow from
  * config.json. */
-static bool is_harmless(const char *name)
+static bool is_rotary_angles(const char *name)
 {
     static const char end[] = ".rotary_emb.inv_freq";
     size_t n = strlen(name), k = sizeof end - 1;
@@ -127,14 +131,14 @@ static bool is_harmless(const char *name)
     return n >= k && strcmp(name + n - k, end) == 0;
 }
 
-static void drop_harmless(struct tensor_list *l)
+static void drop_rotary_angles(struct tensor_list *l)
 {
     size_t n = 0;
 
     for (size_t i = 0; i < l->n; i++) {
         struct tensor *t = &l->items[i];
 
-        if (!is_harmless(t->name)) {
+        if (!is_rotary_angles(t->name)) {
             l->items[n++] = *t;
             continue;
         }
@@ -187,7 +191,7 @@ static int read_files(const char *dir, const struct files *f, bool numbers,
                 ? safetensors_read(path, NULL, MAX_WEIGHTS_BYTES, &l, NULL, err)
                 : safetensors_read_shapes(path, MAX_WEIGHTS_BYTES, &l, err);
         free(path);
-        drop_harmless(&l);
+        drop_rotary_angles(&l);
         if (rc == 0)
             rc = check_index(f, f->names[i], &l, err);
         move_tensors(out, &l);
@@ -256,8 +260,10 @@ static int read_source(const char *source, struct import_model *m, bool all,
     struct stat st;
     int rc;
 
-    if (stat(source, &st) != 0)
+    if (stat(source, &st) != 0 && (errno == ENOENT || errno == ENOTDIR))
         return err_set(err, ERR_NOTFOUND, "%s: there is no such model", source);
+    if (stat(source, &st) != 0)
+        return err_set_errno(err, ERR_IO, errno, "%s: cannot read", source);
     rc = S_ISDIR(st.st_mode) ? read_folder(source, m, all, err)
                              : import_gguf_read(source, m, all, err);
     if (rc)

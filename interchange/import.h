@@ -21,6 +21,7 @@
 #ifndef MNEME_INTERCHANGE_IMPORT_H
 #define MNEME_INTERCHANGE_IMPORT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -37,6 +38,7 @@ struct import_model {
     int64_t end_of_text;        /* the id that ends a text; -1: not said */
     struct tensor_list weights; /* float32, as the table of store/hf.h */
     struct buf tokenizer_json;
+    bool is_gguf; /* tokenizer_json was made from the keys of a GGUF file */
 };
 
 #define IMPORT_MODEL_INIT                                                      \

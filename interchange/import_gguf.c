@@ -104,15 +104,21 @@ static float get_float(struct reader *r, const char *key, double fallback)
     return 1.0f;
 }
 
+/* As llama.cpp: a factor without a type is linear, old files have another key
+ * for it, and a factor of 0 or 1 scales nothing. */
 static void get_rope(struct reader *r, struct model_shape *s)
 {
     const struct gguf_key *kind = find(r, "rope.scaling.type");
-    struct gguf_string type;
+    const struct gguf_key *factor = find(r, "rope.scaling.factor");
+    struct gguf_string type = {"linear", 6};
+    double value = -1.0;
 
-    if (r->rc || !kind)
+    if (!factor)
+        factor = find(r, "rope.scale_linear");
+    if (r->rc || (!kind && !factor))
         return;
-    if (!gguf_get_string(kind, &type) ||
-        (!gguf_is(&type, "none") && !gguf_is(&type, "linear"))) {
+    if (kind && (!gguf_get_string(kind, &type) ||
+                 (!gguf_is(&type, "none") && !gguf_is(&type, "linear")))) {
         r->rc = err_set(r->err, ERR_INVALID,
                         "%s.rope.scaling.type is known as none and linear only",
                         r->a->name);
@@ -120,10 +126,17 @@ static void get_rope(struct reader *r, struct model_shape *s)
     }
     if (gguf_is(&type, "none"))
         return;
+    gguf_get_float(factor, &value);
+    if (value == 0.0 || value == 1.0)
+        return;
+    if (!(value > 1.0 && isfinite((float)value))) {
+        r->rc =
+            err_set(r->err, ERR_INVALID,
+                    "%s.rope.scaling.factor is missing or below 1", r->a->name);
+        return;
+    }
     s->rope.kind = ROPE_LINEAR;
-    s->rope.factor = get_float(r, "rope.scaling.factor", 0);
-    if (!r->rc && s->rope.factor < 1.0f)
-        r->rc = err_set(r->err, ERR_INVALID, "%s is below 1", r->name);
+    s->rope.factor = (float)value;
 }
 
 /* Keys that may have one value only. */
@@ -217,6 +230,19 @@ static int check_tensors(const struct gguf *g, const struct model_shape *s,
     return rc;
 }
 
+/* The parts of a split file have this key, and no other but the first part. */
+static int check_whole(const struct gguf *g, struct err *err)
+{
+    int64_t parts;
+
+    if (gguf_get_int(gguf_find(g, "split.count"), &parts) && parts > 1)
+        return err_set(err, ERR_INVALID,
+                       "one of the %" PRId64 " parts of a model: join the "
+                       "parts with llama-gguf-split --merge",
+                       parts);
+    return 0;
+}
+
 int import_gguf_shape(const struct gguf *g, struct model_shape *shape,
                       struct err *err)
 {
@@ -224,19 +250,22 @@ int import_gguf_shape(const struct gguf *g, struct model_shape *shape,
     const struct gguf_tensor *embedding;
     struct model_shape s = {0};
 
-    r.rc = get_architecture(g, &r.a, err);
+    r.rc = check_whole(g, err);
+    if (r.rc == 0)
+        r.rc = get_architecture(g, &r.a, err);
     if (r.rc)
         return r.rc;
     get_sizes(&r, &s);
     if (r.rc)
         return r.rc;
     embedding = find_tensor(g, "token_embd.weight");
-    if (!embedding || embedding->n_dims != 2 ||
-        embedding->shape[0] > MODEL_MAX_VOCAB)
+    if (!embedding || embedding->n_dims != 2)
         return err_set(err, ERR_INVALID,
-                       "tensor token_embd.weight is missing, or has more than "
-                       "%d rows",
-                       MODEL_MAX_VOCAB);
+                       "tensor token_embd.weight is missing, or no matrix");
+    if (embedding->shape[0] > MODEL_MAX_VOCAB)
+        return err_set(err, ERR_INVALID,
+                       "tensor token_embd.weight has %zu rows, more than %d",
+                       embedding->shape[0], MODEL_MAX_VOCAB);
     s.vocab_size = (int)embedding->shape[0];
     s.tied = !find_tensor(g, "output.weight");
     s.qk_norm = r.a->qk_norm;
@@ -371,6 +400,7 @@ int import_gguf_read(const char *path, struct import_model *m, bool all,
 
     if (rc)
         return rc;
+    m->is_gguf = true;
     rc = import_gguf_shape(g, &m->shape, err);
     if (rc == 0)
         rc = read_rope_freqs(g, &m->shape, err);

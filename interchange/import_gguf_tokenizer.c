@@ -8,6 +8,7 @@
 
 #include "interchange/import_gguf.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -114,10 +115,14 @@ static int get_array(const struct gguf *g, const char *name, uint32_t of,
                      uint64_t n, const struct gguf_key **key, struct err *err)
 {
     *key = gguf_find(g, name);
-    if (!*key || (*key)->type != GGUF_ARRAY || (*key)->of != of ||
-        (n && (*key)->n != n))
+    if (!*key || (*key)->type != GGUF_ARRAY || (*key)->of != of)
         return err_set(err, ERR_INVALID, "%s is missing or of another form",
                        name);
+    if (n && (*key)->n != n)
+        return err_set(err, ERR_INVALID,
+                       "%s has %" PRIu64 " elements, and token_embd.weight "
+                       "%" PRIu64 " rows",
+                       name, (*key)->n, n);
     return 0;
 }
 
@@ -206,15 +211,17 @@ static int read_begin(const struct gguf *g, const struct rule *r,
     gguf_get_bool(gguf_find(g, "tokenizer.ggml.add_bos_token"), &begins);
     if (!begins)
         return 0;
-    if (gguf_get_int(key, id))
-        json_object_foreach(t->vocab, name,
-                            value) if (json_integer_value(value) ==
-                                           (json_int_t)*id &&
-                                       !t->begin) t->begin = xstrdup(name);
-    return t->begin ? 0
-                    : err_set(err, ERR_INVALID,
-                              "tokenizer.ggml.bos_token_id is not a token's "
-                              "id");
+    if (!gguf_get_int(key, id))
+        *id = -1; /* of no token */
+    json_object_foreach(t->vocab, name, value)
+    {
+        if (!t->begin && json_integer_value(value) == (json_int_t)*id)
+            t->begin = xstrdup(name);
+    }
+    if (!t->begin)
+        return err_set(err, ERR_INVALID,
+                       "tokenizer.ggml.bos_token_id is not a token's id");
+    return 0;
 }
 
 int import_gguf_tokenizer(const struct gguf *g, size_t vocab_size,

@@ -19,7 +19,8 @@
 
 struct adopt_report {
     struct model_shape shape; /* as it will learn */
-    int model_context;        /* the context of the source */
+    int model_context;        /* the context of the source, at most
+                                 MODEL_MAX_CONTEXT */
     int64_t n_params;
     int64_t memory_bytes; /* that mnemed will announce with this conf */
 };

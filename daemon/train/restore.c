@@ -13,6 +13,7 @@
 #include "daemon/train/options.h"
 #include "replay/replay.h"
 #include "interchange/import.h"
+#include "learner/model.h"
 
 /* --- settings ----------------------------------------------------------- */
 
@@ -106,25 +107,41 @@ int restore_settings(struct store *store, struct conf *conf, int threads,
 
 /* --- a new state -------------------------------------------------------- */
 
+/* Checks the shape before the numbers take memory, and reads them. */
+static int read_model(const char *source, struct import_model *m,
+                      struct err *err)
+{
+    struct model_shape shape;
+    int rc = import_read_shape(source, &shape, err);
+
+    if (rc == 0)
+        rc = model_shape_check(&shape, err);
+    return rc ? rc : import_read(source, m, err);
+}
+
 /* model.init: shape, vocabulary and weights of a published model. */
 static int begin_from_model(const struct conf *conf, struct learning *learning,
                             struct err *err)
 {
+    const char *source = conf->model.init;
     struct import_model m = IMPORT_MODEL_INIT;
     struct tokenizer *tokenizer = NULL;
-    int rc = import_read(conf->model.init, &m, err);
+    int rc = read_model(source, &m, err);
 
-    if (rc == 0)
+    if (rc == 0) {
         rc = tokenizer_from_json(m.tokenizer_json.data, m.tokenizer_json.len,
                                  &tokenizer, err);
+        if (rc && m.is_gguf)
+            err_prefix(err, "its tokenizer, written as Hugging Face's");
+    }
     options_limit_context(conf, &m.shape);
     if (rc == 0)
         rc = learning_prepare_shape(learning, tokenizer, &m.shape, err);
     if (rc == 0)
         rc = learner_import_weights(learning->learner, &m.weights, err);
     import_release(&m);
-    if (rc)
-        err_prefix(err, "model.init %s", conf->model.init);
+    if (rc && err && strncmp(err->msg, source, strlen(source)) != 0)
+        err_prefix(err, "%s", source);
     return rc;
 }
 
@@ -215,8 +232,12 @@ int restore_state(struct store *store, const struct conf *conf,
 
     if (rc)
         return rc;
-    if (pointers.head == 0)
-        return restore_new(conf, learning, err);
+    if (pointers.head == 0) {
+        rc = restore_new(conf, learning, err);
+        if (rc && learning->has_model && conf->model.init)
+            err_prefix(err, "model.init");
+        return rc;
+    }
 
     /* All versions have the same vocabulary and shape: they come from the
      * newest version whose files are whole. */

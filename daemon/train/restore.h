@@ -51,7 +51,7 @@ int restore_state(struct store *store, const struct conf *conf,
                   struct learning *learning, struct err *err);
 
 /* Prepares learning with the state of a directory without a version, as
- * restore_state does. */
+ * restore_state does. With model.init, messages begin with its path. */
 int restore_new(const struct conf *conf, struct learning *learning,
                 struct err *err);
 

@@ -220,7 +220,8 @@ struct infer_completion {
                                                likely first */
     bool stopped; /* ended by a stop string or end-of-text; false:
                      by length or by on_token */
-    size_t n_cached; /* ids of the prompt that the prefix cache had */
+    size_t n_cached; /* ids of the prompt that were not read: the prefix cache
+                        had them */
 };
 
 void infer_completion_release(struct infer_completion *c);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Generation. The history is an end-of-text token, the prompt and the
+ * Generation. The history is the token that begins a text, the prompt and the
  * generated ids. The cache holds keys and values of n_read ids from `first`:
  *
- *     history  E p p p p p p g g g g
+ *     history  B p p p p p p g g g g
  *                    |<- n_read ->|       at most `context`
  *                    first
  *
@@ -140,15 +140,14 @@ static void read_prefix(struct generation *g, size_t n_prompt)
     g->reading = (struct prefix_reading){.ids = window(g), .n = n};
     found = prefix_tree_find(g->f->prefixes, &g->reading, w->cache, w->losses,
                              g->listener.cancel);
-    g->out.n_cached = found > added ? found - added : 0;
+    if (found > 1) /* the last one is read again */
+        g->n_read = found - 1;
+    g->out.n_cached = g->n_read > added ? g->n_read - added : 0;
     if (figures) {
         atomic_fetch_add(&figures->prompt_tokens, (long long)n_prompt);
         atomic_fetch_add(&figures->prefix_tokens, (long long)g->out.n_cached);
     }
-    if (found < 2)
-        return;
-    g->n_read = found - 1;
-    if (w->reader)
+    if (w->reader && g->n_read > 0)
         ngram_reader_start(w->reader, window(g)[0]);
     for (size_t i = 1; w->reader && i < found; i++)
         ngram_reader_next(w->reader, window(g)[i], (double)w->losses[i]);

@@ -177,7 +177,7 @@ static void visit_score(const struct visit *v, void *arg)
 
 static void keep_tokens(const struct cut *c, struct infer_score *score)
 {
-    size_t n = c->tokens.n - 2; /* without the two end-of-text tokens */
+    size_t n = c->tokens.n - 2; /* without those of the text's ends */
 
     for (size_t i = 0; i < n; i++)
         token_list_add(&score->tokens, c->tokens.items[i + 1]);

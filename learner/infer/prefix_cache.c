@@ -154,6 +154,8 @@ static struct block *add_child(struct prefix_tree *t, struct block *parent)
     struct prefix_cache *c = t->cache;
     struct block *last = parent == t->root ? NULL : parent, *b;
 
+    if (t->bytes > c->limit) /* dropping others makes no room */
+        return NULL;
     while (c->oldest && c->oldest != last && c->used + t->bytes > c->limit)
         drop(c, c->oldest);
     if (c->used + t->bytes > c->limit)

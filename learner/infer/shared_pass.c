@@ -10,10 +10,12 @@
  * ends the round: requests that are done return, and the others go to the end
  * of the line, which shares the tokens of prompts among them.
  *
- * A member is awaited while it chooses a token. A round that begins without
- * members gives up all that are awaited: it raises n_given_up, which makes
- * their own number old. A member that was away for longer than the patience
- * takes part when it comes, but is not awaited for its next token.
+ * A member is awaited while it chooses a token. When a round begins although
+ * some members have not come, it gives up all of these: it sets n_awaited to 0
+ * and raises n_given_up. A member remembers n_given_up from when it went away.
+ * If the number is another one when the member comes back, it is no longer part
+ * of n_awaited. A member that was away for longer than the patience takes part
+ * when it comes, but is not awaited for its next token.
  */
 #include "config.h"
 

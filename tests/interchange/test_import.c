@@ -520,6 +520,81 @@ static void a_gguf_tokenizer_is_read(void **state)
     free(path);
 }
 
+/* Renames a key of a GGUF file. The data that follow must keep their place. */
+static void rename_key(struct buf *file, const char *was, const char *is)
+{
+    const char *at = memmem(file->data, file->len, was, strlen(was));
+    const char *end = file->data + file->len;
+    uint64_t n = strlen(is);
+    struct buf out = BUF_INIT;
+
+    assert_non_null(at);
+    buf_add(&out, file->data, (size_t)(at - file->data) - sizeof n);
+    buf_add(&out, &n, sizeof n);
+    buf_adds(&out, is);
+    buf_add(&out, at + strlen(was), (size_t)(end - at) - strlen(was));
+    buf_release(file);
+    *file = out;
+}
+
+/* Renames two keys of the file at `path`, with the same length together. */
+static void rename_keys(const char *path, const char *const was[2],
+                        const char *const is[2])
+{
+    struct buf file = BUF_INIT;
+
+    assert_int_equal(fileio_read(path, 1 << 20, &file, NULL), 0);
+    rename_key(&file, was[0], is[0]);
+    rename_key(&file, was[1], is[1]);
+    assert_int_equal(fileio_write_sync(path, file.data, file.len, NULL), 0);
+    buf_release(&file);
+}
+
+/* As llama.cpp reads it, with the key of old files for the factor, too. */
+static void a_factor_without_a_type_is_linear(void **state)
+{
+    static const char *const was[] = {"llama.rope.scaling.type",
+                                      "llama.rope.scaling.factor"};
+    static const char *const is[][2] = {
+        {"llama.rope.scaling.typo", "llama.rope.scaling.factor"},
+        {"llama.rope.scaling.typo..", "llama.rope.scale_linear"}};
+    char *source = model_dir("linear");
+    struct model_shape want, got;
+
+    (void)state;
+    assert_int_equal(import_read_shape(source, &want, NULL), 0);
+    assert_int_equal(want.rope.kind, ROPE_LINEAR);
+    for (size_t i = 0; i < 2; i++) {
+        char *dir = temp_dir(), *path = make_gguf("linear", GGUF_F16, dir);
+
+        rename_keys(path, was, is[i]);
+        assert_int_equal(import_read_shape(path, &got, NULL), 0);
+        assert_int_equal(got.rope.kind, ROPE_LINEAR);
+        assert_true(got.rope.factor == want.rope.factor);
+        remove_temp(dir);
+        free(path);
+    }
+    free(source);
+}
+
+/* The message says how to join the parts. general.file_type is 7 for Q8_0. */
+static void a_part_of_a_split_file(void **state)
+{
+    static const char *const was[] = {"general.file_type", "general.name"};
+    static const char *const is[] = {"split.count", "general.name......"};
+    char *dir = temp_dir(), *path = make_gguf("llama", GGUF_Q8_0, dir);
+    struct import_model m = IMPORT_MODEL_INIT;
+    struct err err = ERR_INIT;
+
+    (void)state;
+    rename_keys(path, was, is);
+    assert_int_equal(import_read(path, &m, &err), ERR_INVALID);
+    assert_non_null(strstr(err.msg, "7 parts"));
+    assert_non_null(strstr(err.msg, "--merge"));
+    remove_temp(dir);
+    free(path);
+}
+
 /* A header that ends anywhere is refused, whether the file ends there or only
  * the bytes that were read. */
 static void gguf_headers_are_checked(void **state)
@@ -592,6 +667,8 @@ int main(void)
         cmocka_unit_test(a_gguf_file_has_the_same_logits),
         cmocka_unit_test(gguf_types_are_decoded),
         cmocka_unit_test(a_gguf_tokenizer_is_read),
+        cmocka_unit_test(a_factor_without_a_type_is_linear),
+        cmocka_unit_test(a_part_of_a_split_file),
         cmocka_unit_test(gguf_headers_are_checked),
         cmocka_unit_test(a_file_of_another_kind),
     };

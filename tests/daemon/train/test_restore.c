@@ -149,7 +149,8 @@ static void test_model_init(void **state)
 
     assert_int_equal(util_make_temp(&other), 0);
     assert_int_not_equal(try_state(other, nowhere, 1, &prepared, &err), 0);
-    assert_int_equal(strncmp(err.msg, "model.init /nonexistent", 23), 0);
+    assert_string_equal(err.msg, "model.init: /nonexistent: there is no such "
+                                 "model");
     assert_false(prepared);
     assert_int_equal(util_remove_temp(&other), 0);
 }

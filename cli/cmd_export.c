@@ -252,11 +252,11 @@ static void print_left_out(const struct export *e)
                         "use beside the Transformer\n");
     if (e->has_head)
         fprintf(stderr, "left out: the class head, which predicts labels\n");
-    if (e->report.n_odd)
+    if (e->report.n_made_f16)
         fprintf(stderr,
                 "f16 instead of %s: %zu matrices, whose rows do not consist "
                 "of whole blocks of 32\n",
-                gguf_type_name(e->type), e->report.n_odd);
+                gguf_type_name(e->type), e->report.n_made_f16);
 }
 
 static const char *format_name(const struct export *e)
@@ -278,7 +278,7 @@ static void print_json(const struct export *e, const char *dir)
         "version", (json_int_t)e->version, "directory", dir, "format",
         format_name(e), "type", gguf_type_name(e->type), "bytes",
         (json_int_t)e->report.bytes, "left_out", left_out, "f16_matrices",
-        (json_int_t)e->report.n_odd, "segments", (json_int_t)e->n_segments,
+        (json_int_t)e->report.n_made_f16, "segments", (json_int_t)e->n_segments,
         "bits_per_byte", "served", json_value_real(e->served), "transformer",
         json_value_real(e->whole), "exported", json_value_real(e->rounded));
     pick_print(root);
@@ -316,7 +316,9 @@ static int run(struct catalog *c, const struct catalog_version *v,
     struct err unread = ERR_INIT;
     int rc = read_version(c, v, e, err);
 
-    /* A damaged holdout is no reason to keep the model. */
+    if (rc == 0) /* measuring takes minutes */
+        rc = export_check(&e->model, e->format, e->type, err);
+    /* A damaged holdout does not stop the export. */
     if (rc == 0 && take_sample(c, v, e, &unread) != 0) {
         fprintf(stderr, "the losses are not measured: %s\n", unread.msg);
         e->n_segments = 0;

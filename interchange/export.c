@@ -40,6 +40,16 @@ int export_check_type(enum export_format format, enum gguf_type type,
                    gguf_type_name(type));
 }
 
+int export_check(const struct export_model *m, enum export_format format,
+                 enum gguf_type type, struct err *err)
+{
+    int rc = export_check_type(format, type, err);
+
+    if (rc == 0 && format == EXPORT_GGUF)
+        rc = export_gguf_check(m, type, err);
+    return rc;
+}
+
 int export_check_target(const char *dir, struct err *err)
 {
     struct stat st;

@@ -41,17 +41,23 @@ struct export_model {
 
 void export_model_release(struct export_model *m);
 
-/* Checks that EXPORT can be written to dir: the name is free, or it is an empty
- * folder. ERR_STATE. */
+/* Checks that an export can be written to dir: the name is free, or it is an
+ * empty folder. ERR_STATE. */
 int export_check_target(const char *dir, struct err *err);
 
 /* Is the type one of the format? ERR_INVALID names the types. */
 int export_check_type(enum export_format format, enum gguf_type type,
                       struct err *err);
 
+/* Checks that the format can hold the model, its tokenizer and its settings.
+ * export_write checks the same; a caller asks before long work. ERR_INVALID,
+ * ERR_CORRUPT. */
+int export_check(const struct export_model *m, enum export_format format,
+                 enum gguf_type type, struct err *err);
+
 struct export_report {
-    uint64_t bytes; /* of all files */
-    size_t n_odd;   /* matrices that became F16 instead of the type */
+    uint64_t bytes;    /* of all files */
+    size_t n_made_f16; /* matrices that became F16 instead of the type */
 };
 
 /*

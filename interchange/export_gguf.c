@@ -230,7 +230,7 @@ static int declare(struct gguf_writer *w, const struct export_model *m,
             t->n_dims < 1 || t->n_dims > 2 || tensor_count(t) == 0)
             return err_set(err, ERR_INVALID,
                            "tensor %.80s: GGUF has no such tensor", t->name);
-        report->n_odd += t->n_dims > 1 && own != type;
+        report->n_made_f16 += t->n_dims > 1 && own != type;
         gguf_writer_tensor(w, name, own, t->n_dims, t->shape);
     }
     return 0;
@@ -267,6 +267,33 @@ static int write_tensor(struct gguf_writer *w, const struct export_model *m,
     return rc;
 }
 
+/* Adds everything that stands before the numbers. */
+static int add_header(struct gguf_writer *w, const struct export_model *m,
+                      enum gguf_type type, struct export_report *report,
+                      struct err *err)
+{
+    int rc = check_shape(&m->shape, err);
+
+    if (rc == 0)
+        rc = add_keys(w, m, type, err);
+    if (rc == 0)
+        rc = declare(w, m, type, report, err);
+    return rc;
+}
+
+int export_gguf_check(const struct export_model *m, enum gguf_type type,
+                      struct err *err)
+{
+    struct export_report report = {0};
+    struct gguf_writer w;
+    int rc;
+
+    gguf_writer_init(&w);
+    rc = add_header(&w, m, type, &report, err);
+    gguf_writer_release(&w);
+    return rc;
+}
+
 int export_gguf(struct export_model *m, enum gguf_type type, const char *dir,
                 struct export_report *report, struct err *err)
 {
@@ -275,11 +302,7 @@ int export_gguf(struct export_model *m, enum gguf_type type, const char *dir,
     int rc;
 
     gguf_writer_init(&w);
-    rc = check_shape(&m->shape, err);
-    if (rc == 0)
-        rc = add_keys(&w, m, type, err);
-    if (rc == 0)
-        rc = declare(&w, m, type, report, err);
+    rc = add_header(&w, m, type, report, err);
     if (rc == 0)
         rc = gguf_writer_open(&w, path, err);
     if (rc == 0)

@@ -11,6 +11,10 @@ int export_hf(struct export_model *m, enum gguf_type type, const char *dir,
 int export_gguf(struct export_model *m, enum gguf_type type, const char *dir,
                 struct export_report *report, struct err *err);
 
+/* Checks that GGUF can hold the model. */
+int export_gguf_check(const struct export_model *m, enum gguf_type type,
+                      struct err *err);
+
 /* The error when a tensor has a number that does not fit. */
 int export_unfit(const struct tensor *t, enum gguf_type type, struct err *err);
 

@@ -19,18 +19,11 @@
 
 #define MOST_BYTES ((size_t)64 << 20)
 
-/* The regular expressions of Llama 3 and Qwen 2 differ in one place: how many
- * digits belong together. */
-#define SPLIT_BEGIN                                                            \
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|"
-#define SPLIT_END                                                              \
-    "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-
 static const struct {
     const char *regex, *name;
 } splits[] = {
-    {SPLIT_BEGIN "\\p{N}{1,3}" SPLIT_END, "llama-bpe"},
-    {SPLIT_BEGIN "\\p{N}" SPLIT_END, "qwen2"},
+    {GGUF_TOKENIZER_LLAMA_BPE, "llama-bpe"},
+    {GGUF_TOKENIZER_QWEN2, "qwen2"},
 };
 
 /* --- the rule ----------------------------------------------------------- */
@@ -55,13 +48,18 @@ static bool is_bytes(const json_t *step, bool splits_too)
            json_is_false(json_object_get(step, "use_regex")) == !splits_too;
 }
 
+/* The patterns match all of any text. So to isolate the matches is the same as
+ * to remove what is no match. */
 static const char *name_of_split(const json_t *step)
 {
+    const char *wanted = json_is_true(json_object_get(step, "invert"))
+                             ? "Removed"
+                             : "Isolated";
     const char *regex = text_of(json_object_get(step, "pattern"), "Regex");
 
     for (size_t i = 0; i < sizeof splits / sizeof *splits; i++)
         if (has_type(step, "Split") &&
-            strcmp(text_of(step, "behavior"), "Isolated") == 0 &&
+            strcmp(text_of(step, "behavior"), wanted) == 0 &&
             strcmp(regex, splits[i].regex) == 0)
             return splits[i].name;
     return NULL;
@@ -198,6 +196,11 @@ static int add_all(struct gguf_writer *w, json_t *root, size_t vocab_size,
         return err_set(err, ERR_INVALID,
                        "tokenizer.json: it is no BPE, so it cannot be written "
                        "as GGUF");
+    if (json_is_true(
+            json_object_get(json_object_get(root, "model"), "byte_fallback")))
+        return err_set(err, ERR_INVALID,
+                       "tokenizer.json: a BPE with byte_fallback (Llama 2, "
+                       "Mistral) cannot be written as GGUF: use --format hf");
     if (!rule)
         return err_set(err, ERR_INVALID,
                        "tokenizer.json: GGUF has no name for this "

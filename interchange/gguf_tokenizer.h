@@ -12,12 +12,20 @@
 #include "base/err.h"
 #include "interchange/gguf_writer.h"
 
+/* The regular expressions of the pre-tokenizers llama-bpe and qwen2, as
+ * tokenizer.json has them. They differ in how many digits belong together. */
+#define GGUF_TOKENIZER_LLAMA_BPE GGUF_TOKENIZER_SPLIT("\\p{N}{1,3}")
+#define GGUF_TOKENIZER_QWEN2 GGUF_TOKENIZER_SPLIT("\\p{N}")
+#define GGUF_TOKENIZER_SPLIT(numbers)                                          \
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" numbers      \
+    "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+
 /*
  * Adds tokenizer.ggml.model, .pre, .tokens, .token_type and .merges. Ids that
  * the vocabulary lacks get names and the type UNUSED.
  *   vocab_size  the number of rows of the embedding
- * ERR_CORRUPT; ERR_INVALID: it is no byte-level BPE, llama.cpp has no name for
- * its pre-tokenizer, or an id is not below vocab_size.
+ * ERR_CORRUPT; ERR_INVALID: it is no BPE, it has byte_fallback, llama.cpp has
+ * no name for its pre-tokenizer, or an id is not below vocab_size.
  */
 int gguf_tokenizer_add(struct gguf_writer *w, const char *json, size_t n_bytes,
                        size_t vocab_size, struct err *err);

@@ -15,11 +15,7 @@
 #include <jansson.h>
 
 #include "base/xalloc.h"
-
-/* The patterns of Llama 3 and Qwen2. */
-#define SPLIT(numbers)                                                         \
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" numbers      \
-    "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#include "interchange/gguf_tokenizer.h"
 
 static const struct rule {
     const char *name, *pattern; /* NULL: the pattern of GPT-2 */
@@ -29,10 +25,10 @@ static const struct rule {
     {.name = "gpt-2"},
     {.name = "smollm", .digits = true},
     {.name = "llama-bpe",
-     .pattern = SPLIT("\\p{N}{1,3}"),
+     .pattern = GGUF_TOKENIZER_LLAMA_BPE,
      .knows_words = true,
      .begins = true},
-    {.name = "qwen2", .pattern = SPLIT("\\p{N}"), .composes = true},
+    {.name = "qwen2", .pattern = GGUF_TOKENIZER_QWEN2, .composes = true},
 };
 
 static int get_rule(const struct gguf *g, const struct rule **rule,

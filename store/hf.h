@@ -34,7 +34,8 @@
 #include "base/model_shape.h"
 #include "base/tensor.h"
 
-/* How a text is cut into tokens. */
+/* What other programs are told about the tokenizer: which tokens begin and end
+ * a text, and how special tokens are treated. */
 struct hf_text {
     uint32_t begin, end; /* ids of the tokens that begin and end a text */
     const char *begin_name, *end_name;

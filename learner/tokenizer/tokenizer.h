@@ -21,10 +21,11 @@
  *   normalizer     none or NFC
  *   model          BPE, with or without ignore_merges; with byte_fallback as
  *                  below
- *   added tokens   with any ids. Special ones (<|im_start|>) have no bytes, and
- *                  their names in a text are ordinary text, unless
- *                  tokenizer_encode_marked reads it. The names of others
- *                  (<think>) are always found, and are their bytes.
+ *   added tokens   with any ids. A special token (<|im_start|>) decodes to no
+ *                  bytes. tokenizer_encode reads its name as ordinary text;
+ *                  tokenizer_encode_marked reads it as the token. Another added
+ *                  token (<think>) decodes to its name, and both functions read
+ *                  the name as the token.
  *   post_processor none, or one special token before the text
  *
  * Encoding and decoding keeps any bytes. With normalizer NFC it gives the text
@@ -156,8 +157,10 @@ void tokenizer_encode(const struct tokenizer *t, const char *text,
 void tokenizer_encode_marked(const struct tokenizer *t, const char *text,
                              size_t n_bytes, struct token_list *out);
 
-/* Does what tokenizer_encode does, and checks `cancel` every 64 KiB. If it
- * cancels, its error is returned, and `out` has a part of the ids. */
+/* Does what tokenizer_encode does, and checks `cancel` after the first
+ * pre-token that ends 64 KiB or more after the last check. Normalization and a
+ * single pre-token are not interrupted. If `cancel` cancels, its error is
+ * returned, and `out` has a part of the ids. */
 int tokenizer_encode_cancellable(const struct tokenizer *t, const char *text,
                                  size_t n_bytes, const struct cancel *cancel,
                                  struct token_list *out, struct err *err);

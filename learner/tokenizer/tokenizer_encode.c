@@ -289,6 +289,38 @@ static int encode_pretokens(struct encoder *e, const char *text, size_t n_bytes,
     return 0;
 }
 
+/* Puts marks in place of spaces, and before the text. */
+static void mark_spaces(struct encoder *e, const char *text, size_t n_bytes)
+{
+    enum tokenizer_space space = e->t->space;
+    bool begins = text[0] == ' ' ||
+                  (n_bytes >= 3 && memcmp(text, TOKENIZER_SPACE_MARK, 3) == 0);
+
+    if (space == TOKENIZER_PREPEND ||
+        (space == TOKENIZER_PREPEND_ALWAYS && !begins) ||
+        (space == TOKENIZER_PREPEND_FIRST && !begins && text == e->text))
+        buf_adds(&e->normal, TOKENIZER_SPACE_MARK);
+    for (size_t i = 0; i < n_bytes; i++) {
+        if (text[i] == ' ')
+            buf_adds(&e->normal, TOKENIZER_SPACE_MARK);
+        else
+            buf_addc(&e->normal, text[i]);
+    }
+}
+
+/* As in Hugging Face's tokenizers, a Metaspace is applied after all names are
+ * found. With the normalizer Prepend no names are sought after it, so it may be
+ * applied here, too. */
+static int encode_piece(struct encoder *e, const char *text, size_t n_bytes,
+                        struct err *err)
+{
+    if (!e->t->falls_back || n_bytes == 0)
+        return encode_pretokens(e, text, n_bytes, err);
+    buf_clear(&e->normal);
+    mark_spaces(e, text, n_bytes);
+    return encode_pretokens(e, e->normal.data, e->normal.len, err);
+}
+
 static int encode_normal(struct encoder *e, const char *text, size_t n_bytes,
                          struct err *err)
 {
@@ -299,7 +331,7 @@ static int encode_normal(struct encoder *e, const char *text, size_t n_bytes,
         size_t n =
             find_name(&e->t->normal_names, e->marked, text, n_bytes, &name);
 
-        rc = encode_pretokens(e, text, n, err);
+        rc = encode_piece(e, text, n, err);
         if (name) {
             token_list_add(e->out, name->id);
             n += name->n_bytes;
@@ -310,32 +342,9 @@ static int encode_normal(struct encoder *e, const char *text, size_t n_bytes,
     return rc;
 }
 
-/* Puts marks in place of spaces, and before the text. */
-static void mark_spaces(struct encoder *e, const char *text, size_t n_bytes)
-{
-    enum tokenizer_space space = e->t->space;
-    bool begins = text[0] == ' ' ||
-                  (n_bytes >= 3 && memcmp(text, TOKENIZER_SPACE_MARK, 3) == 0);
-
-    if (space == TOKENIZER_SPACE || (space == TOKENIZER_ONE_SPACE && !begins) ||
-        (space == TOKENIZER_SPACE_BEFORE_ALL && !begins && text == e->text))
-        buf_adds(&e->normal, TOKENIZER_SPACE_MARK);
-    for (size_t i = 0; i < n_bytes; i++) {
-        if (text[i] == ' ')
-            buf_adds(&e->normal, TOKENIZER_SPACE_MARK);
-        else
-            buf_addc(&e->normal, text[i]);
-    }
-}
-
 static int encode_between(struct encoder *e, const char *text, size_t n_bytes,
                           struct err *err)
 {
-    if (e->t->falls_back && n_bytes) {
-        buf_clear(&e->normal);
-        mark_spaces(e, text, n_bytes);
-        return encode_normal(e, e->normal.data, e->normal.len, err);
-    }
     if (!e->t->composes || nfc_is_normal(text, n_bytes))
         return encode_normal(e, text, n_bytes, err);
     buf_clear(&e->normal);

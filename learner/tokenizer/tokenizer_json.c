@@ -263,11 +263,12 @@ static bool reads_metaspace(const json_t *pre, enum tokenizer_space *space)
         !string_is(pre, "replacement", TOKENIZER_SPACE_MARK) ||
         !json_is_false(json_object_get(pre, "split")))
         return false;
-    *space = string_is(pre, "prepend_scheme", "always") ? TOKENIZER_ONE_SPACE
+    *space = string_is(pre, "prepend_scheme", "always")
+                 ? TOKENIZER_PREPEND_ALWAYS
              : string_is(pre, "prepend_scheme", "first")
-                 ? TOKENIZER_SPACE_BEFORE_ALL
-                 : TOKENIZER_NO_SPACE;
-    return *space != TOKENIZER_NO_SPACE ||
+                 ? TOKENIZER_PREPEND_FIRST
+                 : TOKENIZER_PREPEND_NEVER;
+    return *space != TOKENIZER_PREPEND_NEVER ||
            string_is(pre, "prepend_scheme", "never");
 }
 
@@ -301,7 +302,7 @@ static int read_fallback_form(struct tokenizer *t, const json_t *root,
 
     t->falls_back = true;
     if (marks_spaces(normalizer)) {
-        t->space = TOKENIZER_SPACE;
+        t->space = TOKENIZER_PREPEND;
         if (!is_off(pre))
             return unfit(err, "pre_tokenizer", type_of(pre),
                          "with byte_fallback and a normalizer it may be none");
@@ -421,10 +422,14 @@ static int read_ids(struct tokenizer *t, json_t *vocab, const json_t *added,
             err, ERR_INVALID,
             "tokenizer.json: a vocabulary of %zu tokens: must be %d to %d", n,
             N_BYTES, MODEL_MAX_VOCAB);
-    json_object_foreach(vocab, piece, value) if (rc == 0) rc =
-        read_id(t, value, piece, err);
-    json_array_foreach(added, i, value) if (rc == 0) rc =
-        read_id(t, json_object_get(value, "id"), "(added)", err);
+    json_object_foreach (vocab, piece, value) {
+        if (rc == 0)
+            rc = read_id(t, value, piece, err);
+    }
+    json_array_foreach (added, i, value) {
+        if (rc == 0)
+            rc = read_id(t, json_object_get(value, "id"), "(added)", err);
+    }
     return rc;
 }
 
@@ -500,7 +505,7 @@ static int read_added(struct tokenizer *t, const json_t *item,
     for (size_t i = 0; i < sizeof off / sizeof *off; i++)
         if (is_on(item, off[i]))
             return unfit(err, name, off[i], "must be false");
-    if (normal && t->space == TOKENIZER_SPACE)
+    if (normal && t->space == TOKENIZER_PREPEND)
         return unfit(err, name, "normalized", "must be false");
     if (json_object_get(names, name) ||
         (known ? (token_id)json_integer_value(known) != id
@@ -596,8 +601,10 @@ static int read_tokens(struct tokenizer *t, const json_t *root, struct err *err)
     if (rc == 0)
         rc = read_bytes(t, vocab, err);
     names = json_object();
-    json_array_foreach(added, i, item) if (rc == 0) rc =
-        read_added(t, item, vocab, names, err);
+    json_array_foreach (added, i, item) {
+        if (rc == 0)
+            rc = read_added(t, item, vocab, names, err);
+    }
     json_decref(names);
     if (rc == 0)
         rc = read_merges(t, json_object_get(model, "merges"), vocab, err);
@@ -707,14 +714,20 @@ static int read_post_processor(struct tokenizer *t, const json_t *root,
 
 /* --- reading ------------------------------------------------------------ */
 
-/* True if tokenizer_to_json writes the same tokenizer without a frame. */
+/* True for mneme's own form: the ids are as in tokenizer.h, and
+ * tokenizer_to_json writes the same tokenizer without a frame. */
 static bool is_own(const struct tokenizer *t)
 {
     token_id id;
 
+    for (int b = 0; b < N_BYTES; b++)
+        if (t->byte_ids[b] != (token_id)b)
+            return false;
     if (t->pretoken != PRETOKEN_SMOLLM || t->falls_back || t->composes ||
         t->knows_words || t->names.n != 1 || t->normal_names.n ||
-        !tokenizer_find(t, TOKENIZER_END_NAME, strlen(TOKENIZER_END_NAME), &id))
+        !tokenizer_find(t, TOKENIZER_END_NAME, strlen(TOKENIZER_END_NAME),
+                        &id) ||
+        id != TOKENIZER_END_OF_TEXT)
         return false;
     for (int i = 0; i < t->vocab_size; i++)
         if (!t->tokens[i].in_vocab)

@@ -37,13 +37,19 @@ struct tokenizer_token {
     bool in_vocab; /* it belongs to the vocab of tokenizer.json */
 };
 
-/* Where a text, or the text between two added tokens, gets a space before it
- * (Llama 2). */
+/*
+ * Which pieces get a space before them (Llama 2). A piece is the text between
+ * two added tokens. Hugging Face has a normalizer Prepend, and a pre_tokenizer
+ * Metaspace with a prepend_scheme.
+ */
 enum tokenizer_space {
-    TOKENIZER_NO_SPACE,
-    TOKENIZER_SPACE,           /* before each */
-    TOKENIZER_ONE_SPACE,       /* before each that does not begin with one */
-    TOKENIZER_SPACE_BEFORE_ALL /* so, but only at the beginning */
+    TOKENIZER_PREPEND_NEVER,  /* Metaspace, never: none */
+    TOKENIZER_PREPEND,        /* Prepend: each, also one that begins with a
+                                 space */
+    TOKENIZER_PREPEND_ALWAYS, /* Metaspace, always: each that does not begin
+                                 with a space */
+    TOKENIZER_PREPEND_FIRST   /* Metaspace, first: the one at the beginning of
+                                 the text, if it does not begin with a space */
 };
 
 #define TOKENIZER_SPACE_MARK "\xe2\x96\x81" /* U+2581 stands for a space */

@@ -308,7 +308,7 @@ static void gguf_has_keys_and_tensors(void **state)
     same_row(x, weights(&m, "model.layers.0.mlp.down_proj.weight") + 5 * 48,
              48);
     assert_int_equal(row_of(&f, "blk.0.attn_output.weight", 5, x), GGUF_F16);
-    assert_int_equal(report.n_odd, 4);
+    assert_int_equal(report.n_made_f16, 4);
     /* Row 11 of q: the second half's second row of head 1. */
     row_of(&f, "blk.0.attn_q.weight", 11, x);
     same_row(x, weights(&m, "model.layers.0.self_attn.q_proj.weight") + 13 * 32,
@@ -434,9 +434,10 @@ static void a_chat_template_goes_along(void **state)
 
 static void pre_tokenizers_have_names(void **state)
 {
-#define SPLIT(numbers)                                                         \
+#define SPLIT(numbers) SPLIT_AS("\"Isolated\"", numbers)
+#define SPLIT_AS(behavior, numbers)                                            \
     "{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Split\","           \
-    "\"behavior\":\"Isolated\",\"pattern\":{\"Regex\":\"(?i:'s|'t|'re|'ve|"    \
+    "\"behavior\":" behavior ",\"pattern\":{\"Regex\":\"(?i:'s|'t|'re|'ve|"    \
     "'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|" numbers "| ?"        \
     "[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+"        \
     "(?!\\\\S)|\\\\s+\"}},{\"type\":\"ByteLevel\",\"use_regex\":false}]}"
@@ -450,6 +451,8 @@ static void pre_tokenizers_have_names(void **state)
         {SPLIT("\\\\p{N}"), "qwen2", false},
         {SPLIT("\\\\p{N}{1,3}"), "llama-bpe", true},
         {SPLIT("\\\\p{N}{1,3}"), NULL, false},
+        {SPLIT_AS("\"Removed\",\"invert\":true", "\\\\p{N}"), "qwen2", false},
+        {SPLIT_AS("\"Removed\"", "\\\\p{N}"), NULL, false},
         {"{\"type\":\"Whitespace\"}", NULL, false},
         {"{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\"},"
          "{\"type\":\"ByteLevel\"}]}",
@@ -487,6 +490,24 @@ static void pre_tokenizers_have_names(void **state)
         export_model_release(&m);
         free(dir);
     }
+}
+
+static void gguf_has_no_byte_fallback(void **state)
+{
+    struct export_model m;
+    struct err err = ERR_INIT;
+
+    (void)state;
+    make_model(&m, false);
+    assert_int_equal(export_check(&m, EXPORT_GGUF, GGUF_Q8_0, &err), 0);
+    buf_clear(&m.tokenizer_json);
+    buf_adds(&m.tokenizer_json,
+             "{\"model\":{\"type\":\"BPE\",\"byte_fallback\":true}}");
+    assert_int_equal(export_check(&m, EXPORT_HF, GGUF_F16, &err), 0);
+    assert_int_equal(export_check(&m, EXPORT_GGUF, GGUF_F16, &err),
+                     ERR_INVALID);
+    assert_non_null(strstr(err.msg, "byte_fallback"));
+    export_model_release(&m);
 }
 
 static void check_hf(const char *temp, enum gguf_type type, const char *dtype)
@@ -692,6 +713,7 @@ int main(void)
         TEST(bytes_have_an_empty_list_of_merges),
         TEST(a_chat_template_goes_along),
         TEST(pre_tokenizers_have_names),
+        TEST(gguf_has_no_byte_fallback),
         TEST(hf_is_read_back),
         TEST(targets_are_new_or_empty),
         TEST(numbers_that_do_not_fit_are_refused),

@@ -245,6 +245,43 @@ static void test_long_words(void **state)
     free(text);
 }
 
+/* Compares the pieces of a text, each with a bar after it. */
+static void check_pieces(const struct tokenizer *t, const char *text,
+                         const char *wanted)
+{
+    struct token_list ids = TOKEN_LIST_INIT;
+    struct buf got = BUF_INIT;
+
+    tokenizer_encode(t, text, strlen(text), &ids);
+    for (size_t i = 0; i < ids.n; i++)
+        buf_addf(&got, "%s|", tokenizer_piece(t, ids.items[i]));
+    assert_string_equal(got.data, wanted);
+    token_list_release(&ids);
+    buf_release(&got);
+}
+
+/* With a Metaspace, names with "normalized" are found before it, as Hugging
+ * Face's tokenizers do it. */
+static void test_metaspace_names(void **state)
+{
+    json_t *root = read_json("mistral.json");
+    json_t *added = json_object_get(root, "added_tokens");
+    struct tokenizer *t;
+
+    (void)state;
+    json_array_append_new(added, json_pack("{s:i, s:s, s:b}", "id", 5000,
+                                           "content", "<tool>", "normalized",
+                                           1));
+    json_array_append_new(added, json_pack("{s:i, s:s, s:b}", "id", 5001,
+                                           "content", "my tool", "normalized",
+                                           1));
+    t = load(root);
+    check_pieces(t, "<tool>q", "<tool>|q|");
+    check_pieces(t, "q my tool q", "\u2581|q|\u2581|my tool|\u2581|q|");
+    tokenizer_free(t);
+    json_decref(root);
+}
+
 static token_id id_of(const struct tokenizer *t, const char *name)
 {
     token_id id = 0;
@@ -293,6 +330,32 @@ static void test_unused_ids(void **state)
     tokenizer_free(t);
     buf_release(&before);
     buf_release(&after);
+}
+
+/* mneme's own form has its own ids, too. A published tokenizer of the same form
+ * keeps its post_processor, and its model may have more ids. */
+static void test_own_form(void **state)
+{
+    json_t *root = read_json("smollm.json");
+    json_t *added = json_object_get(root, "added_tokens");
+    struct tokenizer *t;
+    struct err err = ERR_INIT;
+
+    (void)state;
+    for (size_t i = json_array_size(added); i-- > 0;) {
+        const char *name = json_string_value(
+            json_object_get(json_array_get(added, i), "content"));
+
+        if (strcmp(name, "<|endoftext|>") != 0)
+            json_array_remove(added, i);
+    }
+    assert_int_equal(json_array_size(added), 1);
+    t = load(root);
+    assert_false(tokenizer_is_own(t));
+    assert_false(tokenizer_adds_begin(t));
+    assert_int_equal(tokenizer_fit(t, tokenizer_vocab_size(t) + 64, &err), 0);
+    tokenizer_free(t);
+    json_decref(root);
 }
 
 /* --- what is refused ---------------------------------------------------- */
@@ -445,8 +508,10 @@ int main(void)
         cmocka_unit_test(test_any_bytes),
         cmocka_unit_test(test_spaces),
         cmocka_unit_test(test_long_words),
+        cmocka_unit_test(test_metaspace_names),
         cmocka_unit_test(test_added_tokens),
         cmocka_unit_test(test_unused_ids),
+        cmocka_unit_test(test_own_form),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_fallback_refused),
     };

@@ -11,8 +11,11 @@ Meanwhile clients send scores, completions, chats and responses (streamed and
 not), embeddings and bodies that are wrong, and read metrics, versions, events
 and the page. Some leave in the middle of a stream. An operator
 promotes, rolls back and pins. --load sets how many requests a second. The
-replay buffer and the held-out records are limited (learner.replay.capacity
-1000, learner.holdout.capacity 200), so that both are full after the warm-up.
+replay buffer, the held-out records and the prefix cache are limited
+(learner.replay.capacity 1000, learner.holdout.capacity 200,
+serve.prefix_cache_mib 4), so that all are full after the warm-up. Resident
+memory also depends on how many versions are loaded just now, and on huge
+pages. So a run of an hour says little about the slope.
 
 A row every tenth of the time: resident memory (its anonymous part), open
 files, threads, the database, what was learned and answered. At the end, the
@@ -196,7 +199,8 @@ class Soak:
         self.daemon = Daemon(options, [
             'source.type=file', 'source.path=' + path, 'source.follow=true',
             'model.preset=' + options.preset, 'learner.replay.capacity=1000',
-            'learner.holdout.capacity=200'])
+            'learner.holdout.capacity=200',
+            'serve.prefix_cache_mib=4'])
         self.daemon.connect()
         self.address = (self.daemon.connection.host,
                         self.daemon.connection.port)
